@@ -1,0 +1,110 @@
+//! A leaf of a tree.
+
+use core::fmt;
+use core::task::{Context, Poll};
+
+use super::{Error, OpenMode, Result, Text};
+
+/// What is known of a file that is not a matter of the tree around it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub struct FileStat {
+    /// Bytes; 0 for streams.
+    pub length: u64,
+    /// The twelve permission bits.
+    pub mode: u32,
+    /// Changes when the content does; 0: never cache it.
+    pub version: u32,
+}
+
+impl FileStat {
+    /// A file that everybody may read and its owner and group may write, as DataKit shows all of its files.
+    #[must_use]
+    pub const fn new(length: u64) -> FileStat {
+        FileStat { length, mode: 0o664, version: 0 }
+    }
+}
+
+/// Where one open file is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Position {
+    /// Bytes delivered so far, of a stream or command.
+    pub delivered: u64,
+    /// Which value comes next, of a stream.
+    pub next: u32,
+    /// Bytes of the pending text that were delivered.
+    pub taken: u16,
+    /// The next read of a stream is the empty one that marks the end of a delivery.
+    pub mark: bool,
+    /// Opened with truncation and not written since: reads as empty.
+    pub emptied: bool,
+}
+
+/// One open file as its [`File`] sees it, lent for the time of a call. The tree keeps it between calls.
+pub struct OpenFile<'a> {
+    /// The text that this open file delivers: empty at first.
+    pub text: &'a mut dyn Text,
+    /// How far it is.
+    pub at: &'a mut Position,
+}
+
+/// A file: what most people implement. Dyn-compatible, so that a tree is a table of `&dyn File`.
+///
+/// A value renders itself into [`OpenFile::text`] when it is opened and reads out of that, so that no reader ever sees half of
+/// two values; a stream waits in [`poll_read`](File::poll_read).
+pub trait File {
+    /// Length, permissions, version.
+    fn stat(&self) -> FileStat;
+
+    /// Called once for each open, before anything else.
+    fn open(&self, open: &mut OpenFile<'_>, mode: OpenMode) -> Result<()> {
+        let _ = (open, mode);
+        Ok(())
+    }
+
+    /// Reads at `offset` into `buf`. `Pending` after arranging for `cx` to be woken.
+    ///
+    /// # Cancel safety
+    /// Nothing is taken by a call that returns `Pending`: a read that is given up has lost nothing.
+    fn poll_read(
+        &self,
+        open: &mut OpenFile<'_>,
+        cx: &mut Context<'_>,
+        offset: u64,
+        buf: &mut [u8],
+    ) -> Poll<Result<usize>>;
+
+    /// Writes `data` at `offset`: how many bytes were taken. A value is parsed, checked and applied in this one call.
+    fn write(&self, open: &mut OpenFile<'_>, offset: u64, data: &[u8]) -> Result<usize> {
+        let _ = (open, offset, data);
+        Err(Error::ReadOnlyFile)
+    }
+
+    /// Sets the length (`truncate(2)`).
+    fn truncate(&self, length: u64) -> Result<()> {
+        let _ = length;
+        Err(Error::ReadOnlyFile)
+    }
+
+    /// Sets the permission bits.
+    fn chmod(&self, mode: u32) -> Result<()> {
+        let _ = mode;
+        Err(Error::ReadOnlyFile)
+    }
+
+    /// Asked before the file is taken out of its directory.
+    fn remove(&self) -> Result<()> {
+        Err(Error::ReadOnlyFile)
+    }
+
+    /// Called once when an open file is given up.
+    fn close(&self, open: &mut OpenFile<'_>) {
+        let _ = open;
+    }
+
+    /// Writes what a person should know: type, range, unit, what it is for. One line without its end.
+    fn describe(&self, out: &mut dyn fmt::Write) -> fmt::Result {
+        let _ = out;
+        Ok(())
+    }
+}

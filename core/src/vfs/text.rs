@@ -1,0 +1,142 @@
+//! Text that an open file delivers, and how a part of it is read.
+
+use core::fmt;
+
+use super::{Error, Result};
+
+/// Bytes that a file renders into and that a tree keeps while the file is open: of fixed size on a board, growing on a desktop.
+pub trait Text: fmt::Write {
+    /// What is in it.
+    fn bytes(&self) -> &[u8];
+
+    /// Empties it.
+    fn clear(&mut self);
+
+    /// Puts bytes at its end.
+    ///
+    /// # Errors
+    /// [`Error::TooLarge`] where they do not fit; nothing is taken then.
+    fn extend(&mut self, bytes: &[u8]) -> Result<()>;
+}
+
+/// A [`Text`] of at most `N` bytes.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Fixed<const N: usize>(heapless::Vec<u8, N>);
+
+impl<const N: usize> Fixed<N> {
+    /// An empty text.
+    #[must_use]
+    pub const fn new() -> Fixed<N> {
+        Fixed(heapless::Vec::new())
+    }
+}
+
+impl<const N: usize> Text for Fixed<N> {
+    fn bytes(&self) -> &[u8] {
+        &self.0
+    }
+
+    fn clear(&mut self) {
+        self.0.clear();
+    }
+
+    fn extend(&mut self, bytes: &[u8]) -> Result<()> {
+        self.0.extend_from_slice(bytes).map_err(|_| Error::TooLarge)
+    }
+}
+
+impl<const N: usize> fmt::Write for Fixed<N> {
+    fn write_str(&mut self, s: &str) -> fmt::Result {
+        self.extend(s.as_bytes()).map_err(|_| fmt::Error)
+    }
+}
+
+/// Reads `content` at `offset` into `buf`, checked as DataKit does: exactly at the end is empty, beyond it is an error.
+///
+/// # Errors
+/// `Negative offset -2`, `Offset 6 beyond end-of-file (len = 5)`.
+pub fn read_at(content: &[u8], offset: u64, buf: &mut [u8]) -> Result<usize> {
+    check_offset(offset)?;
+    let rest = usize::try_from(offset).ok().and_then(|at| content.get(at..));
+    let Some(rest) = rest else {
+        return Err(
+            Error::Invalid.because(format_args!("Offset {offset} beyond end-of-file (len = {})", content.len()))
+        );
+    };
+    let count = rest.len().min(buf.len());
+    for (to, from) in buf.iter_mut().zip(rest) {
+        *to = *from;
+    }
+    Ok(count)
+}
+
+/// Offsets are signed in a file system and unsigned on the wire.
+pub(crate) fn check_offset(offset: u64) -> Result<()> {
+    match offset.cast_signed() {
+        negative @ ..0 => Err(Error::Invalid.because(format_args!("Negative offset {negative}"))),
+        _ => Ok(()),
+    }
+}
+
+/// The part of a text from `skip` on that fits a buffer, written without holding the whole: for constant texts of any length.
+#[derive(Debug)]
+pub struct Window<'a> {
+    skip: u64,
+    buf: &'a mut [u8],
+    filled: usize,
+}
+
+impl<'a> Window<'a> {
+    /// Will drop the first `skip` bytes and keep what then fits `buf`.
+    pub fn new(skip: u64, buf: &'a mut [u8]) -> Window<'a> {
+        Window { skip, buf, filled: 0 }
+    }
+
+    /// Bytes that are in the buffer now.
+    #[must_use]
+    pub fn filled(&self) -> usize {
+        self.filled
+    }
+}
+
+impl fmt::Write for Window<'_> {
+    fn write_str(&mut self, s: &str) -> fmt::Result {
+        let skipped = usize::try_from(self.skip).map_or(s.len(), |skip| skip.min(s.len()));
+        self.skip = self.skip.saturating_sub(skipped as u64);
+        let free = self.buf.get_mut(self.filled..).unwrap_or_default();
+        let rest = s.as_bytes().get(skipped..).unwrap_or_default();
+        self.filled = self.filled.saturating_add(rest.len().min(free.len()));
+        for (to, from) in free.iter_mut().zip(rest) {
+            *to = *from;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use core::fmt::Write;
+
+    use super::*;
+
+    #[test]
+    fn v5_a_read_is_checked_against_the_length() {
+        let mut buf = [0; 10];
+        assert_eq!(read_at(b"hello", 5, &mut buf), Ok(0));
+        assert_eq!(read_at(b"hello", 0, &mut []), Ok(0));
+        assert_eq!(read_at(b"hello", 6, &mut buf).unwrap_err().text(), "Offset 6 beyond end-of-file (len = 5)");
+    }
+
+    #[test]
+    fn v4_a_negative_offset_is_named() {
+        assert_eq!(read_at(b"hello", -1i64 as u64, &mut [0; 3]).unwrap_err().text(), "Negative offset -1");
+    }
+
+    #[test]
+    fn a_window_shows_its_part() {
+        let mut buf = [0; 4];
+        let mut window = Window::new(3, &mut buf);
+        write!(window, "{}{}{}", "ab", "cdef", "ghijk").unwrap();
+        assert_eq!((window.filled(), &buf), (4, b"defg"));
+    }
+}
