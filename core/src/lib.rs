@@ -28,4 +28,4 @@ extern crate std;
 // pub mod serve;
 // pub mod session;
 pub mod vfs;
-// pub mod wire;
+pub mod wire;

@@ -1,0 +1,1 @@
+//! Real bytes, round trips, and bytes from nowhere.
