@@ -1,1 +1,5 @@
 //! The desktop side.
+#![forbid(unsafe_code)]
+
+pub mod client;
+pub mod url;

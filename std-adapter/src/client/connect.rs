@@ -96,7 +96,8 @@ where
 {
     let mut frame = vec![0; LEAST_MSIZE as usize];
     let message = Tmessage::Version { msize, version: Str(dialect.version().as_bytes()) };
-    let length = message.encode(Tag::NONE, dialect, &mut frame).map_err(|_| Error::protocol("Tversion does not fit"))?;
+    let length =
+        message.encode(Tag::NONE, dialect, &mut frame).map_err(|_| Error::protocol("Tversion does not fit"))?;
     writer.write_all(frame.get(..length).unwrap_or_default()).await.map_err(Error::lost)?;
     writer.flush().await.map_err(Error::lost)?;
 
@@ -110,7 +111,9 @@ where
         Ok((_, Rmessage::Version { msize: agreed, version })) if (LEAST_MSIZE..=msize).contains(&agreed) => {
             Ok((agreed, version.as_bytes().to_vec()))
         }
-        Ok((_, Rmessage::Version { .. })) => Err(Error::protocol("the server's msize is below 256 or above what was offered")),
+        Ok((_, Rmessage::Version { .. })) => {
+            Err(Error::protocol("the server's msize is below 256 or above what was offered"))
+        }
         _ => Err(Error::protocol("the first reply is no Rversion")),
     }
 }

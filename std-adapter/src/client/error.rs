@@ -95,7 +95,8 @@ fn text_of(errno: u32) -> String {
     if let Some(row) = Row::ROWS.iter().find(|row| u32::from(row.errno()) == errno) {
         return row.text().to_owned();
     }
-    let text = i32::try_from(errno).map(std::io::Error::from_raw_os_error).map(|error| error.to_string()).unwrap_or_default();
+    let text =
+        i32::try_from(errno).map(std::io::Error::from_raw_os_error).map(|error| error.to_string()).unwrap_or_default();
     text.rsplit_once(" (os error").map_or_else(|| format!("error {errno}"), |(text, _)| text.to_owned())
 }
 

@@ -145,7 +145,8 @@ impl File {
 
     /// Takes the records of one read; returns the offset of the next one.
     fn entries(&self, data: &[u8], offset: u64, entries: &mut Vec<Entry>) -> Result<u64> {
-        let unreadable = |malformed| Error::protocol(format_args!("a directory entry that cannot be read: {malformed:?}"));
+        let unreadable =
+            |malformed| Error::protocol(format_args!("a directory entry that cannot be read: {malformed:?}"));
         if self.link().dialect != Dialect::Linux {
             for stat in Stat::decode_all(data, self.link().dialect) {
                 entries.push(Entry::of_stat(&stat.map_err(unreadable)?));
@@ -183,7 +184,7 @@ impl File {
     /// What the server says about it; the file is closed in any case.
     pub async fn close(self) -> Result<()> {
         let link = Arc::clone(self.link());
-        let frame = link.call_clunking(self.handle).await?;
+        let frame = link.call_freeing(self.handle, |fid| T::Clunk { fid }).await?;
         link.decode(&frame).map(drop)
     }
 }

@@ -8,7 +8,7 @@
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 
 use bytes::{Bytes, BytesMut};
 use datakit_core::wire::{Dialect, Fid, HEADER, Rmessage, Tag, Tmessage};
@@ -16,7 +16,8 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::sync::Notify;
 
 use super::error::{Error, Result};
-use super::tags::{Tags, Then};
+use super::metadata::text;
+use super::tags::{Answer, Tags, Then};
 
 /// Requests wait while this many bytes wait to be written.
 const BACKLOG: usize = 1 << 20;
@@ -85,8 +86,9 @@ impl Wires {
         }
         state.closing = true;
         state.out.clear();
-        state.tags.wake_all();
+        let wakers = state.tags.wakers();
         drop(state);
+        wakers.into_iter().for_each(Waker::wake);
         self.wake.notify_one();
         self.taken.notify_waiters();
     }
@@ -125,6 +127,18 @@ impl State {
         let _ = self.send(&Tmessage::Clunk { fid }, Then::Frees(fid)).map(|tag| self.tags.background(tag));
     }
 
+    /// Nobody waits for this request any more.
+    fn flush(&mut self, oldtag: Tag) {
+        match self.send(&Tmessage::Flush { oldtag }, Then::Flushes(oldtag)) {
+            Ok(tag) => {
+                self.tags.leave(oldtag);
+                self.tags.background(tag);
+            }
+            // No tag is left for the flush: the reply has to come by itself.
+            Err(_) => self.tags.background(oldtag),
+        }
+    }
+
     /// The reply to a request that nobody waits for any more, or none (`None`: it was flushed).
     fn settle(&mut self, then: Then, frame: Option<&[u8]>) {
         match then {
@@ -141,13 +155,17 @@ impl State {
         }
     }
 
-    fn dispatch(&mut self, frame: Bytes) -> Result<()> {
-        if let Some(then) = self.tags.reply(datakit_core::wire::tag(&frame), &frame)? {
-            self.settle(then, Some(&frame));
+    fn dispatch(&mut self, frame: &Bytes) -> Result<Option<Waker>> {
+        match self.tags.reply(datakit_core::wire::tag(frame), frame)? {
+            Answer::Wakes(waker) => return Ok(Some(waker)),
+            Answer::Settles(then) => self.settle(then, Some(frame)),
         }
-        Ok(())
+        Ok(None)
     }
 }
+
+const RATTACH: u8 = 105;
+const RWALK: u8 = 111;
 
 /// Whether this reply makes the new fid of an attach or a walk of so many names.
 fn established(frame: &[u8], names: u16) -> bool {
@@ -157,9 +175,6 @@ fn established(frame: &[u8], names: u16) -> bool {
         _ => false,
     }
 }
-
-const RATTACH: u8 = 105;
-const RWALK: u8 = 111;
 
 impl Link {
     /// Takes the two halves of a connection over once the version is agreed. Spawns two tasks on the current runtime.
@@ -193,22 +208,29 @@ impl Link {
 
     /// A request that makes a fid: `message` is given its number.
     pub(crate) async fn call_making<'m>(
-        self: &Arc<Link>, names: usize, message: impl FnOnce(Fid) -> Tmessage<'m>,
+        self: &Arc<Link>,
+        names: usize,
+        message: impl FnOnce(Fid) -> Tmessage<'m>,
     ) -> Result<(Bytes, Option<Handle>)> {
         self.room().await;
         let fid = self.wires.state().fids.take()?;
         let names = u16::try_from(names).unwrap_or(u16::MAX);
-        let call = self.submit(&message(fid), Then::Makes { fid, names }).inspect_err(|_| self.wires.state().fids.free.push(fid))?;
+        let call = self
+            .submit(&message(fid), Then::Makes { fid, names })
+            .inspect_err(|_| self.wires.state().fids.free.push(fid))?;
         let frame = call.await?;
         let made = established(&frame, names).then(|| Handle { link: Arc::clone(self), fid });
         Ok((frame, made))
     }
 
-    /// Tremove, which frees the fid whatever the reply is.
-    pub(crate) async fn call_removing(self: &Arc<Link>, handle: Handle) -> Result<Bytes> {
+    /// Tremove or Tclunk, which free the fid whatever the reply is.
+    pub(crate) async fn call_freeing(
+        self: &Arc<Link>,
+        handle: Handle,
+        message: fn(Fid) -> Tmessage<'static>,
+    ) -> Result<Bytes> {
         self.room().await;
-        let fid = handle.fid;
-        let call = self.submit(&Tmessage::Remove { fid }, Then::Frees(fid))?;
+        let call = self.submit(&message(handle.fid), Then::Frees(handle.fid))?;
         handle.forget();
         call.await
     }
@@ -235,12 +257,10 @@ impl Link {
     /// Decodes a reply; an error reply becomes the error.
     pub(crate) fn decode<'f>(&self, frame: &'f [u8]) -> Result<Rmessage<'f>> {
         match Rmessage::decode(frame, self.dialect) {
-            Ok((_, Rmessage::Error { ename, errno })) => {
-                Err(Error::reply(errno.0, String::from_utf8_lossy(ename.as_bytes()).into_owned()))
-            }
+            Ok((_, Rmessage::Error { ename, errno })) => Err(Error::reply(errno.0, text(ename))),
             Ok((_, Rmessage::Lerror { ecode })) => Err(Error::number(ecode)),
             Ok((_, message)) => Ok(message),
-            Err(malformed) => Err(Error::protocol(format_args!("a reply that cannot be read: {malformed:?}"))),
+            Err(malformed) => Err(Error::protocol(format_args!("a reply that cannot be read: {malformed}"))),
         }
     }
 }
@@ -312,15 +332,10 @@ impl Drop for Call {
             return;
         }
         // Answered, but nobody looked: settled as if it had come later.
-        if let Some((then, frame)) = state.tags.poll(self.tag, std::task::Waker::noop()) {
-            return state.settle(then, Some(&frame));
-        }
-        state.tags.leave(self.tag);
-        let flush = Tmessage::Flush { oldtag: self.tag };
-        match state.send(&flush, Then::Flushes(self.tag)) {
-            Ok(tag) => state.tags.background(tag),
-            // No tag is left for the flush: the reply has to come by itself.
-            Err(_) => state.tags.background(self.tag),
+        if let Some((then, frame)) = state.tags.poll(self.tag, Waker::noop()) {
+            state.settle(then, Some(&frame));
+        } else {
+            state.flush(self.tag);
         }
         drop(state);
         self.link.wires.wake.notify_one();
@@ -345,7 +360,18 @@ async fn read(wires: Arc<Wires>, mut reader: impl AsyncRead + Unpin, msize: usiz
 
 /// Hands out every whole frame there is.
 fn frames(wires: &Wires, buffer: &mut BytesMut, msize: usize) -> Result<()> {
-    let mut state = wires.state();
+    // Woken without the lock: a waker may be the last that holds a task, and dropping that one's calls takes the lock.
+    let mut wakers = Vec::new();
+    let result = hand_out(&mut wires.state(), buffer, msize, &mut wakers);
+    wakers.into_iter().for_each(Waker::wake);
+    // What a reply set off, a clunk, is to be written as well.
+    if !wires.state().out.is_empty() {
+        wires.wake.notify_one();
+    }
+    result
+}
+
+fn hand_out(state: &mut State, buffer: &mut BytesMut, msize: usize, wakers: &mut Vec<Waker>) -> Result<()> {
     while let Some(size) = buffer.first_chunk::<4>() {
         let size = u32::from_le_bytes(*size) as usize;
         if size < HEADER || size > msize {
@@ -356,11 +382,7 @@ fn frames(wires: &Wires, buffer: &mut BytesMut, msize: usize) -> Result<()> {
             break;
         }
         let frame = buffer.split_to(size).freeze();
-        state.dispatch(frame).map_err(Error::lost)?;
-    }
-    // What a reply set off, a clunk, is to be written as well.
-    if !state.out.is_empty() {
-        wires.wake.notify_one();
+        wakers.extend(state.dispatch(&frame).map_err(Error::lost)?);
     }
     Ok(())
 }

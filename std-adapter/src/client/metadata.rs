@@ -117,7 +117,12 @@ impl Metadata {
 
 impl Entry {
     pub(crate) fn of_stat(stat: &Stat<'_>) -> Entry {
-        Entry { name: text(stat.name), kind: kind_of_stat(stat), qid: stat.qid, metadata: Some(Metadata::of_stat(stat)) }
+        Entry {
+            name: text(stat.name),
+            kind: kind_of_stat(stat),
+            qid: stat.qid,
+            metadata: Some(Metadata::of_stat(stat)),
+        }
     }
 
     pub(crate) fn of_dirent(entry: &Dirent<'_>) -> Entry {

@@ -126,8 +126,10 @@ impl Node {
         let wnames: Vec<Str<'_>> = names.iter().map(|name| Str(name.as_bytes())).collect();
         let message = |newfid| T::Walk { fid, newfid, wnames: List::from(wnames.as_slice()) };
         let (frame, handle) = self.link().call_making(names.len(), message).await?;
-        let R::Walk { wqids } = self.link().decode(&frame)? else { return Err(unexpected(&self.link().decode(&frame)?)) };
-        let last = wqids.iter().last();
+        let last = match self.link().decode(&frame)? {
+            R::Walk { wqids } => wqids.iter().last(),
+            other => return Err(unexpected(&other)),
+        };
         match handle {
             Some(handle) => Ok(Node { handle, qid: last.or(self.qid) }),
             // The manual's way to say which name is missing: fewer qids.
@@ -244,7 +246,7 @@ impl Node {
     /// `Directory not empty` (39), and what the server refuses.
     pub async fn remove(self) -> Result<()> {
         let link = Arc::clone(self.link());
-        let frame = link.call_removing(self.handle).await?;
+        let frame = link.call_freeing(self.handle, |fid| T::Remove { fid }).await?;
         link.decode(&frame).map(drop)
     }
 
@@ -253,7 +255,7 @@ impl Node {
     /// # Errors
     /// What the server refuses; parameters and streams have no length to set.
     pub async fn set_len(&self, len: u64) -> Result<()> {
-        let set = SetAttr { valid: SetAttr::SIZE, size: len, ..no_attr() };
+        let set = SetAttr { valid: SetAttr::SIZE, size: len, ..SetAttr::default() };
         self.change(set, Stat { length: len, ..no_stat() }).await
     }
 
@@ -262,7 +264,7 @@ impl Node {
     /// # Errors
     /// What the server refuses.
     pub async fn set_mode(&self, mode: u32) -> Result<()> {
-        let set = SetAttr { valid: SetAttr::MODE, mode: mode & 0o7777, ..no_attr() };
+        let set = SetAttr { valid: SetAttr::MODE, mode: mode & 0o7777, ..SetAttr::default() };
         // Twstat refuses to turn a directory into a file, so the bit has to be right.
         let dir = match self.link().dialect {
             Dialect::Linux => 0,
@@ -330,10 +332,6 @@ pub(crate) fn unexpected(message: &R<'_>) -> Error {
     Error::protocol(format_args!("a reply to another request: {message:?}"))
 }
 
-fn no_attr() -> SetAttr {
-    SetAttr { valid: 0, mode: 0, uid: 0, gid: 0, size: 0, ..SetAttr::default() }
-}
-
 /// A stat that changes nothing: all ones and empty texts.
 fn no_stat() -> Stat<'static> {
     let unix = StatUnix { extension: Str(b""), n_uid: u32::MAX, n_gid: u32::MAX, n_muid: u32::MAX };
@@ -345,11 +343,8 @@ fn no_stat() -> Stat<'static> {
         atime: u32::MAX,
         mtime: u32::MAX,
         length: u64::MAX,
-        name: Str(b""),
-        uid: Str(b""),
-        gid: Str(b""),
-        muid: Str(b""),
         unix: Some(unix),
+        ..Stat::default()
     }
 }
 

@@ -34,6 +34,14 @@ enum Slot {
     Background(Then),
 }
 
+/// Whom a reply concerns.
+pub(crate) enum Answer {
+    /// Who waits for it; to be woken without a lock held.
+    Wakes(Waker),
+    /// Nobody: what it changes is settled at once.
+    Settles(Then),
+}
+
 /// All tags of a connection.
 #[derive(Default)]
 pub(crate) struct Tags {
@@ -50,7 +58,8 @@ impl Tags {
             return Ok(Tag(number));
         }
         let number = u16::try_from(self.slots.len()).ok().filter(|number| Tag(*number) != Tag::NONE);
-        let number = number.ok_or(Error::Unsupported("another request: all tags wait for replies, and this many at once"))?;
+        let number =
+            number.ok_or(Error::Unsupported("another request: all tags wait for replies, and this many at once"))?;
         self.slots.push(slot);
         Ok(Tag(number))
     }
@@ -96,21 +105,20 @@ impl Tags {
         None
     }
 
-    /// A reply has come. Returns what it changes if nobody waits for it.
-    pub(crate) fn reply(&mut self, tag: Tag, frame: &Bytes) -> Result<Option<Then>> {
+    /// A reply has come.
+    pub(crate) fn reply(&mut self, tag: Tag, frame: &Bytes) -> Result<Answer> {
         match self.replace(tag, Slot::Free) {
             Slot::Waiting(then, waker) => {
                 self.put(tag, Slot::Answered(then, frame.clone()));
-                waker.wake();
-                Ok(None)
+                Ok(Answer::Wakes(waker))
             }
             Slot::Left(Some(then)) => {
                 self.put(tag, Slot::Left(None));
-                Ok(Some(then))
+                Ok(Answer::Settles(then))
             }
             Slot::Background(then) => {
                 self.free.push(tag.0);
-                Ok(Some(then))
+                Ok(Answer::Settles(then))
             }
             other => {
                 self.put(tag, other);
@@ -133,12 +141,10 @@ impl Tags {
         }
     }
 
-    pub(crate) fn wake_all(&mut self) {
-        for slot in &self.slots {
-            if let Slot::Waiting(_, waker) = slot {
-                waker.wake_by_ref();
-            }
-        }
+    /// Everybody who waits.
+    pub(crate) fn wakers(&self) -> Vec<Waker> {
+        let waiting = |slot: &Slot| if let Slot::Waiting(_, waker) = slot { Some(waker.clone()) } else { None };
+        self.slots.iter().filter_map(waiting).collect()
     }
 
     fn put(&mut self, tag: Tag, slot: Slot) {
