@@ -175,11 +175,12 @@ impl<'b> Writer<'b> {
     /// Appends bytes.
     #[inline]
     pub fn bytes(&mut self, bytes: &[u8]) {
-        let end = self.at.saturating_add(bytes.len());
-        if let Some(place) = self.buf.get_mut(self.at..end) {
+        // Cut in two steps: inlined, the lengths are seen to agree and the panic of `copy_from_slice` goes away.
+        let place = self.buf.get_mut(self.at..).and_then(|rest| rest.get_mut(..bytes.len()));
+        if let Some(place) = place {
             place.copy_from_slice(bytes);
         }
-        self.at = end;
+        self.at = self.at.saturating_add(bytes.len());
     }
 
     /// Appends `count` as `count[2]`; one that is too large for it makes the writer full.

@@ -1,1 +1,0 @@
-//! Real bytes, round trips, and bytes from nowhere.
