@@ -57,8 +57,10 @@ impl Error {
         }
     }
 
+    /// The system's errors come without their numbers, which are no Linux ones everywhere.
     pub(crate) fn lost(why: impl Display) -> Error {
-        Error::Lost(why.to_string().into())
+        let why = why.to_string();
+        Error::Lost(why.split(" (os error").next().unwrap_or_default().into())
     }
 
     pub(crate) fn protocol(why: impl Display) -> Error {

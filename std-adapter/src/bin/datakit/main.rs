@@ -14,7 +14,14 @@ use clap::{CommandFactory, Parser};
 use crate::args::{Command, Program};
 
 fn main() -> ExitCode {
-    let program = Program::parse();
+    let program = match Program::try_parse() {
+        Ok(program) => program,
+        // Help is asked for; anything else is a failure like the others.
+        Err(other) => {
+            let _ = other.print();
+            return if other.use_stderr() { ExitCode::FAILURE } else { ExitCode::SUCCESS };
+        }
+    };
     let done = match program.command {
         None => serve::run(program.serve).map_err(|error| error.to_string()),
         Some(Command::Serve(args)) => serve::run(args).map_err(|error| error.to_string()),
