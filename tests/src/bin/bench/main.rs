@@ -132,28 +132,32 @@ fn bench(options: &Options) -> Res<bool> {
     let mut rows = Vec::new();
     if wanted("idle") {
         // First, and on servers of their own: memory that another workload freed would hide what a connection takes.
-        rows.push(idle(options).unwrap_or_else(|error| Row::failed("idle", &error)));
+        rows.push(idle(options, cpu).unwrap_or_else(|error| Row::failed("idle", &error)));
     }
     if !workloads.is_empty() {
-        rows.splice(0..0, run(options, &workloads)?);
+        rows.splice(0..0, run(options, cpu, &workloads)?);
     }
     Row::print_head();
     rows.iter().for_each(Row::print);
     Ok(!options.check || rows.iter().all(|row| row.passed))
 }
 
-fn under_test(options: &Options) -> Res<Server> {
-    options.server.as_deref().map_or_else(Server::datakit, Server::running)
+/// One that is given is moved to `cpu`; one that is started here inherits it.
+fn under_test(options: &Options, cpu: usize) -> Res<Server> {
+    let Some(given) = &options.server else { return Server::datakit() };
+    let server = Server::running(given)?;
+    server.pin(cpu)?;
+    Ok(server)
 }
 
-fn idle(options: &Options) -> Res<Row> {
-    let server = under_test(options)?.idle(IDLE)?;
+fn idle(options: &Options, cpu: usize) -> Res<Row> {
+    let server = under_test(options, cpu)?.idle(IDLE)?;
     let floor = Server::floor(true)?.idle(IDLE)?;
     Ok(Row::idle(server, floor))
 }
 
-fn run(options: &Options, workloads: &[&Workload]) -> Res<Vec<Row>> {
-    let server = under_test(options)?;
+fn run(options: &Options, cpu: usize, workloads: &[&Workload]) -> Res<Vec<Row>> {
+    let server = under_test(options, cpu)?;
     let floors = [Server::floor(false)?, Server::floor(true)?];
     client::fill_tree(&server.address, options.big).map_err(|error| format!("the files: {error}"))?;
     let mut done: Vec<Res<Vec<Pair>>> = workloads.iter().map(|_| Ok(Vec::new())).collect();

@@ -10,7 +10,7 @@ use std::{
 };
 
 use rustix::{
-    process::{Resource, Rlimit, getrlimit, setrlimit},
+    process::{Pid, Resource, Rlimit, getrlimit, setrlimit},
     thread::{CpuSet, sched_getaffinity, sched_setaffinity},
 };
 
@@ -63,6 +63,17 @@ impl Server {
         server.address = address;
         server._stdout = Some(stdout);
         Ok(server)
+    }
+
+    /// Moves every thread it has to `cpu`; threads that those start stay there.
+    pub(crate) fn pin(&self, cpu: usize) -> Res<()> {
+        let path = format!("/proc/{}/task", self.pid);
+        for thread in fs::read_dir(&path).map_err(|error| format!("{path}: {error}"))? {
+            let name = thread.map_err(|error| format!("{path}: {error}"))?.file_name();
+            let thread = name.to_str().and_then(|name| Pid::from_raw(name.parse().ok()?));
+            sched_setaffinity(thread, &only(cpu)).map_err(|error| format!("CPU {cpu}: {error}"))?;
+        }
+        Ok(())
     }
 
     /// Resident memory in bytes.
@@ -126,10 +137,14 @@ pub(crate) fn pin(wanted: Option<usize>) -> Res<usize> {
     let allowed = sched_getaffinity(None).map_err(|error| format!("sched_getaffinity: {error}"))?;
     let last = (0..CpuSet::MAX_CPU).rev().find(|&cpu| allowed.is_set(cpu));
     let cpu = wanted.or(last).filter(|&cpu| cpu < CpuSet::MAX_CPU).ok_or("no such CPU")?;
-    let mut only = CpuSet::new();
-    only.set(cpu);
-    sched_setaffinity(None, &only).map_err(|error| format!("CPU {cpu}: {error}"))?;
+    sched_setaffinity(None, &only(cpu)).map_err(|error| format!("CPU {cpu}: {error}"))?;
     Ok(cpu)
+}
+
+fn only(cpu: usize) -> CpuSet {
+    let mut set = CpuSet::new();
+    set.set(cpu);
+    set
 }
 
 /// Lets this process and its children open `files` descriptors each, within the hard limit.
