@@ -12,6 +12,7 @@ use std::{
 use rustix::{
     buffer::spare_capacity,
     event::epoll::{self, CreateFlags, EventData, EventFlags},
+    process::{Signal, set_parent_process_death_signal},
 };
 
 use crate::{
@@ -26,13 +27,18 @@ static BLOCK: [u8; MSIZE as usize] = [b'x'; MSIZE as usize];
 /// Names in the one directory there is.
 const ENTRIES: usize = 1000;
 
-/// Answers until the process is ended: from a thread for each connection, or all from this one with `single`.
-pub(crate) fn serve(single: bool) -> Res<()> {
+/// Says where it listens and answers until it is ended or whoever started it has ended.
+pub(crate) fn run(single: bool) -> Res<()> {
+    set_parent_process_death_signal(Some(Signal::TERM)).map_err(|error| format!("floor: {error}"))?;
     let listener = TcpListener::bind("127.0.0.1:0").map_err(|error| format!("listen: {error}"))?;
     let address = listener.local_addr().map_err(|error| format!("listen: {error}"))?;
     println!("listening on tcp://{address}");
-    let served = if single { serve_in_one(&listener) } else { serve_in_threads(&listener) };
-    served.map_err(|error| format!("floor: {error}"))
+    serve(&listener, single).map_err(|error| format!("floor: {error}"))
+}
+
+/// Answers everybody from a thread each, or all from this one with `single`; ends only with an error.
+pub(crate) fn serve(listener: &TcpListener, single: bool) -> io::Result<()> {
+    if single { serve_in_one(listener) } else { serve_in_threads(listener) }
 }
 
 fn serve_in_threads(listener: &TcpListener) -> io::Result<()> {

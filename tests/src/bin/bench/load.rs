@@ -173,3 +173,51 @@ impl Window {
         Ok(Measured { rate: count as f64 / secs, bytes: self.bytes as f64 / secs, p50: at(50), p99: at(99) })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::{net::TcpListener, thread};
+
+    use super::*;
+    use crate::{client, floor, workload::WORKLOADS};
+
+    const BIG: u64 = 4 << 20;
+
+    fn floor(single: bool) -> String {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap().to_string();
+        thread::spawn(move || floor::serve(&listener, single));
+        address
+    }
+
+    #[test]
+    fn every_workload_runs_against_its_floor() {
+        for workload in &WORKLOADS {
+            let address = floor(workload.single);
+            client::fill_tree(&address, BIG).unwrap();
+            let measured = measure(&address, workload, Duration::from_millis(50), BIG).unwrap();
+            assert!(measured.rate > 0.0 && measured.p50 <= measured.p99, "{}", workload.name);
+        }
+    }
+
+    #[test]
+    fn a_server_that_hangs_up_is_an_error() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap().to_string();
+        let server = thread::spawn(move || drop(listener.accept()));
+        let error = measure(&address, &WORKLOADS[0], Duration::from_millis(50), BIG).err().unwrap();
+        assert!(error.contains("hung up") || error.contains("receive"), "{error}");
+        server.join().unwrap();
+    }
+
+    #[test]
+    fn operations_outside_the_window_do_not_count() {
+        let mut window = Window::new(Duration::from_secs(1));
+        let (begin, end) = (window.begin, window.end);
+        window.count(begin, begin + Duration::from_millis(3), 7);
+        window.count(begin - WARMUP, begin - WARMUP, 7);
+        window.count(begin, end, 7);
+        let result = window.result().unwrap();
+        assert_eq!((result.rate, result.bytes, result.p99), (1.0, 7.0, Duration::from_millis(3)));
+    }
+}

@@ -60,7 +60,7 @@ fn main() -> ExitCode {
             print!("{HELP}");
             Ok(true)
         }
-        Some("floor") => floor::serve(words.iter().any(|word| word == "--single")).map(|()| true),
+        Some("floor") => floor::run(words.iter().any(|word| word == "--single")).map(|()| true),
         _ => parse(words).and_then(|options| bench(&options)),
     };
     match ended {
@@ -124,7 +124,6 @@ fn names(word: &str) -> Res<Vec<String>> {
 
 /// Whether the run counts as passed.
 fn bench(options: &Options) -> Res<bool> {
-    process::allow_files(IDLE as u64 + 100)?;
     let cpu = process::pin(options.cpu)?;
     let wanted = |name: &str| options.only.as_ref().is_none_or(|only| only.iter().any(|one| one == name));
     let workloads: Vec<&Workload> = WORKLOADS.iter().filter(|workload| wanted(workload.name)).collect();
@@ -151,6 +150,8 @@ fn under_test(options: &Options, cpu: usize) -> Res<Server> {
 }
 
 fn idle(options: &Options, cpu: usize) -> Res<Row> {
+    // Before the servers start, since they inherit it.
+    process::allow_files(IDLE as u64 + 100)?;
     let server = under_test(options, cpu)?.idle(IDLE)?;
     let floor = Server::floor(true)?.idle(IDLE)?;
     Ok(Row::idle(server, floor))

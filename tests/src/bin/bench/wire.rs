@@ -151,3 +151,43 @@ impl Frames {
         Ok(frame)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn frames_come_whole_however_they_arrive() {
+        let mut sent = Vec::new();
+        Message::new(&mut sent, kind::TCLUNK, 3).u32(9).end();
+        Message::new(&mut sent, kind::TWALK, 4).u32(0).u32(1).u16(1).text("small.txt").end();
+        let mut frames = Frames::new();
+        let mut got = Vec::new();
+        for byte in &sent {
+            frames.fill(&mut &[*byte][..]).unwrap();
+            assert_eq!(frames.ready(), frames.buf[frames.head..frames.tail].len() == [11, 28][got.len().min(1)]);
+            if let Some(frame) = frames.next().unwrap() {
+                got.push((kind_of(frame), tag_of(frame), frame.len()));
+            }
+        }
+        assert_eq!(got, [(kind::TCLUNK, 3, 11), (kind::TWALK, 4, 28)]);
+    }
+
+    #[test]
+    fn a_size_below_the_header_is_refused() {
+        let mut frames = Frames::new();
+        frames.fill(&mut &[6, 0, 0, 0, 0, 0, 0][..]).unwrap();
+        assert!(frames.ready() && frames.next().is_err());
+    }
+
+    #[test]
+    fn a_message_larger_than_the_first_buffer_arrives() {
+        let mut sent = Vec::new();
+        Message::new(&mut sent, kind::RREAD, 0).u32(100_000).bytes(&[1; 100_000]).end();
+        let (mut frames, mut from) = (Frames::new(), &sent[..]);
+        while !frames.ready() {
+            assert_ne!(frames.fill(&mut from).unwrap(), 0);
+        }
+        assert_eq!(frames.next().unwrap().map(<[u8]>::len), Some(sent.len()));
+    }
+}
