@@ -56,7 +56,7 @@ pub(crate) async fn dial(url: &Url, options: &Options) -> Result<Arc<Link>> {
             let (reader, writer) = tokio::io::split(pipe);
             negotiate(reader, writer, options).await
         }
-        _ => Err(Error::Unsupported("connecting to this kind of endpoint")),
+        _ => Err(Error::Unsupported("a client cannot connect to this kind of endpoint")),
     }
 }
 
@@ -75,14 +75,14 @@ where
         let Some(dialect) = dialect_of(&version) else { continue };
         if options.dialect.is_some_and(|only| only != dialect) {
             return Err(Error::Unsupported(match dialect {
-                Dialect::Legacy => "the dialect asked for: this server answers 9P2000, which",
-                Dialect::Unix => "the dialect asked for: this server answers 9P2000.u, which",
-                Dialect::Linux => "the dialect asked for: this server answers 9P2000.L, which",
+                Dialect::Legacy => "the server speaks 9P2000, not the dialect asked for",
+                Dialect::Unix => "the server speaks 9P2000.u, not the dialect asked for",
+                Dialect::Linux => "the server speaks 9P2000.L, not the dialect asked for",
             }));
         }
         return Ok(Link::start(reader, writer, dialect, msize));
     }
-    Err(Error::Unsupported("any dialect this server speaks"))
+    Err(Error::Unsupported("the server speaks no dialect of 9P that is known here"))
 }
 
 fn dialect_of(version: &[u8]) -> Option<Dialect> {

@@ -65,7 +65,7 @@ impl Fids {
         }
         let fid = Fid(self.next);
         if fid == Fid::NONE {
-            return Err(Error::Unsupported("another fid: all numbers are in use, and this many files at once"));
+            return Err(Error::Unsupported("all numbers of fids are in use"));
         }
         self.next += 1;
         Ok(fid)
@@ -119,7 +119,7 @@ impl State {
             }
         }
         self.out.truncate(start);
-        Err(Error::Unsupported("a request above the msize of the connection"))
+        Err(Error::Unsupported("the request is longer than the msize of the connection"))
     }
 
     /// Nobody waits for what these change.

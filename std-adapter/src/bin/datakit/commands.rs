@@ -1,7 +1,5 @@
 //! The commands of the client, each in a few calls of the library.
 
-use std::io::Write;
-
 use datakit::client::{Client, Error, Metadata, Options};
 use tokio::io::AsyncReadExt;
 
@@ -72,8 +70,15 @@ async fn ls(client: &Client, path: &str, long: bool, json: bool) -> Done {
 }
 
 async fn cat(client: &Client, path: &str) -> Done {
-    let content = client.read(path).await.map_err(at(path))?;
-    output::print(&content)
+    let file = client.open_to_read(path).await.map_err(at(path))?;
+    let mut buf = vec![0; file.unit()];
+    let mut offset = 0;
+    loop {
+        let count = file.read_at(offset, &mut buf).await.map_err(at(path))?;
+        let Some(data) = buf.get(..count).filter(|data| !data.is_empty()) else { return Ok(()) };
+        output::print(data)?;
+        offset += count as u64;
+    }
 }
 
 async fn write(client: &Client, path: &str, text: Option<String>) -> Done {
@@ -160,13 +165,14 @@ async fn mv(client: &Client, from: &str, to: &str) -> Done {
 
 async fn watch(client: &Client, path: &str) -> Done {
     let mut stream = client.watch(path).await.map_err(at(path))?;
+    let interrupted = tokio::signal::ctrl_c();
+    tokio::pin!(interrupted);
     loop {
         let delivery = tokio::select! {
             delivery = stream.next() => delivery.map_err(at(path))?,
-            _ = tokio::signal::ctrl_c() => None,
+            _ = &mut interrupted => None,
         };
         let Some(text) = delivery else { return Ok(()) };
         output::print(&text)?;
-        std::io::stdout().flush().map_err(|error| output::stdout_error(&error))?;
     }
 }

@@ -12,7 +12,7 @@ use crate::commands::{Branch, Done, last};
 /// The error that is not told: nobody reads on.
 pub(crate) const BROKEN_PIPE: &str = "Broken pipe";
 
-pub(crate) fn stdout_error(error: &io::Error) -> String {
+fn stdout_error(error: &io::Error) -> String {
     match error.kind() {
         io::ErrorKind::BrokenPipe => BROKEN_PIPE.to_owned(),
         _ => format!("standard output: {error}"),
