@@ -23,14 +23,28 @@ pub struct Options {
     pub aname: String,
     /// The user's number, in .u and .L; `u32::MAX` is "none, take the name".
     pub n_uname: u32,
+    /// The group of what is made, in .L.
+    pub gid: u32,
 }
 
 impl Default for Options {
-    /// Any dialect, 128 KiB of data per message, the user of the environment.
+    /// Any dialect, 128 KiB of data per message, the user and the group of this process where they are known.
     fn default() -> Options {
         let uname = std::env::var("USER").ok().filter(|name| !name.is_empty()).unwrap_or_else(|| "nobody".into());
-        Options { dialect: None, msize: (128 << 10) + 24, uname, aname: "/".into(), n_uname: u32::MAX }
+        let (n_uname, gid) = ids().unwrap_or((u32::MAX, 0));
+        Options { dialect: None, msize: (128 << 10) + 24, uname, aname: "/".into(), n_uname, gid }
     }
+}
+
+/// The user and the group of this process, as far as the standard library tells.
+fn ids() -> Option<(u32, u32)> {
+    #[cfg(target_os = "linux")]
+    {
+        use std::os::unix::fs::MetadataExt;
+        std::fs::metadata("/proc/self").ok().map(|own| (own.uid(), own.gid()))
+    }
+    #[cfg(not(target_os = "linux"))]
+    None
 }
 
 /// Too small for a Tversion and most errors.
@@ -80,7 +94,7 @@ where
                 Dialect::Linux => "the server speaks 9P2000.L, not the dialect asked for",
             }));
         }
-        return Ok(Link::start(reader, writer, dialect, msize));
+        return Ok(Link::start(reader, writer, dialect, msize, options.gid));
     }
     Err(Error::Unsupported("the server speaks no dialect of 9P that is known here"))
 }

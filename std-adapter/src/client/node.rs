@@ -181,7 +181,7 @@ impl Node {
         let fid = self.fid();
         let str = Str(name.as_bytes());
         let message = match link.dialect {
-            Dialect::Linux => T::Lcreate { fid, name: str, flags: how.flags() | 0o100, mode, gid: u32::MAX },
+            Dialect::Linux => T::Lcreate { fid, name: str, flags: how.flags() | 0o100, mode, gid: self.link().gid },
             _ => T::Create { fid, name: str, perm: mode, mode: how.byte(), extension: Extension(None) },
         };
         let frame = link.call(&message).await?;
@@ -198,7 +198,7 @@ impl Node {
     pub async fn mkdir(&self, name: &str, mode: u32) -> Result<()> {
         let str = Str(name.as_bytes());
         if self.link().dialect == Dialect::Linux {
-            return self.done(&T::Mkdir { dfid: self.fid(), name: str, mode, gid: u32::MAX }).await;
+            return self.done(&T::Mkdir { dfid: self.fid(), name: str, mode, gid: self.link().gid }).await;
         }
         self.create_special(str, DMDIR | mode, Extension(None)).await
     }
@@ -210,7 +210,7 @@ impl Node {
     pub async fn symlink(&self, name: &str, target: &str) -> Result<()> {
         let (name, target) = (Str(name.as_bytes()), Str(target.as_bytes()));
         match self.link().dialect {
-            Dialect::Linux => self.done(&T::Symlink { dfid: self.fid(), name, target, gid: u32::MAX }).await,
+            Dialect::Linux => self.done(&T::Symlink { dfid: self.fid(), name, target, gid: self.link().gid }).await,
             Dialect::Unix => self.create_special(name, DMSYMLINK | 0o777, Extension(Some(target))).await,
             Dialect::Legacy => Err(Error::Unsupported("9P2000 has no request for symbolic links")),
         }

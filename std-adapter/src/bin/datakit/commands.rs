@@ -160,7 +160,14 @@ async fn mv(client: &Client, from: &str, to: &str) -> Done {
         Ok(metadata) if metadata.is_dir() => join(to, last(from)),
         _ => to.to_owned(),
     };
-    client.rename(from, &to).await.map_err(at(from))
+    match client.rename(from, &to).await {
+        // 9P2000 and .u have no request for it.
+        Err(error) if error.errno() == Some(18) && !client.stat(from).await.map_err(at(from))?.is_dir() => {
+            copy::cp(client, &format!(":{from}"), &format!(":{to}")).await?;
+            client.remove(from).await.map_err(at(from))
+        }
+        other => other.map_err(at(from)),
+    }
 }
 
 async fn watch(client: &Client, path: &str) -> Done {
