@@ -117,6 +117,7 @@ async fn tree(client: &Client, path: &str, json: bool) -> Done {
 }
 
 async fn branch(client: &Client, path: &str, metadata: Metadata) -> Done<Branch> {
+    bounded(path)?;
     let mut below = Vec::new();
     if metadata.is_dir() {
         let mut files = client.list(path).await.map_err(at(path))?;
@@ -129,6 +130,11 @@ async fn branch(client: &Client, path: &str, metadata: Metadata) -> Done<Branch>
     Ok(Branch { metadata, below })
 }
 
+/// Deeper trees are taken for endless ones.
+fn bounded(path: &str) -> Done {
+    if path.matches('/').count() > 256 { Err(format!("{path}: File name too long")) } else { Ok(()) }
+}
+
 pub(crate) fn join(dir: &str, name: &str) -> String {
     format!("{}/{name}", dir.trim_end_matches('/'))
 }
@@ -139,6 +145,7 @@ pub(crate) fn last(path: &str) -> &str {
 }
 
 async fn rm(client: &Client, path: &str, recursive: bool) -> Done {
+    bounded(path)?;
     let metadata = client.stat(path).await.map_err(at(path))?;
     if metadata.is_dir() && !recursive {
         return Err(format!("{path}: Is a directory"));
