@@ -6,3 +6,4 @@
 mod ino;
 mod locked;
 pub mod scratch;
+pub mod tree;
