@@ -24,8 +24,8 @@
 #[cfg(test)]
 extern crate std;
 
-// pub mod files;
-// pub mod serve;
-// pub mod session;
+pub mod files;
+pub mod serve;
+pub mod session;
 pub mod vfs;
-// pub mod wire;
+pub mod wire;

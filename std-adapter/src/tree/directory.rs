@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, RwLock};
 
-use datakit_core::vfs::{Create, Error, Name, New, Result};
+use datakit_core::vfs::{Create, Error, Kind, Name, New, Result};
 
 use super::{Entry, Wait, ready};
 use crate::locked;
@@ -40,10 +40,10 @@ pub trait Directory: Send + Sync {
         ready(Err(Error::ReadOnlyDirectory))
     }
 
-    /// `child` agreed to be removed and is to be shown no more. Nothing to be done where its own `remove` did that.
+    /// `child` agreed to be removed and is to be shown no more. Nothing to be done where its own `remove` did that; a symbolic
+    /// link is not asked itself, so that it is this directory's to refuse.
     fn unlink<'a>(&'a self, child: &'a Entry) -> Wait<'a, ()> {
-        let _ = child;
-        ready(Ok(()))
+        ready(if child.kind() == Kind::Symlink { Err(Error::ReadOnlyDirectory) } else { Ok(()) })
     }
 }
 
@@ -124,6 +124,9 @@ impl Directory for Dir {
     }
 
     fn unlink<'a>(&'a self, child: &'a Entry) -> Wait<'a, ()> {
+        if child.kind() == Kind::Symlink {
+            return ready(Err(Error::ReadOnlyDirectory));
+        }
         let (name, mut entries) = (child.name(), locked::write(&self.0));
         // The name may stand for something newer by now, which stays.
         let there = entries.get(&name).is_some_and(|found| found.is(child));

@@ -175,6 +175,8 @@ async fn a_directory_of_your_own() -> Done {
     assert_eq!(tree.rename(&f, &root, name("g")).await, Err(Error::CrossDevice));
     assert_eq!(tree.rename(&root, &root, name("g")).await.unwrap_err().text(), "Can't rename /");
     assert_eq!(tree.remove(&d).await, Err(Error::NotEmpty));
+    tree.remove(&link).await?;
+    assert_eq!(list(&tree, &d).await?, ["g"]);
     let e = tree.create(&root, name("e"), new(New::Dir)).await?;
     tree.remove(&e).await?;
     assert_eq!(list(&tree, &root).await?, ["d"]);

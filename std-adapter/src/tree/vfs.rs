@@ -177,7 +177,7 @@ impl Vfs for Tree {
         match inode.entry().what() {
             What::Dir(dir) => dir.remove().await?,
             What::File(leaf) => leaf.remove().await?,
-            What::Symlink(_) => return Err(Error::ReadOnlyFile),
+            What::Symlink(_) => {}
         }
         parent.dir()?.unlink(inode.entry()).await
     }
