@@ -221,6 +221,8 @@ async fn v12_a_value_that_is_absent() -> Done {
     assert_eq!(*slot.0.lock().unwrap(), Some(Vec::new()));
     let read_only = tree_of(Kv::read_only(slot));
     assert_eq!(write(&read_only, "f", "x").await, Err(Error::ReadOnlyFile));
+    let emptying = OpenMode { truncate: true, ..OpenMode::WRITE };
+    assert!(read_only.open(&walk(&read_only, "f").await?, emptying).await.is_ok());
     assert_eq!(read_only.set_attr(&walk(&read_only, "f").await?, size(0)).await, Err(Error::ReadOnlyFile));
     Ok(())
 }

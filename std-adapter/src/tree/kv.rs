@@ -85,8 +85,12 @@ impl Leaf for Kv {
 
     fn open(&self, mode: OpenMode) -> Wait<'_, Box<dyn OpenLeaf>> {
         Box::pin(async move {
-            if mode.truncate && !self.0.read_only {
-                self.0.truncate(0).await?;
+            if mode.truncate {
+                // What is only read opens all the same.
+                self.0
+                    .truncate(0)
+                    .await
+                    .or_else(|error| if error == Error::ReadOnlyFile { Ok(()) } else { Err(error) })?;
             }
             Ok(Box::new(Opened { file: self.0.clone(), append: mode.append }) as Box<dyn OpenLeaf>)
         })
