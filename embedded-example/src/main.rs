@@ -1,0 +1,105 @@
+//! The board: QEMU's lm3s6965evb, a Cortex-M3 with 256 KiB of flash and 64 KiB of RAM.
+//!
+//! Here are the executor, the interrupts and the tasks; what the board *is* stands in the library beside it.
+#![no_std]
+#![no_main]
+
+mod log;
+mod mac;
+mod net;
+mod reg;
+mod serve;
+mod time;
+
+use core::sync::atomic::{AtomicBool, Ordering};
+
+use cortex_m::interrupt::InterruptNumber;
+use cortex_m::peripheral::NVIC;
+use embassy_executor::{Spawner, raw};
+use embassy_net::{Runner, Stack};
+use log::log;
+use static_cell::{ConstStaticCell, StaticCell};
+
+use crate::mac::Mac;
+use crate::serve::SocketMemory;
+
+#[cortex_m_rt::entry]
+fn main() -> ! {
+    static EXECUTOR: StaticCell<raw::Executor> = StaticCell::new();
+    log::start();
+    if let Some(mut core) = cortex_m::Peripherals::take() {
+        time::start(&mut core);
+    }
+    for irq in [time::IRQ, mac::IRQ] {
+        // SAFETY: both handlers are in place, and no critical section of ours is made of masked interrupts.
+        unsafe { NVIC::unmask(Irq(irq)) };
+    }
+    let executor = EXECUTOR.init_with(|| raw::Executor::new(core::ptr::null_mut()));
+    start(executor.spawner());
+    loop {
+        WOKEN.store(false, Ordering::Relaxed);
+        // SAFETY: from here only, so never from within itself.
+        unsafe { executor.poll() };
+        // An interrupt between the look and the sleep ends the sleep at once, even while it is disabled. Not WFE: QEMU does not
+        // sleep in it.
+        cortex_m::interrupt::free(|_| {
+            if !WOKEN.load(Ordering::Relaxed) {
+                cortex_m::asm::wfi();
+            }
+        });
+    }
+}
+
+/// Starts every task of the board.
+fn start(spawner: Spawner) {
+    static MEMORY: [ConstStaticCell<SocketMemory>; net::SOCKETS] =
+        [const { ConstStaticCell::new(SocketMemory::new()) }; net::SOCKETS];
+    let (stack, runner) = net::start(embassy_time::Instant::now().as_ticks());
+    spawner.spawn(network(runner).expect("spawned once"));
+    for memory in &MEMORY {
+        spawner.spawn(connection(stack, memory.take()).expect("as many as there are sockets"));
+    }
+    log!(info, "listening");
+}
+
+#[embassy_executor::task]
+async fn network(mut runner: Runner<'static, Mac>) -> ! {
+    runner.run().await
+}
+
+#[embassy_executor::task(pool_size = net::SOCKETS)]
+async fn connection(stack: Stack<'static>, memory: &'static mut SocketMemory) -> ! {
+    serve::run(stack, memory).await
+}
+
+/// Whether a task was woken since the executor last looked.
+static WOKEN: AtomicBool = AtomicBool::new(false);
+
+/// Called by the executor when a task is woken.
+// SAFETY: the name and signature that embassy-executor asks for; there is one.
+#[unsafe(export_name = "__pender")]
+fn pender(_: *mut ()) {
+    WOKEN.store(true, Ordering::Relaxed);
+}
+
+/// An interrupt by its number.
+#[derive(Clone, Copy)]
+struct Irq(u16);
+
+// SAFETY: the number is the interrupt's, of those that the LM3S6965 has.
+unsafe impl InterruptNumber for Irq {
+    fn number(self) -> u16 {
+        self.0
+    }
+}
+
+/// Every interrupt of the chip ends up here.
+// SAFETY: it touches no memory that another context uses without a critical section.
+#[cortex_m_rt::exception]
+unsafe fn DefaultHandler(irq: i16) {
+    match u16::try_from(irq) {
+        Ok(time::IRQ) => time::on_alarm(),
+        Ok(mac::IRQ) => mac::on_interrupt(),
+        _ => panic!("interrupt {irq} has no handler"),
+    }
+}
