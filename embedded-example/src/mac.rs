@@ -5,7 +5,7 @@
 
 use core::task::Context;
 
-use datakit_firmware::board::FRAMES;
+use datakit_firmware::facts;
 use embassy_net_driver::{Capabilities, Driver, HardwareAddress, LinkState};
 use embassy_sync::waitqueue::AtomicWaker;
 
@@ -57,6 +57,7 @@ impl Buffers {
 /// The MAC, running.
 pub struct Mac {
     buffers: &'static mut Buffers,
+    /// What the board was made with.
     address: [u8; 6],
 }
 
@@ -70,12 +71,9 @@ impl Mac {
         TCTL.write(0x1 | 0x2 | 0x4 | 0x8); // Transmit, padded, with a checksum, full duplex.
         let [a, b, c, d] = IA0.read().to_le_bytes();
         let [e, f, ..] = IA1.read().to_le_bytes();
-        Mac { buffers, address: [a, b, c, d, e, f] }
-    }
-
-    /// The address that the board was made with.
-    pub fn address(&self) -> [u8; 6] {
-        self.address
+        let address = [a, b, c, d, e, f];
+        facts::MAC.set(address);
+        Mac { buffers, address }
     }
 }
 
@@ -128,12 +126,12 @@ impl Driver for Mac {
             return None;
         }
         let Some(frame) = pull(receive) else {
-            FRAMES.dropped();
+            facts::FRAMES_DROPPED.add();
             // There may be more behind it, and only the stack comes back to ask.
             cx.waker().wake_by_ref();
             return None;
         };
-        FRAMES.received();
+        facts::FRAMES_IN.add();
         Some((Received(frame), Transmit(transmit)))
     }
 
@@ -188,7 +186,7 @@ impl embassy_net_driver::TxToken for Transmit<'_> {
             }
         }
         TR.write(1);
-        FRAMES.sent();
+        facts::FRAMES_OUT.add();
         result
     }
 }

@@ -3,20 +3,28 @@
 //! Here are the executor, the interrupts and the tasks; what the board *is* stands in the library beside it.
 #![no_std]
 #![no_main]
+#![expect(
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a board that cannot start stops at once; nothing of it is reachable from the network"
+)]
 
 mod log;
 mod mac;
 mod net;
 mod reg;
 mod serve;
+mod stack;
 mod time;
 
 use core::sync::atomic::{AtomicBool, Ordering};
 
 use cortex_m::interrupt::InterruptNumber;
 use cortex_m::peripheral::NVIC;
+use datakit_firmware::facts;
 use embassy_executor::{Spawner, raw};
 use embassy_net::{Runner, Stack};
+use embassy_time::{Instant, Timer};
 use log::log;
 use static_cell::{ConstStaticCell, StaticCell};
 
@@ -54,11 +62,12 @@ fn main() -> ! {
 fn start(spawner: Spawner) {
     static MEMORY: [ConstStaticCell<SocketMemory>; net::SOCKETS] =
         [const { ConstStaticCell::new(SocketMemory::new()) }; net::SOCKETS];
-    let (stack, runner) = net::start(embassy_time::Instant::now().as_ticks());
+    let (stack, runner) = net::start(Instant::now().as_ticks());
     spawner.spawn(network(runner).expect("spawned once"));
     for memory in &MEMORY {
         spawner.spawn(connection(stack, memory.take()).expect("as many as there are sockets"));
     }
+    spawner.spawn(watch().expect("spawned once"));
     log!(info, "listening");
 }
 
@@ -70,6 +79,27 @@ async fn network(mut runner: Runner<'static, Mac>) -> ! {
 #[embassy_executor::task(pool_size = net::SOCKETS)]
 async fn connection(stack: Stack<'static>, memory: &'static mut SocketMemory) -> ! {
     serve::run(stack, memory).await
+}
+
+/// Tells the tree what only the board knows, and restarts when the tree was asked to.
+///
+/// Looks a few times a second: the reply to the one who asked is on its way by then.
+#[embassy_executor::task]
+async fn watch() -> ! {
+    facts::CLOCK_HZ.set(time::CLOCK_HZ);
+    loop {
+        for _ in 0..4 {
+            Timer::after_millis(250).await;
+            facts::UPTIME_MS.set(u32::try_from(Instant::now().as_millis() & u64::from(u32::MAX)).unwrap_or(0));
+            if facts::RESET.load(Ordering::Relaxed) {
+                log!(warn, "restarting");
+                cortex_m::peripheral::SCB::sys_reset();
+            }
+        }
+        let (used, size) = stack::high_water();
+        facts::STACK_USED.set(used);
+        facts::STACK_SIZE.set(size);
+    }
 }
 
 /// Whether a task was woken since the executor last looked.

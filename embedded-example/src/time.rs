@@ -19,7 +19,10 @@ use crate::reg::registers;
 /// The interrupt of timer block 0, half A.
 pub const IRQ: u16 = 19;
 
-/// Core clock after reset, as QEMU has it: 12.5 MHz, so 25 cycles are 2 ticks of embassy-time's microseconds.
+/// Core clock after reset, as QEMU has it.
+pub const CLOCK_HZ: u32 = 12_500_000;
+
+/// 25 cycles are 2 ticks of embassy-time's microseconds.
 const CYCLES: u64 = 25;
 const TICKS: u64 = 2;
 
