@@ -87,8 +87,9 @@ impl Driver for Clock {
                 rounds = rounds.wrapping_add(1);
                 left = SYST::get_current();
             }
-            // 0 is the last count of a round: the reload happens on the next one.
-            let cycles = u64::from(rounds) * u64::from(TOP + 1) + u64::from(TOP - left);
+            // A round begins at 0, where the interrupt is raised, and goes on with the highest count; so does the very first one.
+            let elapsed = (TOP + 1 - left) & TOP;
+            let cycles = u64::from(rounds) * u64::from(TOP + 1) + u64::from(elapsed);
             cycles * TICKS / CYCLES
         })
     }
