@@ -23,13 +23,13 @@ use cortex_m::interrupt::InterruptNumber;
 use cortex_m::peripheral::NVIC;
 use datakit_firmware::facts;
 use embassy_executor::{Spawner, raw};
-use embassy_net::{Runner, Stack};
+use embassy_net::Runner;
 use embassy_time::{Instant, Timer};
 use log::log;
-use static_cell::{ConstStaticCell, StaticCell};
+use static_cell::StaticCell;
 
 use crate::mac::Mac;
-use crate::serve::SocketMemory;
+use crate::serve::Hall;
 
 #[cortex_m_rt::entry]
 fn main() -> ! {
@@ -60,12 +60,14 @@ fn main() -> ! {
 
 /// Starts every task of the board.
 fn start(spawner: Spawner) {
-    static MEMORY: [ConstStaticCell<SocketMemory>; net::SOCKETS] =
-        [const { ConstStaticCell::new(SocketMemory::new()) }; net::SOCKETS];
     let (stack, runner) = net::start(Instant::now().as_ticks());
     spawner.spawn(network(runner).expect("spawned once"));
-    for memory in &MEMORY {
-        spawner.spawn(connection(stack, memory.take()).expect("as many as there are sockets"));
+    let hall = serve::start(stack);
+    for _ in 0..net::SOCKETS {
+        spawner.spawn(door(hall).expect("as many as there are sockets"));
+    }
+    for _ in 0..serve::SEATS {
+        spawner.spawn(seat(hall).expect("as many as there are seats"));
     }
     spawner.spawn(watch().expect("spawned once"));
     log!(info, "listening");
@@ -77,8 +79,13 @@ async fn network(mut runner: Runner<'static, Mac>) -> ! {
 }
 
 #[embassy_executor::task(pool_size = net::SOCKETS)]
-async fn connection(stack: Stack<'static>, memory: &'static mut SocketMemory) -> ! {
-    serve::run(stack, memory).await
+async fn door(hall: &'static Hall) -> ! {
+    serve::door(hall).await
+}
+
+#[embassy_executor::task(pool_size = serve::SEATS)]
+async fn seat(hall: &'static Hall) -> ! {
+    serve::seat(hall).await
 }
 
 /// Tells the tree what only the board knows, and restarts when the tree was asked to.
