@@ -24,7 +24,7 @@
 #[cfg(test)]
 extern crate std;
 
-// pub mod files;
+pub mod files;
 // pub mod serve;
 // pub mod session;
 pub mod vfs;

@@ -11,7 +11,7 @@ mod error;
 mod file;
 mod name;
 mod text;
-// mod tree;
+mod tree;
 
 use core::ops::ControlFlow;
 
@@ -20,7 +20,7 @@ pub use error::{Error, REASON, Result};
 pub use file::{File, FileStat, OpenFile, Position};
 pub use name::{NAME_MAX, Name};
 pub use text::{Fixed, Text, Window, read_at};
-// pub use tree::{Dir, Entry, StaticTree, dir, file};
+pub use tree::{DEPTH, Dir, Entries, Entry, Handle, Key, Node, Path, Slots, StaticTree, dir, file, slots};
 
 /// One name of a directory, as a listing has it.
 #[derive(Debug, Clone, Copy)]

@@ -1,0 +1,162 @@
+//! A value as a file.
+
+use core::fmt::{self, Write};
+use core::task::{Context, Poll};
+
+use super::parameter::{Choice, Number, Parameter};
+use super::value::Value;
+use super::write::{Count, Quoted, render, trimmed};
+use crate::vfs::{Error, File, FileStat, OpenFile, OpenMode, Result, read_at};
+
+/// Asked before a new value is set, with that value; an error is a text that says what would be right.
+type Hook<T> = fn(T) -> core::result::Result<(), &'static str>;
+
+/// A [`Value`] as a file: reads as its text and a newline; a write is parsed, checked and set as one, and the reason of a refusal goes
+/// back on that write. All of it is constant and stays in flash but for the value.
+///
+/// ```
+/// use datakit_core::files::{Param, Value};
+/// use datakit_core::vfs::{Dir, file};
+/// static GAIN: Value<f32> = Value::new(1.0);
+/// static ROOT: Dir = Dir::new(&[file("gain", &Param::new(&GAIN).range(0.0, 10.0).unit("dB").doc("front-end gain"))]);
+/// assert_eq!(GAIN.get(), 1.0);
+/// ```
+pub struct Param<T: Parameter + 'static> {
+    value: &'static Value<T>,
+    limits: T::Limits,
+    unit: &'static str,
+    doc: &'static str,
+    hook: Option<Hook<T>>,
+    read_only: bool,
+}
+
+impl<T: Parameter> Param<T> {
+    /// A file of this value.
+    #[must_use]
+    pub const fn new(value: &'static Value<T>) -> Param<T> {
+        Param { value, limits: T::ANY, unit: "", doc: "", hook: None, read_only: false }
+    }
+
+    /// The unit, for people: it is not part of the text that is read or written.
+    #[must_use]
+    pub const fn unit(self, unit: &'static str) -> Param<T> {
+        Param { unit, ..self }
+    }
+
+    /// What it is for, in a few words.
+    #[must_use]
+    pub const fn doc(self, doc: &'static str) -> Param<T> {
+        Param { doc, ..self }
+    }
+
+    /// Refuses writes: the program sets the value.
+    #[must_use]
+    pub const fn read_only(self) -> Param<T> {
+        Param { read_only: true, ..self }
+    }
+
+    /// Asks `hook` before a written value is set: it may refuse, or bring the value to the hardware.
+    #[must_use]
+    pub const fn hook(self, hook: Hook<T>) -> Param<T> {
+        Param { hook: Some(hook), ..self }
+    }
+
+    fn render(&self, out: &mut dyn Write) -> fmt::Result {
+        self.value.get().render(&self.limits, out)?;
+        out.write_str("\n")
+    }
+
+    fn refusal(&self, data: &[u8]) -> Error {
+        Error::Invalid.because(Refusal { param: self, text: data.trim_ascii() })
+    }
+
+    fn allowed(&self, out: &mut dyn Write) -> fmt::Result {
+        T::allowed(&self.limits, out)?;
+        if self.unit.is_empty() { Ok(()) } else { write!(out, " {}", self.unit) }
+    }
+}
+
+impl<T: Number> Param<T> {
+    /// Refuses values below `low` and above `high`.
+    #[must_use]
+    pub const fn range(self, low: T, high: T) -> Param<T> {
+        Param { limits: Some((low, high)), ..self }
+    }
+}
+
+impl Param<Choice> {
+    /// The names to choose from, at most 256.
+    #[must_use]
+    pub const fn names(self, names: &'static [&'static str]) -> Param<Choice> {
+        assert!(names.len() <= 256, "a choice has at most 256 names");
+        Param { limits: names, ..self }
+    }
+}
+
+impl<T: Parameter> File for Param<T> {
+    fn stat(&self) -> FileStat {
+        Count::stat(|count| self.render(count))
+    }
+
+    fn open(&self, open: &mut OpenFile<'_>, mode: OpenMode) -> Result<()> {
+        // A shell truncates before it writes: the value stays, and this open file reads as empty.
+        open.at.emptied = mode.truncate;
+        if mode.truncate { Ok(()) } else { render(open.text, |mut out| self.render(&mut out)) }
+    }
+
+    fn poll_read(
+        &self,
+        open: &mut OpenFile<'_>,
+        _: &mut Context<'_>,
+        offset: u64,
+        buf: &mut [u8],
+    ) -> Poll<Result<usize>> {
+        let fresh =
+            if offset == 0 && !open.at.emptied { render(open.text, |mut out| self.render(&mut out)) } else { Ok(()) };
+        Poll::Ready(fresh.and_then(|()| read_at(open.text.bytes(), offset, buf)))
+    }
+
+    fn write(&self, open: &mut OpenFile<'_>, _: u64, data: &[u8]) -> Result<usize> {
+        if self.read_only {
+            return Err(Error::ReadOnlyFile);
+        }
+        let value = T::parse(trimmed(data)?, &self.limits).ok_or_else(|| self.refusal(data))?;
+        if let Some(hook) = self.hook {
+            hook(value.clone()).map_err(|why| Error::Invalid.because(why))?;
+        }
+        self.value.set(value);
+        open.at.emptied = false;
+        // The value is set; a text that has no room is what the next read reports.
+        let _ = render(open.text, |mut out| self.render(&mut out));
+        Ok(data.len())
+    }
+
+    fn truncate(&self, _: u64) -> Result<()> {
+        if self.read_only { Err(Error::ReadOnlyFile) } else { Ok(()) }
+    }
+
+    fn chmod(&self, mode: u32) -> Result<()> {
+        super::write::plain(mode)
+    }
+
+    fn describe(&self, out: &mut dyn Write) -> fmt::Result {
+        self.allowed(out)?;
+        if self.read_only {
+            out.write_str(", read-only")?;
+        }
+        if self.doc.is_empty() { Ok(()) } else { write!(out, ": {}", self.doc) }
+    }
+}
+
+/// `"abc" is not a number from 0 to 10 dB`
+struct Refusal<'a, T: Parameter + 'static> {
+    param: &'a Param<T>,
+    text: &'a [u8],
+}
+
+impl<T: Parameter> fmt::Display for Refusal<'_, T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} is not ", Quoted(self.text))?;
+        self.param.allowed(f)
+    }
+}

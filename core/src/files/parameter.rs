@@ -1,0 +1,155 @@
+//! Types that a [`Param`](super::Param) can have.
+
+use core::fmt;
+
+use heapless::String;
+
+/// A type of parameters: how a value is read and written as text, and what is allowed.
+pub trait Parameter: Clone + Default + Send {
+    /// What limits the values, beside the type.
+    type Limits: Copy + Sync;
+
+    /// No limit.
+    const ANY: Self::Limits;
+
+    /// The value that `text` stands for, white space cut off; `None` if it is none or is not allowed.
+    fn parse(text: &str, limits: &Self::Limits) -> Option<Self>;
+
+    /// Writes the value, without a newline.
+    fn render(&self, limits: &Self::Limits, out: &mut dyn fmt::Write) -> fmt::Result;
+
+    /// Writes what is allowed: `a number from 0 to 10`.
+    fn allowed(limits: &Self::Limits, out: &mut dyn fmt::Write) -> fmt::Result;
+}
+
+/// A type whose values can be limited to a range.
+pub trait Number: Parameter<Limits = Option<(Self, Self)>> + Copy {}
+
+/// One of a few names: the index of the name. [`Param::names`](super::Param::names) has them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub struct Choice(pub u8);
+
+macro_rules! number {
+    ($($type:ident, $what:literal, $any:expr;)*) => {$(
+        impl Number for $type {}
+
+        impl Parameter for $type {
+            type Limits = Option<(Self, Self)>;
+            const ANY: Self::Limits = $any;
+
+            fn parse(text: &str, limits: &Self::Limits) -> Option<Self> {
+                // A range also keeps NaN out.
+                text.parse().ok().filter(|value| limits.is_none_or(|(low, high)| (low..=high).contains(value)))
+            }
+
+            fn render(&self, _: &Self::Limits, out: &mut dyn fmt::Write) -> fmt::Result {
+                write!(out, "{self}")
+            }
+
+            fn allowed(limits: &Self::Limits, out: &mut dyn fmt::Write) -> fmt::Result {
+                let (low, high) = limits.unwrap_or(($type::MIN, $type::MAX));
+                write!(out, concat!($what, " from {} to {}"), low, high)
+            }
+        }
+    )*};
+}
+
+number! {
+    u8, "a whole number", None;
+    u16, "a whole number", None;
+    u32, "a whole number", None;
+    u64, "a whole number", None;
+    i8, "a whole number", None;
+    i16, "a whole number", None;
+    i32, "a whole number", None;
+    i64, "a whole number", None;
+}
+
+impl Number for f32 {}
+
+impl Parameter for f32 {
+    type Limits = Option<(f32, f32)>;
+    const ANY: Self::Limits = None;
+
+    fn parse(text: &str, limits: &Self::Limits) -> Option<f32> {
+        let value: f32 = text.parse().ok()?;
+        let fits = match limits {
+            Some((low, high)) => (*low..=*high).contains(&value),
+            None => true,
+        };
+        // NaN would never compare, and `inf` is what overflow parses as.
+        (value.is_finite() && fits).then_some(value)
+    }
+
+    fn render(&self, _: &Self::Limits, out: &mut dyn fmt::Write) -> fmt::Result {
+        write!(out, "{self}")
+    }
+
+    fn allowed(limits: &Self::Limits, out: &mut dyn fmt::Write) -> fmt::Result {
+        match limits {
+            Some((low, high)) => write!(out, "a number from {low} to {high}"),
+            None => out.write_str("a number"),
+        }
+    }
+}
+
+impl Parameter for bool {
+    type Limits = ();
+    const ANY: () = ();
+
+    fn parse(text: &str, (): &()) -> Option<bool> {
+        match text {
+            "1" | "on" | "true" => Some(true),
+            "0" | "off" | "false" => Some(false),
+            _ => None,
+        }
+    }
+
+    fn render(&self, (): &(), out: &mut dyn fmt::Write) -> fmt::Result {
+        out.write_str(if *self { "on" } else { "off" })
+    }
+
+    fn allowed((): &(), out: &mut dyn fmt::Write) -> fmt::Result {
+        out.write_str("on or off")
+    }
+}
+
+impl Parameter for Choice {
+    type Limits = &'static [&'static str];
+    const ANY: Self::Limits = &[];
+
+    fn parse(text: &str, names: &Self::Limits) -> Option<Choice> {
+        (0..).zip(*names).find(|(_, name)| **name == text).map(|(index, _)| Choice(index))
+    }
+
+    fn render(&self, names: &Self::Limits, out: &mut dyn fmt::Write) -> fmt::Result {
+        match names.get(usize::from(self.0)) {
+            Some(name) => out.write_str(name),
+            None => write!(out, "{}", self.0),
+        }
+    }
+
+    fn allowed(names: &Self::Limits, out: &mut dyn fmt::Write) -> fmt::Result {
+        out.write_str("one of")?;
+        names.iter().try_for_each(|name| write!(out, " {name}"))
+    }
+}
+
+/// A text of at most `N` bytes, without control characters: a file has one line.
+impl<const N: usize> Parameter for String<N> {
+    type Limits = ();
+    const ANY: () = ();
+
+    fn parse(text: &str, (): &()) -> Option<Self> {
+        String::try_from(text).ok().filter(|text| !text.contains(char::is_control))
+    }
+
+    fn render(&self, (): &(), out: &mut dyn fmt::Write) -> fmt::Result {
+        out.write_str(self)
+    }
+
+    fn allowed((): &(), out: &mut dyn fmt::Write) -> fmt::Result {
+        write!(out, "a line of at most {N} bytes")
+    }
+}

@@ -1,0 +1,56 @@
+//! What both kinds of streams do at a read.
+
+use core::task::{Context, Poll};
+
+use super::value::Waiters;
+use crate::vfs::{Error, OpenFile, Result};
+
+/// Delivers the pending text of an open stream, or waits until `refill` says that there is some.
+///
+/// An offset must be what was delivered so far. A delivery is followed by one empty read: the mark that makes the kernel hand the
+/// bytes to its reader. Nothing is taken while it waits.
+pub(super) fn poll_stream<const N: usize>(
+    open: &mut OpenFile<'_>,
+    cx: &mut Context<'_>,
+    (offset, buf): (u64, &mut [u8]),
+    waiters: &Waiters<N>,
+    mut refill: impl FnMut(&mut OpenFile<'_>) -> Result<bool>,
+) -> Poll<Result<usize>> {
+    if offset != open.at.delivered {
+        return Poll::Ready(Err(Error::Seek));
+    }
+    if buf.is_empty() {
+        return Poll::Ready(Ok(0));
+    }
+    if core::mem::take(&mut open.at.mark) {
+        return Poll::Ready(Ok(0));
+    }
+    if pending(open).is_empty() {
+        // Once more after the waker is known: what is published between the two wakes it.
+        let full = refill(open).and_then(|full| {
+            if full {
+                return Ok(true);
+            }
+            waiters.register(cx.waker());
+            refill(open)
+        });
+        match full {
+            Ok(true) => {}
+            Ok(false) => return Poll::Pending,
+            Err(error) => return Poll::Ready(Err(error)),
+        }
+    }
+    let text = pending(open);
+    let count = text.len().min(buf.len());
+    for (to, from) in buf.iter_mut().zip(text) {
+        *to = *from;
+    }
+    open.at.taken = open.at.taken.saturating_add(count as u16);
+    open.at.delivered = open.at.delivered.saturating_add(count as u64);
+    open.at.mark = true;
+    Poll::Ready(Ok(count))
+}
+
+fn pending<'a>(open: &'a OpenFile<'_>) -> &'a [u8] {
+    open.text.bytes().get(usize::from(open.at.taken)..).unwrap_or_default()
+}

@@ -1,0 +1,129 @@
+//! How a write changes bytes, and texts that are measured or compared without being kept.
+
+use core::fmt;
+
+use crate::vfs::{Error, FileStat, Result, Text};
+
+/// Lays `data` over `old` at `offset`: zeros fill a gap, what lies behind the data stays, so that a write never shortens.
+///
+/// # Errors
+/// `Bad write offset -2`; [`Error::TooLarge`].
+pub(super) fn overlay(old: &[u8], offset: u64, data: &[u8], new: &mut dyn Text) -> Result<()> {
+    if offset.cast_signed() < 0 {
+        return Err(Error::Invalid.because(format_args!("Bad write offset {}", offset.cast_signed())));
+    }
+    let start = usize::try_from(offset).map_err(|_| Error::TooLarge)?;
+    resize(old, start as u64, new)?;
+    new.extend(data)?;
+    new.extend(old.get(start.saturating_add(data.len())..).unwrap_or_default())
+}
+
+/// Cuts `old` to `length`, or pads it with zeros.
+///
+/// # Errors
+/// `Negative offset -1`; [`Error::TooLarge`].
+pub(super) fn resize(old: &[u8], length: u64, new: &mut dyn Text) -> Result<()> {
+    if length.cast_signed() < 0 {
+        return Err(Error::Invalid.because(format_args!("Negative offset {}", length.cast_signed())));
+    }
+    let length = usize::try_from(length).map_err(|_| Error::TooLarge)?;
+    new.clear();
+    new.extend(old.get(..length).unwrap_or(old))?;
+    for _ in old.len()..length {
+        new.extend(&[0])?;
+    }
+    Ok(())
+}
+
+/// Refuses permission bits that are not those of a plain file.
+pub(super) fn plain(mode: u32) -> Result<()> {
+    if mode & 0o111 == 0 { Ok(()) } else { Err(Error::ChmodSpecial) }
+}
+
+/// What was written, as text without white space around it.
+pub(super) fn trimmed(data: &[u8]) -> Result<&str> {
+    core::str::from_utf8(data).map(str::trim).map_err(|_| Error::Invalid.because("the text is not UTF-8"))
+}
+
+/// What a peer wrote, for an error text: quoted, escaped, and cut so that the rest of the text has room.
+pub(super) struct Quoted<'a>(pub(super) &'a [u8]);
+
+impl fmt::Display for Quoted<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        const SHOWN: usize = 20;
+        match self.0.get(..SHOWN) {
+            Some(cut) if cut.len() < self.0.len() => write!(f, "\"{}...\"", cut.escape_ascii()),
+            _ => write!(f, "\"{}\"", self.0.escape_ascii()),
+        }
+    }
+}
+
+/// Counts the bytes of a text.
+#[derive(Default)]
+pub(super) struct Count(pub(super) u64);
+
+impl Count {
+    /// The attributes of a file that reads as what `render` writes.
+    pub(super) fn stat(render: impl FnOnce(&mut Count) -> fmt::Result) -> FileStat {
+        let mut count = Count::default();
+        let _ = render(&mut count);
+        FileStat::new(count.0)
+    }
+}
+
+impl fmt::Write for Count {
+    fn write_str(&mut self, s: &str) -> fmt::Result {
+        self.0 += s.len() as u64;
+        Ok(())
+    }
+}
+
+impl Text for Count {
+    fn bytes(&self) -> &[u8] {
+        &[]
+    }
+
+    fn clear(&mut self) {
+        self.0 = 0;
+    }
+
+    fn extend(&mut self, bytes: &[u8]) -> Result<()> {
+        self.0 += bytes.len() as u64;
+        Ok(())
+    }
+}
+
+/// Compares a text with known bytes while it is written.
+pub(super) struct Compare<'a> {
+    rest: Option<&'a [u8]>,
+}
+
+impl<'a> Compare<'a> {
+    pub(super) fn new(with: &'a [u8]) -> Compare<'a> {
+        Compare { rest: Some(with) }
+    }
+
+    /// Whether what was written is what it was compared with, to the end.
+    pub(super) fn same(&self) -> bool {
+        self.rest.is_some_and(<[u8]>::is_empty)
+    }
+}
+
+impl fmt::Write for Compare<'_> {
+    fn write_str(&mut self, s: &str) -> fmt::Result {
+        self.rest = self.rest.and_then(|rest| rest.strip_prefix(s.as_bytes()));
+        Ok(())
+    }
+}
+
+/// Renders into the text of an open file, in place of what was there.
+///
+/// # Errors
+/// [`Error::TooLarge`] where it does not fit; the text is empty then.
+pub(super) fn render(text: &mut dyn Text, with: impl FnOnce(&mut dyn Text) -> fmt::Result) -> Result<()> {
+    text.clear();
+    with(text).map_err(|_| {
+        text.clear();
+        Error::TooLarge.because("the text is longer than an open file has room for")
+    })
+}

@@ -1,0 +1,84 @@
+//! The open files of a static tree: a pool of fixed size.
+
+use core::cell::{Cell, RefCell};
+
+use super::Path;
+use crate::vfs::{Error, File, Fixed, OpenFile, OpenMode, Position, Result};
+
+/// An opened file or directory of a [`StaticTree`](super::StaticTree). Copies are the same open file; one that was closed stays
+/// closed, whatever is opened in its place.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub struct Handle {
+    pub(super) path: Path,
+    /// Which slot of the pool and whose; a directory has nothing to keep.
+    pub(super) slot: Option<(u16, u32)>,
+}
+
+pub(super) struct Opens<const OPENS: usize, const TEXT: usize> {
+    slots: RefCell<[Option<OpenSlot<TEXT>>; OPENS]>,
+    opened: Cell<u32>,
+}
+
+struct OpenSlot<const TEXT: usize> {
+    /// The file itself, not its path: it can be read on when its name is gone.
+    file: &'static (dyn File + Sync),
+    generation: u32,
+    append: bool,
+    at: Position,
+    text: Fixed<TEXT>,
+}
+
+impl<const OPENS: usize, const TEXT: usize> Opens<OPENS, TEXT> {
+    pub(super) const fn new() -> Self {
+        const { assert!(OPENS <= u16::MAX as usize && TEXT <= u16::MAX as usize, "positions have 16 bits") };
+        Opens { slots: RefCell::new([const { None }; OPENS]), opened: Cell::new(0) }
+    }
+
+    pub(super) fn open(&self, path: Path, file: &'static (dyn File + Sync), mode: OpenMode) -> Result<Handle> {
+        let mut slots = self.slots.try_borrow_mut().map_err(|_| Error::Busy)?;
+        let (slot, index) = slots.iter_mut().zip(0..).find(|(s, _)| s.is_none()).ok_or(Error::TooManyOpen)?;
+        let generation = self.opened.get().wrapping_add(1);
+        self.opened.set(generation);
+        let (at, text) = (Position::default(), Fixed::new());
+        let mut new = OpenSlot { file, generation, append: mode.append, at, text };
+        file.open(&mut new.lend(), mode)?;
+        *slot = Some(new);
+        Ok(Handle { path, slot: Some((index, generation)) })
+    }
+
+    pub(super) fn close(&self, open: Handle) {
+        let _ = self.with(open, |file, open, _| {
+            file.close(open);
+            Ok(())
+        });
+        let Ok(mut slots) = self.slots.try_borrow_mut() else { return };
+        if let Some((index, generation)) = open.slot
+            && let Some(slot) = slots.get_mut(usize::from(index))
+            && slot.as_ref().is_some_and(|slot| slot.generation == generation)
+        {
+            *slot = None;
+        }
+    }
+
+    /// Lends an open file for the time of a call, never over a wait; also whether it was opened to append.
+    pub(super) fn with<R>(
+        &self,
+        open: Handle,
+        with: impl FnOnce(&'static (dyn File + Sync), &mut OpenFile<'_>, bool) -> Result<R>,
+    ) -> Result<R> {
+        let (index, generation) = open.slot.ok_or(Error::IsDirectory)?;
+        // Borrowed already only when a file calls back into its own tree.
+        let mut slots = self.slots.try_borrow_mut().map_err(|_| Error::Busy)?;
+        let slot = slots.get_mut(usize::from(index)).and_then(Option::as_mut);
+        let slot = slot.filter(|slot| slot.generation == generation).ok_or(Error::BadFile)?;
+        let append = slot.append;
+        with(slot.file, &mut slot.lend(), append)
+    }
+}
+
+impl<const TEXT: usize> OpenSlot<TEXT> {
+    fn lend(&mut self) -> OpenFile<'_> {
+        OpenFile { text: &mut self.text, at: &mut self.at }
+    }
+}

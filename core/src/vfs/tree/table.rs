@@ -1,0 +1,155 @@
+//! Tables: a tree as constant data, checked when it is compiled.
+
+use core::fmt;
+
+use super::Entries;
+use crate::vfs::{File, NAME_MAX};
+
+/// Levels below the root: an inode has a byte for each.
+pub const DEPTH: u8 = 8;
+
+/// Entries of one directory: an inode has a byte a level, and 0 means that the path ends there.
+const ENTRIES: usize = 255;
+
+/// A directory that never changes: a table in flash.
+///
+/// ```
+/// use datakit_core::files::{Param, Value};
+/// use datakit_core::vfs::{Dir, dir, file};
+/// static GAIN: Value<f32> = Value::new(1.0);
+/// static RADIO: Dir = Dir::new(&[file("gain", &Param::new(&GAIN).range(0.0, 10.0).unit("dB").doc("front-end gain"))]);
+/// static ROOT: Dir = Dir::new(&[dir("radio", &RADIO)]);
+/// ```
+#[derive(Debug)]
+pub struct Dir {
+    entries: &'static [Entry],
+    depth: u8,
+}
+
+/// One name of a [`Dir`] and what it stands for.
+#[derive(Debug, Clone, Copy)]
+pub struct Entry {
+    pub(crate) name: &'static str,
+    pub(crate) node: Node,
+}
+
+/// What a name stands for.
+#[derive(Clone, Copy)]
+pub enum Node {
+    /// A directory that never changes.
+    Dir(&'static Dir),
+    /// A file.
+    File(&'static (dyn File + Sync)),
+    /// A directory whose entries come and go, such as [`Slots`](super::Slots).
+    Slots(&'static (dyn Entries + Sync)),
+}
+
+/// An entry that is a directory.
+#[must_use]
+pub const fn dir(name: &'static str, dir: &'static Dir) -> Entry {
+    Entry { name, node: Node::Dir(dir) }
+}
+
+/// An entry that is a file.
+#[must_use]
+pub const fn file(name: &'static str, file: &'static (dyn File + Sync)) -> Entry {
+    Entry { name, node: Node::File(file) }
+}
+
+/// An entry that is a directory whose entries come and go.
+#[must_use]
+pub const fn slots(name: &'static str, slots: &'static (dyn Entries + Sync)) -> Entry {
+    Entry { name, node: Node::Slots(slots) }
+}
+
+impl Dir {
+    /// A directory with these entries.
+    ///
+    /// # Panics
+    /// In a `static` or `const` this is an error of the compiler: more than 255 entries, more than 8 levels, a name that is empty,
+    /// too long, `.`, `..`, has `/` or NUL in it, or is there twice.
+    // The index is below the length in all three loops; `get` is no use in a constant, and a failure is one of the compiler's.
+    #[allow(clippy::indexing_slicing, clippy::panic)]
+    #[must_use]
+    pub const fn new(entries: &'static [Entry]) -> Dir {
+        assert!(entries.len() <= ENTRIES, "a directory has at most 255 entries");
+        let mut below = 0;
+        let mut i = 0;
+        while i < entries.len() {
+            check_name(entries[i].name.as_bytes());
+            let mut j = 0;
+            while j < i {
+                assert!(!same(entries[i].name.as_bytes(), entries[j].name.as_bytes()), "a name is there twice");
+                j += 1;
+            }
+            let depth = entries[i].node.depth();
+            if depth > below {
+                below = depth;
+            }
+            i += 1;
+        }
+        assert!(below < DEPTH, "the tree is too deep");
+        Dir { entries, depth: below + 1 }
+    }
+
+    /// The entries, in the order of the table.
+    #[must_use]
+    pub const fn entries(&self) -> &'static [Entry] {
+        self.entries
+    }
+}
+
+impl Entry {
+    /// The name.
+    #[must_use]
+    pub const fn name(&self) -> &'static str {
+        self.name
+    }
+
+    /// What it stands for.
+    #[must_use]
+    pub const fn node(&self) -> Node {
+        self.node
+    }
+}
+
+impl Node {
+    /// Bytes of a path that are used up below this node.
+    pub(crate) const fn depth(&self) -> u8 {
+        match self {
+            Node::Dir(dir) => dir.depth,
+            Node::File(_) => 0,
+            Node::Slots(_) => super::slots::DEPTH,
+        }
+    }
+}
+
+impl fmt::Debug for Node {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Node::Dir(dir) => dir.fmt(f),
+            Node::File(_) => f.write_str("File"),
+            Node::Slots(_) => f.write_str("Slots"),
+        }
+    }
+}
+
+#[allow(clippy::indexing_slicing, clippy::panic)] // As above.
+const fn check_name(name: &[u8]) {
+    assert!(!name.is_empty() && name.len() <= NAME_MAX, "a name has 1 to 255 bytes");
+    assert!(!same(name, b".") && !same(name, b".."), "a name is neither `.` nor `..`");
+    let mut i = 0;
+    while i < name.len() {
+        assert!(name[i] != b'/' && name[i] != 0, "a name has no slash and no NUL");
+        i += 1;
+    }
+}
+
+#[allow(clippy::indexing_slicing)] // As above.
+const fn same(a: &[u8], b: &[u8]) -> bool {
+    let mut i = 0;
+    while i < a.len() && i < b.len() && a[i] == b[i] {
+        i += 1;
+    }
+    i == a.len() && i == b.len()
+}
