@@ -28,4 +28,4 @@ pub mod files;
 // pub mod serve;
 // pub mod session;
 pub mod vfs;
-// pub mod wire;
+pub mod wire;

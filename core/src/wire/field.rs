@@ -1,0 +1,336 @@
+//! What a message is made of: integers, data, lists, and the few fields that are absent in some dialects.
+
+use core::fmt;
+use core::marker::PhantomData;
+
+use super::{Dialect, Malformed, Reader, Str, Writer};
+
+/// A value with a place in a message.
+pub trait Field<'a>: Sized {
+    /// Takes the value off the front of `reader`.
+    ///
+    /// # Errors
+    /// [`Malformed`]; the reader is then of no further use.
+    fn decode(reader: &mut Reader<'a>) -> Result<Self, Malformed>;
+
+    /// Appends the value. What does not fit is remembered by the writer and reported at its end.
+    fn encode(&self, writer: &mut Writer<'_>);
+
+    /// The value in a trace line: short, without line feeds.
+    fn trace(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result;
+}
+
+macro_rules! integers {
+    ($($type:ty)*) => { $(
+        impl<'a> Field<'a> for $type {
+            #[inline]
+            fn decode(reader: &mut Reader<'a>) -> Result<Self, Malformed> {
+                reader.array().map(<$type>::from_le_bytes)
+            }
+
+            #[inline]
+            fn encode(&self, writer: &mut Writer<'_>) {
+                writer.array(self.to_le_bytes());
+            }
+
+            fn trace(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                fmt::Display::fmt(self, f)
+            }
+        }
+    )* };
+}
+
+integers! { u8 u16 u32 u64 }
+
+/// `count[4]` and that many bytes of a file, which may hold anything.
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
+pub struct Data<'a>(pub &'a [u8]);
+
+impl<'a> Field<'a> for Data<'a> {
+    #[inline]
+    fn decode(reader: &mut Reader<'a>) -> Result<Self, Malformed> {
+        let count = u32::decode(reader)?;
+        // A count that is no `usize` is more than any frame holds.
+        reader.take(usize::try_from(count).map_err(|_| Malformed::Short)?).map(Data)
+    }
+
+    #[inline]
+    fn encode(&self, writer: &mut Writer<'_>) {
+        match u32::try_from(self.0.len()) {
+            Ok(count) => writer.array(count.to_le_bytes()),
+            Err(_) => writer.overflow(),
+        }
+        writer.bytes(self.0);
+    }
+
+    fn trace(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} bytes", self.0.len())
+    }
+}
+
+impl fmt::Debug for Data<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "b\"{}\"", self.0.escape_ascii())
+    }
+}
+
+#[cfg(feature = "defmt")]
+impl defmt::Format for Data<'_> {
+    fn format(&self, f: defmt::Formatter<'_>) {
+        defmt::write!(f, "{=usize} bytes", self.0.len());
+    }
+}
+
+/// `count[2]` and that many values, borrowed both ways: the bytes of a frame that was decoded, or the values to encode.
+#[derive(Clone, Copy)]
+pub enum List<'a, T> {
+    /// As found in a frame. Made by decoding only, which has looked at every value; of one made by hand, the iterator gives
+    /// the values before the first malformed one.
+    Wire {
+        /// Number of values.
+        count: u16,
+        /// Their bytes.
+        bytes: &'a [u8],
+    },
+    /// As given by who encodes.
+    Slice(&'a [T]),
+}
+
+impl<'a, T: Field<'a> + Copy> List<'a, T> {
+    /// The values, decoded one by one.
+    #[inline]
+    pub fn iter(&self) -> Iter<'a, T> {
+        match *self {
+            // No value found in a list depends on the dialect.
+            List::Wire { count, bytes } => Iter(Source::Wire(count, Reader::new(bytes, Dialect::Legacy), PhantomData)),
+            List::Slice(values) => Iter(Source::Slice(values.iter())),
+        }
+    }
+
+    /// Number of values.
+    #[inline]
+    pub fn len(&self) -> usize {
+        match self {
+            List::Wire { count, .. } => usize::from(*count),
+            List::Slice(values) => values.len(),
+        }
+    }
+
+    /// Whether there are no values.
+    #[inline]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
+/// The values of a [`List`].
+#[derive(Clone, Debug)]
+pub struct Iter<'a, T>(Source<'a, T>);
+
+#[derive(Clone, Debug)]
+enum Source<'a, T> {
+    Wire(u16, Reader<'a>, PhantomData<T>),
+    Slice(core::slice::Iter<'a, T>),
+}
+
+impl<'a, T: Field<'a> + Copy> Iterator for Iter<'a, T> {
+    type Item = T;
+
+    #[inline]
+    fn next(&mut self) -> Option<T> {
+        match &mut self.0 {
+            Source::Wire(left, reader, _) => {
+                *left = left.checked_sub(1)?;
+                T::decode(reader).ok()
+            }
+            Source::Slice(values) => values.next().copied(),
+        }
+    }
+
+    #[inline]
+    fn size_hint(&self) -> (usize, Option<usize>) {
+        match &self.0 {
+            Source::Wire(left, ..) => (0, Some(usize::from(*left))),
+            Source::Slice(values) => values.size_hint(),
+        }
+    }
+}
+
+impl<'a, T> From<&'a [T]> for List<'a, T> {
+    #[inline]
+    fn from(values: &'a [T]) -> Self {
+        List::Slice(values)
+    }
+}
+
+impl<'a, T, const N: usize> From<&'a [T; N]> for List<'a, T> {
+    #[inline]
+    fn from(values: &'a [T; N]) -> Self {
+        List::Slice(values)
+    }
+}
+
+impl<'a, T: Field<'a> + Copy> IntoIterator for List<'a, T> {
+    type Item = T;
+    type IntoIter = Iter<'a, T>;
+
+    #[inline]
+    fn into_iter(self) -> Iter<'a, T> {
+        self.iter()
+    }
+}
+
+/// Equal values are equal lists, wherever they are.
+impl<'a, T: Field<'a> + Copy + PartialEq> PartialEq for List<'a, T> {
+    fn eq(&self, other: &Self) -> bool {
+        self.len() == other.len() && self.iter().eq(other.iter())
+    }
+}
+
+impl<'a, T: Field<'a> + Copy + Eq> Eq for List<'a, T> {}
+
+impl<'a, T: Field<'a> + Copy + fmt::Debug> fmt::Debug for List<'a, T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_list().entries(self.iter()).finish()
+    }
+}
+
+#[cfg(feature = "defmt")]
+impl<'a, T: Field<'a> + Copy + defmt::Format> defmt::Format for List<'a, T> {
+    fn format(&self, f: defmt::Formatter<'_>) {
+        defmt::write!(f, "[");
+        for value in self.iter() {
+            defmt::write!(f, " {}", value);
+        }
+        defmt::write!(f, " ]");
+    }
+}
+
+impl<'a, T: Field<'a> + Copy> Field<'a> for List<'a, T> {
+    fn decode(reader: &mut Reader<'a>) -> Result<Self, Malformed> {
+        let count = u16::decode(reader)?;
+        let all = reader.rest();
+        for _ in 0..count {
+            T::decode(reader)?;
+        }
+        let mut all = Reader::new(all, reader.dialect());
+        let bytes = all.take(all.rest().len() - reader.rest().len())?;
+        Ok(List::Wire { count, bytes })
+    }
+
+    fn encode(&self, writer: &mut Writer<'_>) {
+        writer.count(self.len());
+        match self {
+            List::Wire { bytes, .. } => writer.bytes(bytes),
+            List::Slice(values) => values.iter().for_each(|value| value.encode(writer)),
+        }
+    }
+
+    fn trace(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("[")?;
+        for (index, value) in self.iter().enumerate() {
+            if index > 0 {
+                f.write_str(" ")?;
+            }
+            value.trace(f)?;
+        }
+        f.write_str("]")
+    }
+}
+
+/// `n_uname[4]` of Tauth and Tattach: not there in 9P2000, where it reads as [`NONE`](Numeric::NONE).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub struct Numeric(pub u32);
+
+impl Numeric {
+    /// NONUNAME: no numeric user, `uname` tells.
+    pub const NONE: Self = Self(!0);
+}
+
+impl<'a> Field<'a> for Numeric {
+    #[inline]
+    fn decode(reader: &mut Reader<'a>) -> Result<Self, Malformed> {
+        if reader.dialect() == Dialect::Legacy { Ok(Self::NONE) } else { u32::decode(reader).map(Self) }
+    }
+
+    #[inline]
+    fn encode(&self, writer: &mut Writer<'_>) {
+        if writer.dialect() != Dialect::Legacy {
+            self.0.encode(writer);
+        }
+    }
+
+    fn trace(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if *self == Self::NONE { f.write_str("none") } else { self.0.trace(f) }
+    }
+}
+
+/// `extension[s]` of Tcreate: there in .u only, where `None` is sent as an empty string.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub struct Extension<'a>(pub Option<Str<'a>>);
+
+impl<'a> Field<'a> for Extension<'a> {
+    fn decode(reader: &mut Reader<'a>) -> Result<Self, Malformed> {
+        if reader.dialect() == Dialect::Unix {
+            Str::decode(reader).map(|text| Self(Some(text)))
+        } else {
+            Ok(Self(None))
+        }
+    }
+
+    fn encode(&self, writer: &mut Writer<'_>) {
+        if writer.dialect() == Dialect::Unix {
+            self.0.unwrap_or_default().encode(writer);
+        }
+    }
+
+    fn trace(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.unwrap_or_default().trace(f)
+    }
+}
+
+/// `errno[4]` of Rerror: there in .u only, 0 otherwise.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub struct Errno(pub u32);
+
+impl<'a> Field<'a> for Errno {
+    #[inline]
+    fn decode(reader: &mut Reader<'a>) -> Result<Self, Malformed> {
+        if reader.dialect() == Dialect::Unix { u32::decode(reader).map(Self) } else { Ok(Self(0)) }
+    }
+
+    #[inline]
+    fn encode(&self, writer: &mut Writer<'_>) {
+        if writer.dialect() == Dialect::Unix {
+            self.0.encode(writer);
+        }
+    }
+
+    fn trace(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.trace(f)
+    }
+}
+
+/// `datasync[4]` of Tfsync: older clients leave it out, which reads as 0. Always sent.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub struct Datasync(pub u32);
+
+impl<'a> Field<'a> for Datasync {
+    #[inline]
+    fn decode(reader: &mut Reader<'a>) -> Result<Self, Malformed> {
+        if reader.is_empty() { Ok(Self(0)) } else { u32::decode(reader).map(Self) }
+    }
+
+    #[inline]
+    fn encode(&self, writer: &mut Writer<'_>) {
+        self.0.encode(writer);
+    }
+
+    fn trace(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.trace(f)
+    }
+}

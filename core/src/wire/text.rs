@@ -1,0 +1,126 @@
+//! 9P strings: bytes that are meant to be UTF-8 and never hold a NUL.
+
+use core::fmt::{self, Write};
+use core::str::Utf8Error;
+
+use super::{Field, Malformed, Reader, Writer};
+
+/// Any string of the protocol: `len[2]` and that many bytes.
+///
+/// Not checked for UTF-8: names on a Unix disk need not be, and who must know asks with [`to_str`](Str::to_str). A decoded one
+/// has no NUL.
+#[derive(Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Str<'a>(pub &'a [u8]);
+
+impl<'a> Str<'a> {
+    /// The bytes, without length or terminator.
+    #[inline]
+    pub const fn as_bytes(self) -> &'a [u8] {
+        self.0
+    }
+
+    /// The text.
+    ///
+    /// # Errors
+    /// If the bytes are not UTF-8.
+    pub const fn to_str(self) -> Result<&'a str, Utf8Error> {
+        core::str::from_utf8(self.0)
+    }
+
+    /// Length in bytes.
+    #[inline]
+    pub const fn len(self) -> usize {
+        self.0.len()
+    }
+
+    /// Whether there is no text.
+    #[inline]
+    pub const fn is_empty(self) -> bool {
+        self.0.is_empty()
+    }
+}
+
+impl<'a> From<&'a str> for Str<'a> {
+    #[inline]
+    fn from(text: &'a str) -> Self {
+        Str(text.as_bytes())
+    }
+}
+
+impl<'a> From<&'a [u8]> for Str<'a> {
+    #[inline]
+    fn from(bytes: &'a [u8]) -> Self {
+        Str(bytes)
+    }
+}
+
+impl PartialEq<str> for Str<'_> {
+    fn eq(&self, other: &str) -> bool {
+        self.0 == other.as_bytes()
+    }
+}
+
+impl PartialEq<&str> for Str<'_> {
+    fn eq(&self, other: &&str) -> bool {
+        self.0 == other.as_bytes()
+    }
+}
+
+/// The text, U+FFFD for what is not UTF-8.
+impl fmt::Display for Str<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for chunk in self.0.utf8_chunks() {
+            f.write_str(chunk.valid())?;
+            if !chunk.invalid().is_empty() {
+                f.write_char(char::REPLACEMENT_CHARACTER)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Debug for Str<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "\"{}\"", self.0.escape_ascii())
+    }
+}
+
+#[cfg(feature = "defmt")]
+impl defmt::Format for Str<'_> {
+    fn format(&self, f: defmt::Formatter<'_>) {
+        match self.to_str() {
+            Ok(text) => defmt::write!(f, "{=str}", text),
+            Err(_) => defmt::write!(f, "{=[u8]}", self.0),
+        }
+    }
+}
+
+impl<'a> Field<'a> for Str<'a> {
+    // Not inlined: most messages have one, and flash counts.
+    fn decode(reader: &mut Reader<'a>) -> Result<Self, Malformed> {
+        let length = u16::decode(reader)?;
+        let bytes = reader.take(length.into())?;
+        if bytes.contains(&0) { Err(Malformed::Text) } else { Ok(Str(bytes)) }
+    }
+
+    fn encode(&self, writer: &mut Writer<'_>) {
+        writer.count(self.0.len());
+        writer.bytes(self.0);
+    }
+
+    /// A name may hold a line feed; a trace line must not. An empty one is seen as `''`.
+    fn trace(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.is_empty() {
+            return f.write_str("''");
+        }
+        for chunk in self.0.utf8_chunks() {
+            for c in chunk.valid().chars() {
+                if c.is_control() { write!(f, "{}", c.escape_default())? } else { f.write_char(c)? }
+            }
+            if !chunk.invalid().is_empty() {
+                f.write_char(char::REPLACEMENT_CHARACTER)?;
+            }
+        }
+        Ok(())
+    }
+}
