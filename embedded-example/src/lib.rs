@@ -4,5 +4,7 @@
 #![no_std]
 #![forbid(unsafe_code)]
 
+pub mod board;
 pub mod facts;
+pub mod params;
 pub mod signal;

@@ -1,15 +1,29 @@
 //! defmt over UART0, one frame per line of log; nothing at all without the feature `log`.
 
-/// Logs at `trace`, `debug`, `info`, `warn` or `error`, if `log/level` lets it through.
+/// Logs at `debug`, `info`, `warn` or `error`, if `log/level` lets it through.
 macro_rules! log {
     ($level:ident, $text:literal $(, $arg:expr)* $(,)?) => {{
         #[cfg(feature = "log")]
-        defmt::$level!($text $(, $arg)*);
+        if datakit_firmware::facts::LEVEL.get() >= $crate::log::level::$level {
+            defmt::$level!($text $(, $arg)*);
+        }
         #[cfg(not(feature = "log"))]
         let _ = ($(&$arg,)*);
     }};
 }
 pub(crate) use log;
+
+/// Which of the levels in `log/level` a line needs.
+#[cfg(feature = "log")]
+#[allow(non_upper_case_globals, dead_code)]
+pub mod level {
+    use datakit_core::files::Level;
+
+    pub const debug: Level = Level::Debug;
+    pub const info: Level = Level::Info;
+    pub const warn: Level = Level::Warning;
+    pub const error: Level = Level::Error;
+}
 
 #[cfg(feature = "log")]
 mod uart {

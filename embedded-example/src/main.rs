@@ -9,6 +9,7 @@
     reason = "a board that cannot start stops at once; nothing of it is reachable from the network"
 )]
 
+mod led;
 mod log;
 mod mac;
 mod net;
@@ -21,8 +22,11 @@ use core::sync::atomic::{AtomicBool, Ordering};
 
 use cortex_m::interrupt::InterruptNumber;
 use cortex_m::peripheral::NVIC;
-use datakit_firmware::facts;
+use datakit_firmware::board::{self, What};
+use datakit_firmware::signal::Signal;
+use datakit_firmware::{facts, params};
 use embassy_executor::{Spawner, raw};
+use embassy_futures::select::select;
 use embassy_net::Runner;
 use embassy_time::{Instant, Timer};
 use log::log;
@@ -35,6 +39,10 @@ use crate::serve::Hall;
 fn main() -> ! {
     static EXECUTOR: StaticCell<raw::Executor> = StaticCell::new();
     log::start();
+    led::start();
+    facts::CLOCK_HZ.set(time::CLOCK_HZ);
+    facts::UPTIME.set(Some(|| Instant::now().as_millis()));
+    facts::STACK.set(Some(stack::high_water));
     if let Some(mut core) = cortex_m::Peripherals::take() {
         time::start(&mut core);
     }
@@ -69,7 +77,9 @@ fn start(spawner: Spawner) {
     for _ in 0..serve::SEATS {
         spawner.spawn(seat(hall).expect("as many as there are seats"));
     }
-    spawner.spawn(watch().expect("spawned once"));
+    spawner.spawn(blink().expect("spawned once"));
+    spawner.spawn(restart().expect("spawned once"));
+    board::tell(What::Boot);
     log!(info, "listening");
 }
 
@@ -88,25 +98,27 @@ async fn seat(hall: &'static Hall) -> ! {
     serve::seat(hall).await
 }
 
-/// Tells the tree what only the board knows, and restarts when the tree was asked to.
-///
-/// Looks a few times a second: the reply to the one who asked is on its way by then.
+/// Blinks and samples, as the parameters say.
 #[embassy_executor::task]
-async fn watch() -> ! {
-    facts::CLOCK_HZ.set(time::CLOCK_HZ);
+async fn blink() -> ! {
+    let mut signal = Signal::new();
     loop {
-        for _ in 0..4 {
-            Timer::after_millis(250).await;
-            facts::UPTIME_MS.set(u32::try_from(Instant::now().as_millis() & u64::from(u32::MAX)).unwrap_or(0));
-            if facts::RESET.load(Ordering::Relaxed) {
-                log!(warn, "restarting");
-                cortex_m::peripheral::SCB::sys_reset();
-            }
-        }
-        let (used, size) = stack::high_water();
-        facts::STACK_USED.set(used);
-        facts::STACK_SIZE.set(size);
+        let (lit, wait_ms) = board::step(&mut signal);
+        led::set(lit);
+        select(Timer::after_millis(wait_ms.into()), params::retimed()).await;
     }
+}
+
+/// Restarts when the tree was asked to.
+#[embassy_executor::task]
+async fn restart() -> ! {
+    while !facts::RESET.get() {
+        facts::RESET.changed(facts::RESET.version()).await;
+    }
+    log!(warn, "restarting");
+    // The reply to the one who asked is still to be sent.
+    Timer::after_millis(100).await;
+    cortex_m::peripheral::SCB::sys_reset()
 }
 
 /// Whether a task was woken since the executor last looked.

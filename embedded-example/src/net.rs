@@ -1,5 +1,6 @@
 //! The network stack over the MAC: one address, [`SOCKETS`] TCP sockets.
 
+use datakit_firmware::facts;
 use embassy_net::{Config, Ipv4Address, Ipv4Cidr, Runner, Stack, StackResources, StaticConfigV4};
 use static_cell::{ConstStaticCell, StaticCell};
 
@@ -8,8 +9,7 @@ use crate::mac::{Buffers, Mac};
 /// One more than the board serves at once: a client that comes back at once finds a socket that listens.
 pub const SOCKETS: usize = 4;
 
-/// The address on QEMU's user network.
-const ADDRESS: Ipv4Cidr = Ipv4Cidr::new(Ipv4Address::new(10, 0, 2, 15), 24);
+/// QEMU itself.
 const GATEWAY: Ipv4Address = Ipv4Address::new(10, 0, 2, 2);
 
 /// Starts the driver and a stack over it. Called once. `seed` picks the first port and sequence numbers.
@@ -18,6 +18,8 @@ pub fn start(seed: u64) -> (Stack<'static>, Runner<'static, Mac>) {
     static BUFFERS: ConstStaticCell<Buffers> = ConstStaticCell::new(Buffers::new());
     static RESOURCES: StaticCell<StackResources<SOCKETS>> = StaticCell::new();
     let mac = Mac::start(BUFFERS.take());
-    let config = StaticConfigV4 { address: ADDRESS, gateway: Some(GATEWAY), dns_servers: Default::default() };
+    let [a, b, c, d] = facts::ADDRESS;
+    let address = Ipv4Cidr::new(Ipv4Address::new(a, b, c, d), facts::PREFIX);
+    let config = StaticConfigV4 { address, gateway: Some(GATEWAY), dns_servers: Default::default() };
     embassy_net::new(mac, Config::ipv4_static(config), RESOURCES.init_with(StackResources::new), seed)
 }
