@@ -25,7 +25,7 @@
 extern crate std;
 
 pub mod files;
-// pub mod serve;
-// pub mod session;
+pub mod serve;
+pub mod session;
 pub mod vfs;
 pub mod wire;

@@ -26,8 +26,9 @@ impl<T, const WAITERS: usize> Live<T, WAITERS> {
 
     /// What it is for, in a few words.
     #[must_use]
-    pub fn doc(self, doc: &'static str) -> Self {
-        Live { doc, ..self }
+    pub const fn doc(mut self, doc: &'static str) -> Self {
+        self.doc = doc;
+        self
     }
 
     /// Replaces the value and wakes the readers. May be called from an interrupt.

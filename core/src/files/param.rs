@@ -30,6 +30,13 @@ pub struct Param<T: Parameter + 'static> {
     read_only: bool,
 }
 
+/// The budget of one more parameter: 64 bytes of flash, its texts not counted, and 12 bytes of RAM.
+#[cfg(target_pointer_width = "32")]
+const _: () = {
+    assert!(size_of::<Param<u32>>() + size_of::<crate::vfs::Entry>() <= 64);
+    assert!(size_of::<Value<u32>>() <= 12);
+};
+
 impl<T: Parameter> Param<T> {
     /// A file of this value.
     #[must_use]

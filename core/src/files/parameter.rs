@@ -31,15 +31,14 @@ pub trait Number: Parameter<Limits = Option<(Self, Self)>> + Copy {}
 pub struct Choice(pub u8);
 
 macro_rules! number {
-    ($($type:ident, $what:literal, $any:expr;)*) => {$(
+    ($($type:ident, $what:literal;)*) => {$(
         impl Number for $type {}
 
         impl Parameter for $type {
             type Limits = Option<(Self, Self)>;
-            const ANY: Self::Limits = $any;
+            const ANY: Self::Limits = None;
 
             fn parse(text: &str, limits: &Self::Limits) -> Option<Self> {
-                // A range also keeps NaN out.
                 text.parse().ok().filter(|value| limits.is_none_or(|(low, high)| (low..=high).contains(value)))
             }
 
@@ -56,14 +55,14 @@ macro_rules! number {
 }
 
 number! {
-    u8, "a whole number", None;
-    u16, "a whole number", None;
-    u32, "a whole number", None;
-    u64, "a whole number", None;
-    i8, "a whole number", None;
-    i16, "a whole number", None;
-    i32, "a whole number", None;
-    i64, "a whole number", None;
+    u8, "a whole number";
+    u16, "a whole number";
+    u32, "a whole number";
+    u64, "a whole number";
+    i8, "a whole number";
+    i16, "a whole number";
+    i32, "a whole number";
+    i64, "a whole number";
 }
 
 impl Number for f32 {}

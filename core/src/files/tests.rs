@@ -227,14 +227,16 @@ fn v11_a_failed_command_leaves_the_reply_alone() {
 #[test]
 fn v12_an_absent_value_is_made_by_a_write() {
     static STORE: std::sync::Mutex<Option<Vec<u8>>> = std::sync::Mutex::new(None);
-    static KV: Kv<16, fn(&mut dyn Text) -> Result<()>, fn(&[u8]) -> Result<()>> = Kv::new(
-        |text| text.extend(STORE.lock().unwrap().as_ref().ok_or(Error::NotFound)?),
-        |data| {
-            *STORE.lock().unwrap() = Some(data.to_vec());
-            Ok(())
-        },
-    );
-    static ROOT: Dir = Dir::new(&[file("k", &KV)]);
+    static ROOT: Dir = Dir::new(&[file(
+        "k",
+        &Kv::<16, _, _>::new(
+            |text| text.extend(STORE.lock().unwrap().as_ref().ok_or(Error::NotFound)?),
+            |data| {
+                *STORE.lock().unwrap() = Some(data.to_vec());
+                Ok(())
+            },
+        ),
+    )]);
     let tree = Tree::new(&ROOT);
     let k = open(&tree, "k", OpenMode::READ_WRITE);
     assert_eq!(read(&tree, k, 0, 9), Some(Err(Error::NotFound)));

@@ -136,7 +136,7 @@ mod tests {
     fn a_window_shows_its_part() {
         let mut buf = [0; 4];
         let mut window = Window::new(3, &mut buf);
-        write!(window, "{}{}{}", "ab", "cdef", "ghijk").unwrap();
+        ["ab", "cdef", "ghijk"].iter().for_each(|part| window.write_str(part).unwrap());
         assert_eq!((window.filled(), &buf), (4, b"defg"));
     }
 }

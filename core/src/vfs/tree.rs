@@ -46,8 +46,9 @@ impl<const OPENS: usize, const TEXT: usize> StaticTree<OPENS, TEXT> {
 
     /// Makes a walk that fails halfway an error as a whole ([`Vfs::walks_whole`]).
     #[must_use]
-    pub fn whole_walks(self) -> Self {
-        StaticTree { whole_walks: true, ..self }
+    pub const fn whole_walks(mut self) -> Self {
+        self.whole_walks = true;
+        self
     }
 
     /// Follows a path down from the root.
@@ -256,3 +257,6 @@ impl<const OPENS: usize, const TEXT: usize> Vfs for StaticTree<OPENS, TEXT> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -40,6 +40,12 @@ pub const HEADER: usize = 7;
 /// Bytes in front of the data of Rread and Rreaddir: `size[4] type[1] tag[2] count[4]`.
 pub const RREAD_HEADER: usize = 11;
 
+/// The type byte of Rread.
+pub const RREAD: u8 = 117;
+
+/// The type byte of Rreaddir.
+pub const RREADDIR: u8 = 41;
+
 /// The tag of a frame that need not be decodable, to answer it with an error; [`Tag::NONE`] if the frame has no header.
 #[inline]
 pub fn tag(frame: &[u8]) -> Tag {

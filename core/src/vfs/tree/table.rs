@@ -20,6 +20,11 @@ const ENTRIES: usize = 255;
 /// static RADIO: Dir = Dir::new(&[file("gain", &Param::new(&GAIN).range(0.0, 10.0).unit("dB").doc("front-end gain"))]);
 /// static ROOT: Dir = Dir::new(&[dir("radio", &RADIO)]);
 /// ```
+///
+/// ```compile_fail,E0080
+/// # use datakit_core::{files::Blob, vfs::{Dir, file}};
+/// static TWICE: Dir = Dir::new(&[file("gain", &Blob::new("1")), file("gain", &Blob::new("2"))]);
+/// ```
 #[derive(Debug)]
 pub struct Dir {
     entries: &'static [Entry],

@@ -1,0 +1,130 @@
+//! What is in flight: a lane for each worker, with the tag it answers.
+
+use core::cell::Cell;
+use core::future::poll_fn;
+use core::task::{Poll, Waker};
+
+use crate::wire::Tag;
+
+/// One request in flight: part of the memory that the owner of a connection provides.
+#[derive(Debug, Default)]
+pub struct Lane {
+    tag: Cell<Option<Tag>>,
+    /// Counts requests, so that a lane that went on to its next one is told from one that is still busy.
+    turn: Cell<u32>,
+    cancelled: Cell<bool>,
+    waits: Cell<bool>,
+}
+
+impl Lane {
+    /// An idle lane.
+    #[must_use]
+    pub const fn new() -> Lane {
+        Lane { tag: Cell::new(None), turn: Cell::new(0), cancelled: Cell::new(false), waits: Cell::new(false) }
+    }
+}
+
+/// All lanes of one connection.
+pub(super) struct Lanes<'a> {
+    lanes: &'a [Lane],
+    /// Lanes that were ever used: a crew that never grew is searched in no time.
+    used: Cell<usize>,
+    busy: Cell<usize>,
+    waiting: Cell<usize>,
+    /// Who waits for a lane to become empty. One waker is enough: all workers of a connection are polled by one task.
+    flusher: Cell<Option<Waker>>,
+}
+
+impl<'a> Lanes<'a> {
+    pub(super) fn new(lanes: &'a [Lane]) -> Lanes<'a> {
+        Lanes { lanes, used: Cell::new(0), busy: Cell::new(0), waiting: Cell::new(0), flusher: Cell::new(None) }
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.lanes.len()
+    }
+
+    /// The lane of this number.
+    pub(super) fn lane(&self, number: usize) -> Option<&'a Lane> {
+        self.used.set(self.used.get().max(number.saturating_add(1)));
+        self.lanes.get(number)
+    }
+
+    fn used(&self) -> impl Iterator<Item = &'a Lane> {
+        self.lanes.iter().take(self.used.get())
+    }
+
+    /// Puts a request into a lane; false when its tag is in flight already.
+    pub(super) fn enter(&self, lane: &Lane, tag: Tag) -> bool {
+        let fresh = tag == Tag::NONE || self.busy.get() == 0 || !self.used().any(|other| other.tag.get() == Some(tag));
+        self.busy.set(self.busy.get().saturating_add(1));
+        lane.tag.set(Some(tag));
+        lane.turn.set(lane.turn.get().wrapping_add(1));
+        lane.cancelled.set(false);
+        fresh
+    }
+
+    /// The request is answered and its reply in the output, or it was cancelled.
+    pub(super) fn leave(&self, lane: &Lane) {
+        if lane.tag.take().is_none() {
+            return;
+        }
+        self.busy.set(self.busy.get().saturating_sub(1));
+        lane.cancelled.set(false);
+        if let Some(flusher) = self.flusher.take() {
+            flusher.wake();
+        }
+    }
+
+    /// How many requests are in flight.
+    pub(super) fn busy(&self) -> usize {
+        self.busy.get()
+    }
+
+    pub(super) fn cancelled(&self, lane: &Lane) -> bool {
+        lane.cancelled.get()
+    }
+
+    /// Notes that a lane waits inside a file; false when every other lane does, and this one must not.
+    pub(super) fn wait(&self, lane: &Lane) -> bool {
+        if !lane.waits.get() {
+            let waiting = self.waiting.get().saturating_add(1);
+            if waiting >= self.lanes.len() {
+                return false;
+            }
+            self.waiting.set(waiting);
+            lane.waits.set(true);
+        }
+        true
+    }
+
+    pub(super) fn go_on(&self, lane: &Lane) {
+        if lane.waits.replace(false) {
+            self.waiting.set(self.waiting.get().saturating_sub(1));
+        }
+    }
+
+    /// Cancels the request with this tag, or all for `None`, but the one in `own`; returns when their lanes are empty.
+    pub(super) async fn abort(&self, own: &Lane, tag: Option<Tag>) {
+        let hit = |lane: &&Lane| {
+            !core::ptr::eq(*lane, own) && lane.tag.get().is_some_and(|busy| tag.is_none_or(|tag| tag == busy))
+        };
+        for lane in self.used().filter(hit) {
+            let turn = lane.turn.get();
+            lane.cancelled.set(true);
+            let mut first = true;
+            poll_fn(|cx| {
+                if lane.turn.get() != turn || lane.tag.get().is_none() {
+                    return Poll::Ready(());
+                }
+                self.flusher.set(Some(cx.waker().clone()));
+                // The lane's worker looks at its mark when it is polled next, and this task polls it.
+                if core::mem::take(&mut first) {
+                    cx.waker().wake_by_ref();
+                }
+                Poll::Pending
+            })
+            .await;
+        }
+    }
+}

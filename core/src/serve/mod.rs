@@ -1,0 +1,273 @@
+//! The straight line from transport to transport, walked by a crew of workers.
+//!
+//! A worker takes the reader, takes one frame, gives the reader back, has the session answer it in place, and hands the reply to the
+//! writer. While it waits inside a file another worker reads on. There is no queue, no spawn and no allocation: on a board the
+//! crew is an array of futures in one task ([`serve`]), on a desktop it grows on demand ([`Line`]).
+//!
+//! Replies gather and are sent by whoever is about to wait for more requests: a client that pipelines costs one read and one write
+//! a batch.
+
+mod buffer;
+mod lane;
+
+use core::cell::Cell;
+use core::convert::Infallible;
+use core::fmt;
+use core::future::{Future, poll_fn};
+use core::pin::pin;
+use core::task::Poll;
+
+use embassy_futures::select::select_array;
+use embassy_sync::blocking_mutex::raw::NoopRawMutex;
+use embassy_sync::mutex::Mutex;
+use embedded_io_async::Write;
+
+pub use buffer::{Buffer, Frame, Input};
+use buffer::{Replies, Requests};
+pub use lane::Lane;
+use lane::Lanes;
+
+use crate::session::{Aborts, Fids, Session};
+use crate::vfs::{Error, Vfs};
+use crate::wire;
+
+/// Why a connection ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub enum Stop<E> {
+    /// The peer closed it between two messages.
+    Closed,
+    /// It ended in the middle of a message.
+    Truncated,
+    /// A message claimed this size, which is below 7 or above msize: the stream cannot be followed any further.
+    Size(u32),
+    /// The transport failed.
+    Transport(E),
+}
+
+impl<E: fmt::Debug> fmt::Display for Stop<E> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Stop::Closed => f.write_str("closed by the peer"),
+            Stop::Truncated => f.write_str("closed by the peer in the middle of a message"),
+            Stop::Size(size) => write!(f, "message size {size} is below 7 or above msize"),
+            Stop::Transport(error) => write!(f, "transport: {error:?}"),
+        }
+    }
+}
+
+/// The memory of one connection of a board: `WORKERS` requests in flight, each in a frame of `FRAME` bytes.
+#[derive(Debug)]
+pub struct Memory<const WORKERS: usize, const FRAME: usize> {
+    lanes: [Lane; WORKERS],
+    frames: [[u8; FRAME]; WORKERS],
+    input: [u8; 64],
+}
+
+impl<const WORKERS: usize, const FRAME: usize> Memory<WORKERS, FRAME> {
+    /// All of it, empty.
+    #[must_use]
+    pub const fn new() -> Self {
+        Memory { lanes: [const { Lane::new() }; WORKERS], frames: [[0; FRAME]; WORKERS], input: [0; 64] }
+    }
+}
+
+impl<const WORKERS: usize, const FRAME: usize> Default for Memory<WORKERS, FRAME> {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// Serves one connection until it ends, and tells why it did. `WORKERS - 1` requests may wait inside files at a time.
+///
+/// Dropping the future drops every request in flight; the fids go with the session.
+pub async fn serve<V, F, R, W, const WORKERS: usize, const FRAME: usize>(
+    session: &Session<'_, V, F>,
+    rx: R,
+    tx: W,
+    memory: &mut Memory<WORKERS, FRAME>,
+) -> Stop<R::Error>
+where
+    V: Vfs,
+    F: Fids<V>,
+    R: Input,
+    W: Write<Error = R::Error>,
+{
+    let Memory { lanes, frames, input } = memory;
+    let line = Line::new(session, rx, tx, input, [0; 0], lanes);
+    let (stop, _) = select_array(workers(&line, frames)).await;
+    match stop {
+        Err(stop) => stop,
+    }
+}
+
+/// The crew of a board. The frames are lent: an async function that owned its frame would hold it twice.
+fn workers<
+    'l,
+    V: Vfs,
+    F: Fids<V>,
+    R: Input,
+    W: Write<Error = R::Error>,
+    I: Buffer,
+    O: Buffer,
+    const N: usize,
+    const FRAME: usize,
+>(
+    line: &'l Line<'_, V, F, R, W, I, O>,
+    frames: &'l mut [[u8; FRAME]; N],
+) -> [impl Future<Output = Result<Infallible, Stop<R::Error>>> + use<'l, V, F, R, W, I, O, N, FRAME>; N] {
+    let mut next = 0usize;
+    frames.each_mut().map(|frame| {
+        let lane = next;
+        next = next.saturating_add(1);
+        line.worker(lane, frame)
+    })
+}
+
+/// One connection: everything that its workers share.
+pub struct Line<'a, V: Vfs, F: Fids<V>, R: Input, W: Write, I: Buffer, O: Buffer> {
+    session: &'a Session<'a, V, F>,
+    rx: Mutex<NoopRawMutex, Requests<R, I>>,
+    tx: Mutex<NoopRawMutex, Replies<W, O>>,
+    lanes: Lanes<'a>,
+    /// The reader sleeps: a reply that is ready now must be sent by who made it.
+    waiting: Cell<bool>,
+}
+
+impl<'a, V, F, R, W, I, O> Line<'a, V, F, R, W, I, O>
+where
+    V: Vfs,
+    F: Fids<V>,
+    R: Input,
+    W: Write<Error = R::Error>,
+    I: Buffer,
+    O: Buffer,
+{
+    /// A line over the two halves of a transport. `lanes` bounds the crew; `input` and `output` are what the crew shares, and an
+    /// `output` of no bytes sends every reply at once.
+    pub fn new(session: &'a Session<'a, V, F>, rx: R, tx: W, input: I, output: O, lanes: &'a [Lane]) -> Self {
+        Line {
+            session,
+            rx: Mutex::new(Requests::new(rx, input)),
+            tx: Mutex::new(Replies::new(tx, output)),
+            lanes: Lanes::new(lanes),
+            waiting: Cell::new(false),
+        }
+    }
+
+    /// Requests in flight now. When that is the size of the crew, nobody reads: time for one more, if there is a lane for it.
+    pub fn in_flight(&self) -> usize {
+        self.lanes.busy()
+    }
+
+    /// One worker, in the lane of this number. Ends when the connection does.
+    ///
+    /// Never drop one worker and keep the others: it may hold half a request or half a reply. All workers of a line are polled by one
+    /// task with one waker.
+    ///
+    /// # Errors
+    /// Why the connection ended; there is no other way out. A lane that does not exist ends the connection as closed.
+    pub async fn worker(&self, lane: usize, mut buf: impl Buffer) -> Result<Infallible, Stop<R::Error>> {
+        let lane = self.lanes.lane(lane).ok_or(Stop::Closed)?;
+        loop {
+            let (frame, fresh) = self.request(lane, &mut buf).await?; // transport -> frame
+            let room = self.session.room(buf.room(0, frame.held).get(..frame.held).unwrap_or_default());
+            let buf = buf.room(room, frame.held);
+            let len = self.answer(lane, buf, frame, fresh).await; // decode -> fid -> inode -> encode
+            if let Some(reply) = buf.get(..len).filter(|reply| !reply.is_empty()) {
+                let mut tx = self.tx.lock().await;
+                tx.push(reply).await?; // -> transport
+                self.lanes.leave(lane);
+                if self.waiting.get() {
+                    tx.flush().await?;
+                }
+            }
+            self.lanes.leave(lane);
+        }
+    }
+
+    /// The next frame, and whether its tag was free. Requests on memory are answered on the way, without a worker of their own.
+    async fn request(&self, lane: &Lane, buf: &mut impl Buffer) -> Result<(Frame, bool), Stop<R::Error>> {
+        let mut rx = self.rx.lock().await;
+        let frame = loop {
+            let msize = self.session.msize();
+            self.at_once(&mut rx, msize).await?;
+            if let Some(frame) = rx.next(buf, msize)? {
+                break frame;
+            }
+            self.tx.lock().await.flush().await?; // whoever is about to wait sends first
+            buf.rest();
+            self.waiting.set(true);
+            let more = rx.more(buf, msize).await;
+            self.waiting.set(false);
+            if let Some(frame) = more? {
+                break frame;
+            }
+        };
+        let fresh = self.lanes.enter(lane, wire::tag(buf.room(0, frame.held)));
+        Ok((frame, fresh))
+    }
+
+    /// Answers reads and writes of memory from the input buffer into the output buffer, until one is none of these.
+    async fn at_once(&self, rx: &mut Requests<R, I>, msize: u32) -> Result<(), Stop<R::Error>> {
+        let mut tx = self.tx.lock().await;
+        while let Some(frame) = rx.first(msize)? {
+            let Some(len) = self.session.now(frame, tx.free()) else { break };
+            let size = frame.len();
+            tx.pushed(len);
+            rx.taken(size);
+        }
+        Ok(())
+    }
+
+    /// Has the session answer, unless the request is cancelled or would wait where it must not. The reply's length; 0 for none.
+    async fn answer(&self, lane: &Lane, buf: &mut [u8], frame: Frame, fresh: bool) -> usize {
+        let request = buf.get(..frame.held).unwrap_or_default();
+        let tag = wire::tag(request);
+        if !fresh {
+            return self.session.refuse(buf, tag, &Error::Invalid.because(format_args!("tag {} is in use", tag.0)));
+        }
+        if frame.held < frame.size {
+            let why = format_args!("message of {} bytes, room for {}", frame.size, frame.held);
+            return self.session.refuse(buf, tag, &Error::TooLarge.because(why));
+        }
+        match self.session.aborts(request) {
+            Aborts::None => {}
+            Aborts::One(oldtag) => self.lanes.abort(lane, Some(oldtag)).await,
+            Aborts::All => self.lanes.abort(lane, None).await,
+        }
+        let end = self.until_cancelled(lane, buf, frame.held).await;
+        self.lanes.go_on(lane);
+        match end {
+            End::Answered(len) => len,
+            End::Cancelled => 0,
+            End::WouldWait => self.session.refuse(buf, tag, &Error::TooManyWaiting),
+        }
+    }
+
+    async fn until_cancelled(&self, lane: &Lane, buf: &mut [u8], len: usize) -> End {
+        let mut answer = pin!(self.session.answer(buf, len));
+        poll_fn(|cx| {
+            if self.lanes.cancelled(lane) {
+                return Poll::Ready(End::Cancelled);
+            }
+            match answer.as_mut().poll(cx) {
+                Poll::Ready(len) => Poll::Ready(End::Answered(len)),
+                Poll::Pending if self.lanes.wait(lane) => Poll::Pending,
+                Poll::Pending => Poll::Ready(End::WouldWait),
+            }
+        })
+        .await
+    }
+
+    /// How many requests may be in flight.
+    pub fn most(&self) -> usize {
+        self.lanes.len()
+    }
+}
+
+enum End {
+    Answered(usize),
+    Cancelled,
+    WouldWait,
+}

@@ -1,0 +1,196 @@
+//! Attributes in the form of 9P2000 and .u: stat and wstat.
+
+use core::fmt::Write;
+
+use super::{Fids, Session, no_room, qid};
+use crate::vfs::{Attr, Error, Kind, Name, Result, SetAttr, SetTime, Time, Vfs};
+use crate::wire::{self, Dialect, Rmessage as R, Stat, StatUnix, Str, Tag};
+
+const DMDIR: u32 = 0x8000_0000;
+const DMSYMLINK: u32 = 0x0200_0000;
+const DMDEVICE: u32 = 0x0080_0000;
+const DMNAMEDPIPE: u32 = 0x0020_0000;
+const DMSOCKET: u32 = 0x0010_0000;
+
+/// Why a directory entry has no stat record.
+pub(super) enum NoRecord {
+    Gone,
+    Full,
+}
+
+impl<V: Vfs, F: Fids<V>> Session<'_, V, F> {
+    /// stat(5). The reply is made in one half of `buf`, a link's target is read into the other.
+    pub(super) async fn stat(&self, buf: &mut [u8], tag: Tag, fid: wire::Fid) -> Result<usize> {
+        let inode = self.inode(fid)?;
+        let attr = self.vfs.stat(&inode).await?;
+        let (reply, target) = buf.split_at_mut(buf.len() / 2);
+        let target = self.target(&inode, &attr, target).await?;
+        let room = reply.len();
+        let mut owners = Owners::new(&attr);
+        self.vfs
+            .name(&inode, |name| {
+                let stat = self.record(&attr, name, target, &mut owners);
+                R::Stat { stat }.encode(tag, self.spoken(), reply)
+            })
+            .map_err(|_| no_room(room))
+    }
+
+    /// One record of a directory read, into the front of `free`: its length.
+    pub(super) async fn stat_record(&self, inode: &V::Inode, free: &mut [u8]) -> core::result::Result<usize, NoRecord> {
+        let attr = self.vfs.stat(inode).await.map_err(|_| NoRecord::Gone)?;
+        let (record, target) = match attr.id.kind {
+            Kind::Symlink => free.split_at_mut(free.len() / 2),
+            _ => (free, [].as_mut_slice()),
+        };
+        let target = self.target(inode, &attr, target).await.map_err(|_| NoRecord::Full)?;
+        let mut owners = Owners::new(&attr);
+        self.vfs
+            .name(inode, |name| self.record(&attr, name, target, &mut owners).encode_into(record, self.spoken()))
+            .map_err(|_| NoRecord::Full)
+    }
+
+    /// The .u extension of an inode: a link's target, a device's numbers.
+    async fn target<'b>(&self, inode: &V::Inode, attr: &Attr, buf: &'b mut [u8]) -> Result<&'b [u8]> {
+        if self.spoken() != Dialect::Unix {
+            return Ok(&[]);
+        }
+        let len = match attr.id.kind {
+            Kind::Symlink => self.vfs.readlink(inode, buf).await?,
+            Kind::Char { major, minor } => device(buf, 'c', major, minor),
+            Kind::Block { major, minor } => device(buf, 'b', major, minor),
+            _ => 0,
+        };
+        Ok(buf.get(..len).unwrap_or_default())
+    }
+
+    fn record<'r>(&self, attr: &Attr, name: &'r [u8], extension: &'r [u8], owners: &'r mut Owners) -> Stat<'r> {
+        let Owners { uid, gid } = owners;
+        let unix = (self.spoken() == Dialect::Unix).then_some(StatUnix {
+            extension: Str(extension),
+            n_uid: attr.uid,
+            n_gid: attr.gid,
+            n_muid: 0,
+        });
+        Stat {
+            kind: 0,
+            dev: 0,
+            qid: qid(attr.id, self.spoken()),
+            mode: mode(attr),
+            atime: seconds(attr.atime),
+            mtime: seconds(attr.mtime),
+            length: attr.size,
+            name: Str(name),
+            uid: Str(uid.as_bytes()),
+            gid: Str(gid.as_bytes()),
+            muid: Str(b"none"),
+            unix,
+        }
+    }
+
+    /// stat(5), Twstat: all of it or nothing, and nothing set means "bring it to stable storage".
+    pub(super) async fn wstat(&self, fid: wire::Fid, stat: &Stat<'_>) -> Result<R<'static>> {
+        let (inode, top) = self.with(fid, |fid| Ok((fid.inode.clone(), fid.top)))?;
+        let id = self.vfs.id(&inode);
+        let name = Some(stat.name.as_bytes()).filter(|name| !name.is_empty());
+        let length = Some(stat.length).filter(|length| *length != u64::MAX);
+        let mode = set(stat.mode);
+        if usize::from(name.is_some()) + usize::from(length.is_some()) + usize::from(mode.is_some()) > 1 {
+            return Err(Error::Invalid.because("Can't rename/truncate/chmod at the same time"));
+        }
+        if let Some(mode) = mode {
+            check_mode(mode, id.kind)?;
+        }
+        let dir = id.kind == Kind::Dir;
+        if dir && length.is_some_and(|length| length != 0) {
+            return Err(Error::IsDirectory.because("Can't set length of a directory"));
+        }
+        if let Some(name) = name {
+            if id.ino == top {
+                return Err(Error::Invalid.because("Can't rename /"));
+            }
+            let name = Name::new(name)?;
+            self.vfs.rename(&inode, &self.vfs.parent(&inode), name).await?;
+        }
+        let unix = stat.unix.filter(|_| self.spoken() == Dialect::Unix);
+        let wanted = SetAttr {
+            mode: mode.map(|mode| mode & 0o7777),
+            size: length.filter(|_| !dir),
+            uid: unix.and_then(|unix| set(unix.n_uid)),
+            gid: unix.and_then(|unix| set(unix.n_gid)),
+            atime: set(stat.atime).map(at),
+            mtime: set(stat.mtime).map(at),
+        };
+        if wanted != SetAttr::default() {
+            self.vfs.set_attr(&inode, wanted).await?;
+        } else if name.is_none() {
+            self.vfs.fsync(&inode, false).await?;
+        }
+        Ok(R::Wstat {})
+    }
+}
+
+/// Owner and group as text: 9P2000 has no numbers for them.
+struct Owners {
+    uid: heapless::String<10>,
+    gid: heapless::String<10>,
+}
+
+impl Owners {
+    fn new(attr: &Attr) -> Owners {
+        Owners { uid: owner(attr.uid), gid: owner(attr.gid) }
+    }
+}
+
+fn owner(id: u32) -> heapless::String<10> {
+    let mut text = heapless::String::new();
+    // Ten digits hold every u32.
+    let _ = if id == 0 { text.write_str("root") } else { write!(text, "{id}") };
+    text
+}
+
+fn device(buf: &mut [u8], letter: char, major: u32, minor: u32) -> usize {
+    let mut window = crate::vfs::Window::new(0, buf);
+    // A window takes what fits.
+    let _ = write!(window, "{letter} {major} {minor}");
+    window.filled()
+}
+
+fn mode(attr: &Attr) -> u32 {
+    let kind = match attr.id.kind {
+        Kind::File => 0,
+        Kind::Dir => DMDIR,
+        Kind::Symlink => DMSYMLINK,
+        Kind::Fifo => DMNAMEDPIPE,
+        Kind::Socket => DMSOCKET,
+        Kind::Char { .. } | Kind::Block { .. } => DMDEVICE,
+    };
+    kind | special_to_wire(attr.mode) | attr.mode & 0o777
+}
+
+/// Set-uid, set-gid and sticky are elsewhere in a mode of .u.
+fn special_to_wire(mode: u32) -> u32 {
+    (mode & 0o7000) << 8
+}
+
+/// A wstat value of all ones means "leave it alone".
+fn set(value: u32) -> Option<u32> {
+    Some(value).filter(|value| *value != u32::MAX)
+}
+
+fn seconds(time: Time) -> u32 {
+    u32::try_from(time.sec).unwrap_or(u32::MAX)
+}
+
+fn at(sec: u32) -> SetTime {
+    SetTime::To(Time { sec: sec.into(), nsec: 0 })
+}
+
+fn check_mode(mode: u32, kind: Kind) -> Result<()> {
+    if (mode & DMDIR != 0) != (kind == Kind::Dir) {
+        return Err(Error::Invalid.because("Incorrect is_directory flag for chmod"));
+    }
+    if mode & DMSYMLINK != 0 && kind != Kind::Symlink {
+        return Err(Error::Invalid.because("Missing target for symlink!"));
+    }
+    Ok(())
+}

@@ -1,0 +1,115 @@
+//! The fids of one connection.
+
+use crate::vfs::Vfs;
+
+/// What a fid stands for.
+pub struct Fid<V: Vfs> {
+    /// Tells this use of the number from the next one, so that a request that waited finds its own fid again or none.
+    pub(super) serial: u32,
+    /// The user who attached, whose files it creates.
+    pub(super) uid: u32,
+    /// Number of the inode that was attached to: `..` goes no higher.
+    pub(super) top: u64,
+    pub(super) inode: V::Inode,
+    pub(super) role: Role<V::Open>,
+}
+
+/// What a fid can be used for now.
+pub(super) enum Role<O> {
+    /// Taken by a request that has not ended yet: stands for nothing, keeps the number.
+    Reserved,
+    /// Walked to, not open.
+    Walked,
+    /// An open file.
+    File { open: O, remove: bool },
+    /// An open directory: the offset where the next read must begin (9P2000 and .u), and the tree's own place for it.
+    Dir { open: O, offset: u64, cookie: u64, remove: bool },
+    /// An extended attribute, to be read or written.
+    Xattr { open: O },
+}
+
+impl<O> Role<O> {
+    pub(super) fn opened(&self) -> Option<&O> {
+        match self {
+            Role::File { open, .. } | Role::Dir { open, .. } | Role::Xattr { open } => Some(open),
+            Role::Reserved | Role::Walked => None,
+        }
+    }
+
+    pub(super) fn remove_on_clunk(&self) -> bool {
+        matches!(self, Role::File { remove: true, .. } | Role::Dir { remove: true, .. })
+    }
+}
+
+/// A table of fids: linear on a board, hashed on a desktop.
+pub trait Fids<V: Vfs> {
+    /// The fid of this number.
+    fn get(&self, number: u32) -> Option<&Fid<V>>;
+
+    /// The fid of this number, to be changed.
+    fn get_mut(&mut self, number: u32) -> Option<&mut Fid<V>>;
+
+    /// Adds a fid whose number is free; gives it back when the table is full.
+    ///
+    /// # Errors
+    /// The fid, when there is no room for it.
+    fn insert(&mut self, number: u32, fid: Fid<V>) -> Result<(), Fid<V>>;
+
+    /// Takes the fid of this number out.
+    fn remove(&mut self, number: u32) -> Option<Fid<V>>;
+
+    /// Takes any fid out, until there are none.
+    fn pop(&mut self) -> Option<Fid<V>>;
+
+    /// How many there are.
+    fn len(&self) -> usize;
+
+    /// Whether there are none.
+    fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
+/// At most `N` fids, searched one after the other: fastest up to some 64.
+pub struct FidArray<V: Vfs, const N: usize>(heapless::Vec<(u32, Fid<V>), N>);
+
+impl<V: Vfs, const N: usize> FidArray<V, N> {
+    /// An empty table.
+    #[must_use]
+    pub const fn new() -> Self {
+        FidArray(heapless::Vec::new())
+    }
+}
+
+impl<V: Vfs, const N: usize> Default for FidArray<V, N> {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl<V: Vfs, const N: usize> Fids<V> for FidArray<V, N> {
+    fn get(&self, number: u32) -> Option<&Fid<V>> {
+        self.0.iter().find(|(n, _)| *n == number).map(|(_, fid)| fid)
+    }
+
+    fn get_mut(&mut self, number: u32) -> Option<&mut Fid<V>> {
+        self.0.iter_mut().find(|(n, _)| *n == number).map(|(_, fid)| fid)
+    }
+
+    fn insert(&mut self, number: u32, fid: Fid<V>) -> Result<(), Fid<V>> {
+        self.0.push((number, fid)).map_err(|(_, fid)| fid)
+    }
+
+    fn remove(&mut self, number: u32) -> Option<Fid<V>> {
+        let at = self.0.iter().position(|(n, _)| *n == number)?;
+        Some(self.0.swap_remove(at).1)
+    }
+
+    fn pop(&mut self) -> Option<Fid<V>> {
+        self.0.pop().map(|(_, fid)| fid)
+    }
+
+    fn len(&self) -> usize {
+        self.0.len()
+    }
+}

@@ -1,0 +1,164 @@
+//! Requests about open files: open, read, write, directory reads, clunk.
+
+use core::ops::ControlFlow;
+
+use super::fids::Role;
+use super::names::{ORCLOSE, open_mode};
+use super::{Fids, Session, attrs, qid, unknown};
+use crate::vfs::{Error, Kind, OpenMode, Result, Vfs};
+use crate::wire::{self, Qid, Rmessage as R, Tag};
+
+impl<V: Vfs, F: Fids<V>> Session<'_, V, F> {
+    /// open(5).
+    pub(super) async fn open(&self, fid: wire::Fid, mode: u8) -> Result<R<'static>> {
+        let qid = self.open_fid(fid, open_mode(mode), mode & ORCLOSE != 0).await?;
+        Ok(R::Open { qid, iounit: self.iounit() })
+    }
+
+    /// Opens what a fid was walked to.
+    pub(super) async fn open_fid(&self, fid: wire::Fid, mode: OpenMode, remove: bool) -> Result<Qid> {
+        let (inode, serial) = self.with(fid, |fid| match fid.role {
+            Role::Walked => Ok((fid.inode.clone(), fid.serial)),
+            _ => Err(already_open()),
+        })?;
+        self.open_inode(fid, serial, &inode, mode, remove).await?;
+        Ok(qid(self.vfs.id(&inode), self.spoken()))
+    }
+
+    /// Opens an inode and has its fid remember it, if the fid is still there and not open yet.
+    pub(super) async fn open_inode(
+        &self,
+        fid: wire::Fid,
+        serial: u32,
+        inode: &V::Inode,
+        mode: OpenMode,
+        remove: bool,
+    ) -> Result<()> {
+        let open = self.vfs.open(inode, mode).await?;
+        let role = match self.vfs.id(inode).kind {
+            Kind::Dir => Role::Dir { open: open.clone(), offset: 0, cookie: 0, remove },
+            _ => Role::File { open: open.clone(), remove },
+        };
+        let done = self.commit(fid, serial, |fid| match fid.role {
+            Role::Walked => {
+                fid.role = role;
+                Ok(())
+            }
+            _ => Err(already_open()),
+        });
+        let done = done.unwrap_or_else(|| Err(unknown(fid)));
+        if done.is_err() {
+            self.vfs.close(&open);
+        }
+        done
+    }
+
+    /// read(5). The file reads straight into the reply.
+    pub(super) async fn read(
+        &self,
+        buf: &mut [u8],
+        tag: Tag,
+        fid: wire::Fid,
+        offset: u64,
+        count: u32,
+    ) -> Result<usize> {
+        enum What<O> {
+            File(O),
+            Dir(O),
+        }
+        let what = self.with(fid, |fid| match &fid.role {
+            Role::File { open, .. } | Role::Xattr { open } => Ok(What::File(open.clone())),
+            Role::Dir { open, .. } => Ok(What::Dir(open.clone())),
+            _ => Err(Error::BadFile.because("Can't read from unopened fid")),
+        })?;
+        let room = buf.len().saturating_sub(wire::RREAD_HEADER).min(self.data(count));
+        let data = buf.get_mut(wire::RREAD_HEADER..).and_then(|data| data.get_mut(..room)).unwrap_or_default();
+        let n = match what {
+            What::File(open) => self.vfs.read(&open, offset, data).await?,
+            What::Dir(open) => self.read_dir(fid, &open, offset, data).await?,
+        };
+        Ok(wire::finish_read(buf, wire::RREAD, tag, n))
+    }
+
+    /// read(5) of a directory: whole stat records, from 0 or from where the last read ended.
+    async fn read_dir(&self, fid: wire::Fid, open: &V::Open, offset: u64, data: &mut [u8]) -> Result<usize> {
+        let (serial, mut cookie) = self.with(fid, |fid| match fid.role {
+            Role::Dir { .. } if offset == 0 => Ok((fid.serial, 0)),
+            Role::Dir { offset: at, cookie, .. } if at == offset => Ok((fid.serial, cookie)),
+            Role::Dir { .. } => Err(Error::Invalid.because("Can't seek in a directory")),
+            _ => Err(unknown(wire::Fid::NONE)),
+        })?;
+        let mut filled = 0usize;
+        loop {
+            let mut entry = None;
+            self.vfs
+                .readdir(open, cookie, &mut |found| {
+                    entry = Some((found.inode.clone(), found.next));
+                    ControlFlow::Break(())
+                })
+                .await?;
+            let Some((inode, next)) = entry else { break };
+            let free = data.get_mut(filled..).unwrap_or_default();
+            match self.stat_record(&inode, free).await {
+                Ok(n) => filled = filled.saturating_add(n),
+                // It vanished since the directory was opened.
+                Err(attrs::NoRecord::Gone) => {}
+                Err(attrs::NoRecord::Full) if filled == 0 => return Err(entry_too_long(data.len())),
+                Err(attrs::NoRecord::Full) => break,
+            }
+            cookie = next;
+        }
+        self.commit(fid, serial, |fid| {
+            if let Role::Dir { offset: at, cookie: place, .. } = &mut fid.role {
+                *at = offset.saturating_add(filled as u64);
+                *place = cookie;
+            }
+        });
+        Ok(filled)
+    }
+
+    /// read(5), Twrite.
+    pub(super) async fn write(&self, fid: wire::Fid, offset: u64, data: &[u8]) -> Result<R<'static>> {
+        let open = self.with(fid, |fid| match &fid.role {
+            Role::File { open, .. } | Role::Xattr { open } => Ok(open.clone()),
+            Role::Dir { .. } => Err(Error::IsDirectory.because("Can't write to directories")),
+            _ => Err(Error::BadFile.because("Can't write to unopened fid")),
+        })?;
+        let n = self.vfs.write(&open, offset, data).await?;
+        Ok(R::Write { count: u32::try_from(n).unwrap_or(u32::MAX) })
+    }
+
+    /// clunk(5): the fid is gone whatever the outcome.
+    pub(super) async fn clunk(&self, fid: wire::Fid) -> Result<R<'static>> {
+        let taken = self.take(fid)?;
+        let Some(open) = taken.role.opened() else { return Ok(R::Clunk {}) };
+        let closing = Closing { vfs: self.vfs, open };
+        let finished = self.vfs.finish(open).await;
+        drop(closing);
+        if taken.role.remove_on_clunk() {
+            self.vfs.remove(&taken.inode).await?;
+        }
+        finished.map(|()| R::Clunk {})
+    }
+}
+
+/// Closes an open file, also when the request that does it is cancelled.
+struct Closing<'a, V: Vfs> {
+    vfs: &'a V,
+    open: &'a V::Open,
+}
+
+impl<V: Vfs> Drop for Closing<'_, V> {
+    fn drop(&mut self) {
+        self.vfs.close(self.open);
+    }
+}
+
+fn already_open() -> Error {
+    Error::Invalid.because("Already open")
+}
+
+/// An empty answer would read as the end of the directory.
+pub(super) fn entry_too_long(count: usize) -> Error {
+    Error::Invalid.because(format_args!("a count of {count} bytes is too small for the next entry"))
+}

@@ -1,0 +1,330 @@
+//! The requests that only 9P2000.L has: the calls of a Linux file system, one message each.
+
+use core::ops::ControlFlow;
+
+use super::fids::Role;
+use super::files::entry_too_long;
+use super::{Fids, Session, no_room, qid};
+use crate::vfs::{self};
+use crate::vfs::{Create, DirEntry, Error, Kind, Lock, LockKind, Name, New, OpenMode, Result, SetTime, Time, Vfs};
+use crate::wire::{self, Attr, Dirent, SetAttr, Str, Tag};
+use crate::wire::{Rmessage as R, Tmessage as T};
+
+/// What `statfs(2)` shows as the type of a 9P file system.
+const V9FS_MAGIC: u32 = 0x0102_1997;
+
+impl<V: Vfs, F: Fids<V>> Session<'_, V, F> {
+    /// Answers one of these requests. The message borrows the front of the buffer it came in, so all that is needed of it is
+    /// used up before the reply is written.
+    pub(super) async fn linux(&self, buf: &mut [u8], len: usize, tag: Tag) -> Result<usize> {
+        let (frame, rest) = buf.split_at_mut_checked(len).ok_or(Error::Invalid)?;
+        let Ok((_, message)) = T::decode(frame, self.spoken()) else { return Err(Error::Invalid) };
+        let reply: R<'static> = match message {
+            T::Readdir { fid, offset, count } => return self.readdir(buf, tag, fid, offset, count).await,
+            T::Readlink { fid } => return self.readlink(buf, tag, fid).await,
+            T::Getlock { fid, kind, start, length, proc_id, client_id } => {
+                let lock = lock(kind, start, length, proc_id, client_id)?;
+                let n = self.getlock(fid, lock, tag, rest).await?;
+                buf.copy_within(len..len.saturating_add(n), 0);
+                return Ok(n);
+            }
+            T::Getattr { fid, .. } => self.getattr(fid).await?,
+            T::Setattr { fid, set } => self.setattr(fid, &set).await?,
+            T::Lopen { fid, flags } => {
+                let qid = self.open_fid(fid, open_mode(flags), false).await?;
+                R::Lopen { qid, iounit: self.iounit() }
+            }
+            T::Lcreate { fid, name, flags, mode, gid } => self.lcreate(fid, name, flags, mode, gid).await?,
+            T::Mkdir { dfid, name, mode, gid } => R::Mkdir { qid: self.make(dfid, name, New::Dir, mode, gid).await? },
+            T::Symlink { dfid, name, target, gid } => {
+                R::Symlink { qid: self.make(dfid, name, New::Symlink(target.as_bytes()), 0o777, gid).await? }
+            }
+            T::Mknod { dfid, name, mode, major, minor, gid } => {
+                R::Mknod { qid: self.make(dfid, name, node(mode, major, minor)?, mode, gid).await? }
+            }
+            T::Link { dfid, fid, name } => {
+                let (inode, dir) = (self.inode(fid)?, self.inode(dfid)?);
+                self.vfs.link(&inode, &dir, Name::new(name.as_bytes())?).await?;
+                R::Link {}
+            }
+            T::Rename { fid, dfid, name } => {
+                let (inode, dir) = (self.inode(fid)?, self.inode(dfid)?);
+                self.vfs.rename(&inode, &dir, Name::new(name.as_bytes())?).await?;
+                R::Rename {}
+            }
+            T::Renameat { olddirfid, oldname, newdirfid, newname } => {
+                let (old, new) = (self.inode(olddirfid)?, self.inode(newdirfid)?);
+                let inode = self.vfs.lookup(&old, Name::new(oldname.as_bytes())?).await?;
+                self.vfs.rename(&inode, &new, Name::new(newname.as_bytes())?).await?;
+                R::Renameat {}
+            }
+            T::Unlinkat { dirfid, name, flags } => self.unlinkat(dirfid, name, flags).await?,
+            T::Statfs { fid } => self.statfs(fid).await?,
+            T::Fsync { fid, datasync } => {
+                self.vfs.fsync(&self.inode(fid)?, datasync.0 != 0).await?;
+                R::Fsync {}
+            }
+            T::Xattrwalk { fid, newfid, name } => self.xattrwalk(fid, newfid, name).await?,
+            T::Xattrcreate { fid, name, attr_size, flags } => self.xattrcreate(fid, name, attr_size, flags).await?,
+            T::Lock { fid, kind, start, length, proc_id, client_id, .. } => {
+                let open = self.open_file(fid)?;
+                let granted = self.vfs.lock(&open, lock(kind, start, length, proc_id, client_id)?).await?;
+                R::Lock { status: u8::from(!granted) }
+            }
+            _ => return Err(Error::NotSupported),
+        };
+        reply.encode(tag, self.spoken(), buf).map_err(|_| no_room(buf.len()))
+    }
+
+    async fn getattr(&self, fid: wire::Fid) -> Result<R<'static>> {
+        let attr = self.vfs.stat(&self.inode(fid)?).await?;
+        let rdev = match attr.id.kind {
+            Kind::Char { major, minor } | Kind::Block { major, minor } => rdev(major, minor),
+            _ => 0,
+        };
+        Ok(R::Getattr {
+            attr: Attr {
+                valid: Attr::BASIC,
+                qid: qid(attr.id, self.spoken()),
+                mode: attr.mode & 0o7777 | file_type(attr.id.kind),
+                uid: attr.uid,
+                gid: attr.gid,
+                nlink: attr.nlink.into(),
+                rdev,
+                size: attr.size,
+                blksize: 4096,
+                blocks: attr.size.div_ceil(512),
+                atime: to_wire(attr.atime),
+                mtime: to_wire(attr.mtime),
+                ctime: to_wire(attr.ctime),
+                btime: to_wire(Time::default()),
+                generation: 0,
+                data_version: 0,
+            },
+        })
+    }
+
+    async fn setattr(&self, fid: wire::Fid, set: &SetAttr) -> Result<R<'static>> {
+        let inode = self.inode(fid)?;
+        let on = |bit| set.valid & bit != 0;
+        let time = |touch, given, to: wire::Time| {
+            on(touch).then_some(if on(given) { SetTime::To(from_wire(to)) } else { SetTime::Now })
+        };
+        let wanted = vfs::SetAttr {
+            mode: on(SetAttr::MODE).then_some(set.mode & 0o7777),
+            size: on(SetAttr::SIZE).then_some(set.size),
+            uid: on(SetAttr::UID).then_some(set.uid),
+            gid: on(SetAttr::GID).then_some(set.gid),
+            atime: time(SetAttr::ATIME, SetAttr::ATIME_SET, set.atime),
+            mtime: time(SetAttr::MTIME, SetAttr::MTIME_SET, set.mtime),
+        };
+        if wanted != vfs::SetAttr::default() {
+            self.vfs.set_attr(&inode, wanted).await?;
+        }
+        Ok(R::Setattr {})
+    }
+
+    async fn lcreate(&self, fid: wire::Fid, name: Str<'_>, flags: u32, mode: u32, gid: u32) -> Result<R<'static>> {
+        let (dir, serial, uid) = self.directory(fid, name)?;
+        let exclusive = flags & O_EXCL != 0;
+        let create = Create { new: New::File, mode: mode & 0o7777, uid, gid, exclusive };
+        let inode = self.vfs.create(&dir, Name::new(name.as_bytes())?, create).await?;
+        let qid = self.open_created(fid, serial, inode, open_mode(flags), false).await?;
+        Ok(R::Lcreate { qid, iounit: self.iounit() })
+    }
+
+    /// Makes a name that is not opened.
+    async fn make(&self, dfid: wire::Fid, name: Str<'_>, new: New<'_>, mode: u32, gid: u32) -> Result<wire::Qid> {
+        let (dir, uid) = self.with(dfid, |fid| Ok((fid.inode.clone(), fid.uid)))?;
+        let create = Create { new, mode: mode & 0o7777, uid, gid, exclusive: true };
+        let inode = self.vfs.create(&dir, Name::new(name.as_bytes())?, create).await?;
+        Ok(qid(self.vfs.id(&inode), self.spoken()))
+    }
+
+    async fn unlinkat(&self, dirfid: wire::Fid, name: Str<'_>, flags: u32) -> Result<R<'static>> {
+        const AT_REMOVEDIR: u32 = 0x200;
+        let dir = self.inode(dirfid)?;
+        let inode = self.vfs.lookup(&dir, Name::new(name.as_bytes())?).await?;
+        match (self.vfs.id(&inode).kind == Kind::Dir, flags & AT_REMOVEDIR != 0) {
+            (true, false) => return Err(Error::IsDirectory),
+            (false, true) => return Err(Error::NotDirectory),
+            _ => self.vfs.remove(&inode).await?,
+        }
+        Ok(R::Unlinkat {})
+    }
+
+    async fn statfs(&self, fid: wire::Fid) -> Result<R<'static>> {
+        self.inode(fid)?;
+        let known = self.vfs.statfs().await?;
+        Ok(R::Statfs {
+            statfs: wire::StatFs {
+                kind: V9FS_MAGIC,
+                bsize: known.block_size,
+                blocks: known.blocks,
+                bfree: known.free,
+                bavail: known.free,
+                files: known.files,
+                ffree: known.files_free,
+                fsid: 0,
+                namelen: vfs::NAME_MAX as u32,
+            },
+        })
+    }
+
+    /// The target is read behind the place where the reply is made.
+    async fn readlink(&self, buf: &mut [u8], tag: Tag, fid: wire::Fid) -> Result<usize> {
+        let inode = self.inode(fid)?;
+        let (reply, target) = buf.split_at_mut(buf.len() / 2);
+        let len = self.vfs.readlink(&inode, target).await?;
+        let target = Str(target.get(..len).unwrap_or_default());
+        R::Readlink { target }.encode(tag, self.spoken(), reply).map_err(|_| no_room(reply.len()))
+    }
+
+    /// Whole entries, from the place that the last one named.
+    async fn readdir(&self, buf: &mut [u8], tag: Tag, fid: wire::Fid, offset: u64, count: u32) -> Result<usize> {
+        let open = self.with(fid, |fid| match &fid.role {
+            Role::Dir { open, .. } => Ok(open.clone()),
+            Role::File { .. } => Err(Error::NotDirectory),
+            _ => Err(Error::BadFile.because("Can't read from unopened fid")),
+        })?;
+        let room = buf.len().saturating_sub(wire::RREAD_HEADER).min(self.data(count));
+        let data = buf.get_mut(wire::RREAD_HEADER..).and_then(|data| data.get_mut(..room)).unwrap_or_default();
+        let (mut filled, mut full) = (0usize, false);
+        let mut put = |entry: DirEntry<'_, V::Inode>| {
+            let kind = d_type(entry.id.kind);
+            let dirent = Dirent { qid: qid(entry.id, self.spoken()), offset: entry.next, kind, name: Str(entry.name) };
+            match dirent.encode_into(data.get_mut(filled..).unwrap_or_default()) {
+                Ok(n) => {
+                    filled = filled.saturating_add(n);
+                    ControlFlow::Continue(())
+                }
+                Err(_) => {
+                    full = true;
+                    ControlFlow::Break(())
+                }
+            }
+        };
+        self.vfs.readdir(&open, offset, &mut put).await?;
+        if full && filled == 0 {
+            return Err(entry_too_long(room));
+        }
+        Ok(wire::finish_read(buf, wire::RREADDIR, tag, filled))
+    }
+
+    async fn xattrwalk(&self, fid: wire::Fid, newfid: wire::Fid, name: Str<'_>) -> Result<R<'static>> {
+        let (inode, uid, top) = self.with(fid, |fid| Ok((fid.inode.clone(), fid.uid, fid.top)))?;
+        let reserved = self.reserve(newfid, uid, top, inode.clone())?;
+        let name = match name.as_bytes() {
+            [] => None,
+            name => Some(Name::new(name)?),
+        };
+        let (open, size) = self.vfs.open_xattr(&inode, name).await?;
+        reserved.keep(inode, Role::Xattr { open });
+        Ok(R::Xattrwalk { size })
+    }
+
+    async fn xattrcreate(&self, fid: wire::Fid, name: Str<'_>, size: u64, flags: u32) -> Result<R<'static>> {
+        let (inode, serial) = self.with(fid, |fid| match fid.role {
+            Role::Walked => Ok((fid.inode.clone(), fid.serial)),
+            _ => Err(Error::Invalid.because("Already open")),
+        })?;
+        let name = Name::new(name.as_bytes())?;
+        let open = self.vfs.create_xattr(&inode, name, size, flags & 1 != 0, flags & 2 != 0).await?;
+        let kept = self.commit(fid, serial, |fid| fid.role = Role::Xattr { open: open.clone() });
+        if kept.is_none() {
+            self.vfs.close(&open);
+        }
+        Ok(R::Xattrcreate {})
+    }
+
+    async fn getlock(&self, fid: wire::Fid, lock: Lock<'_>, tag: Tag, out: &mut [u8]) -> Result<usize> {
+        let open = self.open_file(fid)?;
+        let room = out.len();
+        self.vfs
+            .lock_in_the_way(&open, lock, |found| {
+                let (kind, found) = found.map_or((2, lock), |found| (u8::from(found.kind == LockKind::Write), found));
+                R::Getlock {
+                    kind,
+                    start: found.start,
+                    length: found.length,
+                    proc_id: found.process,
+                    client_id: Str(found.client),
+                }
+                .encode(tag, self.spoken(), out)
+            })
+            .await?
+            .map_err(|_| no_room(room))
+    }
+
+    fn open_file(&self, fid: wire::Fid) -> Result<V::Open> {
+        self.with(fid, |fid| match &fid.role {
+            Role::File { open, .. } => Ok(open.clone()),
+            _ => Err(Error::BadFile),
+        })
+    }
+}
+
+const O_EXCL: u32 = 0o200;
+
+/// The flags of Tlopen and Tlcreate; those without a meaning here are ignored.
+fn open_mode(flags: u32) -> OpenMode {
+    let access = flags & 3;
+    OpenMode {
+        read: access != 1,
+        write: matches!(access, 1 | 2),
+        truncate: flags & 0o1000 != 0,
+        append: flags & 0o2000 != 0,
+    }
+}
+
+fn lock(kind: u8, start: u64, length: u64, process: u32, client: Str<'_>) -> Result<Lock<'_>> {
+    let kind = match kind {
+        0 => LockKind::Read,
+        1 => LockKind::Write,
+        2 => LockKind::Unlock,
+        other => return Err(Error::Invalid.because(format_args!("lock type {other} is none of 0, 1, 2"))),
+    };
+    Ok(Lock { kind, start, length, process, client: client.as_bytes() })
+}
+
+/// What Tmknod is to make; a regular file is one of them (`mknod(2)`).
+fn node(mode: u32, major: u32, minor: u32) -> Result<New<'static>> {
+    match mode & 0o170_000 {
+        0 | 0o100_000 => Ok(New::File),
+        0o010_000 => Ok(New::Special(Kind::Fifo)),
+        0o140_000 => Ok(New::Special(Kind::Socket)),
+        0o020_000 => Ok(New::Special(Kind::Char { major, minor })),
+        0o060_000 => Ok(New::Special(Kind::Block { major, minor })),
+        _ => Err(Error::Invalid),
+    }
+}
+
+fn file_type(kind: Kind) -> u32 {
+    u32::from(d_type(kind)) << 12
+}
+
+/// The type of a directory entry (`readdir(3)`); the same bits are the file type of a mode.
+fn d_type(kind: Kind) -> u8 {
+    match kind {
+        Kind::Fifo => 1,
+        Kind::Char { .. } => 2,
+        Kind::Dir => 4,
+        Kind::Block { .. } => 6,
+        Kind::File => 8,
+        Kind::Symlink => 10,
+        Kind::Socket => 12,
+    }
+}
+
+/// `makedev(3)`, as Linux packs it for the wire.
+fn rdev(major: u32, minor: u32) -> u64 {
+    u64::from(minor & 0xff | (major & 0xfff) << 8 | (minor & !0xff) << 12)
+}
+
+fn to_wire(time: Time) -> wire::Time {
+    wire::Time { sec: time.sec, nsec: time.nsec.into() }
+}
+
+fn from_wire(time: wire::Time) -> Time {
+    Time { sec: time.sec, nsec: u32::try_from(time.nsec).unwrap_or(0).min(999_999_999) }
+}

@@ -1,0 +1,366 @@
+//! One connection's fids, dialect and msize: what turns a request into calls on a tree, and their outcome into a reply.
+//!
+//! Every handler is *check, await, commit*: what it needs of a fid is copied out, the tree is asked, and the fid is found again
+//! before it is changed, because another request may have clunked it meanwhile. A `newfid` is reserved before the first await.
+
+mod attrs;
+mod fids;
+mod files;
+#[cfg(feature = "linux")]
+mod linux;
+mod names;
+
+use core::cell::{Cell, RefCell};
+
+use fids::Role;
+pub use fids::{Fid, FidArray, Fids};
+
+use crate::vfs::{Error, Id, Kind, Result, Vfs};
+use crate::wire::{self, Dialect, Errno, Malformed, Qid, Rmessage as R, Str, Tag, Tmessage as T};
+
+/// The smallest msize worth speaking: every reply without data or long names fits.
+pub const MSIZE_MIN: u32 = 256;
+
+/// Twice a record with a name and a link's target, the longest that Linux has.
+const LINK_ROOM: usize = 2 * (4096 + 512);
+
+/// What a server grants.
+#[derive(Debug, Clone, Copy)]
+pub struct Limits {
+    /// The largest message, in bytes. 4096 is the least that a Linux mount accepts.
+    pub msize: u32,
+    /// The most data of one read or write, in bytes; 0: what fits a message.
+    pub iounit: u32,
+}
+
+impl Default for Limits {
+    /// 128 KiB of data and 24 bytes of header, what Linux asks for.
+    fn default() -> Limits {
+        Limits { msize: 128 * 1024 + 24, iounit: 0 }
+    }
+}
+
+/// What a request does to those in flight.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Aborts {
+    /// Nothing.
+    None,
+    /// Tflush: the one with this tag.
+    One(Tag),
+    /// Tversion: all.
+    All,
+}
+
+/// One connection: version, fids and users, over a tree that others share.
+///
+/// Dropping it closes everything that its fids had open.
+pub struct Session<'v, V: Vfs, F: Fids<V>> {
+    vfs: &'v V,
+    fids: RefCell<F>,
+    limits: Limits,
+    dialect: Cell<Option<Dialect>>,
+    msize: Cell<u32>,
+    serial: Cell<u32>,
+    attached: Cell<bool>,
+}
+
+impl<'v, V: Vfs, F: Fids<V>> Session<'v, V, F> {
+    /// A connection that has not negotiated its version yet.
+    pub fn new(vfs: &'v V, fids: F, limits: Limits) -> Self {
+        Session {
+            vfs,
+            fids: RefCell::new(fids),
+            limits,
+            dialect: Cell::new(None),
+            msize: Cell::new(limits.msize),
+            serial: Cell::new(0),
+            attached: Cell::new(false),
+        }
+    }
+
+    /// The dialect that was agreed on, if any.
+    pub fn dialect(&self) -> Option<Dialect> {
+        self.dialect.get()
+    }
+
+    /// The largest message, in bytes: the server's limit before the version is negotiated, what was agreed on afterwards.
+    pub fn msize(&self) -> u32 {
+        self.msize.get()
+    }
+
+    /// Whether anybody has attached since the connection began.
+    pub fn attached(&self) -> bool {
+        self.attached.get()
+    }
+
+    /// Fids in use.
+    pub fn fids(&self) -> usize {
+        self.fids.borrow().len()
+    }
+
+    /// What the request in `frame` does to those in flight.
+    pub fn aborts(&self, frame: &[u8]) -> Aborts {
+        match T::decode(frame, self.spoken()) {
+            Ok((_, T::Flush { oldtag })) => Aborts::One(oldtag),
+            Ok((_, T::Version { .. })) => Aborts::All,
+            _ => Aborts::None,
+        }
+    }
+
+    /// Bytes that the answer to the request in `frame` may take, the request included.
+    pub fn room(&self, frame: &[u8]) -> usize {
+        let wanted = match T::decode(frame, self.spoken()) {
+            Ok((_, T::Read { count, .. })) => self.data_room(count),
+            #[cfg(feature = "linux")]
+            Ok((_, T::Readdir { count, .. })) => self.data_room(count),
+            Ok((_, T::Walk { wnames, .. })) => frame.len().saturating_add(16 + wnames.len().saturating_mul(Qid::SIZE)),
+            // A record with two long strings, made in one half from a link target in the other.
+            Ok((_, T::Stat { .. })) => LINK_ROOM,
+            #[cfg(feature = "linux")]
+            Ok((_, T::Readlink { .. })) => LINK_ROOM,
+            _ => frame.len().saturating_add(192),
+        };
+        wanted.min(self.msize.get() as usize).max(frame.len())
+    }
+
+    /// Answers the request in `buf[..len]`, in `buf`: the reply's length. Whatever the request, there is a reply.
+    ///
+    /// Waits as long as the file does. Dropping the future cancels the request: it leaves no fid behind and has lost no data.
+    pub async fn answer(&self, buf: &mut [u8], len: usize) -> usize {
+        let tag = wire::tag(buf.get(..len).unwrap_or_default());
+        match self.reply(buf, len, tag).await {
+            Ok(len) => len,
+            Err(error) => self.refuse(buf, tag, &error),
+        }
+    }
+
+    /// An error reply in the dialect spoken: its length.
+    pub fn refuse(&self, buf: &mut [u8], tag: Tag, error: &Error) -> usize {
+        let errno = u32::from(error.errno());
+        let dialect = self.spoken();
+        let buf = self.within_msize(buf);
+        let ename = Str(error.text().as_bytes());
+        let full = match dialect {
+            #[cfg(feature = "linux")]
+            Dialect::Linux => R::Lerror { ecode: errno }.encode(tag, dialect, buf),
+            _ => R::Error { ename, errno: Errno(errno) }.encode(tag, dialect, buf),
+        };
+        // Only a board's tiny frame is too small for the text; the bare number or an empty text always fits.
+        full.or_else(|_| R::Error { ename: Str(b""), errno: Errno(errno) }.encode(tag, dialect, buf)).unwrap_or(0)
+    }
+
+    /// Answers a read or write of memory from `frame` into `out`, if it is one and the tree has it at hand: the reply's length.
+    pub fn now(&self, frame: &[u8], out: &mut [u8]) -> Option<usize> {
+        self.dialect.get()?;
+        let out = self.within_msize(out);
+        match T::decode(frame, self.spoken()).ok()? {
+            (tag, T::Read { fid, offset, count }) => {
+                let fids = self.fids.borrow();
+                let Role::File { open, .. } = &fids.get(fid.0)?.role else { return None };
+                let data = out.get_mut(wire::RREAD_HEADER..)?.get_mut(..self.data(count))?;
+                let n = self.vfs.read_now(open, offset, data)?.ok()?;
+                Some(wire::finish_read(out, wire::RREAD, tag, n))
+            }
+            (tag, T::Write { fid, offset, data }) => {
+                let fids = self.fids.borrow();
+                let Role::File { open, .. } = &fids.get(fid.0)?.role else { return None };
+                // Room for the reply first: what has been written must be answered.
+                let out = out.get_mut(..wire::RREAD_HEADER)?;
+                let n = self.vfs.write_now(open, offset, data.0)?;
+                match n {
+                    Ok(n) => R::Write { count: u32::try_from(n).ok()? }.encode(tag, self.spoken(), out).ok(),
+                    Err(_) => None,
+                }
+            }
+            _ => None,
+        }
+    }
+
+    async fn reply(&self, buf: &mut [u8], len: usize, tag: Tag) -> Result<usize> {
+        let buf = self.within_msize(buf);
+        let (frame, rest) = buf.split_at_mut_checked(len).ok_or(Error::Invalid)?;
+        let (tag, message) =
+            T::decode(frame, self.spoken()).map_err(|malformed| refusal(tag, frame.len(), malformed))?;
+        if self.dialect.get().is_none() && !matches!(message, T::Version { .. }) {
+            return Err(Error::Invalid.because("the first message must be Tversion"));
+        }
+        let reply: R<'static> = match message {
+            T::Read { fid, offset, count } => return self.read(buf, tag, fid, offset, count).await,
+            T::Stat { fid } => return self.stat(buf, tag, fid).await,
+            T::Version { msize, version } => self.version(msize, version),
+            T::Auth { .. } => return Err(Error::NotSupported.because("no authentication is needed")),
+            T::Attach { fid, aname, n_uname, .. } => self.attach(fid, aname, n_uname).await?,
+            // Whatever had to be cancelled is gone by now.
+            T::Flush { .. } => R::Flush {},
+            T::Walk { fid, newfid, wnames } => {
+                let count = self.walk(fid, newfid, wnames, rest).await?;
+                return names::finish_walk(buf, len, tag, count);
+            }
+            T::Open { fid, mode } => self.open(fid, mode).await?,
+            T::Create { fid, name, perm, mode, extension } => self.create(fid, name, perm, mode, extension.0).await?,
+            T::Write { fid, offset, data } => self.write(fid, offset, data.0).await?,
+            T::Clunk { fid } => self.clunk(fid).await?,
+            T::Remove { fid } => self.remove(fid).await?,
+            T::Wstat { fid, stat } => self.wstat(fid, &stat).await?,
+            #[cfg(feature = "linux")]
+            _ => return self.linux(buf, len, tag).await,
+        };
+        reply.encode(tag, self.spoken(), buf).map_err(|_| no_room(buf.len()))
+    }
+
+    fn spoken(&self) -> Dialect {
+        self.dialect.get().unwrap_or(Dialect::Legacy)
+    }
+
+    fn within_msize<'b>(&self, buf: &'b mut [u8]) -> &'b mut [u8] {
+        let len = buf.len().min(self.msize.get() as usize);
+        buf.get_mut(..len).unwrap_or_default()
+    }
+
+    /// How much data a read of `count` bytes may be answered with.
+    fn data(&self, count: u32) -> usize {
+        let most = self.msize.get().saturating_sub(wire::RREAD_HEADER as u32);
+        let most = if self.limits.iounit == 0 { most } else { most.min(self.limits.iounit) };
+        count.min(most) as usize
+    }
+
+    fn data_room(&self, count: u32) -> usize {
+        self.data(count).saturating_add(wire::RREAD_HEADER)
+    }
+
+    fn iounit(&self) -> u32 {
+        self.limits.iounit.min(self.msize.get().saturating_sub(24))
+    }
+
+    /// A copy of what the fid stands for.
+    fn inode(&self, fid: wire::Fid) -> Result<V::Inode> {
+        self.with(fid, |fid| Ok(fid.inode.clone()))
+    }
+
+    /// Looks at a fid that is in use.
+    fn with<X>(&self, fid: wire::Fid, look: impl FnOnce(&Fid<V>) -> Result<X>) -> Result<X> {
+        match self.fids.borrow().get(fid.0) {
+            Some(found) if !matches!(found.role, Role::Reserved) => look(found),
+            _ => Err(unknown(fid)),
+        }
+    }
+
+    /// Changes the fid that had this serial number, if it is still there.
+    fn commit<X>(&self, fid: wire::Fid, serial: u32, change: impl FnOnce(&mut Fid<V>) -> X) -> Option<X> {
+        self.fids.borrow_mut().get_mut(fid.0).filter(|found| found.serial == serial).map(change)
+    }
+
+    /// Takes a number for a fid that a request is about to make.
+    fn reserve(&self, fid: wire::Fid, uid: u32, top: u64, inode: V::Inode) -> Result<Reserved<'_, 'v, V, F>> {
+        let mut fids = self.fids.borrow_mut();
+        if fids.get(fid.0).is_some() {
+            return Err(Error::Invalid.because(format_args!("Fid {} already in use", fid.0)));
+        }
+        let serial = self.next_serial();
+        let count = fids.len();
+        match fids.insert(fid.0, Fid { serial, uid, top, inode, role: Role::Reserved }) {
+            Ok(()) => Ok(Reserved { session: self, fid, serial }),
+            Err(_) => Err(Error::TooManyOpen.because(format_args!("all {count} fids are in use"))),
+        }
+    }
+
+    fn next_serial(&self) -> u32 {
+        let serial = self.serial.get().wrapping_add(1);
+        self.serial.set(serial);
+        serial
+    }
+
+    /// Takes a fid out of use.
+    fn take(&self, fid: wire::Fid) -> Result<Fid<V>> {
+        let mut fids = self.fids.borrow_mut();
+        match fids.get(fid.0) {
+            Some(found) if !matches!(found.role, Role::Reserved) => fids.remove(fid.0).ok_or_else(|| unknown(fid)),
+            _ => Err(unknown(fid)),
+        }
+    }
+
+    /// Frees every fid, as Tversion and the end of a connection do.
+    fn reset(&self) {
+        loop {
+            // The borrow ends before the tree is called.
+            let fid = self.fids.borrow_mut().pop();
+            let Some(fid) = fid else { break };
+            if let Some(open) = fid.role.opened() {
+                self.vfs.close(open);
+            }
+        }
+    }
+
+    /// Ends the connection in order: frees every fid and removes the files that were to go when they are closed.
+    pub async fn hang_up(&self) {
+        loop {
+            let fid = self.fids.borrow_mut().pop();
+            let Some(fid) = fid else { break };
+            if let Some(open) = fid.role.opened() {
+                self.vfs.close(open);
+            }
+            if fid.role.remove_on_clunk() {
+                // Nobody is left to be told.
+                let _ = self.vfs.remove(&fid.inode).await;
+            }
+        }
+    }
+}
+
+impl<V: Vfs, F: Fids<V>> Drop for Session<'_, V, F> {
+    fn drop(&mut self) {
+        self.reset();
+    }
+}
+
+/// A fid that a request is making. Dropped before [`keep`](Reserved::keep), the number is free again.
+struct Reserved<'s, 'v, V: Vfs, F: Fids<V>> {
+    session: &'s Session<'v, V, F>,
+    fid: wire::Fid,
+    serial: u32,
+}
+
+impl<V: Vfs, F: Fids<V>> Reserved<'_, '_, V, F> {
+    fn keep(self, inode: V::Inode, role: Role<V::Open>) {
+        // Nobody else can have changed it: a reserved fid is unknown to all other requests.
+        self.session.commit(self.fid, self.serial, |fid| {
+            fid.inode = inode;
+            fid.role = role;
+        });
+        core::mem::forget(self);
+    }
+}
+
+impl<V: Vfs, F: Fids<V>> Drop for Reserved<'_, '_, V, F> {
+    fn drop(&mut self) {
+        let mut fids = self.session.fids.borrow_mut();
+        if fids.get(self.fid.0).is_some_and(|fid| fid.serial == self.serial) {
+            let _ = fids.remove(self.fid.0);
+        }
+    }
+}
+
+fn unknown(fid: wire::Fid) -> Error {
+    Error::BadFile.because(format_args!("Unknown fid {}", fid.0))
+}
+
+fn no_room(room: usize) -> Error {
+    Error::TooLarge.because(format_args!("the reply does not fit {room} bytes"))
+}
+
+fn refusal(_: Tag, size: usize, malformed: Malformed) -> Error {
+    match malformed {
+        Malformed::Unknown(kind) => Error::NotSupported.because(format_args!("message type {kind} is not supported")),
+        other => Error::Invalid.because(format_args!("malformed message of {size} bytes: {other:?}")),
+    }
+}
+
+/// The qid of an inode.
+fn qid(id: Id, dialect: Dialect) -> Qid {
+    let kind = match id.kind {
+        Kind::Dir => Qid::DIR,
+        Kind::Symlink if dialect != Dialect::Legacy => Qid::SYMLINK,
+        _ => Qid::FILE,
+    };
+    Qid { kind, version: id.version, path: id.ino }
+}

@@ -1,0 +1,250 @@
+//! Requests about names: version, attach, walk, create, remove.
+
+use super::fids::Role;
+use super::{Fids, MSIZE_MIN, Session, qid};
+use crate::vfs::{Create, Error, Kind, Name, New, OpenMode, Result, Vfs};
+use crate::wire::{self, Dialect, List, Numeric, Qid, Rmessage as R, Str, Tag};
+
+const DMDIR: u32 = 0x8000_0000;
+const DMSYMLINK: u32 = 0x0200_0000;
+const DMLINK: u32 = 0x0100_0000;
+const DMDEVICE: u32 = 0x0080_0000;
+const DMNAMEDPIPE: u32 = 0x0020_0000;
+const DMSOCKET: u32 = 0x0010_0000;
+
+impl<V: Vfs, F: Fids<V>> Session<'_, V, F> {
+    /// version(5): "resets the session: all outstanding I/O is aborted, all fids are clunked".
+    pub(super) fn version(&self, msize: u32, version: Str<'_>) -> R<'static> {
+        self.reset();
+        let dialect = if msize < MSIZE_MIN { None } else { Dialect::offered(version) };
+        self.dialect.set(dialect);
+        self.msize.set(if dialect.is_some() { msize.min(self.limits.msize) } else { self.limits.msize });
+        R::Version { msize: msize.min(self.limits.msize), version: dialect.map_or("unknown", Dialect::version).into() }
+    }
+
+    /// attach(5). `aname` is the path of the subtree to be shown; empty or `/` is all of it.
+    pub(super) async fn attach(&self, fid: wire::Fid, aname: Str<'_>, n_uname: Numeric) -> Result<R<'static>> {
+        let root = self.vfs.root();
+        let uid = if n_uname == Numeric::NONE { 0 } else { n_uname.0 };
+        let reserved = self.reserve(fid, uid, 0, root.clone())?;
+        let mut inode = root;
+        for name in aname.as_bytes().split(|b| *b == b'/').filter(|name| !name.is_empty()) {
+            inode = self.vfs.lookup(&inode, Name::new(name)?).await?;
+        }
+        let id = self.vfs.id(&inode);
+        self.commit(fid, reserved.serial, |fid| fid.top = id.ino);
+        reserved.keep(inode, Role::Walked);
+        self.attached.set(true);
+        Ok(R::Attach { qid: qid(id, self.spoken()) })
+    }
+
+    /// walk(5). The qids go to `rest`, in order; how many there are is returned.
+    pub(super) async fn walk(
+        &self,
+        fid: wire::Fid,
+        newfid: wire::Fid,
+        wnames: List<'_, Str<'_>>,
+        rest: &mut [u8],
+    ) -> Result<usize> {
+        let (mut inode, serial, uid, top) =
+            self.with(fid, |fid| Ok((fid.inode.clone(), fid.serial, fid.uid, fid.top)))?;
+        let reserved = if newfid == fid { None } else { Some(self.reserve(newfid, uid, top, inode.clone())?) };
+        let wanted = wnames.len();
+        if rest.len() / Qid::SIZE < wanted {
+            return Err(Error::TooLarge.because(format_args!("a walk of {wanted} names does not fit a reply")));
+        }
+        let mut count = 0usize;
+        for name in wnames.iter() {
+            match self.step(&inode, name, top).await {
+                Ok(next) => inode = next,
+                Err(error) if count == 0 || self.vfs.walks_whole() => return Err(error),
+                // "otherwise the names found so far, and newfid is unaffected"
+                Err(_) => return Ok(count),
+            }
+            put_qid(rest, count, qid(self.vfs.id(&inode), self.spoken()));
+            count = count.saturating_add(1);
+        }
+        match reserved {
+            Some(reserved) => reserved.keep(inode, Role::Walked),
+            None => self.move_fid(fid, serial, inode),
+        }
+        Ok(count)
+    }
+
+    /// One name of a walk. The empty name stays, as some clients expect of it.
+    async fn step(&self, dir: &V::Inode, name: Str<'_>, top: u64) -> Result<V::Inode> {
+        let id = self.vfs.id(dir);
+        if id.kind != Kind::Dir && !name.as_bytes().is_empty() {
+            return Err(Error::NotDirectory.because("Can't walk from a file"));
+        }
+        match name.as_bytes() {
+            b"" => Ok(dir.clone()),
+            b"." => Err(Error::Invalid.because("'.' is not valid in 9p")),
+            b".." if id.ino == top => Ok(dir.clone()),
+            b".." => Ok(self.vfs.parent(dir)),
+            name => self.vfs.lookup(dir, Name::new(name)?).await,
+        }
+    }
+
+    /// A walk of a fid onto itself: it stands for something else now, not open.
+    fn move_fid(&self, fid: wire::Fid, serial: u32, inode: V::Inode) {
+        let old = self.commit(fid, serial, |fid| {
+            fid.inode = inode;
+            core::mem::replace(&mut fid.role, Role::Walked)
+        });
+        if let Some(open) = old.as_ref().and_then(Role::opened) {
+            self.vfs.close(open);
+        }
+    }
+
+    /// open(5), Tcreate: the fid then stands for the new object, open.
+    pub(super) async fn create(
+        &self,
+        fid: wire::Fid,
+        name: Str<'_>,
+        perm: u32,
+        mode: u8,
+        extension: Option<Str<'_>>,
+    ) -> Result<R<'static>> {
+        let (dir, serial, uid) = self.directory(fid, name)?;
+        let extension = extension.filter(|_| self.spoken() == Dialect::Unix);
+        if perm & DMLINK != 0 && extension.is_some() {
+            return self.hard_link(fid, &dir, serial, name, extension).await;
+        }
+        let new = new(perm, extension)?;
+        let parent = self.vfs.stat(&dir).await?;
+        // open(5): "the permissions of a file are perm & (~0666 | dir.perm & 0666)"
+        let most = if new == New::Dir { 0o777 } else { 0o666 };
+        let bits = perm & 0o7777 & (!most | parent.mode & most);
+        let create = Create { new, mode: bits, uid, gid: parent.gid, exclusive: false };
+        let inode = self.vfs.create(&dir, Name::new(name.as_bytes())?, create).await?;
+        let qid = self.open_created(fid, serial, inode, open_mode(mode), mode & ORCLOSE != 0).await?;
+        Ok(R::Create { qid, iounit: self.iounit() })
+    }
+
+    async fn hard_link(
+        &self,
+        fid: wire::Fid,
+        dir: &V::Inode,
+        serial: u32,
+        name: Str<'_>,
+        extension: Option<Str<'_>>,
+    ) -> Result<R<'static>> {
+        let target = extension.and_then(|text| core::str::from_utf8(text.as_bytes()).ok()?.trim().parse().ok());
+        let target = target.ok_or_else(|| Error::Invalid.because("a link needs the number of a fid"))?;
+        let inode = self.inode(wire::Fid(target))?;
+        self.vfs.link(&inode, dir, Name::new(name.as_bytes())?).await?;
+        let id = self.vfs.id(&inode);
+        self.move_fid(fid, serial, inode);
+        Ok(R::Create { qid: qid(id, self.spoken()), iounit: 0 })
+    }
+
+    /// The directory in which `fid` may create a name.
+    pub(super) fn directory(&self, fid: wire::Fid, name: Str<'_>) -> Result<(V::Inode, u32, u32)> {
+        let found = self.with(fid, |fid| match fid.role {
+            Role::Walked => Ok((fid.inode.clone(), fid.serial, fid.uid)),
+            _ => Err(Error::Invalid.because("Can't create in an opened fid")),
+        })?;
+        if self.vfs.id(&found.0).kind != Kind::Dir {
+            return Err(Error::NotDirectory.because(format_args!("\"{name}\" is not a directory")));
+        }
+        Ok(found)
+    }
+
+    /// Opens what was created, where that is a file or a directory, and moves the fid to it.
+    pub(super) async fn open_created(
+        &self,
+        fid: wire::Fid,
+        serial: u32,
+        inode: V::Inode,
+        mode: OpenMode,
+        remove: bool,
+    ) -> Result<Qid> {
+        let id = self.vfs.id(&inode);
+        self.move_fid(fid, serial, inode.clone());
+        if matches!(id.kind, Kind::File | Kind::Dir) {
+            // A file that was emptied to make room for this one has been emptied by `create`.
+            self.open_inode(fid, serial, &inode, OpenMode { truncate: false, ..mode }, remove).await?;
+        }
+        Ok(qid(self.vfs.id(&inode), self.spoken()))
+    }
+
+    /// remove(5): "the fid is clunked even if the remove fails".
+    pub(super) async fn remove(&self, fid: wire::Fid) -> Result<R<'static>> {
+        let taken = self.take(fid)?;
+        if let Some(open) = taken.role.opened() {
+            self.vfs.close(open);
+        }
+        self.vfs.remove(&taken.inode).await?;
+        Ok(R::Remove {})
+    }
+}
+
+/// open(5): removed when it is clunked.
+pub(super) const ORCLOSE: u8 = 0x40;
+
+/// The mode byte of Topen and Tcreate.
+pub(super) fn open_mode(mode: u8) -> OpenMode {
+    let access = mode & 3;
+    OpenMode { read: access != 1, write: matches!(access, 1 | 2), truncate: mode & 0x10 != 0, append: mode & 0x80 != 0 }
+}
+
+/// What Tcreate is to make.
+fn new<'a>(perm: u32, extension: Option<Str<'a>>) -> Result<New<'a>> {
+    let text = extension.map(|text| text.as_bytes()).unwrap_or_default();
+    if perm & DMDIR != 0 {
+        Ok(New::Dir)
+    } else if perm & DMSYMLINK != 0 {
+        if text.is_empty() {
+            Err(Error::Invalid.because("Missing target for symlink!"))
+        } else {
+            Ok(New::Symlink(text))
+        }
+    } else if perm & DMNAMEDPIPE != 0 {
+        Ok(New::Special(Kind::Fifo))
+    } else if perm & DMSOCKET != 0 {
+        Ok(New::Special(Kind::Socket))
+    } else if perm & DMDEVICE != 0 {
+        device(text)
+            .map(New::Special)
+            .ok_or_else(|| Error::Invalid.because("a device is `b MAJOR MINOR` or `c MAJOR MINOR`"))
+    } else {
+        Ok(New::File)
+    }
+}
+
+fn device(text: &[u8]) -> Option<Kind> {
+    let mut words = core::str::from_utf8(text).ok()?.split_ascii_whitespace();
+    let kind = words.next()?;
+    let (major, minor) = (words.next()?.parse().ok()?, words.next()?.parse().ok()?);
+    match kind {
+        "b" => Some(Kind::Block { major, minor }),
+        "c" => Some(Kind::Char { major, minor }),
+        _ => None,
+    }
+}
+
+/// Keeps a qid behind the request, in order, where Rwalk will be made of it.
+fn put_qid(rest: &mut [u8], index: usize, qid: Qid) {
+    let at = index.saturating_mul(Qid::SIZE);
+    let Some(place) = rest.get_mut(at..at.saturating_add(Qid::SIZE)) else { return };
+    let [v0, v1, v2, v3] = qid.version.to_le_bytes();
+    let [p0, p1, p2, p3, p4, p5, p6, p7] = qid.path.to_le_bytes();
+    place.copy_from_slice(&[qid.kind, v0, v1, v2, v3, p0, p1, p2, p3, p4, p5, p6, p7]);
+}
+
+/// Rwalk out of the qids that [`walk`](Session::walk) left behind the request of `len` bytes, over the request.
+pub(super) fn finish_walk(buf: &mut [u8], len: usize, tag: Tag, count: usize) -> Result<usize> {
+    const RWALK: u8 = 111;
+    const RWALK_HEADER: usize = 9;
+    let qids = count.saturating_mul(Qid::SIZE);
+    // A Twalk is at least 17 bytes: the qids move to the front.
+    buf.copy_within(len..len.saturating_add(qids), RWALK_HEADER);
+    let size = RWALK_HEADER.saturating_add(qids);
+    let header = buf.first_chunk_mut::<RWALK_HEADER>().ok_or(Error::Invalid)?;
+    let [s0, s1, s2, s3] = u32::try_from(size).unwrap_or(u32::MAX).to_le_bytes();
+    let [t0, t1] = tag.0.to_le_bytes();
+    let [n0, n1] = u16::try_from(count).unwrap_or(u16::MAX).to_le_bytes();
+    *header = [s0, s1, s2, s3, RWALK, t0, t1, n0, n1];
+    Ok(size)
+}

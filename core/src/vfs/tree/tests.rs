@@ -1,0 +1,192 @@
+use core::ops::ControlFlow;
+use std::string::String;
+use std::vec::Vec;
+
+use embassy_futures::block_on;
+
+use super::*;
+use crate::files::{Blob, Bytes, Command};
+use crate::vfs::Text;
+
+static CONNS: Slots<3> = Slots::new();
+static ONE: Dir = Dir::new(&[file("state", &Blob::new("up"))]);
+static NET: Dir = Dir::new(&[file("addr", &Blob::new("10.0.0.2")), slots("conns", &CONNS)]);
+static ROOT: Dir = Dir::new(&[file("name", &Blob::new("board")), dir("net", &NET), dir("empty", &EMPTY)]);
+static EMPTY: Dir = Dir::new(&[]);
+
+fn walk<const O: usize, const T: usize>(tree: &StaticTree<O, T>, path: &str) -> Result<Path> {
+    path.split('/').try_fold(tree.root(), |dir, name| block_on(tree.lookup(&dir, Name::new(name.as_bytes())?)))
+}
+
+fn list<const O: usize, const T: usize>(
+    tree: &StaticTree<O, T>,
+    dir: Path,
+    cookie: u64,
+    most: usize,
+) -> Vec<(String, Id, u64)> {
+    let open = block_on(tree.open(&dir, OpenMode::READ)).unwrap();
+    let mut all = Vec::new();
+    let mut each = |e: DirEntry<'_, Path>| {
+        assert_eq!(tree.id(e.inode), e.id);
+        all.push((String::from_utf8(e.name.to_vec()).unwrap(), e.id, e.next));
+        if all.len() == most { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+    };
+    block_on(tree.readdir(&open, cookie, &mut each)).unwrap();
+    all
+}
+
+#[test]
+fn an_inode_is_its_path() {
+    let tree = StaticTree::<2, 16>::new(&ROOT);
+    let addr = walk(&tree, "net/addr").unwrap();
+    assert_eq!(addr, Path(0x0102));
+    assert_eq!(tree.parent(&addr), walk(&tree, "net").unwrap());
+    assert_eq!((tree.parent(&tree.parent(&addr)), tree.parent(&tree.root())), (tree.root(), tree.root()));
+    assert_eq!(tree.id(&tree.root()), Id { ino: 1, kind: Kind::Dir, version: 0 });
+    assert_eq!(tree.id(&addr), Id { ino: 0x0103, kind: Kind::File, version: 0 });
+    assert_eq!(
+        (tree.name(&addr, <[u8]>::to_vec), tree.name(&tree.root(), <[u8]>::to_vec)),
+        (b"addr".to_vec(), b"/".to_vec())
+    );
+    assert_eq!(walk(&tree, "net/no"), Err(Error::NotFound));
+    assert_eq!(walk(&tree, "name/no"), Err(Error::NotDirectory));
+}
+
+#[test]
+fn a_directory_has_datakits_attributes() {
+    let tree = StaticTree::<2, 16>::new(&ROOT);
+    for dir in [tree.root(), walk(&tree, "net/conns").unwrap()] {
+        let attr = block_on(tree.stat(&dir)).unwrap();
+        assert_eq!((attr.mode, attr.size, attr.id.kind), (0o775, 0, Kind::Dir));
+        let open = block_on(tree.open(&dir, OpenMode::READ)).unwrap();
+        assert_eq!(block_on(tree.read(&open, 0, &mut [0; 8])), Err(Error::IsDirectory));
+        assert_eq!(block_on(tree.remove(&dir)), Err(Error::ReadOnlyDirectory));
+    }
+}
+
+#[test]
+fn a_listing_goes_on_where_it_stopped() {
+    let tree = StaticTree::<2, 16>::new(&ROOT);
+    let first = list(&tree, tree.root(), 0, 2);
+    assert_eq!((first[0].0.as_str(), first[1].0.as_str()), ("name", "net"));
+    let rest = list(&tree, tree.root(), first[1].2, 9);
+    assert_eq!((rest.len(), rest[0].0.as_str()), (1, "empty"));
+    assert!(list(&tree, tree.root(), rest[0].2, 9).is_empty() && list(&tree, tree.root(), u64::MAX, 9).is_empty());
+}
+
+#[test]
+fn the_pool_of_open_files_is_bounded() {
+    let tree = StaticTree::<2, 16>::new(&ROOT);
+    let name = walk(&tree, "name").unwrap();
+    let open = || block_on(tree.open(&name, OpenMode::READ));
+    let (a, _b) = (open().unwrap(), open().unwrap());
+    assert_eq!(open(), Err(Error::TooManyOpen));
+    assert!(block_on(tree.open(&tree.root(), OpenMode::READ)).is_ok(), "directories need no room");
+    tree.close(&a);
+    let c = open().unwrap();
+    // The handle that was closed does not reach who has its slot now.
+    tree.close(&a);
+    assert_eq!(block_on(tree.read(&a, 0, &mut [0; 8])), Err(Error::BadFile));
+    assert_eq!(block_on(tree.read(&c, 0, &mut [0; 8])), Ok(5));
+}
+
+#[test]
+fn entries_come_and_go() {
+    static SLOTS: Slots<3> = Slots::new();
+    static TOP: Dir = Dir::new(&[file("x", &Blob::new("")), slots("conns", &SLOTS)]);
+    let tree = StaticTree::<2, 16>::new(&TOP);
+    let conns = walk(&tree, "conns").unwrap();
+    let keys = ["a", "b", "c"].map(|name| SLOTS.insert(name, Node::Dir(&ONE)).unwrap());
+    let state = walk(&tree, "conns/b/state").unwrap();
+    let b = walk(&tree, "conns/b").unwrap();
+    assert_eq!((tree.parent(&state), tree.parent(&b)), (b, conns));
+    assert_eq!(tree.name(&b, <[u8]>::to_vec), b"b");
+    let open = block_on(tree.open(&state, OpenMode::READ)).unwrap();
+
+    let first = list(&tree, conns, 0, 1);
+    SLOTS.remove(keys[0]).unwrap();
+    SLOTS.remove(keys[1]).unwrap();
+    SLOTS.insert("d", Node::Dir(&ONE)).unwrap();
+    let rest: Vec<_> = list(&tree, conns, first[0].2, 9).into_iter().map(|entry| entry.0).collect();
+    assert_eq!(rest, ["c"], "what stayed is shown once; what came to a slot before is not shown");
+
+    // Open files go on, what is gone is stale, and its number is not given out again.
+    assert_eq!(block_on(tree.read(&open, 0, &mut [0; 8])), Ok(2));
+    assert_eq!(block_on(tree.stat(&state)), Err(Error::Stale));
+    assert_eq!((tree.parent(&state), tree.parent(&b)), (b, conns));
+    SLOTS.insert("b", Node::Dir(&ONE)).unwrap();
+    assert_ne!(walk(&tree, "conns/b").unwrap(), b);
+    assert_eq!(SLOTS.insert("e", Node::Dir(&ONE)), Err(Error::NoSpace));
+}
+
+#[test]
+fn a_table_of_255_entries_and_eight_levels() {
+    static LEAF: Dir = Dir::new(&[file("f", &Blob::new("deep"))]);
+    static WIDE: Slots<255> = Slots::new();
+    macro_rules! nest {
+        ($($name:ident $below:ident)*) => { $(static $name: Dir = Dir::new(&[dir("d", &$below)]);)* };
+    }
+    nest! { D7 LEAF D6 D7 D5 D6 D4 D5 D3 D4 D2 D3 D1 D2 }
+    static TOP: Dir = Dir::new(&[slots("wide", &WIDE)]);
+    let tree = StaticTree::<2, 16>::new(&D1);
+    let deep = walk(&tree, "d/d/d/d/d/d/d/f").unwrap();
+    assert_eq!(deep, Path(0x0101_0101_0101_0101));
+    let open = block_on(tree.open(&deep, OpenMode::READ)).unwrap();
+    assert_eq!(block_on(tree.read(&open, 0, &mut [0; 8])), Ok(4));
+    assert_eq!(tree.parent(&deep), walk(&tree, "d/d/d/d/d/d/d").unwrap());
+
+    for i in 0..255 {
+        WIDE.insert(&std::format!("{i}"), Node::File(&BLOB)).unwrap();
+    }
+    static BLOB: Blob = Blob::new("");
+    let tree = StaticTree::<2, 16>::new(&TOP);
+    let all = list(&tree, walk(&tree, "wide").unwrap(), 0, usize::MAX);
+    assert_eq!((all.len(), all[254].0.as_str()), (255, "254"));
+}
+
+#[test]
+fn what_a_table_must_not_have_is_refused() {
+    let refused = |entries: &'static [Entry]| std::thread::spawn(move || Dir::new(entries)).join().is_err();
+    static F: Blob = Blob::new("");
+    assert!(refused(std::vec![file("a", &F), file("a", &F)].leak()));
+    for name in ["", "a/b", ".", "..", "a\0"] {
+        assert!(refused(std::vec![file(name, &F)].leak()), "{name:?}");
+    }
+    assert!(refused(std::vec![file("a", &F); 256].leak()));
+    static S: Slots<1> = Slots::new();
+    static D1: Dir = Dir::new(&[slots("s", &S)]);
+    static D2: Dir = Dir::new(&[dir("d", &D1)]);
+    assert!(refused(std::vec![dir("d", &D2)].leak()));
+}
+
+#[test]
+fn removing_and_changing_is_the_files_business() {
+    static KEPT: Bytes<8> = Bytes::new();
+    static TOP: Dir = Dir::new(&[file("kept", &KEPT)]);
+    let tree = StaticTree::<2, 16>::new(&TOP).whole_walks();
+    assert!(tree.walks_whole());
+    let kept = walk(&tree, "kept").unwrap();
+    let both = |mode, size| {
+        block_on(tree.set_attr(&kept, SetAttr { mode: Some(mode), size: Some(size), ..SetAttr::default() }))
+    };
+    assert_eq!((both(0o664, 3), KEPT.get().bytes()), (Ok(()), &[0, 0, 0][..]));
+    assert_eq!(both(0o775, 1), Err(Error::ChmodSpecial));
+    assert_eq!(KEPT.get().bytes().len(), 3, "all or nothing");
+    assert_eq!(block_on(tree.set_attr(&tree.root(), SetAttr { size: Some(0), ..SetAttr::default() })), Ok(()));
+    let open = block_on(tree.open(&kept, OpenMode { truncate: true, ..OpenMode::WRITE })).unwrap();
+    assert_eq!(KEPT.get().bytes().len(), 0);
+    assert_eq!(tree.write_now(&open, 0, b"now"), Some(Ok(3)));
+    assert_eq!(block_on(tree.remove(&kept)), Err(Error::ReadOnlyFile));
+}
+
+#[test]
+fn a_file_that_calls_into_its_own_tree_is_refused_not_fatal() {
+    std::thread_local!(static TREE: &'static StaticTree<2, 16> = std::boxed::Box::leak(std::boxed::Box::new(StaticTree::new(&TOP))));
+    static AGAIN: Command<16> =
+        Command::new(|_, _| TREE.with(|tree| block_on(tree.open(&walk(tree, "again")?, OpenMode::READ))).map(|_| ()));
+    static TOP: Dir = Dir::new(&[file("again", &AGAIN)]);
+    TREE.with(|tree| {
+        let open = block_on(tree.open(&walk(tree, "again").unwrap(), OpenMode::WRITE)).unwrap();
+        assert_eq!(block_on(tree.write(&open, 0, b"go")), Err(Error::Busy));
+    });
+}

@@ -1,0 +1,104 @@
+//! Advisory byte-range locks (`fcntl(2)`): recorded and compared, never enforced.
+
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use datakit_core::vfs::{Error, Lock, LockKind, Result};
+
+use crate::locked;
+
+/// A file with more ranges than this refuses further ones: a client could ask for one a byte.
+const MOST: usize = 4096;
+
+/// The locks of one file. An owner is a process on a client's host.
+#[derive(Debug, Default)]
+pub(super) struct Locks {
+    held: Mutex<Vec<Held>>,
+    /// There was a lock once: closing a file looks no further without.
+    used: AtomicBool,
+}
+
+#[derive(Debug, Clone)]
+struct Held {
+    /// The open file through which it was taken, and with which it goes.
+    open: u64,
+    write: bool,
+    start: u64,
+    /// The first byte after it; the greatest number means without end.
+    end: u64,
+    process: u32,
+    client: Box<[u8]>,
+}
+
+impl Locks {
+    /// Takes or gives up a lock: whether it was granted.
+    pub(super) fn lock(&self, open: u64, lock: &Lock<'_>) -> Result<bool> {
+        self.used.store(true, Ordering::Relaxed);
+        let mut held = locked::lock(&self.held);
+        if held.iter().any(|other| other.bars(lock)) {
+            return Ok(false);
+        }
+        if held.len() >= MOST && lock.kind != LockKind::Unlock {
+            return Err(Error::NoMemory.because("too many locks on this file"));
+        }
+        let (start, end) = range(lock);
+        *held = held.iter().flat_map(|own| own.without(lock)).collect();
+        if lock.kind != LockKind::Unlock {
+            let write = lock.kind == LockKind::Write;
+            held.push(Held { open, write, start, end, process: lock.process, client: lock.client.into() });
+        }
+        Ok(true)
+    }
+
+    /// Tells `with` the first lock that `lock` would have to wait for.
+    pub(super) fn in_the_way<R>(&self, lock: &Lock<'_>, with: impl FnOnce(Option<Lock<'_>>) -> R) -> R {
+        let found = locked::lock(&self.held).iter().find(|other| other.bars(lock)).cloned();
+        with(found.as_ref().map(Held::lock))
+    }
+
+    /// Gives up what was taken through `open`.
+    pub(super) fn close(&self, open: u64) {
+        if self.used.load(Ordering::Relaxed) {
+            locked::lock(&self.held).retain(|held| held.open != open);
+        }
+    }
+}
+
+impl Held {
+    fn bars(&self, lock: &Lock<'_>) -> bool {
+        let exclusive = self.write || lock.kind == LockKind::Write;
+        lock.kind != LockKind::Unlock && exclusive && !self.same_owner(lock) && self.overlaps(lock)
+    }
+
+    fn same_owner(&self, lock: &Lock<'_>) -> bool {
+        self.process == lock.process && *self.client == *lock.client
+    }
+
+    fn overlaps(&self, lock: &Lock<'_>) -> bool {
+        let (start, end) = range(lock);
+        self.start < end && start < self.end
+    }
+
+    /// What is left of it when its owner asks for `lock`: up to two pieces.
+    fn without(&self, lock: &Lock<'_>) -> impl Iterator<Item = Held> + use<> {
+        let (start, end) = range(lock);
+        let whole = !(self.same_owner(lock) && self.overlaps(lock));
+        let before = Held { end: if whole { self.end } else { self.end.min(start) }, ..self.clone() };
+        let after = Held { start: if whole { self.end } else { self.start.max(end) }, ..self.clone() };
+        [before, after].into_iter().filter(|piece| piece.start < piece.end)
+    }
+
+    fn lock(&self) -> Lock<'_> {
+        let kind = if self.write { LockKind::Write } else { LockKind::Read };
+        let length = if self.end == u64::MAX { 0 } else { self.end.saturating_sub(self.start) };
+        Lock { kind, start: self.start, length, process: self.process, client: &self.client }
+    }
+}
+
+/// First byte, and the first one after.
+fn range(lock: &Lock<'_>) -> (u64, u64) {
+    match lock.length {
+        0 => (lock.start, u64::MAX),
+        length => (lock.start, lock.start.saturating_add(length)),
+    }
+}

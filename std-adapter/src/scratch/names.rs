@@ -1,0 +1,159 @@
+//! Changes of names: create, remove, rename, link. Each runs under one lock and is over before it returns.
+
+use std::sync::{Arc, Mutex, Weak};
+
+use datakit_core::vfs::{Create, Error, Kind, Name, New, Result};
+
+use super::node::{Entries, Node};
+use super::space::Space;
+use super::{Dentry, Inode, Place, Scratch};
+use crate::locked;
+
+impl Scratch {
+    pub(super) fn create_now(&self, dir: &Inode, name: Name<'_>, create: &Create<'_>) -> Result<Inode> {
+        let _changes = locked::lock(&self.0.changes);
+        if let Some(existing) = living(dir, |entries| entries.get(name.as_bytes()).cloned())? {
+            return existing.empty(create);
+        }
+        let made = Inode::new(Node::new(create, &self.0.space)?, name.as_bytes(), &self.0.space, false)?;
+        made.put(dir);
+        Ok(made)
+    }
+
+    pub(super) fn link_now(&self, inode: &Inode, dir: &Inode, name: Name<'_>) -> Result<()> {
+        if inode.node().is_dir() {
+            return Err(Error::NotPermitted);
+        }
+        let _changes = locked::lock(&self.0.changes);
+        if living(dir, |entries| entries.get(name.as_bytes()).is_some())? {
+            return Err(Error::Exists);
+        }
+        Inode::new(inode.node().clone(), name.as_bytes(), &self.0.space, false)?.put(dir);
+        Ok(())
+    }
+
+    pub(super) fn remove_now(&self, inode: &Inode) -> Result<()> {
+        let _changes = locked::lock(&self.0.changes);
+        let parent = self.parent_of(inode)?;
+        inode.bury()?;
+        inode.take(&parent)?;
+        locked::lock(&inode.0.place).parent = Weak::new();
+        Ok(())
+    }
+
+    pub(super) fn rename_now(&self, inode: &Inode, dir: &Inode, name: Name<'_>) -> Result<()> {
+        let _changes = locked::lock(&self.0.changes);
+        let from = self.parent_of(inode)?;
+        let replaced = living(dir, |entries| entries.get(name.as_bytes()).cloned())?;
+        if inode.node().is_dir() && inode.is_above(dir) {
+            return Err(Error::Invalid.because("a directory cannot be moved below itself"));
+        }
+        if let Some(replaced) = replaced {
+            // Two names of one file: both stay (`rename(2)`).
+            if Arc::ptr_eq(replaced.node(), inode.node()) {
+                return Ok(());
+            }
+            match (inode.node().is_dir(), replaced.node().is_dir()) {
+                (true, false) => return Err(Error::NotDirectory),
+                (false, true) => return Err(Error::IsDirectory),
+                _ => replaced.bury()?,
+            }
+            replaced.take(dir)?;
+            locked::lock(&replaced.0.place).parent = Weak::new();
+        }
+        let place = inode.take(&from)?;
+        *locked::lock(&inode.0.place) = Place { parent: Arc::downgrade(&dir.0), name: name.as_bytes().into() };
+        // A listing that runs over its own renames must come to an end: the place in the order stays.
+        let place = Arc::ptr_eq(&from.0, &dir.0).then_some(place);
+        inode.put_at(dir, place);
+        Ok(())
+    }
+
+    /// The directory that has `inode`, which must be in the tree.
+    fn parent_of(&self, inode: &Inode) -> Result<Inode> {
+        match inode.parent() {
+            Some(parent) => Ok(parent),
+            None if Arc::ptr_eq(&inode.0, &self.0.root.0) => Err(Error::Busy),
+            None => Err(Error::NotFound),
+        }
+    }
+}
+
+impl Inode {
+    /// A name that is in no directory yet.
+    pub(super) fn new(node: Arc<Node>, name: &[u8], space: &Arc<Space>, free: bool) -> Result<Inode> {
+        let grant = if free { space.empty() } else { space.item(name.len())? };
+        let place = Mutex::new(Place { parent: Weak::new(), name: name.into() });
+        Ok(Inode(Arc::new(Dentry { node, place, _grant: grant })))
+    }
+
+    pub(super) fn node(&self) -> &Arc<Node> {
+        &self.0.node
+    }
+
+    pub(super) fn name(&self) -> Arc<[u8]> {
+        locked::lock(&self.0.place).name.clone()
+    }
+
+    /// Where it is; `None` for the root and for what has been removed.
+    pub(super) fn parent(&self) -> Option<Inode> {
+        locked::lock(&self.0.place).parent.upgrade().map(Inode)
+    }
+
+    /// What a create of an existing name does: only a plain file is emptied, and only where that was asked for.
+    fn empty(self, create: &Create<'_>) -> Result<Inode> {
+        if create.exclusive || create.new != New::File || self.node().id().kind != Kind::File {
+            return Err(Error::Exists);
+        }
+        self.node().truncate(0)?;
+        Ok(self)
+    }
+
+    fn is_above(&self, dir: &Inode) -> bool {
+        std::iter::successors(Some(dir.clone()), Inode::parent).any(|above| Arc::ptr_eq(&above.0, &self.0))
+    }
+
+    /// Enters it in `dir` under its name.
+    fn put(&self, dir: &Inode) {
+        locked::lock(&self.0.place).parent = Arc::downgrade(&dir.0);
+        self.node().linked();
+        self.put_at(dir, None);
+    }
+
+    fn put_at(&self, dir: &Inode, place: Option<u64>) {
+        let Ok(entries) = dir.node().entries() else { return };
+        let mut entries = locked::write(entries);
+        match place {
+            Some(number) => entries.insert_at(number, self.name(), self.clone()),
+            None => entries.insert(self.name(), self.clone()),
+        }
+        drop(entries);
+        dir.node().changed();
+    }
+
+    /// Takes it out of `dir`: the place it had.
+    fn take(&self, dir: &Inode) -> Result<u64> {
+        let place = locked::write(dir.node().entries()?).remove(&self.name()).ok_or(Error::NotFound)?;
+        dir.node().changed();
+        Ok(place)
+    }
+
+    /// One name less; a directory, which must be empty, takes no names any more.
+    fn bury(&self) -> Result<()> {
+        if let Ok(entries) = self.node().entries() {
+            let mut entries = locked::write(entries);
+            if !entries.is_empty() {
+                return Err(Error::NotEmpty);
+            }
+            entries.dead = true;
+        }
+        self.node().unlinked();
+        Ok(())
+    }
+}
+
+/// What `ask` says of the names of `dir`, which must still be in the tree.
+fn living<R>(dir: &Inode, ask: impl FnOnce(&Entries) -> R) -> Result<R> {
+    let entries = locked::read(dir.node().entries()?);
+    if entries.dead { Err(Error::NotFound) } else { Ok(ask(&entries)) }
+}

@@ -1,0 +1,93 @@
+//! The memory that a scratch tree may use, and who holds how much of it.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use datakit_core::vfs::{Error, Result, StatFs};
+
+/// What an inode, a name or an extended attribute is charged beside its bytes: about what it takes in tables and headers.
+const OVERHEAD: u64 = 512;
+const BLOCK: u32 = 4096;
+
+/// The limit of one tree, and what is used of it.
+#[derive(Debug)]
+pub(super) struct Space {
+    limit: u64,
+    used: AtomicU64,
+    inodes: AtomicU64,
+}
+
+impl Space {
+    /// At most `limit` bytes.
+    pub(super) fn new(limit: u64) -> Arc<Space> {
+        Arc::new(Space { limit, used: AtomicU64::new(0), inodes: AtomicU64::new(0) })
+    }
+
+    /// Sets `bytes` aside, with the cost of keeping them.
+    pub(super) fn item(self: &Arc<Space>, bytes: usize) -> Result<Grant> {
+        let mut grant = Grant { space: self.clone(), bytes: 0 };
+        grant.set(OVERHEAD.saturating_add(bytes as u64))?;
+        Ok(grant)
+    }
+
+    /// A grant of nothing yet.
+    pub(super) fn empty(self: &Arc<Space>) -> Grant {
+        Grant { space: self.clone(), bytes: 0 }
+    }
+
+    /// Counts an inode that came into being.
+    pub(super) fn born(&self) {
+        self.inodes.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Counts an inode that is gone.
+    pub(super) fn died(&self) {
+        self.inodes.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    /// The totals.
+    pub(super) fn stat(&self) -> StatFs {
+        let block = u64::from(BLOCK);
+        let left = self.limit.saturating_sub(self.used.load(Ordering::Relaxed));
+        let free_inodes = left / (2 * OVERHEAD);
+        StatFs {
+            block_size: BLOCK,
+            blocks: self.limit / block,
+            free: left / block,
+            files: self.inodes.load(Ordering::Relaxed).saturating_add(free_inodes),
+            files_free: free_inodes,
+        }
+    }
+}
+
+/// Bytes set aside; given back when dropped.
+#[derive(Debug)]
+pub(super) struct Grant {
+    space: Arc<Space>,
+    bytes: u64,
+}
+
+impl Grant {
+    /// Makes it `bytes` in all.
+    ///
+    /// # Errors
+    /// [`Error::NoSpace`], and it is as it was.
+    pub(super) fn set(&mut self, bytes: u64) -> Result<()> {
+        if bytes <= self.bytes {
+            self.space.used.fetch_sub(self.bytes - bytes, Ordering::Relaxed);
+        } else {
+            let more = bytes - self.bytes;
+            let fits = |used: u64| used.checked_add(more).filter(|sum| *sum <= self.space.limit);
+            let taken = self.space.used.fetch_update(Ordering::Relaxed, Ordering::Relaxed, fits);
+            taken.map_err(|_| Error::NoSpace)?;
+        }
+        self.bytes = bytes;
+        Ok(())
+    }
+}
+
+impl Drop for Grant {
+    fn drop(&mut self) {
+        self.space.used.fetch_sub(self.bytes, Ordering::Relaxed);
+    }
+}

@@ -1,0 +1,371 @@
+//! The tree through its own operations, without a session.
+
+use std::time::Instant;
+
+use datakit_core::vfs::{Kind, LockKind, SetTime, Time};
+
+use super::*;
+
+type Done = Result<()>;
+
+fn name(text: &str) -> Name<'_> {
+    Name::new(text.as_bytes()).unwrap()
+}
+
+fn new(new: New<'_>) -> Create<'_> {
+    Create { new, mode: 0o644, uid: 7, gid: 8, exclusive: false }
+}
+
+async fn file(tree: &Scratch, dir: &Inode, called: &str, content: &[u8]) -> Result<Inode> {
+    let inode = tree.create(dir, name(called), new(New::File)).await?;
+    let open = tree.open(&inode, OpenMode::READ_WRITE).await?;
+    assert_eq!(tree.write(&open, 0, content).await?, content.len());
+    tree.close(&open);
+    Ok(inode)
+}
+
+async fn read(tree: &Scratch, inode: &Inode) -> Result<Vec<u8>> {
+    let open = tree.open(inode, OpenMode::READ).await?;
+    let mut buf = vec![0; 4096];
+    let count = tree.read(&open, 0, &mut buf).await?;
+    buf.truncate(count);
+    Ok(buf)
+}
+
+async fn list(tree: &Scratch, dir: &Inode) -> Result<Vec<String>> {
+    let open = tree.open(dir, OpenMode::READ).await?;
+    let mut names = Vec::new();
+    let mut each = |entry: DirEntry<'_, Inode>| {
+        names.push(String::from_utf8_lossy(entry.name).into_owned());
+        ControlFlow::Continue(())
+    };
+    tree.readdir(&open, 0, &mut each).await?;
+    Ok(names)
+}
+
+#[tokio::test]
+async fn two_lookups_give_the_same_number() -> Done {
+    let tree = Scratch::new();
+    let made = file(&tree, &tree.root(), "a", b"abc").await?;
+    let found = tree.lookup(&tree.root(), name("a")).await?;
+    assert_eq!(tree.id(&made), tree.id(&found));
+    let attr = tree.stat(&found).await?;
+    assert_eq!((attr.size, attr.mode, attr.uid, attr.gid, attr.nlink), (3, 0o644, 7, 8, 1));
+    assert!(attr.mtime.sec > 1_000_000_000);
+    assert_eq!(tree.lookup(&tree.root(), name("b")).await.unwrap_err(), Error::NotFound);
+    assert_eq!(tree.lookup(&made, name("b")).await.unwrap_err(), Error::NotDirectory);
+    Ok(())
+}
+
+#[tokio::test]
+async fn rename_across_directories_keeps_the_inode() -> Done {
+    let tree = Scratch::new();
+    let root = tree.root();
+    let (a, b) =
+        (tree.create(&root, name("a"), new(New::Dir)).await?, tree.create(&root, name("b"), new(New::Dir)).await?);
+    let f = file(&tree, &a, "f", b"content").await?;
+    let old = file(&tree, &b, "g", b"old").await?;
+    tree.rename(&f, &b, name("g")).await?;
+    assert_eq!((list(&tree, &a).await?, list(&tree, &b).await?), (vec![], vec!["g".to_owned()]));
+    assert_eq!(tree.id(&tree.lookup(&b, name("g")).await?).ino, tree.id(&f).ino);
+    assert_eq!(tree.name(&f, <[u8]>::to_vec), b"g");
+    assert_eq!(tree.id(&tree.parent(&f)).ino, tree.id(&b).ino);
+    assert_eq!((read(&tree, &old).await?, tree.stat(&old).await?.nlink), (b"old".to_vec(), 0));
+    assert_eq!(tree.id(&tree.parent(&old)).ino, tree.id(&root).ino);
+    assert_eq!(tree.remove(&old).await, Err(Error::NotFound));
+    Ok(())
+}
+
+#[tokio::test]
+async fn rename_of_directories() -> Done {
+    let tree = Scratch::new();
+    let root = tree.root();
+    let a = tree.create(&root, name("a"), new(New::Dir)).await?;
+    let b = tree.create(&a, name("b"), new(New::Dir)).await?;
+    assert_eq!(tree.stat(&a).await?.nlink, 3);
+    assert_eq!(tree.rename(&a, &b, name("c")).await.unwrap_err().errno(), 22);
+    assert_eq!(tree.rename(&a, &a, name("c")).await.unwrap_err().errno(), 22);
+    assert_eq!(tree.rename(&root, &a, name("c")).await, Err(Error::Busy));
+    let full = tree.create(&root, name("full"), new(New::Dir)).await?;
+    let f = file(&tree, &full, "f", b"").await?;
+    assert_eq!(tree.rename(&a, &root, name("full")).await, Err(Error::NotEmpty));
+    assert_eq!(tree.rename(&a, &full, name("f")).await, Err(Error::NotDirectory));
+    assert_eq!(tree.rename(&f, &root, name("a")).await, Err(Error::IsDirectory));
+    tree.remove(&f).await?;
+    tree.rename(&a, &root, name("full")).await?;
+    assert_eq!(list(&tree, &root).await?, ["full"]);
+    assert_eq!(tree.create(&full, name("x"), new(New::File)).await.unwrap_err(), Error::NotFound);
+    assert_eq!(tree.id(&tree.lookup(&a, name("b")).await?).ino, tree.id(&b).ino);
+    Ok(())
+}
+
+#[tokio::test]
+async fn an_open_file_outlives_its_name() -> Done {
+    let tree = Scratch::new();
+    let f = file(&tree, &tree.root(), "f", b"still here").await?;
+    let open = tree.open(&f, OpenMode::READ_WRITE).await?;
+    tree.remove(&f).await?;
+    assert_eq!(tree.lookup(&tree.root(), name("f")).await.unwrap_err(), Error::NotFound);
+    let mut buf = [0; 32];
+    assert_eq!(tree.read(&open, 6, &mut buf).await?, 4);
+    assert_eq!(tree.write(&open, 10, b"!").await?, 1);
+    assert_eq!(tree.stat(&f).await?.size, 11);
+    Ok(())
+}
+
+#[tokio::test]
+async fn holes_read_as_zeros() -> Done {
+    let tree = Scratch::with_limit(1 << 20);
+    let f = file(&tree, &tree.root(), "f", b"start").await?;
+    let open = tree.open(&f, OpenMode::READ_WRITE).await?;
+    let far = 1u64 << 40;
+    assert_eq!(tree.write(&open, far, b"end").await?, 3);
+    assert_eq!(tree.stat(&f).await?.size, far + 3);
+    let mut buf = [1; 8];
+    assert_eq!(tree.read(&open, 3, &mut buf).await?, 8);
+    assert_eq!(&buf, b"rt\0\0\0\0\0\0");
+    assert_eq!(tree.read(&open, far - 5, &mut buf).await?, 8);
+    assert_eq!(&buf, b"\0\0\0\0\0end");
+    assert_eq!(tree.read(&open, far + 3, &mut buf).await?, 0);
+    tree.set_attr(&f, SetAttr { size: Some(2), ..SetAttr::default() }).await?;
+    tree.set_attr(&f, SetAttr { size: Some(4), ..SetAttr::default() }).await?;
+    assert_eq!(read(&tree, &f).await?, b"st\0\0");
+    assert_eq!(tree.write(&open, u64::MAX, b"x").await, Err(Error::TooLarge));
+    Ok(())
+}
+
+#[tokio::test]
+async fn content_is_what_a_plain_vector_would_hold() -> Done {
+    let tree = Scratch::new();
+    let f = file(&tree, &tree.root(), "f", b"").await?;
+    let open = tree.open(&f, OpenMode::READ_WRITE).await?;
+    let (mut model, mut random) = (Vec::new(), 1u64);
+    let mut below = |limit: u64| {
+        random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (random >> 33) % limit
+    };
+    for step in 0..300u32 {
+        if step % 10 == 9 {
+            let size = below(300_000);
+            tree.set_attr(&f, SetAttr { size: Some(size), ..SetAttr::default() }).await?;
+            model.resize(size as usize, 0);
+        } else {
+            let (at, data) = (below(200_000) as usize, vec![step as u8; below(100_000) as usize + 1]);
+            assert_eq!(tree.write(&open, at as u64, &data).await?, data.len());
+            model.resize(model.len().max(at + data.len()), 0);
+            model[at..at + data.len()].copy_from_slice(&data);
+        }
+        let at = below(300_000) as usize;
+        let mut buf = vec![0xff; below(150_000) as usize];
+        let count = tree.read(&open, at as u64, &mut buf).await?;
+        assert!(buf[..count] == *model.get(at..model.len().min(at + buf.len())).unwrap_or_default(), "step {step}");
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn appends_go_to_the_end() -> Done {
+    let tree = Scratch::new();
+    let f = file(&tree, &tree.root(), "log", b"one ").await?;
+    let open = tree.open(&f, OpenMode { append: true, ..OpenMode::WRITE }).await?;
+    tree.write(&open, 0, b"two ").await?;
+    assert_eq!(tree.write_now(&open, 0, b"three"), Some(Ok(5)));
+    assert_eq!(read(&tree, &f).await?, b"one two three");
+    let version = tree.id(&f).version;
+    tree.open(&f, OpenMode { truncate: true, ..OpenMode::WRITE }).await?;
+    assert_eq!(read(&tree, &f).await?, b"");
+    assert_ne!(tree.id(&f).version, version);
+    Ok(())
+}
+
+#[tokio::test]
+async fn create_over_an_existing_name() -> Done {
+    let tree = Scratch::new();
+    let root = tree.root();
+    let f = file(&tree, &root, "f", b"abc").await?;
+    let exclusive = Create { exclusive: true, ..new(New::File) };
+    assert_eq!(tree.create(&root, name("f"), exclusive).await.unwrap_err(), Error::Exists);
+    assert_eq!(tree.create(&root, name("f"), new(New::Dir)).await.unwrap_err(), Error::Exists);
+    assert_eq!(read(&tree, &f).await?, b"abc");
+    let again = tree.create(&root, name("f"), new(New::File)).await?;
+    assert_eq!((tree.id(&again).ino, read(&tree, &f).await?), (tree.id(&f).ino, vec![]));
+    Ok(())
+}
+
+#[tokio::test]
+async fn hard_links_share_one_inode() -> Done {
+    let tree = Scratch::new();
+    let root = tree.root();
+    let f = file(&tree, &root, "f", b"abc").await?;
+    tree.link(&f, &root, name("g")).await?;
+    let g = tree.lookup(&root, name("g")).await?;
+    assert_eq!((tree.id(&g).ino, tree.stat(&g).await?.nlink), (tree.id(&f).ino, 2));
+    assert_eq!(tree.link(&f, &root, name("g")).await, Err(Error::Exists));
+    assert_eq!(tree.link(&root, &root, name("h")).await, Err(Error::NotPermitted));
+    // Two names of one file: `rename(2)` does nothing.
+    tree.rename(&f, &root, name("g")).await?;
+    assert_eq!(list(&tree, &root).await?, ["f", "g"]);
+    tree.remove(&f).await?;
+    assert_eq!((tree.stat(&g).await?.nlink, read(&tree, &g).await?), (1, b"abc".to_vec()));
+    Ok(())
+}
+
+#[tokio::test]
+async fn symlinks_and_devices_are_recorded() -> Done {
+    let tree = Scratch::new();
+    let root = tree.root();
+    let link = tree.create(&root, name("l"), new(New::Symlink(b"to/there"))).await?;
+    let mut buf = [0; 16];
+    assert_eq!((tree.readlink(&link, &mut buf).await?, &buf[..8]), (8, &b"to/there"[..]));
+    assert_eq!(tree.readlink(&link, &mut [0; 3]).await, Err(Error::Range));
+    assert_eq!(tree.readlink(&root, &mut buf).await, Err(Error::Invalid));
+    assert_eq!((tree.stat(&link).await?.size, read(&tree, &link).await?), (8, b"to/there".to_vec()));
+    let null = Kind::Char { major: 1, minor: 3 };
+    let device = tree.create(&root, name("null"), new(New::Special(null))).await?;
+    assert_eq!(tree.id(&device).kind, null);
+    assert_eq!(tree.open(&device, OpenMode::READ).await.unwrap_err(), Error::NotSupported);
+    Ok(())
+}
+
+#[tokio::test]
+async fn extended_attributes() -> Done {
+    let tree = Scratch::new();
+    let f = file(&tree, &tree.root(), "f", b"").await?;
+    assert_eq!(tree.open_xattr(&f, Some(name("user.a"))).await.unwrap_err(), Error::NoData);
+    assert_eq!(tree.create_xattr(&f, name("user.a"), 3, false, true).await.unwrap_err(), Error::NoData);
+    let open = tree.create_xattr(&f, name("user.a"), 3, true, false).await?;
+    tree.write(&open, 0, b"va").await?;
+    assert_eq!(tree.finish(&open).await.unwrap_err().errno(), 22);
+    assert_eq!(tree.write(&open, 2, b"too long").await.unwrap_err().errno(), 28);
+    tree.write(&open, 2, b"l").await?;
+    assert_eq!(tree.open_xattr(&f, Some(name("user.a"))).await.unwrap_err(), Error::NoData);
+    tree.finish(&open).await?;
+    let (value, length) = tree.open_xattr(&f, Some(name("user.a"))).await?;
+    let mut buf = [0; 8];
+    assert_eq!((length, tree.read(&value, 0, &mut buf).await?, &buf[..3]), (3, 3, &b"val"[..]));
+    let (names, length) = tree.open_xattr(&f, None).await?;
+    assert_eq!((length, tree.read(&names, 0, &mut buf).await?, &buf[..7]), (7, 7, &b"user.a\0"[..]));
+    assert_eq!(tree.create_xattr(&f, name("user.a"), 3, true, false).await.unwrap_err(), Error::Exists);
+    let removal = tree.create_xattr(&f, name("user.a"), 0, false, true).await?;
+    tree.finish(&removal).await?;
+    assert_eq!(tree.open_xattr(&f, None).await?.1, 0);
+    Ok(())
+}
+
+#[tokio::test]
+async fn locks_bar_other_owners() -> Done {
+    let tree = Scratch::new();
+    let f = file(&tree, &tree.root(), "f", b"").await?;
+    let (one, two) = (tree.open(&f, OpenMode::READ_WRITE).await?, tree.open(&f, OpenMode::READ_WRITE).await?);
+    let lock = |kind, start, length, process| Lock { kind, start, length, process, client: b"host" };
+    assert!(tree.lock(&one, lock(LockKind::Write, 0, 100, 1)).await?);
+    assert!(!tree.lock(&two, lock(LockKind::Read, 99, 1, 2)).await?);
+    assert!(tree.lock(&two, lock(LockKind::Read, 100, 0, 2)).await?);
+    assert!(tree.lock(&one, lock(LockKind::Unlock, 40, 20, 1)).await?);
+    assert!(tree.lock(&two, lock(LockKind::Write, 40, 20, 2)).await?);
+    let there = |lock: Option<Lock<'_>>| lock.map(|lock| (lock.start, lock.length, lock.process));
+    assert_eq!(tree.lock_in_the_way(&two, lock(LockKind::Read, 50, 20, 2), there).await?, Some((60, 40, 1)));
+    assert_eq!(tree.lock_in_the_way(&two, lock(LockKind::Read, 40, 10, 2), there).await?, None);
+    tree.close(&one);
+    assert!(tree.lock(&two, lock(LockKind::Write, 0, 0, 2)).await?);
+    Ok(())
+}
+
+#[tokio::test]
+async fn attributes_are_set() -> Done {
+    let tree = Scratch::new();
+    let f = file(&tree, &tree.root(), "f", b"").await?;
+    let time = Time { sec: 5, nsec: 6 };
+    let set = SetAttr { mode: Some(0o100_755), uid: Some(1), mtime: Some(SetTime::To(time)), ..SetAttr::default() };
+    tree.set_attr(&f, set).await?;
+    let attr = tree.stat(&f).await?;
+    assert_eq!((attr.mode, attr.uid, attr.gid, attr.mtime), (0o755, 1, 8, time));
+    let size = SetAttr { size: Some(1), mode: Some(0), ..SetAttr::default() };
+    assert_eq!(tree.set_attr(&tree.root(), size).await, Err(Error::IsDirectory));
+    assert_eq!(tree.stat(&tree.root()).await?.mode, 0o777);
+    Ok(())
+}
+
+#[tokio::test]
+async fn what_does_not_fit_is_no_space_and_comes_back() -> Done {
+    let tree = Scratch::with_limit(1 << 20);
+    let before = tree.statfs().await?;
+    let f = file(&tree, &tree.root(), "f", b"").await?;
+    let open = tree.open(&f, OpenMode::READ_WRITE).await?;
+    let taken = tree.write(&open, 0, &vec![1; 2 << 20]).await?;
+    assert!(taken > 900_000 && taken % 65536 == 0, "{taken}");
+    assert_eq!(tree.write(&open, taken as u64, &[1; 65536]).await, Err(Error::NoSpace));
+    tree.remove(&f).await?;
+    drop((f, open));
+    assert_eq!(tree.statfs().await?, before);
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_listing_survives_the_removal_of_what_it_showed() -> Done {
+    let tree = Scratch::new();
+    let root = tree.root();
+    for i in 0..100 {
+        file(&tree, &root, &i.to_string(), b"").await?;
+    }
+    let (open, mut cookie, mut shown) = (tree.open(&root, OpenMode::READ).await?, 0, 0);
+    loop {
+        let (mut batch, from) = (Vec::new(), cookie);
+        let mut each = |entry: DirEntry<'_, Inode>| {
+            batch.push(entry.inode.clone());
+            cookie = entry.next;
+            if batch.len() == 7 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+        };
+        tree.readdir(&open, from, &mut each).await?;
+        if batch.is_empty() {
+            break;
+        }
+        for inode in batch {
+            shown += 1;
+            tree.remove(&inode).await?;
+        }
+    }
+    assert_eq!((shown, list(&tree, &root).await?.len()), (100, 0));
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_hundred_thousand_entries() -> Done {
+    let tree = Scratch::new();
+    let root = tree.root();
+    for i in 0..100_000 {
+        tree.create(&root, name(&i.to_string()), new(New::File)).await?;
+    }
+    assert!(list(&tree, &root).await?.iter().enumerate().all(|(i, name)| *name == i.to_string()));
+    let middle = tree.lookup(&root, name("50000")).await?;
+    tree.remove(&middle).await?;
+    let open = tree.open(&root, OpenMode::READ).await?;
+    let (start, mut count) = (Instant::now(), 0);
+    let mut each = |_: DirEntry<'_, Inode>| {
+        count += 1;
+        if count == 1000 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+    };
+    tree.readdir(&open, 70_000, &mut each).await?;
+    println!("1000 entries in {:?}", start.elapsed());
+    assert_eq!(count, 1000);
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_deep_tree_is_dropped_without_recursion() -> Done {
+    let tree = Scratch::new();
+    let mut dir = tree.root();
+    for _ in 0..100_000 {
+        dir = tree.create(&dir, name("d"), new(New::Dir)).await?;
+    }
+    drop(tree);
+    Ok(())
+}
+
+#[test]
+fn the_tree_is_shared_by_threads() {
+    fn shared<T: Send + Sync + Clone>() {}
+    shared::<Scratch>();
+    shared::<Inode>();
+    shared::<Open>();
+}
