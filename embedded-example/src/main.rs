@@ -30,10 +30,10 @@ use embassy_futures::select::select;
 use embassy_net::Runner;
 use embassy_time::{Instant, Timer};
 use log::log;
-use static_cell::StaticCell;
+use static_cell::{ConstStaticCell, StaticCell};
 
 use crate::mac::Mac;
-use crate::serve::Hall;
+use crate::serve::{Hall, Memory, Tree};
 
 #[cortex_m_rt::entry]
 fn main() -> ! {
@@ -68,14 +68,18 @@ fn main() -> ! {
 
 /// Starts every task of the board.
 fn start(spawner: Spawner) {
+    static TREE: StaticCell<Tree> = StaticCell::new();
+    static MEMORY: [ConstStaticCell<Memory>; serve::SEATS] =
+        [const { ConstStaticCell::new(Memory::new()) }; serve::SEATS];
+    let tree = TREE.init_with(|| Tree::new(&board::ROOT));
     let (stack, runner) = net::start(Instant::now().as_ticks());
     spawner.spawn(network(runner).expect("spawned once"));
     let hall = serve::start(stack);
     for _ in 0..net::SOCKETS {
         spawner.spawn(door(hall).expect("as many as there are sockets"));
     }
-    for _ in 0..serve::SEATS {
-        spawner.spawn(seat(hall).expect("as many as there are seats"));
+    for memory in &MEMORY {
+        spawner.spawn(seat(hall, tree, memory.take()).expect("as many as there are seats"));
     }
     spawner.spawn(blink().expect("spawned once"));
     spawner.spawn(restart().expect("spawned once"));
@@ -94,8 +98,8 @@ async fn door(hall: &'static Hall) -> ! {
 }
 
 #[embassy_executor::task(pool_size = serve::SEATS)]
-async fn seat(hall: &'static Hall) -> ! {
-    serve::seat(hall).await
+async fn seat(hall: &'static Hall, tree: &'static Tree, memory: &'static mut Memory) -> ! {
+    serve::seat(hall, tree, memory).await
 }
 
 /// Blinks and samples, as the parameters say.

@@ -3,16 +3,21 @@
 //! There is one socket more than there are seats, and it listens: a client that comes back the moment it closed, or that comes
 //! while all seats are taken, finds an open door and waits for a seat.
 
+use datakit_core::serve::{self, Stop};
+use datakit_core::session::{FidArray, Limits, Session};
+use datakit_core::vfs::StaticTree;
+use datakit_firmware::board::{self, What};
+use datakit_firmware::{facts, params};
 use embassy_net::Stack;
-use embassy_net::tcp::TcpSocket;
+use embassy_net::tcp::{self, TcpReader, TcpSocket};
 use embassy_sync::blocking_mutex::raw::NoopRawMutex;
 use embassy_sync::channel::Channel;
 use embassy_time::Duration;
+use embedded_io_async::{ErrorType, Read};
 use static_cell::{ConstStaticCell, StaticCell};
 
 use crate::log::log;
 use crate::net::SOCKETS;
-use datakit_firmware::facts;
 
 /// Clients that are served at once.
 pub const SEATS: usize = SOCKETS - 1;
@@ -21,12 +26,21 @@ pub const SEATS: usize = SOCKETS - 1;
 const PORT: u16 = 564;
 
 /// What a socket keeps for its reader, and for a peer that is slow to acknowledge, bytes.
-const RECEIVE: usize = 2048;
-const TRANSMIT: usize = 2048;
+const RECEIVE: usize = 1460;
+const TRANSMIT: usize = 1460;
 
-/// A peer that says nothing is asked whether it is still there, and given up when it does not answer.
-const KEEP_ALIVE: Duration = Duration::from_secs(20);
-const TIMEOUT: Duration = Duration::from_secs(60);
+/// Requests of a client that are in flight at once; all but one may wait for events.
+const WORKERS: usize = 4;
+/// The longest message that is taken or sent, bytes. The msize is larger, since Linux asks for a page at least; what a client then
+/// sends at once is bounded by the iounit, and only a message that is no read or write can still be too long.
+const FRAME: usize = 1024;
+const LIMITS: Limits = Limits { msize: 4096, iounit: (FRAME - 24) as u32 };
+/// Fids of a client.
+const FIDS: usize = 24;
+/// Open files of all clients.
+const OPENS: usize = 24;
+/// The longest text of one file that is not constant, bytes.
+const TEXT: usize = 96;
 
 type Socket = &'static mut TcpSocket<'static>;
 
@@ -45,10 +59,6 @@ pub fn start(stack: Stack<'static>) -> &'static Hall {
     let hall = HALL.init_with(|| Hall { closed: Channel::new(), connected: Channel::new() });
     for ((receive, transmit), socket) in MEMORY.take().iter_mut().zip(&HANDLES) {
         let socket = socket.init_with(|| TcpSocket::new(stack, receive, transmit));
-        // A reply is often smaller than a segment, and the client waits for it.
-        socket.set_nagle_enabled(false);
-        socket.set_keep_alive(Some(KEEP_ALIVE));
-        socket.set_timeout(Some(TIMEOUT));
         // Has room for all of them.
         let _ = hall.closed.try_send(socket);
     }
@@ -68,14 +78,22 @@ pub async fn door(hall: &'static Hall) -> ! {
     }
 }
 
+/// The memory of one seat.
+pub type Memory = serve::Memory<WORKERS, FRAME>;
+
+/// The tree as all seats see it.
+pub type Tree = StaticTree<OPENS, TEXT>;
+
 /// Serves one client after the other.
-pub async fn seat(hall: &'static Hall) -> ! {
+pub async fn seat(hall: &'static Hall, tree: &'static Tree, memory: &'static mut Memory) -> ! {
     loop {
         let socket = hall.connected.receive().await;
         facts::CONNECTIONS.add();
+        board::tell(What::Connected);
         log!(info, "connected");
-        echo(socket).await;
+        converse(socket, tree, memory).await;
         log!(info, "disconnected");
+        board::tell(What::Disconnected);
         facts::CONNECTIONS.subtract();
         // Not `close`: the peer is gone or not to be trusted, and the socket is needed.
         socket.abort();
@@ -84,13 +102,41 @@ pub async fn seat(hall: &'static Hall) -> ! {
     }
 }
 
-async fn echo(socket: &mut TcpSocket<'_>) {
-    let mut buf = [0; 256];
-    while let Ok(n @ 1..) = socket.read(&mut buf).await {
-        let mut rest = buf.get(..n).unwrap_or_default();
-        while !rest.is_empty() {
-            let Ok(n) = socket.write(rest).await else { return };
-            rest = rest.get(n..).unwrap_or_default();
-        }
+/// Serves one client until it leaves.
+async fn converse(socket: &mut TcpSocket<'static>, tree: &Tree, memory: &mut Memory) {
+    let idle = Duration::from_secs(params::idle_seconds().into());
+    socket.set_nagle_enabled(params::nagle());
+    // Asked three times whether it is still there, then given up.
+    socket.set_keep_alive(Some(idle / 4));
+    socket.set_timeout(Some(idle));
+    let session = Session::new(tree, FidArray::<Tree, FIDS>::new(), LIMITS);
+    let (rx, tx) = socket.split();
+    let stop = serve::serve(&session, Input(rx), tx, memory).await;
+    match stop {
+        Stop::Closed => {}
+        Stop::Truncated => log!(warn, "closed in the middle of a message"),
+        Stop::Size(size) => log!(warn, "message size {=u32}", size),
+        Stop::Transport(_) => log!(warn, "connection lost"),
+    }
+    session.hang_up().await;
+}
+
+/// The half of a socket that is read.
+struct Input<'s>(TcpReader<'s>);
+
+impl ErrorType for Input<'_> {
+    type Error = tcp::Error;
+}
+
+impl Read for Input<'_> {
+    async fn read(&mut self, buf: &mut [u8]) -> Result<usize, tcp::Error> {
+        self.0.read(buf).await
+    }
+}
+
+impl datakit_core::serve::Input for Input<'_> {
+    async fn readable(&mut self) -> Result<(), tcp::Error> {
+        self.0.wait_read_ready().await;
+        Ok(())
     }
 }
