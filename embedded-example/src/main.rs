@@ -33,7 +33,7 @@ use log::log;
 use static_cell::{ConstStaticCell, StaticCell};
 
 use crate::mac::Mac;
-use crate::serve::{Hall, Memory, Tree};
+use crate::serve::{Hall, Seat, Tree};
 
 #[cortex_m_rt::entry]
 fn main() -> ! {
@@ -66,11 +66,11 @@ fn main() -> ! {
     }
 }
 
-/// Starts every task of the board.
+/// Starts every task of the board. Not inlined: what it moves to its place is not to stay on the stack of `main`.
+#[inline(never)]
 fn start(spawner: Spawner) {
     static TREE: StaticCell<Tree> = StaticCell::new();
-    static MEMORY: [ConstStaticCell<Memory>; serve::SEATS] =
-        [const { ConstStaticCell::new(Memory::new()) }; serve::SEATS];
+    static MEMORY: [ConstStaticCell<Seat>; serve::SEATS] = [const { ConstStaticCell::new(Seat::new()) }; serve::SEATS];
     let tree = TREE.init_with(|| Tree::new(&board::ROOT));
     let (stack, runner) = net::start(Instant::now().as_ticks());
     spawner.spawn(network(runner).expect("spawned once"));
@@ -98,7 +98,7 @@ async fn door(hall: &'static Hall) -> ! {
 }
 
 #[embassy_executor::task(pool_size = serve::SEATS)]
-async fn seat(hall: &'static Hall, tree: &'static Tree, memory: &'static mut Memory) -> ! {
+async fn seat(hall: &'static Hall, tree: &'static Tree, memory: &'static mut Seat) -> ! {
     serve::seat(hall, tree, memory).await
 }
 

@@ -4,7 +4,7 @@
 //! while all seats are taken, finds an open door and waits for a seat.
 
 use datakit_core::serve::{self, Stop};
-use datakit_core::session::{FidArray, Limits, Session};
+use datakit_core::session::{Fid, FidArray, Fids, Limits, Session};
 use datakit_core::vfs::StaticTree;
 use datakit_firmware::board::{self, What};
 use datakit_firmware::{facts, params};
@@ -79,13 +79,23 @@ pub async fn door(hall: &'static Hall) -> ! {
 }
 
 /// The memory of one seat.
-pub type Memory = serve::Memory<WORKERS, FRAME>;
+pub struct Seat {
+    frames: serve::Memory<WORKERS, FRAME>,
+    fids: FidArray<Tree, FIDS>,
+}
+
+impl Seat {
+    /// Empty.
+    pub const fn new() -> Seat {
+        Seat { frames: serve::Memory::new(), fids: FidArray::new() }
+    }
+}
 
 /// The tree as all seats see it.
 pub type Tree = StaticTree<OPENS, TEXT>;
 
 /// Serves one client after the other.
-pub async fn seat(hall: &'static Hall, tree: &'static Tree, memory: &'static mut Memory) -> ! {
+pub async fn seat(hall: &'static Hall, tree: &'static Tree, memory: &'static mut Seat) -> ! {
     loop {
         let socket = hall.connected.receive().await;
         facts::CONNECTIONS.add();
@@ -103,15 +113,16 @@ pub async fn seat(hall: &'static Hall, tree: &'static Tree, memory: &'static mut
 }
 
 /// Serves one client until it leaves.
-async fn converse(socket: &mut TcpSocket<'static>, tree: &Tree, memory: &mut Memory) {
+async fn converse(socket: &mut TcpSocket<'static>, tree: &Tree, memory: &mut Seat) {
     let idle = Duration::from_secs(params::idle_seconds().into());
     socket.set_nagle_enabled(params::nagle());
     // Asked three times whether it is still there, then given up.
     socket.set_keep_alive(Some(idle / 4));
     socket.set_timeout(Some(idle));
-    let session = Session::new(tree, FidArray::<Tree, FIDS>::new(), LIMITS);
+    let Seat { frames, fids } = memory;
+    let session = Session::new(tree, Lent(fids), LIMITS);
     let (rx, tx) = socket.split();
-    let stop = serve::serve(&session, Input(rx), tx, memory).await;
+    let stop = serve::serve(&session, Input(rx), tx, frames).await;
     match stop {
         Stop::Closed => {}
         Stop::Truncated => log!(warn, "closed in the middle of a message"),
@@ -119,6 +130,35 @@ async fn converse(socket: &mut TcpSocket<'static>, tree: &Tree, memory: &mut Mem
         Stop::Transport(_) => log!(warn, "connection lost"),
     }
     session.hang_up().await;
+}
+
+/// A table of fids that stays where it is: moved into a session it would cost its size in stack, twice. A session leaves it empty.
+struct Lent<'m>(&'m mut FidArray<Tree, FIDS>);
+
+impl Fids<Tree> for Lent<'_> {
+    fn get(&self, number: u32) -> Option<&Fid<Tree>> {
+        self.0.get(number)
+    }
+
+    fn get_mut(&mut self, number: u32) -> Option<&mut Fid<Tree>> {
+        self.0.get_mut(number)
+    }
+
+    fn insert(&mut self, number: u32, fid: Fid<Tree>) -> Result<(), Fid<Tree>> {
+        self.0.insert(number, fid)
+    }
+
+    fn remove(&mut self, number: u32) -> Option<Fid<Tree>> {
+        self.0.remove(number)
+    }
+
+    fn pop(&mut self) -> Option<Fid<Tree>> {
+        self.0.pop()
+    }
+
+    fn len(&self) -> usize {
+        self.0.len()
+    }
 }
 
 /// The half of a socket that is read.
