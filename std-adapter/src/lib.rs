@@ -1,8 +1,20 @@
-//! The desktop side.
+//! The desktop side of DataKit: a server of file trees over 9P, the trees it serves, and a client.
+//!
+//! ```text
+//! sockets -> server -> datakit_core (frame, session) -> scratch, tree -> datakit_core -> sockets
+//! ```
+//!
+//! - [`server`]: listens, and serves a tree to each connection on a thread of its own core.
+//! - [`scratch`]: a writable tree in memory.
+//! - [`client`]: the other end, asynchronous, in all three dialects.
+//! - [`url`]: where to listen and to connect.
 #![forbid(unsafe_code)]
 // Static dispatch only: nobody needs to name these futures.
 #![allow(async_fn_in_trait)]
 
+pub mod client;
 mod ino;
 mod locked;
 pub mod scratch;
+pub mod server;
+pub mod url;

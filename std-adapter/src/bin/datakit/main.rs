@@ -1,2 +1,52 @@
-//! The program.
-fn main() {}
+//! The program: a server, and the commands of a client.
+#![forbid(unsafe_code)]
+
+mod args;
+mod commands;
+mod copy;
+mod output;
+mod serve;
+
+use std::process::ExitCode;
+
+use clap::{CommandFactory, Parser};
+
+use crate::args::{Command, Program};
+
+fn main() -> ExitCode {
+    let program = match Program::try_parse() {
+        Ok(program) => program,
+        // Help is asked for; anything else is a failure like the others.
+        Err(other) => {
+            let _ = other.print();
+            return if other.use_stderr() { ExitCode::FAILURE } else { ExitCode::SUCCESS };
+        }
+    };
+    let done = match program.command {
+        None => serve::run(program.serve).map_err(|error| error.to_string()),
+        Some(Command::Serve(args)) => serve::run(args).map_err(|error| error.to_string()),
+        Some(Command::Completions { shell }) => {
+            clap_complete::generate(shell, &mut Program::command(), "datakit", &mut std::io::stdout());
+            Ok(())
+        }
+        Some(Command::Client(command)) => client(program.connection, command),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        // The reader of a pipe that has read enough is no failure worth a word.
+        Err(text) if text == output::BROKEN_PIPE => ExitCode::FAILURE,
+        Err(text) => {
+            eprintln!("datakit: {text}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn client(connection: args::Connection, command: args::ClientCommand) -> Result<(), String> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
+    let runtime = runtime.map_err(|error| error.to_string())?;
+    let done = runtime.block_on(commands::run(connection, command));
+    // A read of the terminal cannot be called back.
+    runtime.shutdown_background();
+    done
+}

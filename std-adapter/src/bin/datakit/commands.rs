@@ -1,0 +1,172 @@
+//! The commands of the client, each in a few calls of the library.
+
+use std::io::Write;
+
+use datakit::client::{Client, Error, Metadata, Options};
+use tokio::io::AsyncReadExt;
+
+use crate::args::{ClientCommand, Connection};
+use crate::{copy, output};
+
+/// What the person who typed it is told, without the program's name.
+pub(crate) type Done<T = ()> = Result<T, String>;
+
+/// Puts the path in front of the reason.
+pub(crate) fn at<E: ToString>(path: &str) -> impl Fn(E) -> String {
+    move |error| format!("{path}: {}", error.to_string())
+}
+
+pub(crate) async fn run(connection: Connection, command: ClientCommand) -> Done {
+    let options = Options { dialect: connection.dialect.map(Into::into), ..Options::default() };
+    let address = connection.address;
+    let client = Client::connect(&address, options).await.map_err(|error| match error {
+        Error::Lost(why) => format!("{address}: {why}"),
+        other => format!("{address}: {other}"),
+    })?;
+    match command {
+        ClientCommand::Ls { long, json, path } => ls(&client, &path, long, json).await,
+        ClientCommand::Cat { paths } => each(paths, async |path| cat(&client, path).await).await,
+        ClientCommand::Write { path, text } => write(&client, &path, text).await,
+        ClientCommand::Stat { json, path } => stat(&client, &path, json).await,
+        ClientCommand::Tree { json, path } => tree(&client, &path, json).await,
+        ClientCommand::Mkdir { paths } => {
+            each(paths, async |path| client.mkdir(path, 0o777).await.map_err(at(path))).await
+        }
+        ClientCommand::Rm { recursive, paths } => each(paths, async |path| rm(&client, path, recursive).await).await,
+        ClientCommand::Mv { from, to } => mv(&client, &from, &to).await,
+        ClientCommand::Watch { path } => watch(&client, &path).await,
+        ClientCommand::Cp { from, to } => copy::cp(&client, &from, &to).await,
+    }
+}
+
+/// Goes on after an error. All but the last one are printed here, the last one is left to the caller.
+async fn each(paths: Vec<String>, one: impl AsyncFn(&str) -> Done) -> Done {
+    let mut failed = None;
+    for path in paths {
+        let Err(text) = one(&path).await else { continue };
+        if text == output::BROKEN_PIPE {
+            return Err(text);
+        }
+        if let Some(before) = failed.replace(text) {
+            eprintln!("datakit: {before}");
+        }
+    }
+    failed.map_or(Ok(()), Err)
+}
+
+async fn ls(client: &Client, path: &str, long: bool, json: bool) -> Done {
+    let mut files = match client.list(path).await {
+        Ok(files) => files,
+        // The file itself: it is no directory.
+        Err(error) if error.errno() == Some(20) => {
+            let metadata = client.stat(path).await.map_err(at(path))?;
+            vec![output::named(metadata, path)]
+        }
+        Err(error) => return Err(at(path)(error)),
+    };
+    files.sort_by(|a, b| a.name.cmp(&b.name));
+    if json {
+        return output::print_json(&files.iter().map(output::json).collect());
+    }
+    output::print(if long { output::long(&files) } else { output::short(&files) }.as_bytes())
+}
+
+async fn cat(client: &Client, path: &str) -> Done {
+    let content = client.read(path).await.map_err(at(path))?;
+    output::print(&content)
+}
+
+async fn write(client: &Client, path: &str, text: Option<String>) -> Done {
+    let content = match text {
+        Some(text) if text != "-" => text.into_bytes(),
+        _ => {
+            let mut content = Vec::new();
+            tokio::io::stdin().read_to_end(&mut content).await.map_err(at("standard input"))?;
+            content
+        }
+    };
+    client.write(path, &content).await.map_err(at(path))
+}
+
+async fn stat(client: &Client, path: &str, json: bool) -> Done {
+    let metadata = output::named(client.stat(path).await.map_err(at(path))?, path);
+    if json {
+        return output::print_json(&output::json(&metadata));
+    }
+    output::print(output::all(&metadata).as_bytes())
+}
+
+/// A directory with everything below it.
+pub(crate) struct Branch {
+    pub(crate) metadata: Metadata,
+    pub(crate) below: Vec<Branch>,
+}
+
+async fn tree(client: &Client, path: &str, json: bool) -> Done {
+    let metadata = output::named(client.stat(path).await.map_err(at(path))?, path);
+    let branch = branch(client, path, metadata).await?;
+    if json {
+        return output::print_json(&output::json_tree(&branch));
+    }
+    output::print(output::tree(&branch).as_bytes())
+}
+
+async fn branch(client: &Client, path: &str, metadata: Metadata) -> Done<Branch> {
+    let mut below = Vec::new();
+    if metadata.is_dir() {
+        let mut files = client.list(path).await.map_err(at(path))?;
+        files.sort_by(|a, b| a.name.cmp(&b.name));
+        for file in files {
+            let path = join(path, &file.name);
+            below.push(Box::pin(branch(client, &path, file)).await?);
+        }
+    }
+    Ok(Branch { metadata, below })
+}
+
+pub(crate) fn join(dir: &str, name: &str) -> String {
+    format!("{}/{name}", dir.trim_end_matches('/'))
+}
+
+/// The last name of a path.
+pub(crate) fn last(path: &str) -> &str {
+    path.trim_end_matches('/').rsplit('/').next().unwrap_or_default()
+}
+
+async fn rm(client: &Client, path: &str, recursive: bool) -> Done {
+    let metadata = client.stat(path).await.map_err(at(path))?;
+    if metadata.is_dir() && !recursive {
+        return Err(format!("{path}: Is a directory"));
+    }
+    match client.remove(path).await {
+        // Tried first: some directories go as a whole, and what they show cannot be removed one by one.
+        Err(error) if metadata.is_dir() && error.errno().is_none_or(|errno| errno == 39) => {
+            for entry in client.read_dir(path).await.map_err(at(path))? {
+                Box::pin(rm(client, &join(path, &entry.name), true)).await?;
+            }
+            client.remove(path).await.map_err(at(path))
+        }
+        other => other.map_err(at(path)),
+    }
+}
+
+async fn mv(client: &Client, from: &str, to: &str) -> Done {
+    let to = match client.stat(to).await {
+        Ok(metadata) if metadata.is_dir() => join(to, last(from)),
+        _ => to.to_owned(),
+    };
+    client.rename(from, &to).await.map_err(at(from))
+}
+
+async fn watch(client: &Client, path: &str) -> Done {
+    let mut stream = client.watch(path).await.map_err(at(path))?;
+    loop {
+        let delivery = tokio::select! {
+            delivery = stream.next() => delivery.map_err(at(path))?,
+            _ = tokio::signal::ctrl_c() => None,
+        };
+        let Some(text) = delivery else { return Ok(()) };
+        output::print(&text)?;
+        std::io::stdout().flush().map_err(|error| output::stdout_error(&error))?;
+    }
+}

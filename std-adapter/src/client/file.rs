@@ -1,0 +1,253 @@
+//! An open file: reading and writing, directories, streams.
+
+use std::sync::Arc;
+
+use datakit_core::wire::{Dialect, Dirent, Qid, Rmessage as R, Stat, Tmessage as T};
+
+use super::error::{Error, Result};
+use super::link::{Call, Handle, Link};
+use super::metadata::{Entry, Metadata};
+use super::node::{self, unexpected};
+
+/// What to leave for the header of Twrite, the longest one around data (IOHDRSZ).
+const AROUND_DATA: u32 = 24;
+
+/// An open file. Dropping it clunks its fid in the background; [`File::close`] waits for that.
+///
+/// Requests may be made concurrently; the server may answer them in any order.
+pub struct File {
+    handle: Handle,
+    qid: Qid,
+    /// The most bytes in one request.
+    unit: u32,
+}
+
+impl File {
+    pub(crate) fn new(handle: Handle, qid: Qid, iounit: u32) -> File {
+        let most = handle.link.msize.saturating_sub(AROUND_DATA);
+        let unit = if iounit == 0 { most } else { iounit.min(most) };
+        File { handle, qid, unit }
+    }
+
+    fn link(&self) -> &Arc<Link> {
+        &self.handle.link
+    }
+
+    /// The server's identity of the file.
+    #[must_use]
+    pub fn qid(&self) -> Qid {
+        self.qid
+    }
+
+    /// The most bytes that one request reads or writes.
+    #[must_use]
+    pub fn unit(&self) -> usize {
+        self.unit as usize
+    }
+
+    /// Reads at a byte offset into `buf`, at most [`File::unit`] bytes, and returns how many; 0 is the end, or a stream's flush mark.
+    ///
+    /// Waits as long as the server does. Dropped, the request is flushed: a server may have handed its bytes out all the same.
+    ///
+    /// # Errors
+    /// What the server refuses: a stream is read in order.
+    pub async fn read_at(&self, offset: u64, buf: &mut [u8]) -> Result<usize> {
+        let count = u32::try_from(buf.len()).unwrap_or(u32::MAX).min(self.unit);
+        let frame = self.link().call(&T::Read { fid: self.handle.fid, offset, count }).await?;
+        let data = self.data(&frame)?;
+        buf.get_mut(..data.len()).ok_or_else(|| Error::protocol("more data than asked for"))?.copy_from_slice(data);
+        Ok(data.len())
+    }
+
+    fn data<'f>(&self, frame: &'f [u8]) -> Result<&'f [u8]> {
+        match self.link().decode(frame)? {
+            R::Read { data } | R::Readdir { data } => Ok(data.0),
+            other => Err(unexpected(&other)),
+        }
+    }
+
+    /// Reads from the start until the first empty read: all of a file, the current value of a parameter, the first delivery of a stream.
+    ///
+    /// # Errors
+    /// What the server refuses.
+    pub async fn read_all(&self) -> Result<Vec<u8>> {
+        let mut all = Vec::new();
+        loop {
+            let frame = self.link().call(&self.read_message(all.len() as u64)).await?;
+            match self.data(&frame)? {
+                [] => return Ok(all),
+                data => all.extend_from_slice(data),
+            }
+        }
+    }
+
+    fn read_message(&self, offset: u64) -> T<'static> {
+        T::Read { fid: self.handle.fid, offset, count: self.unit }
+    }
+
+    /// Writes one message at a byte offset: at most [`File::unit`] bytes of `data`, and returns how many the server took.
+    ///
+    /// # Errors
+    /// What the server refuses: a parameter parses what it is given.
+    pub async fn write_at(&self, offset: u64, data: &[u8]) -> Result<usize> {
+        let data = data.get(..self.unit()).unwrap_or(data);
+        let frame = self.link().call(&node::write_message(self.handle.fid, offset, data)).await?;
+        match self.link().decode(&frame)? {
+            R::Write { count } if count as usize <= data.len() => Ok(count as usize),
+            R::Write { .. } => Err(Error::protocol("more data written than sent")),
+            other => Err(unexpected(&other)),
+        }
+    }
+
+    /// Writes all of `data` at a byte offset, in as few messages as hold it, one after the other. Empty data sends nothing.
+    ///
+    /// # Errors
+    /// What the server refuses; what came before it is written.
+    pub async fn write_all_at(&self, mut offset: u64, mut data: &[u8]) -> Result<()> {
+        while !data.is_empty() {
+            let count = self.write_at(offset, data).await?;
+            if count == 0 {
+                return Err(Error::number(5));
+            }
+            offset += count as u64;
+            data = data.get(count..).unwrap_or_default();
+        }
+        Ok(())
+    }
+
+    /// The names in an open directory, without `.` and `..`, in the server's order.
+    ///
+    /// # Errors
+    /// `Is not a directory` (20), and what the server refuses.
+    pub async fn read_dir(&self) -> Result<Vec<Entry>> {
+        if self.qid.kind & Qid::DIR == 0 {
+            return Err(Error::number(20));
+        }
+        let mut entries = Vec::new();
+        let mut offset = 0;
+        loop {
+            let message = match self.link().dialect {
+                Dialect::Linux => T::Readdir { fid: self.handle.fid, offset, count: self.unit },
+                _ => self.read_message(offset),
+            };
+            let frame = self.link().call(&message).await?;
+            let data = self.data(&frame)?;
+            if data.is_empty() {
+                return Ok(entries);
+            }
+            let next = self.entries(data, offset, &mut entries)?;
+            if next == offset {
+                return Err(Error::protocol("a directory that does not go on"));
+            }
+            offset = next;
+        }
+    }
+
+    /// Takes the records of one read; returns the offset of the next one.
+    fn entries(&self, data: &[u8], offset: u64, entries: &mut Vec<Entry>) -> Result<u64> {
+        let unreadable =
+            |malformed| Error::protocol(format_args!("a directory entry that cannot be read: {malformed:?}"));
+        if self.link().dialect != Dialect::Linux {
+            for stat in Stat::decode_all(data, self.link().dialect) {
+                entries.push(Entry::of_stat(&stat.map_err(unreadable)?));
+            }
+            return Ok(offset + data.len() as u64);
+        }
+        let mut next = offset;
+        for entry in Dirent::decode_all(data) {
+            let entry = entry.map_err(unreadable)?;
+            next = entry.offset;
+            if !matches!(entry.name.as_bytes(), b"." | b"..") {
+                entries.push(Entry::of_dirent(&entry));
+            }
+        }
+        Ok(next)
+    }
+
+    /// What the server says about the file.
+    ///
+    /// # Errors
+    /// Those of the server and the connection.
+    pub async fn stat(&self) -> Result<Metadata> {
+        node::stat(self.link(), self.handle.fid).await
+    }
+
+    /// Reads the file as a stream from its start.
+    #[must_use]
+    pub fn watch(self) -> Watch {
+        Watch { file: self, offset: 0, text: Vec::new(), state: Progress::Start, pending: None }
+    }
+
+    /// Closes the file and waits until the server has done so: some files act on it.
+    ///
+    /// # Errors
+    /// What the server says about it; the file is closed in any case.
+    pub async fn close(self) -> Result<()> {
+        let link = Arc::clone(self.link());
+        let frame = link.call_freeing(self.handle, |fid| T::Clunk { fid }).await?;
+        link.decode(&frame).map(drop)
+    }
+}
+
+/// A stream: a file that delivers text after text. Each delivery ends with an empty read, the flush mark; two in a row end the stream.
+pub struct Watch {
+    file: File,
+    /// All bytes delivered so far.
+    offset: u64,
+    /// The delivery that is not whole yet.
+    text: Vec<u8>,
+    state: Progress,
+    pending: Option<Call>,
+}
+
+#[derive(PartialEq, Eq)]
+enum Progress {
+    /// Nothing read yet, or text without its mark.
+    Start,
+    /// The last read was a mark.
+    Mark,
+    End,
+}
+
+impl Watch {
+    /// Waits for the next delivery; `None` is the end of the stream, for good.
+    ///
+    /// Cancel safe: the read stays under way when the future is dropped, and the next call goes on with it. Only dropping the `Watch` flushes it.
+    ///
+    /// # Errors
+    /// What the server refuses. The next call tries the same read again.
+    pub async fn next(&mut self) -> Result<Option<Vec<u8>>> {
+        while self.state != Progress::End {
+            let frame = self.answer().await?;
+            let data = self.file.data(&frame)?;
+            match (data.is_empty(), &self.state) {
+                (false, _) => {
+                    self.offset += data.len() as u64;
+                    self.text.extend_from_slice(data);
+                    self.state = Progress::Start;
+                }
+                (true, Progress::Mark) => self.state = Progress::End,
+                (true, _) => {
+                    self.state = Progress::Mark;
+                    if !self.text.is_empty() {
+                        return Ok(Some(std::mem::take(&mut self.text)));
+                    }
+                }
+            }
+        }
+        Ok(None)
+    }
+
+    async fn answer(&mut self) -> Result<bytes::Bytes> {
+        let call = match &mut self.pending {
+            Some(call) => call,
+            none => {
+                self.file.link().room().await;
+                none.insert(self.file.link().submit(&self.file.read_message(self.offset), super::tags::Then::Nothing)?)
+            }
+        };
+        let answer = call.await;
+        self.pending = None;
+        answer
+    }
+}

@@ -1,0 +1,178 @@
+//! One form of what the dialects say about a file.
+
+use std::time::{Duration, SystemTime};
+
+use datakit_core::wire::{Attr, Dirent, Qid, Stat, Str, Time};
+
+/// What kind of file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Kind {
+    /// Anything with content that is none of the others.
+    File,
+    /// A directory.
+    Dir,
+    /// A symbolic link; 9P2000 cannot tell what it points to.
+    Symlink,
+    /// A device, pipe or socket.
+    Special,
+}
+
+/// What the server says about a file, in one form for all dialects.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Metadata {
+    /// The last name; empty in 9P2000.L, which does not send it.
+    pub name: String,
+    /// What kind of file.
+    pub kind: Kind,
+    /// The permission bits, `0o7777` at most.
+    pub mode: u32,
+    /// Length in bytes; 0 for directories and usually for streams.
+    pub len: u64,
+    /// The server's identity of the file: equal paths are the same file. The version changes with the content, 0 is "never cache".
+    pub qid: Qid,
+    /// The owner: a name, or a decimal number in 9P2000.L.
+    pub owner: String,
+    /// The group: a name, or a decimal number in 9P2000.L.
+    pub group: String,
+    /// The number of names; 1 in 9P2000 and .u, which do not send it.
+    pub links: u64,
+    /// The last read, in whole seconds except in 9P2000.L.
+    pub accessed: SystemTime,
+    /// The last change of the content.
+    pub modified: SystemTime,
+    /// Where a link points, in .u only; [`Client::read_link`](super::Client::read_link) asks in every dialect that can tell.
+    pub target: Option<String>,
+}
+
+/// One name in a directory.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Entry {
+    /// The name.
+    pub name: String,
+    /// What kind of file.
+    pub kind: Kind,
+    /// The server's identity of the file.
+    pub qid: Qid,
+    /// 9P2000 and .u send all of it with the name; 9P2000.L does not.
+    pub metadata: Option<Metadata>,
+}
+
+impl Metadata {
+    /// Whether it is a directory.
+    #[must_use]
+    pub fn is_dir(&self) -> bool {
+        self.kind == Kind::Dir
+    }
+}
+
+/// Names that are not UTF-8 are shown with replacement characters and cannot be walked to.
+pub(crate) fn text(text: Str<'_>) -> String {
+    String::from_utf8_lossy(text.as_bytes()).into_owned()
+}
+
+impl Metadata {
+    pub(crate) fn of_stat(stat: &Stat<'_>) -> Metadata {
+        let kind = kind_of_stat(stat);
+        let target = stat.unix.map(|unix| text(unix.extension)).filter(|_| kind == Kind::Symlink);
+        Metadata {
+            name: text(stat.name),
+            kind,
+            mode: stat.mode & 0o777 | special_bits(stat.mode),
+            len: stat.length,
+            qid: stat.qid,
+            owner: text(stat.uid),
+            group: text(stat.gid),
+            links: 1,
+            accessed: time(stat.atime.into(), 0),
+            modified: time(stat.mtime.into(), 0),
+            target,
+        }
+    }
+
+    pub(crate) fn of_attr(attr: &Attr) -> Metadata {
+        let kind = match attr.mode & 0o170_000 {
+            0o040_000 => Kind::Dir,
+            0o120_000 => Kind::Symlink,
+            0o100_000 | 0 => kind_of_qid(attr.qid),
+            _ => Kind::Special,
+        };
+        Metadata {
+            name: String::new(),
+            kind,
+            mode: attr.mode & 0o7777,
+            len: attr.size,
+            qid: attr.qid,
+            owner: attr.uid.to_string(),
+            group: attr.gid.to_string(),
+            links: attr.nlink,
+            accessed: exact(attr.atime),
+            modified: exact(attr.mtime),
+            target: None,
+        }
+    }
+}
+
+impl Entry {
+    pub(crate) fn of_stat(stat: &Stat<'_>) -> Entry {
+        Entry {
+            name: text(stat.name),
+            kind: kind_of_stat(stat),
+            qid: stat.qid,
+            metadata: Some(Metadata::of_stat(stat)),
+        }
+    }
+
+    pub(crate) fn of_dirent(entry: &Dirent<'_>) -> Entry {
+        let kind = match entry.kind {
+            4 => Kind::Dir,
+            10 => Kind::Symlink,
+            1 | 2 | 6 | 12 => Kind::Special,
+            _ => kind_of_qid(entry.qid),
+        };
+        Entry { name: text(entry.name), kind, qid: entry.qid, metadata: None }
+    }
+}
+
+const DMDIR: u32 = 0x8000_0000;
+const DMSYMLINK: u32 = 0x0200_0000;
+/// DEVICE, NAMEDPIPE and SOCKET.
+const DMSPECIAL: u32 = 0x00b0_0000;
+
+fn kind_of_stat(stat: &Stat<'_>) -> Kind {
+    match stat.mode {
+        mode if mode & DMDIR != 0 => Kind::Dir,
+        mode if mode & DMSYMLINK != 0 => Kind::Symlink,
+        mode if stat.unix.is_some() && mode & DMSPECIAL != 0 => Kind::Special,
+        _ => kind_of_qid(stat.qid),
+    }
+}
+
+fn kind_of_qid(qid: Qid) -> Kind {
+    match qid.kind {
+        kind if kind & Qid::DIR != 0 => Kind::Dir,
+        kind if kind & Qid::SYMLINK != 0 => Kind::Symlink,
+        _ => Kind::File,
+    }
+}
+
+/// SETUID, SETGID and SETVTX of .u, where Linux has them.
+fn special_bits(mode: u32) -> u32 {
+    [(0x0008_0000, 0o4000), (0x0004_0000, 0o2000), (0x0001_0000, 0o1000)]
+        .into_iter()
+        .filter(|(bit, _)| mode & bit != 0)
+        .map(|(_, bit)| bit)
+        .sum()
+}
+
+fn exact(at: Time) -> SystemTime {
+    time(at.sec, at.nsec)
+}
+
+/// A time that this system cannot represent reads as 1970.
+fn time(seconds: u64, nanoseconds: u64) -> SystemTime {
+    let since = Duration::from_secs(seconds).checked_add(Duration::from_nanos(nanoseconds)).unwrap_or_default();
+    SystemTime::UNIX_EPOCH.checked_add(since).unwrap_or(SystemTime::UNIX_EPOCH)
+}

@@ -1,0 +1,295 @@
+//! A 9P client for tokio: 9P2000, 9P2000.u and 9P2000.L behind one set of calls.
+//!
+//! ```no_run
+//! # async fn example() -> datakit::client::Result<()> {
+//! use datakit::client::{Client, Options};
+//!
+//! let url = "tcp://127.0.0.1:5640".parse().unwrap();
+//! let client = Client::connect(&url, Options::default()).await?;
+//! client.write("/led", b"on").await?;
+//! let mut events = client.watch("/events").await?;
+//! while let Some(event) = events.next().await? {
+//!     println!("{}", String::from_utf8_lossy(&event));
+//! }
+//! # Ok(()) }
+//! ```
+//!
+//! Paths are split at `/`; empty names and `.` are left out.
+//!
+//! - One connection is shared by all clones, and by all that was made from them; requests are pipelined.
+//! - A future that is dropped flushes its request (Tflush). Its tag is used again after Rflush, its fid after it was clunked.
+//! - A lost connection fails all requests that wait and all later ones with [`Error::Lost`]. It does not come back: connect again.
+//! - The last handle dropped closes the connection, once what is to be written is written.
+
+mod connect;
+mod error;
+mod file;
+mod link;
+mod metadata;
+mod node;
+mod tags;
+#[cfg(test)]
+mod tests;
+
+use std::sync::Arc;
+
+pub use connect::Options;
+pub use datakit_core::wire::{Dialect, Qid};
+pub use error::{Error, Result};
+pub use file::{File, Watch};
+pub use metadata::{Entry, Kind, Metadata};
+pub use node::{Node, Open};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::task::JoinSet;
+
+use self::link::Link;
+use crate::url::Url;
+
+/// How many files one listing asks about at a time.
+const ABREAST: usize = 32;
+
+/// A connection with an attached root. Clones share both.
+#[derive(Clone)]
+pub struct Client {
+    root: Arc<Node>,
+    link: Arc<Link>,
+}
+
+impl Client {
+    /// Connects, agrees on a version and attaches. Needs a tokio runtime with I/O, where it leaves two tasks.
+    ///
+    /// # Errors
+    /// [`Error::Lost`] when nobody listens, [`Error::Unsupported`] when the server does not speak the dialect of `options`, and the
+    /// server's error when it refuses the attach.
+    pub async fn connect(url: &Url, options: Options) -> Result<Client> {
+        let link = connect::dial(url, &options).await?;
+        Client::root(link, &options).await
+    }
+
+    /// The same over any two-way stream: a pipe, a serial line with framing below, a test's duplex.
+    ///
+    /// # Errors
+    /// Those of [`Client::connect`].
+    pub async fn over<S>(stream: S, options: Options) -> Result<Client>
+    where
+        S: AsyncRead + AsyncWrite + Send + 'static,
+    {
+        let (reader, writer) = tokio::io::split(stream);
+        let link = connect::negotiate(reader, writer, &options).await?;
+        Client::root(link, &options).await
+    }
+
+    async fn root(link: Arc<Link>, options: &Options) -> Result<Client> {
+        let root = Node::attach(&link, &options.uname, &options.aname, options.n_uname).await?;
+        Ok(Client { root: Arc::new(root), link })
+    }
+
+    /// Another root on the same connection, for another user or tree.
+    ///
+    /// # Errors
+    /// The server's, when it refuses the attach.
+    pub async fn attach(&self, uname: &str, aname: &str, n_uname: u32) -> Result<Client> {
+        let root = Node::attach(&self.link, uname, aname, n_uname).await?;
+        Ok(Client { root: Arc::new(root), link: Arc::clone(&self.link) })
+    }
+
+    /// The dialect agreed on.
+    #[must_use]
+    pub fn dialect(&self) -> Dialect {
+        self.link.dialect
+    }
+
+    /// The longest message agreed on, in bytes, header included.
+    #[must_use]
+    pub fn msize(&self) -> u32 {
+        self.link.msize
+    }
+
+    /// The place `path` names, for what is not a single call.
+    ///
+    /// # Errors
+    /// Those of [`Node::walk`].
+    pub async fn walk(&self, path: &str) -> Result<Node> {
+        self.root.walk(path).await
+    }
+
+    /// Opens a file or a directory.
+    ///
+    /// # Errors
+    /// Those of [`Node::walk`] and [`Node::open`].
+    pub async fn open(&self, path: &str, how: Open) -> Result<File> {
+        self.walk(path).await?.open(how).await
+    }
+
+    /// Makes a file with these permission bits and opens it.
+    ///
+    /// # Errors
+    /// Those of [`Node::walk`] and [`Node::create`].
+    pub async fn create(&self, path: &str, mode: u32, how: Open) -> Result<File> {
+        let (dir, name) = node::split_last(path)?;
+        self.root.walk_names(&dir).await?.create(name, mode, how).await
+    }
+
+    /// All of a file, see [`File::read_all`].
+    ///
+    /// # Errors
+    /// Those of [`Client::open`] and [`File::read_all`].
+    pub async fn read(&self, path: &str) -> Result<Vec<u8>> {
+        self.open(path, Open::READ).await?.read_all().await
+    }
+
+    /// Makes `data` all of a file; makes the file if it is missing.
+    ///
+    /// The file is closed when this returns. It is opened with "truncate" and, when the tree refuses that, without.
+    ///
+    /// # Errors
+    /// What the server refuses.
+    pub async fn write(&self, path: &str, data: &[u8]) -> Result<()> {
+        let file = self.open_to_write(path).await?;
+        file.write_all_at(0, data).await?;
+        file.close().await
+    }
+
+    /// A file to write from its start: emptied, or made if it is missing.
+    ///
+    /// # Errors
+    /// What the server refuses.
+    pub async fn open_to_write(&self, path: &str) -> Result<File> {
+        match self.open(path, Open::WRITE.truncate()).await {
+            Err(error) if error.is_not_found() => self.create(path, 0o666, Open::WRITE).await,
+            Err(error) if error.errno().is_some_and(|errno| errno != 21) => self.open(path, Open::WRITE).await,
+            other => other,
+        }
+    }
+
+    /// What the server says about a file.
+    ///
+    /// # Errors
+    /// Those of [`Node::walk`] and [`Node::stat`].
+    pub async fn stat(&self, path: &str) -> Result<Metadata> {
+        self.walk(path).await?.stat().await
+    }
+
+    /// The names in a directory.
+    ///
+    /// # Errors
+    /// Those of [`Client::open`] and [`File::read_dir`].
+    pub async fn read_dir(&self, path: &str) -> Result<Vec<Entry>> {
+        let node = self.walk(path).await?;
+        // Refused here: opening may have an effect on a file.
+        if node.qid().is_some_and(|qid| qid.kind & Qid::DIR == 0) {
+            return Err(Error::number(20));
+        }
+        node.open(Open::READ).await?.read_dir().await
+    }
+
+    /// The names in a directory with all about them: one request more per name in 9P2000.L, many at a time. Names that vanish meanwhile
+    /// are left out.
+    ///
+    /// # Errors
+    /// Those of [`Client::read_dir`] and [`Client::stat`].
+    pub async fn list(&self, path: &str) -> Result<Vec<Metadata>> {
+        let dir = Arc::new(self.walk(path).await?);
+        let entries = self.read_dir(path).await?;
+        let mut all: Vec<Option<Metadata>> = Vec::with_capacity(entries.len());
+        let mut asked = JoinSet::new();
+        for (index, entry) in entries.into_iter().enumerate() {
+            let missing = entry.metadata.is_none();
+            all.push(entry.metadata);
+            if missing {
+                asked.spawn(stat_below(Arc::clone(&dir), index, entry.name));
+            }
+            if asked.len() >= ABREAST {
+                take_answer(&mut asked, &mut all).await?;
+            }
+        }
+        while !asked.is_empty() {
+            take_answer(&mut asked, &mut all).await?;
+        }
+        Ok(all.into_iter().flatten().collect())
+    }
+
+    /// Makes a directory with these permission bits.
+    ///
+    /// # Errors
+    /// Those of [`Node::walk`] and [`Node::mkdir`].
+    pub async fn mkdir(&self, path: &str, mode: u32) -> Result<()> {
+        let (dir, name) = node::split_last(path)?;
+        self.root.walk_names(&dir).await?.mkdir(name, mode).await
+    }
+
+    /// Makes a symbolic link at `path`.
+    ///
+    /// # Errors
+    /// Those of [`Node::walk`] and [`Node::symlink`].
+    pub async fn symlink(&self, path: &str, target: &str) -> Result<()> {
+        let (dir, name) = node::split_last(path)?;
+        self.root.walk_names(&dir).await?.symlink(name, target).await
+    }
+
+    /// Where a symbolic link points.
+    ///
+    /// # Errors
+    /// Those of [`Node::walk`] and [`Node::read_link`].
+    pub async fn read_link(&self, path: &str) -> Result<String> {
+        self.walk(path).await?.read_link().await
+    }
+
+    /// Removes a file, a link or an empty directory.
+    ///
+    /// # Errors
+    /// Those of [`Node::walk`] and [`Node::remove`].
+    pub async fn remove(&self, path: &str) -> Result<()> {
+        self.walk(path).await?.remove().await
+    }
+
+    /// Gives a file another name or directory. Whether it replaces what has that name is up to the server.
+    ///
+    /// # Errors
+    /// `Invalid cross-device link` (18) for another directory in 9P2000 and .u, which cannot say that; and what the server refuses.
+    pub async fn rename(&self, from: &str, to: &str) -> Result<()> {
+        let ((dir, old), (newdir, new)) = (node::split_last(from)?, node::split_last(to)?);
+        if self.dialect() != Dialect::Linux {
+            if dir != newdir {
+                return Err(Error::number(18));
+            }
+            return self.walk(from).await?.set_name(new).await;
+        }
+        let (dir, newdir) = (self.root.walk_names(&dir).await?, self.root.walk_names(&newdir).await?);
+        match dir.rename_at(old, &newdir, new).await {
+            Err(error) if error.is_not_supported() => self.walk(from).await?.rename_to(&newdir, new).await,
+            other => other,
+        }
+    }
+
+    /// Follows a stream.
+    ///
+    /// # Errors
+    /// Those of [`Client::open`].
+    pub async fn watch(&self, path: &str) -> Result<Watch> {
+        Ok(self.open(path, Open::READ).await?.watch())
+    }
+}
+
+type Answer = (usize, String, Result<Metadata>);
+
+async fn stat_below(dir: Arc<Node>, index: usize, name: String) -> Answer {
+    let metadata = match dir.walk_names(&[&name]).await {
+        Ok(node) => node.stat().await,
+        Err(error) => Err(error),
+    };
+    (index, name, metadata)
+}
+
+async fn take_answer(asked: &mut JoinSet<Answer>, all: &mut [Option<Metadata>]) -> Result<()> {
+    match asked.join_next().await {
+        Some(Ok((index, name, Ok(metadata)))) => {
+            if let Some(place) = all.get_mut(index) {
+                *place = Some(Metadata { name, ..metadata });
+            }
+            Ok(())
+        }
+        Some(Ok((_, _, Err(error)))) if !error.is_not_found() => Err(error),
+        _ => Ok(()),
+    }
+}

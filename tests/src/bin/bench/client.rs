@@ -1,0 +1,143 @@
+//! One connection, one request at a time: what comes before and after the measured part.
+
+use std::{io::Write as _, net::TcpStream, time::Duration};
+
+use crate::{
+    Res,
+    wire::{Frames, Message, OVERHEAD, kind, kind_of, u16_at, u32_at},
+};
+
+/// The attached root.
+pub(crate) const ROOT: u32 = 0;
+/// The message size offered; 128 KiB of data.
+pub(crate) const MSIZE: u32 = (128 << 10) + OVERHEAD;
+/// Longer than this without an answer is a hang, and an error.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
+
+const RDWR: u32 = 2;
+const ENOENT: u32 = 2;
+
+pub(crate) struct Client {
+    pub(crate) socket: TcpStream,
+    pub(crate) frames: Frames,
+    pub(crate) out: Vec<u8>,
+    /// What the server granted.
+    pub(crate) msize: u32,
+}
+
+impl Client {
+    /// Connects, agrees on 9P2000.L and attaches [`ROOT`]. Closing the connection frees everything.
+    pub(crate) fn attach(address: &str, msize: u32) -> Res<Self> {
+        let socket = TcpStream::connect(address).map_err(|error| format!("{address}: {error}"))?;
+        let ready = socket.set_nodelay(true).and_then(|()| socket.set_read_timeout(Some(PATIENCE)));
+        ready.and_then(|()| socket.set_write_timeout(Some(PATIENCE))).map_err(|error| error.to_string())?;
+        let mut client = Self { socket, frames: Frames::new(), out: Vec::new(), msize };
+        let granted = client.call(kind::TVERSION, |m| m.u32(msize).text("9P2000.L"))?;
+        if granted.get(13..) != Some(b"9P2000.L") {
+            return Err("the server does not speak 9P2000.L".into());
+        }
+        client.msize = u32_at(granted, 7)?;
+        client.call(kind::TATTACH, |m| m.u32(ROOT).u32(u32::MAX).text("root").text("").u32(0))?;
+        Ok(client)
+    }
+
+    /// Sends one request and waits for its answer, an error if that is an error.
+    pub(crate) fn call(&mut self, asked: u8, fill: impl FnOnce(Message<'_>) -> Message<'_>) -> Res<&[u8]> {
+        let tag = if asked == kind::TVERSION { u16::MAX } else { 0 };
+        self.out.clear();
+        fill(Message::new(&mut self.out, asked, tag)).end();
+        self.socket.write_all(&self.out).map_err(|error| format!("send: {error}"))?;
+        self.out.clear();
+        // Asked twice, since a frame that is returned in the loop keeps `frames` borrowed for all of it.
+        while !self.frames.ready() {
+            receive(&mut self.frames, &mut self.socket)?;
+        }
+        let frame = self.frames.next()?.ok_or("no frame")?;
+        expect(frame, asked + 1)?;
+        Ok(frame)
+    }
+
+    /// Makes `fid` the file `name` of the root.
+    pub(crate) fn walk(&mut self, fid: u32, name: &str) -> Res<()> {
+        let reply = self.call(kind::TWALK, |m| m.u32(ROOT).u32(fid).u16(1).text(name))?;
+        (u16_at(reply, 7)? == 1).then_some(()).ok_or_else(|| format!("no {name}"))
+    }
+
+    /// Opens for reading, or for both with `write`; the most bytes that one read or write should carry.
+    pub(crate) fn open(&mut self, fid: u32, write: bool) -> Res<u32> {
+        let flags = if write { RDWR } else { 0 };
+        let reply = self.call(kind::TLOPEN, |m| m.u32(fid).u32(flags))?;
+        let iounit = u32_at(reply, 20)?;
+        let most = self.msize - OVERHEAD;
+        Ok(if iounit == 0 { most } else { iounit.min(most) })
+    }
+
+    pub(crate) fn clunk(&mut self, fid: u32) -> Res<()> {
+        self.call(kind::TCLUNK, |m| m.u32(fid)).map(drop)
+    }
+}
+
+/// One read, in which the server may not hang up.
+pub(crate) fn receive(frames: &mut Frames, socket: &mut TcpStream) -> Res<()> {
+    match frames.fill(socket) {
+        Ok(0) => Err("the server hung up".into()),
+        Ok(_) => Ok(()),
+        Err(error) => Err(format!("receive: {error}")),
+    }
+}
+
+/// An error unless `frame` is of the type `wanted`.
+pub(crate) fn expect(frame: &[u8], wanted: u8) -> Res<()> {
+    match kind_of(frame) {
+        got if got == wanted => Ok(()),
+        kind::RLERROR => Err(format!("errno {} in place of type {wanted}", u32_at(frame, 7)?)),
+        got => Err(format!("type {got} in place of type {wanted}")),
+    }
+}
+
+/// Puts the files of the benchmark into the root: what is there already stays as it is.
+pub(crate) fn fill_tree(address: &str, big: u64) -> Res<()> {
+    let mut client = Client::attach(address, MSIZE)?;
+    for (name, length) in [("small.txt", 32), ("rw.bin", 4096), ("big.bin", big)] {
+        if !exists(&mut client, name)? {
+            create(&mut client, ROOT, name, length).map_err(|error| format!("{name}: {error}"))?;
+        }
+    }
+    if !exists(&mut client, "dir1k")? {
+        client.call(kind::TMKDIR, |m| m.u32(ROOT).text("dir1k").u32(0o755).u32(0))?;
+        client.walk(DIRECTORY, "dir1k")?;
+        for index in 0..1000 {
+            create(&mut client, DIRECTORY, &format!("f{index:04}"), 0).map_err(|error| format!("dir1k: {error}"))?;
+        }
+    }
+    Ok(())
+}
+
+const DIRECTORY: u32 = 2;
+const FILE: u32 = 1;
+
+fn exists(client: &mut Client, name: &str) -> Res<bool> {
+    match client.walk(FILE, name) {
+        Ok(()) => client.clunk(FILE).map(|()| true),
+        Err(error) if error.starts_with(&format!("errno {ENOENT} ")) => Ok(false),
+        Err(error) => Err(format!("{name}: {error}")),
+    }
+}
+
+fn create(client: &mut Client, parent: u32, name: &str, length: u64) -> Res<()> {
+    client.call(kind::TWALK, |m| m.u32(parent).u32(FILE).u16(0))?;
+    let made = client.call(kind::TLCREATE, |m| m.u32(FILE).text(name).u32(RDWR).u32(0o644).u32(0))?;
+    let iounit = u32_at(made, 20)?;
+    let most = if iounit == 0 { client.msize - OVERHEAD } else { iounit.min(client.msize - OVERHEAD) };
+    let block = vec![b'd'; most as usize];
+    let mut offset = 0;
+    while offset < length {
+        let data = &block[..block.len().min((length - offset) as usize)];
+        let taken = client.call(kind::TWRITE, |m| m.u32(FILE).u64(offset).u32(data.len() as u32).bytes(data))?;
+        match u32_at(taken, 7)? {
+            0 => return Err("a write took nothing".into()),
+            taken => offset += u64::from(taken),
+        }
+    }
+    client.clunk(FILE)
+}

@@ -1,0 +1,177 @@
+//! The floor: a responder in the shape of a 9P server that does none of its work. Every request gets a canned answer of
+//! the right size; no fid, no file, no allocation per message, one write for all the answers to one read. With the same
+//! client on the same CPU no server is much faster, so a server is judged by its share of the floor.
+
+use std::{
+    collections::HashMap,
+    io::{self, IoSlice, Write as _},
+    net::{TcpListener, TcpStream},
+    thread,
+};
+
+use rustix::{
+    buffer::spare_capacity,
+    event::epoll::{self, CreateFlags, EventData, EventFlags},
+    process::{Signal, set_parent_process_death_signal},
+};
+
+use crate::{
+    Res,
+    wire::{Frames, HEADER, Message, OVERHEAD, kind, kind_of, tag_of, u16_at, u32_at, u64_at},
+};
+
+const MSIZE: u32 = (1 << 20) + OVERHEAD;
+/// A larger read is sent from `BLOCK` as it lies there, not copied to the output first.
+const DIRECT: usize = 16 * 1024;
+static BLOCK: [u8; MSIZE as usize] = [b'x'; MSIZE as usize];
+/// Names in the one directory there is.
+const ENTRIES: usize = 1000;
+
+/// Says where it listens and answers until it is ended or whoever started it has ended.
+pub(crate) fn run(single: bool) -> Res<()> {
+    set_parent_process_death_signal(Some(Signal::TERM)).map_err(|error| format!("floor: {error}"))?;
+    let listener = TcpListener::bind("127.0.0.1:0").map_err(|error| format!("listen: {error}"))?;
+    let address = listener.local_addr().map_err(|error| format!("listen: {error}"))?;
+    println!("listening on tcp://{address}");
+    serve(&listener, single).map_err(|error| format!("floor: {error}"))
+}
+
+/// Answers everybody from a thread each, or all from this one with `single`; ends only with an error.
+pub(crate) fn serve(listener: &TcpListener, single: bool) -> io::Result<()> {
+    if single { serve_in_one(listener) } else { serve_in_threads(listener) }
+}
+
+fn serve_in_threads(listener: &TcpListener) -> io::Result<()> {
+    loop {
+        let (socket, _) = listener.accept()?;
+        let mut peer = Peer::new(socket)?;
+        thread::Builder::new().spawn(move || while peer.turn() {})?;
+    }
+}
+
+fn serve_in_one(listener: &TcpListener) -> io::Result<()> {
+    const LISTENER: u64 = u64::MAX;
+    let poll = epoll::create(CreateFlags::CLOEXEC)?;
+    epoll::add(&poll, listener, EventData::new_u64(LISTENER), EventFlags::IN)?;
+    let (mut peers, mut serial) = (HashMap::new(), 0);
+    let mut events = Vec::with_capacity(256);
+    loop {
+        epoll::wait(&poll, spare_capacity(&mut events), None)?;
+        for event in events.drain(..) {
+            let key = event.data.u64();
+            if key == LISTENER {
+                let peer = Peer::new(listener.accept()?.0)?;
+                epoll::add(&poll, &peer.socket, EventData::new_u64(serial), EventFlags::IN)?;
+                peers.insert(serial, peer);
+                serial += 1;
+            } else if !peers.get_mut(&key).is_some_and(Peer::turn) {
+                peers.remove(&key);
+            }
+        }
+    }
+}
+
+struct Peer {
+    socket: TcpStream,
+    frames: Frames,
+    out: Vec<u8>,
+}
+
+impl Peer {
+    fn new(socket: TcpStream) -> io::Result<Self> {
+        socket.set_nodelay(true)?;
+        Ok(Self { socket, frames: Frames::new(), out: Vec::new() })
+    }
+
+    /// One read and the answers to what it brought; false when the peer is gone or talks nonsense.
+    fn turn(&mut self) -> bool {
+        self.answer_batch().unwrap_or(false)
+    }
+
+    fn answer_batch(&mut self) -> Res<bool> {
+        let Self { socket, frames, out } = self;
+        if frames.fill(socket).map_err(|error| error.to_string())? == 0 {
+            return Ok(false);
+        }
+        while let Some(frame) = frames.next()? {
+            let block = answer(frame, out)?;
+            if !block.is_empty() {
+                send(socket, out, block).map_err(|error| error.to_string())?;
+                out.clear();
+            }
+        }
+        socket.write_all(out).map_err(|error| error.to_string())?;
+        out.clear();
+        Ok(true)
+    }
+}
+
+/// Appends the answer, but for the bytes returned, which belong right behind it.
+fn answer(frame: &[u8], out: &mut Vec<u8>) -> Res<&'static [u8]> {
+    let asked = kind_of(frame);
+    let reply = Message::new(out, asked.wrapping_add(1), tag_of(frame));
+    match asked {
+        kind::TVERSION => reply.u32(u32_at(frame, HEADER)?.min(MSIZE)).text("9P2000.L").end(),
+        kind::TATTACH | kind::TMKDIR => reply.bytes(&[0; 13]).end(),
+        kind::TWALK => {
+            let names = u16_at(frame, 15)?.min(16);
+            reply.u16(names).bytes(&[0; 13 * 16][..13 * usize::from(names)]).end();
+        }
+        kind::TLOPEN | kind::TLCREATE => reply.bytes(&[0; 17]).end(),
+        kind::TGETATTR => reply.bytes(&[0; 153]).end(),
+        kind::TWRITE => reply.u32(u32_at(frame, 19)?).end(),
+        kind::TREAD => {
+            let count = u32_at(frame, 19)?.min(MSIZE - OVERHEAD) as usize;
+            let data = &BLOCK[..count];
+            if count >= DIRECT {
+                reply.u32(count as u32).end_before(count);
+                return Ok(data);
+            }
+            reply.u32(count as u32).bytes(data).end();
+        }
+        kind::TREADDIR => {
+            let data = page(u64_at(frame, 11)?, u32_at(frame, 19)?);
+            reply.u32(data.len() as u32).bytes(data).end();
+        }
+        _ => reply.end(),
+    }
+    Ok(&[])
+}
+
+/// qid, offset, type, length and five letters of each entry.
+const ENTRY: usize = 13 + 8 + 1 + 2 + 5;
+static LISTING: [u8; ENTRY * ENTRIES] = listing();
+
+/// The whole entries that fit into `count` bytes.
+fn page(offset: u64, count: u32) -> &'static [u8] {
+    let from = (offset as usize).min(ENTRIES);
+    let entries = (count as usize / ENTRY).min(ENTRIES - from);
+    &LISTING[from * ENTRY..(from + entries) * ENTRY]
+}
+
+const fn listing() -> [u8; ENTRY * ENTRIES] {
+    let mut all = [0; ENTRY * ENTRIES];
+    let mut index = 0;
+    while index < ENTRIES {
+        let (at, next) = (index * ENTRY, (index + 1) as u16);
+        [all[at + 13], all[at + 14]] = next.to_le_bytes();
+        all[at + 21] = 8;
+        all[at + 22] = 5;
+        all[at + 24] = b'f';
+        let digits = [index / 1000, index / 100 % 10, index / 10 % 10, index % 10];
+        let mut digit = 0;
+        while digit < 4 {
+            all[at + 25 + digit] = b'0' + digits[digit] as u8;
+            digit += 1;
+        }
+        index += 1;
+    }
+    all
+}
+
+/// Both with one system call when the socket takes them.
+fn send(socket: &mut TcpStream, head: &[u8], body: &[u8]) -> io::Result<()> {
+    let sent = socket.write_vectored(&[IoSlice::new(head), IoSlice::new(body)])?;
+    socket.write_all(head.get(sent..).unwrap_or_default())?;
+    socket.write_all(&body[sent.saturating_sub(head.len())..])
+}

@@ -1,0 +1,158 @@
+//! The processes under test, and what the kernel says of them.
+
+use std::{
+    env, fs,
+    io::{BufRead as _, BufReader},
+    path::PathBuf,
+    process::{Child, ChildStdout, Command, Stdio},
+    sync::mpsc,
+    thread,
+};
+
+use rustix::{
+    process::{Pid, Resource, Rlimit, getrlimit, setrlimit},
+    thread::{CpuSet, sched_getaffinity, sched_setaffinity},
+};
+
+use crate::{
+    Res,
+    client::{Client, MSIZE, PATIENCE},
+};
+
+/// A server that listens. One that was started here is ended when this is dropped.
+pub(crate) struct Server {
+    /// HOST:PORT.
+    pub(crate) address: String,
+    pub(crate) pid: u32,
+    child: Option<Child>,
+    /// Kept open, so that the server can go on printing.
+    _stdout: Option<BufReader<ChildStdout>>,
+}
+
+impl Server {
+    /// One that runs already, given as `ADDR,PID`.
+    pub(crate) fn running(given: &str) -> Res<Self> {
+        let (address, pid) = given.split_once(',').ok_or("--server wants ADDR,PID")?;
+        let pid = pid.parse().map_err(|_| format!("{pid} is no process id"))?;
+        let address = address.strip_prefix("tcp://").unwrap_or(address).to_owned();
+        Ok(Self { address, pid, child: None, _stdout: None })
+    }
+
+    pub(crate) fn datakit() -> Res<Self> {
+        let program = match env::var_os("DATAKIT_BIN") {
+            Some(path) => PathBuf::from(path),
+            None => own_path()?.with_file_name("datakit"),
+        };
+        Self::start(Command::new(program).args(["serve", "--scratch", "--listen-9p", "tcp://127.0.0.1:0"]))
+    }
+
+    pub(crate) fn floor(single: bool) -> Res<Self> {
+        Self::start(Command::new(own_path()?).arg("floor").args(single.then_some("--single")))
+    }
+
+    /// Starts it and waits until it says where it listens.
+    fn start(command: &mut Command) -> Res<Self> {
+        let name = command.get_program().to_string_lossy().into_owned();
+        let started = command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn();
+        let mut child = started.map_err(|error| format!("{name}: {error}"))?;
+        let pid = child.id();
+        let stdout = child.stdout.take();
+        let mut server = Self { address: String::new(), pid, child: Some(child), _stdout: None };
+        let (address, stdout) =
+            listening(stdout.ok_or("no standard output")?).map_err(|error| format!("{name} {error}"))?;
+        server.address = address;
+        server._stdout = Some(stdout);
+        Ok(server)
+    }
+
+    /// Moves every thread it has to `cpu`; threads that those start stay there.
+    pub(crate) fn pin(&self, cpu: usize) -> Res<()> {
+        let path = format!("/proc/{}/task", self.pid);
+        for thread in fs::read_dir(&path).map_err(|error| format!("{path}: {error}"))? {
+            let name = thread.map_err(|error| format!("{path}: {error}"))?.file_name();
+            let thread = name.to_str().and_then(|name| Pid::from_raw(name.parse().ok()?));
+            sched_setaffinity(thread, &only(cpu)).map_err(|error| format!("CPU {cpu}: {error}"))?;
+        }
+        Ok(())
+    }
+
+    /// Resident memory in bytes.
+    pub(crate) fn resident(&self) -> Res<u64> {
+        let path = format!("/proc/{}/status", self.pid);
+        let status = fs::read_to_string(&path).map_err(|error| format!("{path}: {error}"))?;
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+        let kib = line.and_then(|line| line.trim().strip_suffix(" kB")?.parse::<u64>().ok());
+        kib.map(|kib| kib * 1024).ok_or_else(|| format!("{path} has no VmRSS"))
+    }
+
+    /// What `count` attached connections that do nothing keep resident, in bytes for each of them.
+    pub(crate) fn idle(&self, count: usize) -> Res<f64> {
+        // What only the first connection needs is not counted.
+        let _first = Client::attach(&self.address, MSIZE)?;
+        let before = self.resident()?;
+        let mut clients = Vec::with_capacity(count);
+        for _ in 0..count {
+            clients.push(Client::attach(&self.address, MSIZE)?);
+        }
+        let after = self.resident()?;
+        Ok(after.saturating_sub(before) as f64 / count as f64)
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        if let Some(mut child) = self.child.take() {
+            // Either fails only if it has ended by itself.
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+    }
+}
+
+/// The address in the first line that tells one.
+fn listening(stdout: ChildStdout) -> Res<(String, BufReader<ChildStdout>)> {
+    let (tell, told) = mpsc::channel();
+    // A thread, since a pipe cannot be read with a deadline. If the deadline passes, the end of the child ends it too.
+    thread::spawn(move || {
+        let mut stdout = BufReader::new(stdout);
+        let mut line = String::new();
+        while stdout.read_line(&mut line).is_ok_and(|len| len > 0) {
+            if let Some(address) = line.trim_end().strip_prefix("listening on tcp://") {
+                let _ = tell.send((address.to_owned(), stdout));
+                return;
+            }
+            line.clear();
+        }
+    });
+    told.recv_timeout(PATIENCE).map_err(|_| "did not say where it listens".to_owned())
+}
+
+fn own_path() -> Res<PathBuf> {
+    env::current_exe().map_err(|error| format!("own path: {error}"))
+}
+
+/// Keeps this process and everything it starts from now on on one CPU, `wanted` or the last it may use: a sleeping CPU
+/// that must be woken costs more than a request does. The CPU chosen.
+pub(crate) fn pin(wanted: Option<usize>) -> Res<usize> {
+    let allowed = sched_getaffinity(None).map_err(|error| format!("sched_getaffinity: {error}"))?;
+    let last = (0..CpuSet::MAX_CPU).rev().find(|&cpu| allowed.is_set(cpu));
+    let cpu = wanted.or(last).filter(|&cpu| cpu < CpuSet::MAX_CPU).ok_or("no such CPU")?;
+    sched_setaffinity(None, &only(cpu)).map_err(|error| format!("CPU {cpu}: {error}"))?;
+    Ok(cpu)
+}
+
+fn only(cpu: usize) -> CpuSet {
+    let mut set = CpuSet::new();
+    set.set(cpu);
+    set
+}
+
+/// Lets this process and its children open `files` descriptors each, within the hard limit.
+pub(crate) fn allow_files(files: u64) -> Res<()> {
+    let limit = getrlimit(Resource::Nofile);
+    if limit.current.is_none_or(|current| current >= files) {
+        return Ok(());
+    }
+    let raised = Rlimit { current: Some(files), maximum: limit.maximum };
+    setrlimit(Resource::Nofile, raised).map_err(|error| format!("{files} open files are needed: {error}"))
+}

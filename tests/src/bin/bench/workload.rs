@@ -1,0 +1,219 @@
+//! What is measured: a row for each workload with its budget, and the messages that make one operation of it.
+
+use crate::{
+    Res,
+    client::{Client, MSIZE, ROOT, expect},
+    wire::{Message, OVERHEAD, kind, kind_of, tag_of, u16_at, u32_at, u64_at},
+};
+
+/// A workload, what it is compared with, and which share of that it must and should reach.
+pub(crate) struct Workload {
+    pub(crate) name: &'static str,
+    pub(crate) operation: Operation,
+    pub(crate) connections: usize,
+    /// Operations in flight on each connection.
+    pub(crate) depth: u16,
+    /// Compared with the floor that answers everything from one thread.
+    pub(crate) single: bool,
+    pub(crate) must: f64,
+    pub(crate) aim: f64,
+    /// How many times the median the 99th percentile must and should stay below.
+    pub(crate) tail: Option<(f64, f64)>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Operation {
+    /// 4 KiB at offset 0 of an open file.
+    Read,
+    Write,
+    Getattr,
+    /// walk, open, read of a small file, clunk.
+    Cycle,
+    /// As much as the server grants, through the whole file; counted in bytes.
+    Bulk,
+    /// walk, open, read to the end, clunk of a directory of 1000.
+    Readdir,
+}
+
+const fn row(name: &'static str, operation: Operation, depth: u16, must: f64, aim: f64) -> Workload {
+    let single = depth == 1 && !matches!(operation, Operation::Bulk | Operation::Readdir);
+    Workload { name, operation, connections: 1, depth, single, must, aim, tail: None }
+}
+
+pub(crate) static WORKLOADS: [Workload; 10] = [
+    row("read-32", Operation::Read, 32, 0.65, 0.9),
+    row("write-32", Operation::Write, 32, 0.6, 0.85),
+    row("cycle-32", Operation::Cycle, 32, 0.5, 0.65),
+    row("stat-32", Operation::Getattr, 32, 0.45, 0.6),
+    row("read-1", Operation::Read, 1, 0.85, 0.95),
+    row("stat-1", Operation::Getattr, 1, 0.85, 0.95),
+    row("cycle-1", Operation::Cycle, 1, 0.85, 0.95),
+    row("bulk", Operation::Bulk, 1, 0.55, 0.75),
+    row("readdir", Operation::Readdir, 1, 0.5, 0.75),
+    Workload { connections: 64, tail: Some((4.0, 2.0)), ..row("conns-64", Operation::Cycle, 1, 0.85, 0.95) },
+];
+
+/// The file that stays open during the measurement.
+const OPEN: u32 = 1;
+/// Operations that walk use this plus their slot.
+const WALKED: u32 = 100;
+const BLOCK: u32 = 4096;
+/// All that `stat` shows of a file.
+const BASIC: u64 = 0x7ff;
+const O_DIRECTORY: u32 = 0o200_000;
+
+/// An operation in flight; its number is the tag of its messages.
+#[derive(Clone, Default)]
+pub(crate) struct Slot {
+    offset: u64,
+    entries: usize,
+}
+
+/// The state that all operations of a connection share.
+pub(crate) struct Script {
+    operation: Operation,
+    /// Data bytes in one read or directory read.
+    count: u32,
+    big: u64,
+    block: Vec<u8>,
+}
+
+/// How far an answer brought its operation.
+pub(crate) enum Progress {
+    /// The next request of it has been appended to the output.
+    Goes,
+    /// It is over and carried so many bytes of data.
+    Done(u64),
+}
+
+impl Operation {
+    /// The message size to offer.
+    pub(crate) fn msize(self) -> u32 {
+        if self == Operation::Bulk { (1 << 20) + OVERHEAD } else { MSIZE }
+    }
+
+    /// Opens what this operation needs open. `big` is the length of the large file.
+    pub(crate) fn prepare(self, client: &mut Client, big: u64) -> Res<Script> {
+        let mut count = BLOCK;
+        match self {
+            Operation::Read | Operation::Bulk => {
+                client.walk(OPEN, "big.bin")?;
+                let most = client.open(OPEN, false)?;
+                count = if self == Operation::Bulk { most } else { BLOCK };
+            }
+            Operation::Write => {
+                client.walk(OPEN, "rw.bin")?;
+                client.open(OPEN, true)?;
+            }
+            Operation::Getattr => client.walk(OPEN, "small.txt")?,
+            Operation::Cycle => count = 64,
+            Operation::Readdir => count = client.msize - OVERHEAD,
+        }
+        Ok(Script { operation: self, count, big, block: vec![b'w'; BLOCK as usize] })
+    }
+}
+
+impl Script {
+    /// Appends the first request of an operation.
+    pub(crate) fn begin(&self, tag: u16, slot: &mut Slot, out: &mut Vec<u8>) {
+        let fid = WALKED + u32::from(tag);
+        match self.operation {
+            Operation::Read => read(out, tag, OPEN, 0, self.count),
+            Operation::Bulk => read(out, tag, OPEN, slot.offset, self.count),
+            Operation::Write => {
+                let message = Message::new(out, kind::TWRITE, tag).u32(OPEN).u64(0);
+                message.u32(self.block.len() as u32).bytes(&self.block).end();
+            }
+            Operation::Getattr => Message::new(out, kind::TGETATTR, tag).u32(OPEN).u64(BASIC).end(),
+            Operation::Cycle => walk(out, tag, fid, "small.txt"),
+            Operation::Readdir => {
+                *slot = Slot::default();
+                walk(out, tag, fid, "dir1k");
+            }
+        }
+    }
+
+    /// Takes an answer of an operation and appends the next request, if one is left.
+    pub(crate) fn answered(&self, frame: &[u8], slot: &mut Slot, out: &mut Vec<u8>) -> Res<Progress> {
+        match self.operation {
+            Operation::Read => match data_len(frame, kind::RREAD)? {
+                BLOCK => Ok(Progress::Done(BLOCK.into())),
+                len => Err(format!("a read of {BLOCK} bytes brought {len}")),
+            },
+            Operation::Bulk => {
+                let len = u64::from(data_len(frame, kind::RREAD)?);
+                let next = slot.offset + len;
+                slot.offset = if next >= self.big || len == 0 { 0 } else { next };
+                Ok(Progress::Done(len))
+            }
+            Operation::Write => {
+                expect(frame, kind::RWRITE)?;
+                match u32_at(frame, 7)? {
+                    BLOCK => Ok(Progress::Done(BLOCK.into())),
+                    len => Err(format!("a write of {BLOCK} bytes took {len}")),
+                }
+            }
+            Operation::Getattr => expect(frame, kind::RGETATTR).map(|()| Progress::Done(0)),
+            Operation::Cycle | Operation::Readdir => self.walked(frame, slot, out),
+        }
+    }
+
+    /// Operations of several messages: the type of the answer says which message is next.
+    fn walked(&self, frame: &[u8], slot: &mut Slot, out: &mut Vec<u8>) -> Res<Progress> {
+        let tag = tag_of(frame);
+        let fid = WALKED + u32::from(tag);
+        let lists = self.operation == Operation::Readdir;
+        match kind_of(frame) {
+            kind::RWALK if u16_at(frame, 7)? == 1 => {
+                let flags = if lists { O_DIRECTORY } else { 0 };
+                Message::new(out, kind::TLOPEN, tag).u32(fid).u32(flags).end();
+            }
+            kind::RLOPEN if lists => readdir(out, tag, fid, 0, self.count),
+            kind::RLOPEN => read(out, tag, fid, 0, self.count),
+            kind::RREADDIR if lists => match count_entries(frame, slot)? {
+                0 if slot.entries < 1000 => return Err(format!("{} of 1000 names listed", slot.entries)),
+                0 => clunk(out, tag, fid),
+                _ => readdir(out, tag, fid, slot.offset, self.count),
+            },
+            kind::RREAD if !lists && data_len(frame, kind::RREAD)? > 0 => clunk(out, tag, fid),
+            kind::RCLUNK => return Ok(Progress::Done(0)),
+            other => return expect(frame, 0).and(Err(format!("unexpected type {other}"))),
+        }
+        Ok(Progress::Goes)
+    }
+}
+
+fn data_len(frame: &[u8], wanted: u8) -> Res<u32> {
+    expect(frame, wanted)?;
+    let len = u32_at(frame, 7)?;
+    (frame.len() == 11 + len as usize).then_some(len).ok_or_else(|| "data of another length than said".into())
+}
+
+/// Counts the entries of a directory read and remembers where the next one continues.
+fn count_entries(frame: &[u8], slot: &mut Slot) -> Res<usize> {
+    let end = 11 + data_len(frame, kind::RREADDIR)? as usize;
+    let (mut at, mut entries) = (11, 0);
+    while at < end {
+        slot.offset = u64_at(frame, at + 13)?;
+        at += 24 + usize::from(u16_at(frame, at + 22)?);
+        entries += 1;
+    }
+    slot.entries += entries;
+    (at == end).then_some(entries).ok_or_else(|| "half an entry".into())
+}
+
+fn walk(out: &mut Vec<u8>, tag: u16, fid: u32, name: &str) {
+    Message::new(out, kind::TWALK, tag).u32(ROOT).u32(fid).u16(1).text(name).end();
+}
+
+fn read(out: &mut Vec<u8>, tag: u16, fid: u32, offset: u64, count: u32) {
+    Message::new(out, kind::TREAD, tag).u32(fid).u64(offset).u32(count).end();
+}
+
+fn readdir(out: &mut Vec<u8>, tag: u16, fid: u32, offset: u64, count: u32) {
+    Message::new(out, kind::TREADDIR, tag).u32(fid).u64(offset).u32(count).end();
+}
+
+fn clunk(out: &mut Vec<u8>, tag: u16, fid: u32) {
+    Message::new(out, kind::TCLUNK, tag).u32(fid).end();
+}

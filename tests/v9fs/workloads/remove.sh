@@ -1,0 +1,16 @@
+. /workloads/lib.sh
+scratch
+echo content >file
+rm file
+refused "No such file" cat file
+refused "No such file" rm file
+same "" "$(ls)"
+# The name is free again, also for the other kind.
+mkdir file
+rmdir file
+echo again >file
+same again "$(cat file)"
+mkdir -p tree/a/b/c
+echo leaf >tree/a/b/leaf
+rm -r tree
+same file "$(ls)"

@@ -1,0 +1,16 @@
+# To another folder. Only 9P2000.L has a message for it; otherwise mv copies.
+. /workloads/lib.sh
+scratch
+mkdir from to
+echo content >from/file
+mv from/file to/renamed
+same content "$(cat to/renamed)"
+same "" "$(ls from)"
+mkdir from/folder
+echo deep >from/folder/file
+mv from/folder to/folder
+same deep "$(cat to/folder/file)"
+same "" "$(ls from)"
+# A folder cannot go below itself.
+[ "$DIALECT" != 9p2000.L ] || refused "Invalid argument" mv to to/folder/inside
+same "folder renamed" "$(echo $(ls to))"

@@ -1,0 +1,15 @@
+# The name goes, the file stays for whom it is open.
+. /workloads/lib.sh
+scratch
+printf 0123456789 >file
+exec 3<>file
+rm file
+refused "No such file" cat file
+same 0123 "$(dd bs=4 count=1 <&3 2>/dev/null)"
+printf XY >&3
+same 6789 "$(cat <&3)"
+# Another file of the same name is another file.
+echo other >file
+same other "$(cat file)"
+exec 3>&-
+same other "$(cat file)"
