@@ -174,9 +174,5 @@ impl Read for Input<'_> {
     }
 }
 
-impl datakit_core::serve::Input for Input<'_> {
-    async fn readable(&mut self) -> Result<(), tcp::Error> {
-        self.0.wait_read_ready().await;
-        Ok(())
-    }
-}
+// `readable` as it is: `wait_read_ready` sleeps on when the peer closes, and a board's buffers are not given back anyway.
+impl datakit_core::serve::Input for Input<'_> {}
