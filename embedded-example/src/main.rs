@@ -1,5 +1,13 @@
 //! The board: QEMU's lm3s6965evb, a Cortex-M3 with 256 KiB of flash and 64 KiB of RAM.
 //!
+//! `cargo run --release` boots it; `datakit -a tcp://127.0.0.1:5641 ls` or any other 9P client looks around:
+//!
+//! ```text
+//! board/  name clock build                params/  blink/ wave/ limits/ net/ and help, what each parameter takes
+//! net/    address mac frames-in ...       sys/     uptime stack connections, and reset: write `reset` to it
+//! log/    doc level                       events   what happened, each once      ticks  the light and the sensor, live
+//! ```
+//!
 //! Here are the executor, the interrupts and the tasks; what the board *is* stands in the library beside it.
 #![no_std]
 #![no_main]
