@@ -1,7 +1,8 @@
 //! Connections: a door accepts, a seat serves.
 //!
 //! There is one socket more than there are seats, and it listens: a client that comes back the moment it closed, or that comes
-//! while all seats are taken, finds an open door and waits for a seat.
+//! while all seats are taken, finds an open door and waits for a seat. Two that come in the same instant do not: the second is refused
+//! and has to try again, as with any listener without a backlog.
 
 use datakit_core::serve::{self, Stop};
 use datakit_core::session::{Fid, FidArray, Fids, Limits, Session};
