@@ -2,9 +2,7 @@
 
 use std::ops::ControlFlow;
 
-use datakit_core::vfs::{
-    Attr, Create, DirEntry, Error, Id, Lock, Name, OpenMode, Result, SetAttr, StatFs, Vfs,
-};
+use datakit_core::vfs::{Attr, Create, DirEntry, Error, Id, Lock, Name, OpenMode, Result, SetAttr, StatFs, Vfs};
 
 /// The tree `outer` with the root of `inner` as one more directory of its root. Inode numbers must differ between the two; those
 /// of this crate's trees do.

@@ -1,6 +1,7 @@
 //! One connection: a crew of workers that grows while all of them wait inside files.
 
 use std::convert::Infallible;
+use std::fmt;
 use std::future::{Future, poll_fn};
 use std::io;
 use std::pin::{Pin, pin};
@@ -29,6 +30,17 @@ pub(super) enum End {
     Silent,
     /// The server shuts down, and nothing is left to answer.
     Shutdown,
+}
+
+impl fmt::Display for End {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            End::Line(Stop::Transport(error)) => write!(f, "{error}"),
+            End::Line(stop) => write!(f, "{stop}"),
+            End::Silent => f.write_str("did not attach in time"),
+            End::Shutdown => f.write_str("the server shuts down"),
+        }
+    }
 }
 
 /// Serves one connection until it ends. Dropping the future drops its requests, fids and streams.

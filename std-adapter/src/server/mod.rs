@@ -35,7 +35,7 @@ pub use stats::{Peer, Stats};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::{LocalPoolHandle, TaskTracker};
-use tracing::{debug, info, warn};
+use tracing::{info, warn};
 
 use crate::url::Url;
 
@@ -182,11 +182,10 @@ async fn one<V: Vfs>(
     };
     info!(peer = peer.name, "connected");
     let vfs = tree(peer);
-    match connection::serve(&vfs, halves, limits, stats, peer, closing).await {
-        End::Line(Stop::Closed) => info!(peer = peer.name, "disconnected"),
-        End::Line(stop @ Stop::Size(_)) => warn!(peer = peer.name, msize = peer.msize(), "closing: {stop}"),
-        End::Line(stop) => info!(peer = peer.name, "disconnected: {stop}"),
-        End::Silent => info!(peer = peer.name, timeout = ?limits.attach_timeout, "closing: did not attach in time"),
-        End::Shutdown => debug!(peer = peer.name, "closing: shutting down"),
+    let end = connection::serve(&vfs, halves, limits, stats, peer, closing).await;
+    stats.events().push(format!("disconnected {} {end}\n", peer.name));
+    match end {
+        End::Line(Stop::Size(_)) => warn!(peer = peer.name, msize = peer.msize(), "disconnected: {end}"),
+        _ => info!(peer = peer.name, "disconnected: {end}"),
     }
 }

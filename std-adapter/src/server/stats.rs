@@ -8,6 +8,11 @@ use std::time::{Duration, Instant};
 use datakit_core::session::Observe;
 use datakit_core::wire::Dialect;
 
+use crate::tree::Queue;
+
+/// Events kept for readers that are behind.
+const EVENTS: usize = 1024;
+
 /// Counters of a whole server.
 #[derive(Debug)]
 pub struct Stats {
@@ -15,6 +20,7 @@ pub struct Stats {
     next: AtomicU64,
     peers: Mutex<BTreeMap<u64, Arc<Peer>>>,
     requests: [Count; 128],
+    events: Queue,
 }
 
 #[derive(Debug, Default)]
@@ -87,6 +93,7 @@ impl Default for Stats {
             next: AtomicU64::new(0),
             peers: Mutex::default(),
             requests: std::array::from_fn(|_| Count::default()),
+            events: Queue::new(EVENTS),
         }
     }
 }
@@ -115,6 +122,11 @@ impl Stats {
         })
     }
 
+    /// Who connects and who goes, a line each: `connected PEER`, `disconnected PEER REASON`.
+    pub fn events(&self) -> &Queue {
+        &self.events
+    }
+
     pub(super) fn enter(self: &Arc<Self>, name: String) -> Entered {
         let peer = Arc::new(Peer {
             name,
@@ -126,6 +138,7 @@ impl Stats {
         });
         let number = self.next.fetch_add(1, Relaxed);
         self.lock().insert(number, peer.clone());
+        self.events.push(format!("connected {}\n", peer.name));
         Entered { stats: self.clone(), number, peer }
     }
 

@@ -109,9 +109,14 @@ impl Sources {
     /// The directory that shows them.
     #[must_use]
     pub fn dir(&self) -> impl Directory + use<> {
+        [self.entry()].into_iter().collect::<Dir>()
+    }
+
+    /// `src/` alone, to stand in a directory beside other things.
+    #[must_use]
+    pub fn entry(&self) -> Entry {
         let sources = self.0.clone();
-        let src = OfList::new(move || locked::read(&sources).clone());
-        [Entry::dir("src", src)].into_iter().collect::<Dir>()
+        Entry::dir("src", OfList::new(move || locked::read(&sources).clone()))
     }
 }
 

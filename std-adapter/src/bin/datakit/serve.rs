@@ -5,9 +5,12 @@ use std::io::Write;
 use std::time::Duration;
 
 use clap::Args;
+use datakit::mount::Mount;
 use datakit::scratch::Scratch;
 use datakit::server::{Limits, Server};
 use datakit::url::Url;
+
+use super::debug;
 
 /// How to serve.
 #[derive(Args, Debug, Clone)]
@@ -60,6 +63,7 @@ async fn serve(args: ServeArgs) -> Result<(), Box<dyn Error>> {
         threads: args.threads,
         ..Limits::default()
     };
+    let sources = debug::log_to_stderr();
     let server = Server::bind(&args.url, limits).await?;
     let stop = signals()?;
     let mut out = std::io::stdout().lock();
@@ -68,8 +72,13 @@ async fn serve(args: ServeArgs) -> Result<(), Box<dyn Error>> {
     }
     out.flush()?;
     drop(out);
-    let tree = Scratch::new();
-    server.serve(move |_| tree.clone(), stop).await?;
+    let tmp = Scratch::new();
+    if args.scratch {
+        server.serve(move |_| tmp.clone(), stop).await?;
+    } else {
+        let tree = Mount::new(debug::tree(&server.stats(), &sources), "tmp", tmp);
+        server.serve(move |_| tree.clone(), stop).await?;
+    }
     Ok(())
 }
 

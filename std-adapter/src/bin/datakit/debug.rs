@@ -1,0 +1,131 @@
+//! `debug/`: what the server knows of itself, as files.
+
+use std::fmt::Write;
+use std::sync::Arc;
+
+use datakit::server::Stats;
+use datakit::tree::log::{Level, Source, Sources};
+use datakit::tree::{Dir, Entry, ReadOnlyText, Status, Tree};
+use tracing::Metadata;
+use tracing_subscriber::filter::dynamic_filter_fn;
+use tracing_subscriber::prelude::*;
+
+/// The parts that log: where their messages come from, what they are about.
+const SOURCES: [(&str, &str, &str); 3] = [
+    ("server", "datakit::server", "connections: who comes, who goes, who is refused and why"),
+    ("client", "datakit::client", "the client side: what is sent and what is lost"),
+    ("program", "datakit", "everything else"),
+];
+
+/// Sends log lines to standard error, as far as the level files let them.
+pub(crate) fn log_to_stderr() -> Sources {
+    let sources = Sources::new();
+    let table: Vec<(&str, Source)> =
+        SOURCES.iter().map(|(name, target, doc)| (*target, sources.register(name, doc, Level::Warning))).collect();
+    let filter = dynamic_filter_fn(move |metadata, _| tells(&table, metadata));
+    let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_filter(filter);
+    // A second subscriber can only be somebody's test; it keeps the first.
+    let _ = tracing_subscriber::registry().with(lines).try_init();
+    sources
+}
+
+fn tells(table: &[(&str, Source)], metadata: &Metadata<'_>) -> bool {
+    let level = match *metadata.level() {
+        tracing::Level::ERROR => Level::Error,
+        tracing::Level::WARN => Level::Warning,
+        tracing::Level::INFO => Level::Info,
+        _ => Level::Debug,
+    };
+    table
+        .iter()
+        .find(|(target, _)| metadata.target().starts_with(target))
+        .is_some_and(|(_, source)| source.tells(level))
+}
+
+/// The tree: `debug/src`, `debug/server`.
+pub(crate) fn tree(stats: &Arc<Stats>, sources: &Sources) -> Tree {
+    let status = |name: &str, text: fn(&Stats) -> String| {
+        let stats = stats.clone();
+        Entry::file(name, Status::new(move || Ok(text(&stats))))
+    };
+    let server: Dir = [
+        Entry::file("version", ReadOnlyText::new(concat!(env!("CARGO_PKG_VERSION"), "\n"))),
+        Entry::file("pid", ReadOnlyText::new(format!("{}\n", std::process::id()))),
+        status("uptime", |stats| format!("{}\n", stats.uptime().as_secs())),
+        status("connections", connections),
+        status("requests", requests),
+        Entry::file("events", stats.events().file()),
+    ]
+    .into_iter()
+    .collect();
+    let debug: Dir = [sources.entry(), Entry::dir("server", server)].into_iter().collect();
+    Tree::new([Entry::dir("debug", debug)].into_iter().collect::<Dir>())
+}
+
+/// A line for each connection: peer, dialect, msize, fids, requests in flight, age in seconds.
+fn connections(stats: &Stats) -> String {
+    let mut text = String::new();
+    for peer in stats.peers() {
+        let age = peer.age().as_secs();
+        // Writing to a string does not fail.
+        let _ = writeln!(
+            text,
+            "{} {} {} {} {} {age}",
+            peer.name,
+            peer.dialect(),
+            peer.msize(),
+            peer.fids(),
+            peer.in_flight()
+        );
+    }
+    text
+}
+
+/// A line for each message type that was seen: name, requests answered, errors among them.
+fn requests(stats: &Stats) -> String {
+    let mut text = String::new();
+    for (kind, answered, errors) in stats.requests() {
+        let _ = writeln!(text, "{} {answered} {errors}", name(kind));
+    }
+    text
+}
+
+/// The name of a request's type.
+fn name(kind: u8) -> String {
+    let name = match kind {
+        8 => "Tstatfs",
+        12 => "Tlopen",
+        14 => "Tlcreate",
+        16 => "Tsymlink",
+        18 => "Tmknod",
+        20 => "Trename",
+        22 => "Treadlink",
+        24 => "Tgetattr",
+        26 => "Tsetattr",
+        30 => "Txattrwalk",
+        32 => "Txattrcreate",
+        40 => "Treaddir",
+        50 => "Tfsync",
+        52 => "Tlock",
+        54 => "Tgetlock",
+        70 => "Tlink",
+        72 => "Tmkdir",
+        74 => "Trenameat",
+        76 => "Tunlinkat",
+        100 => "Tversion",
+        102 => "Tauth",
+        104 => "Tattach",
+        108 => "Tflush",
+        110 => "Twalk",
+        112 => "Topen",
+        114 => "Tcreate",
+        116 => "Tread",
+        118 => "Twrite",
+        120 => "Tclunk",
+        122 => "Tremove",
+        124 => "Tstat",
+        126 => "Twstat",
+        other => return format!("type-{other}"),
+    };
+    name.to_owned()
+}
