@@ -1,4 +1,6 @@
 //! The program against itself: `datakit serve` in one process, the commands in others, in every dialect.
+// Clippy's allowance for tests ends at the functions they share.
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic)]
 
 use std::io::{BufRead, BufReader, Write};
 use std::process::{Child, Command, Output, Stdio};
