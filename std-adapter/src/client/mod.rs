@@ -30,6 +30,7 @@ mod node;
 mod tags;
 #[cfg(test)]
 mod tests;
+mod wires;
 
 use std::sync::Arc;
 
