@@ -8,6 +8,7 @@
 //! - [`scratch`]: a writable tree in memory.
 //! - [`tree`]: directories that change at run time, files of closures, values and streams.
 //! - [`client`]: the other end, asynchronous, in all three dialects.
+//! - [`mount`]: one tree under a name of another.
 //! - [`url`]: where to listen and to connect.
 #![forbid(unsafe_code)]
 // Static dispatch only: nobody needs to name these futures.
@@ -16,6 +17,7 @@
 pub mod client;
 mod ino;
 mod locked;
+pub mod mount;
 pub mod scratch;
 pub mod server;
 pub mod tree;

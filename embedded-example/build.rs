@@ -1,0 +1,19 @@
+//! Hands the linker its scripts, for the board only: the library also builds for the host.
+
+use std::{env, fs, io, path::PathBuf};
+
+fn main() -> io::Result<()> {
+    println!("cargo:rerun-if-changed=memory.x");
+    println!("cargo:rerun-if-changed=build.rs");
+    if env::var_os("CARGO_CFG_TARGET_OS").is_none_or(|os| os != "none") {
+        return Ok(());
+    }
+    let out = PathBuf::from(env::var_os("OUT_DIR").unwrap_or_default());
+    fs::copy("memory.x", out.join("memory.x"))?;
+    println!("cargo:rustc-link-search={}", out.display());
+    println!("cargo:rustc-link-arg-bins=-Tlink.x");
+    if env::var_os("CARGO_FEATURE_LOG").is_some() {
+        println!("cargo:rustc-link-arg-bins=-Tdefmt.x");
+    }
+    Ok(())
+}

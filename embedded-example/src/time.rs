@@ -1,0 +1,121 @@
+//! The clock and the alarm behind `embassy-time`, without a tick.
+//!
+//! `now` is SysTick, which runs freely and is only looked at; a 1 kHz tick loses time whenever the host is busy. The alarm is
+//! a timer block in one-shot mode, set for the next thing that is due.
+
+use core::cell::RefCell;
+use core::sync::atomic::{AtomicU32, Ordering};
+use core::task::Waker;
+
+use cortex_m::Peripherals;
+use cortex_m::peripheral::syst::SystClkSource;
+use cortex_m::peripheral::{SCB, SYST};
+use critical_section::{CriticalSection, Mutex};
+use embassy_time_driver::Driver;
+use embassy_time_queue_utils::Queue;
+
+use crate::reg::registers;
+
+/// The interrupt of timer block 0, half A.
+pub const IRQ: u16 = 19;
+
+/// Core clock after reset, as QEMU has it.
+pub const CLOCK_HZ: u32 = 12_500_000;
+
+/// 25 cycles are 2 ticks of embassy-time's microseconds.
+const CYCLES: u64 = 25;
+const TICKS: u64 = 2;
+
+/// SysTick counts 24 bits down.
+const TOP: u32 = 0x00ff_ffff;
+
+registers! {
+    RCGC1 = 0x400F_E104;
+    CFG = 0x4003_0000;
+    TAMR = 0x4003_0004;
+    CTL = 0x4003_000C;
+    IMR = 0x4003_0018;
+    ICR = 0x4003_0024;
+    TAILR = 0x4003_0028;
+}
+
+/// Starts the clock. Called once, before the first task runs.
+pub fn start(core: &mut Peripherals) {
+    core.SYST.set_clock_source(SystClkSource::Core);
+    core.SYST.set_reload(TOP);
+    core.SYST.clear_current();
+    core.SYST.enable_interrupt();
+    core.SYST.enable_counter();
+
+    RCGC1.set(1 << 16);
+    CTL.write(0);
+    CFG.write(0);
+    TAMR.write(1);
+    IMR.write(1);
+}
+
+/// The alarm went off: wakes what is due and sets the next one.
+pub fn on_alarm() {
+    ICR.write(1);
+    critical_section::with(|cs| CLOCK.arm(cs));
+}
+
+/// SysTick came round.
+#[cortex_m_rt::exception]
+fn SysTick() {
+    CLOCK.rounds.store(CLOCK.rounds.load(Ordering::Relaxed).wrapping_add(1), Ordering::Relaxed);
+}
+
+struct Clock {
+    /// Full rounds of SysTick, 1.34 s each.
+    rounds: AtomicU32,
+    queue: Mutex<RefCell<Queue>>,
+}
+
+embassy_time_driver::time_driver_impl!(static CLOCK: Clock = Clock {
+    rounds: AtomicU32::new(0),
+    queue: Mutex::new(RefCell::new(Queue::new())),
+});
+
+impl Driver for Clock {
+    fn now(&self) -> u64 {
+        critical_section::with(|_| {
+            let mut rounds = self.rounds.load(Ordering::Relaxed);
+            let mut left = SYST::get_current();
+            if SCB::is_pendst_pending() {
+                // It came round after interrupts were disabled; what was read before or after that is not known, so read again.
+                rounds = rounds.wrapping_add(1);
+                left = SYST::get_current();
+            }
+            // A round begins at 0, where the interrupt is raised, and goes on with the highest count; so does the very first one.
+            let elapsed = (TOP + 1 - left) & TOP;
+            let cycles = u64::from(rounds) * u64::from(TOP + 1) + u64::from(elapsed);
+            cycles * TICKS / CYCLES
+        })
+    }
+
+    fn schedule_wake(&self, at: u64, waker: &Waker) {
+        critical_section::with(|cs| {
+            if self.queue.borrow_ref_mut(cs).schedule_wake(at, waker) {
+                self.arm(cs);
+            }
+        });
+    }
+}
+
+impl Clock {
+    /// Wakes all that is due and sets the alarm for the first that is not.
+    fn arm(&self, cs: CriticalSection<'_>) {
+        let now = self.now();
+        let due = self.queue.borrow_ref_mut(cs).next_expiration(now);
+        CTL.write(0);
+        if due == u64::MAX {
+            return;
+        }
+        // An alarm further away than the timer can count goes off early, finds nothing due and is set again. One cycle more
+        // than the quotient, so that it never goes off before its time.
+        let cycles = due.saturating_sub(now).saturating_mul(CYCLES) / TICKS + 1;
+        TAILR.write(u32::try_from(cycles).unwrap_or(u32::MAX));
+        CTL.write(1);
+    }
+}
