@@ -30,6 +30,7 @@ mod node;
 mod tags;
 #[cfg(test)]
 mod tests;
+mod wires;
 
 use std::sync::Arc;
 
@@ -143,11 +144,13 @@ impl Client {
     /// # Errors
     /// `Is a directory` (21), and those of [`Client::open`].
     pub async fn open_to_read(&self, path: &str) -> Result<File> {
+        self.walk_to_file(path).await?.open(Open::READ).await
+    }
+
+    /// Some servers open directories for anything.
+    async fn walk_to_file(&self, path: &str) -> Result<Node> {
         let node = self.walk(path).await?;
-        if node.qid().kind & Qid::DIR != 0 {
-            return Err(Error::number(21));
-        }
-        node.open(Open::READ).await
+        if node.qid().kind & Qid::DIR == 0 { Ok(node) } else { Err(Error::number(21)) }
     }
 
     /// Makes `data` all of a file; makes the file if it is missing.
@@ -165,11 +168,14 @@ impl Client {
     /// A file to write from its start: emptied, or made if it is missing.
     ///
     /// # Errors
-    /// What the server refuses.
+    /// `Is a directory` (21), and what the server refuses.
     pub async fn open_to_write(&self, path: &str) -> Result<File> {
-        match self.open(path, Open::WRITE.truncate()).await {
-            Err(error) if error.is_not_found() => self.create(path, 0o666, Open::WRITE).await,
-            Err(Error::Server { errno, .. }) if errno != 21 => self.open(path, Open::WRITE).await,
+        let node = match self.walk_to_file(path).await {
+            Err(error) if error.is_not_found() => return self.create(path, 0o666, Open::WRITE).await,
+            other => other?,
+        };
+        match node.open(Open::WRITE.truncate()).await {
+            Err(Error::Server { .. }) => self.open(path, Open::WRITE).await,
             other => other,
         }
     }
