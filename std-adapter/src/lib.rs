@@ -6,6 +6,7 @@
 //!
 //! - [`server`]: listens, and serves a tree to each connection on a thread of its own core.
 //! - [`scratch`]: a writable tree in memory.
+//! - [`tree`]: directories that change at run time, files of closures, values and streams.
 //! - [`client`]: the other end, asynchronous, in all three dialects.
 //! - [`url`]: where to listen and to connect.
 #![forbid(unsafe_code)]
@@ -17,4 +18,5 @@ mod ino;
 mod locked;
 pub mod scratch;
 pub mod server;
+pub mod tree;
 pub mod url;

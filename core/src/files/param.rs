@@ -30,10 +30,11 @@ pub struct Param<T: Parameter + 'static> {
     read_only: bool,
 }
 
-/// The budget of one more parameter: 64 bytes of flash, its texts not counted, and 12 bytes of RAM.
+/// The budget of one more parameter: 64 bytes of flash, its texts not counted, and 12 bytes of RAM. A first value that is not 0 is in
+/// both.
 #[cfg(target_pointer_width = "32")]
 const _: () = {
-    assert!(size_of::<Param<u32>>() + size_of::<crate::vfs::Entry>() <= 64);
+    assert!(size_of::<Param<u32>>() + size_of::<crate::vfs::Entry>() + size_of::<Value<u32>>() <= 64);
     assert!(size_of::<Value<u32>>() <= 12);
 };
 
@@ -87,7 +88,7 @@ impl<T: Number> Param<T> {
     /// Refuses values below `low` and above `high`.
     #[must_use]
     pub const fn range(self, low: T, high: T) -> Param<T> {
-        Param { limits: Some((low, high)), ..self }
+        Param { limits: (low, high), ..self }
     }
 }
 

@@ -354,6 +354,7 @@ static HOST: Value<heapless::String<8>> = Value::new(heapless::String::new());
 static LED: Value<bool> = Value::new(false);
 static PORT: Value<u16> = Value::new(564);
 static EVEN: Value<i8> = Value::new(0);
+static OFFSET: Value<f32> = Value::new(0.0);
 static UPTIME: Value<u64> = Value::new(1 << 40);
 fn even(value: i8) -> core::result::Result<(), &'static str> {
     if value % 2 == 0 { Ok(()) } else { Err("even numbers only") }
@@ -366,6 +367,7 @@ static ROOT: Dir = Dir::new(&[
     file("led", &Param::new(&LED)),
     file("port", &Param::new(&PORT).range(1, 1024)),
     file("even", &Param::new(&EVEN).hook(even)),
+    file("offset", &Param::new(&OFFSET).unit("Hz")),
     file("uptime", &Param::new(&UPTIME).unit("s").read_only()),
     file("help", &Help::new(&ROOT)),
 ]);
@@ -380,6 +382,7 @@ fn a_parameter_reads_parses_and_says_what_is_allowed() {
         ("abc\n", "gain", "\"abc\" is not a number from 0 to 10 dB"),
         ("10.5", "gain", "\"10.5\" is not a number from 0 to 10 dB"),
         ("NaN", "gain", "\"NaN\" is not a number from 0 to 10 dB"),
+        ("1e99", "offset", "\"1e99\" is not a number Hz"),
         ("", "gain", "\"\" is not a number from 0 to 10 dB"),
         ("0", "port", "\"0\" is not a whole number from 1 to 1024"),
         ("-129", "even", "\"-129\" is not a whole number from -128 to 127"),

@@ -199,7 +199,8 @@ where
             buf.rest();
             self.waiting.set(true);
             let more = rx.more(buf, msize).await;
-            self.waiting.set(false);
+            // When the reader is gone for good, who still answers must send.
+            self.waiting.set(more.is_err());
             if let Some(frame) = more? {
                 break frame;
             }

@@ -51,6 +51,12 @@ pub enum Aborts {
     All,
 }
 
+/// Who wants to know what a session answers: counters.
+pub trait Observe {
+    /// A request of this type was answered, with an error or not.
+    fn answered(&self, kind: u8, error: bool);
+}
+
 /// One connection: version, fids and users, over a tree that others share.
 ///
 /// Dropping it closes everything that its fids had open.
@@ -62,6 +68,7 @@ pub struct Session<'v, V: Vfs, F: Fids<V>> {
     msize: Cell<u32>,
     serial: Cell<u32>,
     attached: Cell<bool>,
+    observer: Option<&'v dyn Observe>,
 }
 
 impl<'v, V: Vfs, F: Fids<V>> Session<'v, V, F> {
@@ -75,7 +82,15 @@ impl<'v, V: Vfs, F: Fids<V>> Session<'v, V, F> {
             msize: Cell::new(limits.msize),
             serial: Cell::new(0),
             attached: Cell::new(false),
+            observer: None,
         }
+    }
+
+    /// The same session, telling `observer` of every answer.
+    #[must_use]
+    pub fn observed(mut self, observer: &'v dyn Observe) -> Self {
+        self.observer = Some(observer);
+        self
     }
 
     /// The dialect that was agreed on, if any.
@@ -127,10 +142,16 @@ impl<'v, V: Vfs, F: Fids<V>> Session<'v, V, F> {
     ///
     /// Waits as long as the file does. Dropping the future cancels the request: it leaves no fid behind and has lost no data.
     pub async fn answer(&self, buf: &mut [u8], len: usize) -> usize {
-        let tag = wire::tag(buf.get(..len).unwrap_or_default());
-        match self.reply(buf, len, tag).await {
-            Ok(len) => len,
-            Err(error) => self.refuse(buf, tag, &error),
+        let request = buf.get(..len).unwrap_or_default();
+        let (tag, kind) = (wire::tag(request), wire::kind(request));
+        let reply = self.reply(buf, len, tag).await;
+        self.tell(kind, reply.is_err());
+        reply.unwrap_or_else(|error| self.refuse(buf, tag, &error))
+    }
+
+    fn tell(&self, kind: u8, error: bool) {
+        if let Some(observer) = self.observer {
+            observer.answered(kind, error);
         }
     }
 
@@ -159,18 +180,23 @@ impl<'v, V: Vfs, F: Fids<V>> Session<'v, V, F> {
                 let Role::File { open, .. } = &fids.get(fid.0)?.role else { return None };
                 let data = out.get_mut(wire::RREAD_HEADER..)?.get_mut(..self.data(count))?;
                 let n = self.vfs.read_now(open, offset, data)?.ok()?;
+                self.tell(wire::RREAD - 1, false);
                 Some(wire::finish_read(out, wire::RREAD, tag, n))
             }
             (tag, T::Write { fid, offset, data }) => {
                 let fids = self.fids.borrow();
                 let Role::File { open, .. } = &fids.get(fid.0)?.role else { return None };
                 // Room for the reply first: what has been written must be answered.
-                let out = out.get_mut(..wire::RREAD_HEADER)?;
+                let out = out.get_mut(..MSIZE_MIN as usize)?;
                 let n = self.vfs.write_now(open, offset, data.0)?;
-                match n {
-                    Ok(n) => R::Write { count: u32::try_from(n).ok()? }.encode(tag, self.spoken(), out).ok(),
-                    Err(_) => None,
-                }
+                self.tell(wire::RREAD + 1, n.is_err());
+                Some(match n {
+                    Ok(n) => {
+                        let count = u32::try_from(n).unwrap_or(u32::MAX);
+                        R::Write { count }.encode(tag, self.spoken(), out).unwrap_or(0)
+                    }
+                    Err(error) => self.refuse(out, tag, &error),
+                })
             }
             _ => None,
         }

@@ -23,14 +23,28 @@ pub struct Options {
     pub aname: String,
     /// The user's number, in .u and .L; `u32::MAX` is "none, take the name".
     pub n_uname: u32,
+    /// The group of what is made, in .L.
+    pub gid: u32,
 }
 
 impl Default for Options {
-    /// Any dialect, 128 KiB of data per message, the user of the environment.
+    /// Any dialect, 128 KiB of data per message, the user and the group of this process where they are known.
     fn default() -> Options {
         let uname = std::env::var("USER").ok().filter(|name| !name.is_empty()).unwrap_or_else(|| "nobody".into());
-        Options { dialect: None, msize: (128 << 10) + 24, uname, aname: "/".into(), n_uname: u32::MAX }
+        let (n_uname, gid) = ids().unwrap_or((u32::MAX, 0));
+        Options { dialect: None, msize: (128 << 10) + 24, uname, aname: "/".into(), n_uname, gid }
     }
+}
+
+/// The user and the group of this process, as far as the standard library tells.
+fn ids() -> Option<(u32, u32)> {
+    #[cfg(target_os = "linux")]
+    {
+        use std::os::unix::fs::MetadataExt;
+        std::fs::metadata("/proc/self").ok().map(|own| (own.uid(), own.gid()))
+    }
+    #[cfg(not(target_os = "linux"))]
+    None
 }
 
 /// Too small for a Tversion and most errors.
@@ -56,7 +70,7 @@ pub(crate) async fn dial(url: &Url, options: &Options) -> Result<Arc<Link>> {
             let (reader, writer) = tokio::io::split(pipe);
             negotiate(reader, writer, options).await
         }
-        _ => Err(Error::Unsupported("connecting to this kind of endpoint")),
+        _ => Err(Error::Unsupported("a client cannot connect to this kind of endpoint")),
     }
 }
 
@@ -75,14 +89,14 @@ where
         let Some(dialect) = dialect_of(&version) else { continue };
         if options.dialect.is_some_and(|only| only != dialect) {
             return Err(Error::Unsupported(match dialect {
-                Dialect::Legacy => "the dialect asked for: this server answers 9P2000, which",
-                Dialect::Unix => "the dialect asked for: this server answers 9P2000.u, which",
-                Dialect::Linux => "the dialect asked for: this server answers 9P2000.L, which",
+                Dialect::Legacy => "the server speaks 9P2000, not the dialect asked for",
+                Dialect::Unix => "the server speaks 9P2000.u, not the dialect asked for",
+                Dialect::Linux => "the server speaks 9P2000.L, not the dialect asked for",
             }));
         }
-        return Ok(Link::start(reader, writer, dialect, msize));
+        return Ok(Link::start(reader, writer, dialect, msize, options.gid));
     }
-    Err(Error::Unsupported("any dialect this server speaks"))
+    Err(Error::Unsupported("the server speaks no dialect of 9P that is known here"))
 }
 
 fn dialect_of(version: &[u8]) -> Option<Dialect> {

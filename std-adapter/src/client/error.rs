@@ -23,7 +23,7 @@ pub enum Error {
     Lost(Arc<str>),
     /// The server broke the protocol. What it did to this one request is unknown.
     Protocol(Arc<str>),
-    /// The dialect of this connection, or this system, has no such operation; nothing was sent.
+    /// The dialect of this connection, or this system, cannot do it, as the text says; nothing was sent.
     Unsupported(&'static str),
 }
 
@@ -108,7 +108,7 @@ impl Display for Error {
             Error::Server { text, .. } => f.write_str(text),
             Error::Lost(why) => write!(f, "connection lost: {why}"),
             Error::Protocol(why) => write!(f, "protocol error: {why}"),
-            Error::Unsupported(what) => write!(f, "{what} is not supported here"),
+            Error::Unsupported(what) => f.write_str(what),
         }
     }
 }

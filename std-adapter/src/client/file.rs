@@ -149,7 +149,7 @@ impl File {
             |malformed| Error::protocol(format_args!("a directory entry that cannot be read: {malformed:?}"));
         if self.link().dialect != Dialect::Linux {
             for stat in Stat::decode_all(data, self.link().dialect) {
-                entries.push(Entry::of_stat(&stat.map_err(unreadable)?));
+                add(entries, Entry::of_stat(&stat.map_err(unreadable)?))?;
             }
             return Ok(offset + data.len() as u64);
         }
@@ -157,9 +157,7 @@ impl File {
         for entry in Dirent::decode_all(data) {
             let entry = entry.map_err(unreadable)?;
             next = entry.offset;
-            if !matches!(entry.name.as_bytes(), b"." | b"..") {
-                entries.push(Entry::of_dirent(&entry));
-            }
+            add(entries, Entry::of_dirent(&entry))?;
         }
         Ok(next)
     }
@@ -187,6 +185,18 @@ impl File {
         let frame = link.call_freeing(self.handle, |fid| T::Clunk { fid }).await?;
         link.decode(&frame).map(drop)
     }
+}
+
+/// A name that would lead out of the directory is not believed: callers walk to what they find here.
+fn add(entries: &mut Vec<Entry>, entry: Entry) -> Result<()> {
+    match entry.name.as_str() {
+        "." | ".." => {}
+        name if name.is_empty() || name.contains('/') => {
+            return Err(Error::protocol("a directory entry without a name, or with a slash in it"));
+        }
+        _ => entries.push(entry),
+    }
+    Ok(())
 }
 
 /// A stream: a file that delivers text after text. Each delivery ends with an empty read, the flush mark; two in a row end the stream.

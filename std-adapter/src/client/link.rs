@@ -31,6 +31,8 @@ pub(crate) struct Link {
     pub(crate) dialect: Dialect,
     /// The longest message, in bytes.
     pub(crate) msize: u32,
+    /// The group of what is made, in .L.
+    pub(crate) gid: u32,
 }
 
 /// What the two tasks know.
@@ -65,7 +67,7 @@ impl Fids {
         }
         let fid = Fid(self.next);
         if fid == Fid::NONE {
-            return Err(Error::Unsupported("another fid: all numbers are in use, and this many files at once"));
+            return Err(Error::Unsupported("all numbers of fids are in use"));
         }
         self.next += 1;
         Ok(fid)
@@ -119,7 +121,7 @@ impl State {
             }
         }
         self.out.truncate(start);
-        Err(Error::Unsupported("a request above the msize of the connection"))
+        Err(Error::Unsupported("the request is longer than the msize of the connection"))
     }
 
     /// Nobody waits for what these change.
@@ -178,7 +180,7 @@ fn established(frame: &[u8], names: u16) -> bool {
 
 impl Link {
     /// Takes the two halves of a connection over once the version is agreed. Spawns two tasks on the current runtime.
-    pub(crate) fn start<R, W>(reader: R, writer: W, dialect: Dialect, msize: u32) -> Arc<Link>
+    pub(crate) fn start<R, W>(reader: R, writer: W, dialect: Dialect, msize: u32, gid: u32) -> Arc<Link>
     where
         R: AsyncRead + Unpin + Send + 'static,
         W: AsyncWrite + Unpin + Send + 'static,
@@ -195,7 +197,7 @@ impl Link {
         let wires = Arc::new(Wires { state: Mutex::new(state), wake: Notify::new(), taken: Notify::new() });
         let reading = tokio::spawn(read(Arc::clone(&wires), reader, msize as usize));
         tokio::spawn(write(Arc::clone(&wires), writer, reading.abort_handle()));
-        Arc::new(Link { wires, dialect, msize })
+        Arc::new(Link { wires, dialect, msize, gid })
     }
 
     /// Sends a request. Waits while too much waits to be written, then for the reply, which may be an error reply.

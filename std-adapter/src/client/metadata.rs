@@ -42,7 +42,7 @@ pub struct Metadata {
     pub accessed: SystemTime,
     /// The last change of the content.
     pub modified: SystemTime,
-    /// Where a link points, in .u only; [`Client::read_link`](super::Client::read_link) asks in every dialect that can tell.
+    /// Where a link points; `None` in 9P2000, which cannot tell.
     pub target: Option<String>,
 }
 

@@ -133,9 +133,21 @@ impl Client {
     /// All of a file, see [`File::read_all`].
     ///
     /// # Errors
-    /// Those of [`Client::open`] and [`File::read_all`].
+    /// Those of [`Client::open`] and [`File::read_all`]; `Is a directory` (21) for a directory, which is read with [`Client::read_dir`].
     pub async fn read(&self, path: &str) -> Result<Vec<u8>> {
-        self.open(path, Open::READ).await?.read_all().await
+        self.open_to_read(path).await?.read_all().await
+    }
+
+    /// A file to read: anything but a directory.
+    ///
+    /// # Errors
+    /// `Is a directory` (21), and those of [`Client::open`].
+    pub async fn open_to_read(&self, path: &str) -> Result<File> {
+        let node = self.walk(path).await?;
+        if node.qid().kind & Qid::DIR != 0 {
+            return Err(Error::number(21));
+        }
+        node.open(Open::READ).await
     }
 
     /// Makes `data` all of a file; makes the file if it is missing.
@@ -157,7 +169,7 @@ impl Client {
     pub async fn open_to_write(&self, path: &str) -> Result<File> {
         match self.open(path, Open::WRITE.truncate()).await {
             Err(error) if error.is_not_found() => self.create(path, 0o666, Open::WRITE).await,
-            Err(error) if error.errno().is_some_and(|errno| errno != 21) => self.open(path, Open::WRITE).await,
+            Err(Error::Server { errno, .. }) if errno != 21 => self.open(path, Open::WRITE).await,
             other => other,
         }
     }
@@ -177,7 +189,7 @@ impl Client {
     pub async fn read_dir(&self, path: &str) -> Result<Vec<Entry>> {
         let node = self.walk(path).await?;
         // Refused here: opening may have an effect on a file.
-        if node.qid().is_some_and(|qid| qid.kind & Qid::DIR == 0) {
+        if node.qid().kind & Qid::DIR == 0 {
             return Err(Error::number(20));
         }
         node.open(Open::READ).await?.read_dir().await

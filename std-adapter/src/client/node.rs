@@ -9,7 +9,7 @@ use datakit_core::wire::{
 use super::error::{Error, Result};
 use super::file::File;
 use super::link::{Handle, Link};
-use super::metadata::{Metadata, text};
+use super::metadata::{Kind, Metadata, text};
 
 /// The most names in one walk (MAXWELEM).
 const MOST_NAMES: usize = 16;
@@ -55,8 +55,8 @@ impl Open {
 /// It stays on the file it was walked to when the file is renamed.
 pub struct Node {
     handle: Handle,
-    /// What it was when it was walked to; not known of the root of an attach that was cloned.
-    qid: Option<Qid>,
+    /// As the walk told it.
+    qid: Qid,
 }
 
 /// The names of a path: empty ones and `.` are left out, `..` is left to the server.
@@ -85,7 +85,7 @@ impl Node {
         };
         let (frame, handle) = link.call_making(0, message).await?;
         match (link.decode(&frame)?, handle) {
-            (R::Attach { qid }, Some(handle)) => Ok(Node { handle, qid: Some(qid) }),
+            (R::Attach { qid }, Some(handle)) => Ok(Node { handle, qid }),
             (other, _) => Err(unexpected(&other)),
         }
     }
@@ -100,7 +100,7 @@ impl Node {
 
     /// The server's identity of the file, as the walk told it.
     #[must_use]
-    pub fn qid(&self) -> Option<Qid> {
+    pub fn qid(&self) -> Qid {
         self.qid
     }
 
@@ -131,7 +131,7 @@ impl Node {
             other => return Err(unexpected(&other)),
         };
         match handle {
-            Some(handle) => Ok(Node { handle, qid: last.or(self.qid) }),
+            Some(handle) => Ok(Node { handle, qid: last.unwrap_or(self.qid) }),
             // The manual's way to say which name is missing: fewer qids.
             None if last.is_some_and(|qid| qid.kind & Qid::DIR == 0) => Err(Error::number(20)),
             None => Err(Error::number(2)),
@@ -181,7 +181,7 @@ impl Node {
         let fid = self.fid();
         let str = Str(name.as_bytes());
         let message = match link.dialect {
-            Dialect::Linux => T::Lcreate { fid, name: str, flags: how.flags() | 0o100, mode, gid: u32::MAX },
+            Dialect::Linux => T::Lcreate { fid, name: str, flags: how.flags() | 0o100, mode, gid: self.link().gid },
             _ => T::Create { fid, name: str, perm: mode, mode: how.byte(), extension: Extension(None) },
         };
         let frame = link.call(&message).await?;
@@ -198,7 +198,7 @@ impl Node {
     pub async fn mkdir(&self, name: &str, mode: u32) -> Result<()> {
         let str = Str(name.as_bytes());
         if self.link().dialect == Dialect::Linux {
-            return self.done(&T::Mkdir { dfid: self.fid(), name: str, mode, gid: u32::MAX }).await;
+            return self.done(&T::Mkdir { dfid: self.fid(), name: str, mode, gid: self.link().gid }).await;
         }
         self.create_special(str, DMDIR | mode, Extension(None)).await
     }
@@ -210,9 +210,9 @@ impl Node {
     pub async fn symlink(&self, name: &str, target: &str) -> Result<()> {
         let (name, target) = (Str(name.as_bytes()), Str(target.as_bytes()));
         match self.link().dialect {
-            Dialect::Linux => self.done(&T::Symlink { dfid: self.fid(), name, target, gid: u32::MAX }).await,
+            Dialect::Linux => self.done(&T::Symlink { dfid: self.fid(), name, target, gid: self.link().gid }).await,
             Dialect::Unix => self.create_special(name, DMSYMLINK | 0o777, Extension(Some(target))).await,
-            Dialect::Legacy => Err(Error::Unsupported("a symbolic link in 9P2000")),
+            Dialect::Legacy => Err(Error::Unsupported("9P2000 has no request for symbolic links")),
         }
     }
 
@@ -228,15 +228,9 @@ impl Node {
     /// `Invalid argument` (22) for anything else; [`Error::Unsupported`] in 9P2000.
     pub async fn read_link(&self) -> Result<String> {
         match self.link().dialect {
-            Dialect::Linux => {
-                let frame = self.link().call(&T::Readlink { fid: self.fid() }).await?;
-                match self.link().decode(&frame)? {
-                    R::Readlink { target } => Ok(text(target)),
-                    other => Err(unexpected(&other)),
-                }
-            }
+            Dialect::Linux => read_link(self.link(), self.fid()).await,
             Dialect::Unix => self.stat().await?.target.ok_or_else(|| Error::number(22)),
-            Dialect::Legacy => Err(Error::Unsupported("reading a symbolic link in 9P2000")),
+            Dialect::Legacy => Err(Error::Unsupported("9P2000 does not tell where a link points")),
         }
     }
 
@@ -287,7 +281,7 @@ impl Node {
     /// `Already exists` (17), and what the server refuses; [`Error::Unsupported`] in 9P2000.L.
     pub async fn set_name(&self, name: &str) -> Result<()> {
         match self.link().dialect {
-            Dialect::Linux => Err(Error::Unsupported("a new name without its directory in 9P2000.L")),
+            Dialect::Linux => Err(Error::Unsupported("9P2000.L has no request for a name without its directory")),
             _ => self.done(&T::Wstat { fid: self.fid(), stat: Stat { name: Str(name.as_bytes()), ..no_stat() } }).await,
         }
     }
@@ -319,7 +313,21 @@ pub(crate) async fn stat(link: &Arc<Link>, fid: Fid) -> Result<Metadata> {
     let frame = link.call(&message).await?;
     match link.decode(&frame)? {
         R::Stat { stat } => Ok(Metadata::of_stat(&stat)),
-        R::Getattr { attr } => Ok(Metadata::of_attr(&attr)),
+        R::Getattr { attr } => {
+            let mut metadata = Metadata::of_attr(&attr);
+            if metadata.kind == Kind::Symlink {
+                metadata.target = read_link(link, fid).await.ok();
+            }
+            Ok(metadata)
+        }
+        other => Err(unexpected(&other)),
+    }
+}
+
+async fn read_link(link: &Arc<Link>, fid: Fid) -> Result<String> {
+    let frame = link.call(&T::Readlink { fid }).await?;
+    match link.decode(&frame)? {
+        R::Readlink { target } => Ok(text(target)),
         other => Err(unexpected(&other)),
     }
 }

@@ -58,8 +58,7 @@ impl Tags {
             return Ok(Tag(number));
         }
         let number = u16::try_from(self.slots.len()).ok().filter(|number| Tag(*number) != Tag::NONE);
-        let number =
-            number.ok_or(Error::Unsupported("another request: all tags wait for replies, and this many at once"))?;
+        let number = number.ok_or(Error::Unsupported("all tags wait for replies"))?;
         self.slots.push(slot);
         Ok(Tag(number))
     }

@@ -120,9 +120,9 @@ async fn replies_find_their_requests_in_any_order() {
     let second = tokio::spawn(async move { other.walk("b").await.map(|node| node.qid()) });
     let (second_tag, _) = peer.receive().await;
     peer.send(second_tag, R::Walk { wqids: List::from(&[FILE]) }).await;
-    assert_eq!(second.await.unwrap().unwrap(), Some(FILE));
+    assert_eq!(second.await.unwrap().unwrap(), FILE);
     peer.send(first_tag, R::Walk { wqids: List::from(&[DIR]) }).await;
-    assert_eq!(first.await.unwrap().unwrap(), Some(DIR));
+    assert_eq!(first.await.unwrap().unwrap(), DIR);
 }
 
 #[tokio::test]

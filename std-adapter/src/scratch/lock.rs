@@ -3,7 +3,7 @@
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use datakit_core::vfs::{Error, Lock, LockKind, Result};
+use datakit_core::vfs::{Error, Lock, LockKind, NAME_MAX, Result};
 
 use crate::locked;
 
@@ -33,6 +33,9 @@ struct Held {
 impl Locks {
     /// Takes or gives up a lock: whether it was granted.
     pub(super) fn lock(&self, open: u64, lock: &Lock<'_>) -> Result<bool> {
+        if lock.client.len() > NAME_MAX {
+            return Err(Error::NameTooLong);
+        }
         self.used.store(true, Ordering::Relaxed);
         let mut held = locked::lock(&self.held);
         if held.iter().any(|other| other.bars(lock)) {

@@ -147,7 +147,6 @@ impl Vfs for Scratch {
         let node = inode.node().clone();
         match node.body {
             Body::File(_) if mode.truncate => node.truncate(0)?,
-            Body::Dir(_) if mode.write || mode.truncate => return Err(Error::IsDirectory),
             Body::Special => return Err(Error::NotSupported),
             _ => {}
         }

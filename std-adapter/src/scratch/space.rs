@@ -45,6 +45,11 @@ impl Space {
         self.inodes.fetch_sub(1, Ordering::Relaxed);
     }
 
+    /// How many inodes there are, those included that only an open file holds.
+    pub(super) fn inodes(&self) -> u64 {
+        self.inodes.load(Ordering::Relaxed)
+    }
+
     /// The totals.
     pub(super) fn stat(&self) -> StatFs {
         let block = u64::from(BLOCK);
@@ -54,7 +59,7 @@ impl Space {
             block_size: BLOCK,
             blocks: self.limit / block,
             free: left / block,
-            files: self.inodes.load(Ordering::Relaxed).saturating_add(free_inodes),
+            files: self.inodes().saturating_add(free_inodes),
             files_free: free_inodes,
         }
     }

@@ -1,5 +1,7 @@
 //! The tree through its own operations, without a session.
 
+use std::future::Future;
+use std::task::{Context, Poll, Waker};
 use std::time::Instant;
 
 use datakit_core::vfs::{Kind, LockKind, SetTime, Time};
@@ -368,4 +370,61 @@ fn the_tree_is_shared_by_threads() {
     shared::<Scratch>();
     shared::<Inode>();
     shared::<Open>();
+}
+
+/// What a call of this tree gives: none of them waits.
+fn now<T>(call: impl Future<Output = T>) -> T {
+    match std::pin::pin!(call).poll(&mut Context::from_waker(Waker::noop())) {
+        Poll::Ready(done) => done,
+        Poll::Pending => panic!("a scratch tree waits for nothing"),
+    }
+}
+
+/// Every entry below `dir`, checked for its way back up.
+fn count(tree: &Scratch, dir: &Inode) -> u64 {
+    let open = now(tree.open(dir, OpenMode::READ)).unwrap();
+    let mut below = Vec::new();
+    let mut each = |entry: DirEntry<'_, Inode>| {
+        below.push(entry.inode.clone());
+        ControlFlow::Continue(())
+    };
+    now(tree.readdir(&open, 0, &mut each)).unwrap();
+    let subdirs = below.iter().filter(|inode| tree.id(inode).kind == Kind::Dir).count();
+    assert_eq!(now(tree.stat(dir)).unwrap().nlink as usize, subdirs + 2);
+    below.iter().fold(0, |sum, inode| {
+        assert_eq!(tree.id(&tree.parent(inode)).ino, tree.id(dir).ino);
+        sum + 1 + if tree.id(inode).kind == Kind::Dir { count(tree, inode) } else { 0 }
+    })
+}
+
+#[test]
+fn threads_that_move_directories_about_leave_a_tree() {
+    let tree = Scratch::new();
+    let mover = |seed: u64| {
+        let tree = tree.clone();
+        move || {
+            let mut random = seed;
+            let mut below = |limit: u64| {
+                random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+                (random >> 33) % limit
+            };
+            let mut known = vec![tree.root()];
+            for _ in 0..3000 {
+                let (one, two) = (below(known.len() as u64) as usize, below(known.len() as u64) as usize);
+                let called = below(20).to_string();
+                let kind = if below(3) == 0 { New::File } else { New::Dir };
+                // Most of these are refused; that they leave a tree behind is the point.
+                match below(4) {
+                    0 => drop(now(tree.rename(&known[one], &known[two], name(&called)))),
+                    1 => drop(now(tree.remove(&known[one]))),
+                    2 => known.extend(now(tree.lookup(&known[one], name(&called)))),
+                    _ => known.extend(now(tree.create(&known[one], name(&called), new(kind)))),
+                }
+            }
+        }
+    };
+    let threads: Vec<_> = (1..5).map(|seed| std::thread::spawn(mover(seed))).collect();
+    threads.into_iter().for_each(|thread| thread.join().unwrap());
+    // The root is counted in a space of its own.
+    assert_eq!(count(&tree, &tree.root()), tree.0.space.inodes());
 }

@@ -1,7 +1,5 @@
 //! The commands of the client, each in a few calls of the library.
 
-use std::io::Write;
-
 use datakit::client::{Client, Error, Metadata, Options};
 use tokio::io::AsyncReadExt;
 
@@ -72,8 +70,15 @@ async fn ls(client: &Client, path: &str, long: bool, json: bool) -> Done {
 }
 
 async fn cat(client: &Client, path: &str) -> Done {
-    let content = client.read(path).await.map_err(at(path))?;
-    output::print(&content)
+    let file = client.open_to_read(path).await.map_err(at(path))?;
+    let mut buf = vec![0; file.unit()];
+    let mut offset = 0;
+    loop {
+        let count = file.read_at(offset, &mut buf).await.map_err(at(path))?;
+        let Some(data) = buf.get(..count).filter(|data| !data.is_empty()) else { return Ok(()) };
+        output::print(data)?;
+        offset += count as u64;
+    }
 }
 
 async fn write(client: &Client, path: &str, text: Option<String>) -> Done {
@@ -112,6 +117,7 @@ async fn tree(client: &Client, path: &str, json: bool) -> Done {
 }
 
 async fn branch(client: &Client, path: &str, metadata: Metadata) -> Done<Branch> {
+    bounded(path)?;
     let mut below = Vec::new();
     if metadata.is_dir() {
         let mut files = client.list(path).await.map_err(at(path))?;
@@ -124,6 +130,11 @@ async fn branch(client: &Client, path: &str, metadata: Metadata) -> Done<Branch>
     Ok(Branch { metadata, below })
 }
 
+/// Deeper trees are taken for endless ones.
+fn bounded(path: &str) -> Done {
+    if path.matches('/').count() > 256 { Err(format!("{path}: File name too long")) } else { Ok(()) }
+}
+
 pub(crate) fn join(dir: &str, name: &str) -> String {
     format!("{}/{name}", dir.trim_end_matches('/'))
 }
@@ -134,6 +145,7 @@ pub(crate) fn last(path: &str) -> &str {
 }
 
 async fn rm(client: &Client, path: &str, recursive: bool) -> Done {
+    bounded(path)?;
     let metadata = client.stat(path).await.map_err(at(path))?;
     if metadata.is_dir() && !recursive {
         return Err(format!("{path}: Is a directory"));
@@ -155,18 +167,26 @@ async fn mv(client: &Client, from: &str, to: &str) -> Done {
         Ok(metadata) if metadata.is_dir() => join(to, last(from)),
         _ => to.to_owned(),
     };
-    client.rename(from, &to).await.map_err(at(from))
+    match client.rename(from, &to).await {
+        // 9P2000 and .u have no request for it.
+        Err(error) if error.errno() == Some(18) && !client.stat(from).await.map_err(at(from))?.is_dir() => {
+            copy::cp(client, &format!(":{from}"), &format!(":{to}")).await?;
+            client.remove(from).await.map_err(at(from))
+        }
+        other => other.map_err(at(from)),
+    }
 }
 
 async fn watch(client: &Client, path: &str) -> Done {
     let mut stream = client.watch(path).await.map_err(at(path))?;
+    let interrupted = tokio::signal::ctrl_c();
+    tokio::pin!(interrupted);
     loop {
         let delivery = tokio::select! {
             delivery = stream.next() => delivery.map_err(at(path))?,
-            _ = tokio::signal::ctrl_c() => None,
+            _ = &mut interrupted => None,
         };
         let Some(text) = delivery else { return Ok(()) };
         output::print(&text)?;
-        std::io::stdout().flush().map_err(|error| output::stdout_error(&error))?;
     }
 }

@@ -58,6 +58,12 @@ pub(crate) async fn cp(client: &Client, from: &str, to: &str) -> Done {
     }
     let (mut source, length, unit) = open_source(client, from).await.map_err(at(from))?;
     let to = target(client, from, to).await;
+    // Emptying the one would empty the other.
+    if let (End::Server(file, _), Some(path)) = (&source, to.strip_prefix(':'))
+        && client.stat(path).await.is_ok_and(|metadata| metadata.qid.path == file.qid().path)
+    {
+        return Err(format!("{from} and {to} are the same file"));
+    }
     let mut copy = open_target(client, &to).await.map_err(at(&to))?;
     let bar = progress(length);
     let mut buf = vec![0; unit];

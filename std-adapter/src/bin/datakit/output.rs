@@ -1,7 +1,7 @@
 //! How files look on the terminal and in JSON.
 
 use std::fmt::Write as _;
-use std::io::{self, Write as _};
+use std::io::{self, IsTerminal as _, Write as _};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use datakit::client::{Kind, Metadata};
@@ -12,7 +12,7 @@ use crate::commands::{Branch, Done, last};
 /// The error that is not told: nobody reads on.
 pub(crate) const BROKEN_PIPE: &str = "Broken pipe";
 
-pub(crate) fn stdout_error(error: &io::Error) -> String {
+fn stdout_error(error: &io::Error) -> String {
     match error.kind() {
         io::ErrorKind::BrokenPipe => BROKEN_PIPE.to_owned(),
         _ => format!("standard output: {error}"),
@@ -49,8 +49,13 @@ fn word(kind: Kind) -> &'static str {
     }
 }
 
+/// A name as it is, without what would move the cursor of a terminal.
+fn shown(name: &str) -> String {
+    if io::stdout().is_terminal() { name.replace(char::is_control, "?") } else { name.to_owned() }
+}
+
 pub(crate) fn short(files: &[Metadata]) -> String {
-    files.iter().fold(String::new(), |text, file| text + &file.name + "\n")
+    files.iter().fold(String::new(), |text, file| text + &shown(&file.name) + "\n")
 }
 
 /// One line a file, in columns.
@@ -69,8 +74,8 @@ pub(crate) fn long(files: &[Metadata]) -> String {
             file.group,
             file.len,
             date(file.modified),
-            file.name,
-            file.target.as_ref().map(|target| format!(" -> {target}")).unwrap_or_default(),
+            shown(&file.name),
+            file.target.as_ref().map(|target| format!(" -> {}", shown(target))).unwrap_or_default(),
         );
     }
     text
@@ -168,7 +173,7 @@ fn add_branches(text: &mut String, indent: &str, branches: &[Branch]) {
     for (index, branch) in branches.iter().enumerate() {
         let (turn, more) = if index + 1 == branches.len() { ("└── ", "    ") } else { ("├── ", "│   ") };
         let slash = if branch.metadata.is_dir() { "/" } else { "" };
-        let _ = writeln!(text, "{indent}{turn}{}{slash}", branch.metadata.name);
+        let _ = writeln!(text, "{indent}{turn}{}{slash}", shown(&branch.metadata.name));
         add_branches(text, &format!("{indent}{more}"), &branch.below);
     }
 }

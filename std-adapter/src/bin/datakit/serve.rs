@@ -1,45 +1,86 @@
 //! `datakit serve`.
 
 use std::error::Error;
-use std::path::PathBuf;
+use std::io::Write;
+use std::time::Duration;
 
 use clap::Args;
+use datakit::scratch::Scratch;
+use datakit::server::{Limits, Server};
 use datakit::url::Url;
 
 /// How to serve.
 #[derive(Args, Debug, Clone)]
 #[command(next_help_heading = "Serving")]
 pub(crate) struct ServeArgs {
-    /// Where to listen: tcp://HOST[:PORT], unix://PATH, fd://N; several with commas
+    /// Where to listen: tcp://HOST[:PORT] (port 0 picks a free one), unix://PATH; several with commas
     #[arg(
-        long = "url",
-        visible_alias = "listen-9p",
+        long = "listen-9p",
+        visible_alias = "url",
         value_name = "URL",
         value_delimiter = ',',
         default_value = "tcp://127.0.0.1:5640"
     )]
     pub(crate) url: Vec<Url>,
-    /// Keep the files under /scratch in this directory [default: in memory]
-    #[arg(long, value_name = "DIR")]
-    pub(crate) scratch: Option<PathBuf>,
+    /// Serve one empty scratch tree and nothing else
+    #[arg(long)]
+    pub(crate) scratch: bool,
     /// Connections at a time
-    #[arg(long, value_name = "N", default_value_t = 1024)]
+    #[arg(long, value_name = "N", default_value_t = 4096)]
     pub(crate) max_connections: usize,
     /// Fids of one connection
-    #[arg(long, value_name = "N", default_value_t = 4096)]
+    #[arg(long, value_name = "N", default_value_t = 65536)]
     pub(crate) max_fids: usize,
-    /// Requests of one connection at a time
+    /// Requests of one connection at a time; all but one may wait inside files
     #[arg(long, value_name = "N", default_value_t = 64)]
     pub(crate) max_requests: usize,
-    /// Bytes buffered for one connection
-    #[arg(long, value_name = "BYTES", default_value_t = 1 << 20)]
-    pub(crate) max_buffered: usize,
+    /// The largest message in bytes, which bounds what is buffered for a connection
+    #[arg(long, value_name = "BYTES", default_value_t = 128 * 1024 + 24, value_parser = clap::value_parser!(u32).range(4096..=1 << 20))]
+    pub(crate) max_buffered: u32,
     /// Seconds for a new connection to attach in
-    #[arg(long, value_name = "SECONDS", default_value_t = 10)]
+    #[arg(long, value_name = "SECONDS", default_value_t = 30)]
     pub(crate) attach_timeout: u64,
+    /// Threads that serve; 0: one for each core
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub(crate) threads: usize,
 }
 
-/// Serves until it is told to stop.
-pub(crate) fn run(_args: ServeArgs) -> Result<(), Box<dyn Error>> {
-    Err("not built yet".into())
+/// Serves until SIGINT or SIGTERM.
+pub(crate) fn run(args: ServeArgs) -> Result<(), Box<dyn Error>> {
+    tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(serve(args))
+}
+
+async fn serve(args: ServeArgs) -> Result<(), Box<dyn Error>> {
+    let limits = Limits {
+        connections: args.max_connections,
+        fids: args.max_fids,
+        requests: args.max_requests,
+        msize: args.max_buffered,
+        attach_timeout: Duration::from_secs(args.attach_timeout),
+        threads: args.threads,
+        ..Limits::default()
+    };
+    let server = Server::bind(&args.url, limits).await?;
+    let stop = signals()?;
+    let mut out = std::io::stdout().lock();
+    for url in server.urls() {
+        writeln!(out, "listening on {url}")?;
+    }
+    out.flush()?;
+    drop(out);
+    let tree = Scratch::new();
+    server.serve(move |_| tree.clone(), stop).await?;
+    Ok(())
+}
+
+/// Ready at the first SIGINT or SIGTERM.
+fn signals() -> std::io::Result<impl Future<Output = ()>> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
+    Ok(async move {
+        tokio::select! {
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => {}
+        }
+    })
 }

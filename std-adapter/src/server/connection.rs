@@ -1,0 +1,93 @@
+//! One connection: a crew of workers that grows while all of them wait inside files.
+
+use std::convert::Infallible;
+use std::future::{Future, poll_fn};
+use std::io;
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use datakit_core::serve::{Lane, Line, Stop};
+use datakit_core::session::{self, Session};
+use datakit_core::vfs::Vfs;
+use tokio::time::{Sleep, sleep};
+use tokio_util::sync::CancellationToken;
+
+use super::buffers::{Batch, Frame};
+use super::fids::FidMap;
+use super::stats::{Peer, Stats};
+use super::transport::{Rx, Tx};
+use super::{GRACE, Limits};
+
+type Worker<'l> = Pin<Box<dyn Future<Output = Result<Infallible, Stop<io::Error>>> + 'l>>;
+
+/// Why a connection ended.
+pub(super) enum End {
+    /// The line did.
+    Line(Stop<io::Error>),
+    /// It never attached.
+    Silent,
+    /// The server shuts down, and nothing is left to answer.
+    Shutdown,
+}
+
+/// Serves one connection until it ends. Dropping the future drops its requests, fids and streams.
+pub(super) async fn serve<V: Vfs>(
+    vfs: &V,
+    (rx, tx): (Rx, Tx),
+    limits: &Limits,
+    stats: &Arc<Stats>,
+    peer: &Peer,
+    shutdown: CancellationToken,
+) -> End {
+    let granted = session::Limits { msize: limits.msize, iounit: 0 };
+    let session = Session::new(vfs, FidMap::new(limits.fids), granted).observed(&**stats);
+    let lanes: Box<[Lane]> = (0..limits.requests.max(2)).map(|_| Lane::new()).collect();
+    let end = {
+        let line = Line::new(&session, rx, tx, Batch::default(), Batch::default(), &lanes);
+        let mut crew: Vec<Worker<'_>> = vec![Box::pin(line.worker(0, Frame::new()))];
+        let mut shutdown = pin!(shutdown.cancelled_owned());
+        let mut silent = Some(Box::pin(sleep(limits.attach_timeout)));
+        let mut grace: Option<Pin<Box<Sleep>>> = None;
+        poll_fn(|cx| {
+            if let Poll::Ready(stop) = walk(&line, &mut crew, cx) {
+                return Poll::Ready(End::Line(stop));
+            }
+            peer.show(session.dialect(), session.msize(), session.fids(), line.in_flight());
+            if session.attached() {
+                silent = None;
+            } else if silent.as_mut().is_some_and(|timer| timer.as_mut().poll(cx).is_ready()) {
+                return Poll::Ready(End::Silent);
+            }
+            if grace.is_none() && shutdown.as_mut().poll(cx).is_ready() {
+                grace = Some(Box::pin(sleep(GRACE)));
+            }
+            let over = grace.as_mut().is_some_and(|timer| line.in_flight() == 0 || timer.as_mut().poll(cx).is_ready());
+            if over { Poll::Ready(End::Shutdown) } else { Poll::Pending }
+        })
+        .await
+    };
+    session.hang_up().await;
+    end
+}
+
+/// Polls every worker, and takes one more on when nobody is left to read.
+fn walk<'l, V: Vfs>(
+    line: &'l Line<'l, V, FidMap<V>, Rx, Tx, Batch, Batch>,
+    crew: &mut Vec<Worker<'l>>,
+    cx: &mut Context<'_>,
+) -> Poll<Stop<io::Error>> {
+    let mut fresh = 0;
+    loop {
+        for worker in crew.iter_mut().skip(fresh) {
+            if let Poll::Ready(Err(stop)) = worker.as_mut().poll(cx) {
+                return Poll::Ready(stop);
+            }
+        }
+        fresh = crew.len();
+        if line.in_flight() < fresh || fresh == line.most() {
+            return Poll::Pending;
+        }
+        crew.push(Box::pin(line.worker(fresh, Frame::new())));
+    }
+}

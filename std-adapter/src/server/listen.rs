@@ -1,0 +1,126 @@
+//! Sockets that listen.
+
+use std::io;
+use std::net::{SocketAddr, TcpStream as StdTcp};
+use std::os::unix::fs::FileTypeExt;
+use std::os::unix::net::UnixStream as StdUnix;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
+use tracing::warn;
+
+use super::transport::{Rx, Tx, TxHalf};
+use crate::url::Url;
+
+/// One endpoint that listens. Dropping it closes it, and removes the file of a Unix socket.
+pub(super) struct Listener {
+    url: Url,
+    socket: Listening,
+}
+
+enum Listening {
+    Tcp(TcpListener),
+    Unix(UnixListener, SocketFile),
+}
+
+struct SocketFile(PathBuf);
+
+impl Drop for SocketFile {
+    fn drop(&mut self) {
+        // It may be gone already; nobody is left to be told.
+        let _ = std::fs::remove_file(&self.0);
+    }
+}
+
+impl Listener {
+    pub(super) async fn bind(url: &Url) -> io::Result<Listener> {
+        let named = |error: io::Error| {
+            let hint = match error.kind() {
+                io::ErrorKind::AddrInUse => "; choose another port, or 0 for any free one",
+                _ => "",
+            };
+            io::Error::new(error.kind(), format!("cannot listen on {url}: {error}{hint}"))
+        };
+        match url {
+            Url::Tcp { host, port } => {
+                let socket = TcpListener::bind((host.as_str(), *port)).await.map_err(named)?;
+                let port = socket.local_addr().map_err(named)?.port();
+                Ok(Listener { url: Url::Tcp { host: host.clone(), port }, socket: Listening::Tcp(socket) })
+            }
+            Url::Unix(path) | Url::File(path) => {
+                remove_stale(path).map_err(named)?;
+                let socket = UnixListener::bind(path).map_err(named)?;
+                Ok(Listener { url: url.clone(), socket: Listening::Unix(socket, SocketFile(path.clone())) })
+            }
+            other => {
+                Err(io::Error::new(io::ErrorKind::Unsupported, format!("{other} is not supported on this system")))
+            }
+        }
+    }
+
+    pub(super) fn url(&self) -> &Url {
+        &self.url
+    }
+
+    /// The next connection; `None` when one was given up before it was accepted, or there are no descriptors left for it.
+    pub(super) async fn accept(&self) -> io::Result<Option<Socket>> {
+        let accepted = match &self.socket {
+            Listening::Tcp(listener) => listener.accept().await.and_then(|(socket, peer)| Socket::tcp(socket, peer)),
+            Listening::Unix(listener, file) => listener
+                .accept()
+                .await
+                .and_then(|(socket, _)| Ok(Socket::Unix(socket.into_std()?, file.0.display().to_string()))),
+        };
+        match accepted {
+            Ok(socket) => Ok(Some(socket)),
+            Err(error) => {
+                warn!(url = %self.url, %error, "cannot accept");
+                // EMFILE comes back at once until something is closed.
+                tokio::time::sleep(Duration::from_millis(10)).await;
+                Ok(None)
+            }
+        }
+    }
+}
+
+/// Removes a socket that nobody listens on any more. A file of any other kind stays, and `bind` reports it.
+fn remove_stale(path: &Path) -> io::Result<()> {
+    match std::fs::symlink_metadata(path) {
+        Ok(found) if found.file_type().is_socket() => std::fs::remove_file(path),
+        _ => Ok(()),
+    }
+}
+
+/// A connection that was accepted, on its way to the thread that will serve it.
+pub(super) enum Socket {
+    Tcp(StdTcp, String),
+    Unix(StdUnix, String),
+}
+
+impl Socket {
+    fn tcp(socket: TcpStream, peer: SocketAddr) -> io::Result<Socket> {
+        socket.set_nodelay(true)?;
+        Ok(Socket::Tcp(socket.into_std()?, peer.to_string()))
+    }
+
+    pub(super) fn peer(&self) -> &str {
+        match self {
+            Socket::Tcp(_, peer) | Socket::Unix(_, peer) => peer,
+        }
+    }
+
+    /// Both halves, registered with the reactor of the calling thread.
+    pub(super) fn halves(self, patience: Duration) -> io::Result<(Rx, Tx)> {
+        Ok(match self {
+            Socket::Tcp(socket, _) => {
+                let (rx, tx) = TcpStream::from_std(socket)?.into_split();
+                (Rx::Tcp(rx), Tx { half: TxHalf::Tcp(tx), patience })
+            }
+            Socket::Unix(socket, _) => {
+                let (rx, tx) = UnixStream::from_std(socket)?.into_split();
+                (Rx::Unix(rx), Tx { half: TxHalf::Unix(tx), patience })
+            }
+        })
+    }
+}

@@ -1,0 +1,160 @@
+//! What a server knows of itself: connections, requests, errors. Shared by all threads; reading it disturbs nobody.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use datakit_core::session::Observe;
+use datakit_core::wire::Dialect;
+
+/// Counters of a whole server.
+#[derive(Debug)]
+pub struct Stats {
+    started: Instant,
+    next: AtomicU64,
+    peers: Mutex<BTreeMap<u64, Arc<Peer>>>,
+    requests: [Count; 128],
+}
+
+#[derive(Debug, Default)]
+struct Count {
+    answered: AtomicU64,
+    errors: AtomicU64,
+}
+
+/// One connection, as others may see it.
+#[derive(Debug)]
+pub struct Peer {
+    /// Who it is: address or path.
+    pub name: String,
+    since: Instant,
+    dialect: AtomicU8,
+    msize: AtomicU32,
+    fids: AtomicU32,
+    in_flight: AtomicU32,
+}
+
+impl Peer {
+    /// How long it has been connected.
+    pub fn age(&self) -> Duration {
+        self.since.elapsed()
+    }
+
+    /// What was negotiated, as its version string; `-` before that.
+    pub fn dialect(&self) -> &'static str {
+        match self.dialect.load(Relaxed) {
+            1 => Dialect::Legacy.version(),
+            2 => Dialect::Unix.version(),
+            3 => Dialect::Linux.version(),
+            _ => "-",
+        }
+    }
+
+    /// The largest message, in bytes.
+    pub fn msize(&self) -> u32 {
+        self.msize.load(Relaxed)
+    }
+
+    /// Fids in use.
+    pub fn fids(&self) -> u32 {
+        self.fids.load(Relaxed)
+    }
+
+    /// Requests being answered, those that wait in files included.
+    pub fn in_flight(&self) -> u32 {
+        self.in_flight.load(Relaxed)
+    }
+
+    pub(super) fn show(&self, dialect: Option<Dialect>, msize: u32, fids: usize, in_flight: usize) {
+        let dialect = match dialect {
+            None => 0,
+            Some(Dialect::Legacy) => 1,
+            Some(Dialect::Unix) => 2,
+            Some(Dialect::Linux) => 3,
+        };
+        self.dialect.store(dialect, Relaxed);
+        self.msize.store(msize, Relaxed);
+        self.fids.store(u32::try_from(fids).unwrap_or(u32::MAX), Relaxed);
+        self.in_flight.store(u32::try_from(in_flight).unwrap_or(u32::MAX), Relaxed);
+    }
+}
+
+impl Default for Stats {
+    fn default() -> Stats {
+        Stats {
+            started: Instant::now(),
+            next: AtomicU64::new(0),
+            peers: Mutex::default(),
+            requests: std::array::from_fn(|_| Count::default()),
+        }
+    }
+}
+
+impl Stats {
+    /// How long the server has been up.
+    pub fn uptime(&self) -> Duration {
+        self.started.elapsed()
+    }
+
+    /// The connections there are, oldest first.
+    pub fn peers(&self) -> Vec<Arc<Peer>> {
+        self.lock().values().cloned().collect()
+    }
+
+    /// How many connections there are.
+    pub fn connections(&self) -> usize {
+        self.lock().len()
+    }
+
+    /// Message type, requests answered, errors among them; only types that were asked for.
+    pub fn requests(&self) -> impl Iterator<Item = (u8, u64, u64)> + '_ {
+        self.requests.iter().zip(0u8..).filter_map(|(count, half)| {
+            let answered = count.answered.load(Relaxed);
+            (answered > 0).then(|| (half.wrapping_mul(2), answered, count.errors.load(Relaxed)))
+        })
+    }
+
+    pub(super) fn enter(self: &Arc<Self>, name: String) -> Entered {
+        let peer = Arc::new(Peer {
+            name,
+            since: Instant::now(),
+            dialect: AtomicU8::new(0),
+            msize: AtomicU32::new(0),
+            fids: AtomicU32::new(0),
+            in_flight: AtomicU32::new(0),
+        });
+        let number = self.next.fetch_add(1, Relaxed);
+        self.lock().insert(number, peer.clone());
+        Entered { stats: self.clone(), number, peer }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<u64, Arc<Peer>>> {
+        // The map is whole between any two statements: a panic elsewhere has not harmed it.
+        self.peers.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Observe for Stats {
+    fn answered(&self, kind: u8, error: bool) {
+        if let Some(count) = self.requests.get(usize::from(kind / 2)) {
+            count.answered.fetch_add(1, Relaxed);
+            if error {
+                count.errors.fetch_add(1, Relaxed);
+            }
+        }
+    }
+}
+
+/// A connection in the list, until it is dropped.
+pub(super) struct Entered {
+    stats: Arc<Stats>,
+    number: u64,
+    pub(super) peer: Arc<Peer>,
+}
+
+impl Drop for Entered {
+    fn drop(&mut self) {
+        self.stats.lock().remove(&self.number);
+    }
+}

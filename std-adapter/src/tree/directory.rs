@@ -1,0 +1,185 @@
+//! What a directory of the dynamic tree is, and the ready-made ones.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, RwLock};
+
+use datakit_core::vfs::{Create, Error, Kind, Name, New, Result};
+
+use super::{Entry, Wait, ready};
+use crate::locked;
+
+/// A directory: create your own.
+///
+/// Refusals that are not overridden are those of a read-only directory.
+pub trait Directory: Send + Sync {
+    /// The entries, in the order in which they are shown. Asked when the directory is opened.
+    fn list(&self) -> Wait<'_, Vec<Entry>>;
+
+    /// The entry called `name`; unless it is overridden, the first of that name in the list.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`].
+    fn lookup<'a>(&'a self, name: Name<'a>) -> Wait<'a, Entry> {
+        Box::pin(async move { find(self.list().await?, name) })
+    }
+
+    /// Makes a file, a directory or a symbolic link. Whether an existing name is an error is the directory's business.
+    fn create<'a>(&'a self, name: Name<'a>, create: Create<'a>) -> Wait<'a, Entry> {
+        let _ = (name, create);
+        ready(Err(Error::ReadOnlyDirectory))
+    }
+
+    /// Gives `child` another name. The entry's own name is changed by the tree afterwards.
+    fn rename<'a>(&'a self, child: &'a Entry, name: Name<'a>) -> Wait<'a, ()> {
+        let _ = (child, name);
+        ready(Err(Error::ReadOnlyDirectory))
+    }
+
+    /// Removes this directory itself.
+    fn remove(&self) -> Wait<'_, ()> {
+        ready(Err(Error::ReadOnlyDirectory))
+    }
+
+    /// `child` agreed to be removed and is to be shown no more. Nothing to be done where its own `remove` did that; a symbolic
+    /// link is not asked itself, so that it is this directory's to refuse.
+    fn unlink<'a>(&'a self, child: &'a Entry) -> Wait<'a, ()> {
+        ready(if child.kind() == Kind::Symlink { Err(Error::ReadOnlyDirectory) } else { Ok(()) })
+    }
+}
+
+fn find(entries: Vec<Entry>, name: Name<'_>) -> Result<Entry> {
+    entries.into_iter().find(|entry| *entry.name() == *name.as_bytes()).ok_or(Error::NotFound)
+}
+
+/// A directory without entries.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Empty;
+
+impl Directory for Empty {
+    fn list(&self) -> Wait<'_, Vec<Entry>> {
+        ready(Ok(Vec::new()))
+    }
+}
+
+/// A directory whose entries are asked for at every listing and every lookup.
+pub struct OfList<F>(F);
+
+impl<F: Fn() -> Vec<Entry> + Send + Sync> OfList<F> {
+    /// `list` returns the same entries for the same things: a fresh one has a fresh inode number.
+    pub fn new(list: F) -> OfList<F> {
+        OfList(list)
+    }
+}
+
+impl<F: Fn() -> Vec<Entry> + Send + Sync> Directory for OfList<F> {
+    fn list(&self) -> Wait<'_, Vec<Entry>> {
+        ready(Ok((self.0)()))
+    }
+}
+
+/// A directory that the program changes, shown in the order of the names. Clones are the same directory.
+///
+/// Clients make and rename nothing here; they remove what agrees to be removed.
+#[derive(Debug, Clone, Default)]
+pub struct Dir(Arc<RwLock<BTreeMap<Arc<[u8]>, Entry>>>);
+
+impl Dir {
+    /// A directory without entries.
+    #[must_use]
+    pub fn new() -> Dir {
+        Dir::default()
+    }
+
+    /// Adds `entry` under its name: what had that name before. Lookups see it from now on.
+    pub fn insert(&self, entry: Entry) -> Option<Entry> {
+        locked::write(&self.0).insert(entry.name(), entry)
+    }
+
+    /// Takes the entry called `name` out. Open files of it go on.
+    pub fn remove(&self, name: impl AsRef<[u8]>) -> Option<Entry> {
+        locked::write(&self.0).remove(name.as_ref())
+    }
+
+    /// The entry called `name`.
+    #[must_use]
+    pub fn get(&self, name: impl AsRef<[u8]>) -> Option<Entry> {
+        locked::read(&self.0).get(name.as_ref()).cloned()
+    }
+}
+
+impl FromIterator<Entry> for Dir {
+    fn from_iter<I: IntoIterator<Item = Entry>>(entries: I) -> Dir {
+        let map = entries.into_iter().map(|entry| (entry.name(), entry)).collect();
+        Dir(Arc::new(RwLock::new(map)))
+    }
+}
+
+impl Directory for Dir {
+    fn list(&self) -> Wait<'_, Vec<Entry>> {
+        ready(Ok(locked::read(&self.0).values().cloned().collect()))
+    }
+
+    fn lookup<'a>(&'a self, name: Name<'a>) -> Wait<'a, Entry> {
+        ready(self.get(name.as_bytes()).ok_or(Error::NotFound))
+    }
+
+    fn unlink<'a>(&'a self, child: &'a Entry) -> Wait<'a, ()> {
+        if child.kind() == Kind::Symlink {
+            return ready(Err(Error::ReadOnlyDirectory));
+        }
+        let (name, mut entries) = (child.name(), locked::write(&self.0));
+        // The name may stand for something newer by now, which stays.
+        let there = entries.get(&name).is_some_and(|found| found.is(child));
+        ready(if there { entries.remove(&name).map(drop) } else { None }.ok_or(Error::NotFound))
+    }
+}
+
+/// Another directory, of which only list, lookup and removal are let through.
+pub struct ReadOnly<D>(pub D);
+
+impl<D: Directory> Directory for ReadOnly<D> {
+    fn list(&self) -> Wait<'_, Vec<Entry>> {
+        self.0.list()
+    }
+
+    fn lookup<'a>(&'a self, name: Name<'a>) -> Wait<'a, Entry> {
+        self.0.lookup(name)
+    }
+
+    fn remove(&self) -> Wait<'_, ()> {
+        self.0.remove()
+    }
+
+    fn unlink<'a>(&'a self, child: &'a Entry) -> Wait<'a, ()> {
+        self.0.unlink(child)
+    }
+}
+
+/// Another directory, in which nothing but directories can be made.
+pub struct DirOnly<D>(pub D);
+
+impl<D: Directory> Directory for DirOnly<D> {
+    fn list(&self) -> Wait<'_, Vec<Entry>> {
+        self.0.list()
+    }
+
+    fn lookup<'a>(&'a self, name: Name<'a>) -> Wait<'a, Entry> {
+        self.0.lookup(name)
+    }
+
+    fn create<'a>(&'a self, name: Name<'a>, create: Create<'a>) -> Wait<'a, Entry> {
+        if create.new == New::Dir { self.0.create(name, create) } else { ready(Err(Error::OnlyDirectories)) }
+    }
+
+    fn rename<'a>(&'a self, child: &'a Entry, name: Name<'a>) -> Wait<'a, ()> {
+        self.0.rename(child, name)
+    }
+
+    fn remove(&self) -> Wait<'_, ()> {
+        self.0.remove()
+    }
+
+    fn unlink<'a>(&'a self, child: &'a Entry) -> Wait<'a, ()> {
+        self.0.unlink(child)
+    }
+}

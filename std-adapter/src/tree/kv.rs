@@ -1,0 +1,136 @@
+//! Files whose content is kept elsewhere and is read and written as a whole.
+
+use std::sync::Arc;
+
+use datakit_core::vfs::{Error, FileStat, OpenMode, read_at};
+
+use super::text::{overlay, resize};
+use super::{Leaf, OpenLeaf, Wait, ready};
+
+/// A value under a key of some store.
+pub trait Value: Send + Sync {
+    /// The value now; `None` where there is none.
+    fn read(&self) -> Wait<'_, Option<Vec<u8>>>;
+
+    /// Replaces the value.
+    fn write(&self, value: Vec<u8>) -> Wait<'_, ()> {
+        let _ = value;
+        ready(Err(Error::ReadOnlyFile))
+    }
+
+    /// Length and permissions; unless it is overridden, the value is read for it.
+    fn stat(&self) -> Wait<'_, FileStat> {
+        Box::pin(async {
+            let value = self.read().await?.ok_or(Error::NotFound)?;
+            Ok(FileStat::new(value.len() as u64))
+        })
+    }
+
+    /// Removes the value.
+    fn remove(&self) -> Wait<'_, ()> {
+        ready(Err(Error::ReadOnlyFile))
+    }
+
+    /// Sets the permission bits.
+    fn chmod(&self, mode: u32) -> Wait<'_, ()> {
+        let _ = mode;
+        ready(Err(Error::ReadOnlyFile))
+    }
+}
+
+/// A [`Value`] as a file: every read reads the value anew, every write writes the whole.
+pub struct Kv(Arc<Shared>);
+
+struct Shared {
+    value: Box<dyn Value>,
+    read_only: bool,
+    /// Held over read, change and write: no change of another open file is lost between them.
+    changing: tokio::sync::Mutex<()>,
+}
+
+impl Kv {
+    /// A file that is read and written.
+    pub fn new(value: impl Value + 'static) -> Kv {
+        Kv::of(value, false)
+    }
+
+    /// A file that is only read, whatever the value could do.
+    pub fn read_only(value: impl Value + 'static) -> Kv {
+        Kv::of(value, true)
+    }
+
+    fn of(value: impl Value + 'static, read_only: bool) -> Kv {
+        Kv(Arc::new(Shared { value: Box::new(value), read_only, changing: tokio::sync::Mutex::default() }))
+    }
+}
+
+impl Shared {
+    async fn truncate(&self, length: u64) -> datakit_core::vfs::Result<()> {
+        self.writable()?;
+        let _changing = self.changing.lock().await;
+        let mut value = if length == 0 { Vec::new() } else { self.value.read().await?.unwrap_or_default() };
+        resize(&mut value, length)?;
+        self.value.write(value).await
+    }
+
+    fn writable(&self) -> datakit_core::vfs::Result<()> {
+        if self.read_only { Err(Error::ReadOnlyFile) } else { Ok(()) }
+    }
+}
+
+impl Leaf for Kv {
+    fn stat(&self) -> Wait<'_, FileStat> {
+        self.0.value.stat()
+    }
+
+    fn open(&self, mode: OpenMode) -> Wait<'_, Box<dyn OpenLeaf>> {
+        Box::pin(async move {
+            if mode.truncate {
+                // What is only read opens all the same.
+                self.0
+                    .truncate(0)
+                    .await
+                    .or_else(|error| if error == Error::ReadOnlyFile { Ok(()) } else { Err(error) })?;
+            }
+            Ok(Box::new(Opened { file: self.0.clone(), append: mode.append }) as Box<dyn OpenLeaf>)
+        })
+    }
+
+    fn truncate(&self, length: u64) -> Wait<'_, ()> {
+        Box::pin(self.0.truncate(length))
+    }
+
+    fn chmod(&self, mode: u32) -> Wait<'_, ()> {
+        if self.0.read_only { ready(Err(Error::ReadOnlyFile)) } else { self.0.value.chmod(mode) }
+    }
+
+    fn remove(&self) -> Wait<'_, ()> {
+        if self.0.read_only { ready(Err(Error::ReadOnlyFile)) } else { self.0.value.remove() }
+    }
+}
+
+struct Opened {
+    file: Arc<Shared>,
+    append: bool,
+}
+
+impl OpenLeaf for Opened {
+    fn read<'a>(&'a self, offset: u64, buf: &'a mut [u8]) -> Wait<'a, usize> {
+        Box::pin(async move {
+            let value = self.file.value.read().await?.ok_or(Error::NotFound)?;
+            read_at(&value, offset, buf)
+        })
+    }
+
+    fn write<'a>(&'a self, offset: u64, data: &'a [u8]) -> Wait<'a, usize> {
+        Box::pin(async move {
+            self.file.writable()?;
+            let _changing = self.file.changing.lock().await;
+            let mut value = self.file.value.read().await?.unwrap_or_default();
+            let offset = if self.append { value.len() as u64 } else { offset };
+            overlay(&mut value, offset, data)?;
+            self.file.value.write(value).await?;
+            Ok(data.len())
+        })
+    }
+}

@@ -1,0 +1,69 @@
+//! What a file of the dynamic tree is.
+
+use datakit_core::vfs::{Error, FileStat, OpenMode, Result};
+
+use super::{Wait, ready};
+
+/// A file: create your own.
+///
+/// Refusals that are not overridden are those of a read-only file.
+pub trait Leaf: Send + Sync {
+    /// Length, permissions, version.
+    fn stat(&self) -> Wait<'_, FileStat>;
+
+    /// Opens it. Where `mode` says so the content is dropped; a file that cannot do that opens all the same.
+    fn open(&self, mode: OpenMode) -> Wait<'_, Box<dyn OpenLeaf>>;
+
+    /// Sets the length in bytes.
+    fn truncate(&self, length: u64) -> Wait<'_, ()> {
+        let _ = length;
+        ready(Err(Error::ReadOnlyFile))
+    }
+
+    /// Sets the permission bits.
+    fn chmod(&self, mode: u32) -> Wait<'_, ()> {
+        let _ = mode;
+        ready(Err(Error::ReadOnlyFile))
+    }
+
+    /// Removes the file. Its directory is told afterwards ([`Directory::unlink`](super::Directory::unlink)).
+    fn remove(&self) -> Wait<'_, ()> {
+        ready(Err(Error::ReadOnlyFile))
+    }
+}
+
+/// An open file. Dropped when the client closes it or is gone, after [`close`](OpenLeaf::close).
+///
+/// The tree runs one read and one write at a time, in the order in which they came; a read and a write may run together.
+pub trait OpenLeaf: Send + Sync {
+    /// Reads at `offset` into `buf`: how many bytes; 0 is the end, or the flush mark of a stream. May wait for the first byte.
+    ///
+    /// # Cancel safety
+    /// A read that is dropped has taken nothing.
+    fn read<'a>(&'a self, offset: u64, buf: &'a mut [u8]) -> Wait<'a, usize>;
+
+    /// [`read`](OpenLeaf::read) where the answer is at hand and does not depend on other reads; `None`: ask `read`.
+    fn read_now(&self, offset: u64, buf: &mut [u8]) -> Option<Result<usize>> {
+        let _ = (offset, buf);
+        None
+    }
+
+    /// Writes `data` at `offset`: how many bytes were taken.
+    fn write<'a>(&'a self, offset: u64, data: &'a [u8]) -> Wait<'a, usize> {
+        let _ = (offset, data);
+        ready(Err(Error::ReadOnlyFile))
+    }
+
+    /// Makes what was written take effect, where that is a step of its own; a client that closes in order sees the error.
+    fn finish(&self) -> Wait<'_, ()> {
+        ready(Ok(()))
+    }
+
+    /// The file is given up, in order or because the connection is lost.
+    fn close(&self) {}
+}
+
+/// Where the permission bits are those of a plain file nothing is to be done; commands and values cannot become programs.
+pub(super) fn only_normal(mode: u32) -> Result<()> {
+    if mode & 0o100 == 0 { Ok(()) } else { Err(Error::ChmodSpecial) }
+}

@@ -1,0 +1,179 @@
+//! The log sources of a program as a directory: `src/<name>/doc` says what one is about, `src/<name>/level` how much it tells.
+
+use std::fmt;
+use std::str::FromStr;
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
+use std::sync::{Arc, RwLock};
+
+use datakit_core::vfs::{Error, FileStat, OpenMode, Result, read_at};
+
+use super::text::resize;
+use super::{Dir, Directory, Entry, Leaf, OfList, OpenLeaf, ReadOnlyText, Wait, ready};
+use crate::locked;
+
+/// How much a source tells; each level includes those before it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Level {
+    /// Nothing.
+    Quiet,
+    /// What the program is there to say.
+    App,
+    /// What went wrong.
+    Error,
+    /// What may go wrong.
+    Warning,
+    /// What happens.
+    Info,
+    /// How it happens.
+    Debug,
+}
+
+impl Level {
+    /// All of them.
+    pub const ALL: [Level; 6] = [Level::Quiet, Level::App, Level::Error, Level::Warning, Level::Info, Level::Debug];
+
+    /// Its name.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Level::Quiet => "quiet",
+            Level::App => "app",
+            Level::Error => "error",
+            Level::Warning => "warning",
+            Level::Info => "info",
+            Level::Debug => "debug",
+        }
+    }
+}
+
+impl fmt::Display for Level {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl FromStr for Level {
+    type Err = Error;
+
+    fn from_str(name: &str) -> Result<Level> {
+        let unknown =
+            || Error::Invalid.because(format_args!("unknown level {name:?}: quiet app error warning info debug"));
+        Level::ALL.into_iter().find(|level| level.as_str() == name).ok_or_else(unknown)
+    }
+}
+
+/// Something that logs, with a level of its own. Clones are the same source.
+#[derive(Debug, Clone)]
+pub struct Source(Arc<AtomicU8>);
+
+impl Source {
+    /// How much it tells now.
+    #[must_use]
+    pub fn level(&self) -> Level {
+        let number = usize::from(self.0.load(Ordering::Relaxed));
+        Level::ALL.get(number).copied().unwrap_or(Level::Debug)
+    }
+
+    /// Sets how much it tells, at once.
+    pub fn set_level(&self, level: Level) {
+        self.0.store(level as u8, Ordering::Relaxed);
+    }
+
+    /// Whether something of `level` is to be told.
+    #[must_use]
+    pub fn tells(&self, level: Level) -> bool {
+        level <= self.level()
+    }
+}
+
+/// All sources of a program. Clones are the same ones.
+#[derive(Debug, Clone, Default)]
+pub struct Sources(Arc<RwLock<Vec<Entry>>>);
+
+impl Sources {
+    /// No sources yet.
+    #[must_use]
+    pub fn new() -> Sources {
+        Sources::default()
+    }
+
+    /// Adds a source; later listings show it.
+    pub fn register(&self, name: &str, doc: &str, level: Level) -> Source {
+        let source = Source(Arc::new(AtomicU8::new(level as u8)));
+        let doc = Entry::file("doc", ReadOnlyText::new(format!("{doc}\n")));
+        let dir: Dir = [doc, Entry::file("level", LevelFile(source.clone()))].into_iter().collect();
+        locked::write(&self.0).push(Entry::dir(name, dir));
+        source
+    }
+
+    /// The directory that shows them.
+    #[must_use]
+    pub fn dir(&self) -> impl Directory + use<> {
+        let sources = self.0.clone();
+        let src = OfList::new(move || locked::read(&sources).clone());
+        [Entry::dir("src", src)].into_iter().collect::<Dir>()
+    }
+}
+
+struct LevelFile(Source);
+
+impl LevelFile {
+    fn text(&self) -> Vec<u8> {
+        format!("{}\n", self.0.level()).into_bytes()
+    }
+
+    fn set(&self, text: &[u8]) -> Result<()> {
+        let text = String::from_utf8_lossy(text);
+        self.0.set_level(text.trim().parse()?);
+        Ok(())
+    }
+}
+
+impl Leaf for LevelFile {
+    fn stat(&self) -> Wait<'_, FileStat> {
+        ready(Ok(FileStat::new(self.text().len() as u64)))
+    }
+
+    fn open(&self, mode: OpenMode) -> Wait<'_, Box<dyn OpenLeaf>> {
+        let file = LevelFile(self.0.clone());
+        ready(Ok(Box::new(Opened { file, emptied: AtomicBool::new(mode.truncate) })))
+    }
+
+    /// 0 leaves the level alone: a shell truncates, then writes.
+    fn truncate(&self, length: u64) -> Wait<'_, ()> {
+        if length == 0 {
+            return ready(Ok(()));
+        }
+        let mut text = self.text();
+        ready(resize(&mut text, length).and_then(|()| self.set(&text)))
+    }
+
+    fn chmod(&self, _: u32) -> Wait<'_, ()> {
+        ready(Err(Error::NotPermitted))
+    }
+
+    fn remove(&self) -> Wait<'_, ()> {
+        ready(Err(Error::NotPermitted))
+    }
+}
+
+struct Opened {
+    file: LevelFile,
+    /// Opened with truncation and not written since: reads as empty.
+    emptied: AtomicBool,
+}
+
+impl OpenLeaf for Opened {
+    fn read<'a>(&'a self, offset: u64, buf: &'a mut [u8]) -> Wait<'a, usize> {
+        let text = if self.emptied.load(Ordering::Relaxed) { Vec::new() } else { self.file.text() };
+        ready(read_at(&text, offset, buf))
+    }
+
+    fn write<'a>(&'a self, _: u64, data: &'a [u8]) -> Wait<'a, usize> {
+        Box::pin(async move {
+            self.file.set(data)?;
+            self.emptied.store(false, Ordering::Relaxed);
+            Ok(data.len())
+        })
+    }
+}

@@ -1,0 +1,168 @@
+//! The dynamic tree: directories that change while it is served, and files made of closures, values and streams.
+//!
+//! ```
+//! use datakit::tree::{Dir, Entry, Live, ReadOnlyText, Tree};
+//!
+//! let root = Dir::new();
+//! root.insert(Entry::file("version", ReadOnlyText::new("1.0\n")));
+//! let progress = Live::new(0);
+//! root.insert(Entry::file("progress", progress.file(|percent| format!("{percent}\n"))));
+//! let tree = Tree::new(root.clone());
+//! progress.publish(50);
+//! root.remove(b"version");
+//! # let _ = tree;
+//! ```
+//!
+//! | what | made by |
+//! |---|---|
+//! | text that stays, text that clients change | [`ReadOnlyText`], [`Text`] |
+//! | text evaluated at each open | [`Status`] |
+//! | a command and its reply | [`Command`] |
+//! | a value read and written as a whole | [`Kv`] over a [`Value`] |
+//! | the latest of a value, or all of them | [`Live`], [`Queue`] |
+//! | a file of the embedded world | [`Core`] |
+//! | anything else | [`Leaf`] |
+//! | directories | [`Dir`], [`OfList`], [`Empty`], [`ReadOnly`], [`DirOnly`], [`log::Sources`], or [`Directory`] |
+//!
+//! Whoever makes entries keeps them: the same [`Entry`] is the same inode, a new one is another.
+
+mod command;
+mod core_file;
+mod directory;
+mod kv;
+mod leaf;
+mod live;
+pub mod log;
+mod queue;
+mod text;
+mod vfs;
+
+#[cfg(test)]
+mod file_tests;
+#[cfg(test)]
+mod stream_tests;
+#[cfg(test)]
+mod tests;
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::{Arc, RwLock};
+
+use datakit_core::vfs::{Kind, Result};
+
+pub use self::command::Command;
+pub use self::core_file::Core;
+pub use self::directory::{Dir, DirOnly, Directory, Empty, OfList, ReadOnly};
+pub use self::kv::{Kv, Value};
+pub use self::leaf::{Leaf, OpenLeaf};
+pub use self::live::{Live, Stream};
+pub use self::queue::Queue;
+pub use self::text::{ReadOnlyText, Status, Text};
+pub use self::vfs::{Inode, Open};
+use crate::{ino, locked};
+
+/// An operation under way. Dropping it gives it up.
+pub type Wait<'a, T> = Pin<Box<dyn Future<Output = Result<T>> + Send + 'a>>;
+
+/// An answer that is at hand, as a [`Wait`].
+pub fn ready<'a, T: Send + 'a>(answer: Result<T>) -> Wait<'a, T> {
+    Box::pin(std::future::ready(answer))
+}
+
+/// A dynamic tree. Clones are the same tree.
+#[derive(Clone)]
+pub struct Tree {
+    root: Inode,
+}
+
+impl Tree {
+    /// The tree with `root` at the top.
+    pub fn new(root: impl Directory + 'static) -> Tree {
+        Tree::of(Entry::dir("/", root))
+    }
+
+    /// The tree whose top is the directory `root`: several trees may show one entry and share its inode number.
+    #[must_use]
+    pub fn of(root: Entry) -> Tree {
+        Tree { root: Inode::root(root) }
+    }
+}
+
+/// A file, directory or symbolic link with its name: an inode. Clones are the same one.
+#[derive(Clone)]
+pub struct Entry(Arc<Node>);
+
+struct Node {
+    ino: u64,
+    name: RwLock<Arc<[u8]>>,
+    what: What,
+}
+
+enum What {
+    Dir(Box<dyn Directory>),
+    File(Box<dyn Leaf>),
+    Symlink(Box<[u8]>),
+}
+
+impl Entry {
+    /// A directory.
+    pub fn dir(name: impl AsRef<[u8]>, dir: impl Directory + 'static) -> Entry {
+        Entry::new(name.as_ref(), What::Dir(Box::new(dir)))
+    }
+
+    /// A file.
+    pub fn file(name: impl AsRef<[u8]>, file: impl Leaf + 'static) -> Entry {
+        Entry::new(name.as_ref(), What::File(Box::new(file)))
+    }
+
+    /// A symbolic link.
+    pub fn symlink(name: impl AsRef<[u8]>, target: impl AsRef<[u8]>) -> Entry {
+        Entry::new(name.as_ref(), What::Symlink(target.as_ref().into()))
+    }
+
+    fn new(name: &[u8], what: What) -> Entry {
+        Entry(Arc::new(Node { ino: ino::next(), name: RwLock::new(name.into()), what }))
+    }
+
+    /// Its name now: a rename changes it.
+    #[must_use]
+    pub fn name(&self) -> Arc<[u8]> {
+        locked::read(&self.0.name).clone()
+    }
+
+    /// Its inode number, unique in this process.
+    #[must_use]
+    pub fn ino(&self) -> u64 {
+        self.0.ino
+    }
+
+    /// What it is.
+    #[must_use]
+    pub fn kind(&self) -> Kind {
+        match self.0.what {
+            What::Dir(_) => Kind::Dir,
+            What::File(_) => Kind::File,
+            What::Symlink(_) => Kind::Symlink,
+        }
+    }
+
+    /// Whether both are the same inode.
+    #[must_use]
+    pub fn is(&self, other: &Entry) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+
+    fn renamed(&self, name: &[u8]) {
+        *locked::write(&self.0.name) = name.into();
+    }
+
+    fn what(&self) -> &What {
+        &self.0.what
+    }
+}
+
+impl std::fmt::Debug for Entry {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{:?} {} \"{}\"", self.kind(), self.ino(), self.name().escape_ascii())
+    }
+}

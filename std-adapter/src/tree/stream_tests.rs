@@ -1,0 +1,168 @@
+//! Streams: what is delivered, what is marked, what waits.
+
+use std::future::Future;
+use std::pin::pin;
+use std::task::{Context, Poll, Waker};
+
+use datakit_core::vfs::{Error, OpenMode, Vfs};
+
+use super::tests::{Done, read_at, tree_of, walk};
+use super::*;
+
+/// One look at a read: `None` where it waits. It is dropped then, as a flush does.
+fn poll(tree: &Tree, open: &Open, offset: u64) -> Option<Result<String>> {
+    let read = pin!(read_at(tree, open, offset, 100));
+    match read.poll(&mut Context::from_waker(Waker::noop())) {
+        Poll::Ready(done) => Some(done),
+        Poll::Pending => None,
+    }
+}
+
+fn text(text: &str) -> Option<Result<String>> {
+    Some(Ok(text.to_owned()))
+}
+
+async fn open(tree: &Tree) -> Result<Open> {
+    tree.open(&walk(tree, "f").await?, OpenMode::READ).await
+}
+
+fn numbers() -> (Live<u32>, Tree) {
+    let live = Live::new(0);
+    let tree = tree_of(live.file(|number| format!("{number}\n")));
+    (live, tree)
+}
+
+#[tokio::test]
+async fn v13_two_readers_get_a_publication() -> Done {
+    let (live, tree) = numbers();
+    let readers = [open(&tree).await?, open(&tree).await?];
+    for reader in &readers {
+        assert_eq!((poll(&tree, reader, 0), poll(&tree, reader, 2)), (text("0\n"), text("")));
+        assert_eq!(poll(&tree, reader, 2), None);
+    }
+    live.publish(1);
+    assert_eq!((poll(&tree, &readers[0], 2), poll(&tree, &readers[0], 4)), (text("1\n"), text("")));
+    let reader = &readers[1];
+    assert_eq!(read_at(&tree, reader, 2, 1).await?, "1");
+    // The rest is of the value that was begun, whatever came meanwhile.
+    live.publish(2);
+    assert_eq!((poll(&tree, reader, 3), poll(&tree, reader, 3)), (text(""), text("\n")));
+    assert_eq!((poll(&tree, reader, 4), poll(&tree, reader, 4)), (text(""), text("2\n")));
+    Ok(())
+}
+
+#[tokio::test]
+async fn the_first_delivery_is_the_value_of_the_open() -> Done {
+    let (live, tree) = numbers();
+    let reader = open(&tree).await?;
+    live.publish(5);
+    live.publish(6);
+    assert_eq!((poll(&tree, &reader, 0), poll(&tree, &reader, 2)), (text("0\n"), text("")));
+    assert_eq!(poll(&tree, &reader, 2), text("6\n"));
+    Ok(())
+}
+
+#[tokio::test]
+async fn v14_what_looks_the_same_is_not_delivered_again() -> Done {
+    let (live, tree) = numbers();
+    let reader = open(&tree).await?;
+    assert_eq!((poll(&tree, &reader, 0), poll(&tree, &reader, 2)), (text("0\n"), text("")));
+    live.publish(0);
+    assert_eq!(poll(&tree, &reader, 2), None);
+    live.publish(1);
+    live.publish(0);
+    assert_eq!(poll(&tree, &reader, 2), None);
+    Ok(())
+}
+
+#[tokio::test]
+async fn v15_a_wrong_offset_changes_nothing() -> Done {
+    let (_live, tree) = numbers();
+    let reader = open(&tree).await?;
+    assert_eq!(poll(&tree, &reader, 1), Some(Err(Error::Seek)));
+    assert_eq!(Error::Seek.text(), "Attempt to seek in stream");
+    assert_eq!(poll(&tree, &reader, 0), text("0\n"));
+    assert_eq!(poll(&tree, &reader, 0), Some(Err(Error::Seek)));
+    assert_eq!(poll(&tree, &reader, 2), text(""));
+    assert_eq!(tree.write(&reader, 0, b"x").await, Err(Error::ReadOnlyFile));
+    Ok(())
+}
+
+#[tokio::test]
+async fn v16_a_cancelled_read_has_lost_nothing() -> Done {
+    let (live, tree) = numbers();
+    let reader = open(&tree).await?;
+    assert_eq!((poll(&tree, &reader, 0), poll(&tree, &reader, 2)), (text("0\n"), text("")));
+    assert_eq!(poll(&tree, &reader, 2), None);
+    live.publish(1);
+    assert_eq!(poll(&tree, &reader, 2), text("1\n"));
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_waiting_read_is_woken_by_a_publication() -> Done {
+    let (live, tree) = numbers();
+    let reader = open(&tree).await?;
+    assert_eq!((poll(&tree, &reader, 0), poll(&tree, &reader, 2)), (text("0\n"), text("")));
+    let waiting = tokio::spawn({
+        let (tree, reader) = (tree.clone(), reader.clone());
+        async move { read_at(&tree, &reader, 2, 9).await }
+    });
+    tokio::task::yield_now().await;
+    live.publish(9);
+    assert_eq!(waiting.await.unwrap()?, "9\n");
+    Ok(())
+}
+
+#[tokio::test]
+async fn an_empty_value_is_never_an_end() -> Done {
+    let live = Live::new(String::new());
+    let tree = tree_of(live.file(Clone::clone));
+    let reader = open(&tree).await?;
+    assert_eq!(poll(&tree, &reader, 0), None);
+    live.publish("a".into());
+    assert_eq!((poll(&tree, &reader, 0), poll(&tree, &reader, 1)), (text("a"), text("")));
+    live.publish(String::new());
+    assert_eq!(poll(&tree, &reader, 1), None);
+    live.publish("a".into());
+    assert_eq!(poll(&tree, &reader, 1), text("a"));
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_closed_stream_gives_its_watch_up() -> Done {
+    let (live, tree) = numbers();
+    let reader = open(&tree).await?;
+    assert_eq!(live.readers(), 1);
+    tree.close(&reader);
+    drop(reader);
+    assert_eq!(live.readers(), 0);
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_queue_delivers_everything_in_order_or_says_what_was_lost() -> Done {
+    let queue = Queue::new(3);
+    let tree = tree_of(queue.file());
+    queue.push("before the open\n");
+    let reader = open(&tree).await?;
+    assert_eq!(poll(&tree, &reader, 0), None);
+    queue.push("a\n");
+    queue.push("a\n");
+    assert_eq!((poll(&tree, &reader, 0), poll(&tree, &reader, 2)), (text("a\n"), text("")));
+    assert_eq!((poll(&tree, &reader, 2), poll(&tree, &reader, 4)), (text("a\n"), text("")));
+    assert_eq!(poll(&tree, &reader, 4), None);
+    for i in 0..5 {
+        queue.push(format!("{i}\n"));
+    }
+    assert_eq!((poll(&tree, &reader, 4), poll(&tree, &reader, 11)), (text("lost 2\n"), text("")));
+    assert_eq!((poll(&tree, &reader, 11), poll(&tree, &reader, 13)), (text("2\n"), text("")));
+    let waiting = tokio::spawn({
+        let (tree, reader) = (tree.clone(), open(&tree).await?);
+        async move { read_at(&tree, &reader, 0, 9).await }
+    });
+    tokio::task::yield_now().await;
+    queue.push("new\n");
+    assert_eq!(waiting.await.unwrap()?, "new\n");
+    Ok(())
+}

@@ -1,0 +1,204 @@
+//! Files that are a text: constant, changeable, or evaluated at each open.
+
+use std::sync::{Arc, Mutex};
+
+use datakit_core::vfs::{Error, FileStat, OpenMode, Result, read_at};
+
+use super::leaf::only_normal;
+use super::{Leaf, OpenLeaf, Wait, ready};
+use crate::locked;
+
+/// The largest text that clients can make, in bytes: a write far behind the end is padded with real zeros.
+const LARGEST: usize = 64 * 1024 * 1024;
+
+/// A text that never changes.
+#[derive(Debug, Clone)]
+pub struct ReadOnlyText {
+    text: Arc<[u8]>,
+    mode: u32,
+}
+
+impl ReadOnlyText {
+    /// A plain file of this content.
+    pub fn new(text: impl AsRef<[u8]>) -> ReadOnlyText {
+        ReadOnlyText { text: text.as_ref().into(), mode: 0o664 }
+    }
+
+    /// The same, shown as a program.
+    #[must_use]
+    pub fn executable(self) -> ReadOnlyText {
+        ReadOnlyText { mode: 0o775, ..self }
+    }
+}
+
+impl Leaf for ReadOnlyText {
+    fn stat(&self) -> Wait<'_, FileStat> {
+        ready(Ok(FileStat { mode: self.mode, ..FileStat::new(self.text.len() as u64) }))
+    }
+
+    fn open(&self, _: OpenMode) -> Wait<'_, Box<dyn OpenLeaf>> {
+        ready(Ok(Box::new(Snapshot(self.text.clone()))))
+    }
+}
+
+/// The text that one open file delivers.
+pub(super) struct Snapshot(pub(super) Arc<[u8]>);
+
+impl OpenLeaf for Snapshot {
+    fn read<'a>(&'a self, offset: u64, buf: &'a mut [u8]) -> Wait<'a, usize> {
+        ready(read_at(&self.0, offset, buf))
+    }
+
+    fn read_now(&self, offset: u64, buf: &mut [u8]) -> Option<Result<usize>> {
+        Some(read_at(&self.0, offset, buf))
+    }
+}
+
+/// A text that clients and the program change. Clones are the same text.
+#[derive(Debug, Clone, Default)]
+pub struct Text(Arc<Mutex<Arc<Vec<u8>>>>);
+
+impl Text {
+    /// A file that starts with this content.
+    pub fn new(text: impl Into<Vec<u8>>) -> Text {
+        Text(Arc::new(Mutex::new(Arc::new(text.into()))))
+    }
+
+    /// The content now. Later writes leave what was handed out as it is.
+    #[must_use]
+    pub fn get(&self) -> Arc<Vec<u8>> {
+        locked::lock(&self.0).clone()
+    }
+
+    /// Replaces the content.
+    pub fn set(&self, text: impl Into<Vec<u8>>) {
+        *locked::lock(&self.0) = Arc::new(text.into());
+    }
+}
+
+impl Leaf for Text {
+    fn stat(&self) -> Wait<'_, FileStat> {
+        ready(Ok(FileStat::new(self.get().len() as u64)))
+    }
+
+    fn open(&self, mode: OpenMode) -> Wait<'_, Box<dyn OpenLeaf>> {
+        if mode.truncate {
+            self.set("");
+        }
+        ready(Ok(Box::new(OpenText { text: self.clone(), append: mode.append })))
+    }
+
+    fn truncate(&self, length: u64) -> Wait<'_, ()> {
+        ready(resize(Arc::make_mut(&mut locked::lock(&self.0)), length))
+    }
+
+    fn chmod(&self, mode: u32) -> Wait<'_, ()> {
+        ready(only_normal(mode))
+    }
+}
+
+struct OpenText {
+    text: Text,
+    append: bool,
+}
+
+impl OpenLeaf for OpenText {
+    fn read<'a>(&'a self, offset: u64, buf: &'a mut [u8]) -> Wait<'a, usize> {
+        ready(read_at(&self.text.get(), offset, buf))
+    }
+
+    fn read_now(&self, offset: u64, buf: &mut [u8]) -> Option<Result<usize>> {
+        Some(read_at(&self.text.get(), offset, buf))
+    }
+
+    fn write<'a>(&'a self, offset: u64, data: &'a [u8]) -> Wait<'a, usize> {
+        Box::pin(async move {
+            let mut text = locked::lock(&self.text.0);
+            let offset = if self.append { text.len() as u64 } else { offset };
+            overlay(Arc::make_mut(&mut text), offset, data)?;
+            Ok(data.len())
+        })
+    }
+}
+
+/// Puts `data` over what is at `offset`; what is after it stays, what is missing before it becomes zeros.
+///
+/// # Errors
+/// `Bad write offset -2`; [`Error::TooLarge`]. Nothing has changed then.
+pub(super) fn overlay(text: &mut Vec<u8>, offset: u64, data: &[u8]) -> Result<()> {
+    if offset.cast_signed() < 0 {
+        return Err(Error::Invalid.because(format_args!("Bad write offset {}", offset.cast_signed())));
+    }
+    let start = usize::try_from(offset).map_err(|_| Error::TooLarge)?;
+    let end = start.checked_add(data.len()).filter(|end| *end <= LARGEST).ok_or(Error::TooLarge)?;
+    if text.len() < end {
+        text.resize(end, 0);
+    }
+    if let Some(part) = text.get_mut(start..end) {
+        part.copy_from_slice(data);
+    }
+    Ok(())
+}
+
+/// Cuts `text`, or pads it with zeros.
+///
+/// # Errors
+/// `Negative offset -1`; [`Error::TooLarge`].
+pub(super) fn resize(text: &mut Vec<u8>, length: u64) -> Result<()> {
+    if length.cast_signed() < 0 {
+        return Err(Error::Invalid.because(format_args!("Negative offset {}", length.cast_signed())));
+    }
+    let length = usize::try_from(length).ok().filter(|length| *length <= LARGEST).ok_or(Error::TooLarge)?;
+    text.resize(length, 0);
+    Ok(())
+}
+
+type Evaluate = dyn Fn() -> Wait<'static, Vec<u8>> + Send + Sync;
+
+/// A text evaluated at each open; an open file shows the text of its own open.
+pub struct Status {
+    evaluate: Box<Evaluate>,
+    length: Option<Box<dyn Fn() -> u64 + Send + Sync>>,
+}
+
+impl Status {
+    /// Calls `evaluate` at each open, and for the length at each stat.
+    pub fn new<T: Into<Vec<u8>>>(evaluate: impl Fn() -> Result<T> + Send + Sync + 'static) -> Status {
+        Status { evaluate: Box::new(move || ready(evaluate().map(Into::into))), length: None }
+    }
+
+    /// The same where the text has to be waited for.
+    pub fn waiting<T, F>(evaluate: impl Fn() -> F + Send + Sync + 'static) -> Status
+    where
+        T: Into<Vec<u8>>,
+        F: Future<Output = Result<T>> + Send + 'static,
+    {
+        let evaluate = move || -> Wait<'static, Vec<u8>> {
+            let text = evaluate();
+            Box::pin(async move { text.await.map(Into::into) })
+        };
+        Status { evaluate: Box::new(evaluate), length: None }
+    }
+
+    /// Asks `length` for the number of bytes that a stat shows, instead of evaluating the text.
+    #[must_use]
+    pub fn with_length(self, length: impl Fn() -> u64 + Send + Sync + 'static) -> Status {
+        Status { length: Some(Box::new(length)), ..self }
+    }
+}
+
+impl Leaf for Status {
+    fn stat(&self) -> Wait<'_, FileStat> {
+        match &self.length {
+            Some(length) => ready(Ok(FileStat::new(length()))),
+            None => Box::pin(async { Ok(FileStat::new((self.evaluate)().await?.len() as u64)) }),
+        }
+    }
+
+    fn open(&self, _: OpenMode) -> Wait<'_, Box<dyn OpenLeaf>> {
+        Box::pin(async {
+            let text = (self.evaluate)().await?;
+            Ok(Box::new(Snapshot(text.into())) as Box<dyn OpenLeaf>)
+        })
+    }
+}

@@ -1,0 +1,235 @@
+//! The dynamic tree as a [`Vfs`].
+
+use std::ops::ControlFlow;
+use std::sync::Arc;
+
+use datakit_core::vfs::{Attr, Create, DirEntry, Error, Id, Kind, Name, OpenMode, Result, SetAttr, Vfs};
+use tokio::sync::Mutex;
+
+use super::text::Snapshot;
+use super::{Directory, Entry, OpenLeaf, Tree, What};
+
+/// An entry of a [`Tree`] and the way by which it was found: `..` goes back that way.
+#[derive(Debug, Clone)]
+pub struct Inode(Arc<Found>);
+
+#[derive(Debug)]
+struct Found {
+    entry: Entry,
+    parent: Option<Inode>,
+}
+
+/// An open file or directory of a [`Tree`].
+#[derive(Clone)]
+pub struct Open(Opened);
+
+#[derive(Clone)]
+enum Opened {
+    /// What the directory had when it was opened.
+    Dir(Arc<[Inode]>),
+    File(Arc<File>),
+}
+
+struct File {
+    leaf: Box<dyn OpenLeaf>,
+    // Fair: requests on one open file take effect in the order in which they came.
+    reading: Mutex<()>,
+    writing: Mutex<()>,
+}
+
+impl Inode {
+    pub(super) fn root(entry: Entry) -> Inode {
+        Inode(Arc::new(Found { entry, parent: None }))
+    }
+
+    fn child(&self, entry: Entry) -> Inode {
+        Inode(Arc::new(Found { entry, parent: Some(self.clone()) }))
+    }
+
+    /// What it stands for.
+    #[must_use]
+    pub fn entry(&self) -> &Entry {
+        &self.0.entry
+    }
+
+    fn id(&self) -> Id {
+        // Anything here may change unseen: version 0 forbids to cache it.
+        Id { ino: self.entry().ino(), kind: self.entry().kind(), version: 0 }
+    }
+
+    fn dir(&self) -> Result<&dyn Directory> {
+        match self.entry().what() {
+            What::Dir(dir) => Ok(&**dir),
+            _ => Err(Error::NotDirectory),
+        }
+    }
+}
+
+impl Vfs for Tree {
+    type Inode = Inode;
+    type Open = Open;
+
+    fn root(&self) -> Inode {
+        self.root.clone()
+    }
+
+    fn parent(&self, inode: &Inode) -> Inode {
+        inode.0.parent.as_ref().unwrap_or(inode).clone()
+    }
+
+    fn id(&self, inode: &Inode) -> Id {
+        inode.id()
+    }
+
+    fn name<R>(&self, inode: &Inode, with: impl FnOnce(&[u8]) -> R) -> R {
+        match inode.0.parent {
+            Some(_) => with(&inode.entry().name()),
+            None => with(b"/"),
+        }
+    }
+
+    fn walks_whole(&self) -> bool {
+        true
+    }
+
+    async fn lookup(&self, dir: &Inode, name: Name<'_>) -> Result<Inode> {
+        Ok(dir.child(dir.dir()?.lookup(name).await?))
+    }
+
+    async fn stat(&self, inode: &Inode) -> Result<Attr> {
+        match inode.entry().what() {
+            What::Dir(_) => Ok(Attr::new(inode.id(), 0o775, 0)),
+            What::Symlink(target) => Ok(Attr::new(inode.id(), 0o775, target.len() as u64)),
+            What::File(leaf) => {
+                let stat = leaf.stat().await?;
+                Ok(Attr::new(Id { version: stat.version, ..inode.id() }, stat.mode, stat.length))
+            }
+        }
+    }
+
+    async fn open(&self, inode: &Inode, mode: OpenMode) -> Result<Open> {
+        let leaf = match inode.entry().what() {
+            What::File(leaf) => leaf.open(mode).await?,
+            What::Symlink(target) => Box::new(Snapshot(target.as_ref().into())),
+            What::Dir(dir) => {
+                let entries = dir.list().await?;
+                return Ok(Open(Opened::Dir(entries.into_iter().map(|entry| inode.child(entry)).collect())));
+            }
+        };
+        Ok(Open(Opened::File(Arc::new(File { leaf, reading: Mutex::new(()), writing: Mutex::new(()) }))))
+    }
+
+    fn close(&self, open: &Open) {
+        if let Opened::File(file) = &open.0 {
+            file.leaf.close();
+        }
+    }
+
+    async fn finish(&self, open: &Open) -> Result<()> {
+        match &open.0 {
+            Opened::File(file) => file.leaf.finish().await,
+            Opened::Dir(_) => Ok(()),
+        }
+    }
+
+    async fn read(&self, open: &Open, offset: u64, buf: &mut [u8]) -> Result<usize> {
+        let file = open.file()?;
+        let _turn = file.reading.lock().await;
+        file.leaf.read(offset, buf).await
+    }
+
+    fn read_now(&self, open: &Open, offset: u64, buf: &mut [u8]) -> Option<Result<usize>> {
+        match &open.0 {
+            Opened::File(file) => file.leaf.read_now(offset, buf),
+            Opened::Dir(_) => None,
+        }
+    }
+
+    async fn write(&self, open: &Open, offset: u64, data: &[u8]) -> Result<usize> {
+        let file = open.file()?;
+        let _turn = file.writing.lock().await;
+        file.leaf.write(offset, data).await
+    }
+
+    async fn readdir(
+        &self,
+        dir: &Open,
+        cookie: u64,
+        each: &mut dyn FnMut(DirEntry<'_, Inode>) -> ControlFlow<()>,
+    ) -> Result<()> {
+        let Opened::Dir(entries) = &dir.0 else { return Err(Error::NotDirectory) };
+        let start = usize::try_from(cookie).unwrap_or(usize::MAX);
+        for (next, inode) in (1..).zip(entries.iter()).skip(start) {
+            let name = inode.entry().name();
+            if each(DirEntry { name: &name, inode, id: inode.id(), next }).is_break() {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    async fn create(&self, dir: &Inode, name: Name<'_>, create: Create<'_>) -> Result<Inode> {
+        Ok(dir.child(dir.dir()?.create(name, create).await?))
+    }
+
+    async fn remove(&self, inode: &Inode) -> Result<()> {
+        let parent = inode.0.parent.as_ref().ok_or(Error::NotPermitted)?;
+        match inode.entry().what() {
+            What::Dir(dir) => dir.remove().await?,
+            What::File(leaf) => leaf.remove().await?,
+            What::Symlink(_) => {}
+        }
+        parent.dir()?.unlink(inode.entry()).await
+    }
+
+    async fn rename(&self, inode: &Inode, dir: &Inode, name: Name<'_>) -> Result<()> {
+        let parent = inode.0.parent.as_ref().ok_or_else(|| Error::NotPermitted.because("Can't rename /"))?;
+        if !parent.entry().is(dir.entry()) {
+            return Err(Error::CrossDevice);
+        }
+        parent.dir()?.rename(inode.entry(), name).await?;
+        inode.entry().renamed(name.as_bytes());
+        Ok(())
+    }
+
+    /// Owners and times are taken and forgotten, as DataKit always did; mode and length are the file's business.
+    async fn set_attr(&self, inode: &Inode, set: SetAttr) -> Result<()> {
+        let leaf = match inode.entry().what() {
+            What::File(leaf) => leaf,
+            _ => return set_attr_of_other(inode.entry().kind(), &set),
+        };
+        match (set.mode, set.size) {
+            (None, None) => Ok(()),
+            (Some(mode), None) => leaf.chmod(mode).await,
+            (None, Some(size)) => leaf.truncate(size).await,
+            // One could succeed and the other fail.
+            (Some(_), Some(_)) => Err(Error::Invalid.because("Can't rename/truncate/chmod at the same time")),
+        }
+    }
+
+    async fn readlink(&self, inode: &Inode, buf: &mut [u8]) -> Result<usize> {
+        let What::Symlink(target) = inode.entry().what() else { return Err(Error::Invalid) };
+        buf.get_mut(..target.len()).ok_or(Error::Range)?.copy_from_slice(target);
+        Ok(target.len())
+    }
+}
+
+fn set_attr_of_other(kind: Kind, set: &SetAttr) -> Result<()> {
+    match set {
+        SetAttr { mode: Some(_), .. } => Err(Error::NotPermitted),
+        SetAttr { size: Some(1..), .. } if kind == Kind::Dir => {
+            Err(Error::Invalid.because("Can't set length of a directory"))
+        }
+        SetAttr { size: Some(_), .. } if kind != Kind::Dir => Err(Error::ReadOnlyFile),
+        _ => Ok(()),
+    }
+}
+
+impl Open {
+    fn file(&self) -> Result<&File> {
+        match &self.0 {
+            Opened::File(file) => Ok(file),
+            Opened::Dir(_) => Err(Error::IsDirectory),
+        }
+    }
+}
