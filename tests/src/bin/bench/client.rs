@@ -17,6 +17,15 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 const RDWR: u32 = 2;
 const ENOENT: u32 = 2;
 
+/// Where the files of the benchmark are.
+#[derive(Clone)]
+pub(crate) struct Place {
+    /// HOST:PORT.
+    pub(crate) address: String,
+    /// The directories down from the attached root.
+    pub(crate) under: Vec<String>,
+}
+
 pub(crate) struct Client {
     pub(crate) socket: TcpStream,
     pub(crate) frames: Frames,
@@ -26,9 +35,9 @@ pub(crate) struct Client {
 }
 
 impl Client {
-    /// Connects, agrees on 9P2000.L and attaches [`ROOT`]. Closing the connection frees everything.
-    pub(crate) fn attach(address: &str, msize: u32) -> Res<Self> {
-        let socket = TcpStream::connect(address).map_err(|error| format!("{address}: {error}"))?;
+    /// Connects, agrees on 9P2000.L and makes [`ROOT`] the directory of `place`. Closing the connection frees everything.
+    pub(crate) fn attach(place: &Place, msize: u32) -> Res<Self> {
+        let socket = TcpStream::connect(&place.address).map_err(|error| format!("{}: {error}", place.address))?;
         let ready = socket.set_nodelay(true).and_then(|()| socket.set_read_timeout(Some(PATIENCE)));
         ready.and_then(|()| socket.set_write_timeout(Some(PATIENCE))).map_err(|error| error.to_string())?;
         let mut client = Self { socket, frames: Frames::new(), out: Vec::new(), msize };
@@ -38,6 +47,9 @@ impl Client {
         }
         client.msize = u32_at(granted, 7)?;
         client.call(kind::TATTACH, |m| m.u32(ROOT).u32(u32::MAX).text("root").text("").u32(0))?;
+        for name in &place.under {
+            client.walk(ROOT, name)?;
+        }
         Ok(client)
     }
 
@@ -96,8 +108,8 @@ pub(crate) fn expect(frame: &[u8], wanted: u8) -> Res<()> {
 }
 
 /// Puts the files of the benchmark into the root: what is there already stays as it is.
-pub(crate) fn fill_tree(address: &str, big: u64) -> Res<()> {
-    let mut client = Client::attach(address, MSIZE)?;
+pub(crate) fn fill_tree(place: &Place, big: u64) -> Res<()> {
+    let mut client = Client::attach(place, MSIZE)?;
     for (name, length) in [("small.txt", 32), ("rw.bin", 4096), ("big.bin", big)] {
         if !exists(&mut client, name)? {
             create(&mut client, ROOT, name, length).map_err(|error| format!("{name}: {error}"))?;

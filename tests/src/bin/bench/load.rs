@@ -16,7 +16,7 @@ use rustix::{
 
 use crate::{
     Res,
-    client::{Client, PATIENCE, receive},
+    client::{Client, PATIENCE, Place, receive},
     wire::tag_of,
     workload::{Progress, Script, Slot, Workload},
 };
@@ -34,11 +34,11 @@ pub(crate) struct Measured {
     pub(crate) p99: Duration,
 }
 
-/// Measures `workload` on the server at `address` for `length`, on connections of its own.
-pub(crate) fn measure(address: &str, workload: &Workload, length: Duration, big: u64) -> Res<Measured> {
+/// Measures `workload` on the server at `place` for `length`, on connections of its own.
+pub(crate) fn measure(place: &Place, workload: &Workload, length: Duration, big: u64) -> Res<Measured> {
     let mut lines = Vec::with_capacity(workload.connections);
     for _ in 0..workload.connections {
-        lines.push(Line::new(address, workload, big)?);
+        lines.push(Line::new(place, workload, big)?);
     }
     let mut window = Window::new(length);
     for line in &mut lines {
@@ -93,8 +93,8 @@ struct Line {
 }
 
 impl Line {
-    fn new(address: &str, workload: &Workload, big: u64) -> Res<Self> {
-        let mut client = Client::attach(address, workload.operation.msize())?;
+    fn new(place: &Place, workload: &Workload, big: u64) -> Res<Self> {
+        let mut client = Client::attach(place, workload.operation.msize())?;
         let script = workload.operation.prepare(&mut client, big)?;
         let slots = vec![(Slot::default(), Instant::now()); workload.depth.into()];
         Ok(Self { client, script, slots, busy: 0 })
@@ -183,19 +183,19 @@ mod tests {
 
     const BIG: u64 = 4 << 20;
 
-    fn floor(single: bool) -> String {
+    fn floor(single: bool) -> Place {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap().to_string();
         thread::spawn(move || floor::serve(&listener, single));
-        address
+        Place { address, under: Vec::new() }
     }
 
     #[test]
     fn every_workload_runs_against_its_floor() {
         for workload in &WORKLOADS {
-            let address = floor(workload.single);
-            client::fill_tree(&address, BIG).unwrap();
-            let measured = measure(&address, workload, Duration::from_millis(50), BIG).unwrap();
+            let place = floor(workload.single);
+            client::fill_tree(&place, BIG).unwrap();
+            let measured = measure(&place, workload, Duration::from_millis(50), BIG).unwrap();
             assert!(measured.rate > 0.0 && measured.p50 <= measured.p99, "{}", workload.name);
         }
     }
@@ -203,9 +203,9 @@ mod tests {
     #[test]
     fn a_server_that_hangs_up_is_an_error() {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let address = listener.local_addr().unwrap().to_string();
+        let place = Place { address: listener.local_addr().unwrap().to_string(), under: Vec::new() };
         let server = thread::spawn(move || drop(listener.accept()));
-        let error = measure(&address, &WORKLOADS[0], Duration::from_millis(50), BIG).err().unwrap();
+        let error = measure(&place, &WORKLOADS[0], Duration::from_millis(50), BIG).err().unwrap();
         assert!(error.contains("hung up") || error.contains("receive"), "{error}");
         server.join().unwrap();
     }

@@ -31,6 +31,7 @@ bench: the 9P server against a responder that does nothing (9P2000.L, TCP on loo
   --only A,B,..     of: read-32 write-32 cycle-32 stat-32 read-1 stat-1 cycle-1 bulk readdir conns-64 idle
   --quick           one short round on a smaller file: does it work, not how fast
   --server A,PID    measure this server at HOST:PORT; the files are made if they are missing
+  --under DIR       the directory that holds the files (default: the root)
   --cpu N           the CPU to use (default: the last one allowed)
   --check           exit status 1 if a must is missed
 
@@ -47,6 +48,8 @@ struct Options {
     length: Duration,
     only: Option<Vec<String>>,
     server: Option<String>,
+    /// The directories down to the one with the files.
+    under: Vec<String>,
     cpu: Option<usize>,
     check: bool,
     /// Bytes of the large file.
@@ -79,6 +82,7 @@ fn parse(words: Vec<String>) -> Res<Options> {
         length: Duration::from_secs(1),
         only: None,
         server: None,
+        under: Vec::new(),
         cpu: None,
         check: false,
         big: 256 << 20,
@@ -91,6 +95,9 @@ fn parse(words: Vec<String>) -> Res<Options> {
             "--secs" => options.length = seconds(&value()?)?,
             "--only" => options.only = Some(names(&value()?)?),
             "--server" => options.server = Some(value()?),
+            "--under" => {
+                options.under = value()?.split('/').filter(|name| !name.is_empty()).map(str::to_owned).collect()
+            }
             "--cpu" => options.cpu = Some(number(&value()?)?),
             "--check" => options.check = true,
             "--quick" => {
@@ -141,11 +148,14 @@ fn bench(options: &Options) -> Res<bool> {
     Ok(!options.check || rows.iter().all(|row| row.passed))
 }
 
-/// One that is given is moved to `cpu`; one that is started here inherits it.
+/// On `cpu`, which one that was started here has inherited.
 fn under_test(options: &Options, cpu: usize) -> Res<Server> {
-    let Some(given) = &options.server else { return Server::datakit() };
-    let server = Server::running(given)?;
+    let mut server = match &options.server {
+        Some(given) => Server::running(given)?,
+        None => Server::datakit()?,
+    };
     server.pin(cpu)?;
+    server.place.under.clone_from(&options.under);
     Ok(server)
 }
 
@@ -160,7 +170,7 @@ fn idle(options: &Options, cpu: usize) -> Res<Row> {
 fn run(options: &Options, cpu: usize, workloads: &[&Workload]) -> Res<Vec<Row>> {
     let server = under_test(options, cpu)?;
     let floors = [Server::floor(false)?, Server::floor(true)?];
-    client::fill_tree(&server.address, options.big).map_err(|error| format!("the files: {error}"))?;
+    client::fill_tree(&server.place, options.big).map_err(|error| format!("the files: {error}"))?;
     let mut done: Vec<Res<Vec<Pair>>> = workloads.iter().map(|_| Ok(Vec::new())).collect();
     for round in 0..options.rounds {
         for (workload, pairs) in workloads.iter().zip(&mut done) {
@@ -184,7 +194,7 @@ fn run(options: &Options, cpu: usize, workloads: &[&Workload]) -> Res<Vec<Row>> 
 /// One measurement of each; who begins changes from round to round.
 fn turns(options: &Options, workload: &Workload, server: &Server, floor: &Server, server_first: bool) -> Res<Pair> {
     let measure = |target: &Server, name: &str| {
-        let measured = load::measure(&target.address, workload, options.length, options.big);
+        let measured = load::measure(&target.place, workload, options.length, options.big);
         measured.map_err(|error| format!("{name}: {error}"))
     };
     if server_first {

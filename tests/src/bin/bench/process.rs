@@ -16,13 +16,12 @@ use rustix::{
 
 use crate::{
     Res,
-    client::{Client, MSIZE, PATIENCE},
+    client::{Client, MSIZE, PATIENCE, Place},
 };
 
 /// A server that listens. One that was started here is ended when this is dropped.
 pub(crate) struct Server {
-    /// HOST:PORT.
-    pub(crate) address: String,
+    pub(crate) place: Place,
     pub(crate) pid: u32,
     child: Option<Child>,
     /// Kept open, so that the server can go on printing.
@@ -35,7 +34,7 @@ impl Server {
         let (address, pid) = given.split_once(',').ok_or("--server wants ADDR,PID")?;
         let pid = pid.parse().map_err(|_| format!("{pid} is no process id"))?;
         let address = address.strip_prefix("tcp://").unwrap_or(address).to_owned();
-        Ok(Self { address, pid, child: None, _stdout: None })
+        Ok(Self { place: Place { address, under: Vec::new() }, pid, child: None, _stdout: None })
     }
 
     pub(crate) fn datakit() -> Res<Self> {
@@ -57,10 +56,11 @@ impl Server {
         let mut child = started.map_err(|error| format!("{name}: {error}"))?;
         let pid = child.id();
         let stdout = child.stdout.take();
-        let mut server = Self { address: String::new(), pid, child: Some(child), _stdout: None };
+        let mut server =
+            Self { place: Place { address: String::new(), under: Vec::new() }, pid, child: Some(child), _stdout: None };
         let (address, stdout) =
             listening(stdout.ok_or("no standard output")?).map_err(|error| format!("{name} {error}"))?;
-        server.address = address;
+        server.place.address = address;
         server._stdout = Some(stdout);
         Ok(server)
     }
@@ -88,11 +88,11 @@ impl Server {
     /// What `count` attached connections that do nothing keep resident, in bytes for each of them.
     pub(crate) fn idle(&self, count: usize) -> Res<f64> {
         // What only the first connection needs is not counted.
-        let _first = Client::attach(&self.address, MSIZE)?;
+        let _first = Client::attach(&self.place, MSIZE)?;
         let before = self.resident()?;
         let mut clients = Vec::with_capacity(count);
         for _ in 0..count {
-            clients.push(Client::attach(&self.address, MSIZE)?);
+            clients.push(Client::attach(&self.place, MSIZE)?);
         }
         let after = self.resident()?;
         Ok(after.saturating_sub(before) as f64 / count as f64)
