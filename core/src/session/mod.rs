@@ -214,7 +214,8 @@ impl<'v, V: Vfs, F: Fids<V>> Session<'v, V, F> {
             T::Read { fid, offset, count } => return self.read(buf, tag, fid, offset, count).await,
             T::Stat { fid } => return self.stat(buf, tag, fid).await,
             T::Version { msize, version } => self.version(msize, version),
-            T::Auth { .. } => return Err(Error::NotSupported.because("no authentication is needed")),
+            // auth(5): an error says that none is needed. diod's clients go on after this one only.
+            T::Auth { .. } => return Err(Error::NotFound.because("no authentication is needed")),
             T::Attach { fid, aname, n_uname, .. } => self.attach(fid, aname, n_uname).await?,
             // Whatever had to be cancelled is gone by now.
             T::Flush { .. } => R::Flush {},

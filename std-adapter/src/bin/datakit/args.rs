@@ -54,13 +54,13 @@ pub(crate) struct Connection {
 #[derive(ValueEnum, Clone, Copy, Debug)]
 pub(crate) enum DialectName {
     /// The base protocol
-    #[value(name = "9P2000")]
+    #[value(name = "9p2000", alias = "9P2000")]
     Legacy,
     /// With errno and symbolic links
-    #[value(name = "9P2000.u")]
+    #[value(name = "9p2000.u", alias = "9P2000.u")]
     Unix,
     /// Linux system calls
-    #[value(name = "9P2000.L")]
+    #[value(name = "9p2000.L", alias = "9P2000.L")]
     Linux,
 }
 
