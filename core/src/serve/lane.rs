@@ -7,20 +7,45 @@ use core::task::{Poll, Waker};
 use crate::wire::Tag;
 
 /// One request in flight: part of the memory that the owner of a connection provides.
+///
+/// A connection may have many of them and use one: four bytes each.
 #[derive(Debug, Default)]
 pub struct Lane {
-    tag: Cell<Option<Tag>>,
+    tag: Cell<u16>,
     /// Counts requests, so that a lane that went on to its next one is told from one that is still busy.
-    turn: Cell<u32>,
-    cancelled: Cell<bool>,
-    waits: Cell<bool>,
+    turn: Cell<u8>,
+    state: Cell<u8>,
 }
+
+/// The tag of a lane counts.
+const BUSY: u8 = 1;
+/// Its request is to be dropped.
+const CANCELLED: u8 = 2;
+/// Its request waits inside a file.
+const WAITS: u8 = 4;
 
 impl Lane {
     /// An idle lane.
     #[must_use]
     pub const fn new() -> Lane {
-        Lane { tag: Cell::new(None), turn: Cell::new(0), cancelled: Cell::new(false), waits: Cell::new(false) }
+        Lane { tag: Cell::new(0), turn: Cell::new(0), state: Cell::new(0) }
+    }
+
+    fn tag(&self) -> Option<Tag> {
+        self.is(BUSY).then(|| Tag(self.tag.get()))
+    }
+
+    fn is(&self, bit: u8) -> bool {
+        self.state.get() & bit != 0
+    }
+
+    fn set(&self, bit: u8) {
+        self.state.set(self.state.get() | bit);
+    }
+
+    /// Clears a bit: whether it was set.
+    fn clear(&self, bit: u8) -> bool {
+        self.state.replace(self.state.get() & !bit) & bit != 0
     }
 }
 
@@ -56,21 +81,21 @@ impl<'a> Lanes<'a> {
 
     /// Puts a request into a lane; false when its tag is in flight already.
     pub(super) fn enter(&self, lane: &Lane, tag: Tag) -> bool {
-        let fresh = tag == Tag::NONE || self.busy.get() == 0 || !self.used().any(|other| other.tag.get() == Some(tag));
+        let fresh = tag == Tag::NONE || self.busy.get() == 0 || !self.used().any(|other| other.tag() == Some(tag));
         self.busy.set(self.busy.get().saturating_add(1));
-        lane.tag.set(Some(tag));
+        lane.tag.set(tag.0);
         lane.turn.set(lane.turn.get().wrapping_add(1));
-        lane.cancelled.set(false);
+        lane.state.set(BUSY);
         fresh
     }
 
     /// The request is answered and its reply in the output, or it was cancelled.
     pub(super) fn leave(&self, lane: &Lane) {
-        if lane.tag.take().is_none() {
+        if !lane.clear(BUSY) {
             return;
         }
         self.busy.set(self.busy.get().saturating_sub(1));
-        lane.cancelled.set(false);
+        lane.clear(CANCELLED);
         if let Some(flusher) = self.flusher.take() {
             flusher.wake();
         }
@@ -82,24 +107,24 @@ impl<'a> Lanes<'a> {
     }
 
     pub(super) fn cancelled(&self, lane: &Lane) -> bool {
-        lane.cancelled.get()
+        lane.is(CANCELLED)
     }
 
     /// Notes that a lane waits inside a file; false when every other lane does, and this one must not.
     pub(super) fn wait(&self, lane: &Lane) -> bool {
-        if !lane.waits.get() {
+        if !lane.is(WAITS) {
             let waiting = self.waiting.get().saturating_add(1);
             if waiting >= self.lanes.len() {
                 return false;
             }
             self.waiting.set(waiting);
-            lane.waits.set(true);
+            lane.set(WAITS);
         }
         true
     }
 
     pub(super) fn go_on(&self, lane: &Lane) {
-        if lane.waits.replace(false) {
+        if lane.clear(WAITS) {
             self.waiting.set(self.waiting.get().saturating_sub(1));
         }
     }
@@ -107,14 +132,14 @@ impl<'a> Lanes<'a> {
     /// Cancels the request with this tag, or all for `None`, but the one in `own`; returns when their lanes are empty.
     pub(super) async fn abort(&self, own: &Lane, tag: Option<Tag>) {
         let hit = |lane: &&Lane| {
-            !core::ptr::eq(*lane, own) && lane.tag.get().is_some_and(|busy| tag.is_none_or(|tag| tag == busy))
+            !core::ptr::eq(*lane, own) && lane.tag().is_some_and(|busy| tag.is_none_or(|tag| tag == busy))
         };
         for lane in self.used().filter(hit) {
-            let turn = lane.turn.get();
-            lane.cancelled.set(true);
+            let (turn, busy) = (lane.turn.get(), lane.tag());
+            lane.set(CANCELLED);
             let mut first = true;
             poll_fn(|cx| {
-                if lane.turn.get() != turn || lane.tag.get().is_none() {
+                if lane.turn.get() != turn || lane.tag() != busy {
                     return Poll::Ready(());
                 }
                 self.flusher.set(Some(cx.waker().clone()));

@@ -50,7 +50,7 @@ pub(super) async fn serve<V: Vfs>(
     limits: &Limits,
     stats: &Arc<Stats>,
     peer: &Peer,
-    shutdown: CancellationToken,
+    shutdown: &CancellationToken,
 ) -> End {
     let granted = session::Limits { msize: limits.msize, iounit: 0 };
     let session = Session::new(vfs, FidMap::new(limits.fids), granted).observed(&**stats);
@@ -58,7 +58,7 @@ pub(super) async fn serve<V: Vfs>(
     let end = {
         let line = Line::new(&session, rx, tx, Batch::default(), Batch::default(), &lanes);
         let mut crew: Vec<Worker<'_>> = vec![Box::pin(line.worker(0, Frame::new()))];
-        let mut shutdown = pin!(shutdown.cancelled_owned());
+        let mut shutdown = pin!(shutdown.cancelled());
         let mut silent = Some(Box::pin(sleep(limits.attach_timeout)));
         let mut grace: Option<Pin<Box<Sleep>>> = None;
         poll_fn(|cx| {

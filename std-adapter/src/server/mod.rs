@@ -24,7 +24,9 @@ mod transport;
 
 use std::future::Future;
 use std::io;
+use std::rc::Rc;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::time::Duration;
 
 use connection::End;
@@ -32,9 +34,12 @@ use datakit_core::serve::Stop;
 use datakit_core::vfs::Vfs;
 use listen::{Listener, Socket};
 pub use stats::{Peer, Stats};
-use tokio::task::JoinSet;
+use tokio::runtime::Builder;
+use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
+use tokio::task::{JoinSet, LocalSet, spawn_local};
 use tokio_util::sync::CancellationToken;
-use tokio_util::task::{LocalPoolHandle, TaskTracker};
+use tokio_util::task::TaskTracker;
+use tokio_util::task::task_tracker::TaskTrackerToken;
 use tracing::{info, warn};
 
 use crate::url::Url;
@@ -122,12 +127,14 @@ impl Server {
             0 => std::thread::available_parallelism().map_or(1, std::num::NonZero::get),
             threads => threads,
         };
-        let pool = LocalPoolHandle::new(threads);
         let (closing, running) = (CancellationToken::new(), TaskTracker::new());
         let limits = Arc::new(limits);
+        let work = Work { tree, limits: limits.clone(), stats, closing: closing.clone() };
+        let threads = (0..threads).map(|_| thread(work.clone())).collect::<io::Result<Vec<_>>>()?;
+        let (threads, next) = (Arc::new(threads), Arc::new(AtomicUsize::new(0)));
         let mut accepting = JoinSet::new();
         for listener in listeners {
-            let (pool, limits, stats, tree) = (pool.clone(), limits.clone(), stats.clone(), tree.clone());
+            let (threads, next, limits) = (threads.clone(), next.clone(), limits.clone());
             let (closing, running) = (closing.clone(), running.clone());
             accepting.spawn(async move {
                 loop {
@@ -144,12 +151,9 @@ impl Server {
                         );
                         continue;
                     }
-                    let (limits, stats, tree, closing) = (limits.clone(), stats.clone(), tree.clone(), closing.clone());
-                    let token = running.token();
-                    pool.spawn_pinned(move || async move {
-                        let _token = token;
-                        one(socket, tree, &limits, &stats, closing).await;
-                    });
+                    let thread = next.fetch_add(1, Relaxed) % threads.len();
+                    // A thread ends only after every sender has gone.
+                    let _ = threads.get(thread).map(|thread| thread.send((socket, running.token())));
                 }
             });
         }
@@ -166,14 +170,39 @@ impl Server {
     }
 }
 
-/// One connection, from its first byte to the line about its end.
-async fn one<V: Vfs>(
-    socket: Socket,
-    tree: impl Fn(&Peer) -> V,
-    limits: &Limits,
-    stats: &Arc<Stats>,
+/// What every thread needs to serve a connection.
+#[derive(Clone)]
+struct Work<M> {
+    tree: M,
+    limits: Arc<Limits>,
+    stats: Arc<Stats>,
     closing: CancellationToken,
-) {
+}
+
+/// A thread with a reactor of its own. It serves what it is sent, and ends with the last connection after the sender is dropped.
+fn thread<V, M>(work: Work<M>) -> io::Result<UnboundedSender<(Socket, TaskTrackerToken)>>
+where
+    V: Vfs + 'static,
+    M: Fn(&Peer) -> V + Clone + Send + 'static,
+{
+    let (sender, mut sockets) = unbounded_channel::<(Socket, TaskTrackerToken)>();
+    let runtime = Builder::new_current_thread().enable_all().build()?;
+    std::thread::Builder::new().name("datakit-serve".into()).spawn(move || {
+        let tasks = LocalSet::new();
+        let work = Rc::new(work);
+        runtime.block_on(tasks.run_until(async {
+            while let Some((socket, token)) = sockets.recv().await {
+                spawn_local(one(socket, token, work.clone()));
+            }
+        }));
+        runtime.block_on(tasks);
+    })?;
+    Ok(sender)
+}
+
+/// One connection, from its first byte to the line about its end. The token is held that long.
+async fn one<V: Vfs, M: Fn(&Peer) -> V>(socket: Socket, token: TaskTrackerToken, work: Rc<Work<M>>) {
+    let Work { tree, limits, stats, closing } = &*work;
     let entered = stats.enter(socket.peer().to_owned());
     let peer = &entered.peer;
     let halves = match socket.halves(limits.write_timeout) {
@@ -188,4 +217,5 @@ async fn one<V: Vfs>(
         End::Line(Stop::Size(_)) => warn!(peer = peer.name, msize = peer.msize(), "disconnected: {end}"),
         _ => info!(peer = peer.name, "disconnected: {end}"),
     }
+    drop(token);
 }

@@ -24,7 +24,10 @@ pub(crate) fn log_to_stderr() -> Sources {
     let table: Vec<(&str, Source)> =
         SOURCES.iter().map(|(name, target, doc)| (*target, sources.register(name, doc, Level::Warning))).collect();
     let filter = dynamic_filter_fn(move |metadata, _| tells(&table, metadata));
-    let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_ansi(std::io::stderr().is_terminal()).with_filter(filter);
+    let lines = tracing_subscriber::fmt::layer()
+        .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal())
+        .with_filter(filter);
     // A second subscriber can only be somebody's test; it keeps the first.
     let _ = tracing_subscriber::registry().with(lines).try_init();
     sources
