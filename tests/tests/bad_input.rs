@@ -5,9 +5,10 @@
 use std::io::Write;
 use std::time::Duration;
 
+use datakit::scratch::Scratch;
 use datakit::server::Limits;
 use datakit::tree::{Dir, Entry, Live, ReadOnlyText, Tree};
-use datakit_core::wire::{Dialect, Fid, Tag, Tmessage as T};
+use datakit_core::wire::{Dialect, Extension, Fid, Tag, Tmessage as T};
 use datakit_tests::wire_client::WireClient;
 use datakit_tests::{Served, serve, within};
 
@@ -163,4 +164,64 @@ fn a_client_that_does_not_attach_is_sent_away() {
     let limits = Limits { attach_timeout: Duration::from_millis(200), ..Limits::default() };
     let (_, served) = served_with(limits);
     assert!(WireClient::connect(served.addr).closed());
+}
+
+/// Numbers that are the same in every run.
+struct Noise(u64);
+
+impl Noise {
+    fn next(&mut self) -> u64 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        self.0
+    }
+
+    /// Small values often, so that fids, counts and lengths are met.
+    fn byte(&mut self) -> u8 {
+        let [byte, small, ..] = self.next().to_le_bytes();
+        if small % 4 == 0 { byte } else { byte % 4 }
+    }
+}
+
+#[test]
+fn noise_in_sound_frames_is_answered_frame_by_frame() {
+    let tree = Scratch::new();
+    let served = serve(Limits::default(), move |_| tree.clone());
+    let mut noise = Noise(0x9e37_79b9_7f4a_7c15);
+    for dialect in [Dialect::Legacy, Dialect::Unix, Dialect::Linux] {
+        let mut client = WireClient::attached(served.addr, dialect, 8192);
+        for tag in 0..2000 {
+            if tag % 20 == 0 {
+                // Noise clunks the root soon; in use is as good.
+                let _ = client.attach(0);
+            }
+            let kind = match noise.next() % 128 {
+                // Tversion would change the dialect.
+                100 => 104,
+                kind => kind as u8,
+            };
+            let body: Vec<u8> = (0..noise.next() % 60).map(|_| noise.byte()).collect();
+            client.send_raw(kind, Tag(tag), &body);
+            assert_eq!(client.reply().0, Tag(tag), "type {kind}, {body:?}");
+        }
+    }
+    let mut client = WireClient::attached(served.addr, Dialect::Unix, 8192);
+    client.walk(0, 1, "").unwrap();
+}
+
+#[test]
+fn files_to_be_removed_on_clunk_go_with_their_client() {
+    let tree = Scratch::new();
+    let served = serve(Limits::default(), move |_| tree.clone());
+    let mut client = WireClient::attached(served.addr, Dialect::Legacy, 8192);
+    client.walk(0, 1, "").unwrap();
+    let extension = Extension(None);
+    let create = T::Create { fid: Fid(1), name: "temporary".into(), perm: 0o644, mode: 0x42, extension };
+    client.rpc(&create).unwrap();
+    let mut other = WireClient::attached(served.addr, Dialect::Unix, 8192);
+    other.walk(0, 1, "temporary").unwrap();
+    drop(client);
+    within(SECOND, "the connection gone", || served.stats.connections() == 1);
+    assert_eq!(other.walk(0, 2, "temporary").unwrap_err().1, 2);
 }

@@ -315,3 +315,17 @@ fn requests_in_a_row_are_all_answered() {
     tags.sort_unstable();
     assert!(tags.into_iter().eq(0..500));
 }
+
+#[test]
+fn a_fid_clunked_while_its_read_waits_is_gone_and_the_read_can_be_taken_back() {
+    let world = world(Limits::default());
+    let mut client = client(&world);
+    at_its_end(&mut client, 1);
+    client.send(Tag(20), &read(1));
+    client.clunk(1).unwrap();
+    assert_eq!(client.clunk(1).unwrap_err().0, "Unknown fid 1");
+    client.rpc(&T::Flush { oldtag: Tag(20) }).unwrap();
+    assert_eq!(world.live.readers(), 0);
+    world.live.publish(1);
+    client.walk(0, 1, "text").unwrap();
+}
