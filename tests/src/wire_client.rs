@@ -1,0 +1,176 @@
+//! A blocking client on the level of messages: it knows no fids and no errors but those it is asked for.
+
+use std::io::{self, Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::time::Duration;
+
+use datakit_core::wire::{self, Data, Dialect, Fid, List, Numeric, Qid, Rmessage as R, Stat, Str, Tag, Tmessage as T};
+
+/// How long a reply may take before the test fails.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// An error reply: its text, empty in .L, and its number, 0 in 9P2000.
+pub type Refusal = (String, u32);
+
+/// One connection.
+pub struct WireClient {
+    /// The socket, for bytes that are no messages.
+    pub socket: TcpStream,
+    /// What was negotiated.
+    pub dialect: Dialect,
+    /// The largest message, in bytes.
+    pub msize: u32,
+}
+
+impl WireClient {
+    /// Connects, without a word.
+    pub fn connect(addr: SocketAddr) -> WireClient {
+        let socket = TcpStream::connect(addr).unwrap();
+        socket.set_read_timeout(Some(PATIENCE)).unwrap();
+        socket.set_write_timeout(Some(PATIENCE)).unwrap();
+        socket.set_nodelay(true).unwrap();
+        WireClient { socket, dialect: Dialect::Legacy, msize: 8192 }
+    }
+
+    /// Connects, negotiates `dialect` and attaches fid 0 to the root.
+    pub fn attached(addr: SocketAddr, dialect: Dialect, msize: u32) -> WireClient {
+        let mut client = WireClient::connect(addr);
+        assert_eq!(client.version(msize, dialect.version()).1, dialect.version());
+        client.dialect = dialect;
+        client.attach(0).unwrap();
+        client
+    }
+
+    /// Negotiates: msize and version of the reply. The dialect stays what it was.
+    pub fn version(&mut self, msize: u32, version: &str) -> (u32, String) {
+        self.send(Tag::NONE, &T::Version { msize, version: version.into() });
+        let frame = self.receive().unwrap();
+        let (_, R::Version { msize, version }) = R::decode(&frame, self.dialect).unwrap() else {
+            panic!("no Rversion")
+        };
+        self.msize = msize;
+        (msize, version.to_string())
+    }
+
+    /// Attaches `fid` to the root.
+    pub fn attach(&mut self, fid: u32) -> Result<(), Refusal> {
+        let request =
+            T::Attach { fid: Fid(fid), afid: Fid::NONE, uname: "u".into(), aname: "".into(), n_uname: Numeric::NONE };
+        self.rpc(&request).map(drop)
+    }
+
+    /// Sends a request.
+    pub fn send(&mut self, tag: Tag, request: &T<'_>) {
+        let mut buf = vec![0; 256 * 1024];
+        let len = request.encode(tag, self.dialect, &mut buf).unwrap();
+        self.socket.write_all(&buf[..len]).unwrap();
+    }
+
+    /// Sends a frame of this type and body.
+    pub fn send_raw(&mut self, kind: u8, tag: Tag, body: &[u8]) {
+        let mut frame = u32::try_from(wire::HEADER + body.len()).unwrap().to_le_bytes().to_vec();
+        frame.push(kind);
+        frame.extend(tag.0.to_le_bytes());
+        frame.extend(body);
+        self.socket.write_all(&frame).unwrap();
+    }
+
+    /// The next message.
+    ///
+    /// # Errors
+    /// What the socket says: the end of the connection, no message in time.
+    pub fn receive(&mut self) -> io::Result<Vec<u8>> {
+        let mut frame = vec![0; 4];
+        self.socket.read_exact(&mut frame)?;
+        let size = u32::from_le_bytes([frame[0], frame[1], frame[2], frame[3]]) as usize;
+        assert!((wire::HEADER..=256 * 1024).contains(&size), "a message of {size} bytes");
+        frame.resize(size, 0);
+        self.socket.read_exact(&mut frame[4..])?;
+        Ok(frame)
+    }
+
+    /// The next message's tag and its frame, or the refusal in it.
+    pub fn reply(&mut self) -> (Tag, Result<Vec<u8>, Refusal>) {
+        let frame = self.receive().unwrap();
+        match R::decode(&frame, self.dialect).unwrap() {
+            (tag, R::Error { ename, errno }) => (tag, Err((ename.to_string(), errno.0))),
+            (tag, R::Lerror { ecode }) => (tag, Err((String::new(), ecode))),
+            (tag, _) => (tag, Ok(frame)),
+        }
+    }
+
+    /// A request and its reply, with nothing else in between.
+    pub fn rpc(&mut self, request: &T<'_>) -> Result<Vec<u8>, Refusal> {
+        self.send(Tag(1), request);
+        let (tag, reply) = self.reply();
+        assert_eq!(tag, Tag(1));
+        reply
+    }
+
+    /// The text of the error that `request` must get.
+    pub fn refused(&mut self, request: &T<'_>) -> String {
+        self.rpc(request).expect_err("an error was due").0
+    }
+
+    /// Whether the server closes the connection, whatever it says before that.
+    pub fn closed(&mut self) -> bool {
+        let mut buf = [0; 4096];
+        loop {
+            match self.socket.read(&mut buf) {
+                Ok(0) => return true,
+                Ok(_) => {}
+                Err(error) => return error.kind() == io::ErrorKind::ConnectionReset,
+            }
+        }
+    }
+
+    /// Walks from `fid` to `newfid`, names separated by `/`: the qids.
+    pub fn walk(&mut self, fid: u32, newfid: u32, path: &str) -> Result<Vec<Qid>, Refusal> {
+        let names: Vec<Str<'_>> = path.split('/').filter(|name| !name.is_empty()).map(Str::from).collect();
+        let request = T::Walk { fid: Fid(fid), newfid: Fid(newfid), wnames: List::from(names.as_slice()) };
+        let frame = self.rpc(&request)?;
+        let (_, R::Walk { wqids }) = R::decode(&frame, self.dialect).unwrap() else { panic!("no Rwalk") };
+        Ok(wqids.iter().collect())
+    }
+
+    /// Opens `fid` with the bits of a mode byte; in .L the same access.
+    pub fn open(&mut self, fid: u32, mode: u8) -> Result<(), Refusal> {
+        let request = match self.dialect {
+            Dialect::Linux => T::Lopen { fid: Fid(fid), flags: u32::from(mode & 3) },
+            _ => T::Open { fid: Fid(fid), mode },
+        };
+        self.rpc(&request).map(drop)
+    }
+
+    /// Walks from fid 0 to `path` and opens it.
+    pub fn open_path(&mut self, newfid: u32, path: &str, mode: u8) {
+        self.walk(0, newfid, path).unwrap();
+        self.open(newfid, mode).unwrap();
+    }
+
+    /// Reads up to `count` bytes.
+    pub fn read(&mut self, fid: u32, offset: u64, count: u32) -> Result<Vec<u8>, Refusal> {
+        let frame = self.rpc(&T::Read { fid: Fid(fid), offset, count })?;
+        let (_, R::Read { data }) = R::decode(&frame, self.dialect).unwrap() else { panic!("no Rread") };
+        Ok(data.0.to_vec())
+    }
+
+    /// Writes: how many bytes were taken.
+    pub fn write(&mut self, fid: u32, offset: u64, data: &[u8]) -> Result<u32, Refusal> {
+        let frame = self.rpc(&T::Write { fid: Fid(fid), offset, data: Data(data) })?;
+        let (_, R::Write { count }) = R::decode(&frame, self.dialect).unwrap() else { panic!("no Rwrite") };
+        Ok(count)
+    }
+
+    /// Clunks.
+    pub fn clunk(&mut self, fid: u32) -> Result<(), Refusal> {
+        self.rpc(&T::Clunk { fid: Fid(fid) }).map(drop)
+    }
+
+    /// Shows `with` the stat record of 9P2000 and .u.
+    pub fn stat<X>(&mut self, fid: u32, with: impl FnOnce(&Stat<'_>) -> X) -> X {
+        let frame = self.rpc(&T::Stat { fid: Fid(fid) }).unwrap();
+        let (_, R::Stat { stat }) = R::decode(&frame, self.dialect).unwrap() else { panic!("no Rstat") };
+        with(&stat)
+    }
+}

@@ -1,0 +1,227 @@
+//! What no well-behaved client sends, and clients that are gone.
+
+#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)]
+
+use std::io::Write;
+use std::time::Duration;
+
+use datakit::scratch::Scratch;
+use datakit::server::Limits;
+use datakit::tree::{Dir, Entry, Live, ReadOnlyText, Tree};
+use datakit_core::wire::{Dialect, Extension, Fid, Tag, Tmessage as T};
+use datakit_tests::wire_client::WireClient;
+use datakit_tests::{Served, serve, within};
+
+const SECOND: Duration = Duration::from_secs(1);
+
+fn served() -> (Live<u32>, Served) {
+    served_with(Limits::default())
+}
+
+fn served_with(limits: Limits) -> (Live<u32>, Served) {
+    let (root, live) = (Dir::new(), Live::new(0));
+    root.insert(Entry::file("text", ReadOnlyText::new("0123456789".repeat(10_000))));
+    root.insert(Entry::file("live", live.file(|n| format!("{n}\n"))));
+    let tree = Tree::new(root);
+    (live, serve(limits, move |_| tree.clone()))
+}
+
+fn still_serves(served: &Served) {
+    let mut other = WireClient::attached(served.addr, Dialect::Unix, 8192);
+    other.walk(0, 1, "text").unwrap();
+}
+
+#[test]
+fn a_size_below_the_header_closes_the_connection() {
+    let (_, served) = served();
+    for size in [0u32, 4, 6] {
+        let mut client = WireClient::attached(served.addr, Dialect::Unix, 8192);
+        client.socket.write_all(&size.to_le_bytes()).unwrap();
+        client.socket.write_all(&[120, 1, 0]).unwrap();
+        assert!(client.closed(), "size {size}");
+    }
+    still_serves(&served);
+}
+
+#[test]
+fn a_size_above_msize_closes_the_connection() {
+    let (_, served) = served();
+    for size in [8193u32, 1 << 20, u32::MAX] {
+        let mut client = WireClient::attached(served.addr, Dialect::Unix, 8192);
+        client.socket.write_all(&size.to_le_bytes()).unwrap();
+        client.socket.write_all(&[120, 1, 0]).unwrap();
+        assert!(client.closed(), "size {size}");
+    }
+    still_serves(&served);
+}
+
+#[test]
+fn an_unknown_type_is_an_error_with_its_tag_and_the_session_goes_on() {
+    let (_, served) = served();
+    for dialect in [Dialect::Legacy, Dialect::Unix, Dialect::Linux] {
+        let mut client = WireClient::attached(served.addr, dialect, 8192);
+        for (tag, kind) in (7..).zip([0u8, 99, 101, 107, 128, 255]) {
+            client.send_raw(kind, Tag(tag), b"");
+            let (found, reply) = client.reply();
+            let (text, errno) = reply.unwrap_err();
+            assert_eq!(found, Tag(tag));
+            match dialect {
+                Dialect::Legacy => assert!(text.contains(&kind.to_string()), "{text}"),
+                _ => assert_eq!(errno, 95, "EOPNOTSUPP for {kind}"),
+            }
+        }
+        client.walk(0, 1, "text").unwrap();
+    }
+}
+
+#[test]
+fn a_message_of_another_dialect_is_unknown() {
+    let (_, served) = served();
+    let mut client = WireClient::attached(served.addr, Dialect::Unix, 8192);
+    client.send_raw(24, Tag(3), &[0; 12]);
+    assert_eq!(client.reply().1.unwrap_err().1, 95);
+    let mut client = WireClient::attached(served.addr, Dialect::Linux, 8192);
+    client.send_raw(112, Tag(3), &[0; 5]);
+    assert_eq!(client.reply().1.unwrap_err().1, 95);
+}
+
+#[test]
+fn trailing_and_missing_bytes_are_an_error_of_that_request_alone() {
+    let (_, served) = served();
+    let mut client = WireClient::attached(served.addr, Dialect::Unix, 8192);
+    client.walk(0, 1, "text").unwrap();
+    for body in [&[1u8, 0, 0, 0, 9][..], &[1, 0, 0], &[]] {
+        client.send_raw(120, Tag(5), body);
+        let (tag, reply) = client.reply();
+        assert_eq!((tag, reply.unwrap_err().1), (Tag(5), 22));
+    }
+    client.clunk(1).unwrap();
+}
+
+#[test]
+fn a_frame_in_pieces_is_a_frame() {
+    let (_, served) = served();
+    let mut client = WireClient::attached(served.addr, Dialect::Unix, 8192);
+    let mut frame = [0; 64];
+    let len = T::Stat { fid: Fid(0) }.encode(Tag(4), Dialect::Unix, &mut frame).unwrap();
+    for byte in &frame[..len] {
+        client.socket.write_all(&[*byte]).unwrap();
+    }
+    let (tag, reply) = client.reply();
+    assert!(tag == Tag(4) && reply.is_ok());
+}
+
+#[test]
+fn the_end_in_the_middle_of_a_frame_frees_everything() {
+    let (live, served) = served();
+    let mut client = WireClient::attached(served.addr, Dialect::Unix, 8192);
+    client.open_path(1, "live", 0);
+    assert_eq!(live.readers(), 1);
+    client.socket.write_all(&[23, 0, 0, 0, 116, 1]).unwrap();
+    drop(client);
+    within(SECOND, "connection and stream freed", || served.stats.connections() == 0 && live.readers() == 0);
+    still_serves(&served);
+}
+
+#[test]
+fn p20_a_client_that_vanishes_while_it_waits_frees_its_streams() {
+    let (live, served) = served();
+    let mut client = WireClient::attached(served.addr, Dialect::Linux, 8192);
+    for fid in 1..=20 {
+        client.open_path(fid, "live", 0);
+        assert_eq!(client.read(fid, 0, 100).unwrap(), b"0\n");
+        assert_eq!(client.read(fid, 2, 100).unwrap(), b"");
+        client.send(Tag(100 + fid as u16), &T::Read { fid: Fid(fid), offset: 2, count: 100 });
+    }
+    assert_eq!(live.readers(), 20);
+    drop(client);
+    within(SECOND, "connection and streams freed", || served.stats.connections() == 0 && live.readers() == 0);
+}
+
+#[test]
+fn a_client_that_never_reads_is_given_up_and_harms_nobody() {
+    let limits = Limits { write_timeout: Duration::from_millis(300), ..Limits::default() };
+    let (live, served) = served_with(limits);
+    let mut client = WireClient::attached(served.addr, Dialect::Unix, 65536);
+    client.open_path(1, "live", 0);
+    client.open_path(2, "text", 0);
+    let mut frame = [0; 64];
+    let len = T::Read { fid: Fid(2), offset: 0, count: 60_000 }.encode(Tag(4), Dialect::Unix, &mut frame).unwrap();
+    client.socket.set_write_timeout(Some(Duration::from_millis(200))).unwrap();
+    // Some 60 MB of replies: more than any socket buffers.
+    for _ in 0..1000 {
+        if client.socket.write_all(&frame[..len]).is_err() {
+            break;
+        }
+    }
+    still_serves(&served);
+    within(Duration::from_secs(5), "the connection given up", || served.stats.connections() == 0);
+    assert_eq!(live.readers(), 0);
+}
+
+#[test]
+fn a_client_that_does_not_attach_is_sent_away() {
+    let limits = Limits { attach_timeout: Duration::from_millis(200), ..Limits::default() };
+    let (_, served) = served_with(limits);
+    assert!(WireClient::connect(served.addr).closed());
+}
+
+/// Numbers that are the same in every run.
+struct Noise(u64);
+
+impl Noise {
+    fn next(&mut self) -> u64 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        self.0
+    }
+
+    /// Small values often, so that fids, counts and lengths are met.
+    fn byte(&mut self) -> u8 {
+        let [byte, small, ..] = self.next().to_le_bytes();
+        if small % 4 == 0 { byte } else { byte % 4 }
+    }
+}
+
+#[test]
+fn noise_in_sound_frames_is_answered_frame_by_frame() {
+    let tree = Scratch::new();
+    let served = serve(Limits::default(), move |_| tree.clone());
+    let mut noise = Noise(0x9e37_79b9_7f4a_7c15);
+    for dialect in [Dialect::Legacy, Dialect::Unix, Dialect::Linux] {
+        let mut client = WireClient::attached(served.addr, dialect, 8192);
+        for tag in 0..2000 {
+            if tag % 20 == 0 {
+                // Noise clunks the root soon; in use is as good.
+                let _ = client.attach(0);
+            }
+            let kind = match noise.next() % 128 {
+                // Tversion would change the dialect.
+                100 => 104,
+                kind => kind as u8,
+            };
+            let body: Vec<u8> = (0..noise.next() % 60).map(|_| noise.byte()).collect();
+            client.send_raw(kind, Tag(tag), &body);
+            assert_eq!(client.reply().0, Tag(tag), "type {kind}, {body:?}");
+        }
+    }
+    let mut client = WireClient::attached(served.addr, Dialect::Unix, 8192);
+    client.walk(0, 1, "").unwrap();
+}
+
+#[test]
+fn files_to_be_removed_on_clunk_go_with_their_client() {
+    let tree = Scratch::new();
+    let served = serve(Limits::default(), move |_| tree.clone());
+    let mut client = WireClient::attached(served.addr, Dialect::Legacy, 8192);
+    client.walk(0, 1, "").unwrap();
+    let extension = Extension(None);
+    let create = T::Create { fid: Fid(1), name: "temporary".into(), perm: 0o644, mode: 0x42, extension };
+    client.rpc(&create).unwrap();
+    let mut other = WireClient::attached(served.addr, Dialect::Unix, 8192);
+    other.walk(0, 1, "temporary").unwrap();
+    drop(client);
+    within(SECOND, "the connection gone", || served.stats.connections() == 1);
+    assert_eq!(other.walk(0, 2, "temporary").unwrap_err().1, 2);
+}

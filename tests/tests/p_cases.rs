@@ -1,0 +1,470 @@
+//! The 9P cases, over a socket, as a client meets them.
+
+#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)]
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use datakit::scratch::Scratch;
+use datakit::server::Limits;
+use datakit::tree::{Dir, Entry, Live, OfList, ReadOnlyText, Text, Tree};
+use datakit_core::wire::{
+    Data, Dialect, Dirent, Extension, Fid, Qid, Rmessage as R, SetAttr, Stat, StatUnix, Str, Tag, Tmessage as T,
+};
+use datakit_tests::wire_client::{Refusal, WireClient};
+use datakit_tests::{Served, serve};
+
+const ALL: [Dialect; 3] = [Dialect::Legacy, Dialect::Unix, Dialect::Linux];
+const CLASSIC: [Dialect; 2] = [Dialect::Legacy, Dialect::Unix];
+const DMDIR: u32 = 0x8000_0000;
+const DMSYMLINK: u32 = 0x0200_0000;
+
+/// `branch/master/{head,run,link}`, `live`, `many/0000..0999`, `text`, and a way down of 20 names.
+fn tree() -> (Live<u32>, Tree) {
+    let live = Live::new(0);
+    let master: Dir = [
+        Entry::file("head", ReadOnlyText::new("abc\n")),
+        Entry::file("run", ReadOnlyText::new("#!/bin/sh\n").executable()),
+        Entry::symlink("link", "head"),
+    ]
+    .into_iter()
+    .collect();
+    let branch: Dir = [Entry::dir("master", master)].into_iter().collect();
+    let many: Arc<[Entry]> = (0..1000).map(|n| Entry::file(format!("entry{n:04}"), ReadOnlyText::new(""))).collect();
+    let mut deep = Entry::file("bottom", ReadOnlyText::new("deep"));
+    for level in (1..20).rev() {
+        let dir: Dir = [deep].into_iter().collect();
+        deep = Entry::dir(format!("d{level}"), dir);
+    }
+    let root: Dir = [
+        Entry::dir("branch", branch),
+        Entry::file("live", live.file(|n| format!("{n}\n"))),
+        Entry::dir("many", OfList::new(move || many.to_vec())),
+        Entry::file("text", Text::new("x".repeat(100_000))),
+        deep,
+    ]
+    .into_iter()
+    .collect();
+    (live, Tree::new(root))
+}
+
+fn served() -> (Live<u32>, Served) {
+    let (live, tree) = tree();
+    (live, serve(Limits::default(), move |_| tree.clone()))
+}
+
+fn scratch() -> Served {
+    let tree = Scratch::new();
+    serve(Limits::default(), move |_| tree.clone())
+}
+
+fn text<X: std::fmt::Debug>(refused: Result<X, Refusal>) -> String {
+    refused.unwrap_err().0
+}
+
+fn kinds(qids: &[Qid]) -> Vec<u8> {
+    qids.iter().map(|qid| qid.kind).collect()
+}
+
+/// A stat record that changes nothing.
+fn untouched() -> Stat<'static> {
+    let qid = Qid { kind: 0xff, version: u32::MAX, path: u64::MAX };
+    Stat {
+        kind: u16::MAX,
+        dev: u32::MAX,
+        qid,
+        mode: u32::MAX,
+        atime: u32::MAX,
+        mtime: u32::MAX,
+        length: u64::MAX,
+        name: Str(b""),
+        uid: Str(b""),
+        gid: Str(b""),
+        muid: Str(b""),
+        unix: Some(StatUnix { extension: Str(b""), n_uid: u32::MAX, n_gid: u32::MAX, n_muid: u32::MAX }),
+    }
+}
+
+fn wstat(client: &mut WireClient, fid: u32, stat: Stat<'_>) -> Result<(), Refusal> {
+    client.rpc(&T::Wstat { fid: Fid(fid), stat }).map(drop)
+}
+
+fn create(
+    client: &mut WireClient,
+    fid: u32,
+    name: &str,
+    perm: u32,
+    extension: Option<&'static str>,
+) -> Result<(), Refusal> {
+    let extension = Extension(extension.map(Str::from));
+    client.rpc(&T::Create { fid: Fid(fid), name: name.into(), perm, mode: 2, extension }).map(drop)
+}
+
+#[test]
+fn p1_versions() {
+    let (_, served) = served();
+    let mut client = WireClient::connect(served.addr);
+    let answers = [
+        ("9P2000.u", "9P2000.u"),
+        ("9P2000", "9P2000"),
+        ("9P2000.L", "9P2000.L"),
+        ("9P2000.zz", "9P2000"),
+        ("foo", "unknown"),
+        ("9P2000.u", "9P2000.u"),
+    ];
+    for (asked, answer) in answers {
+        assert_eq!(client.version(8192, asked), (8192, answer.to_owned()));
+    }
+}
+
+#[test]
+fn p2_no_reply_is_larger_than_msize() {
+    let (_, served) = served();
+    for dialect in ALL {
+        let mut client = WireClient::attached(served.addr, dialect, 8215);
+        client.open_path(1, "text", 0);
+        for count in [65536, u32::MAX, 8215, 8192] {
+            let frame = client.rpc(&T::Read { fid: Fid(1), offset: 0, count }).unwrap();
+            assert!((4096..=8215).contains(&frame.len()), "{} bytes for {count}", frame.len());
+        }
+    }
+    let mut client = WireClient::connect(served.addr);
+    let most = Limits::default().msize;
+    assert_eq!(client.version(u32::MAX, "9P2000").0, most);
+}
+
+#[test]
+fn p3_a_walk_gives_the_qids_of_the_way() {
+    let (_, served) = served();
+    for dialect in ALL {
+        let mut client = WireClient::attached(served.addr, dialect, 8192);
+        assert_eq!(kinds(&client.walk(0, 1, "branch/master/head").unwrap()), [Qid::DIR, Qid::DIR, Qid::FILE]);
+    }
+}
+
+#[test]
+fn p4_up_and_no_further_than_the_root() {
+    let (_, served) = served();
+    for dialect in ALL {
+        let mut client = WireClient::attached(served.addr, dialect, 8192);
+        let down = client.walk(0, 1, "branch/master").unwrap();
+        let root = client.walk(1, 2, "../..").unwrap()[1];
+        assert_eq!(client.walk(2, 3, "../../..").unwrap(), [root; 3]);
+        assert_eq!(client.walk(3, 4, "branch/master").unwrap(), down);
+    }
+}
+
+#[test]
+fn p5_walks_that_fail() {
+    let (_, served) = served();
+    for dialect in CLASSIC {
+        let mut client = WireClient::attached(served.addr, dialect, 8192);
+        assert_eq!(text(client.walk(0, 5, ".")), "'.' is not valid in 9p");
+        client.walk(0, 1, "branch/master/head").unwrap();
+        assert_eq!(text(client.walk(1, 5, "x")), "Can't walk from a file");
+        assert_eq!(text(client.walk(0, 5, "missing")), "No such file or directory");
+        assert_eq!(text(client.clunk(5)), "Unknown fid 5");
+    }
+}
+
+#[test]
+fn p6_a_walk_of_twenty_names() {
+    let (_, served) = served();
+    let path: String = (1..20).map(|level| format!("d{level}/")).collect::<String>() + "bottom";
+    for dialect in ALL {
+        let mut client = WireClient::attached(served.addr, dialect, 8192);
+        assert_eq!(client.walk(0, 1, &path).unwrap().len(), 20);
+        client.open(1, 0).unwrap();
+        assert_eq!(client.read(1, 0, 100).unwrap(), b"deep");
+    }
+}
+
+#[test]
+fn p7_fids_in_use_and_unknown() {
+    let (_, served) = served();
+    let mut client = WireClient::attached(served.addr, Dialect::Unix, 8192);
+    client.walk(0, 5, "text").unwrap();
+    assert_eq!(text(client.walk(0, 5, "branch")), "Fid 5 already in use");
+    assert_eq!(text(client.attach(5)), "Fid 5 already in use");
+    assert_eq!(client.refused(&T::Stat { fid: Fid(6) }), "Unknown fid 6");
+    assert_eq!(text(client.walk(6, 7, "")), "Unknown fid 6");
+}
+
+#[test]
+fn p8_requests_in_the_wrong_order() {
+    let (_, served) = served();
+    for dialect in CLASSIC {
+        let mut client = WireClient::attached(served.addr, dialect, 8192);
+        client.walk(0, 1, "text").unwrap();
+        assert_eq!(text(client.read(1, 0, 10)), "Can't read from unopened fid");
+        assert_eq!(text(client.write(1, 0, b"x")), "Can't write to unopened fid");
+        client.open(1, 0).unwrap();
+        assert_eq!(text(client.open(1, 0)), "Already open");
+        assert_eq!(text(create(&mut client, 1, "x", 0o644, None)), "Can't create in an opened fid");
+        client.open_path(2, "branch", 0);
+        assert_eq!(text(client.write(2, 0, b"x")), "Can't write to directories");
+    }
+}
+
+#[test]
+fn p9_a_read_only_file_opens_for_writing() {
+    let (_, served) = served();
+    for dialect in ALL {
+        let mut client = WireClient::attached(served.addr, dialect, 8192);
+        client.open_path(1, "branch/master/head", 2);
+        let (text, errno) = client.write(1, 0, b"x").unwrap_err();
+        match dialect {
+            Dialect::Linux => assert_eq!(errno, 30),
+            _ => assert_eq!(text, "Read-only file"),
+        }
+        assert_eq!(client.read(1, 0, 100).unwrap(), b"abc\n");
+    }
+}
+
+fn names(data: &[u8], dialect: Dialect) -> Vec<String> {
+    Stat::decode_all(data, dialect).map(|stat| stat.unwrap().name.to_string()).collect()
+}
+
+#[test]
+fn p10_a_thousand_entries_exactly_once() {
+    let (_, served) = served();
+    for dialect in CLASSIC {
+        let mut client = WireClient::attached(served.addr, dialect, 8215);
+        client.open_path(1, "many", 0);
+        let (mut offset, mut all) = (0u64, Vec::new());
+        loop {
+            let (_, errno) = client.read(1, offset, 10).unwrap_err();
+            let at_end = all.len() == 1000;
+            assert!(dialect == Dialect::Legacy || errno == 22);
+            let data = client.read(1, offset, 8191).unwrap();
+            if data.is_empty() {
+                break;
+            }
+            assert!(!at_end);
+            offset += data.len() as u64;
+            all.extend(names(&data, dialect));
+            if all.len() == 1000 {
+                assert_eq!(client.read(1, offset, 8191).unwrap(), b"");
+                break;
+            }
+        }
+        assert_eq!((all.len(), all.into_iter().collect::<BTreeSet<_>>().len()), (1000, 1000));
+    }
+}
+
+#[test]
+fn p10_a_thousand_entries_exactly_once_in_linux() {
+    let (_, served) = served();
+    let mut client = WireClient::attached(served.addr, Dialect::Linux, 8215);
+    client.open_path(1, "many", 0);
+    let (mut offset, mut all) = (0, Vec::new());
+    loop {
+        let frame = client.rpc(&T::Readdir { fid: Fid(1), offset, count: 8191 }).unwrap();
+        let (_, R::Readdir { data: Data(data) }) = R::decode(&frame, Dialect::Linux).unwrap() else { panic!() };
+        if data.is_empty() {
+            break;
+        }
+        for entry in Dirent::decode_all(data) {
+            let entry = entry.unwrap();
+            offset = entry.offset;
+            all.push(entry.name.to_string());
+        }
+    }
+    all.retain(|name| name != "." && name != "..");
+    assert_eq!((all.len(), all.into_iter().collect::<BTreeSet<_>>().len()), (1000, 1000));
+}
+
+#[test]
+fn p11_no_seeking_in_a_directory() {
+    let (_, served) = served();
+    for dialect in CLASSIC {
+        let mut client = WireClient::attached(served.addr, dialect, 8192);
+        client.open_path(1, "many", 0);
+        let first = client.read(1, 0, 1000).unwrap();
+        assert_eq!(text(client.read(1, first.len() as u64 + 1, 1000)), "Can't seek in a directory");
+        assert_eq!(client.read(1, 0, 1000).unwrap(), first);
+        assert!(!client.read(1, first.len() as u64, 1000).unwrap().is_empty());
+    }
+}
+
+#[test]
+fn p12_a_link_needs_a_target() {
+    let served = scratch();
+    let mut client = WireClient::attached(served.addr, Dialect::Unix, 8192);
+    client.walk(0, 1, "").unwrap();
+    assert_eq!(text(create(&mut client, 1, "l", DMSYMLINK | 0o777, Some(""))), "Missing target for symlink!");
+    create(&mut client, 1, "l", DMSYMLINK | 0o777, Some("there")).unwrap();
+    let qids = client.walk(0, 2, "l").unwrap();
+    assert_eq!(kinds(&qids), [Qid::SYMLINK]);
+    assert_eq!(client.stat(2, |stat| stat.unix.map(|unix| unix.extension.to_string())).as_deref(), Some("there"));
+}
+
+#[test]
+fn p13_a_wstat_sets_one_thing() {
+    let served = scratch();
+    for dialect in CLASSIC {
+        let mut client = WireClient::attached(served.addr, dialect, 8192);
+        client.walk(0, 1, "").unwrap();
+        create(&mut client, 1, dialect.version(), 0o644, None).unwrap();
+        let both = Stat { name: "n".into(), length: 3, ..untouched() };
+        assert_eq!(text(wstat(&mut client, 1, both)), "Can't rename/truncate/chmod at the same time");
+        wstat(&mut client, 1, untouched()).unwrap();
+        wstat(&mut client, 1, Stat { mtime: 77, ..untouched() }).unwrap();
+        assert_eq!(client.stat(1, |stat| (stat.mtime, stat.length)), (77, 0));
+        wstat(&mut client, 1, Stat { length: 3, ..untouched() }).unwrap();
+        assert_eq!(client.stat(1, |stat| stat.length), 3);
+    }
+}
+
+#[test]
+fn p14_a_wstat_without_the_tail_of_unix() {
+    let served = scratch();
+    let mut client = WireClient::attached(served.addr, Dialect::Unix, 8192);
+    client.walk(0, 1, "").unwrap();
+    create(&mut client, 1, "f", 0o644, None).unwrap();
+    // The record of 9P2000, with its own size and the size of the whole in front of it.
+    let mut record = [0; 256];
+    let stat = Stat { length: 5, unix: None, ..untouched() };
+    let len = stat.encode_into(&mut record, Dialect::Legacy).unwrap();
+    let mut body = 1u32.to_le_bytes().to_vec();
+    body.extend(u16::try_from(len).unwrap().to_le_bytes());
+    body.extend(&record[..len]);
+    client.send_raw(126, Tag(9), &body);
+    assert!(client.reply().1.is_ok());
+    assert_eq!(client.stat(1, |stat| stat.length), 5);
+}
+
+#[test]
+fn p15_wstats_that_are_refused() {
+    let served = scratch();
+    for dialect in CLASSIC {
+        let mut client = WireClient::attached(served.addr, dialect, 8192);
+        assert_eq!(text(wstat(&mut client, 0, Stat { name: "n".into(), ..untouched() })), "Can't rename /");
+        wstat(&mut client, 0, Stat { length: 0, ..untouched() }).unwrap();
+        let length = Stat { length: 1, ..untouched() };
+        assert_eq!(text(wstat(&mut client, 0, length)), "Can't set length of a directory");
+        client.walk(0, 1, "").unwrap();
+        create(&mut client, 1, dialect.version(), 0o644, None).unwrap();
+        let mode = Stat { mode: DMDIR | 0o755, ..untouched() };
+        assert_eq!(text(wstat(&mut client, 1, mode)), "Incorrect is_directory flag for chmod");
+    }
+}
+
+/// Fid 1 is the stream, read until it waits.
+fn waiting(served: &Served, dialect: Dialect) -> WireClient {
+    let mut client = WireClient::attached(served.addr, dialect, 8192);
+    client.open_path(1, "live", 0);
+    assert_eq!(client.read(1, 0, 100).unwrap(), b"0\n");
+    assert_eq!(client.read(1, 2, 100).unwrap(), b"");
+    client
+}
+
+#[test]
+fn p16_a_flush_takes_a_waiting_read_back() {
+    for dialect in ALL {
+        let (live, served) = served();
+        let mut client = waiting(&served, dialect);
+        client.send(Tag(20), &T::Read { fid: Fid(1), offset: 2, count: 100 });
+        client.walk(0, 2, "text").unwrap();
+        client.send(Tag(21), &T::Flush { oldtag: Tag(20) });
+        let (tag, reply) = client.reply();
+        assert!(tag == Tag(21) && reply.is_ok());
+        live.publish(7);
+        // Nothing of tag 20 comes: the next reply is that of the next request, and it has lost nothing.
+        assert_eq!(client.read(1, 2, 100).unwrap(), b"7\n");
+        client.rpc(&T::Flush { oldtag: Tag(999) }).unwrap();
+    }
+}
+
+#[test]
+fn p17_a_waiting_read_is_in_nobodys_way() {
+    let (live, served) = served();
+    for dialect in ALL {
+        live.publish(0);
+        let mut client = waiting(&served, dialect);
+        client.send(Tag(500), &T::Read { fid: Fid(1), offset: 2, count: 100 });
+        for _ in 0..100 {
+            client.walk(0, 2, "branch/master").unwrap();
+            client.clunk(2).unwrap();
+        }
+        live.publish(9);
+        let (tag, reply) = client.reply();
+        assert_eq!((tag, &reply.unwrap()[11..]), (Tag(500), &b"9\n"[..]));
+    }
+}
+
+#[test]
+fn p18_a_failing_remove_frees_the_fid() {
+    let (_, served) = served();
+    for dialect in ALL {
+        let mut client = WireClient::attached(served.addr, dialect, 8192);
+        client.walk(0, 1, "branch/master/head").unwrap();
+        assert!(client.rpc(&T::Remove { fid: Fid(1) }).is_err());
+        client.walk(0, 1, "branch/master/head").unwrap();
+    }
+}
+
+#[test]
+fn p19_errors_carry_numbers_where_the_dialect_has_them() {
+    let served = scratch();
+    let mut maker = WireClient::attached(served.addr, Dialect::Linux, 8192);
+    maker.rpc(&T::Mkdir { dfid: Fid(0), name: "d".into(), mode: 0o755, gid: 0 }).unwrap();
+    let (_, dynamic) = self::served();
+    for dialect in ALL {
+        let mut client = WireClient::attached(served.addr, dialect, 8192);
+        let mut other = WireClient::attached(dynamic.addr, dialect, 8192);
+        other.open_path(1, "branch/master/head", 2);
+        other.walk(0, 2, "text").unwrap();
+        client.open_path(1, "d", 0);
+        let found = [
+            client.walk(0, 9, "no").unwrap_err().1,
+            other.walk(2, 9, "x").unwrap_err().1,
+            other.write(1, 0, b"x").unwrap_err().1,
+        ];
+        assert_eq!(found, if dialect == Dialect::Legacy { [0; 3] } else { [2, 20, 30] });
+        if dialect != Dialect::Linux {
+            let number = client.write(1, 0, b"x").unwrap_err().1;
+            assert_eq!(number, if dialect == Dialect::Legacy { 0 } else { 21 });
+        }
+    }
+    assert_eq!(maker.rpc(&T::Mkdir { dfid: Fid(0), name: "d".into(), mode: 0o755, gid: 0 }).unwrap_err().1, 17);
+}
+
+#[test]
+fn p21_stat_of_a_program_a_link_and_a_directory() {
+    let (_, served) = served();
+    for dialect in CLASSIC {
+        let mut client = WireClient::attached(served.addr, dialect, 8192);
+        let expected = [
+            ("branch/master/head", 0o664),
+            ("branch/master/run", 0o775),
+            ("branch/master/link", DMSYMLINK),
+            ("branch/master", DMDIR | 0o775),
+        ];
+        for (fid, (path, mode)) in (1..).zip(expected) {
+            client.walk(0, fid, path).unwrap();
+            client.walk(0, fid + 100, path).unwrap();
+            let (found, extension, qid) =
+                client.stat(fid, |stat| (stat.mode, stat.unix.map(|unix| unix.extension.to_string()), stat.qid));
+            let mask = if mode == DMSYMLINK { DMSYMLINK | DMDIR } else { u32::MAX };
+            assert_eq!(found & mask, mode, "{path}: {found:o}");
+            if dialect == Dialect::Unix {
+                assert_eq!(extension.unwrap(), if mode == DMSYMLINK { "head" } else { "" });
+            }
+            assert_eq!(client.stat(fid + 100, |stat| stat.qid), qid);
+        }
+    }
+}
+
+#[test]
+fn p13_setattr_sets_several_things_in_linux() {
+    let served = scratch();
+    let mut client = WireClient::attached(served.addr, Dialect::Linux, 8192);
+    client.walk(0, 1, "").unwrap();
+    client.rpc(&T::Lcreate { fid: Fid(1), name: "f".into(), flags: 2, mode: 0o644, gid: 0 }).unwrap();
+    let set = SetAttr { valid: SetAttr::MODE | SetAttr::SIZE, mode: 0o600, size: 3, ..SetAttr::default() };
+    client.rpc(&T::Setattr { fid: Fid(1), set }).unwrap();
+    let frame = client.rpc(&T::Getattr { fid: Fid(1), mask: 0x3fff }).unwrap();
+    let (_, R::Getattr { attr }) = R::decode(&frame, Dialect::Linux).unwrap() else { panic!() };
+    assert_eq!((attr.mode & 0o7777, attr.size), (0o600, 3));
+}

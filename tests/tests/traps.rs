@@ -1,0 +1,331 @@
+//! What servers of 9P get wrong: requests that overlap.
+
+#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)]
+
+use std::time::Duration;
+
+use datakit::server::Limits;
+use datakit::tree::{Dir, Directory, Entry, Leaf, Live, OpenLeaf, ReadOnlyText, Status, Tree, Wait, ready};
+use datakit_core::vfs::{FileStat, Name, OpenMode};
+use datakit_core::wire::{Dialect, Fid, List, Str, Tag, Tmessage as T};
+use datakit_tests::wire_client::WireClient;
+use datakit_tests::{Served, serve, within};
+use tokio::sync::watch;
+
+const SECOND: Duration = Duration::from_secs(1);
+
+/// What waits until it is let through, and tells that it waits.
+#[derive(Clone)]
+struct Gate {
+    open: watch::Sender<bool>,
+}
+
+impl Gate {
+    fn new() -> Gate {
+        Gate { open: watch::Sender::new(false) }
+    }
+
+    fn let_through(&self) {
+        self.open.send_replace(true);
+    }
+
+    fn waiting(&self) -> usize {
+        self.open.receiver_count()
+    }
+
+    async fn pass(&self) {
+        let _ = self.open.subscribe().wait_for(|open| *open).await;
+    }
+}
+
+/// A stream whose open waits at a gate.
+struct Gated {
+    gate: Gate,
+    live: Live<u32>,
+}
+
+impl Leaf for Gated {
+    fn stat(&self) -> Wait<'_, FileStat> {
+        ready(Ok(FileStat::new(0)))
+    }
+
+    fn open(&self, mode: OpenMode) -> Wait<'_, Box<dyn OpenLeaf>> {
+        Box::pin(async move {
+            self.gate.pass().await;
+            self.live.file(|n| format!("{n}\n")).open(mode).await
+        })
+    }
+}
+
+/// A directory whose lookups wait at a gate.
+struct Behind {
+    gate: Gate,
+    dir: Dir,
+}
+
+impl Directory for Behind {
+    fn list(&self) -> Wait<'_, Vec<Entry>> {
+        self.dir.list()
+    }
+
+    fn lookup<'a>(&'a self, name: Name<'a>) -> Wait<'a, Entry> {
+        Box::pin(async move {
+            self.gate.pass().await;
+            self.dir.lookup(name).await
+        })
+    }
+}
+
+struct World {
+    live: Live<u32>,
+    gate: Gate,
+    served: Served,
+}
+
+/// `text`, `live`, `long` (a stream of long texts), `gated`, `behind/text`.
+fn world(limits: Limits) -> World {
+    let (live, gate) = (Live::new(0), Gate::new());
+    let dir: Dir = [Entry::file("text", ReadOnlyText::new("abc"))].into_iter().collect();
+    let value = live.clone();
+    let root: Dir = [
+        Entry::file("text", ReadOnlyText::new("abc")),
+        Entry::file("live", live.file(|n| format!("{n}\n"))),
+        Entry::file("long", live.file(|n| format!("{n}").repeat(1000))),
+        Entry::file("state", Status::new(move || Ok(value.with(|n| format!("{n}").repeat(1000))))),
+        Entry::file("gated", Gated { gate: gate.clone(), live: live.clone() }),
+        Entry::dir("behind", Behind { gate: gate.clone(), dir }),
+    ]
+    .into_iter()
+    .collect();
+    let tree = Tree::new(root);
+    World { live, gate, served: serve(limits, move |_| tree.clone()) }
+}
+
+fn client(world: &World) -> WireClient {
+    WireClient::attached(world.served.addr, Dialect::Unix, 8192)
+}
+
+/// `fid` is the stream, read until it waits.
+fn at_its_end(client: &mut WireClient, fid: u32) {
+    client.open_path(fid, "live", 0);
+    assert_eq!(client.read(fid, 0, 100).unwrap(), b"0\n");
+    assert_eq!(client.read(fid, 2, 100).unwrap(), b"");
+}
+
+fn read(fid: u32) -> T<'static> {
+    T::Read { fid: Fid(fid), offset: 2, count: 100 }
+}
+
+#[test]
+fn a_fid_clunked_while_its_open_waits_stays_gone() {
+    let world = world(Limits::default());
+    let mut client = client(&world);
+    client.walk(0, 5, "gated").unwrap();
+    client.send(Tag(10), &T::Open { fid: Fid(5), mode: 0 });
+    within(SECOND, "the open waits", || world.gate.waiting() == 1);
+    client.clunk(5).unwrap();
+    world.gate.let_through();
+    let (tag, reply) = client.reply();
+    assert_eq!((tag, reply.unwrap_err().0.as_str()), (Tag(10), "Unknown fid 5"));
+    assert_eq!(world.live.readers(), 0, "what was opened for nobody is closed");
+    assert_eq!(client.clunk(5).unwrap_err().0, "Unknown fid 5");
+}
+
+#[test]
+fn a_number_used_again_while_an_open_waits_is_another_fid() {
+    let world = world(Limits::default());
+    let mut client = client(&world);
+    client.walk(0, 5, "gated").unwrap();
+    client.send(Tag(10), &T::Open { fid: Fid(5), mode: 0 });
+    within(SECOND, "the open waits", || world.gate.waiting() == 1);
+    client.clunk(5).unwrap();
+    client.walk(0, 5, "text").unwrap();
+    world.gate.let_through();
+    assert_eq!(client.reply().1.unwrap_err().0, "Unknown fid 5");
+    client.open(5, 0).unwrap();
+    assert_eq!(client.read(5, 0, 100).unwrap(), b"abc");
+    assert_eq!(world.live.readers(), 0);
+}
+
+#[test]
+fn a_newfid_is_taken_before_the_walk_waits() {
+    let world = world(Limits::default());
+    let mut client = client(&world);
+    client.walk(0, 1, "behind").unwrap();
+    let names = [Str::from("text")];
+    let walk = T::Walk { fid: Fid(1), newfid: Fid(5), wnames: List::from(&names[..]) };
+    client.send(Tag(10), &walk);
+    within(SECOND, "the walk waits", || world.gate.waiting() == 1);
+    assert_eq!(client.walk(0, 5, "text").unwrap_err().0, "Fid 5 already in use");
+    assert_eq!(client.clunk(5).unwrap_err().0, "Unknown fid 5");
+    // A walk that is taken back gives the number back.
+    client.rpc(&T::Flush { oldtag: Tag(10) }).unwrap();
+    client.walk(0, 5, "text").unwrap();
+}
+
+#[test]
+fn a_flushed_open_leaves_nothing_open() {
+    let world = world(Limits::default());
+    let mut client = client(&world);
+    client.walk(0, 5, "gated").unwrap();
+    client.send(Tag(10), &T::Open { fid: Fid(5), mode: 0 });
+    within(SECOND, "the open waits", || world.gate.waiting() == 1);
+    client.rpc(&T::Flush { oldtag: Tag(10) }).unwrap();
+    assert_eq!((world.gate.waiting(), world.live.readers()), (0, 0));
+    world.gate.let_through();
+    client.open(5, 0).unwrap();
+    assert_eq!(client.read(5, 0, 10).unwrap(), b"0\n");
+}
+
+#[test]
+fn no_reply_follows_its_rflush_and_nothing_is_lost() {
+    let world = world(Limits::default());
+    let mut client = client(&world);
+    at_its_end(&mut client, 1);
+    let (mut offset, mut answered) = (2, 0);
+    for n in 1..300 {
+        let text = format!("{n}\n");
+        client.send(Tag(20), &T::Read { fid: Fid(1), offset, count: 100 });
+        if n % 3 == 0 {
+            world.live.publish(n);
+        }
+        client.send(Tag(21), &T::Flush { oldtag: Tag(20) });
+        if n % 3 != 0 {
+            world.live.publish(n);
+        }
+        let (mut tag, mut reply) = client.reply();
+        if tag == Tag(20) {
+            assert_eq!(&reply.unwrap()[11..], text.as_bytes());
+            answered += 1;
+            (tag, reply) = client.reply();
+        } else {
+            assert_eq!(client.read(1, offset, 100).unwrap(), text.as_bytes());
+        }
+        assert!(tag == Tag(21) && reply.is_ok());
+        offset += text.len() as u64;
+        assert_eq!(client.read(1, offset, 100).unwrap(), b"");
+    }
+    assert!(answered < 300);
+}
+
+#[test]
+fn the_last_worker_waits_for_nobody() {
+    let world = world(Limits { requests: 4, ..Limits::default() });
+    let mut client = client(&world);
+    (1..=5).for_each(|fid| at_its_end(&mut client, fid));
+    for fid in 1..=3u16 {
+        client.send(Tag(20 + fid), &read(fid.into()));
+    }
+    for _ in 0..10 {
+        assert_eq!(client.rpc(&read(4)).unwrap_err().1, 11);
+    }
+    client.walk(0, 9, "text").unwrap();
+    client.clunk(5).unwrap();
+    client.rpc(&T::Flush { oldtag: Tag(22) }).unwrap();
+    // There is room again for one that waits.
+    client.send(Tag(30), &read(4));
+    client.stat(9, |stat| assert_eq!(stat.length, 3));
+    world.live.publish(8);
+    let mut tags: Vec<Tag> = (0..3).map(|_| client.reply()).map(|(tag, reply)| reply.map(|_| tag).unwrap()).collect();
+    tags.sort_by_key(|tag| tag.0);
+    assert_eq!(tags, [Tag(21), Tag(23), Tag(30)]);
+}
+
+#[test]
+fn a_version_ends_everything_before_it() {
+    let world = world(Limits::default());
+    let mut client = client(&world);
+    for fid in 1..=10u16 {
+        at_its_end(&mut client, fid.into());
+        client.send(Tag(20 + fid), &read(fid.into()));
+    }
+    assert_eq!(world.live.readers(), 10);
+    // The next message is Rversion, and no reply of before follows it.
+    assert_eq!(client.version(4096, "9P2000.u"), (4096, "9P2000.u".to_owned()));
+    assert_eq!(world.live.readers(), 0);
+    world.live.publish(5);
+    assert_eq!(client.clunk(0).unwrap_err().0, "Unknown fid 0");
+    client.attach(0).unwrap();
+    client.open_path(1, "live", 0);
+    assert_eq!(client.read(1, 0, 100).unwrap(), b"5\n");
+}
+
+#[test]
+fn a_version_while_an_open_waits_leaves_nothing_open() {
+    let world = world(Limits::default());
+    let mut client = client(&world);
+    client.walk(0, 5, "gated").unwrap();
+    client.send(Tag(10), &T::Open { fid: Fid(5), mode: 0 });
+    within(SECOND, "the open waits", || world.gate.waiting() == 1);
+    client.version(8192, "9P2000.u");
+    assert_eq!(world.gate.waiting(), 0);
+    world.gate.let_through();
+    client.attach(0).unwrap();
+    client.walk(0, 5, "text").unwrap();
+    assert_eq!(world.live.readers(), 0);
+}
+
+#[test]
+fn a_tag_in_flight_is_not_taken_twice() {
+    let world = world(Limits::default());
+    let mut client = client(&world);
+    at_its_end(&mut client, 1);
+    client.send(Tag(20), &read(1));
+    client.send(Tag(20), &T::Stat { fid: Fid(0) });
+    let (tag, reply) = client.reply();
+    assert_eq!((tag, reply.unwrap_err().1), (Tag(20), 22));
+    // The first one is still there.
+    client.walk(0, 2, "text").unwrap();
+    world.live.publish(3);
+    let (tag, reply) = client.reply();
+    assert_eq!((tag, &reply.unwrap()[11..]), (Tag(20), &b"3\n"[..]));
+}
+
+#[test]
+fn nobody_reads_half_of_two_values() {
+    let world = world(Limits::default());
+    world.live.publish(1);
+    for path in ["state", "long"] {
+        world.live.publish(1);
+        let mut client = client(&world);
+        client.open_path(1, path, 0);
+        let (mut text, mut marks) = (client.read(1, 0, 300).unwrap(), 0);
+        world.live.publish(2);
+        while text.len() < 1000 {
+            let more = client.read(1, text.len() as u64, 300).unwrap();
+            marks = if more.is_empty() { marks + 1 } else { 0 };
+            assert!(marks < 2, "{path} ends after {} bytes", text.len());
+            text.extend(more);
+        }
+        assert!(text.iter().all(|byte| *byte == b'1'), "{path}");
+    }
+}
+
+#[test]
+fn requests_in_a_row_are_all_answered() {
+    let world = world(Limits { requests: 4, ..Limits::default() });
+    let mut client = client(&world);
+    client.open_path(1, "text", 0);
+    for tag in 0..500 {
+        let request = if tag % 2 == 0 { T::Stat { fid: Fid(1) } } else { T::Read { fid: Fid(1), offset: 0, count: 2 } };
+        client.send(Tag(tag), &request);
+    }
+    let mut tags: Vec<u16> =
+        (0..500).map(|_| client.reply()).map(|(tag, reply)| reply.map(|_| tag.0).unwrap()).collect();
+    tags.sort_unstable();
+    assert!(tags.into_iter().eq(0..500));
+}
+
+#[test]
+fn a_fid_clunked_while_its_read_waits_is_gone_and_the_read_can_be_taken_back() {
+    let world = world(Limits::default());
+    let mut client = client(&world);
+    at_its_end(&mut client, 1);
+    client.send(Tag(20), &read(1));
+    client.clunk(1).unwrap();
+    assert_eq!(client.clunk(1).unwrap_err().0, "Unknown fid 1");
+    client.rpc(&T::Flush { oldtag: Tag(20) }).unwrap();
+    assert_eq!(world.live.readers(), 0);
+    world.live.publish(1);
+    client.walk(0, 1, "text").unwrap();
+}

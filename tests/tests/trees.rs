@@ -1,0 +1,259 @@
+//! What every tree must do: one suite, run on all three without a session.
+
+#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)]
+
+use std::collections::BTreeSet;
+use std::ops::ControlFlow;
+
+use datakit::scratch::Scratch;
+use datakit::tree::{Dir, Entry, ReadOnlyText, Tree};
+use datakit_core::files::Blob;
+use datakit_core::vfs::{self, Create, Error, Kind, Name, New, OpenMode, Result, SetAttr, StaticTree, Vfs};
+use embassy_futures::block_on;
+
+const HELLO: &[u8] = b"hello, tree";
+const NAMES: [&str; 5] = ["n0", "n1", "n2", "n3", "n4"];
+
+static MANY: vfs::Dir = vfs::Dir::new(&[
+    vfs::file("n0", &Blob::new("0")),
+    vfs::file("n1", &Blob::new("1")),
+    vfs::file("n2", &Blob::new("2")),
+    vfs::file("n3", &Blob::new("3")),
+    vfs::file("n4", &Blob::new("4")),
+]);
+static SUB: vfs::Dir = vfs::Dir::new(&[vfs::file("leaf", &Blob::new("leaf"))]);
+static DIR: vfs::Dir = vfs::Dir::new(&[vfs::dir("sub", &SUB)]);
+static ROOT: vfs::Dir =
+    vfs::Dir::new(&[vfs::dir("dir", &DIR), vfs::file("hello", &Blob::new("hello, tree")), vfs::dir("many", &MANY)]);
+
+fn dynamic() -> Tree {
+    let many: Dir = (0..).zip(NAMES).map(|(n, name)| Entry::file(name, ReadOnlyText::new(format!("{n}")))).collect();
+    let sub: Dir = [Entry::file("leaf", ReadOnlyText::new("leaf"))].into_iter().collect();
+    let dir: Dir = [Entry::dir("sub", sub)].into_iter().collect();
+    let hello = Entry::file("hello", ReadOnlyText::new(HELLO));
+    Tree::new([Entry::dir("dir", dir), hello, Entry::dir("many", many)].into_iter().collect::<Dir>())
+}
+
+fn scratch() -> Scratch {
+    let tree = Scratch::new();
+    block_on(async {
+        let root = tree.root();
+        let dir = make(&tree, &root, "dir", New::Dir).await.unwrap();
+        let sub = make(&tree, &dir, "sub", New::Dir).await.unwrap();
+        let many = make(&tree, &root, "many", New::Dir).await.unwrap();
+        fill(&tree, &root, "hello", HELLO).await.unwrap();
+        fill(&tree, &sub, "leaf", b"leaf").await.unwrap();
+        for (n, called) in NAMES.iter().enumerate() {
+            fill(&tree, &many, called, n.to_string().as_bytes()).await.unwrap();
+        }
+    });
+    tree
+}
+
+#[test]
+fn static_tree() {
+    block_on(suite(&StaticTree::<8, 64>::new(&ROOT), false)).unwrap();
+}
+
+#[test]
+fn dynamic_tree() {
+    block_on(suite(&dynamic(), false)).unwrap();
+}
+
+#[test]
+fn scratch_tree() {
+    block_on(suite(&scratch(), true)).unwrap();
+}
+
+/// The suite: `hello`, `dir/sub/leaf` and `many/n0..n4` are in `tree`, which clients may change or not.
+async fn suite<V: Vfs>(tree: &V, writable: bool) -> Result<()> {
+    names(tree).await?;
+    identities(tree).await?;
+    reads(tree).await?;
+    listings(tree).await?;
+    opens_are_given_back(tree).await?;
+    if writable { changes(tree).await } else { refusals(tree).await }
+}
+
+async fn names<V: Vfs>(tree: &V) -> Result<()> {
+    let root = tree.root();
+    assert_eq!(tree.name(&root, <[u8]>::to_vec), b"/");
+    let leaf = walk(tree, "dir/sub/leaf").await?;
+    assert_eq!(tree.name(&leaf, <[u8]>::to_vec), b"leaf");
+    let up = tree.parent(&tree.parent(&tree.parent(&leaf)));
+    assert_eq!(tree.id(&up), tree.id(&root));
+    assert_eq!(tree.id(&tree.parent(&root)), tree.id(&root));
+    assert_eq!(walk(tree, "dir/no").await.err(), Some(Error::NotFound));
+    assert_eq!(walk(tree, "hello/no").await.err(), Some(Error::NotDirectory));
+    assert_eq!(walk(tree, "HELLO").await.err(), Some(Error::NotFound));
+    assert_eq!(walk(tree, "hell").await.err(), Some(Error::NotFound));
+    Ok(())
+}
+
+async fn identities<V: Vfs>(tree: &V) -> Result<()> {
+    let mut seen = BTreeSet::from([tree.id(&tree.root()).ino]);
+    for path in ["hello", "dir", "dir/sub", "dir/sub/leaf", "many", "many/n0", "many/n4"] {
+        let (inode, again) = (walk(tree, path).await?, walk(tree, path).await?);
+        let id = tree.id(&inode);
+        assert_eq!(id, tree.id(&again), "{path}");
+        let attr = tree.stat(&inode).await?;
+        assert_eq!((attr.id.ino, attr.id.kind), (id.ino, id.kind), "{path}");
+        assert!(seen.insert(id.ino), "{path} shares a number");
+        let kind = if ["hello", "dir/sub/leaf", "many/n0", "many/n4"].contains(&path) { Kind::File } else { Kind::Dir };
+        assert_eq!(id.kind, kind, "{path}");
+    }
+    assert_eq!(tree.id(&tree.root()).kind, Kind::Dir);
+    assert_eq!(tree.stat(&walk(tree, "hello").await?).await?.size, HELLO.len() as u64);
+    Ok(())
+}
+
+async fn reads<V: Vfs>(tree: &V) -> Result<()> {
+    let open = tree.open(&walk(tree, "hello").await?, OpenMode::READ).await?;
+    let mut buf = [0; 64];
+    for offset in 0..=HELLO.len() {
+        for count in [0, 1, 5, 64] {
+            let n = tree.read(&open, offset as u64, &mut buf[..count]).await?;
+            let rest = &HELLO[offset..];
+            assert_eq!(&buf[..n], &rest[..rest.len().min(count)], "{count} at {offset}");
+            if let Some(now) = tree.read_now(&open, offset as u64, &mut buf[..count]) {
+                assert_eq!(now?, n, "at once as with a wait");
+            }
+        }
+    }
+    tree.close(&open);
+    Ok(())
+}
+
+async fn listings<V: Vfs>(tree: &V) -> Result<()> {
+    let many = walk(tree, "many").await?;
+    let open = tree.open(&many, OpenMode::READ).await?;
+    let whole = list(tree, &open, 0, usize::MAX).await?;
+    assert_eq!(whole.iter().map(|(name, _)| name.as_str()).collect::<BTreeSet<_>>(), BTreeSet::from(NAMES));
+    assert_eq!(whole.len(), NAMES.len());
+    // From any place in any steps the same entries follow, each once.
+    for step in 1..=NAMES.len() {
+        let (mut cookie, mut all) = (0, Vec::new());
+        loop {
+            let part = list(tree, &open, cookie, step).await?;
+            let Some((_, next)) = part.last() else { break };
+            cookie = *next;
+            all.extend(part);
+            assert!(all.len() <= whole.len(), "a listing in steps of {step} does not end");
+        }
+        assert_eq!(all, whole, "in steps of {step}");
+    }
+    tree.close(&open);
+    let hello = tree.open(&walk(tree, "hello").await?, OpenMode::READ).await?;
+    assert!(list(tree, &hello, 0, 1).await.is_err());
+    tree.close(&hello);
+    Ok(())
+}
+
+/// Many more than any of the trees has room for at a time.
+async fn opens_are_given_back<V: Vfs>(tree: &V) -> Result<()> {
+    let (file, dir) = (walk(tree, "hello").await?, walk(tree, "many").await?);
+    for _ in 0..1000 {
+        let opens = [tree.open(&file, OpenMode::READ).await?, tree.open(&dir, OpenMode::READ).await?];
+        opens.iter().for_each(|open| tree.close(open));
+    }
+    Ok(())
+}
+
+async fn refusals<V: Vfs>(tree: &V) -> Result<()> {
+    let hello = walk(tree, "hello").await?;
+    let open = tree.open(&hello, OpenMode::READ_WRITE).await?;
+    assert_eq!(tree.write(&open, 0, b"x").await, Err(Error::ReadOnlyFile));
+    assert!(!matches!(tree.write_now(&open, 0, b"x"), Some(Ok(_))));
+    tree.close(&open);
+    let size = SetAttr { size: Some(0), ..SetAttr::default() };
+    assert_eq!(tree.set_attr(&hello, size).await, Err(Error::ReadOnlyFile));
+    assert_eq!(tree.remove(&hello).await, Err(Error::ReadOnlyFile));
+    for new in [New::File, New::Dir] {
+        assert_eq!(make(tree, &tree.root(), "new", new).await.err(), Some(Error::ReadOnlyDirectory));
+    }
+    let many = walk(tree, "many").await?;
+    assert!(tree.remove(&many).await.is_err());
+    assert_eq!(tree.rename(&hello, &tree.root(), name("other")).await, Err(Error::ReadOnlyDirectory));
+    assert_eq!(content(tree, "hello").await?, HELLO);
+    assert_eq!(walk(tree, "new").await.err(), Some(Error::NotFound));
+    Ok(())
+}
+
+async fn changes<V: Vfs>(tree: &V) -> Result<()> {
+    let root = tree.root();
+    let made = fill(tree, &root, "made", b"one").await?;
+    assert_eq!(content(tree, "made").await?, b"one");
+    tree.rename(&made, &walk(tree, "dir").await?, name("moved")).await?;
+    assert_eq!(walk(tree, "made").await.err(), Some(Error::NotFound));
+    assert_eq!(tree.id(&walk(tree, "dir/moved").await?).ino, tree.id(&made).ino);
+    assert_eq!(tree.name(&made, <[u8]>::to_vec), b"moved");
+    tree.set_attr(&made, SetAttr { size: Some(5), ..SetAttr::default() }).await?;
+    assert_eq!(content(tree, "dir/moved").await?, b"one\0\0");
+    assert_eq!(tree.remove(&walk(tree, "dir").await?).await, Err(Error::NotEmpty));
+    // Open files of it go on.
+    let open = tree.open(&made, OpenMode::READ).await?;
+    tree.remove(&made).await?;
+    assert_eq!(walk(tree, "dir/moved").await.err(), Some(Error::NotFound));
+    let mut buf = [0; 8];
+    assert_eq!(tree.read(&open, 0, &mut buf).await?, 5);
+    tree.close(&open);
+    removed_while_listed(tree).await
+}
+
+async fn removed_while_listed<V: Vfs>(tree: &V) -> Result<()> {
+    let open = tree.open(&walk(tree, "many").await?, OpenMode::READ).await?;
+    let first = list(tree, &open, 0, 2).await?;
+    tree.remove(&walk(tree, &format!("many/{}", first[0].0)).await?).await?;
+    let rest = list(tree, &open, first[1].1, usize::MAX).await?;
+    let all: BTreeSet<&str> = first.iter().chain(&rest).map(|(name, _)| name.as_str()).collect();
+    assert_eq!((first.len() + rest.len(), all), (NAMES.len(), BTreeSet::from(NAMES)));
+    tree.close(&open);
+    Ok(())
+}
+
+fn name(text: &str) -> Name<'_> {
+    Name::new(text.as_bytes()).unwrap()
+}
+
+async fn walk<V: Vfs>(tree: &V, path: &str) -> Result<V::Inode> {
+    let mut inode = tree.root();
+    for part in path.split('/') {
+        inode = tree.lookup(&inode, name(part)).await?;
+    }
+    Ok(inode)
+}
+
+async fn make<V: Vfs>(tree: &V, dir: &V::Inode, called: &str, new: New<'_>) -> Result<V::Inode> {
+    let mode = if new == New::Dir { 0o755 } else { 0o644 };
+    tree.create(dir, name(called), Create { new, mode, uid: 0, gid: 0, exclusive: true }).await
+}
+
+async fn fill<V: Vfs>(tree: &V, dir: &V::Inode, called: &str, content: &[u8]) -> Result<V::Inode> {
+    let inode = make(tree, dir, called, New::File).await?;
+    let open = tree.open(&inode, OpenMode::WRITE).await?;
+    assert_eq!(tree.write(&open, 0, content).await?, content.len());
+    tree.finish(&open).await?;
+    tree.close(&open);
+    Ok(inode)
+}
+
+async fn content<V: Vfs>(tree: &V, path: &str) -> Result<Vec<u8>> {
+    let open = tree.open(&walk(tree, path).await?, OpenMode::READ).await?;
+    let mut buf = vec![0; 256];
+    let n = tree.read(&open, 0, &mut buf).await?;
+    tree.close(&open);
+    buf.truncate(n);
+    Ok(buf)
+}
+
+/// At most `most` entries from `cookie` on: names, and where it goes on after each.
+async fn list<V: Vfs>(tree: &V, open: &V::Open, cookie: u64, most: usize) -> Result<Vec<(String, u64)>> {
+    let mut all = Vec::new();
+    let mut each = |entry: vfs::DirEntry<'_, V::Inode>| {
+        assert_eq!(tree.id(entry.inode).ino, entry.id.ino);
+        all.push((String::from_utf8(entry.name.to_vec()).unwrap(), entry.next));
+        if all.len() >= most { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+    };
+    tree.readdir(open, cookie, &mut each).await?;
+    Ok(all)
+}
