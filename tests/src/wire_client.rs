@@ -4,7 +4,9 @@ use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
 
-use datakit_core::wire::{self, Data, Dialect, Fid, List, Numeric, Qid, Rmessage as R, Stat, Str, Tag, Tmessage as T};
+use datakit_core::wire::{
+    self, Data, Dialect, Extension, Fid, List, Numeric, Qid, Rmessage as R, Stat, Str, Tag, Tmessage as T,
+};
 
 /// How long a reply may take before the test fails.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -172,5 +174,11 @@ impl WireClient {
         let frame = self.rpc(&T::Stat { fid: Fid(fid) }).unwrap();
         let (_, R::Stat { stat }) = R::decode(&frame, self.dialect).unwrap() else { panic!("no Rstat") };
         with(&stat)
+    }
+
+    /// Makes `name` in the directory `fid`, which then is the new file, open for both.
+    pub fn create(&mut self, fid: u32, name: &str, perm: u32, extension: Option<&'static str>) -> Result<(), Refusal> {
+        let extension = Extension(extension.map(Str::from));
+        self.rpc(&T::Create { fid: Fid(fid), name: name.into(), perm, mode: 2, extension }).map(drop)
     }
 }

@@ -1,0 +1,134 @@
+//! The 9P cases that change something, over a socket.
+
+#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)]
+
+use datakit::scratch::Scratch;
+use datakit::server::Limits;
+use datakit_core::wire::{Dialect, Fid, Qid, Rmessage as R, SetAttr, Stat, StatUnix, Str, Tag, Tmessage as T};
+use datakit_tests::wire_client::{Refusal, WireClient};
+use datakit_tests::{Served, serve};
+
+const CLASSIC: [Dialect; 2] = [Dialect::Legacy, Dialect::Unix];
+const DMDIR: u32 = 0x8000_0000;
+const DMSYMLINK: u32 = 0x0200_0000;
+
+fn scratch() -> Served {
+    let tree = Scratch::new();
+    serve(Limits::default(), move |_| tree.clone())
+}
+
+fn text<X: std::fmt::Debug>(refused: Result<X, Refusal>) -> String {
+    refused.unwrap_err().0
+}
+
+/// A stat record that changes nothing.
+fn untouched() -> Stat<'static> {
+    let qid = Qid { kind: 0xff, version: u32::MAX, path: u64::MAX };
+    Stat {
+        kind: u16::MAX,
+        dev: u32::MAX,
+        qid,
+        mode: u32::MAX,
+        atime: u32::MAX,
+        mtime: u32::MAX,
+        length: u64::MAX,
+        name: Str(b""),
+        uid: Str(b""),
+        gid: Str(b""),
+        muid: Str(b""),
+        unix: Some(StatUnix { extension: Str(b""), n_uid: u32::MAX, n_gid: u32::MAX, n_muid: u32::MAX }),
+    }
+}
+
+fn wstat(client: &mut WireClient, fid: u32, stat: Stat<'_>) -> Result<(), Refusal> {
+    client.rpc(&T::Wstat { fid: Fid(fid), stat }).map(drop)
+}
+
+#[test]
+fn p12_a_link_needs_a_target() {
+    let served = scratch();
+    let mut client = WireClient::attached(served.addr, Dialect::Unix, 8192);
+    client.walk(0, 1, "").unwrap();
+    assert_eq!(text(client.create(1, "l", DMSYMLINK | 0o777, Some(""))), "Missing target for symlink!");
+    client.create(1, "l", DMSYMLINK | 0o777, Some("there")).unwrap();
+    let qids = client.walk(0, 2, "l").unwrap();
+    assert_eq!(qids[0].kind, Qid::SYMLINK);
+    assert_eq!(client.stat(2, |stat| stat.unix.map(|unix| unix.extension.to_string())).as_deref(), Some("there"));
+}
+
+#[test]
+fn p13_a_wstat_sets_one_thing() {
+    let served = scratch();
+    for dialect in CLASSIC {
+        let mut client = WireClient::attached(served.addr, dialect, 8192);
+        client.walk(0, 1, "").unwrap();
+        client.create(1, dialect.version(), 0o644, None).unwrap();
+        let both = Stat { name: "n".into(), length: 3, ..untouched() };
+        assert_eq!(text(wstat(&mut client, 1, both)), "Can't rename/truncate/chmod at the same time");
+        wstat(&mut client, 1, untouched()).unwrap();
+        wstat(&mut client, 1, Stat { mtime: 77, ..untouched() }).unwrap();
+        assert_eq!(client.stat(1, |stat| (stat.mtime, stat.length)), (77, 0));
+        wstat(&mut client, 1, Stat { length: 3, ..untouched() }).unwrap();
+        assert_eq!(client.stat(1, |stat| stat.length), 3);
+    }
+}
+
+#[test]
+fn p13_setattr_sets_several_things_in_linux() {
+    let served = scratch();
+    let mut client = WireClient::attached(served.addr, Dialect::Linux, 8192);
+    client.walk(0, 1, "").unwrap();
+    client.rpc(&T::Lcreate { fid: Fid(1), name: "f".into(), flags: 2, mode: 0o644, gid: 0 }).unwrap();
+    let set = SetAttr { valid: SetAttr::MODE | SetAttr::SIZE, mode: 0o600, size: 3, ..SetAttr::default() };
+    client.rpc(&T::Setattr { fid: Fid(1), set }).unwrap();
+    let frame = client.rpc(&T::Getattr { fid: Fid(1), mask: 0x3fff }).unwrap();
+    let (_, R::Getattr { attr }) = R::decode(&frame, Dialect::Linux).unwrap() else { panic!() };
+    assert_eq!((attr.mode & 0o7777, attr.size), (0o600, 3));
+}
+
+#[test]
+fn p14_a_wstat_without_the_tail_of_unix() {
+    let served = scratch();
+    let mut client = WireClient::attached(served.addr, Dialect::Unix, 8192);
+    client.walk(0, 1, "").unwrap();
+    client.create(1, "f", 0o644, None).unwrap();
+    // The record of 9P2000, with its own size and the size of the whole in front of it.
+    let mut record = [0; 256];
+    let stat = Stat { length: 5, unix: None, ..untouched() };
+    let len = stat.encode_into(&mut record, Dialect::Legacy).unwrap();
+    let mut body = 1u32.to_le_bytes().to_vec();
+    body.extend(u16::try_from(len).unwrap().to_le_bytes());
+    body.extend(&record[..len]);
+    client.send_raw(126, Tag(9), &body);
+    assert!(client.reply().1.is_ok());
+    assert_eq!(client.stat(1, |stat| stat.length), 5);
+}
+
+#[test]
+fn p15_wstats_that_are_refused() {
+    let served = scratch();
+    for dialect in CLASSIC {
+        let mut client = WireClient::attached(served.addr, dialect, 8192);
+        assert_eq!(text(wstat(&mut client, 0, Stat { name: "n".into(), ..untouched() })), "Can't rename /");
+        wstat(&mut client, 0, Stat { length: 0, ..untouched() }).unwrap();
+        let length = Stat { length: 1, ..untouched() };
+        assert_eq!(text(wstat(&mut client, 0, length)), "Can't set length of a directory");
+        client.walk(0, 1, "").unwrap();
+        client.create(1, dialect.version(), 0o644, None).unwrap();
+        let mode = Stat { mode: DMDIR | 0o755, ..untouched() };
+        assert_eq!(text(wstat(&mut client, 1, mode)), "Incorrect is_directory flag for chmod");
+    }
+}
+
+#[test]
+fn p5_a_walk_that_fails_later_gives_what_was_found() {
+    let served = scratch();
+    for dialect in CLASSIC {
+        let mut client = WireClient::attached(served.addr, dialect, 8192);
+        client.walk(0, 1, "").unwrap();
+        client.create(1, dialect.version(), DMDIR | 0o755, None).unwrap();
+        let path = format!("{}/missing/x", dialect.version());
+        assert_eq!(client.walk(0, 5, &path).unwrap().len(), 1);
+        assert_eq!(text(client.clunk(5)), "Unknown fid 5");
+    }
+}
