@@ -22,3 +22,8 @@ pub mod scratch;
 pub mod server;
 pub mod tree;
 pub mod url;
+
+/// The examples of the README, as tests.
+#[cfg(doctest)]
+#[doc = include_str!("../../README.md")]
+struct Readme;
