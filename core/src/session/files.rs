@@ -21,6 +21,10 @@ impl<V: Vfs, F: Fids<V>> Session<'_, V, F> {
             Role::Walked => Ok((fid.inode.clone(), fid.serial)),
             _ => Err(already_open()),
         })?;
+        // open(5): "it is illegal to write a directory, truncate it, or attempt to remove it on close".
+        if mode.write && self.vfs.id(&inode).kind == Kind::Dir {
+            return Err(Error::IsDirectory);
+        }
         self.open_inode(fid, serial, &inode, mode, remove).await?;
         Ok(qid(self.vfs.id(&inode), self.spoken()))
     }
