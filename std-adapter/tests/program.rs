@@ -21,7 +21,7 @@ impl Drop for Server {
 }
 
 fn server() -> Server {
-    let serve = ["serve", "--url", "tcp://127.0.0.1:0"];
+    let serve = ["serve", "--scratch", "--url", "tcp://127.0.0.1:0"];
     let mut child = Command::new(PROGRAM).args(serve).stdout(Stdio::piped()).spawn().unwrap();
     let mut line = String::new();
     BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();

@@ -229,8 +229,8 @@ where
             return self.session.refuse(buf, tag, &Error::Invalid.because(format_args!("tag {} is in use", tag.0)));
         }
         if frame.held < frame.size {
-            let why = format_args!("message of {} bytes, room for {}", frame.size, frame.held);
-            return self.session.refuse(buf, tag, &Error::TooLarge.because(why));
+            let why = Error::TooLarge.because(format_args!("message of {} bytes, room for {}", frame.size, frame.held));
+            return self.session.refuse(buf, tag, &why);
         }
         match self.session.aborts(request) {
             Aborts::None => {}
