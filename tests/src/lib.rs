@@ -3,6 +3,7 @@
 // A kit of tests fails by panicking.
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, clippy::expect_used)]
 
+pub mod board;
 pub mod wire_client;
 
 use std::net::SocketAddr;

@@ -1,0 +1,263 @@
+//! The firmware of `embedded-example/` in QEMU, one board a test.
+//!
+//! QEMU's user network forwards a port of the host, chosen by the system, to the board's port 564. A connection that comes while the
+//! board boots or turns a closed socket over is reset; everything here tries again then, as any client of a board has to.
+
+use std::io::{self, BufRead, BufReader, Read, Write};
+use std::net::TcpStream;
+use std::path::PathBuf;
+use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use datakit::client::{Client, Error, Options};
+use datakit::url::Url;
+use datakit_core::wire::{Dialect, Fid, HEADER, Numeric, Rmessage, Str, Tag, Tmessage};
+
+/// How long anything may take here; a board answers within milliseconds.
+pub const PATIENCE: Duration = Duration::from_secs(10);
+/// Between two tries to connect.
+const PAUSE: Duration = Duration::from_millis(5);
+/// The msize that [`Raw`] offers.
+const MSIZE: u32 = 4096;
+
+/// Every path of the board's tree, directories first, in its own order.
+pub const PATHS: &[&str] = &[
+    "help",
+    "board",
+    "board/name",
+    "board/clock",
+    "board/build",
+    "params",
+    "params/help",
+    "params/blink",
+    "params/blink/enabled",
+    "params/blink/period",
+    "params/blink/duty",
+    "params/wave",
+    "params/wave/shape",
+    "params/wave/length",
+    "params/wave/amplitude",
+    "params/wave/offset",
+    "params/wave/smoothing",
+    "params/limits",
+    "params/limits/high",
+    "params/limits/low",
+    "params/net",
+    "params/net/idle",
+    "params/net/nagle",
+    "net",
+    "net/address",
+    "net/mac",
+    "net/frames-in",
+    "net/frames-out",
+    "net/frames-dropped",
+    "sys",
+    "sys/uptime",
+    "sys/stack",
+    "sys/connections",
+    "sys/reset",
+    "log",
+    "log/doc",
+    "log/level",
+    "events",
+    "ticks",
+];
+
+/// A board that runs. Dropped, it is switched off; it must not have stopped by itself before, as it does when it panics.
+pub struct Board {
+    qemu: Child,
+    port: u16,
+    // QEMU's monitor; it ends when these close.
+    _monitor: (ChildStdin, BufReader<ChildStdout>),
+}
+
+impl Board {
+    /// Switches a board on.
+    ///
+    /// # Panics
+    /// Says what to do when the firmware is not built or QEMU is not installed.
+    pub fn boot() -> Board {
+        let firmware = firmware();
+        assert!(
+            firmware.exists(),
+            "no firmware at {}: build it with `cd embedded-example && cargo build --release`",
+            firmware.display()
+        );
+        let mut qemu = Command::new("qemu-system-arm")
+            .args(["-machine", "lm3s6965evb", "-display", "none", "-monitor", "stdio", "-serial", "none"])
+            .args(["-semihosting-config", "enable=on,target=native"])
+            .args(["-nic", "user,model=stellaris,restrict=on,hostfwd=tcp:127.0.0.1:0-:564", "-kernel"])
+            .arg(firmware)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("qemu-system-arm is needed (Debian: `apt install qemu-system-arm`)");
+        let mut ask = qemu.stdin.take().expect("piped");
+        let mut answer = BufReader::new(qemu.stdout.take().expect("piped"));
+        let port = forwarded(&mut ask, &mut answer);
+        // The child is owned before anything can fail.
+        let board = Board { qemu, port: port.as_ref().copied().unwrap_or_default(), _monitor: (ask, answer) };
+        port.expect("QEMU did not tell the port it forwards");
+        board
+    }
+
+    /// Where the host finds the board.
+    pub fn url(&self) -> Url {
+        Url::Tcp { host: "127.0.0.1".into(), port: self.port }
+    }
+
+    /// A client that is attached.
+    ///
+    /// # Panics
+    /// When the board does not let it in within [`PATIENCE`].
+    pub async fn client(&self, dialect: Dialect) -> Client {
+        let options = Options { dialect: Some(dialect), ..Options::default() };
+        let start = Instant::now();
+        loop {
+            match Client::connect(&self.url(), options.clone()).await {
+                Ok(client) => return client,
+                Err(Error::Lost(_)) if start.elapsed() < PATIENCE => tokio::time::sleep(PAUSE).await,
+                Err(error) => panic!("cannot connect to the board: {error}"),
+            }
+        }
+    }
+
+    /// A connection on which fid 0 is attached to the root, for frames made by hand.
+    ///
+    /// # Panics
+    /// When the board does not let it in within [`PATIENCE`].
+    pub fn raw(&self, dialect: Dialect) -> Raw {
+        let start = Instant::now();
+        loop {
+            match Raw::connect(self.port, dialect) {
+                Ok(raw) => return raw,
+                Err(_) if start.elapsed() < PATIENCE => thread::sleep(PAUSE),
+                Err(error) => panic!("cannot connect to the board: {error}"),
+            }
+        }
+    }
+}
+
+impl Drop for Board {
+    fn drop(&mut self) {
+        let ended = self.qemu.try_wait();
+        let _ = self.qemu.kill();
+        let _ = self.qemu.wait();
+        if !thread::panicking() {
+            assert!(matches!(ended, Ok(None)), "the board stopped by itself: {ended:?}");
+        }
+    }
+}
+
+fn firmware() -> PathBuf {
+    let built = "../embedded-example/target/thumbv7m-none-eabi/release/datakit-firmware";
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join(built)
+}
+
+/// Asks the monitor; its answer has a line `TCP[HOST_FORWARD] 12 127.0.0.1 43211 10.0.2.15 564 0 0`.
+fn forwarded(ask: &mut impl Write, answer: &mut impl BufRead) -> io::Result<u16> {
+    ask.write_all(b"info usernet\n")?;
+    ask.flush()?;
+    for line in answer.lines() {
+        let line = line?;
+        let mut words = line.split_whitespace().skip_while(|word| !word.starts_with("TCP[HOST_FORWARD]")).skip(3);
+        if let Some(port) = words.next().and_then(|port| port.parse().ok()) {
+            return Ok(port);
+        }
+    }
+    Err(io::ErrorKind::UnexpectedEof.into())
+}
+
+/// Every path below the root of a server, each directory before what is in it.
+///
+/// # Panics
+/// When a directory cannot be listed.
+pub async fn listing(client: &Client) -> Vec<String> {
+    let mut paths = Vec::new();
+    let mut rest = vec![String::new()];
+    while let Some(path) = rest.pop() {
+        if !path.is_empty() {
+            paths.push(path.clone());
+        }
+        if path.is_empty() || client.stat(&path).await.expect("stat").is_dir() {
+            let entries = client.read_dir(&path).await.expect("a listing");
+            let join = |name: &str| if path.is_empty() { name.to_owned() } else { format!("{path}/{name}") };
+            rest.extend(entries.iter().rev().map(|entry| join(&entry.name)));
+        }
+    }
+    paths
+}
+
+/// A connection without a client: sends what it is told and reads what comes, one frame after the other.
+pub struct Raw {
+    stream: TcpStream,
+    dialect: Dialect,
+    frame: Vec<u8>,
+}
+
+impl Raw {
+    fn connect(port: u16, dialect: Dialect) -> io::Result<Raw> {
+        let stream = TcpStream::connect(("127.0.0.1", port))?;
+        stream.set_read_timeout(Some(PATIENCE))?;
+        stream.set_nodelay(true)?;
+        let mut raw = Raw { stream, dialect, frame: Vec::new() };
+        let version = Tmessage::Version { msize: MSIZE, version: Str::from(dialect.version()) };
+        raw.send(Tag::NONE, &version)?;
+        raw.receive()?;
+        let (uname, aname) = (Str::from("tester"), Str::from("/"));
+        raw.send(Tag(0), &Tmessage::Attach { fid: Fid(0), afid: Fid::NONE, uname, aname, n_uname: Numeric::NONE })?;
+        match raw.receive()? {
+            (_, Rmessage::Attach { .. }) => Ok(raw),
+            (_, other) => Err(io::Error::other(format!("attach: {other:?}"))),
+        }
+    }
+
+    /// Sends a message.
+    ///
+    /// # Errors
+    /// Those of the connection.
+    pub fn send(&mut self, tag: Tag, message: &Tmessage<'_>) -> io::Result<()> {
+        let mut frame = [0; MSIZE as usize];
+        let len = message.encode(tag, self.dialect, &mut frame).map_err(|_| io::ErrorKind::InvalidInput)?;
+        self.stream.write_all(&frame[..len])
+    }
+
+    /// Sends bytes, whatever they are.
+    ///
+    /// # Errors
+    /// Those of the connection.
+    pub fn bytes(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.stream.write_all(bytes)
+    }
+
+    /// Waits for the next message.
+    ///
+    /// # Errors
+    /// Those of the connection, its end among them, and what is no message.
+    pub fn receive(&mut self) -> io::Result<(Tag, Rmessage<'_>)> {
+        let mut size = [0; 4];
+        self.stream.read_exact(&mut size)?;
+        let len = u32::from_le_bytes(size) as usize;
+        if !(HEADER..=MSIZE as usize).contains(&len) {
+            return Err(io::Error::other(format!("a frame of {len} bytes")));
+        }
+        self.frame.clear();
+        self.frame.extend_from_slice(&size);
+        self.frame.resize(len, 0);
+        self.stream.read_exact(&mut self.frame[4..])?;
+        Rmessage::decode(&self.frame, self.dialect).map_err(|error| io::Error::other(format!("{error:?}")))
+    }
+
+    /// Sends a message with tag 1 and waits for what must be its reply.
+    ///
+    /// # Panics
+    /// When the connection ends or another reply comes.
+    pub fn ask(&mut self, message: &Tmessage<'_>) -> Rmessage<'_> {
+        self.send(Tag(1), message).expect("sent");
+        let (tag, reply) = self.receive().expect("a reply");
+        assert_eq!(tag, Tag(1));
+        reply
+    }
+}

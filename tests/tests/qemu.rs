@@ -1,0 +1,261 @@
+//! The firmware as its clients see it: each test boots a board of its own in QEMU.
+
+use std::future::Future;
+
+use datakit::client::{Client, Error, Watch};
+use datakit_core::wire::{Data, Dialect, Fid, List, Rmessage, Str, Tag, Tmessage};
+use datakit_tests::board::{Board, PATHS, PATIENCE, Raw, listing};
+
+async fn text(client: &Client, path: &str) -> String {
+    String::from_utf8(client.read(path).await.unwrap()).unwrap()
+}
+
+async fn soon<T>(what: impl Future<Output = T>) -> T {
+    tokio::time::timeout(PATIENCE, what).await.expect("within the time a board may take")
+}
+
+fn walk<'a>(newfid: u32, names: &'a [Str<'a>]) -> Tmessage<'a> {
+    Tmessage::Walk { fid: Fid(0), newfid: Fid(newfid), wnames: List::from(names) }
+}
+
+#[tokio::test]
+async fn qemu_boots_and_lists_its_tree() {
+    let board = Board::boot();
+    let client = board.client(Dialect::Linux).await;
+    assert_eq!(listing(&client).await, PATHS);
+    assert_eq!(text(&client, "board/name").await.trim_end(), "lm3s6965evb");
+    assert_eq!(text(&client, "net/address").await, "10.0.2.15/24\n");
+}
+
+#[tokio::test]
+async fn qemu_three_clients_at_once() {
+    let board = Board::boot();
+    let (a, b, c) =
+        tokio::join!(board.client(Dialect::Legacy), board.client(Dialect::Unix), board.client(Dialect::Linux));
+    let reads = |client: Client| async move {
+        for _ in 0..100 {
+            assert_eq!(text(&client, "sys/connections").await, "3\n");
+            assert!(text(&client, "sys/stack").await.ends_with(" bytes\n"));
+        }
+        client
+    };
+    // They stay connected until all are done.
+    soon(async { tokio::join!(reads(a), reads(b), reads(c)) }).await;
+}
+
+/// Milliseconds from one step of the light to the next, by the board's clock. The first delivery may be of before.
+async fn step_ms(ticks: &mut Watch) -> u64 {
+    let mut at = Vec::new();
+    for _ in 0..6 {
+        let tick = soon(ticks.next()).await.unwrap().expect("a tick");
+        let tick = String::from_utf8(tick).unwrap();
+        let mut words = tick.split(' ').map(|word| word.replace('.', "").parse::<u64>());
+        let mut number = || words.next().unwrap().unwrap();
+        at.push((number(), number()));
+    }
+    let ((first, from), (last, to)) = (at[2], at[5]);
+    (last - first) / (to - from)
+}
+
+#[tokio::test]
+async fn qemu_parameters_are_read_written_and_take_effect() {
+    let board = Board::boot();
+    let client = board.client(Dialect::Linux).await;
+    assert_eq!(text(&client, "params/blink/period").await, "1000\n");
+    let mut ticks = client.watch("ticks").await.unwrap();
+    client.write("params/blink/period", b"400\n").await.unwrap();
+    assert_eq!(text(&client, "params/blink/period").await, "400\n");
+    let slow = step_ms(&mut ticks).await;
+    client.write("params/blink/period", b"100").await.unwrap();
+    let fast = step_ms(&mut ticks).await;
+    // The light is on for half of the period; a busy host makes a board late, never early.
+    assert!((195..400).contains(&slow), "{slow} ms");
+    assert!((45..slow).contains(&fast), "{fast} ms");
+}
+
+#[tokio::test]
+async fn qemu_a_refused_value_stays() {
+    let board = Board::boot();
+    let client = board.client(Dialect::Unix).await;
+    for (path, value, allowed, kept) in [
+        ("params/blink/period", "5", "from 10 to 60000", "1000\n"),
+        ("params/blink/duty", "half", "from 1 to 99", "50\n"),
+        ("params/wave/shape", "round", "one of square triangle saw", "triangle\n"),
+        ("params/limits/low", "90", "the lower limit must be below the upper one", "-90\n"),
+    ] {
+        let refused = client.write(path, value.as_bytes()).await;
+        let Err(Error::Server { errno: 22, text: why }) = &refused else { panic!("{path}: {refused:?}") };
+        assert!(why.contains(allowed), "{path}: {why}");
+        assert_eq!(text(&client, path).await, kept);
+    }
+}
+
+#[tokio::test]
+async fn qemu_streams_deliver() {
+    let board = Board::boot();
+    let client = board.client(Dialect::Linux).await;
+    let mut events = client.watch("events").await.unwrap();
+    let mut ticks = client.watch("ticks").await.unwrap();
+    // A client that comes and goes is two events.
+    drop(board.client(Dialect::Linux).await);
+    let mut told = Vec::new();
+    while !told.iter().any(|line: &String| line.ends_with(" disconnected\n")) {
+        told.push(String::from_utf8(soon(events.next()).await.unwrap().unwrap()).unwrap());
+    }
+    assert!(told.iter().any(|line| line.ends_with(" connected\n")), "{told:?}");
+    for _ in 0..3 {
+        let tick = soon(ticks.next()).await.unwrap().unwrap();
+        assert!(String::from_utf8(tick).unwrap().contains(" light "));
+    }
+    // And other files are answered while both wait.
+    assert_eq!(text(&client, "sys/connections").await, "1\n");
+}
+
+#[test]
+fn qemu_a_blocked_read_is_flushed() {
+    let board = Board::boot();
+    let mut raw = board.raw(Dialect::Unix);
+    assert!(matches!(raw.ask(&walk(1, &[Str::from("events")])), Rmessage::Walk { .. }));
+    assert!(matches!(raw.ask(&Tmessage::Open { fid: Fid(1), mode: 0 }), Rmessage::Open { .. }));
+    // More often than there are workers: each must come back.
+    for _ in 0..20 {
+        raw.send(Tag(7), &Tmessage::Read { fid: Fid(1), offset: 0, count: 100 }).unwrap();
+        raw.send(Tag(8), &Tmessage::Flush { oldtag: Tag(7) }).unwrap();
+        let (tag, reply) = raw.receive().unwrap();
+        assert!(tag == Tag(8) && matches!(reply, Rmessage::Flush { .. }), "{tag} {reply:?}");
+    }
+    // The stream goes on where it was.
+    raw.send(Tag(7), &Tmessage::Read { fid: Fid(1), offset: 0, count: 100 }).unwrap();
+    let _other = board.raw(Dialect::Unix);
+    let (tag, reply) = raw.receive().unwrap();
+    let Rmessage::Read { data: Data(data) } = reply else { panic!("{reply:?}") };
+    assert!(tag == Tag(7) && data.ends_with(b" connected\n"), "{}", String::from_utf8_lossy(data));
+}
+
+/// Fids from 1 on that could be made until the board refused.
+fn take_all_fids(raw: &mut Raw) -> u32 {
+    for fid in 1..1000 {
+        match raw.ask(&walk(fid, &[])) {
+            Rmessage::Walk { .. } => {}
+            Rmessage::Error { ename, errno } => {
+                assert_eq!(errno.0, 24, "{ename}");
+                assert!(ename.to_string().contains("fids are in use"), "{ename}");
+                return fid - 1;
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+    panic!("a board with a thousand fids");
+}
+
+#[test]
+fn qemu_fids_run_out_and_the_connection_lives() {
+    let board = Board::boot();
+    let mut raw = board.raw(Dialect::Unix);
+    let taken = take_all_fids(&mut raw);
+    assert!(taken >= 8, "{taken} fids");
+    assert!(matches!(raw.ask(&Tmessage::Clunk { fid: Fid(taken) }), Rmessage::Clunk { .. }));
+    assert!(matches!(raw.ask(&walk(taken, &[Str::from("help")])), Rmessage::Walk { .. }));
+    assert!(matches!(raw.ask(&Tmessage::Stat { fid: Fid(taken) }), Rmessage::Stat { .. }));
+    // Another client has its own, and so has the next one in the same seat.
+    assert_eq!(take_all_fids(&mut board.raw(Dialect::Unix)), taken);
+    drop(raw);
+    for _ in 0..3 {
+        assert_eq!(take_all_fids(&mut board.raw(Dialect::Unix)), taken);
+    }
+}
+
+#[test]
+fn qemu_200_connects() {
+    let board = Board::boot();
+    for _ in 0..200 {
+        let mut raw = board.raw(Dialect::Linux);
+        assert!(matches!(raw.ask(&walk(1, &[Str::from("board"), Str::from("name")])), Rmessage::Walk { .. }));
+    }
+}
+
+/// Frames that are wrong and leave the connection as it is.
+const ANSWERED: &[(&str, &[u8])] = &[
+    ("a type that does not exist", &[7, 0, 0, 0, 255, 1, 0]),
+    ("a reply", &[7, 0, 0, 0, 121, 1, 0]),
+    ("Tclunk without a fid", &[7, 0, 0, 0, 120, 1, 0]),
+    ("Tclunk with more", &[12, 0, 0, 0, 120, 1, 0, 9, 0, 0, 0, 0]),
+    ("Twalk of more names than it has", &[17, 0, 0, 0, 110, 1, 0, 0, 0, 0, 0, 1, 0, 0, 0, 9, 0]),
+    ("Twalk of a name longer than the frame", &[19, 0, 0, 0, 110, 1, 0, 0, 0, 0, 0, 1, 0, 0, 0, 1, 0, 255, 255]),
+    (
+        "Twrite of more bytes than it has",
+        &[23, 0, 0, 0, 118, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 255, 255, 255, 255],
+    ),
+];
+
+/// Frames after which nobody can tell where the next one starts.
+const FATAL: &[(&str, &[u8])] = &[
+    ("a size of 0", &[0, 0, 0, 0, 120, 1, 0]),
+    ("a size below the header", &[6, 0, 0, 0, 120, 1, 0]),
+    ("a size of 4 GiB", &[255, 255, 255, 255, 120, 1, 0]),
+    ("a size above msize", &[1, 16, 0, 0, 118, 1, 0]),
+];
+
+#[test]
+fn qemu_malformed_frames_leave_it_serving() {
+    let board = Board::boot();
+    let mut witness = board.raw(Dialect::Unix);
+    let mut raw = board.raw(Dialect::Unix);
+    for (what, frame) in ANSWERED {
+        raw.bytes(frame).unwrap();
+        let (tag, reply) = raw.receive().unwrap();
+        assert!(tag == Tag(1) && matches!(reply, Rmessage::Error { .. }), "{what}: {tag} {reply:?}");
+        assert!(matches!(raw.ask(&Tmessage::Stat { fid: Fid(0) }), Rmessage::Stat { .. }), "{what}");
+    }
+    drop(raw);
+    for (what, frame) in FATAL {
+        let mut raw = board.raw(Dialect::Unix);
+        raw.bytes(frame).unwrap();
+        let end = raw.receive().map(|_| ()).unwrap_err();
+        assert_ne!(end.kind(), std::io::ErrorKind::WouldBlock, "{what}: the board keeps the connection");
+        assert!(matches!(witness.ask(&Tmessage::Stat { fid: Fid(0) }), Rmessage::Stat { .. }), "{what}");
+    }
+    // One that leaves in the middle of a message.
+    board.raw(Dialect::Unix).bytes(&[100, 0, 0, 0, 118]).unwrap();
+    noise(&board);
+    assert!(matches!(witness.ask(&Tmessage::Stat { fid: Fid(0) }), Rmessage::Stat { .. }));
+    board.raw(Dialect::Unix);
+}
+
+/// Bodies of noise, of every type, from a generator that is the same in every run.
+fn noise(board: &Board) {
+    let mut state = 1u32;
+    let mut next = || {
+        state ^= state << 13;
+        state ^= state >> 17;
+        state ^= state << 5;
+        state
+    };
+    let mut raw = board.raw(Dialect::Unix);
+    // All of 9P2000 but Tversion, which starts the session anew; 106 is no request.
+    for kind in (102..=126u8).step_by(2).filter(|kind| *kind != 106) {
+        for len in 0..40u8 {
+            let mut frame = vec![7 + len, 0, 0, 0, kind, 1, 0];
+            frame.extend((0..len).map(|_| next() as u8));
+            raw.bytes(&frame).unwrap();
+            assert_eq!(raw.receive().unwrap().0, Tag(1), "type {kind}, {len} bytes");
+        }
+    }
+}
+
+#[tokio::test]
+async fn qemu_three_dialects() {
+    let board = Board::boot();
+    for (dialect, value) in [(Dialect::Legacy, "300\n"), (Dialect::Unix, "400\n"), (Dialect::Linux, "500\n")] {
+        let client = board.client(dialect).await;
+        assert_eq!(client.dialect(), dialect);
+        assert_eq!(listing(&client).await, PATHS);
+        client.write("params/blink/period", value.as_bytes()).await.unwrap();
+        assert_eq!(text(&client, "params/blink/period").await, value);
+        assert!(client.stat("nothing").await.unwrap_err().is_not_found());
+        let refused = client.write("help", b"help me").await;
+        assert!(matches!(refused, Err(Error::Server { .. })), "{refused:?}");
+        let mut ticks = client.watch("ticks").await.unwrap();
+        assert!(soon(ticks.next()).await.unwrap().is_some());
+    }
+}
