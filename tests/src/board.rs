@@ -68,8 +68,7 @@ pub const PATHS: &[&str] = &[
 pub struct Board {
     qemu: Child,
     port: u16,
-    // QEMU's monitor; it ends when these close.
-    _monitor: (ChildStdin, BufReader<ChildStdout>),
+    monitor: Monitor,
 }
 
 impl Board {
@@ -94,12 +93,17 @@ impl Board {
             .stderr(Stdio::null())
             .spawn()
             .expect("qemu-system-arm is needed (Debian: `apt install qemu-system-arm`)");
-        let mut ask = qemu.stdin.take().expect("piped");
-        let mut answer = BufReader::new(qemu.stdout.take().expect("piped"));
-        let port = forwarded(&mut ask, &mut answer);
-        // The child is owned before anything can fail.
-        let board = Board { qemu, port: port.as_ref().copied().unwrap_or_default(), _monitor: (ask, answer) };
-        port.expect("QEMU did not tell the port it forwards");
+        let monitor = Monitor {
+            commands: qemu.stdin.take().expect("piped"),
+            answers: BufReader::new(qemu.stdout.take().expect("piped")),
+        };
+        let mut board = Board { qemu, port: 0, monitor };
+        board.port = board.monitor.ask("info usernet", forwarded).expect("QEMU tells the port it forwards");
+        // What is sent before is lost, and sent again by QEMU after 6 s.
+        let start = Instant::now();
+        while !board.monitor.ask(MAC_CONTROL, receives).expect("QEMU shows the board's registers") {
+            assert!(start.elapsed() < PATIENCE, "the board does not start its network");
+        }
         board
     }
 
@@ -156,18 +160,40 @@ fn firmware() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join(built)
 }
 
-/// Asks the monitor; its answer has a line `TCP[HOST_FORWARD] 12 127.0.0.1 43211 10.0.2.15 564 0 0`.
-fn forwarded(ask: &mut impl Write, answer: &mut impl BufRead) -> io::Result<u16> {
-    ask.write_all(b"info usernet\n")?;
-    ask.flush()?;
-    for line in answer.lines() {
-        let line = line?;
-        let mut words = line.split_whitespace().skip_while(|word| !word.starts_with("TCP[HOST_FORWARD]")).skip(3);
-        if let Some(port) = words.next().and_then(|port| port.parse().ok()) {
-            return Ok(port);
+/// QEMU's monitor.
+struct Monitor {
+    commands: ChildStdin,
+    answers: BufReader<ChildStdout>,
+}
+
+impl Monitor {
+    /// Gives a command and reads on to the line that `find` takes.
+    fn ask<T>(&mut self, command: &str, find: impl Fn(&str) -> Option<T>) -> io::Result<T> {
+        writeln!(self.commands, "{command}")?;
+        let mut line = String::new();
+        while self.answers.read_line(&mut line)? > 0 {
+            if let Some(found) = find(&line) {
+                return Ok(found);
+            }
+            line.clear();
         }
+        Err(io::ErrorKind::UnexpectedEof.into())
     }
-    Err(io::ErrorKind::UnexpectedEof.into())
+}
+
+/// The port in `TCP[HOST_FORWARD] 12 127.0.0.1 43211 10.0.2.15 564 0 0`.
+fn forwarded(line: &str) -> Option<u16> {
+    let mut words = line.split_whitespace().skip_while(|word| !word.starts_with("TCP[HOST_FORWARD]"));
+    words.nth(3)?.parse().ok()
+}
+
+/// Shows RCTL of the board's MAC, whose bit 0 is "receive".
+const MAC_CONTROL: &str = "xp /1wx 0x40048008";
+
+/// Whether the MAC receives, in `0000000040048008: 0x00000001`.
+fn receives(line: &str) -> Option<bool> {
+    let (_, value) = line.trim_end().split_once("40048008: 0x")?;
+    Some(u32::from_str_radix(value, 16).ok()? & 1 == 1)
 }
 
 /// Every path below the root of a server, each directory before what is in it.
