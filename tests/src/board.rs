@@ -21,7 +21,7 @@ const PAUSE: Duration = Duration::from_millis(5);
 /// The msize that [`Raw`] offers.
 const MSIZE: u32 = 4096;
 
-/// Every path of the board's tree, directories first, in its own order.
+/// Every path of the board's tree, as [`listing`] gives them.
 pub const PATHS: &[&str] = &[
     "help",
     "board",
