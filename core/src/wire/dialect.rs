@@ -31,8 +31,10 @@ impl Dialect {
     /// `linux`.
     pub fn offered(version: Str<'_>) -> Option<Self> {
         match version.as_bytes() {
+            // A suffix of .L itself, `9P2000.L.Google.7`, is one more that may be dropped.
             #[cfg(feature = "linux")]
-            b"9P2000.L" => Some(Dialect::Linux),
+            [b'9', b'P', b'2', b'0', b'0', b'0', b'.', b'L']
+            | [b'9', b'P', b'2', b'0', b'0', b'0', b'.', b'L', b'.', ..] => Some(Dialect::Linux),
             b"9P2000.u" => Some(Dialect::Unix),
             [b'9', b'P', b'2', b'0', b'0', b'0'] | [b'9', b'P', b'2', b'0', b'0', b'0', b'.', ..] => {
                 Some(Dialect::Legacy)

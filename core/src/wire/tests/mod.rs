@@ -329,6 +329,7 @@ fn p1_version_strings() {
     assert_eq!(offered("9P2000.u"), Some(Dialect::Unix));
     let linux = if cfg!(feature = "linux") { Dialect::Linux } else { Dialect::Legacy };
     assert_eq!(offered("9P2000.L"), Some(linux));
+    assert_eq!(offered("9P2000.L.Google.7"), Some(linux));
     assert_eq!(offered("9P2000.zz"), Some(Dialect::Legacy));
     assert_eq!(offered("9P20000"), None);
     assert_eq!(offered("foo"), None);
