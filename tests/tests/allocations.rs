@@ -1,0 +1,146 @@
+//! What a request costs the allocator once a connection is warm: a session over each kind of tree, without sockets.
+
+#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)]
+
+use allocation_counter::measure;
+use datakit::scratch::Scratch;
+use datakit_core::files::Bytes;
+use datakit_core::session::{FidArray, Limits, Session};
+use datakit_core::vfs::{Dir, StaticTree, Vfs, dir, file};
+use datakit_core::wire::{self, Data, Dialect, Fid, List, Numeric, Rmessage as R, Str, Tag, Tmessage as T};
+use embassy_futures::block_on;
+
+const ROUNDS: u64 = 1000;
+const MSIZE: u32 = 8192;
+const LINUX: Dialect = Dialect::Linux;
+
+/// `open(2)`: for reading and writing.
+const O_RDWR: u32 = 2;
+
+/// All attributes that `stat(2)` knows.
+const BASIC: u64 = 0x7ff;
+
+/// The root, an open file, a fid that comes and goes.
+const ROOT_FID: Fid = Fid(0);
+const OPEN: Fid = Fid(1);
+const PASSING: Fid = Fid(2);
+
+const PATH: [Str<'static>; 2] = [Str(b"dir"), Str(b"file")];
+const CONTENT: &[u8] = b"0123456789abcdef";
+
+static FILE: Bytes<64> = Bytes::new();
+static DIR: Dir = Dir::new(&[file("file", &FILE)]);
+static ROOT: Dir = Dir::new(&[dir("dir", &DIR)]);
+
+/// A session and the one buffer that all its messages go through.
+struct Wired<'v, V: Vfs> {
+    session: Session<'v, V, FidArray<V, 8>>,
+    buf: Vec<u8>,
+}
+
+impl<'v, V: Vfs> Wired<'v, V> {
+    /// A session in 9P2000.L that attached.
+    fn attached(tree: &'v V) -> Self {
+        let session = Session::new(tree, FidArray::new(), Limits { msize: MSIZE, iounit: 0 });
+        let mut wired = Wired { session, buf: vec![0; MSIZE as usize] };
+        wired.ask(&T::Version { msize: MSIZE, version: LINUX.version().into() });
+        let (uname, aname) = ("u".into(), "".into());
+        wired.ask(&T::Attach { fid: ROOT_FID, afid: Fid::NONE, uname, aname, n_uname: Numeric(0) });
+        wired
+    }
+
+    /// Sends a request, which must not be refused.
+    fn ask(&mut self, request: &T<'_>) {
+        let len = request.encode(Tag(1), LINUX, &mut self.buf).unwrap();
+        let kind = wire::kind(&self.buf);
+        let reply = block_on(self.session.answer(&mut self.buf, len));
+        assert_eq!((wire::kind(&self.buf), reply > 0), (kind + 1, true));
+    }
+
+    fn walk(&mut self, newfid: Fid, names: &[Str<'_>]) {
+        self.ask(&T::Walk { fid: ROOT_FID, newfid, wnames: List::Slice(names) });
+        let (_, R::Walk { wqids }) = R::decode(frame(&self.buf), LINUX).unwrap() else { panic!("no Rwalk") };
+        assert_eq!(wqids.len(), names.len());
+    }
+
+    fn open(&mut self, fid: Fid) {
+        self.walk(fid, &PATH);
+        self.ask(&T::Lopen { fid, flags: O_RDWR });
+    }
+
+    fn read(&mut self) {
+        self.ask(&T::Read { fid: OPEN, offset: 0, count: 64 });
+        let (_, R::Read { data }) = R::decode(frame(&self.buf), LINUX).unwrap() else { panic!("no Rread") };
+        assert_eq!(data.0, CONTENT);
+    }
+
+    fn write(&mut self) {
+        self.ask(&T::Write { fid: OPEN, offset: 0, data: Data(CONTENT) });
+    }
+
+    /// The same read, answered without a future if the tree can.
+    fn read_now(&mut self) {
+        let mut request = [0; 64];
+        let len = T::Read { fid: OPEN, offset: 0, count: 64 }.encode(Tag(1), LINUX, &mut request).unwrap();
+        if let Some(reply) = self.session.now(&request[..len], &mut self.buf) {
+            assert_eq!(reply, wire::RREAD_HEADER + CONTENT.len());
+        }
+    }
+
+    fn clunk(&mut self, fid: Fid) {
+        self.ask(&T::Clunk { fid });
+    }
+}
+
+/// The message at the beginning of `buf`.
+fn frame(buf: &[u8]) -> &[u8] {
+    let size = u32::from_le_bytes(buf[..4].try_into().unwrap());
+    &buf[..size as usize]
+}
+
+/// Allocations of all rounds of `requests`, after a few that do not count.
+fn allocations<'v, V: Vfs>(wired: &mut Wired<'v, V>, requests: impl Fn(&mut Wired<'v, V>)) -> u64 {
+    (0..16).for_each(|_| requests(wired));
+    measure(|| (0..ROUNDS).for_each(|_| requests(wired))).count_total
+}
+
+/// What no tree may allocate for, with `dir/file` there.
+fn steady<'v, V: Vfs>(tree: &'v V) {
+    let mut wired = Wired::attached(tree);
+    wired.open(OPEN);
+    assert_eq!(allocations(&mut wired, Wired::write), 0, "write");
+    assert_eq!(allocations(&mut wired, Wired::read), 0, "read");
+    assert_eq!(allocations(&mut wired, Wired::read_now), 0, "read at once");
+    let getattr = |w: &mut Wired<'v, V>| w.ask(&T::Getattr { fid: OPEN, mask: BASIC });
+    assert_eq!(allocations(&mut wired, getattr), 0, "getattr");
+    let walk = |w: &mut Wired<'v, V>| {
+        w.walk(PASSING, &PATH);
+        w.clunk(PASSING);
+    };
+    assert_eq!(allocations(&mut wired, walk), 0, "walk and clunk");
+    let open = |w: &mut Wired<'v, V>| {
+        w.open(PASSING);
+        w.clunk(PASSING);
+    };
+    assert_eq!(allocations(&mut wired, open), 0, "walk, open and clunk");
+}
+
+#[test]
+fn the_counter_counts() {
+    assert_eq!(measure(|| drop(std::hint::black_box(Box::new(1)))).count_total, 1);
+}
+
+#[test]
+fn a_static_tree_allocates_for_no_request() {
+    steady(&StaticTree::<4, 64>::new(&ROOT));
+}
+
+#[test]
+fn a_scratch_tree_allocates_for_no_request_that_changes_no_names() {
+    let tree = Scratch::new();
+    let mut wired = Wired::attached(&tree);
+    wired.ask(&T::Mkdir { dfid: ROOT_FID, name: PATH[0], mode: 0o755, gid: 0 });
+    wired.walk(PASSING, &PATH[..1]);
+    wired.ask(&T::Lcreate { fid: PASSING, name: PATH[1], flags: O_RDWR, mode: 0o644, gid: 0 });
+    steady(&tree);
+}
