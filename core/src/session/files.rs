@@ -158,11 +158,15 @@ impl<V: Vfs> Drop for Closing<'_, V> {
     }
 }
 
+#[cold]
+#[inline(never)]
 fn already_open() -> Error {
     Error::Invalid.because("Already open")
 }
 
 /// An empty answer would read as the end of the directory.
+#[cold]
+#[inline(never)]
 pub(super) fn entry_too_long(count: usize) -> Error {
     Error::Invalid.because(format_args!("a count of {count} bytes is too small for the next entry"))
 }

@@ -367,14 +367,20 @@ impl<V: Vfs, F: Fids<V>> Drop for Reserved<'_, '_, V, F> {
     }
 }
 
+#[cold]
+#[inline(never)]
 fn unknown(fid: wire::Fid) -> Error {
     Error::BadFile.because(format_args!("Unknown fid {}", fid.0))
 }
 
+#[cold]
+#[inline(never)]
 fn no_room(room: usize) -> Error {
     Error::TooLarge.because(format_args!("the reply does not fit {room} bytes"))
 }
 
+#[cold]
+#[inline(never)]
 fn refusal(_: Tag, size: usize, malformed: Malformed) -> Error {
     match malformed {
         Malformed::Unknown(kind) => Error::NotSupported.because(format_args!("message type {kind} is not supported")),

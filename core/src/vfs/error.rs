@@ -121,11 +121,18 @@ impl Error {
     /// ```
     #[must_use]
     pub fn because(self, why: impl Display) -> Error {
-        let mut text = Cut(String::new());
-        // `Cut` takes what fits and never fails; a `Display` that fails gives the text so far.
-        let _ = write!(text, "{why}");
-        Error::Because(self.errno(), text.0)
+        reason(self.errno(), &why)
     }
+}
+
+/// One copy for all callers, away from their straight line.
+#[cold]
+#[inline(never)]
+fn reason(errno: u16, why: &dyn Display) -> Error {
+    let mut text = Cut(String::new());
+    // `Cut` takes what fits and never fails; a `Display` that fails gives the text so far.
+    let _ = write!(text, "{why}");
+    Error::Because(errno, text.0)
 }
 
 /// A string that takes what fits, whole characters.
