@@ -2,6 +2,7 @@
 
 use core::ops::ControlFlow;
 
+use super::apart::apart;
 use super::fids::Role;
 use super::names::{ORCLOSE, open_mode};
 use super::{Fids, Session, attrs, qid, unknown};
@@ -66,20 +67,17 @@ impl<V: Vfs, F: Fids<V>> Session<'_, V, F> {
         offset: u64,
         count: u32,
     ) -> Result<usize> {
-        enum What<O> {
-            File(O),
-            Dir(O),
-        }
-        let what = self.with(fid, |fid| match &fid.role {
-            Role::File { open, .. } | Role::Xattr { open } => Ok(What::File(open.clone())),
-            Role::Dir { open, .. } => Ok(What::Dir(open.clone())),
+        let (open, dir) = self.with(fid, |fid| match &fid.role {
+            Role::File { open, .. } | Role::Xattr { open } => Ok((open.clone(), false)),
+            Role::Dir { open, .. } => Ok((open.clone(), true)),
             _ => Err(Error::BadFile.because("Can't read from unopened fid")),
         })?;
         let room = buf.len().saturating_sub(wire::RREAD_HEADER).min(self.data(count));
         let data = buf.get_mut(wire::RREAD_HEADER..).and_then(|data| data.get_mut(..room)).unwrap_or_default();
-        let n = match what {
-            What::File(open) => self.vfs.read(&open, offset, data).await?,
-            What::Dir(open) => self.read_dir(fid, &open, offset, data).await?,
+        let n = if dir {
+            apart(self.read_dir(fid, &open, offset, data)).await?
+        } else {
+            self.vfs.read(&open, offset, data).await?
         };
         Ok(wire::finish_read(buf, wire::RREAD, tag, n))
     }

@@ -2,6 +2,7 @@
 
 use core::ops::ControlFlow;
 
+use super::apart::apart;
 use super::fids::Role;
 use super::files::entry_too_long;
 use super::{Fids, Session, no_room, qid};
@@ -18,66 +19,107 @@ impl<V: Vfs, F: Fids<V>> Session<'_, V, F> {
     /// used up before the reply is written.
     pub(super) async fn linux(&self, buf: &mut [u8], len: usize, tag: Tag) -> Result<usize> {
         let (frame, rest) = buf.split_at_mut_checked(len).ok_or(Error::Invalid)?;
-        let Ok((_, message)) = T::decode(frame, self.spoken()) else { return Err(Error::Invalid) };
-        let reply: R<'static> = match message {
-            T::Readdir { fid, offset, count } => return self.readdir(buf, tag, fid, offset, count).await,
-            T::Readlink { fid } => return self.readlink(buf, tag, fid).await,
+        // In each arm, so that no reply is kept where a request waits.
+        macro_rules! reply {
+            ($handler:expr) => {{
+                let reply = apart($handler).await;
+                self.encode(buf, tag, reply)
+            }};
+        }
+        // Not in the `match` itself: its temporaries live as long as the handlers.
+        let message = self.decode(frame)?;
+        match message {
+            T::Readdir { fid, offset, count } => apart(self.readdir(buf, tag, fid, offset, count)).await,
+            T::Readlink { fid } => apart(self.readlink(buf, tag, fid)).await,
             T::Getlock { fid, kind, start, length, proc_id, client_id } => {
                 let lock = lock(kind, start, length, proc_id, client_id)?;
-                let n = self.getlock(fid, lock, tag, rest).await?;
+                let n = apart(self.getlock(fid, lock, tag, rest)).await?;
                 buf.copy_within(len..len.saturating_add(n), 0);
-                return Ok(n);
+                Ok(n)
             }
-            T::Getattr { fid, .. } => self.getattr(fid).await?,
-            T::Setattr { fid, set } => self.setattr(fid, &set).await?,
-            T::Lopen { fid, flags } => {
-                let qid = self.open_fid(fid, open_mode(flags), false).await?;
-                R::Lopen { qid, iounit: self.iounit() }
+            T::Getattr { fid, .. } => reply!(self.getattr(fid)),
+            T::Setattr { fid, set } => reply!(self.setattr(fid, &set)),
+            T::Lopen { fid, flags } => reply!(self.lopen(fid, flags)),
+            T::Lcreate { fid, name, flags, mode, gid } => reply!(self.lcreate(fid, name, flags, mode, gid)),
+            T::Mkdir { dfid, name, mode, gid } => {
+                reply!(self.make(dfid, name, New::Dir, mode, gid, |qid| R::Mkdir { qid }))
             }
-            T::Lcreate { fid, name, flags, mode, gid } => self.lcreate(fid, name, flags, mode, gid).await?,
-            T::Mkdir { dfid, name, mode, gid } => R::Mkdir { qid: self.make(dfid, name, New::Dir, mode, gid).await? },
             T::Symlink { dfid, name, target, gid } => {
-                R::Symlink { qid: self.make(dfid, name, New::Symlink(target.as_bytes()), 0o777, gid).await? }
+                let link = New::Symlink(target.as_bytes());
+                reply!(self.make(dfid, name, link, 0o777, gid, |qid| R::Symlink { qid }))
             }
             T::Mknod { dfid, name, mode, major, minor, gid } => {
-                R::Mknod { qid: self.make(dfid, name, node(mode, major, minor)?, mode, gid).await? }
+                let node = node(mode, major, minor)?;
+                reply!(self.make(dfid, name, node, mode, gid, |qid| R::Mknod { qid }))
             }
-            T::Link { dfid, fid, name } => {
-                let (inode, dir) = (self.inode(fid)?, self.inode(dfid)?);
-                self.vfs.link(&inode, &dir, Name::new(name.as_bytes())?).await?;
-                R::Link {}
-            }
-            T::Rename { fid, dfid, name } => {
-                let (inode, dir) = (self.inode(fid)?, self.inode(dfid)?);
-                self.vfs.rename(&inode, &dir, Name::new(name.as_bytes())?).await?;
-                R::Rename {}
-            }
+            T::Link { dfid, fid, name } => reply!(self.link(fid, dfid, name)),
+            T::Rename { fid, dfid, name } => reply!(self.rename(fid, dfid, name)),
             T::Renameat { olddirfid, oldname, newdirfid, newname } => {
-                let (old, new) = (self.inode(olddirfid)?, self.inode(newdirfid)?);
-                let inode = self.vfs.lookup(&old, Name::new(oldname.as_bytes())?).await?;
-                self.vfs.rename(&inode, &new, Name::new(newname.as_bytes())?).await?;
-                R::Renameat {}
+                reply!(self.renameat(olddirfid, oldname, newdirfid, newname))
             }
-            T::Unlinkat { dirfid, name, flags } => self.unlinkat(dirfid, name, flags).await?,
-            T::Statfs { fid } => self.statfs(fid).await?,
-            T::Fsync { fid, datasync } => {
-                self.vfs.fsync(&self.inode(fid)?, datasync.0 != 0).await?;
-                R::Fsync {}
+            T::Unlinkat { dirfid, name, flags } => reply!(self.unlinkat(dirfid, name, flags)),
+            T::Statfs { fid } => reply!(self.statfs(fid)),
+            T::Fsync { fid, datasync } => reply!(self.fsync(fid, datasync.0 != 0)),
+            T::Xattrwalk { fid, newfid, name } => reply!(self.xattrwalk(fid, newfid, name)),
+            T::Xattrcreate { fid, name, attr_size, flags } => {
+                reply!(self.xattrcreate(fid, name, attr_size, flags))
             }
-            T::Xattrwalk { fid, newfid, name } => self.xattrwalk(fid, newfid, name).await?,
-            T::Xattrcreate { fid, name, attr_size, flags } => self.xattrcreate(fid, name, attr_size, flags).await?,
             T::Lock { fid, kind, start, length, proc_id, client_id, .. } => {
-                let open = self.open_file(fid)?;
-                let granted = self.vfs.lock(&open, lock(kind, start, length, proc_id, client_id)?).await?;
-                R::Lock { status: u8::from(!granted) }
+                let lock = lock(kind, start, length, proc_id, client_id)?;
+                reply!(self.lock(fid, lock))
             }
-            _ => return Err(Error::NotSupported),
-        };
-        reply.encode(tag, self.spoken(), buf).map_err(|_| no_room(buf.len()))
+            _ => Err(Error::NotSupported),
+        }
+    }
+
+    async fn lopen(&self, fid: wire::Fid, flags: u32) -> Result<R<'static>> {
+        let qid = self.open_fid(fid, open_mode(flags), false).await?;
+        Ok(R::Lopen { qid, iounit: self.iounit() })
+    }
+
+    async fn link(&self, fid: wire::Fid, dfid: wire::Fid, name: Str<'_>) -> Result<R<'static>> {
+        let (inode, dir) = (self.inode(fid)?, self.inode(dfid)?);
+        let name = Name::new(name.as_bytes())?;
+        self.vfs.link(&inode, &dir, name).await?;
+        Ok(R::Link {})
+    }
+
+    async fn rename(&self, fid: wire::Fid, dfid: wire::Fid, name: Str<'_>) -> Result<R<'static>> {
+        let (inode, dir) = (self.inode(fid)?, self.inode(dfid)?);
+        let name = Name::new(name.as_bytes())?;
+        self.vfs.rename(&inode, &dir, name).await?;
+        Ok(R::Rename {})
+    }
+
+    async fn renameat(
+        &self,
+        olddirfid: wire::Fid,
+        oldname: Str<'_>,
+        newdirfid: wire::Fid,
+        newname: Str<'_>,
+    ) -> Result<R<'static>> {
+        let (old, new) = (self.inode(olddirfid)?, self.inode(newdirfid)?);
+        let (oldname, newname) = (Name::new(oldname.as_bytes())?, Name::new(newname.as_bytes())?);
+        let inode = self.vfs.lookup(&old, oldname).await?;
+        self.vfs.rename(&inode, &new, newname).await?;
+        Ok(R::Renameat {})
+    }
+
+    async fn fsync(&self, fid: wire::Fid, data_only: bool) -> Result<R<'static>> {
+        let inode = self.inode(fid)?;
+        self.vfs.fsync(&inode, data_only).await?;
+        Ok(R::Fsync {})
+    }
+
+    async fn lock(&self, fid: wire::Fid, lock: Lock<'_>) -> Result<R<'static>> {
+        let open = self.open_file(fid)?;
+        let granted = self.vfs.lock(&open, lock).await?;
+        Ok(R::Lock { status: u8::from(!granted) })
     }
 
     async fn getattr(&self, fid: wire::Fid) -> Result<R<'static>> {
-        let attr = self.vfs.stat(&self.inode(fid)?).await?;
+        let inode = self.inode(fid)?;
+        let attr = self.vfs.stat(&inode).await?;
         let rdev = match attr.id.kind {
             Kind::Char { major, minor } | Kind::Block { major, minor } => rdev(major, minor),
             _ => 0,
@@ -128,23 +170,34 @@ impl<V: Vfs, F: Fids<V>> Session<'_, V, F> {
         let (dir, serial, uid) = self.directory(fid, name)?;
         let exclusive = flags & O_EXCL != 0;
         let create = Create { new: New::File, mode: mode & 0o7777, uid, gid, exclusive };
-        let inode = self.vfs.create(&dir, Name::new(name.as_bytes())?, create).await?;
+        let name = Name::new(name.as_bytes())?;
+        let inode = self.vfs.create(&dir, name, create).await?;
         let qid = self.open_created(fid, serial, inode, open_mode(flags), false).await?;
         Ok(R::Lcreate { qid, iounit: self.iounit() })
     }
 
     /// Makes a name that is not opened.
-    async fn make(&self, dfid: wire::Fid, name: Str<'_>, new: New<'_>, mode: u32, gid: u32) -> Result<wire::Qid> {
+    async fn make(
+        &self,
+        dfid: wire::Fid,
+        name: Str<'_>,
+        new: New<'_>,
+        mode: u32,
+        gid: u32,
+        reply: fn(wire::Qid) -> R<'static>,
+    ) -> Result<R<'static>> {
         let (dir, uid) = self.with(dfid, |fid| Ok((fid.inode.clone(), fid.uid)))?;
         let create = Create { new, mode: mode & 0o7777, uid, gid, exclusive: true };
-        let inode = self.vfs.create(&dir, Name::new(name.as_bytes())?, create).await?;
-        Ok(qid(self.vfs.id(&inode), self.spoken()))
+        let name = Name::new(name.as_bytes())?;
+        let inode = self.vfs.create(&dir, name, create).await?;
+        Ok(reply(qid(self.vfs.id(&inode), self.spoken())))
     }
 
     async fn unlinkat(&self, dirfid: wire::Fid, name: Str<'_>, flags: u32) -> Result<R<'static>> {
         const AT_REMOVEDIR: u32 = 0x200;
         let dir = self.inode(dirfid)?;
-        let inode = self.vfs.lookup(&dir, Name::new(name.as_bytes())?).await?;
+        let name = Name::new(name.as_bytes())?;
+        let inode = self.vfs.lookup(&dir, name).await?;
         match (self.vfs.id(&inode).kind == Kind::Dir, flags & AT_REMOVEDIR != 0) {
             (true, false) => return Err(Error::IsDirectory),
             (false, true) => return Err(Error::NotDirectory),

@@ -3,6 +3,7 @@
 //! Every handler is *check, await, commit*: what it needs of a fid is copied out, the tree is asked, and the fid is found again
 //! before it is changed, because another request may have clunked it meanwhile. A `newfid` is reserved before the first await.
 
+mod apart;
 mod attrs;
 mod fids;
 mod files;
@@ -12,6 +13,7 @@ mod names;
 
 use core::cell::{Cell, RefCell};
 
+use apart::apart;
 use fids::Role;
 pub use fids::{Fid, FidArray, Fids};
 
@@ -115,6 +117,9 @@ impl<'v, V: Vfs, F: Fids<V>> Session<'v, V, F> {
 
     /// What the request in `frame` does to those in flight.
     pub fn aborts(&self, frame: &[u8]) -> Aborts {
+        if !matches!(wire::kind(frame), wire::TFLUSH | wire::TVERSION) {
+            return Aborts::None;
+        }
         match T::decode(frame, self.spoken()) {
             Ok((_, T::Flush { oldtag })) => Aborts::One(oldtag),
             Ok((_, T::Version { .. })) => Aborts::All,
@@ -124,17 +129,23 @@ impl<'v, V: Vfs, F: Fids<V>> Session<'v, V, F> {
 
     /// Bytes that the answer to the request in `frame` may take, the request included.
     pub fn room(&self, frame: &[u8]) -> usize {
-        let wanted = match T::decode(frame, self.spoken()) {
-            Ok((_, T::Read { count, .. })) => self.data_room(count),
-            #[cfg(feature = "linux")]
-            Ok((_, T::Readdir { count, .. })) => self.data_room(count),
-            Ok((_, T::Walk { wnames, .. })) => frame.len().saturating_add(16 + wnames.len().saturating_mul(Qid::SIZE)),
+        let wanted = match wire::kind(frame) {
+            wire::TREAD | wire::TREADDIR => match T::decode(frame, self.spoken()) {
+                Ok((_, T::Read { count, .. })) => self.data_room(count),
+                #[cfg(feature = "linux")]
+                Ok((_, T::Readdir { count, .. })) => self.data_room(count),
+                _ => 0,
+            },
+            // The qids are kept behind the request until all of them are known.
+            wire::TWALK => match T::decode(frame, self.spoken()) {
+                Ok((_, T::Walk { wnames, .. })) => frame.len().saturating_add(wnames.len().saturating_mul(Qid::SIZE)),
+                _ => 0,
+            },
             // A record with two long strings, made in one half from a link target in the other.
-            Ok((_, T::Stat { .. })) => LINK_ROOM,
-            #[cfg(feature = "linux")]
-            Ok((_, T::Readlink { .. })) => LINK_ROOM,
-            _ => frame.len().saturating_add(192),
+            wire::TSTAT | wire::TREADLINK => LINK_ROOM,
+            _ => 0,
         };
+        let wanted = wanted.max(frame.len().saturating_add(192));
         wanted.min(self.msize.get() as usize).max(frame.len())
     }
 
@@ -172,6 +183,9 @@ impl<'v, V: Vfs, F: Fids<V>> Session<'v, V, F> {
 
     /// Answers a read or write of memory from `frame` into `out`, if it is one and the tree has it at hand: the reply's length.
     pub fn now(&self, frame: &[u8], out: &mut [u8]) -> Option<usize> {
+        if !matches!(wire::kind(frame), wire::TREAD | wire::TWRITE) {
+            return None;
+        }
         self.dialect.get()?;
         let out = self.within_msize(out);
         match T::decode(frame, self.spoken()).ok()? {
@@ -180,7 +194,7 @@ impl<'v, V: Vfs, F: Fids<V>> Session<'v, V, F> {
                 let Role::File { open, .. } = &fids.get(fid.0)?.role else { return None };
                 let data = out.get_mut(wire::RREAD_HEADER..)?.get_mut(..self.data(count))?;
                 let n = self.vfs.read_now(open, offset, data)?.ok()?;
-                self.tell(wire::RREAD - 1, false);
+                self.tell(wire::TREAD, false);
                 Some(wire::finish_read(out, wire::RREAD, tag, n))
             }
             (tag, T::Write { fid, offset, data }) => {
@@ -189,7 +203,7 @@ impl<'v, V: Vfs, F: Fids<V>> Session<'v, V, F> {
                 // Room for the reply first: what has been written must be answered.
                 let out = out.get_mut(..MSIZE_MIN as usize)?;
                 let n = self.vfs.write_now(open, offset, data.0)?;
-                self.tell(wire::RREAD + 1, n.is_err());
+                self.tell(wire::TWRITE, n.is_err());
                 Some(match n {
                     Ok(n) => {
                         let count = u32::try_from(n).unwrap_or(u32::MAX);
@@ -205,34 +219,61 @@ impl<'v, V: Vfs, F: Fids<V>> Session<'v, V, F> {
     async fn reply(&self, buf: &mut [u8], len: usize, tag: Tag) -> Result<usize> {
         let buf = self.within_msize(buf);
         let (frame, rest) = buf.split_at_mut_checked(len).ok_or(Error::Invalid)?;
-        let (tag, message) =
-            T::decode(frame, self.spoken()).map_err(|malformed| refusal(tag, frame.len(), malformed))?;
-        if self.dialect.get().is_none() && !matches!(message, T::Version { .. }) {
+        if self.dialect.get().is_none() && wire::kind(frame) != wire::TVERSION {
             return Err(Error::Invalid.because("the first message must be Tversion"));
         }
-        let reply: R<'static> = match message {
-            T::Read { fid, offset, count } => return self.read(buf, tag, fid, offset, count).await,
-            T::Stat { fid } => return self.stat(buf, tag, fid).await,
-            T::Version { msize, version } => self.version(msize, version),
-            // auth(5): an error says that none is needed. diod's clients go on after this one only.
-            T::Auth { .. } => return Err(Error::NotFound.because("no authentication is needed")),
-            T::Attach { fid, aname, n_uname, .. } => self.attach(fid, aname, n_uname).await?,
-            // Whatever had to be cancelled is gone by now.
-            T::Flush { .. } => R::Flush {},
+        #[cfg(feature = "linux")]
+        if wire::kind(frame) < wire::TVERSION {
+            return apart(self.linux(buf, len, tag)).await;
+        }
+        // In each arm, so that no reply is kept where another request waits.
+        macro_rules! reply {
+            ($handler:expr) => {{
+                let reply = apart($handler).await;
+                self.encode(buf, tag, reply)
+            }};
+        }
+        // Not in the `match` itself: its temporaries live as long as the handlers.
+        let message = self.decode(frame)?;
+        match message {
+            T::Read { fid, offset, count } => apart(self.read(buf, tag, fid, offset, count)).await,
+            T::Stat { fid } => apart(self.stat(buf, tag, fid)).await,
             T::Walk { fid, newfid, wnames } => {
-                let count = self.walk(fid, newfid, wnames, rest).await?;
-                return names::finish_walk(buf, len, tag, count);
+                let count = apart(self.walk(fid, newfid, wnames, rest)).await?;
+                names::finish_walk(buf, len, tag, count)
             }
-            T::Open { fid, mode } => self.open(fid, mode).await?,
-            T::Create { fid, name, perm, mode, extension } => self.create(fid, name, perm, mode, extension.0).await?,
-            T::Write { fid, offset, data } => self.write(fid, offset, data.0).await?,
-            T::Clunk { fid } => self.clunk(fid).await?,
-            T::Remove { fid } => self.remove(fid).await?,
-            T::Wstat { fid, stat } => self.wstat(fid, &stat).await?,
+            T::Version { msize, version } => {
+                let reply = self.version(msize, version);
+                self.encode(buf, tag, Ok(reply))
+            }
+            // auth(5): an error says that none is needed. diod's clients go on after this one only.
+            T::Auth { .. } => Err(Error::NotFound.because("no authentication is needed")),
+            T::Attach { fid, aname, n_uname, .. } => reply!(self.attach(fid, aname, n_uname)),
+            // Whatever had to be cancelled is gone by now.
+            T::Flush { .. } => self.encode(buf, tag, Ok(R::Flush {})),
+            T::Open { fid, mode } => reply!(self.open(fid, mode)),
+            T::Create { fid, name, perm, mode, extension } => {
+                reply!(self.create(fid, name, perm, mode, extension.0))
+            }
+            T::Write { fid, offset, data } => reply!(self.write(fid, offset, data.0)),
+            T::Clunk { fid } => reply!(self.clunk(fid)),
+            T::Remove { fid } => reply!(self.remove(fid)),
+            T::Wstat { fid, stat } => reply!(self.wstat(fid, &stat)),
             #[cfg(feature = "linux")]
-            _ => return self.linux(buf, len, tag).await,
-        };
-        reply.encode(tag, self.spoken(), buf).map_err(|_| no_room(buf.len()))
+            _ => Err(Error::NotSupported),
+        }
+    }
+
+    fn decode<'f>(&self, frame: &'f [u8]) -> Result<T<'f>> {
+        match T::decode(frame, self.spoken()) {
+            Ok((_, message)) => Ok(message),
+            Err(malformed) => Err(refusal(frame.len(), malformed)),
+        }
+    }
+
+    #[inline(never)]
+    fn encode(&self, buf: &mut [u8], tag: Tag, reply: Result<R<'_>>) -> Result<usize> {
+        reply?.encode(tag, self.spoken(), buf).map_err(|_| no_room(buf.len()))
     }
 
     fn spoken(&self) -> Dialect {
@@ -381,7 +422,7 @@ fn no_room(room: usize) -> Error {
 
 #[cold]
 #[inline(never)]
-fn refusal(_: Tag, size: usize, malformed: Malformed) -> Error {
+fn refusal(size: usize, malformed: Malformed) -> Error {
     match malformed {
         Malformed::Unknown(kind) => Error::NotSupported.because(format_args!("message type {kind} is not supported")),
         other => Error::Invalid.because(format_args!("malformed message of {size} bytes: {other:?}")),

@@ -29,7 +29,8 @@ impl<V: Vfs, F: Fids<V>> Session<'_, V, F> {
         let reserved = self.reserve(fid, uid, 0, root.clone())?;
         let mut inode = root;
         for name in aname.as_bytes().split(|b| *b == b'/').filter(|name| !name.is_empty()) {
-            inode = self.vfs.lookup(&inode, Name::new(name)?).await?;
+            let name = Name::new(name)?;
+            inode = self.vfs.lookup(&inode, name).await?;
         }
         let id = self.vfs.id(&inode);
         self.commit(fid, reserved.serial, |fid| fid.top = id.ino);
@@ -82,7 +83,10 @@ impl<V: Vfs, F: Fids<V>> Session<'_, V, F> {
             b"." => Err(Error::Invalid.because("'.' is not valid in 9p")),
             b".." if id.ino == top => Ok(dir.clone()),
             b".." => Ok(self.vfs.parent(dir)),
-            name => self.vfs.lookup(dir, Name::new(name)?).await,
+            name => {
+                let name = Name::new(name)?;
+                self.vfs.lookup(dir, name).await
+            }
         }
     }
 
@@ -117,7 +121,8 @@ impl<V: Vfs, F: Fids<V>> Session<'_, V, F> {
         let most = if new == New::Dir { 0o777 } else { 0o666 };
         let bits = perm & 0o7777 & (!most | parent.mode & most);
         let create = Create { new, mode: bits, uid, gid: parent.gid, exclusive: false };
-        let inode = self.vfs.create(&dir, Name::new(name.as_bytes())?, create).await?;
+        let name = Name::new(name.as_bytes())?;
+        let inode = self.vfs.create(&dir, name, create).await?;
         let qid = self.open_created(fid, serial, inode, open_mode(mode), mode & ORCLOSE != 0).await?;
         Ok(R::Create { qid, iounit: self.iounit() })
     }
@@ -133,7 +138,8 @@ impl<V: Vfs, F: Fids<V>> Session<'_, V, F> {
         let target = extension.and_then(|text| core::str::from_utf8(text.as_bytes()).ok()?.trim().parse().ok());
         let target = target.ok_or_else(|| Error::Invalid.because("a link needs the number of a fid"))?;
         let inode = self.inode(wire::Fid(target))?;
-        self.vfs.link(&inode, dir, Name::new(name.as_bytes())?).await?;
+        let name = Name::new(name.as_bytes())?;
+        self.vfs.link(&inode, dir, name).await?;
         let id = self.vfs.id(&inode);
         self.move_fid(fid, serial, inode);
         Ok(R::Create { qid: qid(id, self.spoken()), iounit: 0 })
@@ -235,7 +241,6 @@ fn put_qid(rest: &mut [u8], index: usize, qid: Qid) {
 
 /// Rwalk out of the qids that [`walk`](Session::walk) left behind the request of `len` bytes, over the request.
 pub(super) fn finish_walk(buf: &mut [u8], len: usize, tag: Tag, count: usize) -> Result<usize> {
-    const RWALK: u8 = 111;
     const RWALK_HEADER: usize = 9;
     let qids = count.saturating_mul(Qid::SIZE);
     // A Twalk is at least 17 bytes: the qids move to the front.
@@ -245,6 +250,6 @@ pub(super) fn finish_walk(buf: &mut [u8], len: usize, tag: Tag, count: usize) ->
     let [s0, s1, s2, s3] = u32::try_from(size).unwrap_or(u32::MAX).to_le_bytes();
     let [t0, t1] = tag.0.to_le_bytes();
     let [n0, n1] = u16::try_from(count).unwrap_or(u16::MAX).to_le_bytes();
-    *header = [s0, s1, s2, s3, RWALK, t0, t1, n0, n1];
+    *header = [s0, s1, s2, s3, wire::RWALK, t0, t1, n0, n1];
     Ok(size)
 }

@@ -40,11 +40,28 @@ pub const HEADER: usize = 7;
 /// Bytes in front of the data of Rread and Rreaddir: `size[4] type[1] tag[2] count[4]`.
 pub const RREAD_HEADER: usize = 11;
 
-/// The type byte of Rread.
-pub const RREAD: u8 = 117;
-
-/// The type byte of Rreaddir.
+/// Type bytes of messages that something is done about before, or instead of, decoding them.
+pub const TREADLINK: u8 = 22;
+/// See [`TREADLINK`].
+pub const TREADDIR: u8 = 40;
+/// See [`TREADLINK`].
 pub const RREADDIR: u8 = 41;
+/// The types below are those that only 9P2000.L has.
+pub const TVERSION: u8 = 100;
+/// See [`TREADLINK`].
+pub const TFLUSH: u8 = 108;
+/// See [`TREADLINK`].
+pub const TWALK: u8 = 110;
+/// See [`TREADLINK`].
+pub const RWALK: u8 = 111;
+/// See [`TREADLINK`].
+pub const TREAD: u8 = 116;
+/// See [`TREADLINK`].
+pub const RREAD: u8 = 117;
+/// See [`TREADLINK`].
+pub const TWRITE: u8 = 118;
+/// See [`TREADLINK`].
+pub const TSTAT: u8 = 124;
 
 /// The tag of a frame that need not be decodable, to answer it with an error; [`Tag::NONE`] if the frame has no header.
 #[inline]
