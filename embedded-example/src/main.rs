@@ -83,11 +83,11 @@ fn start(spawner: Spawner) {
     let (stack, runner) = net::start(Instant::now().as_ticks());
     spawner.spawn(network(runner).expect("spawned once"));
     let hall = serve::start(stack);
-    for _ in 0..net::SOCKETS {
-        spawner.spawn(door(hall).expect("as many as there are sockets"));
+    for number in 0..net::SOCKETS {
+        spawner.spawn(door(hall, number).expect("as many as there are sockets"));
     }
-    for memory in &MEMORY {
-        spawner.spawn(seat(hall, tree, memory.take()).expect("as many as there are seats"));
+    for (number, memory) in MEMORY.iter().enumerate() {
+        spawner.spawn(seat(hall, number, tree, memory.take()).expect("as many as there are seats"));
     }
     spawner.spawn(blink().expect("spawned once"));
     spawner.spawn(restart().expect("spawned once"));
@@ -101,13 +101,13 @@ async fn network(mut runner: Runner<'static, Mac>) -> ! {
 }
 
 #[embassy_executor::task(pool_size = net::SOCKETS)]
-async fn door(hall: &'static Hall) -> ! {
-    serve::door(hall).await
+async fn door(hall: &'static Hall, number: usize) -> ! {
+    serve::door(hall, number).await
 }
 
 #[embassy_executor::task(pool_size = serve::SEATS)]
-async fn seat(hall: &'static Hall, tree: &'static Tree, memory: &'static mut Seat) -> ! {
-    serve::seat(hall, tree, memory).await
+async fn seat(hall: &'static Hall, number: usize, tree: &'static Tree, memory: &'static mut Seat) -> ! {
+    serve::seat(hall, number, tree, memory).await
 }
 
 /// Blinks and samples, as the parameters say.

@@ -4,6 +4,8 @@
 //! while all seats are taken, finds an open door and waits for a seat. Two that come in the same instant do not: the second is refused
 //! and has to try again, as with any listener without a backlog.
 
+use core::cell::RefCell;
+
 use datakit_core::serve::{self, Stop};
 use datakit_core::session::{Fid, FidArray, Fids, Limits, Session};
 use datakit_core::vfs::StaticTree;
@@ -12,9 +14,10 @@ use datakit_firmware::{facts, params};
 use embassy_net::Stack;
 use embassy_net::tcp::{self, TcpReader, TcpSocket};
 use embassy_sync::blocking_mutex::raw::NoopRawMutex;
-use embassy_sync::channel::Channel;
+use embassy_sync::signal::Signal;
 use embassy_time::Duration;
 use embedded_io_async::{ErrorType, Read};
+use heapless::{Deque, Vec};
 use static_cell::{ConstStaticCell, StaticCell};
 
 use crate::log::log;
@@ -39,16 +42,68 @@ const LIMITS: Limits = Limits { msize: 4096, iounit: (FRAME - 24) as u32 };
 /// Fids of a client.
 const FIDS: usize = 24;
 /// Open files of all clients.
-const OPENS: usize = 24;
+const OPENS: usize = 16;
 /// The longest text of one file that is not constant, bytes.
 const TEXT: usize = 96;
 
-type Socket = &'static mut TcpSocket<'static>;
+/// A socket and the door that it belongs to.
+pub struct Socket {
+    door: usize,
+    tcp: &'static mut TcpSocket<'static>,
+}
 
-/// Where sockets go between doors and seats.
+/// Where sockets go between doors and seats. Nobody waits where another one does: two tasks with one waker would wake each other
+/// in turn for ever, and the board would never sleep.
 pub struct Hall {
-    closed: Channel<NoopRawMutex, Socket, SOCKETS>,
-    connected: Channel<NoopRawMutex, Socket, SOCKETS>,
+    /// What each seat gets next.
+    seats: [Signal<NoopRawMutex, Socket>; SEATS],
+    /// Seats that nobody sits on.
+    free: RefCell<Vec<usize, SEATS>>,
+    /// Clients that found no free seat, in the order they came.
+    queue: RefCell<Deque<Socket, SOCKETS>>,
+    /// What each door gets back.
+    doors: [Signal<NoopRawMutex, Socket>; SOCKETS],
+}
+
+impl Hall {
+    const fn new() -> Hall {
+        Hall {
+            seats: [const { Signal::new() }; SEATS],
+            free: RefCell::new(Vec::new()),
+            queue: RefCell::new(Deque::new()),
+            doors: [const { Signal::new() }; SOCKETS],
+        }
+    }
+
+    /// Shows a client to a free seat, or has it wait.
+    fn enter(&self, socket: Socket) {
+        let free = self.free.borrow_mut().pop();
+        match free.and_then(|seat| self.seats.get(seat)) {
+            Some(seat) => seat.signal(socket),
+            // Has room for all of them.
+            None => drop(self.queue.borrow_mut().push_back(socket)),
+        }
+    }
+
+    /// The next client for this seat. Waits until there is one.
+    async fn next(&self, seat: usize) -> Socket {
+        if let Some(socket) = self.queue.borrow_mut().pop_front() {
+            return socket;
+        }
+        // Has room for all of them.
+        let _ = self.free.borrow_mut().push(seat);
+        match self.seats.get(seat) {
+            Some(seat) => seat.wait().await,
+            None => core::future::pending().await,
+        }
+    }
+
+    /// Gives a socket back to its door.
+    fn leave(&self, socket: Socket) {
+        if let Some(door) = self.doors.get(socket.door) {
+            door.signal(socket);
+        }
+    }
 }
 
 /// Makes the sockets. Called once.
@@ -57,24 +112,23 @@ pub fn start(stack: Stack<'static>) -> &'static Hall {
     static MEMORY: ConstStaticCell<[([u8; RECEIVE], [u8; TRANSMIT]); SOCKETS]> =
         ConstStaticCell::new([([0; RECEIVE], [0; TRANSMIT]); SOCKETS]);
     static HANDLES: [StaticCell<TcpSocket<'static>>; SOCKETS] = [const { StaticCell::new() }; SOCKETS];
-    let hall = HALL.init_with(|| Hall { closed: Channel::new(), connected: Channel::new() });
-    for ((receive, transmit), socket) in MEMORY.take().iter_mut().zip(&HANDLES) {
-        let socket = socket.init_with(|| TcpSocket::new(stack, receive, transmit));
-        // Has room for all of them.
-        let _ = hall.closed.try_send(socket);
+    let hall = HALL.init_with(Hall::new);
+    for (door, ((receive, transmit), socket)) in MEMORY.take().iter_mut().zip(&HANDLES).enumerate() {
+        hall.leave(Socket { door, tcp: socket.init_with(|| TcpSocket::new(stack, receive, transmit)) });
     }
     hall
 }
 
-/// Lets one client in after the other.
-pub async fn door(hall: &'static Hall) -> ! {
+/// Lets one client in after the other, through this door.
+pub async fn door(hall: &'static Hall, door: usize) -> ! {
+    let Some(door) = hall.doors.get(door) else { core::future::pending().await };
     loop {
-        let socket = hall.closed.receive().await;
-        if socket.accept(PORT).await.is_ok() {
-            hall.connected.send(socket).await;
+        let socket = door.wait().await;
+        if socket.tcp.accept(PORT).await.is_ok() {
+            hall.enter(socket);
         } else {
-            socket.abort();
-            hall.closed.send(socket).await;
+            socket.tcp.abort();
+            hall.leave(socket);
         }
     }
 }
@@ -96,20 +150,20 @@ impl Seat {
 pub type Tree = StaticTree<OPENS, TEXT>;
 
 /// Serves one client after the other.
-pub async fn seat(hall: &'static Hall, tree: &'static Tree, memory: &'static mut Seat) -> ! {
+pub async fn seat(hall: &'static Hall, seat: usize, tree: &'static Tree, memory: &'static mut Seat) -> ! {
     loop {
-        let socket = hall.connected.receive().await;
+        let socket = hall.next(seat).await;
         facts::CONNECTIONS.add();
         board::tell(What::Connected);
         log!(info, "connected");
-        converse(socket, tree, memory).await;
+        converse(socket.tcp, tree, memory).await;
         log!(info, "disconnected");
         board::tell(What::Disconnected);
         facts::CONNECTIONS.subtract();
         // Not `close`: the peer is gone or not to be trusted, and the socket is needed.
-        socket.abort();
-        let _ = socket.flush().await;
-        hall.closed.send(socket).await;
+        socket.tcp.abort();
+        let _ = socket.tcp.flush().await;
+        hall.leave(socket);
     }
 }
 

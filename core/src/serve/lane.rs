@@ -61,7 +61,9 @@ pub(super) struct Lanes<'a> {
 }
 
 impl<'a> Lanes<'a> {
+    /// Empties the lanes: the connection that had them before may have ended with requests in flight.
     pub(super) fn new(lanes: &'a [Lane]) -> Lanes<'a> {
+        lanes.iter().for_each(|lane| lane.state.set(0));
         Lanes { lanes, used: Cell::new(0), busy: Cell::new(0), waiting: Cell::new(0), flusher: Cell::new(None) }
     }
 

@@ -9,6 +9,8 @@
 
 mod buffer;
 mod lane;
+#[cfg(test)]
+mod tests;
 
 use core::cell::Cell;
 use core::convert::Infallible;
@@ -95,14 +97,16 @@ where
 {
     let Memory { lanes, frames, input } = memory;
     let line = Line::new(session, rx, tx, input, [0; 0], lanes);
-    let (stop, _) = select_array(workers(&line, frames)).await;
+    let (stop, _) = crew(&line, frames).await;
     match stop {
         Err(stop) => stop,
     }
 }
 
-/// The crew of a board. The frames are lent: an async function that owned its frame would hold it twice.
-fn workers<
+/// The crew of a board. The frames are lent: an async function that owned its frame would hold it twice. Not inlined: what is moved
+/// while the crew is made is not to stay on the stack of the one who polls it.
+#[inline(never)]
+fn crew<
     'l,
     V: Vfs,
     F: Fids<V>,
@@ -115,13 +119,13 @@ fn workers<
 >(
     line: &'l Line<'_, V, F, R, W, I, O>,
     frames: &'l mut [[u8; FRAME]; N],
-) -> [impl Future<Output = Result<Infallible, Stop<R::Error>>> + use<'l, V, F, R, W, I, O, N, FRAME>; N] {
+) -> impl Future<Output = (Result<Infallible, Stop<R::Error>>, usize)> + use<'l, V, F, R, W, I, O, N, FRAME> {
     let mut next = 0usize;
-    frames.each_mut().map(|frame| {
+    select_array(frames.each_mut().map(|frame| {
         let lane = next;
         next = next.saturating_add(1);
         line.worker(lane, frame)
-    })
+    }))
 }
 
 /// One connection: everything that its workers share.
