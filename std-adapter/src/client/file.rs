@@ -120,26 +120,41 @@ impl File {
     /// # Errors
     /// `Is not a directory` (20), and what the server refuses.
     pub async fn read_dir(&self) -> Result<Vec<Entry>> {
+        let mut entries = Vec::new();
+        let mut offset = 0;
+        while let Some(next) = self.page(offset, &mut entries).await? {
+            offset = next;
+        }
+        Ok(entries)
+    }
+
+    /// The names of one read of an open directory from `offset`, and the offset of the next one; `None` is the end.
+    ///
+    /// A listing begins at 0 and goes on where the last read ended. In 9P2000.L it can go on after any [`Entry`], at its `next`.
+    ///
+    /// # Errors
+    /// `Is not a directory` (20), and what the server refuses: an offset of another place, a message too short for an entry.
+    pub async fn read_dir_at(&self, offset: u64) -> Result<Option<(Vec<Entry>, u64)>> {
+        let mut entries = Vec::new();
+        Ok(self.page(offset, &mut entries).await?.map(|next| (entries, next)))
+    }
+
+    async fn page(&self, offset: u64, entries: &mut Vec<Entry>) -> Result<Option<u64>> {
         if self.qid.kind & Qid::DIR == 0 {
             return Err(Error::number(20));
         }
-        let mut entries = Vec::new();
-        let mut offset = 0;
-        loop {
-            let message = match self.link().dialect {
-                Dialect::Linux => T::Readdir { fid: self.handle.fid, offset, count: self.unit },
-                _ => self.read_message(offset),
-            };
-            let frame = self.link().call(&message).await?;
-            let data = self.data(&frame)?;
-            if data.is_empty() {
-                return Ok(entries);
-            }
-            let next = self.entries(data, offset, &mut entries)?;
-            if next == offset {
-                return Err(Error::protocol("a directory that does not go on"));
-            }
-            offset = next;
+        let message = match self.link().dialect {
+            Dialect::Linux => T::Readdir { fid: self.handle.fid, offset, count: self.unit },
+            _ => self.read_message(offset),
+        };
+        let frame = self.link().call(&message).await?;
+        let data = self.data(&frame)?;
+        if data.is_empty() {
+            return Ok(None);
+        }
+        match self.entries(data, offset, entries)? {
+            next if next == offset => Err(Error::protocol("a directory that does not go on")),
+            next => Ok(Some(next)),
         }
     }
 

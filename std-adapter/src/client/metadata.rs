@@ -58,6 +58,8 @@ pub struct Entry {
     pub qid: Qid,
     /// 9P2000 and .u send all of it with the name; 9P2000.L does not.
     pub metadata: Option<Metadata>,
+    /// Where a listing goes on after this name; `None` in 9P2000 and .u, which go on after a whole read only.
+    pub next: Option<u64>,
 }
 
 impl Metadata {
@@ -122,6 +124,7 @@ impl Entry {
             kind: kind_of_stat(stat),
             qid: stat.qid,
             metadata: Some(Metadata::of_stat(stat)),
+            next: None,
         }
     }
 
@@ -132,7 +135,7 @@ impl Entry {
             1 | 2 | 6 | 12 => Kind::Special,
             _ => kind_of_qid(entry.qid),
         };
-        Entry { name: text(entry.name), kind, qid: entry.qid, metadata: None }
+        Entry { name: text(entry.name), kind, qid: entry.qid, metadata: None, next: Some(entry.offset) }
     }
 }
 

@@ -293,8 +293,15 @@ impl Node {
         self.done(&T::Renameat { olddirfid, oldname, newdirfid, newname }).await
     }
 
-    /// Trename: this file becomes `name` in `dir`.
-    pub(crate) async fn rename_to(&self, dir: &Node, name: &str) -> Result<()> {
+    /// Moves the file to `name` in `dir`, by Trename; 9P2000 and .u have no such request. Whether it replaces what has that name is
+    /// up to the server.
+    ///
+    /// # Errors
+    /// What the server refuses; [`Error::Unsupported`] in 9P2000 and .u.
+    pub async fn rename_to(&self, dir: &Node, name: &str) -> Result<()> {
+        if self.link().dialect != Dialect::Linux {
+            return Err(Error::Unsupported("9P2000 and 9P2000.u have no request to move a file to another directory"));
+        }
         self.done(&T::Rename { fid: self.fid(), dfid: dir.fid(), name: Str(name.as_bytes()) }).await
     }
 
