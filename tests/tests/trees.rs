@@ -1,14 +1,18 @@
-//! What every tree must do: one suite, run on all three without a session.
+//! What every tree must do: one suite, run on all three in the same process, then on all three through a server, in each dialect.
 
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)]
 
 use std::collections::BTreeSet;
 use std::ops::ControlFlow;
 
+use datakit::client::{Client, Dialect, Options};
 use datakit::scratch::Scratch;
+use datakit::server::{Limits, Peer};
 use datakit::tree::{Dir, Entry, ReadOnlyText, Tree};
 use datakit_core::files::Blob;
 use datakit_core::vfs::{self, Create, Error, Kind, Name, New, OpenMode, Result, SetAttr, StaticTree, Vfs};
+use datakit_tests::remote::Remote;
+use datakit_tests::serve;
 use embassy_futures::block_on;
 
 const HELLO: &[u8] = b"hello, tree";
@@ -52,30 +56,119 @@ fn scratch() -> Scratch {
 
 #[test]
 fn static_tree() {
-    block_on(suite(&StaticTree::<8, 64>::new(&ROOT), false)).unwrap();
+    block_on(suite(&StaticTree::<8, 64>::new(&ROOT), Can::HERE.only_read())).unwrap();
 }
 
 #[test]
 fn dynamic_tree() {
-    block_on(suite(&dynamic(), false)).unwrap();
+    block_on(suite(&dynamic(), Can::HERE.only_read())).unwrap();
 }
 
 #[test]
 fn scratch_tree() {
-    block_on(suite(&scratch(), true)).unwrap();
+    block_on(suite(&scratch(), Can::HERE)).unwrap();
 }
 
-/// The suite: `hello`, `dir/sub/leaf` and `many/n0..n4` are in `tree`, which clients may change or not.
-async fn suite<V: Vfs>(tree: &V, writable: bool) -> Result<()> {
-    names(tree).await?;
+#[test]
+fn static_tree_through_a_server() {
+    through_a_server(Can::only_read, || |_: &Peer| StaticTree::<8, 64>::new(&ROOT));
+}
+
+#[test]
+fn dynamic_tree_through_a_server() {
+    through_a_server(Can::only_read, || {
+        let tree = dynamic();
+        move |_: &Peer| tree.clone()
+    });
+}
+
+#[test]
+fn scratch_tree_through_a_server() {
+    through_a_server(std::convert::identity, || {
+        let tree = scratch();
+        move |_: &Peer| tree.clone()
+    });
+}
+
+/// The suite on a server of what `make` makes anew for each dialect, with messages that hold all of a listing and with the
+/// shortest ones.
+fn through_a_server<V, M>(limit: fn(Can) -> Can, make: impl Fn() -> M)
+where
+    V: Vfs + 'static,
+    M: Fn(&Peer) -> V + Clone + Send + 'static,
+{
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+    for (dialect, can) in [(Dialect::Legacy, Can::LEGACY), (Dialect::Unix, Can::UNIX), (Dialect::Linux, Can::LINUX)] {
+        for msize in [256, 8192] {
+            println!("{} in messages of {msize} bytes", dialect.version());
+            let served = serve(Limits::default(), make());
+            let url = format!("tcp://{}", served.addr).parse().unwrap();
+            let options = Options { dialect: Some(dialect), msize, ..Options::default() };
+            runtime.block_on(async {
+                let client = Client::connect(&url, options).await.unwrap();
+                assert_eq!((client.dialect(), client.msize()), (dialect, msize));
+                suite(&Remote::new(&client).await.unwrap(), limit(can)).await.unwrap();
+            });
+        }
+    }
+}
+
+/// What can be said on the way between the suite and a tree.
+#[derive(Clone, Copy)]
+struct Can {
+    /// Clients may change the tree.
+    change: bool,
+    /// A file can be moved to another directory. 9P2000 and .u rename by Twstat, which names no directory.
+    moves: bool,
+    /// There are symbolic links. 9P2000 has none.
+    links: bool,
+    errors: Errors,
+}
+
+/// What of an error arrives.
+#[derive(Clone, Copy)]
+enum Errors {
+    /// The tree's own.
+    All,
+    /// Its text. The session has one of its own for a walk below a file.
+    Text,
+    /// Its number, in .L: read-only files and read-only directories have the same.
+    Number,
+}
+
+impl Can {
+    const HERE: Can = Can { change: true, moves: true, links: true, errors: Errors::All };
+    const LEGACY: Can = Can { moves: false, links: false, errors: Errors::Text, ..Can::HERE };
+    const UNIX: Can = Can { links: true, ..Can::LEGACY };
+    const LINUX: Can = Can { errors: Errors::Number, ..Can::HERE };
+
+    fn only_read(self) -> Can {
+        Can { change: false, ..self }
+    }
+
+    /// Fails unless `result` is this error, as far as can be told.
+    #[track_caller]
+    fn refused<T>(self, result: Result<T>, due: Error) {
+        let Err(error) = result else { panic!("{due:?} was due") };
+        match self.errors {
+            Errors::Text if due == Error::NotDirectory && error.text() == "Can't walk from a file" => {}
+            Errors::Number => assert_eq!(error.errno(), due.errno(), "{error:?}, {due:?}"),
+            Errors::All | Errors::Text => assert_eq!(error, due),
+        }
+    }
+}
+
+/// The suite: `hello`, `dir/sub/leaf` and `many/n0..n4` are in `tree`.
+async fn suite<V: Vfs>(tree: &V, can: Can) -> Result<()> {
+    names(tree, can).await?;
     identities(tree).await?;
     reads(tree).await?;
     listings(tree).await?;
     opens_are_given_back(tree).await?;
-    if writable { changes(tree).await } else { refusals(tree).await }
+    if can.change { changes(tree, can).await } else { refusals(tree, can).await }
 }
 
-async fn names<V: Vfs>(tree: &V) -> Result<()> {
+async fn names<V: Vfs>(tree: &V, can: Can) -> Result<()> {
     let root = tree.root();
     assert_eq!(tree.name(&root, <[u8]>::to_vec), b"/");
     let leaf = walk(tree, "dir/sub/leaf").await?;
@@ -83,10 +176,10 @@ async fn names<V: Vfs>(tree: &V) -> Result<()> {
     let up = tree.parent(&tree.parent(&tree.parent(&leaf)));
     assert_eq!(tree.id(&up), tree.id(&root));
     assert_eq!(tree.id(&tree.parent(&root)), tree.id(&root));
-    assert_eq!(walk(tree, "dir/no").await.err(), Some(Error::NotFound));
-    assert_eq!(walk(tree, "hello/no").await.err(), Some(Error::NotDirectory));
-    assert_eq!(walk(tree, "HELLO").await.err(), Some(Error::NotFound));
-    assert_eq!(walk(tree, "hell").await.err(), Some(Error::NotFound));
+    can.refused(walk(tree, "dir/no").await, Error::NotFound);
+    can.refused(walk(tree, "hello/no").await, Error::NotDirectory);
+    can.refused(walk(tree, "HELLO").await, Error::NotFound);
+    can.refused(walk(tree, "hell").await, Error::NotFound);
     Ok(())
 }
 
@@ -152,52 +245,67 @@ async fn listings<V: Vfs>(tree: &V) -> Result<()> {
 /// Many more than any of the trees has room for at a time.
 async fn opens_are_given_back<V: Vfs>(tree: &V) -> Result<()> {
     let (file, dir) = (walk(tree, "hello").await?, walk(tree, "many").await?);
-    for _ in 0..1000 {
+    for _ in 0..100 {
         let opens = [tree.open(&file, OpenMode::READ).await?, tree.open(&dir, OpenMode::READ).await?];
         opens.iter().for_each(|open| tree.close(open));
     }
     Ok(())
 }
 
-async fn refusals<V: Vfs>(tree: &V) -> Result<()> {
+async fn refusals<V: Vfs>(tree: &V, can: Can) -> Result<()> {
     let hello = walk(tree, "hello").await?;
     let open = tree.open(&hello, OpenMode::READ_WRITE).await?;
-    assert_eq!(tree.write(&open, 0, b"x").await, Err(Error::ReadOnlyFile));
+    can.refused(tree.write(&open, 0, b"x").await, Error::ReadOnlyFile);
     assert!(!matches!(tree.write_now(&open, 0, b"x"), Some(Ok(_))));
     tree.close(&open);
     let size = SetAttr { size: Some(0), ..SetAttr::default() };
-    assert_eq!(tree.set_attr(&hello, size).await, Err(Error::ReadOnlyFile));
-    assert_eq!(tree.remove(&hello).await, Err(Error::ReadOnlyFile));
+    can.refused(tree.set_attr(&hello, size).await, Error::ReadOnlyFile);
+    can.refused(tree.remove(&hello).await, Error::ReadOnlyFile);
     for new in [New::File, New::Dir] {
-        assert_eq!(make(tree, &tree.root(), "new", new).await.err(), Some(Error::ReadOnlyDirectory));
+        can.refused(make(tree, &tree.root(), "new", new).await, Error::ReadOnlyDirectory);
     }
     let many = walk(tree, "many").await?;
     assert!(tree.remove(&many).await.is_err());
-    assert_eq!(tree.rename(&hello, &tree.root(), name("other")).await, Err(Error::ReadOnlyDirectory));
+    can.refused(tree.rename(&hello, &tree.root(), name("other")).await, Error::ReadOnlyDirectory);
     assert_eq!(content(tree, "hello").await?, HELLO);
-    assert_eq!(walk(tree, "new").await.err(), Some(Error::NotFound));
+    can.refused(walk(tree, "new").await, Error::NotFound);
     Ok(())
 }
 
-async fn changes<V: Vfs>(tree: &V) -> Result<()> {
+async fn changes<V: Vfs>(tree: &V, can: Can) -> Result<()> {
     let root = tree.root();
     let made = fill(tree, &root, "made", b"one").await?;
     assert_eq!(content(tree, "made").await?, b"one");
-    tree.rename(&made, &walk(tree, "dir").await?, name("moved")).await?;
-    assert_eq!(walk(tree, "made").await.err(), Some(Error::NotFound));
-    assert_eq!(tree.id(&walk(tree, "dir/moved").await?).ino, tree.id(&made).ino);
+    let (dir, moved) = if can.moves { (walk(tree, "dir").await?, "dir/moved") } else { (tree.root(), "moved") };
+    tree.rename(&made, &dir, name("moved")).await?;
+    can.refused(walk(tree, "made").await, Error::NotFound);
+    assert_eq!(tree.id(&walk(tree, moved).await?).ino, tree.id(&made).ino);
+    assert_eq!(tree.id(&tree.parent(&made)).ino, tree.id(&dir).ino);
     assert_eq!(tree.name(&made, <[u8]>::to_vec), b"moved");
     tree.set_attr(&made, SetAttr { size: Some(5), ..SetAttr::default() }).await?;
-    assert_eq!(content(tree, "dir/moved").await?, b"one\0\0");
-    assert_eq!(tree.remove(&walk(tree, "dir").await?).await, Err(Error::NotEmpty));
+    assert_eq!(content(tree, moved).await?, b"one\0\0");
+    can.refused(tree.remove(&walk(tree, "dir").await?).await, Error::NotEmpty);
     // Open files of it go on.
     let open = tree.open(&made, OpenMode::READ).await?;
     tree.remove(&made).await?;
-    assert_eq!(walk(tree, "dir/moved").await.err(), Some(Error::NotFound));
+    can.refused(walk(tree, moved).await, Error::NotFound);
     let mut buf = [0; 8];
     assert_eq!(tree.read(&open, 0, &mut buf).await?, 5);
     tree.close(&open);
+    if can.links {
+        symbolic_links(tree).await?;
+    }
     removed_while_listed(tree).await
+}
+
+async fn symbolic_links<V: Vfs>(tree: &V) -> Result<()> {
+    let link = make(tree, &walk(tree, "dir").await?, "link", New::Symlink(b"sub/leaf")).await?;
+    assert_eq!(tree.id(&link).kind, Kind::Symlink);
+    let mut buf = [0; 64];
+    let n = tree.readlink(&link, &mut buf).await?;
+    assert_eq!(&buf[..n], b"sub/leaf");
+    assert!(tree.readlink(&walk(tree, "hello").await?, &mut buf).await.is_err());
+    tree.remove(&link).await
 }
 
 async fn removed_while_listed<V: Vfs>(tree: &V) -> Result<()> {

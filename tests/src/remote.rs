@@ -1,0 +1,300 @@
+//! A tree on the other side of a connection, as a tree: what is asked of a [`Vfs`] in the same process can be asked of a server.
+//!
+//! Every call is one or more requests of [`datakit::client`]; nothing is remembered but what the dialect cannot ask for:
+//!
+//! | | 9P2000 | 9P2000.u | 9P2000.L |
+//! |---|---|---|---|
+//! | the name of an inode | asked | asked | remembered |
+//! | the directory of a directory | asked (`..`) | asked | asked |
+//! | the directory of a file | remembered | remembered | remembered |
+//! | going on with a listing | at the end of a message | at the end of a message | anywhere |
+//! | [`Error`] | by its text | text and number | by its number: the first row that has it |
+//! | rename to another directory | no | no | yes |
+//! | symbolic links | no | yes | yes |
+//!
+//! The client has no calls for owners, times, appending, hard links, devices, locks and extended attributes: those are
+//! [`Error::NotSupported`] here. That a name must be new is looked up first.
+
+use std::ops::ControlFlow;
+use std::sync::{Arc, Mutex};
+
+use datakit::client::{self, Client, Dialect, File, Metadata, Node, Qid};
+use datakit_core::vfs::{Attr, Create, DirEntry, Error, Id, Kind, Name, New, OpenMode, Result, SetAttr, Time, Vfs};
+use tokio::runtime::Handle;
+
+/// The tree of a server. Only in a tokio runtime of several threads: calls that do not wait in a [`Vfs`] wait here.
+pub struct Remote {
+    root: Inode,
+    dialect: Dialect,
+}
+
+/// A fid that is not open.
+#[derive(Clone)]
+pub struct Inode(Arc<Place>);
+
+struct Place {
+    node: Node,
+    /// Where it was found, or was moved to since; nothing for the root.
+    found: Mutex<Option<(Inode, Vec<u8>)>>,
+}
+
+/// A fid that is open.
+#[derive(Clone)]
+pub struct Open(Arc<Opened>);
+
+struct Opened {
+    /// Taken by the close.
+    file: Mutex<Option<Arc<File>>>,
+    inode: Inode,
+    listing: tokio::sync::Mutex<Listing>,
+}
+
+/// What was read of a directory in 9P2000 and .u: a cookie counts these entries.
+#[derive(Default)]
+struct Listing {
+    entries: Vec<client::Entry>,
+    offset: u64,
+}
+
+impl Remote {
+    /// The tree that `client` is attached to.
+    ///
+    /// # Errors
+    /// Those of the connection.
+    pub async fn new(client: &Client) -> Result<Remote> {
+        let node = client.walk("").await.map_err(error)?;
+        Ok(Remote { root: Inode(Arc::new(Place { node, found: Mutex::new(None) })), dialect: client.dialect() })
+    }
+
+    async fn walk(&self, dir: &Inode, name: &[u8]) -> Result<Inode> {
+        let node = dir.0.node.walk(text(name)?).await.map_err(error)?;
+        Ok(Inode(Arc::new(Place { node, found: Mutex::new(Some((dir.clone(), name.to_vec()))) })))
+    }
+
+    /// The entry at `cookie` of an open directory, and where it goes on after it.
+    async fn entry(&self, open: &Opened, cookie: u64) -> Result<Option<(client::Entry, u64)>> {
+        let file = open.file()?;
+        if self.dialect == Dialect::Linux {
+            let page = file.read_dir_at(cookie).await.map_err(error)?;
+            let first = page.and_then(|(entries, _)| entries.into_iter().next());
+            return Ok(first.and_then(|entry| entry.next.map(|next| (entry, next))));
+        }
+        let mut listing = open.listing.lock().await;
+        if cookie == 0 {
+            *listing = Listing::default();
+        }
+        let index = usize::try_from(cookie).unwrap_or(usize::MAX);
+        while listing.entries.len() <= index {
+            let Some((page, next)) = file.read_dir_at(listing.offset).await.map_err(error)? else { return Ok(None) };
+            listing.entries.extend(page);
+            listing.offset = next;
+        }
+        Ok(listing.entries.get(index).cloned().map(|entry| (entry, cookie + 1)))
+    }
+}
+
+impl Opened {
+    fn file(&self) -> Result<Arc<File>> {
+        self.file.lock().unwrap().clone().ok_or(Error::BadFile)
+    }
+}
+
+impl Vfs for Remote {
+    type Inode = Inode;
+    type Open = Open;
+
+    fn root(&self) -> Inode {
+        self.root.clone()
+    }
+
+    fn parent(&self, inode: &Inode) -> Inode {
+        let found = inode.0.found.lock().unwrap().clone();
+        if self.id(inode).kind == Kind::Dir {
+            let node = now(inode.0.node.walk("..")).unwrap();
+            // Going up the way it was found keeps the names, which .L does not tell.
+            let above = found.map(|(dir, _)| dir).filter(|dir| dir.0.node.qid().path == node.qid().path);
+            let found = above.and_then(|dir| dir.0.found.lock().unwrap().clone());
+            return Inode(Arc::new(Place { node, found: Mutex::new(found) }));
+        }
+        found.map_or_else(|| self.root(), |(dir, _)| dir)
+    }
+
+    fn id(&self, inode: &Inode) -> Id {
+        id(inode.0.node.qid())
+    }
+
+    fn name<R>(&self, inode: &Inode, with: impl FnOnce(&[u8]) -> R) -> R {
+        if self.dialect != Dialect::Linux {
+            return with(now(inode.0.node.stat()).unwrap().name.as_bytes());
+        }
+        match &*inode.0.found.lock().unwrap() {
+            Some((_, name)) => with(name),
+            None => with(b"/"),
+        }
+    }
+
+    async fn lookup(&self, dir: &Inode, name: Name<'_>) -> Result<Inode> {
+        self.walk(dir, name.as_bytes()).await
+    }
+
+    async fn stat(&self, inode: &Inode) -> Result<Attr> {
+        attr(&inode.0.node.stat().await.map_err(error)?)
+    }
+
+    async fn open(&self, inode: &Inode, mode: OpenMode) -> Result<Open> {
+        let how = match (mode.read, mode.write) {
+            _ if mode.append => return Err(Error::NotSupported),
+            (_, false) => client::Open::READ,
+            (false, true) => client::Open::WRITE,
+            (true, true) => client::Open::READ_WRITE,
+        };
+        let node = inode.0.node.again().await.map_err(error)?;
+        let file = node.open(if mode.truncate { how.truncate() } else { how }).await.map_err(error)?;
+        let file = Mutex::new(Some(Arc::new(file)));
+        Ok(Open(Arc::new(Opened { file, inode: inode.clone(), listing: tokio::sync::Mutex::default() })))
+    }
+
+    fn close(&self, open: &Open) {
+        drop(open.0.file.lock().unwrap().take());
+    }
+
+    async fn finish(&self, open: &Open) -> Result<()> {
+        let file = open.0.file.lock().unwrap().take().ok_or(Error::BadFile)?;
+        match Arc::into_inner(file) {
+            Some(file) => file.close().await.map_err(error),
+            None => Err(Error::Busy),
+        }
+    }
+
+    async fn read(&self, open: &Open, offset: u64, buf: &mut [u8]) -> Result<usize> {
+        open.0.file()?.read_at(offset, buf).await.map_err(error)
+    }
+
+    async fn write(&self, open: &Open, offset: u64, data: &[u8]) -> Result<usize> {
+        open.0.file()?.write_at(offset, data).await.map_err(error)
+    }
+
+    async fn readdir(
+        &self,
+        dir: &Open,
+        mut cookie: u64,
+        each: &mut dyn FnMut(DirEntry<'_, Inode>) -> ControlFlow<()>,
+    ) -> Result<()> {
+        while let Some((entry, next)) = self.entry(&dir.0, cookie).await? {
+            cookie = next;
+            let name = entry.name.as_bytes();
+            let inode = match self.walk(&dir.0.inode, name).await {
+                // Removed since it was read.
+                Err(Error::NotFound) => continue,
+                found => found?,
+            };
+            if each(DirEntry { name, inode: &inode, id: id(entry.qid), next }).is_break() {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    async fn create(&self, dir: &Inode, name: Name<'_>, create: Create<'_>) -> Result<Inode> {
+        let (node, called) = (&dir.0.node, text(name.as_bytes())?);
+        if create.exclusive && self.lookup(dir, name).await.is_ok() {
+            return Err(Error::Exists);
+        }
+        let made = match create.new {
+            New::File => {
+                let place = node.again().await.map_err(error)?;
+                place.create(called, create.mode, client::Open::READ_WRITE).await.map(drop)
+            }
+            New::Dir => node.mkdir(called, create.mode).await,
+            New::Symlink(target) => node.symlink(called, text(target)?).await,
+            New::Special(_) => return Err(Error::NotSupported),
+        };
+        made.map_err(error)?;
+        self.lookup(dir, name).await
+    }
+
+    async fn remove(&self, inode: &Inode) -> Result<()> {
+        inode.0.node.again().await.map_err(error)?.remove().await.map_err(error)
+    }
+
+    async fn rename(&self, inode: &Inode, dir: &Inode, name: Name<'_>) -> Result<()> {
+        let called = text(name.as_bytes())?;
+        if self.dialect == Dialect::Linux {
+            inode.0.node.rename_to(&dir.0.node, called).await.map_err(error)?;
+        } else if self.id(&self.parent(inode)).ino == self.id(dir).ino {
+            inode.0.node.set_name(called).await.map_err(error)?;
+        } else {
+            return Err(Error::CrossDevice);
+        }
+        *inode.0.found.lock().unwrap() = Some((dir.clone(), name.as_bytes().to_vec()));
+        Ok(())
+    }
+
+    async fn set_attr(&self, inode: &Inode, set: SetAttr) -> Result<()> {
+        let node = &inode.0.node;
+        match set {
+            SetAttr { mode: None, size: Some(size), uid: None, gid: None, atime: None, mtime: None } => {
+                node.set_len(size).await.map_err(error)
+            }
+            SetAttr { mode: Some(mode), size: None, uid: None, gid: None, atime: None, mtime: None } => {
+                node.set_mode(mode).await.map_err(error)
+            }
+            _ => Err(Error::NotSupported),
+        }
+    }
+
+    async fn readlink(&self, inode: &Inode, buf: &mut [u8]) -> Result<usize> {
+        let target = inode.0.node.read_link().await.map_err(error)?;
+        buf.get_mut(..target.len()).ok_or(Error::Range)?.copy_from_slice(target.as_bytes());
+        Ok(target.len())
+    }
+}
+
+/// Waits where a [`Vfs`] does not.
+fn now<T>(asked: impl Future<Output = client::Result<T>>) -> Result<T> {
+    tokio::task::block_in_place(|| Handle::current().block_on(asked)).map_err(error)
+}
+
+/// The client's names are text.
+fn text(name: &[u8]) -> Result<&str> {
+    std::str::from_utf8(name).map_err(|_| Error::Invalid)
+}
+
+fn id(qid: Qid) -> Id {
+    let kind = match qid.kind {
+        kind if kind & Qid::DIR != 0 => Kind::Dir,
+        kind if kind & Qid::SYMLINK != 0 => Kind::Symlink,
+        _ => Kind::File,
+    };
+    Id { ino: qid.path, kind, version: qid.version }
+}
+
+fn attr(metadata: &Metadata) -> Result<Attr> {
+    let time = |time: std::time::SystemTime| {
+        let since = time.duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+        Time { sec: since.as_secs(), nsec: since.subsec_nanos() }
+    };
+    let number = |owner: &str| if owner == "root" { Ok(0) } else { owner.parse() }.map_err(|_| Error::Io);
+    Ok(Attr {
+        nlink: u32::try_from(metadata.links).unwrap_or(u32::MAX),
+        uid: number(&metadata.owner)?,
+        gid: number(&metadata.group)?,
+        atime: time(metadata.accessed),
+        mtime: time(metadata.modified),
+        ..Attr::new(id(metadata.qid), metadata.mode, metadata.len)
+    })
+}
+
+/// The row of the server's error; a text of its own where no row has that one.
+fn error(error: client::Error) -> Error {
+    let (errno, text) = match error {
+        client::Error::Server { errno, text } => (errno, text),
+        client::Error::Unsupported(what) => return Error::NotSupported.because(what),
+        other => return Error::Io.because(other),
+    };
+    let same = Error::ROWS.iter().filter(|row| u32::from(row.errno()) == errno);
+    match same.clone().find(|row| row.text() == text) {
+        Some(row) => row.clone(),
+        None => same.clone().next().unwrap_or(&Error::Io).clone().because(format_args!("{text}")),
+    }
+}
