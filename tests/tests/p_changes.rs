@@ -4,7 +4,7 @@
 
 use datakit::scratch::Scratch;
 use datakit::server::Limits;
-use datakit_core::wire::{Dialect, Fid, Qid, Rmessage as R, SetAttr, Stat, StatUnix, Str, Tag, Tmessage as T};
+use datakit_core::wire::{Dialect, Fid, Numeric, Qid, Rmessage as R, SetAttr, Stat, StatUnix, Str, Tag, Tmessage as T};
 use datakit_tests::wire_client::{Refusal, WireClient};
 use datakit_tests::{Served, serve};
 
@@ -130,5 +130,29 @@ fn p5_a_walk_that_fails_later_gives_what_was_found() {
         let path = format!("{}/missing/x", dialect.version());
         assert_eq!(client.walk(0, 5, &path).unwrap().len(), 1);
         assert_eq!(text(client.clunk(5)), "Unknown fid 5");
+    }
+}
+
+#[test]
+fn p4_up_stays_in_what_was_attached_to() {
+    for dialect in [Dialect::Legacy, Dialect::Unix, Dialect::Linux] {
+        let tree = Scratch::new();
+        let served = serve(Limits::default(), move |_| tree.clone());
+        let mut setting_up = WireClient::attached(served.addr, Dialect::Legacy, 8192);
+        for (fid, path, name) in [(1, "", "a"), (2, "a", "b"), (3, "a/b", "c")] {
+            setting_up.walk(0, fid, path).unwrap();
+            setting_up.create(fid, name, DMDIR | 0o755, None).unwrap();
+        }
+        let mut client = WireClient::attached(served.addr, dialect, 8192);
+        let (uname, aname) = (Str(b"u"), Str(b"/a"));
+        let request = T::Attach { fid: Fid(1), afid: Fid::NONE, uname, aname, n_uname: Numeric::NONE };
+        client.rpc(&request).unwrap();
+        let top = client.walk(1, 2, "..").unwrap()[0];
+        assert_eq!(client.walk(1, 3, "b/c/../../..").unwrap().last(), Some(&top));
+        // What was removed has no way up to what is above.
+        let c = client.walk(1, 4, "b/c").unwrap()[1];
+        client.walk(4, 5, "").unwrap();
+        client.rpc(&T::Remove { fid: Fid(5) }).unwrap();
+        assert_eq!(client.walk(4, 6, "..").unwrap(), [c]);
     }
 }

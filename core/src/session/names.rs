@@ -81,13 +81,33 @@ impl<V: Vfs, F: Fids<V>> Session<'_, V, F> {
         match name.as_bytes() {
             b"" => Ok(dir.clone()),
             b"." => Err(Error::Invalid.because("'.' is not valid in 9p")),
-            b".." if id.ino == top => Ok(dir.clone()),
-            b".." => Ok(self.vfs.parent(dir)),
+            b".." => Ok(self.above(dir, top)),
             name => {
                 let name = Name::new(name)?;
                 self.vfs.lookup(dir, name).await
             }
         }
+    }
+
+    /// The directory above `dir`, or `dir` where that is not in the tree that was attached to: at its top, or because `dir` was removed
+    /// or moved away since it was walked to.
+    fn above(&self, dir: &V::Inode, top: u64) -> V::Inode {
+        let mut below = self.vfs.id(dir).ino;
+        let above = self.vfs.parent(dir);
+        let mut at = above.clone();
+        while below != top {
+            let ino = self.vfs.id(&at).ino;
+            if ino == top {
+                return above;
+            }
+            // The root is its own parent.
+            if ino == below {
+                break;
+            }
+            below = ino;
+            at = self.vfs.parent(&at);
+        }
+        dir.clone()
     }
 
     /// A walk of a fid onto itself: it stands for something else now, not open.
