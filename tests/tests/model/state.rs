@@ -1,0 +1,288 @@
+//! What fids and names there should be.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use datakit_core::wire::{Dialect, Dirent, Qid, Rmessage as R, Stat};
+
+use super::messages::{Message, ORCLOSE};
+
+/// The fids that a session has room for, fewer than the messages name.
+pub const FIDS: usize = 5;
+
+/// A tree and the fids of one connection.
+pub struct Model {
+    pub dialect: Option<Dialect>,
+    /// By inode number; what was removed stays, because fids may stand for it.
+    pub nodes: BTreeMap<u64, Node>,
+    pub fids: BTreeMap<u32, Known>,
+    root: u64,
+}
+
+pub struct Node {
+    pub name: String,
+    /// The directory that has it; nothing for the root and for what was removed.
+    dir: Option<u64>,
+    /// Of a directory.
+    pub entries: Option<BTreeMap<String, u64>>,
+}
+
+/// What a fid stands for.
+#[derive(Debug, Clone)]
+pub struct Known {
+    pub ino: u64,
+    /// What was attached to.
+    top: u64,
+    pub opened: Opened,
+}
+
+#[derive(Debug, Clone)]
+pub enum Opened {
+    No,
+    File {
+        orclose: bool,
+    },
+    /// `at`: where the next Tread must begin.
+    Dir {
+        orclose: bool,
+        at: u64,
+    },
+}
+
+impl Model {
+    pub fn new(root: u64) -> Model {
+        let node = Node { name: "/".into(), dir: None, entries: Some(BTreeMap::new()) };
+        Model { dialect: None, nodes: BTreeMap::from([(root, node)]), fids: BTreeMap::new(), root }
+    }
+
+    /// The names that lead to an inode from the root; `None` when it was removed.
+    pub fn path(&self, mut ino: u64) -> Option<Vec<String>> {
+        let mut path = Vec::new();
+        while ino != self.root {
+            let node = &self.nodes[&ino];
+            path.insert(0, node.name.clone());
+            ino = node.dir?;
+        }
+        Some(path)
+    }
+
+    /// Does what a message asks for; `None` is a refusal. The reply tells the numbers of new inodes, and how far a directory was
+    /// read.
+    pub fn apply(&mut self, message: &Message, reply: &R<'_>) -> Option<()> {
+        if let Message::Version(version) = message {
+            self.fids.clear();
+            self.dialect = version.dialect();
+            return Some(());
+        }
+        let linux = self.dialect? == Dialect::Linux;
+        match *message {
+            Message::Version(_) | Message::Foreign { .. } => None,
+            Message::Attach { fid, aname } => {
+                self.free(fid)?;
+                let names = aname.split('/').filter(|name| !name.is_empty());
+                let ino = names.into_iter().try_fold(self.root, |ino, name| self.child(ino, name))?;
+                self.fids.insert(fid, Known { ino, top: ino, opened: Opened::No });
+                Some(())
+            }
+            Message::Walk { fid, newfid, ref names } => self.walk(fid, newfid, names, reply),
+            Message::Open { fid, mode } => {
+                let Known { ino, opened: Opened::No, .. } = *self.fids.get(&fid)? else { return None };
+                if self.is_dir(ino) && matches!(mode & 3, 1 | 2) {
+                    return None;
+                }
+                self.open(fid, ino, !linux && mode & ORCLOSE != 0)
+            }
+            Message::Create { fid, name, mode, exclusive } => {
+                let Known { ino: dir, opened: Opened::No, .. } = *self.fids.get(&fid)? else { return None };
+                let ino = match self.child(dir, name) {
+                    Some(there) if self.is_dir(there) || linux && exclusive => return None,
+                    Some(there) => there,
+                    None => self.make(dir, name, None, reply)?,
+                };
+                self.open(fid, ino, !linux && mode & ORCLOSE != 0)
+            }
+            Message::Mkdir { fid, name, mode } => {
+                let Known { ino: dir, ref opened, .. } = *self.fids.get(&fid)?;
+                if !linux && !matches!(opened, Opened::No) {
+                    return None;
+                }
+                let ino = self.make(dir, name, Some(BTreeMap::new()), reply)?;
+                if linux { Some(()) } else { self.open(fid, ino, mode & ORCLOSE != 0) }
+            }
+            Message::Read { fid, at, count } => {
+                let offset = at.offset(fid, self);
+                self.read(fid, offset, count, reply)
+            }
+            Message::Readdir { fid } if linux => {
+                let Known { ino, opened: Opened::Dir { .. }, .. } = self.fids.get(&fid)? else { return None };
+                let R::Readdir { data } = reply else { return Some(()) };
+                self.listed(*ino, Dirent::decode_all(data.0).map(|entry| entry.unwrap().name.to_string()));
+                Some(())
+            }
+            Message::Readdir { fid } => self.read(fid, 0, u32::MAX, reply),
+            Message::Write { fid } => match self.fids.get(&fid)?.opened {
+                Opened::File { .. } => Some(()),
+                _ => None,
+            },
+            Message::Clunk { fid } => match self.fids.remove(&fid)? {
+                Known { ino, opened: Opened::File { orclose: true } | Opened::Dir { orclose: true, .. }, .. } => {
+                    self.unlink(ino)
+                }
+                _ => Some(()),
+            },
+            Message::Remove { fid } => {
+                let known = self.fids.remove(&fid)?;
+                self.unlink(known.ino)
+            }
+            Message::Stat { fid } => self.fids.get(&fid).map(drop),
+            Message::Rename { fid, dfid, name } if linux => {
+                self.rename(self.fids.get(&fid)?.ino, self.fids.get(&dfid)?.ino, name)
+            }
+            // No name: nothing changes (stat(5)).
+            Message::Rename { fid, name: "", .. } => self.fids.get(&fid).map(drop),
+            Message::Rename { fid, name, .. } => {
+                let Known { ino, top, .. } = *self.fids.get(&fid)?;
+                if ino == top { None } else { self.rename(ino, self.nodes[&ino].dir?, name) }
+            }
+        }
+    }
+
+    /// Whether the fid can be made.
+    fn free(&self, fid: u32) -> Option<()> {
+        (!self.fids.contains_key(&fid) && self.fids.len() < FIDS).then_some(())
+    }
+
+    fn is_dir(&self, ino: u64) -> bool {
+        self.nodes[&ino].entries.is_some()
+    }
+
+    fn child(&self, dir: u64, name: &str) -> Option<u64> {
+        self.nodes[&dir].entries.as_ref()?.get(name).copied()
+    }
+
+    fn walk(&mut self, fid: u32, newfid: u32, names: &[&str], reply: &R<'_>) -> Option<()> {
+        let Known { mut ino, top, .. } = *self.fids.get(&fid)?;
+        if newfid != fid {
+            self.free(newfid)?;
+        }
+        let mut way = Vec::new();
+        for name in names {
+            let Some(next) = self.step(ino, name, top) else { break };
+            ino = next;
+            way.push(ino);
+        }
+        if way.is_empty() && !names.is_empty() {
+            return None;
+        }
+        if let R::Walk { wqids } = reply {
+            assert_eq!(wqids.iter().map(|qid| qid.path).collect::<Vec<_>>(), way, "the way of {names:?}");
+        }
+        if way.len() == names.len() {
+            self.fids.insert(newfid, Known { ino, top, opened: Opened::No });
+        }
+        Some(())
+    }
+
+    fn step(&self, ino: u64, name: &str, top: u64) -> Option<u64> {
+        match name {
+            "" => Some(ino),
+            _ if !self.is_dir(ino) => None,
+            ".." if ino == top => Some(ino),
+            ".." => {
+                // What was removed is nowhere; what was moved out of the tree that was attached to stays outside of it.
+                let up = self.nodes[&ino].dir.unwrap_or(self.root);
+                Some(if self.is_below(up, top) { up } else { ino })
+            }
+            name => self.child(ino, name),
+        }
+    }
+
+    fn is_below(&self, ino: u64, top: u64) -> bool {
+        top == self.root || std::iter::successors(Some(ino), |ino| self.nodes[ino].dir).any(|ino| ino == top)
+    }
+
+    fn open(&mut self, fid: u32, ino: u64, orclose: bool) -> Option<()> {
+        let opened = if self.is_dir(ino) { Opened::Dir { orclose, at: 0 } } else { Opened::File { orclose } };
+        let known = self.fids.get_mut(&fid)?;
+        *known = Known { ino, opened, ..known.clone() };
+        Some(())
+    }
+
+    fn make(&mut self, dir: u64, name: &str, entries: Option<BTreeMap<String, u64>>, reply: &R<'_>) -> Option<u64> {
+        self.nodes[&dir].entries.as_ref()?;
+        if matches!(name, "" | "." | "..") || self.path(dir).is_none() || self.child(dir, name).is_some() {
+            return None;
+        }
+        let (R::Create { qid, .. } | R::Lcreate { qid, .. } | R::Mkdir { qid }) = *reply else {
+            panic!("{name} can be made, and got {reply:?}");
+        };
+        assert_eq!(qid.kind == Qid::DIR, entries.is_some());
+        let node = Node { name: name.to_owned(), dir: Some(dir), entries };
+        assert!(self.nodes.insert(qid.path, node).is_none(), "{qid:?} is not new");
+        self.enter(dir, name, qid.path);
+        Some(qid.path)
+    }
+
+    fn enter(&mut self, dir: u64, name: &str, ino: u64) {
+        let entries = self.nodes.get_mut(&dir).and_then(|node| node.entries.as_mut());
+        entries.unwrap().insert(name.to_owned(), ino);
+    }
+
+    /// Takes it out of its directory, if it is in one and holds nothing.
+    fn unlink(&mut self, ino: u64) -> Option<()> {
+        let node = self.nodes.get_mut(&ino)?;
+        if node.entries.as_ref().is_some_and(|entries| !entries.is_empty()) {
+            return None;
+        }
+        let (dir, name) = (node.dir?, node.name.clone());
+        node.dir = None;
+        self.nodes.get_mut(&dir)?.entries.as_mut()?.remove(&name).map(drop)
+    }
+
+    fn rename(&mut self, ino: u64, dir: u64, name: &str) -> Option<()> {
+        let from = self.nodes[&ino].dir?;
+        self.nodes[&dir].entries.as_ref()?;
+        if matches!(name, "" | "." | "..") || self.path(dir).is_none() || self.is_below(dir, ino) {
+            return None;
+        }
+        match self.child(dir, name) {
+            Some(there) if there == ino => return Some(()),
+            Some(there) if self.is_dir(there) != self.is_dir(ino) => return None,
+            Some(there) => self.unlink(there)?,
+            None => {}
+        }
+        let old = std::mem::replace(&mut self.nodes.get_mut(&ino)?.name, name.to_owned());
+        self.nodes.get_mut(&from)?.entries.as_mut()?.remove(&old);
+        self.nodes.get_mut(&ino)?.dir = Some(dir);
+        self.enter(dir, name, ino);
+        Some(())
+    }
+
+    fn read(&mut self, fid: u32, offset: u64, count: u32, reply: &R<'_>) -> Option<()> {
+        let Known { ino, ref opened, .. } = *self.fids.get(&fid)?;
+        let place = match opened {
+            Opened::No => return None,
+            Opened::File { .. } => return Some(()),
+            Opened::Dir { at, .. } if offset != 0 && offset != *at => return None,
+            Opened::Dir { .. } => offset,
+        };
+        let R::Read { data } = reply else {
+            // An entry is longer than that; whether there is one more, only a listing in order would tell.
+            return if count < 100 { None } else { Some(()) };
+        };
+        if offset == 0 && count >= 8000 {
+            let dialect = self.dialect?;
+            self.listed(ino, Stat::decode_all(data.0, dialect).map(|stat| stat.unwrap().name.to_string()));
+        }
+        if let Some(Known { opened: Opened::Dir { at, .. }, .. }) = self.fids.get_mut(&fid) {
+            *at = place + data.0.len() as u64;
+        }
+        Some(())
+    }
+
+    /// A whole listing has every entry once.
+    fn listed(&self, ino: u64, names: impl Iterator<Item = String>) {
+        let names: Vec<String> = names.collect();
+        let due: BTreeSet<&String> = self.nodes[&ino].entries.iter().flat_map(BTreeMap::keys).collect();
+        assert_eq!((names.len(), names.iter().collect()), (due.len(), due), "a listing");
+    }
+}
