@@ -4,6 +4,7 @@
 
 use datakit::scratch::Scratch;
 use datakit::server::Limits;
+use datakit::tree::{Dir, Entry, Text, Tree};
 use datakit_core::wire::{Dialect, Fid, Numeric, Qid, Rmessage as R, SetAttr, Stat, StatUnix, Str, Tag, Tmessage as T};
 use datakit_tests::wire_client::{Refusal, WireClient};
 use datakit_tests::{Served, serve};
@@ -154,5 +155,17 @@ fn p4_up_stays_in_what_was_attached_to() {
         client.walk(4, 5, "").unwrap();
         client.rpc(&T::Remove { fid: Fid(5) }).unwrap();
         assert_eq!(client.walk(4, 6, "..").unwrap(), [c]);
+    }
+}
+
+#[test]
+fn p19_what_nobody_may_do_is_number_one() {
+    let tree = Tree::new([Entry::file("text", Text::new("x"))].into_iter().collect::<Dir>());
+    let served = serve(Limits::default(), move |_| tree.clone());
+    for (dialect, errno) in CLASSIC.into_iter().zip([0, 1]) {
+        let mut client = WireClient::attached(served.addr, dialect, 8192);
+        client.walk(0, 1, "text").unwrap();
+        let refused = wstat(&mut client, 1, Stat { mode: 0o755, ..untouched() });
+        assert_eq!(refused, Err(("Can't chmod special file".to_owned(), errno)));
     }
 }
