@@ -1,0 +1,115 @@
+//! The firmware's board with its driver, clock and executor, and nothing on it; each image adds what is to be measured.
+#![no_std]
+
+// The firmware's modules as they are. They tell their library what they did; here that is this one, with no use for it.
+extern crate self as datakit_firmware;
+
+#[path = "../../../embedded-example/src/mac.rs"]
+mod mac;
+#[path = "../../../embedded-example/src/reg.rs"]
+mod reg;
+#[path = "../../../embedded-example/src/time.rs"]
+#[allow(dead_code, reason = "the firmware shows its clock rate in a file")]
+mod time;
+
+pub mod facts;
+pub mod seat;
+
+use core::sync::atomic::{AtomicBool, Ordering};
+
+use cortex_m::interrupt::InterruptNumber;
+use cortex_m::peripheral::NVIC;
+use embassy_executor::{SpawnToken, Spawner, raw};
+use embassy_net::{Config, Ipv4Address, Ipv4Cidr, Runner, Stack, StackResources, StaticConfigV4};
+use static_cell::{ConstStaticCell, StaticCell};
+
+use crate::mac::{Buffers, Mac};
+
+/// Connections at once, in every image.
+pub const SOCKETS: usize = 3;
+
+/// Bytes that a socket keeps each way.
+pub const SOCKET: usize = 1460;
+
+/// Runs a board for ever: the network, and whatever `start` spawns.
+pub fn run(start: impl FnOnce(Spawner, Stack<'static>)) -> ! {
+    static EXECUTOR: StaticCell<raw::Executor> = StaticCell::new();
+    if let Some(mut core) = cortex_m::Peripherals::take() {
+        time::start(&mut core);
+    }
+    for irq in [time::IRQ, mac::IRQ] {
+        // SAFETY: both handlers are in place, and no critical section of ours is made of masked interrupts.
+        unsafe { NVIC::unmask(Irq(irq)) };
+    }
+    let executor = EXECUTOR.init_with(|| raw::Executor::new(core::ptr::null_mut()));
+    let (stack, runner) = network();
+    spawn(executor.spawner(), drive(runner));
+    start(executor.spawner(), stack);
+    loop {
+        WOKEN.store(false, Ordering::Relaxed);
+        // SAFETY: from here only, so never from within itself.
+        unsafe { executor.poll() };
+        cortex_m::interrupt::free(|_| {
+            if !WOKEN.load(Ordering::Relaxed) {
+                cortex_m::asm::wfi();
+            }
+        });
+    }
+}
+
+/// Spawns a task of which the image has enough.
+pub fn spawn<S, E: core::fmt::Debug>(spawner: Spawner, task: Result<SpawnToken<S>, E>) {
+    if let Ok(task) = task {
+        spawner.spawn(task);
+    }
+}
+
+fn network() -> (Stack<'static>, Runner<'static, Mac>) {
+    static BUFFERS: ConstStaticCell<Buffers> = ConstStaticCell::new(Buffers::new());
+    static RESOURCES: StaticCell<StackResources<SOCKETS>> = StaticCell::new();
+    let config = StaticConfigV4 {
+        address: Ipv4Cidr::new(Ipv4Address::new(10, 0, 2, 15), 24),
+        gateway: Some(Ipv4Address::new(10, 0, 2, 2)),
+        dns_servers: Default::default(),
+    };
+    let mac = Mac::start(BUFFERS.take());
+    embassy_net::new(mac, Config::ipv4_static(config), RESOURCES.init_with(StackResources::new), 1)
+}
+
+#[embassy_executor::task]
+async fn drive(mut runner: Runner<'static, Mac>) -> ! {
+    runner.run().await
+}
+
+static WOKEN: AtomicBool = AtomicBool::new(false);
+
+// SAFETY: the name and signature that embassy-executor asks for; there is one.
+#[unsafe(export_name = "__pender")]
+fn pender(_: *mut ()) {
+    WOKEN.store(true, Ordering::Relaxed);
+}
+
+#[derive(Clone, Copy)]
+struct Irq(u16);
+
+// SAFETY: the number is the interrupt's, of those that the LM3S6965 has.
+unsafe impl InterruptNumber for Irq {
+    fn number(self) -> u16 {
+        self.0
+    }
+}
+
+// SAFETY: it touches no memory that another context uses without a critical section.
+#[cortex_m_rt::exception]
+unsafe fn DefaultHandler(irq: i16) {
+    match u16::try_from(irq) {
+        Ok(time::IRQ) => time::on_alarm(),
+        Ok(mac::IRQ) => mac::on_interrupt(),
+        _ => semihosting::process::exit(102),
+    }
+}
+
+#[panic_handler]
+fn panic(_: &core::panic::PanicInfo<'_>) -> ! {
+    semihosting::process::exit(101)
+}

@@ -1,0 +1,83 @@
+//! 9P on the board: what the images `tree` and `params` have more than `echo`.
+
+use datakit_core::serve::{self, Memory};
+use datakit_core::session::{FidArray, Limits, Session};
+use datakit_core::vfs::{Dir, StaticTree};
+use embassy_executor::Spawner;
+use embassy_net::Stack;
+use embassy_net::tcp::{self, TcpReader, TcpSocket};
+use embedded_io_async::{ErrorType, Read};
+use static_cell::{ConstStaticCell, StaticCell};
+
+use crate::{SOCKET, SOCKETS, spawn};
+
+const WORKERS: usize = 4;
+const FRAME: usize = 1024;
+const LIMITS: Limits = Limits { msize: 4096, iounit: (FRAME - 24) as u32 };
+
+/// The tree of every image.
+pub type Tree = StaticTree<16, 96>;
+
+/// Serves `root` on all sockets.
+pub fn start(spawner: Spawner, stack: Stack<'static>, root: &'static Dir) {
+    static TREE: StaticCell<Tree> = StaticCell::new();
+    static MEMORY: [ConstStaticCell<Memory<WORKERS, FRAME>>; SOCKETS] =
+        [const { ConstStaticCell::new(Memory::new()) }; SOCKETS];
+    let tree = TREE.init_with(|| Tree::new(root));
+    for memory in &MEMORY {
+        spawn(spawner, seat(stack, tree, memory.take()));
+    }
+}
+
+#[embassy_executor::task(pool_size = SOCKETS)]
+async fn seat(stack: Stack<'static>, tree: &'static Tree, memory: &'static mut Memory<WORKERS, FRAME>) -> ! {
+    let (mut receive, mut transmit) = ([0; SOCKET], [0; SOCKET]);
+    let mut socket = TcpSocket::new(stack, &mut receive, &mut transmit);
+    loop {
+        if socket.accept(564).await.is_ok() {
+            let session = Session::new(tree, FidArray::<Tree, 24>::new(), LIMITS);
+            let (rx, tx) = socket.split();
+            let _ = serve::serve(&session, Input(rx), tx, memory).await;
+            session.hang_up().await;
+        }
+        socket.abort();
+        let _ = socket.flush().await;
+    }
+}
+
+/// The half of a socket that is read.
+pub struct Input<'s>(TcpReader<'s>);
+
+impl ErrorType for Input<'_> {
+    type Error = tcp::Error;
+}
+
+impl Read for Input<'_> {
+    async fn read(&mut self, buf: &mut [u8]) -> Result<usize, tcp::Error> {
+        self.0.read(buf).await
+    }
+}
+
+impl serve::Input for Input<'_> {}
+
+/// A directory of parameters of one type, each with a range, a unit and a doc. The names are single letters, and every text is there
+/// once in every image: what one more parameter costs is then all but its texts.
+#[macro_export]
+macro_rules! params {
+    ($root:ident: $($name:ident)*) => {
+        $(static $name: datakit_core::files::Value<u32> = datakit_core::files::Value::new(1000);)*
+
+        static $root: datakit_core::vfs::Dir = datakit_core::vfs::Dir::new(&[$(datakit_core::vfs::file(
+            $crate::seat::letter(stringify!($name)),
+            &datakit_core::files::Param::new(&$name).range(10, 60_000).unit("ms").doc("one light to the next"),
+        )),*]);
+    };
+}
+
+/// A name of one letter, out of a text that has them all.
+pub const fn letter(name: &str) -> &'static str {
+    let from = name.as_bytes().first_chunk::<1>().expect("a letter")[0] - b'A';
+    LETTERS.split_at(from as usize).1.split_at(1).0
+}
+
+const LETTERS: &str = "ABCDEFGHIJKLMNOPQRSTUVWXYZ";
