@@ -425,7 +425,7 @@ fn no_room(room: usize) -> Error {
 fn refusal(size: usize, malformed: Malformed) -> Error {
     match malformed {
         Malformed::Unknown(kind) => Error::NotSupported.because(format_args!("message type {kind} is not supported")),
-        other => Error::Invalid.because(format_args!("malformed message of {size} bytes: {other:?}")),
+        other => Error::Invalid.because(format_args!("malformed message of {size} bytes: {other}")),
     }
 }
 

@@ -155,7 +155,7 @@ impl<V: Vfs, F: Fids<V>> Session<'_, V, F> {
         name: Str<'_>,
         extension: Option<Str<'_>>,
     ) -> Result<R<'static>> {
-        let target = extension.and_then(|text| core::str::from_utf8(text.as_bytes()).ok()?.trim().parse().ok());
+        let target = extension.and_then(|text| core::str::from_utf8(text.as_bytes().trim_ascii()).ok()?.parse().ok());
         let target = target.ok_or_else(|| Error::Invalid.because("a link needs the number of a fid"))?;
         let inode = self.inode(wire::Fid(target))?;
         let name = Name::new(name.as_bytes())?;

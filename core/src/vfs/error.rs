@@ -31,6 +31,8 @@ macro_rules! errors {
 
             /// The Linux error number, the asm-generic ones (`errno(3)`).
             #[must_use]
+            // A table: inlined, all that follows would be copied into every row.
+            #[inline(never)]
             pub fn errno(&self) -> u16 {
                 match self {
                     $(Error::$name => $errno,)*
@@ -40,6 +42,7 @@ macro_rules! errors {
 
             /// The text that 9P2000 and 9P2000.u carry.
             #[must_use]
+            #[inline(never)]
             pub fn text(&self) -> &str {
                 match self {
                     $(Error::$name => $text,)*
