@@ -3,8 +3,8 @@
 //! QEMU's user network forwards a port of the host, chosen by the system, to the board's port 564. A connection that comes while the
 //! board boots or turns a closed socket over is reset; everything here tries again then, as any client of a board has to.
 
-use std::io::{self, BufRead, BufReader, Read, Write};
-use std::net::TcpStream;
+use std::io::{self, BufRead, BufReader, Write};
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::thread;
@@ -12,13 +12,14 @@ use std::time::{Duration, Instant};
 
 use datakit::client::{Client, Error, Options};
 use datakit::url::Url;
-use datakit_core::wire::{Dialect, Fid, HEADER, Numeric, Rmessage, Str, Tag, Tmessage};
+use datakit_core::wire::Dialect;
 
-/// How long anything may take here; a board answers within milliseconds.
-pub const PATIENCE: Duration = Duration::from_secs(10);
+use crate::PATIENCE;
+use crate::wire_client::WireClient;
+
 /// Between two tries to connect.
 const PAUSE: Duration = Duration::from_millis(5);
-/// The msize that [`Raw`] offers.
+/// The msize that [`Board::wire_client`] offers.
 const MSIZE: u32 = 4096;
 
 /// Every path of the board's tree, as [`listing`] gives them.
@@ -128,15 +129,16 @@ impl Board {
         }
     }
 
-    /// A connection on which fid 0 is attached to the root, for frames made by hand.
+    /// A connection on which fid 0 is attached to the root, for messages made by hand.
     ///
     /// # Panics
     /// When the board does not let it in within [`PATIENCE`].
-    pub fn raw(&self, dialect: Dialect) -> Raw {
+    pub fn wire_client(&self, dialect: Dialect) -> WireClient {
+        let addr = SocketAddr::from((Ipv4Addr::LOCALHOST, self.port));
         let start = Instant::now();
         loop {
-            match Raw::connect(self.port, dialect) {
-                Ok(raw) => return raw,
+            match WireClient::try_attached(addr, dialect, MSIZE) {
+                Ok(client) => return client,
                 Err(_) if start.elapsed() < PATIENCE => thread::sleep(PAUSE),
                 Err(error) => panic!("cannot connect to the board: {error}"),
             }
@@ -214,76 +216,4 @@ pub async fn listing(client: &Client) -> Vec<String> {
         }
     }
     paths
-}
-
-/// A connection without a client: sends what it is told and reads what comes, one frame after the other.
-pub struct Raw {
-    stream: TcpStream,
-    dialect: Dialect,
-    frame: Vec<u8>,
-}
-
-impl Raw {
-    fn connect(port: u16, dialect: Dialect) -> io::Result<Raw> {
-        let stream = TcpStream::connect(("127.0.0.1", port))?;
-        stream.set_read_timeout(Some(PATIENCE))?;
-        stream.set_nodelay(true)?;
-        let mut raw = Raw { stream, dialect, frame: Vec::new() };
-        let version = Tmessage::Version { msize: MSIZE, version: Str::from(dialect.version()) };
-        raw.send(Tag::NONE, &version)?;
-        raw.receive()?;
-        let (uname, aname) = (Str::from("tester"), Str::from("/"));
-        raw.send(Tag(0), &Tmessage::Attach { fid: Fid(0), afid: Fid::NONE, uname, aname, n_uname: Numeric::NONE })?;
-        match raw.receive()? {
-            (_, Rmessage::Attach { .. }) => Ok(raw),
-            (_, other) => Err(io::Error::other(format!("attach: {other:?}"))),
-        }
-    }
-
-    /// Sends a message.
-    ///
-    /// # Errors
-    /// Those of the connection.
-    pub fn send(&mut self, tag: Tag, message: &Tmessage<'_>) -> io::Result<()> {
-        let mut frame = [0; MSIZE as usize];
-        let len = message.encode(tag, self.dialect, &mut frame).map_err(|_| io::ErrorKind::InvalidInput)?;
-        self.stream.write_all(&frame[..len])
-    }
-
-    /// Sends bytes, whatever they are.
-    ///
-    /// # Errors
-    /// Those of the connection.
-    pub fn bytes(&mut self, bytes: &[u8]) -> io::Result<()> {
-        self.stream.write_all(bytes)
-    }
-
-    /// Waits for the next message.
-    ///
-    /// # Errors
-    /// Those of the connection, its end among them, and what is no message.
-    pub fn receive(&mut self) -> io::Result<(Tag, Rmessage<'_>)> {
-        let mut size = [0; 4];
-        self.stream.read_exact(&mut size)?;
-        let len = u32::from_le_bytes(size) as usize;
-        if !(HEADER..=MSIZE as usize).contains(&len) {
-            return Err(io::Error::other(format!("a frame of {len} bytes")));
-        }
-        self.frame.clear();
-        self.frame.extend_from_slice(&size);
-        self.frame.resize(len, 0);
-        self.stream.read_exact(&mut self.frame[4..])?;
-        Rmessage::decode(&self.frame, self.dialect).map_err(|error| io::Error::other(format!("{error:?}")))
-    }
-
-    /// Sends a message with tag 1 and waits for what must be its reply.
-    ///
-    /// # Panics
-    /// When the connection ends or another reply comes.
-    pub fn ask(&mut self, message: &Tmessage<'_>) -> Rmessage<'_> {
-        self.send(Tag(1), message).expect("sent");
-        let (tag, reply) = self.receive().expect("a reply");
-        assert_eq!(tag, Tag(1));
-        reply
-    }
 }

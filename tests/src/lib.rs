@@ -16,6 +16,9 @@ use datakit::server::{Limits, Peer, Server, Stats};
 use datakit_core::vfs::Vfs;
 use tokio::sync::oneshot;
 
+/// How long anything may take before the test fails; what is tested here takes milliseconds.
+pub const PATIENCE: Duration = Duration::from_secs(10);
+
 /// A server in a thread of its own, on a port of the system's choice. Dropping it stops it and waits for its end.
 pub struct Served {
     /// Where it listens.
@@ -47,7 +50,7 @@ where
             server.serve(tree, stop).await.unwrap();
         });
     });
-    let (addr, stats) = start.recv_timeout(Duration::from_secs(10)).unwrap();
+    let (addr, stats) = start.recv_timeout(PATIENCE).unwrap();
     Served { addr, stats, stop: Some(stop), thread: Some(thread) }
 }
 

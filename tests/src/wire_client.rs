@@ -2,14 +2,12 @@
 
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpStream};
-use std::time::Duration;
 
 use datakit_core::wire::{
     self, Data, Dialect, Extension, Fid, List, Numeric, Qid, Rmessage as R, Stat, Str, Tag, Tmessage as T,
 };
 
-/// How long a reply may take before the test fails.
-const PATIENCE: Duration = Duration::from_secs(10);
+use crate::PATIENCE;
 
 /// An error reply: its text, empty in .L, and its number, 0 in 9P2000.
 pub type Refusal = (String, u32);
@@ -27,45 +25,69 @@ pub struct WireClient {
 impl WireClient {
     /// Connects, without a word.
     pub fn connect(addr: SocketAddr) -> WireClient {
-        let socket = TcpStream::connect(addr).unwrap();
-        socket.set_read_timeout(Some(PATIENCE)).unwrap();
-        socket.set_write_timeout(Some(PATIENCE)).unwrap();
-        socket.set_nodelay(true).unwrap();
-        WireClient { socket, dialect: Dialect::Legacy, msize: 8192 }
+        WireClient::try_connect(addr).unwrap()
+    }
+
+    fn try_connect(addr: SocketAddr) -> io::Result<WireClient> {
+        let socket = TcpStream::connect(addr)?;
+        socket.set_read_timeout(Some(PATIENCE))?;
+        socket.set_write_timeout(Some(PATIENCE))?;
+        socket.set_nodelay(true)?;
+        Ok(WireClient { socket, dialect: Dialect::Legacy, msize: 8192 })
     }
 
     /// Connects, negotiates `dialect` and attaches fid 0 to the root.
     pub fn attached(addr: SocketAddr, dialect: Dialect, msize: u32) -> WireClient {
-        let mut client = WireClient::connect(addr);
-        assert_eq!(client.version(msize, dialect.version()).1, dialect.version());
+        WireClient::try_attached(addr, dialect, msize).unwrap()
+    }
+
+    /// As [`attached`](WireClient::attached), for a server that may not let everybody in.
+    ///
+    /// # Errors
+    /// What the socket says.
+    pub fn try_attached(addr: SocketAddr, dialect: Dialect, msize: u32) -> io::Result<WireClient> {
+        let mut client = WireClient::try_connect(addr)?;
+        assert_eq!(client.try_version(msize, dialect.version())?.1, dialect.version());
         client.dialect = dialect;
-        client.attach(0).unwrap();
-        client
+        client.try_attach(0)?.unwrap();
+        Ok(client)
     }
 
     /// Negotiates: msize and version of the reply. The dialect stays what it was.
     pub fn version(&mut self, msize: u32, version: &str) -> (u32, String) {
-        self.send(Tag::NONE, &T::Version { msize, version: version.into() });
-        let frame = self.receive().unwrap();
+        self.try_version(msize, version).unwrap()
+    }
+
+    fn try_version(&mut self, msize: u32, version: &str) -> io::Result<(u32, String)> {
+        self.try_send(Tag::NONE, &T::Version { msize, version: version.into() })?;
+        let frame = self.receive()?;
         let (_, R::Version { msize, version }) = R::decode(&frame, self.dialect).unwrap() else {
             panic!("no Rversion")
         };
         self.msize = msize;
-        (msize, version.to_string())
+        Ok((msize, version.to_string()))
     }
 
     /// Attaches `fid` to the root.
     pub fn attach(&mut self, fid: u32) -> Result<(), Refusal> {
+        self.try_attach(fid).unwrap()
+    }
+
+    fn try_attach(&mut self, fid: u32) -> io::Result<Result<(), Refusal>> {
         let request =
             T::Attach { fid: Fid(fid), afid: Fid::NONE, uname: "u".into(), aname: "".into(), n_uname: Numeric::NONE };
-        self.rpc(&request).map(drop)
+        Ok(self.try_rpc(&request)?.map(drop))
     }
 
     /// Sends a request.
     pub fn send(&mut self, tag: Tag, request: &T<'_>) {
+        self.try_send(tag, request).unwrap();
+    }
+
+    fn try_send(&mut self, tag: Tag, request: &T<'_>) -> io::Result<()> {
         let mut buf = vec![0; 256 * 1024];
         let len = request.encode(tag, self.dialect, &mut buf).unwrap();
-        self.socket.write_all(&buf[..len]).unwrap();
+        self.socket.write_all(&buf[..len])
     }
 
     /// Sends a frame of this type and body.
@@ -93,20 +115,28 @@ impl WireClient {
 
     /// The next message's tag and its frame, or the refusal in it.
     pub fn reply(&mut self) -> (Tag, Result<Vec<u8>, Refusal>) {
-        let frame = self.receive().unwrap();
-        match R::decode(&frame, self.dialect).unwrap() {
+        self.try_reply().unwrap()
+    }
+
+    fn try_reply(&mut self) -> io::Result<(Tag, Result<Vec<u8>, Refusal>)> {
+        let frame = self.receive()?;
+        Ok(match R::decode(&frame, self.dialect).unwrap() {
             (tag, R::Error { ename, errno }) => (tag, Err((ename.to_string(), errno.0))),
             (tag, R::Lerror { ecode }) => (tag, Err((String::new(), ecode))),
             (tag, _) => (tag, Ok(frame)),
-        }
+        })
     }
 
     /// A request and its reply, with nothing else in between.
     pub fn rpc(&mut self, request: &T<'_>) -> Result<Vec<u8>, Refusal> {
-        self.send(Tag(1), request);
-        let (tag, reply) = self.reply();
+        self.try_rpc(request).unwrap()
+    }
+
+    fn try_rpc(&mut self, request: &T<'_>) -> io::Result<Result<Vec<u8>, Refusal>> {
+        self.try_send(Tag(1), request)?;
+        let (tag, reply) = self.try_reply()?;
         assert_eq!(tag, Tag(1));
-        reply
+        Ok(reply)
     }
 
     /// The text of the error that `request` must get.

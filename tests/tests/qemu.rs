@@ -1,10 +1,13 @@
 //! The firmware as its clients see it: each test boots a board of its own in QEMU.
 
 use std::future::Future;
+use std::io::Write;
 
 use datakit::client::{Client, Error, Watch};
-use datakit_core::wire::{Data, Dialect, Fid, List, Rmessage, Str, Tag, Tmessage};
-use datakit_tests::board::{Board, PATHS, PATIENCE, Raw, listing};
+use datakit_core::wire::{Data, Dialect, Fid, Rmessage, Tag, Tmessage};
+use datakit_tests::PATIENCE;
+use datakit_tests::board::{Board, PATHS, listing};
+use datakit_tests::wire_client::WireClient;
 
 async fn text(client: &Client, path: &str) -> String {
     String::from_utf8(client.read(path).await.unwrap()).unwrap()
@@ -12,10 +15,6 @@ async fn text(client: &Client, path: &str) -> String {
 
 async fn soon<T>(what: impl Future<Output = T>) -> T {
     tokio::time::timeout(PATIENCE, what).await.expect("within the time a board may take")
-}
-
-fn walk<'a>(newfid: u32, names: &'a [Str<'a>]) -> Tmessage<'a> {
-    Tmessage::Walk { fid: Fid(0), newfid: Fid(newfid), wnames: List::from(names) }
 }
 
 #[tokio::test]
@@ -114,35 +113,30 @@ async fn qemu_streams_deliver() {
 #[test]
 fn qemu_a_blocked_read_is_flushed() {
     let board = Board::boot();
-    let mut raw = board.raw(Dialect::Unix);
-    assert!(matches!(raw.ask(&walk(1, &[Str::from("events")])), Rmessage::Walk { .. }));
-    assert!(matches!(raw.ask(&Tmessage::Open { fid: Fid(1), mode: 0 }), Rmessage::Open { .. }));
+    let mut client = board.wire_client(Dialect::Unix);
+    client.open_path(1, "events", 0);
     // More often than there are workers: each must come back.
     for _ in 0..20 {
-        raw.send(Tag(7), &Tmessage::Read { fid: Fid(1), offset: 0, count: 100 }).unwrap();
-        raw.send(Tag(8), &Tmessage::Flush { oldtag: Tag(7) }).unwrap();
-        let (tag, reply) = raw.receive().unwrap();
-        assert!(tag == Tag(8) && matches!(reply, Rmessage::Flush { .. }), "{tag} {reply:?}");
+        client.send(Tag(7), &Tmessage::Read { fid: Fid(1), offset: 0, count: 100 });
+        client.send(Tag(8), &Tmessage::Flush { oldtag: Tag(7) });
+        assert!(matches!(client.reply(), (Tag(8), Ok(_))));
     }
     // The stream goes on where it was.
-    raw.send(Tag(7), &Tmessage::Read { fid: Fid(1), offset: 0, count: 100 }).unwrap();
-    let _other = board.raw(Dialect::Unix);
-    let (tag, reply) = raw.receive().unwrap();
-    let Rmessage::Read { data: Data(data) } = reply else { panic!("{reply:?}") };
-    assert!(tag == Tag(7) && data.ends_with(b" connected\n"), "{}", String::from_utf8_lossy(data));
+    client.send(Tag(7), &Tmessage::Read { fid: Fid(1), offset: 0, count: 100 });
+    let _other = board.wire_client(Dialect::Unix);
+    let frame = client.receive().unwrap();
+    let Ok((Tag(7), Rmessage::Read { data: Data(data) })) = Rmessage::decode(&frame, Dialect::Unix) else {
+        panic!("{frame:?}")
+    };
+    assert!(data.ends_with(b" connected\n"), "{}", String::from_utf8_lossy(data));
 }
 
 /// Fids from 1 on that could be made until the board refused.
-fn take_all_fids(raw: &mut Raw) -> u32 {
+fn take_all_fids(client: &mut WireClient) -> u32 {
     for fid in 1..1000 {
-        match raw.ask(&walk(fid, &[])) {
-            Rmessage::Walk { .. } => {}
-            Rmessage::Error { ename, errno } => {
-                assert_eq!(errno.0, 24, "{ename}");
-                assert!(ename.to_string().contains("fids are in use"), "{ename}");
-                return fid - 1;
-            }
-            other => panic!("{other:?}"),
+        if let Err((why, errno)) = client.walk(0, fid, "") {
+            assert!(errno == 24 && why.contains("fids are in use"), "{errno} {why}");
+            return fid - 1;
         }
     }
     panic!("a board with a thousand fids");
@@ -151,17 +145,17 @@ fn take_all_fids(raw: &mut Raw) -> u32 {
 #[test]
 fn qemu_fids_run_out_and_the_connection_lives() {
     let board = Board::boot();
-    let mut raw = board.raw(Dialect::Unix);
-    let taken = take_all_fids(&mut raw);
+    let mut client = board.wire_client(Dialect::Unix);
+    let taken = take_all_fids(&mut client);
     assert!(taken >= 8, "{taken} fids");
-    assert!(matches!(raw.ask(&Tmessage::Clunk { fid: Fid(taken) }), Rmessage::Clunk { .. }));
-    assert!(matches!(raw.ask(&walk(taken, &[Str::from("help")])), Rmessage::Walk { .. }));
-    assert!(matches!(raw.ask(&Tmessage::Stat { fid: Fid(taken) }), Rmessage::Stat { .. }));
+    client.clunk(taken).unwrap();
+    client.walk(0, taken, "help").unwrap();
+    client.stat(taken, |stat| assert_eq!(stat.name, "help"));
     // Another client has its own, and so has the next one in the same seat.
-    assert_eq!(take_all_fids(&mut board.raw(Dialect::Unix)), taken);
-    drop(raw);
+    assert_eq!(take_all_fids(&mut board.wire_client(Dialect::Unix)), taken);
+    drop(client);
     for _ in 0..3 {
-        assert_eq!(take_all_fids(&mut board.raw(Dialect::Unix)), taken);
+        assert_eq!(take_all_fids(&mut board.wire_client(Dialect::Unix)), taken);
     }
 }
 
@@ -169,8 +163,8 @@ fn qemu_fids_run_out_and_the_connection_lives() {
 fn qemu_200_connects() {
     let board = Board::boot();
     for _ in 0..200 {
-        let mut raw = board.raw(Dialect::Linux);
-        assert!(matches!(raw.ask(&walk(1, &[Str::from("board"), Str::from("name")])), Rmessage::Walk { .. }));
+        let mut client = board.wire_client(Dialect::Linux);
+        client.walk(0, 1, "board/name").unwrap();
     }
 }
 
@@ -196,34 +190,37 @@ const FATAL: &[(&str, &[u8])] = &[
     ("a size above msize", &[1, 16, 0, 0, 118, 1, 0]),
 ];
 
+/// Whether the board still answers this client.
+fn answers(client: &mut WireClient) -> bool {
+    client.rpc(&Tmessage::Stat { fid: Fid(0) }).is_ok()
+}
+
 #[test]
 fn qemu_malformed_frames_leave_it_serving() {
     let board = Board::boot();
-    let mut witness = board.raw(Dialect::Unix);
-    let mut raw = board.raw(Dialect::Unix);
+    let mut witness = board.wire_client(Dialect::Unix);
+    let mut client = board.wire_client(Dialect::Unix);
     for (what, frame) in ANSWERED {
-        raw.bytes(frame).unwrap();
-        let (tag, reply) = raw.receive().unwrap();
-        assert!(tag == Tag(1) && matches!(reply, Rmessage::Error { .. }), "{what}: {tag} {reply:?}");
-        assert!(matches!(raw.ask(&Tmessage::Stat { fid: Fid(0) }), Rmessage::Stat { .. }), "{what}");
+        client.socket.write_all(frame).unwrap();
+        assert!(matches!(client.reply(), (Tag(1), Err(_))), "{what}");
+        assert!(answers(&mut client), "{what}");
     }
-    drop(raw);
+    drop(client);
     for (what, frame) in FATAL {
-        let mut raw = board.raw(Dialect::Unix);
-        raw.bytes(frame).unwrap();
-        let end = raw.receive().map(|_| ()).unwrap_err();
-        assert_ne!(end.kind(), std::io::ErrorKind::WouldBlock, "{what}: the board keeps the connection");
-        assert!(matches!(witness.ask(&Tmessage::Stat { fid: Fid(0) }), Rmessage::Stat { .. }), "{what}");
+        let mut client = board.wire_client(Dialect::Unix);
+        client.socket.write_all(frame).unwrap();
+        assert!(client.closed(), "{what}: the board keeps the connection");
+        assert!(answers(&mut witness), "{what}");
     }
     // One that leaves in the middle of a message.
-    board.raw(Dialect::Unix).bytes(&[100, 0, 0, 0, 118]).unwrap();
-    noise(&board);
-    assert!(matches!(witness.ask(&Tmessage::Stat { fid: Fid(0) }), Rmessage::Stat { .. }));
-    board.raw(Dialect::Unix);
+    board.wire_client(Dialect::Unix).socket.write_all(&[100, 0, 0, 0, 118]).unwrap();
+    noise(&mut board.wire_client(Dialect::Unix));
+    assert!(answers(&mut witness));
+    board.wire_client(Dialect::Unix);
 }
 
 /// Bodies of noise, of every type, from a generator that is the same in every run.
-fn noise(board: &Board) {
+fn noise(client: &mut WireClient) {
     let mut state = 1u32;
     let mut next = || {
         state ^= state << 13;
@@ -231,14 +228,12 @@ fn noise(board: &Board) {
         state ^= state << 5;
         state
     };
-    let mut raw = board.raw(Dialect::Unix);
     // All of 9P2000 but Tversion, which starts the session anew; 106 is no request.
     for kind in (102..=126u8).step_by(2).filter(|kind| *kind != 106) {
         for len in 0..40u8 {
-            let mut frame = vec![7 + len, 0, 0, 0, kind, 1, 0];
-            frame.extend((0..len).map(|_| next() as u8));
-            raw.bytes(&frame).unwrap();
-            assert_eq!(raw.receive().unwrap().0, Tag(1), "type {kind}, {len} bytes");
+            let body: Vec<u8> = (0..len).map(|_| next() as u8).collect();
+            client.send_raw(kind, Tag(1), &body);
+            assert_eq!(client.reply().0, Tag(1), "type {kind}, {len} bytes");
         }
     }
 }
