@@ -3,10 +3,12 @@
 //! QEMU's user network forwards a port of the host, chosen by the system, to the board's port 564. A connection that comes while the
 //! board boots or turns a closed socket over is reset; everything here tries again then, as any client of a board has to.
 
+use std::ffi::OsString;
+use std::fs;
 use std::io::{self, BufRead, BufReader, Write};
 use std::net::{Ipv4Addr, SocketAddr};
-use std::path::PathBuf;
-use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStdin, ChildStdout, Command, ExitStatus, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -14,8 +16,9 @@ use datakit::client::{Client, Error, Options};
 use datakit::url::Url;
 use datakit_core::wire::Dialect;
 
-use crate::PATIENCE;
+use crate::gdb;
 use crate::wire_client::WireClient;
+use crate::{PATIENCE, within};
 
 /// Between two tries to connect.
 const PAUSE: Duration = Duration::from_millis(5);
@@ -65,11 +68,13 @@ pub const PATHS: &[&str] = &[
     "ticks",
 ];
 
-/// A board that runs. Dropped, it is switched off; it must not have stopped by itself before, as it does when it panics.
+/// A board that runs. Dropped, it is switched off; unless somebody waited for its [`end`](Board::end) it must not have stopped by
+/// itself before, as it does when it panics.
 pub struct Board {
     qemu: Child,
     port: u16,
     monitor: Monitor,
+    ended: bool,
 }
 
 impl Board {
@@ -78,6 +83,20 @@ impl Board {
     /// # Panics
     /// Says what to do when the firmware is not built or QEMU is not installed.
     pub fn boot() -> Board {
+        Board::start("none".into())
+    }
+
+    /// Switches a board on that logs to a file, in defmt's frames.
+    ///
+    /// # Panics
+    /// As [`boot`](Board::boot).
+    pub fn boot_with_log(log: &Path) -> Board {
+        let mut serial = OsString::from("file:");
+        serial.push(log);
+        Board::start(serial)
+    }
+
+    fn start(serial: OsString) -> Board {
         let firmware = firmware();
         assert!(
             firmware.exists(),
@@ -85,7 +104,8 @@ impl Board {
             firmware.display()
         );
         let mut qemu = Command::new("qemu-system-arm")
-            .args(["-machine", "lm3s6965evb", "-display", "none", "-monitor", "stdio", "-serial", "none"])
+            .args(["-machine", "lm3s6965evb", "-display", "none", "-monitor", "stdio", "-serial"])
+            .arg(serial)
             .args(["-semihosting-config", "enable=on,target=native"])
             .args(["-nic", "user,model=stellaris,restrict=on,hostfwd=tcp:127.0.0.1:0-:564", "-kernel"])
             .arg(firmware)
@@ -98,11 +118,11 @@ impl Board {
             commands: qemu.stdin.take().expect("piped"),
             answers: BufReader::new(qemu.stdout.take().expect("piped")),
         };
-        let mut board = Board { qemu, port: 0, monitor };
+        let mut board = Board { qemu, port: 0, monitor, ended: false };
         board.port = board.monitor.ask("info usernet", forwarded).expect("QEMU tells the port it forwards");
         // What is sent before is lost, and sent again by QEMU after 6 s.
         let start = Instant::now();
-        while !board.monitor.ask(MAC_CONTROL, receives).expect("QEMU shows the board's registers") {
+        while board.monitor.word(MAC_CONTROL) & 1 == 0 {
             assert!(start.elapsed() < PATIENCE, "the board does not start its network");
         }
         board
@@ -111,6 +131,11 @@ impl Board {
     /// Where the host finds the board.
     pub fn url(&self) -> Url {
         Url::Tcp { host: "127.0.0.1".into(), port: self.port }
+    }
+
+    /// The same, as an address.
+    pub fn addr(&self) -> SocketAddr {
+        SocketAddr::from((Ipv4Addr::LOCALHOST, self.port))
     }
 
     /// A client that is attached.
@@ -134,15 +159,43 @@ impl Board {
     /// # Panics
     /// When the board does not let it in within [`PATIENCE`].
     pub fn wire_client(&self, dialect: Dialect) -> WireClient {
-        let addr = SocketAddr::from((Ipv4Addr::LOCALHOST, self.port));
         let start = Instant::now();
         loop {
-            match WireClient::try_attached(addr, dialect, MSIZE) {
+            match WireClient::try_attached(self.addr(), dialect, MSIZE) {
                 Ok(client) => return client,
                 Err(_) if start.elapsed() < PATIENCE => thread::sleep(PAUSE),
                 Err(error) => panic!("cannot connect to the board: {error}"),
             }
         }
+    }
+
+    /// Has the processor go on in the handler of an interrupt that the firmware does not expect, as a debugger can.
+    ///
+    /// # Panics
+    /// When QEMU does not do it.
+    pub fn interrupt(&mut self) {
+        let handler = self.monitor.word(FIRST_INTERRUPT);
+        let socket = std::env::temp_dir().join(format!("datakit-gdb-{}", self.qemu.id()));
+        let command = format!("gdbserver unix:{},server=on,wait=off", socket.display());
+        self.monitor.ask(&command, |line| line.contains("Waiting for gdb").then_some(())).expect("a server for gdb");
+        // Bit 0 says "Thumb" in the table, but not in the register.
+        let done = gdb::go_on_at(&socket, handler & !1);
+        let _ = fs::remove_file(&socket);
+        done.expect("QEMU's server for gdb does it");
+    }
+
+    /// Waits until the board stops by itself: QEMU's status.
+    ///
+    /// # Panics
+    /// When it does not within [`PATIENCE`].
+    pub fn end(&mut self) -> ExitStatus {
+        let mut status = None;
+        within(PATIENCE, "the board stops", || {
+            status = self.qemu.try_wait().expect("a status");
+            status.is_some()
+        });
+        self.ended = true;
+        status.expect("just looked at")
     }
 }
 
@@ -151,13 +204,14 @@ impl Drop for Board {
         let ended = self.qemu.try_wait();
         let _ = self.qemu.kill();
         let _ = self.qemu.wait();
-        if !thread::panicking() {
+        if !self.ended && !thread::panicking() {
             assert!(matches!(ended, Ok(None)), "the board stopped by itself: {ended:?}");
         }
     }
 }
 
-fn firmware() -> PathBuf {
+/// The firmware, an ELF file.
+pub fn firmware() -> PathBuf {
     let built = "../embedded-example/target/thumbv7m-none-eabi/release/datakit-firmware";
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join(built)
 }
@@ -181,6 +235,15 @@ impl Monitor {
         }
         Err(io::ErrorKind::UnexpectedEof.into())
     }
+
+    /// The word at an address of the board, as in `0000000040048008: 0x00000001`.
+    fn word(&mut self, address: u32) -> u32 {
+        let start = format!("{address:016x}: 0x");
+        self.ask(&format!("xp /1wx {address}"), |line| {
+            u32::from_str_radix(line.trim_end().strip_prefix(&start)?, 16).ok()
+        })
+        .expect("QEMU shows the board's memory")
+    }
 }
 
 /// The port in `TCP[HOST_FORWARD] 12 127.0.0.1 43211 10.0.2.15 564 0 0`.
@@ -189,14 +252,11 @@ fn forwarded(line: &str) -> Option<u16> {
     words.nth(3)?.parse().ok()
 }
 
-/// Shows RCTL of the board's MAC, whose bit 0 is "receive".
-const MAC_CONTROL: &str = "xp /1wx 0x40048008";
+/// RCTL of the board's MAC, whose bit 0 is "receive".
+const MAC_CONTROL: u32 = 0x4004_8008;
 
-/// Whether the MAC receives, in `0000000040048008: 0x00000001`.
-fn receives(line: &str) -> Option<bool> {
-    let (_, value) = line.trim_end().split_once("40048008: 0x")?;
-    Some(u32::from_str_radix(value, 16).ok()? & 1 == 1)
-}
+/// The handler of interrupt 0 in the table of all, an interrupt that the firmware does not use.
+const FIRST_INTERRUPT: u32 = 0x40;
 
 /// Every path below the root of a server, each directory before what is in it.
 ///

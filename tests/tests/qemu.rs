@@ -1,5 +1,10 @@
 //! The firmware as its clients see it: each test boots a board of its own in QEMU.
 
+#[path = "qemu/log.rs"]
+mod log;
+#[path = "qemu/seats.rs"]
+mod seats;
+
 use std::future::Future;
 use std::io::Write;
 
