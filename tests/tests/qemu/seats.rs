@@ -47,6 +47,25 @@ fn qemu_a_client_that_vanishes_is_gone_within_a_second() {
 }
 
 #[test]
+fn qemu_a_seat_is_as_new_for_the_next_client() {
+    let board = Board::boot();
+    // Whoever leaves with reads that block, three at a time and all with the same tags, was in one of three seats.
+    for _ in 0..9 {
+        let mut client = board.wire_client(Dialect::Unix);
+        for fid in 1..=4 {
+            client.open_path(fid, "events", 0);
+        }
+        for fid in [3, 2, 1, 4u16] {
+            client.send(Tag(fid), &Tmessage::Read { fid: Fid(fid.into()), offset: 0, count: 100 });
+        }
+        // The fourth would leave nobody to hear of the end.
+        let (tag, reply) = client.reply();
+        let (why, _) = reply.unwrap_err();
+        assert!(tag == Tag(4) && why.contains("wait"), "{tag} {why}");
+    }
+}
+
+#[test]
 fn qemu_a_fourth_client_waits_for_a_seat() {
     let board = Board::boot();
     let mut seated: Vec<WireClient> = (0..3).map(|_| board.wire_client(Dialect::Unix)).collect();
