@@ -5,6 +5,8 @@
 
 pub mod board;
 mod gdb;
+pub mod malformed;
+pub mod random;
 pub mod remote;
 pub mod wire_client;
 

@@ -12,6 +12,8 @@ use datakit::client::{Client, Error, Watch};
 use datakit_core::wire::{Data, Dialect, Fid, Rmessage, Tag, Tmessage};
 use datakit_tests::PATIENCE;
 use datakit_tests::board::{Board, PATHS, listing};
+use datakit_tests::malformed::{ANSWERED, FATAL, noise};
+use datakit_tests::random::Random;
 use datakit_tests::wire_client::WireClient;
 
 async fn text(client: &Client, path: &str) -> String {
@@ -173,28 +175,6 @@ fn qemu_200_connects() {
     }
 }
 
-/// Frames that are wrong and leave the connection as it is.
-const ANSWERED: &[(&str, &[u8])] = &[
-    ("a type that does not exist", &[7, 0, 0, 0, 255, 1, 0]),
-    ("a reply", &[7, 0, 0, 0, 121, 1, 0]),
-    ("Tclunk without a fid", &[7, 0, 0, 0, 120, 1, 0]),
-    ("Tclunk with more", &[12, 0, 0, 0, 120, 1, 0, 9, 0, 0, 0, 0]),
-    ("Twalk of more names than it has", &[17, 0, 0, 0, 110, 1, 0, 0, 0, 0, 0, 1, 0, 0, 0, 9, 0]),
-    ("Twalk of a name longer than the frame", &[19, 0, 0, 0, 110, 1, 0, 0, 0, 0, 0, 1, 0, 0, 0, 1, 0, 255, 255]),
-    (
-        "Twrite of more bytes than it has",
-        &[23, 0, 0, 0, 118, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 255, 255, 255, 255],
-    ),
-];
-
-/// Frames after which nobody can tell where the next one starts.
-const FATAL: &[(&str, &[u8])] = &[
-    ("a size of 0", &[0, 0, 0, 0, 120, 1, 0]),
-    ("a size below the header", &[6, 0, 0, 0, 120, 1, 0]),
-    ("a size of 4 GiB", &[255, 255, 255, 255, 120, 1, 0]),
-    ("a size above msize", &[1, 16, 0, 0, 118, 1, 0]),
-];
-
 /// Whether the board still answers this client.
 fn answers(client: &mut WireClient) -> bool {
     client.rpc(&Tmessage::Stat { fid: Fid(0) }).is_ok()
@@ -219,28 +199,9 @@ fn qemu_malformed_frames_leave_it_serving() {
     }
     // One that leaves in the middle of a message.
     board.wire_client(Dialect::Unix).socket.write_all(&[100, 0, 0, 0, 118]).unwrap();
-    noise(&mut board.wire_client(Dialect::Unix));
+    noise(&mut board.wire_client(Dialect::Unix), &mut Random::new(1));
     assert!(answers(&mut witness));
     board.wire_client(Dialect::Unix);
-}
-
-/// Bodies of noise, of every type, from a generator that is the same in every run.
-fn noise(client: &mut WireClient) {
-    let mut state = 1u32;
-    let mut next = || {
-        state ^= state << 13;
-        state ^= state >> 17;
-        state ^= state << 5;
-        state
-    };
-    // All of 9P2000 but Tversion, which starts the session anew; 106 is no request.
-    for kind in (102..=126u8).step_by(2).filter(|kind| *kind != 106) {
-        for len in 0..40u8 {
-            let body: Vec<u8> = (0..len).map(|_| next() as u8).collect();
-            client.send_raw(kind, Tag(1), &body);
-            assert_eq!(client.reply().0, Tag(1), "type {kind}, {len} bytes");
-        }
-    }
 }
 
 #[tokio::test]
