@@ -2,12 +2,13 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)]
 
+use std::io::Write;
 use std::time::Duration;
 
 use datakit::server::Limits;
 use datakit::tree::{Dir, Directory, Entry, Leaf, Live, OpenLeaf, ReadOnlyText, Status, Tree, Wait, ready};
 use datakit_core::vfs::{FileStat, Name, OpenMode};
-use datakit_core::wire::{Dialect, Fid, List, Str, Tag, Tmessage as T};
+use datakit_core::wire::{Dialect, Fid, List, Numeric, Str, Tag, Tmessage as T};
 use datakit_tests::wire_client::WireClient;
 use datakit_tests::{Served, serve, within};
 use tokio::sync::watch;
@@ -328,4 +329,72 @@ fn a_fid_clunked_while_its_read_waits_is_gone_and_the_read_can_be_taken_back() {
     assert_eq!(world.live.readers(), 0);
     world.live.publish(1);
     client.walk(0, 1, "text").unwrap();
+}
+
+/// Several messages in one write.
+fn send_at_once(client: &mut WireClient, requests: &[(Tag, T<'_>)]) {
+    let (mut bytes, mut frame) = (Vec::new(), [0; 256]);
+    for (tag, request) in requests {
+        let len = request.encode(*tag, client.dialect, &mut frame).unwrap();
+        bytes.extend_from_slice(&frame[..len]);
+    }
+    client.socket.write_all(&bytes).unwrap();
+}
+
+#[test]
+fn nothing_overtakes_a_version_that_has_to_wait() {
+    let world = world(Limits::default());
+    let mut client = client(&world);
+    at_its_end(&mut client, 1);
+    client.send(Tag(20), &read(1));
+    client.rpc(&T::Stat { fid: Fid(0) }).unwrap();
+    let version = || T::Version { msize: 8192, version: "9P2000.u".into() };
+    let attach =
+        T::Attach { fid: Fid(7), afid: Fid::NONE, uname: "u".into(), aname: "".into(), n_uname: Numeric::NONE };
+    send_at_once(&mut client, &[(Tag::NONE, version()), (Tag::NONE, version()), (Tag(2), attach)]);
+    let tags: Vec<Tag> = (0..3).map(|_| client.reply()).map(|(tag, reply)| reply.map(|_| tag).unwrap()).collect();
+    assert_eq!(tags, [Tag::NONE, Tag::NONE, Tag(2)]);
+    client.rpc(&T::Stat { fid: Fid(7) }).unwrap();
+    assert_eq!(world.live.readers(), 0);
+}
+
+#[test]
+fn a_flush_of_a_flush_leaves_both_answered() {
+    let world = world(Limits::default());
+    let mut client = client(&world);
+    at_its_end(&mut client, 1);
+    client.send(Tag(20), &read(1));
+    client.rpc(&T::Stat { fid: Fid(0) }).unwrap();
+    let flush = |oldtag| T::Flush { oldtag: Tag(oldtag) };
+    send_at_once(&mut client, &[(Tag(21), flush(20)), (Tag(22), flush(21)), (Tag(23), flush(20))]);
+    let mut tags: Vec<Tag> = (0..3).map(|_| client.reply()).map(|(tag, reply)| reply.map(|_| tag).unwrap()).collect();
+    let place = |tags: &[Tag], tag| tags.iter().position(|found| *found == Tag(tag));
+    assert!(place(&tags, 21) < place(&tags, 22), "{tags:?}");
+    tags.sort_by_key(|tag| tag.0);
+    assert_eq!(tags, [Tag(21), Tag(22), Tag(23)]);
+}
+
+#[test]
+fn a_tag_in_flight_is_not_taken_by_a_read_of_memory_either() {
+    let world = world(Limits::default());
+    let mut client = client(&world);
+    client.open_path(2, "text", 0);
+    at_its_end(&mut client, 1);
+    client.send(Tag(20), &read(1));
+    client.send(Tag(20), &T::Read { fid: Fid(2), offset: 0, count: 3 });
+    let (tag, reply) = client.reply();
+    assert_eq!((tag, reply.unwrap_err().1), (Tag(20), 22));
+}
+
+#[test]
+fn a_request_that_could_not_wait_is_counted_as_an_error() {
+    let world = world(Limits { requests: 2, ..Limits::default() });
+    let mut client = client(&world);
+    at_its_end(&mut client, 1);
+    client.send(Tag(20), &read(1));
+    client.rpc(&T::Stat { fid: Fid(0) }).unwrap();
+    let reads = || world.served.stats.requests().find(|(kind, ..)| *kind == 116).map(|(_, all, errors)| (all, errors));
+    let (all, errors) = reads().unwrap();
+    assert_eq!(client.rpc(&read(1)).unwrap_err().1, 11);
+    assert_eq!(reads().unwrap(), (all + 1, errors + 1));
 }

@@ -83,12 +83,17 @@ impl<'a> Lanes<'a> {
 
     /// Puts a request into a lane; false when its tag is in flight already.
     pub(super) fn enter(&self, lane: &Lane, tag: Tag) -> bool {
-        let fresh = tag == Tag::NONE || self.busy.get() == 0 || !self.used().any(|other| other.tag() == Some(tag));
+        let fresh = !self.holds(tag);
         self.busy.set(self.busy.get().saturating_add(1));
         lane.tag.set(tag.0);
         lane.turn.set(lane.turn.get().wrapping_add(1));
         lane.state.set(BUSY);
         fresh
+    }
+
+    /// Whether a request with this tag is in flight. The tag of Tversion is nobody's.
+    pub(super) fn holds(&self, tag: Tag) -> bool {
+        tag != Tag::NONE && self.busy.get() > 0 && self.used().any(|lane| lane.tag() == Some(tag))
     }
 
     /// The request is answered and its reply in the output, or it was cancelled.

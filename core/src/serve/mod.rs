@@ -174,10 +174,11 @@ where
     pub async fn worker(&self, lane: usize, mut buf: impl Buffer) -> Result<Infallible, Stop<R::Error>> {
         let lane = self.lanes.lane(lane).ok_or(Stop::Closed)?;
         loop {
-            let (frame, fresh) = self.request(lane, &mut buf).await?; // transport -> frame
-            let room = self.session.room(buf.room(0, frame.held).get(..frame.held).unwrap_or_default());
-            let buf = buf.room(room, frame.held);
-            let len = self.answer(lane, buf, frame, fresh).await; // decode -> fid -> inode -> encode
+            let request = self.request(lane, &mut buf).await?; // transport -> frame
+            let held = request.frame.held;
+            let room = self.session.room(buf.room(0, held).get(..held).unwrap_or_default());
+            let buf = buf.room(room, held);
+            let len = self.answer(lane, buf, request).await; // decode -> fid -> inode -> encode
             if let Some(reply) = buf.get(..len).filter(|reply| !reply.is_empty()) {
                 let mut tx = self.tx.lock().await;
                 tx.push(reply).await?; // -> transport
@@ -190,8 +191,8 @@ where
         }
     }
 
-    /// The next frame, and whether its tag was free. Requests on memory are answered on the way, without a worker of their own.
-    async fn request(&self, lane: &Lane, buf: &mut impl Buffer) -> Result<(Frame, bool), Stop<R::Error>> {
+    /// The next request. Requests on memory are answered on the way, without a worker of their own.
+    async fn request(&self, lane: &Lane, buf: &mut impl Buffer) -> Result<Request, Stop<R::Error>> {
         let mut rx = self.rx.lock().await;
         let frame = loop {
             let msize = self.session.msize();
@@ -209,14 +210,24 @@ where
                 break frame;
             }
         };
-        let fresh = self.lanes.enter(lane, wire::tag(buf.room(0, frame.held)));
-        Ok((frame, fresh))
+        let message = buf.room(0, frame.held).get(..frame.held).unwrap_or_default();
+        let fresh = self.lanes.enter(lane, wire::tag(message));
+        let sound = fresh && frame.held == frame.size;
+        let aborts = if sound { self.session.aborts(message) } else { Aborts::None };
+        if aborts == Aborts::All {
+            // With the reader in hand: what follows a Tversion is read when that is over.
+            self.lanes.abort(lane, None).await;
+        }
+        Ok(Request { frame, fresh, aborts })
     }
 
     /// Answers reads and writes of memory from the input buffer into the output buffer, until one is none of these.
     async fn at_once(&self, rx: &mut Requests<R, I>, msize: u32) -> Result<(), Stop<R::Error>> {
         let mut tx = self.tx.lock().await;
         while let Some(frame) = rx.first(msize)? {
+            if self.lanes.holds(wire::tag(frame)) {
+                break;
+            }
             let Some(len) = self.session.now(frame, tx.free()) else { break };
             let size = frame.len();
             tx.pushed(len);
@@ -226,27 +237,27 @@ where
     }
 
     /// Has the session answer, unless the request is cancelled or would wait where it must not. The reply's length; 0 for none.
-    async fn answer(&self, lane: &Lane, buf: &mut [u8], frame: Frame, fresh: bool) -> usize {
-        let request = buf.get(..frame.held).unwrap_or_default();
-        let tag = wire::tag(request);
+    async fn answer(&self, lane: &Lane, buf: &mut [u8], request: Request) -> usize {
+        let Request { frame, fresh, aborts } = request;
         if !fresh {
-            return self.session.refuse(buf, tag, &Error::Invalid.because(format_args!("tag {} is in use", tag.0)));
+            let tag = wire::tag(buf);
+            return self.session.refuse(buf, &Error::Invalid.because(format_args!("tag {} is in use", tag.0)));
         }
         if frame.held < frame.size {
-            let why = Error::TooLarge.because(format_args!("message of {} bytes, room for {}", frame.size, frame.held));
-            return self.session.refuse(buf, tag, &why);
+            let why = format_args!("message of {} bytes, room for {}", frame.size, frame.held);
+            return self.session.refuse(buf, &Error::TooLarge.because(why));
         }
-        match self.session.aborts(request) {
-            Aborts::None => {}
-            Aborts::One(oldtag) => self.lanes.abort(lane, Some(oldtag)).await,
-            Aborts::All => self.lanes.abort(lane, None).await,
+        if let Aborts::One(oldtag) = aborts {
+            self.lanes.abort(lane, Some(oldtag)).await;
+            // Never cancelled: every Tflush gets its Rflush, also one that is flushed.
+            return self.session.answer(buf, frame.held).await;
         }
         let end = self.until_cancelled(lane, buf, frame.held).await;
         self.lanes.go_on(lane);
         match end {
             End::Answered(len) => len,
             End::Cancelled => 0,
-            End::WouldWait => self.session.refuse(buf, tag, &Error::TooManyWaiting),
+            End::WouldWait => self.session.refuse(buf, &Error::TooManyWaiting),
         }
     }
 
@@ -271,6 +282,16 @@ where
     }
 }
 
+/// A request in its worker's buffer.
+struct Request {
+    frame: Frame,
+    /// Its tag was free.
+    fresh: bool,
+    /// What it does to those in flight, if it is to be answered at all.
+    aborts: Aborts,
+}
+
+/// How answering a request ended.
 enum End {
     Answered(usize),
     Cancelled,

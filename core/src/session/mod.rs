@@ -157,7 +157,13 @@ impl<'v, V: Vfs, F: Fids<V>> Session<'v, V, F> {
         let (tag, kind) = (wire::tag(request), wire::kind(request));
         let reply = self.reply(buf, len, tag).await;
         self.tell(kind, reply.is_err());
-        reply.unwrap_or_else(|error| self.refuse(buf, tag, &error))
+        reply.unwrap_or_else(|error| self.error(buf, tag, &error))
+    }
+
+    /// Answers the request at the front of `buf` with an error, in `buf`, without a look at it: the reply's length.
+    pub fn refuse(&self, buf: &mut [u8], error: &Error) -> usize {
+        self.tell(wire::kind(buf), true);
+        self.error(buf, wire::tag(buf), error)
     }
 
     fn tell(&self, kind: u8, error: bool) {
@@ -167,7 +173,7 @@ impl<'v, V: Vfs, F: Fids<V>> Session<'v, V, F> {
     }
 
     /// An error reply in the dialect spoken: its length.
-    pub fn refuse(&self, buf: &mut [u8], tag: Tag, error: &Error) -> usize {
+    fn error(&self, buf: &mut [u8], tag: Tag, error: &Error) -> usize {
         let errno = u32::from(error.errno());
         let dialect = self.spoken();
         let buf = self.within_msize(buf);
@@ -209,7 +215,7 @@ impl<'v, V: Vfs, F: Fids<V>> Session<'v, V, F> {
                         let count = u32::try_from(n).unwrap_or(u32::MAX);
                         R::Write { count }.encode(tag, self.spoken(), out).unwrap_or(0)
                     }
-                    Err(error) => self.refuse(out, tag, &error),
+                    Err(error) => self.error(out, tag, &error),
                 })
             }
             _ => None,
