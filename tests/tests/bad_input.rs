@@ -225,3 +225,17 @@ fn files_to_be_removed_on_clunk_go_with_their_client() {
     within(SECOND, "the connection gone", || served.stats.connections() == 1);
     assert_eq!(other.walk(0, 2, "temporary").unwrap_err().1, 2);
 }
+
+#[test]
+fn files_to_be_removed_on_clunk_go_with_a_version() {
+    let tree = Scratch::new();
+    let served = serve(Limits::default(), move |_| tree.clone());
+    let mut client = WireClient::attached(served.addr, Dialect::Unix, 8192);
+    client.walk(0, 1, "").unwrap();
+    let extension = Extension(None);
+    let create = T::Create { fid: Fid(1), name: "temporary".into(), perm: 0o644, mode: 0x42, extension };
+    client.rpc(&create).unwrap();
+    client.version(8192, "9P2000.u");
+    client.attach(0).unwrap();
+    assert_eq!(client.walk(0, 2, "temporary").unwrap_err().1, 2);
+}

@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use datakit::server::Limits;
 use datakit::tree::{Dir, Directory, Entry, Leaf, Live, OpenLeaf, ReadOnlyText, Status, Tree, Wait, ready};
-use datakit_core::vfs::{FileStat, Name, OpenMode};
-use datakit_core::wire::{Dialect, Fid, List, Numeric, Str, Tag, Tmessage as T};
+use datakit_core::vfs::{Create, FileStat, Name, OpenMode};
+use datakit_core::wire::{Dialect, Extension, Fid, List, Numeric, Str, Tag, Tmessage as T};
 use datakit_tests::wire_client::WireClient;
 use datakit_tests::{Served, serve, within};
 use tokio::sync::watch;
@@ -77,13 +77,30 @@ impl Directory for Behind {
     }
 }
 
+/// A directory that makes streams whose opens wait at a gate.
+struct Making {
+    gate: Gate,
+    live: Live<u32>,
+}
+
+impl Directory for Making {
+    fn list(&self) -> Wait<'_, Vec<Entry>> {
+        ready(Ok(Vec::new()))
+    }
+
+    fn create<'a>(&'a self, name: Name<'a>, _: Create<'a>) -> Wait<'a, Entry> {
+        let name = String::from_utf8_lossy(name.as_bytes());
+        ready(Ok(Entry::file(&*name, Gated { gate: self.gate.clone(), live: self.live.clone() })))
+    }
+}
+
 struct World {
     live: Live<u32>,
     gate: Gate,
     served: Served,
 }
 
-/// `text`, `live`, `long` (a stream of long texts), `gated`, `behind/text`.
+/// `text`, `live`, `long` (a stream of long texts), `gated`, `behind/text`, `making`.
 fn world(limits: Limits) -> World {
     let (live, gate) = (Live::new(0), Gate::new());
     let dir: Dir = [Entry::file("text", ReadOnlyText::new("abc"))].into_iter().collect();
@@ -95,6 +112,7 @@ fn world(limits: Limits) -> World {
         Entry::file("state", Status::new(move || Ok(value.with(|n| format!("{n}").repeat(1000))))),
         Entry::file("gated", Gated { gate: gate.clone(), live: live.clone() }),
         Entry::dir("behind", Behind { gate: gate.clone(), dir }),
+        Entry::dir("making", Making { gate: gate.clone(), live: live.clone() }),
     ]
     .into_iter()
     .collect();
@@ -372,6 +390,39 @@ fn a_flush_of_a_flush_leaves_both_answered() {
     assert!(place(&tags, 21) < place(&tags, 22), "{tags:?}");
     tags.sort_by_key(|tag| tag.0);
     assert_eq!(tags, [Tag(21), Tag(22), Tag(23)]);
+}
+
+#[test]
+fn a_fid_walked_onto_itself_while_its_open_waits_is_another_fid() {
+    let world = world(Limits::default());
+    let mut client = client(&world);
+    client.walk(0, 5, "").unwrap();
+    let names = [Str::from("gated")];
+    client.rpc(&T::Walk { fid: Fid(5), newfid: Fid(5), wnames: List::from(&names[..]) }).unwrap();
+    client.send(Tag(10), &T::Open { fid: Fid(5), mode: 0 });
+    within(SECOND, "the open waits", || world.gate.waiting() == 1);
+    client.walk(5, 5, "").unwrap();
+    world.gate.let_through();
+    let (tag, reply) = client.reply();
+    assert_eq!((tag, reply.unwrap_err().0.as_str()), (Tag(10), "Unknown fid 5"));
+    assert_eq!(world.live.readers(), 0, "what was opened for nobody is closed");
+    client.open(5, 0).unwrap();
+}
+
+#[test]
+fn a_create_that_is_taken_back_leaves_the_fid_a_directory() {
+    let world = world(Limits::default());
+    let mut client = client(&world);
+    client.walk(0, 5, "making").unwrap();
+    let create = T::Create { fid: Fid(5), name: "new".into(), perm: 0o644, mode: 0, extension: Extension(None) };
+    client.send(Tag(10), &create);
+    within(SECOND, "the open of what was made waits", || world.gate.waiting() == 1);
+    client.rpc(&T::Flush { oldtag: Tag(10) }).unwrap();
+    client.stat(5, |stat| assert_eq!(stat.name, "making"));
+    world.gate.let_through();
+    client.rpc(&create).unwrap();
+    client.stat(5, |stat| assert_eq!(stat.name, "new"));
+    assert_eq!(client.read(5, 0, 10).unwrap(), b"0\n");
 }
 
 #[test]

@@ -20,7 +20,7 @@ impl<V: Vfs, F: Fids<V>> Session<'_, V, F> {
     pub(super) async fn open_fid(&self, fid: wire::Fid, mode: OpenMode, remove: bool) -> Result<Qid> {
         let (inode, serial) = self.with(fid, |fid| match fid.role {
             Role::Walked => Ok((fid.inode.clone(), fid.serial)),
-            _ => Err(already_open()),
+            _ => Err(Error::Invalid.because("Already open")),
         })?;
         // open(5): "it is illegal to write a directory, truncate it, or attempt to remove it on close".
         if mode.write && self.vfs.id(&inode).kind == Kind::Dir {
@@ -30,7 +30,7 @@ impl<V: Vfs, F: Fids<V>> Session<'_, V, F> {
         Ok(qid(self.vfs.id(&inode), self.spoken()))
     }
 
-    /// Opens an inode and has its fid remember it, if the fid is still there and not open yet.
+    /// Opens an inode and has a fid stand for it, if the fid is still what it was.
     pub(super) async fn open_inode(
         &self,
         fid: wire::Fid,
@@ -41,21 +41,10 @@ impl<V: Vfs, F: Fids<V>> Session<'_, V, F> {
     ) -> Result<()> {
         let open = self.vfs.open(inode, mode).await?;
         let role = match self.vfs.id(inode).kind {
-            Kind::Dir => Role::Dir { open: open.clone(), offset: 0, cookie: 0, remove },
-            _ => Role::File { open: open.clone(), remove },
+            Kind::Dir => Role::Dir { open, offset: 0, cookie: 0, remove },
+            _ => Role::File { open, remove },
         };
-        let done = self.commit(fid, serial, |fid| match fid.role {
-            Role::Walked => {
-                fid.role = role;
-                Ok(())
-            }
-            _ => Err(already_open()),
-        });
-        let done = done.unwrap_or_else(|| Err(unknown(fid)));
-        if done.is_err() {
-            self.vfs.close(&open);
-        }
-        done
+        self.turn_open(fid, serial, inode.clone(), role)
     }
 
     /// read(5). The file reads straight into the reply.
@@ -84,11 +73,11 @@ impl<V: Vfs, F: Fids<V>> Session<'_, V, F> {
 
     /// read(5) of a directory: whole stat records, from 0 or from where the last read ended.
     async fn read_dir(&self, fid: wire::Fid, open: &V::Open, offset: u64, data: &mut [u8]) -> Result<usize> {
-        let (serial, mut cookie) = self.with(fid, |fid| match fid.role {
-            Role::Dir { .. } if offset == 0 => Ok((fid.serial, 0)),
-            Role::Dir { offset: at, cookie, .. } if at == offset => Ok((fid.serial, cookie)),
+        let (serial, mut cookie) = self.with(fid, |found| match found.role {
+            Role::Dir { .. } if offset == 0 => Ok((found.serial, 0)),
+            Role::Dir { offset: at, cookie, .. } if at == offset => Ok((found.serial, cookie)),
             Role::Dir { .. } => Err(Error::Invalid.because("Can't seek in a directory")),
-            _ => Err(unknown(wire::Fid::NONE)),
+            _ => Err(unknown(fid)),
         })?;
         let mut filled = 0usize;
         loop {
@@ -154,12 +143,6 @@ impl<V: Vfs> Drop for Closing<'_, V> {
     fn drop(&mut self) {
         self.vfs.close(self.open);
     }
-}
-
-#[cold]
-#[inline(never)]
-fn already_open() -> Error {
-    Error::Invalid.because("Already open")
 }
 
 /// An empty answer would read as the end of the directory.

@@ -283,10 +283,7 @@ impl<V: Vfs, F: Fids<V>> Session<'_, V, F> {
         })?;
         let name = Name::new(name.as_bytes())?;
         let open = self.vfs.create_xattr(&inode, name, size, flags & 1 != 0, flags & 2 != 0).await?;
-        let kept = self.commit(fid, serial, |fid| fid.role = Role::Xattr { open: open.clone() });
-        if kept.is_none() {
-            self.vfs.close(&open);
-        }
+        self.turn_open(fid, serial, inode, Role::Xattr { open })?;
         Ok(R::Xattrcreate {})
     }
 

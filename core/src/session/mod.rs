@@ -249,7 +249,7 @@ impl<'v, V: Vfs, F: Fids<V>> Session<'v, V, F> {
                 names::finish_walk(buf, len, tag, count)
             }
             T::Version { msize, version } => {
-                let reply = self.version(msize, version);
+                let reply = apart(self.version(msize, version)).await;
                 self.encode(buf, tag, Ok(reply))
             }
             // auth(5): an error says that none is needed. diod's clients go on after this one only.
@@ -324,6 +324,29 @@ impl<'v, V: Vfs, F: Fids<V>> Session<'v, V, F> {
         self.fids.borrow_mut().get_mut(fid.0).filter(|found| found.serial == serial).map(change)
     }
 
+    /// Makes the fid that had this serial number stand for something else: what it stood for, if it is still there.
+    fn turn(&self, fid: wire::Fid, serial: u32, inode: V::Inode, role: Role<V::Open>) -> Option<Role<V::Open>> {
+        // Requests that wait on what it was are to find it gone.
+        let fresh = self.next_serial();
+        self.commit(fid, serial, |fid| {
+            fid.serial = fresh;
+            fid.inode = inode;
+            core::mem::replace(&mut fid.role, role)
+        })
+    }
+
+    /// As [`turn`](Session::turn), for a fid that now has something open.
+    fn turn_open(&self, fid: wire::Fid, serial: u32, inode: V::Inode, role: Role<V::Open>) -> Result<()> {
+        let open = role.opened().cloned();
+        if self.turn(fid, serial, inode, role).is_some() {
+            return Ok(());
+        }
+        if let Some(open) = open {
+            self.vfs.close(&open);
+        }
+        Err(unknown(fid))
+    }
+
     /// Takes a number for a fid that a request is about to make.
     fn reserve(&self, fid: wire::Fid, uid: u32, top: u64, inode: V::Inode) -> Result<Reserved<'_, 'v, V, F>> {
         let mut fids = self.fids.borrow_mut();
@@ -353,26 +376,20 @@ impl<'v, V: Vfs, F: Fids<V>> Session<'v, V, F> {
         }
     }
 
-    /// Frees every fid, as Tversion and the end of a connection do.
-    fn reset(&self) {
-        loop {
-            // The borrow ends before the tree is called.
-            let fid = self.fids.borrow_mut().pop();
-            let Some(fid) = fid else { break };
-            if let Some(open) = fid.role.opened() {
-                self.vfs.close(open);
-            }
+    /// Takes any fid out of use and closes what it had open.
+    fn drop_one(&self) -> Option<Fid<V>> {
+        // The borrow ends before the tree is called.
+        let fid = self.fids.borrow_mut().pop()?;
+        if let Some(open) = fid.role.opened() {
+            self.vfs.close(open);
         }
+        Some(fid)
     }
 
-    /// Ends the connection in order: frees every fid and removes the files that were to go when they are closed.
+    /// Ends the connection in order: frees every fid and removes the files that were to go when they are closed. Waits as long as
+    /// the tree does to remove them.
     pub async fn hang_up(&self) {
-        loop {
-            let fid = self.fids.borrow_mut().pop();
-            let Some(fid) = fid else { break };
-            if let Some(open) = fid.role.opened() {
-                self.vfs.close(open);
-            }
+        while let Some(fid) = self.drop_one() {
             if fid.role.remove_on_clunk() {
                 // Nobody is left to be told.
                 let _ = self.vfs.remove(&fid.inode).await;
@@ -383,7 +400,7 @@ impl<'v, V: Vfs, F: Fids<V>> Session<'v, V, F> {
 
 impl<V: Vfs, F: Fids<V>> Drop for Session<'_, V, F> {
     fn drop(&mut self) {
-        self.reset();
+        while self.drop_one().is_some() {}
     }
 }
 
@@ -397,10 +414,7 @@ struct Reserved<'s, 'v, V: Vfs, F: Fids<V>> {
 impl<V: Vfs, F: Fids<V>> Reserved<'_, '_, V, F> {
     fn keep(self, inode: V::Inode, role: Role<V::Open>) {
         // Nobody else can have changed it: a reserved fid is unknown to all other requests.
-        self.session.commit(self.fid, self.serial, |fid| {
-            fid.inode = inode;
-            fid.role = role;
-        });
+        self.session.turn(self.fid, self.serial, inode, role);
         core::mem::forget(self);
     }
 }

@@ -1,7 +1,7 @@
 //! Requests about names: version, attach, walk, create, remove.
 
 use super::fids::Role;
-use super::{Fids, MSIZE_MIN, Session, qid};
+use super::{Fids, MSIZE_MIN, Session, qid, unknown};
 use crate::vfs::{Create, Error, Kind, Name, New, OpenMode, Result, Vfs};
 use crate::wire::{self, Dialect, List, Numeric, Qid, Rmessage as R, Str, Tag};
 
@@ -14,8 +14,8 @@ const DMSOCKET: u32 = 0x0010_0000;
 
 impl<V: Vfs, F: Fids<V>> Session<'_, V, F> {
     /// version(5): "resets the session: all outstanding I/O is aborted, all fids are clunked".
-    pub(super) fn version(&self, msize: u32, version: Str<'_>) -> R<'static> {
-        self.reset();
+    pub(super) async fn version(&self, msize: u32, version: Str<'_>) -> R<'static> {
+        self.hang_up().await;
         let dialect = if msize < MSIZE_MIN { None } else { Dialect::offered(version) };
         self.dialect.set(dialect);
         self.msize.set(if dialect.is_some() { msize.min(self.limits.msize) } else { self.limits.msize });
@@ -67,7 +67,7 @@ impl<V: Vfs, F: Fids<V>> Session<'_, V, F> {
         }
         match reserved {
             Some(reserved) => reserved.keep(inode, Role::Walked),
-            None => self.move_fid(fid, serial, inode),
+            None => self.move_fid(fid, serial, inode)?,
         }
         Ok(count)
     }
@@ -110,15 +110,13 @@ impl<V: Vfs, F: Fids<V>> Session<'_, V, F> {
         dir.clone()
     }
 
-    /// A walk of a fid onto itself: it stands for something else now, not open.
-    fn move_fid(&self, fid: wire::Fid, serial: u32, inode: V::Inode) {
-        let old = self.commit(fid, serial, |fid| {
-            fid.inode = inode;
-            core::mem::replace(&mut fid.role, Role::Walked)
-        });
-        if let Some(open) = old.as_ref().and_then(Role::opened) {
+    /// The fid stands for something else now, not open.
+    fn move_fid(&self, fid: wire::Fid, serial: u32, inode: V::Inode) -> Result<()> {
+        let old = self.turn(fid, serial, inode, Role::Walked).ok_or_else(|| unknown(fid))?;
+        if let Some(open) = old.opened() {
             self.vfs.close(open);
         }
+        Ok(())
     }
 
     /// open(5), Tcreate: the fid then stands for the new object, open.
@@ -161,7 +159,7 @@ impl<V: Vfs, F: Fids<V>> Session<'_, V, F> {
         let name = Name::new(name.as_bytes())?;
         self.vfs.link(&inode, dir, name).await?;
         let id = self.vfs.id(&inode);
-        self.move_fid(fid, serial, inode);
+        self.move_fid(fid, serial, inode)?;
         Ok(R::Create { qid: qid(id, self.spoken()), iounit: 0 })
     }
 
@@ -177,7 +175,7 @@ impl<V: Vfs, F: Fids<V>> Session<'_, V, F> {
         Ok(found)
     }
 
-    /// Opens what was created, where that is a file or a directory, and moves the fid to it.
+    /// Opens what was created, where that is a file or a directory, and moves the fid to it; not before the open has succeeded.
     pub(super) async fn open_created(
         &self,
         fid: wire::Fid,
@@ -186,11 +184,11 @@ impl<V: Vfs, F: Fids<V>> Session<'_, V, F> {
         mode: OpenMode,
         remove: bool,
     ) -> Result<Qid> {
-        let id = self.vfs.id(&inode);
-        self.move_fid(fid, serial, inode.clone());
-        if matches!(id.kind, Kind::File | Kind::Dir) {
+        if matches!(self.vfs.id(&inode).kind, Kind::File | Kind::Dir) {
             // A file that was emptied to make room for this one has been emptied by `create`.
             self.open_inode(fid, serial, &inode, OpenMode { truncate: false, ..mode }, remove).await?;
+        } else {
+            self.move_fid(fid, serial, inode.clone())?;
         }
         Ok(qid(self.vfs.id(&inode), self.spoken()))
     }
