@@ -53,6 +53,16 @@ fn a_size_above_msize_closes_the_connection() {
         assert!(client.closed(), "size {size}");
     }
     still_serves(&served);
+    within(SECOND, "all are counted", || served.stats.refused_frames() == 3);
+}
+
+#[test]
+fn connections_above_the_limit_are_closed_and_counted() {
+    let (_, served) = served_with(Limits { connections: 1, ..Limits::default() });
+    let mut first = WireClient::attached(served.addr, Dialect::Unix, 8192);
+    assert!(WireClient::connect(served.addr).closed());
+    assert_eq!(served.stats.refused_connections(), 1);
+    first.walk(0, 1, "text").unwrap();
 }
 
 #[test]

@@ -129,13 +129,13 @@ impl Server {
         };
         let (closing, running) = (CancellationToken::new(), TaskTracker::new());
         let limits = Arc::new(limits);
-        let work = Work { tree, limits: limits.clone(), stats, closing: closing.clone() };
+        let work = Work { tree, limits: limits.clone(), stats: stats.clone(), closing: closing.clone() };
         let threads = (0..threads).map(|_| thread(work.clone())).collect::<io::Result<Vec<_>>>()?;
         let (threads, next) = (Arc::new(threads), Arc::new(AtomicUsize::new(0)));
         let mut accepting = JoinSet::new();
         for listener in listeners {
             let (threads, next, limits) = (threads.clone(), next.clone(), limits.clone());
-            let (closing, running) = (closing.clone(), running.clone());
+            let (closing, running, stats) = (closing.clone(), running.clone(), stats.clone());
             accepting.spawn(async move {
                 loop {
                     let socket = tokio::select! {
@@ -144,6 +144,7 @@ impl Server {
                     };
                     let Some(socket) = socket else { continue };
                     if running.len() >= limits.connections {
+                        stats.refuse_connection();
                         warn!(
                             peer = socket.peer(),
                             limit = limits.connections,
@@ -214,7 +215,10 @@ async fn one<V: Vfs, M: Fn(&Peer) -> V>(socket: Socket, token: TaskTrackerToken,
     let end = connection::serve(&vfs, halves, limits, stats, peer, closing).await;
     stats.events().push(format!("disconnected {} {end}\n", peer.name));
     match end {
-        End::Line(Stop::Size(_)) => warn!(peer = peer.name, msize = peer.msize(), "disconnected: {end}"),
+        End::Line(Stop::Size(_)) => {
+            stats.refuse_frame();
+            warn!(peer = peer.name, msize = peer.msize(), "disconnected: {end}");
+        }
         _ => info!(peer = peer.name, "disconnected: {end}"),
     }
     drop(token);

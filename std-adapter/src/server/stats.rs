@@ -20,6 +20,8 @@ pub struct Stats {
     next: AtomicU64,
     peers: Mutex<BTreeMap<u64, Arc<Peer>>>,
     requests: [Count; 128],
+    refused_connections: AtomicU64,
+    refused_frames: AtomicU64,
     events: Queue,
 }
 
@@ -93,6 +95,8 @@ impl Default for Stats {
             next: AtomicU64::new(0),
             peers: Mutex::default(),
             requests: std::array::from_fn(|_| Count::default()),
+            refused_connections: AtomicU64::new(0),
+            refused_frames: AtomicU64::new(0),
             events: Queue::new(EVENTS),
         }
     }
@@ -120,6 +124,24 @@ impl Stats {
             let answered = count.answered.load(Relaxed);
             (answered > 0).then(|| (half.wrapping_mul(2), answered, count.errors.load(Relaxed)))
         })
+    }
+
+    /// Connections closed at once because there were too many.
+    pub fn refused_connections(&self) -> u64 {
+        self.refused_connections.load(Relaxed)
+    }
+
+    /// Messages whose size field was below 7 or above msize; each cost its connection.
+    pub fn refused_frames(&self) -> u64 {
+        self.refused_frames.load(Relaxed)
+    }
+
+    pub(super) fn refuse_connection(&self) {
+        self.refused_connections.fetch_add(1, Relaxed);
+    }
+
+    pub(super) fn refuse_frame(&self) {
+        self.refused_frames.fetch_add(1, Relaxed);
     }
 
     /// Who connects and who goes, a line each: `connected PEER`, `disconnected PEER REASON`.

@@ -58,6 +58,7 @@ pub(crate) fn tree(stats: &Arc<Stats>, sources: &Sources) -> Tree {
         status("uptime", |stats| format!("{}\n", stats.uptime().as_secs())),
         status("connections", connections),
         status("requests", requests),
+        status("refused", refused),
         Entry::file("events", stats.events().file()),
     ]
     .into_iter()
@@ -92,6 +93,11 @@ fn requests(stats: &Stats) -> String {
         let _ = writeln!(text, "{} {answered} {errors}", name(kind));
     }
     text
+}
+
+/// What was refused before it could be answered: connections above the limit, messages of an impossible size.
+fn refused(stats: &Stats) -> String {
+    format!("connections {}\nframes {}\n", stats.refused_connections(), stats.refused_frames())
 }
 
 /// The name of a request's type.
