@@ -1,21 +1,31 @@
 //! Advisory byte-range locks (`fcntl(2)`): recorded and compared, never enforced.
 
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 
 use datakit_core::vfs::{Error, Lock, LockKind, NAME_MAX, Result};
 
+use super::space::{Grant, Space};
 use crate::locked;
 
 /// A file with more ranges than this refuses further ones: a client could ask for one a byte.
 const MOST: usize = 4096;
+/// What a range is charged to the space of the tree.
+const COST: u64 = 512;
 
 /// The locks of one file. An owner is a process on a client's host.
 #[derive(Debug, Default)]
 pub(super) struct Locks {
-    held: Mutex<Vec<Held>>,
+    table: Mutex<Table>,
     /// There was a lock once: closing a file looks no further without.
     used: AtomicBool,
+}
+
+#[derive(Debug, Default)]
+struct Table {
+    held: Vec<Held>,
+    /// There as long as there are ranges.
+    grant: Option<Grant>,
 }
 
 #[derive(Debug, Clone)]
@@ -31,39 +41,51 @@ struct Held {
 }
 
 impl Locks {
-    /// Takes or gives up a lock: whether it was granted.
-    pub(super) fn lock(&self, open: u64, lock: &Lock<'_>) -> Result<bool> {
+    /// Takes or gives up a lock: whether it was granted. Giving up the middle of a range makes two of it.
+    pub(super) fn lock(&self, open: u64, lock: &Lock<'_>, space: &Arc<Space>) -> Result<bool> {
         if lock.client.len() > NAME_MAX {
             return Err(Error::NameTooLong);
         }
         self.used.store(true, Ordering::Relaxed);
-        let mut held = locked::lock(&self.held);
-        if held.iter().any(|other| other.bars(lock)) {
+        let mut table = locked::lock(&self.table);
+        if table.held.iter().any(|other| other.bars(lock)) {
             return Ok(false);
         }
-        if held.len() >= MOST && lock.kind != LockKind::Unlock {
-            return Err(Error::NoMemory.because("too many locks on this file"));
-        }
         let (start, end) = range(lock);
-        *held = held.iter().flat_map(|own| own.without(lock)).collect();
+        let mut held: Vec<Held> = table.held.iter().flat_map(|own| own.without(lock)).collect();
         if lock.kind != LockKind::Unlock {
             let write = lock.kind == LockKind::Write;
             held.push(Held { open, write, start, end, process: lock.process, client: lock.client.into() });
         }
+        if held.len() > MOST {
+            return Err(Error::NoMemory.because("too many locks on this file"));
+        }
+        table.charge(held.len(), space)?;
+        table.held = held;
         Ok(true)
     }
 
     /// Tells `with` the first lock that `lock` would have to wait for.
     pub(super) fn in_the_way<R>(&self, lock: &Lock<'_>, with: impl FnOnce(Option<Lock<'_>>) -> R) -> R {
-        let found = locked::lock(&self.held).iter().find(|other| other.bars(lock)).cloned();
+        let found = locked::lock(&self.table).held.iter().find(|other| other.bars(lock)).cloned();
         with(found.as_ref().map(Held::lock))
     }
 
     /// Gives up what was taken through `open`.
     pub(super) fn close(&self, open: u64) {
         if self.used.load(Ordering::Relaxed) {
-            locked::lock(&self.held).retain(|held| held.open != open);
+            let mut table = locked::lock(&self.table);
+            table.held.retain(|held| held.open != open);
+            if table.held.is_empty() {
+                *table = Table::default();
+            }
         }
+    }
+}
+
+impl Table {
+    fn charge(&mut self, ranges: usize, space: &Arc<Space>) -> Result<()> {
+        self.grant.get_or_insert_with(|| space.empty()).set(COST.saturating_mul(ranges as u64))
     }
 }
 

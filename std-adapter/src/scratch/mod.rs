@@ -27,7 +27,7 @@ use datakit_core::vfs::{Attr, Create, DirEntry, Error, Id, Lock, Name, New, Open
 
 use self::node::{Body, Node};
 use self::space::{Grant, Space};
-use self::xattr::Writing;
+use self::xattr::{Value, Writing};
 use crate::locked;
 
 /// Bytes that a tree may use unless it is told otherwise.
@@ -72,7 +72,7 @@ pub struct Open(Opened);
 #[derive(Debug, Clone)]
 enum Opened {
     Node { node: Arc<Node>, append: bool, number: u64 },
-    Value(Arc<[u8]>),
+    Value(Arc<Value>),
     Writing(Arc<Writing>),
 }
 
@@ -230,7 +230,7 @@ impl Vfs for Scratch {
 
     async fn open_xattr(&self, inode: &Inode, name: Option<Name<'_>>) -> Result<(Open, u64)> {
         let value = xattr::read(inode.node(), name)?;
-        let length = value.len() as u64;
+        let length = value.bytes().len() as u64;
         Ok((Open(Opened::Value(value)), length))
     }
 
@@ -248,7 +248,7 @@ impl Vfs for Scratch {
 
     async fn lock(&self, open: &Open, lock: Lock<'_>) -> Result<bool> {
         let Opened::Node { node, number, .. } = &open.0 else { return Err(Error::BadFile) };
-        node.locks.lock(*number, &lock)
+        node.locks.lock(*number, &lock, &node.space)
     }
 
     async fn lock_in_the_way<R>(
@@ -272,7 +272,7 @@ impl Open {
     fn read(&self, offset: u64, buf: &mut [u8]) -> Result<usize> {
         match &self.0 {
             Opened::Node { node, .. } => node.read(offset, buf),
-            Opened::Value(value) => datakit_core::vfs::read_at(value, offset, buf),
+            Opened::Value(value) => datakit_core::vfs::read_at(value.bytes(), offset, buf),
             Opened::Writing(_) => Err(Error::BadFile),
         }
     }

@@ -304,6 +304,72 @@ async fn what_does_not_fit_is_no_space_and_comes_back() -> Done {
 }
 
 #[tokio::test]
+async fn what_open_files_hold_counts_as_space() -> Done {
+    let tree = Scratch::with_limit(1 << 20);
+    let f = file(&tree, &tree.root(), "f", b"").await?;
+    let before = tree.statfs().await?;
+    let mut writing = Vec::new();
+    let full = loop {
+        match tree.create_xattr(&f, name("user.a"), 60_000, false, false).await {
+            Ok(open) if writing.len() < 20 => writing.push(open),
+            Ok(_) => panic!("values that are only announced cost nothing"),
+            Err(error) => break error,
+        }
+    };
+    assert_eq!((full, writing.len()), (Error::NoSpace, 17));
+    writing.truncate(1);
+    let mut reading = Vec::new();
+    while let Ok(open) = tree.create_xattr(&f, name("user.a"), 60_000, false, false).await {
+        assert!(reading.len() < 20, "values that are only read cost nothing");
+        tree.write(&open, 0, &[1; 60_000]).await?;
+        tree.finish(&open).await?;
+        reading.push(tree.open_xattr(&f, Some(name("user.a"))).await?.0);
+    }
+    drop((writing, reading));
+    tree.finish(&tree.create_xattr(&f, name("user.a"), 0, false, false).await?).await?;
+    assert_eq!(tree.statfs().await?, before);
+    Ok(())
+}
+
+#[tokio::test]
+async fn names_of_attributes_have_a_limit_in_all() -> Done {
+    let tree = Scratch::new();
+    let f = file(&tree, &tree.root(), "f", b"").await?;
+    let set = async |number: usize| {
+        let called = format!("user.{number:0>200}");
+        let open = tree.create_xattr(&f, name(&called), 1, false, false).await?;
+        tree.write(&open, 0, b"x").await?;
+        tree.finish(&open).await
+    };
+    for number in 0..65536 / 206 {
+        set(number).await?;
+    }
+    assert_eq!(set(1000).await.unwrap_err().errno(), 28);
+    set(0).await?;
+    assert!(tree.open_xattr(&f, None).await?.1 <= 65536);
+    Ok(())
+}
+
+#[tokio::test]
+async fn locks_have_a_limit_however_they_come_to_be() -> Done {
+    let tree = Scratch::with_limit(1 << 20);
+    let f = file(&tree, &tree.root(), "f", b"").await?;
+    let open = tree.open(&f, OpenMode::READ_WRITE).await?;
+    let lock = |kind, start, length| Lock { kind, start, length, process: 1, client: b"host" };
+    let before = tree.statfs().await?;
+    assert!(tree.lock(&open, lock(LockKind::Write, 0, 0)).await?);
+    let mut holes = 0;
+    while tree.lock(&open, lock(LockKind::Unlock, 2 * holes + 1, 1)).await.is_ok() {
+        holes += 1;
+        assert!(holes < 5000, "no limit to the pieces of a lock");
+    }
+    assert!(holes > 1000, "{holes}");
+    tree.close(&open);
+    assert_eq!(tree.statfs().await?, before);
+    Ok(())
+}
+
+#[tokio::test]
 async fn a_listing_survives_the_removal_of_what_it_showed() -> Done {
     let tree = Scratch::new();
     let root = tree.root();

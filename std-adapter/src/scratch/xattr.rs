@@ -9,17 +9,23 @@ use super::node::Node;
 use super::space::Grant;
 use crate::locked;
 
-/// The largest value, in bytes, as on Linux.
+/// The largest value, and the longest list of names, in bytes, as on Linux.
 const LARGEST: u64 = 64 * 1024;
 
 /// The attributes of one inode, by name.
-pub(super) type Xattrs = BTreeMap<Box<[u8]>, Value>;
+pub(super) type Xattrs = BTreeMap<Box<[u8]>, Arc<Value>>;
 
-/// The value of one.
+/// The value of one, or the list of all names. Charged as long as anybody reads it.
 #[derive(Debug)]
 pub(super) struct Value {
-    bytes: Arc<[u8]>,
+    bytes: Vec<u8>,
     _grant: Grant,
+}
+
+impl Value {
+    pub(super) fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
 }
 
 /// An attribute that is being written.
@@ -30,23 +36,31 @@ pub(super) struct Writing {
     size: usize,
     create: bool,
     replace: bool,
-    bytes: Mutex<Vec<u8>>,
+    /// What has come so far, and the announced size set aside.
+    value: Mutex<(Vec<u8>, Option<Grant>)>,
 }
 
 /// The value of `name`, or the names with a NUL after each.
-pub(super) fn read(node: &Node, name: Option<Name<'_>>) -> Result<Arc<[u8]>> {
+pub(super) fn read(node: &Node, name: Option<Name<'_>>) -> Result<Arc<Value>> {
     let xattrs = locked::lock(&node.xattrs);
-    match name {
-        Some(name) => xattrs.get(name.as_bytes()).map(|value| value.bytes.clone()).ok_or(Error::NoData),
-        None => Ok(xattrs.keys().flat_map(|name| name.iter().copied().chain([0])).collect()),
+    if let Some(name) = name {
+        return xattrs.get(name.as_bytes()).cloned().ok_or(Error::NoData);
     }
+    let bytes: Vec<u8> = xattrs.keys().flat_map(|name| name.iter().copied().chain([0])).collect();
+    let mut grant = node.space.empty();
+    grant.set(bytes.len() as u64).map_err(|_| Error::NoMemory)?;
+    Ok(Arc::new(Value { bytes, _grant: grant }))
 }
 
 impl Writing {
-    /// Checks what is wanted; nothing changes before [`finish`](Writing::finish).
+    /// Checks what is wanted and sets the space aside; nothing else changes before [`finish`](Writing::finish).
     pub(super) fn new(node: Arc<Node>, name: Name<'_>, size: u64, create: bool, replace: bool) -> Result<Writing> {
         let size = usize::try_from(size).ok().filter(|_| size <= LARGEST).ok_or(Error::TooLarge)?;
-        let writing = Writing { node, name: name.as_bytes().into(), size, create, replace, bytes: Mutex::default() };
+        let name = name.as_bytes();
+        // A removal is possible in a full tree, too.
+        let grant = if size == 0 { node.space.empty() } else { node.space.item(name.len().saturating_add(size))? };
+        let value = Mutex::new((Vec::new(), Some(grant)));
+        let writing = Writing { node, name: name.into(), size, create, replace, value };
         writing.check(&locked::lock(&writing.node.xattrs))?;
         Ok(writing)
     }
@@ -61,7 +75,7 @@ impl Writing {
 
     /// Takes a part of the value; parts come in order.
     pub(super) fn write(&self, offset: u64, data: &[u8]) -> Result<usize> {
-        let mut bytes = locked::lock(&self.bytes);
+        let (bytes, _) = &mut *locked::lock(&self.value);
         if offset != bytes.len() as u64 {
             return Err(Error::Seek);
         }
@@ -74,7 +88,7 @@ impl Writing {
 
     /// Sets the attribute, or removes it where the size is 0.
     pub(super) fn finish(&self) -> Result<()> {
-        let bytes = locked::lock(&self.bytes);
+        let (bytes, grant) = &mut *locked::lock(&self.value);
         if bytes.len() != self.size {
             return Err(Error::Invalid.because("less than the announced size of the attribute"));
         }
@@ -82,10 +96,16 @@ impl Writing {
         self.check(&xattrs)?;
         if self.size == 0 {
             xattrs.remove(&self.name);
-        } else {
-            let grant = self.node.space.item(self.name.len().saturating_add(self.size))?;
-            xattrs.insert(self.name.clone(), Value { bytes: bytes.as_slice().into(), _grant: grant });
+            return Ok(());
         }
+        let others = xattrs.keys().filter(|name| **name != self.name);
+        let list = others.fold(self.name.len(), |sum, name| sum.saturating_add(name.len()).saturating_add(1));
+        if list as u64 >= LARGEST {
+            return Err(Error::NoSpace.because("the names of the attributes are too long in all"));
+        }
+        // An open file is finished once: then its space is the attribute's.
+        let grant = grant.take().ok_or(Error::BadFile)?;
+        xattrs.insert(self.name.clone(), Arc::new(Value { bytes: std::mem::take(bytes), _grant: grant }));
         Ok(())
     }
 }
