@@ -193,7 +193,14 @@ where
 
     /// The next request. Requests on memory are answered on the way, without a worker of their own.
     async fn request(&self, lane: &Lane, buf: &mut impl Buffer) -> Result<Request, Stop<R::Error>> {
-        let mut rx = self.rx.lock().await;
+        let mut rx = match self.rx.try_lock() {
+            Ok(rx) => rx,
+            Err(_) => {
+                // Somebody else reads, perhaps for hours.
+                buf.rest();
+                self.rx.lock().await
+            }
+        };
         let frame = loop {
             let msize = self.session.msize();
             self.at_once(&mut rx, msize).await?;

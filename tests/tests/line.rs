@@ -1,0 +1,126 @@
+//! The line without a socket: what its workers hold while they wait.
+
+#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)]
+
+use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
+use std::convert::Infallible;
+use std::future::poll_fn;
+use std::pin::pin;
+use std::rc::Rc;
+use std::task::{Context, Poll, Waker};
+
+use datakit::tree::{Dir, Entry, Live, Tree};
+use datakit_core::serve::{Buffer, Input, Lane, Line};
+use datakit_core::session::{FidArray, Limits, Session};
+use datakit_core::wire::{Dialect, Fid, List, Numeric, Str, Tag, Tmessage as T};
+use embedded_io_async::{ErrorType, Read, Write};
+
+/// Both ends of a transport without limits.
+#[derive(Clone, Default)]
+struct Bytes(Rc<RefCell<VecDeque<u8>>>);
+
+impl ErrorType for Bytes {
+    type Error = Infallible;
+}
+
+impl Read for Bytes {
+    async fn read(&mut self, buf: &mut [u8]) -> Result<usize, Infallible> {
+        // The test polls without being woken.
+        poll_fn(|_| match self.0.borrow_mut().pop_front() {
+            Some(byte) => {
+                buf[0] = byte;
+                Poll::Ready(Ok(1))
+            }
+            None => Poll::Pending,
+        })
+        .await
+    }
+}
+
+impl Input for Bytes {}
+
+impl Write for Bytes {
+    async fn write(&mut self, buf: &[u8]) -> Result<usize, Infallible> {
+        self.0.borrow_mut().extend(buf);
+        Ok(buf.len())
+    }
+
+    async fn flush(&mut self) -> Result<(), Infallible> {
+        Ok(())
+    }
+}
+
+/// A buffer that counts itself while it is larger than a small one.
+struct Counted {
+    bytes: Vec<u8>,
+    large: Rc<Cell<usize>>,
+}
+
+const SMALL: usize = 256;
+
+impl Counted {
+    fn new(large: &Rc<Cell<usize>>) -> Counted {
+        Counted { bytes: vec![0; SMALL], large: large.clone() }
+    }
+}
+
+impl Buffer for Counted {
+    fn room(&mut self, n: usize, _: usize) -> &mut [u8] {
+        if n > self.bytes.len() {
+            self.large.set(self.large.get() + usize::from(self.bytes.len() == SMALL));
+            self.bytes.resize(n, 0);
+        }
+        &mut self.bytes
+    }
+
+    fn rest(&mut self) {
+        if self.bytes.len() > SMALL {
+            self.large.set(self.large.get() - 1);
+            self.bytes.truncate(SMALL);
+        }
+    }
+}
+
+#[test]
+fn only_requests_in_flight_hold_large_buffers() {
+    let (root, live) = (Dir::new(), Live::new(0));
+    root.insert(Entry::file("live", live.file(|n| format!("{n}\n"))));
+    let (tree, large) = (Tree::new(root), Rc::new(Cell::new(0)));
+    let session: Session<'_, _, FidArray<_, 8>> = Session::new(&tree, FidArray::new(), Limits::default());
+    let lanes: [Lane; 4] = Default::default();
+    let (rx, tx) = (Bytes::default(), Bytes::default());
+    let line = Line::new(&session, rx.clone(), tx.clone(), [0; 4096], [0; 4096], &lanes);
+    let mut workers = [
+        pin!(line.worker(0, Counted::new(&large))),
+        pin!(line.worker(1, Counted::new(&large))),
+        pin!(line.worker(2, Counted::new(&large))),
+    ];
+    let mut run = || {
+        let mut cx = Context::from_waker(Waker::noop());
+        (0..3).for_each(|_| workers.iter_mut().for_each(|worker| assert!(worker.as_mut().poll(&mut cx).is_pending())));
+    };
+    let mut tag = 0;
+    let mut send = |request: &T<'_>| {
+        let mut frame = [0; 128];
+        tag += 1;
+        let len = request.encode(Tag(tag), Dialect::Legacy, &mut frame).unwrap();
+        rx.0.borrow_mut().extend(&frame[..len]);
+    };
+    let (uname, aname) = ("u".into(), "".into());
+    send(&T::Version { msize: 65536, version: "9P2000".into() });
+    send(&T::Attach { fid: Fid(0), afid: Fid::NONE, uname, aname, n_uname: Numeric::NONE });
+    for fid in [Fid(1), Fid(2)] {
+        send(&T::Walk { fid: Fid(0), newfid: fid, wnames: List::Slice(&[Str(b"live")]) });
+        send(&T::Open { fid, mode: 0 });
+        // The value, the mark behind it, and the wait for the next.
+        for offset in [0, 2, 2] {
+            send(&T::Read { fid, offset, count: 60_000 });
+        }
+    }
+    run();
+    assert_eq!((line.in_flight(), large.get()), (2, 2));
+    live.publish(1);
+    run();
+    assert_eq!((line.in_flight(), large.get()), (0, 0));
+}
