@@ -59,7 +59,7 @@ pub trait Fids<V: Vfs> {
     /// Takes the fid of this number out.
     fn remove(&mut self, number: u32) -> Option<Fid<V>>;
 
-    /// Takes any fid out, until there are none.
+    /// Takes any fid out. Called until there are none; meanwhile those that are left need not be found by their numbers.
     fn pop(&mut self) -> Option<Fid<V>>;
 
     /// How many there are.
