@@ -37,7 +37,10 @@ impl Listener {
     pub(super) async fn bind(url: &Url) -> io::Result<Listener> {
         let named = |error: io::Error| {
             let hint = match error.kind() {
-                io::ErrorKind::AddrInUse => "; choose another port, or 0 for any free one",
+                io::ErrorKind::AddrInUse => match url {
+                    Url::Tcp { .. } => "; choose another port, or 0 for any free one",
+                    _ => "; stop who listens there, or choose another path",
+                },
                 _ => "",
             };
             io::Error::new(error.kind(), format!("cannot listen on {url}: {error}{hint}"))
@@ -49,7 +52,7 @@ impl Listener {
                 Ok(Listener { url: Url::Tcp { host: host.clone(), port }, socket: Listening::Tcp(socket) })
             }
             Url::Unix(path) | Url::File(path) => {
-                remove_stale(path).map_err(named)?;
+                remove_stale(path).await.map_err(named)?;
                 let socket = UnixListener::bind(path).map_err(named)?;
                 Ok(Listener { url: url.clone(), socket: Listening::Unix(socket, SocketFile(path.clone())) })
             }
@@ -84,10 +87,14 @@ impl Listener {
     }
 }
 
-/// Removes a socket that nobody listens on any more. A file of any other kind stays, and `bind` reports it.
-fn remove_stale(path: &Path) -> io::Result<()> {
+/// Removes a socket that nobody listens on any more. A file of any other kind stays, and so does a socket that is in use: `bind`
+/// reports both.
+async fn remove_stale(path: &Path) -> io::Result<()> {
     match std::fs::symlink_metadata(path) {
-        Ok(found) if found.file_type().is_socket() => std::fs::remove_file(path),
+        Ok(found) if found.file_type().is_socket() => match UnixStream::connect(path).await {
+            Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => std::fs::remove_file(path),
+            _ => Ok(()),
+        },
         _ => Ok(()),
     }
 }
