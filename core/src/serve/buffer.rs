@@ -179,6 +179,10 @@ impl<W: Write, B: Buffer> Replies<W, B> {
         Ok(())
     }
 
+    pub(super) fn is_empty(&self) -> bool {
+        self.filled == 0
+    }
+
     /// Where the next reply can be made in place; [`pushed`](Replies::pushed) then counts it.
     pub(super) fn free(&mut self) -> &mut [u8] {
         let filled = self.filled;

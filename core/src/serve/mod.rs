@@ -164,6 +164,11 @@ where
         self.lanes.busy()
     }
 
+    /// Whether nothing is in flight and every reply has been handed to the transport: time to end, if it is to end.
+    pub fn is_idle(&self) -> bool {
+        self.lanes.busy() == 0 && self.tx.try_lock().is_ok_and(|tx| tx.is_empty())
+    }
+
     /// One worker, in the lane of this number. Ends when the connection does.
     ///
     /// Never drop one worker and keep the others: it may hold half a request or half a reply. All workers of a line are polled by one

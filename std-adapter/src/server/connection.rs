@@ -11,14 +11,14 @@ use std::task::{Context, Poll};
 use datakit_core::serve::{Lane, Line, Stop};
 use datakit_core::session::{self, Session};
 use datakit_core::vfs::Vfs;
-use tokio::time::{Sleep, sleep};
+use tokio::time::{Sleep, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::buffers::{Batch, Frame};
 use super::fids::FidMap;
 use super::stats::{Peer, Stats};
 use super::transport::{Rx, Tx};
-use super::{GRACE, Limits};
+use super::{GRACE, HANG_UP, Limits};
 
 type Worker<'l> = Pin<Box<dyn Future<Output = Result<Infallible, Stop<io::Error>>> + 'l>>;
 
@@ -74,12 +74,13 @@ pub(super) async fn serve<V: Vfs>(
             if grace.is_none() && shutdown.as_mut().poll(cx).is_ready() {
                 grace = Some(Box::pin(sleep(GRACE)));
             }
-            let over = grace.as_mut().is_some_and(|timer| line.in_flight() == 0 || timer.as_mut().poll(cx).is_ready());
+            let over = grace.as_mut().is_some_and(|timer| line.is_idle() || timer.as_mut().poll(cx).is_ready());
             if over { Poll::Ready(End::Shutdown) } else { Poll::Pending }
         })
         .await
     };
-    session.hang_up().await;
+    // Dropped halfway, the session closes the rest.
+    let _ = timeout(HANG_UP, session.hang_up()).await;
     end
 }
 

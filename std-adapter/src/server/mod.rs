@@ -46,6 +46,8 @@ use crate::url::Url;
 
 /// How long requests that are being answered may go on after the server was told to stop.
 const GRACE: Duration = Duration::from_secs(1);
+/// How long a tree may take to remove what is to go with a connection; then the rest is only closed.
+const HANG_UP: Duration = Duration::from_millis(500);
 
 /// What one server grants its clients.
 #[derive(Debug, Clone)]
@@ -113,7 +115,7 @@ impl Server {
     }
 
     /// Accepts and serves until `stop` is ready: then no new connection is accepted, requests that are being answered get a
-    /// second to end, and the socket files are removed. Dropping the future ends everything at once.
+    /// second to end, and the socket files are removed. Dropping the future does the same without waiting for it.
     ///
     /// # Errors
     /// A listener that failed; a single connection that fails ends only that connection.
@@ -128,6 +130,7 @@ impl Server {
             threads => threads,
         };
         let (closing, running) = (CancellationToken::new(), TaskTracker::new());
+        let _closes_when_dropped = closing.clone().drop_guard();
         let limits = Arc::new(limits);
         let work = Work { tree, limits: limits.clone(), stats: stats.clone(), closing: closing.clone() };
         let threads = (0..threads).map(|_| thread(work.clone())).collect::<io::Result<Vec<_>>>()?;
