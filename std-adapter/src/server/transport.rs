@@ -70,14 +70,16 @@ impl Write for Tx {
     async fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
         // A timer is made only when the socket is full.
         let at_once = poll_fn(|cx| Poll::Ready(self.half().poll_write(cx, buf))).await;
-        match at_once {
-            Poll::Ready(written) => written,
+        let written = match at_once {
+            Poll::Ready(written) => written?,
             Poll::Pending => {
                 let patience = self.patience;
                 let late = || io::Error::new(io::ErrorKind::TimedOut, format!("took no reply for {patience:?}"));
-                tokio::time::timeout(patience, self.half().write(buf)).await.map_err(|_| late())?
+                tokio::time::timeout(patience, self.half().write(buf)).await.map_err(|_| late())??
             }
-        }
+        };
+        // `write_all` would panic.
+        if written == 0 { Err(io::ErrorKind::WriteZero.into()) } else { Ok(written) }
     }
 
     async fn flush(&mut self) -> io::Result<()> {
