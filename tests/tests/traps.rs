@@ -5,10 +5,11 @@
 use std::io::Write;
 use std::time::Duration;
 
+use datakit::scratch::Scratch;
 use datakit::server::Limits;
 use datakit::tree::{Dir, Directory, Entry, Leaf, Live, OpenLeaf, ReadOnlyText, Status, Tree, Wait, ready};
 use datakit_core::vfs::{Create, FileStat, Name, OpenMode};
-use datakit_core::wire::{Dialect, Extension, Fid, List, Numeric, Str, Tag, Tmessage as T};
+use datakit_core::wire::{Dialect, Extension, Fid, List, Numeric, Rmessage as R, Str, Tag, Tmessage as T};
 use datakit_tests::wire_client::WireClient;
 use datakit_tests::{Served, serve, within};
 use tokio::sync::watch;
@@ -448,4 +449,36 @@ fn a_request_that_could_not_wait_is_counted_as_an_error() {
     let (all, errors) = reads().unwrap();
     assert_eq!(client.rpc(&read(1)).unwrap_err().1, 11);
     assert_eq!(reads().unwrap(), (all + 1, errors + 1));
+}
+
+#[test]
+fn the_longest_owner_of_a_lock_fits_its_reply() {
+    let tree = Scratch::new();
+    let served = serve(Limits::default(), move |_| tree.clone());
+    let mut client = WireClient::attached(served.addr, Dialect::Linux, 8192);
+    client.walk(0, 1, "").unwrap();
+    client.rpc(&T::Lcreate { fid: Fid(1), name: "f".into(), flags: 2, mode: 0o644, gid: 0 }).unwrap();
+    let owner = "o".repeat(255);
+    let (fid, kind, start, length) = (Fid(1), 1, 0, 0);
+    let client_id = Str::from(owner.as_str());
+    client.rpc(&T::Lock { fid, kind, flags: 0, start, length, proc_id: 1, client_id }).unwrap();
+    let client_id = Str::from("x");
+    let reply = client.rpc(&T::Getlock { fid, kind, start, length, proc_id: 2, client_id }).unwrap();
+    let (_, R::Getlock { client_id, .. }) = R::decode(&reply, Dialect::Linux).unwrap() else { panic!("no Rgetlock") };
+    assert_eq!(client_id, owner.as_str());
+}
+
+#[test]
+fn the_root_of_an_attach_keeps_its_name() {
+    let tree = Scratch::new();
+    let served = serve(Limits::default(), move |_| tree.clone());
+    let mut client = WireClient::attached(served.addr, Dialect::Linux, 8192);
+    client.rpc(&T::Mkdir { dfid: Fid(0), name: "a".into(), mode: 0o755, gid: 0 }).unwrap();
+    client.rpc(&T::Mkdir { dfid: Fid(0), name: "b".into(), mode: 0o755, gid: 0 }).unwrap();
+    client.walk(0, 1, "b").unwrap();
+    let (uname, n_uname) = ("u".into(), Numeric::NONE);
+    client.rpc(&T::Attach { fid: Fid(2), afid: Fid::NONE, uname, aname: "a".into(), n_uname }).unwrap();
+    assert_eq!(client.rpc(&T::Rename { fid: Fid(2), dfid: Fid(1), name: "c".into() }).unwrap_err().1, 22);
+    assert_eq!(client.rpc(&T::Remove { fid: Fid(2) }).unwrap_err().1, 16);
+    client.walk(0, 3, "a").unwrap();
 }

@@ -89,7 +89,7 @@ impl<V: Vfs, F: Fids<V>> Session<'_, V, F> {
 
     /// stat(5), Twstat: all of it or nothing, and nothing set means "bring it to stable storage".
     pub(super) async fn wstat(&self, fid: wire::Fid, stat: &Stat<'_>) -> Result<R<'static>> {
-        let (inode, top) = self.with(fid, |fid| Ok((fid.inode.clone(), fid.top)))?;
+        let inode = self.inode(fid)?;
         let id = self.vfs.id(&inode);
         let name = Some(stat.name.as_bytes()).filter(|name| !name.is_empty());
         let length = Some(stat.length).filter(|length| *length != u64::MAX);
@@ -105,9 +105,7 @@ impl<V: Vfs, F: Fids<V>> Session<'_, V, F> {
             return Err(Error::IsDirectory.because("Can't set length of a directory"));
         }
         if let Some(name) = name {
-            if id.ino == top {
-                return Err(Error::Invalid.because("Can't rename /"));
-            }
+            self.below_top(fid, Error::Invalid.because("Can't rename /"))?;
             let name = Name::new(name)?;
             self.vfs.rename(&inode, &self.vfs.parent(&inode), name).await?;
         }

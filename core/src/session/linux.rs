@@ -85,7 +85,8 @@ impl<V: Vfs, F: Fids<V>> Session<'_, V, F> {
     }
 
     async fn rename(&self, fid: wire::Fid, dfid: wire::Fid, name: Str<'_>) -> Result<R<'static>> {
-        let (inode, dir) = (self.inode(fid)?, self.inode(dfid)?);
+        let inode = self.below_top(fid, Error::Invalid.because("Can't rename /"))?;
+        let dir = self.inode(dfid)?;
         let name = Name::new(name.as_bytes())?;
         self.vfs.rename(&inode, &dir, name).await?;
         Ok(R::Rename {})

@@ -17,7 +17,7 @@ use apart::apart;
 use fids::Role;
 pub use fids::{Fid, FidArray, Fids};
 
-use crate::vfs::{Error, Id, Kind, Result, Vfs};
+use crate::vfs::{Error, Id, Kind, NAME_MAX, Result, Vfs};
 use crate::wire::{self, Dialect, Errno, Malformed, Qid, Rmessage as R, Str, Tag, Tmessage as T};
 
 /// The smallest msize worth speaking: every reply without data or long names fits.
@@ -143,6 +143,8 @@ impl<'v, V: Vfs, F: Fids<V>> Session<'v, V, F> {
             },
             // A record with two long strings, made in one half from a link target in the other.
             wire::TSTAT | wire::TREADLINK => LINK_ROOM,
+            // Behind the request: the owner that it is told of may have the longest name.
+            wire::TGETLOCK => frame.len().saturating_add(64 + NAME_MAX),
             _ => 0,
         };
         let wanted = wanted.max(frame.len().saturating_add(192));
@@ -317,6 +319,13 @@ impl<'v, V: Vfs, F: Fids<V>> Session<'v, V, F> {
             Some(found) if !matches!(found.role, Role::Reserved) => look(found),
             _ => Err(unknown(fid)),
         }
+    }
+
+    /// A copy of what the fid stands for, unless that is what it was attached to: the name of that is in a directory that the client
+    /// may not see.
+    fn below_top(&self, fid: wire::Fid, or: Error) -> Result<V::Inode> {
+        let (inode, top) = self.with(fid, |fid| Ok((fid.inode.clone(), fid.top)))?;
+        if self.vfs.id(&inode).ino == top { Err(or) } else { Ok(inode) }
     }
 
     /// Changes the fid that had this serial number, if it is still there.

@@ -195,10 +195,12 @@ impl<V: Vfs, F: Fids<V>> Session<'_, V, F> {
 
     /// remove(5): "the fid is clunked even if the remove fails".
     pub(super) async fn remove(&self, fid: wire::Fid) -> Result<R<'static>> {
+        let below = self.below_top(fid, Error::Busy);
         let taken = self.take(fid)?;
         if let Some(open) = taken.role.opened() {
             self.vfs.close(open);
         }
+        below?;
         self.vfs.remove(&taken.inode).await?;
         Ok(R::Remove {})
     }

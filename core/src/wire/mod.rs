@@ -46,6 +46,8 @@ pub const TREADLINK: u8 = 22;
 pub const TREADDIR: u8 = 40;
 /// See [`TREADLINK`].
 pub const RREADDIR: u8 = 41;
+/// See [`TREADLINK`].
+pub const TGETLOCK: u8 = 54;
 /// The types below are those that only 9P2000.L has.
 pub const TVERSION: u8 = 100;
 /// See [`TREADLINK`].
