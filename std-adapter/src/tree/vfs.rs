@@ -159,7 +159,9 @@ impl Vfs for Tree {
     ) -> Result<()> {
         let Opened::Dir(entries) = &dir.0 else { return Err(Error::NotDirectory) };
         let start = usize::try_from(cookie).unwrap_or(usize::MAX);
-        for (next, inode) in (1..).zip(entries.iter()).skip(start) {
+        // Not `skip`: a read of 9P2000 asks for one entry at a time.
+        let rest = entries.get(start..).unwrap_or_default();
+        for (next, inode) in (cookie.saturating_add(1)..).zip(rest) {
             let name = inode.entry().name();
             if each(DirEntry { name: &name, inode, id: inode.id(), next }).is_break() {
                 break;
