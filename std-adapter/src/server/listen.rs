@@ -5,6 +5,7 @@ use std::net::{SocketAddr, TcpStream as StdTcp};
 use std::os::unix::fs::FileTypeExt;
 use std::os::unix::net::UnixStream as StdUnix;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::Duration;
 
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
@@ -17,6 +18,8 @@ use crate::url::Url;
 pub(super) struct Listener {
     url: Url,
     socket: Listening,
+    /// The last accept failed, and was logged.
+    failing: AtomicBool,
 }
 
 enum Listening {
@@ -49,12 +52,17 @@ impl Listener {
             Url::Tcp { host, port } => {
                 let socket = TcpListener::bind((host.as_str(), *port)).await.map_err(named)?;
                 let port = socket.local_addr().map_err(named)?.port();
-                Ok(Listener { url: Url::Tcp { host: host.clone(), port }, socket: Listening::Tcp(socket) })
+                Ok(Listener {
+                    url: Url::Tcp { host: host.clone(), port },
+                    socket: Listening::Tcp(socket),
+                    failing: AtomicBool::new(false),
+                })
             }
             Url::Unix(path) | Url::File(path) => {
                 remove_stale(path).await.map_err(named)?;
                 let socket = UnixListener::bind(path).map_err(named)?;
-                Ok(Listener { url: url.clone(), socket: Listening::Unix(socket, SocketFile(path.clone())) })
+                let socket = Listening::Unix(socket, SocketFile(path.clone()));
+                Ok(Listener { url: url.clone(), socket, failing: AtomicBool::new(false) })
             }
             other => {
                 Err(io::Error::new(io::ErrorKind::Unsupported, format!("{other} is not supported on this system")))
@@ -76,9 +84,15 @@ impl Listener {
                 .and_then(|(socket, _)| Ok(Socket::Unix(socket.into_std()?, file.0.display().to_string()))),
         };
         match accepted {
-            Ok(socket) => Ok(Some(socket)),
+            Ok(socket) => {
+                self.failing.store(false, Relaxed);
+                Ok(Some(socket))
+            }
             Err(error) => {
-                warn!(url = %self.url, %error, "cannot accept");
+                // A line for a hundred failures a second is enough.
+                if !self.failing.swap(true, Relaxed) {
+                    warn!(url = %self.url, %error, "cannot accept");
+                }
                 // EMFILE comes back at once until something is closed.
                 tokio::time::sleep(Duration::from_millis(10)).await;
                 Ok(None)
