@@ -3,7 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)]
 
 use std::future::{Future, pending};
-use std::io::ErrorKind;
+use std::io::{ErrorKind, Write};
 use std::net::TcpStream;
 use std::time::Duration;
 
@@ -97,9 +97,15 @@ fn what_was_answered_is_sent_before_the_server_ends() {
     client.create(1, "file", 0o644, None).unwrap();
     client.write(1, 0, &[7; 60_000]).unwrap();
     const READS: u16 = 200;
+    let (mut requests, mut frame) = (Vec::new(), [0; 64]);
     for tag in 0..READS {
-        client.send(Tag(tag), &T::Read { fid: Fid(1), offset: 0, count: 20_000 });
+        let read = T::Read { fid: Fid(1), offset: 0, count: 20_000 };
+        let len = read.encode(Tag(tag), Dialect::Unix, &mut frame).unwrap();
+        requests.extend_from_slice(&frame[..len]);
     }
+    // In one piece: when the first is answered, all have arrived.
+    client.socket.write_all(&requests).unwrap();
+    within(SECOND, "the first is answered", || served.stats.requests().any(|(kind, ..)| kind == 116));
     let addr = served.addr;
     let stopping = std::thread::spawn(move || drop(served));
     within(SECOND, "the server stops", || TcpStream::connect(addr).is_err());
