@@ -127,6 +127,13 @@ impl<A: Vfs, B: Vfs> Vfs for Mount<A, B> {
         }
     }
 
+    fn waits(&self, open: &Self::Open) -> bool {
+        match open {
+            Out(outer) => self.outer.waits(&outer.open),
+            Inner(open) => self.inner.waits(open),
+        }
+    }
+
     fn read_now(&self, open: &Self::Open, offset: u64, buf: &mut [u8]) -> Option<Result<usize>> {
         match open {
             Out(outer) => self.outer.read_now(&outer.open, offset, buf),

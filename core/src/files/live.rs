@@ -72,6 +72,10 @@ impl<T: Clone + Default, const WAITERS: usize> File for Live<T, WAITERS> {
         render(open.text, |out| (self.format)(&value, out))
     }
 
+    fn waits(&self) -> bool {
+        true
+    }
+
     fn poll_read(
         &self,
         open: &mut OpenFile<'_>,

@@ -118,6 +118,10 @@ impl<T: Clone, const N: usize, const WAITERS: usize> File for Queue<T, N, WAITER
         Ok(())
     }
 
+    fn waits(&self) -> bool {
+        true
+    }
+
     fn poll_read(
         &self,
         open: &mut OpenFile<'_>,

@@ -74,7 +74,7 @@ fn converse(memory: &mut Memory<4, 512>, messages: &[(u16, T<'_>)]) -> Vec<(Tag,
 }
 
 const OPENING: [(u16, T<'static>); 5] = [
-    (!0, T::Version { msize: 4096, version: crate::wire::Str(b"9P2000.u") }),
+    (!0, T::Version { msize: 131_096, version: crate::wire::Str(b"9P2000.u") }),
     (
         1,
         T::Attach {
@@ -101,4 +101,19 @@ fn memory_is_as_new_for_the_next_connection() {
         let replies = converse(&mut memory, &messages);
         assert_eq!(replies.len(), 6, "{replies:?}");
     }
+}
+
+#[test]
+fn a_read_that_waits_is_given_a_small_buffer() {
+    let tree: StaticTree = StaticTree::new(&ROOT);
+    let session = Session::new(&tree, FidArray::<_, 4>::new(), Limits::default());
+    let mut buf = std::vec![0; 1 << 17];
+    let mut room = 0;
+    for message in OPENING.into_iter().chain([(5, T::Read { fid: Fid(1), offset: 2, count: 100_000 })]) {
+        let bytes = script(&[message]);
+        room = session.room(&bytes);
+        buf[..bytes.len()].copy_from_slice(&bytes);
+        let _ = embassy_futures::poll_once(session.answer(&mut buf, bytes.len()));
+    }
+    assert_eq!(room, crate::session::WAITING + crate::wire::RREAD_HEADER);
 }

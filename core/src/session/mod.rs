@@ -23,6 +23,9 @@ use crate::wire::{self, Dialect, Errno, Malformed, Qid, Rmessage as R, Str, Tag,
 /// The smallest msize worth speaking: every reply without data or long names fits.
 pub const MSIZE_MIN: u32 = 256;
 
+/// The most data of one read of a file that [waits](Vfs::waits), in bytes: what it delivers is short, and many may wait.
+pub const WAITING: usize = 4096;
+
 /// Twice a record with a name and a link's target, the longest that Linux has.
 const LINK_ROOM: usize = 2 * (4096 + 512);
 
@@ -131,7 +134,7 @@ impl<'v, V: Vfs, F: Fids<V>> Session<'v, V, F> {
     pub fn room(&self, frame: &[u8]) -> usize {
         let wanted = match wire::kind(frame) {
             wire::TREAD | wire::TREADDIR => match T::decode(frame, self.spoken()) {
-                Ok((_, T::Read { count, .. })) => self.data_room(count),
+                Ok((_, T::Read { fid, count, .. })) => self.read_room(fid, count),
                 #[cfg(feature = "linux")]
                 Ok((_, T::Readdir { count, .. })) => self.data_room(count),
                 _ => 0,
@@ -298,6 +301,16 @@ impl<'v, V: Vfs, F: Fids<V>> Session<'v, V, F> {
         let most = self.msize.get().saturating_sub(wire::RREAD_HEADER as u32);
         let most = if self.limits.iounit == 0 { most } else { most.min(self.limits.iounit) };
         count.min(most) as usize
+    }
+
+    /// A read that may wait for long is not to hold a large buffer meanwhile.
+    fn read_room(&self, fid: wire::Fid, count: u32) -> usize {
+        let waits = match self.fids.borrow().get(fid.0) {
+            Some(Fid { role: Role::File { open, .. }, .. }) => self.vfs.waits(open),
+            _ => false,
+        };
+        let room = self.data_room(count);
+        if waits { room.min(WAITING + wire::RREAD_HEADER) } else { room }
     }
 
     fn data_room(&self, count: u32) -> usize {

@@ -74,6 +74,11 @@ pub trait File {
         buf: &mut [u8],
     ) -> Poll<Result<usize>>;
 
+    /// Whether reads wait for something to happen, as those of a stream do.
+    fn waits(&self) -> bool {
+        false
+    }
+
     /// Writes `data` at `offset`: how many bytes were taken. A value is parsed, checked and applied in this one call.
     fn write(&self, open: &mut OpenFile<'_>, offset: u64, data: &[u8]) -> Result<usize> {
         let _ = (open, offset, data);

@@ -95,6 +95,12 @@ pub trait Vfs {
     /// for the rest of `buf`.
     async fn read(&self, open: &Self::Open, offset: u64, buf: &mut [u8]) -> Result<usize>;
 
+    /// Whether reads of an open file wait for something to happen, as those of a stream do. They are given a small buffer.
+    fn waits(&self, open: &Self::Open) -> bool {
+        let _ = open;
+        false
+    }
+
     /// [`read`](Vfs::read) where the answer is at hand: memory, without a wait. `None`: ask `read`.
     fn read_now(&self, open: &Self::Open, offset: u64, buf: &mut [u8]) -> Option<Result<usize>> {
         let _ = (open, offset, buf);

@@ -178,6 +178,10 @@ impl<const OPENS: usize, const TEXT: usize> Vfs for StaticTree<OPENS, TEXT> {
         self.opens.close(*open);
     }
 
+    fn waits(&self, open: &Handle) -> bool {
+        self.opens.with(*open, |file, _, _| Ok(file.waits())).unwrap_or(false)
+    }
+
     async fn read(&self, open: &Handle, offset: u64, buf: &mut [u8]) -> Result<usize> {
         poll_fn(|cx| {
             let read = self.opens.with(*open, |file, open, _| Ok(file.poll_read(open, cx, offset, buf)));

@@ -6,28 +6,41 @@ use datakit_core::serve::Buffer;
 
 /// A batch of 32 requests of 4 KiB and their headers, or the largest message.
 const LARGE: usize = 136 * 1024;
-/// Large buffers that a thread keeps for the next batch.
-const SPARE: usize = 8;
+/// A read that waits in a stream, and most listings and texts.
+const MIDDLE: usize = datakit_core::session::WAITING + 24;
 /// Enough for every request without data and most replies.
 const SMALL: usize = 256;
 
-thread_local! {
-    static POOL: RefCell<Vec<Box<[u8]>>> = const { RefCell::new(Vec::new()) };
+/// Buffers of one size that a thread keeps for its next request.
+struct Pool {
+    size: usize,
+    most: usize,
+    spare: Vec<Box<[u8]>>,
 }
 
+thread_local! {
+    static POOLS: RefCell<[Pool; 2]> = const {
+        RefCell::new([
+            Pool { size: MIDDLE, most: 64, spare: Vec::new() },
+            Pool { size: LARGE, most: 8, spare: Vec::new() },
+        ])
+    };
+}
+
+/// A buffer of at least `n` bytes: of the smallest size kept that has them, or made for this one.
 fn borrow(n: usize) -> Box<[u8]> {
-    let spare = if n <= LARGE { POOL.with_borrow_mut(Vec::pop) } else { None };
-    spare.unwrap_or_else(|| vec![0; n.max(LARGE)].into())
+    POOLS.with_borrow_mut(|pools| match pools.iter_mut().find(|pool| n <= pool.size) {
+        Some(pool) => pool.spare.pop().unwrap_or_else(|| vec![0; pool.size].into()),
+        None => vec![0; n].into(),
+    })
 }
 
 fn give_back(buf: Box<[u8]>) {
-    if buf.len() == LARGE {
-        POOL.with_borrow_mut(|pool| {
-            if pool.len() < SPARE {
-                pool.push(buf);
-            }
-        });
-    }
+    POOLS.with_borrow_mut(|pools| {
+        if let Some(pool) = pools.iter_mut().find(|pool| buf.len() == pool.size && pool.spare.len() < pool.most) {
+            pool.spare.push(buf);
+        }
+    });
 }
 
 /// A batch in hand: no memory at all while there is none.

@@ -93,6 +93,10 @@ impl Opened {
 }
 
 impl OpenLeaf for Opened {
+    fn waits(&self) -> bool {
+        self.with(|file, _| file.waits())
+    }
+
     fn read<'a>(&'a self, offset: u64, buf: &'a mut [u8]) -> Wait<'a, usize> {
         Box::pin(poll_fn(move |cx| self.with(|file, open| file.poll_read(open, cx, offset, buf))))
     }

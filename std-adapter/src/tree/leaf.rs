@@ -42,6 +42,11 @@ pub trait OpenLeaf: Send + Sync {
     /// A read that is dropped has taken nothing.
     fn read<'a>(&'a self, offset: u64, buf: &'a mut [u8]) -> Wait<'a, usize>;
 
+    /// Whether reads wait for something to happen, as those of a stream do. They are given a small buffer.
+    fn waits(&self) -> bool {
+        false
+    }
+
     /// [`read`](OpenLeaf::read) where the answer is at hand and does not depend on other reads; `None`: ask `read`.
     fn read_now(&self, offset: u64, buf: &mut [u8]) -> Option<Result<usize>> {
         let _ = (offset, buf);

@@ -81,6 +81,10 @@ struct Reader<T> {
 }
 
 impl<T: Send + Sync> OpenLeaf for Opened<T> {
+    fn waits(&self) -> bool {
+        true
+    }
+
     fn read<'a>(&'a self, offset: u64, buf: &'a mut [u8]) -> Wait<'a, usize> {
         Box::pin(async move {
             let reader = &mut *self.reader.lock().await;

@@ -99,6 +99,10 @@ struct Reader {
 }
 
 impl OpenLeaf for Opened {
+    fn waits(&self) -> bool {
+        true
+    }
+
     fn read<'a>(&'a self, offset: u64, buf: &'a mut [u8]) -> Wait<'a, usize> {
         Box::pin(async move {
             let reader = &mut *self.reader.lock().await;

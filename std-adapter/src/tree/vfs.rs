@@ -138,6 +138,13 @@ impl Vfs for Tree {
         file.leaf.read(offset, buf).await
     }
 
+    fn waits(&self, open: &Open) -> bool {
+        match &open.0 {
+            Opened::File(file) => file.leaf.waits(),
+            Opened::Dir(_) => false,
+        }
+    }
+
     fn read_now(&self, open: &Open, offset: u64, buf: &mut [u8]) -> Option<Result<usize>> {
         match &open.0 {
             Opened::File(file) => file.leaf.read_now(offset, buf),
