@@ -272,7 +272,7 @@ pub async fn listing(client: &Client) -> Vec<String> {
         if path.is_empty() || client.stat(&path).await.expect("stat").is_dir() {
             let entries = client.read_dir(&path).await.expect("a listing");
             let join = |name: &str| if path.is_empty() { name.to_owned() } else { format!("{path}/{name}") };
-            rest.extend(entries.iter().rev().map(|entry| join(&entry.name)));
+            rest.extend(entries.iter().rev().map(|entry| join(&entry.name.to_string())));
         }
     }
     paths

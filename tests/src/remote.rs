@@ -245,8 +245,8 @@ impl Vfs for Remote {
 
     async fn readlink(&self, inode: &Inode, buf: &mut [u8]) -> Result<usize> {
         let target = inode.0.node.read_link().await.map_err(error)?;
-        buf.get_mut(..target.len()).ok_or(Error::Range)?.copy_from_slice(target.as_bytes());
-        Ok(target.len())
+        buf.get_mut(..target.as_bytes().len()).ok_or(Error::Range)?.copy_from_slice(target.as_bytes());
+        Ok(target.as_bytes().len())
     }
 }
 

@@ -1,6 +1,7 @@
 //! From an address to an attached root: the transport, the version, the attach.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use datakit_core::wire::{Dialect, HEADER, Rmessage, Str, Tag, Tmessage};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
@@ -25,14 +26,24 @@ pub struct Options {
     pub n_uname: u32,
     /// The group of what is made, in .L.
     pub gid: u32,
+    /// For all of connecting, from the name's address to the attach. No request has a limit afterwards: a stream waits for as long as it does.
+    pub timeout: Duration,
 }
 
 impl Default for Options {
-    /// Any dialect, 128 KiB of data per message, the user and the group of this process where they are known.
+    /// Any dialect, 128 KiB of data per message, 10 s to connect in, the user and the group of this process where they are known.
     fn default() -> Options {
         let uname = std::env::var("USER").ok().filter(|name| !name.is_empty()).unwrap_or_else(|| "nobody".into());
         let (n_uname, gid) = ids().unwrap_or((u32::MAX, 0));
-        Options { dialect: None, msize: (128 << 10) + 24, uname, aname: "/".into(), n_uname, gid }
+        Options {
+            dialect: None,
+            msize: (128 << 10) + 24,
+            uname,
+            aname: "/".into(),
+            n_uname,
+            gid,
+            timeout: Duration::from_secs(10),
+        }
     }
 }
 

@@ -2,12 +2,14 @@
 
 use std::sync::Arc;
 
+use bytes::Bytes;
 use datakit_core::wire::{Dialect, Dirent, Qid, Rmessage as R, Stat, Tmessage as T};
 
 use super::error::{Error, Result};
 use super::link::{Call, Handle, Link};
 use super::metadata::{Entry, Metadata};
 use super::node::{self, unexpected};
+use super::transfer::{Chunks, Writes};
 
 /// What to leave for the header of Twrite, the longest one around data (IOHDRSZ).
 const AROUND_DATA: u32 = 24;
@@ -16,10 +18,10 @@ const AROUND_DATA: u32 = 24;
 ///
 /// Requests may be made concurrently; the server may answer them in any order.
 pub struct File {
-    handle: Handle,
-    qid: Qid,
+    pub(crate) handle: Handle,
+    pub(crate) qid: Qid,
     /// The most bytes in one request.
-    unit: u32,
+    pub(crate) unit: u32,
 }
 
 impl File {
@@ -29,7 +31,7 @@ impl File {
         File { handle, qid, unit }
     }
 
-    fn link(&self) -> &Arc<Link> {
+    pub(crate) fn link(&self) -> &Arc<Link> {
         &self.handle.link
     }
 
@@ -59,7 +61,7 @@ impl File {
         Ok(data.len())
     }
 
-    fn data<'f>(&self, frame: &'f [u8]) -> Result<&'f [u8]> {
+    pub(crate) fn data<'f>(&self, frame: &'f [u8]) -> Result<&'f [u8]> {
         match self.link().decode(frame)? {
             R::Read { data } | R::Readdir { data } => Ok(data.0),
             other => Err(unexpected(&other)),
@@ -71,14 +73,17 @@ impl File {
     /// # Errors
     /// What the server refuses.
     pub async fn read_all(&self) -> Result<Vec<u8>> {
-        let mut all = Vec::new();
-        loop {
-            let frame = self.link().call(&self.read_message(all.len() as u64)).await?;
-            match self.data(&frame)? {
-                [] => return Ok(all),
-                data => all.extend_from_slice(data),
-            }
+        let (mut all, mut chunks) = (Vec::new(), self.chunks());
+        while let Some(data) = chunks.next().await? {
+            all.extend_from_slice(&data);
         }
+        Ok(all)
+    }
+
+    /// The same piece by piece. Of a file that shows its length several reads are under way at a time.
+    #[must_use]
+    pub fn chunks(&self) -> Chunks<'_> {
+        Chunks::new(self)
     }
 
     fn read_message(&self, offset: u64) -> T<'static> {
@@ -92,27 +97,25 @@ impl File {
     pub async fn write_at(&self, offset: u64, data: &[u8]) -> Result<usize> {
         let data = data.get(..self.unit()).unwrap_or(data);
         let frame = self.link().call(&node::write_message(self.handle.fid, offset, data)).await?;
-        match self.link().decode(&frame)? {
-            R::Write { count } if count as usize <= data.len() => Ok(count as usize),
-            R::Write { .. } => Err(Error::protocol("more data written than sent")),
-            other => Err(unexpected(&other)),
-        }
+        self.written(&frame, data.len())
     }
 
-    /// Writes all of `data` at a byte offset, in as few messages as hold it, one after the other. Empty data sends nothing.
+    /// Writes all of `data` at a byte offset, in as few messages as hold it. Empty data sends nothing.
     ///
     /// # Errors
     /// What the server refuses; what came before it is written.
-    pub async fn write_all_at(&self, mut offset: u64, mut data: &[u8]) -> Result<()> {
-        while !data.is_empty() {
-            let count = self.write_at(offset, data).await?;
-            if count == 0 {
-                return Err(Error::number(5));
-            }
-            offset += count as u64;
-            data = data.get(count..).unwrap_or_default();
+    pub async fn write_all_at(&self, offset: u64, data: &[u8]) -> Result<()> {
+        let mut writes = self.writes_at(offset);
+        for piece in data.chunks(self.unit().max(1)) {
+            writes.write(Bytes::copy_from_slice(piece)).await?;
         }
-        Ok(())
+        writes.finish().await
+    }
+
+    /// The same piece by piece. Of a file that shows the length of what was written first, several writes are under way at a time.
+    #[must_use]
+    pub fn writes_at(&self, offset: u64) -> Writes<'_> {
+        Writes::new(self, offset)
     }
 
     /// The names in an open directory, without `.` and `..`, in the server's order.
@@ -204,10 +207,10 @@ impl File {
 
 /// A name that would lead out of the directory is not believed: callers walk to what they find here.
 fn add(entries: &mut Vec<Entry>, entry: Entry) -> Result<()> {
-    match entry.name.as_str() {
-        "." | ".." => {}
-        name if name.is_empty() || name.contains('/') => {
-            return Err(Error::protocol("a directory entry without a name, or with a slash in it"));
+    match entry.name.as_bytes() {
+        b"." | b".." => {}
+        name if name.is_empty() || name.iter().any(|byte| matches!(byte, b'/' | 0)) => {
+            return Err(Error::protocol("a directory entry without a name, or with a slash or a NUL in it"));
         }
         _ => entries.push(entry),
     }
@@ -263,7 +266,16 @@ impl Watch {
         Ok(None)
     }
 
-    async fn answer(&mut self) -> Result<bytes::Bytes> {
+    /// Flushes the read that is under way, closes the file and waits until the server has done both.
+    ///
+    /// # Errors
+    /// Those of [`File::close`].
+    pub async fn close(self) -> Result<()> {
+        drop(self.pending);
+        self.file.close().await
+    }
+
+    async fn answer(&mut self) -> Result<Bytes> {
         let call = match &mut self.pending {
             Some(call) => call,
             none => {

@@ -15,7 +15,7 @@ use datakit_core::wire::{Dialect, Fid, Rmessage, Tag, Tmessage};
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::error::{Error, Result};
-use super::metadata::text;
+use super::metadata::shown;
 use super::tags::Then;
 use super::wires::{self, Wires, established};
 
@@ -104,7 +104,7 @@ impl Link {
     /// Decodes a reply; an error reply becomes the error.
     pub(crate) fn decode<'f>(&self, frame: &'f [u8]) -> Result<Rmessage<'f>> {
         match Rmessage::decode(frame, self.dialect) {
-            Ok((_, Rmessage::Error { ename, errno })) => Err(Error::reply(errno.0, text(ename))),
+            Ok((_, Rmessage::Error { ename, errno })) => Err(Error::reply(errno.0, shown(ename))),
             Ok((_, Rmessage::Lerror { ecode })) => Err(Error::number(ecode)),
             Ok((_, message)) => Ok(message),
             Err(malformed) => Err(Error::protocol(format_args!("a reply that cannot be read: {malformed}"))),

@@ -4,6 +4,8 @@ use std::time::{Duration, SystemTime};
 
 use datakit_core::wire::{Attr, Dirent, Qid, Stat, Str, Time};
 
+use super::text::Text;
+
 /// What kind of file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
@@ -23,7 +25,7 @@ pub enum Kind {
 #[non_exhaustive]
 pub struct Metadata {
     /// The last name; empty in 9P2000.L, which does not send it.
-    pub name: String,
+    pub name: Text,
     /// What kind of file.
     pub kind: Kind,
     /// The permission bits, `0o7777` at most.
@@ -43,7 +45,7 @@ pub struct Metadata {
     /// The last change of the content.
     pub modified: SystemTime,
     /// Where a link points; `None` in 9P2000, which cannot tell.
-    pub target: Option<String>,
+    pub target: Option<Text>,
 }
 
 /// One name in a directory.
@@ -51,7 +53,7 @@ pub struct Metadata {
 #[non_exhaustive]
 pub struct Entry {
     /// The name.
-    pub name: String,
+    pub name: Text,
     /// What kind of file.
     pub kind: Kind,
     /// The server's identity of the file.
@@ -70,23 +72,23 @@ impl Metadata {
     }
 }
 
-/// Names that are not UTF-8 are shown with replacement characters and cannot be walked to.
-pub(crate) fn text(text: Str<'_>) -> String {
+/// For what is only shown: owners, groups, reasons.
+pub(crate) fn shown(text: Str<'_>) -> String {
     String::from_utf8_lossy(text.as_bytes()).into_owned()
 }
 
 impl Metadata {
     pub(crate) fn of_stat(stat: &Stat<'_>) -> Metadata {
         let kind = kind_of_stat(stat);
-        let target = stat.unix.map(|unix| text(unix.extension)).filter(|_| kind == Kind::Symlink);
+        let target = stat.unix.map(|unix| unix.extension.into()).filter(|_| kind == Kind::Symlink);
         Metadata {
-            name: text(stat.name),
+            name: stat.name.into(),
             kind,
             mode: stat.mode & 0o777 | special_bits(stat.mode),
             len: stat.length,
             qid: stat.qid,
-            owner: text(stat.uid),
-            group: text(stat.gid),
+            owner: shown(stat.uid),
+            group: shown(stat.gid),
             links: 1,
             accessed: time(stat.atime.into(), 0),
             modified: time(stat.mtime.into(), 0),
@@ -102,7 +104,7 @@ impl Metadata {
             _ => Kind::Special,
         };
         Metadata {
-            name: String::new(),
+            name: Text::default(),
             kind,
             mode: attr.mode & 0o7777,
             len: attr.size,
@@ -120,7 +122,7 @@ impl Metadata {
 impl Entry {
     pub(crate) fn of_stat(stat: &Stat<'_>) -> Entry {
         Entry {
-            name: text(stat.name),
+            name: stat.name.into(),
             kind: kind_of_stat(stat),
             qid: stat.qid,
             metadata: Some(Metadata::of_stat(stat)),
@@ -135,7 +137,7 @@ impl Entry {
             1 | 2 | 6 | 12 => Kind::Special,
             _ => kind_of_qid(entry.qid),
         };
-        Entry { name: text(entry.name), kind, qid: entry.qid, metadata: None, next: Some(entry.offset) }
+        Entry { name: entry.name.into(), kind, qid: entry.qid, metadata: None, next: Some(entry.offset) }
     }
 }
 

@@ -14,7 +14,7 @@
 //! # Ok(()) }
 //! ```
 //!
-//! Paths are split at `/`; empty names and `.` are left out.
+//! Paths are bytes, normally UTF-8, split at `/`; empty names and `.` are left out.
 //!
 //! - One connection is shared by all clones, and by all that was made from them; requests are pipelined.
 //! - A future that is dropped flushes its request (Tflush). Its tag is used again after Rflush, its fid after it was clunked.
@@ -30,9 +30,12 @@ mod node;
 mod tags;
 #[cfg(test)]
 mod tests;
+mod text;
+mod transfer;
 mod wires;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 pub use connect::Options;
 pub use datakit_core::wire::{Dialect, Qid};
@@ -40,8 +43,10 @@ pub use error::{Error, Result};
 pub use file::{File, Watch};
 pub use metadata::{Entry, Kind, Metadata};
 pub use node::{Node, Open};
+pub use text::Text;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::task::JoinSet;
+pub use transfer::{Chunks, Writes};
 
 use self::link::Link;
 use crate::url::Url;
@@ -57,14 +62,17 @@ pub struct Client {
 }
 
 impl Client {
-    /// Connects, agrees on a version and attaches. Needs a tokio runtime with I/O, where it leaves two tasks.
+    /// Connects, agrees on a version and attaches. Needs a tokio runtime with I/O and time, where it leaves two tasks.
     ///
     /// # Errors
-    /// [`Error::Lost`] when nobody listens, [`Error::Unsupported`] when the server does not speak the dialect of `options`, and the
+    /// [`Error::Lost`] when nobody listens, or nobody answers in time; [`Error::Unsupported`] when the server does not speak the dialect of `options`, and the
     /// server's error when it refuses the attach.
     pub async fn connect(url: &Url, options: Options) -> Result<Client> {
-        let link = connect::dial(url, &options).await?;
-        Client::root(link, &options).await
+        within(options.timeout, async {
+            let link = connect::dial(url, &options).await?;
+            Client::root(link, &options).await
+        })
+        .await
     }
 
     /// The same over any two-way stream: a pipe, a serial line with framing below, a test's duplex.
@@ -75,9 +83,12 @@ impl Client {
     where
         S: AsyncRead + AsyncWrite + Send + 'static,
     {
-        let (reader, writer) = tokio::io::split(stream);
-        let link = connect::negotiate(reader, writer, &options).await?;
-        Client::root(link, &options).await
+        within(options.timeout, async {
+            let (reader, writer) = tokio::io::split(stream);
+            let link = connect::negotiate(reader, writer, &options).await?;
+            Client::root(link, &options).await
+        })
+        .await
     }
 
     async fn root(link: Arc<Link>, options: &Options) -> Result<Client> {
@@ -110,7 +121,7 @@ impl Client {
     ///
     /// # Errors
     /// Those of [`Node::walk`].
-    pub async fn walk(&self, path: &str) -> Result<Node> {
+    pub async fn walk(&self, path: impl AsRef<[u8]>) -> Result<Node> {
         self.root.walk(path).await
     }
 
@@ -118,7 +129,7 @@ impl Client {
     ///
     /// # Errors
     /// Those of [`Node::walk`] and [`Node::open`].
-    pub async fn open(&self, path: &str, how: Open) -> Result<File> {
+    pub async fn open(&self, path: impl AsRef<[u8]>, how: Open) -> Result<File> {
         self.walk(path).await?.open(how).await
     }
 
@@ -126,8 +137,8 @@ impl Client {
     ///
     /// # Errors
     /// Those of [`Node::walk`] and [`Node::create`].
-    pub async fn create(&self, path: &str, mode: u32, how: Open) -> Result<File> {
-        let (dir, name) = node::split_last(path)?;
+    pub async fn create(&self, path: impl AsRef<[u8]>, mode: u32, how: Open) -> Result<File> {
+        let (dir, name) = node::split_last(path.as_ref())?;
         self.root.walk_names(&dir).await?.create(name, mode, how).await
     }
 
@@ -135,7 +146,7 @@ impl Client {
     ///
     /// # Errors
     /// Those of [`Client::open`] and [`File::read_all`]; `Is a directory` (21) for a directory, which is read with [`Client::read_dir`].
-    pub async fn read(&self, path: &str) -> Result<Vec<u8>> {
+    pub async fn read(&self, path: impl AsRef<[u8]>) -> Result<Vec<u8>> {
         self.open_to_read(path).await?.read_all().await
     }
 
@@ -143,12 +154,12 @@ impl Client {
     ///
     /// # Errors
     /// `Is a directory` (21), and those of [`Client::open`].
-    pub async fn open_to_read(&self, path: &str) -> Result<File> {
+    pub async fn open_to_read(&self, path: impl AsRef<[u8]>) -> Result<File> {
         self.walk_to_file(path).await?.open(Open::READ).await
     }
 
     /// Some servers open directories for anything.
-    async fn walk_to_file(&self, path: &str) -> Result<Node> {
+    async fn walk_to_file(&self, path: impl AsRef<[u8]>) -> Result<Node> {
         let node = self.walk(path).await?;
         if node.qid().kind & Qid::DIR == 0 { Ok(node) } else { Err(Error::number(21)) }
     }
@@ -159,7 +170,7 @@ impl Client {
     ///
     /// # Errors
     /// What the server refuses.
-    pub async fn write(&self, path: &str, data: &[u8]) -> Result<()> {
+    pub async fn write(&self, path: impl AsRef<[u8]>, data: &[u8]) -> Result<()> {
         let file = self.open_to_write(path).await?;
         file.write_all_at(0, data).await?;
         file.close().await
@@ -169,7 +180,8 @@ impl Client {
     ///
     /// # Errors
     /// `Is a directory` (21), and what the server refuses.
-    pub async fn open_to_write(&self, path: &str) -> Result<File> {
+    pub async fn open_to_write(&self, path: impl AsRef<[u8]>) -> Result<File> {
+        let path = path.as_ref();
         let node = match self.walk_to_file(path).await {
             Err(error) if error.is_not_found() => return self.create(path, 0o666, Open::WRITE).await,
             other => other?,
@@ -184,7 +196,7 @@ impl Client {
     ///
     /// # Errors
     /// Those of [`Node::walk`] and [`Node::stat`].
-    pub async fn stat(&self, path: &str) -> Result<Metadata> {
+    pub async fn stat(&self, path: impl AsRef<[u8]>) -> Result<Metadata> {
         self.walk(path).await?.stat().await
     }
 
@@ -192,7 +204,7 @@ impl Client {
     ///
     /// # Errors
     /// Those of [`Client::open`] and [`File::read_dir`].
-    pub async fn read_dir(&self, path: &str) -> Result<Vec<Entry>> {
+    pub async fn read_dir(&self, path: impl AsRef<[u8]>) -> Result<Vec<Entry>> {
         let node = self.walk(path).await?;
         // Refused here: opening may have an effect on a file.
         if node.qid().kind & Qid::DIR == 0 {
@@ -206,7 +218,8 @@ impl Client {
     ///
     /// # Errors
     /// Those of [`Client::read_dir`] and [`Client::stat`].
-    pub async fn list(&self, path: &str) -> Result<Vec<Metadata>> {
+    pub async fn list(&self, path: impl AsRef<[u8]>) -> Result<Vec<Metadata>> {
+        let path = path.as_ref();
         let dir = Arc::new(self.walk(path).await?);
         let entries = self.read_dir(path).await?;
         let mut all: Vec<Option<Metadata>> = Vec::with_capacity(entries.len());
@@ -231,8 +244,8 @@ impl Client {
     ///
     /// # Errors
     /// Those of [`Node::walk`] and [`Node::mkdir`].
-    pub async fn mkdir(&self, path: &str, mode: u32) -> Result<()> {
-        let (dir, name) = node::split_last(path)?;
+    pub async fn mkdir(&self, path: impl AsRef<[u8]>, mode: u32) -> Result<()> {
+        let (dir, name) = node::split_last(path.as_ref())?;
         self.root.walk_names(&dir).await?.mkdir(name, mode).await
     }
 
@@ -240,8 +253,8 @@ impl Client {
     ///
     /// # Errors
     /// Those of [`Node::walk`] and [`Node::symlink`].
-    pub async fn symlink(&self, path: &str, target: &str) -> Result<()> {
-        let (dir, name) = node::split_last(path)?;
+    pub async fn symlink(&self, path: impl AsRef<[u8]>, target: impl AsRef<[u8]>) -> Result<()> {
+        let (dir, name) = node::split_last(path.as_ref())?;
         self.root.walk_names(&dir).await?.symlink(name, target).await
     }
 
@@ -249,7 +262,7 @@ impl Client {
     ///
     /// # Errors
     /// Those of [`Node::walk`] and [`Node::read_link`].
-    pub async fn read_link(&self, path: &str) -> Result<String> {
+    pub async fn read_link(&self, path: impl AsRef<[u8]>) -> Result<Text> {
         self.walk(path).await?.read_link().await
     }
 
@@ -257,7 +270,7 @@ impl Client {
     ///
     /// # Errors
     /// Those of [`Node::walk`] and [`Node::remove`].
-    pub async fn remove(&self, path: &str) -> Result<()> {
+    pub async fn remove(&self, path: impl AsRef<[u8]>) -> Result<()> {
         self.walk(path).await?.remove().await
     }
 
@@ -265,17 +278,17 @@ impl Client {
     ///
     /// # Errors
     /// `Invalid cross-device link` (18) for another directory in 9P2000 and .u, which cannot say that; and what the server refuses.
-    pub async fn rename(&self, from: &str, to: &str) -> Result<()> {
-        let ((dir, old), (newdir, new)) = (node::split_last(from)?, node::split_last(to)?);
+    pub async fn rename(&self, from: impl AsRef<[u8]>, to: impl AsRef<[u8]>) -> Result<()> {
+        let ((dir, old), (newdir, new)) = (node::split_last(from.as_ref())?, node::split_last(to.as_ref())?);
         if self.dialect() != Dialect::Linux {
             if dir != newdir {
                 return Err(Error::number(18));
             }
-            return self.walk(from).await?.set_name(new).await;
+            return self.walk(from.as_ref()).await?.set_name(new).await;
         }
         let (dir, newdir) = (self.root.walk_names(&dir).await?, self.root.walk_names(&newdir).await?);
         match dir.rename_at(old, &newdir, new).await {
-            Err(error) if error.is_not_supported() => self.walk(from).await?.rename_to(&newdir, new).await,
+            Err(error) if error.is_not_supported() => self.walk(from.as_ref()).await?.rename_to(&newdir, new).await,
             other => other,
         }
     }
@@ -284,15 +297,20 @@ impl Client {
     ///
     /// # Errors
     /// Those of [`Client::open`].
-    pub async fn watch(&self, path: &str) -> Result<Watch> {
+    pub async fn watch(&self, path: impl AsRef<[u8]>) -> Result<Watch> {
         Ok(self.open(path, Open::READ).await?.watch())
     }
 }
 
-type Answer = (usize, String, Result<Metadata>);
+async fn within<T>(timeout: Duration, connecting: impl Future<Output = Result<T>>) -> Result<T> {
+    let late = |_| Error::lost(format_args!("no answer within {} s", timeout.as_secs_f64()));
+    tokio::time::timeout(timeout, connecting).await.map_err(late)?
+}
 
-async fn stat_below(dir: Arc<Node>, index: usize, name: String) -> Answer {
-    let metadata = match dir.walk_names(&[&name]).await {
+type Answer = (usize, Text, Result<Metadata>);
+
+async fn stat_below(dir: Arc<Node>, index: usize, name: Text) -> Answer {
+    let metadata = match dir.walk_names(&[name.as_bytes()]).await {
         Ok(node) => node.stat().await,
         Err(error) => Err(error),
     };

@@ -9,7 +9,8 @@ use datakit_core::wire::{
 use super::error::{Error, Result};
 use super::file::File;
 use super::link::{Handle, Link};
-use super::metadata::{Kind, Metadata, text};
+use super::metadata::{Kind, Metadata};
+use super::text::Text;
 
 /// The most names in one walk (MAXWELEM).
 const MOST_NAMES: usize = 16;
@@ -60,15 +61,15 @@ pub struct Node {
 }
 
 /// The names of a path: empty ones and `.` are left out, `..` is left to the server.
-pub(crate) fn names(path: &str) -> Vec<&str> {
-    path.split('/').filter(|name| !name.is_empty() && *name != ".").collect()
+pub(crate) fn names(path: &[u8]) -> Vec<&[u8]> {
+    path.split(|byte| *byte == b'/').filter(|name| !name.is_empty() && *name != b".").collect()
 }
 
 /// A path as its directory and its last name. The root and paths that end in `..` have none.
-pub(crate) fn split_last(path: &str) -> Result<(Vec<&str>, &str)> {
+pub(crate) fn split_last(path: &[u8]) -> Result<(Vec<&[u8]>, &[u8])> {
     let mut names = names(path);
     match names.pop() {
-        Some(last) if last != ".." => Ok((names, last)),
+        Some(last) if last != b".." => Ok((names, last)),
         _ => Err(Error::number(22)),
     }
 }
@@ -108,11 +109,11 @@ impl Node {
     ///
     /// # Errors
     /// `No such file or directory` (2), or `Is not a directory` (20) when a name before the last one is no directory.
-    pub async fn walk(&self, path: &str) -> Result<Node> {
-        self.walk_names(&names(path)).await
+    pub async fn walk(&self, path: impl AsRef<[u8]>) -> Result<Node> {
+        self.walk_names(&names(path.as_ref())).await
     }
 
-    pub(crate) async fn walk_names(&self, names: &[&str]) -> Result<Node> {
+    pub(crate) async fn walk_names(&self, names: &[&[u8]]) -> Result<Node> {
         let mut steps = names.chunks(MOST_NAMES);
         let mut node = self.step(self.fid(), steps.next().unwrap_or_default()).await?;
         for step in steps {
@@ -122,8 +123,8 @@ impl Node {
     }
 
     /// One Twalk to a new fid.
-    async fn step(&self, fid: Fid, names: &[&str]) -> Result<Node> {
-        let wnames: Vec<Str<'_>> = names.iter().map(|name| Str(name.as_bytes())).collect();
+    async fn step(&self, fid: Fid, names: &[&[u8]]) -> Result<Node> {
+        let wnames: Vec<Str<'_>> = names.iter().map(|name| Str(name)).collect();
         let message = |newfid| T::Walk { fid, newfid, wnames: List::from(wnames.as_slice()) };
         let (frame, handle) = self.link().call_making(names.len(), message).await?;
         let last = match self.link().decode(&frame)? {
@@ -176,10 +177,10 @@ impl Node {
     ///
     /// # Errors
     /// `Already exists` (17) where the directory minds, and what the server refuses.
-    pub async fn create(self, name: &str, mode: u32, how: Open) -> Result<File> {
+    pub async fn create(self, name: impl AsRef<[u8]>, mode: u32, how: Open) -> Result<File> {
         let link = Arc::clone(self.link());
         let fid = self.fid();
-        let str = Str(name.as_bytes());
+        let str = Str(name.as_ref());
         let message = match link.dialect {
             Dialect::Linux => T::Lcreate { fid, name: str, flags: how.flags() | 0o100, mode, gid: self.link().gid },
             _ => T::Create { fid, name: str, perm: mode, mode: how.byte(), extension: Extension(None) },
@@ -195,8 +196,8 @@ impl Node {
     ///
     /// # Errors
     /// `Already exists` (17) where the directory minds, and what the server refuses.
-    pub async fn mkdir(&self, name: &str, mode: u32) -> Result<()> {
-        let str = Str(name.as_bytes());
+    pub async fn mkdir(&self, name: impl AsRef<[u8]>, mode: u32) -> Result<()> {
+        let str = Str(name.as_ref());
         if self.link().dialect == Dialect::Linux {
             return self.done(&T::Mkdir { dfid: self.fid(), name: str, mode, gid: self.link().gid }).await;
         }
@@ -207,8 +208,8 @@ impl Node {
     ///
     /// # Errors
     /// [`Error::Unsupported`] in 9P2000, and what the server refuses.
-    pub async fn symlink(&self, name: &str, target: &str) -> Result<()> {
-        let (name, target) = (Str(name.as_bytes()), Str(target.as_bytes()));
+    pub async fn symlink(&self, name: impl AsRef<[u8]>, target: impl AsRef<[u8]>) -> Result<()> {
+        let (name, target) = (Str(name.as_ref()), Str(target.as_ref()));
         match self.link().dialect {
             Dialect::Linux => self.done(&T::Symlink { dfid: self.fid(), name, target, gid: self.link().gid }).await,
             Dialect::Unix => self.create_special(name, DMSYMLINK | 0o777, Extension(Some(target))).await,
@@ -226,7 +227,7 @@ impl Node {
     ///
     /// # Errors
     /// `Invalid argument` (22) for anything else; [`Error::Unsupported`] in 9P2000.
-    pub async fn read_link(&self) -> Result<String> {
+    pub async fn read_link(&self) -> Result<Text> {
         match self.link().dialect {
             Dialect::Linux => read_link(self.link(), self.fid()).await,
             Dialect::Unix => self.stat().await?.target.ok_or_else(|| Error::number(22)),
@@ -279,17 +280,17 @@ impl Node {
     ///
     /// # Errors
     /// `Already exists` (17), and what the server refuses; [`Error::Unsupported`] in 9P2000.L.
-    pub async fn set_name(&self, name: &str) -> Result<()> {
+    pub async fn set_name(&self, name: impl AsRef<[u8]>) -> Result<()> {
         match self.link().dialect {
             Dialect::Linux => Err(Error::Unsupported("9P2000.L has no request for a name without its directory")),
-            _ => self.done(&T::Wstat { fid: self.fid(), stat: Stat { name: Str(name.as_bytes()), ..no_stat() } }).await,
+            _ => self.done(&T::Wstat { fid: self.fid(), stat: Stat { name: Str(name.as_ref()), ..no_stat() } }).await,
         }
     }
 
     /// Trenameat: this directory's `oldname` becomes `newname` in `dir`.
-    pub(crate) async fn rename_at(&self, oldname: &str, dir: &Node, newname: &str) -> Result<()> {
+    pub(crate) async fn rename_at(&self, oldname: &[u8], dir: &Node, newname: &[u8]) -> Result<()> {
         let (olddirfid, newdirfid) = (self.fid(), dir.fid());
-        let (oldname, newname) = (Str(oldname.as_bytes()), Str(newname.as_bytes()));
+        let (oldname, newname) = (Str(oldname), Str(newname));
         self.done(&T::Renameat { olddirfid, oldname, newdirfid, newname }).await
     }
 
@@ -298,11 +299,11 @@ impl Node {
     ///
     /// # Errors
     /// What the server refuses; [`Error::Unsupported`] in 9P2000 and .u.
-    pub async fn rename_to(&self, dir: &Node, name: &str) -> Result<()> {
+    pub async fn rename_to(&self, dir: &Node, name: impl AsRef<[u8]>) -> Result<()> {
         if self.link().dialect != Dialect::Linux {
             return Err(Error::Unsupported("9P2000 and 9P2000.u have no request to move a file to another directory"));
         }
-        self.done(&T::Rename { fid: self.fid(), dfid: dir.fid(), name: Str(name.as_bytes()) }).await
+        self.done(&T::Rename { fid: self.fid(), dfid: dir.fid(), name: Str(name.as_ref()) }).await
     }
 
     /// A request whose reply says nothing else.
@@ -331,10 +332,10 @@ pub(crate) async fn stat(link: &Arc<Link>, fid: Fid) -> Result<Metadata> {
     }
 }
 
-async fn read_link(link: &Arc<Link>, fid: Fid) -> Result<String> {
+async fn read_link(link: &Arc<Link>, fid: Fid) -> Result<Text> {
     let frame = link.call(&T::Readlink { fid }).await?;
     match link.decode(&frame)? {
-        R::Readlink { target } => Ok(text(target)),
+        R::Readlink { target } => Ok(target.into()),
         other => Err(unexpected(&other)),
     }
 }
@@ -369,10 +370,10 @@ mod tests {
 
     #[test]
     fn paths_are_split_at_slashes() {
-        assert_eq!(names("/a//b/./c/"), ["a", "b", "c"]);
-        assert_eq!(names("../a"), ["..", "a"]);
-        assert!(names("/").is_empty() && names("").is_empty());
-        assert_eq!(split_last("/a/b/").unwrap(), (vec!["a"], "b"));
-        assert!(split_last("/").is_err() && split_last("a/..").is_err());
+        assert_eq!(names(b"/a//b/./c/"), [b"a", b"b", b"c"]);
+        assert_eq!(names(b"../a"), [&b".."[..], b"a"]);
+        assert!(names(b"/").is_empty() && names(b"").is_empty());
+        assert_eq!(split_last(b"/a/b/").unwrap(), (vec![&b"a"[..]], &b"b"[..]));
+        assert!(split_last(b"/").is_err() && split_last(b"a/..").is_err());
     }
 }

@@ -1,22 +1,27 @@
 //! The commands of the client, each in a few calls of the library.
 
-use datakit::client::{Client, Error, Metadata, Options};
+use std::fmt::Display;
+use std::time::Duration;
+
+use datakit::client::{Client, Error, Metadata, Options, Watch};
 use tokio::io::AsyncReadExt;
 
 use crate::args::{ClientCommand, Connection};
+use crate::path::{Place, ServerPath};
 use crate::{copy, output};
 
 /// What the person who typed it is told, without the program's name.
 pub(crate) type Done<T = ()> = Result<T, String>;
 
 /// Puts the path in front of the reason.
-pub(crate) fn at<E: ToString>(path: &str) -> impl Fn(E) -> String {
-    move |error| format!("{path}: {}", error.to_string())
+pub(crate) fn at<E: Display>(path: &impl Display) -> impl Fn(E) -> String {
+    move |error| format!("{path}: {error}")
 }
 
 pub(crate) async fn run(connection: Connection, command: ClientCommand) -> Done {
-    let options = Options { dialect: connection.dialect.map(Into::into), ..Options::default() };
-    let address = connection.address;
+    let Connection { address, dialect, timeout } = connection;
+    let timeout = Duration::from_secs(timeout);
+    let options = Options { dialect: dialect.map(Into::into), timeout, ..Options::default() };
     let client = Client::connect(&address, options).await.map_err(|error| match error {
         Error::Lost(why) => format!("{address}: {why}"),
         other => format!("{address}: {other}"),
@@ -24,21 +29,23 @@ pub(crate) async fn run(connection: Connection, command: ClientCommand) -> Done 
     match command {
         ClientCommand::Ls { long, json, path } => ls(&client, &path, long, json).await,
         ClientCommand::Cat { paths } => each(paths, async |path| cat(&client, path).await).await,
-        ClientCommand::Write { path, text } => write(&client, &path, text).await,
+        ClientCommand::Write { path, text } => {
+            write(&client, &path, text.map(std::ffi::OsString::into_encoded_bytes)).await
+        }
         ClientCommand::Stat { json, path } => stat(&client, &path, json).await,
         ClientCommand::Tree { json, path } => tree(&client, &path, json).await,
         ClientCommand::Mkdir { paths } => {
             each(paths, async |path| client.mkdir(path, 0o777).await.map_err(at(path))).await
         }
         ClientCommand::Rm { recursive, paths } => each(paths, async |path| rm(&client, path, recursive).await).await,
-        ClientCommand::Mv { from, to } => mv(&client, &from, &to).await,
+        ClientCommand::Mv { from, to } => mv(&client, &from, to).await,
         ClientCommand::Watch { path } => watch(&client, &path).await,
-        ClientCommand::Cp { from, to } => copy::cp(&client, &from, &to).await,
+        ClientCommand::Cp { recursive, from, to } => copy::cp(&client, &from, &to, recursive).await,
     }
 }
 
 /// Goes on after an error. All but the last one are printed here, the last one is left to the caller.
-async fn each(paths: Vec<String>, one: impl AsyncFn(&str) -> Done) -> Done {
+async fn each(paths: Vec<ServerPath>, one: impl AsyncFn(&ServerPath) -> Done) -> Done {
     let mut failed = None;
     for path in paths {
         let Err(text) = one(&path).await else { continue };
@@ -46,13 +53,13 @@ async fn each(paths: Vec<String>, one: impl AsyncFn(&str) -> Done) -> Done {
             return Err(text);
         }
         if let Some(before) = failed.replace(text) {
-            eprintln!("datakit: {before}");
+            output::complain(&before);
         }
     }
     failed.map_or(Ok(()), Err)
 }
 
-async fn ls(client: &Client, path: &str, long: bool, json: bool) -> Done {
+async fn ls(client: &Client, path: &ServerPath, long: bool, json: bool) -> Done {
     let mut files = match client.list(path).await {
         Ok(files) => files,
         // The file itself: it is no directory.
@@ -66,39 +73,36 @@ async fn ls(client: &Client, path: &str, long: bool, json: bool) -> Done {
     if json {
         return output::print_json(&files.iter().map(output::json).collect());
     }
-    output::print(if long { output::long(&files) } else { output::short(&files) }.as_bytes())
+    output::print(&if long { output::long(&files) } else { output::short(&files) })
 }
 
-async fn cat(client: &Client, path: &str) -> Done {
+async fn cat(client: &Client, path: &ServerPath) -> Done {
     let file = client.open_to_read(path).await.map_err(at(path))?;
-    let mut buf = vec![0; file.unit()];
-    let mut offset = 0;
-    loop {
-        let count = file.read_at(offset, &mut buf).await.map_err(at(path))?;
-        let Some(data) = buf.get(..count).filter(|data| !data.is_empty()) else { return Ok(()) };
-        output::print(data)?;
-        offset += count as u64;
+    let mut chunks = file.chunks();
+    while let Some(data) = chunks.next().await.map_err(at(path))? {
+        output::print(&data)?;
     }
+    Ok(())
 }
 
-async fn write(client: &Client, path: &str, text: Option<String>) -> Done {
+async fn write(client: &Client, path: &ServerPath, text: Option<Vec<u8>>) -> Done {
     let content = match text {
-        Some(text) if text != "-" => text.into_bytes(),
+        Some(text) if text != b"-" => text,
         _ => {
             let mut content = Vec::new();
-            tokio::io::stdin().read_to_end(&mut content).await.map_err(at("standard input"))?;
+            tokio::io::stdin().read_to_end(&mut content).await.map_err(at(&"standard input"))?;
             content
         }
     };
     client.write(path, &content).await.map_err(at(path))
 }
 
-async fn stat(client: &Client, path: &str, json: bool) -> Done {
+async fn stat(client: &Client, path: &ServerPath, json: bool) -> Done {
     let metadata = output::named(client.stat(path).await.map_err(at(path))?, path);
     if json {
         return output::print_json(&output::json(&metadata));
     }
-    output::print(output::all(&metadata).as_bytes())
+    output::print(&output::all(&metadata))
 }
 
 /// A directory with everything below it.
@@ -107,23 +111,23 @@ pub(crate) struct Branch {
     pub(crate) below: Vec<Branch>,
 }
 
-async fn tree(client: &Client, path: &str, json: bool) -> Done {
+async fn tree(client: &Client, path: &ServerPath, json: bool) -> Done {
     let metadata = output::named(client.stat(path).await.map_err(at(path))?, path);
     let branch = branch(client, path, metadata).await?;
     if json {
         return output::print_json(&output::json_tree(&branch));
     }
-    output::print(output::tree(&branch).as_bytes())
+    output::print(&output::tree(&branch))
 }
 
-async fn branch(client: &Client, path: &str, metadata: Metadata) -> Done<Branch> {
+async fn branch(client: &Client, path: &ServerPath, metadata: Metadata) -> Done<Branch> {
     bounded(path)?;
     let mut below = Vec::new();
     if metadata.is_dir() {
         let mut files = client.list(path).await.map_err(at(path))?;
         files.sort_by(|a, b| a.name.cmp(&b.name));
         for file in files {
-            let path = join(path, &file.name);
+            let path = path.join(&file.name);
             below.push(Box::pin(branch(client, &path, file)).await?);
         }
     }
@@ -131,20 +135,12 @@ async fn branch(client: &Client, path: &str, metadata: Metadata) -> Done<Branch>
 }
 
 /// Deeper trees are taken for endless ones.
-fn bounded(path: &str) -> Done {
+pub(crate) fn bounded(path: &impl Display) -> Done {
+    let path = path.to_string();
     if path.matches('/').count() > 256 { Err(format!("{path}: File name too long")) } else { Ok(()) }
 }
 
-pub(crate) fn join(dir: &str, name: &str) -> String {
-    format!("{}/{name}", dir.trim_end_matches('/'))
-}
-
-/// The last name of a path.
-pub(crate) fn last(path: &str) -> &str {
-    path.trim_end_matches('/').rsplit('/').next().unwrap_or_default()
-}
-
-async fn rm(client: &Client, path: &str, recursive: bool) -> Done {
+async fn rm(client: &Client, path: &ServerPath, recursive: bool) -> Done {
     bounded(path)?;
     let metadata = client.stat(path).await.map_err(at(path))?;
     if metadata.is_dir() && !recursive {
@@ -154,7 +150,7 @@ async fn rm(client: &Client, path: &str, recursive: bool) -> Done {
         // Tried first: some directories go as a whole, and what they show cannot be removed one by one.
         Err(error) if metadata.is_dir() && error.errno().is_none_or(|errno| errno == 39) => {
             for entry in client.read_dir(path).await.map_err(at(path))? {
-                Box::pin(rm(client, &join(path, &entry.name), true)).await?;
+                Box::pin(rm(client, &path.join(&entry.name), true)).await?;
             }
             client.remove(path).await.map_err(at(path))
         }
@@ -162,31 +158,38 @@ async fn rm(client: &Client, path: &str, recursive: bool) -> Done {
     }
 }
 
-async fn mv(client: &Client, from: &str, to: &str) -> Done {
-    let to = match client.stat(to).await {
-        Ok(metadata) if metadata.is_dir() => join(to, last(from)),
-        _ => to.to_owned(),
+async fn mv(client: &Client, from: &ServerPath, to: ServerPath) -> Done {
+    let to = match client.stat(&to).await {
+        Ok(metadata) if metadata.is_dir() => to.join(from.last()),
+        _ => to,
     };
     match client.rename(from, &to).await {
         // 9P2000 and .u have no request for it.
         Err(error) if error.errno() == Some(18) && !client.stat(from).await.map_err(at(from))?.is_dir() => {
-            copy::cp(client, &format!(":{from}"), &format!(":{to}")).await?;
+            copy::cp(client, &Place::Server(from.clone()), &Place::Server(to), false).await?;
             client.remove(from).await.map_err(at(from))
         }
         other => other.map_err(at(from)),
     }
 }
 
-async fn watch(client: &Client, path: &str) -> Done {
+/// How long the server may take to answer the flush at the end.
+const PATIENCE: Duration = Duration::from_secs(1);
+
+async fn watch(client: &Client, path: &ServerPath) -> Done {
     let mut stream = client.watch(path).await.map_err(at(path))?;
-    let interrupted = tokio::signal::ctrl_c();
-    tokio::pin!(interrupted);
-    loop {
-        let delivery = tokio::select! {
-            delivery = stream.next() => delivery.map_err(at(path))?,
-            _ = &mut interrupted => None,
-        };
-        let Some(text) = delivery else { return Ok(()) };
+    let done = tokio::select! {
+        done = follow(&mut stream, path) => done,
+        _ = tokio::signal::ctrl_c() => Ok(()),
+    };
+    // There is nobody to tell when that fails.
+    let _ = tokio::time::timeout(PATIENCE, stream.close()).await;
+    done
+}
+
+async fn follow(stream: &mut Watch, path: &ServerPath) -> Done {
+    while let Some(text) = stream.next().await.map_err(at(path))? {
         output::print(&text)?;
     }
+    Ok(())
 }

@@ -1,47 +1,247 @@
-//! `datakit cp`: one file, between this machine and the server or within the server.
+//! `datakit cp`: files and directories, between this machine and the server or within the server.
 
-use std::path::Path;
+use std::ffi::OsStr;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
 
-use datakit::client::{Client, File, Open};
+use bytes::{Bytes, BytesMut};
+use datakit::client::{Chunks, Client, File, Kind, Open, Writes};
 use indicatif::{ProgressBar, ProgressStyle};
+use tokio::fs;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-use crate::commands::{Done, at, join, last};
+use crate::commands::{Done, at, bounded};
+use crate::path::Place;
 
-/// One end of a copy: an open file and how far it is.
+/// Bytes in one read of a file of this machine.
+const PIECE: usize = 1 << 17;
+
+pub(crate) async fn cp(client: &Client, from: &Place, to: &Place, recursive: bool) -> Done {
+    if matches!((from, to), (Place::Host(_), Place::Host(_))) {
+        return Err("cp: neither path is on the server: write it as :PATH".to_owned());
+    }
+    let to = if is_dir(client, to).await { to.join(from.last()) } else { to.clone() };
+    if !is_dir(client, from).await {
+        return file(client, from, &to).await;
+    }
+    if !recursive {
+        return Err(format!("{from}: Is a directory"));
+    }
+    not_into_itself(client, from, &to).await?;
+    let mut links = Vec::new();
+    dir(client, from, &to, &mut links).await?;
+    // Last, so that nothing is copied through a link that the other side chose.
+    for (place, target) in links {
+        link(client, &place, &target).await.map_err(at(&place))?;
+    }
+    Ok(())
+}
+
+async fn is_dir(client: &Client, place: &Place) -> bool {
+    match place {
+        Place::Host(path) => path.is_dir(),
+        Place::Server(path) => client.stat(path).await.is_ok_and(|metadata| metadata.is_dir()),
+    }
+}
+
+/// The copy would contain itself.
+async fn not_into_itself(client: &Client, from: &Place, to: &Place) -> Done {
+    let (Place::Server(source), Place::Server(target)) = (from, to) else { return Ok(()) };
+    let source = client.walk(source).await.map_err(at(from))?.qid().path;
+    let mut place = client.walk("/").await.map_err(at(to))?;
+    for name in target.names() {
+        let Ok(next) = place.walk(name).await else { return Ok(()) };
+        place = next;
+        if place.qid().path == source {
+            return Err(format!("{from}: a directory is not copied into itself"));
+        }
+    }
+    Ok(())
+}
+
+/// A link to be made, and where it points.
+type Links = Vec<(Place, Vec<u8>)>;
+
+/// Copies what is in a directory to another, which is made if it is missing.
+async fn dir(client: &Client, from: &Place, to: &Place, links: &mut Links) -> Done {
+    bounded(from)?;
+    make_dir(client, to).await.map_err(at(to))?;
+    for Entry { name, kind, target } in entries(client, from).await.map_err(at(from))? {
+        let (from, to) = (from.join(&name), to.join(&name));
+        if kind != Kind::Symlink {
+            not_through_a_link(&to).await?;
+        }
+        match (kind, target) {
+            (Kind::Dir, _) => Box::pin(dir(client, &from, &to, links)).await?,
+            (Kind::File, _) => file(client, &from, &to).await?,
+            (Kind::Symlink, Some(target)) => links.push((to, target)),
+            (Kind::Symlink, None) => return Err(format!("{from}: 9P2000 does not tell where a link points")),
+            _ => return Err(format!("{from}: neither a file nor a directory nor a link")),
+        }
+    }
+    Ok(())
+}
+
+struct Entry {
+    name: Vec<u8>,
+    kind: Kind,
+    target: Option<Vec<u8>>,
+}
+
+/// Sorted by name.
+async fn entries(client: &Client, place: &Place) -> Done<Vec<Entry>> {
+    let mut all = match place {
+        Place::Host(path) => host_entries(path).await.map_err(|error| reason(&error))?,
+        Place::Server(path) => {
+            let list = client.list(path).await.map_err(|error| error.to_string())?;
+            let bytes = |text: &datakit::client::Text| text.as_bytes().to_vec();
+            list.iter()
+                .map(|file| Entry { name: bytes(&file.name), kind: file.kind, target: file.target.as_ref().map(bytes) })
+                .collect()
+        }
+    };
+    all.sort_by(|a, b| a.name.cmp(&b.name));
+    Ok(all)
+}
+
+async fn host_entries(path: &std::path::Path) -> std::io::Result<Vec<Entry>> {
+    let (mut all, mut dir) = (Vec::new(), fs::read_dir(path).await?);
+    while let Some(entry) = dir.next_entry().await? {
+        let kind = match entry.file_type().await? {
+            kind if kind.is_dir() => Kind::Dir,
+            kind if kind.is_file() => Kind::File,
+            kind if kind.is_symlink() => Kind::Symlink,
+            _ => Kind::Special,
+        };
+        let target = match kind {
+            Kind::Symlink => Some(fs::read_link(entry.path()).await?.into_os_string().into_vec()),
+            _ => None,
+        };
+        all.push(Entry { name: entry.file_name().into_vec(), kind, target });
+    }
+    Ok(all)
+}
+
+async fn make_dir(client: &Client, place: &Place) -> Done {
+    let made = match place {
+        Place::Host(path) => fs::create_dir(path).await.map_err(|error| reason(&error)),
+        Place::Server(path) => client.mkdir(path, 0o777).await.map_err(|error| error.to_string()),
+    };
+    match made {
+        Err(_) if is_dir(client, place).await => Ok(()),
+        other => other,
+    }
+}
+
+/// A link below the target may be one that the server sent before.
+async fn not_through_a_link(place: &Place) -> Done {
+    let Place::Host(path) = place else { return Ok(()) };
+    match fs::symlink_metadata(path).await {
+        Ok(found) if found.is_symlink() => Err(format!("{place}: nothing is copied through a link")),
+        _ => Ok(()),
+    }
+}
+
+async fn link(client: &Client, place: &Place, target: &[u8]) -> Done {
+    let (made, there) = match place {
+        Place::Host(path) => (
+            fs::symlink(OsStr::from_bytes(target), path).await.map_err(|error| reason(&error)),
+            fs::read_link(path).await.ok().map(|target| target.into_os_string().into_vec()),
+        ),
+        Place::Server(path) => (
+            client.symlink(path, target).await.map_err(|error| error.to_string()),
+            client.read_link(path).await.ok().map(|target| target.as_bytes().to_vec()),
+        ),
+    };
+    if there.as_deref() == Some(target) { Ok(()) } else { made }
+}
+
+/// Copies one file.
+async fn file(client: &Client, from: &Place, to: &Place) -> Done {
+    let (mut source, length) = open_source(client, from).await.map_err(at(from))?;
+    // Emptying the one would empty the other.
+    if let (End::Server(file), Place::Server(path)) = (&source, to)
+        && client.walk(path).await.is_ok_and(|target| target.qid().path == file.qid().path)
+    {
+        return Err(format!("{from} and {to} are the same file"));
+    }
+    let mut copy = open_target(client, to).await.map_err(at(to))?;
+    let bar = progress(length, to);
+    let (mut pieces, mut sink) = (source.pieces(), copy.sink());
+    while let Some(data) = pieces.next().await.map_err(at(from))? {
+        bar.inc(data.len() as u64);
+        sink.write(data).await.map_err(at(to))?;
+    }
+    sink.finish().await.map_err(at(to))?;
+    bar.finish_and_clear();
+    copy.close().await.map_err(at(to))
+}
+
+/// An open file.
 enum End {
-    Host(tokio::fs::File),
-    Server(File, u64),
+    Host(fs::File),
+    Server(File),
 }
 
 impl End {
-    /// Reads what comes next into `buf`; 0 is the end.
-    async fn read(&mut self, buf: &mut [u8]) -> Done<usize> {
+    fn pieces(&mut self) -> Pieces<'_> {
         match self {
-            End::Host(file) => file.read(buf).await.map_err(|error| reason(&error)),
-            End::Server(file, offset) => {
-                let count = file.read_at(*offset, buf).await.map_err(|error| error.to_string())?;
-                *offset += count as u64;
-                Ok(count)
-            }
+            End::Host(file) => Pieces::Host(file),
+            End::Server(file) => Pieces::Server(file.chunks()),
         }
     }
 
-    async fn write(&mut self, data: &[u8]) -> Done {
+    fn sink(&mut self) -> Sink<'_> {
         match self {
-            End::Host(file) => file.write_all(data).await.map_err(|error| reason(&error)),
-            End::Server(file, offset) => {
-                file.write_all_at(*offset, data).await.map_err(|error| error.to_string())?;
-                *offset += data.len() as u64;
-                Ok(())
-            }
+            End::Host(file) => Sink::Host(file),
+            End::Server(file) => Sink::Server(file.writes_at(0)),
         }
     }
 
     async fn close(self) -> Done {
         match self {
-            End::Host(mut file) => file.flush().await.map_err(|error| reason(&error)),
-            End::Server(file, _) => file.close().await.map_err(|error| error.to_string()),
+            End::Host(_) => Ok(()),
+            End::Server(file) => file.close().await.map_err(|error| error.to_string()),
+        }
+    }
+}
+
+/// What is read, in order.
+enum Pieces<'f> {
+    Host(&'f mut fs::File),
+    Server(Chunks<'f>),
+}
+
+impl Pieces<'_> {
+    async fn next(&mut self) -> Done<Option<Bytes>> {
+        match self {
+            Pieces::Host(file) => {
+                let mut piece = BytesMut::with_capacity(PIECE);
+                let count = file.read_buf(&mut piece).await.map_err(|error| reason(&error))?;
+                Ok(Some(piece.freeze()).filter(|_| count > 0))
+            }
+            Pieces::Server(chunks) => chunks.next().await.map_err(|error| error.to_string()),
+        }
+    }
+}
+
+/// What is written, in order.
+enum Sink<'f> {
+    Host(&'f mut fs::File),
+    Server(Writes<'f>),
+}
+
+impl Sink<'_> {
+    async fn write(&mut self, data: Bytes) -> Done {
+        match self {
+            Sink::Host(file) => file.write_all(&data).await.map_err(|error| reason(&error)),
+            Sink::Server(writes) => writes.write(data).await.map_err(|error| error.to_string()),
+        }
+    }
+
+    async fn finish(self) -> Done {
+        match self {
+            Sink::Host(file) => file.flush().await.map_err(|error| reason(&error)),
+            Sink::Server(writes) => writes.finish().await.map_err(|error| error.to_string()),
         }
     }
 }
@@ -52,75 +252,35 @@ fn reason(error: &std::io::Error) -> String {
     text.split(" (os error").next().unwrap_or_default().to_owned()
 }
 
-pub(crate) async fn cp(client: &Client, from: &str, to: &str) -> Done {
-    if !from.starts_with(':') && !to.starts_with(':') {
-        return Err("cp: neither path is on the server: write it as :PATH".to_owned());
-    }
-    let (mut source, length, unit) = open_source(client, from).await.map_err(at(from))?;
-    let to = target(client, from, to).await;
-    // Emptying the one would empty the other.
-    if let (End::Server(file, _), Some(path)) = (&source, to.strip_prefix(':'))
-        && client.stat(path).await.is_ok_and(|metadata| metadata.qid.path == file.qid().path)
-    {
-        return Err(format!("{from} and {to} are the same file"));
-    }
-    let mut copy = open_target(client, &to).await.map_err(at(&to))?;
-    let bar = progress(length);
-    let mut buf = vec![0; unit];
-    loop {
-        let count = source.read(&mut buf).await.map_err(at(from))?;
-        let Some(data) = buf.get(..count).filter(|data| !data.is_empty()) else { break };
-        copy.write(data).await.map_err(at(&to))?;
-        bar.inc(count as u64);
-    }
-    bar.finish_and_clear();
-    copy.close().await.map_err(at(&to))
-}
-
-/// Opens a file; also its length and how much to read at a time, in bytes.
-async fn open_source(client: &Client, path: &str) -> Done<(End, u64, usize)> {
-    let Some(path) = path.strip_prefix(':') else {
-        let file = tokio::fs::File::open(path).await.map_err(|error| reason(&error))?;
-        let metadata = file.metadata().await.map_err(|error| reason(&error))?;
-        if metadata.is_dir() {
-            return Err("Is a directory".to_owned());
+/// Opens a file; also its length in bytes, 0 where it is not known.
+async fn open_source(client: &Client, place: &Place) -> Done<(End, u64)> {
+    match place {
+        Place::Host(path) => {
+            let file = fs::File::open(path).await.map_err(|error| reason(&error))?;
+            let metadata = file.metadata().await.map_err(|error| reason(&error))?;
+            Ok((End::Host(file), metadata.len()))
         }
-        return Ok((End::Host(file), metadata.len(), 1 << 17));
-    };
-    let node = client.walk(path).await.map_err(|error| error.to_string())?;
-    let metadata = node.stat().await.map_err(|error| error.to_string())?;
-    if metadata.is_dir() {
-        return Err("Is a directory".to_owned());
-    }
-    let file = node.open(Open::READ).await.map_err(|error| error.to_string())?;
-    let unit = file.unit();
-    Ok((End::Server(file, 0), metadata.len, unit))
-}
-
-/// The path of the copy: in a directory it keeps the name.
-async fn target(client: &Client, from: &str, to: &str) -> String {
-    let name = last(from.strip_prefix(':').unwrap_or(from));
-    let into = match to.strip_prefix(':') {
-        Some(path) => client.stat(path).await.is_ok_and(|metadata| metadata.is_dir()),
-        None => Path::new(to).is_dir(),
-    };
-    if into { join(to, name) } else { to.to_owned() }
-}
-
-async fn open_target(client: &Client, path: &str) -> Done<End> {
-    match path.strip_prefix(':') {
-        Some(path) => {
-            client.open_to_write(path).await.map(|file| End::Server(file, 0)).map_err(|error| error.to_string())
+        Place::Server(path) => {
+            let node = client.walk(path).await.map_err(|error| error.to_string())?;
+            let length = node.stat().await.map_err(|error| error.to_string())?.len;
+            Ok((End::Server(node.open(Open::READ).await.map_err(|error| error.to_string())?), length))
         }
-        None => tokio::fs::File::create(path).await.map(End::Host).map_err(|error| reason(&error)),
+    }
+}
+
+async fn open_target(client: &Client, place: &Place) -> Done<End> {
+    match place {
+        Place::Host(path) => fs::File::create(path).await.map(End::Host).map_err(|error| reason(&error)),
+        Place::Server(path) => client.open_to_write(path).await.map(End::Server).map_err(|error| error.to_string()),
     }
 }
 
 /// A bar on a terminal, nothing elsewhere. A length of 0 is "not known": streams say so.
-fn progress(length: u64) -> ProgressBar {
+fn progress(length: u64, to: &Place) -> ProgressBar {
     if length == 0 {
         return ProgressBar::new_spinner();
     }
-    let style = ProgressStyle::with_template("{bar:40} {bytes}/{total_bytes} {bytes_per_sec} {eta}");
-    ProgressBar::new(length).with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()))
+    let style = ProgressStyle::with_template("{prefix} {bar:40} {bytes}/{total_bytes} {bytes_per_sec} {eta}");
+    let bar = ProgressBar::new(length).with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
+    bar.with_prefix(to.to_string().replace(char::is_control, "?"))
 }

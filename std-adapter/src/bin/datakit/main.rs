@@ -6,16 +6,17 @@ mod commands;
 mod copy;
 mod debug;
 mod output;
+mod path;
 mod serve;
 
 use std::process::ExitCode;
 
-use clap::{CommandFactory, Parser};
+use clap::CommandFactory;
 
 use crate::args::{Command, Program};
 
 fn main() -> ExitCode {
-    let program = match Program::try_parse() {
+    let program = match Program::read() {
         Ok(program) => program,
         // Help is asked for; anything else is a failure like the others.
         Err(other) => {
@@ -37,7 +38,7 @@ fn main() -> ExitCode {
         // The reader of a pipe that has read enough is no failure worth a word.
         Err(text) if text == output::BROKEN_PIPE => ExitCode::FAILURE,
         Err(text) => {
-            eprintln!("datakit: {text}");
+            output::complain(&text);
             ExitCode::FAILURE
         }
     }

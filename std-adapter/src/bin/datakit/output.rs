@@ -1,13 +1,13 @@
 //! How files look on the terminal and in JSON.
 
-use std::fmt::Write as _;
 use std::io::{self, IsTerminal as _, Write as _};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use datakit::client::{Kind, Metadata};
+use datakit::client::{Kind, Metadata, Text};
 use serde_json::{Value, json};
 
-use crate::commands::{Branch, Done, last};
+use crate::commands::{Branch, Done};
+use crate::path::ServerPath;
 
 /// The error that is not told: nobody reads on.
 pub(crate) const BROKEN_PIPE: &str = "Broken pipe";
@@ -30,13 +30,11 @@ pub(crate) fn print_json(value: &Value) -> Done {
 }
 
 /// The name that was asked for, where the server sends none, or one that says less.
-pub(crate) fn named(metadata: Metadata, path: &str) -> Metadata {
-    let name = match last(path) {
-        "" => "/",
-        name => name,
+pub(crate) fn named(mut metadata: Metadata, path: &ServerPath) -> Metadata {
+    metadata.name = match path.last() {
+        b"" => "/".into(),
+        name => name.into(),
     };
-    let mut metadata = metadata;
-    metadata.name = name.to_owned();
     metadata
 }
 
@@ -49,34 +47,49 @@ fn word(kind: Kind) -> &'static str {
     }
 }
 
-/// A name as it is, without what would move the cursor of a terminal.
-fn shown(name: &str) -> String {
-    if io::stdout().is_terminal() { name.replace(char::is_control, "?") } else { name.to_owned() }
+/// Says on standard error what went wrong.
+pub(crate) fn complain(text: &str) {
+    let text = if io::stderr().is_terminal() { printable(text) } else { text.to_owned() };
+    eprintln!("datakit: {text}");
 }
 
-pub(crate) fn short(files: &[Metadata]) -> String {
-    files.iter().fold(String::new(), |text, file| text + &shown(&file.name) + "\n")
+/// Without what would move the cursor of a terminal.
+fn printable(text: &str) -> String {
+    text.replace(char::is_control, "?")
+}
+
+/// A name: its very bytes, but for a terminal.
+fn shown(name: &Text) -> Vec<u8> {
+    if io::stdout().is_terminal() { printable(&name.to_string()).into() } else { name.as_bytes().to_vec() }
+}
+
+pub(crate) fn short(files: &[Metadata]) -> Vec<u8> {
+    let mut text = Vec::new();
+    for file in files {
+        text.extend(shown(&file.name));
+        text.push(b'\n');
+    }
+    text
 }
 
 /// One line a file, in columns.
-pub(crate) fn long(files: &[Metadata]) -> String {
+pub(crate) fn long(files: &[Metadata]) -> Vec<u8> {
     let width =
         |of: fn(&Metadata) -> String| files.iter().map(|file| of(file).chars().count()).max().unwrap_or_default();
     let (owners, groups) = (width(|file| file.owner.clone()), width(|file| file.group.clone()));
     let lengths = width(|file| file.len.to_string());
-    let mut text = String::new();
+    let mut text = Vec::new();
     for file in files {
-        let _ = writeln!(
-            text,
-            "{} {:owners$} {:groups$} {:>lengths$} {} {}{}",
-            mode(file),
-            file.owner,
-            file.group,
-            file.len,
-            date(file.modified),
-            shown(&file.name),
-            file.target.as_ref().map(|target| format!(" -> {}", shown(target))).unwrap_or_default(),
-        );
+        let (owner, group) = (printable(&file.owner), printable(&file.group));
+        let (mode, modified) = (mode(file), date(file.modified));
+        // Writing to a vector does not fail.
+        let _ = write!(text, "{mode} {owner:owners$} {group:groups$} {:>lengths$} {modified} ", file.len);
+        text.extend(shown(&file.name));
+        if let Some(target) = &file.target {
+            text.extend_from_slice(b" -> ");
+            text.extend(shown(target));
+        }
+        text.push(b'\n');
     }
     text
 }
@@ -115,30 +128,29 @@ fn seconds(at: SystemTime) -> u64 {
 }
 
 /// All about one file, a line a fact.
-pub(crate) fn all(file: &Metadata) -> String {
-    let mut text = String::new();
+pub(crate) fn all(file: &Metadata) -> Vec<u8> {
+    let mut text = [b"name      ", &*shown(&file.name), b"\n"].concat();
     let mut line = |name: &str, value: &dyn std::fmt::Display| {
         let _ = writeln!(text, "{name:<9} {value}");
     };
-    line("name", &file.name);
     line("kind", &word(file.kind));
     line("mode", &format_args!("{:04o} {}", file.mode, mode(file)));
     line("length", &file.len);
-    line("owner", &file.owner);
-    line("group", &file.group);
+    line("owner", &printable(&file.owner));
+    line("group", &printable(&file.group));
     line("links", &file.links);
     line("accessed", &date(file.accessed));
     line("modified", &date(file.modified));
     line("qid", &format_args!("{:#04x} {} {}", file.qid.kind, file.qid.version, file.qid.path));
     if let Some(target) = &file.target {
-        line("target", target);
+        text.extend([b"target    ", &*shown(target), b"\n"].concat());
     }
     text
 }
 
 pub(crate) fn json(file: &Metadata) -> Value {
     let mut value = json!({
-        "name": file.name,
+        "name": file.name.to_string(),
         "kind": word(file.kind),
         "mode": file.mode,
         "length": file.len,
@@ -150,7 +162,7 @@ pub(crate) fn json(file: &Metadata) -> Value {
         "qid": { "kind": file.qid.kind, "version": file.qid.version, "path": file.qid.path },
     });
     if let (Some(target), Some(object)) = (&file.target, value.as_object_mut()) {
-        object.insert("target".to_owned(), json!(target));
+        object.insert("target".to_owned(), json!(target.to_string()));
     }
     value
 }
@@ -163,17 +175,19 @@ pub(crate) fn json_tree(branch: &Branch) -> Value {
     value
 }
 
-pub(crate) fn tree(branch: &Branch) -> String {
-    let mut text = format!("{}\n", branch.metadata.name);
+pub(crate) fn tree(branch: &Branch) -> Vec<u8> {
+    let mut text = [&*shown(&branch.metadata.name), b"\n"].concat();
     add_branches(&mut text, "", &branch.below);
     text
 }
 
-fn add_branches(text: &mut String, indent: &str, branches: &[Branch]) {
+fn add_branches(text: &mut Vec<u8>, indent: &str, branches: &[Branch]) {
     for (index, branch) in branches.iter().enumerate() {
         let (turn, more) = if index + 1 == branches.len() { ("└── ", "    ") } else { ("├── ", "│   ") };
         let slash = if branch.metadata.is_dir() { "/" } else { "" };
-        let _ = writeln!(text, "{indent}{turn}{}{slash}", shown(&branch.metadata.name));
+        text.extend(
+            [indent.as_bytes(), turn.as_bytes(), &shown(&branch.metadata.name), slash.as_bytes(), b"\n"].concat(),
+        );
         add_branches(text, &format!("{indent}{more}"), &branch.below);
     }
 }
