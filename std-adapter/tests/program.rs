@@ -2,64 +2,15 @@
 // Clippy's allowance for tests ends at the functions they share.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic)]
 
-use std::io::{BufRead, BufReader, Write};
-use std::process::{Child, Command, Output, Stdio};
+mod common;
 
-const PROGRAM: &str = env!("CARGO_BIN_EXE_datakit");
+use std::ffi::OsStr;
+use std::io::Write;
+use std::net::TcpListener;
+use std::os::unix::ffi::OsStrExt;
+use std::process::{Command, Stdio};
 
-/// A server that ends with the test.
-struct Server {
-    child: Child,
-    address: String,
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-fn server() -> Server {
-    let serve = ["serve", "--scratch", "--url", "tcp://127.0.0.1:0"];
-    let mut child = Command::new(PROGRAM).args(serve).stdout(Stdio::piped()).spawn().unwrap();
-    let mut line = String::new();
-    BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
-    let address = line.trim().rsplit(' ').next().unwrap().to_owned();
-    Server { child, address }
-}
-
-/// One dialect at one server.
-struct Client<'s>(&'s Server, &'static str);
-
-impl Client<'_> {
-    fn command(&self, arguments: &[&str]) -> Command {
-        let mut command = Command::new(PROGRAM);
-        command.env("DATAKIT_ADDRESS", &self.0.address).args(["--dialect", self.1]).args(arguments);
-        command
-    }
-
-    /// What it prints; it must succeed.
-    fn run(&self, arguments: &[&str]) -> String {
-        let Output { status, stdout, stderr } = self.command(arguments).output().unwrap();
-        let (stdout, stderr) = (String::from_utf8(stdout).unwrap(), String::from_utf8(stderr).unwrap());
-        assert!(status.success() && stderr.is_empty(), "{} {arguments:?}: {stderr}", self.1);
-        stdout
-    }
-
-    /// What it complains; it must fail with 1.
-    fn fail(&self, arguments: &[&str]) -> String {
-        let output = self.command(arguments).output().unwrap();
-        assert_eq!(output.status.code(), Some(1), "{} {arguments:?}", self.1);
-        String::from_utf8(output.stderr).unwrap()
-    }
-}
-
-fn in_every_dialect(test: impl Fn(Client<'_>)) {
-    for dialect in ["9P2000", "9P2000.u", "9P2000.L"] {
-        test(Client(&server(), dialect));
-    }
-}
+use common::{Client, PATIENCE, PROGRAM, Scratch, Server, end, in_every_dialect, lines, within};
 
 #[test]
 fn a_text_is_written_and_read_back() {
@@ -97,7 +48,7 @@ fn errors_name_the_path_and_the_reason() {
             (&["rm", "d"], "d", "Is a directory"),
             (&["cat", "f/x"], "f/x", "Is not a directory"),
         ] {
-            assert_eq!(client.fail(arguments), format!("datakit: {path}: {reason}\n"), "{}", client.1);
+            assert_eq!(client.fail(arguments), format!("datakit: {path}: {reason}\n"), "{}", client.dialect);
         }
     });
 }
@@ -126,19 +77,221 @@ fn directories_are_listed_moved_and_removed() {
 
 #[test]
 fn files_are_copied_both_ways_but_not_onto_themselves() {
-    let dir = std::env::temp_dir().join(format!("datakit-cp-{}", std::process::id()));
-    std::fs::create_dir_all(&dir).unwrap();
-    let content: Vec<u8> = (0..700_000u32).map(|n| (n / 7) as u8).collect();
-    let (from, to) = (dir.join("from"), dir.join("to"));
+    let dir = Scratch::new("cp");
+    let content: Vec<u8> = (0..1_700_000u32).map(|n| (n / 7) as u8).collect();
+    let (from, to) = (dir.path("from"), dir.path("to"));
     std::fs::write(&from, &content).unwrap();
     in_every_dialect(|client| {
-        client.run(&["cp", from.to_str().unwrap(), ":/"]);
+        client.run(&["cp", &from, ":/"]);
         client.run(&["cp", ":from", ":copy"]);
         assert_eq!(client.fail(&["cp", ":from", ":/./from"]), "datakit: :from and :/./from are the same file\n");
-        client.run(&["cp", ":copy", to.to_str().unwrap()]);
+        client.run(&["cp", ":copy", &to]);
         assert!(std::fs::read(&to).unwrap() == content);
+        assert!(client.bytes(&["cat", "copy"]) == content);
+        assert_eq!(client.fail(&["cp", &from, &to]), "datakit: cp: neither path is on the server: write it as :PATH\n");
     });
-    std::fs::remove_dir_all(&dir).unwrap();
+}
+
+#[test]
+fn directories_are_copied_both_ways() {
+    in_every_dialect(|client| {
+        let dir = Scratch::new("cp-r");
+        let from = dir.0.join("from");
+        std::fs::create_dir_all(from.join("empty")).unwrap();
+        std::fs::create_dir_all(from.join("deep/er")).unwrap();
+        std::fs::write(from.join("deep/er/file"), "content").unwrap();
+        std::fs::write(from.join("deep").join(OsStr::from_bytes(b"caf\xe9")), "bytes").unwrap();
+        let links = client.dialect != "9P2000";
+        if links {
+            std::os::unix::fs::symlink("deep/er/file", from.join("link")).unwrap();
+        }
+
+        let typed = from.to_str().unwrap();
+        assert_eq!(client.fail(&["cp", typed, ":/"]), format!("datakit: {typed}: Is a directory\n"));
+        client.run(&["cp", "-r", typed, ":/"]);
+        client.run(&["cp", "--recursive", ":from", ":copy"]);
+        client.run(&["cp", "-r", ":copy", &dir.path("to")]);
+        // The target is a directory now: the copy goes into it; a second one on top of it changes nothing.
+        client.run(&["cp", "-r", ":copy", &dir.path("to")]);
+        client.run(&["cp", "-r", ":copy", &dir.path("to")]);
+
+        for to in [dir.0.join("to"), dir.0.join("to/copy")] {
+            assert!(to.join("empty").is_dir());
+            assert_eq!(std::fs::read(to.join("deep/er/file")).unwrap(), b"content");
+            assert_eq!(std::fs::read(to.join("deep").join(OsStr::from_bytes(b"caf\xe9"))).unwrap(), b"bytes");
+            assert_eq!(std::fs::read_link(to.join("link")).is_ok(), links);
+        }
+        let inside = "datakit: :from: a directory is not copied into itself\n";
+        assert_eq!(client.fail(&["cp", "-r", ":from", ":from/deep"]), inside);
+        assert_eq!(client.fail(&["cp", "-r", ":from", ":/"]), inside);
+    });
+}
+
+/// A server could send a link to somewhere first, and a directory of that name later.
+#[test]
+fn nothing_is_copied_through_a_link() {
+    let (server, dir) = (Server::scratch(), Scratch::new("cp-link"));
+    let client = server.client();
+    client.run(&["mkdir", "d", "d/sub"]);
+    client.run(&["write", "d/sub/f", "x"]);
+    std::fs::create_dir_all(dir.0.join("to/d")).unwrap();
+    std::fs::create_dir(dir.0.join("elsewhere")).unwrap();
+    std::os::unix::fs::symlink("../../elsewhere", dir.0.join("to/d/sub")).unwrap();
+    let text = client.fail(&["cp", "-r", ":d", &dir.path("to")]);
+    assert_eq!(text, format!("datakit: {}: nothing is copied through a link\n", dir.path("to/d/sub")));
+    assert_eq!(std::fs::read_dir(dir.0.join("elsewhere")).unwrap().count(), 0);
+}
+
+#[test]
+fn names_need_not_be_utf8() {
+    in_every_dialect(|client| {
+        let bytes = |path: &'static [u8]| OsStr::from_bytes(path);
+        client.bytes(&[bytes(b"mkdir"), bytes(b"d\xff")]);
+        client.bytes(&[bytes(b"write"), bytes(b"d\xff/caf\xe9"), bytes(b"\xe9\n")]);
+        assert_eq!(client.bytes(&["ls"]), b"d\xff\n");
+        assert_eq!(
+            client.bytes(&["tree"]),
+            b"/\n\xe2\x94\x94\xe2\x94\x80\xe2\x94\x80 d\xff/\n    \xe2\x94\x94\xe2\x94\x80\xe2\x94\x80 caf\xe9\n"
+        );
+        assert_eq!(client.bytes(&[bytes(b"cat"), bytes(b"d\xff/caf\xe9")]), b"\xe9\n");
+        assert!(client.run(&["ls", "--json"]).contains("\"name\": \"d\u{fffd}\""));
+        client.bytes(&[bytes(b"mv"), bytes(b"d\xff/caf\xe9"), bytes(b"d\xff/\xfe")]);
+        assert_eq!(client.bytes(&[bytes(b"ls"), bytes(b"d\xff")]), b"\xfe\n");
+        client.bytes(&[bytes(b"rm"), bytes(b"-r"), bytes(b"d\xff")]);
+        assert_eq!(client.run(&["ls"]), "");
+    });
+}
+
+/// What differs from run to run, left out of a JSON text line by line.
+fn steady(json: &str) -> String {
+    let varies = ["owner", "group", "accessed", "modified", "version", "path"];
+    let steady = |line: &str| match line.split_once("\": ") {
+        Some((key, value)) if varies.contains(&key.trim().trim_matches('"')) => {
+            format!("{key}\": _{}\n", if value.ends_with(',') { "," } else { "" })
+        }
+        _ => format!("{line}\n"),
+    };
+    json.lines().map(steady).collect()
+}
+
+const FILE: &str = r#"{
+  "name": "f",
+  "kind": "file",
+  "mode": 438,
+  "length": 5,
+  "owner": _,
+  "group": _,
+  "links": 1,
+  "accessed": _,
+  "modified": _,
+  "qid": {
+    "kind": 0,
+    "version": _,
+    "path": _
+  }
+}
+"#;
+
+const TREE: &str = r#"{
+  "name": "d",
+  "kind": "directory",
+  "mode": 511,
+  "length": 0,
+  "owner": _,
+  "group": _,
+  "links": 2,
+  "accessed": _,
+  "modified": _,
+  "qid": {
+    "kind": 128,
+    "version": _,
+    "path": _
+  },
+  "entries": [
+    {
+      "name": "f",
+      "kind": "file",
+      "mode": 438,
+      "length": 5,
+      "owner": _,
+      "group": _,
+      "links": 1,
+      "accessed": _,
+      "modified": _,
+      "qid": {
+        "kind": 0,
+        "version": _,
+        "path": _
+      }
+    }
+  ]
+}
+"#;
+
+#[test]
+fn json_is_as_it_was() {
+    let server = Server::scratch();
+    let client = server.client();
+    client.run(&["mkdir", "d"]);
+    client.run(&["write", "d/f", "12345"]);
+    assert_eq!(steady(&client.run(&["stat", "--json", "d/f"])), FILE);
+    let indented: String = FILE.lines().map(|line| format!("  {line}\n")).collect();
+    assert_eq!(steady(&client.run(&["ls", "--json", "d"])), format!("[\n{indented}]\n"));
+    assert_eq!(steady(&client.run(&["tree", "--json", "d"])), TREE);
+    client.run(&["mkdir", "empty"]);
+    assert_eq!(client.run(&["ls", "--json", "empty"]), "[]\n");
+}
+
+/// Each connection makes events, so they are made until the stream delivers one.
+#[test]
+fn a_stream_is_watched_until_an_interrupt_and_flushed() {
+    let server = Server::start("tcp://127.0.0.1:0", &[]);
+    for dialect in ["9P2000", "9P2000.u", "9P2000.L"] {
+        let client = Client { address: server.address(), dialect };
+        let flushes = |client: &Client<'_>| {
+            let requests = client.run(&["cat", "/debug/server/requests"]);
+            let line = requests.lines().find_map(|line| line.strip_prefix("Tflush ")).unwrap_or("0").to_owned();
+            line.split(' ').next().unwrap().parse::<u32>().unwrap()
+        };
+        let before = flushes(&client);
+        let mut watch = client.command(&["watch", "/debug/server/events"]).stdout(Stdio::piped()).spawn().unwrap();
+        let events = lines(watch.stdout.take().unwrap());
+        let mut event = None;
+        within("an event", || {
+            client.run(&["ls"]);
+            event = events.try_recv().ok();
+            event.is_some()
+        });
+        assert!(event.unwrap().contains("connected 127.0.0.1:"), "{dialect}");
+        assert!(end(&mut watch, "INT").success(), "{dialect}");
+        assert_eq!(flushes(&client), before + 1, "{dialect}");
+    }
+}
+
+#[test]
+fn a_watched_file_that_goes_with_the_server_is_an_error() {
+    let mut server = Server::start("tcp://127.0.0.1:0", &[]);
+    let client = server.client();
+    let mut command = client.command(&["watch", "/debug/server/events"]);
+    let mut watch = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let (events, errors) = (lines(watch.stdout.take().unwrap()), lines(watch.stderr.take().unwrap()));
+    within("an event", || {
+        client.run(&["ls"]);
+        events.try_recv().is_ok()
+    });
+    assert!(server.end("TERM").success());
+    let error = errors.recv_timeout(PATIENCE).unwrap();
+    assert_eq!(error, "datakit: /debug/server/events: connection lost: the server closed it");
+    assert_eq!(watch.wait().unwrap().code(), Some(1));
+}
+
+#[test]
+fn completions_know_the_commands() {
+    for shell in ["bash", "elvish", "fish", "powershell", "zsh"] {
+        let output = Command::new(PROGRAM).args(["completions", shell]).output().unwrap();
+        let text = String::from_utf8(output.stdout).unwrap();
+        assert!(output.status.success() && ["datakit", "watch", "completions"].iter().all(|word| text.contains(word)));
+    }
 }
 
 #[test]
@@ -147,4 +300,28 @@ fn nobody_listens() {
     assert_eq!(output.status.code(), Some(1));
     let text = String::from_utf8(output.stderr).unwrap();
     assert_eq!(text, "datakit: unix:///nonexistent/socket: No such file or directory\n");
+}
+
+#[test]
+fn a_server_that_says_nothing_is_given_up() {
+    let silent = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = format!("tcp://{}", silent.local_addr().unwrap());
+    let client = Client { address: &address, dialect: "9p2000.L" };
+    assert_eq!(client.fail(&["ls", "--timeout", "1"]), format!("datakit: {address}: no answer within 1 s\n"));
+}
+
+#[test]
+fn options_without_an_effect_are_errors() {
+    for (arguments, text) in [
+        (&["--scratch", "ls"][..], "'--scratch' is an option of `serve`"),
+        (&["--url", "tcp://127.0.0.1:0", "cat", "x"], "'--listen-9p' is an option of `serve`"),
+        (&["--max-fids", "3", "serve"], "'--max-fids' is an option of `serve`"),
+        (&["serve", "-a", "tcp://127.0.0.1:0"], "'--address' is for connecting"),
+        (&["--timeout", "3"], "'--timeout' is for connecting"),
+    ] {
+        let output = Command::new(PROGRAM).args(arguments).output().unwrap();
+        assert_eq!(output.status.code(), Some(1), "{arguments:?}");
+        let error = String::from_utf8(output.stderr).unwrap();
+        assert!(error.starts_with(&format!("error: {text}")), "{arguments:?}: {error}");
+    }
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use datakit_core::wire::{Data, Dialect, Errno, Fid, List, Qid, Rmessage as R, Str, Tag, Tmessage as T};
+use datakit_core::wire::{Data, Dialect, Errno, Fid, List, Qid, Rmessage as R, Stat, Str, Tag, Tmessage as T};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
 
 use super::{Client, Error, Open, Options};
@@ -268,4 +268,139 @@ async fn writing_falls_back_when_the_tree_does_not_truncate() {
     let (tag, _) = peer.next().await.unwrap();
     peer.send(tag, R::Clunk {}).await;
     writing.await.unwrap().unwrap();
+}
+
+/// What fits one message of the 8192 bytes.
+const UNIT: usize = 8168;
+const VERSIONED: Qid = Qid { kind: Qid::FILE, version: 1, path: 3 };
+
+impl Peer {
+    /// Answers a question for the length.
+    async fn length(&mut self, length: usize) {
+        let (tag, message) = self.receive().await;
+        assert!(matches!(message, T::Stat { .. }), "{message:?}");
+        let stat = Stat { qid: VERSIONED, length: length as u64, ..Stat::default() };
+        self.send(tag, R::Stat { stat }).await;
+    }
+
+    /// The next read: its tag, offset and count.
+    async fn asked(&mut self) -> (Tag, usize, usize) {
+        let (tag, message) = self.receive().await;
+        let T::Read { offset, count, .. } = message else { panic!("{message:?}") };
+        (tag, offset as usize, count as usize)
+    }
+
+    /// The next write: its tag, offset and data.
+    async fn sent(&mut self) -> (Tag, usize, Vec<u8>) {
+        let (tag, message) = self.receive().await;
+        let T::Write { offset, data, .. } = message else { panic!("{message:?}") };
+        (tag, offset as usize, data.0.to_vec())
+    }
+}
+
+#[tokio::test]
+async fn a_long_file_is_read_ahead_up_to_its_length_and_in_order() {
+    let (client, mut peer) = connected("9P2000", Dialect::Legacy).await;
+    let content: Vec<u8> = (0..4 * UNIT).map(|n| (n / 5) as u8).collect();
+    let reading = tokio::spawn(async move { client.read("long").await });
+    peer.walked(1, FILE).await;
+    peer.opened().await;
+    let (tag, offset, count) = peer.asked().await;
+    assert_eq!((offset, count), (0, UNIT));
+    peer.send(tag, R::Read { data: Data(&content[..UNIT]) }).await;
+    peer.length(content.len()).await;
+
+    let mut asked = [peer.asked().await, peer.asked().await, peer.asked().await];
+    assert_eq!(asked.map(|(_, offset, count)| (offset, count)), [1, 2, 3].map(|n| (n * UNIT, UNIT)));
+    asked.reverse();
+    for (tag, offset, count) in asked {
+        // The one in the middle is cut short.
+        let count = if offset == 2 * UNIT { 100 } else { count };
+        peer.send(tag, R::Read { data: Data(&content[offset..offset + count]) }).await;
+    }
+    let (tag, offset, count) = peer.asked().await;
+    assert_eq!((offset, count), (2 * UNIT + 100, UNIT - 100));
+    peer.send(tag, R::Read { data: Data(&content[offset..offset + count]) }).await;
+    let (tag, offset, _) = peer.asked().await;
+    assert_eq!(offset, content.len());
+    peer.send(tag, R::Read { data: Data(b"") }).await;
+    assert!(reading.await.unwrap().unwrap() == content);
+}
+
+#[tokio::test]
+async fn a_file_without_a_length_is_read_in_order() {
+    let (client, mut peer) = connected("9P2000", Dialect::Legacy).await;
+    let content = [7; UNIT];
+    let reading = tokio::spawn(async move { client.read("stream").await });
+    peer.walked(1, FILE).await;
+    peer.opened().await;
+    let (tag, ..) = peer.asked().await;
+    peer.send(tag, R::Read { data: Data(&content) }).await;
+    peer.length(0).await;
+    for data in [&content[..], &b"end"[..], &b""[..]] {
+        let (tag, ..) = peer.asked().await;
+        // Nothing else comes before the answer.
+        assert!(tokio::time::timeout(Duration::from_millis(1), peer.stream.read_u32_le()).await.is_err());
+        peer.send(tag, R::Read { data: Data(data) }).await;
+    }
+    assert_eq!(reading.await.unwrap().unwrap().len(), 2 * UNIT + 3);
+}
+
+#[tokio::test]
+async fn a_file_that_keeps_what_is_written_is_written_ahead() {
+    let (client, mut peer) = connected("9P2000", Dialect::Legacy).await;
+    let content: Vec<u8> = (0..4 * UNIT).map(|n| (n / 5) as u8).collect();
+    let data = content.clone();
+    let writing = tokio::spawn(async move { client.write("long", &data).await });
+    peer.walked(1, FILE).await;
+    peer.opened().await;
+    let (tag, _, data) = peer.sent().await;
+    assert_eq!(data.len(), UNIT);
+    peer.send(tag, R::Write { count: UNIT as u32 }).await;
+    peer.length(UNIT).await;
+
+    let mut file = data;
+    file.resize(content.len(), 0);
+    let mut sent = vec![peer.sent().await, peer.sent().await, peer.sent().await];
+    sent.reverse();
+    for (tag, offset, data) in sent {
+        let count = if offset == 2 * UNIT { 100 } else { data.len() };
+        file[offset..offset + count].copy_from_slice(&data[..count]);
+        peer.send(tag, R::Write { count: count as u32 }).await;
+    }
+    let (tag, offset, data) = peer.sent().await;
+    assert_eq!((offset, data.len()), (2 * UNIT + 100, UNIT - 100));
+    file[offset..offset + data.len()].copy_from_slice(&data);
+    peer.send(tag, R::Write { count: data.len() as u32 }).await;
+    let (tag, _) = peer.next().await.unwrap();
+    peer.send(tag, R::Clunk {}).await;
+    writing.await.unwrap().unwrap();
+    assert!(file == content);
+}
+
+#[tokio::test]
+async fn a_closed_stream_is_flushed_before_it_is_clunked() {
+    let (client, mut peer) = connected("9P2000", Dialect::Legacy).await;
+    let other = client.clone();
+    let watching = tokio::spawn(async move { other.watch("events").await });
+    let fid = peer.walked(1, FILE).await;
+    peer.opened().await;
+    let mut watch = watching.await.unwrap().unwrap();
+    assert!(tokio::time::timeout(Duration::from_millis(1), watch.next()).await.is_err());
+    let (read, ..) = peer.asked().await;
+    let closing = tokio::spawn(watch.close());
+    let (flush, message) = peer.receive().await;
+    assert_eq!(message, T::Flush { oldtag: read });
+    let (clunk, clunked) = peer.next().await.unwrap();
+    assert_eq!(clunked, fid);
+    peer.send(flush, R::Flush {}).await;
+    peer.send(clunk, R::Clunk {}).await;
+    closing.await.unwrap().unwrap();
+}
+
+#[tokio::test]
+async fn connecting_ends_at_the_timeout() {
+    let (near, _far) = tokio::io::duplex(1 << 16);
+    let error = Client::over(near, Options { timeout: Duration::from_millis(1), ..Options::default() }).await.map(drop);
+    assert_eq!(error, Err(Error::Lost("no answer within 0.001 s".into())));
 }

@@ -1,7 +1,7 @@
 //! Long transfers: several reads or writes of one file under way at a time.
 //!
-//! Only a file that shows the length of what it holds is read or written ahead. Streams, commands and parameters do not: they get one
-//! request after the other, in order.
+//! Only a file that has a version and shows the length of what it holds is read or written ahead. Streams, commands and parameters
+//! get one request after the other, in order.
 
 use std::collections::VecDeque;
 
@@ -194,8 +194,11 @@ impl File {
         }
     }
 
-    /// In bytes; 0 where the server does not tell.
+    /// In bytes; 0 where the server does not tell, and of files that have no versions: what they hold is made as it is read.
     async fn shown_length(&self) -> u64 {
-        self.stat().await.map(|metadata| metadata.len).unwrap_or_default()
+        match self.stat().await {
+            Ok(metadata) if metadata.qid.version != 0 => metadata.len,
+            _ => 0,
+        }
     }
 }

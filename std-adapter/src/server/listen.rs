@@ -46,7 +46,9 @@ impl Listener {
                 },
                 _ => "",
             };
-            io::Error::new(error.kind(), format!("cannot listen on {url}: {error}{hint}"))
+            let text = error.to_string();
+            let text = text.split(" (os error").next().unwrap_or_default();
+            io::Error::new(error.kind(), format!("cannot listen on {url}: {text}{hint}"))
         };
         match url {
             Url::Tcp { host, port } => {

@@ -1,0 +1,158 @@
+//! The program as a process: a server, and the commands of a client against it. Nothing here waits for longer than [`PATIENCE`].
+// Each test file uses its part of it; clippy's allowance for tests ends at functions that they share.
+#![allow(dead_code, clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic)]
+
+use std::ffi::OsStr;
+use std::io::{BufRead, BufReader, Read};
+use std::path::PathBuf;
+use std::process::{Child, Command, ExitStatus, Output, Stdio};
+use std::sync::mpsc::{Receiver, channel};
+use std::time::{Duration, Instant};
+
+pub(crate) const PROGRAM: &str = env!("CARGO_BIN_EXE_datakit");
+pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
+
+/// A server that ends with the test.
+pub(crate) struct Server {
+    child: Child,
+    /// Where it listens.
+    pub(crate) addresses: Vec<String>,
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+impl Server {
+    /// An empty scratch tree.
+    pub(crate) fn scratch() -> Server {
+        Server::start("tcp://127.0.0.1:0", &["--scratch"])
+    }
+
+    /// Waits until it listens on all of the addresses.
+    pub(crate) fn start(listen: &str, options: &[&str]) -> Server {
+        let mut command = Command::new(PROGRAM);
+        command.args(["serve", "--url", listen]).args(options).env_remove("DATAKIT_ADDRESS").stdout(Stdio::piped());
+        let mut child = command.spawn().unwrap();
+        let lines = lines(child.stdout.take().unwrap());
+        let mut server = Server { child, addresses: Vec::new() };
+        for _ in listen.split(',') {
+            let line = lines.recv_timeout(PATIENCE).expect("the server says where it listens");
+            server.addresses.push(line.strip_prefix("listening on ").unwrap().to_owned());
+        }
+        server
+    }
+
+    pub(crate) fn address(&self) -> &str {
+        &self.addresses[0]
+    }
+
+    /// A client in the best dialect.
+    pub(crate) fn client(&self) -> Client<'_> {
+        Client { address: self.address(), dialect: "9p2000.L" }
+    }
+
+    pub(crate) fn id(&self) -> String {
+        self.child.id().to_string()
+    }
+
+    /// Sends a signal and waits for the end.
+    pub(crate) fn end(&mut self, signal: &str) -> ExitStatus {
+        end(&mut self.child, signal)
+    }
+}
+
+/// Sends a signal and waits for the end.
+pub(crate) fn end(child: &mut Child, signal: &str) -> ExitStatus {
+    let sent = Command::new("kill").args(["-s", signal, &child.id().to_string()]).status().unwrap();
+    assert!(sent.success());
+    let mut status = None;
+    within("the end after a signal", || {
+        status = child.try_wait().unwrap();
+        status.is_some()
+    });
+    status.unwrap()
+}
+
+/// Looks until it is so. For what sends no event: the end of a process.
+pub(crate) fn within(what: &str, mut is_so: impl FnMut() -> bool) {
+    let end = Instant::now() + PATIENCE;
+    while !is_so() {
+        assert!(Instant::now() < end, "not within {PATIENCE:?}: {what}");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+/// The lines of a pipe, as they come.
+pub(crate) fn lines(pipe: impl Read + Send + 'static) -> Receiver<String> {
+    let (sender, receiver) = channel();
+    std::thread::spawn(move || {
+        BufReader::new(pipe).lines().map_while(Result::ok).take_while(|line| sender.send(line.clone()).is_ok()).count()
+    });
+    receiver
+}
+
+/// One dialect at one server.
+pub(crate) struct Client<'s> {
+    pub(crate) address: &'s str,
+    pub(crate) dialect: &'s str,
+}
+
+impl Client<'_> {
+    pub(crate) fn command(&self, arguments: &[impl AsRef<OsStr>]) -> Command {
+        let mut command = Command::new(PROGRAM);
+        command.env("DATAKIT_ADDRESS", self.address).args(["--dialect", self.dialect]).args(arguments);
+        command
+    }
+
+    /// What it prints; it must succeed.
+    pub(crate) fn bytes(&self, arguments: &[impl AsRef<OsStr>]) -> Vec<u8> {
+        let Output { status, stdout, stderr } = self.command(arguments).output().unwrap();
+        let stderr = String::from_utf8(stderr).unwrap();
+        let arguments: Vec<&OsStr> = arguments.iter().map(AsRef::as_ref).collect();
+        assert!(status.success() && stderr.is_empty(), "{} {arguments:?}: {stderr}", self.dialect);
+        stdout
+    }
+
+    pub(crate) fn run(&self, arguments: &[&str]) -> String {
+        String::from_utf8(self.bytes(arguments)).unwrap()
+    }
+
+    /// What it complains; it must fail with 1.
+    pub(crate) fn fail(&self, arguments: &[&str]) -> String {
+        let output = self.command(arguments).output().unwrap();
+        assert_eq!(output.status.code(), Some(1), "{} {arguments:?}", self.dialect);
+        String::from_utf8(output.stderr).unwrap()
+    }
+}
+
+pub(crate) fn in_every_dialect(test: impl Fn(Client<'_>)) {
+    for dialect in ["9P2000", "9P2000.u", "9P2000.L"] {
+        let server = Server::scratch();
+        test(Client { address: server.address(), dialect });
+    }
+}
+
+/// An empty directory that goes with the test.
+pub(crate) struct Scratch(pub(crate) PathBuf);
+
+impl Scratch {
+    pub(crate) fn new(name: &str) -> Scratch {
+        let path = std::env::temp_dir().join(format!("datakit-{name}-{}", std::process::id()));
+        std::fs::create_dir_all(&path).unwrap();
+        Scratch(path)
+    }
+
+    pub(crate) fn path(&self, name: &str) -> String {
+        self.0.join(name).to_str().unwrap().to_owned()
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}

@@ -1,0 +1,207 @@
+//! What `datakit serve` promises about where it listens, how much it grants, and how it ends.
+// Clippy's allowance for tests ends at the functions they share.
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic)]
+
+mod common;
+
+use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::os::unix::net::UnixListener;
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use common::{Client, PATIENCE, PROGRAM, Scratch, Server, within};
+use datakit::client::{self, Dialect, Open, Options};
+use datakit::server::{self, Limits};
+use datakit::tree::{self, Dir, Entry, Tree};
+
+fn at(address: &str) -> Client<'_> {
+    Client { address, dialect: "9p2000.L" }
+}
+
+/// What a server complains that cannot start.
+fn refused(url: &str) -> String {
+    let output = Command::new(PROGRAM).args(["serve", "--url", url]).stdin(Stdio::null()).output().unwrap();
+    assert_eq!((output.status.code(), output.stdout.len()), (Some(1), 0));
+    String::from_utf8(output.stderr).unwrap()
+}
+
+#[test]
+fn several_listeners_serve_one_tree_and_the_files_of_sockets_go() {
+    for signal in ["TERM", "INT"] {
+        let dir = Scratch::new(&format!("listeners-{signal}"));
+        let (one, two) = (dir.path("one.sock"), dir.path("two.sock"));
+        let mut urls = format!("tcp://127.0.0.1:0,unix://{one},file://{two}");
+        // Some containers have no IPv6.
+        if TcpListener::bind("[::1]:0").is_ok() {
+            urls += ",tcp://[::1]:0";
+        }
+        let mut server = Server::start(&urls, &["--scratch"]);
+        assert!(server.addresses[0].starts_with("tcp://127.0.0.1:") && !server.addresses[0].ends_with(":0"));
+        assert_eq!(server.addresses[1..3], [format!("unix://{one}"), format!("file://{two}")]);
+        assert!(server.addresses[3..].iter().all(|address| address.starts_with("tcp://[::1]:")));
+
+        at(&server.addresses[0]).run(&["write", "f", "shared"]);
+        for address in &server.addresses {
+            assert_eq!(at(address).run(&["cat", "f"]), "shared");
+        }
+        assert_eq!(server.end(signal).code(), Some(0), "{signal}");
+        assert_eq!(std::fs::read_dir(&dir.0).unwrap().count(), 0);
+    }
+}
+
+#[test]
+fn a_port_in_use_says_so() {
+    let server = Server::scratch();
+    let url = server.address();
+    let hint = "Address already in use; choose another port, or 0 for any free one";
+    assert_eq!(refused(url), format!("datakit: cannot listen on {url}: {hint}\n"));
+}
+
+#[test]
+fn a_socket_in_use_stays_and_one_that_was_left_does_not() {
+    let dir = Scratch::new("sockets");
+    let (live, left, file) = (dir.path("live"), dir.path("left"), dir.path("file"));
+    let _listener = UnixListener::bind(&live).unwrap();
+    let hint = "Address already in use; stop who listens there, or choose another path";
+    assert_eq!(refused(&format!("unix://{live}")), format!("datakit: cannot listen on unix://{live}: {hint}\n"));
+    assert!(std::os::unix::net::UnixStream::connect(&live).is_ok());
+
+    std::fs::write(&file, "precious").unwrap();
+    assert!(refused(&format!("unix://{file}")).contains("Address already in use"));
+    assert_eq!(std::fs::read(&file).unwrap(), b"precious");
+
+    drop(UnixListener::bind(&left).unwrap());
+    let server = Server::start(&format!("unix://{left}"), &["--scratch"]);
+    assert_eq!(server.client().run(&["ls"]), "");
+}
+
+#[test]
+fn an_address_that_cannot_be_served_says_why() {
+    for (url, text) in [
+        ("unix:///nonexistent/socket", "cannot listen on unix:///nonexistent/socket: No such file or directory"),
+        ("hyperv-accept://vm", "hyperv-accept://vm is not supported on this system"),
+    ] {
+        assert_eq!(refused(url), format!("datakit: {text}\n"));
+    }
+    assert!(refused("localhost:5640").starts_with("error: invalid value 'localhost:5640'"));
+}
+
+/// A client in this process, which keeps its connection.
+async fn connected(server: &Server) -> client::Client {
+    let options = Options { dialect: Some(Dialect::Unix), timeout: PATIENCE, ..Options::default() };
+    client::Client::connect(&server.address().parse().unwrap(), options).await.unwrap()
+}
+
+#[tokio::test]
+async fn max_connections() {
+    let server = Server::start("tcp://127.0.0.1:0", &["--scratch", "--max-connections", "1"]);
+    let first = connected(&server).await;
+    let text = server.client().fail(&["ls"]);
+    assert!(text.starts_with(&format!("datakit: {}: ", server.address())), "{text}");
+    first.write("f", b"still here").await.unwrap();
+    drop(first);
+    // The writer of the connection ends with it, on this thread.
+    tokio::task::spawn_blocking(move || {
+        within("room again", || server.client().command(&["ls"]).output().unwrap().status.success());
+    })
+    .await
+    .unwrap();
+}
+
+#[tokio::test]
+async fn max_fids() {
+    let server = Server::start("tcp://127.0.0.1:0", &["--scratch", "--max-fids", "3"]);
+    let client = connected(&server).await;
+    let nodes = [client.walk("/").await.unwrap(), client.walk("/").await.unwrap()];
+    let error = client.walk("/").await.map(drop).unwrap_err();
+    assert!(error.to_string().contains("fids"), "{error}");
+    drop(nodes);
+    client.write("f", b"room again").await.unwrap();
+}
+
+#[tokio::test]
+async fn max_requests() {
+    let server = Server::start("tcp://127.0.0.1:0", &["--max-requests", "2"]);
+    let client = connected(&server).await;
+    let events = client.open("/debug/server/events", Open::READ).await.unwrap();
+    let mut waits = events.watch();
+    // The read of the stream is under way once this has been given up.
+    assert!(tokio::time::timeout(Duration::from_millis(1), waits.next()).await.is_err());
+    assert_eq!(client.read("/debug/server/version").await.unwrap(), b"0.1.0\n");
+    let mut more = client.open("/debug/server/events", Open::READ).await.unwrap().watch();
+    let error = tokio::time::timeout(PATIENCE, more.next()).await.expect("an answer").unwrap_err();
+    assert!(error.to_string().contains("requests"), "{error}");
+    assert_eq!(client.read("/debug/server/version").await.unwrap(), b"0.1.0\n");
+}
+
+#[tokio::test]
+async fn max_buffered() {
+    let server = Server::start("tcp://127.0.0.1:0", &["--scratch", "--max-buffered", "4096"]);
+    assert_eq!(connected(&server).await.msize(), 4096);
+}
+
+/// One that says nothing, and one that negotiates a version and no more.
+#[test]
+fn attach_timeout() {
+    let server = Server::start("tcp://127.0.0.1:0", &["--scratch", "--attach-timeout", "1"]);
+    for hello in [&b""[..], b"\x13\0\0\0\x64\xff\xff\0\x20\0\0\x06\x009P2000"] {
+        let mut silent = TcpStream::connect(server.address().trim_start_matches("tcp://")).unwrap();
+        silent.set_read_timeout(Some(PATIENCE)).unwrap();
+        silent.write_all(hello).unwrap();
+        let mut answers = Vec::new();
+        silent.read_to_end(&mut answers).unwrap();
+        assert_eq!(answers.len(), hello.len());
+    }
+    assert_eq!(server.client().run(&["ls"]), "");
+}
+
+/// The command is answered after the server was told to stop, and has stopped to listen.
+#[tokio::test]
+async fn requests_under_way_are_answered_after_the_stop() {
+    let (started, mut start) = tokio::sync::mpsc::unbounded_channel();
+    let (release, released) = tokio::sync::watch::channel(false);
+    let command = tree::Command::waiting(move |_| {
+        let mut released = released.clone();
+        started.send(()).unwrap();
+        async move { Ok(released.wait_for(|released| *released).await.map(|_| "done\n").unwrap()) }
+    });
+    let tree = Tree::new([Entry::file("ctl", command)].into_iter().collect::<Dir>());
+    let server = server::Server::bind(&["tcp://127.0.0.1:0".parse().unwrap()], Limits::default()).await.unwrap();
+    let url = server.urls()[0].clone();
+    let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
+    let serving = tokio::spawn(server.serve(move |_| tree.clone(), async { stopped.await.unwrap() }));
+
+    let client = client::Client::connect(&url, Options::default()).await.unwrap();
+    let file = client.open("ctl", Open::WRITE).await.unwrap();
+    let writing = tokio::spawn(async move { file.write_at(0, b"go").await });
+    start.recv().await.unwrap();
+    stop.send(()).unwrap();
+    let refused = async { while client::Client::connect(&url, Options::default()).await.is_ok() {} };
+    tokio::time::timeout(PATIENCE, refused).await.unwrap();
+    release.send(true).unwrap();
+    assert_eq!(writing.await.unwrap(), Ok(2));
+    serving.await.unwrap().unwrap();
+}
+
+/// Readers that wait for events hold nothing up for longer than the grace.
+#[tokio::test]
+async fn a_signal_ends_it_under_readers_that_wait() {
+    let mut server = Server::start("tcp://127.0.0.1:0", &[]);
+    let client = connected(&server).await;
+    let mut events = client.watch("/debug/server/events").await.unwrap();
+    assert!(tokio::time::timeout(Duration::from_millis(1), events.next()).await.is_err());
+    let ended = tokio::task::spawn_blocking(move || server.end("TERM"));
+    assert!(matches!(events.next().await, Err(client::Error::Lost(_))));
+    assert_eq!(ended.await.unwrap().code(), Some(0));
+}
+
+#[test]
+fn the_process_id_and_the_version_are_files() {
+    let server = Server::start("tcp://127.0.0.1:0", &[]);
+    let client = server.client();
+    assert_eq!(client.run(&["cat", "/debug/server/pid"]), format!("{}\n", server.id()));
+    assert_eq!(client.run(&["cat", "/debug/server/version"]), concat!(env!("CARGO_PKG_VERSION"), "\n"));
+    let connections = client.run(&["cat", "/debug/server/connections"]);
+    assert!(connections.starts_with("127.0.0.1:") && connections.contains(" 9P2000.L 131096 "), "{connections}");
+}
