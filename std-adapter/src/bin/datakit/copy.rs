@@ -280,7 +280,7 @@ fn progress(length: u64, to: &Place) -> ProgressBar {
     if length == 0 {
         return ProgressBar::new_spinner();
     }
-    let style = ProgressStyle::with_template("{prefix} {bar:40} {bytes}/{total_bytes} {bytes_per_sec} {eta}");
+    let style = ProgressStyle::with_template("{prefix} {wide_bar} {bytes}/{total_bytes} {bytes_per_sec} {eta}");
     let bar = ProgressBar::new(length).with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
     bar.with_prefix(to.to_string().replace(char::is_control, "?"))
 }
