@@ -205,3 +205,25 @@ fn the_process_id_and_the_version_are_files() {
     let connections = client.run(&["cat", "/debug/server/connections"]);
     assert!(connections.starts_with("127.0.0.1:") && connections.contains(" 9P2000.L 131096 "), "{connections}");
 }
+
+/// Not a reset, which a program leaves behind that ends before it has read everything.
+#[tokio::test]
+async fn a_command_closes_its_connection_in_peace() {
+    let server = Server::start("tcp://127.0.0.1:0", &[]);
+    let client = connected(&server).await;
+    let mut events = client.watch("/debug/server/events").await.unwrap();
+    // The stream is open once its first read has been sent.
+    assert!(tokio::time::timeout(Duration::from_millis(1), events.next()).await.is_err());
+    assert_eq!(client.read("/debug/server/version").await.unwrap(), b"0.1.0\n");
+    let address = server.address().to_owned();
+    let listing = tokio::task::spawn_blocking(move || at(&address).run(&["ls", "-l", "/debug"]));
+    let end = loop {
+        let event = tokio::time::timeout(PATIENCE, events.next()).await.unwrap().unwrap().unwrap();
+        let event = String::from_utf8(event).unwrap();
+        if let Some(end) = event.lines().find(|line| line.starts_with("disconnected")) {
+            break end.to_owned();
+        }
+    };
+    assert!(end.ends_with(" closed by the peer"), "{end}");
+    listing.await.unwrap();
+}

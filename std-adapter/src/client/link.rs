@@ -13,6 +13,7 @@ use std::task::{Context, Poll, Waker};
 use bytes::Bytes;
 use datakit_core::wire::{Dialect, Fid, Rmessage, Tag, Tmessage};
 use tokio::io::{AsyncRead, AsyncWrite};
+use tokio_util::sync::CancellationToken;
 
 use super::error::{Error, Result};
 use super::metadata::shown;
@@ -41,7 +42,7 @@ impl Link {
     {
         let wires = Wires::new(dialect, msize);
         let reading = tokio::spawn(wires::read(Arc::clone(&wires), reader, msize as usize));
-        tokio::spawn(wires::write(Arc::clone(&wires), writer, reading.abort_handle()));
+        tokio::spawn(wires::write(Arc::clone(&wires), writer, reading));
         Arc::new(Link { wires, dialect, msize, gid })
     }
 
@@ -80,6 +81,11 @@ impl Link {
         let call = self.submit(&message(handle.fid), Then::Frees(handle.fid))?;
         handle.forget();
         call.await
+    }
+
+    /// Cancelled once the connection is closed.
+    pub(crate) fn ended(&self) -> CancellationToken {
+        self.wires.ended.clone()
     }
 
     pub(crate) async fn room(&self) {

@@ -105,6 +105,13 @@ impl Client {
         Ok(Client { root: Arc::new(root), link: Arc::clone(&self.link) })
     }
 
+    /// Waits until the connection is closed: for all handles of it, for what is to be written, and at most a second for the other side.
+    pub async fn close(self) {
+        let ended = self.link.ended();
+        drop(self);
+        ended.cancelled().await;
+    }
+
     /// The dialect agreed on.
     #[must_use]
     pub fn dialect(&self) -> Dialect {

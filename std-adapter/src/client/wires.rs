@@ -2,11 +2,15 @@
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::Waker;
+use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use datakit_core::wire::{Dialect, Fid, HEADER, Tag, Tmessage};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::sync::Notify;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::AbortOnDropHandle;
 
 use super::error::{Error, Result};
 use super::tags::{Answer, Tags, Then};
@@ -21,7 +25,12 @@ pub(super) struct Wires {
     pub(super) wake: Notify,
     /// `out` was taken.
     pub(super) taken: Notify,
+    /// The connection is closed, and both tasks have done their work.
+    pub(super) ended: CancellationToken,
 }
+
+/// How long the other side may take to close its half.
+const PATIENCE: Duration = Duration::from_secs(1);
 
 /// What the lock guards.
 pub(super) struct State {
@@ -65,7 +74,12 @@ impl Wires {
             closing: false,
             lost: None,
         };
-        Arc::new(Wires { state: Mutex::new(state), wake: Notify::new(), taken: Notify::new() })
+        Arc::new(Wires {
+            state: Mutex::new(state),
+            wake: Notify::new(),
+            taken: Notify::new(),
+            ended: CancellationToken::new(),
+        })
     }
 
     /// Nothing inside of the lock panics half-way.
@@ -218,7 +232,7 @@ fn hand_out(state: &mut State, buffer: &mut BytesMut, msize: usize, wakers: &mut
 }
 
 /// The writer task.
-pub(super) async fn write(wires: Arc<Wires>, mut writer: impl AsyncWrite + Unpin, reading: tokio::task::AbortHandle) {
+pub(super) async fn write(wires: Arc<Wires>, mut writer: impl AsyncWrite + Unpin, reading: JoinHandle<()>) {
     let mut batch = Vec::new();
     loop {
         wires.wake.notified().await;
@@ -239,5 +253,8 @@ pub(super) async fn write(wires: Arc<Wires>, mut writer: impl AsyncWrite + Unpin
         }
     }
     let _ = writer.shutdown().await;
-    reading.abort();
+    // What is still to come is read, or the system would tell the other side of a reset instead of an end.
+    let reading = AbortOnDropHandle::new(reading);
+    let _ = tokio::time::timeout(PATIENCE, reading).await;
+    wires.ended.cancel();
 }

@@ -26,21 +26,28 @@ pub(crate) async fn run(connection: Connection, command: ClientCommand) -> Done 
         Error::Lost(why) => format!("{address}: {why}"),
         other => format!("{address}: {other}"),
     })?;
+    let done = one(&client, command).await;
+    // A program that ends at once would leave the server with a connection that was reset.
+    let _ = tokio::time::timeout(PATIENCE, client.close()).await;
+    done
+}
+
+async fn one(client: &Client, command: ClientCommand) -> Done {
     match command {
-        ClientCommand::Ls { long, json, path } => ls(&client, &path, long, json).await,
-        ClientCommand::Cat { paths } => each(paths, async |path| cat(&client, path).await).await,
+        ClientCommand::Ls { long, json, path } => ls(client, &path, long, json).await,
+        ClientCommand::Cat { paths } => each(paths, async |path| cat(client, path).await).await,
         ClientCommand::Write { path, text } => {
-            write(&client, &path, text.map(std::ffi::OsString::into_encoded_bytes)).await
+            write(client, &path, text.map(std::ffi::OsString::into_encoded_bytes)).await
         }
-        ClientCommand::Stat { json, path } => stat(&client, &path, json).await,
-        ClientCommand::Tree { json, path } => tree(&client, &path, json).await,
+        ClientCommand::Stat { json, path } => stat(client, &path, json).await,
+        ClientCommand::Tree { json, path } => tree(client, &path, json).await,
         ClientCommand::Mkdir { paths } => {
             each(paths, async |path| client.mkdir(path, 0o777).await.map_err(at(path))).await
         }
-        ClientCommand::Rm { recursive, paths } => each(paths, async |path| rm(&client, path, recursive).await).await,
-        ClientCommand::Mv { from, to } => mv(&client, &from, to).await,
-        ClientCommand::Watch { path } => watch(&client, &path).await,
-        ClientCommand::Cp { recursive, from, to } => copy::cp(&client, &from, &to, recursive).await,
+        ClientCommand::Rm { recursive, paths } => each(paths, async |path| rm(client, path, recursive).await).await,
+        ClientCommand::Mv { from, to } => mv(client, &from, to).await,
+        ClientCommand::Watch { path } => watch(client, &path).await,
+        ClientCommand::Cp { recursive, from, to } => copy::cp(client, &from, &to, recursive).await,
     }
 }
 
@@ -173,7 +180,7 @@ async fn mv(client: &Client, from: &ServerPath, to: ServerPath) -> Done {
     }
 }
 
-/// How long the server may take to answer the flush at the end.
+/// How long the server may take to answer what ends a command.
 const PATIENCE: Duration = Duration::from_secs(1);
 
 async fn watch(client: &Client, path: &ServerPath) -> Done {
