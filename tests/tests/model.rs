@@ -33,6 +33,10 @@ struct Both<'v> {
 impl Both<'_> {
     /// A message for both sides, then all that can be asked without changing anything.
     fn check(&mut self, message: &Message) {
+        // Of two that go at once one may be in the other, and which goes first is not promised.
+        if matches!(message, Message::Version(_)) && self.model.leaving().len() > 1 {
+            return;
+        }
         let len = message.encode(&self.model, &mut self.buf);
         let answered = self.answer(len);
         let dialect = self.session.dialect().unwrap_or(Dialect::Legacy);

@@ -256,8 +256,9 @@ where
             return self.session.refuse(buf, &Error::Invalid.because(format_args!("tag {} is in use", tag.0)));
         }
         if frame.held < frame.size {
-            let why = format_args!("message of {} bytes, room for {}", frame.size, frame.held);
-            return self.session.refuse(buf, &Error::TooLarge.because(why));
+            let Frame { held, size } = frame;
+            let error = Error::TooLarge.because(format_args!("message of {size} bytes, room for {held}"));
+            return self.session.refuse(buf, &error);
         }
         if let Aborts::One(oldtag) = aborts {
             self.lanes.abort(lane, Some(oldtag)).await;

@@ -65,10 +65,20 @@ impl Model {
         Some(path)
     }
 
+    /// What goes when its fid does.
+    pub fn leaving(&self) -> Vec<u64> {
+        let leaves =
+            |opened: &Opened| matches!(opened, Opened::File { orclose: true } | Opened::Dir { orclose: true, .. });
+        self.fids.values().filter(|known| leaves(&known.opened)).map(|known| known.ino).collect()
+    }
+
     /// Does what a message asks for; `None` is a refusal. The reply tells the numbers of new inodes, and how far a directory was
     /// read.
     pub fn apply(&mut self, message: &Message, reply: &R<'_>) -> Option<()> {
         if let Message::Version(version) = message {
+            for ino in self.leaving() {
+                self.unlink(ino);
+            }
             self.fids.clear();
             self.dialect = version.dialect();
             return Some(());
@@ -131,11 +141,13 @@ impl Model {
             },
             Message::Remove { fid } => {
                 let known = self.fids.remove(&fid)?;
-                self.unlink(known.ino)
+                // What was attached to is not removed from within.
+                if known.ino == known.top { None } else { self.unlink(known.ino) }
             }
             Message::Stat { fid } => self.fids.get(&fid).map(drop),
             Message::Rename { fid, dfid, name } if linux => {
-                self.rename(self.fids.get(&fid)?.ino, self.fids.get(&dfid)?.ino, name)
+                let Known { ino, top, .. } = *self.fids.get(&fid)?;
+                if ino == top { None } else { self.rename(ino, self.fids.get(&dfid)?.ino, name) }
             }
             // No name: nothing changes (stat(5)).
             Message::Rename { fid, name: "", .. } => self.fids.get(&fid).map(drop),
