@@ -136,8 +136,8 @@ async fn max_requests() {
 }
 
 #[tokio::test]
-async fn max_buffered() {
-    let server = Server::start("tcp://127.0.0.1:0", &["--scratch", "--max-buffered", "4096"]);
+async fn msize() {
+    let server = Server::start("tcp://127.0.0.1:0", &["--scratch", "--msize", "4096"]);
     assert_eq!(connected(&server).await.msize(), 4096);
 }
 

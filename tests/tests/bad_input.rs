@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use datakit::scratch::Scratch;
 use datakit::server::Limits;
-use datakit::tree::{Dir, Entry, Live, ReadOnlyText, Tree};
+use datakit::tree::{Dir, Entry, Kv, Live, ReadOnlyText, Tree, Value, Wait};
+use datakit_core::vfs::FileStat;
 use datakit_core::wire::{Dialect, Extension, Fid, Tag, Tmessage as T};
 use datakit_tests::wire_client::WireClient;
 use datakit_tests::{Served, serve, within};
@@ -248,4 +249,43 @@ fn files_to_be_removed_on_clunk_go_with_a_version() {
     client.version(8192, "9P2000.u");
     client.attach(0).unwrap();
     assert_eq!(client.walk(0, 2, "temporary").unwrap_err().1, 2);
+}
+
+/// A value that is never at hand, and a stat that is.
+struct Never;
+
+impl Value for Never {
+    fn read(&self) -> Wait<'_, Option<Vec<u8>>> {
+        Box::pin(std::future::pending())
+    }
+
+    fn stat(&self) -> Wait<'_, FileStat> {
+        Box::pin(async { Ok(FileStat::new(0)) })
+    }
+}
+
+#[test]
+fn requests_that_wait_with_large_buffers_are_bounded_by_bytes() {
+    let root = Dir::new();
+    root.insert(Entry::file("never", Kv::new(Never)));
+    root.insert(Entry::file("text", ReadOnlyText::new("abc")));
+    let tree = Tree::new(root);
+    let served = serve(Limits { buffered: 500_000, ..Limits::default() }, move |_| tree.clone());
+    let mut client = WireClient::attached(served.addr, Dialect::Unix, 131_096);
+    client.open_path(1, "never", 0);
+    client.open_path(2, "text", 0);
+    for tag in 10..40 {
+        client.send(Tag(tag), &T::Read { fid: Fid(1), offset: 0, count: 100_000 });
+    }
+    client.send(Tag(99), &T::Read { fid: Fid(2), offset: 0, count: 3 });
+    // Some wait, the rest is told so, and whatever does not wait gets through.
+    let mut refused = 0;
+    loop {
+        match client.reply() {
+            (Tag(99), reply) => break assert!(reply.is_ok()),
+            (_, reply) => assert_eq!(reply.unwrap_err().0, "too many requests are waiting"),
+        }
+        refused += 1;
+    }
+    assert!((25..=28).contains(&refused), "{refused} of 30 were refused");
 }

@@ -56,6 +56,8 @@ pub(super) struct Lanes<'a> {
     used: Cell<usize>,
     busy: Cell<usize>,
     waiting: Cell<usize>,
+    /// No further request may wait.
+    full: Cell<bool>,
     /// Who waits for a lane to become empty. One waker is enough: all workers of a connection are polled by one task.
     flusher: Cell<Option<Waker>>,
 }
@@ -64,7 +66,14 @@ impl<'a> Lanes<'a> {
     /// Empties the lanes: the connection that had them before may have ended with requests in flight.
     pub(super) fn new(lanes: &'a [Lane]) -> Lanes<'a> {
         lanes.iter().for_each(|lane| lane.state.set(0));
-        Lanes { lanes, used: Cell::new(0), busy: Cell::new(0), waiting: Cell::new(0), flusher: Cell::new(None) }
+        Lanes {
+            lanes,
+            used: Cell::new(0),
+            busy: Cell::new(0),
+            waiting: Cell::new(0),
+            full: Cell::new(false),
+            flusher: Cell::new(None),
+        }
     }
 
     pub(super) fn len(&self) -> usize {
@@ -121,13 +130,17 @@ impl<'a> Lanes<'a> {
     pub(super) fn wait(&self, lane: &Lane) -> bool {
         if !lane.is(WAITS) {
             let waiting = self.waiting.get().saturating_add(1);
-            if waiting >= self.lanes.len() {
+            if self.full.get() || waiting >= self.lanes.len() {
                 return false;
             }
             self.waiting.set(waiting);
             lane.set(WAITS);
         }
         true
+    }
+
+    pub(super) fn set_full(&self, full: bool) {
+        self.full.set(full);
     }
 
     pub(super) fn go_on(&self, lane: &Lane) {

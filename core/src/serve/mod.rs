@@ -289,6 +289,12 @@ where
         .await
     }
 
+    /// While `full`, a request that would wait is refused like one for which no lane is left: the owner of the memory has lent
+    /// all that it wants to lend to requests that wait.
+    pub fn set_full(&self, full: bool) {
+        self.lanes.set_full(full);
+    }
+
     /// How many requests may be in flight.
     pub fn most(&self) -> usize {
         self.lanes.len()

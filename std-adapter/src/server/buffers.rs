@@ -1,6 +1,6 @@
 //! Memory for frames and batches: small ones stay with their owner, large ones are borrowed from a pool of the thread.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 
 use datakit_core::serve::Buffer;
 
@@ -43,52 +43,82 @@ fn give_back(buf: Box<[u8]>) {
     });
 }
 
-/// A batch in hand: no memory at all while there is none.
+/// Bytes that one connection holds in borrowed buffers.
 #[derive(Default)]
-pub(super) struct Batch(Option<Box<[u8]>>);
+pub(super) struct Held(Cell<usize>);
 
-impl Buffer for Batch {
+impl Held {
+    pub(super) fn bytes(&self) -> usize {
+        self.0.get()
+    }
+
+    fn borrow(&self, n: usize) -> Box<[u8]> {
+        let buf = borrow(n);
+        self.0.set(self.0.get().saturating_add(buf.len()));
+        buf
+    }
+
+    fn give_back(&self, buf: Box<[u8]>) {
+        self.0.set(self.0.get().saturating_sub(buf.len()));
+        give_back(buf);
+    }
+}
+
+/// A batch in hand: no memory at all while there is none.
+pub(super) struct Batch<'h> {
+    held: &'h Held,
+    buf: Option<Box<[u8]>>,
+}
+
+impl<'h> Batch<'h> {
+    pub(super) fn new(held: &'h Held) -> Batch<'h> {
+        Batch { held, buf: None }
+    }
+}
+
+impl Buffer for Batch<'_> {
     fn room(&mut self, n: usize, keep: usize) -> &mut [u8] {
         // Whatever is to be kept fits: it came from this buffer.
         let _ = keep;
-        self.0.get_or_insert_with(|| borrow(n.min(LARGE)))
+        self.buf.get_or_insert_with(|| self.held.borrow(n.min(LARGE)))
     }
 
     fn rest(&mut self) {
-        if let Some(buf) = self.0.take() {
-            give_back(buf);
+        if let Some(buf) = self.buf.take() {
+            self.held.give_back(buf);
         }
     }
 }
 
-impl Drop for Batch {
+impl Drop for Batch<'_> {
     fn drop(&mut self) {
         self.rest();
     }
 }
 
 /// The frame of one worker.
-pub(super) struct Frame {
+pub(super) struct Frame<'h> {
+    held: &'h Held,
     small: [u8; SMALL],
     large: Option<Box<[u8]>>,
 }
 
-impl Frame {
-    pub(super) fn new() -> Frame {
-        Frame { small: [0; SMALL], large: None }
+impl<'h> Frame<'h> {
+    pub(super) fn new(held: &'h Held) -> Frame<'h> {
+        Frame { held, small: [0; SMALL], large: None }
     }
 }
 
-impl Buffer for Frame {
+impl Buffer for Frame<'_> {
     fn room(&mut self, n: usize, keep: usize) -> &mut [u8] {
         if self.large.as_ref().map_or(SMALL, |large| large.len()) < n {
-            let mut larger = borrow(n);
+            let mut larger = self.held.borrow(n);
             let old = self.large.as_deref().unwrap_or(&self.small);
             for (to, from) in larger.iter_mut().zip(old.iter().take(keep)) {
                 *to = *from;
             }
             if let Some(old) = self.large.replace(larger) {
-                give_back(old);
+                self.held.give_back(old);
             }
         }
         match &mut self.large {
@@ -99,12 +129,12 @@ impl Buffer for Frame {
 
     fn rest(&mut self) {
         if let Some(large) = self.large.take() {
-            give_back(large);
+            self.held.give_back(large);
         }
     }
 }
 
-impl Drop for Frame {
+impl Drop for Frame<'_> {
     fn drop(&mut self) {
         self.rest();
     }

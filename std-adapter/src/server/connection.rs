@@ -14,7 +14,7 @@ use datakit_core::vfs::Vfs;
 use tokio::time::{Sleep, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
-use super::buffers::{Batch, Frame};
+use super::buffers::{Batch, Frame, Held};
 use super::fids::FidMap;
 use super::stats::{Peer, Stats};
 use super::transport::{Rx, Tx};
@@ -56,13 +56,15 @@ pub(super) async fn serve<V: Vfs>(
     let session = Session::new(vfs, FidMap::new(limits.fids), granted).observed(&**stats);
     let lanes: Box<[Lane]> = (0..limits.requests.max(2)).map(|_| Lane::new()).collect();
     let end = {
-        let line = Line::new(&session, rx, tx, Batch::default(), Batch::default(), &lanes);
-        let mut crew: Vec<Worker<'_>> = vec![Box::pin(line.worker(0, Frame::new()))];
+        let held = Held::default();
+        let line = Line::new(&session, rx, tx, Batch::new(&held), Batch::new(&held), &lanes);
+        let mut crew: Vec<Worker<'_>> = vec![Box::pin(line.worker(0, Frame::new(&held)))];
         let mut shutdown = pin!(shutdown.cancelled());
         let mut silent = Some(Box::pin(sleep(limits.attach_timeout)));
         let mut grace: Option<Pin<Box<Sleep>>> = None;
         poll_fn(|cx| {
-            if let Poll::Ready(stop) = walk(&line, &mut crew, cx) {
+            let look = || line.set_full(held.bytes() > limits.buffered);
+            if let Poll::Ready(stop) = walk(&line, &held, look, &mut crew, cx) {
                 return Poll::Ready(End::Line(stop));
             }
             peer.show(session.dialect(), session.msize(), session.fids(), line.in_flight());
@@ -84,14 +86,18 @@ pub(super) async fn serve<V: Vfs>(
     end
 }
 
-/// Polls every worker, and takes one more on when nobody is left to read.
-fn walk<'l, V: Vfs>(
-    line: &'l Line<'l, V, FidMap<V>, Rx, Tx, Batch, Batch>,
+/// Polls every worker, and takes one more on when nobody is left to read; `look` is asked before each whether there is memory left
+/// for one more that waits.
+fn walk<'l, 'h, V: Vfs>(
+    line: &'l Line<'h, V, FidMap<V>, Rx, Tx, Batch<'h>, Batch<'h>>,
+    held: &'h Held,
+    look: impl Fn(),
     crew: &mut Vec<Worker<'l>>,
     cx: &mut Context<'_>,
 ) -> Poll<Stop<io::Error>> {
     let mut fresh = 0;
     loop {
+        look();
         for worker in crew.iter_mut().skip(fresh) {
             if let Poll::Ready(Err(stop)) = worker.as_mut().poll(cx) {
                 return Poll::Ready(stop);
@@ -101,6 +107,6 @@ fn walk<'l, V: Vfs>(
         if line.in_flight() < fresh || fresh == line.most() {
             return Poll::Pending;
         }
-        crew.push(Box::pin(line.worker(fresh, Frame::new())));
+        crew.push(Box::pin(line.worker(fresh, Frame::new(held))));
     }
 }

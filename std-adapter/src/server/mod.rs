@@ -58,8 +58,11 @@ pub struct Limits {
     pub fids: usize,
     /// Requests of one connection at a time; all but one may wait inside files.
     pub requests: usize,
-    /// The largest message, in bytes. Twice this is the most that is buffered for a connection beside its requests.
+    /// The largest message, in bytes.
     pub msize: u32,
+    /// Bytes that may be buffered for one connection; above that no further request of it may wait inside a file. At least a few
+    /// messages: a batch of requests, their replies, and each request that waits.
+    pub buffered: usize,
     /// How long a connection may take to attach.
     pub attach_timeout: Duration,
     /// How long a peer may take none of its replies.
@@ -75,6 +78,7 @@ impl Default for Limits {
             fids: 65536,
             requests: 64,
             msize: 128 * 1024 + 24,
+            buffered: 4 << 20,
             attach_timeout: Duration::from_secs(30),
             write_timeout: Duration::from_secs(60),
             threads: 0,

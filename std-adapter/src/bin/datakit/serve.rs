@@ -37,9 +37,12 @@ pub(crate) struct ServeArgs {
     /// Requests of one connection at a time; all but one may wait inside files
     #[arg(long, value_name = "N", default_value_t = 64)]
     pub(crate) max_requests: usize,
-    /// The largest message in bytes, which bounds what is buffered for a connection
+    /// The largest message in bytes
     #[arg(long, value_name = "BYTES", default_value_t = 128 * 1024 + 24, value_parser = clap::value_parser!(u32).range(4096..=1 << 20))]
-    pub(crate) max_buffered: u32,
+    pub(crate) msize: u32,
+    /// Bytes buffered for one connection, above which no further request of it may wait inside a file
+    #[arg(long, value_name = "BYTES", default_value_t = 4 << 20)]
+    pub(crate) max_buffered: usize,
     /// Seconds for a new connection to attach in
     #[arg(long, value_name = "SECONDS", default_value_t = 30)]
     pub(crate) attach_timeout: u64,
@@ -58,7 +61,8 @@ async fn serve(args: ServeArgs) -> Result<(), Box<dyn Error>> {
         connections: args.max_connections,
         fids: args.max_fids,
         requests: args.max_requests,
-        msize: args.max_buffered,
+        msize: args.msize,
+        buffered: args.max_buffered,
         attach_timeout: Duration::from_secs(args.attach_timeout),
         threads: args.threads,
         ..Limits::default()
