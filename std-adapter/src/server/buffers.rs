@@ -99,13 +99,14 @@ impl Drop for Batch<'_> {
 /// The frame of one worker.
 pub(super) struct Frame<'h> {
     held: &'h Held,
-    small: [u8; SMALL],
+    /// Apart from the worker, whose future holds its frame twice: as an argument and as a variable.
+    small: Box<[u8; SMALL]>,
     large: Option<Box<[u8]>>,
 }
 
 impl<'h> Frame<'h> {
     pub(super) fn new(held: &'h Held) -> Frame<'h> {
-        Frame { held, small: [0; SMALL], large: None }
+        Frame { held, small: Box::new([0; SMALL]), large: None }
     }
 }
 
@@ -113,7 +114,7 @@ impl Buffer for Frame<'_> {
     fn room(&mut self, n: usize, keep: usize) -> &mut [u8] {
         if self.large.as_ref().map_or(SMALL, |large| large.len()) < n {
             let mut larger = self.held.borrow(n);
-            let old = self.large.as_deref().unwrap_or(&self.small);
+            let old = self.large.as_deref().unwrap_or(&*self.small);
             for (to, from) in larger.iter_mut().zip(old.iter().take(keep)) {
                 *to = *from;
             }
@@ -123,7 +124,7 @@ impl Buffer for Frame<'_> {
         }
         match &mut self.large {
             Some(large) => large,
-            None => &mut self.small,
+            None => &mut *self.small,
         }
     }
 
