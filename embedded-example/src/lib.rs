@@ -5,6 +5,7 @@
 #![forbid(unsafe_code)]
 
 pub mod board;
+pub mod cycles;
 pub mod facts;
 pub mod params;
 pub mod signal;

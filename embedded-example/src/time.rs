@@ -3,7 +3,7 @@
 //! `now` is SysTick, which runs freely and is only looked at; a 1 kHz tick loses time whenever the host is busy. The alarm is
 //! a timer block in one-shot mode, set for the next thing that is due.
 
-use core::cell::RefCell;
+use core::cell::{Cell, RefCell};
 use core::sync::atomic::{AtomicU32, Ordering};
 use core::task::Waker;
 
@@ -11,6 +11,7 @@ use cortex_m::Peripherals;
 use cortex_m::peripheral::syst::SystClkSource;
 use cortex_m::peripheral::{SCB, SYST};
 use critical_section::{CriticalSection, Mutex};
+use datakit_firmware::cycles::{TOP, cycles};
 use embassy_time_driver::Driver;
 use embassy_time_queue_utils::Queue;
 
@@ -25,9 +26,6 @@ pub const CLOCK_HZ: u32 = 12_500_000;
 /// 25 cycles are 2 ticks of embassy-time's microseconds.
 const CYCLES: u64 = 25;
 const TICKS: u64 = 2;
-
-/// SysTick counts 24 bits down.
-const TOP: u32 = 0x00ff_ffff;
 
 registers! {
     RCGC1 = 0x400F_E104;
@@ -69,17 +67,20 @@ fn SysTick() {
 struct Clock {
     /// Full rounds of SysTick, 1.34 s each.
     rounds: AtomicU32,
+    /// The last time that was told, in cycles.
+    latest: Mutex<Cell<u64>>,
     queue: Mutex<RefCell<Queue>>,
 }
 
 embassy_time_driver::time_driver_impl!(static CLOCK: Clock = Clock {
     rounds: AtomicU32::new(0),
+    latest: Mutex::new(Cell::new(0)),
     queue: Mutex::new(RefCell::new(Queue::new())),
 });
 
 impl Driver for Clock {
     fn now(&self) -> u64 {
-        critical_section::with(|_| {
+        critical_section::with(|cs| {
             let mut rounds = self.rounds.load(Ordering::Relaxed);
             let mut left = SYST::get_current();
             if SCB::is_pendst_pending() {
@@ -87,10 +88,9 @@ impl Driver for Clock {
                 rounds = rounds.wrapping_add(1);
                 left = SYST::get_current();
             }
-            // A round begins at 0, where the interrupt is raised, and goes on with the highest count; so does the very first one.
-            let elapsed = (TOP + 1 - left) & TOP;
-            let cycles = u64::from(rounds) * u64::from(TOP + 1) + u64::from(elapsed);
-            cycles * TICKS / CYCLES
+            let latest = self.latest.borrow(cs);
+            latest.set(cycles(rounds, left, latest.get()));
+            latest.get() * TICKS / CYCLES
         })
     }
 

@@ -4,6 +4,8 @@
 // The firmware's modules as they are. They tell their library what they did; here that is this one, with no use for it.
 extern crate self as datakit_firmware;
 
+#[path = "../../../embedded-example/src/cycles.rs"]
+pub mod cycles;
 #[path = "../../../embedded-example/src/mac.rs"]
 mod mac;
 #[path = "../../../embedded-example/src/reg.rs"]
