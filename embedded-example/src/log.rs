@@ -28,6 +28,7 @@ pub mod level {
 #[cfg(feature = "log")]
 mod uart {
     use core::cell::UnsafeCell;
+    use core::sync::atomic::{AtomicBool, Ordering};
 
     use critical_section::RestoreState;
 
@@ -63,7 +64,11 @@ mod uart {
 
     struct Shared(UnsafeCell<State>);
 
-    // SAFETY: only touched between `acquire` and `release`, where interrupts are disabled and there is one core.
+    /// Whether a frame has begun and not ended.
+    static BEGUN: AtomicBool = AtomicBool::new(false);
+
+    // SAFETY: only touched between `acquire` and `release`, where interrupts are disabled and there is one core; a fault, which
+    // nothing disables, ends in a panic and finds out by `BEGUN`.
     unsafe impl Sync for Shared {}
 
     static STATE: Shared =
@@ -77,6 +82,10 @@ mod uart {
         fn acquire() {
             // SAFETY: ended by `release`, which defmt calls once for each `acquire`.
             let restore = unsafe { critical_section::acquire() };
+            if BEGUN.swap(true, Ordering::Relaxed) {
+                // A fault or a panic while a line is written: there is no way to tell of it.
+                semihosting::process::exit(101);
+            }
             // SAFETY: interrupts are disabled and no other reference lives: each is gone at the end of its statement.
             let state = unsafe { &mut *STATE.0.get() };
             state.restore = restore;
@@ -90,6 +99,7 @@ mod uart {
             let state = unsafe { &mut *STATE.0.get() };
             state.encoder.end_frame(send);
             let restore = state.restore;
+            BEGUN.store(false, Ordering::Relaxed);
             // SAFETY: the state that `acquire` was given.
             unsafe { critical_section::release(restore) }
         }

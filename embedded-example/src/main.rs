@@ -30,6 +30,7 @@ use core::sync::atomic::{AtomicBool, Ordering};
 
 use cortex_m::interrupt::InterruptNumber;
 use cortex_m::peripheral::NVIC;
+use cortex_m_rt::ExceptionFrame;
 use datakit_firmware::board::{self, What};
 use datakit_firmware::signal::Signal;
 use datakit_firmware::{facts, params};
@@ -163,4 +164,11 @@ unsafe fn DefaultHandler(irq: i16) {
         Ok(mac::IRQ) => mac::on_interrupt(),
         _ => panic!("interrupt {irq} has no handler"),
     }
+}
+
+/// What no other handler took: memory that is not there, an instruction that is none, a stack beyond its end.
+// SAFETY: it never returns to what it interrupted, and the log, the one thing they share, is not begun twice.
+#[cortex_m_rt::exception]
+unsafe fn HardFault(frame: &ExceptionFrame) -> ! {
+    panic!("fault at {:#x}", frame.pc())
 }

@@ -175,13 +175,38 @@ impl Board {
     /// When QEMU does not do it.
     pub fn interrupt(&mut self) {
         let handler = self.monitor.word(FIRST_INTERRUPT);
+        // Bit 0 says "Thumb" in the table, but not in the register.
+        self.go_on_at(handler & !1);
+    }
+
+    /// Has the processor go on where no instructions can be, which is a fault.
+    ///
+    /// # Panics
+    /// When QEMU does not do it.
+    pub fn fault(&mut self) {
+        self.go_on_at(NO_CODE);
+    }
+
+    fn go_on_at(&mut self, address: u32) {
         let socket = std::env::temp_dir().join(format!("datakit-gdb-{}", self.qemu.id()));
         let command = format!("gdbserver unix:{},server=on,wait=off", socket.display());
         self.monitor.ask(&command, |line| line.contains("Waiting for gdb").then_some(())).expect("a server for gdb");
-        // Bit 0 says "Thumb" in the table, but not in the register.
-        let done = gdb::go_on_at(&socket, handler & !1);
+        let done = gdb::go_on_at(&socket, address);
         let _ = fs::remove_file(&socket);
         done.expect("QEMU's server for gdb does it");
+    }
+
+    /// The time that the host's processors have worked for the board since it was switched on.
+    ///
+    /// # Panics
+    /// Where there is no Linux below.
+    pub fn worked(&self) -> Duration {
+        let stat = fs::read_to_string(format!("/proc/{}/stat", self.qemu.id())).expect("what Linux knows of QEMU");
+        // Behind the program's name, which may have spaces: the 12th and 13th, in hundredths of a second.
+        let behind = stat.rsplit_once(')').expect("a name").1;
+        let hundredths: u64 =
+            behind.split_whitespace().skip(11).take(2).map(|time| time.parse::<u64>().expect("a time")).sum();
+        Duration::from_millis(hundredths * 10)
     }
 
     /// Waits until the board stops by itself: QEMU's status.
@@ -257,6 +282,9 @@ const MAC_CONTROL: u32 = 0x4004_8008;
 
 /// The handler of interrupt 0 in the table of all, an interrupt that the firmware does not use.
 const FIRST_INTERRUPT: u32 = 0x40;
+
+/// Among the registers of peripherals, where the processor takes no instructions from.
+const NO_CODE: u32 = 0x5000_0000;
 
 /// Every path below the root of a server, each directory before what is in it.
 ///

@@ -63,3 +63,15 @@ fn qemu_a_panic_is_told_and_ends_qemu_with_a_failure() {
     let last = lines.last().expect("last words");
     assert!(last.starts_with("error panicked at src/main.rs") && last.ends_with("has no handler"), "{last}");
 }
+
+#[test]
+fn qemu_a_fault_ends_like_a_panic() {
+    let log = file("fault");
+    let mut board = Board::boot_with_log(&log);
+    let _client = board.wire_client(Dialect::Linux);
+    board.fault();
+    assert_eq!(board.end().code(), Some(101));
+    let lines = lines(&log);
+    let last = lines.last().expect("last words");
+    assert!(last.starts_with("error panicked at src/main.rs") && last.ends_with("fault at 0x50000000"), "{last}");
+}
