@@ -7,6 +7,8 @@ mod seats;
 
 use std::future::Future;
 use std::io::Write;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use datakit::client::{Client, Error, Watch};
 use datakit_core::wire::{Data, Dialect, Fid, Rmessage, Tag, Tmessage};
@@ -173,6 +175,31 @@ fn qemu_200_connects() {
         let mut client = board.wire_client(Dialect::Linux);
         client.walk(0, 1, "board/name").unwrap();
     }
+}
+
+/// The part of one of the host's processors, in percent, that the board takes while nothing happens but its blinking.
+fn idle_percent(board: &Board) -> u128 {
+    let (start, before) = (Instant::now(), board.worked());
+    thread::sleep(Duration::from_secs(3));
+    (board.worked() - before).as_millis() * 100 / start.elapsed().as_millis()
+}
+
+#[test]
+fn qemu_an_idle_board_sleeps() {
+    let board = Board::boot();
+    let alone = idle_percent(&board);
+    assert!(alone < 5, "{alone} percent without a client");
+    // As many tasks as there can be, each of which waits for several things.
+    let mut clients = [Dialect::Legacy, Dialect::Unix, Dialect::Linux].map(|dialect| board.wire_client(dialect));
+    for client in &mut clients {
+        client.open_path(1, "events", 0);
+        for tag in 7..=8 {
+            client.send(Tag(tag), &Tmessage::Read { fid: Fid(1), offset: 0, count: 100 });
+        }
+        client.walk(0, 2, "help").unwrap();
+    }
+    let watched = idle_percent(&board);
+    assert!(watched < 5, "{watched} percent with three clients that wait");
 }
 
 /// Whether the board still answers this client.
