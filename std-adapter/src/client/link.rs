@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
 use bytes::Bytes;
-use datakit_core::wire::{Dialect, Fid, Rmessage, Tag, Tmessage};
+use datakit_core::wire::{self, Dialect, Fid, Rmessage, Tag, Tmessage};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_util::sync::CancellationToken;
 
@@ -102,9 +102,13 @@ impl Link {
 
     /// Sends at once and leaves the waiting to the caller.
     pub(crate) fn submit(self: &Arc<Link>, message: &Tmessage<'_>, then: Then) -> Result<Call> {
-        let tag = self.wires.state().send(message, then)?;
+        let mut state = self.wires.state();
+        let start = state.out.len();
+        let tag = state.send(message, then)?;
+        let kind = state.out.get(start..).map_or(0, wire::kind);
+        drop(state);
         self.wires.wake.notify_one();
-        Ok(Call { link: Arc::clone(self), tag, waiting: true })
+        Ok(Call { link: Arc::clone(self), tag, kind, waiting: true })
     }
 
     /// Decodes a reply; an error reply becomes the error.
@@ -150,6 +154,8 @@ impl Drop for Handle {
 pub(crate) struct Call {
     link: Arc<Link>,
     tag: Tag,
+    /// The type of the request.
+    kind: u8,
     waiting: bool,
 }
 
@@ -161,6 +167,7 @@ impl Future for Call {
         let mut state = link.wires.state();
         if let Some((then, frame)) = state.tags.poll(self.tag, cx.waker()) {
             self.waiting = false;
+            answers(&frame, self.kind)?;
             match then {
                 Then::Makes { fid, names } if !established(&frame, names) => state.fids.free.push(fid),
                 Then::Frees(fid) => state.fids.free.push(fid),
@@ -172,6 +179,18 @@ impl Future for Call {
             Some(lost) => Poll::Ready(Err(lost.clone())),
             None => Poll::Pending,
         }
+    }
+}
+
+const RLERROR: u8 = 7;
+const RERROR: u8 = 107;
+
+/// Whether a reply is one to a request of this type. What another one did to the request's fid is not known: it is not used again.
+fn answers(frame: &[u8], request: u8) -> Result<()> {
+    match wire::kind(frame) {
+        RLERROR | RERROR => Ok(()),
+        kind if kind == request.wrapping_add(1) => Ok(()),
+        kind => Err(Error::protocol(format_args!("a reply of type {kind} to a request of type {request}"))),
     }
 }
 

@@ -210,6 +210,23 @@ async fn a_lost_connection_fails_what_waits_and_what_comes_later() {
 }
 
 #[tokio::test]
+async fn a_reply_to_another_request_is_an_error_of_the_protocol() {
+    let (client, mut peer) = connected("9P2000", Dialect::Legacy).await;
+    let other = client.clone();
+    let removing = tokio::spawn(async move { other.remove("a").await });
+    peer.walked(1, FILE).await;
+    let (tag, message) = peer.receive().await;
+    assert!(matches!(message, T::Remove { .. }), "{message:?}");
+    peer.send(tag, R::Write { count: 1 }).await;
+    let error = removing.await.unwrap().unwrap_err();
+    assert_eq!(error, Error::Protocol("a reply of type 119 to a request of type 122".into()));
+    // The connection goes on.
+    let walking = tokio::spawn(async move { client.walk("b").await.map(drop) });
+    peer.walked(1, FILE).await;
+    walking.await.unwrap().unwrap();
+}
+
+#[tokio::test]
 async fn a_stream_delivers_at_its_marks_and_ends_with_two() {
     let (client, mut peer) = connected("9P2000", Dialect::Legacy).await;
     let other = client.clone();
