@@ -395,6 +395,95 @@ async fn a_file_that_keeps_what_is_written_is_written_ahead() {
     assert!(file == content);
 }
 
+/// A file that the peer has opened.
+async fn file(client: &Client, peer: &mut Peer, how: Open) -> super::File {
+    let other = client.clone();
+    let opening = tokio::spawn(async move { other.open("long", how).await });
+    peer.walked(1, FILE).await;
+    peer.opened().await;
+    opening.await.unwrap().unwrap()
+}
+
+#[tokio::test]
+async fn what_was_read_is_not_lost_with_a_dropped_future() {
+    let (client, mut peer) = connected("9P2000", Dialect::Legacy).await;
+    let file = file(&client, &mut peer, Open::READ).await;
+    let content: Vec<u8> = (0..2 * UNIT).map(|n| (n / 5) as u8).collect();
+    let mut chunks = file.chunks();
+    let mut read = Vec::new();
+    let reading = async {
+        // Given up whenever it waits.
+        while read.len() < content.len() {
+            if let Ok(chunk) = tokio::time::timeout(Duration::from_millis(2), chunks.next()).await {
+                read.extend_from_slice(&chunk.unwrap().unwrap());
+            }
+        }
+    };
+    let answering = async {
+        let (tag, ..) = peer.asked().await;
+        peer.send(tag, R::Read { data: Data(&content[..UNIT]) }).await;
+        tokio::time::sleep(Duration::from_millis(10)).await;
+        loop {
+            let (tag, message) = peer.receive().await;
+            tokio::time::sleep(Duration::from_millis(10)).await;
+            match message {
+                T::Read { offset, count, .. } => {
+                    let from = offset as usize;
+                    let data = &content[from..(from + count as usize).min(from + 5000).min(content.len())];
+                    peer.send(tag, R::Read { data: Data(data) }).await;
+                }
+                T::Flush { .. } => peer.send(tag, R::Flush {}).await,
+                _ => {
+                    let stat = Stat { qid: VERSIONED, length: content.len() as u64, ..Stat::default() };
+                    peer.send(tag, R::Stat { stat }).await;
+                }
+            }
+        }
+    };
+    tokio::select! {
+        () = reading => {}
+        () = answering => {}
+        () = tokio::time::sleep(Duration::from_secs(10)) => panic!("it does not end"),
+    }
+    assert!(read == content);
+}
+
+#[tokio::test]
+async fn a_refused_read_is_tried_again_at_its_place() {
+    let (client, mut peer) = connected("9P2000", Dialect::Legacy).await;
+    let file = file(&client, &mut peer, Open::READ).await;
+    let mut chunks = file.chunks();
+    let answering = async {
+        for (at, text) in [(0, "a"), (1, ""), (1, "b")] {
+            let (tag, offset, _) = peer.asked().await;
+            assert_eq!(offset, at);
+            match text {
+                "" => peer.send(tag, R::Error { ename: Str(b"not now"), errno: Errno(0) }).await,
+                text => peer.send(tag, R::Read { data: Data(text.as_bytes()) }).await,
+            }
+        }
+    };
+    let reading = async { [chunks.next().await, chunks.next().await, chunks.next().await] };
+    let (read, ()) = tokio::join!(reading, answering);
+    assert!(matches!(&read, [Ok(Some(a)), Err(Error::Server { .. }), Ok(Some(b))] if a == "a" && b == "b"), "{read:?}");
+}
+
+#[tokio::test]
+async fn a_refused_write_is_not_forgotten() {
+    let (client, mut peer) = connected("9P2000", Dialect::Legacy).await;
+    let file = file(&client, &mut peer, Open::WRITE).await;
+    let mut writes = file.writes_at(0);
+    writes.write("a".into()).await.unwrap();
+    let answering = async {
+        let (tag, ..) = peer.sent().await;
+        peer.send(tag, R::Error { ename: Str(b"no room"), errno: Errno(0) }).await;
+    };
+    let (refused, ()) = tokio::join!(writes.write("b".into()), answering);
+    let no_room = Err(Error::Server { errno: 0, text: "no room".into() });
+    assert_eq!(refused, no_room);
+    assert_eq!(writes.finish().await, no_room);
+}
+
 #[tokio::test]
 async fn a_closed_stream_is_flushed_before_it_is_clunked() {
     let (client, mut peer) = connected("9P2000", Dialect::Legacy).await;

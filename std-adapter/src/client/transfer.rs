@@ -4,6 +4,7 @@
 //! get one request after the other, in order.
 
 use std::collections::VecDeque;
+use std::pin::Pin;
 
 use bytes::{Buf, Bytes};
 use datakit_core::wire::{Qid, Rmessage as R, Tmessage as T};
@@ -26,6 +27,10 @@ pub struct Chunks<'f> {
     next: u64,
     /// Reads may be made ahead up to here.
     known: u64,
+    /// What the last answer lacks: its offset and length. To be asked for before anything else.
+    missing: Option<(u64, u32)>,
+    /// The question for the file's length, while it is under way.
+    length: Option<Pin<Box<dyn Future<Output = u64> + Send + Sync + 'f>>>,
     state: Reading,
 }
 
@@ -38,13 +43,15 @@ struct Asked {
 #[derive(PartialEq, Eq)]
 enum Reading {
     First,
+    /// The first answer was a whole message: how far to read ahead is still to be found out.
+    Whole,
     More,
     End,
 }
 
 impl<'f> Chunks<'f> {
     pub(crate) fn new(file: &'f File) -> Chunks<'f> {
-        Chunks { file, ahead: VecDeque::new(), next: 0, known: 0, state: Reading::First }
+        Chunks { file, ahead: VecDeque::new(), next: 0, known: 0, missing: None, length: None, state: Reading::First }
     }
 
     /// The next piece, of at most [`File::unit`] bytes; `None` is the end of the file, or a stream's flush mark.
@@ -52,51 +59,70 @@ impl<'f> Chunks<'f> {
     /// Cancel safe: the reads stay under way when the future is dropped.
     ///
     /// # Errors
-    /// What the server refuses.
+    /// What the server refuses. The next call tries the same read again.
     pub async fn next(&mut self) -> Result<Option<Bytes>> {
         if self.state == Reading::End {
             return Ok(None);
         }
-        while self.ahead.is_empty() || (self.next < self.known && self.ahead.len() < ABREAST) {
-            let asked = self.ask(self.next, self.file.unit).await?;
-            self.next += u64::from(asked.count);
-            self.ahead.push_back(asked);
-        }
+        self.ask_ahead().await?;
         let Some(first) = self.ahead.front_mut() else { return Ok(None) };
         let answer = (&mut first.call).await;
+        // Nothing waits from here on: what was taken is returned.
         let (offset, count) = (first.offset, first.count);
         self.ahead.pop_front();
-        let frame = answer?;
-        let data = frame.slice_ref(self.file.data(&frame)?);
-        self.took(offset, count, &data).await?;
-        Ok(Some(data).filter(|data| !data.is_empty()))
+        let data = answer.and_then(|frame| Ok(frame.slice_ref(self.file.data(&frame)?)));
+        let taken = data.and_then(|data| self.took(offset, count, &data).map(|()| data));
+        if taken.is_err() {
+            self.ahead.clear();
+            self.next = offset;
+        }
+        taken.map(|data| Some(data).filter(|data| !data.is_empty()))
     }
 
+    /// Has as many reads under way as the file is good for, at least one.
+    async fn ask_ahead(&mut self) -> Result<()> {
+        if let Some((offset, count)) = self.missing {
+            let asked = self.ask(offset, count).await?;
+            self.missing = None;
+            self.ahead.push_front(asked);
+        }
+        if self.state == Reading::Whole {
+            let file = self.file;
+            self.known = self.length.get_or_insert_with(|| Box::pin(file.shown_length())).await;
+            self.length = None;
+            self.state = Reading::More;
+        }
+        while self.ahead.is_empty() || (self.next < self.known && self.ahead.len() < ABREAST) {
+            let asked = self.ask(self.next, self.file.unit).await?;
+            self.next = self.next.saturating_add(asked.count.into());
+            self.ahead.push_back(asked);
+        }
+        Ok(())
+    }
+
+    /// Once this waits no more, the request is sent and the caller has it.
     async fn ask(&self, offset: u64, count: u32) -> Result<Asked> {
         let message = T::Read { fid: self.file.handle.fid, offset, count };
         Ok(Asked { offset, count, call: self.file.submit(&message).await? })
     }
 
-    /// Asks again for what is missing, and finds out once how far to read ahead.
-    async fn took(&mut self, offset: u64, count: u32, data: &Bytes) -> Result<()> {
-        let end = offset + data.len() as u64;
+    /// Notes how far the file is read, and what this answer lacks.
+    fn took(&mut self, offset: u64, count: u32, data: &Bytes) -> Result<()> {
+        let end = offset.saturating_add(data.len() as u64);
         let missing = count.checked_sub(u32::try_from(data.len()).unwrap_or(u32::MAX));
-        match missing {
-            None => return Err(Error::protocol("more data than asked for")),
-            _ if data.is_empty() => {
-                self.state = Reading::End;
-                self.ahead.clear();
-            }
-            Some(0) if self.state == Reading::First => self.known = self.file.shown_length().await,
-            Some(0) => {}
-            Some(_) if self.ahead.is_empty() => self.next = end,
-            Some(missing) => {
-                let asked = self.ask(end, missing).await?;
-                self.ahead.push_front(asked);
-            }
-        }
-        if self.state == Reading::First {
-            self.state = Reading::More;
+        let missing = missing.ok_or_else(|| Error::protocol("more data than asked for"))?;
+        self.state = match self.state {
+            _ if data.is_empty() => Reading::End,
+            Reading::First if missing == 0 => Reading::Whole,
+            Reading::Whole => Reading::Whole,
+            _ => Reading::More,
+        };
+        if data.is_empty() {
+            self.ahead.clear();
+        } else if missing > 0 && self.ahead.is_empty() {
+            self.next = end;
+        } else if missing > 0 {
+            self.missing = Some((end, missing));
         }
         Ok(())
     }
@@ -110,24 +136,30 @@ pub struct Writes<'f> {
     next: u64,
     /// How many writes may be under way; `None` is not known yet.
     abreast: Option<usize>,
+    /// What was refused: nothing after it is to be written.
+    failed: Option<Error>,
 }
 
 struct Sent {
     offset: u64,
     data: Bytes,
-    call: Call,
+    /// `None` while it is to be sent again, since the server left a part of it.
+    call: Option<Call>,
 }
 
 impl<'f> Writes<'f> {
     pub(crate) fn new(file: &'f File, offset: u64) -> Writes<'f> {
-        Writes { file, ahead: VecDeque::new(), next: offset, abreast: None }
+        Writes { file, ahead: VecDeque::new(), next: offset, abreast: None, failed: None }
     }
 
     /// Writes `data` after what came before it. Returns before the server has answered.
     ///
+    /// When the future is dropped a part of `data` may be on its way; what came before it stays under way.
+    ///
     /// # Errors
-    /// What the server refused of this or of an earlier piece; what else was under way may be written or not.
+    /// What the server refused of this or of an earlier piece, and so from then on; what else was under way may be written or not.
     pub async fn write(&mut self, mut data: Bytes) -> Result<()> {
+        self.failed.clone().map_or(Ok(()), Err)?;
         while !data.is_empty() {
             while self.ahead.len() >= self.abreast.unwrap_or(1) {
                 let end = self.settle().await?;
@@ -137,11 +169,12 @@ impl<'f> Writes<'f> {
                     self.abreast = Some(if ahead { ABREAST } else { 1 });
                 }
             }
-            let piece = data.split_to(data.len().min(self.file.unit()));
+            let piece = data.slice(..data.len().min(self.file.unit()));
+            let call = Some(self.send(self.next, &piece).await?);
+            data.advance(piece.len());
             let offset = self.next;
-            self.next += piece.len() as u64;
-            let sent = self.send(offset, piece).await?;
-            self.ahead.push_back(sent);
+            self.next = offset.saturating_add(piece.len() as u64);
+            self.ahead.push_back(Sent { offset, data: piece, call });
         }
         Ok(())
     }
@@ -151,29 +184,41 @@ impl<'f> Writes<'f> {
     /// # Errors
     /// Those of [`Writes::write`].
     pub async fn finish(mut self) -> Result<()> {
+        self.failed.clone().map_or(Ok(()), Err)?;
         while !self.ahead.is_empty() {
             self.settle().await?;
         }
         Ok(())
     }
 
-    async fn send(&self, offset: u64, data: Bytes) -> Result<Sent> {
-        let call = self.file.submit(&write_message(self.file.handle.fid, offset, &data)).await?;
-        Ok(Sent { offset, data, call })
+    async fn send(&self, offset: u64, data: &Bytes) -> Result<Call> {
+        self.file.submit(&write_message(self.file.handle.fid, offset, data)).await
     }
 
-    /// Takes the answer to the oldest write, and writes again what the server left of it. Returns how far the file is written.
+    /// Takes the answer to the oldest write, and has written again what the server left of it. Returns how far the file is written.
+    /// Dropped, it has changed nothing.
     async fn settle(&mut self) -> Result<u64> {
-        let Some(Sent { offset, mut data, call }) = self.ahead.pop_front() else { return Ok(self.next) };
-        let count = self.file.written(&call.await?, data.len())?;
-        if count == 0 {
-            return Err(Error::number(5));
-        }
-        let end = offset + count as u64;
-        data.advance(count);
-        if !data.is_empty() {
-            let sent = self.send(end, data).await?;
-            self.ahead.push_front(sent);
+        let file = self.file;
+        let Some(oldest) = self.ahead.front_mut() else { return Ok(self.next) };
+        let call = match &mut oldest.call {
+            Some(call) => call,
+            none => {
+                let again = write_message(file.handle.fid, oldest.offset, &oldest.data);
+                none.insert(file.submit(&again).await?)
+            }
+        };
+        let answer = call.await;
+        oldest.call = None;
+        let taken = match answer.and_then(|frame| file.written(&frame, oldest.data.len())) {
+            Ok(0) => Err(Error::number(5)),
+            other => other,
+        };
+        let count = taken.inspect_err(|error| self.failed = Some(error.clone()))?;
+        oldest.data.advance(count);
+        oldest.offset = oldest.offset.saturating_add(count as u64);
+        let end = oldest.offset;
+        if oldest.data.is_empty() {
+            self.ahead.pop_front();
         }
         Ok(end)
     }
