@@ -125,6 +125,7 @@ impl Link {
 impl Drop for Link {
     fn drop(&mut self) {
         self.wires.state().closing = true;
+        self.wires.unused.cancel();
         self.wires.wake.notify_one();
     }
 }

@@ -510,3 +510,28 @@ async fn connecting_ends_at_the_timeout() {
     let error = Client::over(near, Options { timeout: Duration::from_millis(1), ..Options::default() }).await.map(drop);
     assert_eq!(error, Err(Error::Lost("no answer within 0.001 s".into())));
 }
+
+#[tokio::test]
+async fn a_server_that_takes_nothing_does_not_hold_up_the_end() {
+    let (client, mut peer) = connected("9P2000", Dialect::Legacy).await;
+    let file = file(&client, &mut peer, Open::WRITE).await;
+    // More than there is room for on the way.
+    for _ in 0..20 {
+        assert!(tokio::time::timeout(Duration::ZERO, file.write_at(0, &[1; UNIT])).await.is_err());
+        tokio::task::yield_now().await;
+    }
+    drop(file);
+    tokio::time::timeout(Duration::from_secs(10), client.close()).await.unwrap();
+}
+
+#[tokio::test]
+async fn what_a_stream_buffers_is_sent_on() {
+    let (near, far) = tokio::io::duplex(1 << 16);
+    let mut peer = Peer { stream: far, dialect: Dialect::Legacy, frame: Vec::new(), clunked: Vec::new() };
+    let connecting = tokio::spawn(Client::over(tokio::io::BufWriter::new(near), Options::default()));
+    let (tag, _) = peer.receive().await;
+    peer.send(tag, R::Version { msize: 8192, version: Str(b"9P2000") }).await;
+    let (tag, _) = peer.receive().await;
+    peer.send(tag, R::Attach { qid: DIR }).await;
+    connecting.await.unwrap().unwrap();
+}

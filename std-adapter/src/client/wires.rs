@@ -1,5 +1,6 @@
 //! What the calls and the two tasks of a connection share, and the tasks.
 
+use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::Waker;
 use std::time::Duration;
@@ -25,11 +26,15 @@ pub(super) struct Wires {
     pub(super) wake: Notify,
     /// `out` was taken.
     pub(super) taken: Notify,
+    /// Nobody has a handle any more.
+    pub(super) unused: CancellationToken,
+    /// What is to be written has nowhere to go.
+    gone: CancellationToken,
     /// The connection is closed, and both tasks have done their work.
     pub(super) ended: CancellationToken,
 }
 
-/// How long the other side may take to close its half.
+/// How long the other side may take to close its half, and how long nothing may move once nobody has a handle.
 const PATIENCE: Duration = Duration::from_secs(1);
 
 /// What the lock guards.
@@ -78,6 +83,8 @@ impl Wires {
             state: Mutex::new(state),
             wake: Notify::new(),
             taken: Notify::new(),
+            unused: CancellationToken::new(),
+            gone: CancellationToken::new(),
             ended: CancellationToken::new(),
         })
     }
@@ -97,6 +104,7 @@ impl Wires {
         state.out.clear();
         let wakers = state.tags.wakers();
         drop(state);
+        self.gone.cancel();
         wakers.into_iter().for_each(Waker::wake);
         self.wake.notify_one();
         self.taken.notify_waiters();
@@ -244,17 +252,46 @@ pub(super) async fn write(wires: Arc<Wires>, mut writer: impl AsyncWrite + Unpin
             state.closing
         };
         wires.taken.notify_waiters();
-        if let Err(error) = writer.write_all(&batch).await {
-            wires.lose(Error::lost(error));
+        if let Err(error) = write_all(&wires, &mut writer, &batch).await {
+            wires.lose(error);
         }
         batch.clear();
         if closing {
             break;
         }
     }
-    let _ = writer.shutdown().await;
-    // What is still to come is read, or the system would tell the other side of a reset instead of an end.
     let reading = AbortOnDropHandle::new(reading);
-    let _ = tokio::time::timeout(PATIENCE, reading).await;
+    // What is still to come is read, or the system would tell the other side of a reset instead of an end.
+    let end = async {
+        let _ = writer.shutdown().await;
+        let _ = reading.await;
+    };
+    let _ = tokio::time::timeout(PATIENCE, end).await;
     wires.ended.cancel();
+}
+
+/// Writes all of `batch`, and past what buffers it. A server that takes nothing is waited for as long as somebody has a handle.
+async fn write_all(wires: &Wires, writer: &mut (impl AsyncWrite + Unpin), batch: &[u8]) -> Result<()> {
+    let mut rest = batch;
+    while !rest.is_empty() {
+        let count = unless_stuck(wires, writer.write(rest)).await?;
+        if count == 0 {
+            return Err(Error::lost("nothing can be written to it"));
+        }
+        rest = rest.get(count..).unwrap_or_default();
+    }
+    unless_stuck(wires, writer.flush()).await
+}
+
+async fn unless_stuck<T>(wires: &Wires, moving: impl Future<Output = io::Result<T>>) -> Result<T> {
+    let stuck = async {
+        wires.unused.cancelled().await;
+        tokio::time::sleep(PATIENCE).await;
+    };
+    tokio::select! {
+        biased;
+        moved = moving => moved.map_err(Error::lost),
+        () = wires.gone.cancelled() => Err(Error::lost("it ended meanwhile")),
+        () = stuck => Err(Error::lost("the server takes nothing")),
+    }
 }
