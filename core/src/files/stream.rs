@@ -40,6 +40,11 @@ pub(super) fn poll_stream<const N: usize>(
             Err(error) => return Poll::Ready(Err(error)),
         }
     }
+    if open.text.bytes().len() > usize::from(u16::MAX) {
+        // Not to be counted in `taken`. Given up, or no later one would be delivered.
+        open.text.clear();
+        return Poll::Ready(Err(Error::TooLarge.because("a text of a stream has at most 65535 bytes")));
+    }
     let text = pending(open);
     let count = text.len().min(buf.len());
     for (to, from) in buf.iter_mut().zip(text) {

@@ -166,3 +166,16 @@ async fn a_queue_delivers_everything_in_order_or_says_what_was_lost() -> Done {
     assert_eq!(waiting.await.unwrap()?, "new\n");
     Ok(())
 }
+
+#[tokio::test]
+async fn a_text_that_is_too_long_for_a_stream_of_core_is_refused() -> Done {
+    static LENGTH: datakit_core::files::Live<usize> =
+        datakit_core::files::Live::new(70_000, |length, out| (0..*length).try_for_each(|_| out.write_char('x')));
+    let tree = tree_of(Core::fixed(&LENGTH));
+    let open = open(&tree).await?;
+    let refused = read_at(&tree, &open, 0, 100_000).await;
+    assert_eq!(refused.map_err(|error| error.errno()), Err(Error::TooLarge.errno()));
+    LENGTH.publish(3);
+    assert_eq!(read_at(&tree, &open, 0, 100).await?, "xxx");
+    Ok(())
+}
