@@ -1,18 +1,24 @@
 //! The files of core in this tree: a device's file served by a desktop, unchanged.
 
+use std::collections::HashMap;
 use std::fmt;
 use std::future::poll_fn;
 use std::ops::Deref;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
+use std::task::{Context, Wake, Waker};
 
 use datakit_core::vfs::{File, FileStat, OpenFile, OpenMode, Position, Result, Text};
 
 use super::{Leaf, OpenLeaf, Wait, ready};
 use crate::locked;
 
-/// Any [`File`] of core as a [`Leaf`].
+/// Any [`File`] of core as a [`Leaf`]. Clones are the same file; any number of readers may wait for it.
 #[derive(Clone)]
-pub struct Core(Held);
+pub struct Core {
+    file: Held,
+    bell: Arc<Bell>,
+}
 
 #[derive(Clone)]
 enum Held {
@@ -23,25 +29,29 @@ enum Held {
 impl Core {
     /// The tree's own file.
     pub fn new(file: impl File + Send + Sync + 'static) -> Core {
-        Core(Held::Shared(Arc::new(file)))
+        Core::of(Held::Shared(Arc::new(file)))
     }
 
     /// A file of a static table.
     #[must_use]
     pub fn fixed(file: &'static (dyn File + Send + Sync)) -> Core {
-        Core(Held::Fixed(file))
+        Core::of(Held::Fixed(file))
+    }
+
+    fn of(file: Held) -> Core {
+        Core { file, bell: Arc::default() }
     }
 }
 
 impl From<Arc<dyn File + Send + Sync>> for Core {
     fn from(file: Arc<dyn File + Send + Sync>) -> Core {
-        Core(Held::Shared(file))
+        Core::of(Held::Shared(file))
     }
 }
 
 impl From<Box<dyn File + Send + Sync>> for Core {
     fn from(file: Box<dyn File + Send + Sync>) -> Core {
-        Core(Held::Shared(file.into()))
+        Core::of(Held::Shared(file.into()))
     }
 }
 
@@ -58,31 +68,57 @@ impl Deref for Held {
 
 impl Leaf for Core {
     fn stat(&self) -> Wait<'_, FileStat> {
-        ready(Ok(self.0.stat()))
+        ready(Ok(self.file.stat()))
     }
 
     fn open(&self, mode: OpenMode) -> Wait<'_, Box<dyn OpenLeaf>> {
-        let opened = Opened { file: self.0.clone(), state: Mutex::default() };
+        let opened = Opened {
+            file: self.file.clone(),
+            state: Mutex::default(),
+            number: self.bell.opened.fetch_add(1, Ordering::Relaxed),
+            bell: self.bell.clone(),
+        };
         let done = opened.with(|file, open| file.open(open, mode));
         ready(done.map(|()| Box::new(opened) as Box<dyn OpenLeaf>))
     }
 
     fn truncate(&self, length: u64) -> Wait<'_, ()> {
-        ready(self.0.truncate(length))
+        ready(self.file.truncate(length))
     }
 
     fn chmod(&self, mode: u32) -> Wait<'_, ()> {
-        ready(self.0.chmod(mode))
+        ready(self.file.chmod(mode))
     }
 
     fn remove(&self) -> Wait<'_, ()> {
-        ready(self.0.remove())
+        ready(self.file.remove())
     }
 }
 
 struct Opened {
     file: Held,
     state: Mutex<(Growing, Position)>,
+    number: u64,
+    bell: Arc<Bell>,
+}
+
+/// Wakes all that read one file.
+///
+/// Core has room for the wakers of a few tasks; when one more waits it wakes all of them, to look and wait again. More readers than
+/// that would wake each other for ever. So core is given one waker, this one.
+#[derive(Default)]
+struct Bell {
+    /// The number of the next open file.
+    opened: AtomicU64,
+    /// By the number of the open file: the tree has one read of it at a time.
+    waiting: Mutex<HashMap<u64, Waker>>,
+}
+
+impl Wake for Bell {
+    fn wake(self: Arc<Bell>) {
+        let waiting = std::mem::take(&mut *locked::lock(&self.waiting));
+        waiting.into_values().for_each(Waker::wake);
+    }
 }
 
 impl Opened {
@@ -98,7 +134,16 @@ impl OpenLeaf for Opened {
     }
 
     fn read<'a>(&'a self, offset: u64, buf: &'a mut [u8]) -> Wait<'a, usize> {
-        Box::pin(poll_fn(move |cx| self.with(|file, open| file.poll_read(open, cx, offset, buf))))
+        if !self.waits() {
+            return Box::pin(poll_fn(move |cx| self.with(|file, open| file.poll_read(open, cx, offset, buf))));
+        }
+        let bell = Waker::from(self.bell.clone());
+        Box::pin(poll_fn(move |cx| {
+            // First: what happens from here on wakes. What was there before is dropped without the lock.
+            let before = locked::lock(&self.bell.waiting).insert(self.number, cx.waker().clone());
+            drop(before);
+            self.with(|file, open| file.poll_read(open, &mut Context::from_waker(&bell), offset, buf))
+        }))
     }
 
     fn write<'a>(&'a self, offset: u64, data: &'a [u8]) -> Wait<'a, usize> {
@@ -107,6 +152,13 @@ impl OpenLeaf for Opened {
 
     fn close(&self) {
         self.with(|file, open| file.close(open));
+    }
+}
+
+impl Drop for Opened {
+    fn drop(&mut self) {
+        let waker = locked::lock(&self.bell.waiting).remove(&self.number);
+        drop(waker);
     }
 }
 

@@ -2,9 +2,11 @@
 
 use std::future::Future;
 use std::pin::pin;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::task::{Context, Poll, Waker};
 
-use datakit_core::vfs::{Error, OpenMode, Vfs};
+use datakit_core::files;
+use datakit_core::vfs::{Error, File, FileStat, OpenFile, OpenMode, Vfs};
 
 use super::tests::{Done, read_at, tree_of, walk};
 use super::*;
@@ -167,10 +169,65 @@ async fn a_queue_delivers_everything_in_order_or_says_what_was_lost() -> Done {
     Ok(())
 }
 
+/// A stream of core that counts how often it is asked.
+struct Counted {
+    live: files::Live<u32>,
+    asked: AtomicU32,
+}
+
+impl File for &'static Counted {
+    fn stat(&self) -> FileStat {
+        self.live.stat()
+    }
+
+    fn open(&self, open: &mut OpenFile<'_>, mode: OpenMode) -> Result<()> {
+        self.live.open(open, mode)
+    }
+
+    fn waits(&self) -> bool {
+        true
+    }
+
+    fn poll_read(
+        &self,
+        open: &mut OpenFile<'_>,
+        cx: &mut Context<'_>,
+        offset: u64,
+        buf: &mut [u8],
+    ) -> Poll<Result<usize>> {
+        self.asked.fetch_add(1, Ordering::Relaxed);
+        self.live.poll_read(open, cx, offset, buf)
+    }
+}
+
+#[tokio::test]
+async fn many_readers_of_a_file_of_core_do_not_wake_each_other() -> Done {
+    static FILE: Counted =
+        Counted { live: files::Live::new(0, |number, out| writeln!(out, "{number}")), asked: AtomicU32::new(0) };
+    let tree = tree_of(Core::new(&FILE));
+    let mut reads = Vec::new();
+    for _ in 0..10 {
+        let open = open(&tree).await?;
+        assert_eq!((poll(&tree, &open, 0), poll(&tree, &open, 2)), (text("0\n"), text("")));
+        let tree = tree.clone();
+        reads.push(tokio::spawn(async move { read_at(&tree, &open, 2, 100).await }));
+    }
+    for _ in 0..100 {
+        tokio::task::yield_now().await;
+    }
+    let asked = FILE.asked.load(Ordering::Relaxed);
+    assert!(asked <= 40, "{asked} looks of 10 readers");
+    FILE.live.publish(1);
+    for read in reads {
+        assert_eq!(read.await.unwrap()?, "1\n");
+    }
+    Ok(())
+}
+
 #[tokio::test]
 async fn a_text_that_is_too_long_for_a_stream_of_core_is_refused() -> Done {
-    static LENGTH: datakit_core::files::Live<usize> =
-        datakit_core::files::Live::new(70_000, |length, out| (0..*length).try_for_each(|_| out.write_char('x')));
+    static LENGTH: files::Live<usize> =
+        files::Live::new(70_000, |length, out| (0..*length).try_for_each(|_| out.write_char('x')));
     let tree = tree_of(Core::fixed(&LENGTH));
     let open = open(&tree).await?;
     let refused = read_at(&tree, &open, 0, 100_000).await;
