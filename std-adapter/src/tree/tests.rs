@@ -227,3 +227,25 @@ fn the_tree_is_shared_by_threads() {
     shared::<Inode>();
     shared::<Open>();
 }
+
+#[tokio::test]
+async fn a_deep_walk_is_given_up_without_deep_calls() -> Done {
+    /// A directory that is in itself.
+    struct Endless(Mutex<Option<Entry>>);
+    impl Directory for Arc<Endless> {
+        fn list(&self) -> Wait<'_, Vec<Entry>> {
+            ready(Ok(crate::locked::lock(&self.0).iter().cloned().collect()))
+        }
+    }
+    let endless = Arc::new(Endless(Mutex::new(None)));
+    let dir = Entry::dir("d", endless.clone());
+    *crate::locked::lock(&endless.0) = Some(dir.clone());
+    let tree = Tree::of(dir);
+    let mut inode = tree.root();
+    for _ in 0..100_000 {
+        inode = tree.lookup(&inode, name("d")).await?;
+    }
+    drop(inode);
+    *crate::locked::lock(&endless.0) = None;
+    Ok(())
+}

@@ -37,6 +37,16 @@ struct File {
     writing: Mutex<()>,
 }
 
+impl Drop for Found {
+    /// One after the other: nested calls, as deep as clients walk down, would not fit the stack.
+    fn drop(&mut self) {
+        let mut next = self.parent.take();
+        while let Some(Inode(found)) = next {
+            next = Arc::into_inner(found).and_then(|mut found| found.parent.take());
+        }
+    }
+}
+
 impl Inode {
     pub(super) fn root(entry: Entry) -> Inode {
         Inode(Arc::new(Found { entry, parent: None }))
