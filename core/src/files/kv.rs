@@ -48,7 +48,11 @@ where
     }
 
     fn open(&self, _: &mut OpenFile<'_>, mode: OpenMode) -> Result<()> {
-        if mode.truncate { self.truncate(0) } else { Ok(()) }
+        match mode.truncate.then(|| self.truncate(0)) {
+            // What is only read opens all the same.
+            None | Some(Err(Error::ReadOnlyFile)) => Ok(()),
+            Some(done) => done,
+        }
     }
 
     fn poll_read(&self, _: &mut OpenFile<'_>, _: &mut Context<'_>, offset: u64, buf: &mut [u8]) -> Poll<Result<usize>> {

@@ -248,6 +248,16 @@ fn v12_an_absent_value_is_made_by_a_write() {
     assert_eq!(STORE.lock().unwrap().as_deref(), Some(&b""[..]));
 }
 
+#[test]
+fn v12_a_value_that_is_only_read_opens_to_be_emptied_as_well() {
+    static ROOT: Dir =
+        Dir::new(&[file("k", &Kv::<16, _, _>::new(|text| text.extend(b"1"), |_| Err(Error::ReadOnlyFile)))]);
+    let tree = Tree::new(&ROOT);
+    assert_eq!(echo(&tree, "2", "k"), Err(Error::ReadOnlyFile));
+    let k = open(&tree, "k", OpenMode { truncate: true, ..OpenMode::READ_WRITE });
+    assert_eq!(read(&tree, k, 0, 9), text("1"));
+}
+
 macro_rules! ints {
     ($live:ident, $tree:ident) => {
         static $live: Live<u32> = Live::new(0, |value, out| writeln!(out, "{value}"));
