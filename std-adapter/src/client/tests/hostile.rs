@@ -1,0 +1,91 @@
+//! Servers that do not keep to the protocol.
+
+use super::*;
+
+#[tokio::test]
+async fn a_reply_to_another_request_is_an_error_of_the_protocol() {
+    let (client, mut peer) = connected("9P2000", Dialect::Legacy).await;
+    let other = client.clone();
+    let removing = tokio::spawn(async move { other.remove("a").await });
+    peer.walked(1, FILE).await;
+    let (tag, message) = peer.receive().await;
+    assert!(matches!(message, T::Remove { .. }), "{message:?}");
+    peer.send(tag, R::Write { count: 1 }).await;
+    let error = removing.await.unwrap().unwrap_err();
+    assert_eq!(error, Error::Protocol("a reply of type 119 to a request of type 122".into()));
+    // The connection goes on.
+    let walking = tokio::spawn(async move { client.walk("b").await.map(drop) });
+    peer.walked(1, FILE).await;
+    walking.await.unwrap().unwrap();
+}
+
+#[tokio::test]
+async fn a_server_that_takes_nothing_does_not_hold_up_the_end() {
+    let (client, mut peer) = connected("9P2000", Dialect::Legacy).await;
+    let file = file(&client, &mut peer, Open::WRITE).await;
+    // More than there is room for on the way.
+    for _ in 0..20 {
+        assert!(tokio::time::timeout(Duration::ZERO, file.write_at(0, &[1; UNIT])).await.is_err());
+        tokio::task::yield_now().await;
+    }
+    drop(file);
+    tokio::time::timeout(Duration::from_secs(10), client.close()).await.unwrap();
+}
+
+/// Numbers that look random and are the same each time.
+fn noise(seed: &mut u32) -> u32 {
+    *seed = seed.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+    *seed >> 16
+}
+
+/// Answers each request with a frame of a random reply's type and random content, of which the size and the tag are mostly right.
+async fn babble(mut peer: Peer, mut seed: u32) {
+    loop {
+        let mut size = [0; 4];
+        if peer.stream.read_exact(&mut size).await.is_err() {
+            return;
+        }
+        let mut request = vec![0; u32::from_le_bytes(size) as usize - 4];
+        if peer.stream.read_exact(&mut request).await.is_err() {
+            return;
+        }
+        let mut noise = || noise(&mut seed);
+        let length = 7 + noise() % 60;
+        let mut frame: Vec<u8> = (0..length).map(|_| (noise() % if length < 30 { 256 } else { 3 }) as u8).collect();
+        let size = if noise() % 50 == 0 { noise() } else { length };
+        frame[..4].copy_from_slice(&size.to_le_bytes());
+        frame[4] = if noise() % 4 == 0 { noise() as u8 } else { request[0] + 1 };
+        if noise() % 50 != 0 {
+            frame[5..7].copy_from_slice(&request[1..3]);
+        }
+        if peer.stream.write_all(&frame).await.is_err() {
+            return;
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_server_that_answers_nonsense_is_an_error_at_most() {
+    for seed in 0..90 {
+        let (version, dialect) =
+            [("9P2000", Dialect::Legacy), ("9P2000.u", Dialect::Unix), ("9P2000.L", Dialect::Linux)][seed % 3];
+        let (client, peer) = connected(version, dialect).await;
+        let server = tokio::spawn(babble(peer, seed as u32));
+        let using = async {
+            for _ in 0..20 {
+                let _ = client.read("a/b").await.map(|data| data.len());
+                let _ = client.list("a").await.map(|list| list.len());
+                let _ = client.write("a", &[0; 10_000]).await;
+                let _ = client.rename("a", "b").await;
+                let _ = client.mkdir("a", 0o777).await;
+                let _ = client.read_link("a").await;
+                let _ = client.remove("a").await;
+                let _ = tokio::time::timeout(Duration::ZERO, client.stat("a")).await;
+            }
+        };
+        // A listing may be long, since the peer says so.
+        let _ = tokio::time::timeout(Duration::from_millis(200), using).await;
+        tokio::time::timeout(Duration::from_secs(10), client.close()).await.unwrap();
+        server.await.unwrap();
+    }
+}
