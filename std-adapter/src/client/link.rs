@@ -164,9 +164,11 @@ impl Future for Call {
     type Output = Result<Bytes>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<Bytes>> {
+        // Outlives the lock: a waker may be the last that holds a task, and dropping that one's calls takes the lock.
+        let mut waker = cx.waker().clone();
         let link = Arc::clone(&self.link);
         let mut state = link.wires.state();
-        if let Some((then, frame)) = state.tags.poll(self.tag, cx.waker()) {
+        if let Some((then, frame)) = state.tags.poll(self.tag, &mut waker) {
             self.waiting = false;
             answers(&frame, self.kind)?;
             match then {
@@ -200,12 +202,13 @@ impl Drop for Call {
         if !self.waiting {
             return;
         }
+        let mut waker = Waker::noop().clone();
         let mut state = self.link.wires.state();
         if state.lost.is_some() {
             return;
         }
         // Answered, but nobody looked: settled as if it had come later.
-        if let Some((then, frame)) = state.tags.poll(self.tag, Waker::noop()) {
+        if let Some((then, frame)) = state.tags.poll(self.tag, &mut waker) {
             state.settle(then, Some(&frame));
         } else {
             state.flush(self.tag);

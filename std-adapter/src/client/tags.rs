@@ -91,9 +91,11 @@ impl Tags {
     }
 
     /// The reply of a request somebody waits for, once it is there; frees the tag.
-    pub(crate) fn poll(&mut self, tag: Tag, waker: &Waker) -> Option<(Then, Bytes)> {
+    ///
+    /// Takes `waker` and leaves the one it replaces, to be dropped without a lock held.
+    pub(crate) fn poll(&mut self, tag: Tag, waker: &mut Waker) -> Option<(Then, Bytes)> {
         match self.slots.get_mut(usize::from(tag.0))? {
-            Slot::Waiting(_, known) => known.clone_from(waker),
+            Slot::Waiting(_, known) => std::mem::swap(known, waker),
             Slot::Answered(then, frame) => {
                 let taken = (*then, std::mem::take(frame));
                 self.free(tag);

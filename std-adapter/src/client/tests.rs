@@ -3,6 +3,7 @@
 mod hostile;
 mod transfer;
 
+use std::task::{Context, Waker};
 use std::time::Duration;
 
 use datakit_core::wire::{Data, Dialect, Errno, Fid, List, Qid, Rmessage as R, Stat, Str, Tag, Tmessage as T};
@@ -322,4 +323,36 @@ async fn what_a_stream_buffers_is_sent_on() {
     let (tag, _) = peer.receive().await;
     peer.send(tag, R::Attach { qid: DIR }).await;
     connecting.await.unwrap().unwrap();
+}
+
+type Walk = std::pin::Pin<Box<dyn Future<Output = ()> + Send>>;
+
+/// A waker that holds a request, as that of an executor may.
+struct Holds {
+    _request: std::sync::Mutex<Walk>,
+}
+
+impl std::task::Wake for Holds {
+    fn wake(self: std::sync::Arc<Holds>) {}
+}
+
+#[tokio::test]
+async fn a_waker_that_holds_a_request_is_dropped_without_the_lock() {
+    let (client, _peer) = connected("9P2000", Dialect::Legacy).await;
+    let walk = |name: &'static str| -> Walk {
+        let client = client.clone();
+        Box::pin(async move { drop(client.walk(name).await) })
+    };
+    let poll =
+        |walk: &mut Walk, waker: &Waker| assert!(walk.as_mut().poll(&mut Context::from_waker(waker)).is_pending());
+    let (mut first, mut second) = (walk("a"), walk("b"));
+    poll(&mut second, Waker::noop());
+    poll(&mut first, &Waker::from(std::sync::Arc::new(Holds { _request: second.into() })));
+    // Drops the other waker.
+    let (tell, told) = std::sync::mpsc::channel();
+    std::thread::spawn(move || {
+        let pending = first.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending();
+        tell.send(pending).unwrap();
+    });
+    assert_eq!(told.recv_timeout(Duration::from_secs(10)), Ok(true));
 }
