@@ -68,7 +68,8 @@ impl<T: Clone + Default> Value<T> {
     }
 }
 
-/// Wakers of at most `N` tasks. One more wakes all, who then look and wait again: slower, never wrong.
+/// Wakers of at most `N` tasks. One more wakes all, who then look and wait again, and so on for as long as they wait: never wrong, but
+/// never asleep.
 pub(super) struct Waiters<const N: usize>(CriticalSectionMutex<RefCell<MultiWakerRegistration<N>>>);
 
 impl<const N: usize> Waiters<N> {
