@@ -1,5 +1,7 @@
 //! A file tree over 9P, for all sizes: no `std`, no allocator, no `unsafe`.
 //!
+//! With the feature `alloc` the texts of errors that are made at run time are on the heap; everything else is the same.
+//!
 //! Bytes go right, once; nothing calls back to its left:
 //!
 //! ```text
@@ -21,6 +23,8 @@
 // Static dispatch only: nobody needs to name these futures or to ask whether they are `Send`.
 #![allow(async_fn_in_trait)]
 
+#[cfg(any(feature = "alloc", test))]
+extern crate alloc;
 #[cfg(test)]
 extern crate std;
 

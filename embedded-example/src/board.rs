@@ -161,7 +161,7 @@ pub fn step(signal: &mut Signal) -> (bool, u32) {
 mod tests {
     extern crate std;
 
-    use std::string::String;
+    use std::string::{String, ToString};
 
     use datakit_core::vfs::{Name, OpenMode, StaticTree, Vfs};
     use embassy_futures::block_on;
@@ -209,13 +209,13 @@ mod tests {
     #[test]
     fn a_limit_across_the_other_one_is_refused() {
         let error = write("params/limits/low", "2000000").unwrap_err();
-        assert_eq!(error.text(), "the lower limit must be below the upper one");
+        assert_eq!(error.to_string(), "the lower limit must be below the upper one");
         assert_eq!(read("params/limits/low"), "-90\n");
     }
 
     #[test]
     fn a_reset_must_be_meant() {
-        assert_eq!(write("sys/reset", "now").unwrap_err().text(), "write `reset` to restart the board");
+        assert_eq!(write("sys/reset", "now").unwrap_err().to_string(), "write `reset` to restart the board");
         assert!(!facts::RESET.get());
         write("sys/reset", "reset").unwrap();
         assert!(facts::RESET.get());

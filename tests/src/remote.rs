@@ -293,7 +293,7 @@ fn error(error: client::Error) -> Error {
         other => return Error::Io.because(other),
     };
     let same = Error::ROWS.iter().filter(|row| u32::from(row.errno()) == errno);
-    match same.clone().find(|row| row.text() == text) {
+    match same.clone().find(|row| row.to_string() == text) {
         Some(row) => row.clone(),
         None => same.clone().next().unwrap_or(&Error::Io).clone().because(format_args!("{text}")),
     }

@@ -2,7 +2,7 @@
 
 use core::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use core::task::Poll;
-use std::string::String;
+use std::string::{String, ToString};
 use std::vec::Vec;
 
 use embassy_futures::{block_on, poll_once};
@@ -73,7 +73,7 @@ fn remove(tree: &Tree, name: &str) -> Result<()> {
 }
 
 fn why<T: core::fmt::Debug>(result: Result<T>) -> String {
-    result.unwrap_err().text().into()
+    result.unwrap_err().to_string()
 }
 
 #[test]

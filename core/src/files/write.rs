@@ -42,7 +42,7 @@ pub(super) fn plain(mode: u32) -> Result<()> {
 
 /// What was written, as text without white space around it.
 pub(super) fn trimmed(data: &[u8]) -> Result<&str> {
-    core::str::from_utf8(data.trim_ascii()).map_err(|_| Error::Invalid.because("the text is not UTF-8"))
+    core::str::from_utf8(data.trim_ascii()).map_err(|_| Error::NotUtf8)
 }
 
 /// What a peer wrote, for an error text: quoted, escaped, and cut so that the rest of the text has room.
@@ -124,6 +124,6 @@ pub(super) fn render(text: &mut dyn Text, with: impl FnOnce(&mut dyn Text) -> fm
     text.clear();
     with(text).map_err(|_| {
         text.clear();
-        Error::TooLarge.because("the text is longer than an open file has room for")
+        Error::TextTooLong
     })
 }

@@ -95,17 +95,17 @@ impl<V: Vfs, F: Fids<V>> Session<'_, V, F> {
         let length = Some(stat.length).filter(|length| *length != u64::MAX);
         let mode = set(stat.mode);
         if usize::from(name.is_some()) + usize::from(length.is_some()) + usize::from(mode.is_some()) > 1 {
-            return Err(Error::Invalid.because("Can't rename/truncate/chmod at the same time"));
+            return Err(Error::OneAtATime);
         }
         if let Some(mode) = mode {
             check_mode(mode, id.kind)?;
         }
         let dir = id.kind == Kind::Dir;
         if dir && length.is_some_and(|length| length != 0) {
-            return Err(Error::IsDirectory.because("Can't set length of a directory"));
+            return Err(Error::DirectoryLength);
         }
         if let Some(name) = name {
-            self.below_top(fid, Error::Invalid.because("Can't rename /"))?;
+            self.below_top(fid, Error::RenameRoot)?;
             let name = Name::new(name)?;
             self.vfs.rename(&inode, &self.vfs.parent(&inode), name).await?;
         }
@@ -185,10 +185,10 @@ fn at(sec: u32) -> SetTime {
 
 fn check_mode(mode: u32, kind: Kind) -> Result<()> {
     if (mode & DMDIR != 0) != (kind == Kind::Dir) {
-        return Err(Error::Invalid.because("Incorrect is_directory flag for chmod"));
+        return Err(Error::DirectoryFlag);
     }
     if mode & DMSYMLINK != 0 && kind != Kind::Symlink {
-        return Err(Error::Invalid.because("Missing target for symlink!"));
+        return Err(Error::SymlinkTarget);
     }
     Ok(())
 }

@@ -20,7 +20,7 @@ impl<V: Vfs, F: Fids<V>> Session<'_, V, F> {
     pub(super) async fn open_fid(&self, fid: wire::Fid, mode: OpenMode, remove: bool) -> Result<Qid> {
         let (inode, serial) = self.with(fid, |fid| match fid.role {
             Role::Walked => Ok((fid.inode.clone(), fid.serial)),
-            _ => Err(Error::Invalid.because("Already open")),
+            _ => Err(Error::AlreadyOpen),
         })?;
         // open(5): "it is illegal to write a directory, truncate it, or attempt to remove it on close".
         if mode.write && self.vfs.id(&inode).kind == Kind::Dir {
@@ -59,7 +59,7 @@ impl<V: Vfs, F: Fids<V>> Session<'_, V, F> {
         let (open, dir) = self.with(fid, |fid| match &fid.role {
             Role::File { open, .. } | Role::Xattr { open } => Ok((open.clone(), false)),
             Role::Dir { open, .. } => Ok((open.clone(), true)),
-            _ => Err(Error::BadFile.because("Can't read from unopened fid")),
+            _ => Err(Error::ReadUnopened),
         })?;
         let room = buf.len().saturating_sub(wire::RREAD_HEADER).min(self.data(count));
         let data = buf.get_mut(wire::RREAD_HEADER..).and_then(|data| data.get_mut(..room)).unwrap_or_default();
@@ -76,7 +76,7 @@ impl<V: Vfs, F: Fids<V>> Session<'_, V, F> {
         let (serial, mut cookie) = self.with(fid, |found| match found.role {
             Role::Dir { .. } if offset == 0 => Ok((found.serial, 0)),
             Role::Dir { offset: at, cookie, .. } if at == offset => Ok((found.serial, cookie)),
-            Role::Dir { .. } => Err(Error::Invalid.because("Can't seek in a directory")),
+            Role::Dir { .. } => Err(Error::SeekDirectory),
             _ => Err(unknown(fid)),
         })?;
         let mut filled = 0usize;
@@ -112,8 +112,8 @@ impl<V: Vfs, F: Fids<V>> Session<'_, V, F> {
     pub(super) async fn write(&self, fid: wire::Fid, offset: u64, data: &[u8]) -> Result<R<'static>> {
         let open = self.with(fid, |fid| match &fid.role {
             Role::File { open, .. } | Role::Xattr { open } => Ok(open.clone()),
-            Role::Dir { .. } => Err(Error::IsDirectory.because("Can't write to directories")),
-            _ => Err(Error::BadFile.because("Can't write to unopened fid")),
+            Role::Dir { .. } => Err(Error::WriteDirectory),
+            _ => Err(Error::WriteUnopened),
         })?;
         let n = self.vfs.write(&open, offset, data).await?;
         Ok(R::Write { count: u32::try_from(n).unwrap_or(u32::MAX) })

@@ -85,7 +85,7 @@ impl<V: Vfs, F: Fids<V>> Session<'_, V, F> {
     }
 
     async fn rename(&self, fid: wire::Fid, dfid: wire::Fid, name: Str<'_>) -> Result<R<'static>> {
-        let inode = self.below_top(fid, Error::Invalid.because("Can't rename /"))?;
+        let inode = self.below_top(fid, Error::RenameRoot)?;
         let dir = self.inode(dfid)?;
         let name = Name::new(name.as_bytes())?;
         self.vfs.rename(&inode, &dir, name).await?;
@@ -239,7 +239,7 @@ impl<V: Vfs, F: Fids<V>> Session<'_, V, F> {
         let open = self.with(fid, |fid| match &fid.role {
             Role::Dir { open, .. } => Ok(open.clone()),
             Role::File { .. } => Err(Error::NotDirectory),
-            _ => Err(Error::BadFile.because("Can't read from unopened fid")),
+            _ => Err(Error::ReadUnopened),
         })?;
         let room = buf.len().saturating_sub(wire::RREAD_HEADER).min(self.data(count));
         let data = buf.get_mut(wire::RREAD_HEADER..).and_then(|data| data.get_mut(..room)).unwrap_or_default();
@@ -280,7 +280,7 @@ impl<V: Vfs, F: Fids<V>> Session<'_, V, F> {
     async fn xattrcreate(&self, fid: wire::Fid, name: Str<'_>, size: u64, flags: u32) -> Result<R<'static>> {
         let (inode, serial) = self.with(fid, |fid| match fid.role {
             Role::Walked => Ok((fid.inode.clone(), fid.serial)),
-            _ => Err(Error::Invalid.because("Already open")),
+            _ => Err(Error::AlreadyOpen),
         })?;
         let name = Name::new(name.as_bytes())?;
         let open = self.vfs.create_xattr(&inode, name, size, flags & 1 != 0, flags & 2 != 0).await?;

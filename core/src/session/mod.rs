@@ -182,11 +182,10 @@ impl<'v, V: Vfs, F: Fids<V>> Session<'v, V, F> {
         let errno = u32::from(error.errno());
         let dialect = self.spoken();
         let buf = self.within_msize(buf);
-        let ename = Str(error.text().as_bytes());
         let full = match dialect {
             #[cfg(feature = "linux")]
             Dialect::Linux => R::Lerror { ecode: errno }.encode(tag, dialect, buf),
-            _ => R::Error { ename, errno: Errno(errno) }.encode(tag, dialect, buf),
+            _ => error.said(|text| R::Error { ename: text.into(), errno: Errno(errno) }.encode(tag, dialect, buf)),
         };
         // Only a board's tiny frame is too small for the text; the bare number or an empty text always fits.
         full.or_else(|_| R::Error { ename: Str(b""), errno: Errno(errno) }.encode(tag, dialect, buf)).unwrap_or(0)
@@ -231,7 +230,7 @@ impl<'v, V: Vfs, F: Fids<V>> Session<'v, V, F> {
         let buf = self.within_msize(buf);
         let (frame, rest) = buf.split_at_mut_checked(len).ok_or(Error::Invalid)?;
         if self.dialect.get().is_none() && wire::kind(frame) != wire::TVERSION {
-            return Err(Error::Invalid.because("the first message must be Tversion"));
+            return Err(Error::TversionFirst);
         }
         #[cfg(feature = "linux")]
         if wire::kind(frame) < wire::TVERSION {
@@ -257,8 +256,7 @@ impl<'v, V: Vfs, F: Fids<V>> Session<'v, V, F> {
                 let reply = apart(self.version(msize, version)).await;
                 self.encode(buf, tag, Ok(reply))
             }
-            // auth(5): an error says that none is needed. diod's clients go on after this one only.
-            T::Auth { .. } => Err(Error::NotFound.because("no authentication is needed")),
+            T::Auth { .. } => Err(Error::NoAuthentication),
             T::Attach { fid, aname, n_uname, .. } => reply!(self.attach(fid, aname, n_uname)),
             // Whatever had to be cancelled is gone by now.
             T::Flush { .. } => self.encode(buf, tag, Ok(R::Flush {})),

@@ -76,11 +76,11 @@ impl<V: Vfs, F: Fids<V>> Session<'_, V, F> {
     async fn step(&self, dir: &V::Inode, name: Str<'_>, top: u64) -> Result<V::Inode> {
         let id = self.vfs.id(dir);
         if id.kind != Kind::Dir && !name.as_bytes().is_empty() {
-            return Err(Error::NotDirectory.because("Can't walk from a file"));
+            return Err(Error::WalkFromFile);
         }
         match name.as_bytes() {
             b"" => Ok(dir.clone()),
-            b"." => Err(Error::Invalid.because("'.' is not valid in 9p")),
+            b"." => Err(Error::WalkDot),
             b".." => Ok(self.above(dir, top)),
             name => {
                 let name = Name::new(name)?;
@@ -154,7 +154,7 @@ impl<V: Vfs, F: Fids<V>> Session<'_, V, F> {
         extension: Option<Str<'_>>,
     ) -> Result<R<'static>> {
         let target = extension.and_then(|text| core::str::from_utf8(text.as_bytes().trim_ascii()).ok()?.parse().ok());
-        let target = target.ok_or_else(|| Error::Invalid.because("a link needs the number of a fid"))?;
+        let target = target.ok_or(Error::LinkFid)?;
         let inode = self.inode(wire::Fid(target))?;
         let name = Name::new(name.as_bytes())?;
         self.vfs.link(&inode, dir, name).await?;
@@ -167,7 +167,7 @@ impl<V: Vfs, F: Fids<V>> Session<'_, V, F> {
     pub(super) fn directory(&self, fid: wire::Fid, name: Str<'_>) -> Result<(V::Inode, u32, u32)> {
         let found = self.with(fid, |fid| match fid.role {
             Role::Walked => Ok((fid.inode.clone(), fid.serial, fid.uid)),
-            _ => Err(Error::Invalid.because("Can't create in an opened fid")),
+            _ => Err(Error::CreateInOpened),
         })?;
         if self.vfs.id(&found.0).kind != Kind::Dir {
             return Err(Error::NotDirectory.because(format_args!("\"{name}\" is not a directory")));
@@ -221,19 +221,13 @@ fn new<'a>(perm: u32, extension: Option<Str<'a>>) -> Result<New<'a>> {
     if perm & DMDIR != 0 {
         Ok(New::Dir)
     } else if perm & DMSYMLINK != 0 {
-        if text.is_empty() {
-            Err(Error::Invalid.because("Missing target for symlink!"))
-        } else {
-            Ok(New::Symlink(text))
-        }
+        if text.is_empty() { Err(Error::SymlinkTarget) } else { Ok(New::Symlink(text)) }
     } else if perm & DMNAMEDPIPE != 0 {
         Ok(New::Special(Kind::Fifo))
     } else if perm & DMSOCKET != 0 {
         Ok(New::Special(Kind::Socket))
     } else if perm & DMDEVICE != 0 {
-        device(text)
-            .map(New::Special)
-            .ok_or_else(|| Error::Invalid.because("a device is `b MAJOR MINOR` or `c MAJOR MINOR`"))
+        device(text).map(New::Special).ok_or(Error::DeviceText)
     } else {
         Ok(New::File)
     }

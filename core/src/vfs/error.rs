@@ -1,11 +1,8 @@
 //! What a tree answers when it cannot do what was asked: one table, a row per error.
 
-use core::fmt::{self, Display, Write};
+use core::fmt::{self, Display};
 
-use heapless::String;
-
-/// The longest reason, in bytes. Linux sets aside 128 bytes for the text of an error reply.
-pub const REASON: usize = 104;
+use super::Why;
 
 /// The result of every operation on a tree.
 pub type Result<T> = core::result::Result<T, Error>;
@@ -17,12 +14,11 @@ macro_rules! errors {
         /// A row has a Linux number, which the .u and .L dialects carry, and a text, which 9P2000 and .u carry. Clients compare some
         /// of these texts literally; a test pins all of them.
         #[derive(Debug, Clone, PartialEq, Eq)]
-        #[cfg_attr(feature = "defmt", derive(defmt::Format))]
         #[non_exhaustive]
         pub enum Error {
             $($(#[$doc])* #[doc = concat!("\n\n`", $text, "`, errno ", stringify!($errno))] $name,)*
             /// An error of the given Linux number with a text of its own: what was wrong and what would be right.
-            Because(u16, String<REASON>),
+            Because(u8, Why),
         }
 
         impl Error {
@@ -36,17 +32,16 @@ macro_rules! errors {
             pub fn errno(&self) -> u16 {
                 match self {
                     $(Error::$name => $errno,)*
-                    Error::Because(errno, _) => *errno,
+                    Error::Because(errno, _) => (*errno).into(),
                 }
             }
 
-            /// The text that 9P2000 and 9P2000.u carry.
-            #[must_use]
+            /// The text of its row.
             #[inline(never)]
-            pub fn text(&self) -> &str {
+            fn row(&self) -> &'static str {
                 match self {
                     $(Error::$name => $text,)*
-                    Error::Because(_, text) => text,
+                    Error::Because(..) => "the reason is no longer known",
                 }
             }
         }
@@ -112,49 +107,83 @@ errors! {
     1 ChmodSpecial "Can't chmod special file"
     /// A directory of directories.
     1 OnlyDirectories "Can only contain directories"
+    /// A message before the version was negotiated.
+    22 TversionFirst "the first message must be Tversion"
+    /// The answer to a Tauth (`auth(5)`): an error says that none is needed. diod's clients go on after this one only.
+    2 NoAuthentication "no authentication is needed"
+    /// A fid is opened once.
+    22 AlreadyOpen "Already open"
+    /// A fid that was walked to only.
+    9 ReadUnopened "Can't read from unopened fid"
+    /// A fid that was walked to only.
+    9 WriteUnopened "Can't write to unopened fid"
+    /// An open directory is read only.
+    21 WriteDirectory "Can't write to directories"
+    /// A directory is read from where the last read ended, or from its start.
+    22 SeekDirectory "Can't seek in a directory"
+    /// Only directories have names.
+    20 WalkFromFile "Can't walk from a file"
+    /// A directory has no name for itself (`walk(5)`).
+    22 WalkDot "'.' is not valid in 9p"
+    /// A fid in use for an open file.
+    22 CreateInOpened "Can't create in an opened fid"
+    /// Tcreate of a hard link, in .u.
+    22 LinkFid "a link needs the number of a fid"
+    /// Tcreate of a device, in .u.
+    22 DeviceText "a device is `b MAJOR MINOR` or `c MAJOR MINOR`"
+    /// Tcreate of a symbolic link without a target, or a Twstat that would turn a file into one.
+    22 SymlinkTarget "Missing target for symlink!"
+    /// A Twstat that would turn a directory into a file, or a file into a directory.
+    22 DirectoryFlag "Incorrect is_directory flag for chmod"
+    /// A Twstat of which one half could fail.
+    22 OneAtATime "Can't rename/truncate/chmod at the same time"
+    /// The length of a directory is what its tree makes of it.
+    21 DirectoryLength "Can't set length of a directory"
+    /// The root of an attach has no name that the client could change.
+    22 RenameRoot "Can't rename /"
+    /// A file of text was written with something else.
+    22 NotUtf8 "the text is not UTF-8"
+    /// A rendered text that does not fit a [`StaticTree`](crate::vfs::StaticTree)'s `TEXT`.
+    27 TextTooLong "the text is longer than an open file has room for"
+    /// In a directory whose entries come and go.
+    22 TwoLevels "the directory has more than two levels"
 }
 
 impl Error {
-    /// The same error number with a text that says what was wrong and what would be right; cut to [`REASON`] bytes.
+    /// The same error number with a text that says what was wrong and what would be right; cut to [`REASON`](super::REASON) bytes.
     ///
     /// ```
     /// use datakit_core::vfs::Error;
     /// let error = Error::Invalid.because(format_args!("{} is above the greatest value {}", 12, 10));
-    /// assert_eq!((error.errno(), error.text()), (22, "12 is above the greatest value 10"));
+    /// assert_eq!((error.errno(), error.to_string().as_str()), (22, "12 is above the greatest value 10"));
     /// ```
     #[must_use]
     pub fn because(self, why: impl Display) -> Error {
-        reason(self.errno(), &why)
+        // No number of the table is larger.
+        Error::Because(self.errno() as u8, Why::new(&why))
     }
-}
 
-/// One copy for all callers, away from their straight line.
-#[cold]
-#[inline(never)]
-fn reason(errno: u16, why: &dyn Display) -> Error {
-    let mut text = Cut(String::new());
-    // `Cut` takes what fits and never fails; a `Display` that fails gives the text so far.
-    let _ = write!(text, "{why}");
-    Error::Because(errno, text.0)
-}
-
-/// A string that takes what fits, whole characters.
-struct Cut(String<REASON>);
-
-impl Write for Cut {
-    fn write_str(&mut self, s: &str) -> fmt::Result {
-        for c in s.chars() {
-            if self.0.push(c).is_err() {
-                break;
-            }
+    /// Calls `with` with the text that 9P2000 and 9P2000.u carry.
+    ///
+    /// Without the feature `alloc` a text that was made at run time is told soon or not at all: it is gone when two more were made since.
+    pub fn said<R>(&self, with: impl FnOnce(&str) -> R) -> R {
+        match self {
+            Error::Because(_, why) => why.said(self.row(), with),
+            row => with(row.row()),
         }
-        Ok(())
     }
 }
 
 impl Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.text())
+        self.said(|text| f.write_str(text))
+    }
+}
+
+#[cfg(feature = "defmt")]
+impl defmt::Format for Error {
+    fn format(&self, f: defmt::Formatter<'_>) {
+        self.said(|text| defmt::write!(f, "{=str}", text));
     }
 }
 
@@ -162,20 +191,28 @@ impl core::error::Error for Error {}
 
 #[cfg(test)]
 mod tests {
+    use std::string::ToString;
+
     use super::*;
+    use crate::vfs::REASON;
 
     #[test]
     fn texts_fit_the_buffer_that_linux_sets_aside() {
         for row in Error::ROWS {
-            assert!(row.text().len() < 120 && row.errno() < 134, "{row:?}");
+            assert!(row.row().len() < 120 && row.errno() < 134, "{row:?}");
         }
     }
 
     #[test]
     fn a_long_reason_is_cut_between_characters() {
         let long = "\u{fc}".repeat(REASON);
-        let error = Error::Io.because(&long);
-        assert_eq!(error.text().len(), REASON);
-        assert!(long.starts_with(error.text()));
+        let cut = Error::Io.because(&long).to_string();
+        assert_eq!(cut.len(), REASON);
+        assert!(long.starts_with(&cut));
+    }
+
+    #[test]
+    fn an_error_is_handed_on_in_a_few_words() {
+        assert!(size_of::<Error>() <= 2 * size_of::<usize>());
     }
 }

@@ -12,15 +12,17 @@ mod file;
 mod name;
 mod text;
 mod tree;
+mod why;
 
 use core::ops::ControlFlow;
 
 pub use attr::{Attr, Create, Id, Kind, Lock, LockKind, New, OpenMode, SetAttr, SetTime, StatFs, Time};
-pub use error::{Error, REASON, Result};
+pub use error::{Error, Result};
 pub use file::{File, FileStat, OpenFile, Position};
 pub use name::{NAME_MAX, Name};
 pub use text::{Fixed, Text, Window, read_at};
 pub use tree::{DEPTH, Dir, Entries, Entry, Handle, Key, Node, Path, Slots, StaticTree, dir, file, slots};
+pub use why::{REASON, Why};
 
 /// One name of a directory, as a listing has it.
 #[derive(Debug, Clone, Copy)]

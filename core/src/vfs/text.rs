@@ -116,6 +116,7 @@ impl fmt::Write for Window<'_> {
 #[cfg(test)]
 mod tests {
     use core::fmt::Write;
+    use std::string::ToString;
 
     use super::*;
 
@@ -124,12 +125,12 @@ mod tests {
         let mut buf = [0; 10];
         assert_eq!(read_at(b"hello", 5, &mut buf), Ok(0));
         assert_eq!(read_at(b"hello", 0, &mut []), Ok(0));
-        assert_eq!(read_at(b"hello", 6, &mut buf).unwrap_err().text(), "Offset 6 beyond end-of-file (len = 5)");
+        assert_eq!(read_at(b"hello", 6, &mut buf).unwrap_err().to_string(), "Offset 6 beyond end-of-file (len = 5)");
     }
 
     #[test]
     fn v4_a_negative_offset_is_named() {
-        assert_eq!(read_at(b"hello", -1i64 as u64, &mut [0; 3]).unwrap_err().text(), "Negative offset -1");
+        assert_eq!(read_at(b"hello", -1i64 as u64, &mut [0; 3]).unwrap_err().to_string(), "Negative offset -1");
     }
 
     #[test]

@@ -89,13 +89,13 @@ impl Error {
 }
 
 fn errno_of(text: &str) -> u32 {
-    let row = Row::ROWS.iter().find(|row| row.text() == text).map(|row| u32::from(row.errno()));
+    let row = Row::ROWS.iter().find(|row| row.said(|row| row == text)).map(|row| u32::from(row.errno()));
     row.or_else(|| SPELLINGS.iter().find(|(known, _)| *known == text).map(|(_, errno)| *errno)).unwrap_or(0)
 }
 
 fn text_of(errno: u32) -> String {
     if let Some(row) = Row::ROWS.iter().find(|row| u32::from(row.errno()) == errno) {
-        return row.text().to_owned();
+        return row.to_string();
     }
     let text =
         i32::try_from(errno).map(std::io::Error::from_raw_os_error).map(|error| error.to_string()).unwrap_or_default();

@@ -42,7 +42,7 @@ async fn v2_a_write_behind_the_end_is_padded() -> Done {
     text.set("hello");
     tree.write(&open, 0, b"hi").await?;
     assert_eq!(read(&tree, "f").await?, "hillo");
-    assert_eq!(tree.write(&open, u64::MAX - 1, b"hi").await.unwrap_err().text(), "Bad write offset -2");
+    assert_eq!(tree.write(&open, u64::MAX - 1, b"hi").await.unwrap_err().to_string(), "Bad write offset -2");
     assert_eq!(tree.write(&open, 1 << 40, b"hi").await, Err(Error::TooLarge));
     assert_eq!(read(&tree, "f").await?, "hillo");
     Ok(())
@@ -53,11 +53,11 @@ async fn v3_a_text_cannot_become_a_program() -> Done {
     let tree = tree_of(Text::new("hello"));
     let f = walk(&tree, "f").await?;
     tree.set_attr(&f, mode(0o664)).await?;
-    assert_eq!(tree.set_attr(&f, mode(0o775)).await.unwrap_err().text(), "Can't chmod special file");
+    assert_eq!(tree.set_attr(&f, mode(0o775)).await.unwrap_err().to_string(), "Can't chmod special file");
     assert_eq!(tree.remove(&f).await, Err(Error::ReadOnlyFile));
     tree.set_attr(&f, size(7)).await?;
     assert_eq!(read(&tree, "f").await?, "hello\0\0");
-    assert_eq!(tree.set_attr(&f, size(u64::MAX)).await.unwrap_err().text(), "Negative offset -1");
+    assert_eq!(tree.set_attr(&f, size(u64::MAX)).await.unwrap_err().to_string(), "Negative offset -1");
     tree.open(&f, OpenMode { truncate: true, ..OpenMode::WRITE }).await?;
     assert_eq!(read(&tree, "f").await?, "");
     Ok(())
@@ -160,10 +160,10 @@ async fn v10_a_reply_is_read_once_by_the_same_or_a_later_open() -> Done {
 async fn v11_a_failed_command_leaves_the_reply() -> Done {
     let tree = tree_of(echo().with_reply("first"));
     let f = walk(&tree, "f").await?;
-    assert_eq!(write(&tree, "f", "bad").await.unwrap_err().text(), "bad command");
+    assert_eq!(write(&tree, "f", "bad").await.unwrap_err().to_string(), "bad command");
     assert_eq!(read(&tree, "f").await?, "first");
     tree.set_attr(&f, size(0)).await?;
-    assert_eq!(tree.set_attr(&f, size(5)).await.unwrap_err().text(), "Can't extend command file");
+    assert_eq!(tree.set_attr(&f, size(5)).await.unwrap_err().to_string(), "Can't extend command file");
     assert_eq!(tree.remove(&f).await, Err(Error::NotPermitted));
     assert_eq!(tree.set_attr(&f, mode(0o755)).await, Err(Error::ChmodSpecial));
     Ok(())

@@ -82,7 +82,7 @@ async fn v15_a_wrong_offset_changes_nothing() -> Done {
     let (_live, tree) = numbers();
     let reader = open(&tree).await?;
     assert_eq!(poll(&tree, &reader, 1), Some(Err(Error::Seek)));
-    assert_eq!(Error::Seek.text(), "Attempt to seek in stream");
+    assert_eq!(Error::Seek.to_string(), "Attempt to seek in stream");
     assert_eq!(poll(&tree, &reader, 0), text("0\n"));
     assert_eq!(poll(&tree, &reader, 0), Some(Err(Error::Seek)));
     assert_eq!(poll(&tree, &reader, 2), text(""));

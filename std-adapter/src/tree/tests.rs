@@ -70,7 +70,7 @@ async fn v17_a_list_is_read_only() -> Done {
     let dir = walk(&tree, "d").await?;
     for kind in [New::File, New::Dir] {
         let error = tree.create(&dir, name("new"), new(kind)).await.unwrap_err();
-        assert_eq!(error.text(), "Directory is read-only");
+        assert_eq!(error.to_string(), "Directory is read-only");
     }
     let f = walk(&tree, "d/f").await?;
     assert_eq!(tree.rename(&f, &dir, name("g")).await, Err(Error::ReadOnlyDirectory));
@@ -103,7 +103,7 @@ async fn v18_a_changed_map_shows_in_the_next_listing_in_name_order() -> Done {
     assert_eq!((count, tree.stat(&b).await?.size), (2, 1));
     let only = Tree::new(DirOnly(map));
     let error = only.create(&only.root(), name("f"), new(New::File)).await.unwrap_err();
-    assert_eq!(error.text(), "Can only contain directories");
+    assert_eq!(error.to_string(), "Can only contain directories");
     assert_eq!(only.create(&only.root(), name("d"), new(New::Dir)).await.unwrap_err(), Error::ReadOnlyDirectory);
     Ok(())
 }
@@ -173,7 +173,7 @@ async fn a_directory_of_your_own() -> Done {
     tree.rename(&f, &d, name("g")).await?;
     assert_eq!(tree.id(&walk(&tree, "d/g").await?), tree.id(&f));
     assert_eq!(tree.rename(&f, &root, name("g")).await, Err(Error::CrossDevice));
-    assert_eq!(tree.rename(&root, &root, name("g")).await.unwrap_err().text(), "Can't rename /");
+    assert_eq!(tree.rename(&root, &root, name("g")).await.unwrap_err().to_string(), "Can't rename /");
     assert_eq!(tree.remove(&d).await, Err(Error::NotEmpty));
     tree.remove(&link).await?;
     assert_eq!(list(&tree, &d).await?, ["g"]);
@@ -191,7 +191,7 @@ async fn attributes_of_directories() -> Done {
     assert_eq!(tree.stat(&root).await?.mode, 0o775);
     let size = |size| SetAttr { size: Some(size), ..SetAttr::default() };
     assert_eq!(tree.set_attr(&root, size(0)).await, Ok(()));
-    assert_eq!(tree.set_attr(&root, size(1)).await.unwrap_err().text(), "Can't set length of a directory");
+    assert_eq!(tree.set_attr(&root, size(1)).await.unwrap_err().to_string(), "Can't set length of a directory");
     let mode = SetAttr { mode: Some(0o700), ..SetAttr::default() };
     assert_eq!(tree.set_attr(&root, mode).await, Err(Error::NotPermitted));
     assert_eq!(tree.set_attr(&root, SetAttr { uid: Some(1), ..SetAttr::default() }).await, Ok(()));
@@ -208,7 +208,7 @@ async fn log_levels_are_read_and_set() -> Done {
     assert_eq!(write(&tree, "src/net/level", " debug\n").await?, 7);
     assert!(source.tells(Level::Debug));
     let error = write(&tree, "src/net/level", "loud").await.unwrap_err();
-    assert_eq!(error.text(), "unknown level \"loud\": quiet app error warning info debug");
+    assert_eq!(error.to_string(), "unknown level \"loud\": quiet app error warning info debug");
     let level = walk(&tree, "src/net/level").await?;
     let open = tree.open(&level, OpenMode { truncate: true, ..OpenMode::READ_WRITE }).await?;
     assert_eq!((read_at(&tree, &open, 0, 9).await?, source.level()), (String::new(), Level::Debug));
