@@ -51,7 +51,7 @@ impl<V: Vfs, F: Fids<V>> Session<'_, V, F> {
 
     /// The .u extension of an inode: a link's target, a device's numbers.
     async fn target<'b>(&self, inode: &V::Inode, attr: &Attr, buf: &'b mut [u8]) -> Result<&'b [u8]> {
-        if self.spoken() != Dialect::Unix {
+        if V::FIXED || self.spoken() != Dialect::Unix {
             return Ok(&[]);
         }
         let len = match attr.id.kind {
@@ -106,6 +106,9 @@ impl<V: Vfs, F: Fids<V>> Session<'_, V, F> {
         }
         if let Some(name) = name {
             self.below_top(fid, Error::RenameRoot)?;
+            if V::FIXED {
+                return Err(Error::ReadOnlyDirectory);
+            }
             let name = Name::new(name)?;
             self.vfs.rename(&inode, &self.vfs.parent(&inode), name).await?;
         }

@@ -5,6 +5,7 @@ use core::ops::ControlFlow;
 use super::apart::apart;
 use super::fids::Role;
 use super::files::entry_too_long;
+use super::fixed::{changeable, unfixed};
 use super::{Fids, Session, no_room, qid};
 use crate::vfs::{self};
 use crate::vfs::{Create, DirEntry, Error, Kind, Lock, LockKind, Name, New, OpenMode, Result, SetTime, Time, Vfs};
@@ -26,47 +27,58 @@ impl<V: Vfs, F: Fids<V>> Session<'_, V, F> {
                 self.encode(buf, tag, reply)
             }};
         }
+        macro_rules! changed {
+            ($handler:expr) => {{
+                changeable::<V>()?;
+                let reply = unfixed::<V, _>($handler).await;
+                self.encode(buf, tag, reply)
+            }};
+        }
         // Not in the `match` itself: its temporaries live as long as the handlers.
         let message = self.decode(frame)?;
         match message {
             T::Readdir { fid, offset, count } => apart(self.readdir(buf, tag, fid, offset, count)).await,
-            T::Readlink { fid } => apart(self.readlink(buf, tag, fid)).await,
-            T::Getlock { fid, kind, start, length, proc_id, client_id } => {
-                let lock = lock(kind, start, length, proc_id, client_id)?;
-                let n = apart(self.getlock(fid, lock, tag, rest)).await?;
-                buf.copy_within(len..len.saturating_add(n), 0);
-                Ok(n)
-            }
             T::Getattr { fid, .. } => reply!(self.getattr(fid)),
             T::Setattr { fid, set } => reply!(self.setattr(fid, &set)),
             T::Lopen { fid, flags } => reply!(self.lopen(fid, flags)),
-            T::Lcreate { fid, name, flags, mode, gid } => reply!(self.lcreate(fid, name, flags, mode, gid)),
-            T::Mkdir { dfid, name, mode, gid } => {
-                reply!(self.make(dfid, name, New::Dir, mode, gid, |qid| R::Mkdir { qid }))
-            }
-            T::Symlink { dfid, name, target, gid } => {
-                let link = New::Symlink(target.as_bytes());
-                reply!(self.make(dfid, name, link, 0o777, gid, |qid| R::Symlink { qid }))
-            }
-            T::Mknod { dfid, name, mode, major, minor, gid } => {
-                let node = node(mode, major, minor)?;
-                reply!(self.make(dfid, name, node, mode, gid, |qid| R::Mknod { qid }))
-            }
-            T::Link { dfid, fid, name } => reply!(self.link(fid, dfid, name)),
-            T::Rename { fid, dfid, name } => reply!(self.rename(fid, dfid, name)),
-            T::Renameat { olddirfid, oldname, newdirfid, newname } => {
-                reply!(self.renameat(olddirfid, oldname, newdirfid, newname))
-            }
             T::Unlinkat { dirfid, name, flags } => reply!(self.unlinkat(dirfid, name, flags)),
             T::Statfs { fid } => reply!(self.statfs(fid)),
             T::Fsync { fid, datasync } => reply!(self.fsync(fid, datasync.0 != 0)),
-            T::Xattrwalk { fid, newfid, name } => reply!(self.xattrwalk(fid, newfid, name)),
+            T::Lcreate { fid, name, flags, mode, gid } => changed!(self.lcreate(fid, name, flags, mode, gid)),
+            T::Mkdir { dfid, name, mode, gid } => {
+                changed!(self.make(dfid, name, New::Dir, mode, gid, |qid| R::Mkdir { qid }))
+            }
+            T::Symlink { dfid, name, target, gid } => {
+                let link = New::Symlink(target.as_bytes());
+                changed!(self.make(dfid, name, link, 0o777, gid, |qid| R::Symlink { qid }))
+            }
+            T::Mknod { dfid, name, mode, major, minor, gid } => {
+                let node = node(mode, major, minor)?;
+                changed!(self.make(dfid, name, node, mode, gid, |qid| R::Mknod { qid }))
+            }
+            T::Link { dfid, fid, name } => changed!(self.link(fid, dfid, name)),
+            T::Rename { fid, dfid, name } => changed!(self.rename(fid, dfid, name)),
+            T::Renameat { olddirfid, oldname, newdirfid, newname } => {
+                changed!(self.renameat(olddirfid, oldname, newdirfid, newname))
+            }
+            T::Readlink { fid } => {
+                changeable::<V>()?;
+                unfixed::<V, _>(self.readlink(buf, tag, fid)).await
+            }
+            T::Xattrwalk { fid, newfid, name } => changed!(self.xattrwalk(fid, newfid, name)),
             T::Xattrcreate { fid, name, attr_size, flags } => {
-                reply!(self.xattrcreate(fid, name, attr_size, flags))
+                changed!(self.xattrcreate(fid, name, attr_size, flags))
             }
             T::Lock { fid, kind, start, length, proc_id, client_id, .. } => {
                 let lock = lock(kind, start, length, proc_id, client_id)?;
-                reply!(self.lock(fid, lock))
+                changed!(self.lock(fid, lock))
+            }
+            T::Getlock { fid, kind, start, length, proc_id, client_id } => {
+                changeable::<V>()?;
+                let lock = lock(kind, start, length, proc_id, client_id)?;
+                let n = unfixed::<V, _>(self.getlock(fid, lock, tag, rest)).await?;
+                buf.copy_within(len..len.saturating_add(n), 0);
+                Ok(n)
             }
             _ => Err(Error::NotSupported),
         }

@@ -7,6 +7,7 @@ mod apart;
 mod attrs;
 mod fids;
 mod files;
+mod fixed;
 #[cfg(feature = "linux")]
 mod linux;
 mod names;
@@ -16,6 +17,7 @@ use core::cell::{Cell, RefCell};
 use apart::apart;
 use fids::Role;
 pub use fids::{Fid, FidArray, Fids};
+use fixed::{changeable, unfixed};
 
 use crate::vfs::{Error, Id, Kind, NAME_MAX, Result, Vfs};
 use crate::wire::{self, Dialect, Errno, Malformed, Qid, Rmessage as R, Str, Tag, Tmessage as T};
@@ -262,7 +264,9 @@ impl<'v, V: Vfs, F: Fids<V>> Session<'v, V, F> {
             T::Flush { .. } => self.encode(buf, tag, Ok(R::Flush {})),
             T::Open { fid, mode } => reply!(self.open(fid, mode)),
             T::Create { fid, name, perm, mode, extension } => {
-                reply!(self.create(fid, name, perm, mode, extension.0))
+                changeable::<V>()?;
+                let reply = unfixed::<V, _>(self.create(fid, name, perm, mode, extension.0)).await;
+                self.encode(buf, tag, reply)
             }
             T::Write { fid, offset, data } => reply!(self.write(fid, offset, data.0)),
             T::Clunk { fid } => reply!(self.clunk(fid)),
@@ -275,7 +279,10 @@ impl<'v, V: Vfs, F: Fids<V>> Session<'v, V, F> {
 
     fn decode<'f>(&self, frame: &'f [u8]) -> Result<T<'f>> {
         match T::decode(frame, self.spoken()) {
-            Ok((_, message)) => Ok(message),
+            Ok((_, message)) => match fixed::refusal(&message) {
+                Some((fid, error)) if V::FIXED => self.with(fid, |_| Err(error)),
+                _ => Ok(message),
+            },
             Err(malformed) => Err(refusal(frame.len(), malformed)),
         }
     }

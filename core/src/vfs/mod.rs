@@ -50,6 +50,11 @@ pub trait Vfs {
     /// What stands for an opened file or directory: a small handle as well. Clones are the same open file.
     type Open: Clone;
 
+    /// The tree is fixed: nothing can be made, moved or linked in it, it has neither symbolic links, extended attributes nor locks.
+    /// [`create`](Vfs::create), [`rename`](Vfs::rename) and all the others whose defaults refuse that are not even compiled into a
+    /// session, which a board's flash is thankful for.
+    const FIXED: bool = false;
+
     /// The directory at the top.
     fn root(&self) -> Self::Inode;
 

@@ -114,6 +114,8 @@ impl<const OPENS: usize, const TEXT: usize> Vfs for StaticTree<OPENS, TEXT> {
     type Inode = Path;
     type Open = Handle;
 
+    const FIXED: bool = true;
+
     fn root(&self) -> Path {
         Path(0)
     }
