@@ -2,7 +2,9 @@
 
 use std::ops::ControlFlow;
 
-use datakit_core::vfs::{Attr, Create, DirEntry, Error, Id, Lock, Name, OpenMode, Result, SetAttr, StatFs, Vfs};
+use datakit_core::vfs::{
+    AnyTree, Attr, Create, DirEntry, Error, Id, Lock, Name, OpenMode, Result, SetAttr, StatFs, Vfs,
+};
 
 /// The tree `outer` with the root of `inner` as one more directory of its root. Inode numbers must differ between the two; those
 /// of this crate's trees do.
@@ -52,6 +54,7 @@ impl<A: Vfs, B: Vfs> Mount<A, B> {
 impl<A: Vfs, B: Vfs> Vfs for Mount<A, B> {
     type Inode = Side<A::Inode, B::Inode>;
     type Open = Side<Outer<A::Open>, B::Open>;
+    type Nature = AnyTree;
 
     fn root(&self) -> Self::Inode {
         Out(self.outer.root())

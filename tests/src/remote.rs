@@ -19,7 +19,9 @@ use std::ops::ControlFlow;
 use std::sync::{Arc, Mutex};
 
 use datakit::client::{self, Client, Dialect, File, Metadata, Node, Qid};
-use datakit_core::vfs::{Attr, Create, DirEntry, Error, Id, Kind, Name, New, OpenMode, Result, SetAttr, Time, Vfs};
+use datakit_core::vfs::{
+    AnyTree, Attr, Create, DirEntry, Error, Id, Kind, Name, New, OpenMode, Result, SetAttr, Time, Vfs,
+};
 use tokio::runtime::Handle;
 
 /// The tree of a server. Only in a tokio runtime of several threads: calls that do not wait in a [`Vfs`] wait here.
@@ -102,6 +104,7 @@ impl Opened {
 impl Vfs for Remote {
     type Inode = Inode;
     type Open = Open;
+    type Nature = AnyTree;
 
     fn root(&self) -> Inode {
         self.root.clone()

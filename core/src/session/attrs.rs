@@ -3,7 +3,7 @@
 use core::fmt::Write;
 
 use super::{Fids, Session, no_room, qid};
-use crate::vfs::{Attr, Error, Kind, Name, Result, SetAttr, SetTime, Time, Vfs};
+use crate::vfs::{Attr, Error, Kind, Name, Nature, Result, SetAttr, SetTime, Time, Vfs};
 use crate::wire::{self, Dialect, Rmessage as R, Stat, StatUnix, Str, Tag};
 
 const DMDIR: u32 = 0x8000_0000;
@@ -51,7 +51,7 @@ impl<V: Vfs, F: Fids<V>> Session<'_, V, F> {
 
     /// The .u extension of an inode: a link's target, a device's numbers.
     async fn target<'b>(&self, inode: &V::Inode, attr: &Attr, buf: &'b mut [u8]) -> Result<&'b [u8]> {
-        if V::FIXED || self.spoken() != Dialect::Unix {
+        if V::Nature::FIXED || self.spoken() != Dialect::Unix {
             return Ok(&[]);
         }
         let len = match attr.id.kind {
@@ -106,7 +106,7 @@ impl<V: Vfs, F: Fids<V>> Session<'_, V, F> {
         }
         if let Some(name) = name {
             self.below_top(fid, Error::RenameRoot)?;
-            if V::FIXED {
+            if V::Nature::FIXED {
                 return Err(Error::ReadOnlyDirectory);
             }
             let name = Name::new(name)?;

@@ -2,11 +2,10 @@
 
 use core::ops::ControlFlow;
 
-use super::apart::apart;
 use super::fids::Role;
 use super::names::{ORCLOSE, open_mode};
 use super::{Fids, Session, attrs, qid, unknown};
-use crate::vfs::{Error, Kind, OpenMode, Result, Vfs};
+use crate::vfs::{Error, Kind, Nature, OpenMode, Result, Vfs};
 use crate::wire::{self, Qid, Rmessage as R, Tag};
 
 impl<V: Vfs, F: Fids<V>> Session<'_, V, F> {
@@ -64,7 +63,7 @@ impl<V: Vfs, F: Fids<V>> Session<'_, V, F> {
         let room = buf.len().saturating_sub(wire::RREAD_HEADER).min(self.data(count));
         let data = buf.get_mut(wire::RREAD_HEADER..).and_then(|data| data.get_mut(..room)).unwrap_or_default();
         let n = if dir {
-            apart(self.read_dir(fid, &open, offset, data)).await?
+            V::Nature::handle(|| self.read_dir(fid, &open, offset, data)).await?
         } else {
             self.vfs.read(&open, offset, data).await?
         };

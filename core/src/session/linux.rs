@@ -2,13 +2,14 @@
 
 use core::ops::ControlFlow;
 
-use super::apart::apart;
 use super::fids::Role;
 use super::files::entry_too_long;
-use super::fixed::{changeable, unfixed};
+use super::fixed::changeable;
 use super::{Fids, Session, no_room, qid};
 use crate::vfs::{self};
-use crate::vfs::{Create, DirEntry, Error, Kind, Lock, LockKind, Name, New, OpenMode, Result, SetTime, Time, Vfs};
+use crate::vfs::{
+    Create, DirEntry, Error, Kind, Lock, LockKind, Name, Nature, New, OpenMode, Result, SetTime, Time, Vfs,
+};
 use crate::wire::{self, Attr, Dirent, SetAttr, Str, Tag};
 use crate::wire::{Rmessage as R, Tmessage as T};
 
@@ -23,21 +24,21 @@ impl<V: Vfs, F: Fids<V>> Session<'_, V, F> {
         // In each arm, so that no reply is kept where a request waits.
         macro_rules! reply {
             ($handler:expr) => {{
-                let reply = apart($handler).await;
+                let reply = V::Nature::handle(|| $handler).await;
                 self.encode(buf, tag, reply)
             }};
         }
         macro_rules! changed {
             ($handler:expr) => {{
                 changeable::<V>()?;
-                let reply = unfixed::<V, _>($handler).await;
+                let reply = V::Nature::handle(|| $handler).await;
                 self.encode(buf, tag, reply)
             }};
         }
         // Not in the `match` itself: its temporaries live as long as the handlers.
         let message = self.decode(frame)?;
         match message {
-            T::Readdir { fid, offset, count } => apart(self.readdir(buf, tag, fid, offset, count)).await,
+            T::Readdir { fid, offset, count } => V::Nature::handle(|| self.readdir(buf, tag, fid, offset, count)).await,
             T::Getattr { fid, .. } => reply!(self.getattr(fid)),
             T::Setattr { fid, set } => reply!(self.setattr(fid, &set)),
             T::Lopen { fid, flags } => reply!(self.lopen(fid, flags)),
@@ -63,7 +64,7 @@ impl<V: Vfs, F: Fids<V>> Session<'_, V, F> {
             }
             T::Readlink { fid } => {
                 changeable::<V>()?;
-                unfixed::<V, _>(self.readlink(buf, tag, fid)).await
+                V::Nature::handle(|| self.readlink(buf, tag, fid)).await
             }
             T::Xattrwalk { fid, newfid, name } => changed!(self.xattrwalk(fid, newfid, name)),
             T::Xattrcreate { fid, name, attr_size, flags } => {
@@ -76,7 +77,7 @@ impl<V: Vfs, F: Fids<V>> Session<'_, V, F> {
             T::Getlock { fid, kind, start, length, proc_id, client_id } => {
                 changeable::<V>()?;
                 let lock = lock(kind, start, length, proc_id, client_id)?;
-                let n = unfixed::<V, _>(self.getlock(fid, lock, tag, rest)).await?;
+                let n = V::Nature::handle(|| self.getlock(fid, lock, tag, rest)).await?;
                 buf.copy_within(len..len.saturating_add(n), 0);
                 Ok(n)
             }

@@ -3,7 +3,6 @@
 //! Every handler is *check, await, commit*: what it needs of a fid is copied out, the tree is asked, and the fid is found again
 //! before it is changed, because another request may have clunked it meanwhile. A `newfid` is reserved before the first await.
 
-mod apart;
 mod attrs;
 mod fids;
 mod files;
@@ -14,12 +13,11 @@ mod names;
 
 use core::cell::{Cell, RefCell};
 
-use apart::apart;
 use fids::Role;
 pub use fids::{Fid, FidArray, Fids};
-use fixed::{changeable, unfixed};
+use fixed::changeable;
 
-use crate::vfs::{Error, Id, Kind, NAME_MAX, Result, Vfs};
+use crate::vfs::{Error, Id, Kind, NAME_MAX, Nature, Result, Vfs, apart};
 use crate::wire::{self, Dialect, Errno, Malformed, Qid, Rmessage as R, Str, Tag, Tmessage as T};
 
 /// The smallest msize worth speaking: every reply without data or long names fits.
@@ -230,34 +228,42 @@ impl<'v, V: Vfs, F: Fids<V>> Session<'v, V, F> {
 
     async fn reply(&self, buf: &mut [u8], len: usize, tag: Tag) -> Result<usize> {
         let buf = self.within_msize(buf);
-        let (frame, rest) = buf.split_at_mut_checked(len).ok_or(Error::Invalid)?;
-        if self.dialect.get().is_none() && wire::kind(frame) != wire::TVERSION {
+        let frame = buf.get(..len).ok_or(Error::Invalid)?;
+        let kind = wire::kind(frame);
+        if self.dialect.get().is_none() && kind != wire::TVERSION {
             return Err(Error::TversionFirst);
         }
-        #[cfg(feature = "linux")]
-        if wire::kind(frame) < wire::TVERSION {
-            return apart(self.linux(buf, len, tag)).await;
+        // In a tree that is fixed nothing else waits, and keeps memory of its connection.
+        if kind == wire::TREAD {
+            let T::Read { fid, offset, count } = self.decode(frame)? else { return Err(Error::NotSupported) };
+            return apart(self.read(buf, tag, fid, offset, count)).await;
         }
+        #[cfg(feature = "linux")]
+        if kind < wire::TVERSION {
+            return V::Nature::handle(|| self.linux(buf, len, tag)).await;
+        }
+        V::Nature::handle(|| self.shared(buf, len, tag)).await
+    }
+
+    /// Answers one of the requests that 9P2000 has, but for Tread.
+    async fn shared(&self, buf: &mut [u8], len: usize, tag: Tag) -> Result<usize> {
+        let (frame, rest) = buf.split_at_mut_checked(len).ok_or(Error::Invalid)?;
         // In each arm, so that no reply is kept where another request waits.
         macro_rules! reply {
             ($handler:expr) => {{
-                let reply = apart($handler).await;
+                let reply = V::Nature::handle(|| $handler).await;
                 self.encode(buf, tag, reply)
             }};
         }
         // Not in the `match` itself: its temporaries live as long as the handlers.
         let message = self.decode(frame)?;
         match message {
-            T::Read { fid, offset, count } => apart(self.read(buf, tag, fid, offset, count)).await,
-            T::Stat { fid } => apart(self.stat(buf, tag, fid)).await,
+            T::Stat { fid } => V::Nature::handle(|| self.stat(buf, tag, fid)).await,
             T::Walk { fid, newfid, wnames } => {
-                let count = apart(self.walk(fid, newfid, wnames, rest)).await?;
+                let count = V::Nature::handle(|| self.walk(fid, newfid, wnames, rest)).await?;
                 names::finish_walk(buf, len, tag, count)
             }
-            T::Version { msize, version } => {
-                let reply = apart(self.version(msize, version)).await;
-                self.encode(buf, tag, Ok(reply))
-            }
+            T::Version { msize, version } => reply!(self.version(msize, version)),
             T::Auth { .. } => Err(Error::NoAuthentication),
             T::Attach { fid, aname, n_uname, .. } => reply!(self.attach(fid, aname, n_uname)),
             // Whatever had to be cancelled is gone by now.
@@ -265,14 +271,12 @@ impl<'v, V: Vfs, F: Fids<V>> Session<'v, V, F> {
             T::Open { fid, mode } => reply!(self.open(fid, mode)),
             T::Create { fid, name, perm, mode, extension } => {
                 changeable::<V>()?;
-                let reply = unfixed::<V, _>(self.create(fid, name, perm, mode, extension.0)).await;
-                self.encode(buf, tag, reply)
+                reply!(self.create(fid, name, perm, mode, extension.0))
             }
             T::Write { fid, offset, data } => reply!(self.write(fid, offset, data.0)),
             T::Clunk { fid } => reply!(self.clunk(fid)),
             T::Remove { fid } => reply!(self.remove(fid)),
             T::Wstat { fid, stat } => reply!(self.wstat(fid, &stat)),
-            #[cfg(feature = "linux")]
             _ => Err(Error::NotSupported),
         }
     }
@@ -280,7 +284,7 @@ impl<'v, V: Vfs, F: Fids<V>> Session<'v, V, F> {
     fn decode<'f>(&self, frame: &'f [u8]) -> Result<T<'f>> {
         match T::decode(frame, self.spoken()) {
             Ok((_, message)) => match fixed::refusal(&message) {
-                Some((fid, error)) if V::FIXED => self.with(fid, |_| Err(error)),
+                Some((fid, error)) if V::Nature::FIXED => self.with(fid, |_| Err(error)),
                 _ => Ok(message),
             },
             Err(malformed) => Err(refusal(frame.len(), malformed)),

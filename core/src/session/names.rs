@@ -14,12 +14,13 @@ const DMSOCKET: u32 = 0x0010_0000;
 
 impl<V: Vfs, F: Fids<V>> Session<'_, V, F> {
     /// version(5): "resets the session: all outstanding I/O is aborted, all fids are clunked".
-    pub(super) async fn version(&self, msize: u32, version: Str<'_>) -> R<'static> {
+    pub(super) async fn version(&self, msize: u32, version: Str<'_>) -> Result<R<'static>> {
         self.hang_up().await;
         let dialect = if msize < MSIZE_MIN { None } else { Dialect::offered(version) };
         self.dialect.set(dialect);
         self.msize.set(if dialect.is_some() { msize.min(self.limits.msize) } else { self.limits.msize });
-        R::Version { msize: msize.min(self.limits.msize), version: dialect.map_or("unknown", Dialect::version).into() }
+        let version = dialect.map_or("unknown", Dialect::version).into();
+        Ok(R::Version { msize: msize.min(self.limits.msize), version })
     }
 
     /// attach(5). `aname` is the path of the subtree to be shown; empty or `/` is all of it.

@@ -10,6 +10,7 @@ mod attr;
 mod error;
 mod file;
 mod name;
+mod nature;
 mod text;
 mod tree;
 mod why;
@@ -20,6 +21,8 @@ pub use attr::{Attr, Create, Id, Kind, Lock, LockKind, New, OpenMode, SetAttr, S
 pub use error::{Error, Result};
 pub use file::{File, FileStat, OpenFile, Position};
 pub use name::{NAME_MAX, Name};
+pub(crate) use nature::apart;
+pub use nature::{AnyTree, Apart, FixedTree, Nature};
 pub use text::{Fixed, Text, Window, read_at};
 pub use tree::{DEPTH, Dir, Entries, Entry, Handle, Key, Node, Path, Slots, StaticTree, dir, file, slots};
 pub use why::{REASON, Why};
@@ -49,11 +52,8 @@ pub trait Vfs {
     type Inode: Clone;
     /// What stands for an opened file or directory: a small handle as well. Clones are the same open file.
     type Open: Clone;
-
-    /// The tree is fixed: nothing can be made, moved or linked in it, it has neither symbolic links, extended attributes nor locks.
-    /// [`create`](Vfs::create), [`rename`](Vfs::rename) and all the others whose defaults refuse that are not even compiled into a
-    /// session, which a board's flash is thankful for.
-    const FIXED: bool = false;
+    /// What a session may take for granted: nothing, [`AnyTree`], or what a [`FixedTree`] promises.
+    type Nature: Nature;
 
     /// The directory at the top.
     fn root(&self) -> Self::Inode;

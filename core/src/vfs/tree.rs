@@ -17,7 +17,7 @@ pub use opens::Handle;
 pub use slots::{Entries, Key, Slots};
 pub use table::{DEPTH, Dir, Entry, Node, dir, file, slots};
 
-use super::{Attr, DirEntry, Error, Id, Kind, Name, OpenMode, Result, SetAttr, Vfs};
+use super::{Attr, DirEntry, Error, FixedTree, Id, Kind, Name, OpenMode, Result, SetAttr, Vfs};
 
 /// Directories are shown as DataKit shows them.
 const DIR_MODE: u32 = 0o775;
@@ -113,8 +113,7 @@ fn id(path: Path, node: Option<Node>) -> Id {
 impl<const OPENS: usize, const TEXT: usize> Vfs for StaticTree<OPENS, TEXT> {
     type Inode = Path;
     type Open = Handle;
-
-    const FIXED: bool = true;
+    type Nature = FixedTree;
 
     fn root(&self) -> Path {
         Path(0)

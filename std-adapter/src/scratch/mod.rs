@@ -23,7 +23,9 @@ use std::ops::ControlFlow;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, Weak};
 
-use datakit_core::vfs::{Attr, Create, DirEntry, Error, Id, Lock, Name, New, OpenMode, Result, SetAttr, StatFs, Vfs};
+use datakit_core::vfs::{
+    AnyTree, Attr, Create, DirEntry, Error, Id, Lock, Name, New, OpenMode, Result, SetAttr, StatFs, Vfs,
+};
 
 use self::node::{Body, Node};
 use self::space::{Grant, Space};
@@ -117,6 +119,7 @@ impl Drop for Tree {
 impl Vfs for Scratch {
     type Inode = Inode;
     type Open = Open;
+    type Nature = AnyTree;
 
     fn root(&self) -> Inode {
         self.0.root.clone()

@@ -3,7 +3,7 @@
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
-use datakit_core::vfs::{Attr, Create, DirEntry, Error, Id, Kind, Name, OpenMode, Result, SetAttr, Vfs};
+use datakit_core::vfs::{AnyTree, Attr, Create, DirEntry, Error, Id, Kind, Name, OpenMode, Result, SetAttr, Vfs};
 use tokio::sync::Mutex;
 
 use super::text::Snapshot;
@@ -78,6 +78,7 @@ impl Inode {
 impl Vfs for Tree {
     type Inode = Inode;
     type Open = Open;
+    type Nature = AnyTree;
 
     fn root(&self) -> Inode {
         self.root.clone()

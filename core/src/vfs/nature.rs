@@ -1,0 +1,81 @@
+//! What a session may take for granted of a tree: whether its calls wait, whether it changes.
+
+use core::future::{Future, Ready, ready};
+use core::pin::{Pin, pin};
+use core::task::{Context, Poll, Waker};
+
+use pin_project_lite::pin_project;
+
+use super::{Error, Result};
+
+/// One of [`AnyTree`] and [`FixedTree`], for [`Vfs::Nature`](super::Vfs::Nature).
+pub trait Nature {
+    /// Nothing can be made, moved or linked in the tree.
+    const FIXED: bool;
+
+    /// A request on its way.
+    type Handler<T, F: Future<Output = Result<T>>>: Future<Output = Result<T>>;
+
+    /// Begins a request. It has a stack frame of its own: a function that awaits thirty handlers would otherwise be one function with the
+    /// stack of all of them, 5 KiB of a board's.
+    fn handle<T, F: Future<Output = Result<T>>>(make: impl FnOnce() -> F) -> Self::Handler<T, F>;
+}
+
+/// A tree of which nothing is known: any call may wait, anything may change.
+#[derive(Debug)]
+pub enum AnyTree {}
+
+/// A tree in which [`read`](super::Vfs::read) alone waits, and which is what it was built as.
+///
+/// Nothing can be made, moved or linked in it, and it has neither symbolic links, extended attributes nor locks:
+/// [`create`](super::Vfs::create), [`rename`](super::Vfs::rename) and all others whose defaults refuse that are not called. What serves
+/// these is not even compiled, and no memory is kept for requests that never wait: a board is thankful for both.
+#[derive(Debug)]
+pub enum FixedTree {}
+
+impl Nature for AnyTree {
+    const FIXED: bool = false;
+
+    type Handler<T, F: Future<Output = Result<T>>> = Apart<F>;
+
+    fn handle<T, F: Future<Output = Result<T>>>(make: impl FnOnce() -> F) -> Apart<F> {
+        apart(make())
+    }
+}
+
+impl Nature for FixedTree {
+    const FIXED: bool = true;
+
+    type Handler<T, F: Future<Output = Result<T>>> = Ready<Result<T>>;
+
+    // Made and polled in one place: the compiler sees that the future never goes on from a wait.
+    #[inline(never)]
+    fn handle<T, F: Future<Output = Result<T>>>(make: impl FnOnce() -> F) -> Ready<Result<T>> {
+        match pin!(make()).poll(&mut Context::from_waker(Waker::noop())) {
+            Poll::Ready(done) => ready(done),
+            Poll::Pending => ready(Err(Error::TooManyWaiting)),
+        }
+    }
+}
+
+pin_project! {
+    /// A future whose `poll` is not inlined into its caller's.
+    #[derive(Debug)]
+    pub struct Apart<F> {
+        #[pin]
+        future: F,
+    }
+}
+
+pub(crate) fn apart<F: Future>(future: F) -> Apart<F> {
+    Apart { future }
+}
+
+impl<F: Future> Future for Apart<F> {
+    type Output = F::Output;
+
+    #[inline(never)]
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
+        self.project().future.poll(cx)
+    }
+}
