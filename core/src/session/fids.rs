@@ -22,8 +22,9 @@ pub(super) enum Role<O> {
     Walked,
     /// An open file.
     File { open: O, remove: bool },
-    /// An open directory: the offset where the next read must begin (9P2000 and .u), and the tree's own place for it.
-    Dir { open: O, offset: u64, cookie: u64, remove: bool },
+    /// An open directory: the offset where the next read must begin (9P2000 and .u), and the tree's own place for it. Of 4 GiB of records a
+    /// client can read no more: every fid would be larger for it.
+    Dir { open: O, offset: u32, cookie: u64, remove: bool },
     /// An extended attribute, to be read or written.
     #[cfg_attr(not(feature = "linux"), expect(dead_code, reason = "only 9P2000.L opens one"))]
     Xattr { open: O },

@@ -74,7 +74,7 @@ impl<V: Vfs, F: Fids<V>> Session<'_, V, F> {
     async fn read_dir(&self, fid: wire::Fid, open: &V::Open, offset: u64, data: &mut [u8]) -> Result<usize> {
         let (serial, mut cookie) = self.with(fid, |found| match found.role {
             Role::Dir { .. } if offset == 0 => Ok((found.serial, 0)),
-            Role::Dir { offset: at, cookie, .. } if at == offset => Ok((found.serial, cookie)),
+            Role::Dir { offset: at, cookie, .. } if u64::from(at) == offset => Ok((found.serial, cookie)),
             Role::Dir { .. } => Err(Error::SeekDirectory),
             _ => Err(unknown(fid)),
         })?;
@@ -100,7 +100,7 @@ impl<V: Vfs, F: Fids<V>> Session<'_, V, F> {
         }
         self.commit(fid, serial, |fid| {
             if let Role::Dir { offset: at, cookie: place, .. } = &mut fid.role {
-                *at = offset.saturating_add(filled as u64);
+                *at = u32::try_from(offset.saturating_add(filled as u64)).unwrap_or(u32::MAX);
                 *place = cookie;
             }
         });

@@ -11,7 +11,7 @@ use core::future::poll_fn;
 use core::ops::ControlFlow;
 use core::task::Poll;
 
-use opens::Opens;
+use opens::{Held, Opens};
 
 pub use opens::Handle;
 pub use slots::{Entries, Key, Slots};
@@ -170,8 +170,8 @@ impl<const OPENS: usize, const TEXT: usize> Vfs for StaticTree<OPENS, TEXT> {
 
     async fn open(&self, inode: &Path, mode: OpenMode) -> Result<Handle> {
         match self.node(*inode)? {
-            Node::File(file) => self.opens.open(*inode, file, mode),
-            Node::Dir(_) | Node::Slots(_) => Ok(Handle { path: *inode, slot: None }),
+            Node::File(file) => self.opens.open(file, mode),
+            Node::Dir(_) | Node::Slots(_) => Ok(Handle(Held::Dir(*inode))),
         }
     }
 
@@ -206,13 +206,14 @@ impl<const OPENS: usize, const TEXT: usize> Vfs for StaticTree<OPENS, TEXT> {
         cookie: u64,
         each: &mut dyn FnMut(DirEntry<'_, Path>) -> ControlFlow<()>,
     ) -> Result<()> {
-        let place = self.place(dir.path);
+        let Held::Dir(path) = dir.0 else { return Err(Error::NotDirectory) };
+        let place = self.place(path);
         match place.node.ok_or(Error::Stale)? {
             Node::File(_) => Err(Error::NotDirectory),
             Node::Dir(table) => {
                 let from = usize::try_from(cookie).unwrap_or(usize::MAX);
                 for (part, entry) in (1..).zip(table.entries()).skip(from) {
-                    let (inode, name) = (place.child(dir.path, part), entry.name.as_bytes());
+                    let (inode, name) = (place.child(path, part), entry.name.as_bytes());
                     let id = id(inode, Some(entry.node));
                     if each(DirEntry { name, inode: &inode, id, next: part.into() }).is_break() {
                         break;
@@ -223,7 +224,7 @@ impl<const OPENS: usize, const TEXT: usize> Vfs for StaticTree<OPENS, TEXT> {
             Node::Slots(slots) => {
                 let mut from = u8::try_from(cookie).ok();
                 while let Some(key) = from.and_then(|from| slots.next(from)) {
-                    let inode = place.child(dir.path, key.0);
+                    let inode = place.child(path, key.0);
                     let id = id(inode, slots.node(key));
                     // The key holds the slot's index + 1, which is where to go on.
                     let next = key.0 as u8;

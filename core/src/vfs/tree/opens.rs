@@ -9,10 +9,15 @@ use crate::vfs::{Error, File, Fixed, OpenFile, OpenMode, Position, Result};
 /// closed, whatever is opened in its place.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
-pub struct Handle {
-    pub(super) path: Path,
-    /// Which slot of the pool and whose; a directory has nothing to keep.
-    pub(super) slot: Option<(u16, u32)>,
+pub struct Handle(pub(super) Held);
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub(super) enum Held {
+    /// There is nothing to keep.
+    Dir(Path),
+    /// Which slot of the pool and whose.
+    File { index: u16, generation: u32 },
 }
 
 pub(super) struct Opens<const OPENS: usize, const TEXT: usize> {
@@ -35,7 +40,7 @@ impl<const OPENS: usize, const TEXT: usize> Opens<OPENS, TEXT> {
         Opens { slots: RefCell::new([const { None }; OPENS]), opened: Cell::new(0) }
     }
 
-    pub(super) fn open(&self, path: Path, file: &'static (dyn File + Sync), mode: OpenMode) -> Result<Handle> {
+    pub(super) fn open(&self, file: &'static (dyn File + Sync), mode: OpenMode) -> Result<Handle> {
         let mut slots = self.slots.try_borrow_mut().map_err(|_| Error::Busy)?;
         let (slot, index) = slots.iter_mut().zip(0..).find(|(s, _)| s.is_none()).ok_or(Error::TooManyOpen)?;
         let generation = self.opened.get().wrapping_add(1);
@@ -44,7 +49,7 @@ impl<const OPENS: usize, const TEXT: usize> Opens<OPENS, TEXT> {
         let mut new = OpenSlot { file, generation, append: mode.append, at, text };
         file.open(&mut new.lend(), mode)?;
         *slot = Some(new);
-        Ok(Handle { path, slot: Some((index, generation)) })
+        Ok(Handle(Held::File { index, generation }))
     }
 
     pub(super) fn close(&self, open: Handle) {
@@ -53,7 +58,7 @@ impl<const OPENS: usize, const TEXT: usize> Opens<OPENS, TEXT> {
             Ok(())
         });
         let Ok(mut slots) = self.slots.try_borrow_mut() else { return };
-        if let Some((index, generation)) = open.slot
+        if let Held::File { index, generation } = open.0
             && let Some(slot) = slots.get_mut(usize::from(index))
             && slot.as_ref().is_some_and(|slot| slot.generation == generation)
         {
@@ -67,7 +72,7 @@ impl<const OPENS: usize, const TEXT: usize> Opens<OPENS, TEXT> {
         open: Handle,
         with: impl FnOnce(&'static (dyn File + Sync), &mut OpenFile<'_>, bool) -> Result<R>,
     ) -> Result<R> {
-        let (index, generation) = open.slot.ok_or(Error::IsDirectory)?;
+        let Held::File { index, generation } = open.0 else { return Err(Error::IsDirectory) };
         // Borrowed already only when a file calls back into its own tree.
         let mut slots = self.slots.try_borrow_mut().map_err(|_| Error::Busy)?;
         let slot = slots.get_mut(usize::from(index)).and_then(Option::as_mut);
