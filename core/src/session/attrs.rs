@@ -30,7 +30,7 @@ impl<V: Vfs, F: Fids<V>> Session<'_, V, F> {
         self.vfs
             .name(&inode, |name| {
                 let stat = self.record(&attr, name, target, &mut owners);
-                R::Stat { stat }.encode(tag, self.spoken(), reply)
+                self.put(&R::Stat { stat }, tag, reply)
             })
             .map_err(|_| no_room(room))
     }

@@ -244,7 +244,7 @@ impl<V: Vfs, F: Fids<V>> Session<'_, V, F> {
         let (reply, target) = buf.split_at_mut(buf.len() / 2);
         let len = self.vfs.readlink(&inode, target).await?;
         let target = Str(target.get(..len).unwrap_or_default());
-        R::Readlink { target }.encode(tag, self.spoken(), reply).map_err(|_| no_room(reply.len()))
+        self.put(&R::Readlink { target }, tag, reply).map_err(|_| no_room(reply.len()))
     }
 
     /// Whole entries, from the place that the last one named.
@@ -307,14 +307,14 @@ impl<V: Vfs, F: Fids<V>> Session<'_, V, F> {
         self.vfs
             .lock_in_the_way(&open, lock, |found| {
                 let (kind, found) = found.map_or((2, lock), |found| (u8::from(found.kind == LockKind::Write), found));
-                R::Getlock {
+                let reply = R::Getlock {
                     kind,
                     start: found.start,
                     length: found.length,
                     proc_id: found.process,
                     client_id: Str(found.client),
-                }
-                .encode(tag, self.spoken(), out)
+                };
+                self.put(&reply, tag, out)
             })
             .await?
             .map_err(|_| no_room(room))

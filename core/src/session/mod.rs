@@ -123,7 +123,7 @@ impl<'v, V: Vfs, F: Fids<V>> Session<'v, V, F> {
         if !matches!(wire::kind(frame), wire::TFLUSH | wire::TVERSION) {
             return Aborts::None;
         }
-        match T::decode(frame, self.spoken()) {
+        match self.message(frame) {
             Ok((_, T::Flush { oldtag })) => Aborts::One(oldtag),
             Ok((_, T::Version { .. })) => Aborts::All,
             _ => Aborts::None,
@@ -133,14 +133,14 @@ impl<'v, V: Vfs, F: Fids<V>> Session<'v, V, F> {
     /// Bytes that the answer to the request in `frame` may take, the request included.
     pub fn room(&self, frame: &[u8]) -> usize {
         let wanted = match wire::kind(frame) {
-            wire::TREAD | wire::TREADDIR => match T::decode(frame, self.spoken()) {
+            wire::TREAD | wire::TREADDIR => match self.message(frame) {
                 Ok((_, T::Read { fid, count, .. })) => self.read_room(fid, count),
                 #[cfg(feature = "linux")]
                 Ok((_, T::Readdir { count, .. })) => self.data_room(count),
                 _ => 0,
             },
             // The qids are kept behind the request until all of them are known.
-            wire::TWALK => match T::decode(frame, self.spoken()) {
+            wire::TWALK => match self.message(frame) {
                 Ok((_, T::Walk { wnames, .. })) => frame.len().saturating_add(wnames.len().saturating_mul(Qid::SIZE)),
                 _ => 0,
             },
@@ -184,11 +184,11 @@ impl<'v, V: Vfs, F: Fids<V>> Session<'v, V, F> {
         let buf = self.within_msize(buf);
         let full = match dialect {
             #[cfg(feature = "linux")]
-            Dialect::Linux => R::Lerror { ecode: errno }.encode(tag, dialect, buf),
-            _ => error.said(|text| R::Error { ename: text.into(), errno: Errno(errno) }.encode(tag, dialect, buf)),
+            Dialect::Linux => self.put(&R::Lerror { ecode: errno }, tag, buf),
+            _ => error.said(|text| self.put(&R::Error { ename: text.into(), errno: Errno(errno) }, tag, buf)),
         };
         // Only a board's tiny frame is too small for the text; the bare number or an empty text always fits.
-        full.or_else(|_| R::Error { ename: Str(b""), errno: Errno(errno) }.encode(tag, dialect, buf)).unwrap_or(0)
+        full.or_else(|_| self.put(&R::Error { ename: Str(b""), errno: Errno(errno) }, tag, buf)).unwrap_or(0)
     }
 
     /// Answers a read or write of memory from `frame` into `out`, if it is one and the tree has it at hand: the reply's length.
@@ -198,7 +198,7 @@ impl<'v, V: Vfs, F: Fids<V>> Session<'v, V, F> {
         }
         self.dialect.get()?;
         let out = self.within_msize(out);
-        match T::decode(frame, self.spoken()).ok()? {
+        match self.message(frame).ok()? {
             (tag, T::Read { fid, offset, count }) => {
                 let fids = self.fids.borrow();
                 let Role::File { open, .. } = &fids.get(fid.0)?.role else { return None };
@@ -217,7 +217,7 @@ impl<'v, V: Vfs, F: Fids<V>> Session<'v, V, F> {
                 Some(match n {
                     Ok(n) => {
                         let count = u32::try_from(n).unwrap_or(u32::MAX);
-                        R::Write { count }.encode(tag, self.spoken(), out).unwrap_or(0)
+                        self.put(&R::Write { count }, tag, out).unwrap_or(0)
                     }
                     Err(error) => self.error(out, tag, &error),
                 })
@@ -282,18 +282,28 @@ impl<'v, V: Vfs, F: Fids<V>> Session<'v, V, F> {
     }
 
     fn decode<'f>(&self, frame: &'f [u8]) -> Result<T<'f>> {
-        match T::decode(frame, self.spoken()) {
-            Ok((_, message)) => match fixed::refusal(&message) {
-                Some((fid, error)) if V::Nature::FIXED => self.with(fid, |_| Err(error)),
-                _ => Ok(message),
-            },
+        if V::Nature::FIXED
+            && let Some((fid, error)) = fixed::refusal(frame, self.spoken())
+        {
+            return self.with(fid, |_| Err(error));
+        }
+        match self.message(frame) {
+            Ok((_, message)) => Ok(message),
             Err(malformed) => Err(refusal(frame.len(), malformed)),
         }
     }
 
+    fn message<'f>(&self, frame: &'f [u8]) -> core::result::Result<(Tag, T<'f>), Malformed> {
+        T::decode_known(frame, self.spoken(), fixed::knows::<V>)
+    }
+
     #[inline(never)]
     fn encode(&self, buf: &mut [u8], tag: Tag, reply: Result<R<'_>>) -> Result<usize> {
-        reply?.encode(tag, self.spoken(), buf).map_err(|_| no_room(buf.len()))
+        self.put(&reply?, tag, buf).map_err(|_| no_room(buf.len()))
+    }
+
+    fn put(&self, reply: &R<'_>, tag: Tag, buf: &mut [u8]) -> core::result::Result<usize, wire::Full> {
+        reply.encode_known(tag, self.spoken(), buf, fixed::knows::<V>)
     }
 
     fn spoken(&self) -> Dialect {

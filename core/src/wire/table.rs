@@ -43,11 +43,21 @@ macro_rules! messages {
             /// # Errors
             /// [`Malformed`], whose `Unknown` leaves the connection usable; [`tag`](super::tag) still tells whom to answer.
             pub fn decode(frame: &'a [u8], dialect: Dialect) -> Result<(Tag, Self), Malformed> {
+                Self::decode_known(frame, dialect, |_| true)
+            }
+
+            /// [`decode`](Self::decode) of the types that are `known`; all others are [`Malformed::Unknown`], and not compiled where
+            /// the compiler can tell.
+            pub(crate) fn decode_known(
+                frame: &'a [u8],
+                dialect: Dialect,
+                known: impl Fn(u8) -> bool,
+            ) -> Result<(Tag, Self), Malformed> {
                 let (kind, tag, mut reader) = Reader::open(frame, dialect)?;
                 let message = match kind {
                     $($($(
                         #[cfg($when)]
-                        $number if Rows::$rows.has(dialect) => Tmessage::$name {
+                        $number if known($number) && Rows::$rows.has(dialect) => Tmessage::$name {
                             $($tfield: <$ttype>::decode(&mut reader)?),*
                         },
                     )?)*)*
@@ -104,15 +114,28 @@ macro_rules! messages {
             /// # Errors
             /// `Full` if `buf` is too small, or a string or list longer than its length field can say.
             pub fn encode(&self, tag: Tag, dialect: Dialect, buf: &mut [u8]) -> Result<usize, Full> {
+                self.encode_known(tag, dialect, buf, |_| true)
+            }
+
+            /// [`encode`](Self::encode) of the replies to requests that are `known`, see [`Tmessage::decode_known`].
+            pub(crate) fn encode_known(
+                &self,
+                tag: Tag,
+                dialect: Dialect,
+                buf: &mut [u8],
+                known: impl Fn(u8) -> bool,
+            ) -> Result<usize, Full> {
                 let mut writer = Writer::new(buf, dialect);
                 match self {
                     $($(
                         #[cfg($when)]
-                        Rmessage::$name { $( $($rfield),* )? } => {
+                        Rmessage::$name { $( $($rfield),* )? } if known($number) => {
                             writer.open($number + 1, tag);
                             $( $($rfield.encode(&mut writer);)* )?
                         }
                     )*)*
+                    #[allow(unreachable_patterns)]
+                    _ => return Err(Full),
                 }
                 writer.close()
             }
