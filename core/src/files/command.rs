@@ -6,7 +6,7 @@ use core::task::{Context, Poll};
 
 use embassy_sync::blocking_mutex::CriticalSectionMutex;
 
-use super::write::{plain, trimmed};
+use super::write::{Plain, plain, trimmed};
 use crate::vfs::{Error, File, FileStat, Fixed, OpenFile, Result, Text, read_at};
 
 /// What runs a command: gets it without white space around it, writes the reply.
@@ -98,6 +98,6 @@ impl<const N: usize> File for Command<N> {
 
     fn describe(&self, out: &mut dyn fmt::Write) -> fmt::Result {
         out.write_str("command")?;
-        if self.doc.is_empty() { Ok(()) } else { write!(out, ": {}", self.doc) }
+        if self.doc.is_empty() { Ok(()) } else { write!(out, ": {}", Plain(self.doc)) }
     }
 }

@@ -3,7 +3,7 @@
 use core::fmt::{self, Write};
 use core::task::{Context, Poll};
 
-use super::write::Count;
+use super::write::{Count, Plain};
 use crate::vfs::{Dir, Error, File, FileStat, Node, OpenFile, Result, Window, read_at};
 
 /// A file that lists a directory: name and [`File::describe`] of each file in it, and below it.
@@ -48,7 +48,7 @@ impl File for Doc {
     }
 
     fn poll_read(&self, _: &mut OpenFile<'_>, _: &mut Context<'_>, offset: u64, buf: &mut [u8]) -> Poll<Result<usize>> {
-        Poll::Ready(read_window(self.stat().length, offset, buf, |window| writeln!(window, "{}", self.0)))
+        Poll::Ready(read_window(self.stat().length, offset, buf, |window| writeln!(window, "{}", Plain(self.0))))
     }
 
     fn describe(&self, out: &mut dyn Write) -> fmt::Result {
@@ -65,7 +65,7 @@ struct Above<'a> {
 impl fmt::Display for Above<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.above.map_or(Ok(()), |above| above.fmt(f))?;
-        write!(f, "{}/", self.name)
+        write!(f, "{}/", Plain(self.name))
     }
 }
 
@@ -78,7 +78,7 @@ fn list(dir: &Dir, above: Option<&Above<'_>>, out: &mut dyn Write) -> fmt::Resul
         if let Some(above) = above {
             write!(out, "{above}")?;
         }
-        write!(out, "{}: ", entry.name())?;
+        write!(out, "{}: ", Plain(entry.name()))?;
         match entry.node() {
             Node::File(file) => file.describe(out)?,
             Node::Slots(_) | Node::Dir(_) => out.write_str("directory whose entries come and go")?,

@@ -4,7 +4,7 @@ use core::fmt::{self, Write};
 use core::task::{Context, Poll};
 
 use super::value::Value;
-use super::write::{Count, Quoted, render, resize, trimmed};
+use super::write::{Count, Plain, Quoted, render, resize, trimmed};
 use crate::vfs::{Error, File, FileStat, Fixed, OpenFile, OpenMode, Result, Text, read_at};
 
 /// How much a source of log lines says, from nothing to everything.
@@ -70,7 +70,7 @@ impl LevelFile {
     }
 
     fn render(&self, out: &mut dyn Write) -> fmt::Result {
-        writeln!(out, "{}", self.level.get().name())
+        writeln!(out, "{}", Plain(self.level.get().name()))
     }
 
     fn set(&self, text: &[u8]) -> Result<()> {
@@ -130,6 +130,6 @@ impl File for LevelFile {
 
     fn describe(&self, out: &mut dyn Write) -> fmt::Result {
         out.write_str("level of logging, one of")?;
-        Level::ALL.into_iter().try_for_each(|level| write!(out, " {}", level.name()))
+        Level::ALL.into_iter().try_for_each(|level| write!(out, " {}", Plain(level.name())))
     }
 }

@@ -5,7 +5,7 @@ use core::task::{Context, Poll};
 
 use super::stream::poll_stream;
 use super::value::{Value, Waiters};
-use super::write::{Compare, render};
+use super::write::{Compare, Plain, render};
 use crate::vfs::{File, FileStat, OpenFile, OpenMode, Result};
 
 /// A stream: the current value at once, then whenever its text has become another one. Values between two reads are skipped but for
@@ -88,6 +88,6 @@ impl<T: Clone + Default, const WAITERS: usize> File for Live<T, WAITERS> {
 
     fn describe(&self, out: &mut dyn fmt::Write) -> fmt::Result {
         out.write_str("stream")?;
-        if self.doc.is_empty() { Ok(()) } else { write!(out, ": {}", self.doc) }
+        if self.doc.is_empty() { Ok(()) } else { write!(out, ": {}", Plain(self.doc)) }
     }
 }

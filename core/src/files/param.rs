@@ -5,7 +5,7 @@ use core::task::{Context, Poll};
 
 use super::parameter::{Choice, Number, Parameter};
 use super::value::Value;
-use super::write::{Count, Quoted, render, trimmed};
+use super::write::{Count, Plain, Quoted, render, trimmed};
 use crate::vfs::{Error, File, FileStat, OpenFile, OpenMode, Result, read_at};
 
 /// Asked before a new value is set, with that value; an error is a text that says what would be right.
@@ -80,7 +80,7 @@ impl<T: Parameter> Param<T> {
 
     fn allowed(&self, out: &mut dyn Write) -> fmt::Result {
         T::allowed(&self.limits, out)?;
-        if self.unit.is_empty() { Ok(()) } else { write!(out, " {}", self.unit) }
+        if self.unit.is_empty() { Ok(()) } else { write!(out, " {}", Plain(self.unit)) }
     }
 }
 
@@ -130,7 +130,7 @@ impl<T: Parameter> File for Param<T> {
         }
         let value = T::parse(trimmed(data)?, &self.limits).ok_or_else(|| self.refusal(data))?;
         if let Some(hook) = self.hook {
-            hook(value.clone()).map_err(|why| Error::Invalid.because(why))?;
+            hook(value.clone()).map_err(|why| Error::Invalid.because(Plain(why)))?;
         }
         self.value.set(value);
         open.at.emptied = false;
@@ -152,7 +152,7 @@ impl<T: Parameter> File for Param<T> {
         if self.read_only {
             out.write_str(", read-only")?;
         }
-        if self.doc.is_empty() { Ok(()) } else { write!(out, ": {}", self.doc) }
+        if self.doc.is_empty() { Ok(()) } else { write!(out, ": {}", Plain(self.doc)) }
     }
 }
 

@@ -4,6 +4,8 @@ use core::fmt;
 
 use heapless::String;
 
+use super::write::Plain;
+
 /// A type of parameters: how a value is read and written as text, and what is allowed.
 pub trait Parameter: Clone + Default + Send {
     /// What limits the values, beside the type.
@@ -107,7 +109,7 @@ impl Parameter for Choice {
 
     fn allowed(names: &Self::Limits, out: &mut dyn fmt::Write) -> fmt::Result {
         out.write_str("one of")?;
-        names.iter().try_for_each(|name| write!(out, " {name}"))
+        names.iter().try_for_each(|name| write!(out, " {}", Plain(name)))
     }
 }
 

@@ -1,6 +1,6 @@
 //! How a write changes bytes, and texts that are measured or compared without being kept.
 
-use core::fmt;
+use core::fmt::{self, Write};
 
 use crate::vfs::{Error, FileStat, Result, Text};
 
@@ -10,7 +10,7 @@ use crate::vfs::{Error, FileStat, Result, Text};
 /// `Bad write offset -2`; [`Error::TooLarge`].
 pub(super) fn overlay(old: &[u8], offset: u64, data: &[u8], new: &mut dyn Text) -> Result<()> {
     if offset.cast_signed() < 0 {
-        return Err(Error::Invalid.because(format_args!("Bad write offset {}", offset.cast_signed())));
+        return Err(Error::Invalid.because(format_args!("Bad write offset -{}", offset.cast_signed().unsigned_abs())));
     }
     let start = usize::try_from(offset).map_err(|_| Error::TooLarge)?;
     resize(old, start as u64, new)?;
@@ -24,7 +24,7 @@ pub(super) fn overlay(old: &[u8], offset: u64, data: &[u8], new: &mut dyn Text) 
 /// `Negative offset -1`; [`Error::TooLarge`].
 pub(super) fn resize(old: &[u8], length: u64, new: &mut dyn Text) -> Result<()> {
     if length.cast_signed() < 0 {
-        return Err(Error::Invalid.because(format_args!("Negative offset {}", length.cast_signed())));
+        return Err(Error::Invalid.because(format_args!("Negative offset -{}", length.cast_signed().unsigned_abs())));
     }
     let length = usize::try_from(length).map_err(|_| Error::TooLarge)?;
     new.clear();
@@ -51,10 +51,20 @@ pub(super) struct Quoted<'a>(pub(super) &'a [u8]);
 impl fmt::Display for Quoted<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         const SHOWN: usize = 20;
-        match self.0.get(..SHOWN) {
-            Some(cut) if cut.len() < self.0.len() => write!(f, "\"{}...\"", cut.escape_ascii()),
-            _ => write!(f, "\"{}\"", self.0.escape_ascii()),
+        f.write_str("\"")?;
+        for byte in self.0.iter().take(SHOWN) {
+            core::ascii::escape_default(*byte).try_for_each(|c| f.write_char(c.into()))?;
         }
+        f.write_str(if self.0.len() > SHOWN { "...\"" } else { "\"" })
+    }
+}
+
+/// A text as it is: `str` looks for a width to be padded to, which takes more flash than any text here.
+pub(super) struct Plain<'a>(pub(super) &'a str);
+
+impl fmt::Display for Plain<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.0)
     }
 }
 

@@ -253,7 +253,9 @@ where
         let Request { frame, fresh, aborts } = request;
         if !fresh {
             let tag = wire::tag(buf);
-            return self.session.refuse(buf, &Error::Invalid.because(format_args!("tag {} is in use", tag.0)));
+            return self
+                .session
+                .refuse(buf, &Error::Invalid.because(format_args!("tag {} is in use", u32::from(tag.0))));
         }
         if frame.held < frame.size {
             let Frame { held, size } = frame;

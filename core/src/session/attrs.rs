@@ -121,7 +121,7 @@ impl<V: Vfs, F: Fids<V>> Session<'_, V, F> {
             atime: set(stat.atime).map(at),
             mtime: set(stat.mtime).map(at),
         };
-        if wanted != SetAttr::default() {
+        if !wanted.is_empty() {
             self.vfs.set_attr(&inode, wanted).await?;
         } else if name.is_none() {
             self.vfs.fsync(&inode, false).await?;

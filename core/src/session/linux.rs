@@ -174,7 +174,7 @@ impl<V: Vfs, F: Fids<V>> Session<'_, V, F> {
             atime: time(SetAttr::ATIME, SetAttr::ATIME_SET, set.atime),
             mtime: time(SetAttr::MTIME, SetAttr::MTIME_SET, set.mtime),
         };
-        if wanted != vfs::SetAttr::default() {
+        if !wanted.is_empty() {
             self.vfs.set_attr(&inode, wanted).await?;
         }
         Ok(R::Setattr {})

@@ -485,7 +485,9 @@ fn no_room(room: usize) -> Error {
 #[inline(never)]
 fn refusal(size: usize, malformed: Malformed) -> Error {
     match malformed {
-        Malformed::Unknown(kind) => Error::NotSupported.because(format_args!("message type {kind} is not supported")),
+        Malformed::Unknown(kind) => {
+            Error::NotSupported.because(format_args!("message type {} is not supported", u32::from(kind)))
+        }
         other => Error::Invalid.because(format_args!("malformed message of {size} bytes: {other}")),
     }
 }

@@ -114,6 +114,15 @@ pub struct SetAttr {
     pub mtime: Option<SetTime>,
 }
 
+impl SetAttr {
+    /// Nothing is to be changed.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        let SetAttr { mode, size, uid, gid, atime, mtime } = self;
+        mode.or(*uid).or(*gid).is_none() && size.is_none() && atime.or(*mtime).is_none()
+    }
+}
+
 /// How a file is opened (`open(5)`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]

@@ -73,7 +73,7 @@ pub fn read_at(content: &[u8], offset: u64, buf: &mut [u8]) -> Result<usize> {
 /// Offsets are signed in a file system and unsigned on the wire.
 pub(crate) fn check_offset(offset: u64) -> Result<()> {
     match offset.cast_signed() {
-        negative @ ..0 => Err(Error::Invalid.because(format_args!("Negative offset {negative}"))),
+        negative @ ..0 => Err(Error::Invalid.because(format_args!("Negative offset -{}", negative.unsigned_abs()))),
         _ => Ok(()),
     }
 }
