@@ -39,7 +39,7 @@ impl<V: Vfs, F: Fids<V>> Session<'_, V, F> {
         let message = self.decode(frame)?;
         match message {
             T::Readdir { fid, offset, count } => V::Nature::handle(|| self.readdir(buf, tag, fid, offset, count)).await,
-            T::Getattr { fid, .. } => reply!(self.getattr(fid)),
+            T::Getattr { fid, .. } => V::Nature::handle(|| self.getattr(buf, tag, fid)).await,
             T::Setattr { fid, set } => reply!(self.setattr(fid, &set)),
             T::Lopen { fid, flags } => reply!(self.lopen(fid, flags)),
             T::Unlinkat { dirfid, name, flags } => reply!(self.unlinkat(dirfid, name, flags)),
@@ -54,6 +54,7 @@ impl<V: Vfs, F: Fids<V>> Session<'_, V, F> {
                 changed!(self.make(dfid, name, link, 0o777, gid, |qid| R::Symlink { qid }))
             }
             T::Mknod { dfid, name, mode, major, minor, gid } => {
+                changeable::<V>()?;
                 let node = node(mode, major, minor)?;
                 changed!(self.make(dfid, name, node, mode, gid, |qid| R::Mknod { qid }))
             }
@@ -71,6 +72,7 @@ impl<V: Vfs, F: Fids<V>> Session<'_, V, F> {
                 changed!(self.xattrcreate(fid, name, attr_size, flags))
             }
             T::Lock { fid, kind, start, length, proc_id, client_id, .. } => {
+                changeable::<V>()?;
                 let lock = lock(kind, start, length, proc_id, client_id)?;
                 changed!(self.lock(fid, lock))
             }
@@ -131,14 +133,15 @@ impl<V: Vfs, F: Fids<V>> Session<'_, V, F> {
         Ok(R::Lock { status: u8::from(!granted) })
     }
 
-    async fn getattr(&self, fid: wire::Fid) -> Result<R<'static>> {
+    /// The largest of these replies is not handed on, but made where it goes.
+    async fn getattr(&self, buf: &mut [u8], tag: Tag, fid: wire::Fid) -> Result<usize> {
         let inode = self.inode(fid)?;
         let attr = self.vfs.stat(&inode).await?;
         let rdev = match attr.id.kind {
             Kind::Char { major, minor } | Kind::Block { major, minor } => rdev(major, minor),
             _ => 0,
         };
-        Ok(R::Getattr {
+        let reply = R::Getattr {
             attr: Attr {
                 valid: Attr::BASIC,
                 qid: qid(attr.id, self.spoken()),
@@ -157,7 +160,8 @@ impl<V: Vfs, F: Fids<V>> Session<'_, V, F> {
                 generation: 0,
                 data_version: 0,
             },
-        })
+        };
+        self.encode(buf, tag, Ok(reply))
     }
 
     async fn setattr(&self, fid: wire::Fid, set: &SetAttr) -> Result<R<'static>> {

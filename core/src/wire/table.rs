@@ -202,7 +202,9 @@ macro_rules! record {
                 Ok(Self { $($field: $crate::wire::Field::decode(reader)?),* })
             }
 
-            #[inline]
+            // Where it is not inlined, x86 gets it byte by byte.
+            #[cfg_attr(target_pointer_width = "64", inline(always))]
+            #[cfg_attr(not(target_pointer_width = "64"), inline)]
             fn encode(&self, writer: &mut $crate::wire::Writer<'_>) {
                 $(self.$field.encode(writer);)*
             }

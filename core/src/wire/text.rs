@@ -100,7 +100,8 @@ impl<'a> Field<'a> for Str<'a> {
     fn decode(reader: &mut Reader<'a>) -> Result<Self, Malformed> {
         let length = u16::decode(reader)?;
         let bytes = reader.take(length.into())?;
-        if bytes.contains(&0) { Err(Malformed::Text) } else { Ok(Str(bytes)) }
+        // Not `contains`: the search for one byte in long texts is long itself.
+        if bytes.iter().all(|byte| *byte != 0) { Ok(Str(bytes)) } else { Err(Malformed::Text) }
     }
 
     fn encode(&self, writer: &mut Writer<'_>) {
