@@ -42,7 +42,7 @@ const LIMITS: Limits = Limits { msize: 4096, iounit: (FRAME - 24) as u32 };
 /// Fids of a client.
 const FIDS: usize = 24;
 /// Open files of all clients.
-const OPENS: usize = 16;
+const OPENS: usize = 24;
 /// The longest text of one file that is not constant, bytes.
 const TEXT: usize = 96;
 
