@@ -30,7 +30,7 @@ pub use lane::Lane;
 use lane::Lanes;
 
 use crate::session::{Aborts, Fids, Session};
-use crate::vfs::{Error, Vfs};
+use crate::vfs::{Error, Nature, Vfs};
 use crate::wire;
 
 /// Why a connection ended.
@@ -208,7 +208,9 @@ where
         };
         let frame = loop {
             let msize = self.session.msize();
-            self.at_once(&mut rx, msize).await?;
+            if V::Nature::NOW {
+                self.at_once(&mut rx, msize).await?;
+            }
             if let Some(frame) = rx.next(buf, msize)? {
                 break frame;
             }

@@ -193,7 +193,7 @@ impl<'v, V: Vfs, F: Fids<V>> Session<'v, V, F> {
 
     /// Answers a read or write of memory from `frame` into `out`, if it is one and the tree has it at hand: the reply's length.
     pub fn now(&self, frame: &[u8], out: &mut [u8]) -> Option<usize> {
-        if !matches!(wire::kind(frame), wire::TREAD | wire::TWRITE) {
+        if !V::Nature::NOW || !matches!(wire::kind(frame), wire::TREAD | wire::TWRITE) {
             return None;
         }
         self.dialect.get()?;

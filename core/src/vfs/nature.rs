@@ -13,6 +13,9 @@ pub trait Nature {
     /// Nothing can be made, moved or linked in the tree.
     const FIXED: bool;
 
+    /// Some reads or writes are answered [at once](super::Vfs::read_now).
+    const NOW: bool;
+
     /// A request on its way.
     type Handler<T, F: Future<Output = Result<T>>>: Future<Output = Result<T>>;
 
@@ -35,6 +38,7 @@ pub enum FixedTree {}
 
 impl Nature for AnyTree {
     const FIXED: bool = false;
+    const NOW: bool = true;
 
     type Handler<T, F: Future<Output = Result<T>>> = Apart<F>;
 
@@ -45,6 +49,7 @@ impl Nature for AnyTree {
 
 impl Nature for FixedTree {
     const FIXED: bool = true;
+    const NOW: bool = false;
 
     type Handler<T, F: Future<Output = Result<T>>> = Ready<Result<T>>;
 

@@ -65,13 +65,6 @@ impl<const OPENS: usize, const TEXT: usize> StaticTree<OPENS, TEXT> {
         place
     }
 
-    fn write_at(&self, open: Handle, offset: u64, data: &[u8]) -> Result<usize> {
-        self.opens.with(open, |file, open, append| {
-            let offset = if append { file.stat().length } else { offset };
-            file.write(open, offset, data)
-        })
-    }
-
     fn node(&self, path: Path) -> Result<Node> {
         self.place(path).node.ok_or(Error::Stale)
     }
@@ -192,12 +185,10 @@ impl<const OPENS: usize, const TEXT: usize> Vfs for StaticTree<OPENS, TEXT> {
     }
 
     async fn write(&self, open: &Handle, offset: u64, data: &[u8]) -> Result<usize> {
-        self.write_at(*open, offset, data)
-    }
-
-    fn write_now(&self, open: &Handle, offset: u64, data: &[u8]) -> Option<Result<usize>> {
-        // No file of a table waits in a write.
-        Some(self.write_at(*open, offset, data))
+        self.opens.with(*open, |file, open, append| {
+            let offset = if append { file.stat().length } else { offset };
+            file.write(open, offset, data)
+        })
     }
 
     async fn readdir(

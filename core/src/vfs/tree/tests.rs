@@ -175,7 +175,7 @@ fn removing_and_changing_is_the_files_business() {
     assert_eq!(block_on(tree.set_attr(&tree.root(), SetAttr { size: Some(0), ..SetAttr::default() })), Ok(()));
     let open = block_on(tree.open(&kept, OpenMode { truncate: true, ..OpenMode::WRITE })).unwrap();
     assert_eq!(KEPT.get().bytes().len(), 0);
-    assert_eq!(tree.write_now(&open, 0, b"now"), Some(Ok(3)));
+    assert_eq!(block_on(tree.write(&open, 0, b"now")), Ok(3));
     assert_eq!(block_on(tree.remove(&kept)), Err(Error::ReadOnlyFile));
 }
 
