@@ -6,13 +6,12 @@ use super::fids::Role;
 use super::names::{ORCLOSE, open_mode};
 use super::{Fids, Session, attrs, qid, unknown};
 use crate::vfs::{Error, Kind, Nature, OpenMode, Result, Vfs};
-use crate::wire::{self, Qid, Rmessage as R, Tag};
+use crate::wire::{self, Qid, Tag};
 
 impl<V: Vfs, F: Fids<V>> Session<'_, V, F> {
     /// open(5).
-    pub(super) async fn open(&self, fid: wire::Fid, mode: u8) -> Result<R<'static>> {
-        let qid = self.open_fid(fid, open_mode(mode), mode & ORCLOSE != 0).await?;
-        Ok(R::Open { qid, iounit: self.iounit() })
+    pub(super) async fn open(&self, fid: wire::Fid, mode: u8) -> Result<Qid> {
+        self.open_fid(fid, open_mode(mode), mode & ORCLOSE != 0).await
     }
 
     /// Opens what a fid was walked to.
@@ -108,27 +107,27 @@ impl<V: Vfs, F: Fids<V>> Session<'_, V, F> {
     }
 
     /// read(5), Twrite.
-    pub(super) async fn write(&self, fid: wire::Fid, offset: u64, data: &[u8]) -> Result<R<'static>> {
+    pub(super) async fn write(&self, fid: wire::Fid, offset: u64, data: &[u8]) -> Result<u32> {
         let open = self.with(fid, |fid| match &fid.role {
             Role::File { open, .. } | Role::Xattr { open } => Ok(open.clone()),
             Role::Dir { .. } => Err(Error::WriteDirectory),
             _ => Err(Error::WriteUnopened),
         })?;
         let n = self.vfs.write(&open, offset, data).await?;
-        Ok(R::Write { count: u32::try_from(n).unwrap_or(u32::MAX) })
+        Ok(u32::try_from(n).unwrap_or(u32::MAX))
     }
 
     /// clunk(5): the fid is gone whatever the outcome.
-    pub(super) async fn clunk(&self, fid: wire::Fid) -> Result<R<'static>> {
+    pub(super) async fn clunk(&self, fid: wire::Fid) -> Result<()> {
         let taken = self.take(fid)?;
-        let Some(open) = taken.role.opened() else { return Ok(R::Clunk {}) };
+        let Some(open) = taken.role.opened() else { return Ok(()) };
         let closing = Closing { vfs: self.vfs, open };
         let finished = self.vfs.finish(open).await;
         drop(closing);
         if taken.role.remove_on_clunk() {
             self.vfs.remove(&taken.inode).await?;
         }
-        finished.map(|()| R::Clunk {})
+        finished
     }
 }
 

@@ -10,7 +10,7 @@ use crate::vfs::{self};
 use crate::vfs::{
     Create, DirEntry, Error, Kind, Lock, LockKind, Name, Nature, New, OpenMode, Result, SetTime, Time, Vfs,
 };
-use crate::wire::{self, Attr, Dirent, SetAttr, Str, Tag};
+use crate::wire::{self, Attr, Dirent, Qid, SetAttr, Str, Tag};
 use crate::wire::{Rmessage as R, Tmessage as T};
 
 /// What `statfs(2)` shows as the type of a 9P file system.
@@ -21,90 +21,92 @@ impl<V: Vfs, F: Fids<V>> Session<'_, V, F> {
     /// used up before the reply is written.
     pub(super) async fn linux(&self, buf: &mut [u8], len: usize, tag: Tag) -> Result<usize> {
         let (frame, rest) = buf.split_at_mut_checked(len).ok_or(Error::Invalid)?;
-        // In each arm, so that no reply is kept where a request waits.
-        macro_rules! reply {
-            ($handler:expr) => {{
-                let reply = V::Nature::handle(|| $handler).await;
-                self.encode(buf, tag, reply)
+        macro_rules! done {
+            ($handler:expr) => {
+                V::Nature::handle(|| $handler).await?
+            };
+            ($handler:expr, $reply:expr) => {{
+                V::Nature::handle(|| $handler).await?;
+                $reply
             }};
         }
         macro_rules! changed {
-            ($handler:expr) => {{
+            ($($handler:tt)*) => {{
                 changeable::<V>()?;
-                let reply = V::Nature::handle(|| $handler).await;
-                self.encode(buf, tag, reply)
+                done!($($handler)*)
             }};
         }
         // Not in the `match` itself: its temporaries live as long as the handlers.
         let message = self.decode(frame)?;
-        match message {
-            T::Readdir { fid, offset, count } => V::Nature::handle(|| self.readdir(buf, tag, fid, offset, count)).await,
-            T::Getattr { fid, .. } => V::Nature::handle(|| self.getattr(buf, tag, fid)).await,
-            T::Setattr { fid, set } => reply!(self.setattr(fid, &set)),
-            T::Lopen { fid, flags } => reply!(self.lopen(fid, flags)),
-            T::Unlinkat { dirfid, name, flags } => reply!(self.unlinkat(dirfid, name, flags)),
-            T::Statfs { fid } => reply!(self.statfs(fid)),
-            T::Fsync { fid, datasync } => reply!(self.fsync(fid, datasync.0 != 0)),
-            T::Lcreate { fid, name, flags, mode, gid } => changed!(self.lcreate(fid, name, flags, mode, gid)),
+        let reply = match message {
+            T::Readdir { fid, offset, count } => {
+                return V::Nature::handle(|| self.readdir(buf, tag, fid, offset, count)).await;
+            }
+            T::Getattr { fid, .. } => return V::Nature::handle(|| self.getattr(buf, tag, fid)).await,
+            T::Setattr { fid, set } => done!(self.setattr(fid, &set), R::Setattr),
+            T::Lopen { fid, flags } => R::Lopen { qid: done!(self.lopen(fid, flags)), iounit: self.iounit() },
+            T::Unlinkat { dirfid, name, flags } => done!(self.unlinkat(dirfid, name, flags), R::Unlinkat),
+            T::Statfs { fid } => R::Statfs { statfs: done!(self.statfs(fid)) },
+            T::Fsync { fid, datasync } => done!(self.fsync(fid, datasync.0 != 0), R::Fsync),
+            T::Lcreate { fid, name, flags, mode, gid } => {
+                R::Lcreate { qid: changed!(self.lcreate(fid, name, flags, mode, gid)), iounit: self.iounit() }
+            }
             T::Mkdir { dfid, name, mode, gid } => {
-                changed!(self.make(dfid, name, New::Dir, mode, gid, |qid| R::Mkdir { qid }))
+                R::Mkdir { qid: changed!(self.make(dfid, name, New::Dir, mode, gid)) }
             }
             T::Symlink { dfid, name, target, gid } => {
-                let link = New::Symlink(target.as_bytes());
-                changed!(self.make(dfid, name, link, 0o777, gid, |qid| R::Symlink { qid }))
+                R::Symlink { qid: changed!(self.make(dfid, name, New::Symlink(target.as_bytes()), 0o777, gid)) }
             }
             T::Mknod { dfid, name, mode, major, minor, gid } => {
                 changeable::<V>()?;
                 let node = node(mode, major, minor)?;
-                changed!(self.make(dfid, name, node, mode, gid, |qid| R::Mknod { qid }))
+                R::Mknod { qid: done!(self.make(dfid, name, node, mode, gid)) }
             }
-            T::Link { dfid, fid, name } => changed!(self.link(fid, dfid, name)),
-            T::Rename { fid, dfid, name } => changed!(self.rename(fid, dfid, name)),
+            T::Link { dfid, fid, name } => changed!(self.link(fid, dfid, name), R::Link),
+            T::Rename { fid, dfid, name } => changed!(self.rename(fid, dfid, name), R::Rename),
             T::Renameat { olddirfid, oldname, newdirfid, newname } => {
-                changed!(self.renameat(olddirfid, oldname, newdirfid, newname))
+                changed!(self.renameat(olddirfid, oldname, newdirfid, newname), R::Renameat)
             }
             T::Readlink { fid } => {
                 changeable::<V>()?;
-                V::Nature::handle(|| self.readlink(buf, tag, fid)).await
+                return V::Nature::handle(|| self.readlink(buf, tag, fid)).await;
             }
-            T::Xattrwalk { fid, newfid, name } => changed!(self.xattrwalk(fid, newfid, name)),
+            T::Xattrwalk { fid, newfid, name } => R::Xattrwalk { size: changed!(self.xattrwalk(fid, newfid, name)) },
             T::Xattrcreate { fid, name, attr_size, flags } => {
-                changed!(self.xattrcreate(fid, name, attr_size, flags))
+                changed!(self.xattrcreate(fid, name, attr_size, flags), R::Xattrcreate)
             }
             T::Lock { fid, kind, start, length, proc_id, client_id, .. } => {
                 changeable::<V>()?;
                 let lock = lock(kind, start, length, proc_id, client_id)?;
-                changed!(self.lock(fid, lock))
+                R::Lock { status: done!(self.lock(fid, lock)) }
             }
             T::Getlock { fid, kind, start, length, proc_id, client_id } => {
                 changeable::<V>()?;
                 let lock = lock(kind, start, length, proc_id, client_id)?;
-                let n = V::Nature::handle(|| self.getlock(fid, lock, tag, rest)).await?;
+                let n = done!(self.getlock(fid, lock, tag, rest));
                 buf.copy_within(len..len.saturating_add(n), 0);
-                Ok(n)
+                return Ok(n);
             }
-            _ => Err(Error::NotSupported),
-        }
+            _ => return Err(Error::NotSupported),
+        };
+        self.encode(buf, tag, &reply)
     }
 
-    async fn lopen(&self, fid: wire::Fid, flags: u32) -> Result<R<'static>> {
-        let qid = self.open_fid(fid, open_mode(flags), false).await?;
-        Ok(R::Lopen { qid, iounit: self.iounit() })
+    async fn lopen(&self, fid: wire::Fid, flags: u32) -> Result<Qid> {
+        self.open_fid(fid, open_mode(flags), false).await
     }
 
-    async fn link(&self, fid: wire::Fid, dfid: wire::Fid, name: Str<'_>) -> Result<R<'static>> {
+    async fn link(&self, fid: wire::Fid, dfid: wire::Fid, name: Str<'_>) -> Result<()> {
         let (inode, dir) = (self.inode(fid)?, self.inode(dfid)?);
         let name = Name::new(name.as_bytes())?;
-        self.vfs.link(&inode, &dir, name).await?;
-        Ok(R::Link {})
+        self.vfs.link(&inode, &dir, name).await
     }
 
-    async fn rename(&self, fid: wire::Fid, dfid: wire::Fid, name: Str<'_>) -> Result<R<'static>> {
+    async fn rename(&self, fid: wire::Fid, dfid: wire::Fid, name: Str<'_>) -> Result<()> {
         let inode = self.below_top(fid, Error::RenameRoot)?;
         let dir = self.inode(dfid)?;
         let name = Name::new(name.as_bytes())?;
-        self.vfs.rename(&inode, &dir, name).await?;
-        Ok(R::Rename {})
+        self.vfs.rename(&inode, &dir, name).await
     }
 
     async fn renameat(
@@ -113,24 +115,22 @@ impl<V: Vfs, F: Fids<V>> Session<'_, V, F> {
         oldname: Str<'_>,
         newdirfid: wire::Fid,
         newname: Str<'_>,
-    ) -> Result<R<'static>> {
+    ) -> Result<()> {
         let (old, new) = (self.inode(olddirfid)?, self.inode(newdirfid)?);
         let (oldname, newname) = (Name::new(oldname.as_bytes())?, Name::new(newname.as_bytes())?);
         let inode = self.vfs.lookup(&old, oldname).await?;
-        self.vfs.rename(&inode, &new, newname).await?;
-        Ok(R::Renameat {})
+        self.vfs.rename(&inode, &new, newname).await
     }
 
-    async fn fsync(&self, fid: wire::Fid, data_only: bool) -> Result<R<'static>> {
+    async fn fsync(&self, fid: wire::Fid, data_only: bool) -> Result<()> {
         let inode = self.inode(fid)?;
-        self.vfs.fsync(&inode, data_only).await?;
-        Ok(R::Fsync {})
+        self.vfs.fsync(&inode, data_only).await
     }
 
-    async fn lock(&self, fid: wire::Fid, lock: Lock<'_>) -> Result<R<'static>> {
+    async fn lock(&self, fid: wire::Fid, lock: Lock<'_>) -> Result<u8> {
         let open = self.open_file(fid)?;
         let granted = self.vfs.lock(&open, lock).await?;
-        Ok(R::Lock { status: u8::from(!granted) })
+        Ok(u8::from(!granted))
     }
 
     /// The largest of these replies is not handed on, but made where it goes.
@@ -161,10 +161,10 @@ impl<V: Vfs, F: Fids<V>> Session<'_, V, F> {
                 data_version: 0,
             },
         };
-        self.encode(buf, tag, Ok(reply))
+        self.encode(buf, tag, &reply)
     }
 
-    async fn setattr(&self, fid: wire::Fid, set: &SetAttr) -> Result<R<'static>> {
+    async fn setattr(&self, fid: wire::Fid, set: &SetAttr) -> Result<()> {
         let inode = self.inode(fid)?;
         let on = |bit| set.valid & bit != 0;
         let time = |touch, given, to: wire::Time| {
@@ -178,67 +178,52 @@ impl<V: Vfs, F: Fids<V>> Session<'_, V, F> {
             atime: time(SetAttr::ATIME, SetAttr::ATIME_SET, set.atime),
             mtime: time(SetAttr::MTIME, SetAttr::MTIME_SET, set.mtime),
         };
-        if !wanted.is_empty() {
-            self.vfs.set_attr(&inode, wanted).await?;
-        }
-        Ok(R::Setattr {})
+        if wanted.is_empty() { Ok(()) } else { self.vfs.set_attr(&inode, wanted).await }
     }
 
-    async fn lcreate(&self, fid: wire::Fid, name: Str<'_>, flags: u32, mode: u32, gid: u32) -> Result<R<'static>> {
+    async fn lcreate(&self, fid: wire::Fid, name: Str<'_>, flags: u32, mode: u32, gid: u32) -> Result<Qid> {
         let (dir, serial, uid) = self.directory(fid, name)?;
         let exclusive = flags & O_EXCL != 0;
         let create = Create { new: New::File, mode: mode & 0o7777, uid, gid, exclusive };
         let name = Name::new(name.as_bytes())?;
         let inode = self.vfs.create(&dir, name, create).await?;
-        let qid = self.open_created(fid, serial, inode, open_mode(flags), false).await?;
-        Ok(R::Lcreate { qid, iounit: self.iounit() })
+        self.open_created(fid, serial, inode, open_mode(flags), false).await
     }
 
     /// Makes a name that is not opened.
-    async fn make(
-        &self,
-        dfid: wire::Fid,
-        name: Str<'_>,
-        new: New<'_>,
-        mode: u32,
-        gid: u32,
-        reply: fn(wire::Qid) -> R<'static>,
-    ) -> Result<R<'static>> {
+    async fn make(&self, dfid: wire::Fid, name: Str<'_>, new: New<'_>, mode: u32, gid: u32) -> Result<Qid> {
         let (dir, uid) = self.with(dfid, |fid| Ok((fid.inode.clone(), fid.uid)))?;
         let create = Create { new, mode: mode & 0o7777, uid, gid, exclusive: true };
         let name = Name::new(name.as_bytes())?;
         let inode = self.vfs.create(&dir, name, create).await?;
-        Ok(reply(qid(self.vfs.id(&inode), self.spoken())))
+        Ok(qid(self.vfs.id(&inode), self.spoken()))
     }
 
-    async fn unlinkat(&self, dirfid: wire::Fid, name: Str<'_>, flags: u32) -> Result<R<'static>> {
+    async fn unlinkat(&self, dirfid: wire::Fid, name: Str<'_>, flags: u32) -> Result<()> {
         const AT_REMOVEDIR: u32 = 0x200;
         let dir = self.inode(dirfid)?;
         let name = Name::new(name.as_bytes())?;
         let inode = self.vfs.lookup(&dir, name).await?;
         match (self.vfs.id(&inode).kind == Kind::Dir, flags & AT_REMOVEDIR != 0) {
-            (true, false) => return Err(Error::IsDirectory),
-            (false, true) => return Err(Error::NotDirectory),
-            _ => self.vfs.remove(&inode).await?,
+            (true, false) => Err(Error::IsDirectory),
+            (false, true) => Err(Error::NotDirectory),
+            _ => self.vfs.remove(&inode).await,
         }
-        Ok(R::Unlinkat {})
     }
 
-    async fn statfs(&self, fid: wire::Fid) -> Result<R<'static>> {
+    async fn statfs(&self, fid: wire::Fid) -> Result<wire::StatFs> {
         self.inode(fid)?;
         let known = self.vfs.statfs().await?;
-        Ok(R::Statfs {
-            statfs: wire::StatFs {
-                kind: V9FS_MAGIC,
-                bsize: known.block_size,
-                blocks: known.blocks,
-                bfree: known.free,
-                bavail: known.free,
-                files: known.files,
-                ffree: known.files_free,
-                fsid: 0,
-                namelen: vfs::NAME_MAX as u32,
-            },
+        Ok(wire::StatFs {
+            kind: V9FS_MAGIC,
+            bsize: known.block_size,
+            blocks: known.blocks,
+            bfree: known.free,
+            bavail: known.free,
+            files: known.files,
+            ffree: known.files_free,
+            fsid: 0,
+            namelen: vfs::NAME_MAX as u32,
         })
     }
 
@@ -282,7 +267,7 @@ impl<V: Vfs, F: Fids<V>> Session<'_, V, F> {
         Ok(wire::finish_read(buf, wire::RREADDIR, tag, filled))
     }
 
-    async fn xattrwalk(&self, fid: wire::Fid, newfid: wire::Fid, name: Str<'_>) -> Result<R<'static>> {
+    async fn xattrwalk(&self, fid: wire::Fid, newfid: wire::Fid, name: Str<'_>) -> Result<u64> {
         let (inode, uid, top) = self.with(fid, |fid| Ok((fid.inode.clone(), fid.uid, fid.top)))?;
         let reserved = self.reserve(newfid, uid, top, inode.clone())?;
         let name = match name.as_bytes() {
@@ -291,18 +276,17 @@ impl<V: Vfs, F: Fids<V>> Session<'_, V, F> {
         };
         let (open, size) = self.vfs.open_xattr(&inode, name).await?;
         reserved.keep(inode, Role::Xattr { open });
-        Ok(R::Xattrwalk { size })
+        Ok(size)
     }
 
-    async fn xattrcreate(&self, fid: wire::Fid, name: Str<'_>, size: u64, flags: u32) -> Result<R<'static>> {
+    async fn xattrcreate(&self, fid: wire::Fid, name: Str<'_>, size: u64, flags: u32) -> Result<()> {
         let (inode, serial) = self.with(fid, |fid| match fid.role {
             Role::Walked => Ok((fid.inode.clone(), fid.serial)),
             _ => Err(Error::AlreadyOpen),
         })?;
         let name = Name::new(name.as_bytes())?;
         let open = self.vfs.create_xattr(&inode, name, size, flags & 1 != 0, flags & 2 != 0).await?;
-        self.turn_open(fid, serial, inode, Role::Xattr { open })?;
-        Ok(R::Xattrcreate {})
+        self.turn_open(fid, serial, inode, Role::Xattr { open })
     }
 
     async fn getlock(&self, fid: wire::Fid, lock: Lock<'_>, tag: Tag, out: &mut [u8]) -> Result<usize> {

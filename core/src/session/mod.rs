@@ -248,37 +248,44 @@ impl<'v, V: Vfs, F: Fids<V>> Session<'v, V, F> {
     /// Answers one of the requests that 9P2000 has, but for Tread.
     async fn shared(&self, buf: &mut [u8], len: usize, tag: Tag) -> Result<usize> {
         let (frame, rest) = buf.split_at_mut_checked(len).ok_or(Error::Invalid)?;
-        // In each arm, so that no reply is kept where another request waits.
-        macro_rules! reply {
-            ($handler:expr) => {{
-                let reply = V::Nature::handle(|| $handler).await;
-                self.encode(buf, tag, reply)
+        macro_rules! done {
+            ($handler:expr) => {
+                V::Nature::handle(|| $handler).await?
+            };
+            ($handler:expr, $reply:expr) => {{
+                V::Nature::handle(|| $handler).await?;
+                $reply
             }};
         }
         // Not in the `match` itself: its temporaries live as long as the handlers.
         let message = self.decode(frame)?;
-        match message {
-            T::Stat { fid } => V::Nature::handle(|| self.stat(buf, tag, fid)).await,
+        let reply = match message {
+            T::Stat { fid } => return V::Nature::handle(|| self.stat(buf, tag, fid)).await,
             T::Walk { fid, newfid, wnames } => {
-                let count = V::Nature::handle(|| self.walk(fid, newfid, wnames, rest)).await?;
-                names::finish_walk(buf, len, tag, count)
+                let count = done!(self.walk(fid, newfid, wnames, rest));
+                return names::finish_walk(buf, len, tag, count);
             }
-            T::Version { msize, version } => reply!(self.version(msize, version)),
-            T::Auth { .. } => Err(Error::NoAuthentication),
-            T::Attach { fid, aname, n_uname, .. } => reply!(self.attach(fid, aname, n_uname)),
+            T::Version { msize, version } => {
+                let (msize, version) = done!(self.version(msize, version));
+                R::Version { msize, version }
+            }
+            T::Auth { .. } => return Err(Error::NoAuthentication),
+            T::Attach { fid, aname, n_uname, .. } => R::Attach { qid: done!(self.attach(fid, aname, n_uname)) },
             // Whatever had to be cancelled is gone by now.
-            T::Flush { .. } => self.encode(buf, tag, Ok(R::Flush {})),
-            T::Open { fid, mode } => reply!(self.open(fid, mode)),
+            T::Flush { .. } => R::Flush,
+            T::Open { fid, mode } => R::Open { qid: done!(self.open(fid, mode)), iounit: self.iounit() },
             T::Create { fid, name, perm, mode, extension } => {
                 changeable::<V>()?;
-                reply!(self.create(fid, name, perm, mode, extension.0))
+                let (qid, iounit) = done!(self.create(fid, name, perm, mode, extension.0));
+                R::Create { qid, iounit }
             }
-            T::Write { fid, offset, data } => reply!(self.write(fid, offset, data.0)),
-            T::Clunk { fid } => reply!(self.clunk(fid)),
-            T::Remove { fid } => reply!(self.remove(fid)),
-            T::Wstat { fid, stat } => reply!(self.wstat(fid, &stat)),
-            _ => Err(Error::NotSupported),
-        }
+            T::Write { fid, offset, data } => R::Write { count: done!(self.write(fid, offset, data.0)) },
+            T::Clunk { fid } => done!(self.clunk(fid), R::Clunk),
+            T::Remove { fid } => done!(self.remove(fid), R::Remove),
+            T::Wstat { fid, stat } => done!(self.wstat(fid, &stat), R::Wstat),
+            _ => return Err(Error::NotSupported),
+        };
+        self.encode(buf, tag, &reply)
     }
 
     fn decode<'f>(&self, frame: &'f [u8]) -> Result<T<'f>> {
@@ -298,8 +305,8 @@ impl<'v, V: Vfs, F: Fids<V>> Session<'v, V, F> {
     }
 
     #[inline(never)]
-    fn encode(&self, buf: &mut [u8], tag: Tag, reply: Result<R<'_>>) -> Result<usize> {
-        self.put(&reply?, tag, buf).map_err(|_| no_room(buf.len()))
+    fn encode(&self, buf: &mut [u8], tag: Tag, reply: &R<'_>) -> Result<usize> {
+        self.put(reply, tag, buf).map_err(|_| no_room(buf.len()))
     }
 
     fn put(&self, reply: &R<'_>, tag: Tag, buf: &mut [u8]) -> core::result::Result<usize, wire::Full> {

@@ -3,7 +3,7 @@
 use super::fids::Role;
 use super::{Fids, MSIZE_MIN, Session, qid, unknown};
 use crate::vfs::{Create, Error, Kind, Name, New, OpenMode, Result, Vfs};
-use crate::wire::{self, Dialect, List, Numeric, Qid, Rmessage as R, Str, Tag};
+use crate::wire::{self, Dialect, List, Numeric, Qid, Str, Tag};
 
 const DMDIR: u32 = 0x8000_0000;
 const DMSYMLINK: u32 = 0x0200_0000;
@@ -13,18 +13,18 @@ const DMNAMEDPIPE: u32 = 0x0020_0000;
 const DMSOCKET: u32 = 0x0010_0000;
 
 impl<V: Vfs, F: Fids<V>> Session<'_, V, F> {
-    /// version(5): "resets the session: all outstanding I/O is aborted, all fids are clunked".
-    pub(super) async fn version(&self, msize: u32, version: Str<'_>) -> Result<R<'static>> {
+    /// version(5): "resets the session: all outstanding I/O is aborted, all fids are clunked". What was agreed on.
+    pub(super) async fn version(&self, msize: u32, version: Str<'_>) -> Result<(u32, Str<'static>)> {
         self.hang_up().await;
         let dialect = if msize < MSIZE_MIN { None } else { Dialect::offered(version) };
         self.dialect.set(dialect);
         self.msize.set(if dialect.is_some() { msize.min(self.limits.msize) } else { self.limits.msize });
         let version = dialect.map_or("unknown", Dialect::version).into();
-        Ok(R::Version { msize: msize.min(self.limits.msize), version })
+        Ok((msize.min(self.limits.msize), version))
     }
 
     /// attach(5). `aname` is the path of the subtree to be shown; empty or `/` is all of it.
-    pub(super) async fn attach(&self, fid: wire::Fid, aname: Str<'_>, n_uname: Numeric) -> Result<R<'static>> {
+    pub(super) async fn attach(&self, fid: wire::Fid, aname: Str<'_>, n_uname: Numeric) -> Result<Qid> {
         let root = self.vfs.root();
         let uid = if n_uname == Numeric::NONE { 0 } else { n_uname.0 };
         let reserved = self.reserve(fid, uid, 0, root.clone())?;
@@ -37,7 +37,7 @@ impl<V: Vfs, F: Fids<V>> Session<'_, V, F> {
         self.commit(fid, reserved.serial, |fid| fid.top = id.ino);
         reserved.keep(inode, Role::Walked);
         self.attached.set(true);
-        Ok(R::Attach { qid: qid(id, self.spoken()) })
+        Ok(qid(id, self.spoken()))
     }
 
     /// walk(5). The qids go to `rest`, in order; how many there are is returned.
@@ -120,7 +120,7 @@ impl<V: Vfs, F: Fids<V>> Session<'_, V, F> {
         Ok(())
     }
 
-    /// open(5), Tcreate: the fid then stands for the new object, open.
+    /// open(5), Tcreate: the fid then stands for the new object, open. Its qid and iounit.
     pub(super) async fn create(
         &self,
         fid: wire::Fid,
@@ -128,7 +128,7 @@ impl<V: Vfs, F: Fids<V>> Session<'_, V, F> {
         perm: u32,
         mode: u8,
         extension: Option<Str<'_>>,
-    ) -> Result<R<'static>> {
+    ) -> Result<(Qid, u32)> {
         let (dir, serial, uid) = self.directory(fid, name)?;
         let extension = extension.filter(|_| self.spoken() == Dialect::Unix);
         if perm & DMLINK != 0 && extension.is_some() {
@@ -143,7 +143,7 @@ impl<V: Vfs, F: Fids<V>> Session<'_, V, F> {
         let name = Name::new(name.as_bytes())?;
         let inode = self.vfs.create(&dir, name, create).await?;
         let qid = self.open_created(fid, serial, inode, open_mode(mode), mode & ORCLOSE != 0).await?;
-        Ok(R::Create { qid, iounit: self.iounit() })
+        Ok((qid, self.iounit()))
     }
 
     async fn hard_link(
@@ -153,7 +153,7 @@ impl<V: Vfs, F: Fids<V>> Session<'_, V, F> {
         serial: u32,
         name: Str<'_>,
         extension: Option<Str<'_>>,
-    ) -> Result<R<'static>> {
+    ) -> Result<(Qid, u32)> {
         let target = extension.and_then(|text| core::str::from_utf8(text.as_bytes().trim_ascii()).ok()?.parse().ok());
         let target = target.ok_or(Error::LinkFid)?;
         let inode = self.inode(wire::Fid(target))?;
@@ -161,7 +161,7 @@ impl<V: Vfs, F: Fids<V>> Session<'_, V, F> {
         self.vfs.link(&inode, dir, name).await?;
         let id = self.vfs.id(&inode);
         self.move_fid(fid, serial, inode)?;
-        Ok(R::Create { qid: qid(id, self.spoken()), iounit: 0 })
+        Ok((qid(id, self.spoken()), 0))
     }
 
     /// The directory in which `fid` may create a name.
@@ -195,15 +195,14 @@ impl<V: Vfs, F: Fids<V>> Session<'_, V, F> {
     }
 
     /// remove(5): "the fid is clunked even if the remove fails".
-    pub(super) async fn remove(&self, fid: wire::Fid) -> Result<R<'static>> {
+    pub(super) async fn remove(&self, fid: wire::Fid) -> Result<()> {
         let below = self.below_top(fid, Error::Busy);
         let taken = self.take(fid)?;
         if let Some(open) = taken.role.opened() {
             self.vfs.close(open);
         }
         below?;
-        self.vfs.remove(&taken.inode).await?;
-        Ok(R::Remove {})
+        self.vfs.remove(&taken.inode).await
     }
 }
 
