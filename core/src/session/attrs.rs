@@ -88,7 +88,7 @@ impl<V: Vfs, F: Fids<V>> Session<'_, V, F> {
     }
 
     /// stat(5), Twstat: all of it or nothing, and nothing set means "bring it to stable storage".
-    pub(super) async fn wstat(&self, fid: wire::Fid, stat: &Stat<'_>) -> Result<()> {
+    pub(super) async fn wstat(&self, fid: wire::Fid, stat: Stat<'_>) -> Result<()> {
         let inode = self.inode(fid)?;
         let id = self.vfs.id(&inode);
         let name = Some(stat.name.as_bytes()).filter(|name| !name.is_empty());

@@ -23,10 +23,10 @@ impl<V: Vfs, F: Fids<V>> Session<'_, V, F> {
         let (frame, rest) = buf.split_at_mut_checked(len).ok_or(Error::Invalid)?;
         macro_rules! done {
             ($handler:expr) => {
-                V::Nature::handle(|| $handler).await?
+                V::Nature::handle(move || $handler).await?
             };
             ($handler:expr, $reply:expr) => {{
-                V::Nature::handle(|| $handler).await?;
+                V::Nature::handle(move || $handler).await?;
                 $reply
             }};
         }
@@ -40,10 +40,10 @@ impl<V: Vfs, F: Fids<V>> Session<'_, V, F> {
         let message = self.decode(frame)?;
         let reply = match message {
             T::Readdir { fid, offset, count } => {
-                return V::Nature::handle(|| self.readdir(buf, tag, fid, offset, count)).await;
+                return V::Nature::handle(move || self.readdir(buf, tag, fid, offset, count)).await;
             }
-            T::Getattr { fid, .. } => return V::Nature::handle(|| self.getattr(buf, tag, fid)).await,
-            T::Setattr { fid, set } => done!(self.setattr(fid, &set), R::Setattr),
+            T::Getattr { fid, .. } => return V::Nature::handle(move || self.getattr(buf, tag, fid)).await,
+            T::Setattr { fid, set } => done!(self.setattr(fid, set), R::Setattr),
             T::Lopen { fid, flags } => R::Lopen { qid: done!(self.lopen(fid, flags)), iounit: self.iounit() },
             T::Unlinkat { dirfid, name, flags } => done!(self.unlinkat(dirfid, name, flags), R::Unlinkat),
             T::Statfs { fid } => R::Statfs { statfs: done!(self.statfs(fid)) },
@@ -69,7 +69,7 @@ impl<V: Vfs, F: Fids<V>> Session<'_, V, F> {
             }
             T::Readlink { fid } => {
                 changeable::<V>()?;
-                return V::Nature::handle(|| self.readlink(buf, tag, fid)).await;
+                return V::Nature::handle(move || self.readlink(buf, tag, fid)).await;
             }
             T::Xattrwalk { fid, newfid, name } => R::Xattrwalk { size: changed!(self.xattrwalk(fid, newfid, name)) },
             T::Xattrcreate { fid, name, attr_size, flags } => {
@@ -164,7 +164,7 @@ impl<V: Vfs, F: Fids<V>> Session<'_, V, F> {
         self.encode(buf, tag, &reply)
     }
 
-    async fn setattr(&self, fid: wire::Fid, set: &SetAttr) -> Result<()> {
+    async fn setattr(&self, fid: wire::Fid, set: SetAttr) -> Result<()> {
         let inode = self.inode(fid)?;
         let on = |bit| set.valid & bit != 0;
         let time = |touch, given, to: wire::Time| {

@@ -240,9 +240,9 @@ impl<'v, V: Vfs, F: Fids<V>> Session<'v, V, F> {
         }
         #[cfg(feature = "linux")]
         if kind < wire::TVERSION {
-            return V::Nature::handle(|| self.linux(buf, len, tag)).await;
+            return V::Nature::handle(move || self.linux(buf, len, tag)).await;
         }
-        V::Nature::handle(|| self.shared(buf, len, tag)).await
+        V::Nature::handle(move || self.shared(buf, len, tag)).await
     }
 
     /// Answers one of the requests that 9P2000 has, but for Tread.
@@ -250,17 +250,17 @@ impl<'v, V: Vfs, F: Fids<V>> Session<'v, V, F> {
         let (frame, rest) = buf.split_at_mut_checked(len).ok_or(Error::Invalid)?;
         macro_rules! done {
             ($handler:expr) => {
-                V::Nature::handle(|| $handler).await?
+                V::Nature::handle(move || $handler).await?
             };
             ($handler:expr, $reply:expr) => {{
-                V::Nature::handle(|| $handler).await?;
+                V::Nature::handle(move || $handler).await?;
                 $reply
             }};
         }
         // Not in the `match` itself: its temporaries live as long as the handlers.
         let message = self.decode(frame)?;
         let reply = match message {
-            T::Stat { fid } => return V::Nature::handle(|| self.stat(buf, tag, fid)).await,
+            T::Stat { fid } => return V::Nature::handle(move || self.stat(buf, tag, fid)).await,
             T::Walk { fid, newfid, wnames } => {
                 let count = done!(self.walk(fid, newfid, wnames, rest));
                 return names::finish_walk(buf, len, tag, count);
@@ -282,7 +282,7 @@ impl<'v, V: Vfs, F: Fids<V>> Session<'v, V, F> {
             T::Write { fid, offset, data } => R::Write { count: done!(self.write(fid, offset, data.0)) },
             T::Clunk { fid } => done!(self.clunk(fid), R::Clunk),
             T::Remove { fid } => done!(self.remove(fid), R::Remove),
-            T::Wstat { fid, stat } => done!(self.wstat(fid, &stat), R::Wstat),
+            T::Wstat { fid, stat } => done!(self.wstat(fid, stat), R::Wstat),
             _ => return Err(Error::NotSupported),
         };
         self.encode(buf, tag, &reply)
