@@ -19,6 +19,9 @@ pub trait Input: Read {
 
 /// Memory for a frame or a batch of them. An array is what it is; a desktop grows and gives back.
 pub trait Buffer {
+    /// Asked for more room, it may have more.
+    const GROWS: bool = true;
+
     /// At least `n` bytes if they can be had, all there are otherwise. The first `keep` bytes stay as they are.
     fn room(&mut self, n: usize, keep: usize) -> &mut [u8];
 
@@ -27,12 +30,16 @@ pub trait Buffer {
 }
 
 impl<const N: usize> Buffer for [u8; N] {
+    const GROWS: bool = false;
+
     fn room(&mut self, _: usize, _: usize) -> &mut [u8] {
         self
     }
 }
 
 impl<B: Buffer + ?Sized> Buffer for &mut B {
+    const GROWS: bool = B::GROWS;
+
     fn room(&mut self, n: usize, keep: usize) -> &mut [u8] {
         (**self).room(n, keep)
     }

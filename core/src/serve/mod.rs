@@ -176,12 +176,15 @@ where
     ///
     /// # Errors
     /// Why the connection ended; there is no other way out. A lane that does not exist ends the connection as closed.
-    pub async fn worker(&self, lane: usize, mut buf: impl Buffer) -> Result<Infallible, Stop<R::Error>> {
+    pub async fn worker<B: Buffer>(&self, lane: usize, mut buf: B) -> Result<Infallible, Stop<R::Error>> {
         let lane = self.lanes.lane(lane).ok_or(Stop::Closed)?;
         loop {
             let request = self.request(lane, &mut buf).await?; // transport -> frame
             let held = request.frame.held;
-            let room = self.session.room(buf.room(0, held).get(..held).unwrap_or_default());
+            let room = match buf.room(0, held).get(..held) {
+                Some(request) if B::GROWS => self.session.room(request),
+                _ => held,
+            };
             let buf = buf.room(room, held);
             let len = self.answer(lane, buf, request).await; // decode -> fid -> inode -> encode
             if let Some(reply) = buf.get(..len).filter(|reply| !reply.is_empty()) {
