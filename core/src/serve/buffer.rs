@@ -186,8 +186,9 @@ impl<W: Write, B: Buffer> Replies<W, B> {
         Ok(())
     }
 
+    /// Nothing is gathered; in a buffer of no bytes, nothing ever is.
     pub(super) fn is_empty(&self) -> bool {
-        self.filled == 0
+        size_of::<B>() == 0 || self.filled == 0
     }
 
     /// Where the next reply can be made in place; [`pushed`](Replies::pushed) then counts it.
@@ -202,7 +203,7 @@ impl<W: Write, B: Buffer> Replies<W, B> {
 
     /// Hands what was gathered to the transport. Never calls the transport's own `flush`, which on some waits for the peer.
     pub(super) async fn flush(&mut self) -> Result<(), Stop<W::Error>> {
-        if self.filled > 0 {
+        if !self.is_empty() {
             let filled = self.filled;
             let out = self.buf.room(filled, filled).get(..filled).unwrap_or_default();
             self.io.write_all(out).await.map_err(Stop::Transport)?;
