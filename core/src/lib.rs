@@ -28,8 +28,11 @@ extern crate alloc;
 #[cfg(test)]
 extern crate std;
 
+mod decimal;
 pub mod files;
 pub mod serve;
 pub mod session;
 pub mod vfs;
 pub mod wire;
+
+pub use decimal::Decimal;

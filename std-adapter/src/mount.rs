@@ -75,7 +75,7 @@ impl<A: Vfs, B: Vfs> Vfs for Mount<A, B> {
         }
     }
 
-    fn name<R>(&self, inode: &Self::Inode, with: impl FnOnce(&[u8]) -> R) -> R {
+    fn name(&self, inode: &Self::Inode, with: &mut dyn FnMut(&[u8])) {
         match inode {
             Out(inode) => self.outer.name(inode, with),
             Inner(inode) if self.is_mounted(inode) => with(self.name.as_bytes()),

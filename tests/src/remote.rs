@@ -126,7 +126,7 @@ impl Vfs for Remote {
         id(inode.0.node.qid())
     }
 
-    fn name<R>(&self, inode: &Inode, with: impl FnOnce(&[u8]) -> R) -> R {
+    fn name(&self, inode: &Inode, with: &mut dyn FnMut(&[u8])) {
         if self.dialect != Dialect::Linux {
             return with(now(inode.0.node.stat()).unwrap().name.as_bytes());
         }

@@ -4,7 +4,7 @@ use core::fmt::{self, Write};
 use core::task::{Context, Poll};
 
 use super::write::{Count, Plain};
-use crate::vfs::{Dir, Error, File, FileStat, Node, OpenFile, Result, Window, read_at};
+use crate::vfs::{Dir, File, FileStat, Node, OpenFile, Result, Window, beyond_end, read_at};
 
 /// A file that lists a directory: name and [`File::describe`] of each file in it, and below it.
 pub struct Help(&'static Dir);
@@ -99,7 +99,7 @@ fn read_window(
         return read_at(&[], offset, buf);
     }
     if offset > length {
-        return Err(Error::Invalid.because(format_args!("Offset {offset} beyond end-of-file (len = {length})")));
+        return Err(beyond_end(offset, length));
     }
     let mut window = Window::new(offset, buf);
     let _ = write(&mut window);

@@ -5,7 +5,7 @@ use core::task::{Context, Poll};
 
 use super::parameter::{Choice, Number, Parameter};
 use super::value::Value;
-use super::write::{Count, Plain, Quoted, render, trimmed};
+use super::write::{Count, Plain, Quoted, render};
 use crate::vfs::{Error, File, FileStat, OpenFile, OpenMode, Result, read_at};
 
 /// Asked before a new value is set, with that value; an error is a text that says what would be right.
@@ -128,7 +128,7 @@ impl<T: Parameter> File for Param<T> {
         if self.read_only {
             return Err(Error::ReadOnlyFile);
         }
-        let value = T::parse(trimmed(data)?, &self.limits).ok_or_else(|| self.refusal(data))?;
+        let value = T::parse(data.trim_ascii(), &self.limits).ok_or_else(|| self.refusal(data))?;
         if let Some(hook) = self.hook {
             hook(value.clone()).map_err(|why| Error::Invalid.because(Plain(why)))?;
         }

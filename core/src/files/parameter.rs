@@ -5,6 +5,7 @@ use core::fmt;
 use heapless::String;
 
 use super::write::Plain;
+use crate::Decimal;
 
 /// A type of parameters: how a value is read and written as text, and what is allowed.
 pub trait Parameter: Clone + Default + Send {
@@ -14,8 +15,9 @@ pub trait Parameter: Clone + Default + Send {
     /// No limit.
     const ANY: Self::Limits;
 
-    /// The value that `text` stands for, white space cut off; `None` if it is none or is not allowed.
-    fn parse(text: &str, limits: &Self::Limits) -> Option<Self>;
+    /// The value that `text` stands for, white space cut off; `None` if it is none or is not allowed. Bytes, because most types need not
+    /// know whether all of them are UTF-8.
+    fn parse(text: &[u8], limits: &Self::Limits) -> Option<Self>;
 
     /// Writes the value, without a newline.
     fn render(&self, limits: &Self::Limits, out: &mut dyn fmt::Write) -> fmt::Result;
@@ -33,52 +35,77 @@ pub trait Number: Parameter<Limits = (Self, Self)> + Copy {}
 pub struct Choice(pub u8);
 
 macro_rules! number {
-    ($($type:ident $what:literal)*) => {$(
+    ($($type:ident $what:literal $parse:ident $shown:ident)*) => {$(
         impl Number for $type {}
 
         impl Parameter for $type {
             type Limits = ($type, $type);
             const ANY: Self::Limits = ($type::MIN, $type::MAX);
 
-            fn parse(text: &str, (low, high): &Self::Limits) -> Option<$type> {
+            fn parse(text: &[u8], (low, high): &Self::Limits) -> Option<$type> {
                 // No range has NaN or an infinity in it, which is also what a number that is too large parses as.
-                text.parse().ok().filter(|value| (low..=high).contains(&value))
+                $parse(text)?.try_into().ok().filter(|value| (low..=high).contains(&value))
             }
 
             fn render(&self, _: &Self::Limits, out: &mut dyn fmt::Write) -> fmt::Result {
-                write!(out, "{self}")
+                write!(out, "{}", $shown::from(*self))
             }
 
             fn allowed(limits: &Self::Limits, out: &mut dyn fmt::Write) -> fmt::Result {
                 out.write_str($what)?;
                 let (low, high) = *limits;
                 // The 39 digits of the least float tell nobody anything.
-                if $type::MAX as f32 == f32::MAX && *limits == Self::ANY { Ok(()) } else { write!(out, " from {low} to {high}") }
+                if $type::MAX as f32 == f32::MAX && *limits == Self::ANY {
+                    return Ok(());
+                }
+                write!(out, " from {} to {}", $shown::from(low), $shown::from(high))
             }
         }
     )*};
 }
 
 number! {
-    u8 "a whole number"
-    u16 "a whole number"
-    u32 "a whole number"
-    u64 "a whole number"
-    i8 "a whole number"
-    i16 "a whole number"
-    i32 "a whole number"
-    i64 "a whole number"
-    f32 "a number"
+    u8 "a whole number" unsigned Decimal
+    u16 "a whole number" unsigned Decimal
+    u32 "a whole number" unsigned Decimal
+    u64 "a whole number" unsigned Decimal
+    i8 "a whole number" signed Decimal
+    i16 "a whole number" signed Decimal
+    i32 "a whole number" signed Decimal
+    i64 "a whole number" signed Decimal
+    f32 "a number" float f32
+}
+
+/// One parser for all widths: those of core are a copy each.
+fn unsigned(text: &[u8]) -> Option<u64> {
+    let digits = text.strip_prefix(b"+").unwrap_or(text);
+    let value = digits.iter().try_fold(0u64, |value, byte| {
+        let digit = char::from(*byte).to_digit(10)?;
+        value.checked_mul(10)?.checked_add(digit.into())
+    });
+    value.filter(|_| !digits.is_empty())
+}
+
+fn signed(text: &[u8]) -> Option<i64> {
+    match text.strip_prefix(b"-") {
+        Some([b'+', ..]) => None,
+        Some(magnitude) => 0i64.checked_sub_unsigned(unsigned(magnitude)?),
+        None => unsigned(text)?.try_into().ok(),
+    }
+}
+
+fn float(text: &[u8]) -> Option<f32> {
+    core::str::from_utf8(text).ok()?.parse().ok()
 }
 
 impl Parameter for bool {
     type Limits = ();
     const ANY: () = ();
 
-    fn parse(text: &str, (): &()) -> Option<bool> {
+    fn parse(text: &[u8], (): &()) -> Option<bool> {
         match text {
-            "1" | "on" | "true" => Some(true),
-            "0" | "off" | "false" => Some(false),
+            b"1" | b"on" | b"true" => Some(true),
+            b"0" | b"off" | b"false" => Some(false),
             _ => None,
         }
     }
@@ -96,14 +123,14 @@ impl Parameter for Choice {
     type Limits = &'static [&'static str];
     const ANY: Self::Limits = &[];
 
-    fn parse(text: &str, names: &Self::Limits) -> Option<Choice> {
-        (0..).zip(*names).find(|(_, name)| **name == text).map(|(index, _)| Choice(index))
+    fn parse(text: &[u8], names: &Self::Limits) -> Option<Choice> {
+        (0..).zip(*names).find(|(_, name)| name.as_bytes() == text).map(|(index, _)| Choice(index))
     }
 
     fn render(&self, names: &Self::Limits, out: &mut dyn fmt::Write) -> fmt::Result {
         match names.get(usize::from(self.0)) {
             Some(name) => out.write_str(name),
-            None => write!(out, "{}", self.0),
+            None => write!(out, "{}", Decimal::from(self.0)),
         }
     }
 
@@ -118,8 +145,8 @@ impl<const N: usize> Parameter for String<N> {
     type Limits = ();
     const ANY: () = ();
 
-    fn parse(text: &str, (): &()) -> Option<Self> {
-        String::try_from(text).ok().filter(|text| !text.contains(char::is_control))
+    fn parse(text: &[u8], (): &()) -> Option<Self> {
+        String::try_from(core::str::from_utf8(text).ok()?).ok().filter(|text| !text.contains(char::is_control))
     }
 
     fn render(&self, (): &(), out: &mut dyn fmt::Write) -> fmt::Result {
@@ -127,6 +154,6 @@ impl<const N: usize> Parameter for String<N> {
     }
 
     fn allowed((): &(), out: &mut dyn fmt::Write) -> fmt::Result {
-        write!(out, "a line of at most {N} bytes")
+        write!(out, "a line of at most {} bytes", Decimal::from(N))
     }
 }

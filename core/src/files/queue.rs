@@ -133,6 +133,6 @@ impl<T: Clone, const N: usize, const WAITERS: usize> File for Queue<T, N, WAITER
     }
 
     fn describe(&self, out: &mut dyn fmt::Write) -> fmt::Result {
-        write!(out, "stream of every value, of which {N} are kept")
+        write!(out, "stream of every value, of which {} are kept", crate::Decimal::from(N))
     }
 }

@@ -2,6 +2,7 @@
 
 use core::fmt::{self, Write};
 
+use crate::Decimal;
 use crate::vfs::{Error, FileStat, Result, Text};
 
 /// Lays `data` over `old` at `offset`: zeros fill a gap, what lies behind the data stays, so that a write never shortens.
@@ -10,7 +11,7 @@ use crate::vfs::{Error, FileStat, Result, Text};
 /// `Bad write offset -2`; [`Error::TooLarge`].
 pub(super) fn overlay(old: &[u8], offset: u64, data: &[u8], new: &mut dyn Text) -> Result<()> {
     if offset.cast_signed() < 0 {
-        return Err(Error::Invalid.because(format_args!("Bad write offset -{}", offset.cast_signed().unsigned_abs())));
+        return Err(Error::Invalid.because(format_args!("Bad write offset {}", Decimal::from(offset.cast_signed()))));
     }
     let start = usize::try_from(offset).map_err(|_| Error::TooLarge)?;
     resize(old, start as u64, new)?;
@@ -24,7 +25,7 @@ pub(super) fn overlay(old: &[u8], offset: u64, data: &[u8], new: &mut dyn Text) 
 /// `Negative offset -1`; [`Error::TooLarge`].
 pub(super) fn resize(old: &[u8], length: u64, new: &mut dyn Text) -> Result<()> {
     if length.cast_signed() < 0 {
-        return Err(Error::Invalid.because(format_args!("Negative offset -{}", length.cast_signed().unsigned_abs())));
+        return Err(Error::Invalid.because(format_args!("Negative offset {}", Decimal::from(length.cast_signed()))));
     }
     let length = usize::try_from(length).map_err(|_| Error::TooLarge)?;
     new.clear();
@@ -53,7 +54,14 @@ impl fmt::Display for Quoted<'_> {
         const SHOWN: usize = 20;
         f.write_str("\"")?;
         for byte in self.0.iter().take(SHOWN) {
-            core::ascii::escape_default(*byte).try_for_each(|c| f.write_char(c.into()))?;
+            match byte {
+                b' ' | b'!' | b'#'..=b'~' => f.write_char(char::from(*byte))?,
+                other => {
+                    f.write_str("\\x")?;
+                    let digits = [other >> 4, other & 15].map(|digit| char::from_digit(digit.into(), 16));
+                    digits.into_iter().flatten().try_for_each(|digit| f.write_char(digit))?;
+                }
+            }
         }
         f.write_str(if self.0.len() > SHOWN { "...\"" } else { "\"" })
     }

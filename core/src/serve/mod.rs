@@ -30,6 +30,7 @@ pub use lane::Lane;
 use lane::Lanes;
 
 use crate::session::{Aborts, Fids, Session};
+use crate::Decimal;
 use crate::vfs::{Error, Nature, Vfs};
 use crate::wire;
 
@@ -260,11 +261,11 @@ where
             let tag = wire::tag(buf);
             return self
                 .session
-                .refuse(buf, &Error::Invalid.because(format_args!("tag {} is in use", u32::from(tag.0))));
+                .refuse(buf, &Error::Invalid.because(format_args!("tag {} is in use", Decimal::from(tag.0))));
         }
         if frame.held < frame.size {
             let Frame { held, size } = frame;
-            let error = Error::TooLarge.because(format_args!("message of {size} bytes, room for {held}"));
+            let error = Error::TooLarge.because(format_args!("message of {} bytes, room for {}", Decimal::from(size), Decimal::from(held)));
             return self.session.refuse(buf, &error);
         }
         if let Aborts::One(oldtag) = aborts {

@@ -3,6 +3,7 @@
 use core::fmt::Write;
 
 use super::{Fids, Session, no_room, qid};
+use crate::Decimal;
 use crate::vfs::{Attr, Error, Kind, Name, Nature, Result, SetAttr, SetTime, Time, Vfs};
 use crate::wire::{self, Dialect, Rmessage as R, Stat, StatUnix, Str, Tag};
 
@@ -27,12 +28,12 @@ impl<V: Vfs, F: Fids<V>> Session<'_, V, F> {
         let target = self.target(&inode, &attr, target).await?;
         let room = reply.len();
         let mut owners = Owners::new(&attr);
-        self.vfs
-            .name(&inode, |name| {
-                let stat = self.record(&attr, name, target, &mut owners);
-                self.put(&R::Stat { stat }, tag, reply)
-            })
-            .map_err(|_| no_room(room))
+        let mut made = Err(wire::Full);
+        self.vfs.name(&inode, &mut |name| {
+            let stat = self.record(&attr, name, target, &mut owners);
+            made = self.put(&R::Stat { stat }, tag, reply);
+        });
+        made.map_err(|_| no_room(room))
     }
 
     /// One record of a directory read, into the front of `free`: its length.
@@ -44,9 +45,11 @@ impl<V: Vfs, F: Fids<V>> Session<'_, V, F> {
         };
         let target = self.target(inode, &attr, target).await.map_err(|_| NoRecord::Full)?;
         let mut owners = Owners::new(&attr);
-        self.vfs
-            .name(inode, |name| self.record(&attr, name, target, &mut owners).encode_into(record, self.spoken()))
-            .map_err(|_| NoRecord::Full)
+        let mut made = Err(wire::Full);
+        self.vfs.name(inode, &mut |name| {
+            made = self.record(&attr, name, target, &mut owners).encode_into(record, self.spoken());
+        });
+        made.map_err(|_| NoRecord::Full)
     }
 
     /// The .u extension of an inode: a link's target, a device's numbers.
@@ -145,14 +148,14 @@ impl Owners {
 fn owner(id: u32) -> heapless::String<10> {
     let mut text = heapless::String::new();
     // Ten digits hold every u32.
-    let _ = if id == 0 { text.write_str("root") } else { write!(text, "{id}") };
+    let _ = if id == 0 { text.write_str("root") } else { write!(text, "{}", Decimal::from(id)) };
     text
 }
 
 fn device(buf: &mut [u8], letter: char, major: u32, minor: u32) -> usize {
     let mut window = crate::vfs::Window::new(0, buf);
     // A window takes what fits.
-    let _ = write!(window, "{letter} {major} {minor}");
+    let _ = write!(window, "{letter} {} {}", Decimal::from(major), Decimal::from(minor));
     window.filled()
 }
 

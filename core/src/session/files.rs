@@ -5,6 +5,7 @@ use core::ops::ControlFlow;
 use super::fids::Role;
 use super::names::{ORCLOSE, open_mode};
 use super::{Fids, Session, attrs, qid, unknown};
+use crate::Decimal;
 use crate::vfs::{Error, Kind, Nature, OpenMode, Result, Vfs};
 use crate::wire::{self, Qid, Tag};
 
@@ -147,5 +148,5 @@ impl<V: Vfs> Drop for Closing<'_, V> {
 #[cold]
 #[inline(never)]
 pub(super) fn entry_too_long(count: usize) -> Error {
-    Error::Invalid.because(format_args!("a count of {count} bytes is too small for the next entry"))
+    Error::Invalid.because(format_args!("a count of {} bytes is too small for the next entry", Decimal::from(count)))
 }

@@ -17,6 +17,7 @@ use fids::Role;
 pub use fids::{Fid, FidArray, Fids};
 use fixed::changeable;
 
+use crate::Decimal;
 use crate::vfs::{Error, Id, Kind, NAME_MAX, Nature, Result, Vfs, apart};
 use crate::wire::{self, Dialect, Errno, Malformed, Qid, Rmessage as R, Str, Tag, Tmessage as T};
 
@@ -399,13 +400,13 @@ impl<'v, V: Vfs, F: Fids<V>> Session<'v, V, F> {
     fn reserve(&self, fid: wire::Fid, uid: u32, top: u64, inode: V::Inode) -> Result<Reserved<'_, 'v, V, F>> {
         let mut fids = self.fids.borrow_mut();
         if fids.get(fid.0).is_some() {
-            return Err(Error::Invalid.because(format_args!("Fid {} already in use", fid.0)));
+            return Err(Error::Invalid.because(format_args!("Fid {} already in use", Decimal::from(fid.0))));
         }
         let serial = self.next_serial();
         let count = fids.len();
         match fids.insert(fid.0, Fid { serial, uid, top, inode, role: Role::Reserved }) {
             Ok(()) => Ok(Reserved { session: self, fid, serial }),
-            Err(_) => Err(Error::TooManyOpen.because(format_args!("all {count} fids are in use"))),
+            Err(_) => Err(Error::TooManyOpen.because(format_args!("all {} fids are in use", Decimal::from(count)))),
         }
     }
 
@@ -479,13 +480,13 @@ impl<V: Vfs, F: Fids<V>> Drop for Reserved<'_, '_, V, F> {
 #[cold]
 #[inline(never)]
 fn unknown(fid: wire::Fid) -> Error {
-    Error::BadFile.because(format_args!("Unknown fid {}", fid.0))
+    Error::BadFile.because(format_args!("Unknown fid {}", Decimal::from(fid.0)))
 }
 
 #[cold]
 #[inline(never)]
 fn no_room(room: usize) -> Error {
-    Error::TooLarge.because(format_args!("the reply does not fit {room} bytes"))
+    Error::TooLarge.because(format_args!("the reply does not fit {} bytes", Decimal::from(room)))
 }
 
 #[cold]
@@ -493,9 +494,9 @@ fn no_room(room: usize) -> Error {
 fn refusal(size: usize, malformed: Malformed) -> Error {
     match malformed {
         Malformed::Unknown(kind) => {
-            Error::NotSupported.because(format_args!("message type {} is not supported", u32::from(kind)))
+            Error::NotSupported.because(format_args!("message type {} is not supported", Decimal::from(kind)))
         }
-        other => Error::Invalid.because(format_args!("malformed message of {size} bytes: {other}")),
+        other => Error::Invalid.because(format_args!("malformed message of {} bytes: {other}", Decimal::from(size))),
     }
 }
 

@@ -2,7 +2,8 @@
 
 use super::fids::Role;
 use super::{Fids, MSIZE_MIN, Session, qid, unknown};
-use crate::vfs::{Create, Error, Kind, Name, New, OpenMode, Result, Vfs};
+use crate::Decimal;
+use crate::vfs::{Create, Error, Kind, Name, Nature, New, OpenMode, Result, Vfs};
 use crate::wire::{self, Dialect, List, Numeric, Qid, Str, Tag};
 
 const DMDIR: u32 = 0x8000_0000;
@@ -53,7 +54,7 @@ impl<V: Vfs, F: Fids<V>> Session<'_, V, F> {
         let reserved = if newfid == fid { None } else { Some(self.reserve(newfid, uid, top, inode.clone())?) };
         let wanted = wnames.len();
         if rest.len() / Qid::SIZE < wanted {
-            return Err(Error::TooLarge.because(format_args!("a walk of {wanted} names does not fit a reply")));
+            return Err(Error::TooLarge.because(format_args!("a walk of {} names does not fit a reply", Decimal::from(wanted))));
         }
         let mut count = 0usize;
         for name in wnames.iter() {
@@ -95,6 +96,10 @@ impl<V: Vfs, F: Fids<V>> Session<'_, V, F> {
     fn above(&self, dir: &V::Inode, top: u64) -> V::Inode {
         let mut below = self.vfs.id(dir).ino;
         let above = self.vfs.parent(dir);
+        if V::Nature::FIXED {
+            // Nothing moves: what was walked to from the top is below it for ever.
+            return if below == top { dir.clone() } else { above };
+        }
         let mut at = above.clone();
         while below != top {
             let ino = self.vfs.id(&at).ino;

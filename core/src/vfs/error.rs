@@ -27,22 +27,26 @@ macro_rules! errors {
 
             /// The Linux error number, the asm-generic ones (`errno(3)`).
             #[must_use]
-            // A table: inlined, all that follows would be copied into every row.
-            #[inline(never)]
             pub fn errno(&self) -> u16 {
                 match self {
-                    $(Error::$name => $errno,)*
                     Error::Because(errno, _) => (*errno).into(),
+                    row => Self::ERRNOS.get(row.row()).copied().unwrap_or_default().into(),
                 }
             }
 
-            /// The text of its row.
-            #[inline(never)]
-            fn row(&self) -> &'static str {
-                match self {
-                    $(Error::$name => $text,)*
-                    Error::Because(..) => "the reason is no longer known",
-                }
+            // Three tables of bytes: of two words a row, the words would be as long as the texts.
+            const ERRNOS: &'static [u8] = &[$($errno),*];
+            const LENGTHS: &'static [u8] = &[$($text.len() as u8),*];
+            const TEXTS: &'static str = concat!($($text),*, "the reason is no longer known");
+
+            /// The number of its row; that of the row behind the last for an error with a text of its own.
+            fn row(&self) -> usize {
+                enum Row { $($name,)* Because }
+                let row = match self {
+                    $(Error::$name => Row::$name,)*
+                    Error::Because(..) => Row::Because,
+                };
+                row as usize
             }
         }
     };
@@ -168,9 +172,18 @@ impl Error {
     /// Without the feature `alloc` a text that was made at run time is told soon or not at all: it is gone when two more were made since.
     pub fn said<R>(&self, with: impl FnOnce(&str) -> R) -> R {
         match self {
-            Error::Because(_, why) => why.said(self.row(), with),
-            row => with(row.row()),
+            Error::Because(_, why) => why.said(self.text(), with),
+            row => with(row.text()),
         }
+    }
+
+    /// The text of its row.
+    #[inline(never)]
+    fn text(&self) -> &'static str {
+        let (before, own) = Self::LENGTHS.split_at_checked(self.row()).unwrap_or_default();
+        let start = before.iter().map(|length| usize::from(*length)).sum();
+        let text = Self::TEXTS.get(start..).unwrap_or_default();
+        own.first().and_then(|length| text.get(..usize::from(*length))).unwrap_or(text)
     }
 }
 
@@ -199,7 +212,7 @@ mod tests {
     #[test]
     fn texts_fit_the_buffer_that_linux_sets_aside() {
         for row in Error::ROWS {
-            assert!(row.row().len() < 120 && row.errno() < 134, "{row:?}");
+            assert!(row.text().len() < 120 && row.errno() < 134, "{row:?}");
         }
     }
 

@@ -23,6 +23,7 @@ pub use file::{File, FileStat, OpenFile, Position};
 pub use name::{NAME_MAX, Name};
 pub(crate) use nature::apart;
 pub use nature::{AnyTree, Apart, FixedTree, Nature};
+pub(crate) use text::beyond_end;
 pub use text::{Fixed, Text, Window, read_at};
 pub use tree::{DEPTH, Dir, Entries, Entry, Handle, Key, Node, Path, Slots, StaticTree, dir, file, slots};
 pub use why::{REASON, Why};
@@ -64,8 +65,8 @@ pub trait Vfs {
     /// What tells `inode` from all others. Never waits: a walk asks it for every name.
     fn id(&self, inode: &Self::Inode) -> Id;
 
-    /// Calls `with` with the name that `inode` has in its parent; `/` for the root.
-    fn name<R>(&self, inode: &Self::Inode, with: impl FnOnce(&[u8]) -> R) -> R;
+    /// Calls `with`, once, with the name that `inode` has in its parent; `/` for the root.
+    fn name(&self, inode: &Self::Inode, with: &mut dyn FnMut(&[u8]));
 
     /// Whether a walk that fails at a later name is an error as a whole. The manual wants the names found so far (`walk(5)`);
     /// DataKit's clients take any success for the whole way.

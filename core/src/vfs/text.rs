@@ -3,6 +3,7 @@
 use core::fmt;
 
 use super::{Error, Result};
+use crate::Decimal;
 
 /// Bytes that a file renders into and that a tree keeps while the file is open: of fixed size on a board, growing on a desktop.
 pub trait Text: fmt::Write {
@@ -59,9 +60,7 @@ pub fn read_at(content: &[u8], offset: u64, buf: &mut [u8]) -> Result<usize> {
     check_offset(offset)?;
     let rest = usize::try_from(offset).ok().and_then(|at| content.get(at..));
     let Some(rest) = rest else {
-        return Err(
-            Error::Invalid.because(format_args!("Offset {offset} beyond end-of-file (len = {})", content.len()))
-        );
+        return Err(beyond_end(offset, content.len() as u64));
     };
     let count = rest.len().min(buf.len());
     for (to, from) in buf.iter_mut().zip(rest) {
@@ -70,10 +69,15 @@ pub fn read_at(content: &[u8], offset: u64, buf: &mut [u8]) -> Result<usize> {
     Ok(count)
 }
 
+pub(crate) fn beyond_end(offset: u64, length: u64) -> Error {
+    let (offset, length) = (Decimal::from(offset), Decimal::from(length));
+    Error::Invalid.because(format_args!("Offset {offset} beyond end-of-file (len = {length})"))
+}
+
 /// Offsets are signed in a file system and unsigned on the wire.
 pub(crate) fn check_offset(offset: u64) -> Result<()> {
     match offset.cast_signed() {
-        negative @ ..0 => Err(Error::Invalid.because(format_args!("Negative offset -{}", negative.unsigned_abs()))),
+        negative @ ..0 => Err(Error::Invalid.because(format_args!("Negative offset {}", Decimal::from(negative)))),
         _ => Ok(()),
     }
 }

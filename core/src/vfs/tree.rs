@@ -53,14 +53,16 @@ impl<const OPENS: usize, const TEXT: usize> StaticTree<OPENS, TEXT> {
 
     /// Follows a path down from the root.
     fn place(&self, path: Path) -> Place {
-        let mut place = Place { node: Some(Node::Dir(self.root)), dir: None, part: 0, start: 0, end: 0 };
-        while let Some(rest) = path.0.checked_shr(place.end).filter(|rest| *rest != 0) {
-            let (node, part, bits) = match place.node {
-                Some(Node::Dir(dir)) => (entry(dir, rest as u8).map(|entry| entry.node), rest & 0xff, 8),
-                Some(Node::Slots(slots)) => (slots.node(Key(rest as u32)), rest & 0xffff_ffff, 32),
-                Some(Node::File(_)) | None => (None, rest & 0xff, 8),
-            };
-            place = Place { node, dir: place.node, part: part as u32, start: place.end, end: place.end + bits };
+        let bytes = path.0.to_le_bytes();
+        let mut place = Place { node: Some(Node::Dir(self.root)), dir: None, key: Key(0), start: 0, end: 0 };
+        while bytes.get(place.end).is_some_and(|byte| *byte != 0) {
+            let dir = place.node.and_then(Node::entries);
+            let start = place.end;
+            let end = start.saturating_add(dir.map_or(1, |(_, bytes)| bytes));
+            let part = bytes.iter().take(end).skip(start).rev();
+            let key = Key(part.fold(0, |key, byte| key << 8 | u32::from(*byte)));
+            let dir = dir.map(|(dir, _)| dir);
+            place = Place { node: dir.and_then(|dir| dir.node(key)), dir, key, start, end };
         }
         place
     }
@@ -68,30 +70,37 @@ impl<const OPENS: usize, const TEXT: usize> StaticTree<OPENS, TEXT> {
     fn node(&self, path: Path) -> Result<Node> {
         self.place(path).node.ok_or(Error::Stale)
     }
+
+    fn entries(&self, path: Path) -> Result<(Place, &'static dyn Entries)> {
+        let place = self.place(path);
+        match place.node.ok_or(Error::Stale)?.entries() {
+            Some((dir, _)) => Ok((place, dir)),
+            None => Err(Error::NotDirectory),
+        }
+    }
 }
 
 /// Where a path ends.
 struct Place {
     /// What is there; `None` once it was taken out of its directory.
     node: Option<Node>,
-    /// The directory that has it.
-    dir: Option<Node>,
-    /// Its own part of the path, and the bits that this part has.
-    part: u32,
-    start: u32,
-    end: u32,
+    /// The directory that has it, and which entry it is there.
+    dir: Option<&'static dyn Entries>,
+    key: Key,
+    /// The bytes of the path that are this key.
+    start: usize,
+    end: usize,
 }
 
 impl Place {
     /// The path of a child; the tables are not so deep that it would not fit.
-    fn child(&self, path: Path, part: u32) -> Path {
-        Path(path.0 | u64::from(part).checked_shl(self.end).unwrap_or(0))
+    fn child(&self, path: Path, key: Key) -> Path {
+        let mut bytes = path.0.to_le_bytes();
+        for (byte, part) in bytes.iter_mut().skip(self.end).zip(key.0.to_le_bytes()) {
+            *byte = part;
+        }
+        Path(u64::from_le_bytes(bytes))
     }
-}
-
-/// The entry that a byte of a path stands for.
-fn entry(dir: &'static Dir, part: u8) -> Option<&'static Entry> {
-    dir.entries().get(usize::from(part).checked_sub(1)?)
 }
 
 fn id(path: Path, node: Option<Node>) -> Id {
@@ -113,7 +122,7 @@ impl<const OPENS: usize, const TEXT: usize> Vfs for StaticTree<OPENS, TEXT> {
     }
 
     fn parent(&self, inode: &Path) -> Path {
-        let above = 1u64.checked_shl(self.place(*inode).start).unwrap_or(0).wrapping_sub(1);
+        let above = (0..self.place(*inode).start).fold(0, |above, _| above << 8 | 0xff);
         Path(inode.0 & above)
     }
 
@@ -121,17 +130,12 @@ impl<const OPENS: usize, const TEXT: usize> Vfs for StaticTree<OPENS, TEXT> {
         id(*inode, self.place(*inode).node)
     }
 
-    fn name<R>(&self, inode: &Path, with: impl FnOnce(&[u8]) -> R) -> R {
+    fn name(&self, inode: &Path, with: &mut dyn FnMut(&[u8])) {
         let place = self.place(*inode);
         match place.dir {
+            Some(dir) if place.node.is_some() => dir.name(place.key, with),
+            Some(_) => with(b""),
             None => with(b"/"),
-            Some(Node::Dir(dir)) => with(entry(dir, place.part as u8).map_or(b"", |entry| entry.name.as_bytes())),
-            Some(Node::Slots(slots)) => {
-                let mut copy = heapless::Vec::<u8, { super::NAME_MAX }>::new();
-                slots.name(Key(place.part), &mut |name| copy = heapless::Vec::from_slice(name).unwrap_or_default());
-                with(&copy)
-            }
-            Some(Node::File(_)) => with(b""),
         }
     }
 
@@ -140,13 +144,9 @@ impl<const OPENS: usize, const TEXT: usize> Vfs for StaticTree<OPENS, TEXT> {
     }
 
     async fn lookup(&self, dir: &Path, name: Name<'_>) -> Result<Path> {
-        let place = self.place(*dir);
-        let part = match place.node.ok_or(Error::Stale)? {
-            Node::Dir(dir) => (1..).zip(dir.entries()).find(|(_, entry)| name == entry.name).map(|(part, _)| part),
-            Node::Slots(slots) => slots.find(name.as_bytes()).map(|key| key.0),
-            Node::File(_) => return Err(Error::NotDirectory),
-        };
-        Ok(place.child(*dir, part.ok_or(Error::NotFound)?))
+        let (place, entries) = self.entries(*dir)?;
+        let key = entries.find(name.as_bytes()).ok_or(Error::NotFound)?;
+        Ok(place.child(*dir, key))
     }
 
     async fn stat(&self, inode: &Path) -> Result<Attr> {
@@ -198,45 +198,25 @@ impl<const OPENS: usize, const TEXT: usize> Vfs for StaticTree<OPENS, TEXT> {
         each: &mut dyn FnMut(DirEntry<'_, Path>) -> ControlFlow<()>,
     ) -> Result<()> {
         let Held::Dir(path) = dir.0 else { return Err(Error::NotDirectory) };
-        let place = self.place(path);
-        match place.node.ok_or(Error::Stale)? {
-            Node::File(_) => Err(Error::NotDirectory),
-            Node::Dir(table) => {
-                let from = usize::try_from(cookie).unwrap_or(usize::MAX);
-                for (part, entry) in (1..).zip(table.entries()).skip(from) {
-                    let (inode, name) = (place.child(path, part), entry.name.as_bytes());
-                    let id = id(inode, Some(entry.node));
-                    if each(DirEntry { name, inode: &inode, id, next: part.into() }).is_break() {
-                        break;
-                    }
-                }
-                Ok(())
-            }
-            Node::Slots(slots) => {
-                let mut from = u8::try_from(cookie).ok();
-                while let Some(key) = from.and_then(|from| slots.next(from)) {
-                    let inode = place.child(path, key.0);
-                    let id = id(inode, slots.node(key));
-                    // The key holds the slot's index + 1, which is where to go on.
-                    let next = key.0 as u8;
-                    let mut flow = ControlFlow::Continue(());
-                    slots.name(key, &mut |name| flow = each(DirEntry { name, inode: &inode, id, next: next.into() }));
-                    from = Some(next).filter(|next| *next != u8::MAX && flow.is_continue());
-                }
-                Ok(())
-            }
+        let (place, dir) = self.entries(path)?;
+        let mut from = u8::try_from(cookie).ok();
+        while let Some(key) = from.and_then(|from| dir.next(from)) {
+            let inode = place.child(path, key);
+            let id = id(inode, dir.node(key));
+            // The lowest byte of a key is the entry's index + 1, which is where to go on.
+            let next = key.0 as u8;
+            let mut flow = ControlFlow::Continue(());
+            dir.name(key, &mut |name| flow = each(DirEntry { name, inode: &inode, id, next: next.into() }));
+            from = Some(next).filter(|next| *next != u8::MAX && flow.is_continue());
         }
+        Ok(())
     }
 
     async fn remove(&self, inode: &Path) -> Result<()> {
         let place = self.place(*inode);
-        match place.node.ok_or(Error::Stale)? {
-            Node::File(file) => file.remove()?,
-            Node::Dir(_) | Node::Slots(_) => return Err(Error::ReadOnlyDirectory),
-        }
-        match place.dir {
-            Some(Node::Slots(slots)) => slots.remove(Key(place.part)),
-            _ => Err(Error::NotPermitted),
+        match (place.node.ok_or(Error::Stale)?, place.dir) {
+            (Node::File(file), Some(dir)) => file.remove().and_then(|()| dir.remove(place.key)),
+            _ => Err(Error::ReadOnlyDirectory),
         }
     }
 

@@ -3,6 +3,7 @@
 use core::fmt;
 
 use super::{Dialect, HEADER, Tag};
+use crate::Decimal;
 
 /// Why bytes are not a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -21,7 +22,7 @@ pub enum Malformed {
 impl fmt::Display for Malformed {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Malformed::Unknown(kind) => write!(f, "unknown message type {}", u32::from(*kind)),
+            Malformed::Unknown(kind) => write!(f, "unknown message type {}", Decimal::from(*kind)),
             Malformed::Short => f.write_str("message ends early"),
             Malformed::Trailing => f.write_str("message has trailing bytes"),
             Malformed::Text => f.write_str("string contains a NUL byte"),

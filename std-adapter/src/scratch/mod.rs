@@ -133,7 +133,7 @@ impl Vfs for Scratch {
         inode.node().id()
     }
 
-    fn name<R>(&self, inode: &Inode, with: impl FnOnce(&[u8]) -> R) -> R {
+    fn name(&self, inode: &Inode, with: &mut dyn FnMut(&[u8])) {
         let name = inode.name();
         with(&name)
     }

@@ -92,7 +92,7 @@ impl Vfs for Tree {
         inode.id()
     }
 
-    fn name<R>(&self, inode: &Inode, with: impl FnOnce(&[u8]) -> R) -> R {
+    fn name(&self, inode: &Inode, with: &mut dyn FnMut(&[u8])) {
         match inode.0.parent {
             Some(_) => with(&inode.entry().name()),
             None => with(b"/"),

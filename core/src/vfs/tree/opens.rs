@@ -3,7 +3,7 @@
 use core::cell::{Cell, RefCell};
 
 use super::Path;
-use crate::vfs::{Error, File, Fixed, OpenFile, OpenMode, Position, Result};
+use crate::vfs::{Error, File, Fixed, OpenFile, OpenMode, Position, Result, Text};
 
 /// An opened file or directory of a [`StaticTree`](super::StaticTree). Copies are the same open file; one that was closed stays
 /// closed, whatever is opened in its place.
@@ -21,13 +21,14 @@ pub(super) enum Held {
 }
 
 pub(super) struct Opens<const OPENS: usize, const TEXT: usize> {
-    slots: RefCell<[Option<OpenSlot<TEXT>>; OPENS]>,
+    slots: RefCell<[OpenSlot<TEXT>; OPENS]>,
     opened: Cell<u32>,
 }
 
+/// All zeros while nothing is open in it: a tree in a `static` takes no flash.
 struct OpenSlot<const TEXT: usize> {
     /// The file itself, not its path: it can be read on when its name is gone.
-    file: &'static (dyn File + Sync),
+    file: Option<&'static (dyn File + Sync)>,
     generation: u32,
     append: bool,
     at: Position,
@@ -37,33 +38,30 @@ struct OpenSlot<const TEXT: usize> {
 impl<const OPENS: usize, const TEXT: usize> Opens<OPENS, TEXT> {
     pub(super) const fn new() -> Self {
         const { assert!(OPENS <= u16::MAX as usize && TEXT <= u16::MAX as usize, "positions have 16 bits") };
-        Opens { slots: RefCell::new([const { None }; OPENS]), opened: Cell::new(0) }
+        Opens { slots: RefCell::new([const { OpenSlot::new() }; OPENS]), opened: Cell::new(0) }
     }
 
     pub(super) fn open(&self, file: &'static (dyn File + Sync), mode: OpenMode) -> Result<Handle> {
         let mut slots = self.slots.try_borrow_mut().map_err(|_| Error::Busy)?;
-        let (slot, index) = slots.iter_mut().zip(0..).find(|(s, _)| s.is_none()).ok_or(Error::TooManyOpen)?;
+        let free = slots.iter_mut().zip(0..).find(|(slot, _)| slot.file.is_none());
+        let (slot, index) = free.ok_or(Error::TooManyOpen)?;
         let generation = self.opened.get().wrapping_add(1);
         self.opened.set(generation);
-        let (at, text) = (Position::default(), Fixed::new());
-        let mut new = OpenSlot { file, generation, append: mode.append, at, text };
-        file.open(&mut new.lend(), mode)?;
-        *slot = Some(new);
+        slot.text.clear();
+        slot.at = Position::default();
+        file.open(&mut slot.lend(), mode)?;
+        slot.append = mode.append;
+        slot.generation = generation;
+        slot.file = Some(file);
         Ok(Handle(Held::File { index, generation }))
     }
 
     pub(super) fn close(&self, open: Handle) {
-        let _ = self.with(open, |file, open, _| {
-            file.close(open);
+        let _ = self.slot(open, |file, slot| {
+            file.close(&mut slot.lend());
+            slot.file = None;
             Ok(())
         });
-        let Ok(mut slots) = self.slots.try_borrow_mut() else { return };
-        if let Held::File { index, generation } = open.0
-            && let Some(slot) = slots.get_mut(usize::from(index))
-            && slot.as_ref().is_some_and(|slot| slot.generation == generation)
-        {
-            *slot = None;
-        }
     }
 
     /// Lends an open file for the time of a call, never over a wait; also whether it was opened to append.
@@ -72,17 +70,34 @@ impl<const OPENS: usize, const TEXT: usize> Opens<OPENS, TEXT> {
         open: Handle,
         with: impl FnOnce(&'static (dyn File + Sync), &mut OpenFile<'_>, bool) -> Result<R>,
     ) -> Result<R> {
+        self.slot(open, |file, slot| {
+            let append = slot.append;
+            with(file, &mut slot.lend(), append)
+        })
+    }
+
+    fn slot<R>(
+        &self,
+        open: Handle,
+        with: impl FnOnce(&'static (dyn File + Sync), &mut OpenSlot<TEXT>) -> Result<R>,
+    ) -> Result<R> {
         let Held::File { index, generation } = open.0 else { return Err(Error::IsDirectory) };
         // Borrowed already only when a file calls back into its own tree.
         let mut slots = self.slots.try_borrow_mut().map_err(|_| Error::Busy)?;
-        let slot = slots.get_mut(usize::from(index)).and_then(Option::as_mut);
-        let slot = slot.filter(|slot| slot.generation == generation).ok_or(Error::BadFile)?;
-        let append = slot.append;
-        with(slot.file, &mut slot.lend(), append)
+        let slot = slots.get_mut(usize::from(index)).filter(|slot| slot.generation == generation);
+        match slot {
+            Some(slot) => with(slot.file.ok_or(Error::BadFile)?, slot),
+            None => Err(Error::BadFile),
+        }
     }
 }
 
 impl<const TEXT: usize> OpenSlot<TEXT> {
+    const fn new() -> Self {
+        let at = Position { delivered: 0, next: 0, taken: 0, mark: false, emptied: false };
+        OpenSlot { file: None, generation: 0, append: false, at, text: Fixed::new() }
+    }
+
     fn lend(&mut self) -> OpenFile<'_> {
         OpenFile { text: &mut self.text, at: &mut self.at }
     }

@@ -17,7 +17,7 @@ pub(super) const DEPTH: u8 = 4 + BELOW;
 /// A generation has three bytes of a path.
 const GENERATIONS: u32 = 1 << 24;
 
-/// Which entry of a directory whose entries come and go: never used for a second one.
+/// Which entry of a directory. Where entries come and go, it is never used for a second one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct Key(pub(super) u32);
@@ -43,7 +43,7 @@ impl Key {
     }
 }
 
-/// What a tree asks of a directory whose entries come and go. [`Slots`] is one; at most 255 slots.
+/// What a tree asks of a directory. [`Dir`](super::Dir) is one and [`Slots`] another; at most 255 entries.
 pub trait Entries {
     /// The entry called `name`.
     fn find(&self, name: &[u8]) -> Option<Key>;

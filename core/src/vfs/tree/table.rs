@@ -2,8 +2,8 @@
 
 use core::fmt;
 
-use super::Entries;
-use crate::vfs::{File, NAME_MAX};
+use super::{Entries, Key};
+use crate::vfs::{Error, File, NAME_MAX, Result};
 
 /// Levels below the root: an inode has a byte for each.
 pub const DEPTH: u8 = 8;
@@ -104,6 +104,37 @@ impl Dir {
     }
 }
 
+/// The key is the entry's index + 1.
+impl Entries for Dir {
+    fn find(&self, name: &[u8]) -> Option<Key> {
+        (1..).zip(self.entries).find(|(_, entry)| entry.name.as_bytes() == name).map(|(part, _)| Key(part))
+    }
+
+    fn next(&self, from: u8) -> Option<Key> {
+        (usize::from(from) < self.entries.len()).then(|| Key::new(from, 0))
+    }
+
+    fn node(&self, key: Key) -> Option<Node> {
+        self.entry(key).map(|entry| entry.node)
+    }
+
+    fn name(&self, key: Key, with: &mut dyn FnMut(&[u8])) {
+        if let Some(entry) = self.entry(key) {
+            with(entry.name.as_bytes());
+        }
+    }
+
+    fn remove(&self, _: Key) -> Result<()> {
+        Err(Error::NotPermitted)
+    }
+}
+
+impl Dir {
+    fn entry(&self, key: Key) -> Option<&'static Entry> {
+        self.entries.get(usize::from(key.index()?))
+    }
+}
+
 impl Entry {
     /// The name.
     #[must_use]
@@ -125,6 +156,15 @@ impl Node {
             Node::Dir(dir) => dir.depth,
             Node::File(_) => 0,
             Node::Slots(_) => super::slots::DEPTH,
+        }
+    }
+
+    /// The entries of a directory, and the bytes that a key of it takes of a path.
+    pub(super) fn entries(self) -> Option<(&'static dyn Entries, usize)> {
+        match self {
+            Node::Dir(dir) => Some((dir, 1)),
+            Node::Slots(slots) => Some((slots, 4)),
+            Node::File(_) => None,
         }
     }
 }
