@@ -74,6 +74,11 @@ impl<T: Parameter> Param<T> {
         out.write_str("\n")
     }
 
+    #[inline(never)]
+    fn refresh(&self, open: &mut OpenFile<'_>) -> Result<()> {
+        render(open.text, |mut out| self.render(&mut out))
+    }
+
     fn refusal(&self, data: &[u8]) -> Error {
         Error::Invalid.because(Refusal { param: self, text: data.trim_ascii() })
     }
@@ -109,7 +114,7 @@ impl<T: Parameter> File for Param<T> {
     fn open(&self, open: &mut OpenFile<'_>, mode: OpenMode) -> Result<()> {
         // A shell truncates before it writes: the value stays, and this open file reads as empty.
         open.at.emptied = mode.truncate;
-        if mode.truncate { Ok(()) } else { render(open.text, |mut out| self.render(&mut out)) }
+        if mode.truncate { Ok(()) } else { self.refresh(open) }
     }
 
     fn poll_read(
@@ -119,8 +124,7 @@ impl<T: Parameter> File for Param<T> {
         offset: u64,
         buf: &mut [u8],
     ) -> Poll<Result<usize>> {
-        let fresh =
-            if offset == 0 && !open.at.emptied { render(open.text, |mut out| self.render(&mut out)) } else { Ok(()) };
+        let fresh = if offset == 0 && !open.at.emptied { self.refresh(open) } else { Ok(()) };
         Poll::Ready(fresh.and_then(|()| read_at(open.text.bytes(), offset, buf)))
     }
 
@@ -135,7 +139,7 @@ impl<T: Parameter> File for Param<T> {
         self.value.set(value);
         open.at.emptied = false;
         // The value is set; a text that has no room is what the next read reports.
-        let _ = render(open.text, |mut out| self.render(&mut out));
+        let _ = self.refresh(open);
         Ok(data.len())
     }
 

@@ -58,8 +58,10 @@ impl fmt::Display for Quoted<'_> {
                 b' ' | b'!' | b'#'..=b'~' => f.write_char(char::from(*byte))?,
                 other => {
                     f.write_str("\\x")?;
-                    let digits = [other >> 4, other & 15].map(|digit| char::from_digit(digit.into(), 16));
-                    digits.into_iter().flatten().try_for_each(|digit| f.write_char(digit))?;
+                    for digit in [other >> 4, other & 15] {
+                        let letter = if digit < 10 { b'0' } else { b'a' - 10 };
+                        f.write_char(char::from(letter + digit))?;
+                    }
                 }
             }
         }

@@ -29,8 +29,8 @@ use buffer::{Replies, Requests};
 pub use lane::Lane;
 use lane::Lanes;
 
-use crate::session::{Aborts, Fids, Session};
 use crate::Decimal;
+use crate::session::{Aborts, Fids, Session};
 use crate::vfs::{Error, Nature, Vfs};
 use crate::wire;
 
@@ -265,7 +265,11 @@ where
         }
         if frame.held < frame.size {
             let Frame { held, size } = frame;
-            let error = Error::TooLarge.because(format_args!("message of {} bytes, room for {}", Decimal::from(size), Decimal::from(held)));
+            let error = Error::TooLarge.because(format_args!(
+                "message of {} bytes, room for {}",
+                Decimal::from(size),
+                Decimal::from(held)
+            ));
             return self.session.refuse(buf, &error);
         }
         if let Aborts::One(oldtag) = aborts {

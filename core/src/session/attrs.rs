@@ -2,10 +2,10 @@
 
 use core::fmt::Write;
 
-use super::{Fids, Session, no_room, qid};
+use super::{COUNTED_HEADER, Fids, Session, finish_counted, no_room, qid};
 use crate::Decimal;
 use crate::vfs::{Attr, Error, Kind, Name, Nature, Result, SetAttr, SetTime, Time, Vfs};
-use crate::wire::{self, Dialect, Rmessage as R, Stat, StatUnix, Str, Tag};
+use crate::wire::{self, Dialect, Stat, StatUnix, Str, Tag};
 
 const DMDIR: u32 = 0x8000_0000;
 const DMSYMLINK: u32 = 0x0200_0000;
@@ -13,43 +13,31 @@ const DMDEVICE: u32 = 0x0080_0000;
 const DMNAMEDPIPE: u32 = 0x0020_0000;
 const DMSOCKET: u32 = 0x0010_0000;
 
-/// Why a directory entry has no stat record.
-pub(super) enum NoRecord {
-    Gone,
-    Full,
-}
-
 impl<V: Vfs, F: Fids<V>> Session<'_, V, F> {
-    /// stat(5). The reply is made in one half of `buf`, a link's target is read into the other.
+    /// stat(5).
     pub(super) async fn stat(&self, buf: &mut [u8], tag: Tag, fid: wire::Fid) -> Result<usize> {
         let inode = self.inode(fid)?;
-        let attr = self.vfs.stat(&inode).await?;
-        let (reply, target) = buf.split_at_mut(buf.len() / 2);
-        let target = self.target(&inode, &attr, target).await?;
-        let room = reply.len();
-        let mut owners = Owners::new(&attr);
-        let mut made = Err(wire::Full);
-        self.vfs.name(&inode, &mut |name| {
-            let stat = self.record(&attr, name, target, &mut owners);
-            made = self.put(&R::Stat { stat }, tag, reply);
-        });
-        made.map_err(|_| no_room(room))
+        let room = buf.get_mut(COUNTED_HEADER..).unwrap_or_default();
+        let free = room.len();
+        let n = self.stat_record(&inode, room).await?.ok_or_else(|| no_room(free))?;
+        finish_counted(buf, wire::RSTAT, tag, n, n)
     }
 
-    /// One record of a directory read, into the front of `free`: its length.
-    pub(super) async fn stat_record(&self, inode: &V::Inode, free: &mut [u8]) -> core::result::Result<usize, NoRecord> {
-        let attr = self.vfs.stat(inode).await.map_err(|_| NoRecord::Gone)?;
+    /// The record of an inode, made at the front of `free`: its length, `None` if there is no room for it. A link's target is read into
+    /// the second half.
+    pub(super) async fn stat_record(&self, inode: &V::Inode, free: &mut [u8]) -> Result<Option<usize>> {
+        let attr = self.vfs.stat(inode).await?;
         let (record, target) = match attr.id.kind {
-            Kind::Symlink => free.split_at_mut(free.len() / 2),
-            _ => (free, [].as_mut_slice()),
+            Kind::File | Kind::Dir => (free, [].as_mut_slice()),
+            _ => free.split_at_mut(free.len() / 2),
         };
-        let target = self.target(inode, &attr, target).await.map_err(|_| NoRecord::Full)?;
+        let Ok(target) = self.target(inode, &attr, target).await else { return Ok(None) };
         let mut owners = Owners::new(&attr);
         let mut made = Err(wire::Full);
         self.vfs.name(inode, &mut |name| {
             made = self.record(&attr, name, target, &mut owners).encode_into(record, self.spoken());
         });
-        made.map_err(|_| NoRecord::Full)
+        Ok(made.ok())
     }
 
     /// The .u extension of an inode: a link's target, a device's numbers.
@@ -115,14 +103,19 @@ impl<V: Vfs, F: Fids<V>> Session<'_, V, F> {
             let name = Name::new(name)?;
             self.vfs.rename(&inode, &self.vfs.parent(&inode), name).await?;
         }
-        let unix = stat.unix.filter(|_| self.spoken() == Dialect::Unix);
+        // A fixed tree keeps neither owners nor times.
+        let (unix, times) = match V::Nature::FIXED {
+            true => (None, [u32::MAX; 2]),
+            false => (stat.unix.filter(|_| self.spoken() == Dialect::Unix), [stat.atime, stat.mtime]),
+        };
+        let [atime, mtime] = times.map(|time| set(time).map(at));
         let wanted = SetAttr {
             mode: mode.map(|mode| mode & 0o7777),
             size: length.filter(|_| !dir),
             uid: unix.and_then(|unix| set(unix.n_uid)),
             gid: unix.and_then(|unix| set(unix.n_gid)),
-            atime: set(stat.atime).map(at),
-            mtime: set(stat.mtime).map(at),
+            atime,
+            mtime,
         };
         if !wanted.is_empty() {
             self.vfs.set_attr(&inode, wanted).await?;

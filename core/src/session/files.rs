@@ -4,7 +4,7 @@ use core::ops::ControlFlow;
 
 use super::fids::Role;
 use super::names::{ORCLOSE, open_mode};
-use super::{Fids, Session, attrs, qid, unknown};
+use super::{Fids, Session, qid, unknown};
 use crate::Decimal;
 use crate::vfs::{Error, Kind, Nature, OpenMode, Result, Vfs};
 use crate::wire::{self, Qid, Tag};
@@ -90,11 +90,11 @@ impl<V: Vfs, F: Fids<V>> Session<'_, V, F> {
             let Some((inode, next)) = entry else { break };
             let free = data.get_mut(filled..).unwrap_or_default();
             match self.stat_record(&inode, free).await {
-                Ok(n) => filled = filled.saturating_add(n),
+                Ok(Some(n)) => filled = filled.saturating_add(n),
+                Ok(None) if filled == 0 => return Err(entry_too_long(data.len())),
+                Ok(None) => break,
                 // It vanished since the directory was opened.
-                Err(attrs::NoRecord::Gone) => {}
-                Err(attrs::NoRecord::Full) if filled == 0 => return Err(entry_too_long(data.len())),
-                Err(attrs::NoRecord::Full) => break,
+                Err(_) => {}
             }
             cookie = next;
         }

@@ -19,7 +19,7 @@ use fixed::changeable;
 
 use crate::Decimal;
 use crate::vfs::{Error, Id, Kind, NAME_MAX, Nature, Result, Vfs, apart};
-use crate::wire::{self, Dialect, Errno, Malformed, Qid, Rmessage as R, Str, Tag, Tmessage as T};
+use crate::wire::{self, Dialect, Errno, Malformed, Qid, Rmessage as R, Str, Tag, Tmessage as T, Writer};
 
 /// The smallest msize worth speaking: every reply without data or long names fits.
 pub const MSIZE_MIN: u32 = 256;
@@ -311,7 +311,7 @@ impl<'v, V: Vfs, F: Fids<V>> Session<'v, V, F> {
     }
 
     fn put(&self, reply: &R<'_>, tag: Tag, buf: &mut [u8]) -> core::result::Result<usize, wire::Full> {
-        reply.encode_known(tag, self.spoken(), buf, fixed::knows::<V>)
+        reply.encode_known(tag, self.spoken(), buf, encoded::<V>)
     }
 
     fn spoken(&self) -> Dialect {
@@ -493,11 +493,29 @@ fn no_room(room: usize) -> Error {
 #[inline(never)]
 fn refusal(size: usize, malformed: Malformed) -> Error {
     match malformed {
-        Malformed::Unknown(kind) => {
-            Error::NotSupported.because(format_args!("message type {} is not supported", Decimal::from(kind)))
-        }
+        Malformed::Unknown(_) => Error::NotSupported.because(malformed),
         other => Error::Invalid.because(format_args!("malformed message of {} bytes: {other}", Decimal::from(size))),
     }
+}
+
+/// Bytes of `size[4] type[1] tag[2] count[2]`.
+const COUNTED_HEADER: usize = wire::HEADER + 2;
+
+/// Puts the header in front of `len` bytes of a reply that are in their place already: the length of it all.
+#[inline(never)]
+fn finish_counted(buf: &mut [u8], kind: u8, tag: Tag, count: usize, len: usize) -> Result<usize> {
+    let room = buf.len();
+    let mut writer = Writer::new(buf, Dialect::Legacy);
+    writer.open(kind, tag);
+    writer.count(count);
+    writer.skip(len);
+    writer.close().map_err(|_| no_room(room))
+}
+
+/// Whether replies of this type are encoded, and not made in place.
+#[inline(always)]
+fn encoded<V: Vfs>(kind: u8) -> bool {
+    !matches!(kind, wire::TWALK | wire::TSTAT | wire::TREAD | wire::TREADDIR) && fixed::knows::<V>(kind)
 }
 
 /// The qid of an inode.

@@ -1,10 +1,9 @@
 //! Requests about names: version, attach, walk, create, remove.
 
 use super::fids::Role;
-use super::{Fids, MSIZE_MIN, Session, qid, unknown};
-use crate::Decimal;
+use super::{COUNTED_HEADER, Fids, MSIZE_MIN, Session, finish_counted, no_room, qid, unknown};
 use crate::vfs::{Create, Error, Kind, Name, Nature, New, OpenMode, Result, Vfs};
-use crate::wire::{self, Dialect, List, Numeric, Qid, Str, Tag};
+use crate::wire::{self, Dialect, Field, List, Numeric, Qid, Str, Tag, Writer};
 
 const DMDIR: u32 = 0x8000_0000;
 const DMSYMLINK: u32 = 0x0200_0000;
@@ -30,9 +29,8 @@ impl<V: Vfs, F: Fids<V>> Session<'_, V, F> {
         let uid = if n_uname == Numeric::NONE { 0 } else { n_uname.0 };
         let reserved = self.reserve(fid, uid, 0, root.clone())?;
         let mut inode = root;
-        for name in aname.as_bytes().split(|b| *b == b'/').filter(|name| !name.is_empty()) {
-            let name = Name::new(name)?;
-            inode = self.vfs.lookup(&inode, name).await?;
+        for name in aname.as_bytes().split(|b| *b == b'/') {
+            inode = self.step(&inode, Str(name), 0).await?;
         }
         let id = self.vfs.id(&inode);
         self.commit(fid, reserved.serial, |fid| fid.top = id.ino);
@@ -54,7 +52,7 @@ impl<V: Vfs, F: Fids<V>> Session<'_, V, F> {
         let reserved = if newfid == fid { None } else { Some(self.reserve(newfid, uid, top, inode.clone())?) };
         let wanted = wnames.len();
         if rest.len() / Qid::SIZE < wanted {
-            return Err(Error::TooLarge.because(format_args!("a walk of {} names does not fit a reply", Decimal::from(wanted))));
+            return Err(no_room(rest.len()));
         }
         let mut count = 0usize;
         for name in wnames.iter() {
@@ -252,23 +250,13 @@ fn device(text: &[u8]) -> Option<Kind> {
 /// Keeps a qid behind the request, in order, where Rwalk will be made of it.
 fn put_qid(rest: &mut [u8], index: usize, qid: Qid) {
     let at = index.saturating_mul(Qid::SIZE);
-    let Some(place) = rest.get_mut(at..at.saturating_add(Qid::SIZE)) else { return };
-    let [v0, v1, v2, v3] = qid.version.to_le_bytes();
-    let [p0, p1, p2, p3, p4, p5, p6, p7] = qid.path.to_le_bytes();
-    place.copy_from_slice(&[qid.kind, v0, v1, v2, v3, p0, p1, p2, p3, p4, p5, p6, p7]);
+    qid.encode(&mut Writer::new(rest.get_mut(at..).unwrap_or_default(), Dialect::Legacy));
 }
 
 /// Rwalk out of the qids that [`walk`](Session::walk) left behind the request of `len` bytes, over the request.
 pub(super) fn finish_walk(buf: &mut [u8], len: usize, tag: Tag, count: usize) -> Result<usize> {
-    const RWALK_HEADER: usize = 9;
     let qids = count.saturating_mul(Qid::SIZE);
     // A Twalk is at least 17 bytes: the qids move to the front.
-    buf.copy_within(len..len.saturating_add(qids), RWALK_HEADER);
-    let size = RWALK_HEADER.saturating_add(qids);
-    let header = buf.first_chunk_mut::<RWALK_HEADER>().ok_or(Error::Invalid)?;
-    let [s0, s1, s2, s3] = u32::try_from(size).unwrap_or(u32::MAX).to_le_bytes();
-    let [t0, t1] = tag.0.to_le_bytes();
-    let [n0, n1] = u16::try_from(count).unwrap_or(u16::MAX).to_le_bytes();
-    *header = [s0, s1, s2, s3, wire::RWALK, t0, t1, n0, n1];
-    Ok(size)
+    buf.copy_within(len..len.saturating_add(qids), COUNTED_HEADER);
+    finish_counted(buf, wire::RWALK, tag, count, qids)
 }

@@ -171,10 +171,11 @@ impl Error {
     ///
     /// Without the feature `alloc` a text that was made at run time is told soon or not at all: it is gone when two more were made since.
     pub fn said<R>(&self, with: impl FnOnce(&str) -> R) -> R {
-        match self {
-            Error::Because(_, why) => why.said(self.text(), with),
-            row => with(row.text()),
-        }
+        let own = match self {
+            Error::Because(_, why) => why.text(),
+            _ => None,
+        };
+        with(own.as_deref().unwrap_or_else(|| self.text()))
     }
 
     /// The text of its row.

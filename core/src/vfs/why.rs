@@ -4,6 +4,7 @@
 //! without one (feature `alloc`) among the last few of the program.
 
 use core::fmt::{self, Write};
+use core::ops::Deref;
 
 use heapless::String;
 
@@ -25,9 +26,9 @@ impl Why {
         Why(kept::Said::new(cut.0))
     }
 
-    /// Calls `with` with the text, or with `lost` if so many were made since that it is no longer kept.
-    pub(super) fn said<R>(&self, lost: &str, with: impl FnOnce(&str) -> R) -> R {
-        self.0.tell(lost, with)
+    /// The text; `None` if so many were made since that it is no longer kept.
+    pub(super) fn text(&self) -> Option<impl Deref<Target = str> + '_> {
+        self.0.text()
     }
 }
 
@@ -58,8 +59,8 @@ mod kept {
             Said(Box::new(text))
         }
 
-        pub(super) fn tell<R>(&self, _: &str, with: impl FnOnce(&str) -> R) -> R {
-            with(&self.0)
+        pub(super) fn text(&self) -> Option<&str> {
+            Some(&self.0)
         }
     }
 }
@@ -90,9 +91,8 @@ mod last {
             LAST.lock(|last| last.borrow_mut().keep(text))
         }
 
-        pub(super) fn tell<R>(&self, lost: &str, with: impl FnOnce(&str) -> R) -> R {
-            let text = LAST.lock(|last| last.borrow().get(self).cloned());
-            with(text.as_deref().unwrap_or(lost))
+        pub(super) fn text(&self) -> Option<String<REASON>> {
+            LAST.lock(|last| last.borrow().get(self).cloned())
         }
     }
 

@@ -184,6 +184,12 @@ impl<'b> Writer<'b> {
         self.at = self.at.saturating_add(bytes.len());
     }
 
+    /// Appends bytes that are in their place already.
+    #[inline]
+    pub fn skip(&mut self, count: usize) {
+        self.at = self.at.saturating_add(count);
+    }
+
     /// Appends `count` as `count[2]`; one that is too large for it makes the writer full.
     #[inline]
     pub fn count(&mut self, count: usize) {

@@ -64,6 +64,8 @@ pub const RREAD: u8 = 117;
 pub const TWRITE: u8 = 118;
 /// See [`TREADLINK`].
 pub const TSTAT: u8 = 124;
+/// See [`TREADLINK`].
+pub const RSTAT: u8 = 125;
 
 /// The tag of a frame that need not be decodable, to answer it with an error; [`Tag::NONE`] if the frame has no header.
 #[inline]

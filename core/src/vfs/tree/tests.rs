@@ -44,10 +44,7 @@ fn an_inode_is_its_path() {
     assert_eq!((tree.parent(&tree.parent(&addr)), tree.parent(&tree.root())), (tree.root(), tree.root()));
     assert_eq!(tree.id(&tree.root()), Id { ino: 1, kind: Kind::Dir, version: 0 });
     assert_eq!(tree.id(&addr), Id { ino: 0x0103, kind: Kind::File, version: 0 });
-    assert_eq!(
-        (name_of(&tree, &addr), name_of(&tree, &tree.root())),
-        (b"addr".to_vec(), b"/".to_vec())
-    );
+    assert_eq!((name_of(&tree, &addr), name_of(&tree, &tree.root())), (b"addr".to_vec(), b"/".to_vec()));
     assert_eq!(walk(&tree, "net/no"), Err(Error::NotFound));
     assert_eq!(walk(&tree, "name/no"), Err(Error::NotDirectory));
 }
