@@ -32,7 +32,7 @@ impl<V: Vfs, F: Fids<V>> Session<'_, V, F> {
             _ => free.split_at_mut(free.len() / 2),
         };
         let Ok(target) = self.target(inode, &attr, target).await else { return Ok(None) };
-        let mut owners = Owners::new(&attr);
+        let mut owners = Owners::new::<V>(&attr);
         let mut made = Err(wire::Full);
         self.vfs.name(inode, &mut |name| {
             made = self.record(&attr, name, target, &mut owners).encode_into(record, self.spoken());
@@ -133,7 +133,8 @@ struct Owners {
 }
 
 impl Owners {
-    fn new(attr: &Attr) -> Owners {
+    fn new<V: Vfs>(attr: &Attr) -> Owners {
+        let owner = |id| if V::Nature::FIXED { owner(0) } else { owner(id) };
         Owners { uid: owner(attr.uid), gid: owner(attr.gid) }
     }
 }

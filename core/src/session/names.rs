@@ -158,7 +158,7 @@ impl<V: Vfs, F: Fids<V>> Session<'_, V, F> {
         extension: Option<Str<'_>>,
     ) -> Result<(Qid, u32)> {
         let target = extension.and_then(|text| core::str::from_utf8(text.as_bytes().trim_ascii()).ok()?.parse().ok());
-        let target = target.ok_or(Error::LinkFid)?;
+        let target = target.ok_or_else(|| Error::Invalid.because(format_args!("a link needs the number of a fid")))?;
         let inode = self.inode(wire::Fid(target))?;
         let name = Name::new(name.as_bytes())?;
         self.vfs.link(&inode, dir, name).await?;
@@ -230,7 +230,8 @@ fn new<'a>(perm: u32, extension: Option<Str<'a>>) -> Result<New<'a>> {
     } else if perm & DMSOCKET != 0 {
         Ok(New::Special(Kind::Socket))
     } else if perm & DMDEVICE != 0 {
-        device(text).map(New::Special).ok_or(Error::DeviceText)
+        let wanted = format_args!("a device is `b MAJOR MINOR` or `c MAJOR MINOR`");
+        device(text).map(New::Special).ok_or_else(|| Error::Invalid.because(wanted))
     } else {
         Ok(New::File)
     }

@@ -131,10 +131,6 @@ errors! {
     22 WalkDot "'.' is not valid in 9p"
     /// A fid in use for an open file.
     22 CreateInOpened "Can't create in an opened fid"
-    /// Tcreate of a hard link, in .u.
-    22 LinkFid "a link needs the number of a fid"
-    /// Tcreate of a device, in .u.
-    22 DeviceText "a device is `b MAJOR MINOR` or `c MAJOR MINOR`"
     /// Tcreate of a symbolic link without a target, or a Twstat that would turn a file into one.
     22 SymlinkTarget "Missing target for symlink!"
     /// A Twstat that would turn a directory into a file, or a file into a directory.
@@ -149,8 +145,6 @@ errors! {
     22 NotUtf8 "the text is not UTF-8"
     /// A rendered text that does not fit a [`StaticTree`](crate::vfs::StaticTree)'s `TEXT`.
     27 TextTooLong "the text is longer than an open file has room for"
-    /// In a directory whose entries come and go.
-    22 TwoLevels "the directory has more than two levels"
 }
 
 impl Error {

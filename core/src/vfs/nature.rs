@@ -1,6 +1,6 @@
 //! What a session may take for granted of a tree: whether its calls wait, whether it changes.
 
-use core::future::{Future, Ready, ready};
+use core::future::Future;
 use core::pin::{Pin, pin};
 use core::task::{Context, Poll, Waker};
 
@@ -51,15 +51,30 @@ impl Nature for FixedTree {
     const FIXED: bool = true;
     const NOW: bool = false;
 
-    type Handler<T, F: Future<Output = Result<T>>> = Ready<Result<T>>;
+    type Handler<T, F: Future<Output = Result<T>>> = Done<Result<T>>;
 
     // Made and polled in one place: the compiler sees that the future never goes on from a wait.
     #[inline(never)]
-    fn handle<T, F: Future<Output = Result<T>>>(make: impl FnOnce() -> F) -> Ready<Result<T>> {
+    fn handle<T, F: Future<Output = Result<T>>>(make: impl FnOnce() -> F) -> Done<Result<T>> {
         match pin!(make()).poll(&mut Context::from_waker(Waker::noop())) {
-            Poll::Ready(done) => ready(done),
-            Poll::Pending => ready(Err(Error::TooManyWaiting)),
+            Poll::Ready(done) => Done(Some(done)),
+            Poll::Pending => Done(Some(Err(Error::TooManyWaiting))),
         }
+    }
+}
+
+/// What was done already, as a future: [`Ready`](core::future::Ready) without its panic.
+#[derive(Debug)]
+pub struct Done<T>(Option<T>);
+
+impl<T> Unpin for Done<T> {}
+
+impl<T> Future for Done<T> {
+    type Output = T;
+
+    #[inline(always)]
+    fn poll(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<T> {
+        self.0.take().map_or(Poll::Pending, Poll::Ready)
     }
 }
 

@@ -94,7 +94,7 @@ impl<const N: usize, const NAME: usize> Slots<N, NAME> {
         Name::new(name.as_bytes())?;
         let name = String::try_from(name).map_err(|_| Error::NameTooLong)?;
         if node.depth() > BELOW {
-            return Err(Error::TwoLevels);
+            return Err(Error::Invalid.because(format_args!("the directory has more than two levels")));
         }
         self.with(|slots| {
             if slots.iter().any(|slot| slot.entry.as_ref().is_some_and(|(taken, _)| *taken == name)) {
