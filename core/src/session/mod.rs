@@ -11,7 +11,7 @@ mod fixed;
 mod linux;
 mod names;
 
-use core::cell::{Cell, RefCell};
+use core::cell::{Cell, Ref, RefCell};
 
 use fids::Role;
 pub use fids::{Fid, FidArray, Fids};
@@ -355,10 +355,14 @@ impl<'v, V: Vfs, F: Fids<V>> Session<'v, V, F> {
 
     /// Looks at a fid that is in use.
     fn with<X>(&self, fid: wire::Fid, look: impl FnOnce(&Fid<V>) -> Result<X>) -> Result<X> {
-        match self.fids.borrow().get(fid.0) {
-            Some(found) if !matches!(found.role, Role::Reserved) => look(found),
-            _ => Err(unknown(fid)),
-        }
+        look(&*self.found(fid)?)
+    }
+
+    // One copy for a board.
+    #[cfg_attr(not(target_pointer_width = "64"), inline(never))]
+    fn found(&self, fid: wire::Fid) -> Result<Ref<'_, Fid<V>>> {
+        let found = Ref::filter_map(self.fids.borrow(), |fids| fids.get(fid.0));
+        found.ok().filter(|found| !matches!(found.role, Role::Reserved)).ok_or_else(|| unknown(fid))
     }
 
     /// A copy of what the fid stands for, unless that is what it was attached to: the name of that is in a directory that the client
