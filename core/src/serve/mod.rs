@@ -213,7 +213,7 @@ where
         let frame = loop {
             let msize = self.session.msize();
             if V::Nature::NOW {
-                self.at_once(&mut rx, msize).await?;
+                self.at_once(&mut rx, msize)?;
             }
             if let Some(frame) = rx.next(buf, msize)? {
                 break frame;
@@ -240,8 +240,9 @@ where
     }
 
     /// Answers reads and writes of memory from the input buffer into the output buffer, until one is none of these.
-    async fn at_once(&self, rx: &mut Requests<R, I>, msize: u32) -> Result<(), Stop<R::Error>> {
-        let mut tx = self.tx.lock().await;
+    fn at_once(&self, rx: &mut Requests<R, I>, msize: u32) -> Result<(), Stop<R::Error>> {
+        // While somebody writes, they take the way of all others.
+        let Ok(mut tx) = self.tx.try_lock() else { return Ok(()) };
         while let Some(frame) = rx.first(msize)? {
             if self.lanes.holds(wire::tag(frame)) {
                 break;
