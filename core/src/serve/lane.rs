@@ -4,6 +4,7 @@ use core::cell::Cell;
 use core::future::poll_fn;
 use core::task::{Poll, Waker};
 
+use crate::session::Aborts;
 use crate::wire::Tag;
 
 /// One request in flight: part of the memory that the owner of a connection provides.
@@ -12,8 +13,6 @@ use crate::wire::Tag;
 #[derive(Debug, Default)]
 pub struct Lane {
     tag: Cell<u16>,
-    /// Counts requests, so that a lane that went on to its next one is told from one that is still busy.
-    turn: Cell<u8>,
     state: Cell<u8>,
 }
 
@@ -28,7 +27,7 @@ impl Lane {
     /// An idle lane.
     #[must_use]
     pub const fn new() -> Lane {
-        Lane { tag: Cell::new(0), turn: Cell::new(0), state: Cell::new(0) }
+        Lane { tag: Cell::new(0), state: Cell::new(0) }
     }
 
     fn tag(&self) -> Option<Tag> {
@@ -95,7 +94,6 @@ impl<'a> Lanes<'a> {
         let fresh = !self.holds(tag);
         self.busy.set(self.busy.get().saturating_add(1));
         lane.tag.set(tag.0);
-        lane.turn.set(lane.turn.get().wrapping_add(1));
         lane.state.set(BUSY);
         fresh
     }
@@ -149,27 +147,29 @@ impl<'a> Lanes<'a> {
         }
     }
 
-    /// Cancels the request with this tag, or all for `None`, but the one in `own`; returns when their lanes are empty.
-    pub(super) async fn abort(&self, own: &Lane, tag: Option<Tag>) {
-        let hit = |lane: &&Lane| {
-            !core::ptr::eq(*lane, own) && lane.tag().is_some_and(|busy| tag.is_none_or(|tag| tag == busy))
-        };
-        for lane in self.used().filter(hit) {
-            let (turn, busy) = (lane.turn.get(), lane.tag());
-            lane.set(CANCELLED);
-            let mut first = true;
-            poll_fn(|cx| {
-                if lane.turn.get() != turn || lane.tag() != busy {
-                    return Poll::Ready(());
-                }
-                self.flusher.set(Some(cx.waker().clone()));
-                // The lane's worker looks at its mark when it is polled next, and this task polls it.
-                if core::mem::take(&mut first) {
-                    cx.waker().wake_by_ref();
-                }
-                Poll::Pending
-            })
-            .await;
+    /// Cancels what a request in `own` aborts; returns when the lanes of these are empty.
+    pub(super) async fn abort(&self, own: &Lane, aborts: Aborts) {
+        if aborts == Aborts::None {
+            return;
         }
+        let hit = |lane: &&Lane| match aborts {
+            Aborts::None => false,
+            Aborts::One(tag) => lane.tag() == Some(tag),
+            Aborts::All => lane.tag().is_some(),
+        };
+        let hit = || self.used().filter(|lane| !core::ptr::eq(*lane, own)).filter(hit);
+        hit().for_each(|lane| lane.set(CANCELLED));
+        poll_fn(|cx| {
+            // A lane that went on to its next request has no mark any more.
+            if !hit().any(|lane| lane.is(CANCELLED)) {
+                return Poll::Ready(());
+            }
+            // A lane's worker looks at its mark when it is polled next, and this task polls it.
+            if self.flusher.replace(Some(cx.waker().clone())).is_none() {
+                cx.waker().wake_by_ref();
+            }
+            Poll::Pending
+        })
+        .await;
     }
 }

@@ -30,7 +30,7 @@ pub use lane::Lane;
 use lane::Lanes;
 
 use crate::Decimal;
-use crate::session::{Aborts, Fids, Session};
+use crate::session::{Fids, Session};
 use crate::vfs::{Error, Nature, Vfs};
 use crate::wire;
 
@@ -230,13 +230,11 @@ where
         };
         let message = buf.room(0, frame.held).get(..frame.held).unwrap_or_default();
         let fresh = self.lanes.enter(lane, wire::tag(message));
-        let sound = fresh && frame.held == frame.size;
-        let aborts = if sound { self.session.aborts(message) } else { Aborts::None };
-        if aborts == Aborts::All {
-            // With the reader in hand: what follows a Tversion is read when that is over.
-            self.lanes.abort(lane, None).await;
+        if fresh && frame.held == frame.size {
+            // With the reader in hand: what follows a Tflush or Tversion is read when that is over, and nothing cancels it.
+            self.lanes.abort(lane, self.session.aborts(message)).await;
         }
-        Ok(Request { frame, fresh, aborts })
+        Ok(Request { frame, fresh })
     }
 
     /// Answers reads and writes of memory from the input buffer into the output buffer, until one is none of these.
@@ -255,51 +253,35 @@ where
         Ok(())
     }
 
-    /// Has the session answer, unless the request is cancelled or would wait where it must not. The reply's length; 0 for none.
+    /// Has the session answer, unless it must not: the reply's length, 0 for none.
     async fn answer(&self, lane: &Lane, buf: &mut [u8], request: Request) -> usize {
-        let Request { frame, fresh, aborts } = request;
-        if !fresh {
-            let tag = wire::tag(buf);
-            return self
-                .session
-                .refuse(buf, &Error::Invalid.because(format_args!("tag {} is in use", Decimal::from(tag.0))));
-        }
-        if frame.held < frame.size {
-            let Frame { held, size } = frame;
-            let error = Error::TooLarge.because(format_args!(
-                "message of {} bytes, room for {}",
-                Decimal::from(size),
-                Decimal::from(held)
-            ));
-            return self.session.refuse(buf, &error);
-        }
-        if let Aborts::One(oldtag) = aborts {
-            self.lanes.abort(lane, Some(oldtag)).await;
-            // Never cancelled: every Tflush gets its Rflush, also one that is flushed.
-            return self.session.answer(buf, frame.held).await;
-        }
-        let end = self.until_cancelled(lane, buf, frame.held).await;
-        self.lanes.go_on(lane);
-        match end {
-            End::Answered(len) => len,
-            End::Cancelled => 0,
-            End::WouldWait => self.session.refuse(buf, &Error::TooManyWaiting),
-        }
+        let Request { frame: Frame { held, size }, fresh } = request;
+        let answer = if !fresh {
+            Err(Error::Invalid.because(format_args!("tag {} is in use", Decimal::from(wire::tag(buf).0))))
+        } else if held < size {
+            Err(Error::TooLarge.because(format_args!("message of {} bytes, room for {}", Decimal::from(size), Decimal::from(held))))
+        } else {
+            self.until_cancelled(lane, buf, held).await
+        };
+        answer.unwrap_or_else(|error| self.session.refuse(buf, &error))
     }
 
-    async fn until_cancelled(&self, lane: &Lane, buf: &mut [u8], len: usize) -> End {
+    /// No reply if the request is cancelled, an error if it would wait where it must not.
+    async fn until_cancelled(&self, lane: &Lane, buf: &mut [u8], len: usize) -> Result<usize, Error> {
         let mut answer = pin!(self.session.answer(buf, len));
-        poll_fn(|cx| {
+        let end = poll_fn(|cx| {
             if self.lanes.cancelled(lane) {
-                return Poll::Ready(End::Cancelled);
+                return Poll::Ready(Ok(0));
             }
             match answer.as_mut().poll(cx) {
-                Poll::Ready(len) => Poll::Ready(End::Answered(len)),
+                Poll::Ready(len) => Poll::Ready(Ok(len)),
                 Poll::Pending if self.lanes.wait(lane) => Poll::Pending,
-                Poll::Pending => Poll::Ready(End::WouldWait),
+                Poll::Pending => Poll::Ready(Err(Error::TooManyWaiting)),
             }
         })
-        .await
+        .await;
+        self.lanes.go_on(lane);
+        end
     }
 
     /// While `full`, a request that would wait is refused like one for which no lane is left: the owner of the memory has lent
@@ -319,13 +301,4 @@ struct Request {
     frame: Frame,
     /// Its tag was free.
     fresh: bool,
-    /// What it does to those in flight, if it is to be answered at all.
-    aborts: Aborts,
-}
-
-/// How answering a request ended.
-enum End {
-    Answered(usize),
-    Cancelled,
-    WouldWait,
 }
