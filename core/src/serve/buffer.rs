@@ -71,11 +71,9 @@ impl<R: Input, B: Buffer> Requests<R, B> {
         Requests { io, buf, head: 0, tail: 0 }
     }
 
-    /// The size of the frame at the front, checked; `None` while its size field has not arrived.
-    fn size(&mut self, msize: u32) -> Result<Option<usize>, Stop<R::Error>> {
-        let Some([a, b, c, d]) = self.bytes().first_chunk() else { return Ok(None) };
-        let size = u32::from_le_bytes([*a, *b, *c, *d]);
-        if size < 7 || size > msize { Err(Stop::Size(size)) } else { Ok(Some(size as usize)) }
+    /// What the size field of the frame at the front says; `None` while it has not arrived.
+    fn size(&mut self) -> Option<u32> {
+        self.bytes().first_chunk().map(|size| u32::from_le_bytes(*size))
     }
 
     fn bytes(&mut self) -> &[u8] {
@@ -86,8 +84,11 @@ impl<R: Input, B: Buffer> Requests<R, B> {
 
     /// The complete frame at the front, if there is one. Stays until [`taken`](Requests::taken).
     pub(super) fn first(&mut self, msize: u32) -> Result<Option<&[u8]>, Stop<R::Error>> {
-        let Some(size) = self.size(msize)? else { return Ok(None) };
-        Ok(self.bytes().get(..size))
+        match self.size() {
+            Some(size) if size < 7 || size > msize => Err(Stop::Size(size)),
+            Some(size) => Ok(self.bytes().get(..size as usize)),
+            None => Ok(None),
+        }
     }
 
     /// Takes `size` bytes off the front.
@@ -104,59 +105,41 @@ impl<R: Input, B: Buffer> Requests<R, B> {
         Ok(Some(Frame { held, size }))
     }
 
-    /// One read. A frame that the buffer cannot hold, or a large one, goes straight to `own` and is returned.
-    pub(super) async fn more(&mut self, own: &mut impl Buffer, msize: u32) -> Result<Option<Frame>, Stop<R::Error>> {
+    /// One read, where [`first`](Requests::first) found no complete frame. One that the buffer cannot hold, or a large one, goes straight
+    /// to `own` and is returned; what `own` cannot hold is read and dropped, so that the stream stays in step.
+    pub(super) async fn more(&mut self, own: &mut impl Buffer) -> Result<Option<Frame>, Stop<R::Error>> {
         if self.head == self.tail {
             (self.head, self.tail) = (0, 0);
             self.buf.rest();
             self.io.readable().await.map_err(Stop::Transport)?;
         }
-        let size = self.size(msize)?;
+        let size = self.size().map(|size| size as usize);
         let buf = self.buf.room(BATCH, self.tail);
         if self.head > 0 {
             buf.copy_within(self.head..self.tail, 0);
             (self.head, self.tail) = (0, self.tail - self.head);
         }
-        if let Some(size) = size.filter(|size| *size > buf.len() || *size > DIRECT) {
-            return self.direct(own, size).await.map(Some);
-        }
-        let free = buf.get_mut(self.tail..).unwrap_or_default();
-        match self.io.read(free).await.map_err(Stop::Transport)? {
-            0 if self.tail == 0 => Err(Stop::Closed),
-            0 => Err(Stop::Truncated),
-            n => {
-                self.tail = self.tail.saturating_add(n);
-                Ok(None)
-            }
-        }
-    }
-
-    /// Reads the rest of a frame into `own`; what `own` cannot hold is read and dropped, so that the stream stays in step.
-    async fn direct(&mut self, own: &mut impl Buffer, size: usize) -> Result<Frame, Stop<R::Error>> {
-        let room = own.room(size, 0);
-        let room = match room.get_mut(..size) {
-            Some(room) => room,
-            None => own.room(size, 0),
-        };
-        let had = self.tail;
-        let mut held = copy(self.bytes(), room);
-        (self.head, self.tail) = (0, 0);
-        let mut left = size.saturating_sub(had);
-        while left > 0 {
-            let mut spill = [0; 64];
-            let to = match room.get_mut(held..) {
-                Some(to) if !to.is_empty() => to,
-                _ => spill.get_mut(..left.min(64)).unwrap_or_default(),
+        let large = size.filter(|size| *size > buf.len() || *size > DIRECT);
+        let own = large.map(|size| own.room(size, 0)).unwrap_or_default();
+        let mut had = self.tail;
+        copy(buf.get(..had).unwrap_or_default(), own);
+        loop {
+            let free = match large {
+                None => buf.get_mut(had..),
+                Some(size) if had < own.len() => own.get_mut(had..size.min(own.len())),
+                Some(size) => buf.get_mut(..size.saturating_sub(had).min(buf.len())),
             };
-            let want = to.len().min(left);
-            let n = self.io.read(to.get_mut(..want).unwrap_or_default()).await.map_err(Stop::Transport)?;
-            if n == 0 {
-                return Err(Stop::Truncated);
+            match self.io.read(free.unwrap_or_default()).await.map_err(Stop::Transport)? {
+                0 if had == 0 => return Err(Stop::Closed),
+                0 => return Err(Stop::Truncated),
+                n => had = had.saturating_add(n),
             }
-            left = left.saturating_sub(n);
-            held = held.saturating_add(n).min(room.len());
+            self.tail = if large.is_some() { 0 } else { had };
+            match large {
+                Some(size) if had < size => {}
+                _ => return Ok(large.map(|size| Frame { held: size.min(own.len()), size })),
+            }
         }
-        Ok(Frame { held, size })
     }
 }
 
@@ -168,27 +151,50 @@ pub(super) struct Replies<W, B> {
 }
 
 impl<W: Write, B: Buffer> Replies<W, B> {
+    /// A buffer of no bytes has nothing to send later.
+    pub(super) const GATHERS: bool = size_of::<B>() > 0;
+
     pub(super) fn new(io: W, buf: B) -> Self {
         Replies { io, buf, filled: 0 }
     }
 
-    /// Adds a reply; a large one is written at once, after what was gathered.
-    pub(super) async fn push(&mut self, reply: &[u8]) -> Result<(), Stop<W::Error>> {
-        if reply.len() > self.free().len() || reply.len() > DIRECT {
-            self.flush().await?;
+    /// Adds a reply. What was gathered is written when there is no room for it, a large one is written at once after that; with `now`,
+    /// all is handed to the transport. Never calls the transport's own `flush`, which on some waits for the peer.
+    pub(super) async fn push(&mut self, mut reply: &[u8], now: bool) -> Result<(), Stop<W::Error>> {
+        loop {
+            if !reply.is_empty() && self.gather(reply) {
+                reply = &[];
+            }
+            if reply.is_empty() && !now {
+                return Ok(());
+            }
+            let out = match self.is_empty() {
+                true => core::mem::take(&mut reply),
+                false => self.buf.room(self.filled, self.filled).get(..self.filled).unwrap_or_default(),
+            };
+            if out.is_empty() {
+                self.buf.rest();
+                return Ok(());
+            }
+            self.io.write_all(out).await.map_err(Stop::Transport)?;
+            self.filled = 0;
         }
-        let free = self.free();
-        if reply.len() > free.len() || reply.len() > DIRECT {
-            return self.io.write_all(reply).await.map_err(Stop::Transport);
-        }
-        let n = copy(reply, free);
-        self.pushed(n);
-        Ok(())
     }
 
-    /// Nothing is gathered; in a buffer of no bytes, nothing ever is.
+    /// Whether there was room for it.
+    fn gather(&mut self, reply: &[u8]) -> bool {
+        let free = self.free();
+        let fits = reply.len() <= free.len() && reply.len() <= DIRECT;
+        if fits {
+            let n = copy(reply, free);
+            self.pushed(n);
+        }
+        fits
+    }
+
+    /// Nothing is gathered.
     pub(super) fn is_empty(&self) -> bool {
-        size_of::<B>() == 0 || self.filled == 0
+        !Self::GATHERS || self.filled == 0
     }
 
     /// Where the next reply can be made in place; [`pushed`](Replies::pushed) then counts it.
@@ -199,18 +205,6 @@ impl<W: Write, B: Buffer> Replies<W, B> {
 
     pub(super) fn pushed(&mut self, n: usize) {
         self.filled = self.filled.saturating_add(n);
-    }
-
-    /// Hands what was gathered to the transport. Never calls the transport's own `flush`, which on some waits for the peer.
-    pub(super) async fn flush(&mut self) -> Result<(), Stop<W::Error>> {
-        if !self.is_empty() {
-            let filled = self.filled;
-            let out = self.buf.room(filled, filled).get(..filled).unwrap_or_default();
-            self.io.write_all(out).await.map_err(Stop::Transport)?;
-            self.filled = 0;
-        }
-        self.buf.rest();
-        Ok(())
     }
 }
 

@@ -188,28 +188,19 @@ where
             };
             let buf = buf.room(room, held);
             let len = self.answer(lane, buf, request).await; // decode -> fid -> inode -> encode
-            if let Some(reply) = buf.get(..len).filter(|reply| !reply.is_empty()) {
-                let mut tx = self.tx.lock().await;
-                tx.push(reply).await?; // -> transport
-                self.lanes.leave(lane);
-                if self.waiting.get() {
-                    tx.flush().await?;
-                }
-            }
+            let mut tx = self.tx.lock().await;
+            // Who has waited for that gets the writer after this reply.
             self.lanes.leave(lane);
+            tx.push(buf.get(..len).unwrap_or_default(), self.waiting.get()).await?; // -> transport
         }
     }
 
     /// The next request. Requests on memory are answered on the way, without a worker of their own.
-    async fn request(&self, lane: &Lane, buf: &mut impl Buffer) -> Result<Request, Stop<R::Error>> {
-        let mut rx = match self.rx.try_lock() {
-            Ok(rx) => rx,
-            Err(_) => {
-                // Somebody else reads, perhaps for hours.
-                buf.rest();
-                self.rx.lock().await
-            }
-        };
+    async fn request<B: Buffer>(&self, lane: &Lane, buf: &mut B) -> Result<Request, Stop<R::Error>> {
+        if B::GROWS && self.rx.try_lock().is_err() {
+            buf.rest(); // somebody else reads, perhaps for hours
+        }
+        let mut rx = self.rx.lock().await;
         let frame = loop {
             let msize = self.session.msize();
             if V::Nature::NOW {
@@ -218,10 +209,10 @@ where
             if let Some(frame) = rx.next(buf, msize)? {
                 break frame;
             }
-            self.tx.lock().await.flush().await?; // whoever is about to wait sends first
+            self.flush().await?; // whoever is about to wait sends first
             buf.rest();
             self.waiting.set(true);
-            let more = rx.more(buf, msize).await;
+            let more = rx.more(buf).await;
             // When the reader is gone for good, who still answers must send.
             self.waiting.set(more.is_err());
             if let Some(frame) = more? {
@@ -235,6 +226,13 @@ where
             self.lanes.abort(lane, self.session.aborts(message)).await;
         }
         Ok(Request { frame, fresh })
+    }
+
+    /// Sends what was gathered.
+    async fn flush(&self) -> Result<(), Stop<R::Error>> {
+        let mut flush = pin!(async { self.tx.lock().await.push(&[], true).await });
+        // What an async function awaits is compiled, needed or not; this is not, where nothing is gathered.
+        poll_fn(|cx| if Replies::<W, O>::GATHERS { flush.as_mut().poll(cx) } else { Poll::Ready(Ok(())) }).await
     }
 
     /// Answers reads and writes of memory from the input buffer into the output buffer, until one is none of these.
@@ -253,35 +251,29 @@ where
         Ok(())
     }
 
-    /// Has the session answer, unless it must not: the reply's length, 0 for none.
+    /// Has the session answer: the reply's length, 0 for none. No reply if the request is cancelled, an error if it would wait where
+    /// it must not.
     async fn answer(&self, lane: &Lane, buf: &mut [u8], request: Request) -> usize {
-        let Request { frame: Frame { held, size }, fresh } = request;
-        let answer = if !fresh {
-            Err(Error::Invalid.because(format_args!("tag {} is in use", Decimal::from(wire::tag(buf).0))))
-        } else if held < size {
-            Err(Error::TooLarge.because(format_args!("message of {} bytes, room for {}", Decimal::from(size), Decimal::from(held))))
-        } else {
-            self.until_cancelled(lane, buf, held).await
+        let mut refused = request.refused(buf);
+        let len = {
+            let mut answer = pin!(self.session.answer(buf, request.frame.held));
+            poll_fn(|cx| {
+                if refused.is_some() || self.lanes.cancelled(lane) {
+                    return Poll::Ready(0);
+                }
+                match answer.as_mut().poll(cx) {
+                    Poll::Pending if self.lanes.wait(lane) => Poll::Pending,
+                    Poll::Pending => {
+                        refused = Some(Error::TooManyWaiting);
+                        Poll::Ready(0)
+                    }
+                    ready => ready,
+                }
+            })
+            .await
         };
-        answer.unwrap_or_else(|error| self.session.refuse(buf, &error))
-    }
-
-    /// No reply if the request is cancelled, an error if it would wait where it must not.
-    async fn until_cancelled(&self, lane: &Lane, buf: &mut [u8], len: usize) -> Result<usize, Error> {
-        let mut answer = pin!(self.session.answer(buf, len));
-        let end = poll_fn(|cx| {
-            if self.lanes.cancelled(lane) {
-                return Poll::Ready(Ok(0));
-            }
-            match answer.as_mut().poll(cx) {
-                Poll::Ready(len) => Poll::Ready(Ok(len)),
-                Poll::Pending if self.lanes.wait(lane) => Poll::Pending,
-                Poll::Pending => Poll::Ready(Err(Error::TooManyWaiting)),
-            }
-        })
-        .await;
         self.lanes.go_on(lane);
-        end
+        refused.map_or(len, |error| self.session.refuse(buf, &error))
     }
 
     /// While `full`, a request that would wait is refused like one for which no lane is left: the owner of the memory has lent
@@ -301,4 +293,18 @@ struct Request {
     frame: Frame,
     /// Its tag was free.
     fresh: bool,
+}
+
+impl Request {
+    /// Why it is not to be answered.
+    fn refused(&self, buf: &[u8]) -> Option<Error> {
+        let Request { frame: Frame { held, size }, fresh } = *self;
+        if !fresh {
+            Some(Error::Invalid.because(format_args!("tag {} is in use", Decimal::from(wire::tag(buf).0))))
+        } else if held < size {
+            Some(Error::TooLarge.because(format_args!("message of {} bytes, room for {}", Decimal::from(size), Decimal::from(held))))
+        } else {
+            None
+        }
+    }
 }
