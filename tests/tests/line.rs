@@ -11,7 +11,7 @@ use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 
 use datakit::tree::{Dir, Entry, Live, Tree};
-use datakit_core::serve::{Buffer, Input, Lane, Line};
+use datakit_core::serve::{Buffer, Ends, Input, Lane, Line};
 use datakit_core::session::{FidArray, Limits, Session};
 use datakit_core::wire::{Dialect, Fid, List, Numeric, Str, Tag, Tmessage as T};
 use embedded_io_async::{ErrorType, Read, Write};
@@ -90,7 +90,8 @@ fn only_requests_in_flight_hold_large_buffers() {
     let session: Session<'_, _, FidArray<_, 8>> = Session::new(&tree, FidArray::new(), Limits::default());
     let lanes: [Lane; 4] = Default::default();
     let (rx, tx) = (Bytes::default(), Bytes::default());
-    let line = Line::new(&session, rx.clone(), tx.clone(), [0; 4096], [0; 4096], &lanes);
+    let mut ends = Ends::new(rx.clone(), tx.clone(), [0; 4096], [0; 4096]);
+    let line = Line::new(&session, &mut ends, &lanes);
     let mut workers = [
         pin!(line.worker(0, Counted::new(&large))),
         pin!(line.worker(1, Counted::new(&large))),

@@ -2,8 +2,9 @@
 
 use core::cell::Cell;
 use core::future::poll_fn;
-use core::task::{Poll, Waker};
+use core::task::Poll;
 
+use super::baton::Waiting;
 use crate::session::Aborts;
 use crate::wire::Tag;
 
@@ -57,8 +58,8 @@ pub(super) struct Lanes<'a> {
     waiting: Cell<usize>,
     /// No further request may wait.
     full: Cell<bool>,
-    /// Who waits for a lane to become empty. One waker is enough: all workers of a connection are polled by one task.
-    flusher: Cell<Option<Waker>>,
+    /// Who waits for a lane to become empty.
+    flusher: Waiting,
 }
 
 impl<'a> Lanes<'a> {
@@ -71,7 +72,7 @@ impl<'a> Lanes<'a> {
             busy: Cell::new(0),
             waiting: Cell::new(0),
             full: Cell::new(false),
-            flusher: Cell::new(None),
+            flusher: Waiting::default(),
         }
     }
 
@@ -110,9 +111,7 @@ impl<'a> Lanes<'a> {
         }
         self.busy.set(self.busy.get().saturating_sub(1));
         lane.clear(CANCELLED);
-        if let Some(flusher) = self.flusher.take() {
-            flusher.wake();
-        }
+        self.flusher.wake();
     }
 
     /// How many requests are in flight.
@@ -165,7 +164,7 @@ impl<'a> Lanes<'a> {
                 return Poll::Ready(());
             }
             // A lane's worker looks at its mark when it is polled next, and this task polls it.
-            if self.flusher.replace(Some(cx.waker().clone())).is_none() {
+            if self.flusher.wait(cx) {
                 cx.waker().wake_by_ref();
             }
             Poll::Pending

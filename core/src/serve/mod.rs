@@ -7,6 +7,7 @@
 //! Replies gather and are sent by whoever is about to wait for more requests: a client that pipelines costs one read and one write
 //! a batch.
 
+mod baton;
 mod buffer;
 mod lane;
 #[cfg(test)]
@@ -20,10 +21,9 @@ use core::pin::pin;
 use core::task::Poll;
 
 use embassy_futures::select::select_array;
-use embassy_sync::blocking_mutex::raw::NoopRawMutex;
-use embassy_sync::mutex::Mutex;
 use embedded_io_async::Write;
 
+use baton::Baton;
 pub use buffer::{Buffer, Frame, Input};
 use buffer::{Replies, Requests};
 pub use lane::Lane;
@@ -97,7 +97,8 @@ where
     W: Write<Error = R::Error>,
 {
     let Memory { lanes, frames, input } = memory;
-    let line = Line::new(session, rx, tx, input, [0; 0], lanes);
+    let mut ends = Ends::new(rx, tx, input, [0; 0]);
+    let line = Line::new(session, &mut ends, lanes);
     let (stop, _) = crew(&line, frames).await;
     match stop {
         Err(stop) => stop,
@@ -109,6 +110,7 @@ where
 #[inline(never)]
 fn crew<
     'l,
+    'a,
     V: Vfs,
     F: Fids<V>,
     R: Input,
@@ -118,9 +120,9 @@ fn crew<
     const N: usize,
     const FRAME: usize,
 >(
-    line: &'l Line<'_, V, F, R, W, I, O>,
+    line: &'l Line<'a, V, F, R, W, I, O>,
     frames: &'l mut [[u8; FRAME]; N],
-) -> impl Future<Output = (Result<Infallible, Stop<R::Error>>, usize)> + use<'l, V, F, R, W, I, O, N, FRAME> {
+) -> impl Future<Output = (Result<Infallible, Stop<R::Error>>, usize)> + use<'l, 'a, V, F, R, W, I, O, N, FRAME> {
     let mut next = 0usize;
     select_array(frames.each_mut().map(|frame| {
         let lane = next;
@@ -129,11 +131,24 @@ fn crew<
     }))
 }
 
+/// The two halves of a transport, and what has come or is to go: where a line begins and ends.
+pub struct Ends<R, W, I, O> {
+    rx: Requests<R, I>,
+    tx: Replies<W, O>,
+}
+
+impl<R: Input, W: Write<Error = R::Error>, I: Buffer, O: Buffer> Ends<R, W, I, O> {
+    /// `input` and `output` are what the crew shares, and an `output` of no bytes sends every reply at once.
+    pub fn new(rx: R, tx: W, input: I, output: O) -> Self {
+        Ends { rx: Requests::new(rx, input), tx: Replies::new(tx, output) }
+    }
+}
+
 /// One connection: everything that its workers share.
 pub struct Line<'a, V: Vfs, F: Fids<V>, R: Input, W: Write, I: Buffer, O: Buffer> {
     session: &'a Session<'a, V, F>,
-    rx: Mutex<NoopRawMutex, Requests<R, I>>,
-    tx: Mutex<NoopRawMutex, Replies<W, O>>,
+    rx: Baton<&'a mut Requests<R, I>>,
+    tx: Baton<&'a mut Replies<W, O>>,
     lanes: Lanes<'a>,
     /// The reader sleeps: a reply that is ready now must be sent by who made it.
     waiting: Cell<bool>,
@@ -148,13 +163,12 @@ where
     I: Buffer,
     O: Buffer,
 {
-    /// A line over the two halves of a transport. `lanes` bounds the crew; `input` and `output` are what the crew shares, and an
-    /// `output` of no bytes sends every reply at once.
-    pub fn new(session: &'a Session<'a, V, F>, rx: R, tx: W, input: I, output: O, lanes: &'a [Lane]) -> Self {
+    /// A line between the two ends. `lanes` bounds the crew.
+    pub fn new(session: &'a Session<'a, V, F>, ends: &'a mut Ends<R, W, I, O>, lanes: &'a [Lane]) -> Self {
         Line {
             session,
-            rx: Mutex::new(Requests::new(rx, input)),
-            tx: Mutex::new(Replies::new(tx, output)),
+            rx: Baton::new(&mut ends.rx),
+            tx: Baton::new(&mut ends.tx),
             lanes: Lanes::new(lanes),
             waiting: Cell::new(false),
         }
@@ -167,7 +181,7 @@ where
 
     /// Whether nothing is in flight and every reply has been handed to the transport: time to end, if it is to end.
     pub fn is_idle(&self) -> bool {
-        self.lanes.busy() == 0 && self.tx.try_lock().is_ok_and(|tx| tx.is_empty())
+        self.lanes.busy() == 0 && self.tx.with(|tx| tx.is_empty()).unwrap_or(false)
     }
 
     /// One worker, in the lane of this number. Ends when the connection does.
@@ -188,23 +202,24 @@ where
             };
             let buf = buf.room(room, held);
             let len = self.answer(lane, buf, request).await; // decode -> fid -> inode -> encode
-            let mut tx = self.tx.lock().await;
+            let tx = self.tx.take().await;
             // Who has waited for that gets the writer after this reply.
             self.lanes.leave(lane);
             tx.push(buf.get(..len).unwrap_or_default(), self.waiting.get()).await?; // -> transport
+            self.tx.give(tx);
         }
     }
 
     /// The next request. Requests on memory are answered on the way, without a worker of their own.
     async fn request<B: Buffer>(&self, lane: &Lane, buf: &mut B) -> Result<Request, Stop<R::Error>> {
-        if B::GROWS && self.rx.try_lock().is_err() {
+        if B::GROWS && self.rx.is_taken() {
             buf.rest(); // somebody else reads, perhaps for hours
         }
-        let mut rx = self.rx.lock().await;
+        let rx = self.rx.take().await;
         let frame = loop {
             let msize = self.session.msize();
             if V::Nature::NOW {
-                self.at_once(&mut rx, msize)?;
+                self.at_once(rx, msize)?;
             }
             if let Some(frame) = rx.next(buf, msize)? {
                 break frame;
@@ -225,30 +240,38 @@ where
             // With the reader in hand: what follows a Tflush or Tversion is read when that is over, and nothing cancels it.
             self.lanes.abort(lane, self.session.aborts(message)).await;
         }
+        self.rx.give(rx);
         Ok(Request { frame, fresh })
     }
 
     /// Sends what was gathered.
     async fn flush(&self) -> Result<(), Stop<R::Error>> {
-        let mut flush = pin!(async { self.tx.lock().await.push(&[], true).await });
+        let mut flush = pin!(async {
+            let tx = self.tx.take().await;
+            tx.push(&[], true).await?;
+            self.tx.give(tx);
+            Ok(())
+        });
         // What an async function awaits is compiled, needed or not; this is not, where nothing is gathered.
         poll_fn(|cx| if Replies::<W, O>::GATHERS { flush.as_mut().poll(cx) } else { Poll::Ready(Ok(())) }).await
     }
 
     /// Answers reads and writes of memory from the input buffer into the output buffer, until one is none of these.
     fn at_once(&self, rx: &mut Requests<R, I>, msize: u32) -> Result<(), Stop<R::Error>> {
-        // While somebody writes, they take the way of all others.
-        let Ok(mut tx) = self.tx.try_lock() else { return Ok(()) };
-        while let Some(frame) = rx.first(msize)? {
-            if self.lanes.holds(wire::tag(frame)) {
-                break;
+        let answer = |tx: &mut &mut Replies<W, O>| {
+            while let Some(frame) = rx.first(msize)? {
+                if self.lanes.holds(wire::tag(frame)) {
+                    break;
+                }
+                let Some(len) = self.session.now(frame, tx.free()) else { break };
+                let size = frame.len();
+                tx.pushed(len);
+                rx.taken(size);
             }
-            let Some(len) = self.session.now(frame, tx.free()) else { break };
-            let size = frame.len();
-            tx.pushed(len);
-            rx.taken(size);
-        }
-        Ok(())
+            Ok(())
+        };
+        // While somebody writes, they take the way of all others.
+        self.tx.with(answer).unwrap_or(Ok(()))
     }
 
     /// Has the session answer: the reply's length, 0 for none. No reply if the request is cancelled, an error if it would wait where

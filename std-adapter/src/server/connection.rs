@@ -8,7 +8,7 @@ use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use datakit_core::serve::{Lane, Line, Stop};
+use datakit_core::serve::{Ends, Lane, Line, Stop};
 use datakit_core::session::{self, Session};
 use datakit_core::vfs::Vfs;
 use tokio::time::{Sleep, sleep, timeout};
@@ -57,7 +57,8 @@ pub(super) async fn serve<V: Vfs>(
     let lanes: Box<[Lane]> = (0..limits.requests.max(2)).map(|_| Lane::new()).collect();
     let end = {
         let held = Held::default();
-        let line = Line::new(&session, rx, tx, Batch::new(&held), Batch::new(&held), &lanes);
+        let mut ends = Ends::new(rx, tx, Batch::new(&held), Batch::new(&held));
+        let line = Line::new(&session, &mut ends, &lanes);
         let mut crew: Vec<Worker<'_>> = vec![Box::pin(line.worker(0, Frame::new(&held)))];
         let mut shutdown = pin!(shutdown.cancelled());
         let mut silent = Some(Box::pin(sleep(limits.attach_timeout)));
@@ -88,8 +89,8 @@ pub(super) async fn serve<V: Vfs>(
 
 /// Polls every worker, and takes one more on when nobody is left to read; `look` is asked before each whether there is memory left
 /// for one more that waits.
-fn walk<'l, 'h, V: Vfs>(
-    line: &'l Line<'h, V, FidMap<V>, Rx, Tx, Batch<'h>, Batch<'h>>,
+fn walk<'l, 'a, 'h, V: Vfs>(
+    line: &'l Line<'a, V, FidMap<V>, Rx, Tx, Batch<'h>, Batch<'h>>,
     held: &'h Held,
     look: impl Fn(),
     crew: &mut Vec<Worker<'l>>,
