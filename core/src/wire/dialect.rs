@@ -30,15 +30,13 @@ impl Dialect {
     /// version string" it may answer without it: `9P2000.x` becomes [`Legacy`](Dialect::Legacy), as does `.L` without feature
     /// `linux`.
     pub fn offered(version: Str<'_>) -> Option<Self> {
-        match version.as_bytes() {
+        let suffix = version.as_bytes().strip_prefix(b"9P2000")?;
+        match suffix {
             // A suffix of .L itself, `9P2000.L.Google.7`, is one more that may be dropped.
             #[cfg(feature = "linux")]
-            [b'9', b'P', b'2', b'0', b'0', b'0', b'.', b'L']
-            | [b'9', b'P', b'2', b'0', b'0', b'0', b'.', b'L', b'.', ..] => Some(Dialect::Linux),
-            b"9P2000.u" => Some(Dialect::Unix),
-            [b'9', b'P', b'2', b'0', b'0', b'0'] | [b'9', b'P', b'2', b'0', b'0', b'0', b'.', ..] => {
-                Some(Dialect::Legacy)
-            }
+            b".L" | [b'.', b'L', b'.', ..] => Some(Dialect::Linux),
+            b".u" => Some(Dialect::Unix),
+            b"" | [b'.', ..] => Some(Dialect::Legacy),
             _ => None,
         }
     }
