@@ -193,9 +193,6 @@ impl<'a> Iterator for Dirents<'a> {
             return None;
         }
         let entry = Dirent::decode(&mut self.0);
-        if entry.is_err() {
-            self.0 = Reader::new(&[], Dialect::Linux);
-        }
-        Some(entry)
+        Some(self.0.sound().map(|()| entry))
     }
 }

@@ -1,4 +1,5 @@
-//! Two cursors over a buffer: a [`Reader`] that fails at once, a [`Writer`] that remembers it is full.
+//! Two cursors over a buffer, a [`Reader`] and a [`Writer`]. Both remember what went wrong, and tell when they are finished: most
+//! fields are integers, and an error of each is what flash would be spent on.
 
 use core::fmt;
 
@@ -45,18 +46,20 @@ impl fmt::Display for Full {
 
 impl core::error::Error for Full {}
 
-/// Takes fields off the front of a message body.
+/// Takes fields off the front of a message body. What is wrong with it is remembered and reported once, by
+/// [`finish`](Reader::finish); nothing is left then, and every further field is empty or 0.
 #[derive(Clone, Copy, Debug)]
 pub struct Reader<'a> {
     bytes: &'a [u8],
     dialect: Dialect,
+    wrong: Option<Malformed>,
 }
 
 impl<'a> Reader<'a> {
     /// Reads `bytes`, fields that depend on it as in `dialect`.
     #[inline]
     pub fn new(bytes: &'a [u8], dialect: Dialect) -> Self {
-        Self { bytes, dialect }
+        Self { bytes, dialect, wrong: None }
     }
 
     /// Splits a frame into type, tag and a reader of the body.
@@ -92,44 +95,71 @@ impl<'a> Reader<'a> {
         self.bytes
     }
 
-    /// Takes `N` bytes: an integer.
-    ///
-    /// # Errors
-    /// `Short` if fewer are left.
-    #[inline]
-    pub fn array<const N: usize>(&mut self) -> Result<[u8; N], Malformed> {
-        let (head, rest) = self.bytes.split_first_chunk::<N>().ok_or(Malformed::Short)?;
-        self.bytes = rest;
-        Ok(*head)
+    /// Takes an integer of `size` bytes.
+    // Inlined where the size is known, x86 needs one instruction for it.
+    #[cfg_attr(target_pointer_width = "64", inline(always))]
+    #[cfg_attr(not(target_pointer_width = "64"), inline(never))]
+    pub fn number(&mut self, size: usize) -> u64 {
+        let mut number = [0; 8];
+        if let (Some(to), Some(bytes)) = (number.get_mut(..size), self.split(size)) {
+            to.copy_from_slice(bytes);
+        }
+        u64::from_le_bytes(number)
     }
 
     /// Takes `count` bytes.
-    ///
-    /// # Errors
-    /// `Short` if fewer are left.
     #[inline]
-    pub fn take(&mut self, count: usize) -> Result<&'a [u8], Malformed> {
-        let (head, rest) = self.bytes.split_at_checked(count).ok_or(Malformed::Short)?;
-        self.bytes = rest;
-        Ok(head)
+    pub fn take(&mut self, count: usize) -> &'a [u8] {
+        self.split(count).unwrap_or_default()
     }
 
-    /// Takes `size[2]` and as many bytes, as a reader of their own.
+    #[inline]
+    fn split(&mut self, count: usize) -> Option<&'a [u8]> {
+        let Some((head, rest)) = self.bytes.split_at_checked(count) else {
+            self.fail(Malformed::Short);
+            return None;
+        };
+        self.bytes = rest;
+        Some(head)
+    }
+
+    /// Takes `size[2]` and what `body` takes of as many bytes, which is to be all of them.
+    #[inline]
+    pub fn sized<T>(&mut self, body: impl FnOnce(&mut Self) -> T) -> T {
+        let size = self.number(2);
+        let record = self.take(size as usize);
+        let rest = core::mem::replace(&mut self.bytes, record);
+        let value = body(self);
+        if !self.bytes.is_empty() {
+            self.fail(Malformed::Trailing);
+        } else if self.wrong.is_none() {
+            self.bytes = rest;
+        }
+        value
+    }
+
+    /// Ends the reading: the first thing that is wrong is what is reported.
+    pub fn fail(&mut self, why: Malformed) {
+        self.bytes = &[];
+        self.wrong = self.wrong.or(Some(why));
+    }
+
+    /// Whether all that was taken was there.
     ///
     /// # Errors
-    /// `Short` if fewer are left.
+    /// What was wrong.
     #[inline]
-    pub fn sized(&mut self) -> Result<Self, Malformed> {
-        let size = u16::from_le_bytes(self.array()?);
-        Ok(Self::new(self.take(size.into())?, self.dialect))
+    pub fn sound(&self) -> Result<(), Malformed> {
+        self.wrong.map_or(Ok(()), Err)
     }
 
     /// Ends the reading.
     ///
     /// # Errors
-    /// `Trailing` if bytes are left.
+    /// What was wrong, `Trailing` if bytes are left.
     #[inline]
     pub fn finish(self) -> Result<(), Malformed> {
+        self.sound()?;
         if self.bytes.is_empty() { Ok(()) } else { Err(Malformed::Trailing) }
     }
 }
@@ -160,17 +190,14 @@ impl<'b> Writer<'b> {
     #[inline]
     pub fn open(&mut self, kind: u8, tag: Tag) {
         let [low, high] = tag.0.to_le_bytes();
-        self.array([0, 0, 0, 0, kind, low, high]);
+        self.number(HEADER, u64::from_le_bytes([0, 0, 0, 0, kind, low, high, 0]));
     }
 
-    /// Appends the bytes of an integer.
-    #[inline]
-    pub fn array<const N: usize>(&mut self, bytes: [u8; N]) {
-        let place = self.buf.get_mut(self.at..).and_then(|rest| rest.first_chunk_mut::<N>());
-        if let Some(place) = place {
-            *place = bytes;
-        }
-        self.at = self.at.saturating_add(N);
+    /// Appends the `size` low bytes of an integer.
+    #[cfg_attr(target_pointer_width = "64", inline(always))]
+    #[cfg_attr(not(target_pointer_width = "64"), inline(never))]
+    pub fn number(&mut self, size: usize, value: u64) {
+        self.bytes(value.to_le_bytes().get(..size).unwrap_or_default());
     }
 
     /// Appends bytes.
@@ -194,7 +221,7 @@ impl<'b> Writer<'b> {
     #[inline]
     pub fn count(&mut self, count: usize) {
         match u16::try_from(count) {
-            Ok(count) => self.array(count.to_le_bytes()),
+            Ok(count) => self.number(2, count.into()),
             Err(_) => self.overflow(),
         }
     }
@@ -209,10 +236,10 @@ impl<'b> Writer<'b> {
     #[inline]
     pub fn sized(&mut self, body: impl FnOnce(&mut Self)) {
         let start = self.at;
-        self.array([0; 2]);
+        self.number(2, 0);
         body(self);
         match u16::try_from(self.at.saturating_sub(start.saturating_add(2))) {
-            Ok(size) => self.patch(start, size.to_le_bytes()),
+            Ok(size) => self.patch(start, 2, size.into()),
             Err(_) => self.overflow(),
         }
     }
@@ -233,14 +260,14 @@ impl<'b> Writer<'b> {
     #[inline]
     pub fn close(mut self) -> Result<usize, Full> {
         let size = u32::try_from(self.at).map_err(|_| Full)?;
-        self.patch(0, size.to_le_bytes());
+        self.patch(0, 4, size.into());
         self.finish()
     }
 
     #[inline]
-    fn patch<const N: usize>(&mut self, at: usize, bytes: [u8; N]) {
-        if let Some(place) = self.buf.get_mut(at..).and_then(|rest| rest.first_chunk_mut::<N>()) {
-            *place = bytes;
-        }
+    fn patch(&mut self, at: usize, size: usize, value: u64) {
+        let end = core::mem::replace(&mut self.at, at);
+        self.number(size, value);
+        self.at = end;
     }
 }

@@ -3,15 +3,12 @@
 use core::fmt;
 use core::marker::PhantomData;
 
-use super::{Dialect, Malformed, Reader, Str, Writer};
+use super::{Dialect, Reader, Str, Writer};
 
 /// A value with a place in a message.
 pub trait Field<'a>: Sized {
-    /// Takes the value off the front of `reader`.
-    ///
-    /// # Errors
-    /// [`Malformed`]; the reader is then of no further use.
-    fn decode(reader: &mut Reader<'a>) -> Result<Self, Malformed>;
+    /// Takes the value off the front of `reader`. What is wrong is remembered by the reader and reported at its end.
+    fn decode(reader: &mut Reader<'a>) -> Self;
 
     /// Appends the value. What does not fit is remembered by the writer and reported at its end.
     fn encode(&self, writer: &mut Writer<'_>);
@@ -24,13 +21,13 @@ macro_rules! integers {
     ($($type:ty)*) => { $(
         impl<'a> Field<'a> for $type {
             #[inline]
-            fn decode(reader: &mut Reader<'a>) -> Result<Self, Malformed> {
-                reader.array().map(<$type>::from_le_bytes)
+            fn decode(reader: &mut Reader<'a>) -> Self {
+                reader.number(size_of::<$type>()) as $type
             }
 
             #[inline]
             fn encode(&self, writer: &mut Writer<'_>) {
-                writer.array(self.to_le_bytes());
+                writer.number(size_of::<$type>(), u64::from(*self));
             }
 
             fn trace(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -48,16 +45,16 @@ pub struct Data<'a>(pub &'a [u8]);
 
 impl<'a> Field<'a> for Data<'a> {
     #[inline]
-    fn decode(reader: &mut Reader<'a>) -> Result<Self, Malformed> {
-        let count = u32::decode(reader)?;
+    fn decode(reader: &mut Reader<'a>) -> Self {
+        let count = u32::decode(reader);
         // A count that is no `usize` is more than any frame holds.
-        reader.take(usize::try_from(count).map_err(|_| Malformed::Short)?).map(Data)
+        Data(reader.take(usize::try_from(count).unwrap_or(usize::MAX)))
     }
 
     #[inline]
     fn encode(&self, writer: &mut Writer<'_>) {
         match u32::try_from(self.0.len()) {
-            Ok(count) => writer.array(count.to_le_bytes()),
+            Ok(count) => writer.number(4, count.into()),
             Err(_) => writer.overflow(),
         }
         writer.bytes(self.0);
@@ -141,7 +138,8 @@ impl<'a, T: Field<'a> + Copy> Iterator for Iter<'a, T> {
         match &mut self.0 {
             Source::Wire(left, reader, _) => {
                 *left = left.checked_sub(1)?;
-                T::decode(reader).ok()
+                let value = T::decode(reader);
+                reader.sound().ok().map(|()| value)
             }
             Source::Slice(values) => values.next().copied(),
         }
@@ -207,15 +205,17 @@ impl<'a, T: Field<'a> + Copy + defmt::Format> defmt::Format for List<'a, T> {
 }
 
 impl<'a, T: Field<'a> + Copy> Field<'a> for List<'a, T> {
-    fn decode(reader: &mut Reader<'a>) -> Result<Self, Malformed> {
-        let count = u16::decode(reader)?;
+    fn decode(reader: &mut Reader<'a>) -> Self {
+        let count = u16::decode(reader);
         let all = reader.rest();
         for _ in 0..count {
-            T::decode(reader)?;
+            T::decode(reader);
+            if reader.sound().is_err() {
+                break;
+            }
         }
-        let mut all = Reader::new(all, reader.dialect());
-        let bytes = all.take(all.rest().len() - reader.rest().len())?;
-        Ok(List::Wire { count, bytes })
+        let bytes = all.get(..all.len().saturating_sub(reader.rest().len())).unwrap_or_default();
+        List::Wire { count, bytes }
     }
 
     fn encode(&self, writer: &mut Writer<'_>) {
@@ -250,8 +250,8 @@ impl Numeric {
 
 impl<'a> Field<'a> for Numeric {
     #[inline]
-    fn decode(reader: &mut Reader<'a>) -> Result<Self, Malformed> {
-        if reader.dialect() == Dialect::Legacy { Ok(Self::NONE) } else { u32::decode(reader).map(Self) }
+    fn decode(reader: &mut Reader<'a>) -> Self {
+        if reader.dialect() == Dialect::Legacy { Self::NONE } else { Self(u32::decode(reader)) }
     }
 
     #[inline]
@@ -272,12 +272,8 @@ impl<'a> Field<'a> for Numeric {
 pub struct Extension<'a>(pub Option<Str<'a>>);
 
 impl<'a> Field<'a> for Extension<'a> {
-    fn decode(reader: &mut Reader<'a>) -> Result<Self, Malformed> {
-        if reader.dialect() == Dialect::Unix {
-            Str::decode(reader).map(|text| Self(Some(text)))
-        } else {
-            Ok(Self(None))
-        }
+    fn decode(reader: &mut Reader<'a>) -> Self {
+        Self((reader.dialect() == Dialect::Unix).then(|| Str::decode(reader)))
     }
 
     fn encode(&self, writer: &mut Writer<'_>) {
@@ -298,8 +294,8 @@ pub struct Errno(pub u32);
 
 impl<'a> Field<'a> for Errno {
     #[inline]
-    fn decode(reader: &mut Reader<'a>) -> Result<Self, Malformed> {
-        if reader.dialect() == Dialect::Unix { u32::decode(reader).map(Self) } else { Ok(Self(0)) }
+    fn decode(reader: &mut Reader<'a>) -> Self {
+        Self(if reader.dialect() == Dialect::Unix { u32::decode(reader) } else { 0 })
     }
 
     #[inline]
@@ -321,8 +317,8 @@ pub struct Datasync(pub u32);
 
 impl<'a> Field<'a> for Datasync {
     #[inline]
-    fn decode(reader: &mut Reader<'a>) -> Result<Self, Malformed> {
-        if reader.is_empty() { Ok(Self(0)) } else { u32::decode(reader).map(Self) }
+    fn decode(reader: &mut Reader<'a>) -> Self {
+        Self(if reader.is_empty() { 0 } else { u32::decode(reader) })
     }
 
     #[inline]

@@ -2,7 +2,7 @@
 
 use core::fmt;
 
-use super::{Field, Malformed, Reader, Writer};
+use super::{Field, Reader, Writer};
 
 /// Names a request among those in flight on a connection; chosen by the client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -28,8 +28,8 @@ macro_rules! number {
     ($($name:ident: $type:ty)*) => { $(
         impl<'a> Field<'a> for $name {
             #[inline]
-            fn decode(reader: &mut Reader<'a>) -> Result<Self, Malformed> {
-                <$type>::decode(reader).map($name)
+            fn decode(reader: &mut Reader<'a>) -> Self {
+                $name(<$type>::decode(reader))
             }
 
             #[inline]
@@ -90,8 +90,8 @@ impl Qid {
 
 impl<'a> Field<'a> for Qid {
     #[inline]
-    fn decode(reader: &mut Reader<'a>) -> Result<Self, Malformed> {
-        Ok(Self { kind: u8::decode(reader)?, version: u32::decode(reader)?, path: u64::decode(reader)? })
+    fn decode(reader: &mut Reader<'a>) -> Self {
+        Self { kind: u8::decode(reader), version: u32::decode(reader), path: u64::decode(reader) }
     }
 
     #[inline]

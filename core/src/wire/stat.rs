@@ -72,25 +72,21 @@ impl<'a> Stat<'a> {
         Stats(Reader::new(data, dialect))
     }
 
-    fn decode_record(reader: &mut Reader<'a>) -> Result<Self, Malformed> {
-        let mut record = reader.sized()?;
-        let r = &mut record;
-        let stat = Self {
-            kind: Field::decode(r)?,
-            dev: Field::decode(r)?,
-            qid: Field::decode(r)?,
-            mode: Field::decode(r)?,
-            atime: Field::decode(r)?,
-            mtime: Field::decode(r)?,
-            length: Field::decode(r)?,
-            name: Field::decode(r)?,
-            uid: Field::decode(r)?,
-            gid: Field::decode(r)?,
-            muid: Field::decode(r)?,
-            unix: if r.dialect() == Dialect::Unix && !r.is_empty() { Some(StatUnix::decode(r)?) } else { None },
-        };
-        record.finish()?;
-        Ok(stat)
+    fn decode_record(reader: &mut Reader<'a>) -> Self {
+        reader.sized(|r| Self {
+            kind: Field::decode(r),
+            dev: Field::decode(r),
+            qid: Field::decode(r),
+            mode: Field::decode(r),
+            atime: Field::decode(r),
+            mtime: Field::decode(r),
+            length: Field::decode(r),
+            name: Field::decode(r),
+            uid: Field::decode(r),
+            gid: Field::decode(r),
+            muid: Field::decode(r),
+            unix: (r.dialect() == Dialect::Unix && !r.is_empty()).then(|| StatUnix::decode(r)),
+        })
     }
 
     fn encode_record(&self, writer: &mut Writer<'_>) {
@@ -115,11 +111,8 @@ impl<'a> Stat<'a> {
 
 /// In a message the record's length stands twice: `stat[n]` has a count of its own in front.
 impl<'a> Field<'a> for Stat<'a> {
-    fn decode(reader: &mut Reader<'a>) -> Result<Self, Malformed> {
-        let mut outer = reader.sized()?;
-        let stat = Self::decode_record(&mut outer)?;
-        outer.finish()?;
-        Ok(stat)
+    fn decode(reader: &mut Reader<'a>) -> Self {
+        reader.sized(Self::decode_record)
     }
 
     fn encode(&self, writer: &mut Writer<'_>) {
@@ -143,9 +136,9 @@ impl<'a> Field<'a> for Stat<'a> {
 }
 
 impl<'a> StatUnix<'a> {
-    fn decode(r: &mut Reader<'a>) -> Result<Self, Malformed> {
-        let extension = Field::decode(r)?;
-        Ok(Self { extension, n_uid: Field::decode(r)?, n_gid: Field::decode(r)?, n_muid: Field::decode(r)? })
+    fn decode(r: &mut Reader<'a>) -> Self {
+        let extension = Field::decode(r);
+        Self { extension, n_uid: Field::decode(r), n_gid: Field::decode(r), n_muid: Field::decode(r) }
     }
 
     fn encode(&self, w: &mut Writer<'_>) {
@@ -168,9 +161,6 @@ impl<'a> Iterator for Stats<'a> {
             return None;
         }
         let stat = Stat::decode_record(&mut self.0);
-        if stat.is_err() {
-            self.0 = Reader::new(&[], self.0.dialect());
-        }
-        Some(stat)
+        Some(self.0.sound().map(|()| stat))
     }
 }

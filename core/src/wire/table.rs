@@ -58,7 +58,7 @@ macro_rules! messages {
                     $($($(
                         #[cfg($when)]
                         $number if known($number) && Rows::$rows.has(dialect) => Tmessage::$name {
-                            $($tfield: <$ttype>::decode(&mut reader)?),*
+                            $($tfield: <$ttype>::decode(&mut reader)),*
                         },
                     )?)*)*
                     _ => return Err(Malformed::Unknown(kind)),
@@ -99,7 +99,7 @@ macro_rules! messages {
                     $($(
                         #[cfg($when)]
                         $number if Rows::$rows.has(dialect) => Rmessage::$name {
-                            $( $($rfield: <$rtype>::decode(&mut reader)?),* )?
+                            $( $($rfield: <$rtype>::decode(&mut reader)),* )?
                         },
                     )*)*
                     _ => return Err(Malformed::Unknown(kind)),
@@ -198,8 +198,8 @@ macro_rules! record {
 
         impl<'a> $crate::wire::Field<'a> for $name $(<$life>)? {
             #[inline]
-            fn decode(reader: &mut $crate::wire::Reader<'a>) -> Result<Self, $crate::wire::Malformed> {
-                Ok(Self { $($field: $crate::wire::Field::decode(reader)?),* })
+            fn decode(reader: &mut $crate::wire::Reader<'a>) -> Self {
+                Self { $($field: $crate::wire::Field::decode(reader)),* }
             }
 
             // Where it is not inlined, x86 gets it byte by byte.

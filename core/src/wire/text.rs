@@ -97,11 +97,14 @@ impl defmt::Format for Str<'_> {
 
 impl<'a> Field<'a> for Str<'a> {
     // Not inlined: most messages have one, and flash counts.
-    fn decode(reader: &mut Reader<'a>) -> Result<Self, Malformed> {
-        let length = u16::decode(reader)?;
-        let bytes = reader.take(length.into())?;
+    fn decode(reader: &mut Reader<'a>) -> Self {
+        let length = u16::decode(reader);
+        let bytes = reader.take(length.into());
         // Not `contains`: the search for one byte in long texts is long itself.
-        if bytes.iter().all(|byte| *byte != 0) { Ok(Str(bytes)) } else { Err(Malformed::Text) }
+        if !bytes.iter().all(|byte| *byte != 0) {
+            reader.fail(Malformed::Text);
+        }
+        Str(bytes)
     }
 
     fn encode(&self, writer: &mut Writer<'_>) {
