@@ -325,7 +325,11 @@ impl Request {
         if !fresh {
             Some(Error::Invalid.because(format_args!("tag {} is in use", Decimal::from(wire::tag(buf).0))))
         } else if held < size {
-            Some(Error::TooLarge.because(format_args!("message of {} bytes, room for {}", Decimal::from(size), Decimal::from(held))))
+            Some(Error::TooLarge.because(format_args!(
+                "message of {} bytes, room for {}",
+                Decimal::from(size),
+                Decimal::from(held)
+            )))
         } else {
             None
         }
