@@ -1,4 +1,4 @@
-//! The fid table of a desktop: hashed, with a limit.
+//! The fid table of a desktop: searched one after the other while there are few, hashed when there are more, with a limit.
 
 use std::collections::HashMap;
 use std::collections::hash_map::IntoIter;
@@ -6,51 +6,102 @@ use std::collections::hash_map::IntoIter;
 use datakit_core::session::{Fid, Fids};
 use datakit_core::vfs::Vfs;
 
+/// As many are found as fast one after the other as by their hash, in a fourth of the memory if there is one.
+const FEW: usize = 8;
+
 /// At most `most` fids.
 pub(super) struct FidMap<V: Vfs> {
-    map: HashMap<u32, Fid<V>, Spread>,
-    /// Those that were there when all began to go.
-    leaving: IntoIter<u32, Fid<V>>,
+    table: Table<V>,
+    /// Those that were many when all began to go.
+    leaving: Option<Box<IntoIter<u32, Fid<V>>>>,
     most: usize,
+}
+
+enum Table<V: Vfs> {
+    /// At most [`FEW`].
+    Few(Vec<(u32, Fid<V>)>),
+    #[expect(clippy::box_collection, reason = "apart, so that a connection that has few is small")]
+    Many(Box<HashMap<u32, Fid<V>, Spread>>),
 }
 
 impl<V: Vfs> FidMap<V> {
     pub(super) fn new(most: usize) -> FidMap<V> {
-        FidMap { map: HashMap::with_hasher(Spread::default()), leaving: IntoIter::default(), most }
+        FidMap { table: Table::Few(Vec::new()), leaving: None, most }
     }
 }
 
 impl<V: Vfs> Fids<V> for FidMap<V> {
     fn get(&self, number: u32) -> Option<&Fid<V>> {
-        self.map.get(&number)
+        match &self.table {
+            Table::Few(few) => few.iter().find(|(n, _)| *n == number).map(|(_, fid)| fid),
+            Table::Many(many) => many.get(&number),
+        }
     }
 
     fn get_mut(&mut self, number: u32) -> Option<&mut Fid<V>> {
-        self.map.get_mut(&number)
+        match &mut self.table {
+            Table::Few(few) => few.iter_mut().find(|(n, _)| *n == number).map(|(_, fid)| fid),
+            Table::Many(many) => many.get_mut(&number),
+        }
     }
 
     fn insert(&mut self, number: u32, fid: Fid<V>) -> Result<(), Fid<V>> {
         if self.len() >= self.most {
             return Err(fid);
         }
-        self.map.insert(number, fid);
+        match &mut self.table {
+            Table::Few(few) if few.len() < FEW => {
+                // `push` alone would make room for four, where most have one.
+                if few.len() == few.capacity() {
+                    few.reserve_exact(few.len().max(1));
+                }
+                few.push((number, fid));
+            }
+            Table::Few(few) => self.table = Table::Many(Box::new(few.drain(..).chain([(number, fid)]).collect())),
+            Table::Many(many) => {
+                many.insert(number, fid);
+            }
+        }
         Ok(())
     }
 
     fn remove(&mut self, number: u32) -> Option<Fid<V>> {
-        self.map.remove(&number)
+        match &mut self.table {
+            Table::Few(few) => {
+                let at = few.iter().position(|(n, _)| *n == number)?;
+                Some(few.swap_remove(at).1)
+            }
+            Table::Many(many) => many.remove(&number),
+        }
     }
 
     fn pop(&mut self) -> Option<Fid<V>> {
-        // To look for any fid in the map again and again would take its size squared.
-        if self.leaving.len() == 0 {
-            self.leaving = std::mem::replace(&mut self.map, HashMap::with_hasher(Spread::default())).into_iter();
+        if let Some((_, fid)) = self.leaving.as_mut().and_then(|leaving| leaving.next()) {
+            return Some(fid);
         }
-        self.leaving.next().map(|(_, fid)| fid)
+        // To look for any fid in the map again and again would take its size squared.
+        match std::mem::replace(&mut self.table, Table::Few(Vec::new())) {
+            Table::Few(mut few) => {
+                self.leaving = None;
+                let gone = few.pop();
+                self.table = Table::Few(few);
+                gone.map(|(_, fid)| fid)
+            }
+            Table::Many(many) => {
+                let mut leaving = Box::new(many.into_iter());
+                let gone = leaving.next();
+                self.leaving = Some(leaving);
+                gone.map(|(_, fid)| fid)
+            }
+        }
     }
 
     fn len(&self) -> usize {
-        self.map.len() + self.leaving.len()
+        let table = match &self.table {
+            Table::Few(few) => few.len(),
+            Table::Many(many) => many.len(),
+        };
+        table + self.leaving.as_ref().map_or(0, |leaving| leaving.len())
     }
 }
 
@@ -103,22 +154,52 @@ mod tests {
     use super::*;
     use crate::scratch::Scratch;
 
+    type Table<'v> = Session<'v, Scratch, FidMap<Scratch>>;
+
+    async fn ask(session: &Table<'_>, request: &T<'_>) {
+        let mut buf = [0; 512];
+        let len = request.encode(Tag(1), Dialect::Legacy, &mut buf).unwrap_or(0);
+        session.answer(&mut buf, len).await;
+    }
+
+    async fn walk(session: &Table<'_>, newfids: std::ops::Range<u32>) {
+        for newfid in newfids {
+            ask(session, &T::Walk { fid: Fid(0), newfid: Fid(newfid), wnames: List::Slice(&[]) }).await;
+        }
+    }
+
+    /// One fid, 0.
+    async fn attached(tree: &Scratch) -> Table<'_> {
+        let session = Session::new(tree, FidMap::new(100_000), Limits::default());
+        ask(&session, &T::Version { msize: 8192, version: "9P2000".into() }).await;
+        let (uname, aname) = ("u".into(), "".into());
+        ask(&session, &T::Attach { fid: Fid(0), afid: Fid::NONE, uname, aname, n_uname: Numeric::NONE }).await;
+        session
+    }
+
+    #[tokio::test]
+    async fn few_become_many() {
+        let tree = Scratch::new();
+        let session = attached(&tree).await;
+        for most in [FEW, FEW + 1, 3 * FEW] {
+            let most = most as u32;
+            walk(&session, 1..most).await;
+            // Those that are there already are not made again.
+            walk(&session, 0..most).await;
+            assert_eq!(session.fids(), most as usize);
+            for fid in 1..most {
+                ask(&session, &T::Clunk { fid: Fid(fid) }).await;
+            }
+            assert_eq!(session.fids(), 1);
+        }
+    }
+
     #[tokio::test]
     async fn many_fids_go_one_by_one_as_fast_as_they_came() {
         let tree = Scratch::new();
-        let session = Session::new(&tree, FidMap::new(100_000), Limits::default());
-        let mut buf = [0; 512];
-        let ask = async |request: &T<'_>, buf: &mut [u8]| {
-            let len = request.encode(Tag(1), Dialect::Legacy, buf).unwrap_or(0);
-            session.answer(buf, len).await;
-        };
-        ask(&T::Version { msize: 8192, version: "9P2000".into() }, &mut buf).await;
-        let (uname, aname) = ("u".into(), "".into());
-        ask(&T::Attach { fid: Fid(0), afid: Fid::NONE, uname, aname, n_uname: Numeric::NONE }, &mut buf).await;
+        let session = attached(&tree).await;
         let began = std::time::Instant::now();
-        for newfid in 1..100_000 {
-            ask(&T::Walk { fid: Fid(0), newfid: Fid(newfid), wnames: List::Slice(&[]) }, &mut buf).await;
-        }
+        walk(&session, 1..100_000).await;
         let (came, began) = (began.elapsed(), std::time::Instant::now());
         assert_eq!(session.fids(), 100_000);
         session.hang_up().await;
