@@ -1,4 +1,4 @@
-//! Memory for frames and batches: small ones stay with their owner, large ones are borrowed from a pool of the thread.
+//! Memory for frames and batches, borrowed from a pool of the thread: a connection that does nothing has none.
 
 use std::cell::{Cell, RefCell};
 
@@ -19,8 +19,9 @@ struct Pool {
 }
 
 thread_local! {
-    static POOLS: RefCell<[Pool; 2]> = const {
+    static POOLS: RefCell<[Pool; 3]> = const {
         RefCell::new([
+            Pool { size: SMALL, most: 64, spare: Vec::new() },
             Pool { size: MIDDLE, most: 64, spare: Vec::new() },
             Pool { size: LARGE, most: 8, spare: Vec::new() },
         ])
@@ -96,41 +97,34 @@ impl Drop for Batch<'_> {
     }
 }
 
-/// The frame of one worker.
+/// The frame of one worker: no memory either while it waits for a request.
 pub(super) struct Frame<'h> {
     held: &'h Held,
-    /// Apart from the worker, whose future holds its frame twice: as an argument and as a variable.
-    small: Box<[u8; SMALL]>,
-    large: Option<Box<[u8]>>,
+    buf: Box<[u8]>,
 }
 
 impl<'h> Frame<'h> {
     pub(super) fn new(held: &'h Held) -> Frame<'h> {
-        Frame { held, small: Box::new([0; SMALL]), large: None }
+        Frame { held, buf: Box::default() }
     }
 }
 
 impl Buffer for Frame<'_> {
     fn room(&mut self, n: usize, keep: usize) -> &mut [u8] {
-        if self.large.as_ref().map_or(SMALL, |large| large.len()) < n {
-            let mut larger = self.held.borrow(n);
-            let old = self.large.as_deref().unwrap_or(&*self.small);
-            for (to, from) in larger.iter_mut().zip(old.iter().take(keep)) {
+        if self.buf.len() < n {
+            let larger = self.held.borrow(n);
+            let old = std::mem::replace(&mut self.buf, larger);
+            for (to, from) in self.buf.iter_mut().zip(old.iter().take(keep)) {
                 *to = *from;
             }
-            if let Some(old) = self.large.replace(larger) {
-                self.held.give_back(old);
-            }
+            self.held.give_back(old);
         }
-        match &mut self.large {
-            Some(large) => large,
-            None => &mut *self.small,
-        }
+        &mut self.buf
     }
 
     fn rest(&mut self) {
-        if let Some(large) = self.large.take() {
-            self.held.give_back(large);
+        if !self.buf.is_empty() {
+            self.held.give_back(std::mem::take(&mut self.buf));
         }
     }
 }
