@@ -1,6 +1,7 @@
 //! A file tree over 9P, for all sizes: no `std`, no allocator, no `unsafe`.
 //!
-//! With the feature `alloc` the texts of errors that are made at run time are on the heap; everything else is the same.
+//! With the feature `alloc` the texts of errors that are made at run time are on the heap, and so is what a request that is seldom made
+//! needs while it is answered; everything else is the same.
 //!
 //! Bytes go right, once; nothing calls back to its left:
 //!

@@ -63,7 +63,7 @@ impl<V: Vfs, F: Fids<V>> Session<'_, V, F> {
         let room = buf.len().saturating_sub(wire::RREAD_HEADER).min(self.data(count));
         let data = buf.get_mut(wire::RREAD_HEADER..).and_then(|data| data.get_mut(..room)).unwrap_or_default();
         let n = if dir {
-            V::Nature::handle(|| self.read_dir(fid, &open, offset, data)).await?
+            V::Nature::seldom(|| self.read_dir(fid, &open, offset, data)).await?
         } else {
             self.vfs.read(&open, offset, data).await?
         };

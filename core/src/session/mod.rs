@@ -283,7 +283,10 @@ impl<'v, V: Vfs, F: Fids<V>> Session<'v, V, F> {
             T::Write { fid, offset, data } => R::Write { count: done!(self.write(fid, offset, data.0)) },
             T::Clunk { fid } => done!(self.clunk(fid), R::Clunk),
             T::Remove { fid } => done!(self.remove(fid), R::Remove),
-            T::Wstat { fid, stat } => done!(self.wstat(fid, stat), R::Wstat),
+            T::Wstat { fid, stat } => {
+                V::Nature::seldom(move || self.wstat(fid, stat)).await?;
+                R::Wstat
+            }
             _ => return Err(Error::NotSupported),
         };
         self.encode(buf, tag, &reply)

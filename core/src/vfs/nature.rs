@@ -22,6 +22,12 @@ pub trait Nature {
     /// Begins a request. It has a stack frame of its own: a function that awaits thirty handlers would otherwise be one function with the
     /// stack of all of them, 5 KiB of a board's.
     fn handle<T, F: Future<Output = Result<T>>>(make: impl FnOnce() -> F) -> Self::Handler<T, F>;
+
+    /// A request that is seldom made and takes much memory.
+    type Seldom<T, F: Future<Output = Result<T>>>: Future<Output = Result<T>>;
+
+    /// As [`handle`](Nature::handle), but where there is a heap it is on that: every connection that does nothing would have room for it.
+    fn seldom<T, F: Future<Output = Result<T>>>(make: impl FnOnce() -> F) -> Self::Seldom<T, F>;
 }
 
 /// A tree of which nothing is known: any call may wait, anything may change.
@@ -45,6 +51,21 @@ impl Nature for AnyTree {
     fn handle<T, F: Future<Output = Result<T>>>(make: impl FnOnce() -> F) -> Apart<F> {
         apart(make())
     }
+
+    #[cfg(feature = "alloc")]
+    type Seldom<T, F: Future<Output = Result<T>>> = Pin<alloc::boxed::Box<F>>;
+    #[cfg(not(feature = "alloc"))]
+    type Seldom<T, F: Future<Output = Result<T>>> = Apart<F>;
+
+    #[cfg(feature = "alloc")]
+    fn seldom<T, F: Future<Output = Result<T>>>(make: impl FnOnce() -> F) -> Self::Seldom<T, F> {
+        alloc::boxed::Box::pin(make())
+    }
+
+    #[cfg(not(feature = "alloc"))]
+    fn seldom<T, F: Future<Output = Result<T>>>(make: impl FnOnce() -> F) -> Self::Seldom<T, F> {
+        apart(make())
+    }
 }
 
 impl Nature for FixedTree {
@@ -60,6 +81,12 @@ impl Nature for FixedTree {
             Poll::Ready(done) => Done(Some(done)),
             Poll::Pending => Done(Some(Err(Error::TooManyWaiting))),
         }
+    }
+
+    type Seldom<T, F: Future<Output = Result<T>>> = Self::Handler<T, F>;
+
+    fn seldom<T, F: Future<Output = Result<T>>>(make: impl FnOnce() -> F) -> Self::Seldom<T, F> {
+        Self::handle(make)
     }
 }
 
