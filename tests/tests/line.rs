@@ -91,7 +91,7 @@ fn only_requests_in_flight_hold_large_buffers() {
     let lanes: [Lane; 4] = Default::default();
     let (rx, tx) = (Bytes::default(), Bytes::default());
     let mut ends = Ends::new(rx.clone(), tx.clone(), [0; 4096], [0; 4096]);
-    let line = Line::new(&session, &mut ends, &lanes);
+    let line = Line::new(&session, &mut ends, lanes.as_slice());
     let mut workers = [
         pin!(line.worker(0, Counted::new(&large))),
         pin!(line.worker(1, Counted::new(&large))),

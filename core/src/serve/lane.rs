@@ -49,9 +49,35 @@ impl Lane {
     }
 }
 
+/// The lanes that the owner of a connection provides, numbered from 0: an array, or as many as the crew has come to need.
+pub trait Lend {
+    /// How many there can be.
+    fn most(&self) -> usize;
+
+    /// The lane of this number: the same one each time.
+    fn lane(&self, number: usize) -> Option<&Lane>;
+
+    /// Those below `number` that there are.
+    fn below(&self, number: usize) -> impl Iterator<Item = &Lane>;
+}
+
+impl Lend for [Lane] {
+    fn most(&self) -> usize {
+        self.len()
+    }
+
+    fn lane(&self, number: usize) -> Option<&Lane> {
+        self.get(number)
+    }
+
+    fn below(&self, number: usize) -> impl Iterator<Item = &Lane> {
+        self.iter().take(number)
+    }
+}
+
 /// All lanes of one connection.
-pub(super) struct Lanes<'a> {
-    lanes: &'a [Lane],
+pub(super) struct Lanes<'a, L: Lend + ?Sized> {
+    lanes: &'a L,
     /// Lanes that were ever used: a crew that never grew is searched in no time.
     used: Cell<usize>,
     busy: Cell<usize>,
@@ -62,10 +88,10 @@ pub(super) struct Lanes<'a> {
     flusher: Waiting,
 }
 
-impl<'a> Lanes<'a> {
+impl<'a, L: Lend + ?Sized> Lanes<'a, L> {
     /// Empties the lanes: the connection that had them before may have ended with requests in flight.
-    pub(super) fn new(lanes: &'a [Lane]) -> Lanes<'a> {
-        lanes.iter().for_each(|lane| lane.state.set(0));
+    pub(super) fn new(lanes: &'a L) -> Lanes<'a, L> {
+        lanes.below(usize::MAX).for_each(|lane| lane.state.set(0));
         Lanes {
             lanes,
             used: Cell::new(0),
@@ -77,17 +103,17 @@ impl<'a> Lanes<'a> {
     }
 
     pub(super) fn len(&self) -> usize {
-        self.lanes.len()
+        self.lanes.most()
     }
 
     /// The lane of this number.
     pub(super) fn lane(&self, number: usize) -> Option<&'a Lane> {
         self.used.set(self.used.get().max(number.saturating_add(1)));
-        self.lanes.get(number)
+        self.lanes.lane(number)
     }
 
     fn used(&self) -> impl Iterator<Item = &'a Lane> {
-        self.lanes.iter().take(self.used.get())
+        self.lanes.below(self.used.get())
     }
 
     /// Puts a request into a lane; false when its tag is in flight already.
@@ -127,7 +153,7 @@ impl<'a> Lanes<'a> {
     pub(super) fn wait(&self, lane: &Lane) -> bool {
         if !lane.is(WAITS) {
             let waiting = self.waiting.get().saturating_add(1);
-            if self.full.get() || waiting >= self.lanes.len() {
+            if self.full.get() || waiting >= self.lanes.most() {
                 return false;
             }
             self.waiting.set(waiting);

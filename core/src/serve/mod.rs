@@ -26,8 +26,8 @@ use embedded_io_async::Write;
 use baton::Baton;
 pub use buffer::{Buffer, Frame, Input};
 use buffer::{Replies, Requests};
-pub use lane::Lane;
 use lane::Lanes;
+pub use lane::{Lane, Lend};
 
 use crate::Decimal;
 use crate::session::{Fids, Session};
@@ -98,7 +98,7 @@ where
 {
     let Memory { lanes, frames, input } = memory;
     let mut ends = Ends::new(rx, tx, input, [0; 0]);
-    let line = Line::new(session, &mut ends, lanes);
+    let line = Line::new(session, &mut ends, lanes.as_slice());
     let (stop, _) = crew(&line, frames).await;
     match stop {
         Err(stop) => stop,
@@ -145,16 +145,16 @@ impl<R: Input, W: Write<Error = R::Error>, I: Buffer, O: Buffer> Ends<R, W, I, O
 }
 
 /// One connection: everything that its workers share.
-pub struct Line<'a, V: Vfs, F: Fids<V>, R: Input, W: Write, I: Buffer, O: Buffer> {
+pub struct Line<'a, V: Vfs, F: Fids<V>, R: Input, W: Write, I: Buffer, O: Buffer, L: Lend + ?Sized = [Lane]> {
     session: &'a Session<'a, V, F>,
     rx: Baton<&'a mut Requests<R, I>>,
     tx: Baton<&'a mut Replies<W, O>>,
-    lanes: Lanes<'a>,
+    lanes: Lanes<'a, L>,
     /// The reader sleeps: a reply that is ready now must be sent by who made it.
     waiting: Cell<bool>,
 }
 
-impl<'a, V, F, R, W, I, O> Line<'a, V, F, R, W, I, O>
+impl<'a, V, F, R, W, I, O, L> Line<'a, V, F, R, W, I, O, L>
 where
     V: Vfs,
     F: Fids<V>,
@@ -162,9 +162,10 @@ where
     W: Write<Error = R::Error>,
     I: Buffer,
     O: Buffer,
+    L: Lend + ?Sized,
 {
     /// A line between the two ends. `lanes` bounds the crew.
-    pub fn new(session: &'a Session<'a, V, F>, ends: &'a mut Ends<R, W, I, O>, lanes: &'a [Lane]) -> Self {
+    pub fn new(session: &'a Session<'a, V, F>, ends: &'a mut Ends<R, W, I, O>, lanes: &'a L) -> Self {
         Line {
             session,
             rx: Baton::new(&mut ends.rx),

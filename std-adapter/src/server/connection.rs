@@ -4,21 +4,20 @@ use std::convert::Infallible;
 use std::fmt;
 use std::future::{Future, poll_fn};
 use std::io;
+use std::iter::once;
 use std::pin::{Pin, pin};
-use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use datakit_core::serve::{Ends, Lane, Line, Stop};
+use datakit_core::serve::{self, Ends, Stop};
 use datakit_core::session::{self, Session};
 use datakit_core::vfs::Vfs;
 use tokio::time::{Sleep, sleep, timeout};
-use tokio_util::sync::CancellationToken;
 
 use super::buffers::{Batch, Frame, Held};
 use super::fids::FidMap;
-use super::stats::{Peer, Stats};
-use super::transport::{Rx, Tx};
-use super::{GRACE, HANG_UP, Limits};
+use super::lanes::Lanes;
+use super::transport::{Rx, Stream, Tx};
+use super::{GRACE, Guest, HANG_UP};
 
 type Worker<'l> = Pin<Box<dyn Future<Output = Result<Infallible, Stop<io::Error>>> + 'l>>;
 
@@ -44,70 +43,89 @@ impl fmt::Display for End {
 }
 
 /// Serves one connection until it ends. Dropping the future drops its requests, fids and streams.
-pub(super) async fn serve<V: Vfs>(
-    vfs: &V,
-    (rx, tx): (Rx, Tx),
-    limits: &Limits,
-    stats: &Arc<Stats>,
-    peer: &Peer,
-    shutdown: &CancellationToken,
-) -> End {
-    let granted = session::Limits { msize: limits.msize, iounit: 0 };
-    let session = Session::new(vfs, FidMap::new(limits.fids), granted).observed(&**stats);
-    let lanes: Box<[Lane]> = (0..limits.requests.max(2)).map(|_| Lane::new()).collect();
-    let end = {
-        let held = Held::default();
-        let mut ends = Ends::new(rx, tx, Batch::new(&held), Batch::new(&held));
-        let line = Line::new(&session, &mut ends, &lanes);
-        let mut crew: Vec<Worker<'_>> = vec![Box::pin(line.worker(0, Frame::new(&held)))];
-        let mut shutdown = pin!(shutdown.cancelled());
-        let mut silent = Some(Box::pin(sleep(limits.attach_timeout)));
-        let mut grace: Option<Pin<Box<Sleep>>> = None;
-        poll_fn(|cx| {
-            let look = || line.set_full(held.bytes() > limits.buffered);
-            if let Poll::Ready(stop) = walk(&line, &held, look, &mut crew, cx) {
-                return Poll::Ready(End::Line(stop));
-            }
-            peer.show(session.dialect(), session.msize(), session.fids(), line.in_flight());
-            if session.attached() {
-                silent = None;
-            } else if silent.as_mut().is_some_and(|timer| timer.as_mut().poll(cx).is_ready()) {
-                return Poll::Ready(End::Silent);
-            }
-            if grace.is_none() && shutdown.as_mut().poll(cx).is_ready() {
-                grace = Some(Box::pin(sleep(GRACE)));
-            }
-            let over = grace.as_mut().is_some_and(|timer| line.is_idle() || timer.as_mut().poll(cx).is_ready());
-            if over { Poll::Ready(End::Shutdown) } else { Poll::Pending }
-        })
-        .await
-    };
-    // Dropped halfway, the session closes the rest.
-    let _ = timeout(HANG_UP, session.hang_up()).await;
-    end
+///
+/// A thousand connections that do nothing are a thousand of these futures. So what only some need is made when they need it, and what
+/// comes from here is captured: an async function would hold its arguments twice.
+pub(super) fn serve<'c, V: Vfs>(
+    stream: &'c mut Stream,
+    vfs: &'c V,
+    guest: &'c Guest,
+) -> impl Future<Output = End> + use<'c, V> {
+    let all = &guest.all;
+    let granted = session::Limits { msize: all.limits.msize, iounit: 0 };
+    let session = Session::new(vfs, FidMap::new(all.limits.fids), granted).observed(&*all.stats);
+    let lanes = Lanes::new(all.limits.requests);
+    async move {
+        let end = {
+            let (all, held) = (&guest.all, Held::default());
+            let (rx, tx) = stream.halves(&all.limits.write_timeout);
+            let mut ends = Ends::new(rx, tx, Batch::new(&held), Batch::new(&held));
+            let line = Line::new(&session, &mut ends, &lanes);
+            let mut shutdown = pin!(all.closing.cancelled());
+            let mut crew = Crew::new(&line, &held);
+            let mut silent = Some(Box::pin(sleep(all.limits.attach_timeout)));
+            let mut grace: Option<Pin<Box<Sleep>>> = None;
+            let session = &session;
+            poll_fn(move |cx| {
+                if let Poll::Ready(stop) = crew.walk(guest.all.limits.buffered, cx) {
+                    return Poll::Ready(End::Line(stop));
+                }
+                let line = crew.line;
+                guest.peer.show(session.dialect(), session.msize(), session.fids(), line.in_flight());
+                if session.attached() {
+                    silent = None;
+                } else if silent.as_mut().is_some_and(|timer| timer.as_mut().poll(cx).is_ready()) {
+                    return Poll::Ready(End::Silent);
+                }
+                if grace.is_none() && shutdown.as_mut().poll(cx).is_ready() {
+                    grace = Some(Box::pin(sleep(GRACE)));
+                }
+                let over = grace.as_mut().is_some_and(|timer| line.is_idle() || timer.as_mut().poll(cx).is_ready());
+                if over { Poll::Ready(End::Shutdown) } else { Poll::Pending }
+            })
+            .await
+        };
+        // The peer need not wait for the files that go with the connection.
+        stream.end().await;
+        // Dropped halfway, the session closes the rest.
+        let _ = Box::pin(timeout(HANG_UP, session.hang_up())).await;
+        end
+    }
 }
 
-/// Polls every worker, and takes one more on when nobody is left to read; `look` is asked before each whether there is memory left
-/// for one more that waits.
-fn walk<'l, 'a, 'h, V: Vfs>(
-    line: &'l Line<'a, V, FidMap<V>, Rx, Tx, Batch<'h>, Batch<'h>>,
+type Line<'a, 's, 'h, V> = serve::Line<'a, V, FidMap<V>, Rx<'s>, Tx<'s>, Batch<'h>, Batch<'h>, Lanes>;
+
+/// The workers of one line.
+struct Crew<'l, 'a, 's, 'h, V: Vfs> {
+    line: &'l Line<'a, 's, 'h, V>,
     held: &'h Held,
-    look: impl Fn(),
-    crew: &mut Vec<Worker<'l>>,
-    cx: &mut Context<'_>,
-) -> Poll<Stop<io::Error>> {
-    let mut fresh = 0;
-    loop {
-        look();
-        for worker in crew.iter_mut().skip(fresh) {
-            if let Poll::Ready(Err(stop)) = worker.as_mut().poll(cx) {
-                return Poll::Ready(stop);
+    first: Worker<'l>,
+    /// Those that came because all others waited inside files.
+    others: Vec<Worker<'l>>,
+}
+
+impl<'l, 'a, 's, 'h, V: Vfs> Crew<'l, 'a, 's, 'h, V> {
+    fn new(line: &'l Line<'a, 's, 'h, V>, held: &'h Held) -> Self {
+        Crew { line, held, first: Box::pin(line.worker(0, Frame::new(held))), others: Vec::new() }
+    }
+
+    /// Polls every worker, and takes one more on when nobody is left to read. No further request may wait while more than `buffered`
+    /// bytes are held.
+    fn walk(&mut self, buffered: usize, cx: &mut Context<'_>) -> Poll<Stop<io::Error>> {
+        let Crew { line, held, first, others } = self;
+        let mut polled = 0;
+        loop {
+            line.set_full(held.bytes() > buffered);
+            for worker in once(&mut *first).chain(others.iter_mut()).skip(polled) {
+                if let Poll::Ready(Err(stop)) = worker.as_mut().poll(cx) {
+                    return Poll::Ready(stop);
+                }
             }
+            polled = 1 + others.len();
+            if line.in_flight() < polled || polled == line.most() {
+                return Poll::Pending;
+            }
+            others.push(Box::pin(line.worker(polled, Frame::new(held))));
         }
-        fresh = crew.len();
-        if line.in_flight() < fresh || fresh == line.most() {
-            return Poll::Pending;
-        }
-        crew.push(Box::pin(line.worker(fresh, Frame::new(held))));
     }
 }

@@ -11,7 +11,7 @@ use std::time::Duration;
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 use tracing::warn;
 
-use super::transport::{Rx, Tx, TxHalf};
+use super::transport::Stream;
 use crate::url::Url;
 
 /// One endpoint that listens. Dropping it closes it, and removes the file of a Unix socket.
@@ -133,17 +133,11 @@ impl Socket {
         }
     }
 
-    /// Both halves, registered with the reactor of the calling thread.
-    pub(super) fn halves(self, patience: Duration) -> io::Result<(Rx, Tx)> {
-        Ok(match self {
-            Socket::Tcp(socket, _) => {
-                let (rx, tx) = TcpStream::from_std(socket)?.into_split();
-                (Rx::Tcp(rx), Tx { half: TxHalf::Tcp(tx), patience })
-            }
-            Socket::Unix(socket, _) => {
-                let (rx, tx) = UnixStream::from_std(socket)?.into_split();
-                (Rx::Unix(rx), Tx { half: TxHalf::Unix(tx), patience })
-            }
-        })
+    /// The socket, registered with the reactor of the calling thread, and who is at its other end.
+    pub(super) fn register(self) -> (io::Result<Stream>, String) {
+        match self {
+            Socket::Tcp(socket, peer) => (TcpStream::from_std(socket).map(Stream::Tcp), peer),
+            Socket::Unix(socket, peer) => (UnixStream::from_std(socket).map(Stream::Unix), peer),
+        }
     }
 }

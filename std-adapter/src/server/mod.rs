@@ -18,6 +18,7 @@
 mod buffers;
 mod connection;
 mod fids;
+mod lanes;
 mod listen;
 mod stats;
 mod transport;
@@ -135,26 +136,24 @@ impl Server {
         };
         let (closing, running) = (CancellationToken::new(), TaskTracker::new());
         let _closes_when_dropped = closing.clone().drop_guard();
-        let limits = Arc::new(limits);
-        let work = Work { tree, limits: limits.clone(), stats: stats.clone(), closing: closing.clone() };
-        let threads = (0..threads).map(|_| thread(work.clone())).collect::<io::Result<Vec<_>>>()?;
+        let all = Arc::new(Shared { limits, stats, closing: closing.clone() });
+        let threads = (0..threads).map(|_| thread(tree.clone(), all.clone())).collect::<io::Result<Vec<_>>>()?;
         let (threads, next) = (Arc::new(threads), Arc::new(AtomicUsize::new(0)));
         let mut accepting = JoinSet::new();
         for listener in listeners {
-            let (threads, next, limits) = (threads.clone(), next.clone(), limits.clone());
-            let (closing, running, stats) = (closing.clone(), running.clone(), stats.clone());
+            let (threads, next, running, all) = (threads.clone(), next.clone(), running.clone(), all.clone());
             accepting.spawn(async move {
                 loop {
                     let socket = tokio::select! {
                         socket = listener.accept() => socket?,
-                        () = closing.cancelled() => return Ok(()),
+                        () = all.closing.cancelled() => return Ok(()),
                     };
                     let Some(socket) = socket else { continue };
-                    if running.len() >= limits.connections {
-                        stats.refuse_connection();
+                    if running.len() >= all.limits.connections {
+                        all.stats.refuse_connection();
                         warn!(
                             peer = socket.peer(),
-                            limit = limits.connections,
+                            limit = all.limits.connections,
                             "too many connections, closing this one"
                         );
                         continue;
@@ -178,17 +177,21 @@ impl Server {
     }
 }
 
-/// What every thread needs to serve a connection.
-#[derive(Clone)]
+/// What the connections of one thread need.
 struct Work<M> {
     tree: M,
-    limits: Arc<Limits>,
+    all: Arc<Shared>,
+}
+
+/// What every connection needs.
+struct Shared {
+    limits: Limits,
     stats: Arc<Stats>,
     closing: CancellationToken,
 }
 
 /// A thread with a reactor of its own. It serves what it is sent, and ends with the last connection after the sender is dropped.
-fn thread<V, M>(work: Work<M>) -> io::Result<UnboundedSender<(Socket, TaskTrackerToken)>>
+fn thread<V, M>(tree: M, all: Arc<Shared>) -> io::Result<UnboundedSender<(Socket, TaskTrackerToken)>>
 where
     V: Vfs + 'static,
     M: Fn(&Peer) -> V + Clone + Send + 'static,
@@ -197,7 +200,7 @@ where
     let runtime = Builder::new_current_thread().enable_all().build()?;
     std::thread::Builder::new().name("datakit-serve".into()).spawn(move || {
         let tasks = LocalSet::new();
-        let work = Rc::new(work);
+        let work = Rc::new(Work { tree, all });
         runtime.block_on(tasks.run_until(async {
             while let Some((socket, token)) = sockets.recv().await {
                 spawn_local(one(socket, token, work.clone()));
@@ -208,25 +211,45 @@ where
     Ok(sender)
 }
 
-/// One connection, from its first byte to the line about its end. The token is held that long.
-async fn one<V: Vfs, M: Fn(&Peer) -> V>(socket: Socket, token: TaskTrackerToken, work: Rc<Work<M>>) {
-    let Work { tree, limits, stats, closing } = &*work;
-    let entered = stats.enter(socket.peer().to_owned());
-    let peer = &entered.peer;
-    let halves = match socket.halves(limits.write_timeout) {
-        Ok(halves) => halves,
-        Err(error) => return warn!(peer = peer.name, %error, "cannot use this socket"),
-    };
-    info!(peer = peer.name, "connected");
-    let vfs = tree(peer);
-    let end = connection::serve(&vfs, halves, limits, stats, peer, closing).await;
-    stats.events().push(format!("disconnected {} {end}\n", peer.name));
-    match end {
-        End::Line(Stop::Size(_)) => {
-            stats.refuse_frame();
-            warn!(peer = peer.name, msize = peer.msize(), "disconnected: {end}");
-        }
-        _ => info!(peer = peer.name, "disconnected: {end}"),
+/// A connection in the list, until it is dropped.
+struct Guest {
+    all: Arc<Shared>,
+    number: u64,
+    peer: Arc<Peer>,
+}
+
+impl Drop for Guest {
+    fn drop(&mut self) {
+        self.all.stats.leave(self.number);
     }
-    drop(token);
+}
+
+/// One connection, from its first byte to the line about its end. The token is held that long.
+fn one<V: Vfs, M: Fn(&Peer) -> V>(
+    socket: Socket,
+    token: TaskTrackerToken,
+    work: Rc<Work<M>>,
+) -> impl Future<Output = ()> {
+    let (mut stream, name) = socket.register();
+    let (number, peer) = work.all.stats.enter(name);
+    let guest = Guest { all: work.all.clone(), number, peer };
+    async move {
+        let end = match &mut stream {
+            Ok(stream) => {
+                info!(peer = guest.peer.name, "connected");
+                connection::serve(stream, &(work.tree)(&guest.peer), &guest).await
+            }
+            Err(error) => return warn!(peer = guest.peer.name, %error, "cannot use this socket"),
+        };
+        let (peer, stats) = (&guest.peer, &guest.all.stats);
+        stats.events().push(format!("disconnected {} {end}\n", peer.name));
+        match end {
+            End::Line(Stop::Size(_)) => {
+                stats.refuse_frame();
+                warn!(peer = peer.name, msize = peer.msize(), "disconnected: {end}");
+            }
+            _ => info!(peer = peer.name, "disconnected: {end}"),
+        }
+        drop(token);
+    }
 }

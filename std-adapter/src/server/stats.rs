@@ -149,7 +149,8 @@ impl Stats {
         &self.events
     }
 
-    pub(super) fn enter(self: &Arc<Self>, name: String) -> Entered {
+    /// Puts a connection into the list: its number there, and what is shown of it.
+    pub(super) fn enter(&self, name: String) -> (u64, Arc<Peer>) {
         let peer = Arc::new(Peer {
             name,
             since: Instant::now(),
@@ -161,7 +162,11 @@ impl Stats {
         let number = self.next.fetch_add(1, Relaxed);
         self.lock().insert(number, peer.clone());
         self.events.push(format!("connected {}\n", peer.name));
-        Entered { stats: self.clone(), number, peer }
+        (number, peer)
+    }
+
+    pub(super) fn leave(&self, number: u64) {
+        self.lock().remove(&number);
     }
 
     fn lock(&self) -> MutexGuard<'_, BTreeMap<u64, Arc<Peer>>> {
@@ -178,18 +183,5 @@ impl Observe for Stats {
                 count.errors.fetch_add(1, Relaxed);
             }
         }
-    }
-}
-
-/// A connection in the list, until it is dropped.
-pub(super) struct Entered {
-    stats: Arc<Stats>,
-    number: u64,
-    pub(super) peer: Arc<Peer>,
-}
-
-impl Drop for Entered {
-    fn drop(&mut self) {
-        self.stats.lock().remove(&self.number);
     }
 }

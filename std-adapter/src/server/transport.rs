@@ -9,19 +9,50 @@ use std::time::Duration;
 use datakit_core::serve::Input;
 use embedded_io_async::{ErrorType, Read, Write};
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
-use tokio::net::{tcp, unix};
+use tokio::net::{TcpStream, UnixStream, tcp, unix};
 
-/// The receiving half of a connection.
-pub(super) enum Rx {
-    Tcp(tcp::OwnedReadHalf),
-    Unix(unix::OwnedReadHalf),
+/// The socket of a connection.
+pub(super) enum Stream {
+    Tcp(TcpStream),
+    Unix(UnixStream),
 }
 
-impl ErrorType for Rx {
+impl Stream {
+    /// Both halves. Borrowed, since owned halves share the socket in memory of their own.
+    pub(super) fn halves<'s>(&'s mut self, patience: &'s Duration) -> (Rx<'s>, Tx<'s>) {
+        match self {
+            Stream::Tcp(socket) => {
+                let (rx, tx) = socket.split();
+                (Rx::Tcp(rx), Tx { half: TxHalf::Tcp(tx), patience })
+            }
+            Stream::Unix(socket) => {
+                let (rx, tx) = socket.split();
+                (Rx::Unix(rx), Tx { half: TxHalf::Unix(tx), patience })
+            }
+        }
+    }
+
+    /// Tells the peer that nothing more comes. Does not wait.
+    pub(super) async fn end(&mut self) {
+        // It may have gone before.
+        let _ = match self {
+            Stream::Tcp(socket) => socket.shutdown().await,
+            Stream::Unix(socket) => socket.shutdown().await,
+        };
+    }
+}
+
+/// The receiving half of a connection.
+pub(super) enum Rx<'s> {
+    Tcp(tcp::ReadHalf<'s>),
+    Unix(unix::ReadHalf<'s>),
+}
+
+impl ErrorType for Rx<'_> {
     type Error = io::Error;
 }
 
-impl Read for Rx {
+impl Read for Rx<'_> {
     async fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
         let mut buf = ReadBuf::new(buf);
         poll_fn(|cx| match self {
@@ -33,27 +64,29 @@ impl Read for Rx {
     }
 }
 
-impl Input for Rx {
+impl Input for Rx<'_> {
     async fn readable(&mut self) -> io::Result<()> {
-        match self {
-            Rx::Tcp(half) => half.readable().await,
-            Rx::Unix(half) => half.readable().await,
-        }
+        // The future of the socket's own `readable` has a place in a list of waiters, 200 bytes; there is one reader.
+        poll_fn(|cx| match self {
+            Rx::Tcp(half) => half.as_ref().poll_read_ready(cx),
+            Rx::Unix(half) => half.as_ref().poll_read_ready(cx),
+        })
+        .await
     }
 }
 
 /// The sending half. A peer that takes nothing for `patience` loses the connection: it holds a batch of replies.
-pub(super) struct Tx {
-    pub(super) half: TxHalf,
-    pub(super) patience: Duration,
+pub(super) struct Tx<'s> {
+    half: TxHalf<'s>,
+    patience: &'s Duration,
 }
 
-pub(super) enum TxHalf {
-    Tcp(tcp::OwnedWriteHalf),
-    Unix(unix::OwnedWriteHalf),
+enum TxHalf<'s> {
+    Tcp(tcp::WriteHalf<'s>),
+    Unix(unix::WriteHalf<'s>),
 }
 
-impl Tx {
+impl Tx<'_> {
     fn half(&mut self) -> Pin<&mut (dyn AsyncWrite + Unpin)> {
         match &mut self.half {
             TxHalf::Tcp(half) => Pin::new(half),
@@ -62,20 +95,20 @@ impl Tx {
     }
 }
 
-impl ErrorType for Tx {
+impl ErrorType for Tx<'_> {
     type Error = io::Error;
 }
 
-impl Write for Tx {
+impl Write for Tx<'_> {
     async fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
-        // A timer is made only when the socket is full.
+        // A timer is made only when the socket is full, and apart: every idle worker would have room for it.
         let at_once = poll_fn(|cx| Poll::Ready(self.half().poll_write(cx, buf))).await;
         let written = match at_once {
             Poll::Ready(written) => written?,
             Poll::Pending => {
                 let patience = self.patience;
                 let late = || io::Error::new(io::ErrorKind::TimedOut, format!("took no reply for {patience:?}"));
-                tokio::time::timeout(patience, self.half().write(buf)).await.map_err(|_| late())??
+                Box::pin(tokio::time::timeout(*patience, self.half().write(buf))).await.map_err(|_| late())??
             }
         };
         // `write_all` would panic.
