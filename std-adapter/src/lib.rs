@@ -15,6 +15,7 @@
 #![allow(async_fn_in_trait)]
 
 pub mod client;
+pub mod db;
 mod ino;
 mod locked;
 pub mod mount;

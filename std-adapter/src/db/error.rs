@@ -1,0 +1,92 @@
+//! Why the database refused.
+
+use datakit_core::vfs;
+
+/// The result of every operation of the database.
+pub type Result<T> = std::result::Result<T, Error>;
+
+/// Why an operation was refused. The texts are those that clients see, some compare them literally.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// No such object, branch or path.
+    #[error("No such file or directory")]
+    NotFound,
+    /// The name is taken.
+    #[error("Already exists")]
+    Exists,
+    /// A directory where something else was needed.
+    #[error("Is a directory")]
+    IsDirectory,
+    /// Something else where a directory was needed.
+    #[error("Is not a directory")]
+    NotDirectory,
+    /// A text that is no hash.
+    #[error("invalid-hash {text:?}: {reason}")]
+    InvalidHash {
+        /// What was given.
+        text: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// A name that Git refuses for a branch.
+    #[error("invalid branch name {name:?}: {reason}")]
+    InvalidBranch {
+        /// What was given.
+        name: String,
+        /// Git's rule that it breaks.
+        reason: String,
+    },
+    /// A name that a Git tree must not have.
+    #[error("invalid name {0:?}: Git refuses it in a tree")]
+    InvalidName(String),
+    /// The head is no ancestor of the commit.
+    #[error("not-fast-forward")]
+    NotFastForward,
+    /// The commit and the head of the branch changed the same.
+    #[error("Merge conflict: {0}")]
+    Conflict(String),
+    /// A merge is not resolved yet.
+    #[error("conflicts file is not empty")]
+    OpenConflicts,
+    /// The store is read-only.
+    #[error("the repository is read-only: {0}")]
+    ReadOnly(String),
+    /// No space is left for the store.
+    #[error("no space is left for the repository: {0}")]
+    NoSpace(String),
+    /// The store failed.
+    #[error("{0}")]
+    Store(String),
+}
+
+impl Error {
+    /// What a failed system call of a store is; `doing` says what was tried.
+    pub fn io(doing: impl std::fmt::Display, error: &std::io::Error) -> Error {
+        use std::io::ErrorKind;
+        let text = format!("{doing}: {error}");
+        match error.kind() {
+            ErrorKind::StorageFull | ErrorKind::QuotaExceeded => Error::NoSpace(text),
+            ErrorKind::ReadOnlyFilesystem | ErrorKind::PermissionDenied => Error::ReadOnly(text),
+            _ => Error::Store(text),
+        }
+    }
+}
+
+/// What a client of the tree is told.
+impl From<Error> for vfs::Error {
+    fn from(error: Error) -> vfs::Error {
+        let number = match &error {
+            Error::NotFound => return vfs::Error::NotFound,
+            Error::Exists => return vfs::Error::Exists,
+            Error::IsDirectory => return vfs::Error::IsDirectory,
+            Error::NotDirectory => return vfs::Error::NotDirectory,
+            Error::InvalidHash { .. } | Error::InvalidBranch { .. } | Error::InvalidName(_) => vfs::Error::Invalid,
+            Error::NotFastForward | Error::Conflict(_) | Error::OpenConflicts => vfs::Error::Busy,
+            Error::ReadOnly(_) => vfs::Error::ReadOnlyFile,
+            Error::NoSpace(_) => vfs::Error::NoSpace,
+            Error::Store(_) => vfs::Error::Io,
+        };
+        number.because(error)
+    }
+}

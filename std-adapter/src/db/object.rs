@@ -1,0 +1,267 @@
+//! What a database is made of: blobs, trees and commits, in the format of Git.
+
+use std::sync::Arc;
+
+use gix::bstr::ByteSlice;
+use gix::objs::tree::EntryKind;
+use gix::objs::{CommitRef, TreeRef, WriteTo};
+
+use super::{Error, Id, Result};
+
+/// The kinds of objects that the database reads and writes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Kind {
+    /// The content of a file, or the target of a link.
+    Blob,
+    /// A directory.
+    Tree,
+    /// A state of a branch.
+    Commit,
+}
+
+impl Kind {
+    /// As Git has it.
+    #[must_use]
+    pub fn as_git(self) -> gix::objs::Kind {
+        match self {
+            Kind::Blob => gix::objs::Kind::Blob,
+            Kind::Tree => gix::objs::Kind::Tree,
+            Kind::Commit => gix::objs::Kind::Commit,
+        }
+    }
+
+    /// `None` for a tag.
+    #[must_use]
+    pub fn of_git(kind: gix::objs::Kind) -> Option<Kind> {
+        match kind {
+            gix::objs::Kind::Blob => Some(Kind::Blob),
+            gix::objs::Kind::Tree => Some(Kind::Tree),
+            gix::objs::Kind::Commit => Some(Kind::Commit),
+            gix::objs::Kind::Tag => None,
+        }
+    }
+}
+
+/// An object as it is stored, without header and compression.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Object {
+    /// What it is.
+    pub kind: Kind,
+    /// Its bytes.
+    pub data: Arc<[u8]>,
+}
+
+impl Object {
+    /// An object of these bytes, and its name.
+    ///
+    /// # Errors
+    /// [`Error::Store`] if the hash cannot be computed: content made to attack SHA-1.
+    pub fn new(kind: Kind, data: impl Into<Arc<[u8]>>) -> Result<(Id, Object)> {
+        let data = data.into();
+        let id = gix::objs::compute_hash(gix::hash::Kind::Sha1, kind.as_git(), &data)
+            .map_err(|error| Error::Store(format!("hash of an object: {error}")))?;
+        Ok((id.into(), Object { kind, data }))
+    }
+}
+
+/// What a name of a tree stands for, as its mode says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Mode {
+    /// 100644: a file.
+    Normal,
+    /// 100755: a program.
+    Exec,
+    /// 120000: a symbolic link, whose blob is the target.
+    Link,
+    /// 40000: a directory.
+    Dir,
+    /// 160000: a commit of another repository. Not shown, but kept.
+    Submodule,
+}
+
+impl Mode {
+    fn as_git(self) -> EntryKind {
+        match self {
+            Mode::Normal => EntryKind::Blob,
+            Mode::Exec => EntryKind::BlobExecutable,
+            Mode::Link => EntryKind::Link,
+            Mode::Dir => EntryKind::Tree,
+            Mode::Submodule => EntryKind::Commit,
+        }
+    }
+
+    fn of_git(kind: EntryKind) -> Mode {
+        match kind {
+            EntryKind::Blob => Mode::Normal,
+            EntryKind::BlobExecutable => Mode::Exec,
+            EntryKind::Link => Mode::Link,
+            EntryKind::Tree => Mode::Dir,
+            EntryKind::Commit => Mode::Submodule,
+        }
+    }
+
+    /// The letter of `tree.live` and `/trees`; a submodule has none.
+    #[must_use]
+    pub fn letter(self) -> Option<char> {
+        match self {
+            Mode::Normal => Some('F'),
+            Mode::Exec => Some('X'),
+            Mode::Link => Some('L'),
+            Mode::Dir => Some('D'),
+            Mode::Submodule => None,
+        }
+    }
+}
+
+/// One name of a tree.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TreeEntry {
+    /// The name: any bytes but `/` and NUL.
+    pub name: Arc<[u8]>,
+    /// What it stands for.
+    pub mode: Mode,
+    /// The object.
+    pub id: Id,
+}
+
+/// The entries of a tree in its bytes, in Git's order.
+///
+/// # Errors
+/// [`Error::Store`] where the bytes are no tree.
+pub fn decode_tree(data: &[u8]) -> Result<Vec<TreeEntry>> {
+    let tree = TreeRef::from_bytes(data, gix::hash::Kind::Sha1);
+    let tree = tree.map_err(|error| Error::Store(format!("a tree that cannot be read: {error}")))?;
+    Ok(tree
+        .entries
+        .iter()
+        .map(|entry| TreeEntry {
+            name: entry.filename.as_bytes().into(),
+            mode: Mode::of_git(entry.mode.kind()),
+            id: entry.oid.to_owned().into(),
+        })
+        .collect())
+}
+
+/// The tree of these entries, in whatever order they are.
+///
+/// # Errors
+/// [`Error::Store`] for a name that no tree can have.
+pub fn encode_tree(entries: impl IntoIterator<Item = TreeEntry>) -> Result<(Id, Object)> {
+    let mut tree = gix::objs::Tree {
+        entries: entries
+            .into_iter()
+            .map(|entry| gix::objs::tree::Entry {
+                mode: entry.mode.as_git().into(),
+                filename: entry.name.as_bstr().to_owned(),
+                oid: entry.id.into(),
+            })
+            .collect(),
+    };
+    tree.entries.sort();
+    Object::new(Kind::Tree, written(&tree)?)
+}
+
+fn written(object: &dyn WriteTo) -> Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    object.write_to(&mut bytes).map_err(|error| Error::Store(format!("an object that cannot be written: {error}")))?;
+    Ok(bytes)
+}
+
+/// A commit.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Commit {
+    /// The directory at the top.
+    pub tree: Id,
+    /// What it was made from, the main line first.
+    pub parents: Vec<Id>,
+    /// `NAME <EMAIL>` of who wrote it.
+    pub author: String,
+    /// When, in seconds since 1970.
+    pub time: i64,
+    /// The message, verbatim.
+    pub message: Vec<u8>,
+}
+
+/// Who the database's own commits are by.
+pub const AUTHOR: (&str, &str) = ("datakit", "datakit@mobyproject.org");
+
+impl Commit {
+    /// The commit in these bytes.
+    ///
+    /// # Errors
+    /// [`Error::Store`] where the bytes are no commit.
+    pub fn decode(data: &[u8]) -> Result<Commit> {
+        let broken = |error: &dyn std::fmt::Display| Error::Store(format!("a commit that cannot be read: {error}"));
+        let commit = CommitRef::from_bytes(data, gix::hash::Kind::Sha1).map_err(|error| broken(&error))?;
+        let author = commit.author().map_err(|error| broken(&error))?;
+        let committer = commit.committer().map_err(|error| broken(&error))?;
+        Ok(Commit {
+            tree: commit.tree().into(),
+            parents: commit.parents().map(Id::from).collect(),
+            author: format!("{} <{}>", author.name, author.email),
+            time: committer.time().map_err(|error| broken(&error))?.seconds,
+            message: commit.message.to_vec(),
+        })
+    }
+
+    /// The commit of this tree by the database itself, at `time` in zone +0000.
+    ///
+    /// # Errors
+    /// Those of [`Object::new`].
+    pub fn encode(tree: Id, parents: &[Id], message: &[u8], time: i64) -> Result<(Id, Object)> {
+        let (name, email) = AUTHOR;
+        let by = gix::actor::Signature {
+            name: name.into(),
+            email: email.into(),
+            time: gix::date::Time { seconds: time, offset: 0 },
+        };
+        let commit = gix::objs::Commit {
+            tree: tree.into(),
+            parents: parents.iter().copied().map(Into::into).collect(),
+            author: by.clone(),
+            committer: by,
+            encoding: None,
+            message: message.into(),
+            extra_headers: Vec::new(),
+        };
+        Object::new(Kind::Commit, written(&commit)?)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_tree_is_sorted_as_git_sorts() {
+        let entry = |name: &str, mode| TreeEntry { name: name.as_bytes().into(), mode, id: Id::EMPTY_TREE };
+        let (_, object) = encode_tree([
+            entry("b", Mode::Dir),
+            entry("b.c", Mode::Normal),
+            entry("b-", Mode::Submodule),
+            entry("a", Mode::Link),
+        ])
+        .unwrap();
+        let names = decode_tree(&object.data).unwrap();
+        let names: Vec<_> = names.iter().map(|entry| (&*entry.name, entry.mode)).collect();
+        // `b` counts as `b/`.
+        let expected: [(&[u8], Mode); 4] =
+            [(b"a", Mode::Link), (b"b-", Mode::Submodule), (b"b.c", Mode::Normal), (b"b", Mode::Dir)];
+        assert_eq!(names, expected);
+    }
+
+    #[test]
+    fn the_empty_tree_has_its_known_name() {
+        assert_eq!(encode_tree([]).unwrap().0, Id::EMPTY_TREE);
+    }
+
+    #[test]
+    fn a_commit_is_read_back() {
+        let (id, object) = Commit::encode(Id::EMPTY_TREE, &[Id::EMPTY_TREE], b"no newline", 1_700_000_000).unwrap();
+        let commit = Commit::decode(&object.data).unwrap();
+        assert_eq!(commit.author, "datakit <datakit@mobyproject.org>");
+        assert_eq!((commit.message.as_slice(), commit.time), (b"no newline".as_slice(), 1_700_000_000));
+        assert_eq!(commit.parents, [Id::EMPTY_TREE]);
+        assert_ne!(id, Id::EMPTY_TREE);
+    }
+}

@@ -1,0 +1,145 @@
+//! Objects read and understood: what the rest of the database asks, with a cache of what was asked before.
+
+use std::sync::Arc;
+
+use quick_cache::Weighter;
+use quick_cache::sync::Cache;
+
+use super::object::{Commit, Kind, Object, TreeEntry, decode_tree};
+use super::store::Store;
+use super::{Error, Id, Result};
+
+/// Bytes that each of the three caches may hold, about. A server of a large repository is to stay small.
+const CACHED: u64 = 8 << 20;
+
+/// A larger blob is not kept: it would throw out many small ones.
+const LARGEST_KEPT: usize = 64 << 10;
+
+/// A store with what was read from it lately. Clones are the same.
+#[derive(Clone)]
+pub struct Objects(Arc<Shared>);
+
+struct Shared {
+    store: Arc<dyn Store>,
+    trees: Cache<Id, Arc<[TreeEntry]>, Weight>,
+    commits: Cache<Id, Arc<Commit>, Weight>,
+    blobs: Cache<Id, Arc<[u8]>, Weight>,
+    lengths: Cache<Id, u64, Weight>,
+}
+
+/// Bytes that a cached value takes, about.
+#[derive(Clone)]
+struct Weight;
+
+impl Weighter<Id, Arc<[TreeEntry]>> for Weight {
+    fn weight(&self, _: &Id, tree: &Arc<[TreeEntry]>) -> u64 {
+        64 + tree.iter().map(|entry| 64 + entry.name.len() as u64).sum::<u64>()
+    }
+}
+
+impl Weighter<Id, Arc<Commit>> for Weight {
+    fn weight(&self, _: &Id, commit: &Arc<Commit>) -> u64 {
+        256 + commit.message.len() as u64 + 20 * commit.parents.len() as u64
+    }
+}
+
+impl Weighter<Id, Arc<[u8]>> for Weight {
+    fn weight(&self, _: &Id, blob: &Arc<[u8]>) -> u64 {
+        64 + blob.len() as u64
+    }
+}
+
+impl Weighter<Id, u64> for Weight {
+    fn weight(&self, _: &Id, _: &u64) -> u64 {
+        64
+    }
+}
+
+impl Objects {
+    /// What is in `store`, nothing cached.
+    #[must_use]
+    pub fn new(store: Arc<dyn Store>) -> Objects {
+        fn cache<V: Clone>() -> Cache<Id, V, Weight>
+        where
+            Weight: Weighter<Id, V>,
+        {
+            Cache::with_weighter(1024, CACHED, Weight)
+        }
+        Objects(Arc::new(Shared { store, trees: cache(), commits: cache(), blobs: cache(), lengths: cache() }))
+    }
+
+    /// The store itself.
+    #[must_use]
+    pub fn store(&self) -> &Arc<dyn Store> {
+        &self.0.store
+    }
+
+    /// The content of a blob.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`] if there is none of that name, or it is something else.
+    pub fn blob(&self, id: Id) -> Result<Arc<[u8]>> {
+        if let Some(blob) = self.0.blobs.get(&id) {
+            return Ok(blob);
+        }
+        let blob = self.read(id, Kind::Blob)?;
+        // A store in memory is its own cache.
+        if self.0.store.waits() && blob.len() <= LARGEST_KEPT {
+            self.0.blobs.insert(id, blob.clone());
+        }
+        Ok(blob)
+    }
+
+    /// The length of a blob in bytes.
+    ///
+    /// # Errors
+    /// Those of [`blob`](Objects::blob).
+    pub fn blob_length(&self, id: Id) -> Result<u64> {
+        if let Some(blob) = self.0.blobs.get(&id) {
+            return Ok(blob.len() as u64);
+        }
+        if let Some(length) = self.0.lengths.get(&id) {
+            return Ok(length);
+        }
+        let Some((Kind::Blob, length)) = self.0.store.header(id)? else { return Err(Error::NotFound) };
+        self.0.lengths.insert(id, length);
+        Ok(length)
+    }
+
+    /// The entries of a tree, in Git's order.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`] if there is none of that name, or it is something else.
+    pub fn tree(&self, id: Id) -> Result<Arc<[TreeEntry]>> {
+        if let Some(tree) = self.0.trees.get(&id) {
+            return Ok(tree);
+        }
+        if id == Id::EMPTY_TREE {
+            // It is there whether anybody wrote it or not, as in Git.
+            return Ok(Arc::new([]));
+        }
+        let tree: Arc<[TreeEntry]> = decode_tree(&self.read(id, Kind::Tree)?)?.into();
+        self.0.trees.insert(id, tree.clone());
+        Ok(tree)
+    }
+
+    /// A commit.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`] if there is none of that name, or it is something else.
+    pub fn commit(&self, id: Id) -> Result<Arc<Commit>> {
+        if let Some(commit) = self.0.commits.get(&id) {
+            return Ok(commit);
+        }
+        let commit = Arc::new(Commit::decode(&self.read(id, Kind::Commit)?)?);
+        self.0.commits.insert(id, commit.clone());
+        Ok(commit)
+    }
+
+    fn read(&self, id: Id, kind: Kind) -> Result<Arc<[u8]>> {
+        match self.0.store.read(id)? {
+            Some(Object { kind: found, data }) if found == kind => Ok(data),
+            _ => Err(Error::NotFound),
+        }
+    }
+}

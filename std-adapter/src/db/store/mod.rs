@@ -1,0 +1,108 @@
+//! Where the database keeps its objects and branches.
+
+mod memory;
+
+pub use memory::Memory;
+
+use super::object::{Kind, Object};
+use super::{BranchName, Error, Id, Result};
+
+/// Objects by their hash, and branches with compare-and-swap: all that the database asks of what is below it.
+///
+/// Calls may wait for a disk ([`waits`](Store::waits)), so that tasks make them on a thread of their own. A store is used by many
+/// threads at a time.
+pub trait Store: Send + Sync + 'static {
+    /// Whether calls may wait for a disk or a network; calls that do not are made where they are needed.
+    fn waits(&self) -> bool;
+
+    /// An object; `None` if there is none of that name, or of a kind that the database does not know.
+    ///
+    /// # Errors
+    /// [`Error::Store`] for an object that is there and cannot be read.
+    fn read(&self, id: Id) -> Result<Option<Object>>;
+
+    /// Kind and length in bytes of an object.
+    ///
+    /// # Errors
+    /// Those of [`read`](Store::read).
+    fn header(&self, id: Id) -> Result<Option<(Kind, u64)>>;
+
+    /// Keeps objects, each under its name. What they refer to is kept already, or comes before them. When this returns they are as
+    /// durable as the store makes anything: a branch that is moved to one of them afterwards never leads to nothing.
+    ///
+    /// # Errors
+    /// [`Error::NoSpace`], [`Error::ReadOnly`], [`Error::Store`]; some of the objects may be kept then.
+    fn write(&self, objects: &[(Id, Object)]) -> Result<()>;
+
+    /// The commit that a branch is at.
+    ///
+    /// # Errors
+    /// [`Error::Store`].
+    fn head(&self, branch: &BranchName) -> Result<Option<Id>>;
+
+    /// All branches that have a commit, by name.
+    ///
+    /// # Errors
+    /// [`Error::Store`].
+    fn heads(&self) -> Result<Vec<(BranchName, Id)>>;
+
+    /// Moves branches, all or none, each only if it still is where it is thought to be. False: one of them is not.
+    ///
+    /// # Errors
+    /// [`Error::NoSpace`], [`Error::ReadOnly`], [`Error::Store`]. A branch is where it was, or where it was to go.
+    fn update(&self, moves: &[Move<'_>]) -> Result<bool>;
+
+    /// Has `changed` called, from any thread, soon after another program may have moved a branch, until what is returned is dropped.
+    /// `None` where there are no others.
+    ///
+    /// # Errors
+    /// [`Error::Store`] when branches cannot be watched.
+    fn watch(&self, changed: Box<dyn Fn() + Send + Sync>) -> Result<Option<Box<dyn Watching>>> {
+        let _ = changed;
+        Ok(None)
+    }
+
+    /// Brings the branch `branch` of the repository at `url` here: objects are kept for as long as the remote is not
+    /// [forgotten](Store::forget), no branch moves.
+    ///
+    /// # Errors
+    /// [`FetchError`].
+    fn fetch(&self, remote: &str, url: &str, branch: &BranchName) -> std::result::Result<Id, FetchError>;
+
+    /// What was fetched as `remote` need not be kept any longer.
+    ///
+    /// # Errors
+    /// [`Error::Store`].
+    fn forget(&self, remote: &str) -> Result<()> {
+        let _ = remote;
+        Ok(())
+    }
+}
+
+/// One branch to be moved.
+#[derive(Debug, Clone, Copy)]
+pub struct Move<'a> {
+    /// Which.
+    pub branch: &'a BranchName,
+    /// Where it must be; `None`: it must not be there.
+    pub from: Option<Id>,
+    /// Where it goes; `None` removes it.
+    pub to: Option<Id>,
+}
+
+/// Branches are watched until this is dropped.
+pub trait Watching: Send + Sync {}
+
+/// Why nothing was fetched.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum FetchError {
+    /// The remote has no such branch.
+    #[error("no head to fetch")]
+    NoHead,
+    /// It could not be reached, or sent nonsense.
+    #[error("cannot fetch: {0}")]
+    Failed(String),
+    /// It came, but could not be kept.
+    #[error(transparent)]
+    Store(#[from] Error),
+}

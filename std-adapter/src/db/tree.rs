@@ -1,0 +1,491 @@
+//! A tree of files that is changed piece by piece, and shares all that is not changed.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use gix::bstr::ByteSlice;
+
+use super::object::{Kind, Mode, Object, TreeEntry, encode_tree};
+use super::objects::Objects;
+use super::{Error, Id, Result};
+
+/// A name in a directory, which is any bytes but `/` and NUL.
+pub type Name = Arc<[u8]>;
+
+/// What is written at the end, in the order in which it can be kept.
+pub type Batch = Vec<(Id, Object)>;
+
+/// A directory with everything below it. A clone costs nothing; a change costs the directories on its way, and what was not looked
+/// into was not even read.
+///
+/// Paths are names joined by `/`, without one at the start; the empty path is the top.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Tree(Dir);
+
+/// What a path stands for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Node {
+    /// A directory.
+    Dir(Dir),
+    /// A file or a link.
+    File(File),
+    /// A commit of another repository: kept, and not looked into.
+    Submodule(Id),
+}
+
+/// A directory: as it is stored, or with changes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Dir {
+    /// Nothing was changed in it.
+    Stored(Id),
+    /// What it has now.
+    Edited(Arc<BTreeMap<Name, Node>>),
+}
+
+/// A file: what it is and what is in it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct File {
+    /// [`Normal`](Mode::Normal), [`Exec`](Mode::Exec) or [`Link`](Mode::Link).
+    pub mode: Mode,
+    /// Its bytes; of a link, the target.
+    pub content: Content,
+}
+
+/// The bytes of a file: as they are stored, or new.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Content {
+    /// A blob.
+    Stored(Id),
+    /// Not stored yet. Appending to it costs what is appended, unless a snapshot was taken since.
+    Fresh(Arc<Vec<u8>>),
+}
+
+impl Tree {
+    /// The tree that is stored under this name; nobody looks whether there is one.
+    #[must_use]
+    pub fn stored(id: Id) -> Tree {
+        Tree(Dir::Stored(id))
+    }
+
+    /// The tree with this directory at the top.
+    #[must_use]
+    pub fn of(top: Dir) -> Tree {
+        Tree(top)
+    }
+
+    /// The directory at the top.
+    #[must_use]
+    pub fn top(&self) -> &Dir {
+        &self.0
+    }
+
+    /// What is at `path`.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`]; [`Error::NotDirectory`] when a file is on the way.
+    pub fn get(&self, objects: &Objects, path: &[u8]) -> Result<Node> {
+        names(path).try_fold(Node::Dir(self.0.clone()), |node, name| match node {
+            Node::Dir(dir) => dir.get(objects, name)?.ok_or(Error::NotFound),
+            _ => Err(Error::NotDirectory),
+        })
+    }
+
+    /// The directory at `path`.
+    ///
+    /// # Errors
+    /// Those of [`get`](Tree::get), [`Error::NotDirectory`] also for something else at its end.
+    pub fn dir(&self, objects: &Objects, path: &[u8]) -> Result<Dir> {
+        match self.get(objects, path)? {
+            Node::Dir(dir) => Ok(dir),
+            _ => Err(Error::NotDirectory),
+        }
+    }
+
+    /// Puts `node` at `path`, in place of what is there. The directory that has it must be there.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`], [`Error::NotDirectory`]; [`Error::IsDirectory`] for the top.
+    pub fn put(&mut self, objects: &Objects, path: &[u8], node: Node) -> Result<()> {
+        let (parent, name) = split(path).ok_or(Error::IsDirectory)?;
+        self.entries_mut(objects, parent)?.insert(name.into(), node);
+        Ok(())
+    }
+
+    /// Takes out what is at `path`. A directory that has nothing else stays, empty, until the tree is written.
+    ///
+    /// # Errors
+    /// Those of [`put`](Tree::put).
+    pub fn take(&mut self, objects: &Objects, path: &[u8]) -> Result<Node> {
+        let (parent, name) = split(path).ok_or(Error::IsDirectory)?;
+        // Looked at first: a directory that has no such name is not made a changed one.
+        self.get(objects, path)?;
+        self.entries_mut(objects, parent)?.remove(name).ok_or(Error::NotFound)
+    }
+
+    /// The file at `path`, to be changed.
+    ///
+    /// # Errors
+    /// Those of [`put`](Tree::put); [`Error::IsDirectory`] also for a directory or submodule.
+    pub fn file_mut(&mut self, objects: &Objects, path: &[u8]) -> Result<&mut File> {
+        let (parent, name) = split(path).ok_or(Error::IsDirectory)?;
+        match self.entries_mut(objects, parent)?.get_mut(name) {
+            Some(Node::File(file)) => Ok(file),
+            Some(_) => Err(Error::IsDirectory),
+            None => Err(Error::NotFound),
+        }
+    }
+
+    fn entries_mut(&mut self, objects: &Objects, path: &[u8]) -> Result<&mut BTreeMap<Name, Node>> {
+        let mut dir = &mut self.0;
+        for name in names(path) {
+            let below = dir;
+            dir = match below.entries_mut(objects)?.get_mut(name) {
+                Some(Node::Dir(dir)) => dir,
+                Some(_) => return Err(Error::NotDirectory),
+                None => return Err(Error::NotFound),
+            };
+        }
+        dir.entries_mut(objects)
+    }
+
+    /// Its name in the store, and what must be written for that: empty directories are left out, at any depth.
+    ///
+    /// # Errors
+    /// [`Error::Store`].
+    pub fn write(&self, batch: &mut Batch) -> Result<Id> {
+        self.0.write(batch)
+    }
+}
+
+impl Dir {
+    /// A directory without entries.
+    #[must_use]
+    pub fn empty() -> Dir {
+        Dir::Edited(Arc::default())
+    }
+
+    /// What `name` stands for.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`] when the directory itself is not in the store.
+    pub fn get(&self, objects: &Objects, name: &[u8]) -> Result<Option<Node>> {
+        match self {
+            Dir::Edited(entries) => Ok(entries.get(name).cloned()),
+            Dir::Stored(id) => {
+                let entries = objects.tree(*id)?;
+                Ok(find(&entries, name).map(Node::of))
+            }
+        }
+    }
+
+    /// All names, in the order of their bytes.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`] when the directory itself is not in the store.
+    pub fn list(&self, objects: &Objects) -> Result<Vec<(Name, Node)>> {
+        match self {
+            Dir::Edited(entries) => Ok(entries.iter().map(|(name, node)| (name.clone(), node.clone())).collect()),
+            Dir::Stored(id) => {
+                let entries = objects.tree(*id)?;
+                let mut list: Vec<_> = entries.iter().map(|entry| (entry.name.clone(), Node::of(entry))).collect();
+                // Git has a directory where its name with a slash would be.
+                list.sort_by(|(a, _), (b, _)| a.cmp(b));
+                Ok(list)
+            }
+        }
+    }
+
+    /// Whether it has no entry. One that has only empty directories is not empty yet.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`] when the directory itself is not in the store.
+    pub fn is_empty(&self, objects: &Objects) -> Result<bool> {
+        match self {
+            Dir::Edited(entries) => Ok(entries.is_empty()),
+            Dir::Stored(id) => Ok(objects.tree(*id)?.is_empty()),
+        }
+    }
+
+    fn entries_mut(&mut self, objects: &Objects) -> Result<&mut BTreeMap<Name, Node>> {
+        if let Dir::Stored(id) = self {
+            let entries = objects.tree(*id)?;
+            let entries = entries.iter().map(|entry| (entry.name.clone(), Node::of(entry))).collect();
+            *self = Dir::Edited(Arc::new(entries));
+        }
+        match self {
+            Dir::Edited(entries) => Ok(Arc::make_mut(entries)),
+            Dir::Stored(_) => Err(Error::NotFound),
+        }
+    }
+
+    /// As [`Tree::write`].
+    ///
+    /// # Errors
+    /// [`Error::Store`].
+    pub fn write(&self, batch: &mut Batch) -> Result<Id> {
+        let entries = match self {
+            Dir::Stored(id) => return Ok(*id),
+            Dir::Edited(entries) => entries,
+        };
+        let mut written = Vec::with_capacity(entries.len());
+        for (name, node) in &**entries {
+            let (mode, id) = match node {
+                Node::Dir(dir) => (Mode::Dir, dir.write(batch)?),
+                Node::File(file) => (file.mode, file.content.write(batch)?),
+                Node::Submodule(id) => (Mode::Submodule, *id),
+            };
+            if (mode, id) != (Mode::Dir, Id::EMPTY_TREE) {
+                written.push(TreeEntry { name: name.clone(), mode, id });
+            }
+        }
+        let (id, object) = encode_tree(written)?;
+        batch.push((id, object));
+        Ok(id)
+    }
+}
+
+/// An entry of this name. Git's order is that of the names with a slash behind those of directories.
+fn find<'t>(entries: &'t [TreeEntry], name: &[u8]) -> Option<&'t TreeEntry> {
+    let slash = |directory: bool| if directory { &b"/"[..] } else { b"" };
+    let by = |directory: bool| {
+        let at = entries.binary_search_by(|entry| {
+            let found = entry.name.iter().chain(slash(entry.mode == Mode::Dir));
+            found.cmp(name.iter().chain(slash(directory)))
+        });
+        entries.get(at.ok()?)
+    };
+    by(false).or_else(|| by(true))
+}
+
+impl Node {
+    /// A stored one.
+    #[must_use]
+    pub fn of(entry: &TreeEntry) -> Node {
+        match entry.mode {
+            Mode::Dir => Node::Dir(Dir::Stored(entry.id)),
+            Mode::Submodule => Node::Submodule(entry.id),
+            mode => Node::File(File { mode, content: Content::Stored(entry.id) }),
+        }
+    }
+
+    /// A new file.
+    #[must_use]
+    pub fn file(mode: Mode, content: impl Into<Vec<u8>>) -> Node {
+        Node::File(File { mode, content: Content::Fresh(Arc::new(content.into())) })
+    }
+
+    /// Its mode in a tree.
+    #[must_use]
+    pub fn mode(&self) -> Mode {
+        match self {
+            Node::Dir(_) => Mode::Dir,
+            Node::File(file) => file.mode,
+            Node::Submodule(_) => Mode::Submodule,
+        }
+    }
+}
+
+impl Content {
+    /// The bytes.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`] when the blob is not in the store.
+    pub fn bytes(&self, objects: &Objects) -> Result<Bytes> {
+        Ok(match self {
+            Content::Stored(id) => Bytes::Stored(objects.blob(*id)?),
+            Content::Fresh(bytes) => Bytes::Fresh(bytes.clone()),
+        })
+    }
+
+    /// Their number.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`] when the blob is not in the store.
+    pub fn length(&self, objects: &Objects) -> Result<u64> {
+        match self {
+            Content::Stored(id) => objects.blob_length(*id),
+            Content::Fresh(bytes) => Ok(bytes.len() as u64),
+        }
+    }
+
+    /// The bytes, to be changed.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`] when the blob is not in the store.
+    pub fn bytes_mut(&mut self, objects: &Objects) -> Result<&mut Vec<u8>> {
+        if let Content::Stored(id) = self {
+            *self = Content::Fresh(Arc::new(objects.blob(*id)?.to_vec()));
+        }
+        match self {
+            Content::Fresh(bytes) => Ok(Arc::make_mut(bytes)),
+            Content::Stored(_) => Err(Error::NotFound),
+        }
+    }
+
+    /// The name of the blob, whether it is stored yet or not.
+    ///
+    /// # Errors
+    /// [`Error::Store`] if it has none.
+    pub fn id(&self) -> Result<Id> {
+        match self {
+            Content::Stored(id) => Ok(*id),
+            Content::Fresh(bytes) => Ok(Object::new(Kind::Blob, bytes.as_slice())?.0),
+        }
+    }
+
+    fn write(&self, batch: &mut Batch) -> Result<Id> {
+        match self {
+            Content::Stored(id) => Ok(*id),
+            Content::Fresh(bytes) => {
+                let (id, object) = Object::new(Kind::Blob, bytes.as_slice())?;
+                batch.push((id, object));
+                Ok(id)
+            }
+        }
+    }
+}
+
+/// Bytes of a file, shared with whoever has them.
+#[derive(Debug, Clone)]
+pub enum Bytes {
+    /// Of a blob.
+    Stored(Arc<[u8]>),
+    /// Of a file that was changed; later changes leave them alone.
+    Fresh(Arc<Vec<u8>>),
+}
+
+impl std::ops::Deref for Bytes {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        match self {
+            Bytes::Stored(bytes) => bytes,
+            Bytes::Fresh(bytes) => bytes,
+        }
+    }
+}
+
+/// Refuses names that `git fsck --strict` does not want in a tree.
+///
+/// # Errors
+/// [`Error::InvalidName`].
+pub fn check_name(name: &[u8], mode: Mode) -> Result<()> {
+    use gix::validate::path::component::{Mode as Component, Options};
+    let options = Options { protect_windows: false, protect_hfs: true, protect_ntfs: true };
+    let kind = (mode == Mode::Link).then_some(Component::Symlink);
+    match gix::validate::path::component(name.as_bstr(), kind, options) {
+        Ok(_) if !name.contains(&0) => Ok(()),
+        _ => Err(Error::InvalidName(name.as_bstr().to_string())),
+    }
+}
+
+/// The names of a path.
+pub fn names(path: &[u8]) -> impl Iterator<Item = &[u8]> {
+    path.split(|byte| *byte == b'/').filter(|name| !name.is_empty())
+}
+
+/// A path and its last name; `None` for the top.
+#[must_use]
+pub fn split(path: &[u8]) -> Option<(&[u8], &[u8])> {
+    if path.is_empty() {
+        return None;
+    }
+    let at = path.iter().rposition(|byte| *byte == b'/');
+    Some(at.and_then(|at| Some((path.get(..at)?, path.get(at + 1..)?))).unwrap_or((b"", path)))
+}
+
+/// The path of `name` in the directory `dir`.
+#[must_use]
+pub fn join(dir: &[u8], name: &[u8]) -> Vec<u8> {
+    if dir.is_empty() { name.to_vec() } else { [dir, b"/", name].concat() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::db::store::Memory;
+
+    fn objects() -> Objects {
+        Objects::new(Arc::new(Memory::new()))
+    }
+
+    fn keep(objects: &Objects, tree: &Tree) -> Id {
+        let mut batch = Batch::new();
+        let id = tree.write(&mut batch).unwrap();
+        objects.store().write(&batch).unwrap();
+        id
+    }
+
+    #[test]
+    fn what_is_written_is_read_back() {
+        let objects = objects();
+        let mut tree = Tree::stored(Id::EMPTY_TREE);
+        for dir in ["a", "a/b", "empty", "empty/er"] {
+            tree.put(&objects, dir.as_bytes(), Node::Dir(Dir::empty())).unwrap();
+        }
+        tree.put(&objects, b"a/b/file", Node::file(Mode::Exec, "x")).unwrap();
+        tree.put(&objects, b"a.c", Node::file(Mode::Normal, "y")).unwrap();
+        let id = keep(&objects, &tree);
+        let tree = Tree::stored(id);
+        let list = tree.top().list(&objects).unwrap();
+        // Empty directories are gone; `a` comes before `a.c` here, after it in Git.
+        assert_eq!(list.iter().map(|(name, _)| &**name).collect::<Vec<_>>(), [b"a".as_slice(), b"a.c"]);
+        let Node::File(file) = tree.get(&objects, b"a/b/file").unwrap() else { panic!("a file") };
+        assert_eq!((file.mode, &*file.content.bytes(&objects).unwrap()), (Mode::Exec, b"x".as_slice()));
+        assert_eq!(tree.get(&objects, b"a/b/no"), Err(Error::NotFound));
+        assert_eq!(tree.get(&objects, b"a.c/no"), Err(Error::NotDirectory));
+    }
+
+    #[test]
+    fn a_change_leaves_snapshots_alone() {
+        let objects = objects();
+        let mut tree = Tree::stored(Id::EMPTY_TREE);
+        tree.put(&objects, b"f", Node::file(Mode::Normal, "one")).unwrap();
+        let before = tree.clone();
+        tree.file_mut(&objects, b"f").unwrap().content.bytes_mut(&objects).unwrap().extend(b" two");
+        let content = |tree: &Tree| match tree.get(&objects, b"f").unwrap() {
+            Node::File(file) => file.content.bytes(&objects).unwrap().to_vec(),
+            other => panic!("{other:?}"),
+        };
+        assert_eq!((content(&before), content(&tree)), (b"one".to_vec(), b"one two".to_vec()));
+    }
+
+    #[test]
+    fn what_is_not_looked_into_is_not_read() {
+        let objects = objects();
+        let mut tree = Tree::stored(Id::EMPTY_TREE);
+        // A tree that is in no store.
+        let nowhere = encode_tree([TreeEntry { name: (*b"x").into(), mode: Mode::Dir, id: Id::EMPTY_TREE }]).unwrap().0;
+        tree.put(&objects, b"far", Node::Dir(Dir::Stored(nowhere))).unwrap();
+        tree.put(&objects, b"near", Node::file(Mode::Normal, "")).unwrap();
+        keep(&objects, &tree);
+        assert_eq!(tree.get(&objects, b"far/x"), Err(Error::NotFound));
+    }
+
+    #[test]
+    fn names_of_git_itself_are_refused() {
+        for bad in [&b".git"[..], b".GIT", b"git~1", b".", b"..", b"", b"a/b", b"a\0b"] {
+            assert!(check_name(bad, Mode::Normal).is_err(), "{:?}", bad.as_bstr());
+        }
+        check_name(&[b'x'; 255], Mode::Normal).unwrap();
+        check_name(b"\xff\xfe", Mode::Normal).unwrap();
+        check_name(b".gitignore", Mode::Normal).unwrap();
+        check_name(b".gitmodules", Mode::Link).unwrap_err();
+    }
+
+    #[test]
+    fn a_directory_is_found_in_gits_order() {
+        let objects = objects();
+        let mut tree = Tree::stored(Id::EMPTY_TREE);
+        for name in ["b-", "b", "b.c", "b0", "a"] {
+            let node = if name == "b" { Node::Dir(Dir::empty()) } else { Node::file(Mode::Normal, name) };
+            tree.put(&objects, name.as_bytes(), node).unwrap();
+        }
+        tree.put(&objects, b"b/x", Node::file(Mode::Normal, "")).unwrap();
+        let tree = Tree::stored(keep(&objects, &tree));
+        for name in ["a", "b", "b-", "b.c", "b0", "b/x"] {
+            tree.get(&objects, name.as_bytes()).unwrap();
+        }
+        assert_eq!(tree.get(&objects, b"b."), Err(Error::NotFound));
+    }
+}
