@@ -4,7 +4,7 @@ use core::fmt::Write;
 
 use super::{COUNTED_HEADER, Fids, Session, finish_counted, no_room, qid};
 use crate::Decimal;
-use crate::vfs::{Attr, Error, Kind, Name, Nature, Result, SetAttr, SetTime, Time, Vfs};
+use crate::vfs::{Attr, Error, Kind, Nature, Result, SetAttr, SetTime, Time, Vfs};
 use crate::wire::{self, Dialect, Stat, StatUnix, Str, Tag};
 
 const DMDIR: u32 = 0x8000_0000;
@@ -100,7 +100,7 @@ impl<V: Vfs, F: Fids<V>> Session<'_, V, F> {
             if V::Nature::FIXED {
                 return Err(Error::ReadOnlyDirectory);
             }
-            let name = Name::new(name)?;
+            let name = self.name(name)?;
             self.vfs.rename(&inode, &self.vfs.parent(&inode), name).await?;
         }
         // A fixed tree keeps neither owners nor times.

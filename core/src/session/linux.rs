@@ -98,14 +98,14 @@ impl<V: Vfs, F: Fids<V>> Session<'_, V, F> {
 
     async fn link(&self, fid: wire::Fid, dfid: wire::Fid, name: Str<'_>) -> Result<()> {
         let (inode, dir) = (self.inode(fid)?, self.inode(dfid)?);
-        let name = Name::new(name.as_bytes())?;
+        let name = self.name(name.as_bytes())?;
         self.vfs.link(&inode, &dir, name).await
     }
 
     async fn rename(&self, fid: wire::Fid, dfid: wire::Fid, name: Str<'_>) -> Result<()> {
         let inode = self.below_top(fid, Error::RenameRoot)?;
         let dir = self.inode(dfid)?;
-        let name = Name::new(name.as_bytes())?;
+        let name = self.name(name.as_bytes())?;
         self.vfs.rename(&inode, &dir, name).await
     }
 
@@ -117,7 +117,7 @@ impl<V: Vfs, F: Fids<V>> Session<'_, V, F> {
         newname: Str<'_>,
     ) -> Result<()> {
         let (old, new) = (self.inode(olddirfid)?, self.inode(newdirfid)?);
-        let (oldname, newname) = (Name::new(oldname.as_bytes())?, Name::new(newname.as_bytes())?);
+        let (oldname, newname) = (self.name(oldname.as_bytes())?, self.name(newname.as_bytes())?);
         let inode = self.vfs.lookup(&old, oldname).await?;
         self.vfs.rename(&inode, &new, newname).await
     }
@@ -185,7 +185,7 @@ impl<V: Vfs, F: Fids<V>> Session<'_, V, F> {
         let (dir, serial, uid) = self.directory(fid, name)?;
         let exclusive = flags & O_EXCL != 0;
         let create = Create { new: New::File, mode: mode & 0o7777, uid, gid, exclusive };
-        let name = Name::new(name.as_bytes())?;
+        let name = self.name(name.as_bytes())?;
         let inode = self.vfs.create(&dir, name, create).await?;
         self.open_created(fid, serial, inode, open_mode(flags), false).await
     }
@@ -194,7 +194,7 @@ impl<V: Vfs, F: Fids<V>> Session<'_, V, F> {
     async fn make(&self, dfid: wire::Fid, name: Str<'_>, new: New<'_>, mode: u32, gid: u32) -> Result<Qid> {
         let (dir, uid) = self.with(dfid, |fid| Ok((fid.inode.clone(), fid.uid)))?;
         let create = Create { new, mode: mode & 0o7777, uid, gid, exclusive: true };
-        let name = Name::new(name.as_bytes())?;
+        let name = self.name(name.as_bytes())?;
         let inode = self.vfs.create(&dir, name, create).await?;
         Ok(qid(self.vfs.id(&inode), self.spoken()))
     }
@@ -202,7 +202,7 @@ impl<V: Vfs, F: Fids<V>> Session<'_, V, F> {
     async fn unlinkat(&self, dirfid: wire::Fid, name: Str<'_>, flags: u32) -> Result<()> {
         const AT_REMOVEDIR: u32 = 0x200;
         let dir = self.inode(dirfid)?;
-        let name = Name::new(name.as_bytes())?;
+        let name = self.name(name.as_bytes())?;
         let inode = self.vfs.lookup(&dir, name).await?;
         match (self.vfs.id(&inode).kind == Kind::Dir, flags & AT_REMOVEDIR != 0) {
             (true, false) => Err(Error::IsDirectory),

@@ -18,7 +18,7 @@ pub use fids::{Fid, FidArray, Fids};
 use fixed::changeable;
 
 use crate::Decimal;
-use crate::vfs::{Error, Id, Kind, NAME_MAX, Nature, Result, Vfs, apart};
+use crate::vfs::{Error, Id, Kind, NAME_MAX, Name, Nature, Result, Vfs, apart};
 use crate::wire::{self, Dialect, Errno, Malformed, Qid, Rmessage as R, Str, Tag, Tmessage as T, Writer};
 
 /// The smallest msize worth speaking: every reply without data or long names fits.
@@ -315,6 +315,11 @@ impl<'v, V: Vfs, F: Fids<V>> Session<'v, V, F> {
 
     fn put(&self, reply: &R<'_>, tag: Tag, buf: &mut [u8]) -> core::result::Result<usize, wire::Full> {
         reply.encode_known(tag, self.spoken(), buf, encoded::<V>)
+    }
+
+    /// A name that a client sent.
+    fn name<'n>(&self, name: &'n [u8]) -> Result<Name<'n>> {
+        if self.vfs.slashes() { Name::with_slashes(name) } else { Name::new(name) }
     }
 
     fn spoken(&self) -> Dialect {

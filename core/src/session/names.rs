@@ -2,7 +2,7 @@
 
 use super::fids::Role;
 use super::{COUNTED_HEADER, Fids, MSIZE_MIN, Session, finish_counted, no_room, qid, unknown};
-use crate::vfs::{Create, Error, Kind, Name, Nature, New, OpenMode, Result, Vfs};
+use crate::vfs::{Create, Error, Kind, Nature, New, OpenMode, Result, Vfs};
 use crate::wire::{self, Dialect, Field, List, Numeric, Qid, Str, Tag, Writer};
 
 const DMDIR: u32 = 0x8000_0000;
@@ -83,7 +83,7 @@ impl<V: Vfs, F: Fids<V>> Session<'_, V, F> {
             b"." => Err(Error::WalkDot),
             b".." => Ok(self.above(dir, top)),
             name => {
-                let name = Name::new(name)?;
+                let name = self.name(name)?;
                 self.vfs.lookup(dir, name).await
             }
         }
@@ -143,7 +143,7 @@ impl<V: Vfs, F: Fids<V>> Session<'_, V, F> {
         let most = if new == New::Dir { 0o777 } else { 0o666 };
         let bits = perm & 0o7777 & (!most | parent.mode & most);
         let create = Create { new, mode: bits, uid, gid: parent.gid, exclusive: false };
-        let name = Name::new(name.as_bytes())?;
+        let name = self.name(name.as_bytes())?;
         let inode = self.vfs.create(&dir, name, create).await?;
         let qid = self.open_created(fid, serial, inode, open_mode(mode), mode & ORCLOSE != 0).await?;
         Ok((qid, self.iounit()))
@@ -160,7 +160,7 @@ impl<V: Vfs, F: Fids<V>> Session<'_, V, F> {
         let target = extension.and_then(|text| core::str::from_utf8(text.as_bytes().trim_ascii()).ok()?.parse().ok());
         let target = target.ok_or_else(|| Error::Invalid.because(format_args!("a link needs the number of a fid")))?;
         let inode = self.inode(wire::Fid(target))?;
-        let name = Name::new(name.as_bytes())?;
+        let name = self.name(name.as_bytes())?;
         self.vfs.link(&inode, dir, name).await?;
         let id = self.vfs.id(&inode);
         self.move_fid(fid, serial, inode)?;

@@ -74,6 +74,11 @@ pub trait Vfs {
         false
     }
 
+    /// Whether a name may have slashes in it: some clients send them, those that are kernels cannot.
+    fn slashes(&self) -> bool {
+        false
+    }
+
     /// The inode called `name` in `dir`.
     ///
     /// # Errors

@@ -34,6 +34,18 @@ impl<'a> Name<'a> {
         }
     }
 
+    /// The same for trees in which a name may have slashes ([`Vfs::slashes`](super::Vfs::slashes)), though neither at an end nor two
+    /// in a row.
+    ///
+    /// # Errors
+    /// Those of [`new`](Name::new).
+    pub fn with_slashes(bytes: &'a [u8]) -> Result<Name<'a>> {
+        for part in bytes.split(|byte| *byte == b'/') {
+            Name::new(part)?;
+        }
+        if bytes.len() > NAME_MAX { Err(Error::NameTooLong) } else { Ok(Name(bytes)) }
+    }
+
     /// The bytes of the name.
     #[must_use]
     pub fn as_bytes(&self) -> &'a [u8] {

@@ -7,14 +7,26 @@
 //! What is to the right knows nothing of what is to its left: the store knows neither trees nor branches' histories, the merge knows
 //! no branch, a transaction knows no file.
 
+mod branch;
 mod branch_name;
+pub mod counters;
+mod database;
+pub mod diff;
 mod error;
+mod files;
+pub mod history;
 mod id;
+pub mod land;
+pub mod merge;
 pub mod object;
 pub mod objects;
 pub mod store;
+pub mod transaction;
 pub mod tree;
 
+pub use branch::{Branch, Hold};
 pub use branch_name::BranchName;
+pub use database::Database;
 pub use error::{Error, Result};
+pub use files::tree as file_tree;
 pub use id::Id;

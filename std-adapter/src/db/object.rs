@@ -204,6 +204,13 @@ impl Commit {
         })
     }
 
+    /// When it was made, as RFC 3339 has it, in UTC.
+    #[must_use]
+    pub fn date(&self) -> String {
+        let time = gix::date::Time { seconds: self.time, offset: 0 };
+        time.format(gix::date::time::format::ISO8601_STRICT).unwrap_or_default()
+    }
+
     /// The commit of this tree by the database itself, at `time` in zone +0000.
     ///
     /// # Errors

@@ -1,6 +1,6 @@
 //! What a file of the dynamic tree is.
 
-use datakit_core::vfs::{Error, FileStat, OpenMode, Result};
+use datakit_core::vfs::{Error, FileStat, Kind, OpenMode, Result};
 
 use super::{Wait, ready};
 
@@ -10,6 +10,16 @@ use super::{Wait, ready};
 pub trait Leaf: Send + Sync {
     /// Length, permissions, version.
     fn stat(&self) -> Wait<'_, FileStat>;
+
+    /// What it is shown as: a regular file, or a symbolic link.
+    fn kind(&self) -> Kind {
+        Kind::File
+    }
+
+    /// Where a symbolic link leads.
+    fn target(&self) -> Wait<'_, Vec<u8>> {
+        ready(Err(Error::Invalid))
+    }
 
     /// Opens it. Where `mode` says so the content is dropped; a file that cannot do that opens all the same.
     fn open(&self, mode: OpenMode) -> Wait<'_, Box<dyn OpenLeaf>>;

@@ -37,6 +37,11 @@ impl<T: Send + Sync + 'static> Live<T> {
         with(&self.0.borrow())
     }
 
+    /// Follows it.
+    pub(crate) fn subscribe(&self) -> watch::Receiver<T> {
+        self.0.subscribe()
+    }
+
     /// Open streams that follow it.
     #[must_use]
     pub fn readers(&self) -> usize {
@@ -65,7 +70,7 @@ impl<T: Send + Sync + 'static> Leaf for Stream<T> {
     fn open(&self, _: OpenMode) -> Wait<'_, Box<dyn OpenLeaf>> {
         let mut values = self.live.0.subscribe();
         let text = (self.format)(&values.borrow_and_update());
-        let reader = Reader { values, delivery: Delivery { text, ..Delivery::default() } };
+        let reader = Reader { values, delivery: Delivery::of(text) };
         ready(Ok(Box::new(Opened { format: self.format.clone(), reader: Mutex::new(reader) })))
     }
 }
@@ -106,8 +111,8 @@ impl<T: Send + Sync> OpenLeaf for Opened<T> {
 
 /// The text that a stream delivers to one reader, and how far it is. Nothing of it changes while a read waits.
 #[derive(Default)]
-pub(super) struct Delivery {
-    pub(super) text: Vec<u8>,
+pub(crate) struct Delivery {
+    pub(crate) text: Vec<u8>,
     taken: usize,
     /// Bytes delivered since the open: where the next read must be.
     delivered: u64,
@@ -116,8 +121,13 @@ pub(super) struct Delivery {
 }
 
 impl Delivery {
+    /// Begins with `text`.
+    pub(crate) fn of(text: Vec<u8>) -> Delivery {
+        Delivery { text, ..Delivery::default() }
+    }
+
     /// What a read gets at once; `None` where it has to wait for the next text.
-    pub(super) fn read(&mut self, offset: u64, buf: &mut [u8]) -> Option<Result<usize>> {
+    pub(crate) fn read(&mut self, offset: u64, buf: &mut [u8]) -> Option<Result<usize>> {
         if offset != self.delivered {
             return Some(Err(Error::Seek));
         }
@@ -137,7 +147,7 @@ impl Delivery {
     }
 
     /// Goes on with `text`, once all of the last one was read.
-    pub(super) fn next(&mut self, text: Vec<u8>) {
+    pub(crate) fn next(&mut self, text: Vec<u8>) {
         self.text = text;
         self.taken = 0;
     }

@@ -55,8 +55,10 @@ pub use self::core_file::Core;
 pub use self::directory::{Dir, DirOnly, Directory, Empty, OfList, ReadOnly};
 pub use self::kv::{Kv, Value};
 pub use self::leaf::{Leaf, OpenLeaf};
+pub(crate) use self::live::Delivery;
 pub use self::live::{Live, Stream};
 pub use self::queue::Queue;
+pub(crate) use self::text::Snapshot;
 pub use self::text::{ReadOnlyText, Status, Text};
 pub use self::vfs::{Inode, Open};
 use crate::{ino, locked};
@@ -124,6 +126,16 @@ impl Entry {
         Entry(Arc::new(Node { ino: ino::next(), name: RwLock::new(name.into()), what }))
     }
 
+    /// The same with an inode number that its maker answers for: entries of one number are the same inode.
+    pub(crate) fn numbered(self, ino: u64) -> Entry {
+        let Entry(mut node) = self;
+        // It was made just now, nobody else has it.
+        if let Some(node) = Arc::get_mut(&mut node) {
+            node.ino = ino;
+        }
+        Entry(node)
+    }
+
     /// Its name now: a rename changes it.
     #[must_use]
     pub fn name(&self) -> Arc<[u8]> {
@@ -141,7 +153,7 @@ impl Entry {
     pub fn kind(&self) -> Kind {
         match self.0.what {
             What::Dir(_) => Kind::Dir,
-            What::File(_) => Kind::File,
+            What::File(ref leaf) => leaf.kind(),
             What::Symlink(_) => Kind::Symlink,
         }
     }
@@ -149,7 +161,7 @@ impl Entry {
     /// Whether both are the same inode.
     #[must_use]
     pub fn is(&self, other: &Entry) -> bool {
-        Arc::ptr_eq(&self.0, &other.0)
+        self.ino() == other.ino()
     }
 
     fn renamed(&self, name: &[u8]) {

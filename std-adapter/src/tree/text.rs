@@ -42,9 +42,9 @@ impl Leaf for ReadOnlyText {
 }
 
 /// The text that one open file delivers.
-pub(super) struct Snapshot(pub(super) Arc<[u8]>);
+pub(crate) struct Snapshot<T>(pub(crate) T);
 
-impl OpenLeaf for Snapshot {
+impl<T: std::ops::Deref<Target = [u8]> + Send + Sync> OpenLeaf for Snapshot<T> {
     fn read<'a>(&'a self, offset: u64, buf: &'a mut [u8]) -> Wait<'a, usize> {
         ready(read_at(&self.0, offset, buf))
     }
@@ -198,7 +198,7 @@ impl Leaf for Status {
     fn open(&self, _: OpenMode) -> Wait<'_, Box<dyn OpenLeaf>> {
         Box::pin(async {
             let text = (self.evaluate)().await?;
-            Ok(Box::new(Snapshot(text.into())) as Box<dyn OpenLeaf>)
+            Ok(Box::new(Snapshot(text)) as Box<dyn OpenLeaf>)
         })
     }
 }

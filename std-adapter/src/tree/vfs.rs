@@ -103,6 +103,10 @@ impl Vfs for Tree {
         true
     }
 
+    fn slashes(&self) -> bool {
+        true
+    }
+
     async fn lookup(&self, dir: &Inode, name: Name<'_>) -> Result<Inode> {
         Ok(dir.child(dir.dir()?.lookup(name).await?))
     }
@@ -121,7 +125,7 @@ impl Vfs for Tree {
     async fn open(&self, inode: &Inode, mode: OpenMode) -> Result<Open> {
         let leaf = match inode.entry().what() {
             What::File(leaf) => leaf.open(mode).await?,
-            What::Symlink(target) => Box::new(Snapshot(target.as_ref().into())),
+            What::Symlink(target) => Box::new(Snapshot(target.clone())),
             What::Dir(dir) => {
                 let entries = dir.list().await?;
                 return Ok(Open(Opened::Dir(entries.into_iter().map(|entry| inode.child(entry)).collect())));
@@ -228,8 +232,12 @@ impl Vfs for Tree {
     }
 
     async fn readlink(&self, inode: &Inode, buf: &mut [u8]) -> Result<usize> {
-        let What::Symlink(target) = inode.entry().what() else { return Err(Error::Invalid) };
-        buf.get_mut(..target.len()).ok_or(Error::Range)?.copy_from_slice(target);
+        let target = match inode.entry().what() {
+            What::Symlink(target) => target.to_vec(),
+            What::File(leaf) => leaf.target().await?,
+            What::Dir(_) => return Err(Error::Invalid),
+        };
+        buf.get_mut(..target.len()).ok_or(Error::Range)?.copy_from_slice(&target);
         Ok(target.len())
     }
 }

@@ -3,16 +3,20 @@
 use std::fmt::Write;
 use std::io::IsTerminal;
 use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
 
+use datakit::db::Database;
+use datakit::db::counters::DbCounters;
 use datakit::server::Stats;
 use datakit::tree::log::{Level, Source, Sources};
-use datakit::tree::{Dir, Entry, ReadOnlyText, Status, Tree};
+use datakit::tree::{Dir, Entry, ReadOnlyText, Status};
 use tracing::Metadata;
 use tracing_subscriber::filter::dynamic_filter_fn;
 use tracing_subscriber::prelude::*;
 
 /// The parts that log: where their messages come from, what they are about.
-const SOURCES: [(&str, &str, &str); 3] = [
+const SOURCES: [(&str, &str, &str); 4] = [
+    ("db", "datakit::db", "the database: what other programs do in its repository, fetch and push"),
     ("server", "datakit::server", "connections: who comes, who goes, who is refused and why"),
     ("client", "datakit::client", "the client side: what is sent and what is lost"),
     ("program", "datakit", "everything else"),
@@ -46,12 +50,13 @@ fn tells(table: &[(&str, Source)], metadata: &Metadata<'_>) -> bool {
         .is_some_and(|(_, source)| source.tells(level))
 }
 
-/// The tree: `debug/src`, `debug/server`.
-pub(crate) fn tree(stats: &Arc<Stats>, sources: &Sources) -> Tree {
+/// `debug/`: `src`, `server`.
+pub(crate) fn dir(stats: &Arc<Stats>, sources: &Sources, database: &Database) -> Entry {
     let status = |name: &str, text: fn(&Stats) -> String| {
         let stats = stats.clone();
         Entry::file(name, Status::new(move || Ok(text(&stats))))
     };
+    let counters = database.counters().clone();
     let server: Dir = [
         Entry::file("version", ReadOnlyText::new(concat!(env!("CARGO_PKG_VERSION"), "\n"))),
         Entry::file("pid", ReadOnlyText::new(format!("{}\n", std::process::id()))),
@@ -60,11 +65,12 @@ pub(crate) fn tree(stats: &Arc<Stats>, sources: &Sources) -> Tree {
         status("requests", requests),
         status("refused", refused),
         Entry::file("events", stats.events().file()),
+        Entry::file("database", Status::new(move || Ok(in_use(&counters)))),
     ]
     .into_iter()
     .collect();
     let debug: Dir = [sources.entry(), Entry::dir("server", server)].into_iter().collect();
-    Tree::new([Entry::dir("debug", debug)].into_iter().collect::<Dir>())
+    Entry::dir("debug", debug)
 }
 
 /// A line for each connection: peer, dialect, msize, fids, requests in flight, age in seconds.
@@ -84,6 +90,20 @@ fn connections(stats: &Stats) -> String {
         );
     }
     text
+}
+
+/// A line for each kind of thing that clients have in the database, and how many there are; then what they did.
+fn in_use(counters: &DbCounters) -> String {
+    let DbCounters { transactions, watches, remotes, commits, conflicts, retries } = counters;
+    let lines = [
+        ("transactions", transactions),
+        ("watches", watches),
+        ("remotes", remotes),
+        ("commits", commits),
+        ("conflicts", conflicts),
+        ("retries", retries),
+    ];
+    lines.iter().map(|(name, number)| format!("{name} {}\n", number.load(Relaxed))).collect()
 }
 
 /// A line for each message type that was seen: name, requests answered, errors among them.

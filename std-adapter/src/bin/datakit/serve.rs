@@ -2,10 +2,12 @@
 
 use std::error::Error;
 use std::io::Write;
+use std::sync::Arc;
 use std::time::Duration;
 
 use clap::Args;
-use datakit::mount::Mount;
+use datakit::db::store::Memory;
+use datakit::db::{self, Database};
 use datakit::scratch::Scratch;
 use datakit::server::{Limits, Server};
 use datakit::url::Url;
@@ -68,6 +70,7 @@ async fn serve(args: ServeArgs) -> Result<(), Box<dyn Error>> {
         ..Limits::default()
     };
     let sources = debug::log_to_stderr();
+    let database = Database::new(Arc::new(Memory::new()))?;
     let server = Server::bind(&args.url, limits).await?;
     let stop = signals()?;
     let mut out = std::io::stdout().lock();
@@ -76,12 +79,13 @@ async fn serve(args: ServeArgs) -> Result<(), Box<dyn Error>> {
     }
     out.flush()?;
     drop(out);
-    let tmp = Scratch::new();
     if args.scratch {
-        server.serve(move |_| tmp.clone(), stop).await?;
-    } else {
-        let tree = Mount::new(debug::tree(&server.stats(), &sources), "tmp", tmp);
+        let tree = Scratch::new();
         server.serve(move |_| tree.clone(), stop).await?;
+    } else {
+        let debug = debug::dir(&server.stats(), &sources, &database);
+        // A tree for each connection: transactions are in no other.
+        server.serve(move |_| db::file_tree(&database, debug.clone()), stop).await?;
     }
     Ok(())
 }

@@ -1,0 +1,180 @@
+//! `/remotes`: other repositories, from which branches are fetched.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
+
+use datakit_core::vfs::{Create, Error, FileStat, Name, New, OpenMode, Result};
+
+use super::Keeping;
+use crate::db::counters::Counted;
+use crate::db::store::FetchError;
+use crate::db::{BranchName, Database, Id};
+use crate::tree::{Command, Directory, Entry, Leaf, Live, OpenLeaf, Text, Wait, ready};
+use crate::{ino, locked};
+
+/// The remotes of one connection.
+pub(super) struct Remotes {
+    database: Database,
+    known: Mutex<BTreeMap<Box<[u8]>, Entry>>,
+}
+
+impl Remotes {
+    pub(super) fn new(database: &Database) -> Remotes {
+        Remotes { database: database.clone(), known: Mutex::default() }
+    }
+}
+
+impl Directory for Remotes {
+    fn list(&self) -> Wait<'_, Vec<Entry>> {
+        ready(Ok(locked::lock(&self.known).values().cloned().collect()))
+    }
+
+    fn lookup<'a>(&'a self, name: Name<'a>) -> Wait<'a, Entry> {
+        ready(locked::lock(&self.known).get(name.as_bytes()).cloned().ok_or(Error::NotFound))
+    }
+
+    fn create<'a>(&'a self, name: Name<'a>, create: Create<'a>) -> Wait<'a, Entry> {
+        ready((|| {
+            if create.new != New::Dir {
+                return Err(Error::OnlyDirectories);
+            }
+            let mut known = locked::lock(&self.known);
+            if known.contains_key(name.as_bytes()) {
+                return Err(Error::Exists);
+            }
+            let entry = Entry::dir(name.as_bytes(), RemoteDir::new(&self.database));
+            known.insert(name.as_bytes().into(), entry.clone());
+            Ok(entry)
+        })())
+    }
+
+    fn rename<'a>(&'a self, child: &'a Entry, name: Name<'a>) -> Wait<'a, ()> {
+        ready((|| {
+            let mut known = locked::lock(&self.known);
+            if *child.name() == *name.as_bytes() {
+                return Ok(());
+            }
+            if known.contains_key(name.as_bytes()) {
+                return Err(Error::Exists);
+            }
+            let entry = known.remove(&*child.name()).ok_or(Error::NotFound)?;
+            known.insert(name.as_bytes().into(), entry);
+            Ok(())
+        })())
+    }
+
+    fn unlink<'a>(&'a self, child: &'a Entry) -> Wait<'a, ()> {
+        locked::lock(&self.known).retain(|_, entry| !entry.is(child));
+        ready(Ok(()))
+    }
+}
+
+struct RemoteDir {
+    entries: [Entry; 3],
+}
+
+/// What the files of a remote share.
+struct Remote {
+    database: Database,
+    /// What was fetched is kept under this name, which no other remote of any connection has.
+    kept_as: String,
+    url: Text,
+    head: Live<Option<Id>>,
+    _counted: Counted,
+}
+
+impl RemoteDir {
+    fn new(database: &Database) -> RemoteDir {
+        let remote = Arc::new(Remote {
+            database: database.clone(),
+            kept_as: format!("datakit-{}-{}", std::process::id(), ino::next()),
+            url: Text::default(),
+            head: Live::new(None),
+            _counted: database.count(|counters| &counters.remotes),
+        });
+        let fetch = {
+            let remote = remote.clone();
+            Command::waiting(move |branch| {
+                let remote = remote.clone();
+                async move { remote.fetch(branch).await.map(|()| "") }
+            })
+        };
+        RemoteDir {
+            entries: [
+                Entry::file("fetch", fetch),
+                Entry::file("head", Head(remote.clone())),
+                Entry::file("url", remote.url.clone()),
+            ],
+        }
+    }
+}
+
+impl Directory for RemoteDir {
+    fn list(&self) -> Wait<'_, Vec<Entry>> {
+        ready(Ok(self.entries.to_vec()))
+    }
+
+    fn remove(&self) -> Wait<'_, ()> {
+        ready(Ok(()))
+    }
+}
+
+impl Remote {
+    async fn fetch(&self, branch: String) -> Result<()> {
+        let url = String::from_utf8_lossy(self.url.get().trim_ascii()).into_owned();
+        if url.is_empty() {
+            return Err(Error::Invalid.because("error: remote url is not defined"));
+        }
+        let branch = BranchName::new(&branch)?;
+        let (kept_as, from) = (self.kept_as.clone(), url.clone());
+        let fetched = self.database.run(move |database| Ok(database.objects().store().fetch(&kept_as, &from, &branch)));
+        match fetched.await? {
+            Ok(head) => self.head.publish(Some(head)),
+            Err(FetchError::NoHead) => return Err(Error::Invalid.because("error: no head to fetch")),
+            Err(FetchError::Failed(why)) => {
+                tracing::warn!("cannot fetch {url}: {why}");
+                return Err(Error::Io.because(format_args!("error: cannot fetch {url}")));
+            }
+            Err(FetchError::Store(error)) => return Err(error.into()),
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Remote {
+    /// What was fetched need not be kept any longer than its remote.
+    fn drop(&mut self) {
+        if self.head.with(Option::is_none) {
+            return;
+        }
+        let (database, kept_as) = (self.database.clone(), self.kept_as.clone());
+        let forget = move || {
+            if let Err(error) = database.objects().store().forget(&kept_as) {
+                tracing::warn!("what was fetched as {kept_as} stays: {error}");
+            }
+        };
+        // A connection ends on a thread that serves others.
+        match tokio::runtime::Handle::try_current() {
+            Ok(runtime) => drop(runtime.spawn_blocking(forget)),
+            Err(_) => forget(),
+        }
+    }
+}
+
+/// `head`: a line once something was fetched, and then each time that it is another one.
+struct Head(Arc<Remote>);
+
+impl Leaf for Head {
+    fn stat(&self) -> Wait<'_, FileStat> {
+        ready(Ok(FileStat::new(0)))
+    }
+
+    fn open(&self, mode: OpenMode) -> Wait<'_, Box<dyn OpenLeaf>> {
+        Box::pin(async move {
+            let counted = self.0.database.count(|counters| &counters.watches);
+            let text = |head: &Option<Id>| head.map(|head| super::line(Some(head))).unwrap_or_default();
+            let open = self.0.head.file(text).open(mode).await?;
+            Ok(Box::new(Keeping { open, _kept: (counted, self.0.clone()) }) as Box<dyn OpenLeaf>)
+        })
+    }
+}

@@ -1,0 +1,189 @@
+//! `/snapshots`, `/commits`, `/trees` and the `diff` directories: what is named by a hash and never changes.
+
+use std::sync::Arc;
+
+use datakit_core::vfs::{Error, Name, Result};
+
+use super::branch::tree_of;
+use super::id;
+use super::ro::{Ro, Source};
+use crate::db::object::Commit;
+use crate::db::tree::Tree;
+use crate::db::{Database, Id, diff};
+use crate::ino;
+use crate::tree::{Directory, Entry, ReadOnlyText, Wait, ready};
+
+fn nothing_listed() -> Wait<'static, Vec<Entry>> {
+    ready(Ok(Vec::new()))
+}
+
+/// A text that is the same whenever it is looked at.
+fn text(name: &[u8], kind: &str, id: Id, text: impl AsRef<[u8]>) -> Entry {
+    Entry::file(name, ReadOnlyText::new(text)).numbered(ino::of((kind, name, id.as_bytes())))
+}
+
+/// `/snapshots`: a directory for each commit.
+pub(super) struct Snapshots(Database);
+
+impl Snapshots {
+    pub(super) fn new(database: &Database) -> Snapshots {
+        Snapshots(database.clone())
+    }
+}
+
+impl Directory for Snapshots {
+    fn list(&self) -> Wait<'_, Vec<Entry>> {
+        nothing_listed()
+    }
+
+    fn lookup<'a>(&'a self, name: Name<'a>) -> Wait<'a, Entry> {
+        ready((|| {
+            let id = id(name)?;
+            let commit = self.0.objects().commit(id)?;
+            let number = ino::of(("snapshot", id.as_bytes()));
+            let dir = SnapshotDir { database: self.0.clone(), id, commit, number };
+            Ok(Entry::dir(name.as_bytes(), dir).numbered(number))
+        })())
+    }
+}
+
+struct SnapshotDir {
+    database: Database,
+    id: Id,
+    commit: Arc<Commit>,
+    number: u64,
+}
+
+impl SnapshotDir {
+    const NAMES: [&'static [u8]; 5] = [b"diff", b"hash", b"msg", b"parents", b"ro"];
+
+    fn entry(&self, name: &[u8]) -> Option<Entry> {
+        let tree = Tree::stored(self.commit.tree);
+        Some(match name {
+            b"diff" => {
+                let diff = Diff::new(&self.database, Arc::new(move || Ok(tree.clone())), self.number);
+                Entry::dir(name, diff).numbered(ino::of(("diff", self.number)))
+            }
+            b"hash" => text(name, "snapshot", self.id, self.id.to_string()),
+            b"msg" => text(name, "snapshot", self.id, [&self.commit.message[..], b"\n"].concat()),
+            b"parents" => {
+                let lines: String = self.commit.parents.iter().map(|parent| format!("{parent}\n")).collect();
+                text(name, "snapshot", self.id, lines)
+            }
+            b"ro" => Ro::fixed(&self.database, tree, self.number).top("ro"),
+            _ => return None,
+        })
+    }
+}
+
+impl Directory for SnapshotDir {
+    fn list(&self) -> Wait<'_, Vec<Entry>> {
+        ready(Ok(Self::NAMES.iter().filter_map(|name| self.entry(name)).collect()))
+    }
+
+    fn lookup<'a>(&'a self, name: Name<'a>) -> Wait<'a, Entry> {
+        ready(self.entry(name.as_bytes()).ok_or(Error::NotFound))
+    }
+}
+
+/// `/commits`: a file of JSON for each commit.
+pub(super) struct Commits(Database);
+
+impl Commits {
+    pub(super) fn new(database: &Database) -> Commits {
+        Commits(database.clone())
+    }
+}
+
+impl Directory for Commits {
+    fn list(&self) -> Wait<'_, Vec<Entry>> {
+        nothing_listed()
+    }
+
+    fn lookup<'a>(&'a self, name: Name<'a>) -> Wait<'a, Entry> {
+        ready((|| {
+            let id = id(name)?;
+            let commit = self.0.objects().commit(id)?;
+            let parents: Vec<_> = commit.parents.iter().map(Id::to_string).collect();
+            let json = serde_json::json!({
+                "hash": id.to_string(),
+                "tree": commit.tree.to_string(),
+                "parents": parents,
+                "author": commit.author,
+                "date": commit.date(),
+                "message": String::from_utf8_lossy(&commit.message),
+            });
+            Ok(text(name.as_bytes(), "commit", id, format!("{json:#}\n")))
+        })())
+    }
+}
+
+/// `/trees`: any tree or blob, by what `tree.live` says of it.
+pub(super) struct Trees(Database);
+
+impl Trees {
+    pub(super) fn new(database: &Database) -> Trees {
+        Trees(database.clone())
+    }
+
+    fn entry(&self, name: &[u8]) -> Option<Entry> {
+        let (letter, hash) = name.split_at_checked(2)?;
+        let id = Id::parse(hash).ok()?;
+        let objects = self.0.objects();
+        if letter == b"D-" {
+            objects.tree(id).ok()?;
+            let number = ino::of(("tree", id.as_bytes()));
+            let name = str::from_utf8(name).ok()?;
+            return Some(Ro::fixed(&self.0, Tree::stored(id), number).top(name));
+        }
+        let blob = objects.blob(id).ok()?;
+        let entry = match letter {
+            b"F-" => Entry::file(name, ReadOnlyText::new(&*blob)),
+            b"X-" => Entry::file(name, ReadOnlyText::new(&*blob).executable()),
+            b"L-" => Entry::symlink(name, &*blob),
+            _ => return None,
+        };
+        Some(entry.numbered(ino::of(("blob", name))))
+    }
+}
+
+impl Directory for Trees {
+    fn list(&self) -> Wait<'_, Vec<Entry>> {
+        nothing_listed()
+    }
+
+    fn lookup<'a>(&'a self, name: Name<'a>) -> Wait<'a, Entry> {
+        ready(self.entry(name.as_bytes()).ok_or(Error::NotFound))
+    }
+}
+
+/// `diff/`: a text for each commit, of what changed from it to a tree.
+pub(super) struct Diff {
+    database: Database,
+    new: Source,
+    number: u64,
+}
+
+impl Diff {
+    pub(super) fn new(database: &Database, new: Source, number: u64) -> Diff {
+        Diff { database: database.clone(), new, number }
+    }
+}
+
+impl Directory for Diff {
+    fn list(&self) -> Wait<'_, Vec<Entry>> {
+        nothing_listed()
+    }
+
+    fn lookup<'a>(&'a self, name: Name<'a>) -> Wait<'a, Entry> {
+        Box::pin(async move {
+            let (id, new) = (id(name)?, (self.new)()?);
+            let lines = self.database.run(move |database| {
+                let old = tree_of(database, Some(id))?;
+                Ok(diff::render(&diff::diff(database.objects(), &old, &new)?))
+            });
+            let file = ReadOnlyText::new(lines.await?);
+            Result::Ok(Entry::file(name.as_bytes(), file).numbered(ino::of(("diff", self.number, id.as_bytes()))))
+        })
+    }
+}

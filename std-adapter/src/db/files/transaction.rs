@@ -1,0 +1,197 @@
+//! `transactions/ID`: the files of a transaction.
+
+use std::sync::Arc;
+
+use datakit_core::vfs::{Error, Name, Result};
+
+use super::branch::Slot;
+use super::ro::{Ro, Source};
+use super::rw::Rw;
+use super::snapshots::Diff;
+use crate::db::land::How;
+use crate::db::transaction::{Options, Sides, Transaction};
+use crate::db::{self, Id};
+use crate::tree::{Command, Directory, Entry, ReadOnlyText, Status, Text, Wait, ready};
+use crate::{db::tree::Tree, ino};
+
+/// What most commands have to say.
+pub(super) const NO_REPLY: &str = "";
+
+/// The directory of one transaction.
+pub(super) struct TransactionDir {
+    files: Arc<Files>,
+    entries: [Entry; 7],
+    /// Those that are there after a merge.
+    merged: [Entry; 4],
+    _rw: Arc<Rw>,
+}
+
+/// What the files of a transaction share.
+struct Files {
+    slot: Arc<Slot>,
+    transaction: Arc<Transaction>,
+    message: Text,
+    parents: Text,
+}
+
+impl TransactionDir {
+    pub(super) fn new(slot: &Arc<Slot>, transaction: Arc<Transaction>, head: Option<Id>) -> TransactionDir {
+        let database = slot.database.clone();
+        let parents = Text::new(head.map(|head| format!("{head}\n")).unwrap_or_default());
+        let rw = Rw::new(&database, transaction.clone());
+        let files = Arc::new(Files { slot: slot.clone(), transaction, message: Text::default(), parents });
+        let number = ino::next();
+        let tree: Source = {
+            let transaction = files.transaction.clone();
+            Arc::new(move || transaction.tree())
+        };
+        let entries = [
+            Entry::file("ctl", files.ctl()),
+            Entry::dir("diff", Diff::new(&database, tree, number)),
+            Entry::file("merge", files.merge()),
+            Entry::file("msg", files.message.clone()),
+            Entry::file("origin", ReadOnlyText::new("")),
+            Entry::file("parents", files.parents.clone()),
+            rw.top("rw"),
+        ];
+        let merged = [
+            files.side("base", |sides| sides.base.clone()),
+            Entry::file("conflicts", files.conflicts()),
+            files.side("ours", |sides| sides.ours.clone()),
+            files.side("theirs", |sides| sides.theirs.clone()),
+        ];
+        TransactionDir { files, entries, merged, _rw: rw }
+    }
+
+    fn entries(&self) -> Result<Vec<Entry>> {
+        let mut entries = self.entries.to_vec();
+        if self.files.transaction.merged()?.is_some() {
+            entries.extend(self.merged.iter().cloned());
+            entries.sort_by_key(Entry::name);
+        }
+        Ok(entries)
+    }
+}
+
+impl Directory for TransactionDir {
+    fn list(&self) -> Wait<'_, Vec<Entry>> {
+        ready(self.entries())
+    }
+
+    fn lookup<'a>(&'a self, name: Name<'a>) -> Wait<'a, Entry> {
+        ready((|| {
+            let named = |entry: &&Entry| *entry.name() == *name.as_bytes();
+            if let Some(entry) = self.entries.iter().find(named) {
+                return Ok(entry.clone());
+            }
+            let found = self.merged.iter().find(named).ok_or(Error::NotFound)?;
+            self.files.transaction.merged()?.map(|_| found.clone()).ok_or(Error::NotFound)
+        })())
+    }
+
+    /// As `close`.
+    fn remove(&self) -> Wait<'_, ()> {
+        self.files.transaction.close();
+        ready(Ok(()))
+    }
+}
+
+impl Files {
+    /// The lines of `parents`.
+    fn parents(&self) -> db::Result<Vec<Id>> {
+        let text = self.parents.get();
+        let lines = text.split(|byte| *byte == b'\n').filter(|line| !line.trim_ascii().is_empty());
+        lines.map(Id::parse).collect()
+    }
+
+    fn ctl(self: &Arc<Files>) -> Command {
+        let files = self.clone();
+        Command::waiting(move |command| {
+            let files = files.clone();
+            async move { files.obey(&command).await }
+        })
+    }
+
+    async fn obey(&self, command: &str) -> Result<String> {
+        let mut words = command.split_ascii_whitespace();
+        match (words.next(), words.collect::<Vec<_>>().as_slice()) {
+            (Some("close"), []) => self.transaction.close(),
+            (Some("reset"), []) => self.reset().await?,
+            (Some("commit"), words) => return self.commit(command, words).await,
+            _ => return Err(unknown(command)),
+        }
+        Ok(NO_REPLY.to_owned())
+    }
+
+    /// `commit`, and behind it `ff-only`, `if-changed` and `id`, in any order.
+    async fn commit(&self, command: &str, words: &[&str]) -> Result<String> {
+        let mut options = Options { how: How::Merge, if_changed: false };
+        let mut tell = false;
+        for word in words {
+            match *word {
+                "ff-only" => options.how = How::FastForward,
+                "if-changed" => options.if_changed = true,
+                "id" => tell = true,
+                _ => return Err(unknown(command)),
+            }
+        }
+        let (branch, transaction) = (self.slot.branch(), self.transaction.clone());
+        let (parents, message) = (self.parents()?, self.message.get());
+        let commit = move |_: &db::Database| transaction.commit(&branch, &parents, &message, options);
+        let committed = self.slot.database.run(commit).await?;
+        Ok(if tell { super::line(committed.head) } else { NO_REPLY.to_owned() })
+    }
+
+    /// The tree of the first of `parents`.
+    async fn reset(&self) -> Result<()> {
+        let to =
+            *self.parents()?.first().ok_or_else(|| Error::Invalid.because("parents is empty: nothing to reset to"))?;
+        let transaction = self.transaction.clone();
+        Ok(self.slot.database.run(move |_| transaction.reset(to)).await?)
+    }
+
+    fn merge(self: &Arc<Files>) -> Command {
+        let files = self.clone();
+        Command::waiting(move |text| {
+            let files = files.clone();
+            async move {
+                let theirs = Id::parse(text.as_bytes())?;
+                let (parents, message) = (files.parents()?, files.message.get());
+                let transaction = files.transaction.clone();
+                files.slot.database.run(move |_| transaction.merge(theirs, &parents, &message)).await?;
+                files.add_parent(theirs);
+                Result::Ok("ok")
+            }
+        })
+    }
+
+    fn add_parent(&self, parent: Id) {
+        let mut text = self.parents.get().to_vec();
+        if !text.is_empty() && !text.ends_with(b"\n") {
+            text.push(b'\n');
+        }
+        text.extend(format!("{parent}\n").as_bytes());
+        self.parents.set(text);
+    }
+
+    fn conflicts(&self) -> Status {
+        let transaction = self.transaction.clone();
+        Status::new(move || {
+            let (conflicts, _) = transaction.merged()?.ok_or(Error::NotFound)?;
+            Ok(conflicts.into_iter().flat_map(|path| [path, b"\n".to_vec()].concat()).collect::<Vec<_>>())
+        })
+    }
+
+    fn side(&self, name: &str, side: fn(&Sides) -> Tree) -> Entry {
+        let transaction = self.transaction.clone();
+        let source: Source = Arc::new(move || match transaction.merged()? {
+            Some((_, sides)) => Ok(side(&sides)),
+            None => Err(db::Error::NotFound),
+        });
+        Ro::new(&self.slot.database, source, ino::next()).top(name)
+    }
+}
+
+fn unknown(command: &str) -> Error {
+    Error::Invalid.because(format_args!("Unknown command {command:?}"))
+}

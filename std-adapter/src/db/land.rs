@@ -1,0 +1,124 @@
+//! Bringing a commit to a branch.
+
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use super::branch::{Branch, Hold};
+use super::merge::{self, Conflict};
+use super::object::{Commit, Object};
+use super::objects::Objects;
+use super::tree::{Batch, Tree};
+use super::{Database, Error, Id, Result, history};
+
+/// Looks at a branch before the others are made to wait. A merge takes its time, and most branches do not move meanwhile.
+const FREE_TRIES: u32 = 2;
+
+/// Tries while the others of this process wait: only other programs can be in the way, and none of them moves a branch so often.
+const HELD_TRIES: u32 = 1000;
+
+/// How a commit comes to a branch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum How {
+    /// Merged with what came meanwhile.
+    Merge,
+    /// Only if nothing came meanwhile.
+    FastForward,
+}
+
+/// Moves `branch` to `commit`, or to a merge of both where each has what the other has not: where the branch is then.
+///
+/// Many that commit to one branch at once all get there: who was overtaken a few times makes the others wait.
+///
+/// # Errors
+/// [`Error::Conflict`], [`Error::NotFastForward`], and those of the store. The branch is where it was.
+pub fn land(database: &Database, branch: &Branch, commit: Id, how: How) -> Result<Id> {
+    for attempt in 0..FREE_TRIES.saturating_add(HELD_TRIES) {
+        let hold = (attempt >= FREE_TRIES).then(|| branch.hold());
+        let head = if hold.is_some() { database.objects().store().head(branch.name())? } else { branch.head()? };
+        let to = match head {
+            None => commit,
+            Some(head) => meet(database.objects(), head, commit, how).inspect_err(|error| {
+                if matches!(error, Error::Conflict(_)) {
+                    database.counters().conflicts.fetch_add(1, Relaxed);
+                }
+            })?,
+        };
+        if move_it(branch, hold.as_ref(), head, to)? {
+            database.counters().commits.fetch_add(1, Relaxed);
+            return Ok(to);
+        }
+        database.counters().retries.fetch_add(1, Relaxed);
+    }
+    Err(Error::Store(format!("branch {} was moved by another program {HELD_TRIES} times", branch.name())))
+}
+
+fn move_it(branch: &Branch, hold: Option<&Hold<'_>>, from: Option<Id>, to: Id) -> Result<bool> {
+    match hold {
+        Some(hold) => branch.advance_held(hold, from, Some(to)),
+        None => branch.advance(from, Some(to)),
+    }
+}
+
+/// The commit that has both: one of the two, or a merge that is made of them.
+fn meet(objects: &Objects, head: Id, commit: Id, how: How) -> Result<Id> {
+    let bases = history::merge_bases(objects, head, commit)?;
+    if bases == [head] {
+        return Ok(commit);
+    }
+    if bases == [commit] {
+        return Ok(head);
+    }
+    if how == How::FastForward {
+        return Err(Error::NotFastForward);
+    }
+    let tree = |id| Ok::<_, Error>(Tree::stored(objects.commit(id)?.tree));
+    let base = merge::base_tree(objects, head, commit)?.unwrap_or(Tree::stored(Id::EMPTY_TREE));
+    let merged = merge::merge(objects, &base, &tree(head)?, &tree(commit)?)?;
+    if !merged.conflicts.is_empty() {
+        return Err(Error::Conflict(conflict_text(&merged.conflicts)));
+    }
+    let mut batch = Batch::new();
+    let tree = merged.tree.write(&mut batch)?;
+    let (id, object) = Commit::encode(tree, &[head, commit], b"Merge", now())?;
+    keep(objects, batch, id, object)?;
+    Ok(id)
+}
+
+/// What was in the way, and where. An error has room for some of the paths.
+fn conflict_text(conflicts: &[Conflict]) -> String {
+    let mut paths: Vec<_> = conflicts.iter().map(|conflict| String::from_utf8_lossy(&conflict.path)).collect();
+    let more = paths.len().saturating_sub(SHOWN);
+    paths.truncate(SHOWN);
+    let why = conflicts.first().map(|conflict| conflict.why.to_string()).unwrap_or_default();
+    let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+    format!("{why}: {}{more}", paths.join(", "))
+}
+
+/// Paths that are named in an error.
+const SHOWN: usize = 3;
+
+/// Stores a commit behind all that it needs.
+pub(super) fn keep(objects: &Objects, mut batch: Batch, id: Id, commit: Object) -> Result<()> {
+    batch.push((id, commit));
+    objects.store().write(&batch)
+}
+
+/// Seconds since 1970.
+pub(super) fn now() -> i64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_secs()).unwrap_or(i64::MAX)
+}
+
+/// Moves `branch` forward to a commit that is there already.
+///
+/// # Errors
+/// [`Error::NotFound`] for a commit that is not there; [`Error::NotFastForward`], also if the branch moved meanwhile.
+pub fn fast_forward(database: &Database, branch: &Branch, commit: Id) -> Result<()> {
+    database.objects().commit(commit)?;
+    let head = branch.head()?;
+    let forward = match head {
+        None => true,
+        Some(head) => head == commit || history::is_ancestor(database.objects(), head, commit)?,
+    };
+    if forward && branch.advance(head, Some(commit))? { Ok(()) } else { Err(Error::NotFastForward) }
+}

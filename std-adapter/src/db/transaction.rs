@@ -1,0 +1,319 @@
+//! A transaction: a tree that is changed in private and then committed to a branch.
+
+use std::collections::BTreeSet;
+use std::sync::{Mutex, MutexGuard};
+
+use super::branch::Branch;
+use super::counters::Counted;
+use super::land::{How, keep, land, now};
+use super::object::{Commit, Mode};
+use super::objects::Objects;
+use super::tree::{Batch, Dir, Node, Tree, check_name, join, split};
+use super::{Database, Error, Id, Result, merge};
+use crate::locked;
+
+/// Said of a commit without a message.
+const NO_MESSAGE: &[u8] = b"(no commit message)";
+
+/// A transaction on one branch. It ends with a commit, when it is closed, or when it is dropped, and then everything in it is gone.
+pub struct Transaction {
+    database: Database,
+    state: Mutex<State>,
+    _counted: Counted,
+}
+
+struct State {
+    rw: Tree,
+    /// Paths that a merge left to be resolved.
+    conflicts: BTreeSet<Vec<u8>>,
+    merged: Option<Sides>,
+    open: bool,
+}
+
+/// What the last merge was between.
+#[derive(Debug, Clone)]
+pub struct Sides {
+    /// The transaction before it.
+    pub ours: Tree,
+    /// The commit that was merged.
+    pub theirs: Tree,
+    /// What both came from; empty if nothing.
+    pub base: Tree,
+}
+
+/// What a commit did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Committed {
+    /// Where the branch is now: the new commit, or a merge of it.
+    pub head: Option<Id>,
+}
+
+/// How to commit.
+#[derive(Debug, Clone, Copy)]
+pub struct Options {
+    /// Whether the commit may be merged with what came meanwhile.
+    pub how: How,
+    /// Nothing is committed if the tree is that of the first parent.
+    pub if_changed: bool,
+}
+
+impl Transaction {
+    /// A transaction that starts from `head`, the tree of which is what its files are at first.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`] if there is no such commit.
+    pub fn begin(database: &Database, head: Option<Id>) -> Result<Transaction> {
+        let rw = match head {
+            Some(head) => Tree::stored(database.objects().commit(head)?.tree),
+            None => Tree::stored(Id::EMPTY_TREE),
+        };
+        let state = State { rw, conflicts: BTreeSet::new(), merged: None, open: true };
+        let counted = database.count(|counters| &counters.transactions);
+        Ok(Transaction { database: database.clone(), state: Mutex::new(state), _counted: counted })
+    }
+
+    /// Whether it has not ended yet.
+    #[must_use]
+    pub fn is_open(&self) -> bool {
+        locked::lock(&self.state).open
+    }
+
+    /// Drops all that was not committed.
+    pub fn close(&self) {
+        locked::lock(&self.state).end();
+    }
+
+    fn open(&self) -> Result<MutexGuard<'_, State>> {
+        let state = locked::lock(&self.state);
+        if state.open { Ok(state) } else { Err(Error::NotFound) }
+    }
+
+    fn objects(&self) -> &Objects {
+        self.database.objects()
+    }
+
+    /// The tree as it is now.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`] when the transaction has ended, here and below.
+    pub fn tree(&self) -> Result<Tree> {
+        Ok(self.open()?.rw.clone())
+    }
+
+    /// What is at `path`.
+    ///
+    /// # Errors
+    /// Those of [`Tree::get`].
+    pub fn get(&self, path: &[u8]) -> Result<Node> {
+        // A clone, so that the store is not read under the lock.
+        self.tree()?.get(self.objects(), path)
+    }
+
+    /// Makes an empty file, in place of a file that is there.
+    ///
+    /// # Errors
+    /// [`Error::IsDirectory`] where a directory is; [`Error::InvalidName`]; those of [`Tree::put`].
+    pub fn create(&self, path: &[u8], mode: Mode, content: &[u8]) -> Result<()> {
+        let (_, name) = split(path).ok_or(Error::IsDirectory)?;
+        check_name(name, mode)?;
+        let mut state = self.open()?;
+        match state.rw.get(self.objects(), path) {
+            Ok(Node::File(_)) | Err(Error::NotFound) => {}
+            Ok(Node::Dir(_) | Node::Submodule(_)) => return Err(Error::IsDirectory),
+            Err(error) => return Err(error),
+        }
+        state.rw.put(self.objects(), path, Node::file(mode, content))?;
+        state.conflicts.remove(path);
+        Ok(())
+    }
+
+    /// Makes a directory. It is gone after the commit if nothing was put into it.
+    ///
+    /// # Errors
+    /// [`Error::Exists`]; [`Error::InvalidName`]; those of [`Tree::put`].
+    pub fn mkdir(&self, path: &[u8]) -> Result<()> {
+        let (_, name) = split(path).ok_or(Error::Exists)?;
+        check_name(name, Mode::Dir)?;
+        let mut state = self.open()?;
+        match state.rw.get(self.objects(), path) {
+            Ok(_) => return Err(Error::Exists),
+            Err(Error::NotFound) => {}
+            Err(error) => return Err(error),
+        }
+        state.rw.put(self.objects(), path, Node::Dir(Dir::empty()))?;
+        state.conflicts.remove(path);
+        Ok(())
+    }
+
+    /// Removes what is at `path`, a directory with everything in it.
+    ///
+    /// # Errors
+    /// Those of [`Tree::take`].
+    pub fn remove(&self, path: &[u8]) -> Result<()> {
+        let mut state = self.open()?;
+        state.rw.take(self.objects(), path)?;
+        state.conflicts.retain(|conflict| !is_at_or_below(conflict, path));
+        Ok(())
+    }
+
+    /// Gives what is at `path` another name in the same directory, in place of a file or an empty directory of that name.
+    ///
+    /// # Errors
+    /// [`Error::IsDirectory`] if a directory with entries has that name; [`Error::InvalidName`]; those of [`Tree::take`].
+    pub fn rename(&self, path: &[u8], name: &[u8]) -> Result<()> {
+        let (dir, old) = split(path).ok_or(Error::IsDirectory)?;
+        let to = join(dir, name);
+        let mut state = self.open()?;
+        let node = state.rw.get(self.objects(), path)?;
+        check_name(name, node.mode())?;
+        if old == name {
+            return Ok(());
+        }
+        match state.rw.get(self.objects(), &to) {
+            Ok(Node::Dir(dir)) if !dir.is_empty(self.objects())? => return Err(Error::IsDirectory),
+            Ok(_) | Err(Error::NotFound) => {}
+            Err(error) => return Err(error),
+        }
+        let node = state.rw.take(self.objects(), path)?;
+        state.rw.put(self.objects(), &to, node)?;
+        state.move_conflicts(path, &to);
+        Ok(())
+    }
+
+    /// Has `change` change the bytes of the file at `path`, which is made if it was removed.
+    ///
+    /// # Errors
+    /// Those of `change`, after which nothing has changed; those of [`Tree::file_mut`].
+    pub fn change<E: From<Error>>(
+        &self,
+        path: &[u8],
+        change: impl FnOnce(&mut Vec<u8>) -> std::result::Result<(), E>,
+    ) -> std::result::Result<(), E> {
+        let mut state = self.open()?;
+        let state = &mut *state;
+        if state.rw.get(self.objects(), path) == Err(Error::NotFound) {
+            state.rw.put(self.objects(), path, Node::file(Mode::Normal, ""))?;
+        }
+        let file = state.rw.file_mut(self.objects(), path)?;
+        change(file.content.bytes_mut(self.objects())?)?;
+        state.conflicts.remove(path);
+        Ok(())
+    }
+
+    /// Makes the file at `path` a normal one or a program; of a link, its target is the content then.
+    ///
+    /// # Errors
+    /// Those of [`Tree::file_mut`].
+    pub fn chmod(&self, path: &[u8], mode: Mode) -> Result<()> {
+        let mut state = self.open()?;
+        state.rw.file_mut(self.objects(), path)?.mode = mode;
+        Ok(())
+    }
+
+    /// Starts anew with the tree of a commit.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`] if there is no such commit.
+    pub fn reset(&self, to: Id) -> Result<()> {
+        let tree = Tree::stored(self.objects().commit(to)?.tree);
+        let mut state = self.open()?;
+        state.rw = tree;
+        state.conflicts.clear();
+        Ok(())
+    }
+
+    /// The paths that the last merge left to be resolved, and what it was between; `None` before the first merge.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`] when the transaction has ended.
+    pub fn merged(&self) -> Result<Option<(Vec<Vec<u8>>, Sides)>> {
+        let state = self.open()?;
+        Ok(state.merged.clone().map(|sides| (state.conflicts.iter().cloned().collect(), sides)))
+    }
+
+    /// Merges the commit `theirs` into the tree, which `parents` and `message` would make a commit of: then `theirs` is one parent
+    /// more. What cannot be merged is marked in the tree and has to be resolved before the commit.
+    ///
+    /// # Errors
+    /// [`Error::OpenConflicts`]; [`Error::NotFound`] for a commit that is not there. Nothing has changed then.
+    pub fn merge(&self, theirs: Id, parents: &[Id], message: &[u8]) -> Result<()> {
+        let objects = self.objects();
+        let mut state = self.open()?;
+        if !state.conflicts.is_empty() {
+            return Err(Error::OpenConflicts);
+        }
+        let theirs_tree = Tree::stored(objects.commit(theirs)?.tree);
+        let mut batch = Batch::new();
+        let ours_tree = state.rw.write(&mut batch)?;
+        let (ours, commit) = Commit::encode(ours_tree, parents, message, now())?;
+        keep(objects, batch, ours, commit)?;
+        let ours_tree = Tree::stored(ours_tree);
+        let base = merge::base_tree(objects, ours, theirs)?.unwrap_or(Tree::stored(Id::EMPTY_TREE));
+        let merged = merge::merge(objects, &base, &ours_tree, &theirs_tree)?;
+        state.rw = merged.tree;
+        state.conflicts = merged.conflicts.into_iter().map(|conflict| conflict.path).collect();
+        state.merged = Some(Sides { ours: ours_tree, theirs: theirs_tree, base });
+        Ok(())
+    }
+
+    /// Commits the tree and brings the commit to `branch`; then the transaction has ended.
+    ///
+    /// # Errors
+    /// [`Error::OpenConflicts`], [`Error::NotFound`] for a parent that is not there, [`Error::Conflict`], and those of the store. The
+    /// transaction goes on as it was.
+    pub fn commit(&self, branch: &Branch, parents: &[Id], message: &[u8], options: Options) -> Result<Committed> {
+        let objects = self.objects();
+        // Held to the end: nothing is written to it that would be neither committed nor there afterwards.
+        let mut state = self.open()?;
+        if !state.conflicts.is_empty() {
+            return Err(Error::OpenConflicts);
+        }
+        for parent in parents {
+            objects.commit(*parent)?;
+        }
+        let mut batch = Batch::new();
+        let tree = state.rw.write(&mut batch)?;
+        let head = if options.if_changed && self.is_tree_of(parents.first(), tree)? {
+            branch.head()?
+        } else {
+            let message = if message.is_empty() { NO_MESSAGE } else { message };
+            let (id, commit) = Commit::encode(tree, parents, message, now())?;
+            keep(objects, batch, id, commit)?;
+            Some(land(&self.database, branch, id, options.how)?)
+        };
+        state.end();
+        Ok(Committed { head })
+    }
+
+    fn is_tree_of(&self, parent: Option<&Id>, tree: Id) -> Result<bool> {
+        let before = match parent {
+            Some(parent) => self.objects().commit(*parent)?.tree,
+            None => Id::EMPTY_TREE,
+        };
+        Ok(before == tree)
+    }
+}
+
+impl State {
+    fn end(&mut self) {
+        self.open = false;
+        self.rw = Tree::of(Dir::empty());
+        self.conflicts.clear();
+        self.merged = None;
+    }
+
+    fn move_conflicts(&mut self, from: &[u8], to: &[u8]) {
+        self.conflicts.retain(|conflict| !is_at_or_below(conflict, to));
+        let moved: Vec<_> = self.conflicts.iter().filter(|conflict| is_at_or_below(conflict, from)).cloned().collect();
+        for path in moved {
+            self.conflicts.remove(&path);
+            let rest = path.get(from.len()..).unwrap_or_default();
+            self.conflicts.insert([to, rest].concat());
+        }
+    }
+}
+
+/// Whether `path` is `top` or something below it.
+fn is_at_or_below(path: &[u8], top: &[u8]) -> bool {
+    path.strip_prefix(top).is_some_and(|rest| rest.is_empty() || rest.starts_with(b"/"))
+}
