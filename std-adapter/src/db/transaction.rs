@@ -170,7 +170,7 @@ impl Transaction {
             return Ok(());
         }
         match state.rw.get(self.objects(), &to) {
-            Ok(Node::Dir(dir)) if !dir.is_empty(self.objects())? => return Err(Error::IsDirectory),
+            Ok(Node::Dir(dir)) if !dir.is_empty() => return Err(Error::IsDirectory),
             Ok(_) | Err(Error::NotFound) => {}
             Err(error) => return Err(error),
         }

@@ -196,13 +196,11 @@ impl Dir {
     }
 
     /// Whether it has no entry. One that has only empty directories is not empty yet.
-    ///
-    /// # Errors
-    /// [`Error::NotFound`] when the directory itself is not in the store.
-    pub fn is_empty(&self, objects: &Objects) -> Result<bool> {
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
         match self {
-            Dir::Edited(entries) => Ok(entries.is_empty()),
-            Dir::Stored(id) => Ok(objects.tree(*id)?.is_empty()),
+            Dir::Edited(entries) => entries.is_empty(),
+            Dir::Stored(id) => *id == Id::EMPTY_TREE,
         }
     }
 
