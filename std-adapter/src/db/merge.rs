@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use super::object::Mode;
 use super::objects::Objects;
-use super::tree::{Batch, Content, Dir, Name, Node, Tree, join};
+use super::tree::{Batch, Dir, Name, Node, Tree, join};
 use super::{Id, Result, history};
 
 /// What a merge made.
@@ -207,12 +207,6 @@ fn base_of(objects: &Objects, a: Id, b: Id, crossings: usize) -> Result<Option<T
     Ok(Some(Tree::stored(id)))
 }
 
-/// A file with this content, as [`Content`] names it.
-#[cfg(test)]
-fn fresh(text: &str) -> Content {
-    Content::Fresh(Arc::new(text.into()))
-}
-
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -239,8 +233,7 @@ mod tests {
                     tree.put(objects, &dir, Node::Dir(Dir::empty())).unwrap();
                 }
             }
-            let file = tree::File { mode: Mode::Normal, content: fresh(text) };
-            tree.put(objects, path.as_bytes(), Node::File(file)).unwrap();
+            tree.put(objects, path.as_bytes(), Node::file(Mode::Normal, text.as_str())).unwrap();
         }
         let mut batch = Batch::new();
         let id = tree.write(&mut batch).unwrap();

@@ -2,11 +2,12 @@
 
 use std::error::Error;
 use std::io::Write;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use clap::Args;
-use datakit::db::store::Memory;
+use datakit::db::store::{Git, Memory, Store};
 use datakit::db::{self, Database};
 use datakit::scratch::Scratch;
 use datakit::server::{Limits, Server};
@@ -27,8 +28,11 @@ pub(crate) struct ServeArgs {
         default_value = "tcp://127.0.0.1:5640"
     )]
     pub(crate) url: Vec<Url>,
+    /// Keep the database in the Git repository at PATH, made if it is missing; without this it is in memory
+    #[arg(long, value_name = "PATH")]
+    pub(crate) git: Option<PathBuf>,
     /// Serve one empty scratch tree and nothing else
-    #[arg(long)]
+    #[arg(long, conflicts_with = "git")]
     pub(crate) scratch: bool,
     /// Connections at a time
     #[arg(long, value_name = "N", default_value_t = 4096)]
@@ -70,7 +74,11 @@ async fn serve(args: ServeArgs) -> Result<(), Box<dyn Error>> {
         ..Limits::default()
     };
     let sources = debug::log_to_stderr();
-    let database = Database::new(Arc::new(Memory::new()))?;
+    let store: Arc<dyn Store> = match &args.git {
+        Some(path) => Arc::new(Git::open(path)?),
+        None => Arc::new(Memory::new()),
+    };
+    let database = Database::new(store)?;
     let server = Server::bind(&args.url, limits).await?;
     let stop = signals()?;
     let mut out = std::io::stdout().lock();

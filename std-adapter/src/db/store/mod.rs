@@ -1,7 +1,9 @@
 //! Where the database keeps its objects and branches.
 
+mod git;
 mod memory;
 
+pub use git::Git;
 pub use memory::Memory;
 
 use super::object::{Kind, Object};

@@ -1,0 +1,148 @@
+use std::process::Command;
+
+use super::*;
+use crate::db::object::Commit;
+
+/// A directory that goes with the test.
+struct Place(PathBuf);
+
+impl Place {
+    fn new(name: &str) -> Place {
+        let path = std::env::temp_dir().join(format!("datakit-git-{}-{name}", std::process::id()));
+        let _ = fs::remove_dir_all(&path);
+        fs::create_dir_all(&path).unwrap();
+        Place(path)
+    }
+
+    fn git(&self, args: &[&str]) -> String {
+        let out = Command::new("git").arg("-C").arg(&self.0).args(args).output().unwrap();
+        assert!(out.status.success(), "git {args:?}: {}", String::from_utf8_lossy(&out.stderr));
+        String::from_utf8(out.stdout).unwrap().trim().to_owned()
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+fn commit(store: &Git, message: &str) -> Id {
+    let (tree, empty) = crate::db::object::encode_tree([]).unwrap();
+    let (id, commit) = Commit::encode(tree, &[], message.as_bytes(), 1_700_000_000).unwrap();
+    store.write(&[(tree, empty), (id, commit)]).unwrap();
+    id
+}
+
+fn go(store: &Git, branch: &str, from: Option<Id>, to: Option<Id>) -> bool {
+    store.update(&[Move { branch: &BranchName::new(branch).unwrap(), from, to }]).unwrap()
+}
+
+fn at(store: &Git, branch: &str) -> Option<Id> {
+    store.head(&BranchName::new(branch).unwrap()).unwrap()
+}
+
+#[test]
+fn d54_git_accepts_it_from_the_first_moment() {
+    let place = Place::new("fresh");
+    let store = Git::open(&place.0).unwrap();
+    place.git(&["status"]);
+    place.git(&["fsck", "--strict"]);
+    let id = commit(&store, "first");
+    assert!(go(&store, "master", None, Some(id)));
+    assert_eq!(
+        place.git(&["log", "--format=%H %an <%ae> %s"]),
+        format!("{id} datakit <datakit@mobyproject.org> first")
+    );
+    place.git(&["fsck", "--strict"]);
+}
+
+#[test]
+fn d54_a_bare_repository_is_taken_as_it_is() {
+    let place = Place::new("bare");
+    place.git(&["init", "-q", "--bare", "."]);
+    let store = Git::open(&place.0).unwrap();
+    assert_eq!(fs::canonicalize(store.dir()).unwrap(), fs::canonicalize(&place.0).unwrap());
+    assert_eq!(store.heads().unwrap(), []);
+}
+
+#[test]
+fn packed_branches_are_found_moved_and_removed() {
+    let place = Place::new("packed");
+    let store = Git::open(&place.0).unwrap();
+    let (a, b) = (commit(&store, "a"), commit(&store, "b"));
+    for branch in ["master", "nested/one", "other"] {
+        assert!(go(&store, branch, None, Some(a)));
+    }
+    place.git(&["pack-refs", "--all"]);
+    assert_eq!((at(&store, "master"), store.heads().unwrap().len()), (Some(a), 3));
+    assert!(!go(&store, "master", Some(b), Some(a)) && !go(&store, "master", None, Some(b)));
+    assert!(go(&store, "master", Some(a), Some(b)));
+    assert!(go(&store, "nested/one", Some(a), None));
+    assert_eq!((at(&store, "master"), at(&store, "nested/one")), (Some(b), None));
+    assert_eq!(place.git(&["for-each-ref", "--format=%(refname)"]), "refs/heads/master\nrefs/heads/other");
+    place.git(&["gc", "-q", "--prune=now"]);
+    assert_eq!(store.read(b).unwrap().unwrap().kind, Kind::Commit);
+    assert!(go(&store, "master", Some(b), Some(a)));
+    place.git(&["fsck", "--strict"]);
+}
+
+#[test]
+fn several_branches_move_or_none() {
+    let place = Place::new("several");
+    let store = Git::open(&place.0).unwrap();
+    let (a, b) = (commit(&store, "a"), commit(&store, "b"));
+    assert!(go(&store, "old", None, Some(a)));
+    let (old, new) = (BranchName::new("old").unwrap(), BranchName::new("new").unwrap());
+    let rename = |from| {
+        store.update(&[Move { branch: &old, from, to: None }, Move { branch: &new, from: None, to: from }]).unwrap()
+    };
+    assert!(!rename(Some(b)));
+    assert_eq!((at(&store, "old"), at(&store, "new")), (Some(a), None));
+    assert!(rename(Some(a)));
+    assert_eq!((at(&store, "old"), at(&store, "new")), (None, Some(a)));
+}
+
+#[test]
+fn a_stray_lock_is_no_branch() {
+    let place = Place::new("lock");
+    let store = Git::open(&place.0).unwrap();
+    let id = commit(&store, "a");
+    assert!(go(&store, "master", None, Some(id)));
+    fs::write(store.dir().join("refs/heads/x.lock"), "").unwrap();
+    assert_eq!(store.heads().unwrap(), [(BranchName::new("master").unwrap(), id)]);
+}
+
+#[test]
+fn another_repository_is_fetched_from() {
+    let (here, there) = (Place::new("here"), Place::new("there"));
+    let (store, other) = (Git::open(&here.0).unwrap(), Git::open(&there.0).unwrap());
+    let id = commit(&other, "far");
+    assert!(go(&other, "master", None, Some(id)));
+    let url = there.0.display().to_string();
+    let master = BranchName::new("master").unwrap();
+    assert_eq!(store.fetch("r", &url, &master), Ok(id));
+    assert_eq!(store.fetch("r", &url, &BranchName::new("no").unwrap()), Err(FetchError::NoHead));
+    assert!(matches!(store.fetch("r", "/nowhere", &master), Err(FetchError::Failed(_))));
+    assert_eq!((store.read(id).unwrap().unwrap().kind, store.heads().unwrap()), (Kind::Commit, vec![]));
+    assert_eq!(here.git(&["for-each-ref", "--format=%(refname)"]), "refs/remotes/r/master");
+    store.forget("r").unwrap();
+    assert_eq!(here.git(&["for-each-ref"]), "");
+}
+
+#[test]
+fn what_others_do_is_told() {
+    let place = Place::new("watch");
+    let store = Git::open(&place.0).unwrap();
+    let id = commit(&store, "a");
+    assert!(go(&store, "master", None, Some(id)));
+    let (tell, told) = std::sync::mpsc::channel();
+    let tell = Mutex::new(tell);
+    let watching = store.watch(Box::new(move || tell.lock().unwrap().send(()).unwrap_or_default())).unwrap();
+    for change in [&["branch", "dev", "master"][..], &["pack-refs", "--all"], &["branch", "-D", "dev"]] {
+        while told.try_recv().is_ok() {}
+        place.git(change);
+        told.recv_timeout(std::time::Duration::from_secs(1)).unwrap();
+    }
+    drop(watching);
+}
