@@ -59,6 +59,10 @@ pub enum Aborts {
 
 /// Who wants to know what a session answers: counters.
 pub trait Observe {
+    /// A request is about to be answered. Its answer, if it comes to that, is told by the same future of the session as this: whoever
+    /// polls several knows which began when. Not told of a [fixed tree](crate::vfs::FixedTree): boards have no flash for it.
+    fn began(&self) {}
+
     /// A request of this type was answered, with an error or not.
     fn answered(&self, kind: u8, error: bool);
 }
@@ -161,6 +165,7 @@ impl<'v, V: Vfs, F: Fids<V>> Session<'v, V, F> {
     pub async fn answer(&self, buf: &mut [u8], len: usize) -> usize {
         let request = buf.get(..len).unwrap_or_default();
         let (tag, kind) = (wire::tag(request), wire::kind(request));
+        self.begin();
         let reply = self.reply(buf, len, tag).await;
         self.tell(kind, reply.is_err());
         reply.unwrap_or_else(|error| self.error(buf, tag, &error))
@@ -168,8 +173,15 @@ impl<'v, V: Vfs, F: Fids<V>> Session<'v, V, F> {
 
     /// Answers the request at the front of `buf` with an error, in `buf`, without a look at it: the reply's length.
     pub fn refuse(&self, buf: &mut [u8], error: &Error) -> usize {
+        self.begin();
         self.tell(wire::kind(buf), true);
         self.error(buf, wire::tag(buf), error)
+    }
+
+    fn begin(&self) {
+        if let (false, Some(observer)) = (V::Nature::FIXED, self.observer) {
+            observer.began();
+        }
     }
 
     fn tell(&self, kind: u8, error: bool) {
@@ -204,6 +216,7 @@ impl<'v, V: Vfs, F: Fids<V>> Session<'v, V, F> {
                 let fids = self.fids.borrow();
                 let Role::File { open, .. } = &fids.get(fid.0)?.role else { return None };
                 let data = out.get_mut(wire::RREAD_HEADER..)?.get_mut(..self.data(count))?;
+                self.begin();
                 let n = self.vfs.read_now(open, offset, data)?.ok()?;
                 self.tell(wire::TREAD, false);
                 Some(wire::finish_read(out, wire::RREAD, tag, n))
@@ -213,6 +226,7 @@ impl<'v, V: Vfs, F: Fids<V>> Session<'v, V, F> {
                 let Role::File { open, .. } = &fids.get(fid.0)?.role else { return None };
                 // Room for the reply first: what has been written must be answered.
                 let out = out.get_mut(..MSIZE_MIN as usize)?;
+                self.begin();
                 let n = self.vfs.write_now(open, offset, data.0)?;
                 self.tell(wire::TWRITE, n.is_err());
                 Some(match n {
