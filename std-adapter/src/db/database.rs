@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, OnceLock, Weak};
 use tokio::sync::broadcast::{Receiver, Sender};
 
 use super::branch::Branch;
-use super::counters::{Counted, DbCounters};
+use super::counters::{Counted, DbCounters, Gauge};
 use super::objects::Objects;
 use super::store::{Store, Watching};
 use super::{BranchName, Error, Id, Result};
@@ -67,7 +67,7 @@ impl Database {
         &self.0.counters
     }
 
-    pub(super) fn count(&self, of: fn(&DbCounters) -> &std::sync::atomic::AtomicU64) -> Counted {
+    pub(super) fn count(&self, of: fn(&DbCounters) -> &Gauge) -> Counted {
         Counted::new(self.0.counters.clone(), of)
     }
 

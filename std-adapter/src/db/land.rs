@@ -1,6 +1,5 @@
 //! Bringing a commit to a branch.
 
-use std::sync::atomic::Ordering::Relaxed;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use super::branch::{Branch, Hold};
@@ -39,15 +38,15 @@ pub fn land(database: &Database, branch: &Branch, commit: Id, how: How) -> Resul
             None => commit,
             Some(head) => meet(database.objects(), head, commit, how).inspect_err(|error| {
                 if matches!(error, Error::Conflict(_)) {
-                    database.counters().conflicts.fetch_add(1, Relaxed);
+                    database.counters().conflicts.count();
                 }
             })?,
         };
         if move_it(branch, hold.as_ref(), head, to)? {
-            database.counters().commits.fetch_add(1, Relaxed);
+            database.counters().commits.count();
             return Ok(to);
         }
-        database.counters().retries.fetch_add(1, Relaxed);
+        database.counters().retries.count();
     }
     Err(Error::Store(format!("branch {} was moved by another program {HELD_TRIES} times", branch.name())))
 }

@@ -3,7 +3,6 @@
 use std::fmt::Write;
 use std::io::IsTerminal;
 use std::sync::Arc;
-use std::sync::atomic::Ordering::Relaxed;
 
 use datakit::db::Database;
 use datakit::db::counters::DbCounters;
@@ -95,15 +94,10 @@ fn connections(stats: &Stats) -> String {
 /// A line for each kind of thing that clients have in the database, and how many there are; then what they did.
 fn in_use(counters: &DbCounters) -> String {
     let DbCounters { transactions, watches, remotes, commits, conflicts, retries } = counters;
-    let lines = [
-        ("transactions", transactions),
-        ("watches", watches),
-        ("remotes", remotes),
-        ("commits", commits),
-        ("conflicts", conflicts),
-        ("retries", retries),
-    ];
-    lines.iter().map(|(name, number)| format!("{name} {}\n", number.load(Relaxed))).collect()
+    let gauges = [("transactions", transactions), ("watches", watches), ("remotes", remotes)];
+    let counts = [("commits", commits), ("conflicts", conflicts), ("retries", retries)];
+    let lines = gauges.iter().map(|(name, gauge)| format!("{name} {}\n", gauge.value()));
+    lines.chain(counts.iter().map(|(name, count)| format!("{name} {}\n", count.value()))).collect()
 }
 
 /// A line for each message type that was seen: name, requests answered, errors among them.
