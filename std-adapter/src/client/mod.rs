@@ -22,6 +22,7 @@
 //! - The last handle dropped closes the connection, once what is to be written is written.
 
 mod connect;
+pub mod db;
 mod error;
 mod file;
 mod link;

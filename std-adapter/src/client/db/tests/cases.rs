@@ -1,0 +1,193 @@
+//! The cases C1-C7; C1 is with the paths.
+
+use std::ops::ControlFlow;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::Duration;
+
+use super::super::{Content, Error, Kind, Stat, Value};
+use super::{PATIENCE, Served, path, within};
+
+#[tokio::test]
+async fn c2_a_transaction_that_is_not_ended_is_aborted() {
+    let served = Served::start().await;
+    let master = served.db().await.branch("master").await.unwrap();
+    let begun = master.with_transaction::<_, Error>(async |tx| tx.create_file(&path("f"), b"x", false).await).await;
+    assert_eq!(begun, Err(Error::Unfinished));
+    assert_eq!(served.transactions(), 0);
+
+    let failed = master.with_transaction(async |tx| tx.remove(&path("none")).await).await;
+    assert_eq!(failed, Err(Error::DoesNotExist));
+    assert_eq!(served.transactions(), 0);
+    assert_eq!(master.head().await, Ok(None));
+
+    let aborted: Result<_, Error> = master.with_transaction(async |tx| Ok(tx.abort().await)).await;
+    assert_eq!(aborted, Ok(()));
+}
+
+/// What spawns needs futures that are `Send`, also those of async closures.
+#[tokio::test]
+async fn c2_a_transaction_can_be_another_tasks() {
+    let served = Served::start().await;
+    let master = served.db().await.branch("master").await.unwrap();
+    let committed = tokio::spawn(async move {
+        let made = master.with_transaction(async |tx| {
+            tx.create_file(&path("f"), b"x", false).await?;
+            tx.commit("message").await
+        });
+        made.await
+    });
+    assert_eq!(committed.await.unwrap().unwrap().message().await.unwrap(), "message");
+}
+
+#[tokio::test]
+async fn c3_nothing_is_done_in_a_transaction_that_has_ended() {
+    let served = Served::start().await;
+    let master = served.db().await.branch("master").await.unwrap();
+    for commit in [true, false] {
+        let tx = master.transaction().await.unwrap();
+        let tree = tx.tree();
+        assert!(!tx.closed());
+        match commit {
+            true => drop(tx.commit("").await.unwrap()),
+            false => tx.abort().await,
+        }
+        assert!(tx.closed());
+        assert_eq!(tx.create_file(&path("f"), b"", false).await, Err(Error::Ended));
+        assert_eq!(tx.remove(&path("f")).await, Err(Error::Ended));
+        assert_eq!(tx.make_dirs(&path("a/b")).await, Err(Error::Ended));
+        assert_eq!(tx.commit("again").await, Err(Error::Ended));
+        assert_eq!(tx.conflicts().await, Err(Error::Ended));
+        assert_eq!(tree.exists(&path("f")).await, Err(Error::Ended));
+        tx.abort().await;
+        tx.abort().await;
+    }
+    assert_eq!(master.head().await.unwrap().unwrap().message().await.unwrap(), "(no commit message)");
+}
+
+#[tokio::test]
+async fn c3_a_transaction_that_is_dropped_is_aborted() {
+    let served = Served::start().await;
+    let master = served.db().await.branch("master").await.unwrap();
+    let tx = master.transaction().await.unwrap();
+    tx.create_file(&path("f"), b"", false).await.unwrap();
+    drop(tx);
+    within("the abort", || served.transactions() == 0).await;
+    // Also when nobody waits for it to begin.
+    let _ = tokio::time::timeout(Duration::from_micros(300), master.transaction()).await;
+    within("the abort", || served.transactions() == 0).await;
+}
+
+#[tokio::test]
+async fn c4_what_is_no_commit_is_an_error_at_once() {
+    let served = Served::start().await;
+    let db = served.db().await;
+    let hello = "invalid-hash \"hello\": a hash has 40 hex digits, not 5 characters";
+    assert_eq!(db.commit("hello").await, Err(Error::InvalidHash(hello.to_owned())));
+    assert_eq!(db.commit("4b825dc642cb6eb9a060e54bf8d69288fbee4904").await, Err(Error::DoesNotExist));
+    let head = db.branch("master").await.unwrap().transaction().await.unwrap().commit("x").await.unwrap();
+    assert_eq!(db.commit(format!("{}\n", head.id())).await, Ok(head));
+}
+
+#[tokio::test]
+async fn c5_a_path_is_waited_for() {
+    let served = Served::start().await;
+    let db = served.db().await;
+    let master = db.branch("master").await.unwrap();
+    let mut seen = Vec::new();
+    let file = path("d/f");
+    let waited = master.wait_for_path(&file, async |value| {
+        seen.push(format!("{value:?}"));
+        let executable = seen.len() == 2;
+        if seen.len() > 2 {
+            return Ok(ControlFlow::Break(seen.clone()));
+        }
+        let made = master.with_transaction(async |tx| {
+            tx.make_dirs(&path("d")).await?;
+            tx.create_file(&file, b"content", executable).await?;
+            tx.commit("").await
+        });
+        made.await.map(|_| ControlFlow::Continue(()).map_break(|()| Vec::new()))
+    });
+    let seen = tokio::time::timeout(PATIENCE, waited).await.unwrap().unwrap();
+    assert_eq!(seen, ["None", "Some(File(\"content\"))", "Some(Exec(\"content\"))"]);
+}
+
+/// The switch of other clients is to drop the future here.
+#[tokio::test]
+async fn c5_a_wait_ends_while_it_is_blocked() {
+    let served = Served::start().await;
+    let master = served.db().await.branch("master").await.unwrap();
+    let none = path("none/at/all");
+    let blocked = master.wait_for_path(&none, async |value| {
+        assert!(value.is_none());
+        Ok(ControlFlow::<()>::Continue(()))
+    });
+    assert!(tokio::time::timeout(Duration::from_millis(50), blocked).await.is_err());
+    within("the clunk", || served.only_the_root() && served.database.counters().watches.load(Relaxed) == 0).await;
+    // An error ends it as well.
+    let error = master.wait_for_head::<()>(async |_| Err(Error::NotFile)).await;
+    assert_eq!(error, Err(Error::NotFile));
+    within("the clunk", || served.only_the_root() && served.database.counters().watches.load(Relaxed) == 0).await;
+}
+
+#[tokio::test]
+async fn c6_kinds_are_told_apart() {
+    let served = Served::start().await;
+    let master = served.db().await.branch("master").await.unwrap();
+    let tx = master.transaction().await.unwrap();
+    tx.create_dir(&path("d")).await.unwrap();
+    tx.create_file(&path("d/f"), b"12345", false).await.unwrap();
+    tx.create_file(&path("d/x"), b"#!", true).await.unwrap();
+    tx.create_symlink(&path("d/l"), "../else where").await.unwrap();
+    let inside = tx.tree();
+    for tree in [inside, tx.commit("").await.unwrap().tree()].into_iter().rev() {
+        // After the commit the one of the transaction is gone.
+        if tree.exists(&path("d")).await == Err(Error::Ended) {
+            continue;
+        }
+        for absent in ["none", "none/none", "d/none", "d/f/none"] {
+            assert_eq!(tree.stat(&path(absent)).await, Ok(None));
+            assert_eq!(tree.exists(&path(absent)).await, Ok(false));
+            assert_eq!(tree.exists_file(&path(absent)).await, Ok(false));
+        }
+        assert_eq!(tree.read(&path("none")).await, Err(Error::DoesNotExist));
+        assert_eq!(tree.read_file(&path("d/f/none")).await, Err(Error::NotDir));
+        for (at, kind, size) in
+            [("d", Kind::Dir, 0), ("d/f", Kind::File, 5), ("d/x", Kind::Exec, 2), ("d/l", Kind::Link, 13)]
+        {
+            assert_eq!(tree.stat(&path(at)).await, Ok(Some(Stat { kind, size })));
+            assert_eq!(tree.exists_dir(&path(at)).await, Ok(kind == Kind::Dir));
+            assert_eq!(tree.exists_file(&path(at)).await, Ok(kind != Kind::Dir));
+        }
+        assert_eq!(tree.read_file(&path("d")).await, Err(Error::NotFile));
+        assert_eq!(tree.read_file(&path("d/l")).await, Err(Error::NotFile));
+        assert_eq!(tree.read_dir(&path("d/f")).await, Err(Error::NotDir));
+        assert_eq!(tree.read_link(&path("d/f")).await, Err(Error::NotSymlink));
+        assert_eq!(tree.read_link(&path("d")).await, Err(Error::NotSymlink));
+        assert_eq!(tree.read_file(&path("d/x")).await.unwrap(), b"#!");
+        assert_eq!(tree.read(&path("d/f")).await, Ok(Content::File(b"12345".to_vec())));
+        assert_eq!(tree.read(&path("d/l")).await, Ok(Content::Link("../else where".into())));
+        assert_eq!(tree.read(&path("d")).await, Ok(Content::Dir(vec!["f".into(), "l".into(), "x".into()])));
+    }
+}
+
+#[tokio::test]
+async fn c7_no_fid_is_left_behind() {
+    let served = Served::start().await;
+    let db = served.db().await;
+    let tx = db.branch("master").await.unwrap().transaction().await.unwrap();
+    tx.create_dir(&path("d")).await.unwrap();
+    for _ in 0..1000 {
+        tx.create_file(&path("f"), b"", false).await.unwrap();
+        tx.remove(&path("f")).await.unwrap();
+        assert_eq!(tx.remove(&path("f")).await, Err(Error::DoesNotExist));
+        assert_eq!(tx.create_file(&path("d"), b"", false).await, Err(Error::IsDir));
+        assert_eq!(tx.create_dir(&path("d")).await, Err(Error::AlreadyExists));
+    }
+    within("the clunks", || served.only_the_root()).await;
+}
+
+#[tokio::test]
+async fn values_show_what_they_are() {
+    assert_eq!(format!("{:?}", Value::Link("x".into())), "Link(\"x\")");
+}
