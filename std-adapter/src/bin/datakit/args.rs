@@ -1,7 +1,9 @@
 //! What can be typed after `datakit`.
 
 use std::ffi::OsString;
+use std::num::NonZeroUsize;
 
+use clap::builder::{OsStringValueParser, TypedValueParser};
 use clap::error::ErrorKind;
 use clap::parser::ValueSource;
 use clap::{ArgMatches, Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
@@ -9,6 +11,7 @@ use clap_complete::Shell;
 use datakit::client::Dialect;
 use datakit::url::Url;
 
+use crate::db::Put;
 use crate::path::{Place, ServerPath};
 use crate::serve::ServeArgs;
 
@@ -38,6 +41,17 @@ Examples:
 Errors go to standard error as `datakit: PATH: REASON`; the exit status is 0, or 1 if anything failed.
 9P2000.L, the best dialect, sends the number of an error and no text. A reason in the tree's own words, such as the
 range of a parameter, comes with `--dialect 9p2000.u`.";
+
+const DB_EXAMPLES: &str = "\
+Examples:
+  datakit db commit master -m 'Say more' etc/level=level.txt etc/motd=-
+  datakit db log master --oneline
+  datakit db diff master feature
+  datakit db merge master feature
+  datakit db watch master etc/level --print
+
+Where a COMMIT is asked for, its hash or the name of a branch, for the head of it, can be given.
+These commands speak 9P2000.u where --dialect does not say otherwise: the server tells the reasons of its errors in it.";
 
 impl Program {
     /// Reads the command line.
@@ -123,6 +137,9 @@ pub(crate) enum Command {
     Serve(ServeArgs),
     #[command(flatten)]
     Client(ClientCommand),
+    /// Branches and commits of a server with a database
+    #[command(subcommand, after_help = DB_EXAMPLES)]
+    Db(DbCommand),
     /// Print the completions of a shell
     Completions {
         /// The shell
@@ -218,5 +235,102 @@ pub(crate) enum ClientCommand {
         from: Place,
         /// Its copy, `:PATH` on the server
         to: Place,
+    },
+}
+
+/// The commands about a database.
+#[derive(Subcommand, Debug)]
+pub(crate) enum DbCommand {
+    /// List the branches
+    Branches {
+        /// Also the hashes of their heads
+        #[arg(short)]
+        long: bool,
+        /// Print a JSON array of names and heads
+        #[arg(long)]
+        json: bool,
+    },
+    /// Print the commits that lead to one, the latest first
+    Log {
+        /// A line for each: the hash and the first line of the message
+        #[arg(long, conflicts_with = "json")]
+        oneline: bool,
+        /// Print a JSON array
+        #[arg(long)]
+        json: bool,
+        /// No more than so many
+        #[arg(short = 'n', long, value_name = "N")]
+        max_count: Option<NonZeroUsize>,
+        /// Where to start
+        #[arg(value_name = "BRANCH")]
+        start: String,
+    },
+    /// Print a commit, and what changed in it since its first parent
+    Show {
+        /// Print a JSON object
+        #[arg(long)]
+        json: bool,
+        /// The commit
+        #[arg(value_name = "HASH")]
+        commit: String,
+    },
+    /// Put files into a branch with one commit, and print where the branch is then
+    ///
+    /// The directories are made. A file that is there is replaced. A file that may be executed stays one that may. What comes to the
+    /// branch meanwhile is merged with.
+    Commit {
+        /// The branch; the first commit makes it
+        branch: String,
+        /// Why
+        #[arg(short, long)]
+        message: String,
+        /// The file in the branch, and the one of this machine that it becomes; `-` is standard input
+        #[arg(required = true, value_name = "FILE=PATH", value_parser = OsStringValueParser::new().try_map(Put::parse))]
+        files: Vec<Put>,
+    },
+    /// Merge a commit into a branch, and print where the branch is then
+    ///
+    /// Conflicts are listed, nothing is committed then, and the exit status is 1.
+    Merge {
+        /// The message [default: "Merge FROM into INTO"]
+        #[arg(short, long)]
+        message: Option<String>,
+        /// The branch that moves
+        into: String,
+        /// The commit that is merged
+        from: String,
+    },
+    /// Print where a branch is, or what is at a path of it, and each change, until interrupted
+    Watch {
+        /// Print what is there: the content of a file, the target of a link, the names in a directory
+        #[arg(short, long, requires = "path")]
+        print: bool,
+        /// The branch
+        branch: String,
+        /// The path, which need not be there yet; / is all of it
+        path: Option<String>,
+    },
+    /// Print the files that differ from one commit to another
+    ///
+    /// A line for each: `+` and a file that is new in B, `-` one that is gone, `*` one of other content or mode.
+    Diff {
+        /// Print a JSON array
+        #[arg(long)]
+        json: bool,
+        /// The old commit
+        #[arg(value_name = "A")]
+        old: String,
+        /// The new commit
+        #[arg(value_name = "B")]
+        new: String,
+    },
+    /// Have the server fetch a branch of another repository, and print the hash of its head
+    ///
+    /// No branch moves by it. The hash can be given to `merge` and `show`.
+    Fetch {
+        /// The repository, as the server's Git would reach it
+        url: String,
+        /// Its branch
+        branch: String,
     },
 }

@@ -3,7 +3,7 @@
 use std::fmt::Display;
 use std::time::Duration;
 
-use datakit::client::{Client, Error, Metadata, Options, Watch};
+use datakit::client::{Client, Dialect, Error, Metadata, Options, Watch};
 use tokio::io::AsyncReadExt;
 
 use crate::args::{ClientCommand, Connection};
@@ -19,14 +19,23 @@ pub(crate) fn at<E: Display>(path: &impl Display) -> impl Fn(E) -> String {
 }
 
 pub(crate) async fn run(connection: Connection, command: ClientCommand) -> Done {
+    connected(connection, None, async |client| one(client, command).await).await
+}
+
+/// Connects, does it, and closes the connection.
+pub(crate) async fn connected(
+    connection: Connection,
+    usual: Option<Dialect>,
+    command: impl AsyncFnOnce(&Client) -> Done,
+) -> Done {
     let Connection { address, dialect, timeout } = connection;
     let timeout = Duration::from_secs(timeout);
-    let options = Options { dialect: dialect.map(Into::into), timeout, ..Options::default() };
+    let options = Options { dialect: dialect.map(Into::into).or(usual), timeout, ..Options::default() };
     let client = Client::connect(&address, options).await.map_err(|error| match error {
         Error::Lost(why) => format!("{address}: {why}"),
         other => format!("{address}: {other}"),
     })?;
-    let done = one(&client, command).await;
+    let done = command(&client).await;
     // A program that ends at once would leave the server with a connection that was reset.
     let _ = tokio::time::timeout(PATIENCE, client.close()).await;
     done

@@ -4,6 +4,7 @@
 mod args;
 mod commands;
 mod copy;
+mod db;
 mod debug;
 mod output;
 mod path;
@@ -31,7 +32,8 @@ fn main() -> ExitCode {
             clap_complete::generate(shell, &mut Program::command(), "datakit", &mut std::io::stdout());
             Ok(())
         }
-        Some(Command::Client(command)) => client(program.connection, command),
+        Some(Command::Client(command)) => client(commands::run(program.connection, command)),
+        Some(Command::Db(command)) => client(db::run(program.connection, command)),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
@@ -44,10 +46,10 @@ fn main() -> ExitCode {
     }
 }
 
-fn client(connection: args::Connection, command: args::ClientCommand) -> Result<(), String> {
+fn client(command: impl Future<Output = commands::Done>) -> commands::Done {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
     let runtime = runtime.map_err(|error| error.to_string())?;
-    let done = runtime.block_on(commands::run(connection, command));
+    let done = runtime.block_on(command);
     // A read of the terminal cannot be called back.
     runtime.shutdown_background();
     done

@@ -63,6 +63,11 @@ fn shown(name: &Text) -> Vec<u8> {
     if io::stdout().is_terminal() { printable(&name.to_string()).into() } else { name.as_bytes().to_vec() }
 }
 
+/// A text on one line, for whoever reads it.
+pub(crate) fn line(text: &str) -> String {
+    if io::stdout().is_terminal() { printable(text) } else { text.to_owned() }
+}
+
 pub(crate) fn short(files: &[Metadata]) -> Vec<u8> {
     let mut text = Vec::new();
     for file in files {

@@ -23,7 +23,7 @@ pub struct Details {
     /// Its hash.
     pub id: Id,
     /// The commits that it was made from, in its order.
-    pub parents: Vec<Id>,
+    pub parents: Vec<Commit>,
     /// `NAME <EMAIL>`; empty from the original server, which does not tell.
     pub author: String,
     /// When it was made, as RFC 3339 has it; empty from the original server.
@@ -102,7 +102,7 @@ impl Commit {
         if let Some(details) = self.parse(&json) {
             return Ok(details);
         }
-        let parents = self.parents().await?.iter().map(Commit::id).collect();
+        let parents = self.parents().await?;
         let message = self.message().await?;
         Ok(Details { id: self.id, parents, author: String::new(), date: String::new(), message })
     }
@@ -110,7 +110,8 @@ impl Commit {
     fn parse(&self, json: &[u8]) -> Option<Details> {
         let json: serde_json::Value = serde_json::from_slice(json).ok()?;
         let text = |name: &str| Some(json.get(name)?.as_str()?.to_owned());
-        let parents = json.get("parents")?.as_array()?.iter().map(|id| id.as_str()?.parse().ok());
+        let parents = json.get("parents")?.as_array()?.iter().map(|id| hash(id.as_str()?).ok());
+        let parents = parents.map(|id| Some(Commit::new(&self.client, id?)));
         Some(Details {
             id: self.id,
             parents: parents.collect::<Option<_>>()?,

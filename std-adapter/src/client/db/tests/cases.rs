@@ -20,8 +20,11 @@ async fn c2_a_transaction_that_is_not_ended_is_aborted() {
     assert_eq!(served.transactions(), 0);
     assert_eq!(master.head().await, Ok(None));
 
-    let aborted: Result<_, Error> = master.with_transaction(async |tx| Ok(tx.abort().await)).await;
-    assert_eq!(aborted, Ok(()));
+    let aborted = master.with_transaction(async |tx| {
+        tx.abort().await;
+        Ok::<_, Error>("aborted")
+    });
+    assert_eq!(aborted.await, Ok("aborted"));
 }
 
 /// What spawns needs futures that are `Send`, also those of async closures.

@@ -70,7 +70,7 @@ async fn a_commit_says_what_it_is() {
     assert_eq!(first.parents().await, Ok(vec![]));
     assert_eq!(second.parents().await, Ok(vec![first.clone()]));
     let details = second.details().await.unwrap();
-    assert_eq!((details.id, details.parents), (second.id(), vec![first.id()]));
+    assert_eq!((details.id, details.parents), (second.id(), vec![first]));
     assert_eq!(details.author, "datakit <datakit@mobyproject.org>");
     assert_eq!((details.message.as_str(), details.date.get(..2)), ("Put f", Some("20")));
 }
@@ -108,7 +108,7 @@ async fn parents_are_set() {
     let dev = db.branch("dev").await.unwrap();
     let tx = dev.transaction().await.unwrap();
     assert_eq!(tx.parents().await, Ok(vec![]));
-    tx.set_parents(&[head.clone()]).await.unwrap();
+    tx.set_parents(std::slice::from_ref(&head)).await.unwrap();
     assert_eq!(tx.parents().await, Ok(vec![head.clone()]));
     let made = tx.commit("x").await.unwrap();
     assert_eq!(made.parents().await, Ok(vec![head]));

@@ -1,0 +1,139 @@
+//! `datakit db log` and `datakit db show`.
+
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, HashSet};
+use std::fmt::Write;
+
+use datakit::client::db::{Change, Commit, Content, Db, Details, Id, Path, Result, Tree};
+use serde_json::{Value, json};
+
+use super::{change_json, commit_of, lines};
+use crate::commands::{Done, at};
+use crate::output;
+
+/// How commits are printed.
+#[derive(PartialEq, Eq)]
+pub(crate) enum How {
+    Text,
+    Lines,
+    Json,
+}
+
+pub(crate) async fn log(db: &Db, start: &str, how: How, most: usize) -> Done {
+    let mut commits = History::default();
+    commits.find(&commit_of(db, start).await?).await.map_err(at(&start))?;
+    let mut all = Vec::new();
+    let mut printed = 0;
+    while printed < most {
+        let Some(details) = commits.next().await.map_err(at(&start))? else { break };
+        match how {
+            How::Json => all.push(json(&details)),
+            How::Lines => output::print(format!("{} {}\n", details.id, subject(&details.message)).as_bytes())?,
+            How::Text => {
+                let between = if printed > 0 { "\n" } else { "" };
+                output::print(format!("{between}{}", text(&details)).as_bytes())?;
+            }
+        }
+        printed += 1;
+    }
+    if how == How::Json { output::print_json(&all.into()) } else { Ok(()) }
+}
+
+/// All commits that lead to one, by date.
+#[derive(Default)]
+struct History {
+    known: HashSet<Id>,
+    /// Those that are next, the latest last; of one date the first that was found.
+    next: BTreeMap<(String, Reverse<usize>), Details>,
+}
+
+impl History {
+    async fn next(&mut self) -> Result<Option<Details>> {
+        let Some((_, details)) = self.next.pop_last() else { return Ok(None) };
+        for parent in &details.parents {
+            self.find(parent).await?;
+        }
+        Ok(Some(details))
+    }
+
+    async fn find(&mut self, commit: &Commit) -> Result<()> {
+        if self.known.insert(commit.id()) {
+            let details = commit.details().await?;
+            self.next.insert((details.date.clone(), Reverse(self.known.len())), details);
+        }
+        Ok(())
+    }
+}
+
+pub(crate) async fn show(db: &Db, name: &str, as_json: bool) -> Done {
+    let commit = commit_of(db, name).await?;
+    let details = commit.details().await.map_err(at(&name))?;
+    let changes = changes(&commit).await.map_err(at(&name))?;
+    if as_json {
+        let mut object = json(&details);
+        if let Some(object) = object.as_object_mut() {
+            object.insert("changes".to_owned(), changes.iter().map(change_json).collect());
+        }
+        return output::print_json(&object);
+    }
+    output::print(format!("{}\n{}", text(&details), lines(&changes)).as_bytes())
+}
+
+/// Since the first parent; all files of a commit without parents are new.
+async fn changes(commit: &Commit) -> Result<Vec<Change>> {
+    if let Some(parent) = commit.parents().await?.first() {
+        return commit.diff(parent).await;
+    }
+    let mut files = Vec::new();
+    find_files(&commit.tree(), Path::ROOT, &mut files).await?;
+    files.sort();
+    Ok(files)
+}
+
+async fn find_files(tree: &Tree, dir: Path, files: &mut Vec<Change>) -> Result<()> {
+    let Content::Dir(names) = tree.read(&dir).await? else {
+        files.push(Change::Added(dir));
+        return Ok(());
+    };
+    for name in names {
+        Box::pin(find_files(tree, dir.clone().join(&name)?, files)).await?;
+    }
+    Ok(())
+}
+
+fn subject(message: &str) -> String {
+    output::line(message.lines().next().unwrap_or_default())
+}
+
+/// As `git log` prints it. What the original server does not tell is left out.
+fn text(details: &Details) -> String {
+    let mut text = format!("commit {}\n", details.id);
+    // Writing to a string does not fail.
+    if details.parents.len() > 1 {
+        let _ = writeln!(text, "Merge: {}", parents(details).join(" "));
+    }
+    for (name, value) in [("Author:", &details.author), ("Date:  ", &details.date)] {
+        if !value.is_empty() {
+            let _ = writeln!(text, "{name} {}", output::line(value));
+        }
+    }
+    text.push('\n');
+    for line in details.message.trim_end().lines() {
+        let _ = writeln!(text, "{}", format!("    {}", output::line(line)).trim_end());
+    }
+    text
+}
+
+fn json(details: &Details) -> Value {
+    json!({
+        "hash": details.id.to_string(),
+        "parents": parents(details),
+        "author": details.author,
+        "date": details.date,
+        "message": details.message,
+    })
+}
+
+fn parents(details: &Details) -> Vec<String> {
+    details.parents.iter().map(|parent| parent.id().to_string()).collect()
+}
