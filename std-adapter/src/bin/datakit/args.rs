@@ -261,7 +261,7 @@ pub(crate) enum DbCommand {
         /// No more than so many
         #[arg(short = 'n', long, value_name = "N")]
         max_count: Option<NonZeroUsize>,
-        /// Where to start
+        /// Where to start: a commit
         #[arg(value_name = "BRANCH")]
         start: String,
     },
@@ -271,7 +271,7 @@ pub(crate) enum DbCommand {
         #[arg(long)]
         json: bool,
         /// The commit
-        #[arg(value_name = "HASH")]
+        #[arg(value_name = "COMMIT")]
         commit: String,
     },
     /// Put files into a branch with one commit, and print where the branch is then
@@ -290,7 +290,7 @@ pub(crate) enum DbCommand {
     },
     /// Merge a commit into a branch, and print where the branch is then
     ///
-    /// Conflicts are listed, nothing is committed then, and the exit status is 1.
+    /// Conflicts are listed, nothing is committed then, and the exit status is 1. A branch without commits moves to the commit.
     Merge {
         /// The message [default: "Merge FROM into INTO"]
         #[arg(short, long)]

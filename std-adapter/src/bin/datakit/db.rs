@@ -5,7 +5,7 @@ mod log;
 mod watch;
 
 use datakit::client::Dialect;
-use datakit::client::db::{Branch, Change, Commit, Db, Error, Id};
+use datakit::client::db::{Change, Commit, Db, Error, Id};
 use serde_json::{Value, json};
 
 pub(crate) use self::commit::Put;
@@ -42,19 +42,11 @@ async fn one(db: &Db, command: DbCommand) -> Done {
     }
 }
 
-/// A branch that is there.
-async fn branch(db: &Db, name: &str) -> Done<(Branch, Commit)> {
-    let branch = db.branch(name).await.map_err(at(&name))?;
-    match branch.head().await.map_err(at(&name))? {
-        Some(head) => Ok((branch, head)),
-        None => Err(format!("{name}: no such branch")),
-    }
-}
-
 /// The commit of a hash, or the head of a branch.
 async fn commit_of(db: &Db, name: &str) -> Done<Commit> {
     if name.parse::<Id>().is_err() {
-        return Ok(branch(db, name).await?.1);
+        let head = db.branch(name).await.map_err(at(&name))?.head().await.map_err(at(&name))?;
+        return head.ok_or_else(|| format!("{name}: no such branch, and no hash of a commit"));
     }
     db.commit(name).await.map_err(|error| match error {
         Error::DoesNotExist => format!("{name}: no such commit"),
@@ -87,8 +79,11 @@ async fn merge(db: &Db, into: &str, from: &str, message: Option<String>) -> Done
     let theirs = commit_of(db, from).await?;
     let branch = db.branch(into).await.map_err(at(&into))?;
     let transaction = branch.transaction().await.map_err(at(&into))?;
-    if transaction.parents().await.map_err(at(&into))?.first() == Some(&theirs) {
+    // What has no commits yet moves to it, and what is there already stays.
+    let head = transaction.parents().await.map_err(at(&into))?.into_iter().next();
+    if head.as_ref().is_none_or(|head| *head == theirs) {
         transaction.abort().await;
+        branch.fast_forward(&theirs).await.map_err(at(&into))?;
         return output::print(format!("{}\n", theirs.id()).as_bytes());
     }
     let merge = transaction.merge(&theirs).await.map_err(at(&into))?;

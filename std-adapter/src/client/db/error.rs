@@ -46,7 +46,7 @@ pub enum Error {
     #[error("{0}")]
     InvalidBranch(String),
     /// The text is no path, see [`Path`](super::Path), or the operation needs another path than the root.
-    #[error("{0:?} is no path of the database")]
+    #[error("{0:?} is no path: names with a slash between each two")]
     InvalidPath(String),
     /// The transaction has ended, by a commit or an abort.
     #[error("the transaction has ended")]

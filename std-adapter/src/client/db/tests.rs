@@ -2,6 +2,7 @@
 
 mod cases;
 mod changes;
+mod original;
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
