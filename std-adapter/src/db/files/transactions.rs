@@ -14,8 +14,11 @@ use crate::tree::{Directory, Entry, Wait, ready};
 /// The transactions on one branch.
 pub(super) struct Transactions {
     slot: Arc<Slot>,
-    open: Mutex<BTreeMap<Box<[u8]>, (Entry, Arc<Transaction>)>>,
+    open: Mutex<Open>,
 }
+
+/// By their names.
+type Open = BTreeMap<Box<[u8]>, (Entry, Arc<Transaction>)>;
 
 impl Transactions {
     pub(super) fn new(slot: Arc<Slot>) -> Transactions {
@@ -23,7 +26,7 @@ impl Transactions {
     }
 
     /// Those that have not ended.
-    fn with<R>(&self, with: impl FnOnce(&mut BTreeMap<Box<[u8]>, (Entry, Arc<Transaction>)>) -> R) -> R {
+    fn with<R>(&self, with: impl FnOnce(&mut Open) -> R) -> R {
         let mut open = locked::lock(&self.open);
         open.retain(|_, (_, transaction)| transaction.is_open());
         with(&mut open)
