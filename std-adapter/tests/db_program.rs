@@ -171,7 +171,6 @@ fn forked(here: &Here, file: &str) -> (String, String) {
 }
 
 #[test]
-#[ignore = "needs the merge of the server"]
 fn a_branch_is_merged() {
     let here = Here::new("db-merge");
     let (theirs, ours) = forked(&here, "g");
@@ -186,7 +185,6 @@ fn a_branch_is_merged() {
 }
 
 #[test]
-#[ignore = "needs the merge of the server"]
 fn conflicts_are_listed() {
     let here = Here::new("db-conflict");
     let (_, ours) = forked(&here, "f");

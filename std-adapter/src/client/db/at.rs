@@ -1,7 +1,7 @@
 //! One place in the server's tree, by its names, and the few things that are done with files there.
 
-use super::error::Result;
-use crate::client::{Client, Node, Open, Text};
+use super::error::{Error, Result};
+use crate::client::{Client, Node, Open, Qid, Text};
 
 /// A place that need not be there. Every call walks anew to a fid of its own, which is clunked at the end.
 #[derive(Clone)]
@@ -35,6 +35,12 @@ impl At {
     pub(super) async fn walk(&self) -> Result<Node> {
         let names: Vec<&[u8]> = self.names.iter().map(Text::as_bytes).collect();
         Ok(self.client.root.walk_names(&names).await?)
+    }
+
+    /// The same for anything but a directory: servers take some requests to directories, and do nothing.
+    pub(super) async fn walk_to_file(&self) -> Result<Node> {
+        let node = self.walk().await?;
+        if node.qid().kind & Qid::DIR == 0 { Ok(node) } else { Err(Error::IsDir) }
     }
 
     /// All of a file; of a stream, what it delivers first.
@@ -76,7 +82,7 @@ impl At {
 
     /// Makes `content` all of a file that is there. Not by opening it with "truncate", which the original server ignores.
     pub(super) async fn replace(&self, content: &[u8]) -> Result<()> {
-        let node = self.walk().await?;
+        let node = self.walk_to_file().await?;
         node.set_len(0).await?;
         let file = node.open(Open::WRITE).await?;
         file.write_all_at(0, content).await?;

@@ -196,10 +196,10 @@ impl Transaction {
     /// Makes a file a program, or no program any more. A link becomes a file that holds the target.
     ///
     /// # Errors
-    /// [`Error::DoesNotExist`]; [`Error::Other`] for a directory.
+    /// [`Error::DoesNotExist`]; [`Error::IsDir`].
     pub async fn set_executable(&self, path: &Path, executable: bool) -> Result<()> {
         path.split()?;
-        Ok(self.place(path)?.walk().await?.set_mode(permissions(executable)).await?)
+        Ok(self.place(path)?.walk_to_file().await?.set_mode(permissions(executable)).await?)
     }
 
     /// Removes a file, a link, or a directory with everything in it.
@@ -217,7 +217,7 @@ impl Transaction {
     /// [`Error::DoesNotExist`]; [`Error::IsDir`].
     pub async fn truncate(&self, path: &Path, length: u64) -> Result<()> {
         path.split()?;
-        Ok(self.place(path)?.walk().await?.set_len(length).await?)
+        Ok(self.place(path)?.walk_to_file().await?.set_len(length).await?)
     }
 
     /// The commits that the new one is made from: at first the head of the branch, then also those that were merged.

@@ -44,11 +44,20 @@ async fn files_are_made_changed_and_removed() {
         assert_eq!(tx.make_dirs(&path("f/x")).await, Err(Error::NotDir));
         assert_eq!(tx.create_dir(&path("a")).await, Err(Error::AlreadyExists));
         assert_eq!(tx.create_dir(&path("none/x")).await, Err(Error::DoesNotExist));
+        assert_eq!(tx.replace_file(&path("a"), b"").await, Err(Error::IsDir));
+        assert_eq!(tx.create_or_replace_file(&path("a"), b"").await, Err(Error::IsDir));
+        assert_eq!(tx.truncate(&path("a"), 0).await, Err(Error::IsDir));
+        assert_eq!(tx.set_executable(&path("a"), true).await, Err(Error::IsDir));
         tx.remove(&path("a")).await.unwrap();
         assert_eq!(tx.tree().read_dir(&super::Path::ROOT).await.unwrap(), ["f"]);
 
         for root in [tx.create_dir(&super::Path::ROOT).await, tx.remove(&super::Path::ROOT).await] {
             assert!(matches!(root, Err(Error::InvalidPath(_))));
+        }
+        if dialect != Dialect::Legacy {
+            tx.create_symlink(&path("l"), "f").await.unwrap();
+            tx.set_executable(&path("l"), true).await.unwrap();
+            assert_eq!(text(&tx, "l").await, "f");
         }
         let deep: Vec<String> = (0..30).map(|n| format!("{n}")).collect();
         let deep = super::Path::of_names(deep).unwrap();
@@ -190,7 +199,6 @@ async fn forked(db: &super::Db, ours: &str, theirs: &str) -> (Branch, Branch) {
 }
 
 #[tokio::test]
-#[ignore = "needs the merge of the server"]
 async fn a_merge_without_conflicts_has_both() {
     let served = Served::start().await;
     let db = served.db().await;
@@ -212,7 +220,6 @@ async fn a_merge_without_conflicts_has_both() {
 }
 
 #[tokio::test]
-#[ignore = "needs the merge of the server"]
 async fn conflicts_are_listed_and_resolved() {
     let served = Served::start().await;
     let db = served.db().await;
@@ -228,7 +235,6 @@ async fn conflicts_are_listed_and_resolved() {
 }
 
 #[tokio::test]
-#[ignore = "needs the merge of the server"]
 async fn a_conflict_at_the_commit_leaves_the_transaction_open() {
     let served = Served::start().await;
     let master = served.db().await.branch("master").await.unwrap();
