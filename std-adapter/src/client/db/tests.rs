@@ -5,7 +5,6 @@ mod changes;
 mod original;
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use super::{Db, Path};
@@ -48,7 +47,7 @@ impl Served {
 
     /// How many transactions are open.
     fn transactions(&self) -> u64 {
-        self.database.counters().transactions.load(Relaxed)
+        self.database.counters().transactions.value()
     }
 
     async fn in_dialect(&self, dialect: crate::client::Dialect) -> Db {

@@ -1,7 +1,6 @@
 //! The cases C1-C7; C1 is with the paths.
 
 use std::ops::ControlFlow;
-use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use super::super::{Content, Error, Kind, Stat, Tree};
@@ -126,11 +125,11 @@ async fn c5_a_wait_ends_while_it_is_blocked() {
         Ok(ControlFlow::<()>::Continue(()))
     });
     assert!(tokio::time::timeout(Duration::from_millis(50), blocked).await.is_err());
-    within("the clunk", || served.only_the_root() && served.database.counters().watches.load(Relaxed) == 0).await;
+    within("the clunk", || served.only_the_root() && served.database.counters().watches.value() == 0).await;
     // An error ends it as well.
     let error = master.wait_for_head::<()>(async |_| Err(Error::NotFile)).await;
     assert_eq!(error, Err(Error::NotFile));
-    within("the clunk", || served.only_the_root() && served.database.counters().watches.load(Relaxed) == 0).await;
+    within("the clunk", || served.only_the_root() && served.database.counters().watches.value() == 0).await;
 }
 
 #[tokio::test]

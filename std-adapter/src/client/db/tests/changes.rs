@@ -255,6 +255,6 @@ async fn a_fetch_that_fails_says_why() {
     let db = served.db().await;
     let error = db.fetch("/nonexistent/repository", "master").await.unwrap_err();
     assert_eq!(error.to_string(), "error: cannot fetch /nonexistent/repository");
-    let remotes = || served.database.counters().remotes.load(std::sync::atomic::Ordering::Relaxed);
+    let remotes = || served.database.counters().remotes.value();
     super::within("the end of the remote", || remotes() == 0).await;
 }
