@@ -19,7 +19,6 @@ const NO_MESSAGE: &[u8] = b"(no commit message)";
 pub struct Transaction {
     database: Database,
     state: Mutex<State>,
-    _counted: Counted,
 }
 
 struct State {
@@ -27,7 +26,8 @@ struct State {
     /// Paths that a merge left to be resolved.
     conflicts: BTreeSet<Vec<u8>>,
     merged: Option<Sides>,
-    open: bool,
+    /// For as long as it is open.
+    counted: Option<Counted>,
 }
 
 /// What the last merge was between.
@@ -67,15 +67,15 @@ impl Transaction {
             Some(head) => Tree::stored(database.objects().commit(head)?.tree),
             None => Tree::stored(Id::EMPTY_TREE),
         };
-        let state = State { rw, conflicts: BTreeSet::new(), merged: None, open: true };
-        let counted = database.count(|counters| &counters.transactions);
-        Ok(Transaction { database: database.clone(), state: Mutex::new(state), _counted: counted })
+        let counted = Some(database.count(|counters| &counters.transactions));
+        let state = State { rw, conflicts: BTreeSet::new(), merged: None, counted };
+        Ok(Transaction { database: database.clone(), state: Mutex::new(state) })
     }
 
     /// Whether it has not ended yet.
     #[must_use]
     pub fn is_open(&self) -> bool {
-        locked::lock(&self.state).open
+        locked::lock(&self.state).counted.is_some()
     }
 
     /// Drops all that was not committed.
@@ -85,7 +85,7 @@ impl Transaction {
 
     fn open(&self) -> Result<MutexGuard<'_, State>> {
         let state = locked::lock(&self.state);
-        if state.open { Ok(state) } else { Err(Error::NotFound) }
+        if state.counted.is_some() { Ok(state) } else { Err(Error::NotFound) }
     }
 
     fn objects(&self) -> &Objects {
@@ -296,7 +296,7 @@ impl Transaction {
 
 impl State {
     fn end(&mut self) {
-        self.open = false;
+        self.counted = None;
         self.rw = Tree::of(Dir::empty());
         self.conflicts.clear();
         self.merged = None;
