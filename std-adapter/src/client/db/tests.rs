@@ -46,7 +46,7 @@ impl Served {
     }
 
     /// How many transactions are open.
-    fn transactions(&self) -> u64 {
+    fn transactions(&self) -> i64 {
         self.database.counters().transactions.value()
     }
 
