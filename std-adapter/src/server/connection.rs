@@ -14,6 +14,7 @@ use datakit_core::vfs::Vfs;
 use tokio::time::{Sleep, sleep, timeout};
 
 use super::buffers::{Batch, Frame, Held};
+use super::durations::Watch;
 use super::fids::FidMap;
 use super::lanes::Lanes;
 use super::transport::{Rx, Stream, Tx};
@@ -53,16 +54,17 @@ pub(super) fn serve<'c, V: Vfs>(
 ) -> impl Future<Output = End> + use<'c, V> {
     let all = &guest.all;
     let granted = session::Limits { msize: all.limits.msize, iounit: 0 };
-    let session = Session::new(vfs, FidMap::new(all.limits.fids), granted).observed(&*all.stats);
-    let lanes = Lanes::new(all.limits.requests);
+    let session = Session::new(vfs, FidMap::new(all.limits.fids), granted);
+    let (lanes, watch) = (Lanes::new(all.limits.requests), Watch::new(&all.stats));
     async move {
+        let session = session.observed(&watch);
         let end = {
             let (all, held) = (&guest.all, Held::default());
-            let (rx, tx) = stream.halves(&all.limits.write_timeout);
+            let (rx, tx) = stream.halves(&all.limits.write_timeout, &all.stats);
             let mut ends = Ends::new(rx, tx, Batch::new(&held), Batch::new(&held));
             let line = Line::new(&session, &mut ends, &lanes);
             let mut shutdown = pin!(all.closing.cancelled());
-            let mut crew = Crew::new(&line, &held);
+            let mut crew = Crew::new(&line, &held, &watch);
             let mut silent = Some(Box::pin(sleep(all.limits.attach_timeout)));
             let mut grace: Option<Pin<Box<Sleep>>> = None;
             let session = &session;
@@ -99,24 +101,26 @@ type Line<'a, 's, 'h, V> = serve::Line<'a, V, FidMap<V>, Rx<'s>, Tx<'s>, Batch<'
 struct Crew<'l, 'a, 's, 'h, V: Vfs> {
     line: &'l Line<'a, 's, 'h, V>,
     held: &'h Held,
+    watch: &'l Watch<'l>,
     first: Worker<'l>,
     /// Those that came because all others waited inside files.
     others: Vec<Worker<'l>>,
 }
 
 impl<'l, 'a, 's, 'h, V: Vfs> Crew<'l, 'a, 's, 'h, V> {
-    fn new(line: &'l Line<'a, 's, 'h, V>, held: &'h Held) -> Self {
-        Crew { line, held, first: Box::pin(line.worker(0, Frame::new(held))), others: Vec::new() }
+    fn new(line: &'l Line<'a, 's, 'h, V>, held: &'h Held, watch: &'l Watch<'l>) -> Self {
+        Crew { line, held, watch, first: Box::pin(line.worker(0, Frame::new(held))), others: Vec::new() }
     }
 
     /// Polls every worker, and takes one more on when nobody is left to read. No further request may wait while more than `buffered`
     /// bytes are held.
     fn walk(&mut self, buffered: usize, cx: &mut Context<'_>) -> Poll<Stop<io::Error>> {
-        let Crew { line, held, first, others } = self;
+        let Crew { line, held, watch, first, others } = self;
         let mut polled = 0;
         loop {
             line.set_full(held.bytes() > buffered);
-            for worker in once(&mut *first).chain(others.iter_mut()).skip(polled) {
+            for (number, worker) in once(&mut *first).chain(others.iter_mut()).enumerate().skip(polled) {
+                watch.turn(number);
                 if let Poll::Ready(Err(stop)) = worker.as_mut().poll(cx) {
                     return Poll::Ready(stop);
                 }

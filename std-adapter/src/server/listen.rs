@@ -1,5 +1,6 @@
 //! Sockets that listen.
 
+use std::fmt::Display;
 use std::io;
 use std::net::{SocketAddr, TcpStream as StdTcp};
 use std::os::unix::fs::FileTypeExt;
@@ -39,16 +40,11 @@ impl Drop for SocketFile {
 impl Listener {
     pub(super) async fn bind(url: &Url) -> io::Result<Listener> {
         let named = |error: io::Error| {
-            let hint = match error.kind() {
-                io::ErrorKind::AddrInUse => match url {
-                    Url::Tcp { .. } => "; choose another port, or 0 for any free one",
-                    _ => "; stop who listens there, or choose another path",
-                },
-                _ => "",
+            let hint = match url {
+                Url::Tcp { .. } => PORT_IN_USE,
+                _ => "; stop who listens there, or choose another path",
             };
-            let text = error.to_string();
-            let text = text.split(" (os error").next().unwrap_or_default();
-            io::Error::new(error.kind(), format!("cannot listen on {url}: {text}{hint}"))
+            cannot_listen(url, &error, hint)
         };
         match url {
             Url::Tcp { host, port } => {
@@ -101,6 +97,17 @@ impl Listener {
             }
         }
     }
+}
+
+/// What to do about a port in use.
+pub(crate) const PORT_IN_USE: &str = "; choose another port, or 0 for any free one";
+
+/// The same error, telling what cannot be listened on, and `hint` about an address in use.
+pub(crate) fn cannot_listen(on: impl Display, error: &io::Error, hint: &str) -> io::Error {
+    let hint = if error.kind() == io::ErrorKind::AddrInUse { hint } else { "" };
+    let text = error.to_string();
+    let text = text.split(" (os error").next().unwrap_or_default();
+    io::Error::new(error.kind(), format!("cannot listen on {on}: {text}{hint}"))
 }
 
 /// Removes a socket that nobody listens on any more. A file of any other kind stays, and so does a socket that is in use: `bind`

@@ -17,6 +17,7 @@
 
 mod buffers;
 mod connection;
+mod durations;
 mod fids;
 mod lanes;
 mod listen;
@@ -33,8 +34,9 @@ use std::time::Duration;
 use connection::End;
 use datakit_core::serve::Stop;
 use datakit_core::vfs::Vfs;
+pub use durations::{Distribution, Durations};
 use listen::{Listener, Socket};
-pub use stats::{Peer, Stats};
+pub use stats::{Peer, Stats, request_name};
 use tokio::runtime::Builder;
 use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
 use tokio::task::{JoinSet, LocalSet, spawn_local};

@@ -2,12 +2,12 @@
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering::Relaxed};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
-use datakit_core::session::Observe;
 use datakit_core::wire::Dialect;
 
+use super::durations::Durations;
 use crate::tree::Queue;
 
 /// Events kept for readers that are behind.
@@ -22,6 +22,9 @@ pub struct Stats {
     requests: [Count; 128],
     refused_connections: AtomicU64,
     refused_frames: AtomicU64,
+    received: AtomicU64,
+    sent: AtomicU64,
+    durations: OnceLock<Durations>,
     events: Queue,
 }
 
@@ -97,6 +100,9 @@ impl Default for Stats {
             requests: std::array::from_fn(|_| Count::default()),
             refused_connections: AtomicU64::new(0),
             refused_frames: AtomicU64::new(0),
+            received: AtomicU64::new(0),
+            sent: AtomicU64::new(0),
+            durations: OnceLock::new(),
             events: Queue::new(EVENTS),
         }
     }
@@ -136,6 +142,33 @@ impl Stats {
         self.refused_frames.load(Relaxed)
     }
 
+    /// Bytes that clients have sent, those of broken messages included.
+    pub fn received_bytes(&self) -> u64 {
+        self.received.load(Relaxed)
+    }
+
+    /// Bytes that clients were sent.
+    pub fn sent_bytes(&self) -> u64 {
+        self.sent.load(Relaxed)
+    }
+
+    /// How long requests took, measured since the first call of this: before it nobody looks at a clock.
+    pub fn durations(&self) -> &Durations {
+        self.durations.get_or_init(Durations::default)
+    }
+
+    pub(super) fn measured(&self) -> Option<&Durations> {
+        self.durations.get()
+    }
+
+    pub(super) fn receive(&self, bytes: usize) {
+        self.received.fetch_add(bytes as u64, Relaxed);
+    }
+
+    pub(super) fn send(&self, bytes: usize) {
+        self.sent.fetch_add(bytes as u64, Relaxed);
+    }
+
     pub(super) fn refuse_connection(&self) {
         self.refused_connections.fetch_add(1, Relaxed);
     }
@@ -173,10 +206,8 @@ impl Stats {
         // The map is whole between any two statements: a panic elsewhere has not harmed it.
         self.peers.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
 
-impl Observe for Stats {
-    fn answered(&self, kind: u8, error: bool) {
+    pub(super) fn answered(&self, kind: u8, error: bool) {
         if let Some(count) = self.requests.get(usize::from(kind / 2)) {
             count.answered.fetch_add(1, Relaxed);
             if error {
@@ -184,4 +215,44 @@ impl Observe for Stats {
             }
         }
     }
+}
+
+/// The name of a request's type, such as `Twalk`; `type-N` for one that nobody has defined.
+pub fn request_name(kind: u8) -> String {
+    let name = match kind {
+        8 => "Tstatfs",
+        12 => "Tlopen",
+        14 => "Tlcreate",
+        16 => "Tsymlink",
+        18 => "Tmknod",
+        20 => "Trename",
+        22 => "Treadlink",
+        24 => "Tgetattr",
+        26 => "Tsetattr",
+        30 => "Txattrwalk",
+        32 => "Txattrcreate",
+        40 => "Treaddir",
+        50 => "Tfsync",
+        52 => "Tlock",
+        54 => "Tgetlock",
+        70 => "Tlink",
+        72 => "Tmkdir",
+        74 => "Trenameat",
+        76 => "Tunlinkat",
+        100 => "Tversion",
+        102 => "Tauth",
+        104 => "Tattach",
+        108 => "Tflush",
+        110 => "Twalk",
+        112 => "Topen",
+        114 => "Tcreate",
+        116 => "Tread",
+        118 => "Twrite",
+        120 => "Tclunk",
+        122 => "Tremove",
+        124 => "Tstat",
+        126 => "Twstat",
+        other => return format!("type-{other}"),
+    };
+    name.to_owned()
 }

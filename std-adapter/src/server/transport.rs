@@ -11,6 +11,8 @@ use embedded_io_async::{ErrorType, Read, Write};
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::net::{TcpStream, UnixStream, tcp, unix};
 
+use super::stats::Stats;
+
 /// The socket of a connection.
 pub(super) enum Stream {
     Tcp(TcpStream),
@@ -19,17 +21,18 @@ pub(super) enum Stream {
 
 impl Stream {
     /// Both halves. Borrowed, since owned halves share the socket in memory of their own.
-    pub(super) fn halves<'s>(&'s mut self, patience: &'s Duration) -> (Rx<'s>, Tx<'s>) {
-        match self {
+    pub(super) fn halves<'s>(&'s mut self, patience: &'s Duration, stats: &'s Stats) -> (Rx<'s>, Tx<'s>) {
+        let (rx, tx) = match self {
             Stream::Tcp(socket) => {
                 let (rx, tx) = socket.split();
-                (Rx::Tcp(rx), Tx { half: TxHalf::Tcp(tx), patience })
+                (RxHalf::Tcp(rx), TxHalf::Tcp(tx))
             }
             Stream::Unix(socket) => {
                 let (rx, tx) = socket.split();
-                (Rx::Unix(rx), Tx { half: TxHalf::Unix(tx), patience })
+                (RxHalf::Unix(rx), TxHalf::Unix(tx))
             }
-        }
+        };
+        (Rx { half: rx, stats }, Tx { half: tx, patience, stats })
     }
 
     /// Tells the peer that nothing more comes. Does not wait.
@@ -43,7 +46,12 @@ impl Stream {
 }
 
 /// The receiving half of a connection.
-pub(super) enum Rx<'s> {
+pub(super) struct Rx<'s> {
+    half: RxHalf<'s>,
+    stats: &'s Stats,
+}
+
+enum RxHalf<'s> {
     Tcp(tcp::ReadHalf<'s>),
     Unix(unix::ReadHalf<'s>),
 }
@@ -55,11 +63,12 @@ impl ErrorType for Rx<'_> {
 impl Read for Rx<'_> {
     async fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
         let mut buf = ReadBuf::new(buf);
-        poll_fn(|cx| match self {
-            Rx::Tcp(half) => Pin::new(half).poll_read(cx, &mut buf),
-            Rx::Unix(half) => Pin::new(half).poll_read(cx, &mut buf),
+        poll_fn(|cx| match &mut self.half {
+            RxHalf::Tcp(half) => Pin::new(half).poll_read(cx, &mut buf),
+            RxHalf::Unix(half) => Pin::new(half).poll_read(cx, &mut buf),
         })
         .await?;
+        self.stats.receive(buf.filled().len());
         Ok(buf.filled().len())
     }
 }
@@ -67,9 +76,9 @@ impl Read for Rx<'_> {
 impl Input for Rx<'_> {
     async fn readable(&mut self) -> io::Result<()> {
         // The future of the socket's own `readable` has a place in a list of waiters, 200 bytes; there is one reader.
-        poll_fn(|cx| match self {
-            Rx::Tcp(half) => half.as_ref().poll_read_ready(cx),
-            Rx::Unix(half) => half.as_ref().poll_read_ready(cx),
+        poll_fn(|cx| match &self.half {
+            RxHalf::Tcp(half) => half.as_ref().poll_read_ready(cx),
+            RxHalf::Unix(half) => half.as_ref().poll_read_ready(cx),
         })
         .await
     }
@@ -79,6 +88,7 @@ impl Input for Rx<'_> {
 pub(super) struct Tx<'s> {
     half: TxHalf<'s>,
     patience: &'s Duration,
+    stats: &'s Stats,
 }
 
 enum TxHalf<'s> {
@@ -111,6 +121,7 @@ impl Write for Tx<'_> {
                 Box::pin(tokio::time::timeout(*patience, self.half().write(buf))).await.map_err(|_| late())??
             }
         };
+        self.stats.send(written);
         // `write_all` would panic.
         if written == 0 { Err(io::ErrorKind::WriteZero.into()) } else { Ok(written) }
     }
