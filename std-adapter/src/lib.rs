@@ -8,6 +8,7 @@
 //! - [`scratch`]: a writable tree in memory.
 //! - [`tree`]: directories that change at run time, files of closures, values and streams.
 //! - [`client`]: the other end, asynchronous, in all three dialects.
+//! - [`metrics`]: what a server counts, for Prometheus.
 //! - [`mount`]: one tree under a name of another.
 //! - [`url`]: where to listen and to connect.
 #![forbid(unsafe_code)]
@@ -18,6 +19,7 @@ pub mod client;
 pub mod db;
 mod ino;
 mod locked;
+pub mod metrics;
 pub mod mount;
 pub mod scratch;
 pub mod server;

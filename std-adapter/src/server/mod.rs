@@ -36,6 +36,7 @@ use datakit_core::serve::Stop;
 use datakit_core::vfs::Vfs;
 pub use durations::{Distribution, Durations};
 use listen::{Listener, Socket};
+pub(crate) use listen::{PORT_IN_USE, cannot_listen};
 pub use stats::{Peer, Stats, request_name};
 use tokio::runtime::Builder;
 use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};

@@ -15,6 +15,7 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 /// A server that ends with the test.
 pub(crate) struct Server {
     child: Child,
+    lines: Receiver<String>,
     /// Where it listens.
     pub(crate) addresses: Vec<String>,
 }
@@ -38,12 +39,17 @@ impl Server {
         command.args(["serve", "--url", listen]).args(options).env_remove("DATAKIT_ADDRESS").stdout(Stdio::piped());
         let mut child = command.spawn().unwrap();
         let lines = lines(child.stdout.take().unwrap());
-        let mut server = Server { child, addresses: Vec::new() };
+        let mut server = Server { child, lines, addresses: Vec::new() };
         for _ in listen.split(',') {
-            let line = lines.recv_timeout(PATIENCE).expect("the server says where it listens");
+            let line = server.line();
             server.addresses.push(line.strip_prefix("listening on ").unwrap().to_owned());
         }
         server
+    }
+
+    /// The next line that it prints.
+    pub(crate) fn line(&self) -> String {
+        self.lines.recv_timeout(PATIENCE).expect("the server says where it listens")
     }
 
     pub(crate) fn address(&self) -> &str {

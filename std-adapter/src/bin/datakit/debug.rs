@@ -6,11 +6,14 @@ use std::sync::Arc;
 
 use datakit::db::Database;
 use datakit::db::counters::DbCounters;
-use datakit::server::Stats;
+use datakit::metrics::Logs;
+use datakit::server::{Stats, request_name};
 use datakit::tree::log::{Level, Source, Sources};
 use datakit::tree::{Dir, Entry, ReadOnlyText, Status};
-use tracing::Metadata;
+use tracing::{Event, Metadata, Subscriber};
+use tracing_subscriber::Layer;
 use tracing_subscriber::filter::dynamic_filter_fn;
+use tracing_subscriber::layer::Context;
 use tracing_subscriber::prelude::*;
 
 /// The parts that log: where their messages come from, what they are about.
@@ -21,8 +24,8 @@ const SOURCES: [(&str, &str, &str); 4] = [
     ("program", "datakit", "everything else"),
 ];
 
-/// Sends log lines to standard error, as far as the level files let them.
-pub(crate) fn log_to_stderr() -> Sources {
+/// Sends log lines to standard error, as far as the level files let them, and counts them.
+pub(crate) fn log_to_stderr(logs: Logs) -> Sources {
     let sources = Sources::new();
     let table: Vec<(&str, Source)> =
         SOURCES.iter().map(|(name, target, doc)| (*target, sources.register(name, doc, Level::Warning))).collect();
@@ -30,23 +33,40 @@ pub(crate) fn log_to_stderr() -> Sources {
     let lines = tracing_subscriber::fmt::layer()
         .with_writer(std::io::stderr)
         .with_ansi(std::io::stderr().is_terminal())
+        .and_then(Count(logs))
         .with_filter(filter);
     // A second subscriber can only be somebody's test; it keeps the first.
     let _ = tracing_subscriber::registry().with(lines).try_init();
     sources
 }
 
-fn tells(table: &[(&str, Source)], metadata: &Metadata<'_>) -> bool {
-    let level = match *metadata.level() {
+/// Counts every line that is logged.
+struct Count(Logs);
+
+impl<S: Subscriber> Layer<S> for Count {
+    fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
+        let metadata = event.metadata();
+        let source = SOURCES.iter().find(|(_, target, _)| metadata.target().starts_with(target));
+        if let Some((name, _, _)) = source {
+            self.0.count(level(metadata).as_str(), name);
+        }
+    }
+}
+
+fn level(metadata: &Metadata<'_>) -> Level {
+    match *metadata.level() {
         tracing::Level::ERROR => Level::Error,
         tracing::Level::WARN => Level::Warning,
         tracing::Level::INFO => Level::Info,
         _ => Level::Debug,
-    };
+    }
+}
+
+fn tells(table: &[(&str, Source)], metadata: &Metadata<'_>) -> bool {
     table
         .iter()
         .find(|(target, _)| metadata.target().starts_with(target))
-        .is_some_and(|(_, source)| source.tells(level))
+        .is_some_and(|(_, source)| source.tells(level(metadata)))
 }
 
 /// `debug/`: `src`, `server`.
@@ -104,7 +124,7 @@ fn in_use(counters: &DbCounters) -> String {
 fn requests(stats: &Stats) -> String {
     let mut text = String::new();
     for (kind, answered, errors) in stats.requests() {
-        let _ = writeln!(text, "{} {answered} {errors}", name(kind));
+        let _ = writeln!(text, "{} {answered} {errors}", request_name(kind));
     }
     text
 }
@@ -112,44 +132,4 @@ fn requests(stats: &Stats) -> String {
 /// What was refused before it could be answered: connections above the limit, messages of an impossible size.
 fn refused(stats: &Stats) -> String {
     format!("connections {}\nframes {}\n", stats.refused_connections(), stats.refused_frames())
-}
-
-/// The name of a request's type.
-fn name(kind: u8) -> String {
-    let name = match kind {
-        8 => "Tstatfs",
-        12 => "Tlopen",
-        14 => "Tlcreate",
-        16 => "Tsymlink",
-        18 => "Tmknod",
-        20 => "Trename",
-        22 => "Treadlink",
-        24 => "Tgetattr",
-        26 => "Tsetattr",
-        30 => "Txattrwalk",
-        32 => "Txattrcreate",
-        40 => "Treaddir",
-        50 => "Tfsync",
-        52 => "Tlock",
-        54 => "Tgetlock",
-        70 => "Tlink",
-        72 => "Tmkdir",
-        74 => "Trenameat",
-        76 => "Tunlinkat",
-        100 => "Tversion",
-        102 => "Tauth",
-        104 => "Tattach",
-        108 => "Tflush",
-        110 => "Twalk",
-        112 => "Topen",
-        114 => "Tcreate",
-        116 => "Tread",
-        118 => "Twrite",
-        120 => "Tclunk",
-        122 => "Tremove",
-        124 => "Tstat",
-        126 => "Twstat",
-        other => return format!("type-{other}"),
-    };
-    name.to_owned()
 }

@@ -9,6 +9,7 @@ use std::time::Duration;
 use clap::Args;
 use datakit::db::store::{Git, Memory, Store};
 use datakit::db::{self, Database};
+use datakit::metrics::{Address, Counters, Endpoint, Logs, Metrics};
 use datakit::scratch::Scratch;
 use datakit::server::{Limits, Server};
 use datakit::url::Url;
@@ -31,6 +32,9 @@ pub(crate) struct ServeArgs {
     /// Keep the database in the Git repository at PATH, made if it is missing; without this it is in memory
     #[arg(long, value_name = "PATH")]
     pub(crate) git: Option<PathBuf>,
+    /// Answer GET /metrics for Prometheus there; of all interfaces if only PORT is given, port 0 picks a free one
+    #[arg(long, value_name = "[HOST:]PORT")]
+    pub(crate) listen_prometheus: Option<Address>,
     /// Serve one empty scratch tree and nothing else
     #[arg(long, conflicts_with = "git")]
     pub(crate) scratch: bool,
@@ -73,20 +77,33 @@ async fn serve(args: ServeArgs) -> Result<(), Box<dyn Error>> {
         threads: args.threads,
         ..Limits::default()
     };
-    let sources = debug::log_to_stderr();
+    let logs = Logs::default();
+    let sources = debug::log_to_stderr(logs.clone());
     let store: Arc<dyn Store> = match &args.git {
         Some(path) => Arc::new(Git::open(path)?),
         None => Arc::new(Memory::new()),
     };
     let database = Database::new(store)?;
     let server = Server::bind(&args.url, limits).await?;
+    let endpoint = match &args.listen_prometheus {
+        Some(address) => Some(Endpoint::bind(address).await?),
+        None => None,
+    };
     let stop = signals()?;
     let mut out = std::io::stdout().lock();
     for url in server.urls() {
         writeln!(out, "listening on {url}")?;
     }
+    if let Some(endpoint) = &endpoint {
+        writeln!(out, "metrics on {endpoint}")?;
+    }
     out.flush()?;
     drop(out);
+    if let Some(endpoint) = endpoint {
+        let database = database.counters().clone();
+        let counters = Counters { server: server.stats(), database, logs, ..Counters::default() };
+        tokio::spawn(endpoint.serve(Metrics::new(&counters)));
+    }
     if args.scratch {
         let tree = Scratch::new();
         server.serve(move |_| tree.clone(), stop).await?;

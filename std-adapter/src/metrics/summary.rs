@@ -1,0 +1,26 @@
+//! A summary without quantiles, which the registry of the library does not have.
+
+use std::fmt::{self, Write};
+use std::sync::Mutex;
+use std::time::Duration;
+
+use crate::locked;
+
+/// How many there were and how long they took together.
+#[derive(Debug, Default)]
+pub struct Summary(Mutex<(u64, Duration)>);
+
+impl Summary {
+    /// One more.
+    pub fn observe(&self, took: Duration) {
+        let (count, sum) = &mut *locked::lock(&self.0);
+        *count = count.saturating_add(1);
+        *sum = sum.saturating_add(took);
+    }
+
+    pub(super) fn render(&self, name: &str, help: &str, text: &mut String) -> fmt::Result {
+        let (count, sum) = *locked::lock(&self.0);
+        let sum = sum.as_secs_f64();
+        writeln!(text, "# HELP {name} {help}\n# TYPE {name} summary\n{name}_sum {sum}\n{name}_count {count}")
+    }
+}
