@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, clippy::expect_used)]
 
 pub mod board;
+pub mod db;
 mod gdb;
 pub mod malformed;
 pub mod random;

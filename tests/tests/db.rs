@@ -1,0 +1,15 @@
+//! The database, in memory and in a Git repository: the cases D1 to D53, each by name.
+#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)]
+
+#[path = "db/branches.rs"]
+mod branches;
+#[path = "db/merges.rs"]
+mod merges;
+#[path = "db/persistence.rs"]
+mod persistence;
+#[path = "db/snapshots.rs"]
+mod snapshots;
+#[path = "db/transactions.rs"]
+mod transactions;
+#[path = "db/watches.rs"]
+mod watches;

@@ -1,0 +1,163 @@
+//! The root, and branches.
+
+use datakit_tests::db::{Place, UNKNOWN, refused};
+use datakit_tests::on_both;
+
+on_both! {
+    d1_the_root_has_six_names,
+    d2_a_branch_is_made_for_this_connection,
+    d3_a_transaction_is_committed,
+    d4_a_second_commit_has_the_first_as_its_parent,
+    d5_a_commit_without_a_message_says_so,
+    d6_a_commit_without_changes_moves_the_head,
+    d7_a_transaction_is_closed,
+    d8_a_name_is_used_once,
+    d9_a_branch_is_removed,
+    d10_a_rename_onto_a_branch_is_refused,
+    d11_a_branch_goes_forward,
+    d12_an_invalid_name_is_refused_at_once,
+    a_renamed_branch_goes_on_under_its_new_name,
+    a_slash_in_a_name_is_escaped,
+}
+
+fn d1_the_root_has_six_names(place: &Place) {
+    assert_eq!(place.connect().names("/"), "branch commits debug remotes snapshots trees");
+}
+
+fn d2_a_branch_is_made_for_this_connection(place: &Place) {
+    let connection = place.connect();
+    let master = connection.master();
+    assert_eq!((connection.names("branch"), master.read("head")), ("master".to_owned(), "\n".to_owned()));
+    connection.mkdir("branch/master").unwrap();
+    assert_eq!(place.connect().names("branch"), "");
+    assert_eq!(place.database.heads().unwrap(), []);
+    assert_eq!(connection.names("branch/master"), "diff fast-forward head head.live reflog ro transactions watch");
+}
+
+fn d3_a_transaction_is_committed(place: &Place) {
+    let connection = place.connect();
+    let master = connection.master();
+    let transaction = master.transaction();
+    assert_eq!(connection.read(&transaction.path("parents")), "");
+    transaction.write("src/Makefile", "all: build test");
+    connection.put(&transaction.path("msg"), "My commit").unwrap();
+    transaction.ctl("commit\n").unwrap();
+    assert_eq!(connection.stat("branch/master/ro/src/Makefile").unwrap().len, 15);
+    assert_eq!(connection.read(&format!("snapshots/{}/msg", master.head())), "My commit\n");
+    assert!(!transaction.is_open());
+}
+
+fn d4_a_second_commit_has_the_first_as_its_parent(place: &Place) {
+    let connection = place.connect();
+    let master = connection.master();
+    let first = master.commit(&[("a", "1")]);
+    let second = master.commit(&[("a", "2")]);
+    assert_eq!(connection.read(&format!("snapshots/{second}/parents")), format!("{first}\n"));
+}
+
+fn d5_a_commit_without_a_message_says_so(place: &Place) {
+    let connection = place.connect();
+    let master = connection.master();
+    let transaction = master.transaction();
+    transaction.write("a", "");
+    transaction.commit("").unwrap();
+    assert_eq!(connection.read(&format!("snapshots/{}/msg", master.head())), "(no commit message)\n");
+}
+
+fn d6_a_commit_without_changes_moves_the_head(place: &Place) {
+    let connection = place.connect();
+    let master = connection.master();
+    let first = master.commit(&[("a", "1")]);
+    let (mut heads, mut tree) = (master.follow("head.live"), master.watch(""));
+    assert_eq!(heads.line(), first);
+    tree.line();
+    let second = master.change(|_| {});
+    assert_ne!(first, second);
+    assert_eq!(heads.line(), second);
+    tree.quiet();
+}
+
+fn d7_a_transaction_is_closed(place: &Place) {
+    let master = place.connect();
+    let master = master.master();
+    let transaction = master.transaction();
+    transaction.write("a", "1");
+    assert_eq!(refused(transaction.ctl("x")), "Unknown command \"x\"");
+    assert!(transaction.is_open());
+    transaction.ctl("close").unwrap();
+    assert!(!transaction.is_open() && master.head().is_empty());
+}
+
+fn d8_a_name_is_used_once(place: &Place) {
+    let connection = place.connect();
+    let master = connection.master();
+    let _open = master.begin("t").unwrap();
+    assert_eq!(refused(connection.mkdir("branch/master/transactions/t")), "Already exists");
+    assert_eq!(refused(connection.create("branch/master/transactions/f", 0o644, "")), "Can only contain directories");
+    assert_eq!(connection.names("branch/master/transactions"), "t");
+}
+
+fn d9_a_branch_is_removed(place: &Place) {
+    let connection = place.connect();
+    let master = connection.master();
+    let head = master.commit(&[("a", "1")]);
+    let mut heads = master.follow("head.live");
+    assert_eq!(heads.line(), head);
+    place.connect().remove("branch/master").unwrap();
+    assert_eq!(heads.line(), "");
+    assert_eq!(place.database.heads().unwrap(), []);
+}
+
+fn d10_a_rename_onto_a_branch_is_refused(place: &Place) {
+    let connection = place.connect();
+    let (a, b) = (connection.branch("a"), connection.branch("b"));
+    let (at_a, at_b) = (a.commit(&[("x", "1")]), b.commit(&[("x", "2")]));
+    assert_eq!(refused(connection.rename("branch/a", "b")), "Is a directory");
+    assert_eq!((a.head(), b.head()), (at_a, at_b));
+}
+
+fn d11_a_branch_goes_forward(place: &Place) {
+    let connection = place.connect();
+    let master = connection.master();
+    let (first, second) = (master.commit(&[("a", "1")]), master.commit(&[("a", "2")]));
+    let dev = connection.branch("dev");
+    dev.fast_forward(&first).unwrap();
+    dev.fast_forward(&first).unwrap();
+    assert_eq!(dev.head(), first);
+    dev.fast_forward(&format!("{second}\n")).unwrap();
+    assert_eq!(refused(dev.fast_forward(&first)), "not-fast-forward");
+    assert_eq!(refused(dev.fast_forward(UNKNOWN)), "No such file or directory");
+    assert!(refused(dev.fast_forward("hello")).starts_with("invalid-hash \"hello\""));
+    assert_eq!(dev.head(), second);
+}
+
+fn d12_an_invalid_name_is_refused_at_once(place: &Place) {
+    let connection = place.connect();
+    for name in ["a b", "x..y"] {
+        let error = refused(connection.mkdir(&format!("branch/{name}")));
+        assert!(error.starts_with(&format!("invalid branch name {name:?}: ")), "{error}");
+    }
+    assert_eq!(connection.names("branch"), "");
+}
+
+fn a_renamed_branch_goes_on_under_its_new_name(place: &Place) {
+    let connection = place.connect();
+    let old = connection.branch("old");
+    let head = old.commit(&[("a", "1")]);
+    let before = connection.stat("branch/old").unwrap().qid;
+    connection.rename("branch/old", "new").unwrap();
+    assert_eq!((connection.names("branch"), connection.stat("branch/new").unwrap().qid), ("new".to_owned(), before));
+    let new = connection.branch("new");
+    assert_eq!((new.head(), new.read("ro/a")), (head.clone(), "1".to_owned()));
+    assert_ne!(new.commit(&[("a", "2")]), head);
+    assert_eq!(place.connect().names("branch"), "new");
+}
+
+fn a_slash_in_a_name_is_escaped(place: &Place) {
+    let connection = place.connect();
+    let branch = connection.branch("feature%2Fx");
+    branch.commit(&[("a", "1")]);
+    let heads = place.database.heads().unwrap();
+    assert_eq!(heads[0].0.to_string(), "feature/x");
+    assert_eq!(place.connect().names("branch"), "feature%2Fx");
+}

@@ -1,0 +1,140 @@
+//! A repository that others use as well, and that outlives the server.
+
+use std::time::{Duration, Instant};
+
+use datakit_tests::PATIENCE;
+use datakit_tests::db::{Place, Repository};
+
+#[test]
+fn d53_a_repository_outlives_the_server() {
+    let place = Place::git();
+    let connection = place.connect();
+    let head = connection.master().commit(&[("a/b", "1"), ("c", "2")]);
+    drop(connection);
+    let repository = place.stop();
+    repository.git(&["fsck", "--strict"]);
+    assert_eq!(
+        repository.git(&["log", "--format=%H %an <%ae> %s", "master"]),
+        format!("{head} datakit <datakit@mobyproject.org> a change")
+    );
+    let place = Place::on(repository);
+    let connection = place.connect();
+    let master = connection.master();
+    assert_eq!((master.head(), master.read("ro/a/b")), (head, "1".to_owned()));
+}
+
+#[test]
+fn d54_a_bare_repository_is_served() {
+    let place = Place::on(Repository::bare());
+    let head = place.connect().master().commit(&[("a", "1")]);
+    assert_eq!(place.repository().git(&["rev-parse", "master"]), head);
+    place.repository().git(&["fsck", "--strict"]);
+}
+
+#[test]
+fn d55_commits_of_git_are_seen() {
+    let place = Place::git();
+    let connection = place.connect();
+    let master = connection.master();
+    let first = master.commit(&[("a", "1")]);
+    let (mut heads, mut file, mut log) = (master.follow("head.live"), master.watch("theirs"), master.follow("reflog"));
+    assert_eq!((heads.line(), file.line()), (first.clone(), String::new()));
+    log.quiet();
+    let open = master.transaction();
+    open.write("mine", "1");
+    let repository = place.repository();
+    let second = repository.commit(Some(&first), "theirs", "2");
+    let begun = Instant::now();
+    repository.git(&["update-ref", "refs/heads/master", &second, &first]);
+    assert_eq!((master.head(), master.read("ro/theirs")), (second.clone(), "2".to_owned()));
+    assert_eq!((heads.line(), log.line()), (second.clone(), second.clone()));
+    assert!(file.line().starts_with("F-"));
+    assert!(begun.elapsed() < Duration::from_secs(1), "{:?}", begun.elapsed());
+    open.commit("mine").unwrap();
+    assert_eq!(connection.names("branch/master/ro"), "a mine theirs");
+    repository.git(&["fsck", "--strict"]);
+}
+
+#[test]
+fn d56_branches_of_git_are_seen() {
+    let place = Place::git();
+    let connection = place.connect();
+    let master = connection.master();
+    let head = master.commit(&[("a", "1")]);
+    let mut heads = master.follow("head.live");
+    assert_eq!(heads.line(), head);
+    let repository = place.repository();
+    repository.git(&["update-ref", "refs/heads/new", &head]);
+    assert_eq!(connection.names("branch"), "master new");
+    repository.git(&["update-ref", "-d", "refs/heads/master"]);
+    assert_eq!(heads.line(), "");
+}
+
+#[test]
+fn d58_two_connections_commit_to_one_branch() {
+    const EACH: usize = 25;
+    let place = Place::git();
+    std::thread::scope(|scope| {
+        for client in ["a", "b"] {
+            let place = &place;
+            scope.spawn(move || {
+                let connection = place.connect();
+                let master = connection.master();
+                for number in 0..EACH {
+                    master.commit(&[(&format!("{client}/{number}"), "x")]);
+                }
+            });
+        }
+    });
+    let connection = place.connect();
+    for client in ["a", "b"] {
+        assert_eq!(connection.names(&format!("branch/master/ro/{client}")).split(' ').count(), EACH);
+    }
+    place.repository().git(&["fsck", "--strict"]);
+}
+
+#[test]
+fn d59_a_large_file_is_written_in_linear_time() {
+    let place = Place::memory();
+    let connection = place.connect();
+    let master = connection.master();
+    let transaction = master.transaction();
+    transaction.write("large", "");
+    let open = connection.open(&transaction.rw("large"));
+    let piece = "x".repeat(8192);
+    let begun = Instant::now();
+    let mut took = Vec::new();
+    for number in 0..1280 {
+        open.write(number * 8192, &piece);
+        if number % 640 == 639 {
+            took.push(begun.elapsed());
+        }
+    }
+    // Were every append as long as the file, the second half would take three times as long as the first.
+    assert!(took[1] < took[0] * 7 / 2, "{took:?}");
+    transaction.commit("large").unwrap();
+    assert_eq!(connection.stat("branch/master/ro/large").unwrap().len, 10 << 20);
+}
+
+#[test]
+fn packed_branches_and_collected_objects() {
+    let place = Place::git();
+    let connection = place.connect();
+    let master = connection.master();
+    let first = master.commit(&[("a", "1")]);
+    let repository = place.repository();
+    for command in [&["pack-refs", "--all"][..], &["gc", "-q", "--prune=now"]] {
+        repository.git(command);
+        assert_eq!(master.read("ro/a"), "1");
+        master.commit(&[("a", "2")]);
+        assert_eq!(connection.read(&format!("snapshots/{first}/ro/a")), "1");
+        master.commit(&[("a", "1")]);
+    }
+    repository.git(&["pack-refs", "--all"]);
+    connection.remove("branch/master").unwrap();
+    assert_eq!(repository.git(&["for-each-ref"]), "");
+    let begun = Instant::now();
+    while place.database.counters().transactions.value() != 0 {
+        assert!(begun.elapsed() < PATIENCE);
+    }
+}

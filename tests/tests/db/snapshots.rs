@@ -1,0 +1,123 @@
+//! What is named by a hash; remotes; the log's levels.
+
+use datakit::client::Kind;
+use datakit_tests::db::{Place, Repository, UNKNOWN, refused};
+use datakit_tests::on_both;
+
+on_both! {
+    d46_a_snapshot_has_its_commit,
+    d47_trees_and_blobs_by_their_names,
+    d48_a_commit_is_a_file,
+    d49_what_changed_from_a_commit,
+    d51_a_remote_is_known_once,
+    d52_levels_of_the_log,
+}
+
+fn d46_a_snapshot_has_its_commit(place: &Place) {
+    let connection = place.connect();
+    let master = connection.master();
+    let head = master.commit(&[("f", "1")]);
+    let read = |file: &str| connection.read(&format!("snapshots/{head}/{file}"));
+    assert_eq!((read("hash"), read("msg"), read("ro/f")), (head.clone(), "a change\n".into(), "1".into()));
+    assert_eq!(connection.names(&format!("snapshots/{head}")), "diff hash msg parents ro");
+    assert_eq!(connection.names("snapshots"), "");
+    assert_eq!(refused(connection.stat(&format!("snapshots/{UNKNOWN}"))), "No such file or directory");
+    assert_eq!(refused(connection.create(&format!("snapshots/{head}/ro/new"), 0o644, "")), "Directory is read-only");
+    assert_eq!(refused(connection.put(&format!("snapshots/{head}/ro/f"), "x")), "Read-only file");
+}
+
+fn d47_trees_and_blobs_by_their_names(place: &Place) {
+    let connection = place.connect();
+    let master = connection.master();
+    master.change(|transaction| {
+        transaction.write("d/file", "content");
+        transaction.write_as("d/program", 0o755, "run");
+        connection.symlink(&transaction.rw("d/link"), "file").unwrap();
+    });
+    let name = |path: &str| master.watch(path).line();
+    assert_eq!(connection.names(&format!("trees/{}", name("d"))), "file link program");
+    assert_eq!(connection.read(&format!("trees/{}", name("d/file"))), "content");
+    let program = connection.stat(&format!("trees/{}", name("d/program"))).unwrap();
+    assert_eq!((program.kind, program.mode & 0o777), (Kind::File, 0o775));
+    assert_eq!(connection.stat(&format!("trees/{}", name("d/link"))).unwrap().kind, Kind::Symlink);
+    let hash = name("d/file");
+    for bad in [format!("Z{}", &hash[1..]), format!("F-{UNKNOWN}"), "F-".to_owned()] {
+        assert_eq!(refused(connection.stat(&format!("trees/{bad}"))), "No such file or directory");
+    }
+}
+
+fn d48_a_commit_is_a_file(place: &Place) {
+    let connection = place.connect();
+    let master = connection.master();
+    let head = master.commit(&[("f", "1")]);
+    let text = connection.read(&format!("commits/{head}"));
+    for part in [format!("\"hash\": \"{head}\""), "\"author\": \"datakit <datakit@mobyproject.org>\"".to_owned()] {
+        assert!(text.contains(&part), "{text}");
+    }
+    let blob = master.watch("f").line();
+    for unknown in [UNKNOWN, &blob[2..]] {
+        assert_eq!(refused(connection.stat(&format!("commits/{unknown}"))), "No such file or directory");
+    }
+    assert!(refused(connection.stat("commits/garbage")).starts_with("invalid-hash \"garbage\""));
+}
+
+fn d49_what_changed_from_a_commit(place: &Place) {
+    let connection = place.connect();
+    let master = connection.master();
+    let first = master.commit(&[("file", "1"), ("src/Makefile", "1"), ("x", "1")]);
+    let second = master.commit(&[("foo", "1"), ("file", "2")]);
+    let diff = |new: &str, old: &str| connection.read(&format!("snapshots/{new}/diff/{old}"));
+    assert_eq!((diff(&second, &first), diff(&second, &second)), ("* file\n+ foo\n".into(), String::new()));
+    let third = master.change(|transaction| {
+        transaction.remove("x");
+        connection.chmod(&transaction.rw("file"), 0o755).unwrap();
+    });
+    assert_eq!(diff(&third, &second), "* file\n- x\n");
+    assert_eq!(master.read(&format!("diff/{second}")), "* file\n- x\n");
+    let transaction = master.transaction();
+    transaction.write("x", "1");
+    assert_eq!(connection.read(&transaction.path(&format!("diff/{second}"))), "* file\n");
+}
+
+#[test]
+fn d50_a_branch_is_fetched() {
+    let (here, there) = (Place::git(), Repository::bare());
+    let connection = here.connect();
+    connection.mkdir("remotes/o").unwrap();
+    let fetch = |branch: &str| connection.put("remotes/o/fetch", branch);
+    assert_eq!(refused(fetch("master")), "error: remote url is not defined");
+    connection.put("remotes/o/url", "/nowhere\n").unwrap();
+    assert_eq!(refused(fetch("master")), "error: cannot fetch /nowhere");
+    let commit = there.commit(None, "file", "far");
+    there.git(&["update-ref", "refs/heads/master", &commit]);
+    connection.truncate("remotes/o/url", 0).unwrap();
+    connection.put("remotes/o/url", there.path().to_str().unwrap()).unwrap();
+    assert_eq!(refused(fetch("nope")), "error: no head to fetch");
+    let mut head = connection.follow("remotes/o/head");
+    fetch("master\n").unwrap();
+    assert_eq!(head.line(), commit);
+    assert_eq!(connection.follow("remotes/o/head").line(), commit);
+    assert_eq!(connection.read(&format!("snapshots/{commit}/ro/file")), "far");
+    assert_eq!(connection.names("branch"), "");
+    connection.remove("remotes/o").unwrap();
+    assert_eq!(connection.names("remotes"), "");
+}
+
+fn d51_a_remote_is_known_once(place: &Place) {
+    let connection = place.connect();
+    connection.mkdir("remotes/o").unwrap();
+    assert_eq!(refused(connection.mkdir("remotes/o")), "Already exists");
+    assert_eq!(connection.names("remotes/o"), "fetch head url");
+    assert_eq!(place.connect().names("remotes"), "");
+}
+
+fn d52_levels_of_the_log(place: &Place) {
+    let connection = place.connect();
+    assert_eq!(connection.names("debug/src"), "db");
+    assert!(connection.read("debug/src/db/doc").ends_with('\n'));
+    let before = connection.read("debug/src/db/level");
+    assert!(refused(connection.put("debug/src/db/level", "bogus")).contains("bogus"));
+    assert_eq!(connection.read("debug/src/db/level"), before);
+    connection.put("debug/src/db/level", "debug\n").unwrap();
+    assert_eq!(connection.read("debug/src/db/level"), "debug\n");
+}

@@ -1,0 +1,272 @@
+//! What can be done in a transaction.
+
+use datakit::client::Kind;
+use datakit_tests::db::{Place, UNKNOWN, refused};
+use datakit_tests::on_both;
+
+on_both! {
+    d13_parents_must_be_commits,
+    d14_a_parent_of_another_branch,
+    d15_changes_of_different_files_are_merged,
+    d16_changes_of_the_same_file_are_a_conflict,
+    d17_the_same_change_twice_is_none,
+    d18_a_file_and_a_directory_of_one_name_are_a_conflict,
+    d19_an_empty_directory_is_not_committed,
+    d20_what_is_empty_is_gone_after_the_commit,
+    d21_create_truncates,
+    d22_the_last_content_wins,
+    d23_a_program_stays_one,
+    d24_a_link_has_a_target,
+    d25_two_fids_of_one_file,
+    d26_a_renamed_file_is_followed,
+    d27_directories_are_made_on_the_way,
+    d28_a_deep_path,
+    d29_transactions_of_two_connections_are_independent,
+    names_of_git_itself_are_refused,
+    more_words_for_ctl,
+}
+
+fn d13_parents_must_be_commits(place: &Place) {
+    let connection = place.connect();
+    let master = connection.master();
+    let transaction = master.transaction();
+    transaction.set_parents(&["hello"]);
+    assert!(refused(transaction.ctl("commit")).starts_with("invalid-hash \"hello\""));
+    transaction.set_parents(&[UNKNOWN]);
+    assert_eq!(refused(transaction.ctl("commit")), "No such file or directory");
+    assert!(transaction.is_open());
+}
+
+fn d14_a_parent_of_another_branch(place: &Place) {
+    let connection = place.connect();
+    let head = connection.master().commit(&[("a", "1")]);
+    let dev = connection.branch("dev");
+    let commit = dev.change(|transaction| transaction.set_parents(&[&head]));
+    assert_eq!(connection.read(&format!("snapshots/{commit}/parents")), format!("{head}\n"));
+}
+
+fn d15_changes_of_different_files_are_merged(place: &Place) {
+    let connection = place.connect();
+    let master = connection.master();
+    master.commit(&[("base", "0")]);
+    let (one, other) = (master.transaction(), master.transaction());
+    one.write("one", "1");
+    other.write("other", "2");
+    one.commit("one").unwrap();
+    other.commit("other").unwrap();
+    let head = master.head();
+    assert_eq!(connection.names("branch/master/ro"), "base one other");
+    assert_eq!(connection.read(&format!("snapshots/{head}/msg")), "Merge\n");
+    assert_eq!(connection.read(&format!("snapshots/{head}/parents")).lines().count(), 2);
+}
+
+fn d16_changes_of_the_same_file_are_a_conflict(place: &Place) {
+    let connection = place.connect();
+    let master = connection.master();
+    master.commit(&[("f", "0")]);
+    let (one, other) = (master.transaction(), master.transaction());
+    one.write("f", "1");
+    other.write("f", "2");
+    one.commit("one").unwrap();
+    let head = master.head();
+    let error = refused(other.commit("other"));
+    assert_eq!(error, "Merge conflict: Changed on both branches: f");
+    assert_eq!((master.head(), other.read("f")), (head, "2".to_owned()));
+    other.write("f", "1");
+    other.commit("other").unwrap();
+    assert_eq!(master.read("ro/f"), "1");
+}
+
+fn d17_the_same_change_twice_is_none(place: &Place) {
+    let connection = place.connect();
+    let master = connection.master();
+    master.commit(&[("f", "0")]);
+    let (one, other) = (master.transaction(), master.transaction());
+    one.write("f", "1");
+    other.write("f", "1");
+    one.commit("one").unwrap();
+    other.commit("other").unwrap();
+    assert_eq!(master.read("ro/f"), "1");
+}
+
+fn d18_a_file_and_a_directory_of_one_name_are_a_conflict(place: &Place) {
+    let connection = place.connect();
+    let master = connection.master();
+    master.commit(&[("d/y", "0")]);
+    let (file, dir) = (master.transaction(), master.transaction());
+    file.remove("d");
+    file.write("d", "a file");
+    dir.write("d/x", "1");
+    file.commit("file").unwrap();
+    assert_eq!(refused(dir.commit("dir")), "Merge conflict: File vs dir: d");
+    assert_eq!(connection.names("branch/master/ro"), "d");
+    assert_eq!(master.read("ro/d"), "a file");
+}
+
+fn d19_an_empty_directory_is_not_committed(place: &Place) {
+    let connection = place.connect();
+    let master = connection.master();
+    let transaction = master.transaction();
+    connection.mkdir(&transaction.rw("d")).unwrap();
+    assert_eq!(transaction.names(""), "d");
+    assert_eq!(refused(connection.mkdir(&transaction.rw("d"))), "Already exists");
+    transaction.commit("empty").unwrap();
+    assert_eq!(connection.names("branch/master/ro"), "");
+}
+
+fn d20_what_is_empty_is_gone_after_the_commit(place: &Place) {
+    let connection = place.connect();
+    let master = connection.master();
+    master.commit(&[("a/b/file", "1"), ("keep", "1")]);
+    let transaction = master.transaction();
+    transaction.make_dirs("new");
+    transaction.remove("new");
+    transaction.remove("a/b/file");
+    assert_eq!((transaction.names(""), transaction.names("a")), ("a keep".to_owned(), "b".to_owned()));
+    transaction.commit("emptied").unwrap();
+    assert_eq!(connection.names("branch/master/ro"), "keep");
+}
+
+fn d21_create_truncates(place: &Place) {
+    let connection = place.connect();
+    let master = connection.master();
+    let transaction = master.transaction();
+    transaction.write("f", "long content");
+    transaction.write_as("f", 0o755, "");
+    assert_eq!(transaction.read("f"), "");
+    assert_eq!(connection.stat(&transaction.rw("f")).unwrap().mode & 0o777, 0o775);
+    transaction.make_dirs("d");
+    assert_eq!(refused(connection.create(&transaction.rw("d"), 0o644, "")), "Is a directory");
+}
+
+fn d22_the_last_content_wins(place: &Place) {
+    let connection = place.connect();
+    let master = connection.master();
+    master.change(|transaction| {
+        transaction.write("f", "first");
+        transaction.write("f", "2nd");
+    });
+    assert_eq!(master.read("ro/f"), "2nd");
+}
+
+fn d23_a_program_stays_one(place: &Place) {
+    let connection = place.connect();
+    let master = connection.master();
+    let transaction = master.transaction();
+    transaction.write_as("f", 0o755, "one");
+    connection.put(&transaction.rw("f"), "two").unwrap();
+    transaction.commit("x").unwrap();
+    let mode = || connection.stat("branch/master/ro/f").unwrap().mode & 0o777;
+    assert_eq!((mode(), master.read("ro/f")), (0o775, "two".to_owned()));
+    master.change(|transaction| connection.chmod(&transaction.rw("f"), 0o644).unwrap());
+    assert_eq!(mode(), 0o664);
+}
+
+fn d24_a_link_has_a_target(place: &Place) {
+    let connection = place.connect();
+    let master = connection.master();
+    let transaction = master.transaction();
+    connection.symlink(&transaction.rw("l"), "some/where").unwrap();
+    let stat = connection.stat(&transaction.rw("l")).unwrap();
+    assert_eq!((stat.kind, stat.target.unwrap().to_string()), (Kind::Symlink, "some/where".to_owned()));
+    transaction.commit("link").unwrap();
+    assert_eq!(connection.stat("branch/master/ro/l").unwrap().kind, Kind::Symlink);
+    master.change(|transaction| connection.chmod(&transaction.rw("l"), 0o644).unwrap());
+    assert_eq!(connection.stat("branch/master/ro/l").unwrap().kind, Kind::File);
+    assert_eq!(master.read("ro/l"), "some/where");
+}
+
+fn d25_two_fids_of_one_file(place: &Place) {
+    let connection = place.connect();
+    let master = connection.master();
+    let transaction = master.transaction();
+    transaction.write("f", "");
+    let (a, b) = (connection.open(&transaction.rw("f")), connection.open(&transaction.rw("f")));
+    a.write(0, "hello");
+    b.write(1, "i");
+    a.write(5, "!");
+    assert_eq!((a.read(), b.read(), transaction.read("f")), ("hillo!".into(), "hillo!".into(), "hillo!".to_owned()));
+}
+
+fn d26_a_renamed_file_is_followed(place: &Place) {
+    let connection = place.connect();
+    let master = connection.master();
+    let transaction = master.transaction();
+    transaction.write("d/old", "content");
+    let open = connection.open(&transaction.rw("d/old"));
+    let before = connection.stat(&transaction.rw("d/old")).unwrap().qid;
+    connection.rename(&transaction.rw("d/old"), "new").unwrap();
+    assert_eq!((transaction.names("d"), open.read()), ("new".to_owned(), "content".to_owned()));
+    transaction.write("d/old", "another");
+    assert_ne!(connection.stat(&transaction.rw("d/old")).unwrap().qid.path, before.path);
+    assert_eq!(connection.stat(&transaction.rw("d/new")).unwrap().qid.path, before.path);
+    open.write(0, "C");
+    assert_eq!((transaction.read("d/new"), transaction.read("d/old")), ("Content".to_owned(), "another".to_owned()));
+    connection.rename(&transaction.rw("d"), "e").unwrap();
+    assert_eq!((open.read(), transaction.names("")), ("Content".to_owned(), "e".to_owned()));
+}
+
+fn d27_directories_are_made_on_the_way(place: &Place) {
+    let connection = place.connect();
+    let master = connection.master();
+    let transaction = master.transaction();
+    for path in ["foo/bar/baz", "foo/bar/baz", "foo/bar/other"] {
+        transaction.make_dirs(path);
+    }
+    assert_eq!(connection.stat(&transaction.rw("foo/bar/baz")).unwrap().kind, Kind::Dir);
+}
+
+fn d28_a_deep_path(place: &Place) {
+    let connection = place.connect();
+    let master = connection.master();
+    let path = format!("{}leaf", "d/".repeat(30));
+    master.commit(&[(&path, "deep")]);
+    assert_eq!(master.read(&format!("ro/{path}")), "deep");
+}
+
+fn d29_transactions_of_two_connections_are_independent(place: &Place) {
+    let (a, b) = (place.connect(), place.connect());
+    let (at_a, at_b) = (a.master(), b.master());
+    let (one, other) = (at_a.begin("t").unwrap(), at_b.begin("t").unwrap());
+    one.write("f", "1");
+    assert_eq!(other.names(""), "");
+    one.ctl("close").unwrap();
+    assert!(other.is_open());
+}
+
+fn names_of_git_itself_are_refused(place: &Place) {
+    let connection = place.connect();
+    let master = connection.master();
+    let transaction = master.transaction();
+    for name in [".git", ".GIT", "git~1"] {
+        let error = refused(connection.create(&transaction.rw(name), 0o644, ""));
+        assert_eq!(error, format!("invalid name {name:?}: Git refuses it in a tree"));
+        assert!(connection.mkdir(&transaction.rw(name)).is_err());
+    }
+    transaction.write("f", "");
+    assert!(connection.rename(&transaction.rw("f"), ".git").is_err());
+    transaction.write(&"n".repeat(255), "");
+    transaction.commit("a long name").unwrap();
+}
+
+fn more_words_for_ctl(place: &Place) {
+    let connection = place.connect();
+    let master = connection.master();
+    let first = master.commit(&[("f", "1")]);
+    let (one, other) = (master.transaction(), master.transaction());
+    one.write("a", "1");
+    other.write("b", "1");
+    let ctl = connection.open(&one.path("ctl"));
+    ctl.write(0, "commit id");
+    assert_eq!(ctl.read(), format!("{}\n", master.head()));
+    assert_eq!(refused(other.ctl("commit ff-only")), "not-fast-forward");
+    other.ctl("commit").unwrap();
+    let head = master.head();
+    let same = master.transaction();
+    same.ctl("commit if-changed").unwrap();
+    assert_eq!(master.head(), head);
+    let back = master.transaction();
+    back.set_parents(&[&first]);
+    back.ctl("reset").unwrap();
+    assert_eq!(back.names(""), "f");
+}
