@@ -3,6 +3,7 @@
 mod fetch;
 mod loose;
 mod refs;
+mod stale;
 #[cfg(test)]
 mod tests;
 mod watch;
@@ -37,6 +38,8 @@ pub struct Git {
 impl Git {
     /// The repository at `path`: in `path/.git`, or `path` itself where that is one. It is made where there is none.
     ///
+    /// Locks of branches that nobody gives up are removed, for which this waits a few seconds where there are some.
+    ///
     /// # Errors
     /// What is wrong with the path, or with the repository there.
     pub fn open(path: &Path) -> Result<Git> {
@@ -49,6 +52,7 @@ impl Git {
         if git.handle().object_hash() != gix::hash::Kind::Sha1 {
             return Err(failed(&dir, &"its objects are not named by SHA-1"));
         }
+        stale::remove_locks(git.handle().common_dir());
         Ok(git)
     }
 

@@ -25,10 +25,17 @@ pub(super) fn write(repository: &Repository, objects: &[(Id, Object)]) -> Result
             .map_err(|error| Error::io(format_args!("object {id} in {}", top.display()), &error))?;
     }
     for dir in dirs {
-        sync_dir(&dir).map_err(|error| Error::io(dir.display(), &error))?;
+        match sync_dir(&dir) {
+            // `git gc` has packed all that was in it.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            synced => synced.map_err(|error| Error::io(dir.display(), &error))?,
+        }
     }
     Ok(())
 }
+
+/// Times that a directory is made which somebody else removes.
+const TRIES: u32 = 100;
 
 fn write_one(top: &Path, name: &str, object: &Object, dirs: &mut BTreeSet<PathBuf>) -> io::Result<()> {
     let (fan, rest) = name.split_at_checked(2).unwrap_or((name, ""));
@@ -37,13 +44,17 @@ fn write_one(top: &Path, name: &str, object: &Object, dirs: &mut BTreeSet<PathBu
     static WRITTEN: AtomicU64 = AtomicU64::new(0);
     let own = format!("tmp_obj_{}_{}", std::process::id(), WRITTEN.fetch_add(1, Ordering::Relaxed));
     let temporary = dir.join(own);
-    let file = match File::create_new(&temporary) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            fs::create_dir_all(&dir)?;
-            dirs.insert(top.to_owned());
-            File::create_new(&temporary)?
+    let mut tries = 0;
+    let file = loop {
+        match File::create_new(&temporary) {
+            // `git gc` removes it again while it is empty.
+            Err(error) if error.kind() == io::ErrorKind::NotFound && tries < TRIES => {
+                tries += 1;
+                fs::create_dir_all(&dir)?;
+                dirs.insert(top.to_owned());
+            }
+            other => break other?,
         }
-        other => other?,
     };
     let done = fill(file, object).and_then(|()| fs::rename(&temporary, dir.join(rest)));
     if done.is_err() {

@@ -114,6 +114,19 @@ fn a_stray_lock_is_no_branch() {
 }
 
 #[test]
+fn a_lock_of_a_dead_program_is_not_in_the_way() {
+    let place = Place::new("stale");
+    let id = commit(&Git::open(&place.0).unwrap(), "a");
+    let heads = place.0.join(".git/refs/heads");
+    fs::create_dir_all(heads.join("nested")).unwrap();
+    for lock in ["master.lock", "nested/one.lock"] {
+        fs::write(heads.join(lock), "").unwrap();
+    }
+    let store = Git::open(&place.0).unwrap();
+    assert!(go(&store, "master", None, Some(id)) && go(&store, "nested/one", None, Some(id)));
+}
+
+#[test]
 fn another_repository_is_fetched_from() {
     let (here, there) = (Place::new("here"), Place::new("there"));
     let (store, other) = (Git::open(&here.0).unwrap(), Git::open(&there.0).unwrap());
