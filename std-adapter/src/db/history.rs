@@ -1,5 +1,6 @@
 //! What came from what: the graph of commits.
 
+use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap};
 use std::sync::Arc;
 
@@ -7,86 +8,184 @@ use super::object::Commit;
 use super::objects::Objects;
 use super::{Error, Id, Result};
 
-/// A commit to be looked at: the newest first.
-#[derive(PartialEq, Eq, PartialOrd, Ord)]
-struct Next {
-    time: i64,
-    id: Id,
-}
-
-/// Reached from the first of two commits.
-const FIRST: u8 = 1;
-/// Reached from the second.
-const SECOND: u8 = 2;
-/// Behind a common ancestor: of no interest.
-const STALE: u8 = 4;
-/// Was noted as a common ancestor.
-const NOTED: u8 = 8;
-
 /// The lowest common ancestors of two commits: those of which no other one comes. Newest first; none if the two have nothing in common.
 ///
 /// Commits are looked at from the newest on, as far as is needed. Times that lie cost time and nothing else.
 ///
 /// # Errors
-/// [`Error::NotFound`] if one of the two is not there. Of a shallow repository, the parents that are not there are taken for none.
+/// [`Error::NotFound`] if one of the two is not there. The history of a shallow repository ends where parents are not there.
 pub fn merge_bases(objects: &Objects, a: Id, b: Id) -> Result<Vec<Id>> {
-    objects.commit(a)?;
-    if a == b {
+    let (of_a, of_b) = (objects.commit(a)?, objects.commit(b)?);
+    // By far the most frequent, and not left to clocks: with a wrong one the walk could go a long way.
+    if a == b || of_b.parents.contains(&a) {
         return Ok(vec![a]);
     }
-    objects.commit(b)?;
-    let mut walk = Walk { objects, queue: BinaryHeap::new(), flags: HashMap::new() };
-    walk.reach(a, FIRST)?;
-    walk.reach(b, SECOND)?;
-    let mut found = Vec::new();
-    while walk.is_of_interest() {
-        let Some(Next { id, time }) = walk.queue.pop() else { break };
-        let mut flags = walk.flags_of(id);
-        if flags & (FIRST | SECOND) == FIRST | SECOND {
-            if flags & NOTED == 0 {
-                walk.flags.insert(id, flags | NOTED);
-                found.push((time, id));
-            }
-            flags |= STALE;
-        }
-        for parent in walk.parents(id)? {
-            walk.reach(parent, flags & (FIRST | SECOND | STALE))?;
-        }
+    if of_a.parents.contains(&b) {
+        return Ok(vec![b]);
     }
-    found.retain(|(_, id)| walk.flags_of(*id) & STALE == 0);
-    found.sort_by(|a, b| b.cmp(a));
-    lowest(objects, found.into_iter().map(|(_, id)| id).collect())
+    merge_bases_of(objects, &[a], &[b])
 }
 
+/// As [`merge_bases`], between merges, not made yet, of all commits of `first` and of all of `second`.
+///
+/// # Errors
+/// Those of the store.
+pub(super) fn merge_bases_of(objects: &Objects, first: &[Id], second: &[Id]) -> Result<Vec<Id>> {
+    let mut walk = Walk::new(objects, first, second)?;
+    while walk.step()? {}
+    let mut found = std::mem::take(&mut walk.common);
+    found.retain(|(_, id)| walk.marks(*id) & STALE == 0);
+    found.sort_by(|a, b| b.cmp(a));
+    lowest(objects, &found.into_iter().map(|(_, id)| id).collect::<Vec<_>>())
+}
+
+/// Whether `of` is `ancestor`, or came from it.
+///
+/// # Errors
+/// [`Error::NotFound`] if one of the two is not there.
+pub fn is_ancestor(objects: &Objects, ancestor: Id, of: Id) -> Result<bool> {
+    objects.commit(ancestor)?;
+    Ok(ancestor == of || objects.commit(of)?.parents.contains(&ancestor) || is_behind(objects, ancestor, &[of])?)
+}
+
+/// All that `from` came from, itself first: the newest first, each once.
+pub fn log(objects: &Objects, from: Id) -> impl Iterator<Item = Result<(Id, Arc<Commit>)>> + use<'_> {
+    let mut seen = HashMap::new();
+    let mut queue = BinaryHeap::new();
+    let mut failed = None;
+    let mut reach = move |id: Id, queue: &mut BinaryHeap<(i64, Reverse<usize>, Id)>| -> Result<()> {
+        if seen.insert(id, ()).is_none()
+            && let Some(commit) = known(objects, id)?
+        {
+            // Of one time, by turns.
+            queue.push((commit.time, Reverse(seen.len()), id));
+        }
+        Ok(())
+    };
+    if let Err(error) = objects.commit(from).and_then(|_| reach(from, &mut queue)) {
+        failed = Some(error);
+    }
+    std::iter::from_fn(move || {
+        if let Some(error) = failed.take() {
+            return Some(Err(error));
+        }
+        let (.., id) = queue.pop()?;
+        let commit = objects.commit(id).inspect(|commit| {
+            for parent in &commit.parents {
+                failed = failed.take().or(reach(*parent, &mut queue).err());
+            }
+        });
+        Some(commit.map(|commit| (id, commit)))
+    })
+}
+
+/// Without those from which another one comes. Where times are right there are none; nearly always there is one in all.
+fn lowest(objects: &Objects, bases: &[Id]) -> Result<Vec<Id>> {
+    let mut lowest = Vec::new();
+    for base in bases {
+        let others: Vec<_> = bases.iter().copied().filter(|other| other != base).collect();
+        if others.is_empty() || !is_behind(objects, *base, &others)? {
+            lowest.push(*base);
+        }
+    }
+    Ok(lowest)
+}
+
+/// Whether one of `from` came from `ancestor`.
+fn is_behind(objects: &Objects, ancestor: Id, from: &[Id]) -> Result<bool> {
+    let mut walk = Walk::new(objects, &[ancestor], from)?;
+    while walk.marks(ancestor) & SECOND == 0 {
+        if !walk.step()? {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
+/// Reached from the first side.
+const FIRST: u8 = 1;
+/// Reached from the second.
+const SECOND: u8 = 2;
+/// Behind a common ancestor: of no interest.
+const STALE: u8 = 4;
+
+/// A walk from two sides to what they have in common, as `git merge-base` makes it.
+///
+/// It ends when all that waits is stale. Then nothing was missed, whatever the times say: what lies between a side and a lowest common
+/// ancestor is never stale, and that ancestor is not, until it was looked at.
 struct Walk<'o> {
     objects: &'o Objects,
     queue: BinaryHeap<Next>,
-    flags: HashMap<Id, u8>,
+    seen: HashMap<Id, Seen>,
+    /// Waiting, and not stale.
+    interesting: usize,
+    turn: u64,
+    /// Common ancestors and their times: all of the lowest, and maybe others.
+    common: Vec<(i64, Id)>,
 }
 
-impl Walk<'_> {
-    fn flags_of(&self, id: Id) -> u8 {
-        self.flags.get(&id).copied().unwrap_or(0)
+/// Time, number of marks, turn: the newest goes first. Of one time, what was reached in more ways, so that it catches up with what it
+/// makes stale, and then by turns, so that no side runs ahead.
+type Next = (i64, u32, Reverse<u64>, Id);
+
+#[derive(Default)]
+struct Seen {
+    marks: u8,
+    /// The commit, while its marks are news to its parents.
+    waiting: Option<Arc<Commit>>,
+}
+
+impl<'o> Walk<'o> {
+    fn new(objects: &'o Objects, first: &[Id], second: &[Id]) -> Result<Walk<'o>> {
+        let (queue, seen) = (BinaryHeap::new(), HashMap::new());
+        let mut walk = Walk { objects, queue, seen, interesting: 0, turn: 0, common: Vec::new() };
+        first.iter().try_for_each(|id| walk.reach(*id, FIRST))?;
+        second.iter().try_for_each(|id| walk.reach(*id, SECOND))?;
+        Ok(walk)
     }
 
-    /// Notes how a commit was reached, and has it looked at if that is news.
+    fn marks(&self, id: Id) -> u8 {
+        self.seen.get(&id).map_or(0, |seen| seen.marks)
+    }
+
+    /// Marks a commit, and has it wait if that is news. One that is not there is not in the history: it never waits.
     fn reach(&mut self, id: Id, how: u8) -> Result<()> {
-        let flags = self.flags_of(id);
-        if flags | how != flags {
-            self.flags.insert(id, flags | how);
-            let time = known(self.objects, id)?.map_or(0, |commit| commit.time);
-            self.queue.push(Next { time, id });
+        let seen = self.seen.entry(id).or_default();
+        let marks = seen.marks | how;
+        if marks == seen.marks {
+            return Ok(());
+        }
+        if seen.waiting.is_none() {
+            seen.waiting = known(self.objects, id)?;
+        } else if seen.marks & STALE == 0 {
+            self.interesting -= 1;
+        }
+        seen.marks = marks;
+        if let Some(commit) = &seen.waiting {
+            self.interesting += usize::from(marks & STALE == 0);
+            self.turn += 1;
+            self.queue.push((commit.time, marks.count_ones(), Reverse(self.turn), id));
         }
         Ok(())
     }
 
-    fn parents(&self, id: Id) -> Result<Vec<Id>> {
-        Ok(known(self.objects, id)?.map(|commit| commit.parents.clone()).unwrap_or_default())
-    }
-
-    /// Whether anything is left that is not behind a common ancestor.
-    fn is_of_interest(&self) -> bool {
-        self.queue.iter().any(|next| self.flags_of(next.id) & STALE == 0)
+    /// Looks at the next commit; false at the end.
+    fn step(&mut self) -> Result<bool> {
+        if self.interesting == 0 {
+            return Ok(false);
+        }
+        let Some((time, .., id)) = self.queue.pop() else { return Ok(false) };
+        let Some(seen) = self.seen.get_mut(&id) else { return Ok(true) };
+        // None: it is in the queue once more, with fewer marks.
+        let Some(commit) = seen.waiting.take() else { return Ok(true) };
+        let mut marks = seen.marks;
+        self.interesting -= usize::from(marks & STALE == 0);
+        if marks == FIRST | SECOND {
+            self.common.push((time, id));
+            marks |= STALE;
+        }
+        commit.parents.iter().try_for_each(|parent| self.reach(*parent, marks))?;
+        Ok(true)
     }
 }
 
@@ -99,83 +198,17 @@ fn known(objects: &Objects, id: Id) -> Result<Option<Arc<Commit>>> {
     }
 }
 
-/// Without those from which another one comes. Where times are right there are none; nearly always there is one in all.
-fn lowest(objects: &Objects, mut bases: Vec<Id>) -> Result<Vec<Id>> {
-    let mut index = 0;
-    while let Some(base) = bases.get(index).copied() {
-        let mut above = false;
-        for other in &bases {
-            above |= *other != base && is_behind(objects, base, *other)?;
-        }
-        if above {
-            bases.remove(index);
-        } else {
-            index += 1;
-        }
-    }
-    Ok(bases)
-}
-
-/// Whether `ancestor` is among all that `from` came from.
-fn is_behind(objects: &Objects, ancestor: Id, from: Id) -> Result<bool> {
-    let mut seen = HashMap::from([(from, ())]);
-    let mut left = vec![from];
-    while let Some(id) = left.pop() {
-        if id == ancestor {
-            return Ok(true);
-        }
-        let parents = known(objects, id)?.map(|commit| commit.parents.clone()).unwrap_or_default();
-        left.extend(parents.into_iter().filter(|parent| seen.insert(*parent, ()).is_none()));
-    }
-    Ok(false)
-}
-
-/// Whether `of` is `ancestor`, or came from it.
-///
-/// # Errors
-/// [`Error::NotFound`] if one of the two is not there.
-pub fn is_ancestor(objects: &Objects, ancestor: Id, of: Id) -> Result<bool> {
-    Ok(merge_bases(objects, ancestor, of)? == [ancestor])
-}
-
-/// All that `from` came from, itself first: the newest first, each once.
-pub fn log(objects: &Objects, from: Id) -> impl Iterator<Item = Result<(Id, Arc<Commit>)>> + use<'_> {
-    let mut seen = HashMap::new();
-    let mut queue = BinaryHeap::new();
-    let mut failed = None;
-    let mut reach = move |id: Id, queue: &mut BinaryHeap<Next>| -> Result<()> {
-        if seen.insert(id, ()).is_none()
-            && let Some(commit) = known(objects, id)?
-        {
-            queue.push(Next { time: commit.time, id });
-        }
-        Ok(())
-    };
-    if let Err(error) = objects.commit(from).and_then(|_| reach(from, &mut queue)) {
-        failed = Some(error);
-    }
-    std::iter::from_fn(move || {
-        if let Some(error) = failed.take() {
-            return Some(Err(error));
-        }
-        let next = queue.pop()?;
-        let commit = objects.commit(next.id).inspect(|commit| {
-            for parent in &commit.parents {
-                failed = failed.take().or(reach(*parent, &mut queue).err());
-            }
-        });
-        Some(commit.map(|commit| (next.id, commit)))
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeSet;
+    use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
     use proptest::prelude::*;
 
     use super::*;
-    use crate::db::store::Memory;
+    use crate::db::BranchName;
+    use crate::db::object::{Kind, Object};
+    use crate::db::store::{FetchError, Memory, Move, Store};
 
     /// Commits made of their parents' indices and times.
     fn graph(objects: &Objects, commits: &[(Vec<usize>, i64)]) -> Vec<Id> {
@@ -215,8 +248,71 @@ mod tests {
         objects.store().write(&[(id, object)]).unwrap();
         assert_eq!(merge_bases(&objects, id, id).unwrap(), [id]);
         assert_eq!(merge_bases(&objects, id, gone), Err(Error::NotFound));
+        let (other, object) = Commit::encode(Id::EMPTY_TREE, &[gone], b"shallow, too", 1).unwrap();
+        objects.store().write(&[(other, object)]).unwrap();
+        // A base is there to be read.
+        assert_eq!(merge_bases(&objects, id, other).unwrap(), []);
         assert_eq!(log(&objects, id).count(), 1);
         assert_eq!(log(&objects, gone).next().unwrap().unwrap_err(), Error::NotFound);
+    }
+
+    #[test]
+    fn near_commits_are_found_near() {
+        // Clocks that run, that stand, and that are set back before the last commit.
+        for time in [|n: i64| n, |_| 7, |n: i64| if n == 1999 { 0 } else { n }] {
+            let mut commits: Vec<_> =
+                (0..2000).map(|n: usize| (n.checked_sub(1).into_iter().collect(), time(n as i64))).collect();
+            commits.extend([vec![1998], vec![1998], vec![2000, 2001], vec![2001, 2000]].map(|parents| (parents, 3000)));
+            let store = Arc::new(Counting::default());
+            let ids = graph(&Objects::new(store.clone()), &commits);
+            for (a, b, reads) in [(1998, 1999, 2), (1999, 1998, 2), (2002, 2003, 6)] {
+                store.reads.store(0, Relaxed);
+                merge_bases(&Objects::new(store.clone()), ids[a], ids[b]).unwrap();
+                assert_eq!(store.reads.load(Relaxed), reads);
+            }
+        }
+    }
+
+    /// Counts what is read.
+    #[derive(Default)]
+    struct Counting {
+        memory: Memory,
+        reads: AtomicUsize,
+    }
+
+    impl Store for Counting {
+        fn waits(&self) -> bool {
+            self.memory.waits()
+        }
+
+        fn read(&self, id: Id) -> Result<Option<Object>> {
+            self.reads.fetch_add(1, Relaxed);
+            self.memory.read(id)
+        }
+
+        fn header(&self, id: Id) -> Result<Option<(Kind, u64)>> {
+            self.memory.header(id)
+        }
+
+        fn write(&self, objects: &[(Id, Object)]) -> Result<()> {
+            self.memory.write(objects)
+        }
+
+        fn head(&self, branch: &BranchName) -> Result<Option<Id>> {
+            self.memory.head(branch)
+        }
+
+        fn heads(&self) -> Result<Vec<(BranchName, Id)>> {
+            self.memory.heads()
+        }
+
+        fn update(&self, moves: &[Move<'_>]) -> Result<bool> {
+            self.memory.update(moves)
+        }
+
+        fn fetch(&self, remote: &str, url: &str, branch: &BranchName) -> std::result::Result<Id, FetchError> {
+            self.memory.fetch(remote, url, branch)
+        }
     }
 
     prop_compose! {
@@ -248,8 +344,20 @@ mod tests {
                     let found = merge_bases(&objects, ids[a], ids[b]).unwrap();
                     prop_assert_eq!(found.len(), best.len());
                     prop_assert_eq!(found.into_iter().collect::<BTreeSet<_>>(), best);
+                    prop_assert_eq!(is_ancestor(&objects, ids[a], ids[b]).unwrap(), theirs.contains(&a));
                 }
             }
+        }
+
+        #[test]
+        fn bases_of_several_are_those_of_their_merges(commits in commits(), at in any::<[prop::sample::Index; 4]>()) {
+            let objects = Objects::new(Arc::new(Memory::new()));
+            let [a, b, c, d] = at.map(|at| at.index(commits.len()));
+            let mut merges = commits.clone();
+            merges.extend([(vec![a, b], 6), (vec![c, d], 6)]);
+            let ids = graph(&objects, &merges);
+            let found = merge_bases_of(&objects, &[ids[a], ids[b]], &[ids[c], ids[d]]).unwrap();
+            prop_assert_eq!(found, merge_bases(&objects, ids[commits.len()], ids[commits.len() + 1]).unwrap());
         }
 
         #[test]
