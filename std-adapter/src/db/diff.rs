@@ -1,10 +1,9 @@
 //! What is different between two trees.
 
-use std::collections::{BTreeMap, BTreeSet};
-
 use super::Result;
+use super::merge::{dir, same, side_by_side};
 use super::objects::Objects;
-use super::tree::{Dir, Name, Node, Tree, join};
+use super::tree::{Dir, Node, Tree, join};
 
 /// A file that is not the same in two trees.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -32,8 +31,12 @@ pub enum How {
 /// # Errors
 /// [`Error::NotFound`](super::Error::NotFound) where one of the trees is not in the store.
 pub fn diff(objects: &Objects, old: &Tree, new: &Tree) -> Result<Vec<Change>> {
-    let mut diff = Diff { objects, changes: Vec::new() };
-    diff.dirs(b"", Some(old.top()), Some(new.top()))?;
+    let mut diff = Diff { objects, changes: Vec::new(), left: Vec::new() };
+    diff.dirs(Vec::new(), old.top(), new.top());
+    // No recursion: a client or a repository may have any number of directories in each other.
+    while let Some((path, dirs)) = diff.left.pop() {
+        diff.names(&path, &dirs)?;
+    }
     diff.changes.sort_by(|a, b| a.path.cmp(&b.path));
     Ok(diff.changes)
 }
@@ -56,47 +59,36 @@ pub fn render(changes: &[Change]) -> Vec<u8> {
 struct Diff<'o> {
     objects: &'o Objects,
     changes: Vec<Change>,
+    /// Directories to be looked into, old and new.
+    left: Vec<(Vec<u8>, [Dir; 2])>,
 }
 
 impl Diff<'_> {
-    fn dirs(&mut self, path: &[u8], old: Option<&Dir>, new: Option<&Dir>) -> Result<()> {
-        if let (Some(Dir::Stored(old)), Some(Dir::Stored(new))) = (old, new)
-            && old == new
-        {
-            return Ok(());
+    fn dirs(&mut self, path: Vec<u8>, old: &Dir, new: &Dir) {
+        if !same(old, new) {
+            self.left.push((path, [old.clone(), new.clone()]));
         }
-        let (old, new) = (self.list(old)?, self.list(new)?);
-        let names: BTreeSet<&Name> = old.keys().chain(new.keys()).collect();
-        for name in names {
-            self.nodes(join(path, name), old.get(name), new.get(name))?;
-        }
-        Ok(())
     }
 
-    fn list(&self, dir: Option<&Dir>) -> Result<BTreeMap<Name, Node>> {
-        dir.map_or(Ok(BTreeMap::new()), |dir| Ok(dir.list(self.objects)?.into_iter().collect()))
+    fn names(&mut self, path: &[u8], dirs: &[Dir; 2]) -> Result<()> {
+        for (name, [old, new]) in side_by_side(self.objects, dirs)? {
+            self.nodes(join(path, &name), old.as_ref(), new.as_ref())?;
+        }
+        Ok(())
     }
 
     fn nodes(&mut self, path: Vec<u8>, old: Option<&Node>, new: Option<&Node>) -> Result<()> {
-        if dir(old).or(dir(new)).is_some() {
-            self.dirs(&path, dir(old), dir(new))?;
-        }
         let how = match (file(old)?, file(new)?) {
-            (None, None) => return Ok(()),
-            (None, Some(_)) => How::Added,
-            (Some(_), None) => How::Removed,
-            (Some(old), Some(new)) if old == new => return Ok(()),
-            (Some(_), Some(_)) => How::Changed,
+            (None, Some(_)) => Some(How::Added),
+            (Some(_), None) => Some(How::Removed),
+            (old, new) => (old != new).then_some(How::Changed),
         };
-        self.changes.push(Change { how, path });
+        if let Some(how) = how {
+            self.changes.push(Change { how, path: path.clone() });
+        }
+        let empty = Dir::empty();
+        self.dirs(path, dir(old).unwrap_or(&empty), dir(new).unwrap_or(&empty));
         Ok(())
-    }
-}
-
-fn dir(node: Option<&Node>) -> Option<&Dir> {
-    match node {
-        Some(Node::Dir(dir)) => Some(dir),
-        _ => None,
     }
 }
 
@@ -109,16 +101,16 @@ fn file(node: Option<&Node>) -> Result<Option<(super::object::Mode, super::Id)>>
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
+    use proptest::prelude::*;
 
     use super::*;
     use crate::db::Id;
     use crate::db::object::Mode;
-    use crate::db::store::Memory;
+    use crate::db::sample::{CLASHING, deep, edited, files_of, objects, some_files, stored};
 
     #[test]
     fn d49_what_differs_is_listed_by_path() {
-        let objects = Objects::new(Arc::new(Memory::new()));
+        let objects = objects();
         let mut old = Tree::stored(Id::EMPTY_TREE);
         let put = |tree: &mut Tree, path: &str, node| tree.put(&objects, path.as_bytes(), node).unwrap();
         put(&mut old, "a", Node::Dir(Dir::empty()));
@@ -135,5 +127,34 @@ mod tests {
         let text = String::from_utf8(render(&diff(&objects, &old, &new).unwrap())).unwrap();
         assert_eq!(text, "- a.c\n* a/b\n* mode\n- turned\n+ turned/x\n");
         assert_eq!(diff(&objects, &new, &new).unwrap(), []);
+    }
+    #[test]
+    fn directories_may_be_deep() {
+        let objects = objects();
+        let changes = diff(&objects, &deep(&objects, 5000, "1"), &deep(&objects, 5000, "2")).unwrap();
+        assert_eq!((changes.len(), changes[0].how), (1, How::Changed));
+    }
+
+    proptest! {
+        #[test]
+        fn changes_lead_from_the_old_to_the_new([old, new] in [some_files(CLASHING), some_files(CLASHING)]) {
+            let objects = objects();
+            for old_tree in [stored(&objects, &old), edited(&objects, &old)] {
+                let new_tree = stored(&objects, &new);
+                let changes = diff(&objects, &old_tree, &new_tree).unwrap();
+                prop_assert!(changes.is_sorted_by(|a, b| a.path < b.path));
+                let mut files = files_of(&objects, &old_tree);
+                for Change { how, path } in changes {
+                    let path = String::from_utf8(path).unwrap();
+                    let before = match how {
+                        How::Removed => files.remove(&path),
+                        How::Added | How::Changed => files.insert(path.clone(), new[&path].clone()),
+                    };
+                    prop_assert_eq!(before.is_some(), how != How::Added);
+                    prop_assert_ne!(before.as_ref(), new.get(&path));
+                }
+                prop_assert_eq!(&files, &new);
+            }
+        }
     }
 }

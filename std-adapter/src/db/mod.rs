@@ -20,6 +20,8 @@ pub mod land;
 pub mod merge;
 pub mod object;
 pub mod objects;
+#[cfg(test)]
+mod sample;
 pub mod store;
 pub mod transaction;
 pub mod tree;

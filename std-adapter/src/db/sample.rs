@@ -1,0 +1,98 @@
+//! Small trees for the tests of what compares trees.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use proptest::prelude::*;
+
+use super::Id;
+use super::object::Mode;
+use super::objects::Objects;
+use super::store::Memory;
+use super::tree::{Batch, Dir, Node, Tree, join, names};
+
+/// Paths and texts; that of a program starts with `x`.
+pub(super) type Files = BTreeMap<String, String>;
+
+pub(super) fn objects() -> Objects {
+    Objects::new(Arc::new(Memory::new()))
+}
+
+pub(super) fn files(list: &[(&str, &str)]) -> Files {
+    list.iter().map(|(path, text)| ((*path).to_owned(), (*text).to_owned())).collect()
+}
+
+/// A tree of these files that was not written yet.
+pub(super) fn edited(objects: &Objects, files: &Files) -> Tree {
+    let mut tree = Tree::stored(Id::EMPTY_TREE);
+    for (path, text) in files {
+        let names: Vec<_> = names(path.as_bytes()).collect();
+        for depth in 1..names.len() {
+            let dir = names[..depth].join(&b'/');
+            if tree.get(objects, &dir).is_err() {
+                tree.put(objects, &dir, Node::Dir(Dir::empty())).unwrap();
+            }
+        }
+        let mode = if text.starts_with('x') { Mode::Exec } else { Mode::Normal };
+        tree.put(objects, path.as_bytes(), Node::file(mode, text.trim_start_matches('x'))).unwrap();
+    }
+    tree
+}
+
+pub(super) fn keep(objects: &Objects, tree: &Tree) -> Id {
+    let mut batch = Batch::new();
+    let id = tree.write(&mut batch).unwrap();
+    objects.store().write(&batch).unwrap();
+    id
+}
+
+pub(super) fn stored(objects: &Objects, files: &Files) -> Tree {
+    Tree::stored(keep(objects, &edited(objects, files)))
+}
+
+/// The files of a tree, which has no two entries of one name.
+pub(super) fn files_of(objects: &Objects, tree: &Tree) -> Files {
+    fn add(objects: &Objects, path: &[u8], dir: &Dir, files: &mut Files) {
+        for (name, node) in dir.list(objects).unwrap() {
+            let path = join(path, &name);
+            match node {
+                Node::Dir(dir) => add(objects, &path, &dir, files),
+                Node::File(file) => {
+                    let text = String::from_utf8(file.content.bytes(objects).unwrap().to_vec()).unwrap();
+                    let text = if file.mode == Mode::Exec { format!("x{text}") } else { text };
+                    assert_eq!(files.insert(String::from_utf8(path).unwrap(), text), None);
+                }
+                Node::Submodule(_) => panic!("no submodules here"),
+            }
+        }
+    }
+    let mut files = Files::new();
+    add(objects, b"", tree.top(), &mut files);
+    files
+}
+
+/// Files of some of these paths. Of a file and one below it, only the first.
+pub(super) fn some_files(paths: &'static [&'static str]) -> impl Strategy<Value = Files> {
+    let path = prop::sample::select(paths);
+    prop::collection::btree_map(path.prop_map(str::to_owned), "x?[01]", 0..7).prop_map(|files: Files| {
+        let is_below = |path: &str| files.keys().any(|above| path.starts_with(&format!("{above}/")));
+        files.iter().filter(|(path, _)| !is_below(path)).map(|(path, text)| (path.clone(), text.clone())).collect()
+    })
+}
+
+/// Paths of which none is a directory of another.
+pub(super) const APART: &[&str] = &["a", "b", "d/a", "d/b", "d/e/f", "c/x", "g"];
+
+/// Paths that can be both.
+pub(super) const CLASHING: &[&str] = &["a", "a/b", "a/c", "a/b/c", "a.b", "a-", "d/a", "d", "d/a/b"];
+
+/// Directories in each other, and in the innermost a file of this text.
+pub(super) fn deep(objects: &Objects, depth: usize, text: &str) -> Tree {
+    let mut node = keep(objects, &edited(objects, &files(&[("d", text)])));
+    for _ in 1..depth {
+        let mut tree = Tree::stored(Id::EMPTY_TREE);
+        tree.put(objects, b"d", Node::Dir(Dir::Stored(node))).unwrap();
+        node = keep(objects, &tree);
+    }
+    Tree::stored(node)
+}
