@@ -40,6 +40,9 @@ pub enum Error {
     /// A name that a Git tree must not have.
     #[error("invalid name {0:?}: Git refuses it in a tree")]
     InvalidName(String),
+    /// A path of too many names.
+    #[error("a path has at most {0} names")]
+    TooDeep(usize),
     /// The head is no ancestor of the commit.
     #[error("not-fast-forward")]
     NotFastForward,
@@ -82,6 +85,7 @@ impl From<Error> for vfs::Error {
             Error::IsDirectory => return vfs::Error::IsDirectory,
             Error::NotDirectory => return vfs::Error::NotDirectory,
             Error::InvalidHash { .. } | Error::InvalidBranch { .. } | Error::InvalidName(_) => vfs::Error::Invalid,
+            Error::TooDeep(_) => vfs::Error::NameTooLong,
             Error::NotFastForward | Error::Conflict(_) | Error::OpenConflicts => vfs::Error::Busy,
             Error::ReadOnly(_) => vfs::Error::ReadOnlyFile,
             Error::NoSpace(_) => vfs::Error::NoSpace,

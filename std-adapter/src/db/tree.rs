@@ -9,6 +9,10 @@ use super::object::{Kind, Mode, Object, TreeEntry, encode_tree};
 use super::objects::Objects;
 use super::{Error, Id, Result};
 
+/// The most names of a path in which something is changed. Directories with changes are written, and dropped, one within the other,
+/// and the stack has an end.
+pub const DEEPEST: usize = 512;
+
 /// A name in a directory, which is any bytes but `/` and NUL.
 pub type Name = Arc<[u8]>;
 
@@ -136,6 +140,9 @@ impl Tree {
     }
 
     fn entries_mut(&mut self, objects: &Objects, path: &[u8]) -> Result<&mut BTreeMap<Name, Node>> {
+        if names(path).count() >= DEEPEST {
+            return Err(Error::TooDeep(DEEPEST));
+        }
         let mut dir = &mut self.0;
         for name in names(path) {
             let below = dir;
@@ -458,6 +465,22 @@ mod tests {
         tree.put(&objects, b"near", Node::file(Mode::Normal, "")).unwrap();
         keep(&objects, &tree);
         assert_eq!(tree.get(&objects, b"far/x"), Err(Error::NotFound));
+    }
+
+    #[test]
+    fn a_path_is_so_deep_and_no_deeper() {
+        let objects = objects();
+        let mut tree = Tree::stored(Id::EMPTY_TREE);
+        let mut path = b"d".to_vec();
+        for _ in 1..DEEPEST {
+            tree.put(&objects, &path, Node::Dir(Dir::empty())).unwrap();
+            path.extend(b"/d");
+        }
+        tree.put(&objects, &path, Node::file(Mode::Normal, "deep")).unwrap();
+        let below = join(&path, b"x");
+        assert_eq!(tree.put(&objects, &below, Node::file(Mode::Normal, "")), Err(Error::TooDeep(DEEPEST)));
+        tree = Tree::stored(keep(&objects, &tree));
+        tree.get(&objects, &path).unwrap();
     }
 
     #[test]
