@@ -7,7 +7,9 @@
 //! - [`server`]: listens, and serves a tree to each connection on a thread of its own core.
 //! - [`scratch`]: a writable tree in memory.
 //! - [`tree`]: directories that change at run time, files of closures, values and streams.
-//! - [`client`]: the other end, asynchronous, in all three dialects.
+//! - [`db`]: a database of branches and transactions, in memory or in a Git repository, as one more tree.
+//! - [`client`]: the other end, asynchronous, in all three dialects; [`client::db`] knows the database.
+//! - [`metrics`]: what a server counts, for Prometheus.
 //! - [`metrics`]: what a server counts, for Prometheus.
 //! - [`mount`]: one tree under a name of another.
 //! - [`url`]: where to listen and to connect.

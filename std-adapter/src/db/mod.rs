@@ -20,6 +20,7 @@ pub mod land;
 pub mod merge;
 pub mod object;
 pub mod objects;
+pub mod push;
 #[cfg(test)]
 mod sample;
 pub mod store;

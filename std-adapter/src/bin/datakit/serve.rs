@@ -7,9 +7,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use clap::Args;
+use datakit::db::push::{GATHER, GitProgram, auto_push};
 use datakit::db::store::{Git, Memory, Store};
 use datakit::db::{self, Database};
-use datakit::metrics::{Address, Counters, Endpoint, Logs, Metrics};
+use datakit::metrics::{Address, Counters, Endpoint, Logs, Metrics, Summary};
 use datakit::scratch::Scratch;
 use datakit::server::{Limits, Server};
 use datakit::url::Url;
@@ -35,6 +36,9 @@ pub(crate) struct ServeArgs {
     /// Answer GET /metrics for Prometheus there; of all interfaces if only PORT is given, port 0 picks a free one
     #[arg(long, value_name = "[HOST:]PORT")]
     pub(crate) listen_prometheus: Option<Address>,
+    /// Push every branch to the repository at URL as it moves, by force
+    #[arg(long, value_name = "URL", requires = "git")]
+    pub(crate) auto_push: Option<String>,
     /// Serve one empty scratch tree and nothing else
     #[arg(long, conflicts_with = "git")]
     pub(crate) scratch: bool,
@@ -79,9 +83,13 @@ async fn serve(args: ServeArgs) -> Result<(), Box<dyn Error>> {
     };
     let logs = Logs::default();
     let sources = debug::log_to_stderr(logs.clone());
-    let store: Arc<dyn Store> = match &args.git {
-        Some(path) => Arc::new(Git::open(path)?),
-        None => Arc::new(Memory::new()),
+    let (store, dir): (Arc<dyn Store>, _) = match &args.git {
+        Some(path) => {
+            let git = Git::open(path)?;
+            let dir = git.dir();
+            (Arc::new(git), Some(dir))
+        }
+        None => (Arc::new(Memory::new()), None),
     };
     let database = Database::new(store)?;
     let server = Server::bind(&args.url, limits).await?;
@@ -99,9 +107,14 @@ async fn serve(args: ServeArgs) -> Result<(), Box<dyn Error>> {
     }
     out.flush()?;
     drop(out);
+    let pushes = Arc::new(Summary::default());
+    if let (Some(url), Some(dir)) = (args.auto_push, dir) {
+        let (program, pushes) = (Arc::new(GitProgram(dir)), pushes.clone());
+        tokio::spawn(auto_push(database.clone(), program, url, GATHER, move |took| pushes.observe(took)));
+    }
     if let Some(endpoint) = endpoint {
         let database = database.counters().clone();
-        let counters = Counters { server: server.stats(), database, logs, ..Counters::default() };
+        let counters = Counters { server: server.stats(), database, logs, pushes };
         tokio::spawn(endpoint.serve(Metrics::new(&counters)));
     }
     if args.scratch {
