@@ -2,6 +2,7 @@
 
 mod fetch;
 mod loose;
+mod owner;
 mod refs;
 mod stale;
 #[cfg(test)]
@@ -29,8 +30,12 @@ const PACKS: u16 = 4096;
 ///
 /// Other programs may use it at the same time, `git gc` included. What was written is on the disk when a call returns: files are
 /// written under another name, synced and renamed, and the directories are synced, too.
+///
+/// One of these at a time: of another one on the same repository, also in another process, [`Git::open`] fails. So the locks of
+/// branches that a killed server leaves behind are known to be nobody's, and are removed when the repository is opened.
 pub struct Git {
     repository: ThreadSafeRepository,
+    _owner: Option<owner::Owner>,
     /// Handles that nobody uses now: what they have found out is not found out again.
     idle: Mutex<Vec<Repository>>,
 }
@@ -41,14 +46,15 @@ impl Git {
     /// Locks of branches that nobody gives up are removed, for which this waits a few seconds where there are some.
     ///
     /// # Errors
-    /// What is wrong with the path, or with the repository there.
+    /// What is wrong with the path, or with the repository there; that it is open already.
     pub fn open(path: &Path) -> Result<Git> {
         let dir = match found(path) {
             Some(dir) => dir,
             None => create(path)?,
         };
         let repository = ThreadSafeRepository::open_opts(&dir, options()).map_err(|error| failed(&dir, &error))?;
-        let git = Git { repository, idle: Mutex::default() };
+        let owner = owner::Owner::of(&dir, repository.refs.common_dir().unwrap_or(repository.refs.git_dir()))?;
+        let git = Git { repository, _owner: owner, idle: Mutex::default() };
         if git.handle().object_hash() != gix::hash::Kind::Sha1 {
             return Err(failed(&dir, &"its objects are not named by SHA-1"));
         }

@@ -4,10 +4,10 @@ use super::*;
 use crate::db::object::Commit;
 
 /// A directory that goes with the test.
-struct Place(PathBuf);
+pub(super) struct Place(pub(super) PathBuf);
 
 impl Place {
-    fn new(name: &str) -> Place {
+    pub(super) fn new(name: &str) -> Place {
         let path = std::env::temp_dir().join(format!("datakit-git-{}-{name}", std::process::id()));
         let _ = fs::remove_dir_all(&path);
         fs::create_dir_all(&path).unwrap();
@@ -27,7 +27,7 @@ impl Drop for Place {
     }
 }
 
-fn commit(store: &Git, message: &str) -> Id {
+pub(super) fn commit(store: &Git, message: &str) -> Id {
     let (tree, empty) = crate::db::object::encode_tree([]).unwrap();
     let (id, commit) = Commit::encode(tree, &[], message.as_bytes(), 1_700_000_000).unwrap();
     store.write(&[(tree, empty), (id, commit)]).unwrap();
