@@ -4,7 +4,6 @@ mod fetch;
 mod loose;
 mod owner;
 mod refs;
-mod stale;
 #[cfg(test)]
 mod tests;
 mod watch;
@@ -58,7 +57,6 @@ impl Git {
         if git.handle().object_hash() != gix::hash::Kind::Sha1 {
             return Err(failed(&dir, &"its objects are not named by SHA-1"));
         }
-        stale::remove_locks(git.handle().common_dir());
         Ok(git)
     }
 
