@@ -112,25 +112,39 @@ pub(crate) struct Frames {
     buf: Vec<u8>,
     head: usize,
     tail: usize,
+    /// Where the first frame begins.
+    start: usize,
 }
+
+/// Where in a page a buffer starts, so that it is the same for everybody and in every run: on some processors the kernel's
+/// copy to a few bytes further in a page than it copies from is many times slower, and that would be all there is to see.
+const IN_PAGE: usize = 1024;
+const PAGE: usize = 4096;
 
 impl Frames {
     pub(crate) fn new() -> Self {
-        Self { buf: vec![0; 4096], head: 0, tail: 0 }
+        Self { buf: vec![0; 4096], head: 0, tail: 0, start: 0 }
     }
 
     /// One read; 0 is the end of the stream.
     pub(crate) fn fill(&mut self, from: &mut impl Read) -> io::Result<usize> {
-        self.buf.copy_within(self.head..self.tail, 0);
-        self.tail -= self.head;
-        self.head = 0;
+        self.buf.copy_within(self.head..self.tail, self.start);
+        self.tail -= self.head - self.start;
+        self.head = self.start;
         let len = from.read(&mut self.buf[self.tail..])?;
         self.tail += len;
-        if self.tail == self.buf.len() {
-            let larger = (self.buf.len() * 8).min(2 * LARGEST);
-            self.buf.resize(larger, 0);
+        if self.tail == self.buf.len() && self.buf.len() < 2 * LARGEST {
+            self.grow((self.buf.len() * 8).min(2 * LARGEST));
         }
         Ok(len)
+    }
+
+    fn grow(&mut self, size: usize) {
+        let mut buf = vec![0; size + PAGE];
+        let start = IN_PAGE.wrapping_sub(buf.as_ptr().addr()) % PAGE;
+        let kept = self.tail - self.head;
+        buf[start..start + kept].copy_from_slice(&self.buf[self.head..self.tail]);
+        *self = Self { buf, head: start, tail: start + kept, start };
     }
 
     /// Whether `next` has something to say.
