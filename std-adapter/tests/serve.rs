@@ -28,7 +28,7 @@ fn refused(url: &str) -> String {
 
 #[test]
 fn several_listeners_serve_one_tree_and_the_files_of_sockets_go() {
-    for signal in ["TERM", "INT"] {
+    for (signal, status) in [("TERM", 0), ("INT", 1)] {
         let dir = Scratch::new(&format!("listeners-{signal}"));
         let (one, two) = (dir.path("one.sock"), dir.path("two.sock"));
         let mut urls = format!("tcp://127.0.0.1:0,unix://{one},file://{two}");
@@ -45,7 +45,7 @@ fn several_listeners_serve_one_tree_and_the_files_of_sockets_go() {
         for address in &server.addresses {
             assert_eq!(at(address).run(&["cat", "f"]), "shared");
         }
-        assert_eq!(server.end(signal).code(), Some(0), "{signal}");
+        assert_eq!(server.end(signal).code(), Some(status), "{signal}");
         assert_eq!(std::fs::read_dir(&dir.0).unwrap().count(), 0);
     }
 }
@@ -182,6 +182,34 @@ async fn requests_under_way_are_answered_after_the_stop() {
     release.send(true).unwrap();
     assert_eq!(writing.await.unwrap(), Ok(2));
     serving.await.unwrap().unwrap();
+}
+
+/// The branch is locked by another program until the server has given everything else up.
+#[tokio::test]
+async fn a_commit_under_way_ends_before_the_server() {
+    let dir = Scratch::new("commit-under-way");
+    let mut server = Server::start("tcp://127.0.0.1:0", &["--git", &dir.path("")]);
+    let client = connected(&server).await;
+    client.mkdir("branch/master", 0o777).await.unwrap();
+    client.mkdir("branch/master/transactions/t", 0o777).await.unwrap();
+    client.write("branch/master/transactions/t/rw/f", b"x").await.unwrap();
+    let heads = dir.0.join(".git/refs/heads");
+    std::fs::create_dir_all(&heads).unwrap();
+    std::fs::write(heads.join("master.lock"), "").unwrap();
+    let ctl = client.open("branch/master/transactions/t/ctl", Open::WRITE).await.unwrap();
+    let committing = tokio::spawn(async move { ctl.write_at(0, b"commit").await });
+    // The commit is an object before the branch is moved to it.
+    let objects = dir.0.join(".git/objects");
+    let count = move || {
+        std::fs::read_dir(&objects).unwrap().filter(|name| name.as_ref().unwrap().file_name().len() == 2).count()
+    };
+    tokio::task::spawn_blocking(move || within("the commit's objects", || count() >= 3)).await.unwrap();
+
+    let ended = tokio::task::spawn_blocking(move || server.end("TERM"));
+    assert!(matches!(committing.await.unwrap(), Err(client::Error::Lost(_))));
+    std::fs::remove_file(heads.join("master.lock")).unwrap();
+    assert_eq!(ended.await.unwrap().code(), Some(0));
+    assert_eq!(std::fs::read_to_string(heads.join("master")).unwrap().len(), 41);
 }
 
 /// Readers that wait for events hold nothing up for longer than the grace.

@@ -4,6 +4,8 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, OnceLock, Weak};
 
 use tokio::sync::broadcast::{Receiver, Sender};
+use tokio_util::task::TaskTracker;
+use tokio_util::task::task_tracker::TaskTrackerToken;
 
 use super::branch::Branch;
 use super::counters::{Counted, DbCounters, Gauge};
@@ -24,6 +26,8 @@ struct Shared {
     /// Told of every branch that moves, whoever moved it; of `None` when others may have moved.
     moved: Sender<Option<BranchName>>,
     watching: OnceLock<Box<dyn Watching>>,
+    /// Commits on their way to a branch.
+    landing: TaskTracker,
 }
 
 /// Moves that a slow reader of [`Database::moves`] may be behind.
@@ -41,6 +45,7 @@ impl Database {
             counters: Arc::default(),
             moved: Sender::new(MOVES),
             watching: OnceLock::new(),
+            landing: TaskTracker::new(),
         });
         let weak = Arc::downgrade(&shared);
         let watching = store.watch(Box::new(move || {
@@ -69,6 +74,17 @@ impl Database {
 
     pub(super) fn count(&self, of: fn(&DbCounters) -> &Gauge) -> Counted {
         Counted::new(self.0.counters.clone(), of)
+    }
+
+    /// For as long as a commit is on its way to a branch: [`settled`](Database::settled) waits for it.
+    pub(super) fn landing(&self) -> TaskTrackerToken {
+        self.0.landing.token()
+    }
+
+    /// Waits until no commit is on its way to a branch. A process that ends then has done all of each, or nothing.
+    pub async fn settled(&self) {
+        self.0.landing.close();
+        self.0.landing.wait().await;
     }
 
     /// A branch, whether it has commits or not. While somebody holds it there is one of it.

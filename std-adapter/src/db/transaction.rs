@@ -262,6 +262,7 @@ impl Transaction {
     /// [`Error::OpenConflicts`], [`Error::NotFound`] for a parent that is not there, [`Error::Conflict`], and those of the store. The
     /// transaction goes on as it was.
     pub fn commit(&self, branch: &Branch, parents: &[Id], message: &[u8], options: Options) -> Result<Committed> {
+        let _landing = self.database.landing();
         let objects = self.objects();
         // Held to the end: nothing is written to it that would be neither committed nor there afterwards.
         let mut state = self.open()?;

@@ -35,8 +35,27 @@ impl Server {
 
     /// Waits until it listens on all of the addresses.
     pub(crate) fn start(listen: &str, options: &[&str]) -> Server {
+        Server::run(listen, Server::command(listen, options))
+    }
+
+    /// One whose log is read.
+    pub(crate) fn logging(options: &[&str], environment: &[(&str, &str)]) -> (Server, Receiver<String>) {
+        let listen = "tcp://127.0.0.1:0";
+        let mut command = Server::command(listen, options);
+        command.envs(environment.iter().copied()).stderr(Stdio::piped());
+        let mut server = Server::run(listen, command);
+        let log = lines(server.child.stderr.take().unwrap());
+        (server, log)
+    }
+
+    fn command(listen: &str, options: &[&str]) -> Command {
         let mut command = Command::new(PROGRAM);
-        command.args(["serve", "--url", listen]).args(options).env_remove("DATAKIT_ADDRESS").stdout(Stdio::piped());
+        command.args(["serve", "--url", listen]).args(options);
+        command.env_remove("DATAKIT_ADDRESS").env_remove("DATAKIT_VERBOSE").stdout(Stdio::piped());
+        command
+    }
+
+    fn run(listen: &str, mut command: Command) -> Server {
         let mut child = command.spawn().unwrap();
         let lines = lines(child.stdout.take().unwrap());
         let mut server = Server { child, lines, addresses: Vec::new() };

@@ -1,73 +1,13 @@
 //! `debug/`: what the server knows of itself, as files.
 
 use std::fmt::Write;
-use std::io::IsTerminal;
 use std::sync::Arc;
 
 use datakit::db::Database;
 use datakit::db::counters::DbCounters;
-use datakit::metrics::Logs;
 use datakit::server::{Stats, request_name};
-use datakit::tree::log::{Level, Source, Sources};
+use datakit::tree::log::Sources;
 use datakit::tree::{Dir, Entry, ReadOnlyText, Status};
-use tracing::{Event, Metadata, Subscriber};
-use tracing_subscriber::Layer;
-use tracing_subscriber::filter::dynamic_filter_fn;
-use tracing_subscriber::layer::Context;
-use tracing_subscriber::prelude::*;
-
-/// The parts that log: where their messages come from, what they are about.
-const SOURCES: [(&str, &str, &str); 4] = [
-    ("db", "datakit::db", "the database: what other programs do in its repository, fetch and push"),
-    ("server", "datakit::server", "connections: who comes, who goes, who is refused and why"),
-    ("client", "datakit::client", "the client side: what is sent and what is lost"),
-    ("program", "datakit", "everything else"),
-];
-
-/// Sends log lines to standard error, as far as the level files let them, and counts them.
-pub(crate) fn log_to_stderr(logs: Logs) -> Sources {
-    let sources = Sources::new();
-    let table: Vec<(&str, Source)> =
-        SOURCES.iter().map(|(name, target, doc)| (*target, sources.register(name, doc, Level::Warning))).collect();
-    let filter = dynamic_filter_fn(move |metadata, _| tells(&table, metadata));
-    let lines = tracing_subscriber::fmt::layer()
-        .with_writer(std::io::stderr)
-        .with_ansi(std::io::stderr().is_terminal())
-        .and_then(Count(logs))
-        .with_filter(filter);
-    // A second subscriber can only be somebody's test; it keeps the first.
-    let _ = tracing_subscriber::registry().with(lines).try_init();
-    sources
-}
-
-/// Counts every line that is logged.
-struct Count(Logs);
-
-impl<S: Subscriber> Layer<S> for Count {
-    fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
-        let metadata = event.metadata();
-        let source = SOURCES.iter().find(|(_, target, _)| metadata.target().starts_with(target));
-        if let Some((name, _, _)) = source {
-            self.0.count(level(metadata).as_str(), name);
-        }
-    }
-}
-
-fn level(metadata: &Metadata<'_>) -> Level {
-    match *metadata.level() {
-        tracing::Level::ERROR => Level::Error,
-        tracing::Level::WARN => Level::Warning,
-        tracing::Level::INFO => Level::Info,
-        _ => Level::Debug,
-    }
-}
-
-fn tells(table: &[(&str, Source)], metadata: &Metadata<'_>) -> bool {
-    table
-        .iter()
-        .find(|(target, _)| metadata.target().starts_with(target))
-        .is_some_and(|(_, source)| source.tells(level(metadata)))
-}
 
 /// `debug/`: `src`, `server`.
 pub(crate) fn dir(stats: &Arc<Stats>, sources: &Sources, database: &Database) -> Entry {

@@ -6,6 +6,7 @@ mod commands;
 mod copy;
 mod db;
 mod debug;
+mod log;
 mod output;
 mod path;
 mod serve;
@@ -30,13 +31,13 @@ fn main() -> ExitCode {
         Some(Command::Serve(args)) => serve::run(args).map_err(|error| error.to_string()),
         Some(Command::Completions { shell }) => {
             clap_complete::generate(shell, &mut Program::command(), "datakit", &mut std::io::stdout());
-            Ok(())
+            Ok(ExitCode::SUCCESS)
         }
         Some(Command::Client(command)) => client(commands::run(program.connection, command)),
         Some(Command::Db(command)) => client(db::run(program.connection, command)),
     };
     match done {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(status) => status,
         // The reader of a pipe that has read enough is no failure worth a word.
         Err(text) if text == output::BROKEN_PIPE => ExitCode::FAILURE,
         Err(text) => {
@@ -46,11 +47,11 @@ fn main() -> ExitCode {
     }
 }
 
-fn client(command: impl Future<Output = commands::Done>) -> commands::Done {
+fn client(command: impl Future<Output = commands::Done>) -> Result<ExitCode, String> {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
     let runtime = runtime.map_err(|error| error.to_string())?;
     let done = runtime.block_on(command);
     // A read of the terminal cannot be called back.
     runtime.shutdown_background();
-    done
+    done.map(|()| ExitCode::SUCCESS)
 }

@@ -3,6 +3,7 @@
 use std::error::Error;
 use std::io::Write;
 use std::path::PathBuf;
+use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,6 +17,7 @@ use datakit::server::{Limits, Server};
 use datakit::url::Url;
 
 use super::debug;
+use super::log::{APP, LogArgs};
 
 /// How to serve.
 #[derive(Args, Debug, Clone)]
@@ -63,14 +65,19 @@ pub(crate) struct ServeArgs {
     /// Threads that serve; 0: one for each core
     #[arg(long, value_name = "N", default_value_t = 0)]
     pub(crate) threads: usize,
+    #[command(flatten)]
+    pub(crate) log: LogArgs,
 }
 
-/// Serves until SIGINT or SIGTERM.
-pub(crate) fn run(args: ServeArgs) -> Result<(), Box<dyn Error>> {
+/// How long commits that run may go on after everything else has stopped: as long as one of them may wait for other programs, and more.
+const COMMITS: Duration = Duration::from_secs(30);
+
+/// Serves until SIGINT or SIGTERM; 0 is for SIGTERM.
+pub(crate) fn run(args: ServeArgs) -> Result<ExitCode, Box<dyn Error>> {
     tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(serve(args))
 }
 
-async fn serve(args: ServeArgs) -> Result<(), Box<dyn Error>> {
+async fn serve(args: ServeArgs) -> Result<ExitCode, Box<dyn Error>> {
     let limits = Limits {
         connections: args.max_connections,
         fids: args.max_fids,
@@ -82,7 +89,7 @@ async fn serve(args: ServeArgs) -> Result<(), Box<dyn Error>> {
         ..Limits::default()
     };
     let logs = Logs::default();
-    let sources = debug::log_to_stderr(logs.clone());
+    let sources = args.log.start(logs.clone())?;
     let (store, dir): (Arc<dyn Store>, _) = match &args.git {
         Some(path) => {
             let git = Git::open(path)?;
@@ -98,6 +105,8 @@ async fn serve(args: ServeArgs) -> Result<(), Box<dyn Error>> {
         None => None,
     };
     let stop = signals()?;
+    // Who cannot start says why, and nothing else.
+    tracing::info!(name: APP, "Starting datakit {} ...", env!("CARGO_PKG_VERSION"));
     let mut out = std::io::stdout().lock();
     for url in server.urls() {
         writeln!(out, "listening on {url}")?;
@@ -117,25 +126,33 @@ async fn serve(args: ServeArgs) -> Result<(), Box<dyn Error>> {
         let counters = Counters { server: server.stats(), database, logs, pushes };
         tokio::spawn(endpoint.serve(Metrics::new(&counters)));
     }
-    if args.scratch {
+    let mut status = ExitCode::SUCCESS;
+    let stop = async { status = stop.await };
+    let served = if args.scratch {
         let tree = Scratch::new();
-        server.serve(move |_| tree.clone(), stop).await?;
+        server.serve(move |_| tree.clone(), stop).await
     } else {
         let debug = debug::dir(&server.stats(), &sources, &database);
+        let shared = database.clone();
         // A tree for each connection: transactions are in no other.
-        server.serve(move |_| db::file_tree(&database, debug.clone()), stop).await?;
+        server.serve(move |_| db::file_tree(&shared, debug.clone()), stop).await
+    };
+    if tokio::time::timeout(COMMITS, database.settled()).await.is_err() {
+        tracing::error!("a commit is given up that takes longer than {COMMITS:?}");
     }
-    Ok(())
+    served?;
+    Ok(status)
 }
 
-/// Ready at the first SIGINT or SIGTERM.
-fn signals() -> std::io::Result<impl Future<Output = ()>> {
+/// Ready at the first SIGINT or SIGTERM, with the status of the end: an interrupt is a failure to whoever waits for the process, being
+/// told to end is none.
+fn signals() -> std::io::Result<impl Future<Output = ExitCode>> {
     use tokio::signal::unix::{SignalKind, signal};
     let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
     Ok(async move {
         tokio::select! {
-            _ = interrupt.recv() => {}
-            _ = terminate.recv() => {}
+            _ = interrupt.recv() => ExitCode::FAILURE,
+            _ = terminate.recv() => ExitCode::SUCCESS,
         }
     })
 }

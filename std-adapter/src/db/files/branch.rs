@@ -124,7 +124,11 @@ fn forward(slot: Arc<Slot>) -> Command {
         async move {
             let to = Id::parse(text.as_bytes())?;
             let branch = slot.branch();
-            slot.database.run(move |database| fast_forward(database, &branch, to)).await?;
+            let forward = move |database: &Database| {
+                let _landing = database.landing();
+                fast_forward(database, &branch, to)
+            };
+            slot.database.run(forward).await?;
             Result::Ok(transaction::NO_REPLY)
         }
     })
