@@ -17,6 +17,9 @@ pub const GATHER: Duration = Duration::from_secs(2);
 /// The longest wait after pushes that failed.
 const LONGEST: Duration = Duration::from_secs(60);
 
+/// Branches that one `git push` is told of: the length of a command has a limit.
+const AT_ONCE: usize = 250;
+
 /// Who can push branches to another repository.
 pub trait Push: Send + Sync + 'static {
     /// Has each branch there be where it is here, whatever it was there; those that are at `None` are removed. Waits for the network.
@@ -32,6 +35,15 @@ pub struct GitProgram(pub PathBuf);
 
 impl Push for GitProgram {
     fn push(&self, url: &str, branches: &[(BranchName, Option<Id>)]) -> Result<()> {
+        // All of them, whatever becomes of one.
+        let failed = branches.chunks(AT_ONCE).filter_map(|part| self.push_part(url, part).err());
+        failed.reduce(|first, _| first).map_or(Ok(()), Err)
+    }
+}
+
+impl GitProgram {
+    fn push_part(&self, url: &str, branches: &[(BranchName, Option<Id>)]) -> Result<()> {
+        // By its full name a branch may also be removed that is not there any more.
         let specs = branches.iter().map(|(branch, at)| {
             let source = at.map(|at| at.to_string()).unwrap_or_default();
             format!("{source}:refs/heads/{branch}")
@@ -66,8 +78,10 @@ pub async fn auto_push(
     loop {
         let begun = std::time::Instant::now();
         match round(&database, &push, &url, &mut pushed).await {
-            Ok(()) => {
-                told(begun.elapsed());
+            Ok(pushed) => {
+                if pushed {
+                    told(begun.elapsed());
+                }
                 wait = gather;
                 moved(&mut moves).await;
                 tokio::time::sleep(gather).await;
@@ -92,24 +106,25 @@ async fn moved(moves: &mut Receiver<Option<BranchName>>) {
     }
 }
 
-/// Pushes what is not where it was pushed last.
+/// Pushes what is not where it was pushed last. False: that was nothing.
 async fn round(
     database: &Database,
     push: &Arc<dyn Push>,
     url: &str,
     pushed: &mut BTreeMap<BranchName, Id>,
-) -> Result<()> {
+) -> Result<bool> {
     let heads: BTreeMap<_, _> = database.run(Database::heads).await?.into_iter().collect();
     let names: BTreeSet<_> = heads.keys().chain(pushed.keys()).collect();
     let other = |name: &&&BranchName| heads.get(**name) != pushed.get(**name);
     let branches: Vec<_> =
         names.iter().filter(other).map(|name| ((*name).clone(), heads.get(*name).copied())).collect();
-    if !branches.is_empty() {
+    let any = !branches.is_empty();
+    if any {
         let (push, url) = (push.clone(), url.to_owned());
         database.run(move |_| push.push(&url, &branches)).await?;
     }
     *pushed = heads;
-    Ok(())
+    Ok(any)
 }
 
 #[cfg(test)]
@@ -118,7 +133,7 @@ mod tests {
 
     use super::*;
     use crate::db::object::{Commit, encode_tree};
-    use crate::db::store::Git;
+    use crate::db::store::{Git, Memory, Store};
 
     /// A directory that goes with the test.
     struct Place(PathBuf);
@@ -179,6 +194,43 @@ mod tests {
         until(&there.0, "before nested/one new").await;
         go("before", Some(id), None);
         until(&there.0, "nested/one new").await;
+        // One that somebody else has removed there is in nobody's way.
+        git(&there.0, &["update-ref", "-d", "refs/heads/new"]);
+        go("new", Some(id), None);
+        go("late", None, Some(id));
+        until(&there.0, "late nested/one").await;
+        // Nor is one that the other side does not let go: the others come all the same.
+        git(&there.0, &["symbolic-ref", "HEAD", "refs/heads/late"]);
+        git(&there.0, &["config", "receive.denyDeleteCurrent", "refuse"]);
+        go("late", Some(id), None);
+        go("last", None, Some(id));
+        until(&there.0, "last late nested/one").await;
+        git(&there.0, &["config", "receive.denyDeleteCurrent", "ignore"]);
+        until(&there.0, "last nested/one").await;
         pushing.abort();
+    }
+
+    #[tokio::test]
+    async fn nothing_is_not_pushed() {
+        let database = Database::new(Arc::new(Memory::new())).unwrap();
+        let push: Arc<dyn Push> = Arc::new(GitProgram(PathBuf::from("/nowhere")));
+        assert_eq!(round(&database, &push, "/nowhere", &mut BTreeMap::new()).await, Ok(false));
+    }
+
+    #[test]
+    fn many_branches_are_pushed_in_parts() {
+        let (here, there) = (Place::new("many-here"), Place::new("many-there"));
+        let store = Git::open(&here.0).unwrap();
+        std::fs::create_dir_all(&there.0).unwrap();
+        git(&there.0, &["init", "-q", "--bare", "."]);
+        let (tree, empty) = encode_tree([]).unwrap();
+        let (id, commit) = Commit::encode(tree, &[], b"x", 1).unwrap();
+        store.write(&[(tree, empty), (id, commit)]).unwrap();
+        // Together they are longer than Linux lets a command be.
+        let dir = format!("{}/", "d".repeat(250)).repeat(9);
+        let name = |n| BranchName::new(format!("{dir}{n}")).unwrap();
+        let branches: Vec<_> = (0..1000).map(|n| (name(n), Some(id))).collect();
+        GitProgram(store.dir()).push(&there.0.display().to_string(), &branches).unwrap();
+        assert_eq!(git(&there.0, &["for-each-ref", "--format=x"]).lines().count(), branches.len());
     }
 }
