@@ -152,12 +152,7 @@ impl Merge<'_> {
             return Ok(());
         };
         if tree.dir(self.objects, parent) == Err(Error::NotFound) {
-            let ends = parent.iter().enumerate().filter(|(_, byte)| **byte == b'/').map(|(at, _)| at);
-            for dir in ends.chain([parent.len()]).filter_map(|end| parent.get(..end)) {
-                if tree.get(self.objects, dir) == Err(Error::NotFound) {
-                    tree.put(self.objects, dir, Node::Dir(Dir::empty()))?;
-                }
-            }
+            tree.make_dirs(self.objects, parent)?;
         }
         tree.put(self.objects, path, node)
     }

@@ -250,7 +250,12 @@ impl Transaction {
         let ours_tree = Tree::stored(ours_tree);
         let base = merge::base_tree(objects, ours, theirs)?.unwrap_or(Tree::stored(Id::EMPTY_TREE));
         let merged = merge::merge(objects, &base, &ours_tree, &theirs_tree)?;
-        state.rw = merged.tree;
+        let mut rw = merged.tree;
+        for dir in state.rw.empty_dirs() {
+            // Where a file came, or above it, there was no directory as far as the merge knows.
+            rw.make_dirs(objects, &dir)?;
+        }
+        state.rw = rw;
         state.conflicts = merged.conflicts.into_iter().map(|conflict| conflict.path).collect();
         state.merged = Some(Sides { ours: ours_tree, theirs: theirs_tree, base });
         Ok(())
@@ -317,4 +322,49 @@ impl State {
 /// Whether `path` is `top` or something below it.
 fn is_at_or_below(path: &[u8], top: &[u8]) -> bool {
     path.strip_prefix(top).is_some_and(|rest| rest.is_empty() || rest.starts_with(b"/"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::db::sample;
+
+    /// A commit of these files, on no branch.
+    fn commit(database: &Database, files: &[(&str, &str)], parents: &[Id]) -> Id {
+        let objects = database.objects();
+        let tree = sample::keep(objects, &sample::edited(objects, &sample::files(files)));
+        let (id, object) = Commit::encode(tree, parents, b"", 1).unwrap();
+        objects.store().write(&[(id, object)]).unwrap();
+        id
+    }
+
+    fn names(transaction: &Transaction, dir: &[u8]) -> Vec<String> {
+        let objects = transaction.objects();
+        let list = transaction.tree().unwrap().dir(objects, dir).unwrap().list(objects).unwrap();
+        list.iter().map(|(name, _)| String::from_utf8(name.to_vec()).unwrap()).collect()
+    }
+
+    #[test]
+    fn empty_directories_outlive_a_merge_but_not_a_file_in_their_place() {
+        let database = Database::new(sample::objects().store().clone()).unwrap();
+        let base = commit(&database, &[("a/f", "1"), ("gone/f", "1")], &[]);
+        let theirs = commit(&database, &[("a/f", "2"), ("file", "3"), ("way", "4")], &[base]);
+        let transaction = Transaction::begin(&database, Some(base)).unwrap();
+        for dir in ["a/in", "a/in/deep", "empty", "gone/in", "file", "way", "way/down"] {
+            transaction.mkdir(dir.as_bytes()).unwrap();
+        }
+        transaction.merge(theirs, &[base], b"").unwrap();
+        assert_eq!(transaction.merged().unwrap().unwrap().0, Vec::<Vec<u8>>::new());
+        assert_eq!(names(&transaction, b""), ["a", "empty", "file", "gone", "way"]);
+        assert_eq!(names(&transaction, b"a"), ["f", "in"]);
+        assert_eq!(names(&transaction, b"a/in"), ["deep"]);
+        assert_eq!(names(&transaction, b"gone"), ["in"]);
+        assert_eq!(transaction.get(b"file").unwrap().mode(), Mode::Normal);
+
+        let branch = database.branch(&crate::db::BranchName::new("master").unwrap()).unwrap();
+        let options = Options { how: How::Merge, if_changed: false };
+        let head = transaction.commit(&branch, &[base, theirs], b"", options).unwrap().head.unwrap();
+        let tree = database.objects().commit(head).unwrap().tree;
+        assert_eq!(tree, database.objects().commit(theirs).unwrap().tree);
+    }
 }

@@ -139,6 +139,42 @@ impl Tree {
         }
     }
 
+    /// The directories without entries that nobody has written yet, and which writing leaves out.
+    #[must_use]
+    pub fn empty_dirs(&self) -> Vec<Vec<u8>> {
+        let (mut empty, mut left) = (Vec::new(), vec![(Vec::new(), &self.0)]);
+        while let Some((path, dir)) = left.pop() {
+            let Dir::Edited(entries) = dir else { continue };
+            if entries.is_empty() {
+                empty.push(path);
+                continue;
+            }
+            left.extend(entries.iter().filter_map(|(name, node)| match node {
+                Node::Dir(dir) => Some((join(&path, name), dir)),
+                _ => None,
+            }));
+        }
+        empty
+    }
+
+    /// Makes a directory at `path`, and those above it that are not there. False, and nothing is made: a file is in its place or on the
+    /// way.
+    ///
+    /// # Errors
+    /// Those of [`put`](Tree::put) but for [`Error::NotDirectory`].
+    pub fn make_dirs(&mut self, objects: &Objects, path: &[u8]) -> Result<bool> {
+        let ends = path.iter().enumerate().filter(|(_, byte)| **byte == b'/').map(|(at, _)| at);
+        for dir in ends.chain([path.len()]).filter_map(|end| path.get(..end)).filter(|dir| !dir.is_empty()) {
+            match self.get(objects, dir) {
+                Ok(Node::Dir(_)) => {}
+                Err(Error::NotFound) => self.put(objects, dir, Node::Dir(Dir::empty()))?,
+                Ok(_) => return Ok(false),
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(true)
+    }
+
     fn entries_mut(&mut self, objects: &Objects, path: &[u8]) -> Result<&mut BTreeMap<Name, Node>> {
         if names(path).count() >= DEEPEST {
             return Err(Error::TooDeep(DEEPEST));
