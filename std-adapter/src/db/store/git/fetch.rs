@@ -17,16 +17,11 @@ pub(super) fn fetch(repository: &Repository, remote: &str, url: &str, branch: &B
     let from = repository.remote_at(url).map_err(failed)?.with_fetch_tags(Tags::None);
     let from = from.with_refspecs([spec.as_str()], Direction::Fetch).map_err(failed)?;
     let connection = from.connect(Direction::Fetch).map_err(failed)?;
-    let prepared = connection.prepare_fetch(Discard, Default::default()).map_err(nothing_there)?;
-    let outcome = prepared.receive(Discard, &stop).map_err(nothing_there)?;
-    let found = outcome.ref_map.mappings.first().and_then(|mapping| mapping.remote.as_id());
-    Ok(found.ok_or(FetchError::NoHead)?.to_owned().into())
-}
-
-/// The remote may have been reached, and have no branch of that name: there is only the text to tell by.
-fn nothing_there(error: impl std::fmt::Display) -> FetchError {
-    let text = error.to_string();
-    if text.contains("refspec") { FetchError::NoHead } else { FetchError::Failed(text) }
+    let prepared = connection.prepare_fetch(Discard, Default::default()).map_err(failed)?;
+    let found = prepared.ref_map().mappings.first().and_then(|mapping| mapping.remote.as_id());
+    let found = found.ok_or(FetchError::NoHead)?.to_owned();
+    prepared.receive(Discard, &stop).map_err(failed)?;
+    Ok(found.into())
 }
 
 fn failed(error: impl std::fmt::Display) -> FetchError {
