@@ -184,6 +184,22 @@ fn a_branch_is_merged() {
     assert_eq!(here.run(&["merge", "feature", "feature"]), again);
 }
 
+/// Into a database that is in memory only.
+#[test]
+fn a_branch_of_another_repository_is_fetched_and_merged() {
+    let here = Here::new("db-fetch");
+    let path = here.dir.path("there");
+    let there =
+        Here { server: Server::start("tcp://127.0.0.1:0", &["--git", &path]), dir: Scratch::new("db-fetch-there") };
+    let far = there.commit("master", "d/far", "away");
+    let url = format!("file://{path}/.git");
+    assert_eq!(here.run(&["fetch", &url, "master"]), format!("{far}\n"));
+    assert_eq!(here.fail(&["fetch", &url, "none"]), format!("datakit: {url}: no such branch: none\n"));
+    here.commit("master", "near", "here");
+    here.run(&["merge", "master", &far]);
+    assert_eq!(here.client().run(&["cat", "branch/master/ro/d/far", "branch/master/ro/near"]), "awayhere");
+}
+
 #[test]
 fn conflicts_are_listed() {
     let here = Here::new("db-conflict");

@@ -166,6 +166,17 @@ impl Database {
         if !self.0.objects.store().waits() {
             return work(self);
         }
+        self.run_apart(work).await
+    }
+
+    /// Does work that waits for more than the store: always on a thread of its own.
+    ///
+    /// # Errors
+    /// Those of the work.
+    pub async fn run_apart<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Database) -> Result<T> + Send + 'static,
+    ) -> Result<T> {
         let database = self.clone();
         let done = tokio::task::spawn_blocking(move || work(&database)).await;
         done.unwrap_or_else(|error| Err(Error::Store(format!("a task failed: {error}"))))

@@ -121,7 +121,7 @@ async fn round(
     let any = !branches.is_empty();
     if any {
         let (push, url) = (push.clone(), url.to_owned());
-        database.run(move |_| push.push(&url, &branches)).await?;
+        database.run_apart(move |_| push.push(&url, &branches)).await?;
     }
     *pushed = heads;
     Ok(any)

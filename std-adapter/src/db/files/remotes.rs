@@ -127,8 +127,8 @@ impl Remote {
         }
         let branch = BranchName::new(&branch)?;
         let (kept_as, from) = (self.kept_as.clone(), url.clone());
-        let fetched = self.database.run(move |database| Ok(database.objects().store().fetch(&kept_as, &from, &branch)));
-        match fetched.await? {
+        let fetch = move |database: &Database| Ok(database.objects().store().fetch(&kept_as, &from, &branch));
+        match self.database.run_apart(fetch).await? {
             Ok(head) => self.head.publish(Some(head)),
             Err(FetchError::NoHead) => return Err(Error::Invalid.because("error: no head to fetch")),
             Err(FetchError::Failed(why)) => {

@@ -4,9 +4,10 @@ use std::collections::{BTreeMap, HashMap};
 use std::hash::{BuildHasherDefault, Hasher};
 use std::sync::RwLock;
 
-use super::{FetchError, Move, Store};
+use super::transfer::transfer;
+use super::{FetchError, Git, Move, Store};
 use crate::db::object::{Kind, Object};
-use crate::db::{BranchName, Id, Result};
+use crate::db::{BranchName, Error, Id, Result};
 use crate::locked;
 
 /// So many parts that threads seldom meet in one.
@@ -99,14 +100,71 @@ impl Store for Memory {
         Ok(true)
     }
 
-    fn fetch(&self, _: &str, _: &str, _: &BranchName) -> std::result::Result<Id, FetchError> {
-        Err(FetchError::Failed("not here yet".to_owned()))
+    /// By way of a repository on the disk, which is gone when this returns.
+    fn fetch(&self, remote: &str, url: &str, branch: &BranchName) -> std::result::Result<Id, FetchError> {
+        let dir = tempfile::Builder::new().prefix(&fetch_prefix()).tempdir();
+        let dir = dir.map_err(|error| Error::io("a directory for what is fetched", &error))?;
+        let there = Git::open(dir.path())?;
+        let head = there.fetch(remote, url, branch)?;
+        transfer(&there, self, head)?;
+        Ok(head)
     }
+}
+
+/// Of the names of those directories.
+fn fetch_prefix() -> String {
+    format!("datakit-fetch-{}-", std::process::id())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// What `git` says in this directory.
+    fn git(dir: &std::path::Path, args: &[&str]) -> String {
+        let output = std::process::Command::new("git").arg("-C").arg(dir).args(args).output().unwrap();
+        assert!(output.status.success(), "git {args:?}: {}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).unwrap().trim().to_owned()
+    }
+
+    #[test]
+    fn another_repository_is_fetched_from() {
+        let there = tempfile::tempdir().unwrap();
+        let dir = there.path();
+        git(dir, &["init", "-q", "-b", "master", "."]);
+        let commit = |message: &str| {
+            let who = ["-c", "user.name=x", "-c", "user.email=x@x"];
+            git(dir, &[&who[..], &["commit", "-q", "--allow-empty", "-m", message]].concat());
+            Id::parse(git(dir, &["rev-parse", "HEAD"]).as_bytes()).unwrap()
+        };
+        let store = Memory::new();
+        let (url, master) = (format!("file://{}", dir.display()), BranchName::new("master").unwrap());
+        assert_eq!(store.fetch("r", &url, &master), Err(FetchError::NoHead));
+        let empty = commit("empty");
+        assert_eq!(store.fetch("r", &url, &master), Ok(empty));
+        std::fs::create_dir(dir.join("d")).unwrap();
+        std::fs::write(dir.join("d/f"), "far").unwrap();
+        git(dir, &["add", "d"]);
+        let second = commit("second");
+        // What was packed is unpacked, too.
+        git(dir, &["gc", "-q"]);
+        assert_eq!(store.fetch("r", &url, &master), Ok(second));
+        assert_eq!(store.fetch("other", &url, &master), Ok(second));
+
+        let objects = crate::db::objects::Objects::new(std::sync::Arc::new(store));
+        assert_eq!(objects.commit(second).unwrap().parents, [empty]);
+        let tree = crate::db::tree::Tree::stored(objects.commit(second).unwrap().tree);
+        let crate::db::tree::Node::File(file) = tree.get(&objects, b"d/f").unwrap() else { panic!("a file") };
+        assert_eq!(&*file.content.bytes(&objects).unwrap(), b"far");
+
+        let store = objects.store();
+        assert_eq!(store.fetch("r", &url, &BranchName::new("no").unwrap()), Err(FetchError::NoHead));
+        assert!(matches!(store.fetch("r", "/no/refspec", &master), Err(FetchError::Failed(_))));
+        assert_eq!(store.heads().unwrap(), []);
+        let left = std::fs::read_dir(std::env::temp_dir()).unwrap().flatten();
+        let prefix = fetch_prefix();
+        assert_eq!(left.filter(|entry| entry.file_name().to_string_lossy().starts_with(&prefix)).count(), 0);
+    }
 
     #[test]
     fn a_branch_moves_only_from_where_it_is() {

@@ -2,6 +2,7 @@
 
 mod git;
 mod memory;
+mod transfer;
 
 pub use git::Git;
 pub use memory::Memory;
@@ -14,7 +15,8 @@ use super::{BranchName, Error, Id, Result};
 /// Calls may wait for a disk ([`waits`](Store::waits)), so that tasks make them on a thread of their own. A store is used by many
 /// threads at a time.
 pub trait Store: Send + Sync + 'static {
-    /// Whether calls may wait for a disk or a network; calls that do not are made where they are needed.
+    /// Whether calls may wait for a disk; calls that do not are made where they are needed. [`fetch`](Store::fetch) always waits, for a
+    /// network.
     fn waits(&self) -> bool;
 
     /// An object; `None` if there is none of that name, or of a kind that the database does not know.
