@@ -50,6 +50,9 @@ fn errors_name_the_path_and_the_reason() {
         ] {
             assert_eq!(client.fail(arguments), format!("datakit: {path}: {reason}\n"), "{}", client.dialect);
         }
+        // What is none is the file on the way.
+        let reason = if client.dialect == "9P2000.L" { "Is not a directory" } else { "\"f\" is not a directory" };
+        assert_eq!(client.fail(&["mkdir", "f/new"]), format!("datakit: f/new: {reason}\n"), "{}", client.dialect);
     });
 }
 

@@ -160,6 +160,7 @@ fn p8_requests_in_the_wrong_order() {
         client.walk(0, 1, "text").unwrap();
         assert_eq!(text(client.read(1, 0, 10)), "Can't read from unopened fid");
         assert_eq!(text(client.write(1, 0, b"x")), "Can't write to unopened fid");
+        assert_eq!(text(client.create(1, "x", 0o644, None)), "\"text\" is not a directory");
         client.open(1, 0).unwrap();
         assert_eq!(text(client.open(1, 0)), "Already open");
         assert_eq!(text(client.create(1, "x", 0o644, None)), "Can't create in an opened fid");

@@ -182,7 +182,7 @@ impl<V: Vfs, F: Fids<V>> Session<'_, V, F> {
     }
 
     async fn lcreate(&self, fid: wire::Fid, name: Str<'_>, flags: u32, mode: u32, gid: u32) -> Result<Qid> {
-        let (dir, serial, uid) = self.directory(fid, name)?;
+        let (dir, serial, uid) = self.directory(fid)?;
         let exclusive = flags & O_EXCL != 0;
         let create = Create { new: New::File, mode: mode & 0o7777, uid, gid, exclusive };
         let name = self.name(name.as_bytes())?;

@@ -132,7 +132,7 @@ impl<V: Vfs, F: Fids<V>> Session<'_, V, F> {
         mode: u8,
         extension: Option<Str<'_>>,
     ) -> Result<(Qid, u32)> {
-        let (dir, serial, uid) = self.directory(fid, name)?;
+        let (dir, serial, uid) = self.directory(fid)?;
         let extension = extension.filter(|_| self.spoken() == Dialect::Unix);
         if perm & DMLINK != 0 && extension.is_some() {
             return self.hard_link(fid, &dir, serial, name, extension).await;
@@ -168,13 +168,17 @@ impl<V: Vfs, F: Fids<V>> Session<'_, V, F> {
     }
 
     /// The directory in which `fid` may create a name.
-    pub(super) fn directory(&self, fid: wire::Fid, name: Str<'_>) -> Result<(V::Inode, u32, u32)> {
+    pub(super) fn directory(&self, fid: wire::Fid) -> Result<(V::Inode, u32, u32)> {
         let found = self.with(fid, |fid| match fid.role {
             Role::Walked => Ok((fid.inode.clone(), fid.serial, fid.uid)),
             _ => Err(Error::CreateInOpened),
         })?;
         if self.vfs.id(&found.0).kind != Kind::Dir {
-            return Err(Error::NotDirectory.because(format_args!("\"{name}\" is not a directory")));
+            let mut error = Error::NotDirectory;
+            self.vfs.name(&found.0, &mut |name| {
+                error = Error::NotDirectory.because(format_args!("\"{}\" is not a directory", Str(name)));
+            });
+            return Err(error);
         }
         Ok(found)
     }
