@@ -5,6 +5,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::db::object::{Commit, TreeEntry, encode_tree};
 use crate::db::sample::{APART, CLASHING, Files, deep, edited, files, files_of, keep, objects, some_files, stored};
+use crate::db::tree::DEEPEST;
 
 fn merged(base: &[(&str, &str)], ours: &[(&str, &str)], theirs: &[(&str, &str)]) -> (Files, Vec<Conflict>) {
     let objects = objects();
@@ -87,6 +88,28 @@ fn directories_may_be_large_and_deep() {
     assert_eq!((files_of(&objects, &merged.tree).len(), merged.conflicts), (20_002, vec![]));
     let (base, changed) = (deep(&objects, 5000, "1"), deep(&objects, 5000, "2"));
     assert_eq!(merge(&objects, &base, &changed, &base).unwrap().tree, changed);
+}
+
+/// Directories that are changed are written, dropped and compared one within the other: there is an end before that of the stack.
+#[test]
+fn depth_is_an_error_before_it_is_the_end_of_the_stack() {
+    let deeper = |levels: usize| {
+        let objects = objects();
+        let top = |tree: &Tree, name: &[u8]| {
+            let mut tree = tree.clone();
+            tree.put(&objects, name, Node::file(Mode::Normal, "top")).unwrap();
+            Tree::stored(keep(&objects, &tree))
+        };
+        let (base, changed) = (deep(&objects, levels, "1"), deep(&objects, levels, "2"));
+        let (ours, theirs) = (top(&base, b"ours"), top(&base, b"theirs"));
+        keep(&objects, &merge(&objects, &base, &ours, &theirs).unwrap().tree);
+        keep(&objects, &merge(&objects, &base, &changed, &theirs).unwrap().tree);
+        // Here it is our tree that changes, down to its bottom.
+        merge(&objects, &base, &ours, &changed).map(|merged| keep(&objects, &merged.tree))
+    };
+    let run = move || (deeper(DEEPEST - 1).is_ok(), deeper(5000));
+    let thread = std::thread::Builder::new().stack_size(2 << 20).spawn(run).unwrap();
+    assert_eq!(thread.join().unwrap(), (true, Err(Error::TooDeep(DEEPEST))));
 }
 
 fn commit(objects: &Objects, list: &[(&str, &str)], parents: &[Id], time: i64) -> Id {
