@@ -24,6 +24,9 @@ pub(super) fn fetch(repository: &Repository, remote: &str, url: &str, branch: &B
     Ok(found.into())
 }
 
-fn failed(error: impl std::fmt::Display) -> FetchError {
-    FetchError::Failed(error.to_string())
+/// With all its causes: the last ones say what was in the way.
+fn failed(error: gix::Error) -> FetchError {
+    let mut why: Vec<String> = error.iter_errors().map(ToString::to_string).collect();
+    why.dedup();
+    FetchError::Failed(why.join(": "))
 }
