@@ -1,3 +1,5 @@
+mod http;
+
 use std::process::Command;
 
 use super::*;
@@ -14,7 +16,7 @@ impl Place {
         Place(path)
     }
 
-    fn git(&self, args: &[&str]) -> String {
+    pub(super) fn git(&self, args: &[&str]) -> String {
         let out = Command::new("git").arg("-C").arg(&self.0).args(args).output().unwrap();
         assert!(out.status.success(), "git {args:?}: {}", String::from_utf8_lossy(&out.stderr));
         String::from_utf8(out.stdout).unwrap().trim().to_owned()
@@ -34,7 +36,7 @@ pub(super) fn commit(store: &Git, message: &str) -> Id {
     id
 }
 
-fn go(store: &Git, branch: &str, from: Option<Id>, to: Option<Id>) -> bool {
+pub(super) fn go(store: &Git, branch: &str, from: Option<Id>, to: Option<Id>) -> bool {
     store.update(&[Move { branch: &BranchName::new(branch).unwrap(), from, to }]).unwrap()
 }
 
