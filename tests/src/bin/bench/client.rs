@@ -24,6 +24,16 @@ pub(crate) struct Place {
     pub(crate) address: String,
     /// The directories down from the attached root.
     pub(crate) under: Vec<String>,
+    /// Paths of the small files that are walked to, in turn.
+    pub(crate) small: Vec<String>,
+    /// Bytes that are asked for of each.
+    pub(crate) count: u32,
+}
+
+impl Place {
+    pub(crate) fn new(address: String) -> Self {
+        Self { address, under: Vec::new(), small: vec!["small.txt".into()], count: 64 }
+    }
 }
 
 pub(crate) struct Client {
@@ -69,10 +79,10 @@ impl Client {
         Ok(frame)
     }
 
-    /// Makes `fid` the file `name` of the root.
-    pub(crate) fn walk(&mut self, fid: u32, name: &str) -> Res<()> {
-        let reply = self.call(kind::TWALK, |m| m.u32(ROOT).u32(fid).u16(1).text(name))?;
-        (u16_at(reply, 7)? == 1).then_some(()).ok_or_else(|| format!("no {name}"))
+    /// Makes `fid` the file at `path` below the root.
+    pub(crate) fn walk(&mut self, fid: u32, path: &str) -> Res<()> {
+        let reply = self.call(kind::TWALK, |m| m.u32(ROOT).u32(fid).path(path))?;
+        (usize::from(u16_at(reply, 7)?) == path.split('/').count()).then_some(()).ok_or_else(|| format!("no {path}"))
     }
 
     /// Opens for reading, or for both with `write`; the most bytes that one read or write should carry.

@@ -88,6 +88,8 @@ struct Line {
     client: Client,
     script: Script,
     slots: Vec<(Slot, Instant)>,
+    /// Of one operation.
+    tags: u16,
     /// Operations that have not ended.
     busy: usize,
 }
@@ -95,15 +97,15 @@ struct Line {
 impl Line {
     fn new(place: &Place, workload: &Workload, big: u64) -> Res<Self> {
         let mut client = Client::attach(place, workload.operation.msize())?;
-        let script = workload.operation.prepare(&mut client, big)?;
+        let script = workload.operation.prepare(&mut client, place, big)?;
         let slots = vec![(Slot::default(), Instant::now()); workload.depth.into()];
-        Ok(Self { client, script, slots, busy: 0 })
+        Ok(Self { client, script, slots, tags: workload.operation.tags(), busy: 0 })
     }
 
     fn start(&mut self, now: Instant) -> Res<()> {
         for (tag, (slot, started)) in self.slots.iter_mut().enumerate() {
             *started = now;
-            self.script.begin(tag as u16, slot, &mut self.client.out);
+            self.script.begin(tag as u16 * self.tags, slot, &mut self.client.out);
         }
         self.busy = self.slots.len();
         self.send()
@@ -117,7 +119,9 @@ impl Line {
         let now = Instant::now();
         while let Some(frame) = frames.next()? {
             let tag = tag_of(frame);
-            let (slot, started) = self.slots.get_mut(usize::from(tag)).ok_or("an answer with a foreign tag")?;
+            let tag = tag - tag % self.tags;
+            let (slot, started) =
+                self.slots.get_mut(usize::from(tag / self.tags)).ok_or("an answer with a foreign tag")?;
             if let Progress::Done(bytes) = self.script.answered(frame, slot, out)? {
                 window.count(*started, now, bytes);
                 if now < window.end {
@@ -187,7 +191,7 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap().to_string();
         thread::spawn(move || floor::serve(&listener, single));
-        Place { address, under: Vec::new() }
+        Place::new(address)
     }
 
     #[test]
@@ -203,7 +207,7 @@ mod tests {
     #[test]
     fn a_server_that_hangs_up_is_an_error() {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let place = Place { address: listener.local_addr().unwrap().to_string(), under: Vec::new() };
+        let place = Place::new(listener.local_addr().unwrap().to_string());
         let server = thread::spawn(move || drop(listener.accept()));
         let error = measure(&place, &WORKLOADS[0], Duration::from_millis(50), BIG).err().unwrap();
         assert!(error.contains("hung up") || error.contains("receive"), "{error}");

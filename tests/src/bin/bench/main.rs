@@ -4,6 +4,7 @@
 //! that does nothing, in the same minute and on the same CPU, is what the budgets are stated in. Linux only.
 
 mod client;
+mod db;
 mod floor;
 mod load;
 mod process;
@@ -25,10 +26,12 @@ bench: the 9P server against a responder that does nothing (9P2000.L, TCP on loo
 
   bench [options]          starts `datakit serve --scratch` (DATAKIT_BIN, or beside this program) and the floor
   bench floor [--single]   only the floor: a thread for each connection, or one for all
+  bench db [options]       the database beside `git`, in turns; rounds, secs, only, cpu, quick and check as below
 
   --rounds N        rounds in which the two take turns (default 5); medians are shown
   --secs S          length of one measurement in seconds (default 1)
-  --only A,B,..     of: read-32 write-32 cycle-32 stat-32 read-1 stat-1 cycle-1 bulk readdir conns-64 idle
+  --only A,B,..     of: commit-disk commit-fsync commit-memory branches-64 blob-1 blob-32 listing live idle-100k (db);
+                    or: read-32 write-32 cycle-32 stat-32 read-1 stat-1 cycle-1 bulk readdir conns-64 idle
   --quick           one short round on a smaller file: does it work, not how fast
   --server A,PID    measure this server at HOST:PORT; the files are made if they are missing
   --under DIR       the directory that holds the files (default: the root)
@@ -54,6 +57,7 @@ struct Options {
     check: bool,
     /// Bytes of the large file.
     big: u64,
+    quick: bool,
 }
 
 fn main() -> ExitCode {
@@ -64,7 +68,8 @@ fn main() -> ExitCode {
             Ok(true)
         }
         Some("floor") => floor::run(words.iter().any(|word| word == "--single")).map(|()| true),
-        _ => parse(words).and_then(|options| bench(&options)),
+        Some("db") => parse(&words[1..], |name| db::ROWS.contains(&name)).and_then(|options| db::run(&options)),
+        _ => parse(&words, is_workload).and_then(|options| bench(&options)),
     };
     match ended {
         Ok(true) => ExitCode::SUCCESS,
@@ -76,7 +81,8 @@ fn main() -> ExitCode {
     }
 }
 
-fn parse(words: Vec<String>) -> Res<Options> {
+/// `known` are the names that `--only` takes.
+fn parse(words: &[String], known: impl Fn(&str) -> bool) -> Res<Options> {
     let mut options = Options {
         rounds: 5,
         length: Duration::from_secs(1),
@@ -86,14 +92,15 @@ fn parse(words: Vec<String>) -> Res<Options> {
         cpu: None,
         check: false,
         big: 256 << 20,
+        quick: false,
     };
-    let mut words = words.into_iter();
+    let mut words = words.iter().cloned();
     while let Some(word) = words.next() {
         let mut value = || words.next().ok_or(format!("{word} wants a value"));
         match word.as_str() {
             "--rounds" => options.rounds = number::<usize>(&value()?)?.max(1),
             "--secs" => options.length = seconds(&value()?)?,
-            "--only" => options.only = Some(names(&value()?)?),
+            "--only" => options.only = Some(names(&value()?, &known)?),
             "--server" => options.server = Some(value()?),
             "--under" => {
                 options.under = value()?.split('/').filter(|name| !name.is_empty()).map(str::to_owned).collect()
@@ -101,6 +108,7 @@ fn parse(words: Vec<String>) -> Res<Options> {
             "--cpu" => options.cpu = Some(number(&value()?)?),
             "--check" => options.check = true,
             "--quick" => {
+                options.quick = true;
                 options.rounds = 1;
                 options.length = Duration::from_millis(200);
                 options.big = 32 << 20;
@@ -120,8 +128,11 @@ fn seconds(word: &str) -> Res<Duration> {
     if (0.01..=3600.0).contains(&secs) { Ok(Duration::from_secs_f64(secs)) } else { Err(format!("--secs {word}")) }
 }
 
-fn names(word: &str) -> Res<Vec<String>> {
-    let known = |name: &str| name == "idle" || WORKLOADS.iter().any(|workload| workload.name == name);
+fn is_workload(name: &str) -> bool {
+    name == "idle" || WORKLOADS.iter().any(|workload| workload.name == name)
+}
+
+fn names(word: &str, known: impl Fn(&str) -> bool) -> Res<Vec<String>> {
     let names: Vec<String> = word.split(',').map(str::to_owned).collect();
     match names.iter().find(|name| !known(name)) {
         Some(name) => Err(format!("there is no workload {name}")),
@@ -152,7 +163,7 @@ fn bench(options: &Options) -> Res<bool> {
 fn under_test(options: &Options, cpu: usize) -> Res<Server> {
     let mut server = match &options.server {
         Some(given) => Server::running(given)?,
-        None => Server::datakit()?,
+        None => Server::datakit(&["--scratch"])?,
     };
     server.pin(cpu)?;
     server.place.under.clone_from(&options.under);

@@ -1,7 +1,9 @@
 //! The processes under test, and what the kernel says of them.
 
 use std::{
-    env, fs,
+    env,
+    ffi::OsStr,
+    fs,
     io::{BufRead as _, BufReader},
     path::PathBuf,
     process::{Child, ChildStdout, Command, Stdio},
@@ -34,15 +36,16 @@ impl Server {
         let (address, pid) = given.split_once(',').ok_or("--server wants ADDR,PID")?;
         let pid = pid.parse().map_err(|_| format!("{pid} is no process id"))?;
         let address = address.strip_prefix("tcp://").unwrap_or(address).to_owned();
-        Ok(Self { place: Place { address, under: Vec::new() }, pid, child: None, _stdout: None })
+        Ok(Self { place: Place::new(address), pid, child: None, _stdout: None })
     }
 
-    pub(crate) fn datakit() -> Res<Self> {
+    /// `datakit serve` with these options.
+    pub(crate) fn datakit<S: AsRef<OsStr>>(options: &[S]) -> Res<Self> {
         let program = match env::var_os("DATAKIT_BIN") {
             Some(path) => PathBuf::from(path),
             None => own_path()?.with_file_name("datakit"),
         };
-        Self::start(Command::new(program).args(["serve", "--scratch", "--listen-9p", "tcp://127.0.0.1:0"]))
+        Self::start(Command::new(program).args(["serve", "--listen-9p", "tcp://127.0.0.1:0"]).args(options))
     }
 
     pub(crate) fn floor(single: bool) -> Res<Self> {
@@ -56,8 +59,7 @@ impl Server {
         let mut child = started.map_err(|error| format!("{name}: {error}"))?;
         let pid = child.id();
         let stdout = child.stdout.take();
-        let mut server =
-            Self { place: Place { address: String::new(), under: Vec::new() }, pid, child: Some(child), _stdout: None };
+        let mut server = Self { place: Place::new(String::new()), pid, child: Some(child), _stdout: None };
         let (address, stdout) =
             listening(stdout.ok_or("no standard output")?).map_err(|error| format!("{name} {error}"))?;
         server.place.address = address;

@@ -65,6 +65,11 @@ impl<'a> Message<'a> {
         self.u16(text.len() as u16).bytes(text.as_bytes())
     }
 
+    /// The names of a walk, with their number before them.
+    pub(crate) fn path(self, path: &str) -> Self {
+        path.split('/').fold(self.u16(path.split('/').count() as u16), Self::text)
+    }
+
     pub(crate) fn bytes(self, bytes: &[u8]) -> Self {
         self.out.extend_from_slice(bytes);
         self

@@ -2,7 +2,7 @@
 
 use crate::{
     Res,
-    client::{Client, MSIZE, ROOT, expect},
+    client::{Client, MSIZE, Place, ROOT, expect},
     wire::{Message, OVERHEAD, kind, kind_of, tag_of, u16_at, u32_at, u64_at},
 };
 
@@ -29,13 +29,16 @@ pub(crate) enum Operation {
     Getattr,
     /// walk, open, read of a small file, clunk.
     Cycle,
+    /// The same, all four sent at once.
+    Burst,
     /// As much as the server grants, through the whole file; counted in bytes.
     Bulk,
     /// walk, open, read to the end, clunk of a directory of 1000.
     Readdir,
 }
 
-const fn row(name: &'static str, operation: Operation, depth: u16, must: f64, aim: f64) -> Workload {
+/// One connection; depth 1 is compared with the floor of one thread.
+pub(crate) const fn row(name: &'static str, operation: Operation, depth: u16, must: f64, aim: f64) -> Workload {
     let single = depth == 1 && !matches!(operation, Operation::Bulk | Operation::Readdir);
     Workload { name, operation, connections: 1, depth, single, must, aim, tail: None }
 }
@@ -67,6 +70,8 @@ const O_DIRECTORY: u32 = 0o200_000;
 pub(crate) struct Slot {
     offset: u64,
     entries: usize,
+    /// Small files walked to so far.
+    turn: usize,
 }
 
 /// The state that all operations of a connection share.
@@ -76,6 +81,7 @@ pub(crate) struct Script {
     count: u32,
     big: u64,
     block: Vec<u8>,
+    small: Vec<String>,
 }
 
 /// How far an answer brought its operation.
@@ -87,13 +93,18 @@ pub(crate) enum Progress {
 }
 
 impl Operation {
+    /// Tags of one operation, the first of which is a multiple of this.
+    pub(crate) fn tags(self) -> u16 {
+        if self == Operation::Burst { 4 } else { 1 }
+    }
+
     /// The message size to offer.
     pub(crate) fn msize(self) -> u32 {
         if self == Operation::Bulk { (1 << 20) + OVERHEAD } else { MSIZE }
     }
 
     /// Opens what this operation needs open. `big` is the length of the large file.
-    pub(crate) fn prepare(self, client: &mut Client, big: u64) -> Res<Script> {
+    pub(crate) fn prepare(self, client: &mut Client, place: &Place, big: u64) -> Res<Script> {
         let mut count = BLOCK;
         match self {
             Operation::Read | Operation::Bulk => {
@@ -106,10 +117,10 @@ impl Operation {
                 client.open(OPEN, true)?;
             }
             Operation::Getattr => client.walk(OPEN, "small.txt")?,
-            Operation::Cycle => count = 64,
+            Operation::Cycle | Operation::Burst => count = place.count,
             Operation::Readdir => count = client.msize - OVERHEAD,
         }
-        Ok(Script { operation: self, count, big, block: vec![b'w'; BLOCK as usize] })
+        Ok(Script { operation: self, count, big, block: vec![b'w'; BLOCK as usize], small: place.small.clone() })
     }
 }
 
@@ -125,12 +136,26 @@ impl Script {
                 message.u32(self.block.len() as u32).bytes(&self.block).end();
             }
             Operation::Getattr => Message::new(out, kind::TGETATTR, tag).u32(OPEN).u64(BASIC).end(),
-            Operation::Cycle => walk(out, tag, fid, "small.txt"),
+            Operation::Cycle => walk(out, tag, fid, self.next(tag, slot)),
+            Operation::Burst => {
+                walk(out, tag, fid, self.next(tag, slot));
+                Message::new(out, kind::TLOPEN, tag + 1).u32(fid).u32(0).end();
+                read(out, tag + 2, fid, 0, self.count);
+                clunk(out, tag + 3, fid);
+            }
             Operation::Readdir => {
                 *slot = Slot::default();
                 walk(out, tag, fid, "dir1k");
             }
         }
+    }
+
+    /// The small file that is walked to next.
+    fn next(&self, tag: u16, slot: &mut Slot) -> &str {
+        // Apart from those of the others in flight.
+        let next = slot.turn * 61 + usize::from(tag);
+        slot.turn += 1;
+        &self.small[next % self.small.len()]
     }
 
     /// Takes an answer of an operation and appends the next request, if one is left.
@@ -154,6 +179,13 @@ impl Script {
                 }
             }
             Operation::Getattr => expect(frame, kind::RGETATTR).map(|()| Progress::Done(0)),
+            Operation::Burst => match kind_of(frame) {
+                kind::RWALK | kind::RLOPEN => Ok(Progress::Goes),
+                kind::RREAD if data_len(frame, kind::RREAD)? == self.count => Ok(Progress::Goes),
+                other => expect(frame, kind::RCLUNK)
+                    .map(|()| Progress::Done(self.count.into()))
+                    .map_err(|error| format!("{other}: {error}")),
+            },
             Operation::Cycle | Operation::Readdir => self.walked(frame, slot, out),
         }
     }
@@ -164,7 +196,7 @@ impl Script {
         let fid = WALKED + u32::from(tag);
         let lists = self.operation == Operation::Readdir;
         match kind_of(frame) {
-            kind::RWALK if u16_at(frame, 7)? == 1 => {
+            kind::RWALK if u16_at(frame, 7)? > 0 => {
                 let flags = if lists { O_DIRECTORY } else { 0 };
                 Message::new(out, kind::TLOPEN, tag).u32(fid).u32(flags).end();
             }
@@ -202,8 +234,8 @@ fn count_entries(frame: &[u8], slot: &mut Slot) -> Res<usize> {
     (at == end).then_some(entries).ok_or_else(|| "half an entry".into())
 }
 
-fn walk(out: &mut Vec<u8>, tag: u16, fid: u32, name: &str) {
-    Message::new(out, kind::TWALK, tag).u32(ROOT).u32(fid).u16(1).text(name).end();
+fn walk(out: &mut Vec<u8>, tag: u16, fid: u32, path: &str) {
+    Message::new(out, kind::TWALK, tag).u32(ROOT).u32(fid).path(path).end();
 }
 
 fn read(out: &mut Vec<u8>, tag: u16, fid: u32, offset: u64, count: u32) {

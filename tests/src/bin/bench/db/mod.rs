@@ -1,0 +1,243 @@
+//! `bench db`: the database beside `git`, in turns, on one pinned CPU.
+
+mod commit;
+mod git;
+mod live;
+mod repository;
+
+use std::time::Duration;
+
+use crate::{
+    Options, Res,
+    client::Place,
+    load, process,
+    process::Server,
+    report::median,
+    workload::{Operation, Workload, row},
+};
+use commit::Committer;
+use repository::Repository;
+
+pub(crate) const ROWS: [&str; 9] = [
+    "commit-disk",
+    "commit-fsync",
+    "commit-memory",
+    "branches-64",
+    "blob-1",
+    "blob-32",
+    "listing",
+    "live",
+    "idle-100k",
+];
+
+/// Whether both sides wait for the disk.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Sync {
+    /// Neither does.
+    No,
+    /// Objects and branches are synced; of the server, their directories too.
+    Yes,
+}
+
+impl Sync {
+    fn for_git(self) -> &'static str {
+        match self {
+            Sync::No => "core.fsync=none",
+            Sync::Yes => "core.fsync=loose-object,reference",
+        }
+    }
+}
+
+/// A line of the table.
+struct Row {
+    name: &'static str,
+    ours: String,
+    beside: String,
+    ratio: String,
+    budget: &'static str,
+    passed: bool,
+}
+
+/// What is measured, and what it is measured on.
+struct Bench<'o> {
+    options: &'o Options,
+    cpu: usize,
+    files: usize,
+}
+
+/// Whether every must was reached.
+pub(crate) fn run(options: &Options) -> Res<bool> {
+    let cpu = process::pin(options.cpu)?;
+    let bench = Bench { options, cpu, files: if options.quick { 1000 } else { 10_000 } };
+    println!("CPU {cpu}, {} rounds of {:?}, medians", options.rounds, options.length);
+    let wanted = |name: &str| options.only.as_ref().is_none_or(|only| only.iter().any(|one| one == name));
+    let mut passed = true;
+    println!("| workload      | {:>14} {:>22} | ratio | must", "datakit", "beside it");
+    for name in ROWS.into_iter().filter(|name| wanted(name)) {
+        let row = bench.row(name).unwrap_or_else(|error| Row::failed(name, &error));
+        let Row { name, ours, beside, ratio, budget, .. } = &row;
+        let verdict = if row.passed { "" } else { "  MISSED" };
+        println!("| {name:<13} | {ours:>14} {beside:>22} | {ratio:>5} | {budget}{verdict}");
+        passed &= row.passed;
+    }
+    Ok(passed || !options.check)
+}
+
+impl Row {
+    fn failed(name: &'static str, error: &str) -> Row {
+        let (ours, beside, ratio) = (format!("FAILED: {error}"), String::new(), String::new());
+        Row { name, ours, beside, ratio, budget: "", passed: false }
+    }
+
+    /// Rates of each round, ours and what is beside it: the median of their ratios must be `must`.
+    fn rates(name: &'static str, rounds: &[(f64, f64)], beside: &str, must: f64, budget: &'static str) -> Row {
+        let ours = median(rounds.iter().map(|(ours, _)| *ours));
+        let theirs = median(rounds.iter().map(|(_, theirs)| *theirs));
+        let ratio = median(rounds.iter().map(|(ours, theirs)| ours / theirs));
+        Row {
+            name,
+            ours: format!("{ours:.0}/s"),
+            beside: format!("{theirs:.0}/s {beside}"),
+            ratio: format!("{ratio:.2}"),
+            budget,
+            passed: ratio >= must,
+        }
+    }
+
+    fn alone(name: &'static str, ours: String, budget: &'static str, passed: bool) -> Row {
+        Row { name, ours, beside: String::new(), ratio: "-".into(), budget, passed }
+    }
+}
+
+impl Bench<'_> {
+    fn row(&self, name: &'static str) -> Res<Row> {
+        match name {
+            "commit-disk" => self.commit_disk(name, Sync::No, 5.0, "5, both without fsync"),
+            "commit-fsync" => self.commit_disk(name, Sync::Yes, 0.0, "(both with fsync)"),
+            "commit-memory" => self.commit_memory(name),
+            "branches-64" => self.branches(name),
+            "blob-1" => self.blob(name, Operation::Burst, 1),
+            "blob-32" => self.blob(name, Operation::Cycle, 32),
+            "listing" => self.listing(name),
+            "live" => self.live(name),
+            _ => self.idle(name),
+        }
+    }
+
+    fn rounds(&self, mut round: impl FnMut() -> Res<(f64, f64)>) -> Res<Vec<(f64, f64)>> {
+        (0..self.options.rounds).map(|_| round()).collect()
+    }
+
+    fn serve(&self, options: &[&str]) -> Res<Server> {
+        let server = Server::datakit(options)?;
+        server.pin(self.cpu)?;
+        Ok(server)
+    }
+
+    /// One small file of many, changed and committed; each in a repository of its own, that nothing else was done to.
+    fn commit_disk(&self, name: &'static str, sync: Sync, must: f64, budget: &'static str) -> Res<Row> {
+        let (ours, theirs) = (Repository::new("ours", self.files)?, Repository::new("git", self.files)?);
+        let path = ours.path();
+        let options = ["--git", &path, "--no-fsync"];
+        let server = self.serve(if sync == Sync::No { &options } else { &options[..2] })?;
+        let mut plumbing = git::Plumbing::new(&theirs, sync)?;
+        let mut committer = Committer::new(&server.place, &["master"])?;
+        let rounds = self.rounds(|| {
+            Ok((committer.rate(self.options.length, "d007/f007")?, plumbing.rate(self.options.length, "d007/f007")?))
+        })?;
+        for (repository, made) in [(&ours, committer.made), (&theirs, plumbing.made)] {
+            repository.check(made)?;
+        }
+        Ok(Row::rates(name, &rounds, "git plumbing", must, budget))
+    }
+
+    fn commit_memory(&self, name: &'static str) -> Res<Row> {
+        const MUST: f64 = 5000.0;
+        let server = self.serve(&[])?;
+        let mut committer = Committer::new(&server.place, &["master"])?;
+        let rates: Res<Vec<f64>> =
+            (0..self.options.rounds).map(|_| committer.rate(self.options.length, "file")).collect();
+        let rate = median(rates?.into_iter());
+        Ok(Row::alone(name, format!("{rate:.0}/s"), "5000/s, one client, one core", rate >= MUST))
+    }
+
+    /// 64 clients with a branch each, against one: on every CPU there is, so that a lock of all would show.
+    fn branches(&self, name: &'static str) -> Res<Row> {
+        let server = Server::datakit::<&str>(&[])?;
+        let names: Vec<String> = (0..64).map(|number| format!("b{number}")).collect();
+        let names: Vec<&str> = names.iter().map(String::as_str).collect();
+        let (mut many, mut one) = (Committer::new(&server.place, &names)?, Committer::new(&server.place, &["one"])?);
+        let rounds =
+            self.rounds(|| Ok((many.rate(self.options.length, "file")?, one.rate(self.options.length, "file")?)))?;
+        Ok(Row::rates(name, &rounds, "one client", 1.0, "not below one client's"))
+    }
+
+    /// A blob of 1 KiB, another one each time, by walk, open, read and clunk below `snapshots/HASH/ro`: with one in flight all four
+    /// are sent at once, so that it is one round trip for both.
+    fn blob(&self, name: &'static str, operation: Operation, depth: u16) -> Res<Row> {
+        let repository = Repository::new("blobs", self.files)?;
+        let server = self.serve(&["--git", &repository.path()])?;
+        let mut place = self.snapshot(&server, &repository)?;
+        place.small = repository.paths(1000);
+        place.count = repository::BLOB as u32;
+        let workload = Workload { name, ..row(name, operation, depth, 1.0, 1.0) };
+        let mut cat = git::Cat::new(&repository, &place.small)?;
+        let rounds = self.rounds(|| {
+            let ours = load::measure(&place, &workload, self.options.length, 0)?.rate;
+            Ok((ours, cat.rate(self.options.length, depth.into())?))
+        })?;
+        Ok(Row::rates(name, &rounds, "git cat-file --batch", 1.0, "git cat-file --batch"))
+    }
+
+    fn snapshot(&self, server: &Server, repository: &Repository) -> Res<Place> {
+        let mut place = server.place.clone();
+        place.under = vec!["snapshots".into(), repository.head()?, "ro".into()];
+        Ok(place)
+    }
+
+    /// A directory of 1000, against one in the memory of the scratch tree.
+    fn listing(&self, name: &'static str) -> Res<Row> {
+        let repository = Repository::new("listing", self.files)?;
+        let server = self.serve(&["--git", &repository.path()])?;
+        let scratch = self.serve(&["--scratch"])?;
+        crate::client::fill_tree(&scratch.place, 4096)?;
+        let place = self.snapshot(&server, &repository)?;
+        let workload = row(name, Operation::Readdir, 1, 0.5, 0.5);
+        let rounds = self.rounds(|| {
+            let measure =
+                |place: &Place| Ok::<_, String>(load::measure(place, &workload, self.options.length, 0)?.rate);
+            Ok((measure(&place)?, measure(&scratch.place)?))
+        })?;
+        Ok(Row::rates(name, &rounds, "scratch tree", 0.5, "0.5 of scratch"))
+    }
+
+    /// From the commit's reply to what `head.live` delivers to each of 1000 connections.
+    fn live(&self, name: &'static str) -> Res<Row> {
+        const WATCHERS: usize = 1000;
+        process::allow_files(WATCHERS as u64 + 100)?;
+        let server = self.serve(&[])?;
+        let mut committer = Committer::new(&server.place, &["master"])?;
+        // Only then there is a branch for others to see.
+        committer.one("file")?;
+        let mut watchers = live::Watchers::new(&server.place, "master", WATCHERS)?;
+        let mut delays = Vec::new();
+        for _ in 0..self.options.rounds * 10 {
+            delays.extend(watchers.after(|| committer.one("file"))?);
+        }
+        let millis = median(delays.iter().map(|delay: &Duration| delay.as_secs_f64() * 1e3));
+        Ok(Row::alone(name, format!("{millis:.2} ms"), "5 ms, 1000 watchers", millis < 5.0))
+    }
+
+    /// Resident memory with a large repository that was looked at and committed to.
+    fn idle(&self, name: &'static str) -> Res<Row> {
+        const MUST: f64 = 64.0;
+        let repository = Repository::new("large", self.files * 10)?;
+        let server = self.serve(&["--git", &repository.path()])?;
+        let place = self.snapshot(&server, &repository)?;
+        let listing = row(name, Operation::Readdir, 1, 0.0, 0.0);
+        load::measure(&place, &listing, Duration::from_millis(10), 0)?;
+        Committer::new(&server.place, &["master"])?.one("d007/f007")?;
+        let mib = server.resident()? as f64 / f64::from(1 << 20);
+        Ok(Row::alone(name, format!("{mib:.1} MiB"), "64 MiB", mib < MUST))
+    }
+}

@@ -1,0 +1,117 @@
+//! Repositories to measure on, made by `git` itself.
+
+use std::{
+    env, fs,
+    io::Write as _,
+    path::PathBuf,
+    process::{self, Command, Stdio},
+};
+
+use crate::Res;
+
+/// Bytes of every file.
+pub(crate) const BLOB: usize = 1024;
+const IN_DIRECTORY: usize = 100;
+/// Names in the one large directory.
+const LISTED: usize = 1000;
+
+/// A bare repository with one commit on `master`, gone when this is dropped.
+pub(crate) struct Repository {
+    dir: PathBuf,
+    files: usize,
+}
+
+impl Repository {
+    /// `files` files, 1000 of them in `dir1k` and a hundred in each other directory. All of it is in one pack.
+    pub(crate) fn new(name: &str, files: usize) -> Res<Self> {
+        let dir = env::temp_dir().join(format!("datakit-bench-{}-{name}", process::id()));
+        let repository = Self { dir, files };
+        fs::create_dir_all(&repository.dir).map_err(|error| format!("{}: {error}", repository.dir.display()))?;
+        repository.git(&["init", "-q", "--bare", "-b", "master"], "")?;
+        // The collection that git itself begins would be measured with it.
+        repository.git(&["config", "gc.auto", "0"], "")?;
+        repository.git(&["-c", "fastimport.unpackLimit=0", "fast-import", "--quiet"], &repository.history())?;
+        repository.spread()?;
+        Ok(repository)
+    }
+
+    /// The directories that loose objects come to lie in: only the first commits in the life of a repository make them.
+    fn spread(&self) -> Res<()> {
+        for first in 0..=u8::MAX {
+            let dir = self.dir.join(format!("objects/{first:02x}"));
+            fs::create_dir_all(&dir).map_err(|error| format!("{}: {error}", dir.display()))?;
+        }
+        Ok(())
+    }
+
+    fn history(&self) -> String {
+        let mut text = String::from("commit refs/heads/master\ncommitter bench <bench@localhost> 1700000000 +0000\n");
+        text += "data 5\nfirst\n";
+        let listed = (0..LISTED).map(|number| format!("dir1k/f{number:04}"));
+        for (number, path) in self.paths(self.files - LISTED).into_iter().chain(listed).enumerate() {
+            let line = format!("{number:031}\n");
+            text += &format!("M 644 inline {path}\ndata {BLOB}\n{}", line.repeat(BLOB / line.len()));
+        }
+        text
+    }
+
+    /// The first `count` files that are not in the large directory.
+    pub(crate) fn paths(&self, count: usize) -> Vec<String> {
+        let count = count.min(self.files - LISTED).max(IN_DIRECTORY * 10);
+        (0..count).map(|number| format!("d{:03}/f{:03}", number / IN_DIRECTORY, number % IN_DIRECTORY)).collect()
+    }
+
+    pub(crate) fn path(&self) -> String {
+        self.dir.display().to_string()
+    }
+
+    pub(crate) fn head(&self) -> Res<String> {
+        self.git(&["rev-parse", "master"], "")
+    }
+
+    /// An error unless all that was made is on `master` and whole.
+    pub(crate) fn check(&self, made: u64) -> Res<()> {
+        self.git(&["fsck", "--strict", "--no-dangling"], "")?;
+        match self.git(&["rev-list", "--count", "master"], "")? {
+            count if count == (made + 1).to_string() => Ok(()),
+            count => Err(format!("{count} commits of {}", made + 1)),
+        }
+    }
+
+    /// What `git` prints on this input.
+    pub(crate) fn git(&self, args: &[&str], input: &str) -> Res<String> {
+        let failed = |error: &dyn std::fmt::Display| format!("git {}: {error}", args.join(" "));
+        let mut child = self
+            .command(args)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .map_err(|error| failed(&error))?;
+        // What is read to its end before anything is printed.
+        child.stdin.take().map_or(Ok(()), |mut to| to.write_all(input.as_bytes())).map_err(|error| failed(&error))?;
+        let out = child.wait_with_output().map_err(|error| failed(&error))?;
+        if !out.status.success() {
+            return Err(failed(&String::from_utf8_lossy(&out.stderr)));
+        }
+        Ok(String::from_utf8_lossy(&out.stdout).trim_end().to_owned())
+    }
+
+    /// `git` in this repository, with nobody's settings.
+    pub(crate) fn command(&self, args: &[&str]) -> Command {
+        let mut command = Command::new("git");
+        command.arg("-C").arg(&self.dir).args(args);
+        command.env("GIT_CONFIG_NOSYSTEM", "1").env("GIT_CONFIG_GLOBAL", "/dev/null");
+        for role in ["AUTHOR", "COMMITTER"] {
+            command.env(format!("GIT_{role}_NAME"), "bench").env(format!("GIT_{role}_EMAIL"), "bench@localhost");
+        }
+        command
+    }
+}
+
+impl Drop for Repository {
+    fn drop(&mut self) {
+        // What cannot be removed is left in the directory for such things.
+        let _ = fs::remove_dir_all(&self.dir);
+    }
+}
