@@ -35,6 +35,9 @@ pub(crate) struct ServeArgs {
     /// Keep the database in the Git repository at PATH, made if it is missing; without this it is in memory
     #[arg(long, value_name = "PATH")]
     pub(crate) git: Option<PathBuf>,
+    /// Acknowledge commits before they are on the disk: a server that is killed loses none, a machine that loses power may
+    #[arg(long, requires = "git")]
+    pub(crate) no_fsync: bool,
     /// Answer GET /metrics for Prometheus there; of all interfaces if only PORT is given, port 0 picks a free one
     #[arg(long, value_name = "[HOST:]PORT")]
     pub(crate) listen_prometheus: Option<Address>,
@@ -93,6 +96,7 @@ async fn serve(args: ServeArgs) -> Result<ExitCode, Box<dyn Error>> {
     let (store, dir): (Arc<dyn Store>, _) = match &args.git {
         Some(path) => {
             let git = Git::open(path)?;
+            let git = if args.no_fsync { git.unsynced() } else { git };
             let dir = git.dir();
             (Arc::new(git), Some(dir))
         }

@@ -34,6 +34,7 @@ const PACKS: u16 = 4096;
 /// branches that a killed server leaves behind are known to be nobody's, and are removed when the repository is opened.
 pub struct Git {
     repository: ThreadSafeRepository,
+    synced: bool,
     _owner: Option<owner::Owner>,
     /// Handles that nobody uses now: what they have found out is not found out again.
     idle: Mutex<Vec<Repository>>,
@@ -53,11 +54,18 @@ impl Git {
         };
         let repository = ThreadSafeRepository::open_opts(&dir, options()).map_err(|error| failed(&dir, &error))?;
         let owner = owner::Owner::of(&dir, repository.refs.common_dir().unwrap_or(repository.refs.git_dir()))?;
-        let git = Git { repository, _owner: owner, idle: Mutex::default() };
+        let git = Git { repository, synced: true, _owner: owner, idle: Mutex::default() };
         if git.handle().object_hash() != gix::hash::Kind::Sha1 {
             return Err(failed(&dir, &"its objects are not named by SHA-1"));
         }
         Ok(git)
+    }
+
+    /// The same without waiting for the disk: calls return as soon as the kernel has what was written. A process that is killed
+    /// loses nothing then either, a machine without power may lose what came last, and be left with a branch that leads to nothing.
+    #[must_use]
+    pub fn unsynced(self) -> Git {
+        Git { synced: false, ..self }
     }
 
     /// Where it is: the directory with `objects` and `refs`.
@@ -153,7 +161,7 @@ impl Store for Git {
     }
 
     fn write(&self, objects: &[(Id, Object)]) -> Result<()> {
-        loose::write(&self.handle(), objects)
+        loose::write(&self.handle(), self.synced, objects)
     }
 
     fn head(&self, branch: &BranchName) -> Result<Option<Id>> {
@@ -165,7 +173,7 @@ impl Store for Git {
     }
 
     fn update(&self, moves: &[Move<'_>]) -> Result<bool> {
-        refs::update(&self.handle(), moves)
+        refs::update(&self.handle(), self.synced, moves)
     }
 
     fn watch(&self, changed: Box<dyn Fn() + Send + Sync>) -> Result<Option<Box<dyn Watching>>> {
@@ -177,7 +185,7 @@ impl Store for Git {
     }
 
     fn forget(&self, remote: &str) -> Result<()> {
-        refs::forget(&self.handle(), remote)
+        refs::forget(&self.handle(), self.synced, remote)
     }
 }
 

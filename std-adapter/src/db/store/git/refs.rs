@@ -68,7 +68,7 @@ pub(super) fn heads(repository: &Repository) -> Result<Vec<(BranchName, Id)>> {
 }
 
 /// All of the moves or none. False when a branch is not where it was thought to be.
-pub(super) fn update(repository: &Repository, moves: &[Move<'_>]) -> Result<bool> {
+pub(super) fn update(repository: &Repository, synced: bool, moves: &[Move<'_>]) -> Result<bool> {
     let mut edits = Vec::new();
     for motion in moves {
         match edit(motion)? {
@@ -77,7 +77,7 @@ pub(super) fn update(repository: &Repository, moves: &[Move<'_>]) -> Result<bool
             None => {}
         }
     }
-    apply(repository, edits)
+    apply(repository, synced, edits)
 }
 
 fn edit(Move { branch, from, to }: &Move<'_>) -> Result<Option<RefEdit>> {
@@ -92,7 +92,7 @@ fn edit(Move { branch, from, to }: &Move<'_>) -> Result<Option<RefEdit>> {
     Ok(Some(RefEdit { change, name: full(branch)?, deref: false }))
 }
 
-fn apply(repository: &Repository, edits: Vec<RefEdit>) -> Result<bool> {
+fn apply(repository: &Repository, synced: bool, edits: Vec<RefEdit>) -> Result<bool> {
     let names: Vec<_> = edits.iter().map(|edit| (edit.name.clone(), is_removal(edit))).collect();
     // What was packed is compared as it is now.
     look_again(repository);
@@ -101,13 +101,11 @@ fn apply(repository: &Repository, edits: Vec<RefEdit>) -> Result<bool> {
         Err(error) if is_elsewhere(&error) => return Ok(false),
         Err(error) => return Err(refused(&error)),
     };
-    for (name, removed) in &names {
-        if !removed {
-            sync_lock(repository, name).map_err(|error| Error::io(name.as_bstr(), &error))?;
-        }
+    for (name, _) in names.iter().filter(|(_, removed)| synced && !removed) {
+        sync_lock(repository, name).map_err(|error| Error::io(name.as_bstr(), &error))?;
     }
     prepared.commit(None).map_err(|error| refused(&error))?;
-    for (name, removed) in &names {
+    for (name, removed) in names.iter().filter(|_| synced) {
         sync_names(repository, name, *removed).map_err(|error| Error::io(name.as_bstr(), &error))?;
     }
     Ok(true)
@@ -172,7 +170,7 @@ fn path(repository: &Repository, name: &FullName) -> io::Result<PathBuf> {
 }
 
 /// Removes what was fetched under a name.
-pub(super) fn forget(repository: &Repository, remote: &str) -> Result<()> {
+pub(super) fn forget(repository: &Repository, synced: bool, remote: &str) -> Result<()> {
     let prefix = format!("refs/remotes/{remote}/");
     let failed = |error: &dyn std::fmt::Display| Error::Store(format!("{prefix}: {error}"));
     let all = repository.refs.iter().map_err(|error| failed(&error))?;
@@ -183,5 +181,5 @@ pub(super) fn forget(repository: &Repository, remote: &str) -> Result<()> {
         name: found.name,
         deref: false,
     });
-    apply(repository, edits.collect()).map(drop)
+    apply(repository, synced, edits.collect()).map(drop)
 }
