@@ -92,68 +92,105 @@ impl Tree {
 
 /// A file, directory or symbolic link with its name: an inode. Clones are the same one.
 #[derive(Clone)]
-pub struct Entry(Arc<Node>);
+pub struct Entry(Kept);
 
-struct Node {
-    ino: u64,
-    name: RwLock<Arc<[u8]>>,
-    what: What,
+/// One allocation each: listings make them by the thousand.
+#[derive(Clone)]
+enum Kept {
+    Dir(Arc<Node<dyn Directory>>),
+    File(Arc<Node<dyn Leaf>>),
+    Symlink(Arc<Node<Box<[u8]>>>),
 }
 
-enum What {
-    Dir(Box<dyn Directory>),
-    File(Box<dyn Leaf>),
-    Symlink(Box<[u8]>),
+struct Node<W: ?Sized> {
+    ino: u64,
+    name: RwLock<Arc<[u8]>>,
+    what: W,
+}
+
+/// What an entry is.
+enum What<'e> {
+    Dir(&'e dyn Directory),
+    File(&'e dyn Leaf),
+    Symlink(&'e [u8]),
+}
+
+impl<W> Node<W> {
+    fn new(name: Arc<[u8]>, ino: u64, what: W) -> Arc<Node<W>> {
+        Arc::new(Node { ino, name: RwLock::new(name), what })
+    }
 }
 
 impl Entry {
     /// A directory.
     pub fn dir(name: impl AsRef<[u8]>, dir: impl Directory + 'static) -> Entry {
-        Entry::new(name.as_ref(), What::Dir(Box::new(dir)))
+        Entry::dir_of(name.as_ref().into(), ino::next(), dir)
     }
 
     /// A file.
     pub fn file(name: impl AsRef<[u8]>, file: impl Leaf + 'static) -> Entry {
-        Entry::new(name.as_ref(), What::File(Box::new(file)))
+        Entry::file_of(name.as_ref().into(), ino::next(), file)
     }
 
     /// A symbolic link.
     pub fn symlink(name: impl AsRef<[u8]>, target: impl AsRef<[u8]>) -> Entry {
-        Entry::new(name.as_ref(), What::Symlink(target.as_ref().into()))
+        Entry(Kept::Symlink(Node::new(name.as_ref().into(), ino::next(), target.as_ref().into())))
     }
 
-    fn new(name: &[u8], what: What) -> Entry {
-        Entry(Arc::new(Node { ino: ino::next(), name: RwLock::new(name.into()), what }))
+    /// A directory whose maker answers for its number, as in [`numbered`](Entry::numbered), and has its name already.
+    pub(crate) fn dir_of(name: Arc<[u8]>, ino: u64, dir: impl Directory + 'static) -> Entry {
+        Entry(Kept::Dir(Node::new(name, ino, dir)))
+    }
+
+    /// A file of that kind.
+    pub(crate) fn file_of(name: Arc<[u8]>, ino: u64, file: impl Leaf + 'static) -> Entry {
+        Entry(Kept::File(Node::new(name, ino, file)))
     }
 
     /// The same with an inode number that its maker answers for: entries of one number are the same inode.
-    pub(crate) fn numbered(self, ino: u64) -> Entry {
-        let Entry(mut node) = self;
+    pub(crate) fn numbered(mut self, number: u64) -> Entry {
         // It was made just now, nobody else has it.
-        if let Some(node) = Arc::get_mut(&mut node) {
-            node.ino = ino;
+        let ino = match &mut self.0 {
+            Kept::Dir(node) => Arc::get_mut(node).map(|node| &mut node.ino),
+            Kept::File(node) => Arc::get_mut(node).map(|node| &mut node.ino),
+            Kept::Symlink(node) => Arc::get_mut(node).map(|node| &mut node.ino),
+        };
+        if let Some(ino) = ino {
+            *ino = number;
         }
-        Entry(node)
+        self
     }
 
     /// Its name now: a rename changes it.
     #[must_use]
     pub fn name(&self) -> Arc<[u8]> {
-        locked::read(&self.0.name).clone()
+        locked::read(self.label()).clone()
+    }
+
+    fn label(&self) -> &RwLock<Arc<[u8]>> {
+        match &self.0 {
+            Kept::Dir(node) => &node.name,
+            Kept::File(node) => &node.name,
+            Kept::Symlink(node) => &node.name,
+        }
     }
 
     /// Its inode number, unique in this process.
     #[must_use]
     pub fn ino(&self) -> u64 {
-        self.0.ino
+        match &self.0 {
+            Kept::Dir(node) => node.ino,
+            Kept::File(node) => node.ino,
+            Kept::Symlink(node) => node.ino,
+        }
     }
 
     /// What it is.
     #[must_use]
     pub fn kind(&self) -> Kind {
-        match self.0.what {
+        match self.what() {
             What::Dir(_) => Kind::Dir,
-            What::File(ref leaf) => leaf.kind(),
+            What::File(leaf) => leaf.kind(),
             What::Symlink(_) => Kind::Symlink,
         }
     }
@@ -165,11 +202,15 @@ impl Entry {
     }
 
     fn renamed(&self, name: &[u8]) {
-        *locked::write(&self.0.name) = name.into();
+        *locked::write(self.label()) = name.into();
     }
 
-    fn what(&self) -> &What {
-        &self.0.what
+    fn what(&self) -> What<'_> {
+        match &self.0 {
+            Kept::Dir(node) => What::Dir(&node.what),
+            Kept::File(node) => What::File(&node.what),
+            Kept::Symlink(node) => What::Symlink(&node.what),
+        }
     }
 }
 

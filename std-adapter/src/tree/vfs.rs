@@ -26,8 +26,13 @@ pub struct Open(Opened);
 #[derive(Clone)]
 enum Opened {
     /// What the directory had when it was opened.
-    Dir(Arc<[Inode]>),
+    Dir(Arc<Listing>),
     File(Arc<File>),
+}
+
+struct Listing {
+    dir: Inode,
+    entries: Vec<Entry>,
 }
 
 struct File {
@@ -69,7 +74,7 @@ impl Inode {
 
     fn dir(&self) -> Result<&dyn Directory> {
         match self.entry().what() {
-            What::Dir(dir) => Ok(&**dir),
+            What::Dir(dir) => Ok(dir),
             _ => Err(Error::NotDirectory),
         }
     }
@@ -125,10 +130,10 @@ impl Vfs for Tree {
     async fn open(&self, inode: &Inode, mode: OpenMode) -> Result<Open> {
         let leaf = match inode.entry().what() {
             What::File(leaf) => leaf.open(mode).await?,
-            What::Symlink(target) => Box::new(Snapshot(target.clone())),
+            What::Symlink(target) => Box::new(Snapshot(Box::<[u8]>::from(target))),
             What::Dir(dir) => {
                 let entries = dir.list().await?;
-                return Ok(Open(Opened::Dir(entries.into_iter().map(|entry| inode.child(entry)).collect())));
+                return Ok(Open(Opened::Dir(Arc::new(Listing { dir: inode.clone(), entries }))));
             }
         };
         Ok(Open(Opened::File(Arc::new(File { leaf, reading: Mutex::new(()), writing: Mutex::new(()) }))))
@@ -179,13 +184,13 @@ impl Vfs for Tree {
         cookie: u64,
         each: &mut dyn FnMut(DirEntry<'_, Inode>) -> ControlFlow<()>,
     ) -> Result<()> {
-        let Opened::Dir(entries) = &dir.0 else { return Err(Error::NotDirectory) };
+        let Opened::Dir(listing) = &dir.0 else { return Err(Error::NotDirectory) };
         let start = usize::try_from(cookie).unwrap_or(usize::MAX);
         // Not `skip`: a read of 9P2000 asks for one entry at a time.
-        let rest = entries.get(start..).unwrap_or_default();
-        for (next, inode) in (cookie.saturating_add(1)..).zip(rest) {
-            let name = inode.entry().name();
-            if each(DirEntry { name: &name, inode, id: inode.id(), next }).is_break() {
+        let rest = listing.entries.get(start..).unwrap_or_default();
+        for (next, entry) in (cookie.saturating_add(1)..).zip(rest) {
+            let (name, inode) = (entry.name(), listing.dir.child(entry.clone()));
+            if each(DirEntry { name: &name, inode: &inode, id: inode.id(), next }).is_break() {
                 break;
             }
         }

@@ -5,7 +5,8 @@ use std::sync::Arc;
 use datakit_core::vfs::{Error, FileStat, Name, OpenMode, Result};
 
 use crate::db::object::Mode;
-use crate::db::tree::{File, Node, Tree, join};
+use crate::db::objects::Objects;
+use crate::db::tree::{Dir, File, Node, Tree, join};
 use crate::db::{self, Database};
 use crate::ino;
 use crate::tree::{Directory, Entry, Leaf, OpenLeaf, Snapshot, Wait, ready};
@@ -34,69 +35,79 @@ impl Ro {
 
     /// All of it, under a name.
     pub(super) fn top(self, name: &str) -> Entry {
-        let number = self.inode(b"", "D");
-        Entry::dir(name, RoDir { ro: self, path: Vec::new() }).numbered(number)
+        let number = ino::of(("ro", self.number));
+        Entry::dir(name, RoDir(Arc::new(Place { ro: self, path: Vec::new(), number }))).numbered(number)
+    }
+}
+
+/// A directory of such a tree.
+struct RoDir(Arc<Place>);
+
+/// Where a directory is, shared with the entries of it that were looked at.
+struct Place {
+    ro: Ro,
+    path: Vec<u8>,
+    /// The inode of the directory.
+    number: u64,
+}
+
+impl Place {
+    fn objects(&self) -> &Objects {
+        self.ro.database.objects()
     }
 
-    fn inode(&self, path: &[u8], kind: &str) -> u64 {
-        ino::of(("ro", self.number, kind, path))
+    fn dir(&self) -> db::Result<Dir> {
+        (self.ro.source)()?.dir(self.objects(), &self.path)
     }
 
-    /// What `node`, found at `path`, is shown as; submodules are not.
-    fn entry(&self, path: Vec<u8>, name: &[u8], node: &Node) -> Result<Option<Entry>> {
+    /// What `node`, which `name` stands for here, is shown as; submodules are not.
+    fn entry(self: &Arc<Place>, name: db::tree::Name, node: &Node) -> Result<Option<Entry>> {
+        let number = |kind: u8| ino::of((self.number, kind, &*name));
         Ok(match node {
             Node::Submodule(_) => None,
             Node::Dir(_) => {
-                let number = self.inode(&path, "D");
-                Some(Entry::dir(name, RoDir { ro: self.clone(), path }).numbered(number))
+                let number = number(b'D');
+                let place = Place { ro: self.ro.clone(), path: join(&self.path, &name), number };
+                Some(Entry::dir_of(name, number, RoDir(Arc::new(place))))
             }
             Node::File(File { mode: Mode::Link, content }) => {
-                let number = self.inode(&path, "L");
-                let target = content.bytes(self.database.objects())?;
-                Some(Entry::symlink(name, &*target).numbered(number))
+                let target = content.bytes(self.objects())?;
+                Some(Entry::symlink(&name, &*target).numbered(number(b'L')))
             }
             Node::File(_) => {
-                let number = self.inode(&path, "F");
-                Some(Entry::file(name, RoFile { ro: self.clone(), path }).numbered(number))
+                let number = number(b'F');
+                Some(Entry::file_of(name.clone(), number, RoFile { dir: self.clone(), name }))
             }
         })
     }
 }
 
-struct RoDir {
-    ro: Ro,
-    path: Vec<u8>,
-}
-
 impl Directory for RoDir {
     fn list(&self) -> Wait<'_, Vec<Entry>> {
         ready((|| {
-            let objects = self.ro.database.objects();
-            let names = (self.ro.source)()?.dir(objects, &self.path)?.list(objects)?;
-            let entries = names.iter().map(|(name, node)| self.ro.entry(join(&self.path, name), name, node));
+            let names = self.0.dir()?.list(self.0.objects())?;
+            let entries = names.into_iter().map(|(name, node)| self.0.entry(name, &node));
             entries.filter_map(Result::transpose).collect()
         })())
     }
 
     fn lookup<'a>(&'a self, name: Name<'a>) -> Wait<'a, Entry> {
         ready((|| {
-            let objects = self.ro.database.objects();
-            let dir = (self.ro.source)()?.dir(objects, &self.path)?;
-            let node = dir.get(objects, name.as_bytes())?.ok_or(Error::NotFound)?;
-            self.ro.entry(join(&self.path, name.as_bytes()), name.as_bytes(), &node)?.ok_or(Error::NotFound)
+            let node = self.0.dir()?.get(self.0.objects(), name.as_bytes())?.ok_or(Error::NotFound)?;
+            self.0.entry(name.as_bytes().into(), &node)?.ok_or(Error::NotFound)
         })())
     }
 }
 
 struct RoFile {
-    ro: Ro,
-    path: Vec<u8>,
+    dir: Arc<Place>,
+    name: db::tree::Name,
 }
 
 impl RoFile {
     fn file(&self) -> Result<File> {
-        match (self.ro.source)()?.get(self.ro.database.objects(), &self.path)? {
-            Node::File(file) => Ok(file),
+        match self.dir.dir()?.get(self.dir.objects(), &self.name)? {
+            Some(Node::File(file)) => Ok(file),
             _ => Err(Error::NotFound),
         }
     }
@@ -106,13 +117,13 @@ impl Leaf for RoFile {
     fn stat(&self) -> Wait<'_, FileStat> {
         ready((|| {
             let file = self.file()?;
-            Ok(stat(file.mode, file.content.length(self.ro.database.objects())?))
+            Ok(stat(file.mode, file.content.length(self.dir.objects())?))
         })())
     }
 
     fn open(&self, _: OpenMode) -> Wait<'_, Box<dyn OpenLeaf>> {
         ready((|| {
-            let content = self.file()?.content.bytes(self.ro.database.objects())?;
+            let content = self.file()?.content.bytes(self.dir.objects())?;
             Ok(Box::new(Snapshot(content)) as Box<dyn OpenLeaf>)
         })())
     }
