@@ -6,6 +6,7 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
+use std::time::SystemTime;
 
 use gix::Repository;
 
@@ -24,10 +25,12 @@ pub(super) fn write(repository: &Repository, synced: bool, objects: &[(Id, Objec
     for some in objects.chunks(TOGETHER) {
         let mut files = Vec::with_capacity(some.len());
         for (id, object) in some {
-            let id = gix::ObjectId::from(*id);
-            if !repository.objects.exists_without_refresh(&id) {
-                files.push(Temporary::new(&top, &id.to_string(), object, &mut dirs).map_err(|error| failed(&error))?);
+            let (dir, path) = place(&top, &id.to_string());
+            if !is_there(&path) {
+                files.push(Temporary::new(&dir, path, object, &mut dirs).map_err(|error| failed(&error))?);
             }
+            // Whoever wrote it may not have synced the directory yet.
+            dirs.insert(dir);
         }
         if synced {
             sync_all(&files).map_err(|error| failed(&error))?;
@@ -43,6 +46,20 @@ pub(super) fn write(repository: &Repository, synced: bool, objects: &[(Id, Objec
         }
     }
     Ok(())
+}
+
+/// The directory and the file of an object.
+fn place(top: &Path, name: &str) -> (PathBuf, PathBuf) {
+    let (fan, rest) = name.split_at_checked(2).unwrap_or((name, ""));
+    let dir = top.join(fan);
+    let path = dir.join(rest);
+    (dir, path)
+}
+
+/// Whether an object is a file already, which is as good as new then: `git gc` removes what nobody refers to once it is old. In a pack
+/// it does not count: `git repack -d` may drop what nobody refers to together with the old pack, at any time.
+fn is_there(path: &Path) -> bool {
+    File::open(path).and_then(|file| file.set_modified(SystemTime::now())).is_ok()
 }
 
 /// Waits until all of them are on the disk.
@@ -70,10 +87,8 @@ struct Temporary {
 }
 
 impl Temporary {
-    fn new(top: &Path, name: &str, object: &Object, dirs: &mut BTreeSet<PathBuf>) -> io::Result<Temporary> {
+    fn new(dir: &Path, name: PathBuf, object: &Object, dirs: &mut BTreeSet<PathBuf>) -> io::Result<Temporary> {
         static WRITTEN: AtomicU64 = AtomicU64::new(0);
-        let (fan, rest) = name.split_at_checked(2).unwrap_or((name, ""));
-        let dir = top.join(fan);
         let own = format!("tmp_obj_{}_{}", std::process::id(), WRITTEN.fetch_add(1, Ordering::Relaxed));
         let path = dir.join(own);
         let mut tries = 0;
@@ -82,14 +97,13 @@ impl Temporary {
                 // `git gc` removes it again while it is empty.
                 Err(error) if error.kind() == io::ErrorKind::NotFound && tries < TRIES => {
                     tries += 1;
-                    fs::create_dir_all(&dir)?;
-                    dirs.insert(top.to_owned());
+                    fs::create_dir_all(dir)?;
+                    dirs.extend(dir.parent().map(Path::to_owned));
                 }
                 other => break other?,
             }
         };
-        let mut temporary = Temporary { file, path, name: dir.join(rest), kept: false };
-        dirs.insert(dir);
+        let mut temporary = Temporary { file, path, name, kept: false };
         temporary.fill(object)?;
         Ok(temporary)
     }

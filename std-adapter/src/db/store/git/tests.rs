@@ -161,3 +161,34 @@ fn what_others_do_is_told() {
     }
     drop(watching);
 }
+
+#[test]
+fn what_a_repack_dropped_is_written_again() {
+    let place = Place::new("dropped");
+    let store = Git::open(&place.0).unwrap();
+    let (kept, dropped) = (commit(&store, "kept"), commit(&store, "dropped"));
+    assert!(go(&store, "master", None, Some(kept)) && go(&store, "other", None, Some(dropped)));
+    place.git(&["repack", "-adq"]);
+    // The store knows the pack from now on.
+    assert!(store.read(dropped).unwrap().is_some());
+    place.git(&["branch", "-D", "other"]);
+    place.git(&["repack", "-adq"]);
+    assert_eq!(commit(&store, "dropped"), dropped);
+    assert!(go(&store, "other", None, Some(dropped)));
+    assert_eq!(place.git(&["log", "--format=%s", "other"]), "dropped");
+    place.git(&["fsck", "--strict"]);
+}
+
+#[test]
+fn what_is_written_again_is_not_old() {
+    let place = Place::new("old");
+    let store = Git::open(&place.0).unwrap();
+    let (fan, rest) = {
+        let id = commit(&store, "a").to_string();
+        (id[..2].to_owned(), id[2..].to_owned())
+    };
+    let path = store.dir().join("objects").join(fan).join(rest);
+    fs::File::open(&path).unwrap().set_modified(std::time::UNIX_EPOCH).unwrap();
+    commit(&store, "a");
+    assert!(fs::metadata(&path).unwrap().modified().unwrap().elapsed().unwrap().as_secs() < 60);
+}
