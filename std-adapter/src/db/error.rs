@@ -53,10 +53,10 @@ pub enum Error {
     #[error("conflicts file is not empty")]
     OpenConflicts,
     /// The store is read-only.
-    #[error("the repository is read-only: {0}")]
+    #[error("{0}")]
     ReadOnly(String),
     /// No space is left for the store.
-    #[error("no space is left for the repository: {0}")]
+    #[error("{0}")]
     NoSpace(String),
     /// The store failed.
     #[error("{0}")]
@@ -67,13 +67,20 @@ impl Error {
     /// What a failed system call of a store is; `doing` says what was tried.
     pub fn io(doing: impl std::fmt::Display, error: &std::io::Error) -> Error {
         use std::io::ErrorKind;
-        let text = format!("{doing}: {error}");
+        // What is wrong goes first: the end of a long text does not get to the client.
+        let text = format!("{}: {doing}", reason(error));
         match error.kind() {
             ErrorKind::StorageFull | ErrorKind::QuotaExceeded => Error::NoSpace(text),
             ErrorKind::ReadOnlyFilesystem | ErrorKind::PermissionDenied => Error::ReadOnly(text),
             _ => Error::Store(text),
         }
     }
+}
+
+/// What the system says, without the number that it has for it.
+fn reason(error: &std::io::Error) -> String {
+    let text = error.to_string();
+    text.split_once(" (os error ").map_or(text.clone(), |(reason, _)| reason.to_owned())
 }
 
 /// What a client of the tree is told.
@@ -92,5 +99,29 @@ impl From<Error> for vfs::Error {
             Error::Store(_) => vfs::Error::Io,
         };
         number.because(error)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+
+    use super::*;
+    use crate::db::Id;
+
+    #[test]
+    fn what_is_wrong_is_told_however_long_the_path_is() {
+        let long = format_args!("object {} in /{}", Id::EMPTY_TREE, "directory/".repeat(20)).to_string();
+        for (number, why, told) in [
+            (28, "No space left on device: object 4b82", vfs::Error::NoSpace),
+            (30, "Read-only file system: object 4b82", vfs::Error::ReadOnlyFile),
+            (13, "Permission denied: object 4b82", vfs::Error::ReadOnlyFile),
+            (5, "Input/output error: object 4b82", vfs::Error::Io),
+        ] {
+            let error = vfs::Error::from(Error::io(&long, &io::Error::from_raw_os_error(number)));
+            assert!(error.to_string().starts_with(why), "{error}");
+            assert_eq!(error.errno(), told.errno());
+        }
+        assert_eq!(Error::io("x", &io::Error::other("odd")).to_string(), "odd: x");
     }
 }
