@@ -1,6 +1,7 @@
 //! A transaction: a tree that is changed in private and then committed to a branch.
 
 use std::collections::BTreeSet;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard};
 
 use super::branch::Branch;
@@ -19,6 +20,8 @@ const NO_MESSAGE: &[u8] = b"(no commit message)";
 pub struct Transaction {
     database: Database,
     state: Mutex<State>,
+    /// Not in the state, which is held for as long as a commit takes.
+    ended: AtomicBool,
 }
 
 struct State {
@@ -69,18 +72,23 @@ impl Transaction {
         };
         let counted = Some(database.count(|counters| &counters.transactions));
         let state = State { rw, conflicts: BTreeSet::new(), merged: None, counted };
-        Ok(Transaction { database: database.clone(), state: Mutex::new(state) })
+        Ok(Transaction { database: database.clone(), state: Mutex::new(state), ended: AtomicBool::new(false) })
     }
 
-    /// Whether it has not ended yet.
+    /// Whether it has not ended yet. Waits for nobody.
     #[must_use]
     pub fn is_open(&self) -> bool {
-        locked::lock(&self.state).counted.is_some()
+        !self.ended.load(Ordering::Acquire)
     }
 
     /// Drops all that was not committed.
     pub fn close(&self) {
-        locked::lock(&self.state).end();
+        self.end(&mut locked::lock(&self.state));
+    }
+
+    fn end(&self, state: &mut State) {
+        state.end();
+        self.ended.store(true, Ordering::Release);
     }
 
     fn open(&self) -> Result<MutexGuard<'_, State>> {
@@ -287,7 +295,7 @@ impl Transaction {
             keep(objects, batch, id, commit)?;
             Some(land(&self.database, branch, id, options.how)?)
         };
-        state.end();
+        self.end(&mut state);
         Ok(Committed { head })
     }
 

@@ -1,6 +1,6 @@
 //! `transactions/ID`: the files of a transaction.
 
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 use datakit_core::vfs::{Error, Name, Result};
 
@@ -8,6 +8,7 @@ use super::branch::Slot;
 use super::ro::{Ro, Source};
 use super::rw::Rw;
 use super::snapshots::Diff;
+use super::transactions::Table;
 use crate::db::land::How;
 use crate::db::transaction::{Options, Sides, Transaction};
 use crate::db::{self, Id};
@@ -29,17 +30,25 @@ pub(super) struct TransactionDir {
 /// What the files of a transaction share.
 struct Files {
     slot: Arc<Slot>,
+    /// Where it is for as long as it is open. That has this.
+    table: Weak<Table>,
     transaction: Arc<Transaction>,
     message: Text,
     parents: Text,
 }
 
 impl TransactionDir {
-    pub(super) fn new(slot: &Arc<Slot>, transaction: Arc<Transaction>, head: Option<Id>) -> TransactionDir {
+    pub(super) fn new(
+        slot: &Arc<Slot>,
+        table: &Arc<Table>,
+        transaction: Arc<Transaction>,
+        head: Option<Id>,
+    ) -> TransactionDir {
         let database = slot.database.clone();
         let parents = Text::new(head.map(|head| format!("{head}\n")).unwrap_or_default());
         let rw = Rw::new(&database, transaction.clone());
-        let files = Arc::new(Files { slot: slot.clone(), transaction, message: Text::default(), parents });
+        let (slot, table) = (slot.clone(), Arc::downgrade(table));
+        let files = Arc::new(Files { slot, table, transaction, message: Text::default(), parents });
         let number = ino::next();
         let tree: Source = {
             let transaction = files.transaction.clone();
@@ -91,7 +100,7 @@ impl Directory for TransactionDir {
 
     /// As `close`.
     fn remove(&self) -> Wait<'_, ()> {
-        self.files.transaction.close();
+        self.files.close();
         ready(Ok(()))
     }
 }
@@ -115,12 +124,24 @@ impl Files {
     async fn obey(&self, command: &str) -> Result<String> {
         let mut words = command.split_ascii_whitespace();
         match (words.next(), words.collect::<Vec<_>>().as_slice()) {
-            (Some("close"), []) => self.transaction.close(),
+            (Some("close"), []) => self.close(),
             (Some("reset"), []) => self.reset().await?,
             (Some("commit"), words) => return self.commit(command, words).await,
             _ => return Err(unknown(command)),
         }
         Ok(NO_REPLY.to_owned())
+    }
+
+    fn close(&self) {
+        self.transaction.close();
+        self.leave();
+    }
+
+    /// Once it has ended.
+    fn leave(&self) {
+        if let Some(table) = self.table.upgrade() {
+            table.sweep();
+        }
     }
 
     /// `commit`, and behind it `ff-only`, `if-changed` and `id`, in any order.
@@ -139,6 +160,7 @@ impl Files {
         let (parents, message) = (self.parents()?, self.message.get());
         let commit = move |_: &db::Database| transaction.commit(&branch, &parents, &message, options);
         let committed = self.slot.database.run(commit).await?;
+        self.leave();
         Ok(if tell { super::line(committed.head) } else { NO_REPLY.to_owned() })
     }
 
@@ -194,4 +216,31 @@ impl Files {
 
 fn unknown(command: &str) -> Error {
     Error::Invalid.because(format_args!("Unknown command {command:?}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::db::store::Memory;
+    use crate::db::{BranchName, Database};
+    use crate::locked;
+    use crate::tree::Empty;
+
+    #[tokio::test]
+    async fn what_has_ended_is_let_go_of_at_once() {
+        let database = Database::new(Arc::new(Memory::new())).unwrap();
+        let branch = database.branch(&BranchName::new("master").unwrap()).unwrap();
+        let slot = Arc::new(Slot::new(&database, branch));
+        for end in ["close", "commit", "remove"] {
+            let transaction = Arc::new(Transaction::begin(&database, None).unwrap());
+            let table = Arc::new(Table::default());
+            let dir = TransactionDir::new(&slot, &table, transaction.clone(), None);
+            locked::lock(&table.0).insert((*b"t").into(), (Entry::dir("t", Empty), transaction));
+            match end {
+                "remove" => dir.remove().await.unwrap(),
+                word => drop(dir.files.obey(word).await.unwrap()),
+            }
+            assert!(locked::lock(&table.0).is_empty(), "{end}");
+        }
+    }
 }
