@@ -1,6 +1,7 @@
 //! `/remotes`: other repositories, from which branches are fetched.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
 use datakit_core::vfs::{Create, Error, FileStat, Name, New, OpenMode, Result};
@@ -75,19 +76,26 @@ struct RemoteDir {
 
 /// What the files of a remote share.
 struct Remote {
-    database: Database,
-    /// What was fetched is kept under this name, which no other remote of any connection has.
-    kept_as: String,
+    kept: Arc<Kept>,
     url: Text,
     head: Live<Option<Id>>,
     _counted: Counted,
 }
 
+/// What was fetched, for as long as there is the remote or a fetch of it: one goes on when its client is gone.
+struct Kept {
+    database: Database,
+    /// The name under which it is kept, which no other remote of any connection has.
+    name: String,
+    /// Whether anything was asked for.
+    used: AtomicBool,
+}
+
 impl RemoteDir {
     fn new(database: &Database) -> RemoteDir {
+        let name = format!("datakit-{}-{}", std::process::id(), ino::next());
         let remote = Arc::new(Remote {
-            database: database.clone(),
-            kept_as: format!("datakit-{}-{}", std::process::id(), ino::next()),
+            kept: Arc::new(Kept { database: database.clone(), name, used: AtomicBool::new(false) }),
             url: Text::default(),
             head: Live::new(None),
             _counted: database.count(|counters| &counters.remotes),
@@ -126,9 +134,9 @@ impl Remote {
             return Err(Error::Invalid.because("error: remote url is not defined"));
         }
         let branch = BranchName::new(&branch)?;
-        let (kept_as, from) = (self.kept_as.clone(), url.clone());
-        let fetch = move |database: &Database| Ok(database.objects().store().fetch(&kept_as, &from, &branch));
-        match self.database.run_apart(fetch).await? {
+        let (kept, from) = (self.kept.clone(), url.clone());
+        let fetched = self.kept.database.run_apart(move |_| Ok(kept.fetch(&from, &branch)));
+        match fetched.await? {
             Ok(head) => self.head.publish(Some(head)),
             Err(FetchError::NoHead) => return Err(Error::Invalid.because("error: no head to fetch")),
             Err(FetchError::Failed(why)) => {
@@ -141,16 +149,22 @@ impl Remote {
     }
 }
 
-impl Drop for Remote {
-    /// What was fetched need not be kept any longer than its remote.
+impl Kept {
+    fn fetch(&self, url: &str, branch: &BranchName) -> std::result::Result<Id, FetchError> {
+        self.used.store(true, Ordering::Relaxed);
+        self.database.objects().store().fetch(&self.name, url, branch)
+    }
+}
+
+impl Drop for Kept {
     fn drop(&mut self) {
-        if self.head.with(Option::is_none) {
+        if !*self.used.get_mut() {
             return;
         }
-        let (database, kept_as) = (self.database.clone(), self.kept_as.clone());
+        let (database, name) = (self.database.clone(), std::mem::take(&mut self.name));
         let forget = move || {
-            if let Err(error) = database.objects().store().forget(&kept_as) {
-                tracing::warn!("what was fetched as {kept_as} stays: {error}");
+            if let Err(error) = database.objects().store().forget(&name) {
+                tracing::warn!("what was fetched as {name} stays: {error}");
             }
         };
         // A connection ends on a thread that serves others.
@@ -171,7 +185,7 @@ impl Leaf for Head {
 
     fn open(&self, mode: OpenMode) -> Wait<'_, Box<dyn OpenLeaf>> {
         Box::pin(async move {
-            let counted = self.0.database.count(|counters| &counters.watches);
+            let counted = self.0.kept.database.count(|counters| &counters.watches);
             let text = |head: &Option<Id>| head.map(|head| super::line(Some(head))).unwrap_or_default();
             let open = self.0.head.file(text).open(mode).await?;
             Ok(Box::new(Keeping { open, _kept: (counted, self.0.clone()) }) as Box<dyn OpenLeaf>)

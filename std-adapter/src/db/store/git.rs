@@ -35,7 +35,7 @@ const PACKS: u16 = 4096;
 pub struct Git {
     repository: ThreadSafeRepository,
     synced: bool,
-    _owner: Option<owner::Owner>,
+    owner: Option<owner::Owner>,
     /// Handles that nobody uses now: what they have found out is not found out again.
     idle: Mutex<Vec<Repository>>,
 }
@@ -54,9 +54,14 @@ impl Git {
         };
         let repository = ThreadSafeRepository::open_opts(&dir, options()).map_err(|error| failed(&dir, &error))?;
         let owner = owner::Owner::of(&dir, repository.refs.common_dir().unwrap_or(repository.refs.git_dir()))?;
-        let git = Git { repository, synced: true, _owner: owner, idle: Mutex::default() };
+        let git = Git { repository, synced: true, owner, idle: Mutex::default() };
         if git.handle().object_hash() != gix::hash::Kind::Sha1 {
             return Err(failed(&dir, &"its objects are not named by SHA-1"));
+        }
+        if git.owner.is_some()
+            && let Err(error) = refs::forget_left(&git.handle(), git.synced)
+        {
+            tracing::warn!("what a killed server fetched stays: {error}");
         }
         Ok(git)
     }

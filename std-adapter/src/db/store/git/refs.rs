@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use gix::Repository;
-use gix::bstr::ByteSlice;
+use gix::bstr::{BStr, ByteSlice};
 use gix::lock::acquire::Fail;
 use gix::refs::transaction::{Change, LogChange, PreviousValue, RefEdit, RefLog};
 use gix::refs::{FullName, Target};
@@ -172,14 +172,30 @@ fn path(repository: &Repository, name: &FullName) -> io::Result<PathBuf> {
 /// Removes what was fetched under a name.
 pub(super) fn forget(repository: &Repository, synced: bool, remote: &str) -> Result<()> {
     let prefix = format!("refs/remotes/{remote}/");
+    remove(repository, synced, &prefix, |_| true)
+}
+
+/// Removes what servers fetched that were killed.
+pub(super) fn forget_left(repository: &Repository, synced: bool) -> Result<()> {
+    const PREFIX: &str = "refs/remotes/datakit-";
+    let number = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    remove(repository, synced, PREFIX, |name| {
+        let name = name.to_str_lossy();
+        let remote = name.strip_prefix(PREFIX).and_then(|rest| rest.split_once('/'));
+        remote.and_then(|(remote, _)| remote.split_once('-')).is_some_and(|(pid, n)| number(pid) && number(n))
+    })
+}
+
+fn remove(repository: &Repository, synced: bool, prefix: &str, which: impl Fn(&BStr) -> bool) -> Result<()> {
     let failed = |error: &dyn std::fmt::Display| Error::Store(format!("{prefix}: {error}"));
     let all = repository.refs.iter().map_err(|error| failed(&error))?;
     let within = prefix.as_bytes().try_into().map_err(|error: gix::Error| failed(&error))?;
-    let found: Vec<_> = all.prefixed(within).map_err(|error| failed(&error))?.flatten().collect();
-    let edits = found.into_iter().map(|found| RefEdit {
+    let found = all.prefixed(within).map_err(|error| failed(&error))?.flatten();
+    let edits = found.filter(|found| which(found.name.as_bstr())).map(|found| RefEdit {
         change: Change::Delete { expected: PreviousValue::Any, log: RefLog::AndReference },
         name: found.name,
         deref: false,
     });
-    apply(repository, synced, edits.collect()).map(drop)
+    let edits: Vec<_> = edits.collect();
+    if edits.is_empty() { Ok(()) } else { apply(repository, synced, edits).map(drop) }
 }

@@ -146,6 +146,23 @@ fn another_repository_is_fetched_from() {
 }
 
 #[test]
+fn what_a_killed_server_fetched_is_forgotten() {
+    let place = Place::new("left");
+    let store = Git::open(&place.0).unwrap();
+    let id = commit(&store, "a").to_string();
+    drop(store);
+    for remote in
+        ["datakit-1-22/master", "datakit-1-22/nested/one", "datakit-x/master", "datakit-1/master", "origin/master"]
+    {
+        place.git(&["update-ref", &format!("refs/remotes/{remote}"), &id]);
+    }
+    place.git(&["pack-refs", "--all"]);
+    let _store = Git::open(&place.0).unwrap();
+    let left = place.git(&["for-each-ref", "--format=%(refname:lstrip=2)"]);
+    assert_eq!(left, "datakit-1/master\ndatakit-x/master\norigin/master");
+}
+
+#[test]
 fn what_others_do_is_told() {
     let place = Place::new("watch");
     let store = Git::open(&place.0).unwrap();
