@@ -24,18 +24,20 @@ pub enum How {
     FastForward,
 }
 
-/// Moves `branch` to `commit`, or to a merge of both where each has what the other has not: where the branch is then.
+/// Moves `branch` to the commit that ends `new`, or to a merge of both where each has what the other has not: where the branch is then.
+/// The rest of `new` is what the commit needs; all of it is in the store, and no branch leads to it.
 ///
 /// Many that commit to one branch at once all get there: who was overtaken a few times makes the others wait.
 ///
 /// # Errors
 /// [`Error::Conflict`], [`Error::NotFastForward`], and those of the store. The branch is where it was.
-pub fn land(database: &Database, branch: &Branch, commit: Id, how: How) -> Result<Id> {
+pub fn land(database: &Database, branch: &Branch, new: &Batch, how: How) -> Result<Id> {
+    let commit = new.last().map(|(id, _)| *id).ok_or(Error::NotFound)?;
     for attempt in 0..FREE_TRIES.saturating_add(HELD_TRIES) {
         let hold = (attempt >= FREE_TRIES).then(|| branch.hold());
         let head = if hold.is_some() { database.objects().store().head(branch.name())? } else { branch.head()? };
-        let to = match head {
-            None => commit,
+        let (to, merge) = match head {
+            None => (commit, Batch::new()),
             Some(head) => meet(database.objects(), head, commit, how).inspect_err(|error| {
                 if matches!(error, Error::Conflict(_)) {
                     database.counters().conflicts.count();
@@ -43,6 +45,8 @@ pub fn land(database: &Database, branch: &Branch, commit: Id, how: How) -> Resul
             })?,
         };
         if move_it(branch, hold.as_ref(), head, to)? {
+            drop(hold);
+            keep_again(database.objects(), [new, &merge]);
             database.counters().commits.count();
             return Ok(to);
         }
@@ -58,14 +62,25 @@ fn move_it(branch: &Branch, hold: Option<&Hold<'_>>, from: Option<Id>, to: Id) -
     }
 }
 
-/// The commit that has both: one of the two, or a merge that is made of them.
-fn meet(objects: &Objects, head: Id, commit: Id, how: How) -> Result<Id> {
+/// Writes again what was dropped before a branch led to it: `git gc` moves such objects to a pack, and `git repack -ad` drops that pack.
+/// From now on neither does.
+fn keep_again(objects: &Objects, batches: [&Batch; 2]) {
+    for batch in batches {
+        if let Err(error) = objects.store().write(batch) {
+            // The branch has moved, and nearly always nothing was to be written.
+            tracing::warn!("whether all of a commit is there is not known: {error}");
+        }
+    }
+}
+
+/// The commit that has both, one of the two or a merge that is made of them, and what was written for the merge.
+fn meet(objects: &Objects, head: Id, commit: Id, how: How) -> Result<(Id, Batch)> {
     let bases = history::merge_bases(objects, head, commit)?;
     if bases == [head] {
-        return Ok(commit);
+        return Ok((commit, Batch::new()));
     }
     if bases == [commit] {
-        return Ok(head);
+        return Ok((head, Batch::new()));
     }
     if how == How::FastForward {
         return Err(Error::NotFastForward);
@@ -79,8 +94,9 @@ fn meet(objects: &Objects, head: Id, commit: Id, how: How) -> Result<Id> {
     let mut batch = Batch::new();
     let tree = merged.tree.write(&mut batch)?;
     let (id, object) = Commit::encode(tree, &[head, commit], b"Merge", now())?;
-    keep(objects, batch, id, object)?;
-    Ok(id)
+    batch.push((id, object));
+    objects.store().write(&batch)?;
+    Ok((id, batch))
 }
 
 /// What was in the way, and where. An error has room for some of the paths.

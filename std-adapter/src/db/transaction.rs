@@ -291,9 +291,9 @@ impl Transaction {
             branch.head()?
         } else {
             let message = if message.is_empty() { NO_MESSAGE } else { message };
-            let (id, commit) = Commit::encode(tree, parents, message, now())?;
-            keep(objects, batch, id, commit)?;
-            Some(land(&self.database, branch, id, options.how)?)
+            batch.push(Commit::encode(tree, parents, message, now())?);
+            objects.store().write(&batch)?;
+            Some(land(&self.database, branch, &batch, options.how)?)
         };
         self.end(&mut state);
         Ok(Committed { head })
