@@ -1,19 +1,26 @@
 //! Objects read and understood: what the rest of the database asks, with a cache of what was asked before.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
-use quick_cache::Weighter;
-use quick_cache::sync::Cache;
+use quick_cache::sync::{Cache, DefaultLifecycle};
+use quick_cache::{DefaultHashBuilder, OptionsBuilder, Weighter};
 
 use super::object::{Commit, Kind, Object, TreeEntry, decode_tree};
 use super::store::Store;
 use super::{Error, Id, Result};
+use crate::locked;
 
 /// Bytes that each of the three caches may hold, about. A server of a large repository is to stay small.
 const CACHED: u64 = 8 << 20;
 
 /// A larger blob is not kept: it would throw out many small ones.
 const LARGEST_KEPT: usize = 64 << 10;
+
+/// A tree of more bytes is not kept in a cache. It would throw out the others, if it were let in at all.
+const LARGEST_TREE: u64 = 512 << 10;
+
+/// Parts of a cache that are locked one by one. What is larger than a part is not let in.
+const PARTS: usize = 8;
 
 /// A store with what was read from it lately. Clones are the same.
 #[derive(Clone)]
@@ -22,10 +29,15 @@ pub struct Objects(Arc<Shared>);
 struct Shared {
     store: Arc<dyn Store>,
     trees: Cache<Id, Arc<[TreeEntry]>, Weight>,
+    /// The last two that are larger than what is cached. Each file of a listing is looked up in its directory.
+    large: Mutex<[Option<Known>; 2]>,
     commits: Cache<Id, Arc<Commit>, Weight>,
     blobs: Cache<Id, Arc<[u8]>, Weight>,
     lengths: Cache<Id, u64, Weight>,
 }
+
+/// A tree by its name.
+type Known = (Id, Arc<[TreeEntry]>);
 
 /// Bytes that a cached value takes, about.
 #[derive(Clone)]
@@ -63,9 +75,24 @@ impl Objects {
         where
             Weight: Weighter<Id, V>,
         {
-            Cache::with_weighter(1024, CACHED, Weight)
+            let mut options = OptionsBuilder::new();
+            options.estimated_items_capacity(1024).weight_capacity(CACHED).shards(PARTS);
+            match options.build() {
+                Ok(options) => {
+                    Cache::with_options(options, Weight, DefaultHashBuilder::default(), DefaultLifecycle::default())
+                }
+                // Only without one of the two capacities.
+                Err(_) => Cache::with_weighter(1024, CACHED, Weight),
+            }
         }
-        Objects(Arc::new(Shared { store, trees: cache(), commits: cache(), blobs: cache(), lengths: cache() }))
+        Objects(Arc::new(Shared {
+            store,
+            trees: cache(),
+            large: Mutex::default(),
+            commits: cache(),
+            blobs: cache(),
+            lengths: cache(),
+        }))
     }
 
     /// The store itself.
@@ -111,7 +138,7 @@ impl Objects {
     /// # Errors
     /// [`Error::NotFound`] if there is none of that name, or it is something else.
     pub fn tree(&self, id: Id) -> Result<Arc<[TreeEntry]>> {
-        if let Some(tree) = self.0.trees.get(&id) {
+        if let Some(tree) = self.0.trees.get(&id).or_else(|| self.large(id)) {
             return Ok(tree);
         }
         if id == Id::EMPTY_TREE {
@@ -119,8 +146,21 @@ impl Objects {
             return Ok(Arc::new([]));
         }
         let tree: Arc<[TreeEntry]> = decode_tree(&self.read(id, Kind::Tree)?)?.into();
-        self.0.trees.insert(id, tree.clone());
+        self.keep_tree(id, tree.clone());
         Ok(tree)
+    }
+
+    fn large(&self, id: Id) -> Option<Arc<[TreeEntry]>> {
+        let large = locked::lock(&self.0.large);
+        large.iter().flatten().find(|(kept, _)| *kept == id).map(|(_, tree)| tree.clone())
+    }
+
+    fn keep_tree(&self, id: Id, tree: Arc<[TreeEntry]>) {
+        if Weight.weight(&id, &tree) <= LARGEST_TREE {
+            return self.0.trees.insert(id, tree);
+        }
+        let [last, older] = &mut *locked::lock(&self.0.large);
+        *older = last.replace((id, tree));
     }
 
     /// A commit.
