@@ -1,0 +1,112 @@
+//! Plain git in the same repository: it commits to the branch of the clients, and repacks under them.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use tokio::task::JoinHandle;
+use tokio::time::timeout;
+
+use crate::place::{PATIENCE, Program, Repository, commit, wanted};
+
+/// Times that git tries to bring one commit to a branch that others move.
+const TRIES: usize = 10_000;
+
+const CLIENTS: usize = 4;
+
+/// A commit of one more file on top of the branch, as scripts make them; how often that was tried.
+fn commit_with_git(repository: &Repository, index: &str, path: &str) -> usize {
+    let blob = repository.git_fed(&["hash-object", "-w", "--stdin"], path.as_bytes());
+    let in_index = |args: &[&str]| {
+        let out = repository.command(args).env("GIT_INDEX_FILE", index).output().unwrap();
+        assert!(out.status.success(), "git {args:?}: {}", String::from_utf8_lossy(&out.stderr));
+        String::from_utf8(out.stdout).unwrap().trim().to_owned()
+    };
+    for tried in 0..TRIES {
+        let head = repository.git(&["rev-parse", "refs/heads/master"]);
+        in_index(&["read-tree", &head]);
+        in_index(&["update-index", "--add", "--cacheinfo", &format!("100644,{blob},{path}")]);
+        let tree = in_index(&["write-tree"]);
+        let commit = repository.git(&["commit-tree", &tree, "-p", &head, "-m", path]);
+        let moved = repository.command(&["update-ref", "refs/heads/master", &commit, &head]).output().unwrap();
+        if moved.status.success() {
+            return tried;
+        }
+    }
+    panic!("{path}: the branch has moved {TRIES} times");
+}
+
+/// Tidies up until it is told to stop. A lock that somebody holds makes git give up; the next time it may succeed.
+fn tidy(repository: &Repository, stop: &AtomicBool) -> [usize; 3] {
+    let mut done = [0; 3];
+    while !stop.load(Ordering::Relaxed) || done.contains(&0) {
+        for (count, args) in done.iter_mut().zip([&["pack-refs", "--all"][..], &["gc", "-q"], &["repack", "-adq"]]) {
+            *count += usize::from(repository.command(args).output().unwrap().status.success());
+        }
+    }
+    done
+}
+
+/// Client `client` commits so many files, one by one.
+async fn commit_all(program: &Program, client: usize, each: usize) -> JoinHandle<()> {
+    let db = program.connect().await;
+    tokio::spawn(async move {
+        for number in 0..each {
+            commit(&db, "master", &format!("{client}-{number}"), "x").await.unwrap();
+        }
+    })
+}
+
+/// What clients and, if `theirs` is not 0, git commit to one branch while git tidies up.
+async fn all_survives(repository: Repository, each: usize, theirs: usize) {
+    let repository = Arc::new(repository);
+    let program = Program::start(&repository.0);
+    commit(&program.connect().await, "master", "first", "x").await.unwrap();
+    let stop = Arc::new(AtomicBool::new(false));
+    let tidying = {
+        let (repository, stop) = (repository.clone(), stop.clone());
+        tokio::task::spawn_blocking(move || tidy(&repository, &stop))
+    };
+    let git = {
+        let repository = repository.clone();
+        tokio::task::spawn_blocking(move || {
+            let index = repository.0.join("an.index").display().to_string();
+            (0..theirs).map(|number| commit_with_git(&repository, &index, &format!("git-{number}"))).sum::<usize>()
+        })
+    };
+    let mut clients = Vec::new();
+    for client in 0..CLIENTS {
+        clients.push(commit_all(&program, client, each).await);
+    }
+    for client in clients {
+        timeout(PATIENCE * 4, client).await.unwrap().unwrap();
+    }
+    let tried = timeout(PATIENCE * 4, git).await.unwrap().unwrap();
+    stop.store(true, Ordering::Relaxed);
+    let [refs, gc, repacks] = timeout(PATIENCE, tidying).await.unwrap().unwrap();
+    let ours = (0..CLIENTS).flat_map(|client| (0..each).map(move |number| format!("{client}-{number}")));
+    let git = (0..theirs).map(|number| format!("git-{number}"));
+    let all: BTreeSet<_> = ours.chain(git).chain(["first".to_owned()]).collect();
+    assert_eq!(repository.lines(&["ls-tree", "-r", "--name-only", "master"]), all);
+    assert_eq!(repository.messages("master"), all);
+    repository.is_sound();
+    let retries = program.counters().await["retries"];
+    println!(
+        "{} commits by clients ({retries} retries) and {theirs} by git ({tried}), \
+         pack-refs {refs} times, gc {gc}, repack {repacks}",
+        CLIENTS * each
+    );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn git_commits_and_repacks_meanwhile() {
+    let repository = Repository::imported("others", b"");
+    // Else gc puts what no branch leads to yet in a pack, and repack drops that pack: git loses its own commits so.
+    repository.git(&["config", "gc.cruftPacks", "false"]);
+    all_survives(repository, wanted(10, 200), wanted(5, 100)).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn git_drops_what_no_branch_leads_to_meanwhile() {
+    all_survives(Repository::imported("drops", b""), wanted(10, 200), 0).await;
+}
