@@ -8,6 +8,7 @@ use tokio::sync::Mutex;
 
 use super::text::Snapshot;
 use super::{Directory, Entry, OpenLeaf, Tree, What};
+use crate::locked;
 
 /// An entry of a [`Tree`] and the way by which it was found: `..` goes back that way.
 #[derive(Debug, Clone)]
@@ -59,6 +60,14 @@ impl Inode {
 
     fn child(&self, entry: Entry) -> Inode {
         Inode(Arc::new(Found { entry, parent: Some(self.clone()) }))
+    }
+
+    /// Stands for another entry of the same directory from now on; whoever has a clone keeps what it was.
+    fn become_sibling(&mut self, entry: &Entry) {
+        match Arc::get_mut(&mut self.0) {
+            Some(found) => found.entry.clone_from(entry),
+            None => *self = Inode(Arc::new(Found { entry: entry.clone(), parent: self.0.parent.clone() })),
+        }
     }
 
     /// What it stands for.
@@ -188,8 +197,11 @@ impl Vfs for Tree {
         let start = usize::try_from(cookie).unwrap_or(usize::MAX);
         // Not `skip`: a read of 9P2000 asks for one entry at a time.
         let rest = listing.entries.get(start..).unwrap_or_default();
+        let Some(first) = rest.first() else { return Ok(()) };
+        let mut inode = listing.dir.child(first.clone());
         for (next, entry) in (cookie.saturating_add(1)..).zip(rest) {
-            let (name, inode) = (entry.name(), listing.dir.child(entry.clone()));
+            inode.become_sibling(entry);
+            let name = locked::read(entry.label());
             if each(DirEntry { name: &name, inode: &inode, id: inode.id(), next }).is_break() {
                 break;
             }

@@ -62,7 +62,7 @@ impl Place {
 
     /// What `node`, which `name` stands for here, is shown as; submodules are not.
     fn entry(self: &Arc<Place>, name: db::tree::Name, node: &Node) -> Result<Option<Entry>> {
-        let number = |kind: u8| ino::of((self.number, kind, &*name));
+        let number = |kind: u8| ino::below(self.number, kind, &name);
         Ok(match node {
             Node::Submodule(_) => None,
             Node::Dir(_) => {

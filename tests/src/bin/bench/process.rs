@@ -45,7 +45,7 @@ impl Server {
             Some(path) => PathBuf::from(path),
             None => own_path()?.with_file_name("datakit"),
         };
-        Self::start(Command::new(program).args(["serve", "--listen-9p", "tcp://127.0.0.1:0"]).args(options))
+        Self::start(Command::new(program).args(["serve", "-q", "--listen-9p", "tcp://127.0.0.1:0"]).args(options))
     }
 
     pub(crate) fn floor(single: bool) -> Res<Self> {
