@@ -1,6 +1,14 @@
 //! One connection, one request at a time: what comes before and after the measured part.
 
-use std::{io::Write as _, net::TcpStream, time::Duration};
+use std::{
+    io::{self, Read, Write},
+    net::TcpStream,
+    os::{
+        fd::{AsFd, BorrowedFd},
+        unix::net::UnixStream,
+    },
+    time::Duration,
+};
 
 use crate::{
     Res,
@@ -20,7 +28,7 @@ const ENOENT: u32 = 2;
 /// Where the files of the benchmark are.
 #[derive(Clone)]
 pub(crate) struct Place {
-    /// HOST:PORT.
+    /// HOST:PORT, or the path of a Unix socket.
     pub(crate) address: String,
     /// The directories down from the attached root.
     pub(crate) under: Vec<String>,
@@ -37,7 +45,7 @@ impl Place {
 }
 
 pub(crate) struct Client {
-    pub(crate) socket: TcpStream,
+    pub(crate) socket: Socket,
     pub(crate) frames: Frames,
     pub(crate) out: Vec<u8>,
     /// What the server granted.
@@ -47,9 +55,7 @@ pub(crate) struct Client {
 impl Client {
     /// Connects, agrees on 9P2000.L and makes [`ROOT`] the directory of `place`. Closing the connection frees everything.
     pub(crate) fn attach(place: &Place, msize: u32) -> Res<Self> {
-        let socket = TcpStream::connect(&place.address).map_err(|error| format!("{}: {error}", place.address))?;
-        let ready = socket.set_nodelay(true).and_then(|()| socket.set_read_timeout(Some(PATIENCE)));
-        ready.and_then(|()| socket.set_write_timeout(Some(PATIENCE))).map_err(|error| error.to_string())?;
+        let socket = Socket::connect(&place.address).map_err(|error| format!("{}: {error}", place.address))?;
         let mut client = Self { socket, frames: Frames::new(), out: Vec::new(), msize };
         let granted = client.call(kind::TVERSION, |m| m.u32(msize).text("9P2000.L"))?;
         if granted.get(13..) != Some(b"9P2000.L") {
@@ -99,8 +105,61 @@ impl Client {
     }
 }
 
+/// A connection.
+pub(crate) enum Socket {
+    Tcp(TcpStream),
+    Unix(UnixStream),
+}
+
+impl Socket {
+    fn connect(address: &str) -> io::Result<Self> {
+        if address.starts_with('/') {
+            let socket = UnixStream::connect(address)?;
+            socket.set_read_timeout(Some(PATIENCE))?;
+            socket.set_write_timeout(Some(PATIENCE))?;
+            return Ok(Self::Unix(socket));
+        }
+        let socket = TcpStream::connect(address)?;
+        socket.set_nodelay(true)?;
+        socket.set_read_timeout(Some(PATIENCE))?;
+        socket.set_write_timeout(Some(PATIENCE))?;
+        Ok(Self::Tcp(socket))
+    }
+}
+
+impl Read for Socket {
+    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        match self {
+            Self::Tcp(socket) => socket.read(buf),
+            Self::Unix(socket) => socket.read(buf),
+        }
+    }
+}
+
+impl Write for Socket {
+    fn write(&mut self, data: &[u8]) -> io::Result<usize> {
+        match self {
+            Self::Tcp(socket) => socket.write(data),
+            Self::Unix(socket) => socket.write(data),
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl AsFd for Socket {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        match self {
+            Self::Tcp(socket) => socket.as_fd(),
+            Self::Unix(socket) => socket.as_fd(),
+        }
+    }
+}
+
 /// One read, in which the server may not hang up.
-pub(crate) fn receive(frames: &mut Frames, socket: &mut TcpStream) -> Res<()> {
+pub(crate) fn receive(frames: &mut Frames, socket: &mut Socket) -> Res<()> {
     match frames.fill(socket) {
         Ok(0) => Err("the server hung up".into()),
         Ok(_) => Ok(()),

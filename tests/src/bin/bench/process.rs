@@ -1,13 +1,14 @@
 //! The processes under test, and what the kernel says of them.
 
 use std::{
-    env,
-    ffi::OsStr,
-    fs,
+    env, fs,
     io::{BufRead as _, BufReader},
     path::PathBuf,
-    process::{Child, ChildStdout, Command, Stdio},
-    sync::mpsc,
+    process::{self, Child, ChildStdout, Command, Stdio},
+    sync::{
+        atomic::{AtomicUsize, Ordering},
+        mpsc,
+    },
     thread,
 };
 
@@ -26,6 +27,8 @@ pub(crate) struct Server {
     pub(crate) place: Place,
     pub(crate) pid: u32,
     child: Option<Child>,
+    /// Of a Unix socket.
+    path: Option<PathBuf>,
     /// Kept open, so that the server can go on printing.
     _stdout: Option<BufReader<ChildStdout>>,
 }
@@ -36,16 +39,30 @@ impl Server {
         let (address, pid) = given.split_once(',').ok_or("--server wants ADDR,PID")?;
         let pid = pid.parse().map_err(|_| format!("{pid} is no process id"))?;
         let address = address.strip_prefix("tcp://").unwrap_or(address).to_owned();
-        Ok(Self { place: Place::new(address), pid, child: None, _stdout: None })
+        Ok(Self { place: Place::new(address), pid, child: None, path: None, _stdout: None })
     }
 
-    /// `datakit serve` with these options.
-    pub(crate) fn datakit<S: AsRef<OsStr>>(options: &[S]) -> Res<Self> {
+    /// `datakit serve` with these options, by TCP.
+    pub(crate) fn datakit(options: &[&str]) -> Res<Self> {
+        Self::serve("tcp://127.0.0.1:0", options)
+    }
+
+    /// The same by a Unix socket, as local programs talk to each other.
+    pub(crate) fn local(options: &[&str]) -> Res<Self> {
+        static STARTED: AtomicUsize = AtomicUsize::new(0);
+        let name = format!("datakit-bench-{}-{}", process::id(), STARTED.fetch_add(1, Ordering::Relaxed));
+        let path = env::temp_dir().join(name);
+        let mut server = Self::serve(&format!("unix://{}", path.display()), options)?;
+        server.path = Some(path);
+        Ok(server)
+    }
+
+    fn serve(url: &str, options: &[&str]) -> Res<Self> {
         let program = match env::var_os("DATAKIT_BIN") {
             Some(path) => PathBuf::from(path),
             None => own_path()?.with_file_name("datakit"),
         };
-        Self::start(Command::new(program).args(["serve", "-q", "--listen-9p", "tcp://127.0.0.1:0"]).args(options))
+        Self::start(Command::new(program).args(["serve", "-q", "--listen-9p", url]).args(options))
     }
 
     pub(crate) fn floor(single: bool) -> Res<Self> {
@@ -59,7 +76,7 @@ impl Server {
         let mut child = started.map_err(|error| format!("{name}: {error}"))?;
         let pid = child.id();
         let stdout = child.stdout.take();
-        let mut server = Self { place: Place::new(String::new()), pid, child: Some(child), _stdout: None };
+        let mut server = Self { place: Place::new(String::new()), pid, child: Some(child), path: None, _stdout: None };
         let (address, stdout) =
             listening(stdout.ok_or("no standard output")?).map_err(|error| format!("{name} {error}"))?;
         server.place.address = address;
@@ -108,6 +125,10 @@ impl Drop for Server {
             let _ = child.kill();
             let _ = child.wait();
         }
+        if let Some(path) = &self.path {
+            // What cannot be removed is left in the directory for such things.
+            let _ = fs::remove_file(path);
+        }
     }
 }
 
@@ -119,7 +140,8 @@ fn listening(stdout: ChildStdout) -> Res<(String, BufReader<ChildStdout>)> {
         let mut stdout = BufReader::new(stdout);
         let mut line = String::new();
         while stdout.read_line(&mut line).is_ok_and(|len| len > 0) {
-            if let Some(address) = line.trim_end().strip_prefix("listening on tcp://") {
+            let url = line.trim_end().strip_prefix("listening on ");
+            if let Some(address) = url.and_then(|url| url.strip_prefix("tcp://").or(url.strip_prefix("unix://"))) {
                 let _ = tell.send((address.to_owned(), stdout));
                 return;
             }

@@ -129,7 +129,7 @@ impl Bench<'_> {
     }
 
     fn serve(&self, options: &[&str]) -> Res<Server> {
-        let server = Server::datakit(options)?;
+        let server = Server::local(options)?;
         server.pin(self.cpu)?;
         Ok(server)
     }
@@ -163,7 +163,7 @@ impl Bench<'_> {
 
     /// 64 clients with a branch each, against one: on every CPU there is, so that a lock of all would show.
     fn branches(&self, name: &'static str) -> Res<Row> {
-        let server = Server::datakit::<&str>(&[])?;
+        let server = Server::local(&[])?;
         let names: Vec<String> = (0..64).map(|number| format!("b{number}")).collect();
         let names: Vec<&str> = names.iter().map(String::as_str).collect();
         let (mut many, mut one) = (Committer::new(&server.place, &names)?, Committer::new(&server.place, &["one"])?);
