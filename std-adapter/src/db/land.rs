@@ -65,9 +65,8 @@ fn move_it(branch: &Branch, hold: Option<&Hold<'_>>, from: Option<Id>, to: Id) -
 /// Writes again what was dropped before a branch led to it: `git gc` moves such objects to a pack, and `git repack -ad` drops that pack.
 /// From now on neither does.
 fn keep_again(objects: &Objects, batches: [&Batch; 2]) {
-    // Nobody else drops anything from a memory.
-    for batch in batches.into_iter().filter(|_| objects.store().waits()) {
-        if let Err(error) = objects.store().write(batch) {
+    for batch in batches {
+        if let Err(error) = objects.store().write_again(batch) {
             // The branch has moved, and nearly always nothing was to be written.
             tracing::warn!("whether all of a commit is there is not known: {error}");
         }

@@ -169,6 +169,10 @@ impl Store for Git {
         loose::write(&self.handle(), self.synced, objects)
     }
 
+    fn write_again(&self, objects: &[(Id, Object)]) -> Result<()> {
+        loose::write_again(&self.handle(), self.synced, objects)
+    }
+
     fn head(&self, branch: &BranchName) -> Result<Option<Id>> {
         refs::head(&self.handle(), branch)
     }

@@ -38,6 +38,16 @@ pub trait Store: Send + Sync + 'static {
     /// [`Error::NoSpace`], [`Error::ReadOnly`], [`Error::Store`]; some of the objects may be kept then.
     fn write(&self, objects: &[(Id, Object)]) -> Result<()>;
 
+    /// Writes again what another program has dropped since [`write`](Store::write) kept it. Where there are no others, nothing is to
+    /// be done.
+    ///
+    /// # Errors
+    /// Those of [`write`](Store::write).
+    fn write_again(&self, objects: &[(Id, Object)]) -> Result<()> {
+        let _ = objects;
+        Ok(())
+    }
+
     /// The commit that a branch is at.
     ///
     /// # Errors

@@ -5,18 +5,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use rustix::{
-    buffer::spare_capacity,
-    event::{
-        Timespec,
-        epoll::{self, CreateFlags, EventData, EventFlags},
-    },
-    fd::OwnedFd,
-};
-
 use crate::{
     Res,
-    client::{Client, PATIENCE, Place, receive},
+    client::{Client, Place, receive},
+    ready::Ready,
     wire::tag_of,
     workload::{Progress, Script, Slot, Workload},
 };
@@ -57,30 +49,16 @@ pub(crate) fn measure(place: &Place, workload: &Workload, length: Duration, big:
 }
 
 fn take_turns(lines: &mut [Line], window: &mut Window) -> Res<()> {
-    let poll = watch(lines).map_err(|error| format!("epoll: {error}"))?;
-    let patience = Timespec { tv_sec: PATIENCE.as_secs() as i64, tv_nsec: 0 };
-    let mut events = Vec::with_capacity(lines.len());
+    let mut ready = Ready::of(lines.iter().map(|line| &line.client.socket))?;
     let mut busy = lines.len();
     while busy > 0 {
-        let woken = epoll::wait(&poll, spare_capacity(&mut events), Some(&patience));
-        if woken.map_err(|error| format!("epoll: {error}"))? == 0 {
-            return Err("no answer for a long time".into());
-        }
-        for event in events.drain(..) {
-            let line = &mut lines[event.data.u64() as usize];
+        for number in ready.wait()? {
+            let line = &mut lines[number];
             line.turn(window)?;
             busy -= usize::from(line.busy == 0);
         }
     }
     Ok(())
-}
-
-fn watch(lines: &[Line]) -> rustix::io::Result<OwnedFd> {
-    let poll = epoll::create(CreateFlags::CLOEXEC)?;
-    for (index, line) in lines.iter().enumerate() {
-        epoll::add(&poll, &line.client.socket, EventData::new_u64(index as u64), EventFlags::IN)?;
-    }
-    Ok(poll)
 }
 
 /// One connection and its operations in flight.

@@ -8,6 +8,7 @@ mod db;
 mod floor;
 mod load;
 mod process;
+mod ready;
 mod report;
 mod wire;
 mod workload;

@@ -10,42 +10,58 @@ use std::time::SystemTime;
 
 use gix::Repository;
 
-use super::sync_dir;
 use crate::db::object::Object;
 use crate::db::{Error, Id, Result};
 
-/// Objects whose files are open at a time, and synced at a time: a file system brings several to the disk in about the time of one.
+/// Objects whose files are open at a time, and synced at a time: a disk has several of them in about the time of one.
 const TOGETHER: usize = 16;
 
-/// Writes those that are not there yet.
+/// Writes those that are not there yet, and makes sure of those that are: who wrote them may not have waited for the disk.
 pub(super) fn write(repository: &Repository, synced: bool, objects: &[(Id, Object)]) -> Result<()> {
-    let top = repository.objects.store_ref().path().to_owned();
+    let top = repository.objects.store_ref().path();
     let mut dirs = BTreeSet::new();
-    let failed = |error: &io::Error| Error::io(format_args!("objects in {}", top.display()), error);
     for some in objects.chunks(TOGETHER) {
-        let mut files = Vec::with_capacity(some.len());
-        for (id, object) in some {
-            let (dir, path) = place(&top, &id.to_string());
-            if !is_there(&path) {
-                files.push(Temporary::new(&dir, path, object, &mut dirs).map_err(|error| failed(&error))?);
-            }
-            // Whoever wrote it may not have synced the directory yet.
-            dirs.insert(dir);
-        }
-        if synced {
-            sync_all(&files).map_err(|error| failed(&error))?;
-        }
-        // What is referred to has its name first.
-        files.into_iter().try_for_each(Temporary::keep).map_err(|error| failed(&error))?;
+        write_some(top, synced, some, &mut dirs)
+            .map_err(|error| Error::io(format_args!("objects in {}", top.display()), &error))?;
     }
-    for dir in dirs.into_iter().filter(|_| synced) {
-        match sync_dir(&dir) {
+    if synced { sync_dirs(&dirs).map_err(|error| Error::io(top.display(), &error)) } else { Ok(()) }
+}
+
+/// Writes those that are there no more. What is there was made sure of before.
+pub(super) fn write_again(repository: &Repository, synced: bool, objects: &[(Id, Object)]) -> Result<()> {
+    let top = repository.objects.store_ref().path();
+    let dropped = |(id, _): &&(Id, Object)| find(&place(top, &id.to_string()).1).is_none();
+    let dropped: Vec<_> = objects.iter().filter(dropped).cloned().collect();
+    write(repository, synced, &dropped)
+}
+
+fn write_some(top: &Path, synced: bool, some: &[(Id, Object)], dirs: &mut BTreeSet<PathBuf>) -> io::Result<()> {
+    let (mut new, mut there) = (Vec::with_capacity(some.len()), Vec::new());
+    for (id, object) in some {
+        let (dir, path) = place(top, &id.to_string());
+        match find(&path) {
+            Some(file) => there.push(file),
+            None => new.push(Temporary::new(&dir, path, object, dirs)?),
+        }
+        dirs.insert(dir);
+    }
+    if synced {
+        sync_all(&new.iter().map(|new| &new.file).chain(&there).collect::<Vec<_>>())?;
+    }
+    // What is referred to has its name first.
+    new.into_iter().try_for_each(Temporary::keep)
+}
+
+fn sync_dirs(dirs: &BTreeSet<PathBuf>) -> io::Result<()> {
+    let mut open = Vec::with_capacity(dirs.len());
+    for dir in dirs {
+        match File::open(dir) {
             // `git gc` has packed all that was in it.
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-            done => done.map_err(|error| Error::io(dir.display(), &error))?,
+            opened => open.push(opened?),
         }
     }
-    Ok(())
+    open.chunks(TOGETHER).try_for_each(|some| sync_all(&some.iter().collect::<Vec<_>>()))
 }
 
 /// The directory and the file of an object.
@@ -56,18 +72,18 @@ fn place(top: &Path, name: &str) -> (PathBuf, PathBuf) {
     (dir, path)
 }
 
-/// Whether an object is a file already, which is as good as new then: `git gc` removes what nobody refers to once it is old. In a pack
-/// it does not count: `git repack -d` may drop what nobody refers to together with the old pack, at any time.
-fn is_there(path: &Path) -> bool {
-    File::open(path).and_then(|file| file.set_modified(SystemTime::now())).is_ok()
+/// An object that is a file already, which is as good as new then: `git gc` removes what nobody refers to once it is old. In a pack it
+/// does not count: `git repack -d` may drop what nobody refers to together with the old pack, at any time.
+fn find(path: &Path) -> Option<File> {
+    File::open(path).and_then(|file| file.set_modified(SystemTime::now()).map(|()| file)).ok()
 }
 
 /// Waits until all of them are on the disk.
-fn sync_all(files: &[Temporary]) -> io::Result<()> {
+fn sync_all(files: &[&File]) -> io::Result<()> {
     let Some((first, others)) = files.split_first() else { return Ok(()) };
     thread::scope(|scope| {
-        let others: Vec<_> = others.iter().map(|other| scope.spawn(|| other.file.sync_all())).collect();
-        let mut done = first.file.sync_all();
+        let others: Vec<_> = others.iter().map(|other| scope.spawn(|| other.sync_all())).collect();
+        let mut done = first.sync_all();
         for other in others {
             done = done.and(other.join().unwrap_or_else(|_| Err(io::Error::other("a thread failed"))));
         }

@@ -142,11 +142,10 @@ fn sync_lock(repository: &Repository, name: &FullName) -> io::Result<()> {
     }
 }
 
-/// Directories up to `refs`, each of which may be new; of a removal, `packed-refs` also.
+/// Directories below `refs`, each of which may be new but for `heads`; of a removal, `packed-refs` also.
 fn sync_names(repository: &Repository, name: &FullName, removed: bool) -> io::Result<()> {
-    let path = path(repository, name)?;
-    let dirs = path.ancestors().skip(1).take_while(|dir| *dir != repository.common_dir());
-    for dir in dirs {
+    let (path, refs) = (path(repository, name)?, repository.common_dir().join("refs"));
+    for dir in path.ancestors().skip(1).take_while(|dir| *dir != refs) {
         there(sync_dir(dir))?;
     }
     if removed {

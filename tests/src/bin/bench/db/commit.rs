@@ -5,18 +5,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use rustix::{
-    buffer::spare_capacity,
-    event::{
-        Timespec,
-        epoll::{self, CreateFlags, EventData, EventFlags},
-    },
-    fd::OwnedFd,
-};
-
 use crate::{
     Res,
-    client::{Client, MSIZE, PATIENCE, Place, ROOT, expect, receive},
+    client::{Client, MSIZE, Place, ROOT, expect, receive},
+    ready::Ready,
     wire::{Message, kind, kind_of, tag_of},
 };
 
@@ -31,7 +23,7 @@ const WRONLY: u32 = 1;
 /// Clients that commit, each to its branch, as fast as they are answered.
 pub(crate) struct Committer {
     lines: Vec<Line>,
-    poll: OwnedFd,
+    ready: Ready,
     /// Commits that were acknowledged.
     pub(crate) made: u64,
 }
@@ -47,15 +39,9 @@ struct Line {
 
 impl Committer {
     pub(crate) fn new(place: &Place, branches: &[&str]) -> Res<Self> {
-        let poll = epoll::create(CreateFlags::CLOEXEC).map_err(|error| format!("epoll: {error}"))?;
-        let mut lines = Vec::new();
-        for branch in branches {
-            let line = Line::new(place, branch)?;
-            epoll::add(&poll, &line.client.socket, EventData::new_u64(lines.len() as u64), EventFlags::IN)
-                .map_err(|error| format!("epoll: {error}"))?;
-            lines.push(line);
-        }
-        Ok(Self { lines, poll, made: 0 })
+        let lines = branches.iter().map(|branch| Line::new(place, branch)).collect::<Res<Vec<_>>>()?;
+        let ready = Ready::of(lines.iter().map(|line| &line.client.socket))?;
+        Ok(Self { lines, ready, made: 0 })
     }
 
     /// Commits a second of all of them, of a file at `path` that is another one each time.
@@ -80,15 +66,9 @@ impl Committer {
                 busy -= line.turn(end, path, &mut self.made)?;
             }
         }
-        let patience = Timespec { tv_sec: PATIENCE.as_secs() as i64, tv_nsec: 0 };
-        let mut events = Vec::with_capacity(self.lines.len());
         while busy > 0 {
-            let woken = epoll::wait(&self.poll, spare_capacity(&mut events), Some(&patience));
-            if woken.map_err(|error| format!("epoll: {error}"))? == 0 {
-                return Err("no answer for a long time".into());
-            }
-            for event in events.drain(..) {
-                busy -= self.lines[event.data.u64() as usize].turn(end, path, &mut self.made)?;
+            for number in self.ready.wait()? {
+                busy -= self.lines[number].turn(end, path, &mut self.made)?;
             }
         }
         Ok(begin.elapsed())

@@ -5,18 +5,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use rustix::{
-    buffer::spare_capacity,
-    event::{
-        Timespec,
-        epoll::{self, CreateFlags, EventData, EventFlags},
-    },
-    fd::OwnedFd,
-};
-
 use crate::{
     Res,
-    client::{Client, MSIZE, PATIENCE, Place, expect, receive},
+    client::{Client, MSIZE, Place, expect, receive},
+    ready::Ready,
     wire::{Message, kind},
 };
 
@@ -25,22 +17,21 @@ const LIVE: u32 = 1;
 /// Connections that read `head.live`, and wait for what comes next.
 pub(crate) struct Watchers {
     clients: Vec<(Client, u64)>,
-    poll: OwnedFd,
+    ready: Ready,
 }
 
 impl Watchers {
     pub(crate) fn new(place: &Place, branch: &str, count: usize) -> Res<Self> {
-        let poll = epoll::create(CreateFlags::CLOEXEC).map_err(|error| format!("epoll: {error}"))?;
-        let mut watchers = Self { clients: Vec::new(), poll };
-        for number in 0..count {
+        let mut clients = Vec::new();
+        for _ in 0..count {
             let mut client = Client::attach(place, MSIZE)?;
             client.walk(LIVE, &format!("branch/{branch}/head.live"))?;
             client.open(LIVE, false)?;
-            epoll::add(&watchers.poll, &client.socket, EventData::new_u64(number as u64), EventFlags::IN)
-                .map_err(|error| format!("epoll: {error}"))?;
             ask(&mut client, 0)?;
-            watchers.clients.push((client, 0));
+            clients.push((client, 0));
         }
+        let ready = Ready::of(clients.iter().map(|(client, _)| &client.socket))?;
+        let mut watchers = Self { clients, ready };
         // Where the branch is now.
         watchers.wait()?;
         Ok(watchers)
@@ -55,17 +46,10 @@ impl Watchers {
 
     /// Waits for one delivery to each and asks for the next.
     fn wait(&mut self) -> Res<Vec<Instant>> {
-        let patience = Timespec { tv_sec: PATIENCE.as_secs() as i64, tv_nsec: 0 };
-        let mut events = Vec::with_capacity(256);
         let mut came = Vec::with_capacity(self.clients.len());
         let mut news = Vec::with_capacity(self.clients.len());
         while came.len() < self.clients.len() {
-            let woken = epoll::wait(&self.poll, spare_capacity(&mut events), Some(&patience));
-            if woken.map_err(|error| format!("epoll: {error}"))? == 0 {
-                return Err(format!("{} of {} were told", came.len(), self.clients.len()));
-            }
-            for event in events.drain(..) {
-                let number = event.data.u64() as usize;
+            for number in self.ready.wait()? {
                 let (client, offset) = &mut self.clients[number];
                 receive(&mut client.frames, &mut client.socket)?;
                 while let Some(frame) = client.frames.next()? {
