@@ -16,24 +16,33 @@ const CLIENTS: usize = 4;
 
 /// A commit of one more file on top of the branch, as scripts make them; how often that was tried.
 fn commit_with_git(repository: &Repository, index: &str, path: &str) -> usize {
-    let blob = repository.git_fed(&["hash-object", "-w", "--stdin"], path.as_bytes());
-    let in_index = |args: &[&str]| {
+    std::fs::write(repository.0.join("content"), path).unwrap();
+    let done = (0..TRIES).find(|_| try_with_git(repository, index, path).is_some());
+    done.unwrap_or_else(|| panic!("{path}: the branch has moved {TRIES} times"))
+}
+
+/// `None` when the branch moved meanwhile, or when gc removed the directory into which git was about to write an object.
+fn try_with_git(repository: &Repository, index: &str, path: &str) -> Option<()> {
+    let git = |args: &[&str]| {
         let out = repository.command(args).env("GIT_INDEX_FILE", index).output().unwrap();
-        assert!(out.status.success(), "git {args:?}: {}", String::from_utf8_lossy(&out.stderr));
-        String::from_utf8(out.stdout).unwrap().trim().to_owned()
+        out.status.success().then(|| String::from_utf8(out.stdout).unwrap().trim().to_owned())
     };
-    for tried in 0..TRIES {
-        let head = repository.git(&["rev-parse", "refs/heads/master"]);
-        in_index(&["read-tree", &head]);
-        in_index(&["update-index", "--add", "--cacheinfo", &format!("100644,{blob},{path}")]);
-        let tree = in_index(&["write-tree"]);
-        let commit = repository.git(&["commit-tree", &tree, "-p", &head, "-m", path]);
-        let moved = repository.command(&["update-ref", "refs/heads/master", &commit, &head]).output().unwrap();
-        if moved.status.success() {
-            return tried;
-        }
+    let head = git(&["rev-parse", "refs/heads/master"])?;
+    let blob = git(&["hash-object", "-w", "content"])?;
+    git(&["read-tree", &head])?;
+    git(&["update-index", "--add", "--cacheinfo", &format!("100644,{blob},{path}")])?;
+    let tree = git(&["write-tree"])?;
+    let commit = git(&["commit-tree", &tree, "-p", &head, "-m", path])?;
+    git(&["update-ref", "refs/heads/master", &commit, &head]).map(drop)
+}
+
+/// Says when to stop, also where the test fails.
+struct Until(Arc<AtomicBool>);
+
+impl Drop for Until {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
     }
-    panic!("{path}: the branch has moved {TRIES} times");
 }
 
 /// Tidies up until it is told to stop. A lock that somebody holds makes git give up; the next time it may succeed.
@@ -62,9 +71,9 @@ async fn all_survives(repository: Repository, each: usize, theirs: usize) {
     let repository = Arc::new(repository);
     let program = Program::start(&repository.0);
     commit(&program.connect().await, "master", "first", "x").await.unwrap();
-    let stop = Arc::new(AtomicBool::new(false));
+    let until = Until(Arc::default());
     let tidying = {
-        let (repository, stop) = (repository.clone(), stop.clone());
+        let (repository, stop) = (repository.clone(), until.0.clone());
         tokio::task::spawn_blocking(move || tidy(&repository, &stop))
     };
     let git = {
@@ -82,7 +91,7 @@ async fn all_survives(repository: Repository, each: usize, theirs: usize) {
         timeout(PATIENCE * 4, client).await.unwrap().unwrap();
     }
     let tried = timeout(PATIENCE * 4, git).await.unwrap().unwrap();
-    stop.store(true, Ordering::Relaxed);
+    drop(until);
     let [refs, gc, repacks] = timeout(PATIENCE, tidying).await.unwrap().unwrap();
     let ours = (0..CLIENTS).flat_map(|client| (0..each).map(move |number| format!("{client}-{number}")));
     let git = (0..theirs).map(|number| format!("git-{number}"));

@@ -113,7 +113,7 @@ impl Bench<'_> {
     fn row(&self, name: &'static str) -> Res<Row> {
         match name {
             "commit-disk" => self.commit_disk(name, Sync::No, 5.0, "5, both without fsync"),
-            "commit-fsync" => self.commit_disk(name, Sync::Yes, 0.0, "(both with fsync)"),
+            "commit-fsync" => self.commit_disk(name, Sync::Yes, 5.0, "5, both with fsync"),
             "commit-memory" => self.commit_memory(name),
             "branches-64" => self.branches(name),
             "blob-1" => self.blob(name, Operation::Burst, 1),
