@@ -2,18 +2,15 @@
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use super::branch::{Branch, Hold};
+use super::branch::Branch;
 use super::merge::{self, Conflict};
 use super::object::{Commit, Object};
 use super::objects::Objects;
 use super::tree::{Batch, Tree};
 use super::{Database, Error, Id, Result, history};
 
-/// Looks at a branch before the others are made to wait. A merge takes its time, and most branches do not move meanwhile.
-const FREE_TRIES: u32 = 2;
-
 /// Tries while the others of this process wait: only other programs can be in the way, and none of them moves a branch so often.
-const HELD_TRIES: u32 = 1000;
+const TRIES: u32 = 1000;
 
 /// How a commit comes to a branch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -27,15 +24,15 @@ pub enum How {
 /// Moves `branch` to the commit that ends `new`, or to a merge of both where each has what the other has not: where the branch is then.
 /// The rest of `new` is what the commit needs; all of it is in the store, and no branch leads to it.
 ///
-/// Many that commit to one branch at once all get there: who was overtaken a few times makes the others wait.
+/// Many that commit to one branch at once get there one after the other: nobody merges with what the next one makes old.
 ///
 /// # Errors
 /// [`Error::Conflict`], [`Error::NotFastForward`], and those of the store. The branch is where it was.
 pub fn land(database: &Database, branch: &Branch, new: &Batch, how: How) -> Result<Id> {
     let commit = new.last().map(|(id, _)| *id).ok_or(Error::NotFound)?;
-    for attempt in 0..FREE_TRIES.saturating_add(HELD_TRIES) {
-        let hold = (attempt >= FREE_TRIES).then(|| branch.hold());
-        let head = if hold.is_some() { database.objects().store().head(branch.name())? } else { branch.head()? };
+    let hold = branch.hold();
+    for _ in 0..TRIES {
+        let head = database.objects().store().head(branch.name())?;
         let (to, merge) = match head {
             None => (commit, Batch::new()),
             Some(head) => meet(database.objects(), head, commit, how).inspect_err(|error| {
@@ -44,7 +41,7 @@ pub fn land(database: &Database, branch: &Branch, new: &Batch, how: How) -> Resu
                 }
             })?,
         };
-        if move_it(branch, hold.as_ref(), head, to)? {
+        if branch.advance_held(&hold, head, Some(to))? {
             drop(hold);
             keep_again(database.objects(), [new, &merge]);
             database.counters().commits.count();
@@ -52,14 +49,7 @@ pub fn land(database: &Database, branch: &Branch, new: &Batch, how: How) -> Resu
         }
         database.counters().retries.count();
     }
-    Err(Error::Store(format!("branch {} was moved by another program {HELD_TRIES} times", branch.name())))
-}
-
-fn move_it(branch: &Branch, hold: Option<&Hold<'_>>, from: Option<Id>, to: Id) -> Result<bool> {
-    match hold {
-        Some(hold) => branch.advance_held(hold, from, Some(to)),
-        None => branch.advance(from, Some(to)),
-    }
+    Err(Error::Store(format!("branch {} was moved by another program {TRIES} times", branch.name())))
 }
 
 /// Writes again what was dropped before a branch led to it: `git gc` moves such objects to a pack, and `git repack -ad` drops that pack.
