@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, OnceLock, Weak};
 
+use tokio::sync::Semaphore;
 use tokio::sync::broadcast::{Receiver, Sender};
 use tokio_util::task::TaskTracker;
 use tokio_util::task::task_tracker::TaskTrackerToken;
@@ -28,7 +29,12 @@ struct Shared {
     watching: OnceLock<Box<dyn Watching>>,
     /// Commits on their way to a branch.
     landing: TaskTracker,
+    /// Turns of those who [wait for others](Database::run_remote).
+    remote: Arc<Semaphore>,
 }
+
+/// Fetches at a time.
+const REMOTE: usize = 16;
 
 /// Moves that a slow reader of [`Database::moves`] may be behind.
 const MOVES: usize = 4096;
@@ -45,6 +51,7 @@ impl Database {
             counters: Arc::default(),
             moved: Sender::new(MOVES),
             watching: OnceLock::new(),
+            remote: Arc::new(Semaphore::new(REMOTE)),
             landing: TaskTracker::new(),
         });
         let weak = Arc::downgrade(&shared);
@@ -169,6 +176,24 @@ impl Database {
         self.run_apart(work).await
     }
 
+    /// Does work that may wait for others without end, as a fetch from a server that says nothing: only some of it at a time, so that it
+    /// does not take the threads of those who commit.
+    ///
+    /// # Errors
+    /// Those of the work.
+    pub async fn run_remote<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Database) -> Result<T> + Send + 'static,
+    ) -> Result<T> {
+        let turn = self.0.remote.clone().acquire_owned().await;
+        let work = move |database: &Database| {
+            // For as long as it takes: who asked for it may be gone.
+            let _turn = turn;
+            work(database)
+        };
+        self.run_apart(work).await
+    }
+
     /// Does work that waits for more than the store: always on a thread of its own.
     ///
     /// # Errors
@@ -180,5 +205,43 @@ impl Database {
         let database = self.clone();
         let done = tokio::task::spawn_blocking(move || work(&database)).await;
         done.unwrap_or_else(|error| Err(Error::Store(format!("a task failed: {error}"))))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc::channel;
+
+    use super::*;
+    use crate::db::store::Memory;
+
+    #[tokio::test]
+    async fn some_that_hang_are_not_more() {
+        let database = Database::new(Arc::new(Memory::new())).unwrap();
+        let (begun, mut begins) = tokio::sync::mpsc::unbounded_channel();
+        let (tasks, ends): (Vec<_>, Vec<_>) = (0..=REMOTE)
+            .map(|_| {
+                let (database, begun, (end, ended)) = (database.clone(), begun.clone(), channel::<()>());
+                let work = move |_: &Database| {
+                    begun.send(()).unwrap();
+                    ended.recv().map_err(|_| Error::NotFound)
+                };
+                (tokio::spawn(async move { database.run_remote(work).await }), end)
+            })
+            .unzip();
+        for _ in 0..REMOTE {
+            begins.recv().await.unwrap();
+        }
+        assert!(begins.try_recv().is_err());
+        // Others are not kept from their work.
+        assert_eq!(database.run_apart(|_| Ok(1)).await, Ok(1));
+        for end in ends {
+            // The one that has not begun takes it later.
+            end.send(()).unwrap();
+        }
+        for task in tasks {
+            task.await.unwrap().unwrap();
+        }
+        begins.recv().await.unwrap();
     }
 }

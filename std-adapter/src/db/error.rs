@@ -52,6 +52,9 @@ pub enum Error {
     /// A merge is not resolved yet.
     #[error("conflicts file is not empty")]
     OpenConflicts,
+    /// A transaction that is being committed or merged with something is not changed meanwhile.
+    #[error("a commit or merge of this transaction is under way")]
+    UnderWay,
     /// The store is read-only.
     #[error("{0}")]
     ReadOnly(String),
@@ -93,7 +96,7 @@ impl From<Error> for vfs::Error {
             Error::NotDirectory => return vfs::Error::NotDirectory,
             Error::InvalidHash { .. } | Error::InvalidBranch { .. } | Error::InvalidName(_) => vfs::Error::Invalid,
             Error::TooDeep(_) => vfs::Error::NameTooLong,
-            Error::NotFastForward | Error::Conflict(_) | Error::OpenConflicts => vfs::Error::Busy,
+            Error::NotFastForward | Error::Conflict(_) | Error::OpenConflicts | Error::UnderWay => vfs::Error::Busy,
             Error::ReadOnly(_) => vfs::Error::ReadOnlyFile,
             Error::NoSpace(_) => vfs::Error::NoSpace,
             Error::Store(_) => vfs::Error::Io,

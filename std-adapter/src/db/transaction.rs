@@ -1,7 +1,6 @@
 //! A transaction: a tree that is changed in private and then committed to a branch.
 
 use std::collections::BTreeSet;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard};
 
 use super::branch::Branch;
@@ -17,11 +16,10 @@ use crate::locked;
 const NO_MESSAGE: &[u8] = b"(no commit message)";
 
 /// A transaction on one branch. It ends with a commit, when it is closed, or when it is dropped, and then everything in it is gone.
+/// While it is committed it can be read and not changed ([`Error::UnderWay`]).
 pub struct Transaction {
     database: Database,
     state: Mutex<State>,
-    /// Not in the state, which is held for as long as a commit takes.
-    ended: AtomicBool,
 }
 
 struct State {
@@ -29,8 +27,19 @@ struct State {
     /// Paths that a merge left to be resolved.
     conflicts: BTreeSet<Vec<u8>>,
     merged: Option<Sides>,
+    /// A commit or merge is under way: it has a tree of its own, and nobody changes this one until it is over.
+    working: bool,
     /// For as long as it is open.
     counted: Option<Counted>,
+}
+
+/// For as long as a commit or merge is under way.
+struct Working<'t>(&'t Transaction);
+
+impl Drop for Working<'_> {
+    fn drop(&mut self) {
+        locked::lock(&self.0.state).working = false;
+    }
 }
 
 /// What the last merge was between.
@@ -71,29 +80,41 @@ impl Transaction {
             None => Tree::stored(Id::EMPTY_TREE),
         };
         let counted = Some(database.count(|counters| &counters.transactions));
-        let state = State { rw, conflicts: BTreeSet::new(), merged: None, counted };
-        Ok(Transaction { database: database.clone(), state: Mutex::new(state), ended: AtomicBool::new(false) })
+        let state = State { rw, conflicts: BTreeSet::new(), merged: None, working: false, counted };
+        Ok(Transaction { database: database.clone(), state: Mutex::new(state) })
     }
 
-    /// Whether it has not ended yet. Waits for nobody.
+    /// Whether it has not ended yet.
     #[must_use]
     pub fn is_open(&self) -> bool {
-        !self.ended.load(Ordering::Acquire)
+        self.open().is_ok()
     }
 
-    /// Drops all that was not committed.
+    /// Drops all that was not committed. What is being committed is.
     pub fn close(&self) {
-        self.end(&mut locked::lock(&self.state));
-    }
-
-    fn end(&self, state: &mut State) {
-        state.end();
-        self.ended.store(true, Ordering::Release);
+        locked::lock(&self.state).end();
     }
 
     fn open(&self) -> Result<MutexGuard<'_, State>> {
         let state = locked::lock(&self.state);
         if state.counted.is_some() { Ok(state) } else { Err(Error::NotFound) }
+    }
+
+    /// To be changed.
+    fn open_mut(&self) -> Result<MutexGuard<'_, State>> {
+        let state = self.open()?;
+        if state.working { Err(Error::UnderWay) } else { Ok(state) }
+    }
+
+    /// Keeps others from changing it: the tree as it is now. What takes its time is done without the lock, for which whole threads
+    /// would wait.
+    fn work(&self) -> Result<(Working<'_>, Tree)> {
+        let mut state = self.open_mut()?;
+        if !state.conflicts.is_empty() {
+            return Err(Error::OpenConflicts);
+        }
+        state.working = true;
+        Ok((Working(self), state.rw.clone()))
     }
 
     fn objects(&self) -> &Objects {
@@ -124,7 +145,7 @@ impl Transaction {
     pub fn create(&self, path: &[u8], mode: Mode, content: &[u8]) -> Result<()> {
         let (_, name) = split(path).ok_or(Error::IsDirectory)?;
         check_name(name, mode)?;
-        let mut state = self.open()?;
+        let mut state = self.open_mut()?;
         match state.rw.get(self.objects(), path) {
             Ok(Node::File(_)) | Err(Error::NotFound) => {}
             Ok(Node::Dir(_) | Node::Submodule(_)) => return Err(Error::IsDirectory),
@@ -142,7 +163,7 @@ impl Transaction {
     pub fn mkdir(&self, path: &[u8]) -> Result<()> {
         let (_, name) = split(path).ok_or(Error::Exists)?;
         check_name(name, Mode::Dir)?;
-        let mut state = self.open()?;
+        let mut state = self.open_mut()?;
         match state.rw.get(self.objects(), path) {
             Ok(_) => return Err(Error::Exists),
             Err(Error::NotFound) => {}
@@ -158,7 +179,7 @@ impl Transaction {
     /// # Errors
     /// Those of [`Tree::take`].
     pub fn remove(&self, path: &[u8]) -> Result<()> {
-        let mut state = self.open()?;
+        let mut state = self.open_mut()?;
         state.rw.take(self.objects(), path)?;
         state.conflicts.retain(|conflict| !is_at_or_below(conflict, path));
         Ok(())
@@ -171,7 +192,7 @@ impl Transaction {
     pub fn rename(&self, path: &[u8], name: &[u8]) -> Result<()> {
         let (dir, old) = split(path).ok_or(Error::IsDirectory)?;
         let to = join(dir, name);
-        let mut state = self.open()?;
+        let mut state = self.open_mut()?;
         let node = state.rw.get(self.objects(), path)?;
         check_name(name, node.mode())?;
         if old == name {
@@ -197,7 +218,7 @@ impl Transaction {
         path: &[u8],
         change: impl FnOnce(&mut Vec<u8>) -> std::result::Result<(), E>,
     ) -> std::result::Result<(), E> {
-        let mut state = self.open()?;
+        let mut state = self.open_mut()?;
         let state = &mut *state;
         if state.rw.get(self.objects(), path) == Err(Error::NotFound) {
             state.rw.put(self.objects(), path, Node::file(Mode::Normal, ""))?;
@@ -213,7 +234,7 @@ impl Transaction {
     /// # Errors
     /// Those of [`Tree::file_mut`].
     pub fn chmod(&self, path: &[u8], mode: Mode) -> Result<()> {
-        let mut state = self.open()?;
+        let mut state = self.open_mut()?;
         state.rw.file_mut(self.objects(), path)?.mode = mode;
         Ok(())
     }
@@ -224,7 +245,7 @@ impl Transaction {
     /// [`Error::NotFound`] if there is no such commit.
     pub fn reset(&self, to: Id) -> Result<()> {
         let tree = Tree::stored(self.objects().commit(to)?.tree);
-        let mut state = self.open()?;
+        let mut state = self.open_mut()?;
         state.rw = tree;
         state.conflicts.clear();
         Ok(())
@@ -243,50 +264,46 @@ impl Transaction {
     /// more. What cannot be merged is marked in the tree and has to be resolved before the commit.
     ///
     /// # Errors
-    /// [`Error::OpenConflicts`]; [`Error::NotFound`] for a commit that is not there. Nothing has changed then.
+    /// [`Error::OpenConflicts`]; [`Error::UnderWay`]; [`Error::NotFound`] for a commit that is not there. Nothing has changed then.
     pub fn merge(&self, theirs: Id, parents: &[Id], message: &[u8]) -> Result<()> {
         let objects = self.objects();
-        let mut state = self.open()?;
-        if !state.conflicts.is_empty() {
-            return Err(Error::OpenConflicts);
-        }
+        let (_working, before) = self.work()?;
         let theirs_tree = Tree::stored(objects.commit(theirs)?.tree);
         let mut batch = Batch::new();
-        let ours_tree = state.rw.write(&mut batch)?;
+        let ours_tree = before.write(&mut batch)?;
         let (ours, commit) = Commit::encode(ours_tree, parents, message, now())?;
         keep(objects, batch, ours, commit)?;
         let ours_tree = Tree::stored(ours_tree);
         let base = merge::base_tree(objects, ours, theirs)?.unwrap_or(Tree::stored(Id::EMPTY_TREE));
         let merged = merge::merge(objects, &base, &ours_tree, &theirs_tree)?;
         let mut rw = merged.tree;
-        for dir in state.rw.empty_dirs() {
+        for dir in before.empty_dirs() {
             // Where a file came, or above it, there was no directory as far as the merge knows.
             rw.make_dirs(objects, &dir)?;
         }
+        // It may have been closed meanwhile.
+        let mut state = self.open()?;
         state.rw = rw;
         state.conflicts = merged.conflicts.into_iter().map(|conflict| conflict.path).collect();
         state.merged = Some(Sides { ours: ours_tree, theirs: theirs_tree, base });
+        drop(state);
         Ok(())
     }
 
     /// Commits the tree and brings the commit to `branch`; then the transaction has ended.
     ///
     /// # Errors
-    /// [`Error::OpenConflicts`], [`Error::NotFound`] for a parent that is not there, [`Error::Conflict`], and those of the store. The
-    /// transaction goes on as it was.
+    /// [`Error::OpenConflicts`], [`Error::UnderWay`], [`Error::NotFound`] for a parent that is not there, [`Error::Conflict`], and those
+    /// of the store. The transaction goes on as it was.
     pub fn commit(&self, branch: &Branch, parents: &[Id], message: &[u8], options: Options) -> Result<Committed> {
         let _landing = self.database.landing();
         let objects = self.objects();
-        // Held to the end: nothing is written to it that would be neither committed nor there afterwards.
-        let mut state = self.open()?;
-        if !state.conflicts.is_empty() {
-            return Err(Error::OpenConflicts);
-        }
+        let (_working, rw) = self.work()?;
         for parent in parents {
             objects.commit(*parent)?;
         }
         let mut batch = Batch::new();
-        let tree = state.rw.write(&mut batch)?;
+        let tree = rw.write(&mut batch)?;
         let head = if options.if_changed && self.is_tree_of(parents.first(), tree)? {
             branch.head()?
         } else {
@@ -295,7 +312,7 @@ impl Transaction {
             objects.store().write(&batch)?;
             Some(land(&self.database, branch, &batch, options.how)?)
         };
-        self.end(&mut state);
+        self.close();
         Ok(Committed { head })
     }
 
@@ -335,7 +352,7 @@ fn is_at_or_below(path: &[u8], top: &[u8]) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::db::sample;
+    use crate::db::{BranchName, sample};
 
     /// A commit of these files, on no branch.
     fn commit(database: &Database, files: &[(&str, &str)], parents: &[Id]) -> Id {
@@ -350,6 +367,29 @@ mod tests {
         let objects = transaction.objects();
         let list = transaction.tree().unwrap().dir(objects, dir).unwrap().list(objects).unwrap();
         list.iter().map(|(name, _)| String::from_utf8(name.to_vec()).unwrap()).collect()
+    }
+
+    #[test]
+    fn a_transaction_that_is_being_committed_is_read_and_not_changed() {
+        let database = Database::new(sample::objects().store().clone()).unwrap();
+        let branch = database.branch(&BranchName::new("master").unwrap()).unwrap();
+        let transaction = Transaction::begin(&database, None).unwrap();
+        transaction.create(b"f", Mode::Normal, b"x").unwrap();
+        let options = Options { how: How::Merge, if_changed: false };
+        std::thread::scope(|scope| {
+            let hold = branch.hold();
+            let commit = scope.spawn(|| transaction.commit(&branch, &[], b"", options));
+            // It may not have begun.
+            while transaction.create(b"g", Mode::Normal, b"") != Err(Error::UnderWay) {
+                std::thread::yield_now();
+            }
+            assert_eq!(transaction.remove(b"f"), Err(Error::UnderWay));
+            assert_eq!(transaction.merge(Id::EMPTY_TREE, &[], b""), Err(Error::UnderWay));
+            assert!(transaction.is_open() && transaction.get(b"f").is_ok());
+            drop(hold);
+            assert!(commit.join().unwrap().unwrap().head.is_some());
+        });
+        assert!(!transaction.is_open());
     }
 
     #[test]

@@ -135,7 +135,7 @@ impl Remote {
         }
         let branch = BranchName::new(&branch)?;
         let (kept, from) = (self.kept.clone(), url.clone());
-        let fetched = self.kept.database.run_apart(move |_| Ok(kept.fetch(&from, &branch)));
+        let fetched = self.kept.database.run_remote(move |_| Ok(kept.fetch(&from, &branch)));
         match fetched.await? {
             Ok(head) => self.head.publish(Some(head)),
             Err(FetchError::NoHead) => return Err(Error::Invalid.because("error: no head to fetch")),
