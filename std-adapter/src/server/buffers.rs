@@ -170,3 +170,22 @@ impl Drop for Frame<'_> {
         self.rest();
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn large_buffers_start_where_copies_are_fast_and_are_used_again() {
+        for size in [LARGE, HUGE, HUGE + 1] {
+            let mut block = borrow(size);
+            assert_eq!((block.len(), block.get().len()), (size, size));
+            assert_eq!(block.get().as_ptr().addr() % PAGE, IN_PAGE);
+            let place = block.get().as_ptr();
+            give_back(block);
+            // One that is larger than all that are kept may come to lie anywhere.
+            assert!(size > HUGE || borrow(size).get().as_ptr() == place);
+        }
+        assert_eq!(borrow(1).get().len(), SMALL);
+    }
+}

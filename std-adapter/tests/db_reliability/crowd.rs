@@ -10,10 +10,8 @@ use crate::place::{PATIENCE, Program, Repository, commit, commit_as, wanted};
 
 const CLIENTS: usize = 64;
 
-/// Tries that a commit may need: where nothing but clients moves the branch, who was overtaken twice makes the others wait.
-const RETRIES: u64 = 2;
-
-async fn retries_are_few(program: &Program, commits: usize, begun: Instant) {
+/// Where nothing but clients of one server moves the branch, nobody tries in vain.
+async fn nothing_is_tried_again(program: &Program, commits: usize, begun: Instant) {
     let took = begun.elapsed().as_secs_f64();
     let counters = program.counters().await;
     let (retries, landed) = (counters["retries"], counters["commits"]);
@@ -24,7 +22,7 @@ async fn retries_are_few(program: &Program, commits: usize, begun: Instant) {
         counters["conflicts"]
     );
     assert_eq!(landed, commits as u64);
-    assert!(retries <= RETRIES * (landed + counters["conflicts"]), "{counters:?}");
+    assert_eq!(retries, 0, "{counters:?}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -45,7 +43,7 @@ async fn a_crowd_that_changes_different_files_succeeds() {
     for task in tasks {
         timeout(PATIENCE * 4, task).await.unwrap().unwrap();
     }
-    retries_are_few(&program, CLIENTS * each, begun).await;
+    nothing_is_tried_again(&program, CLIENTS * each, begun).await;
     let all: BTreeSet<_> =
         (0..CLIENTS).flat_map(|client| (0..each).map(move |number| format!("{client}/{number}"))).collect();
     assert_eq!(repository.lines(&["ls-tree", "-r", "--name-only", "master"]), all);
@@ -82,7 +80,7 @@ async fn a_crowd_that_changes_one_file_is_told_of_conflicts() {
     for task in tasks {
         landed.extend(timeout(PATIENCE * 4, task).await.unwrap().unwrap());
     }
-    retries_are_few(&program, landed.len(), begun).await;
+    nothing_is_tried_again(&program, landed.len(), begun).await;
     // What was acknowledged is there, what was refused is not, and one of them is the last.
     assert_eq!(repository.messages("master"), landed);
     assert!(landed.contains(&repository.git(&["show", "master:same"])));
