@@ -57,7 +57,7 @@ pub(crate) struct ServeArgs {
     #[arg(long, value_name = "N", default_value_t = 64)]
     pub(crate) max_requests: usize,
     /// The largest message in bytes
-    #[arg(long, value_name = "BYTES", default_value_t = datakit::server::MSIZE, value_parser = clap::value_parser!(u32).range(4096..=1 << 20))]
+    #[arg(long, value_name = "BYTES", default_value_t = datakit::server::MSIZE, value_parser = clap::value_parser!(u32).range(4096..=i64::from(datakit::server::MSIZE)))]
     pub(crate) msize: u32,
     /// Bytes buffered for one connection, above which no further request of it may wait inside a file
     #[arg(long, value_name = "BYTES", default_value_t = 4 << 20)]
