@@ -141,10 +141,11 @@ impl Server {
             0 => std::thread::available_parallelism().map_or(1, std::num::NonZero::get),
             threads => threads,
         };
-        let (closing, running) = (CancellationToken::new(), TaskTracker::new());
+        let (closing, running, ending) = (CancellationToken::new(), TaskTracker::new(), TaskTracker::new());
         let _closes_when_dropped = closing.clone().drop_guard();
         let all = Arc::new(Shared { limits, stats, closing: closing.clone() });
-        let threads = (0..threads).map(|_| thread(tree.clone(), all.clone())).collect::<io::Result<Vec<_>>>()?;
+        let threads = (0..threads).map(|_| thread(tree.clone(), all.clone(), ending.token()));
+        let threads = threads.collect::<io::Result<Vec<_>>>()?;
         let (threads, next) = (Arc::new(threads), Arc::new(AtomicUsize::new(0)));
         let mut accepting = JoinSet::new();
         for listener in listeners {
@@ -177,9 +178,10 @@ impl Server {
         };
         closing.cancel();
         while accepting.join_next().await.is_some() {}
-        running.close();
-        // Every connection ends by itself within the grace; the bound is for one whose thread is stuck.
-        let _ = tokio::time::timeout(GRACE * 2, running.wait()).await;
+        drop(threads);
+        ending.close();
+        // Every connection ends by itself within the grace, and with it its thread; the bound is for one that is stuck.
+        let _ = tokio::time::timeout(GRACE * 2, ending.wait()).await;
         ended
     }
 }
@@ -197,8 +199,13 @@ struct Shared {
     closing: CancellationToken,
 }
 
-/// A thread with a reactor of its own. It serves what it is sent, and ends with the last connection after the sender is dropped.
-fn thread<V, M>(tree: M, all: Arc<Shared>) -> io::Result<UnboundedSender<(Socket, TaskTrackerToken)>>
+/// A thread with a reactor of its own. It serves what it is sent, and ends with the last connection after the sender is dropped; the
+/// tree is dropped before `ended`.
+fn thread<V, M>(
+    tree: M,
+    all: Arc<Shared>,
+    ended: TaskTrackerToken,
+) -> io::Result<UnboundedSender<(Socket, TaskTrackerToken)>>
 where
     V: Vfs + 'static,
     M: Fn(&Peer) -> V + Clone + Send + 'static,
@@ -206,6 +213,7 @@ where
     let (sender, mut sockets) = unbounded_channel::<(Socket, TaskTrackerToken)>();
     let runtime = Builder::new_current_thread().enable_all().build()?;
     std::thread::Builder::new().name("datakit-serve".into()).spawn(move || {
+        let _ended = ended;
         let tasks = LocalSet::new();
         let work = Rc::new(Work { tree, all });
         runtime.block_on(tasks.run_until(async {
