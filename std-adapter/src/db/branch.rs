@@ -1,9 +1,10 @@
 //! One branch: where it is, and who is told when it moves.
 
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::{Arc, Mutex, MutexGuard, TryLockError};
 
 use tokio::sync::broadcast;
 
+use super::object::Object;
 use super::store::{Move, Store};
 use super::{BranchName, Id, Result};
 use crate::locked;
@@ -76,21 +77,36 @@ impl Branch {
         Hold(locked::lock(&self.moving))
     }
 
+    /// [`hold`](Branch::hold) if nobody else does.
+    pub fn try_hold(&self) -> Option<Hold<'_>> {
+        match self.moving.try_lock() {
+            Ok(guard) => Some(Hold(guard)),
+            Err(TryLockError::Poisoned(poisoned)) => Some(Hold(poisoned.into_inner())),
+            Err(TryLockError::WouldBlock) => None,
+        }
+    }
+
     /// Moves it if it still is at `from`, and tells everybody. False: it is elsewhere.
     ///
     /// # Errors
     /// Those of [`Store::update`].
     pub fn advance(&self, from: Option<Id>, to: Option<Id>) -> Result<bool> {
         let hold = self.hold();
-        self.advance_held(&hold, from, to)
+        self.advance_held(&hold, &[], from, to)
     }
 
-    /// [`advance`](Branch::advance) for who holds it.
+    /// [`advance`](Branch::advance) for who holds it, to a commit that needs `objects`, which are kept before.
     ///
     /// # Errors
     /// Those of [`Store::update`].
-    pub fn advance_held(&self, _: &Hold<'_>, from: Option<Id>, to: Option<Id>) -> Result<bool> {
-        let moved = from == to || self.store.update(&[self.motion(from, to)])?;
+    pub fn advance_held(
+        &self,
+        _: &Hold<'_>,
+        objects: &[(Id, Object)],
+        from: Option<Id>,
+        to: Option<Id>,
+    ) -> Result<bool> {
+        let moved = from == to || self.store.update(objects, &[self.motion(from, to)])?;
         self.show(if moved { to } else { self.store.head(&self.name)? });
         Ok(moved)
     }

@@ -142,7 +142,7 @@ impl Database {
             let (first, second) = if old.name() < new.name() { (old, new) } else { (new, old) };
             let (_first, _second) = (first.hold(), second.hold());
             let moves = [old.motion(Some(head), None), new.motion(None, Some(head))];
-            if self.0.objects.store().update(&moves)? {
+            if self.0.objects.store().update(&[], &moves)? {
                 old.show(None);
                 new.show(Some(head));
                 return Ok(());

@@ -306,8 +306,8 @@ mod tests {
             self.memory.heads()
         }
 
-        fn update(&self, moves: &[Move<'_>]) -> Result<bool> {
-            self.memory.update(moves)
+        fn update(&self, objects: &[(Id, Object)], moves: &[Move<'_>]) -> Result<bool> {
+            self.memory.update(objects, moves)
         }
 
         fn fetch(&self, remote: &str, url: &str, branch: &BranchName) -> std::result::Result<Id, FetchError> {

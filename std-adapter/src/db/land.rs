@@ -22,14 +22,19 @@ pub enum How {
 }
 
 /// Moves `branch` to the commit that ends `new`, or to a merge of both where each has what the other has not: where the branch is then.
-/// The rest of `new` is what the commit needs; all of it is in the store, and no branch leads to it.
+/// The rest of `new` is what the commit needs; the store has none of it yet.
 ///
 /// Many that commit to one branch at once get there one after the other: nobody merges with what the next one makes old.
 ///
 /// # Errors
 /// [`Error::Conflict`], [`Error::NotFastForward`], and those of the store. The branch is where it was.
-pub fn land(database: &Database, branch: &Branch, new: &Batch, how: How) -> Result<Id> {
+pub fn land(database: &Database, branch: &Branch, parents: &[Id], new: &Batch, how: How) -> Result<Id> {
     let commit = new.last().map(|(id, _)| *id).ok_or(Error::NotFound)?;
+    if let Some(head) = land_alone(database, branch, parents, new, commit)? {
+        return Ok(head);
+    }
+    // Not while others wait for the branch.
+    database.objects().store().write(new)?;
     let hold = branch.hold();
     for _ in 0..TRIES {
         let head = database.objects().store().head(branch.name())?;
@@ -41,15 +46,32 @@ pub fn land(database: &Database, branch: &Branch, new: &Batch, how: How) -> Resu
                 }
             })?,
         };
-        if branch.advance_held(&hold, head, Some(to))? {
+        if branch.advance_held(&hold, &merge, head, Some(to))? {
             drop(hold);
-            keep_again(database.objects(), [new, &merge]);
-            database.counters().commits.count();
+            landed(database, [new, &merge]);
             return Ok(to);
         }
         database.counters().retries.count();
     }
     Err(Error::Store(format!("branch {} was moved by another program {TRIES} times", branch.name())))
+}
+
+/// The same where nobody is in the way: the branch is where the commit comes from, and nobody else moves it. Objects and branch go to
+/// the disk together then.
+fn land_alone(database: &Database, branch: &Branch, parents: &[Id], new: &Batch, commit: Id) -> Result<Option<Id>> {
+    let Some(hold) = branch.try_hold() else { return Ok(None) };
+    let head = database.objects().store().head(branch.name())?;
+    if head.is_some_and(|head| !parents.contains(&head)) || !branch.advance_held(&hold, new, head, Some(commit))? {
+        return Ok(None);
+    }
+    drop(hold);
+    landed(database, [new, &Batch::new()]);
+    Ok(Some(commit))
+}
+
+fn landed(database: &Database, batches: [&Batch; 2]) {
+    keep_again(database.objects(), batches);
+    database.counters().commits.count();
 }
 
 /// Writes again what was dropped before a branch led to it: `git gc` moves such objects to a pack, and `git repack -ad` drops that pack.
@@ -63,7 +85,7 @@ fn keep_again(objects: &Objects, batches: [&Batch; 2]) {
     }
 }
 
-/// The commit that has both, one of the two or a merge that is made of them, and what was written for the merge.
+/// The commit that has both, one of the two or a merge that is made of them, and what is to be kept for the merge.
 fn meet(objects: &Objects, head: Id, commit: Id, how: How) -> Result<(Id, Batch)> {
     let bases = history::merge_bases(objects, head, commit)?;
     if bases == [head] {
@@ -85,7 +107,6 @@ fn meet(objects: &Objects, head: Id, commit: Id, how: How) -> Result<(Id, Batch)
     let tree = merged.tree.write(&mut batch)?;
     let (id, object) = Commit::encode(tree, &[head, commit], b"Merge", now())?;
     batch.push((id, object));
-    objects.store().write(&batch)?;
     Ok((id, batch))
 }
 

@@ -309,8 +309,7 @@ impl Transaction {
         } else {
             let message = if message.is_empty() { NO_MESSAGE } else { message };
             batch.push(Commit::encode(tree, parents, message, now())?);
-            objects.store().write(&batch)?;
-            Some(land(&self.database, branch, &batch, options.how)?)
+            Some(land(&self.database, branch, parents, &batch, options.how)?)
         };
         self.close();
         Ok(Committed { head })

@@ -7,9 +7,9 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
-use clap::Args;
+use clap::{Args, ValueEnum};
 use datakit::db::push::{GATHER, GitProgram, auto_push};
-use datakit::db::store::{Git, Memory, Store};
+use datakit::db::store::{Fsync, Git, Memory, Store};
 use datakit::db::{self, Database};
 use datakit::metrics::{Address, Counters, Endpoint, Logs, Metrics, Summary};
 use datakit::scratch::Scratch;
@@ -35,9 +35,9 @@ pub(crate) struct ServeArgs {
     /// Keep the database in the Git repository at PATH, made if it is missing; without this it is in memory
     #[arg(long, value_name = "PATH")]
     pub(crate) git: Option<PathBuf>,
-    /// Acknowledge commits before they are on the disk: a server that is killed loses none, a machine that loses power may
-    #[arg(long, requires = "git")]
-    pub(crate) no_fsync: bool,
+    /// What is on the disk when a commit is acknowledged; a server that is killed loses nothing with any of them
+    #[arg(long, value_name = "WHAT", value_enum, default_value_t = FsyncArg::All, requires = "git")]
+    pub(crate) fsync: FsyncArg,
     /// Answer GET /metrics for Prometheus there; of all interfaces if only PORT is given, port 0 picks a free one
     #[arg(long, value_name = "[HOST:]PORT")]
     pub(crate) listen_prometheus: Option<Address>,
@@ -72,6 +72,27 @@ pub(crate) struct ServeArgs {
     pub(crate) log: LogArgs,
 }
 
+/// Of `--fsync`.
+#[derive(ValueEnum, Debug, Clone, Copy)]
+pub(crate) enum FsyncArg {
+    /// Files and their names: nothing is lost with the machine's power
+    All,
+    /// Files, as git does it: the last commits may be lost with the machine's power, but never half a one
+    Files,
+    /// Nothing: the last commits may be lost with the machine's power, and the branches that they are on damaged
+    None,
+}
+
+impl From<FsyncArg> for Fsync {
+    fn from(what: FsyncArg) -> Fsync {
+        match what {
+            FsyncArg::All => Fsync::All,
+            FsyncArg::Files => Fsync::Files,
+            FsyncArg::None => Fsync::None,
+        }
+    }
+}
+
 /// How long commits that run may go on after everything else has stopped: as long as one of them may wait for other programs, and more.
 const COMMITS: Duration = Duration::from_secs(30);
 
@@ -95,8 +116,7 @@ async fn serve(args: ServeArgs) -> Result<ExitCode, Box<dyn Error>> {
     let sources = args.log.start(logs.clone())?;
     let (store, dir): (Arc<dyn Store>, _) = match &args.git {
         Some(path) => {
-            let git = Git::open(path)?;
-            let git = if args.no_fsync { git.unsynced() } else { git };
+            let git = Git::open(path)?.with_fsync(args.fsync.into());
             let dir = git.dir();
             (Arc::new(git), Some(dir))
         }

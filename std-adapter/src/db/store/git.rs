@@ -1,6 +1,7 @@
 //! A store that is a Git repository.
 
 mod fetch;
+mod fsync;
 mod loose;
 mod owner;
 mod refs;
@@ -17,6 +18,8 @@ use std::sync::Mutex;
 use gix::objs::Find;
 use gix::{Repository, ThreadSafeRepository};
 
+pub use fsync::Fsync;
+
 use super::{FetchError, Move, Store, Watching};
 use crate::db::object::{Kind, Object};
 use crate::db::{BranchName, Error, Id, Result};
@@ -27,17 +30,17 @@ const PACKS: u16 = 4096;
 
 /// A Git repository, bare or with a working tree, of which neither index nor files are touched.
 ///
-/// Other programs may use it at the same time, `git gc` included. What was written is on the disk when a call returns: files are
-/// written under another name, synced and renamed, and the directories are synced, too.
+/// Other programs may use it at the same time, `git gc` included. What was written is on the disk when a call returns, as far as
+/// [`Fsync`] says: files are written under another name, synced and renamed, and then their directories are synced.
 ///
 /// One of these at a time: of another one on the same repository, also in another process, [`Git::open`] fails. So the locks of
 /// branches that a killed server leaves behind are known to be nobody's, and are removed when the repository is opened.
 pub struct Git {
     repository: ThreadSafeRepository,
-    synced: bool,
+    sync: Fsync,
     owner: Option<owner::Owner>,
     /// Handles that nobody uses now: what they have found out is not found out again.
-    idle: Mutex<Vec<Repository>>,
+    idle: Mutex<Vec<Open>>,
 }
 
 impl Git {
@@ -54,23 +57,30 @@ impl Git {
         };
         let repository = ThreadSafeRepository::open_opts(&dir, options()).map_err(|error| failed(&dir, &error))?;
         let owner = owner::Owner::of(&dir, repository.refs.common_dir().unwrap_or(repository.refs.git_dir()))?;
-        let git = Git { repository, synced: true, owner, idle: Mutex::default() };
+        let git = Git { repository, sync: Fsync::All, owner, idle: Mutex::default() };
         if git.handle().object_hash() != gix::hash::Kind::Sha1 {
             return Err(failed(&dir, &"its objects are not named by SHA-1"));
         }
         if git.owner.is_some()
-            && let Err(error) = refs::forget_left(&git.handle(), git.synced)
+            && let Err(error) = git.clear()
         {
-            tracing::warn!("what a killed server fetched stays: {error}");
+            tracing::warn!("what a killed server left stays: {error}");
         }
         Ok(git)
     }
 
-    /// The same without waiting for the disk: calls return as soon as the kernel has what was written. A process that is killed
-    /// loses nothing then either, a machine without power may lose what came last, and be left with a branch that leads to nothing.
+    /// Removes what a killed server left: what it had fetched, and objects that it was writing.
+    fn clear(&self) -> Result<()> {
+        let handle = self.handle();
+        refs::forget_left(&handle, self.sync)?;
+        let objects = handle.objects.store_ref().path();
+        loose::clear(objects).map_err(|error| Error::io(objects.display(), &error))
+    }
+
+    /// The same, but waiting for more or less of what is written. [`Fsync::All`] unless this is called.
     #[must_use]
-    pub fn unsynced(self) -> Git {
-        Git { synced: false, ..self }
+    pub fn with_fsync(self, sync: Fsync) -> Git {
+        Git { sync, ..self }
     }
 
     /// Where it is: the directory with `objects` and `refs`.
@@ -81,7 +91,7 @@ impl Git {
 
     fn handle(&self) -> Handle<'_> {
         let idle = locked::lock(&self.idle).pop();
-        Handle { git: self, repository: Some(idle.unwrap_or_else(|| self.repository.to_thread_local())) }
+        Handle { git: self, open: Some(idle.unwrap_or_else(|| Open::new(&self.repository))) }
     }
 }
 
@@ -121,24 +131,48 @@ fn create(path: &Path) -> Result<PathBuf> {
     Ok(dir)
 }
 
+/// What one thread uses at a time.
+struct Open {
+    repository: Repository,
+    loose: loose::Loose,
+}
+
+impl Open {
+    fn new(repository: &ThreadSafeRepository) -> Open {
+        let repository = repository.to_thread_local();
+        let loose = loose::Loose::new(repository.objects.store_ref().path());
+        Open { repository, loose }
+    }
+}
+
 /// A handle in use.
 struct Handle<'g> {
     git: &'g Git,
-    repository: Option<Repository>,
+    open: Option<Open>,
+}
+
+impl Handle<'_> {
+    #[allow(clippy::expect_used, reason = "it is there until the handle is dropped")]
+    fn open(&self) -> &Open {
+        self.open.as_ref().expect("until it is dropped")
+    }
+
+    fn loose(&self) -> &loose::Loose {
+        &self.open().loose
+    }
 }
 
 impl Deref for Handle<'_> {
     type Target = Repository;
 
-    #[allow(clippy::expect_used, reason = "it is there until the handle is dropped")]
     fn deref(&self) -> &Repository {
-        self.repository.as_ref().expect("until it is dropped")
+        &self.open().repository
     }
 }
 
 impl Drop for Handle<'_> {
     fn drop(&mut self) {
-        locked::lock(&self.git.idle).extend(self.repository.take());
+        locked::lock(&self.git.idle).extend(self.open.take());
     }
 }
 
@@ -166,11 +200,11 @@ impl Store for Git {
     }
 
     fn write(&self, objects: &[(Id, Object)]) -> Result<()> {
-        loose::write(&self.handle(), self.synced, objects)
+        self.handle().loose().write(self.sync, objects, &[])
     }
 
     fn write_again(&self, objects: &[(Id, Object)]) -> Result<()> {
-        loose::write_again(&self.handle(), self.synced, objects)
+        self.handle().loose().write_again(self.sync, objects)
     }
 
     fn head(&self, branch: &BranchName) -> Result<Option<Id>> {
@@ -181,8 +215,9 @@ impl Store for Git {
         refs::heads(&self.handle())
     }
 
-    fn update(&self, moves: &[Move<'_>]) -> Result<bool> {
-        refs::update(&self.handle(), self.synced, moves)
+    fn update(&self, objects: &[(Id, Object)], moves: &[Move<'_>]) -> Result<bool> {
+        let handle = self.handle();
+        refs::update(&handle, self.sync, moves, |locks| handle.loose().write(self.sync, objects, locks))
     }
 
     fn watch(&self, changed: Box<dyn Fn() + Send + Sync>) -> Result<Option<Box<dyn Watching>>> {
@@ -194,7 +229,7 @@ impl Store for Git {
     }
 
     fn forget(&self, remote: &str) -> Result<()> {
-        refs::forget(&self.handle(), self.synced, remote)
+        refs::forget(&self.handle(), self.sync, remote)
     }
 }
 

@@ -86,7 +86,8 @@ impl Store for Memory {
         Ok(locked::read(&self.heads).iter().map(|(name, id)| (name.clone(), *id)).collect())
     }
 
-    fn update(&self, moves: &[Move<'_>]) -> Result<bool> {
+    fn update(&self, objects: &[(Id, Object)], moves: &[Move<'_>]) -> Result<bool> {
+        self.write(objects)?;
         let mut heads = locked::write(&self.heads);
         if moves.iter().any(|Move { branch, from, .. }| heads.get(branch) != from.as_ref()) {
             return Ok(false);
@@ -173,7 +174,7 @@ mod tests {
         let (a, object) = Object::new(Kind::Blob, *b"a").unwrap();
         store.write(&[(a, object)]).unwrap();
         let b = Id::EMPTY_TREE;
-        let go = |from, to| store.update(&[Move { branch: &branch, from, to }]).unwrap();
+        let go = |from, to| store.update(&[], &[Move { branch: &branch, from, to }]).unwrap();
         assert!(!go(Some(a), Some(b)));
         assert!(go(None, Some(a)));
         assert!(!go(None, Some(b)) && !go(Some(b), None));

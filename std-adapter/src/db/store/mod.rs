@@ -4,7 +4,7 @@ mod git;
 mod memory;
 mod transfer;
 
-pub use git::Git;
+pub use git::{Fsync, Git};
 pub use memory::Memory;
 
 use super::object::{Kind, Object};
@@ -60,11 +60,13 @@ pub trait Store: Send + Sync + 'static {
     /// [`Error::Store`].
     fn heads(&self) -> Result<Vec<(BranchName, Id)>>;
 
-    /// Moves branches, all or none, each only if it still is where it is thought to be. False: one of them is not.
+    /// Keeps objects as [`write`](Store::write) does, and then moves branches, all or none, each only if it still is where it is
+    /// thought to be. False: one of them is not, and the objects may be kept or not. In one call, because a disk is waited for less
+    /// often than in two.
     ///
     /// # Errors
     /// [`Error::NoSpace`], [`Error::ReadOnly`], [`Error::Store`]. A branch is where it was, or where it was to go.
-    fn update(&self, moves: &[Move<'_>]) -> Result<bool>;
+    fn update(&self, objects: &[(Id, Object)], moves: &[Move<'_>]) -> Result<bool>;
 
     /// Has `changed` called, from any thread, soon after another program may have moved a branch, until what is returned is dropped.
     /// `None` where there are no others.

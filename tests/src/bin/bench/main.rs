@@ -31,7 +31,7 @@ bench: the 9P server against a responder that does nothing (9P2000.L, TCP on loo
 
   --rounds N        rounds in which the two take turns (default 5); medians are shown
   --secs S          length of one measurement in seconds (default 1)
-  --only A,B,..     of: commit-disk commit-fsync commit-memory branches-64 blob-1 blob-32 listing live idle-100k (db);
+  --only A,B,..     of: commit-files commit-all commit-none commit-memory branches-64 blob-1 blob-32 listing live idle-100k (db);
                     or: read-32 write-32 cycle-32 stat-32 read-1 stat-1 cycle-1 bulk readdir conns-64 idle
   --quick           one short round on a smaller file: does it work, not how fast
   --server A,PID    measure this server at HOST:PORT; the files are made if they are missing

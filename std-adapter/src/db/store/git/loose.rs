@@ -2,54 +2,175 @@
 
 use std::collections::BTreeSet;
 use std::fs::{self, File};
-use std::io::{self, Write};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::thread;
 use std::time::SystemTime;
 
-use gix::Repository;
+use gix::hash::Kind::Sha1;
+use gix::objs::Write;
+use gix::odb::loose::Store;
 
+use super::fsync::{Fsync, sync_all};
 use crate::db::object::Object;
 use crate::db::{Error, Id, Result};
 
 /// Objects whose files are open at a time, and synced at a time: a disk has several of them in about the time of one.
 const TOGETHER: usize = 16;
 
-/// Writes those that are not there yet, and makes sure of those that are: who wrote them may not have waited for the disk.
-pub(super) fn write(repository: &Repository, synced: bool, objects: &[(Id, Object)]) -> Result<()> {
-    let top = repository.objects.store_ref().path();
-    let mut dirs = BTreeSet::new();
-    for some in objects.chunks(TOGETHER) {
-        write_some(top, synced, some, &mut dirs)
-            .map_err(|error| Error::io(format_args!("objects in {}", top.display()), &error))?;
+/// Of the names of directories in which new objects wait. `git gc` knows the beginning, and removes what is two weeks old.
+const PREFIX: &str = "tmp_objdir-datakit-";
+
+/// Times that a directory is made which somebody else removes.
+const TRIES: u32 = 100;
+
+/// The objects of a repository that have files of their own. For one thread at a time.
+///
+/// gix writes them and waits for no disk. So it writes them to a store aside, from where they are moved to their place once they are
+/// synced.
+pub(super) struct Loose {
+    objects: Store,
+    aside: Store,
+}
+
+/// A file aside. Removed when it is dropped.
+struct New {
+    file: File,
+    path: PathBuf,
+    place: PathBuf,
+}
+
+impl Loose {
+    /// Of the directory `objects`.
+    pub(super) fn new(objects: &Path) -> Loose {
+        static MADE: AtomicU64 = AtomicU64::new(0);
+        let aside = format!("{PREFIX}{}-{}", std::process::id(), MADE.fetch_add(1, Ordering::Relaxed));
+        Loose { objects: Store::at(objects, Sha1), aside: Store::at(objects.join(aside), Sha1) }
     }
-    if synced { sync_dirs(&dirs).map_err(|error| Error::io(top.display(), &error)) } else { Ok(()) }
-}
 
-/// Writes those that are there no more. What is there was made sure of before.
-pub(super) fn write_again(repository: &Repository, synced: bool, objects: &[(Id, Object)]) -> Result<()> {
-    let top = repository.objects.store_ref().path();
-    let dropped = |(id, _): &&(Id, Object)| find(&place(top, &id.to_string()).1).is_none();
-    let dropped: Vec<_> = objects.iter().filter(dropped).cloned().collect();
-    write(repository, synced, &dropped)
-}
-
-fn write_some(top: &Path, synced: bool, some: &[(Id, Object)], dirs: &mut BTreeSet<PathBuf>) -> io::Result<()> {
-    let (mut new, mut there) = (Vec::with_capacity(some.len()), Vec::new());
-    for (id, object) in some {
-        let (dir, path) = place(top, &id.to_string());
-        match find(&path) {
-            Some(file) => there.push(file),
-            None => new.push(Temporary::new(&dir, path, object, dirs)?),
+    /// Writes those that are not there yet, and makes sure of those that are: who wrote them may not have waited for the disk. `with`
+    /// are files that are synced, too, before this ends.
+    pub(super) fn write(&self, sync: Fsync, objects: &[(Id, Object)], with: &[File]) -> Result<()> {
+        let failed = |error| Error::io(format_args!("objects in {}", self.objects.path().display()), &error);
+        let mut dirs = BTreeSet::new();
+        let (first, last) = objects.split_at(objects.len().saturating_sub(1) / TOGETHER * TOGETHER);
+        for some in first.chunks(TOGETHER) {
+            self.write_some(sync, some, &[], &mut dirs).map_err(failed)?;
         }
-        dirs.insert(dir);
+        self.write_some(sync, last, with, &mut dirs).map_err(failed)?;
+        if sync.names() { sync_dirs(&dirs).map_err(failed) } else { Ok(()) }
     }
-    if synced {
-        sync_all(&new.iter().map(|new| &new.file).chain(&there).collect::<Vec<_>>())?;
+
+    /// Writes those that are there no more. What is there was made sure of before.
+    pub(super) fn write_again(&self, sync: Fsync, objects: &[(Id, Object)]) -> Result<()> {
+        let dropped = |(id, _): &&(Id, Object)| find(&self.objects.object_path(&gix::ObjectId::from(*id))).is_none();
+        let dropped: Vec<_> = objects.iter().filter(dropped).cloned().collect();
+        self.write(sync, &dropped, &[])
     }
-    // What is referred to has its name first.
-    new.into_iter().try_for_each(Temporary::keep)
+
+    fn write_some(
+        &self,
+        sync: Fsync,
+        some: &[(Id, Object)],
+        with: &[File],
+        dirs: &mut BTreeSet<PathBuf>,
+    ) -> io::Result<()> {
+        let mut tries = 0;
+        loop {
+            match self.try_some(sync, some, with, dirs) {
+                // The directory aside is not there yet, or `git gc` has removed it, or one that was empty.
+                Err(error) if error.kind() == io::ErrorKind::NotFound && tries < TRIES => {
+                    tries += 1;
+                    make(self.aside.path())?;
+                }
+                done => return done,
+            }
+        }
+    }
+
+    fn try_some(
+        &self,
+        sync: Fsync,
+        some: &[(Id, Object)],
+        with: &[File],
+        dirs: &mut BTreeSet<PathBuf>,
+    ) -> io::Result<()> {
+        let (mut new, mut there) = (Vec::with_capacity(some.len()), Vec::new());
+        for (number, (id, object)) in some.iter().enumerate() {
+            let place = self.objects.object_path(&gix::ObjectId::from(*id));
+            let dir = place.parent().unwrap_or(self.objects.path());
+            if make(dir)? {
+                dirs.insert(self.objects.path().to_owned());
+            }
+            dirs.insert(dir.to_owned());
+            match find(&place) {
+                Some(file) => there.push(file),
+                None => new.push(self.put_aside(number, object, place)?),
+            }
+        }
+        if sync.files() {
+            sync_all(&new.iter().map(|new| &new.file).chain(&there).chain(with).collect::<Vec<_>>())?;
+        }
+        // What is referred to has its place first.
+        new.iter().try_for_each(|new| fs::rename(&new.path, &new.place))
+    }
+
+    /// Under a number instead of its name: all numbers are in one directory, names in 256.
+    fn put_aside(&self, number: usize, object: &Object, place: PathBuf) -> io::Result<New> {
+        let id = gix::ObjectId::from_hex(format!("{number:040x}").as_bytes()).map_err(io::Error::other)?;
+        let written = self.aside.write_buf_with_known_id(object.kind.as_git(), &object.data, id);
+        written.map_err(|error| cause(&error))?;
+        let path = self.aside.object_path(&id);
+        Ok(New { file: File::open(&path)?, path, place })
+    }
+}
+
+impl Drop for Loose {
+    fn drop(&mut self) {
+        // It was never made, or there is nothing in it; what cannot be removed is for `git gc`.
+        let _ = fs::remove_dir_all(self.aside.path());
+    }
+}
+
+impl Drop for New {
+    fn drop(&mut self) {
+        // It has its place, or nobody knows it.
+        let _ = fs::remove_file(&self.path);
+    }
+}
+
+/// Removes what killed servers had put aside.
+pub(super) fn clear(objects: &Path) -> io::Result<()> {
+    for entry in fs::read_dir(objects)? {
+        let entry = entry?;
+        if entry.file_name().as_encoded_bytes().starts_with(PREFIX.as_bytes()) {
+            fs::remove_dir_all(entry.path())?;
+        }
+    }
+    Ok(())
+}
+
+/// What the system said.
+fn cause(error: &gix::Error) -> io::Error {
+    match error.downcast_any_ref::<io::Error>() {
+        Some(cause) => io::Error::new(cause.kind(), cause.to_string()),
+        None => io::Error::other(error.to_string()),
+    }
+}
+
+/// Makes a directory: false if it is there.
+fn make(dir: &Path) -> io::Result<bool> {
+    match fs::create_dir(dir) {
+        Ok(()) => Ok(true),
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
+/// An object that is a file already, which is as good as new then: `git gc` removes what nobody refers to once it is old. In a pack it
+/// does not count: `git repack -d` may drop what nobody refers to together with the old pack, at any time.
+fn find(path: &Path) -> Option<File> {
+    File::open(path).and_then(|file| file.set_modified(SystemTime::now()).map(|()| file)).ok()
 }
 
 fn sync_dirs(dirs: &BTreeSet<PathBuf>) -> io::Result<()> {
@@ -62,91 +183,4 @@ fn sync_dirs(dirs: &BTreeSet<PathBuf>) -> io::Result<()> {
         }
     }
     open.chunks(TOGETHER).try_for_each(|some| sync_all(&some.iter().collect::<Vec<_>>()))
-}
-
-/// The directory and the file of an object.
-fn place(top: &Path, name: &str) -> (PathBuf, PathBuf) {
-    let (fan, rest) = name.split_at_checked(2).unwrap_or((name, ""));
-    let dir = top.join(fan);
-    let path = dir.join(rest);
-    (dir, path)
-}
-
-/// An object that is a file already, which is as good as new then: `git gc` removes what nobody refers to once it is old. In a pack it
-/// does not count: `git repack -d` may drop what nobody refers to together with the old pack, at any time.
-fn find(path: &Path) -> Option<File> {
-    File::open(path).and_then(|file| file.set_modified(SystemTime::now()).map(|()| file)).ok()
-}
-
-/// Waits until all of them are on the disk.
-fn sync_all(files: &[&File]) -> io::Result<()> {
-    let Some((first, others)) = files.split_first() else { return Ok(()) };
-    thread::scope(|scope| {
-        let others: Vec<_> = others.iter().map(|other| scope.spawn(|| other.sync_all())).collect();
-        let mut done = first.sync_all();
-        for other in others {
-            done = done.and(other.join().unwrap_or_else(|_| Err(io::Error::other("a thread failed"))));
-        }
-        done
-    })
-}
-
-/// Times that a directory is made which somebody else removes.
-const TRIES: u32 = 100;
-
-/// An object under a name that `git gc` knows, and removes when its program died. Removed when it is dropped.
-struct Temporary {
-    file: File,
-    path: PathBuf,
-    name: PathBuf,
-    kept: bool,
-}
-
-impl Temporary {
-    fn new(dir: &Path, name: PathBuf, object: &Object, dirs: &mut BTreeSet<PathBuf>) -> io::Result<Temporary> {
-        static WRITTEN: AtomicU64 = AtomicU64::new(0);
-        let own = format!("tmp_obj_{}_{}", std::process::id(), WRITTEN.fetch_add(1, Ordering::Relaxed));
-        let path = dir.join(own);
-        let mut tries = 0;
-        let file = loop {
-            match File::create_new(&path) {
-                // `git gc` removes it again while it is empty.
-                Err(error) if error.kind() == io::ErrorKind::NotFound && tries < TRIES => {
-                    tries += 1;
-                    fs::create_dir_all(dir)?;
-                    dirs.extend(dir.parent().map(Path::to_owned));
-                }
-                other => break other?,
-            }
-        };
-        let mut temporary = Temporary { file, path, name, kept: false };
-        temporary.fill(object)?;
-        Ok(temporary)
-    }
-
-    fn fill(&mut self, object: &Object) -> io::Result<()> {
-        let mut deflate = gix::zlib::stream::deflate::Write::new(&self.file, gix::zlib::Compression::BEST_SPEED);
-        deflate.write_all(&gix::objs::encode::loose_header(object.kind.as_git(), object.data.len() as u64))?;
-        deflate.write_all(&object.data)?;
-        // Ends the stream.
-        deflate.flush()?;
-        let mut mode = self.file.metadata()?.permissions();
-        mode.set_readonly(true);
-        self.file.set_permissions(mode)
-    }
-
-    fn keep(mut self) -> io::Result<()> {
-        fs::rename(&self.path, &self.name)?;
-        self.kept = true;
-        Ok(())
-    }
-}
-
-impl Drop for Temporary {
-    fn drop(&mut self) {
-        if !self.kept {
-            // Nobody knows it; what cannot be removed either is for `git gc`.
-            let _ = fs::remove_file(&self.path);
-        }
-    }
 }

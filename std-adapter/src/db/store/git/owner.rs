@@ -21,7 +21,14 @@ use crate::db::{Error, Result};
 const GRACE: Duration = Duration::from_secs(1);
 
 /// Held while the repository is in use.
-pub(super) struct Owner(#[allow(dead_code, reason = "holds the lock until it is closed")] File);
+pub(super) struct Owner(File);
+
+impl Drop for Owner {
+    fn drop(&mut self) {
+        // A program that is being started has the file as well, for an instant, and would keep the lock that long.
+        let _ = flock(&self.0, FlockOperation::Unlock);
+    }
+}
 
 impl Owner {
     /// Of the repository `dir` with the branches of `common`. `None` where nothing can be written, and so nothing is in the way.
@@ -133,8 +140,8 @@ mod tests {
         let store = Git::open(&place.0).unwrap();
         for branch in ["master", "deep/one"] {
             let branch = BranchName::new(branch).unwrap();
-            assert!(store.update(&[Move { branch: &branch, from: None, to: Some(id) }]).unwrap());
-            assert!(store.update(&[Move { branch: &branch, from: Some(id), to: None }]).unwrap());
+            assert!(store.update(&[], &[Move { branch: &branch, from: None, to: Some(id) }]).unwrap());
+            assert!(store.update(&[], &[Move { branch: &branch, from: Some(id), to: None }]).unwrap());
         }
     }
 }

@@ -1,5 +1,6 @@
 //! Branches: loose or packed, moved under their locks.
 
+use std::fs::File;
 use std::io;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -10,6 +11,7 @@ use gix::lock::acquire::Fail;
 use gix::refs::transaction::{Change, LogChange, PreviousValue, RefEdit, RefLog};
 use gix::refs::{FullName, Target};
 
+use super::fsync::Fsync;
 use super::sync_dir;
 use crate::db::store::Move;
 use crate::db::{BranchName, Error, Id, Result};
@@ -67,8 +69,14 @@ pub(super) fn heads(repository: &Repository) -> Result<Vec<(BranchName, Id)>> {
     Ok(heads)
 }
 
-/// All of the moves or none. False when a branch is not where it was thought to be.
-pub(super) fn update(repository: &Repository, synced: bool, moves: &[Move<'_>]) -> Result<bool> {
+/// All of the moves or none, after `keep` has kept what they lead to, and the files that it is given: the new values of the branches,
+/// under their locks. False when a branch is not where it was thought to be; nothing need have been kept then.
+pub(super) fn update(
+    repository: &Repository,
+    sync: Fsync,
+    moves: &[Move<'_>],
+    keep: impl FnOnce(&[File]) -> Result<()>,
+) -> Result<bool> {
     let mut edits = Vec::new();
     for motion in moves {
         match edit(motion)? {
@@ -77,7 +85,7 @@ pub(super) fn update(repository: &Repository, synced: bool, moves: &[Move<'_>]) 
             None => {}
         }
     }
-    apply(repository, synced, edits)
+    apply(repository, sync, edits, keep)
 }
 
 fn edit(Move { branch, from, to }: &Move<'_>) -> Result<Option<RefEdit>> {
@@ -92,7 +100,12 @@ fn edit(Move { branch, from, to }: &Move<'_>) -> Result<Option<RefEdit>> {
     Ok(Some(RefEdit { change, name: full(branch)?, deref: false }))
 }
 
-fn apply(repository: &Repository, synced: bool, edits: Vec<RefEdit>) -> Result<bool> {
+fn apply(
+    repository: &Repository,
+    sync: Fsync,
+    edits: Vec<RefEdit>,
+    keep: impl FnOnce(&[File]) -> Result<()>,
+) -> Result<bool> {
     let names: Vec<_> = edits.iter().map(|edit| (edit.name.clone(), is_removal(edit))).collect();
     // What was packed is compared as it is now.
     look_again(repository);
@@ -101,11 +114,13 @@ fn apply(repository: &Repository, synced: bool, edits: Vec<RefEdit>) -> Result<b
         Err(error) if is_elsewhere(&error) => return Ok(false),
         Err(error) => return Err(refused(&error)),
     };
-    for (name, _) in names.iter().filter(|(_, removed)| synced && !removed) {
-        sync_lock(repository, name).map_err(|error| Error::io(name.as_bstr(), &error))?;
+    let mut locks = Vec::new();
+    for (name, _) in names.iter().filter(|(_, removed)| sync.files() && !removed) {
+        locks.extend(lock(repository, name).map_err(|error| Error::io(name.as_bstr(), &error))?);
     }
+    keep(&locks)?;
     prepared.commit(None).map_err(|error| refused(&error))?;
-    for (name, removed) in names.iter().filter(|_| synced) {
+    for (name, removed) in names.iter().filter(|_| sync.names()) {
         sync_names(repository, name, *removed).map_err(|error| Error::io(name.as_bstr(), &error))?;
     }
     Ok(true)
@@ -130,14 +145,13 @@ fn refused(error: &gix::Error) -> Error {
     }
 }
 
-/// The new value is on the disk before it gets its name.
-fn sync_lock(repository: &Repository, name: &FullName) -> io::Result<()> {
+/// The new value, which is to be on the disk before it gets its name. `None` where nothing changes.
+fn lock(repository: &Repository, name: &FullName) -> io::Result<Option<File>> {
     let mut lock = path(repository, name)?.into_os_string();
     lock.push(".lock");
-    match std::fs::File::open(lock) {
-        Ok(file) => file.sync_all(),
-        // Nothing is written where nothing changes.
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+    match File::open(lock) {
+        Ok(file) => Ok(Some(file)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(error) => Err(error),
     }
 }
@@ -169,23 +183,23 @@ fn path(repository: &Repository, name: &FullName) -> io::Result<PathBuf> {
 }
 
 /// Removes what was fetched under a name.
-pub(super) fn forget(repository: &Repository, synced: bool, remote: &str) -> Result<()> {
+pub(super) fn forget(repository: &Repository, sync: Fsync, remote: &str) -> Result<()> {
     let prefix = format!("refs/remotes/{remote}/");
-    remove(repository, synced, &prefix, |_| true)
+    remove(repository, sync, &prefix, |_| true)
 }
 
 /// Removes what servers fetched that were killed.
-pub(super) fn forget_left(repository: &Repository, synced: bool) -> Result<()> {
+pub(super) fn forget_left(repository: &Repository, sync: Fsync) -> Result<()> {
     const PREFIX: &str = "refs/remotes/datakit-";
     let number = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
-    remove(repository, synced, PREFIX, |name| {
+    remove(repository, sync, PREFIX, |name| {
         let name = name.to_str_lossy();
         let remote = name.strip_prefix(PREFIX).and_then(|rest| rest.split_once('/'));
         remote.and_then(|(remote, _)| remote.split_once('-')).is_some_and(|(pid, n)| number(pid) && number(n))
     })
 }
 
-fn remove(repository: &Repository, synced: bool, prefix: &str, which: impl Fn(&BStr) -> bool) -> Result<()> {
+fn remove(repository: &Repository, sync: Fsync, prefix: &str, which: impl Fn(&BStr) -> bool) -> Result<()> {
     let failed = |error: &dyn std::fmt::Display| Error::Store(format!("{prefix}: {error}"));
     let all = repository.refs.iter().map_err(|error| failed(&error))?;
     let within = prefix.as_bytes().try_into().map_err(|error: gix::Error| failed(&error))?;
@@ -196,5 +210,5 @@ fn remove(repository: &Repository, synced: bool, prefix: &str, which: impl Fn(&B
         deref: false,
     });
     let edits: Vec<_> = edits.collect();
-    if edits.is_empty() { Ok(()) } else { apply(repository, synced, edits).map(drop) }
+    if edits.is_empty() { Ok(()) } else { apply(repository, sync, edits, |_| Ok(())).map(drop) }
 }

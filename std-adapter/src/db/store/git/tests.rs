@@ -3,7 +3,7 @@ mod http;
 use std::process::Command;
 
 use super::*;
-use crate::db::object::Commit;
+use crate::db::object::{Commit, Object, encode_tree};
 
 /// A directory that goes with the test.
 pub(super) struct Place(pub(super) PathBuf);
@@ -30,14 +30,14 @@ impl Drop for Place {
 }
 
 pub(super) fn commit(store: &Git, message: &str) -> Id {
-    let (tree, empty) = crate::db::object::encode_tree([]).unwrap();
+    let (tree, empty) = encode_tree([]).unwrap();
     let (id, commit) = Commit::encode(tree, &[], message.as_bytes(), 1_700_000_000).unwrap();
     store.write(&[(tree, empty), (id, commit)]).unwrap();
     id
 }
 
 pub(super) fn go(store: &Git, branch: &str, from: Option<Id>, to: Option<Id>) -> bool {
-    store.update(&[Move { branch: &BranchName::new(branch).unwrap(), from, to }]).unwrap()
+    store.update(&[], &[Move { branch: &BranchName::new(branch).unwrap(), from, to }]).unwrap()
 }
 
 fn at(store: &Git, branch: &str) -> Option<Id> {
@@ -97,7 +97,9 @@ fn several_branches_move_or_none() {
     assert!(go(&store, "old", None, Some(a)));
     let (old, new) = (BranchName::new("old").unwrap(), BranchName::new("new").unwrap());
     let rename = |from| {
-        store.update(&[Move { branch: &old, from, to: None }, Move { branch: &new, from: None, to: from }]).unwrap()
+        store
+            .update(&[], &[Move { branch: &old, from, to: None }, Move { branch: &new, from: None, to: from }])
+            .unwrap()
     };
     assert!(!rename(Some(b)));
     assert_eq!((at(&store, "old"), at(&store, "new")), (Some(a), None));
@@ -208,4 +210,54 @@ fn what_is_written_again_is_not_old() {
     fs::File::open(&path).unwrap().set_modified(std::time::UNIX_EPOCH).unwrap();
     commit(&store, "a");
     assert!(fs::metadata(&path).unwrap().modified().unwrap().elapsed().unwrap().as_secs() < 60);
+}
+
+/// Directories in which objects wait for their place.
+fn aside(store: &Path) -> Vec<PathBuf> {
+    let names = fs::read_dir(store.join("objects")).unwrap().map(|entry| entry.unwrap().path());
+    names.filter(|path| path.file_name().unwrap().to_str().unwrap().starts_with("tmp_objdir-")).collect()
+}
+
+#[test]
+fn what_waits_for_its_place_goes_with_the_store() {
+    let place = Place::new("aside");
+    let store = Git::open(&place.0).unwrap();
+    let dir = store.dir();
+    commit(&store, "a");
+    let [waiting] = &aside(&dir)[..] else { panic!("one directory") };
+    // As `git gc` does it when it is old.
+    fs::remove_dir_all(waiting).unwrap();
+    let id = commit(&store, "b");
+    assert!(store.read(id).unwrap().is_some());
+    drop(store);
+    assert_eq!(aside(&dir), [] as [PathBuf; 0]);
+
+    let killed = dir.join("objects/tmp_objdir-datakit-1-1/00");
+    fs::create_dir_all(&killed).unwrap();
+    fs::write(killed.join("half"), "").unwrap();
+    let of_git = dir.join("objects/tmp_objdir-incoming-1");
+    fs::create_dir(&of_git).unwrap();
+    let _store = Git::open(&place.0).unwrap();
+    assert_eq!(aside(&dir), [of_git]);
+}
+
+#[test]
+fn objects_are_kept_before_a_branch_moves_whatever_is_synced() {
+    for sync in [Fsync::All, Fsync::Files, Fsync::None] {
+        let place = Place::new(&format!("{sync:?}"));
+        let store = Git::open(&place.0).unwrap().with_fsync(sync);
+        // More than are written at a time.
+        let mut objects: Vec<_> = (0..50).map(|n: u8| Object::new(Kind::Blob, [n]).unwrap()).collect();
+        let (tree, empty) = encode_tree([]).unwrap();
+        let (id, commit) = Commit::encode(tree, &[], b"all", 1_700_000_000).unwrap();
+        objects.extend([(tree, empty), (id, commit)]);
+        let branch = BranchName::new("master").unwrap();
+        let moves = |from, to| [Move { branch: &branch, from, to: Some(to) }];
+        assert!(store.update(&objects, &moves(None, id)).unwrap());
+        assert!(!store.update(&objects, &moves(Some(tree), id)).unwrap());
+        assert_eq!(place.git(&["log", "--format=%s", "master"]), "all");
+        assert_eq!(place.git(&["count-objects"]).split(' ').next(), Some("52"));
+        assert!(objects.iter().all(|(id, object)| store.read(*id).unwrap().as_ref() == Some(object)));
+        place.git(&["fsck", "--strict"]);
+    }
 }

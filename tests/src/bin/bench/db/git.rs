@@ -6,19 +6,19 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::{Sync, repository::Repository};
+use super::{Fsync, repository::Repository};
 use crate::Res;
 
 /// Commits by five programs, as a script makes them that wants no working tree.
 pub(crate) struct Plumbing<'r> {
     repository: &'r Repository,
-    sync: Sync,
+    sync: Fsync,
     head: String,
     pub(crate) made: u64,
 }
 
 impl<'r> Plumbing<'r> {
-    pub(crate) fn new(repository: &'r Repository, sync: Sync) -> Res<Self> {
+    pub(crate) fn new(repository: &'r Repository, sync: Fsync) -> Res<Self> {
         repository.git(&["read-tree", "master"], "")?;
         Ok(Self { repository, sync, head: repository.head()?, made: 0 })
     }

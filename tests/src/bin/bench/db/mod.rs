@@ -18,9 +18,10 @@ use crate::{
 use commit::Committer;
 use repository::Repository;
 
-pub(crate) const ROWS: [&str; 9] = [
-    "commit-disk",
-    "commit-fsync",
+pub(crate) const ROWS: [&str; 10] = [
+    "commit-files",
+    "commit-all",
+    "commit-none",
     "commit-memory",
     "branches-64",
     "blob-1",
@@ -30,20 +31,30 @@ pub(crate) const ROWS: [&str; 9] = [
     "idle-100k",
 ];
 
-/// Whether both sides wait for the disk.
+/// What the disk has when a commit is acknowledged.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Sync {
-    /// Neither does.
-    No,
-    /// Objects and branches are synced; of the server, their directories too.
-    Yes,
+enum Fsync {
+    /// On neither side anything.
+    None,
+    /// On both sides the files of objects and branches, before they get their names.
+    Files,
+    /// The same, and of ours the names as well: the default of the server, for which git has nothing.
+    All,
 }
 
-impl Sync {
+impl Fsync {
     fn for_git(self) -> &'static str {
         match self {
-            Sync::No => "core.fsync=none",
-            Sync::Yes => "core.fsync=loose-object,reference",
+            Fsync::None => "core.fsync=none",
+            Fsync::Files | Fsync::All => "core.fsync=loose-object,reference",
+        }
+    }
+
+    fn for_datakit(self) -> &'static str {
+        match self {
+            Fsync::None => "--fsync=none",
+            Fsync::Files => "--fsync=files",
+            Fsync::All => "--fsync=all",
         }
     }
 }
@@ -112,8 +123,9 @@ impl Row {
 impl Bench<'_> {
     fn row(&self, name: &'static str) -> Res<Row> {
         match name {
-            "commit-disk" => self.commit_disk(name, Sync::No, 5.0, "5, both without fsync"),
-            "commit-fsync" => self.commit_disk(name, Sync::Yes, 5.0, "5, both with fsync"),
+            "commit-files" => self.commit_disk(name, Fsync::Files, "5, both sync files and not names"),
+            "commit-all" => self.commit_disk(name, Fsync::All, "5, git syncs files, datakit names, too"),
+            "commit-none" => self.commit_disk(name, Fsync::None, "5, neither syncs anything"),
             "commit-memory" => self.commit_memory(name),
             "branches-64" => self.branches(name),
             "blob-1" => self.blob(name, Operation::Burst, 1),
@@ -135,11 +147,10 @@ impl Bench<'_> {
     }
 
     /// One small file of many, changed and committed; each in a repository of its own, that nothing else was done to.
-    fn commit_disk(&self, name: &'static str, sync: Sync, must: f64, budget: &'static str) -> Res<Row> {
+    fn commit_disk(&self, name: &'static str, sync: Fsync, budget: &'static str) -> Res<Row> {
         let (ours, theirs) = (Repository::new("ours", self.files)?, Repository::new("git", self.files)?);
         let path = ours.path();
-        let options = ["--git", &path, "--no-fsync"];
-        let server = self.serve(if sync == Sync::No { &options } else { &options[..2] })?;
+        let server = self.serve(&["--git", &path, sync.for_datakit()])?;
         let mut plumbing = git::Plumbing::new(&theirs, sync)?;
         let mut committer = Committer::new(&server.place, &["master"])?;
         let rounds = self.rounds(|| {
@@ -148,7 +159,7 @@ impl Bench<'_> {
         for (repository, made) in [(&ours, committer.made), (&theirs, plumbing.made)] {
             repository.check(made)?;
         }
-        Ok(Row::rates(name, &rounds, "git plumbing", must, budget))
+        Ok(Row::rates(name, &rounds, "git plumbing", 5.0, budget))
     }
 
     fn commit_memory(&self, name: &'static str) -> Res<Row> {
