@@ -2,12 +2,12 @@
 //!
 //! Every call ends within [`PATIENCE`] or fails the test. The dialect is 9P2000.u, which sends errors as texts.
 
+mod repository;
+
 use std::cell::Cell;
 use std::future::Future;
-use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use std::time::Duration;
 
 use datakit::client::{Client, File, Metadata, Open, Options, Result, Watch};
@@ -20,6 +20,7 @@ use datakit_core::wire::Dialect;
 use tokio::runtime::Runtime;
 use tokio::time::timeout;
 
+pub use self::repository::Repository;
 use crate::wire_client::WireClient;
 use crate::{PATIENCE, Served, serve};
 
@@ -117,97 +118,6 @@ impl Place {
 /// The store in a repository on disk.
 fn stored(path: &Path) -> Arc<dyn Store> {
     Arc::new(Git::open(path).unwrap())
-}
-
-/// A directory that goes with the test, perhaps with a Git repository in it.
-pub struct Repository(PathBuf);
-
-impl Repository {
-    /// An empty directory.
-    #[must_use]
-    pub fn none() -> Repository {
-        static NUMBER: AtomicU32 = AtomicU32::new(0);
-        let name = format!("datakit-db-{}-{}", std::process::id(), NUMBER.fetch_add(1, Relaxed));
-        let path = std::env::temp_dir().join(name);
-        std::fs::create_dir_all(&path).unwrap();
-        Repository(path)
-    }
-
-    /// A bare repository made by `git`.
-    #[must_use]
-    pub fn bare() -> Repository {
-        let repository = Repository::none();
-        repository.git(&["init", "--quiet", "--bare", "."]);
-        repository
-    }
-
-    /// Where it is.
-    #[must_use]
-    pub fn path(&self) -> &Path {
-        &self.0
-    }
-
-    /// The Git directory: `.git` below the path, or the path itself.
-    #[must_use]
-    pub fn git_dir(&self) -> PathBuf {
-        Some(self.0.join(".git")).filter(|dir| dir.exists()).unwrap_or_else(|| self.0.clone())
-    }
-
-    /// What `git` prints, which must succeed; without the last newline.
-    pub fn git(&self, arguments: &[&str]) -> String {
-        let (succeeds, out) = self.try_git(arguments);
-        assert!(succeeds, "git {arguments:?}: {out}");
-        out
-    }
-
-    /// Whether `git` succeeds, and what it prints on either stream. Settings of the machine have no effect.
-    pub fn try_git(&self, arguments: &[&str]) -> (bool, String) {
-        let mut command = Command::new("git");
-        command.arg("-C").arg(&self.0).args(arguments).stdin(Stdio::null());
-        command
-            .env("GIT_CONFIG_NOSYSTEM", "1")
-            .env("GIT_CONFIG_GLOBAL", "/dev/null")
-            .env("GIT_CEILING_DIRECTORIES", "/");
-        for who in ["AUTHOR", "COMMITTER"] {
-            command.env(format!("GIT_{who}_NAME"), "other").env(format!("GIT_{who}_EMAIL"), "other@example.com");
-        }
-        let output = command.output().unwrap();
-        let mut text = String::from_utf8(output.stdout).unwrap();
-        if !output.status.success() {
-            text += &String::from_utf8_lossy(&output.stderr);
-        }
-        (output.status.success(), text.trim_end_matches('\n').to_owned())
-    }
-
-    /// A commit made by `git` that has one file on top of `parent`, on no branch yet.
-    pub fn commit(&self, parent: Option<&str>, name: &str, text: &str) -> String {
-        let file = self.0.join("content-of-a-test");
-        std::fs::write(&file, text).unwrap();
-        let blob = self.git(&["hash-object", "-w", file.to_str().unwrap()]);
-        std::fs::remove_file(&file).unwrap();
-        let index = self.0.join("index-of-a-test");
-        let set = format!("GIT_INDEX_FILE={}", index.display());
-        let in_index = |arguments: &[&str]| {
-            let (name, value) = set.split_once('=').unwrap();
-            let mut command = Command::new("git");
-            let output = command.arg("-C").arg(&self.0).args(arguments).env(name, value).output().unwrap();
-            assert!(output.status.success(), "git {arguments:?}: {output:?}");
-            String::from_utf8(output.stdout).unwrap().trim().to_owned()
-        };
-        in_index(&parent.map_or(vec!["read-tree", "--empty"], |parent| vec!["read-tree", parent]));
-        in_index(&["update-index", "--add", "--cacheinfo", &format!("100644,{blob},{name}")]);
-        let tree = in_index(&["write-tree"]);
-        std::fs::remove_file(&index).unwrap();
-        let mut arguments = vec!["commit-tree", "-m", "by others", &tree];
-        arguments.extend(parent.iter().flat_map(|parent| ["-p", *parent]));
-        self.git(&arguments)
-    }
-}
-
-impl Drop for Repository {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_dir_all(&self.0);
-    }
 }
 
 /// One connection to a database. Paths are from its root.
