@@ -1,43 +1,59 @@
 //! Which of many connections have something to be read.
 
+use std::time::Duration;
+
 use rustix::{
     buffer::spare_capacity,
-    event::{
-        Timespec,
-        epoll::{self, CreateFlags, Event, EventData, EventFlags},
-    },
+    event::epoll::{self, CreateFlags, Event, EventData, EventFlags},
     fd::{AsFd, OwnedFd},
+    io::Errno,
+    time::{Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, Timespec, timerfd_create, timerfd_settime},
 };
 
-use crate::{Res, client::PATIENCE};
+use crate::Res;
 
 pub(crate) struct Ready {
     poll: OwnedFd,
     events: Vec<Event>,
+    /// Among what is waited for: a time limit of each wait would be a timer set in each round trip.
+    late: OwnedFd,
 }
+
+/// The number of the timer.
+const LATE: u64 = u64::MAX;
 
 impl Ready {
     /// Of these, numbered from 0.
     pub(crate) fn of<'s, S: AsFd + 's>(sockets: impl IntoIterator<Item = &'s S>) -> Res<Self> {
         let poll = epoll::create(CreateFlags::CLOEXEC).map_err(failed)?;
+        let late = timerfd_create(TimerfdClockId::Monotonic, TimerfdFlags::CLOEXEC).map_err(failed)?;
+        epoll::add(&poll, &late, EventData::new_u64(LATE), EventFlags::IN).map_err(failed)?;
         let mut count = 0;
         for socket in sockets {
             epoll::add(&poll, socket, EventData::new_u64(count), EventFlags::IN).map_err(failed)?;
             count += 1;
         }
-        Ok(Self { poll, events: Vec::with_capacity(count as usize) })
+        Ok(Self { poll, events: Vec::with_capacity(count as usize + 1), late })
     }
 
-    /// Waits for some; none for a long time is an error.
+    /// From now on all waiting is to end within `time`.
+    pub(crate) fn limit(&self, time: Duration) -> Res<()> {
+        let it_value = Timespec { tv_sec: time.as_secs() as i64, tv_nsec: time.subsec_nanos().into() };
+        let it_interval = Timespec { tv_sec: 0, tv_nsec: 0 };
+        let timer = Itimerspec { it_interval, it_value };
+        timerfd_settime(&self.late, TimerfdTimerFlags::empty(), &timer).map(drop).map_err(failed)
+    }
+
+    /// Waits for some; an error after the limit.
     pub(crate) fn wait(&mut self) -> Res<impl Iterator<Item = usize> + '_> {
-        let patience = Timespec { tv_sec: PATIENCE.as_secs() as i64, tv_nsec: 0 };
-        match epoll::wait(&self.poll, spare_capacity(&mut self.events), Some(&patience)).map_err(failed)? {
-            0 => Err("no answer for a long time".into()),
-            _ => Ok(self.events.drain(..).map(|event| event.data.u64() as usize)),
+        epoll::wait(&self.poll, spare_capacity(&mut self.events), None).map_err(failed)?;
+        if self.events.iter().any(|event| event.data.u64() == LATE) {
+            return Err("no answer for a long time".into());
         }
+        Ok(self.events.drain(..).map(|event| event.data.u64() as usize))
     }
 }
 
-fn failed(error: rustix::io::Errno) -> String {
+fn failed(error: Errno) -> String {
     format!("epoll: {error}")
 }

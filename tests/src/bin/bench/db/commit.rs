@@ -7,7 +7,7 @@ use std::{
 
 use crate::{
     Res,
-    client::{Client, MSIZE, Place, ROOT, expect, receive},
+    client::{Client, MSIZE, PATIENCE, Place, ROOT, expect, receive},
     ready::Ready,
     wire::{Message, kind, kind_of, tag_of},
 };
@@ -66,6 +66,7 @@ impl Committer {
                 busy -= line.turn(end, path, &mut self.made)?;
             }
         }
+        self.ready.limit(end.duration_since(begin) + PATIENCE)?;
         while busy > 0 {
             for number in self.ready.wait()? {
                 busy -= self.lines[number].turn(end, path, &mut self.made)?;

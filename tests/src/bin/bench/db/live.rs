@@ -7,7 +7,7 @@ use std::{
 
 use crate::{
     Res,
-    client::{Client, MSIZE, Place, expect, receive},
+    client::{Client, MSIZE, PATIENCE, Place, expect, receive},
     ready::Ready,
     wire::{Message, kind},
 };
@@ -46,6 +46,7 @@ impl Watchers {
 
     /// Waits for one delivery to each and asks for the next.
     fn wait(&mut self) -> Res<Vec<Instant>> {
+        self.ready.limit(PATIENCE)?;
         let mut came = Vec::with_capacity(self.clients.len());
         let mut news = Vec::with_capacity(self.clients.len());
         while came.len() < self.clients.len() {
