@@ -14,29 +14,37 @@ use crate::tree::{Directory, Entry, Leaf, OpenLeaf, Snapshot, Wait, ready};
 /// The tree to be shown, asked for at every access.
 pub(super) type Source = Arc<dyn Fn() -> db::Result<Tree> + Send + Sync>;
 
-/// A tree that is shown. Clones are the same.
-#[derive(Clone)]
+/// A tree that is shown.
 pub(super) struct Ro {
     database: Database,
-    source: Source,
+    top: Way,
     /// Inodes have a number for each place of this, path and kind.
     number: u64,
 }
 
+/// How a directory is found.
+enum Way {
+    /// It was, in a tree that never changes.
+    Found(Dir),
+    /// By its path, in what the tree is at that time.
+    Path(Source, Vec<u8>),
+}
+
 impl Ro {
     pub(super) fn new(database: &Database, source: Source, number: u64) -> Ro {
-        Ro { database: database.clone(), source, number }
+        Ro { database: database.clone(), top: Way::Path(source, Vec::new()), number }
     }
 
     /// The same tree for ever.
-    pub(super) fn fixed(database: &Database, tree: Tree, number: u64) -> Ro {
-        Ro::new(database, Arc::new(move || Ok(tree.clone())), number)
+    pub(super) fn fixed(database: &Database, tree: &Tree, number: u64) -> Ro {
+        Ro { database: database.clone(), top: Way::Found(tree.top().clone()), number }
     }
 
     /// All of it, under a name.
     pub(super) fn top(self, name: &str) -> Entry {
         let number = ino::of(("ro", self.number));
-        Entry::dir(name, RoDir(Arc::new(Place { ro: self, path: Vec::new(), number }))).numbered(number)
+        let Ro { database, top: way, .. } = self;
+        Entry::dir_of(name.as_bytes().into(), number, RoDir(Arc::new(Place { database, way, number })))
     }
 }
 
@@ -45,19 +53,31 @@ struct RoDir(Arc<Place>);
 
 /// Where a directory is, shared with the entries of it that were looked at.
 struct Place {
-    ro: Ro,
-    path: Vec<u8>,
+    database: Database,
+    way: Way,
     /// The inode of the directory.
     number: u64,
 }
 
 impl Place {
     fn objects(&self) -> &Objects {
-        self.ro.database.objects()
+        self.database.objects()
     }
 
     fn dir(&self) -> db::Result<Dir> {
-        (self.ro.source)()?.dir(self.objects(), &self.path)
+        match &self.way {
+            Way::Found(dir) => Ok(dir.clone()),
+            Way::Path(source, path) => source()?.dir(self.objects(), path),
+        }
+    }
+
+    /// The directory `name` in this one, which is `dir` now.
+    fn below(&self, name: &[u8], dir: &Dir, number: u64) -> Place {
+        let way = match &self.way {
+            Way::Found(_) => Way::Found(dir.clone()),
+            Way::Path(source, path) => Way::Path(source.clone(), join(path, name)),
+        };
+        Place { database: self.database.clone(), way, number }
     }
 
     /// What `node`, which `name` stands for here, is shown as; submodules are not.
@@ -65,18 +85,22 @@ impl Place {
         let number = |kind: u8| ino::below(self.number, kind, &name);
         Ok(match node {
             Node::Submodule(_) => None,
-            Node::Dir(_) => {
+            Node::Dir(dir) => {
                 let number = number(b'D');
-                let place = Place { ro: self.ro.clone(), path: join(&self.path, &name), number };
+                let place = self.below(&name, dir, number);
                 Some(Entry::dir_of(name, number, RoDir(Arc::new(place))))
             }
             Node::File(File { mode: Mode::Link, content }) => {
                 let target = content.bytes(self.objects())?;
                 Some(Entry::symlink(&name, &*target).numbered(number(b'L')))
             }
-            Node::File(_) => {
+            Node::File(file) => {
                 let number = number(b'F');
-                Some(Entry::file_of(name.clone(), number, RoFile { dir: self.clone(), name }))
+                let way = match &self.way {
+                    Way::Found(_) => FileWay::Found(file.clone()),
+                    Way::Path(..) => FileWay::Name(name.clone()),
+                };
+                Some(Entry::file_of(name, number, RoFile { dir: self.clone(), way }))
             }
         })
     }
@@ -101,12 +125,22 @@ impl Directory for RoDir {
 
 struct RoFile {
     dir: Arc<Place>,
-    name: db::tree::Name,
+    way: FileWay,
+}
+
+/// As [`Way`], of a file.
+enum FileWay {
+    Found(File),
+    Name(db::tree::Name),
 }
 
 impl RoFile {
     fn file(&self) -> Result<File> {
-        match self.dir.dir()?.get(self.dir.objects(), &self.name)? {
+        let name = match &self.way {
+            FileWay::Found(file) => return Ok(file.clone()),
+            FileWay::Name(name) => name,
+        };
+        match self.dir.dir()?.get(self.dir.objects(), name)? {
             Some(Node::File(file)) => Ok(file),
             _ => Err(Error::NotFound),
         }

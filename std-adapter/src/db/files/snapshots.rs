@@ -70,7 +70,7 @@ impl SnapshotDir {
                 let lines: String = self.commit.parents.iter().map(|parent| format!("{parent}\n")).collect();
                 text(name, "snapshot", self.id, lines)
             }
-            b"ro" => Ro::fixed(&self.database, tree, self.number).top("ro"),
+            b"ro" => Ro::fixed(&self.database, &tree, self.number).top("ro"),
             _ => return None,
         })
     }
@@ -134,7 +134,7 @@ impl Trees {
             objects.tree(id).ok()?;
             let number = ino::of(("tree", id.as_bytes()));
             let name = str::from_utf8(name).ok()?;
-            return Some(Ro::fixed(&self.0, Tree::stored(id), number).top(name));
+            return Some(Ro::fixed(&self.0, &Tree::stored(id), number).top(name));
         }
         let blob = objects.blob(id).ok()?;
         let entry = match letter {
