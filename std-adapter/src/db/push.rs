@@ -1,24 +1,23 @@
 //! Branches that are pushed to another repository as they move.
 
+mod git;
+
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::PathBuf;
-use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::broadcast::Receiver;
 use tokio::sync::broadcast::error::RecvError;
 
-use super::{BranchName, Database, Error, Id, Result};
+pub use git::GitProgram;
+
+use super::{BranchName, Database, Id, Result};
 
 /// How long branches gather before they are pushed.
 pub const GATHER: Duration = Duration::from_secs(2);
 
 /// The longest wait after pushes that failed.
 const LONGEST: Duration = Duration::from_secs(60);
-
-/// Branches that one `git push` is told of: the length of a command has a limit.
-const AT_ONCE: usize = 250;
 
 /// Who can push branches to another repository.
 pub trait Push: Send + Sync + 'static {
@@ -27,38 +26,6 @@ pub trait Push: Send + Sync + 'static {
     /// # Errors
     /// What the other side or the way there has against it; some of the branches may have been pushed.
     fn push(&self, url: &str, branches: &[(BranchName, Option<Id>)]) -> Result<()>;
-}
-
-/// The `git` program, working in this Git directory.
-#[derive(Debug, Clone)]
-pub struct GitProgram(pub PathBuf);
-
-impl Push for GitProgram {
-    fn push(&self, url: &str, branches: &[(BranchName, Option<Id>)]) -> Result<()> {
-        // All of them, whatever becomes of one.
-        let failed = branches.chunks(AT_ONCE).filter_map(|part| self.push_part(url, part).err());
-        failed.reduce(|first, _| first).map_or(Ok(()), Err)
-    }
-}
-
-impl GitProgram {
-    fn push_part(&self, url: &str, branches: &[(BranchName, Option<Id>)]) -> Result<()> {
-        // By its full name a branch may also be removed that is not there any more.
-        let specs = branches.iter().map(|(branch, at)| {
-            let source = at.map(|at| at.to_string()).unwrap_or_default();
-            format!("{source}:refs/heads/{branch}")
-        });
-        let mut git = Command::new("git");
-        git.arg("--git-dir").arg(&self.0).args(["push", "--quiet", "--force", "--", url]).args(specs);
-        // Nobody is there to be asked for a password.
-        git.env("GIT_TERMINAL_PROMPT", "0").stdin(Stdio::null());
-        let output = git.output().map_err(|error| Error::io("git push", &error))?;
-        if output.status.success() {
-            return Ok(());
-        }
-        let text = String::from_utf8_lossy(&output.stderr);
-        Err(Error::Store(format!("git push: {}", text.trim().replace('\n', "; "))))
-    }
 }
 
 /// Pushes every branch to `url`, and from then on each that moves, `gather` after the first that did; `told` is told how long each push
@@ -129,7 +96,8 @@ async fn round(
 
 #[cfg(test)]
 mod tests {
-    use std::path::Path;
+    use std::path::{Path, PathBuf};
+    use std::process::Command;
 
     use super::*;
     use crate::db::object::{Commit, encode_tree};
