@@ -150,7 +150,8 @@ mod tests {
         go("before", None, Some(id));
         std::fs::write(dir.join("refs/heads/x.lock"), "").unwrap();
         let url = there.0.display().to_string();
-        let pushing = auto_push(database.clone(), Arc::new(GitProgram(dir)), url, Duration::from_millis(20), |_| {});
+        let pushing =
+            auto_push(database.clone(), Arc::new(GitProgram::new(dir)), url, Duration::from_millis(20), |_| {});
         let pushing = tokio::spawn(pushing);
         // The remote is not there at first.
         tokio::time::sleep(Duration::from_millis(50)).await;
@@ -181,7 +182,7 @@ mod tests {
     #[tokio::test]
     async fn nothing_is_not_pushed() {
         let database = Database::new(Arc::new(Memory::new())).unwrap();
-        let push: Arc<dyn Push> = Arc::new(GitProgram(PathBuf::from("/nowhere")));
+        let push: Arc<dyn Push> = Arc::new(GitProgram::new(PathBuf::from("/nowhere")));
         assert_eq!(round(&database, &push, "/nowhere", &mut BTreeMap::new()).await, Ok(false));
     }
 
@@ -198,7 +199,7 @@ mod tests {
         let dir = format!("{}/", "d".repeat(250)).repeat(9);
         let name = |n| BranchName::new(format!("{dir}{n}")).unwrap();
         let branches: Vec<_> = (0..1000).map(|n| (name(n), Some(id))).collect();
-        GitProgram(store.dir()).push(&there.0.display().to_string(), &branches).unwrap();
+        GitProgram::new(store.dir()).push(&there.0.display().to_string(), &branches).unwrap();
         assert_eq!(git(&there.0, &["for-each-ref", "--format=x"]).lines().count(), branches.len());
     }
 }

@@ -142,7 +142,7 @@ async fn serve(args: ServeArgs) -> Result<ExitCode, Box<dyn Error>> {
     drop(out);
     let pushes = Arc::new(Summary::default());
     if let (Some(url), Some(dir)) = (args.auto_push, dir) {
-        let (program, pushes) = (Arc::new(GitProgram(dir)), pushes.clone());
+        let (program, pushes) = (Arc::new(GitProgram::new(dir)), pushes.clone());
         tokio::spawn(auto_push(database.clone(), program, url, GATHER, move |took| pushes.observe(took)));
     }
     if let Some(endpoint) = endpoint {
