@@ -176,8 +176,8 @@ impl Database {
         self.run_apart(work).await
     }
 
-    /// Does work that may wait for others without end, as a fetch from a server that says nothing: only some of it at a time, so that it
-    /// does not take the threads of those who commit.
+    /// Does work that may wait for others for long, as a fetch from a server that says little: only some of it at a time, so that it does
+    /// not take the threads of those who commit.
     ///
     /// # Errors
     /// Those of the work.

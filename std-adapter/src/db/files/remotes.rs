@@ -143,6 +143,11 @@ impl Remote {
                 tracing::warn!("cannot fetch {url}: {why}");
                 return Err(Error::Io.because(format_args!("error: cannot fetch {url}")));
             }
+            Err(FetchError::Silent(patience)) => {
+                tracing::warn!("cannot fetch {url}: no sign of life for {patience:?}");
+                let text = format_args!("error: cannot fetch {url}: no sign of life for {patience:?}");
+                return Err(Error::Io.because(text));
+            }
             Err(FetchError::Store(error)) => return Err(error.into()),
         }
         Ok(())

@@ -4,9 +4,11 @@ mod fetch;
 mod fsync;
 mod loose;
 mod owner;
+mod program;
 mod refs;
 #[cfg(test)]
 mod tests;
+mod transport;
 mod watch;
 
 use std::fs;
@@ -14,6 +16,7 @@ use std::io;
 use std::ops::Deref;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
+use std::time::Duration;
 
 use gix::objs::Find;
 use gix::{Repository, ThreadSafeRepository};
@@ -22,7 +25,7 @@ pub use fsync::Fsync;
 
 use super::{FetchError, Move, Store, Watching};
 use crate::db::object::{Kind, Object};
-use crate::db::{BranchName, Error, Id, Result};
+use crate::db::{BranchName, Error, Id, PATIENCE, Result};
 use crate::locked;
 
 /// Packs that may be there, also while others repack.
@@ -38,6 +41,7 @@ const PACKS: u16 = 4096;
 pub struct Git {
     repository: ThreadSafeRepository,
     sync: Fsync,
+    patience: Option<Duration>,
     owner: Option<owner::Owner>,
     /// Handles that nobody uses now: what they have found out is not found out again.
     idle: Mutex<Vec<Open>>,
@@ -57,7 +61,7 @@ impl Git {
         };
         let repository = ThreadSafeRepository::open_opts(&dir, options()).map_err(|error| failed(&dir, &error))?;
         let owner = owner::Owner::of(&dir, repository.refs.common_dir().unwrap_or(repository.refs.git_dir()))?;
-        let git = Git { repository, sync: Fsync::All, owner, idle: Mutex::default() };
+        let git = Git { repository, sync: Fsync::All, patience: Some(PATIENCE), owner, idle: Mutex::default() };
         if git.handle().object_hash() != gix::hash::Kind::Sha1 {
             return Err(failed(&dir, &"its objects are not named by SHA-1"));
         }
@@ -81,6 +85,13 @@ impl Git {
     #[must_use]
     pub fn with_fsync(self, sync: Fsync) -> Git {
         Git { sync, ..self }
+    }
+
+    /// The same with another time after which a repository that says nothing is given up in a [fetch](Store::fetch); at first it is
+    /// [`PATIENCE`], `None` is without end.
+    #[must_use]
+    pub fn patient(self, patience: Option<Duration>) -> Git {
+        Git { patience, ..self }
     }
 
     /// Where it is: the directory with `objects` and `refs`.
@@ -225,7 +236,7 @@ impl Store for Git {
     }
 
     fn fetch(&self, remote: &str, url: &str, branch: &BranchName) -> std::result::Result<Id, FetchError> {
-        fetch::fetch(&self.handle(), remote, url, branch)
+        fetch::fetch(&self.handle(), remote, url, branch, self.patience)
     }
 
     fn forget(&self, remote: &str) -> Result<()> {

@@ -3,11 +3,12 @@
 use std::collections::{BTreeMap, HashMap};
 use std::hash::{BuildHasherDefault, Hasher};
 use std::sync::RwLock;
+use std::time::Duration;
 
 use super::transfer::transfer;
 use super::{FetchError, Git, Move, Store};
 use crate::db::object::{Kind, Object};
-use crate::db::{BranchName, Error, Id, Result};
+use crate::db::{BranchName, Error, Id, PATIENCE, Result};
 use crate::locked;
 
 /// So many parts that threads seldom meet in one.
@@ -18,13 +19,25 @@ const PARTS: usize = 64;
 pub struct Memory {
     objects: [RwLock<HashMap<Id, Object, BuildHasherDefault<Prefix>>>; PARTS],
     heads: RwLock<BTreeMap<BranchName, Id>>,
+    patience: Option<Duration>,
 }
 
 impl Memory {
     /// An empty store.
     #[must_use]
     pub fn new() -> Memory {
-        Memory { objects: std::array::from_fn(|_| RwLock::default()), heads: RwLock::default() }
+        Memory {
+            objects: std::array::from_fn(|_| RwLock::default()),
+            heads: RwLock::default(),
+            patience: Some(PATIENCE),
+        }
+    }
+
+    /// The same with another time after which a repository that says nothing is given up in a [fetch](Store::fetch); at first it is
+    /// [`PATIENCE`], `None` is without end.
+    #[must_use]
+    pub fn patient(self, patience: Option<Duration>) -> Memory {
+        Memory { patience, ..self }
     }
 
     fn part(&self, id: Id) -> &RwLock<HashMap<Id, Object, BuildHasherDefault<Prefix>>> {
@@ -105,7 +118,7 @@ impl Store for Memory {
     fn fetch(&self, remote: &str, url: &str, branch: &BranchName) -> std::result::Result<Id, FetchError> {
         let dir = tempfile::Builder::new().prefix(&fetch_prefix()).tempdir();
         let dir = dir.map_err(|error| Error::io("a directory for what is fetched", &error))?;
-        let there = Git::open(dir.path())?;
+        let there = Git::open(dir.path())?.patient(self.patience);
         let head = there.fetch(remote, url, branch)?;
         transfer(&there, self, head)?;
         Ok(head)

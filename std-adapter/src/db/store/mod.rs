@@ -7,6 +7,8 @@ mod transfer;
 pub use git::{Fsync, Git};
 pub use memory::Memory;
 
+use std::time::Duration;
+
 use super::object::{Kind, Object};
 use super::{BranchName, Error, Id, Result};
 
@@ -79,7 +81,8 @@ pub trait Store: Send + Sync + 'static {
     }
 
     /// Brings the branch `branch` of the repository at `url` here: objects are kept for as long as the remote is not
-    /// [forgotten](Store::forget), no branch moves.
+    /// [forgotten](Store::forget), no branch moves. It takes as long as it takes, but a repository that says nothing is given up after
+    /// a time.
     ///
     /// # Errors
     /// [`FetchError`].
@@ -118,6 +121,9 @@ pub enum FetchError {
     /// It could not be reached, or sent nonsense.
     #[error("cannot fetch: {0}")]
     Failed(String),
+    /// It said nothing for so long.
+    #[error("cannot fetch: no sign of life for {0:?}")]
+    Silent(Duration),
     /// It came, but could not be kept.
     #[error(transparent)]
     Store(#[from] Error),

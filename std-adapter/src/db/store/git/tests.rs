@@ -1,4 +1,6 @@
 mod http;
+mod silent;
+mod ssh;
 
 use std::process::Command;
 
