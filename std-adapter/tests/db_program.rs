@@ -5,6 +5,7 @@
 mod common;
 
 use std::io::Write;
+use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt;
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::Receiver;
@@ -198,6 +199,35 @@ fn a_branch_of_another_repository_is_fetched_and_merged() {
     here.commit("master", "near", "here");
     here.run(&["merge", "master", &far]);
     assert_eq!(here.client().run(&["cat", "branch/master/ro/d/far", "branch/master/ro/near"]), "awayhere");
+}
+
+/// More of them than are fetched from at a time.
+#[test]
+fn silent_repositories_are_in_nobodys_way() {
+    let server = Server::start("tcp://127.0.0.1:0", &["--remote-timeout", "1"]);
+    let here = Here { server, dir: Scratch::new("db-silent") };
+    // The system connects whoever comes.
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("git://{}/x", listener.local_addr().unwrap());
+    let error = format!("datakit: cannot fetch {url}: no sign of life for 1s\n");
+    let fetch = || here.client().command(&["db", "fetch", &url, "master"]).stderr(Stdio::piped()).spawn().unwrap();
+    let fetches: Vec<_> = std::iter::repeat_with(fetch).take(20).collect();
+    for fetch in fetches {
+        assert_eq!(String::from_utf8(fetch.wait_with_output().unwrap().stderr).unwrap(), error);
+    }
+    assert_eq!(here.fail(&["fetch", "/nonexistent", "master"]), "datakit: cannot fetch /nonexistent\n");
+}
+
+#[test]
+fn a_push_that_hangs_is_given_up() {
+    let (dir, listener) = (Scratch::new("db-push"), TcpListener::bind("127.0.0.1:0").unwrap());
+    let url = format!("git://{}/x", listener.local_addr().unwrap());
+    let options = ["--git", &dir.path("here"), "--auto-push", &url, "--remote-timeout", "1"];
+    let (server, log) = Server::logging(&options, &[]);
+    let here = Here { server, dir };
+    here.commit("master", "f", "1");
+    let text = format!("cannot push to {url}, next try in 2s: git push: no sign of life for 1s");
+    assert!(std::iter::from_fn(|| log.recv_timeout(PATIENCE).ok()).any(|line| line.contains(&text)));
 }
 
 #[test]

@@ -44,6 +44,9 @@ pub(crate) struct ServeArgs {
     /// Push every branch to the repository at URL as it moves, by force
     #[arg(long, value_name = "URL", requires = "git")]
     pub(crate) auto_push: Option<String>,
+    /// Seconds without a sign of life after which a fetch or a push is given up; 0: never
+    #[arg(long, value_name = "SECONDS", default_value_t = db::PATIENCE.as_secs())]
+    pub(crate) remote_timeout: u64,
     /// Serve one empty scratch tree and nothing else
     #[arg(long, conflicts_with = "git")]
     pub(crate) scratch: bool,
@@ -114,13 +117,14 @@ async fn serve(args: ServeArgs) -> Result<ExitCode, Box<dyn Error>> {
     };
     let logs = Logs::default();
     let sources = args.log.start(logs.clone())?;
+    let patience = (args.remote_timeout > 0).then(|| Duration::from_secs(args.remote_timeout));
     let (store, dir): (Arc<dyn Store>, _) = match &args.git {
         Some(path) => {
-            let git = Git::open(path)?.with_fsync(args.fsync.into());
+            let git = Git::open(path)?.with_fsync(args.fsync.into()).patient(patience);
             let dir = git.dir();
             (Arc::new(git), Some(dir))
         }
-        None => (Arc::new(Memory::new()), None),
+        None => (Arc::new(Memory::new().patient(patience)), None),
     };
     let database = Database::new(store)?;
     let server = Server::bind(&args.url, limits).await?;
@@ -142,7 +146,7 @@ async fn serve(args: ServeArgs) -> Result<ExitCode, Box<dyn Error>> {
     drop(out);
     let pushes = Arc::new(Summary::default());
     if let (Some(url), Some(dir)) = (args.auto_push, dir) {
-        let (program, pushes) = (Arc::new(GitProgram::new(dir)), pushes.clone());
+        let (program, pushes) = (Arc::new(GitProgram::new(dir).patient(patience)), pushes.clone());
         tokio::spawn(auto_push(database.clone(), program, url, GATHER, move |took| pushes.observe(took)));
     }
     if let Some(endpoint) = endpoint {
