@@ -72,7 +72,7 @@ fn the_machine_says_whose_certificates_are_good() {
     let far = repository(&dir.0);
     let plain = http_backend::serve(&dir.0, true);
     let (config, ours) = certificates();
-    let https = format!("https://{}/.git", encrypted(plain, config));
+    let (http, https) = (format!("http://{plain}/.git"), format!("https://{}/.git", encrypted(plain, config)));
     let trusting = |file: &str, pem: &str| {
         let file = dir.path(file);
         std::fs::write(&file, pem).unwrap();
@@ -99,4 +99,6 @@ fn the_machine_says_whose_certificates_are_good() {
     let (server, log) = trusting("none", "");
     assert_eq!(fetch(&server, &https), format!("datakit: cannot fetch {https}\n"));
     told(log, "No CA certificates");
+    // Who does not encrypt needs none.
+    assert_eq!(fetch(&server, &http), format!("{far}\n"));
 }

@@ -42,11 +42,16 @@ pub(super) fn connect(
 pub(super) fn options(repository: &Repository, url: &Url, patience: Option<Duration>) -> Result<Option<Box<dyn Any>>> {
     let mut options = repository.transport_options(url.to_bstring().as_bstr(), None)?;
     if let Some(options) = options.as_mut().and_then(|options| options.downcast_mut::<http::Options>()) {
+        // A machine may know no certificates, and no client can be made then, not even one that needs none.
+        let bare = url.scheme == Scheme::Http && reqwest::Client::builder().build().is_err();
         let backend = http::reqwest::Options {
-            // Of a client that blocks, the time-out is that of each wait, and not of a whole request.
-            configure_client: Some(Box::new(move |client| match patience {
-                Some(patience) => Ok(client.timeout(patience).connect_timeout(patience)),
-                None => Ok(client.timeout(None)),
+            configure_client: Some(Box::new(move |client| {
+                let client = if bare { client.tls_certs_only([]) } else { client };
+                // Of a client that blocks, the time-out is that of each wait, and not of a whole request.
+                Ok(match patience {
+                    Some(patience) => client.timeout(patience).connect_timeout(patience),
+                    None => client.timeout(None),
+                })
             })),
             ..Default::default()
         };
