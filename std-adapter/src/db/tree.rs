@@ -226,16 +226,29 @@ impl Dir {
     /// # Errors
     /// [`Error::NotFound`] when the directory itself is not in the store.
     pub fn list(&self, objects: &Objects) -> Result<Vec<(Name, Node)>> {
+        let mut list = Vec::new();
+        self.each(objects, |name, node| list.push((name.clone(), node)))?;
+        Ok(list)
+    }
+
+    /// Has `see` see all names, in the order of their bytes.
+    ///
+    /// # Errors
+    /// Those of [`list`](Dir::list).
+    pub fn each(&self, objects: &Objects, mut see: impl FnMut(&Name, Node)) -> Result<()> {
         match self {
-            Dir::Edited(entries) => Ok(entries.iter().map(|(name, node)| (name.clone(), node.clone())).collect()),
+            Dir::Edited(entries) => entries.iter().for_each(|(name, node)| see(name, node.clone())),
             Dir::Stored(id) => {
                 let entries = objects.tree(*id)?;
-                let mut list: Vec<_> = entries.iter().map(|entry| (entry.name.clone(), Node::of(entry))).collect();
-                // Git has a directory where its name with a slash would be.
-                list.sort_by(|(a, _), (b, _)| a.cmp(b));
-                Ok(list)
+                let mut order: Vec<_> = entries.iter().collect();
+                // Git has a directory where its name with a slash would be, and all else in this order.
+                if order.iter().any(|entry| entry.mode == Mode::Dir) {
+                    order.sort_by(|a, b| a.name.cmp(&b.name));
+                }
+                order.into_iter().for_each(|entry| see(&entry.name, Node::of(entry)));
             }
         }
+        Ok(())
     }
 
     /// Whether it has no entry. One that has only empty directories is not empty yet.

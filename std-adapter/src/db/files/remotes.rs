@@ -145,7 +145,7 @@ impl Remote {
             }
             Err(FetchError::Silent(patience)) => {
                 tracing::warn!("cannot fetch {url}: no sign of life for {patience:?}");
-                let text = format_args!("error: cannot fetch {url}: no sign of life for {patience:?}");
+                let text = format!("error: cannot fetch {url}: no sign of life for {patience:?}");
                 return Err(Error::Io.because(text));
             }
             Err(FetchError::Store(error)) => return Err(error.into()),

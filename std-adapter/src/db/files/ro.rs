@@ -81,13 +81,13 @@ impl Place {
     }
 
     /// What `node`, which `name` stands for here, is shown as; submodules are not.
-    fn entry(self: &Arc<Place>, name: db::tree::Name, node: &Node) -> Result<Option<Entry>> {
+    fn entry(self: &Arc<Place>, name: db::tree::Name, node: Node) -> Result<Option<Entry>> {
         let number = |kind: u8| ino::below(self.number, kind, &name);
         Ok(match node {
             Node::Submodule(_) => None,
             Node::Dir(dir) => {
                 let number = number(b'D');
-                let place = self.below(&name, dir, number);
+                let place = self.below(&name, &dir, number);
                 Some(Entry::dir_of(name, number, RoDir(Arc::new(place))))
             }
             Node::File(File { mode: Mode::Link, content }) => {
@@ -97,7 +97,7 @@ impl Place {
             Node::File(file) => {
                 let number = number(b'F');
                 let way = match &self.way {
-                    Way::Found(_) => FileWay::Found(file.clone()),
+                    Way::Found(_) => FileWay::Found(file),
                     Way::Path(..) => FileWay::Name(name.clone()),
                 };
                 Some(Entry::file_of(name, number, RoFile { dir: self.clone(), way }))
@@ -109,16 +109,20 @@ impl Place {
 impl Directory for RoDir {
     fn list(&self) -> Wait<'_, Vec<Entry>> {
         ready((|| {
-            let names = self.0.dir()?.list(self.0.objects())?;
-            let entries = names.into_iter().map(|(name, node)| self.0.entry(name, &node));
-            entries.filter_map(Result::transpose).collect()
+            let mut entries = Vec::new();
+            let mut failed = None;
+            self.0.dir()?.each(self.0.objects(), |name, node| match self.0.entry(name.clone(), node) {
+                Ok(entry) => entries.extend(entry),
+                Err(error) => failed = Some(error),
+            })?;
+            failed.map_or(Ok(entries), Err)
         })())
     }
 
     fn lookup<'a>(&'a self, name: Name<'a>) -> Wait<'a, Entry> {
         ready((|| {
             let node = self.0.dir()?.get(self.0.objects(), name.as_bytes())?.ok_or(Error::NotFound)?;
-            self.0.entry(name.as_bytes().into(), &node)?.ok_or(Error::NotFound)
+            self.0.entry(name.as_bytes().into(), node)?.ok_or(Error::NotFound)
         })())
     }
 }
