@@ -120,8 +120,12 @@ impl Branch {
     /// # Errors
     /// [`Error::Store`](super::Error::Store).
     pub fn look(&self) -> Result<()> {
-        let _hold = self.hold();
-        self.show(self.store.head(&self.name)?);
+        let head = self.store.head(&self.name)?;
+        // It is mostly no news, and whoever is about to move the branch need not wait for that.
+        if self.shown.with(|shown| *shown != head) {
+            let _hold = self.hold();
+            self.show(self.store.head(&self.name)?);
+        }
         Ok(())
     }
 
