@@ -33,11 +33,11 @@ pub(super) struct Loose {
     aside: Store,
 }
 
-/// A file aside. Removed when it is dropped.
+/// A file aside, which is removed when it is dropped before it has its place.
 struct New {
-    file: File,
     path: PathBuf,
     place: PathBuf,
+    placed: bool,
 }
 
 impl Loose {
@@ -63,7 +63,7 @@ impl Loose {
 
     /// Writes those that are there no more. What is there was made sure of before.
     pub(super) fn write_again(&self, sync: Fsync, objects: &[(Id, Object)]) -> Result<()> {
-        let dropped = |(id, _): &&(Id, Object)| find(&self.objects.object_path(&gix::ObjectId::from(*id))).is_none();
+        let dropped = |(id, _): &&(Id, Object)| !self.objects.object_path(&gix::ObjectId::from(*id)).exists();
         let dropped: Vec<_> = objects.iter().filter(dropped).cloned().collect();
         self.write(sync, &dropped, &[])
     }
@@ -95,24 +95,23 @@ impl Loose {
         with: &[File],
         dirs: &mut BTreeSet<PathBuf>,
     ) -> io::Result<()> {
-        let (mut new, mut there) = (Vec::with_capacity(some.len()), Vec::new());
+        let (mut new, mut files) = (Vec::with_capacity(some.len()), Vec::with_capacity(some.len()));
         for (number, (id, object)) in some.iter().enumerate() {
             let place = self.objects.object_path(&gix::ObjectId::from(*id));
-            let dir = place.parent().unwrap_or(self.objects.path());
-            if make(dir)? {
-                dirs.insert(self.objects.path().to_owned());
-            }
-            dirs.insert(dir.to_owned());
+            dirs.extend(place.parent().map(Path::to_owned));
             match find(&place) {
-                Some(file) => there.push(file),
+                Some(file) => files.push(file),
                 None => new.push(self.put_aside(number, object, place)?),
             }
         }
         if sync.files() {
-            sync_all(&new.iter().map(|new| &new.file).chain(&there).chain(with).collect::<Vec<_>>())?;
+            for new in &new {
+                files.push(File::open(&new.path)?);
+            }
+            sync_all(&files.iter().chain(with).collect::<Vec<_>>())?;
         }
         // What is referred to has its place first.
-        new.iter().try_for_each(|new| fs::rename(&new.path, &new.place))
+        new.iter_mut().try_for_each(|new| self.put_in_place(new, dirs))
     }
 
     /// Under a number instead of its name: all numbers are in one directory, names in 256.
@@ -120,8 +119,21 @@ impl Loose {
         let id = gix::ObjectId::from_hex(format!("{number:040x}").as_bytes()).map_err(io::Error::other)?;
         let written = self.aside.write_buf_with_known_id(object.kind.as_git(), &object.data, id);
         written.map_err(|error| cause(&error))?;
-        let path = self.aside.object_path(&id);
-        Ok(New { file: File::open(&path)?, path, place })
+        Ok(New { path: self.aside.object_path(&id), place, placed: false })
+    }
+
+    fn put_in_place(&self, new: &mut New, dirs: &mut BTreeSet<PathBuf>) -> io::Result<()> {
+        match (fs::rename(&new.path, &new.place), new.place.parent()) {
+            // The first one with these two digits, or `git gc` has moved the others to a pack.
+            (Err(error), Some(dir)) if error.kind() == io::ErrorKind::NotFound => {
+                make(dir)?;
+                dirs.insert(self.objects.path().to_owned());
+                fs::rename(&new.path, &new.place)?;
+            }
+            (renamed, _) => renamed?,
+        }
+        new.placed = true;
+        Ok(())
     }
 }
 
@@ -134,8 +146,10 @@ impl Drop for Loose {
 
 impl Drop for New {
     fn drop(&mut self) {
-        // It has its place, or nobody knows it.
-        let _ = fs::remove_file(&self.path);
+        if !self.placed {
+            // Nobody knows it.
+            let _ = fs::remove_file(&self.path);
+        }
     }
 }
 
@@ -158,12 +172,11 @@ fn cause(error: &gix::Error) -> io::Error {
     }
 }
 
-/// Makes a directory: false if it is there.
-fn make(dir: &Path) -> io::Result<bool> {
+/// Makes a directory, if it is not there.
+fn make(dir: &Path) -> io::Result<()> {
     match fs::create_dir(dir) {
-        Ok(()) => Ok(true),
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(false),
-        Err(error) => Err(error),
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+        made => made,
     }
 }
 
