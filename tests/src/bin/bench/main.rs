@@ -13,7 +13,7 @@ mod report;
 mod wire;
 mod workload;
 
-use std::{env, process::ExitCode, time::Duration};
+use std::{env, path::PathBuf, process::ExitCode, time::Duration};
 
 use process::Server;
 use report::{Pair, Row};
@@ -27,7 +27,7 @@ bench: the 9P server against a responder that does nothing (9P2000.L, TCP on loo
 
   bench [options]          starts `datakit serve --scratch` (DATAKIT_BIN, or beside this program) and the floor
   bench floor [--single]   only the floor: a thread for each connection, or one for all
-  bench db [options]       the database beside `git`, in turns; rounds, secs, only, cpu, quick and check as below
+  bench db [options]       the database beside `git`, in turns; rounds, secs, only, on, cpu, quick and check as below
 
   --rounds N        rounds in which the two take turns (default 5); medians are shown
   --secs S          length of one measurement in seconds (default 1)
@@ -36,6 +36,7 @@ bench: the 9P server against a responder that does nothing (9P2000.L, TCP on loo
   --quick           one short round on a smaller file: does it work, not how fast
   --server A,PID    measure this server at HOST:PORT; the files are made if they are missing
   --under DIR       the directory that holds the files (default: the root)
+  --on DIR          db: repositories in DIR, whatever that is on (default: on an ext4 of their own, if one may be mounted)
   --cpu N           the CPU to use (default: the last one allowed)
   --check           exit status 1 if a must is missed
 
@@ -54,6 +55,8 @@ struct Options {
     server: Option<String>,
     /// The directories down to the one with the files.
     under: Vec<String>,
+    /// The directory for repositories.
+    on: Option<PathBuf>,
     cpu: Option<usize>,
     check: bool,
     /// Bytes of the large file.
@@ -90,6 +93,7 @@ fn parse(words: &[String], known: impl Fn(&str) -> bool) -> Res<Options> {
         only: None,
         server: None,
         under: Vec::new(),
+        on: None,
         cpu: None,
         check: false,
         big: 256 << 20,
@@ -106,6 +110,7 @@ fn parse(words: &[String], known: impl Fn(&str) -> bool) -> Res<Options> {
             "--under" => {
                 options.under = value()?.split('/').filter(|name| !name.is_empty()).map(str::to_owned).collect()
             }
+            "--on" => options.on = Some(value()?.into()),
             "--cpu" => options.cpu = Some(number(&value()?)?),
             "--check" => options.check = true,
             "--quick" => {

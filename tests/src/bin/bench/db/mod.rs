@@ -1,11 +1,12 @@
 //! `bench db`: the database beside `git`, in turns, on one pinned CPU.
 
 mod commit;
+mod disk;
 mod git;
 mod live;
 mod repository;
 
-use std::time::Duration;
+use std::{env, time::Duration};
 
 use crate::{
     Options, Res,
@@ -16,6 +17,7 @@ use crate::{
     workload::{Operation, Workload, row},
 };
 use commit::Committer;
+use disk::Disk;
 use repository::Repository;
 
 pub(crate) const ROWS: [&str; 10] = [
@@ -74,13 +76,20 @@ struct Bench<'o> {
     options: &'o Options,
     cpu: usize,
     files: usize,
+    disk: Disk,
 }
 
 /// Whether every must was reached.
 pub(crate) fn run(options: &Options) -> Res<bool> {
+    let on = options.on.clone().or_else(|| options.quick.then(env::temp_dir));
+    if on.is_none() {
+        disk::go_apart();
+    }
     let cpu = process::pin(options.cpu)?;
-    let bench = Bench { options, cpu, files: if options.quick { 1000 } else { 10_000 } };
-    println!("CPU {cpu}, {} rounds of {:?}, medians", options.rounds, options.length);
+    let files = if options.quick { 1000 } else { 10_000 };
+    let disk = on.map_or_else(Disk::own, |dir| Disk::within(&dir))?;
+    let bench = Bench { options, cpu, files, disk };
+    println!("CPU {cpu}, {} rounds of {:?}, medians; {}", options.rounds, options.length, bench.disk);
     let wanted = |name: &str| options.only.as_ref().is_none_or(|only| only.iter().any(|one| one == name));
     let mut passed = true;
     println!("| workload      | {:>14} {:>22} | ratio | must", "datakit", "beside it");
@@ -148,7 +157,8 @@ impl Bench<'_> {
 
     /// One small file of many, changed and committed; each in a repository of its own, that nothing else was done to.
     fn commit_disk(&self, name: &'static str, sync: Fsync, budget: &'static str) -> Res<Row> {
-        let (ours, theirs) = (Repository::new("ours", self.files)?, Repository::new("git", self.files)?);
+        let made = |whose: &str| Repository::new(&self.disk, &format!("{name}-{whose}"), self.files);
+        let (ours, theirs) = (made("ours")?, made("git")?);
         let path = ours.path();
         let server = self.serve(&["--git", &path, sync.for_datakit()])?;
         let mut plumbing = git::Plumbing::new(&theirs, sync)?;
@@ -186,7 +196,7 @@ impl Bench<'_> {
     /// A blob of 1 KiB, another one each time, by walk, open, read and clunk below `snapshots/HASH/ro`: with one in flight all four
     /// are sent at once, so that it is one round trip for both.
     fn blob(&self, name: &'static str, operation: Operation, depth: u16) -> Res<Row> {
-        let repository = Repository::new("blobs", self.files)?;
+        let repository = Repository::new(&self.disk, name, self.files)?;
         let server = self.serve(&["--git", &repository.path()])?;
         let mut place = self.snapshot(&server, &repository)?;
         place.small = repository.paths(1000);
@@ -208,7 +218,7 @@ impl Bench<'_> {
 
     /// A directory of 1000, against one in the memory of the scratch tree.
     fn listing(&self, name: &'static str) -> Res<Row> {
-        let repository = Repository::new("listing", self.files)?;
+        let repository = Repository::new(&self.disk, name, self.files)?;
         let server = self.serve(&["--git", &repository.path()])?;
         let scratch = self.serve(&["--scratch"])?;
         crate::client::fill_tree(&scratch.place, 4096)?;
@@ -242,7 +252,7 @@ impl Bench<'_> {
     /// Resident memory with a large repository that was looked at and committed to.
     fn idle(&self, name: &'static str) -> Res<Row> {
         const MUST: f64 = 64.0;
-        let repository = Repository::new("large", self.files * 10)?;
+        let repository = Repository::new(&self.disk, name, self.files * 10)?;
         let server = self.serve(&["--git", &repository.path()])?;
         let place = self.snapshot(&server, &repository)?;
         let listing = row(name, Operation::Readdir, 1, 0.0, 0.0);

@@ -1,12 +1,13 @@
 //! Repositories to measure on, made by `git` itself.
 
 use std::{
-    env, fs,
+    fs,
     io::Write as _,
     path::PathBuf,
-    process::{self, Command, Stdio},
+    process::{Command, Stdio},
 };
 
+use super::disk::Disk;
 use crate::Res;
 
 /// Bytes of every file.
@@ -15,7 +16,7 @@ const IN_DIRECTORY: usize = 100;
 /// Names in the one large directory.
 const LISTED: usize = 1000;
 
-/// A bare repository with one commit on `master`, gone when this is dropped.
+/// A bare repository with one commit on `master`.
 pub(crate) struct Repository {
     dir: PathBuf,
     files: usize,
@@ -23,8 +24,8 @@ pub(crate) struct Repository {
 
 impl Repository {
     /// `files` files, 1000 of them in `dir1k` and a hundred in each other directory. All of it is in one pack.
-    pub(crate) fn new(name: &str, files: usize) -> Res<Self> {
-        let dir = env::temp_dir().join(format!("datakit-bench-{}-{name}", process::id()));
+    pub(crate) fn new(disk: &Disk, name: &str, files: usize) -> Res<Self> {
+        let dir = disk.path().join(name);
         let repository = Self { dir, files };
         fs::create_dir_all(&repository.dir).map_err(|error| format!("{}: {error}", repository.dir.display()))?;
         repository.git(&["init", "-q", "--bare", "-b", "master"], "")?;
@@ -106,12 +107,5 @@ impl Repository {
             command.env(format!("GIT_{role}_NAME"), "bench").env(format!("GIT_{role}_EMAIL"), "bench@localhost");
         }
         command
-    }
-}
-
-impl Drop for Repository {
-    fn drop(&mut self) {
-        // What cannot be removed is left in the directory for such things.
-        let _ = fs::remove_dir_all(&self.dir);
     }
 }
