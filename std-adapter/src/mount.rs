@@ -168,7 +168,7 @@ impl<A: Vfs, B: Vfs> Vfs for Mount<A, B> {
             Inner(dir) => {
                 let mut each = |entry: DirEntry<'_, B::Inode>| {
                     let DirEntry { name, id, next, .. } = entry;
-                    each(DirEntry { name, inode: &Inner(entry.inode.clone()), id, next })
+                    each(DirEntry { name, inode: &|| Inner((entry.inode)()), id, next })
                 };
                 return self.inner.readdir(dir, cookie, &mut each).await;
             }
@@ -181,7 +181,7 @@ impl<A: Vfs, B: Vfs> Vfs for Mount<A, B> {
             if outer.root && name == self.name.as_bytes() {
                 return ControlFlow::Continue(());
             }
-            flow = each(DirEntry { name, inode: &Out(entry.inode.clone()), id, next });
+            flow = each(DirEntry { name, inode: &|| Out((entry.inode)()), id, next });
             flow
         };
         self.outer.readdir(&outer.open, cookie, &mut wrapped).await?;
@@ -189,7 +189,7 @@ impl<A: Vfs, B: Vfs> Vfs for Mount<A, B> {
             let inode = Inner(self.inner.root());
             let id = self.id(&inode);
             // The listing ends here, whatever the caller wants of it.
-            let _ = each(DirEntry { name: self.name.as_bytes(), inode: &inode, id, next: END });
+            let _ = each(DirEntry { name: self.name.as_bytes(), inode: &|| inode.clone(), id, next: END });
         }
         Ok(())
     }

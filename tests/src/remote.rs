@@ -191,7 +191,7 @@ impl Vfs for Remote {
                 Err(Error::NotFound) => continue,
                 found => found?,
             };
-            if each(DirEntry { name, inode: &inode, id: id(entry.qid), next }).is_break() {
+            if each(DirEntry { name, inode: &|| inode.clone(), id: id(entry.qid), next }).is_break() {
                 break;
             }
         }

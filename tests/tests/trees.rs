@@ -358,7 +358,7 @@ async fn content<V: Vfs>(tree: &V, path: &str) -> Result<Vec<u8>> {
 async fn list<V: Vfs>(tree: &V, open: &V::Open, cookie: u64, most: usize) -> Result<Vec<(String, u64)>> {
     let mut all = Vec::new();
     let mut each = |entry: vfs::DirEntry<'_, V::Inode>| {
-        assert_eq!(tree.id(entry.inode).ino, entry.id.ino);
+        assert_eq!(tree.id(&(entry.inode)()).ino, entry.id.ino);
         all.push((String::from_utf8(entry.name.to_vec()).unwrap(), entry.next));
         if all.len() >= most { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     };

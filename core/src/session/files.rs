@@ -83,7 +83,7 @@ impl<V: Vfs, F: Fids<V>> Session<'_, V, F> {
             let mut entry = None;
             self.vfs
                 .readdir(open, cookie, &mut |found| {
-                    entry = Some((found.inode.clone(), found.next));
+                    entry = Some(((found.inode)(), found.next));
                     ControlFlow::Break(())
                 })
                 .await?;

@@ -29,12 +29,11 @@ pub use tree::{DEPTH, Dir, Entries, Entry, Handle, Key, Node, Path, Slots, Stati
 pub use why::{REASON, Why};
 
 /// One name of a directory, as a listing has it.
-#[derive(Debug, Clone, Copy)]
 pub struct DirEntry<'a, I> {
     /// The name.
     pub name: &'a [u8],
-    /// The inode behind it.
-    pub inode: &'a I,
+    /// The inode behind it, made when it is asked for: most listings need no more than its identity.
+    pub inode: &'a dyn Fn() -> I,
     /// Identity of that inode.
     pub id: Id,
     /// Where a listing goes on after this entry.

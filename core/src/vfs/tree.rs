@@ -206,7 +206,7 @@ impl<const OPENS: usize, const TEXT: usize> Vfs for StaticTree<OPENS, TEXT> {
             // The lowest byte of a key is the entry's index + 1, which is where to go on.
             let next = key.0 as u8;
             let mut flow = ControlFlow::Continue(());
-            dir.name(key, &mut |name| flow = each(DirEntry { name, inode: &inode, id, next: next.into() }));
+            dir.name(key, &mut |name| flow = each(DirEntry { name, inode: &|| inode, id, next: next.into() }));
             from = Some(next).filter(|next| *next != u8::MAX && flow.is_continue());
         }
         Ok(())

@@ -194,7 +194,7 @@ impl Vfs for Scratch {
     ) -> Result<()> {
         let entries = locked::read(dir.node()?.entries()?);
         for (next, name, inode) in entries.from(cookie) {
-            if each(DirEntry { name, inode, id: inode.node().id(), next }).is_break() {
+            if each(DirEntry { name, inode: &|| inode.clone(), id: inode.node().id(), next }).is_break() {
                 break;
             }
         }

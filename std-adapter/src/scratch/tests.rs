@@ -380,7 +380,7 @@ async fn a_listing_survives_the_removal_of_what_it_showed() -> Done {
     loop {
         let (mut batch, from) = (Vec::new(), cookie);
         let mut each = |entry: DirEntry<'_, Inode>| {
-            batch.push(entry.inode.clone());
+            batch.push((entry.inode)());
             cookie = entry.next;
             if batch.len() == 7 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
         };
@@ -451,7 +451,7 @@ fn count(tree: &Scratch, dir: &Inode) -> u64 {
     let open = now(tree.open(dir, OpenMode::READ)).unwrap();
     let mut below = Vec::new();
     let mut each = |entry: DirEntry<'_, Inode>| {
-        below.push(entry.inode.clone());
+        below.push((entry.inode)());
         ControlFlow::Continue(())
     };
     now(tree.readdir(&open, 0, &mut each)).unwrap();

@@ -30,6 +30,7 @@ mod command;
 mod core_file;
 mod directory;
 mod kv;
+mod label;
 mod leaf;
 mod live;
 pub mod log;
@@ -46,14 +47,15 @@ mod tests;
 
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::{Arc, RwLock};
+use std::sync::Arc;
 
-use datakit_core::vfs::{Kind, Result};
+use datakit_core::vfs::{Id, Kind, Result};
 
 pub use self::command::Command;
 pub use self::core_file::Core;
 pub use self::directory::{Dir, DirOnly, Directory, Empty, OfList, ReadOnly};
 pub use self::kv::{Kv, Value};
+use self::label::Label;
 pub use self::leaf::{Leaf, OpenLeaf};
 pub(crate) use self::live::Delivery;
 pub use self::live::{Live, Stream};
@@ -61,7 +63,7 @@ pub use self::queue::Queue;
 pub(crate) use self::text::Snapshot;
 pub use self::text::{ReadOnlyText, Status, Text};
 pub use self::vfs::{Inode, Open};
-use crate::{ino, locked};
+use crate::ino;
 
 /// An operation under way. Dropping it gives it up.
 pub type Wait<'a, T> = Pin<Box<dyn Future<Output = Result<T>> + Send + 'a>>;
@@ -104,7 +106,7 @@ enum Kept {
 
 struct Node<W: ?Sized> {
     ino: u64,
-    name: RwLock<Arc<[u8]>>,
+    name: Label,
     what: W,
 }
 
@@ -117,7 +119,7 @@ enum What<'e> {
 
 impl<W> Node<W> {
     fn new(name: Arc<[u8]>, ino: u64, what: W) -> Arc<Node<W>> {
-        Arc::new(Node { ino, name: RwLock::new(name), what })
+        Arc::new(Node { ino, name: Label::new(name), what })
     }
 }
 
@@ -164,10 +166,14 @@ impl Entry {
     /// Its name now: a rename changes it.
     #[must_use]
     pub fn name(&self) -> Arc<[u8]> {
-        locked::read(self.label()).clone()
+        self.label().get()
     }
 
-    fn label(&self) -> &RwLock<Arc<[u8]>> {
+    fn with_name<R>(&self, with: impl FnOnce(&[u8]) -> R) -> R {
+        self.label().with(with)
+    }
+
+    fn label(&self) -> &Label {
         match &self.0 {
             Kept::Dir(node) => &node.name,
             Kept::File(node) => &node.name,
@@ -195,6 +201,11 @@ impl Entry {
         }
     }
 
+    fn id(&self) -> Id {
+        // Anything here may change unseen: version 0 forbids to cache it.
+        Id { ino: self.ino(), kind: self.kind(), version: 0 }
+    }
+
     /// Whether both are the same inode.
     #[must_use]
     pub fn is(&self, other: &Entry) -> bool {
@@ -202,7 +213,7 @@ impl Entry {
     }
 
     fn renamed(&self, name: &[u8]) {
-        *locked::write(self.label()) = name.into();
+        self.label().set(name.into());
     }
 
     fn what(&self) -> What<'_> {

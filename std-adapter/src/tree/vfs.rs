@@ -8,7 +8,6 @@ use tokio::sync::Mutex;
 
 use super::text::Snapshot;
 use super::{Directory, Entry, OpenLeaf, Tree, What};
-use crate::locked;
 
 /// An entry of a [`Tree`] and the way by which it was found: `..` goes back that way.
 #[derive(Debug, Clone)]
@@ -62,23 +61,10 @@ impl Inode {
         Inode(Arc::new(Found { entry, parent: Some(self.clone()) }))
     }
 
-    /// Stands for another entry of the same directory from now on; whoever has a clone keeps what it was.
-    fn become_sibling(&mut self, entry: &Entry) {
-        match Arc::get_mut(&mut self.0) {
-            Some(found) => found.entry.clone_from(entry),
-            None => *self = Inode(Arc::new(Found { entry: entry.clone(), parent: self.0.parent.clone() })),
-        }
-    }
-
     /// What it stands for.
     #[must_use]
     pub fn entry(&self) -> &Entry {
         &self.0.entry
-    }
-
-    fn id(&self) -> Id {
-        // Anything here may change unseen: version 0 forbids to cache it.
-        Id { ino: self.entry().ino(), kind: self.entry().kind(), version: 0 }
     }
 
     fn dir(&self) -> Result<&dyn Directory> {
@@ -103,12 +89,12 @@ impl Vfs for Tree {
     }
 
     fn id(&self, inode: &Inode) -> Id {
-        inode.id()
+        inode.entry().id()
     }
 
     fn name(&self, inode: &Inode, with: &mut dyn FnMut(&[u8])) {
         match inode.0.parent {
-            Some(_) => with(&inode.entry().name()),
+            Some(_) => inode.entry().with_name(with),
             None => with(b"/"),
         }
     }
@@ -127,11 +113,11 @@ impl Vfs for Tree {
 
     async fn stat(&self, inode: &Inode) -> Result<Attr> {
         match inode.entry().what() {
-            What::Dir(_) => Ok(Attr::new(inode.id(), 0o775, 0)),
-            What::Symlink(target) => Ok(Attr::new(inode.id(), 0o775, target.len() as u64)),
+            What::Dir(_) => Ok(Attr::new(inode.entry().id(), 0o775, 0)),
+            What::Symlink(target) => Ok(Attr::new(inode.entry().id(), 0o775, target.len() as u64)),
             What::File(leaf) => {
                 let stat = leaf.stat().await?;
-                Ok(Attr::new(Id { version: stat.version, ..inode.id() }, stat.mode, stat.length))
+                Ok(Attr::new(Id { version: stat.version, ..inode.entry().id() }, stat.mode, stat.length))
             }
         }
     }
@@ -197,12 +183,10 @@ impl Vfs for Tree {
         let start = usize::try_from(cookie).unwrap_or(usize::MAX);
         // Not `skip`: a read of 9P2000 asks for one entry at a time.
         let rest = listing.entries.get(start..).unwrap_or_default();
-        let Some(first) = rest.first() else { return Ok(()) };
-        let mut inode = listing.dir.child(first.clone());
         for (next, entry) in (cookie.saturating_add(1)..).zip(rest) {
-            inode.become_sibling(entry);
-            let name = locked::read(entry.label());
-            if each(DirEntry { name: &name, inode: &inode, id: inode.id(), next }).is_break() {
+            let inode = || listing.dir.child(entry.clone());
+            let flow = entry.with_name(|name| each(DirEntry { name, inode: &inode, id: entry.id(), next }));
+            if flow.is_break() {
                 break;
             }
         }

@@ -27,7 +27,7 @@ fn list<const O: usize, const T: usize>(
     let open = block_on(tree.open(&dir, OpenMode::READ)).unwrap();
     let mut all = Vec::new();
     let mut each = |e: DirEntry<'_, Path>| {
-        assert_eq!(tree.id(e.inode), e.id);
+        assert_eq!(tree.id(&(e.inode)()), e.id);
         all.push((String::from_utf8(e.name.to_vec()).unwrap(), e.id, e.next));
         if all.len() == most { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     };
