@@ -41,7 +41,7 @@ impl Disk {
         let mut disk = Self::within(&env::temp_dir())?;
         disk.own = match env::var_os(APART) {
             Some(_) => disk.mount(),
-            None => Err("who may not mount gets no file system of its own".into()),
+            None => Err("no right to mount one of their own".into()),
         };
         Ok(disk)
     }
@@ -58,7 +58,7 @@ impl Disk {
             run("mount", [OsStr::new("-o"), OsStr::new("loop"), image.as_os_str(), self.dir.as_os_str()])
         });
         // A name is not needed any more: with the last process in it, file system and image are gone.
-        fs::remove_file(&image).map_err(|error| format!("{}: {error}", image.display())).and(mounted)
+        mounted.and(fs::remove_file(&image).map_err(|error| format!("{}: {error}", image.display())))
     }
 }
 
