@@ -6,6 +6,7 @@ mod common;
 
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
+use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixListener;
 use std::process::{Command, Stdio};
 use std::time::Duration;
@@ -81,10 +82,33 @@ fn an_address_that_cannot_be_served_says_why() {
     for (url, text) in [
         ("unix:///nonexistent/socket", "cannot listen on unix:///nonexistent/socket: No such file or directory"),
         ("hyperv-accept://vm", "hyperv-accept://vm is not supported on this system"),
+        ("fd://0", "cannot listen on fd://0: it is not a socket that listens"),
+        ("fd://4294967295", "cannot listen on fd://4294967295: Bad file descriptor"),
     ] {
         assert_eq!(refused(url), format!("datakit: {text}\n"));
     }
     assert!(refused("localhost:5640").starts_with("error: invalid value 'localhost:5640'"));
+}
+
+/// As inetd starts one.
+#[test]
+fn an_inherited_socket_is_served_and_stays() {
+    let dir = Scratch::new("inherited");
+    let path = dir.path("socket");
+    let tcp = TcpListener::bind("127.0.0.1:0").unwrap();
+    let (port, unix) = (tcp.local_addr().unwrap().port(), UnixListener::bind(&path).unwrap());
+    for (socket, address) in
+        [(OwnedFd::from(tcp), format!("tcp://127.0.0.1:{port}")), (OwnedFd::from(unix), format!("unix://{path}"))]
+    {
+        for _ in 0..2 {
+            let mut server = Server::inheriting(socket.try_clone().unwrap());
+            assert_eq!(server.addresses, ["fd://0"]);
+            at(&address).run(&["write", "f", "served"]);
+            assert_eq!(at(&address).run(&["cat", "f"]), "served");
+            assert_eq!(server.end("TERM").code(), Some(0));
+        }
+    }
+    assert!(std::fs::symlink_metadata(&path).is_ok(), "who made it removes it");
 }
 
 /// A client in this process, which keeps its connection.

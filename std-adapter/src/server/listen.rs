@@ -12,6 +12,7 @@ use std::time::Duration;
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 use tracing::warn;
 
+use super::inherited::{Inherited, inherited};
 use super::transport::Stream;
 use crate::url::Url;
 
@@ -19,13 +20,16 @@ use crate::url::Url;
 pub(super) struct Listener {
     url: Url,
     socket: Listening,
+    /// Of a Unix socket that was made here.
+    _file: Option<SocketFile>,
     /// The last accept failed, and was logged.
     failing: AtomicBool,
 }
 
 enum Listening {
     Tcp(TcpListener),
-    Unix(UnixListener, SocketFile),
+    /// And who its clients are said to be.
+    Unix(UnixListener, String),
 }
 
 struct SocketFile(PathBuf);
@@ -50,22 +54,31 @@ impl Listener {
             Url::Tcp { host, port } => {
                 let socket = TcpListener::bind((host.as_str(), *port)).await.map_err(named)?;
                 let port = socket.local_addr().map_err(named)?.port();
-                Ok(Listener {
-                    url: Url::Tcp { host: host.clone(), port },
-                    socket: Listening::Tcp(socket),
-                    failing: AtomicBool::new(false),
-                })
+                Ok(Listener::new(Url::Tcp { host: host.clone(), port }, Listening::Tcp(socket), None))
             }
             Url::Unix(path) | Url::File(path) => {
                 remove_stale(path).await.map_err(named)?;
                 let socket = UnixListener::bind(path).map_err(named)?;
-                let socket = Listening::Unix(socket, SocketFile(path.clone()));
-                Ok(Listener { url: url.clone(), socket, failing: AtomicBool::new(false) })
+                let socket = Listening::Unix(socket, path.display().to_string());
+                Ok(Listener::new(url.clone(), socket, Some(SocketFile(path.clone()))))
+            }
+            Url::Fd(number) => {
+                let socket = match inherited(*number).map_err(named)? {
+                    Inherited::Tcp(socket) => Listening::Tcp(TcpListener::from_std(socket).map_err(named)?),
+                    Inherited::Unix(socket) => {
+                        Listening::Unix(UnixListener::from_std(socket).map_err(named)?, url.to_string())
+                    }
+                };
+                Ok(Listener::new(url.clone(), socket, None))
             }
             other => {
                 Err(io::Error::new(io::ErrorKind::Unsupported, format!("{other} is not supported on this system")))
             }
         }
+    }
+
+    fn new(url: Url, socket: Listening, file: Option<SocketFile>) -> Listener {
+        Listener { url, socket, _file: file, failing: AtomicBool::new(false) }
     }
 
     pub(super) fn url(&self) -> &Url {
@@ -76,10 +89,9 @@ impl Listener {
     pub(super) async fn accept(&self) -> io::Result<Option<Socket>> {
         let accepted = match &self.socket {
             Listening::Tcp(listener) => listener.accept().await.and_then(|(socket, peer)| Socket::tcp(socket, peer)),
-            Listening::Unix(listener, file) => listener
-                .accept()
-                .await
-                .and_then(|(socket, _)| Ok(Socket::Unix(socket.into_std()?, file.0.display().to_string()))),
+            Listening::Unix(listener, peer) => {
+                listener.accept().await.and_then(|(socket, _)| Ok(Socket::Unix(socket.into_std()?, peer.clone())))
+            }
         };
         match accepted {
             Ok(socket) => {

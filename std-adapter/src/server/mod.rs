@@ -19,6 +19,7 @@ mod buffers;
 mod connection;
 mod durations;
 mod fids;
+mod inherited;
 mod lanes;
 mod listen;
 mod stats;

@@ -38,6 +38,14 @@ impl Server {
         Server::run(listen, Server::command(listen, options))
     }
 
+    /// One whose standard input is a socket that listens.
+    pub(crate) fn inheriting(socket: impl Into<Stdio>) -> Server {
+        let listen = "fd://0";
+        let mut command = Server::command(listen, &["--scratch"]);
+        command.stdin(socket);
+        Server::run(listen, command)
+    }
+
     /// One whose log is read.
     pub(crate) fn logging(options: &[&str], environment: &[(&str, &str)]) -> (Server, Receiver<String>) {
         let listen = "tcp://127.0.0.1:0";
