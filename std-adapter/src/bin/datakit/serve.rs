@@ -23,7 +23,7 @@ use super::log::{APP, LogArgs};
 #[derive(Args, Debug, Clone)]
 #[command(next_help_heading = "Serving")]
 pub(crate) struct ServeArgs {
-    /// Where to listen: tcp://HOST[:PORT] (port 0 picks a free one), unix://PATH, fd://N (a socket that was inherited); several with commas
+    /// Where to listen: tcp://HOST[:PORT] (port 0 picks a free one), unix://PATH, fd://N (inherited); several with commas
     #[arg(
         long = "listen-9p",
         visible_alias = "url",

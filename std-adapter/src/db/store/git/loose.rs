@@ -55,9 +55,9 @@ impl Loose {
         let mut dirs = BTreeSet::new();
         let (first, last) = objects.split_at(objects.len().saturating_sub(1) / TOGETHER * TOGETHER);
         for some in first.chunks(TOGETHER) {
-            self.write_some(sync, some, &[], &mut dirs).map_err(failed)?;
+            self.insist(|| self.write_some(sync, some, &[], &mut dirs)).map_err(failed)?;
         }
-        self.write_some(sync, last, with, &mut dirs).map_err(failed)?;
+        self.insist(|| self.write_some(sync, last, with, &mut dirs)).map_err(failed)?;
         if sync.names() { sync_dirs(&dirs).map_err(failed) } else { Ok(()) }
     }
 
@@ -68,27 +68,18 @@ impl Loose {
         self.write(sync, &dropped, &[])
     }
 
-    fn write_some(
-        &self,
-        sync: Fsync,
-        some: &[(Id, Object)],
-        with: &[File],
-        dirs: &mut BTreeSet<PathBuf>,
-    ) -> io::Result<()> {
-        let mut tries = 0;
-        loop {
-            match self.try_some(sync, some, with, dirs) {
-                // The directory aside is not there yet, or `git gc` has removed it, or one that was empty.
-                Err(error) if error.kind() == io::ErrorKind::NotFound && tries < TRIES => {
-                    tries += 1;
-                    make(self.aside.path())?;
-                }
+    /// Tries again while a directory is missing: the one aside is not there yet, or `git gc` has removed it, or one that was empty.
+    fn insist(&self, mut write: impl FnMut() -> io::Result<()>) -> io::Result<()> {
+        for _ in 0..TRIES {
+            match write() {
+                Err(error) if error.kind() == io::ErrorKind::NotFound => make(self.aside.path())?,
                 done => return done,
             }
         }
+        write()
     }
 
-    fn try_some(
+    fn write_some(
         &self,
         sync: Fsync,
         some: &[(Id, Object)],
