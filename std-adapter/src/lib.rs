@@ -18,6 +18,7 @@
 #![allow(async_fn_in_trait)]
 
 pub mod client;
+mod content;
 pub mod db;
 mod ino;
 mod locked;
@@ -25,6 +26,7 @@ pub mod metrics;
 pub mod mount;
 pub mod scratch;
 pub mod server;
+mod space;
 pub mod tree;
 pub mod url;
 

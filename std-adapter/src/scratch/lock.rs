@@ -5,8 +5,8 @@ use std::sync::{Arc, Mutex};
 
 use datakit_core::vfs::{Error, Lock, LockKind, NAME_MAX, Result};
 
-use super::space::{Grant, Space};
 use crate::locked;
+use crate::space::{Grant, Space};
 
 /// A file with more ranges than this refuses further ones: a client could ask for one a byte.
 const MOST: usize = 4096;

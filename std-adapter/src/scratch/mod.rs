@@ -10,11 +10,10 @@
 //! Changes of names go one after the other through one lock; reads, writes and lookups only meet on the same file or directory.
 //! No lock is held over an await, and no call waits.
 
-mod content;
 mod lock;
 mod names;
 mod node;
-mod space;
+
 #[cfg(test)]
 mod tests;
 mod xattr;
@@ -28,9 +27,9 @@ use datakit_core::vfs::{
 };
 
 use self::node::{Body, Node};
-use self::space::{Grant, Space};
 use self::xattr::{Value, Writing};
 use crate::locked;
+use crate::space::{Grant, Space};
 
 /// Bytes that a tree may use unless it is told otherwise.
 pub const LIMIT: u64 = 1 << 30;

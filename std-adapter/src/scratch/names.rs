@@ -5,9 +5,9 @@ use std::sync::{Arc, Mutex, Weak};
 use datakit_core::vfs::{Create, Error, Kind, Name, New, Result};
 
 use super::node::{Entries, Node};
-use super::space::Space;
 use super::{Dentry, Inode, Place, Scratch};
 use crate::locked;
+use crate::space::Space;
 
 impl Scratch {
     pub(super) fn create_now(&self, dir: &Inode, name: Name<'_>, create: &Create<'_>) -> Result<Inode> {

@@ -8,10 +8,10 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use datakit_core::vfs::{Attr, Create, Error, Id, Kind, New, Result, SetAttr, SetTime, Time};
 
 use super::Inode;
-use super::content::Content;
 use super::lock::Locks;
-use super::space::{Grant, Space};
 use super::xattr::Xattrs;
+use crate::content::Content;
+use crate::space::{Grant, Space};
 use crate::{ino, locked};
 
 /// An inode. `ino`, `kind` and `version` are outside of all locks: a walk or a listing asks them for every name.

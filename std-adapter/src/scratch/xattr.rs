@@ -6,8 +6,8 @@ use std::sync::{Arc, Mutex};
 use datakit_core::vfs::{Error, Name, Result};
 
 use super::node::Node;
-use super::space::Grant;
 use crate::locked;
+use crate::space::Grant;
 
 /// The largest value, and the longest list of names, in bytes, as on Linux.
 const LARGEST: u64 = 64 * 1024;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use datakit_core::vfs::{Error, Result};
 
-use super::space::{Grant, Space};
+use crate::space::{Grant, Space};
 
 /// Bytes in a chunk.
 const CHUNK: u64 = 64 * 1024;
@@ -14,7 +14,7 @@ const LARGEST: u64 = i64::MAX as u64;
 
 /// A file's bytes. What no chunk holds reads as zeros.
 #[derive(Debug)]
-pub(super) struct Content {
+pub(crate) struct Content {
     size: u64,
     chunks: BTreeMap<u64, Chunk>,
     space: Arc<Space>,
@@ -29,17 +29,17 @@ struct Chunk {
 
 impl Content {
     /// No bytes.
-    pub(super) fn new(space: Arc<Space>) -> Content {
+    pub(crate) fn new(space: Arc<Space>) -> Content {
         Content { size: 0, chunks: BTreeMap::new(), space }
     }
 
     /// Length in bytes.
-    pub(super) fn size(&self) -> u64 {
+    pub(crate) fn size(&self) -> u64 {
         self.size
     }
 
     /// Copies what is at `offset` into `buf`: how many bytes, 0 from the end on.
-    pub(super) fn read(&self, offset: u64, buf: &mut [u8]) -> usize {
+    pub(crate) fn read(&self, offset: u64, buf: &mut [u8]) -> usize {
         let left = usize::try_from(self.size.saturating_sub(offset)).unwrap_or(usize::MAX);
         let count = left.min(buf.len());
         let mut rest = buf.get_mut(..count).unwrap_or_default();
@@ -56,7 +56,7 @@ impl Content {
     }
 
     /// Puts `data` at `offset`: how many bytes were taken, all of them unless the space ends within.
-    pub(super) fn write(&mut self, offset: u64, data: &[u8]) -> Result<usize> {
+    pub(crate) fn write(&mut self, offset: u64, data: &[u8]) -> Result<usize> {
         offset.checked_add(data.len() as u64).filter(|end| *end <= LARGEST).ok_or(Error::TooLarge)?;
         let (mut at, mut rest) = (offset, data);
         while !rest.is_empty() {
@@ -87,7 +87,7 @@ impl Content {
     }
 
     /// Cuts, or pads with a hole.
-    pub(super) fn set_size(&mut self, size: u64) -> Result<()> {
+    pub(crate) fn set_size(&mut self, size: u64) -> Result<()> {
         if size > LARGEST {
             return Err(Error::TooLarge);
         }

@@ -1,4 +1,4 @@
-//! The memory that a scratch tree may use, and who holds how much of it.
+//! Memory that is set aside: a limit, and grants that hold parts of it.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -9,9 +9,9 @@ use datakit_core::vfs::{Error, Result, StatFs};
 const OVERHEAD: u64 = 512;
 const BLOCK: u32 = 4096;
 
-/// The limit of one tree, and what is used of it.
+/// A limit in bytes, and what is used of it.
 #[derive(Debug)]
-pub(super) struct Space {
+pub(crate) struct Space {
     limit: u64,
     used: AtomicU64,
     inodes: AtomicU64,
@@ -19,39 +19,39 @@ pub(super) struct Space {
 
 impl Space {
     /// At most `limit` bytes.
-    pub(super) fn new(limit: u64) -> Arc<Space> {
+    pub(crate) fn new(limit: u64) -> Arc<Space> {
         Arc::new(Space { limit, used: AtomicU64::new(0), inodes: AtomicU64::new(0) })
     }
 
     /// Sets `bytes` aside, with the cost of keeping them.
-    pub(super) fn item(self: &Arc<Space>, bytes: usize) -> Result<Grant> {
+    pub(crate) fn item(self: &Arc<Space>, bytes: usize) -> Result<Grant> {
         let mut grant = Grant { space: self.clone(), bytes: 0 };
         grant.set(OVERHEAD.saturating_add(bytes as u64))?;
         Ok(grant)
     }
 
     /// A grant of nothing yet.
-    pub(super) fn empty(self: &Arc<Space>) -> Grant {
+    pub(crate) fn empty(self: &Arc<Space>) -> Grant {
         Grant { space: self.clone(), bytes: 0 }
     }
 
     /// Counts an inode that came into being.
-    pub(super) fn born(&self) {
+    pub(crate) fn born(&self) {
         self.inodes.fetch_add(1, Ordering::Relaxed);
     }
 
     /// Counts an inode that is gone.
-    pub(super) fn died(&self) {
+    pub(crate) fn died(&self) {
         self.inodes.fetch_sub(1, Ordering::Relaxed);
     }
 
     /// How many inodes there are, those included that only an open file holds.
-    pub(super) fn inodes(&self) -> u64 {
+    pub(crate) fn inodes(&self) -> u64 {
         self.inodes.load(Ordering::Relaxed)
     }
 
     /// The totals.
-    pub(super) fn stat(&self) -> StatFs {
+    pub(crate) fn stat(&self) -> StatFs {
         let block = u64::from(BLOCK);
         let left = self.limit.saturating_sub(self.used.load(Ordering::Relaxed));
         let free_inodes = left / (2 * OVERHEAD);
@@ -67,7 +67,7 @@ impl Space {
 
 /// Bytes set aside; given back when dropped.
 #[derive(Debug)]
-pub(super) struct Grant {
+pub(crate) struct Grant {
     space: Arc<Space>,
     bytes: u64,
 }
@@ -77,7 +77,7 @@ impl Grant {
     ///
     /// # Errors
     /// [`Error::NoSpace`], and it is as it was.
-    pub(super) fn set(&mut self, bytes: u64) -> Result<()> {
+    pub(crate) fn set(&mut self, bytes: u64) -> Result<()> {
         if bytes <= self.bytes {
             self.space.used.fetch_sub(self.bytes - bytes, Ordering::Relaxed);
         } else {
