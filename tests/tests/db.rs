@@ -3,6 +3,8 @@
 
 #[path = "db/branches.rs"]
 mod branches;
+#[path = "db/commits.rs"]
+mod commits;
 #[path = "db/merges.rs"]
 mod merges;
 #[path = "db/persistence.rs"]

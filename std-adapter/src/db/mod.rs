@@ -9,6 +9,7 @@
 
 mod branch;
 mod branch_name;
+mod commit_text;
 pub mod counters;
 mod database;
 pub mod diff;

@@ -4,9 +4,10 @@ use std::sync::Arc;
 
 use gix::bstr::ByteSlice;
 use gix::objs::tree::EntryKind;
-use gix::objs::{CommitRef, TreeRef, WriteTo};
+use gix::objs::{TreeRef, WriteTo};
 
-use super::{Error, Id, Result};
+pub use super::commit_text::Stamp;
+use super::{Error, Id, Result, commit_text};
 
 /// The kinds of objects that the database reads and writes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -174,11 +175,13 @@ pub struct Commit {
     pub tree: Id,
     /// What it was made from, the main line first.
     pub parents: Vec<Id>,
-    /// `NAME <EMAIL>` of who wrote it.
+    /// `NAME <EMAIL>` of the author, in UTF-8; as much of it as there is.
     pub author: String,
-    /// When, in seconds since 1970.
+    /// When the author wrote it, if it says so.
+    pub written: Option<Stamp>,
+    /// When the committer made it, in seconds since 1970; 0 if it does not say. Histories are sorted by this.
     pub time: i64,
-    /// The message, verbatim.
+    /// The message, in UTF-8 if the commit names an encoding that is known, and verbatim otherwise.
     pub message: Vec<u8>,
 }
 
@@ -186,29 +189,18 @@ pub struct Commit {
 pub const AUTHOR: (&str, &str) = ("datakit", "datakit@mobyproject.org");
 
 impl Commit {
-    /// The commit in these bytes.
+    /// The commit in these bytes, read as leniently as Git reads it.
     ///
     /// # Errors
-    /// [`Error::Store`] where the bytes are no commit.
+    /// [`Error::Store`] where there is no tree, or a parent that is no hash.
     pub fn decode(data: &[u8]) -> Result<Commit> {
-        let broken = |error: &dyn std::fmt::Display| Error::Store(format!("a commit that cannot be read: {error}"));
-        let commit = CommitRef::from_bytes(data, gix::hash::Kind::Sha1).map_err(|error| broken(&error))?;
-        let author = commit.author().map_err(|error| broken(&error))?;
-        let committer = commit.committer().map_err(|error| broken(&error))?;
-        Ok(Commit {
-            tree: commit.tree().into(),
-            parents: commit.parents().map(Id::from).collect(),
-            author: format!("{} <{}>", author.name, author.email),
-            time: committer.time().map_err(|error| broken(&error))?.seconds,
-            message: commit.message.to_vec(),
-        })
+        commit_text::parse(data)
     }
 
-    /// When it was made, as RFC 3339 has it, in UTC.
+    /// When it was written, as RFC 3339 has it, in the zone of the author; empty if it does not say.
     #[must_use]
     pub fn date(&self) -> String {
-        let time = gix::date::Time { seconds: self.time, offset: 0 };
-        time.format(gix::date::time::format::ISO8601_STRICT).unwrap_or_default()
+        self.written.map_or_else(String::new, |written| written.rfc3339())
     }
 
     /// The commit of this tree by the database itself, at `time` in zone +0000.

@@ -64,6 +64,29 @@ impl Repository {
         (output.status.success(), text.trim_end_matches('\n').to_owned())
     }
 
+    /// An object of these bytes, whatever they are: its name.
+    pub fn object(&self, kind: &str, data: &[u8]) -> String {
+        let file = self.0.join("object-of-a-test");
+        std::fs::write(&file, data).unwrap();
+        let id = self.git(&["hash-object", "-t", kind, "--literally", "-w", file.to_str().unwrap()]);
+        std::fs::remove_file(&file).unwrap();
+        id
+    }
+
+    /// Points a branch to an object without a look at it.
+    pub fn point(&self, branch: &str, id: &str) {
+        let path = self.git_dir().join("refs/heads").join(branch);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, format!("{id}\n")).unwrap();
+    }
+
+    /// The file of an object that is not in a pack.
+    #[must_use]
+    pub fn loose(&self, id: &str) -> PathBuf {
+        let (fan, rest) = id.split_at(2);
+        self.git_dir().join("objects").join(fan).join(rest)
+    }
+
     /// A commit made by `git` that has one file on top of `parent`, on no branch yet.
     pub fn commit(&self, parent: Option<&str>, name: &str, text: &str) -> String {
         let file = self.0.join("content-of-a-test");

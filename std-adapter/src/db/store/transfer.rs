@@ -1,9 +1,7 @@
 //! Objects from one store to another.
 
-use gix::objs::CommitRef;
-
 use super::Store;
-use crate::db::object::{Kind, Mode, Object, decode_tree};
+use crate::db::object::{Commit, Kind, Mode, Object, decode_tree};
 use crate::db::{Error, Id, Result};
 
 /// What is left to do with an object.
@@ -43,9 +41,8 @@ fn references(object: &Object) -> Result<Vec<Id>> {
             entries.iter().filter(|entry| entry.mode != Mode::Submodule).map(|entry| entry.id).collect()
         }
         Kind::Commit => {
-            let commit = CommitRef::from_bytes(&object.data, gix::hash::Kind::Sha1);
-            let commit = commit.map_err(|error| Error::Store(format!("a commit that cannot be read: {error}")))?;
-            commit.parents().chain([commit.tree()]).map(Id::from).collect()
+            let commit = Commit::decode(&object.data)?;
+            commit.parents.into_iter().chain([commit.tree]).collect()
         }
     };
     // It is there whether anybody wrote it or not.

@@ -44,7 +44,7 @@ pub(crate) async fn log(db: &Db, start: &str, how: How, most: usize) -> Done {
 struct History {
     known: HashSet<Id>,
     /// Those that are next, the latest last; of one date the first that was found.
-    next: BTreeMap<(String, Reverse<usize>), Details>,
+    next: BTreeMap<(i64, Reverse<usize>), Details>,
 }
 
 impl History {
@@ -59,10 +59,29 @@ impl History {
     async fn find(&mut self, commit: &Commit) -> Result<()> {
         if self.known.insert(commit.id()) {
             let details = commit.details().await?;
-            self.next.insert((details.date.clone(), Reverse(self.known.len())), details);
+            self.next.insert((seconds(&details.date), Reverse(self.known.len())), details);
         }
         Ok(())
     }
+}
+
+/// Seconds since some day, of a date of RFC 3339; 0 where there is none.
+fn seconds(date: &str) -> i64 {
+    let number = |part: std::ops::Range<usize>| date.get(part)?.parse::<i64>().ok();
+    let seconds = || {
+        let [year, month, day] = [number(0..4)?, number(5..7)?, number(8..10)?];
+        // Years begin in March here, so that the leap day is their last one.
+        let (year, month) = if month > 2 { (year, month - 3) } else { (year - 1, month + 9) };
+        let days = 365 * year + year / 4 - year / 100 + year / 400 + (153 * month + 2) / 5 + day;
+        let time = number(11..13)? * 3600 + number(14..16)? * 60 + number(17..19)?;
+        let ahead = match (date.get(19..20)?, number(20..22), number(23..25)) {
+            ("+", Some(hours), Some(minutes)) => hours * 60 + minutes,
+            ("-", Some(hours), Some(minutes)) => -(hours * 60 + minutes),
+            _ => 0,
+        };
+        Some(days * 86400 + time - ahead * 60)
+    };
+    seconds().unwrap_or_default()
 }
 
 pub(crate) async fn show(db: &Db, name: &str, as_json: bool) -> Done {
@@ -136,4 +155,18 @@ fn json(details: &Details) -> Value {
 
 fn parents(details: &Details) -> Vec<String> {
     details.parents.iter().map(|parent| parent.id().to_string()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::seconds;
+
+    #[test]
+    fn dates_are_compared_across_zones() {
+        let at = seconds("2024-03-01T00:30:00+01:00");
+        assert_eq!(at, seconds("2024-02-29T23:30:00Z"));
+        assert_eq!(at + 86400, seconds("2024-02-29T15:30:00-08:00") + 86400);
+        assert_eq!(seconds("2024-01-01T00:00:00+00:00") - seconds("2023-12-31T23:59:59+00:00"), 1);
+        assert_eq!(seconds(""), 0);
+    }
 }

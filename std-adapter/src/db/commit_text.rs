@@ -1,0 +1,311 @@
+//! A commit as Git reads it: leniently.
+//!
+//! ```text
+//! tree HASH
+//! parent HASH            (any number)
+//! author NAME <MAIL> SECONDS ZONE
+//! committer NAME <MAIL> SECONDS ZONE
+//! encoding LABEL         (and other headers, in any order; a line that begins with a space goes on with the one before)
+//!
+//! MESSAGE
+//! ```
+//!
+//! Only the tree, the parents behind it and the message are needed. Histories that other programs made have every kind of damage in
+//! the other lines, and are read as far as they go: what cannot be read is empty, as `git log --format='%an %ae %aI'` shows it.
+
+use std::borrow::Cow;
+
+use super::object::Commit;
+use super::{Error, Id, Result};
+
+/// The commit in these bytes.
+///
+/// # Errors
+/// [`Error::Store`] without a tree, or with a parent that is no hash: there is nothing to show then, or no history to follow.
+pub(super) fn parse(data: &[u8]) -> Result<Commit> {
+    let broken = |what: &str| Error::Store(format!("a commit that cannot be read: {what}"));
+    let (headers, message) = split_at_empty_line(data);
+    let mut lines = lines(headers).peekable();
+    let tree = lines.next().and_then(|line| line.strip_prefix(b"tree ")).and_then(hash);
+    let tree = tree.ok_or_else(|| broken("it does not begin with a tree"))?;
+    let mut parents = Vec::new();
+    while let Some(parent) = lines.next_if(|line| line.starts_with(b"parent ")) {
+        let parent = parent.strip_prefix(b"parent ").and_then(hash);
+        parents.push(parent.ok_or_else(|| broken("a parent is no hash"))?);
+    }
+    // The time by which commits are sorted is that of the committer, and only where Git looks for it: two lines behind the parents.
+    let rest: Vec<&[u8]> = lines.collect();
+    let time = match rest.as_slice() {
+        [author, committer, ..] if author.starts_with(b"author ") && committer.starts_with(b"committer ") => {
+            Person::of(committer).stamp.map_or(0, |stamp| stamp.seconds)
+        }
+        _ => 0,
+    };
+    // The last ones count, as in `git log --format`.
+    let last = |header: &[u8]| rest.iter().rev().find_map(|line| line.strip_prefix(header));
+    let encoding = last(b"encoding ");
+    let author = last(b"author ").map(Person::of).unwrap_or_default();
+    Ok(Commit {
+        tree,
+        parents,
+        author: author.shown(encoding),
+        written: author.stamp,
+        time,
+        message: decoded(message, encoding).into_owned(),
+    })
+}
+
+/// The headers, and what comes behind the first empty line.
+fn split_at_empty_line(data: &[u8]) -> (&[u8], &[u8]) {
+    let mut start = 0;
+    while let Some(rest) = data.get(start..).filter(|rest| !rest.is_empty()) {
+        let length = rest.iter().position(|byte| *byte == b'\n').map_or(rest.len(), |end| end + 1);
+        if matches!(rest.get(..length), Some(b"\n" | b"\r\n")) {
+            return (data.get(..start).unwrap_or_default(), rest.get(length..).unwrap_or_default());
+        }
+        start += length;
+    }
+    (data, &[])
+}
+
+/// Lines without their ends. Those of a program of Windows end with two characters.
+fn lines(headers: &[u8]) -> impl Iterator<Item = &[u8]> {
+    let whole = headers.strip_suffix(b"\n").unwrap_or(headers);
+    whole.split(|byte| *byte == b'\n').map(|line| line.strip_suffix(b"\r").unwrap_or(line))
+}
+
+/// Forty digits, capital letters as well.
+fn hash(text: &[u8]) -> Option<Id> {
+    Id::parse(&text.to_ascii_lowercase()).ok().filter(|_| text.len() == 40)
+}
+
+/// A moment and the zone of the clock that showed it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Stamp {
+    /// Seconds since 1970.
+    pub seconds: i64,
+    /// Minutes that the clock is ahead of UTC; less than a day.
+    pub ahead: i32,
+}
+
+/// `NAME <MAIL> SECONDS ZONE`, as much as there is of it.
+#[derive(Default)]
+struct Person<'c> {
+    name: &'c [u8],
+    mail: Option<&'c [u8]>,
+    stamp: Option<Stamp>,
+}
+
+impl<'c> Person<'c> {
+    fn of(line: &'c [u8]) -> Person<'c> {
+        let Some(open) = line.iter().position(|byte| *byte == b'<') else {
+            // No address: all is the name but for a time behind it.
+            let mut words = line.rsplitn(3, |byte| *byte == b' ');
+            let (zone, seconds, name) = (words.next(), words.next(), words.next());
+            let stamp = zone.zip(seconds).and_then(|(zone, seconds)| Stamp::of(&[seconds, b" ", zone].concat()));
+            let name = if stamp.is_some() { name.unwrap_or_default() } else { line };
+            return Person { name: name.trim_ascii(), mail: None, stamp };
+        };
+        let (name, rest) = line.split_at(open);
+        let rest = rest.get(1..).unwrap_or_default();
+        let end = rest.iter().position(|byte| *byte == b'>').unwrap_or(rest.len());
+        // The time is behind the last one: an address may have another.
+        let behind = rest.iter().rposition(|byte| *byte == b'>').and_then(|last| rest.get(last + 1..));
+        Person { name: name.trim_ascii(), mail: rest.get(..end), stamp: behind.and_then(Stamp::of) }
+    }
+
+    fn shown(&self, encoding: Option<&[u8]>) -> String {
+        let text = |bytes: &[u8]| String::from_utf8_lossy(&decoded(bytes, encoding)).into_owned();
+        match (self.name, self.mail) {
+            (name, None) => text(name),
+            (b"", Some(mail)) => format!("<{}>", text(mail)),
+            (name, Some(mail)) => format!("{} <{}>", text(name), text(mail)),
+        }
+    }
+}
+
+impl Stamp {
+    /// `SECONDS ZONE`; without a zone it is UTC. What is no number is no time, what is too large is 1970, as Git has it.
+    fn of(text: &[u8]) -> Option<Stamp> {
+        let text = str::from_utf8(text.trim_ascii()).ok()?;
+        let (seconds, zone) = text.split_once(|c: char| c.is_ascii_whitespace()).unwrap_or((text, ""));
+        let digits = seconds.strip_prefix('-').unwrap_or(seconds);
+        if digits.is_empty() || !digits.bytes().all(|byte| byte.is_ascii_digit()) {
+            return None;
+        }
+        let seconds = seconds.parse().ok().filter(|seconds| (FIRST..=LAST).contains(seconds)).unwrap_or(0);
+        Some(Stamp { seconds, ahead: ahead(zone.trim_ascii()).unwrap_or(0) })
+    }
+
+    /// As RFC 3339 has it, in its own zone.
+    #[must_use]
+    pub fn rfc3339(&self) -> String {
+        let local = self.seconds.saturating_add(i64::from(self.ahead) * 60);
+        let (days, second) = (local.div_euclid(86400), local.rem_euclid(86400));
+        let (year, month, day) = civil(days);
+        let (sign, zone) = (if self.ahead < 0 { '-' } else { '+' }, self.ahead.abs());
+        format!(
+            "{year:04}-{month:02}-{day:02}T{:02}:{:02}:{:02}{sign}{:02}:{:02}",
+            second / 3600,
+            second / 60 % 60,
+            second % 60,
+            zone / 60,
+            zone % 60
+        )
+    }
+}
+
+/// A day after the year 0 began and a day before the year 9999 ends: RFC 3339 has no other years, in any zone.
+const FIRST: i64 = -62_167_219_200 + 86400;
+const LAST: i64 = 253_402_300_799 - 86400;
+
+/// Minutes of `+HHMM`; no clock is ahead or behind by a day.
+fn ahead(zone: &str) -> Option<i32> {
+    let (sign, digits) = match zone.as_bytes().first()? {
+        b'+' => (1, zone.get(1..)?),
+        b'-' => (-1, zone.get(1..)?),
+        _ => return None,
+    };
+    let number: i32 = digits.split(|c: char| !c.is_ascii_digit()).next()?.parse().ok()?;
+    Some(number / 100 * 60 + number % 100).filter(|minutes| *minutes < 24 * 60).map(|minutes| sign * minutes)
+}
+
+/// Year, month and day of a number of days since 1970.
+fn civil(days: i64) -> (i64, i64, i64) {
+    // Days since 0000-03-01 in eras of 400 years; years that start in March end with the leap day.
+    let days = days + 719_468;
+    let (era, day) = (days.div_euclid(146_097), days.rem_euclid(146_097));
+    let year = (day - day / 1460 + day / 36_524 - day / 146_096) / 365;
+    let day = day - (365 * year + year / 4 - year / 100);
+    let month = (5 * day + 2) / 153;
+    let day = day - (153 * month + 2) / 5 + 1;
+    let month = if month < 10 { month + 3 } else { month - 9 };
+    (year + era * 400 + i64::from(month <= 2), month, day)
+}
+
+/// Text in UTF-8, if its encoding is known and all of it is in that; the bytes as they are otherwise.
+fn decoded<'t>(text: &'t [u8], encoding: Option<&[u8]>) -> Cow<'t, [u8]> {
+    let Some(label) = encoding.map(|label| label.trim_ascii().to_ascii_lowercase()) else { return Cow::Borrowed(text) };
+    // Browsers read these as windows-1252, and Git does not.
+    const LATIN_1: [&[u8]; 6] = [b"iso-8859-1", b"iso8859-1", b"iso_8859-1", b"iso88591", b"latin1", b"latin-1"];
+    if LATIN_1.contains(&&*label) {
+        return encoding_rs::mem::decode_latin1(text).into_owned().into_bytes().into();
+    }
+    let Some(known) = encoding_rs::Encoding::for_label(&label) else { return Cow::Borrowed(text) };
+    if known == encoding_rs::UTF_8 || (is_wide(known) && text.is_ascii() && !text.contains(&0)) {
+        return Cow::Borrowed(text);
+    }
+    let (known, text) = match encoding_rs::Encoding::for_bom(text) {
+        Some((marked, length)) if is_wide(known) => (marked, text.get(length..).unwrap_or_default()),
+        _ => (known, text),
+    };
+    match known.decode_without_bom_handling_and_without_replacement(text) {
+        Some(decoded) => decoded.into_owned().into_bytes().into(),
+        None => Cow::Borrowed(text),
+    }
+}
+
+/// In which even names have two bytes a character. Headers are written in ASCII all the same.
+fn is_wide(encoding: &encoding_rs::Encoding) -> bool {
+    encoding == encoding_rs::UTF_16LE || encoding == encoding_rs::UTF_16BE
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn commit(text: impl AsRef<[u8]>) -> Commit {
+        let tree = format!("tree {}\n", Id::EMPTY_TREE);
+        parse(&[tree.as_bytes(), text.as_ref()].concat()).unwrap()
+    }
+
+    fn date(author: &str) -> String {
+        commit(format!("author {author}\ncommitter A <a@b> 7 +0000\n\n")).date()
+    }
+
+    #[test]
+    fn dates_are_those_of_the_author_in_his_zone() {
+        for (author, expected) in [
+            ("A <a@b> 1700000000 +0200", "2023-11-15T00:13:20+02:00"),
+            ("A <a@b> 1700000000 -0830", "2023-11-14T13:43:20-08:30"),
+            ("A <a@b> 1700000000", "2023-11-14T22:13:20+00:00"),
+            ("A <a@b> 1700000000 CET", "2023-11-14T22:13:20+00:00"),
+            ("A <a@b> 1700000000 +9999", "2023-11-14T22:13:20+00:00"),
+            ("A <a>@b> 1700000000 +0000", "2023-11-14T22:13:20+00:00"),
+            ("A <a@b> -1 +0000", "1969-12-31T23:59:59+00:00"),
+            ("A <a@b> 99999999999999999999 +0000", "1970-01-01T00:00:00+00:00"),
+            ("A <a@b> 9223372036854775807 +0000", "1970-01-01T00:00:00+00:00"),
+            ("A 1700000000 +0000", "2023-11-14T22:13:20+00:00"),
+            ("A <a@b> soon", ""),
+            ("A <a@b>", ""),
+            ("A <a@b", ""),
+            ("", ""),
+        ] {
+            assert_eq!(date(author), expected, "{author:?}");
+        }
+    }
+
+    #[test]
+    fn names_are_read_as_far_as_they_go() {
+        for (author, expected) in [
+            ("A B <a@b> 1 +0000", "A B <a@b>"),
+            ("  A B   <a@b> 1 +0000", "A B <a@b>"),
+            ("<a@b> 1 +0000", "<a@b>"),
+            ("A B 1 +0000", "A B"),
+            ("A B", "A B"),
+            ("A <a@b", "A <a@b>"),
+            ("A <> 1 +0000", "A <>"),
+        ] {
+            assert_eq!(commit(format!("author {author}\n\n")).author, expected, "{author:?}");
+        }
+        assert_eq!(commit("").author, "");
+        assert_eq!(commit("author A <a>\nauthor B <b> 1 +0000\n\n").author, "B <b>");
+    }
+
+    #[test]
+    fn texts_are_decoded() {
+        let text = |label: &str, bytes: &[u8]| {
+            let headers = format!("encoding {label}\n\n");
+            commit([b"author J\xf6 <j@x> 1 +0000\n", headers.as_bytes(), bytes].concat())
+        };
+        let latin = text("ISO-8859-1", b"gr\xfc\xdf\x80");
+        assert_eq!((latin.author.as_str(), latin.message), ("J\u{f6} <j@x>", "gr\u{fc}\u{df}\u{80}".into()));
+        assert_eq!(text("windows-1252", b"\x80").message, "\u{20ac}".as_bytes());
+        assert_eq!(text("EUC-JP", b"\xc6\xfc").message, "\u{65e5}".as_bytes());
+        assert_eq!(text("UTF-16", b"\xff\xfeh\0i\0").message, b"hi");
+        assert_eq!(text("UTF-16BE", b"\0h\0i").message, b"hi");
+        assert_eq!(text("UTF-16", b"plain").message, b"plain");
+        // Not in that encoding, and an encoding that nobody knows.
+        assert_eq!(text("Shift_JIS", b"\xff\xff").message, b"\xff\xff");
+        assert_eq!(text("klingon", b"\xfc").message, b"\xfc");
+    }
+
+    #[test]
+    fn the_message_is_behind_the_first_empty_line() {
+        let sign = "gpgsig -----BEGIN\n \n empty above\nmergetag object 1\n tree 2\n\n";
+        assert_eq!(commit(format!("author A <a> 1 +0000\n{sign}text\n\nmore")).message, b"text\n\nmore");
+        assert_eq!(commit("author A <a> 1 +0000\n").message, b"");
+        assert_eq!(commit("author A <a> 1 +0000").message, b"");
+        assert_eq!(commit("\n\0with\0zeros").message, b"\0with\0zeros");
+    }
+
+    #[test]
+    fn only_a_tree_and_parents_that_are_hashes_are_needed() {
+        let upper = Id::EMPTY_TREE.to_string().to_uppercase();
+        let read =
+            parse(format!("tree {upper}\r\nparent {upper}\r\nauthor A <a> 1 +0000\r\n\r\nm\r\n").as_bytes()).unwrap();
+        assert_eq!((read.tree, read.parents), (Id::EMPTY_TREE, vec![Id::EMPTY_TREE]));
+        assert_eq!((read.author.as_str(), read.message), ("A <a>", b"m\r\n".to_vec()));
+        for broken in ["", "tree", "tree x\n\n", "parent 4b825dc642cb6eb9a060e54bf8d69288fbee4904\n\n"] {
+            assert!(parse(broken.as_bytes()).is_err(), "{broken:?}");
+        }
+        assert!(parse(format!("tree {upper}\nparent 12\n\n").as_bytes()).is_err());
+    }
+
+    #[test]
+    fn commits_are_sorted_by_the_committer_where_git_finds_it() {
+        assert_eq!(commit("author A <a> 1 +0000\ncommitter B <b> 2 +0000\n\n").time, 2);
+        assert_eq!(commit("committer B <b> 2 +0000\nauthor A <a> 1 +0000\n\n").time, 0);
+        assert_eq!(commit("author A <a> 1 +0000\ncommitter B <b> never\n\n").time, 0);
+    }
+}
