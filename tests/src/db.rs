@@ -108,6 +108,12 @@ impl Place {
         Connection::to(&format!("tcp://{}", self.served.addr))
     }
 
+    /// A new connection in this dialect.
+    #[must_use]
+    pub fn connect_in(&self, dialect: Dialect) -> Connection {
+        Connection::speaking(&format!("tcp://{}", self.served.addr), dialect)
+    }
+
     /// A new connection on the level of messages.
     #[must_use]
     pub fn raw(&self, dialect: Dialect) -> WireClient {
@@ -131,8 +137,14 @@ impl Connection {
     /// Connects.
     #[must_use]
     pub fn to(url: &str) -> Connection {
+        Connection::speaking(url, Dialect::Unix)
+    }
+
+    /// Connects in a dialect.
+    #[must_use]
+    pub fn speaking(url: &str, dialect: Dialect) -> Connection {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-        let options = Options { dialect: Some(Dialect::Unix), ..Options::default() };
+        let options = Options { dialect: Some(dialect), ..Options::default() };
         let client = runtime.block_on(Client::connect(&url.parse().unwrap(), options)).unwrap();
         Connection { client, runtime, transactions: Cell::new(0) }
     }

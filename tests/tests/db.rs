@@ -9,8 +9,12 @@ mod commits;
 mod merges;
 #[path = "db/persistence.rs"]
 mod persistence;
+#[path = "db/reasons.rs"]
+mod reasons;
 #[path = "db/snapshots.rs"]
 mod snapshots;
+#[path = "db/swap.rs"]
+mod swap;
 #[path = "db/transactions.rs"]
 mod transactions;
 #[path = "db/watches.rs"]

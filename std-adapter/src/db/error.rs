@@ -2,6 +2,10 @@
 
 use datakit_core::vfs;
 
+use super::Id;
+use super::merge::Refused;
+use crate::tree::Refusal;
+
 /// The result of every operation of the database.
 pub type Result<T> = std::result::Result<T, Error>;
 
@@ -43,12 +47,15 @@ pub enum Error {
     /// A path of too many names.
     #[error("a path has at most {0} names")]
     TooDeep(usize),
-    /// The head is no ancestor of the commit.
+    /// The branch is elsewhere, or the commit does not come from where it is. [`explain`](Error::explain) has the reason.
     #[error("not-fast-forward")]
-    NotFastForward,
+    NotFastForward(String),
+    /// The branch was removed after the transaction began; the commit would bring its history back.
+    #[error("the branch was removed, it was at {0}")]
+    Removed(Id),
     /// The commit and the head of the branch changed the same.
     #[error("Merge conflict: {0}")]
-    Conflict(String),
+    Conflict(Box<Refused>),
     /// A merge is not resolved yet.
     #[error("conflicts file is not empty")]
     OpenConflicts,
@@ -67,6 +74,16 @@ pub enum Error {
 }
 
 impl Error {
+    /// The reason in full, in lines. The text of an error reply has room for some of it only, and 9P2000.L sends none.
+    #[must_use]
+    pub fn explain(&self) -> String {
+        match self {
+            Error::NotFastForward(reason) => format!("not-fast-forward: {reason}\n"),
+            Error::Conflict(refused) => refused.explain(),
+            other => format!("{other}\n"),
+        }
+    }
+
     /// What a failed system call of a store is; `doing` says what was tried.
     pub fn io(doing: impl std::fmt::Display, error: &std::io::Error) -> Error {
         use std::io::ErrorKind;
@@ -96,7 +113,11 @@ impl From<Error> for vfs::Error {
             Error::NotDirectory => return vfs::Error::NotDirectory,
             Error::InvalidHash { .. } | Error::InvalidBranch { .. } | Error::InvalidName(_) => vfs::Error::Invalid,
             Error::TooDeep(_) => vfs::Error::NameTooLong,
-            Error::NotFastForward | Error::Conflict(_) | Error::OpenConflicts | Error::UnderWay => vfs::Error::Busy,
+            Error::NotFastForward(_)
+            | Error::Removed(_)
+            | Error::Conflict(_)
+            | Error::OpenConflicts
+            | Error::UnderWay => vfs::Error::Busy,
             Error::ReadOnly(_) => vfs::Error::ReadOnlyFile,
             Error::NoSpace(_) => vfs::Error::NoSpace,
             Error::Store(_) => vfs::Error::Io,
@@ -105,12 +126,18 @@ impl From<Error> for vfs::Error {
     }
 }
 
+impl From<Error> for Refusal {
+    fn from(error: Error) -> Refusal {
+        let text = error.explain();
+        Refusal { error: error.into(), text }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::io;
 
     use super::*;
-    use crate::db::Id;
 
     #[test]
     fn what_is_wrong_is_told_however_long_the_path_is() {

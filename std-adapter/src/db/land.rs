@@ -3,7 +3,7 @@
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use super::branch::Branch;
-use super::merge::{self, Conflict};
+use super::merge::{self, Refused};
 use super::object::{Commit, Object};
 use super::objects::Objects;
 use super::tree::{Batch, Tree};
@@ -17,20 +17,98 @@ const TRIES: u32 = 1000;
 pub enum How {
     /// Merged with what came meanwhile.
     Merge,
-    /// Only if nothing came meanwhile.
+    /// Compare-and-swap: only if the branch is where the transaction began, on top of that.
     FastForward,
 }
 
 /// Moves `branch` to the commit that ends `new`, or to a merge of both where each has what the other has not: where the branch is then.
-/// The rest of `new` is what the commit needs; the store has none of it yet.
+/// The rest of `new` is what the commit needs; the store has none of it yet. The transaction began at `start`.
 ///
 /// Many that commit to one branch at once get there one after the other: nobody merges with what the next one makes old.
 ///
 /// # Errors
-/// [`Error::Conflict`], [`Error::NotFastForward`], and those of the store. The branch is where it was.
-pub fn land(database: &Database, branch: &Branch, parents: &[Id], new: &Batch, how: How) -> Result<Id> {
+/// [`Error::Conflict`], [`Error::NotFastForward`], [`Error::Removed`], and those of the store. The branch is where it was.
+pub fn land(
+    database: &Database,
+    branch: &Branch,
+    start: Option<Id>,
+    parents: &[Id],
+    new: &Batch,
+    how: How,
+) -> Result<Id> {
     let commit = new.last().map(|(id, _)| *id).ok_or(Error::NotFound)?;
-    if let Some(head) = land_alone(database, branch, parents, new, commit)? {
+    match how {
+        How::FastForward => swap(database, branch, start, parents, new, commit),
+        How::Merge => merged(database, branch, start, parents, new, commit),
+    }
+}
+
+/// Compare-and-swap from `start`. The commit is made on top of it, so it is never `start` itself, and of all that begin there one
+/// succeeds, also where their commits are the same object.
+fn swap(
+    database: &Database,
+    branch: &Branch,
+    start: Option<Id>,
+    parents: &[Id],
+    new: &Batch,
+    commit: Id,
+) -> Result<Id> {
+    if let Some(start) = start
+        && !leads_to(database.objects(), parents, start)?
+    {
+        return Err(Error::NotFastForward(format!("parents do not lead to {start}, where the transaction began")));
+    }
+    let hold = branch.hold();
+    for _ in 0..TRIES {
+        check_start(branch, start)?;
+        if branch.advance_held(&hold, new, start, Some(commit))? {
+            drop(hold);
+            landed(database, [new, &Batch::new()]);
+            return Ok(commit);
+        }
+        // The store may also refuse because another program is just looking at the branch.
+        database.counters().retries.count();
+    }
+    Err(moved_too_often(branch))
+}
+
+fn moved_too_often(branch: &Branch) -> Error {
+    Error::Store(format!("branch {} was moved by another program {TRIES} times", branch.name()))
+}
+
+/// Whether the branch still is where a transaction began.
+///
+/// # Errors
+/// [`Error::NotFastForward`] if not.
+pub(super) fn check_start(branch: &Branch, start: Option<Id>) -> Result<()> {
+    let head = branch.head()?;
+    if head == start { Ok(()) } else { Err(Error::NotFastForward(moved_text(branch, start, head))) }
+}
+
+/// Where a branch was and is.
+fn moved_text(branch: &Branch, from: Option<Id>, to: Option<Id>) -> String {
+    let at = |id: Option<Id>| id.map_or_else(|| "no commit".to_owned(), |id| id.to_string());
+    format!("branch {} moved from {} to {}", branch.name(), at(from), at(to))
+}
+
+fn leads_to(objects: &Objects, parents: &[Id], ancestor: Id) -> Result<bool> {
+    for parent in parents {
+        if *parent == ancestor || history::is_ancestor(objects, ancestor, *parent)? {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+fn merged(
+    database: &Database,
+    branch: &Branch,
+    start: Option<Id>,
+    parents: &[Id],
+    new: &Batch,
+    commit: Id,
+) -> Result<Id> {
+    if let Some(head) = land_alone(database, branch, start, parents, new, commit)? {
         return Ok(head);
     }
     // Not while others wait for the branch.
@@ -39,12 +117,16 @@ pub fn land(database: &Database, branch: &Branch, parents: &[Id], new: &Batch, h
     for _ in 0..TRIES {
         let head = database.objects().store().head(branch.name())?;
         let (to, merge) = match head {
-            None => (commit, Batch::new()),
-            Some(head) => meet(database.objects(), head, commit, how).inspect_err(|error| {
-                if matches!(error, Error::Conflict(_)) {
-                    database.counters().conflicts.count();
-                }
-            })?,
+            None => {
+                check_removed(start, parents)?;
+                (commit, Batch::new())
+            }
+            Some(head) => meet(database.objects(), head, commit, || moved_text(branch, start, Some(head)))
+                .inspect_err(|error| {
+                    if matches!(error, Error::Conflict(_)) {
+                        database.counters().conflicts.count();
+                    }
+                })?,
         };
         if branch.advance_held(&hold, &merge, head, Some(to))? {
             drop(hold);
@@ -53,14 +135,32 @@ pub fn land(database: &Database, branch: &Branch, parents: &[Id], new: &Batch, h
         }
         database.counters().retries.count();
     }
-    Err(Error::Store(format!("branch {} was moved by another program {TRIES} times", branch.name())))
+    Err(moved_too_often(branch))
+}
+
+/// A branch that is not there is made by the commit, unless that would bring back what somebody removed.
+fn check_removed(start: Option<Id>, parents: &[Id]) -> Result<()> {
+    match start {
+        Some(start) if parents.contains(&start) => Err(Error::Removed(start)),
+        _ => Ok(()),
+    }
 }
 
 /// The same where nobody is in the way: the branch is where the commit comes from, and nobody else moves it. Objects and branch go to
 /// the disk together then.
-fn land_alone(database: &Database, branch: &Branch, parents: &[Id], new: &Batch, commit: Id) -> Result<Option<Id>> {
+fn land_alone(
+    database: &Database,
+    branch: &Branch,
+    start: Option<Id>,
+    parents: &[Id],
+    new: &Batch,
+    commit: Id,
+) -> Result<Option<Id>> {
     let Some(hold) = branch.try_hold() else { return Ok(None) };
     let head = database.objects().store().head(branch.name())?;
+    if head.is_none() {
+        check_removed(start, parents)?;
+    }
     if head.is_some_and(|head| !parents.contains(&head)) || !branch.advance_held(&hold, new, head, Some(commit))? {
         return Ok(None);
     }
@@ -86,7 +186,7 @@ fn keep_again(objects: &Objects, batches: [&Batch; 2]) {
 }
 
 /// The commit that has both, one of the two or a merge that is made of them, and what is to be kept for the merge.
-fn meet(objects: &Objects, head: Id, commit: Id, how: How) -> Result<(Id, Batch)> {
+fn meet(objects: &Objects, head: Id, commit: Id, moved: impl Fn() -> String) -> Result<(Id, Batch)> {
     let bases = history::merge_bases(objects, head, commit)?;
     if bases == [head] {
         return Ok((commit, Batch::new()));
@@ -94,14 +194,11 @@ fn meet(objects: &Objects, head: Id, commit: Id, how: How) -> Result<(Id, Batch)
     if bases == [commit] {
         return Ok((head, Batch::new()));
     }
-    if how == How::FastForward {
-        return Err(Error::NotFastForward);
-    }
     let tree = |id| Ok::<_, Error>(Tree::stored(objects.commit(id)?.tree));
     let base = merge::base_tree(objects, head, commit)?.unwrap_or(Tree::stored(Id::EMPTY_TREE));
     let merged = merge::merge(objects, &base, &tree(head)?, &tree(commit)?)?;
     if !merged.conflicts.is_empty() {
-        return Err(Error::Conflict(conflict_text(&merged.conflicts)));
+        return Err(Error::Conflict(Box::new(Refused { conflicts: merged.conflicts, moved: moved() })));
     }
     let mut batch = Batch::new();
     let tree = merged.tree.write(&mut batch)?;
@@ -109,19 +206,6 @@ fn meet(objects: &Objects, head: Id, commit: Id, how: How) -> Result<(Id, Batch)
     batch.push((id, object));
     Ok((id, batch))
 }
-
-/// What was in the way, and where. An error has room for some of the paths.
-fn conflict_text(conflicts: &[Conflict]) -> String {
-    let mut paths: Vec<_> = conflicts.iter().map(|conflict| String::from_utf8_lossy(&conflict.path)).collect();
-    let more = paths.len().saturating_sub(SHOWN);
-    paths.truncate(SHOWN);
-    let why = conflicts.first().map(|conflict| conflict.why.to_string()).unwrap_or_default();
-    let more = if more > 0 { format!(" and {more} more") } else { String::new() };
-    format!("{why}: {}{more}", paths.join(", "))
-}
-
-/// Paths that are named in an error.
-const SHOWN: usize = 3;
 
 /// Stores a commit behind all that it needs.
 pub(super) fn keep(objects: &Objects, mut batch: Batch, id: Id, commit: Object) -> Result<()> {
@@ -142,9 +226,20 @@ pub(super) fn now() -> i64 {
 pub fn fast_forward(database: &Database, branch: &Branch, commit: Id) -> Result<()> {
     database.objects().commit(commit)?;
     let head = branch.head()?;
-    let forward = match head {
-        None => true,
-        Some(head) => head == commit || history::is_ancestor(database.objects(), head, commit)?,
-    };
-    if forward && branch.advance(head, Some(commit))? { Ok(()) } else { Err(Error::NotFastForward) }
+    if let Some(head) = head
+        && head != commit
+        && !history::is_ancestor(database.objects(), head, commit)?
+    {
+        let name = branch.name();
+        return Err(Error::NotFastForward(format!("branch {name} is at {head}, from which {commit} does not come")));
+    }
+    let hold = branch.hold();
+    for _ in 0..TRIES {
+        check_start(branch, head)?;
+        if branch.advance_held(&hold, &[], head, Some(commit))? {
+            return Ok(());
+        }
+        database.counters().retries.count();
+    }
+    Err(moved_too_often(branch))
 }

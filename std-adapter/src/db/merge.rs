@@ -51,6 +51,53 @@ impl fmt::Display for Why {
     }
 }
 
+/// A merge that a branch does not take.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Refused {
+    /// At least one.
+    pub conflicts: Vec<Conflict>,
+    /// How the branch moved while the transaction was open.
+    pub moved: String,
+}
+
+/// Paths that are named in the text of an error reply.
+const SHOWN: usize = 3;
+/// Bytes of an explanation.
+const EXPLAINED: usize = 64 * 1024;
+
+impl Refused {
+    /// A line for each path, as far as there is room, and one for the branch.
+    #[must_use]
+    pub fn explain(&self) -> String {
+        let mut text = format!("{}\n", self.moved);
+        for (count, conflict) in self.conflicts.iter().enumerate() {
+            if text.len() > EXPLAINED {
+                text += &format!("and {} more\n", self.conflicts.len() - count);
+                break;
+            }
+            text += &format!("Merge conflict: {}: {}\n", conflict.why, printable(&conflict.path));
+        }
+        text
+    }
+}
+
+impl fmt::Display for Refused {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut paths: Vec<_> = self.conflicts.iter().map(|conflict| printable(&conflict.path)).collect();
+        let more = paths.len().saturating_sub(SHOWN);
+        paths.truncate(SHOWN);
+        let why = self.conflicts.first().map(|conflict| conflict.why.to_string()).unwrap_or_default();
+        write!(f, "{why}: {}", paths.join(", "))?;
+        if more > 0 { write!(f, " and {more} more") } else { Ok(()) }
+    }
+}
+
+/// A path in one line.
+fn printable(path: &[u8]) -> String {
+    let plain = |char: char| if char.is_control() { char.escape_default().to_string() } else { char.to_string() };
+    String::from_utf8_lossy(path).chars().map(plain).collect()
+}
+
 /// Merges `ours` and `theirs`, which both came from `base`. Directories that are the same on both are not looked into, and those in
 /// which nothing is left are dropped.
 ///

@@ -5,7 +5,7 @@ use std::sync::{Mutex, MutexGuard};
 
 use super::branch::Branch;
 use super::counters::Counted;
-use super::land::{How, keep, land, now};
+use super::land::{How, check_start, keep, land, now};
 use super::object::{Commit, Mode};
 use super::objects::Objects;
 use super::tree::{Batch, Dir, Node, Tree, check_name, join, split};
@@ -24,8 +24,12 @@ pub struct Transaction {
 
 struct State {
     rw: Tree,
+    /// Where it began: the head of the branch at that time, or the commit of the last reset.
+    start: Option<Id>,
     /// Paths that a merge left to be resolved.
     conflicts: BTreeSet<Vec<u8>>,
+    /// Paths for which the last commit was refused, without those that were changed since. `None` if it was not refused for any.
+    refused: Option<BTreeSet<Vec<u8>>>,
     merged: Option<Sides>,
     /// A commit or merge is under way: it has a tree of its own, and nobody changes this one until it is over.
     working: bool,
@@ -80,7 +84,8 @@ impl Transaction {
             None => Tree::stored(Id::EMPTY_TREE),
         };
         let counted = Some(database.count(|counters| &counters.transactions));
-        let state = State { rw, conflicts: BTreeSet::new(), merged: None, working: false, counted };
+        let state =
+            State { rw, start: head, conflicts: BTreeSet::new(), refused: None, merged: None, working: false, counted };
         Ok(Transaction { database: database.clone(), state: Mutex::new(state) })
     }
 
@@ -152,7 +157,7 @@ impl Transaction {
             Err(error) => return Err(error),
         }
         state.rw.put(self.objects(), path, Node::file(mode, content))?;
-        state.conflicts.remove(path);
+        state.resolved(path);
         Ok(())
     }
 
@@ -170,7 +175,7 @@ impl Transaction {
             Err(error) => return Err(error),
         }
         state.rw.put(self.objects(), path, Node::Dir(Dir::empty()))?;
-        state.conflicts.remove(path);
+        state.resolved(path);
         Ok(())
     }
 
@@ -181,7 +186,7 @@ impl Transaction {
     pub fn remove(&self, path: &[u8]) -> Result<()> {
         let mut state = self.open_mut()?;
         state.rw.take(self.objects(), path)?;
-        state.conflicts.retain(|conflict| !is_at_or_below(conflict, path));
+        state.retain_conflicts(|conflict| !is_at_or_below(conflict, path));
         Ok(())
     }
 
@@ -225,7 +230,7 @@ impl Transaction {
         }
         let file = state.rw.file_mut(self.objects(), path)?;
         change(file.content.bytes_mut(self.objects())?)?;
-        state.conflicts.remove(path);
+        state.resolved(path);
         Ok(())
     }
 
@@ -247,17 +252,32 @@ impl Transaction {
         let tree = Tree::stored(self.objects().commit(to)?.tree);
         let mut state = self.open_mut()?;
         state.rw = tree;
+        state.start = Some(to);
+        state.refused = None;
         state.conflicts.clear();
         Ok(())
     }
 
-    /// The paths that the last merge left to be resolved, and what it was between; `None` before the first merge.
+    /// The paths that the last merge left to be resolved, or that were in the way of the last commit; `None` if nothing was merged and
+    /// no commit was refused for its paths.
     ///
     /// # Errors
     /// [`Error::NotFound`] when the transaction has ended.
-    pub fn merged(&self) -> Result<Option<(Vec<Vec<u8>>, Sides)>> {
+    pub fn conflicts(&self) -> Result<Option<Vec<Vec<u8>>>> {
         let state = self.open()?;
-        Ok(state.merged.clone().map(|sides| (state.conflicts.iter().cloned().collect(), sides)))
+        if state.merged.is_none() && state.refused.is_none() {
+            return Ok(None);
+        }
+        let paths: BTreeSet<_> = state.conflicts.iter().chain(state.refused.iter().flatten()).cloned().collect();
+        Ok(Some(paths.into_iter().collect()))
+    }
+
+    /// What the last merge was between; `None` before the first.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`] when the transaction has ended.
+    pub fn merged(&self) -> Result<Option<Sides>> {
+        Ok(self.open()?.merged.clone())
     }
 
     /// Merges the commit `theirs` into the tree, which `parents` and `message` would make a commit of: then `theirs` is one parent
@@ -284,6 +304,7 @@ impl Transaction {
         // It may have been closed meanwhile.
         let mut state = self.open()?;
         state.rw = rw;
+        state.refused = None;
         state.conflicts = merged.conflicts.into_iter().map(|conflict| conflict.path).collect();
         state.merged = Some(Sides { ours: ours_tree, theirs: theirs_tree, base });
         drop(state);
@@ -293,26 +314,55 @@ impl Transaction {
     /// Commits the tree and brings the commit to `branch`; then the transaction has ended.
     ///
     /// # Errors
-    /// [`Error::OpenConflicts`], [`Error::UnderWay`], [`Error::NotFound`] for a parent that is not there, [`Error::Conflict`], and those
-    /// of the store. The transaction goes on as it was.
+    /// [`Error::OpenConflicts`], [`Error::UnderWay`], [`Error::NotFound`] for a parent that is not there, [`Error::Conflict`],
+    /// [`Error::NotFastForward`], [`Error::Removed`], and those of the store. The transaction goes on as it was.
     pub fn commit(&self, branch: &Branch, parents: &[Id], message: &[u8], options: Options) -> Result<Committed> {
         let _landing = self.database.landing();
-        let objects = self.objects();
         let (_working, rw) = self.work()?;
+        let start = {
+            let mut state = self.open()?;
+            state.refused = None;
+            state.start
+        };
+        let committed = self.bring(branch, &rw, start, parents, message, options);
+        match &committed {
+            Ok(_) => self.close(),
+            Err(Error::Conflict(refused)) => {
+                // It may have been closed meanwhile.
+                if let Ok(mut state) = self.open() {
+                    state.refused = Some(refused.conflicts.iter().map(|conflict| conflict.path.clone()).collect());
+                }
+            }
+            Err(_) => {}
+        }
+        committed
+    }
+
+    fn bring(
+        &self,
+        branch: &Branch,
+        rw: &Tree,
+        start: Option<Id>,
+        parents: &[Id],
+        message: &[u8],
+        options: Options,
+    ) -> Result<Committed> {
         for parent in parents {
-            objects.commit(*parent)?;
+            self.objects().commit(*parent)?;
         }
         let mut batch = Batch::new();
         let tree = rw.write(&mut batch)?;
-        let head = if options.if_changed && self.is_tree_of(parents.first(), tree)? {
-            branch.head()?
-        } else {
-            let message = if message.is_empty() { NO_MESSAGE } else { message };
-            batch.push(Commit::encode(tree, parents, message, now())?);
-            Some(land(&self.database, branch, parents, &batch, options.how)?)
-        };
-        self.close();
-        Ok(Committed { head })
+        if options.if_changed && self.is_tree_of(parents.first(), tree)? {
+            if options.how == How::FastForward {
+                check_start(branch, start)?;
+                return Ok(Committed { head: start });
+            }
+            return Ok(Committed { head: branch.head()? });
+        }
+        let message = if message.is_empty() { NO_MESSAGE } else { message };
+        batch.push(Commit::encode(tree, parents, message, now())?);
+        let head = land(&self.database, branch, start, parents, &batch, options.how)?;
+        Ok(Committed { head: Some(head) })
     }
 
     fn is_tree_of(&self, parent: Option<&Id>, tree: Id) -> Result<bool> {
@@ -329,16 +379,34 @@ impl State {
         self.counted = None;
         self.rw = Tree::of(Dir::empty());
         self.conflicts.clear();
+        self.refused = None;
         self.merged = None;
     }
 
+    fn lists(&mut self) -> impl Iterator<Item = &mut BTreeSet<Vec<u8>>> {
+        [Some(&mut self.conflicts), self.refused.as_mut()].into_iter().flatten()
+    }
+
+    /// `path` was changed.
+    fn resolved(&mut self, path: &[u8]) {
+        for list in self.lists() {
+            list.remove(path);
+        }
+    }
+
+    fn retain_conflicts(&mut self, stays: impl Fn(&[u8]) -> bool) {
+        self.lists().for_each(|list| list.retain(|path| stays(path)));
+    }
+
     fn move_conflicts(&mut self, from: &[u8], to: &[u8]) {
-        self.conflicts.retain(|conflict| !is_at_or_below(conflict, to));
-        let moved: Vec<_> = self.conflicts.iter().filter(|conflict| is_at_or_below(conflict, from)).cloned().collect();
-        for path in moved {
-            self.conflicts.remove(&path);
-            let rest = path.get(from.len()..).unwrap_or_default();
-            self.conflicts.insert([to, rest].concat());
+        self.retain_conflicts(|conflict| !is_at_or_below(conflict, to));
+        for list in self.lists() {
+            let moved: Vec<_> = list.iter().filter(|conflict| is_at_or_below(conflict, from)).cloned().collect();
+            for path in moved {
+                list.remove(&path);
+                let rest = path.get(from.len()..).unwrap_or_default();
+                list.insert([to, rest].concat());
+            }
         }
     }
 }
@@ -401,7 +469,7 @@ mod tests {
             transaction.mkdir(dir.as_bytes()).unwrap();
         }
         transaction.merge(theirs, &[base], b"").unwrap();
-        assert_eq!(transaction.merged().unwrap().unwrap().0, Vec::<Vec<u8>>::new());
+        assert_eq!(transaction.conflicts().unwrap().unwrap(), Vec::<Vec<u8>>::new());
         assert_eq!(names(&transaction, b""), ["a", "empty", "file", "gone", "way"]);
         assert_eq!(names(&transaction, b"a"), ["f", "in"]);
         assert_eq!(names(&transaction, b"a/in"), ["deep"]);

@@ -1,5 +1,7 @@
 //! Files that take commands.
 
+use std::future::Future;
+use std::pin::Pin;
 use std::sync::{Arc, Mutex};
 
 use datakit_core::vfs::{Error, FileStat, OpenMode, Result};
@@ -16,16 +18,50 @@ pub struct Command(Arc<Shared>);
 
 struct Shared {
     handler: Box<Handler>,
-    reply: Mutex<Vec<u8>>,
+    /// Whether the reason of a failure is to be read.
+    explains: bool,
+    answer: Mutex<Answer>,
 }
 
-type Handler = dyn Fn(String) -> Wait<'static, Vec<u8>> + Send + Sync;
+#[derive(Default)]
+struct Answer {
+    reply: Vec<u8>,
+    /// Why the last command failed, in place of the reply.
+    refusal: Option<Arc<[u8]>>,
+}
+
+impl Answer {
+    fn len(&self) -> usize {
+        self.refusal.as_ref().map_or(self.reply.len(), |refusal| refusal.len())
+    }
+}
+
+type Handler = dyn Fn(String) -> Answering + Send + Sync;
+type Answering = Pin<Box<dyn Future<Output = std::result::Result<Vec<u8>, Refusal>> + Send>>;
+
+/// Why a command failed: the error of the write, and a text that may be longer than that of an error can be.
+#[derive(Debug, Clone)]
+pub struct Refusal {
+    /// The error of the write.
+    pub error: Error,
+    /// What is read then, in lines, where the file [explains](Command::explaining).
+    pub text: String,
+}
+
+impl From<Error> for Refusal {
+    fn from(error: Error) -> Refusal {
+        Refusal { text: format!("{error}\n"), error }
+    }
+}
 
 impl Command {
     /// `handler` gets what is written, without white space around it, and returns the reply. Its error is the error of the write
     /// and leaves the last reply in place.
     pub fn new<T: Into<Vec<u8>>>(handler: impl Fn(&str) -> Result<T> + Send + Sync + 'static) -> Command {
-        Command::of(Box::new(move |command| ready(handler(&command).map(Into::into))))
+        Command::of(Box::new(move |command| {
+            let reply = handler(&command);
+            Box::pin(std::future::ready(reply.map(Into::into).map_err(Into::into)))
+        }))
     }
 
     /// The same where the reply has to be waited for. A write that is given up drops the future.
@@ -36,25 +72,39 @@ impl Command {
     {
         Command::of(Box::new(move |command| {
             let reply = handler(command);
-            Box::pin(async move { reply.await.map(Into::into) })
+            Box::pin(async move { reply.await.map(Into::into).map_err(Into::into) })
         }))
     }
 
+    /// The same with a reason that can be read: after a failure that is the content, until the next command. 9P2000.L carries only the
+    /// number of an error, and a kernel shows no more of it in any dialect. The reason stays when it is read.
+    pub fn explaining<T, F>(handler: impl Fn(String) -> F + Send + Sync + 'static) -> Command
+    where
+        T: Into<Vec<u8>>,
+        F: Future<Output = std::result::Result<T, Refusal>> + Send + 'static,
+    {
+        let handler: Box<Handler> = Box::new(move |command| {
+            let reply = handler(command);
+            Box::pin(async move { reply.await.map(Into::into) })
+        });
+        Command(Arc::new(Shared { handler, explains: true, answer: Mutex::default() }))
+    }
+
     fn of(handler: Box<Handler>) -> Command {
-        Command(Arc::new(Shared { handler, reply: Mutex::default() }))
+        Command(Arc::new(Shared { handler, explains: false, answer: Mutex::default() }))
     }
 
     /// Starts with this reply.
     #[must_use]
     pub fn with_reply(self, reply: impl Into<Vec<u8>>) -> Command {
-        *locked::lock(&self.0.reply) = reply.into();
+        locked::lock(&self.0.answer).reply = reply.into();
         self
     }
 }
 
 impl Leaf for Command {
     fn stat(&self) -> Wait<'_, FileStat> {
-        ready(Ok(FileStat::new(locked::lock(&self.0.reply).len() as u64)))
+        ready(Ok(FileStat::new(locked::lock(&self.0.answer).len() as u64)))
     }
 
     fn open(&self, _: OpenMode) -> Wait<'_, Box<dyn OpenLeaf>> {
@@ -86,9 +136,24 @@ struct At {
     sum: u64,
     /// Where the last read or write ended.
     end: u64,
+    /// The reason that is being read, and how much of it was.
+    refusal: Option<(Arc<[u8]>, usize)>,
 }
 
 impl At {
+    /// The next of a reason.
+    fn explain(&mut self, refusal: &Arc<[u8]>, offset: u64, buf: &mut [u8]) -> usize {
+        let start = match &self.refusal {
+            Some((begun, read)) if Arc::ptr_eq(begun, refusal) && offset != 0 => *read,
+            _ => 0,
+        };
+        let rest = refusal.get(start..).unwrap_or_default();
+        let count = rest.len().min(buf.len());
+        buf.iter_mut().zip(rest).for_each(|(to, from)| *to = *from);
+        self.refusal = Some((refusal.clone(), start + count));
+        count
+    }
+
     fn passed(&mut self, offset: u64, count: usize) {
         self.sum = self.sum.saturating_add(count as u64);
         self.end = offset.saturating_add(count as u64);
@@ -103,9 +168,15 @@ impl OpenLeaf for Opened {
             if ![0, at.sum, at.end].contains(&offset) {
                 return Err(Error::Seek);
             }
-            let mut reply = locked::lock(&self.file.reply);
-            let count = reply.len().min(buf.len());
-            buf.iter_mut().zip(reply.drain(..count)).for_each(|(to, from)| *to = from);
+            let mut answer = locked::lock(&self.file.answer);
+            let count = match &answer.refusal {
+                Some(refusal) => at.explain(refusal, offset, buf),
+                None => {
+                    let count = answer.reply.len().min(buf.len());
+                    buf.iter_mut().zip(answer.reply.drain(..count)).for_each(|(to, from)| *to = from);
+                    count
+                }
+            };
             at.passed(offset, count);
             Ok(count)
         })
@@ -114,8 +185,15 @@ impl OpenLeaf for Opened {
     fn write<'a>(&'a self, offset: u64, data: &'a [u8]) -> Wait<'a, usize> {
         Box::pin(async move {
             let command = str::from_utf8(data).map_err(|_| Error::Invalid.because("a command must be UTF-8"))?;
-            let reply = (self.file.handler)(command.trim().to_owned()).await?;
-            *locked::lock(&self.file.reply) = reply;
+            locked::lock(&self.file.answer).refusal = None;
+            let answer = (self.file.handler)(command.trim().to_owned()).await;
+            let reply = answer.map_err(|refusal| {
+                if self.file.explains {
+                    locked::lock(&self.file.answer).refusal = Some(refusal.text.into_bytes().into());
+                }
+                refusal.error
+            })?;
+            *locked::lock(&self.file.answer) = Answer { reply, refusal: None };
             locked::lock(&self.at).passed(offset, data.len());
             Ok(data.len())
         })

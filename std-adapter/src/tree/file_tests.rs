@@ -170,6 +170,29 @@ async fn v11_a_failed_command_leaves_the_reply() -> Done {
 }
 
 #[tokio::test]
+async fn a_command_that_explains_shows_the_reason_until_the_next() -> Done {
+    let tree = tree_of(Command::explaining(|command: String| async move {
+        let error = Error::Busy.because("short");
+        if command == "good" { Ok("reply") } else { Err(Refusal { error, text: "the reason in full".to_owned() }) }
+    }));
+    assert_eq!(write(&tree, "f", "bad").await.unwrap_err().to_string(), "short");
+    for _ in 0..2 {
+        assert_eq!(read(&tree, "f").await?, "the reason in full");
+    }
+    let f = walk(&tree, "f").await?;
+    assert_eq!(tree.stat(&f).await?.size, 18);
+    // By one position for reads and writes, as a kernel has it.
+    let open = tree.open(&f, OpenMode::READ_WRITE).await?;
+    assert!(tree.write(&open, 0, b"worse").await.is_err());
+    assert_eq!(read_at(&tree, &open, 0, 10).await?, "the reason");
+    assert_eq!(read_at(&tree, &open, 10, 20).await?, " in full");
+    assert_eq!(read_at(&tree, &open, 18, 20).await?, "");
+    write(&tree, "f", "good").await?;
+    assert_eq!((read(&tree, "f").await?, read(&tree, "f").await?), ("reply".into(), String::new()));
+    Ok(())
+}
+
+#[tokio::test]
 async fn commands_that_wait_keep_their_order_on_one_open_file() -> Done {
     let log = Arc::new(Mutex::new(Vec::new()));
     let tree = tree_of(Command::waiting({

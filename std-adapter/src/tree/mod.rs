@@ -51,7 +51,7 @@ use std::sync::Arc;
 
 use datakit_core::vfs::{Id, Kind, Result};
 
-pub use self::command::Command;
+pub use self::command::{Command, Refusal};
 pub use self::core_file::Core;
 pub use self::directory::{Dir, DirOnly, Directory, Empty, OfList, ReadOnly};
 pub use self::kv::{Kv, Value};

@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 
-use datakit_core::vfs::{Error, Name, Result};
+use datakit_core::vfs::{Error, Name};
 
 use super::ro::{Ro, Source};
 use super::snapshots::Diff;
@@ -119,7 +119,7 @@ fn head(slot: Arc<Slot>) -> Status {
 }
 
 fn forward(slot: Arc<Slot>) -> Command {
-    Command::waiting(move |text| {
+    Command::explaining(move |text| {
         let slot = slot.clone();
         async move {
             let to = Id::parse(text.as_bytes())?;
@@ -129,7 +129,7 @@ fn forward(slot: Arc<Slot>) -> Command {
                 fast_forward(database, &branch, to)
             };
             slot.database.run(forward).await?;
-            Result::Ok(transaction::NO_REPLY)
+            Ok(transaction::NO_REPLY)
         }
     })
 }

@@ -4,13 +4,13 @@ use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
-use datakit_core::vfs::{Create, Error, FileStat, Name, New, OpenMode, Result};
+use datakit_core::vfs::{Create, Error, FileStat, Name, New, OpenMode};
 
 use super::Keeping;
 use crate::db::counters::Counted;
 use crate::db::store::FetchError;
 use crate::db::{BranchName, Database, Id};
-use crate::tree::{Command, Directory, Entry, Leaf, Live, OpenLeaf, Text, Wait, ready};
+use crate::tree::{Command, Directory, Entry, Leaf, Live, OpenLeaf, Refusal, Text, Wait, ready};
 use crate::{ino, locked};
 
 /// The remotes of one connection.
@@ -102,7 +102,7 @@ impl RemoteDir {
         });
         let fetch = {
             let remote = remote.clone();
-            Command::waiting(move |branch| {
+            Command::explaining(move |branch| {
                 let remote = remote.clone();
                 async move { remote.fetch(branch).await.map(|()| "") }
             })
@@ -128,25 +128,26 @@ impl Directory for RemoteDir {
 }
 
 impl Remote {
-    async fn fetch(&self, branch: String) -> Result<()> {
+    async fn fetch(&self, branch: String) -> Result<(), Refusal> {
         let url = String::from_utf8_lossy(self.url.get().trim_ascii()).into_owned();
         if url.is_empty() {
-            return Err(Error::Invalid.because("error: remote url is not defined"));
+            return Err(Error::Invalid.because("error: remote url is not defined").into());
         }
         let branch = BranchName::new(&branch)?;
         let (kept, from) = (self.kept.clone(), url.clone());
         let fetched = self.kept.database.run_remote(move |_| Ok(kept.fetch(&from, &branch)));
         match fetched.await? {
             Ok(head) => self.head.publish(Some(head)),
-            Err(FetchError::NoHead) => return Err(Error::Invalid.because("error: no head to fetch")),
+            Err(FetchError::NoHead) => return Err(Error::Invalid.because("error: no head to fetch").into()),
             Err(FetchError::Failed(why)) => {
                 tracing::warn!("cannot fetch {url}: {why}");
-                return Err(Error::Io.because(format_args!("error: cannot fetch {url}")));
+                let error = Error::Io.because(format_args!("error: cannot fetch {url}"));
+                return Err(Refusal { error, text: format!("error: cannot fetch {url}: {why}\n") });
             }
             Err(FetchError::Silent(patience)) => {
                 tracing::warn!("cannot fetch {url}: no sign of life for {patience:?}");
                 let text = format!("error: cannot fetch {url}: no sign of life for {patience:?}");
-                return Err(Error::Io.because(text));
+                return Err(Refusal { error: Error::Io.because(&text), text: text + "\n" });
             }
             Err(FetchError::Store(error)) => return Err(error.into()),
         }

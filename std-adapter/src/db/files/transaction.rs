@@ -12,7 +12,7 @@ use super::transactions::Table;
 use crate::db::land::How;
 use crate::db::transaction::{Options, Sides, Transaction};
 use crate::db::{self, Id};
-use crate::tree::{Command, Directory, Entry, ReadOnlyText, Status, Text, Wait, ready};
+use crate::tree::{Command, Directory, Entry, ReadOnlyText, Refusal, Status, Text, Wait, ready};
 use crate::{db::tree::Tree, ino};
 
 /// What most commands have to say.
@@ -22,8 +22,10 @@ pub(super) const NO_REPLY: &str = "";
 pub(super) struct TransactionDir {
     files: Arc<Files>,
     entries: [Entry; 7],
+    /// There after a merge, or a commit that was refused for some paths.
+    conflicts: Entry,
     /// Those that are there after a merge.
-    merged: [Entry; 4],
+    merged: [Entry; 3],
     _rw: Arc<Rw>,
 }
 
@@ -65,19 +67,22 @@ impl TransactionDir {
         ];
         let merged = [
             files.side("base", |sides| sides.base.clone()),
-            Entry::file("conflicts", files.conflicts()),
             files.side("ours", |sides| sides.ours.clone()),
             files.side("theirs", |sides| sides.theirs.clone()),
         ];
-        TransactionDir { files, entries, merged, _rw: rw }
+        let conflicts = Entry::file("conflicts", files.conflicts());
+        TransactionDir { files, entries, conflicts, merged, _rw: rw }
     }
 
     fn entries(&self) -> Result<Vec<Entry>> {
         let mut entries = self.entries.to_vec();
+        if self.files.transaction.conflicts()?.is_some() {
+            entries.push(self.conflicts.clone());
+        }
         if self.files.transaction.merged()?.is_some() {
             entries.extend(self.merged.iter().cloned());
-            entries.sort_by_key(Entry::name);
         }
+        entries.sort_by_key(Entry::name);
         Ok(entries)
     }
 }
@@ -92,6 +97,9 @@ impl Directory for TransactionDir {
             let named = |entry: &&Entry| *entry.name() == *name.as_bytes();
             if let Some(entry) = self.entries.iter().find(named) {
                 return Ok(entry.clone());
+            }
+            if named(&&self.conflicts) {
+                return self.files.transaction.conflicts()?.map(|_| self.conflicts.clone()).ok_or(Error::NotFound);
             }
             let found = self.merged.iter().find(named).ok_or(Error::NotFound)?;
             self.files.transaction.merged()?.map(|_| found.clone()).ok_or(Error::NotFound)
@@ -115,19 +123,19 @@ impl Files {
 
     fn ctl(self: &Arc<Files>) -> Command {
         let files = self.clone();
-        Command::waiting(move |command| {
+        Command::explaining(move |command| {
             let files = files.clone();
             async move { files.obey(&command).await }
         })
     }
 
-    async fn obey(&self, command: &str) -> Result<String> {
+    async fn obey(&self, command: &str) -> std::result::Result<String, Refusal> {
         let mut words = command.split_ascii_whitespace();
         match (words.next(), words.collect::<Vec<_>>().as_slice()) {
             (Some("close"), []) => self.close(),
             (Some("reset"), []) => self.reset().await?,
             (Some("commit"), words) => return self.commit(command, words).await,
-            _ => return Err(unknown(command)),
+            _ => return Err(unknown(command).into()),
         }
         Ok(NO_REPLY.to_owned())
     }
@@ -145,7 +153,7 @@ impl Files {
     }
 
     /// `commit`, and behind it `ff-only`, `if-changed` and `id`, in any order.
-    async fn commit(&self, command: &str, words: &[&str]) -> Result<String> {
+    async fn commit(&self, command: &str, words: &[&str]) -> std::result::Result<String, Refusal> {
         let mut options = Options { how: How::Merge, if_changed: false };
         let mut tell = false;
         for word in words {
@@ -153,7 +161,7 @@ impl Files {
                 "ff-only" => options.how = How::FastForward,
                 "if-changed" => options.if_changed = true,
                 "id" => tell = true,
-                _ => return Err(unknown(command)),
+                _ => return Err(unknown(command).into()),
             }
         }
         let (branch, transaction) = (self.slot.branch(), self.transaction.clone());
@@ -174,7 +182,7 @@ impl Files {
 
     fn merge(self: &Arc<Files>) -> Command {
         let files = self.clone();
-        Command::waiting(move |text| {
+        Command::explaining(move |text| {
             let files = files.clone();
             async move {
                 let theirs = Id::parse(text.as_bytes())?;
@@ -182,7 +190,7 @@ impl Files {
                 let transaction = files.transaction.clone();
                 files.slot.database.run(move |_| transaction.merge(theirs, &parents, &message)).await?;
                 files.add_parent(theirs);
-                Result::Ok("ok")
+                Ok("ok")
             }
         })
     }
@@ -199,7 +207,7 @@ impl Files {
     fn conflicts(&self) -> Status {
         let transaction = self.transaction.clone();
         Status::new(move || {
-            let (conflicts, _) = transaction.merged()?.ok_or(Error::NotFound)?;
+            let conflicts = transaction.conflicts()?.ok_or(Error::NotFound)?;
             Ok(conflicts.into_iter().flat_map(|path| [path, b"\n".to_vec()].concat()).collect::<Vec<_>>())
         })
     }
@@ -207,7 +215,7 @@ impl Files {
     fn side(&self, name: &str, side: fn(&Sides) -> Tree) -> Entry {
         let transaction = self.transaction.clone();
         let source: Source = Arc::new(move || match transaction.merged()? {
-            Some((_, sides)) => Ok(side(&sides)),
+            Some(sides) => Ok(side(&sides)),
             None => Err(db::Error::NotFound),
         });
         Ro::new(&self.slot.database, source, ino::next()).top(name)
