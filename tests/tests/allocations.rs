@@ -1,9 +1,15 @@
-//! What a request costs the allocator once a connection is warm: a session over each kind of tree, without sockets.
+//! What requests cost the allocator: a session over each kind of tree, without sockets.
 
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)]
 
+use std::sync::Arc;
+
 use allocation_counter::measure;
+use datakit::db::object::{Commit, encode_tree};
+use datakit::db::store::{Memory, Move, Store};
+use datakit::db::{BranchName, Database, file_tree};
 use datakit::scratch::Scratch;
+use datakit::tree::{Empty, Entry};
 use datakit_core::files::Bytes;
 use datakit_core::session::{FidArray, Limits, Session};
 use datakit_core::vfs::{Dir, StaticTree, Vfs, dir, file};
@@ -143,4 +149,48 @@ fn a_scratch_tree_allocates_for_no_request_that_changes_no_names() {
     wired.walk(PASSING, &PATH[..1]);
     wired.ask(&T::Lcreate { fid: PASSING, name: PATH[1], flags: O_RDWR, mode: 0o644, gid: 0 });
     steady(&tree);
+}
+
+/// What the requests leave allocated, in bytes, and the most that was allocated meanwhile.
+fn bytes(requests: impl FnOnce()) -> (i64, u64) {
+    let info = measure(requests);
+    (info.bytes_current, info.bytes_max)
+}
+
+#[test]
+fn a_listed_branch_costs_at_most_300_bytes_until_the_directory_is_closed() {
+    const BRANCHES: u16 = 1000;
+    let store = Memory::new();
+    let (tree, empty) = encode_tree([]).unwrap();
+    let (id, commit) = Commit::encode(tree, &[], b"x", 1).unwrap();
+    store.write(&[(tree, empty), (id, commit)]).unwrap();
+    let names: Vec<_> = (0..BRANCHES).map(|n| format!("feature-{n:04}")).collect();
+    for name in &names {
+        let branch = &BranchName::new(name).unwrap();
+        assert!(store.update(&[], &[Move { branch, from: None, to: Some(id) }]).unwrap());
+    }
+    let database = Database::new(Arc::new(store)).unwrap();
+    let tree = file_tree(&database, Entry::dir("debug", Empty));
+    let mut wired = Wired::attached(&tree);
+    let list = |wired: &mut Wired<'_, _>| {
+        wired.walk(PASSING, &[Str(b"branch")]);
+        wired.ask(&T::Lopen { fid: PASSING, flags: 0 });
+        wired.ask(&T::Readdir { fid: PASSING, offset: 0, count: 4096 });
+    };
+    let look = |wired: &mut Wired<'_, _>| {
+        for name in &names {
+            wired.walk(OPEN, &[Str(b"branch"), name.as_str().into(), Str(b"head")]);
+            wired.ask(&T::Lopen { fid: OPEN, flags: 0 });
+            wired.clunk(OPEN);
+        }
+    };
+    // Tables that stay are made.
+    list(&mut wired);
+    wired.clunk(PASSING);
+    let (open, most) = bytes(|| list(&mut wired));
+    assert!(open > 0 && most <= 300 * u64::from(BRANCHES), "{most} bytes, {open} of them while it is open");
+    let (left, _) = bytes(|| wired.clunk(PASSING));
+    assert_eq!(left, -open);
+    let (left, most) = bytes(|| look(&mut wired));
+    assert!(left <= 4096 && most < 65536, "{left} bytes are left, of {most}");
 }

@@ -1,28 +1,43 @@
 //! One branch: where it is, and who is told when it moves.
 
-use std::sync::{Arc, Mutex, MutexGuard, TryLockError};
+mod log;
+
+use std::sync::{Arc, Mutex, MutexGuard, TryLockError, Weak};
 
 use tokio::sync::broadcast;
 
+use self::log::Log;
+pub(super) use self::log::{Lagged, LogReader};
+use super::database::Branches;
 use super::object::Object;
 use super::store::{Move, Store};
 use super::{BranchName, Id, Result};
 use crate::locked;
 use crate::tree::Live;
 
-/// Moves that a reader of [`Branch::log`] may be behind before it is cut off.
-const LOG: usize = 4096;
-
-/// A branch that somebody looks at.
+/// A branch in use. All users of one branch share one of these, and it is gone with the last of them.
 pub struct Branch {
     store: Arc<dyn Store>,
     name: BranchName,
-    /// Where it was seen last.
-    shown: Live<Option<Id>>,
-    log: broadcast::Sender<Option<Id>>,
     moved: broadcast::Sender<Option<BranchName>>,
     /// Held while the branch is moved and until everybody is told: moves are told in the order in which they happened.
     moving: Mutex<()>,
+    /// There only while somebody follows it.
+    followed: Mutex<Weak<Followed>>,
+    table: Weak<Branches>,
+}
+
+/// What the followers of a branch share.
+struct Followed {
+    /// Where it was seen last.
+    shown: Live<Option<Id>>,
+    log: Log,
+}
+
+/// A branch that is followed until this is dropped.
+pub struct Following {
+    branch: Arc<Branch>,
+    followed: Arc<Followed>,
 }
 
 /// While this is held nobody else of this process moves the branch.
@@ -32,11 +47,10 @@ impl Branch {
     pub(super) fn new(
         store: Arc<dyn Store>,
         name: BranchName,
-        head: Option<Id>,
         moved: broadcast::Sender<Option<BranchName>>,
+        table: Weak<Branches>,
     ) -> Branch {
-        let log = broadcast::Sender::new(LOG);
-        Branch { store, name, shown: Live::new(head), log, moved, moving: Mutex::new(()) }
+        Branch { store, name, moved, moving: Mutex::new(()), followed: Mutex::default(), table }
     }
 
     /// Its name.
@@ -51,7 +65,7 @@ impl Branch {
     /// [`Error::Store`](super::Error::Store).
     pub fn head(&self) -> Result<Option<Id>> {
         let head = self.store.head(&self.name)?;
-        if self.shown.with(|shown| *shown != head)
+        if self.is_news(head)
             && let Ok(_hold) = self.moving.try_lock()
         {
             // Read again: it may have moved before it was held. Somebody else who holds it tells of it.
@@ -60,16 +74,38 @@ impl Branch {
         Ok(head)
     }
 
-    /// Where it was seen last, as a value that streams follow.
-    #[must_use]
-    pub fn shown(&self) -> &Live<Option<Id>> {
-        &self.shown
+    /// Follows it from where it is now: every move from now on is seen.
+    ///
+    /// # Errors
+    /// [`Error::Store`](super::Error::Store).
+    pub fn follow(self: &Arc<Branch>) -> Result<Following> {
+        let followed = match self.followed() {
+            Some(followed) => followed,
+            None => {
+                let head = self.store.head(&self.name)?;
+                let mut place = locked::lock(&self.followed);
+                place.upgrade().unwrap_or_else(|| {
+                    let followed = Arc::new(Followed { shown: Live::new(head), log: Log::default() });
+                    *place = Arc::downgrade(&followed);
+                    followed
+                })
+            }
+        };
+        // A move that came before the branch was marked as followed has not been told.
+        self.head()?;
+        Ok(Following { branch: self.clone(), followed })
     }
 
-    /// Every move from now on, in order.
-    #[must_use]
-    pub fn log(&self) -> broadcast::Receiver<Option<Id>> {
-        self.log.subscribe()
+    fn followed(&self) -> Option<Arc<Followed>> {
+        locked::lock(&self.followed).upgrade()
+    }
+
+    pub(super) fn is_followed(&self) -> bool {
+        locked::lock(&self.followed).strong_count() > 0
+    }
+
+    fn is_news(&self, head: Option<Id>) -> bool {
+        self.followed().is_some_and(|followed| followed.shown.with(|shown| *shown != head))
     }
 
     /// Keeps the others of this process from moving it.
@@ -107,7 +143,11 @@ impl Branch {
         to: Option<Id>,
     ) -> Result<bool> {
         let moved = from == to || self.store.update(objects, &[self.motion(from, to)])?;
-        self.show(if moved { to } else { self.store.head(&self.name)? });
+        if !moved {
+            self.show(self.store.head(&self.name)?);
+        } else if from != to {
+            self.moved(to);
+        }
         Ok(moved)
     }
 
@@ -115,28 +155,59 @@ impl Branch {
         Move { branch: &self.name, from, to }
     }
 
-    /// Tells where it is, if that is news.
+    /// Tells its followers where it is, if that is news.
     ///
     /// # Errors
     /// [`Error::Store`](super::Error::Store).
     pub fn look(&self) -> Result<()> {
-        let head = self.store.head(&self.name)?;
-        // It is mostly no news, and whoever is about to move the branch need not wait for that.
-        if self.shown.with(|shown| *shown != head) {
+        // A look that finds no news does not hold the branch.
+        if self.is_followed() && self.is_news(self.store.head(&self.name)?) {
             let _hold = self.hold();
             self.show(self.store.head(&self.name)?);
         }
         Ok(())
     }
 
-    /// Only while it is held.
-    pub(super) fn show(&self, head: Option<Id>) {
-        if self.shown.with(|shown| *shown == head) {
-            return;
-        }
-        self.shown.publish(head);
+    /// Tells everybody that it was moved. Only while it is held.
+    pub(super) fn moved(&self, head: Option<Id>) {
+        self.show(head);
         // Nobody may listen.
-        let _ = self.log.send(head);
         let _ = self.moved.send(Some(self.name.clone()));
+    }
+
+    /// Tells the followers where it is. Only while it is held.
+    fn show(&self, head: Option<Id>) {
+        let Some(followed) = self.followed() else { return };
+        if followed.shown.with(|shown| *shown != head) {
+            followed.shown.publish(head);
+            followed.log.push(head);
+        }
+    }
+}
+
+impl Drop for Branch {
+    fn drop(&mut self) {
+        if let Some(table) = self.table.upgrade() {
+            table.forget(self);
+        }
+    }
+}
+
+impl Following {
+    /// The branch.
+    #[must_use]
+    pub fn branch(&self) -> &Branch {
+        &self.branch
+    }
+
+    /// Where it was seen last, as a value that streams follow.
+    #[must_use]
+    pub fn shown(&self) -> &Live<Option<Id>> {
+        &self.followed.shown
+    }
+
+    /// Every move from now on, in order.
+    pub(super) fn log(&self) -> LogReader {
+        self.followed.log.reader()
     }
 }

@@ -34,6 +34,11 @@ impl BranchName {
         &self.0
     }
 
+    /// The same bytes, not copied.
+    pub(super) fn shared(&self) -> Arc<[u8]> {
+        self.0.clone()
+    }
+
     /// `refs/heads/NAME`.
     #[must_use]
     pub fn full(&self) -> Vec<u8> {

@@ -11,7 +11,7 @@ use tokio_util::task::task_tracker::TaskTrackerToken;
 use super::branch::Branch;
 use super::counters::{Counted, DbCounters, Gauge};
 use super::objects::Objects;
-use super::store::{Store, Watching};
+use super::store::{Seen, Store, Watching};
 use super::{BranchName, Error, Id, Result};
 use crate::locked;
 
@@ -21,8 +21,7 @@ pub struct Database(Arc<Shared>);
 
 struct Shared {
     objects: Objects,
-    /// Those that somebody looks at. A branch is moved under the lock of its one [`Branch`], so that everybody sees every move.
-    branches: Mutex<HashMap<BranchName, Weak<Branch>>>,
+    branches: Arc<Branches>,
     counters: Arc<DbCounters>,
     /// Told of every branch that moves, whoever moved it; of `None` when others may have moved.
     moved: Sender<Option<BranchName>>,
@@ -31,6 +30,31 @@ struct Shared {
     landing: TaskTracker,
     /// Turns of those who [wait for others](Database::run_remote).
     remote: Arc<Semaphore>,
+}
+
+/// The branches in use. A branch is moved under the lock of its one [`Branch`], so that everybody sees every move.
+#[derive(Default)]
+pub(super) struct Branches(Mutex<HashMap<BranchName, Weak<Branch>>>);
+
+impl Branches {
+    /// Takes out a branch whose last user has gone.
+    pub(super) fn forget(&self, branch: &Branch) {
+        let mut table = locked::lock(&self.0);
+        // Somebody may use the branch again already, by another entry.
+        if table.get(branch.name()).is_some_and(|found| std::ptr::eq(found.as_ptr(), branch)) {
+            table.remove(branch.name());
+        }
+        // After many were in use at a time.
+        let used = table.len();
+        if used.saturating_mul(8) < table.capacity() {
+            table.shrink_to(used.saturating_mul(2));
+        }
+    }
+
+    fn followed(&self) -> Vec<Arc<Branch>> {
+        let table = locked::lock(&self.0);
+        table.values().filter_map(Weak::upgrade).filter(|branch| branch.is_followed()).collect()
+    }
 }
 
 /// Fetches at a time.
@@ -47,7 +71,7 @@ impl Database {
     pub fn new(store: Arc<dyn Store>) -> Result<Database> {
         let shared = Arc::new(Shared {
             objects: Objects::new(store.clone()),
-            branches: Mutex::default(),
+            branches: Arc::default(),
             counters: Arc::default(),
             moved: Sender::new(MOVES),
             watching: OnceLock::new(),
@@ -55,9 +79,9 @@ impl Database {
             landing: TaskTracker::new(),
         });
         let weak = Arc::downgrade(&shared);
-        let watching = store.watch(Box::new(move || {
+        let watching = store.watch(Box::new(move |seen| {
             if let Some(shared) = weak.upgrade() {
-                Database(shared).look_again();
+                Database(shared).look_again(seen);
             }
         }))?;
         if let Some(watching) = watching {
@@ -94,23 +118,18 @@ impl Database {
         self.0.landing.wait().await;
     }
 
-    /// A branch, whether it has commits or not. While somebody holds it there is one of it.
-    ///
-    /// # Errors
-    /// [`Error::Store`].
-    pub fn branch(&self, name: &BranchName) -> Result<Arc<Branch>> {
-        let mut branches = locked::lock(&self.0.branches);
+    /// A branch, whether it has commits or not. While somebody uses it there is one of it.
+    #[must_use]
+    pub fn branch(&self, name: &BranchName) -> Arc<Branch> {
+        let table = &self.0.branches;
+        let mut branches = locked::lock(&table.0);
         if let Some(branch) = branches.get(name).and_then(Weak::upgrade) {
-            return Ok(branch);
+            return branch;
         }
-        let head = self.0.objects.store().head(name)?;
-        let branch = Arc::new(Branch::new(self.0.objects.store().clone(), name.clone(), head, self.0.moved.clone()));
-        // Those that nobody looks at any more go when the table would grow.
-        if branches.len() == branches.capacity() {
-            branches.retain(|_, branch| branch.strong_count() > 0);
-        }
+        let store = self.0.objects.store().clone();
+        let branch = Arc::new(Branch::new(store, name.clone(), self.0.moved.clone(), Arc::downgrade(table)));
         branches.insert(name.clone(), Arc::downgrade(&branch));
-        Ok(branch)
+        branch
     }
 
     /// The branches that have commits, by name, with their heads.
@@ -143,23 +162,27 @@ impl Database {
             let (_first, _second) = (first.hold(), second.hold());
             let moves = [old.motion(Some(head), None), new.motion(None, Some(head))];
             if self.0.objects.store().update(&[], &moves)? {
-                old.show(None);
-                new.show(Some(head));
+                old.moved(None);
+                new.moved(Some(head));
                 return Ok(());
             }
         }
     }
 
-    /// Looks where the branches are that somebody follows, and tells of those that moved.
-    pub fn look_again(&self) {
-        let branches: Vec<_> = locked::lock(&self.0.branches).values().filter_map(Weak::upgrade).collect();
-        for branch in branches {
-            if let Err(error) = branch.look() {
+    /// Looks where the branches are that somebody follows, as far as another program may have moved them, and tells of those that moved.
+    /// What nobody follows is not looked at.
+    pub fn look_again(&self, seen: &Seen) {
+        for branch in self.0.branches.followed() {
+            if seen.concerns(branch.name())
+                && let Err(error) = branch.look()
+            {
                 tracing::warn!("branch {}: {error}", branch.name());
             }
         }
-        // Those that nobody looks at may have moved as well.
-        let _ = self.0.moved.send(None);
+        if *seen != Seen::Nothing {
+            // Branches that nobody follows may have moved as well.
+            let _ = self.0.moved.send(None);
+        }
     }
 
     /// Does work that may wait for the store: on a thread of its own if it does.
@@ -210,10 +233,95 @@ impl Database {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
     use std::sync::mpsc::channel;
 
     use super::*;
-    use crate::db::store::Memory;
+    use crate::db::object::{Kind, Object};
+    use crate::db::store::{FetchError, Memory, Move};
+
+    /// Counts how often it is asked where a branch is.
+    #[derive(Default)]
+    struct Counting {
+        store: Memory,
+        asked: AtomicUsize,
+    }
+
+    impl Store for Counting {
+        fn waits(&self) -> bool {
+            false
+        }
+
+        fn read(&self, id: Id) -> Result<Option<Object>> {
+            self.store.read(id)
+        }
+
+        fn header(&self, id: Id) -> Result<Option<(Kind, u64)>> {
+            self.store.header(id)
+        }
+
+        fn write(&self, objects: &[(Id, Object)]) -> Result<()> {
+            self.store.write(objects)
+        }
+
+        fn head(&self, branch: &BranchName) -> Result<Option<Id>> {
+            self.asked.fetch_add(1, Relaxed);
+            self.store.head(branch)
+        }
+
+        fn heads(&self) -> Result<Vec<(BranchName, Id)>> {
+            self.store.heads()
+        }
+
+        fn update(&self, objects: &[(Id, Object)], moves: &[Move<'_>]) -> Result<bool> {
+            self.store.update(objects, moves)
+        }
+
+        fn fetch(&self, remote: &str, url: &str, branch: &BranchName) -> std::result::Result<Id, FetchError> {
+            self.store.fetch(remote, url, branch)
+        }
+    }
+
+    fn name(name: &str) -> BranchName {
+        BranchName::new(name).unwrap()
+    }
+
+    #[test]
+    fn only_branches_that_are_followed_are_looked_at() {
+        let store = Arc::new(Counting::default());
+        let database = Database::new(store.clone()).unwrap();
+        let branches = ["a", "b", "b/c"].map(|branch| database.branch(&name(branch)));
+        let asked = |seen: &Seen| {
+            let before = store.asked.load(Relaxed);
+            database.look_again(seen);
+            store.asked.load(Relaxed) - before
+        };
+        assert_eq!(asked(&Seen::Any), 0);
+        let following = [&branches[0], &branches[2]].map(|branch| branch.follow().unwrap());
+        let of = |branch: &str| Seen::Named([name(branch)].into());
+        assert_eq!([&Seen::Any, &Seen::Nothing, &of("a"), &of("b"), &of("c")].map(asked), [2, 2, 1, 1, 0]);
+        drop(following);
+        assert_eq!(asked(&Seen::Any), 0);
+        drop(branches);
+        assert_eq!(locked::lock(&database.0.branches.0).len(), 0);
+    }
+
+    #[test]
+    fn followers_are_told_what_others_did() {
+        let store = Arc::new(Counting::default());
+        let database = Database::new(store.clone()).unwrap();
+        let branch = database.branch(&name("a"));
+        let following = branch.follow().unwrap();
+        let go = |from, to| store.update(&[], &[Move { branch: branch.name(), from, to }]).unwrap();
+        let shown = || following.shown().with(|head| *head);
+        let first = Some(Id::EMPTY_TREE);
+        assert!(go(None, first));
+        assert_eq!(shown(), None);
+        database.look_again(&Seen::Named([name("a")].into()));
+        assert_eq!(shown(), first);
+        assert!(go(first, None));
+        assert_eq!((branch.head(), shown()), (Ok(None), None));
+    }
 
     #[tokio::test]
     async fn some_that_hang_are_not_more() {

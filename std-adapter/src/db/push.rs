@@ -145,7 +145,7 @@ mod tests {
         let (id, commit) = Commit::encode(tree, &[], b"x", 1).unwrap();
         database.objects().store().write(&[(tree, empty), (id, commit)]).unwrap();
         let go = |name: &str, from, to| {
-            database.branch(&BranchName::new(name).unwrap()).unwrap().advance(from, to).unwrap();
+            database.branch(&BranchName::new(name).unwrap()).advance(from, to).unwrap();
         };
         go("before", None, Some(id));
         std::fs::write(dir.join("refs/heads/x.lock"), "").unwrap();

@@ -439,7 +439,7 @@ mod tests {
     #[test]
     fn a_transaction_that_is_being_committed_is_read_and_not_changed() {
         let database = Database::new(sample::objects().store().clone()).unwrap();
-        let branch = database.branch(&BranchName::new("master").unwrap()).unwrap();
+        let branch = database.branch(&BranchName::new("master").unwrap());
         let transaction = Transaction::begin(&database, None).unwrap();
         transaction.create(b"f", Mode::Normal, b"x").unwrap();
         let options = Options { how: How::Merge, if_changed: false };
@@ -476,7 +476,7 @@ mod tests {
         assert_eq!(names(&transaction, b"gone"), ["in"]);
         assert_eq!(transaction.get(b"file").unwrap().mode(), Mode::Normal);
 
-        let branch = database.branch(&crate::db::BranchName::new("master").unwrap()).unwrap();
+        let branch = database.branch(&crate::db::BranchName::new("master").unwrap());
         let options = Options { how: How::Merge, if_changed: false };
         let head = transaction.commit(&branch, &[base, theirs], b"", options).unwrap().head.unwrap();
         let tree = database.objects().commit(head).unwrap().tree;

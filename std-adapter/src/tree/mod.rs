@@ -47,7 +47,7 @@ mod tests;
 
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 use datakit_core::vfs::{Id, Kind, Result};
 
@@ -102,6 +102,15 @@ enum Kept {
     Dir(Arc<Node<dyn Directory>>),
     File(Arc<Node<dyn Leaf>>),
     Symlink(Arc<Node<Box<[u8]>>>),
+}
+
+/// An [`Entry`] that is there only while somebody else has it.
+pub(crate) struct WeakEntry(Weak<Node<dyn Directory>>);
+
+impl WeakEntry {
+    pub(crate) fn upgrade(&self) -> Option<Entry> {
+        Some(Entry(Kept::Dir(self.0.upgrade()?)))
+    }
 }
 
 struct Node<W: ?Sized> {
@@ -210,6 +219,22 @@ impl Entry {
     #[must_use]
     pub fn is(&self, other: &Entry) -> bool {
         self.ino() == other.ino()
+    }
+
+    /// What is in it, if it is a directory.
+    pub(crate) fn as_dir(&self) -> Option<&dyn Directory> {
+        match self.what() {
+            What::Dir(dir) => Some(dir),
+            _ => None,
+        }
+    }
+
+    /// The same directory, not kept.
+    pub(crate) fn downgrade(&self) -> Option<WeakEntry> {
+        match &self.0 {
+            Kept::Dir(node) => Some(WeakEntry(Arc::downgrade(node))),
+            _ => None,
+        }
     }
 
     fn renamed(&self, name: &[u8]) {

@@ -1,9 +1,10 @@
 //! `/branch/NAME`.
 
-use std::sync::{Arc, OnceLock, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, OnceLock, RwLock, Weak};
 
 use datakit_core::vfs::{Error, Name};
 
+use super::branch_table::BranchTable;
 use super::ro::{Ro, Source};
 use super::snapshots::Diff;
 use super::streams::{HeadLive, Reflog};
@@ -12,34 +13,68 @@ use super::watch::WatchDir;
 use super::{line, transaction};
 use crate::db::land::fast_forward;
 use crate::db::tree::Tree;
-use crate::db::{Branch, Database, Id};
-use crate::tree::{Command, DirOnly, Directory, Entry, Status, Wait, ready};
-use crate::{db, ino};
+use crate::db::{Branch, BranchName, Database, Id};
+use crate::tree::{Command, DirOnly, Directory, Entry, Status, Wait, WeakEntry, ready};
+use crate::{db, ino, locked};
 
-/// The branch that a directory shows: after a rename it is another one.
+/// The branch that the files of a directory are about: after a rename it is another one. All files about one branch on one connection share
+/// one of these.
 pub(super) struct Slot {
     pub(super) database: Database,
-    branch: RwLock<Arc<Branch>>,
+    branch: RwLock<BranchName>,
     /// Tells the directories of this branch from those of all others.
     pub(super) number: u64,
+    /// The directory itself, while there are fids of it.
+    dir: Mutex<Option<WeakEntry>>,
+    table: Weak<BranchTable>,
 }
 
 impl Slot {
-    pub(super) fn new(database: &Database, branch: Arc<Branch>) -> Slot {
-        Slot { database: database.clone(), branch: RwLock::new(branch), number: ino::next() }
+    pub(super) fn new(database: &Database, branch: BranchName, number: u64, table: Weak<BranchTable>) -> Slot {
+        Slot { database: database.clone(), branch: RwLock::new(branch), number, dir: Mutex::default(), table }
+    }
+
+    pub(super) fn name(&self) -> BranchName {
+        locked::read(&self.branch).clone()
+    }
+
+    pub(super) fn rename(&self, branch: BranchName) {
+        *locked::write(&self.branch) = branch;
     }
 
     pub(super) fn branch(&self) -> Arc<Branch> {
-        self.branch.read().unwrap_or_else(PoisonError::into_inner).clone()
+        self.database.branch(&self.name())
     }
 
-    pub(super) fn set_branch(&self, branch: Arc<Branch>) {
-        *self.branch.write().unwrap_or_else(PoisonError::into_inner) = branch;
+    pub(super) fn head(&self) -> db::Result<Option<Id>> {
+        self.database.objects().store().head(&self.name())
     }
 
     /// The tree of the head; the empty one for a branch without commits.
     pub(super) fn tree(&self) -> db::Result<Tree> {
-        tree_of(&self.database, self.branch().head()?)
+        tree_of(&self.database, self.head()?)
+    }
+
+    /// The one directory that shows it, called `name`.
+    pub(super) fn dir(self: &Arc<Slot>, name: impl FnOnce(&BranchName) -> Arc<[u8]>) -> Entry {
+        let mut dir = locked::lock(&self.dir);
+        dir.as_ref().and_then(WeakEntry::upgrade).unwrap_or_else(|| {
+            let entry = Entry::dir_of(name(&self.name()), self.number, BranchDir::new(self.clone()));
+            *dir = entry.downgrade();
+            entry
+        })
+    }
+
+    pub(super) fn table(&self) -> &Weak<BranchTable> {
+        &self.table
+    }
+}
+
+impl Drop for Slot {
+    fn drop(&mut self) {
+        if let Some(table) = self.table.upgrade() {
+            table.forget(self);
+        }
     }
 }
 
@@ -52,13 +87,13 @@ pub(super) fn tree_of(database: &Database, commit: Option<Id>) -> db::Result<Tre
 }
 
 /// The directory of a branch. Its entries are made when somebody looks.
-pub(super) struct BranchDir {
+struct BranchDir {
     slot: Arc<Slot>,
-    entries: OnceLock<[Entry; 8]>,
+    entries: OnceLock<Box<[Entry; 8]>>,
 }
 
 impl BranchDir {
-    pub(super) fn new(slot: Arc<Slot>) -> BranchDir {
+    fn new(slot: Arc<Slot>) -> BranchDir {
         BranchDir { slot, entries: OnceLock::new() }
     }
 
@@ -70,16 +105,21 @@ impl BranchDir {
                 Arc::new(move || slot.tree())
             };
             let ro = Ro::new(&self.slot.database, source.clone(), self.slot.number);
-            [
-                Entry::dir("diff", Diff::new(&self.slot.database, source, self.slot.number)),
-                Entry::file("fast-forward", forward(slot())),
-                Entry::file("head", head(slot())),
-                Entry::file("head.live", HeadLive(slot())),
-                Entry::file("reflog", Reflog(slot())),
+            // The same inodes when the directory was dropped and is made again.
+            let numbered = |entry: Entry| {
+                let number = ino::of(("branch", self.slot.number, entry.name()));
+                entry.numbered(number)
+            };
+            Box::new([
+                numbered(Entry::dir("diff", Diff::new(&self.slot.database, source, self.slot.number))),
+                numbered(Entry::file("fast-forward", forward(slot()))),
+                numbered(Entry::file("head", head(slot()))),
+                numbered(Entry::file("head.live", HeadLive(slot()))),
+                numbered(Entry::file("reflog", Reflog(slot()))),
                 ro.top("ro"),
-                Entry::dir("transactions", DirOnly(Transactions::new(slot()))),
-                Entry::dir("watch", WatchDir::new(slot(), Vec::new())),
-            ]
+                numbered(Entry::dir("transactions", DirOnly(Transactions::new(slot())))),
+                numbered(Entry::dir("watch", WatchDir::new(slot(), Vec::new()))),
+            ])
         })
     }
 }
@@ -113,9 +153,9 @@ impl Directory for BranchDir {
 fn head(slot: Arc<Slot>) -> Status {
     let length = {
         let slot = slot.clone();
-        move || slot.branch().head().map_or(0, |head| line(head).len() as u64)
+        move || slot.head().map_or(0, |head| line(head).len() as u64)
     };
-    Status::new(move || Ok(line(slot.branch().head()?))).with_length(length)
+    Status::new(move || Ok(line(slot.head()?))).with_length(length)
 }
 
 fn forward(slot: Arc<Slot>) -> Command {

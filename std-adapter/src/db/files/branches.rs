@@ -1,85 +1,83 @@
 //! `/branch`: a directory for each branch.
 
-use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use datakit_core::vfs::{Create, Error, Name, New, Result};
 
-use super::branch::{BranchDir, Slot};
+use super::branch_table::BranchTable;
 use crate::db::{BranchName, Database};
-use crate::locked;
 use crate::tree::{Directory, Entry, Wait, ready};
 
 /// All branches of the repository, and those that were made on this connection and have no commit yet.
-pub(super) struct Branches {
-    database: Database,
-    known: Mutex<BTreeMap<BranchName, Known>>,
-}
-
-/// A branch that somebody on this connection has looked at.
-struct Known {
-    entry: Entry,
-    slot: Arc<Slot>,
-    /// It is there also without a commit.
-    made: bool,
-}
+pub(super) struct Branches(Arc<BranchTable>);
 
 impl Branches {
     pub(super) fn new(database: &Database) -> Branches {
-        Branches { database: database.clone(), known: Mutex::default() }
-    }
-
-    /// The one directory of a branch, and whether it was made here.
-    fn entry(&self, branch: &BranchName, make: bool) -> Result<(Entry, bool)> {
-        let mut known = locked::lock(&self.known);
-        if let Some(known) = known.get_mut(branch) {
-            known.made |= make;
-            return Ok((known.entry.clone(), known.made));
-        }
-        let slot = Arc::new(Slot::new(&self.database, self.database.branch(branch)?));
-        let entry = Entry::dir(escape(branch.as_bytes()), BranchDir::new(slot.clone()));
-        known.insert(branch.clone(), Known { entry: entry.clone(), slot, made: make });
-        Ok((entry, make))
+        Branches(BranchTable::new(database))
     }
 
     fn move_to(&self, old: &BranchName, new: &BranchName) -> Result<()> {
-        let slot = match locked::lock(&self.known).get(old) {
-            Some(known) => known.slot.clone(),
-            None => return Err(Error::NotFound),
-        };
-        let (from, to) = (slot.branch(), self.database.branch(new)?);
-        self.database.rename(&from, &to)?;
-        slot.set_branch(to);
-        let mut known = locked::lock(&self.known);
-        if let Some(moved) = known.remove(old) {
-            known.insert(new.clone(), moved);
-        }
+        let (slot, database) = (self.0.slot(old), self.0.database());
+        database.rename(&slot.branch(), &database.branch(new))?;
+        self.0.renamed(&slot, new);
         Ok(())
+    }
+}
+
+/// The directory of a branch.
+fn entry(table: &Arc<BranchTable>, branch: &BranchName) -> Entry {
+    table.slot(branch).dir(shown)
+}
+
+/// A branch in a listing: its name and number. The files are made when it is looked up.
+struct Listed {
+    table: Arc<BranchTable>,
+    branch: BranchName,
+}
+
+impl Listed {
+    fn entry(table: &Arc<BranchTable>, branch: BranchName) -> Entry {
+        let (name, number) = (shown(&branch), table.number(&branch));
+        Entry::dir_of(name, number, Listed { table: table.clone(), branch })
+    }
+}
+
+impl Directory for Listed {
+    fn list(&self) -> Wait<'_, Vec<Entry>> {
+        let entry = entry(&self.table, &self.branch);
+        Box::pin(async move { entry.as_dir().ok_or(Error::NotDirectory)?.list().await })
+    }
+
+    fn lookup<'a>(&'a self, name: Name<'a>) -> Wait<'a, Entry> {
+        let entry = entry(&self.table, &self.branch);
+        Box::pin(async move { entry.as_dir().ok_or(Error::NotDirectory)?.lookup(name).await })
+    }
+
+    fn remove(&self) -> Wait<'_, ()> {
+        let entry = entry(&self.table, &self.branch);
+        Box::pin(async move { entry.as_dir().ok_or(Error::NotDirectory)?.remove().await })
     }
 }
 
 impl Directory for Branches {
     fn list(&self) -> Wait<'_, Vec<Entry>> {
         Box::pin(async move {
-            let heads = self.database.run(Database::heads).await?;
+            let heads = self.0.database().run(Database::heads).await?;
             let mut names: Vec<_> = heads.into_iter().map(|(name, _)| name).collect();
-            let known = locked::lock(&self.known);
-            names.extend(known.iter().filter(|(_, known)| known.made).map(|(name, _)| name.clone()));
-            drop(known);
+            names.extend(self.0.made());
             names.sort();
             names.dedup();
-            names.iter().map(|name| Ok(self.entry(name, false)?.0)).collect()
+            Ok(names.into_iter().map(|name| Listed::entry(&self.0, name)).collect())
         })
     }
 
     fn lookup<'a>(&'a self, name: Name<'a>) -> Wait<'a, Entry> {
         ready((|| {
             let branch = BranchName::new(unescape(name.as_bytes())).map_err(|_| Error::NotFound)?;
-            let made = locked::lock(&self.known).get(&branch).is_some_and(|known| known.made);
-            if !made && self.database.objects().store().head(&branch)?.is_none() {
+            if !self.0.is_made(&branch) && self.0.database().objects().store().head(&branch)?.is_none() {
                 return Err(Error::NotFound);
             }
-            Ok(self.entry(&branch, false)?.0)
+            Ok(entry(&self.0, &branch))
         })())
     }
 
@@ -89,7 +87,9 @@ impl Directory for Branches {
             if create.new != New::Dir {
                 return Err(Error::OnlyDirectories);
             }
-            Ok(self.entry(&BranchName::new(unescape(name.as_bytes()))?, true)?.0)
+            let branch = BranchName::new(unescape(name.as_bytes()))?;
+            self.0.make(&branch)?;
+            Ok(entry(&self.0, &branch))
         })())
     }
 
@@ -102,8 +102,18 @@ impl Directory for Branches {
     }
 
     fn unlink<'a>(&'a self, child: &'a Entry) -> Wait<'a, ()> {
-        locked::lock(&self.known).retain(|_, known| !known.entry.is(child));
-        ready(Ok(()))
+        ready((|| {
+            self.0.removed(&BranchName::new(unescape(&child.name()))?);
+            Ok(())
+        })())
+    }
+}
+
+/// The name of the directory of a branch.
+fn shown(branch: &BranchName) -> Arc<[u8]> {
+    match branch.as_bytes().iter().any(|byte| matches!(byte, b'/' | b'%')) {
+        true => escape(branch.as_bytes()).into(),
+        false => branch.shared(),
     }
 }
 

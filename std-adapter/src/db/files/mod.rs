@@ -4,6 +4,7 @@
 //! the rest of the database does, which knows no files.
 
 mod branch;
+mod branch_table;
 mod branches;
 mod remotes;
 mod ro;

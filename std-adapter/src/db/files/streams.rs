@@ -3,25 +3,27 @@
 use std::sync::Arc;
 
 use datakit_core::vfs::{FileStat, OpenMode, Result};
-use tokio::sync::broadcast::error::RecvError;
-use tokio::sync::{Mutex, broadcast, watch};
+use tokio::sync::{Mutex, watch};
 
 use super::branch::{Slot, tree_of};
 use super::{Keeping, line};
+use crate::db::branch::{self, Following, Lagged};
 use crate::db::counters::Counted;
 use crate::db::tree::Node;
-use crate::db::{self, Branch, Database, Error, Id};
+use crate::db::{self, Database, Error, Id};
 use crate::tree::{Delivery, Leaf, OpenLeaf, Wait, ready};
 
-/// What an open stream keeps: the branch, of which there is to be one, and its place among the streams that are counted.
+/// What an open stream keeps: the branch that it follows, and its place among the streams that are counted.
 struct Kept {
-    branch: Arc<Branch>,
+    branch: Following,
     _counted: Counted,
 }
 
 impl Slot {
-    fn keep(&self) -> Kept {
-        Kept { branch: self.branch(), _counted: self.database.count(|counters| &counters.watches) }
+    /// What another program did is seen before the first line.
+    fn keep(&self) -> db::Result<Kept> {
+        let branch = self.branch().follow()?;
+        Ok(Kept { branch, _counted: self.database.count(|counters| &counters.watches) })
     }
 }
 
@@ -39,9 +41,7 @@ impl Leaf for HeadLive {
 
     fn open(&self, mode: OpenMode) -> Wait<'_, Box<dyn OpenLeaf>> {
         Box::pin(async move {
-            let kept = self.0.keep();
-            // What another program did is seen before the first line.
-            kept.branch.head()?;
+            let kept = self.0.keep()?;
             let open = kept.branch.shown().file(|head| line(*head)).open(mode).await?;
             Ok(Box::new(Keeping { open, _kept: kept }) as Box<dyn OpenLeaf>)
         })
@@ -57,9 +57,11 @@ impl Leaf for Reflog {
     }
 
     fn open(&self, _: OpenMode) -> Wait<'_, Box<dyn OpenLeaf>> {
-        let kept = self.0.keep();
-        let reader = LogReader { moves: kept.branch.log(), delivery: Delivery::default(), ended: false };
-        ready(Ok(Box::new(OpenLog { reader: Mutex::new(reader), _kept: kept })))
+        ready((|| {
+            let kept = self.0.keep()?;
+            let reader = LogReader { moves: kept.branch.log(), delivery: Delivery::default(), ended: false };
+            Ok(Box::new(OpenLog { reader: Mutex::new(reader), _kept: kept }) as Box<dyn OpenLeaf>)
+        })())
     }
 }
 
@@ -69,7 +71,7 @@ struct OpenLog {
 }
 
 struct LogReader {
-    moves: broadcast::Receiver<Option<Id>>,
+    moves: branch::LogReader,
     delivery: Delivery,
     ended: bool,
 }
@@ -89,12 +91,10 @@ impl OpenLeaf for OpenLog {
                 if reader.ended {
                     return Ok(0);
                 }
-                match reader.moves.recv().await {
+                match reader.moves.next().await {
                     Ok(head) => reader.delivery.next(line(head).into()),
                     // A log with a gap would be taken for a whole one.
-                    Err(RecvError::Lagged(_)) => reader.ended = true,
-                    // The branch is kept, so that this is not reached.
-                    Err(RecvError::Closed) => std::future::pending().await,
+                    Err(Lagged) => reader.ended = true,
                 }
             }
         })
@@ -114,8 +114,7 @@ impl Leaf for TreeLive {
 
     fn open(&self, _: OpenMode) -> Wait<'_, Box<dyn OpenLeaf>> {
         ready((|| {
-            let kept = self.slot.keep();
-            kept.branch.head()?;
+            let kept = self.slot.keep()?;
             let mut heads = kept.branch.shown().subscribe();
             let (database, path) = (self.slot.database.clone(), self.path.clone());
             let text = what_is_at(&database, *heads.borrow_and_update(), &path)?;

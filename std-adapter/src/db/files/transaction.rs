@@ -229,6 +229,7 @@ fn unknown(command: &str) -> Error {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::db::files::branch_table::BranchTable;
     use crate::db::store::Memory;
     use crate::db::{BranchName, Database};
     use crate::locked;
@@ -237,18 +238,17 @@ mod tests {
     #[tokio::test]
     async fn what_has_ended_is_let_go_of_at_once() {
         let database = Database::new(Arc::new(Memory::new())).unwrap();
-        let branch = database.branch(&BranchName::new("master").unwrap()).unwrap();
-        let slot = Arc::new(Slot::new(&database, branch));
+        let slot = BranchTable::new(&database).slot(&BranchName::new("master").unwrap());
         for end in ["close", "commit", "remove"] {
             let transaction = Arc::new(Transaction::begin(&database, None).unwrap());
-            let table = Arc::new(Table::default());
+            let table = Table::of(&slot);
             let dir = TransactionDir::new(&slot, &table, transaction.clone(), None);
-            locked::lock(&table.0).insert((*b"t").into(), (Entry::dir("t", Empty), transaction));
+            locked::lock(&table.open).insert((*b"t").into(), (Entry::dir("t", Empty), transaction));
             match end {
                 "remove" => dir.remove().await.unwrap(),
                 word => drop(dir.files.obey(word).await.unwrap()),
             }
-            assert!(locked::lock(&table.0).is_empty(), "{end}");
+            assert!(locked::lock(&table.open).is_empty(), "{end}");
         }
     }
 }

@@ -1,11 +1,12 @@
 //! `transactions/`: a directory for each that is open on this connection.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, Weak};
 
 use datakit_core::vfs::{Create, Error, Name, Result};
 
 use super::branch::Slot;
+use super::branch_table::BranchTable;
 use super::transaction::TransactionDir;
 use crate::db::transaction::Transaction;
 use crate::locked;
@@ -17,30 +18,49 @@ pub(super) struct Transactions {
     table: Arc<Table>,
 }
 
-/// Those that are open.
-#[derive(Default)]
-pub(super) struct Table(pub(super) Mutex<Open>);
+/// Those that are open. The connection keeps it while there are any.
+pub(super) struct Table {
+    pub(super) open: Mutex<Open>,
+    keeper: Weak<BranchTable>,
+    /// That of the branch.
+    number: u64,
+}
 
 /// By their names.
 type Open = BTreeMap<Box<[u8]>, (Entry, Arc<Transaction>)>;
 
 impl Table {
+    /// The one table of a branch.
+    pub(super) fn of(slot: &Slot) -> Arc<Table> {
+        let (keeper, number) = (slot.table(), slot.number);
+        let kept = keeper.upgrade().and_then(|keeper| keeper.transactions(number));
+        kept.unwrap_or_else(|| Arc::new(Table { open: Mutex::default(), keeper: keeper.clone(), number }))
+    }
+
     /// Lets go of those that have ended.
-    pub(super) fn sweep(&self) {
+    pub(super) fn sweep(self: &Arc<Table>) {
         self.with(|_| ());
     }
 
     /// Those that have not ended.
-    fn with<R>(&self, with: impl FnOnce(&mut Open) -> R) -> R {
-        let mut open = locked::lock(&self.0);
+    fn with<R>(self: &Arc<Table>, with: impl FnOnce(&mut Open) -> R) -> R {
+        let mut open = locked::lock(&self.open);
+        let before = open.is_empty();
         open.retain(|_, (_, transaction)| transaction.is_open());
-        with(&mut open)
+        let result = with(&mut open);
+        if open.is_empty() != before
+            && let Some(keeper) = self.keeper.upgrade()
+        {
+            if before { keeper.keep(self.number, self) } else { keeper.let_go(self.number) }
+        }
+        result
     }
 }
 
 impl Transactions {
     pub(super) fn new(slot: Arc<Slot>) -> Transactions {
-        Transactions { slot, table: Arc::default() }
+        let table = Table::of(&slot);
+        Transactions { slot, table }
     }
 
     fn begin(&self, name: &[u8]) -> Result<Entry> {
@@ -48,7 +68,7 @@ impl Transactions {
             if open.contains_key(name) {
                 return Err(Error::Exists);
             }
-            let head = self.slot.branch().head()?;
+            let head = self.slot.head()?;
             let transaction = Arc::new(Transaction::begin(&self.slot.database, head)?);
             let dir = TransactionDir::new(&self.slot, &self.table, transaction.clone(), head);
             let entry = Entry::dir(name, dir);

@@ -23,7 +23,7 @@ use gix::{Repository, ThreadSafeRepository};
 
 pub use fsync::Fsync;
 
-use super::{FetchError, Move, Store, Watching};
+use super::{FetchError, Move, Seen, Store, Watching};
 use crate::db::object::{Kind, Object};
 use crate::db::{BranchName, Error, Id, PATIENCE, Result};
 use crate::locked;
@@ -231,7 +231,7 @@ impl Store for Git {
         refs::update(&handle, self.sync, moves, |locks| handle.loose().write(self.sync, objects, locks))
     }
 
-    fn watch(&self, changed: Box<dyn Fn() + Send + Sync>) -> Result<Option<Box<dyn Watching>>> {
+    fn watch(&self, changed: Box<dyn Fn(&Seen) + Send + Sync>) -> Result<Option<Box<dyn Watching>>> {
         Ok(Some(Box::new(watch::Watcher::new(&self.dir(), changed))))
     }
 

@@ -7,6 +7,7 @@ mod transfer;
 pub use git::{Fsync, Git};
 pub use memory::Memory;
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use super::object::{Kind, Object};
@@ -70,12 +71,12 @@ pub trait Store: Send + Sync + 'static {
     /// [`Error::NoSpace`], [`Error::ReadOnly`], [`Error::Store`]. A branch is where it was, or where it was to go.
     fn update(&self, objects: &[(Id, Object)], moves: &[Move<'_>]) -> Result<bool>;
 
-    /// Has `changed` called, from any thread, soon after another program may have moved a branch, until what is returned is dropped.
-    /// `None` where there are no others.
+    /// Has `changed` called, from one thread at a time, soon after another program may have moved a branch, until what is returned is
+    /// dropped. `None` where there are no others.
     ///
     /// # Errors
     /// [`Error::Store`] when branches cannot be watched.
-    fn watch(&self, changed: Box<dyn Fn() + Send + Sync>) -> Result<Option<Box<dyn Watching>>> {
+    fn watch(&self, changed: Box<dyn Fn(&Seen) + Send + Sync>) -> Result<Option<Box<dyn Watching>>> {
         let _ = changed;
         Ok(None)
     }
@@ -107,6 +108,27 @@ pub struct Move<'a> {
     pub from: Option<Id>,
     /// Where it goes; `None` removes it.
     pub to: Option<Id>,
+}
+
+/// What was seen of other programs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Seen {
+    /// They may have moved the branches of these names, and those below them: `a/b` is below `a`.
+    Named(BTreeSet<BranchName>),
+    /// They may have moved any branch.
+    Any,
+    /// Nothing, but something may have been missed.
+    Nothing,
+}
+
+impl Seen {
+    /// Whether the branch is to be looked at.
+    pub(super) fn concerns(&self, branch: &BranchName) -> bool {
+        let Seen::Named(names) = self else { return true };
+        let bytes = branch.as_bytes();
+        names.contains(branch)
+            || names.iter().any(|name| bytes.strip_prefix(name.as_bytes()).is_some_and(|rest| rest.starts_with(b"/")))
+    }
 }
 
 /// Branches are watched until this is dropped.

@@ -174,7 +174,7 @@ fn what_others_do_is_told() {
     assert!(go(&store, "master", None, Some(id)));
     let (tell, told) = std::sync::mpsc::channel();
     let tell = Mutex::new(tell);
-    let watching = store.watch(Box::new(move || tell.lock().unwrap().send(()).unwrap_or_default())).unwrap();
+    let watching = store.watch(Box::new(move |_| tell.lock().unwrap().send(()).unwrap_or_default())).unwrap();
     for change in [&["branch", "dev", "master"][..], &["pack-refs", "--all"], &["branch", "-D", "dev"]] {
         while told.try_recv().is_ok() {}
         place.git(change);

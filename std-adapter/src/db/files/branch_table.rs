@@ -1,0 +1,162 @@
+//! The branches of one connection: those that fids, streams and transactions use, and those that were made and have no commit yet.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex, Weak};
+
+use datakit_core::vfs::{Error, Result};
+
+use super::branch::Slot;
+use super::transactions::Table;
+use crate::db::{BranchName, Database};
+use crate::{ino, locked};
+
+/// Branches without a commit that one connection may make.
+const MADE: usize = 4096;
+
+/// Names that were given up and keep their own inode number.
+const NUMBERS: usize = 1024;
+
+/// What one connection knows of branches beside what the store says. What nobody uses is not in it: a listing adds nothing.
+pub(super) struct BranchTable {
+    database: Database,
+    state: Mutex<State>,
+}
+
+struct State {
+    /// The branches in use, with their numbers.
+    slots: BTreeMap<BranchName, (Weak<Slot>, u64)>,
+    /// Those that are there also without a commit.
+    made: BTreeSet<BranchName>,
+    /// Inode numbers of names that were renamed or removed, which the next branch of that name must not have; all other numbers follow
+    /// from the name and from `origin`.
+    numbers: BTreeMap<BranchName, u64>,
+    origin: u64,
+    /// Open transactions by the number of their branch: they stay when no fid is left.
+    transactions: BTreeMap<u64, Arc<Table>>,
+}
+
+impl State {
+    fn number(&self, name: &BranchName) -> u64 {
+        let of_slot = self.slots.get(name).map(|(_, number)| *number);
+        of_slot
+            .or_else(|| self.numbers.get(name).copied())
+            .unwrap_or_else(|| ino::below(self.origin, b'B', name.as_bytes()))
+    }
+
+    fn set_number(&mut self, name: &BranchName, number: u64) {
+        if self.numbers.len() >= NUMBERS {
+            // All numbers but those of branches in use are new from now on.
+            self.numbers.clear();
+            self.origin = ino::next();
+        }
+        self.numbers.insert(name.clone(), number);
+    }
+}
+
+impl BranchTable {
+    pub(super) fn new(database: &Database) -> Arc<BranchTable> {
+        let state = State {
+            slots: BTreeMap::new(),
+            made: BTreeSet::new(),
+            numbers: BTreeMap::new(),
+            origin: ino::next(),
+            transactions: BTreeMap::new(),
+        };
+        Arc::new(BranchTable { database: database.clone(), state: Mutex::new(state) })
+    }
+
+    pub(super) fn database(&self) -> &Database {
+        &self.database
+    }
+
+    /// What all files about a branch share.
+    pub(super) fn slot(self: &Arc<BranchTable>, name: &BranchName) -> Arc<Slot> {
+        let state = &mut *locked::lock(&self.state);
+        if let Some(slot) = state.slots.get(name).and_then(|(slot, _)| slot.upgrade()) {
+            return slot;
+        }
+        let number = state.number(name);
+        let slot = Arc::new(Slot::new(&self.database, name.clone(), number, Arc::downgrade(self)));
+        state.slots.insert(name.clone(), (Arc::downgrade(&slot), number));
+        slot
+    }
+
+    /// The inode number of the directory of a branch.
+    pub(super) fn number(&self, name: &BranchName) -> u64 {
+        locked::lock(&self.state).number(name)
+    }
+
+    /// Shows a branch from now on also while it has no commit.
+    pub(super) fn make(&self, name: &BranchName) -> Result<()> {
+        let full = |state: &State| state.made.len() >= MADE && !state.made.contains(name);
+        if full(&locked::lock(&self.state)) {
+            // Those that have commits by now are shown for that.
+            let heads = self.database.heads()?;
+            let state = &mut *locked::lock(&self.state);
+            heads.iter().for_each(|(name, _)| {
+                state.made.remove(name);
+            });
+        }
+        let state = &mut *locked::lock(&self.state);
+        if full(state) {
+            return Err(Error::NoSpace.because(format_args!("{MADE} branches of this connection have no commit")));
+        }
+        state.made.insert(name.clone());
+        Ok(())
+    }
+
+    pub(super) fn is_made(&self, name: &BranchName) -> bool {
+        locked::lock(&self.state).made.contains(name)
+    }
+
+    pub(super) fn made(&self) -> Vec<BranchName> {
+        locked::lock(&self.state).made.iter().cloned().collect()
+    }
+
+    /// The branch of `slot` is called `new` now.
+    pub(super) fn renamed(&self, slot: &Arc<Slot>, new: &BranchName) {
+        let old = slot.name();
+        slot.rename(new.clone());
+        let state = &mut *locked::lock(&self.state);
+        state.slots.remove(&old);
+        state.slots.insert(new.clone(), (Arc::downgrade(slot), slot.number));
+        if state.made.remove(&old) {
+            state.made.insert(new.clone());
+        }
+        state.set_number(&old, ino::next());
+        state.set_number(new, slot.number);
+    }
+
+    /// The directory of this branch was removed: the next one of that name is another.
+    pub(super) fn removed(&self, name: &BranchName) {
+        let state = &mut *locked::lock(&self.state);
+        state.slots.remove(name);
+        state.made.remove(name);
+        state.set_number(name, ino::next());
+    }
+
+    /// Takes out a slot whose last user has gone.
+    pub(super) fn forget(&self, slot: &Slot) {
+        let (name, state) = (slot.name(), &mut *locked::lock(&self.state));
+        // The name may be in use again already, by another slot.
+        if state.slots.get(&name).is_some_and(|(found, _)| std::ptr::eq(found.as_ptr(), slot)) {
+            state.slots.remove(&name);
+        }
+    }
+
+    /// The open transactions on the branch of this number.
+    pub(super) fn transactions(&self, number: u64) -> Option<Arc<Table>> {
+        locked::lock(&self.state).transactions.get(&number).cloned()
+    }
+
+    /// Keeps a table of transactions for as long as there are any.
+    pub(super) fn keep(&self, number: u64, table: &Arc<Table>) {
+        locked::lock(&self.state).transactions.entry(number).or_insert_with(|| table.clone());
+    }
+
+    /// There are none any more.
+    pub(super) fn let_go(&self, number: u64) {
+        // Dropped after the lock: its transactions use slots.
+        let _table = locked::lock(&self.state).transactions.remove(&number);
+    }
+}
