@@ -1,5 +1,5 @@
 # The recipes of the database in a mounted tree, as people type them.
-. /workloads/lib.sh
+. "$RIG/workloads/lib.sh"
 [ -n "${DATABASE:-}" ] || exit 77
 cd "$TOP"
 a=branch/rig-$$-a

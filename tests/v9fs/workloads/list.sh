@@ -1,5 +1,5 @@
 # Enough long names that a listing takes several messages of 8 KiB.
-. /workloads/lib.sh
+. "$RIG/workloads/lib.sh"
 scratch
 same "" "$(ls)"
 set +x

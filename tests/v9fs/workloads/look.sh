@@ -1,5 +1,5 @@
 # Reads whatever is there, and changes nothing.
-. /workloads/lib.sh
+. "$RIG/workloads/lib.sh"
 cd "$TOP"
 ls -la
 # A file only to be written is no failure; one that blocks is.

@@ -1,4 +1,4 @@
-. /workloads/lib.sh
+. "$RIG/workloads/lib.sh"
 scratch
 mkdir folder
 same directory "$(stat -c %F folder)"

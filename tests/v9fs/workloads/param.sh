@@ -1,5 +1,5 @@
 # Reads the parameter $PARAM, sets it to $VALUE, and sets it back.
-. /workloads/lib.sh
+. "$RIG/workloads/lib.sh"
 [ -n "${PARAM:-}" ] || exit 77
 cd "$TOP"
 before=$(cat "$PARAM")

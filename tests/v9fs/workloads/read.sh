@@ -1,4 +1,4 @@
-. /workloads/lib.sh
+. "$RIG/workloads/lib.sh"
 scratch
 bytes 300000 >file
 same 300000 "$(size file)"

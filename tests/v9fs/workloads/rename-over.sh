@@ -1,4 +1,4 @@
-. /workloads/lib.sh
+. "$RIG/workloads/lib.sh"
 scratch
 echo new >new
 echo old >old

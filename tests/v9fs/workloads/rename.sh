@@ -1,5 +1,5 @@
 # In the same folder: a file, one that is open, and a folder with something in it.
-. /workloads/lib.sh
+. "$RIG/workloads/lib.sh"
 scratch
 echo content >old
 mv old new

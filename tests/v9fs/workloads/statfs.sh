@@ -1,5 +1,5 @@
 # In the other dialects the kernel makes the answer up.
-. /workloads/lib.sh
+. "$RIG/workloads/lib.sh"
 only 9p2000.L
 [ "$(stat -f -c %S "$TOP")" -gt 0 ]
 [ "$(stat -f -c %l "$TOP")" -gt 0 ]

@@ -1,4 +1,4 @@
-. /workloads/lib.sh
+. "$RIG/workloads/lib.sh"
 only 9p2000.L 9p2000.u
 scratch
 mkdir folder

@@ -1,4 +1,4 @@
-. /workloads/lib.sh
+. "$RIG/workloads/lib.sh"
 scratch
 printf 0123456789 >file
 truncate -s 4 file

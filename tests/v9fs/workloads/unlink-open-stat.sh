@@ -1,5 +1,5 @@
 # An open file whose name is gone still tells its size.
-. /workloads/lib.sh
+. "$RIG/workloads/lib.sh"
 scratch
 printf 0123456789 >file
 exec 3<>file

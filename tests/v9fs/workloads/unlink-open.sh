@@ -1,5 +1,5 @@
 # The name goes, the file stays for whom it is open.
-. /workloads/lib.sh
+. "$RIG/workloads/lib.sh"
 scratch
 printf 0123456789 >file
 exec 3<>file

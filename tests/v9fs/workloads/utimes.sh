@@ -1,4 +1,4 @@
-. /workloads/lib.sh
+. "$RIG/workloads/lib.sh"
 scratch
 echo content >file
 touch -d @1000000000 file

@@ -1,0 +1,58 @@
+"""What every kind of guest has in common."""
+
+import os
+import signal
+import subprocess
+import threading
+import time
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parent
+HOST_SEEN_FROM_GUEST = "10.0.2.2"
+
+
+class RigError(Exception):
+    """The rig could not do its work; says nothing about the servers."""
+
+
+def workload_files():
+    """The scripts and the programs that they call."""
+    return sorted(path for path in (HERE / "workloads").iterdir() if path.suffix in (".sh", ".py"))
+
+
+def plan(args):
+    """The shell lines that the guest runs after `session.sh`."""
+    settings = {"HOST": HOST_SEEN_FROM_GUEST, "LIMIT": str(args.limit),
+                "VERBOSE": "1000" if args.verbose else ""}
+    lines = [f"{key}={value}\n" for key, value in settings.items()]
+    lines += [line for target in args.targets for line in target.plan()]
+    return "".join(lines)
+
+
+def reported(command, timeout, run):
+    """Starts the guest; yields the lines that it reports, until its END."""
+    started = time.monotonic()
+    with open(run / "stderr", "wb") as stderr:
+        guest = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                                 stderr=stderr, start_new_session=True)
+    # A process group of its own: User Mode Linux is one process for each process in it.
+    end = lambda: guest.poll() is None and os.killpg(guest.pid, signal.SIGKILL)
+    alarm = threading.Timer(timeout, end)
+    alarm.start()
+    try:
+        for line in guest.stdout:
+            line = line.decode(errors="replace").rstrip()
+            if line == "END":
+                return
+            if line == "NO NETWORK":
+                raise RigError("the guest has no network")
+            yield line
+        if time.monotonic() - started >= timeout:
+            raise RigError(f"not done after {timeout:g} s")
+        logs = [path for name in ("console", "stderr") if (path := run / name).exists()]
+        texts = [path.read_text(errors="replace")[-2000:] for path in logs]
+        raise RigError("\n".join(["the guest ended early", *texts]))
+    finally:
+        alarm.cancel()
+        end()
+        guest.wait()
