@@ -83,7 +83,23 @@ impl Board {
     /// # Panics
     /// Says what to do when the firmware is not built or QEMU is not installed.
     pub fn boot() -> Board {
-        Board::start("none".into())
+        Board::start(&firmware(), "none".into(), true)
+    }
+
+    /// Switches a board on that runs another program: an image of `tests/size/`.
+    ///
+    /// # Panics
+    /// As [`boot`](Board::boot).
+    pub fn boot_image(name: &str) -> Board {
+        Board::start(&firmware().with_file_name(name), "none".into(), true)
+    }
+
+    /// Switches a board on as it is on a desk: there is neither a debugger nor semihosting.
+    ///
+    /// # Panics
+    /// As [`boot`](Board::boot).
+    pub fn boot_alone() -> Board {
+        Board::start(&firmware(), "none".into(), false)
     }
 
     /// Switches a board on that logs to a file, in defmt's frames.
@@ -93,20 +109,16 @@ impl Board {
     pub fn boot_with_log(log: &Path) -> Board {
         let mut serial = OsString::from("file:");
         serial.push(log);
-        Board::start(serial)
+        Board::start(&firmware(), serial, true)
     }
 
-    fn start(serial: OsString) -> Board {
-        let firmware = firmware();
-        assert!(
-            firmware.exists(),
-            "no firmware at {}: build it with `cd embedded-example && cargo build --release`",
-            firmware.display()
-        );
+    fn start(firmware: &Path, serial: OsString, semihosting: bool) -> Board {
+        assert!(firmware.exists(), "no firmware at {}: `tests/run qemu` builds it", firmware.display());
+        let semihosting = if semihosting { "enable=on,target=native" } else { "enable=off" };
         let mut qemu = Command::new("qemu-system-arm")
             .args(["-machine", "lm3s6965evb", "-display", "none", "-monitor", "stdio", "-serial"])
             .arg(serial)
-            .args(["-semihosting-config", "enable=on,target=native"])
+            .args(["-semihosting-config", semihosting])
             .args(["-nic", "user,model=stellaris,restrict=on,hostfwd=tcp:127.0.0.1:0-:564", "-kernel"])
             .arg(firmware)
             .stdin(Stdio::piped())

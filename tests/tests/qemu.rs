@@ -11,7 +11,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use datakit::client::{Client, Error, Watch};
-use datakit_core::wire::{Data, Dialect, Fid, Rmessage, Tag, Tmessage};
+use datakit_core::wire::{self, Data, Dialect, Fid, Rmessage, Tag, Tmessage};
 use datakit_tests::PATIENCE;
 use datakit_tests::board::{Board, PATHS, listing};
 use datakit_tests::malformed::{ANSWERED, FATAL, noise};
@@ -200,6 +200,51 @@ fn qemu_an_idle_board_sleeps() {
     }
     let watched = idle_percent(&board);
     assert!(watched < 5, "{watched} percent with three clients that wait");
+}
+
+/// What the file `polls` of the image `waiting` counts.
+fn polls(client: &mut WireClient) -> u32 {
+    client.open_path(90, "polls", 0);
+    let text = client.read(90, 0, 20).unwrap();
+    client.clunk(90).unwrap();
+    String::from_utf8(text).unwrap().trim_end().parse().unwrap()
+}
+
+#[test]
+fn qemu_sixteen_tasks_and_four_streams_that_wait_sleep() {
+    let board = Board::boot_image("waiting");
+    let mut clients = [Dialect::Unix, Dialect::Linux].map(|dialect| board.wire_client(dialect));
+    for client in &mut clients {
+        for (fid, stream) in [(1, "live"), (2, "queue")] {
+            client.open_path(fid, stream, 0);
+        }
+        assert_eq!(client.read(1, 0, 100).unwrap(), b"0\n");
+        assert_eq!(client.read(1, 2, 100).unwrap(), b"", "the mark");
+        for (fid, offset) in [(1, 2), (2, 0)] {
+            client.send(Tag(7 + fid), &Tmessage::Read { fid: Fid(fid.into()), offset, count: 100 });
+        }
+    }
+    let mut witness = board.wire_client(Dialect::Unix);
+    let before = polls(&mut witness);
+    assert!(before <= 64, "16 tasks began to wait in {before} polls");
+    let idle = idle_percent(&board);
+    assert!(idle <= 1, "{idle} percent with 16 tasks and 4 streams that wait");
+    assert_eq!(polls(&mut witness), before, "polls while nothing happens");
+    // One change, and all 16 look once or twice.
+    witness.open_path(1, "a", 1);
+    witness.write(1, 0, b"5\n").unwrap();
+    for client in &mut clients {
+        let mut told = [client.receive().unwrap(), client.receive().unwrap()];
+        told.sort_by_key(|frame| wire::tag(frame).0);
+        for (frame, tag) in told.iter().zip([8, 9]) {
+            let Ok((Tag(got), Rmessage::Read { data: Data(data) })) = Rmessage::decode(frame, client.dialect) else {
+                panic!("{frame:?}")
+            };
+            assert_eq!((got, data), (tag, &b"5\n"[..]));
+        }
+    }
+    let woken = polls(&mut witness) - before;
+    assert!((16..=64).contains(&woken), "{woken} polls of 16 tasks for one change");
 }
 
 /// Whether the board still answers this client.

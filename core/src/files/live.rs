@@ -4,12 +4,12 @@ use core::fmt;
 use core::task::{Context, Poll};
 
 use super::stream::poll_stream;
-use super::value::{Value, Waiters};
+use super::value::Value;
 use super::write::{Compare, Plain, render};
-use crate::vfs::{File, FileStat, OpenFile, OpenMode, Result};
+use crate::vfs::{File, FileStat, OpenFile, OpenMode, Result, Waiters};
 
 /// A stream: the current value at once, then whenever its text has become another one. Values between two reads are skipped but for
-/// the last. At most `WAITERS` tasks wait without waking each other.
+/// the last. `WAITERS` tasks that wait for it are woken at once, further ones in turn ([`Waiters`]).
 pub struct Live<T, const WAITERS: usize = 4> {
     value: Value<T>,
     waiters: Waiters<WAITERS>,

@@ -47,3 +47,5 @@ pub use value::Value;
 
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod wait_tests;

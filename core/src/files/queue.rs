@@ -8,9 +8,8 @@ use embassy_sync::blocking_mutex::CriticalSectionMutex;
 use heapless::Deque;
 
 use super::stream::poll_stream;
-use super::value::Waiters;
 use super::write::render;
-use crate::vfs::{File, FileStat, OpenFile, OpenMode, Result};
+use crate::vfs::{File, FileStat, OpenFile, OpenMode, Result, Waiters};
 
 /// A stream of the values published since it was opened, each once and in order, of which the last `N` are kept. A reader who is
 /// slower than that reads the line `lost 3` in place of the three values that are gone.

@@ -2,8 +2,7 @@
 
 use core::task::{Context, Poll};
 
-use super::value::Waiters;
-use crate::vfs::{Error, OpenFile, Result};
+use crate::vfs::{Error, OpenFile, Result, Waiters};
 
 /// Delivers the pending text of an open stream, or waits until `refill` says that there is some.
 ///
@@ -31,7 +30,7 @@ pub(super) fn poll_stream<const N: usize>(
             if full {
                 return Ok(true);
             }
-            waiters.register(cx.waker());
+            waiters.register(open.waiter, cx.waker());
             refill(open)
         });
         match full {

@@ -1,11 +1,12 @@
 //! A value in RAM that the program and its files share.
 
-use core::cell::{Cell, RefCell};
+use core::cell::Cell;
 use core::future::poll_fn;
-use core::task::{Poll, Waker};
+use core::task::Poll;
 
 use embassy_sync::blocking_mutex::CriticalSectionMutex;
-use embassy_sync::waitqueue::MultiWakerRegistration;
+
+use crate::vfs::{Waiter, Waiters};
 
 /// A value of the program: all that a [`Param`](super::Param) needs of RAM. May be set from an interrupt.
 pub struct Value<T> {
@@ -23,7 +24,7 @@ impl<T> Value<T> {
         Value { inner: CriticalSectionMutex::new((Cell::new(initial), Cell::new(0))) }
     }
 
-    /// Replaces the value and wakes who waits for that.
+    /// Replaces the value and wakes the tasks that wait for that.
     pub fn set(&self, value: T) {
         let old = self.inner.lock(|(cell, version)| {
             version.set(version.get().wrapping_add(1));
@@ -41,9 +42,10 @@ impl<T> Value<T> {
 
     /// Waits until the version is no longer `seen`: the new version. To be given up at any time, nothing is lost.
     pub async fn changed(&self, seen: u32) -> u32 {
+        let mut waiter = Waiter::new();
         poll_fn(|cx| {
             // First: what is set between these two lines wakes.
-            WAITING.register(cx.waker());
+            WAITING.register(&mut waiter, cx.waker());
             let version = self.version();
             if version == seen { Poll::Pending } else { Poll::Ready(version) }
         })
@@ -65,37 +67,5 @@ impl<T: Clone + Default> Value<T> {
             cell.set(value);
             (copy, version.get())
         })
-    }
-}
-
-/// Wakers of at most `N` tasks. One more wakes all, who then look and wait again, and so on for as long as they wait: never wrong, but
-/// never asleep.
-pub(super) struct Waiters<const N: usize>(CriticalSectionMutex<RefCell<MultiWakerRegistration<N>>>);
-
-impl<const N: usize> Waiters<N> {
-    pub(super) const fn new() -> Waiters<N> {
-        const { assert!(N > 0, "room for one waiting task at least") };
-        Waiters(CriticalSectionMutex::new(RefCell::new(MultiWakerRegistration::new())))
-    }
-
-    pub(super) fn register(&self, waker: &Waker) {
-        self.0.lock(|waiting| match waiting.try_borrow_mut() {
-            Ok(mut waiting) => waiting.register(waker),
-            // An executor that polls within `wake`: it polls once more.
-            Err(_) => waker.wake_by_ref(),
-        });
-    }
-
-    pub(super) fn wake(&self) {
-        let taken = self.0.lock(|waiting| {
-            waiting
-                .try_borrow_mut()
-                .ok()
-                .map(|mut waiting| core::mem::replace(&mut *waiting, MultiWakerRegistration::new()))
-        });
-        // Outside of the critical section: a waker is code of others.
-        if let Some(mut taken) = taken {
-            taken.wake();
-        }
     }
 }

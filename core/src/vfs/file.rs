@@ -3,7 +3,7 @@
 use core::fmt;
 use core::task::{Context, Poll};
 
-use super::{Error, OpenMode, Result, Text};
+use super::{Error, OpenMode, Result, Text, Waiter};
 
 /// What is known of a file that is not a matter of the tree around it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -46,6 +46,8 @@ pub struct OpenFile<'a> {
     pub text: &'a mut dyn Text,
     /// How far it is.
     pub at: &'a mut Position,
+    /// What a read that waits registers with, in the [`Waiters`](super::Waiters) of what it waits for. It lives as long as the read.
+    pub waiter: &'a mut Waiter,
 }
 
 /// A file: what most people implement. Dyn-compatible, so that a tree is a table of `&dyn File`.

@@ -13,6 +13,7 @@ mod name;
 mod nature;
 mod text;
 mod tree;
+mod wait;
 mod why;
 
 use core::ops::ControlFlow;
@@ -26,6 +27,7 @@ pub use nature::{AnyTree, Apart, FixedTree, Nature};
 pub(crate) use text::beyond_end;
 pub use text::{Fixed, Text, Window, read_at};
 pub use tree::{DEPTH, Dir, Entries, Entry, Handle, Key, Node, Path, Slots, StaticTree, dir, file, slots};
+pub use wait::{Waiter, Waiters};
 pub use why::{REASON, Why};
 
 /// One name of a directory, as a listing has it.

@@ -17,7 +17,7 @@ pub use opens::Handle;
 pub use slots::{Entries, Key, Slots};
 pub use table::{DEPTH, Dir, Entry, Node, dir, file, slots};
 
-use super::{Attr, DirEntry, Error, FixedTree, Id, Kind, Name, OpenMode, Result, SetAttr, Vfs};
+use super::{Attr, DirEntry, Error, FixedTree, Id, Kind, Name, OpenMode, Result, SetAttr, Vfs, Waiter};
 
 /// Directories are shown as DataKit shows them.
 const DIR_MODE: u32 = 0o775;
@@ -173,19 +173,20 @@ impl<const OPENS: usize, const TEXT: usize> Vfs for StaticTree<OPENS, TEXT> {
     }
 
     fn waits(&self, open: &Handle) -> bool {
-        self.opens.with(*open, |file, _, _| Ok(file.waits())).unwrap_or(false)
+        self.opens.with(*open, &mut Waiter::new(), |file, _, _| Ok(file.waits())).unwrap_or(false)
     }
 
     async fn read(&self, open: &Handle, offset: u64, buf: &mut [u8]) -> Result<usize> {
+        let mut waiter = Waiter::new();
         poll_fn(|cx| {
-            let read = self.opens.with(*open, |file, open, _| Ok(file.poll_read(open, cx, offset, buf)));
+            let read = self.opens.with(*open, &mut waiter, |file, open, _| Ok(file.poll_read(open, cx, offset, buf)));
             read.unwrap_or_else(|error| Poll::Ready(Err(error)))
         })
         .await
     }
 
     async fn write(&self, open: &Handle, offset: u64, data: &[u8]) -> Result<usize> {
-        self.opens.with(*open, |file, open, append| {
+        self.opens.with(*open, &mut Waiter::new(), |file, open, append| {
             let offset = if append { file.stat().length } else { offset };
             file.write(open, offset, data)
         })

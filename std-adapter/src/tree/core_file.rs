@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Wake, Waker};
 
-use datakit_core::vfs::{File, FileStat, OpenFile, OpenMode, Position, Result, Text};
+use datakit_core::vfs::{File, FileStat, OpenFile, OpenMode, Position, Result, Text, Waiter};
 
 use super::{Leaf, OpenLeaf, Wait, ready};
 use crate::locked;
@@ -102,10 +102,7 @@ struct Opened {
     bell: Arc<Bell>,
 }
 
-/// Wakes all that read one file.
-///
-/// Core has room for the wakers of a few tasks; when one more waits it wakes all of them, to look and wait again. More readers than
-/// that would wake each other for ever. So core is given one waker, this one.
+/// Wakes all that read one file: core is given one waker for all of them, which wakes them at once and not in turn.
 #[derive(Default)]
 struct Bell {
     /// The number of the next open file.
@@ -123,8 +120,12 @@ impl Wake for Bell {
 
 impl Opened {
     fn with<R>(&self, call: impl FnOnce(&dyn File, &mut OpenFile<'_>) -> R) -> R {
+        self.with_waiter(&mut Waiter::new(), call)
+    }
+
+    fn with_waiter<R>(&self, waiter: &mut Waiter, call: impl FnOnce(&dyn File, &mut OpenFile<'_>) -> R) -> R {
         let (text, at) = &mut *locked::lock(&self.state);
-        call(&*self.file, &mut OpenFile { text, at })
+        call(&*self.file, &mut OpenFile { text, at, waiter })
     }
 }
 
@@ -138,11 +139,13 @@ impl OpenLeaf for Opened {
             return Box::pin(poll_fn(move |cx| self.with(|file, open| file.poll_read(open, cx, offset, buf))));
         }
         let bell = Waker::from(self.bell.clone());
+        let mut waiter = Waiter::new();
         Box::pin(poll_fn(move |cx| {
             // First: what happens from here on wakes. What was there before is dropped without the lock.
             let before = locked::lock(&self.bell.waiting).insert(self.number, cx.waker().clone());
             drop(before);
-            self.with(|file, open| file.poll_read(open, &mut Context::from_waker(&bell), offset, buf))
+            let mut cx = Context::from_waker(&bell);
+            self.with_waiter(&mut waiter, |file, open| file.poll_read(open, &mut cx, offset, buf))
         }))
     }
 

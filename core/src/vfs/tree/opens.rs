@@ -3,7 +3,7 @@
 use core::cell::{Cell, RefCell};
 
 use super::Path;
-use crate::vfs::{Error, File, Fixed, OpenFile, OpenMode, Position, Result, Text};
+use crate::vfs::{Error, File, Fixed, OpenFile, OpenMode, Position, Result, Text, Waiter};
 
 /// An opened file or directory of a [`StaticTree`](super::StaticTree). Copies are the same open file; one that was closed stays
 /// closed, whatever is opened in its place.
@@ -49,7 +49,7 @@ impl<const OPENS: usize, const TEXT: usize> Opens<OPENS, TEXT> {
         self.opened.set(generation);
         slot.text.clear();
         slot.at = Position::default();
-        file.open(&mut slot.lend(), mode)?;
+        file.open(&mut slot.lend(&mut Waiter::new()), mode)?;
         slot.append = mode.append;
         slot.generation = generation;
         slot.file = Some(file);
@@ -58,7 +58,7 @@ impl<const OPENS: usize, const TEXT: usize> Opens<OPENS, TEXT> {
 
     pub(super) fn close(&self, open: Handle) {
         let _ = self.slot(open, |file, slot| {
-            file.close(&mut slot.lend());
+            file.close(&mut slot.lend(&mut Waiter::new()));
             slot.file = None;
             Ok(())
         });
@@ -68,11 +68,12 @@ impl<const OPENS: usize, const TEXT: usize> Opens<OPENS, TEXT> {
     pub(super) fn with<R>(
         &self,
         open: Handle,
+        waiter: &mut Waiter,
         with: impl FnOnce(&'static (dyn File + Sync), &mut OpenFile<'_>, bool) -> Result<R>,
     ) -> Result<R> {
         self.slot(open, |file, slot| {
             let append = slot.append;
-            with(file, &mut slot.lend(), append)
+            with(file, &mut slot.lend(waiter), append)
         })
     }
 
@@ -98,7 +99,7 @@ impl<const TEXT: usize> OpenSlot<TEXT> {
         OpenSlot { file: None, generation: 0, append: false, at, text: Fixed::new() }
     }
 
-    fn lend(&mut self) -> OpenFile<'_> {
-        OpenFile { text: &mut self.text, at: &mut self.at }
+    fn lend<'a>(&'a mut self, waiter: &'a mut Waiter) -> OpenFile<'a> {
+        OpenFile { text: &mut self.text, at: &mut self.at, waiter }
     }
 }

@@ -1,0 +1,55 @@
+//! `tree` with 16 tasks that wait for values, and streams: what many tasks that wait cost a processor. `polls` counts what they do.
+#![no_std]
+#![no_main]
+
+use core::fmt::Write;
+use core::sync::atomic::{AtomicU32, Ordering};
+
+use datakit_core::files::{Live, Param, Queue, Status, Value};
+use datakit_core::vfs::{Dir, file};
+use datakit_size::{run, seat, spawn};
+
+const TASKS: usize = 16;
+
+static POLLS: AtomicU32 = AtomicU32::new(0);
+static A: Value<u32> = Value::new(0);
+static B: Value<u32> = Value::new(0);
+static LIVE: Live<u32> = Live::new(0, |value, out| writeln!(out, "{value}"));
+static QUEUE: Queue<u32, 4> = Queue::new(|value, out| writeln!(out, "{value}"));
+
+static ROOT: Dir = Dir::new(&[
+    file("a", &Param::new(&A)),
+    file("b", &Param::new(&B)),
+    file("live", &LIVE),
+    file("queue", &QUEUE),
+    file("polls", &Status::new(|out: &mut dyn Write| writeln!(out, "{}", POLLS.load(Ordering::Relaxed)))),
+]);
+
+#[cortex_m_rt::entry]
+fn main() -> ! {
+    run(|spawner, stack| {
+        for number in 0..TASKS {
+            spawn(spawner, wait(number));
+        }
+        seat::start(spawner, stack, &ROOT);
+    })
+}
+
+/// Waits for one of the values; the first task publishes what its value has become.
+#[embassy_executor::task(pool_size = TASKS)]
+async fn wait(number: usize) -> ! {
+    let value = if number % 2 == 0 { &A } else { &B };
+    let mut seen = value.version();
+    loop {
+        let mut changed = core::pin::pin!(value.changed(seen));
+        seen = core::future::poll_fn(|cx| {
+            POLLS.fetch_add(1, Ordering::Relaxed);
+            changed.as_mut().poll(cx)
+        })
+        .await;
+        if number == 0 {
+            LIVE.publish(value.get());
+            QUEUE.publish(value.get());
+        }
+    }
+}
