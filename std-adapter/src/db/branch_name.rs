@@ -7,6 +7,9 @@ use gix::bstr::ByteSlice;
 
 use super::{Error, Result};
 
+/// The longest part between slashes, which is the name of a file, and with `.lock` the name of another.
+const LONGEST: usize = 250;
+
 /// The name of a branch, one that Git accepts: `refs/heads/NAME`. A slash is part of it.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct BranchName(Arc<[u8]>);
@@ -23,6 +26,13 @@ impl BranchName {
         // A branch of this name would read as an option.
         if name.starts_with(b"-") {
             return Err(invalid("it starts with a dash".to_owned()));
+        }
+        // Git takes it for the commit that is checked out.
+        if name == b"HEAD" {
+            return Err(invalid("it stands for what is checked out".to_owned()));
+        }
+        if name.split(|byte| *byte == b'/').any(|part| part.len() > LONGEST) {
+            return Err(invalid(format!("a part of it is longer than {LONGEST} bytes")));
         }
         gix::validate::reference::name(full.as_bstr()).map_err(|error| invalid(error.to_string()))?;
         Ok(BranchName(name.into()))

@@ -150,7 +150,7 @@ impl Database {
     /// Gives `new` the head of `old`, which is no branch any more: both or neither.
     ///
     /// # Errors
-    /// [`Error::IsDirectory`] when `new` has commits. [`Error::Store`] and its like.
+    /// [`Error::IsDirectory`] when `new` has commits. [`Error::InTheWay`], [`Error::Refused`], [`Error::Store`] and its like.
     pub fn rename(&self, old: &Branch, new: &Branch) -> Result<()> {
         loop {
             if new.head()?.is_some() {
@@ -160,8 +160,7 @@ impl Database {
             // In the order of their names: two renames at once do not wait for each other.
             let (first, second) = if old.name() < new.name() { (old, new) } else { (new, old) };
             let (_first, _second) = (first.hold(), second.hold());
-            let moves = [old.motion(Some(head), None), new.motion(None, Some(head))];
-            if self.0.objects.store().update(&[], &moves)? {
+            if self.0.objects.store().rename(old.name(), new.name(), head)? {
                 old.moved(None);
                 new.moved(Some(head));
                 return Ok(());

@@ -41,6 +41,17 @@ pub enum Error {
         /// Git's rule that it breaks.
         reason: String,
     },
+    /// A branch that cannot be made beside another one: `a` and `a/b`.
+    #[error("branch {other:?} is in the way of {branch:?}")]
+    InTheWay {
+        /// What was to be made.
+        branch: String,
+        /// What is there.
+        other: String,
+    },
+    /// Git would not do it either; the text says why.
+    #[error("{0}")]
+    Refused(String),
     /// A name that a Git tree must not have.
     #[error("invalid name {0:?}: Git refuses it in a tree")]
     InvalidName(String),
@@ -112,6 +123,8 @@ impl From<Error> for vfs::Error {
             Error::IsDirectory => return vfs::Error::IsDirectory,
             Error::NotDirectory => return vfs::Error::NotDirectory,
             Error::InvalidHash { .. } | Error::InvalidBranch { .. } | Error::InvalidName(_) => vfs::Error::Invalid,
+            Error::InTheWay { .. } => vfs::Error::Exists,
+            Error::Refused(_) => vfs::Error::Busy,
             Error::TooDeep(_) => vfs::Error::NameTooLong,
             Error::NotFastForward(_)
             | Error::Removed(_)

@@ -18,6 +18,9 @@ on_both! {
     d12_an_invalid_name_is_refused_at_once,
     a_renamed_branch_goes_on_under_its_new_name,
     a_slash_in_a_name_is_escaped,
+    a_branch_in_the_way_is_named,
+    a_branch_is_renamed_into_a_directory_of_its_own_name_and_back,
+    head_is_no_branch_name,
 }
 
 fn d1_the_root_has_six_names(place: &Place) {
@@ -160,4 +163,42 @@ fn a_slash_in_a_name_is_escaped(place: &Place) {
     let heads = place.database.heads().unwrap();
     assert_eq!(heads[0].0.to_string(), "feature/x");
     assert_eq!(place.connect().names("branch"), "feature%2Fx");
+}
+
+fn a_branch_in_the_way_is_named(place: &Place) {
+    let connection = place.connect();
+    // Made before there is a branch, as directories of this connection.
+    let (a, below) = (connection.branch("a"), connection.branch("a%2Fb"));
+    let head = a.commit(&[("x", "1")]);
+    let transaction = below.transaction();
+    transaction.write("x", "2");
+    assert_eq!(refused(transaction.commit("")), "branch \"a\" is in the way of \"a/b\"");
+    assert_eq!(refused(below.fast_forward(&head)), "branch \"a\" is in the way of \"a/b\"");
+    let other = place.connect();
+    assert_eq!(refused(other.mkdir("branch/a%2Fb")), "branch \"a\" is in the way of \"a/b\"");
+    other.branch("c").fast_forward(&head).unwrap();
+    assert_eq!(refused(other.rename("branch/c", "a%2Fb%2Fc")), "branch \"a\" is in the way of \"a/b/c\"");
+    assert_eq!(place.connect().names("branch"), "a c");
+}
+
+fn a_branch_is_renamed_into_a_directory_of_its_own_name_and_back(place: &Place) {
+    let connection = place.connect();
+    let head = connection.branch("a").commit(&[("x", "1")]);
+    for (old, new) in [("a", "a%2Fb"), ("a%2Fb", "a"), ("a", "a%2Fb%2Fc"), ("a%2Fb%2Fc", "a%2Fb")] {
+        connection.rename(&format!("branch/{old}"), new).unwrap();
+        let other = place.connect();
+        assert_eq!(
+            (other.names("branch"), other.read(&format!("branch/{new}/head"))),
+            (new.to_owned(), format!("{head}\n"))
+        );
+    }
+    assert_eq!(refused(place.connect().mkdir("branch/a")), "branch \"a/b\" is in the way of \"a\"");
+}
+
+fn head_is_no_branch_name(place: &Place) {
+    let connection = place.connect();
+    assert!(refused(connection.mkdir("branch/HEAD")).starts_with("invalid branch name \"HEAD\""));
+    connection.branch("a").commit(&[("x", "1")]);
+    assert!(refused(connection.rename("branch/a", "HEAD")).starts_with("invalid branch name \"HEAD\""));
+    assert_eq!(connection.names("branch"), "a");
 }

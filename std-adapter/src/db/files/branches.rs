@@ -5,7 +5,7 @@ use std::sync::Arc;
 use datakit_core::vfs::{Create, Error, Name, New, Result};
 
 use super::branch_table::BranchTable;
-use crate::db::{BranchName, Database};
+use crate::db::{self, BranchName, Database};
 use crate::tree::{Directory, Entry, Wait, ready};
 
 /// All branches of the repository, and those that were made on this connection and have no commit yet.
@@ -88,6 +88,9 @@ impl Directory for Branches {
                 return Err(Error::OnlyDirectories);
             }
             let branch = BranchName::new(unescape(name.as_bytes()))?;
+            if let Some(other) = self.0.database().objects().store().in_the_way(&branch)? {
+                return Err(db::Error::InTheWay { branch: branch.to_string(), other }.into());
+            }
             self.0.make(&branch)?;
             Ok(entry(&self.0, &branch))
         })())

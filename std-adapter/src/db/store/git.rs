@@ -1,9 +1,13 @@
 //! A store that is a Git repository.
 
 mod fetch;
+mod files;
 mod fsync;
+mod lock;
 mod loose;
+mod moves;
 mod owner;
+mod packed;
 mod program;
 mod refs;
 #[cfg(test)]
@@ -18,6 +22,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::time::Duration;
 
+use gix::bstr::ByteSlice;
 use gix::objs::Find;
 use gix::{Repository, ThreadSafeRepository};
 
@@ -27,6 +32,8 @@ use super::{FetchError, Move, Seen, Store, Watching};
 use crate::db::object::{Kind, Object};
 use crate::db::{BranchName, Error, Id, PATIENCE, Result};
 use crate::locked;
+use files::Files;
+use refs::{PackedRefs, Refs};
 
 /// Packs that may be there, also while others repack.
 const PACKS: u16 = 4096;
@@ -40,7 +47,8 @@ const PACKS: u16 = 4096;
 /// branches that a killed server leaves behind are known to be nobody's, and are removed when the repository is opened.
 pub struct Git {
     repository: ThreadSafeRepository,
-    sync: Fsync,
+    files: Files,
+    packed: PackedRefs,
     patience: Option<Duration>,
     owner: Option<owner::Owner>,
     /// Handles that nobody uses now: what they have found out is not found out again.
@@ -60,8 +68,12 @@ impl Git {
             None => create(path)?,
         };
         let repository = ThreadSafeRepository::open_opts(&dir, options()).map_err(|error| failed(&dir, &error))?;
-        let owner = owner::Owner::of(&dir, repository.refs.common_dir().unwrap_or(repository.refs.git_dir()))?;
-        let git = Git { repository, sync: Fsync::All, patience: Some(PATIENCE), owner, idle: Mutex::default() };
+        let common = repository.refs.common_dir().unwrap_or(repository.refs.git_dir());
+        let owner = owner::Owner::of(&dir, common)?;
+        let shared = repository.to_thread_local().config_snapshot().string("core.sharedRepository");
+        let files = Files::of(common, shared.as_ref().map(|shared| shared.to_str_lossy()).as_deref())?;
+        let (packed, idle) = (PackedRefs::default(), Mutex::default());
+        let git = Git { repository, files, packed, patience: Some(PATIENCE), owner, idle };
         if git.handle().object_hash() != gix::hash::Kind::Sha1 {
             return Err(failed(&dir, &"its objects are not named by SHA-1"));
         }
@@ -76,7 +88,7 @@ impl Git {
     /// Removes what a killed server left: what it had fetched, and objects that it was writing.
     fn clear(&self) -> Result<()> {
         let handle = self.handle();
-        refs::forget_left(&handle, self.sync)?;
+        handle.refs().forget_left()?;
         let objects = handle.objects.store_ref().path();
         loose::clear(objects).map_err(|error| Error::io(objects.display(), &error))
     }
@@ -84,7 +96,7 @@ impl Git {
     /// The same, but waiting for more or less of what is written. [`Fsync::All`] unless this is called.
     #[must_use]
     pub fn with_fsync(self, sync: Fsync) -> Git {
-        Git { sync, ..self }
+        Git { files: self.files.with_sync(sync), ..self }
     }
 
     /// The same with another time after which a repository that says nothing is given up in a [fetch](Store::fetch); at first it is
@@ -171,6 +183,10 @@ impl Handle<'_> {
     fn loose(&self) -> &loose::Loose {
         &self.open().loose
     }
+
+    fn refs(&self) -> Refs<'_> {
+        Refs { repository: self, files: &self.git.files, packed: &self.git.packed }
+    }
 }
 
 impl Deref for Handle<'_> {
@@ -211,24 +227,32 @@ impl Store for Git {
     }
 
     fn write(&self, objects: &[(Id, Object)]) -> Result<()> {
-        self.handle().loose().write(self.sync, objects, &[])
+        self.handle().loose().write(&self.files, objects, &[])
     }
 
     fn write_again(&self, objects: &[(Id, Object)]) -> Result<()> {
-        self.handle().loose().write_again(self.sync, objects)
+        self.handle().loose().write_again(&self.files, objects)
     }
 
     fn head(&self, branch: &BranchName) -> Result<Option<Id>> {
-        refs::head(&self.handle(), branch)
+        self.handle().refs().head(branch)
     }
 
     fn heads(&self) -> Result<Vec<(BranchName, Id)>> {
-        refs::heads(&self.handle())
+        self.handle().refs().heads()
+    }
+
+    fn in_the_way(&self, branch: &BranchName) -> Result<Option<String>> {
+        self.handle().refs().blocker(branch)
     }
 
     fn update(&self, objects: &[(Id, Object)], moves: &[Move<'_>]) -> Result<bool> {
         let handle = self.handle();
-        refs::update(&handle, self.sync, moves, |locks| handle.loose().write(self.sync, objects, locks))
+        handle.refs().update(moves, |locks| handle.loose().write(&self.files, objects, locks))
+    }
+
+    fn rename(&self, old: &BranchName, new: &BranchName, head: Id) -> Result<bool> {
+        self.handle().refs().rename(old, new, head)
     }
 
     fn watch(&self, changed: Box<dyn Fn(&Seen) + Send + Sync>) -> Result<Option<Box<dyn Watching>>> {
@@ -240,7 +264,7 @@ impl Store for Git {
     }
 
     fn forget(&self, remote: &str) -> Result<()> {
-        refs::forget(&self.handle(), self.sync, remote)
+        self.handle().refs().forget_remote(remote)
     }
 }
 

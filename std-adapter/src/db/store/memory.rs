@@ -105,12 +105,32 @@ impl Store for Memory {
         if moves.iter().any(|Move { branch, from, .. }| heads.get(branch) != from.as_ref()) {
             return Ok(false);
         }
+        let made = moves.iter().filter(|motion| motion.from.is_none() && motion.to.is_some());
+        for Move { branch, .. } in made {
+            check_free(&heads, branch, None)?;
+        }
         for Move { branch, to, .. } in moves {
             match to {
                 Some(to) => heads.insert((*branch).clone(), *to),
                 None => heads.remove(branch),
             };
         }
+        Ok(true)
+    }
+
+    fn in_the_way(&self, branch: &BranchName) -> Result<Option<String>> {
+        let heads = locked::read(&self.heads);
+        Ok(if heads.contains_key(branch) { None } else { in_the_way(&heads, branch, None).map(ToString::to_string) })
+    }
+
+    fn rename(&self, old: &BranchName, new: &BranchName, head: Id) -> Result<bool> {
+        let mut heads = locked::write(&self.heads);
+        if heads.get(old) != Some(&head) || heads.contains_key(new) {
+            return Ok(false);
+        }
+        check_free(&heads, new, Some(old))?;
+        heads.remove(old);
+        heads.insert(new.clone(), head);
         Ok(true)
     }
 
@@ -123,6 +143,27 @@ impl Store for Memory {
         transfer(&there, self, head)?;
         Ok(head)
     }
+}
+
+/// The branch that keeps `name` from being made; `but` is about to go.
+fn in_the_way<'h>(
+    heads: &'h BTreeMap<BranchName, Id>,
+    name: &BranchName,
+    but: Option<&BranchName>,
+) -> Option<&'h BranchName> {
+    let bytes = name.as_bytes();
+    let prefixes = bytes.iter().enumerate().filter(|(_, byte)| **byte == b'/').filter_map(|(at, _)| bytes.get(..at));
+    let above = prefixes.filter_map(|prefix| heads.get_key_value(&BranchName::new(prefix).ok()?));
+    let below = [bytes, b"/"].concat();
+    // What begins with the name is behind it, with some others: `a-b` comes before `a/b`.
+    let behind = heads.range(name..).take_while(|(other, _)| other.as_bytes().starts_with(bytes));
+    let below = behind.filter(|(other, _)| other.as_bytes().starts_with(&below));
+    above.chain(below).map(|(other, _)| other).find(|other| Some(*other) != but)
+}
+
+fn check_free(heads: &BTreeMap<BranchName, Id>, name: &BranchName, but: Option<&BranchName>) -> Result<()> {
+    in_the_way(heads, name, but)
+        .map_or(Ok(()), |other| Err(Error::InTheWay { branch: name.to_string(), other: other.to_string() }))
 }
 
 /// Of the names of those directories.

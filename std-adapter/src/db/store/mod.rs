@@ -68,8 +68,29 @@ pub trait Store: Send + Sync + 'static {
     /// often than in two.
     ///
     /// # Errors
-    /// [`Error::NoSpace`], [`Error::ReadOnly`], [`Error::Store`]. A branch is where it was, or where it was to go.
+    /// [`Error::InTheWay`], [`Error::Refused`], [`Error::NoSpace`], [`Error::ReadOnly`], [`Error::Store`]. A branch is where it was, or
+    /// where it was to go.
     fn update(&self, objects: &[(Id, Object)], moves: &[Move<'_>]) -> Result<bool>;
+
+    /// The branch that keeps `branch` from being made: `a` and `a/b` are never there both.
+    ///
+    /// # Errors
+    /// [`Error::Store`].
+    fn in_the_way(&self, branch: &BranchName) -> Result<Option<String>> {
+        let _ = branch;
+        Ok(None)
+    }
+
+    /// Gives the branch `old`, if it is at `head`, the name `new`, if there is none: in one step, so that nobody sees both or neither.
+    /// False: the one is not there, or the other is.
+    ///
+    /// # Errors
+    /// Those of [`update`](Store::update).
+    fn rename(&self, old: &BranchName, new: &BranchName, head: Id) -> Result<bool> {
+        let [gone, made] = [(old, Some(head), None), (new, None, Some(head))];
+        let moves = [gone, made].map(|(branch, from, to)| Move { branch, from, to });
+        self.update(&[], &moves)
+    }
 
     /// Has `changed` called, from one thread at a time, soon after another program may have moved a branch, until what is returned is
     /// dropped. `None` where there are no others.

@@ -11,7 +11,8 @@ use gix::hash::Kind::Sha1;
 use gix::objs::Write;
 use gix::odb::loose::Store;
 
-use super::fsync::{Fsync, sync_all};
+use super::files::Files;
+use super::fsync::sync_all;
 use crate::db::object::Object;
 use crate::db::{Error, Id, Result};
 
@@ -50,29 +51,29 @@ impl Loose {
 
     /// Writes those that are not there yet, and makes sure of those that are: who wrote them may not have waited for the disk. `with`
     /// are files that are synced, too, before this ends.
-    pub(super) fn write(&self, sync: Fsync, objects: &[(Id, Object)], with: &[File]) -> Result<()> {
+    pub(super) fn write(&self, files: &Files, objects: &[(Id, Object)], with: &[File]) -> Result<()> {
         let failed = |error| Error::io(format_args!("objects in {}", self.objects.path().display()), &error);
         let mut dirs = BTreeSet::new();
         let (first, last) = objects.split_at(objects.len().saturating_sub(1) / TOGETHER * TOGETHER);
         for some in first.chunks(TOGETHER) {
-            self.insist(|| self.write_some(sync, some, &[], &mut dirs)).map_err(failed)?;
+            self.insist(files, || self.write_some(files, some, &[], &mut dirs)).map_err(failed)?;
         }
-        self.insist(|| self.write_some(sync, last, with, &mut dirs)).map_err(failed)?;
-        if sync.names() { sync_dirs(&dirs).map_err(failed) } else { Ok(()) }
+        self.insist(files, || self.write_some(files, last, with, &mut dirs)).map_err(failed)?;
+        if files.sync.names() { sync_dirs(&dirs).map_err(failed) } else { Ok(()) }
     }
 
     /// Writes those that are there no more. What is there was made sure of before.
-    pub(super) fn write_again(&self, sync: Fsync, objects: &[(Id, Object)]) -> Result<()> {
+    pub(super) fn write_again(&self, files: &Files, objects: &[(Id, Object)]) -> Result<()> {
         let dropped = |(id, _): &&(Id, Object)| !self.objects.object_path(&gix::ObjectId::from(*id)).exists();
         let dropped: Vec<_> = objects.iter().filter(dropped).cloned().collect();
-        self.write(sync, &dropped, &[])
+        self.write(files, &dropped, &[])
     }
 
     /// Tries again while a directory is missing: the one aside is not there yet, or `git gc` has removed it, or one that was empty.
-    fn insist(&self, mut write: impl FnMut() -> io::Result<()>) -> io::Result<()> {
+    fn insist(&self, files: &Files, mut write: impl FnMut() -> io::Result<()>) -> io::Result<()> {
         for _ in 0..TRIES {
             match write() {
-                Err(error) if error.kind() == io::ErrorKind::NotFound => make(self.aside.path())?,
+                Err(error) if error.kind() == io::ErrorKind::NotFound => files.make_dir(self.aside.path())?,
                 done => return done,
             }
         }
@@ -81,43 +82,45 @@ impl Loose {
 
     fn write_some(
         &self,
-        sync: Fsync,
+        files: &Files,
         some: &[(Id, Object)],
         with: &[File],
         dirs: &mut BTreeSet<PathBuf>,
     ) -> io::Result<()> {
-        let (mut new, mut files) = (Vec::with_capacity(some.len()), Vec::with_capacity(some.len()));
+        let (mut new, mut open) = (Vec::with_capacity(some.len()), Vec::with_capacity(some.len()));
         for (number, (id, object)) in some.iter().enumerate() {
             let place = self.objects.object_path(&gix::ObjectId::from(*id));
             dirs.extend(place.parent().map(Path::to_owned));
             match find(&place) {
-                Some(file) => files.push(file),
-                None => new.push(self.put_aside(number, object, place)?),
+                Some(file) => open.push(file),
+                None => new.push(self.put_aside(files, number, object, place)?),
             }
         }
-        if sync.files() {
+        if files.sync.files() {
             for new in &new {
-                files.push(File::open(&new.path)?);
+                open.push(File::open(&new.path)?);
             }
-            sync_all(&files.iter().chain(with).collect::<Vec<_>>())?;
+            sync_all(&open.iter().chain(with).collect::<Vec<_>>())?;
         }
         // What is referred to has its place first.
-        new.iter_mut().try_for_each(|new| self.put_in_place(new, dirs))
+        new.iter_mut().try_for_each(|new| self.put_in_place(files, new, dirs))
     }
 
     /// Under a number instead of its name: all numbers are in one directory, names in 256.
-    fn put_aside(&self, number: usize, object: &Object, place: PathBuf) -> io::Result<New> {
+    fn put_aside(&self, files: &Files, number: usize, object: &Object, place: PathBuf) -> io::Result<New> {
         let id = gix::ObjectId::from_hex(format!("{number:040x}").as_bytes()).map_err(io::Error::other)?;
         let written = self.aside.write_buf_with_known_id(object.kind.as_git(), &object.data, id);
         written.map_err(|error| cause(&error))?;
-        Ok(New { path: self.aside.object_path(&id), place, placed: false })
+        let new = New { path: self.aside.object_path(&id), place, placed: false };
+        files.adopt_path(&new.path)?;
+        Ok(new)
     }
 
-    fn put_in_place(&self, new: &mut New, dirs: &mut BTreeSet<PathBuf>) -> io::Result<()> {
+    fn put_in_place(&self, files: &Files, new: &mut New, dirs: &mut BTreeSet<PathBuf>) -> io::Result<()> {
         match (fs::rename(&new.path, &new.place), new.place.parent()) {
             // The first one with these two digits, or `git gc` has moved the others to a pack.
             (Err(error), Some(dir)) if error.kind() == io::ErrorKind::NotFound => {
-                make(dir)?;
+                files.make_dir(dir)?;
                 dirs.insert(self.objects.path().to_owned());
                 fs::rename(&new.path, &new.place)?;
             }
@@ -160,14 +163,6 @@ fn cause(error: &gix::Error) -> io::Error {
     match error.downcast_any_ref::<io::Error>() {
         Some(cause) => io::Error::new(cause.kind(), cause.to_string()),
         None => io::Error::other(error.to_string()),
-    }
-}
-
-/// Makes a directory, if it is not there.
-fn make(dir: &Path) -> io::Result<()> {
-    match fs::create_dir(dir) {
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
-        made => made,
     }
 }
 

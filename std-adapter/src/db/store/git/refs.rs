@@ -1,214 +1,264 @@
-//! Branches: loose or packed, moved under their locks.
+//! Where branches are: loose or packed, symbolic ones included.
 
-use std::fs::File;
-use std::io;
-use std::path::PathBuf;
-use std::time::Duration;
+use std::collections::BTreeMap;
+use std::fs::{self, File, Metadata};
+use std::io::{self, ErrorKind, Read as _};
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
 
 use gix::Repository;
-use gix::bstr::{BStr, ByteSlice};
-use gix::lock::acquire::Fail;
-use gix::refs::transaction::{Change, LogChange, PreviousValue, RefEdit, RefLog};
-use gix::refs::{FullName, Target};
+use gix::bstr::ByteSlice;
+use gix::refs::FullNameRef;
+use gix::refs::packed::Buffer;
 
-use super::fsync::Fsync;
-use super::sync_dir;
-use crate::db::store::Move;
+use super::files::Files;
 use crate::db::{BranchName, Error, Id, Result};
+use crate::locked;
 
-/// How long another program may hold the lock of a branch, or of `packed-refs`.
-const PATIENCE: Fail = Fail::AfterDurationWithBackoff(Duration::from_secs(5));
+/// Of the names of branches.
+pub(super) const HEADS: &[u8] = b"refs/heads/";
 
-pub(super) fn head(repository: &Repository, branch: &BranchName) -> Result<Option<Id>> {
-    let name = full(branch)?;
-    // Twice: a branch that is packed between a look at its file and one at `packed-refs` is found the second time.
-    match find(repository, &name)? {
-        Some(id) => Ok(Some(id)),
-        None => {
-            look_again(repository);
-            find(repository, &name)
+/// Symbolic branches that lead to each other, as in git.
+const DEEPEST: usize = 5;
+
+/// `packed-refs` as it was read last.
+#[derive(Default)]
+pub(super) struct PackedRefs(Mutex<Option<Read>>);
+
+struct Read {
+    /// While this is open no other file gets its inode. Times alone do not tell two files apart: both may be made within one tick of
+    /// the clock.
+    _file: File,
+    stamp: [u64; 5],
+    refs: Arc<Buffer>,
+}
+
+impl PackedRefs {
+    /// As it is now; `None` if there is none.
+    fn read(&self, path: &Path) -> io::Result<Option<Arc<Buffer>>> {
+        let mut read = locked::lock(&self.0);
+        let now = match fs::metadata(path) {
+            Err(error) if error.kind() == ErrorKind::NotFound => {
+                *read = None;
+                return Ok(None);
+            }
+            found => found?,
+        };
+        if read.as_ref().is_none_or(|read| read.stamp != stamp(&now)) {
+            *read = Read::new(path)?;
         }
+        Ok(read.as_ref().map(|read| read.refs.clone()))
     }
 }
 
-/// Reads `packed-refs` anew, whatever its time says.
-fn look_again(repository: &Repository) {
-    // An error where there is none, which is as good; any other comes back at the next look.
-    let _ = repository.refs.force_refresh_packed_buffer();
+impl Read {
+    fn new(path: &Path) -> io::Result<Option<Read>> {
+        let mut file = match File::open(path) {
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+            opened => opened?,
+        };
+        let stamp = stamp(&file.metadata()?);
+        let mut text = Vec::new();
+        file.read_to_end(&mut text)?;
+        let refs = Buffer::from_bytes(&text, gix::hash::Kind::Sha1).map_err(io::Error::other)?;
+        Ok(Some(Read { _file: file, stamp, refs: Arc::new(refs) }))
+    }
 }
 
-fn find(repository: &Repository, name: &FullName) -> Result<Option<Id>> {
-    let found = repository.refs.try_find(name.as_ref().as_partial_name()).map_err(|error| store(name, &error))?;
-    // Of this very name: what is not found is looked for in other places as well.
-    let found = found.filter(|found| found.name == *name);
-    Ok(found.and_then(|found| Some(found.target.try_id()?.to_owned().into())))
+fn stamp(of: &Metadata) -> [u64; 5] {
+    [of.dev(), of.ino(), of.size(), of.mtime().cast_unsigned(), of.mtime_nsec().cast_unsigned()]
 }
 
-fn full(branch: &BranchName) -> Result<FullName> {
-    let name = branch.full();
-    FullName::try_from(name.as_bstr()).map_err(|error| Error::Store(format!("branch {branch}: {error}")))
+/// The refs of a repository.
+pub(super) struct Refs<'g> {
+    pub(super) repository: &'g Repository,
+    pub(super) files: &'g Files,
+    pub(super) packed: &'g PackedRefs,
 }
 
-fn store(name: &FullName, error: &dyn std::fmt::Display) -> Error {
+/// What a ref is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Value {
+    Missing,
+    At(Id),
+    /// The name of another ref.
+    Symbolic(Vec<u8>),
+}
+
+impl Refs<'_> {
+    pub(super) fn common(&self) -> &Path {
+        self.repository.common_dir()
+    }
+
+    /// The file of a loose ref.
+    pub(super) fn path(&self, name: &[u8]) -> PathBuf {
+        self.common().join(std::ffi::OsStr::from_bytes(name))
+    }
+
+    /// The directory that stays when the last ref in it goes: `refs/heads`.
+    pub(super) fn top(&self, name: &[u8]) -> PathBuf {
+        let second = name.splitn(3, |byte| *byte == b'/').nth(1).unwrap_or_default();
+        self.common().join("refs").join(std::ffi::OsStr::from_bytes(second))
+    }
+
+    pub(super) fn head(&self, branch: &BranchName) -> Result<Option<Id>> {
+        Ok(self.resolve(&branch.full())?.1)
+    }
+
+    /// The ref that a name stands for, and where it is.
+    pub(super) fn resolve(&self, name: &[u8]) -> Result<(Vec<u8>, Option<Id>)> {
+        let mut name = name.to_vec();
+        for _ in 0..=DEEPEST {
+            match self.value(&name)? {
+                Value::Missing => return Ok((name, None)),
+                Value::At(id) => return Ok((name, Some(id))),
+                Value::Symbolic(to) => name = to,
+            }
+        }
+        Err(failed(&name, &"symbolic refs lead to each other"))
+    }
+
+    /// What a ref is now.
+    pub(super) fn value(&self, name: &[u8]) -> Result<Value> {
+        match self.loose(name)? {
+            Value::Missing => Ok(self.packed(name)?.map_or(Value::Missing, Value::At)),
+            found => Ok(found),
+        }
+    }
+
+    /// The same of its file only.
+    pub(super) fn loose(&self, name: &[u8]) -> Result<Value> {
+        let path = self.path(name);
+        // Old versions of git made symbolic refs so.
+        if let Some(to) = fs::read_link(&path).ok().map(|to| to.into_os_string().into_vec()).filter(|to| is_ref(to)) {
+            return Ok(Value::Symbolic(to));
+        }
+        let text = match fs::read(&path) {
+            Ok(text) => text,
+            Err(error) if is_absent(&error) => return Ok(Value::Missing),
+            Err(error) => return Err(Error::io(name.as_bstr(), &error)),
+        };
+        if let Some(to) = text.strip_prefix(b"ref:") {
+            let to = to.trim().to_vec();
+            return if is_ref(&to) { Ok(Value::Symbolic(to)) } else { Err(failed(name, &"leads to no ref")) };
+        }
+        let id = text.get(..40).filter(|_| text.get(40).is_none_or(u8::is_ascii_whitespace));
+        match id.map(Id::parse) {
+            Some(Ok(id)) => Ok(Value::At(id)),
+            _ => Err(failed(name, &"its file has no hash")),
+        }
+    }
+
+    pub(super) fn packed(&self, name: &[u8]) -> Result<Option<Id>> {
+        let Ok(name) = <&FullNameRef>::try_from(name.as_bstr()) else { return Ok(None) };
+        let Some(packed) = self.packed_refs()? else { return Ok(None) };
+        let found = packed.try_find(name).map_err(|error| failed(name.as_bstr(), &error))?;
+        Ok(found.map(|found| found.target().into()))
+    }
+
+    /// `packed-refs` as it is now.
+    fn packed_refs(&self) -> Result<Option<Arc<Buffer>>> {
+        self.packed.read(&self.common().join("packed-refs")).map_err(|error| Error::io("packed-refs", &error))
+    }
+
+    pub(super) fn heads(&self) -> Result<Vec<(BranchName, Id)>> {
+        let mut heads = Vec::new();
+        for (name, value) in self.below(HEADS)? {
+            let Some(branch) = name.strip_prefix(HEADS).and_then(|name| BranchName::new(name).ok()) else { continue };
+            let id = match value {
+                Value::Missing => None,
+                Value::At(id) => Some(id),
+                // One that leads nowhere is no branch yet, or none of ours.
+                Value::Symbolic(_) => self.resolve(&name).ok().and_then(|(_, id)| id),
+            };
+            heads.extend(id.map(|id| (branch, id)));
+        }
+        heads.sort();
+        Ok(heads)
+    }
+
+    /// The refs whose names begin with `prefix`, which ends with a slash. The leftover of another program is no ref.
+    pub(super) fn below(&self, prefix: &[u8]) -> Result<BTreeMap<Vec<u8>, Value>> {
+        let loose = loose_below(&self.path(prefix), prefix);
+        let loose = loose.into_iter().filter_map(|name| self.loose(&name).ok().map(|value| (name, value)));
+        let mut found: BTreeMap<_, _> = loose.filter(|(_, value)| *value != Value::Missing).collect();
+        // Read behind the others: what is packed meanwhile is found there.
+        if let Some(packed) = self.packed_refs()? {
+            let packed = packed.iter_prefixed(prefix.into()).map_err(|error| failed(prefix, &error))?;
+            for packed in packed.flatten() {
+                found.entry(packed.name.as_bstr().to_vec()).or_insert(Value::At(packed.target().into()));
+            }
+        }
+        Ok(found)
+    }
+
+    /// The branch that keeps this one, which is not there, from being made.
+    pub(super) fn blocker(&self, branch: &BranchName) -> Result<Option<String>> {
+        let (name, at) = self.resolve(&branch.full())?;
+        if at.is_some() {
+            return Ok(None);
+        }
+        Ok(self.in_the_way(&name, None)?.map(|other| short(&other)))
+    }
+
+    /// The ref that keeps `name` from being made: one of a directory in it, or one in a directory of its name. `but` is about to go.
+    pub(super) fn in_the_way(&self, name: &[u8], but: Option<&[u8]>) -> Result<Option<Vec<u8>>> {
+        for prefix in prefixes(name).filter(|prefix| Some(*prefix) != but) {
+            if self.path(prefix).is_file() || self.packed(prefix)?.is_some() {
+                return Ok(Some(prefix.to_vec()));
+            }
+        }
+        let below = [name, b"/"].concat();
+        if let Some(found) = loose_below(&self.path(name), &below).into_iter().find(|found| Some(&**found) != but) {
+            return Ok(Some(found));
+        }
+        let Some(packed) = self.packed_refs()? else { return Ok(None) };
+        let found = packed.iter_prefixed(below.into()).map_err(|error| failed(name, &error))?;
+        let mut names = found.flatten().map(|found| found.name.as_bstr().to_vec());
+        Ok(names.find(|found| Some(&**found) != but))
+    }
+}
+
+/// The names of directories that a ref is in, but for `refs` and the next.
+fn prefixes(name: &[u8]) -> impl Iterator<Item = &[u8]> {
+    let slashes = name.iter().enumerate().filter(|(_, byte)| **byte == b'/').map(|(at, _)| at);
+    slashes.skip(2).filter_map(|at| name.get(..at))
+}
+
+/// The refs that have files in a directory, by name.
+fn loose_below(dir: &Path, prefix: &[u8]) -> Vec<Vec<u8>> {
+    let (mut found, mut left) = (Vec::new(), vec![(dir.to_owned(), prefix.to_vec())]);
+    while let Some((dir, prefix)) = left.pop() {
+        for entry in fs::read_dir(&dir).into_iter().flatten().flatten() {
+            let name = [&prefix, entry.file_name().as_bytes()].concat();
+            match entry.file_type() {
+                Ok(kind) if kind.is_dir() => left.push((entry.path(), [&name[..], b"/"].concat())),
+                Ok(_) if !name.ends_with(b".lock") => found.push(name),
+                _ => {}
+            }
+        }
+    }
+    found.sort();
+    found
+}
+
+/// A name that a symbolic ref may lead to: nothing outside the refs.
+fn is_ref(name: &[u8]) -> bool {
+    name.starts_with(b"refs/") && gix::validate::reference::name(name.as_bstr()).is_ok()
+}
+
+/// There is no such file: directories are there where others are files, and files where others are directories.
+pub(super) fn is_absent(error: &io::Error) -> bool {
+    matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory | ErrorKind::IsADirectory)
+}
+
+/// A branch as users know it.
+pub(super) fn short(name: &[u8]) -> String {
+    name.strip_prefix(HEADS).unwrap_or(name).as_bstr().to_string()
+}
+
+pub(super) fn failed(name: &[u8], error: &dyn std::fmt::Display) -> Error {
     Error::Store(format!("{}: {error}", name.as_bstr()))
-}
-
-pub(super) fn heads(repository: &Repository) -> Result<Vec<(BranchName, Id)>> {
-    const PREFIX: &[u8] = b"refs/heads/";
-    let failed = |error: &dyn std::fmt::Display| Error::Store(format!("branches: {error}"));
-    let all = repository.refs.iter().map_err(|error| failed(&error))?;
-    let prefix = PREFIX.try_into().map_err(|error: gix::Error| failed(&error))?;
-    let mut heads = Vec::new();
-    for found in all.prefixed(prefix).map_err(|error| failed(&error))? {
-        // One that vanishes meanwhile, the lock or leftover of another program: no branch.
-        let Ok(found) = found else { continue };
-        let name = found.name.as_bstr().strip_prefix(PREFIX).and_then(|name| BranchName::new(name).ok());
-        heads.extend(name.zip(found.target.try_id().map(|id| id.to_owned().into())));
-    }
-    heads.sort();
-    Ok(heads)
-}
-
-/// All of the moves or none, after `keep` has kept what they lead to, and the files that it is given: the new values of the branches,
-/// under their locks. False when a branch is not where it was thought to be; nothing need have been kept then.
-pub(super) fn update(
-    repository: &Repository,
-    sync: Fsync,
-    moves: &[Move<'_>],
-    keep: impl FnOnce(&[File]) -> Result<()>,
-) -> Result<bool> {
-    let mut edits = Vec::new();
-    for motion in moves {
-        match edit(motion)? {
-            Some(edit) => edits.push(edit),
-            None if head(repository, motion.branch)?.is_some() => return Ok(false),
-            None => {}
-        }
-    }
-    apply(repository, sync, edits, keep)
-}
-
-fn edit(Move { branch, from, to }: &Move<'_>) -> Result<Option<RefEdit>> {
-    let target = |id: Id| Target::Object(id.into());
-    let expected = from.map_or(PreviousValue::MustNotExist, |from| PreviousValue::MustExistAndMatch(target(from)));
-    let log = LogChange { mode: RefLog::AndReference, force_create_reflog: false, message: "datakit".into() };
-    let change = match (to, from) {
-        (Some(to), _) => Change::Update { log, expected, new: target(*to) },
-        (None, Some(_)) => Change::Delete { expected, log: RefLog::AndReference },
-        (None, None) => return Ok(None),
-    };
-    Ok(Some(RefEdit { change, name: full(branch)?, deref: false }))
-}
-
-fn apply(
-    repository: &Repository,
-    sync: Fsync,
-    edits: Vec<RefEdit>,
-    keep: impl FnOnce(&[File]) -> Result<()>,
-) -> Result<bool> {
-    let names: Vec<_> = edits.iter().map(|edit| (edit.name.clone(), is_removal(edit))).collect();
-    // What was packed is compared as it is now.
-    look_again(repository);
-    let prepared = match repository.refs.transaction().prepare(edits, PATIENCE, PATIENCE) {
-        Ok(prepared) => prepared,
-        Err(error) if is_elsewhere(&error) => return Ok(false),
-        Err(error) => return Err(refused(&error)),
-    };
-    let mut locks = Vec::new();
-    for (name, _) in names.iter().filter(|(_, removed)| sync.files() && !removed) {
-        locks.extend(lock(repository, name).map_err(|error| Error::io(name.as_bstr(), &error))?);
-    }
-    keep(&locks)?;
-    prepared.commit(None).map_err(|error| refused(&error))?;
-    for (name, removed) in names.iter().filter(|_| sync.names()) {
-        sync_names(repository, name, *removed).map_err(|error| Error::io(name.as_bstr(), &error))?;
-    }
-    Ok(true)
-}
-
-fn is_removal(edit: &RefEdit) -> bool {
-    matches!(edit.change, Change::Delete { .. })
-}
-
-fn is_elsewhere(error: &gix::Error) -> bool {
-    use gix::refs::file::transaction::prepare::{MustNotExist, ReferenceOutOfDate};
-    error.downcast_any_ref::<ReferenceOutOfDate>().is_some()
-        || error.downcast_any_ref::<MustNotExist>().is_some()
-        || error.is_not_found()
-}
-
-/// Full and read-only disks are told from all else.
-fn refused(error: &gix::Error) -> Error {
-    match error.downcast_any_ref::<io::Error>() {
-        Some(cause) => Error::io("branches", cause),
-        None => Error::Store(format!("branches: {error}")),
-    }
-}
-
-/// The new value, which is to be on the disk before it gets its name. `None` where nothing changes.
-fn lock(repository: &Repository, name: &FullName) -> io::Result<Option<File>> {
-    let mut lock = path(repository, name)?.into_os_string();
-    lock.push(".lock");
-    match File::open(lock) {
-        Ok(file) => Ok(Some(file)),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(error),
-    }
-}
-
-/// Directories below `refs`, each of which may be new but for `heads`; of a removal, `packed-refs` also.
-fn sync_names(repository: &Repository, name: &FullName, removed: bool) -> io::Result<()> {
-    let (path, refs) = (path(repository, name)?, repository.common_dir().join("refs"));
-    for dir in path.ancestors().skip(1).take_while(|dir| *dir != refs) {
-        there(sync_dir(dir))?;
-    }
-    if removed {
-        there(sync_dir(&repository.refs.packed_refs_path()))?;
-        sync_dir(repository.common_dir())?;
-    }
-    Ok(())
-}
-
-/// A directory goes with its last branch.
-fn there(synced: io::Result<()>) -> io::Result<()> {
-    match synced {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-        other => other,
-    }
-}
-
-fn path(repository: &Repository, name: &FullName) -> io::Result<PathBuf> {
-    let relative = gix::path::from_bstr(name.as_bstr()).map_err(io::Error::other)?;
-    Ok(repository.common_dir().join(relative))
-}
-
-/// Removes what was fetched under a name.
-pub(super) fn forget(repository: &Repository, sync: Fsync, remote: &str) -> Result<()> {
-    let prefix = format!("refs/remotes/{remote}/");
-    remove(repository, sync, &prefix, |_| true)
-}
-
-/// Removes what servers fetched that were killed.
-pub(super) fn forget_left(repository: &Repository, sync: Fsync) -> Result<()> {
-    const PREFIX: &str = "refs/remotes/datakit-";
-    let number = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
-    remove(repository, sync, PREFIX, |name| {
-        let name = name.to_str_lossy();
-        let remote = name.strip_prefix(PREFIX).and_then(|rest| rest.split_once('/'));
-        remote.and_then(|(remote, _)| remote.split_once('-')).is_some_and(|(pid, n)| number(pid) && number(n))
-    })
-}
-
-fn remove(repository: &Repository, sync: Fsync, prefix: &str, which: impl Fn(&BStr) -> bool) -> Result<()> {
-    let failed = |error: &dyn std::fmt::Display| Error::Store(format!("{prefix}: {error}"));
-    let all = repository.refs.iter().map_err(|error| failed(&error))?;
-    let within = prefix.as_bytes().try_into().map_err(|error: gix::Error| failed(&error))?;
-    let found = all.prefixed(within).map_err(|error| failed(&error))?.flatten();
-    let edits = found.filter(|found| which(found.name.as_bstr())).map(|found| RefEdit {
-        change: Change::Delete { expected: PreviousValue::Any, log: RefLog::AndReference },
-        name: found.name,
-        deref: false,
-    });
-    let edits: Vec<_> = edits.collect();
-    if edits.is_empty() { Ok(()) } else { apply(repository, sync, edits, |_| Ok(())).map(drop) }
 }

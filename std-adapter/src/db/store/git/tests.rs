@@ -1,4 +1,5 @@
 mod http;
+mod refs;
 mod silent;
 mod ssh;
 

@@ -1,0 +1,245 @@
+//! Moves of branches, under their locks.
+//!
+//! What another program sees is always one or the other: a branch moves when its lock file gets its name, and a renamed one when
+//! `packed-refs` does, which has neither both names nor none.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs::{self, File};
+use std::io::{self, Write};
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use gix::bstr::ByteSlice;
+
+use super::lock::{Lock, NoLock, remove_empty, remove_empty_above};
+use super::packed::Packed;
+use super::refs::{Refs, Value, failed, is_absent, short};
+use super::sync_dir;
+use crate::db::store::Move;
+use crate::db::{BranchName, Error, Id, Result};
+
+/// How long another program may hold the lock of a branch, or of `packed-refs`.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// One ref that is locked, and where it is to go.
+struct Edit {
+    name: Vec<u8>,
+    from: Option<Id>,
+    to: Option<Id>,
+    lock: Lock,
+}
+
+impl Refs<'_> {
+    /// All of the moves or none, after `keep` has kept what they lead to, and the files that it is given: the new values of the
+    /// branches. False when a branch is not where it was thought to be; nothing need have been kept then.
+    pub(super) fn update(&self, moves: &[Move<'_>], keep: impl FnOnce(&[File]) -> Result<()>) -> Result<bool> {
+        let until = Instant::now() + PATIENCE;
+        let mut edits = Vec::new();
+        // In the order of their names: two who want the same locks do not wait for each other.
+        let mut moves = moves.to_vec();
+        moves.sort_by_key(|motion| motion.branch);
+        for motion in &moves {
+            match self.edit(motion, until)? {
+                Some(edit) => edits.push(edit),
+                None => return Ok(false),
+            }
+        }
+        let mut new = Vec::new();
+        for edit in &mut edits {
+            let Some(to) = edit.to else { continue };
+            let kept = |error| Error::io(edit.name.as_bstr(), &error);
+            writeln!(edit.lock.file, "{to}").map_err(kept)?;
+            if self.files.sync.files() {
+                new.push(edit.lock.file.try_clone().map_err(kept)?);
+            }
+        }
+        keep(&new)?;
+        for edit in edits.iter_mut().filter(|edit| edit.to.is_some()) {
+            edit.lock.place(until).map_err(|error| Error::io(edit.name.as_bstr(), &error))?;
+        }
+        let removed: Vec<_> = edits.iter().filter(|edit| edit.to.is_none() && edit.from.is_some()).collect();
+        self.remove_all(&removed.iter().map(|edit| &*edit.name).collect::<Vec<_>>(), until)?;
+        self.sync_all(edits.iter().map(|edit| &*edit.name))?;
+        Ok(true)
+    }
+
+    /// Locks what is to be moved. `None`: it is elsewhere.
+    fn edit(&self, Move { branch, from, to }: &Move<'_>, until: Instant) -> Result<Option<Edit>> {
+        let (name, at) = self.resolve(&branch.full())?;
+        // A symbolic branch is removed itself, everything else is done to the one that it leads to.
+        let name = if to.is_some() { name } else { branch.full() };
+        if at != *from {
+            return Ok(None);
+        }
+        let lock = self.lock(&name, until)?;
+        let now = match self.value(&name)? {
+            Value::At(id) => Some(id),
+            Value::Missing => None,
+            // It has become one meanwhile, unless it was one.
+            Value::Symbolic(_) if to.is_some() => return Ok(None),
+            Value::Symbolic(_) => self.resolve(&name)?.1,
+        };
+        if now != *from {
+            return Ok(None);
+        }
+        if from.is_none() && to.is_some() {
+            self.check_free(&name, None)?;
+        }
+        Ok(Some(Edit { name, from: *from, to: *to, lock }))
+    }
+
+    fn lock(&self, name: &[u8], until: Instant) -> Result<Lock> {
+        Lock::take(&self.path(name), &self.top(name), self.files, until).map_err(|error| match error {
+            NoLock::Blocked(file) => in_the_way(name, self.name_of(&file).as_bytes()),
+            other => no_lock(name, other),
+        })
+    }
+
+    fn name_of(&self, file: &Path) -> std::ffi::OsString {
+        file.strip_prefix(self.common()).unwrap_or(file).as_os_str().to_owned()
+    }
+
+    fn check_free(&self, name: &[u8], but: Option<&[u8]>) -> Result<()> {
+        self.in_the_way(name, but)?.map_or(Ok(()), |other| Err(in_the_way(name, &other)))
+    }
+
+    /// Gives a branch another name, whatever the two have in common. False: it is not at `head`, or the new name is taken.
+    pub(super) fn rename(&self, old: &BranchName, new: &BranchName, head: Id) -> Result<bool> {
+        let until = Instant::now() + PATIENCE;
+        let (old, new) = (old.full(), new.full());
+        let old_lock = self.lock(&old, until)?;
+        match self.value(&old)? {
+            Value::At(at) if at == head => {}
+            Value::Symbolic(to) => {
+                return Err(Error::Refused(format!("{} is symbolic, of {}", short(&old), short(&to))));
+            }
+            _ => return Ok(false),
+        }
+        self.check_free(&new, Some(&old))?;
+        let packed = self.lock_packed(until)?;
+        let written = |error: io::Error| Error::io("packed-refs", &error);
+        // Packed only, so that one step changes the name. No directory of the new name is in the way of the file then.
+        packed.change(&BTreeSet::new(), &BTreeMap::from([(&*old, head)])).map_err(written)?;
+        self.remove_file(&old)?;
+        let new_lock = self.lock(&new, until)?;
+        if self.value(&new)? != Value::Missing {
+            return Ok(false);
+        }
+        self.check_free(&new, Some(&old))?;
+        packed.change(&BTreeSet::from([&*old]), &BTreeMap::from([(&*new, head)])).map_err(written)?;
+        self.move_log(&old, &new);
+        drop((new_lock, old_lock, packed));
+        Ok(true)
+    }
+
+    /// The log of a renamed branch goes with it. The branch has its name already, whatever becomes of the log.
+    fn move_log(&self, old: &[u8], new: &[u8]) {
+        let [from, to, aside] = [old, new, b"refs/.datakit-renamed"]
+            .map(|name| self.common().join("logs").join(std::ffi::OsStr::from_bytes(name)));
+        let top = self.common().join("logs/refs/heads");
+        let moved = (|| {
+            if let Err(error) = fs::rename(&from, &aside) {
+                return if is_absent(&error) { Ok(()) } else { Err(error) };
+            }
+            remove_empty_above(&from, &top);
+            remove_empty(&to);
+            to.parent().map_or(Ok(()), |dir| self.files.make_dirs(&top, dir))?;
+            fs::rename(&aside, &to)
+        })();
+        if let Err(error) = moved {
+            tracing::warn!("the log of {} stays behind: {error}", short(new));
+        }
+    }
+
+    /// Removes refs that are locked or nobody else's.
+    fn remove_all(&self, names: &[&[u8]], until: Instant) -> Result<()> {
+        if names.is_empty() {
+            return Ok(());
+        }
+        // Also if none is packed: `git pack-refs` may be about to do it.
+        let packed = self.lock_packed(until)?;
+        let removed = names.iter().copied().collect();
+        packed.change(&removed, &BTreeMap::new()).map_err(|error| Error::io("packed-refs", &error))?;
+        for name in names {
+            self.remove_file(name)?;
+            let (log, top) =
+                (self.common().join("logs").join(std::ffi::OsStr::from_bytes(name)), self.common().join("logs/refs"));
+            if fs::remove_file(&log).is_ok() {
+                remove_empty_above(&log, &top);
+            }
+        }
+        Ok(())
+    }
+
+    fn lock_packed(&self, until: Instant) -> Result<Packed<'_>> {
+        Packed::lock(self.common(), self.files, until).map_err(|error| no_lock(b"packed-refs", error))
+    }
+
+    fn remove_file(&self, name: &[u8]) -> Result<()> {
+        let path = self.path(name);
+        match fs::remove_file(&path) {
+            // A packed one has no file, and others may be in a directory of its name.
+            Err(error) if !is_absent(&error) && !path.is_dir() => Err(Error::io(name.as_bstr(), &error)),
+            _ => Ok(()),
+        }
+    }
+
+    /// Removes what was fetched under a name.
+    pub(super) fn forget_remote(&self, remote: &str) -> Result<()> {
+        self.forget(&format!("refs/remotes/{remote}/"), |_| true)
+    }
+
+    /// Removes what servers fetched that were killed.
+    pub(super) fn forget_left(&self) -> Result<()> {
+        const PREFIX: &str = "refs/remotes/datakit-";
+        let number = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+        self.forget("refs/remotes/", |name| {
+            let name = name.to_str_lossy();
+            let remote = name.strip_prefix(PREFIX).and_then(|rest| rest.split_once('/'));
+            remote.and_then(|(remote, _)| remote.split_once('-')).is_some_and(|(pid, n)| number(pid) && number(n))
+        })
+    }
+
+    /// Removes the refs below a prefix that `which` wants, without their locks: nobody else moves them.
+    fn forget(&self, prefix: &str, which: impl Fn(&[u8]) -> bool) -> Result<()> {
+        let found = self.below(prefix.as_bytes())?;
+        let names: Vec<_> = found.keys().map(|name| &**name).filter(|name| which(name)).collect();
+        self.remove_all(&names, Instant::now() + PATIENCE)?;
+        for name in &names {
+            remove_empty_above(&self.path(name), &self.top(name));
+        }
+        self.sync_all(names.iter().copied())
+    }
+
+    /// Directories below `refs`, each of which may be new but for `heads`.
+    fn sync_all<'n>(&self, names: impl Iterator<Item = &'n [u8]>) -> Result<()> {
+        if !self.files.sync.names() {
+            return Ok(());
+        }
+        let refs = self.common().join("refs");
+        let paths: Vec<_> = names.map(|name| self.path(name)).collect();
+        let dirs: BTreeSet<_> =
+            paths.iter().flat_map(|path| path.ancestors().skip(1).take_while(|dir| *dir != refs)).collect();
+        // The deepest first. A directory goes with its last branch.
+        for dir in dirs.into_iter().rev() {
+            match sync_dir(dir) {
+                Err(error) if !is_absent(&error) => return Err(Error::io(dir.display(), &error)),
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+}
+
+fn in_the_way(name: &[u8], other: &[u8]) -> Error {
+    Error::InTheWay { branch: short(name), other: short(other) }
+}
+
+fn no_lock(name: &[u8], error: NoLock) -> Error {
+    match error {
+        NoLock::Held(path) => failed(name, &format_args!("another program holds {}", path.display())),
+        NoLock::Blocked(path) => failed(name, &format_args!("{} is no directory", path.display())),
+        NoLock::Io(error) => Error::io(name.as_bstr(), &error),
+    }
+}
