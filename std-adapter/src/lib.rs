@@ -18,6 +18,7 @@
 #![allow(async_fn_in_trait)]
 
 pub mod client;
+mod clock;
 mod content;
 pub mod db;
 mod ino;

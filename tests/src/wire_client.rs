@@ -4,13 +4,33 @@ use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 
 use datakit_core::wire::{
-    self, Data, Dialect, Extension, Fid, List, Numeric, Qid, Rmessage as R, Stat, Str, Tag, Tmessage as T,
+    self, Data, Dialect, Extension, Fid, List, Numeric, Qid, Rmessage as R, Stat, StatUnix, Str, Tag, Tmessage as T,
 };
 
 use crate::PATIENCE;
 
 /// An error reply: its text, empty in .L, and its number, 0 in 9P2000.
 pub type Refusal = (String, u32);
+
+/// A stat record that changes nothing.
+#[must_use]
+pub fn untouched() -> Stat<'static> {
+    let qid = Qid { kind: 0xff, version: u32::MAX, path: u64::MAX };
+    Stat {
+        kind: u16::MAX,
+        dev: u32::MAX,
+        qid,
+        mode: u32::MAX,
+        atime: u32::MAX,
+        mtime: u32::MAX,
+        length: u64::MAX,
+        name: Str(b""),
+        uid: Str(b""),
+        gid: Str(b""),
+        muid: Str(b""),
+        unix: Some(StatUnix { extension: Str(b""), n_uid: u32::MAX, n_gid: u32::MAX, n_muid: u32::MAX }),
+    }
+}
 
 /// One connection.
 pub struct WireClient {

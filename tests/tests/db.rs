@@ -7,6 +7,8 @@ mod branches;
 mod commits;
 #[path = "db/merges.rs"]
 mod merges;
+#[path = "db/open_files.rs"]
+mod open_files;
 #[path = "db/persistence.rs"]
 mod persistence;
 #[path = "db/reasons.rs"]

@@ -5,8 +5,8 @@
 use datakit::scratch::Scratch;
 use datakit::server::Limits;
 use datakit::tree::{Dir, Entry, Text, Tree};
-use datakit_core::wire::{Dialect, Fid, Numeric, Qid, Rmessage as R, SetAttr, Stat, StatUnix, Str, Tag, Tmessage as T};
-use datakit_tests::wire_client::{Refusal, WireClient};
+use datakit_core::wire::{Dialect, Fid, Numeric, Qid, Rmessage as R, SetAttr, Stat, Str, Tag, Tmessage as T};
+use datakit_tests::wire_client::{Refusal, WireClient, untouched};
 use datakit_tests::{Served, serve};
 
 const CLASSIC: [Dialect; 2] = [Dialect::Legacy, Dialect::Unix];
@@ -20,25 +20,6 @@ fn scratch() -> Served {
 
 fn text<X: std::fmt::Debug>(refused: Result<X, Refusal>) -> String {
     refused.unwrap_err().0
-}
-
-/// A stat record that changes nothing.
-fn untouched() -> Stat<'static> {
-    let qid = Qid { kind: 0xff, version: u32::MAX, path: u64::MAX };
-    Stat {
-        kind: u16::MAX,
-        dev: u32::MAX,
-        qid,
-        mode: u32::MAX,
-        atime: u32::MAX,
-        mtime: u32::MAX,
-        length: u64::MAX,
-        name: Str(b""),
-        uid: Str(b""),
-        gid: Str(b""),
-        muid: Str(b""),
-        unix: Some(StatUnix { extension: Str(b""), n_uid: u32::MAX, n_gid: u32::MAX, n_muid: u32::MAX }),
-    }
 }
 
 fn wstat(client: &mut WireClient, fid: u32, stat: Stat<'_>) -> Result<(), Refusal> {

@@ -25,6 +25,12 @@ pub enum Error {
     /// Something else where a directory was needed.
     #[error("Is not a directory")]
     NotDirectory,
+    /// A directory with entries where an empty one was needed.
+    #[error("Directory not empty")]
+    NotEmpty,
+    /// A directory was to be moved into itself.
+    #[error("a directory cannot be moved below itself")]
+    BelowItself,
     /// A text that is no hash.
     #[error("invalid-hash {text:?}: {reason}")]
     InvalidHash {
@@ -122,6 +128,8 @@ impl From<Error> for vfs::Error {
             Error::Exists => return vfs::Error::Exists,
             Error::IsDirectory => return vfs::Error::IsDirectory,
             Error::NotDirectory => return vfs::Error::NotDirectory,
+            Error::NotEmpty => return vfs::Error::NotEmpty,
+            Error::BelowItself => vfs::Error::Invalid,
             Error::InvalidHash { .. } | Error::InvalidBranch { .. } | Error::InvalidName(_) => vfs::Error::Invalid,
             Error::InTheWay { .. } => vfs::Error::Exists,
             Error::Refused(_) => vfs::Error::Busy,

@@ -1,6 +1,6 @@
 //! A transaction: a tree that is changed in private and then committed to a branch.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::{Mutex, MutexGuard};
 
 use super::branch::Branch;
@@ -8,7 +8,7 @@ use super::counters::Counted;
 use super::land::{How, check_start, keep, land, now};
 use super::object::{Commit, Mode};
 use super::objects::Objects;
-use super::tree::{Batch, Dir, Node, Tree, check_name, join, split};
+use super::tree::{Batch, Dir, File, Node, Tree, check_name, names, split};
 use super::{Database, Error, Id, Result, merge};
 use crate::locked;
 
@@ -26,6 +26,8 @@ struct State {
     rw: Tree,
     /// Where it began: the head of the branch at that time, or the commit of the last reset.
     start: Option<Id>,
+    /// Files without a name that are still in use, by their numbers.
+    detached: HashMap<u64, File>,
     /// Paths that a merge left to be resolved.
     conflicts: BTreeSet<Vec<u8>>,
     /// Paths for which the last commit was refused, without those that were changed since. `None` if it was not refused for any.
@@ -44,6 +46,23 @@ impl Drop for Working<'_> {
     fn drop(&mut self) {
         locked::lock(&self.0.state).working = false;
     }
+}
+
+/// A file of a transaction.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FileAt<'a> {
+    /// The one at this path.
+    Path(&'a [u8]),
+    /// The one that was [detached](Transaction::detach) with this number.
+    Detached(u64),
+}
+
+/// A merge that is [prepared](Transaction::prepare_merge). Nothing else is done in the transaction until it is applied or dropped.
+pub struct Prepared<'t> {
+    working: Working<'t>,
+    rw: Tree,
+    conflicts: BTreeSet<Vec<u8>>,
+    sides: Sides,
 }
 
 /// What the last merge was between.
@@ -84,8 +103,16 @@ impl Transaction {
             None => Tree::stored(Id::EMPTY_TREE),
         };
         let counted = Some(database.count(|counters| &counters.transactions));
-        let state =
-            State { rw, start: head, conflicts: BTreeSet::new(), refused: None, merged: None, working: false, counted };
+        let state = State {
+            rw,
+            start: head,
+            detached: HashMap::new(),
+            conflicts: BTreeSet::new(),
+            refused: None,
+            merged: None,
+            working: false,
+            counted,
+        };
         Ok(Transaction { database: database.clone(), state: Mutex::new(state) })
     }
 
@@ -143,6 +170,35 @@ impl Transaction {
         self.tree()?.get(self.objects(), path)
     }
 
+    /// A file.
+    ///
+    /// # Errors
+    /// Those of [`Tree::get`]; [`Error::IsDirectory`] for something else.
+    pub fn file(&self, at: FileAt<'_>) -> Result<File> {
+        match at {
+            FileAt::Path(path) => match self.get(path)? {
+                Node::File(file) => Ok(file),
+                Node::Dir(_) | Node::Submodule(_) => Err(Error::IsDirectory),
+            },
+            FileAt::Detached(number) => self.open()?.detached.get(&number).cloned().ok_or(Error::NotFound),
+        }
+    }
+
+    /// Keeps a file that has lost its path under `number`, unseen and never committed, until it is [forgotten](Transaction::forget) or
+    /// the transaction ends.
+    pub fn detach(&self, number: u64, file: File) {
+        let mut state = locked::lock(&self.state);
+        if state.counted.is_some() {
+            state.detached.insert(number, file);
+        }
+    }
+
+    /// Drops a file that was [detached](Transaction::detach).
+    pub fn forget(&self, number: u64) {
+        let file = locked::lock(&self.state).detached.remove(&number);
+        drop(file);
+    }
+
     /// Makes an empty file, in place of a file that is there.
     ///
     /// # Errors
@@ -179,68 +235,83 @@ impl Transaction {
         Ok(())
     }
 
-    /// Removes what is at `path`, a directory with everything in it.
+    /// Removes what is at `path`, a directory with everything in it: what it was.
     ///
     /// # Errors
     /// Those of [`Tree::take`].
-    pub fn remove(&self, path: &[u8]) -> Result<()> {
+    pub fn remove(&self, path: &[u8]) -> Result<Node> {
         let mut state = self.open_mut()?;
-        state.rw.take(self.objects(), path)?;
+        let node = state.rw.take(self.objects(), path)?;
         state.retain_conflicts(|conflict| !is_at_or_below(conflict, path));
-        Ok(())
+        Ok(node)
     }
 
-    /// Gives what is at `path` another name in the same directory, in place of a file or an empty directory of that name.
+    /// Moves what is at `from` to `to`, in place of a file, or of an empty directory if it is a directory: what was there.
     ///
     /// # Errors
-    /// [`Error::IsDirectory`] if a directory with entries has that name; [`Error::InvalidName`]; those of [`Tree::take`].
-    pub fn rename(&self, path: &[u8], name: &[u8]) -> Result<()> {
-        let (dir, old) = split(path).ok_or(Error::IsDirectory)?;
-        let to = join(dir, name);
+    /// [`Error::IsDirectory`] and [`Error::NotDirectory`] if one of the two is a directory and the other is none; [`Error::NotEmpty`];
+    /// [`Error::BelowItself`]; [`Error::TooDeep`]; [`Error::InvalidName`]; those of [`Tree::take`].
+    pub fn rename(&self, from: &[u8], to: &[u8]) -> Result<Option<Node>> {
+        let (parent, name) = split(to).ok_or(Error::IsDirectory)?;
         let mut state = self.open_mut()?;
-        let node = state.rw.get(self.objects(), path)?;
+        let node = state.rw.get(self.objects(), from)?;
         check_name(name, node.mode())?;
-        if old == name {
-            return Ok(());
+        if from == to {
+            return Ok(None);
         }
-        match state.rw.get(self.objects(), &to) {
-            Ok(Node::Dir(dir)) if !dir.is_empty() => return Err(Error::IsDirectory),
-            Ok(_) | Err(Error::NotFound) => {}
+        if is_at_or_below(parent, from) {
+            return Err(Error::BelowItself);
+        }
+        let replaced = match state.rw.get(self.objects(), to) {
+            Ok(there) => Some(there),
+            Err(Error::NotFound) => None,
             Err(error) => return Err(error),
+        };
+        match (&node, &replaced) {
+            (Node::Dir(_), Some(Node::Dir(there))) if !there.is_empty() => return Err(Error::NotEmpty),
+            (Node::Dir(_), Some(Node::File(_) | Node::Submodule(_))) => return Err(Error::NotDirectory),
+            (Node::File(_) | Node::Submodule(_), Some(Node::Dir(_))) => return Err(Error::IsDirectory),
+            _ => {}
         }
-        let node = state.rw.take(self.objects(), path)?;
-        state.rw.put(self.objects(), &to, node)?;
-        state.move_conflicts(path, &to);
-        Ok(())
+        if let Node::Dir(dir) = &node {
+            dir.check_depth(names(to).count())?;
+        }
+        state.rw.put(self.objects(), to, node)?;
+        if let Err(error) = state.rw.take(self.objects(), from) {
+            match replaced {
+                Some(there) => state.rw.put(self.objects(), to, there)?,
+                None => drop(state.rw.take(self.objects(), to)?),
+            }
+            return Err(error);
+        }
+        state.move_conflicts(from, to);
+        Ok(replaced)
     }
 
-    /// Has `change` change the bytes of the file at `path`, which is made if it was removed.
+    /// Has `change` change the bytes of a file.
     ///
     /// # Errors
     /// Those of `change`, after which nothing has changed; those of [`Tree::file_mut`].
     pub fn change<E: From<Error>>(
         &self,
-        path: &[u8],
+        at: FileAt<'_>,
         change: impl FnOnce(&mut Vec<u8>) -> std::result::Result<(), E>,
     ) -> std::result::Result<(), E> {
         let mut state = self.open_mut()?;
-        let state = &mut *state;
-        if state.rw.get(self.objects(), path) == Err(Error::NotFound) {
-            state.rw.put(self.objects(), path, Node::file(Mode::Normal, ""))?;
+        change(state.file_mut(self.objects(), at)?.content.bytes_mut(self.objects())?)?;
+        if let FileAt::Path(path) = at {
+            state.resolved(path);
         }
-        let file = state.rw.file_mut(self.objects(), path)?;
-        change(file.content.bytes_mut(self.objects())?)?;
-        state.resolved(path);
         Ok(())
     }
 
-    /// Makes the file at `path` a normal one or a program; of a link, its target is the content then.
+    /// Makes a file a normal one or a program; of a link, its target is the content then.
     ///
     /// # Errors
     /// Those of [`Tree::file_mut`].
-    pub fn chmod(&self, path: &[u8], mode: Mode) -> Result<()> {
+    pub fn chmod(&self, at: FileAt<'_>, mode: Mode) -> Result<()> {
         let mut state = self.open_mut()?;
-        state.rw.file_mut(self.objects(), path)?.mode = mode;
+        state.file_mut(self.objects(), at)?.mode = mode;
         Ok(())
     }
 
@@ -286,8 +357,16 @@ impl Transaction {
     /// # Errors
     /// [`Error::OpenConflicts`]; [`Error::UnderWay`]; [`Error::NotFound`] for a commit that is not there. Nothing has changed then.
     pub fn merge(&self, theirs: Id, parents: &[Id], message: &[u8]) -> Result<()> {
+        self.prepare_merge(theirs, parents, message)?.apply()
+    }
+
+    /// Does all of a [`merge`](Transaction::merge) but for its last step, which takes no time.
+    ///
+    /// # Errors
+    /// Those of [`merge`](Transaction::merge).
+    pub fn prepare_merge(&self, theirs: Id, parents: &[Id], message: &[u8]) -> Result<Prepared<'_>> {
         let objects = self.objects();
-        let (_working, before) = self.work()?;
+        let (working, before) = self.work()?;
         let theirs_tree = Tree::stored(objects.commit(theirs)?.tree);
         let mut batch = Batch::new();
         let ours_tree = before.write(&mut batch)?;
@@ -301,14 +380,9 @@ impl Transaction {
             // Where a file came, or above it, there was no directory as far as the merge knows.
             rw.make_dirs(objects, &dir)?;
         }
-        // It may have been closed meanwhile.
-        let mut state = self.open()?;
-        state.rw = rw;
-        state.refused = None;
-        state.conflicts = merged.conflicts.into_iter().map(|conflict| conflict.path).collect();
-        state.merged = Some(Sides { ours: ours_tree, theirs: theirs_tree, base });
-        drop(state);
-        Ok(())
+        let conflicts = merged.conflicts.into_iter().map(|conflict| conflict.path).collect();
+        let sides = Sides { ours: ours_tree, theirs: theirs_tree, base };
+        Ok(Prepared { working, rw, conflicts, sides })
     }
 
     /// Commits the tree and brings the commit to `branch`; then the transaction has ended.
@@ -374,8 +448,34 @@ impl Transaction {
     }
 }
 
+impl Prepared<'_> {
+    /// Puts the merged tree in place of that of the transaction.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`] if the transaction was closed meanwhile.
+    pub fn apply(self) -> Result<()> {
+        let Prepared { working, rw, conflicts, sides } = self;
+        let mut state = working.0.open()?;
+        state.rw = rw;
+        state.refused = None;
+        state.conflicts = conflicts;
+        state.merged = Some(sides);
+        drop(state);
+        drop(working);
+        Ok(())
+    }
+}
+
 impl State {
+    fn file_mut(&mut self, objects: &Objects, at: FileAt<'_>) -> Result<&mut File> {
+        match at {
+            FileAt::Path(path) => self.rw.file_mut(objects, path),
+            FileAt::Detached(number) => self.detached.get_mut(&number).ok_or(Error::NotFound),
+        }
+    }
+
     fn end(&mut self) {
+        self.detached.clear();
         self.counted = None;
         self.rw = Tree::of(Dir::empty());
         self.conflicts.clear();
@@ -457,6 +557,21 @@ mod tests {
             assert!(commit.join().unwrap().unwrap().head.is_some());
         });
         assert!(!transaction.is_open());
+    }
+
+    #[test]
+    fn a_directory_is_not_moved_deeper_than_paths_may_be() {
+        let database = Database::new(sample::objects().store().clone()).unwrap();
+        let transaction = Transaction::begin(&database, None).unwrap();
+        let path = |name: &str, depth: usize| vec![name; depth].join("/").into_bytes();
+        for (name, most) in [("a", 300), ("b", 300)] {
+            (1..=most).for_each(|depth| transaction.mkdir(&path(name, depth)).unwrap());
+        }
+        let deep = |below: usize| [path("b", below), b"x".to_vec()].join(&b'/');
+        assert_eq!(transaction.rename(b"a", &deep(300)), Err(Error::TooDeep(super::super::tree::DEEPEST)));
+        assert_eq!(names(&transaction, b""), ["a", "b"]);
+        assert_eq!(transaction.rename(b"a", &deep(200)), Ok(None));
+        assert_eq!(names(&transaction, b""), ["b"]);
     }
 
     #[test]

@@ -251,6 +251,25 @@ impl Dir {
         Ok(())
     }
 
+    /// Refuses a directory that would be too deep at a path of so many names: what has changes in it is visited by recursion.
+    ///
+    /// # Errors
+    /// [`Error::TooDeep`].
+    pub fn check_depth(&self, names: usize) -> Result<()> {
+        let mut rest = vec![(self, names)];
+        while let Some((dir, depth)) = rest.pop() {
+            let Dir::Edited(entries) = dir else { continue };
+            if depth >= DEEPEST {
+                return Err(Error::TooDeep(DEEPEST));
+            }
+            rest.extend(entries.values().filter_map(|node| match node {
+                Node::Dir(dir) => Some((dir, depth.saturating_add(1))),
+                _ => None,
+            }));
+        }
+        Ok(())
+    }
+
     /// Whether it has no entry. One that has only empty directories is not empty yet.
     #[must_use]
     pub fn is_empty(&self) -> bool {

@@ -1,9 +1,10 @@
 //! What a directory of the dynamic tree is, and the ready-made ones.
 
+use std::any::Any;
 use std::collections::BTreeMap;
 use std::sync::{Arc, RwLock};
 
-use datakit_core::vfs::{Create, Error, Kind, Name, New, Result};
+use datakit_core::vfs::{Create, Error, Kind, Name, New, Result, Time};
 
 use super::{Entry, Wait, ready};
 use crate::locked;
@@ -33,6 +34,41 @@ pub trait Directory: Send + Sync {
     fn rename<'a>(&'a self, child: &'a Entry, name: Name<'a>) -> Wait<'a, ()> {
         let _ = (child, name);
         ready(Err(Error::ReadOnlyDirectory))
+    }
+
+    /// Moves `child` to `name` in `dir`, another directory of this tree. The entry's own name is changed by the tree afterwards.
+    ///
+    /// # Errors
+    /// [`Error::CrossDevice`], after which clients copy and remove.
+    fn move_to<'a>(&'a self, child: &'a Entry, dir: &'a Entry, name: Name<'a>) -> Wait<'a, ()> {
+        let _ = (child, dir, name);
+        ready(Err(Error::CrossDevice))
+    }
+
+    /// Sets the permission bits.
+    fn chmod(&self, mode: u32) -> Wait<'_, ()> {
+        let _ = mode;
+        ready(Err(Error::NotPermitted))
+    }
+
+    /// The permission bits.
+    fn mode(&self) -> u32 {
+        0o775
+    }
+
+    /// When its names changed; `None` where that is not known.
+    fn changed(&self) -> Option<Time> {
+        None
+    }
+
+    /// The directory that has it now, where it may have been moved since it was found.
+    fn home(&self) -> Option<Entry> {
+        None
+    }
+
+    /// Itself, for directories that know their own kind.
+    fn as_any(&self) -> Option<&dyn Any> {
+        None
     }
 
     /// Removes this directory itself.

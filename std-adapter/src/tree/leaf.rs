@@ -1,8 +1,10 @@
 //! What a file of the dynamic tree is.
 
-use datakit_core::vfs::{Error, FileStat, Kind, OpenMode, Result};
+use std::any::Any;
 
-use super::{Wait, ready};
+use datakit_core::vfs::{Error, FileStat, Kind, OpenMode, Result, Time};
+
+use super::{Entry, Wait, ready};
 
 /// A file: create your own.
 ///
@@ -34,6 +36,21 @@ pub trait Leaf: Send + Sync {
     fn chmod(&self, mode: u32) -> Wait<'_, ()> {
         let _ = mode;
         ready(Err(Error::ReadOnlyFile))
+    }
+
+    /// When its content changed; `None` where that is not known.
+    fn changed(&self) -> Option<Time> {
+        None
+    }
+
+    /// The directory that has it now, where it may have been moved since it was found.
+    fn home(&self) -> Option<Entry> {
+        None
+    }
+
+    /// Itself, for directories that know their own files.
+    fn as_any(&self) -> Option<&dyn Any> {
+        None
     }
 
     /// Removes the file. Its directory is told afterwards ([`Directory::unlink`](super::Directory::unlink)).

@@ -45,11 +45,12 @@ mod stream_tests;
 #[cfg(test)]
 mod tests;
 
+use std::any::Any;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::{Arc, Weak};
 
-use datakit_core::vfs::{Id, Kind, Result};
+use datakit_core::vfs::{Id, Kind, Result, Time};
 
 pub use self::command::{Command, Refusal};
 pub use self::core_file::Core;
@@ -102,15 +103,6 @@ enum Kept {
     Dir(Arc<Node<dyn Directory>>),
     File(Arc<Node<dyn Leaf>>),
     Symlink(Arc<Node<Box<[u8]>>>),
-}
-
-/// An [`Entry`] that is there only while somebody else has it.
-pub(crate) struct WeakEntry(Weak<Node<dyn Directory>>);
-
-impl WeakEntry {
-    pub(crate) fn upgrade(&self) -> Option<Entry> {
-        Some(Entry(Kept::Dir(self.0.upgrade()?)))
-    }
 }
 
 struct Node<W: ?Sized> {
@@ -229,11 +221,39 @@ impl Entry {
         }
     }
 
-    /// The same directory, not kept.
+    /// When it changed, if it knows.
+    fn changed(&self) -> Option<Time> {
+        match self.what() {
+            What::Dir(dir) => dir.changed(),
+            What::File(leaf) => leaf.changed(),
+            What::Symlink(_) => None,
+        }
+    }
+
+    /// The directory that has it now, if it may have been moved.
+    fn home(&self) -> Option<Entry> {
+        match self.what() {
+            What::Dir(dir) => dir.home(),
+            What::File(leaf) => leaf.home(),
+            What::Symlink(_) => None,
+        }
+    }
+
+    /// What it shows, if that wants to be known.
+    pub(crate) fn as_any(&self) -> Option<&dyn Any> {
+        match self.what() {
+            What::Dir(dir) => dir.as_any(),
+            What::File(leaf) => leaf.as_any(),
+            What::Symlink(_) => None,
+        }
+    }
+
+    /// The same without keeping it.
     pub(crate) fn downgrade(&self) -> Option<WeakEntry> {
         match &self.0 {
-            Kept::Dir(node) => Some(WeakEntry(Arc::downgrade(node))),
-            _ => None,
+            Kept::Dir(node) => Some(WeakEntry(WeakKept::Dir(Arc::downgrade(node)))),
+            Kept::File(node) => Some(WeakEntry(WeakKept::File(Arc::downgrade(node)))),
+            Kept::Symlink(_) => None,
         }
     }
 
@@ -247,6 +267,24 @@ impl Entry {
             Kept::File(node) => What::File(&node.what),
             Kept::Symlink(node) => What::Symlink(&node.what),
         }
+    }
+}
+
+/// A directory or file that may be gone.
+pub(crate) struct WeakEntry(WeakKept);
+
+enum WeakKept {
+    Dir(Weak<Node<dyn Directory>>),
+    File(Weak<Node<dyn Leaf>>),
+}
+
+impl WeakEntry {
+    /// The entry, if somebody has it still.
+    pub(crate) fn upgrade(&self) -> Option<Entry> {
+        Some(Entry(match &self.0 {
+            WeakKept::Dir(node) => Kept::Dir(node.upgrade()?),
+            WeakKept::File(node) => Kept::File(node.upgrade()?),
+        }))
     }
 }
 

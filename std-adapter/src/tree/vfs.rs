@@ -67,6 +67,25 @@ impl Inode {
         &self.0.entry
     }
 
+    /// The directory `home`, as it is found from here: what has it may have been moved since.
+    fn directory(&self, home: Entry) -> Inode {
+        let (mut below, mut home) = (Vec::new(), home);
+        let mut found = loop {
+            let mut ways = std::iter::successors(Some(self), |inode| inode.0.parent.as_ref());
+            if let Some(found) = ways.find(|inode| inode.entry().is(&home)) {
+                break found.clone();
+            }
+            match home.home() {
+                Some(above) => below.push(std::mem::replace(&mut home, above)),
+                None => break self.clone(),
+            }
+        };
+        while let Some(entry) = below.pop() {
+            found = found.child(entry);
+        }
+        found
+    }
+
     fn dir(&self) -> Result<&dyn Directory> {
         match self.entry().what() {
             What::Dir(dir) => Ok(dir),
@@ -85,7 +104,8 @@ impl Vfs for Tree {
     }
 
     fn parent(&self, inode: &Inode) -> Inode {
-        inode.0.parent.as_ref().unwrap_or(inode).clone()
+        let Some(parent) = &inode.0.parent else { return inode.clone() };
+        inode.entry().home().map_or_else(|| parent.clone(), |home| parent.directory(home))
     }
 
     fn id(&self, inode: &Inode) -> Id {
@@ -112,14 +132,16 @@ impl Vfs for Tree {
     }
 
     async fn stat(&self, inode: &Inode) -> Result<Attr> {
-        match inode.entry().what() {
-            What::Dir(_) => Ok(Attr::new(inode.entry().id(), 0o775, 0)),
-            What::Symlink(target) => Ok(Attr::new(inode.entry().id(), 0o775, target.len() as u64)),
+        let attr = match inode.entry().what() {
+            What::Dir(dir) => Attr::new(inode.entry().id(), dir.mode(), 0),
+            What::Symlink(target) => Attr::new(inode.entry().id(), 0o775, target.len() as u64),
             What::File(leaf) => {
                 let stat = leaf.stat().await?;
-                Ok(Attr::new(Id { version: stat.version, ..inode.entry().id() }, stat.mode, stat.length))
+                Attr::new(Id { version: stat.version, ..inode.entry().id() }, stat.mode, stat.length)
             }
-        }
+        };
+        let time = inode.entry().changed().unwrap_or_default();
+        Ok(Attr { atime: time, mtime: time, ctime: time, ..attr })
     }
 
     async fn open(&self, inode: &Inode, mode: OpenMode) -> Result<Open> {
@@ -208,11 +230,16 @@ impl Vfs for Tree {
     }
 
     async fn rename(&self, inode: &Inode, dir: &Inode, name: Name<'_>) -> Result<()> {
-        let parent = inode.0.parent.as_ref().ok_or_else(|| Error::NotPermitted.because("Can't rename /"))?;
-        if !parent.entry().is(dir.entry()) {
-            return Err(Error::CrossDevice);
+        if inode.0.parent.is_none() {
+            return Err(Error::NotPermitted.because("Can't rename /"));
         }
-        parent.dir()?.rename(inode.entry(), name).await?;
+        let parent = self.parent(inode);
+        if parent.entry().is(dir.entry()) {
+            parent.dir()?.rename(inode.entry(), name).await?;
+        } else {
+            dir.dir()?;
+            parent.dir()?.move_to(inode.entry(), dir.entry(), name).await?;
+        }
         inode.entry().renamed(name.as_bytes());
         Ok(())
     }
@@ -221,7 +248,14 @@ impl Vfs for Tree {
     async fn set_attr(&self, inode: &Inode, set: SetAttr) -> Result<()> {
         let leaf = match inode.entry().what() {
             What::File(leaf) => leaf,
-            _ => return set_attr_of_other(inode.entry().kind(), &set),
+            What::Dir(dir) => {
+                set_attr_of_other(Kind::Dir, &SetAttr { mode: None, ..set })?;
+                return match set.mode {
+                    Some(mode) => dir.chmod(mode).await,
+                    None => Ok(()),
+                };
+            }
+            What::Symlink(_) => return set_attr_of_other(Kind::Symlink, &set),
         };
         match (set.mode, set.size) {
             (None, None) => Ok(()),

@@ -1,119 +1,345 @@
 //! `rw/`: the tree of a transaction, to be changed.
+//!
+//! An open file is a file, not a name: what is removed or replaced lives on, unseen, for as long as somebody holds it, and what is made
+//! in its place is another file. A tree that replaces this one, by a reset or a merge, gives files new content; those that are in it no
+//! more are removed ones.
 
-use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, RwLock, Weak};
+mod names;
 
-use datakit_core::vfs::{Create, Error, FileStat, Kind, Name, New, OpenMode, Result, read_at};
+use std::any::Any;
+use std::sync::{Arc, Mutex, Weak};
 
+use datakit_core::vfs::{Create, Error, FileStat, Kind, Name, New, OpenMode, Result, Time, read_at};
+
+use self::names::{Inode, Lost, Names};
 use super::ro::stat;
+use crate::clock::now;
 use crate::db::object::Mode;
-use crate::db::transaction::Transaction;
-use crate::db::tree::{File, Node, join};
-use crate::db::{self, Database};
+use crate::db::transaction::{FileAt, Transaction};
+use crate::db::tree::{File, Node, Tree, join};
+use crate::db::{self, Database, Id};
 use crate::locked;
 use crate::tree::{Directory, Entry, Leaf, OpenLeaf, Wait, ready};
 
 /// The largest file that clients can make, in bytes.
 const LARGEST: usize = 1 << 30;
 
-/// The tree of a transaction with the inodes that were looked at: a rename moves them, so that whoever has one open has it still.
+/// The tree of a transaction with its inodes.
 pub(super) struct Rw {
     database: Database,
     transaction: Arc<Transaction>,
-    inodes: Mutex<BTreeMap<Vec<u8>, Inode>>,
-}
-
-struct Inode {
-    entry: Entry,
-    is_dir: bool,
-    place: Arc<Place>,
-}
-
-/// Where an inode is in the tree. It does not keep the transaction.
-struct Place {
-    rw: Weak<Rw>,
-    path: RwLock<Vec<u8>>,
-}
-
-impl Place {
-    fn find(&self) -> Result<(Arc<Rw>, Vec<u8>)> {
-        let rw = self.rw.upgrade().ok_or(Error::NotFound)?;
-        Ok((rw, locked::read(&self.path).clone()))
-    }
+    /// Locked before the transaction's own lock.
+    names: Mutex<Names>,
+    me: Weak<Rw>,
 }
 
 impl Rw {
-    pub(super) fn new(database: &Database, transaction: Arc<Transaction>) -> Arc<Rw> {
-        Arc::new(Rw { database: database.clone(), transaction, inodes: Mutex::default() })
+    /// The tree of a transaction that began at `head`.
+    pub(super) fn new(database: &Database, transaction: Arc<Transaction>, head: Option<Id>) -> Arc<Rw> {
+        let since = head.and_then(|head| time_of(database, head)).unwrap_or_else(now);
+        Arc::new_cyclic(|me| Rw {
+            database: database.clone(),
+            transaction,
+            names: Mutex::new(Names::new(since)),
+            me: me.clone(),
+        })
     }
 
-    pub(super) fn top(self: &Arc<Rw>, name: &str) -> Entry {
-        Entry::dir(name, RwDir(self.place(Vec::new())))
+    /// All of it.
+    pub(super) fn top(&self) -> Entry {
+        let top = locked::lock(&self.names).top(&self.me);
+        entry(&top)
     }
 
-    fn place(self: &Arc<Rw>, path: Vec<u8>) -> Arc<Place> {
-        Arc::new(Place { rw: Arc::downgrade(self), path: RwLock::new(path) })
+    /// As [`Transaction::reset`].
+    pub(super) fn reset(&self, to: Id) -> db::Result<()> {
+        // Not read while others wait.
+        self.database.objects().commit(to)?;
+        self.replace(|transaction| transaction.reset(to))
     }
 
-    /// The inode of what is at `path`: the same for as long as that is of one kind.
-    fn entry(self: &Arc<Rw>, path: Vec<u8>, name: &[u8], node: &Node) -> Option<Entry> {
-        let is_dir = match node {
+    /// As [`Transaction::merge`].
+    pub(super) fn merge(&self, theirs: Id, parents: &[Id], message: &[u8]) -> db::Result<()> {
+        let merged = self.transaction.prepare_merge(theirs, parents, message)?;
+        self.replace(|_| merged.apply())
+    }
+
+    fn replace(&self, replace: impl FnOnce(&Transaction) -> db::Result<()>) -> db::Result<()> {
+        let objects = self.database.objects();
+        let mut names = locked::lock(&self.names);
+        let before = self.transaction.tree()?;
+        replace(&self.transaction)?;
+        let after = self.transaction.tree()?;
+        let stays = |path: &[u8], is_dir: bool| {
+            path.is_empty() || after.get(objects, path).is_ok_and(|node| is_dir == matches!(node, Node::Dir(_)))
+        };
+        let lost = names.replace(now(), stays);
+        self.bury(&names, &before, lost);
+        Ok(())
+    }
+
+    /// What is `lost` has no name any more; files have the content still that they had in `tree`.
+    fn bury(&self, names: &Names, tree: &Tree, lost: Vec<Lost>) {
+        for lost in lost {
+            if let Ok(Node::File(file)) = tree.get(self.database.objects(), &lost.path) {
+                self.transaction.detach(lost.inode.number, file);
+            }
+            names.bury(&lost);
+        }
+    }
+
+    /// `node` is no more at `path`.
+    fn removed(&self, names: &mut Names, path: &[u8], node: Node) {
+        let lost = names.remove(path, now());
+        match node {
+            Node::Dir(dir) => self.bury(names, &Tree::of(dir), lost),
+            Node::File(file) => {
+                for lost in lost {
+                    self.transaction.detach(lost.inode.number, file.clone());
+                    names.bury(&lost);
+                }
+            }
+            Node::Submodule(_) => {}
+        }
+    }
+
+    /// Nobody holds the file without a name any more.
+    fn forget(&self, number: u64) {
+        self.transaction.forget(number);
+    }
+
+    /// Does `work` with what is open of the file, wherever it is, while nothing moves.
+    fn with_file<R>(&self, inode: &Inode, work: impl FnOnce(&mut Names, FileAt<'_>) -> Result<R>) -> Result<R> {
+        let mut names = locked::lock(&self.names);
+        if inode.gone().is_some() {
+            return work(&mut names, FileAt::Detached(inode.number));
+        }
+        let path = inode.path()?;
+        work(&mut names, FileAt::Path(&path))
+    }
+
+    fn changed(&self, inode: &Inode) -> Option<Time> {
+        let names = locked::lock(&self.names);
+        inode.gone().or_else(|| Some(names.changed(&inode.path().ok()?)))
+    }
+}
+
+/// When a commit was made.
+fn time_of(database: &Database, commit: Id) -> Option<Time> {
+    let commit = database.objects().commit(commit).ok()?;
+    Some(Time { sec: u64::try_from(commit.time).unwrap_or_default(), nsec: 0 })
+}
+
+/// What the tree shows of an inode.
+fn entry(inode: &Arc<Inode>) -> Entry {
+    inode.entry(|| {
+        let (name, number) = (inode.name(), inode.number);
+        match inode.is_dir {
+            true => Entry::dir_of(name, number, RwDir(inode.clone())),
+            false => Entry::file_of(name, number, RwFile(inode.clone())),
+        }
+    })
+}
+
+fn file_mode(mode: u32) -> Mode {
+    if mode & 0o100 == 0 { Mode::Normal } else { Mode::Exec }
+}
+
+fn gone() -> Error {
+    Error::NotFound
+}
+
+struct RwDir(Arc<Inode>);
+
+impl RwDir {
+    fn rw(&self) -> Result<Arc<Rw>> {
+        self.0.rw.upgrade().ok_or_else(gone)
+    }
+
+    fn entries(&self) -> Result<Vec<Entry>> {
+        let rw = self.rw()?;
+        let objects = rw.database.objects();
+        if self.0.gone().is_some() {
+            return Ok(Vec::new());
+        }
+        let mut names = locked::lock(&rw.names);
+        let path = self.0.path()?;
+        let list = rw.transaction.tree()?.dir(objects, &path)?.list(objects)?;
+        let shown = list.iter().filter(|(_, node)| !matches!(node, Node::Submodule(_)));
+        let inodes: Vec<_> = shown
+            .map(|(name, node)| names.inode(&self.0, &join(&path, name), name, matches!(node, Node::Dir(_))))
+            .collect();
+        drop(names);
+        Ok(inodes.iter().map(entry).collect())
+    }
+
+    fn find(&self, name: &[u8]) -> Result<Entry> {
+        let rw = self.rw()?;
+        let mut names = locked::lock(&rw.names);
+        let path = join(&self.0.path()?, name);
+        let is_dir = match rw.transaction.get(&path)? {
             Node::Dir(_) => true,
             Node::File(_) => false,
-            Node::Submodule(_) => return None,
+            Node::Submodule(_) => return Err(Error::NotFound),
         };
-        let mut inodes = locked::lock(&self.inodes);
-        if let Some(inode) = inodes.get(&path).filter(|inode| inode.is_dir == is_dir) {
-            return Some(inode.entry.clone());
-        }
-        let place = self.place(path.clone());
-        let entry = match is_dir {
-            true => Entry::dir(name, RwDir(place.clone())),
-            false => Entry::file(name, RwFile(place.clone())),
+        let inode = names.inode(&self.0, &path, name, is_dir);
+        drop(names);
+        Ok(entry(&inode))
+    }
+
+    fn make(&self, name: &[u8], create: Create<'_>) -> Result<Entry> {
+        let rw = self.rw()?;
+        let mut names = locked::lock(&rw.names);
+        let path = join(&self.0.path()?, name);
+        let there = match rw.transaction.get(&path) {
+            Ok(node) => Some(node),
+            Err(db::Error::NotFound) => None,
+            Err(error) => return Err(error.into()),
         };
-        inodes.insert(path, Inode { entry: entry.clone(), is_dir, place });
-        Some(entry)
-    }
-
-    /// The inodes at and below `from` are at and below `to` from now on, in place of those that were there.
-    fn moved(&self, from: &[u8], to: &[u8]) {
-        let mut inodes = locked::lock(&self.inodes);
-        drop(take_below(&mut inodes, to));
-        for (path, inode) in take_below(&mut inodes, from) {
-            let path = [to, path.get(from.len()..).unwrap_or_default()].concat();
-            (*locked::write(&inode.place.path)).clone_from(&path);
-            inodes.insert(path, inode);
+        if there.is_some() && create.exclusive {
+            return Err(Error::Exists);
         }
-    }
-
-    fn list(self: &Arc<Rw>, path: &[u8]) -> Result<Vec<Entry>> {
-        let objects = self.database.objects();
-        let names = self.transaction.tree()?.dir(objects, path)?.list(objects)?;
-        Ok(names.iter().filter_map(|(name, node)| self.entry(join(path, name), name, node)).collect())
-    }
-
-    fn create(self: &Arc<Rw>, path: Vec<u8>, name: &[u8], create: Create<'_>) -> Result<Entry> {
-        let transaction = &self.transaction;
         match create.new {
-            New::Dir => transaction.mkdir(&path)?,
-            New::File => transaction.create(&path, file_mode(create.mode), b"")?,
-            New::Symlink(target) => transaction.create(&path, Mode::Link, target)?,
+            New::Dir => rw.transaction.mkdir(&path)?,
+            New::File => rw.transaction.create(&path, file_mode(create.mode), b"")?,
+            New::Symlink(target) => rw.transaction.create(&path, Mode::Link, target)?,
             New::Special(_) => return Err(Error::NotSupported),
         }
-        let node = transaction.get(&path)?;
-        self.entry(path, name, &node).ok_or(Error::NotFound)
-    }
-
-    fn file(&self, path: &[u8]) -> Result<File> {
-        match self.transaction.get(path)? {
-            Node::File(file) => Ok(file),
-            Node::Dir(_) | Node::Submodule(_) => Err(Error::IsDirectory),
+        match there {
+            // The same file, emptied, as `open` with O_TRUNC does it.
+            Some(Node::File(File { mode: Mode::Normal | Mode::Exec, .. })) if create.new == New::File => {
+                names.touch(&path, now());
+            }
+            replaced => {
+                if let Some(replaced) = replaced {
+                    rw.removed(&mut names, &path, replaced);
+                }
+                names.made(&path, now());
+            }
         }
+        let inode = names.inode(&self.0, &path, name, create.new == New::Dir);
+        drop(names);
+        Ok(entry(&inode))
     }
 
-    fn change(&self, path: &[u8], change: impl FnOnce(&mut Vec<u8>) -> Result<()>) -> Result<()> {
-        self.transaction.change(path, |bytes| change(bytes).map_err(Failed)).map_err(|Failed(error)| error)
+    fn move_in(&self, child: &Entry, name: &[u8]) -> Result<()> {
+        let rw = self.rw()?;
+        let inode = child.as_any().and_then(inode_of).ok_or(Error::CrossDevice)?;
+        if !inode.rw.ptr_eq(&self.0.rw) {
+            return Err(Error::CrossDevice);
+        }
+        let mut names = locked::lock(&rw.names);
+        let (from, to) = (inode.path()?, join(&self.0.path()?, name));
+        let replaced = rw.transaction.rename(&from, &to)?;
+        if from == to {
+            return Ok(());
+        }
+        if let Some(replaced) = replaced {
+            rw.removed(&mut names, &to, replaced);
+        }
+        names.rename(inode, &from, &self.0, name, &to, now());
+        Ok(())
     }
+}
+
+/// The inode of what a tree shows, if it is of such a tree.
+fn inode_of(shown: &dyn Any) -> Option<&Arc<Inode>> {
+    let dir = shown.downcast_ref::<RwDir>().map(|RwDir(inode)| inode);
+    dir.or_else(|| shown.downcast_ref::<RwFile>().map(|RwFile(inode)| inode))
+}
+
+fn remove(inode: &Inode) -> Result<()> {
+    let rw = inode.rw.upgrade().ok_or_else(gone)?;
+    let mut names = locked::lock(&rw.names);
+    let path = inode.path()?;
+    if path.is_empty() {
+        return Err(Error::ReadOnlyFile);
+    }
+    let node = rw.transaction.remove(&path)?;
+    rw.removed(&mut names, &path, node);
+    Ok(())
+}
+
+fn home(inode: &Inode) -> Option<Entry> {
+    inode.parent().map(|parent| entry(&parent))
+}
+
+impl Directory for RwDir {
+    fn list(&self) -> Wait<'_, Vec<Entry>> {
+        ready(self.entries())
+    }
+
+    fn lookup<'a>(&'a self, name: Name<'a>) -> Wait<'a, Entry> {
+        ready(self.find(name.as_bytes()))
+    }
+
+    fn create<'a>(&'a self, name: Name<'a>, create: Create<'a>) -> Wait<'a, Entry> {
+        ready(self.make(name.as_bytes(), create))
+    }
+
+    fn rename<'a>(&'a self, child: &'a Entry, name: Name<'a>) -> Wait<'a, ()> {
+        ready(self.move_in(child, name.as_bytes()))
+    }
+
+    fn move_to<'a>(&'a self, child: &'a Entry, dir: &'a Entry, name: Name<'a>) -> Wait<'a, ()> {
+        let dir = dir.as_any().and_then(|dir| dir.downcast_ref::<RwDir>()).ok_or(Error::CrossDevice);
+        ready(dir.and_then(|dir| dir.move_in(child, name.as_bytes())))
+    }
+
+    /// With everything in it.
+    fn remove(&self) -> Wait<'_, ()> {
+        ready(remove(&self.0))
+    }
+
+    fn unlink<'a>(&'a self, _: &'a Entry) -> Wait<'a, ()> {
+        ready(Ok(()))
+    }
+
+    /// Git keeps no modes of directories.
+    fn chmod(&self, _: u32) -> Wait<'_, ()> {
+        ready(Ok(()))
+    }
+
+    fn mode(&self) -> u32 {
+        0o755
+    }
+
+    fn changed(&self) -> Option<Time> {
+        self.0.rw.upgrade()?.changed(&self.0)
+    }
+
+    fn home(&self) -> Option<Entry> {
+        home(&self.0)
+    }
+
+    fn as_any(&self) -> Option<&dyn Any> {
+        Some(self)
+    }
+}
+
+/// A file, or a symbolic link: a change of mode makes one the other.
+struct RwFile(Arc<Inode>);
+
+impl RwFile {
+    fn file(&self) -> Result<(Arc<Rw>, File)> {
+        let rw = self.0.rw.upgrade().ok_or_else(gone)?;
+        let file = rw.with_file(&self.0, |_, at| Ok(rw.transaction.file(at)?))?;
+        Ok((rw, file))
+    }
+}
+
+/// Has `change` change the content of a file.
+fn change(inode: &Inode, change: impl FnOnce(&mut Vec<u8>) -> Result<()>) -> Result<()> {
+    let rw = inode.rw.upgrade().ok_or_else(gone)?;
+    rw.with_file(inode, |names, at| {
+        let changed = rw.transaction.change(at, |bytes| change(bytes).map_err(Failed));
+        changed.map_err(|Failed(error)| error)?;
+        match at {
+            FileAt::Path(path) => names.touch(path, now()),
+            FileAt::Detached(_) => inode.touch_gone(now()),
+        }
+        Ok(())
+    })
 }
 
 /// An error of the tree's through a call of the database's.
@@ -125,139 +351,78 @@ impl From<db::Error> for Failed {
     }
 }
 
-fn take_below(inodes: &mut BTreeMap<Vec<u8>, Inode>, top: &[u8]) -> Vec<(Vec<u8>, Inode)> {
-    let below = [top, b"/"].concat();
-    let paths: Vec<_> = inodes
-        .range(below.clone()..)
-        .map(|(path, _)| path)
-        .take_while(|path| path.starts_with(&below))
-        .cloned()
-        .collect();
-    paths.into_iter().chain([top.to_vec()]).filter_map(|path| inodes.remove_entry(&path)).collect()
-}
-
-fn file_mode(mode: u32) -> Mode {
-    if mode & 0o100 == 0 { Mode::Normal } else { Mode::Exec }
-}
-
-struct RwDir(Arc<Place>);
-
-impl Directory for RwDir {
-    fn list(&self) -> Wait<'_, Vec<Entry>> {
-        ready(self.0.find().and_then(|(rw, path)| rw.list(&path)))
-    }
-
-    fn lookup<'a>(&'a self, name: Name<'a>) -> Wait<'a, Entry> {
-        ready((|| {
-            let (rw, path) = self.0.find()?;
-            let path = join(&path, name.as_bytes());
-            let node = rw.transaction.get(&path)?;
-            rw.entry(path, name.as_bytes(), &node).ok_or(Error::NotFound)
-        })())
-    }
-
-    fn create<'a>(&'a self, name: Name<'a>, create: Create<'a>) -> Wait<'a, Entry> {
-        ready((|| {
-            let (rw, path) = self.0.find()?;
-            rw.create(join(&path, name.as_bytes()), name.as_bytes(), create)
-        })())
-    }
-
-    fn rename<'a>(&'a self, child: &'a Entry, name: Name<'a>) -> Wait<'a, ()> {
-        ready((|| {
-            let (rw, dir) = self.0.find()?;
-            let from = join(&dir, &child.name());
-            rw.transaction.rename(&from, name.as_bytes())?;
-            let to = join(&dir, name.as_bytes());
-            if from != to {
-                rw.moved(&from, &to);
-            }
-            Ok(())
-        })())
-    }
-
-    /// With everything in it.
-    fn remove(&self) -> Wait<'_, ()> {
-        ready((|| {
-            let (rw, path) = self.0.find()?;
-            if path.is_empty() { Err(Error::ReadOnlyFile) } else { Ok(rw.transaction.remove(&path)?) }
-        })())
-    }
-}
-
-/// A file, or a symbolic link: a change of mode makes one the other.
-struct RwFile(Arc<Place>);
-
-impl RwFile {
-    fn with<R>(&self, with: impl FnOnce(&Rw, &[u8]) -> Result<R>) -> Result<R> {
-        let (rw, path) = self.0.find()?;
-        with(&rw, &path)
-    }
-}
-
 impl Leaf for RwFile {
     fn kind(&self) -> Kind {
-        match self.with(|rw, path| rw.file(path)) {
-            Ok(File { mode: Mode::Link, .. }) => Kind::Symlink,
+        match self.file() {
+            Ok((_, File { mode: Mode::Link, .. })) => Kind::Symlink,
             _ => Kind::File,
         }
     }
 
     fn target(&self) -> Wait<'_, Vec<u8>> {
-        ready(self.with(|rw, path| match rw.file(path)? {
+        ready(self.file().and_then(|(rw, file)| match file {
             File { mode: Mode::Link, content } => Ok(content.bytes(rw.database.objects())?.to_vec()),
             _ => Err(Error::Invalid),
         }))
     }
 
     fn stat(&self) -> Wait<'_, FileStat> {
-        ready(self.with(|rw, path| {
-            let file = rw.file(path)?;
-            Ok(stat(file.mode, file.content.length(rw.database.objects())?))
-        }))
+        ready(self.file().and_then(|(rw, file)| Ok(stat(file.mode, file.content.length(rw.database.objects())?))))
     }
 
     fn open(&self, mode: OpenMode) -> Wait<'_, Box<dyn OpenLeaf>> {
-        ready((|| {
-            if mode.truncate {
-                self.with(|rw, path| rw.change(path, |bytes| resize(bytes, 0)))?;
-            } else {
-                self.with(|rw, path| rw.file(path))?;
-            }
-            Ok(Box::new(OpenRw { place: self.0.clone(), append: mode.append }) as Box<dyn OpenLeaf>)
-        })())
+        let opened = match mode.truncate {
+            true => change(&self.0, |bytes| resize(bytes, 0)),
+            false => self.file().map(drop),
+        };
+        let (inode, append) = (self.0.clone(), mode.append);
+        ready(opened.map(|()| Box::new(OpenRw { inode, append }) as Box<dyn OpenLeaf>))
     }
 
     fn truncate(&self, length: u64) -> Wait<'_, ()> {
-        ready(self.with(|rw, path| rw.change(path, |bytes| resize(bytes, length))))
+        ready(change(&self.0, |bytes| resize(bytes, length)))
     }
 
     fn chmod(&self, mode: u32) -> Wait<'_, ()> {
-        ready(self.with(|rw, path| Ok(rw.transaction.chmod(path, file_mode(mode))?)))
+        ready((|| {
+            let rw = self.0.rw.upgrade().ok_or_else(gone)?;
+            rw.with_file(&self.0, |_, at| Ok(rw.transaction.chmod(at, file_mode(mode))?))
+        })())
     }
 
     fn remove(&self) -> Wait<'_, ()> {
-        ready(self.with(|rw, path| Ok(rw.transaction.remove(path)?)))
+        ready(remove(&self.0))
+    }
+
+    fn changed(&self) -> Option<Time> {
+        self.0.rw.upgrade()?.changed(&self.0)
+    }
+
+    fn home(&self) -> Option<Entry> {
+        home(&self.0)
+    }
+
+    fn as_any(&self) -> Option<&dyn Any> {
+        Some(self)
     }
 }
 
 struct OpenRw {
-    place: Arc<Place>,
+    inode: Arc<Inode>,
     append: bool,
 }
 
 impl OpenLeaf for OpenRw {
     fn read<'a>(&'a self, offset: u64, buf: &'a mut [u8]) -> Wait<'a, usize> {
         ready((|| {
-            let (rw, path) = self.place.find()?;
-            read_at(&rw.file(&path)?.content.bytes(rw.database.objects())?, offset, buf)
+            let (rw, file) = RwFile(self.inode.clone()).file()?;
+            read_at(&file.content.bytes(rw.database.objects())?, offset, buf)
         })())
     }
 
     fn write<'a>(&'a self, offset: u64, data: &'a [u8]) -> Wait<'a, usize> {
         ready((|| {
-            let (rw, path) = self.place.find()?;
-            rw.change(&path, |bytes| {
+            change(&self.inode, |bytes| {
                 let offset = if self.append { bytes.len() as u64 } else { offset };
                 overlay(bytes, offset, data)
             })?;

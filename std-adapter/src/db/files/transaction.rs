@@ -26,7 +26,6 @@ pub(super) struct TransactionDir {
     conflicts: Entry,
     /// Those that are there after a merge.
     merged: [Entry; 3],
-    _rw: Arc<Rw>,
 }
 
 /// What the files of a transaction share.
@@ -35,6 +34,7 @@ struct Files {
     /// Where it is for as long as it is open. That has this.
     table: Weak<Table>,
     transaction: Arc<Transaction>,
+    rw: Arc<Rw>,
     message: Text,
     parents: Text,
 }
@@ -48,9 +48,10 @@ impl TransactionDir {
     ) -> TransactionDir {
         let database = slot.database.clone();
         let parents = Text::new(head.map(|head| format!("{head}\n")).unwrap_or_default());
-        let rw = Rw::new(&database, transaction.clone());
+        let rw = Rw::new(&database, transaction.clone(), head);
         let (slot, table) = (slot.clone(), Arc::downgrade(table));
-        let files = Arc::new(Files { slot, table, transaction, message: Text::default(), parents });
+        let message = Text::default();
+        let files = Arc::new(Files { slot, table, transaction, rw: rw.clone(), message, parents });
         let number = ino::next();
         let tree: Source = {
             let transaction = files.transaction.clone();
@@ -63,7 +64,7 @@ impl TransactionDir {
             Entry::file("msg", files.message.clone()),
             Entry::file("origin", ReadOnlyText::new("")),
             Entry::file("parents", files.parents.clone()),
-            rw.top("rw"),
+            rw.top(),
         ];
         let merged = [
             files.side("base", |sides| sides.base.clone()),
@@ -71,7 +72,7 @@ impl TransactionDir {
             files.side("theirs", |sides| sides.theirs.clone()),
         ];
         let conflicts = Entry::file("conflicts", files.conflicts());
-        TransactionDir { files, entries, conflicts, merged, _rw: rw }
+        TransactionDir { files, entries, conflicts, merged }
     }
 
     fn entries(&self) -> Result<Vec<Entry>> {
@@ -176,8 +177,8 @@ impl Files {
     async fn reset(&self) -> Result<()> {
         let to =
             *self.parents()?.first().ok_or_else(|| Error::Invalid.because("parents is empty: nothing to reset to"))?;
-        let transaction = self.transaction.clone();
-        Ok(self.slot.database.run(move |_| transaction.reset(to)).await?)
+        let rw = self.rw.clone();
+        Ok(self.slot.database.run(move |_| rw.reset(to)).await?)
     }
 
     fn merge(self: &Arc<Files>) -> Command {
@@ -187,8 +188,8 @@ impl Files {
             async move {
                 let theirs = Id::parse(text.as_bytes())?;
                 let (parents, message) = (files.parents()?, files.message.get());
-                let transaction = files.transaction.clone();
-                files.slot.database.run(move |_| transaction.merge(theirs, &parents, &message)).await?;
+                let rw = files.rw.clone();
+                files.slot.database.run(move |_| rw.merge(theirs, &parents, &message)).await?;
                 files.add_parent(theirs);
                 Ok("ok")
             }
