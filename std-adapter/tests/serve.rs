@@ -233,6 +233,31 @@ async fn a_commit_under_way_ends_before_the_server() {
     assert_eq!(std::fs::read_to_string(heads.join("master")).unwrap().len(), 41);
 }
 
+/// Nothing else can take the index and the files along.
+#[tokio::test]
+async fn a_branch_with_a_work_tree_does_not_move_without_git() {
+    let dir = Scratch::new("without-git");
+    assert!(
+        std::process::Command::new("git").args(["init", "-q", "-b", "master"]).arg(&dir.0).status().unwrap().success()
+    );
+    let (server, _log) = Server::logging(&["--git", &dir.path("")], &[("PATH", "/nowhere")]);
+    let client = connected(&server).await;
+    for branch in ["branch/other", "branch/master"] {
+        client.mkdir(branch, 0o777).await.unwrap();
+        client.mkdir(&format!("{branch}/transactions/t"), 0o777).await.unwrap();
+        client.write(&format!("{branch}/transactions/t/rw/f"), b"x").await.unwrap();
+        let committed = client.write(&format!("{branch}/transactions/t/ctl"), b"commit").await;
+        match branch {
+            "branch/other" => committed.unwrap(),
+            _ => {
+                let text = committed.unwrap_err().to_string();
+                assert!(text.contains("work tree of \"master\": there is no git program to update it"), "{text}");
+            }
+        }
+    }
+    assert!(!dir.0.join(".git/refs/heads/master").exists());
+}
+
 /// Readers that wait for events hold nothing up for longer than the grace.
 #[tokio::test]
 async fn a_signal_ends_it_under_readers_that_wait() {

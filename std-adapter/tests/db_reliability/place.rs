@@ -31,6 +31,8 @@ impl Repository {
     pub(crate) fn imported(name: &str, commands: &[u8]) -> Repository {
         let repository = Repository::new(name);
         repository.git(&["init", "-q", "-b", "master", "."]);
+        // No work tree is to go with the branch.
+        repository.git(&["config", "core.bare", "true"]);
         repository.git_fed(&["fast-import", "--quiet"], commands);
         repository
     }

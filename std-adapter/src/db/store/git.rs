@@ -1,5 +1,6 @@
 //! A store that is a Git repository.
 
+mod checkout;
 mod fetch;
 mod files;
 mod fsync;
@@ -38,7 +39,8 @@ use refs::{PackedRefs, Refs};
 /// Packs that may be there, also while others repack.
 const PACKS: u16 = 4096;
 
-/// A Git repository, bare or with a working tree, of which neither index nor files are touched.
+/// A Git repository, bare or with work trees. Index and files of one follow when a branch that is checked out there moves; where that
+/// would overwrite something the branch does not move.
 ///
 /// Other programs may use it at the same time, `git gc` included. What was written is on the disk when a call returns, as far as
 /// [`Fsync`] says: files are written under another name, synced and renamed, and then their directories are synced.
@@ -140,17 +142,12 @@ fn found(path: &Path) -> Option<PathBuf> {
     (path.join("HEAD").is_file() && path.join("objects").is_dir()).then(|| path.to_owned())
 }
 
-/// Makes an empty one in `path/.git`, that every `git` accepts.
+/// Makes an empty one in `path/.git`, that every `git` accepts. It is bare: nobody works in files beside it.
 fn create(path: &Path) -> Result<PathBuf> {
     let dir = path.join(".git");
     fs::create_dir_all(&dir).map_err(|error| Error::io(dir.display(), &error))?;
     ThreadSafeRepository::init_opts(&dir, gix::create::Kind::Bare, gix::create::Options::default(), options())
         .map_err(|error| failed(&dir, &error))?;
-    // It lies in a directory that may get a working tree, as `git init` makes it.
-    let config = dir.join("config");
-    let text = fs::read_to_string(&config).map_err(|error| Error::io(config.display(), &error))?;
-    fs::write(&config, text.replace("bare = true", "bare = false"))
-        .map_err(|error| Error::io(config.display(), &error))?;
     Ok(dir)
 }
 

@@ -50,6 +50,11 @@ impl Files {
         Files { sync, ..self }
     }
 
+    /// User and group that programs run as which work in the repository; `None`: as this process.
+    pub(super) fn owner(&self) -> Option<(u32, u32)> {
+        self.owner
+    }
+
     /// Gives a new file its owner and permissions.
     pub(super) fn adopt(&self, file: &File) -> io::Result<()> {
         if let Some((user, group)) = self.owner {

@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 
 use gix::bstr::ByteSlice;
 
+use super::checkout::Follower;
 use super::lock::{Lock, NoLock, remove_empty, remove_empty_above};
 use super::packed::Packed;
 use super::refs::{Refs, Value, failed, is_absent, short};
@@ -54,10 +55,17 @@ impl Refs<'_> {
                 new.push(edit.lock.file.try_clone().map_err(kept)?);
             }
         }
-        keep(&new)?;
-        for edit in edits.iter_mut().filter(|edit| edit.to.is_some()) {
-            edit.lock.place(until).map_err(|error| Error::io(edit.name.as_bstr(), &error))?;
+        let mut followers = Vec::new();
+        for edit in &edits {
+            followers.extend(self.followers(&edit.name, edit.from, edit.to)?);
         }
+        keep(&new)?;
+        with_followers(&followers, || {
+            edits
+                .iter_mut()
+                .filter(|edit| edit.to.is_some())
+                .try_for_each(|edit| edit.lock.place(until).map_err(|error| Error::io(edit.name.as_bstr(), &error)))
+        })?;
         let removed: Vec<_> = edits.iter().filter(|edit| edit.to.is_none() && edit.from.is_some()).collect();
         self.remove_all(&removed.iter().map(|edit| &*edit.name).collect::<Vec<_>>(), until)?;
         self.sync_all(edits.iter().map(|edit| &*edit.name))?;
@@ -117,6 +125,8 @@ impl Refs<'_> {
             _ => return Ok(false),
         }
         self.check_free(&new, Some(&old))?;
+        let work_trees = self.checked_out_in(&old)?;
+        let followers = self.followers(&new, None, Some(head))?;
         let packed = self.lock_packed(until)?;
         let written = |error: io::Error| Error::io("packed-refs", &error);
         // Packed only, so that one step changes the name. No directory of the new name is in the way of the file then.
@@ -127,7 +137,15 @@ impl Refs<'_> {
             return Ok(false);
         }
         self.check_free(&new, Some(&old))?;
-        packed.change(&BTreeSet::from([&*old]), &BTreeMap::from([(&*new, head)])).map_err(written)?;
+        with_followers(&followers, || {
+            packed.change(&BTreeSet::from([&*old]), &BTreeMap::from([(&*new, head)])).map_err(written)
+        })?;
+        // The branch has its name. What fails from here on is no reason to say that it has not.
+        for tree in &work_trees {
+            if let Err(error) = self.set_head(tree, &new, until) {
+                tracing::error!("{tree:?} is left on {}, which is {} now: {error}", short(&old), short(&new));
+            }
+        }
         self.move_log(&old, &new);
         drop((new_lock, old_lock, packed));
         Ok(true)
@@ -230,6 +248,17 @@ impl Refs<'_> {
         }
         Ok(())
     }
+}
+
+/// Moves branches after the work trees that go with them, which go back if the branches do not move.
+fn with_followers(followers: &[Follower], moved: impl FnOnce() -> Result<()>) -> Result<()> {
+    for (done, follower) in followers.iter().enumerate() {
+        if let Err(error) = follower.go() {
+            followers.iter().take(done).for_each(Follower::back);
+            return Err(error);
+        }
+    }
+    moved().inspect_err(|_| followers.iter().for_each(Follower::back))
 }
 
 fn in_the_way(name: &[u8], other: &[u8]) -> Error {

@@ -1,3 +1,4 @@
+mod checkout;
 mod http;
 mod refs;
 mod silent;
@@ -51,7 +52,7 @@ fn at(store: &Git, branch: &str) -> Option<Id> {
 fn d54_git_accepts_it_from_the_first_moment() {
     let place = Place::new("fresh");
     let store = Git::open(&place.0).unwrap();
-    place.git(&["status"]);
+    assert_eq!(place.git(&["rev-parse", "--is-bare-repository"]), "true");
     place.git(&["fsck", "--strict"]);
     let id = commit(&store, "first");
     assert!(go(&store, "master", None, Some(id)));

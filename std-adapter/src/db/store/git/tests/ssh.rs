@@ -90,6 +90,7 @@ fn who_stops_in_the_middle_is_given_up() {
     });
     fs::write(pair.there.0.join("noise"), noise.take(200_000).collect::<Vec<_>>()).unwrap();
     pair.there.git(&["symbolic-ref", "HEAD", "refs/heads/master"]);
+    pair.there.git(&["config", "core.bare", "false"]);
     pair.there.git(&["add", "noise"]);
     pair.there.git(&["-c", "user.name=x", "-c", "user.email=x@x", "commit", "-qm", "noise"]);
     let patience = Duration::from_secs(1);
