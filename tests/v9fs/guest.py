@@ -34,7 +34,7 @@ def reported(command, timeout, run):
     started = time.monotonic()
     with open(run / "stderr", "wb") as stderr:
         guest = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-                                 stderr=stderr, start_new_session=True)
+                                 stderr=stderr, cwd=run, start_new_session=True)
     # A process group of its own: User Mode Linux is one process for each process in it.
     end = lambda: guest.poll() is None and os.killpg(guest.pid, signal.SIGKILL)
     alarm = threading.Timer(timeout, end)

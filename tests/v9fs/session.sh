@@ -3,7 +3,7 @@
 # session NAME OPTIONS WORKLOAD...: mounts, runs each, unmounts.
 session() {
   name=$1 options=$2; shift 2
-  export TOP=/mnt/$name
+  export TOP=/mnt/$name HOST OPTIONS=$options
   mkdir -p $TOP
   dmesg -c >/dev/null
   step mount mount -t 9p -o $options $HOST $TOP || return

@@ -3,7 +3,7 @@
 
 # An empty folder of the workload's own, entered, and gone afterwards.
 scratch() {
-  own=$TOP/${DIR:-.}/rig.$$
+  own=$TOP/${DIR:-.}/rig.$$.$(date +%s)
   mkdir "$own"
   trap 'cd /; rm -rf "$own"' EXIT
   cd "$own"
@@ -12,6 +12,13 @@ scratch() {
 # only DIALECT...: goes on in these alone.
 only() {
   case " $* " in *" $DIALECT "*) ;; *) exit 77;; esac
+}
+
+# needs PROGRAM...: goes on only in a guest that has them.
+needs() {
+  for program; do
+    command -v "$program" >/dev/null || exit 77
+  done
 }
 
 # refused TEXT COMMAND...: the command fails, and says so.
