@@ -7,5 +7,5 @@ use datakit_core::vfs::Time;
 /// The time now.
 pub(crate) fn now() -> Time {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    Time { sec: since.as_secs(), nsec: since.subsec_nanos() }
+    Time { sec: since.as_secs().cast_signed(), nsec: since.subsec_nanos() }
 }

@@ -38,6 +38,11 @@ impl Content {
         self.size
     }
 
+    /// Bytes of memory set aside for it: holes take none.
+    pub(super) fn allocated(&self) -> u64 {
+        self.chunks.values().map(|chunk| chunk.bytes.capacity() as u64).sum()
+    }
+
     /// Copies what is at `offset` into `buf`: how many bytes, 0 from the end on.
     pub(crate) fn read(&self, offset: u64, buf: &mut [u8]) -> usize {
         let left = usize::try_from(self.size.saturating_sub(offset)).unwrap_or(usize::MAX);

@@ -275,7 +275,7 @@ fn id(qid: Qid) -> Id {
 fn attr(metadata: &Metadata) -> Result<Attr> {
     let time = |time: std::time::SystemTime| {
         let since = time.duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
-        Time { sec: since.as_secs(), nsec: since.subsec_nanos() }
+        Time { sec: since.as_secs().cast_signed(), nsec: since.subsec_nanos() }
     };
     let number = |owner: &str| if owner == "root" { Ok(0) } else { owner.parse() }.map_err(|_| Error::Io);
     Ok(Attr {

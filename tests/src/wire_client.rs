@@ -4,7 +4,8 @@ use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 
 use datakit_core::wire::{
-    self, Data, Dialect, Extension, Fid, List, Numeric, Qid, Rmessage as R, Stat, StatUnix, Str, Tag, Tmessage as T,
+    self, Attr, Data, Dialect, Extension, Fid, List, Numeric, Qid, Rmessage as R, SetAttr, Stat, StatUnix, Str, Tag,
+    Tmessage as T,
 };
 
 use crate::PATIENCE;
@@ -97,6 +98,12 @@ impl WireClient {
         let request =
             T::Attach { fid: Fid(fid), afid: Fid::NONE, uname: "u".into(), aname: "".into(), n_uname: Numeric::NONE };
         Ok(self.try_rpc(&request)?.map(drop))
+    }
+
+    /// Attaches `fid` to `aname` for the user of this number.
+    pub fn attach_as(&mut self, fid: u32, aname: &str, uid: u32) -> Result<(), Refusal> {
+        let (uname, n_uname) = ("u".into(), Numeric(uid));
+        self.rpc(&T::Attach { fid: Fid(fid), afid: Fid::NONE, uname, aname: aname.into(), n_uname }).map(drop)
     }
 
     /// Sends a request.
@@ -192,6 +199,33 @@ impl WireClient {
             _ => T::Open { fid: Fid(fid), mode },
         };
         self.rpc(&request).map(drop)
+    }
+
+    /// Opens `fid` with the flags of `open(2)`, in .L.
+    pub fn lopen(&mut self, fid: u32, flags: u32) -> Result<(), Refusal> {
+        self.rpc(&T::Lopen { fid: Fid(fid), flags }).map(drop)
+    }
+
+    /// Makes or opens `name` in the directory `fid`, which then is that file, with the flags of `open(2)`, in .L.
+    pub fn lcreate(&mut self, fid: u32, name: &str, flags: u32, mode: u32) -> Result<(), Refusal> {
+        self.rpc(&T::Lcreate { fid: Fid(fid), name: name.into(), flags, mode, gid: 0 }).map(drop)
+    }
+
+    /// The attributes of .L.
+    pub fn getattr(&mut self, fid: u32) -> Result<Attr, Refusal> {
+        let frame = self.rpc(&T::Getattr { fid: Fid(fid), mask: Attr::ALL })?;
+        let (_, R::Getattr { attr }) = R::decode(&frame, self.dialect).unwrap() else { panic!("no Rgetattr") };
+        Ok(attr)
+    }
+
+    /// Changes attributes, in .L.
+    pub fn setattr(&mut self, fid: u32, set: SetAttr) -> Result<(), Refusal> {
+        self.rpc(&T::Setattr { fid: Fid(fid), set }).map(drop)
+    }
+
+    /// Removes what `fid` stands for; the fid is gone.
+    pub fn remove(&mut self, fid: u32) -> Result<(), Refusal> {
+        self.rpc(&T::Remove { fid: Fid(fid) }).map(drop)
     }
 
     /// Walks from fid 0 to `path` and opens it.

@@ -74,20 +74,23 @@ impl Both<'_> {
         // No read goes on there: what kind of open file it is shows in the refusal.
         let opened = self.ask(&T::Read { fid: Fid(fid), offset: u64::MAX, count: 0 }, |reply| match reply {
             R::Read { .. } => "file",
-            R::Lerror { ecode: 9 } => "closed",
-            R::Lerror { ecode: 22 } => "directory",
+            R::Lerror { ecode: 9 } => "not to be read",
+            R::Lerror { ecode: 21 } => "directory",
             R::Error { ename, .. } if ename == "Can't read from unopened fid" => "closed",
+            R::Error { ename, .. } if ename == "Bad file descriptor" => "not to be read",
             R::Error { ename, .. } if ename == "Can't seek in a directory" => "directory",
             other => panic!("fid {fid}: {other:?}"),
         });
         let due = match known.opened {
+            Opened::No if self.model.dialect == Some(Dialect::Linux) => "not to be read",
             Opened::No => "closed",
+            Opened::File { access: 1, .. } => "not to be read",
             Opened::File { .. } => "file",
             Opened::Dir { .. } => "directory",
         };
         assert_eq!(opened, due, "fid {fid}");
-        // Where a directory goes on: too short a read says so, or that it is the end. The numbers of .L are the same for both.
-        if let Opened::Dir { at, .. } = known.opened {
+        // Where a directory goes on: too short a read says so, or that it is the end. In .L there is no such place.
+        if let Opened::Dir { at } = known.opened {
             self.ask(&T::Read { fid: Fid(fid), offset: at, count: 0 }, |reply| {
                 let elsewhere = matches!(reply, R::Error { ename, .. } if ename == "Can't seek in a directory");
                 assert!(!elsewhere, "fid {fid} does not go on at {at}");

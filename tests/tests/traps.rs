@@ -337,12 +337,14 @@ fn requests_in_a_row_are_all_answered() {
 }
 
 #[test]
-fn a_fid_clunked_while_its_read_waits_is_gone_and_the_read_can_be_taken_back() {
+fn a_fid_clunked_while_its_read_waits_is_gone_and_so_is_the_read() {
     let world = world(Limits::default());
     let mut client = client(&world);
     at_its_end(&mut client, 1);
     client.send(Tag(20), &read(1));
     client.clunk(1).unwrap();
+    let (tag, refused) = client.reply();
+    assert_eq!((tag, refused.unwrap_err().0.as_str()), (Tag(20), "Unknown fid 1"));
     assert_eq!(client.clunk(1).unwrap_err().0, "Unknown fid 1");
     client.rpc(&T::Flush { oldtag: Tag(20) }).unwrap();
     assert_eq!(world.live.readers(), 0);

@@ -291,7 +291,12 @@ where
                         refused = Some(Error::TooManyWaiting);
                         Poll::Ready(0)
                     }
-                    ready => ready,
+                    ready => {
+                        if self.session.polls_again() {
+                            cx.waker().wake_by_ref();
+                        }
+                        ready
+                    }
                 }
             })
             .await

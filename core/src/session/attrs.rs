@@ -4,60 +4,126 @@ use core::fmt::Write;
 
 use super::{COUNTED_HEADER, Fids, Session, finish_counted, no_room, qid};
 use crate::Decimal;
-use crate::vfs::{Attr, Error, Kind, Nature, Result, SetAttr, SetTime, Time, Vfs};
+use crate::vfs::{Attr, Error, Kind, Nature, Result, SetAttr, SetTime, Time, Vfs, without_set_id};
 use crate::wire::{self, Dialect, Stat, StatUnix, Str, Tag};
 
+const ENOENT: u16 = 2;
+const ESTALE: u16 = 116;
+
 const DMDIR: u32 = 0x8000_0000;
+const DMAPPEND: u32 = 0x4000_0000;
+const DMEXCL: u32 = 0x2000_0000;
+const DMTMP: u32 = 0x0400_0000;
 const DMSYMLINK: u32 = 0x0200_0000;
 const DMDEVICE: u32 = 0x0080_0000;
 const DMNAMEDPIPE: u32 = 0x0020_0000;
 const DMSOCKET: u32 = 0x0010_0000;
+/// Set-user-id and set-group-id, which are 8 bits higher than in a mode of Linux.
+const DMSETID: u32 = 0o6000 << 8;
+/// Sticky, which is 7 bits higher.
+const DMSETVTX: u32 = 0o1000 << 7;
+
+/// The numbers of owner, group and last writer: what follows the extension in a record of .u.
+const NUMBERS: usize = 12;
+/// The longest extension that describes a device: a letter and two numbers.
+const DEVICE: usize = 24;
+
+/// How a directory entry came into a listing.
+pub(super) enum Listed {
+    /// As a record of this length.
+    Put(usize),
+    /// Not at all: its record does not fit.
+    NoRoom,
+    /// Not at all: it was removed since the directory was opened.
+    Vanished,
+}
+
+/// The record with its extension, where it has one. A fixed tree has none: what an async function awaits is compiled, needed or not.
+macro_rules! extend {
+    ($session:ident, $inode:expr, $attr:expr, $free:expr, $len:expr) => {
+        match ($attr).id.kind {
+            Kind::File | Kind::Dir => Ok($len),
+            _ if V::Nature::FIXED || $session.spoken() != Dialect::Unix => Ok($len),
+            _ => V::Nature::handle(|| $session.extend($inode, $attr, $free, $len)).await,
+        }
+    };
+}
 
 impl<V: Vfs, F: Fids<V>> Session<'_, V, F> {
     /// stat(5).
     pub(super) async fn stat(&self, buf: &mut [u8], tag: Tag, fid: wire::Fid) -> Result<usize> {
         let inode = self.inode(fid)?;
+        let attr = self.vfs.stat(&inode).await?;
         let room = buf.get_mut(COUNTED_HEADER..).unwrap_or_default();
-        let free = room.len();
-        let n = self.stat_record(&inode, room).await?.ok_or_else(|| no_room(free))?;
+        let n = self.record(&inode, &attr, room).ok_or_else(|| no_room(room.len()))?;
+        let n = match extend!(self, &inode, &attr, room, n) {
+            // A target that no message has room for is left out: a link that cannot be looked at cannot be removed either.
+            Err(Error::Range) => n,
+            extended => extended?,
+        };
         finish_counted(buf, wire::RSTAT, tag, n, n)
     }
 
-    /// The record of an inode, made at the front of `free`: its length, `None` if there is no room for it. A link's target is read into
-    /// the second half.
-    pub(super) async fn stat_record(&self, inode: &V::Inode, free: &mut [u8]) -> Result<Option<usize>> {
-        let attr = self.vfs.stat(inode).await?;
-        let (record, target) = match attr.id.kind {
-            Kind::File | Kind::Dir => (free, [].as_mut_slice()),
-            _ => free.split_at_mut(free.len() / 2),
+    /// The record of a directory entry, made at the front of `free`; `first` where no later read of the client has more room for it.
+    ///
+    /// An error about one entry hides neither the others nor its name: it is told to those who look at that entry itself.
+    pub(super) async fn listed_record(&self, inode: &V::Inode, free: &mut [u8], first: bool) -> Result<Listed> {
+        let attr = match self.vfs.stat(inode).await {
+            Ok(attr) => attr,
+            Err(error) if V::Nature::FIXED || matches!(error.errno(), ENOENT | ESTALE) => return Ok(Listed::Vanished),
+            Err(_) => Attr::new(self.vfs.id(inode), 0, 0),
         };
-        let Ok(target) = self.target(inode, &attr, target).await else { return Ok(None) };
-        let mut owners = Owners::new::<V>(&attr);
+        let Some(n) = self.record(inode, &attr, free) else { return Ok(Listed::NoRoom) };
+        match extend!(self, inode, &attr, free, n) {
+            Err(Error::Range) if !first => Ok(Listed::NoRoom),
+            extended => Ok(Listed::Put(extended.unwrap_or(n))),
+        }
+    }
+
+    /// The record of an inode, made at the front of `free`, without extension: its length, `None` if there is no room for it.
+    fn record(&self, inode: &V::Inode, attr: &Attr, free: &mut [u8]) -> Option<usize> {
+        let mut owners = Owners::new::<V>(attr);
         let mut made = Err(wire::Full);
         self.vfs.name(inode, &mut |name| {
-            made = self.record(&attr, name, target, &mut owners).encode_into(record, self.spoken());
+            made = self.fields(attr, name, &mut owners).encode_into(free, self.spoken());
         });
-        Ok(made.ok())
+        made.ok()
     }
 
-    /// The .u extension of an inode: a link's target, a device's numbers.
-    async fn target<'b>(&self, inode: &V::Inode, attr: &Attr, buf: &'b mut [u8]) -> Result<&'b [u8]> {
-        if V::Nature::FIXED || self.spoken() != Dialect::Unix {
-            return Ok(&[]);
-        }
-        let len = match attr.id.kind {
-            Kind::Symlink => self.vfs.readlink(inode, buf).await?,
-            Kind::Char { major, minor } => device(buf, 'c', major, minor),
-            Kind::Block { major, minor } => device(buf, 'b', major, minor),
-            _ => 0,
+    /// Puts the extension of .u into the record of `len` bytes at the front of `free`, a link's target or a device's numbers: the
+    /// record's length then.
+    ///
+    /// # Errors
+    /// [`Error::Range`] where there is no room for it; the record is what it was then, as after any error.
+    async fn extend(&self, inode: &V::Inode, attr: &Attr, free: &mut [u8], len: usize) -> Result<usize> {
+        let at = len.saturating_sub(NUMBERS);
+        let Some(&numbers) = free.get(at..).and_then(<[u8]>::first_chunk::<NUMBERS>) else { return Err(Error::Range) };
+        let end = free.len().min(usize::from(u16::MAX)).saturating_sub(NUMBERS).max(at);
+        let room = free.get_mut(at..end).unwrap_or_default();
+        let extended = match attr.id.kind {
+            Kind::Symlink => self.vfs.readlink(inode, room).await,
+            Kind::Char { major, minor } => device(room, 'c', major, minor),
+            Kind::Block { major, minor } => device(room, 'b', major, minor),
+            _ => Ok(0),
         };
-        Ok(buf.get(..len).unwrap_or_default())
+        let added = *extended.as_ref().unwrap_or(&0);
+        let mut put = |at: usize, bytes: &[u8]| {
+            if let Some(to) = free.get_mut(at..at.saturating_add(bytes.len())) {
+                to.copy_from_slice(bytes);
+            }
+        };
+        // Both are below 64 KiB, and so are their lengths.
+        let length = |bytes: usize| (bytes as u16).to_le_bytes();
+        put(at.saturating_add(added), &numbers);
+        put(at.saturating_sub(2), &length(added));
+        put(0, &length(len.saturating_add(added).saturating_sub(2)));
+        extended.map(|added| len.saturating_add(added))
     }
 
-    fn record<'r>(&self, attr: &Attr, name: &'r [u8], extension: &'r [u8], owners: &'r mut Owners) -> Stat<'r> {
+    fn fields<'r>(&self, attr: &Attr, name: &'r [u8], owners: &'r mut Owners) -> Stat<'r> {
         let Owners { uid, gid } = owners;
         let unix = (self.spoken() == Dialect::Unix).then_some(StatUnix {
-            extension: Str(extension),
+            extension: Str(b""),
             n_uid: attr.uid,
             n_gid: attr.gid,
             n_muid: 0,
@@ -91,6 +157,7 @@ impl<V: Vfs, F: Fids<V>> Session<'_, V, F> {
         if let Some(mode) = mode {
             check_mode(mode, id.kind)?;
         }
+        let mode = mode.map(permissions).transpose()?;
         let dir = id.kind == Kind::Dir;
         if dir && length.is_some_and(|length| length != 0) {
             return Err(Error::DirectoryLength);
@@ -109,9 +176,14 @@ impl<V: Vfs, F: Fids<V>> Session<'_, V, F> {
             false => (stat.unix.filter(|_| self.spoken() == Dialect::Unix), [stat.atime, stat.mtime]),
         };
         let [atime, mtime] = times.map(|time| set(time).map(at));
+        let size = length.filter(|_| !dir);
         let wanted = SetAttr {
-            mode: mode.map(|mode| mode & 0o7777),
-            size: length.filter(|_| !dir),
+            mode: if V::Nature::FIXED {
+                mode
+            } else {
+                V::Nature::handle(|| self.mode_with(fid, &inode, mode, size)).await?
+            },
+            size,
             uid: unix.and_then(|unix| set(unix.n_uid)),
             gid: unix.and_then(|unix| set(unix.n_gid)),
             atime,
@@ -123,6 +195,23 @@ impl<V: Vfs, F: Fids<V>> Session<'_, V, F> {
             self.vfs.fsync(&inode, false).await?;
         }
         Ok(())
+    }
+}
+
+impl<V: Vfs, F: Fids<V>> Session<'_, V, F> {
+    /// The mode to set together with `size`: where a user other than root changes the length, set-id bits go (`truncate(2)`).
+    pub(super) async fn mode_with(
+        &self,
+        fid: wire::Fid,
+        inode: &V::Inode,
+        mode: Option<u32>,
+        size: Option<u64>,
+    ) -> Result<Option<u32>> {
+        if mode.is_some() || size.is_none() || self.with(fid, |fid| Ok(fid.uid))? == 0 {
+            return Ok(mode);
+        }
+        let now = self.vfs.stat(inode).await?.mode;
+        Ok(Some(without_set_id(now)).filter(|mode| *mode != now))
     }
 }
 
@@ -146,11 +235,14 @@ fn owner(id: u32) -> heapless::String<10> {
     text
 }
 
-fn device(buf: &mut [u8], letter: char, major: u32, minor: u32) -> usize {
+fn device(buf: &mut [u8], letter: char, major: u32, minor: u32) -> Result<usize> {
+    if buf.len() < DEVICE {
+        return Err(Error::Range);
+    }
     let mut window = crate::vfs::Window::new(0, buf);
-    // A window takes what fits.
+    // It fits.
     let _ = write!(window, "{letter} {} {}", Decimal::from(major), Decimal::from(minor));
-    window.filled()
+    Ok(window.filled())
 }
 
 fn mode(attr: &Attr) -> u32 {
@@ -162,12 +254,18 @@ fn mode(attr: &Attr) -> u32 {
         Kind::Socket => DMSOCKET,
         Kind::Char { .. } | Kind::Block { .. } => DMDEVICE,
     };
-    kind | special_to_wire(attr.mode) | attr.mode & 0o777
+    kind | attr.mode << 8 & DMSETID | attr.mode << 7 & DMSETVTX | attr.mode & 0o777
 }
 
-/// Set-uid, set-gid and sticky are elsewhere in a mode of .u.
-fn special_to_wire(mode: u32) -> u32 {
-    (mode & 0o7000) << 8
+/// The twelve permission bits that a mode of 9P2000 or .u asks for.
+///
+/// # Errors
+/// For append-only, exclusive-use and temporary files: no tree has them, and a client that asks for one relies on it.
+pub(super) fn permissions(mode: u32) -> Result<u32> {
+    if mode & (DMAPPEND | DMEXCL | DMTMP) != 0 {
+        return Err(Error::NotSupported);
+    }
+    Ok((mode & DMSETID) >> 8 | (mode & DMSETVTX) >> 7 | mode & 0o777)
 }
 
 /// A wstat value of all ones means "leave it alone".
@@ -175,8 +273,9 @@ fn set(value: u32) -> Option<u32> {
     Some(value).filter(|value| *value != u32::MAX)
 }
 
+/// What is before 1970 or after 2106 is shown as the nearest time that 32 bits have.
 fn seconds(time: Time) -> u32 {
-    u32::try_from(time.sec).unwrap_or(u32::MAX)
+    u32::try_from(time.sec.max(0)).unwrap_or(u32::MAX)
 }
 
 fn at(sec: u32) -> SetTime {

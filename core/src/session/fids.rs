@@ -1,6 +1,6 @@
 //! The fids of one connection.
 
-use crate::vfs::Vfs;
+use crate::vfs::{OpenMode, Vfs};
 
 /// What a fid stands for.
 pub struct Fid<V: Vfs> {
@@ -21,25 +21,69 @@ pub(super) enum Role<O> {
     /// Walked to, not open.
     Walked,
     /// An open file.
-    File { open: O, remove: bool },
+    File { open: O, access: Access },
     /// An open directory: the offset where the next read must begin (9P2000 and .u), and the tree's own place for it. Of 4 GiB of records a
     /// client can read no more: every fid would be larger for it.
-    Dir { open: O, offset: u32, cookie: u64, remove: bool },
+    Dir { open: O, offset: u32, cookie: u64 },
     /// An extended attribute, to be read or written.
     #[cfg_attr(not(feature = "linux"), expect(dead_code, reason = "only 9P2000.L opens one"))]
-    Xattr { open: O },
+    Xattr { open: O, access: Access },
+}
+
+/// What an open file may be used for, and what happens when it is closed: a set of bits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Access(u8);
+
+impl Access {
+    /// It may be read.
+    pub(super) const READ: Access = Access(1);
+    /// It may be written.
+    pub(super) const WRITE: Access = Access(2);
+    /// ORCLOSE: the file is removed when the fid goes.
+    pub(super) const REMOVE: Access = Access(4);
+    /// A read of it has waited, and may wait still.
+    pub(super) const WAITED: Access = Access(8);
+
+    /// What was asked for at the open.
+    pub(super) fn new(mode: OpenMode, remove: bool) -> Access {
+        Access(u8::from(mode.read) | u8::from(mode.write) << 1 | u8::from(remove) << 2)
+    }
+
+    pub(super) fn has(self, bit: Access) -> bool {
+        self.0 & bit.0 != 0
+    }
+
+    pub(super) fn add(&mut self, bit: Access) {
+        self.0 |= bit.0;
+    }
 }
 
 impl<O> Role<O> {
     pub(super) fn opened(&self) -> Option<&O> {
         match self {
-            Role::File { open, .. } | Role::Dir { open, .. } | Role::Xattr { open } => Some(open),
+            Role::File { open, .. } | Role::Dir { open, .. } | Role::Xattr { open, .. } => Some(open),
             Role::Reserved | Role::Walked => None,
         }
     }
 
-    pub(super) fn remove_on_clunk(&self) -> bool {
-        matches!(self, Role::File { remove: true, .. } | Role::Dir { remove: true, .. })
+    /// Whether this is an open file with this bit.
+    pub(super) fn has(&self, bit: Access) -> bool {
+        matches!(self, Role::File { access, .. } if access.has(bit))
+    }
+
+    /// A read of this open file waits.
+    pub(super) fn mark_waited(&mut self) {
+        if let Role::File { access, .. } = self {
+            access.add(Access::WAITED);
+        }
+    }
+
+    /// The open file, if it may be used for this; open(5): the mode is checked at the open, "and not again": it is kept here.
+    pub(super) fn file(&self, bit: Access) -> Option<&O> {
+        match self {
+            Role::File { open, access } | Role::Xattr { open, access } if access.has(bit) => Some(open),
+            _ => None,
+        }
     }
 }
 

@@ -2,12 +2,13 @@
 
 use core::ops::ControlFlow;
 
-use super::fids::Role;
+use super::attrs::Listed;
+use super::fids::{Access, Role};
 use super::names::{ORCLOSE, open_mode};
 use super::{Fids, Session, qid, unknown};
 use crate::Decimal;
 use crate::vfs::{Error, Kind, Nature, OpenMode, Result, Vfs};
-use crate::wire::{self, Qid, Tag};
+use crate::wire::{self, Dialect, Qid, Tag};
 
 impl<V: Vfs, F: Fids<V>> Session<'_, V, F> {
     /// open(5).
@@ -17,14 +18,20 @@ impl<V: Vfs, F: Fids<V>> Session<'_, V, F> {
 
     /// Opens what a fid was walked to.
     pub(super) async fn open_fid(&self, fid: wire::Fid, mode: OpenMode, remove: bool) -> Result<Qid> {
-        let (inode, serial) = self.with(fid, |fid| match fid.role {
-            Role::Walked => Ok((fid.inode.clone(), fid.serial)),
+        let (inode, serial, uid, top) = self.with(fid, |fid| match fid.role {
+            Role::Walked => Ok((fid.inode.clone(), fid.serial, fid.uid, fid.top)),
             _ => Err(Error::AlreadyOpen),
         })?;
+        let id = self.vfs.id(&inode);
         // open(5): "it is illegal to write a directory, truncate it, or attempt to remove it on close".
-        if mode.write && self.vfs.id(&inode).kind == Kind::Dir {
+        if (mode.write || mode.truncate || remove) && id.kind == Kind::Dir {
             return Err(Error::IsDirectory);
         }
+        // At the clunk it would stay.
+        if remove && id.ino == top {
+            return Err(Error::Busy);
+        }
+        let mode = OpenMode { drops_set_id: !V::Nature::FIXED && uid != 0, ..mode };
         self.open_inode(fid, serial, &inode, mode, remove).await?;
         Ok(qid(self.vfs.id(&inode), self.spoken()))
     }
@@ -40,8 +47,8 @@ impl<V: Vfs, F: Fids<V>> Session<'_, V, F> {
     ) -> Result<()> {
         let open = self.vfs.open(inode, mode).await?;
         let role = match self.vfs.id(inode).kind {
-            Kind::Dir => Role::Dir { open, offset: 0, cookie: 0, remove },
-            _ => Role::File { open, remove },
+            Kind::Dir => Role::Dir { open, offset: 0, cookie: 0 },
+            _ => Role::File { open, access: Access::new(mode, remove) },
         };
         self.turn_open(fid, serial, inode.clone(), role)
     }
@@ -55,17 +62,21 @@ impl<V: Vfs, F: Fids<V>> Session<'_, V, F> {
         offset: u64,
         count: u32,
     ) -> Result<usize> {
-        let (open, dir) = self.with(fid, |fid| match &fid.role {
-            Role::File { open, .. } | Role::Xattr { open } => Ok((open.clone(), false)),
-            Role::Dir { open, .. } => Ok((open.clone(), true)),
-            _ => Err(Error::ReadUnopened),
+        let (open, dir, serial) = self.with(fid, |fid| match &fid.role {
+            // .L reads directories by Treaddir.
+            Role::Dir { .. } if cfg!(feature = "linux") && self.spoken() == Dialect::Linux => Err(Error::IsDirectory),
+            Role::Dir { open, .. } => Ok((open.clone(), true, fid.serial)),
+            Role::Reserved | Role::Walked => Err(Error::ReadUnopened),
+            role => Ok((role.file(Access::READ).ok_or(Error::BadFile)?.clone(), false, fid.serial)),
         })?;
         let room = buf.len().saturating_sub(wire::RREAD_HEADER).min(self.data(count));
         let data = buf.get_mut(wire::RREAD_HEADER..).and_then(|data| data.get_mut(..room)).unwrap_or_default();
         let n = if dir {
             V::Nature::seldom(|| self.read_dir(fid, &open, offset, data)).await?
         } else {
-            self.vfs.read(&open, offset, data).await?
+            // A wait ends when the fid is clunked, removed or walked away.
+            let there = || self.commit(fid, serial, |fid| fid.role.mark_waited()).ok_or_else(|| unknown(fid));
+            V::Nature::wait_while(self.vfs.read(&open, offset, data), there).await?
         };
         Ok(wire::finish_read(buf, wire::RREAD, tag, n))
     }
@@ -89,12 +100,11 @@ impl<V: Vfs, F: Fids<V>> Session<'_, V, F> {
                 .await?;
             let Some((inode, next)) = entry else { break };
             let free = data.get_mut(filled..).unwrap_or_default();
-            match self.stat_record(&inode, free).await {
-                Ok(Some(n)) => filled = filled.saturating_add(n),
-                Ok(None) if filled == 0 => return Err(entry_too_long(data.len())),
-                Ok(None) => break,
-                // It vanished since the directory was opened.
-                Err(_) => {}
+            match self.listed_record(&inode, free, filled == 0).await? {
+                Listed::Put(n) => filled = filled.saturating_add(n),
+                Listed::NoRoom if filled == 0 => return Err(entry_too_long(data.len())),
+                Listed::NoRoom => break,
+                Listed::Vanished => {}
             }
             cookie = next;
         }
@@ -110,10 +120,14 @@ impl<V: Vfs, F: Fids<V>> Session<'_, V, F> {
     /// read(5), Twrite.
     pub(super) async fn write(&self, fid: wire::Fid, offset: u64, data: &[u8]) -> Result<u32> {
         let open = self.with(fid, |fid| match &fid.role {
-            Role::File { open, .. } | Role::Xattr { open } => Ok(open.clone()),
             Role::Dir { .. } => Err(Error::WriteDirectory),
-            _ => Err(Error::WriteUnopened),
+            Role::Reserved | Role::Walked => Err(Error::WriteUnopened),
+            role => Ok(role.file(Access::WRITE).ok_or(Error::BadFile)?.clone()),
         })?;
+        // write(2): it changes nothing, not even a time.
+        if data.is_empty() {
+            return Ok(0);
+        }
         let n = self.vfs.write(&open, offset, data).await?;
         Ok(u32::try_from(n).unwrap_or(u32::MAX))
     }
@@ -125,8 +139,8 @@ impl<V: Vfs, F: Fids<V>> Session<'_, V, F> {
         let closing = Closing { vfs: self.vfs, open };
         let finished = self.vfs.finish(open).await;
         drop(closing);
-        if taken.role.remove_on_clunk() {
-            self.vfs.remove(&taken.inode).await?;
+        if taken.role.has(Access::REMOVE) {
+            self.remove_file(&taken).await?;
         }
         finished
     }

@@ -2,10 +2,11 @@
 
 use core::ops::ControlFlow;
 
-use super::fids::Role;
+use super::fids::{Access, Role};
 use super::files::entry_too_long;
 use super::fixed::changeable;
-use super::{Fids, Session, no_room, qid};
+use super::names::symlink;
+use super::{COUNTED_HEADER, Fids, Session, finish_counted, no_room, qid};
 use crate::vfs::{self};
 use crate::vfs::{
     Create, DirEntry, Error, Kind, Lock, LockKind, Name, Nature, New, OpenMode, Result, SetTime, Time, Vfs,
@@ -55,7 +56,9 @@ impl<V: Vfs, F: Fids<V>> Session<'_, V, F> {
                 R::Mkdir { qid: changed!(self.make(dfid, name, New::Dir, mode, gid)) }
             }
             T::Symlink { dfid, name, target, gid } => {
-                R::Symlink { qid: changed!(self.make(dfid, name, New::Symlink(target.as_bytes()), 0o777, gid)) }
+                changeable::<V>()?;
+                let link = symlink(target.as_bytes())?;
+                R::Symlink { qid: done!(self.make(dfid, name, link, 0o777, gid)) }
             }
             T::Mknod { dfid, name, mode, major, minor, gid } => {
                 changeable::<V>()?;
@@ -93,6 +96,12 @@ impl<V: Vfs, F: Fids<V>> Session<'_, V, F> {
     }
 
     async fn lopen(&self, fid: wire::Fid, flags: u32) -> Result<Qid> {
+        match self.with(fid, |fid| Ok(self.vfs.id(&fid.inode).kind))? {
+            Kind::Dir => {}
+            _ if flags & O_DIRECTORY != 0 => return Err(Error::NotDirectory),
+            Kind::Symlink if flags & O_NOFOLLOW != 0 => return Err(too_many_links()),
+            _ => {}
+        }
         self.open_fid(fid, open_mode(flags), false).await
     }
 
@@ -152,7 +161,7 @@ impl<V: Vfs, F: Fids<V>> Session<'_, V, F> {
                 rdev,
                 size: attr.size,
                 blksize: 4096,
-                blocks: attr.size.div_ceil(512),
+                blocks: attr.allocated.div_ceil(512),
                 atime: to_wire(attr.atime),
                 mtime: to_wire(attr.mtime),
                 ctime: to_wire(attr.ctime),
@@ -170,9 +179,15 @@ impl<V: Vfs, F: Fids<V>> Session<'_, V, F> {
         let time = |touch, given, to: wire::Time| {
             on(touch).then_some(if on(given) { SetTime::To(from_wire(to)) } else { SetTime::Now })
         };
+        let size = on(SetAttr::SIZE).then_some(set.size);
+        let mode = on(SetAttr::MODE).then_some(set.mode & 0o7777);
         let wanted = vfs::SetAttr {
-            mode: on(SetAttr::MODE).then_some(set.mode & 0o7777),
-            size: on(SetAttr::SIZE).then_some(set.size),
+            mode: if V::Nature::FIXED {
+                mode
+            } else {
+                V::Nature::handle(|| self.mode_with(fid, &inode, mode, size)).await?
+            },
+            size,
             uid: on(SetAttr::UID).then_some(set.uid),
             gid: on(SetAttr::GID).then_some(set.gid),
             atime: time(SetAttr::ATIME, SetAttr::ATIME_SET, set.atime),
@@ -181,13 +196,49 @@ impl<V: Vfs, F: Fids<V>> Session<'_, V, F> {
         if wanted.is_empty() { Ok(()) } else { self.vfs.set_attr(&inode, wanted).await }
     }
 
+    /// open(2) with `O_CREAT`: a file that is there is opened, and is emptied only for `O_TRUNC`; with `O_EXCL` it is an error.
     async fn lcreate(&self, fid: wire::Fid, name: Str<'_>, flags: u32, mode: u32, gid: u32) -> Result<Qid> {
+        /// Others may remove and make the name in turn between the two steps.
+        const TRIES: usize = 16;
         let (dir, serial, uid) = self.directory(fid)?;
-        let exclusive = flags & O_EXCL != 0;
-        let create = Create { new: New::File, mode: mode & 0o7777, uid, gid, exclusive };
+        if flags & O_DIRECTORY != 0 {
+            return Err(Error::Invalid);
+        }
         let name = self.name(name.as_bytes())?;
-        let inode = self.vfs.create(&dir, name, create).await?;
-        self.open_created(fid, serial, inode, open_mode(flags), false).await
+        let create = Create { new: New::File, mode: mode & 0o7777, uid, gid, exclusive: true };
+        let exclusive = flags & O_EXCL != 0;
+        for _ in 0..TRIES {
+            let there = if exclusive { Err(Error::NotFound) } else { self.vfs.lookup(&dir, name).await };
+            match there {
+                Ok(inode) => return self.open_existing((fid, serial, uid), inode, open_mode(flags)).await,
+                Err(error) if error.errno() != Error::NotFound.errno() => return Err(error),
+                Err(_) => {}
+            }
+            match self.vfs.create(&dir, name, create).await {
+                Ok(inode) => return self.open_created((fid, serial, uid), inode, open_mode(flags), false).await,
+                Err(error) if exclusive || error.errno() != Error::Exists.errno() => return Err(error),
+                Err(_) => {}
+            }
+        }
+        Err(Error::Exists)
+    }
+
+    /// Opens what Tlcreate found under the name, and moves the fid to it.
+    async fn open_existing(
+        &self,
+        (fid, serial, uid): (wire::Fid, u32, u32),
+        inode: V::Inode,
+        mode: OpenMode,
+    ) -> Result<Qid> {
+        match self.vfs.id(&inode).kind {
+            Kind::Dir => return Err(Error::IsDirectory),
+            // The client follows links: only it knows what is mounted where.
+            Kind::Symlink => return Err(too_many_links()),
+            _ => {}
+        }
+        let mode = OpenMode { drops_set_id: uid != 0, ..mode };
+        self.open_inode(fid, serial, &inode, mode, false).await?;
+        Ok(qid(self.vfs.id(&inode), self.spoken()))
     }
 
     /// Makes a name that is not opened.
@@ -227,13 +278,17 @@ impl<V: Vfs, F: Fids<V>> Session<'_, V, F> {
         })
     }
 
-    /// The target is read behind the place where the reply is made.
+    /// The target is read straight into the reply.
     async fn readlink(&self, buf: &mut [u8], tag: Tag, fid: wire::Fid) -> Result<usize> {
         let inode = self.inode(fid)?;
-        let (reply, target) = buf.split_at_mut(buf.len() / 2);
-        let len = self.vfs.readlink(&inode, target).await?;
-        let target = Str(target.get(..len).unwrap_or_default());
-        self.put(&R::Readlink { target }, tag, reply).map_err(|_| no_room(reply.len()))
+        let target = buf.get_mut(COUNTED_HEADER..).unwrap_or_default();
+        let room = target.len().min(usize::from(u16::MAX));
+        let target = target.get_mut(..room).unwrap_or_default();
+        let len = match self.vfs.readlink(&inode, target).await {
+            Err(Error::Range) => return Err(no_room(room)),
+            len => len?,
+        };
+        finish_counted(buf, wire::RREADLINK, tag, len, len)
     }
 
     /// Whole entries, from the place that the last one named.
@@ -272,10 +327,10 @@ impl<V: Vfs, F: Fids<V>> Session<'_, V, F> {
         let reserved = self.reserve(newfid, uid, top, inode.clone())?;
         let name = match name.as_bytes() {
             [] => None,
-            name => Some(Name::new(name)?),
+            name => Some(Name::of_attribute(name)?),
         };
         let (open, size) = self.vfs.open_xattr(&inode, name).await?;
-        reserved.keep(inode, Role::Xattr { open });
+        reserved.keep(inode, Role::Xattr { open, access: Access::READ });
         Ok(size)
     }
 
@@ -284,9 +339,13 @@ impl<V: Vfs, F: Fids<V>> Session<'_, V, F> {
             Role::Walked => Ok((fid.inode.clone(), fid.serial)),
             _ => Err(Error::AlreadyOpen),
         })?;
-        let name = Name::new(name.as_bytes())?;
-        let open = self.vfs.create_xattr(&inode, name, size, flags & 1 != 0, flags & 2 != 0).await?;
-        self.turn_open(fid, serial, inode, Role::Xattr { open })
+        let name = Name::of_attribute(name.as_bytes())?;
+        if flags & !(XATTR_CREATE | XATTR_REPLACE) != 0 {
+            return Err(Error::Invalid);
+        }
+        let (create, replace) = (flags & XATTR_CREATE != 0, flags & XATTR_REPLACE != 0);
+        let open = self.vfs.create_xattr(&inode, name, size, create, replace).await?;
+        self.turn_open(fid, serial, inode, Role::Xattr { open, access: Access::WRITE })
     }
 
     async fn getlock(&self, fid: wire::Fid, lock: Lock<'_>, tag: Tag, out: &mut [u8]) -> Result<usize> {
@@ -317,6 +376,17 @@ impl<V: Vfs, F: Fids<V>> Session<'_, V, F> {
 }
 
 const O_EXCL: u32 = 0o200;
+const O_DIRECTORY: u32 = 0o200_000;
+const O_NOFOLLOW: u32 = 0o400_000;
+
+const XATTR_CREATE: u32 = 1;
+const XATTR_REPLACE: u32 = 2;
+
+/// The error of an open that must not follow a link, ELOOP.
+#[cold]
+fn too_many_links() -> Error {
+    Error::numbered(40, "Too many levels of symbolic links")
+}
 
 /// The flags of Tlopen and Tlcreate; those without a meaning here are ignored.
 fn open_mode(flags: u32) -> OpenMode {
@@ -326,6 +396,7 @@ fn open_mode(flags: u32) -> OpenMode {
         write: matches!(access, 1 | 2),
         truncate: flags & 0o1000 != 0,
         append: flags & 0o2000 != 0,
+        drops_set_id: false,
     }
 }
 
@@ -374,9 +445,9 @@ fn rdev(major: u32, minor: u32) -> u64 {
 }
 
 fn to_wire(time: Time) -> wire::Time {
-    wire::Time { sec: time.sec, nsec: time.nsec.into() }
+    wire::Time { sec: time.sec.cast_unsigned(), nsec: time.nsec.into() }
 }
 
 fn from_wire(time: wire::Time) -> Time {
-    Time { sec: time.sec, nsec: u32::try_from(time.nsec).unwrap_or(0).min(999_999_999) }
+    Time { sec: time.sec.cast_signed(), nsec: u32::try_from(time.nsec).unwrap_or(0).min(999_999_999) }
 }

@@ -13,7 +13,7 @@ mod names;
 
 use core::cell::{Cell, Ref, RefCell};
 
-use fids::Role;
+use fids::{Access, Role};
 pub use fids::{Fid, FidArray, Fids};
 use fixed::changeable;
 
@@ -27,8 +27,8 @@ pub const MSIZE_MIN: u32 = 256;
 /// The most data of one read of a file that [waits](Vfs::waits), in bytes: what it delivers is short, and many may wait.
 pub const WAITING: usize = 4096;
 
-/// Twice a record with a name and a link's target, the longest that Linux has.
-const LINK_ROOM: usize = 2 * (4096 + 512);
+/// A record with a name and a link's target, the longest that Linux has.
+const LINK_ROOM: usize = 4096 + 512;
 
 /// What a server grants.
 #[derive(Debug, Clone, Copy)]
@@ -78,6 +78,8 @@ pub struct Session<'v, V: Vfs, F: Fids<V>> {
     msize: Cell<u32>,
     serial: Cell<u32>,
     attached: Cell<bool>,
+    /// See [`polls_again`](Session::polls_again).
+    left: Cell<bool>,
     observer: Option<&'v dyn Observe>,
 }
 
@@ -92,6 +94,7 @@ impl<'v, V: Vfs, F: Fids<V>> Session<'v, V, F> {
             msize: Cell::new(limits.msize),
             serial: Cell::new(0),
             attached: Cell::new(false),
+            left: Cell::new(false),
             observer: None,
         }
     }
@@ -149,7 +152,7 @@ impl<'v, V: Vfs, F: Fids<V>> Session<'v, V, F> {
                 Ok((_, T::Walk { wnames, .. })) => frame.len().saturating_add(wnames.len().saturating_mul(Qid::SIZE)),
                 _ => 0,
             },
-            // A record with two long strings, made in one half from a link target in the other.
+            // A record with two long strings.
             wire::TSTAT | wire::TREADLINK => LINK_ROOM,
             // Behind the request: the owner that it is told of may have the longest name.
             wire::TGETLOCK => frame.len().saturating_add(64 + NAME_MAX),
@@ -176,6 +179,11 @@ impl<'v, V: Vfs, F: Fids<V>> Session<'v, V, F> {
         self.begin();
         self.tell(wire::kind(buf), true);
         self.error(buf, wire::tag(buf), error)
+    }
+
+    /// Whether a fid went whose reads may wait still: they end when they are polled again. Told once.
+    pub fn polls_again(&self) -> bool {
+        self.left.take()
     }
 
     fn begin(&self) {
@@ -214,7 +222,7 @@ impl<'v, V: Vfs, F: Fids<V>> Session<'v, V, F> {
         match self.message(frame).ok()? {
             (tag, T::Read { fid, offset, count }) => {
                 let fids = self.fids.borrow();
-                let Role::File { open, .. } = &fids.get(fid.0)?.role else { return None };
+                let open = fids.get(fid.0)?.role.file(Access::READ)?;
                 let data = out.get_mut(wire::RREAD_HEADER..)?.get_mut(..self.data(count))?;
                 self.begin();
                 let n = self.vfs.read_now(open, offset, data)?.ok()?;
@@ -223,11 +231,11 @@ impl<'v, V: Vfs, F: Fids<V>> Session<'v, V, F> {
             }
             (tag, T::Write { fid, offset, data }) => {
                 let fids = self.fids.borrow();
-                let Role::File { open, .. } = &fids.get(fid.0)?.role else { return None };
+                let open = fids.get(fid.0)?.role.file(Access::WRITE)?;
                 // Room for the reply first: what has been written must be answered.
                 let out = out.get_mut(..MSIZE_MIN as usize)?;
                 self.begin();
-                let n = self.vfs.write_now(open, offset, data.0)?;
+                let n = if data.0.is_empty() { Ok(0) } else { self.vfs.write_now(open, offset, data.0)? };
                 self.tell(wire::TWRITE, n.is_err());
                 Some(match n {
                     Ok(n) => {
@@ -403,11 +411,13 @@ impl<'v, V: Vfs, F: Fids<V>> Session<'v, V, F> {
     fn turn(&self, fid: wire::Fid, serial: u32, inode: V::Inode, role: Role<V::Open>) -> Option<Role<V::Open>> {
         // Requests that wait on what it was are to find it gone.
         let fresh = self.next_serial();
-        self.commit(fid, serial, |fid| {
+        let old = self.commit(fid, serial, |fid| {
             fid.serial = fresh;
             fid.inode = inode;
             core::mem::replace(&mut fid.role, role)
-        })
+        })?;
+        self.leave(&old);
+        Some(old)
     }
 
     /// As [`turn`](Session::turn), for a fid that now has something open.
@@ -446,9 +456,34 @@ impl<'v, V: Vfs, F: Fids<V>> Session<'v, V, F> {
     fn take(&self, fid: wire::Fid) -> Result<Fid<V>> {
         let mut fids = self.fids.borrow_mut();
         match fids.get(fid.0) {
-            Some(found) if !matches!(found.role, Role::Reserved) => fids.remove(fid.0).ok_or_else(|| unknown(fid)),
+            Some(found) if !matches!(found.role, Role::Reserved) => {
+                let taken = fids.remove(fid.0).ok_or_else(|| unknown(fid))?;
+                self.leave(&taken.role);
+                Ok(taken)
+            }
             _ => Err(unknown(fid)),
         }
+    }
+
+    /// Has the reads looked at that may wait in what a fid stood for until now.
+    fn leave(&self, role: &Role<V::Open>) {
+        let waited = match role {
+            // A fixed tree finds the file closed when it is polled.
+            Role::File { open, .. } if V::Nature::FIXED => self.vfs.waits(open),
+            role => role.has(Access::WAITED),
+        };
+        if waited {
+            self.left.set(true);
+        }
+    }
+
+    /// Removes what a fid stood for: by Tremove, by ORCLOSE at the clunk or when the connection ends. What was attached to stays: its
+    /// name is in a directory that the client may not see.
+    async fn remove_file(&self, gone: &Fid<V>) -> Result<()> {
+        if self.vfs.id(&gone.inode).ino == gone.top {
+            return Err(Error::Busy);
+        }
+        self.vfs.remove(&gone.inode).await
     }
 
     /// Takes any fid out of use and closes what it had open.
@@ -465,9 +500,9 @@ impl<'v, V: Vfs, F: Fids<V>> Session<'v, V, F> {
     /// the tree does to remove them.
     pub async fn hang_up(&self) {
         while let Some(fid) = self.drop_one() {
-            if fid.role.remove_on_clunk() {
+            if fid.role.has(Access::REMOVE) {
                 // Nobody is left to be told.
-                let _ = self.vfs.remove(&fid.inode).await;
+                let _ = self.remove_file(&fid).await;
             }
         }
     }

@@ -1,5 +1,6 @@
 //! Requests about names: version, attach, walk, create, remove.
 
+use super::attrs::permissions;
 use super::fids::Role;
 use super::{COUNTED_HEADER, Fids, MSIZE_MIN, Session, finish_counted, no_room, qid, unknown};
 use crate::vfs::{Create, Error, Kind, Nature, New, OpenMode, Result, Vfs};
@@ -138,14 +139,22 @@ impl<V: Vfs, F: Fids<V>> Session<'_, V, F> {
             return self.hard_link(fid, &dir, serial, name, extension).await;
         }
         let new = new(perm, extension)?;
+        let bits = permissions(perm)?;
+        // open(5): not to be truncated, nor removed on close. That it cannot be written is left to the write: some clients make
+        // directories with ORDWR.
+        match new {
+            New::Dir if mode & (OTRUNC | ORCLOSE) != 0 => return Err(Error::IsDirectory),
+            New::Symlink(_) | New::Special(_) if mode & ORCLOSE != 0 => return Err(Error::Invalid),
+            _ => {}
+        }
         let parent = self.vfs.stat(&dir).await?;
         // open(5): "the permissions of a file are perm & (~0666 | dir.perm & 0666)"
         let most = if new == New::Dir { 0o777 } else { 0o666 };
-        let bits = perm & 0o7777 & (!most | parent.mode & most);
+        let bits = bits & (!most | parent.mode & most);
         let create = Create { new, mode: bits, uid, gid: parent.gid, exclusive: false };
         let name = self.name(name.as_bytes())?;
         let inode = self.vfs.create(&dir, name, create).await?;
-        let qid = self.open_created(fid, serial, inode, open_mode(mode), mode & ORCLOSE != 0).await?;
+        let qid = self.open_created((fid, serial, uid), inode, open_mode(mode), mode & ORCLOSE != 0).await?;
         Ok((qid, self.iounit()))
     }
 
@@ -186,15 +195,15 @@ impl<V: Vfs, F: Fids<V>> Session<'_, V, F> {
     /// Opens what was created, where that is a file or a directory, and moves the fid to it; not before the open has succeeded.
     pub(super) async fn open_created(
         &self,
-        fid: wire::Fid,
-        serial: u32,
+        (fid, serial, uid): (wire::Fid, u32, u32),
         inode: V::Inode,
         mode: OpenMode,
         remove: bool,
     ) -> Result<Qid> {
         if matches!(self.vfs.id(&inode).kind, Kind::File | Kind::Dir) {
             // A file that was emptied to make room for this one has been emptied by `create`.
-            self.open_inode(fid, serial, &inode, OpenMode { truncate: false, ..mode }, remove).await?;
+            let mode = OpenMode { truncate: false, drops_set_id: uid != 0, ..mode };
+            self.open_inode(fid, serial, &inode, mode, remove).await?;
         } else {
             self.move_fid(fid, serial, inode.clone())?;
         }
@@ -203,23 +212,29 @@ impl<V: Vfs, F: Fids<V>> Session<'_, V, F> {
 
     /// remove(5): "the fid is clunked even if the remove fails".
     pub(super) async fn remove(&self, fid: wire::Fid) -> Result<()> {
-        let below = self.below_top(fid, Error::Busy);
         let taken = self.take(fid)?;
         if let Some(open) = taken.role.opened() {
             self.vfs.close(open);
         }
-        below?;
-        self.vfs.remove(&taken.inode).await
+        self.remove_file(&taken).await
     }
 }
 
 /// open(5): removed when it is clunked.
 pub(super) const ORCLOSE: u8 = 0x40;
+/// open(5): emptied when it is opened.
+const OTRUNC: u8 = 0x10;
 
 /// The mode byte of Topen and Tcreate.
 pub(super) fn open_mode(mode: u8) -> OpenMode {
     let access = mode & 3;
-    OpenMode { read: access != 1, write: matches!(access, 1 | 2), truncate: mode & 0x10 != 0, append: mode & 0x80 != 0 }
+    OpenMode {
+        read: access != 1,
+        write: matches!(access, 1 | 2),
+        truncate: mode & OTRUNC != 0,
+        append: mode & 0x80 != 0,
+        drops_set_id: false,
+    }
 }
 
 /// What Tcreate is to make.
@@ -228,7 +243,10 @@ fn new<'a>(perm: u32, extension: Option<Str<'a>>) -> Result<New<'a>> {
     if perm & DMDIR != 0 {
         Ok(New::Dir)
     } else if perm & DMSYMLINK != 0 {
-        if text.is_empty() { Err(Error::SymlinkTarget) } else { Ok(New::Symlink(text)) }
+        match text {
+            [] => Err(Error::NotFound.because(Error::SymlinkTarget)),
+            text => symlink(text),
+        }
     } else if perm & DMNAMEDPIPE != 0 {
         Ok(New::Special(Kind::Fifo))
     } else if perm & DMSOCKET != 0 {
@@ -240,6 +258,22 @@ fn new<'a>(perm: u32, extension: Option<Str<'a>>) -> Result<New<'a>> {
         Ok(New::File)
     }
 }
+
+/// A symbolic link to `target`, as `symlink(2)` has it.
+///
+/// # Errors
+/// [`Error::NotFound`] for an empty target, [`Error::NameTooLong`] for one that Linux could not follow, [`Error::Invalid`] with a NUL.
+pub(super) fn symlink(target: &[u8]) -> Result<New<'_>> {
+    match target.len() {
+        0 => Err(Error::NotFound),
+        1..=TARGET_MAX if target.contains(&0) => Err(Error::Invalid),
+        1..=TARGET_MAX => Ok(New::Symlink(target)),
+        _ => Err(Error::NameTooLong),
+    }
+}
+
+/// The longest target of a symbolic link: PATH_MAX without its NUL.
+const TARGET_MAX: usize = 4095;
 
 fn device(text: &[u8]) -> Option<Kind> {
     let mut words = core::str::from_utf8(text).ok()?.split_ascii_whitespace();

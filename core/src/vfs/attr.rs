@@ -43,13 +43,13 @@ pub struct Id {
     pub version: u32,
 }
 
-/// A point in time, since 1970-01-01 UTC.
+/// A point in time, from 1970-01-01 UTC on, or before.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct Time {
-    /// Whole seconds.
-    pub sec: u64,
-    /// Nanoseconds, below 1 000 000 000.
+    /// Whole seconds; negative before 1970.
+    pub sec: i64,
+    /// Nanoseconds after that, below 1 000 000 000.
     pub nsec: u32,
 }
 
@@ -63,6 +63,8 @@ pub struct Attr {
     pub mode: u32,
     /// Bytes; 0 for directories and streams.
     pub size: u64,
+    /// Bytes of storage that it takes: of a file with holes, fewer than its size.
+    pub allocated: u64,
     /// Names that this inode has.
     pub nlink: u32,
     /// Owner.
@@ -82,7 +84,7 @@ impl Attr {
     #[must_use]
     pub const fn new(id: Id, mode: u32, size: u64) -> Attr {
         const NEVER: Time = Time { sec: 0, nsec: 0 };
-        Attr { id, mode, size, nlink: 1, uid: 0, gid: 0, atime: NEVER, mtime: NEVER, ctime: NEVER }
+        Attr { id, mode, size, allocated: size, nlink: 1, uid: 0, gid: 0, atime: NEVER, mtime: NEVER, ctime: NEVER }
     }
 }
 
@@ -135,15 +137,29 @@ pub struct OpenMode {
     pub truncate: bool,
     /// Every write goes to the end, whatever its offset.
     pub append: bool,
+    /// Writes, and the truncation, take set-user-id and set-group-id bits off, as those of any user but root do (`write(2)`).
+    pub drops_set_id: bool,
 }
 
 impl OpenMode {
     /// To be read only.
-    pub const READ: OpenMode = OpenMode { read: true, write: false, truncate: false, append: false };
+    pub const READ: OpenMode = OpenMode::new(true, false);
     /// To be written only.
-    pub const WRITE: OpenMode = OpenMode { read: false, write: true, truncate: false, append: false };
+    pub const WRITE: OpenMode = OpenMode::new(false, true);
     /// To be read and written.
-    pub const READ_WRITE: OpenMode = OpenMode { read: true, write: true, truncate: false, append: false };
+    pub const READ_WRITE: OpenMode = OpenMode::new(true, true);
+
+    const fn new(read: bool, write: bool) -> OpenMode {
+        OpenMode { read, write, truncate: false, append: false, drops_set_id: false }
+    }
+}
+
+/// The mode of a file after a change of its content by a user other than root, or of its owner: set-user-id goes, and set-group-id
+/// where the group may execute; without that it means mandatory locking (`chmod(2)`).
+#[must_use]
+pub const fn without_set_id(mode: u32) -> u32 {
+    let group = if mode & 0o010 == 0 { 0 } else { 0o2000 };
+    mode & !(0o4000 | group)
 }
 
 /// What is to be made under a name.
@@ -170,7 +186,8 @@ pub struct Create<'a> {
     pub uid: u32,
     /// Group.
     pub gid: u32,
-    /// An existing name is an error even where the directory would empty the file that has it.
+    /// An existing name is an error even where the directory would empty the file that has it. False only for Tcreate of 9P2000 and .u,
+    /// where the name may be that of a file: an exclusive create of .L is one, and `O_CREAT` alone is a lookup first.
     pub exclusive: bool,
 }
 

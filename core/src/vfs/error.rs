@@ -161,6 +161,12 @@ impl Error {
         Error::Because(self.errno() as u8, Why::new(&why))
     }
 
+    /// An error of a Linux number that no row has, with its text.
+    #[must_use]
+    pub fn numbered(errno: u8, text: impl Display) -> Error {
+        Error::Because(errno, Why::new(&text))
+    }
+
     /// Calls `with` with the text that 9P2000 and 9P2000.u carry.
     ///
     /// Without the feature `alloc` a text that was made at run time is told soon or not at all: it is gone when two more were made since.

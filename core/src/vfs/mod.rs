@@ -18,7 +18,7 @@ mod why;
 
 use core::ops::ControlFlow;
 
-pub use attr::{Attr, Create, Id, Kind, Lock, LockKind, New, OpenMode, SetAttr, SetTime, StatFs, Time};
+pub use attr::{Attr, Create, Id, Kind, Lock, LockKind, New, OpenMode, SetAttr, SetTime, StatFs, Time, without_set_id};
 pub use error::{Error, Result};
 pub use file::{File, FileStat, OpenFile, Position};
 pub use name::{NAME_MAX, Name};
@@ -142,7 +142,8 @@ pub trait Vfs {
         each: &mut dyn FnMut(DirEntry<'_, Self::Inode>) -> ControlFlow<()>,
     ) -> Result<()>;
 
-    /// Makes `name` in `dir`. Whether an existing file is an error or is emptied is the directory's business.
+    /// Makes `name` in `dir`. A name that is there is an error; where [`Create::exclusive`] allows it, a directory may empty the file
+    /// that has it instead.
     ///
     /// # Errors
     /// [`Error::Exists`]; [`Error::ReadOnlyDirectory`], the default.
@@ -178,7 +179,7 @@ pub trait Vfs {
         Err(Error::ReadOnlyFile)
     }
 
-    /// Copies the target of a symbolic link into `buf`: its length. A target that does not fit is an error.
+    /// Copies the target of a symbolic link into `buf`: its length. A target that does not fit is [`Error::Range`].
     async fn readlink(&self, inode: &Self::Inode, buf: &mut [u8]) -> Result<usize> {
         let _ = (inode, buf);
         Err(Error::Invalid)
@@ -202,8 +203,9 @@ pub trait Vfs {
         Err(Error::NotSupported)
     }
 
-    /// Opens an extended attribute for writing `size` bytes, which take effect at [`finish`](Vfs::finish); `size` 0 removes it.
-    /// `create`: it must be new; `replace`: it must exist.
+    /// Opens an extended attribute for writing `size` bytes, which take effect at [`finish`](Vfs::finish). `create`: it must be new;
+    /// `replace`: it must exist. A `size` of 0 with `replace` alone removes it, which is how .L says that; any other is an empty value.
+    /// The name is not an element of a path: it [may have slashes](Name::of_attribute).
     async fn create_xattr(
         &self,
         inode: &Self::Inode,

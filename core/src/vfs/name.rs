@@ -46,6 +46,18 @@ impl<'a> Name<'a> {
         if bytes.len() > NAME_MAX { Err(Error::NameTooLong) } else { Ok(Name(bytes)) }
     }
 
+    /// Checks that `bytes` can be the name of an extended attribute: 1 to [`NAME_MAX`] bytes without NUL (`xattr(7)`).
+    ///
+    /// # Errors
+    /// [`Error::Range`] for one that is empty or too long, as `setxattr(2)` has it, [`Error::Invalid`].
+    pub fn of_attribute(bytes: &'a [u8]) -> Result<Name<'a>> {
+        match bytes.len() {
+            1..=NAME_MAX if bytes.contains(&0) => Err(Error::Invalid),
+            1..=NAME_MAX => Ok(Name(bytes)),
+            _ => Err(Error::Range),
+        }
+    }
+
     /// The bytes of the name.
     #[must_use]
     pub fn as_bytes(&self) -> &'a [u8] {

@@ -23,6 +23,14 @@ pub trait Nature {
     /// stack of all of them, 5 KiB of a board's.
     fn handle<T, F: Future<Output = Result<T>>>(make: impl FnOnce() -> F) -> Self::Handler<T, F>;
 
+    /// A read that may wait.
+    type Wait<T, F: Future<Output = Result<T>>, W: FnMut() -> Result<()>>: Future<Output = Result<T>>;
+
+    /// Waits for `read` as long as `there` says that what is read is still open. It is asked once `read` waits, and before each further
+    /// poll. A [`FixedTree`] is not in need of that: it finds closed what it is to read.
+    fn wait_while<T, F: Future<Output = Result<T>>, W: FnMut() -> Result<()>>(read: F, there: W)
+    -> Self::Wait<T, F, W>;
+
     /// A request that is seldom made and takes much memory.
     type Seldom<T, F: Future<Output = Result<T>>>: Future<Output = Result<T>>;
 
@@ -50,6 +58,12 @@ impl Nature for AnyTree {
 
     fn handle<T, F: Future<Output = Result<T>>>(make: impl FnOnce() -> F) -> Apart<F> {
         apart(make())
+    }
+
+    type Wait<T, F: Future<Output = Result<T>>, W: FnMut() -> Result<()>> = While<F, W>;
+
+    fn wait_while<T, F: Future<Output = Result<T>>, W: FnMut() -> Result<()>>(read: F, there: W) -> While<F, W> {
+        While { read, there, waited: false }
     }
 
     #[cfg(feature = "alloc")]
@@ -83,6 +97,12 @@ impl Nature for FixedTree {
         }
     }
 
+    type Wait<T, F: Future<Output = Result<T>>, W: FnMut() -> Result<()>> = F;
+
+    fn wait_while<T, F: Future<Output = Result<T>>, W: FnMut() -> Result<()>>(read: F, _: W) -> F {
+        read
+    }
+
     type Seldom<T, F: Future<Output = Result<T>>> = Self::Handler<T, F>;
 
     fn seldom<T, F: Future<Output = Result<T>>>(make: impl FnOnce() -> F) -> Self::Seldom<T, F> {
@@ -102,6 +122,34 @@ impl<T> Future for Done<T> {
     #[inline(always)]
     fn poll(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<T> {
         self.0.take().map_or(Poll::Pending, Poll::Ready)
+    }
+}
+
+pin_project! {
+    /// A read, for as long as what is read is there.
+    #[derive(Debug)]
+    pub struct While<F, W> {
+        #[pin]
+        read: F,
+        there: W,
+        waited: bool,
+    }
+}
+
+impl<T, F: Future<Output = Result<T>>, W: FnMut() -> Result<()>> Future for While<F, W> {
+    type Output = Result<T>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<T>> {
+        let this = self.project();
+        if *this.waited {
+            (this.there)()?;
+        }
+        let polled = this.read.poll(cx);
+        if polled.is_pending() && !*this.waited {
+            *this.waited = true;
+            (this.there)()?;
+        }
+        polled
     }
 }
 

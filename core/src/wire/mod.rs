@@ -43,6 +43,8 @@ pub const RREAD_HEADER: usize = 11;
 /// Type bytes of messages that something is done about before, or instead of, decoding them.
 pub const TREADLINK: u8 = 22;
 /// See [`TREADLINK`].
+pub const RREADLINK: u8 = 23;
+/// See [`TREADLINK`].
 pub const TREADDIR: u8 = 40;
 /// See [`TREADLINK`].
 pub const RREADDIR: u8 = 41;

@@ -173,11 +173,13 @@ fn special_bits(mode: u32) -> u32 {
 }
 
 fn exact(at: Time) -> SystemTime {
-    time(at.sec, at.nsec)
+    time(at.sec.cast_signed(), at.nsec)
 }
 
 /// A time that this system cannot represent reads as 1970.
-fn time(seconds: u64, nanoseconds: u64) -> SystemTime {
-    let since = Duration::from_secs(seconds).checked_add(Duration::from_nanos(nanoseconds)).unwrap_or_default();
-    SystemTime::UNIX_EPOCH.checked_add(since).unwrap_or(SystemTime::UNIX_EPOCH)
+fn time(seconds: i64, nanoseconds: u64) -> SystemTime {
+    let epoch = SystemTime::UNIX_EPOCH;
+    let seconds_off = Duration::from_secs(seconds.unsigned_abs());
+    let whole = if seconds < 0 { epoch.checked_sub(seconds_off) } else { epoch.checked_add(seconds_off) };
+    whole.and_then(|whole| whole.checked_add(Duration::from_nanos(nanoseconds))).unwrap_or(epoch)
 }

@@ -72,7 +72,7 @@ pub struct Open(Opened);
 
 #[derive(Debug, Clone)]
 enum Opened {
-    Node { node: Arc<Node>, append: bool, number: u64 },
+    Node { node: Arc<Node>, append: bool, drops_set_id: bool, number: u64 },
     Value(Arc<Value>),
     Writing(Arc<Writing>),
 }
@@ -148,12 +148,12 @@ impl Vfs for Scratch {
     async fn open(&self, inode: &Inode, mode: OpenMode) -> Result<Open> {
         let node = inode.node().clone();
         match node.body {
-            Body::File(_) if mode.truncate => node.truncate(0)?,
+            Body::File(_) if mode.truncate => node.truncate(0, mode.drops_set_id)?,
             Body::Special => return Err(Error::NotSupported),
             _ => {}
         }
         let number = self.0.opens.fetch_add(1, Ordering::Relaxed);
-        Ok(Open(Opened::Node { node, append: mode.append, number }))
+        Ok(Open(Opened::Node { node, append: mode.append, drops_set_id: mode.drops_set_id, number }))
     }
 
     fn close(&self, open: &Open) {
@@ -281,7 +281,7 @@ impl Open {
 
     fn write(&self, offset: u64, data: &[u8]) -> Result<usize> {
         match &self.0 {
-            Opened::Node { node, append, .. } => node.write(offset, data, *append),
+            Opened::Node { node, append, drops_set_id, .. } => node.write(offset, data, *append, *drops_set_id),
             Opened::Value(_) => Err(Error::BadFile),
             Opened::Writing(writing) => writing.write(offset, data),
         }

@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, Mutex, Weak};
 
-use datakit_core::vfs::{Create, Error, Kind, Name, New, Result};
+use datakit_core::vfs::{Create, Error, Name, Result};
 
 use super::node::{Entries, Node};
 use super::{Dentry, Inode, Place, Scratch};
@@ -12,8 +12,8 @@ use crate::space::Space;
 impl Scratch {
     pub(super) fn create_now(&self, dir: &Inode, name: Name<'_>, create: &Create<'_>) -> Result<Inode> {
         let _changes = locked::lock(&self.0.changes);
-        if let Some(existing) = living(dir, |entries| entries.get(name.as_bytes()).cloned())? {
-            return existing.empty(create);
+        if living(dir, |entries| entries.get(name.as_bytes()).is_some())? {
+            return Err(Error::Exists);
         }
         let made = Inode::new(Node::new(create, &self.0.space)?, name.as_bytes(), &self.0.space, false)?;
         made.put(dir);
@@ -25,6 +25,10 @@ impl Scratch {
             return Err(Error::NotPermitted);
         }
         let _changes = locked::lock(&self.0.changes);
+        // A name for what has none would bring back what was removed.
+        if !inode.node().has_name() {
+            return Err(Error::NotFound);
+        }
         if living(dir, |entries| entries.get(name.as_bytes()).is_some())? {
             return Err(Error::Exists);
         }
@@ -62,6 +66,7 @@ impl Scratch {
             locked::lock(&replaced.0.place).parent = Weak::new();
         }
         let place = inode.take(&from)?;
+        inode.node().touched();
         *locked::lock(&inode.0.place) = Place { parent: Arc::downgrade(&dir.0), name: name.as_bytes().into() };
         // A listing that runs over its own renames must come to an end: the place in the order stays.
         let place = Arc::ptr_eq(&from.0, &dir.0).then_some(place);
@@ -98,15 +103,6 @@ impl Inode {
     /// Where it is; `None` for the root and for what has been removed.
     pub(super) fn parent(&self) -> Option<Inode> {
         locked::lock(&self.0.place).parent.upgrade().map(Inode)
-    }
-
-    /// What a create of an existing name does: only a plain file is emptied, and only where that was asked for.
-    fn empty(self, create: &Create<'_>) -> Result<Inode> {
-        if create.exclusive || create.new != New::File || self.node().id().kind != Kind::File {
-            return Err(Error::Exists);
-        }
-        self.node().truncate(0)?;
-        Ok(self)
     }
 
     fn is_above(&self, dir: &Inode) -> bool {

@@ -3,13 +3,13 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, RwLock};
-use std::time::{SystemTime, UNIX_EPOCH};
 
-use datakit_core::vfs::{Attr, Create, Error, Id, Kind, New, Result, SetAttr, SetTime, Time};
+use datakit_core::vfs::{Attr, Create, Error, Id, Kind, New, Result, SetAttr, SetTime, Time, without_set_id};
 
 use super::Inode;
 use super::lock::Locks;
 use super::xattr::Xattrs;
+use crate::clock::now;
 use crate::content::Content;
 use crate::space::{Grant, Space};
 use crate::{ino, locked};
@@ -104,16 +104,26 @@ impl Node {
     }
 
     pub(super) fn attr(&self) -> Attr {
-        let (size, subdirs) = match &self.body {
-            Body::File(content) => (locked::read(content).size(), 0),
-            Body::Dir(entries) => (0, locked::read(entries).subdirs),
-            Body::Symlink(target) => (target.len() as u64, 0),
-            Body::Special => (0, 0),
-        };
+        let (mut size, mut allocated, mut names) = (0, 0, None);
+        match &self.body {
+            Body::File(content) => {
+                let content = locked::read(content);
+                (size, allocated) = (content.size(), content.allocated());
+            }
+            Body::Dir(entries) => names = Some(locked::read(entries).nlink()),
+            Body::Symlink(target) => size = target.len() as u64,
+            Body::Special => {}
+        }
         let meta = locked::lock(&self.meta);
-        let nlink = if self.kind == Kind::Dir { subdirs.saturating_add(2) } else { meta.nlink };
+        let nlink = names.unwrap_or(meta.nlink);
         let (mode, uid, gid) = (meta.mode, meta.uid, meta.gid);
-        Attr { id: self.id(), mode, size, nlink, uid, gid, atime: meta.atime, mtime: meta.mtime, ctime: meta.ctime }
+        let (atime, mtime, ctime) = (meta.atime, meta.mtime, meta.ctime);
+        Attr { id: self.id(), mode, size, allocated, nlink, uid, gid, atime, mtime, ctime }
+    }
+
+    /// Whether it has a name: what has none is gone as soon as nobody has it open.
+    pub(super) fn has_name(&self) -> bool {
+        locked::lock(&self.meta).nlink > 0
     }
 
     pub(super) fn entries(&self) -> Result<&RwLock<Entries>> {
@@ -143,18 +153,18 @@ impl Node {
     }
 
     /// Puts `data` at `offset`, or at the end.
-    pub(super) fn write(&self, offset: u64, data: &[u8], append: bool) -> Result<usize> {
+    pub(super) fn write(&self, offset: u64, data: &[u8], append: bool, drops_set_id: bool) -> Result<usize> {
         let mut content = locked::write(self.content()?);
         let offset = if append { content.size() } else { offset };
         let count = content.write(offset, data)?;
         drop(content);
-        self.changed();
+        self.changed_by(drops_set_id);
         Ok(count)
     }
 
-    pub(super) fn truncate(&self, size: u64) -> Result<()> {
+    pub(super) fn truncate(&self, size: u64, drops_set_id: bool) -> Result<()> {
         locked::write(self.content()?).set_size(size)?;
-        self.changed();
+        self.changed_by(drops_set_id);
         Ok(())
     }
 
@@ -169,7 +179,7 @@ impl Node {
     /// Changes attributes. The size comes first: it is the only one that can be refused.
     pub(super) fn set_attr(&self, set: &SetAttr) -> Result<()> {
         if let Some(size) = set.size {
-            self.truncate(size)?;
+            self.truncate(size, false)?;
         }
         let now = now();
         let time = |to: SetTime| match to {
@@ -177,6 +187,10 @@ impl Node {
             SetTime::To(time) => time,
         };
         let mut meta = locked::lock(&self.meta);
+        // chown(2): another owner's program does not run as the old one's.
+        if set.uid.or(set.gid).is_some() && self.kind != Kind::Dir {
+            meta.mode = without_set_id(meta.mode);
+        }
         meta.mode = set.mode.map_or(meta.mode, |mode| mode & 0o7777);
         meta.uid = set.uid.unwrap_or(meta.uid);
         meta.gid = set.gid.unwrap_or(meta.gid);
@@ -188,10 +202,23 @@ impl Node {
 
     /// The content has changed.
     pub(super) fn changed(&self) {
+        self.changed_by(false);
+    }
+
+    /// The content has changed, by a user who has no right to keep the set-id bits.
+    fn changed_by(&self, drops_set_id: bool) {
         self.version.fetch_add(1, Ordering::Relaxed);
         let mut meta = locked::lock(&self.meta);
         meta.mtime = now();
         meta.ctime = meta.mtime;
+        if drops_set_id {
+            meta.mode = without_set_id(meta.mode);
+        }
+    }
+
+    /// The attributes have changed, the extended ones or the name.
+    pub(super) fn touched(&self) {
+        locked::lock(&self.meta).ctime = now();
     }
 
     /// One name more.
@@ -222,6 +249,11 @@ impl Entries {
 
     pub(super) fn is_empty(&self) -> bool {
         self.names.is_empty()
+    }
+
+    /// The names of the directory: its own, `.`, and the `..` of each directory in it; none once it was removed.
+    fn nlink(&self) -> u32 {
+        if self.dead { 0 } else { self.subdirs.saturating_add(2) }
     }
 
     /// The entries from `cookie` on: where the listing goes on after it, name, inode.
@@ -256,9 +288,4 @@ impl Entries {
         self.names.clear();
         std::mem::take(&mut self.order).into_values().map(|(_, inode)| inode)
     }
-}
-
-fn now() -> Time {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    Time { sec: since.as_secs(), nsec: since.subsec_nanos() }
 }

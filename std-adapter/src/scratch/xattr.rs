@@ -36,6 +36,8 @@ pub(super) struct Writing {
     size: usize,
     create: bool,
     replace: bool,
+    /// Nothing is to be written: the attribute goes.
+    removal: bool,
     /// What has come so far, and the announced size set aside.
     value: Mutex<(Vec<u8>, Option<Grant>)>,
 }
@@ -55,12 +57,14 @@ pub(super) fn read(node: &Node, name: Option<Name<'_>>) -> Result<Arc<Value>> {
 impl Writing {
     /// Checks what is wanted and sets the space aside; nothing else changes before [`finish`](Writing::finish).
     pub(super) fn new(node: Arc<Node>, name: Name<'_>, size: u64, create: bool, replace: bool) -> Result<Writing> {
-        let size = usize::try_from(size).ok().filter(|_| size <= LARGEST).ok_or(Error::TooLarge)?;
+        let size = usize::try_from(size).ok().filter(|_| size <= LARGEST).ok_or_else(too_big)?;
         let name = name.as_bytes();
+        // .L has no other word for it (`removexattr(2)`); without the flag it is an empty value.
+        let removal = size == 0 && replace && !create;
         // A removal is possible in a full tree, too.
-        let grant = if size == 0 { node.space.empty() } else { node.space.item(name.len().saturating_add(size))? };
+        let grant = if removal { node.space.empty() } else { node.space.item(name.len().saturating_add(size))? };
         let value = Mutex::new((Vec::new(), Some(grant)));
-        let writing = Writing { node, name: name.into(), size, create, replace, value };
+        let writing = Writing { node, name: name.into(), size, create, replace, removal, value };
         writing.check(&locked::lock(&writing.node.xattrs))?;
         Ok(writing)
     }
@@ -86,7 +90,7 @@ impl Writing {
         Ok(data.len())
     }
 
-    /// Sets the attribute, or removes it where the size is 0.
+    /// Sets the attribute, or removes it.
     pub(super) fn finish(&self) -> Result<()> {
         let (bytes, grant) = &mut *locked::lock(&self.value);
         if bytes.len() != self.size {
@@ -94,8 +98,9 @@ impl Writing {
         }
         let mut xattrs = locked::lock(&self.node.xattrs);
         self.check(&xattrs)?;
-        if self.size == 0 {
+        if self.removal {
             xattrs.remove(&self.name);
+            self.node.touched();
             return Ok(());
         }
         let others = xattrs.keys().filter(|name| **name != self.name);
@@ -106,6 +111,12 @@ impl Writing {
         // An open file is finished once: then its space is the attribute's.
         let grant = grant.take().ok_or(Error::BadFile)?;
         xattrs.insert(self.name.clone(), Arc::new(Value { bytes: std::mem::take(bytes), _grant: grant }));
+        self.node.touched();
         Ok(())
     }
+}
+
+/// E2BIG, as `setxattr(2)` has it.
+fn too_big() -> Error {
+    Error::numbered(7, format_args!("the value of an attribute has at most {LARGEST} bytes"))
 }

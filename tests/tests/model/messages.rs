@@ -14,6 +14,7 @@ const O_TRUNC: u32 = 0o1000;
 
 /// The bits of a mode byte of Topen that have an effect on more than content.
 pub const ORCLOSE: u8 = 0x40;
+pub const OTRUNC: u8 = 0x10;
 
 /// What a client asks for; how that is said depends on the dialect.
 #[derive(Debug, Clone)]

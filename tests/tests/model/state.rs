@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use datakit_core::wire::{Dialect, Dirent, Qid, Rmessage as R, Stat};
 
-use super::messages::{Message, ORCLOSE};
+use super::messages::{Message, ORCLOSE, OTRUNC};
 
 /// The fids that a session has room for, fewer than the messages name.
 pub const FIDS: usize = 5;
@@ -38,12 +38,13 @@ pub struct Known {
 #[derive(Debug, Clone)]
 pub enum Opened {
     No,
+    /// `access`: 0 to be read, 1 to be written, 2 both, 3 read as a program.
     File {
+        access: u8,
         orclose: bool,
     },
     /// `at`: where the next Tread must begin.
     Dir {
-        orclose: bool,
         at: u64,
     },
 }
@@ -67,8 +68,7 @@ impl Model {
 
     /// What goes when its fid does.
     pub fn leaving(&self) -> Vec<u64> {
-        let leaves =
-            |opened: &Opened| matches!(opened, Opened::File { orclose: true } | Opened::Dir { orclose: true, .. });
+        let leaves = |opened: &Opened| matches!(opened, Opened::File { orclose: true, .. });
         self.fids.values().filter(|known| leaves(&known.opened)).map(|known| known.ino).collect()
     }
 
@@ -95,28 +95,30 @@ impl Model {
             }
             Message::Walk { fid, newfid, ref names } => self.walk(fid, newfid, names, reply),
             Message::Open { fid, mode } => {
-                let Known { ino, opened: Opened::No, .. } = *self.fids.get(&fid)? else { return None };
-                if self.is_dir(ino) && matches!(mode & 3, 1 | 2) {
+                let Known { ino, top, opened: Opened::No } = *self.fids.get(&fid)? else { return None };
+                let orclose = !linux && mode & ORCLOSE != 0;
+                if self.is_dir(ino) && (matches!(mode & 3, 1 | 2) || mode & OTRUNC != 0 || orclose) {
                     return None;
                 }
-                self.open(fid, ino, !linux && mode & ORCLOSE != 0)
+                // What was attached to is not removed from within.
+                if orclose && ino == top { None } else { self.open(fid, ino, mode, orclose) }
             }
             Message::Create { fid, name, mode, exclusive } => {
                 let Known { ino: dir, opened: Opened::No, .. } = *self.fids.get(&fid)? else { return None };
                 let ino = match self.child(dir, name) {
-                    Some(there) if self.is_dir(there) || linux && exclusive => return None,
+                    Some(there) if self.is_dir(there) || !linux || exclusive => return None,
                     Some(there) => there,
                     None => self.make(dir, name, None, reply)?,
                 };
-                self.open(fid, ino, !linux && mode & ORCLOSE != 0)
+                self.open(fid, ino, mode, !linux && mode & ORCLOSE != 0)
             }
             Message::Mkdir { fid, name, mode } => {
                 let Known { ino: dir, ref opened, .. } = *self.fids.get(&fid)?;
-                if !linux && !matches!(opened, Opened::No) {
+                if !linux && (!matches!(opened, Opened::No) || mode & (OTRUNC | ORCLOSE) != 0) {
                     return None;
                 }
                 let ino = self.make(dir, name, Some(BTreeMap::new()), reply)?;
-                if linux { Some(()) } else { self.open(fid, ino, mode & ORCLOSE != 0) }
+                if linux { Some(()) } else { self.open(fid, ino, mode, false) }
             }
             Message::Read { fid, at, count } => {
                 let offset = at.offset(fid, self);
@@ -130,13 +132,11 @@ impl Model {
             }
             Message::Readdir { fid } => self.read(fid, 0, u32::MAX, reply),
             Message::Write { fid } => match self.fids.get(&fid)?.opened {
-                Opened::File { .. } => Some(()),
+                Opened::File { access: 1 | 2, .. } => Some(()),
                 _ => None,
             },
             Message::Clunk { fid } => match self.fids.remove(&fid)? {
-                Known { ino, opened: Opened::File { orclose: true } | Opened::Dir { orclose: true, .. }, .. } => {
-                    self.unlink(ino)
-                }
+                Known { ino, opened: Opened::File { orclose: true, .. }, .. } => self.unlink(ino),
                 _ => Some(()),
             },
             Message::Remove { fid } => {
@@ -212,8 +212,9 @@ impl Model {
         top == self.root || std::iter::successors(Some(ino), |ino| self.nodes[ino].dir).any(|ino| ino == top)
     }
 
-    fn open(&mut self, fid: u32, ino: u64, orclose: bool) -> Option<()> {
-        let opened = if self.is_dir(ino) { Opened::Dir { orclose, at: 0 } } else { Opened::File { orclose } };
+    fn open(&mut self, fid: u32, ino: u64, mode: u8, orclose: bool) -> Option<()> {
+        let file = Opened::File { access: mode & 3, orclose };
+        let opened = if self.is_dir(ino) { Opened::Dir { at: 0 } } else { file };
         let known = self.fids.get_mut(&fid)?;
         *known = Known { ino, opened, ..known.clone() };
         Some(())
@@ -272,8 +273,9 @@ impl Model {
     fn read(&mut self, fid: u32, offset: u64, count: u32, reply: &R<'_>) -> Option<()> {
         let Known { ino, ref opened, .. } = *self.fids.get(&fid)?;
         let place = match opened {
-            Opened::No => return None,
+            Opened::No | Opened::File { access: 1, .. } => return None,
             Opened::File { .. } => return Some(()),
+            Opened::Dir { .. } if self.dialect? == Dialect::Linux => return None,
             Opened::Dir { at, .. } if offset != 0 && offset != *at => return None,
             Opened::Dir { .. } => offset,
         };

@@ -127,7 +127,7 @@ impl Rw {
 /// When a commit was made.
 fn time_of(database: &Database, commit: Id) -> Option<Time> {
     let commit = database.objects().commit(commit).ok()?;
-    Some(Time { sec: u64::try_from(commit.time).unwrap_or_default(), nsec: 0 })
+    Some(Time { sec: commit.time, nsec: 0 })
 }
 
 /// What the tree shows of an inode.

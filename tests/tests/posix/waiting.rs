@@ -1,0 +1,99 @@
+//! Reads that wait in a file whose fid goes.
+
+use datakit_core::files::Live as CoreLive;
+use datakit_core::vfs::{self, StaticTree};
+use datakit_core::wire::{Dialect, Fid, List, Str, Tag, Tmessage as T};
+
+use crate::*;
+
+/// `fid` is the stream, and a read of it waits.
+fn blocked(client: &mut WireClient, fid: u32, tag: Tag) {
+    client.open_path(fid, "live", 0);
+    assert_eq!(client.read(fid, 0, 100).unwrap(), b"0\n");
+    assert_eq!(client.read(fid, 2, 100).unwrap(), b"");
+    client.send(tag, &T::Read { fid: Fid(fid), offset: 2, count: 100 });
+}
+
+static LIVE: CoreLive<u32> = CoreLive::new(0, |value, out| writeln!(out, "{value}"));
+static ROOT: vfs::Dir = vfs::Dir::new(&[vfs::file("live", &LIVE), vfs::file("other", &LIVE)]);
+
+#[test]
+fn a_blocked_read_ends_when_its_fid_does() {
+    let (live, dynamic) = dynamic();
+    let fixed = serve(Limits::default(), |_| StaticTree::<80, 64>::new(&ROOT));
+    for (served, other) in [(&dynamic, "text"), (&fixed, "other")] {
+        for dialect in ALL {
+            let mut client = client(served, dialect);
+            let wnames = [Str(b""), Str(b"")];
+            let ways = [
+                T::Clunk { fid: Fid(1) },
+                // The file refuses to be removed, and the fid is gone.
+                T::Remove { fid: Fid(1) },
+                T::Walk { fid: Fid(1), newfid: Fid(1), wnames: List::from(&wnames[..0]) },
+            ];
+            for way in ways {
+                blocked(&mut client, 1, Tag(7));
+                let done = client.rpc(&way);
+                assert_eq!(done.is_ok(), !matches!(way, T::Remove { .. }), "{done:?}");
+                let (tag, reply) = client.reply();
+                assert_eq!(tag, Tag(7));
+                let (_, number) = reply.unwrap_err();
+                assert_eq!(number, if dialect == Dialect::Legacy { 0 } else { EBADF }, "{way:?}");
+                if matches!(way, T::Walk { .. }) {
+                    client.clunk(1).unwrap();
+                }
+            }
+            client.open_path(1, other, 0);
+        }
+    }
+    assert_eq!(live.readers(), 0);
+}
+
+#[test]
+fn clunked_streams_do_not_use_up_the_connection() {
+    let (live, dynamic) = dynamic();
+    let fixed = serve(Limits::default(), |_| StaticTree::<80, 64>::new(&ROOT));
+    for served in [&dynamic, &fixed] {
+        let mut client = client(served, Dialect::Unix);
+        for round in 0..200 {
+            blocked(&mut client, 1, Tag(1000 + round));
+            client.clunk(1).unwrap();
+            let (tag, reply) = client.reply();
+            assert_eq!((tag, errno(reply)), (Tag(1000 + round), EBADF));
+        }
+        // As many as wait at a time, and then all of them go.
+        let fids = 1..=60u16;
+        for fid in fids.clone() {
+            blocked(&mut client, fid.into(), Tag(fid + 100));
+        }
+        for fid in fids.clone() {
+            client.send(Tag(2000 + fid), &T::Clunk { fid: Fid(fid.into()) });
+        }
+        let mut replies: Vec<(u16, bool)> = fids
+            .clone()
+            .chain(fids.clone())
+            .map(|_| client.reply())
+            .map(|(tag, reply)| (tag.0, reply.is_ok()))
+            .collect();
+        replies.sort_unstable();
+        let due = fids.clone().map(|fid| (fid + 100, false)).chain(fids.map(|fid| (fid + 2000, true)));
+        assert!(replies.into_iter().eq(due));
+    }
+    assert_eq!(live.readers(), 0);
+}
+
+#[test]
+fn a_read_that_waits_goes_on_beside_other_fids_that_go() {
+    let (live, dynamic) = dynamic();
+    let mut client = client(&dynamic, Dialect::Unix);
+    blocked(&mut client, 1, Tag(7));
+    for _ in 0..3 {
+        blocked(&mut client, 2, Tag(8));
+        client.clunk(2).unwrap();
+        assert_eq!(client.reply().0, Tag(8));
+    }
+    live.publish(1);
+    let (tag, reply) = client.reply();
+    assert_eq!((tag, reply.is_ok()), (Tag(7), true));
+    client.clunk(1).unwrap();
+}
