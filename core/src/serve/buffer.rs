@@ -1,5 +1,8 @@
 //! Bytes on their way: what was read and not yet taken, what was answered and not yet written.
 
+use core::future::poll_fn;
+use core::task::{Context, Poll};
+
 use embedded_io_async::{Read, Write};
 
 use super::Stop;
@@ -9,11 +12,23 @@ const DIRECT: usize = 32 * 1024;
 /// What the shared buffers are asked to hold: a batch of 32 requests of 4 KiB. A board has less.
 const BATCH: usize = 136 * 1024;
 
+/// What a request costs that is answered in place, in those.
+pub(super) const IN_PLACE: u32 = 1;
+/// What any other request costs.
+const WHOLE: u32 = 4;
+
 /// The receiving half of a transport.
 pub trait Input: Read {
     /// Waits until there is something to read, holding no buffer. A transport that cannot tell returns at once.
     async fn readable(&mut self) -> Result<(), Self::Error> {
         Ok(())
+    }
+
+    /// Asked before a request is taken, with about what it costs in short reads of memory; none is taken while this is pending. A
+    /// transport that shares its thread with others ends the turn of its connection here, and wakes `cx` when the others had theirs.
+    fn poll_turn(&mut self, cost: u32, cx: &mut Context<'_>) -> Poll<()> {
+        let _ = (cost, cx);
+        Poll::Ready(())
     }
 }
 
@@ -96,13 +111,18 @@ impl<R: Input, B: Buffer> Requests<R, B> {
         self.head = self.head.saturating_add(size).min(self.tail);
     }
 
-    /// Copies the complete frame at the front to `own`; never waits.
-    pub(super) fn next(&mut self, own: &mut impl Buffer, msize: u32) -> Result<Option<Frame>, Stop<R::Error>> {
-        let Some(frame) = self.first(msize)? else { return Ok(None) };
-        let size = frame.len();
-        let held = copy(frame, own.room(size, 0));
+    /// Copies the complete frame at the front to `own`. Waits only for the turn of this connection.
+    pub(super) async fn next(&mut self, own: &mut impl Buffer, msize: u32) -> Result<Option<Frame>, Stop<R::Error>> {
+        let Some(size) = self.first(msize)?.map(<[u8]>::len) else { return Ok(None) };
+        poll_fn(|cx| self.poll_turn(WHOLE, cx)).await;
+        let held = copy(self.bytes().get(..size).unwrap_or_default(), own.room(size, 0));
         self.taken(size);
         Ok(Some(Frame { held, size }))
+    }
+
+    /// As [`Input::poll_turn`].
+    pub(super) fn poll_turn(&mut self, cost: u32, cx: &mut Context<'_>) -> Poll<()> {
+        self.io.poll_turn(cost, cx)
     }
 
     /// One read, where [`first`](Requests::first) found no complete frame. One that the buffer cannot hold, or a large one, goes straight

@@ -18,14 +18,14 @@ use core::convert::Infallible;
 use core::fmt;
 use core::future::{Future, poll_fn};
 use core::pin::pin;
-use core::task::Poll;
+use core::task::{Context, Poll};
 
 use embassy_futures::select::select_array;
 use embedded_io_async::Write;
 
 use baton::Baton;
 pub use buffer::{Buffer, Frame, Input};
-use buffer::{Replies, Requests};
+use buffer::{IN_PLACE, Replies, Requests};
 use lane::Lanes;
 pub use lane::{Lane, Lend};
 
@@ -220,9 +220,9 @@ where
         let frame = loop {
             let msize = self.session.msize();
             if V::Nature::NOW {
-                self.at_once(rx, msize)?;
+                poll_fn(|cx| self.at_once(rx, msize, cx)).await?;
             }
-            if let Some(frame) = rx.next(buf, msize)? {
+            if let Some(frame) = rx.next(buf, msize).await? {
                 break frame;
             }
             self.flush().await?; // whoever is about to wait sends first
@@ -257,8 +257,9 @@ where
         poll_fn(|cx| if Replies::<W, O>::GATHERS { flush.as_mut().poll(cx) } else { Poll::Ready(Ok(())) }).await
     }
 
-    /// Answers reads and writes of memory from the input buffer into the output buffer, until one is none of these.
-    fn at_once(&self, rx: &mut Requests<R, I>, msize: u32) -> Result<(), Stop<R::Error>> {
+    /// Answers reads and writes of memory from the input buffer into the output buffer, until one is none of these. Pending between two
+    /// turns of the connection.
+    fn at_once(&self, rx: &mut Requests<R, I>, msize: u32, cx: &mut Context<'_>) -> Poll<Result<(), Stop<R::Error>>> {
         let answer = |tx: &mut &mut Replies<W, O>| {
             while let Some(frame) = rx.first(msize)? {
                 if self.lanes.holds(wire::tag(frame)) {
@@ -268,11 +269,14 @@ where
                 let size = frame.len();
                 tx.pushed(len);
                 rx.taken(size);
+                if rx.poll_turn(IN_PLACE, cx).is_pending() {
+                    return Poll::Pending;
+                }
             }
-            Ok(())
+            Poll::Ready(Ok(()))
         };
         // While somebody writes, they take the way of all others.
-        self.tx.with(answer).unwrap_or(Ok(()))
+        self.tx.with(answer).unwrap_or(Poll::Ready(Ok(())))
     }
 
     /// Has the session answer: the reply's length, 0 for none. No reply if the request is cancelled, an error if it would wait where

@@ -6,6 +6,7 @@ use std::future::{Future, poll_fn};
 use std::io;
 use std::iter::once;
 use std::pin::{Pin, pin};
+use std::rc::Rc;
 use std::task::{Context, Poll};
 
 use datakit_core::serve::{self, Ends, Stop};
@@ -18,6 +19,7 @@ use super::durations::Watch;
 use super::fids::FidMap;
 use super::lanes::Lanes;
 use super::transport::{Rx, Stream, Tx};
+use super::turn::{Neighbours, Turn};
 use super::{GRACE, Guest, HANG_UP};
 
 type Worker<'l> = Pin<Box<dyn Future<Output = Result<Infallible, Stop<io::Error>>> + 'l>>;
@@ -51,16 +53,18 @@ pub(super) fn serve<'c, V: Vfs>(
     stream: &'c mut Stream,
     vfs: &'c V,
     guest: &'c Guest,
+    neighbours: Rc<Neighbours>,
 ) -> impl Future<Output = End> + use<'c, V> {
     let all = &guest.all;
     let granted = session::Limits { msize: all.limits.msize, iounit: 0 };
     let session = Session::new(vfs, FidMap::new(all.limits.fids), granted);
     let (lanes, watch) = (Lanes::new(all.limits.requests), Watch::new(&all.stats));
+    let turn = Turn::new(neighbours);
     async move {
         let session = session.observed(&watch);
         let end = {
             let (all, held) = (&guest.all, Held::default());
-            let (rx, tx) = stream.halves(&all.limits.write_timeout, &all.stats);
+            let (rx, tx) = stream.halves(&all.limits.write_timeout, &all.stats, &turn);
             let mut ends = Ends::new(rx, tx, Batch::new(&held), Batch::new(&held));
             let line = Line::new(&session, &mut ends, &lanes);
             let mut shutdown = pin!(all.closing.cancelled());
@@ -68,7 +72,9 @@ pub(super) fn serve<'c, V: Vfs>(
             let mut silent = Some(Box::pin(sleep(all.limits.attach_timeout)));
             let mut grace: Option<Pin<Box<Sleep>>> = None;
             let session = &session;
+            let turn = &turn;
             poll_fn(move |cx| {
+                turn.begin();
                 if let Poll::Ready(stop) = crew.walk(guest.all.limits.buffered, cx) {
                     return Poll::Ready(End::Line(stop));
                 }

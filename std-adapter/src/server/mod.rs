@@ -24,6 +24,7 @@ mod lanes;
 mod listen;
 mod stats;
 mod transport;
+mod turn;
 
 use std::future::Future;
 use std::io;
@@ -46,6 +47,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tokio_util::task::task_tracker::TaskTrackerToken;
 use tracing::{info, warn};
+use turn::Neighbours;
 
 use crate::url::Url;
 
@@ -191,6 +193,7 @@ impl Server {
 struct Work<M> {
     tree: M,
     all: Arc<Shared>,
+    neighbours: Rc<Neighbours>,
 }
 
 /// What every connection needs.
@@ -216,7 +219,7 @@ where
     std::thread::Builder::new().name("datakit-serve".into()).spawn(move || {
         let _ended = ended;
         let tasks = LocalSet::new();
-        let work = Rc::new(Work { tree, all });
+        let work = Rc::new(Work { tree, all, neighbours: Rc::default() });
         runtime.block_on(tasks.run_until(async {
             while let Some((socket, token)) = sockets.recv().await {
                 spawn_local(one(socket, token, work.clone()));
@@ -253,7 +256,7 @@ fn one<V: Vfs, M: Fn(&Peer) -> V>(
         let end = match &mut stream {
             Ok(stream) => {
                 info!(peer = guest.peer.name, "connected");
-                connection::serve(stream, &(work.tree)(&guest.peer), &guest).await
+                connection::serve(stream, &(work.tree)(&guest.peer), &guest, work.neighbours.clone()).await
             }
             Err(error) => return warn!(peer = guest.peer.name, %error, "cannot use this socket"),
         };

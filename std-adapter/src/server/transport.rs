@@ -3,7 +3,7 @@
 use std::future::poll_fn;
 use std::io;
 use std::pin::Pin;
-use std::task::Poll;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use datakit_core::serve::Input;
@@ -12,6 +12,7 @@ use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::net::{TcpStream, UnixStream, tcp, unix};
 
 use super::stats::Stats;
+use super::turn::Turn;
 
 /// The socket of a connection.
 pub(super) enum Stream {
@@ -21,7 +22,12 @@ pub(super) enum Stream {
 
 impl Stream {
     /// Both halves. Borrowed, since owned halves share the socket in memory of their own.
-    pub(super) fn halves<'s>(&'s mut self, patience: &'s Duration, stats: &'s Stats) -> (Rx<'s>, Tx<'s>) {
+    pub(super) fn halves<'s>(
+        &'s mut self,
+        patience: &'s Duration,
+        stats: &'s Stats,
+        turn: &'s Turn,
+    ) -> (Rx<'s>, Tx<'s>) {
         let (rx, tx) = match self {
             Stream::Tcp(socket) => {
                 let (rx, tx) = socket.split();
@@ -32,7 +38,7 @@ impl Stream {
                 (RxHalf::Unix(rx), TxHalf::Unix(tx))
             }
         };
-        (Rx { half: rx, stats }, Tx { half: tx, patience, stats })
+        (Rx { half: rx, stats, turn }, Tx { half: tx, patience, stats, turn })
     }
 
     /// Tells the peer that nothing more comes. Does not wait.
@@ -49,6 +55,7 @@ impl Stream {
 pub(super) struct Rx<'s> {
     half: RxHalf<'s>,
     stats: &'s Stats,
+    turn: &'s Turn,
 }
 
 enum RxHalf<'s> {
@@ -69,6 +76,7 @@ impl Read for Rx<'_> {
         })
         .await?;
         self.stats.receive(buf.filled().len());
+        self.turn.received(buf.filled().len());
         Ok(buf.filled().len())
     }
 }
@@ -82,6 +90,10 @@ impl Input for Rx<'_> {
         })
         .await
     }
+
+    fn poll_turn(&mut self, cost: u32, cx: &mut Context<'_>) -> Poll<()> {
+        self.turn.poll(cost, cx)
+    }
 }
 
 /// The sending half. A peer that takes nothing for `patience` loses the connection: it holds a batch of replies.
@@ -89,6 +101,7 @@ pub(super) struct Tx<'s> {
     half: TxHalf<'s>,
     patience: &'s Duration,
     stats: &'s Stats,
+    turn: &'s Turn,
 }
 
 enum TxHalf<'s> {
@@ -122,6 +135,7 @@ impl Write for Tx<'_> {
             }
         };
         self.stats.send(written);
+        self.turn.sent(written);
         // `write_all` would panic.
         if written == 0 { Err(io::ErrorKind::WriteZero.into()) } else { Ok(written) }
     }
