@@ -26,8 +26,13 @@ impl Space {
     /// Sets `bytes` aside, with the cost of keeping them.
     pub(crate) fn item(self: &Arc<Space>, bytes: usize) -> Result<Grant> {
         let mut grant = Grant { space: self.clone(), bytes: 0 };
-        grant.set(OVERHEAD.saturating_add(bytes as u64))?;
+        grant.set(Space::cost(bytes))?;
         Ok(grant)
+    }
+
+    /// What an item of so many bytes is charged.
+    pub(crate) fn cost(bytes: usize) -> u64 {
+        OVERHEAD.saturating_add(bytes as u64)
     }
 
     /// A grant of nothing yet.

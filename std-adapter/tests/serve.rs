@@ -28,6 +28,24 @@ fn refused(url: &str) -> String {
 }
 
 #[test]
+fn the_scratch_tree_has_the_memory_that_it_was_given() {
+    let server = Server::start("tcp://127.0.0.1:0", &["--scratch", "--scratch-memory", "1048576"]);
+    let (client, dir) = (at(&server.addresses[0]), Scratch::new("memory"));
+    let (large, small) = (dir.path("large"), dir.path("small"));
+    std::fs::write(&large, vec![1; 2 << 20]).unwrap();
+    std::fs::write(&small, vec![1; 1 << 19]).unwrap();
+    client.run(&["cp", &small, ":small"]);
+    assert!(client.fail(&["cp", &large, ":large"]).contains("No space left on device"));
+    // Nothing else is disturbed.
+    assert_eq!(client.run(&["cat", "small"]).len(), 1 << 19);
+    for args in [&["--scratch-memory", "1048576"][..], &["--scratch", "--scratch-memory", "0"]] {
+        let output = Command::new(PROGRAM).arg("serve").args(args).stdin(Stdio::null()).output().unwrap();
+        assert!(!output.status.success() && output.stdout.is_empty(), "{args:?}");
+        assert!(String::from_utf8(output.stderr).unwrap().contains("--scratch"), "{args:?}");
+    }
+}
+
+#[test]
 fn several_listeners_serve_one_tree_and_the_files_of_sockets_go() {
     for (signal, status) in [("TERM", 0), ("INT", 1)] {
         let dir = Scratch::new(&format!("listeners-{signal}"));

@@ -55,7 +55,6 @@ pub struct Inode(Arc<Dentry>);
 struct Dentry {
     node: Arc<Node>,
     place: Mutex<Place>,
-    _grant: Grant,
 }
 
 /// Where a name is. Changed under [`Tree::changes`]; its own lock is taken last and alone.
@@ -64,6 +63,8 @@ struct Place {
     /// Nothing for the root and for what has been removed.
     parent: Weak<Dentry>,
     name: Arc<[u8]>,
+    /// What the name is charged.
+    grant: Grant,
 }
 
 /// An open file or directory of a [`Scratch`] tree. Clones are the same one.

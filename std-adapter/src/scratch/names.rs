@@ -52,26 +52,14 @@ impl Scratch {
         if inode.node().is_dir() && inode.is_above(dir) {
             return Err(Error::Invalid.because("a directory cannot be moved below itself"));
         }
-        if let Some(replaced) = replaced {
-            // Two names of one file: both stay (`rename(2)`).
-            if Arc::ptr_eq(replaced.node(), inode.node()) {
-                return Ok(());
-            }
-            match (inode.node().is_dir(), replaced.node().is_dir()) {
-                (true, false) => return Err(Error::NotDirectory),
-                (false, true) => return Err(Error::IsDirectory),
-                _ => replaced.bury()?,
-            }
-            replaced.take(dir)?;
-            locked::lock(&replaced.0.place).parent = Weak::new();
+        // Two names of one file: both stay (`rename(2)`).
+        if replaced.as_ref().is_some_and(|replaced| Arc::ptr_eq(replaced.node(), inode.node())) {
+            return Ok(());
         }
-        let place = inode.take(&from)?;
-        inode.node().touched();
-        *locked::lock(&inode.0.place) = Place { parent: Arc::downgrade(&dir.0), name: name.as_bytes().into() };
-        // A listing that runs over its own renames must come to an end: the place in the order stays.
-        let place = Arc::ptr_eq(&from.0, &dir.0).then_some(place);
-        inode.put_at(dir, place);
-        Ok(())
+        inode.charge(name)?;
+        let done = inode.move_to(&from, dir, name, replaced);
+        inode.charge_name();
+        done
     }
 
     /// The directory that has `inode`, which must be in the tree.
@@ -85,11 +73,47 @@ impl Scratch {
 }
 
 impl Inode {
+    /// Gives it another name, in place of what is `replaced`.
+    fn move_to(&self, from: &Inode, dir: &Inode, name: Name<'_>, replaced: Option<Inode>) -> Result<()> {
+        if let Some(replaced) = replaced {
+            match (self.node().is_dir(), replaced.node().is_dir()) {
+                (true, false) => return Err(Error::NotDirectory),
+                (false, true) => return Err(Error::IsDirectory),
+                _ => replaced.bury()?,
+            }
+            replaced.take(dir)?;
+            locked::lock(&replaced.0.place).parent = Weak::new();
+        }
+        let place = self.take(from)?;
+        self.node().touched();
+        {
+            let place = &mut *locked::lock(&self.0.place);
+            (place.parent, place.name) = (Arc::downgrade(&dir.0), name.as_bytes().into());
+        }
+        // A listing that runs over its own renames must come to an end: the place in the order stays.
+        let place = Arc::ptr_eq(&from.0, &dir.0).then_some(place);
+        self.put_at(dir, place);
+        Ok(())
+    }
+
     /// A name that is in no directory yet.
     pub(super) fn new(node: Arc<Node>, name: &[u8], space: &Arc<Space>, free: bool) -> Result<Inode> {
         let grant = if free { space.empty() } else { space.item(name.len())? };
-        let place = Mutex::new(Place { parent: Weak::new(), name: name.into() });
-        Ok(Inode(Arc::new(Dentry { node, place, _grant: grant })))
+        let place = Mutex::new(Place { parent: Weak::new(), name: name.into(), grant });
+        Ok(Inode(Arc::new(Dentry { node, place })))
+    }
+
+    /// Charges for what is the longer one of its name and `name`, which it may get.
+    fn charge(&self, name: Name<'_>) -> Result<()> {
+        let place = &mut *locked::lock(&self.0.place);
+        place.grant.set(Space::cost(place.name.len().max(name.as_bytes().len())))
+    }
+
+    /// Charges for the name that it has.
+    fn charge_name(&self) {
+        let place = &mut *locked::lock(&self.0.place);
+        // No more than it was charged for already, which is always granted.
+        let _ = place.grant.set(Space::cost(place.name.len()));
     }
 
     pub(super) fn node(&self) -> &Arc<Node> {

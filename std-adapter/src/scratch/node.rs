@@ -279,13 +279,17 @@ impl Entries {
     pub(super) fn remove(&mut self, name: &[u8]) -> Option<u64> {
         let (number, inode) = self.names.remove(name)?;
         self.order.remove(&number);
+        // What was once full of names is not to keep the room for them.
+        if self.names.len() < self.names.capacity() / 8 {
+            self.names.shrink_to(self.names.len().saturating_mul(2));
+        }
         self.subdirs = self.subdirs.saturating_sub(u32::from(inode.node().is_dir()));
         Some(number)
     }
 
     /// Takes everything out.
     pub(super) fn drain(&mut self) -> impl Iterator<Item = Inode> + use<> {
-        self.names.clear();
+        self.names = HashMap::new();
         std::mem::take(&mut self.order).into_values().map(|(_, inode)| inode)
     }
 }

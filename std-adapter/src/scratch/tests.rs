@@ -304,6 +304,73 @@ async fn what_does_not_fit_is_no_space_and_comes_back() -> Done {
 }
 
 #[tokio::test]
+async fn every_kind_of_thing_takes_space_and_gives_it_back() -> Done {
+    const LIMIT: u64 = 1 << 20;
+    let long = "l".repeat(255);
+    for (what, kind) in [
+        ("files", New::File),
+        ("directories", New::Dir),
+        ("links", New::Symlink(&[b't'; 4000])),
+        ("pipes", New::Special(Kind::Fifo)),
+    ] {
+        let tree = Scratch::with_limit(LIMIT);
+        let (root, before) = (tree.root(), tree.statfs().await?);
+        assert_eq!(before.blocks * u64::from(before.block_size), LIMIT);
+        let mut made = Vec::new();
+        let full = loop {
+            match tree.create(&root, name(&made.len().to_string()), new(kind)).await {
+                Ok(inode) if made.len() < 2000 => made.push(inode),
+                Ok(_) => panic!("{what} cost nothing"),
+                Err(error) => break error,
+            }
+        };
+        let left = tree.statfs().await?;
+        assert_eq!((full, left.free), (Error::NoSpace, 0), "{what}");
+        for inode in made {
+            tree.remove(&inode).await?;
+        }
+        assert_eq!(tree.statfs().await?, before, "{what}");
+    }
+    let tree = Scratch::with_limit(LIMIT);
+    let f = file(&tree, &tree.root(), "f", b"").await?;
+    let before = tree.statfs().await?;
+    let mut links = 0;
+    while tree.link(&f, &tree.root(), name(&links.to_string())).await.is_ok() {
+        links += 1;
+        assert!(links < 3000, "names cost nothing");
+    }
+    // The last bytes go to a longer name.
+    let first = tree.lookup(&tree.root(), name("0")).await?;
+    let other = tree.lookup(&tree.root(), name("1")).await?;
+    let renamed = (
+        tree.rename(&first, &tree.root(), name(&long)).await,
+        tree.rename(&other, &tree.root(), name(&long[1..])).await,
+    );
+    assert!(renamed.0.is_err() || renamed.1.is_err(), "a longer name costs nothing: {renamed:?}");
+    for inode in [first, other] {
+        tree.remove(&inode).await?;
+    }
+    for link in 2..links {
+        tree.remove(&tree.lookup(&tree.root(), name(&link.to_string())).await?).await?;
+    }
+    assert_eq!(tree.statfs().await?, before);
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_refused_rename_costs_nothing() -> Done {
+    let tree = Scratch::with_limit(1 << 20);
+    let root = tree.root();
+    let (a, full) = (tree.create(&root, name("a"), new(New::Dir)).await?, "f".repeat(255));
+    let dir = tree.create(&root, name(&full), new(New::Dir)).await?;
+    file(&tree, &dir, "x", b"").await?;
+    let before = tree.statfs().await?;
+    assert_eq!(tree.rename(&a, &root, name(&full)).await, Err(Error::NotEmpty));
+    assert_eq!(tree.statfs().await?, before);
+    Ok(())
+}
+
+#[tokio::test]
 async fn what_open_files_hold_counts_as_space() -> Done {
     let tree = Scratch::with_limit(1 << 20);
     let f = file(&tree, &tree.root(), "f", b"").await?;

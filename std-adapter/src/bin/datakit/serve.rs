@@ -50,6 +50,15 @@ pub(crate) struct ServeArgs {
     /// Serve one empty scratch tree and nothing else
     #[arg(long, conflicts_with = "git")]
     pub(crate) scratch: bool,
+    /// Memory of the scratch tree: contents, names, links, attributes and about 1 KiB for each file; what does not fit is ENOSPC
+    #[arg(
+        long,
+        value_name = "BYTES",
+        default_value_t = datakit::scratch::LIMIT,
+        value_parser = clap::value_parser!(u64).range(4096..),
+        requires = "scratch"
+    )]
+    pub(crate) scratch_memory: u64,
     /// Connections at a time
     #[arg(long, value_name = "N", default_value_t = 4096)]
     pub(crate) max_connections: usize,
@@ -157,7 +166,7 @@ async fn serve(args: ServeArgs) -> Result<ExitCode, Box<dyn Error>> {
     let mut status = ExitCode::SUCCESS;
     let stop = async { status = stop.await };
     let served = if args.scratch {
-        let tree = Scratch::new();
+        let tree = Scratch::with_limit(args.scratch_memory);
         server.serve(move |_| tree.clone(), stop).await
     } else {
         let debug = debug::dir(&server.stats(), &sources, &database);
