@@ -4,11 +4,15 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use datakit_core::vfs::{Error, Result};
+use memmap2::MmapMut;
 
+use crate::memory;
 use crate::space::{Grant, Space};
 
 /// Bytes in a chunk.
 const CHUNK: u64 = 64 * 1024;
+/// Contents of more chunks are freed apart: a mebibyte takes a quarter of a millisecond.
+const FEW: usize = 16;
 /// Offsets are signed in a file system.
 const LARGEST: u64 = i64::MAX as u64;
 
@@ -20,11 +24,19 @@ pub(crate) struct Content {
     space: Arc<Space>,
 }
 
-/// Bytes of a chunk up to the last one written; the rest is a hole.
+/// Bytes of a chunk; what is beyond them is a hole.
 #[derive(Debug)]
 struct Chunk {
-    bytes: Vec<u8>,
+    bytes: Bytes,
     grant: Grant,
+}
+
+#[derive(Debug)]
+enum Bytes {
+    /// Up to the last one written.
+    Part(Vec<u8>),
+    /// All of them. Mapped, since the C library would keep what is freed.
+    All(MmapMut),
 }
 
 impl Content {
@@ -52,7 +64,8 @@ impl Content {
         while !rest.is_empty() {
             let (index, within) = (at / CHUNK, (at % CHUNK) as usize);
             let (part, after) = rest.split_at_mut(rest.len().min(CHUNK as usize - within));
-            let bytes = self.chunks.get(&index).map_or(&[][..], |chunk| chunk.bytes.get(within..).unwrap_or_default());
+            let bytes =
+                self.chunks.get(&index).map_or(&[][..], |chunk| chunk.bytes.get().get(within..).unwrap_or_default());
             copy_or_zero(part, bytes);
             at = at.saturating_add(part.len() as u64);
             rest = after;
@@ -85,7 +98,7 @@ impl Content {
         if let Some(chunk) = self.chunks.get_mut(&index) {
             return chunk.write(index, within, data);
         }
-        let mut chunk = Chunk { bytes: Vec::new(), grant: self.space.empty() };
+        let mut chunk = Chunk { bytes: Bytes::Part(Vec::new()), grant: self.space.empty() };
         chunk.write(index, within, data)?;
         self.chunks.insert(index, chunk);
         Ok(())
@@ -97,7 +110,7 @@ impl Content {
             return Err(Error::TooLarge);
         }
         if size < self.size {
-            drop(self.chunks.split_off(&size.div_ceil(CHUNK)));
+            free(self.chunks.split_off(&size.div_ceil(CHUNK)));
             if let Some(last) = self.chunks.get_mut(&(size / CHUNK)) {
                 last.cut((size % CHUNK) as usize);
             }
@@ -107,17 +120,53 @@ impl Content {
     }
 }
 
+impl Drop for Content {
+    fn drop(&mut self) {
+        free(std::mem::take(&mut self.chunks));
+    }
+}
+
+/// Gives the space back at once, and the memory behind it without holding the thread up.
+fn free(mut chunks: BTreeMap<u64, Chunk>) {
+    if chunks.len() > FEW {
+        // Less than before, which is always granted.
+        chunks.values_mut().for_each(|chunk| chunk.grant.set(0).unwrap_or_default());
+        memory::drop_apart(chunks);
+    }
+}
+
+impl Bytes {
+    fn get(&self) -> &[u8] {
+        match self {
+            Bytes::Part(bytes) => bytes,
+            Bytes::All(bytes) => bytes,
+        }
+    }
+
+    fn capacity(&self) -> usize {
+        match self {
+            Bytes::Part(bytes) => bytes.capacity(),
+            Bytes::All(bytes) => bytes.len(),
+        }
+    }
+}
+
 impl Chunk {
     fn write(&mut self, index: u64, within: usize, data: &[u8]) -> Result<()> {
         let end = within.saturating_add(data.len());
         self.reserve(index, end)?;
-        if self.bytes.len() < within {
-            self.bytes.resize(within, 0);
+        match &mut self.bytes {
+            Bytes::All(bytes) => copy_to_start(bytes.get_mut(within..).unwrap_or_default(), data),
+            Bytes::Part(bytes) => {
+                if bytes.len() < within {
+                    bytes.resize(within, 0);
+                }
+                let over = bytes.get_mut(within..).unwrap_or_default();
+                let (replacing, appending) = data.split_at(over.len().min(data.len()));
+                copy_to_start(over, replacing);
+                bytes.extend_from_slice(appending);
+            }
         }
-        let over = self.bytes.get_mut(within..).unwrap_or_default();
-        let (replacing, appending) = data.split_at(over.len().min(data.len()));
-        copy_to_start(over, replacing);
-        self.bytes.extend_from_slice(appending);
         Ok(())
     }
 
@@ -128,12 +177,27 @@ impl Chunk {
         }
         let room = if index == 0 { end.next_power_of_two().max(64) } else { CHUNK as usize };
         self.grant.set(room as u64)?;
-        self.bytes.try_reserve_exact(room.saturating_sub(self.bytes.len())).map_err(|_| Error::NoMemory)
+        match &mut self.bytes {
+            Bytes::Part(bytes) if room < CHUNK as usize => {
+                bytes.try_reserve_exact(room.saturating_sub(bytes.len())).map_err(|_| Error::NoMemory)
+            }
+            bytes => {
+                let mut all = MmapMut::map_anon(room).map_err(|_| Error::NoMemory)?;
+                copy_to_start(&mut all, bytes.get());
+                *bytes = Bytes::All(all);
+                Ok(())
+            }
+        }
     }
 
     fn cut(&mut self, length: usize) {
-        self.bytes.truncate(length);
-        self.bytes.shrink_to_fit();
+        match &mut self.bytes {
+            Bytes::Part(bytes) => {
+                bytes.truncate(length);
+                bytes.shrink_to_fit();
+            }
+            Bytes::All(bytes) => self.bytes = Bytes::Part(bytes.get(..length).unwrap_or_default().into()),
+        }
         // Less than before, which is always granted.
         let _ = self.grant.set(self.bytes.capacity() as u64);
     }

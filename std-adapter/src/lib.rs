@@ -10,7 +10,7 @@
 //! - [`db`]: a database of branches and transactions, in memory or in a Git repository, as one more tree.
 //! - [`client`]: the other end, asynchronous, in all three dialects; [`client::db`] knows the database.
 //! - [`metrics`]: what a server counts, for Prometheus.
-//! - [`metrics`]: what a server counts, for Prometheus.
+//! - [`memory`]: what was freed goes back to the system.
 //! - [`mount`]: one tree under a name of another.
 //! - [`url`]: where to listen and to connect.
 #![forbid(unsafe_code)]
@@ -23,6 +23,7 @@ mod content;
 pub mod db;
 mod ino;
 mod locked;
+pub mod memory;
 pub mod metrics;
 pub mod mount;
 pub mod scratch;

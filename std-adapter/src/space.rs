@@ -5,6 +5,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use datakit_core::vfs::{Error, Result, StatFs};
 
+use crate::memory;
+
 /// What an inode, a name or an extended attribute is charged beside its bytes: about what it takes in tables and headers.
 const OVERHEAD: u64 = 512;
 const BLOCK: u32 = 4096;
@@ -84,6 +86,7 @@ impl Grant {
     /// [`Error::NoSpace`], and it is as it was.
     pub(crate) fn set(&mut self, bytes: u64) -> Result<()> {
         if bytes <= self.bytes {
+            memory::freed(self.bytes - bytes);
             self.space.used.fetch_sub(self.bytes - bytes, Ordering::Relaxed);
         } else {
             let more = bytes - self.bytes;
@@ -98,6 +101,7 @@ impl Grant {
 
 impl Drop for Grant {
     fn drop(&mut self) {
+        memory::freed(self.bytes);
         self.space.used.fetch_sub(self.bytes, Ordering::Relaxed);
     }
 }

@@ -49,6 +49,7 @@ use tokio_util::task::task_tracker::TaskTrackerToken;
 use tracing::{info, warn};
 use turn::Neighbours;
 
+use crate::memory;
 use crate::url::Url;
 
 /// How long requests that are being answered may go on after the server was told to stop.
@@ -239,6 +240,7 @@ struct Guest {
 
 impl Drop for Guest {
     fn drop(&mut self) {
+        memory::freed(memory::CONNECTION);
         self.all.stats.leave(self.number);
     }
 }

@@ -8,6 +8,7 @@ use tokio::sync::Mutex;
 
 use super::text::Snapshot;
 use super::{Directory, Entry, OpenLeaf, Tree, What};
+use crate::memory;
 
 /// An entry of a [`Tree`] and the way by which it was found: `..` goes back that way.
 #[derive(Debug, Clone)]
@@ -30,9 +31,18 @@ enum Opened {
     File(Arc<File>),
 }
 
+/// What an entry of a listing takes, about.
+const ENTRY: u64 = 256;
+
 struct Listing {
     dir: Inode,
     entries: Vec<Entry>,
+}
+
+impl Drop for Listing {
+    fn drop(&mut self) {
+        memory::freed(self.entries.len() as u64 * ENTRY);
+    }
 }
 
 struct File {

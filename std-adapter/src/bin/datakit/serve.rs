@@ -11,6 +11,7 @@ use clap::{Args, ValueEnum};
 use datakit::db::push::{GATHER, GitProgram, auto_push};
 use datakit::db::store::{Fsync, Git, Memory, Store};
 use datakit::db::{self, Database};
+use datakit::memory;
 use datakit::metrics::{Address, Counters, Endpoint, Logs, Metrics, Summary};
 use datakit::scratch::Scratch;
 use datakit::server::{Limits, Server};
@@ -110,6 +111,7 @@ const COMMITS: Duration = Duration::from_secs(30);
 
 /// Serves until SIGINT or SIGTERM; 0 is for SIGTERM.
 pub(crate) fn run(args: ServeArgs) -> Result<ExitCode, Box<dyn Error>> {
+    memory::map_large();
     tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(serve(args))
 }
 
@@ -163,6 +165,7 @@ async fn serve(args: ServeArgs) -> Result<ExitCode, Box<dyn Error>> {
         let counters = Counters { server: server.stats(), database, logs, pushes };
         tokio::spawn(endpoint.serve(Metrics::new(&counters)));
     }
+    tokio::spawn(memory::give_back());
     let mut status = ExitCode::SUCCESS;
     let stop = async { status = stop.await };
     let served = if args.scratch {
