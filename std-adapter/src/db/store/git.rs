@@ -3,6 +3,7 @@
 mod checkout;
 mod fetch;
 mod files;
+mod form;
 mod fsync;
 mod lock;
 mod loose;
@@ -58,27 +59,26 @@ pub struct Git {
 }
 
 impl Git {
-    /// The repository at `path`: in `path/.git`, or `path` itself where that is one. It is made where there is none.
+    /// The repository at `path`: in `path/.git`, where a file `.git` leads to, or `path` itself. It is made where there is none. A
+    /// linked work tree serves all of its repository.
     ///
     /// Locks of branches that nobody gives up are removed, for which this waits a few seconds where there are some.
     ///
     /// # Errors
     /// What is wrong with the path, or with the repository there; that it is open already.
     pub fn open(path: &Path) -> Result<Git> {
-        let dir = match found(path) {
+        let dir = match form::find(path)? {
             Some(dir) => dir,
             None => create(path)?,
         };
+        form::check(&dir)?;
         let repository = ThreadSafeRepository::open_opts(&dir, options()).map_err(|error| failed(&dir, &error))?;
         let common = repository.refs.common_dir().unwrap_or(repository.refs.git_dir());
-        let owner = owner::Owner::of(&dir, common)?;
         let shared = repository.to_thread_local().config_snapshot().string("core.sharedRepository");
         let files = Files::of(common, shared.as_ref().map(|shared| shared.to_str_lossy()).as_deref())?;
+        let owner = owner::Owner::of(&dir, common, &files)?;
         let (packed, idle) = (PackedRefs::default(), Mutex::default());
         let git = Git { repository, files, packed, patience: Some(PATIENCE), owner, idle };
-        if git.handle().object_hash() != gix::hash::Kind::Sha1 {
-            return Err(failed(&dir, &"its objects are not named by SHA-1"));
-        }
         if git.owner.is_some()
             && let Err(error) = git.clear()
         {
@@ -130,16 +130,6 @@ fn options() -> gix::open::Options {
         .with(gix::sec::Trust::Full)
         .object_store_slots(gix::odb::store::init::Slots::Given(PACKS))
         .config_overrides(["init.defaultBranch=master", "core.logAllRefUpdates=false"])
-}
-
-/// The Git directory that is there already.
-fn found(path: &Path) -> Option<PathBuf> {
-    let inside = path.join(".git");
-    // A file `.git` names the directory of a worktree or submodule.
-    if inside.exists() {
-        return Some(inside);
-    }
-    (path.join("HEAD").is_file() && path.join("objects").is_dir()).then(|| path.to_owned())
 }
 
 /// Makes an empty one in `path/.git`, that every `git` accepts. It is bare: nobody works in files beside it.

@@ -15,6 +15,7 @@ use std::time::Duration;
 
 use rustix::fs::{FlockOperation, flock};
 
+use super::files::Files;
 use crate::db::{Error, Result};
 
 /// How long the lock of a living program may stay as it is.
@@ -32,10 +33,12 @@ impl Drop for Owner {
 
 impl Owner {
     /// Of the repository `dir` with the branches of `common`. `None` where nothing can be written, and so nothing is in the way.
-    pub(super) fn of(dir: &Path, common: &Path) -> Result<Option<Owner>> {
+    pub(super) fn of(dir: &Path, common: &Path, files: &Files) -> Result<Option<Owner>> {
         let path = common.join("datakit.lock");
         // Not open to be written: a disk can become read-only meanwhile.
-        let file = match File::open(&path).or_else(|_| File::create(&path).and_then(|_| File::open(&path))) {
+        let file = match File::open(&path)
+            .or_else(|_| File::create(&path).and_then(|new| files.adopt(&new)).and_then(|()| File::open(&path)))
+        {
             Ok(file) => file,
             Err(error) => {
                 return match Error::io(path.display(), &error) {

@@ -1,4 +1,5 @@
 mod checkout;
+mod form;
 mod http;
 mod refs;
 mod silent;
