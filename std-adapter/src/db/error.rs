@@ -61,6 +61,9 @@ pub enum Error {
     /// A name that a Git tree must not have.
     #[error("invalid name {0:?}: Git refuses it in a tree")]
     InvalidName(String),
+    /// A message that Git would cut.
+    #[error("a commit message has no NUL byte: there is one at offset {0}")]
+    InvalidMessage(usize),
     /// A path of too many names.
     #[error("a path has at most {0} names")]
     TooDeep(usize),
@@ -130,7 +133,10 @@ impl From<Error> for vfs::Error {
             Error::NotDirectory => return vfs::Error::NotDirectory,
             Error::NotEmpty => return vfs::Error::NotEmpty,
             Error::BelowItself => vfs::Error::Invalid,
-            Error::InvalidHash { .. } | Error::InvalidBranch { .. } | Error::InvalidName(_) => vfs::Error::Invalid,
+            Error::InvalidHash { .. }
+            | Error::InvalidBranch { .. }
+            | Error::InvalidName(_)
+            | Error::InvalidMessage(_) => vfs::Error::Invalid,
             Error::InTheWay { .. } => vfs::Error::Exists,
             Error::Refused(_) => vfs::Error::Busy,
             Error::TooDeep(_) => vfs::Error::NameTooLong,

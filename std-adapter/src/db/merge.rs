@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use std::sync::Arc;
 
+use super::entry_name::check_name;
 use super::object::Mode;
 use super::objects::Objects;
 use super::tree::{Batch, Dir, Name, Node, Tree, join, split};
@@ -102,10 +103,22 @@ fn printable(path: &[u8]) -> String {
 /// which nothing is left are dropped.
 ///
 /// # Errors
-/// [`Error::NotFound`] where one of the trees is not in the store.
+/// [`Error::NotFound`] where one of the trees is not in the store; [`Error::InvalidName`] where `theirs` brings a name that Git refuses.
 pub fn merge(objects: &Objects, base: &Tree, ours: &Tree, theirs: &Tree) -> Result<Merged> {
+    merged_by(Names::Checked, objects, base, ours, theirs)
+}
+
+/// Whether names that come in are looked at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Names {
+    Checked,
+    /// Of a base, which nobody commits.
+    Any,
+}
+
+fn merged_by(names: Names, objects: &Objects, base: &Tree, ours: &Tree, theirs: &Tree) -> Result<Merged> {
     let merged = Merged { tree: ours.clone(), conflicts: Vec::new() };
-    let mut merge = Merge { objects, merged, left: Vec::new() };
+    let mut merge = Merge { objects, names, merged, left: Vec::new() };
     merge.dirs(Vec::new(), base.top(), ours.top(), theirs.top())?;
     // No recursion: a client or a repository may have any number of directories in each other.
     while let Some((path, dirs)) = merge.left.pop() {
@@ -117,6 +130,7 @@ pub fn merge(objects: &Objects, base: &Tree, ours: &Tree, theirs: &Tree) -> Resu
 
 struct Merge<'o> {
     objects: &'o Objects,
+    names: Names,
     /// Our tree, with what is done already.
     merged: Merged,
     /// Directories to be looked into.
@@ -191,6 +205,9 @@ impl Merge<'_> {
 
     /// Puts `node` at `path`, in directories that are made if need be.
     fn put(&mut self, path: &[u8], node: Node) -> Result<()> {
+        if self.names == Names::Checked {
+            check_names(self.objects, split(path).map(|(_, name)| name), &node)?;
+        }
         let tree = &mut self.merged.tree;
         let Some((parent, _)) = split(path) else {
             if let Node::Dir(top) = node {
@@ -217,6 +234,27 @@ impl Merge<'_> {
         *tree = Tree::of(Dir::empty());
         Ok(())
     }
+}
+
+/// Refuses what has a name that Git refuses, or has something of such a name in it.
+fn check_names(objects: &Objects, name: Option<&[u8]>, node: &Node) -> Result<()> {
+    if let Some(name) = name {
+        check_name(name, node.mode())?;
+    }
+    let mut left: Vec<_> = dir(Some(node)).into_iter().cloned().collect();
+    while let Some(dir) = left.pop() {
+        let mut checked = Ok(());
+        dir.each(objects, |name, node| {
+            if checked.is_ok() {
+                checked = check_name(name, node.mode());
+            }
+            if let Node::Dir(dir) = node {
+                left.push(dir);
+            }
+        })?;
+        checked?;
+    }
+    Ok(())
 }
 
 /// The names of directories, and what each of them has there.
@@ -298,7 +336,8 @@ impl Bases<'_> {
             let below = history::merge_bases_of(self.objects, before, &[*other])?;
             let below = self.merged(below)?.unwrap_or(Tree::stored(Id::EMPTY_TREE));
             // What cannot be merged there is a file that says so, which neither side has: it is a conflict here, too, where both differ.
-            merged = merge(self.objects, &below, &merged, &self.tree(*other)?)?.tree;
+            let other = self.tree(*other)?;
+            merged = merged_by(Names::Any, self.objects, &below, &merged, &other)?.tree;
         }
         // Written, so that directories are known by their names again.
         let mut batch = Batch::new();

@@ -13,6 +13,7 @@ mod commit_text;
 pub mod counters;
 mod database;
 pub mod diff;
+mod entry_name;
 mod error;
 mod files;
 mod group;

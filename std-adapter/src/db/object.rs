@@ -206,8 +206,11 @@ impl Commit {
     /// The commit of this tree by the database itself, at `time` in zone +0000.
     ///
     /// # Errors
-    /// Those of [`Object::new`].
+    /// [`Error::InvalidMessage`]; those of [`Object::new`].
     pub fn encode(tree: Id, parents: &[Id], message: &[u8], time: i64) -> Result<(Id, Object)> {
+        if let Some(at) = message.iter().position(|byte| *byte == 0) {
+            return Err(Error::InvalidMessage(at));
+        }
         let (name, email) = AUTHOR;
         let by = gix::actor::Signature {
             name: name.into(),

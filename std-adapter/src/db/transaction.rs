@@ -5,10 +5,11 @@ use std::sync::{Mutex, MutexGuard};
 
 use super::branch::Branch;
 use super::counters::Counted;
+use super::entry_name::check_name;
 use super::land::{How, check_start, keep, land, now};
 use super::object::{Commit, Mode};
 use super::objects::Objects;
-use super::tree::{Batch, Dir, File, Node, Tree, check_name, names, split};
+use super::tree::{Batch, Dir, File, Node, Tree, names, split};
 use super::{Database, Error, Id, Result, merge};
 use crate::locked;
 
@@ -308,8 +309,11 @@ impl Transaction {
     /// Makes a file a normal one or a program; of a link, its target is the content then.
     ///
     /// # Errors
-    /// Those of [`Tree::file_mut`].
+    /// Those of [`Tree::file_mut`]; [`Error::InvalidName`] for a link where there must be none.
     pub fn chmod(&self, at: FileAt<'_>, mode: Mode) -> Result<()> {
+        if let FileAt::Path(path) = at {
+            check_name(split(path).ok_or(Error::IsDirectory)?.1, mode)?;
+        }
         let mut state = self.open_mut()?;
         state.file_mut(self.objects(), at)?.mode = mode;
         Ok(())

@@ -3,8 +3,6 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use gix::bstr::ByteSlice;
-
 use super::object::{Kind, Mode, Object, TreeEntry, encode_tree};
 use super::objects::Objects;
 use super::{Error, Id, Result};
@@ -438,20 +436,6 @@ impl std::ops::Deref for Bytes {
     }
 }
 
-/// Refuses names that `git fsck --strict` does not want in a tree.
-///
-/// # Errors
-/// [`Error::InvalidName`].
-pub fn check_name(name: &[u8], mode: Mode) -> Result<()> {
-    use gix::validate::path::component::{Mode as Component, Options};
-    let options = Options { protect_windows: false, protect_hfs: true, protect_ntfs: true };
-    let kind = (mode == Mode::Link).then_some(Component::Symlink);
-    match gix::validate::path::component(name.as_bstr(), kind, options) {
-        Ok(_) if !name.contains(&0) => Ok(()),
-        _ => Err(Error::InvalidName(name.as_bstr().to_string())),
-    }
-}
-
 /// The names of a path.
 pub fn names(path: &[u8]) -> impl Iterator<Item = &[u8]> {
     path.split(|byte| *byte == b'/').filter(|name| !name.is_empty())
@@ -549,17 +533,6 @@ mod tests {
         assert_eq!(tree.put(&objects, &below, Node::file(Mode::Normal, "")), Err(Error::TooDeep(DEEPEST)));
         tree = Tree::stored(keep(&objects, &tree));
         tree.get(&objects, &path).unwrap();
-    }
-
-    #[test]
-    fn names_of_git_itself_are_refused() {
-        for bad in [&b".git"[..], b".GIT", b"git~1", b".", b"..", b"", b"a/b", b"a\0b"] {
-            assert!(check_name(bad, Mode::Normal).is_err(), "{:?}", bad.as_bstr());
-        }
-        check_name(&[b'x'; 255], Mode::Normal).unwrap();
-        check_name(b"\xff\xfe", Mode::Normal).unwrap();
-        check_name(b".gitignore", Mode::Normal).unwrap();
-        check_name(b".gitmodules", Mode::Link).unwrap_err();
     }
 
     #[test]

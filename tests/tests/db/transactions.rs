@@ -23,6 +23,8 @@ on_both! {
     d28_a_deep_path,
     d29_transactions_of_two_connections_are_independent,
     names_of_git_itself_are_refused,
+    names_that_git_takes_for_its_own_on_some_platform_are_refused,
+    a_message_with_nul_is_refused,
     more_words_for_ctl,
 }
 
@@ -247,6 +249,51 @@ fn names_of_git_itself_are_refused(place: &Place) {
     assert!(connection.rename(&transaction.rw("f"), ".git").is_err());
     transaction.write(&"n".repeat(255), "");
     transaction.commit("a long name").unwrap();
+}
+
+fn names_that_git_takes_for_its_own_on_some_platform_are_refused(place: &Place) {
+    let connection = place.connect();
+    let master = connection.master();
+    let transaction = master.transaction();
+    transaction.write("f", "");
+    connection.symlink(&transaction.rw("link"), "f").unwrap();
+    let names = [".git\\config", "x\\.git", "a\\git~1", ".git::$INDEX_ALLOCATION", ".git. .", ".g\u{200c}it", "GIT~1 "];
+    for name in names {
+        let expected = format!("invalid name {name:?}: Git refuses it in a tree");
+        for refusal in [
+            connection.create(&transaction.rw(name), 0o644, ""),
+            connection.mkdir(&transaction.rw(name)),
+            connection.symlink(&transaction.rw(name), "f"),
+            connection.rename(&transaction.rw("f"), name),
+        ] {
+            assert_eq!(refused(refusal), expected);
+        }
+    }
+    for name in [".gitmodules", ".gitattributes", ".gitignore", ".mailmap", "gitmod~1"] {
+        let expected = format!("invalid name {name:?}: Git refuses it in a tree");
+        assert_eq!(refused(connection.symlink(&transaction.rw(name), "f")), expected);
+        assert_eq!(refused(connection.rename(&transaction.rw("link"), name)), expected);
+    }
+    for name in [".gitmodules", ".gitattributes"] {
+        assert!(connection.mkdir(&transaction.rw(name)).is_err());
+        connection.create(&transaction.rw(name), 0o644, "").unwrap();
+    }
+    // Plain git has them as well.
+    for name in ["a\\b", ".gitignore", "git~2", ".gitx", "con"] {
+        connection.create(&transaction.rw(name), 0o644, "").unwrap();
+    }
+    transaction.commit("odd").unwrap();
+}
+
+fn a_message_with_nul_is_refused(place: &Place) {
+    let connection = place.connect();
+    let master = connection.master();
+    let transaction = master.transaction();
+    transaction.write("f", "");
+    let refusal = refused(transaction.commit("a\0b"));
+    assert_eq!(refusal, "a commit message has no NUL byte: there is one at offset 1");
+    assert!(transaction.is_open() && master.head().is_empty());
+    transaction.commit("a b").unwrap();
 }
 
 fn more_words_for_ctl(place: &Place) {

@@ -205,3 +205,21 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn a_merge_that_brings_a_name_that_git_refuses_is_refused() {
+    let objects = objects();
+    let tree = |list: &[(&str, &str)]| stored(&objects, &files(list));
+    let (base, ours) = (tree(&[("a", "1")]), tree(&[("a", "2")]));
+    for bad in ["x\\.git", "new/x\\.git", "new/deep/er/.git/config"] {
+        let theirs = tree(&[("a", "1"), (bad, "1")]);
+        assert!(matches!(merge(&objects, &base, &ours, &theirs), Err(Error::InvalidName(_))), "{bad}");
+        let all = tree(&[(bad, "1")]);
+        let none = Tree::stored(Id::EMPTY_TREE);
+        assert!(matches!(merge(&objects, &none, &none, &all), Err(Error::InvalidName(_))), "{bad}");
+        // Where both have it already it is in nobody's way.
+        let [base, theirs] = [("b", "1"), ("b", "2")].map(|b| tree(&[("a", "1"), (bad, "1"), b]));
+        let ours = tree(&[("a", "2"), (bad, "1"), ("b", "1")]);
+        merge(&objects, &base, &ours, &theirs).unwrap();
+    }
+}
