@@ -19,5 +19,7 @@ mod snapshots;
 mod swap;
 #[path = "db/transactions.rs"]
 mod transactions;
+#[path = "db/trees.rs"]
+mod trees;
 #[path = "db/watches.rs"]
 mod watches;

@@ -4,6 +4,7 @@ use std::time::{Duration, SystemTime};
 
 use datakit_core::wire::{Attr, Dirent, Qid, Stat, Str, Time};
 
+use super::error::Error;
 use super::text::Text;
 
 /// What kind of file.
@@ -64,6 +65,16 @@ pub struct Entry {
     pub next: Option<u64>,
 }
 
+/// All names in a directory.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Listing {
+    /// All of them. Those that cannot be looked at have no permissions, no length and no owner.
+    pub files: Vec<Metadata>,
+    /// Those that cannot be looked at, and why.
+    pub failed: Vec<(Text, Error)>,
+}
+
 impl Metadata {
     /// Whether it is a directory.
     #[must_use]
@@ -80,7 +91,9 @@ pub(crate) fn shown(text: Str<'_>) -> String {
 impl Metadata {
     pub(crate) fn of_stat(stat: &Stat<'_>) -> Metadata {
         let kind = kind_of_stat(stat);
-        let target = stat.unix.map(|unix| unix.extension.into()).filter(|_| kind == Kind::Symlink);
+        // One that cannot be read is listed without a target, and no link has an empty one.
+        let extension = stat.unix.map(|unix| unix.extension).filter(|target| !target.as_bytes().is_empty());
+        let target = extension.map(Text::from).filter(|_| kind == Kind::Symlink);
         Metadata {
             name: stat.name.into(),
             kind,
@@ -94,6 +107,18 @@ impl Metadata {
             modified: time(stat.mtime.into(), 0),
             target,
         }
+    }
+
+    /// Of a file about which the server says nothing but what its directory does.
+    pub(crate) fn of_entry(name: Text, kind: Kind, qid: Qid) -> Metadata {
+        let (owner, group) = (String::new(), String::new());
+        let (accessed, modified) = (SystemTime::UNIX_EPOCH, SystemTime::UNIX_EPOCH);
+        Metadata { name, kind, mode: 0, len: 0, qid, owner, group, links: 1, accessed, modified, target: None }
+    }
+
+    /// A record of a directory that may be there only for its name.
+    pub(crate) fn is_bare(&self) -> bool {
+        self.mode == 0 && self.len == 0
     }
 
     pub(crate) fn of_attr(attr: &Attr) -> Metadata {

@@ -42,7 +42,7 @@ pub use connect::Options;
 pub use datakit_core::wire::{Dialect, Qid};
 pub use error::{Error, Result};
 pub use file::{File, Watch};
-pub use metadata::{Entry, Kind, Metadata};
+pub use metadata::{Entry, Kind, Listing, Metadata};
 pub use node::{Node, Open};
 pub use text::Text;
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -227,25 +227,36 @@ impl Client {
     /// # Errors
     /// Those of [`Client::read_dir`] and [`Client::stat`].
     pub async fn list(&self, path: impl AsRef<[u8]>) -> Result<Vec<Metadata>> {
+        let Listing { files, failed } = self.list_all(path).await?;
+        failed.into_iter().next().map_or(Ok(files), |(_, error)| Err(error))
+    }
+
+    /// The same where some names are there and cannot be looked at: of these only the kind is known, and why.
+    ///
+    /// # Errors
+    /// Those of [`Client::read_dir`]; those of the connection.
+    pub async fn list_all(&self, path: impl AsRef<[u8]>) -> Result<Listing> {
         let path = path.as_ref();
         let dir = Arc::new(self.walk(path).await?);
         let entries = self.read_dir(path).await?;
         let mut all: Vec<Option<Metadata>> = Vec::with_capacity(entries.len());
+        let mut failed = Vec::new();
         let mut asked = JoinSet::new();
         for (index, entry) in entries.into_iter().enumerate() {
-            let missing = entry.metadata.is_none();
-            all.push(entry.metadata);
-            if missing {
-                asked.spawn(stat_below(Arc::clone(&dir), index, entry.name));
+            let known = entry.metadata.filter(|metadata| metadata.is_dir() || !metadata.is_bare());
+            if known.is_none() {
+                let bare = Metadata::of_entry(entry.name, entry.kind, entry.qid);
+                asked.spawn(stat_below(Arc::clone(&dir), index, bare));
             }
+            all.push(known);
             if asked.len() >= ABREAST {
-                take_answer(&mut asked, &mut all).await?;
+                take_answer(&mut asked, &mut all, &mut failed).await?;
             }
         }
         while !asked.is_empty() {
-            take_answer(&mut asked, &mut all).await?;
+            take_answer(&mut asked, &mut all, &mut failed).await?;
         }
-        Ok(all.into_iter().flatten().collect())
+        Ok(Listing { files: all.into_iter().flatten().collect(), failed })
     }
 
     /// Makes a directory with these permission bits.
@@ -315,25 +326,33 @@ async fn within<T>(timeout: Duration, connecting: impl Future<Output = Result<T>
     tokio::time::timeout(timeout, connecting).await.map_err(late)?
 }
 
-type Answer = (usize, Text, Result<Metadata>);
+type Answer = (usize, Metadata, Result<Metadata>);
 
-async fn stat_below(dir: Arc<Node>, index: usize, name: Text) -> Answer {
-    let metadata = match dir.walk_names(&[name.as_bytes()]).await {
+async fn stat_below(dir: Arc<Node>, index: usize, bare: Metadata) -> Answer {
+    let metadata = match dir.walk_names(&[bare.name.as_bytes()]).await {
         Ok(node) => node.stat().await,
         Err(error) => Err(error),
     };
-    (index, name, metadata)
+    (index, bare, metadata)
 }
 
-async fn take_answer(asked: &mut JoinSet<Answer>, all: &mut [Option<Metadata>]) -> Result<()> {
-    match asked.join_next().await {
-        Some(Ok((index, name, Ok(metadata)))) => {
-            if let Some(place) = all.get_mut(index) {
-                *place = Some(Metadata { name, ..metadata });
-            }
-            Ok(())
+async fn take_answer(
+    asked: &mut JoinSet<Answer>,
+    all: &mut [Option<Metadata>],
+    failed: &mut Vec<(Text, Error)>,
+) -> Result<()> {
+    let Some(Ok((index, bare, answer))) = asked.join_next().await else { return Ok(()) };
+    let found = match answer {
+        Ok(metadata) => Metadata { name: bare.name, ..metadata },
+        Err(error) if error.is_not_found() => return Ok(()),
+        Err(error @ Error::Server { .. }) => {
+            failed.push((bare.name.clone(), error));
+            bare
         }
-        Some(Ok((_, _, Err(error)))) if !error.is_not_found() => Err(error),
-        _ => Ok(()),
+        Err(error) => return Err(error),
+    };
+    if let Some(place) = all.get_mut(index) {
+        *place = Some(found);
     }
+    Ok(())
 }

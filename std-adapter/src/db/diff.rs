@@ -71,7 +71,7 @@ impl Diff<'_> {
     }
 
     fn names(&mut self, path: &[u8], dirs: &[Dir; 2]) -> Result<()> {
-        for (name, [old, new]) in side_by_side(self.objects, dirs)? {
+        for (name, [old, new]) in side_by_side(self.objects, dirs).map_err(|error| error.at(path))? {
             self.nodes(join(path, &name), old.as_ref(), new.as_ref())?;
         }
         Ok(())

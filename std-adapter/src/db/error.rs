@@ -4,6 +4,7 @@ use datakit_core::vfs;
 
 use super::Id;
 use super::merge::Refused;
+use super::object::Kind;
 use crate::tree::Refusal;
 
 /// The result of every operation of the database.
@@ -67,6 +68,19 @@ pub enum Error {
     /// A path of too many names.
     #[error("a path has at most {0} names")]
     TooDeep(usize),
+    /// A tree has an entry of this name, which is not shown and would be lost by a change.
+    #[error("the directory has an entry {0:?} that Git refuses, or has it twice: change it with Git")]
+    Unchangeable(String),
+    /// An object that the store should have is not there, or is something else, or cannot be read.
+    #[error("{}", broken(*.id, .fault, .path))]
+    Broken {
+        /// Its name.
+        id: Id,
+        /// What is wrong with it.
+        fault: Fault,
+        /// The path that needs it, as far as it is known.
+        path: Vec<u8>,
+    },
     /// The branch is elsewhere, or the commit does not come from where it is. [`explain`](Error::explain) has the reason.
     #[error("not-fast-forward")]
     NotFastForward(String),
@@ -93,6 +107,31 @@ pub enum Error {
     Store(String),
 }
 
+/// What is wrong with an object.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Fault {
+    /// The store has no object of that name.
+    #[error("is missing")]
+    Missing,
+    /// It is a tree where a blob is needed, or the like.
+    #[error("is no {0}")]
+    OtherKind(Kind),
+    /// It is there and cannot be read.
+    #[error("cannot be read: {0}")]
+    Unreadable(String),
+}
+
+/// What is wrong goes first: the end of a long text does not get to the client.
+fn broken(id: Id, fault: &Fault, path: &[u8]) -> String {
+    let path = String::from_utf8_lossy(path);
+    match fault {
+        Fault::Unreadable(why) if path.is_empty() => format!("object {id} cannot be read: {why}"),
+        Fault::Unreadable(why) => format!("object {id} cannot be read: {path}: {why}"),
+        fault if path.is_empty() => format!("object {id} {fault}"),
+        fault => format!("object {id} {fault}: {path}"),
+    }
+}
+
 impl Error {
     /// The reason in full, in lines. The text of an error reply has room for some of it only, and 9P2000.L sends none.
     #[must_use]
@@ -101,6 +140,26 @@ impl Error {
             Error::NotFastForward(reason) => format!("not-fast-forward: {reason}\n"),
             Error::Conflict(refused) => refused.explain(),
             other => format!("{other}\n"),
+        }
+    }
+
+    /// The same error about an object, with the path that needs it unless a longer one is known.
+    #[must_use]
+    pub fn at(self, path: &[u8]) -> Error {
+        match self {
+            Error::Broken { id, fault, path: known } if known.is_empty() => {
+                Error::Broken { id, fault, path: path.to_vec() }
+            }
+            other => other,
+        }
+    }
+
+    /// The same error about an object that a client has named: what the store never had is not found.
+    #[must_use]
+    pub fn of_named(self) -> Error {
+        match self {
+            Error::Broken { fault: Fault::Missing | Fault::OtherKind(_), .. } => Error::NotFound,
+            other => other,
         }
     }
 
@@ -147,7 +206,8 @@ impl From<Error> for vfs::Error {
             | Error::UnderWay => vfs::Error::Busy,
             Error::ReadOnly(_) => vfs::Error::ReadOnlyFile,
             Error::NoSpace(_) => vfs::Error::NoSpace,
-            Error::Store(_) => vfs::Error::Io,
+            Error::Unchangeable(_) => vfs::Error::NotSupported,
+            Error::Broken { .. } | Error::Store(_) => vfs::Error::Io,
         };
         number.because(error)
     }

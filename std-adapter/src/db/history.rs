@@ -1,19 +1,19 @@
 //! What came from what: the graph of commits.
 
 use std::cmp::Reverse;
-use std::collections::{BinaryHeap, HashMap};
+use std::collections::{BinaryHeap, HashMap, HashSet};
 use std::sync::Arc;
 
 use super::object::Commit;
 use super::objects::Objects;
-use super::{Error, Id, Result};
+use super::{Id, Result};
 
 /// The lowest common ancestors of two commits: those of which no other one comes. Newest first; none if the two have nothing in common.
 ///
 /// Commits are looked at from the newest on, as far as is needed. Times that lie cost time and nothing else.
 ///
 /// # Errors
-/// [`Error::NotFound`] if one of the two is not there. The history of a shallow repository ends where parents are not there.
+/// [`Error::Broken`] if one of the two is not there, or a commit that had to be looked at: only a shallow repository ends somewhere.
 pub fn merge_bases(objects: &Objects, a: Id, b: Id) -> Result<Vec<Id>> {
     let (of_a, of_b) = (objects.commit(a)?, objects.commit(b)?);
     // By far the most frequent, and not left to clocks: with a wrong one the walk could go a long way.
@@ -42,7 +42,7 @@ pub(super) fn merge_bases_of(objects: &Objects, first: &[Id], second: &[Id]) -> 
 /// Whether `of` is `ancestor`, or came from it.
 ///
 /// # Errors
-/// [`Error::NotFound`] if one of the two is not there.
+/// Those of [`merge_bases`].
 pub fn is_ancestor(objects: &Objects, ancestor: Id, of: Id) -> Result<bool> {
     objects.commit(ancestor)?;
     Ok(ancestor == of || objects.commit(of)?.parents.contains(&ancestor) || is_behind(objects, ancestor, &[of])?)
@@ -50,28 +50,28 @@ pub fn is_ancestor(objects: &Objects, ancestor: Id, of: Id) -> Result<bool> {
 
 /// All that `from` came from, itself first: the newest first, each once.
 pub fn log(objects: &Objects, from: Id) -> impl Iterator<Item = Result<(Id, Arc<Commit>)>> + use<'_> {
+    let shallow = objects.store().shallow();
     let mut seen = HashMap::new();
     let mut queue = BinaryHeap::new();
     let mut failed = None;
     let mut reach = move |id: Id, queue: &mut BinaryHeap<(i64, Reverse<usize>, Id)>| -> Result<()> {
-        if seen.insert(id, ()).is_none()
-            && let Some(commit) = known(objects, id)?
-        {
+        if seen.insert(id, ()).is_none() {
             // Of one time, by turns.
-            queue.push((commit.time, Reverse(seen.len()), id));
+            queue.push((objects.commit(id)?.time, Reverse(seen.len()), id));
         }
         Ok(())
     };
-    if let Err(error) = objects.commit(from).and_then(|_| reach(from, &mut queue)) {
+    let shallow = shallow.and_then(|shallow| reach(from, &mut queue).map(|()| shallow)).unwrap_or_else(|error| {
         failed = Some(error);
-    }
+        HashSet::new()
+    });
     std::iter::from_fn(move || {
         if let Some(error) = failed.take() {
             return Some(Err(error));
         }
         let (.., id) = queue.pop()?;
         let commit = objects.commit(id).inspect(|commit| {
-            for parent in &commit.parents {
+            for parent in commit.parents.iter().filter(|_| !shallow.contains(&id)) {
                 failed = failed.take().or(reach(*parent, &mut queue).err());
             }
         });
@@ -115,6 +115,7 @@ const STALE: u8 = 4;
 /// ancestor is never stale, and that ancestor is not, until it was looked at.
 struct Walk<'o> {
     objects: &'o Objects,
+    shallow: HashSet<Id>,
     queue: BinaryHeap<Next>,
     seen: HashMap<Id, Seen>,
     /// Waiting, and not stale.
@@ -138,7 +139,8 @@ struct Seen {
 impl<'o> Walk<'o> {
     fn new(objects: &'o Objects, first: &[Id], second: &[Id]) -> Result<Walk<'o>> {
         let (queue, seen) = (BinaryHeap::new(), HashMap::new());
-        let mut walk = Walk { objects, queue, seen, interesting: 0, turn: 0, common: Vec::new() };
+        let shallow = objects.store().shallow()?;
+        let mut walk = Walk { objects, shallow, queue, seen, interesting: 0, turn: 0, common: Vec::new() };
         first.iter().try_for_each(|id| walk.reach(*id, FIRST))?;
         second.iter().try_for_each(|id| walk.reach(*id, SECOND))?;
         Ok(walk)
@@ -148,7 +150,7 @@ impl<'o> Walk<'o> {
         self.seen.get(&id).map_or(0, |seen| seen.marks)
     }
 
-    /// Marks a commit, and has it wait if that is news. One that is not there is not in the history: it never waits.
+    /// Marks a commit, and has it wait if that is news.
     fn reach(&mut self, id: Id, how: u8) -> Result<()> {
         let seen = self.seen.entry(id).or_default();
         let marks = seen.marks | how;
@@ -156,7 +158,7 @@ impl<'o> Walk<'o> {
             return Ok(());
         }
         if seen.waiting.is_none() {
-            seen.waiting = known(self.objects, id)?;
+            seen.waiting = Some(self.objects.commit(id)?);
         } else if seen.marks & STALE == 0 {
             self.interesting -= 1;
         }
@@ -184,17 +186,10 @@ impl<'o> Walk<'o> {
             self.common.push((time, id));
             marks |= STALE;
         }
-        commit.parents.iter().try_for_each(|parent| self.reach(*parent, marks))?;
+        if !self.shallow.contains(&id) {
+            commit.parents.iter().try_for_each(|parent| self.reach(*parent, marks))?;
+        }
         Ok(true)
-    }
-}
-
-/// A commit, if it is there: the history of a shallow repository ends somewhere.
-fn known(objects: &Objects, id: Id) -> Result<Option<Arc<Commit>>> {
-    match objects.commit(id) {
-        Ok(commit) => Ok(Some(commit)),
-        Err(Error::NotFound) => Ok(None),
-        Err(error) => Err(error),
     }
 }
 
@@ -206,9 +201,9 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::db::BranchName;
     use crate::db::object::{Kind, Object};
     use crate::db::store::{FetchError, Memory, Move, Store};
+    use crate::db::{BranchName, Error, Fault};
 
     /// Commits made of their parents' indices and times.
     fn graph(objects: &Objects, commits: &[(Vec<usize>, i64)]) -> Vec<Id> {
@@ -241,19 +236,20 @@ mod tests {
     }
 
     #[test]
-    fn what_is_missing_has_no_parents() {
+    fn a_missing_ancestor_is_an_error() {
         let objects = Objects::new(Arc::new(Memory::new()));
         let gone = Commit::encode(Id::EMPTY_TREE, &[], b"gone", 0).unwrap().0;
-        let (id, object) = Commit::encode(Id::EMPTY_TREE, &[gone], b"shallow", 1).unwrap();
-        objects.store().write(&[(id, object)]).unwrap();
+        let (id, object) = Commit::encode(Id::EMPTY_TREE, &[gone], b"one", 1).unwrap();
+        let (other, other_object) = Commit::encode(Id::EMPTY_TREE, &[gone], b"other", 1).unwrap();
+        objects.store().write(&[(id, object), (other, other_object)]).unwrap();
+        let missing = Error::Broken { id: gone, fault: Fault::Missing, path: Vec::new() };
         assert_eq!(merge_bases(&objects, id, id).unwrap(), [id]);
-        assert_eq!(merge_bases(&objects, id, gone), Err(Error::NotFound));
-        let (other, object) = Commit::encode(Id::EMPTY_TREE, &[gone], b"shallow, too", 1).unwrap();
-        objects.store().write(&[(other, object)]).unwrap();
-        // A base is there to be read.
-        assert_eq!(merge_bases(&objects, id, other).unwrap(), []);
-        assert_eq!(log(&objects, id).count(), 1);
-        assert_eq!(log(&objects, gone).next().unwrap().unwrap_err(), Error::NotFound);
+        assert_eq!(merge_bases(&objects, id, gone).unwrap_err(), missing);
+        assert_eq!(merge_bases(&objects, id, other).unwrap_err(), missing);
+        assert_eq!(log(&objects, gone).next().unwrap().unwrap_err(), missing);
+        let log: Vec<_> = log(&objects, id).collect();
+        assert_eq!((log.len(), log[0].as_ref().unwrap().0), (2, id));
+        assert_eq!(log[1].as_ref().unwrap_err(), &missing);
     }
 
     #[test]

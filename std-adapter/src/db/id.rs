@@ -21,6 +21,12 @@ impl Id {
         &self.0
     }
 
+    /// The id of this hash.
+    #[must_use]
+    pub fn of_bytes(hash: [u8; 20]) -> Id {
+        Id(hash)
+    }
+
     /// The id that a client wrote, white space around it trimmed.
     ///
     /// # Errors

@@ -224,7 +224,7 @@ pub(super) fn now() -> i64 {
 /// # Errors
 /// [`Error::NotFound`] for a commit that is not there; [`Error::NotFastForward`], also if the branch moved meanwhile.
 pub fn fast_forward(database: &Database, branch: &Branch, commit: Id) -> Result<()> {
-    database.objects().commit(commit)?;
+    database.objects().named_commit(commit)?;
     let head = branch.head()?;
     if let Some(head) = head
         && head != commit

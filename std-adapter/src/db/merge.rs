@@ -160,7 +160,7 @@ impl Merge<'_> {
 
     fn names(&mut self, path: &[u8], dirs: &Dirs) -> Result<()> {
         // Each is read once: one of very many names is too large for the cache.
-        for (name, [base, ours, theirs]) in side_by_side(self.objects, dirs)? {
+        for (name, [base, ours, theirs]) in side_by_side(self.objects, dirs).map_err(|error| error.at(path))? {
             self.nodes(join(path, &name), base.as_ref(), ours.as_ref(), theirs.as_ref())?;
         }
         Ok(())

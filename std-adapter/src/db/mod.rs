@@ -30,11 +30,12 @@ mod sample;
 pub mod store;
 pub mod transaction;
 pub mod tree;
+mod tree_text;
 
 pub use branch::{Branch, Hold};
 pub use branch_name::BranchName;
 pub use database::Database;
-pub use error::{Error, Result};
+pub use error::{Error, Fault, Result};
 pub use files::tree as file_tree;
 pub use id::Id;
 pub use patient::PATIENCE;

@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 
-use gix::bstr::ByteSlice;
-use gix::objs::tree::EntryKind;
-use gix::objs::{TreeRef, WriteTo};
+use gix::objs::WriteTo;
 
 pub use super::commit_text::Stamp;
+pub use super::tree_text::Entries;
+use super::tree_text::order;
 use super::{Error, Id, Result, commit_text};
 
 /// The kinds of objects that the database reads and writes.
@@ -43,6 +43,17 @@ impl Kind {
     }
 }
 
+/// As Git calls it.
+impl std::fmt::Display for Kind {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Kind::Blob => "blob",
+            Kind::Tree => "tree",
+            Kind::Commit => "commit",
+        })
+    }
+}
+
 /// An object as it is stored, without header and compression.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Object {
@@ -76,28 +87,19 @@ pub enum Mode {
     Link,
     /// 40000: a directory.
     Dir,
-    /// 160000: a commit of another repository. Not shown, but kept.
+    /// 160000: a commit of another repository. Not shown, but kept. So is what Git has no name for.
     Submodule,
 }
 
 impl Mode {
-    fn as_git(self) -> EntryKind {
+    /// As it stands in a tree.
+    fn octal(self) -> &'static [u8] {
         match self {
-            Mode::Normal => EntryKind::Blob,
-            Mode::Exec => EntryKind::BlobExecutable,
-            Mode::Link => EntryKind::Link,
-            Mode::Dir => EntryKind::Tree,
-            Mode::Submodule => EntryKind::Commit,
-        }
-    }
-
-    fn of_git(kind: EntryKind) -> Mode {
-        match kind {
-            EntryKind::Blob => Mode::Normal,
-            EntryKind::BlobExecutable => Mode::Exec,
-            EntryKind::Link => Mode::Link,
-            EntryKind::Tree => Mode::Dir,
-            EntryKind::Commit => Mode::Submodule,
+            Mode::Normal => b"100644",
+            Mode::Exec => b"100755",
+            Mode::Link => b"120000",
+            Mode::Dir => b"40000",
+            Mode::Submodule => b"160000",
         }
     }
 
@@ -125,41 +127,30 @@ pub struct TreeEntry {
     pub id: Id,
 }
 
-/// The entries of a tree in its bytes, in Git's order.
-///
-/// # Errors
-/// [`Error::Store`] where the bytes are no tree.
-pub fn decode_tree(data: &[u8]) -> Result<Vec<TreeEntry>> {
-    let tree = TreeRef::from_bytes(data, gix::hash::Kind::Sha1);
-    let tree = tree.map_err(|error| Error::Store(format!("a tree that cannot be read: {error}")))?;
-    Ok(tree
-        .entries
-        .iter()
-        .map(|entry| TreeEntry {
-            name: entry.filename.as_bytes().into(),
-            mode: Mode::of_git(entry.mode.kind()),
-            id: entry.oid.to_owned().into(),
-        })
-        .collect())
-}
-
 /// The tree of these entries, in whatever order they are.
 ///
 /// # Errors
 /// [`Error::Store`] for a name that no tree can have.
 pub fn encode_tree(entries: impl IntoIterator<Item = TreeEntry>) -> Result<(Id, Object)> {
-    let mut tree = gix::objs::Tree {
-        entries: entries
-            .into_iter()
-            .map(|entry| gix::objs::tree::Entry {
-                mode: entry.mode.as_git().into(),
-                filename: entry.name.as_bstr().to_owned(),
-                oid: entry.id.into(),
-            })
-            .collect(),
-    };
-    tree.entries.sort();
-    Object::new(Kind::Tree, written(&tree)?)
+    let mut entries: Vec<_> = entries.into_iter().collect();
+    entries.sort_by(order);
+    encode_sorted(&entries)
+}
+
+/// The same of entries that are in Git's order.
+pub(super) fn encode_sorted(entries: &[TreeEntry]) -> Result<(Id, Object)> {
+    let mut bytes = Vec::with_capacity(entries.iter().map(|entry| 28 + entry.name.len()).sum());
+    for TreeEntry { name, mode, id } in entries {
+        if name.is_empty() || name.contains(&0) {
+            return Err(Error::Store(format!("a tree cannot have the name {:?}", String::from_utf8_lossy(name))));
+        }
+        bytes.extend_from_slice(mode.octal());
+        bytes.push(b' ');
+        bytes.extend_from_slice(name);
+        bytes.push(0);
+        bytes.extend_from_slice(id.as_bytes());
+    }
+    Object::new(Kind::Tree, bytes)
 }
 
 fn written(object: &dyn WriteTo) -> Result<Vec<u8>> {
@@ -244,7 +235,7 @@ mod tests {
             entry("a", Mode::Link),
         ])
         .unwrap();
-        let names = decode_tree(&object.data).unwrap();
+        let names = Entries::parse(&object.data).unwrap();
         let names: Vec<_> = names.iter().map(|entry| (&*entry.name, entry.mode)).collect();
         // `b` counts as `b/`.
         let expected: [(&[u8], Mode); 4] =

@@ -5,9 +5,9 @@ use std::sync::{Arc, Mutex};
 use quick_cache::sync::{Cache, DefaultLifecycle};
 use quick_cache::{DefaultHashBuilder, OptionsBuilder, Weighter};
 
-use super::object::{Commit, Kind, Object, TreeEntry, decode_tree};
+use super::object::{Commit, Entries, Kind, Object};
 use super::store::Store;
-use super::{Error, Id, Result};
+use super::{Error, Fault, Id, Result};
 use crate::locked;
 
 /// Bytes that each of the three caches may hold, about. A server of a large repository is to stay small.
@@ -28,7 +28,7 @@ pub struct Objects(Arc<Shared>);
 
 struct Shared {
     store: Arc<dyn Store>,
-    trees: Cache<Id, Arc<[TreeEntry]>, Weight>,
+    trees: Cache<Id, Arc<Entries>, Weight>,
     /// The last two that are larger than what is cached. Each file of a listing is looked up in its directory.
     large: Mutex<[Option<Known>; 2]>,
     commits: Cache<Id, Arc<Commit>, Weight>,
@@ -37,14 +37,14 @@ struct Shared {
 }
 
 /// A tree by its name.
-type Known = (Id, Arc<[TreeEntry]>);
+type Known = (Id, Arc<Entries>);
 
 /// Bytes that a cached value takes, about.
 #[derive(Clone)]
 struct Weight;
 
-impl Weighter<Id, Arc<[TreeEntry]>> for Weight {
-    fn weight(&self, _: &Id, tree: &Arc<[TreeEntry]>) -> u64 {
+impl Weighter<Id, Arc<Entries>> for Weight {
+    fn weight(&self, _: &Id, tree: &Arc<Entries>) -> u64 {
         64 + tree.iter().map(|entry| 64 + entry.name.len() as u64).sum::<u64>()
     }
 }
@@ -104,7 +104,7 @@ impl Objects {
     /// The content of a blob.
     ///
     /// # Errors
-    /// [`Error::NotFound`] if there is none of that name, or it is something else.
+    /// [`Error::Broken`] if there is none of that name, or it is something else, or cannot be read.
     pub fn blob(&self, id: Id) -> Result<Arc<[u8]>> {
         if let Some(blob) = self.0.blobs.get(&id) {
             return Ok(blob);
@@ -128,7 +128,12 @@ impl Objects {
         if let Some(length) = self.0.lengths.get(&id) {
             return Ok(length);
         }
-        let Some((Kind::Blob, length)) = self.0.store.header(id)? else { return Err(Error::NotFound) };
+        let length = match self.0.store.header(id) {
+            Ok(Some((Kind::Blob, length))) => length,
+            Ok(Some(_)) => return Err(broken(id, Fault::OtherKind(Kind::Blob))),
+            Ok(None) => return Err(broken(id, Fault::Missing)),
+            Err(error) => return Err(unreadable(id, error)),
+        };
         self.0.lengths.insert(id, length);
         Ok(length)
     }
@@ -136,26 +141,27 @@ impl Objects {
     /// The entries of a tree, in Git's order.
     ///
     /// # Errors
-    /// [`Error::NotFound`] if there is none of that name, or it is something else.
-    pub fn tree(&self, id: Id) -> Result<Arc<[TreeEntry]>> {
+    /// [`Error::Broken`] if there is none of that name, or it is something else, or cannot be read.
+    pub fn tree(&self, id: Id) -> Result<Arc<Entries>> {
         if let Some(tree) = self.0.trees.get(&id).or_else(|| self.large(id)) {
             return Ok(tree);
         }
         if id == Id::EMPTY_TREE {
             // It is there whether anybody wrote it or not, as in Git.
-            return Ok(Arc::new([]));
+            return Ok(Arc::default());
         }
-        let tree: Arc<[TreeEntry]> = decode_tree(&self.read(id, Kind::Tree)?)?.into();
+        let tree = Entries::parse(&self.read(id, Kind::Tree)?).map_err(|error| unreadable(id, error))?;
+        let tree = Arc::new(tree);
         self.keep_tree(id, tree.clone());
         Ok(tree)
     }
 
-    fn large(&self, id: Id) -> Option<Arc<[TreeEntry]>> {
+    fn large(&self, id: Id) -> Option<Arc<Entries>> {
         let large = locked::lock(&self.0.large);
         large.iter().flatten().find(|(kept, _)| *kept == id).map(|(_, tree)| tree.clone())
     }
 
-    fn keep_tree(&self, id: Id, tree: Arc<[TreeEntry]>) {
+    fn keep_tree(&self, id: Id, tree: Arc<Entries>) {
         if Weight.weight(&id, &tree) <= LARGEST_TREE {
             return self.0.trees.insert(id, tree);
         }
@@ -166,20 +172,42 @@ impl Objects {
     /// A commit.
     ///
     /// # Errors
-    /// [`Error::NotFound`] if there is none of that name, or it is something else.
+    /// Those of [`blob`](Objects::blob).
     pub fn commit(&self, id: Id) -> Result<Arc<Commit>> {
         if let Some(commit) = self.0.commits.get(&id) {
             return Ok(commit);
         }
-        let commit = Arc::new(Commit::decode(&self.read(id, Kind::Commit)?)?);
+        let commit = Commit::decode(&self.read(id, Kind::Commit)?).map_err(|error| unreadable(id, error))?;
+        let commit = Arc::new(commit);
         self.0.commits.insert(id, commit.clone());
         Ok(commit)
     }
 
+    /// The commit that a client has named.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`] if there is none; [`Error::Broken`] if it cannot be read.
+    pub fn named_commit(&self, id: Id) -> Result<Arc<Commit>> {
+        self.commit(id).map_err(Error::of_named)
+    }
+
     fn read(&self, id: Id, kind: Kind) -> Result<Arc<[u8]>> {
-        match self.0.store.read(id)? {
-            Some(Object { kind: found, data }) if found == kind => Ok(data),
-            _ => Err(Error::NotFound),
+        match self.0.store.read(id) {
+            Ok(Some(Object { kind: found, data })) if found == kind => Ok(data),
+            Ok(Some(_)) => Err(broken(id, Fault::OtherKind(kind))),
+            Ok(None) => Err(broken(id, Fault::Missing)),
+            Err(error) => Err(unreadable(id, error)),
         }
+    }
+}
+
+fn broken(id: Id, fault: Fault) -> Error {
+    Error::Broken { id, fault, path: Vec::new() }
+}
+
+fn unreadable(id: Id, error: Error) -> Error {
+    match error {
+        Error::Store(why) => broken(id, Fault::Unreadable(why)),
+        other => other,
     }
 }

@@ -324,7 +324,7 @@ impl Transaction {
     /// # Errors
     /// [`Error::NotFound`] if there is no such commit.
     pub fn reset(&self, to: Id) -> Result<()> {
-        let tree = Tree::stored(self.objects().commit(to)?.tree);
+        let tree = Tree::stored(self.objects().named_commit(to)?.tree);
         let mut state = self.open_mut()?;
         state.rw = tree;
         state.start = Some(to);
@@ -371,7 +371,7 @@ impl Transaction {
     pub fn prepare_merge(&self, theirs: Id, parents: &[Id], message: &[u8]) -> Result<Prepared<'_>> {
         let objects = self.objects();
         let (working, before) = self.work()?;
-        let theirs_tree = Tree::stored(objects.commit(theirs)?.tree);
+        let theirs_tree = Tree::stored(objects.named_commit(theirs)?.tree);
         let mut batch = Batch::new();
         let ours_tree = before.write(&mut batch)?;
         let (ours, commit) = Commit::encode(ours_tree, parents, message, now())?;
@@ -426,7 +426,7 @@ impl Transaction {
         options: Options,
     ) -> Result<Committed> {
         for parent in parents {
-            self.objects().commit(*parent)?;
+            self.objects().named_commit(*parent)?;
         }
         let mut batch = Batch::new();
         let tree = rw.write(&mut batch)?;
@@ -445,7 +445,7 @@ impl Transaction {
 
     fn is_tree_of(&self, parent: Option<&Id>, tree: Id) -> Result<bool> {
         let before = match parent {
-            Some(parent) => self.objects().commit(*parent)?.tree,
+            Some(parent) => self.objects().named_commit(*parent)?.tree,
             None => Id::EMPTY_TREE,
         };
         Ok(before == tree)

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::object::{Kind, Mode, Object, TreeEntry, encode_tree};
 use super::objects::Objects;
+use super::tree_text::order_of;
 use super::{Error, Id, Result};
 
 /// The most names of a path in which something is changed. Directories with changes are written, and dropped, one within the other,
@@ -86,10 +87,13 @@ impl Tree {
     /// # Errors
     /// [`Error::NotFound`]; [`Error::NotDirectory`] when a file is on the way.
     pub fn get(&self, objects: &Objects, path: &[u8]) -> Result<Node> {
-        names(path).try_fold(Node::Dir(self.0.clone()), |node, name| match node {
-            Node::Dir(dir) => dir.get(objects, name)?.ok_or(Error::NotFound),
-            _ => Err(Error::NotDirectory),
-        })
+        let mut node = Node::Dir(self.0.clone());
+        for (depth, name) in names(path).enumerate() {
+            let Node::Dir(dir) = &node else { return Err(Error::NotDirectory) };
+            let found = dir.get(objects, name).map_err(|error| error.at(above(path, depth)))?;
+            node = found.ok_or(Error::NotFound)?;
+        }
+        Ok(node)
     }
 
     /// The directory at `path`.
@@ -178,15 +182,16 @@ impl Tree {
             return Err(Error::TooDeep(DEEPEST));
         }
         let mut dir = &mut self.0;
-        for name in names(path) {
+        for (depth, name) in names(path).enumerate() {
             let below = dir;
-            dir = match below.entries_mut(objects)?.get_mut(name) {
+            let entries = below.entries_mut(objects).map_err(|error| error.at(above(path, depth)))?;
+            dir = match entries.get_mut(name) {
                 Some(Node::Dir(dir)) => dir,
                 Some(_) => return Err(Error::NotDirectory),
                 None => return Err(Error::NotFound),
             };
         }
-        dir.entries_mut(objects)
+        dir.entries_mut(objects).map_err(|error| error.at(path))
     }
 
     /// Its name in the store, and what must be written for that: empty directories are left out, at any depth.
@@ -208,7 +213,7 @@ impl Dir {
     /// What `name` stands for.
     ///
     /// # Errors
-    /// [`Error::NotFound`] when the directory itself is not in the store.
+    /// [`Error::Broken`] when the directory itself is not in the store, or cannot be read.
     pub fn get(&self, objects: &Objects, name: &[u8]) -> Result<Option<Node>> {
         match self {
             Dir::Edited(entries) => Ok(entries.get(name).cloned()),
@@ -222,7 +227,7 @@ impl Dir {
     /// All names, in the order of their bytes.
     ///
     /// # Errors
-    /// [`Error::NotFound`] when the directory itself is not in the store.
+    /// [`Error::Broken`] when the directory itself is not in the store, or cannot be read.
     pub fn list(&self, objects: &Objects) -> Result<Vec<(Name, Node)>> {
         let mut list = Vec::new();
         self.each(objects, |name, node| list.push((name.clone(), node)))?;
@@ -280,6 +285,7 @@ impl Dir {
     fn entries_mut(&mut self, objects: &Objects) -> Result<&mut BTreeMap<Name, Node>> {
         if let Dir::Stored(id) = self {
             let entries = objects.tree(*id)?;
+            entries.check_whole()?;
             let entries = entries.iter().map(|entry| (entry.name.clone(), Node::of(entry))).collect();
             *self = Dir::Edited(Arc::new(entries));
         }
@@ -315,14 +321,10 @@ impl Dir {
     }
 }
 
-/// An entry of this name. Git's order is that of the names with a slash behind those of directories.
+/// An entry of this name.
 fn find<'t>(entries: &'t [TreeEntry], name: &[u8]) -> Option<&'t TreeEntry> {
-    let slash = |directory: bool| if directory { &b"/"[..] } else { b"" };
-    let by = |directory: bool| {
-        let at = entries.binary_search_by(|entry| {
-            let found = entry.name.iter().chain(slash(entry.mode == Mode::Dir));
-            found.cmp(name.iter().chain(slash(directory)))
-        });
+    let by = |is_dir: bool| {
+        let at = entries.binary_search_by(|entry| order_of((&entry.name, entry.mode == Mode::Dir), (name, is_dir)));
         entries.get(at.ok()?)
     };
     by(false).or_else(|| by(true))
@@ -360,7 +362,7 @@ impl Content {
     /// The bytes.
     ///
     /// # Errors
-    /// [`Error::NotFound`] when the blob is not in the store.
+    /// [`Error::Broken`] when the blob is not in the store, or cannot be read.
     pub fn bytes(&self, objects: &Objects) -> Result<Bytes> {
         Ok(match self {
             Content::Stored(id) => Bytes::Stored(objects.blob(*id)?),
@@ -371,7 +373,7 @@ impl Content {
     /// Their number.
     ///
     /// # Errors
-    /// [`Error::NotFound`] when the blob is not in the store.
+    /// [`Error::Broken`] when the blob is not in the store, or cannot be read.
     pub fn length(&self, objects: &Objects) -> Result<u64> {
         match self {
             Content::Stored(id) => objects.blob_length(*id),
@@ -382,7 +384,7 @@ impl Content {
     /// The bytes, to be changed.
     ///
     /// # Errors
-    /// [`Error::NotFound`] when the blob is not in the store.
+    /// [`Error::Broken`] when the blob is not in the store, or cannot be read.
     pub fn bytes_mut(&mut self, objects: &Objects) -> Result<&mut Vec<u8>> {
         if let Content::Stored(id) = self {
             *self = Content::Fresh(Arc::new(objects.blob(*id)?.to_vec()));
@@ -441,6 +443,15 @@ pub fn names(path: &[u8]) -> impl Iterator<Item = &[u8]> {
     path.split(|byte| *byte == b'/').filter(|name| !name.is_empty())
 }
 
+/// The first names of a path, as many as `depth`.
+fn above(path: &[u8], depth: usize) -> &[u8] {
+    let mut ends = path.iter().enumerate().filter(|(_, byte)| **byte == b'/').map(|(at, _)| at).chain([path.len()]);
+    match depth.checked_sub(1).and_then(|last| ends.nth(last)) {
+        Some(end) => path.get(..end).unwrap_or_default(),
+        None => b"",
+    }
+}
+
 /// A path and its last name; `None` for the top.
 #[must_use]
 pub fn split(path: &[u8]) -> Option<(&[u8], &[u8])> {
@@ -460,6 +471,7 @@ pub fn join(dir: &[u8], name: &[u8]) -> Vec<u8> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::db::Fault;
     use crate::db::store::Memory;
 
     fn objects() -> Objects {
@@ -516,7 +528,9 @@ mod tests {
         tree.put(&objects, b"far", Node::Dir(Dir::Stored(nowhere))).unwrap();
         tree.put(&objects, b"near", Node::file(Mode::Normal, "")).unwrap();
         keep(&objects, &tree);
-        assert_eq!(tree.get(&objects, b"far/x"), Err(Error::NotFound));
+        let missing = Error::Broken { id: nowhere, fault: Fault::Missing, path: b"far".to_vec() };
+        assert_eq!(tree.get(&objects, b"far/x"), Err(missing.clone()));
+        assert_eq!(missing.to_string(), format!("object {nowhere} is missing: far"));
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use std::fmt::Display;
 use std::time::Duration;
 
-use datakit::client::{Client, Dialect, Error, Metadata, Options, Watch};
+use datakit::client::{Client, Dialect, Error, Listing, Metadata, Options, Watch};
 use tokio::io::AsyncReadExt;
 
 use crate::args::{ClientCommand, Connection};
@@ -76,20 +76,29 @@ async fn each(paths: Vec<ServerPath>, one: impl AsyncFn(&ServerPath) -> Done) ->
 }
 
 async fn ls(client: &Client, path: &ServerPath, long: bool, json: bool) -> Done {
-    let mut files = match client.list(path).await {
-        Ok(files) => files,
+    let Listing { mut files, failed, .. } = match client.list_all(path).await {
+        Ok(listing) => listing,
         // The file itself: it is no directory.
         Err(error) if error.errno() == Some(20) => {
             let metadata = client.stat(path).await.map_err(at(path))?;
-            vec![output::named(metadata, path)]
+            output::print_files(vec![output::named(metadata, path)], long, json)?;
+            return Ok(());
         }
         Err(error) => return Err(at(path)(error)),
     };
     files.sort_by(|a, b| a.name.cmp(&b.name));
-    if json {
-        return output::print_json(&files.iter().map(output::json).collect());
-    }
-    output::print(&if long { output::long(&files) } else { output::short(&files) })
+    output::print_files(files, long, json)?;
+    // Names alone are all there, whatever they stand for.
+    let failed = failed.into_iter().filter(|_| long || json);
+    complaints(failed.map(|(name, error)| at(&path.join(&name))(error)))
+}
+
+/// Prints all but the last one, which is left to the caller.
+pub(crate) fn complaints(failed: impl IntoIterator<Item = String>) -> Done {
+    let mut failed: Vec<_> = failed.into_iter().collect();
+    let last = failed.pop();
+    failed.iter().for_each(|text| output::complain(text));
+    last.map_or(Ok(()), Err)
 }
 
 async fn cat(client: &Client, path: &ServerPath) -> Done {
@@ -129,22 +138,36 @@ pub(crate) struct Branch {
 
 async fn tree(client: &Client, path: &ServerPath, json: bool) -> Done {
     let metadata = output::named(client.stat(path).await.map_err(at(path))?, path);
-    let branch = branch(client, path, metadata).await?;
+    let mut failed = Vec::new();
+    let branch = branch(client, path, metadata, &mut failed).await?;
     if json {
-        return output::print_json(&output::json_tree(&branch));
+        output::print_json(&output::json_tree(&branch))?;
+    } else {
+        output::print(&output::tree(&branch))?;
     }
-    output::print(&output::tree(&branch))
+    complaints(failed)
 }
 
-async fn branch(client: &Client, path: &ServerPath, metadata: Metadata) -> Done<Branch> {
+/// Goes on after what the server refuses below the top.
+async fn branch(client: &Client, path: &ServerPath, metadata: Metadata, failed: &mut Vec<String>) -> Done<Branch> {
     bounded(path)?;
     let mut below = Vec::new();
     if metadata.is_dir() {
-        let mut files = client.list(path).await.map_err(at(path))?;
+        let mut files = match client.list_all(path).await {
+            Ok(Listing { files, failed: names, .. }) => {
+                failed.extend(names.into_iter().map(|(name, error)| at(&path.join(&name))(error)));
+                files
+            }
+            Err(error @ Error::Server { .. }) => {
+                failed.push(at(path)(error));
+                Vec::new()
+            }
+            Err(error) => return Err(at(path)(error)),
+        };
         files.sort_by(|a, b| a.name.cmp(&b.name));
         for file in files {
             let path = path.join(&file.name);
-            below.push(Box::pin(branch(client, &path, file)).await?);
+            below.push(Box::pin(branch(client, &path, file, failed)).await?);
         }
     }
     Ok(Branch { metadata, below })

@@ -4,12 +4,12 @@ use std::ffi::OsStr;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 
 use bytes::{Bytes, BytesMut};
-use datakit::client::{Chunks, Client, File, Kind, Open, Writes};
+use datakit::client::{Chunks, Client, Dialect, Error, File, Kind, Open, Writes};
 use indicatif::{ProgressBar, ProgressStyle};
 use tokio::fs;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-use crate::commands::{Done, at, bounded};
+use crate::commands::{Done, at, bounded, complaints};
 use crate::path::Place;
 
 /// Bytes in one read of a file of this machine.
@@ -27,13 +27,13 @@ pub(crate) async fn cp(client: &Client, from: &Place, to: &Place, recursive: boo
         return Err(format!("{from}: Is a directory"));
     }
     not_into_itself(client, from, &to).await?;
-    let mut links = Vec::new();
-    dir(client, from, &to, &mut links).await?;
+    let mut later = Later::default();
+    dir(client, from, &to, &mut later).await?;
     // Last, so that nothing is copied through a link that the other side chose.
-    for (place, target) in links {
+    for (place, target) in later.links {
         link(client, &place, &target).await.map_err(at(&place))?;
     }
-    Ok(())
+    complaints(later.failed)
 }
 
 async fn is_dir(client: &Client, place: &Place) -> bool {
@@ -58,24 +58,40 @@ async fn not_into_itself(client: &Client, from: &Place, to: &Place) -> Done {
     Ok(())
 }
 
-/// A link to be made, and where it points.
-type Links = Vec<(Place, Vec<u8>)>;
+/// What is left when the files are copied.
+#[derive(Default)]
+struct Later {
+    /// Links to be made, and where they point.
+    links: Vec<(Place, Vec<u8>)>,
+    /// What could not be read. The rest is copied all the same.
+    failed: Vec<String>,
+}
 
 /// Copies what is in a directory to another, which is made if it is missing.
-async fn dir(client: &Client, from: &Place, to: &Place, links: &mut Links) -> Done {
+async fn dir(client: &Client, from: &Place, to: &Place, later: &mut Later) -> Done {
     bounded(from)?;
     make_dir(client, to).await.map_err(at(to))?;
-    for Entry { name, kind, target } in entries(client, from).await.map_err(at(from))? {
+    let found = match entries(client, from).await {
+        Ok(found) => found,
+        Err(unread) => return unread.go_on(from, later),
+    };
+    for Entry { name, kind, target } in found {
         let (from, to) = (from.join(&name), to.join(&name));
         if kind != Kind::Symlink {
             not_through_a_link(&to).await?;
         }
         match (kind, target) {
-            (Kind::Dir, _) => Box::pin(dir(client, &from, &to, links)).await?,
-            (Kind::File, _) => file(client, &from, &to).await?,
-            (Kind::Symlink, Some(target)) => links.push((to, target)),
-            (Kind::Symlink, None) => return Err(format!("{from}: 9P2000 does not tell where a link points")),
-            _ => return Err(format!("{from}: neither a file nor a directory nor a link")),
+            (Kind::Dir, _) => Box::pin(dir(client, &from, &to, later)).await?,
+            (Kind::File, _) => match open_source(client, &from).await {
+                Ok(source) => file_from(client, source, &from, &to, later).await?,
+                Err(unread) => unread.go_on(&from, later)?,
+            },
+            (Kind::Symlink, Some(target)) => later.links.push((to, target)),
+            (Kind::Symlink, None) => match unread_link(client, &from).await {
+                Some(unread) => unread.go_on(&from, later)?,
+                None => later.failed.push(format!("{from}: 9P2000 does not tell where a link points")),
+            },
+            _ => later.failed.push(format!("{from}: neither a file nor a directory nor a link")),
         }
     }
     Ok(())
@@ -88,11 +104,12 @@ struct Entry {
 }
 
 /// Sorted by name.
-async fn entries(client: &Client, place: &Place) -> Done<Vec<Entry>> {
+async fn entries(client: &Client, place: &Place) -> Result<Vec<Entry>, Unread> {
     let mut all = match place {
-        Place::Host(path) => host_entries(path).await.map_err(|error| reason(&error))?,
+        Place::Host(path) => host_entries(path).await.map_err(Unread::from)?,
         Place::Server(path) => {
-            let list = client.list(path).await.map_err(|error| error.to_string())?;
+            // What cannot be looked at is found out again when it is read.
+            let list = client.list_all(path).await?.files;
             let bytes = |text: &datakit::client::Text| text.as_bytes().to_vec();
             list.iter()
                 .map(|file| Entry { name: bytes(&file.name), kind: file.kind, target: file.target.as_ref().map(bytes) })
@@ -155,9 +172,67 @@ async fn link(client: &Client, place: &Place, target: &[u8]) -> Done {
     if there.as_deref() == Some(target) { Ok(()) } else { made }
 }
 
+/// Why something was not read.
+enum Unread {
+    /// It alone.
+    Refused(String),
+    /// Nothing can be read any more.
+    Lost(String),
+}
+
+impl From<Error> for Unread {
+    fn from(error: Error) -> Unread {
+        match error {
+            Error::Server { .. } => Unread::Refused(error.to_string()),
+            other => Unread::Lost(other.to_string()),
+        }
+    }
+}
+
+impl From<std::io::Error> for Unread {
+    fn from(error: std::io::Error) -> Unread {
+        Unread::Refused(reason(&error))
+    }
+}
+
+impl Unread {
+    /// Notes it where the rest can be copied.
+    fn go_on(self, from: &Place, later: &mut Later) -> Done {
+        match self {
+            Unread::Refused(text) => later.failed.push(at(from)(text)),
+            Unread::Lost(text) => return Err(at(from)(text)),
+        }
+        Ok(())
+    }
+
+    fn into_text(self) -> String {
+        match self {
+            Unread::Refused(text) | Unread::Lost(text) => text,
+        }
+    }
+}
+
+/// Why a link cannot be read, in a dialect in which others can.
+async fn unread_link(client: &Client, place: &Place) -> Option<Unread> {
+    let Place::Server(path) = place else { return None };
+    let looked = async { client.walk(path).await?.stat().await }.await;
+    match looked {
+        Err(error) => Some(error.into()),
+        Ok(_) if client.dialect() == Dialect::Legacy => None,
+        Ok(_) => client.read_link(path).await.err().map(Unread::from),
+    }
+}
+
 /// Copies one file.
 async fn file(client: &Client, from: &Place, to: &Place) -> Done {
-    let (mut source, length) = open_source(client, from).await.map_err(at(from))?;
+    let source = open_source(client, from).await.map_err(|unread| at(from)(unread.into_text()))?;
+    let mut later = Later::default();
+    file_from(client, source, from, to, &mut later).await?;
+    complaints(later.failed)
+}
+
+async fn file_from(client: &Client, source: (End, u64), from: &Place, to: &Place, later: &mut Later) -> Done {
+    let (mut source, length) = source;
     // Emptying the one would empty the other.
     if let (End::Server(file), Place::Server(path)) = (&source, to)
         && client.walk(path).await.is_ok_and(|target| target.qid().path == file.qid().path)
@@ -167,7 +242,15 @@ async fn file(client: &Client, from: &Place, to: &Place) -> Done {
     let mut copy = open_target(client, to).await.map_err(at(to))?;
     let bar = progress(length, to);
     let (mut pieces, mut sink) = (source.pieces(), copy.sink());
-    while let Some(data) = pieces.next().await.map_err(at(from))? {
+    loop {
+        let data = match pieces.next().await {
+            Ok(Some(data)) => data,
+            Ok(None) => break,
+            Err(unread) => {
+                unread.go_on(from, later)?;
+                break;
+            }
+        };
         bar.inc(data.len() as u64);
         sink.write(data).await.map_err(at(to))?;
     }
@@ -212,14 +295,14 @@ enum Pieces<'f> {
 }
 
 impl Pieces<'_> {
-    async fn next(&mut self) -> Done<Option<Bytes>> {
+    async fn next(&mut self) -> Result<Option<Bytes>, Unread> {
         match self {
             Pieces::Host(file) => {
                 let mut piece = BytesMut::with_capacity(PIECE);
-                let count = file.read_buf(&mut piece).await.map_err(|error| reason(&error))?;
+                let count = file.read_buf(&mut piece).await?;
                 Ok(Some(piece.freeze()).filter(|_| count > 0))
             }
-            Pieces::Server(chunks) => chunks.next().await.map_err(|error| error.to_string()),
+            Pieces::Server(chunks) => Ok(chunks.next().await?),
         }
     }
 }
@@ -253,17 +336,17 @@ fn reason(error: &std::io::Error) -> String {
 }
 
 /// Opens a file; also its length in bytes, 0 where it is not known.
-async fn open_source(client: &Client, place: &Place) -> Done<(End, u64)> {
+async fn open_source(client: &Client, place: &Place) -> Result<(End, u64), Unread> {
     match place {
         Place::Host(path) => {
-            let file = fs::File::open(path).await.map_err(|error| reason(&error))?;
-            let metadata = file.metadata().await.map_err(|error| reason(&error))?;
+            let file = fs::File::open(path).await?;
+            let metadata = file.metadata().await?;
             Ok((End::Host(file), metadata.len()))
         }
         Place::Server(path) => {
-            let node = client.walk(path).await.map_err(|error| error.to_string())?;
-            let length = node.stat().await.map_err(|error| error.to_string())?.len;
-            Ok((End::Server(node.open(Open::READ).await.map_err(|error| error.to_string())?), length))
+            let node = client.walk(path).await?;
+            let length = node.stat().await?.len;
+            Ok((End::Server(node.open(Open::READ).await?), length))
         }
     }
 }

@@ -68,7 +68,14 @@ pub(crate) fn line(text: &str) -> String {
     if io::stdout().is_terminal() { printable(text) } else { text.to_owned() }
 }
 
-pub(crate) fn short(files: &[Metadata]) -> Vec<u8> {
+pub(crate) fn print_files(files: Vec<Metadata>, long: bool, in_json: bool) -> Done {
+    if in_json {
+        return print_json(&files.iter().map(json).collect());
+    }
+    print(&if long { self::long(&files) } else { short(&files) })
+}
+
+fn short(files: &[Metadata]) -> Vec<u8> {
     let mut text = Vec::new();
     for file in files {
         text.extend(shown(&file.name));
@@ -78,7 +85,7 @@ pub(crate) fn short(files: &[Metadata]) -> Vec<u8> {
 }
 
 /// One line a file, in columns.
-pub(crate) fn long(files: &[Metadata]) -> Vec<u8> {
+fn long(files: &[Metadata]) -> Vec<u8> {
     let width =
         |of: fn(&Metadata) -> String| files.iter().map(|file| of(file).chars().count()).max().unwrap_or_default();
     let (owners, groups) = (width(|file| file.owner.clone()), width(|file| file.group.clone()));

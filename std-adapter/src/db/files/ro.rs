@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use datakit_core::vfs::{Error, FileStat, Name, OpenMode, Result};
+use datakit_core::vfs::{Error, FileStat, Kind, NAME_MAX, Name, OpenMode, Result};
 
 use crate::db::object::Mode;
 use crate::db::objects::Objects;
@@ -27,12 +27,12 @@ enum Way {
     /// It was, in a tree that never changes.
     Found(Dir),
     /// By its path, in what the tree is at that time.
-    Path(Source, Vec<u8>),
+    Path(Source),
 }
 
 impl Ro {
     pub(super) fn new(database: &Database, source: Source, number: u64) -> Ro {
-        Ro { database: database.clone(), top: Way::Path(source, Vec::new()), number }
+        Ro { database: database.clone(), top: Way::Path(source), number }
     }
 
     /// The same tree for ever.
@@ -44,7 +44,18 @@ impl Ro {
     pub(super) fn top(self, name: &str) -> Entry {
         let number = ino::of(("ro", self.number));
         let Ro { database, top: way, .. } = self;
-        Entry::dir_of(name.as_bytes().into(), number, RoDir(Arc::new(Place { database, way, number })))
+        Entry::dir_of(
+            name.as_bytes().into(),
+            number,
+            RoDir(Arc::new(Place { database, way, path: Vec::new(), number })),
+        )
+    }
+
+    /// One file that never changes.
+    pub(super) fn file(database: &Database, name: &[u8], file: File, number: u64) -> Entry {
+        let way = Way::Found(Dir::empty());
+        let dir = Arc::new(Place { database: database.clone(), way, path: Vec::new(), number });
+        dir.file(name.into(), file, number)
     }
 }
 
@@ -55,6 +66,7 @@ struct RoDir(Arc<Place>);
 struct Place {
     database: Database,
     way: Way,
+    path: Vec<u8>,
     /// The inode of the directory.
     number: u64,
 }
@@ -67,7 +79,7 @@ impl Place {
     fn dir(&self) -> db::Result<Dir> {
         match &self.way {
             Way::Found(dir) => Ok(dir.clone()),
-            Way::Path(source, path) => source()?.dir(self.objects(), path),
+            Way::Path(source) => source()?.dir(self.objects(), &self.path),
         }
     }
 
@@ -75,34 +87,39 @@ impl Place {
     fn below(&self, name: &[u8], dir: &Dir, number: u64) -> Place {
         let way = match &self.way {
             Way::Found(_) => Way::Found(dir.clone()),
-            Way::Path(source, path) => Way::Path(source.clone(), join(path, name)),
+            Way::Path(source) => Way::Path(source.clone()),
         };
-        Place { database: self.database.clone(), way, number }
+        Place { database: self.database.clone(), way, path: join(&self.path, name), number }
     }
 
-    /// What `node`, which `name` stands for here, is shown as; submodules are not.
-    fn entry(self: &Arc<Place>, name: db::tree::Name, node: Node) -> Result<Option<Entry>> {
+    /// What `node`, which `name` stands for here, is shown as. Nothing below it is read for that: an object that is missing is in nobody's
+    /// way but that of its own readers. Submodules are not shown, nor are names for which clients have no room.
+    fn entry(self: &Arc<Place>, name: db::tree::Name, node: Node) -> Option<Entry> {
+        if name.len() > NAME_MAX {
+            return None;
+        }
         let number = |kind: u8| ino::below(self.number, kind, &name);
-        Ok(match node {
+        match node {
             Node::Submodule(_) => None,
             Node::Dir(dir) => {
                 let number = number(b'D');
                 let place = self.below(&name, &dir, number);
                 Some(Entry::dir_of(name, number, RoDir(Arc::new(place))))
             }
-            Node::File(File { mode: Mode::Link, content }) => {
-                let target = content.bytes(self.objects())?;
-                Some(Entry::symlink(&name, &*target).numbered(number(b'L')))
-            }
             Node::File(file) => {
-                let number = number(b'F');
-                let way = match &self.way {
-                    Way::Found(_) => FileWay::Found(file),
-                    Way::Path(..) => FileWay::Name(name.clone()),
-                };
-                Some(Entry::file_of(name, number, RoFile { dir: self.clone(), way }))
+                let number = number(if file.mode == Mode::Link { b'L' } else { b'F' });
+                Some(self.file(name, file, number))
             }
-        })
+        }
+    }
+
+    fn file(self: &Arc<Place>, name: db::tree::Name, file: File, number: u64) -> Entry {
+        let link = file.mode == Mode::Link;
+        let way = match &self.way {
+            Way::Found(_) => FileWay::Found(file),
+            Way::Path(..) => FileWay::Looked,
+        };
+        Entry::file_of(name.clone(), number, RoFile { dir: self.clone(), name, way, link })
     }
 }
 
@@ -110,58 +127,72 @@ impl Directory for RoDir {
     fn list(&self) -> Wait<'_, Vec<Entry>> {
         ready((|| {
             let mut entries = Vec::new();
-            let mut failed = None;
-            self.0.dir()?.each(self.0.objects(), |name, node| match self.0.entry(name.clone(), node) {
-                Ok(entry) => entries.extend(entry),
-                Err(error) => failed = Some(error),
-            })?;
-            failed.map_or(Ok(entries), Err)
+            let see = |name: &db::tree::Name, node| entries.extend(self.0.entry(name.clone(), node));
+            self.0.dir()?.each(self.0.objects(), see).map_err(|error| error.at(&self.0.path))?;
+            Ok(entries)
         })())
     }
 
     fn lookup<'a>(&'a self, name: Name<'a>) -> Wait<'a, Entry> {
         ready((|| {
-            let node = self.0.dir()?.get(self.0.objects(), name.as_bytes())?.ok_or(Error::NotFound)?;
-            self.0.entry(name.as_bytes().into(), node)?.ok_or(Error::NotFound)
+            let node = self.0.dir()?.get(self.0.objects(), name.as_bytes()).map_err(|error| error.at(&self.0.path))?;
+            self.0.entry(name.as_bytes().into(), node.ok_or(Error::NotFound)?).ok_or(Error::NotFound)
         })())
     }
 }
 
 struct RoFile {
     dir: Arc<Place>,
+    name: db::tree::Name,
     way: FileWay,
+    link: bool,
 }
 
 /// As [`Way`], of a file.
 enum FileWay {
     Found(File),
-    Name(db::tree::Name),
+    Looked,
 }
 
 impl RoFile {
     fn file(&self) -> Result<File> {
-        let name = match &self.way {
-            FileWay::Found(file) => return Ok(file.clone()),
-            FileWay::Name(name) => name,
-        };
-        match self.dir.dir()?.get(self.dir.objects(), name)? {
+        if let FileWay::Found(file) = &self.way {
+            return Ok(file.clone());
+        }
+        match self.dir.dir()?.get(self.dir.objects(), &self.name).map_err(|error| error.at(&self.dir.path))? {
             Some(Node::File(file)) => Ok(file),
             _ => Err(Error::NotFound),
         }
     }
+
+    /// With the path in its errors.
+    fn at<T>(&self, done: db::Result<T>) -> Result<T> {
+        Ok(done.map_err(|error| error.at(&join(&self.dir.path, &self.name)))?)
+    }
 }
 
 impl Leaf for RoFile {
+    fn kind(&self) -> Kind {
+        if self.link { Kind::Symlink } else { Kind::File }
+    }
+
+    fn target(&self) -> Wait<'_, Vec<u8>> {
+        ready((|| match self.file()? {
+            File { mode: Mode::Link, content } => Ok(self.at(content.bytes(self.dir.objects()))?.to_vec()),
+            _ => Err(Error::Invalid),
+        })())
+    }
+
     fn stat(&self) -> Wait<'_, FileStat> {
         ready((|| {
             let file = self.file()?;
-            Ok(stat(file.mode, file.content.length(self.dir.objects())?))
+            Ok(stat(file.mode, self.at(file.content.length(self.dir.objects()))?))
         })())
     }
 
     fn open(&self, _: OpenMode) -> Wait<'_, Box<dyn OpenLeaf>> {
         ready((|| {
-            let content = self.file()?.content.bytes(self.dir.objects())?;
+            let content = self.at(self.file()?.content.bytes(self.dir.objects()))?;
             Ok(Box::new(Snapshot(content)) as Box<dyn OpenLeaf>)
         })())
     }

@@ -9,7 +9,7 @@ mod names;
 use std::any::Any;
 use std::sync::{Arc, Mutex, Weak};
 
-use datakit_core::vfs::{Create, Error, FileStat, Kind, Name, New, OpenMode, Result, Time, read_at};
+use datakit_core::vfs::{Create, Error, FileStat, Kind, NAME_MAX, Name, New, OpenMode, Result, Time, read_at};
 
 use self::names::{Inode, Lost, Names};
 use super::ro::stat;
@@ -54,7 +54,7 @@ impl Rw {
     /// As [`Transaction::reset`].
     pub(super) fn reset(&self, to: Id) -> db::Result<()> {
         // Not read while others wait.
-        self.database.objects().commit(to)?;
+        self.database.objects().named_commit(to)?;
         self.replace(|transaction| transaction.reset(to))
     }
 
@@ -164,8 +164,10 @@ impl RwDir {
         }
         let mut names = locked::lock(&rw.names);
         let path = self.0.path()?;
-        let list = rw.transaction.tree()?.dir(objects, &path)?.list(objects)?;
-        let shown = list.iter().filter(|(_, node)| !matches!(node, Node::Submodule(_)));
+        let list = rw.transaction.tree()?.dir(objects, &path)?.list(objects).map_err(|error| error.at(&path))?;
+        // Of names that are too long clients cannot be told.
+        let can_be_shown = |name: &[u8], node: &Node| name.len() <= NAME_MAX && !matches!(node, Node::Submodule(_));
+        let shown = list.iter().filter(|(name, node)| can_be_shown(name, node));
         let inodes: Vec<_> = shown
             .map(|(name, node)| names.inode(&self.0, &join(&path, name), name, matches!(node, Node::Dir(_))))
             .collect();
@@ -326,6 +328,11 @@ impl RwFile {
         let file = rw.with_file(&self.0, |_, at| Ok(rw.transaction.file(at)?))?;
         Ok((rw, file))
     }
+
+    /// With the path in its errors.
+    fn at<T>(&self, done: db::Result<T>) -> Result<T> {
+        Ok(done.map_err(|error| error.at(&self.0.path().unwrap_or_default()))?)
+    }
 }
 
 /// Has `change` change the content of a file.
@@ -361,13 +368,16 @@ impl Leaf for RwFile {
 
     fn target(&self) -> Wait<'_, Vec<u8>> {
         ready(self.file().and_then(|(rw, file)| match file {
-            File { mode: Mode::Link, content } => Ok(content.bytes(rw.database.objects())?.to_vec()),
+            File { mode: Mode::Link, content } => Ok(self.at(content.bytes(rw.database.objects()))?.to_vec()),
             _ => Err(Error::Invalid),
         }))
     }
 
     fn stat(&self) -> Wait<'_, FileStat> {
-        ready(self.file().and_then(|(rw, file)| Ok(stat(file.mode, file.content.length(rw.database.objects())?))))
+        ready(self.file().and_then(|(rw, file)| {
+            let length = self.at(file.content.length(rw.database.objects()))?;
+            Ok(stat(file.mode, length))
+        }))
     }
 
     fn open(&self, mode: OpenMode) -> Wait<'_, Box<dyn OpenLeaf>> {
@@ -415,8 +425,9 @@ struct OpenRw {
 impl OpenLeaf for OpenRw {
     fn read<'a>(&'a self, offset: u64, buf: &'a mut [u8]) -> Wait<'a, usize> {
         ready((|| {
-            let (rw, file) = RwFile(self.inode.clone()).file()?;
-            read_at(&file.content.bytes(rw.database.objects())?, offset, buf)
+            let leaf = RwFile(self.inode.clone());
+            let (rw, file) = leaf.file()?;
+            read_at(&leaf.at(file.content.bytes(rw.database.objects()))?, offset, buf)
         })())
     }
 

@@ -4,12 +4,11 @@ use std::sync::Arc;
 
 use datakit_core::vfs::{Error, Name, Result};
 
-use super::branch::tree_of;
 use super::id;
 use super::ro::{Ro, Source};
-use crate::db::object::Commit;
-use crate::db::tree::Tree;
-use crate::db::{Database, Id, diff};
+use crate::db::object::{Commit, Mode};
+use crate::db::tree::{Content, File, Tree};
+use crate::db::{self, Database, Id, diff};
 use crate::ino;
 use crate::tree::{Directory, Entry, ReadOnlyText, Wait, ready};
 
@@ -39,7 +38,7 @@ impl Directory for Snapshots {
     fn lookup<'a>(&'a self, name: Name<'a>) -> Wait<'a, Entry> {
         ready((|| {
             let id = id(name)?;
-            let commit = self.0.objects().commit(id)?;
+            let commit = self.0.objects().named_commit(id)?;
             let number = ino::of(("snapshot", id.as_bytes()));
             let dir = SnapshotDir { database: self.0.clone(), id, commit, number };
             Ok(Entry::dir(name.as_bytes(), dir).numbered(number))
@@ -103,7 +102,7 @@ impl Directory for Commits {
     fn lookup<'a>(&'a self, name: Name<'a>) -> Wait<'a, Entry> {
         ready((|| {
             let id = id(name)?;
-            let commit = self.0.objects().commit(id)?;
+            let commit = self.0.objects().named_commit(id)?;
             let parents: Vec<_> = commit.parents.iter().map(Id::to_string).collect();
             let json = serde_json::json!({
                 "hash": id.to_string(),
@@ -126,24 +125,25 @@ impl Trees {
         Trees(database.clone())
     }
 
-    fn entry(&self, name: &[u8]) -> Option<Entry> {
-        let (letter, hash) = name.split_at_checked(2)?;
-        let id = Id::parse(hash).ok()?;
+    fn entry(&self, name: &[u8]) -> db::Result<Entry> {
+        let (letter, hash) = name.split_at_checked(2).ok_or(db::Error::NotFound)?;
+        let id = Id::parse(hash).map_err(|_| db::Error::NotFound)?;
         let objects = self.0.objects();
-        if letter == b"D-" {
-            objects.tree(id).ok()?;
-            let number = ino::of(("tree", id.as_bytes()));
-            let name = str::from_utf8(name).ok()?;
-            return Some(Ro::fixed(&self.0, &Tree::stored(id), number).top(name));
-        }
-        let blob = objects.blob(id).ok()?;
-        let entry = match letter {
-            b"F-" => Entry::file(name, ReadOnlyText::new(&*blob)),
-            b"X-" => Entry::file(name, ReadOnlyText::new(&*blob).executable()),
-            b"L-" => Entry::symlink(name, &*blob),
-            _ => return None,
+        let mode = match letter {
+            b"D-" => {
+                objects.tree(id).map_err(db::Error::of_named)?;
+                let number = ino::of(("tree", id.as_bytes()));
+                let name = str::from_utf8(name).map_err(|_| db::Error::NotFound)?;
+                return Ok(Ro::fixed(&self.0, &Tree::stored(id), number).top(name));
+            }
+            b"F-" => Mode::Normal,
+            b"X-" => Mode::Exec,
+            b"L-" => Mode::Link,
+            _ => return Err(db::Error::NotFound),
         };
-        Some(entry.numbered(ino::of(("blob", name))))
+        objects.blob_length(id).map_err(db::Error::of_named)?;
+        let file = File { mode, content: Content::Stored(id) };
+        Ok(Ro::file(&self.0, name, file, ino::of(("blob", name))))
     }
 }
 
@@ -153,7 +153,7 @@ impl Directory for Trees {
     }
 
     fn lookup<'a>(&'a self, name: Name<'a>) -> Wait<'a, Entry> {
-        ready(self.entry(name.as_bytes()).ok_or(Error::NotFound))
+        ready(self.entry(name.as_bytes()).map_err(Error::from))
     }
 }
 
@@ -179,7 +179,7 @@ impl Directory for Diff {
         Box::pin(async move {
             let (id, new) = (id(name)?, (self.new)()?);
             let lines = self.database.run(move |database| {
-                let old = tree_of(database, Some(id))?;
+                let old = Tree::stored(database.objects().named_commit(id)?.tree);
                 Ok(diff::render(&diff::diff(database.objects(), &old, &new)?))
             });
             let file = ReadOnlyText::new(lines.await?);

@@ -2,13 +2,13 @@
 
 use std::sync::Arc;
 
-use datakit_core::vfs::{Error, Name, Result};
+use datakit_core::vfs::{Error, NAME_MAX, Name, Result};
 
 use super::branch::Slot;
 use super::streams::TreeLive;
 use crate::db::tree::{Node, join};
-use crate::ino;
 use crate::tree::{Directory, Entry, Wait, ready};
+use crate::{db, ino};
 
 /// The directory about one path of a branch, which need not be there.
 pub(super) struct WatchDir {
@@ -38,9 +38,16 @@ impl WatchDir {
     /// What is there now: a hint, since any name can be watched.
     fn names(&self) -> Result<Vec<Entry>> {
         let objects = self.slot.database.objects();
-        let Ok(dir) = self.slot.tree()?.dir(objects, &self.path) else { return Ok(Vec::new()) };
-        let names = dir.list(objects)?;
-        let shown = names.iter().filter(|(_, node)| !matches!(node, Node::Submodule(_)));
+        let dir = match self.slot.tree()?.dir(objects, &self.path) {
+            Ok(dir) => dir,
+            Err(db::Error::NotFound | db::Error::NotDirectory) => return Ok(Vec::new()),
+            Err(error) => return Err(error.into()),
+        };
+        let names = dir.list(objects).map_err(|error| error.at(&self.path))?;
+        // With its ending, each is to be a name as well.
+        let shown = names.iter().filter(|(name, node)| {
+            !matches!(node, Node::Submodule(_)) && name.len().saturating_add(NODE.len()) <= NAME_MAX
+        });
         Ok(shown.map(|(name, _)| self.below(name)).collect())
     }
 }

@@ -3,6 +3,7 @@ use std::collections::BTreeSet;
 use proptest::prelude::*;
 
 use super::*;
+use crate::db::Fault;
 use crate::db::object::{Commit, TreeEntry, encode_tree};
 use crate::db::sample::{APART, CLASHING, Files, deep, edited, files, files_of, keep, objects, some_files, stored};
 use crate::db::tree::DEEPEST;
@@ -72,7 +73,8 @@ fn the_same_directories_are_not_read() {
     };
     let merged = merge(&objects, &tree("a", "1"), &tree("b", "2"), &tree("b", "1")).unwrap();
     assert_eq!(merged.tree.get(&objects, b"far").unwrap(), nowhere("b"));
-    assert_eq!(merge(&objects, &tree("a", ""), &tree("b", ""), &tree("c", "")).unwrap_err(), Error::NotFound);
+    let failed = merge(&objects, &tree("a", ""), &tree("b", ""), &tree("c", "")).unwrap_err();
+    assert!(matches!(failed, Error::Broken { fault: Fault::Missing, path, .. } if path == b"far"));
 }
 
 #[test]

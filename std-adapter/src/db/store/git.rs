@@ -17,6 +17,7 @@ mod tests;
 mod transport;
 mod watch;
 
+use std::collections::HashSet;
 use std::fs;
 use std::io;
 use std::ops::Deref;
@@ -79,12 +80,30 @@ impl Git {
         let owner = owner::Owner::of(&dir, common, &files)?;
         let (packed, idle) = (PackedRefs::default(), Mutex::default());
         let git = Git { repository, files, packed, patience: Some(PATIENCE), owner, idle };
+        if git.is_partial() {
+            tracing::warn!(
+                "{}: a partial clone: the objects that it lacks are not fetched, and reading them fails; \
+                 `git fetch --refetch --no-filter` completes it",
+                dir.display()
+            );
+        }
         if git.owner.is_some()
             && let Err(error) = git.clear()
         {
             tracing::warn!("what a killed server left stays: {error}");
         }
         Ok(git)
+    }
+
+    /// Whether it was cloned without some of the objects, which `git` would fetch when they are needed.
+    fn is_partial(&self) -> bool {
+        let handle = self.handle();
+        let promisor = |entry: io::Result<fs::DirEntry>| {
+            entry.is_ok_and(|entry| entry.path().extension().is_some_and(|extension| extension == "promisor"))
+        };
+        let packs = fs::read_dir(handle.objects.store_ref().path().join("pack"));
+        handle.config_snapshot().string("extensions.partialClone").is_some()
+            || packs.is_ok_and(|mut packs| packs.any(promisor))
     }
 
     /// Removes what a killed server left: what it had fetched, and objects that it was writing.
@@ -202,14 +221,14 @@ impl Store for Git {
             .objects
             .try_find(&gix::ObjectId::from(id), &mut data)
             .map(|found| found.map(|object| object.kind));
-        let kind = found.map_err(|error| Error::Store(format!("object {id}: {error}")))?;
+        let kind = found.map_err(|error| Error::Store(error.to_string()))?;
         Ok(kind.and_then(Kind::of_git).map(|kind| Object { kind, data: data.into() }))
     }
 
     fn header(&self, id: Id) -> Result<Option<(Kind, u64)>> {
         use gix::objs::FindHeader;
         let header = self.handle().objects.try_header(&gix::ObjectId::from(id));
-        let header = header.map_err(|error| Error::Store(format!("object {id}: {error}")))?;
+        let header = header.map_err(|error| Error::Store(error.to_string()))?;
         Ok(header.and_then(|header| Some((Kind::of_git(header.kind)?, header.size))))
     }
 
@@ -240,6 +259,11 @@ impl Store for Git {
 
     fn rename(&self, old: &BranchName, new: &BranchName, head: Id) -> Result<bool> {
         self.handle().refs().rename(old, new, head)
+    }
+
+    fn shallow(&self) -> Result<HashSet<Id>> {
+        let commits = self.handle().shallow_commits().map_err(|error| Error::Store(format!("shallow: {error}")))?;
+        Ok(commits.iter().flat_map(|commits| commits.iter()).map(|id| Id::from(*id)).collect())
     }
 
     fn watch(&self, changed: Box<dyn Fn(&Seen) + Send + Sync>) -> Result<Option<Box<dyn Watching>>> {

@@ -7,7 +7,7 @@ mod transfer;
 pub use git::{Fsync, Git};
 pub use memory::Memory;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
 use std::time::Duration;
 
 use super::object::{Kind, Object};
@@ -90,6 +90,14 @@ pub trait Store: Send + Sync + 'static {
         let [gone, made] = [(old, Some(head), None), (new, None, Some(head))];
         let moves = [gone, made].map(|(branch, from, to)| Move { branch, from, to });
         self.update(&[], &moves)
+    }
+
+    /// Commits at which the history ends although they have parents: those of a shallow clone.
+    ///
+    /// # Errors
+    /// [`Error::Store`].
+    fn shallow(&self) -> Result<HashSet<Id>> {
+        Ok(HashSet::new())
     }
 
     /// Has `changed` called, from one thread at a time, soon after another program may have moved a branch, until what is returned is

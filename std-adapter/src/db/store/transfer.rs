@@ -1,7 +1,7 @@
 //! Objects from one store to another.
 
 use super::Store;
-use crate::db::object::{Commit, Kind, Mode, Object, decode_tree};
+use crate::db::object::{Commit, Entries, Kind, Mode, Object};
 use crate::db::{Error, Id, Result};
 
 /// What is left to do with an object.
@@ -37,7 +37,7 @@ fn references(object: &Object) -> Result<Vec<Id>> {
     let mut references = match object.kind {
         Kind::Blob => Vec::new(),
         Kind::Tree => {
-            let entries = decode_tree(&object.data)?;
+            let entries = Entries::parse(&object.data)?;
             entries.iter().filter(|entry| entry.mode != Mode::Submodule).map(|entry| entry.id).collect()
         }
         Kind::Commit => {

@@ -1,0 +1,212 @@
+//! A tree as Git reads it: leniently, but for names that are none.
+//!
+//! ```text
+//! MODE in octal, a space, NAME, a zero, 20 bytes of hash       (for each entry)
+//! ```
+//!
+//! Programs have written trees that are not in Git's order, and modes of all kinds. What a tree means is unambiguous all the same, so
+//! entries are sorted here and modes made those that Git makes of them. Names that lead out of the directory, and second entries of one
+//! name, are left out: nobody can ask for them, and some were made to attack those who check them out.
+
+use std::cmp::Ordering;
+use std::collections::HashSet;
+use std::ops::Deref;
+
+use super::object::{Mode, TreeEntry};
+use super::{Error, Id, Result};
+
+/// The entries of a tree, in Git's order, each name once.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Entries {
+    entries: Box<[TreeEntry]>,
+    /// The first name that was left out.
+    refused: Option<Box<[u8]>>,
+}
+
+impl Deref for Entries {
+    type Target = [TreeEntry];
+
+    fn deref(&self) -> &[TreeEntry] {
+        &self.entries
+    }
+}
+
+impl Entries {
+    /// The entries of a tree in its bytes.
+    ///
+    /// # Errors
+    /// [`Error::Store`] where the bytes are no tree.
+    pub fn parse(data: &[u8]) -> Result<Entries> {
+        // An entry has at least 24 bytes, and mostly a name of some length.
+        let mut entries = Vec::with_capacity(data.len() / 40);
+        let (mut rest, mut refused, mut sorted) = (data, None, true);
+        while !rest.is_empty() {
+            let (entry, behind) = entry(rest)?;
+            rest = behind;
+            if !can_be_shown(&entry.name) {
+                refused.get_or_insert(entry.name);
+                continue;
+            }
+            sorted &= entries.last().is_none_or(|last| order(last, &entry) == Ordering::Less);
+            entries.push(entry);
+        }
+        if !sorted {
+            entries.sort_by(order);
+        }
+        let mut parsed = Entries { entries: entries.into(), refused: refused.map(|name| name[..].into()) };
+        parsed.drop_doubles();
+        Ok(parsed)
+    }
+
+    /// A file and a directory of one name need not be next to each other.
+    fn drop_doubles(&mut self) {
+        let adjacent = self.entries.windows(2).any(|pair| matches!(pair, [a, b] if a.name == b.name));
+        if !adjacent && !self.may_have_both() {
+            return;
+        }
+        let mut seen = HashSet::new();
+        let (kept, doubled): (Vec<_>, Vec<_>) =
+            std::mem::take(&mut self.entries).into_iter().partition(|entry| seen.insert(entry.name.clone()));
+        self.entries = kept.into();
+        if let Some(entry) = doubled.first() {
+            self.refused.get_or_insert(entry.name[..].into());
+        }
+    }
+
+    /// Whether a file may have the name of a directory: then what is between them begins with that name.
+    fn may_have_both(&self) -> bool {
+        self.entries.iter().enumerate().filter(|(_, entry)| entry.mode == Mode::Dir).any(|(at, dir)| {
+            let before = self.entries.get(..at).unwrap_or_default().iter().rev();
+            before.take_while(|other| other.name.starts_with(&dir.name)).any(|other| other.name == dir.name)
+        })
+    }
+
+    /// Names that this tree has and nobody can be shown: what is made of its entries would lose them.
+    ///
+    /// # Errors
+    /// [`Error::Unchangeable`].
+    pub fn check_whole(&self) -> Result<()> {
+        match &self.refused {
+            None => Ok(()),
+            Some(name) => Err(Error::Unchangeable(String::from_utf8_lossy(name).into_owned())),
+        }
+    }
+}
+
+/// The first entry, and what is behind it.
+fn entry(data: &[u8]) -> Result<(TreeEntry, &[u8])> {
+    let cut = || Error::Store("a tree that cannot be read: an entry is cut off".to_owned());
+    let space = data.iter().position(|byte| *byte == b' ').ok_or_else(cut)?;
+    let (mode, rest) = data.split_at(space);
+    let rest = rest.get(1..).unwrap_or_default();
+    let end = rest.iter().position(|byte| *byte == 0).ok_or_else(cut)?;
+    let (name, rest) = rest.split_at(end);
+    let (id, rest) = rest.get(1..).and_then(|rest| rest.split_first_chunk()).ok_or_else(cut)?;
+    Ok((TreeEntry { name: name.into(), mode: mode_of(mode), id: Id::of_bytes(*id) }, rest))
+}
+
+/// What Git makes of a mode: any file is a program or not, and what it does not know is a commit of another repository. A mode that is
+/// no number is none of these, and not shown either.
+fn mode_of(octal: &[u8]) -> Mode {
+    let mode = octal.iter().try_fold(0u32, |mode, digit| match digit {
+        b'0'..=b'7' => mode.checked_mul(8)?.checked_add(u32::from(digit - b'0')),
+        _ => None,
+    });
+    match mode.map(|mode| (mode & 0o170_000, mode & 0o100)) {
+        Some((0o100_000, 0)) => Mode::Normal,
+        Some((0o100_000, _)) => Mode::Exec,
+        Some((0o120_000, _)) => Mode::Link,
+        Some((0o040_000, _)) => Mode::Dir,
+        _ => Mode::Submodule,
+    }
+}
+
+/// Whether a path can have this name.
+fn can_be_shown(name: &[u8]) -> bool {
+    !matches!(name, b"" | b"." | b"..") && !name.contains(&b'/')
+}
+
+/// Git's order is that of the names with a slash behind those of directories.
+pub(super) fn order(a: &TreeEntry, b: &TreeEntry) -> Ordering {
+    order_of((&a.name, a.mode == Mode::Dir), (&b.name, b.mode == Mode::Dir))
+}
+
+/// The same of names, and whether they are those of directories.
+pub(super) fn order_of((a, a_is_dir): (&[u8], bool), (b, b_is_dir): (&[u8], bool)) -> Ordering {
+    let common = a.len().min(b.len());
+    let (a_start, b_start) = (a.get(..common).unwrap_or_default(), b.get(..common).unwrap_or_default());
+    let next = |name: &[u8], is_dir: bool| name.get(common).copied().or(is_dir.then_some(b'/'));
+    a_start.cmp(b_start).then_with(|| next(a, a_is_dir).cmp(&next(b, b_is_dir)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn tree(entries: &[(&str, &str)]) -> Vec<u8> {
+        let id = *Id::EMPTY_TREE.as_bytes();
+        entries.iter().flat_map(|(mode, name)| [format!("{mode} {name}\0").as_bytes(), &id].concat()).collect()
+    }
+
+    fn names(entries: &[(&str, &str)]) -> (Vec<String>, bool) {
+        let parsed = Entries::parse(&tree(entries)).unwrap();
+        let names = parsed.iter().map(|entry| String::from_utf8(entry.name.to_vec()).unwrap()).collect();
+        (names, parsed.check_whole().is_ok())
+    }
+
+    #[test]
+    fn entries_are_in_order_whatever_the_tree_is() {
+        let (sorted, whole) = names(&[("100644", "b"), ("40000", "a"), ("100644", "a.c"), ("100644", "a-")]);
+        assert_eq!((sorted.as_slice(), whole), (["a-", "a.c", "a", "b"].map(str::to_owned).as_slice(), true));
+    }
+
+    #[test]
+    fn names_that_no_path_has_are_left_out_and_known() {
+        for bad in ["", ".", "..", "x/y", "/"] {
+            assert_eq!(names(&[("100644", bad), ("100644", "f")]), (vec!["f".to_owned()], false), "{bad:?}");
+        }
+        let long = "n".repeat(300);
+        assert_eq!(names(&[("100644", &long)]), (vec![long.clone()], true));
+    }
+
+    #[test]
+    fn the_first_of_two_entries_of_one_name_counts() {
+        assert_eq!(names(&[("100644", "a"), ("100755", "a")]), (vec!["a".to_owned()], false));
+        let apart = [("100644", "a"), ("100644", "a.b"), ("40000", "a")];
+        assert_eq!(names(&apart), (vec!["a".to_owned(), "a.b".to_owned()], false));
+    }
+
+    #[test]
+    fn modes_are_what_git_makes_of_them() {
+        let modes = [
+            ("100644", Mode::Normal),
+            ("100664", Mode::Normal),
+            ("100600", Mode::Normal),
+            ("100755", Mode::Exec),
+            ("100775", Mode::Exec),
+            ("0100755", Mode::Exec),
+            ("120000", Mode::Link),
+            ("40000", Mode::Dir),
+            ("040000", Mode::Dir),
+            ("40755", Mode::Dir),
+            ("160000", Mode::Submodule),
+            ("0", Mode::Submodule),
+            ("10644", Mode::Submodule),
+            ("x", Mode::Submodule),
+            ("", Mode::Submodule),
+            ("777777777777777", Mode::Submodule),
+        ];
+        for (mode, expected) in modes {
+            assert_eq!(Entries::parse(&tree(&[(mode, "f")])).unwrap()[0].mode, expected, "{mode:?}");
+        }
+    }
+
+    #[test]
+    fn what_is_cut_off_is_no_tree() {
+        let whole = tree(&[("100644", "file")]);
+        for length in 1..whole.len() {
+            assert!(Entries::parse(&whole[..length]).is_err(), "{length}");
+        }
+        assert_eq!(&*Entries::parse(b"").unwrap(), []);
+    }
+}
