@@ -4,6 +4,7 @@
 
 mod posix {
     pub mod attributes;
+    pub mod client;
     pub mod creating;
     pub mod links;
     pub mod opening;

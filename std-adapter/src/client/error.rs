@@ -82,6 +82,11 @@ impl Error {
         self.errno() == Some(2)
     }
 
+    /// The name is taken.
+    pub(crate) fn is_exists(&self) -> bool {
+        self.errno() == Some(17)
+    }
+
     /// The server does not do this, however it says so; another way may work.
     pub(crate) fn is_not_supported(&self) -> bool {
         matches!(self.errno(), Some(38 | 95)) || matches!(self, Error::Unsupported(_))

@@ -188,13 +188,17 @@ fn kind_of_qid(qid: Qid) -> Kind {
     }
 }
 
-/// SETUID, SETGID and SETVTX of .u, where Linux has them.
+/// SETUID, SETGID and SETVTX: of .u, and of Linux.
+const SPECIAL_BITS: [(u32, u32); 3] = [(0x0008_0000, 0o4000), (0x0004_0000, 0o2000), (0x0001_0000, 0o1000)];
+
+/// Those of .u, where Linux has them.
 fn special_bits(mode: u32) -> u32 {
-    [(0x0008_0000, 0o4000), (0x0004_0000, 0o2000), (0x0001_0000, 0o1000)]
-        .into_iter()
-        .filter(|(bit, _)| mode & bit != 0)
-        .map(|(_, bit)| bit)
-        .sum()
+    SPECIAL_BITS.into_iter().filter(|(wire, _)| mode & wire != 0).map(|(_, bit)| bit).sum()
+}
+
+/// Those of Linux, where .u has them.
+pub(crate) fn wire_bits(mode: u32) -> u32 {
+    SPECIAL_BITS.into_iter().filter(|(_, bit)| mode & bit != 0).map(|(wire, _)| wire).sum()
 }
 
 fn exact(at: Time) -> SystemTime {

@@ -191,7 +191,11 @@ impl Client {
     pub async fn open_to_write(&self, path: impl AsRef<[u8]>) -> Result<File> {
         let path = path.as_ref();
         let node = match self.walk_to_file(path).await {
-            Err(error) if error.is_not_found() => return self.create(path, 0o666, Open::WRITE).await,
+            Err(error) if error.is_not_found() => match self.create(path, 0o666, Open::WRITE.truncate()).await {
+                // Somebody else made it meanwhile.
+                Err(error) if error.is_exists() => self.walk_to_file(path).await?,
+                made => return made,
+            },
             other => other?,
         };
         match node.open(Open::WRITE.truncate()).await {

@@ -9,7 +9,7 @@ use datakit_core::wire::{
 use super::error::{Error, Result};
 use super::file::File;
 use super::link::{Handle, Link};
-use super::metadata::{Kind, Metadata};
+use super::metadata::{Kind, Metadata, wire_bits};
 use super::text::Text;
 
 /// The most names in one walk (MAXWELEM).
@@ -183,7 +183,10 @@ impl Node {
         let str = Str(name.as_ref());
         let message = match link.dialect {
             Dialect::Linux => T::Lcreate { fid, name: str, flags: how.flags() | 0o100, mode, gid: self.link().gid },
-            _ => T::Create { fid, name: str, perm: mode, mode: how.byte(), extension: Extension(None) },
+            dialect => {
+                let perm = permissions(mode, dialect);
+                T::Create { fid, name: str, perm, mode: how.byte(), extension: Extension(None) }
+            }
         };
         let frame = link.call(&message).await?;
         match link.decode(&frame)? {
@@ -201,7 +204,7 @@ impl Node {
         if self.link().dialect == Dialect::Linux {
             return self.done(&T::Mkdir { dfid: self.fid(), name: str, mode, gid: self.link().gid }).await;
         }
-        self.create_special(str, DMDIR | mode, Extension(None)).await
+        self.create_special(str, DMDIR | permissions(mode, self.link().dialect), Extension(None)).await
     }
 
     /// Makes a symbolic link in this directory.
@@ -254,7 +257,7 @@ impl Node {
         self.change(set, Stat { length: len, ..no_stat() }).await
     }
 
-    /// Sets the permission bits, `0o777` at most.
+    /// Sets the permission bits, `0o7777` at most; 9P2000 has only the lower nine.
     ///
     /// # Errors
     /// What the server refuses.
@@ -266,7 +269,7 @@ impl Node {
             _ if self.stat().await?.is_dir() => DMDIR,
             _ => 0,
         };
-        self.change(set, Stat { mode: dir | mode & 0o777, ..no_stat() }).await
+        self.change(set, Stat { mode: dir | permissions(mode, self.link().dialect), ..no_stat() }).await
     }
 
     async fn change(&self, set: SetAttr, stat: Stat<'_>) -> Result<()> {
@@ -346,6 +349,11 @@ pub(crate) fn write_message(fid: Fid, offset: u64, data: &[u8]) -> T<'_> {
 
 pub(crate) fn unexpected(message: &R<'_>) -> Error {
     Error::protocol(format_args!("a reply to another request: {message:?}"))
+}
+
+/// The permission bits of a mode of 9P2000 and .u.
+fn permissions(mode: u32, dialect: Dialect) -> u32 {
+    mode & 0o777 | if dialect == Dialect::Unix { wire_bits(mode) } else { 0 }
 }
 
 /// A stat that changes nothing: all ones and empty texts.

@@ -12,7 +12,7 @@ use super::error::{Error, Result};
 use super::path::Path;
 use super::tree::Tree;
 use super::unique;
-use crate::client::{Client, Open, Text};
+use crate::client::{Client, Dialect, Open, Text};
 
 /// Changes to a branch that nobody else sees before they are committed, and that are committed together or not at all.
 ///
@@ -153,12 +153,25 @@ impl Transaction {
         Ok(())
     }
 
+    /// Removes the file or link of that name in 9P2000.L, which makes no name twice; the server replaces it in the other dialects.
+    async fn make_room(&self, dir: &At, name: &Text) -> Result<()> {
+        if self.client().dialect() != Dialect::Linux {
+            return Ok(());
+        }
+        match dir.to(name).walk_to_file().await {
+            Ok(node) => Ok(node.remove().await?),
+            Err(Error::DoesNotExist) => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+
     /// Makes a file, in place of a file or a link that is there.
     ///
     /// # Errors
     /// [`Error::IsDir`]; [`Error::DoesNotExist`] without the directory that it is to be in.
     pub async fn create_file(&self, path: &Path, content: &[u8], executable: bool) -> Result<()> {
         let (dir, name) = self.new_place(path)?;
+        self.make_room(&dir, &name).await?;
         let file = dir.walk().await?.create(name, permissions(executable), Open::WRITE).await?;
         file.write_all_at(0, content).await?;
         Ok(file.close().await?)
@@ -170,6 +183,7 @@ impl Transaction {
     /// Those of [`Transaction::create_file`]; [`Error::Other`] in 9P2000, which has no links.
     pub async fn create_symlink(&self, path: &Path, target: impl AsRef<[u8]>) -> Result<()> {
         let (dir, name) = self.new_place(path)?;
+        self.make_room(&dir, &name).await?;
         Ok(dir.walk().await?.symlink(name, target).await?)
     }
 

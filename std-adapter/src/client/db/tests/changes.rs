@@ -27,7 +27,9 @@ async fn files_are_made_changed_and_removed() {
     for dialect in [Dialect::Unix, Dialect::Linux, Dialect::Legacy] {
         let master = served.in_dialect(dialect).await.branch(dialect.version()).await.unwrap();
         let tx = master.transaction().await.unwrap();
+        tx.create_file(&path("f"), b"what another file replaces", false).await.unwrap();
         tx.create_file(&path("f"), b"long content", true).await.unwrap();
+        assert_eq!(text(&tx, "f").await, "long content");
         tx.replace_file(&path("f"), b"short").await.unwrap();
         assert_eq!(text(&tx, "f").await, "short");
         tx.create_or_replace_file(&path("f"), b"shorter").await.unwrap();
@@ -43,6 +45,7 @@ async fn files_are_made_changed_and_removed() {
         assert_eq!(tx.make_dirs(&path("f")).await, Err(Error::NotDir));
         assert_eq!(tx.make_dirs(&path("f/x")).await, Err(Error::NotDir));
         assert_eq!(tx.create_dir(&path("a")).await, Err(Error::AlreadyExists));
+        assert_eq!(tx.create_file(&path("a"), b"", false).await, Err(Error::IsDir));
         assert_eq!(tx.create_dir(&path("none/x")).await, Err(Error::DoesNotExist));
         assert_eq!(tx.replace_file(&path("a"), b"").await, Err(Error::IsDir));
         assert_eq!(tx.create_or_replace_file(&path("a"), b"").await, Err(Error::IsDir));
@@ -55,7 +58,13 @@ async fn files_are_made_changed_and_removed() {
             assert!(matches!(root, Err(Error::InvalidPath(_))));
         }
         if dialect != Dialect::Legacy {
+            for target in ["replaced", "f"] {
+                tx.create_symlink(&path("l"), target).await.unwrap();
+            }
+            tx.create_file(&path("l"), b"file", false).await.unwrap();
             tx.create_symlink(&path("l"), "f").await.unwrap();
+            assert_eq!(tx.create_symlink(&path("0"), "f").await, Ok(()));
+            tx.remove(&path("0")).await.unwrap();
             tx.set_executable(&path("l"), true).await.unwrap();
             assert_eq!(text(&tx, "l").await, "f");
         }
