@@ -3,7 +3,7 @@
 use std::ops::ControlFlow;
 
 use datakit_core::vfs::{
-    AnyTree, Attr, Create, DirEntry, Error, Id, Lock, Name, OpenMode, Result, SetAttr, StatFs, Vfs,
+    AnyTree, Attr, Create, DirEntry, Error, Id, Lock, Name, OpenMode, Result, SetAttr, StatFs, User, Vfs,
 };
 
 /// The tree `outer` with the root of `inner` as one more directory of its root. Inode numbers must differ between the two; those
@@ -58,6 +58,10 @@ impl<A: Vfs, B: Vfs> Vfs for Mount<A, B> {
 
     fn root(&self) -> Self::Inode {
         Out(self.outer.root())
+    }
+
+    fn attach(&self, user: User<'_>) -> Self::Inode {
+        Out(self.outer.attach(user))
     }
 
     fn parent(&self, inode: &Self::Inode) -> Self::Inode {

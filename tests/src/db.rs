@@ -114,6 +114,13 @@ impl Place {
         Connection::speaking(&format!("tcp://{}", self.served.addr), dialect)
     }
 
+    /// A new connection of a user. `u32::MAX` is no number.
+    #[must_use]
+    pub fn connect_as(&self, dialect: Dialect, uname: &str, n_uname: u32) -> Connection {
+        let options = Options { dialect: Some(dialect), uname: uname.to_owned(), n_uname, ..Options::default() };
+        Connection::with(&format!("tcp://{}", self.served.addr), options)
+    }
+
     /// A new connection on the level of messages.
     #[must_use]
     pub fn raw(&self, dialect: Dialect) -> WireClient {
@@ -143,8 +150,11 @@ impl Connection {
     /// Connects in a dialect.
     #[must_use]
     pub fn speaking(url: &str, dialect: Dialect) -> Connection {
+        Connection::with(url, Options { dialect: Some(dialect), ..Options::default() })
+    }
+
+    fn with(url: &str, options: Options) -> Connection {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-        let options = Options { dialect: Some(dialect), ..Options::default() };
         let client = runtime.block_on(Client::connect(&url.parse().unwrap(), options)).unwrap();
         Connection { client, runtime, transactions: Cell::new(0) }
     }

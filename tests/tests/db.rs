@@ -1,6 +1,8 @@
 //! The database, in memory and in a Git repository: the cases D1 to D53, each by name.
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)]
 
+#[path = "db/authors.rs"]
+mod authors;
 #[path = "db/branches.rs"]
 mod branches;
 #[path = "db/commits.rs"]

@@ -293,7 +293,9 @@ impl<'v, V: Vfs, F: Fids<V>> Session<'v, V, F> {
                 R::Version { msize, version }
             }
             T::Auth { .. } => return Err(Error::NoAuthentication),
-            T::Attach { fid, aname, n_uname, .. } => R::Attach { qid: done!(self.attach(fid, aname, n_uname)) },
+            T::Attach { fid, uname, aname, n_uname, .. } => {
+                R::Attach { qid: done!(self.attach(fid, uname, aname, n_uname)) }
+            }
             // Whatever had to be cancelled is gone by now.
             T::Flush { .. } => R::Flush,
             T::Open { fid, mode } => R::Open { qid: done!(self.open(fid, mode)), iounit: self.iounit() },

@@ -3,7 +3,7 @@
 use super::attrs::permissions;
 use super::fids::Role;
 use super::{COUNTED_HEADER, Fids, MSIZE_MIN, Session, finish_counted, no_room, qid, unknown};
-use crate::vfs::{Create, Error, Kind, Nature, New, OpenMode, Result, Vfs};
+use crate::vfs::{Create, Error, Kind, Nature, New, OpenMode, Result, User, Vfs};
 use crate::wire::{self, Dialect, Field, List, Numeric, Qid, Str, Tag, Writer};
 
 const DMDIR: u32 = 0x8000_0000;
@@ -25,9 +25,10 @@ impl<V: Vfs, F: Fids<V>> Session<'_, V, F> {
     }
 
     /// attach(5). `aname` is the path of the subtree to be shown; empty or `/` is all of it.
-    pub(super) async fn attach(&self, fid: wire::Fid, aname: Str<'_>, n_uname: Numeric) -> Result<Qid> {
-        let root = self.vfs.root();
-        let uid = if n_uname == Numeric::NONE { 0 } else { n_uname.0 };
+    pub(super) async fn attach(&self, fid: wire::Fid, uname: Str<'_>, aname: Str<'_>, n_uname: Numeric) -> Result<Qid> {
+        let number = if n_uname == Numeric::NONE { None } else { Some(n_uname.0) };
+        let root = self.vfs.attach(User { name: uname.as_bytes(), number });
+        let uid = number.unwrap_or(0);
         let reserved = self.reserve(fid, uid, 0, root.clone())?;
         let mut inode = root;
         for name in aname.as_bytes().split(|b| *b == b'/') {

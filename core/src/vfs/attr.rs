@@ -191,6 +191,15 @@ pub struct Create<'a> {
     pub exclusive: bool,
 }
 
+/// A user who attaches, as the client says; nothing proves it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct User<'a> {
+    /// The name; empty where a kernel attaches for a user that it knows by number only.
+    pub name: &'a [u8],
+    /// The number, which 9P2000.u and 9P2000.L may carry.
+    pub number: Option<u32>,
+}
+
 /// What is known of the whole tree (`statfs(2)`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]

@@ -18,7 +18,9 @@ mod why;
 
 use core::ops::ControlFlow;
 
-pub use attr::{Attr, Create, Id, Kind, Lock, LockKind, New, OpenMode, SetAttr, SetTime, StatFs, Time, without_set_id};
+pub use attr::{
+    Attr, Create, Id, Kind, Lock, LockKind, New, OpenMode, SetAttr, SetTime, StatFs, Time, User, without_set_id,
+};
 pub use error::{Error, Result};
 pub use file::{File, FileStat, OpenFile, Position};
 pub use name::{NAME_MAX, Name};
@@ -59,6 +61,12 @@ pub trait Vfs {
 
     /// The directory at the top.
     fn root(&self) -> Self::Inode;
+
+    /// The directory at the top, as a user sees it. Asked once for each attach(5).
+    fn attach(&self, user: User<'_>) -> Self::Inode {
+        let _ = user;
+        self.root()
+    }
 
     /// The directory that has `inode`; the root is its own parent.
     fn parent(&self, inode: &Self::Inode) -> Self::Inode;

@@ -10,6 +10,7 @@ use tokio_util::task::task_tracker::TaskTrackerToken;
 
 use super::branch::Branch;
 use super::counters::{Counted, DbCounters, Gauge};
+use super::identity::Authors;
 use super::objects::Objects;
 use super::store::{Seen, Store, Watching};
 use super::{BranchName, Error, Id, Result};
@@ -28,6 +29,7 @@ struct Shared {
     watching: OnceLock<Box<dyn Watching>>,
     /// Commits on their way to a branch.
     landing: TaskTracker,
+    authors: OnceLock<Authors>,
     /// Turns of those who [wait for others](Database::run_remote).
     remote: Arc<Semaphore>,
 }
@@ -77,6 +79,7 @@ impl Database {
             watching: OnceLock::new(),
             remote: Arc::new(Semaphore::new(REMOTE)),
             landing: TaskTracker::new(),
+            authors: OnceLock::new(),
         });
         let weak = Arc::downgrade(&shared);
         let watching = store.watch(Box::new(move |seen| {
@@ -89,6 +92,20 @@ impl Database {
             let _ = shared.watching.set(watching);
         }
         Ok(Database(shared))
+    }
+
+    /// The same with these authors of commits; they are set once.
+    #[must_use]
+    pub fn with_authors(self, authors: Authors) -> Database {
+        // A second time is a mistake of the program, and the first one stays.
+        let _ = self.0.authors.set(authors);
+        self
+    }
+
+    /// Who commits are by.
+    #[must_use]
+    pub fn authors(&self) -> &Authors {
+        self.0.authors.get_or_init(Authors::default)
     }
 
     /// Its objects.

@@ -96,6 +96,14 @@ pub enum Error {
     /// A transaction that is being committed or merged with something is not changed meanwhile.
     #[error("a commit or merge of this transaction is under way")]
     UnderWay,
+    /// A text that is no author.
+    #[error("invalid author {text:?}: {reason}")]
+    InvalidAuthor {
+        /// What was given.
+        text: String,
+        /// What is wrong with it.
+        reason: String,
+    },
     /// The store is read-only.
     #[error("{0}")]
     ReadOnly(String),
@@ -195,7 +203,8 @@ impl From<Error> for vfs::Error {
             Error::InvalidHash { .. }
             | Error::InvalidBranch { .. }
             | Error::InvalidName(_)
-            | Error::InvalidMessage(_) => vfs::Error::Invalid,
+            | Error::InvalidMessage(_)
+            | Error::InvalidAuthor { .. } => vfs::Error::Invalid,
             Error::InTheWay { .. } => vfs::Error::Exists,
             Error::Refused(_) => vfs::Error::Busy,
             Error::TooDeep(_) => vfs::Error::NameTooLong,

@@ -1,8 +1,7 @@
 //! Bringing a commit to a branch.
 
-use std::time::{SystemTime, UNIX_EPOCH};
-
 use super::branch::Branch;
+use super::identity::By;
 use super::merge::{self, Refused};
 use super::object::{Commit, Object};
 use super::objects::Objects;
@@ -34,12 +33,13 @@ pub fn land(
     start: Option<Id>,
     parents: &[Id],
     new: &Batch,
+    by: &By,
     how: How,
 ) -> Result<Id> {
     let commit = new.last().map(|(id, _)| *id).ok_or(Error::NotFound)?;
     match how {
         How::FastForward => swap(database, branch, start, parents, new, commit),
-        How::Merge => merged(database, branch, start, parents, new, commit),
+        How::Merge => merged(database, branch, start, parents, new, by),
     }
 }
 
@@ -100,14 +100,8 @@ fn leads_to(objects: &Objects, parents: &[Id], ancestor: Id) -> Result<bool> {
     Ok(false)
 }
 
-fn merged(
-    database: &Database,
-    branch: &Branch,
-    start: Option<Id>,
-    parents: &[Id],
-    new: &Batch,
-    commit: Id,
-) -> Result<Id> {
+fn merged(database: &Database, branch: &Branch, start: Option<Id>, parents: &[Id], new: &Batch, by: &By) -> Result<Id> {
+    let commit = new.last().map(|(id, _)| *id).ok_or(Error::NotFound)?;
     if let Some(head) = land_alone(database, branch, start, parents, new, commit)? {
         return Ok(head);
     }
@@ -121,14 +115,16 @@ fn merged(
                 check_removed(start, parents)?;
                 (commit, Batch::new())
             }
-            Some(head) => meet(database.objects(), head, commit, || moved_text(branch, start, Some(head)))
+            Some(head) => meet(database.objects(), head, commit, by, || moved_text(branch, start, Some(head)))
                 .inspect_err(|error| {
                     if matches!(error, Error::Conflict(_)) {
                         database.counters().conflicts.count();
                     }
                 })?,
         };
-        if branch.advance_held(&hold, &merge, head, Some(to))? {
+        // Of a commit that is written already, the reflog is told.
+        let batch = if merge.is_empty() { new.get(new.len() - 1..).unwrap_or_default() } else { &merge };
+        if branch.advance_held(&hold, batch, head, Some(to))? {
             drop(hold);
             landed(database, [new, &merge]);
             return Ok(to);
@@ -186,7 +182,7 @@ fn keep_again(objects: &Objects, batches: [&Batch; 2]) {
 }
 
 /// The commit that has both, one of the two or a merge that is made of them, and what is to be kept for the merge.
-fn meet(objects: &Objects, head: Id, commit: Id, moved: impl Fn() -> String) -> Result<(Id, Batch)> {
+fn meet(objects: &Objects, head: Id, commit: Id, by: &By, moved: impl Fn() -> String) -> Result<(Id, Batch)> {
     let bases = history::merge_bases(objects, head, commit)?;
     if bases == [head] {
         return Ok((commit, Batch::new()));
@@ -202,7 +198,8 @@ fn meet(objects: &Objects, head: Id, commit: Id, moved: impl Fn() -> String) -> 
     }
     let mut batch = Batch::new();
     let tree = merged.tree.write(&mut batch)?;
-    let (id, object) = Commit::encode(tree, &[head, commit], b"Merge", now())?;
+    let (id, object) =
+        Commit::encode_by(tree, &[head, commit], b"Merge", &By { author: by.committer.clone(), ..by.clone() })?;
     batch.push((id, object));
     Ok((id, batch))
 }
@@ -211,12 +208,6 @@ fn meet(objects: &Objects, head: Id, commit: Id, moved: impl Fn() -> String) -> 
 pub(super) fn keep(objects: &Objects, mut batch: Batch, id: Id, commit: Object) -> Result<()> {
     batch.push((id, commit));
     objects.store().write(&batch)
-}
-
-/// Seconds since 1970.
-pub(super) fn now() -> i64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    i64::try_from(since.as_secs()).unwrap_or(i64::MAX)
 }
 
 /// Moves `branch` forward to a commit that is there already.

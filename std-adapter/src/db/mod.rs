@@ -19,6 +19,7 @@ mod files;
 mod group;
 pub mod history;
 mod id;
+pub mod identity;
 pub mod land;
 pub mod merge;
 pub mod object;

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use gix::objs::WriteTo;
 
 pub use super::commit_text::Stamp;
+use super::identity::By;
 pub use super::tree_text::Entries;
 use super::tree_text::order;
 use super::{Error, Id, Result, commit_text};
@@ -208,11 +209,19 @@ impl Commit {
             email: email.into(),
             time: gix::date::Time { seconds: time, offset: 0 },
         };
+        Commit::encode_by(tree, parents, message, &By { author: by.clone(), committer: by })
+    }
+
+    /// The commit of this tree.
+    ///
+    /// # Errors
+    /// Those of [`Object::new`].
+    pub fn encode_by(tree: Id, parents: &[Id], message: &[u8], by: &By) -> Result<(Id, Object)> {
         let commit = gix::objs::Commit {
             tree: tree.into(),
             parents: parents.iter().copied().map(Into::into).collect(),
-            author: by.clone(),
-            committer: by,
+            author: by.author.clone(),
+            committer: by.committer.clone(),
             encoding: None,
             message: message.into(),
             extra_headers: Vec::new(),

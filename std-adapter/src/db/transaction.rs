@@ -6,7 +6,8 @@ use std::sync::{Mutex, MutexGuard};
 use super::branch::Branch;
 use super::counters::Counted;
 use super::entry_name::check_name;
-use super::land::{How, check_start, keep, land, now};
+use super::identity::By;
+use super::land::{How, check_start, keep, land};
 use super::object::{Commit, Mode};
 use super::objects::Objects;
 use super::tree::{Batch, Dir, File, Node, Tree, names, split};
@@ -360,21 +361,21 @@ impl Transaction {
     ///
     /// # Errors
     /// [`Error::OpenConflicts`]; [`Error::UnderWay`]; [`Error::NotFound`] for a commit that is not there. Nothing has changed then.
-    pub fn merge(&self, theirs: Id, parents: &[Id], message: &[u8]) -> Result<()> {
-        self.prepare_merge(theirs, parents, message)?.apply()
+    pub fn merge(&self, theirs: Id, parents: &[Id], message: &[u8], by: &By) -> Result<()> {
+        self.prepare_merge(theirs, parents, message, by)?.apply()
     }
 
     /// Does all of a [`merge`](Transaction::merge) but for its last step, which takes no time.
     ///
     /// # Errors
     /// Those of [`merge`](Transaction::merge).
-    pub fn prepare_merge(&self, theirs: Id, parents: &[Id], message: &[u8]) -> Result<Prepared<'_>> {
+    pub fn prepare_merge(&self, theirs: Id, parents: &[Id], message: &[u8], by: &By) -> Result<Prepared<'_>> {
         let objects = self.objects();
         let (working, before) = self.work()?;
         let theirs_tree = Tree::stored(objects.named_commit(theirs)?.tree);
         let mut batch = Batch::new();
         let ours_tree = before.write(&mut batch)?;
-        let (ours, commit) = Commit::encode(ours_tree, parents, message, now())?;
+        let (ours, commit) = Commit::encode_by(ours_tree, parents, message, by)?;
         keep(objects, batch, ours, commit)?;
         let ours_tree = Tree::stored(ours_tree);
         let base = merge::base_tree(objects, ours, theirs)?.unwrap_or(Tree::stored(Id::EMPTY_TREE));
@@ -394,7 +395,14 @@ impl Transaction {
     /// # Errors
     /// [`Error::OpenConflicts`], [`Error::UnderWay`], [`Error::NotFound`] for a parent that is not there, [`Error::Conflict`],
     /// [`Error::NotFastForward`], [`Error::Removed`], and those of the store. The transaction goes on as it was.
-    pub fn commit(&self, branch: &Branch, parents: &[Id], message: &[u8], options: Options) -> Result<Committed> {
+    pub fn commit(
+        &self,
+        branch: &Branch,
+        parents: &[Id],
+        message: &[u8],
+        by: &By,
+        options: Options,
+    ) -> Result<Committed> {
         let _landing = self.database.landing();
         let (_working, rw) = self.work()?;
         let start = {
@@ -402,7 +410,7 @@ impl Transaction {
             state.refused = None;
             state.start
         };
-        let committed = self.bring(branch, &rw, start, parents, message, options);
+        let committed = self.bring(branch, &rw, start, parents, (message, by), options);
         match &committed {
             Ok(_) => self.close(),
             Err(Error::Conflict(refused)) => {
@@ -422,7 +430,7 @@ impl Transaction {
         rw: &Tree,
         start: Option<Id>,
         parents: &[Id],
-        message: &[u8],
+        (message, by): (&[u8], &By),
         options: Options,
     ) -> Result<Committed> {
         for parent in parents {
@@ -438,8 +446,8 @@ impl Transaction {
             return Ok(Committed { head: branch.head()? });
         }
         let message = if message.is_empty() { NO_MESSAGE } else { message };
-        batch.push(Commit::encode(tree, parents, message, now())?);
-        let head = land(&self.database, branch, start, parents, &batch, options.how)?;
+        batch.push(Commit::encode_by(tree, parents, message, by)?);
+        let head = land(&self.database, branch, start, parents, &batch, by, options.how)?;
         Ok(Committed { head: Some(head) })
     }
 
@@ -523,6 +531,7 @@ fn is_at_or_below(path: &[u8], top: &[u8]) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::db::identity::Identity;
     use crate::db::{BranchName, sample};
 
     /// A commit of these files, on no branch.
@@ -532,6 +541,10 @@ mod tests {
         let (id, object) = Commit::encode(tree, parents, b"", 1).unwrap();
         objects.store().write(&[(id, object)]).unwrap();
         id
+    }
+
+    fn by() -> By {
+        By::now(&Identity::default())
     }
 
     fn names(transaction: &Transaction, dir: &[u8]) -> Vec<String> {
@@ -549,13 +562,13 @@ mod tests {
         let options = Options { how: How::Merge, if_changed: false };
         std::thread::scope(|scope| {
             let hold = branch.hold();
-            let commit = scope.spawn(|| transaction.commit(&branch, &[], b"", options));
+            let commit = scope.spawn(|| transaction.commit(&branch, &[], b"", &by(), options));
             // It may not have begun.
             while transaction.create(b"g", Mode::Normal, b"") != Err(Error::UnderWay) {
                 std::thread::yield_now();
             }
             assert_eq!(transaction.remove(b"f"), Err(Error::UnderWay));
-            assert_eq!(transaction.merge(Id::EMPTY_TREE, &[], b""), Err(Error::UnderWay));
+            assert_eq!(transaction.merge(Id::EMPTY_TREE, &[], b"", &by()), Err(Error::UnderWay));
             assert!(transaction.is_open() && transaction.get(b"f").is_ok());
             drop(hold);
             assert!(commit.join().unwrap().unwrap().head.is_some());
@@ -587,7 +600,7 @@ mod tests {
         for dir in ["a/in", "a/in/deep", "empty", "gone/in", "file", "way", "way/down"] {
             transaction.mkdir(dir.as_bytes()).unwrap();
         }
-        transaction.merge(theirs, &[base], b"").unwrap();
+        transaction.merge(theirs, &[base], b"", &by()).unwrap();
         assert_eq!(transaction.conflicts().unwrap().unwrap(), Vec::<Vec<u8>>::new());
         assert_eq!(names(&transaction, b""), ["a", "empty", "file", "gone", "way"]);
         assert_eq!(names(&transaction, b"a"), ["f", "in"]);
@@ -596,8 +609,9 @@ mod tests {
         assert_eq!(transaction.get(b"file").unwrap().mode(), Mode::Normal);
 
         let branch = database.branch(&crate::db::BranchName::new("master").unwrap());
+        assert!(branch.advance(None, Some(base)).unwrap());
         let options = Options { how: How::Merge, if_changed: false };
-        let head = transaction.commit(&branch, &[base, theirs], b"", options).unwrap().head.unwrap();
+        let head = transaction.commit(&branch, &[base, theirs], b"", &by(), options).unwrap().head.unwrap();
         let tree = database.objects().commit(head).unwrap().tree;
         assert_eq!(tree, database.objects().commit(theirs).unwrap().tree);
     }

@@ -94,6 +94,13 @@ impl Command {
         Command(Arc::new(Shared { handler, explains: false, answer: Mutex::default() }))
     }
 
+    /// Starts with this reason, as if a command had failed.
+    #[must_use]
+    pub(crate) fn with_refusal(self, text: Option<String>) -> Command {
+        locked::lock(&self.0.answer).refusal = text.map(|text| text.into_bytes().into());
+        self
+    }
+
     /// Starts with this reply.
     #[must_use]
     pub fn with_reply(self, reply: impl Into<Vec<u8>>) -> Command {

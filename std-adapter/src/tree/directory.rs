@@ -4,7 +4,7 @@ use std::any::Any;
 use std::collections::BTreeMap;
 use std::sync::{Arc, RwLock};
 
-use datakit_core::vfs::{Create, Error, Kind, Name, New, Result, Time};
+use datakit_core::vfs::{Create, Error, Kind, Name, New, Result, Time, User};
 
 use super::{Entry, Wait, ready};
 use crate::locked;
@@ -28,6 +28,12 @@ pub trait Directory: Send + Sync {
     fn create<'a>(&'a self, name: Name<'a>, create: Create<'a>) -> Wait<'a, Entry> {
         let _ = (name, create);
         ready(Err(Error::ReadOnlyDirectory))
+    }
+
+    /// [`create`](Directory::create) by the user who attached, for directories to which that makes a difference.
+    fn create_by<'a>(&'a self, name: Name<'a>, create: Create<'a>, user: User<'a>) -> Wait<'a, Entry> {
+        let _ = user;
+        self.create(name, create)
     }
 
     /// Gives `child` another name. The entry's own name is changed by the tree afterwards.
@@ -204,7 +210,11 @@ impl<D: Directory> Directory for DirOnly<D> {
     }
 
     fn create<'a>(&'a self, name: Name<'a>, create: Create<'a>) -> Wait<'a, Entry> {
-        if create.new == New::Dir { self.0.create(name, create) } else { ready(Err(Error::OnlyDirectories)) }
+        self.create_by(name, create, User::default())
+    }
+
+    fn create_by<'a>(&'a self, name: Name<'a>, create: Create<'a>, user: User<'a>) -> Wait<'a, Entry> {
+        if create.new == New::Dir { self.0.create_by(name, create, user) } else { ready(Err(Error::OnlyDirectories)) }
     }
 
     fn rename<'a>(&'a self, child: &'a Entry, name: Name<'a>) -> Wait<'a, ()> {

@@ -3,7 +3,7 @@
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
-use datakit_core::vfs::{AnyTree, Attr, Create, DirEntry, Error, Id, Kind, Name, OpenMode, Result, SetAttr, Vfs};
+use datakit_core::vfs::{AnyTree, Attr, Create, DirEntry, Error, Id, Kind, Name, OpenMode, Result, SetAttr, User, Vfs};
 use tokio::sync::Mutex;
 
 use super::text::Snapshot;
@@ -18,6 +18,14 @@ pub struct Inode(Arc<Found>);
 struct Found {
     entry: Entry,
     parent: Option<Inode>,
+    /// Who attached; at the top only, and `None` also for nobody.
+    user: Option<Box<Attached>>,
+}
+
+#[derive(Debug)]
+struct Attached {
+    name: Box<[u8]>,
+    number: Option<u32>,
 }
 
 /// An open file or directory of a [`Tree`].
@@ -64,11 +72,27 @@ impl Drop for Found {
 
 impl Inode {
     pub(super) fn root(entry: Entry) -> Inode {
-        Inode(Arc::new(Found { entry, parent: None }))
+        Inode(Arc::new(Found { entry, parent: None, user: None }))
     }
 
     fn child(&self, entry: Entry) -> Inode {
-        Inode(Arc::new(Found { entry, parent: Some(self.clone()) }))
+        Inode(Arc::new(Found { entry, parent: Some(self.clone()), user: None }))
+    }
+
+    /// The same at the top of a tree for a user.
+    fn seen_by(&self, user: User<'_>) -> Inode {
+        let user = Attached { name: user.name.into(), number: user.number };
+        Inode(Arc::new(Found { entry: self.0.entry.clone(), parent: None, user: Some(Box::new(user)) }))
+    }
+
+    /// Who attached to the tree in which this was found.
+    fn user(&self) -> User<'_> {
+        let mut top = self;
+        while let Some(parent) = &top.0.parent {
+            top = parent;
+        }
+        let user = top.0.user.as_deref();
+        user.map_or(User::default(), |user| User { name: &user.name, number: user.number })
     }
 
     /// What it stands for.
@@ -111,6 +135,10 @@ impl Vfs for Tree {
 
     fn root(&self) -> Inode {
         self.root.clone()
+    }
+
+    fn attach(&self, user: User<'_>) -> Inode {
+        if user == User::default() { self.root() } else { self.root.seen_by(user) }
     }
 
     fn parent(&self, inode: &Inode) -> Inode {
@@ -226,7 +254,7 @@ impl Vfs for Tree {
     }
 
     async fn create(&self, dir: &Inode, name: Name<'_>, create: Create<'_>) -> Result<Inode> {
-        Ok(dir.child(dir.dir()?.create(name, create).await?))
+        Ok(dir.child(dir.dir()?.create_by(name, create, dir.user()).await?))
     }
 
     async fn remove(&self, inode: &Inode) -> Result<()> {

@@ -55,9 +55,9 @@ fn d32_a_merge_has_files_of_its_own(place: &Place) {
     let theirs = pr.commit(&[("file", "1")]);
     let transaction = master.transaction();
     let names = || connection.names(transaction.path("").trim_end_matches('/'));
-    assert_eq!(names(), "ctl diff merge msg origin parents rw");
+    assert_eq!(names(), "author ctl diff merge msg origin parents rw");
     transaction.merge(&theirs).unwrap();
-    assert_eq!(names(), "base conflicts ctl diff merge msg origin ours parents rw theirs");
+    assert_eq!(names(), "author base conflicts ctl diff merge msg origin ours parents rw theirs");
 }
 
 fn d33_unrelated_histories(place: &Place) {

@@ -284,6 +284,9 @@ pub(crate) enum DbCommand {
         /// Why
         #[arg(short, long)]
         message: String,
+        /// The author of the commit, and perhaps the date [default: the user of this connection, or the server's choice]
+        #[arg(long, value_name = "NAME <MAIL>")]
+        author: Option<String>,
         /// The file in the branch, and the one of this machine that it becomes; `-` is standard input
         #[arg(required = true, value_name = "FILE=PATH", value_parser = OsStringValueParser::new().try_map(Put::parse))]
         files: Vec<Put>,

@@ -31,7 +31,9 @@ async fn one(db: &Db, command: DbCommand) -> Done {
             log::log(db, &start, how, max_count.map_or(usize::MAX, Into::into)).await
         }
         DbCommand::Show { json, commit } => log::show(db, &commit, json).await,
-        DbCommand::Commit { branch, message, files } => commit::commit(db, &branch, &message, &files).await,
+        DbCommand::Commit { branch, message, author, files } => {
+            commit::commit(db, &branch, &message, author.as_deref(), &files).await
+        }
         DbCommand::Merge { message, into, from } => merge(db, &into, &from, message).await,
         DbCommand::Watch { print, branch, path } => watch::watch(db, &branch, path.as_deref(), print).await,
         DbCommand::Diff { json, old, new } => diff(db, &old, &new, json).await,

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
+use datakit::db::identity::{Authors, Identity};
 use datakit::db::push::{GATHER, GitProgram, auto_push};
 use datakit::db::store::{Fsync, Git, Memory, Store};
 use datakit::db::{self, Database};
@@ -16,6 +17,7 @@ use datakit::metrics::{Address, Counters, Endpoint, Logs, Metrics, Summary};
 use datakit::scratch::Scratch;
 use datakit::server::{Limits, Server};
 use datakit::url::Url;
+use datakit_core::vfs::User;
 
 use super::debug;
 use super::log::{APP, LogArgs};
@@ -39,6 +41,10 @@ pub(crate) struct ServeArgs {
     /// What is on the disk when a commit is acknowledged; a server that is killed loses nothing with any of them
     #[arg(long, value_name = "WHAT", value_enum, default_value_t = FsyncArg::All, requires = "git")]
     pub(crate) fsync: FsyncArg,
+    /// Who commits are by whose transaction does not say so; without this it is the user who attached, and where that is nobody, the
+    /// user.name and user.email of Git's configuration
+    #[arg(long, value_name = "NAME <MAIL>")]
+    pub(crate) author: Option<Identity>,
     /// Answer GET /metrics for Prometheus there; of all interfaces if only PORT is given, port 0 picks a free one
     #[arg(long, value_name = "[HOST:]PORT")]
     pub(crate) listen_prometheus: Option<Address>,
@@ -129,15 +135,18 @@ async fn serve(args: ServeArgs) -> Result<ExitCode, Box<dyn Error>> {
     let logs = Logs::default();
     let sources = args.log.start(logs.clone())?;
     let patience = (args.remote_timeout > 0).then(|| Duration::from_secs(args.remote_timeout));
+    let mut authors = Authors { always: args.author.clone(), ..Authors::default() };
     let (store, dir): (Arc<dyn Store>, _) = match &args.git {
         Some(path) => {
             let git = Git::open(path)?.with_fsync(args.fsync.into()).patient(patience);
+            authors.otherwise = git.configured_identity().unwrap_or_default();
+            let git = git.with_identity(authors.of(User::default()));
             let dir = git.dir();
             (Arc::new(git), Some(dir))
         }
         None => (Arc::new(Memory::new().patient(patience)), None),
     };
-    let database = Database::new(store)?;
+    let database = Database::new(store)?.with_authors(authors);
     let server = Server::bind(&args.url, limits).await?;
     let endpoint = match &args.listen_prometheus {
         Some(address) => Some(Endpoint::bind(address).await?),

@@ -281,6 +281,15 @@ impl Transaction {
         text.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()).map(Path::parse).collect()
     }
 
+    /// Says who wrote the commit: `NAME <MAIL>`, and behind it perhaps a date. Without this it is the user who attached, or as the server
+    /// is set up.
+    ///
+    /// # Errors
+    /// [`Error::Other`] when the server does not take it.
+    pub async fn set_author(&self, author: &str) -> Result<()> {
+        self.file("author")?.replace(author.as_bytes()).await
+    }
+
     /// Commits the changes, and ends the transaction. Returns where the branch is then: at the new commit, or at the merge of it and
     /// what came to the branch meanwhile.
     ///

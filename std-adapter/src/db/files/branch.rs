@@ -14,7 +14,7 @@ use super::{line, transaction};
 use crate::db::land::fast_forward;
 use crate::db::tree::Tree;
 use crate::db::{Branch, BranchName, Database, Id};
-use crate::tree::{Command, DirOnly, Directory, Entry, Status, Wait, WeakEntry, ready};
+use crate::tree::{Command, DirOnly, Directory, Entry, Refusal, Status, Wait, WeakEntry, ready};
 use crate::{db, ino, locked};
 
 /// The branch that the files of a directory are about: after a rename it is another one. All files about one branch on one connection share
@@ -159,17 +159,29 @@ fn head(slot: Arc<Slot>) -> Status {
 }
 
 fn forward(slot: Arc<Slot>) -> Command {
-    Command::explaining(move |text| {
+    let refusal = slot.table().upgrade().and_then(|table| table.refusal(slot.number));
+    let command = Command::explaining(move |text| {
         let slot = slot.clone();
         async move {
-            let to = Id::parse(text.as_bytes())?;
-            let branch = slot.branch();
-            let forward = move |database: &Database| {
-                let _landing = database.landing();
-                fast_forward(database, &branch, to)
+            let keep = |text| {
+                if let Some(table) = slot.table().upgrade() {
+                    table.set_refusal(slot.number, text);
+                }
             };
-            slot.database.run(forward).await?;
-            Ok(transaction::NO_REPLY)
+            keep(None);
+            let moved = forward_to(&slot, &text).await.map_err(Refusal::from);
+            moved.inspect_err(|refusal| keep(Some(refusal.text.clone()))).map(|()| transaction::NO_REPLY)
         }
-    })
+    });
+    command.with_refusal(refusal)
+}
+
+async fn forward_to(slot: &Slot, text: &str) -> db::Result<()> {
+    let to = Id::parse(text.as_bytes())?;
+    let branch = slot.branch();
+    let forward = move |database: &Database| {
+        let _landing = database.landing();
+        fast_forward(database, &branch, to)
+    };
+    slot.database.run(forward).await
 }

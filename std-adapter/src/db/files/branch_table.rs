@@ -1,6 +1,6 @@
 //! The branches of one connection: those that fids, streams and transactions use, and those that were made and have no commit yet.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::{Arc, Mutex, Weak};
 
 use datakit_core::vfs::{Error, Result};
@@ -12,6 +12,9 @@ use crate::{ino, locked};
 
 /// Branches without a commit that one connection may make.
 const MADE: usize = 4096;
+
+/// Reasons that are kept, the last ones.
+const REFUSALS: usize = 64;
 
 /// Names that were given up and keep their own inode number.
 const NUMBERS: usize = 1024;
@@ -33,6 +36,8 @@ struct State {
     origin: u64,
     /// Open transactions by the number of their branch: they stay when no fid is left.
     transactions: BTreeMap<u64, Arc<Table>>,
+    /// Why the last `fast-forward` of a branch failed, by its number: the file is read when no fid of the branch is left.
+    refusals: VecDeque<(u64, String)>,
 }
 
 impl State {
@@ -61,6 +66,7 @@ impl BranchTable {
             numbers: BTreeMap::new(),
             origin: ino::next(),
             transactions: BTreeMap::new(),
+            refusals: VecDeque::new(),
         };
         Arc::new(BranchTable { database: database.clone(), state: Mutex::new(state) })
     }
@@ -141,6 +147,22 @@ impl BranchTable {
         // The name may be in use again already, by another slot.
         if state.slots.get(&name).is_some_and(|(found, _)| std::ptr::eq(found.as_ptr(), slot)) {
             state.slots.remove(&name);
+        }
+    }
+
+    /// Why the last `fast-forward` of the branch of this number failed.
+    pub(super) fn refusal(&self, number: u64) -> Option<String> {
+        let state = locked::lock(&self.state);
+        state.refusals.iter().find(|(of, _)| *of == number).map(|(_, text)| text.clone())
+    }
+
+    /// A `fast-forward` failed, or began or succeeded.
+    pub(super) fn set_refusal(&self, number: u64, text: Option<String>) {
+        let state = &mut *locked::lock(&self.state);
+        state.refusals.retain(|(of, _)| *of != number);
+        state.refusals.extend(text.map(|text| (number, text)));
+        if state.refusals.len() > REFUSALS {
+            state.refusals.pop_front();
         }
     }
 

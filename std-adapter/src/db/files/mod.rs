@@ -3,6 +3,7 @@
 //! A connection has a tree of its own: the branches that it made, its transactions and its remotes are in no other. Files know what
 //! the rest of the database does, which knows no files.
 
+mod author;
 mod branch;
 mod branch_table;
 mod branches;

@@ -14,6 +14,7 @@ use datakit_core::vfs::{Create, Error, FileStat, Kind, NAME_MAX, Name, New, Open
 use self::names::{Inode, Lost, Names};
 use super::ro::stat;
 use crate::clock::now;
+use crate::db::identity::By;
 use crate::db::object::Mode;
 use crate::db::transaction::{FileAt, Transaction};
 use crate::db::tree::{File, Node, Tree, join};
@@ -59,8 +60,8 @@ impl Rw {
     }
 
     /// As [`Transaction::merge`].
-    pub(super) fn merge(&self, theirs: Id, parents: &[Id], message: &[u8]) -> db::Result<()> {
-        let merged = self.transaction.prepare_merge(theirs, parents, message)?;
+    pub(super) fn merge(&self, theirs: Id, parents: &[Id], message: &[u8], by: &By) -> db::Result<()> {
+        let merged = self.transaction.prepare_merge(theirs, parents, message, by)?;
         self.replace(|_| merged.apply())
     }
 

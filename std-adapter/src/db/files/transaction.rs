@@ -4,11 +4,13 @@ use std::sync::{Arc, Weak};
 
 use datakit_core::vfs::{Error, Name, Result};
 
+use super::author::Author;
 use super::branch::Slot;
 use super::ro::{Ro, Source};
 use super::rw::Rw;
 use super::snapshots::Diff;
 use super::transactions::Table;
+use crate::db::identity::Identity;
 use crate::db::land::How;
 use crate::db::transaction::{Options, Sides, Transaction};
 use crate::db::{self, Id};
@@ -21,7 +23,7 @@ pub(super) const NO_REPLY: &str = "";
 /// The directory of one transaction.
 pub(super) struct TransactionDir {
     files: Arc<Files>,
-    entries: [Entry; 7],
+    entries: [Entry; 8],
     /// There after a merge, or a commit that was refused for some paths.
     conflicts: Entry,
     /// Those that are there after a merge.
@@ -35,6 +37,7 @@ struct Files {
     table: Weak<Table>,
     transaction: Arc<Transaction>,
     rw: Arc<Rw>,
+    author: Author,
     message: Text,
     parents: Text,
 }
@@ -45,19 +48,21 @@ impl TransactionDir {
         table: &Arc<Table>,
         transaction: Arc<Transaction>,
         head: Option<Id>,
+        identity: Identity,
     ) -> TransactionDir {
         let database = slot.database.clone();
         let parents = Text::new(head.map(|head| format!("{head}\n")).unwrap_or_default());
         let rw = Rw::new(&database, transaction.clone(), head);
         let (slot, table) = (slot.clone(), Arc::downgrade(table));
-        let message = Text::default();
-        let files = Arc::new(Files { slot, table, transaction, rw: rw.clone(), message, parents });
+        let (author, message) = (Author::new(identity), Text::default());
+        let files = Arc::new(Files { slot, table, transaction, rw: rw.clone(), author, message, parents });
         let number = ino::next();
         let tree: Source = {
             let transaction = files.transaction.clone();
             Arc::new(move || transaction.tree())
         };
         let entries = [
+            Entry::file("author", files.author.clone()),
             Entry::file("ctl", files.ctl()),
             Entry::dir("diff", Diff::new(&database, tree, number)),
             Entry::file("merge", files.merge()),
@@ -166,8 +171,8 @@ impl Files {
             }
         }
         let (branch, transaction) = (self.slot.branch(), self.transaction.clone());
-        let (parents, message) = (self.parents()?, self.message.get());
-        let commit = move |_: &db::Database| transaction.commit(&branch, &parents, &message, options);
+        let (parents, message, by) = (self.parents()?, self.message.get(), self.author.by()?);
+        let commit = move |_: &db::Database| transaction.commit(&branch, &parents, &message, &by, options);
         let committed = self.slot.database.run(commit).await?;
         self.leave();
         Ok(if tell { super::line(committed.head) } else { NO_REPLY.to_owned() })
@@ -187,9 +192,9 @@ impl Files {
             let files = files.clone();
             async move {
                 let theirs = Id::parse(text.as_bytes())?;
-                let (parents, message) = (files.parents()?, files.message.get());
+                let (parents, message, by) = (files.parents()?, files.message.get(), files.author.by()?);
                 let rw = files.rw.clone();
-                files.slot.database.run(move |_| rw.merge(theirs, &parents, &message)).await?;
+                files.slot.database.run(move |_| rw.merge(theirs, &parents, &message, &by)).await?;
                 files.add_parent(theirs);
                 Ok("ok")
             }
@@ -243,7 +248,7 @@ mod tests {
         for end in ["close", "commit", "remove"] {
             let transaction = Arc::new(Transaction::begin(&database, None).unwrap());
             let table = Table::of(&slot);
-            let dir = TransactionDir::new(&slot, &table, transaction.clone(), None);
+            let dir = TransactionDir::new(&slot, &table, transaction.clone(), None, Identity::default());
             locked::lock(&table.open).insert((*b"t").into(), (Entry::dir("t", Empty), transaction));
             match end {
                 "remove" => dir.remove().await.unwrap(),

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, Weak};
 
-use datakit_core::vfs::{Create, Error, Name, Result};
+use datakit_core::vfs::{Create, Error, Name, Result, User};
 
 use super::branch::Slot;
 use super::branch_table::BranchTable;
@@ -63,14 +63,15 @@ impl Transactions {
         Transactions { slot, table }
     }
 
-    fn begin(&self, name: &[u8]) -> Result<Entry> {
+    fn begin(&self, name: &[u8], user: User<'_>) -> Result<Entry> {
         self.table.with(|open| {
             if open.contains_key(name) {
                 return Err(Error::Exists);
             }
+            let identity = self.slot.database.authors().of(user);
             let head = self.slot.head()?;
             let transaction = Arc::new(Transaction::begin(&self.slot.database, head)?);
-            let dir = TransactionDir::new(&self.slot, &self.table, transaction.clone(), head);
+            let dir = TransactionDir::new(&self.slot, &self.table, transaction.clone(), head, identity);
             let entry = Entry::dir(name, dir);
             open.insert(name.into(), (entry.clone(), transaction));
             Ok(entry)
@@ -87,7 +88,11 @@ impl Directory for Transactions {
         ready(self.table.with(|open| open.get(name.as_bytes()).map(|(entry, _)| entry.clone())).ok_or(Error::NotFound))
     }
 
-    fn create<'a>(&'a self, name: Name<'a>, _: Create<'a>) -> Wait<'a, Entry> {
-        ready(self.begin(name.as_bytes()))
+    fn create<'a>(&'a self, name: Name<'a>, create: Create<'a>) -> Wait<'a, Entry> {
+        self.create_by(name, create, User::default())
+    }
+
+    fn create_by<'a>(&'a self, name: Name<'a>, _: Create<'a>, user: User<'a>) -> Wait<'a, Entry> {
+        ready(self.begin(name.as_bytes(), user))
     }
 }

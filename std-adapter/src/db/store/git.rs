@@ -11,6 +11,7 @@ mod moves;
 mod owner;
 mod packed;
 mod program;
+mod reflog;
 mod refs;
 #[cfg(test)]
 mod tests;
@@ -32,10 +33,12 @@ use gix::{Repository, ThreadSafeRepository};
 pub use fsync::Fsync;
 
 use super::{FetchError, Move, Seen, Store, Watching};
+use crate::db::identity::Identity;
 use crate::db::object::{Kind, Object};
 use crate::db::{BranchName, Error, Id, PATIENCE, Result};
 use crate::locked;
 use files::Files;
+use reflog::Reason;
 use refs::{PackedRefs, Refs};
 
 /// Packs that may be there, also while others repack.
@@ -55,6 +58,7 @@ pub struct Git {
     packed: PackedRefs,
     patience: Option<Duration>,
     owner: Option<owner::Owner>,
+    identity: Identity,
     /// Handles that nobody uses now: what they have found out is not found out again.
     idle: Mutex<Vec<Open>>,
 }
@@ -79,7 +83,8 @@ impl Git {
         let files = Files::of(common, shared.as_ref().map(|shared| shared.to_str_lossy()).as_deref())?;
         let owner = owner::Owner::of(&dir, common, &files)?;
         let (packed, idle) = (PackedRefs::default(), Mutex::default());
-        let git = Git { repository, files, packed, patience: Some(PATIENCE), owner, idle };
+        let identity = Identity::default();
+        let git = Git { repository, files, packed, patience: Some(PATIENCE), owner, identity, idle };
         if git.is_partial() {
             tracing::warn!(
                 "{}: a partial clone: the objects that it lacks are not fetched, and reading them fails; \
@@ -127,6 +132,21 @@ impl Git {
         Git { patience, ..self }
     }
 
+    /// The same with who moves branches in its reflogs, where no commit says who.
+    #[must_use]
+    pub fn with_identity(self, identity: Identity) -> Git {
+        Git { identity, ..self }
+    }
+
+    /// `user.name` and `user.email` as Git's configuration has them, that of the repository and that of the user.
+    #[must_use]
+    pub fn configured_identity(&self) -> Option<Identity> {
+        let all = gix::open::Options::default().with(gix::sec::Trust::Full);
+        let repository = gix::open_opts(self.dir(), all).ok()?;
+        let config = repository.config_snapshot();
+        Identity::new(&config.string("user.name")?.to_str_lossy(), &config.string("user.email")?.to_str_lossy()).ok()
+    }
+
     /// Where it is: the directory with `objects` and `refs`.
     #[must_use]
     pub fn dir(&self) -> PathBuf {
@@ -148,7 +168,7 @@ fn options() -> gix::open::Options {
     gix::open::Options::isolated()
         .with(gix::sec::Trust::Full)
         .object_store_slots(gix::odb::store::init::Slots::Given(PACKS))
-        .config_overrides(["init.defaultBranch=master", "core.logAllRefUpdates=false"])
+        .config_overrides(["init.defaultBranch=master"])
 }
 
 /// Makes an empty one in `path/.git`, that every `git` accepts. It is bare: nobody works in files beside it.
@@ -254,11 +274,12 @@ impl Store for Git {
 
     fn update(&self, objects: &[(Id, Object)], moves: &[Move<'_>]) -> Result<bool> {
         let handle = self.handle();
-        handle.refs().update(moves, |locks| handle.loose().write(&self.files, objects, locks))
+        let reason = Reason { objects, identity: &self.identity };
+        handle.refs().update(moves, &reason, |locks| handle.loose().write(&self.files, objects, locks))
     }
 
     fn rename(&self, old: &BranchName, new: &BranchName, head: Id) -> Result<bool> {
-        self.handle().refs().rename(old, new, head)
+        self.handle().refs().rename(old, new, head, &Reason { objects: &[], identity: &self.identity })
     }
 
     fn shallow(&self) -> Result<HashSet<Id>> {

@@ -55,7 +55,7 @@ fn datakit_reason(error: &std::io::Error) -> String {
     text.split(" (os error").next().unwrap_or_default().to_owned()
 }
 
-pub(crate) async fn commit(db: &Db, branch: &str, message: &str, files: &[Put]) -> Done {
+pub(crate) async fn commit(db: &Db, branch: &str, message: &str, author: Option<&str>, files: &[Put]) -> Done {
     if files.iter().filter(|file| file.from.is_none()).count() > 1 {
         return Err("standard input can be only one of the files".to_owned());
     }
@@ -66,6 +66,9 @@ pub(crate) async fn commit(db: &Db, branch: &str, message: &str, files: &[Put]) 
     }
     let branch_handle = db.branch(branch).await.map_err(at(&branch))?;
     let transaction = branch_handle.transaction().await.map_err(at(&branch))?;
+    if let Some(author) = author {
+        transaction.set_author(&format!("{author}\n")).await.map_err(at(&"author"))?;
+    }
     for (to, (content, executable)) in &contents {
         put(&transaction, to, content, *executable).await?;
     }

@@ -21,8 +21,11 @@ pub(super) fn fetch(
     patience: Option<Duration>,
 ) -> Result<Id, FetchError> {
     let spec = format!("+refs/heads/{branch}:refs/remotes/{remote}/{branch}");
+    // What is fetched is gone with its client; nobody asks for the log of it.
+    let mut repository = repository.clone();
+    repository.refs.write_reflog = gix::refs::store::WriteReflog::Disable;
     let (words, begun) = (Words::default(), Instant::now());
-    let error = match receive(repository, url, &spec, patience, &words) {
+    let error = match receive(&repository, url, &spec, patience, &words) {
         Ok(found) => return found.map(Id::from).ok_or(FetchError::NoHead),
         Err(error) => error,
     };

@@ -15,6 +15,7 @@ use gix::bstr::ByteSlice;
 use super::checkout::Follower;
 use super::lock::{Lock, NoLock, remove_empty, remove_empty_above};
 use super::packed::Packed;
+use super::reflog::Reason;
 use super::refs::{Refs, Value, failed, is_absent, short};
 use super::sync_dir;
 use crate::db::store::Move;
@@ -34,7 +35,12 @@ struct Edit {
 impl Refs<'_> {
     /// All of the moves or none, after `keep` has kept what they lead to, and the files that it is given: the new values of the
     /// branches. False when a branch is not where it was thought to be; nothing need have been kept then.
-    pub(super) fn update(&self, moves: &[Move<'_>], keep: impl FnOnce(&[File]) -> Result<()>) -> Result<bool> {
+    pub(super) fn update(
+        &self,
+        moves: &[Move<'_>],
+        reason: &Reason<'_>,
+        keep: impl FnOnce(&[File]) -> Result<()>,
+    ) -> Result<bool> {
         let until = Instant::now() + PATIENCE;
         let mut edits = Vec::new();
         // In the order of their names: two who want the same locks do not wait for each other.
@@ -61,10 +67,12 @@ impl Refs<'_> {
         }
         keep(&new)?;
         with_followers(&followers, || {
-            edits
-                .iter_mut()
-                .filter(|edit| edit.to.is_some())
-                .try_for_each(|edit| edit.lock.place(until).map_err(|error| Error::io(edit.name.as_bstr(), &error)))
+            edits.iter_mut().try_for_each(|edit| {
+                let Some(to) = edit.to else { return Ok(()) };
+                let logged = self.log_move(&edit.name, edit.from, to, reason);
+                logged.map_err(|error| Error::io(format_args!("log of {}", edit.name.as_bstr()), &error))?;
+                edit.lock.place(until).map_err(|error| Error::io(edit.name.as_bstr(), &error))
+            })
         })?;
         let removed: Vec<_> = edits.iter().filter(|edit| edit.to.is_none() && edit.from.is_some()).collect();
         self.remove_all(&removed.iter().map(|edit| &*edit.name).collect::<Vec<_>>(), until)?;
@@ -113,7 +121,7 @@ impl Refs<'_> {
     }
 
     /// Gives a branch another name, whatever the two have in common. False: it is not at `head`, or the new name is taken.
-    pub(super) fn rename(&self, old: &BranchName, new: &BranchName, head: Id) -> Result<bool> {
+    pub(super) fn rename(&self, old: &BranchName, new: &BranchName, head: Id, reason: &Reason<'_>) -> Result<bool> {
         let until = Instant::now() + PATIENCE;
         let (old, new) = (old.full(), new.full());
         let old_lock = self.lock(&old, until)?;
@@ -147,6 +155,9 @@ impl Refs<'_> {
             }
         }
         self.move_log(&old, &new);
+        if let Err(error) = self.log_rename(&old, &new, head, reason) {
+            tracing::warn!("the log of {} is not continued: {error}", short(&new));
+        }
         drop((new_lock, old_lock, packed));
         Ok(true)
     }

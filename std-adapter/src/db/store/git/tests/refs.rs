@@ -163,7 +163,7 @@ fn a_renamed_branch_takes_its_log_with_it_and_is_always_there_once() {
             assert_eq!(seen.lines().count(), 1, "{seen}");
         }
     });
-    assert_eq!(place.git(&["reflog", "a"]).lines().count(), 1);
+    assert_eq!(place.git(&["reflog", "a"]).lines().count(), 1 + 4 * 30);
 }
 
 #[test]

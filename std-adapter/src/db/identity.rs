@@ -1,0 +1,214 @@
+//! Names and addresses in commits: those of the author, the committer, and the user who attached.
+
+use std::fmt;
+
+use datakit_core::vfs::User;
+use gix::actor::Signature;
+use gix::date::Time;
+
+use super::{Error, Result};
+
+/// Bytes of an `author` file.
+pub const LONGEST: usize = 1024;
+/// Characters of a name that is made of a user's.
+const NAME: usize = 128;
+/// The last second of the year 9999, which Git's own tools can show.
+const LATEST: i64 = 253_402_300_799;
+/// Users that are nobody: what clients say who do not know better.
+const ANONYMOUS: [&[u8]; 2] = [b"nobody", b"none"];
+
+/// `NAME <MAIL>`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Identity {
+    name: String,
+    mail: String,
+}
+
+impl Default for Identity {
+    /// The one that commits have where nobody says otherwise.
+    fn default() -> Identity {
+        Identity { name: "datakit".to_owned(), mail: "datakit@mobyproject.org".to_owned() }
+    }
+}
+
+impl fmt::Display for Identity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} <{}>", self.name, self.mail)
+    }
+}
+
+impl std::str::FromStr for Identity {
+    type Err = String;
+
+    fn from_str(text: &str) -> std::result::Result<Identity, String> {
+        match parse(text)? {
+            (identity, None) => Ok(identity),
+            _ => Err("there is something behind the address".to_owned()),
+        }
+    }
+}
+
+impl Identity {
+    /// A name and an address.
+    ///
+    /// # Errors
+    /// The rule that one of them breaks.
+    pub fn new(name: &str, mail: &str) -> std::result::Result<Identity, String> {
+        let (name, mail) = (name.trim(), mail.trim());
+        let odd = |char: char| char.is_control() || char == '<' || char == '>';
+        if name.is_empty() {
+            return Err("there is no name".to_owned());
+        }
+        if name.contains(odd) || mail.contains(odd) || mail.contains(char::is_whitespace) {
+            return Err("a name has no '<', '>' or control character, an address no white space either".to_owned());
+        }
+        Ok(Identity { name: name.to_owned(), mail: mail.to_owned() })
+    }
+
+    /// The user who attached, by the name or, where a kernel sends only the number, by what this machine calls it. `None` for nobody.
+    fn of_user(user: User<'_>) -> Option<Identity> {
+        let name = match (user.name, user.number) {
+            (b"", Some(number)) => local_name(number),
+            (name, _) if name.is_empty() || ANONYMOUS.contains(&name) => return None,
+            (name, _) => String::from_utf8_lossy(name).into_owned(),
+        };
+        let plain = |char: &char| !char.is_control() && !['<', '>'].contains(char);
+        let name: String = name.chars().filter(plain).take(NAME).collect();
+        let local: String = name.trim().chars().map(|char| if char.is_whitespace() { '.' } else { char }).collect();
+        let mail = if local.contains('@') { local } else { format!("{local}@localhost") };
+        Identity::new(&name, &mail).ok()
+    }
+
+    fn sign(&self, time: Time) -> Signature {
+        Signature { name: self.name.as_str().into(), email: self.mail.as_str().into(), time }
+    }
+}
+
+/// What the system calls a user.
+fn local_name(number: u32) -> String {
+    let users = std::fs::read_to_string("/etc/passwd").unwrap_or_default();
+    let named = users.lines().find_map(|line| {
+        let mut fields = line.split(':');
+        let name = fields.next()?;
+        (fields.nth(1)?.parse() == Ok(number)).then(|| name.to_owned())
+    });
+    named.unwrap_or_else(|| format!("uid-{number}"))
+}
+
+/// `NAME <MAIL>`, and perhaps a date in one of the forms that Git reads.
+fn parse(text: &str) -> std::result::Result<(Identity, Option<Time>), String> {
+    let no_mail = || "there is no '<' with a '>' behind it".to_owned();
+    let (name, rest) = text.trim().split_once('<').ok_or_else(no_mail)?;
+    let (mail, date) = rest.split_once('>').ok_or_else(no_mail)?;
+    let identity = Identity::new(name, mail)?;
+    let date = match date.trim() {
+        "" => None,
+        date => Some(parse_date(date).ok_or_else(|| format!("{date:?} is no date"))?),
+    };
+    Ok((identity, date))
+}
+
+fn parse_date(date: &str) -> Option<Time> {
+    let time = gix::date::parse(date, None).ok()?;
+    (0..=LATEST).contains(&time.seconds).then_some(time)
+}
+
+/// Who a database's commits are by.
+#[derive(Debug, Clone, Default)]
+pub struct Authors {
+    /// Of all commits whose transaction does not say otherwise, whoever attached.
+    pub always: Option<Identity>,
+    /// Of those of nobody in particular.
+    pub otherwise: Identity,
+}
+
+impl Authors {
+    /// Who the commits of a user are by.
+    #[must_use]
+    pub fn of(&self, user: User<'_>) -> Identity {
+        let by = self.always.clone().or_else(|| Identity::of_user(user));
+        by.unwrap_or_else(|| self.otherwise.clone())
+    }
+}
+
+/// Who wrote a commit and who makes it, now and in the local zone.
+#[derive(Debug, Clone)]
+pub struct By {
+    /// Who wrote it, and when.
+    pub author: Signature,
+    /// Who makes it, and when: now.
+    pub committer: Signature,
+}
+
+impl By {
+    /// One for both, now.
+    #[must_use]
+    pub fn now(identity: &Identity) -> By {
+        let signature = identity.sign(Time::now_local_or_utc());
+        By { author: signature.clone(), committer: signature }
+    }
+
+    /// `committer` now, and the author that `text` says: nothing, or what is written to an `author` file.
+    ///
+    /// # Errors
+    /// [`Error::InvalidAuthor`].
+    pub fn author(text: &[u8], committer: &Identity) -> Result<By> {
+        let by = By::now(committer);
+        if text.trim_ascii().is_empty() {
+            return Ok(by);
+        }
+        let shown = || String::from_utf8_lossy(text).trim().to_owned();
+        let invalid = |reason| Error::InvalidAuthor { text: shown(), reason };
+        let text = str::from_utf8(text).map_err(|_| invalid("it is not UTF-8".to_owned()))?;
+        let (identity, time) = parse(text).map_err(invalid)?;
+        Ok(By { author: identity.sign(time.unwrap_or(by.committer.time)), committer: by.committer })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_author_has_a_name_an_address_and_perhaps_a_date() {
+        let committer = Identity::default();
+        for (text, name, mail, time) in [
+            ("A B <a@b>", "A B", "a@b", None),
+            (" Ä <>\n", "Ä", "", None),
+            ("A <a@b> 1700000000 +0530", "A", "a@b", Some((1_700_000_000, 19800))),
+            ("A <a@b> @5 -0100", "A", "a@b", Some((5, -3600))),
+            ("A <a@b> 2024-01-02T03:04:05+01:00", "A", "a@b", Some((1_704_161_045, 3600))),
+            ("A <a@b> Thu, 18 Aug 2022 12:45:06 +0800", "A", "a@b", Some((1_660_797_906, 28800))),
+        ] {
+            let by = By::author(text.as_bytes(), &committer).unwrap();
+            assert_eq!((by.author.name.to_string(), by.author.email.to_string()), (name.into(), mail.into()), "{text}");
+            match time {
+                Some((seconds, offset)) => assert_eq!(by.author.time, Time { seconds, offset }, "{text}"),
+                None => assert_eq!(by.author.time, by.committer.time),
+            }
+            assert_eq!(by.committer.name, "datakit");
+        }
+        assert_eq!(By::author(b" \n", &committer).unwrap().author.name, "datakit");
+        for text in
+            ["A", "<a@b>", "A <a", "A <a b>", "A\nB <a@b>", "A <a<b>", "A > B <x>", "A <a@b> soon", "A <a@b> @-5 +0000"]
+        {
+            assert!(By::author(text.as_bytes(), &committer).is_err(), "{text}");
+        }
+        assert!(By::author(b"A \xff <a@b>", &committer).is_err());
+    }
+
+    #[test]
+    fn a_user_is_an_author_and_nobody_is_not() {
+        let of = |name: &str, number| Authors::default().of(User { name: name.as_bytes(), number }).to_string();
+        assert_eq!(of("alice", Some(7)), "alice <alice@localhost>");
+        assert_eq!(of("a<l>ice\n b", None), "alice b <alice.b@localhost>");
+        assert_eq!(of("bob@example.com", None), "bob@example.com <bob@example.com>");
+        assert_eq!(of("", Some(0)), "root <root@localhost>");
+        assert_eq!(of("", Some(4_000_000_000)), "uid-4000000000 <uid-4000000000@localhost>");
+        for (name, number) in [("nobody", Some(0)), ("none", None), ("", None), ("<>", None)] {
+            assert_eq!(of(name, number), Identity::default().to_string());
+        }
+        let always = Authors { always: Some("CI <ci@x>".parse().unwrap()), ..Authors::default() };
+        assert_eq!(always.of(User { name: b"alice", number: None }).to_string(), "CI <ci@x>");
+    }
+}
