@@ -292,7 +292,9 @@ impl Store for Git {
     }
 
     fn fetch(&self, remote: &str, url: &str, branch: &BranchName) -> std::result::Result<Id, FetchError> {
-        fetch::fetch(&self.handle(), remote, url, branch, self.patience)
+        let handle = self.handle();
+        let remote = handle.refs().free_remote(remote, branch)?;
+        fetch::fetch(&handle, &remote, url, branch, self.patience)
     }
 
     fn forget(&self, remote: &str) -> Result<()> {

@@ -209,7 +209,10 @@ impl Follower {
 
     fn git(&self, args: &[&str]) -> Result<Output> {
         let mut git = Command::new("git");
-        git.args(["-c", "core.fsmonitor=false"]).args(args).current_dir(&self.tree.dir).stdin(Stdio::null());
+        git.args(["-c", "core.fsmonitor=false", "-c", "core.hooksPath=/dev/null"])
+            .args(args)
+            .current_dir(&self.tree.dir)
+            .stdin(Stdio::null());
         for variable in ELSEWHERE {
             git.env_remove(variable);
         }

@@ -214,9 +214,26 @@ impl Refs<'_> {
         }
     }
 
+    /// The name under which a branch is fetched: that of the remote, or with `+` behind it where another one is in the way. The
+    /// remote had `a` before it had `a/b`, and what was fetched then is kept.
+    pub(super) fn free_remote(&self, remote: &str, branch: &BranchName) -> Result<String> {
+        let mut remote = remote.to_owned();
+        while self
+            .in_the_way(&[format!("refs/remotes/{remote}/").as_bytes(), branch.as_bytes()].concat(), None)?
+            .is_some()
+        {
+            remote.push('+');
+        }
+        Ok(remote)
+    }
+
     /// Removes what was fetched under a name.
     pub(super) fn forget_remote(&self, remote: &str) -> Result<()> {
-        self.forget(&format!("refs/remotes/{remote}/"), |_| true)
+        self.forget("refs/remotes/", |name| {
+            let name = name.to_str_lossy();
+            let within = name.strip_prefix("refs/remotes/").and_then(|name| name.split_once('/'));
+            within.is_some_and(|(name, _)| name.trim_end_matches('+') == remote)
+        })
     }
 
     /// Removes what servers fetched that were killed.
@@ -226,7 +243,9 @@ impl Refs<'_> {
         self.forget("refs/remotes/", |name| {
             let name = name.to_str_lossy();
             let remote = name.strip_prefix(PREFIX).and_then(|rest| rest.split_once('/'));
-            remote.and_then(|(remote, _)| remote.split_once('-')).is_some_and(|(pid, n)| number(pid) && number(n))
+            remote
+                .and_then(|(remote, _)| remote.split_once('-'))
+                .is_some_and(|(pid, n)| number(pid) && number(n.trim_end_matches('+')))
         })
     }
 

@@ -65,9 +65,14 @@ impl Owner {
 fn clear(common: &Path) -> io::Result<()> {
     let mut locks = Vec::new();
     collect(&common.join("refs"), &mut locks)?;
-    let packed = common.join("packed-refs.lock");
-    if let Some(found) = there(fs::symlink_metadata(&packed))? {
-        locks.push((packed, found));
+    let linked = fs::read_dir(common.join("worktrees")).into_iter().flatten().flatten();
+    let heads = linked.map(|entry| entry.path().join("HEAD.lock"));
+    // Without its lock, nobody writes the new one. An index may be locked for as long as somebody writes a message.
+    let others = ["packed-refs.lock", "packed-refs.new", "HEAD.lock"].map(|name| common.join(name));
+    for path in others.into_iter().chain(heads) {
+        if let Some(found) = there(fs::symlink_metadata(&path))? {
+            locks.push((path, found));
+        }
     }
     if locks.iter().any(|(_, found)| !is_old(found)) {
         std::thread::sleep(GRACE);
@@ -137,10 +142,16 @@ mod tests {
         let (id, dir) = (super::super::tests::commit(&store, "a"), store.dir());
         drop(store);
         std::fs::create_dir_all(dir.join("refs/heads/deep")).unwrap();
-        for lock in ["refs/heads/master.lock", "refs/heads/deep/one.lock", "packed-refs.lock"] {
-            std::fs::write(dir.join(lock), "").unwrap();
+        std::fs::create_dir_all(dir.join("worktrees/w")).unwrap();
+        let files =
+            ["refs/heads/deep/one.lock", "packed-refs.lock", "packed-refs.new", "HEAD.lock", "worktrees/w/HEAD.lock"];
+        let locks = ["refs/heads/master.lock", "index.lock"].into_iter().chain(files).map(|lock| dir.join(lock));
+        for lock in locks.clone() {
+            std::fs::write(lock, "").unwrap();
         }
         let store = Git::open(&place.0).unwrap();
+        let left: Vec<_> = locks.filter(|lock| lock.exists()).collect();
+        assert_eq!(left, [dir.join("index.lock")]);
         for branch in ["master", "deep/one"] {
             let branch = BranchName::new(branch).unwrap();
             assert!(store.update(&[], &[Move { branch: &branch, from: None, to: Some(id) }]).unwrap());

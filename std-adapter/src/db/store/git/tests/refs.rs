@@ -237,3 +237,25 @@ fn symbolic_branches_are_followed() {
     }
     assert_eq!(names(&store), ["real"]);
 }
+
+#[test]
+fn a_remote_that_renames_a_branch_into_a_directory_is_fetched_from() {
+    let (here, there) = (Place::new("fetch-here"), Place::new("fetch-there"));
+    let (store, other) = (Git::open(&here.0).unwrap(), Git::open(&there.0).unwrap());
+    let url = there.0.display().to_string();
+    let first = commit(&other, "first");
+    assert!(go(&other, "a", None, Some(first)));
+    assert_eq!(store.fetch("r", &url, &name("a")), Ok(first));
+    assert!(other.rename(&name("a"), &name("a/b"), first).unwrap());
+    let second = commit(&other, "second");
+    assert!(go(&other, "a/b", Some(first), Some(second)));
+    assert_eq!(store.fetch("r", &url, &name("a/b")), Ok(second));
+    here.git(&["pack-refs", "--all"]);
+    assert!(other.rename(&name("a/b"), &name("a"), second).unwrap());
+    assert_eq!(store.fetch("r", &url, &name("a")), Ok(second));
+    assert_eq!(here.git(&["for-each-ref"]).lines().count(), 2);
+    store.forget("other").unwrap();
+    assert_eq!(here.git(&["for-each-ref"]).lines().count(), 2);
+    store.forget("r").unwrap();
+    assert_eq!(here.git(&["for-each-ref"]), "");
+}
