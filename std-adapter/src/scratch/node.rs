@@ -76,15 +76,9 @@ impl Node {
         let grant = space.item(bytes)?;
         space.born();
         let now = now();
-        let meta = Meta {
-            mode: create.mode & 0o7777,
-            nlink: 0,
-            uid: create.uid,
-            gid: create.gid,
-            atime: now,
-            mtime: now,
-            ctime: now,
-        };
+        // .u carries no permissions of a link, and Linux shows the same for each.
+        let mode = if kind == Kind::Symlink { 0o777 } else { create.mode & 0o7777 };
+        let meta = Meta { mode, nlink: 0, uid: create.uid, gid: create.gid, atime: now, mtime: now, ctime: now };
         Ok(Arc::new(Node {
             ino: ino::next(),
             kind,

@@ -221,6 +221,7 @@ async fn symlinks_and_devices_are_recorded() -> Done {
     assert_eq!((tree.readlink(&link, &mut buf).await?, &buf[..8]), (8, &b"to/there"[..]));
     assert_eq!(tree.readlink(&link, &mut [0; 3]).await, Err(Error::Range));
     assert_eq!(tree.readlink(&root, &mut buf).await, Err(Error::Invalid));
+    assert_eq!(tree.stat(&link).await?.mode, 0o777);
     assert_eq!((tree.stat(&link).await?.size, read(&tree, &link).await?), (8, b"to/there".to_vec()));
     let null = Kind::Char { major: 1, minor: 3 };
     let device = tree.create(&root, name("null"), new(New::Special(null))).await?;

@@ -14,17 +14,9 @@ LINUX = DIALECT == "9p2000.L"
 UNIX = DIALECT != "9p2000"
 OTHER = 65534
 
-# Failures that are known: subject, call and what it should give, with the dialects and the
-# reason. One that passes after all is a failure until its line is gone.
-KNOWN = {
-    ("chmod", "mode of set", "'0o777'"): ("9p2000.L", "a write leaves set-id bits"),
-    ("rename", "times of old moved by rename and back('old')", "'c'"): ("9p2000.L", "rename leaves ctime"),
-    ("rmdir", "nlink of a removed directory", "0"): ("9p2000.L", "it counts as before"),
-} | {
-    ("chmod", f"mode of {name}", f"'0o{bits}'"): ("9p2000.u", "set-id and sticky are dropped")
-    for name in ("file", "dir")
-    for bits in ("4755", "2755", "1755", "7777")
-}
+# Failures that are known: (subject, call, what it should give), with the dialects and the reason.
+# One that passes after all is a failure until its line is gone.
+KNOWN = {}
 
 subjects = []
 failures = []

@@ -1,0 +1,34 @@
+# A stream line by line in shells and awk, which read byte by byte or in blocks: $LINES, where
+# lines come by themselves, or the heads of a branch of the database.
+. "$RIG/workloads/lib.sh"
+[ -n "${DATABASE:-}${LINES:-}" ] || exit 77
+cd "$TOP"
+lines=${LINES:-branch/lines-$$/head.live}
+if [ -z "${LINES:-}" ]; then
+  a=branch/lines-$$
+  mkdir $a
+  ( set +x
+    number=0
+    while :; do
+      mkdir $a/transactions/$number
+      echo $number >$a/transactions/$number/rw/file
+      echo commit >$a/transactions/$number/ctl
+      number=$((number + 1))
+      sleep 0.2
+    done ) 2>/dev/null &
+  trap "kill $!; wait; rmdir $a" EXIT
+fi
+
+loop='n=0; while read -r line && [ -n "$line" ]; do echo "$line"; n=$((n + 1)); [ $n -lt 3 ] || break; done <"$0"'
+three_lines() {
+  same 3 "$(timeout 20 "$@" "$lines" | grep -c ..)"
+}
+three_lines sh -c "$loop"
+for shell in dash bash; do
+  if command -v $shell; then three_lines $shell -c "$loop"; fi
+done
+if command -v busybox; then three_lines busybox sh -c "$loop"; fi
+three_lines head -n 3
+for awk in "mawk -W interactive" gawk; do
+  if command -v ${awk%% *}; then three_lines $awk '{ print; fflush() } NR == 3 { exit }'; fi
+done
