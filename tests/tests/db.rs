@@ -13,6 +13,8 @@ mod merges;
 mod open_files;
 #[path = "db/persistence.rs"]
 mod persistence;
+#[path = "db/pruned.rs"]
+mod pruned;
 #[path = "db/reasons.rs"]
 mod reasons;
 #[path = "db/snapshots.rs"]

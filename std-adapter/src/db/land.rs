@@ -6,7 +6,7 @@ use super::merge::{self, Refused};
 use super::object::{Commit, Object};
 use super::objects::Objects;
 use super::tree::{Batch, Tree};
-use super::{Database, Error, Id, Result, history};
+use super::{Database, Error, Id, Result, connected, history};
 
 /// Tries while the others of this process wait: only other programs can be in the way, and none of them moves a branch so often.
 const TRIES: u32 = 1000;
@@ -224,10 +224,16 @@ pub fn fast_forward(database: &Database, branch: &Branch, commit: Id) -> Result<
         let name = branch.name();
         return Err(Error::NotFastForward(format!("branch {name} is at {head}, from which {commit} does not come")));
     }
+    if head == Some(commit) {
+        return Ok(());
+    }
+    let gathered = connected::gather_commit(database.objects(), head, commit)?;
     let hold = branch.hold();
     for _ in 0..TRIES {
         check_start(branch, head)?;
-        if branch.advance_held(&hold, &[], head, Some(commit))? {
+        if branch.advance_held(&hold, &gathered, head, Some(commit))? {
+            drop(hold);
+            keep_again(database.objects(), [&gathered, &Batch::new()]);
             return Ok(());
         }
         database.counters().retries.count();

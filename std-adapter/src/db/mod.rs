@@ -10,6 +10,7 @@
 mod branch;
 mod branch_name;
 mod commit_text;
+mod connected;
 pub mod counters;
 mod database;
 pub mod diff;

@@ -138,6 +138,14 @@ impl Objects {
         Ok(length)
     }
 
+    /// The bytes of a tree.
+    ///
+    /// # Errors
+    /// Those of [`blob`](Objects::blob).
+    pub(super) fn tree_data(&self, id: Id) -> Result<Arc<[u8]>> {
+        self.read(id, Kind::Tree)
+    }
+
     /// The entries of a tree, in Git's order.
     ///
     /// # Errors

@@ -1,7 +1,7 @@
 //! A transaction: a tree that is changed in private and then committed to a branch.
 
 use std::collections::{BTreeSet, HashMap};
-use std::sync::{Mutex, MutexGuard};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use super::branch::Branch;
 use super::counters::Counted;
@@ -11,7 +11,7 @@ use super::land::{How, check_start, keep, land};
 use super::object::{Commit, Mode};
 use super::objects::Objects;
 use super::tree::{Batch, Dir, File, Node, Tree, names, split};
-use super::{Database, Error, Id, Result, merge};
+use super::{Database, Error, Id, Result, connected, merge};
 use crate::locked;
 
 /// Said of a commit without a message.
@@ -35,6 +35,8 @@ struct State {
     /// Paths for which the last commit was refused, without those that were changed since. `None` if it was not refused for any.
     refused: Option<BTreeSet<Vec<u8>>>,
     merged: Option<Sides>,
+    /// What merges have written that is on no branch yet: another program may drop it before the commit.
+    kept: Arc<Batch>,
     /// A commit or merge is under way: it has a tree of its own, and nobody changes this one until it is over.
     working: bool,
     /// For as long as it is open.
@@ -65,6 +67,7 @@ pub struct Prepared<'t> {
     rw: Tree,
     conflicts: BTreeSet<Vec<u8>>,
     sides: Sides,
+    kept: Batch,
 }
 
 /// What the last merge was between.
@@ -112,6 +115,7 @@ impl Transaction {
             conflicts: BTreeSet::new(),
             refused: None,
             merged: None,
+            kept: Arc::default(),
             working: false,
             counted,
         };
@@ -376,6 +380,7 @@ impl Transaction {
         let mut batch = Batch::new();
         let ours_tree = before.write(&mut batch)?;
         let (ours, commit) = Commit::encode_by(ours_tree, parents, message, by)?;
+        let kept = batch.clone();
         keep(objects, batch, ours, commit)?;
         let ours_tree = Tree::stored(ours_tree);
         let base = merge::base_tree(objects, ours, theirs)?.unwrap_or(Tree::stored(Id::EMPTY_TREE));
@@ -387,7 +392,7 @@ impl Transaction {
         }
         let conflicts = merged.conflicts.into_iter().map(|conflict| conflict.path).collect();
         let sides = Sides { ours: ours_tree, theirs: theirs_tree, base };
-        Ok(Prepared { working, rw, conflicts, sides })
+        Ok(Prepared { working, rw, conflicts, sides, kept })
     }
 
     /// Commits the tree and brings the commit to `branch`; then the transaction has ended.
@@ -405,12 +410,13 @@ impl Transaction {
     ) -> Result<Committed> {
         let _landing = self.database.landing();
         let (_working, rw) = self.work()?;
-        let start = {
+        let (start, kept) = {
             let mut state = self.open()?;
             state.refused = None;
-            state.start
+            (state.start, state.kept.clone())
         };
-        let committed = self.bring(branch, &rw, start, parents, (message, by), options);
+        let made = Made { rw: &rw, kept: &kept, parents, message, by };
+        let committed = self.bring(branch, start, &made, options);
         match &committed {
             Ok(_) => self.close(),
             Err(Error::Conflict(refused)) => {
@@ -424,15 +430,8 @@ impl Transaction {
         committed
     }
 
-    fn bring(
-        &self,
-        branch: &Branch,
-        rw: &Tree,
-        start: Option<Id>,
-        parents: &[Id],
-        (message, by): (&[u8], &By),
-        options: Options,
-    ) -> Result<Committed> {
+    fn bring(&self, branch: &Branch, start: Option<Id>, made: &Made<'_>, options: Options) -> Result<Committed> {
+        let Made { rw, kept, parents, message, by } = *made;
         for parent in parents {
             self.objects().named_commit(*parent)?;
         }
@@ -446,6 +445,8 @@ impl Transaction {
             return Ok(Committed { head: branch.head()? });
         }
         let message = if message.is_empty() { NO_MESSAGE } else { message };
+        let gathered = connected::gather(self.objects(), branch.head()?, parents, tree, &batch, kept)?;
+        batch.splice(0..0, gathered);
         batch.push(Commit::encode_by(tree, parents, message, by)?);
         let head = land(&self.database, branch, start, parents, &batch, by, options.how)?;
         Ok(Committed { head: Some(head) })
@@ -460,18 +461,28 @@ impl Transaction {
     }
 }
 
+/// What is to be committed.
+struct Made<'m> {
+    rw: &'m Tree,
+    kept: &'m Batch,
+    parents: &'m [Id],
+    message: &'m [u8],
+    by: &'m By,
+}
+
 impl Prepared<'_> {
     /// Puts the merged tree in place of that of the transaction.
     ///
     /// # Errors
     /// [`Error::NotFound`] if the transaction was closed meanwhile.
     pub fn apply(self) -> Result<()> {
-        let Prepared { working, rw, conflicts, sides } = self;
+        let Prepared { working, rw, conflicts, sides, kept } = self;
         let mut state = working.0.open()?;
         state.rw = rw;
         state.refused = None;
         state.conflicts = conflicts;
         state.merged = Some(sides);
+        Arc::make_mut(&mut state.kept).extend(kept);
         drop(state);
         drop(working);
         Ok(())
@@ -493,6 +504,7 @@ impl State {
         self.conflicts.clear();
         self.refused = None;
         self.merged = None;
+        self.kept = Arc::default();
     }
 
     fn lists(&mut self) -> impl Iterator<Item = &mut BTreeSet<Vec<u8>>> {

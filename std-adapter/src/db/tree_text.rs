@@ -39,10 +39,10 @@ impl Entries {
     pub fn parse(data: &[u8]) -> Result<Entries> {
         // An entry has at least 24 bytes, and mostly a name of some length.
         let mut entries = Vec::with_capacity(data.len() / 40);
-        let (mut rest, mut refused, mut sorted) = (data, None, true);
-        while !rest.is_empty() {
-            let (entry, behind) = entry(rest)?;
-            rest = behind;
+        let (mut refused, mut sorted) = (None, true);
+        for raw in raw_entries(data) {
+            let Raw { name, mode, id } = raw?;
+            let entry = TreeEntry { name: name.into(), mode, id };
             if !can_be_shown(&entry.name) {
                 refused.get_or_insert(entry.name);
                 continue;
@@ -93,8 +93,28 @@ impl Entries {
     }
 }
 
+/// An entry as it stands in a tree.
+pub(super) struct Raw<'t> {
+    pub(super) name: &'t [u8],
+    pub(super) mode: Mode,
+    pub(super) id: Id,
+}
+
+/// The entries of a tree as they stand there, whatever their names. It ends with the first error.
+pub(super) fn raw_entries(data: &[u8]) -> impl Iterator<Item = Result<Raw<'_>>> {
+    let mut rest = data;
+    std::iter::from_fn(move || {
+        if rest.is_empty() {
+            return None;
+        }
+        let found = entry(rest);
+        rest = found.as_ref().map_or(&[], |(_, behind)| *behind);
+        Some(found.map(|(entry, _)| entry))
+    })
+}
+
 /// The first entry, and what is behind it.
-fn entry(data: &[u8]) -> Result<(TreeEntry, &[u8])> {
+fn entry(data: &[u8]) -> Result<(Raw<'_>, &[u8])> {
     let cut = || Error::Store("a tree that cannot be read: an entry is cut off".to_owned());
     let space = data.iter().position(|byte| *byte == b' ').ok_or_else(cut)?;
     let (mode, rest) = data.split_at(space);
@@ -102,7 +122,7 @@ fn entry(data: &[u8]) -> Result<(TreeEntry, &[u8])> {
     let end = rest.iter().position(|byte| *byte == 0).ok_or_else(cut)?;
     let (name, rest) = rest.split_at(end);
     let (id, rest) = rest.get(1..).and_then(|rest| rest.split_first_chunk()).ok_or_else(cut)?;
-    Ok((TreeEntry { name: name.into(), mode: mode_of(mode), id: Id::of_bytes(*id) }, rest))
+    Ok((Raw { name, mode: mode_of(mode), id: Id::of_bytes(*id) }, rest))
 }
 
 /// What Git makes of a mode: any file is a program or not, and what it does not know is a commit of another repository. A mode that is

@@ -10,6 +10,7 @@ mod loose;
 mod moves;
 mod owner;
 mod packed;
+mod presence;
 mod program;
 mod reflog;
 mod refs;
@@ -56,6 +57,7 @@ pub struct Git {
     repository: ThreadSafeRepository,
     files: Files,
     packed: PackedRefs,
+    presence: presence::Presence,
     patience: Option<Duration>,
     owner: Option<owner::Owner>,
     identity: Identity,
@@ -82,9 +84,9 @@ impl Git {
         let shared = repository.to_thread_local().config_snapshot().string("core.sharedRepository");
         let files = Files::of(common, shared.as_ref().map(|shared| shared.to_str_lossy()).as_deref())?;
         let owner = owner::Owner::of(&dir, common, &files)?;
-        let (packed, idle) = (PackedRefs::default(), Mutex::default());
+        let (packed, presence, idle) = (PackedRefs::default(), presence::Presence::default(), Mutex::default());
         let identity = Identity::default();
-        let git = Git { repository, files, packed, patience: Some(PATIENCE), owner, identity, idle };
+        let git = Git { repository, files, packed, presence, patience: Some(PATIENCE), owner, identity, idle };
         if git.is_partial() {
             tracing::warn!(
                 "{}: a partial clone: the objects that it lacks are not fetched, and reading them fails; \
@@ -280,6 +282,30 @@ impl Store for Git {
 
     fn rename(&self, old: &BranchName, new: &BranchName, head: Id) -> Result<bool> {
         self.handle().refs().rename(old, new, head, &Reason { objects: &[], identity: &self.identity })
+    }
+
+    fn is_shared(&self) -> bool {
+        true
+    }
+
+    fn holds(&self, id: Id) -> Result<bool> {
+        let handle = self.handle();
+        self.presence.holds(handle.objects.store_ref().path(), handle.loose(), id)
+    }
+
+    fn roots(&self) -> Result<Vec<Id>> {
+        let handle = self.handle();
+        let refs = handle.refs().below(b"refs/")?;
+        let mut roots: Vec<_> = refs
+            .into_values()
+            .filter_map(|value| match value {
+                refs::Value::At(id) => Some(id),
+                refs::Value::Missing | refs::Value::Symbolic(_) => None,
+            })
+            .collect();
+        roots.sort_unstable();
+        roots.dedup();
+        Ok(roots)
     }
 
     fn shallow(&self) -> Result<HashSet<Id>> {

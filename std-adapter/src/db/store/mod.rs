@@ -34,6 +34,27 @@ pub trait Store: Send + Sync + 'static {
     /// Those of [`read`](Store::read).
     fn header(&self, id: Id) -> Result<Option<(Kind, u64)>>;
 
+    /// Whether other programs may remove objects.
+    fn is_shared(&self) -> bool {
+        false
+    }
+
+    /// Whether an object is there now, whatever was read before.
+    ///
+    /// # Errors
+    /// Those of [`read`](Store::read).
+    fn holds(&self, id: Id) -> Result<bool> {
+        Ok(self.header(id)?.is_some())
+    }
+
+    /// What keeps objects from being removed: the heads of all branches, and of whatever else leads to commits.
+    ///
+    /// # Errors
+    /// [`Error::Store`].
+    fn roots(&self) -> Result<Vec<Id>> {
+        Ok(self.heads()?.into_iter().map(|(_, head)| head).collect())
+    }
+
     /// Keeps objects, each under its name. What they refer to is kept already, or comes before them. When this returns they are as
     /// durable as the store makes anything: a branch that is moved to one of them afterwards never leads to nothing.
     ///

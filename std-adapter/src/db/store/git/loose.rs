@@ -62,6 +62,11 @@ impl Loose {
         if files.sync.names() { sync_dirs(&dirs).map_err(failed) } else { Ok(()) }
     }
 
+    /// Whether an object has a file of its own, at the beginning of which there is an object.
+    pub(super) fn holds(&self, id: Id) -> bool {
+        self.objects.try_header(&gix::ObjectId::from(id)).is_ok_and(|found| found.is_some())
+    }
+
     /// Writes those that are there no more. What is there was made sure of before.
     pub(super) fn write_again(&self, files: &Files, objects: &[(Id, Object)]) -> Result<()> {
         let dropped = |(id, _): &&(Id, Object)| !self.objects.object_path(&gix::ObjectId::from(*id)).exists();
@@ -91,7 +96,7 @@ impl Loose {
         for (number, (id, object)) in some.iter().enumerate() {
             let place = self.objects.object_path(&gix::ObjectId::from(*id));
             dirs.extend(place.parent().map(Path::to_owned));
-            match find(&place) {
+            match find(&place).filter(|_| self.holds(*id)) {
                 Some(file) => open.push(file),
                 None => new.push(self.put_aside(files, number, object, place)?),
             }
