@@ -16,11 +16,11 @@ const FEW: usize = 16;
 /// Offsets are signed in a file system.
 const LARGEST: u64 = i64::MAX as u64;
 
-/// A file's bytes. What no chunk holds reads as zeros.
-#[derive(Debug)]
+/// A file's bytes. What no chunk holds reads as zeros. Clones share the chunks that neither changes.
+#[derive(Debug, Clone)]
 pub(crate) struct Content {
     size: u64,
-    chunks: BTreeMap<u64, Chunk>,
+    chunks: BTreeMap<u64, Arc<Chunk>>,
     space: Arc<Space>,
 }
 
@@ -43,6 +43,48 @@ impl Content {
     /// No bytes.
     pub(crate) fn new(space: Arc<Space>) -> Content {
         Content { size: 0, chunks: BTreeMap::new(), space }
+    }
+
+    /// These bytes.
+    ///
+    /// # Errors
+    /// [`Error::NoSpace`], [`Error::NoMemory`].
+    pub(crate) fn of(bytes: &[u8], space: &Arc<Space>) -> Result<Content> {
+        let mut content = Content::new(space.clone());
+        let written = content.write(0, bytes)?;
+        if written == bytes.len() { Ok(content) } else { Err(Error::NoSpace) }
+    }
+
+    /// The same bytes in another space.
+    ///
+    /// # Errors
+    /// Those of [`of`](Content::of).
+    pub(crate) fn copy(&self, space: &Arc<Space>) -> Result<Content> {
+        let mut chunks = BTreeMap::new();
+        for (index, chunk) in &self.chunks {
+            chunks.insert(*index, Arc::new(chunk.copy(*index, space)?));
+        }
+        Ok(Content { size: self.size, chunks, space: space.clone() })
+    }
+
+    /// Whether it takes its memory from `space`.
+    pub(crate) fn is_in(&self, space: &Arc<Space>) -> bool {
+        Arc::ptr_eq(&self.space, space)
+    }
+
+    /// All bytes, holes included, in one piece.
+    ///
+    /// # Errors
+    /// [`Error::NoMemory`].
+    pub(crate) fn whole(&self) -> Result<Arc<[u8]>> {
+        let size = usize::try_from(self.size).map_err(|_| Error::NoMemory)?;
+        // An `Arc` cannot be asked for without aborting when there is none; so the same amount is asked for before.
+        Vec::<u8>::new().try_reserve_exact(size).map_err(|_| Error::NoMemory)?;
+        let mut whole: Arc<[u8]> = std::iter::repeat_n(0, size).collect();
+        if let Some(bytes) = Arc::get_mut(&mut whole) {
+            self.read(0, bytes);
+        }
+        Ok(whole)
     }
 
     /// Length in bytes.
@@ -95,12 +137,16 @@ impl Content {
     }
 
     fn write_chunk(&mut self, index: u64, within: usize, data: &[u8]) -> Result<()> {
-        if let Some(chunk) = self.chunks.get_mut(&index) {
-            return chunk.write(index, within, data);
-        }
-        let mut chunk = Chunk { bytes: Bytes::Part(Vec::new()), grant: self.space.empty() };
+        let mut chunk = match self.chunks.get_mut(&index) {
+            Some(chunk) => match Arc::get_mut(chunk) {
+                Some(chunk) => return chunk.write(index, within, data),
+                // A clone has it as well.
+                None => chunk.copy(index, &self.space)?,
+            },
+            None => Chunk { bytes: Bytes::Part(Vec::new()), grant: self.space.empty() },
+        };
         chunk.write(index, within, data)?;
-        self.chunks.insert(index, chunk);
+        self.chunks.insert(index, Arc::new(chunk));
         Ok(())
     }
 
@@ -110,10 +156,20 @@ impl Content {
             return Err(Error::TooLarge);
         }
         if size < self.size {
-            free(self.chunks.split_off(&size.div_ceil(CHUNK)));
-            if let Some(last) = self.chunks.get_mut(&(size / CHUNK)) {
-                last.cut((size % CHUNK) as usize);
+            let (last, within) = (size / CHUNK, (size % CHUNK) as usize);
+            // First what can fail.
+            match self.chunks.get_mut(&last) {
+                Some(chunk) if within > 0 => {
+                    if Arc::get_mut(chunk).is_none() {
+                        *chunk = Arc::new(chunk.copy(last, &self.space)?);
+                    }
+                    if let Some(chunk) = Arc::get_mut(chunk) {
+                        chunk.cut(within);
+                    }
+                }
+                _ => {}
             }
+            free(self.chunks.split_off(&size.div_ceil(CHUNK)));
         }
         self.size = size;
         Ok(())
@@ -127,10 +183,10 @@ impl Drop for Content {
 }
 
 /// Gives the space back at once, and the memory behind it without holding the thread up.
-fn free(mut chunks: BTreeMap<u64, Chunk>) {
+fn free(mut chunks: BTreeMap<u64, Arc<Chunk>>) {
     if chunks.len() > FEW {
         // Less than before, which is always granted.
-        chunks.values_mut().for_each(|chunk| chunk.grant.set(0).unwrap_or_default());
+        chunks.values_mut().filter_map(Arc::get_mut).for_each(|chunk| chunk.grant.set(0).unwrap_or_default());
         memory::drop_apart(chunks);
     }
 }
@@ -151,7 +207,26 @@ impl Bytes {
     }
 }
 
+impl PartialEq for Content {
+    fn eq(&self, other: &Content) -> bool {
+        let (mut ours, mut theirs) = ([0; 4096], [0; 4096]);
+        let indexes = || self.chunks.keys().chain(other.chunks.keys());
+        let mut offsets = indexes().flat_map(|index| (0..CHUNK).step_by(4096).map(move |at| index * CHUNK + at));
+        self.size == other.size
+            && offsets.all(|at| self.read(at, &mut ours) == other.read(at, &mut theirs) && ours == theirs)
+    }
+}
+
+impl Eq for Content {}
+
 impl Chunk {
+    fn copy(&self, index: u64, space: &Arc<Space>) -> Result<Chunk> {
+        let mut copy = Chunk { bytes: Bytes::Part(Vec::new()), grant: space.empty() };
+        copy.reserve(index, self.bytes.capacity())?;
+        copy.write(index, 0, self.bytes.get())?;
+        Ok(copy)
+    }
+
     fn write(&mut self, index: u64, within: usize, data: &[u8]) -> Result<()> {
         let end = within.saturating_add(data.len());
         self.reserve(index, end)?;

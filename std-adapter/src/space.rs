@@ -15,6 +15,8 @@ const BLOCK: u32 = 4096;
 #[derive(Debug)]
 pub(crate) struct Space {
     limit: u64,
+    /// What is used here is used there as well.
+    whole: Option<Arc<Space>>,
     used: AtomicU64,
     inodes: AtomicU64,
 }
@@ -22,7 +24,41 @@ pub(crate) struct Space {
 impl Space {
     /// At most `limit` bytes.
     pub(crate) fn new(limit: u64) -> Arc<Space> {
-        Arc::new(Space { limit, used: AtomicU64::new(0), inodes: AtomicU64::new(0) })
+        Arc::new(Space { limit, whole: None, used: AtomicU64::new(0), inodes: AtomicU64::new(0) })
+    }
+
+    /// A part of this one, of at most `limit` bytes.
+    pub(crate) fn part(self: &Arc<Space>, limit: u64) -> Arc<Space> {
+        let whole = Some(self.clone());
+        Arc::new(Space { limit, whole, used: AtomicU64::new(0), inodes: AtomicU64::new(0) })
+    }
+
+    /// The most that it may use, in bytes.
+    pub(crate) fn limit(&self) -> u64 {
+        self.limit
+    }
+
+    /// Bytes that are used.
+    pub(crate) fn used(&self) -> u64 {
+        self.used.load(Ordering::Relaxed)
+    }
+
+    fn take(&self, bytes: u64) -> Result<()> {
+        let fits = |used: u64| used.checked_add(bytes).filter(|sum| *sum <= self.limit);
+        self.used.fetch_update(Ordering::Relaxed, Ordering::Relaxed, fits).map_err(|_| Error::NoSpace)?;
+        match &self.whole {
+            Some(whole) => whole.take(bytes).inspect_err(|_| {
+                self.used.fetch_sub(bytes, Ordering::Relaxed);
+            }),
+            None => Ok(()),
+        }
+    }
+
+    fn give(&self, bytes: u64) {
+        self.used.fetch_sub(bytes, Ordering::Relaxed);
+        if let Some(whole) = &self.whole {
+            whole.give(bytes);
+        }
     }
 
     /// Sets `bytes` aside, with the cost of keeping them.
@@ -80,19 +116,22 @@ pub(crate) struct Grant {
 }
 
 impl Grant {
+    /// How much it is.
+    pub(crate) fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
     /// Makes it `bytes` in all.
     ///
     /// # Errors
     /// [`Error::NoSpace`], and it is as it was.
     pub(crate) fn set(&mut self, bytes: u64) -> Result<()> {
-        if bytes <= self.bytes {
-            memory::freed(self.bytes - bytes);
-            self.space.used.fetch_sub(self.bytes - bytes, Ordering::Relaxed);
-        } else {
-            let more = bytes - self.bytes;
-            let fits = |used: u64| used.checked_add(more).filter(|sum| *sum <= self.space.limit);
-            let taken = self.space.used.fetch_update(Ordering::Relaxed, Ordering::Relaxed, fits);
-            taken.map_err(|_| Error::NoSpace)?;
+        match bytes.checked_sub(self.bytes) {
+            Some(more) => self.space.take(more)?,
+            None => {
+                memory::freed(self.bytes.saturating_sub(bytes));
+                self.space.give(self.bytes.saturating_sub(bytes));
+            }
         }
         self.bytes = bytes;
         Ok(())
@@ -102,6 +141,6 @@ impl Grant {
 impl Drop for Grant {
     fn drop(&mut self) {
         memory::freed(self.bytes);
-        self.space.used.fetch_sub(self.bytes, Ordering::Relaxed);
+        self.space.give(self.bytes);
     }
 }

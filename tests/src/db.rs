@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use datakit::client::{Client, File, Metadata, Open, Options, Result, Watch};
 use datakit::db::store::{Git, Memory, Store};
-use datakit::db::{Database, file_tree};
+use datakit::db::{Database, TRANSACTION_MEMORY, file_tree};
 use datakit::server::Limits;
 use datakit::tree::Entry;
 use datakit::tree::log::{Level, Sources};
@@ -58,7 +58,28 @@ impl Place {
     /// In memory.
     #[must_use]
     pub fn memory() -> Place {
-        Place::of(Arc::new(Memory::new()), None)
+        Place::of(Arc::new(Memory::new()), None, TRANSACTION_MEMORY)
+    }
+
+    /// Another one of the same kind, empty.
+    #[must_use]
+    pub fn again(&self) -> Place {
+        if self.repository.is_some() { Place::git() } else { Place::memory() }
+    }
+
+    /// Where it listens.
+    #[must_use]
+    pub fn url(&self) -> String {
+        format!("tcp://{}", self.served.addr)
+    }
+
+    /// The same with at most so many bytes for what is not committed yet.
+    #[must_use]
+    pub fn limited(self, memory: u64) -> Place {
+        let Place { served, database, repository } = self;
+        let store = database.objects().store().clone();
+        drop((served, database));
+        Place::of(store, repository, memory)
     }
 
     /// In a Git repository that was not there before.
@@ -70,11 +91,11 @@ impl Place {
     /// On a repository.
     #[must_use]
     pub fn on(repository: Repository) -> Place {
-        Place::of(stored(repository.path()), Some(repository))
+        Place::of(stored(repository.path()), Some(repository), TRANSACTION_MEMORY)
     }
 
-    fn of(store: Arc<dyn Store>, repository: Option<Repository>) -> Place {
-        let database = Database::new(store).unwrap();
+    fn of(store: Arc<dyn Store>, repository: Option<Repository>, memory: u64) -> Place {
+        let database = Database::with_memory(store, memory).unwrap();
         let sources = Sources::new();
         let _ = sources.register("db", "the database", Level::Warning);
         let (tree, debug) = (database.clone(), sources.entry());
@@ -105,7 +126,7 @@ impl Place {
     /// A new connection.
     #[must_use]
     pub fn connect(&self) -> Connection {
-        Connection::to(&format!("tcp://{}", self.served.addr))
+        Connection::to(&self.url())
     }
 
     /// A new connection in this dialect.

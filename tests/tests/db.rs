@@ -7,6 +7,8 @@ mod authors;
 mod branches;
 #[path = "db/commits.rs"]
 mod commits;
+#[path = "db/memory.rs"]
+mod memory;
 #[path = "db/merges.rs"]
 mod merges;
 #[path = "db/open_files.rs"]

@@ -15,6 +15,7 @@ use super::objects::Objects;
 use super::store::{Seen, Store, Watching};
 use super::{BranchName, Error, Id, Result};
 use crate::locked;
+use crate::space::Space;
 
 /// A database. Clones are the same one.
 #[derive(Clone)]
@@ -22,6 +23,8 @@ pub struct Database(Arc<Shared>);
 
 struct Shared {
     objects: Objects,
+    /// Of all that is not committed yet.
+    memory: Arc<Space>,
     branches: Arc<Branches>,
     counters: Arc<DbCounters>,
     /// Told of every branch that moves, whoever moved it; of `None` when others may have moved.
@@ -59,6 +62,12 @@ impl Branches {
     }
 }
 
+/// Bytes that one task may unpack, copy or hash on the thread of a connection, which has others to serve: about half a millisecond.
+pub(super) const HEAVY: u64 = 256 << 10;
+
+/// Bytes of all that is not committed yet, unless something else is said.
+pub const TRANSACTION_MEMORY: u64 = 1 << 30;
+
 /// Fetches at a time.
 const REMOTE: usize = 16;
 
@@ -71,8 +80,17 @@ impl Database {
     /// # Errors
     /// [`Error::Store`] when the branches of the store cannot be watched.
     pub fn new(store: Arc<dyn Store>) -> Result<Database> {
+        Database::with_memory(store, TRANSACTION_MEMORY)
+    }
+
+    /// The same where all that is not committed yet takes at most `memory` bytes.
+    ///
+    /// # Errors
+    /// Those of [`new`](Database::new).
+    pub fn with_memory(store: Arc<dyn Store>, memory: u64) -> Result<Database> {
         let shared = Arc::new(Shared {
             objects: Objects::new(store.clone()),
+            memory: Space::new(memory),
             branches: Arc::default(),
             counters: Arc::default(),
             moved: Sender::new(MOVES),
@@ -112,6 +130,11 @@ impl Database {
     #[must_use]
     pub fn objects(&self) -> &Objects {
         &self.0.objects
+    }
+
+    /// The memory of all that is not committed yet.
+    pub(super) fn memory(&self) -> &Arc<Space> {
+        &self.0.memory
     }
 
     /// Its counters.
@@ -213,6 +236,19 @@ impl Database {
             return work(self);
         }
         self.run_apart(work).await
+    }
+
+    /// Does work that may wait for the store, or that takes about as long as hashing so many bytes: on a thread of its own if it does,
+    /// or if that is long.
+    ///
+    /// # Errors
+    /// Those of the work.
+    pub async fn run_sized<T: Send + 'static>(
+        &self,
+        bytes: u64,
+        work: impl FnOnce(&Database) -> Result<T> + Send + 'static,
+    ) -> Result<T> {
+        if bytes > HEAVY { self.run_apart(work).await } else { self.run(work).await }
     }
 
     /// Does work that may wait for others for long, as a fetch from a server that says little: only some of it at a time, so that it does

@@ -36,7 +36,7 @@ mod tree_text;
 
 pub use branch::{Branch, Hold};
 pub use branch_name::BranchName;
-pub use database::Database;
+pub use database::{Database, TRANSACTION_MEMORY};
 pub use error::{Error, Fault, Result};
 pub use files::tree as file_tree;
 pub use id::Id;

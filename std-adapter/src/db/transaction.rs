@@ -5,14 +5,17 @@ use std::sync::{Arc, Mutex, MutexGuard};
 
 use super::branch::Branch;
 use super::counters::Counted;
+use super::database::HEAVY;
 use super::entry_name::check_name;
 use super::identity::By;
 use super::land::{How, check_start, keep, land};
 use super::object::{Commit, Mode};
 use super::objects::Objects;
-use super::tree::{Batch, Dir, File, Node, Tree, names, split};
+use super::tree::{Batch, Content, Dir, File, Node, Tree, cost, names, no_space, split};
 use super::{Database, Error, Id, Result, connected, merge};
+use crate::content::Content as Sparse;
 use crate::locked;
+use crate::space::{Grant, Space};
 
 /// Said of a commit without a message.
 const NO_MESSAGE: &[u8] = b"(no commit message)";
@@ -21,11 +24,15 @@ const NO_MESSAGE: &[u8] = b"(no commit message)";
 /// While it is committed it can be read and not changed ([`Error::UnderWay`]).
 pub struct Transaction {
     database: Database,
+    /// The memory of all that is not committed.
+    space: Arc<Space>,
     state: Mutex<State>,
 }
 
 struct State {
     rw: Tree,
+    /// Set aside for names.
+    names: Grant,
     /// Where it began: the head of the branch at that time, or the commit of the last reset.
     start: Option<Id>,
     /// Files without a name that are still in use, by their numbers.
@@ -103,6 +110,12 @@ impl Transaction {
     /// # Errors
     /// [`Error::NotFound`] if there is no such commit.
     pub fn begin(database: &Database, head: Option<Id>) -> Result<Transaction> {
+        Transaction::begin_in(database, head, database.memory())
+    }
+
+    /// The same with memory of `space`, of which it may take all.
+    pub(super) fn begin_in(database: &Database, head: Option<Id>, space: &Arc<Space>) -> Result<Transaction> {
+        let space = space.part(space.limit());
         let rw = match head {
             Some(head) => Tree::stored(database.objects().commit(head)?.tree),
             None => Tree::stored(Id::EMPTY_TREE),
@@ -110,6 +123,7 @@ impl Transaction {
         let counted = Some(database.count(|counters| &counters.transactions));
         let state = State {
             rw,
+            names: space.empty(),
             start: head,
             detached: HashMap::new(),
             conflicts: BTreeSet::new(),
@@ -119,7 +133,7 @@ impl Transaction {
             working: false,
             counted,
         };
-        Ok(Transaction { database: database.clone(), state: Mutex::new(state) })
+        Ok(Transaction { database: database.clone(), space, state: Mutex::new(state) })
     }
 
     /// Whether it has not ended yet.
@@ -157,6 +171,18 @@ impl Transaction {
 
     fn objects(&self) -> &Objects {
         self.database.objects()
+    }
+
+    /// About how much a commit has to write, in bytes.
+    pub(super) fn weight(&self) -> u64 {
+        let used = self.space.used();
+        // Few names then. A hole takes no memory, but has to be written.
+        if used > HEAVY { used } else { self.tree().map_or(used, |tree| tree.top().weight().1.max(used)) }
+    }
+
+    /// Memory for what a file of it is to have.
+    pub(super) fn space(&self) -> &Arc<Space> {
+        &self.space
     }
 
     /// The tree as it is now.
@@ -213,12 +239,16 @@ impl Transaction {
         let (_, name) = split(path).ok_or(Error::IsDirectory)?;
         check_name(name, mode)?;
         let mut state = self.open_mut()?;
-        match state.rw.get(self.objects(), path) {
-            Ok(Node::File(_)) | Err(Error::NotFound) => {}
+        let new = match state.rw.get(self.objects(), path) {
+            Ok(Node::File(_)) => 0,
+            Err(Error::NotFound) => cost(name),
             Ok(Node::Dir(_) | Node::Submodule(_)) => return Err(Error::IsDirectory),
             Err(error) => return Err(error),
-        }
-        state.rw.put(self.objects(), path, Node::file(mode, content))?;
+        };
+        let content = Content::fresh(Sparse::of(content, &self.space).map_err(no_space)?);
+        state.reserve(self.objects(), path, new)?;
+        let put = state.rw.put(self.objects(), path, Node::File(File { mode, content }));
+        put.inspect_err(|_| state.release(new))?;
         state.resolved(path);
         Ok(())
     }
@@ -236,7 +266,9 @@ impl Transaction {
             Err(Error::NotFound) => {}
             Err(error) => return Err(error),
         }
-        state.rw.put(self.objects(), path, Node::Dir(Dir::empty()))?;
+        state.reserve(self.objects(), path, cost(name))?;
+        let put = state.rw.put(self.objects(), path, Node::Dir(Dir::empty()));
+        put.inspect_err(|_| state.release(cost(name)))?;
         state.resolved(path);
         Ok(())
     }
@@ -247,7 +279,9 @@ impl Transaction {
     /// Those of [`Tree::take`].
     pub fn remove(&self, path: &[u8]) -> Result<Node> {
         let mut state = self.open_mut()?;
+        state.reserve(self.objects(), path, 0)?;
         let node = state.rw.take(self.objects(), path)?;
+        state.release(weight_of(path, &node));
         state.retain_conflicts(|conflict| !is_at_or_below(conflict, path));
         Ok(node)
     }
@@ -282,31 +316,62 @@ impl Transaction {
         if let Node::Dir(dir) = &node {
             dir.check_depth(names(to).count())?;
         }
-        state.rw.put(self.objects(), to, node)?;
+        let new = if replaced.is_some() { 0 } else { cost(name) };
+        state.reserve(self.objects(), from, 0)?;
+        state.reserve(self.objects(), to, new)?;
+        state.rw.put(self.objects(), to, node).inspect_err(|_| state.release(new))?;
         if let Err(error) = state.rw.take(self.objects(), from) {
+            state.release(new);
             match replaced {
                 Some(there) => state.rw.put(self.objects(), to, there)?,
                 None => drop(state.rw.take(self.objects(), to)?),
             }
             return Err(error);
         }
+        state.release(split(from).map_or(0, |(_, name)| cost(name)));
         state.move_conflicts(from, to);
         Ok(replaced)
     }
 
-    /// Has `change` change the bytes of a file.
+    /// Has `change` change the bytes of a file, which are set aside in the memory of the transaction.
     ///
     /// # Errors
     /// Those of `change`, after which nothing has changed; those of [`Tree::file_mut`].
-    pub fn change<E: From<Error>>(
+    pub(super) fn change<E: From<Error>>(
         &self,
         at: FileAt<'_>,
-        change: impl FnOnce(&mut Vec<u8>) -> std::result::Result<(), E>,
+        change: impl FnOnce(&mut Sparse) -> std::result::Result<(), E>,
     ) -> std::result::Result<(), E> {
         let mut state = self.open_mut()?;
-        change(state.file_mut(self.objects(), at)?.content.bytes_mut(self.objects())?)?;
+        change(state.file_mut(self.objects(), at)?.content.edit(self.objects(), &self.space)?)?;
         if let FileAt::Path(path) = at {
             state.resolved(path);
+        }
+        Ok(())
+    }
+
+    /// Drops the content of a file.
+    ///
+    /// # Errors
+    /// Those of [`Tree::file_mut`].
+    pub(super) fn empty(&self, at: FileAt<'_>) -> Result<()> {
+        let mut state = self.open_mut()?;
+        state.file_mut(self.objects(), at)?.content = Content::fresh(Sparse::new(self.space.clone()));
+        if let FileAt::Path(path) = at {
+            state.resolved(path);
+        }
+        Ok(())
+    }
+
+    /// Gives a file the content that was made of the blob `of` for it. If it has another one by now, nothing changes.
+    ///
+    /// # Errors
+    /// Those of [`Tree::file_mut`].
+    pub(super) fn load(&self, at: FileAt<'_>, of: Id, content: Sparse) -> Result<()> {
+        let mut state = self.open_mut()?;
+        let file = state.file_mut(self.objects(), at)?;
+        if file.content == Content::Stored(of) {
+            file.content = Content::fresh(content);
         }
         Ok(())
     }
@@ -332,6 +397,7 @@ impl Transaction {
         let tree = Tree::stored(self.objects().named_commit(to)?.tree);
         let mut state = self.open_mut()?;
         state.rw = tree;
+        state.names = self.space.empty();
         state.start = Some(to);
         state.refused = None;
         state.conflicts.clear();
@@ -377,6 +443,7 @@ impl Transaction {
         let objects = self.objects();
         let (working, before) = self.work()?;
         let theirs_tree = Tree::stored(objects.named_commit(theirs)?.tree);
+        let _aside = self.set_aside(&before)?;
         let mut batch = Batch::new();
         let ours_tree = before.write(&mut batch)?;
         let (ours, commit) = Commit::encode_by(ours_tree, parents, message, by)?;
@@ -435,6 +502,7 @@ impl Transaction {
         for parent in parents {
             self.objects().named_commit(*parent)?;
         }
+        let _aside = self.set_aside(rw)?;
         let mut batch = Batch::new();
         let tree = rw.write(&mut batch)?;
         if options.if_changed && self.is_tree_of(parents.first(), tree)? {
@@ -450,6 +518,14 @@ impl Transaction {
         batch.push(Commit::encode_by(tree, parents, message, by)?);
         let head = land(&self.database, branch, start, parents, &batch, by, options.how)?;
         Ok(Committed { head: Some(head) })
+    }
+
+    /// Memory for the files of a tree in one piece each, which is how they are hashed and stored. It counts against the limit of the
+    /// process only: what a connection may write it can commit.
+    fn set_aside(&self, tree: &Tree) -> Result<Grant> {
+        let mut aside = self.database.memory().empty();
+        aside.set(tree.top().weight().1).map_err(no_space)?;
+        Ok(aside)
     }
 
     fn is_tree_of(&self, parent: Option<&Id>, tree: Id) -> Result<bool> {
@@ -478,6 +554,7 @@ impl Prepared<'_> {
     pub fn apply(self) -> Result<()> {
         let Prepared { working, rw, conflicts, sides, kept } = self;
         let mut state = working.0.open()?;
+        state.names.set(rw.top().weight().0).map_err(no_space)?;
         state.rw = rw;
         state.refused = None;
         state.conflicts = conflicts;
@@ -489,16 +566,41 @@ impl Prepared<'_> {
     }
 }
 
+/// What is at `path` takes of the memory for names.
+fn weight_of(path: &[u8], node: &Node) -> u64 {
+    let name = split(path).map_or(0, |(_, name)| cost(name));
+    match node {
+        Node::Dir(dir) => name.saturating_add(dir.weight().0),
+        _ => name,
+    }
+}
+
 impl State {
+    /// Sets memory aside for a change at `path` and `new` bytes more.
+    fn reserve(&mut self, objects: &Objects, path: &[u8], new: u64) -> Result<()> {
+        let growth = self.rw.growth(objects, path)?.saturating_add(new);
+        self.names.set(self.names.bytes().saturating_add(growth)).map_err(no_space)
+    }
+
+    /// Gives memory for names back.
+    fn release(&mut self, bytes: u64) {
+        // Less than before, which is always granted.
+        let _ = self.names.set(self.names.bytes().saturating_sub(bytes));
+    }
+
     fn file_mut(&mut self, objects: &Objects, at: FileAt<'_>) -> Result<&mut File> {
         match at {
-            FileAt::Path(path) => self.rw.file_mut(objects, path),
+            FileAt::Path(path) => {
+                self.reserve(objects, path, 0)?;
+                self.rw.file_mut(objects, path)
+            }
             FileAt::Detached(number) => self.detached.get_mut(&number).ok_or(Error::NotFound),
         }
     }
 
     fn end(&mut self) {
         self.detached.clear();
+        self.release(u64::MAX);
         self.counted = None;
         self.rw = Tree::of(Dir::empty());
         self.conflicts.clear();

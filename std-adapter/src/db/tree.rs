@@ -3,10 +3,14 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use datakit_core::vfs;
+
 use super::object::{Kind, Mode, Object, TreeEntry, encode_tree};
 use super::objects::Objects;
 use super::tree_text::order_of;
 use super::{Error, Id, Result};
+use crate::content::Content as Sparse;
+use crate::space::Space;
 
 /// The most names of a path in which something is changed. Directories with changes are written, and dropped, one within the other,
 /// and the stack has an end.
@@ -59,9 +63,13 @@ pub struct File {
 pub enum Content {
     /// A blob.
     Stored(Id),
-    /// Not stored yet. Appending to it costs what is appended, unless a snapshot was taken since.
-    Fresh(Arc<Vec<u8>>),
+    /// Not stored yet. A change costs what is changed.
+    Fresh(Fresh),
 }
+
+/// New bytes of a file, with holes. Clones share what neither changes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Fresh(Arc<Sparse>);
 
 impl Tree {
     /// The tree that is stored under this name; nobody looks whether there is one.
@@ -177,6 +185,28 @@ impl Tree {
         Ok(true)
     }
 
+    /// What the memory of the directories above `path` would grow by if something were changed there, in bytes.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`] when a directory is not in the store.
+    pub(crate) fn growth(&self, objects: &Objects, path: &[u8]) -> Result<u64> {
+        let Some((parent, _)) = split(path) else { return Ok(0) };
+        let (mut dir, mut growth) = (self.0.clone(), 0_u64);
+        let mut below = names(parent);
+        loop {
+            if let Dir::Stored(id) = dir {
+                let entries = objects.tree(id)?;
+                growth = entries.iter().fold(growth, |sum, entry| sum.saturating_add(cost(&entry.name)));
+            }
+            let Some(name) = below.next() else { return Ok(growth) };
+            dir = match dir.get(objects, name)? {
+                Some(Node::Dir(dir)) => dir,
+                // The change will say so.
+                _ => return Ok(growth),
+            };
+        }
+    }
+
     fn entries_mut(&mut self, objects: &Objects, path: &[u8]) -> Result<&mut BTreeMap<Name, Node>> {
         if names(path).count() >= DEEPEST {
             return Err(Error::TooDeep(DEEPEST));
@@ -282,6 +312,26 @@ impl Dir {
         }
     }
 
+    /// About what the names in it and below it take that nobody has written yet, in bytes, and the sum of the lengths of such files.
+    pub(crate) fn weight(&self) -> (u64, u64) {
+        let (mut names, mut bytes) = (0_u64, 0_u64);
+        let mut rest = vec![self];
+        while let Some(dir) = rest.pop() {
+            let Dir::Edited(entries) = dir else { continue };
+            for (name, node) in &**entries {
+                names = names.saturating_add(cost(name));
+                match node {
+                    Node::Dir(dir) => rest.push(dir),
+                    Node::File(File { content: Content::Fresh(Fresh(content)), .. }) => {
+                        bytes = bytes.saturating_add(content.size());
+                    }
+                    _ => {}
+                }
+            }
+        }
+        (names, bytes)
+    }
+
     fn entries_mut(&mut self, objects: &Objects) -> Result<&mut BTreeMap<Name, Node>> {
         if let Dir::Stored(id) = self {
             let entries = objects.tree(*id)?;
@@ -330,6 +380,11 @@ fn find<'t>(entries: &'t [TreeEntry], name: &[u8]) -> Option<&'t TreeEntry> {
     by(false).or_else(|| by(true))
 }
 
+/// About what a name takes that was changed, or is beside such a one, in bytes.
+pub(crate) fn cost(name: &[u8]) -> u64 {
+    (name.len() as u64).saturating_mul(2).saturating_add(256)
+}
+
 impl Node {
     /// A stored one.
     #[must_use]
@@ -344,7 +399,7 @@ impl Node {
     /// A new file.
     #[must_use]
     pub fn file(mode: Mode, content: impl Into<Vec<u8>>) -> Node {
-        Node::File(File { mode, content: Content::Fresh(Arc::new(content.into())) })
+        Node::File(File { mode, content: Content::of(&content.into()) })
     }
 
     /// Its mode in a tree.
@@ -359,15 +414,27 @@ impl Node {
 }
 
 impl Content {
-    /// The bytes.
+    /// New bytes, which count against no limit.
+    fn of(bytes: &[u8]) -> Content {
+        // Without a limit it fails when there is no memory at all.
+        let content = Sparse::of(bytes, &Space::new(u64::MAX)).unwrap_or_else(|_| Sparse::new(Space::new(u64::MAX)));
+        Content::Fresh(Fresh(Arc::new(content)))
+    }
+
+    /// New bytes that are set aside in `space`.
+    pub(crate) fn fresh(content: Sparse) -> Content {
+        Content::Fresh(Fresh(Arc::new(content)))
+    }
+
+    /// All bytes in one piece.
     ///
     /// # Errors
-    /// [`Error::Broken`] when the blob is not in the store, or cannot be read.
-    pub fn bytes(&self, objects: &Objects) -> Result<Bytes> {
-        Ok(match self {
-            Content::Stored(id) => Bytes::Stored(objects.blob(*id)?),
-            Content::Fresh(bytes) => Bytes::Fresh(bytes.clone()),
-        })
+    /// [`Error::Broken`] when the blob is not in the store, or cannot be read; [`Error::NoSpace`] when there is no memory for them.
+    pub fn bytes(&self, objects: &Objects) -> Result<Arc<[u8]>> {
+        match self {
+            Content::Stored(id) => objects.blob(*id),
+            Content::Fresh(fresh) => fresh.whole(),
+        }
     }
 
     /// Their number.
@@ -377,21 +444,33 @@ impl Content {
     pub fn length(&self, objects: &Objects) -> Result<u64> {
         match self {
             Content::Stored(id) => objects.blob_length(*id),
-            Content::Fresh(bytes) => Ok(bytes.len() as u64),
+            Content::Fresh(Fresh(content)) => Ok(content.size()),
         }
     }
 
-    /// The bytes, to be changed.
+    /// The bytes, to be changed, set aside in `space`.
     ///
     /// # Errors
-    /// [`Error::Broken`] when the blob is not in the store, or cannot be read.
-    pub fn bytes_mut(&mut self, objects: &Objects) -> Result<&mut Vec<u8>> {
-        if let Content::Stored(id) = self {
-            *self = Content::Fresh(Arc::new(objects.blob(*id)?.to_vec()));
+    /// [`Error::Broken`] when the blob is not in the store, or cannot be read; [`Error::NoSpace`].
+    pub(crate) fn edit(&mut self, objects: &Objects, space: &Arc<Space>) -> Result<&mut Sparse> {
+        match self {
+            Content::Stored(id) => *self = Content::fresh(Sparse::of(&objects.blob(*id)?, space).map_err(no_space)?),
+            Content::Fresh(Fresh(content)) if !content.is_in(space) => {
+                *content = Arc::new(content.copy(space).map_err(no_space)?);
+            }
+            Content::Fresh(_) => {}
         }
         match self {
-            Content::Fresh(bytes) => Ok(Arc::make_mut(bytes)),
+            Content::Fresh(Fresh(content)) => Ok(Arc::make_mut(content)),
             Content::Stored(_) => Err(Error::NotFound),
+        }
+    }
+
+    /// The new bytes, if they are not those of a blob.
+    pub(crate) fn as_fresh(&self) -> Option<&Sparse> {
+        match self {
+            Content::Fresh(Fresh(content)) => Some(content),
+            Content::Stored(_) => None,
         }
     }
 
@@ -402,15 +481,15 @@ impl Content {
     pub fn id(&self) -> Result<Id> {
         match self {
             Content::Stored(id) => Ok(*id),
-            Content::Fresh(bytes) => Ok(Object::new(Kind::Blob, bytes.as_slice())?.0),
+            Content::Fresh(fresh) => Ok(Object::new(Kind::Blob, fresh.whole()?)?.0),
         }
     }
 
     fn write(&self, batch: &mut Batch) -> Result<Id> {
         match self {
             Content::Stored(id) => Ok(*id),
-            Content::Fresh(bytes) => {
-                let (id, object) = Object::new(Kind::Blob, bytes.as_slice())?;
+            Content::Fresh(fresh) => {
+                let (id, object) = Object::new(Kind::Blob, fresh.whole()?)?;
                 batch.push((id, object));
                 Ok(id)
             }
@@ -418,24 +497,18 @@ impl Content {
     }
 }
 
-/// Bytes of a file, shared with whoever has them.
-#[derive(Debug, Clone)]
-pub enum Bytes {
-    /// Of a blob.
-    Stored(Arc<[u8]>),
-    /// Of a file that was changed; later changes leave them alone.
-    Fresh(Arc<Vec<u8>>),
+impl Fresh {
+    fn whole(&self) -> Result<Arc<[u8]>> {
+        self.0.whole().map_err(no_space)
+    }
 }
 
-impl std::ops::Deref for Bytes {
-    type Target = [u8];
-
-    fn deref(&self) -> &[u8] {
-        match self {
-            Bytes::Stored(bytes) => bytes,
-            Bytes::Fresh(bytes) => bytes,
-        }
-    }
+/// What could not be set aside.
+pub(crate) fn no_space(error: vfs::Error) -> Error {
+    Error::NoSpace(match error {
+        vfs::Error::NoSpace => "no memory is left for what is not committed yet".to_owned(),
+        other => other.to_string(),
+    })
 }
 
 /// The names of a path.
@@ -511,7 +584,8 @@ mod tests {
         let mut tree = Tree::stored(Id::EMPTY_TREE);
         tree.put(&objects, b"f", Node::file(Mode::Normal, "one")).unwrap();
         let before = tree.clone();
-        tree.file_mut(&objects, b"f").unwrap().content.bytes_mut(&objects).unwrap().extend(b" two");
+        let space = Space::new(u64::MAX);
+        tree.file_mut(&objects, b"f").unwrap().content.edit(&objects, &space).unwrap().write(3, b" two").unwrap();
         let content = |tree: &Tree| match tree.get(&objects, b"f").unwrap() {
             Node::File(file) => file.content.bytes(&objects).unwrap().to_vec(),
             other => panic!("{other:?}"),

@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex};
 use datakit_core::vfs::{Error, FileStat, OpenMode, Result};
 
 use super::leaf::only_normal;
+use super::text::LARGEST;
 use super::{Leaf, OpenLeaf, Wait, ready};
 use crate::locked;
 
@@ -191,6 +192,9 @@ impl OpenLeaf for Opened {
 
     fn write<'a>(&'a self, offset: u64, data: &'a [u8]) -> Wait<'a, usize> {
         Box::pin(async move {
+            if data.len() > LARGEST {
+                return Err(Error::TooLarge);
+            }
             let command = str::from_utf8(data).map_err(|_| Error::Invalid.because("a command must be UTF-8"))?;
             locked::lock(&self.file.answer).refusal = None;
             let answer = (self.file.handler)(command.trim().to_owned()).await;

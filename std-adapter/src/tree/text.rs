@@ -7,9 +7,10 @@ use datakit_core::vfs::{Error, FileStat, OpenMode, Result, read_at};
 use super::leaf::only_normal;
 use super::{Leaf, OpenLeaf, Wait, ready};
 use crate::locked;
+use crate::space::{Grant, Space};
 
-/// The largest text that clients can make, in bytes: a write far behind the end is padded with real zeros.
-const LARGEST: usize = 64 * 1024 * 1024;
+/// The largest text that clients can make, in bytes: one that is kept as a whole, as parameters, messages and addresses are.
+pub(super) const LARGEST: usize = 64 * 1024;
 
 /// A text that never changes.
 #[derive(Debug, Clone)]
@@ -55,24 +56,54 @@ impl<T: std::ops::Deref<Target = [u8]> + Send + Sync> OpenLeaf for Snapshot<T> {
 }
 
 /// A text that clients and the program change. Clones are the same text.
+///
+/// A client makes it at most 64 KiB long.
 #[derive(Debug, Clone, Default)]
-pub struct Text(Arc<Mutex<Arc<Vec<u8>>>>);
+pub struct Text(Arc<Mutex<Kept>>);
+
+/// A text with the memory that is set aside for it, where that is counted.
+#[derive(Debug, Default)]
+struct Kept {
+    text: Arc<Vec<u8>>,
+    grant: Option<Grant>,
+}
+
+impl Kept {
+    fn change(&mut self, change: impl FnOnce(&mut Vec<u8>) -> Result<()>) -> Result<()> {
+        let Some(grant) = &mut self.grant else { return change(Arc::make_mut(&mut self.text)) };
+        let mut text = self.text.clone();
+        change(Arc::make_mut(&mut text))?;
+        grant.set(text.len() as u64)?;
+        self.text = text;
+        Ok(())
+    }
+}
 
 impl Text {
     /// A file that starts with this content.
     pub fn new(text: impl Into<Vec<u8>>) -> Text {
-        Text(Arc::new(Mutex::new(Arc::new(text.into()))))
+        Text(Arc::new(Mutex::new(Kept { text: Arc::new(text.into()), grant: None })))
+    }
+
+    /// The same where the memory for what clients write is set aside in `space`.
+    pub(crate) fn in_space(text: impl Into<Vec<u8>>, space: &Arc<Space>) -> Text {
+        Text(Arc::new(Mutex::new(Kept { text: Arc::new(text.into()), grant: Some(space.empty()) })))
     }
 
     /// The content now. Later writes leave what was handed out as it is.
     #[must_use]
     pub fn get(&self) -> Arc<Vec<u8>> {
-        locked::lock(&self.0).clone()
+        locked::lock(&self.0).text.clone()
     }
 
     /// Replaces the content.
     pub fn set(&self, text: impl Into<Vec<u8>>) {
-        *locked::lock(&self.0) = Arc::new(text.into());
+        let kept = &mut *locked::lock(&self.0);
+        kept.text = Arc::new(text.into());
+        if let Some(grant) = &mut kept.grant {
+            // What the program makes is not refused.
+            let _ = grant.set(kept.text.len() as u64);
+        }
     }
 }
 
@@ -89,7 +120,7 @@ impl Leaf for Text {
     }
 
     fn truncate(&self, length: u64) -> Wait<'_, ()> {
-        ready(resize(Arc::make_mut(&mut locked::lock(&self.0)), length))
+        ready(locked::lock(&self.0).change(|text| resize(text, length)))
     }
 
     fn chmod(&self, mode: u32) -> Wait<'_, ()> {
@@ -114,8 +145,10 @@ impl OpenLeaf for OpenText {
     fn write<'a>(&'a self, offset: u64, data: &'a [u8]) -> Wait<'a, usize> {
         Box::pin(async move {
             let mut text = locked::lock(&self.text.0);
-            let offset = if self.append { text.len() as u64 } else { offset };
-            overlay(Arc::make_mut(&mut text), offset, data)?;
+            text.change(|text| {
+                let offset = if self.append { text.len() as u64 } else { offset };
+                overlay(text, offset, data)
+            })?;
             Ok(data.len())
         })
     }

@@ -72,6 +72,9 @@ pub(crate) struct ServeArgs {
     /// Fids of one connection
     #[arg(long, value_name = "N", default_value_t = 65536)]
     pub(crate) max_fids: usize,
+    /// Bytes of all that is written in transactions and not committed yet; a connection may use a quarter of them
+    #[arg(long, value_name = "BYTES", default_value_t = db::TRANSACTION_MEMORY)]
+    pub(crate) transaction_memory: u64,
     /// Requests of one connection at a time; all but one may wait inside files
     #[arg(long, value_name = "N", default_value_t = 64)]
     pub(crate) max_requests: usize,
@@ -146,7 +149,7 @@ async fn serve(args: ServeArgs) -> Result<ExitCode, Box<dyn Error>> {
         }
         None => (Arc::new(Memory::new().patient(patience)), None),
     };
-    let database = Database::new(store)?.with_authors(authors);
+    let database = Database::with_memory(store, args.transaction_memory)?.with_authors(authors);
     let server = Server::bind(&args.url, limits).await?;
     let endpoint = match &args.listen_prometheus {
         Some(address) => Some(Endpoint::bind(address).await?),

@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, OnceLock, RwLock, Weak};
 use datakit_core::vfs::{Error, Name};
 
 use super::branch_table::BranchTable;
+use super::quota::Quota;
 use super::ro::{Ro, Source};
 use super::snapshots::Diff;
 use super::streams::{HeadLive, Reflog};
@@ -21,6 +22,7 @@ use crate::{db, ino, locked};
 /// one of these.
 pub(super) struct Slot {
     pub(super) database: Database,
+    pub(super) quota: Arc<Quota>,
     branch: RwLock<BranchName>,
     /// Tells the directories of this branch from those of all others.
     pub(super) number: u64,
@@ -30,8 +32,15 @@ pub(super) struct Slot {
 }
 
 impl Slot {
-    pub(super) fn new(database: &Database, branch: BranchName, number: u64, table: Weak<BranchTable>) -> Slot {
-        Slot { database: database.clone(), branch: RwLock::new(branch), number, dir: Mutex::default(), table }
+    pub(super) fn new(
+        database: &Database,
+        quota: &Arc<Quota>,
+        branch: BranchName,
+        number: u64,
+        table: Weak<BranchTable>,
+    ) -> Slot {
+        let (database, quota) = (database.clone(), quota.clone());
+        Slot { database, quota, branch: RwLock::new(branch), number, dir: Mutex::default(), table }
     }
 
     pub(super) fn name(&self) -> BranchName {

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, Weak};
 use datakit_core::vfs::{Error, Result};
 
 use super::branch::Slot;
+use super::quota::Quota;
 use super::transactions::Table;
 use crate::db::{BranchName, Database};
 use crate::{ino, locked};
@@ -22,6 +23,7 @@ const NUMBERS: usize = 1024;
 /// What one connection knows of branches beside what the store says. What nobody uses is not in it: a listing adds nothing.
 pub(super) struct BranchTable {
     database: Database,
+    quota: Arc<Quota>,
     state: Mutex<State>,
 }
 
@@ -59,7 +61,7 @@ impl State {
 }
 
 impl BranchTable {
-    pub(super) fn new(database: &Database) -> Arc<BranchTable> {
+    pub(super) fn new(database: &Database, quota: &Arc<Quota>) -> Arc<BranchTable> {
         let state = State {
             slots: BTreeMap::new(),
             made: BTreeSet::new(),
@@ -68,7 +70,7 @@ impl BranchTable {
             transactions: BTreeMap::new(),
             refusals: VecDeque::new(),
         };
-        Arc::new(BranchTable { database: database.clone(), state: Mutex::new(state) })
+        Arc::new(BranchTable { database: database.clone(), quota: quota.clone(), state: Mutex::new(state) })
     }
 
     pub(super) fn database(&self) -> &Database {
@@ -82,7 +84,7 @@ impl BranchTable {
             return slot;
         }
         let number = state.number(name);
-        let slot = Arc::new(Slot::new(&self.database, name.clone(), number, Arc::downgrade(self)));
+        let slot = Arc::new(Slot::new(&self.database, &self.quota, name.clone(), number, Arc::downgrade(self)));
         state.slots.insert(name.clone(), (Arc::downgrade(&slot), number));
         slot
     }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use datakit_core::vfs::{Create, Error, Name, New, Result};
 
 use super::branch_table::BranchTable;
+use super::quota::Quota;
 use crate::db::{self, BranchName, Database};
 use crate::tree::{Directory, Entry, Wait, ready};
 
@@ -12,8 +13,8 @@ use crate::tree::{Directory, Entry, Wait, ready};
 pub(super) struct Branches(Arc<BranchTable>);
 
 impl Branches {
-    pub(super) fn new(database: &Database) -> Branches {
-        Branches(BranchTable::new(database))
+    pub(super) fn new(database: &Database, quota: &Arc<Quota>) -> Branches {
+        Branches(BranchTable::new(database, quota))
     }
 
     fn move_to(&self, old: &BranchName, new: &BranchName) -> Result<()> {

@@ -7,6 +7,7 @@ mod author;
 mod branch;
 mod branch_table;
 mod branches;
+mod quota;
 mod remotes;
 mod ro;
 mod rw;
@@ -18,6 +19,7 @@ mod watch;
 
 use datakit_core::vfs;
 
+use self::quota::Quota;
 use super::{Database, Id};
 use crate::ino;
 use crate::tree::{Dir, Entry, OpenLeaf, Tree, Wait};
@@ -26,11 +28,12 @@ use crate::tree::{Dir, Entry, OpenLeaf, Tree, Wait};
 #[must_use]
 pub fn tree(database: &Database, debug: Entry) -> Tree {
     let top = |name: &str, entry: Entry| entry.numbered(ino::of(("root", name)));
+    let quota = Quota::new(database);
     let root: Dir = [
-        top("branch", Entry::dir("branch", branches::Branches::new(database))),
+        top("branch", Entry::dir("branch", branches::Branches::new(database, &quota))),
         top("commits", Entry::dir("commits", snapshots::Commits::new(database))),
         debug,
-        top("remotes", Entry::dir("remotes", remotes::Remotes::new(database))),
+        top("remotes", Entry::dir("remotes", remotes::Remotes::new(database, &quota))),
         top("snapshots", Entry::dir("snapshots", snapshots::Snapshots::new(database))),
         top("trees", Entry::dir("trees", snapshots::Trees::new(database))),
     ]

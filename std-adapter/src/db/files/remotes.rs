@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex};
 use datakit_core::vfs::{Create, Error, FileStat, Name, New, OpenMode};
 
 use super::Keeping;
+use super::quota::{Quota, Taken};
 use crate::db::counters::Counted;
 use crate::db::store::FetchError;
 use crate::db::{BranchName, Database, Id};
@@ -16,12 +17,13 @@ use crate::{ino, locked};
 /// The remotes of one connection.
 pub(super) struct Remotes {
     database: Database,
+    quota: Arc<Quota>,
     known: Mutex<BTreeMap<Box<[u8]>, Entry>>,
 }
 
 impl Remotes {
-    pub(super) fn new(database: &Database) -> Remotes {
-        Remotes { database: database.clone(), known: Mutex::default() }
+    pub(super) fn new(database: &Database, quota: &Arc<Quota>) -> Remotes {
+        Remotes { database: database.clone(), quota: quota.clone(), known: Mutex::default() }
     }
 }
 
@@ -43,7 +45,8 @@ impl Directory for Remotes {
             if known.contains_key(name.as_bytes()) {
                 return Err(Error::Exists);
             }
-            let entry = Entry::dir(name.as_bytes(), RemoteDir::new(&self.database));
+            let taken = self.quota.remotes.take()?;
+            let entry = Entry::dir(name.as_bytes(), RemoteDir::new(&self.database, &self.quota, taken));
             known.insert(name.as_bytes().into(), entry.clone());
             Ok(entry)
         })())
@@ -79,7 +82,9 @@ struct Remote {
     kept: Arc<Kept>,
     url: Text,
     head: Live<Option<Id>>,
+    quota: Arc<Quota>,
     _counted: Counted,
+    _taken: Taken,
 }
 
 /// What was fetched, for as long as there is the remote or a fetch of it: one goes on when its client is gone.
@@ -92,13 +97,15 @@ struct Kept {
 }
 
 impl RemoteDir {
-    fn new(database: &Database) -> RemoteDir {
+    fn new(database: &Database, quota: &Arc<Quota>, taken: Taken) -> RemoteDir {
         let name = format!("datakit-{}-{}", std::process::id(), ino::next());
         let remote = Arc::new(Remote {
             kept: Arc::new(Kept { database: database.clone(), name, used: AtomicBool::new(false) }),
-            url: Text::default(),
+            url: Text::in_space("", &quota.memory),
             head: Live::new(None),
+            quota: quota.clone(),
             _counted: database.count(|counters| &counters.remotes),
+            _taken: taken,
         });
         let fetch = {
             let remote = remote.clone();
@@ -191,10 +198,11 @@ impl Leaf for Head {
 
     fn open(&self, mode: OpenMode) -> Wait<'_, Box<dyn OpenLeaf>> {
         Box::pin(async move {
+            let taken = self.0.quota.watches.take()?;
             let counted = self.0.kept.database.count(|counters| &counters.watches);
             let text = |head: &Option<Id>| head.map(|head| super::line(Some(head))).unwrap_or_default();
             let open = self.0.head.file(text).open(mode).await?;
-            Ok(Box::new(Keeping { open, _kept: (counted, self.0.clone()) }) as Box<dyn OpenLeaf>)
+            Ok(Box::new(Keeping { open, _kept: (counted, taken, self.0.clone()) }) as Box<dyn OpenLeaf>)
         })
     }
 }

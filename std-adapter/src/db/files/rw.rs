@@ -14,16 +14,18 @@ use datakit_core::vfs::{Create, Error, FileStat, Kind, NAME_MAX, Name, New, Open
 use self::names::{Inode, Lost, Names};
 use super::ro::stat;
 use crate::clock::now;
+use crate::content::Content as Sparse;
+use crate::db::database::HEAVY;
 use crate::db::identity::By;
 use crate::db::object::Mode;
 use crate::db::transaction::{FileAt, Transaction};
-use crate::db::tree::{File, Node, Tree, join};
+use crate::db::tree::{Content, File, Node, Tree, join, no_space};
 use crate::db::{self, Database, Id};
 use crate::locked;
 use crate::tree::{Directory, Entry, Leaf, OpenLeaf, Wait, ready};
 
 /// The largest file that clients can make, in bytes.
-const LARGEST: usize = 1 << 30;
+const LARGEST: u64 = 1 << 30;
 
 /// The tree of a transaction with its inodes.
 pub(super) struct Rw {
@@ -336,18 +338,32 @@ impl RwFile {
     }
 }
 
+impl RwFile {
+    /// Drops the content, which need not be read for that.
+    fn empty(&self) -> Result<()> {
+        let rw = self.0.rw.upgrade().ok_or_else(gone)?;
+        rw.with_file(&self.0, |names, at| {
+            rw.transaction.empty(at)?;
+            self.0.touch(names, at);
+            Ok(())
+        })
+    }
+}
+
 /// Has `change` change the content of a file.
-fn change(inode: &Inode, change: impl FnOnce(&mut Vec<u8>) -> Result<()>) -> Result<()> {
+fn change(inode: &Inode, change: impl FnOnce(&mut Sparse) -> Result<()>) -> Result<()> {
     let rw = inode.rw.upgrade().ok_or_else(gone)?;
     rw.with_file(inode, |names, at| {
-        let changed = rw.transaction.change(at, |bytes| change(bytes).map_err(Failed));
+        let changed = rw.transaction.change(at, |content| change(content).map_err(|error| Failed(named(error))));
         changed.map_err(|Failed(error)| error)?;
-        match at {
-            FileAt::Path(path) => names.touch(path, now()),
-            FileAt::Detached(_) => inode.touch_gone(now()),
-        }
+        inode.touch(names, at);
         Ok(())
     })
+}
+
+/// Where memory is missing it says for what.
+fn named(error: Error) -> Error {
+    if matches!(error, Error::NoSpace | Error::NoMemory) { no_space(error).into() } else { error }
 }
 
 /// An error of the tree's through a call of the database's.
@@ -383,15 +399,22 @@ impl Leaf for RwFile {
 
     fn open(&self, mode: OpenMode) -> Wait<'_, Box<dyn OpenLeaf>> {
         let opened = match mode.truncate {
-            true => change(&self.0, |bytes| resize(bytes, 0)),
+            true => self.empty(),
             false => self.file().map(drop),
         };
-        let (inode, append) = (self.0.clone(), mode.append);
-        ready(opened.map(|()| Box::new(OpenRw { inode, append }) as Box<dyn OpenLeaf>))
+        let open = OpenRw { inode: self.0.clone(), append: mode.append, blob: Mutex::default() };
+        ready(opened.map(|()| Box::new(open) as Box<dyn OpenLeaf>))
     }
 
     fn truncate(&self, length: u64) -> Wait<'_, ()> {
-        ready(change(&self.0, |bytes| resize(bytes, length)))
+        if length == 0 {
+            return ready(self.empty());
+        }
+        Box::pin(async move {
+            let length = checked(length)?;
+            load(&self.0).await?;
+            change(&self.0, |content| content.set_size(length))
+        })
     }
 
     fn chmod(&self, mode: u32) -> Wait<'_, ()> {
@@ -418,56 +441,95 @@ impl Leaf for RwFile {
     }
 }
 
+/// A file that is open. Large content is read from the store, and made one that can be changed, on a thread of its own.
 struct OpenRw {
     inode: Arc<Inode>,
     append: bool,
+    /// A large blob that was read.
+    blob: Mutex<Option<(Id, Arc<[u8]>)>>,
 }
 
 impl OpenLeaf for OpenRw {
     fn read<'a>(&'a self, offset: u64, buf: &'a mut [u8]) -> Wait<'a, usize> {
-        ready((|| {
+        Box::pin(async move {
             let leaf = RwFile(self.inode.clone());
             let (rw, file) = leaf.file()?;
-            read_at(&leaf.at(file.content.bytes(rw.database.objects()))?, offset, buf)
-        })())
+            match &file.content {
+                Content::Stored(id) => read_at(&leaf.at(self.blob(&rw, *id).await)?, offset, buf),
+                content => read_fresh(content, offset, buf),
+            }
+        })
     }
 
     fn write<'a>(&'a self, offset: u64, data: &'a [u8]) -> Wait<'a, usize> {
-        ready((|| {
-            change(&self.inode, |bytes| {
-                let offset = if self.append { bytes.len() as u64 } else { offset };
-                overlay(bytes, offset, data)
+        Box::pin(async move {
+            load(&self.inode).await?;
+            let mut written = 0;
+            change(&self.inode, |content| {
+                let offset = if self.append { content.size() } else { checked(offset)? };
+                offset.checked_add(data.len() as u64).filter(|end| *end <= LARGEST).ok_or(Error::TooLarge)?;
+                written = content.write(offset, data)?;
+                Ok(())
             })?;
-            Ok(data.len())
-        })())
+            Ok(written)
+        })
     }
 }
 
-/// An offset or length, which is signed in a file system and unsigned on the wire.
-fn checked(offset: u64) -> Result<usize> {
+impl OpenRw {
+    async fn blob(&self, rw: &Rw, id: Id) -> db::Result<Arc<[u8]>> {
+        if let Some((_, blob)) = locked::lock(&self.blob).as_ref().filter(|(read, _)| *read == id) {
+            return Ok(blob.clone());
+        }
+        let length = rw.database.objects().blob_length(id)?;
+        if length <= HEAVY {
+            return rw.database.objects().blob(id);
+        }
+        let blob = rw.database.run_apart(move |database| database.objects().blob(id)).await?;
+        *locked::lock(&self.blob) = Some((id, blob.clone()));
+        Ok(blob)
+    }
+}
+
+/// As [`read_at`], of content with holes.
+fn read_fresh(content: &Content, offset: u64, buf: &mut [u8]) -> Result<usize> {
+    let Some(content) = content.as_fresh() else { return Err(Error::Io) };
+    let size = content.size();
+    match checked_sign(offset) {
+        Ok(()) if offset <= size => Ok(content.read(offset, buf)),
+        Ok(()) => Err(Error::Invalid.because(format_args!("Offset {offset} beyond end-of-file (len = {size})"))),
+        Err(error) => Err(error),
+    }
+}
+
+/// Makes a large blob content that can be changed, before it is: other requests go on meanwhile.
+async fn load(inode: &Inode) -> Result<()> {
+    let rw = inode.rw.upgrade().ok_or_else(gone)?;
+    let file = rw.with_file(inode, |_, at| Ok(rw.transaction.file(at)?))?;
+    let Content::Stored(id) = file.content else { return Ok(()) };
+    let at = |error: db::Error| error.at(&inode.path().unwrap_or_default());
+    if rw.database.objects().blob_length(id).map_err(at)? <= HEAVY {
+        return Ok(());
+    }
+    let space = rw.transaction.space().clone();
+    let loaded = rw.database.run_apart(move |database| {
+        let blob = database.objects().blob(id)?;
+        Sparse::of(&blob, &space).map_err(no_space)
+    });
+    let loaded = loaded.await.map_err(at)?;
+    rw.with_file(inode, |_, at| Ok(rw.transaction.load(at, id, loaded)?))
+}
+
+/// An offset, which is signed in a file system and unsigned on the wire.
+fn checked_sign(offset: u64) -> Result<()> {
     if offset.cast_signed() < 0 {
         return Err(Error::Invalid.because(format_args!("Negative offset {}", offset.cast_signed())));
     }
-    usize::try_from(offset).ok().filter(|offset| *offset <= LARGEST).ok_or(Error::TooLarge)
-}
-
-/// Puts `data` over what is at `offset`; zeros fill a gap, what is behind stays. At the end it costs what is written.
-fn overlay(bytes: &mut Vec<u8>, offset: u64, data: &[u8]) -> Result<()> {
-    let start = checked(offset)?;
-    let end = start.checked_add(data.len()).filter(|end| *end <= LARGEST).ok_or(Error::TooLarge)?;
-    if bytes.len() < start {
-        bytes.resize(start, 0);
-    }
-    let there = bytes.len().min(end).saturating_sub(start);
-    let (over, behind) = data.split_at_checked(there).unwrap_or((data, &[]));
-    if let Some(part) = bytes.get_mut(start..start.saturating_add(there)) {
-        part.copy_from_slice(over);
-    }
-    bytes.extend_from_slice(behind);
     Ok(())
 }
 
-fn resize(bytes: &mut Vec<u8>, length: u64) -> Result<()> {
-    bytes.resize(checked(length)?, 0);
-    Ok(())
+/// An offset or length of a file that clients make.
+fn checked(offset: u64) -> Result<u64> {
+    checked_sign(offset)?;
+    if offset <= LARGEST { Ok(offset) } else { Err(Error::TooLarge) }
 }

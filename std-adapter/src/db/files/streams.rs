@@ -6,6 +6,7 @@ use datakit_core::vfs::{FileStat, OpenMode, Result};
 use tokio::sync::{Mutex, watch};
 
 use super::branch::{Slot, tree_of};
+use super::quota::Taken;
 use super::{Keeping, line};
 use crate::db::branch::{self, Following, Lagged};
 use crate::db::counters::Counted;
@@ -17,13 +18,15 @@ use crate::tree::{Delivery, Leaf, OpenLeaf, Wait, ready};
 struct Kept {
     branch: Following,
     _counted: Counted,
+    _taken: Taken,
 }
 
 impl Slot {
     /// What another program did is seen before the first line.
-    fn keep(&self) -> db::Result<Kept> {
+    fn keep(&self) -> Result<Kept> {
+        let taken = self.quota.watches.take()?;
         let branch = self.branch().follow()?;
-        Ok(Kept { branch, _counted: self.database.count(|counters| &counters.watches) })
+        Ok(Kept { branch, _counted: self.database.count(|counters| &counters.watches), _taken: taken })
     }
 }
 

@@ -51,10 +51,11 @@ impl TransactionDir {
         identity: Identity,
     ) -> TransactionDir {
         let database = slot.database.clone();
-        let parents = Text::new(head.map(|head| format!("{head}\n")).unwrap_or_default());
+        let parents = head.map(|head| format!("{head}\n")).unwrap_or_default();
+        let parents = Text::in_space(parents, &slot.quota.memory);
         let rw = Rw::new(&database, transaction.clone(), head);
         let (slot, table) = (slot.clone(), Arc::downgrade(table));
-        let (author, message) = (Author::new(identity), Text::default());
+        let (author, message) = (Author::new(identity), Text::in_space("", &slot.quota.memory));
         let files = Arc::new(Files { slot, table, transaction, rw: rw.clone(), author, message, parents });
         let number = ino::next();
         let tree: Source = {
@@ -172,8 +173,9 @@ impl Files {
         }
         let (branch, transaction) = (self.slot.branch(), self.transaction.clone());
         let (parents, message, by) = (self.parents()?, self.message.get(), self.author.by()?);
+        let weight = transaction.weight();
         let commit = move |_: &db::Database| transaction.commit(&branch, &parents, &message, &by, options);
-        let committed = self.slot.database.run(commit).await?;
+        let committed = self.slot.database.run_sized(weight, commit).await?;
         self.leave();
         Ok(if tell { super::line(committed.head) } else { NO_REPLY.to_owned() })
     }
@@ -194,7 +196,8 @@ impl Files {
                 let theirs = Id::parse(text.as_bytes())?;
                 let (parents, message, by) = (files.parents()?, files.message.get(), files.author.by()?);
                 let rw = files.rw.clone();
-                files.slot.database.run(move |_| rw.merge(theirs, &parents, &message, &by)).await?;
+                let weight = files.transaction.weight();
+                files.slot.database.run_sized(weight, move |_| rw.merge(theirs, &parents, &message, &by)).await?;
                 files.add_parent(theirs);
                 Ok("ok")
             }
@@ -234,6 +237,8 @@ fn unknown(command: &str) -> Error {
 
 #[cfg(test)]
 mod tests {
+    use super::super::quota::Quota;
+    use super::super::transactions::Kept;
     use super::*;
     use crate::db::files::branch_table::BranchTable;
     use crate::db::store::Memory;
@@ -244,12 +249,16 @@ mod tests {
     #[tokio::test]
     async fn what_has_ended_is_let_go_of_at_once() {
         let database = Database::new(Arc::new(Memory::new())).unwrap();
-        let slot = BranchTable::new(&database).slot(&BranchName::new("master").unwrap());
+        let quota = Quota::new(&database);
+        let slot = BranchTable::new(&database, &quota).slot(&BranchName::new("master").unwrap());
         for end in ["close", "commit", "remove"] {
             let transaction = Arc::new(Transaction::begin(&database, None).unwrap());
             let table = Table::of(&slot);
             let dir = TransactionDir::new(&slot, &table, transaction.clone(), None, Identity::default());
-            locked::lock(&table.open).insert((*b"t").into(), (Entry::dir("t", Empty), transaction));
+            locked::lock(&table.open).insert(
+                (*b"t").into(),
+                Kept { entry: Entry::dir("t", Empty), transaction, _taken: quota.transactions.take().unwrap() },
+            );
             match end {
                 "remove" => dir.remove().await.unwrap(),
                 word => drop(dir.files.obey(word).await.unwrap()),

@@ -7,6 +7,7 @@ use datakit_core::vfs::{Create, Error, Name, Result, User};
 
 use super::branch::Slot;
 use super::branch_table::BranchTable;
+use super::quota::Taken;
 use super::transaction::TransactionDir;
 use crate::db::transaction::Transaction;
 use crate::locked;
@@ -27,7 +28,14 @@ pub(super) struct Table {
 }
 
 /// By their names.
-type Open = BTreeMap<Box<[u8]>, (Entry, Arc<Transaction>)>;
+type Open = BTreeMap<Box<[u8]>, Kept>;
+
+/// An open transaction, with its place among those that a connection may have.
+pub(super) struct Kept {
+    pub(super) entry: Entry,
+    pub(super) transaction: Arc<Transaction>,
+    pub(super) _taken: Taken,
+}
 
 impl Table {
     /// The one table of a branch.
@@ -46,7 +54,7 @@ impl Table {
     fn with<R>(self: &Arc<Table>, with: impl FnOnce(&mut Open) -> R) -> R {
         let mut open = locked::lock(&self.open);
         let before = open.is_empty();
-        open.retain(|_, (_, transaction)| transaction.is_open());
+        open.retain(|_, kept| kept.transaction.is_open());
         let result = with(&mut open);
         if open.is_empty() != before
             && let Some(keeper) = self.keeper.upgrade()
@@ -68,12 +76,14 @@ impl Transactions {
             if open.contains_key(name) {
                 return Err(Error::Exists);
             }
+            let taken = self.slot.quota.transactions.take()?;
             let identity = self.slot.database.authors().of(user);
             let head = self.slot.head()?;
-            let transaction = Arc::new(Transaction::begin(&self.slot.database, head)?);
+            let transaction = Transaction::begin_in(&self.slot.database, head, &self.slot.quota.memory)?;
+            let transaction = Arc::new(transaction);
             let dir = TransactionDir::new(&self.slot, &self.table, transaction.clone(), head, identity);
             let entry = Entry::dir(name, dir);
-            open.insert(name.into(), (entry.clone(), transaction));
+            open.insert(name.into(), Kept { entry: entry.clone(), transaction, _taken: taken });
             Ok(entry)
         })
     }
@@ -81,11 +91,11 @@ impl Transactions {
 
 impl Directory for Transactions {
     fn list(&self) -> Wait<'_, Vec<Entry>> {
-        ready(Ok(self.table.with(|open| open.values().map(|(entry, _)| entry.clone()).collect())))
+        ready(Ok(self.table.with(|open| open.values().map(|kept| kept.entry.clone()).collect())))
     }
 
     fn lookup<'a>(&'a self, name: Name<'a>) -> Wait<'a, Entry> {
-        ready(self.table.with(|open| open.get(name.as_bytes()).map(|(entry, _)| entry.clone())).ok_or(Error::NotFound))
+        ready(self.table.with(|open| open.get(name.as_bytes()).map(|kept| kept.entry.clone())).ok_or(Error::NotFound))
     }
 
     fn create<'a>(&'a self, name: Name<'a>, create: Create<'a>) -> Wait<'a, Entry> {

@@ -6,6 +6,8 @@ use std::sync::{Arc, Mutex, Weak};
 use datakit_core::vfs::{Error, Result, Time};
 
 use super::Rw;
+use crate::clock::now;
+use crate::db::transaction::FileAt;
 use crate::db::tree::{Name, names};
 use crate::tree::{Entry, WeakEntry};
 use crate::{ino, locked};
@@ -262,9 +264,12 @@ impl Inode {
         }
     }
 
-    /// It was changed without a name.
-    pub(super) fn touch_gone(&self, now: Time) {
-        *locked::lock(&self.place) = Place::Gone(now);
+    /// Its content was changed where it is.
+    pub(super) fn touch(&self, names: &mut Names, at: FileAt<'_>) {
+        match at {
+            FileAt::Path(path) => names.touch(path, now()),
+            FileAt::Detached(_) => *locked::lock(&self.place) = Place::Gone(now()),
+        }
     }
 
     /// What the tree has of it, made if it has nothing.

@@ -1,0 +1,276 @@
+//! What is not committed yet takes a bounded amount of memory, and what takes its time keeps nobody waiting.
+
+use std::time::Duration;
+
+use datakit_core::wire::{Dialect, Fid, Tmessage as T};
+use datakit_tests::db::{Connection, Place, refused};
+use datakit_tests::wire_client::WireClient;
+use datakit_tests::{on_both, within};
+
+on_both! {
+    a_byte_far_behind_the_end_costs_a_page,
+    content_is_refused_above_the_budget_and_memory_comes_back,
+    names_count_against_the_budget,
+    a_large_directory_that_is_changed_counts_against_the_budget,
+    a_commit_of_a_large_hole_is_refused_without_memory,
+    what_a_connection_may_write_it_can_commit,
+    texts_are_at_most_64_kib,
+    transactions_remotes_and_streams_of_a_connection_are_limited,
+    others_are_served_while_large_content_is_committed,
+    others_are_served_while_a_large_file_is_first_written,
+}
+
+const MIB: u64 = 1 << 20;
+const ENOSPC: &str = "no memory is left for what is not committed yet";
+
+/// A transaction with fid 1 as its `rw`.
+fn begin(place: &Place) -> WireClient {
+    place.connect().master();
+    let mut raw = place.raw(Dialect::Unix);
+    raw.walk(0, 1, "branch").unwrap();
+    raw.create(1, "master", 0x8000_01ed, None).unwrap();
+    raw.clunk(1).unwrap();
+    raw.walk(0, 1, "branch/master/transactions").unwrap();
+    raw.create(1, "t", 0x8000_01ed, None).unwrap();
+    raw.clunk(1).unwrap();
+    raw.walk(0, 1, "branch/master/transactions/t/rw").unwrap();
+    raw
+}
+
+fn create(raw: &mut WireClient, fid: u32, name: &str) {
+    raw.walk(1, fid, "").unwrap();
+    raw.create(fid, name, 0o644, None).unwrap();
+}
+
+/// Writes until that is refused, at most `most` bytes: how many were taken, and the error.
+fn fill(raw: &mut WireClient, fid: u32, most: u64) -> (u64, Option<String>) {
+    let (mut at, data) = (0, vec![7; 8000]);
+    while at < most {
+        match raw.write(fid, at, &data) {
+            Ok(count) => at += u64::from(count),
+            Err((error, _)) => return (at, Some(error)),
+        }
+    }
+    (at, None)
+}
+
+fn word(raw: &mut WireClient, text: &str) -> Result<u32, String> {
+    raw.open_path(90, "branch/master/transactions/t/ctl", 1);
+    let done = raw.write(90, 0, text.as_bytes()).map_err(|(error, _)| error);
+    raw.clunk(90).unwrap();
+    done
+}
+
+fn a_byte_far_behind_the_end_costs_a_page(place: &Place) {
+    const LAST: u64 = (1 << 30) - 1;
+    let mut raw = begin(place);
+    for fid in 10..20 {
+        create(&mut raw, fid, &format!("f{fid}"));
+        raw.write(fid, LAST, b"x").unwrap();
+        assert_eq!(raw.stat(fid, |stat| stat.length), LAST + 1);
+        assert_eq!(raw.read(fid, LAST - 2, 10).unwrap(), b"\0\0x");
+        assert_eq!(raw.write(fid, LAST, b"xy").unwrap_err().0, "File too large");
+    }
+}
+
+fn content_is_refused_above_the_budget_and_memory_comes_back(place: &Place) {
+    let place = place.again().limited(16 * MIB);
+    let (mut raw, mut other) = (begin(&place), begin(&place));
+    create(&mut raw, 10, "f");
+    let (taken, error) = fill(&mut raw, 10, 8 * MIB);
+    assert_eq!(error.as_deref(), Some(ENOSPC));
+    assert!((3 * MIB..=4 * MIB).contains(&taken), "{taken}");
+    // It goes on itself, and so do others.
+    assert_eq!(raw.read(10, taken - 1, 10).unwrap(), [7]);
+    create(&mut other, 10, "f");
+    assert_eq!(fill(&mut other, 10, 2 * MIB).1, None);
+    // Removed, but still open; then closed.
+    raw.walk(1, 11, "f").unwrap();
+    raw.rpc(&T::Remove { fid: Fid(11) }).unwrap();
+    create(&mut raw, 12, "g");
+    assert!(fill(&mut raw, 12, 2 * MIB).1.is_some());
+    raw.clunk(10).unwrap();
+    assert_eq!(fill(&mut raw, 12, 2 * MIB).1, None);
+    // Closed and committed transactions give all of it back, whatever is still open in them.
+    for end in ["close", "commit", "close"] {
+        word(&mut raw, end).unwrap();
+        raw.walk(0, 20, "branch/master/transactions").unwrap();
+        raw.create(20, "t", 0x8000_01ed, None).unwrap();
+        raw.clunk(20).unwrap();
+        raw.clunk(1).unwrap();
+        raw.walk(0, 1, "branch/master/transactions/t/rw").unwrap();
+        raw.clunk(12).unwrap();
+        create(&mut raw, 12, "h");
+        assert_eq!(fill(&mut raw, 12, 3 * MIB).1, None, "{end}");
+    }
+    // And so does the end of a connection.
+    drop(raw);
+    drop(other);
+    for _ in 0..4 {
+        within(Duration::from_secs(10), "memory comes back", || {
+            let mut raw = begin(&place);
+            create(&mut raw, 10, "f");
+            fill(&mut raw, 10, 3 * MIB).1.is_none()
+        });
+    }
+}
+
+fn names_count_against_the_budget(place: &Place) {
+    let place = place.again().limited(4 * MIB);
+    let mut raw = begin(&place);
+    for (kind, perm, extension) in
+        [("dir", 0x8000_01ed, None), ("file", 0o644, None), ("link", 0x0200_01ed, Some("somewhere"))]
+    {
+        let mut made = Vec::new();
+        let error = loop {
+            let name = format!("{kind}{}", made.len());
+            raw.walk(1, 10, "").unwrap();
+            match raw.create(10, &name, perm, extension) {
+                Ok(()) => made.push(name),
+                Err((error, _)) => break error,
+            }
+            raw.clunk(10).unwrap();
+            assert!(made.len() < 8000, "{kind}");
+        };
+        raw.clunk(10).unwrap();
+        assert_eq!(error, ENOSPC);
+        for name in &made {
+            raw.walk(1, 10, name).unwrap();
+            raw.rpc(&T::Remove { fid: Fid(10) }).unwrap();
+        }
+        assert!(made.len() > 1000, "{kind} {}", made.len());
+    }
+}
+
+fn a_large_directory_that_is_changed_counts_against_the_budget(place: &Place) {
+    let files: Vec<_> = (0..5000).map(|number| format!("d/file{number}")).collect();
+    let files: Vec<_> = files.iter().map(|name| (name.as_str(), "")).collect();
+    let large = place.again();
+    large.connect().master().commit(&files);
+    let place = large.limited(4 * MIB);
+    let mut raw = begin(&place);
+    raw.walk(1, 10, "d/file17").unwrap();
+    raw.open(10, 1).unwrap();
+    assert_eq!(raw.write(10, 0, b"x").unwrap_err().0, ENOSPC);
+    raw.clunk(10).unwrap();
+    create(&mut raw, 10, "beside");
+    raw.write(10, 0, b"x").unwrap();
+    word(&mut raw, "commit").unwrap();
+}
+
+fn a_commit_of_a_large_hole_is_refused_without_memory(place: &Place) {
+    let place = place.again().limited(64 * MIB);
+    let connection = place.connect();
+    let mut raw = begin(&place);
+    create(&mut raw, 10, "hole");
+    raw.write(10, (1 << 30) - 1, b"x").unwrap();
+    assert_eq!(word(&mut raw, "commit").unwrap_err(), ENOSPC);
+    // The transaction goes on.
+    connection.master();
+    raw.open_path(11, "branch/master/transactions/t/rw/hole", 0x11);
+    word(&mut raw, "commit").unwrap();
+    assert_eq!(connection.read("branch/master/ro/hole"), "");
+}
+
+fn what_a_connection_may_write_it_can_commit(place: &Place) {
+    let place = place.again().limited(16 * MIB);
+    let mut raw = begin(&place);
+    create(&mut raw, 10, "f");
+    assert_eq!(fill(&mut raw, 10, 3 * MIB), (3 * MIB / 8000 * 8000 + 8000, None));
+    word(&mut raw, "commit").unwrap();
+    assert!(place.connect().stat("branch/master/ro/f").unwrap().len >= 3 * MIB);
+}
+
+fn texts_are_at_most_64_kib(place: &Place) {
+    let connection = place.connect();
+    let transaction = connection.master().transaction();
+    connection.mkdir("remotes/r").unwrap();
+    for path in [transaction.path("msg"), transaction.path("parents"), "remotes/r/url".to_owned()] {
+        connection.put(&path, "text").unwrap();
+        connection.truncate(&path, 64 << 10).unwrap();
+        for length in [(64 << 10) + 1, 64 << 20, 1 << 40] {
+            assert_eq!(refused(connection.truncate(&path, length)), "File too large");
+        }
+        let mut raw = place.raw(Dialect::Unix);
+        raw.walk(0, 1, "remotes").unwrap();
+        raw.create(1, "x", 0x8000_01ed, None).unwrap();
+        raw.open_path(2, "remotes/x/url", 1);
+        assert_eq!(raw.write(2, 64 << 10, b"x").unwrap_err().0, "File too large");
+        raw.write(2, (64 << 10) - 1, b"x").unwrap();
+    }
+}
+
+fn transactions_remotes_and_streams_of_a_connection_are_limited(place: &Place) {
+    fn until_refused(most: usize, mut one: impl FnMut(usize) -> Result<(), String>) -> String {
+        (0..most).find_map(|number| one(number).err()).expect("a limit")
+    }
+    let connection = place.connect();
+    let master = connection.master();
+    master.commit(&[("f", "1")]);
+    let mkdir = |path: String| connection.mkdir(&path).map_err(|error| refused::<()>(Err(error)));
+    let error = until_refused(2000, |number| mkdir(format!("branch/master/transactions/{number}")));
+    assert_eq!(error, "a connection has at most 1024 open transactions");
+    connection.put("branch/master/transactions/7/ctl", "close").unwrap();
+    mkdir("branch/master/transactions/again".to_owned()).unwrap();
+    assert_eq!(
+        until_refused(2000, |number| mkdir(format!("remotes/{number}"))),
+        "a connection has at most 256 remotes"
+    );
+    connection.remove("remotes/7").unwrap();
+    mkdir("remotes/again".to_owned()).unwrap();
+    let mut raw = place.raw(Dialect::Unix);
+    let error = until_refused(10000, |number| {
+        let fid = u32::try_from(number).unwrap() + 1;
+        raw.walk(0, fid, "branch/master/head.live").unwrap();
+        raw.open(fid, 0).map_err(|(error, _)| error)
+    });
+    assert_eq!(error, "a connection has at most 4096 open streams");
+    raw.clunk(1).unwrap();
+    raw.open_path(1, "branch/master/reflog", 0);
+    // Others have their own.
+    mkdir("branch/other".to_owned()).unwrap();
+    Connection::to(&place.url()).follow("branch/master/head.live").line();
+}
+
+/// How many requests of another connection are answered while `work` is under way.
+fn served_meanwhile(place: &Place, work: impl FnOnce() + Send) -> usize {
+    let mut other = place.raw(Dialect::Unix);
+    let mut served = 0;
+    std::thread::scope(|scope| {
+        let work = scope.spawn(work);
+        while !work.is_finished() {
+            other.stat(0, |_| ());
+            served += 1;
+        }
+    });
+    served
+}
+
+/// The time that so many requests of the same kind take otherwise is a few milliseconds; the work takes several times that.
+const MANY: usize = 10;
+
+fn others_are_served_while_large_content_is_committed(place: &Place) {
+    let mut raw = begin(place);
+    create(&mut raw, 10, "f");
+    fill(&mut raw, 10, 8 * MIB);
+    let served = served_meanwhile(place, move || {
+        word(&mut raw, "commit").unwrap();
+    });
+    assert!(served > MANY, "{served}");
+}
+
+fn others_are_served_while_a_large_file_is_first_written(place: &Place) {
+    let mut raw = begin(place);
+    create(&mut raw, 10, "f");
+    fill(&mut raw, 10, 8 * MIB);
+    word(&mut raw, "commit").unwrap();
+    drop(raw);
+    let mut raw = begin(place);
+    raw.walk(1, 10, "f").unwrap();
+    raw.open(10, 2).unwrap();
+    let served = served_meanwhile(place, || {
+        raw.write(10, 5, b"x").unwrap();
+    });
+    assert!(served > MANY, "{served}");
+    assert_eq!(raw.read(10, 4, 3).unwrap(), [7, b'x', 7]);
+}
