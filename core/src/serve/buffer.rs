@@ -1,6 +1,5 @@
 //! Bytes on their way: what was read and not yet taken, what was answered and not yet written.
 
-use core::future::poll_fn;
 use core::task::{Context, Poll};
 
 use embedded_io_async::{Read, Write};
@@ -15,10 +14,13 @@ const BATCH: usize = 136 * 1024;
 /// What a request costs that is answered in place, in those.
 pub(super) const IN_PLACE: u32 = 1;
 /// What any other request costs.
-const WHOLE: u32 = 4;
+pub(super) const WHOLE: u32 = 4;
 
 /// The receiving half of a transport.
 pub trait Input: Read {
+    /// Whether it shares its thread with others; only then is it asked for its turn.
+    const SHARES: bool = false;
+
     /// Waits until there is something to read, holding no buffer. A transport that cannot tell returns at once.
     async fn readable(&mut self) -> Result<(), Self::Error> {
         Ok(())
@@ -111,11 +113,11 @@ impl<R: Input, B: Buffer> Requests<R, B> {
         self.head = self.head.saturating_add(size).min(self.tail);
     }
 
-    /// Copies the complete frame at the front to `own`. Waits only for the turn of this connection.
-    pub(super) async fn next(&mut self, own: &mut impl Buffer, msize: u32) -> Result<Option<Frame>, Stop<R::Error>> {
-        let Some(size) = self.first(msize)?.map(<[u8]>::len) else { return Ok(None) };
-        poll_fn(|cx| self.poll_turn(WHOLE, cx)).await;
-        let held = copy(self.bytes().get(..size).unwrap_or_default(), own.room(size, 0));
+    /// Copies the complete frame at the front to `own`; never waits.
+    pub(super) fn next(&mut self, own: &mut impl Buffer, msize: u32) -> Result<Option<Frame>, Stop<R::Error>> {
+        let Some(frame) = self.first(msize)? else { return Ok(None) };
+        let size = frame.len();
+        let held = copy(frame, own.room(size, 0));
         self.taken(size);
         Ok(Some(Frame { held, size }))
     }

@@ -25,7 +25,7 @@ use embedded_io_async::Write;
 
 use baton::Baton;
 pub use buffer::{Buffer, Frame, Input};
-use buffer::{IN_PLACE, Replies, Requests};
+use buffer::{IN_PLACE, Replies, Requests, WHOLE};
 use lane::Lanes;
 pub use lane::{Lane, Lend};
 
@@ -219,10 +219,11 @@ where
         let rx = self.rx.take().await;
         let frame = loop {
             let msize = self.session.msize();
-            if V::Nature::NOW {
-                poll_fn(|cx| self.at_once(rx, msize, cx)).await?;
+            if V::Nature::NOW && !R::SHARES {
+                self.at_once(rx, msize, |_| true)?;
             }
-            if let Some(frame) = rx.next(buf, msize).await? {
+            poll_fn(|cx| if R::SHARES { self.turn(rx, msize, cx) } else { Poll::Ready(Ok(())) }).await?;
+            if let Some(frame) = rx.next(buf, msize)? {
                 break frame;
             }
             self.flush().await?; // whoever is about to wait sends first
@@ -257,9 +258,23 @@ where
         poll_fn(|cx| if Replies::<W, O>::GATHERS { flush.as_mut().poll(cx) } else { Poll::Ready(Ok(())) }).await
     }
 
-    /// Answers reads and writes of memory from the input buffer into the output buffer, until one is none of these. Pending between two
-    /// turns of the connection.
-    fn at_once(&self, rx: &mut Requests<R, I>, msize: u32, cx: &mut Context<'_>) -> Poll<Result<(), Stop<R::Error>>> {
+    /// Answers what can be answered [at once](Line::at_once), and waits for the turn of this connection between two requests.
+    fn turn(&self, rx: &mut Requests<R, I>, msize: u32, cx: &mut Context<'_>) -> Poll<Result<(), Stop<R::Error>>> {
+        if V::Nature::NOW && self.at_once(rx, msize, |rx| rx.poll_turn(IN_PLACE, cx).is_ready())? {
+            return Poll::Pending;
+        }
+        let pending = rx.first(msize)?.is_some() && rx.poll_turn(WHOLE, cx).is_pending();
+        if pending { Poll::Pending } else { Poll::Ready(Ok(())) }
+    }
+
+    /// Answers reads and writes of memory from the input buffer into the output buffer, until one is none of these, or `goes_on` ends it:
+    /// whether that was so.
+    fn at_once(
+        &self,
+        rx: &mut Requests<R, I>,
+        msize: u32,
+        mut goes_on: impl FnMut(&mut Requests<R, I>) -> bool,
+    ) -> Result<bool, Stop<R::Error>> {
         let answer = |tx: &mut &mut Replies<W, O>| {
             while let Some(frame) = rx.first(msize)? {
                 if self.lanes.holds(wire::tag(frame)) {
@@ -269,14 +284,14 @@ where
                 let size = frame.len();
                 tx.pushed(len);
                 rx.taken(size);
-                if rx.poll_turn(IN_PLACE, cx).is_pending() {
-                    return Poll::Pending;
+                if !goes_on(rx) {
+                    return Ok(true);
                 }
             }
-            Poll::Ready(Ok(()))
+            Ok(false)
         };
         // While somebody writes, they take the way of all others.
-        self.tx.with(answer).unwrap_or(Poll::Ready(Ok(())))
+        self.tx.with(answer).unwrap_or(Ok(false))
     }
 
     /// Has the session answer: the reply's length, 0 for none. No reply if the request is cancelled, an error if it would wait where

@@ -82,6 +82,8 @@ impl Read for Rx<'_> {
 }
 
 impl Input for Rx<'_> {
+    const SHARES: bool = true;
+
     async fn readable(&mut self) -> io::Result<()> {
         // The future of the socket's own `readable` has a place in a list of waiters, 200 bytes; there is one reader.
         poll_fn(|cx| match &self.half {
