@@ -4,10 +4,14 @@
 
 mod common;
 
+use std::fs::File;
+use std::io::{Read, Write};
+use std::net::TcpStream;
 use std::process::{Command, Stdio};
 use std::sync::mpsc::Receiver;
 
-use common::{PATIENCE, PROGRAM, Server};
+use common::{Client, PATIENCE, PROGRAM, Scratch, Server, within};
+use rustix::fs::{OFlags, fcntl_setfl};
 
 const STARTING: &str = concat!("Starting datakit ", env!("CARGO_PKG_VERSION"), " ...");
 
@@ -107,4 +111,66 @@ fn what_this_system_does_not_have_is_refused() {
     let text = "datakit: DATAKIT_VERBOSE: \"loud\" is none of quiet, error, warning, info, debug\n";
     assert_eq!(refused(&[], "loud"), text);
     assert!(refused(&["--verbosity", "loud"], "").starts_with("error: invalid value 'loud' for '--verbosity <LEVEL>'"));
+}
+
+/// Connects so many times with a message of an impossible size.
+fn provoke(server: &Server, times: usize) {
+    for _ in 0..times {
+        let mut socket = TcpStream::connect(server.address().strip_prefix("tcp://").unwrap()).unwrap();
+        socket.write_all(&[0xff; 7]).unwrap();
+        // Refused, and so logged.
+        let _ = socket.read(&mut [0]);
+    }
+}
+
+/// How many lines became so: `lost`, `left-out`.
+fn counted(server: &Server, what: &str) -> u64 {
+    let text = server.client().run(&["cat", "/debug/server/log"]);
+    let line = text.lines().find_map(|line| line.strip_prefix(what)).unwrap();
+    line.trim().parse().unwrap()
+}
+
+#[test]
+fn a_log_that_nobody_reads_does_not_stop_the_server() {
+    let (mut server, unread) = Server::with_unread_log(&["-v"]);
+    // Two lines each: more than the pipe and the queue before it take.
+    provoke(&server, 2500);
+    assert!(counted(&server, "lost") > 0);
+    assert!(server.client().run(&["ls", "/"]).contains("branch"));
+    let log = common::lines(unread);
+    let told = std::iter::from_fn(|| log.recv_timeout(PATIENCE).ok()).find(|line| line.contains("are lost"));
+    assert!(told.unwrap().contains("WARN"));
+    assert!(server.end("TERM").success());
+}
+
+#[test]
+fn warnings_that_clients_provoke_are_one_a_second() {
+    let (server, log) = Server::logging(&[], &[]);
+    let begun = std::time::Instant::now();
+    provoke(&server, 300);
+    let seconds = begun.elapsed().as_secs() as usize;
+    assert!(counted(&server, "left-out") >= 290 - seconds as u64);
+    within("the rest is counted in the log", || log.try_iter().any(|line| line.contains(" more like this one: ")));
+    let written = rest(server, &log).iter().filter(|line| line.contains("below 7")).count();
+    assert!(written <= seconds + 2, "{written} lines in {seconds} s");
+}
+
+#[test]
+fn a_standard_output_that_nobody_reads_does_not_stop_the_start() {
+    let here = Scratch::new("unread-output");
+    let (_reader, mut writer) = std::io::pipe().unwrap();
+    fcntl_setfl(&writer, OFlags::NONBLOCK).unwrap();
+    while writer.write(&[b'x'; 4096]).is_ok() {}
+    while writer.write(b"x").is_ok() {}
+    fcntl_setfl(&writer, OFlags::empty()).unwrap();
+    let address = format!("unix://{}", here.path("socket"));
+    let mut server = Command::new(PROGRAM);
+    server
+        .args(["serve", "--scratch", "--url", &address])
+        .stdout(writer)
+        .stderr(File::create(here.path("log")).unwrap());
+    let mut server = server.spawn().unwrap();
+    let client = Client { address: &address, dialect: "9p2000.L" };
+    within("it serves", || client.command(&["ls", "/"]).output().unwrap().status.success());
+    assert!(common::end(&mut server, "TERM").success());
 }

@@ -319,3 +319,39 @@ async fn a_command_closes_its_connection_in_peace() {
     assert!(end.ends_with(" closed by the peer"), "{end}");
     listing.await.unwrap();
 }
+
+#[test]
+fn limits_that_make_no_sense_are_refused_with_the_range() {
+    for (option, range) in [
+        ("--max-connections=0", "1..="),
+        ("--max-connections-per-peer=0", "1..="),
+        ("--max-fids=0", "1..="),
+        ("--max-requests=0", "1..="),
+        ("--max-buffered=1", "65536..="),
+        ("--msize=1", "4096..="),
+        ("--attach-timeout=0", "1..="),
+        ("--idle-timeout=99999999999", "0..="),
+        ("--threads=5000", "0..=256"),
+        ("--remote-timeout=99999999999", "0..="),
+        ("--scratch-memory=0", "4096.."),
+    ] {
+        let output = Command::new(PROGRAM).args(["serve", "--scratch", option]).output().unwrap();
+        let text = String::from_utf8(output.stderr).unwrap();
+        assert!(!output.status.success() && text.contains(range), "{option}: {text}");
+    }
+}
+
+#[test]
+fn connections_without_a_descriptor_are_closed_and_the_others_served() {
+    let server = Server::with_files(64, &["--scratch", "--threads", "1"]);
+    let connect = |_| TcpStream::connect(server.address().strip_prefix("tcp://").unwrap()).unwrap();
+    let mut sockets: Vec<_> = (0..80).map(connect).collect();
+    // The last ones are told at once.
+    let last = sockets.last_mut().unwrap();
+    last.set_read_timeout(Some(PATIENCE)).unwrap();
+    assert!(last.read(&mut [0]).is_ok_and(|n| n == 0));
+    drop(sockets.split_off(20));
+    let client = server.client();
+    within("others are served", || client.command(&["write", "/file", "text"]).output().unwrap().status.success());
+    assert_eq!(client.run(&["cat", "/file"]), "text");
+}

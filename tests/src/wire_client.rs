@@ -8,6 +8,8 @@ use datakit_core::wire::{
     Tmessage as T,
 };
 
+use tokio::net::TcpSocket;
+
 use crate::PATIENCE;
 
 /// An error reply: its text, empty in .L, and its number, 0 in 9P2000.
@@ -49,8 +51,23 @@ impl WireClient {
         WireClient::try_connect(addr).unwrap()
     }
 
+    /// Connects from another address of this machine.
+    pub fn connect_from(source: &str, addr: SocketAddr) -> WireClient {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build().unwrap();
+        let socket = runtime.block_on(async {
+            let socket = TcpSocket::new_v4().unwrap();
+            socket.bind(format!("{source}:0").parse().unwrap()).unwrap();
+            socket.connect(addr).await.unwrap().into_std().unwrap()
+        });
+        socket.set_nonblocking(false).unwrap();
+        WireClient::over(socket).unwrap()
+    }
+
     fn try_connect(addr: SocketAddr) -> io::Result<WireClient> {
-        let socket = TcpStream::connect(addr)?;
+        WireClient::over(TcpStream::connect(addr)?)
+    }
+
+    fn over(socket: TcpStream) -> io::Result<WireClient> {
         socket.set_read_timeout(Some(PATIENCE))?;
         socket.set_write_timeout(Some(PATIENCE))?;
         socket.set_nodelay(true)?;

@@ -3,7 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)]
 
 use std::io::Write;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use datakit::scratch::Scratch;
 use datakit::server::Limits;
@@ -64,6 +64,45 @@ fn connections_above_the_limit_are_closed_and_counted() {
     assert!(WireClient::connect(served.addr).closed());
     assert_eq!(served.stats.refused_connections(), 1);
     first.walk(0, 1, "text").unwrap();
+}
+
+#[test]
+fn one_peer_cannot_take_the_seats_of_others() {
+    let (_, served) = served_with(Limits { connections: 4, connections_per_peer: 2, ..Limits::default() });
+    let first = [(); 2].map(|()| WireClient::attached(served.addr, Dialect::Unix, 8192));
+    assert!(WireClient::connect(served.addr).closed());
+    // Another address of this machine is another peer.
+    let mut other = WireClient::connect_from("127.0.0.2", served.addr);
+    assert_eq!(other.version(8192, "9P2000.u").1, "9P2000.u");
+    assert_eq!(served.stats.refused_connections(), 1);
+    drop(first);
+    within(SECOND, "the seats are free", || served.stats.connections() == 1);
+    WireClient::attached(served.addr, Dialect::Unix, 8192);
+}
+
+#[test]
+fn an_idle_connection_is_closed_and_one_that_waits_or_asks_is_not() {
+    let idle = Duration::from_millis(300);
+    let (live, served) = served_with(Limits { idle_timeout: Some(idle), ..Limits::default() });
+    let mut waiting = WireClient::attached(served.addr, Dialect::Unix, 8192);
+    waiting.open_path(1, "live", 0);
+    waiting.send(Tag(7), &T::Read { fid: Fid(1), offset: 0, count: 64 });
+    waiting.receive().unwrap();
+    waiting.send(Tag(7), &T::Read { fid: Fid(1), offset: 2, count: 64 });
+    waiting.receive().unwrap();
+    waiting.send(Tag(7), &T::Read { fid: Fid(1), offset: 2, count: 64 });
+    let mut asking = WireClient::attached(served.addr, Dialect::Unix, 8192);
+    let begun = Instant::now();
+    let mut silent = WireClient::attached(served.addr, Dialect::Unix, 8192);
+    let silence = std::thread::spawn(move || silent.closed());
+    while begun.elapsed() < idle * 3 {
+        asking.walk(0, 2, "text").unwrap();
+        asking.rpc(&T::Clunk { fid: Fid(2) }).unwrap();
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    assert!(silence.join().unwrap());
+    live.publish(5);
+    waiting.receive().unwrap();
 }
 
 #[test]

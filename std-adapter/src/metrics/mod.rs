@@ -52,14 +52,40 @@ pub struct Counters {
     pub logs: Logs,
 }
 
-/// Messages of the log, by level and source. Clones count together.
+/// Messages of the log, by level and source, and what became of them. Clones count together.
 #[derive(Debug, Default, Clone)]
-pub struct Logs(Family<[(&'static str, &'static str); 2], Counter>);
+pub struct Logs {
+    messages: Family<[(&'static str, &'static str); 2], Counter>,
+    lost: Counter,
+    left_out: Counter,
+}
 
 impl Logs {
     /// One more message of this level from this source.
     pub fn count(&self, level: &'static str, source: &'static str) {
-        self.0.get_or_create(&[("level", level), ("src", source)]).inc();
+        self.messages.get_or_create(&[("level", level), ("src", source)]).inc();
+    }
+
+    /// A line was lost, because those before it were not read.
+    pub fn lose(&self) {
+        self.lost.inc();
+    }
+
+    /// Lines that were lost.
+    #[must_use]
+    pub fn lost(&self) -> u64 {
+        self.lost.get()
+    }
+
+    /// A line was left out, because there are many like it.
+    pub fn leave_out(&self) {
+        self.left_out.inc();
+    }
+
+    /// Lines that were left out.
+    #[must_use]
+    pub fn left_out(&self) -> u64 {
+        self.left_out.get()
     }
 }
 
@@ -81,7 +107,9 @@ impl Metrics {
         registry.register_collector(Box::new(Process::started_now()));
         registry.register_collector(Box::new(Server(server)));
         registry.register_collector(Box::new(Database(database)));
-        registry.register("datakit_logs_messages", "Messages logged", logs.0);
+        registry.register("datakit_logs_messages", "Messages logged", logs.messages);
+        registry.register("datakit_logs_lost", "Lines lost because the log was not read", logs.lost);
+        registry.register("datakit_logs_left_out", "Lines left out because there were many like them", logs.left_out);
         Metrics { registry, pushes }
     }
 
@@ -111,6 +139,8 @@ mod tests {
         counters.pushes.observe(Duration::from_millis(1500));
         counters.pushes.observe(Duration::from_secs(1));
         counters.logs.count("warning", "server");
+        counters.logs.lose();
+        counters.logs.leave_out();
         let text = metrics.render();
         for line in [
             "# TYPE datakit_transactions gauge",
@@ -123,6 +153,8 @@ mod tests {
             "DataKit_git_push_duration_seconds_count 2",
             "# TYPE datakit_logs_messages_total counter",
             "datakit_logs_messages_total{level=\"warning\",src=\"server\"} 1",
+            "datakit_logs_lost_total 1",
+            "datakit_logs_left_out_total 1",
         ] {
             assert!(text.lines().any(|found| found == line), "no {line:?} in\n{text}");
         }

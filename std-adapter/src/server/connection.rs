@@ -12,7 +12,7 @@ use std::task::{Context, Poll};
 use datakit_core::serve::{self, Ends, Stop};
 use datakit_core::session::{self, Session};
 use datakit_core::vfs::Vfs;
-use tokio::time::{Sleep, sleep, timeout};
+use tokio::time::{Duration, Instant, Sleep, sleep, timeout};
 
 use super::buffers::{Batch, Frame, Held};
 use super::durations::Watch;
@@ -30,6 +30,8 @@ pub(super) enum End {
     Line(Stop<io::Error>),
     /// It never attached.
     Silent,
+    /// It attached, and had nothing in flight for so long.
+    Idle(Duration),
     /// The server shuts down, and nothing is left to answer.
     Shutdown,
 }
@@ -40,6 +42,7 @@ impl fmt::Display for End {
             End::Line(Stop::Transport(error)) => write!(f, "{error}"),
             End::Line(stop) => write!(f, "{stop}"),
             End::Silent => f.write_str("did not attach in time"),
+            End::Idle(long) => write!(f, "idle for {long:?}"),
             End::Shutdown => f.write_str("the server shuts down"),
         }
     }
@@ -71,6 +74,7 @@ pub(super) fn serve<'c, V: Vfs>(
             let mut crew = Crew::new(&line, &held, &watch);
             let mut silent = Some(Box::pin(sleep(all.limits.attach_timeout)));
             let mut grace: Option<Pin<Box<Sleep>>> = None;
+            let mut idle = all.limits.idle_timeout.map(|most| Box::new(Idle::new(most)));
             let session = &session;
             let turn = &turn;
             poll_fn(move |cx| {
@@ -85,6 +89,12 @@ pub(super) fn serve<'c, V: Vfs>(
                 } else if silent.as_mut().is_some_and(|timer| timer.as_mut().poll(cx).is_ready()) {
                     return Poll::Ready(End::Silent);
                 }
+                if let Some(idle) = &mut idle
+                    && session.attached()
+                    && idle.poll(line.in_flight(), turn.requests(), cx).is_ready()
+                {
+                    return Poll::Ready(End::Idle(idle.most));
+                }
                 if grace.is_none() && shutdown.as_mut().poll(cx).is_ready() {
                     grace = Some(Box::pin(sleep(GRACE)));
                 }
@@ -98,6 +108,35 @@ pub(super) fn serve<'c, V: Vfs>(
         // Dropped halfway, the session closes the rest.
         let _ = Box::pin(timeout(HANG_UP, session.hang_up())).await;
         end
+    }
+}
+
+/// How long nothing was asked.
+struct Idle {
+    most: Duration,
+    timer: Pin<Box<Sleep>>,
+    /// Requests until then.
+    requests: u64,
+    since: Instant,
+}
+
+impl Idle {
+    fn new(most: Duration) -> Idle {
+        Idle { most, timer: Box::pin(sleep(most)), requests: 0, since: Instant::now() }
+    }
+
+    /// Ready when it was too long. A request that waits in a stream is in flight.
+    fn poll(&mut self, in_flight: usize, requests: u64, cx: &mut Context<'_>) -> Poll<()> {
+        if in_flight > 0 || requests != self.requests {
+            (self.requests, self.since) = (requests, Instant::now());
+        }
+        while self.timer.as_mut().poll(cx).is_ready() {
+            if self.since.elapsed() >= self.most {
+                return Poll::Ready(());
+            }
+            self.timer.as_mut().reset(self.since + self.most);
+        }
+        Poll::Pending
     }
 }
 

@@ -1,15 +1,18 @@
 //! Sockets that listen.
 
 use std::fmt::Display;
+use std::fs::File;
 use std::io;
-use std::net::{SocketAddr, TcpStream as StdTcp};
+use std::net::{IpAddr, SocketAddr, TcpStream as StdTcp};
 use std::os::unix::fs::FileTypeExt;
 use std::os::unix::net::UnixStream as StdUnix;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::Duration;
 
+use rustix::net::sockopt;
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
+use tokio::sync::Mutex;
 use tracing::warn;
 
 use super::inherited::{Inherited, inherited};
@@ -24,6 +27,8 @@ pub(super) struct Listener {
     _file: Option<SocketFile>,
     /// The last accept failed, and was logged.
     failing: AtomicBool,
+    /// Of a file that is closed when there are no descriptors left.
+    spare: Mutex<Option<File>>,
 }
 
 enum Listening {
@@ -78,7 +83,8 @@ impl Listener {
     }
 
     fn new(url: Url, socket: Listening, file: Option<SocketFile>) -> Listener {
-        Listener { url, socket, _file: file, failing: AtomicBool::new(false) }
+        let spare = Mutex::new(spare_descriptor());
+        Listener { url, socket, _file: file, failing: AtomicBool::new(false), spare }
     }
 
     pub(super) fn url(&self) -> &Url {
@@ -87,12 +93,7 @@ impl Listener {
 
     /// The next connection; `None` when one was given up before it was accepted, or there are no descriptors left for it.
     pub(super) async fn accept(&self) -> io::Result<Option<Socket>> {
-        let accepted = match &self.socket {
-            Listening::Tcp(listener) => listener.accept().await.and_then(|(socket, peer)| Socket::tcp(socket, peer)),
-            Listening::Unix(listener, peer) => {
-                listener.accept().await.and_then(|(socket, _)| Ok(Socket::Unix(socket.into_std()?, peer.clone())))
-            }
-        };
+        let accepted = self.next().await;
         match accepted {
             Ok(socket) => {
                 self.failing.store(false, Relaxed);
@@ -103,12 +104,42 @@ impl Listener {
                 if !self.failing.swap(true, Relaxed) {
                     warn!(url = %self.url, %error, "cannot accept");
                 }
+                if is_out_of_descriptors(&error) {
+                    self.turn_away().await;
+                }
                 // EMFILE comes back at once until something is closed.
                 tokio::time::sleep(Duration::from_millis(10)).await;
                 Ok(None)
             }
         }
     }
+
+    async fn next(&self) -> io::Result<Socket> {
+        match &self.socket {
+            Listening::Tcp(listener) => listener.accept().await.and_then(|(socket, peer)| Socket::tcp(socket, peer)),
+            Listening::Unix(listener, peer) => {
+                listener.accept().await.and_then(|(socket, _)| Ok(Socket::Unix(socket.into_std()?, peer.clone())))
+            }
+        }
+    }
+
+    /// Closes a connection for which there is no descriptor, by one that is kept for this: its client need not wait for others to go.
+    async fn turn_away(&self) {
+        let mut spare = self.spare.lock().await;
+        drop(spare.take());
+        let _ = tokio::time::timeout(Duration::ZERO, self.next()).await;
+        *spare = spare_descriptor();
+    }
+}
+
+fn is_out_of_descriptors(error: &io::Error) -> bool {
+    use rustix::io::Errno;
+    [Errno::MFILE, Errno::NFILE].iter().any(|errno| error.raw_os_error() == Some(errno.raw_os_error()))
+}
+
+/// Any descriptor will do. Where there is none, the next one that is turned away has to wait.
+fn spare_descriptor() -> Option<File> {
+    File::open("/dev/null").ok()
 }
 
 /// What to do about a port in use.
@@ -136,27 +167,52 @@ async fn remove_stale(path: &Path) -> io::Result<()> {
 
 /// A connection that was accepted, on its way to the thread that will serve it.
 pub(super) enum Socket {
-    Tcp(StdTcp, String),
+    Tcp(StdTcp, SocketAddr),
     Unix(StdUnix, String),
 }
 
 impl Socket {
     fn tcp(socket: TcpStream, peer: SocketAddr) -> io::Result<Socket> {
         socket.set_nodelay(true)?;
-        Ok(Socket::Tcp(socket.into_std()?, peer.to_string()))
+        keep_alive(&socket)?;
+        Ok(Socket::Tcp(socket.into_std()?, peer))
     }
 
-    pub(super) fn peer(&self) -> &str {
+    pub(super) fn peer(&self) -> String {
         match self {
-            Socket::Tcp(_, peer) | Socket::Unix(_, peer) => peer,
+            Socket::Tcp(_, peer) => peer.to_string(),
+            Socket::Unix(_, peer) => peer.clone(),
+        }
+    }
+
+    /// The address of the peer; a client of a Unix socket has none.
+    pub(super) fn address(&self) -> Option<IpAddr> {
+        match self {
+            Socket::Tcp(_, peer) => Some(peer.ip()),
+            Socket::Unix(..) => None,
         }
     }
 
     /// The socket, registered with the reactor of the calling thread, and who is at its other end.
     pub(super) fn register(self) -> (io::Result<Stream>, String) {
         match self {
-            Socket::Tcp(socket, peer) => (TcpStream::from_std(socket).map(Stream::Tcp), peer),
+            Socket::Tcp(socket, peer) => (TcpStream::from_std(socket).map(Stream::Tcp), peer.to_string()),
             Socket::Unix(socket, peer) => (UnixStream::from_std(socket).map(Stream::Unix), peer),
         }
     }
+}
+
+/// A peer that says nothing is asked after this whether it is still there,
+const ASK: Duration = Duration::from_secs(60);
+/// again and again,
+const ASK_AGAIN: Duration = Duration::from_secs(15);
+/// and is taken for gone after so many questions without an answer.
+const QUESTIONS: u32 = 4;
+
+/// Has the system end the connection when the machine at its other end is gone.
+fn keep_alive(socket: &TcpStream) -> io::Result<()> {
+    sockopt::set_socket_keepalive(socket, true)?;
+    sockopt::set_tcp_keepidle(socket, ASK)?;
+    sockopt::set_tcp_keepintvl(socket, ASK_AGAIN)?;
+    Ok(sockopt::set_tcp_keepcnt(socket, QUESTIONS)?)
 }

@@ -22,6 +22,7 @@ mod fids;
 mod inherited;
 mod lanes;
 mod listen;
+mod seats;
 mod stats;
 mod transport;
 mod turn;
@@ -39,6 +40,7 @@ use datakit_core::vfs::Vfs;
 pub use durations::{Distribution, Durations};
 use listen::{Listener, Socket};
 pub(crate) use listen::{PORT_IN_USE, cannot_listen};
+use seats::{Seat, Seats};
 pub use stats::{Peer, Stats, request_name};
 use tokio::runtime::Builder;
 use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
@@ -60,8 +62,10 @@ const HANG_UP: Duration = Duration::from_millis(500);
 /// What one server grants its clients.
 #[derive(Debug, Clone)]
 pub struct Limits {
-    /// Connections at a time; further ones are closed at once.
+    /// Connections at a time; further ones are closed at once. At most as many as there are descriptors for.
     pub connections: usize,
+    /// Connections at a time from one address, or one network of 64 bits; those over Unix sockets have none.
+    pub connections_per_peer: usize,
     /// Fids of one connection.
     pub fids: usize,
     /// Requests of one connection at a time; all but one may wait inside files.
@@ -73,6 +77,8 @@ pub struct Limits {
     pub buffered: usize,
     /// How long a connection may take to attach.
     pub attach_timeout: Duration,
+    /// How long a connection that attached may have no request in flight and send none; without this, for ever.
+    pub idle_timeout: Option<Duration>,
     /// How long a peer may take none of its replies.
     pub write_timeout: Duration,
     /// Threads that serve; 0: one for each core.
@@ -87,11 +93,13 @@ impl Default for Limits {
     fn default() -> Limits {
         Limits {
             connections: 4096,
+            connections_per_peer: 1024,
             fids: 65536,
             requests: 64,
             msize: MSIZE,
             buffered: 4 << 20,
             attach_timeout: Duration::from_secs(30),
+            idle_timeout: None,
             write_timeout: Duration::from_secs(60),
             threads: 0,
         }
@@ -140,20 +148,29 @@ impl Server {
         V: Vfs + 'static,
         M: Fn(&Peer) -> V + Clone + Send + 'static,
     {
-        let Server { listeners, limits, stats } = self;
+        let Server { listeners, mut limits, stats } = self;
         let threads = match limits.threads {
             0 => std::thread::available_parallelism().map_or(1, std::num::NonZero::get),
             threads => threads,
         };
+        let wanted = limits.connections;
+        let (threads, connections) = seats::possible(&limits, threads);
+        limits.connections = connections;
+        if connections < wanted {
+            // The default is a limit like any other, and most servers never come near it.
+            info!(wanted, connections, "fewer connections than wanted: the system allows no more open files");
+        }
         let (closing, running, ending) = (CancellationToken::new(), TaskTracker::new(), TaskTracker::new());
         let _closes_when_dropped = closing.clone().drop_guard();
         let all = Arc::new(Shared { limits, stats, closing: closing.clone() });
+        let seats = Arc::<Seats>::default();
         let threads = (0..threads).map(|_| thread(tree.clone(), all.clone(), ending.token()));
         let threads = threads.collect::<io::Result<Vec<_>>>()?;
         let (threads, next) = (Arc::new(threads), Arc::new(AtomicUsize::new(0)));
         let mut accepting = JoinSet::new();
         for listener in listeners {
             let (threads, next, running, all) = (threads.clone(), next.clone(), running.clone(), all.clone());
+            let seats = seats.clone();
             accepting.spawn(async move {
                 loop {
                     let socket = tokio::select! {
@@ -161,18 +178,12 @@ impl Server {
                         () = all.closing.cancelled() => return Ok(()),
                     };
                     let Some(socket) = socket else { continue };
-                    if running.len() >= all.limits.connections {
-                        all.stats.refuse_connection();
-                        warn!(
-                            peer = socket.peer(),
-                            limit = all.limits.connections,
-                            "too many connections, closing this one"
-                        );
-                        continue;
-                    }
+                    let Some(seat) = all.seat(&socket, running.len(), &seats) else { continue };
                     let thread = next.fetch_add(1, Relaxed) % threads.len();
                     // A thread ends only after every sender has gone.
-                    let _ = threads.get(thread).map(|thread| thread.send((socket, running.token())));
+                    let _ = threads
+                        .get(thread)
+                        .map(|thread| thread.send((socket, Held { _seat: seat, _running: running.token() })));
                 }
             });
         }
@@ -204,26 +215,46 @@ struct Shared {
     closing: CancellationToken,
 }
 
+impl Shared {
+    /// A seat for a connection, one of so many; without one it is closed.
+    fn seat(&self, socket: &Socket, running: usize, seats: &Arc<Seats>) -> Option<Seat> {
+        let (most, of_peer) = (self.limits.connections, self.limits.connections_per_peer);
+        let seat = if running < most { seats.take(socket.address(), of_peer) } else { None };
+        if seat.is_none() {
+            self.stats.refuse_connection();
+            match running < most {
+                true => {
+                    warn!(peer = socket.peer(), limit = of_peer, "too many connections of one peer, closing this one")
+                }
+                false => warn!(peer = socket.peer(), limit = most, "too many connections, closing this one"),
+            }
+        }
+        seat
+    }
+}
+
+/// What a connection holds from its first to its last moment.
+struct Held {
+    _seat: Seat,
+    _running: TaskTrackerToken,
+}
+
 /// A thread with a reactor of its own. It serves what it is sent, and ends with the last connection after the sender is dropped; the
 /// tree is dropped before `ended`.
-fn thread<V, M>(
-    tree: M,
-    all: Arc<Shared>,
-    ended: TaskTrackerToken,
-) -> io::Result<UnboundedSender<(Socket, TaskTrackerToken)>>
+fn thread<V, M>(tree: M, all: Arc<Shared>, ended: TaskTrackerToken) -> io::Result<UnboundedSender<(Socket, Held)>>
 where
     V: Vfs + 'static,
     M: Fn(&Peer) -> V + Clone + Send + 'static,
 {
-    let (sender, mut sockets) = unbounded_channel::<(Socket, TaskTrackerToken)>();
+    let (sender, mut sockets) = unbounded_channel::<(Socket, Held)>();
     let runtime = Builder::new_current_thread().enable_all().build()?;
     std::thread::Builder::new().name("datakit-serve".into()).spawn(move || {
         let _ended = ended;
         let tasks = LocalSet::new();
         let work = Rc::new(Work { tree, all, neighbours: Rc::default() });
         runtime.block_on(tasks.run_until(async {
-            while let Some((socket, token)) = sockets.recv().await {
-                spawn_local(one(socket, token, work.clone()));
+            while let Some((socket, held)) = sockets.recv().await {
+                spawn_local(one(socket, held, work.clone()));
             }
         }));
         runtime.block_on(tasks);
@@ -245,12 +276,8 @@ impl Drop for Guest {
     }
 }
 
-/// One connection, from its first byte to the line about its end. The token is held that long.
-fn one<V: Vfs, M: Fn(&Peer) -> V>(
-    socket: Socket,
-    token: TaskTrackerToken,
-    work: Rc<Work<M>>,
-) -> impl Future<Output = ()> {
+/// One connection, from its first byte to the line about its end.
+fn one<V: Vfs, M: Fn(&Peer) -> V>(socket: Socket, held: Held, work: Rc<Work<M>>) -> impl Future<Output = ()> {
     let (mut stream, name) = socket.register();
     let (number, peer) = work.all.stats.enter(name);
     let guest = Guest { all: work.all.clone(), number, peer };
@@ -271,6 +298,6 @@ fn one<V: Vfs, M: Fn(&Peer) -> V>(
             }
             _ => info!(peer = peer.name, "disconnected: {end}"),
         }
-        drop(token);
+        drop(held);
     }
 }

@@ -31,12 +31,13 @@ pub(super) struct Turn {
     neighbours: Rc<Neighbours>,
     left: Cell<u32>,
     began: Cell<Duration>,
+    requests: Cell<u64>,
 }
 
 impl Turn {
     pub(super) fn new(neighbours: Rc<Neighbours>) -> Turn {
         neighbours.0.set(neighbours.0.get().saturating_add(1));
-        Turn { neighbours, left: Cell::new(0), began: Cell::default() }
+        Turn { neighbours, left: Cell::new(0), began: Cell::default(), requests: Cell::new(0) }
     }
 
     /// The connection is polled: the others had their turn.
@@ -60,7 +61,13 @@ impl Turn {
             return pin!(yield_now()).poll(cx);
         }
         self.spend(cost as usize);
+        self.requests.set(self.requests.get().wrapping_add(1));
         Poll::Ready(())
+    }
+
+    /// Requests that were taken so far.
+    pub(super) fn requests(&self) -> u64 {
+        self.requests.get()
     }
 
     /// Short reads are counted, and not worth a look at the clock.

@@ -5,7 +5,7 @@
 use std::ffi::OsStr;
 use std::io::{BufRead, BufReader, Read};
 use std::path::PathBuf;
-use std::process::{Child, Command, ExitStatus, Output, Stdio};
+use std::process::{Child, ChildStderr, Command, ExitStatus, Output, Stdio};
 use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
 
@@ -54,6 +54,26 @@ impl Server {
         let mut server = Server::run(listen, command);
         let log = lines(server.child.stderr.take().unwrap());
         (server, log)
+    }
+
+    /// One whose log is not read yet.
+    pub(crate) fn with_unread_log(options: &[&str]) -> (Server, ChildStderr) {
+        let listen = "tcp://127.0.0.1:0";
+        let mut command = Server::command(listen, options);
+        command.stderr(Stdio::piped());
+        let mut server = Server::run(listen, command);
+        let log = server.child.stderr.take().unwrap();
+        (server, log)
+    }
+
+    /// One that may have so many open files.
+    pub(crate) fn with_files(files: u32, options: &[&str]) -> Server {
+        let listen = "tcp://127.0.0.1:0";
+        let serve = Server::command(listen, options);
+        let mut command = Command::new("sh");
+        command.args(["-c", &format!("ulimit -n {files}; exec \"$0\" \"$@\"")]).arg(serve.get_program());
+        command.args(serve.get_args()).stdout(Stdio::piped());
+        Server::run(listen, command)
     }
 
     fn command(listen: &str, options: &[&str]) -> Command {

@@ -5,17 +5,18 @@ use std::sync::Arc;
 
 use datakit::db::Database;
 use datakit::db::counters::DbCounters;
+use datakit::metrics::Logs;
 use datakit::server::{Stats, request_name};
 use datakit::tree::log::Sources;
 use datakit::tree::{Dir, Entry, ReadOnlyText, Status};
 
 /// `debug/`: `src`, `server`.
-pub(crate) fn dir(stats: &Arc<Stats>, sources: &Sources, database: &Database) -> Entry {
+pub(crate) fn dir(stats: &Arc<Stats>, sources: &Sources, logs: &Logs, database: &Database) -> Entry {
     let status = |name: &str, text: fn(&Stats) -> String| {
         let stats = stats.clone();
         Entry::file(name, Status::new(move || Ok(text(&stats))))
     };
-    let counters = database.counters().clone();
+    let (counters, logs) = (database.counters().clone(), logs.clone());
     let server: Dir = [
         Entry::file("version", ReadOnlyText::new(concat!(env!("CARGO_PKG_VERSION"), "\n"))),
         Entry::file("pid", ReadOnlyText::new(format!("{}\n", std::process::id()))),
@@ -24,6 +25,7 @@ pub(crate) fn dir(stats: &Arc<Stats>, sources: &Sources, database: &Database) ->
         status("requests", requests),
         status("refused", refused),
         Entry::file("events", stats.events().file()),
+        Entry::file("log", Status::new(move || Ok(format!("lost {}\nleft-out {}\n", logs.lost(), logs.left_out())))),
         Entry::file("database", Status::new(move || Ok(in_use(&counters)))),
     ]
     .into_iter()

@@ -1,5 +1,7 @@
 //! What the server logs to standard error, how much, and how it looks.
 
+mod lines;
+
 use std::io::IsTerminal;
 
 use clap::{ArgAction, Args, ColorChoice, ValueEnum};
@@ -9,8 +11,11 @@ use tracing::{Event, Metadata, Subscriber};
 use tracing_subscriber::Layer;
 use tracing_subscriber::filter::dynamic_filter_fn;
 use tracing_subscriber::fmt::time::{SystemTime, uptime};
-use tracing_subscriber::layer::Context;
+use tracing_subscriber::layer::{Context, Filter};
 use tracing_subscriber::prelude::*;
+
+use self::lines::Lines;
+pub(crate) use self::lines::flush;
 
 /// The parts that log: where their messages come from, what they are about.
 const SOURCES: [(&str, &str, &str); 4] = [
@@ -110,10 +115,11 @@ impl LogArgs {
         let (sources, level) = (Sources::new(), self.level()?);
         let table: Vec<(&str, Source)> =
             SOURCES.iter().map(|(name, target, doc)| (*target, sources.register(name, doc, level))).collect();
-        let filter = dynamic_filter_fn(move |metadata, _| tells(&table, metadata));
-        let lines = self.lines()?.and_then(Count(logs)).with_filter(filter);
+        let to = Lines::start(&logs).map_err(|error| format!("cannot log: {error}"))?;
+        let written = self.lines(to.clone())?.with_filter(Written { table: table.clone(), to });
+        let counted = Count(logs).with_filter(dynamic_filter_fn(move |metadata, _| tells(&table, metadata)));
         // A second subscriber can only be somebody's test; it keeps the first.
-        let _ = tracing_subscriber::registry().with(lines).try_init();
+        let _ = tracing_subscriber::registry().with(written).with(counted).try_init();
         Ok(sources)
     }
 
@@ -131,12 +137,12 @@ impl LogArgs {
         }
     }
 
-    fn lines<S>(&self) -> Result<Box<dyn Layer<S> + Send + Sync>, String>
+    fn lines<S>(&self, to: Lines) -> Result<Box<dyn Layer<S> + Send + Sync>, String>
     where
         S: Subscriber + for<'span> tracing_subscriber::registry::LookupSpan<'span>,
     {
         let elsewhere = |name, system| Err(format!("--log-destination {name} is for {system}, not for this system"));
-        let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_ansi(self.colours());
+        let lines = tracing_subscriber::fmt::layer().with_writer(to).with_ansi(self.colours());
         match (self.log_destination, self.log_clock) {
             (Destination::Quiet, _) => Ok(lines.without_time().boxed()),
             (Destination::Timestamp, Clock::Posix) => Ok(lines.with_timer(SystemTime).boxed()),
@@ -164,7 +170,23 @@ fn by_environment() -> Result<Level, String> {
     level.map_err(|_| format!("{LEVEL}: {name:?} is none of quiet, error, warning, info, debug"))
 }
 
-/// Counts every line that is logged.
+/// Lets through what is to be written.
+struct Written {
+    table: Vec<(&'static str, Source)>,
+    to: Lines,
+}
+
+impl<S> Filter<S> for Written {
+    fn enabled(&self, metadata: &Metadata<'_>, _: &Context<'_, S>) -> bool {
+        tells(&self.table, metadata)
+    }
+
+    fn event_enabled(&self, event: &Event<'_>, _: &Context<'_, S>) -> bool {
+        self.to.admits(event)
+    }
+}
+
+/// Counts every message, also those of which no line is written.
 struct Count(Logs);
 
 impl<S: Subscriber> Layer<S> for Count {

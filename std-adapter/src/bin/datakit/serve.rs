@@ -18,9 +18,10 @@ use datakit::scratch::Scratch;
 use datakit::server::{Limits, Server};
 use datakit::url::Url;
 use datakit_core::vfs::User;
+use rustix::process::{Resource, getrlimit, setrlimit};
 
 use super::debug;
-use super::log::{APP, LogArgs};
+use super::log::{self, APP, LogArgs};
 
 /// How to serve.
 #[derive(Args, Debug, Clone)]
@@ -52,7 +53,7 @@ pub(crate) struct ServeArgs {
     #[arg(long, value_name = "URL", requires = "git")]
     pub(crate) auto_push: Option<String>,
     /// Seconds without a sign of life after which a fetch or a push is given up; 0: never
-    #[arg(long, value_name = "SECONDS", default_value_t = db::PATIENCE.as_secs())]
+    #[arg(long, value_name = "SECONDS", default_value_t = db::PATIENCE.as_secs(), value_parser = clap::value_parser!(u64).range(0..=86_400))]
     pub(crate) remote_timeout: u64,
     /// Serve one empty scratch tree and nothing else
     #[arg(long, conflicts_with = "git")]
@@ -67,29 +68,35 @@ pub(crate) struct ServeArgs {
     )]
     pub(crate) scratch_memory: u64,
     /// Connections at a time
-    #[arg(long, value_name = "N", default_value_t = 4096)]
-    pub(crate) max_connections: usize,
+    #[arg(long, value_name = "N", default_value_t = 4096, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    pub(crate) max_connections: u32,
+    /// Connections at a time from one address; those over Unix sockets have none
+    #[arg(long, value_name = "N", default_value_t = 1024, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    pub(crate) max_connections_per_peer: u32,
     /// Fids of one connection
-    #[arg(long, value_name = "N", default_value_t = 65536)]
-    pub(crate) max_fids: usize,
+    #[arg(long, value_name = "N", default_value_t = 65536, value_parser = clap::value_parser!(u32).range(1..=10_000_000))]
+    pub(crate) max_fids: u32,
     /// Bytes of all that is written in transactions and not committed yet; a connection may use a quarter of them
-    #[arg(long, value_name = "BYTES", default_value_t = db::TRANSACTION_MEMORY)]
+    #[arg(long, value_name = "BYTES", default_value_t = db::TRANSACTION_MEMORY, value_parser = clap::value_parser!(u64).range(4096..))]
     pub(crate) transaction_memory: u64,
     /// Requests of one connection at a time; all but one may wait inside files
-    #[arg(long, value_name = "N", default_value_t = 64)]
-    pub(crate) max_requests: usize,
+    #[arg(long, value_name = "N", default_value_t = 64, value_parser = clap::value_parser!(u32).range(1..=65_535))]
+    pub(crate) max_requests: u32,
     /// The largest message in bytes
     #[arg(long, value_name = "BYTES", default_value_t = datakit::server::MSIZE, value_parser = clap::value_parser!(u32).range(4096..=i64::from(datakit::server::MSIZE)))]
     pub(crate) msize: u32,
     /// Bytes buffered for one connection, above which no further request of it may wait inside a file
-    #[arg(long, value_name = "BYTES", default_value_t = 4 << 20)]
-    pub(crate) max_buffered: usize,
+    #[arg(long, value_name = "BYTES", default_value_t = 4 << 20, value_parser = clap::value_parser!(u32).range(65_536..=1 << 30))]
+    pub(crate) max_buffered: u32,
     /// Seconds for a new connection to attach in
-    #[arg(long, value_name = "SECONDS", default_value_t = 30)]
+    #[arg(long, value_name = "SECONDS", default_value_t = 30, value_parser = clap::value_parser!(u64).range(1..=86_400))]
     pub(crate) attach_timeout: u64,
+    /// Seconds after which a connection is closed that has no request in flight and sends none; 0: never
+    #[arg(long, value_name = "SECONDS", default_value_t = 0, value_parser = clap::value_parser!(u64).range(0..=31_536_000))]
+    pub(crate) idle_timeout: u64,
     /// Threads that serve; 0: one for each core
-    #[arg(long, value_name = "N", default_value_t = 0)]
-    pub(crate) threads: usize,
+    #[arg(long, value_name = "N", default_value_t = 0, value_parser = clap::value_parser!(u32).range(0..=256))]
+    pub(crate) threads: u32,
     #[command(flatten)]
     pub(crate) log: LogArgs,
 }
@@ -121,18 +128,22 @@ const COMMITS: Duration = Duration::from_secs(30);
 /// Serves until SIGINT or SIGTERM; 0 is for SIGTERM.
 pub(crate) fn run(args: ServeArgs) -> Result<ExitCode, Box<dyn Error>> {
     memory::map_large();
+    allow_files();
     tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(serve(args))
 }
 
 async fn serve(args: ServeArgs) -> Result<ExitCode, Box<dyn Error>> {
+    let number = |number: u32| usize::try_from(number).unwrap_or(usize::MAX);
     let limits = Limits {
-        connections: args.max_connections,
-        fids: args.max_fids,
-        requests: args.max_requests,
+        connections: number(args.max_connections),
+        connections_per_peer: number(args.max_connections_per_peer),
+        fids: number(args.max_fids),
+        requests: number(args.max_requests),
         msize: args.msize,
-        buffered: args.max_buffered,
+        buffered: number(args.max_buffered),
         attach_timeout: Duration::from_secs(args.attach_timeout),
-        threads: args.threads,
+        idle_timeout: (args.idle_timeout > 0).then(|| Duration::from_secs(args.idle_timeout)),
+        threads: number(args.threads),
         ..Limits::default()
     };
     let logs = Logs::default();
@@ -158,15 +169,11 @@ async fn serve(args: ServeArgs) -> Result<ExitCode, Box<dyn Error>> {
     let stop = signals()?;
     // Who cannot start says why, and nothing else.
     tracing::info!(name: APP, "Starting datakit {} ...", env!("CARGO_PKG_VERSION"));
-    let mut out = std::io::stdout().lock();
-    for url in server.urls() {
-        writeln!(out, "listening on {url}")?;
-    }
+    let mut listening: String = server.urls().iter().map(|url| format!("listening on {url}\n")).collect();
     if let Some(endpoint) = &endpoint {
-        writeln!(out, "metrics on {endpoint}")?;
+        listening += &format!("metrics on {endpoint}\n");
     }
-    out.flush()?;
-    drop(out);
+    say(listening).await?;
     let pushes = Arc::new(Summary::default());
     if let (Some(url), Some(dir)) = (args.auto_push, dir) {
         let (program, pushes) = (Arc::new(GitProgram::new(dir).patient(patience)), pushes.clone());
@@ -174,7 +181,7 @@ async fn serve(args: ServeArgs) -> Result<ExitCode, Box<dyn Error>> {
     }
     if let Some(endpoint) = endpoint {
         let database = database.counters().clone();
-        let counters = Counters { server: server.stats(), database, logs, pushes };
+        let counters = Counters { server: server.stats(), database, logs: logs.clone(), pushes };
         tokio::spawn(endpoint.serve(Metrics::new(&counters)));
     }
     tokio::spawn(memory::give_back());
@@ -184,7 +191,7 @@ async fn serve(args: ServeArgs) -> Result<ExitCode, Box<dyn Error>> {
         let tree = Scratch::with_limit(args.scratch_memory);
         server.serve(move |_| tree.clone(), stop).await
     } else {
-        let debug = debug::dir(&server.stats(), &sources, &database);
+        let debug = debug::dir(&server.stats(), &sources, &logs, &database);
         let shared = database.clone();
         // A tree for each connection: transactions are in no other.
         server.serve(move |_| db::file_tree(&shared, debug.clone()), stop).await
@@ -192,8 +199,36 @@ async fn serve(args: ServeArgs) -> Result<ExitCode, Box<dyn Error>> {
     if tokio::time::timeout(COMMITS, database.settled()).await.is_err() {
         tracing::error!("a commit is given up that takes longer than {COMMITS:?}");
     }
+    log::flush();
     served?;
     Ok(status)
+}
+
+/// Writes to standard output, and waits a moment for whoever reads it.
+async fn say(text: String) -> std::io::Result<()> {
+    let (done, said) = tokio::sync::oneshot::channel();
+    std::thread::spawn(move || {
+        let mut out = std::io::stdout().lock();
+        // The server may have stopped waiting.
+        let _ = done.send(out.write_all(text.as_bytes()).and_then(|()| out.flush()));
+    });
+    match tokio::time::timeout(SAID, said).await {
+        Ok(Ok(said)) => said,
+        // It is written when it is read.
+        _ => Ok(()),
+    }
+}
+
+/// How long the start waits until its lines are written.
+const SAID: Duration = Duration::from_secs(1);
+
+/// Lets the process have as many open files as the system allows it: the limit that it is started with is that of programs which count
+/// them in a set of 1024.
+fn allow_files() {
+    let mut limit = getrlimit(Resource::Nofile);
+    limit.current = limit.maximum;
+    // With fewer of them, fewer connections are accepted.
+    let _ = setrlimit(Resource::Nofile, limit);
 }
 
 /// Ready at the first SIGINT or SIGTERM, with the status of the end: an interrupt is a failure to whoever waits for the process, being
