@@ -122,6 +122,8 @@ struct Can {
     moves: bool,
     /// There are symbolic links. 9P2000 has none.
     links: bool,
+    /// There is a session in between.
+    remote: bool,
     errors: Errors,
 }
 
@@ -137,10 +139,10 @@ enum Errors {
 }
 
 impl Can {
-    const HERE: Can = Can { change: true, moves: true, links: true, errors: Errors::All };
-    const LEGACY: Can = Can { moves: false, links: false, errors: Errors::Text, ..Can::HERE };
+    const HERE: Can = Can { change: true, moves: true, links: true, remote: false, errors: Errors::All };
+    const LEGACY: Can = Can { moves: false, links: false, remote: true, errors: Errors::Text, ..Can::HERE };
     const UNIX: Can = Can { links: true, ..Can::LEGACY };
-    const LINUX: Can = Can { errors: Errors::Number, ..Can::HERE };
+    const LINUX: Can = Can { remote: true, errors: Errors::Number, ..Can::HERE };
 
     fn only_read(self) -> Can {
         Can { change: false, ..self }
@@ -165,7 +167,33 @@ async fn suite<V: Vfs>(tree: &V, can: Can) -> Result<()> {
     reads(tree).await?;
     listings(tree).await?;
     opens_are_given_back(tree).await?;
+    modes_are_kept(tree, can).await?;
     if can.change { changes(tree, can).await } else { refusals(tree, can).await }
+}
+
+/// The session refuses what a fid was not opened for; a tree need not be asked.
+async fn modes_are_kept<V: Vfs>(tree: &V, can: Can) -> Result<()> {
+    if !can.remote {
+        return Ok(());
+    }
+    let hello = walk(tree, "hello").await?;
+    let open = tree.open(&hello, OpenMode::READ).await?;
+    for data in [&b"x"[..], b""] {
+        can.refused(tree.write(&open, 0, data).await, Error::BadFile);
+    }
+    tree.close(&open);
+    let open = tree.open(&hello, OpenMode::WRITE).await?;
+    can.refused(tree.read(&open, 0, &mut [0; 8]).await, Error::BadFile);
+    // Of nothing, whatever the file.
+    assert_eq!(tree.write(&open, 1000, b"").await?, 0);
+    tree.close(&open);
+    assert_eq!(content(tree, "hello").await?, HELLO);
+    let dir = walk(tree, "dir").await?;
+    for mode in [OpenMode::WRITE, OpenMode::READ_WRITE, OpenMode { truncate: true, ..OpenMode::READ }] {
+        let Err(refused) = tree.open(&dir, mode).await else { panic!("{mode:?} of a directory") };
+        can.refused::<()>(Err(refused), Error::IsDirectory);
+    }
+    Ok(())
 }
 
 async fn names<V: Vfs>(tree: &V, can: Can) -> Result<()> {
@@ -292,13 +320,49 @@ async fn changes<V: Vfs>(tree: &V, can: Can) -> Result<()> {
     let mut buf = [0; 8];
     assert_eq!(tree.read(&open, 0, &mut buf).await?, 5);
     tree.close(&open);
+    existing_names(tree, can).await?;
     if can.links {
-        symbolic_links(tree).await?;
+        symbolic_links(tree, can).await?;
     }
     removed_while_listed(tree).await
 }
 
-async fn symbolic_links<V: Vfs>(tree: &V) -> Result<()> {
+/// A name that is there is not made again, whoever asks; what has it stays what it was.
+async fn existing_names<V: Vfs>(tree: &V, can: Can) -> Result<()> {
+    let root = tree.root();
+    for called in ["hello", "dir"] {
+        let before = tree.id(&walk(tree, called).await?);
+        for new in [New::File, New::Dir, New::Symlink(b"x")] {
+            if can.links || !matches!(new, New::Symlink(_)) {
+                can.refused(make(tree, &root, called, new).await, Error::Exists);
+            }
+        }
+        assert_eq!(tree.id(&walk(tree, called).await?), before);
+    }
+    assert_eq!(content(tree, "hello").await?, HELLO);
+    Ok(())
+}
+
+async fn symbolic_links<V: Vfs>(tree: &V, can: Can) -> Result<()> {
+    let dir = walk(tree, "dir").await?;
+    // As long as the shortest messages have room for, twice: none hides the other.
+    for called in ["long0", "long1"] {
+        make(tree, &dir, called, New::Symlink(&[b't'; 120])).await?;
+    }
+    let open = tree.open(&dir, OpenMode::READ).await?;
+    let listed: BTreeSet<String> = list(tree, &open, 0, usize::MAX).await?.into_iter().map(|(name, _)| name).collect();
+    assert_eq!(listed, ["long0", "long1", "sub"].map(String::from).into());
+    tree.close(&open);
+    for called in ["dir/long0", "dir/long1"] {
+        let link = walk(tree, called).await?;
+        let mut buf = [0; 120];
+        assert_eq!((tree.readlink(&link, &mut buf).await?, buf), (120, [b't'; 120]));
+        if !can.remote {
+            assert_eq!(tree.readlink(&link, &mut buf[..119]).await, Err(Error::Range));
+        }
+        tree.remove(&link).await?;
+    }
+
     let link = make(tree, &walk(tree, "dir").await?, "link", New::Symlink(b"sub/leaf")).await?;
     assert_eq!(tree.id(&link).kind, Kind::Symlink);
     let mut buf = [0; 64];

@@ -99,7 +99,7 @@ impl<V: Vfs, F: Fids<V>> Session<'_, V, F> {
         match self.with(fid, |fid| Ok(self.vfs.id(&fid.inode).kind))? {
             Kind::Dir => {}
             _ if flags & O_DIRECTORY != 0 => return Err(Error::NotDirectory),
-            Kind::Symlink if flags & O_NOFOLLOW != 0 => return Err(too_many_links()),
+            Kind::Symlink if !V::Nature::FIXED && flags & O_NOFOLLOW != 0 => return Err(too_many_links()),
             _ => {}
         }
         self.open_fid(fid, open_mode(flags), false).await
@@ -193,7 +193,8 @@ impl<V: Vfs, F: Fids<V>> Session<'_, V, F> {
             atime: time(SetAttr::ATIME, SetAttr::ATIME_SET, set.atime),
             mtime: time(SetAttr::MTIME, SetAttr::MTIME_SET, set.mtime),
         };
-        if wanted.is_empty() { Ok(()) } else { self.vfs.set_attr(&inode, wanted).await }
+        // The time of the last change alone: a change of nothing.
+        if wanted.is_empty() && !on(SetAttr::CTIME) { Ok(()) } else { self.vfs.set_attr(&inode, wanted).await }
     }
 
     /// open(2) with `O_CREAT`: a file that is there is opened, and is emptied only for `O_TRUNC`; with `O_EXCL` it is an error.

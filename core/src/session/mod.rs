@@ -413,13 +413,11 @@ impl<'v, V: Vfs, F: Fids<V>> Session<'v, V, F> {
     fn turn(&self, fid: wire::Fid, serial: u32, inode: V::Inode, role: Role<V::Open>) -> Option<Role<V::Open>> {
         // Requests that wait on what it was are to find it gone.
         let fresh = self.next_serial();
-        let old = self.commit(fid, serial, |fid| {
+        self.commit(fid, serial, |fid| {
             fid.serial = fresh;
             fid.inode = inode;
             core::mem::replace(&mut fid.role, role)
-        })?;
-        self.leave(&old);
-        Some(old)
+        })
     }
 
     /// As [`turn`](Session::turn), for a fid that now has something open.
@@ -469,12 +467,8 @@ impl<'v, V: Vfs, F: Fids<V>> Session<'v, V, F> {
 
     /// Has the reads looked at that may wait in what a fid stood for until now.
     fn leave(&self, role: &Role<V::Open>) {
-        let waited = match role {
-            // A fixed tree finds the file closed when it is polled.
-            Role::File { open, .. } if V::Nature::FIXED => self.vfs.waits(open),
-            role => role.has(Access::WAITED),
-        };
-        if waited {
+        // A fixed tree, which finds the file closed when it is polled, is polled after every file: to know more takes more flash.
+        if role.has(Access::WAITED) || V::Nature::FIXED && matches!(role, Role::File { .. }) {
             self.left.set(true);
         }
     }

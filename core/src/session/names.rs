@@ -119,6 +119,7 @@ impl<V: Vfs, F: Fids<V>> Session<'_, V, F> {
     /// The fid stands for something else now, not open.
     fn move_fid(&self, fid: wire::Fid, serial: u32, inode: V::Inode) -> Result<()> {
         let old = self.turn(fid, serial, inode, Role::Walked).ok_or_else(|| unknown(fid))?;
+        self.leave(&old);
         if let Some(open) = old.opened() {
             self.vfs.close(open);
         }

@@ -234,3 +234,19 @@ fn a_rename_moves_the_change_time_of_what_it_renames() {
         assert_eq!((after.mtime, after.qid), (before.mtime, before.qid));
     }
 }
+
+/// `chown(2)` with two times -1.
+#[test]
+fn a_change_of_nothing_moves_the_change_time() {
+    let served = scratch();
+    let mut client = client(&served, Dialect::Linux);
+    file(&mut client, "f", b"");
+    client.walk(0, 1, "f").unwrap();
+    let before = client.getattr(1).unwrap();
+    client.setattr(1, SetAttr::default()).unwrap();
+    assert_eq!(client.getattr(1).unwrap(), before);
+    client.setattr(1, SetAttr { valid: SetAttr::CTIME, ..SetAttr::default() }).unwrap();
+    let after = client.getattr(1).unwrap();
+    assert!((after.ctime.sec, after.ctime.nsec) > (before.ctime.sec, before.ctime.nsec));
+    assert_eq!((after.mtime, after.mode, after.uid), (before.mtime, before.mode, before.uid));
+}
