@@ -29,3 +29,5 @@ mod transactions;
 mod trees;
 #[path = "db/watches.rs"]
 mod watches;
+#[path = "db/work_trees.rs"]
+mod work_trees;

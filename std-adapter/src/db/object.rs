@@ -200,9 +200,6 @@ impl Commit {
     /// # Errors
     /// [`Error::InvalidMessage`]; those of [`Object::new`].
     pub fn encode(tree: Id, parents: &[Id], message: &[u8], time: i64) -> Result<(Id, Object)> {
-        if let Some(at) = message.iter().position(|byte| *byte == 0) {
-            return Err(Error::InvalidMessage(at));
-        }
         let (name, email) = AUTHOR;
         let by = gix::actor::Signature {
             name: name.into(),
@@ -215,8 +212,11 @@ impl Commit {
     /// The commit of this tree.
     ///
     /// # Errors
-    /// Those of [`Object::new`].
+    /// [`Error::InvalidMessage`]; those of [`Object::new`].
     pub fn encode_by(tree: Id, parents: &[Id], message: &[u8], by: &By) -> Result<(Id, Object)> {
+        if let Some(at) = message.iter().position(|byte| *byte == 0) {
+            return Err(Error::InvalidMessage(at));
+        }
         let commit = gix::objs::Commit {
             tree: tree.into(),
             parents: parents.iter().copied().map(Into::into).collect(),

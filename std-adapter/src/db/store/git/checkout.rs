@@ -10,14 +10,16 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use super::lock::Lock;
+use super::lock::{Attempts, Lock};
 use super::refs::{HEADS, Refs, Value, short};
 use crate::db::{Error, Id, Result};
 
 /// What would tell `git` of another repository than this one.
-const ELSEWHERE: [&str; 7] = [
+const ELSEWHERE: [&str; 9] = [
+    "GIT_DIR",
+    "GIT_WORK_TREE",
     "GIT_COMMON_DIR",
     "GIT_INDEX_FILE",
     "GIT_OBJECT_DIRECTORY",
@@ -26,6 +28,9 @@ const ELSEWHERE: [&str; 7] = [
     "GIT_PREFIX",
     "GIT_CONFIG",
 ];
+
+/// How long another program may have the lock of an index.
+const INDEX: Duration = Duration::from_secs(2);
 
 /// A work tree, the main one or a linked one.
 #[derive(Debug, Clone)]
@@ -169,7 +174,12 @@ impl Use {
 impl Follower {
     /// Refuses if something would be lost.
     fn check(&self) -> Result<()> {
-        self.git(&["update-index", "-q", "--ignore-submodules", "--refresh"])?;
+        let out = self.git(&["update-index", "-q", "--ignore-submodules", "--refresh"])?;
+        // With 1 it has found changes, of which the next two say more.
+        if !matches!(out.status.code(), Some(0 | 1)) {
+            let said = said(&out);
+            return Err(self.refused("", if said.is_empty() { "another git holds index.lock" } else { &said }));
+        }
         let from = self.from.unwrap_or(Id::EMPTY_TREE).to_string();
         for look in [
             &["diff-files", "--quiet", "--ignore-submodules", "--"][..],
@@ -207,20 +217,24 @@ impl Follower {
         if out.status.success() { Ok(()) } else { Err(self.refused("", &said(&out))) }
     }
 
+    /// Waits for others who have the index for an instant, as `git status` has it.
     fn git(&self, args: &[&str]) -> Result<Output> {
-        let mut git = Command::new("git");
-        git.args(["-c", "core.fsmonitor=false", "-c", "core.hooksPath=/dev/null"])
-            .args(args)
-            .current_dir(&self.tree.dir)
-            .stdin(Stdio::null());
-        for variable in ELSEWHERE {
-            git.env_remove(variable);
+        let mut attempts = Attempts::until(Instant::now() + INDEX);
+        loop {
+            let out = self.run(args)?;
+            // `update-index -q` says nothing of it.
+            let quiet = out.status.code() == Some(128) && out.stderr.is_empty();
+            let held = quiet || String::from_utf8_lossy(&out.stderr).contains("index.lock': File exists");
+            if !held || !attempts.again() {
+                return Ok(out);
+            }
         }
-        git.env("GIT_DIR", &self.tree.git_dir).env("GIT_WORK_TREE", &self.tree.dir).env("LC_ALL", "C");
-        if let Some((user, group)) = self.owner {
-            // Filters of the repository run as its owner, never as root. Root's own settings are none of theirs.
-            git.uid(user).gid(group).env_remove("HOME").env_remove("XDG_CONFIG_HOME");
-        }
+    }
+
+    fn run(&self, args: &[&str]) -> Result<Output> {
+        let mut git = program(self.owner);
+        git.args(args).current_dir(&self.tree.dir);
+        git.env("GIT_DIR", &self.tree.git_dir).env("GIT_WORK_TREE", &self.tree.dir);
         git.output().map_err(|error| match error.kind() {
             io::ErrorKind::NotFound => self.refused("there is no git program to update it", ""),
             _ => self.refused("git cannot be started", &error.to_string()),
@@ -233,6 +247,20 @@ impl Follower {
         let (branch, dir) = (&self.branch, self.tree.dir.display());
         Error::Refused(format!("work tree of {branch:?}: {texts} ({dir})"))
     }
+}
+
+/// `git`, with nothing of another repository. It runs no hook.
+pub(super) fn program(owner: Option<(u32, u32)>) -> Command {
+    let mut git = Command::new("git");
+    git.args(["-c", "core.fsmonitor=false", "-c", "core.hooksPath=/dev/null"]).stdin(Stdio::null()).env("LC_ALL", "C");
+    for variable in ELSEWHERE {
+        git.env_remove(variable);
+    }
+    if let Some((user, group)) = owner {
+        // Filters of the repository run as its owner, never as root. Root's own settings are none of theirs.
+        git.uid(user).gid(group).env_remove("HOME").env_remove("XDG_CONFIG_HOME");
+    }
+    git
 }
 
 /// The first lines of what git says is wrong.

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use gix::bstr::ByteSlice;
 
-use super::checkout::Follower;
+use super::checkout::{Follower, program};
 use super::lock::{Lock, NoLock, remove_empty, remove_empty_above};
 use super::packed::Packed;
 use super::reflog::Reason;
@@ -77,6 +77,7 @@ impl Refs<'_> {
         let removed: Vec<_> = edits.iter().filter(|edit| edit.to.is_none() && edit.from.is_some()).collect();
         self.remove_all(&removed.iter().map(|edit| &*edit.name).collect::<Vec<_>>(), until)?;
         self.sync_all(edits.iter().map(|edit| &*edit.name))?;
+        removed.iter().for_each(|edit| self.settings(&edit.name, None));
         Ok(true)
     }
 
@@ -99,7 +100,8 @@ impl Refs<'_> {
         if now != *from {
             return Ok(None);
         }
-        if from.is_none() && to.is_some() {
+        // A packed one that is there may be beside others in a repository that was damaged before.
+        if to.is_some() && (from.is_none() || self.path(&name).is_dir()) {
             self.check_free(&name, None)?;
         }
         Ok(Some(Edit { name, from: *from, to: *to, lock }))
@@ -128,7 +130,7 @@ impl Refs<'_> {
         match self.value(&old)? {
             Value::At(at) if at == head => {}
             Value::Symbolic(to) => {
-                return Err(Error::Refused(format!("{} is symbolic, of {}", short(&old), short(&to))));
+                return Err(is_symbolic(&old, &to));
             }
             _ => return Ok(false),
         }
@@ -141,8 +143,10 @@ impl Refs<'_> {
         packed.change(&BTreeSet::new(), &BTreeMap::from([(&*old, head)])).map_err(written)?;
         self.remove_file(&old)?;
         let new_lock = self.lock(&new, until)?;
-        if self.value(&new)? != Value::Missing {
-            return Ok(false);
+        match self.value(&new)? {
+            Value::Missing => {}
+            Value::At(_) => return Ok(false),
+            Value::Symbolic(to) => return Err(is_symbolic(&new, &to)),
         }
         self.check_free(&new, Some(&old))?;
         with_followers(&followers, || {
@@ -155,6 +159,7 @@ impl Refs<'_> {
             }
         }
         self.move_log(&old, &new);
+        self.settings(&old, Some(&new));
         if let Err(error) = self.log_rename(&old, &new, head, reason) {
             tracing::warn!("the log of {} is not continued: {error}", short(&new));
         }
@@ -178,6 +183,30 @@ impl Refs<'_> {
         })();
         if let Err(error) = moved {
             tracing::warn!("the log of {} stays behind: {error}", short(new));
+        }
+    }
+
+    /// The settings of a branch, as what it is pulled from, go with it when it gets another name or none. The branch has it already,
+    /// whatever becomes of them.
+    fn settings(&self, old: &[u8], new: Option<&[u8]>) {
+        let config = self.common().join("config");
+        let title = format!("[branch \"{}\"]", short(old).replace('"', "\\\""));
+        if !fs::read(&config).is_ok_and(|text| text.contains_str(&title)) {
+            return;
+        }
+        let section = |name: &[u8]| format!("branch.{}", short(name));
+        let mut git = program(self.files.owner());
+        git.args(["config", "--file"]).arg(&config);
+        match new {
+            Some(new) => git.args(["--rename-section", &section(old), &section(new)]),
+            None => git.args(["--remove-section", &section(old)]),
+        };
+        match git.output() {
+            Ok(out) if out.status.success() => {}
+            Ok(out) => {
+                tracing::warn!("{title} stays in {}: {}", config.display(), String::from_utf8_lossy(&out.stderr))
+            }
+            Err(error) => tracing::warn!("{title} stays in {}: cannot start git: {error}", config.display()),
         }
     }
 
@@ -289,6 +318,10 @@ fn with_followers(followers: &[Follower], moved: impl FnOnce() -> Result<()>) ->
         }
     }
     moved().inspect_err(|_| followers.iter().for_each(Follower::back))
+}
+
+fn is_symbolic(name: &[u8], to: &[u8]) -> Error {
+    Error::Refused(format!("branch {:?} is symbolic, of {:?}", short(name), short(to)))
 }
 
 fn in_the_way(name: &[u8], other: &[u8]) -> Error {

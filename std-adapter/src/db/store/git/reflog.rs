@@ -96,21 +96,22 @@ impl Refs<'_> {
             WriteReflog::Normal => name == b"HEAD" || name.starts_with(HEADS),
             WriteReflog::Always => true,
         };
-        let open = || OpenOptions::new().append(true).create(wanted).open(path);
-        match open() {
-            Err(error) if error.kind() == io::ErrorKind::NotFound && wanted => {
+        let mut log = OpenOptions::new();
+        log.append(true);
+        match log.open(path) {
+            Err(error) if !super::refs::is_absent(&error) => Err(error),
+            Err(_) if !wanted => Ok(None),
+            Err(error) => {
+                if error.kind() == io::ErrorKind::IsADirectory {
+                    // Of branches that are gone.
+                    super::lock::remove_empty(path);
+                }
                 self.files.make_dir(logs)?;
                 path.parent().map_or(Ok(()), |dir| self.files.make_dirs(logs, dir))?;
-                let log = open()?;
+                let log = log.create(true).open(path)?;
                 self.files.adopt(&log)?;
                 Ok(Some(log))
             }
-            // Of branches that are gone.
-            Err(error) if error.kind() == io::ErrorKind::IsADirectory && wanted => {
-                super::lock::remove_empty(path);
-                open().map(Some)
-            }
-            Err(error) if !wanted && super::refs::is_absent(&error) => Ok(None),
             opened => opened.map(Some),
         }
     }

@@ -130,6 +130,26 @@ fn nothing_moves_where_a_work_tree_would_lose_something() {
 }
 
 #[test]
+fn a_work_tree_in_which_a_commit_is_being_made_is_left_alone() {
+    let (place, store) = with_work_tree("held");
+    let first = advance(&store, "master", &[("a", "1")]).unwrap();
+    let lock = place.0.join(".git/index.lock");
+    fs::write(&lock, "").unwrap();
+    let refused = text(advance(&store, "master", &[("a", "2")]));
+    assert!(refused.contains("another git holds index.lock"), "{refused}");
+    assert_eq!(at(&store, "master"), Some(first));
+    // One that is there for an instant is waited for.
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            std::thread::sleep(std::time::Duration::from_millis(100));
+            fs::remove_file(&lock).unwrap();
+        });
+        advance(&store, "master", &[("a", "2")]).unwrap();
+    });
+    assert_eq!(place.git(&["status", "--porcelain"]), "");
+}
+
+#[test]
 fn a_branch_in_use_is_removed_and_renamed_as_git_does_it() {
     let remove = |store: &Git, branch: &str| {
         let (name, from) = (BranchName::new(branch).unwrap(), at(store, branch));

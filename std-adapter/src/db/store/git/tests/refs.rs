@@ -259,3 +259,45 @@ fn a_remote_that_renames_a_branch_into_a_directory_is_fetched_from() {
     store.forget("r").unwrap();
     assert_eq!(here.git(&["for-each-ref"]), "");
 }
+
+#[test]
+fn the_settings_of_a_branch_go_with_it() {
+    let place = Place::new("settings");
+    let store = Git::open(&place.0).unwrap();
+    let id = commit(&store, "x");
+    assert!(go(&store, "a\"b", None, Some(id)));
+    place.git(&["config", "branch.a\"b.merge", "refs/heads/theirs"]);
+    assert!(store.rename(&name("a\"b"), &name("a/c"), id).unwrap());
+    assert_eq!(place.git(&["config", "--get-regexp", "^branch"]), "branch.a/c.merge refs/heads/theirs");
+    assert!(go(&store, "a/c", Some(id), None));
+    assert!(!git(&place, &["config", "--get-regexp", "^branch"]).status.success());
+}
+
+#[test]
+fn a_damaged_repository_with_both_is_told_of_and_can_be_repaired() {
+    let place = Place::new("damaged");
+    let store = Git::open(&place.0).unwrap();
+    let (a, b) = (commit(&store, "a"), commit(&store, "b"));
+    assert!(go(&store, "a", None, Some(a)));
+    place.git(&["pack-refs", "--all"]);
+    let dir = store.dir().join("refs/heads/a");
+    std::fs::create_dir(&dir).unwrap();
+    std::fs::write(dir.join("b"), format!("{b}\n")).unwrap();
+    assert_eq!(names(&store), ["a", "a/b"]);
+    let moved = store.update(&[], &[Move { branch: &name("a"), from: Some(a), to: Some(b) }]);
+    assert_eq!(moved, Err(Error::InTheWay { branch: "a".to_owned(), other: "a/b".to_owned() }));
+    assert!(go(&store, "a", Some(a), None));
+    assert!(go(&store, "a/b", Some(b), Some(a)));
+    assert_eq!(names(&store), ["a/b"]);
+}
+
+#[test]
+fn a_branch_takes_no_name_of_a_symbolic_one_that_leads_nowhere() {
+    let place = Place::new("dangling");
+    let store = Git::open(&place.0).unwrap();
+    let id = commit(&store, "x");
+    assert!(go(&store, "a", None, Some(id)));
+    place.git(&["symbolic-ref", "refs/heads/alias", "refs/heads/nowhere"]);
+    assert!(matches!(store.rename(&name("a"), &name("alias"), id), Err(Error::Refused(_))));
+    assert_eq!(names(&store), ["a"]);
+}

@@ -1,0 +1,74 @@
+//! Repositories in which somebody works with plain `git`.
+
+use datakit_tests::db::{Place, Repository, refused};
+
+/// With a work tree, in which `master` has no commit yet.
+fn with_work_tree() -> Place {
+    let repository = Repository::none();
+    repository.git(&["init", "-q", "-b", "master", "."]);
+    Place::on(repository)
+}
+
+#[test]
+fn a_commit_in_the_work_tree_keeps_what_was_committed_here() {
+    let place = with_work_tree();
+    let connection = place.connect();
+    let master = connection.master();
+    let ours = master.commit(&[("ours", "1")]);
+    let repository = place.repository();
+    std::fs::write(repository.path().join("theirs"), "2").unwrap();
+    repository.git(&["add", "theirs"]);
+    repository.git(&["commit", "-q", "-m", "theirs"]);
+    assert_eq!(repository.git(&["ls-tree", "--name-only", "master"]), "ours\ntheirs");
+    assert_eq!(repository.git(&["rev-parse", "master~1"]), ours);
+    let both = master.commit(&[("third", "3")]);
+    assert_eq!(repository.git(&["status", "--porcelain"]), "");
+    assert_eq!(repository.git(&["ls-tree", "--name-only", &both]), "ours\ntheirs\nthird");
+}
+
+#[test]
+fn a_commit_onto_unfinished_work_is_refused_and_says_why() {
+    let place = with_work_tree();
+    let connection = place.connect();
+    let master = connection.master();
+    let first = master.commit(&[("f", "1")]);
+    let file = place.repository().path().join("f");
+    std::fs::write(&file, "mine").unwrap();
+    let transaction = master.transaction();
+    transaction.write("f", "2");
+    let text = refused(transaction.commit("theirs"));
+    assert!(text.starts_with("work tree of \"master\": changes that are not committed (/"), "{text}");
+    assert_eq!((master.head(), std::fs::read_to_string(&file).unwrap()), (first.clone(), "mine".to_owned()));
+    // Another branch is nobody's concern, and the transaction goes on.
+    let second = connection.branch("other").commit(&[("f", "3")]);
+    assert!(refused(master.fast_forward(&second)).starts_with("not-fast-forward"));
+    place.repository().git(&["checkout", "-q", "f"]);
+    transaction.commit("theirs").unwrap();
+    assert_eq!(std::fs::read_to_string(&file).unwrap(), "2");
+}
+
+#[test]
+fn a_branch_that_is_checked_out_is_renamed_and_not_removed() {
+    let place = with_work_tree();
+    let connection = place.connect();
+    connection.master().commit(&[("f", "1")]);
+    connection.rename("branch/master", "master%2Fmain").unwrap();
+    let repository = place.repository();
+    assert_eq!(repository.git(&["symbolic-ref", "HEAD"]), "refs/heads/master/main");
+    assert_eq!(repository.git(&["status", "--porcelain"]), "");
+    let text = refused(place.connect().remove("branch/master%2Fmain"));
+    assert!(text.starts_with("branch \"master/main\" is checked out in /"), "{text}");
+    assert_eq!(place.connect().names("branch"), "master%2Fmain");
+    repository.git(&["checkout", "-q", "--detach"]);
+    place.connect().remove("branch/master%2Fmain").unwrap();
+}
+
+#[test]
+fn new_repositories_are_bare() {
+    let place = Place::git();
+    place.connect().master().commit(&[("f", "1")]);
+    let repository = place.repository();
+    assert_eq!(repository.git(&["rev-parse", "--is-bare-repository"]), "true");
+    assert_eq!(repository.git(&["log", "--format=%s", "--name-only"]).lines().last(), Some("f"));
+    assert!(!repository.try_git(&["add", "f"]).0);
+}
