@@ -191,7 +191,10 @@ mod tests {
     }
 
     fn write(path: &str, text: &str) -> Result<usize> {
-        opened(path, async |tree, open| tree.write(open, 0, text.as_bytes()).await)
+        opened(path, async |tree, open| {
+            let written = tree.write(open, 0, text.as_bytes()).await?;
+            tree.finish(open).await.map(|()| written)
+        })
     }
 
     #[test]

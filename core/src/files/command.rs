@@ -6,14 +6,15 @@ use core::task::{Context, Poll};
 
 use embassy_sync::blocking_mutex::CriticalSectionMutex;
 
+use super::pieces::{self, Valued};
 use super::write::{Plain, plain, trimmed};
 use crate::vfs::{Error, File, FileStat, Fixed, OpenFile, Result, Text, read_at};
 
 /// What runs a command: gets it without white space around it, writes the reply.
 type Handler = fn(&str, &mut dyn fmt::Write) -> Result<()>;
 
-/// One write is one command. Its reply, of at most `N` bytes, is kept until it was read, by the same or a later open file; an error
-/// goes back on the write and leaves the last reply alone.
+/// What is written is a command: whole with a newline at its end, a read, or the clunk. Its reply, of at most `N` bytes, is kept until it
+/// was read, by the same or a later open file; an error goes back on the request that ended the command and leaves the last reply alone.
 pub struct Command<const N: usize> {
     handler: Handler,
     doc: &'static str,
@@ -64,6 +65,9 @@ impl<const N: usize> File for Command<N> {
         if offset != 0 && offset != open.at.delivered {
             return Poll::Ready(Err(Error::Seek));
         }
+        if let Err(error) = pieces::end(self, open) {
+            return Poll::Ready(Err(error));
+        }
         let count = self.reply.lock(|reply| {
             let mut reply = reply.borrow_mut();
             let count = read_at(reply.rest(), 0, buf)?;
@@ -77,11 +81,11 @@ impl<const N: usize> File for Command<N> {
     }
 
     fn write(&self, open: &mut OpenFile<'_>, offset: u64, data: &[u8]) -> Result<usize> {
-        let mut text = Fixed::new();
-        (self.handler)(trimmed(data)?, &mut text)?;
-        self.reply.lock(|reply| reply.replace(Reply { text, taken: 0 }));
-        open.at.delivered = offset.saturating_add(data.len() as u64);
-        Ok(data.len())
+        pieces::write(self, open, offset, data)
+    }
+
+    fn finish(&self, open: &mut OpenFile<'_>) -> Result<()> {
+        pieces::end(self, open)
     }
 
     fn truncate(&self, length: u64) -> Result<()> {
@@ -99,5 +103,14 @@ impl<const N: usize> File for Command<N> {
     fn describe(&self, out: &mut dyn fmt::Write) -> fmt::Result {
         out.write_str("command")?;
         if self.doc.is_empty() { Ok(()) } else { write!(out, ": {}", Plain(self.doc)) }
+    }
+}
+
+impl<const N: usize> Valued for Command<N> {
+    fn set(&self, _: u64, command: &[u8]) -> Result<()> {
+        let mut text = Fixed::new();
+        (self.handler)(trimmed(command)?, &mut text)?;
+        self.reply.lock(|reply| reply.replace(Reply { text, taken: 0 }));
+        Ok(())
     }
 }

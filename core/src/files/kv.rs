@@ -2,11 +2,13 @@
 
 use core::task::{Context, Poll};
 
+use super::pieces::{self, Valued};
 use super::write::{Count, overlay, plain, resize};
 use crate::vfs::{Error, File, FileStat, Fixed, OpenFile, OpenMode, Result, Text, read_at};
 
 /// A file of at most `N` bytes that one function reads and another one writes, always as a whole: a setting in flash, a register,
-/// a row of a store. Nothing is kept between calls.
+/// a row of a store. Nothing is kept between calls, but for what was written and has not ended: with a newline at the end of a write, a
+/// write elsewhere, a read, the clunk, or where the open file has room for no more.
 ///
 /// The reading function answers [`Error::NotFound`] while there is no value; a write then makes one.
 pub struct Kv<const N: usize, R, W> {
@@ -55,15 +57,28 @@ where
         }
     }
 
-    fn poll_read(&self, _: &mut OpenFile<'_>, _: &mut Context<'_>, offset: u64, buf: &mut [u8]) -> Poll<Result<usize>> {
+    fn poll_read(
+        &self,
+        open: &mut OpenFile<'_>,
+        _: &mut Context<'_>,
+        offset: u64,
+        buf: &mut [u8],
+    ) -> Poll<Result<usize>> {
         let mut whole = Fixed::<N>::new();
-        Poll::Ready((self.read)(&mut whole).and_then(|()| read_at(whole.bytes(), offset, buf)))
+        let read = pieces::end(self, open).and_then(|()| (self.read)(&mut whole));
+        Poll::Ready(read.and_then(|()| read_at(whole.bytes(), offset, buf)))
     }
 
-    fn write(&self, _: &mut OpenFile<'_>, offset: u64, data: &[u8]) -> Result<usize> {
-        let mut new = Fixed::<N>::new();
-        overlay(self.whole()?.bytes(), offset, data, &mut new)?;
-        (self.write)(new.bytes()).map(|()| data.len())
+    fn write(&self, open: &mut OpenFile<'_>, offset: u64, data: &[u8]) -> Result<usize> {
+        // A piece that cannot be laid over the content is refused where it is written.
+        if offset.saturating_add(data.len() as u64) > N as u64 {
+            overlay(&[], offset, data, &mut Fixed::<N>::new())?;
+        }
+        pieces::write(self, open, offset, data)
+    }
+
+    fn finish(&self, open: &mut OpenFile<'_>) -> Result<()> {
+        pieces::end(self, open)
     }
 
     fn truncate(&self, length: u64) -> Result<()> {
@@ -76,5 +91,21 @@ where
 
     fn chmod(&self, mode: u32) -> Result<()> {
         plain(mode)
+    }
+}
+
+impl<const N: usize, R, W> Valued for Kv<N, R, W>
+where
+    R: Fn(&mut dyn Text) -> Result<()>,
+    W: Fn(&[u8]) -> Result<()>,
+{
+    fn set(&self, start: u64, text: &[u8]) -> Result<()> {
+        let mut new = Fixed::<N>::new();
+        overlay(self.whole()?.bytes(), start, text, &mut new)?;
+        (self.write)(new.bytes())
+    }
+
+    fn in_steps(&self) -> bool {
+        true
     }
 }

@@ -3,6 +3,7 @@
 use core::fmt::{self, Write};
 use core::task::{Context, Poll};
 
+use super::pieces::{self, Valued};
 use super::value::Value;
 use super::write::{Count, Plain, Quoted, render, resize, trimmed};
 use crate::vfs::{Error, File, FileStat, Fixed, OpenFile, OpenMode, Result, Text, read_at};
@@ -50,7 +51,7 @@ impl Level {
     }
 }
 
-/// The file `level` of a source: reads as the name and a newline, a written name sets it at once.
+/// The file `level` of a source: reads as the name and a newline, a written name sets it.
 ///
 /// ```
 /// use datakit_core::files::{Doc, Level, LevelFile, Value};
@@ -72,11 +73,17 @@ impl LevelFile {
     fn render(&self, out: &mut dyn Write) -> fmt::Result {
         writeln!(out, "{}", Plain(self.level.get().name()))
     }
+}
 
-    fn set(&self, text: &[u8]) -> Result<()> {
+impl Valued for LevelFile {
+    fn set(&self, _: u64, text: &[u8]) -> Result<()> {
         let unknown = || Error::Invalid.because(format_args!("unknown level {}", Quoted(text.trim_ascii())));
         self.level.set(Level::named(trimmed(text)?).ok_or_else(unknown)?);
         Ok(())
+    }
+
+    fn goes_on(&self, text: &[u8]) -> bool {
+        pieces::begins(Level::ALL.map(Level::name), text)
     }
 }
 
@@ -86,7 +93,7 @@ impl File for LevelFile {
     }
 
     fn open(&self, open: &mut OpenFile<'_>, mode: OpenMode) -> Result<()> {
-        open.at.emptied = mode.truncate;
+        open.at.partial = mode.truncate;
         if mode.truncate { Ok(()) } else { render(open.text, |mut out| self.render(&mut out)) }
     }
 
@@ -97,16 +104,20 @@ impl File for LevelFile {
         offset: u64,
         buf: &mut [u8],
     ) -> Poll<Result<usize>> {
-        let fresh =
-            if offset == 0 && !open.at.emptied { render(open.text, |mut out| self.render(&mut out)) } else { Ok(()) };
-        Poll::Ready(fresh.and_then(|()| read_at(open.text.bytes(), offset, buf)))
+        Poll::Ready(pieces::end(self, open).and_then(|()| {
+            if !open.at.partial && (offset == 0 || open.text.bytes().is_empty()) {
+                render(open.text, |mut out| self.render(&mut out))?;
+            }
+            read_at(open.text.bytes(), offset, buf)
+        }))
     }
 
-    fn write(&self, open: &mut OpenFile<'_>, _: u64, data: &[u8]) -> Result<usize> {
-        self.set(data)?;
-        open.at.emptied = false;
-        render(open.text, |mut out| self.render(&mut out))?;
-        Ok(data.len())
+    fn write(&self, open: &mut OpenFile<'_>, offset: u64, data: &[u8]) -> Result<usize> {
+        pieces::write(self, open, offset, data)
+    }
+
+    fn finish(&self, open: &mut OpenFile<'_>) -> Result<()> {
+        pieces::end(self, open)
     }
 
     /// To 0 leaves the level alone: a shell does that before it writes. Any other length is a write of the text cut or padded.
@@ -117,7 +128,7 @@ impl File for LevelFile {
         let (mut old, mut new) = (Fixed::<16>::new(), Fixed::<16>::new());
         render(&mut old, |mut out| self.render(&mut out))?;
         resize(old.bytes(), length, &mut new)?;
-        self.set(new.bytes())
+        self.set(0, new.bytes())
     }
 
     fn chmod(&self, _: u32) -> Result<()> {

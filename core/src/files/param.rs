@@ -4,6 +4,7 @@ use core::fmt::{self, Write};
 use core::task::{Context, Poll};
 
 use super::parameter::{Choice, Number, Parameter};
+use super::pieces::{self, Valued};
 use super::value::Value;
 use super::write::{Count, Plain, Quoted, render};
 use crate::vfs::{Error, File, FileStat, OpenFile, OpenMode, Result, read_at};
@@ -11,8 +12,9 @@ use crate::vfs::{Error, File, FileStat, OpenFile, OpenMode, Result, read_at};
 /// Asked before a new value is set, with that value; an error is a text that says what would be right.
 type Hook<T> = fn(T) -> core::result::Result<(), &'static str>;
 
-/// A [`Value`] as a file: reads as its text and a newline; a write is parsed, checked and set as one, and the reason of a refusal goes
-/// back on that write. All of it is constant and stays in flash but for the value.
+/// A [`Value`] as a file: reads as its text and a newline; what is written is parsed, checked and set as one, and the reason of a
+/// refusal goes back on the request that ends it: the write, where that has a newline. All of it is constant and stays in flash but for
+/// the value.
 ///
 /// ```
 /// use datakit_core::files::{Param, Value};
@@ -113,7 +115,7 @@ impl<T: Parameter> File for Param<T> {
 
     fn open(&self, open: &mut OpenFile<'_>, mode: OpenMode) -> Result<()> {
         // A shell truncates before it writes: the value stays, and this open file reads as empty.
-        open.at.emptied = mode.truncate;
+        open.at.partial = mode.truncate;
         if mode.truncate { Ok(()) } else { self.refresh(open) }
     }
 
@@ -124,23 +126,20 @@ impl<T: Parameter> File for Param<T> {
         offset: u64,
         buf: &mut [u8],
     ) -> Poll<Result<usize>> {
-        let fresh = if offset == 0 && !open.at.emptied { self.refresh(open) } else { Ok(()) };
-        Poll::Ready(fresh.and_then(|()| read_at(open.text.bytes(), offset, buf)))
+        Poll::Ready(pieces::end(self, open).and_then(|()| {
+            if !open.at.partial && (offset == 0 || open.text.bytes().is_empty()) {
+                self.refresh(open)?;
+            }
+            read_at(open.text.bytes(), offset, buf)
+        }))
     }
 
-    fn write(&self, open: &mut OpenFile<'_>, _: u64, data: &[u8]) -> Result<usize> {
-        if self.read_only {
-            return Err(Error::ReadOnlyFile);
-        }
-        let value = T::parse(data.trim_ascii(), &self.limits).ok_or_else(|| self.refusal(data))?;
-        if let Some(hook) = self.hook {
-            hook(value.clone()).map_err(|why| Error::Invalid.because(Plain(why)))?;
-        }
-        self.value.set(value);
-        open.at.emptied = false;
-        // The value is set; a text that has no room is what the next read reports.
-        let _ = self.refresh(open);
-        Ok(data.len())
+    fn write(&self, open: &mut OpenFile<'_>, offset: u64, data: &[u8]) -> Result<usize> {
+        if self.read_only { Err(Error::ReadOnlyFile) } else { pieces::write(self, open, offset, data) }
+    }
+
+    fn finish(&self, open: &mut OpenFile<'_>) -> Result<()> {
+        pieces::end(self, open)
     }
 
     fn truncate(&self, _: u64) -> Result<()> {
@@ -157,6 +156,21 @@ impl<T: Parameter> File for Param<T> {
             out.write_str(", read-only")?;
         }
         if self.doc.is_empty() { Ok(()) } else { write!(out, ": {}", Plain(self.doc)) }
+    }
+}
+
+impl<T: Parameter> Valued for Param<T> {
+    fn set(&self, _: u64, text: &[u8]) -> Result<()> {
+        let value = T::parse(text.trim_ascii(), &self.limits).ok_or_else(|| self.refusal(text))?;
+        if let Some(hook) = self.hook {
+            hook(value.clone()).map_err(|why| Error::Invalid.because(Plain(why)))?;
+        }
+        self.value.set(value);
+        Ok(())
+    }
+
+    fn goes_on(&self, text: &[u8]) -> bool {
+        T::goes_on(text, &self.limits)
     }
 }
 

@@ -4,6 +4,7 @@ use core::fmt;
 
 use heapless::String;
 
+use super::pieces::begins;
 use super::write::Plain;
 use crate::Decimal;
 
@@ -18,6 +19,13 @@ pub trait Parameter: Clone + Default + Send {
     /// The value that `text` stands for, white space cut off; `None` if it is none or is not allowed. Bytes, because most types need not
     /// know whether all of them are UTF-8.
     fn parse(text: &[u8], limits: &Self::Limits) -> Option<Self>;
+
+    /// Whether more may follow `text`, which has no newline, so that it is not parsed yet. Where nothing can follow it is parsed at once, and
+    /// refused at once.
+    fn goes_on(text: &[u8], limits: &Self::Limits) -> bool {
+        let _ = (text, limits);
+        true
+    }
 
     /// Writes the value, without a newline.
     fn render(&self, limits: &Self::Limits, out: &mut dyn fmt::Write) -> fmt::Result;
@@ -47,6 +55,10 @@ macro_rules! number {
                 $parse(text)?.try_into().ok().filter(|value| (low..=high).contains(&value))
             }
 
+            fn goes_on(text: &[u8], _: &Self::Limits) -> bool {
+                numeric(text)
+            }
+
             fn render(&self, _: &Self::Limits, out: &mut dyn fmt::Write) -> fmt::Result {
                 write!(out, "{}", $shown::from(*self))
             }
@@ -74,6 +86,11 @@ number! {
     i32 "a whole number" signed Decimal
     i64 "a whole number" signed Decimal
     f32 "a number" float f32
+}
+
+/// Whether a number can begin like this: no further look, a number of many digits is seldom cut.
+fn numeric(text: &[u8]) -> bool {
+    text.trim_ascii_start().iter().all(|byte| byte.is_ascii_digit() || b"+-.eE".contains(byte))
 }
 
 /// One parser for all widths: those of core are a copy each.
@@ -110,6 +127,10 @@ impl Parameter for bool {
         }
     }
 
+    fn goes_on(text: &[u8], (): &()) -> bool {
+        begins(["on", "true", "off", "false"], text)
+    }
+
     fn render(&self, (): &(), out: &mut dyn fmt::Write) -> fmt::Result {
         out.write_str(if *self { "on" } else { "off" })
     }
@@ -125,6 +146,10 @@ impl Parameter for Choice {
 
     fn parse(text: &[u8], names: &Self::Limits) -> Option<Choice> {
         (0..).zip(*names).find(|(_, name)| name.as_bytes() == text).map(|(index, _)| Choice(index))
+    }
+
+    fn goes_on(text: &[u8], names: &Self::Limits) -> bool {
+        begins(names.iter().copied(), text)
     }
 
     fn render(&self, names: &Self::Limits, out: &mut dyn fmt::Write) -> fmt::Result {
@@ -147,6 +172,11 @@ impl<const N: usize> Parameter for String<N> {
 
     fn parse(text: &[u8], (): &()) -> Option<Self> {
         String::try_from(core::str::from_utf8(text).ok()?).ok().filter(|text| !text.contains(char::is_control))
+    }
+
+    fn goes_on(text: &[u8], (): &()) -> bool {
+        // A character may be cut.
+        text.len() <= N && !text.iter().any(u8::is_ascii_control)
     }
 
     fn render(&self, (): &(), out: &mut dyn fmt::Write) -> fmt::Result {

@@ -2,12 +2,13 @@
 
 use core::task::{Context, Poll};
 
-use crate::vfs::{Error, OpenFile, Result, Waiters};
+use crate::vfs::{Error, OpenFile, Result, Waiters, marked};
 
 /// Delivers the pending text of an open stream, or waits until `refill` says that there is some.
 ///
-/// An offset must be what was delivered so far. A delivery is followed by one empty read: the mark that makes the kernel hand the
-/// bytes to its reader. Nothing is taken while it waits.
+/// An offset must be what was delivered so far. Nothing is taken while it waits.
+///
+/// A delivery is followed by a [mark](marked), once all of its text was read.
 pub(super) fn poll_stream<const N: usize>(
     open: &mut OpenFile<'_>,
     cx: &mut Context<'_>,
@@ -51,7 +52,7 @@ pub(super) fn poll_stream<const N: usize>(
     }
     open.at.taken = open.at.taken.saturating_add(count as u16);
     open.at.delivered = open.at.delivered.saturating_add(count as u64);
-    open.at.mark = true;
+    open.at.mark = pending(open).is_empty() && marked(count, buf.len());
     Poll::Ready(Ok(count))
 }
 

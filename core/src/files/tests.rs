@@ -47,12 +47,13 @@ fn cat(tree: &Tree, name: &str) -> String {
     }
 }
 
-/// As `echo TEXT > NAME` does it.
+/// As `printf TEXT > NAME` does it.
 fn echo(tree: &Tree, text: &str, name: &str) -> Result<usize> {
     let open = block_on(tree.open(&inode(tree, name), OpenMode { truncate: true, ..OpenMode::WRITE }))?;
     let written = block_on(tree.write(&open, 0, text.as_bytes()));
+    let finished = block_on(tree.finish(&open));
     tree.close(&open);
-    written
+    finished.and(written)
 }
 
 fn size(tree: &Tree, name: &str) -> u64 {
@@ -277,7 +278,8 @@ fn v13_all_readers_of_a_stream_see_a_change() {
     }
     LIVE.publish(1);
     assert_eq!(read(&tree, a, 2, 9), text("1\n"));
-    for (offset, part) in [(2, "1"), (3, ""), (3, "\n"), (4, "")] {
+    // Byte by byte there is no mark: a shell would take it for the end.
+    for (offset, part) in [(2, "1"), (3, "\n")] {
         assert_eq!(read(&tree, b, offset, 1), text(part));
     }
     assert_eq!(read(&tree, b, 4, 1), None);
@@ -393,7 +395,8 @@ fn a_parameter_reads_parses_and_says_what_is_allowed() {
         ("10.5", "gain", "\"10.5\" is not a number from 0 to 10 dB"),
         ("NaN", "gain", "\"NaN\" is not a number from 0 to 10 dB"),
         ("1e99", "offset", "\"1e99\" is not a number Hz"),
-        ("", "gain", "\"\" is not a number from 0 to 10 dB"),
+        (" ", "gain", "\"\" is not a number from 0 to 10 dB"),
+        ("12", "gain", "\"12\" is not a number from 0 to 10 dB"),
         ("0", "port", "\"0\" is not a whole number from 1 to 1024"),
         ("-129", "even", "\"-129\" is not a whole number from -128 to 127"),
         ("3", "even", "even numbers only"),
@@ -459,4 +462,141 @@ fn a_level_is_set_by_name() {
         (remove(&tree, "level"), chmod(&tree, "level", 0o644)),
         (Err(Error::NotPermitted), Err(Error::NotPermitted))
     );
+}
+
+static PERIOD: Value<u32> = Value::new(1000);
+static SHAPE: Value<Choice> = Value::new(Choice(0));
+static PIECES: Dir = Dir::new(&[
+    file("period", &Param::new(&PERIOD).range(100, 5000)),
+    file("shape", &Param::new(&SHAPE).names(&["saw", "sawtooth", "sine"])),
+]);
+
+fn write(tree: &Tree, open: Handle, offset: u64, data: &str) -> Result<usize> {
+    block_on(tree.write(&open, offset, data.as_bytes()))
+}
+
+#[test]
+fn a_value_in_pieces_is_one_value() {
+    let tree = Tree::new(&PIECES);
+    let period = open(&tree, "period", OpenMode { truncate: true, ..OpenMode::READ_WRITE });
+    // 12 alone would be refused, and is not set meanwhile.
+    assert_eq!((write(&tree, period, 0, "12"), PERIOD.get()), (Ok(2), 1000));
+    assert_eq!((write(&tree, period, 2, "34"), PERIOD.get()), (Ok(2), 1000));
+    // A write of no bytes is no value and ends none: libixp ends each of its writes with one.
+    assert_eq!((write(&tree, period, 4, ""), PERIOD.get()), (Ok(0), 1000));
+    assert_eq!((block_on(tree.finish(&period)), PERIOD.get()), (Ok(()), 1234));
+    // By a newline, by a write at 0, by a read.
+    assert_eq!((write(&tree, period, 0, "2"), write(&tree, period, 1, "00\n"), PERIOD.get()), (Ok(1), Ok(3), 200));
+    assert_eq!((write(&tree, period, 4, "300\n"), PERIOD.get()), (Ok(4), 300));
+    assert_eq!((write(&tree, period, 0, "400"), write(&tree, period, 0, "500"), PERIOD.get()), (Ok(3), Ok(3), 400));
+    assert_eq!((read(&tree, period, 0, 9), PERIOD.get()), (text("500\n"), 500));
+    // A connection that is lost sets nothing.
+    assert_eq!(write(&tree, period, 0, "600"), Ok(3));
+    tree.close(&period);
+    assert_eq!(PERIOD.get(), 500);
+}
+
+#[test]
+fn a_value_is_refused_by_the_request_that_ends_it() {
+    let tree = Tree::new(&PIECES);
+    let period = open(&tree, "period", OpenMode { truncate: true, ..OpenMode::READ_WRITE });
+    let refused = "\"12\" is not a whole number from 100 to 5000";
+    assert_eq!(write(&tree, period, 0, "1"), Ok(1));
+    assert_eq!(why(write(&tree, period, 1, "2\n")), refused);
+    assert_eq!(write(&tree, period, 0, "12"), Ok(2));
+    assert_eq!(why(block_on(tree.finish(&period))), refused);
+    assert_eq!(write(&tree, period, 0, "12"), Ok(2));
+    assert_eq!(why(read(&tree, period, 0, 9).unwrap()), refused);
+    assert_eq!(why(write(&tree, period, 0, "12\n")), refused);
+    // At once where nothing could make it right.
+    assert_eq!(why(write(&tree, period, 0, "soon")), "\"soon\" is not a whole number from 100 to 5000");
+    // Nothing is left of any.
+    assert_eq!((write(&tree, period, 9, "150\n"), PERIOD.get()), (Ok(4), 150));
+    PERIOD.set(1000);
+}
+
+#[test]
+fn a_word_that_nothing_can_follow_is_set_at_once() {
+    let tree = Tree::new(&PIECES);
+    let shape = open(&tree, "shape", OpenMode { truncate: true, ..OpenMode::WRITE });
+    assert_eq!((write(&tree, shape, 0, "s"), write(&tree, shape, 1, "ine"), SHAPE.get()), (Ok(1), Ok(3), Choice(2)));
+    // The newline that comes late is no value without a name.
+    assert_eq!((write(&tree, shape, 4, "\n"), SHAPE.get()), (Ok(1), Choice(2)));
+    assert_eq!(why(write(&tree, shape, 0, "\n")), "\"\" is not one of saw sawtooth sine");
+    assert_eq!((write(&tree, shape, 0, "saw"), SHAPE.get()), (Ok(3), Choice(2)));
+    assert_eq!((write(&tree, shape, 3, "tooth"), SHAPE.get()), (Ok(5), Choice(1)));
+    assert_eq!(why(write(&tree, shape, 0, "circle")), "\"circle\" is not one of saw sawtooth sine");
+    // Appended pieces are where the last one ended, wherever the file's end is.
+    let appending = open(&tree, "shape", OpenMode { append: true, ..OpenMode::WRITE });
+    assert_eq!(
+        (write(&tree, appending, 9, "sa"), write(&tree, appending, 9, "w\n"), SHAPE.get()),
+        (Ok(2), Ok(2), Choice(0))
+    );
+}
+
+#[test]
+fn commands_and_stored_values_may_come_in_pieces() {
+    static C: Command<32> = Command::new(|text, out| write!(out, "<{text}>").map_err(|_| Error::TooLarge));
+    static WRITES: std::sync::Mutex<Vec<String>> = std::sync::Mutex::new(Vec::new());
+    static ROOT: Dir = Dir::new(&[
+        file("c", &C),
+        file(
+            "k",
+            &Kv::<200, _, _>::new(
+                |text| WRITES.lock().unwrap().last().map_or(Ok(()), |last| text.extend(last.as_bytes())),
+                |data| {
+                    WRITES.lock().unwrap().push(String::from_utf8(data.to_vec()).unwrap());
+                    Ok(())
+                },
+            ),
+        ),
+    ]);
+    let tree = Tree::new(&ROOT);
+    let c = open(&tree, "c", OpenMode::READ_WRITE);
+    for (offset, piece) in [(0, "cal"), (3, "ibr"), (6, "ate")] {
+        assert_eq!((write(&tree, c, offset, piece), size(&tree, "c")), (Ok(3), 0));
+    }
+    assert_eq!(write(&tree, c, 9, ""), Ok(0));
+    assert_eq!(read(&tree, c, 9, 20), text("<calibrate>"));
+    // One write is not bounded by what pieces are.
+    assert_eq!(why(write(&tree, c, 0, &("x".repeat(100) + "\n"))), "File too large");
+    assert_eq!(write(&tree, c, 0, &"x".repeat(60)), Ok(60));
+    assert_eq!(write(&tree, c, 60, "xxxxx"), Err(Error::TooLarge));
+
+    let k = open(&tree, "k", OpenMode::WRITE);
+    for (offset, piece) in [(0, "on"), (2, "e"), (3, ""), (3, " line\n")] {
+        assert_eq!(write(&tree, k, offset, piece), Ok(piece.len()));
+    }
+    assert_eq!(*WRITES.lock().unwrap(), ["one line\n"]);
+    // Longer than the open file has room for: in steps.
+    for offset in (0..180).step_by(30) {
+        assert_eq!(write(&tree, k, offset, &"y".repeat(30)), Ok(30));
+    }
+    assert_eq!(block_on(tree.finish(&k)), Ok(()));
+    assert_eq!(WRITES.lock().unwrap().last(), Some(&"y".repeat(180)));
+    assert_eq!(write(&tree, k, 195, "123456"), Err(Error::TooLarge));
+}
+
+#[test]
+fn the_mark_of_a_stream_comes_when_its_text_is_used_up() {
+    static LINES: Live<u32> = Live::new(7, |value, out| write!(out, "line {value}\nand so on\n"));
+    static ROOT: Dir = Dir::new(&[file("s", &LINES)]);
+    let tree = Tree::new(&ROOT);
+    // As `read` of a shell: byte by byte, and no end between two lines or two deliveries.
+    let bytes = open(&tree, "s", OpenMode::READ);
+    let mut offset = 0;
+    for value in 7..9 {
+        for byte in std::format!("line {value}\nand so on\n").chars() {
+            assert_eq!(read(&tree, bytes, offset, 1), text(&String::from(byte)));
+            offset += 1;
+        }
+        assert_eq!(read(&tree, bytes, offset, 1), None, "it waits for the next value");
+        LINES.publish(value + 1);
+    }
+    // As `cat` with a small buffer: nothing between the parts, the mark at the end.
+    let parts = open(&tree, "s", OpenMode::READ);
+    for (offset, part) in [(0, "line 9"), (6, "\nand s"), (12, "o on\n"), (17, "")] {
+        assert_eq!(read(&tree, parts, offset, 6), text(part));
+    }
+    assert_eq!(read(&tree, parts, 17, 6), None);
 }

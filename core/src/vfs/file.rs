@@ -28,7 +28,7 @@ impl FileStat {
 /// Where one open file is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Position {
-    /// Bytes delivered so far, of a stream or command.
+    /// Bytes delivered so far, of a stream; where the last read or write ended, of a command or value.
     pub delivered: u64,
     /// Which value comes next, of a stream.
     pub next: u32,
@@ -36,8 +36,8 @@ pub struct Position {
     pub taken: u16,
     /// The next read of a stream is the empty one that marks the end of a delivery.
     pub mark: bool,
-    /// Opened with truncation and not written since: reads as empty.
-    pub emptied: bool,
+    /// The text is what was written of a value that has not ended yet, up to the offset `delivered`; empty after an open that truncates.
+    pub partial: bool,
 }
 
 /// One open file as its [`File`] sees it, lent for the time of a call. The tree keeps it between calls.
@@ -48,6 +48,17 @@ pub struct OpenFile<'a> {
     pub at: &'a mut Position,
     /// What a read that waits registers with, in the [`Waiters`](super::Waiters) of what it waits for. It lives as long as the read.
     pub waiter: &'a mut Waiter,
+}
+
+/// Whether the read of a stream that got the last `count` bytes of the text at hand, and has room for `room`, is followed by the mark of its
+/// end: a read of no bytes.
+///
+/// Where a read got less than it asked for, a kernel asks again for the rest, and hands the bytes to its reader at the mark. A small read
+/// that got all that it asked for is none of these: who reads byte by byte, as shells do, would take the mark for the end of the file.
+/// Of a large one it is not known; the kernel may have cut it.
+#[must_use]
+pub const fn marked(count: usize, room: usize) -> bool {
+    count < room || room >= 1024
 }
 
 /// A file: what most people implement. Dyn-compatible, so that a tree is a table of `&dyn File`.
@@ -81,7 +92,7 @@ pub trait File {
         false
     }
 
-    /// Writes `data` at `offset`: how many bytes were taken. A value is parsed, checked and applied in this one call.
+    /// Writes `data` at `offset`: how many bytes were taken. No bytes are no value.
     fn write(&self, open: &mut OpenFile<'_>, offset: u64, data: &[u8]) -> Result<usize> {
         let _ = (open, offset, data);
         Err(Error::ReadOnlyFile)
@@ -102,6 +113,13 @@ pub trait File {
     /// Asked before the file is taken out of its directory.
     fn remove(&self) -> Result<()> {
         Err(Error::ReadOnlyFile)
+    }
+
+    /// Makes what was written take effect, where that is a step of its own: called before [`close`](File::close) when a client closes the
+    /// file in order, which then sees the error.
+    fn finish(&self, open: &mut OpenFile<'_>) -> Result<()> {
+        let _ = open;
+        Ok(())
     }
 
     /// Called once when an open file is given up.

@@ -22,7 +22,7 @@ pub use attr::{
     Attr, Create, Id, Kind, Lock, LockKind, New, OpenMode, SetAttr, SetTime, StatFs, Time, User, without_set_id,
 };
 pub use error::{Error, Result};
-pub use file::{File, FileStat, OpenFile, Position};
+pub use file::{File, FileStat, OpenFile, Position, marked};
 pub use name::{NAME_MAX, Name};
 pub(crate) use nature::apart;
 pub use nature::{AnyTree, Apart, FixedTree, Nature};

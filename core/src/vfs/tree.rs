@@ -172,6 +172,13 @@ impl<const OPENS: usize, const TEXT: usize> Vfs for StaticTree<OPENS, TEXT> {
         self.opens.close(*open);
     }
 
+    async fn finish(&self, open: &Handle) -> Result<()> {
+        match open.0 {
+            Held::Dir(_) => Ok(()),
+            Held::File { .. } => self.opens.with(*open, &mut Waiter::new(), |file, open, _| file.finish(open)),
+        }
+    }
+
     fn waits(&self, open: &Handle) -> bool {
         self.opens.with(*open, &mut Waiter::new(), |file, _, _| Ok(file.waits())).unwrap_or(false)
     }
@@ -187,7 +194,12 @@ impl<const OPENS: usize, const TEXT: usize> Vfs for StaticTree<OPENS, TEXT> {
 
     async fn write(&self, open: &Handle, offset: u64, data: &[u8]) -> Result<usize> {
         self.opens.with(*open, &mut Waiter::new(), |file, open, append| {
-            let offset = if append { file.stat().length } else { offset };
+            let offset = match append {
+                // The pieces of a value follow each other.
+                true if open.at.partial && !open.text.bytes().is_empty() => open.at.delivered,
+                true => file.stat().length,
+                false => offset,
+            };
             file.write(open, offset, data)
         })
     }

@@ -7,11 +7,14 @@ use std::sync::{Arc, Mutex};
 use datakit_core::vfs::{Error, FileStat, OpenMode, Result};
 
 use super::leaf::only_normal;
-use super::text::LARGEST;
+use super::pieces::{Piece, Pieces};
 use super::{Leaf, OpenLeaf, Wait, ready};
 use crate::locked;
 
-/// A file whose every write is a command, and whose content is the reply to the last one that succeeded.
+/// A file that takes commands, and whose content is the reply to the last one that succeeded.
+///
+/// A command may be written in pieces at offsets that follow each other. It ends, and is run, with a newline at the end of a write, a
+/// write elsewhere, a read, or the clunk, unless the file knows [when it is complete](Command::complete_unless). A write of no bytes is none.
 ///
 /// The reply belongs to the file, not to who gave the command, and reading consumes it: shells open, write, close, and open
 /// again to read.
@@ -21,6 +24,8 @@ struct Shared {
     handler: Box<Handler>,
     /// Whether the reason of a failure is to be read.
     explains: bool,
+    /// Whether more may follow a text that has no newline.
+    goes_on: fn(&str) -> bool,
     answer: Mutex<Answer>,
 }
 
@@ -40,10 +45,10 @@ impl Answer {
 type Handler = dyn Fn(String) -> Answering + Send + Sync;
 type Answering = Pin<Box<dyn Future<Output = std::result::Result<Vec<u8>, Refusal>> + Send>>;
 
-/// Why a command failed: the error of the write, and a text that may be longer than that of an error can be.
+/// Why a command failed: the error of the request that ended it, and a text that may be longer than that of an error can be.
 #[derive(Debug, Clone)]
 pub struct Refusal {
-    /// The error of the write.
+    /// The error of that request.
     pub error: Error,
     /// What is read then, in lines, where the file [explains](Command::explaining).
     pub text: String,
@@ -56,8 +61,8 @@ impl From<Error> for Refusal {
 }
 
 impl Command {
-    /// `handler` gets what is written, without white space around it, and returns the reply. Its error is the error of the write
-    /// and leaves the last reply in place.
+    /// `handler` gets what is written, without white space around it, and returns the reply. Its error is the error of the request that
+    /// ended the command, and leaves the last reply in place.
     pub fn new<T: Into<Vec<u8>>>(handler: impl Fn(&str) -> Result<T> + Send + Sync + 'static) -> Command {
         Command::of(Box::new(move |command| {
             let reply = handler(&command);
@@ -65,7 +70,7 @@ impl Command {
         }))
     }
 
-    /// The same where the reply has to be waited for. A write that is given up drops the future.
+    /// The same where the reply has to be waited for. A request that is given up drops the future.
     pub fn waiting<T, F>(handler: impl Fn(String) -> F + Send + Sync + 'static) -> Command
     where
         T: Into<Vec<u8>>,
@@ -88,11 +93,26 @@ impl Command {
             let reply = handler(command);
             Box::pin(async move { reply.await.map(Into::into) })
         });
-        Command(Arc::new(Shared { handler, explains: true, answer: Mutex::default() }))
+        Command::with(handler, true)
     }
 
     fn of(handler: Box<Handler>) -> Command {
-        Command(Arc::new(Shared { handler, explains: false, answer: Mutex::default() }))
+        Command::with(handler, false)
+    }
+
+    fn with(handler: Box<Handler>, explains: bool) -> Command {
+        Command(Arc::new(Shared { handler, explains, goes_on: |_| true, answer: Mutex::default() }))
+    }
+
+    /// Runs a command without a newline at once, unless `goes_on` says that more may follow it: clients that close without a look at
+    /// the answer see its error on their write.
+    #[must_use]
+    pub fn complete_unless(mut self, goes_on: fn(&str) -> bool) -> Command {
+        // It was made just now, nobody else has it.
+        if let Some(shared) = Arc::get_mut(&mut self.0) {
+            shared.goes_on = goes_on;
+        }
+        self
     }
 
     /// Starts with this reason, as if a command had failed.
@@ -116,7 +136,7 @@ impl Leaf for Command {
     }
 
     fn open(&self, _: OpenMode) -> Wait<'_, Box<dyn OpenLeaf>> {
-        ready(Ok(Box::new(Opened { file: self.0.clone(), at: Mutex::default() })))
+        ready(Ok(Box::new(Opened { file: self.0.clone(), pieces: Pieces::default(), at: Mutex::default() })))
     }
 
     fn truncate(&self, length: u64) -> Wait<'_, ()> {
@@ -134,7 +154,25 @@ impl Leaf for Command {
 
 struct Opened {
     file: Arc<Shared>,
+    pieces: Pieces,
     at: Mutex<At>,
+}
+
+impl Opened {
+    async fn run(&self, command: Option<Piece>) -> Result<()> {
+        let Some(Piece { text, .. }) = command else { return Ok(()) };
+        let command = str::from_utf8(&text).map_err(|_| Error::Invalid.because("a command must be UTF-8"))?;
+        locked::lock(&self.file.answer).refusal = None;
+        let answer = (self.file.handler)(command.trim().to_owned()).await;
+        let reply = answer.map_err(|refusal| {
+            if self.file.explains {
+                locked::lock(&self.file.answer).refusal = Some(refusal.text.into_bytes().into());
+            }
+            refusal.error
+        })?;
+        *locked::lock(&self.file.answer) = Answer { reply, refusal: None };
+        Ok(())
+    }
 }
 
 /// Where a read may go on. Clients that keep one position for reads and writes are at either of these.
@@ -171,6 +209,7 @@ impl At {
 impl OpenLeaf for Opened {
     fn read<'a>(&'a self, offset: u64, buf: &'a mut [u8]) -> Wait<'a, usize> {
         Box::pin(async move {
+            self.run(self.pieces.end()).await?;
             let mut at = locked::lock(&self.at);
             // 0 is the start of the reply, wherever this open file is.
             if ![0, at.sum, at.end].contains(&offset) {
@@ -192,21 +231,18 @@ impl OpenLeaf for Opened {
 
     fn write<'a>(&'a self, offset: u64, data: &'a [u8]) -> Wait<'a, usize> {
         Box::pin(async move {
-            if data.len() > LARGEST {
-                return Err(Error::TooLarge);
+            if data.is_empty() {
+                return Ok(0);
             }
-            let command = str::from_utf8(data).map_err(|_| Error::Invalid.because("a command must be UTF-8"))?;
-            locked::lock(&self.file.answer).refusal = None;
-            let answer = (self.file.handler)(command.trim().to_owned()).await;
-            let reply = answer.map_err(|refusal| {
-                if self.file.explains {
-                    locked::lock(&self.file.answer).refusal = Some(refusal.text.into_bytes().into());
-                }
-                refusal.error
-            })?;
-            *locked::lock(&self.file.answer) = Answer { reply, refusal: None };
+            self.run(self.pieces.before(offset, 0)).await?;
+            let goes_on = |text: &[u8]| str::from_utf8(text).is_ok_and(|text| (self.file.goes_on)(text.trim_start()));
+            self.run(self.pieces.add(offset, data, goes_on)?).await?;
             locked::lock(&self.at).passed(offset, data.len());
             Ok(data.len())
         })
+    }
+
+    fn finish(&self) -> Wait<'_, ()> {
+        Box::pin(self.run(self.pieces.end()))
     }
 }

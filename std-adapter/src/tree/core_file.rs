@@ -153,6 +153,10 @@ impl OpenLeaf for Opened {
         Box::pin(async move { self.with(|file, open| file.write(open, offset, data)) })
     }
 
+    fn finish(&self) -> Wait<'_, ()> {
+        ready(self.with(|file, open| file.finish(open)))
+    }
+
     fn close(&self) {
         self.with(|file, open| file.close(open));
     }

@@ -183,7 +183,7 @@ async fn a_command_that_explains_shows_the_reason_until_the_next() -> Done {
     assert_eq!(tree.stat(&f).await?.size, 18);
     // By one position for reads and writes, as a kernel has it.
     let open = tree.open(&f, OpenMode::READ_WRITE).await?;
-    assert!(tree.write(&open, 0, b"worse").await.is_err());
+    assert!(tree.write(&open, 0, b"worse\n").await.is_err());
     assert_eq!(read_at(&tree, &open, 0, 10).await?, "the reason");
     assert_eq!(read_at(&tree, &open, 10, 20).await?, " in full");
     assert_eq!(read_at(&tree, &open, 18, 20).await?, "");
@@ -209,8 +209,8 @@ async fn commands_that_wait_keep_their_order_on_one_open_file() -> Done {
         }
     }));
     let open = tree.open(&walk(&tree, "f").await?, OpenMode::WRITE).await?;
-    let (one, two) = tokio::join!(tree.write(&open, 0, b"the longer one"), tree.write(&open, 0, b"short"));
-    assert_eq!((one, two), (Ok(14), Ok(5)));
+    let (one, two) = tokio::join!(tree.write(&open, 0, b"the longer one\n"), tree.write(&open, 0, b"short\n"));
+    assert_eq!((one, two), (Ok(15), Ok(6)));
     assert_eq!(*log.lock().unwrap(), ["the longer one", "short"]);
     Ok(())
 }
@@ -287,9 +287,111 @@ impl File for Gain {
 async fn a_file_of_core_is_served() -> Done {
     let tree = tree_of(Core::new(Gain(Mutex::new(5))));
     let open = tree.open(&walk(&tree, "f").await?, OpenMode::READ).await?;
-    write(&tree, "f", "7\n").await?;
+    let other = tree.open(&walk(&tree, "f").await?, OpenMode::WRITE).await?;
+    tree.write(&other, 0, b"7\n").await?;
     assert_eq!((read_at(&tree, &open, 0, 9).await?, read(&tree, "f").await?), ("5\n".into(), "7\n".into()));
     tree.close(&open);
     assert_eq!(read(&tree, "f").await?, "1007\n");
+    Ok(())
+}
+
+#[tokio::test]
+async fn commands_may_come_in_pieces() -> Done {
+    let tree = tree_of(echo());
+    let f = walk(&tree, "f").await?;
+    let open = tree.open(&f, OpenMode::READ_WRITE).await?;
+    for (offset, piece) in [(0, "cal"), (3, ""), (3, "ibr"), (6, "ate"), (9, "")] {
+        assert_eq!(tree.write(&open, offset, piece.as_bytes()).await, Ok(piece.len()));
+        assert_eq!(tree.stat(&f).await?.size, 0, "nothing was run");
+    }
+    tree.finish(&open).await?;
+    assert_eq!(read(&tree, "f").await?, "did calibrate");
+    // By a newline, by a write elsewhere, by a read.
+    tree.write(&open, 0, b"on").await?;
+    tree.write(&open, 2, b"e\n").await?;
+    assert_eq!(read(&tree, "f").await?, "did one");
+    tree.write(&open, 0, b"two").await?;
+    tree.write(&open, 0, b"three").await?;
+    assert_eq!(read(&tree, "f").await?, "did two");
+    assert_eq!(read_at(&tree, &open, 0, 20).await?, "did three");
+    // The error is that of the request that ends it; a lost connection ends nothing.
+    tree.write(&open, 0, b"ba").await?;
+    assert_eq!(tree.write(&open, 2, b"d\n").await.unwrap_err().to_string(), "bad command");
+    tree.write(&open, 0, b"bad").await?;
+    assert_eq!(tree.finish(&open).await.unwrap_err().to_string(), "bad command");
+    tree.write(&open, 0, b"four").await?;
+    tree.close(&open);
+    assert_eq!(read(&tree, "f").await?, "");
+    // What is kept is bounded.
+    let open = tree.open(&f, OpenMode::READ_WRITE).await?;
+    let piece = [b'x'; 40_000];
+    tree.write(&open, 0, &piece).await?;
+    assert_eq!(tree.write(&open, 40_000, &piece).await.unwrap_err().errno(), Error::TooLarge.errno());
+    tree.write(&open, 0, &[&piece[..], b"\n"].concat()).await?;
+    assert_eq!(tree.stat(&f).await?.size, 40_004);
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_complete_command_need_not_wait() -> Done {
+    let tree = tree_of(echo().complete_unless(|text| "go far".len() > text.len() && "go far".starts_with(text)));
+    let open = tree.open(&walk(&tree, "f").await?, OpenMode::WRITE).await?;
+    tree.write(&open, 0, b"go ").await?;
+    assert_eq!(read(&tree, "f").await?, "");
+    tree.write(&open, 3, b"far").await?;
+    assert_eq!(read(&tree, "f").await?, "did go far");
+    assert!(tree.write(&open, 0, b"bad").await.is_err());
+    Ok(())
+}
+
+/// A value that keeps what was ever written to it.
+#[derive(Clone, Default)]
+struct Written(Arc<Mutex<Vec<String>>>);
+
+impl Value for Written {
+    fn read(&self) -> Wait<'_, Option<Vec<u8>>> {
+        ready(Ok(self.0.lock().unwrap().last().map(|last| last.clone().into_bytes())))
+    }
+
+    fn write(&self, value: Vec<u8>) -> Wait<'_, ()> {
+        self.0.lock().unwrap().push(String::from_utf8_lossy(&value).into_owned());
+        ready(Ok(()))
+    }
+}
+
+#[tokio::test]
+async fn a_stored_value_in_pieces_is_written_once() -> Done {
+    let written = Written::default();
+    let tree = tree_of(Kv::new(written.clone()));
+    let f = walk(&tree, "f").await?;
+    let open = tree.open(&f, OpenMode::READ_WRITE).await?;
+    for (offset, piece) in [(0, "12"), (2, ""), (2, "34"), (4, "")] {
+        assert_eq!(tree.write(&open, offset, piece.as_bytes()).await, Ok(piece.len()));
+    }
+    assert!(written.0.lock().unwrap().is_empty());
+    tree.finish(&open).await?;
+    assert_eq!(*written.0.lock().unwrap(), ["1234"]);
+    tree.write(&open, 1, b"x").await?;
+    assert_eq!(read_at(&tree, &open, 0, 9).await?, "1x34");
+    let appending = tree.open(&f, OpenMode { append: true, ..OpenMode::WRITE }).await?;
+    tree.write(&appending, 0, b"5").await?;
+    tree.write(&appending, 0, b"6\n").await?;
+    assert_eq!(written.0.lock().unwrap()[2..], ["1x3456\n"]);
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_log_level_in_pieces_is_one_level() -> Done {
+    let sources = log::Sources::new();
+    let source = sources.register("radio", "the radio", log::Level::Warning);
+    let tree = Tree::new(sources.dir());
+    let level = tree.open(&walk(&tree, "src/radio/level").await?, OpenMode::WRITE).await?;
+    assert_eq!(tree.write(&level, 0, b"in").await, Ok(2));
+    assert_eq!((tree.write(&level, 2, b"").await, source.level()), (Ok(0), log::Level::Warning));
+    assert_eq!((tree.write(&level, 2, b"fo").await, source.level()), (Ok(2), log::Level::Info));
+    // What comes late of it is no level without a name.
+    assert_eq!(tree.write(&level, 4, b"\n").await, Ok(1));
+    assert_eq!(tree.write(&level, 0, b"\n").await.map_err(|error| error.errno()), Err(22));
+    assert_eq!(source.level(), log::Level::Info);
     Ok(())
 }

@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use datakit_core::vfs::{Error, FileStat, OpenMode, read_at};
 
-use super::text::{overlay, resize};
+use super::pieces::{Piece, Pieces};
+use super::text::{end_of, overlay, resize};
 use super::{Leaf, OpenLeaf, Wait, ready};
 
 /// A value under a key of some store.
@@ -38,7 +39,10 @@ pub trait Value: Send + Sync {
     }
 }
 
-/// A [`Value`] as a file: every read reads the value anew, every write writes the whole.
+/// A [`Value`] as a file: every read reads the value anew, and what was written is laid over it and written as a whole.
+///
+/// What is written in pieces, at offsets that follow each other, is written to the value once: with a newline at the end of a write, a write
+/// elsewhere, a read, or the clunk. A write of no bytes is none.
 pub struct Kv(Arc<Shared>);
 
 struct Shared {
@@ -92,7 +96,8 @@ impl Leaf for Kv {
                     .await
                     .or_else(|error| if error == Error::ReadOnlyFile { Ok(()) } else { Err(error) })?;
             }
-            Ok(Box::new(Opened { file: self.0.clone(), append: mode.append }) as Box<dyn OpenLeaf>)
+            let opened = Opened { file: self.0.clone(), pieces: Pieces::default(), append: mode.append };
+            Ok(Box::new(opened) as Box<dyn OpenLeaf>)
         })
     }
 
@@ -111,12 +116,25 @@ impl Leaf for Kv {
 
 struct Opened {
     file: Arc<Shared>,
+    pieces: Pieces,
     append: bool,
+}
+
+impl Opened {
+    async fn lay(&self, piece: Option<Piece>) -> datakit_core::vfs::Result<()> {
+        let Some(Piece { start, text }) = piece else { return Ok(()) };
+        let _changing = self.file.changing.lock().await;
+        let mut value = self.file.value.read().await?.unwrap_or_default();
+        let start = if self.append { value.len() as u64 } else { start };
+        overlay(&mut value, start, &text)?;
+        self.file.value.write(value).await
+    }
 }
 
 impl OpenLeaf for Opened {
     fn read<'a>(&'a self, offset: u64, buf: &'a mut [u8]) -> Wait<'a, usize> {
         Box::pin(async move {
+            self.lay(self.pieces.end()).await?;
             let value = self.file.value.read().await?.ok_or(Error::NotFound)?;
             read_at(&value, offset, buf)
         })
@@ -125,12 +143,19 @@ impl OpenLeaf for Opened {
     fn write<'a>(&'a self, offset: u64, data: &'a [u8]) -> Wait<'a, usize> {
         Box::pin(async move {
             self.file.writable()?;
-            let _changing = self.file.changing.lock().await;
-            let mut value = self.file.value.read().await?.unwrap_or_default();
-            let offset = if self.append { value.len() as u64 } else { offset };
-            overlay(&mut value, offset, data)?;
-            self.file.value.write(value).await?;
+            if data.is_empty() {
+                return Ok(0);
+            }
+            // Pieces that are appended follow each other, wherever the client thinks that the end is.
+            let offset = if self.append { self.pieces.next() } else { offset };
+            end_of(offset, data.len())?;
+            self.lay(self.pieces.before(offset, data.len())).await?;
+            self.lay(self.pieces.add(offset, data, |_| true)?).await?;
             Ok(data.len())
         })
+    }
+
+    fn finish(&self) -> Wait<'_, ()> {
+        Box::pin(self.lay(self.pieces.end()))
     }
 }

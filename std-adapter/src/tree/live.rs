@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use datakit_core::vfs::{Error, FileStat, OpenMode, Result};
+use datakit_core::vfs::{Error, FileStat, OpenMode, Result, marked};
 use tokio::sync::{Mutex, watch};
 
 use super::{Leaf, OpenLeaf, Wait, ready};
@@ -10,7 +10,7 @@ use super::{Leaf, OpenLeaf, Wait, ready};
 /// A value that streams follow. Clones are the same value.
 ///
 /// A stream delivers the value of its open first, and then, whenever all of that has been read, the latest one that looks
-/// different from what was delivered last. After each delivery a read of zero bytes marks that there is no more for now.
+/// different from what was delivered last. A read of zero bytes [marks](marked) that there is no more for now.
 #[derive(Debug)]
 pub struct Live<T>(Arc<watch::Sender<T>>);
 
@@ -142,7 +142,7 @@ impl Delivery {
         buf.iter_mut().zip(rest).for_each(|(to, from)| *to = *from);
         self.taken = self.taken.saturating_add(count);
         self.delivered = self.delivered.saturating_add(count as u64);
-        self.mark = true;
+        self.mark = count == rest.len() && marked(count, buf.len());
         Some(Ok(count))
     }
 

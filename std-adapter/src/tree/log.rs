@@ -7,6 +7,7 @@ use std::sync::{Arc, RwLock};
 
 use datakit_core::vfs::{Error, FileStat, OpenMode, Result, read_at};
 
+use super::pieces::{Piece, Pieces, begins};
 use super::text::resize;
 use super::{Dir, Directory, Entry, Leaf, OfList, OpenLeaf, ReadOnlyText, Wait, ready};
 use crate::locked;
@@ -141,7 +142,8 @@ impl Leaf for LevelFile {
 
     fn open(&self, mode: OpenMode) -> Wait<'_, Box<dyn OpenLeaf>> {
         let file = LevelFile(self.0.clone());
-        ready(Ok(Box::new(Opened { file, emptied: AtomicBool::new(mode.truncate) })))
+        let emptied = AtomicBool::new(mode.truncate);
+        ready(Ok(Box::new(Opened { file, pieces: Pieces::default(), emptied })))
     }
 
     /// 0 leaves the level alone: a shell truncates, then writes.
@@ -164,21 +166,44 @@ impl Leaf for LevelFile {
 
 struct Opened {
     file: LevelFile,
+    pieces: Pieces,
     /// Opened with truncation and not written since: reads as empty.
     emptied: AtomicBool,
 }
 
+impl Opened {
+    fn set(&self, name: Option<Piece>) -> Result<()> {
+        if let Some(name) = name {
+            self.file.set(&name.text)?;
+            self.emptied.store(false, Ordering::Relaxed);
+        }
+        Ok(())
+    }
+}
+
 impl OpenLeaf for Opened {
     fn read<'a>(&'a self, offset: u64, buf: &'a mut [u8]) -> Wait<'a, usize> {
-        let text = if self.emptied.load(Ordering::Relaxed) { Vec::new() } else { self.file.text() };
-        ready(read_at(&text, offset, buf))
+        ready(self.set(self.pieces.end()).and_then(|()| {
+            let text = if self.emptied.load(Ordering::Relaxed) { Vec::new() } else { self.file.text() };
+            read_at(&text, offset, buf)
+        }))
     }
 
-    fn write<'a>(&'a self, _: u64, data: &'a [u8]) -> Wait<'a, usize> {
+    fn write<'a>(&'a self, offset: u64, data: &'a [u8]) -> Wait<'a, usize> {
         Box::pin(async move {
-            self.file.set(data)?;
-            self.emptied.store(false, Ordering::Relaxed);
+            if data.is_empty() {
+                return Ok(0);
+            }
+            self.set(self.pieces.before(offset, 0))?;
+            let goes_on = |text: &[u8]| {
+                str::from_utf8(text).is_ok_and(|text| begins(Level::ALL.map(Level::as_str), text.trim_start()))
+            };
+            self.set(self.pieces.add(offset, data, goes_on)?)?;
             Ok(data.len())
         })
+    }
+
+    fn finish(&self) -> Wait<'_, ()> {
+        ready(self.set(self.pieces.end()))
     }
 }

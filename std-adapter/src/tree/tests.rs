@@ -37,9 +37,13 @@ pub(super) async fn read(tree: &Tree, path: &str) -> Result<String> {
     read_at(tree, &open, 0, 4096).await
 }
 
+/// As `printf TEXT > PATH` does it.
 pub(super) async fn write(tree: &Tree, path: &str, text: &str) -> Result<usize> {
     let open = tree.open(&walk(tree, path).await?, OpenMode::WRITE).await?;
-    tree.write(&open, 0, text.as_bytes()).await
+    let written = tree.write(&open, 0, text.as_bytes()).await?;
+    let finished = tree.finish(&open).await;
+    tree.close(&open);
+    finished.map(|()| written)
 }
 
 /// A tree whose only entry is the file `f`.

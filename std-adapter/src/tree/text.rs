@@ -159,11 +159,8 @@ impl OpenLeaf for OpenText {
 /// # Errors
 /// `Bad write offset -2`; [`Error::TooLarge`]. Nothing has changed then.
 pub(super) fn overlay(text: &mut Vec<u8>, offset: u64, data: &[u8]) -> Result<()> {
-    if offset.cast_signed() < 0 {
-        return Err(Error::Invalid.because(format_args!("Bad write offset {}", offset.cast_signed())));
-    }
-    let start = usize::try_from(offset).map_err(|_| Error::TooLarge)?;
-    let end = start.checked_add(data.len()).filter(|end| *end <= LARGEST).ok_or(Error::TooLarge)?;
+    let end = end_of(offset, data.len())?;
+    let start = end - data.len();
     if text.len() < end {
         text.resize(end, 0);
     }
@@ -171,6 +168,18 @@ pub(super) fn overlay(text: &mut Vec<u8>, offset: u64, data: &[u8]) -> Result<()
         part.copy_from_slice(data);
     }
     Ok(())
+}
+
+/// Where `count` bytes at `offset` end.
+///
+/// # Errors
+/// Those of [`overlay`].
+pub(super) fn end_of(offset: u64, count: usize) -> Result<usize> {
+    if offset.cast_signed() < 0 {
+        return Err(Error::Invalid.because(format_args!("Bad write offset {}", offset.cast_signed())));
+    }
+    let start = usize::try_from(offset).map_err(|_| Error::TooLarge)?;
+    start.checked_add(count).filter(|end| *end <= LARGEST).ok_or(Error::TooLarge)
 }
 
 /// Cuts `text`, or pads it with zeros.

@@ -95,7 +95,7 @@ impl<const OPENS: usize, const TEXT: usize> Opens<OPENS, TEXT> {
 
 impl<const TEXT: usize> OpenSlot<TEXT> {
     const fn new() -> Self {
-        let at = Position { delivered: 0, next: 0, taken: 0, mark: false, emptied: false };
+        let at = Position { delivered: 0, next: 0, taken: 0, mark: false, partial: false };
         OpenSlot { file: None, generation: 0, append: false, at, text: Fixed::new() }
     }
 

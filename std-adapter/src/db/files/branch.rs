@@ -182,7 +182,12 @@ fn forward(slot: Arc<Slot>) -> Command {
             moved.inspect_err(|refusal| keep(Some(refusal.text.clone()))).map(|()| transaction::NO_REPLY)
         }
     });
-    command.with_refusal(refusal)
+    command.complete_unless(hash_begun).with_refusal(refusal)
+}
+
+/// Whether it can be the begin of a hash, and no more.
+pub(super) fn hash_begun(text: &str) -> bool {
+    text.len() < 40 && text.bytes().all(|digit| matches!(digit, b'0'..=b'9' | b'a'..=b'f'))
 }
 
 async fn forward_to(slot: &Slot, text: &str) -> db::Result<()> {

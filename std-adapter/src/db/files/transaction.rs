@@ -5,7 +5,7 @@ use std::sync::{Arc, Weak};
 use datakit_core::vfs::{Error, Name, Result};
 
 use super::author::Author;
-use super::branch::Slot;
+use super::branch::{Slot, hash_begun};
 use super::ro::{Ro, Source};
 use super::rw::Rw;
 use super::snapshots::Diff;
@@ -15,7 +15,7 @@ use crate::db::land::How;
 use crate::db::transaction::{Options, Sides, Transaction};
 use crate::db::{self, Id};
 use crate::tree::{Command, Directory, Entry, ReadOnlyText, Refusal, Status, Text, Wait, ready};
-use crate::{db::tree::Tree, ino};
+use crate::{db::tree::Tree, ino, tree::begins};
 
 /// What most commands have to say.
 pub(super) const NO_REPLY: &str = "";
@@ -134,6 +134,7 @@ impl Files {
             let files = files.clone();
             async move { files.obey(&command).await }
         })
+        .complete_unless(word_begun)
     }
 
     async fn obey(&self, command: &str) -> std::result::Result<String, Refusal> {
@@ -202,6 +203,7 @@ impl Files {
                 Ok("ok")
             }
         })
+        .complete_unless(hash_begun)
     }
 
     fn add_parent(&self, parent: Id) {
@@ -228,6 +230,16 @@ impl Files {
             None => Err(db::Error::NotFound),
         });
         Ro::new(&self.slot.database, source, ino::next()).top(name)
+    }
+}
+
+/// Whether the last word of a command is the begin of one that is longer.
+fn word_begun(command: &str) -> bool {
+    let (first, last) = command.rsplit_once(|c: char| c.is_ascii_whitespace()).unwrap_or(("", command));
+    if first.is_empty() {
+        begins(["close", "reset", "commit"], last)
+    } else {
+        begins(["ff-only", "if-changed", "id"], last)
     }
 }
 

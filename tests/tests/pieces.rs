@@ -1,0 +1,107 @@
+//! Parameters and commands that a client writes in pieces, and writes of nothing: over a socket, in every dialect, on a board's tree
+//! and in the database.
+
+#![allow(clippy::unwrap_used, clippy::indexing_slicing)]
+
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use datakit::server::Limits;
+use datakit_core::files::{Command, Param, Value};
+use datakit_core::vfs::{Dir, Error, StaticTree, file};
+use datakit_core::wire::Dialect;
+use datakit_tests::db::Place;
+use datakit_tests::serve;
+use datakit_tests::wire_client::{Refusal, WireClient};
+
+const ALL: [Dialect; 3] = [Dialect::Legacy, Dialect::Unix, Dialect::Linux];
+
+/// For writing.
+const WRITE: u8 = 1;
+
+static PERIOD: Value<u32> = Value::new(1000);
+static COMMANDS: AtomicU32 = AtomicU32::new(0);
+static RESET: Command<16> = Command::new(|command, _| {
+    COMMANDS.fetch_add(1, Ordering::Relaxed);
+    if command == "reset" { Ok(()) } else { Err(Error::Invalid.because("write `reset`")) }
+});
+static ROOT: Dir = Dir::new(&[file("period", &Param::new(&PERIOD).range(100, 60_000)), file("reset", &RESET)]);
+
+/// As `printf` of each piece into one open file: the first refusal.
+fn written(client: &mut WireClient, path: &str, pieces: &[&str]) -> Result<(), Refusal> {
+    client.open_path(9, path, WRITE);
+    let mut offset = 0;
+    let mut done = Ok(());
+    for piece in pieces {
+        done = done.and(client.write(9, offset, piece.as_bytes()).map(drop));
+        offset += piece.len() as u64;
+    }
+    let clunked = client.clunk(9);
+    done.and(clunked)
+}
+
+#[test]
+fn a_parameter_in_pieces_is_set_once_by_every_client() {
+    let served = serve(Limits::default(), |_| StaticTree::<8, 96>::new(&ROOT));
+    for dialect in ALL {
+        let mut client = WireClient::attached(served.addr, dialect, 8192);
+        let before = PERIOD.version();
+        // As libixp's `ixpc write`, as stdio with a small buffer, as a program without one.
+        for (pieces, value) in [(&["120\n", ""][..], 120), (&["12", "34"], 1234), (&["2", "5", "0", "\n"], 250)] {
+            written(&mut client, "period", pieces).unwrap();
+            assert_eq!(PERIOD.get(), value, "{dialect:?} {pieces:?}");
+        }
+        assert_eq!(PERIOD.version() - before, 3, "each is set once, and nothing between");
+        assert!(written(&mut client, "period", &["9", "9"]).is_err(), "the clunk says that it is refused");
+        assert!(written(&mut client, "period", &["later"]).is_err());
+        assert_eq!(PERIOD.get(), 250);
+        // After an error at the clunk the fid is free.
+        written(&mut client, "period", &["1000"]).unwrap();
+    }
+}
+
+#[test]
+fn a_connection_that_is_lost_sets_no_half_of_a_value() {
+    static V: Value<u32> = Value::new(7);
+    static TOP: Dir = Dir::new(&[file("v", &Param::new(&V))]);
+    let served = serve(Limits::default(), |_| StaticTree::<8, 96>::new(&TOP));
+    let mut client = WireClient::attached(served.addr, Dialect::Unix, 8192);
+    client.open_path(1, "v", WRITE);
+    client.write(1, 0, b"12").unwrap();
+    drop(client);
+    datakit_tests::within(datakit_tests::PATIENCE, "it is gone", || served.stats.connections() == 0);
+    assert_eq!(V.get(), 7);
+}
+
+#[test]
+fn a_command_in_pieces_runs_once() {
+    let served = serve(Limits::default(), |_| StaticTree::<8, 96>::new(&ROOT));
+    for dialect in ALL {
+        let mut client = WireClient::attached(served.addr, dialect, 8192);
+        let before = COMMANDS.load(Ordering::Relaxed);
+        written(&mut client, "reset", &["re", "", "set", ""]).unwrap();
+        assert_eq!(COMMANDS.load(Ordering::Relaxed) - before, 1, "{dialect:?}");
+        assert!(written(&mut client, "reset", &["re", "start\n"]).is_err());
+    }
+}
+
+#[test]
+fn commands_of_the_database_may_come_in_pieces() {
+    for (place, dialect) in [(Place::memory(), Dialect::Unix), (Place::git(), Dialect::Linux)] {
+        let connection = place.connect();
+        let heads = ["0", "1", "2"].map(|text| connection.master().commit(&[("a", text)]));
+        connection.mkdir("branch/dev").unwrap();
+        connection.put("branch/dev/fast-forward", &heads[0]).unwrap();
+        let mut client = place.raw(dialect);
+        let [_, first, second] = &heads;
+        let (start, rest) = first.split_at(7);
+        written(&mut client, "branch/dev/fast-forward", &[start, "", rest, ""]).unwrap();
+        assert_eq!(connection.branch("dev").head(), *first);
+        written(&mut client, "branch/dev/fast-forward", &[&second[..39], &second[39..], "\n"]).unwrap();
+        assert_eq!(connection.branch("dev").head(), *second);
+        // A word is run when it is complete: a client that does not look at the clunk's answer sees an error on its write.
+        client.open_path(3, "branch/dev/fast-forward", WRITE);
+        assert!(client.write(3, 0, b"nowhere").is_err());
+        // Too short for a hash, which is known at the end.
+        assert!(written(&mut client, "branch/dev/fast-forward", &[start]).is_err());
+    }
+}
