@@ -23,6 +23,8 @@ mod reasons;
 mod snapshots;
 #[path = "db/swap.rs"]
 mod swap;
+#[path = "db/tools.rs"]
+mod tools;
 #[path = "db/transactions.rs"]
 mod transactions;
 #[path = "db/trees.rs"]

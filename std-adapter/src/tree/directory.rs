@@ -77,6 +77,13 @@ pub trait Directory: Send + Sync {
         None
     }
 
+    /// Whether `child` goes with this directory only: a removal of it is taken and changes nothing, as `rm -r` removes what is in a
+    /// directory before the directory itself.
+    fn keeps(&self, child: &Entry) -> bool {
+        let _ = child;
+        false
+    }
+
     /// Removes this directory itself.
     fn remove(&self) -> Wait<'_, ()> {
         ready(Err(Error::ReadOnlyDirectory))

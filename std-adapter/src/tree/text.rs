@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, Mutex};
 
-use datakit_core::vfs::{Error, FileStat, OpenMode, Result, read_at};
+use datakit_core::vfs::{Error, FileStat, OpenMode, Result, Time, read_at};
 
 use super::leaf::only_normal;
 use super::{Leaf, OpenLeaf, Wait, ready};
@@ -17,12 +17,13 @@ pub(super) const LARGEST: usize = 64 * 1024;
 pub struct ReadOnlyText {
     text: Arc<[u8]>,
     mode: u32,
+    changed: Option<Time>,
 }
 
 impl ReadOnlyText {
     /// A plain file of this content.
     pub fn new(text: impl AsRef<[u8]>) -> ReadOnlyText {
-        ReadOnlyText { text: text.as_ref().into(), mode: 0o664 }
+        ReadOnlyText { text: text.as_ref().into(), mode: 0o664, changed: None }
     }
 
     /// The same, shown as a program.
@@ -30,11 +31,21 @@ impl ReadOnlyText {
     pub fn executable(self) -> ReadOnlyText {
         ReadOnlyText { mode: 0o775, ..self }
     }
+
+    /// The same, shown as of that time.
+    #[must_use]
+    pub fn of_time(self, time: Time) -> ReadOnlyText {
+        ReadOnlyText { changed: Some(time), ..self }
+    }
 }
 
 impl Leaf for ReadOnlyText {
     fn stat(&self) -> Wait<'_, FileStat> {
         ready(Ok(FileStat { mode: self.mode, ..FileStat::new(self.text.len() as u64) }))
+    }
+
+    fn changed(&self) -> Option<Time> {
+        self.changed
     }
 
     fn open(&self, _: OpenMode) -> Wait<'_, Box<dyn OpenLeaf>> {

@@ -172,7 +172,7 @@ impl Vfs for Tree {
     async fn stat(&self, inode: &Inode) -> Result<Attr> {
         let attr = match inode.entry().what() {
             What::Dir(dir) => Attr::new(inode.entry().id(), dir.mode(), 0),
-            What::Symlink(target) => Attr::new(inode.entry().id(), 0o775, target.len() as u64),
+            What::Symlink(target) => Attr::new(inode.entry().id(), 0o777, target.len() as u64),
             What::File(leaf) => {
                 let stat = leaf.stat().await?;
                 Attr::new(Id { version: stat.version, ..inode.entry().id() }, stat.mode, stat.length)
@@ -259,6 +259,9 @@ impl Vfs for Tree {
 
     async fn remove(&self, inode: &Inode) -> Result<()> {
         let parent = inode.0.parent.as_ref().ok_or(Error::NotPermitted)?;
+        if parent.dir()?.keeps(inode.entry()) {
+            return Ok(());
+        }
         match inode.entry().what() {
             What::Dir(dir) => dir.remove().await?,
             What::File(leaf) => leaf.remove().await?,

@@ -46,7 +46,7 @@ fn d3_a_transaction_is_committed(place: &Place) {
     connection.put(&transaction.path("msg"), "My commit").unwrap();
     transaction.ctl("commit\n").unwrap();
     assert_eq!(connection.stat("branch/master/ro/src/Makefile").unwrap().len, 15);
-    assert_eq!(connection.read(&format!("snapshots/{}/msg", master.head())), "My commit\n");
+    assert_eq!(connection.read(&format!("snapshots/{}/msg", master.head())), "My commit");
     assert!(!transaction.is_open());
 }
 
@@ -64,7 +64,7 @@ fn d5_a_commit_without_a_message_says_so(place: &Place) {
     let transaction = master.transaction();
     transaction.write("a", "");
     transaction.commit("").unwrap();
-    assert_eq!(connection.read(&format!("snapshots/{}/msg", master.head())), "(no commit message)\n");
+    assert_eq!(connection.read(&format!("snapshots/{}/msg", master.head())), "(no commit message)");
 }
 
 fn d6_a_commit_without_changes_moves_the_head(place: &Place) {

@@ -69,12 +69,7 @@ impl Commit {
     /// # Errors
     /// [`Error::DoesNotExist`] for a commit that is no longer there, here and below.
     pub async fn message(&self) -> Result<String> {
-        let mut message = self.at().to("msg").read_text().await?;
-        // The newline that the file has behind the message.
-        if message.ends_with('\n') {
-            message.pop();
-        }
-        Ok(message)
+        self.at().to("msg").read_text().await
     }
 
     /// The commits that it was made from, in its order. The original server sorts them.

@@ -143,6 +143,11 @@ impl Directory for BranchDir {
         ready(found.cloned().ok_or(Error::NotFound))
     }
 
+    /// Git keeps none, and `mkdir -m` sets one.
+    fn chmod(&self, _: u32) -> Wait<'_, ()> {
+        ready(Ok(()))
+    }
+
     /// Deletes the branch, whatever is in the directory.
     fn remove(&self) -> Wait<'_, ()> {
         let branch = self.slot.branch();

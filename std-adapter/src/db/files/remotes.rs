@@ -129,6 +129,10 @@ impl Directory for RemoteDir {
         ready(Ok(self.entries.to_vec()))
     }
 
+    fn keeps(&self, _: &Entry) -> bool {
+        true
+    }
+
     fn remove(&self) -> Wait<'_, ()> {
         ready(Ok(()))
     }

@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
-use datakit_core::vfs::{Error, FileStat, Kind, NAME_MAX, Name, OpenMode, Result};
+use datakit_core::vfs::{Error, FileStat, Kind, NAME_MAX, Name, OpenMode, Result, Time};
 
-use crate::db::object::Mode;
+use crate::db::object::{Commit, Mode};
 use crate::db::objects::Objects;
 use crate::db::tree::{Dir, File, Node, Tree, join};
 use crate::db::{self, Database};
@@ -20,6 +20,7 @@ pub(super) struct Ro {
     top: Way,
     /// Inodes have a number for each place of this, path and kind.
     number: u64,
+    shown: Shown,
 }
 
 /// How a directory is found.
@@ -32,29 +33,42 @@ enum Way {
 
 impl Ro {
     pub(super) fn new(database: &Database, source: Source, number: u64) -> Ro {
-        Ro { database: database.clone(), top: Way::Path(source), number }
+        Ro { database: database.clone(), top: Way::Path(source), number, shown: Shown::default() }
     }
 
     /// The same tree for ever.
     pub(super) fn fixed(database: &Database, tree: &Tree, number: u64) -> Ro {
-        Ro { database: database.clone(), top: Way::Found(tree.top().clone()), number }
+        Ro { database: database.clone(), top: Way::Found(tree.top().clone()), number, shown: Shown::default() }
+    }
+
+    /// The same, shown as of that time.
+    pub(super) fn since(mut self, time: Time) -> Ro {
+        self.shown.since = Some(time);
+        self
+    }
+
+    /// The same where removals are taken and change nothing: it goes with the directory that has it.
+    pub(super) fn kept(mut self) -> Ro {
+        self.shown.kept = true;
+        self
     }
 
     /// All of it, under a name.
     pub(super) fn top(self, name: &str) -> Entry {
         let number = ino::of(("ro", self.number));
-        let Ro { database, top: way, .. } = self;
+        let Ro { database, top: way, shown, .. } = self;
         Entry::dir_of(
             name.as_bytes().into(),
             number,
-            RoDir(Arc::new(Place { database, way, path: Vec::new(), number })),
+            RoDir(Arc::new(Place { database, way, path: Vec::new(), number, shown })),
         )
     }
 
     /// One file that never changes.
     pub(super) fn file(database: &Database, name: &[u8], file: File, number: u64) -> Entry {
         let way = Way::Found(Dir::empty());
-        let dir = Arc::new(Place { database: database.clone(), way, path: Vec::new(), number });
+        let shown = Shown::default();
+        let dir = Arc::new(Place { database: database.clone(), way, path: Vec::new(), number, shown });
         dir.file(name.into(), file, number)
     }
 }
@@ -69,6 +83,16 @@ struct Place {
     path: Vec<u8>,
     /// The inode of the directory.
     number: u64,
+    shown: Shown,
+}
+
+/// What is shown of a tree beside what is in it.
+#[derive(Clone, Copy, Default)]
+struct Shown {
+    /// When it came to be what it is.
+    since: Option<Time>,
+    /// Whether removals are taken and change nothing.
+    kept: bool,
 }
 
 impl Place {
@@ -89,7 +113,7 @@ impl Place {
             Way::Found(_) => Way::Found(dir.clone()),
             Way::Path(source) => Way::Path(source.clone()),
         };
-        Place { database: self.database.clone(), way, path: join(&self.path, name), number }
+        Place { database: self.database.clone(), way, path: join(&self.path, name), number, shown: self.shown }
     }
 
     /// What `node`, which `name` stands for here, is shown as. Nothing below it is read for that: an object that is missing is in nobody's
@@ -124,6 +148,18 @@ impl Place {
 }
 
 impl Directory for RoDir {
+    fn mode(&self) -> u32 {
+        DIRECTORY
+    }
+
+    fn changed(&self) -> Option<Time> {
+        self.0.shown.since
+    }
+
+    fn keeps(&self, _: &Entry) -> bool {
+        self.0.shown.kept
+    }
+
     fn list(&self) -> Wait<'_, Vec<Entry>> {
         ready((|| {
             let mut entries = Vec::new();
@@ -172,6 +208,10 @@ impl RoFile {
 }
 
 impl Leaf for RoFile {
+    fn changed(&self) -> Option<Time> {
+        self.dir.shown.since
+    }
+
     fn kind(&self) -> Kind {
         if self.link { Kind::Symlink } else { Kind::File }
     }
@@ -198,8 +238,20 @@ impl Leaf for RoFile {
     }
 }
 
-/// What a file of this mode is shown as.
+/// When a commit was made.
+pub(super) fn time_of(commit: &Commit) -> Time {
+    Time { sec: commit.time, nsec: 0 }
+}
+
+/// The permission bits of a directory, as Git checks one out.
+pub(super) const DIRECTORY: u32 = 0o755;
+
+/// What a file of this mode is shown as: as Git checks it out.
 pub(super) fn stat(mode: Mode, length: u64) -> FileStat {
-    let bits = if mode == Mode::Normal { 0o664 } else { 0o775 };
+    let bits = match mode {
+        Mode::Normal => 0o644,
+        Mode::Link => 0o777,
+        _ => 0o755,
+    };
     FileStat { mode: bits, ..FileStat::new(length) }
 }

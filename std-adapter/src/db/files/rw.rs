@@ -12,7 +12,7 @@ use std::sync::{Arc, Mutex, Weak};
 use datakit_core::vfs::{Create, Error, FileStat, Kind, NAME_MAX, Name, New, OpenMode, Result, Time, read_at};
 
 use self::names::{Inode, Lost, Names};
-use super::ro::stat;
+use super::ro::{DIRECTORY, stat, time_of};
 use crate::clock::now;
 use crate::content::Content as Sparse;
 use crate::db::database::HEAVY;
@@ -39,7 +39,8 @@ pub(super) struct Rw {
 impl Rw {
     /// The tree of a transaction that began at `head`.
     pub(super) fn new(database: &Database, transaction: Arc<Transaction>, head: Option<Id>) -> Arc<Rw> {
-        let since = head.and_then(|head| time_of(database, head)).unwrap_or_else(now);
+        let since =
+            head.and_then(|head| database.objects().commit(head).ok()).map_or_else(now, |commit| time_of(&commit));
         Arc::new_cyclic(|me| Rw {
             database: database.clone(),
             transaction,
@@ -91,6 +92,12 @@ impl Rw {
         }
     }
 
+    fn remove(&self, names: &mut Names, path: &[u8]) -> Result<()> {
+        let node = self.transaction.remove(path)?;
+        self.removed(names, path, node);
+        Ok(())
+    }
+
     /// `node` is no more at `path`.
     fn removed(&self, names: &mut Names, path: &[u8], node: Node) {
         let lost = names.remove(path, now());
@@ -125,12 +132,6 @@ impl Rw {
         let names = locked::lock(&self.names);
         inode.gone().or_else(|| Some(names.changed(&inode.path().ok()?)))
     }
-}
-
-/// When a commit was made.
-fn time_of(database: &Database, commit: Id) -> Option<Time> {
-    let commit = database.objects().commit(commit).ok()?;
-    Some(Time { sec: commit.time, nsec: 0 })
 }
 
 /// What the tree shows of an inode.
@@ -257,11 +258,14 @@ fn remove(inode: &Inode) -> Result<()> {
     let rw = inode.rw.upgrade().ok_or_else(gone)?;
     let mut names = locked::lock(&rw.names);
     let path = inode.path()?;
-    if path.is_empty() {
-        return Err(Error::ReadOnlyFile);
+    if !path.is_empty() {
+        return rw.remove(&mut names, &path);
     }
-    let node = rw.transaction.remove(&path)?;
-    rw.removed(&mut names, &path, node);
+    // The top stays, empty.
+    let objects = rw.database.objects();
+    for (name, _) in rw.transaction.tree()?.top().list(objects)? {
+        rw.remove(&mut names, &name)?;
+    }
     Ok(())
 }
 
@@ -306,7 +310,7 @@ impl Directory for RwDir {
     }
 
     fn mode(&self) -> u32 {
-        0o755
+        DIRECTORY
     }
 
     fn changed(&self) -> Option<Time> {

@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
-use datakit_core::vfs::{Error, Name, Result};
+use datakit_core::vfs::{Error, Name, Result, Time};
 
 use super::id;
-use super::ro::{Ro, Source};
+use super::ro::{Ro, Source, time_of};
 use crate::db::object::{Commit, Mode};
 use crate::db::tree::{Content, File, Tree};
 use crate::db::{self, Database, Id, diff};
@@ -16,9 +16,10 @@ fn nothing_listed() -> Wait<'static, Vec<Entry>> {
     ready(Ok(Vec::new()))
 }
 
-/// A text that is the same whenever it is looked at.
-fn text(name: &[u8], kind: &str, id: Id, text: impl AsRef<[u8]>) -> Entry {
-    Entry::file(name, ReadOnlyText::new(text)).numbered(ino::of((kind, name, id.as_bytes())))
+/// A text about a commit, which is the same whenever it is looked at.
+fn text(name: &[u8], kind: &str, (id, commit): (Id, &Commit), text: impl AsRef<[u8]>) -> Entry {
+    let text = ReadOnlyText::new(text).of_time(time_of(commit));
+    Entry::file(name, text).numbered(ino::of((kind, name, id.as_bytes())))
 }
 
 /// `/snapshots`: a directory for each commit.
@@ -57,25 +58,29 @@ impl SnapshotDir {
     const NAMES: [&'static [u8]; 5] = [b"diff", b"hash", b"msg", b"parents", b"ro"];
 
     fn entry(&self, name: &[u8]) -> Option<Entry> {
-        let tree = Tree::stored(self.commit.tree);
+        let (tree, about) = (Tree::stored(self.commit.tree), (self.id, &*self.commit));
         Some(match name {
             b"diff" => {
                 let diff = Diff::new(&self.database, Arc::new(move || Ok(tree.clone())), self.number);
                 Entry::dir(name, diff).numbered(ino::of(("diff", self.number)))
             }
-            b"hash" => text(name, "snapshot", self.id, self.id.to_string()),
-            b"msg" => text(name, "snapshot", self.id, [&self.commit.message[..], b"\n"].concat()),
+            b"hash" => text(name, "snapshot", about, self.id.to_string()),
+            b"msg" => text(name, "snapshot", about, &self.commit.message),
             b"parents" => {
                 let lines: String = self.commit.parents.iter().map(|parent| format!("{parent}\n")).collect();
-                text(name, "snapshot", self.id, lines)
+                text(name, "snapshot", about, lines)
             }
-            b"ro" => Ro::fixed(&self.database, &tree, self.number).top("ro"),
+            b"ro" => Ro::fixed(&self.database, &tree, self.number).since(time_of(&self.commit)).top("ro"),
             _ => return None,
         })
     }
 }
 
 impl Directory for SnapshotDir {
+    fn changed(&self) -> Option<Time> {
+        Some(time_of(&self.commit))
+    }
+
     fn list(&self) -> Wait<'_, Vec<Entry>> {
         ready(Ok(Self::NAMES.iter().filter_map(|name| self.entry(name)).collect()))
     }
@@ -112,7 +117,7 @@ impl Directory for Commits {
                 "date": commit.date(),
                 "message": String::from_utf8_lossy(&commit.message),
             });
-            Ok(text(name.as_bytes(), "commit", id, format!("{json:#}\n")))
+            Ok(text(name.as_bytes(), "commit", (id, &commit), format!("{json:#}\n")))
         })())
     }
 }

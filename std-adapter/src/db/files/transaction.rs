@@ -113,6 +113,16 @@ impl Directory for TransactionDir {
         })())
     }
 
+    /// Only `rw` can be emptied on the way to the end of a transaction.
+    fn keeps(&self, child: &Entry) -> bool {
+        *child.name() != *b"rw"
+    }
+
+    /// Git keeps none, and `mkdir -m` sets one.
+    fn chmod(&self, _: u32) -> Wait<'_, ()> {
+        ready(Ok(()))
+    }
+
     /// As `close`.
     fn remove(&self) -> Wait<'_, ()> {
         self.files.close();
@@ -229,7 +239,7 @@ impl Files {
             Some(sides) => Ok(side(&sides)),
             None => Err(db::Error::NotFound),
         });
-        Ro::new(&self.slot.database, source, ino::next()).top(name)
+        Ro::new(&self.slot.database, source, ino::next()).kept().top(name)
     }
 }
 

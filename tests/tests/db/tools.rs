@@ -1,0 +1,169 @@
+//! What ordinary tools ask of a mounted database: `cp -a`, `tar xp`, `rsync -a`, `mkdir -m`, `rm -rf`.
+
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use datakit::client::Kind;
+use datakit_core::wire::{Dialect, Fid, SetAttr, Stat, StatUnix, Time, Tmessage as T};
+use datakit_tests::db::{Connection, Place};
+use datakit_tests::on_both;
+use datakit_tests::wire_client::{Refusal, WireClient, untouched};
+
+on_both! {
+    modes_are_shown_as_git_means_them,
+    attributes_of_files_and_directories_are_taken_and_forgotten,
+    rm_rf_closes_a_transaction,
+    rm_rf_of_rw_empties_it,
+    rm_rf_removes_a_remote,
+    msg_ends_as_the_message_of_the_commit_does,
+    snapshots_show_the_time_of_their_commit,
+}
+
+fn modes_are_shown_as_git_means_them(place: &Place) {
+    let connection = place.connect();
+    let master = connection.master();
+    let transaction = master.transaction();
+    transaction.write("d/file", "1");
+    transaction.write_as("d/program", 0o755, "2");
+    connection.symlink(&transaction.rw("d/link"), "file").unwrap();
+    let modes = |dir: &str| {
+        ["", "/file", "/program", "/link"].map(|name| connection.stat(&format!("{dir}{name}")).unwrap().mode & 0o777)
+    };
+    let git = [0o755, 0o644, 0o755, 0o777];
+    assert_eq!(modes(&transaction.rw("d")), git);
+    transaction.commit("modes").unwrap();
+    assert_eq!(modes("branch/master/ro/d"), git);
+    assert_eq!(modes(&format!("snapshots/{}/ro/d", master.head())), git);
+    let tree = |path: &str| {
+        let mut watch = master.watch(path);
+        let name = watch.line();
+        watch.close();
+        connection.stat(&format!("trees/{name}")).unwrap().mode & 0o777
+    };
+    assert_eq!(["d", "d/file", "d/program", "d/link"].map(tree), git);
+}
+
+fn set(raw: &mut WireClient, fid: u32, what: &str) -> Result<(), Refusal> {
+    let request = match (raw.dialect, what) {
+        (Dialect::Linux, what) => {
+            let time = Time { sec: 1_000_000_000, nsec: 5 };
+            let all = SetAttr { valid: 0, mode: 0o700, uid: 1000, gid: 1000, size: 0, atime: time, mtime: time };
+            let valid = match what {
+                "mode" => SetAttr::MODE,
+                "owner" => SetAttr::UID | SetAttr::GID,
+                _ => SetAttr::ATIME | SetAttr::ATIME_SET | SetAttr::MTIME | SetAttr::MTIME_SET,
+            };
+            T::Setattr { fid: Fid(fid), set: SetAttr { valid, ..all } }
+        }
+        (_, "mode") => {
+            let dir = raw.stat(fid, |stat| stat.mode & 0x8000_0000);
+            T::Wstat { fid: Fid(fid), stat: Stat { mode: dir | 0o700, ..untouched() } }
+        }
+        (_, "owner") => {
+            let unix = untouched().unix.map(|unix| StatUnix { n_uid: 1000, n_gid: 1000, ..unix });
+            T::Wstat { fid: Fid(fid), stat: Stat { unix, ..untouched() } }
+        }
+        _ => T::Wstat { fid: Fid(fid), stat: Stat { mtime: 1_000_000_000, ..untouched() } },
+    };
+    raw.rpc(&request).map(drop)
+}
+
+fn attributes_of_files_and_directories_are_taken_and_forgotten(place: &Place) {
+    place.connect().master().commit(&[("d/f", "1")]);
+    for dialect in [Dialect::Legacy, Dialect::Unix, Dialect::Linux] {
+        let mut raw = place.raw(dialect);
+        raw.walk(0, 1, "branch/master/transactions").unwrap();
+        match dialect {
+            Dialect::Linux => {
+                raw.rpc(&T::Mkdir { dfid: Fid(1), name: "t".into(), mode: 0o700, gid: 0 }).unwrap();
+            }
+            _ => raw.create(1, "t", 0x8000_01c0, None).unwrap(),
+        }
+        for path in ["t", "t/rw", "t/rw/d", "t/rw/d/f"] {
+            raw.walk(0, 2, &format!("branch/master/transactions/{path}")).unwrap();
+            for what in ["mode", "owner", "times"] {
+                set(&mut raw, 2, what).unwrap_or_else(|error| panic!("{dialect:?} {path} {what}: {error:?}"));
+            }
+            raw.clunk(2).unwrap();
+        }
+    }
+    let transaction = place.connect();
+    let transaction = transaction.master().transaction();
+    assert_eq!(transaction.read("d/f"), "1");
+}
+
+/// As `rm -rf` does it: what is in a directory before the directory.
+fn rm_rf(connection: &Connection, path: &str) -> datakit::client::Result<()> {
+    if connection.stat(path)?.kind == Kind::Dir {
+        for name in connection.try_names(path)? {
+            rm_rf(connection, &format!("{path}/{name}"))?;
+        }
+    }
+    connection.remove(path)
+}
+
+fn rm_rf_closes_a_transaction(place: &Place) {
+    let connection = place.connect();
+    let master = connection.master();
+    let base = master.commit(&[("d/e/f", "1"), ("g", "2")]);
+    let dev = connection.branch("dev");
+    dev.fast_forward(&base).unwrap();
+    let theirs = dev.change(|transaction| transaction.write("d/e/f", "theirs"));
+    for merged in [false, true] {
+        let transaction = master.transaction();
+        transaction.write("d/new", "3");
+        if merged {
+            transaction.merge(&theirs).unwrap();
+        }
+        rm_rf(&connection, transaction.path("").trim_end_matches('/')).unwrap();
+        assert!(!transaction.is_open());
+        assert_eq!(connection.names("branch/master/transactions"), "");
+    }
+    assert_eq!(connection.read("branch/master/ro/d/e/f"), "1");
+}
+
+fn rm_rf_of_rw_empties_it(place: &Place) {
+    let connection = place.connect();
+    let master = connection.master();
+    master.commit(&[("d/e/f", "1"), ("g", "2")]);
+    let transaction = master.transaction();
+    rm_rf(&connection, &transaction.path("rw")).unwrap();
+    assert_eq!(transaction.names(""), "");
+    transaction.write("only", "3");
+    transaction.commit("emptied").unwrap();
+    assert_eq!(connection.names("branch/master/ro"), "only");
+}
+
+fn rm_rf_removes_a_remote(place: &Place) {
+    let connection = place.connect();
+    connection.mkdir("remotes/r").unwrap();
+    rm_rf(&connection, "remotes/r").unwrap();
+    assert_eq!(connection.names("remotes"), "");
+}
+
+fn msg_ends_as_the_message_of_the_commit_does(place: &Place) {
+    let connection = place.connect();
+    let master = connection.master();
+    for message in ["one line", "one line\n", "Subject\n\nBody\n\n"] {
+        let commit = {
+            let transaction = master.transaction();
+            transaction.commit(message).unwrap();
+            master.head()
+        };
+        assert_eq!(connection.read(&format!("snapshots/{commit}/msg")), message);
+    }
+}
+
+fn snapshots_show_the_time_of_their_commit(place: &Place) {
+    let connection = place.connect();
+    let before = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
+    let commit = connection.master().commit(&[("d/f", "1")]);
+    let mut raw = place.raw(Dialect::Unix);
+    let times = ["", "/msg", "/parents", "/hash", "/ro", "/ro/d", "/ro/d/f"].map(|path| {
+        raw.walk(0, 1, &format!("snapshots/{commit}{path}")).unwrap();
+        let time = raw.stat(1, |stat| stat.mtime);
+        raw.clunk(1).unwrap();
+        u64::from(time)
+    });
+    assert!(times.iter().all(|time| (before..before + 60).contains(time)), "{before} {times:?}");
+    assert!(times.windows(2).all(|pair| pair[0] == pair[1]), "{times:?}");
+}
