@@ -3,6 +3,8 @@
 //! Large pieces do so by themselves: they are mapped. Small ones lie in the heaps of the C library, which keeps what is not at the end of
 //! one. So whatever frees many of them says so here, and [`give_back`] has the heaps searched when it has come to some mebibytes.
 
+use std::ops::Deref;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
@@ -46,6 +48,28 @@ pub async fn give_back() {
         FREED.store(0, Relaxed);
         // A search that panicked has searched nothing, and the next one may.
         let _ = tokio::task::spawn_blocking(datakit_heap::trim).await;
+    }
+}
+
+/// Bytes, perhaps many. The last one to have them does not wait until the system has them back.
+pub(crate) struct Shared(pub(crate) Arc<[u8]>);
+
+/// Bytes that take a quarter of a millisecond to unmap.
+const LONG: usize = 1 << 20;
+
+impl Deref for Shared {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+impl Drop for Shared {
+    fn drop(&mut self) {
+        if self.0.len() >= LONG && Arc::strong_count(&self.0) == 1 {
+            drop_apart(std::mem::take(&mut self.0));
+        }
     }
 }
 

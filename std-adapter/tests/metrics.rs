@@ -11,6 +11,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use common::{PATIENCE, PROGRAM, Server, within};
 use datakit::client::{Client, Open, Options};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 /// A server with metrics, and HOST:PORT of these.
 fn start(options: &[&str]) -> (Server, String) {
@@ -178,4 +179,18 @@ fn a_port_alone_is_that_of_all_interfaces() {
     let line = server.line();
     let port = line.strip_prefix("metrics on http://*:").and_then(|rest| rest.strip_suffix("/metrics")).unwrap();
     scrape(&format!("127.0.0.1:{port}"));
+}
+
+#[tokio::test]
+async fn one_address_does_not_keep_others_from_the_metrics() {
+    let (_server, at) = start(&["--scratch"]);
+    let _silent: Vec<TcpStream> = (0..40).map(|_| TcpStream::connect(&at).unwrap()).collect();
+    let socket = tokio::net::TcpSocket::new_v4().unwrap();
+    socket.bind("127.0.0.2:0".parse().unwrap()).unwrap();
+    let mut socket = socket.connect(at.parse().unwrap()).await.unwrap();
+    socket.write_all(b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n").await.unwrap();
+    let mut answer = String::new();
+    // Sooner than the silent ones are given up.
+    tokio::time::timeout(Duration::from_secs(5), socket.read_to_string(&mut answer)).await.unwrap().unwrap();
+    assert!(answer.starts_with("HTTP/1.1 200 OK\r\n"), "{answer}");
 }

@@ -20,7 +20,7 @@ use tokio::time::{sleep, timeout};
 use tracing::warn;
 
 use super::{Address, Metrics};
-use crate::server::{PORT_IN_USE, cannot_listen};
+use crate::server::{PORT_IN_USE, Seats, cannot_listen};
 
 /// The path of the metrics.
 const PATH: &str = "/metrics";
@@ -28,6 +28,8 @@ const PATH: &str = "/metrics";
 const TEXT_FORMAT: &str = "text/plain; version=0.0.4";
 /// Connections at a time; further ones wait until one of these ends.
 const CONNECTIONS: usize = 16;
+/// Of these, connections of one address.
+const OF_PEER: usize = 8;
 /// How long a connection may last: a request and its answer.
 const PATIENCE: Duration = Duration::from_secs(10);
 
@@ -69,14 +71,16 @@ impl Endpoint {
     /// Answers until the future is dropped; what is being answered then goes on.
     pub async fn serve(self, metrics: Metrics) {
         let (metrics, room) = (Arc::new(metrics), Arc::new(Semaphore::new(CONNECTIONS)));
+        let seats = Arc::<Seats>::default();
         // It is never closed.
         while let Ok(permit) = room.clone().acquire_owned().await {
             match self.socket.accept().await {
-                Ok((socket, _)) => {
+                Ok((socket, peer)) => {
+                    let Some(seat) = seats.take(Some(peer.ip()), OF_PEER) else { continue };
                     let metrics = metrics.clone();
                     tokio::spawn(async move {
                         one(socket, &metrics).await;
-                        drop(permit);
+                        drop((permit, seat));
                     });
                 }
                 Err(error) => {

@@ -20,10 +20,10 @@ const THREADS: usize = 256;
 
 /// Connections of each address.
 #[derive(Default)]
-pub(super) struct Seats(Mutex<HashMap<IpAddr, usize>>);
+pub(crate) struct Seats(Mutex<HashMap<IpAddr, usize>>);
 
 /// One connection among those of its peer, until it is dropped.
-pub(super) struct Seat {
+pub(crate) struct Seat {
     seats: Arc<Seats>,
     /// None for a Unix socket, whose clients have no address.
     address: Option<IpAddr>,
@@ -31,7 +31,7 @@ pub(super) struct Seat {
 
 impl Seats {
     /// A seat, unless the peer has `most` already.
-    pub(super) fn take(self: &Arc<Seats>, address: Option<IpAddr>, most: usize) -> Option<Seat> {
+    pub(crate) fn take(self: &Arc<Seats>, address: Option<IpAddr>, most: usize) -> Option<Seat> {
         let address = address.map(group);
         if let Some(address) = address {
             let mut taken = locked::lock(&self.0);

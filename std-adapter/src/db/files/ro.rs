@@ -9,6 +9,7 @@ use crate::db::objects::Objects;
 use crate::db::tree::{Dir, File, Node, Tree, join};
 use crate::db::{self, Database};
 use crate::ino;
+use crate::memory::Shared;
 use crate::tree::{Directory, Entry, Leaf, OpenLeaf, Snapshot, Wait, ready};
 
 /// The tree to be shown, asked for at every access.
@@ -233,7 +234,7 @@ impl Leaf for RoFile {
     fn open(&self, _: OpenMode) -> Wait<'_, Box<dyn OpenLeaf>> {
         ready((|| {
             let content = self.at(self.file()?.content.bytes(self.dir.objects()))?;
-            Ok(Box::new(Snapshot(content)) as Box<dyn OpenLeaf>)
+            Ok(Box::new(Snapshot(Shared(content))) as Box<dyn OpenLeaf>)
         })())
     }
 }
