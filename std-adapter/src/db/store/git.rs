@@ -58,6 +58,7 @@ pub struct Git {
     files: Files,
     packed: PackedRefs,
     presence: presence::Presence,
+    work: form::Work,
     patience: Option<Duration>,
     owner: Option<owner::Owner>,
     identity: Identity,
@@ -74,10 +75,14 @@ impl Git {
     /// # Errors
     /// What is wrong with the path, or with the repository there; that it is open already.
     pub fn open(path: &Path) -> Result<Git> {
-        let dir = match form::find(path)? {
-            Some(dir) => dir,
-            None => create(path)?,
+        let found = match form::find(path)? {
+            Some(found) => found,
+            None => {
+                create(path)?;
+                form::find(path)?.ok_or_else(|| failed(path, &"the new repository is gone"))?
+            }
         };
+        let dir = found.dir.clone();
         form::check(&dir)?;
         let repository = ThreadSafeRepository::open_opts(&dir, options()).map_err(|error| failed(&dir, &error))?;
         let common = repository.refs.common_dir().unwrap_or(repository.refs.git_dir());
@@ -85,8 +90,8 @@ impl Git {
         let files = Files::of(common, shared.as_ref().map(|shared| shared.to_str_lossy()).as_deref())?;
         let owner = owner::Owner::of(&dir, common, &files)?;
         let (packed, presence, idle) = (PackedRefs::default(), presence::Presence::default(), Mutex::default());
-        let identity = Identity::default();
-        let git = Git { repository, files, packed, presence, patience: Some(PATIENCE), owner, identity, idle };
+        let (identity, work) = (Identity::default(), found.work(&repository.to_thread_local()));
+        let git = Git { repository, files, packed, presence, work, patience: Some(PATIENCE), owner, identity, idle };
         if git.is_partial() {
             tracing::warn!(
                 "{}: a partial clone: the objects that it lacks are not fetched, and reading them fails; \
@@ -174,12 +179,12 @@ fn options() -> gix::open::Options {
 }
 
 /// Makes an empty one in `path/.git`, that every `git` accepts. It is bare: nobody works in files beside it.
-fn create(path: &Path) -> Result<PathBuf> {
+fn create(path: &Path) -> Result<()> {
     let dir = path.join(".git");
     fs::create_dir_all(&dir).map_err(|error| Error::io(dir.display(), &error))?;
     ThreadSafeRepository::init_opts(&dir, gix::create::Kind::Bare, gix::create::Options::default(), options())
         .map_err(|error| failed(&dir, &error))?;
-    Ok(dir)
+    Ok(())
 }
 
 /// What one thread uses at a time.
@@ -213,7 +218,7 @@ impl Handle<'_> {
     }
 
     fn refs(&self) -> Refs<'_> {
-        Refs { repository: self, files: &self.git.files, packed: &self.git.packed }
+        Refs { repository: self, files: &self.git.files, packed: &self.git.packed, work: &self.git.work }
     }
 }
 

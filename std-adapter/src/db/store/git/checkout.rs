@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
+use super::form::Work;
 use super::lock::{Attempts, Lock};
 use super::refs::{HEADS, Refs, Value, short};
 use crate::db::{Error, Id, Result};
@@ -37,6 +38,7 @@ const INDEX: Duration = Duration::from_secs(2);
 pub(super) struct WorkTree {
     /// The directory with its `HEAD` and `index`.
     git_dir: PathBuf,
+    /// Empty if only a file `.git` in it says where it is.
     dir: PathBuf,
 }
 
@@ -65,7 +67,12 @@ impl Refs<'_> {
     /// All work trees of the repository. None for most that are bare.
     fn work_trees(&self) -> Vec<WorkTree> {
         let common = self.common();
-        let main = self.repository.workdir().map(|dir| WorkTree { git_dir: common.to_owned(), dir: absolute(dir) });
+        let main = match self.work {
+            Work::None => None,
+            Work::In(dir) => Some(dir.clone()),
+            Work::Somewhere => Some(PathBuf::new()),
+        };
+        let main = main.map(|dir| WorkTree { git_dir: common.to_owned(), dir });
         let linked = fs::read_dir(common.join("worktrees")).into_iter().flatten().flatten().filter_map(|entry| {
             let git_dir = entry.path();
             let text = fs::read(git_dir.join("gitdir")).ok()?;
@@ -119,6 +126,11 @@ impl Refs<'_> {
             let Some(used) = self.use_of(&tree, name) else { continue };
             let (branch, owner) = (short(name), self.files.owner());
             match to {
+                Some(_) if tree.dir.as_os_str().is_empty() => {
+                    let text =
+                        format!("branch {branch:?} is checked out elsewhere: serve the directory with the file .git");
+                    return Err(Error::Refused(text));
+                }
                 // Where it was removed by hand there is nothing to lose.
                 Some(_) if !tree.dir.is_dir() => {}
                 Some(to) if used == Use::CheckedOut => {
@@ -167,7 +179,8 @@ impl Use {
             Use::Rebased => "being rebased",
             Use::Bisected => "being bisected",
         };
-        Error::Refused(format!("branch {branch:?} is {how} in {}", dir.display()))
+        let place = if dir.as_os_str().is_empty() { Path::new("a work tree elsewhere") } else { dir };
+        Error::Refused(format!("branch {branch:?} is {how} in {}", place.display()))
     }
 }
 
@@ -268,8 +281,4 @@ fn said(out: &Output) -> String {
     let text = String::from_utf8_lossy(&out.stderr);
     let lines = text.lines().map(|line| line.trim().trim_start_matches("error: ").trim_start_matches("fatal: "));
     lines.filter(|line| !line.is_empty()).take(2).collect::<Vec<_>>().join(" ")
-}
-
-fn absolute(dir: &Path) -> PathBuf {
-    fs::canonicalize(dir).unwrap_or_else(|_| dir.to_owned())
 }

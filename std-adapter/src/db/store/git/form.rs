@@ -5,6 +5,7 @@ use std::fs;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
+use gix::Repository;
 use gix::bstr::{BStr, ByteSlice};
 use gix::config::{File, Source};
 
@@ -16,12 +17,51 @@ const KNOWN: [&str; 5] = ["noop", "preciousobjects", "partialclone", "worktreeco
 /// Extensions that git does not accept in a repository of version 0.
 const SINCE_1: [&str; 5] = ["noop-v1", "objectformat", "compatobjectformat", "refstorage", "relativeworktrees"];
 
-/// The Git directory of the repository at `path`, with the branches of all its work trees: in `path/.git`, where a file `.git` leads
-/// to, or `path` itself. `None` if there is no repository.
-pub(super) fn find(path: &Path) -> Result<Option<PathBuf>> {
+/// A repository as it was found.
+pub(super) struct Found {
+    /// With the branches of all its work trees.
+    pub(super) dir: PathBuf,
+    /// The main work tree, where only its file `.git` says that it is one.
+    led_from: Option<PathBuf>,
+}
+
+/// The main work tree of a repository.
+#[derive(Debug, Clone)]
+pub(super) enum Work {
+    /// It is bare.
+    None,
+    In(PathBuf),
+    /// There is one, and only a file `.git` in it says where.
+    Somewhere,
+}
+
+impl Found {
+    /// The main work tree.
+    pub(super) fn work(&self, repository: &Repository) -> Work {
+        let config = repository.config_snapshot();
+        let bare = config.boolean("core.bare");
+        let known = match (&self.led_from, repository.workdir()) {
+            _ if bare == Some(true) => return Work::None,
+            (_, Some(dir)) if config.string("core.worktree").is_some() => Some(dir.to_owned()),
+            (Some(dir), _) => Some(dir.clone()),
+            _ if self.dir.file_name().is_some_and(|name| name == ".git") => self.dir.parent().map(Path::to_owned),
+            _ => None,
+        };
+        match known {
+            Some(dir) => Work::In(fs::canonicalize(&dir).unwrap_or(dir)),
+            None if bare == Some(false) || self.dir.join("index").exists() => Work::Somewhere,
+            None => Work::None,
+        }
+    }
+}
+
+/// The repository at `path`: in `path/.git`, where a file `.git` leads to, or `path` itself. `None` if there is none.
+pub(super) fn find(path: &Path) -> Result<Option<Found>> {
     let inside = path.join(".git");
+    let mut led_from = None;
     let dir = if inside.is_file() {
         // Of a linked work tree, a submodule, or `git init --separate-git-dir`.
+        led_from = Some(path.to_owned());
         led_to(&inside, b"gitdir:")?
     } else if inside.exists() {
         inside
@@ -31,11 +71,18 @@ pub(super) fn find(path: &Path) -> Result<Option<PathBuf>> {
         return Ok(None);
     };
     let common = dir.join("commondir");
-    let dir = if common.is_file() { led_to(&common, b"")? } else { dir };
+    let dir = if common.is_file() {
+        led_from = None;
+        led_to(&common, b"")?
+    } else {
+        dir
+    };
+    // So that its name tells whether it is in a work tree.
+    let dir = fs::canonicalize(&dir).unwrap_or(dir);
     if !is_repository(&dir) {
         return Err(refused(&dir, "is no Git repository: it has no HEAD or no objects"));
     }
-    Ok(Some(dir))
+    Ok(Some(Found { dir, led_from }))
 }
 
 fn is_repository(dir: &Path) -> bool {

@@ -14,6 +14,7 @@ use gix::refs::FullNameRef;
 use gix::refs::packed::Buffer;
 
 use super::files::Files;
+use super::form::Work;
 use crate::db::{BranchName, Error, Id, Result};
 use crate::locked;
 
@@ -76,6 +77,7 @@ pub(super) struct Refs<'g> {
     pub(super) repository: &'g Repository,
     pub(super) files: &'g Files,
     pub(super) packed: &'g PackedRefs,
+    pub(super) work: &'g Work,
 }
 
 /// What a ref is.

@@ -213,3 +213,55 @@ fn a_branch_that_gets_the_name_of_an_unborn_one_fills_its_work_tree() {
         (String::new(), b"1".to_vec())
     );
 }
+
+#[test]
+fn a_work_tree_that_a_git_file_makes_follows_its_branch() {
+    let (place, apart) = (Place::new("file-work"), Place::new("file-repository"));
+    let dir = apart.0.join("repository");
+    place.git(&["init", "-q", "-b", "master", "--separate-git-dir", dir.to_str().unwrap(), "."]);
+    let store = Git::open(&place.0).unwrap();
+    advance(&store, "master", &[("a", "1")]).unwrap();
+    assert_eq!(place.git(&["status", "--porcelain"]), "");
+    assert!(place.0.join("a").exists());
+    drop(store);
+    // From there nobody knows where the work tree is.
+    let store = Git::open(&dir).unwrap();
+    let refused = text(advance(&store, "master", &[("a", "2")]));
+    assert_eq!(refused, "branch \"master\" is checked out elsewhere: serve the directory with the file .git");
+    advance(&store, "other", &[("a", "2")]).unwrap();
+    assert_eq!(place.git(&["status", "--porcelain"]), "");
+}
+
+#[test]
+fn a_submodule_follows_its_branch() {
+    let (inner, outer) = (Place::new("inner"), Place::new("outer"));
+    let who = ["-c", "user.name=x", "-c", "user.email=x@x", "-c", "protocol.file.allow=always"];
+    inner.git(&["init", "-q", "-b", "master", "."]);
+    inner.git(&[&who[..], &["commit", "-q", "--allow-empty", "-m", "x"]].concat());
+    outer.git(&["init", "-q", "."]);
+    outer.git(&[&who[..], &["submodule", "--quiet", "add", inner.0.to_str().unwrap(), "sub"]].concat());
+    let sub = Place(outer.0.join("sub"));
+    for path in [sub.0.clone(), outer.0.join(".git/modules/sub")] {
+        let store = Git::open(&path).unwrap();
+        let text = path.display().to_string();
+        advance(&store, "master", &[("a", &text)]).unwrap();
+        assert_eq!(
+            (sub.git(&["status", "--porcelain"]), fs::read_to_string(sub.0.join("a")).unwrap()),
+            (String::new(), text)
+        );
+    }
+}
+
+#[test]
+fn a_linked_work_tree_goes_with_a_renamed_branch() {
+    let (place, store) = with_work_tree("linked-rename");
+    advance(&store, "master", &[("a", "1")]).unwrap();
+    advance(&store, "dev", &[("a", "1")]).unwrap();
+    let linked = linked(&place, "dev");
+    let (dev, new) = (BranchName::new("dev").unwrap(), BranchName::new("dev/new").unwrap());
+    assert_eq!(store.rename(&dev, &new, at(&store, "dev").unwrap()), Ok(true));
+    assert_eq!(linked.git(&["symbolic-ref", "HEAD"]), "refs/heads/dev/new");
+    assert_eq!(place.git(&["symbolic-ref", "HEAD"]), "refs/heads/master");
+    let refused = store.update(&[], &[Move { branch: &new, from: at(&store, "dev/new"), to: None }]);
+    assert!(matches!(refused, Err(Error::Refused(text)) if text.starts_with("branch \"dev/new\" is checked out in /")));
+}
