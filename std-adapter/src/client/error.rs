@@ -23,6 +23,13 @@ pub enum Error {
     Lost(Arc<str>),
     /// The server broke the protocol. What it did to this one request is unknown.
     Protocol(Arc<str>),
+    /// The server sent, or went on sending, more than this call takes. What came of it is gone.
+    TooLong {
+        /// The kind of thing: a file, a directory, a delivery of a stream.
+        what: &'static str,
+        /// In bytes; names in a directory.
+        limit: usize,
+    },
     /// The dialect of this connection, or this system, cannot do it, as the text says; nothing was sent.
     Unsupported(&'static str),
 }
@@ -113,6 +120,7 @@ impl Display for Error {
             Error::Server { text, .. } => f.write_str(text),
             Error::Lost(why) => write!(f, "connection lost: {why}"),
             Error::Protocol(why) => write!(f, "protocol error: {why}"),
+            Error::TooLong { what, limit } => write!(f, "the {what} is too long: the limit is {limit}"),
             Error::Unsupported(what) => f.write_str(what),
         }
     }

@@ -1,5 +1,6 @@
 //! An open file: reading and writing, directories, streams.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -13,6 +14,15 @@ use super::transfer::{Chunks, Writes};
 
 /// What to leave for the header of Twrite, the longest one around data (IOHDRSZ).
 const AROUND_DATA: u32 = 24;
+
+/// The most bytes that a call returns as a whole, in bytes. Longer files are read with [`File::chunks`].
+pub(crate) const MAX_FILE: usize = 1 << 30;
+/// The longest text, in bytes: a name, a message, a list.
+pub(crate) const MAX_TEXT: usize = 1 << 24;
+/// The most names in one listing.
+const MAX_NAMES: usize = 1 << 20;
+/// The longest listing as it is sent, in bytes.
+const MAX_LISTING: usize = 1 << 28;
 
 /// An open file. Dropping it clunks its fid in the background; [`File::close`] waits for that.
 ///
@@ -56,14 +66,16 @@ impl File {
     pub async fn read_at(&self, offset: u64, buf: &mut [u8]) -> Result<usize> {
         let count = u32::try_from(buf.len()).unwrap_or(u32::MAX).min(self.unit);
         let frame = self.link().call(&T::Read { fid: self.handle.fid, offset, count }).await?;
-        let data = self.data(&frame)?;
+        let data = self.data(&frame, count)?;
         buf.get_mut(..data.len()).ok_or_else(|| Error::protocol("more data than asked for"))?.copy_from_slice(data);
         Ok(data.len())
     }
 
-    pub(crate) fn data<'f>(&self, frame: &'f [u8]) -> Result<&'f [u8]> {
+    /// The data of a reply to a request for `count` bytes.
+    pub(crate) fn data<'f>(&self, frame: &'f [u8], count: u32) -> Result<&'f [u8]> {
         match self.link().decode(frame)? {
-            R::Read { data } | R::Readdir { data } => Ok(data.0),
+            R::Read { data } | R::Readdir { data } if data.0.len() <= count as usize => Ok(data.0),
+            R::Read { .. } | R::Readdir { .. } => Err(Error::protocol("more data than asked for")),
             other => Err(unexpected(&other)),
         }
     }
@@ -71,10 +83,21 @@ impl File {
     /// Reads from the start until the first empty read: all of a file, the current value of a parameter, the first delivery of a stream.
     ///
     /// # Errors
-    /// What the server refuses.
+    /// What the server refuses; [`Error::TooLong`] above 1 GiB, for which there is [`File::chunks`].
     pub async fn read_all(&self) -> Result<Vec<u8>> {
+        self.read_up_to(MAX_FILE).await
+    }
+
+    /// The same with another limit, in bytes.
+    ///
+    /// # Errors
+    /// What the server refuses; [`Error::TooLong`] above `limit`.
+    pub async fn read_up_to(&self, limit: usize) -> Result<Vec<u8>> {
         let (mut all, mut chunks) = (Vec::new(), self.chunks());
         while let Some(data) = chunks.next().await? {
+            if data.len() > limit - all.len() {
+                return Err(Error::TooLong { what: "file", limit });
+            }
             all.extend_from_slice(&data);
         }
         Ok(all)
@@ -121,12 +144,22 @@ impl File {
     /// The names in an open directory, without `.` and `..`, in the server's order.
     ///
     /// # Errors
-    /// `Is not a directory` (20), and what the server refuses.
+    /// `Is not a directory` (20), and what the server refuses; [`Error::TooLong`] above a million names or 256 MiB. A listing that
+    /// returns to an offset where it was is an [`Error::Protocol`].
     pub async fn read_dir(&self) -> Result<Vec<Entry>> {
-        let mut entries = Vec::new();
-        let mut offset = 0;
-        while let Some(next) = self.page(offset, &mut entries).await? {
-            offset = next;
+        let (mut entries, mut seen) = (Vec::new(), HashSet::from([0]));
+        let (mut offset, mut bytes, mut names) = (0, 0, 0);
+        while let Some(page) = self.page(offset, &mut entries).await? {
+            (offset, bytes, names) = (page.next, bytes + page.bytes, names + page.names);
+            if names > MAX_NAMES || bytes > MAX_LISTING {
+                return Err(Error::TooLong {
+                    what: "directory",
+                    limit: if names > MAX_NAMES { MAX_NAMES } else { MAX_LISTING },
+                });
+            }
+            if !seen.insert(offset) {
+                return Err(Error::protocol("a directory that does not end"));
+            }
         }
         Ok(entries)
     }
@@ -139,10 +172,10 @@ impl File {
     /// `Is not a directory` (20), and what the server refuses: an offset of another place, a message too short for an entry.
     pub async fn read_dir_at(&self, offset: u64) -> Result<Option<(Vec<Entry>, u64)>> {
         let mut entries = Vec::new();
-        Ok(self.page(offset, &mut entries).await?.map(|next| (entries, next)))
+        Ok(self.page(offset, &mut entries).await?.map(|page| (entries, page.next)))
     }
 
-    async fn page(&self, offset: u64, entries: &mut Vec<Entry>) -> Result<Option<u64>> {
+    async fn page(&self, offset: u64, entries: &mut Vec<Entry>) -> Result<Option<Page>> {
         if self.qid.kind & Qid::DIR == 0 {
             return Err(Error::number(20));
         }
@@ -151,33 +184,36 @@ impl File {
             _ => self.read_message(offset),
         };
         let frame = self.link().call(&message).await?;
-        let data = self.data(&frame)?;
+        let data = self.data(&frame, self.unit)?;
         if data.is_empty() {
             return Ok(None);
         }
         match self.entries(data, offset, entries)? {
-            next if next == offset => Err(Error::protocol("a directory that does not go on")),
-            next => Ok(Some(next)),
+            page if page.next == offset => Err(Error::protocol("a directory that does not go on")),
+            page => Ok(Some(page)),
         }
     }
 
-    /// Takes the records of one read; returns the offset of the next one.
-    fn entries(&self, data: &[u8], offset: u64, entries: &mut Vec<Entry>) -> Result<u64> {
+    /// Takes the records of one read.
+    fn entries(&self, data: &[u8], offset: u64, entries: &mut Vec<Entry>) -> Result<Page> {
+        let mut page = Page { next: offset, bytes: data.len(), names: 0 };
         let unreadable =
             |malformed| Error::protocol(format_args!("a directory entry that cannot be read: {malformed:?}"));
         if self.link().dialect != Dialect::Linux {
             for stat in Stat::decode_all(data, self.link().dialect) {
+                page.names += 1;
                 add(entries, Entry::of_stat(&stat.map_err(unreadable)?))?;
             }
-            return Ok(offset + data.len() as u64);
+            page.next = offset.saturating_add(data.len() as u64);
+            return Ok(page);
         }
-        let mut next = offset;
         for entry in Dirent::decode_all(data) {
             let entry = entry.map_err(unreadable)?;
-            next = entry.offset;
+            page.next = entry.offset;
+            page.names += 1;
             add(entries, Entry::of_dirent(&entry))?;
         }
-        Ok(next)
+        Ok(page)
     }
 
     /// What the server says about the file.
@@ -203,6 +239,15 @@ impl File {
         let frame = link.call_freeing(self.handle, |fid| T::Clunk { fid }).await?;
         link.decode(&frame).map(drop)
     }
+}
+
+/// What one read of a directory brought.
+struct Page {
+    /// The offset of the next read.
+    next: u64,
+    bytes: usize,
+    /// With those that are left out.
+    names: usize,
 }
 
 /// A name that would lead out of the directory is not believed: callers walk to what they find here.
@@ -243,14 +288,19 @@ impl Watch {
     /// Cancel safe: the read stays under way when the future is dropped, and the next call goes on with it. Only dropping the `Watch` flushes it.
     ///
     /// # Errors
-    /// What the server refuses. The next call tries the same read again.
+    /// What the server refuses. The next call tries the same read again. [`Error::TooLong`] for a delivery above 16 MiB, which ends
+    /// the stream.
     pub async fn next(&mut self) -> Result<Option<Vec<u8>>> {
         while self.state != Progress::End {
             let frame = self.answer().await?;
-            let data = self.file.data(&frame)?;
+            let data = self.file.data(&frame, self.file.unit)?;
             match (data.is_empty(), &self.state) {
+                (false, _) if data.len() > MAX_TEXT - self.text.len() => {
+                    (self.state, self.text) = (Progress::End, Vec::new());
+                    return Err(Error::TooLong { what: "delivery", limit: MAX_TEXT });
+                }
                 (false, _) => {
-                    self.offset += data.len() as u64;
+                    self.offset = self.offset.saturating_add(data.len() as u64);
                     self.text.extend_from_slice(data);
                     self.state = Progress::Start;
                 }

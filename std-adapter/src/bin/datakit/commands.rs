@@ -130,6 +130,9 @@ async fn stat(client: &Client, path: &ServerPath, json: bool) -> Done {
     output::print(&output::all(&metadata))
 }
 
+/// The most files that are shown in one tree.
+const MAX_TREE: usize = 1 << 20;
+
 /// A directory with everything below it.
 pub(crate) struct Branch {
     pub(crate) metadata: Metadata,
@@ -138,8 +141,8 @@ pub(crate) struct Branch {
 
 async fn tree(client: &Client, path: &ServerPath, json: bool) -> Done {
     let metadata = output::named(client.stat(path).await.map_err(at(path))?, path);
-    let mut failed = Vec::new();
-    let branch = branch(client, path, metadata, &mut failed).await?;
+    let (mut failed, mut left) = (Vec::new(), MAX_TREE);
+    let branch = branch(client, path, metadata, &mut failed, &mut left).await?;
     if json {
         output::print_json(&output::json_tree(&branch))?;
     } else {
@@ -149,7 +152,15 @@ async fn tree(client: &Client, path: &ServerPath, json: bool) -> Done {
 }
 
 /// Goes on after what the server refuses below the top.
-async fn branch(client: &Client, path: &ServerPath, metadata: Metadata, failed: &mut Vec<String>) -> Done<Branch> {
+///
+/// `left` is how many more files there may be.
+async fn branch(
+    client: &Client,
+    path: &ServerPath,
+    metadata: Metadata,
+    failed: &mut Vec<String>,
+    left: &mut usize,
+) -> Done<Branch> {
     bounded(path)?;
     let mut below = Vec::new();
     if metadata.is_dir() {
@@ -165,9 +176,11 @@ async fn branch(client: &Client, path: &ServerPath, metadata: Metadata, failed: 
             Err(error) => return Err(at(path)(error)),
         };
         files.sort_by(|a, b| a.name.cmp(&b.name));
+        *left =
+            left.checked_sub(files.len()).ok_or_else(|| format!("{path}: more than {MAX_TREE} files in the tree"))?;
         for file in files {
             let path = path.join(&file.name);
-            below.push(Box::pin(branch(client, &path, file, failed)).await?);
+            below.push(Box::pin(branch(client, &path, file, failed, left)).await?);
         }
     }
     Ok(Branch { metadata, below })
@@ -213,7 +226,7 @@ async fn mv(client: &Client, from: &ServerPath, to: ServerPath) -> Done {
 }
 
 /// How long the server may take to answer what ends a command.
-const PATIENCE: Duration = Duration::from_secs(1);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(1);
 
 async fn watch(client: &Client, path: &ServerPath) -> Done {
     let mut stream = client.watch(path).await.map_err(at(path))?;

@@ -1,39 +1,208 @@
 //! `datakit cp`: files and directories, between this machine and the server or within the server.
 
-use std::ffi::OsStr;
-use std::os::unix::ffi::{OsStrExt, OsStringExt};
+mod target;
+
+use std::os::unix::ffi::OsStringExt;
+use std::sync::{Mutex, PoisonError};
 
 use bytes::{Bytes, BytesMut};
 use datakit::client::{Chunks, Client, Dialect, Error, File, Kind, Open, Writes};
 use indicatif::{ProgressBar, ProgressStyle};
 use tokio::fs;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::signal::unix::{SignalKind, signal};
 
-use crate::commands::{Done, at, bounded, complaints};
+use self::target::{Dir, Staging, Target, Top, Unfinished};
+use crate::commands::{Done, PATIENCE, at, bounded, complaints};
+use crate::output;
 use crate::path::Place;
 
 /// Bytes in one read of a file of this machine.
 const PIECE: usize = 1 << 17;
+/// The most links and failures in one copy: both are kept until all files are there.
+const MAX_LATER: usize = 1 << 20;
 
+/// Copies, and removes a file that is only partly there when it fails or is interrupted.
 pub(crate) async fn cp(client: &Client, from: &Place, to: &Place, recursive: bool) -> Done {
-    if matches!((from, to), (Place::Host(_), Place::Host(_))) {
-        return Err("cp: neither path is on the server: write it as :PATH".to_owned());
+    let copying = Copying { client, unfinished: Mutex::new(None) };
+    let done = tokio::select! {
+        done = copying.run(from, to, recursive) => done,
+        () = interrupted() => Err("interrupted".to_owned()),
+    };
+    copying.clean_up().await;
+    done
+}
+
+/// Waits for SIGINT, SIGTERM or SIGHUP.
+async fn interrupted() {
+    let [int, term, hup] = [SignalKind::interrupt(), SignalKind::terminate(), SignalKind::hangup()].map(signal);
+    let (Ok(mut int), Ok(mut term), Ok(mut hup)) = (int, term, hup) else {
+        return std::future::pending().await;
+    };
+    tokio::select! { _ = int.recv() => {}, _ = term.recv() => {}, _ = hup.recv() => {} }
+}
+
+/// One copy and what it leaves behind so far.
+struct Copying<'c> {
+    client: &'c Client,
+    /// To be removed unless the copy of this file is finished.
+    unfinished: Mutex<Option<Unfinished>>,
+}
+
+impl Copying<'_> {
+    async fn run(&self, from: &Place, to: &Place, recursive: bool) -> Done {
+        if matches!((from, to), (Place::Host(_), Place::Host(_))) {
+            return Err("cp: neither path is on the server: write it as :PATH".to_owned());
+        }
+        let top = Top::new(self.client, to, from.last()).await?;
+        if !is_dir(self.client, from).await {
+            return match top {
+                Top::Name(target) => self.single(from, &target).await,
+                Top::Dir(_) => Err(format!("{to}: Is a directory")),
+            };
+        }
+        if !recursive {
+            return Err(format!("{from}: Is a directory"));
+        }
+        let into = match top {
+            Top::Dir(dir) => dir,
+            Top::Name(target) => {
+                not_into_itself(self.client, from, &target.place()).await?;
+                target.make_dir(self.client).await.map_err(at(&target.place()))?
+            }
+        };
+        let mut later = Later::default();
+        self.dir(from, &into, &mut later).await?;
+        // Last, so that nothing is copied through a link that the other side chose.
+        for (target, to) in later.links {
+            target.link(self.client, &to).await.map_err(at(&target.place()))?;
+        }
+        complaints(later.failed)
     }
-    let to = if is_dir(client, to).await { to.join(from.last()) } else { to.clone() };
-    if !is_dir(client, from).await {
-        return file(client, from, &to).await;
+
+    /// Copies one file alone.
+    async fn single(&self, from: &Place, to: &Target) -> Done {
+        let mut later = Later::default();
+        self.file(from, to, &mut later).await?;
+        complaints(later.failed)
     }
-    if !recursive {
-        return Err(format!("{from}: Is a directory"));
+
+    /// Copies what is in a directory into another.
+    async fn dir(&self, from: &Place, into: &Dir, later: &mut Later) -> Done {
+        bounded(from)?;
+        let found = match entries(self.client, from).await {
+            Ok(found) => found,
+            Err(unread) => return unread.go_on(from, later),
+        };
+        for Entry { name, kind, target } in found {
+            let (from, to) = (from.join(&name), into.join(&name));
+            if later.links.len() + later.failed.len() > MAX_LATER {
+                return Err(format!("{from}: more than {MAX_LATER} links and failures"));
+            }
+            match (kind, target) {
+                (Kind::Dir, _) => {
+                    let into = to.make_dir(self.client).await.map_err(at(&to.place()))?;
+                    Box::pin(self.dir(&from, &into, later)).await?;
+                }
+                (Kind::File, _) => self.file(&from, &to, later).await?,
+                (Kind::Symlink, Some(target)) => later.links.push((to, target)),
+                (Kind::Symlink, None) => match unread_link(self.client, &from).await {
+                    Some(unread) => unread.go_on(&from, later)?,
+                    None => later.failed.push(format!("{from}: 9P2000 does not tell where a link points")),
+                },
+                _ => later.failed.push(format!("{from}: neither a file nor a directory nor a link")),
+            }
+        }
+        Ok(())
     }
-    not_into_itself(client, from, &to).await?;
-    let mut later = Later::default();
-    dir(client, from, &to, &mut later).await?;
-    // Last, so that nothing is copied through a link that the other side chose.
-    for (place, target) in later.links {
-        link(client, &place, &target).await.map_err(at(&place))?;
+
+    /// Copies one file: under a temporary name, which is renamed when the file is whole.
+    async fn file(&self, from: &Place, to: &Target, later: &mut Later) -> Done {
+        let place = to.place();
+        let source = match open_source(self.client, from).await {
+            Ok(source) => source,
+            Err(unread) => return unread.go_on(from, later),
+        };
+        self.not_onto_itself(&source.0, from, &place).await?;
+        let (copy, staging) = target::open(self.client, to).await.map_err(at(&place))?;
+        let renamed = matches!(staging, Staging::Renamed(_));
+        self.keep(staging);
+        if let Some(unread) = content(source, copy, &place).await? {
+            self.clean_up().await;
+            return unread.go_on(from, later);
+        }
+        match self.take() {
+            Some(whole) if renamed => self.publish(whole, from, to, later).await,
+            _ => Ok(()),
+        }
     }
-    complaints(later.failed)
+
+    /// Renames the whole file. A tree that does not do that gets it once more, in its place.
+    async fn publish(&self, whole: Unfinished, from: &Place, to: &Target, later: &mut Later) -> Done {
+        let place = to.place();
+        let published = target::publish(self.client, &whole, to).await;
+        if published != Ok(true) {
+            whole.remove(self.client).await;
+        }
+        let (false, Target::Server(path)) = (published.map_err(at(&place))?, to) else { return Ok(()) };
+        let source = open_source(self.client, from).await.map_err(|unread| at(from)(unread.into_text()))?;
+        let (copy, staging) = target::open_in_place(self.client, path).await.map_err(at(&place))?;
+        self.keep(staging);
+        if let Some(unread) = content(source, copy, &place).await? {
+            self.clean_up().await;
+            return unread.go_on(from, later);
+        }
+        self.take();
+        Ok(())
+    }
+
+    fn keep(&self, staging: Staging) {
+        let unfinished = match staging {
+            Staging::Renamed(unfinished) => Some(unfinished),
+            Staging::InPlace(unfinished) => unfinished,
+        };
+        *self.unfinished.lock().unwrap_or_else(PoisonError::into_inner) = unfinished;
+    }
+
+    fn take(&self) -> Option<Unfinished> {
+        self.unfinished.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+
+    /// Removes what is only partly there. A server that does not answer keeps it, under its temporary name.
+    async fn clean_up(&self) {
+        if let Some(unfinished) = self.take() {
+            let _ = tokio::time::timeout(PATIENCE, unfinished.remove(self.client)).await;
+        }
+    }
+
+    /// Emptying the one would empty the other.
+    async fn not_onto_itself(&self, source: &End, from: &Place, to: &Place) -> Done {
+        let (End::Server(source), Place::Server(target)) = (source, to) else { return Ok(()) };
+        match self.client.walk(target).await {
+            Ok(target) if target.qid().path == source.qid().path => Err(format!("{from} and {to} are the same file")),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// Copies all bytes, and closes the copy. What cannot be read leaves a part.
+async fn content(source: (End, u64), mut copy: End, to: &Place) -> Done<Option<Unread>> {
+    let (mut source, length) = source;
+    let bar = progress(length, to);
+    let (mut pieces, mut sink) = (source.pieces(), copy.sink());
+    loop {
+        let data = match pieces.next().await {
+            Ok(Some(data)) => data,
+            Ok(None) => break,
+            Err(unread) => return Ok(Some(unread)),
+        };
+        bar.inc(data.len() as u64);
+        sink.write(data).await.map_err(at(to))?;
+    }
+    sink.finish().await.map_err(at(to))?;
+    bar.finish_and_clear();
+    copy.close().await.map_err(at(to))?;
+    Ok(None)
 }
 
 async fn is_dir(client: &Client, place: &Place) -> bool {
@@ -62,39 +231,9 @@ async fn not_into_itself(client: &Client, from: &Place, to: &Place) -> Done {
 #[derive(Default)]
 struct Later {
     /// Links to be made, and where they point.
-    links: Vec<(Place, Vec<u8>)>,
+    links: Vec<(Target, Vec<u8>)>,
     /// What could not be read. The rest is copied all the same.
     failed: Vec<String>,
-}
-
-/// Copies what is in a directory to another, which is made if it is missing.
-async fn dir(client: &Client, from: &Place, to: &Place, later: &mut Later) -> Done {
-    bounded(from)?;
-    make_dir(client, to).await.map_err(at(to))?;
-    let found = match entries(client, from).await {
-        Ok(found) => found,
-        Err(unread) => return unread.go_on(from, later),
-    };
-    for Entry { name, kind, target } in found {
-        let (from, to) = (from.join(&name), to.join(&name));
-        if kind != Kind::Symlink {
-            not_through_a_link(&to).await?;
-        }
-        match (kind, target) {
-            (Kind::Dir, _) => Box::pin(dir(client, &from, &to, later)).await?,
-            (Kind::File, _) => match open_source(client, &from).await {
-                Ok(source) => file_from(client, source, &from, &to, later).await?,
-                Err(unread) => unread.go_on(&from, later)?,
-            },
-            (Kind::Symlink, Some(target)) => later.links.push((to, target)),
-            (Kind::Symlink, None) => match unread_link(client, &from).await {
-                Some(unread) => unread.go_on(&from, later)?,
-                None => later.failed.push(format!("{from}: 9P2000 does not tell where a link points")),
-            },
-            _ => later.failed.push(format!("{from}: neither a file nor a directory nor a link")),
-        }
-    }
-    Ok(())
 }
 
 struct Entry {
@@ -136,40 +275,6 @@ async fn host_entries(path: &std::path::Path) -> std::io::Result<Vec<Entry>> {
         all.push(Entry { name: entry.file_name().into_vec(), kind, target });
     }
     Ok(all)
-}
-
-async fn make_dir(client: &Client, place: &Place) -> Done {
-    let made = match place {
-        Place::Host(path) => fs::create_dir(path).await.map_err(|error| reason(&error)),
-        Place::Server(path) => client.mkdir(path, 0o777).await.map_err(|error| error.to_string()),
-    };
-    match made {
-        Err(_) if is_dir(client, place).await => Ok(()),
-        other => other,
-    }
-}
-
-/// A link below the target may be one that the server sent before.
-async fn not_through_a_link(place: &Place) -> Done {
-    let Place::Host(path) = place else { return Ok(()) };
-    match fs::symlink_metadata(path).await {
-        Ok(found) if found.is_symlink() => Err(format!("{place}: nothing is copied through a link")),
-        _ => Ok(()),
-    }
-}
-
-async fn link(client: &Client, place: &Place, target: &[u8]) -> Done {
-    let (made, there) = match place {
-        Place::Host(path) => (
-            fs::symlink(OsStr::from_bytes(target), path).await.map_err(|error| reason(&error)),
-            fs::read_link(path).await.ok().map(|target| target.into_os_string().into_vec()),
-        ),
-        Place::Server(path) => (
-            client.symlink(path, target).await.map_err(|error| error.to_string()),
-            client.read_link(path).await.ok().map(|target| target.as_bytes().to_vec()),
-        ),
-    };
-    if there.as_deref() == Some(target) { Ok(()) } else { made }
 }
 
 /// Why something was not read.
@@ -223,44 +328,8 @@ async fn unread_link(client: &Client, place: &Place) -> Option<Unread> {
     }
 }
 
-/// Copies one file.
-async fn file(client: &Client, from: &Place, to: &Place) -> Done {
-    let source = open_source(client, from).await.map_err(|unread| at(from)(unread.into_text()))?;
-    let mut later = Later::default();
-    file_from(client, source, from, to, &mut later).await?;
-    complaints(later.failed)
-}
-
-async fn file_from(client: &Client, source: (End, u64), from: &Place, to: &Place, later: &mut Later) -> Done {
-    let (mut source, length) = source;
-    // Emptying the one would empty the other.
-    if let (End::Server(file), Place::Server(path)) = (&source, to)
-        && client.walk(path).await.is_ok_and(|target| target.qid().path == file.qid().path)
-    {
-        return Err(format!("{from} and {to} are the same file"));
-    }
-    let mut copy = open_target(client, to).await.map_err(at(to))?;
-    let bar = progress(length, to);
-    let (mut pieces, mut sink) = (source.pieces(), copy.sink());
-    loop {
-        let data = match pieces.next().await {
-            Ok(Some(data)) => data,
-            Ok(None) => break,
-            Err(unread) => {
-                unread.go_on(from, later)?;
-                break;
-            }
-        };
-        bar.inc(data.len() as u64);
-        sink.write(data).await.map_err(at(to))?;
-    }
-    sink.finish().await.map_err(at(to))?;
-    bar.finish_and_clear();
-    copy.close().await.map_err(at(to))
-}
-
 /// An open file.
-enum End {
+pub(crate) enum End {
     Host(fs::File),
     Server(File),
 }
@@ -351,13 +420,6 @@ async fn open_source(client: &Client, place: &Place) -> Result<(End, u64), Unrea
     }
 }
 
-async fn open_target(client: &Client, place: &Place) -> Done<End> {
-    match place {
-        Place::Host(path) => fs::File::create(path).await.map(End::Host).map_err(|error| reason(&error)),
-        Place::Server(path) => client.open_to_write(path).await.map(End::Server).map_err(|error| error.to_string()),
-    }
-}
-
 /// A bar on a terminal, nothing elsewhere. A length of 0 is "not known": streams say so.
 fn progress(length: u64, to: &Place) -> ProgressBar {
     if length == 0 {
@@ -365,5 +427,5 @@ fn progress(length: u64, to: &Place) -> ProgressBar {
     }
     let style = ProgressStyle::with_template("{prefix} {wide_bar} {bytes}/{total_bytes} {bytes_per_sec} {eta}");
     let bar = ProgressBar::new(length).with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
-    bar.with_prefix(to.to_string().replace(char::is_control, "?"))
+    bar.with_prefix(output::printable(&to.to_string()))
 }

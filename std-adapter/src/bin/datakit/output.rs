@@ -26,7 +26,22 @@ pub(crate) fn print(bytes: &[u8]) -> Done {
 }
 
 pub(crate) fn print_json(value: &Value) -> Done {
-    print(format!("{value:#}\n").as_bytes())
+    print(format!("{}\n", escaped(&format!("{value:#}"))).as_bytes())
+}
+
+/// JSON in which only letters that show are written as they are. All others are in its strings.
+fn escaped(json: &str) -> String {
+    let mut text = String::with_capacity(json.len());
+    for letter in json.chars() {
+        if letter == '\n' || !is_hidden(letter) {
+            text.push(letter);
+            continue;
+        }
+        for unit in letter.encode_utf16(&mut [0; 2]) {
+            let _ = std::fmt::Write::write_fmt(&mut text, format_args!("\\u{unit:04x}"));
+        }
+    }
+    text
 }
 
 /// The name that was asked for, where the server sends none, or one that says less.
@@ -53,9 +68,16 @@ pub(crate) fn complain(text: &str) {
     eprintln!("datakit: {text}");
 }
 
-/// Without what would move the cursor of a terminal.
-fn printable(text: &str) -> String {
-    text.replace(char::is_control, "?")
+/// Without what would move the cursor of a terminal, or change the order of what it shows.
+pub(crate) fn printable(text: &str) -> String {
+    text.replace(is_hidden, "?")
+}
+
+/// Controls (C0, C1), those of bidirectional text, separators of lines, and what has no width.
+fn is_hidden(letter: char) -> bool {
+    letter.is_control()
+        || matches!(letter, '\u{61c}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}')
+        || matches!(letter, '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}')
 }
 
 /// A name: its very bytes, but for a terminal.
@@ -208,6 +230,24 @@ fn add_branches(text: &mut Vec<u8>, indent: &str, branches: &[Branch]) {
 mod tests {
     use super::*;
     use std::time::Duration;
+
+    #[test]
+    fn a_terminal_shows_no_controls() {
+        for hidden in [
+            '\0', '\x1b', '\n', '\x7f', '\u{9b}', '\u{202e}', '\u{2066}', '\u{200f}', '\u{61c}', '\u{2028}', '\u{feff}',
+        ] {
+            assert_eq!(printable(&format!("a{hidden}b")), "a?b", "{hidden:?}");
+        }
+        assert_eq!(printable("caf\u{e9} \u{5d0}\u{5d1} \u{1f600}"), "caf\u{e9} \u{5d0}\u{5d1} \u{1f600}");
+    }
+
+    #[test]
+    fn json_escapes_controls_and_is_still_the_same_value() {
+        let value = json!({ "name": "a\u{9b}\u{202e}\u{e0001}\n\u{1b}z" });
+        let text = escaped(&format!("{value:#}"));
+        assert_eq!(text.lines().nth(1), Some(r#"  "name": "a\u009b\u202e\udb40\udc01\n\u001bz""#));
+        assert_eq!(serde_json::from_str::<Value>(&text).unwrap(), value);
+    }
 
     #[test]
     fn dates_know_leap_years() {

@@ -15,6 +15,14 @@ impl ServerPath {
         ServerPath([dir, b"/", name.as_ref()].concat())
     }
 
+    /// Another name in the same directory.
+    pub(crate) fn beside(&self, name: &[u8]) -> ServerPath {
+        let mut names: Vec<&[u8]> = self.names().collect();
+        names.pop();
+        names.push(name);
+        ServerPath(names.join(&b'/'))
+    }
+
     /// The last name; empty for the root.
     pub(crate) fn last(&self) -> &[u8] {
         self.names().last().unwrap_or_default()

@@ -1,6 +1,7 @@
 //! One place in the server's tree, by its names, and the few things that are done with files there.
 
 use super::error::{Error, Result};
+use crate::client::file::MAX_TEXT;
 use crate::client::{Client, Node, Open, Qid, Text};
 
 /// A place that need not be there. Every call walks anew to a fid of its own, which is clunked at the end.
@@ -49,7 +50,8 @@ impl At {
     }
 
     pub(super) async fn read_text(&self) -> Result<String> {
-        Ok(String::from_utf8_lossy(&self.read().await?).into_owned())
+        Ok(String::from_utf8_lossy(&self.walk().await?.open(Open::READ).await?.read_up_to(MAX_TEXT).await?)
+            .into_owned())
     }
 
     pub(super) async fn list(&self) -> Result<Vec<Text>> {

@@ -89,3 +89,111 @@ async fn a_server_that_answers_nonsense_is_an_error_at_most() {
         server.await.unwrap();
     }
 }
+
+/// Answers each Tread and Treaddir with what `data` makes of its offset and count, and the rest of the requests as a server does.
+async fn deliver(mut peer: Peer, qid: Qid, data: impl Fn(u64, u32) -> Vec<u8>) {
+    let dialect = peer.dialect;
+    loop {
+        let Ok(size) = peer.stream.read_u32_le().await else { return };
+        let mut frame = size.to_le_bytes().to_vec();
+        frame.resize(size as usize, 0);
+        if peer.stream.read_exact(&mut frame[4..]).await.is_err() {
+            return;
+        }
+        let (tag, message) = T::decode(&frame, dialect).unwrap();
+        let bytes;
+        let qids;
+        let reply = match message {
+            T::Walk { wnames, .. } => {
+                qids = vec![qid; wnames.len()];
+                R::Walk { wqids: List::from(qids.as_slice()) }
+            }
+            T::Open { .. } => R::Open { qid, iounit: 0 },
+            T::Lopen { .. } => R::Lopen { qid, iounit: 0 },
+            T::Stat { .. } => R::Stat { stat: Stat::default() },
+            T::Clunk { .. } => R::Clunk {},
+            T::Flush { .. } => R::Flush {},
+            T::Read { offset, count, .. } => {
+                bytes = data(offset, count);
+                R::Read { data: Data(&bytes) }
+            }
+            T::Readdir { offset, count, .. } => {
+                bytes = data(offset, count);
+                R::Readdir { data: Data(&bytes) }
+            }
+            other => panic!("{other:?}"),
+        };
+        let mut frame = vec![0; 1 << 17];
+        let length = reply.encode(tag, dialect, &mut frame).unwrap();
+        if peer.stream.write_all(&frame[..length]).await.is_err() {
+            return;
+        }
+    }
+}
+
+/// One record of a Treaddir.
+fn dirent(next: u64, name: &[u8]) -> Vec<u8> {
+    let length = u16::try_from(name.len()).unwrap().to_le_bytes();
+    [&[0; 13][..], &next.to_le_bytes(), &[0], &length, name].concat()
+}
+
+#[tokio::test]
+async fn a_listing_that_goes_round_is_an_error() {
+    let (client, peer) = connected("9P2000.L", Dialect::Linux).await;
+    tokio::spawn(deliver(peer, DIR, |offset, _| dirent(if offset == 9 { 3 } else { offset + 3 }, b"name")));
+    let error = client.read_dir("a").await.unwrap_err();
+    assert_eq!(error, Error::Protocol("a directory that does not end".into()));
+}
+
+#[tokio::test]
+async fn a_listing_without_an_end_is_an_error() {
+    let (client, peer) = connected("9P2000.L", Dialect::Linux).await;
+    // Names that are not even shown count as well.
+    let page =
+        |offset, count| (0..u64::from(count) / 26).flat_map(|record| dirent(offset + record + 1, b"..")).collect();
+    tokio::spawn(deliver(peer, DIR, page));
+    assert!(matches!(client.read_dir("a").await, Err(Error::TooLong { what: "directory", .. })));
+}
+
+#[tokio::test]
+async fn a_delivery_without_an_end_is_an_error() {
+    let (client, peer) = connected("9P2000", Dialect::Legacy).await;
+    tokio::spawn(deliver(peer, FILE, |_, count| vec![b'x'; count as usize]));
+    let mut watch = client.watch("a").await.unwrap();
+    assert!(matches!(watch.next().await, Err(Error::TooLong { what: "delivery", .. })));
+    assert_eq!(watch.next().await, Ok(None));
+}
+
+#[tokio::test]
+async fn a_text_without_an_end_is_an_error() {
+    let (client, peer) = connected("9P2000", Dialect::Legacy).await;
+    tokio::spawn(deliver(peer, FILE, |_, count| vec![b'x'; count as usize]));
+    let file = client.open("a", Open::READ).await.unwrap();
+    assert_eq!(file.read_up_to(100_000).await, Err(Error::TooLong { what: "file", limit: 100_000 }));
+}
+
+#[tokio::test]
+async fn more_data_than_asked_for_is_an_error() {
+    for (version, dialect, qid) in [("9P2000", Dialect::Legacy, FILE), ("9P2000.L", Dialect::Linux, DIR)] {
+        let (client, peer) = connected(version, dialect).await;
+        tokio::spawn(deliver(peer, qid, |_, count| vec![0; count as usize + 1]));
+        let more = Error::Protocol("more data than asked for".into());
+        if qid == DIR {
+            assert_eq!(client.read_dir("a").await.unwrap_err(), more);
+            continue;
+        }
+        let file = client.open("a", Open::READ).await.unwrap();
+        assert_eq!(file.read_at(0, &mut [0; 9]).await, Err(more.clone()));
+        assert_eq!(file.read_all().await, Err(more.clone()));
+        assert_eq!(file.watch().next().await, Err(more));
+    }
+}
+
+#[tokio::test]
+async fn names_that_lead_out_of_a_directory_are_not_listed() {
+    for name in [&b"../a"[..], b"/", b"a/b", b"", b"a\0b"] {
+        let (client, peer) = connected("9P2000.L", Dialect::Linux).await;
+        tokio::spawn(deliver(peer, DIR, move |_, _| dirent(1, name)));
+        assert!(matches!(client.list("a").await, Err(Error::Protocol(_))), "{name:?}");
+    }
+}

@@ -1,0 +1,206 @@
+//! `datakit cp` leaves whole files or none, and never writes through a link.
+// Clippy's allowance for tests ends at functions that they share.
+#![allow(clippy::unwrap_used)]
+#![cfg(unix)]
+
+mod common;
+
+use std::fs::{self, File};
+use std::io::Write;
+use std::os::unix::fs::{PermissionsExt, symlink};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+
+use crate::common::{Client, Scratch, Server, end, in_every_dialect, within};
+
+/// The names in a directory of this machine, hidden ones too.
+fn names(dir: &Path) -> Vec<String> {
+    let mut names: Vec<String> =
+        fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+    names.sort();
+    names
+}
+
+/// A copy that has sent a part of a file, and waits for the rest.
+fn half_an_upload(client: &Client<'_>, dir: &Scratch) -> (Child, File) {
+    let pipe = dir.0.join("pipe");
+    assert!(Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+    let copy = client.command(&["cp", &dir.path("pipe"), ":file"]).stderr(Stdio::piped()).spawn().unwrap();
+    let mut writer = File::options().write(true).open(&pipe).unwrap();
+    writer.write_all(&[b'x'; 50_000]).unwrap();
+    within("a part at the server", || client.run(&["ls", "/"]).contains(".part"));
+    (copy, writer)
+}
+
+#[test]
+fn an_interrupted_upload_leaves_nothing() {
+    in_every_dialect(|client| {
+        for signal in ["INT", "TERM", "HUP"] {
+            let dir = Scratch::new(&format!("cp-{}-{signal}", client.dialect));
+            client.run(&["write", "file", "before"]);
+            let (mut copy, _writer) = half_an_upload(&client, &dir);
+            assert_eq!(end(&mut copy, signal).code(), Some(1));
+            assert_eq!(client.run(&["ls", "/"]), "file\n");
+            assert_eq!(client.run(&["cat", "file"]), "before");
+        }
+    });
+}
+
+#[test]
+fn a_killed_upload_leaves_no_file_of_that_name() {
+    in_every_dialect(|client| {
+        let dir = Scratch::new(&format!("cp-{}-kill", client.dialect));
+        let (mut copy, _writer) = half_an_upload(&client, &dir);
+        end(&mut copy, "KILL");
+        let names = client.run(&["ls", "/"]);
+        assert!(names.starts_with(".file.") && names.ends_with(".part\n"), "{names}");
+    });
+}
+
+#[test]
+fn an_upload_that_does_not_fit_leaves_what_was_there() {
+    let (server, dir) =
+        (Server::start("tcp://127.0.0.1:0", &["--scratch", "--scratch-memory", "1000000"]), Scratch::new("cp-full"));
+    let client = server.client();
+    client.run(&["write", "old", "before"]);
+    fs::write(dir.0.join("large"), vec![7; 3 << 20]).unwrap();
+    for target in [":old", ":new"] {
+        let text = client.fail(&["cp", &dir.path("large"), target]);
+        assert_eq!(text, format!("datakit: {target}: No space left on device\n"));
+    }
+    assert_eq!((client.run(&["ls", "/"]), client.run(&["cat", "old"])), ("old\n".into(), "before".into()));
+}
+
+#[test]
+fn an_upload_replaces_the_file_and_keeps_its_mode() {
+    let (server, dir) = (Server::scratch(), Scratch::new("cp-replace"));
+    let client = server.client();
+    fs::write(dir.0.join("one"), "one").unwrap();
+    fs::write(dir.0.join("two"), vec![b'2'; 300_000]).unwrap();
+    for (source, length) in [("one", 3), ("two", 300_000), ("one", 3)] {
+        client.run(&["cp", &dir.path(source), ":file"]);
+        assert_eq!(client.run(&["cat", "file"]).len(), length);
+        assert_eq!(client.run(&["ls", "/"]), "file\n");
+    }
+}
+
+#[test]
+fn a_control_file_is_written_in_its_place() {
+    let (server, dir) = (Server::start("tcp://127.0.0.1:0", &[]), Scratch::new("cp-control"));
+    fs::write(dir.0.join("level"), "debug\n").unwrap();
+    for dialect in ["9P2000", "9P2000.u", "9P2000.L"] {
+        let client = Client { address: server.address(), dialect };
+        client.run(&["write", "debug/src/server/level", "warning"]);
+        client.run(&["cp", &dir.path("level"), ":debug/src/server/level"]);
+        assert_eq!(client.run(&["cat", "debug/src/server/level"]), "debug\n");
+    }
+}
+
+#[test]
+fn an_interrupted_download_leaves_what_was_there() {
+    let (server, dir) = (Server::start("tcp://127.0.0.1:0", &[]), Scratch::new("cp-down"));
+    let client = server.client();
+    fs::write(dir.0.join("old"), "before").unwrap();
+    for name in ["old", "new"] {
+        let arguments = ["cp", ":debug/server/events", &dir.path(name)];
+        let mut copy = client.command(&arguments).stderr(Stdio::null()).spawn().unwrap();
+        within("a part", || names(&dir.0).iter().any(|name| name.ends_with(".part")));
+        assert_eq!(end(&mut copy, "TERM").code(), Some(1));
+        assert_eq!(
+            (names(&dir.0), fs::read_to_string(dir.0.join("old")).unwrap()),
+            (vec!["old".into()], "before".into())
+        );
+    }
+}
+
+#[test]
+fn a_download_keeps_the_mode_of_the_file_that_it_replaces() {
+    let (server, dir) = (Server::scratch(), Scratch::new("cp-mode"));
+    server.client().run(&["write", "file", "content"]);
+    let old = dir.0.join("old");
+    fs::write(&old, "before and longer").unwrap();
+    fs::set_permissions(&old, PermissionsExt::from_mode(0o640)).unwrap();
+    server.client().run(&["cp", ":file", &dir.path("old")]);
+    assert_eq!(fs::read_to_string(&old).unwrap(), "content");
+    assert_eq!(fs::metadata(&old).unwrap().permissions().mode() & 0o777, 0o640);
+    // A device is written as it is.
+    server.client().run(&["cp", ":file", "/dev/null"]);
+}
+
+/// A directory with a secret outside of the place that is copied to.
+fn outside(name: &str) -> Scratch {
+    let dir = Scratch::new(name);
+    fs::create_dir_all(dir.0.join("outside")).unwrap();
+    fs::create_dir_all(dir.0.join("to")).unwrap();
+    fs::write(dir.0.join("outside/secret"), "secret").unwrap();
+    dir
+}
+
+fn untouched(dir: &Scratch) {
+    assert_eq!(names(&dir.0.join("outside")), ["secret"]);
+    assert_eq!(fs::read_to_string(dir.0.join("outside/secret")).unwrap(), "secret");
+}
+
+#[test]
+fn no_link_of_the_destination_is_written_through() {
+    let (server, dir) = (Server::scratch(), outside("cp-links"));
+    let client = server.client();
+    client.run(&["mkdir", "d", "d/sub"]);
+    client.run(&["write", "d/sub/f", "x"]);
+    let refused = |from: &str, to: &str| {
+        let mut command = client.command(&["cp", "-r", from, to]);
+        let output = command.current_dir(&dir.0).output().unwrap();
+        let text = String::from_utf8(output.stderr).unwrap();
+        assert!(
+            text.ends_with(": nothing is copied through a link\n") && !output.status.success(),
+            "{from} {to}: {text}"
+        );
+        untouched(&dir);
+    };
+    for (target, place) in [
+        (&*dir.path("outside/secret"), "file"),
+        ("outside/secret", "relative-file"),
+        ("outside/new", "dangling"),
+        ("outside", "top"),
+        (&*dir.path("outside"), "absolute-top"),
+        ("..", "to/up"),
+    ] {
+        symlink(target, dir.0.join(place)).unwrap();
+        for place in [place.to_owned(), dir.path(place), format!("./{place}"), format!("{place}/")] {
+            refused(":d/sub/f", &place);
+            refused(":d", &place);
+        }
+    }
+    // Below a link of a relative path, and below the top.
+    refused(":d/sub/f", "to/up/outside/secret");
+    fs::create_dir(dir.0.join("to/d")).unwrap();
+    symlink("../../outside", dir.0.join("to/d/sub")).unwrap();
+    refused(":d", "to");
+    fs::remove_file(dir.0.join("to/d/sub")).unwrap();
+    fs::create_dir(dir.0.join("to/d/sub")).unwrap();
+    symlink("../../../outside/secret", dir.0.join("to/d/sub/f")).unwrap();
+    refused(":d", "to");
+}
+
+#[test]
+fn a_second_run_does_not_follow_the_links_of_the_first() {
+    let (server, dir) = (Server::scratch(), outside("cp-twice"));
+    let (client, to) = (server.client(), dir.path("to"));
+    fs::create_dir(dir.0.join("made")).unwrap();
+    symlink("../../outside", dir.0.join("made/way")).unwrap();
+    client.run(&["cp", "-r", &dir.path("made"), ":"]);
+    client.run(&["cp", "-r", ":made", &to]);
+    assert_eq!(names(&dir.0.join("to/made")), ["way"]);
+    // Now the name is a directory with a file below it.
+    client.run(&["rm", "made/way"]);
+    client.run(&["mkdir", "made/way"]);
+    client.run(&["write", "made/way/secret", "overwritten"]);
+    let text = client.fail(&["cp", "-r", ":made", &to]);
+    assert!(text.ends_with("way: nothing is copied through a link\n"), "{text}");
+    untouched(&dir);
+    // And a file.
+    client.run(&["rm", "-r", "made/way"]);
+    client.run(&["write", "made/way", "overwritten"]);
+    client.fail(&["cp", "-r", ":made", &to]);
+    untouched(&dir);
+}
