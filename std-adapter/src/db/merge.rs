@@ -1,11 +1,11 @@
 //! Three trees into one: what each side changed, unless both changed the same.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
 
 use super::entry_name::check_name;
-use super::object::Mode;
+use super::object::{Entries, Mode, TreeEntry};
 use super::objects::Objects;
 use super::tree::{Batch, Dir, Name, Node, Tree, join, split};
 use super::{Error, Id, Result, history};
@@ -257,21 +257,75 @@ fn check_names(objects: &Objects, name: Option<&[u8]>, node: &Node) -> Result<()
     Ok(())
 }
 
-/// The names of directories, and what each of them has there.
-pub(super) fn side_by_side<const N: usize>(
-    objects: &Objects,
-    dirs: &[Dir; N],
-) -> Result<BTreeMap<Name, [Option<Node>; N]>> {
-    let mut names = BTreeMap::new();
-    for (side, dir) in dirs.iter().enumerate() {
-        for (name, node) in dir.list(objects)? {
-            let sides = names.entry(name).or_insert([const { None }; N]);
-            if let Some(place) = sides.get_mut(side) {
-                *place = Some(node);
-            }
+/// A name, and what it stands for on each side.
+pub(super) type Sides<const N: usize> = (Name, [Option<Node>; N]);
+
+/// The names that do not stand for the same in the last two of these directories, and what each of them has there.
+pub(super) fn side_by_side<const N: usize>(objects: &Objects, dirs: &[Dir; N]) -> Result<Vec<Sides<N>>> {
+    let mut lists = Vec::with_capacity(N);
+    for dir in dirs {
+        lists.push(match dir {
+            Dir::Stored(id) => Listed::Stored(objects.tree(*id)?),
+            Dir::Edited(_) => Listed::Edited(dir.list(objects)?),
+        });
+    }
+    // All are in one order, so that each is gone through once.
+    let mut left: Vec<_> = lists.iter().map(|list| list.names().peekable()).collect();
+    let mut different = Vec::new();
+    while let Some(name) = left.iter_mut().filter_map(|list| list.peek().map(|(name, _)| *name)).min() {
+        let mut sides = [const { None }; N];
+        for (side, list) in sides.iter_mut().zip(&mut left) {
+            *side = list.next_if(|(there, _)| *there == name).map(|(_, node)| node);
+        }
+        if let [.., a, b] = sides.as_slice()
+            && !a.as_ref().zip(b.as_ref()).is_some_and(|(a, b)| a.is(b))
+            && (a.is_some() || b.is_some())
+        {
+            different.push((name.clone(), sides.map(|side| side.map(|side| side.node()))));
         }
     }
-    Ok(names)
+    Ok(different)
+}
+
+/// The names of a directory.
+enum Listed {
+    Stored(Arc<Entries>),
+    Edited(Vec<(Name, Node)>),
+}
+
+/// What a name stands for, not taken out of its list.
+enum Side<'l> {
+    Entry(&'l TreeEntry),
+    Node(&'l Node),
+}
+
+impl Listed {
+    /// In the order of their bytes.
+    fn names(&self) -> Box<dyn Iterator<Item = (&Name, Side<'_>)> + '_> {
+        match self {
+            Listed::Stored(entries) => {
+                Box::new(entries.by_name().into_iter().map(|entry| (&entry.name, Side::Entry(entry))))
+            }
+            Listed::Edited(nodes) => Box::new(nodes.iter().map(|(name, node)| (name, Side::Node(node)))),
+        }
+    }
+}
+
+impl Side<'_> {
+    /// Whether both are the same without a look into them.
+    fn is(&self, other: &Side<'_>) -> bool {
+        match (self, other) {
+            (Side::Entry(a), Side::Entry(b)) => (a.mode, a.id) == (b.mode, b.id),
+            _ => false,
+        }
+    }
+
+    fn node(&self) -> Node {
+        match self {
+            Side::Entry(entry) => Node::of(entry),
+            Side::Node(node) => (*node).clone(),
+        }
+    }
 }
 
 pub(super) fn dir(node: Option<&Node>) -> Option<&Dir> {

@@ -14,6 +14,7 @@ mod connected;
 pub mod counters;
 mod database;
 pub mod diff;
+mod edited;
 mod entry_name;
 mod error;
 mod files;

@@ -135,11 +135,11 @@ pub struct TreeEntry {
 pub fn encode_tree(entries: impl IntoIterator<Item = TreeEntry>) -> Result<(Id, Object)> {
     let mut entries: Vec<_> = entries.into_iter().collect();
     entries.sort_by(order);
-    encode_sorted(&entries)
+    encode_sorted(&entries.iter().collect::<Vec<_>>())
 }
 
 /// The same of entries that are in Git's order.
-pub(super) fn encode_sorted(entries: &[TreeEntry]) -> Result<(Id, Object)> {
+pub(super) fn encode_sorted(entries: &[&TreeEntry]) -> Result<(Id, Object)> {
     let mut bytes = Vec::with_capacity(entries.iter().map(|entry| 28 + entry.name.len()).sum());
     for TreeEntry { name, mode, id } in entries {
         if name.is_empty() || name.contains(&0) {

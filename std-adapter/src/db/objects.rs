@@ -1,6 +1,7 @@
 //! Objects read and understood: what the rest of the database asks, with a cache of what was asked before.
 
-use std::sync::{Arc, Mutex};
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, Weak};
 
 use quick_cache::sync::{Cache, DefaultLifecycle};
 use quick_cache::{DefaultHashBuilder, OptionsBuilder, Weighter};
@@ -33,6 +34,8 @@ struct Shared {
     large: Mutex<[Option<Known>; 2]>,
     commits: Cache<Id, Arc<Commit>, Weight>,
     blobs: Cache<Id, Arc<[u8]>, Weight>,
+    /// Larger ones that somebody has open: each is in memory once, and for no longer.
+    shared: Mutex<HashMap<Id, Weak<[u8]>>>,
     lengths: Cache<Id, u64, Weight>,
 }
 
@@ -45,7 +48,7 @@ struct Weight;
 
 impl Weighter<Id, Arc<Entries>> for Weight {
     fn weight(&self, _: &Id, tree: &Arc<Entries>) -> u64 {
-        64 + tree.iter().map(|entry| 64 + entry.name.len() as u64).sum::<u64>()
+        tree.weight()
     }
 }
 
@@ -91,6 +94,7 @@ impl Objects {
             large: Mutex::default(),
             commits: cache(),
             blobs: cache(),
+            shared: Mutex::default(),
             lengths: cache(),
         }))
     }
@@ -109,12 +113,29 @@ impl Objects {
         if let Some(blob) = self.0.blobs.get(&id) {
             return Ok(blob);
         }
+        if let Some(blob) = locked::lock(&self.0.shared).get(&id).and_then(Weak::upgrade) {
+            return Ok(blob);
+        }
         let blob = self.read(id, Kind::Blob)?;
         // A store in memory is its own cache.
-        if self.0.store.waits() && blob.len() <= LARGEST_KEPT {
-            self.0.blobs.insert(id, blob.clone());
+        if self.0.store.waits() {
+            if blob.len() <= LARGEST_KEPT {
+                self.0.blobs.insert(id, blob.clone());
+            } else {
+                self.share(id, &blob);
+            }
         }
         Ok(blob)
+    }
+
+    /// Has others that open a large blob use this one.
+    fn share(&self, id: Id, blob: &Arc<[u8]>) {
+        let mut shared = locked::lock(&self.0.shared);
+        // What nobody has open any more goes when the table would grow.
+        if shared.len() == shared.capacity() {
+            shared.retain(|_, blob| blob.strong_count() > 0);
+        }
+        shared.insert(id, Arc::downgrade(blob));
     }
 
     /// The length of a blob in bytes.
@@ -217,5 +238,25 @@ fn unreadable(id: Id, error: Error) -> Error {
     match error {
         Error::Store(why) => broken(id, Fault::Unreadable(why)),
         other => other,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::db::store::Git;
+
+    #[test]
+    fn a_large_blob_that_is_open_is_in_memory_once() {
+        let dir = tempfile::tempdir().unwrap();
+        let objects = Objects::new(Arc::new(Git::open(dir.path()).unwrap()));
+        let (id, object) = Object::new(Kind::Blob, vec![7; LARGEST_KEPT + 1]).unwrap();
+        objects.store().write(&[(id, object)]).unwrap();
+        let first = objects.blob(id).unwrap();
+        assert!(Arc::ptr_eq(&first, &objects.blob(id).unwrap()));
+        let weak = Arc::downgrade(&first);
+        drop(first);
+        assert_eq!(weak.strong_count(), 0);
+        assert_eq!(objects.blob(id).unwrap().len(), LARGEST_KEPT + 1);
     }
 }

@@ -1,13 +1,13 @@
 //! A tree of files that is changed piece by piece, and shares all that is not changed.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use datakit_core::vfs;
 
-use super::object::{Kind, Mode, Object, TreeEntry, encode_tree};
+use super::edited::Edited;
+use super::object::{Kind, Mode, Object, TreeEntry};
 use super::objects::Objects;
-use super::tree_text::order_of;
+use super::tree_text::find;
 use super::{Error, Id, Result};
 use crate::content::Content as Sparse;
 use crate::space::Space;
@@ -46,7 +46,7 @@ pub enum Dir {
     /// Nothing was changed in it.
     Stored(Id),
     /// What it has now.
-    Edited(Arc<BTreeMap<Name, Node>>),
+    Edited(Arc<Edited>),
 }
 
 /// A file: what it is and what is in it.
@@ -159,7 +159,7 @@ impl Tree {
                 empty.push(path);
                 continue;
             }
-            left.extend(entries.iter().filter_map(|(name, node)| match node {
+            left.extend(entries.changed().filter_map(|(name, node)| match node {
                 Node::Dir(dir) => Some((join(&path, name), dir)),
                 _ => None,
             }));
@@ -196,7 +196,7 @@ impl Tree {
         loop {
             if let Dir::Stored(id) = dir {
                 let entries = objects.tree(id)?;
-                growth = entries.iter().fold(growth, |sum, entry| sum.saturating_add(cost(&entry.name)));
+                growth = growth.saturating_add(entries.weight());
             }
             let Some(name) = below.next() else { return Ok(growth) };
             dir = match dir.get(objects, name)? {
@@ -207,7 +207,7 @@ impl Tree {
         }
     }
 
-    fn entries_mut(&mut self, objects: &Objects, path: &[u8]) -> Result<&mut BTreeMap<Name, Node>> {
+    fn entries_mut(&mut self, objects: &Objects, path: &[u8]) -> Result<&mut Edited> {
         if names(path).count() >= DEEPEST {
             return Err(Error::TooDeep(DEEPEST));
         }
@@ -246,7 +246,7 @@ impl Dir {
     /// [`Error::Broken`] when the directory itself is not in the store, or cannot be read.
     pub fn get(&self, objects: &Objects, name: &[u8]) -> Result<Option<Node>> {
         match self {
-            Dir::Edited(entries) => Ok(entries.get(name).cloned()),
+            Dir::Edited(entries) => Ok(entries.get(name)),
             Dir::Stored(id) => {
                 let entries = objects.tree(*id)?;
                 Ok(find(&entries, name).map(Node::of))
@@ -270,15 +270,10 @@ impl Dir {
     /// Those of [`list`](Dir::list).
     pub fn each(&self, objects: &Objects, mut see: impl FnMut(&Name, Node)) -> Result<()> {
         match self {
-            Dir::Edited(entries) => entries.iter().for_each(|(name, node)| see(name, node.clone())),
+            Dir::Edited(entries) => entries.each(see),
             Dir::Stored(id) => {
                 let entries = objects.tree(*id)?;
-                let mut order: Vec<_> = entries.iter().collect();
-                // Git has a directory where its name with a slash would be, and all else in this order.
-                if order.iter().any(|entry| entry.mode == Mode::Dir) {
-                    order.sort_by(|a, b| a.name.cmp(&b.name));
-                }
-                order.into_iter().for_each(|entry| see(&entry.name, Node::of(entry)));
+                entries.by_name().into_iter().for_each(|entry| see(&entry.name, Node::of(entry)));
             }
         }
         Ok(())
@@ -295,7 +290,7 @@ impl Dir {
             if depth >= DEEPEST {
                 return Err(Error::TooDeep(DEEPEST));
             }
-            rest.extend(entries.values().filter_map(|node| match node {
+            rest.extend(entries.changed().filter_map(|(_, node)| match node {
                 Node::Dir(dir) => Some((dir, depth.saturating_add(1))),
                 _ => None,
             }));
@@ -318,7 +313,8 @@ impl Dir {
         let mut rest = vec![self];
         while let Some(dir) = rest.pop() {
             let Dir::Edited(entries) = dir else { continue };
-            for (name, node) in &**entries {
+            names = names.saturating_add(entries.weight());
+            for (name, node) in entries.changed() {
                 names = names.saturating_add(cost(name));
                 match node {
                     Node::Dir(dir) => rest.push(dir),
@@ -332,12 +328,11 @@ impl Dir {
         (names, bytes)
     }
 
-    fn entries_mut(&mut self, objects: &Objects) -> Result<&mut BTreeMap<Name, Node>> {
+    fn entries_mut(&mut self, objects: &Objects) -> Result<&mut Edited> {
         if let Dir::Stored(id) = self {
             let entries = objects.tree(*id)?;
             entries.check_whole()?;
-            let entries = entries.iter().map(|entry| (entry.name.clone(), Node::of(entry))).collect();
-            *self = Dir::Edited(Arc::new(entries));
+            *self = Edited::of(entries).into();
         }
         match self {
             Dir::Edited(entries) => Ok(Arc::make_mut(entries)),
@@ -350,34 +345,15 @@ impl Dir {
     /// # Errors
     /// [`Error::Store`].
     pub fn write(&self, batch: &mut Batch) -> Result<Id> {
-        let entries = match self {
-            Dir::Stored(id) => return Ok(*id),
-            Dir::Edited(entries) => entries,
-        };
-        let mut written = Vec::with_capacity(entries.len());
-        for (name, node) in &**entries {
-            let (mode, id) = match node {
-                Node::Dir(dir) => (Mode::Dir, dir.write(batch)?),
-                Node::File(file) => (file.mode, file.content.write(batch)?),
-                Node::Submodule(id) => (Mode::Submodule, *id),
-            };
-            if (mode, id) != (Mode::Dir, Id::EMPTY_TREE) {
-                written.push(TreeEntry { name: name.clone(), mode, id });
+        match self {
+            Dir::Stored(id) => Ok(*id),
+            Dir::Edited(edited) => {
+                let (id, object) = edited.write(batch)?;
+                batch.push((id, object));
+                Ok(id)
             }
         }
-        let (id, object) = encode_tree(written)?;
-        batch.push((id, object));
-        Ok(id)
     }
-}
-
-/// An entry of this name.
-fn find<'t>(entries: &'t [TreeEntry], name: &[u8]) -> Option<&'t TreeEntry> {
-    let by = |is_dir: bool| {
-        let at = entries.binary_search_by(|entry| order_of((&entry.name, entry.mode == Mode::Dir), (name, is_dir)));
-        entries.get(at.ok()?)
-    };
-    by(false).or_else(|| by(true))
 }
 
 /// About what a name takes that was changed, or is beside such a one, in bytes.
@@ -485,7 +461,7 @@ impl Content {
         }
     }
 
-    fn write(&self, batch: &mut Batch) -> Result<Id> {
+    pub(super) fn write(&self, batch: &mut Batch) -> Result<Id> {
         match self {
             Content::Stored(id) => Ok(*id),
             Content::Fresh(fresh) => {
@@ -545,6 +521,7 @@ pub fn join(dir: &[u8], name: &[u8]) -> Vec<u8> {
 mod tests {
     use super::*;
     use crate::db::Fault;
+    use crate::db::object::encode_tree;
     use crate::db::store::Memory;
 
     fn objects() -> Objects {

@@ -21,6 +21,7 @@ pub struct Entries {
     entries: Box<[TreeEntry]>,
     /// The first name that was left out.
     refused: Option<Box<[u8]>>,
+    weight: u64,
 }
 
 impl Deref for Entries {
@@ -53,8 +54,10 @@ impl Entries {
         if !sorted {
             entries.sort_by(order);
         }
-        let mut parsed = Entries { entries: entries.into(), refused: refused.map(|name| name[..].into()) };
+        let mut parsed = Entries { entries: entries.into(), refused: refused.map(|name| name[..].into()), weight: 0 };
         parsed.drop_doubles();
+        let weight = |sum: u64, entry: &TreeEntry| sum.saturating_add(80 + entry.name.len() as u64);
+        parsed.weight = parsed.entries.iter().fold(64, weight);
         Ok(parsed)
     }
 
@@ -79,6 +82,21 @@ impl Entries {
             let before = self.entries.get(..at).unwrap_or_default().iter().rev();
             before.take_while(|other| other.name.starts_with(&dir.name)).any(|other| other.name == dir.name)
         })
+    }
+
+    /// About the memory that they take, in bytes.
+    pub(super) fn weight(&self) -> u64 {
+        self.weight
+    }
+
+    /// In the order of the bytes of their names.
+    pub(super) fn by_name(&self) -> Vec<&TreeEntry> {
+        let mut sorted: Vec<_> = self.entries.iter().collect();
+        // Git has a directory where its name with a slash would be, and all else in this order.
+        if sorted.iter().any(|entry| entry.mode == Mode::Dir) {
+            sorted.sort_by(|a, b| a.name.cmp(&b.name));
+        }
+        sorted
     }
 
     /// Names that this tree has and nobody can be shown: what is made of its entries would lose them.
@@ -151,7 +169,16 @@ pub(super) fn order(a: &TreeEntry, b: &TreeEntry) -> Ordering {
     order_of((&a.name, a.mode == Mode::Dir), (&b.name, b.mode == Mode::Dir))
 }
 
-/// The same of names, and whether they are those of directories.
+/// An entry of this name, of entries in Git's order.
+pub(super) fn find<'t>(entries: &'t [TreeEntry], name: &[u8]) -> Option<&'t TreeEntry> {
+    let by = |is_dir: bool| {
+        let at = entries.binary_search_by(|entry| order_of((&entry.name, entry.mode == Mode::Dir), (name, is_dir)));
+        entries.get(at.ok()?)
+    };
+    by(false).or_else(|| by(true))
+}
+
+/// The same as [`order`] of names, and whether they are those of directories.
 pub(super) fn order_of((a, a_is_dir): (&[u8], bool), (b, b_is_dir): (&[u8], bool)) -> Ordering {
     let common = a.len().min(b.len());
     let (a_start, b_start) = (a.get(..common).unwrap_or_default(), b.get(..common).unwrap_or_default());
