@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use datakit_core::vfs::{Error, Result};
-use memmap2::MmapMut;
 
 use crate::memory;
 use crate::space::{Grant, Space};
@@ -24,19 +23,11 @@ pub(crate) struct Content {
     space: Arc<Space>,
 }
 
-/// Bytes of a chunk; what is beyond them is a hole.
+/// Bytes of a chunk, up to the last one written; what is beyond them is a hole.
 #[derive(Debug)]
 struct Chunk {
-    bytes: Bytes,
+    bytes: Vec<u8>,
     grant: Grant,
-}
-
-#[derive(Debug)]
-enum Bytes {
-    /// Up to the last one written.
-    Part(Vec<u8>),
-    /// All of them. Mapped, since the C library would keep what is freed.
-    All(MmapMut),
 }
 
 impl Content {
@@ -106,8 +97,7 @@ impl Content {
         while !rest.is_empty() {
             let (index, within) = (at / CHUNK, (at % CHUNK) as usize);
             let (part, after) = rest.split_at_mut(rest.len().min(CHUNK as usize - within));
-            let bytes =
-                self.chunks.get(&index).map_or(&[][..], |chunk| chunk.bytes.get().get(within..).unwrap_or_default());
+            let bytes = self.chunks.get(&index).map_or(&[][..], |chunk| chunk.bytes.get(within..).unwrap_or_default());
             copy_or_zero(part, bytes);
             at = at.saturating_add(part.len() as u64);
             rest = after;
@@ -143,7 +133,7 @@ impl Content {
                 // A clone has it as well.
                 None => chunk.copy(index, &self.space)?,
             },
-            None => Chunk { bytes: Bytes::Part(Vec::new()), grant: self.space.empty() },
+            None => Chunk { bytes: Vec::new(), grant: self.space.empty() },
         };
         chunk.write(index, within, data)?;
         self.chunks.insert(index, Arc::new(chunk));
@@ -191,22 +181,6 @@ fn free(mut chunks: BTreeMap<u64, Arc<Chunk>>) {
     }
 }
 
-impl Bytes {
-    fn get(&self) -> &[u8] {
-        match self {
-            Bytes::Part(bytes) => bytes,
-            Bytes::All(bytes) => bytes,
-        }
-    }
-
-    fn capacity(&self) -> usize {
-        match self {
-            Bytes::Part(bytes) => bytes.capacity(),
-            Bytes::All(bytes) => bytes.len(),
-        }
-    }
-}
-
 impl PartialEq for Content {
     fn eq(&self, other: &Content) -> bool {
         let (mut ours, mut theirs) = ([0; 4096], [0; 4096]);
@@ -221,27 +195,22 @@ impl Eq for Content {}
 
 impl Chunk {
     fn copy(&self, index: u64, space: &Arc<Space>) -> Result<Chunk> {
-        let mut copy = Chunk { bytes: Bytes::Part(Vec::new()), grant: space.empty() };
+        let mut copy = Chunk { bytes: Vec::new(), grant: space.empty() };
         copy.reserve(index, self.bytes.capacity())?;
-        copy.write(index, 0, self.bytes.get())?;
+        copy.write(index, 0, &self.bytes)?;
         Ok(copy)
     }
 
     fn write(&mut self, index: u64, within: usize, data: &[u8]) -> Result<()> {
         let end = within.saturating_add(data.len());
         self.reserve(index, end)?;
-        match &mut self.bytes {
-            Bytes::All(bytes) => copy_to_start(bytes.get_mut(within..).unwrap_or_default(), data),
-            Bytes::Part(bytes) => {
-                if bytes.len() < within {
-                    bytes.resize(within, 0);
-                }
-                let over = bytes.get_mut(within..).unwrap_or_default();
-                let (replacing, appending) = data.split_at(over.len().min(data.len()));
-                copy_to_start(over, replacing);
-                bytes.extend_from_slice(appending);
-            }
+        if self.bytes.len() < within {
+            self.bytes.resize(within, 0);
         }
+        let over = self.bytes.get_mut(within..).unwrap_or_default();
+        let (replacing, appending) = data.split_at(over.len().min(data.len()));
+        copy_to_start(over, replacing);
+        self.bytes.extend_from_slice(appending);
         Ok(())
     }
 
@@ -252,27 +221,12 @@ impl Chunk {
         }
         let room = if index == 0 { end.next_power_of_two().max(64) } else { CHUNK as usize };
         self.grant.set(room as u64)?;
-        match &mut self.bytes {
-            Bytes::Part(bytes) if room < CHUNK as usize => {
-                bytes.try_reserve_exact(room.saturating_sub(bytes.len())).map_err(|_| Error::NoMemory)
-            }
-            bytes => {
-                let mut all = MmapMut::map_anon(room).map_err(|_| Error::NoMemory)?;
-                copy_to_start(&mut all, bytes.get());
-                *bytes = Bytes::All(all);
-                Ok(())
-            }
-        }
+        self.bytes.try_reserve_exact(room.saturating_sub(self.bytes.len())).map_err(|_| Error::NoMemory)
     }
 
     fn cut(&mut self, length: usize) {
-        match &mut self.bytes {
-            Bytes::Part(bytes) => {
-                bytes.truncate(length);
-                bytes.shrink_to_fit();
-            }
-            Bytes::All(bytes) => self.bytes = Bytes::Part(bytes.get(..length).unwrap_or_default().into()),
-        }
+        self.bytes.truncate(length);
+        self.bytes.shrink_to_fit();
         // Less than before, which is always granted.
         let _ = self.grant.set(self.bytes.capacity() as u64);
     }

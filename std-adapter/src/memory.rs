@@ -1,8 +1,11 @@
 //! Memory that was freed goes back to the system.
 //!
-//! Large pieces do so by themselves: they are mapped. Small ones lie in the heaps of the C library, which keeps what is not at the end of
-//! one. So whatever frees many of them says so here, and [`give_back`] has the heaps searched when it has come to some mebibytes.
+//! The program `datakit` allocates with mimalloc, which returns whole pages a moment after they were freed, but only while something is
+//! allocated or freed. After a burst a server may be idle. So code that frees much reports it here, and [`give_back`] then allocates and
+//! frees a little, until the pages have gone. With the allocator of the C library, which keeps what is not at the end of one of its
+//! heaps, this has no effect and does no harm.
 
+use std::hint::black_box;
 use std::ops::Deref;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -11,27 +14,26 @@ use std::time::Duration;
 use tokio::runtime::Handle;
 use tokio::sync::Notify;
 
-/// Allocations from this size on are mapped: more than what requests are answered in, which would be mapped again and again.
-const LARGE: u32 = 128 * 1024;
-
-/// Worth a search of the heaps.
+/// Bytes freed that are worth returning.
 const MUCH: u64 = 4 << 20;
 
-/// Between the first report and the search: what is freed together is given back together.
+/// Time between the first report and the first prod, and between prods. The allocator, too, waits a little before it returns a page, in
+/// case the page is needed again.
 const GATHER: Duration = Duration::from_secs(1);
 
-/// What the end of a connection may free.
+/// Prods after a burst. A page that a thread keeps for itself goes back one round after the pages around it.
+const PRODS: u32 = 4;
+
+/// Bytes allocated and freed by a prod: more than a thread keeps for itself.
+const PROD: usize = 8 << 20;
+
+/// Bytes that the end of a connection may free.
 pub(crate) const CONNECTION: u64 = 256 * 1024;
 
 static FREED: AtomicU64 = AtomicU64::new(0);
 static MUCH_FREED: Notify = Notify::const_new();
 
-/// Has large allocations of this process mapped, so that they go back to the system when they are freed. For the start of a program.
-pub fn map_large() {
-    datakit_heap::map_from(LARGE);
-}
-
-/// About so many bytes were freed, in small pieces.
+/// Reports that about this many bytes were freed.
 pub(crate) fn freed(bytes: u64) {
     let before = FREED.fetch_add(bytes, Relaxed);
     if before < MUCH && before.saturating_add(bytes) >= MUCH {
@@ -39,15 +41,17 @@ pub(crate) fn freed(bytes: u64) {
     }
 }
 
-/// Gives freed memory back to the system, a second or so after some mebibytes were freed. Never ends; for one task of a program. The heaps
-/// are searched on a thread for work that waits.
+/// Returns freed memory to the system within seconds after some mebibytes were freed. Never ends; a program spawns it once. It works on
+/// a thread of the blocking pool and holds up no other thread.
 pub async fn give_back() {
     loop {
         MUCH_FREED.notified().await;
-        tokio::time::sleep(GATHER).await;
-        FREED.store(0, Relaxed);
-        // A search that panicked has searched nothing, and the next one may.
-        let _ = tokio::task::spawn_blocking(datakit_heap::trim).await;
+        for _ in 0..PRODS {
+            tokio::time::sleep(GATHER).await;
+            FREED.store(0, Relaxed);
+            // A prod that panicked has returned nothing, and the next one may.
+            let _ = tokio::task::spawn_blocking(|| drop(black_box(Vec::<u8>::with_capacity(PROD)))).await;
+        }
     }
 }
 
@@ -73,7 +77,7 @@ impl Drop for Shared {
     }
 }
 
-/// Drops something large on a thread for work that waits; at once where there is no runtime.
+/// Drops something large on a thread of the blocking pool, or here where there is no runtime.
 pub(crate) fn drop_apart<T: Send + 'static>(large: T) {
     match Handle::try_current() {
         Ok(runtime) => drop(runtime.spawn_blocking(move || drop(large))),

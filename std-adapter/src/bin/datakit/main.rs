@@ -15,7 +15,13 @@ use std::process::ExitCode;
 
 use clap::CommandFactory;
 
+use mimalloc::MiMalloc;
+
 use crate::args::{Command, Program};
+
+/// The C library's allocator keeps what small allocations have freed: see `datakit::memory`.
+#[global_allocator]
+static ALLOCATOR: MiMalloc = MiMalloc;
 
 fn main() -> ExitCode {
     let program = match Program::read() {

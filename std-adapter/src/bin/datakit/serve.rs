@@ -127,7 +127,6 @@ const COMMITS: Duration = Duration::from_secs(30);
 
 /// Serves until SIGINT or SIGTERM; 0 is for SIGTERM.
 pub(crate) fn run(args: ServeArgs) -> Result<ExitCode, Box<dyn Error>> {
-    memory::map_large();
     allow_files();
     tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(serve(args))
 }
