@@ -65,6 +65,9 @@ impl Branches {
 /// Bytes that one task may unpack, copy or hash on the thread of a connection, which has others to serve: about half a millisecond.
 pub(super) const HEAVY: u64 = 256 << 10;
 
+/// The same of unpacking, which is slower.
+const UNPACKED: u64 = 64 << 10;
+
 /// Bytes of all that is not committed yet, unless something else is said.
 pub const TRANSACTION_MEMORY: u64 = 1 << 30;
 
@@ -249,6 +252,18 @@ impl Database {
         work: impl FnOnce(&Database) -> Result<T> + Send + 'static,
     ) -> Result<T> {
         if bytes > HEAVY { self.run_apart(work).await } else { self.run(work).await }
+    }
+
+    /// The content of a blob. A large one is unpacked on a thread of its own.
+    ///
+    /// # Errors
+    /// Those of [`Objects::blob`].
+    pub(super) async fn blob(&self, id: Id) -> Result<Arc<[u8]>> {
+        let objects = self.objects();
+        if !objects.store().waits() || objects.blob_length(id)? <= UNPACKED {
+            return objects.blob(id);
+        }
+        self.run_apart(move |database| database.objects().blob(id)).await
     }
 
     /// Does work that may wait for others for long, as a fetch from a server that says little: only some of it at a time, so that it does

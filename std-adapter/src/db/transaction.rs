@@ -14,8 +14,8 @@ use super::objects::Objects;
 use super::tree::{Batch, Content, Dir, File, Node, Tree, cost, names, no_space, split};
 use super::{Database, Error, Id, Result, connected, merge};
 use crate::content::Content as Sparse;
-use crate::locked;
 use crate::space::{Grant, Space};
+use crate::{locked, memory};
 
 /// Said of a commit without a message.
 const NO_MESSAGE: &[u8] = b"(no commit message)";
@@ -48,6 +48,19 @@ struct State {
     working: bool,
     /// For as long as it is open.
     counted: Option<Counted>,
+}
+
+impl Drop for Transaction {
+    /// A connection that ends has others beside it.
+    fn drop(&mut self) {
+        if self.space.used() > HEAVY {
+            let state = self.state.get_mut().unwrap_or_else(std::sync::PoisonError::into_inner);
+            memory::drop_apart((
+                std::mem::replace(&mut state.rw, Tree::of(Dir::empty())),
+                std::mem::take(&mut state.detached),
+            ));
+        }
+    }
 }
 
 /// For as long as a commit or merge is under way.

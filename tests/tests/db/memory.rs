@@ -259,6 +259,25 @@ fn others_are_served_while_large_content_is_committed(place: &Place) {
     assert!(served > MANY, "{served}");
 }
 
+#[test]
+fn others_are_served_while_a_large_file_is_unpacked() {
+    let place = Place::git();
+    let mut raw = begin(&place);
+    create(&mut raw, 10, "f");
+    fill(&mut raw, 10, 16 * MIB);
+    word(&mut raw, "commit").unwrap();
+    let mut begun = begin(&place);
+    for path in ["branch/master/ro/f", "branch/master/transactions/t/rw/f"] {
+        let served = served_meanwhile(&place, || {
+            begun.walk(0, 10, path).unwrap();
+            begun.open(10, 0).unwrap();
+            assert_eq!(begun.read(10, MIB, 2).unwrap(), [7, 7]);
+            begun.clunk(10).unwrap();
+        });
+        assert!(served > MANY, "{path} {served}");
+    }
+}
+
 fn others_are_served_while_a_large_file_is_first_written(place: &Place) {
     let mut raw = begin(place);
     create(&mut raw, 10, "f");

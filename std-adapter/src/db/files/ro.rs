@@ -6,7 +6,7 @@ use datakit_core::vfs::{Error, FileStat, Kind, NAME_MAX, Name, OpenMode, Result,
 
 use crate::db::object::{Commit, Mode};
 use crate::db::objects::Objects;
-use crate::db::tree::{Dir, File, Node, Tree, join};
+use crate::db::tree::{Content, Dir, File, Node, Tree, join};
 use crate::db::{self, Database};
 use crate::ino;
 use crate::memory::Shared;
@@ -232,10 +232,13 @@ impl Leaf for RoFile {
     }
 
     fn open(&self, _: OpenMode) -> Wait<'_, Box<dyn OpenLeaf>> {
-        ready((|| {
-            let content = self.at(self.file()?.content.bytes(self.dir.objects()))?;
+        Box::pin(async move {
+            let content = match self.file()?.content {
+                Content::Stored(id) => self.at(self.dir.database.blob(id).await)?,
+                fresh => self.at(fresh.bytes(self.dir.objects()))?,
+            };
             Ok(Box::new(Snapshot(Shared(content))) as Box<dyn OpenLeaf>)
-        })())
+        })
     }
 }
 

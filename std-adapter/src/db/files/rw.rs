@@ -449,7 +449,7 @@ impl Leaf for RwFile {
 struct OpenRw {
     inode: Arc<Inode>,
     append: bool,
-    /// A large blob that was read.
+    /// The blob that was read last.
     blob: Mutex<Option<(Id, Arc<[u8]>)>>,
 }
 
@@ -485,11 +485,7 @@ impl OpenRw {
         if let Some((_, blob)) = locked::lock(&self.blob).as_ref().filter(|(read, _)| *read == id) {
             return Ok(blob.clone());
         }
-        let length = rw.database.objects().blob_length(id)?;
-        if length <= HEAVY {
-            return rw.database.objects().blob(id);
-        }
-        let blob = rw.database.run_apart(move |database| database.objects().blob(id)).await?;
+        let blob = rw.database.blob(id).await?;
         *locked::lock(&self.blob) = Some((id, blob.clone()));
         Ok(blob)
     }

@@ -183,7 +183,9 @@ impl Directory for Diff {
     fn lookup<'a>(&'a self, name: Name<'a>) -> Wait<'a, Entry> {
         Box::pin(async move {
             let (id, new) = (id(name)?, (self.new)()?);
-            let lines = self.database.run(move |database| {
+            // What is new is hashed for it.
+            let bytes = new.top().weight().1;
+            let lines = self.database.run_sized(bytes, move |database| {
                 let old = Tree::stored(database.objects().named_commit(id)?.tree);
                 Ok(diff::render(&diff::diff(database.objects(), &old, &new)?))
             });

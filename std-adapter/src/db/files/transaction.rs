@@ -10,6 +10,7 @@ use super::ro::{Ro, Source};
 use super::rw::Rw;
 use super::snapshots::Diff;
 use super::transactions::Table;
+use crate::db::database::HEAVY;
 use crate::db::identity::Identity;
 use crate::db::land::How;
 use crate::db::transaction::{Options, Sides, Transaction};
@@ -125,8 +126,7 @@ impl Directory for TransactionDir {
 
     /// As `close`.
     fn remove(&self) -> Wait<'_, ()> {
-        self.files.close();
-        ready(Ok(()))
+        Box::pin(self.files.close())
     }
 }
 
@@ -150,7 +150,7 @@ impl Files {
     async fn obey(&self, command: &str) -> std::result::Result<String, Refusal> {
         let mut words = command.split_ascii_whitespace();
         match (words.next(), words.collect::<Vec<_>>().as_slice()) {
-            (Some("close"), []) => self.close(),
+            (Some("close"), []) => self.close().await?,
             (Some("reset"), []) => self.reset().await?,
             (Some("commit"), words) => return self.commit(command, words).await,
             _ => return Err(unknown(command).into()),
@@ -158,9 +158,19 @@ impl Files {
         Ok(NO_REPLY.to_owned())
     }
 
-    fn close(&self) {
+    /// What it has is dropped before this is over: its memory is free then.
+    async fn close(&self) -> Result<()> {
+        if self.transaction.weight() > HEAVY {
+            let transaction = self.transaction.clone();
+            let close = move |_: &db::Database| {
+                transaction.close();
+                Ok(())
+            };
+            self.slot.database.run_apart(close).await?;
+        }
         self.transaction.close();
         self.leave();
+        Ok(())
     }
 
     /// Once it has ended.
