@@ -119,3 +119,40 @@ async fn git_commits_and_repacks_meanwhile() {
 async fn git_drops_what_no_branch_leads_to_meanwhile() {
     all_survives(Repository::imported("drops", b""), wanted(10, 200), 0).await;
 }
+
+/// Branches in directories, which git removes as soon as nothing is in them.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn branches_come_and_go_while_git_packs_them() {
+    let repository = Arc::new(Repository::imported("come-and-go", b""));
+    let program = Program::start(&repository.0);
+    let until = Until(Arc::default());
+    let tidying = {
+        let (repository, stop) = (repository.clone(), until.0.clone());
+        tokio::task::spawn_blocking(move || tidy(&repository, &stop))
+    };
+    let each = wanted(15, 200);
+    let mut clients = Vec::new();
+    for client in 0..CLIENTS {
+        let db = program.connect().await;
+        clients.push(tokio::spawn(async move {
+            for number in 0..each {
+                let [first, second] = ["first", "second"].map(|side| format!("deep/{client}/{number}/{side}"));
+                commit(&db, &first, "f", &first).await.unwrap();
+                commit(&db, &first, "g", &first).await.unwrap();
+                let head = db.branch(&first).await.unwrap().head().await.unwrap().unwrap();
+                db.branch(&second).await.unwrap().fast_forward(&head).await.unwrap();
+                db.remove_branch(&first).await.unwrap();
+            }
+        }));
+    }
+    for client in clients {
+        timeout(PATIENCE * 4, client).await.unwrap().unwrap();
+    }
+    drop(until);
+    let [refs, gc, repacks] = timeout(PATIENCE, tidying).await.unwrap().unwrap();
+    let left = repository.lines(&["for-each-ref", "--format=%(refname:lstrip=2)"]);
+    let second = |client| (0..each).map(move |number| format!("deep/{client}/{number}/second"));
+    assert_eq!(left, (0..CLIENTS).flat_map(second).collect());
+    repository.is_sound();
+    println!("{} branches, pack-refs {refs} times, gc {gc}, repack {repacks}", CLIENTS * each);
+}

@@ -202,3 +202,17 @@ fn what_root_makes_belongs_to_the_owner_of_the_repository() {
     git.arg("-C").arg(&place.0).args(["fsck", "--strict"]).env("HOME", "/nonexistent");
     assert!(git.status().unwrap().success());
 }
+
+#[test]
+fn what_is_said_of_the_main_work_tree_alone_counts() {
+    let place = Place::new("form-worktree-config");
+    place.git(&["init", "-q", "-b", "master", "."]);
+    // As `git sparse-checkout` in a linked work tree of a bare repository does it.
+    place.git(&["config", "core.repositoryFormatVersion", "1"]);
+    place.git(&["config", "extensions.worktreeConfig", "true"]);
+    place.git(&["config", "--unset", "core.bare"]);
+    place.git(&["config", "--worktree", "core.bare", "true"]);
+    let store = Git::open(&place.0).unwrap();
+    let (a, b) = (commit(&store, "a"), commit(&store, "b"));
+    assert!(go(&store, "master", None, Some(a)) && go(&store, "master", Some(a), Some(b)));
+}
