@@ -11,13 +11,13 @@ const ENOENT: u16 = 2;
 const ESTALE: u16 = 116;
 
 const DMDIR: u32 = 0x8000_0000;
-const DMAPPEND: u32 = 0x4000_0000;
-const DMEXCL: u32 = 0x2000_0000;
-const DMTMP: u32 = 0x0400_0000;
+/// DMAPPEND, DMEXCL, DMMOUNT, DMAUTH, DMTMP, and DMLINK where it does not make a link.
+const UNSUPPORTED: u32 = 0x7d00_0000;
 const DMSYMLINK: u32 = 0x0200_0000;
 const DMDEVICE: u32 = 0x0080_0000;
 const DMNAMEDPIPE: u32 = 0x0020_0000;
 const DMSOCKET: u32 = 0x0010_0000;
+const DMSPECIAL: u32 = DMDEVICE | DMNAMEDPIPE | DMSOCKET;
 /// Set-user-id and set-group-id, which are 8 bits higher than in a mode of Linux.
 const DMSETID: u32 = 0o6000 << 8;
 /// Sticky, which is 7 bits higher.
@@ -156,6 +156,11 @@ impl<V: Vfs, F: Fids<V>> Session<'_, V, F> {
         }
         if let Some(mode) = mode {
             check_mode(mode, id.kind)?;
+            let special = mode & DMSPECIAL;
+            // A chmod of a device says that it is one; nothing becomes one.
+            if !V::Nature::FIXED && special != 0 && special != kind_bits(id.kind) {
+                return Err(Error::Invalid);
+            }
         }
         let mode = mode.map(permissions).transpose()?;
         let dir = id.kind == Kind::Dir;
@@ -245,16 +250,19 @@ fn device(buf: &mut [u8], letter: char, major: u32, minor: u32) -> Result<usize>
     Ok(window.filled())
 }
 
-fn mode(attr: &Attr) -> u32 {
-    let kind = match attr.id.kind {
+fn kind_bits(kind: Kind) -> u32 {
+    match kind {
         Kind::File => 0,
         Kind::Dir => DMDIR,
         Kind::Symlink => DMSYMLINK,
         Kind::Fifo => DMNAMEDPIPE,
         Kind::Socket => DMSOCKET,
         Kind::Char { .. } | Kind::Block { .. } => DMDEVICE,
-    };
-    kind | attr.mode << 8 & DMSETID | attr.mode << 7 & DMSETVTX | attr.mode & 0o777
+    }
+}
+
+fn mode(attr: &Attr) -> u32 {
+    kind_bits(attr.id.kind) | attr.mode << 8 & DMSETID | attr.mode << 7 & DMSETVTX | attr.mode & 0o777
 }
 
 /// The twelve permission bits that a mode of 9P2000 or .u asks for.
@@ -262,7 +270,7 @@ fn mode(attr: &Attr) -> u32 {
 /// # Errors
 /// For append-only, exclusive-use and temporary files: no tree has them, and a client that asks for one relies on it.
 pub(super) fn permissions(mode: u32) -> Result<u32> {
-    if mode & (DMAPPEND | DMEXCL | DMTMP) != 0 {
+    if mode & UNSUPPORTED != 0 {
         return Err(Error::NotSupported);
     }
     Ok((mode & DMSETID) >> 8 | (mode & DMSETVTX) >> 7 | mode & 0o777)

@@ -242,6 +242,9 @@ pub(super) fn open_mode(mode: u8) -> OpenMode {
 /// What Tcreate is to make.
 fn new<'a>(perm: u32, extension: Option<Str<'a>>) -> Result<New<'a>> {
     let text = extension.map(|text| text.as_bytes()).unwrap_or_default();
+    if (perm & (DMDIR | DMSYMLINK | DMNAMEDPIPE | DMSOCKET | DMDEVICE)).count_ones() > 1 {
+        return Err(Error::Invalid);
+    }
     if perm & DMDIR != 0 {
         Ok(New::Dir)
     } else if perm & DMSYMLINK != 0 {

@@ -24,7 +24,8 @@ pub trait Directory: Send + Sync {
         Box::pin(async move { find(self.list().await?, name) })
     }
 
-    /// Makes a file, a directory or a symbolic link. Whether an existing name is an error is the directory's business.
+    /// Makes a file, a directory or a symbolic link. An existing name is [`Error::Exists`]; one that is not
+    /// [exclusive](Create::exclusive) may empty the file that has it instead.
     fn create<'a>(&'a self, name: Name<'a>, create: Create<'a>) -> Wait<'a, Entry> {
         let _ = (name, create);
         ready(Err(Error::ReadOnlyDirectory))

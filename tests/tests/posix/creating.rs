@@ -130,6 +130,55 @@ fn a_create_over_a_directory_or_a_link_is_refused() {
     assert!(!is_there(&mut client, "nowhere") && !is_there(&mut client, "new"));
 }
 
+#[test]
+fn a_mode_of_two_kinds_or_of_another_kind_is_refused() {
+    let served = scratch();
+    let mut client = client(&served, Dialect::Unix);
+    for perm in [DMDIR | DMSYMLINK, DMDIR | 0x0020_0000, 0x0020_0000 | 0x0010_0000] {
+        client.walk(0, 1, "").unwrap();
+        assert_eq!(errno(client.create(1, "new", perm | 0o644, Some("x"))), EINVAL, "{perm:#x}");
+        client.clunk(1).unwrap();
+    }
+    assert!(!is_there(&mut client, "new"));
+    client.walk(0, 1, "").unwrap();
+    client.create(1, "pipe", 0x0020_0000 | 0o644, None).unwrap();
+    wstat(&mut client, 1, Stat { mode: 0x0020_0000 | 0o600, ..untouched() }).unwrap();
+    assert_eq!(client.stat(1, |stat| stat.mode), 0x0020_0000 | 0o600);
+    file(&mut client, "f", b"");
+    client.walk(0, 2, "f").unwrap();
+    for (fid, mode) in [(1, 0x0010_0000), (1, DMDIR), (2, 0x0020_0000), (2, 0x0080_0000), (2, DMSYMLINK), (2, DMDIR)] {
+        assert_eq!(errno(wstat(&mut client, fid, Stat { mode: mode | 0o644, ..untouched() })), EINVAL, "{mode:#x}");
+    }
+}
+
+/// Transactions and remotes; a branch that is there may be made again, which DataKit's clients count on.
+#[test]
+fn a_name_of_the_database_is_made_once() {
+    let place = Place::memory();
+    for dialect in ALL {
+        let mut client = place.raw(dialect);
+        for (path, once) in [("branch", false), ("branch/new/transactions", true), ("remotes", true)] {
+            let mut make = || {
+                client.walk(0, 1, path).unwrap();
+                let made = match dialect {
+                    Dialect::Linux => {
+                        client.rpc(&T::Mkdir { dfid: Fid(1), name: "new".into(), mode: 0o755, gid: 0 }).map(drop)
+                    }
+                    _ => client.create(1, "new", DMDIR | 0o755, None),
+                };
+                client.clunk(1).unwrap();
+                made
+            };
+            make().unwrap();
+            let again = make();
+            assert_eq!(again.is_err(), once, "{path}");
+            if let Err((text, number)) = again {
+                assert!(text == "Already exists" || number == EEXIST, "{path} in {dialect:?}: {text} {number}");
+            }
+        }
+    }
+}
+
 /// DataKit's Tcreate empties a file of a transaction; the calls of Linux are those of Linux.
 #[test]
 fn a_transaction_obeys_the_flags_of_linux() {
@@ -179,7 +228,9 @@ fn what_is_no_permission_is_not_dropped_silently() {
     for dialect in CLASSIC {
         let mut client = client(&served, dialect);
         file(&mut client, dialect.version(), b"");
-        for bit in [0x4000_0000, 0x2000_0000, 0x0400_0000] {
+        let bits = [0x4000_0000, 0x2000_0000, 0x1000_0000, 0x0800_0000, 0x0400_0000];
+        // In .u this one makes a link, and only there.
+        for bit in bits.into_iter().chain((dialect == Dialect::Legacy).then_some(0x0100_0000)) {
             client.walk(0, 1, "").unwrap();
             assert_eq!(client.create(1, "new", bit | 0o644, None).unwrap_err().0, "Operation not supported");
             client.clunk(1).unwrap();

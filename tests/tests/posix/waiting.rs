@@ -4,6 +4,8 @@ use datakit_core::files::Live as CoreLive;
 use datakit_core::vfs::{self, StaticTree};
 use datakit_core::wire::{Dialect, Fid, List, Str, Tag, Tmessage as T};
 
+use datakit_tests::db::Place;
+
 use crate::*;
 
 /// `fid` is the stream, and a read of it waits.
@@ -80,6 +82,31 @@ fn clunked_streams_do_not_use_up_the_connection() {
         assert!(replies.into_iter().eq(due));
     }
     assert_eq!(live.readers(), 0);
+}
+
+#[test]
+fn a_blocked_read_of_the_database_ends_when_its_fid_does() {
+    let place = Place::memory();
+    place.connect().master().commit(&[("a", "1")]);
+    for dialect in ALL {
+        let mut client = place.raw(dialect);
+        for (path, delivers) in [
+            ("branch/master/head.live", true),
+            ("branch/master/reflog", false),
+            ("branch/master/watch/tree.live", true),
+        ] {
+            client.open_path(1, path, 0);
+            let mut offset = 0;
+            if delivers {
+                offset = client.read(1, 0, 4000).unwrap().len() as u64;
+                assert_eq!(client.read(1, offset, 4000).unwrap(), b"", "the mark");
+            }
+            client.send(Tag(7), &T::Read { fid: Fid(1), offset, count: 100 });
+            client.clunk(1).unwrap();
+            let (tag, reply) = client.reply();
+            assert_eq!((tag, reply.is_err()), (Tag(7), true), "{path}");
+        }
+    }
 }
 
 #[test]
