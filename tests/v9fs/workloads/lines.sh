@@ -7,15 +7,17 @@ lines=${LINES:-branch/lines-$$/head.live}
 if [ -z "${LINES:-}" ]; then
   a=branch/lines-$$
   mkdir $a
+  # commit NUMBER
+  commit() {
+    mkdir $a/transactions/$1
+    echo $1 >$a/transactions/$1/rw/file
+    echo commit >$a/transactions/$1/ctl
+  }
+  # A branch without a commit says so with an empty line.
+  commit 0
   ( set +x
     number=0
-    while :; do
-      mkdir $a/transactions/$number
-      echo $number >$a/transactions/$number/rw/file
-      echo commit >$a/transactions/$number/ctl
-      number=$((number + 1))
-      sleep 0.2
-    done ) 2>/dev/null &
+    while commit $((number += 1)); do sleep 0.2; done ) 2>/dev/null &
   trap "kill $!; wait; rmdir $a" EXIT
 fi
 
