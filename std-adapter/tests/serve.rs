@@ -355,3 +355,26 @@ fn connections_without_a_descriptor_are_closed_and_the_others_served() {
     within("others are served", || client.command(&["write", "/file", "text"]).output().unwrap().status.success());
     assert_eq!(client.run(&["cat", "/file"]), "text");
 }
+
+#[tokio::test]
+async fn a_server_without_descriptors_turns_clients_away_until_it_has_some() {
+    let server = Server::with_files(64, &["--threads", "1", "--listen-prometheus", "127.0.0.1:0"]);
+    let metrics = server.line();
+    let metrics = metrics.strip_prefix("metrics on http://").unwrap().strip_suffix("/metrics").unwrap();
+    let mut holders = Vec::new();
+    for source in ["127.0.0.1:0", "127.0.0.2:0"] {
+        for _ in 0..8 {
+            let socket = tokio::net::TcpSocket::new_v4().unwrap();
+            socket.bind(source.parse().unwrap()).unwrap();
+            holders.push(socket.connect(metrics.parse().unwrap()).await.unwrap());
+        }
+    }
+    let connect = |_| TcpStream::connect(server.address().strip_prefix("tcp://").unwrap()).unwrap();
+    let mut sockets: Vec<_> = (0..60).map(connect).collect();
+    let last = sockets.last_mut().unwrap();
+    last.set_read_timeout(Some(PATIENCE)).unwrap();
+    assert!(last.read(&mut [0]).is_ok_and(|n| n == 0));
+    drop((holders, sockets));
+    let client = server.client();
+    within("others are served", || client.command(&["ls", "/"]).output().unwrap().status.success());
+}

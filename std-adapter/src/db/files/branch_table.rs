@@ -184,3 +184,47 @@ impl BranchTable {
         let _table = locked::lock(&self.state).transactions.remove(&number);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::db::store::Memory;
+
+    fn table() -> Arc<BranchTable> {
+        let database = Database::new(Arc::new(Memory::new())).unwrap();
+        BranchTable::new(&database, &Quota::new(&database))
+    }
+
+    fn name(name: impl AsRef<[u8]>) -> BranchName {
+        BranchName::new(name).unwrap()
+    }
+
+    #[test]
+    fn branches_without_a_commit_have_a_limit() {
+        let table = table();
+        (0..MADE).for_each(|n| table.make(&name(format!("b{n}"))).unwrap());
+        table.make(&name("b0")).unwrap();
+        assert_eq!(table.make(&name("more")).unwrap_err().errno(), Error::NoSpace.errno());
+        table.removed(&name("b0"));
+        table.make(&name("more")).unwrap();
+    }
+
+    #[test]
+    fn a_branch_in_use_has_one_slot_and_a_name_that_was_given_up_another_number() {
+        let table = table();
+        let (old, new) = (name("old"), name("new"));
+        let before = table.number(&old);
+        let slot = table.slot(&old);
+        assert!(Arc::ptr_eq(&slot, &table.slot(&old)));
+        table.renamed(&slot, &new);
+        assert!(Arc::ptr_eq(&slot, &table.slot(&new)));
+        drop(slot);
+        assert_eq!(table.number(&new), before);
+        assert_ne!(table.number(&old), before);
+        assert!(locked::lock(&table.state).slots.is_empty());
+        // However many names are given up, no number is used for two of them.
+        (0..=NUMBERS).for_each(|n| table.removed(&name(format!("b{n}"))));
+        assert_ne!(table.number(&old), before);
+        assert!(locked::lock(&table.state).numbers.len() <= NUMBERS);
+    }
+}
