@@ -197,6 +197,19 @@ impl Connection {
         self.try_read(path).unwrap_or_else(|error| panic!("{path}: {error}"))
     }
 
+    /// What one open file has at these offsets, at most so many bytes of each.
+    pub fn read_in(&self, path: &str, pieces: &mut dyn Iterator<Item = (u64, usize)>) -> String {
+        self.wait(async {
+            let (file, mut text) = (self.client.open(path, Open::READ).await.unwrap(), Vec::new());
+            for (offset, count) in pieces {
+                let mut buf = vec![0; count];
+                let count = file.read_at(offset, &mut buf).await.unwrap();
+                text.extend_from_slice(&buf[..count]);
+            }
+            String::from_utf8(text).unwrap()
+        })
+    }
+
     /// Opens a file to write, and writes `text` at its start in one message.
     ///
     /// # Errors

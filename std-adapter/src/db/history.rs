@@ -1,12 +1,12 @@
 //! What came from what: the graph of commits.
 
-use std::cmp::Reverse;
+use std::cmp::{Ordering, Reverse};
 use std::collections::{BinaryHeap, HashMap, HashSet};
 use std::sync::Arc;
 
 use super::object::Commit;
 use super::objects::Objects;
-use super::{Id, Result};
+use super::{Error, Id, Result};
 
 /// The lowest common ancestors of two commits: those of which no other one comes. Newest first; none if the two have nothing in common.
 ///
@@ -48,35 +48,82 @@ pub fn is_ancestor(objects: &Objects, ancestor: Id, of: Id) -> Result<bool> {
     Ok(ancestor == of || objects.commit(of)?.parents.contains(&ancestor) || is_behind(objects, ancestor, &[of])?)
 }
 
-/// All that `from` came from, itself first: the newest first, each once.
-pub fn log(objects: &Objects, from: Id) -> impl Iterator<Item = Result<(Id, Arc<Commit>)>> + use<'_> {
-    let shallow = objects.store().shallow();
-    let mut seen = HashMap::new();
-    let mut queue = BinaryHeap::new();
-    let mut failed = None;
-    let mut reach = move |id: Id, queue: &mut BinaryHeap<(i64, Reverse<usize>, Id)>| -> Result<()> {
-        if seen.insert(id, ()).is_none() {
-            // Of one time, by turns.
-            queue.push((objects.commit(id)?.time, Reverse(seen.len()), id));
+/// All that `from` came from, itself first: the newest first, each once, as `git log` has them.
+///
+/// It ends with the first error.
+#[must_use]
+pub fn log(objects: &Objects, from: Id) -> Log {
+    let (seen, queue) = (HashSet::new(), BinaryHeap::new());
+    let mut log = Log { objects: objects.clone(), shallow: HashSet::new(), seen, queue, failed: None };
+    log.failed = log.begin(from).err();
+    log
+}
+
+/// A walk through the history of a commit. Each commit is read once; what it keeps of those behind it are their names.
+pub struct Log {
+    objects: Objects,
+    shallow: HashSet<Id>,
+    seen: HashSet<Id>,
+    queue: BinaryHeap<Due>,
+    failed: Option<Error>,
+}
+
+/// A commit that is next, by its time. Of one time, by turns.
+struct Due {
+    by: (i64, Reverse<usize>),
+    id: Id,
+    commit: Arc<Commit>,
+}
+
+impl Log {
+    fn begin(&mut self, from: Id) -> Result<()> {
+        self.shallow = self.objects.store().shallow()?;
+        self.reach(from)
+    }
+
+    fn reach(&mut self, id: Id) -> Result<()> {
+        if self.seen.insert(id) {
+            let commit = self.objects.commit(id)?;
+            self.queue.push(Due { by: (commit.time, Reverse(self.seen.len())), id, commit });
         }
         Ok(())
-    };
-    let shallow = shallow.and_then(|shallow| reach(from, &mut queue).map(|()| shallow)).unwrap_or_else(|error| {
-        failed = Some(error);
-        HashSet::new()
-    });
-    std::iter::from_fn(move || {
-        if let Some(error) = failed.take() {
+    }
+}
+
+impl Iterator for Log {
+    type Item = Result<(Id, Arc<Commit>)>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if let Some(error) = self.failed.take() {
+            self.queue.clear();
             return Some(Err(error));
         }
-        let (.., id) = queue.pop()?;
-        let commit = objects.commit(id).inspect(|commit| {
-            for parent in commit.parents.iter().filter(|_| !shallow.contains(&id)) {
-                failed = failed.take().or(reach(*parent, &mut queue).err());
-            }
-        });
-        Some(commit.map(|commit| (id, commit)))
-    })
+        let Due { id, commit, .. } = self.queue.pop()?;
+        if !self.shallow.contains(&id) {
+            self.failed = commit.parents.iter().try_for_each(|parent| self.reach(*parent)).err();
+        }
+        Some(Ok((id, commit)))
+    }
+}
+
+impl PartialEq for Due {
+    fn eq(&self, other: &Due) -> bool {
+        self.by == other.by
+    }
+}
+
+impl Eq for Due {}
+
+impl PartialOrd for Due {
+    fn partial_cmp(&self, other: &Due) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for Due {
+    fn cmp(&self, other: &Due) -> Ordering {
+        self.by.cmp(&other.by)
+    }
 }
 
 /// Without those from which another one comes. Where times are right there are none; nearly always there is one in all.
@@ -203,7 +250,7 @@ mod tests {
     use super::*;
     use crate::db::object::{Kind, Object};
     use crate::db::store::{FetchError, Memory, Move, Store};
-    use crate::db::{BranchName, Error, Fault};
+    use crate::db::{BranchName, Fault};
 
     /// Commits made of their parents' indices and times.
     fn graph(objects: &Objects, commits: &[(Vec<usize>, i64)]) -> Vec<Id> {

@@ -23,6 +23,7 @@ pub mod history;
 mod id;
 pub mod identity;
 pub mod land;
+pub(crate) mod log_line;
 pub mod merge;
 pub mod object;
 pub mod objects;

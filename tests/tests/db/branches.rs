@@ -34,7 +34,7 @@ fn d2_a_branch_is_made_for_this_connection(place: &Place) {
     connection.mkdir("branch/master").unwrap();
     assert_eq!(place.connect().names("branch"), "");
     assert_eq!(place.database.heads().unwrap(), []);
-    assert_eq!(connection.names("branch/master"), "diff fast-forward head head.live reflog ro transactions watch");
+    assert_eq!(connection.names("branch/master"), "diff fast-forward head head.live log reflog ro transactions watch");
 }
 
 fn d3_a_transaction_is_committed(place: &Place) {

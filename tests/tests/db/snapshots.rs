@@ -19,7 +19,7 @@ fn d46_a_snapshot_has_its_commit(place: &Place) {
     let head = master.commit(&[("f", "1")]);
     let read = |file: &str| connection.read(&format!("snapshots/{head}/{file}"));
     assert_eq!((read("hash"), read("msg"), read("ro/f")), (head.clone(), "a change".into(), "1".into()));
-    assert_eq!(connection.names(&format!("snapshots/{head}")), "diff hash msg parents ro");
+    assert_eq!(connection.names(&format!("snapshots/{head}")), "diff hash log msg parents ro");
     assert_eq!(connection.names("snapshots"), "");
     assert_eq!(refused(connection.stat(&format!("snapshots/{UNKNOWN}"))), "No such file or directory");
     assert_eq!(refused(connection.create(&format!("snapshots/{head}/ro/new"), 0o644, "")), "Directory is read-only");

@@ -4,9 +4,10 @@ use std::fmt::{self, Debug, Display};
 
 use super::at::At;
 use super::error::{Error, Result};
+use super::history::History;
 use super::path::Path;
 use super::tree::Tree;
-use crate::client::Client;
+use crate::client::{Client, Open};
 use crate::db::Id;
 
 /// A commit. It never changes, so a handle costs no request.
@@ -86,6 +87,22 @@ impl Commit {
     /// Those of [`Commit::message`].
     pub async fn diff(&self, old: &Commit) -> Result<Vec<Change>> {
         changes(&self.at().below(["diff", &old.id.to_string()]).read().await?)
+    }
+
+    /// It and all that it came from, as `git log` has them, in one stream; `None` from a server that has no such file.
+    ///
+    /// # Errors
+    /// Those of [`Commit::message`].
+    pub async fn history(&self) -> Result<Option<History>> {
+        match self.at().to("log").walk().await {
+            Ok(node) => Ok(Some(History::new(&self.client, node.open(Open::READ).await?))),
+            Err(Error::DoesNotExist) => {
+                // The commit is not there, or the file is not.
+                self.at().walk().await?;
+                Ok(None)
+            }
+            Err(error) => Err(error),
+        }
     }
 
     /// All that it says, with one request for a file of JSON. From the original server, whose file says less, in a few requests.

@@ -56,6 +56,7 @@ mod at;
 mod branch;
 mod commit;
 mod error;
+mod history;
 mod path;
 #[cfg(test)]
 mod tests;
@@ -68,6 +69,7 @@ use std::hash::{BuildHasher, Hasher, RandomState};
 pub use branch::Branch;
 pub use commit::{Change, Commit, Details};
 pub use error::{Error, Result};
+pub use history::History;
 pub use path::Path;
 use tokio::runtime::Handle;
 pub use transaction::{Merge, Transaction};

@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, OnceLock, RwLock, Weak};
 use datakit_core::vfs::{Error, Name};
 
 use super::branch_table::BranchTable;
+use super::log::LogFile;
 use super::quota::Quota;
 use super::ro::{Ro, Source};
 use super::snapshots::Diff;
@@ -98,7 +99,7 @@ pub(super) fn tree_of(database: &Database, commit: Option<Id>) -> db::Result<Tre
 /// The directory of a branch. Its entries are made when somebody looks.
 struct BranchDir {
     slot: Arc<Slot>,
-    entries: OnceLock<Box<[Entry; 8]>>,
+    entries: OnceLock<Box<[Entry; 9]>>,
 }
 
 impl BranchDir {
@@ -106,7 +107,7 @@ impl BranchDir {
         BranchDir { slot, entries: OnceLock::new() }
     }
 
-    fn entries(&self) -> &[Entry; 8] {
+    fn entries(&self) -> &[Entry; 9] {
         self.entries.get_or_init(|| {
             let slot = || self.slot.clone();
             let source: Source = {
@@ -124,6 +125,7 @@ impl BranchDir {
                 numbered(Entry::file("fast-forward", forward(slot()))),
                 numbered(Entry::file("head", head(slot()))),
                 numbered(Entry::file("head.live", HeadLive(slot()))),
+                numbered(Entry::file("log", log(slot()))),
                 numbered(Entry::file("reflog", Reflog(slot()))),
                 ro.top("ro"),
                 numbered(Entry::dir("transactions", DirOnly(Transactions::new(slot())))),
@@ -170,6 +172,10 @@ fn head(slot: Arc<Slot>) -> Status {
         move || slot.head().map_or(0, |head| line(head).len() as u64)
     };
     Status::new(move || Ok(line(slot.head()?))).with_length(length)
+}
+
+fn log(slot: Arc<Slot>) -> LogFile {
+    LogFile { database: slot.database.clone(), start: Box::new(move || slot.branch().head()) }
 }
 
 fn forward(slot: Arc<Slot>) -> Command {

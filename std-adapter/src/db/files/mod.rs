@@ -7,6 +7,7 @@ mod author;
 mod branch;
 mod branch_table;
 mod branches;
+mod log;
 mod quota;
 mod remotes;
 mod ro;

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use datakit_core::vfs::{Error, Name, Result, Time};
 
 use super::id;
+use super::log::LogFile;
 use super::ro::{Ro, Source, time_of};
 use crate::db::object::{Commit, Mode};
 use crate::db::tree::{Content, File, Tree};
@@ -55,7 +56,7 @@ struct SnapshotDir {
 }
 
 impl SnapshotDir {
-    const NAMES: [&'static [u8]; 5] = [b"diff", b"hash", b"msg", b"parents", b"ro"];
+    const NAMES: [&'static [u8]; 6] = [b"diff", b"hash", b"log", b"msg", b"parents", b"ro"];
 
     fn entry(&self, name: &[u8]) -> Option<Entry> {
         let (tree, about) = (Tree::stored(self.commit.tree), (self.id, &*self.commit));
@@ -65,6 +66,11 @@ impl SnapshotDir {
                 Entry::dir(name, diff).numbered(ino::of(("diff", self.number)))
             }
             b"hash" => text(name, "snapshot", about, self.id.to_string()),
+            b"log" => {
+                let (database, id) = (self.database.clone(), self.id);
+                let log = LogFile { database, start: Box::new(move || Ok(Some(id))) };
+                Entry::file(name, log).numbered(ino::of(("log", id.as_bytes())))
+            }
             b"msg" => text(name, "snapshot", about, &self.commit.message),
             b"parents" => {
                 let lines: String = self.commit.parents.iter().map(|parent| format!("{parent}\n")).collect();

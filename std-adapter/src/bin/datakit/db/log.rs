@@ -4,7 +4,7 @@ use std::cmp::Reverse;
 use std::collections::{BTreeMap, HashSet};
 use std::fmt::Write;
 
-use datakit::client::db::{Change, Commit, Content, Db, Details, Id, Path, Result, Tree};
+use datakit::client::db::{Change, Commit, Content, Db, Details, History, Id, Path, Result, Tree};
 use serde_json::{Value, json};
 
 use super::{change_json, commit_of, lines};
@@ -20,34 +20,71 @@ pub(crate) enum How {
 }
 
 pub(crate) async fn log(db: &Db, start: &str, how: How, most: usize) -> Done {
-    let mut commits = History::default();
-    commits.find(&commit_of(db, start).await?).await.map_err(at(&start))?;
-    let mut all = Vec::new();
-    let mut printed = 0;
-    while printed < most {
-        let Some(details) = commits.next().await.map_err(at(&start))? else { break };
+    let from = commit_of(db, start).await?;
+    let mut commits = Commits::from(&from).await.map_err(at(&start))?;
+    let (mut all, mut text) = (Vec::new(), String::new());
+    for number in 0..most {
+        // What is there is printed before the error that ends it.
+        let details = match commits.next().await {
+            Ok(Some(details)) => details,
+            Ok(None) => break,
+            Err(error) => {
+                output::print(text.as_bytes())?;
+                return Err(at(&start)(error));
+            }
+        };
         match how {
             How::Json => all.push(json(&details)),
-            How::Lines => output::print(format!("{} {}\n", details.id, subject(&details.message)).as_bytes())?,
+            How::Lines => text.push_str(&format!("{} {}\n", details.id, subject(&details.message))),
             How::Text => {
-                let between = if printed > 0 { "\n" } else { "" };
-                output::print(format!("{between}{}", text(&details)).as_bytes())?;
+                text.push_str(if number > 0 { "\n" } else { "" });
+                text.push_str(&self::text(&details));
             }
         }
-        printed += 1;
+        if text.len() >= PIECE {
+            output::print(text.as_bytes())?;
+            text.clear();
+        }
     }
-    if how == How::Json { output::print_json(&all.into()) } else { Ok(()) }
+    if how == How::Json { output::print_json(&all.into()) } else { output::print(text.as_bytes()) }
 }
 
+/// Bytes that are printed at a time.
+const PIECE: usize = 1 << 16;
+
 /// All commits that lead to one, by date.
+enum Commits {
+    Log(Box<History>),
+    /// From a server that has no file for it: commit by commit.
+    Walk(Walk),
+}
+
+impl Commits {
+    async fn from(commit: &Commit) -> Result<Commits> {
+        if let Some(history) = commit.history().await? {
+            return Ok(Commits::Log(Box::new(history)));
+        }
+        let mut walk = Walk::default();
+        walk.find(commit).await?;
+        Ok(Commits::Walk(walk))
+    }
+
+    async fn next(&mut self) -> Result<Option<Details>> {
+        match self {
+            Commits::Log(history) => history.next().await,
+            Commits::Walk(walk) => walk.next().await,
+        }
+    }
+}
+
 #[derive(Default)]
-struct History {
+struct Walk {
     known: HashSet<Id>,
     /// Those that are next, the latest last; of one date the first that was found.
     next: BTreeMap<(i64, Reverse<usize>), Details>,
 }
 
-impl History {
+impl Walk {
     async fn next(&mut self) -> Result<Option<Details>> {
         let Some((_, details)) = self.next.pop_last() else { return Ok(None) };
         for parent in &details.parents {
