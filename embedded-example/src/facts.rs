@@ -26,6 +26,9 @@ pub static LEVEL: Value<Level> = Value::new(Level::Info);
 /// Set when a restart was asked for.
 pub static RESET: Value<bool> = Value::new(false);
 
+/// Set when every connection is to end: the board restarts.
+pub static CLOSING: Value<bool> = Value::new(false);
+
 /// A question to the hardware; `None` where there is none.
 pub type Ask<T> = Option<fn() -> T>;
 

@@ -8,4 +8,5 @@ pub mod board;
 pub mod cycles;
 pub mod facts;
 pub mod params;
+pub mod shares;
 pub mod signal;

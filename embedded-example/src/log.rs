@@ -84,7 +84,7 @@ mod uart {
             let restore = unsafe { critical_section::acquire() };
             if BEGUN.swap(true, Ordering::Relaxed) {
                 // A fault or a panic while a line is written: there is no way to tell of it.
-                semihosting::process::exit(101);
+                crate::fault::end();
             }
             // SAFETY: interrupts are disabled and no other reference lives: each is gone at the end of its statement.
             let state = unsafe { &mut *STATE.0.get() };
@@ -120,11 +120,11 @@ pub fn start() {
     uart::start();
 }
 
-/// The last words: where it happened and why, then out of QEMU with exit code 101.
+/// The last words: where it happened and why, then the end.
 #[panic_handler]
 fn panic(info: &core::panic::PanicInfo<'_>) -> ! {
     #[cfg(feature = "log")]
     defmt::error!("{}", defmt::Display2Format(info));
     let _ = info;
-    semihosting::process::exit(101)
+    crate::fault::end()
 }

@@ -17,6 +17,7 @@
     reason = "a board that cannot start stops at once; nothing of it is reachable from the network"
 )]
 
+mod fault;
 mod led;
 mod log;
 mod mac;
@@ -42,7 +43,7 @@ use log::log;
 use static_cell::{ConstStaticCell, StaticCell};
 
 use crate::mac::Mac;
-use crate::serve::{Hall, Seat, Tree};
+use crate::serve::{Hall, Opened, Seat, Tree};
 
 #[cortex_m_rt::entry]
 fn main() -> ! {
@@ -80,7 +81,8 @@ fn main() -> ! {
 fn start(spawner: Spawner) {
     static TREE: StaticCell<Tree> = StaticCell::new();
     static MEMORY: [ConstStaticCell<Seat>; serve::SEATS] = [const { ConstStaticCell::new(Seat::new()) }; serve::SEATS];
-    let tree = TREE.init_with(|| Tree::new(&board::ROOT));
+    static OPENED: StaticCell<Opened> = StaticCell::new();
+    let tree = (&*TREE.init_with(|| Tree::new(&board::ROOT)), &*OPENED.init_with(Opened::new));
     let (stack, runner) = net::start(Instant::now().as_ticks());
     spawner.spawn(network(runner).expect("spawned once"));
     let hall = serve::start(stack);
@@ -107,7 +109,12 @@ async fn door(hall: &'static Hall, number: usize) -> ! {
 }
 
 #[embassy_executor::task(pool_size = serve::SEATS)]
-async fn seat(hall: &'static Hall, number: usize, tree: &'static Tree, memory: &'static mut Seat) -> ! {
+async fn seat(
+    hall: &'static Hall,
+    number: usize,
+    tree: (&'static Tree, &'static Opened),
+    memory: &'static mut Seat,
+) -> ! {
     serve::seat(hall, number, tree, memory).await
 }
 
@@ -131,6 +138,16 @@ async fn restart() -> ! {
     log!(warn, "restarting");
     // The reply to the one who asked is still to be sent.
     Timer::after_millis(100).await;
+    facts::CLOSING.set(true);
+    // Every client is to see the end of its connection; one that does not acknowledge it is not waited for.
+    for _ in 0..50 {
+        Timer::after_millis(10).await;
+        if facts::CONNECTIONS.get() == 0 {
+            break;
+        }
+    }
+    // The last segments are still to go out.
+    Timer::after_millis(20).await;
     cortex_m::peripheral::SCB::sys_reset()
 }
 
@@ -170,5 +187,6 @@ unsafe fn DefaultHandler(irq: i16) {
 // SAFETY: it never returns to what it interrupted, and the log, the one thing they share, is not begun twice.
 #[cortex_m_rt::exception]
 unsafe fn HardFault(frame: &ExceptionFrame) -> ! {
+    fault::reset_if_ending();
     panic!("fault at {:#x}", frame.pc())
 }

@@ -61,7 +61,7 @@ static NAGLE: Value<bool> = Value::new(false);
 static NET: Dir = Dir::new(&[
     file(
         "idle",
-        &Param::new(&IDLE).range(3, 3600).unit("s").doc("a silent peer is given up after this; for new connections"),
+        &Param::new(&IDLE).range(3, 3600).unit("s").doc("a client that asks and awaits nothing for so long is given up, as is one that vanished; for new connections"),
     ),
     file("nagle", &Param::new(&NAGLE).doc("gather small segments; for new connections")),
 ]);

@@ -1,22 +1,28 @@
 //! Connections: a door accepts, a seat serves.
 //!
 //! There is one socket more than there are seats, and it listens: a client that comes back the moment it closed, or that comes
-//! while all seats are taken, finds an open door and waits for a seat. Two that come in the same instant do not: the second is refused
-//! and has to try again, as with any listener without a backlog.
+//! while all seats are taken, finds an open door and waits for a seat, [a little](PATIENCE); then its connection is closed. Two that come
+//! in the same instant do not: the second is refused and has to try again, as with any listener without a backlog.
+//!
+//! A client loses its seat when it has asked nothing for `params/net/idle` seconds and nothing of it waits for an answer. One that waits, for
+//! an event perhaps, is in use: if it vanished, TCP finds out in the same time.
 
-use core::cell::RefCell;
+use core::cell::{Cell, RefCell};
+use core::pin::pin;
 
 use datakit_core::serve::{self, Stop};
 use datakit_core::session::{Fid, FidArray, Fids, Limits, Session};
 use datakit_core::vfs::StaticTree;
 use datakit_firmware::board::{self, What};
+use datakit_firmware::shares::{Share, Shares};
 use datakit_firmware::{facts, params};
+use embassy_futures::select::select;
 use embassy_net::Stack;
-use embassy_net::tcp::{self, TcpReader, TcpSocket};
+use embassy_net::tcp::{self, TcpReader, TcpSocket, TcpWriter};
 use embassy_sync::blocking_mutex::raw::NoopRawMutex;
 use embassy_sync::signal::Signal;
-use embassy_time::Duration;
-use embedded_io_async::{ErrorType, Read};
+use embassy_time::{Duration, Instant, Timer, with_timeout};
+use embedded_io_async::{ErrorType, Read, Write};
 use heapless::{Deque, Vec};
 use static_cell::{ConstStaticCell, StaticCell};
 
@@ -43,6 +49,12 @@ const LIMITS: Limits = Limits { msize: 4096, iounit: (FRAME - 24) as u32 };
 const FIDS: usize = 24;
 /// Open files of all clients.
 const OPENS: usize = 24;
+/// Of these, what is kept free for each client.
+const RESERVED: usize = 4;
+/// How long a client waits for a seat.
+const PATIENCE: Duration = Duration::from_millis(750);
+/// How long a client may take to acknowledge that the board closes its connection.
+const FAREWELL: Duration = Duration::from_millis(300);
 /// The longest text of one file that is not constant, bytes.
 const TEXT: usize = 96;
 
@@ -98,6 +110,21 @@ impl Hall {
         }
     }
 
+    /// Takes the client of this door out of the queue, if it still waits there.
+    fn withdraw(&self, door: usize) -> Option<Socket> {
+        let mut queue = self.queue.borrow_mut();
+        let mut found = None;
+        for _ in 0..queue.len() {
+            match queue.pop_front() {
+                Some(socket) if socket.door == door => found = Some(socket),
+                // Was in it just now.
+                Some(socket) => drop(queue.push_back(socket)),
+                None => {}
+            }
+        }
+        found
+    }
+
     /// Gives a socket back to its door.
     fn leave(&self, socket: Socket) {
         if let Some(door) = self.doors.get(socket.door) {
@@ -121,22 +148,36 @@ pub fn start(stack: Stack<'static>) -> &'static Hall {
 
 /// Lets one client in after the other, through this door.
 pub async fn door(hall: &'static Hall, door: usize) -> ! {
-    let Some(door) = hall.doors.get(door) else { core::future::pending().await };
+    let Some(back) = hall.doors.get(door) else { core::future::pending().await };
+    let mut socket = back.wait().await;
     loop {
-        let socket = door.wait().await;
-        if socket.tcp.accept(PORT).await.is_ok() {
-            hall.enter(socket);
+        let accepted = socket.tcp.accept(PORT).await;
+        socket = if accepted.is_err() || facts::CLOSING.get() {
+            turned_away(socket).await
         } else {
-            socket.tcp.abort();
-            hall.leave(socket);
-        }
+            hall.enter(socket);
+            match with_timeout(PATIENCE, back.wait()).await {
+                Ok(socket) => socket,
+                Err(_) => match hall.withdraw(door) {
+                    Some(socket) => turned_away(socket).await,
+                    None => back.wait().await,
+                },
+            }
+        };
     }
+}
+
+/// Closes a connection that was not served.
+async fn turned_away(socket: Socket) -> Socket {
+    socket.tcp.abort();
+    let _ = socket.tcp.flush().await;
+    socket
 }
 
 /// The memory of one seat.
 pub struct Seat {
     frames: serve::Memory<WORKERS, FRAME>,
-    fids: FidArray<Tree, FIDS>,
+    fids: FidArray<Seated, FIDS>,
 }
 
 impl Seat {
@@ -146,17 +187,33 @@ impl Seat {
     }
 }
 
-/// The tree as all seats see it.
+/// The tree that all clients share.
 pub type Tree = StaticTree<OPENS, TEXT>;
 
+/// The tree as a client sees it.
+type Seated = Share<'static, SEATS, OPENS, RESERVED, TEXT>;
+
+/// What is open of it. In one task at a time: all seats are tasks of one executor.
+pub type Opened = Shares<SEATS, OPENS, RESERVED>;
+
 /// Serves one client after the other.
-pub async fn seat(hall: &'static Hall, seat: usize, tree: &'static Tree, memory: &'static mut Seat) -> ! {
+pub async fn seat(
+    hall: &'static Hall,
+    seat: usize,
+    (tree, opened): (&'static Tree, &'static Opened),
+    memory: &'static mut Seat,
+) -> ! {
+    let tree = Share::new(tree, opened, seat);
     loop {
         let socket = hall.next(seat).await;
         facts::CONNECTIONS.add();
         board::tell(What::Connected);
         log!(info, "connected");
-        converse(socket.tcp, tree, memory).await;
+        converse(socket.tcp, &tree, memory).await;
+        if facts::CLOSING.get() {
+            socket.tcp.close();
+            let _ = with_timeout(FAREWELL, socket.tcp.flush()).await;
+        }
         log!(info, "disconnected");
         board::tell(What::Disconnected);
         facts::CONNECTIONS.subtract();
@@ -167,8 +224,8 @@ pub async fn seat(hall: &'static Hall, seat: usize, tree: &'static Tree, memory:
     }
 }
 
-/// Serves one client until it leaves.
-async fn converse(socket: &mut TcpSocket<'static>, tree: &Tree, memory: &mut Seat) {
+/// Serves one client until it leaves, is silent for too long, or the board restarts.
+async fn converse(socket: &mut TcpSocket<'static>, tree: &Seated, memory: &mut Seat) {
     let idle = Duration::from_secs(params::idle_seconds().into());
     socket.set_nagle_enabled(params::nagle());
     // Asked three times whether it is still there, then given up.
@@ -177,37 +234,65 @@ async fn converse(socket: &mut TcpSocket<'static>, tree: &Tree, memory: &mut Sea
     let Seat { frames, fids } = memory;
     let session = Session::new(tree, Lent(fids), LIMITS);
     let (rx, tx) = socket.split();
-    let stop = serve::serve(&session, Input(rx), tx, frames).await;
+    let heard = Cell::new(Instant::now());
+    let until = async |in_flight: &dyn Fn() -> usize| {
+        select(pin!(silence(&heard, idle, in_flight)), pin!(closing())).await;
+    };
+    let (rx, tx) = (Input { rx, heard: &heard }, Output { tx, heard: &heard });
+    let stop = serve::serve_until(&session, rx, tx, frames, until).await;
     match stop {
-        Stop::Closed => {}
-        Stop::Truncated => log!(warn, "closed in the middle of a message"),
-        Stop::Size(size) => log!(warn, "message size {=u32}", size),
-        Stop::Transport(_) => log!(warn, "connection lost"),
+        Some(Stop::Closed) => {}
+        Some(Stop::Truncated) => log!(warn, "closed in the middle of a message"),
+        Some(Stop::Size(size)) => log!(warn, "message size {=u32}", size),
+        Some(Stop::Transport(_)) => log!(warn, "connection lost"),
+        None => log!(info, "connection ended"),
     }
     session.hang_up().await;
 }
 
-/// A table of fids that stays where it is: moved into a session it would cost its size in stack, twice. A session leaves it empty.
-struct Lent<'m>(&'m mut FidArray<Tree, FIDS>);
+/// Waits until a client has asked nothing for so long, and waits for nothing.
+async fn silence(heard: &Cell<Instant>, most: Duration, in_flight: &dyn Fn() -> usize) {
+    loop {
+        let end = heard.get() + most;
+        if end <= Instant::now() {
+            return;
+        }
+        Timer::at(end).await;
+        if in_flight() > 0 {
+            heard.set(Instant::now());
+        }
+    }
+}
 
-impl Fids<Tree> for Lent<'_> {
-    fn get(&self, number: u32) -> Option<&Fid<Tree>> {
+/// Waits until the board restarts.
+async fn closing() {
+    let mut seen = facts::CLOSING.version();
+    while !facts::CLOSING.get() {
+        seen = facts::CLOSING.changed(seen).await;
+    }
+}
+
+/// A table of fids that stays where it is: moved into a session it would cost its size in stack, twice. A session leaves it empty.
+struct Lent<'m>(&'m mut FidArray<Seated, FIDS>);
+
+impl Fids<Seated> for Lent<'_> {
+    fn get(&self, number: u32) -> Option<&Fid<Seated>> {
         self.0.get(number)
     }
 
-    fn get_mut(&mut self, number: u32) -> Option<&mut Fid<Tree>> {
+    fn get_mut(&mut self, number: u32) -> Option<&mut Fid<Seated>> {
         self.0.get_mut(number)
     }
 
-    fn insert(&mut self, number: u32, fid: Fid<Tree>) -> Result<(), Fid<Tree>> {
+    fn insert(&mut self, number: u32, fid: Fid<Seated>) -> Result<(), Fid<Seated>> {
         self.0.insert(number, fid)
     }
 
-    fn remove(&mut self, number: u32) -> Option<Fid<Tree>> {
+    fn remove(&mut self, number: u32) -> Option<Fid<Seated>> {
         self.0.remove(number)
     }
 
-    fn pop(&mut self) -> Option<Fid<Tree>> {
+    fn pop(&mut self) -> Option<Fid<Seated>> {
         self.0.pop()
     }
 
@@ -216,8 +301,11 @@ impl Fids<Tree> for Lent<'_> {
     }
 }
 
-/// The half of a socket that is read.
-struct Input<'s>(TcpReader<'s>);
+/// The half of a socket that is read, and when something was last.
+struct Input<'s> {
+    rx: TcpReader<'s>,
+    heard: &'s Cell<Instant>,
+}
 
 impl ErrorType for Input<'_> {
     type Error = tcp::Error;
@@ -225,7 +313,30 @@ impl ErrorType for Input<'_> {
 
 impl Read for Input<'_> {
     async fn read(&mut self, buf: &mut [u8]) -> Result<usize, tcp::Error> {
-        self.0.read(buf).await
+        let count = self.rx.read(buf).await?;
+        self.heard.set(Instant::now());
+        Ok(count)
+    }
+}
+
+/// The half that is written: what was waited for is told, and from then on a client is silent.
+struct Output<'s> {
+    tx: TcpWriter<'s>,
+    heard: &'s Cell<Instant>,
+}
+
+impl ErrorType for Output<'_> {
+    type Error = tcp::Error;
+}
+
+impl Write for Output<'_> {
+    async fn write(&mut self, buf: &[u8]) -> Result<usize, tcp::Error> {
+        self.heard.set(Instant::now());
+        self.tx.write(buf).await
+    }
+
+    async fn flush(&mut self) -> Result<(), tcp::Error> {
+        self.tx.flush().await
     }
 }
 

@@ -20,7 +20,7 @@ use core::future::{Future, poll_fn};
 use core::pin::pin;
 use core::task::{Context, Poll};
 
-use embassy_futures::select::select_array;
+use embassy_futures::select::{Either, select, select_array};
 use embedded_io_async::Write;
 
 use baton::Baton;
@@ -102,6 +102,31 @@ where
     let (stop, _) = crew(&line, frames).await;
     match stop {
         Err(stop) => stop,
+    }
+}
+
+/// As [`serve`], but ends when `until` does, with `None`: a limit for silent clients, a restart. `until` is given a function that tells how
+/// many requests are in flight.
+pub async fn serve_until<V, F, R, W, const WORKERS: usize, const FRAME: usize>(
+    session: &Session<'_, V, F>,
+    rx: R,
+    tx: W,
+    memory: &mut Memory<WORKERS, FRAME>,
+    until: impl AsyncFnOnce(&dyn Fn() -> usize),
+) -> Option<Stop<R::Error>>
+where
+    V: Vfs,
+    F: Fids<V>,
+    R: Input,
+    W: Write<Error = R::Error>,
+{
+    let Memory { lanes, frames, input } = memory;
+    let mut ends = Ends::new(rx, tx, input, [0; 0]);
+    let line = Line::new(session, &mut ends, lanes.as_slice());
+    let in_flight = || line.in_flight();
+    match select(crew(&line, frames), until(&in_flight)).await {
+        Either::First((Err(stop), _)) => Some(stop),
+        Either::Second(()) => None,
     }
 }
 

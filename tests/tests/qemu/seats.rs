@@ -1,6 +1,7 @@
 //! Who is let in, and what is left of who went away.
 
-use std::time::Duration;
+use std::io::{ErrorKind, Write};
+use std::time::{Duration, Instant};
 
 use datakit::client::Error;
 use datakit_core::wire::{Dialect, Fid, Rmessage, Tag, Tmessage};
@@ -82,6 +83,120 @@ fn qemu_a_fourth_client_waits_for_a_seat() {
     assert_eq!(content(&mut fourth, "sys/connections"), "3\n");
 }
 
+/// Files that a client could open until the board refused, and how it did.
+fn take_all_opens(client: &mut WireClient) -> (u32, String) {
+    for fid in 1..100 {
+        client.walk(0, fid, "sys/uptime").unwrap();
+        if let Err((why, errno)) = client.open(fid, 0) {
+            assert_eq!(errno, 24, "{why}");
+            return (fid - 1, why);
+        }
+    }
+    panic!("a board with a hundred open files");
+}
+
+#[test]
+fn qemu_one_client_cannot_take_all_open_files() {
+    let board = Board::boot();
+    let mut greedy = board.wire_client(Dialect::Unix);
+    let (taken, why) = take_all_opens(&mut greedy);
+    assert!(taken >= 8 && why.contains("this connection has"), "{taken}: {why}");
+    // Both others have their share, whoever comes first.
+    let mut others = [(); 2].map(|()| board.wire_client(Dialect::Unix));
+    for other in &mut others {
+        let (taken, why) = take_all_opens(other);
+        assert!(taken >= 4 && why.contains("this connection has 4"), "{taken}: {why}");
+    }
+    // What is given back can be had again.
+    greedy.clunk(1).unwrap();
+    greedy.walk(0, 1, "sys/uptime").unwrap();
+    greedy.open(1, 0).unwrap();
+}
+
+#[test]
+fn qemu_a_client_without_a_seat_is_told_within_a_second() {
+    let board = Board::boot();
+    let mut seated: Vec<WireClient> = (0..3).map(|_| board.wire_client(Dialect::Unix)).collect();
+    for _ in 0..6 {
+        let start = Instant::now();
+        let mut late = WireClient::connect(board.addr());
+        // The connection may be closed before.
+        let _ = late.socket.write_all(b"\x13\0\0\0\x64\xff\xff\0\x10\0\0\x06\09P2000");
+        assert!(late.closed(), "there is no seat");
+        assert!(start.elapsed() < Duration::from_millis(1500), "{:?}", start.elapsed());
+    }
+    assert_eq!(content(&mut seated[2], "sys/connections"), "3\n");
+    // As soon as there is a seat, somebody new has it.
+    drop(seated.remove(0));
+    board.wire_client(Dialect::Unix);
+}
+
+#[test]
+fn qemu_a_silent_client_loses_its_seat_and_one_that_waits_does_not() {
+    let board = Board::boot();
+    let mut first = board.wire_client(Dialect::Unix);
+    first.open_path(1, "params/net/idle", 1);
+    first.write(1, 0, b"3\n").unwrap();
+    let mut silent = board.wire_client(Dialect::Unix);
+    let mut waiting = board.wire_client(Dialect::Unix);
+    waiting.open_path(1, "events", 0);
+    waiting.send(Tag(7), &Tmessage::Read { fid: Fid(1), offset: 0, count: 100 });
+    let start = Instant::now();
+    assert!(silent.closed(), "the board keeps a silent client");
+    let kept = start.elapsed();
+    assert!((Duration::from_secs(2)..Duration::from_secs(6)).contains(&kept), "{kept:?}");
+    // The event of that is what the other one waited for; a limit's time later it is still there, as it waits again.
+    let frame = waiting.receive().unwrap();
+    let Ok((Tag(7), Rmessage::Read { data })) = Rmessage::decode(&frame, Dialect::Unix) else { panic!("{frame:?}") };
+    let offset = data.0.len() as u64;
+    // The mark of that one, and the next wait.
+    assert_eq!(waiting.read(1, offset, 100).unwrap(), b"");
+    waiting.send(Tag(8), &Tmessage::Read { fid: Fid(1), offset, count: 100 });
+    waiting.socket.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
+    let end = waiting.receive().map_err(|error| error.kind());
+    assert!(matches!(end, Err(ErrorKind::WouldBlock) | Ok(_)), "{end:?}");
+    // The limit of the first one is that of before.
+    assert_eq!(content(&mut first, "sys/connections"), "2\n");
+}
+
+#[test]
+fn qemu_a_reset_ends_every_connection_at_once() {
+    let board = Board::boot();
+    let mut waiting = [(); 2].map(|()| board.wire_client(Dialect::Unix));
+    for client in &mut waiting {
+        client.open_path(1, "sys/reset", 1);
+        client.open_path(2, "params/help", 0);
+        client.send(Tag(7), &Tmessage::Stat { fid: Fid(0) });
+        client.reply().1.unwrap();
+    }
+    let mut last = board.wire_client(Dialect::Unix);
+    last.open_path(1, "events", 0);
+    let [one, other] = &mut waiting;
+    one.write(1, 0, b"reset\n").unwrap();
+    let start = Instant::now();
+    for client in [one, other, &mut last] {
+        assert!(client.closed(), "it is not told");
+    }
+    assert!(start.elapsed() < Duration::from_secs(2), "{:?}", start.elapsed());
+    board.wire_client(Dialect::Unix);
+}
+
+#[test]
+fn qemu_a_panic_resets_a_board_that_is_alone() {
+    for end in [Board::interrupt, Board::fault] {
+        let mut board = Board::boot_alone();
+        let mut client = board.wire_client(Dialect::Unix);
+        client.open_path(1, "params/blink/period", 1);
+        client.write(1, 0, b"77\n").unwrap();
+        end(&mut board);
+        // It boots again, and serves with the values of a new board.
+        within(PATIENCE, "the board starts anew", || {
+            WireClient::try_attached(board.addr(), Dialect::Unix, 4096)
+                .is_ok_and(|mut client| content(&mut client, "params/blink/period") == "1000\n")
+        });
+    }
+}
+
 #[tokio::test]
 async fn qemu_reset_starts_the_board_anew() {
     let board = Board::boot();
@@ -102,7 +217,7 @@ async fn qemu_reset_starts_the_board_anew() {
     let mut events = new.watch("events").await.unwrap();
     drop(board.client(Dialect::Linux).await);
     assert!(soon(events.next()).await.unwrap().unwrap().ends_with(b" connected\n"));
-    // Nobody told the old client; the board that does not know it does.
+    // The old client was told.
     let lost = soon(old.read("sys/uptime")).await;
     assert!(matches!(lost, Err(Error::Lost(_))), "{lost:?}");
     assert_eq!(text(&new, "params/wave/shape").await, "triangle\n");

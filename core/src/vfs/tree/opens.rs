@@ -11,6 +11,14 @@ use crate::vfs::{Error, File, Fixed, OpenFile, OpenMode, Position, Result, Text,
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct Handle(pub(super) Held);
 
+impl Handle {
+    /// Whether it is one of the open files that a tree has room for. An open directory is not.
+    #[must_use]
+    pub const fn is_file(&self) -> bool {
+        matches!(self.0, Held::File { .. })
+    }
+}
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub(super) enum Held {
