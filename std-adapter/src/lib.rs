@@ -22,6 +22,7 @@ mod clock;
 mod content;
 pub mod db;
 mod ino;
+mod keep_alive;
 mod locked;
 pub mod memory;
 pub mod metrics;

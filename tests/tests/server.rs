@@ -7,6 +7,7 @@ use std::io::{ErrorKind, Write};
 use std::net::TcpStream;
 use std::time::Duration;
 
+use datakit::client::{Client, Options};
 use datakit::scratch::Scratch;
 use datakit::server::{Limits, Server};
 use datakit::tree::{Dir, Entry, Leaf, Live, OpenLeaf, Tree, Wait, ready};
@@ -20,6 +21,27 @@ const SECOND: Duration = Duration::from_secs(1);
 /// Runs a future to its end on a thread of its own runtime.
 fn block_on<X>(future: impl Future<Output = X>) -> X {
     tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(future)
+}
+
+/// Whether the kernel asks after the peer of the connection to this port: the timer 2 in `/proc/net/tcp`.
+fn asks_after_its_peer(port: u16) -> bool {
+    let remote = format!(":{port:04X}");
+    let connections = std::fs::read_to_string("/proc/self/net/tcp").unwrap();
+    let mut timers = connections.lines().filter_map(|line| {
+        let fields: Vec<&str> = line.split_whitespace().collect();
+        fields.get(2).is_some_and(|address| address.ends_with(&remote)).then(|| fields[5].starts_with("02:"))
+    });
+    timers.next().expect("the connection")
+}
+
+#[test]
+fn a_client_finds_out_that_its_server_is_switched_off() {
+    let served = serve(Limits::default(), |_| Scratch::default());
+    let url = format!("tcp://{}", served.addr).parse().unwrap();
+    block_on(async {
+        let _client = Client::connect(&url, Options::default()).await.unwrap();
+        assert!(asks_after_its_peer(served.addr.port()));
+    });
 }
 
 #[test]

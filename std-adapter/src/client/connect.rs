@@ -9,6 +9,7 @@ use tokio::net::TcpStream;
 
 use super::error::{Error, Result};
 use super::link::Link;
+use crate::keep_alive::keep_alive;
 use crate::url::Url;
 
 /// What to ask the server for.
@@ -67,6 +68,8 @@ pub(crate) async fn dial(url: &Url, options: &Options) -> Result<Arc<Link>> {
             let stream = TcpStream::connect((host.as_str(), *port)).await.map_err(Error::lost)?;
             // Requests are batched here already; waiting for more only adds latency.
             stream.set_nodelay(true).map_err(Error::lost)?;
+            // A server that is switched off says nothing, and a stream may be silent for days.
+            keep_alive(&stream).map_err(Error::lost)?;
             let (reader, writer) = stream.into_split();
             negotiate(reader, writer, options).await
         }

@@ -10,13 +10,13 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::Duration;
 
-use rustix::net::sockopt;
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 use tokio::sync::Mutex;
 use tracing::warn;
 
 use super::inherited::{Inherited, inherited};
 use super::transport::Stream;
+use crate::keep_alive::keep_alive;
 use crate::url::Url;
 
 /// One endpoint that listens. Dropping it closes it, and removes the file of a Unix socket.
@@ -200,19 +200,4 @@ impl Socket {
             Socket::Unix(socket, peer) => (UnixStream::from_std(socket).map(Stream::Unix), peer),
         }
     }
-}
-
-/// A peer that says nothing is asked after this whether it is still there,
-const ASK: Duration = Duration::from_secs(60);
-/// again and again,
-const ASK_AGAIN: Duration = Duration::from_secs(15);
-/// and is taken for gone after so many questions without an answer.
-const QUESTIONS: u32 = 4;
-
-/// Has the system end the connection when the machine at its other end is gone.
-fn keep_alive(socket: &TcpStream) -> io::Result<()> {
-    sockopt::set_socket_keepalive(socket, true)?;
-    sockopt::set_tcp_keepidle(socket, ASK)?;
-    sockopt::set_tcp_keepintvl(socket, ASK_AGAIN)?;
-    Ok(sockopt::set_tcp_keepcnt(socket, QUESTIONS)?)
 }
