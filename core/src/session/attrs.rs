@@ -132,7 +132,7 @@ impl<V: Vfs, F: Fids<V>> Session<'_, V, F> {
             kind: 0,
             dev: 0,
             qid: qid(attr.id, self.spoken()),
-            mode: mode(attr),
+            mode: mode::<V>(attr),
             atime: seconds(attr.atime),
             mtime: seconds(attr.mtime),
             length: attr.size,
@@ -162,7 +162,11 @@ impl<V: Vfs, F: Fids<V>> Session<'_, V, F> {
                 return Err(Error::Invalid);
             }
         }
-        let mode = mode.map(permissions).transpose()?;
+        // A fixed tree has no others than these.
+        if V::Nature::FIXED && mode.is_some_and(|mode| mode & !(DMDIR | 0o777) != 0) {
+            return Err(Error::NotSupported);
+        }
+        let mode = if V::Nature::FIXED { mode.map(|mode| mode & 0o777) } else { mode.map(permissions).transpose()? };
         let dir = id.kind == Kind::Dir;
         if dir && length.is_some_and(|length| length != 0) {
             return Err(Error::DirectoryLength);
@@ -261,7 +265,11 @@ fn kind_bits(kind: Kind) -> u32 {
     }
 }
 
-fn mode(attr: &Attr) -> u32 {
+fn mode<V: Vfs>(attr: &Attr) -> u32 {
+    if V::Nature::FIXED {
+        let dir = if attr.id.kind == Kind::Dir { DMDIR } else { 0 };
+        return dir | attr.mode & 0o777;
+    }
     kind_bits(attr.id.kind) | attr.mode << 8 & DMSETID | attr.mode << 7 & DMSETVTX | attr.mode & 0o777
 }
 

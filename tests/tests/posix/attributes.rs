@@ -1,5 +1,7 @@
 //! Modes, times, counts: what a change shows and what shows no change.
 
+use datakit_core::files::{Param, Value};
+use datakit_core::vfs::{self, StaticTree};
 use datakit_core::wire::{Dialect, Fid, SetAttr, Time, Tmessage as T};
 
 use crate::*;
@@ -249,4 +251,24 @@ fn a_change_of_nothing_moves_the_change_time() {
     let after = client.getattr(1).unwrap();
     assert!((after.ctime.sec, after.ctime.nsec) > (before.ctime.sec, before.ctime.nsec));
     assert_eq!((after.mtime, after.mode, after.uid), (before.mtime, before.mode, before.uid));
+}
+
+/// Of a file of a board: what it cannot keep is refused.
+#[test]
+fn a_parameter_takes_no_mode_that_it_cannot_keep() {
+    static VALUE: Value<u32> = Value::new(1);
+    static PARAM: Param<u32> = Param::new(&VALUE);
+    static ROOT: vfs::Dir = vfs::Dir::new(&[vfs::file("param", &PARAM)]);
+    let served = serve(Limits::default(), |_| StaticTree::<8, 64>::new(&ROOT));
+    for dialect in CLASSIC {
+        let mut client = client(&served, dialect);
+        client.walk(0, 1, "param").unwrap();
+        wstat(&mut client, 1, Stat { mode: 0o644, ..untouched() }).unwrap();
+        for bit in [SETUID, 0x4000_0000, 0x2000_0000, 0x0400_0000] {
+            assert!(wstat(&mut client, 1, Stat { mode: bit | 0o644, ..untouched() }).is_err(), "{bit:#x}");
+        }
+        client.open(1, 2).unwrap();
+        assert_eq!(client.write(1, 0, b"").unwrap(), 0);
+        assert_eq!(client.read(1, 0, 10).unwrap(), b"1\n");
+    }
 }
