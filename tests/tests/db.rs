@@ -7,6 +7,8 @@ mod authors;
 mod branches;
 #[path = "db/commits.rs"]
 mod commits;
+#[path = "db/hostile.rs"]
+mod hostile;
 #[path = "db/log.rs"]
 mod log;
 #[path = "db/memory.rs"]

@@ -12,6 +12,7 @@ use super::branch::Branch;
 use super::counters::{Counted, DbCounters, Gauge};
 use super::identity::Authors;
 use super::objects::Objects;
+use super::schemes::Schemes;
 use super::store::{Seen, Store, Watching};
 use super::{BranchName, Error, Id, Result};
 use crate::locked;
@@ -33,6 +34,7 @@ struct Shared {
     /// Commits on their way to a branch.
     landing: TaskTracker,
     authors: OnceLock<Authors>,
+    schemes: OnceLock<Schemes>,
     /// Turns of those who [wait for others](Database::run_remote).
     remote: Arc<Semaphore>,
 }
@@ -101,6 +103,7 @@ impl Database {
             remote: Arc::new(Semaphore::new(REMOTE)),
             landing: TaskTracker::new(),
             authors: OnceLock::new(),
+            schemes: OnceLock::new(),
         });
         let weak = Arc::downgrade(&shared);
         let watching = store.watch(Box::new(move |seen| {
@@ -127,6 +130,19 @@ impl Database {
     #[must_use]
     pub fn authors(&self) -> &Authors {
         self.0.authors.get_or_init(Authors::default)
+    }
+
+    /// The same with these ways to other repositories; they are set once.
+    #[must_use]
+    pub fn with_schemes(self, schemes: Schemes) -> Database {
+        let _ = self.0.schemes.set(schemes);
+        self
+    }
+
+    /// The ways to other repositories.
+    #[must_use]
+    pub fn schemes(&self) -> &Schemes {
+        self.0.schemes.get_or_init(Schemes::default)
     }
 
     /// Its objects.

@@ -29,8 +29,10 @@ pub mod object;
 pub mod objects;
 mod patient;
 pub mod push;
+mod said;
 #[cfg(test)]
 mod sample;
+pub mod schemes;
 pub mod store;
 pub mod transaction;
 pub mod tree;

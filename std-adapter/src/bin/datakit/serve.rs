@@ -10,7 +10,8 @@ use std::time::Duration;
 use clap::{Args, ValueEnum};
 use datakit::db::identity::{Authors, Identity};
 use datakit::db::push::{GATHER, GitProgram, auto_push};
-use datakit::db::store::{Fsync, Git, Memory, Store};
+use datakit::db::schemes::{Scheme, Schemes};
+use datakit::db::store::{Fsync, Git, Memory, REMOTE_LIMIT, Store, clear_left};
 use datakit::db::{self, Database};
 use datakit::memory;
 use datakit::metrics::{Address, Counters, Endpoint, Logs, Metrics, Summary};
@@ -55,6 +56,13 @@ pub(crate) struct ServeArgs {
     /// Seconds without a sign of life after which a fetch or a push is given up; 0: never
     #[arg(long, value_name = "SECONDS", default_value_t = db::PATIENCE.as_secs(), value_parser = clap::value_parser!(u64).range(0..=86_400))]
     pub(crate) remote_timeout: u64,
+    /// Bytes that one fetch from another repository may take; 0: any number
+    #[arg(long, value_name = "BYTES", default_value_t = REMOTE_LIMIT)]
+    pub(crate) remote_limit: u64,
+    /// Ways to other repositories that clients may have the server take, of git, ssh, http, https and file, with commas; file is also paths
+    /// [default: all, but without file if another machine can connect: its users could read repositories of this one]
+    #[arg(long, value_name = "SCHEMES", value_delimiter = ',')]
+    pub(crate) remote_schemes: Option<Vec<Scheme>>,
     /// Serve one empty scratch tree and nothing else
     #[arg(long, conflicts_with = "git")]
     pub(crate) scratch: bool,
@@ -125,7 +133,7 @@ impl From<FsyncArg> for Fsync {
 /// How long commits that run may go on after everything else has stopped: as long as one of them may wait for other programs, and more.
 const COMMITS: Duration = Duration::from_secs(30);
 
-/// Serves until SIGINT or SIGTERM; 0 is for SIGTERM.
+/// Serves until SIGINT, SIGTERM or SIGHUP; 0 is for the last two.
 pub(crate) fn run(args: ServeArgs) -> Result<ExitCode, Box<dyn Error>> {
     allow_files();
     tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(serve(args))
@@ -148,18 +156,25 @@ async fn serve(args: ServeArgs) -> Result<ExitCode, Box<dyn Error>> {
     let logs = Logs::default();
     let sources = args.log.start(logs.clone())?;
     let patience = (args.remote_timeout > 0).then(|| Duration::from_secs(args.remote_timeout));
+    let remote_limit = Some(args.remote_limit).filter(|limit| *limit > 0);
+    let schemes = match &args.remote_schemes {
+        Some(schemes) => schemes.iter().copied().collect(),
+        None if args.url.iter().all(is_local) => Schemes::default(),
+        None => Schemes::remote(),
+    };
     let mut authors = Authors { always: args.author.clone(), ..Authors::default() };
     let (store, dir): (Arc<dyn Store>, _) = match &args.git {
         Some(path) => {
-            let git = Git::open(path)?.with_fsync(args.fsync.into()).patient(patience);
+            let git = Git::open(path)?.with_fsync(args.fsync.into()).patient(patience).with_remote_limit(remote_limit);
             authors.otherwise = git.configured_identity().unwrap_or_default();
             let git = git.with_identity(authors.of(User::default()));
             let dir = git.dir();
             (Arc::new(git), Some(dir))
         }
-        None => (Arc::new(Memory::new().patient(patience)), None),
+        None => (Arc::new(Memory::new().patient(patience).with_remote_limit(remote_limit)), None),
     };
-    let database = Database::with_memory(store, args.transaction_memory)?.with_authors(authors);
+    clear_left();
+    let database = Database::with_memory(store, args.transaction_memory)?.with_authors(authors).with_schemes(schemes);
     let server = Server::bind(&args.url, limits).await?;
     let endpoint = match &args.listen_prometheus {
         Some(address) => Some(Endpoint::bind(address).await?),
@@ -230,15 +245,41 @@ fn allow_files() {
     let _ = setrlimit(Resource::Nofile, limit);
 }
 
-/// Ready at the first SIGINT or SIGTERM, with the status of the end: an interrupt is a failure to whoever waits for the process, being
-/// told to end is none.
+/// Whether only this machine can connect. What is inherited may be anything.
+fn is_local(url: &Url) -> bool {
+    match url {
+        Url::Tcp { host, .. } => {
+            host == "localhost" || host.parse().is_ok_and(|address: std::net::IpAddr| address.is_loopback())
+        }
+        Url::Unix(_) | Url::File(_) => true,
+        _ => false,
+    }
+}
+
+/// Ready at the first SIGINT, SIGTERM or SIGHUP, with the status of the end: an interrupt is a failure to whoever waits for the process,
+/// being told to end is none, and the end of the terminal is the same. `nohup` is obeyed.
 fn signals() -> std::io::Result<impl Future<Output = ExitCode>> {
     use tokio::signal::unix::{SignalKind, signal};
     let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
+    let mut hang_up = if ignores_hang_up() { None } else { Some(signal(SignalKind::hangup())?) };
     Ok(async move {
+        let hung_up = async {
+            match &mut hang_up {
+                Some(hang_up) => hang_up.recv().await,
+                None => std::future::pending().await,
+            }
+        };
         tokio::select! {
             _ = interrupt.recv() => ExitCode::FAILURE,
             _ = terminate.recv() => ExitCode::SUCCESS,
+            _ = hung_up => ExitCode::SUCCESS,
         }
     })
+}
+
+/// Whether SIGHUP was ignored at the start, as `nohup` has it. Only Linux tells.
+fn ignores_hang_up() -> bool {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let ignored = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    ignored.and_then(|bits| u64::from_str_radix(bits.trim(), 16).ok()).is_some_and(|bits| bits & 1 == 1)
 }

@@ -6,11 +6,13 @@ use std::sync::{Arc, Mutex};
 
 use datakit_core::vfs::{Create, Error, FileStat, Name, New, OpenMode};
 
+use tokio::sync::Semaphore;
+
 use super::Keeping;
 use super::quota::{Quota, Taken};
 use crate::db::counters::Counted;
-use crate::db::store::FetchError;
-use crate::db::{BranchName, Database, Id};
+use crate::db::store::{FetchError, Stop};
+use crate::db::{BranchName, Database, Id, said};
 use crate::tree::{Command, Directory, Entry, Leaf, Live, OpenLeaf, Refusal, Text, Wait, ready};
 use crate::{ino, locked};
 
@@ -19,11 +21,17 @@ pub(super) struct Remotes {
     database: Database,
     quota: Arc<Quota>,
     known: Mutex<BTreeMap<Box<[u8]>, Entry>>,
+    /// Of fetches, so that one connection leaves some for the others.
+    turns: Arc<Semaphore>,
 }
+
+/// Fetches of one connection at a time.
+const AT_ONCE: usize = 2;
 
 impl Remotes {
     pub(super) fn new(database: &Database, quota: &Arc<Quota>) -> Remotes {
-        Remotes { database: database.clone(), quota: quota.clone(), known: Mutex::default() }
+        let turns = Arc::new(Semaphore::new(AT_ONCE));
+        Remotes { database: database.clone(), quota: quota.clone(), known: Mutex::default(), turns }
     }
 }
 
@@ -46,7 +54,7 @@ impl Directory for Remotes {
                 return Err(Error::Exists);
             }
             let taken = self.quota.remotes.take()?;
-            let entry = Entry::dir(name.as_bytes(), RemoteDir::new(&self.database, &self.quota, taken));
+            let entry = Entry::dir(name.as_bytes(), RemoteDir::new(&self.database, &self.quota, &self.turns, taken));
             known.insert(name.as_bytes().into(), entry.clone());
             Ok(entry)
         })())
@@ -83,11 +91,12 @@ struct Remote {
     url: Text,
     head: Live<Option<Id>>,
     quota: Arc<Quota>,
+    turns: Arc<Semaphore>,
     _counted: Counted,
     _taken: Taken,
 }
 
-/// What was fetched, for as long as there is the remote or a fetch of it: one goes on when its client is gone.
+/// What was fetched, for as long as there is the remote or a fetch of it.
 struct Kept {
     database: Database,
     /// The name under which it is kept, which no other remote of any connection has.
@@ -97,13 +106,14 @@ struct Kept {
 }
 
 impl RemoteDir {
-    fn new(database: &Database, quota: &Arc<Quota>, taken: Taken) -> RemoteDir {
+    fn new(database: &Database, quota: &Arc<Quota>, turns: &Arc<Semaphore>, taken: Taken) -> RemoteDir {
         let name = format!("datakit-{}-{}", std::process::id(), ino::next());
         let remote = Arc::new(Remote {
             kept: Arc::new(Kept { database: database.clone(), name, used: AtomicBool::new(false) }),
             url: Text::in_space("", &quota.memory),
             head: Live::new(None),
             quota: quota.clone(),
+            turns: turns.clone(),
             _counted: database.count(|counters| &counters.remotes),
             _taken: taken,
         });
@@ -138,38 +148,72 @@ impl Directory for RemoteDir {
     }
 }
 
+/// Has a fetch end when this is dropped: with the request, or with its client.
+struct Wanted(Stop);
+
+impl Drop for Wanted {
+    fn drop(&mut self) {
+        self.0.set();
+    }
+}
+
 impl Remote {
     async fn fetch(&self, branch: String) -> Result<(), Refusal> {
         let url = String::from_utf8_lossy(self.url.get().trim_ascii()).into_owned();
         if url.is_empty() {
             return Err(Error::Invalid.because("error: remote url is not defined").into());
         }
+        let shown = said::address(&url);
+        let database = &self.kept.database;
+        database.schemes().check(&url).map_err(|why| refused(Error::Invalid, &shown, &said::address(&why), true))?;
         let branch = BranchName::new(&branch)?;
-        let (kept, from) = (self.kept.clone(), url.clone());
-        let fetched = self.kept.database.run_remote(move |_| Ok(kept.fetch(&from, &branch)));
-        match fetched.await? {
-            Ok(head) => self.head.publish(Some(head)),
-            Err(FetchError::NoHead) => return Err(Error::Invalid.because("error: no head to fetch").into()),
-            Err(FetchError::Failed(why)) => {
-                tracing::warn!("cannot fetch {url}: {why}");
-                let error = Error::Io.because(format_args!("error: cannot fetch {url}"));
-                return Err(Refusal { error, text: format!("error: cannot fetch {url}: {why}\n") });
+        let wanted = Wanted(Stop::default());
+        // Fair: both turns are given in the order in which they are asked for.
+        let turn = self.turns.clone().acquire_owned().await;
+        let (kept, stop) = (self.kept.clone(), wanted.0.clone());
+        let landing = database.landing();
+        let fetched = database.run_remote(move |_| {
+            // A process that ends waits for the end of the fetch, which is soon.
+            let _landing = landing;
+            // For as long as it takes: it ends a little later than its request.
+            let _turn = turn;
+            Ok(kept.fetch(&url, &branch, &stop))
+        });
+        let error = match fetched.await? {
+            Ok(head) => {
+                self.head.publish(Some(head));
+                return Ok(());
             }
-            Err(FetchError::Silent(patience)) => {
-                tracing::warn!("cannot fetch {url}: no sign of life for {patience:?}");
-                let text = format!("error: cannot fetch {url}: no sign of life for {patience:?}");
-                return Err(Refusal { error: Error::Io.because(&text), text: text + "\n" });
+            Err(error) => error,
+        };
+        Err(match error {
+            FetchError::NoHead => Error::Invalid.because("error: no head to fetch").into(),
+            FetchError::Store(error) => error.into(),
+            FetchError::Failed(why) => refused(Error::Io, &shown, &why, false),
+            FetchError::Silent(patience) => {
+                refused(Error::Io, &shown, &format!("no sign of life for {patience:?}"), true)
             }
-            Err(FetchError::Store(error)) => return Err(error.into()),
-        }
-        Ok(())
+            FetchError::TooMuch(bytes) => {
+                refused(Error::Io, &shown, &format!("more than {bytes} bytes (--remote-limit)"), true)
+            }
+        })
     }
 }
 
+/// Why `url` was not fetched, in the log and where the command can be read; in the error itself where it is `short`.
+fn refused(error: Error, url: &str, why: &str, short: bool) -> Refusal {
+    tracing::warn!("cannot fetch {url}: {why}");
+    let error = match short {
+        true => error.because(format_args!("error: cannot fetch {url}: {why}")),
+        false => error.because(format_args!("error: cannot fetch {url}")),
+    };
+    Refusal { error, text: format!("error: cannot fetch {url}: {why}\n") }
+}
+
 impl Kept {
-    fn fetch(&self, url: &str, branch: &BranchName) -> std::result::Result<Id, FetchError> {
+    fn fetch(&self, url: &str, branch: &BranchName, stop: &Stop) -> Result<Id, FetchError> {
         self.used.store(true, Ordering::Relaxed);
-        self.database.objects().store().fetch(&self.name, url, branch)
+        self.database.objects().store().fetch_unless(&self.name, url, branch, stop)
     }
 }
 
@@ -179,15 +223,17 @@ impl Drop for Kept {
             return;
         }
         let (database, name) = (self.database.clone(), std::mem::take(&mut self.name));
+        let landing = self.database.landing();
         let forget = move || {
+            // The process ends after this.
+            let _landing = landing;
             if let Err(error) = database.objects().store().forget(&name) {
                 tracing::warn!("what was fetched as {name} stays: {error}");
             }
         };
-        // A connection ends on a thread that serves others.
-        match tokio::runtime::Handle::try_current() {
-            Ok(runtime) => drop(runtime.spawn_blocking(forget)),
-            Err(_) => forget(),
+        // A connection ends on a thread that serves others, and perhaps with it: what is spawned on its runtime may never run then.
+        if let Err(error) = std::thread::Builder::new().name("forget".to_owned()).spawn(forget) {
+            tracing::warn!("what was fetched stays until the next start: {error}");
         }
     }
 }

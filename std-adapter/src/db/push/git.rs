@@ -8,6 +8,7 @@ use std::time::Duration;
 use super::Push;
 use crate::db::group::Group;
 use crate::db::patient::Patient;
+use crate::db::said;
 use crate::db::{BranchName, Error, Id, PATIENCE, Result};
 
 /// Branches that one `git push` is told of: the length of a command has a limit.
@@ -64,7 +65,7 @@ impl GitProgram {
                 Err(self.given_up(&error))
             }
             _ if running.wait().map_err(|error| failed(&error))?.success() => Ok(()),
-            _ => Err(Error::Store(format!("git push: {}", reasons(&String::from_utf8_lossy(&words))))),
+            _ => Err(Error::Store(format!("git push: {}", said::reasons(&String::from_utf8_lossy(&words))))),
         }
     }
 
@@ -99,16 +100,6 @@ impl Push for GitProgram {
 
 fn failed(error: &io::Error) -> Error {
     Error::io("git push", error)
-}
-
-/// What is neither progress nor about a branch that went well, in one line.
-fn reasons(words: &str) -> String {
-    // Progress writes over its own line, and so does what ends it.
-    let lines = words.lines().filter_map(|line| line.rsplit('\r').next()).map(str::trim_end);
-    let well = |line: &str| line.starts_with(' ') && !line.starts_with(" !");
-    let progress = |line: &str| line.ends_with(", done.") || line.starts_with("Total ") || line.starts_with("Delta ");
-    let told = lines.filter(|line| !line.is_empty() && !well(line) && !progress(line));
-    told.map(str::trim_start).collect::<Vec<_>>().join("; ")
 }
 
 #[cfg(test)]
@@ -201,15 +192,5 @@ mod tests {
         let here = Here::patient(Duration::from_secs(2));
         here.by("git init -q --bare there; sleep 10 & exec git receive-pack there");
         assert_eq!(here.push("ssh://far/x"), "pushed");
-    }
-
-    #[test]
-    fn only_the_reasons_are_told() {
-        let words = "Counting objects:  50% (1/2)\rCounting objects: 100% (2/2), done.\nDelta compression using up to 2 threads\n\
-            Total 2 (delta 0)\nremote: Resolving deltas:  50% (1/2)        \rremote: Resolving deltas: 100% (2/2), done.        \n\
-            remote: no        \nTo there\n * [new branch]      a -> a\n ! [remote rejected] b (why)\n\
-            Writing objects:  33% (1/3)\rfatal: gone\n";
-        assert_eq!(reasons(words), "remote: no; To there; ! [remote rejected] b (why); fatal: gone");
-        assert_eq!(reasons("Writing objects:  33% (1/3)\r"), "");
     }
 }

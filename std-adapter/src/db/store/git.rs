@@ -16,7 +16,6 @@ mod reflog;
 mod refs;
 #[cfg(test)]
 mod tests;
-mod transport;
 mod watch;
 
 use std::collections::HashSet;
@@ -33,11 +32,12 @@ use gix::{Repository, ThreadSafeRepository};
 
 pub use fsync::Fsync;
 
-use super::{FetchError, Move, Seen, Store, Watching};
+use super::{FetchError, Move, REMOTE_LIMIT, Seen, Stop, Store, Watching};
 use crate::db::identity::Identity;
 use crate::db::object::{Kind, Object};
 use crate::db::{BranchName, Error, Id, PATIENCE, Result};
 use crate::locked;
+use fetch::Limits;
 use files::Files;
 use reflog::Reason;
 use refs::{PackedRefs, Refs};
@@ -59,7 +59,7 @@ pub struct Git {
     packed: PackedRefs,
     presence: presence::Presence,
     work: form::Work,
-    patience: Option<Duration>,
+    limits: Limits,
     owner: Option<owner::Owner>,
     identity: Identity,
     /// Handles that nobody uses now: what they have found out is not found out again.
@@ -91,7 +91,8 @@ impl Git {
         let owner = owner::Owner::of(&dir, common, &files)?;
         let (packed, presence, idle) = (PackedRefs::default(), presence::Presence::default(), Mutex::default());
         let (identity, work) = (Identity::default(), found.work(&repository.to_thread_local()));
-        let git = Git { repository, files, packed, presence, work, patience: Some(PATIENCE), owner, identity, idle };
+        let limits = Limits { patience: Some(PATIENCE), bytes: Some(REMOTE_LIMIT) };
+        let git = Git { repository, files, packed, presence, work, limits, owner, identity, idle };
         if git.is_partial() {
             tracing::warn!(
                 "{}: a partial clone: the objects that it lacks are not fetched, and reading them fails; \
@@ -136,7 +137,13 @@ impl Git {
     /// [`PATIENCE`], `None` is without end.
     #[must_use]
     pub fn patient(self, patience: Option<Duration>) -> Git {
-        Git { patience, ..self }
+        Git { limits: Limits { patience, ..self.limits }, ..self }
+    }
+
+    /// The same with another number of bytes that a [fetch](Store::fetch) may take; at first it is [`REMOTE_LIMIT`], `None` is any.
+    #[must_use]
+    pub fn with_remote_limit(self, bytes: Option<u64>) -> Git {
+        Git { limits: Limits { bytes, ..self.limits }, ..self }
     }
 
     /// The same with who moves branches in its reflogs, where no commit says who.
@@ -323,9 +330,19 @@ impl Store for Git {
     }
 
     fn fetch(&self, remote: &str, url: &str, branch: &BranchName) -> std::result::Result<Id, FetchError> {
+        self.fetch_unless(remote, url, branch, &Stop::default())
+    }
+
+    fn fetch_unless(
+        &self,
+        remote: &str,
+        url: &str,
+        branch: &BranchName,
+        stop: &Stop,
+    ) -> std::result::Result<Id, FetchError> {
         let handle = self.handle();
         let remote = handle.refs().free_remote(remote, branch)?;
-        fetch::fetch(&handle, &remote, url, branch, self.patience)
+        fetch::fetch(&handle.refs(), &remote, url, branch, self.limits, stop)
     }
 
     fn forget(&self, remote: &str) -> Result<()> {

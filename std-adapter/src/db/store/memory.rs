@@ -6,7 +6,7 @@ use std::sync::RwLock;
 use std::time::Duration;
 
 use super::transfer::transfer;
-use super::{FetchError, Git, Move, Store};
+use super::{FetchError, Fsync, Git, Move, REMOTE_LIMIT, Stop, Store};
 use crate::db::object::{Kind, Object};
 use crate::db::{BranchName, Error, Id, PATIENCE, Result};
 use crate::locked;
@@ -20,6 +20,7 @@ pub struct Memory {
     objects: [RwLock<HashMap<Id, Object, BuildHasherDefault<Prefix>>>; PARTS],
     heads: RwLock<BTreeMap<BranchName, Id>>,
     patience: Option<Duration>,
+    remote_limit: Option<u64>,
 }
 
 impl Memory {
@@ -30,6 +31,7 @@ impl Memory {
             objects: std::array::from_fn(|_| RwLock::default()),
             heads: RwLock::default(),
             patience: Some(PATIENCE),
+            remote_limit: Some(REMOTE_LIMIT),
         }
     }
 
@@ -38,6 +40,12 @@ impl Memory {
     #[must_use]
     pub fn patient(self, patience: Option<Duration>) -> Memory {
         Memory { patience, ..self }
+    }
+
+    /// The same with another number of bytes that a [fetch](Store::fetch) may take; at first it is [`REMOTE_LIMIT`], `None` is any.
+    #[must_use]
+    pub fn with_remote_limit(self, bytes: Option<u64>) -> Memory {
+        Memory { remote_limit: bytes, ..self }
     }
 
     fn part(&self, id: Id) -> &RwLock<HashMap<Id, Object, BuildHasherDefault<Prefix>>> {
@@ -136,10 +144,21 @@ impl Store for Memory {
 
     /// By way of a repository on the disk, which is gone when this returns.
     fn fetch(&self, remote: &str, url: &str, branch: &BranchName) -> std::result::Result<Id, FetchError> {
+        self.fetch_unless(remote, url, branch, &Stop::default())
+    }
+
+    fn fetch_unless(
+        &self,
+        remote: &str,
+        url: &str,
+        branch: &BranchName,
+        stop: &Stop,
+    ) -> std::result::Result<Id, FetchError> {
         let dir = tempfile::Builder::new().prefix(&fetch_prefix()).tempdir();
         let dir = dir.map_err(|error| Error::io("a directory for what is fetched", &error))?;
-        let there = Git::open(dir.path())?.patient(self.patience);
-        let head = there.fetch(remote, url, branch)?;
+        let there =
+            Git::open(dir.path())?.patient(self.patience).with_remote_limit(self.remote_limit).with_fsync(Fsync::None);
+        let head = there.fetch_unless(remote, url, branch, stop)?;
         transfer(&there, self, head)?;
         Ok(head)
     }
@@ -167,8 +186,27 @@ fn check_free(heads: &BTreeMap<BranchName, Id>, name: &BranchName, but: Option<&
 }
 
 /// Of the names of those directories.
+const FETCH: &str = "datakit-fetch-";
+
+/// With the number of the process.
 fn fetch_prefix() -> String {
-    format!("datakit-fetch-{}-", std::process::id())
+    format!("{FETCH}{}-", std::process::id())
+}
+
+/// Removes directories of fetches that killed servers of this user left.
+pub fn clear_left() {
+    use std::os::unix::fs::MetadataExt;
+    let user = rustix::process::geteuid().as_raw();
+    for entry in std::fs::read_dir(std::env::temp_dir()).into_iter().flatten().flatten() {
+        let name = entry.file_name().to_string_lossy().into_owned();
+        let process = name.strip_prefix(FETCH).and_then(|rest| rest.split('-').next()).and_then(|pid| pid.parse().ok());
+        let Some(process) = process.and_then(rustix::process::Pid::from_raw) else { continue };
+        let gone = rustix::process::test_kill_process(process) == Err(rustix::io::Errno::SRCH);
+        // Not what another user may have put there.
+        if gone && entry.metadata().is_ok_and(|found| found.is_dir() && found.uid() == user) {
+            let _ = std::fs::remove_dir_all(entry.path());
+        }
+    }
 }
 
 #[cfg(test)]

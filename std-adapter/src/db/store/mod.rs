@@ -5,13 +5,18 @@ mod memory;
 mod transfer;
 
 pub use git::{Fsync, Git};
-pub use memory::Memory;
+pub use memory::{Memory, clear_left};
 
 use std::collections::{BTreeSet, HashSet};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use super::object::{Kind, Object};
 use super::{BranchName, Error, Id, Result};
+
+/// Bytes that are taken of another repository in one fetch, where nobody says otherwise.
+pub const REMOTE_LIMIT: u64 = 4 << 30;
 
 /// Objects by their hash, and branches with compare-and-swap: all that the database asks of what is below it.
 ///
@@ -139,6 +144,21 @@ pub trait Store: Send + Sync + 'static {
     /// [`FetchError`].
     fn fetch(&self, remote: &str, url: &str, branch: &BranchName) -> std::result::Result<Id, FetchError>;
 
+    /// [`fetch`](Store::fetch) until nobody wants it any more.
+    ///
+    /// # Errors
+    /// [`FetchError`].
+    fn fetch_unless(
+        &self,
+        remote: &str,
+        url: &str,
+        branch: &BranchName,
+        stop: &Stop,
+    ) -> std::result::Result<Id, FetchError> {
+        let _ = stop;
+        self.fetch(remote, url, branch)
+    }
+
     /// What was fetched as `remote` need not be kept any longer.
     ///
     /// # Errors
@@ -146,6 +166,23 @@ pub trait Store: Send + Sync + 'static {
     fn forget(&self, remote: &str) -> Result<()> {
         let _ = remote;
         Ok(())
+    }
+}
+
+/// Tells work on another thread that nobody wants it any more. Clones are the same one.
+#[derive(Debug, Clone, Default)]
+pub struct Stop(Arc<AtomicBool>);
+
+impl Stop {
+    /// From now on.
+    pub fn set(&self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether that is so.
+    #[must_use]
+    pub fn is_set(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
     }
 }
 
@@ -193,6 +230,9 @@ pub enum FetchError {
     /// It could not be reached, or sent nonsense.
     #[error("cannot fetch: {0}")]
     Failed(String),
+    /// It sent more bytes than are taken.
+    #[error("cannot fetch: more than {0} bytes (--remote-limit)")]
+    TooMuch(u64),
     /// It said nothing for so long.
     #[error("cannot fetch: no sign of life for {0:?}")]
     Silent(Duration),

@@ -1,73 +1,137 @@
-//! Branches of other repositories: `git://`, `ssh://`, `http://`, `https://`, `file://` and paths.
+//! Branches of other repositories, by the `git` program.
+//!
+//! What comes is kept apart until Git has checked it: a repository of its own, which has our objects as alternates. Its objects come to
+//! ours when `git fetch` has succeeded, which checks each (`fetch.fsckObjects`) and that none is missing. Until then nobody sees them.
 
-use std::time::{Duration, Instant};
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
 
-use gix::progress::Discard;
-use gix::remote::Direction;
-use gix::remote::fetch::Tags;
-use gix::{ObjectId, Repository};
+use gix::Repository;
 
-use super::program::Words;
-use super::transport;
-use crate::db::store::FetchError;
-use crate::db::{BranchName, Id};
+use super::files::Files;
+use super::program::{self, Ended};
+use super::refs::Refs;
+use super::sync_dir;
+use crate::db::store::{FetchError, Stop};
+use crate::db::{BranchName, Error, Id, Result};
 
-/// Fetches a branch to `refs/remotes/REMOTE/BRANCH`, from a repository that never says nothing for as long as `patience`.
+/// How long and how much another repository may say.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Limits {
+    /// Without a sign of life for so long it is given up; `None` is never.
+    pub(super) patience: Option<Duration>,
+    /// Bytes of one fetch; `None` is any number.
+    pub(super) bytes: Option<u64>,
+}
+
+/// Fetches a branch to `refs/remotes/REMOTE/BRANCH`.
 pub(super) fn fetch(
-    repository: &Repository,
+    refs: &Refs<'_>,
     remote: &str,
     url: &str,
     branch: &BranchName,
-    patience: Option<Duration>,
-) -> Result<Id, FetchError> {
-    let spec = format!("+refs/heads/{branch}:refs/remotes/{remote}/{branch}");
-    // What is fetched is gone with its client; nobody asks for the log of it.
-    let mut repository = repository.clone();
-    repository.refs.write_reflog = gix::refs::store::WriteReflog::Disable;
-    let (words, begun) = (Words::default(), Instant::now());
-    let error = match receive(&repository, url, &spec, patience, &words) {
-        Ok(found) => return found.map(Id::from).ok_or(FetchError::NoHead),
-        Err(error) => error,
-    };
-    match patience {
-        // The system has limits of its own, which may be shorter.
-        Some(patience) if transport::silent(&error) && begun.elapsed() >= patience => Err(FetchError::Silent(patience)),
-        _ => Err(failed(&error, &words)),
+    limits: Limits,
+    stop: &Stop,
+) -> std::result::Result<Id, FetchError> {
+    let apart = Quarantine::new(refs)?;
+    let ended = program::fetch(&apart.dir, refs.repository, url, branch, limits, stop)?;
+    match ended {
+        Ended::Well => {}
+        Ended::NoSuchBranch => return Err(FetchError::NoHead),
+    }
+    let id = apart.head(branch)?;
+    apart.publish(refs.files)?;
+    refs.keep_remote(remote, branch, id)?;
+    Ok(id)
+}
+
+/// A repository for what comes. It goes when this is dropped.
+struct Quarantine {
+    dir: PathBuf,
+    objects: PathBuf,
+}
+
+impl Drop for Quarantine {
+    fn drop(&mut self) {
+        if let Err(error) = fs::remove_dir_all(&self.dir) {
+            tracing::warn!("{}: what was fetched stays: {error}", self.dir.display());
+        }
     }
 }
 
-/// Fetches by a refspec. Where it leads, if there is such a branch.
-fn receive(
-    repository: &Repository,
-    url: &str,
-    spec: &str,
-    patience: Option<Duration>,
-    words: &Words,
-) -> gix::Result<Option<ObjectId>> {
-    let from = repository.remote_at(url)?.with_fetch_tags(Tags::None).with_refspecs([spec], Direction::Fetch)?;
-    // It fails if that was done before, by whomever: then there is a provider as well.
-    let _ = rustls::crypto::ring::default_provider().install_default();
-    let (url, version) = from.sanitized_url_and_version(Direction::Fetch)?;
-    let options = transport::options(repository, &url, patience)?;
-    let transport = transport::connect(repository, url, version, patience, words)?;
-    let mut connection = from.to_connection_with_transport(transport);
-    if let Some(options) = options {
-        connection.set_transport_options(options);
+impl Quarantine {
+    fn new(refs: &Refs<'_>) -> Result<Quarantine> {
+        let repository: &Repository = refs.repository;
+        let objects = repository.objects.store_ref().path().to_owned();
+        let objects = objects.canonicalize().map_err(|error| Error::io(objects.display(), &error))?;
+        // Where a server that is killed leaves it the next one removes it.
+        let name = format!("{}fetch-{}-{}", super::loose::PREFIX, std::process::id(), crate::ino::next());
+        let apart = Quarantine { dir: objects.join(name), objects };
+        let failed = |error: io::Error| Error::io(apart.dir.display(), &error);
+        for dir in ["", "objects", "objects/info", "objects/pack", "refs", "refs/heads"] {
+            fs::create_dir(apart.dir.join(dir)).map_err(failed)?;
+        }
+        fs::write(apart.dir.join("HEAD"), "ref: refs/heads/-\n").map_err(failed)?;
+        fs::write(apart.dir.join("config"), "[core]\n\trepositoryformatversion = 0\n\tbare = true\n")
+            .map_err(failed)?;
+        let mut alternate = apart.objects.clone().into_os_string();
+        alternate.push("\n");
+        fs::write(apart.dir.join("objects/info/alternates"), alternate.as_encoded_bytes()).map_err(failed)?;
+        // Histories of ours that end somewhere end there for Git as well.
+        match fs::copy(refs.common().join("shallow"), apart.dir.join("shallow")) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(failed(error)),
+            _ => {}
+        }
+        Ok(apart)
     }
-    // Nobody is there to be asked for a password.
-    let connection = connection.with_credentials(|_| Ok(None));
-    let prepared = connection.prepare_fetch(Discard, Default::default())?;
-    let found = prepared.ref_map().mappings.first().and_then(|mapping| mapping.remote.as_id());
-    let Some(found) = found.map(ToOwned::to_owned) else { return Ok(None) };
-    // There is nobody who could interrupt it: what waits for the network ends by itself.
-    prepared.receive(Discard, &false.into())?;
-    Ok(Some(found))
+
+    /// Where the branch came to be.
+    fn head(&self, branch: &BranchName) -> Result<Id> {
+        use std::os::unix::ffi::OsStrExt;
+        let path = self.dir.join("refs/heads").join(std::ffi::OsStr::from_bytes(branch.as_bytes()));
+        let text = fs::read(&path).map_err(|error| Error::io(path.display(), &error))?;
+        Id::parse(text.trim_ascii())
+    }
+
+    /// Moves the objects to ours: packs before their indexes, without which nobody looks for them.
+    fn publish(&self, files: &Files) -> Result<()> {
+        let failed = |error: io::Error| Error::io("objects that were fetched", &error);
+        let (mut moves, mut dirs) = (Vec::new(), Vec::new());
+        for dir in entries(&self.dir.join("objects")).map_err(failed)? {
+            let Some(name) = dir.file_name().map(ToOwned::to_owned) else { continue };
+            if name == "info" || !dir.is_dir() {
+                continue;
+            }
+            let to = self.objects.join(&name);
+            dirs.push(to.clone());
+            for file in entries(&dir).map_err(failed)? {
+                let kept = name != "pack"
+                    || file.extension().is_some_and(|end| ["pack", "rev", "idx"].iter().any(|kept| end == *kept));
+                if kept && let Some(name) = file.file_name() {
+                    moves.push((file.clone(), to.join(name)));
+                }
+            }
+        }
+        moves.sort_by_key(|(from, _)| from.extension().is_some_and(|end| end == "idx"));
+        for dir in &dirs {
+            files.make_dir(dir).map_err(failed)?;
+        }
+        for (from, to) in moves {
+            if !to.exists() {
+                files.adopt_path(&from).map_err(failed)?;
+                fs::rename(&from, &to).map_err(failed)?;
+            }
+        }
+        if files.sync.names() {
+            dirs.push(self.objects.clone());
+            dirs.iter().try_for_each(|dir| sync_dir(dir)).map_err(failed)?;
+        }
+        Ok(())
+    }
 }
 
-/// With all its causes: the last ones say what was in the way.
-fn failed(error: &gix::Error, words: &Words) -> FetchError {
-    let mut why: Vec<String> = error.iter_errors().map(ToString::to_string).collect();
-    why.dedup();
-    why.extend(Some(words.text()).filter(|text| !text.is_empty()));
-    FetchError::Failed(why.join(": "))
+fn entries(dir: &Path) -> io::Result<Vec<PathBuf>> {
+    fs::read_dir(dir)?.map(|entry| Ok(entry?.path())).collect()
 }

@@ -20,7 +20,7 @@ use crate::db::{Error, Id, Result};
 const TOGETHER: usize = 16;
 
 /// Of the names of directories in which new objects wait. `git gc` knows the beginning, and removes what is two weeks old.
-const PREFIX: &str = "tmp_objdir-datakit-";
+pub(super) const PREFIX: &str = "tmp_objdir-datakit-";
 
 /// Times that a directory is made which somebody else removes.
 const TRIES: u32 = 100;

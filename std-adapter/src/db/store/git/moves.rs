@@ -256,6 +256,22 @@ impl Refs<'_> {
         Ok(remote)
     }
 
+    /// Keeps what was fetched for as long as the remote is not [forgotten](Refs::forget_remote).
+    pub(super) fn keep_remote(&self, remote: &str, branch: &BranchName, id: Id) -> Result<()> {
+        let until = Instant::now() + PATIENCE;
+        let name = [b"refs/remotes/", remote.as_bytes(), b"/", branch.as_bytes()].concat();
+        let remotes = self.common().join("refs/remotes");
+        self.files.make_dir(&remotes).map_err(|error| Error::io(remotes.display(), &error))?;
+        let mut lock = self.lock(&name, until)?;
+        let written = |error: io::Error| Error::io(name.as_bstr(), &error);
+        writeln!(lock.file, "{id}").map_err(written)?;
+        if self.files.sync.files() {
+            lock.file.sync_all().map_err(written)?;
+        }
+        lock.place(until).map_err(written)?;
+        self.sync_all(std::iter::once(&*name))
+    }
+
     /// Removes what was fetched under a name.
     pub(super) fn forget_remote(&self, remote: &str) -> Result<()> {
         self.forget("refs/remotes/", |name| {

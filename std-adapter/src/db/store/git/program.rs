@@ -1,178 +1,253 @@
-//! Other repositories by way of a program: `ssh`, or `git` for those of this machine.
+//! `git fetch` as a program that may hang, flood, or be told to end.
 
-use std::ffi::OsStr;
+use std::fs;
 use std::io::{self, Read};
-use std::os::unix::ffi::OsStrExt;
-use std::process::{ChildStderr, ChildStdout, Command, Stdio};
-use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::path::Path;
+use std::process::{ChildStderr, Command, Stdio};
+use std::time::{Duration, Instant};
 
+use gix::Repository;
 use gix::bstr::ByteSlice;
-use gix::protocol::transport::Protocol;
-use gix::protocol::transport::client::blocking_io::Transport;
-use gix::protocol::transport::client::blocking_io::ssh::ProgramKind;
-use gix::protocol::transport::client::git::{ConnectMode, blocking_io::Connection};
-use gix::url::ArgumentSafety;
-use gix::{Error, Repository, Result, Url};
 use rustix::event::{PollFd, PollFlags};
 
+use super::fetch::Limits;
+use crate::db::BranchName;
 use crate::db::group::Group;
-use crate::db::patient::{Patient, wait};
-use crate::locked;
+use crate::db::patient::wait;
+use crate::db::said;
+use crate::db::schemes::Scheme;
+use crate::db::store::{FetchError, Stop};
 
-/// By what `git` may have been told where its own repository is, which is not the other one.
-const OURS: [&str; 6] = [
+/// By what `git` may have been told where its own repository is, which is not the other one, or how to run.
+const OURS: [&str; 10] = [
     "GIT_DIR",
     "GIT_WORK_TREE",
     "GIT_COMMON_DIR",
     "GIT_INDEX_FILE",
     "GIT_OBJECT_DIRECTORY",
     "GIT_ALTERNATE_OBJECT_DIRECTORIES",
+    "GIT_CONFIG_PARAMETERS",
+    "GIT_NAMESPACE",
+    "GIT_SHALLOW_FILE",
+    "GIT_TRACE",
 ];
 
-/// So many bytes of what a program says are kept: its reasons come first.
-const WORDS: usize = 1024;
+/// Settings of our repository that are about the way to another one.
+const WAYS: [&str; 7] = ["core.sshcommand", "core.gitproxy", "ssh.", "http.", "url.", "credential.", "protocol."];
 
-/// What a program says beside its output.
-#[derive(Debug, Clone, Default)]
-pub(super) struct Words(Arc<Mutex<Vec<u8>>>);
+/// What counts in each fetch, whatever is set elsewhere.
+const ALWAYS: [(&str, &str); 12] = [
+    ("core.hooksPath", "/dev/null"),
+    ("core.fsmonitor", "false"),
+    ("core.askPass", ""),
+    ("credential.interactive", "false"),
+    ("fetch.fsckObjects", "true"),
+    ("fetch.recurseSubmodules", "false"),
+    ("fetch.writeCommitGraph", "false"),
+    ("fetch.bundleURI", ""),
+    ("gc.auto", "0"),
+    ("maintenance.auto", "false"),
+    ("protocol.ext.allow", "never"),
+    ("transfer.bundleURI", "false"),
+];
 
-impl Words {
-    /// The lines, in one.
-    pub(super) fn text(&self) -> String {
-        let words = locked::lock(&self.0);
-        let text = String::from_utf8_lossy(&words);
-        text.lines().map(str::trim).filter(|line| !line.is_empty()).collect::<Vec<_>>().join("; ")
+/// The longest time between two looks at what has come, and whether anybody still wants it.
+const TICK: Duration = Duration::from_millis(100);
+/// Bytes that are read of what it says at once.
+const CHUNK: usize = 8192;
+/// Memory of each of its programs beside what it may fetch, of which this is also the most that counts.
+const MEMORY: u64 = 1 << 30;
+
+/// How a fetch ended that did not fail.
+pub(super) enum Ended {
+    Well,
+    NoSuchBranch,
+}
+
+/// Has `git` fetch into the repository `dir`, in the ways that `ours` has.
+pub(super) fn fetch(
+    dir: &Path,
+    ours: &Repository,
+    url: &str,
+    branch: &BranchName,
+    limits: Limits,
+    stop: &Stop,
+) -> Result<Ended, FetchError> {
+    Scheme::of(url).map_err(|why| FetchError::Failed(said::address(&why)))?;
+    let mut git = command(dir, ours, url, branch, limits);
+    let started = Group::start(&mut git).map_err(|error| match error.kind() {
+        io::ErrorKind::NotFound => {
+            FetchError::Failed("there is no shell on this machine, by which git is started".to_owned())
+        }
+        _ => FetchError::Failed(format!("git cannot be started: {error}")),
+    });
+    let mut fetch = Fetch { dir, limits, stop, words: said::Words::default(), heard: 0, running: started? };
+    fetch.listen()?;
+    let Fetch { running, mut words, heard, .. } = fetch;
+    let status = running.wait().map_err(|error| FetchError::Failed(format!("git fetch: {error}")))?;
+    let reasons = words.reasons();
+    // The system may have noticed before.
+    if let Some(limit) = limits.bytes.filter(|limit| !status.success() && size(dir) + heard >= *limit) {
+        return Err(FetchError::TooMuch(limit));
     }
-
-    fn hear(&self, said: &[u8]) {
-        let mut words = locked::lock(&self.0);
-        let room = WORDS.saturating_sub(words.len());
-        words.extend_from_slice(said.get(..room).unwrap_or(said));
+    match status.code() {
+        Some(0) => Ok(Ended::Well),
+        Some(127) => Err(FetchError::Failed("the git program is not installed on this machine".to_owned())),
+        _ if reasons.contains("couldn't find remote ref refs/heads/") => Ok(Ended::NoSuchBranch),
+        _ if reasons.is_empty() => Err(FetchError::Failed(format!("git fetch: {status}"))),
+        _ => Err(FetchError::Failed(reasons)),
     }
 }
 
-/// Starts a program that speaks for the repository at `url`.
-pub(super) fn connect(
-    mut command: Command,
-    url: &Url,
-    version: Protocol,
-    patience: Option<Duration>,
-    words: &Words,
-) -> Result<Box<dyn Transport + Send>> {
-    let name = command.get_program().to_string_lossy().into_owned();
-    let started = Group::start(command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()));
-    let mut program = started.map_err(|error| wrong(format!("cannot start {name}: {error}")))?;
-    let (Some(input), Some(stdout)) = (program.stdin.take(), program.stdout.take()) else {
-        return Err(wrong(format!("{name} has no pipes")));
-    };
-    let stderr = program.stderr.take();
-    let output = Output { stdout, stderr, words: words.clone(), patience, _program: program };
-    let (input, path) = (Patient::new(input, patience), url.path.clone());
-    let connection = Connection::new(output, input, version, path, None::<(&str, _)>, ConnectMode::Process, false);
-    Ok(Box::new(connection.custom_url(Some(url.to_bstring()))))
-}
-
-/// For a repository of this machine.
-pub(super) fn local(url: &Url, version: Protocol) -> Command {
-    let mut git = Command::new("git");
-    git.args(["upload-pack", "--"]).arg(OsStr::from_bytes(&url.path));
+/// By a shell, which sets limits that all have that `git` starts.
+fn command(dir: &Path, ours: &Repository, url: &str, branch: &BranchName, limits: Limits) -> Command {
+    let mut git = Command::new("sh");
+    git.args([
+        "-c",
+        "[ -z \"$1\" ] || ulimit -d \"$1\"; [ -z \"$2\" ] || ulimit -f \"$2\"; shift 2; exec git \"$@\"",
+        "sh",
+    ]);
+    let kib = limits.bytes.map(|bytes| (MEMORY + bytes.min(MEMORY)) / 1024);
+    git.arg(kib.map(|kib| kib.to_string()).unwrap_or_default());
+    git.arg(limits.bytes.map(|bytes| (bytes / 512 + 1).to_string()).unwrap_or_default());
+    git.arg("--git-dir").arg(dir).args([
+        "fetch",
+        "--progress",
+        "--no-tags",
+        "--no-write-fetch-head",
+        "--no-show-forced-updates",
+    ]);
+    git.args(["--", url, &format!("+refs/heads/{branch}:refs/heads/{branch}")]);
     for variable in OURS {
         git.env_remove(variable);
     }
-    git.env("GIT_PROTOCOL", format!("version={}", version as usize));
+    let mut settings = ways(ours);
+    let ssh = settings.iter_mut().rev().find(|(key, _)| key == "core.sshcommand");
+    let variant = |key: &str| std::env::var_os(key).is_none();
+    match ssh {
+        // One that is another program may not know the option.
+        Some((_, command)) if is_ssh(command) => command.push_str(" -o BatchMode=yes"),
+        None if variant("GIT_SSH") && variant("GIT_SSH_COMMAND") => {
+            settings.push(("core.sshcommand".to_owned(), "ssh -o BatchMode=yes".to_owned()));
+        }
+        _ => {}
+    }
+    settings.extend(ALWAYS.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())));
+    git.env("GIT_CONFIG_COUNT", settings.len().to_string());
+    for (number, (key, value)) in settings.iter().enumerate() {
+        git.env(format!("GIT_CONFIG_KEY_{number}"), key).env(format!("GIT_CONFIG_VALUE_{number}"), value);
+    }
+    // libcurl does not ask for these two, which all else on the machine knows.
+    for (from, to) in [("SSL_CERT_FILE", "GIT_SSL_CAINFO"), ("SSL_CERT_DIR", "GIT_SSL_CAPATH")] {
+        if let Some(value) = std::env::var_os(from).filter(|value| !value.is_empty() && variant(to)) {
+            git.env(to, value);
+        }
+    }
+    // Each packet is a sign of life. In English, to know which words are the reason; nobody is there to be asked for a password.
+    git.env("LC_ALL", "C")
+        .env("GIT_TRACE_PACKET", "2")
+        .env("GIT_TERMINAL_PROMPT", "0")
+        .env("SSH_ASKPASS_REQUIRE", "never");
+    git.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
     git
 }
 
-/// For one by `ssh`, or by what the settings of our repository have in its place.
-pub(super) fn ssh(repository: &Repository, url: &Url, version: Protocol) -> Result<Command> {
-    let options = repository.ssh_connect_options()?;
-    let program = options.ssh_command();
-    let mut ssh = match &options.command {
-        Some(script) if !options.disallow_shell => {
-            // It may have options of its own; the others are added.
-            let mut shell = Command::new("sh");
-            shell.arg("-c").arg([script, OsStr::new(" \"$@\"")].join(OsStr::new(""))).arg(script);
-            shell
-        }
-        _ => Command::new(program),
-    };
-    let known = Some(ProgramKind::from(program)).filter(|kind| *kind != ProgramKind::Simple);
-    match options.kind.or(known).unwrap_or(ProgramKind::Ssh) {
-        ProgramKind::Ssh => {
-            // Nobody is there to be asked for a password.
-            ssh.args(["-o", "BatchMode=yes", "-o", "SendEnv=GIT_PROTOCOL"]);
-            ssh.args(url.port.map(|port| format!("-p{port}")));
-        }
-        ProgramKind::Simple if url.port.is_some() => {
-            return Err(wrong("ssh.variant=simple cannot be told the port of the URL".to_owned()));
-        }
-        ProgramKind::Simple => {}
-        ProgramKind::Plink | ProgramKind::Putty | ProgramKind::TortoisePlink => {
-            ssh.args(url.port.map(|port| format!("-P{port}")));
+/// The settings of our own repository for the way to others.
+fn ways(ours: &Repository) -> Vec<(String, String)> {
+    let config = ours.config_snapshot();
+    let mut ways = Vec::new();
+    for section in config.plumbing().sections() {
+        let name = section.header().name().to_str_lossy().to_ascii_lowercase();
+        let sub = section.header().subsection_name().map(|sub| format!("{}.", sub.to_str_lossy())).unwrap_or_default();
+        for key in section.body().value_names() {
+            let full = format!("{name}.{sub}{}", key.to_ascii_lowercase());
+            if WAYS.iter().any(|way| full == *way || way.ends_with('.') && full.starts_with(way)) {
+                ways.extend(
+                    section.body().values(key.as_ref()).last().map(|value| (full, value.to_str_lossy().into_owned())),
+                );
+            }
         }
     }
-    ssh.arg(destination(url)?).arg("git-upload-pack").arg(quoted(url)?);
-    ssh.env("LC_ALL", "C").env("GIT_PROTOCOL", format!("version={}", version as usize));
-    Ok(ssh)
+    ways
 }
 
-/// `USER@HOST`, if it is no option to whoever reads it.
-fn destination(url: &Url) -> Result<String> {
-    match (url.user_as_argument(), url.host_as_argument()) {
-        (ArgumentSafety::Absent, ArgumentSafety::Usable(host)) => Ok(host.to_owned()),
-        (ArgumentSafety::Usable(user), ArgumentSafety::Usable(host)) => Ok(format!("{user}@{host}")),
-        _ => Err(wrong("the URL has no host, or user or host begin with '-'".to_owned())),
-    }
+/// Whether a command is OpenSSH, as its name says.
+fn is_ssh(command: &str) -> bool {
+    let program = command.trim_start_matches(['\'', '"']).split(['\'', '"', ' ']).next().unwrap_or_default();
+    Path::new(program).file_name().is_some_and(|name| name == "ssh")
 }
 
-/// The path, for the shell on the other side.
-fn quoted(url: &Url) -> Result<String> {
-    let path = gix::url::expand_path::for_shell(url.path.clone());
-    match path.trim_start().first() {
-        Some(b'-') => Err(wrong(format!("the path {path:?} begins with '-'"))),
-        _ => Ok(gix::quote::single(path.as_bstr()).to_string()),
-    }
+struct Fetch<'f> {
+    dir: &'f Path,
+    limits: Limits,
+    stop: &'f Stop,
+    words: said::Words,
+    /// Bytes of what it said.
+    heard: u64,
+    running: Group,
 }
 
-fn wrong(why: String) -> Error {
-    Error::from_error(io::Error::other(why))
-}
-
-/// The output of a program, which is killed when this is dropped.
-struct Output {
-    stdout: ChildStdout,
-    /// Until it is closed.
-    stderr: Option<ChildStderr>,
-    words: Words,
-    patience: Option<Duration>,
-    _program: Group,
-}
-
-impl Output {
-    /// Waits until there is output, or no more of it. What is said before is heard.
-    fn ready(&mut self) -> io::Result<()> {
+impl Fetch<'_> {
+    /// Until it has ended. What it says is heard.
+    fn listen(&mut self) -> Result<(), FetchError> {
+        let Some(mut stderr) = self.running.stderr.take() else { return Ok(()) };
+        let (mut alive, mut had) = (Instant::now(), 0);
+        let mut looked = Instant::now();
         loop {
-            let output = PollFd::new(&self.stdout, PollFlags::IN);
-            let Some(stderr) = &mut self.stderr else { return wait(&mut [output], self.patience) };
-            let mut both = [output, PollFd::new(&*stderr, PollFlags::IN)];
-            wait(&mut both, self.patience)?;
-            let [_, words] = both;
-            if words.revents().is_empty() {
+            if self.hear(&mut stderr, &mut alive)? {
                 return Ok(());
             }
-            let mut said = [0; WORDS];
-            match stderr.read(&mut said)? {
-                0 => self.stderr = None,
-                len => self.words.hear(said.get(..len).unwrap_or_default()),
+            if self.stop.is_set() {
+                return Err(FetchError::Failed("nobody waits for it any more".to_owned()));
+            }
+            if looked.elapsed() < TICK {
+                continue;
+            }
+            looked = Instant::now();
+            let has = size(self.dir) + self.heard;
+            if has != had {
+                (alive, had) = (Instant::now(), has);
+            }
+            if self.limits.bytes.is_some_and(|limit| has > limit) {
+                return Err(FetchError::TooMuch(self.limits.bytes.unwrap_or_default()));
+            }
+            if let Some(patience) = self.limits.patience.filter(|patience| alive.elapsed() >= *patience) {
+                return Err(FetchError::Silent(patience));
             }
         }
     }
+
+    /// Waits a little for what it says. True: it says no more, or has ended.
+    fn hear(&mut self, stderr: &mut ChildStderr, alive: &mut Instant) -> Result<bool, FetchError> {
+        let tick = self.limits.patience.map_or(TICK, |patience| (patience / 4).clamp(Duration::from_millis(5), TICK));
+        match wait(&mut [PollFd::new(&*stderr, PollFlags::IN)], Some(tick)) {
+            Ok(()) => {}
+            Err(error) if error.kind() == io::ErrorKind::TimedOut => {
+                // What it left running may still have its output.
+                return Ok(matches!(self.running.try_wait(), Ok(Some(_))));
+            }
+            Err(error) => return Err(FetchError::Failed(format!("git fetch: {error}"))),
+        }
+        let mut chunk = [0; CHUNK];
+        let count = stderr.read(&mut chunk).map_err(|error| FetchError::Failed(format!("git fetch: {error}")))?;
+        self.words.hear(chunk.get(..count).unwrap_or_default());
+        self.heard += count as u64;
+        *alive = Instant::now();
+        Ok(count == 0)
+    }
 }
 
-impl Read for Output {
-    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
-        self.ready()?;
-        self.stdout.read(buf)
+/// Bytes in a directory and all below it, as far as they can be seen.
+fn size(dir: &Path) -> u64 {
+    let (mut size, mut left) = (0, vec![dir.to_owned()]);
+    while let Some(dir) = left.pop() {
+        for entry in fs::read_dir(dir).into_iter().flatten().flatten() {
+            match entry.metadata() {
+                Ok(found) if found.is_dir() => left.push(entry.path()),
+                Ok(found) => size += found.len(),
+                Err(_) => {}
+            }
+        }
     }
+    size
 }
