@@ -39,6 +39,7 @@ Examples:
   datakit cp -r :/tmp/results .
 
 Errors go to standard error as `datakit: PATH: REASON`; the exit status is 0, or 1 if anything failed.
+SIGTERM and SIGHUP end a server with 0, SIGINT with 1, each after the commits that are under way.
 9P2000.L, the best dialect, sends the number of an error and no text. A reason in the tree's own words, such as the
 range of a parameter, comes with `--dialect 9p2000.u`.";
 

@@ -123,11 +123,11 @@ fn command(dir: &Path, ours: &Repository, url: &str, branch: &BranchName, limits
     }
     let mut settings = ways(ours);
     let ssh = settings.iter_mut().rev().find(|(key, _)| key == "core.sshcommand");
-    let variant = |key: &str| std::env::var_os(key).is_none();
+    let unset = |key: &str| std::env::var_os(key).is_none();
     match ssh {
         // One that is another program may not know the option.
         Some((_, command)) if is_ssh(command) => command.push_str(" -o BatchMode=yes"),
-        None if variant("GIT_SSH") && variant("GIT_SSH_COMMAND") => {
+        None if unset("GIT_SSH") && unset("GIT_SSH_COMMAND") => {
             settings.push(("core.sshcommand".to_owned(), "ssh -o BatchMode=yes".to_owned()));
         }
         _ => {}
@@ -137,9 +137,9 @@ fn command(dir: &Path, ours: &Repository, url: &str, branch: &BranchName, limits
     for (number, (key, value)) in settings.iter().enumerate() {
         git.env(format!("GIT_CONFIG_KEY_{number}"), key).env(format!("GIT_CONFIG_VALUE_{number}"), value);
     }
-    // libcurl does not ask for these two, which all else on the machine knows.
+    // libcurl does not ask for these two, by which all else on the machine is told whom to trust.
     for (from, to) in [("SSL_CERT_FILE", "GIT_SSL_CAINFO"), ("SSL_CERT_DIR", "GIT_SSL_CAPATH")] {
-        if let Some(value) = std::env::var_os(from).filter(|value| !value.is_empty() && variant(to)) {
+        if let Some(value) = std::env::var_os(from).filter(|value| !value.is_empty()) {
             git.env(to, value);
         }
     }
