@@ -245,3 +245,43 @@ fn copy_or_zero(to: &mut [u8], from: &[u8]) {
     copied.copy_from_slice(from.get(..copied.len()).unwrap_or_default());
     zeroed.fill(0);
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn clones_share_what_neither_changes() {
+        let space = Space::new(1 << 20);
+        let mut one = Content::of(&[1; 3 * CHUNK as usize], &space).unwrap();
+        let used = space.used();
+        let other = one.clone();
+        assert_eq!((space.used(), one == other), (used, true));
+        one.write(CHUNK, b"x").unwrap();
+        assert_eq!((space.used(), one == other), (used + CHUNK, false));
+        one.set_size(CHUNK + 10).unwrap();
+        let mut bytes = [0; 2];
+        assert_eq!((other.read(CHUNK, &mut bytes), bytes, other.size()), (2, [1, 1], 3 * CHUNK));
+        drop(other);
+        assert_eq!(&one.whole().unwrap()[CHUNK as usize - 1..][..3], b"\x01x\x01");
+        drop(one);
+        assert_eq!(space.used(), 0);
+    }
+
+    #[test]
+    fn a_change_that_is_refused_leaves_the_content_as_it_was() {
+        let whole = Space::new(4 * CHUNK);
+        let (one, other) = (whole.part(3 * CHUNK), whole.part(3 * CHUNK));
+        let mut content = Content::of(&[7; 3 * CHUNK as usize], &one).unwrap();
+        assert_eq!(content.write(3 * CHUNK, b"x"), Err(Error::NoSpace));
+        let clone = content.clone();
+        assert_eq!(content.set_size(10), Err(Error::NoSpace));
+        assert_eq!(content.write(5, b"x"), Err(Error::NoSpace));
+        assert_eq!(content, clone);
+        // What one part uses the other one cannot.
+        assert!(Content::of(&[7; 2 * CHUNK as usize], &other).is_err());
+        assert_eq!((one.used(), other.used(), whole.used()), (3 * CHUNK, 0, 3 * CHUNK));
+        drop((content, clone));
+        assert!(Content::of(&[7; 2 * CHUNK as usize], &other).is_ok());
+    }
+}
