@@ -103,6 +103,7 @@ pub(super) fn serve<'c, V: Vfs>(
             })
             .await
         };
+        turn.leave();
         // The peer need not wait for the files that go with the connection.
         stream.end().await;
         // Dropped halfway, the session closes the rest.

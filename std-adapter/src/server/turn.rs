@@ -1,10 +1,11 @@
 //! Turns: how long one connection may keep the thread that it shares with others.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
 use std::future::Future;
 use std::pin::pin;
 use std::rc::Rc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use rustix::time::{ClockId, clock_gettime};
@@ -24,11 +25,43 @@ const LONG: Duration = Duration::from_millis(1);
 
 /// The connections of one thread: one that is alone need not stop for others.
 #[derive(Default)]
-pub(super) struct Neighbours(Cell<usize>);
+pub(super) struct Neighbours {
+    count: Cell<usize>,
+    last: Cell<u64>,
+    /// Those whose turn has ended and that have more to do. One of them goes on between two looks at the sockets, so that a client which
+    /// asks for little waits for one turn, however many there are. The first is about to be woken.
+    queue: RefCell<VecDeque<(u64, Waker)>>,
+}
+
+impl Neighbours {
+    fn enqueue(&self, number: u64, waker: &Waker) {
+        let mut queue = self.queue.borrow_mut();
+        queue.push_back((number, waker.clone()));
+        if queue.len() == 1 {
+            wake_later(waker);
+        }
+    }
+
+    fn dequeue(&self, number: u64) {
+        let mut queue = self.queue.borrow_mut();
+        queue.retain(|(queued, _)| *queued != number);
+        // Nothing else wakes it: if another was the first, this wakes the first once more, which does no harm.
+        if let Some((_, waker)) = queue.front() {
+            wake_later(waker);
+        }
+    }
+}
+
+/// Wakes after a look at the sockets, and after those that are ready.
+fn wake_later(waker: &Waker) {
+    let _ = pin!(yield_now()).poll(&mut Context::from_waker(waker));
+}
 
 /// One connection among its neighbours.
 pub(super) struct Turn {
     neighbours: Rc<Neighbours>,
+    number: u64,
+    queued: Cell<bool>,
     left: Cell<u32>,
     began: Cell<Duration>,
     requests: Cell<u64>,
@@ -36,12 +69,23 @@ pub(super) struct Turn {
 
 impl Turn {
     pub(super) fn new(neighbours: Rc<Neighbours>) -> Turn {
-        neighbours.0.set(neighbours.0.get().saturating_add(1));
-        Turn { neighbours, left: Cell::new(0), began: Cell::default(), requests: Cell::new(0) }
+        neighbours.count.set(neighbours.count.get().saturating_add(1));
+        let number = neighbours.last.get().wrapping_add(1);
+        neighbours.last.set(number);
+        let (left, began, requests) = (Cell::new(0), Cell::default(), Cell::new(0));
+        Turn { neighbours, number, queued: Cell::new(false), left, began, requests }
+    }
+
+    /// It waits for no turn any more.
+    pub(super) fn leave(&self) {
+        if self.queued.take() {
+            self.neighbours.dequeue(self.number);
+        }
     }
 
     /// The connection is polled: the others had their turn.
     pub(super) fn begin(&self) {
+        self.leave();
         self.left.set(TURN);
         self.began.set(now());
     }
@@ -56,9 +100,11 @@ impl Turn {
 
     /// Counts a request; pending when the turn is over.
     pub(super) fn poll(&self, cost: u32, cx: &mut Context<'_>) -> Poll<()> {
-        if self.is_over(cost) && self.neighbours.0.get() > 1 {
-            // The first poll of this has `cx` woken after a look at the sockets of the others, and after those that are ready.
-            return pin!(yield_now()).poll(cx);
+        if self.is_over(cost) && self.neighbours.count.get() > 1 {
+            if !self.queued.replace(true) {
+                self.neighbours.enqueue(self.number, cx.waker());
+            }
+            return Poll::Pending;
         }
         self.spend(cost as usize);
         self.requests.set(self.requests.get().wrapping_add(1));
@@ -82,7 +128,8 @@ impl Turn {
 
 impl Drop for Turn {
     fn drop(&mut self) {
-        self.neighbours.0.set(self.neighbours.0.get().saturating_sub(1));
+        self.leave();
+        self.neighbours.count.set(self.neighbours.count.get().saturating_sub(1));
     }
 }
 
@@ -97,8 +144,6 @@ fn now() -> Duration {
 
 #[cfg(test)]
 mod tests {
-    use std::task::Waker;
-
     use super::*;
 
     /// Requests of this cost in one turn.
@@ -122,6 +167,22 @@ mod tests {
         assert!(turn.is_over(1));
         drop(other);
         assert_eq!(requests(&turn, 1), 10_000);
+    }
+
+    #[test]
+    fn turns_that_have_ended_are_in_a_queue_until_the_next_begins_or_the_connection_goes() {
+        let neighbours = Rc::<Neighbours>::default();
+        let turns = [(); 3].map(|()| Turn::new(neighbours.clone()));
+        let queued = || neighbours.queue.borrow().iter().map(|(number, _)| *number).collect::<Vec<_>>();
+        turns.iter().for_each(|turn| assert!(requests(turn, 1) > 0));
+        assert_eq!(queued(), [1, 2, 3]);
+        turns[0].begin();
+        assert_eq!(queued(), [2, 3]);
+        assert!(requests(&turns[0], 1) > 0);
+        assert_eq!(queued(), [2, 3, 1]);
+        turns[2].leave();
+        drop(turns);
+        assert_eq!(queued(), [0; 0]);
     }
 
     #[test]
