@@ -1,0 +1,68 @@
+//! Commits and trees of any bytes are read or refused: no panic, no entry that leads out of its directory, and what is written back is
+//! what was read.
+//!
+//! The input: two objects, the first of which has the length that the first two bytes say. Both are read as commits and as trees, and
+//! compared and merged as trees.
+#![no_main]
+
+use std::sync::Arc;
+
+use datakit::db::Id;
+use datakit::db::diff::diff;
+use datakit::db::history;
+use datakit::db::merge::merge;
+use datakit::db::object::{Commit, Kind, Object};
+use datakit::db::objects::Objects;
+use datakit::db::store::{Memory, Store};
+use datakit::db::tree::Tree;
+use libfuzzer_sys::fuzz_target;
+
+fuzz_target!(|data: &[u8]| {
+    let Some((&[low, high], rest)) = data.split_first_chunk() else { return };
+    let (first, second) = rest.split_at(usize::from(u16::from_le_bytes([low, high])).min(rest.len()));
+    let store = Arc::new(Memory::new());
+    let objects = Objects::new(store.clone());
+    let trees = [first, second].map(|data| {
+        commit(&objects, &*store, data);
+        tree(&objects, &*store, data)
+    });
+    let [Some(ours), Some(theirs)] = trees else { return };
+    let _ = diff(&objects, &ours, &theirs);
+    let _ = merge(&objects, &Tree::of(datakit::db::tree::Dir::empty()), &ours, &theirs);
+});
+
+fn stored(store: &dyn Store, kind: Kind, data: &[u8]) -> Option<Id> {
+    let (id, object) = Object::new(kind, data).ok()?;
+    store.write(&[(id, object)]).ok()?;
+    Some(id)
+}
+
+fn commit(objects: &Objects, store: &dyn Store, data: &[u8]) {
+    let Some(id) = stored(store, Kind::Commit, data) else { return };
+    let direct = Commit::decode(data);
+    assert_eq!(direct.is_ok(), objects.commit(id).is_ok());
+    let Ok(commit) = direct else { return };
+    let _ = commit.date();
+    assert!(!commit.author.contains('\n'), "{commit:?}");
+    // Its parents are missing, and so is what is behind them.
+    let found = history::log(objects, id).take(10).count();
+    assert!(found >= 1);
+    let written = Commit::encode(commit.tree, &commit.parents, &commit.message, commit.time);
+    let Ok((_, object)) = written else { return };
+    let again = Commit::decode(&object.data).expect("what was written is read");
+    assert_eq!((again.tree, again.parents, again.message), (commit.tree, commit.parents, commit.message));
+}
+
+fn tree(objects: &Objects, store: &dyn Store, data: &[u8]) -> Option<Tree> {
+    let id = stored(store, Kind::Tree, data)?;
+    let tree = Tree::stored(id);
+    let names = tree.top().list(objects).ok()?;
+    for (name, _) in &names {
+        let name: &[u8] = name;
+        let inside = !name.contains(&b'/') && !name.contains(&0) && !matches!(name, b"" | b"." | b"..");
+        assert!(inside, "{name:?} leads out");
+        // What is listed is found.
+        assert!(tree.top().get(objects, name).is_ok_and(|node| node.is_some()), "{name:?} is listed and not found");
+    }
+    Some(tree)
+}
