@@ -59,8 +59,9 @@ impl Branches {
     }
 
     fn followed(&self) -> Vec<Arc<Branch>> {
-        let table = locked::lock(&self.0);
-        table.values().filter_map(Weak::upgrade).filter(|branch| branch.is_followed()).collect()
+        let used: Vec<_> = locked::lock(&self.0).values().filter_map(Weak::upgrade).collect();
+        // Without the lock: if the last user of one goes meanwhile, dropping it here takes it out of the table.
+        used.into_iter().filter(|branch| branch.is_followed()).collect()
     }
 }
 
@@ -434,5 +435,24 @@ mod tests {
             task.await.unwrap().unwrap();
         }
         begins.recv().await.unwrap();
+    }
+
+    #[test]
+    fn a_branch_that_goes_while_it_is_looked_at_stops_nobody() {
+        let database = Database::new(Arc::new(Memory::new())).unwrap();
+        let (end, ended) = channel();
+        for look in [true, false] {
+            let (database, end) = (database.clone(), end.clone());
+            std::thread::spawn(move || {
+                let name = BranchName::new("master").unwrap();
+                for _ in 0..20_000 {
+                    if look { database.look_again(&Seen::Any) } else { drop(database.branch(&name)) }
+                }
+                end.send(()).unwrap();
+            });
+        }
+        for _ in 0..2 {
+            ended.recv_timeout(std::time::Duration::from_secs(60)).expect("no thread waits for itself");
+        }
     }
 }

@@ -130,7 +130,7 @@ async fn branches_come_and_go_while_git_packs_them() {
         let (repository, stop) = (repository.clone(), until.0.clone());
         tokio::task::spawn_blocking(move || tidy(&repository, &stop))
     };
-    let each = wanted(15, 200);
+    let each = wanted(15, 150);
     let mut clients = Vec::new();
     for client in 0..CLIENTS {
         let db = program.connect().await;
