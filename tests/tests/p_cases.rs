@@ -337,8 +337,8 @@ fn p21_stat_of_a_program_a_link_and_a_directory() {
     for dialect in CLASSIC {
         let mut client = WireClient::attached(served.addr, dialect, 8192);
         let expected = [
-            ("branch/master/head", 0o664),
-            ("branch/master/run", 0o775),
+            ("branch/master/head", 0o444),
+            ("branch/master/run", 0o555),
             ("branch/master/link", DMSYMLINK),
             ("branch/master", DMDIR | 0o775),
         ];

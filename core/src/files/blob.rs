@@ -23,10 +23,10 @@ impl Blob {
     /// These bytes.
     #[must_use]
     pub const fn bytes(bytes: &'static [u8]) -> Blob {
-        Blob { bytes, mode: 0o664, doc: "" }
+        Blob { bytes, mode: 0o444, doc: "" }
     }
 
-    /// Shows other permission bits than `rw-rw-r--`.
+    /// Shows other permission bits than `r--r--r--`.
     #[must_use]
     pub const fn mode(self, mode: u32) -> Blob {
         Blob { mode, ..self }

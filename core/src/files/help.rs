@@ -30,7 +30,7 @@ impl Doc {
 
 impl File for Help {
     fn stat(&self) -> FileStat {
-        Count::stat(|count| list(self.0, None, count))
+        Count::stat(|count| list(self.0, None, count)).read_only()
     }
 
     fn poll_read(&self, _: &mut OpenFile<'_>, _: &mut Context<'_>, offset: u64, buf: &mut [u8]) -> Poll<Result<usize>> {
@@ -44,7 +44,7 @@ impl File for Help {
 
 impl File for Doc {
     fn stat(&self) -> FileStat {
-        FileStat::new(self.0.len() as u64 + 1)
+        FileStat::new(self.0.len() as u64 + 1).read_only()
     }
 
     fn poll_read(&self, _: &mut OpenFile<'_>, _: &mut Context<'_>, offset: u64, buf: &mut [u8]) -> Poll<Result<usize>> {

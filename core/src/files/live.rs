@@ -63,7 +63,7 @@ impl<T: Clone + Default, const WAITERS: usize> Live<T, WAITERS> {
 
 impl<T: Clone + Default, const WAITERS: usize> File for Live<T, WAITERS> {
     fn stat(&self) -> FileStat {
-        FileStat::new(0)
+        FileStat::new(0).read_only()
     }
 
     fn open(&self, open: &mut OpenFile<'_>, _: OpenMode) -> Result<()> {

@@ -110,7 +110,8 @@ impl Param<Choice> {
 
 impl<T: Parameter> File for Param<T> {
     fn stat(&self) -> FileStat {
-        Count::stat(|count| self.render(count))
+        let stat = Count::stat(|count| self.render(count));
+        if self.read_only { stat.read_only() } else { stat }
     }
 
     fn open(&self, open: &mut OpenFile<'_>, mode: OpenMode) -> Result<()> {

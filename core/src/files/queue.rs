@@ -109,7 +109,7 @@ impl<T: Clone, const N: usize> Ring<T, N> {
 
 impl<T: Clone, const N: usize, const WAITERS: usize> File for Queue<T, N, WAITERS> {
     fn stat(&self) -> FileStat {
-        FileStat::new(0)
+        FileStat::new(0).read_only()
     }
 
     fn open(&self, open: &mut OpenFile<'_>, _: OpenMode) -> Result<()> {

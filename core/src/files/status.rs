@@ -21,7 +21,7 @@ impl<F: Fn(&mut dyn fmt::Write) -> fmt::Result> Status<F> {
 
 impl<F: Fn(&mut dyn fmt::Write) -> fmt::Result> File for Status<F> {
     fn stat(&self) -> FileStat {
-        Count::stat(|count| (self.render)(count))
+        Count::stat(|count| (self.render)(count)).read_only()
     }
 
     fn open(&self, open: &mut OpenFile<'_>, _: OpenMode) -> Result<()> {

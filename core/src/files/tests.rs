@@ -600,3 +600,15 @@ fn the_mark_of_a_stream_comes_when_its_text_is_used_up() {
     }
     assert_eq!(read(&tree, parts, 17, 6), None);
 }
+
+#[test]
+fn what_refuses_every_write_shows_no_write_bit() {
+    let tree = Tree::new(&ROOT);
+    for (name, mode) in [("gain", 0o664), ("uptime", 0o444), ("help", 0o444)] {
+        assert_eq!(block_on(tree.stat(&inode(&tree, name))).unwrap().mode, mode, "{name}");
+    }
+    {
+        ints!(LIVE, tree);
+        assert_eq!(block_on(tree.stat(&inode(&tree, "s"))).unwrap().mode, 0o444);
+    }
+}

@@ -23,6 +23,12 @@ impl FileStat {
     pub const fn new(length: u64) -> FileStat {
         FileStat { length, mode: 0o664, version: 0 }
     }
+
+    /// The same of a file that refuses every write: it shows no write bit.
+    #[must_use]
+    pub const fn read_only(self) -> FileStat {
+        FileStat { mode: self.mode & !0o222, ..self }
+    }
 }
 
 /// Where one open file is.

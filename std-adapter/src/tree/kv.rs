@@ -84,7 +84,10 @@ impl Shared {
 
 impl Leaf for Kv {
     fn stat(&self) -> Wait<'_, FileStat> {
-        self.0.value.stat()
+        Box::pin(async move {
+            let stat = self.0.value.stat().await?;
+            Ok(if self.0.read_only { stat.read_only() } else { stat })
+        })
     }
 
     fn open(&self, mode: OpenMode) -> Wait<'_, Box<dyn OpenLeaf>> {

@@ -64,7 +64,7 @@ pub struct Stream<T> {
 
 impl<T: Send + Sync + 'static> Leaf for Stream<T> {
     fn stat(&self) -> Wait<'_, FileStat> {
-        ready(Ok(FileStat::new(0)))
+        ready(Ok(FileStat::new(0).read_only()))
     }
 
     fn open(&self, _: OpenMode) -> Wait<'_, Box<dyn OpenLeaf>> {

@@ -91,6 +91,7 @@ impl Tree {
     /// The tree whose top is the directory `root`: several trees may show one entry and share its inode number.
     #[must_use]
     pub fn of(root: Entry) -> Tree {
+        vfs::started();
         Tree { root: Inode::root(root) }
     }
 }

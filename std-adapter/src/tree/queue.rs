@@ -78,7 +78,7 @@ impl Texts {
 
 impl Leaf for Queue {
     fn stat(&self) -> Wait<'_, FileStat> {
-        ready(Ok(FileStat::new(0)))
+        ready(Ok(FileStat::new(0).read_only()))
     }
 
     fn open(&self, _: OpenMode) -> Wait<'_, Box<dyn OpenLeaf>> {

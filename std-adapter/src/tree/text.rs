@@ -23,13 +23,13 @@ pub struct ReadOnlyText {
 impl ReadOnlyText {
     /// A plain file of this content.
     pub fn new(text: impl AsRef<[u8]>) -> ReadOnlyText {
-        ReadOnlyText { text: text.as_ref().into(), mode: 0o664, changed: None }
+        ReadOnlyText { text: text.as_ref().into(), mode: 0o444, changed: None }
     }
 
     /// The same, shown as a program.
     #[must_use]
     pub fn executable(self) -> ReadOnlyText {
-        ReadOnlyText { mode: 0o775, ..self }
+        ReadOnlyText { mode: 0o555, ..self }
     }
 
     /// The same, shown as of that time.
@@ -243,8 +243,8 @@ impl Status {
 impl Leaf for Status {
     fn stat(&self) -> Wait<'_, FileStat> {
         match &self.length {
-            Some(length) => ready(Ok(FileStat::new(length()))),
-            None => Box::pin(async { Ok(FileStat::new((self.evaluate)().await?.len() as u64)) }),
+            Some(length) => ready(Ok(FileStat::new(length()).read_only())),
+            None => Box::pin(async { Ok(FileStat::new((self.evaluate)().await?.len() as u64).read_only()) }),
         }
     }
 

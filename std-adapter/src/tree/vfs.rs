@@ -1,13 +1,16 @@
 //! The dynamic tree as a [`Vfs`].
 
 use std::ops::ControlFlow;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
-use datakit_core::vfs::{AnyTree, Attr, Create, DirEntry, Error, Id, Kind, Name, OpenMode, Result, SetAttr, User, Vfs};
+use datakit_core::vfs::{
+    AnyTree, Attr, Create, DirEntry, Error, Id, Kind, Name, OpenMode, Result, SetAttr, Time, User, Vfs,
+};
 use tokio::sync::Mutex;
 
 use super::text::Snapshot;
 use super::{Directory, Entry, OpenLeaf, Tree, What};
+use crate::clock;
 use crate::memory;
 
 /// An entry of a [`Tree`] and the way by which it was found: `..` goes back that way.
@@ -128,6 +131,12 @@ impl Inode {
     }
 }
 
+/// The time of all that has none of its own: when the first tree was made, as its program started.
+pub(super) fn started() -> Time {
+    static STARTED: OnceLock<Time> = OnceLock::new();
+    *STARTED.get_or_init(clock::now)
+}
+
 impl Vfs for Tree {
     type Inode = Inode;
     type Open = Open;
@@ -178,7 +187,7 @@ impl Vfs for Tree {
                 Attr::new(Id { version: stat.version, ..inode.entry().id() }, stat.mode, stat.length)
             }
         };
-        let time = inode.entry().changed().unwrap_or_default();
+        let time = inode.entry().changed().unwrap_or_else(started);
         Ok(Attr { atime: time, mtime: time, ctime: time, ..attr })
     }
 

@@ -21,7 +21,7 @@ pub(super) struct LogFile {
 impl Leaf for LogFile {
     /// Nobody knows its length before it is read.
     fn stat(&self) -> Wait<'_, FileStat> {
-        ready(Ok(FileStat::new(0)))
+        ready(Ok(FileStat::new(0).read_only()))
     }
 
     fn open(&self, _: OpenMode) -> Wait<'_, Box<dyn OpenLeaf>> {

@@ -243,7 +243,7 @@ struct Head(Arc<Remote>);
 
 impl Leaf for Head {
     fn stat(&self) -> Wait<'_, FileStat> {
-        ready(Ok(FileStat::new(0)))
+        ready(Ok(FileStat::new(0).read_only()))
     }
 
     fn open(&self, mode: OpenMode) -> Wait<'_, Box<dyn OpenLeaf>> {

@@ -31,7 +31,7 @@ impl Slot {
 }
 
 fn nothing_known() -> Wait<'static, FileStat> {
-    ready(Ok(FileStat::new(0)))
+    ready(Ok(FileStat::new(0).read_only()))
 }
 
 /// `head.live`: the head, and then each other one; those that come and go between two reads are skipped.
