@@ -27,7 +27,10 @@ impl<V: Vfs, F: Fids<V>> Session<'_, V, F> {
         if (mode.write || mode.truncate || remove) && id.kind == Kind::Dir {
             return Err(Error::IsDirectory);
         }
-        // At the clunk it would stay.
+        // A fixed tree has no code to remove at the clunk, and what was attached to would stay.
+        if remove && V::Nature::FIXED {
+            return Err(Error::NotSupported);
+        }
         if remove && id.ino == top {
             return Err(Error::Busy);
         }
@@ -139,7 +142,7 @@ impl<V: Vfs, F: Fids<V>> Session<'_, V, F> {
         let closing = Closing { vfs: self.vfs, open };
         let finished = self.vfs.finish(open).await;
         drop(closing);
-        if taken.role.has(Access::REMOVE) {
+        if !V::Nature::FIXED && taken.role.has(Access::REMOVE) {
             self.remove_file(&taken).await?;
         }
         finished

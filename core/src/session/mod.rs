@@ -496,7 +496,7 @@ impl<'v, V: Vfs, F: Fids<V>> Session<'v, V, F> {
     /// the tree does to remove them.
     pub async fn hang_up(&self) {
         while let Some(fid) = self.drop_one() {
-            if fid.role.has(Access::REMOVE) {
+            if !V::Nature::FIXED && fid.role.has(Access::REMOVE) {
                 // Nobody is left to be told.
                 let _ = self.remove_file(&fid).await;
             }
