@@ -212,6 +212,8 @@ fn is_wide(encoding: &encoding_rs::Encoding) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     fn commit(text: impl AsRef<[u8]>) -> Commit {
@@ -300,6 +302,20 @@ mod tests {
             assert!(parse(broken.as_bytes()).is_err(), "{broken:?}");
         }
         assert!(parse(format!("tree {upper}\nparent 12\n\n").as_bytes()).is_err());
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_are_read_or_refused(data in prop::collection::vec(any::<u8>(), 0..200)) {
+            let _ = parse(&data);
+        }
+
+        #[test]
+        fn any_headers_are_read(headers in "([a-z]{0,9} ?[<>\\-+ 0-9A-Za-z\\n\\r\\x00]{0,30}\n?){0,6}", label in "[a-zA-Z0-9-]{0,12}") {
+            let start = format!("tree {}\n", Id::EMPTY_TREE);
+            let text = format!("{start}author {headers}\ncommitter {headers}\nencoding {label}\n\n{headers}");
+            let _ = parse(text.as_bytes()).unwrap().date();
+        }
     }
 
     #[test]

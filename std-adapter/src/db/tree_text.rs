@@ -188,6 +188,8 @@ pub(super) fn order_of((a, a_is_dir): (&[u8], bool), (b, b_is_dir): (&[u8], bool
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     fn tree(entries: &[(&str, &str)]) -> Vec<u8> {
@@ -245,6 +247,27 @@ mod tests {
         ];
         for (mode, expected) in modes {
             assert_eq!(Entries::parse(&tree(&[(mode, "f")])).unwrap()[0].mode, expected, "{mode:?}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_are_a_sorted_tree_or_none(data in prop::collection::vec(any::<u8>(), 0..200)) {
+            if let Ok(entries) = Entries::parse(&data) {
+                prop_assert!(entries.is_sorted_by(|a, b| order(a, b).is_lt()));
+            }
+        }
+
+        #[test]
+        fn any_entries_are_shown_once(entries in prop::collection::vec(("[0-7]{0,6}", "[a-c./]{0,3}"), 0..12)) {
+            let entries: Vec<_> = entries.iter().map(|(mode, name)| (mode.as_str(), name.as_str())).collect();
+            let parsed = Entries::parse(&tree(&entries)).unwrap();
+            let mut names: Vec<_> = parsed.iter().map(|entry| &*entry.name).collect();
+            names.sort_unstable();
+            prop_assert!(names.windows(2).all(|pair| pair[0] != pair[1]));
+            for name in names {
+                prop_assert!(can_be_shown(name) && find(&parsed, name).is_some());
+            }
         }
     }
 
