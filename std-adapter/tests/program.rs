@@ -245,6 +245,28 @@ fn json_is_as_it_was() {
     assert_eq!(client.run(&["ls", "--json", "empty"]), "[]\n");
 }
 
+#[test]
+fn what_cannot_be_written_in_debug_shows_no_write_bit() {
+    let server = Server::start("tcp://127.0.0.1:0", &[]);
+    let client = server.client();
+    let due = [
+        ("/", 0o555),
+        ("debug", 0o555),
+        ("debug/server", 0o555),
+        ("debug/server/pid", 0o444),
+        ("debug/server/connections", 0o444),
+        ("debug/server/events", 0o444),
+        ("debug/src", 0o555),
+        ("debug/src/server", 0o555),
+        ("debug/src/server/doc", 0o444),
+        ("debug/src/server/level", 0o664),
+    ];
+    for (path, mode) in due {
+        let stat: serde_json::Value = serde_json::from_str(&client.run(&["stat", "--json", path])).unwrap();
+        assert_eq!(stat["mode"], mode, "{path}");
+    }
+}
+
 fn flushes(client: &Client<'_>) -> u32 {
     let requests = client.run(&["cat", "/debug/server/requests"]);
     let line = requests.lines().find_map(|line| line.strip_prefix("Tflush ")).unwrap_or("0").to_owned();

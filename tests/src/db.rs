@@ -14,8 +14,8 @@ use datakit::client::{Client, File, Metadata, Open, Options, Result, Watch};
 use datakit::db::store::{Git, Memory, Store};
 use datakit::db::{Database, TRANSACTION_MEMORY, file_tree};
 use datakit::server::Limits;
-use datakit::tree::Entry;
 use datakit::tree::log::{Level, Sources};
+use datakit::tree::{Dir, Entry, ReadOnly};
 use datakit_core::wire::Dialect;
 use tokio::runtime::Runtime;
 use tokio::time::timeout;
@@ -100,8 +100,8 @@ impl Place {
         let _ = sources.register("db", "the database", Level::Warning);
         let (tree, debug) = (database.clone(), sources.entry());
         let served = serve(Limits::default(), move |_| {
-            let debug: datakit::tree::Dir = [debug.clone()].into_iter().collect();
-            file_tree(&tree, Entry::dir("debug", debug))
+            let debug: Dir = [debug.clone()].into_iter().collect();
+            file_tree(&tree, Entry::dir("debug", ReadOnly(debug)))
         });
         Place { served, database, repository }
     }

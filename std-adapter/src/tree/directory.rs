@@ -9,6 +9,9 @@ use datakit_core::vfs::{Create, Error, Kind, Name, New, Result, Time, User};
 use super::{Entry, Wait, ready};
 use crate::locked;
 
+/// The permission bits of a directory in which nothing can be made or removed.
+pub(crate) const READ_ONLY_DIRECTORY: u32 = 0o555;
+
 /// A directory: create your own.
 ///
 /// Refusals that are not overridden are those of a read-only directory.
@@ -184,10 +187,18 @@ impl Directory for Dir {
     }
 }
 
-/// Another directory, of which only list, lookup and removal are let through.
+/// Another directory, of which only list, lookup and removal are let through; it is shown without write bits.
 pub struct ReadOnly<D>(pub D);
 
 impl<D: Directory> Directory for ReadOnly<D> {
+    fn mode(&self) -> u32 {
+        READ_ONLY_DIRECTORY
+    }
+
+    fn changed(&self) -> Option<Time> {
+        self.0.changed()
+    }
+
     fn list(&self) -> Wait<'_, Vec<Entry>> {
         self.0.list()
     }

@@ -13,6 +13,11 @@ pub trait Leaf: Send + Sync {
     /// Length, permissions, version.
     fn stat(&self) -> Wait<'_, FileStat>;
 
+    /// [`stat`](Leaf::stat) and [`changed`](Leaf::changed) by one look, where the answer is at hand; `None`: ask them.
+    fn stat_now(&self) -> Option<Result<(FileStat, Option<Time>)>> {
+        None
+    }
+
     /// What it is shown as: a regular file, or a symbolic link.
     fn kind(&self) -> Kind {
         Kind::File

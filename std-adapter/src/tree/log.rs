@@ -9,7 +9,7 @@ use datakit_core::vfs::{Error, FileStat, OpenMode, Result, read_at};
 
 use super::pieces::{Piece, Pieces, begins};
 use super::text::resize;
-use super::{Dir, Directory, Entry, Leaf, OfList, OpenLeaf, ReadOnlyText, Wait, ready};
+use super::{Dir, Directory, Entry, Leaf, OfList, OpenLeaf, ReadOnly, ReadOnlyText, Wait, ready};
 use crate::locked;
 
 /// How much a source tells; each level includes those before it.
@@ -103,21 +103,21 @@ impl Sources {
         let source = Source(Arc::new(AtomicU8::new(level as u8)));
         let doc = Entry::file("doc", ReadOnlyText::new(format!("{doc}\n")));
         let dir: Dir = [doc, Entry::file("level", LevelFile(source.clone()))].into_iter().collect();
-        locked::write(&self.0).push(Entry::dir(name, dir));
+        locked::write(&self.0).push(Entry::dir(name, ReadOnly(dir)));
         source
     }
 
     /// The directory that shows them.
     #[must_use]
     pub fn dir(&self) -> impl Directory + use<> {
-        [self.entry()].into_iter().collect::<Dir>()
+        ReadOnly([self.entry()].into_iter().collect::<Dir>())
     }
 
     /// `src/` alone, to stand in a directory beside other things.
     #[must_use]
     pub fn entry(&self) -> Entry {
         let sources = self.0.clone();
-        Entry::dir("src", OfList::new(move || locked::read(&sources).clone()))
+        Entry::dir("src", ReadOnly(OfList::new(move || locked::read(&sources).clone())))
     }
 }
 

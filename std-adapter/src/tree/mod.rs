@@ -51,10 +51,11 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::{Arc, Weak};
 
-use datakit_core::vfs::{Id, Kind, Result, Time};
+use datakit_core::vfs::{Id, Kind, Result};
 
 pub use self::command::{Command, Refusal};
 pub use self::core_file::Core;
+pub(crate) use self::directory::READ_ONLY_DIRECTORY;
 pub use self::directory::{Dir, DirOnly, Directory, Empty, OfList, ReadOnly};
 pub use self::kv::{Kv, Value};
 use self::label::Label;
@@ -221,15 +222,6 @@ impl Entry {
         match self.what() {
             What::Dir(dir) => Some(dir),
             _ => None,
-        }
-    }
-
-    /// When it changed, if it knows.
-    fn changed(&self) -> Option<Time> {
-        match self.what() {
-            What::Dir(dir) => dir.changed(),
-            What::File(leaf) => leaf.changed(),
-            What::Symlink(_) => None,
         }
     }
 

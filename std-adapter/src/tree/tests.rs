@@ -189,6 +189,15 @@ async fn a_directory_of_your_own() -> Done {
 }
 
 #[tokio::test]
+async fn a_read_only_directory_shows_no_write_bit() -> Done {
+    let tree = Tree::new(ReadOnly(Writable::default()));
+    let root = tree.root();
+    assert_eq!(tree.stat(&root).await?.mode, 0o555);
+    assert_eq!(tree.create(&root, name("d"), new(New::Dir)).await.unwrap_err(), Error::ReadOnlyDirectory);
+    Ok(())
+}
+
+#[tokio::test]
 async fn attributes_of_directories() -> Done {
     let tree = Tree::new(Empty);
     let root = tree.root();

@@ -179,15 +179,19 @@ impl Vfs for Tree {
     }
 
     async fn stat(&self, inode: &Inode) -> Result<Attr> {
-        let attr = match inode.entry().what() {
-            What::Dir(dir) => Attr::new(inode.entry().id(), dir.mode(), 0),
-            What::Symlink(target) => Attr::new(inode.entry().id(), 0o777, target.len() as u64),
+        let id = inode.entry().id();
+        let (attr, changed) = match inode.entry().what() {
+            What::Dir(dir) => (Attr::new(id, dir.mode(), 0), dir.changed()),
+            What::Symlink(target) => (Attr::new(id, 0o777, target.len() as u64), None),
             What::File(leaf) => {
-                let stat = leaf.stat().await?;
-                Attr::new(Id { version: stat.version, ..inode.entry().id() }, stat.mode, stat.length)
+                let (stat, changed) = match leaf.stat_now() {
+                    Some(now) => now?,
+                    None => (leaf.stat().await?, leaf.changed()),
+                };
+                (Attr::new(Id { version: stat.version, ..id }, stat.mode, stat.length), changed)
             }
         };
-        let time = inode.entry().changed().unwrap_or_else(started);
+        let time = changed.unwrap_or_else(started);
         Ok(Attr { atime: time, mtime: time, ctime: time, ..attr })
     }
 

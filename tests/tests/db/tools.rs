@@ -3,6 +3,7 @@
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use datakit::client::Kind;
+use datakit::db::object::{self, Object};
 use datakit_core::wire::{Dialect, Fid, SetAttr, Stat, StatUnix, Time, Tmessage as T};
 use datakit_tests::db::{Connection, Place};
 use datakit_tests::on_both;
@@ -16,6 +17,8 @@ on_both! {
     rm_rf_removes_a_remote,
     msg_ends_as_the_message_of_the_commit_does,
     snapshots_show_the_time_of_their_commit,
+    what_a_commit_has_shows_the_time_of_the_committer,
+    what_refuses_every_write_shows_no_write_bit,
 }
 
 fn modes_are_shown_as_git_means_them(place: &Place) {
@@ -166,4 +169,106 @@ fn snapshots_show_the_time_of_their_commit(place: &Place) {
     });
     assert!(times.iter().all(|time| (before..before + 60).contains(time)), "{before} {times:?}");
     assert!(times.windows(2).all(|pair| pair[0] == pair[1]), "{times:?}");
+}
+
+/// A commit of the same tree on top of `head`, written and committed at these times.
+fn commit_at(place: &Place, head: &str, written: i64, committed: i64) -> String {
+    let objects = place.database.objects();
+    let tree = objects.commit(head.parse().unwrap()).unwrap().tree;
+    let text =
+        format!("tree {tree}\nparent {head}\nauthor A <a> {written} +0200\ncommitter C <c> {committed} -0100\n\nm\n");
+    let (id, commit) = Object::new(object::Kind::Commit, text.into_bytes()).unwrap();
+    objects.store().write(&[(id, commit)]).unwrap();
+    id.to_string()
+}
+
+fn what_a_commit_has_shows_the_time_of_the_committer(place: &Place) {
+    let connection = place.connect();
+    let first = connection.master().commit(&[("d/e/f", "1")]);
+    let mut last = first.clone();
+    let held = ["ro", "ro/d", "ro/d/e/f", "diff", "log"];
+    let mut holding = place.raw(Dialect::Linux);
+    for (fid, path) in (1..).zip(held) {
+        holding.walk(0, fid, &format!("branch/master/{path}")).unwrap();
+    }
+    for committed in [2_000_000_000, 1_000_000_000] {
+        let head = commit_at(place, &last, 1_234_567_890, committed);
+        connection.master().fast_forward(&head).unwrap();
+        let branch = held.map(|path| format!("branch/master/{path}"));
+        let texts = ["", "/diff", "/hash", "/log", "/msg", "/parents", "/ro", "/ro/d", "/ro/d/e/f"];
+        let snapshot = texts.map(|path| format!("snapshots/{head}{path}"));
+        let named = [
+            format!("branch/master/diff/{first}"),
+            format!("snapshots/{head}/diff/{first}"),
+            format!("commits/{head}"),
+        ];
+        for path in branch.iter().chain(&snapshot).chain(&named) {
+            let mut unix = place.raw(Dialect::Unix);
+            unix.walk(0, 1, path).unwrap();
+            assert_eq!(i64::from(unix.stat(1, |stat| stat.mtime)), committed, "{path}");
+            let mut linux = place.raw(Dialect::Linux);
+            linux.walk(0, 1, path).unwrap();
+            let attr = linux.getattr(1).unwrap();
+            assert_eq!(
+                [attr.mtime.sec, attr.ctime.sec].map(|sec| i64::try_from(sec).unwrap()),
+                [committed; 2],
+                "{path}"
+            );
+        }
+        // What was looked at before the branch moved shows the time of the new head.
+        for (fid, path) in (1..).zip(held) {
+            assert_eq!(i64::try_from(holding.getattr(fid).unwrap().mtime.sec).unwrap(), committed, "{path}");
+        }
+        last = head;
+    }
+}
+
+fn what_refuses_every_write_shows_no_write_bit(place: &Place) {
+    let connection = place.connect();
+    let master = connection.master();
+    let base = master.commit(&[("d/f", "1")]);
+    let dev = connection.branch("dev");
+    dev.fast_forward(&base).unwrap();
+    let theirs = dev.change(|transaction| transaction.write("d/f", "2"));
+    master.commit(&[("d/f", "3")]);
+    let transaction = master.transaction();
+    transaction.merge(&theirs).unwrap();
+    connection.mkdir("remotes/r").unwrap();
+    let bits = |path: &str| connection.stat(path).unwrap_or_else(|error| panic!("{path}: {error}")).mode & 0o777;
+
+    let snapshot = |name: &str| format!("snapshots/{base}{name}");
+    let in_debug = ["debug/src/db/doc"].map(String::from);
+    let in_snapshot = ["/hash", "/log", "/msg", "/parents"].map(snapshot);
+    let of_commits = [snapshot(&format!("/diff/{theirs}")), format!("commits/{base}")];
+    let in_branch = ["head", "head.live", "log", "reflog", "watch/tree.live", "watch/d.node/tree.live"];
+    let in_branch = in_branch.map(|name| master.path(name));
+    let in_transaction = ["origin", "conflicts", &format!("diff/{base}")].map(|name| transaction.path(name));
+    let files = in_debug.into_iter().chain(in_snapshot).chain(of_commits).chain(in_branch).chain(in_transaction);
+    for path in files.chain([master.path(&format!("diff/{theirs}")), "remotes/r/head".to_owned()]) {
+        assert_eq!(bits(&path), 0o444, "{path}");
+        assert!(connection.put(&path, "x").is_err(), "{path}");
+        assert!(connection.truncate(&path, 0).is_err(), "{path}");
+    }
+
+    let top = ["", "commits", "debug", "debug/src", "debug/src/db", "snapshots", "trees"].map(String::from);
+    let about = [snapshot(""), snapshot("/diff"), master.path(""), master.path("diff"), transaction.path("diff")];
+    for path in top.into_iter().chain(about).chain(["watch", "watch/d.node"].map(|name| master.path(name))) {
+        let path = path.trim_end_matches('/');
+        assert_eq!(bits(path), 0o555, "{path}");
+        let new = format!("{path}/new").trim_start_matches('/').to_owned();
+        assert!(connection.create(&new, 0o644, "").is_err() && connection.mkdir(&new).is_err(), "{path}");
+    }
+
+    // What can be written, where something can be made or removed, and trees, which are as Git checks them out.
+    let writable = ["author", "ctl", "merge", "msg", "parents", "rw/d/f"].map(|name| transaction.path(name));
+    let places = ["branch", "remotes", "remotes/r"].map(String::from);
+    let in_master = ["fast-forward", "transactions"].map(|name| master.path(name));
+    for path in
+        writable.into_iter().chain(places).chain(in_master).chain([transaction.path(""), transaction.path("rw")])
+    {
+        assert_ne!(bits(path.trim_end_matches('/')) & 0o200, 0, "{path}");
+    }
+    for dir in [master.path("ro"), snapshot("/ro"), transaction.path("base"), transaction.path("theirs")] {
+        assert_eq!(["", "/d", "/d/f"].map(|name| bits(&format!("{dir}{name}"))), [0o755, 0o755, 0o644], "{dir}");
+    }
 }

@@ -8,7 +8,7 @@ use datakit::db::counters::DbCounters;
 use datakit::metrics::Logs;
 use datakit::server::{Stats, request_name};
 use datakit::tree::log::Sources;
-use datakit::tree::{Dir, Entry, ReadOnlyText, Status};
+use datakit::tree::{Dir, Entry, ReadOnly, ReadOnlyText, Status};
 
 /// `debug/`: `src`, `server`.
 pub(crate) fn dir(stats: &Arc<Stats>, sources: &Sources, logs: &Logs, database: &Database) -> Entry {
@@ -30,8 +30,8 @@ pub(crate) fn dir(stats: &Arc<Stats>, sources: &Sources, logs: &Logs, database: 
     ]
     .into_iter()
     .collect();
-    let debug: Dir = [sources.entry(), Entry::dir("server", server)].into_iter().collect();
-    Entry::dir("debug", debug)
+    let debug: Dir = [sources.entry(), Entry::dir("server", ReadOnly(server))].into_iter().collect();
+    Entry::dir("debug", ReadOnly(debug))
 }
 
 /// A line for each connection: peer, dialect, msize, fids, requests in flight, age in seconds.

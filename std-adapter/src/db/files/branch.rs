@@ -2,12 +2,12 @@
 
 use std::sync::{Arc, Mutex, OnceLock, RwLock, Weak};
 
-use datakit_core::vfs::{Error, Name};
+use datakit_core::vfs::{Error, Name, Time};
 
 use super::branch_table::BranchTable;
 use super::log::LogFile;
 use super::quota::Quota;
-use super::ro::{Ro, Source};
+use super::ro::{Ro, Source, time_of};
 use super::snapshots::Diff;
 use super::streams::{HeadLive, Reflog};
 use super::transactions::Transactions;
@@ -16,7 +16,7 @@ use super::{line, transaction};
 use crate::db::land::fast_forward;
 use crate::db::tree::Tree;
 use crate::db::{Branch, BranchName, Database, Id};
-use crate::tree::{Command, DirOnly, Directory, Entry, Refusal, Status, Wait, WeakEntry, ready};
+use crate::tree::{Command, DirOnly, Directory, Entry, READ_ONLY_DIRECTORY, Refusal, Status, Wait, WeakEntry, ready};
 use crate::{db, ino, locked};
 
 /// The branch that the files of a directory are about: after a rename it is another one. All files about one branch on one connection share
@@ -63,6 +63,13 @@ impl Slot {
     /// The tree of the head; the empty one for a branch without commits.
     pub(super) fn tree(&self) -> db::Result<Tree> {
         tree_of(&self.database, self.head()?)
+    }
+
+    /// The same, and when the head was committed, if there is one.
+    fn tree_and_time(&self) -> db::Result<(Tree, Option<Time>)> {
+        let Some(head) = self.head()? else { return Ok((Tree::stored(Id::EMPTY_TREE), None)) };
+        let commit = self.database.objects().commit(head)?;
+        Ok((Tree::stored(commit.tree), Some(time_of(&commit))))
     }
 
     /// The one directory that shows it, called `name`.
@@ -112,7 +119,7 @@ impl BranchDir {
             let slot = || self.slot.clone();
             let source: Source = {
                 let slot = slot();
-                Arc::new(move || slot.tree())
+                Arc::new(move || slot.tree_and_time())
             };
             let ro = Ro::new(&self.slot.database, source.clone(), self.slot.number);
             // The same inodes when the directory was dropped and is made again.
@@ -136,6 +143,10 @@ impl BranchDir {
 }
 
 impl Directory for BranchDir {
+    fn mode(&self) -> u32 {
+        READ_ONLY_DIRECTORY
+    }
+
     fn list(&self) -> Wait<'_, Vec<Entry>> {
         ready(Ok(self.entries().to_vec()))
     }

@@ -7,7 +7,7 @@ use datakit_core::vfs::{Create, Error, Name, New, Result};
 use super::branch_table::BranchTable;
 use super::quota::Quota;
 use crate::db::{self, BranchName, Database};
-use crate::tree::{Directory, Entry, Wait, ready};
+use crate::tree::{Directory, Entry, READ_ONLY_DIRECTORY, Wait, ready};
 
 /// All branches of the repository, and those that were made on this connection and have no commit yet.
 pub(super) struct Branches(Arc<BranchTable>);
@@ -44,6 +44,10 @@ impl Listed {
 }
 
 impl Directory for Listed {
+    fn mode(&self) -> u32 {
+        READ_ONLY_DIRECTORY
+    }
+
     fn list(&self) -> Wait<'_, Vec<Entry>> {
         let entry = entry(&self.table, &self.branch);
         Box::pin(async move { entry.as_dir().ok_or(Error::NotDirectory)?.list().await })

@@ -2,8 +2,9 @@
 
 use std::sync::{Arc, Mutex};
 
-use datakit_core::vfs::{FileStat, OpenMode, read_at};
+use datakit_core::vfs::{FileStat, OpenMode, Time, read_at};
 
+use super::ro::time_of;
 use crate::db::history::{Log, log};
 use crate::db::{self, Database, Error, Id, log_line};
 use crate::locked;
@@ -22,6 +23,12 @@ impl Leaf for LogFile {
     /// Nobody knows its length before it is read.
     fn stat(&self) -> Wait<'_, FileStat> {
         ready(Ok(FileStat::new(0).read_only()))
+    }
+
+    /// With its last commit.
+    fn changed(&self) -> Option<Time> {
+        let start = (self.start)().ok()??;
+        Some(time_of(&*self.database.objects().commit(start).ok()?))
     }
 
     fn open(&self, _: OpenMode) -> Wait<'_, Box<dyn OpenLeaf>> {

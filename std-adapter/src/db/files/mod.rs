@@ -23,7 +23,7 @@ use datakit_core::vfs;
 use self::quota::Quota;
 use super::{Database, Id};
 use crate::ino;
-use crate::tree::{Dir, Entry, OpenLeaf, Tree, Wait};
+use crate::tree::{Dir, Entry, OpenLeaf, ReadOnly, Tree, Wait};
 
 /// The tree of one connection. `debug` is the directory of that name.
 #[must_use]
@@ -40,7 +40,7 @@ pub fn tree(database: &Database, debug: Entry) -> Tree {
     ]
     .into_iter()
     .collect();
-    Tree::of(top("/", Entry::dir("/", root)))
+    Tree::of(top("/", Entry::dir("/", ReadOnly(root))))
 }
 
 /// A hash that a client named.

@@ -12,8 +12,8 @@ use crate::ino;
 use crate::memory::Shared;
 use crate::tree::{Directory, Entry, Leaf, OpenLeaf, Snapshot, Wait, ready};
 
-/// The tree to be shown, asked for at every access.
-pub(super) type Source = Arc<dyn Fn() -> db::Result<Tree> + Send + Sync>;
+/// The tree to be shown and when it came to be, as far as that is known; asked for at every access.
+pub(super) type Source = Arc<dyn Fn() -> db::Result<(Tree, Option<Time>)> + Send + Sync>;
 
 /// A tree that is shown.
 pub(super) struct Ro {
@@ -90,7 +90,7 @@ struct Place {
 /// What is shown of a tree beside what is in it.
 #[derive(Clone, Copy, Default)]
 struct Shown {
-    /// When it came to be what it is.
+    /// When it came to be what it is, of a tree that never changes.
     since: Option<Time>,
     /// Whether removals are taken and change nothing.
     kept: bool,
@@ -102,9 +102,24 @@ impl Place {
     }
 
     fn dir(&self) -> db::Result<Dir> {
+        Ok(self.look()?.0)
+    }
+
+    /// The directory, and when the tree came to be what it is.
+    fn look(&self) -> db::Result<(Dir, Option<Time>)> {
         match &self.way {
-            Way::Found(dir) => Ok(dir.clone()),
-            Way::Path(source) => source()?.dir(self.objects(), &self.path),
+            Way::Found(dir) => Ok((dir.clone(), self.shown.since)),
+            Way::Path(source) => {
+                let (tree, since) = source()?;
+                Ok((tree.dir(self.objects(), &self.path)?, since))
+            }
+        }
+    }
+
+    fn since(&self) -> Option<Time> {
+        match &self.way {
+            Way::Found(_) => self.shown.since,
+            Way::Path(source) => source().ok()?.1,
         }
     }
 
@@ -154,7 +169,7 @@ impl Directory for RoDir {
     }
 
     fn changed(&self) -> Option<Time> {
-        self.0.shown.since
+        self.0.since()
     }
 
     fn keeps(&self, _: &Entry) -> bool {
@@ -193,13 +208,24 @@ enum FileWay {
 
 impl RoFile {
     fn file(&self) -> Result<File> {
+        Ok(self.look()?.0)
+    }
+
+    /// The file, and when the tree came to be what it is.
+    fn look(&self) -> Result<(File, Option<Time>)> {
         if let FileWay::Found(file) = &self.way {
-            return Ok(file.clone());
+            return Ok((file.clone(), self.dir.shown.since));
         }
-        match self.dir.dir()?.get(self.dir.objects(), &self.name).map_err(|error| error.at(&self.dir.path))? {
-            Some(Node::File(file)) => Ok(file),
+        let (dir, since) = self.dir.look()?;
+        match dir.get(self.dir.objects(), &self.name).map_err(|error| error.at(&self.dir.path))? {
+            Some(Node::File(file)) => Ok((file, since)),
             _ => Err(Error::NotFound),
         }
+    }
+
+    fn stat_and_time(&self) -> Result<(FileStat, Option<Time>)> {
+        let (file, since) = self.look()?;
+        Ok((stat(file.mode, self.at(file.content.length(self.dir.objects()))?), since))
     }
 
     /// With the path in its errors.
@@ -210,7 +236,7 @@ impl RoFile {
 
 impl Leaf for RoFile {
     fn changed(&self) -> Option<Time> {
-        self.dir.shown.since
+        self.dir.since()
     }
 
     fn kind(&self) -> Kind {
@@ -225,10 +251,11 @@ impl Leaf for RoFile {
     }
 
     fn stat(&self) -> Wait<'_, FileStat> {
-        ready((|| {
-            let file = self.file()?;
-            Ok(stat(file.mode, self.at(file.content.length(self.dir.objects()))?))
-        })())
+        ready(self.stat_and_time().map(|(stat, _)| stat))
+    }
+
+    fn stat_now(&self) -> Option<Result<(FileStat, Option<Time>)>> {
+        Some(self.stat_and_time())
     }
 
     fn open(&self, _: OpenMode) -> Wait<'_, Box<dyn OpenLeaf>> {

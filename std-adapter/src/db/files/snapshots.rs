@@ -11,7 +11,7 @@ use crate::db::object::{Commit, Mode};
 use crate::db::tree::{Content, File, Tree};
 use crate::db::{self, Database, Id, diff};
 use crate::ino;
-use crate::tree::{Directory, Entry, ReadOnlyText, Wait, ready};
+use crate::tree::{Directory, Entry, READ_ONLY_DIRECTORY, ReadOnlyText, Wait, ready};
 
 fn nothing_listed() -> Wait<'static, Vec<Entry>> {
     ready(Ok(Vec::new()))
@@ -33,6 +33,10 @@ impl Snapshots {
 }
 
 impl Directory for Snapshots {
+    fn mode(&self) -> u32 {
+        READ_ONLY_DIRECTORY
+    }
+
     fn list(&self) -> Wait<'_, Vec<Entry>> {
         nothing_listed()
     }
@@ -60,9 +64,10 @@ impl SnapshotDir {
 
     fn entry(&self, name: &[u8]) -> Option<Entry> {
         let (tree, about) = (Tree::stored(self.commit.tree), (self.id, &*self.commit));
+        let since = time_of(&self.commit);
         Some(match name {
             b"diff" => {
-                let diff = Diff::new(&self.database, Arc::new(move || Ok(tree.clone())), self.number);
+                let diff = Diff::new(&self.database, Arc::new(move || Ok((tree.clone(), Some(since)))), self.number);
                 Entry::dir(name, diff).numbered(ino::of(("diff", self.number)))
             }
             b"hash" => text(name, "snapshot", about, self.id.to_string()),
@@ -76,13 +81,17 @@ impl SnapshotDir {
                 let lines: String = self.commit.parents.iter().map(|parent| format!("{parent}\n")).collect();
                 text(name, "snapshot", about, lines)
             }
-            b"ro" => Ro::fixed(&self.database, &tree, self.number).since(time_of(&self.commit)).top("ro"),
+            b"ro" => Ro::fixed(&self.database, &tree, self.number).since(since).top("ro"),
             _ => return None,
         })
     }
 }
 
 impl Directory for SnapshotDir {
+    fn mode(&self) -> u32 {
+        READ_ONLY_DIRECTORY
+    }
+
     fn changed(&self) -> Option<Time> {
         Some(time_of(&self.commit))
     }
@@ -106,6 +115,10 @@ impl Commits {
 }
 
 impl Directory for Commits {
+    fn mode(&self) -> u32 {
+        READ_ONLY_DIRECTORY
+    }
+
     fn list(&self) -> Wait<'_, Vec<Entry>> {
         nothing_listed()
     }
@@ -159,6 +172,10 @@ impl Trees {
 }
 
 impl Directory for Trees {
+    fn mode(&self) -> u32 {
+        READ_ONLY_DIRECTORY
+    }
+
     fn list(&self) -> Wait<'_, Vec<Entry>> {
         nothing_listed()
     }
@@ -182,20 +199,32 @@ impl Diff {
 }
 
 impl Directory for Diff {
+    fn mode(&self) -> u32 {
+        READ_ONLY_DIRECTORY
+    }
+
+    fn changed(&self) -> Option<Time> {
+        (self.new)().ok()?.1
+    }
+
     fn list(&self) -> Wait<'_, Vec<Entry>> {
         nothing_listed()
     }
 
     fn lookup<'a>(&'a self, name: Name<'a>) -> Wait<'a, Entry> {
         Box::pin(async move {
-            let (id, new) = (id(name)?, (self.new)()?);
+            let (id, (new, since)) = (id(name)?, (self.new)()?);
             // What is new is hashed for it.
             let bytes = new.top().weight().1;
             let lines = self.database.run_sized(bytes, move |database| {
                 let old = Tree::stored(database.objects().named_commit(id)?.tree);
                 Ok(diff::render(&diff::diff(database.objects(), &old, &new)?))
             });
-            let file = ReadOnlyText::new(lines.await?);
+            let text = ReadOnlyText::new(lines.await?);
+            let file = match since {
+                Some(since) => text.of_time(since),
+                None => text,
+            };
             Result::Ok(Entry::file(name.as_bytes(), file).numbered(ino::of(("diff", self.number, id.as_bytes()))))
         })
     }

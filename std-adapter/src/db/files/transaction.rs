@@ -61,7 +61,7 @@ impl TransactionDir {
         let number = ino::next();
         let tree: Source = {
             let transaction = files.transaction.clone();
-            Arc::new(move || transaction.tree())
+            Arc::new(move || Ok((transaction.tree()?, None)))
         };
         let entries = [
             Entry::file("author", files.author.clone()),
@@ -246,7 +246,7 @@ impl Files {
     fn side(&self, name: &str, side: fn(&Sides) -> Tree) -> Entry {
         let transaction = self.transaction.clone();
         let source: Source = Arc::new(move || match transaction.merged()? {
-            Some(sides) => Ok(side(&sides)),
+            Some(sides) => Ok((side(&sides), None)),
             None => Err(db::Error::NotFound),
         });
         Ro::new(&self.slot.database, source, ino::next()).kept().top(name)

@@ -7,7 +7,7 @@ use datakit_core::vfs::{Error, NAME_MAX, Name, Result};
 use super::branch::Slot;
 use super::streams::TreeLive;
 use crate::db::tree::{Node, join};
-use crate::tree::{Directory, Entry, Wait, ready};
+use crate::tree::{Directory, Entry, READ_ONLY_DIRECTORY, Wait, ready};
 use crate::{db, ino};
 
 /// The directory about one path of a branch, which need not be there.
@@ -53,6 +53,10 @@ impl WatchDir {
 }
 
 impl Directory for WatchDir {
+    fn mode(&self) -> u32 {
+        READ_ONLY_DIRECTORY
+    }
+
     fn list(&self) -> Wait<'_, Vec<Entry>> {
         ready(self.names().map(|mut entries| {
             entries.insert(0, self.live());
