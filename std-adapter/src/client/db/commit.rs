@@ -115,7 +115,11 @@ impl Commit {
             return Ok(details);
         }
         let parents = self.parents().await?;
-        let message = self.message().await?;
+        let mut message = self.message().await?;
+        // Only the original server has no details, and its `msg` has a newline behind the message.
+        if message.ends_with('\n') {
+            message.pop();
+        }
         Ok(Details { id: self.id, parents, author: String::new(), date: String::new(), message })
     }
 
