@@ -77,8 +77,9 @@ impl Server {
     }
 
     fn command(listen: &str, options: &[&str]) -> Command {
-        let mut command = Command::new(PROGRAM);
-        command.args(["serve", "--url", listen]).args(options);
+        // Tests that are run under nohup(1) would have it ignore SIGHUP. `env` becomes the program.
+        let mut command = Command::new("/usr/bin/env");
+        command.args(["--default-signal=HUP", PROGRAM, "serve", "--url", listen]).args(options);
         command.env_remove("DATAKIT_ADDRESS").env_remove("DATAKIT_VERBOSE").stdout(Stdio::piped());
         command
     }
