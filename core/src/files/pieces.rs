@@ -30,7 +30,8 @@ pub(super) fn write(file: &dyn Valued, open: &mut OpenFile<'_>, offset: u64, dat
         return Ok(0);
     }
     let follows = offset == open.at.delivered;
-    if !(follows && begun(open)) {
+    let continues = follows && begun(open);
+    if !continues {
         end(file, open)?;
         // The newline of a value that was set without it.
         if follows && offset != 0 && data.trim_ascii().is_empty() {
@@ -41,11 +42,13 @@ pub(super) fn write(file: &dyn Valued, open: &mut OpenFile<'_>, offset: u64, dat
     }
     if let Err(error) = open.text.extend(data) {
         // Most values come in one piece, which may be longer than the text has room for.
-        if begun(open) && !file.in_steps() {
-            open.text.clear();
-            return Err(error);
+        if continues {
+            if !file.in_steps() {
+                open.text.clear();
+                return Err(error);
+            }
+            end(file, open)?;
         }
-        end(file, open)?;
         open.at.partial = false;
         file.set(offset, data)?;
     }

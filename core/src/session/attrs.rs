@@ -2,7 +2,7 @@
 
 use core::fmt::Write;
 
-use super::{COUNTED_HEADER, Fids, Session, finish_counted, no_room, qid};
+use super::{COUNTED_HEADER, Fids, Session, finish_counted, no_room};
 use crate::Decimal;
 use crate::vfs::{Attr, Error, Kind, Nature, Result, SetAttr, SetTime, Time, Vfs, without_set_id};
 use crate::wire::{self, Dialect, Stat, StatUnix, Str, Tag};
@@ -82,7 +82,7 @@ impl<V: Vfs, F: Fids<V>> Session<'_, V, F> {
 
     /// The record of an inode, made at the front of `free`, without extension: its length, `None` if there is no room for it.
     fn record(&self, inode: &V::Inode, attr: &Attr, free: &mut [u8]) -> Option<usize> {
-        let mut owners = Owners::new::<V>(attr);
+        let mut owners = Owners::default();
         let mut made = Err(wire::Full);
         self.vfs.name(inode, &mut |name| {
             made = self.fields(attr, name, &mut owners).encode_into(free, self.spoken());
@@ -121,7 +121,6 @@ impl<V: Vfs, F: Fids<V>> Session<'_, V, F> {
     }
 
     fn fields<'r>(&self, attr: &Attr, name: &'r [u8], owners: &'r mut Owners) -> Stat<'r> {
-        let Owners { uid, gid } = owners;
         let unix = (self.spoken() == Dialect::Unix).then_some(StatUnix {
             extension: Str(b""),
             n_uid: attr.uid,
@@ -131,14 +130,14 @@ impl<V: Vfs, F: Fids<V>> Session<'_, V, F> {
         Stat {
             kind: 0,
             dev: 0,
-            qid: qid(attr.id, self.spoken()),
+            qid: self.qid_of(attr.id),
             mode: mode::<V>(attr),
             atime: seconds(attr.atime),
             mtime: seconds(attr.mtime),
             length: attr.size,
             name: Str(name),
-            uid: Str(uid.as_bytes()),
-            gid: Str(gid.as_bytes()),
+            uid: owner::<V>(attr.uid, &mut owners.uid),
+            gid: owner::<V>(attr.gid, &mut owners.gid),
             muid: Str(b"none"),
             unix,
         }
@@ -224,24 +223,22 @@ impl<V: Vfs, F: Fids<V>> Session<'_, V, F> {
     }
 }
 
-/// Owner and group as text: 9P2000 has no numbers for them.
+/// Room for owner and group as text: 9P2000 has no numbers for them.
+#[derive(Default)]
 struct Owners {
     uid: heapless::String<10>,
     gid: heapless::String<10>,
 }
 
-impl Owners {
-    fn new<V: Vfs>(attr: &Attr) -> Owners {
-        let owner = |id| if V::Nature::FIXED { owner(0) } else { owner(id) };
-        Owners { uid: owner(attr.uid), gid: owner(attr.gid) }
+/// An owner as text, which is made in `room` unless it is root. A fixed tree has no other.
+fn owner<V: Vfs>(id: u32, room: &mut heapless::String<10>) -> Str<'_> {
+    if V::Nature::FIXED || id == 0 {
+        return Str(b"root");
     }
-}
-
-fn owner(id: u32) -> heapless::String<10> {
-    let mut text = heapless::String::new();
+    room.clear();
     // Ten digits hold every u32.
-    let _ = if id == 0 { text.write_str("root") } else { write!(text, "{}", Decimal::from(id)) };
-    text
+    let _ = write!(room, "{}", Decimal::from(id));
+    Str(room.as_bytes())
 }
 
 fn device(buf: &mut [u8], letter: char, major: u32, minor: u32) -> Result<usize> {

@@ -5,7 +5,7 @@ use core::ops::ControlFlow;
 use super::attrs::Listed;
 use super::fids::{Access, Role};
 use super::names::{ORCLOSE, open_mode};
-use super::{Fids, Session, qid, unknown};
+use super::{Fids, Session, unknown};
 use crate::Decimal;
 use crate::vfs::{Error, Kind, Nature, OpenMode, Result, Vfs};
 use crate::wire::{self, Dialect, Qid, Tag};
@@ -36,7 +36,7 @@ impl<V: Vfs, F: Fids<V>> Session<'_, V, F> {
         }
         let mode = OpenMode { drops_set_id: !V::Nature::FIXED && uid != 0, ..mode };
         self.open_inode(fid, serial, &inode, mode, remove).await?;
-        Ok(qid(self.vfs.id(&inode), self.spoken()))
+        Ok(self.qid(&inode))
     }
 
     /// Opens an inode and has a fid stand for it, if the fid is still what it was.

@@ -6,7 +6,7 @@ use super::fids::{Access, Role};
 use super::files::entry_too_long;
 use super::fixed::changeable;
 use super::names::symlink;
-use super::{COUNTED_HEADER, Fids, Session, finish_counted, no_room, qid};
+use super::{COUNTED_HEADER, Fids, Session, finish_counted, no_room};
 use crate::vfs::{self};
 use crate::vfs::{
     Create, DirEntry, Error, Kind, Lock, LockKind, Name, Nature, New, OpenMode, Result, SetTime, Time, Vfs,
@@ -153,7 +153,7 @@ impl<V: Vfs, F: Fids<V>> Session<'_, V, F> {
         let reply = R::Getattr {
             attr: Attr {
                 valid: Attr::BASIC,
-                qid: qid(attr.id, self.spoken()),
+                qid: self.qid_of(attr.id),
                 mode: attr.mode & 0o7777 | file_type(attr.id.kind),
                 uid: attr.uid,
                 gid: attr.gid,
@@ -239,7 +239,7 @@ impl<V: Vfs, F: Fids<V>> Session<'_, V, F> {
         }
         let mode = OpenMode { drops_set_id: uid != 0, ..mode };
         self.open_inode(fid, serial, &inode, mode, false).await?;
-        Ok(qid(self.vfs.id(&inode), self.spoken()))
+        Ok(self.qid(&inode))
     }
 
     /// Makes a name that is not opened.
@@ -248,7 +248,7 @@ impl<V: Vfs, F: Fids<V>> Session<'_, V, F> {
         let create = Create { new, mode: mode & 0o7777, uid, gid, exclusive: true };
         let name = self.name(name.as_bytes())?;
         let inode = self.vfs.create(&dir, name, create).await?;
-        Ok(qid(self.vfs.id(&inode), self.spoken()))
+        Ok(self.qid(&inode))
     }
 
     async fn unlinkat(&self, dirfid: wire::Fid, name: Str<'_>, flags: u32) -> Result<()> {
@@ -304,7 +304,7 @@ impl<V: Vfs, F: Fids<V>> Session<'_, V, F> {
         let (mut filled, mut full) = (0usize, false);
         let mut put = |entry: DirEntry<'_, V::Inode>| {
             let kind = d_type(entry.id.kind);
-            let dirent = Dirent { qid: qid(entry.id, self.spoken()), offset: entry.next, kind, name: Str(entry.name) };
+            let dirent = Dirent { qid: self.qid_of(entry.id), offset: entry.next, kind, name: Str(entry.name) };
             match dirent.encode_into(data.get_mut(filled..).unwrap_or_default()) {
                 Ok(n) => {
                     filled = filled.saturating_add(n);

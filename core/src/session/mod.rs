@@ -404,6 +404,23 @@ impl<'v, V: Vfs, F: Fids<V>> Session<'v, V, F> {
         if self.vfs.id(&inode).ino == top { Err(or) } else { Ok(inode) }
     }
 
+    /// The qid of an inode as it is now.
+    fn qid(&self, inode: &V::Inode) -> Qid {
+        self.qid_of(self.vfs.id(inode))
+    }
+
+    /// The qid of an inode that has this id.
+    // One copy for a board.
+    #[cfg_attr(not(target_pointer_width = "64"), inline(never))]
+    fn qid_of(&self, id: Id) -> Qid {
+        let kind = match id.kind {
+            Kind::Dir => Qid::DIR,
+            Kind::Symlink if !V::Nature::FIXED && self.spoken() != Dialect::Legacy => Qid::SYMLINK,
+            _ => Qid::FILE,
+        };
+        Qid { kind, version: id.version, path: id.ino }
+    }
+
     /// Changes the fid that had this serial number, if it is still there.
     fn commit<X>(&self, fid: wire::Fid, serial: u32, change: impl FnOnce(&mut Fid<V>) -> X) -> Option<X> {
         self.fids.borrow_mut().get_mut(fid.0).filter(|found| found.serial == serial).map(change)
@@ -482,13 +499,18 @@ impl<'v, V: Vfs, F: Fids<V>> Session<'v, V, F> {
         self.vfs.remove(&gone.inode).await
     }
 
+    /// Closes what a fid had open.
+    fn close(&self, role: &Role<V::Open>) {
+        if let Some(open) = role.opened() {
+            self.vfs.close(open);
+        }
+    }
+
     /// Takes any fid out of use and closes what it had open.
     fn drop_one(&self) -> Option<Fid<V>> {
         // The borrow ends before the tree is called.
         let fid = self.fids.borrow_mut().pop()?;
-        if let Some(open) = fid.role.opened() {
-            self.vfs.close(open);
-        }
+        self.close(&fid.role);
         Some(fid)
     }
 
@@ -573,14 +595,4 @@ fn finish_counted(buf: &mut [u8], kind: u8, tag: Tag, count: usize, len: usize) 
 #[inline(always)]
 fn encoded<V: Vfs>(kind: u8) -> bool {
     !matches!(kind, wire::TWALK | wire::TSTAT | wire::TREAD | wire::TREADDIR) && fixed::knows::<V>(kind)
-}
-
-/// The qid of an inode.
-fn qid(id: Id, dialect: Dialect) -> Qid {
-    let kind = match id.kind {
-        Kind::Dir => Qid::DIR,
-        Kind::Symlink if dialect != Dialect::Legacy => Qid::SYMLINK,
-        _ => Qid::FILE,
-    };
-    Qid { kind, version: id.version, path: id.ino }
 }

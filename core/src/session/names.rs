@@ -2,7 +2,7 @@
 
 use super::attrs::permissions;
 use super::fids::Role;
-use super::{COUNTED_HEADER, Fids, MSIZE_MIN, Session, finish_counted, no_room, qid, unknown};
+use super::{COUNTED_HEADER, Fids, MSIZE_MIN, Session, finish_counted, no_room, unknown};
 use crate::vfs::{Create, Error, Kind, Nature, New, OpenMode, Result, User, Vfs};
 use crate::wire::{self, Dialect, Field, List, Numeric, Qid, Str, Tag, Writer};
 
@@ -38,7 +38,7 @@ impl<V: Vfs, F: Fids<V>> Session<'_, V, F> {
         self.commit(fid, reserved.serial, |fid| fid.top = id.ino);
         reserved.keep(inode, Role::Walked);
         self.attached.set(true);
-        Ok(qid(id, self.spoken()))
+        Ok(self.qid_of(id))
     }
 
     /// walk(5). The qids go to `rest`, in order; how many there are is returned.
@@ -64,7 +64,7 @@ impl<V: Vfs, F: Fids<V>> Session<'_, V, F> {
                 // "otherwise the names found so far, and newfid is unaffected"
                 Err(_) => return Ok(count),
             }
-            put_qid(rest, count, qid(self.vfs.id(&inode), self.spoken()));
+            put_qid(rest, count, self.qid(&inode));
             count = count.saturating_add(1);
         }
         match reserved {
@@ -120,9 +120,7 @@ impl<V: Vfs, F: Fids<V>> Session<'_, V, F> {
     fn move_fid(&self, fid: wire::Fid, serial: u32, inode: V::Inode) -> Result<()> {
         let old = self.turn(fid, serial, inode, Role::Walked).ok_or_else(|| unknown(fid))?;
         self.leave(&old);
-        if let Some(open) = old.opened() {
-            self.vfs.close(open);
-        }
+        self.close(&old);
         Ok(())
     }
 
@@ -175,7 +173,7 @@ impl<V: Vfs, F: Fids<V>> Session<'_, V, F> {
         self.vfs.link(&inode, dir, name).await?;
         let id = self.vfs.id(&inode);
         self.move_fid(fid, serial, inode)?;
-        Ok((qid(id, self.spoken()), 0))
+        Ok((self.qid_of(id), 0))
     }
 
     /// The directory in which `fid` may create a name.
@@ -209,15 +207,13 @@ impl<V: Vfs, F: Fids<V>> Session<'_, V, F> {
         } else {
             self.move_fid(fid, serial, inode.clone())?;
         }
-        Ok(qid(self.vfs.id(&inode), self.spoken()))
+        Ok(self.qid(&inode))
     }
 
     /// remove(5): "the fid is clunked even if the remove fails".
     pub(super) async fn remove(&self, fid: wire::Fid) -> Result<()> {
         let taken = self.take(fid)?;
-        if let Some(open) = taken.role.opened() {
-            self.vfs.close(open);
-        }
+        self.close(&taken.role);
         self.remove_file(&taken).await
     }
 }

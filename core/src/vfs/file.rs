@@ -53,6 +53,7 @@ pub struct OpenFile<'a> {
     /// How far it is.
     pub at: &'a mut Position,
     /// What a read that waits registers with, in the [`Waiters`](super::Waiters) of what it waits for. It lives as long as the read.
+    /// No other call registers with it.
     pub waiter: &'a mut Waiter,
 }
 

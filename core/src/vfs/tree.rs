@@ -175,25 +175,26 @@ impl<const OPENS: usize, const TEXT: usize> Vfs for StaticTree<OPENS, TEXT> {
     async fn finish(&self, open: &Handle) -> Result<()> {
         match open.0 {
             Held::Dir(_) => Ok(()),
-            Held::File { .. } => self.opens.with(*open, &mut Waiter::new(), |file, open, _| file.finish(open)),
+            Held::File { .. } => self.opens.with(*open, |file, open, _| file.finish(open)),
         }
     }
 
     fn waits(&self, open: &Handle) -> bool {
-        self.opens.with(*open, &mut Waiter::new(), |file, _, _| Ok(file.waits())).unwrap_or(false)
+        self.opens.with(*open, |file, _, _| Ok(file.waits())).unwrap_or(false)
     }
 
     async fn read(&self, open: &Handle, offset: u64, buf: &mut [u8]) -> Result<usize> {
         let mut waiter = Waiter::new();
         poll_fn(|cx| {
-            let read = self.opens.with(*open, &mut waiter, |file, open, _| Ok(file.poll_read(open, cx, offset, buf)));
+            let read =
+                self.opens.with_waiter(*open, &mut waiter, |file, open, _| Ok(file.poll_read(open, cx, offset, buf)));
             read.unwrap_or_else(|error| Poll::Ready(Err(error)))
         })
         .await
     }
 
     async fn write(&self, open: &Handle, offset: u64, data: &[u8]) -> Result<usize> {
-        self.opens.with(*open, &mut Waiter::new(), |file, open, append| {
+        self.opens.with(*open, |file, open, append| {
             let offset = match append {
                 // The pieces of a value follow each other.
                 true if open.at.partial && !open.text.bytes().is_empty() => open.at.delivered,

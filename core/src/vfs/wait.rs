@@ -51,9 +51,11 @@ impl Waiter {
     fn release(&mut self) {
         if let Some(held) = self.held.take() {
             // After a break every task behind this one finds by itself that it is no longer in a list.
-            if self.breaks == BREAKS.lock(Cell::get) {
-                count_break();
-            }
+            BREAKS.lock(|breaks| {
+                if breaks.get() == self.breaks {
+                    breaks.set(self.breaks.wrapping_add(1));
+                }
+            });
             held.wake();
         }
     }

@@ -1,6 +1,7 @@
 //! The open files of a static tree: a pool of fixed size.
 
-use core::cell::{Cell, RefCell};
+use core::cell::{Cell, RefCell, RefMut};
+use core::mem::ManuallyDrop;
 
 use super::Path;
 use crate::vfs::{Error, File, Fixed, OpenFile, OpenMode, Position, Result, Text, Waiter};
@@ -57,7 +58,7 @@ impl<const OPENS: usize, const TEXT: usize> Opens<OPENS, TEXT> {
         self.opened.set(generation);
         slot.text.clear();
         slot.at = Position::default();
-        file.open(&mut slot.lend(&mut Waiter::new()), mode)?;
+        file.open(&mut slot.lend(&mut no_waiter()), mode)?;
         slot.append = mode.append;
         slot.generation = generation;
         slot.file = Some(file);
@@ -65,40 +66,49 @@ impl<const OPENS: usize, const TEXT: usize> Opens<OPENS, TEXT> {
     }
 
     pub(super) fn close(&self, open: Handle) {
-        let _ = self.slot(open, |file, slot| {
-            file.close(&mut slot.lend(&mut Waiter::new()));
+        if let Ok((file, mut slot)) = self.slot(open) {
+            file.close(&mut slot.lend(&mut no_waiter()));
             slot.file = None;
-            Ok(())
-        });
+        }
     }
 
-    /// Lends an open file for the time of a call, never over a wait; also whether it was opened to append.
+    /// Lends an open file for the time of a call; also whether it was opened to append.
     pub(super) fn with<R>(
+        &self,
+        open: Handle,
+        with: impl FnOnce(&'static (dyn File + Sync), &mut OpenFile<'_>, bool) -> Result<R>,
+    ) -> Result<R> {
+        self.with_waiter(open, &mut no_waiter(), with)
+    }
+
+    /// As [`with`](Opens::with), for a read that may wait; never over the wait.
+    pub(super) fn with_waiter<R>(
         &self,
         open: Handle,
         waiter: &mut Waiter,
         with: impl FnOnce(&'static (dyn File + Sync), &mut OpenFile<'_>, bool) -> Result<R>,
     ) -> Result<R> {
-        self.slot(open, |file, slot| {
-            let append = slot.append;
-            with(file, &mut slot.lend(waiter), append)
-        })
+        let (file, mut slot) = self.slot(open)?;
+        let append = slot.append;
+        with(file, &mut slot.lend(waiter), append)
     }
 
-    fn slot<R>(
-        &self,
-        open: Handle,
-        with: impl FnOnce(&'static (dyn File + Sync), &mut OpenSlot<TEXT>) -> Result<R>,
-    ) -> Result<R> {
+    /// The slot of an open file, and the file.
+    fn slot(&self, open: Handle) -> Result<(&'static (dyn File + Sync), RefMut<'_, OpenSlot<TEXT>>)> {
         let Held::File { index, generation } = open.0 else { return Err(Error::IsDirectory) };
         // Borrowed already only when a file calls back into its own tree.
-        let mut slots = self.slots.try_borrow_mut().map_err(|_| Error::Busy)?;
-        let slot = slots.get_mut(usize::from(index)).filter(|slot| slot.generation == generation);
-        match slot {
-            Some(slot) => with(slot.file.ok_or(Error::BadFile)?, slot),
-            None => Err(Error::BadFile),
+        let slots = self.slots.try_borrow_mut().map_err(|_| Error::Busy)?;
+        let slot = RefMut::filter_map(slots, |slots| slots.get_mut(usize::from(index))).map_err(|_| Error::BadFile)?;
+        match slot.file {
+            Some(file) if slot.generation == generation => Ok((file, slot)),
+            _ => Err(Error::BadFile),
         }
     }
+}
+
+/// For a call that is no read and registers nothing: it need not be dropped, and its drop would take flash at each call.
+fn no_waiter() -> ManuallyDrop<Waiter> {
+    ManuallyDrop::new(Waiter::new())
 }
 
 impl<const TEXT: usize> OpenSlot<TEXT> {
