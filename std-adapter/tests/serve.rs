@@ -29,7 +29,7 @@ fn refused(url: &str) -> String {
 
 #[test]
 fn the_scratch_tree_has_the_memory_that_it_was_given() {
-    let server = Server::start("tcp://127.0.0.1:0", &["--scratch", "--scratch-memory", "1048576"]);
+    let server = Server::start("tcp://127.0.0.1:0", &["--scratch", "--scratch-memory", "1M"]);
     let (client, dir) = (at(&server.addresses[0]), Scratch::new("memory"));
     let (large, small) = (dir.path("large"), dir.path("small"));
     std::fs::write(&large, vec![1; 2 << 20]).unwrap();
@@ -333,7 +333,8 @@ fn limits_that_make_no_sense_are_refused_with_the_range() {
         ("--idle-timeout=99999999999", "0..="),
         ("--threads=5000", "0..=256"),
         ("--remote-timeout=99999999999", "0..="),
-        ("--scratch-memory=0", "4096.."),
+        ("--scratch-memory=0", "4096"),
+        ("--transaction-memory=1X", "64K"),
     ] {
         let output = Command::new(PROGRAM).args(["serve", "--scratch", option]).output().unwrap();
         let text = String::from_utf8(output.stderr).unwrap();

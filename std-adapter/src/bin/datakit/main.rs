@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 
 mod args;
+mod bytes;
 mod commands;
 mod copy;
 mod db;

@@ -21,6 +21,7 @@ use datakit::url::Url;
 use datakit_core::vfs::User;
 use rustix::process::{Resource, getrlimit, setrlimit};
 
+use super::bytes;
 use super::debug;
 use super::log::{self, APP, LogArgs};
 
@@ -57,7 +58,7 @@ pub(crate) struct ServeArgs {
     #[arg(long, value_name = "SECONDS", default_value_t = db::PATIENCE.as_secs(), value_parser = clap::value_parser!(u64).range(0..=86_400))]
     pub(crate) remote_timeout: u64,
     /// Bytes that one fetch from another repository may take; 0: any number
-    #[arg(long, value_name = "BYTES", default_value_t = REMOTE_LIMIT)]
+    #[arg(long, value_name = "BYTES", default_value_t = REMOTE_LIMIT, value_parser = bytes::at_least(0))]
     pub(crate) remote_limit: u64,
     /// Ways to other repositories that clients may have the server take, of git, ssh, http, https and file, with commas; file is also paths
     /// [default: all, but without file if another machine can connect: its users could read repositories of this one]
@@ -71,7 +72,7 @@ pub(crate) struct ServeArgs {
         long,
         value_name = "BYTES",
         default_value_t = datakit::scratch::LIMIT,
-        value_parser = clap::value_parser!(u64).range(4096..),
+        value_parser = bytes::at_least(4096),
         requires = "scratch"
     )]
     pub(crate) scratch_memory: u64,
@@ -85,7 +86,7 @@ pub(crate) struct ServeArgs {
     #[arg(long, value_name = "N", default_value_t = 65536, value_parser = clap::value_parser!(u32).range(1..=10_000_000))]
     pub(crate) max_fids: u32,
     /// Bytes of all that is written in transactions and not committed yet; a connection may use a quarter of them
-    #[arg(long, value_name = "BYTES", default_value_t = db::TRANSACTION_MEMORY, value_parser = clap::value_parser!(u64).range(4096..))]
+    #[arg(long, value_name = "BYTES", default_value_t = db::TRANSACTION_MEMORY, value_parser = bytes::at_least(4096))]
     pub(crate) transaction_memory: u64,
     /// Requests of one connection at a time; all but one may wait inside files
     #[arg(long, value_name = "N", default_value_t = 64, value_parser = clap::value_parser!(u32).range(1..=65_535))]
