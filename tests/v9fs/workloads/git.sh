@@ -43,6 +43,8 @@ for repository in origin clone bare.git; do
 done
 same "$(bytes 60000 | sum)" "$(sum <clone/src/file-3)"
 
+# Git moves what is pushed from one directory to another: by a link, which .u and .L have, or by a rename, which only .L has.
+only 9p2000.L 9p2000.u
 echo pushed >clone/pushed
 git -C clone add pushed
 git -C clone commit -q -m Pushed
