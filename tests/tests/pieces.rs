@@ -105,3 +105,23 @@ fn commands_of_the_database_may_come_in_pieces() {
         assert!(written(&mut client, "branch/dev/fast-forward", &[start]).is_err());
     }
 }
+
+#[test]
+fn a_commit_in_pieces_is_not_run_before_all_its_words_are_there() {
+    for place in [Place::memory(), Place::git()] {
+        let connection = place.connect();
+        connection.master().commit(&[("a", "0")]);
+        let mut client = place.raw(Dialect::Unix);
+        client.walk(0, 20, "branch/master/transactions").unwrap();
+        client.create(20, "t", 0x8000_0000 | 0o755, None).unwrap();
+        let head = connection.master().commit(&[("b", "1")]);
+        // As a program without a buffer writes it, and cut where a shorter command ends.
+        let bytes: Vec<_> = "commit ff-only\n".split("").collect();
+        for pieces in [&bytes[..], &["com", "mit", " ff-only\n"]] {
+            assert!(written(&mut client, "branch/master/transactions/t/ctl", pieces).is_err());
+            assert_eq!(connection.branch("master").head(), head);
+        }
+        written(&mut client, "branch/master/transactions/t/ctl", &["comm", "it"]).unwrap();
+        assert_ne!(connection.branch("master").head(), head);
+    }
+}

@@ -104,8 +104,8 @@ impl Command {
         Command(Arc::new(Shared { handler, explains, goes_on: |_| true, answer: Mutex::default() }))
     }
 
-    /// Runs a command without a newline at once, unless `goes_on` says that more may follow it: clients that close without a look at
-    /// the answer see its error on their write.
+    /// Runs a command that is written in one piece and without a newline at once, unless `goes_on` says that more may follow it: clients
+    /// that close without a look at the answer see its error on their write.
     #[must_use]
     pub fn complete_unless(mut self, goes_on: fn(&str) -> bool) -> Command {
         // It was made just now, nobody else has it.
@@ -235,7 +235,10 @@ impl OpenLeaf for Opened {
                 return Ok(0);
             }
             self.run(self.pieces.before(offset, 0)).await?;
-            let goes_on = |text: &[u8]| str::from_utf8(text).is_ok_and(|text| (self.file.goes_on)(text.trim_start()));
+            // What came in pieces may go on: `commit` with ` ff-only`.
+            let goes_on = |text: &[u8], in_one_piece: bool| {
+                !in_one_piece || str::from_utf8(text).is_ok_and(|text| (self.file.goes_on)(text.trim_start()))
+            };
             self.run(self.pieces.add(offset, data, goes_on)?).await?;
             locked::lock(&self.at).passed(offset, data.len());
             Ok(data.len())

@@ -153,7 +153,7 @@ impl OpenLeaf for Opened {
             let offset = if self.append { self.pieces.next() } else { offset };
             end_of(offset, data.len())?;
             self.lay(self.pieces.before(offset, data.len())).await?;
-            self.lay(self.pieces.add(offset, data, |_| true)?).await?;
+            self.lay(self.pieces.add(offset, data, |_, _| true)?).await?;
             Ok(data.len())
         })
     }

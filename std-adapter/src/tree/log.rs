@@ -195,7 +195,7 @@ impl OpenLeaf for Opened {
                 return Ok(0);
             }
             self.set(self.pieces.before(offset, 0))?;
-            let goes_on = |text: &[u8]| {
+            let goes_on = |text: &[u8], _| {
                 str::from_utf8(text).is_ok_and(|text| begins(Level::ALL.map(Level::as_str), text.trim_start()))
             };
             self.set(self.pieces.add(offset, data, goes_on)?)?;

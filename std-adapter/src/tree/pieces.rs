@@ -44,13 +44,20 @@ impl Pieces {
         if goes_on { None } else { begun.take() }
     }
 
-    /// Adds what was written: the whole value, if it ends here. `goes_on` tells whether more may follow a text without a newline.
+    /// Adds what was written: the whole value, if it ends here. `goes_on` tells whether more may follow a text without a newline; it is
+    /// also told whether the text was written in one piece.
     ///
     /// # Errors
     /// [`Error::TooLarge`] above [`LARGEST`]; nothing is kept then.
-    pub(super) fn add(&self, offset: u64, data: &[u8], goes_on: impl FnOnce(&[u8]) -> bool) -> Result<Option<Piece>> {
+    pub(super) fn add(
+        &self,
+        offset: u64,
+        data: &[u8],
+        goes_on: impl FnOnce(&[u8], bool) -> bool,
+    ) -> Result<Option<Piece>> {
         let mut begun = locked::lock(&self.0);
-        if begun.text.is_empty() {
+        let in_one_piece = begun.text.is_empty();
+        if in_one_piece {
             // The newline of a value that was set without it.
             if offset != 0 && offset == begun.start && data.trim_ascii().is_empty() {
                 return Ok(None);
@@ -62,7 +69,7 @@ impl Pieces {
             return Err(Error::TooLarge);
         }
         begun.text.extend_from_slice(data);
-        let ended = data.ends_with(b"\n") || !goes_on(&begun.text);
+        let ended = data.ends_with(b"\n") || !goes_on(&begun.text, in_one_piece);
         Ok(if ended { begun.take() } else { None })
     }
 
