@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use super::object::Commit;
 use super::objects::Objects;
+use super::store::CommitGraph;
 use super::{Error, Id, Result};
 
 /// The lowest common ancestors of two commits: those of which no other one comes. Newest first; none if the two have nothing in common.
@@ -162,6 +163,7 @@ const STALE: u8 = 4;
 /// ancestor is never stale, and that ancestor is not, until it was looked at.
 struct Walk<'o> {
     objects: &'o Objects,
+    graph: Option<Box<dyn CommitGraph>>,
     shallow: HashSet<Id>,
     queue: BinaryHeap<Next>,
     seen: HashMap<Id, Seen>,
@@ -179,18 +181,48 @@ type Next = (i64, u32, Reverse<u64>, Id);
 #[derive(Default)]
 struct Seen {
     marks: u8,
-    /// The commit, while its marks are news to its parents.
-    waiting: Option<Arc<Commit>>,
+    /// What it came from, while its marks are news to that.
+    waiting: Option<Origin>,
+}
+
+/// When a commit was made, and what it came from.
+struct Origin {
+    time: i64,
+    parents: Parents,
+}
+
+enum Parents {
+    /// As the commit-graph of the store has them.
+    Listed(Vec<Id>),
+    Of(Arc<Commit>),
+}
+
+impl Origin {
+    fn parents(&self) -> &[Id] {
+        match &self.parents {
+            Parents::Listed(parents) => parents,
+            Parents::Of(commit) => &commit.parents,
+        }
+    }
 }
 
 impl<'o> Walk<'o> {
     fn new(objects: &'o Objects, first: &[Id], second: &[Id]) -> Result<Walk<'o>> {
         let (queue, seen) = (BinaryHeap::new(), HashMap::new());
         let shallow = objects.store().shallow()?;
-        let mut walk = Walk { objects, shallow, queue, seen, interesting: 0, turn: 0, common: Vec::new() };
+        let graph = objects.store().commit_graph();
+        let mut walk = Walk { objects, graph, shallow, queue, seen, interesting: 0, turn: 0, common: Vec::new() };
         first.iter().try_for_each(|id| walk.reach(*id, FIRST))?;
         second.iter().try_for_each(|id| walk.reach(*id, SECOND))?;
         Ok(walk)
+    }
+
+    fn origin(&self, id: Id) -> Result<Origin> {
+        if let Some((time, parents)) = self.graph.as_ref().and_then(|graph| graph.commit(id)) {
+            return Ok(Origin { time, parents: Parents::Listed(parents) });
+        }
+        let commit = self.objects.commit(id)?;
+        Ok(Origin { time: commit.time, parents: Parents::Of(commit) })
     }
 
     fn marks(&self, id: Id) -> u8 {
@@ -199,22 +231,23 @@ impl<'o> Walk<'o> {
 
     /// Marks a commit, and has it wait if that is news.
     fn reach(&mut self, id: Id, how: u8) -> Result<()> {
-        let seen = self.seen.entry(id).or_default();
-        let marks = seen.marks | how;
-        if marks == seen.marks {
+        let before = self.marks(id);
+        let marks = before | how;
+        if marks == before {
             return Ok(());
         }
-        if seen.waiting.is_none() {
-            seen.waiting = Some(self.objects.commit(id)?);
-        } else if seen.marks & STALE == 0 {
+        let waiting = self.seen.get_mut(&id).and_then(|seen| seen.waiting.take());
+        if waiting.is_some() && before & STALE == 0 {
             self.interesting -= 1;
         }
-        seen.marks = marks;
-        if let Some(commit) = &seen.waiting {
-            self.interesting += usize::from(marks & STALE == 0);
-            self.turn += 1;
-            self.queue.push((commit.time, marks.count_ones(), Reverse(self.turn), id));
-        }
+        let origin = match waiting {
+            Some(origin) => origin,
+            None => self.origin(id)?,
+        };
+        self.interesting += usize::from(marks & STALE == 0);
+        self.turn += 1;
+        self.queue.push((origin.time, marks.count_ones(), Reverse(self.turn), id));
+        self.seen.insert(id, Seen { marks, waiting: Some(origin) });
         Ok(())
     }
 
@@ -226,7 +259,7 @@ impl<'o> Walk<'o> {
         let Some((time, .., id)) = self.queue.pop() else { return Ok(false) };
         let Some(seen) = self.seen.get_mut(&id) else { return Ok(true) };
         // None: it is in the queue once more, with fewer marks.
-        let Some(commit) = seen.waiting.take() else { return Ok(true) };
+        let Some(origin) = seen.waiting.take() else { return Ok(true) };
         let mut marks = seen.marks;
         self.interesting -= usize::from(marks & STALE == 0);
         if marks == FIRST | SECOND {
@@ -234,7 +267,7 @@ impl<'o> Walk<'o> {
             marks |= STALE;
         }
         if !self.shallow.contains(&id) {
-            commit.parents.iter().try_for_each(|parent| self.reach(*parent, marks))?;
+            origin.parents().iter().try_for_each(|parent| self.reach(*parent, marks))?;
         }
         Ok(true)
     }

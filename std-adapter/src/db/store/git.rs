@@ -32,7 +32,7 @@ use gix::{Repository, ThreadSafeRepository};
 
 pub use fsync::Fsync;
 
-use super::{FetchError, Move, REMOTE_LIMIT, Seen, Stop, Store, Watching};
+use super::{CommitGraph, FetchError, Move, REMOTE_LIMIT, Seen, Stop, Store, Watching};
 use crate::db::identity::Identity;
 use crate::db::object::{Kind, Object};
 use crate::db::{BranchName, Error, Id, PATIENCE, Result};
@@ -243,6 +243,15 @@ impl Drop for Handle<'_> {
     }
 }
 
+impl CommitGraph for gix::commitgraph::Graph {
+    fn commit(&self, id: Id) -> Option<(i64, Vec<Id>)> {
+        let commit = self.commit_by_id(gix::ObjectId::from(id))?;
+        let parent = |at: std::result::Result<_, _>| Some(Id::from(self.id_at(at.ok()?).to_owned()));
+        let parents = commit.iter_parents().map(parent).collect::<Option<_>>()?;
+        Some((i64::try_from(commit.committer_timestamp()).ok()?, parents))
+    }
+}
+
 impl Store for Git {
     fn waits(&self) -> bool {
         true
@@ -323,6 +332,17 @@ impl Store for Git {
     fn shallow(&self) -> Result<HashSet<Id>> {
         let commits = self.handle().shallow_commits().map_err(|error| Error::Store(format!("shallow: {error}")))?;
         Ok(commits.iter().flat_map(|commits| commits.iter()).map(|id| Id::from(*id)).collect())
+    }
+
+    fn commit_graph(&self) -> Option<Box<dyn CommitGraph>> {
+        match self.handle().commit_graph_if_enabled() {
+            Ok(graph) => Some(Box::new(graph?)),
+            Err(error) => {
+                // The commits themselves say the same.
+                tracing::warn!("{}: commit-graph: {error}", self.dir().display());
+                None
+            }
+        }
     }
 
     fn watch(&self, changed: Box<dyn Fn(&Seen) + Send + Sync>) -> Result<Option<Box<dyn Watching>>> {

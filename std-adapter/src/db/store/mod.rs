@@ -18,6 +18,12 @@ use super::{BranchName, Error, Id, Result};
 /// Bytes that are taken of another repository in one fetch, where nobody says otherwise.
 pub const REMOTE_LIMIT: u64 = 4 << 30;
 
+/// Parents and times of commits, kept apart from the commits: `commit-graph(5)` of Git.
+pub trait CommitGraph: Send + Sync {
+    /// The committer's time and the parents of a commit; `None` if it is not in the graph.
+    fn commit(&self, id: Id) -> Option<(i64, Vec<Id>)>;
+}
+
 /// Objects by their hash, and branches with compare-and-swap: all that the database asks of what is below it.
 ///
 /// Calls may wait for a disk ([`waits`](Store::waits)), so that tasks make them on a thread of their own. A store is used by many
@@ -124,6 +130,11 @@ pub trait Store: Send + Sync + 'static {
     /// [`Error::Store`].
     fn shallow(&self) -> Result<HashSet<Id>> {
         Ok(HashSet::new())
+    }
+
+    /// What the store knows of commits without reading them; `None` if it knows of none.
+    fn commit_graph(&self) -> Option<Box<dyn CommitGraph>> {
+        None
     }
 
     /// Has `changed` called, from one thread at a time, soon after another program may have moved a branch, until what is returned is

@@ -50,6 +50,32 @@ fn at(store: &Git, branch: &str) -> Option<Id> {
 }
 
 #[test]
+fn history_is_walked_by_the_commit_graph_where_there_is_one() {
+    let place = Place::new("commit-graph");
+    let store = std::sync::Arc::new(Git::open(&place.0).unwrap());
+    let tree = encode_tree([]).unwrap().0;
+    let mut line = vec![commit(&store, "first")];
+    for time in 1_700_000_001..1_700_000_006 {
+        let parents = [*line.last().unwrap()];
+        let (id, object) = Commit::encode(tree, &parents, b"", time).unwrap();
+        store.write(&[(id, object)]).unwrap();
+        line.push(id);
+    }
+    assert!(go(&store, "master", None, line.last().copied()));
+    place.git(&["commit-graph", "write", "--reachable"]);
+    // What the graph knows need not be read, so nobody misses this one.
+    let middle = line[2].to_string();
+    fs::remove_file(store.dir().join("objects").join(&middle[..2]).join(&middle[2..])).unwrap();
+    let came_from = |ancestor: usize, of: usize| {
+        let objects = crate::db::objects::Objects::new(store.clone());
+        crate::db::history::is_ancestor(&objects, line[ancestor], line[of])
+    };
+    assert_eq!((came_from(0, 5), came_from(5, 0)), (Ok(true), Ok(false)));
+    fs::remove_file(store.dir().join("objects/info/commit-graph")).unwrap();
+    assert!(came_from(0, 5).is_err());
+}
+
+#[test]
 fn d54_git_accepts_it_from_the_first_moment() {
     let place = Place::new("fresh");
     let store = Git::open(&place.0).unwrap();
