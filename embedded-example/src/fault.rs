@@ -33,7 +33,7 @@ extern "C" fn breakpoint() -> ! {
     semihosting::process::exit(101)
 }
 
-/// What the processor saves when it enters a handler: r0 to r3, r12, lr, pc, xpsr.
+/// The registers that the processor saves when it enters a handler: r0 to r3, r12, lr, pc, xpsr.
 #[repr(C, align(8))]
 struct Frame([u32; 8]);
 

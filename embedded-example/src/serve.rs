@@ -193,7 +193,7 @@ pub type Tree = StaticTree<OPENS, TEXT>;
 /// The tree as a client sees it.
 type Seated = Share<'static, SEATS, OPENS, RESERVED, TEXT>;
 
-/// What is open of it. In one task at a time: all seats are tasks of one executor.
+/// The open files of the tree. One task uses it at a time: all seats are tasks of one executor.
 pub type Opened = Shares<SEATS, OPENS, RESERVED>;
 
 /// Serves one client after the other.

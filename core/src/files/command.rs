@@ -13,8 +13,9 @@ use crate::vfs::{Error, File, FileStat, Fixed, OpenFile, Result, Text, read_at};
 /// What runs a command: gets it without white space around it, writes the reply.
 type Handler = fn(&str, &mut dyn fmt::Write) -> Result<()>;
 
-/// What is written is a command: whole with a newline at its end, a read, or the clunk. Its reply, of at most `N` bytes, is kept until it
-/// was read, by the same or a later open file; an error goes back on the request that ended the command and leaves the last reply alone.
+/// A file that runs what is written to it: a command ends with a newline, a read, or the clunk. Its reply, of at most `N` bytes, is
+/// kept until it was read, by the same or a later open file. An error goes back on the request that ended the command and leaves the
+/// last reply alone.
 pub struct Command<const N: usize> {
     handler: Handler,
     doc: &'static str,

@@ -124,7 +124,7 @@ fn whoever_gives_up_takes_nobody_along() {
     static ROOT: Dir = Dir::new(&[file("feed", &FEED)]);
     let mut seed = 1;
     for round in 1..200 {
-        // What gives up stays open; so a tree of its own for each round.
+        // Handles that are given up stay open, so each round has its own tree.
         let tree = Tree::new(&ROOT);
         let mut tasks: Vec<_> = (0..24)
             .map(|_| {

@@ -11,9 +11,9 @@ const DIRECT: usize = 32 * 1024;
 /// What the shared buffers are asked to hold: a batch of 32 requests of 4 KiB. A board has less.
 const BATCH: usize = 136 * 1024;
 
-/// What a request costs that is answered in place, in those.
+/// Cost of a request that is answered in place, in the same unit.
 pub(super) const IN_PLACE: u32 = 1;
-/// What any other request costs.
+/// Cost of any other request.
 pub(super) const WHOLE: u32 = 4;
 
 /// The receiving half of a transport.

@@ -286,7 +286,7 @@ fn set(value: u32) -> Option<u32> {
     Some(value).filter(|value| *value != u32::MAX)
 }
 
-/// What is before 1970 or after 2106 is shown as the nearest time that 32 bits have.
+/// A time before 1970 or after 2106 becomes the nearest one that 32 bits hold.
 fn seconds(time: Time) -> u32 {
     u32::try_from(time.sec.max(0)).unwrap_or(u32::MAX)
 }

@@ -30,7 +30,7 @@ pub(super) enum Role<O> {
     Xattr { open: O, access: Access },
 }
 
-/// What an open file may be used for, and what happens when it is closed: a set of bits.
+/// The uses that an open file allows, and whether it is removed when it is closed: a set of bits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Access(u8);
 
@@ -44,7 +44,7 @@ impl Access {
     /// A read of it has waited, and may wait still.
     pub(super) const WAITED: Access = Access(8);
 
-    /// What was asked for at the open.
+    /// The access that an open asked for.
     pub(super) fn new(mode: OpenMode, remove: bool) -> Access {
         Access(u8::from(mode.read) | u8::from(mode.write) << 1 | u8::from(remove) << 2)
     }

@@ -52,7 +52,7 @@ pub struct OpenFile<'a> {
     pub text: &'a mut dyn Text,
     /// How far it is.
     pub at: &'a mut Position,
-    /// What a read that waits registers with, in the [`Waiters`](super::Waiters) of what it waits for. It lives as long as the read.
+    /// The registration of a read that waits, for the [`Waiters`](super::Waiters) of its event. It lives as long as the read.
     /// No other call registers with it.
     pub waiter: &'a mut Waiter,
 }
@@ -61,8 +61,8 @@ pub struct OpenFile<'a> {
 /// end: a read of no bytes.
 ///
 /// Where a read got less than it asked for, a kernel asks again for the rest, and hands the bytes to its reader at the mark. A small read
-/// that got all that it asked for is none of these: who reads byte by byte, as shells do, would take the mark for the end of the file.
-/// Of a large one it is not known; the kernel may have cut it.
+/// that got all that it asked for gets no mark: a shell, which reads byte by byte, would take it for the end of the file.
+/// A large read gets the mark: the kernel may have cut it, and nobody can tell.
 #[must_use]
 pub const fn marked(count: usize, room: usize) -> bool {
     count < room || room >= 1024
