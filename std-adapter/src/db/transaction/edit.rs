@@ -12,7 +12,7 @@ impl Transaction {
     /// Makes an empty file, in place of a file that is there.
     ///
     /// # Errors
-    /// [`Error::IsDirectory`] where a directory is; [`Error::InvalidName`]; those of [`Tree::put`].
+    /// [`Error::IsDirectory`] where a directory is; [`Error::InvalidName`]; those of [`Tree::put`](crate::db::tree::Tree::put).
     pub fn create(&self, path: &[u8], mode: Mode, content: &[u8]) -> Result<()> {
         let (_, name) = split(path).ok_or(Error::IsDirectory)?;
         check_name(name, mode)?;
@@ -34,7 +34,7 @@ impl Transaction {
     /// Makes a directory. It is gone after the commit if nothing was put into it.
     ///
     /// # Errors
-    /// [`Error::Exists`]; [`Error::InvalidName`]; those of [`Tree::put`].
+    /// [`Error::Exists`]; [`Error::InvalidName`]; those of [`Tree::put`](crate::db::tree::Tree::put).
     pub fn mkdir(&self, path: &[u8]) -> Result<()> {
         let (_, name) = split(path).ok_or(Error::Exists)?;
         check_name(name, Mode::Dir)?;
@@ -54,7 +54,7 @@ impl Transaction {
     /// Removes what is at `path`, a directory with everything in it: what it was.
     ///
     /// # Errors
-    /// Those of [`Tree::take`].
+    /// Those of [`Tree::take`](crate::db::tree::Tree::take).
     pub fn remove(&self, path: &[u8]) -> Result<Node> {
         let mut state = self.open_mut()?;
         state.reserve(self.objects(), path, 0)?;
@@ -68,7 +68,7 @@ impl Transaction {
     ///
     /// # Errors
     /// [`Error::IsDirectory`] and [`Error::NotDirectory`] if one of the two is a directory and the other is none; [`Error::NotEmpty`];
-    /// [`Error::BelowItself`]; [`Error::TooDeep`]; [`Error::InvalidName`]; those of [`Tree::take`].
+    /// [`Error::BelowItself`]; [`Error::TooDeep`]; [`Error::InvalidName`]; those of [`Tree::take`](crate::db::tree::Tree::take).
     pub fn rename(&self, from: &[u8], to: &[u8]) -> Result<Option<Node>> {
         let (parent, name) = split(to).ok_or(Error::IsDirectory)?;
         let mut state = self.open_mut()?;
@@ -114,7 +114,7 @@ impl Transaction {
     /// Has `change` change the bytes of a file, which are set aside in the memory of the transaction.
     ///
     /// # Errors
-    /// Those of `change`, after which nothing has changed; those of [`Tree::file_mut`].
+    /// Those of `change`, after which nothing has changed; those of [`Tree::file_mut`](crate::db::tree::Tree::file_mut).
     pub(in crate::db) fn change<E: From<Error>>(
         &self,
         at: FileAt<'_>,
@@ -131,7 +131,7 @@ impl Transaction {
     /// Drops the content of a file.
     ///
     /// # Errors
-    /// Those of [`Tree::file_mut`].
+    /// Those of [`Tree::file_mut`](crate::db::tree::Tree::file_mut).
     pub(in crate::db) fn empty(&self, at: FileAt<'_>) -> Result<()> {
         let mut state = self.open_mut()?;
         state.file_mut(self.objects(), at)?.content = Content::fresh(Sparse::new(self.space.clone()));
@@ -144,7 +144,7 @@ impl Transaction {
     /// Gives a file the content that was made of the blob `of` for it. If it has another one by now, nothing changes.
     ///
     /// # Errors
-    /// Those of [`Tree::file_mut`].
+    /// Those of [`Tree::file_mut`](crate::db::tree::Tree::file_mut).
     pub(in crate::db) fn load(&self, at: FileAt<'_>, of: Id, content: Sparse) -> Result<()> {
         let mut state = self.open_mut()?;
         let file = state.file_mut(self.objects(), at)?;
@@ -157,7 +157,7 @@ impl Transaction {
     /// Makes a file a normal one or a program; of a link, its target is the content then.
     ///
     /// # Errors
-    /// Those of [`Tree::file_mut`]; [`Error::InvalidName`] for a link where there must be none.
+    /// Those of [`Tree::file_mut`](crate::db::tree::Tree::file_mut); [`Error::InvalidName`] for a link where there must be none.
     pub fn chmod(&self, at: FileAt<'_>, mode: Mode) -> Result<()> {
         if let FileAt::Path(path) = at {
             check_name(split(path).ok_or(Error::IsDirectory)?.1, mode)?;
