@@ -30,6 +30,15 @@ struct Known {
 impl Presence {
     /// Whether the repository with these objects has one of that name, in a file of its own or in a pack.
     pub(super) fn holds(&self, objects: &Path, loose: &Loose, id: Id) -> Result<bool> {
+        if self.looked_up(objects, loose, id)? {
+            return Ok(true);
+        }
+        // A repack between the looks at files and at packs moves an object from where it was not sought yet to where it was.
+        *locked::lock(&self.0) = None;
+        self.looked_up(objects, loose, id)
+    }
+
+    fn looked_up(&self, objects: &Path, loose: &Loose, id: Id) -> Result<bool> {
         if loose.holds(id) {
             return Ok(true);
         }
