@@ -1,7 +1,5 @@
 //! Bringing a commit to a branch.
 
-use std::time::Duration;
-
 use super::branch::Branch;
 use super::identity::By;
 use super::merge::{self, Refused};
@@ -217,21 +215,6 @@ pub(super) fn keep(objects: &Objects, mut batch: Batch, id: Id, commit: Object) 
 /// # Errors
 /// [`Error::NotFound`] for a commit that is not there; [`Error::NotFastForward`], also if the branch moved meanwhile.
 pub fn fast_forward(database: &Database, branch: &Branch, commit: Id) -> Result<()> {
-    // While another program repacks, an object may be found in neither the old pack nor the new one.
-    for _ in 0..REPACKED {
-        match try_fast_forward(database, branch, commit) {
-            Err(Error::Broken { .. }) if database.objects().store().waits() => std::thread::sleep(REPACKING),
-            done => return done,
-        }
-    }
-    try_fast_forward(database, branch, commit)
-}
-
-/// Further looks for an object that is missing, and the time before each.
-const REPACKED: u32 = 3;
-const REPACKING: Duration = Duration::from_millis(20);
-
-fn try_fast_forward(database: &Database, branch: &Branch, commit: Id) -> Result<()> {
     database.objects().named_commit(commit)?;
     let head = branch.head()?;
     if let Some(head) = head

@@ -14,6 +14,7 @@ mod presence;
 mod program;
 mod reflog;
 mod refs;
+mod repacked;
 #[cfg(test)]
 mod tests;
 mod watch;
@@ -23,7 +24,8 @@ use std::fs;
 use std::io;
 use std::ops::Deref;
 use std::path::{Path, PathBuf};
-use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, RwLock};
 use std::time::Duration;
 
 use gix::bstr::ByteSlice;
@@ -54,7 +56,7 @@ const PACKS: u16 = 4096;
 /// One of these at a time: of another one on the same repository, also in another process, [`Git::open`] fails. So the locks of
 /// branches that a killed server leaves behind are known to be nobody's, and are removed when the repository is opened.
 pub struct Git {
-    repository: ThreadSafeRepository,
+    repository: RwLock<ThreadSafeRepository>,
     files: Files,
     packed: PackedRefs,
     presence: presence::Presence,
@@ -64,6 +66,8 @@ pub struct Git {
     identity: Identity,
     /// Handles that nobody uses now: what they have found out is not found out again.
     idle: Mutex<Vec<Open>>,
+    /// Times that the repository was opened again.
+    generation: AtomicU64,
 }
 
 impl Git {
@@ -92,7 +96,8 @@ impl Git {
         let (packed, presence, idle) = (PackedRefs::default(), presence::Presence::default(), Mutex::default());
         let (identity, work) = (Identity::default(), found.work(&repository.to_thread_local()));
         let limits = Limits { patience: Some(PATIENCE), bytes: Some(REMOTE_LIMIT) };
-        let git = Git { repository, files, packed, presence, work, limits, owner, identity, idle };
+        let (repository, generation) = (RwLock::new(repository), AtomicU64::new(0));
+        let git = Git { repository, files, packed, presence, work, limits, owner, identity, idle, generation };
         if git.is_partial() {
             tracing::warn!(
                 "{}: a partial clone: the objects that it lacks are not fetched, and reading them fails; \
@@ -169,7 +174,39 @@ impl Git {
 
     fn handle(&self) -> Handle<'_> {
         let idle = locked::lock(&self.idle).pop();
-        Handle { git: self, open: Some(idle.unwrap_or_else(|| Open::new(&self.repository))) }
+        Handle { git: self, open: Some(idle.unwrap_or_else(|| self.open_handle())) }
+    }
+
+    fn open_handle(&self) -> Open {
+        // Read first: a handle of the old store with the new number would be kept.
+        let generation = self.generation.load(Ordering::Acquire);
+        Open::new(&locked::read(&self.repository), generation)
+    }
+
+    /// What `look` finds, also while another program repacks.
+    fn find<T>(&self, look: impl Fn(&gix::odb::Handle) -> Result<Option<T>>) -> Result<Option<T>> {
+        let handle = self.handle();
+        if let Ok(Some(found)) = look(&handle.objects) {
+            return Ok(Some(found));
+        }
+        let found = repacked::look(handle.objects.store_ref().path(), look)?;
+        if found.is_some() {
+            self.open_again(handle.git_dir());
+        }
+        Ok(found)
+    }
+
+    /// Leaves a store that does not find what is there.
+    fn open_again(&self, dir: &Path) {
+        match ThreadSafeRepository::open_opts(dir, options()) {
+            Ok(repository) => {
+                *locked::write(&self.repository) = repository;
+                self.generation.fetch_add(1, Ordering::Release);
+                locked::lock(&self.idle).clear();
+            }
+            // The old one stays in use: it is slower, not wrong.
+            Err(error) => tracing::warn!("{}: {error}", dir.display()),
+        }
     }
 }
 
@@ -196,15 +233,16 @@ fn create(path: &Path) -> Result<()> {
 
 /// What one thread uses at a time.
 struct Open {
+    generation: u64,
     repository: Repository,
     loose: loose::Loose,
 }
 
 impl Open {
-    fn new(repository: &ThreadSafeRepository) -> Open {
+    fn new(repository: &ThreadSafeRepository, generation: u64) -> Open {
         let repository = repository.to_thread_local();
         let loose = loose::Loose::new(repository.objects.store_ref().path());
-        Open { repository, loose }
+        Open { generation, repository, loose }
     }
 }
 
@@ -239,7 +277,9 @@ impl Deref for Handle<'_> {
 
 impl Drop for Handle<'_> {
     fn drop(&mut self) {
-        locked::lock(&self.git.idle).extend(self.open.take());
+        let current = self.git.generation.load(Ordering::Acquire);
+        let open = self.open.take().filter(|open| open.generation == current);
+        locked::lock(&self.git.idle).extend(open);
     }
 }
 
@@ -258,21 +298,22 @@ impl Store for Git {
     }
 
     fn read(&self, id: Id) -> Result<Option<Object>> {
-        let mut data = Vec::new();
-        let found = self
-            .handle()
-            .objects
-            .try_find(&gix::ObjectId::from(id), &mut data)
-            .map(|found| found.map(|object| object.kind));
-        let kind = found.map_err(|error| Error::Store(error.to_string()))?;
-        Ok(kind.and_then(Kind::of_git).map(|kind| Object { kind, data: data.into() }))
+        self.find(|objects| {
+            let mut data = Vec::new();
+            let found = objects.try_find(&gix::ObjectId::from(id), &mut data);
+            let kind =
+                found.map(|found| found.map(|object| object.kind)).map_err(|error| Error::Store(error.to_string()))?;
+            Ok(kind.and_then(Kind::of_git).map(|kind| Object { kind, data: data.into() }))
+        })
     }
 
     fn header(&self, id: Id) -> Result<Option<(Kind, u64)>> {
         use gix::objs::FindHeader;
-        let header = self.handle().objects.try_header(&gix::ObjectId::from(id));
-        let header = header.map_err(|error| Error::Store(error.to_string()))?;
-        Ok(header.and_then(|header| Some((Kind::of_git(header.kind)?, header.size))))
+        self.find(|objects| {
+            let header =
+                objects.try_header(&gix::ObjectId::from(id)).map_err(|error| Error::Store(error.to_string()))?;
+            Ok(header.and_then(|header| Some((Kind::of_git(header.kind)?, header.size))))
+        })
     }
 
     fn write(&self, objects: &[(Id, Object)]) -> Result<()> {

@@ -13,6 +13,7 @@ use gix::hash::Kind::Sha1;
 use gix::objs::Exists;
 
 use super::loose::Loose;
+use super::repacked;
 use crate::db::{Error, Id, Result};
 use crate::locked;
 
@@ -30,15 +31,14 @@ struct Known {
 impl Presence {
     /// Whether the repository with these objects has one of that name, in a file of its own or in a pack.
     pub(super) fn holds(&self, objects: &Path, loose: &Loose, id: Id) -> Result<bool> {
-        if self.looked_up(objects, loose, id)? {
+        if self.finds(objects, loose, id)? {
             return Ok(true);
         }
-        // A repack between the looks at files and at packs moves an object from where it was not sought yet to where it was.
-        *locked::lock(&self.0) = None;
-        self.looked_up(objects, loose, id)
+        let found = repacked::look(objects, |handle| Ok(handle.exists(&gix::ObjectId::from(id)).then_some(())));
+        Ok(found?.is_some())
     }
 
-    fn looked_up(&self, objects: &Path, loose: &Loose, id: Id) -> Result<bool> {
+    fn finds(&self, objects: &Path, loose: &Loose, id: Id) -> Result<bool> {
         if loose.holds(id) {
             return Ok(true);
         }

@@ -76,6 +76,29 @@ fn history_is_walked_by_the_commit_graph_where_there_is_one() {
 }
 
 #[test]
+fn an_object_is_found_after_its_pack_could_not_be_read_once() {
+    let place = Place::new("pack-unread");
+    let id = commit(&Git::open(&place.0).unwrap(), "packed");
+    let store = Git::open(&place.0).unwrap();
+    assert!(go(&store, "master", None, Some(id)));
+    place.git(&["repack", "-adq"]);
+    let packs: Vec<_> =
+        fs::read_dir(store.dir().join("objects/pack")).unwrap().map(|entry| entry.unwrap().path()).collect();
+    let index = packs.iter().find(|path| path.extension().is_some_and(|end| end == "idx")).unwrap();
+    // The store has a list of packs now, and has opened none of them.
+    let loose = commit(&store, "loose");
+    assert!(store.read(loose).unwrap().is_some());
+    fs::rename(index, index.with_extension("away")).unwrap();
+    let then = fs::metadata(index.with_extension("away")).unwrap().modified().unwrap();
+    fs::File::create(index).unwrap().set_modified(then).unwrap();
+    assert_eq!((store.read(id), store.header(id), store.holds(id)), (Ok(None), Ok(None), Ok(false)));
+    fs::rename(index.with_extension("away"), index).unwrap();
+    assert!(store.read(id).unwrap().is_some());
+    assert!(store.header(id).unwrap().is_some());
+    assert!(store.holds(id).unwrap());
+}
+
+#[test]
 fn d54_git_accepts_it_from_the_first_moment() {
     let place = Place::new("fresh");
     let store = Git::open(&place.0).unwrap();
