@@ -2,8 +2,8 @@
 
 use core::fmt::{self, Write};
 
-/// A number in decimal digits. `Display` of the integers looks for a width, a sign and a precision, for which a board would pay with a
-/// kilobyte of flash.
+/// A number in decimal digits. `Display` of the integers looks for a width, a sign and a precision,
+/// for which a board would pay with a kilobyte of flash.
 ///
 /// ```
 /// use datakit_core::Decimal;

@@ -1,7 +1,7 @@
 //! A file tree over 9P, for all sizes: no `std`, no allocator, no `unsafe`.
 //!
-//! With the feature `alloc` the texts of errors that are made at run time are on the heap, and so is what a request that is seldom made
-//! needs while it is answered; everything else is the same.
+//! With the feature `alloc` the texts of errors that are made at run time are on the heap, and so
+//! is what a request that is seldom made needs while it is answered; everything else is the same.
 //!
 //! Bytes go right, once; nothing calls back to its left:
 //!
@@ -17,10 +17,14 @@
 //! | [`vfs`] | inodes, names, attributes, files that wait | fid, tag, qid, dialect, sockets |
 //! | [`serve`] | frames in, frames out, N workers, flush | messages |
 //!
-//! Read in this order: [`serve`], [`wire`], [`session`], [`vfs`], then [`files`] for what a tree is made of.
+//! Read in this order: [`serve`], [`wire`], [`session`], [`vfs`], then [`files`] for what a tree is
+//! made of.
 #![no_std]
 #![forbid(unsafe_code)]
-#![cfg_attr(not(test), deny(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic))]
+#![cfg_attr(
+    not(test),
+    deny(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic)
+)]
 // Static dispatch only: nobody needs to name these futures or to ask whether they are `Send`.
 #![allow(async_fn_in_trait)]
 

@@ -23,7 +23,10 @@ pub static ROOT: Dir = Dir::new(&[
 
 static BOARD: Dir = Dir::new(&[
     file("name", &Doc::new("lm3s6965evb")),
-    file("clock", &Status::new(|out: &mut dyn Write| writeln!(out, "{} Hz", facts::CLOCK_HZ.get()))),
+    file(
+        "clock",
+        &Status::new(|out: &mut dyn Write| writeln!(out, "{} Hz", facts::CLOCK_HZ.get())),
+    ),
     file("build", &Doc::new(BUILD)),
 ]);
 
@@ -33,9 +36,18 @@ const BUILD: &str = concat!(env!("CARGO_PKG_NAME"), " ", env!("CARGO_PKG_VERSION
 static NET: Dir = Dir::new(&[
     file("address", &Status::new(address)),
     file("mac", &Status::new(mac)),
-    file("frames-in", &Status::new(|out: &mut dyn Write| writeln!(out, "{}", facts::FRAMES_IN.get()))),
-    file("frames-out", &Status::new(|out: &mut dyn Write| writeln!(out, "{}", facts::FRAMES_OUT.get()))),
-    file("frames-dropped", &Status::new(|out: &mut dyn Write| writeln!(out, "{}", facts::FRAMES_DROPPED.get()))),
+    file(
+        "frames-in",
+        &Status::new(|out: &mut dyn Write| writeln!(out, "{}", facts::FRAMES_IN.get())),
+    ),
+    file(
+        "frames-out",
+        &Status::new(|out: &mut dyn Write| writeln!(out, "{}", facts::FRAMES_OUT.get())),
+    ),
+    file(
+        "frames-dropped",
+        &Status::new(|out: &mut dyn Write| writeln!(out, "{}", facts::FRAMES_DROPPED.get())),
+    ),
 ]);
 
 fn address(out: &mut dyn Write) -> fmt::Result {
@@ -51,7 +63,10 @@ fn mac(out: &mut dyn Write) -> fmt::Result {
 static SYS: Dir = Dir::new(&[
     file("uptime", &Status::new(|out: &mut dyn Write| writeln!(out, "{}", Seconds(uptime_ms())))),
     file("stack", &Status::new(stack)),
-    file("connections", &Status::new(|out: &mut dyn Write| writeln!(out, "{}", facts::CONNECTIONS.get()))),
+    file(
+        "connections",
+        &Status::new(|out: &mut dyn Write| writeln!(out, "{}", facts::CONNECTIONS.get())),
+    ),
     file("reset", &RESET),
 ]);
 
@@ -78,7 +93,8 @@ static LOG: Dir = Dir::new(&[
 ]);
 
 /// What happened, each event once and in order.
-pub static EVENTS: Queue<Event, 16> = Queue::new(|event, out| writeln!(out, "{} {}", Seconds(event.at_ms), event.what));
+pub static EVENTS: Queue<Event, 16> =
+    Queue::new(|event, out| writeln!(out, "{} {}", Seconds(event.at_ms), event.what));
 
 /// The latest step of the light and the sensor.
 pub static TICKS: Live<Tick> = Live::new(Tick::FIRST, |tick, out| {
@@ -146,11 +162,16 @@ pub fn tell(what: What) {
     EVENTS.publish(Event { at_ms: uptime_ms(), what });
 }
 
-/// Turns the light and takes a sample, by the parameters, and shows both: whether the light is on now, and milliseconds until the
-/// next step is due.
+/// Turns the light and takes a sample, by the parameters, and shows both: whether the light is on
+/// now, and milliseconds until the next step is due.
 pub fn step(signal: &mut Signal) -> (bool, u32) {
     let step = signal.step(&settings());
-    TICKS.publish(Tick { at_ms: uptime_ms(), number: step.number, lit: step.lit, sample: step.sample });
+    TICKS.publish(Tick {
+        at_ms: uptime_ms(),
+        number: step.number,
+        lit: step.lit,
+        sample: step.sample,
+    });
     if let Some(zone) = step.entered {
         tell(What::Entered(zone, step.sample));
     }
@@ -218,7 +239,10 @@ mod tests {
 
     #[test]
     fn a_reset_must_be_meant() {
-        assert_eq!(write("sys/reset", "now").unwrap_err().to_string(), "write `reset` to restart the board");
+        assert_eq!(
+            write("sys/reset", "now").unwrap_err().to_string(),
+            "write `reset` to restart the board"
+        );
         assert!(!facts::RESET.get());
         write("sys/reset", "reset").unwrap();
         assert!(facts::RESET.get());
@@ -239,7 +263,11 @@ mod tests {
             let mut buf = [0; 32];
             let n = tree.read(open, 0, &mut buf).await.unwrap();
             assert_eq!(&buf[..n], b"0.000 connected\n");
-            assert_eq!(tree.read(open, n as u64, &mut buf).await, Ok(0), "the mark between two events");
+            assert_eq!(
+                tree.read(open, n as u64, &mut buf).await,
+                Ok(0),
+                "the mark between two events"
+            );
             let n = tree.read(open, n as u64, &mut buf).await.unwrap();
             assert_eq!(&buf[..n], b"0.000 high 95\n");
         });

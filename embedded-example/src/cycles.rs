@@ -1,13 +1,16 @@
-//! The arithmetic of a clock: a counter of 24 bits that counts down, and an interrupt each time it comes round.
+//! The arithmetic of a clock: a counter of 24 bits that counts down, and an interrupt each time it
+//! comes round.
 
 /// The highest count.
 pub const TOP: u32 = 0x00ff_ffff;
 
-/// Cycles since boot, after so many rounds and with so much `left` of the next one; never less than `before`, the last answer.
+/// Cycles since boot, after so many rounds and with so much `left` of the next one; never less than
+/// `before`, the last answer.
 ///
-/// A round begins at 0, where the interrupt is raised, and goes on with the highest count; so does the very first one. An emulator
-/// that its host keeps waiting shows the 0 of a round that has ended, but raises the interrupt later: between the two a round is
-/// missing, and the clock stands still.
+/// A round begins at 0, where the interrupt is raised, and goes on with the highest count; so does
+/// the very first one. An emulator that its host keeps waiting shows the 0 of a round that has
+/// ended, but raises the interrupt later: between the two a round is missing, and the clock stands
+/// still.
 pub fn cycles(rounds: u32, left: u32, before: u64) -> u64 {
     let elapsed = (TOP + 1).wrapping_sub(left) & TOP;
     (u64::from(rounds) * u64::from(TOP + 1) + u64::from(elapsed)).max(before)

@@ -1,4 +1,5 @@
-//! What the board and its tree tell each other. Drivers write, files read; on the host all of it stays as it is at boot.
+//! What the board and its tree tell each other. Drivers write, files read; on the host all of it
+//! stays as it is at boot.
 
 use core::sync::atomic::{AtomicU32, Ordering};
 

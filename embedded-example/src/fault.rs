@@ -1,7 +1,9 @@
-//! The end after a panic or a fault: out of QEMU with exit code 101, into a debugger, or a reset where there is neither.
+//! The end after a panic or a fault: out of QEMU with exit code 101, into a debugger, or a reset
+//! where there is neither.
 //!
-//! Semihosting is a breakpoint, and nothing tells whether somebody takes it: a debugger sets a bit, QEMU sets none. If nobody does, the
-//! breakpoint is a fault, whose handler resets. A breakpoint within that handler would lock the processor up, so the handler is left first.
+//! Semihosting is a breakpoint, and nothing tells whether somebody takes it: a debugger sets a bit,
+//! QEMU sets none. If nobody does, the breakpoint is a fault, whose handler resets. A breakpoint
+//! within that handler would lock the processor up, so the handler is left first.
 
 use core::arch::asm;
 use core::sync::atomic::{AtomicBool, Ordering};
@@ -37,13 +39,17 @@ extern "C" fn breakpoint() -> ! {
 #[repr(C, align(8))]
 struct Frame([u32; 8]);
 
-/// Returns from the handler of faults, but to `breakpoint`. Where an interrupt is active the processor refuses that with one more fault.
+/// Returns from the handler of faults, but to `breakpoint`. Where an interrupt is active the
+/// processor refuses that with one more fault.
 fn leave() -> ! {
     const THUMB: u32 = 1 << 24;
     /// To a program, on the main stack.
     const RETURN: u32 = 0xffff_fff9;
     let pc = breakpoint as extern "C" fn() -> ! as usize as u32;
     let frame = Frame([0, 0, 0, 0, 0, u32::MAX, pc & !1, THUMB]);
-    // SAFETY: the frame is aligned and on the stack; what is above it is used no more, and what is below is free.
-    unsafe { asm!("msr msp, {frame}", "bx {to}", frame = in(reg) &frame, to = in(reg) RETURN, options(noreturn)) }
+    // SAFETY: the frame is aligned and on the stack; what is above it is used no more, and what is
+    // below is free.
+    unsafe {
+        asm!("msr msp, {frame}", "bx {to}", frame = in(reg) &frame, to = in(reg) RETURN, options(noreturn))
+    }
 }

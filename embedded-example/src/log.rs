@@ -67,17 +67,20 @@ mod uart {
     /// Whether a frame has begun and not ended.
     static BEGUN: AtomicBool = AtomicBool::new(false);
 
-    // SAFETY: only touched between `acquire` and `release`, where interrupts are disabled and there is one core; a fault, which
-    // nothing disables, ends in a panic and finds out by `BEGUN`.
+    // SAFETY: only touched between `acquire` and `release`, where interrupts are disabled and there
+    // is one core; a fault, which nothing disables, ends in a panic and finds out by `BEGUN`.
     unsafe impl Sync for Shared {}
 
-    static STATE: Shared =
-        Shared(UnsafeCell::new(State { encoder: defmt::Encoder::new(), restore: RestoreState::invalid() }));
+    static STATE: Shared = Shared(UnsafeCell::new(State {
+        encoder: defmt::Encoder::new(),
+        restore: RestoreState::invalid(),
+    }));
 
     #[defmt::global_logger]
     struct Uart;
 
-    // SAFETY: `acquire` disables interrupts until `release`, so that frames of different contexts do not mix.
+    // SAFETY: `acquire` disables interrupts until `release`, so that frames of different contexts
+    // do not mix.
     unsafe impl defmt::Logger for Uart {
         fn acquire() {
             // SAFETY: ended by `release`, which defmt calls once for each `acquire`.
@@ -86,7 +89,8 @@ mod uart {
                 // A fault or a panic while a line is written: there is no way to tell of it.
                 crate::fault::end();
             }
-            // SAFETY: interrupts are disabled and no other reference lives: each is gone at the end of its statement.
+            // SAFETY: interrupts are disabled and no other reference lives: each is gone at the end
+            // of its statement.
             let state = unsafe { &mut *STATE.0.get() };
             state.restore = restore;
             state.encoder.start_frame(send);

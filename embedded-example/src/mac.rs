@@ -1,7 +1,7 @@
 //! The Stellaris Ethernet MAC as an `embassy-net` driver.
 //!
-//! The FIFO is 32 bits wide and the first half word of a frame is its length, so a buffer here is that half word followed by the
-//! frame, moved four bytes at a time.
+//! The FIFO is 32 bits wide and the first half word of a frame is its length, so a buffer here is
+//! that half word followed by the frame, moved four bytes at a time.
 
 use core::task::Context;
 
@@ -62,7 +62,8 @@ pub struct Mac {
 }
 
 impl Mac {
-    /// Resets the receiver and lets frames in. The interrupt stays masked until the stack first asks for a frame.
+    /// Resets the receiver and lets frames in. The interrupt stays masked until the stack first
+    /// asks for a frame.
     pub fn start(buffers: &'static mut Buffers) -> Mac {
         RCGC2.set(1 << 28 | 1 << 30);
         IM.write(0);
@@ -77,7 +78,8 @@ impl Mac {
     }
 }
 
-/// The interrupt: masks it, since a frame that nobody has read keeps it raised, and wakes the stack.
+/// The interrupt: masks it, since a frame that nobody has read keeps it raised, and wakes the
+/// stack.
 pub fn on_interrupt() {
     IM.write(0);
     BELL.wake();
@@ -85,8 +87,9 @@ pub fn on_interrupt() {
 
 /// Whether a frame waits. If not, `cx` is woken when one comes.
 ///
-/// The raised bit says "some frame came", not how many. So it is acknowledged and let through first, and the count is looked
-/// at once more: a frame that came in between would otherwise sit there until the next one.
+/// The raised bit says "some frame came", not how many. So it is acknowledged and let through
+/// first, and the count is looked at once more: a frame that came in between would otherwise sit
+/// there until the next one.
 fn frame_waits(cx: &Context<'_>) -> bool {
     if NP.read() > 0 {
         return true;
@@ -97,7 +100,8 @@ fn frame_waits(cx: &Context<'_>) -> bool {
     NP.read() > 0
 }
 
-/// Moves one frame out of the FIFO: the range of it in `buffer`. `None`: dropped, since it was longer than any frame may be.
+/// Moves one frame out of the FIFO: the range of it in `buffer`. `None`: dropped, since it was
+/// longer than any frame may be.
 fn pull(buffer: &mut [u8; BUFFER]) -> Option<&mut [u8]> {
     let first = DATA.read().to_le_bytes();
     let [low, high, ..] = first;
@@ -106,7 +110,8 @@ fn pull(buffer: &mut [u8; BUFFER]) -> Option<&mut [u8]> {
     if let Some(word) = words.next() {
         word.copy_from_slice(&first);
     }
-    // Exactly as many words as the frame has: one too few or too many, and every later frame starts at the wrong place.
+    // Exactly as many words as the frame has: one too few or too many, and every later frame starts
+    // at the wrong place.
     for _ in 1..length.div_ceil(4) {
         let word = DATA.read().to_le_bytes();
         if let Some(to) = words.next() {

@@ -1,6 +1,7 @@
 //! The board: QEMU's lm3s6965evb, a Cortex-M3 with 256 KiB of flash and 64 KiB of RAM.
 //!
-//! `cargo run --release` boots it; `datakit -a tcp://127.0.0.1:5641 ls` or any other 9P client looks around:
+//! `cargo run --release` boots it; `datakit -a tcp://127.0.0.1:5641 ls` or any other 9P client
+//! looks around:
 //!
 //! ```text
 //! board/  name clock build                params/  blink/ wave/ limits/ net/ and help, what each parameter takes
@@ -8,7 +9,8 @@
 //! log/    doc level                       events   what happened, each once      ticks  the light and the sensor, live
 //! ```
 //!
-//! Here are the executor, the interrupts and the tasks; what the board *is* stands in the library beside it.
+//! Here are the executor, the interrupts and the tasks; what the board *is* stands in the library
+//! beside it.
 #![no_std]
 #![no_main]
 #![expect(
@@ -57,7 +59,8 @@ fn main() -> ! {
         time::start(&mut core);
     }
     for irq in [time::IRQ, mac::IRQ] {
-        // SAFETY: both handlers are in place, and no critical section of ours is made of masked interrupts.
+        // SAFETY: both handlers are in place, and no critical section of ours is made of masked
+        // interrupts.
         unsafe { NVIC::unmask(Irq(irq)) };
     }
     let executor = EXECUTOR.init_with(|| raw::Executor::new(core::ptr::null_mut()));
@@ -66,8 +69,8 @@ fn main() -> ! {
         WOKEN.store(false, Ordering::Relaxed);
         // SAFETY: from here only, so never from within itself.
         unsafe { executor.poll() };
-        // An interrupt between the look and the sleep ends the sleep at once, even while it is disabled. Not WFE: QEMU does not
-        // sleep in it.
+        // An interrupt between the look and the sleep ends the sleep at once, even while it is
+        // disabled. Not WFE: QEMU does not sleep in it.
         cortex_m::interrupt::free(|_| {
             if !WOKEN.load(Ordering::Relaxed) {
                 cortex_m::asm::wfi();
@@ -76,11 +79,13 @@ fn main() -> ! {
     }
 }
 
-/// Starts every task of the board. Not inlined: what it moves to its place is not to stay on the stack of `main`.
+/// Starts every task of the board. Not inlined: what it moves to its place is not to stay on the
+/// stack of `main`.
 #[inline(never)]
 fn start(spawner: Spawner) {
     static TREE: StaticCell<Tree> = StaticCell::new();
-    static MEMORY: [ConstStaticCell<Seat>; serve::SEATS] = [const { ConstStaticCell::new(Seat::new()) }; serve::SEATS];
+    static MEMORY: [ConstStaticCell<Seat>; serve::SEATS] =
+        [const { ConstStaticCell::new(Seat::new()) }; serve::SEATS];
     static OPENED: StaticCell<Opened> = StaticCell::new();
     let tree = (&*TREE.init_with(|| Tree::new(&board::ROOT)), &*OPENED.init_with(Opened::new));
     let (stack, runner) = net::start(Instant::now().as_ticks());
@@ -139,7 +144,8 @@ async fn restart() -> ! {
     // The reply to the one who asked is still to be sent.
     Timer::after_millis(100).await;
     facts::CLOSING.set(true);
-    // Every client is to see the end of its connection; one that does not acknowledge it is not waited for.
+    // Every client is to see the end of its connection; one that does not acknowledge it is not
+    // waited for.
     for _ in 0..50 {
         Timer::after_millis(10).await;
         if facts::CONNECTIONS.get() == 0 {
@@ -183,8 +189,10 @@ unsafe fn DefaultHandler(irq: i16) {
     }
 }
 
-/// What no other handler took: memory that is not there, an instruction that is none, a stack beyond its end.
-// SAFETY: it never returns to what it interrupted, and the log, the one thing they share, is not begun twice.
+/// What no other handler took: memory that is not there, an instruction that is none, a stack
+/// beyond its end.
+// SAFETY: it never returns to what it interrupted, and the log, the one thing they share, is not
+// begun twice.
 #[cortex_m_rt::exception]
 unsafe fn HardFault(frame: &ExceptionFrame) -> ! {
     fault::reset_if_ending();

@@ -6,13 +6,15 @@ use static_cell::{ConstStaticCell, StaticCell};
 
 use crate::mac::{Buffers, Mac};
 
-/// One more than the board serves at once: a client that comes back at once finds a socket that listens.
+/// One more than the board serves at once: a client that comes back at once finds a socket that
+/// listens.
 pub const SOCKETS: usize = 4;
 
 /// QEMU itself.
 const GATEWAY: Ipv4Address = Ipv4Address::new(10, 0, 2, 2);
 
-/// Starts the driver and a stack over it. Called once. `seed` picks the first port and sequence numbers.
+/// Starts the driver and a stack over it. Called once. `seed` picks the first port and sequence
+/// numbers.
 pub fn start(seed: u64) -> (Stack<'static>, Runner<'static, Mac>) {
     // In place, not moved: these would cost their size in stack.
     static BUFFERS: ConstStaticCell<Buffers> = ConstStaticCell::new(Buffers::new());
@@ -20,6 +22,12 @@ pub fn start(seed: u64) -> (Stack<'static>, Runner<'static, Mac>) {
     let mac = Mac::start(BUFFERS.take());
     let [a, b, c, d] = facts::ADDRESS;
     let address = Ipv4Cidr::new(Ipv4Address::new(a, b, c, d), facts::PREFIX);
-    let config = StaticConfigV4 { address, gateway: Some(GATEWAY), dns_servers: Default::default() };
-    embassy_net::new(mac, Config::ipv4_static(config), RESOURCES.init_with(StackResources::new), seed)
+    let config =
+        StaticConfigV4 { address, gateway: Some(GATEWAY), dns_servers: Default::default() };
+    embassy_net::new(
+        mac,
+        Config::ipv4_static(config),
+        RESOURCES.init_with(StackResources::new),
+        seed,
+    )
 }

@@ -1,6 +1,7 @@
 //! `params/`: what can be set, and what it drives.
 //!
-//! Four types do for all: each further one costs 2 KiB of flash, each further parameter of a type next to nothing.
+//! Four types do for all: each further one costs 2 KiB of flash, each further parameter of a type
+//! next to nothing.
 
 use core::future::{Future, poll_fn};
 use core::pin::pin;
@@ -26,8 +27,14 @@ static DUTY: Value<u32> = Value::new(50);
 
 static BLINK: Dir = Dir::new(&[
     file("enabled", &Param::new(&ENABLED).doc("whether the light blinks; samples go on without")),
-    file("period", &Param::new(&PERIOD).range(10, 60_000).unit("ms").doc("from one lighting to the next")),
-    file("duty", &Param::new(&DUTY).range(1, 99).unit("%").doc("how much of the period the light is on")),
+    file(
+        "period",
+        &Param::new(&PERIOD).range(10, 60_000).unit("ms").doc("from one lighting to the next"),
+    ),
+    file(
+        "duty",
+        &Param::new(&DUTY).range(1, 99).unit("%").doc("how much of the period the light is on"),
+    ),
 ]);
 
 static SHAPE: Value<Choice> = Value::new(Choice(1));
@@ -37,13 +44,29 @@ static OFFSET: Value<i32> = Value::new(0);
 static SMOOTHING: Value<u32> = Value::new(0);
 
 static WAVE: Dir = Dir::new(&[
-    file("shape", &Param::new(&SHAPE).names(&["square", "triangle", "saw"]).doc("of the sensor's signal")),
-    file("length", &Param::new(&LENGTH).range(2, LENGTH_MAX).unit("samples").doc("one cycle of the signal")),
-    file("amplitude", &Param::new(&AMPLITUDE).range(0, 1_000_000).doc("from the middle of the signal to its peak")),
-    file("offset", &Param::new(&OFFSET).range(-1_000_000, 1_000_000).doc("the middle of the signal")),
+    file(
+        "shape",
+        &Param::new(&SHAPE).names(&["square", "triangle", "saw"]).doc("of the sensor's signal"),
+    ),
+    file(
+        "length",
+        &Param::new(&LENGTH).range(2, LENGTH_MAX).unit("samples").doc("one cycle of the signal"),
+    ),
+    file(
+        "amplitude",
+        &Param::new(&AMPLITUDE)
+            .range(0, 1_000_000)
+            .doc("from the middle of the signal to its peak"),
+    ),
+    file(
+        "offset",
+        &Param::new(&OFFSET).range(-1_000_000, 1_000_000).doc("the middle of the signal"),
+    ),
     file(
         "smoothing",
-        &Param::new(&SMOOTHING).range(0, 8).doc("each sample counts for one part in 2 to the power of this"),
+        &Param::new(&SMOOTHING)
+            .range(0, 8)
+            .doc("each sample counts for one part in 2 to the power of this"),
     ),
 ]);
 
@@ -104,7 +127,8 @@ pub fn nagle() -> bool {
     NAGLE.get()
 }
 
-/// Waits until a parameter is set that says when the next step is due: it must not wait for the old time. May be dropped.
+/// Waits until a parameter is set that says when the next step is due: it must not wait for the old
+/// time. May be dropped.
 pub async fn retimed() {
     let mut enabled = pin!(ENABLED.changed(ENABLED.version()));
     let mut period = pin!(PERIOD.changed(PERIOD.version()));

@@ -4,8 +4,9 @@
 #[derive(Clone, Copy)]
 pub struct Reg(*mut u32);
 
-// SAFETY: a register is a place outside of memory, at the same address in every context. What an access to it does to the
-// peripheral is for its driver to order; on the one core of this chip there is nothing that could tear one access.
+// SAFETY: a register is a place outside of memory, at the same address in every context. What an
+// access to it does to the peripheral is for its driver to order; on the one core of this chip
+// there is nothing that could tear one access.
 unsafe impl Sync for Reg {}
 
 impl Reg {
@@ -35,11 +36,13 @@ impl Reg {
     }
 }
 
-/// The peripherals' registers, by the names of the data sheet. Its `unsafe` is the promise that these addresses are right.
+/// The peripherals' registers, by the names of the data sheet. Its `unsafe` is the promise that
+/// these addresses are right.
 macro_rules! registers {
     ($($(#[$doc:meta])* $name:ident = $address:expr;)*) => {
         $($(#[$doc])* static $name: $crate::reg::Reg =
-            // SAFETY: an address from the LM3S6965's data sheet, of a 32-bit register that masters no bus.
+            // SAFETY: an address from the LM3S6965's data sheet, of a 32-bit register that masters
+            // no bus.
             unsafe { $crate::reg::Reg::new($address) };)*
     };
 }

@@ -1,11 +1,13 @@
 //! Connections: a door accepts, a seat serves.
 //!
-//! There is one socket more than there are seats, and it listens: a client that comes back the moment it closed, or that comes
-//! while all seats are taken, finds an open door and waits for a seat, [a little](PATIENCE); then its connection is closed. Two that come
-//! in the same instant do not: the second is refused and has to try again, as with any listener without a backlog.
+//! There is one socket more than there are seats, and it listens: a client that comes back the
+//! moment it closed, or that comes while all seats are taken, finds an open door and waits for a
+//! seat, [a little](PATIENCE); then its connection is closed. Two that come in the same instant do
+//! not: the second is refused and has to try again, as with any listener without a backlog.
 //!
-//! A client loses its seat when it has asked nothing for `params/net/idle` seconds and nothing of it waits for an answer. One that waits, for
-//! an event perhaps, is in use: if it vanished, TCP finds out in the same time.
+//! A client loses its seat when it has asked nothing for `params/net/idle` seconds and nothing of
+//! it waits for an answer. One that waits, for an event perhaps, is in use: if it vanished, TCP
+//! finds out in the same time.
 
 use core::cell::{Cell, RefCell};
 use core::pin::pin;
@@ -41,8 +43,9 @@ const TRANSMIT: usize = 1460;
 
 /// Requests of a client that are in flight at once; all but one may wait for events.
 const WORKERS: usize = 4;
-/// The longest message that is taken or sent, bytes. The msize is larger, since Linux asks for a page at least; what a client then
-/// sends at once is bounded by the iounit, and only a message that is no read or write can still be too long.
+/// The longest message that is taken or sent, bytes. The msize is larger, since Linux asks for a
+/// page at least; what a client then sends at once is bounded by the iounit, and only a message
+/// that is no read or write can still be too long.
 const FRAME: usize = 1024;
 const LIMITS: Limits = Limits { msize: 4096, iounit: (FRAME - 24) as u32 };
 /// Fids of a client.
@@ -64,8 +67,8 @@ pub struct Socket {
     tcp: &'static mut TcpSocket<'static>,
 }
 
-/// Where sockets go between doors and seats. Nobody waits where another one does: two tasks with one waker would wake each other
-/// in turn for ever, and the board would never sleep.
+/// Where sockets go between doors and seats. Nobody waits where another one does: two tasks with
+/// one waker would wake each other in turn for ever, and the board would never sleep.
 pub struct Hall {
     /// What each seat gets next.
     seats: [Signal<NoopRawMutex, Socket>; SEATS],
@@ -138,10 +141,15 @@ pub fn start(stack: Stack<'static>) -> &'static Hall {
     static HALL: StaticCell<Hall> = StaticCell::new();
     static MEMORY: ConstStaticCell<[([u8; RECEIVE], [u8; TRANSMIT]); SOCKETS]> =
         ConstStaticCell::new([([0; RECEIVE], [0; TRANSMIT]); SOCKETS]);
-    static HANDLES: [StaticCell<TcpSocket<'static>>; SOCKETS] = [const { StaticCell::new() }; SOCKETS];
+    static HANDLES: [StaticCell<TcpSocket<'static>>; SOCKETS] =
+        [const { StaticCell::new() }; SOCKETS];
     let hall = HALL.init_with(Hall::new);
-    for (door, ((receive, transmit), socket)) in MEMORY.take().iter_mut().zip(&HANDLES).enumerate() {
-        hall.leave(Socket { door, tcp: socket.init_with(|| TcpSocket::new(stack, receive, transmit)) });
+    for (door, ((receive, transmit), socket)) in MEMORY.take().iter_mut().zip(&HANDLES).enumerate()
+    {
+        hall.leave(Socket {
+            door,
+            tcp: socket.init_with(|| TcpSocket::new(stack, receive, transmit)),
+        });
     }
     hall
 }
@@ -272,7 +280,8 @@ async fn closing() {
     }
 }
 
-/// A table of fids that stays where it is: moved into a session it would cost its size in stack, twice. A session leaves it empty.
+/// A table of fids that stays where it is: moved into a session it would cost its size in stack,
+/// twice. A session leaves it empty.
 struct Lent<'m>(&'m mut FidArray<Seated, FIDS>);
 
 impl Fids<Seated> for Lent<'_> {
@@ -340,5 +349,6 @@ impl Write for Output<'_> {
     }
 }
 
-// `readable` as it is: `wait_read_ready` sleeps on when the peer closes, and a board's buffers are not given back anyway.
+// `readable` as it is: `wait_read_ready` sleeps on when the peer closes, and a board's buffers are
+// not given back anyway.
 impl datakit_core::serve::Input for Input<'_> {}

@@ -5,11 +5,12 @@ use core::ops::ControlFlow;
 
 use datakit_core::Decimal;
 use datakit_core::vfs::{
-    Attr, DirEntry, Error, FixedTree, Handle, Id, Kind, Name, OpenMode, Path, Result, SetAttr, StaticTree, Vfs,
+    Attr, DirEntry, Error, FixedTree, Handle, Id, Kind, Name, OpenMode, Path, Result, SetAttr,
+    StaticTree, Vfs,
 };
 
-/// How many files each of `SEATS` clients has open, of `OPENS` that there is room for. `RESERVED` are kept free for each: so many it can
-/// always open, whatever the others do.
+/// How many files each of `SEATS` clients has open, of `OPENS` that there is room for. `RESERVED`
+/// are kept free for each: so many it can always open, whatever the others do.
 pub struct Shares<const SEATS: usize, const OPENS: usize, const RESERVED: usize> {
     open: [Cell<usize>; SEATS],
 }
@@ -31,8 +32,9 @@ impl<const SEATS: usize, const OPENS: usize, const RESERVED: usize> Shares<SEATS
         let taken: usize = self.open.iter().map(|open| open.get().max(RESERVED)).sum();
         if own.get() >= RESERVED && taken >= OPENS {
             let own = Decimal::from(own.get());
-            return Err(Error::TooManyOpen
-                .because(format_args!("this connection has {own} files open, the rest is kept for others")));
+            return Err(Error::TooManyOpen.because(format_args!(
+                "this connection has {own} files open, the rest is kept for others"
+            )));
         }
         own.set(own.get() + 1);
         Ok(())
@@ -45,14 +47,22 @@ impl<const SEATS: usize, const OPENS: usize, const RESERVED: usize> Shares<SEATS
     }
 }
 
-impl<const SEATS: usize, const OPENS: usize, const RESERVED: usize> Default for Shares<SEATS, OPENS, RESERVED> {
+impl<const SEATS: usize, const OPENS: usize, const RESERVED: usize> Default
+    for Shares<SEATS, OPENS, RESERVED>
+{
     fn default() -> Self {
         Self::new()
     }
 }
 
 /// The tree as one client sees it.
-pub struct Share<'t, const SEATS: usize, const OPENS: usize, const RESERVED: usize, const TEXT: usize> {
+pub struct Share<
+    't,
+    const SEATS: usize,
+    const OPENS: usize,
+    const RESERVED: usize,
+    const TEXT: usize,
+> {
     tree: &'t StaticTree<OPENS, TEXT>,
     shares: &'t Shares<SEATS, OPENS, RESERVED>,
     seat: usize,
@@ -62,7 +72,11 @@ impl<'t, const SEATS: usize, const OPENS: usize, const RESERVED: usize, const TE
     Share<'t, SEATS, OPENS, RESERVED, TEXT>
 {
     /// For the client in this seat.
-    pub fn new(tree: &'t StaticTree<OPENS, TEXT>, shares: &'t Shares<SEATS, OPENS, RESERVED>, seat: usize) -> Self {
+    pub fn new(
+        tree: &'t StaticTree<OPENS, TEXT>,
+        shares: &'t Shares<SEATS, OPENS, RESERVED>,
+        seat: usize,
+    ) -> Self {
         Share { tree, shares, seat }
     }
 }

@@ -1,4 +1,5 @@
-//! What the parameters drive: a light that blinks, and a made-up sensor that is sampled at each blink.
+//! What the parameters drive: a light that blinks, and a made-up sensor that is sampled at each
+//! blink.
 //!
 //! Plain numbers in, plain numbers out; when the steps happen is the board's business.
 
@@ -182,9 +183,13 @@ mod tests {
     #[test]
     fn a_limit_is_told_once_when_it_is_crossed() {
         let mut signal = Signal::new();
-        let steps = [(); 6].map(|()| signal.step(&SETTINGS)).map(|step| (step.sample, step.entered));
+        let steps =
+            [(); 6].map(|()| signal.step(&SETTINGS)).map(|step| (step.sample, step.entered));
         let (high, low, normal) = (Some(Zone::High), Some(Zone::Low), Some(Zone::Normal));
-        assert_eq!(steps, [(95, None), (100, None), (105, None), (110, high), (90, low), (95, normal)]);
+        assert_eq!(
+            steps,
+            [(95, None), (100, None), (105, None), (110, high), (90, low), (95, normal)]
+        );
     }
 
     #[test]

@@ -19,8 +19,11 @@ pub fn high_water() -> Stack {
     let end = ptr::addr_of!(_stack_end);
     let start = ptr::addr_of!(_stack_start);
     let size = start.addr().saturating_sub(end.addr());
-    // SAFETY: every address from `_stack_end` to `_stack_start` is RAM that is painted, in use, or was in use; reading what is in
-    // use gives some value and takes no reference. Volatile: the compiler does not know this memory.
-    let unused = (0..size / 4).take_while(|word| unsafe { end.add(*word).read_volatile() } == PAINT).count() * 4;
+    // SAFETY: every address from `_stack_end` to `_stack_start` is RAM that is painted, in use, or
+    // was in use; reading what is in use gives some value and takes no reference. Volatile: the
+    // compiler does not know this memory.
+    let unused =
+        (0..size / 4).take_while(|word| unsafe { end.add(*word).read_volatile() } == PAINT).count()
+            * 4;
     Stack { used: size - unused, size }
 }

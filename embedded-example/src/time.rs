@@ -1,7 +1,7 @@
 //! The clock and the alarm behind `embassy-time`, without a tick.
 //!
-//! `now` is SysTick, which runs freely and is only looked at; a 1 kHz tick loses time whenever the host is busy. The alarm is
-//! a timer block in one-shot mode, set for the next thing that is due.
+//! `now` is SysTick, which runs freely and is only looked at; a 1 kHz tick loses time whenever the
+//! host is busy. The alarm is a timer block in one-shot mode, set for the next thing that is due.
 
 use core::cell::{Cell, RefCell};
 use core::sync::atomic::{AtomicU32, Ordering};
@@ -84,7 +84,8 @@ impl Driver for Clock {
             let mut rounds = self.rounds.load(Ordering::Relaxed);
             let mut left = SYST::get_current();
             if SCB::is_pendst_pending() {
-                // It came round after interrupts were disabled; what was read before or after that is not known, so read again.
+                // It came round after interrupts were disabled; what was read before or after that
+                // is not known, so read again.
                 rounds = rounds.wrapping_add(1);
                 left = SYST::get_current();
             }
@@ -112,8 +113,8 @@ impl Clock {
         if due == u64::MAX {
             return;
         }
-        // An alarm further away than the timer can count goes off early, finds nothing due and is set again. One cycle more
-        // than the quotient, so that it never goes off before its time.
+        // An alarm further away than the timer can count goes off early, finds nothing due and is
+        // set again. One cycle more than the quotient, so that it never goes off before its time.
         let cycles = due.saturating_sub(now).saturating_mul(CYCLES) / TICKS + 1;
         TAILR.write(u32::try_from(cycles).unwrap_or(u32::MAX));
         CTL.write(1);

@@ -15,7 +15,8 @@ const FEW: usize = 16;
 /// Offsets are signed in a file system.
 const LARGEST: u64 = i64::MAX as u64;
 
-/// A file's bytes. What no chunk holds reads as zeros. Clones share the chunks that neither changes.
+/// A file's bytes. What no chunk holds reads as zeros. Clones share the chunks that neither
+/// changes.
 #[derive(Debug, Clone)]
 pub(crate) struct Content {
     size: u64,
@@ -69,7 +70,8 @@ impl Content {
     /// [`Error::NoMemory`].
     pub(crate) fn whole(&self) -> Result<Arc<[u8]>> {
         let size = usize::try_from(self.size).map_err(|_| Error::NoMemory)?;
-        // An `Arc` cannot be asked for without aborting when there is none; so the same amount is asked for before.
+        // An `Arc` cannot be asked for without aborting when there is none; so the same amount is
+        // asked for before.
         Vec::<u8>::new().try_reserve_exact(size).map_err(|_| Error::NoMemory)?;
         let mut whole: Arc<[u8]> = std::iter::repeat_n(0, size).collect();
         if let Some(bytes) = Arc::get_mut(&mut whole) {
@@ -97,7 +99,10 @@ impl Content {
         while !rest.is_empty() {
             let (index, within) = (at / CHUNK, (at % CHUNK) as usize);
             let (part, after) = rest.split_at_mut(rest.len().min(CHUNK as usize - within));
-            let bytes = self.chunks.get(&index).map_or(&[][..], |chunk| chunk.bytes.get(within..).unwrap_or_default());
+            let bytes = self
+                .chunks
+                .get(&index)
+                .map_or(&[][..], |chunk| chunk.bytes.get(within..).unwrap_or_default());
             copy_or_zero(part, bytes);
             at = at.saturating_add(part.len() as u64);
             rest = after;
@@ -105,9 +110,13 @@ impl Content {
         count
     }
 
-    /// Puts `data` at `offset`: how many bytes were taken, all of them unless the space ends within.
+    /// Puts `data` at `offset`: how many bytes were taken, all of them unless the space ends
+    /// within.
     pub(crate) fn write(&mut self, offset: u64, data: &[u8]) -> Result<usize> {
-        offset.checked_add(data.len() as u64).filter(|end| *end <= LARGEST).ok_or(Error::TooLarge)?;
+        offset
+            .checked_add(data.len() as u64)
+            .filter(|end| *end <= LARGEST)
+            .ok_or(Error::TooLarge)?;
         let (mut at, mut rest) = (offset, data);
         while !rest.is_empty() {
             let (index, within) = (at / CHUNK, (at % CHUNK) as usize);
@@ -176,7 +185,10 @@ impl Drop for Content {
 fn free(mut chunks: BTreeMap<u64, Arc<Chunk>>) {
     if chunks.len() > FEW {
         // Less than before, which is always granted.
-        chunks.values_mut().filter_map(Arc::get_mut).for_each(|chunk| chunk.grant.set(0).unwrap_or_default());
+        chunks
+            .values_mut()
+            .filter_map(Arc::get_mut)
+            .for_each(|chunk| chunk.grant.set(0).unwrap_or_default());
         memory::drop_apart(chunks);
     }
 }
@@ -185,9 +197,11 @@ impl PartialEq for Content {
     fn eq(&self, other: &Content) -> bool {
         let (mut ours, mut theirs) = ([0; 4096], [0; 4096]);
         let indexes = || self.chunks.keys().chain(other.chunks.keys());
-        let mut offsets = indexes().flat_map(|index| (0..CHUNK).step_by(4096).map(move |at| index * CHUNK + at));
+        let mut offsets =
+            indexes().flat_map(|index| (0..CHUNK).step_by(4096).map(move |at| index * CHUNK + at));
         self.size == other.size
-            && offsets.all(|at| self.read(at, &mut ours) == other.read(at, &mut theirs) && ours == theirs)
+            && offsets
+                .all(|at| self.read(at, &mut ours) == other.read(at, &mut theirs) && ours == theirs)
     }
 }
 
@@ -214,14 +228,17 @@ impl Chunk {
         Ok(())
     }
 
-    /// Only the first chunk grows by doubling, so that small files stay small: a file that has a second one gets long.
+    /// Only the first chunk grows by doubling, so that small files stay small: a file that has a
+    /// second one gets long.
     fn reserve(&mut self, index: u64, end: usize) -> Result<()> {
         if end <= self.bytes.capacity() {
             return Ok(());
         }
         let room = if index == 0 { end.next_power_of_two().max(64) } else { CHUNK as usize };
         self.grant.set(room as u64)?;
-        self.bytes.try_reserve_exact(room.saturating_sub(self.bytes.len())).map_err(|_| Error::NoMemory)
+        self.bytes
+            .try_reserve_exact(room.saturating_sub(self.bytes.len()))
+            .map_err(|_| Error::NoMemory)
     }
 
     fn cut(&mut self, length: usize) {

@@ -7,8 +7,10 @@
 //! - [`server`]: listens, and serves a tree to each connection on a thread of its own core.
 //! - [`scratch`]: a writable tree in memory.
 //! - [`tree`]: directories that change at run time, files of closures, values and streams.
-//! - [`db`]: a database of branches and transactions, in memory or in a Git repository, as one more tree.
-//! - [`client`]: the other end, asynchronous, in all three dialects; [`client::db`] knows the database.
+//! - [`db`]: a database of branches and transactions, in memory or in a Git repository, as one more
+//!   tree.
+//! - [`client`]: the other end, asynchronous, in all three dialects; [`client::db`] knows the
+//!   database.
 //! - [`metrics`]: what a server counts, for Prometheus.
 //! - [`memory`]: what was freed goes back to the system.
 //! - [`mount`]: one tree under a name of another.

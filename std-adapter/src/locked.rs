@@ -1,5 +1,5 @@
-//! Locks of the standard library without poisoning: what they guard here is whole between any two statements, and a panic in one
-//! request must not take the tree away from all others.
+//! Locks of the standard library without poisoning: what they guard here is whole between any two
+//! statements, and a panic in one request must not take the tree away from all others.
 
 use std::sync::{Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 

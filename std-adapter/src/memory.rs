@@ -1,9 +1,10 @@
 //! Memory that was freed goes back to the system.
 //!
-//! The program `datakit` allocates with mimalloc, which returns whole pages a moment after they were freed, but only while something is
-//! allocated or freed. After a burst a server may be idle. So code that frees much reports it here, and [`give_back`] then allocates and
-//! frees a little, until the pages have gone. With the allocator of the C library, which keeps what is not at the end of one of its
-//! heaps, this has no effect and does no harm.
+//! The program `datakit` allocates with mimalloc, which returns whole pages a moment after they
+//! were freed, but only while something is allocated or freed. After a burst a server may be idle.
+//! So code that frees much reports it here, and [`give_back`] then allocates and frees a little,
+//! until the pages have gone. With the allocator of the C library, which keeps what is not at the
+//! end of one of its heaps, this has no effect and does no harm.
 
 use std::hint::black_box;
 use std::ops::Deref;
@@ -17,11 +18,12 @@ use tokio::sync::Notify;
 /// Bytes freed that are worth returning.
 const MUCH: u64 = 4 << 20;
 
-/// Time between the first report and the first prod, and between prods. The allocator, too, waits a little before it returns a page, in
-/// case the page is needed again.
+/// Time between the first report and the first prod, and between prods. The allocator, too, waits a
+/// little before it returns a page, in case the page is needed again.
 const GATHER: Duration = Duration::from_secs(1);
 
-/// Prods after a burst. A page that a thread keeps for itself goes back one round after the pages around it.
+/// Prods after a burst. A page that a thread keeps for itself goes back one round after the pages
+/// around it.
 const PRODS: u32 = 4;
 
 /// Bytes allocated and freed by a prod: more than a thread keeps for itself.
@@ -41,8 +43,8 @@ pub(crate) fn freed(bytes: u64) {
     }
 }
 
-/// Returns freed memory to the system within seconds after some mebibytes were freed. Never ends; a program spawns it once. It works on
-/// a thread of the blocking pool and holds up no other thread.
+/// Returns freed memory to the system within seconds after some mebibytes were freed. Never ends; a
+/// program spawns it once. It works on a thread of the blocking pool and holds up no other thread.
 pub async fn give_back() {
     loop {
         MUCH_FREED.notified().await;
@@ -50,7 +52,8 @@ pub async fn give_back() {
             tokio::time::sleep(GATHER).await;
             FREED.store(0, Relaxed);
             // A prod that panicked has returned nothing, and the next one may.
-            let _ = tokio::task::spawn_blocking(|| drop(black_box(Vec::<u8>::with_capacity(PROD)))).await;
+            let _ = tokio::task::spawn_blocking(|| drop(black_box(Vec::<u8>::with_capacity(PROD))))
+                .await;
         }
     }
 }

@@ -1,13 +1,15 @@
-//! One tree under a name at the top of another: `tmp/`, a scratch tree, in the tree of a server's own parameters.
+//! One tree under a name at the top of another: `tmp/`, a scratch tree, in the tree of a server's
+//! own parameters.
 
 use std::ops::ControlFlow;
 
 use datakit_core::vfs::{
-    AnyTree, Attr, Create, DirEntry, Error, Id, Lock, Name, OpenMode, Result, SetAttr, StatFs, User, Vfs,
+    AnyTree, Attr, Create, DirEntry, Error, Id, Lock, Name, OpenMode, Result, SetAttr, StatFs,
+    User, Vfs,
 };
 
-/// The tree `outer` with the root of `inner` as one more directory of its root. Inode numbers must differ between the two; those
-/// of this crate's trees do.
+/// The tree `outer` with the root of `inner` as one more directory of its root. Inode numbers must
+/// differ between the two; those of this crate's trees do.
 #[derive(Clone)]
 pub struct Mount<A, B> {
     outer: A,
@@ -108,7 +110,10 @@ impl<A: Vfs, B: Vfs> Vfs for Mount<A, B> {
 
     async fn open(&self, inode: &Self::Inode, mode: OpenMode) -> Result<Self::Open> {
         match inode {
-            Out(inode) => Ok(Out(Outer { open: self.outer.open(inode, mode).await?, root: self.is_root(inode) })),
+            Out(inode) => Ok(Out(Outer {
+                open: self.outer.open(inode, mode).await?,
+                root: self.is_root(inode),
+            })),
             Inner(inode) => self.inner.open(inode, mode).await.map(Inner),
         }
     }
@@ -193,12 +198,22 @@ impl<A: Vfs, B: Vfs> Vfs for Mount<A, B> {
             let inode = Inner(self.inner.root());
             let id = self.id(&inode);
             // The listing ends here, whatever the caller wants of it.
-            let _ = each(DirEntry { name: self.name.as_bytes(), inode: &|| inode.clone(), id, next: END });
+            let _ = each(DirEntry {
+                name: self.name.as_bytes(),
+                inode: &|| inode.clone(),
+                id,
+                next: END,
+            });
         }
         Ok(())
     }
 
-    async fn create(&self, dir: &Self::Inode, name: Name<'_>, create: Create<'_>) -> Result<Self::Inode> {
+    async fn create(
+        &self,
+        dir: &Self::Inode,
+        name: Name<'_>,
+        create: Create<'_>,
+    ) -> Result<Self::Inode> {
         match dir {
             Out(dir) if name == self.name && self.is_root(dir) => Err(Error::Exists),
             Out(dir) => self.outer.create(dir, name, create).await.map(Out),
@@ -256,13 +271,19 @@ impl<A: Vfs, B: Vfs> Vfs for Mount<A, B> {
         }
     }
 
-    async fn open_xattr(&self, inode: &Self::Inode, name: Option<Name<'_>>) -> Result<(Self::Open, u64)> {
+    async fn open_xattr(
+        &self,
+        inode: &Self::Inode,
+        name: Option<Name<'_>>,
+    ) -> Result<(Self::Open, u64)> {
         match inode {
             Out(inode) => {
                 let (open, size) = self.outer.open_xattr(inode, name).await?;
                 Ok((Out(Outer { open, root: false }), size))
             }
-            Inner(inode) => self.inner.open_xattr(inode, name).await.map(|(open, size)| (Inner(open), size)),
+            Inner(inode) => {
+                self.inner.open_xattr(inode, name).await.map(|(open, size)| (Inner(open), size))
+            }
         }
     }
 
@@ -279,7 +300,9 @@ impl<A: Vfs, B: Vfs> Vfs for Mount<A, B> {
                 let open = self.outer.create_xattr(inode, name, size, create, replace).await?;
                 Ok(Out(Outer { open, root: false }))
             }
-            Inner(inode) => self.inner.create_xattr(inode, name, size, create, replace).await.map(Inner),
+            Inner(inode) => {
+                self.inner.create_xattr(inode, name, size, create, replace).await.map(Inner)
+            }
         }
     }
 

@@ -7,7 +7,8 @@ use datakit_core::vfs::{Error, Result, StatFs};
 
 use crate::memory;
 
-/// What an inode, a name or an extended attribute is charged beside its bytes: about what it takes in tables and headers.
+/// What an inode, a name or an extended attribute is charged beside its bytes: about what it takes
+/// in tables and headers.
 const OVERHEAD: u64 = 512;
 const BLOCK: u32 = 4096;
 
@@ -45,7 +46,9 @@ impl Space {
 
     fn take(&self, bytes: u64) -> Result<()> {
         let fits = |used: u64| used.checked_add(bytes).filter(|sum| *sum <= self.limit);
-        self.used.fetch_update(Ordering::Relaxed, Ordering::Relaxed, fits).map_err(|_| Error::NoSpace)?;
+        self.used
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, fits)
+            .map_err(|_| Error::NoSpace)?;
         match &self.whole {
             Some(whole) => whole.take(bytes).inspect_err(|_| {
                 self.used.fetch_sub(bytes, Ordering::Relaxed);

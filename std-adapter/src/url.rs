@@ -19,7 +19,8 @@ pub const HYPERV_SERVICE: &str = "C378280D-DA14-42C8-A24E-0DE92A1028E2";
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Url {
-    /// `tcp://HOST[:PORT]`: a name, an IPv4 address, or an IPv6 address in brackets, which are not part of `host`.
+    /// `tcp://HOST[:PORT]`: a name, an IPv4 address, or an IPv6 address in brackets, which are not
+    /// part of `host`.
     Tcp {
         /// Name or address.
         host: String,
@@ -106,7 +107,14 @@ fn tcp(rest: &str) -> Result<Url, InvalidUrl> {
     let (host, port) = match rest.strip_prefix('[') {
         Some(rest) => {
             let (host, after) = rest.split_once(']').ok_or(InvalidUrl::Tcp)?;
-            (host, if after.is_empty() { None } else { Some(after.strip_prefix(':').ok_or(InvalidUrl::Tcp)?) })
+            (
+                host,
+                if after.is_empty() {
+                    None
+                } else {
+                    Some(after.strip_prefix(':').ok_or(InvalidUrl::Tcp)?)
+                },
+            )
         }
         None => rest.split_once(':').map_or((rest, None), |(host, port)| (host, Some(port))),
     };
@@ -118,7 +126,8 @@ fn tcp(rest: &str) -> Result<Url, InvalidUrl> {
 }
 
 fn hyperv(rest: &str) -> Result<Hyperv, InvalidUrl> {
-    let (vmid, service) = rest.split_once('/').map_or((rest, None), |(vmid, service)| (vmid, Some(service)));
+    let (vmid, service) =
+        rest.split_once('/').map_or((rest, None), |(vmid, service)| (vmid, Some(service)));
     if vmid.is_empty() || service.is_some_and(str::is_empty) {
         return Err(InvalidUrl::Endpoint);
     }
@@ -173,8 +182,13 @@ mod tests {
     #[test]
     fn v21_the_port_and_the_service_have_defaults() {
         assert_eq!("tcp://localhost".parse::<Url>().unwrap().to_string(), "tcp://localhost:5640");
-        assert_eq!("tcp://[::1]".parse::<Url>().unwrap(), Url::Tcp { host: "::1".into(), port: PORT });
-        let Ok(Url::HypervAccept(hyperv)) = "hyperv-accept://test".parse() else { panic!("another kind") };
+        assert_eq!(
+            "tcp://[::1]".parse::<Url>().unwrap(),
+            Url::Tcp { host: "::1".into(), port: PORT }
+        );
+        let Ok(Url::HypervAccept(hyperv)) = "hyperv-accept://test".parse() else {
+            panic!("another kind")
+        };
         assert_eq!((hyperv.vmid.as_str(), hyperv.service()), ("test", HYPERV_SERVICE));
     }
 

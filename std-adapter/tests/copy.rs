@@ -15,8 +15,10 @@ use crate::common::{Client, Scratch, Server, end, in_every_dialect, within};
 
 /// The names in a directory of this machine, hidden ones too.
 fn names(dir: &Path) -> Vec<String> {
-    let mut names: Vec<String> =
-        fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+    let mut names: Vec<String> = fs::read_dir(dir)
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .collect();
     names.sort();
     names
 }
@@ -25,7 +27,8 @@ fn names(dir: &Path) -> Vec<String> {
 fn half_an_upload(client: &Client<'_>, dir: &Scratch) -> (Child, File) {
     let pipe = dir.0.join("pipe");
     assert!(Command::new("mkfifo").arg(&pipe).status().unwrap().success());
-    let copy = client.command(&["cp", &dir.path("pipe"), ":file"]).stderr(Stdio::piped()).spawn().unwrap();
+    let copy =
+        client.command(&["cp", &dir.path("pipe"), ":file"]).stderr(Stdio::piped()).spawn().unwrap();
     let mut writer = File::options().write(true).open(&pipe).unwrap();
     writer.write_all(&[b'x'; 50_000]).unwrap();
     within("a part at the server", || client.run(&["ls", "/"]).contains(".part"));
@@ -59,8 +62,10 @@ fn a_killed_upload_leaves_no_file_of_that_name() {
 
 #[test]
 fn an_upload_that_does_not_fit_leaves_what_was_there() {
-    let (server, dir) =
-        (Server::start("tcp://127.0.0.1:0", &["--scratch", "--scratch-memory", "1000000"]), Scratch::new("cp-full"));
+    let (server, dir) = (
+        Server::start("tcp://127.0.0.1:0", &["--scratch", "--scratch-memory", "1000000"]),
+        Scratch::new("cp-full"),
+    );
     let client = server.client();
     client.run(&["write", "old", "before"]);
     fs::write(dir.0.join("large"), vec![7; 3 << 20]).unwrap();
@@ -68,7 +73,10 @@ fn an_upload_that_does_not_fit_leaves_what_was_there() {
         let text = client.fail(&["cp", &dir.path("large"), target]);
         assert_eq!(text, format!("datakit: {target}: No space left on device\n"));
     }
-    assert_eq!((client.run(&["ls", "/"]), client.run(&["cat", "old"])), ("old\n".into(), "before".into()));
+    assert_eq!(
+        (client.run(&["ls", "/"]), client.run(&["cat", "old"])),
+        ("old\n".into(), "before".into())
+    );
 }
 
 #[test]
@@ -166,7 +174,8 @@ fn no_link_of_the_destination_is_written_through() {
         ("..", "to/up"),
     ] {
         symlink(target, dir.0.join(place)).unwrap();
-        for place in [place.to_owned(), dir.path(place), format!("./{place}"), format!("{place}/")] {
+        for place in [place.to_owned(), dir.path(place), format!("./{place}"), format!("{place}/")]
+        {
             refused(":d/sub/f", &place);
             refused(":d", &place);
         }

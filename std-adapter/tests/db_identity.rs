@@ -10,7 +10,14 @@ use common::{Client, PROGRAM, Scratch, Server, lines};
 /// Author and committer of the last commit.
 fn last(dir: &Scratch) -> String {
     let output = Command::new("git")
-        .args(["-C", &dir.path(""), "log", "-1", "--format=%an <%ae> %ad, %cn <%ce>", "--date=format:%z"])
+        .args([
+            "-C",
+            &dir.path(""),
+            "log",
+            "-1",
+            "--format=%an <%ae> %ad, %cn <%ce>",
+            "--date=format:%z",
+        ])
         .output()
         .unwrap();
     String::from_utf8(output.stdout).unwrap().trim().to_owned()
@@ -18,18 +25,29 @@ fn last(dir: &Scratch) -> String {
 
 fn commit(address: &str, user: &str, options: &[&str]) {
     let client = Client { address, dialect: "9p2000.u" };
-    let mut command = client.command(&[&["db", "commit", "master", "-m", "x", "f=-"], options].concat());
-    let status = command.env("USER", user).stdin(Stdio::null()).stdout(Stdio::null()).status().unwrap();
+    let mut command =
+        client.command(&[&["db", "commit", "master", "-m", "x", "f=-"], options].concat());
+    let status =
+        command.env("USER", user).stdin(Stdio::null()).stdout(Stdio::null()).status().unwrap();
     assert!(status.success());
 }
 
 #[test]
 fn authors_come_from_the_transaction_the_option_the_user_and_the_configuration() {
     let dir = Scratch::new("db-identity");
-    for arguments in
-        [&["init", "-q", "--bare"][..], &["config", "user.name", "Conf"], &["config", "user.email", "conf@x"]]
-    {
-        assert!(Command::new("git").args(["-C", &dir.path("")]).args(arguments).status().unwrap().success());
+    for arguments in [
+        &["init", "-q", "--bare"][..],
+        &["config", "user.name", "Conf"],
+        &["config", "user.email", "conf@x"],
+    ] {
+        assert!(
+            Command::new("git")
+                .args(["-C", &dir.path("")])
+                .args(arguments)
+                .status()
+                .unwrap()
+                .success()
+        );
     }
     {
         let server = Server::start("tcp://127.0.0.1:0", &["--git", &dir.path("")]);
@@ -40,7 +58,8 @@ fn authors_come_from_the_transaction_the_option_the_user_and_the_configuration()
         commit(server.address(), "alice", &["--author", "Bob <b@c> 1700000000 +0530"]);
         assert_eq!(last(&dir), "Bob <b@c> +0530, alice <alice@localhost>");
     }
-    let server = Server::start("tcp://127.0.0.1:0", &["--git", &dir.path(""), "--author", "CI <ci@x>"]);
+    let server =
+        Server::start("tcp://127.0.0.1:0", &["--git", &dir.path(""), "--author", "CI <ci@x>"]);
     commit(server.address(), "alice", &[]);
     assert!(last(&dir).starts_with("CI <ci@x> "));
 }
@@ -49,7 +68,9 @@ fn authors_come_from_the_transaction_the_option_the_user_and_the_configuration()
 fn commits_carry_the_local_zone() {
     let dir = Scratch::new("db-zone");
     let mut server = Command::new(PROGRAM);
-    server.args(["serve", "--url", "tcp://127.0.0.1:0", "--git", &dir.path("")]).env("TZ", "XXX-5:45");
+    server
+        .args(["serve", "--url", "tcp://127.0.0.1:0", "--git", &dir.path("")])
+        .env("TZ", "XXX-5:45");
     let mut server = server.stdout(Stdio::piped()).spawn().unwrap();
     let line = lines(server.stdout.take().unwrap()).recv_timeout(common::PATIENCE).unwrap();
     commit(line.strip_prefix("listening on ").unwrap(), "alice", &[]);

@@ -65,9 +65,18 @@ impl Here {
 fn files_are_committed_and_the_log_tells() {
     let here = Here::new("db-commit");
     let run = here.put("bin/run", "#!/bin/sh\n");
-    std::fs::set_permissions(here.dir.path("bin_run"), std::fs::Permissions::from_mode(0o755)).unwrap();
-    let first = here.run(&["commit", "master", "-m", "First", &run, &here.put("etc/motd", "one\n")]);
-    let mut writing = here.client().command(&["db", "commit", "master", "-m", "Second\n\nwith a body", "etc/motd=-"]);
+    std::fs::set_permissions(here.dir.path("bin_run"), std::fs::Permissions::from_mode(0o755))
+        .unwrap();
+    let first =
+        here.run(&["commit", "master", "-m", "First", &run, &here.put("etc/motd", "one\n")]);
+    let mut writing = here.client().command(&[
+        "db",
+        "commit",
+        "master",
+        "-m",
+        "Second\n\nwith a body",
+        "etc/motd=-",
+    ]);
     let mut writing = writing.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
     writing.stdin.take().unwrap().write_all(b"two\n").unwrap();
     let second = String::from_utf8(writing.wait_with_output().unwrap().stdout).unwrap();
@@ -75,18 +84,36 @@ fn files_are_committed_and_the_log_tells() {
 
     assert_eq!(here.client().run(&["cat", "branch/master/ro/etc/motd"]), "two\n");
     assert!(here.client().run(&["ls", "-l", "branch/master/ro/bin"]).starts_with("-rwx"));
-    assert_eq!(here.run(&["log", "--oneline", "master"]), format!("{second} Second\n{first} First\n"));
+    assert_eq!(
+        here.run(&["log", "--oneline", "master"]),
+        format!("{second} Second\n{first} First\n")
+    );
     assert_eq!(here.run(&["log", "-n", "1", "--oneline", first]), format!("{first} First\n"));
 
     let log = here.run(&["log", "master"]);
     let log: Vec<&str> = log.lines().filter(|line| !line.starts_with("Date:   20")).collect();
     let author = "Author: datakit <datakit@mobyproject.org>";
     let (commit, parent) = (format!("commit {second}"), format!("commit {first}"));
-    let text = [&commit, author, "", "    Second", "", "    with a body", "", &parent, author, "", "    First"];
+    let text = [
+        &commit,
+        author,
+        "",
+        "    Second",
+        "",
+        "    with a body",
+        "",
+        &parent,
+        author,
+        "",
+        "    First",
+    ];
     assert_eq!(log, text);
 
     let json = here.json(&["log", "--json", "master"]);
-    assert_eq!((json[0]["hash"].as_str(), json[0]["parents"][0].as_str()), (Some(second), Some(first)));
+    assert_eq!(
+        (json[0]["hash"].as_str(), json[0]["parents"][0].as_str()),
+        (Some(second), Some(first))
+    );
     assert_eq!(json[0]["message"], "Second\n\nwith a body");
     assert_eq!(json[1]["parents"], Value::Array(Vec::new()));
 
@@ -102,7 +129,10 @@ fn branches_are_listed() {
     let (one, two) = (here.commit("master", "f", "1"), here.commit("a/b", "f", "2"));
     assert_eq!(here.run(&["branches"]), "a/b\nmaster\n");
     assert_eq!(here.run(&["branches", "-l"]), format!("a/b    {two}\nmaster {one}\n"));
-    assert_eq!(here.json(&["branches", "--json"])[1], serde_json::json!({ "name": "master", "head": one }));
+    assert_eq!(
+        here.json(&["branches", "--json"])[1],
+        serde_json::json!({ "name": "master", "head": one })
+    );
 }
 
 #[test]
@@ -138,17 +168,27 @@ fn errors_say_what_is_wrong() {
         (&["show", none], "4b825dc642cb6eb9a060e54bf8d69288fbee4904: no such commit"),
         (&["diff", "master", "none"], "none: no such branch, and no hash of a commit"),
         (&["merge", "master", "none"], "none: no such branch, and no hash of a commit"),
-        (&["commit", "master", "-m", "", "f=/nonexistent"], "/nonexistent: No such file or directory"),
+        (
+            &["commit", "master", "-m", "", "f=/nonexistent"],
+            "/nonexistent: No such file or directory",
+        ),
         (&["commit", "master", "-m", "", &format!("d={file}")], "d: Is a directory"),
         (&["commit", "master", "-m", "", &format!("d/f/g={file}")], "d/f: Not a directory"),
-        (&["commit", "master", "-m", "", "a=-", "b=-"], "standard input can be only one of the files"),
+        (
+            &["commit", "master", "-m", "", "a=-", "b=-"],
+            "standard input can be only one of the files",
+        ),
         (&["fetch", "/nonexistent", "master"], "cannot fetch /nonexistent"),
     ] {
         assert_eq!(here.fail(arguments), format!("datakit: {text}\n"));
     }
-    assert!(here.fail(&["watch", "a b"]).starts_with("datakit: a b: invalid branch name \"a b\": "));
+    assert!(
+        here.fail(&["watch", "a b"]).starts_with("datakit: a b: invalid branch name \"a b\": ")
+    );
     assert!(here.fail(&["watch", "master", "a//b"]).starts_with("datakit: \"a//b\" is no path: "));
-    for (file, why) in [("f", "there is no '='"), ("f=", "there is no file"), ("/f=x", "\"/f\" is no path: ")] {
+    for (file, why) in
+        [("f", "there is no '='"), ("f=", "there is no file"), ("/f=x", "\"/f\" is no path: ")]
+    {
         let error = here.fail(&["commit", "master", "-m", "", file]);
         assert!(error.starts_with("error: invalid value") && error.contains(why), "{error}");
     }
@@ -159,7 +199,12 @@ fn the_reasons_arrive_without_naming_a_dialect() {
     let here = Here::new("db-dialect");
     here.commit("master", "f", "x");
     let mut command = Command::new(PROGRAM);
-    command.env("DATAKIT_ADDRESS", here.server.address()).args(["db", "fetch", "/nonexistent", "master"]);
+    command.env("DATAKIT_ADDRESS", here.server.address()).args([
+        "db",
+        "fetch",
+        "/nonexistent",
+        "master",
+    ]);
     let error = String::from_utf8(command.output().unwrap().stderr).unwrap();
     assert_eq!(error, "datakit: cannot fetch /nonexistent\n");
 }
@@ -179,7 +224,9 @@ fn a_branch_is_merged() {
     assert_eq!(here.json(&["diff", "--json", "master", &theirs])[1]["change"], "added");
     let merged = here.run(&["merge", "master", "feature"]);
     assert!(here.run(&["log", "-n1", "master"]).contains(&format!("\nMerge: {ours} {theirs}\n")));
-    assert!(here.run(&["show", merged.trim()]).ends_with("\n    Merge feature into master\n\n+ g\n"));
+    assert!(
+        here.run(&["show", merged.trim()]).ends_with("\n    Merge feature into master\n\n+ g\n")
+    );
     // All of `feature` is there already.
     let again = here.run(&["merge", "feature", "master", "-m", "Back"]);
     assert_eq!(here.run(&["merge", "feature", "feature"]), again);
@@ -190,15 +237,23 @@ fn a_branch_is_merged() {
 fn a_branch_of_another_repository_is_fetched_and_merged() {
     let here = Here::new("db-fetch");
     let path = here.dir.path("there");
-    let there =
-        Here { server: Server::start("tcp://127.0.0.1:0", &["--git", &path]), dir: Scratch::new("db-fetch-there") };
+    let there = Here {
+        server: Server::start("tcp://127.0.0.1:0", &["--git", &path]),
+        dir: Scratch::new("db-fetch-there"),
+    };
     let far = there.commit("master", "d/far", "away");
     let url = format!("file://{path}/.git");
     assert_eq!(here.run(&["fetch", &url, "master"]), format!("{far}\n"));
-    assert_eq!(here.fail(&["fetch", &url, "none"]), format!("datakit: {url}: no such branch: none\n"));
+    assert_eq!(
+        here.fail(&["fetch", &url, "none"]),
+        format!("datakit: {url}: no such branch: none\n")
+    );
     here.commit("master", "near", "here");
     here.run(&["merge", "master", &far]);
-    assert_eq!(here.client().run(&["cat", "branch/master/ro/d/far", "branch/master/ro/near"]), "awayhere");
+    assert_eq!(
+        here.client().run(&["cat", "branch/master/ro/d/far", "branch/master/ro/near"]),
+        "awayhere"
+    );
 }
 
 /// More of them than are fetched from at a time.
@@ -210,12 +265,21 @@ fn silent_repositories_are_in_nobodys_way() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("git://{}/x", listener.local_addr().unwrap());
     let error = format!("datakit: cannot fetch {url}: no sign of life for 1s\n");
-    let fetch = || here.client().command(&["db", "fetch", &url, "master"]).stderr(Stdio::piped()).spawn().unwrap();
+    let fetch = || {
+        here.client()
+            .command(&["db", "fetch", &url, "master"])
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap()
+    };
     let fetches: Vec<_> = std::iter::repeat_with(fetch).take(20).collect();
     for fetch in fetches {
         assert_eq!(String::from_utf8(fetch.wait_with_output().unwrap().stderr).unwrap(), error);
     }
-    assert_eq!(here.fail(&["fetch", "/nonexistent", "master"]), "datakit: cannot fetch /nonexistent\n");
+    assert_eq!(
+        here.fail(&["fetch", "/nonexistent", "master"]),
+        "datakit: cannot fetch /nonexistent\n"
+    );
 }
 
 #[test]
@@ -227,7 +291,9 @@ fn a_push_that_hangs_is_given_up() {
     let here = Here { server, dir };
     here.commit("master", "f", "1");
     let text = format!("cannot push to {url}, next try in 2s: git push: no sign of life for 1s");
-    assert!(std::iter::from_fn(|| log.recv_timeout(PATIENCE).ok()).any(|line| line.contains(&text)));
+    assert!(
+        std::iter::from_fn(|| log.recv_timeout(PATIENCE).ok()).any(|line| line.contains(&text))
+    );
 }
 
 #[test]

@@ -14,7 +14,11 @@ use datakit::client::db::Db;
 fn git(dir: &Path, arguments: &[&str]) -> String {
     let who = ["-c", "user.name=x", "-c", "user.email=x@x"];
     let output = Command::new("git").arg("-C").arg(dir).args(who).args(arguments).output().unwrap();
-    assert!(output.status.success(), "git {arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+    assert!(
+        output.status.success(),
+        "git {arguments:?}: {}",
+        String::from_utf8_lossy(&output.stderr)
+    );
     String::from_utf8(output.stdout).unwrap().trim().to_owned()
 }
 
@@ -37,7 +41,9 @@ fn a_server_that_others_can_reach_fetches_no_local_paths() {
     let path = there.path("");
     let local = Server::start("tcp://127.0.0.1:0", &[]);
     assert_eq!(client(&local).run(&["db", "fetch", &path, "master"]), format!("{head}\n"));
-    for (listen, options) in [("tcp://0.0.0.0:0", &[][..]), ("tcp://127.0.0.1:0", &["--remote-schemes", "ssh,https"])] {
+    for (listen, options) in
+        [("tcp://0.0.0.0:0", &[][..]), ("tcp://127.0.0.1:0", &["--remote-schemes", "ssh,https"])]
+    {
         let server = Server::start(listen, options);
         let address = server.address().replace("0.0.0.0", "127.0.0.1");
         let client = Client { address: &address, dialect: "9p2000.u" };
@@ -50,7 +56,9 @@ fn a_server_that_others_can_reach_fetches_no_local_paths() {
     let address = server.address().replace("0.0.0.0", "127.0.0.1");
     let client = Client { address: &address, dialect: "9p2000.u" };
     assert_eq!(client.run(&["db", "fetch", &path, "master"]), format!("{head}\n"));
-    assert!(client.fail(&["db", "fetch", "https://x/y", "master"]).contains("https is not allowed"));
+    assert!(
+        client.fail(&["db", "fetch", "https://x/y", "master"]).contains("https is not allowed")
+    );
     assert!(client.fail(&["db", "fetch", "ext::sh -c x", "master"]).contains("transport helpers"));
 }
 
@@ -60,11 +68,15 @@ fn neither_passwords_nor_control_characters_are_told() {
     let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     let url = format!("http://user:secret@127.0.0.1:{port}/\u{1b}[2J{}", "x".repeat(500));
     let error = client(&server).fail(&["db", "fetch", &url, "master"]);
-    let line =
-        std::iter::from_fn(|| log.recv_timeout(PATIENCE).ok()).find(|line| line.contains("cannot fetch")).unwrap();
+    let line = std::iter::from_fn(|| log.recv_timeout(PATIENCE).ok())
+        .find(|line| line.contains("cannot fetch"))
+        .unwrap();
     for text in [error, line] {
         assert!(text.contains("http://user@127.0.0.1"), "{text}");
-        assert!(!text.contains("secret") && !text.contains('\u{1b}') && text.len() < 2000, "{text}");
+        assert!(
+            !text.contains("secret") && !text.contains('\u{1b}') && text.len() < 2000,
+            "{text}"
+        );
     }
 }
 
@@ -74,8 +86,9 @@ fn a_machine_without_git_serves_all_else() {
     std::os::unix::fs::symlink("/bin/sh", bin.path("sh")).unwrap();
     let (server, log) = Server::logging(&[], &[("PATH", bin.0.to_str().unwrap())]);
     assert!(client(&server).fail(&["db", "fetch", "/x", "master"]).contains("cannot fetch /x"));
-    let line =
-        std::iter::from_fn(|| log.recv_timeout(PATIENCE).ok()).find(|line| line.contains("cannot fetch")).unwrap();
+    let line = std::iter::from_fn(|| log.recv_timeout(PATIENCE).ok())
+        .find(|line| line.contains("cannot fetch"))
+        .unwrap();
     assert!(line.contains("the git program is not installed on this machine"), "{line}");
     assert_eq!(client(&server).run(&["db", "branches"]), "");
 }
@@ -101,7 +114,10 @@ async fn one_connection_fetches_twice_at_a_time() {
     // Another one has its turn at once, and the first has no third.
     let (there, head) = repository("remotes-fair");
     let other = Db::connect(&url).await.unwrap();
-    let fetched = tokio::time::timeout(PATIENCE, other.fetch(&there.path(""), "master")).await.unwrap().unwrap();
+    let fetched = tokio::time::timeout(PATIENCE, other.fetch(&there.path(""), "master"))
+        .await
+        .unwrap()
+        .unwrap();
     assert_eq!(fetched.id().to_string(), head);
     assert!(tokio::time::timeout(Duration::from_millis(200), listener.accept()).await.is_err());
     asked.clear();
@@ -160,9 +176,19 @@ fn a_hang_up_leaves_no_socket() {
     // Under nohup it goes on.
     let mut command = Command::new("nohup");
     command.args([common::PROGRAM, "serve", "--url", &format!("unix://{socket}")]);
-    let mut server = command.stdout(std::process::Stdio::null()).stderr(std::process::Stdio::null()).spawn().unwrap();
+    let mut server = command
+        .stdout(std::process::Stdio::null())
+        .stderr(std::process::Stdio::null())
+        .spawn()
+        .unwrap();
     within("the socket", || Path::new(&socket).exists());
-    assert!(Command::new("kill").args(["-s", "HUP", &server.id().to_string()]).status().unwrap().success());
+    assert!(
+        Command::new("kill")
+            .args(["-s", "HUP", &server.id().to_string()])
+            .status()
+            .unwrap()
+            .success()
+    );
     let client = Client { address: &format!("unix://{socket}"), dialect: "9p2000.u" };
     assert_eq!(client.run(&["db", "branches"]), "");
     assert_eq!(end(&mut server, "TERM").code(), Some(0));

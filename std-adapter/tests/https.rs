@@ -27,7 +27,8 @@ fn certificates() -> (ServerConfig, String) {
     let server = CertificateParams::new(["127.0.0.1".to_owned()]).unwrap();
     let certificate = server.signed_by(&key_of_server, &Issuer::new(authority, key)).unwrap();
     let key = PrivateKeyDer::try_from(key_of_server.serialize_der()).unwrap();
-    let config = ServerConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()));
+    let config =
+        ServerConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()));
     let config = config.with_safe_default_protocol_versions().unwrap().with_no_client_auth();
     (config.with_single_cert(vec![certificate.der().clone()], key).unwrap(), pem)
 }
@@ -36,20 +37,23 @@ fn certificates() -> (ServerConfig, String) {
 fn encrypted(address: String, config: ServerConfig) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     listener.set_nonblocking(true).unwrap();
-    let (here, tls) = (listener.local_addr().unwrap().to_string(), TlsAcceptor::from(Arc::new(config)));
+    let (here, tls) =
+        (listener.local_addr().unwrap().to_string(), TlsAcceptor::from(Arc::new(config)));
     // It ends with the tests.
     std::thread::spawn(move || {
-        tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
-            let listener = tokio::net::TcpListener::from_std(listener).unwrap();
-            while let Ok((socket, _)) = listener.accept().await {
-                let (tls, address) = (tls.clone(), address.clone());
-                tokio::spawn(async move {
-                    let mut near = tls.accept(socket).await?;
-                    let mut far = tokio::net::TcpStream::connect(address).await?;
-                    tokio::io::copy_bidirectional(&mut near, &mut far).await
-                });
-            }
-        });
+        tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(
+            async {
+                let listener = tokio::net::TcpListener::from_std(listener).unwrap();
+                while let Ok((socket, _)) = listener.accept().await {
+                    let (tls, address) = (tls.clone(), address.clone());
+                    tokio::spawn(async move {
+                        let mut near = tls.accept(socket).await?;
+                        let mut far = tokio::net::TcpStream::connect(address).await?;
+                        tokio::io::copy_bidirectional(&mut near, &mut far).await
+                    });
+                }
+            },
+        );
     });
     here
 }
@@ -58,11 +62,25 @@ fn encrypted(address: String, config: ServerConfig) -> String {
 fn repository(path: &Path) -> String {
     let git = |args: &[&str]| {
         let output = Command::new("git").arg("-C").arg(path).args(args).output().unwrap();
-        assert!(output.status.success(), "git {args:?}: {}", String::from_utf8_lossy(&output.stderr));
+        assert!(
+            output.status.success(),
+            "git {args:?}: {}",
+            String::from_utf8_lossy(&output.stderr)
+        );
         String::from_utf8(output.stdout).unwrap().trim().to_owned()
     };
     git(&["init", "-q", "-b", "master"]);
-    git(&["-c", "user.name=x", "-c", "user.email=x@x", "commit", "-q", "--allow-empty", "-m", "far"]);
+    git(&[
+        "-c",
+        "user.name=x",
+        "-c",
+        "user.email=x@x",
+        "commit",
+        "-q",
+        "--allow-empty",
+        "-m",
+        "far",
+    ]);
     git(&["rev-parse", "master"])
 }
 
@@ -72,7 +90,8 @@ fn the_machine_says_whose_certificates_are_good() {
     let far = repository(&dir.0);
     let plain = http_backend::serve(&dir.0, true);
     let (config, ours) = certificates();
-    let (http, https) = (format!("http://{plain}/.git"), format!("https://{}/.git", encrypted(plain, config)));
+    let (http, https) =
+        (format!("http://{plain}/.git"), format!("https://{}/.git", encrypted(plain, config)));
     let trusting = |file: &str, pem: &str| {
         let file = dir.path(file);
         std::fs::write(&file, pem).unwrap();

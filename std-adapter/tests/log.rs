@@ -28,8 +28,8 @@ fn rest(mut server: Server, log: &Receiver<String>) -> Vec<String> {
 /// The level that every source has.
 fn level(server: &Server) -> String {
     let client = server.client();
-    let levels =
-        ["db", "server", "client", "program"].map(|source| client.run(&["cat", &format!("/debug/src/{source}/level")]));
+    let levels = ["db", "server", "client", "program"]
+        .map(|source| client.run(&["cat", &format!("/debug/src/{source}/level")]));
     assert!(levels.iter().all(|level| *level == levels[0]), "{levels:?}");
     levels[0].trim().to_owned()
 }
@@ -53,7 +53,11 @@ fn options_set_the_level_that_the_files_show_and_change() {
         assert_eq!(level(&server), expected, "{options:?} {environment:?}");
         let log = rest(server, &log);
         assert_eq!(log.iter().any(|line| line.ends_with(STARTING)), expected != "quiet", "{log:?}");
-        assert_eq!(log.iter().any(|line| line.contains("connected")), ["info", "debug"].contains(&expected), "{log:?}");
+        assert_eq!(
+            log.iter().any(|line| line.contains("connected")),
+            ["info", "debug"].contains(&expected),
+            "{log:?}"
+        );
     }
 }
 
@@ -89,7 +93,9 @@ fn lines_have_the_time_that_was_asked_for() {
 
 #[test]
 fn colours_are_for_terminals_and_who_asks_for_them() {
-    for (options, colours) in [(&[][..], false), (&["--color", "always"], true), (&["--color=never"], false)] {
+    for (options, colours) in
+        [(&[][..], false), (&["--color", "always"], true), (&["--color=never"], false)]
+    {
         let (_server, log) = Server::logging(options, &[]);
         assert_eq!(next(&log).contains('\x1b'), colours, "{options:?}");
     }
@@ -99,24 +105,32 @@ fn colours_are_for_terminals_and_who_asks_for_them() {
 fn what_this_system_does_not_have_is_refused() {
     let refused = |options: &[&str], level: &str| {
         let mut command = Command::new(PROGRAM);
-        command.args(["serve", "--url", "tcp://127.0.0.1:0"]).args(options).env("DATAKIT_VERBOSE", level);
+        command
+            .args(["serve", "--url", "tcp://127.0.0.1:0"])
+            .args(options)
+            .env("DATAKIT_VERBOSE", level);
         let output = command.stdin(Stdio::null()).output().unwrap();
         assert_eq!((output.status.code(), output.stdout.len()), (Some(1), 0));
         String::from_utf8(output.stderr).unwrap()
     };
     for (name, system) in [("eventlog", "Windows"), ("asl", "macOS")] {
-        let text = format!("datakit: --log-destination {name} is for {system}, not for this system\n");
+        let text =
+            format!("datakit: --log-destination {name} is for {system}, not for this system\n");
         assert_eq!(refused(&["--log-destination", name], ""), text);
     }
     let text = "datakit: DATAKIT_VERBOSE: \"loud\" is none of quiet, error, warning, info, debug\n";
     assert_eq!(refused(&[], "loud"), text);
-    assert!(refused(&["--verbosity", "loud"], "").starts_with("error: invalid value 'loud' for '--verbosity <LEVEL>'"));
+    assert!(
+        refused(&["--verbosity", "loud"], "")
+            .starts_with("error: invalid value 'loud' for '--verbosity <LEVEL>'")
+    );
 }
 
 /// Connects so many times with a message of an impossible size.
 fn provoke(server: &Server, times: usize) {
     for _ in 0..times {
-        let mut socket = TcpStream::connect(server.address().strip_prefix("tcp://").unwrap()).unwrap();
+        let mut socket =
+            TcpStream::connect(server.address().strip_prefix("tcp://").unwrap()).unwrap();
         socket.write_all(&[0xff; 7]).unwrap();
         // Refused, and so logged.
         let _ = socket.read(&mut [0]);
@@ -138,7 +152,8 @@ fn a_log_that_nobody_reads_does_not_stop_the_server() {
     assert!(counted(&server, "lost") > 0);
     assert!(server.client().run(&["ls", "/"]).contains("branch"));
     let log = common::lines(unread);
-    let told = std::iter::from_fn(|| log.recv_timeout(PATIENCE).ok()).find(|line| line.contains("are lost"));
+    let told = std::iter::from_fn(|| log.recv_timeout(PATIENCE).ok())
+        .find(|line| line.contains("are lost"));
     assert!(told.unwrap().contains("WARN"));
     assert!(server.end("TERM").success());
 }
@@ -150,7 +165,9 @@ fn warnings_that_clients_provoke_are_one_a_second() {
     provoke(&server, 300);
     let seconds = begun.elapsed().as_secs() as usize;
     assert!(counted(&server, "left-out") >= 290 - seconds as u64);
-    within("the rest is counted in the log", || log.try_iter().any(|line| line.contains(" more like this one: ")));
+    within("the rest is counted in the log", || {
+        log.try_iter().any(|line| line.contains(" more like this one: "))
+    });
     let written = rest(server, &log).iter().filter(|line| line.contains("below 7")).count();
     assert!(written <= seconds + 2, "{written} lines in {seconds} s");
 }

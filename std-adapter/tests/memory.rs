@@ -29,7 +29,13 @@ fn comes_back<B>(server: &Server, much: usize, burst: impl FnOnce() -> B, end: i
     let ended = Instant::now();
     while resident(server) > before + 32 * MIB {
         let (seconds, now) = (ended.elapsed().as_secs(), resident(server));
-        assert!(seconds < 10, "after {seconds} s {} MiB, {} before, {} at most", now / MIB, before / MIB, most / MIB);
+        assert!(
+            seconds < 10,
+            "after {seconds} s {} MiB, {} before, {} at most",
+            now / MIB,
+            before / MIB,
+            most / MIB
+        );
         std::thread::sleep(Duration::from_millis(20));
     }
 }

@@ -15,7 +15,8 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 /// A server with metrics, and HOST:PORT of these.
 fn start(options: &[&str]) -> (Server, String) {
-    let options: Vec<&str> = ["--listen-prometheus", "127.0.0.1:0"].iter().chain(options).copied().collect();
+    let options: Vec<&str> =
+        ["--listen-prometheus", "127.0.0.1:0"].iter().chain(options).copied().collect();
     let server = Server::start("tcp://127.0.0.1:0", &options);
     let line = server.line();
     let at = line.strip_prefix("metrics on http://").and_then(|rest| rest.strip_suffix("/metrics"));
@@ -52,7 +53,14 @@ fn value(text: &str, sample: &str) -> f64 {
 fn only_a_get_of_metrics_is_answered() {
     let (_server, at) = start(&[]);
     scrape(&at);
-    for request in ["GET /", "GET /metrics/", "GET /favicon.ico", "POST /metrics", "HEAD /metrics", "DELETE /metrics"] {
+    for request in [
+        "GET /",
+        "GET /metrics/",
+        "GET /favicon.ico",
+        "POST /metrics",
+        "HEAD /metrics",
+        "DELETE /metrics",
+    ] {
         let answer = ask(&at, request);
         assert!(answer.starts_with("HTTP/1.1 400 Bad Request\r\n"), "{request}: {answer}");
     }
@@ -71,11 +79,15 @@ fn requests_and_bytes_are_counted() {
     let text = scrape(&at);
     for kind in ["Tattach", "Twalk", "Tread", "Twrite", "Tclunk"] {
         let requests = value(&text, &format!("datakit_requests_total{{type=\"{kind}\"}}"));
-        let timed = value(&text, &format!("datakit_request_duration_seconds_count{{type=\"{kind}\"}}"));
+        let timed =
+            value(&text, &format!("datakit_request_duration_seconds_count{{type=\"{kind}\"}}"));
         assert!(requests > 0.0 && requests == timed, "{kind}: {requests} requests, {timed} timed");
-        let bucket = format!("datakit_request_duration_seconds_bucket{{type=\"{kind}\",le=\"+Inf\"}}");
+        let bucket =
+            format!("datakit_request_duration_seconds_bucket{{type=\"{kind}\",le=\"+Inf\"}}");
         assert_eq!(value(&text, &bucket), timed);
-        assert!(value(&text, &format!("datakit_request_duration_seconds_sum{{type=\"{kind}\"}}")) > 0.0);
+        assert!(
+            value(&text, &format!("datakit_request_duration_seconds_sum{{type=\"{kind}\"}}")) > 0.0
+        );
     }
     assert!(value(&text, "datakit_request_errors_total{type=\"Twalk\"}") > 0.0);
     assert_eq!(value(&text, "datakit_request_errors_total{type=\"Tread\"}"), 0.0);
@@ -90,7 +102,10 @@ async fn connections_fids_and_waits_come_and_go() {
     let options = Options { timeout: PATIENCE, ..Options::default() };
     let client = Client::connect(&server.address().parse().unwrap(), options).await.unwrap();
     let text = scrape(&at);
-    assert_eq!((value(&text, "datakit_connections"), value(&text, "datakit_requests_waiting")), (1.0, 0.0));
+    assert_eq!(
+        (value(&text, "datakit_connections"), value(&text, "datakit_requests_waiting")),
+        (1.0, 0.0)
+    );
     let fids = value(&text, "datakit_fids");
 
     let mut events = client.open("/debug/server/events", Open::READ).await.unwrap().watch();
@@ -123,7 +138,9 @@ fn the_log_is_counted_as_far_as_it_is_told() {
     assert_eq!(value(&text, "datakit_logs_messages_total{level=\"app\",src=\"program\"}"), 1.0);
     server.client().run(&["write", "/debug/src/server/level", "info"]);
     server.client().run(&["cat", "/debug/server/version"]);
-    assert!(value(&scrape(&at), "datakit_logs_messages_total{level=\"info\",src=\"server\"}") > 0.0);
+    assert!(
+        value(&scrape(&at), "datakit_logs_messages_total{level=\"info\",src=\"server\"}") > 0.0
+    );
 }
 
 #[test]
@@ -177,7 +194,10 @@ fn an_address_that_cannot_be_had_says_why() {
 fn a_port_alone_is_that_of_all_interfaces() {
     let server = Server::start("tcp://127.0.0.1:0", &["--listen-prometheus", "0"]);
     let line = server.line();
-    let port = line.strip_prefix("metrics on http://*:").and_then(|rest| rest.strip_suffix("/metrics")).unwrap();
+    let port = line
+        .strip_prefix("metrics on http://*:")
+        .and_then(|rest| rest.strip_suffix("/metrics"))
+        .unwrap();
     scrape(&format!("127.0.0.1:{port}"));
 }
 
@@ -191,6 +211,9 @@ async fn one_address_does_not_keep_others_from_the_metrics() {
     socket.write_all(b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n").await.unwrap();
     let mut answer = String::new();
     // Sooner than the silent ones are given up.
-    tokio::time::timeout(Duration::from_secs(5), socket.read_to_string(&mut answer)).await.unwrap().unwrap();
+    tokio::time::timeout(Duration::from_secs(5), socket.read_to_string(&mut answer))
+        .await
+        .unwrap()
+        .unwrap();
     assert!(answer.starts_with("HTTP/1.1 200 OK\r\n"), "{answer}");
 }

@@ -1,4 +1,5 @@
-//! A repository that lacks some of its objects, or has damaged ones: every command says so, and shows and copies the rest.
+//! A repository that lacks some of its objects, or has damaged ones: every command says so, and
+//! shows and copies the rest.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic)]
 
 mod common;
@@ -11,7 +12,11 @@ use common::{Client, Scratch, Server};
 fn git(dir: &Path, arguments: &[&str]) -> String {
     let who = ["-c", "user.name=a", "-c", "user.email=a@b", "-c", "protocol.file.allow=always"];
     let output = Command::new("git").arg("-C").arg(dir).args(who).args(arguments).output().unwrap();
-    assert!(output.status.success(), "git {arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+    assert!(
+        output.status.success(),
+        "git {arguments:?}: {}",
+        String::from_utf8_lossy(&output.stderr)
+    );
     String::from_utf8(output.stdout).unwrap().trim().to_owned()
 }
 
@@ -39,7 +44,8 @@ impl Damage {
 
 const WHOLE: [&str; 3] = ["a", "d/whole", "z"];
 
-/// A bare repository whose `master` has `a`, `b`, `d/whole`, `e/f`, `link` and `z`; the objects of `b`, `e` and `link` are damaged.
+/// A bare repository whose `master` has `a`, `b`, `d/whole`, `e/f`, `link` and `z`; the objects of
+/// `b`, `e` and `link` are damaged.
 fn damaged(scratch: &Scratch, damage: &Damage) -> (PathBuf, [String; 3]) {
     let (bare, work) = (scratch.0.join("bare"), scratch.0.join("work"));
     for dir in [&bare, &work] {
@@ -61,7 +67,11 @@ fn damaged(scratch: &Scratch, damage: &Damage) -> (PathBuf, [String; 3]) {
     git(&work, &["push", "-q", bare.to_str().unwrap(), "master"]);
     let ids = ["b", "e", "link"].map(|path| git(&bare, &["rev-parse", &format!("master:{path}")]));
     // Written one by one, not in a pack.
-    assert!(git(&bare, &["count-objects"]).starts_with("10 "), "{}", git(&bare, &["count-objects"]));
+    assert!(
+        git(&bare, &["count-objects"]).starts_with("10 "),
+        "{}",
+        git(&bare, &["count-objects"])
+    );
     for id in &ids {
         damage.happens_to(&bare.join("objects").join(&id[..2]).join(&id[2..]));
     }
@@ -92,7 +102,10 @@ fn missing_objects_are_errors_and_hide_nothing_else() {
                 // One that is cut off still has its length in front.
                 if !matches!(damage, Damage::CutOff) {
                     let (ok, lines, errors) = run(&client, &["ls", "-l", &top]);
-                    assert!(!ok && lines.lines().count() == 6 && errors.contains(&format!("{top}/b: ")), "{errors}");
+                    assert!(
+                        !ok && lines.lines().count() == 6 && errors.contains(&format!("{top}/b: ")),
+                        "{errors}"
+                    );
                 }
                 for file in WHOLE {
                     let content = format!("content of {file}, ").repeat(2000);
@@ -104,17 +117,28 @@ fn missing_objects_are_errors_and_hide_nothing_else() {
                 }
                 if dialect != "9P2000.L" {
                     let (_, _, error) = run(&client, &["cat", &format!("{top}/b")]);
-                    assert!(error.contains(&format!("object {b}")) && error.contains(": b"), "{error}");
+                    assert!(
+                        error.contains(&format!("object {b}")) && error.contains(": b"),
+                        "{error}"
+                    );
                     let (_, _, error) = run(&client, &["cat", &format!("{top}/e/f")]);
-                    assert!(error.contains(&format!("object {e}")) && error.contains(": e"), "{error}");
+                    assert!(
+                        error.contains(&format!("object {e}")) && error.contains(": e"),
+                        "{error}"
+                    );
                 }
                 let (ok, tree, error) = run(&client, &["tree", &top]);
-                assert!(!ok && tree.contains("whole") && error.contains(&format!("{top}/e: ")), "{error}");
+                assert!(
+                    !ok && tree.contains("whole") && error.contains(&format!("{top}/e: ")),
+                    "{error}"
+                );
                 let copy = scratch.0.join("copy");
                 let _ = std::fs::remove_dir_all(&copy);
-                let (ok, _, error) = run(&client, &["cp", "-r", &format!(":{top}"), copy.to_str().unwrap()]);
+                let (ok, _, error) =
+                    run(&client, &["cp", "-r", &format!(":{top}"), copy.to_str().unwrap()]);
                 assert!(
-                    !ok && error.contains(&format!("{top}/b: ")) && error.contains(&format!("{top}/e: ")),
+                    !ok && error.contains(&format!("{top}/b: "))
+                        && error.contains(&format!("{top}/e: ")),
                     "{error}"
                 );
                 for file in WHOLE {

@@ -1,4 +1,5 @@
-//! The program against itself: `datakit serve` in one process, the commands in others, in every dialect.
+//! The program against itself: `datakit serve` in one process, the commands in others, in every
+//! dialect.
 // Clippy's allowance for tests ends at the functions they share.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic)]
 
@@ -22,7 +23,8 @@ fn a_text_is_written_and_read_back() {
         client.run(&["write", "a", ""]);
         assert_eq!(client.run(&["cat", "a"]), "");
 
-        let mut writing = client.command(&["write", "b", "-"]).stdin(Stdio::piped()).spawn().unwrap();
+        let mut writing =
+            client.command(&["write", "b", "-"]).stdin(Stdio::piped()).spawn().unwrap();
         writing.stdin.take().unwrap().write_all(b"from standard input").unwrap();
         assert!(writing.wait().unwrap().success());
         assert_eq!(client.run(&["cat", "b"]), "from standard input");
@@ -48,11 +50,25 @@ fn errors_name_the_path_and_the_reason() {
             (&["rm", "d"], "d", "Is a directory"),
             (&["cat", "f/x"], "f/x", "Is not a directory"),
         ] {
-            assert_eq!(client.fail(arguments), format!("datakit: {path}: {reason}\n"), "{}", client.dialect);
+            assert_eq!(
+                client.fail(arguments),
+                format!("datakit: {path}: {reason}\n"),
+                "{}",
+                client.dialect
+            );
         }
         // What is none is the file on the way.
-        let reason = if client.dialect == "9P2000.L" { "Is not a directory" } else { "\"f\" is not a directory" };
-        assert_eq!(client.fail(&["mkdir", "f/new"]), format!("datakit: f/new: {reason}\n"), "{}", client.dialect);
+        let reason = if client.dialect == "9P2000.L" {
+            "Is not a directory"
+        } else {
+            "\"f\" is not a directory"
+        };
+        assert_eq!(
+            client.fail(&["mkdir", "f/new"]),
+            format!("datakit: f/new: {reason}\n"),
+            "{}",
+            client.dialect
+        );
     });
 }
 
@@ -65,9 +81,14 @@ fn directories_are_listed_moved_and_removed() {
         assert_eq!(client.run(&["ls", "d"]), "e\ng\n");
         assert_eq!(client.run(&["tree", "d"]), "d\n├── e/\n│   └── f\n└── g\n");
         assert!(client.run(&["ls", "-l", "d"]).starts_with("drwx"));
-        let stat: serde_json::Value = serde_json::from_str(&client.run(&["stat", "--json", "d/e/f"])).unwrap();
-        assert_eq!((&stat["name"], &stat["kind"], &stat["length"]), (&"f".into(), &"file".into(), &5.into()));
-        let tree: serde_json::Value = serde_json::from_str(&client.run(&["tree", "--json"])).unwrap();
+        let stat: serde_json::Value =
+            serde_json::from_str(&client.run(&["stat", "--json", "d/e/f"])).unwrap();
+        assert_eq!(
+            (&stat["name"], &stat["kind"], &stat["length"]),
+            (&"f".into(), &"file".into(), &5.into())
+        );
+        let tree: serde_json::Value =
+            serde_json::from_str(&client.run(&["tree", "--json"])).unwrap();
         assert_eq!(tree["entries"][0]["entries"][0]["entries"][0], stat);
 
         client.run(&["mv", "d/g", "d/h"]);
@@ -87,11 +108,17 @@ fn files_are_copied_both_ways_but_not_onto_themselves() {
     in_every_dialect(|client| {
         client.run(&["cp", &from, ":/"]);
         client.run(&["cp", ":from", ":copy"]);
-        assert_eq!(client.fail(&["cp", ":from", ":/./from"]), "datakit: :from and :/./from are the same file\n");
+        assert_eq!(
+            client.fail(&["cp", ":from", ":/./from"]),
+            "datakit: :from and :/./from are the same file\n"
+        );
         client.run(&["cp", ":copy", &to]);
         assert!(std::fs::read(&to).unwrap() == content);
         assert!(client.bytes(&["cat", "copy"]) == content);
-        assert_eq!(client.fail(&["cp", &from, &to]), "datakit: cp: neither path is on the server: write it as :PATH\n");
+        assert_eq!(
+            client.fail(&["cp", &from, &to]),
+            "datakit: cp: neither path is on the server: write it as :PATH\n"
+        );
     });
 }
 
@@ -110,18 +137,25 @@ fn directories_are_copied_both_ways() {
         }
 
         let typed = from.to_str().unwrap();
-        assert_eq!(client.fail(&["cp", typed, ":/"]), format!("datakit: {typed}: Is a directory\n"));
+        assert_eq!(
+            client.fail(&["cp", typed, ":/"]),
+            format!("datakit: {typed}: Is a directory\n")
+        );
         client.run(&["cp", "-r", typed, ":/"]);
         client.run(&["cp", "--recursive", ":from", ":copy"]);
         client.run(&["cp", "-r", ":copy", &dir.path("to")]);
-        // The target is a directory now: the copy goes into it; a second one on top of it changes nothing.
+        // The target is a directory now: the copy goes into it; a second one on top of it changes
+        // nothing.
         client.run(&["cp", "-r", ":copy", &dir.path("to")]);
         client.run(&["cp", "-r", ":copy", &dir.path("to")]);
 
         for to in [dir.0.join("to"), dir.0.join("to/copy")] {
             assert!(to.join("empty").is_dir());
             assert_eq!(std::fs::read(to.join("deep/er/file")).unwrap(), b"content");
-            assert_eq!(std::fs::read(to.join("deep").join(OsStr::from_bytes(b"caf\xe9"))).unwrap(), b"bytes");
+            assert_eq!(
+                std::fs::read(to.join("deep").join(OsStr::from_bytes(b"caf\xe9"))).unwrap(),
+                b"bytes"
+            );
             assert_eq!(std::fs::read_link(to.join("link")).is_ok(), links);
         }
         let inside = "datakit: :from: a directory is not copied into itself\n";
@@ -141,7 +175,10 @@ fn nothing_is_copied_through_a_link() {
     std::fs::create_dir(dir.0.join("elsewhere")).unwrap();
     std::os::unix::fs::symlink("../../elsewhere", dir.0.join("to/d/sub")).unwrap();
     let text = client.fail(&["cp", "-r", ":d", &dir.path("to")]);
-    assert_eq!(text, format!("datakit: {}: nothing is copied through a link\n", dir.path("to/d/sub")));
+    assert_eq!(
+        text,
+        format!("datakit: {}: nothing is copied through a link\n", dir.path("to/d/sub"))
+    );
     assert_eq!(std::fs::read_dir(dir.0.join("elsewhere")).unwrap().count(), 0);
 }
 
@@ -262,19 +299,21 @@ fn what_cannot_be_written_in_debug_shows_no_write_bit() {
         ("debug/src/server/level", 0o664),
     ];
     for (path, mode) in due {
-        let stat: serde_json::Value = serde_json::from_str(&client.run(&["stat", "--json", path])).unwrap();
+        let stat: serde_json::Value =
+            serde_json::from_str(&client.run(&["stat", "--json", path])).unwrap();
         assert_eq!(stat["mode"], mode, "{path}");
     }
 }
 
 fn flushes(client: &Client<'_>) -> u32 {
     let requests = client.run(&["cat", "/debug/server/requests"]);
-    let line = requests.lines().find_map(|line| line.strip_prefix("Tflush ")).unwrap_or("0").to_owned();
+    let line =
+        requests.lines().find_map(|line| line.strip_prefix("Tflush ")).unwrap_or("0").to_owned();
     line.split(' ').next().unwrap().parse().unwrap()
 }
 
-/// Each connection makes events, so they are made until the stream delivers one. An interrupt between two reads has nothing to flush;
-/// then it is done again.
+/// Each connection makes events, so they are made until the stream delivers one. An interrupt
+/// between two reads has nothing to flush; then it is done again.
 #[test]
 fn a_stream_is_watched_until_an_interrupt_and_flushed() {
     let server = Server::start("tcp://127.0.0.1:0", &[]);
@@ -282,7 +321,11 @@ fn a_stream_is_watched_until_an_interrupt_and_flushed() {
         let client = Client { address: server.address(), dialect };
         let before = flushes(&client);
         within("a flush", || {
-            let mut watch = client.command(&["watch", "/debug/server/events"]).stdout(Stdio::piped()).spawn().unwrap();
+            let mut watch = client
+                .command(&["watch", "/debug/server/events"])
+                .stdout(Stdio::piped())
+                .spawn()
+                .unwrap();
             let events = lines(watch.stdout.take().unwrap());
             let mut event = None;
             within("an event", || {
@@ -303,7 +346,8 @@ fn a_watched_file_that_goes_with_the_server_is_an_error() {
     let client = server.client();
     let mut command = client.command(&["watch", "/debug/server/events"]);
     let mut watch = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-    let (events, errors) = (lines(watch.stdout.take().unwrap()), lines(watch.stderr.take().unwrap()));
+    let (events, errors) =
+        (lines(watch.stdout.take().unwrap()), lines(watch.stderr.take().unwrap()));
     within("an event", || {
         client.run(&["ls"]);
         events.try_recv().is_ok()
@@ -319,13 +363,17 @@ fn completions_know_the_commands() {
     for shell in ["bash", "elvish", "fish", "powershell", "zsh"] {
         let output = Command::new(PROGRAM).args(["completions", shell]).output().unwrap();
         let text = String::from_utf8(output.stdout).unwrap();
-        assert!(output.status.success() && ["datakit", "watch", "completions"].iter().all(|word| text.contains(word)));
+        assert!(
+            output.status.success()
+                && ["datakit", "watch", "completions"].iter().all(|word| text.contains(word))
+        );
     }
 }
 
 #[test]
 fn nobody_listens() {
-    let output = Command::new(PROGRAM).args(["-a", "unix:///nonexistent/socket", "ls"]).output().unwrap();
+    let output =
+        Command::new(PROGRAM).args(["-a", "unix:///nonexistent/socket", "ls"]).output().unwrap();
     assert_eq!(output.status.code(), Some(1));
     let text = String::from_utf8(output.stderr).unwrap();
     assert_eq!(text, "datakit: unix:///nonexistent/socket: No such file or directory\n");
@@ -336,7 +384,10 @@ fn a_server_that_says_nothing_is_given_up() {
     let silent = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = format!("tcp://{}", silent.local_addr().unwrap());
     let client = Client { address: &address, dialect: "9p2000.L" };
-    assert_eq!(client.fail(&["ls", "--timeout", "1"]), format!("datakit: {address}: no answer within 1 s\n"));
+    assert_eq!(
+        client.fail(&["ls", "--timeout", "1"]),
+        format!("datakit: {address}: no answer within 1 s\n")
+    );
 }
 
 #[test]

@@ -22,7 +22,8 @@ fn at(address: &str) -> Client<'_> {
 
 /// What a server complains that cannot start.
 fn refused(url: &str) -> String {
-    let output = Command::new(PROGRAM).args(["serve", "--url", url]).stdin(Stdio::null()).output().unwrap();
+    let output =
+        Command::new(PROGRAM).args(["serve", "--url", url]).stdin(Stdio::null()).output().unwrap();
     assert_eq!((output.status.code(), output.stdout.len()), (Some(1), 0));
     String::from_utf8(output.stderr).unwrap()
 }
@@ -39,7 +40,8 @@ fn the_scratch_tree_has_the_memory_that_it_was_given() {
     // Nothing else is disturbed.
     assert_eq!(client.run(&["cat", "small"]).len(), 1 << 19);
     for args in [&["--scratch-memory", "1048576"][..], &["--scratch", "--scratch-memory", "0"]] {
-        let output = Command::new(PROGRAM).arg("serve").args(args).stdin(Stdio::null()).output().unwrap();
+        let output =
+            Command::new(PROGRAM).arg("serve").args(args).stdin(Stdio::null()).output().unwrap();
         assert!(!output.status.success() && output.stdout.is_empty(), "{args:?}");
         assert!(String::from_utf8(output.stderr).unwrap().contains("--scratch"), "{args:?}");
     }
@@ -56,7 +58,10 @@ fn several_listeners_serve_one_tree_and_the_files_of_sockets_go() {
             urls += ",tcp://[::1]:0";
         }
         let mut server = Server::start(&urls, &["--scratch"]);
-        assert!(server.addresses[0].starts_with("tcp://127.0.0.1:") && !server.addresses[0].ends_with(":0"));
+        assert!(
+            server.addresses[0].starts_with("tcp://127.0.0.1:")
+                && !server.addresses[0].ends_with(":0")
+        );
         assert_eq!(server.addresses[1..3], [format!("unix://{one}"), format!("file://{two}")]);
         assert!(server.addresses[3..].iter().all(|address| address.starts_with("tcp://[::1]:")));
 
@@ -83,7 +88,10 @@ fn a_socket_in_use_stays_and_one_that_was_left_does_not() {
     let (live, left, file) = (dir.path("live"), dir.path("left"), dir.path("file"));
     let _listener = UnixListener::bind(&live).unwrap();
     let hint = "Address already in use; stop who listens there, or choose another path";
-    assert_eq!(refused(&format!("unix://{live}")), format!("datakit: cannot listen on unix://{live}: {hint}\n"));
+    assert_eq!(
+        refused(&format!("unix://{live}")),
+        format!("datakit: cannot listen on unix://{live}: {hint}\n")
+    );
     assert!(std::os::unix::net::UnixStream::connect(&live).is_ok());
 
     std::fs::write(&file, "precious").unwrap();
@@ -98,7 +106,10 @@ fn a_socket_in_use_stays_and_one_that_was_left_does_not() {
 #[test]
 fn an_address_that_cannot_be_served_says_why() {
     for (url, text) in [
-        ("unix:///nonexistent/socket", "cannot listen on unix:///nonexistent/socket: No such file or directory"),
+        (
+            "unix:///nonexistent/socket",
+            "cannot listen on unix:///nonexistent/socket: No such file or directory",
+        ),
         ("hyperv-accept://vm", "hyperv-accept://vm is not supported on this system"),
         ("fd://0", "cannot listen on fd://0: it is not a socket that listens"),
         ("fd://4294967295", "cannot listen on fd://4294967295: Bad file descriptor"),
@@ -115,9 +126,10 @@ fn an_inherited_socket_is_served_and_stays() {
     let path = dir.path("socket");
     let tcp = TcpListener::bind("127.0.0.1:0").unwrap();
     let (port, unix) = (tcp.local_addr().unwrap().port(), UnixListener::bind(&path).unwrap());
-    for (socket, address) in
-        [(OwnedFd::from(tcp), format!("tcp://127.0.0.1:{port}")), (OwnedFd::from(unix), format!("unix://{path}"))]
-    {
+    for (socket, address) in [
+        (OwnedFd::from(tcp), format!("tcp://127.0.0.1:{port}")),
+        (OwnedFd::from(unix), format!("unix://{path}")),
+    ] {
         for _ in 0..2 {
             let mut server = Server::inheriting(socket.try_clone().unwrap());
             assert_eq!(server.addresses, ["fd://0"]);
@@ -145,7 +157,9 @@ async fn max_connections() {
     drop(first);
     // The writer of the connection ends with it, on this thread.
     tokio::task::spawn_blocking(move || {
-        within("room again", || server.client().command(&["ls"]).output().unwrap().status.success());
+        within("room again", || {
+            server.client().command(&["ls"]).output().unwrap().status.success()
+        });
     })
     .await
     .unwrap();
@@ -209,17 +223,21 @@ async fn requests_under_way_are_answered_after_the_stop() {
         async move { Ok(released.wait_for(|released| *released).await.map(|_| "done\n").unwrap()) }
     });
     let tree = Tree::new([Entry::file("ctl", command)].into_iter().collect::<Dir>());
-    let server = server::Server::bind(&["tcp://127.0.0.1:0".parse().unwrap()], Limits::default()).await.unwrap();
+    let server = server::Server::bind(&["tcp://127.0.0.1:0".parse().unwrap()], Limits::default())
+        .await
+        .unwrap();
     let url = server.urls()[0].clone();
     let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
-    let serving = tokio::spawn(server.serve(move |_| tree.clone(), async { stopped.await.unwrap() }));
+    let serving =
+        tokio::spawn(server.serve(move |_| tree.clone(), async { stopped.await.unwrap() }));
 
     let client = client::Client::connect(&url, Options::default()).await.unwrap();
     let file = client.open("ctl", Open::WRITE).await.unwrap();
     let writing = tokio::spawn(async move { file.write_at(0, b"go").await });
     start.recv().await.unwrap();
     stop.send(()).unwrap();
-    let refused = async { while client::Client::connect(&url, Options::default()).await.is_ok() {} };
+    let refused =
+        async { while client::Client::connect(&url, Options::default()).await.is_ok() {} };
     tokio::time::timeout(PATIENCE, refused).await.unwrap();
     release.send(true).unwrap();
     assert_eq!(writing.await.unwrap(), Ok(2));
@@ -241,7 +259,8 @@ async fn a_commit_under_way_ends_before_the_server() {
     let ctl = client.open("branch/master/transactions/t/ctl", Open::WRITE).await.unwrap();
     let committing = tokio::spawn(async move { ctl.write_at(0, b"commit").await });
     // Nobody changes what is being committed.
-    let begun = async { while client.write("branch/master/transactions/t/rw/f", b"x").await.is_ok() {} };
+    let begun =
+        async { while client.write("branch/master/transactions/t/rw/f", b"x").await.is_ok() {} };
     tokio::time::timeout(PATIENCE, begun).await.unwrap();
 
     let ended = tokio::task::spawn_blocking(move || server.end("TERM"));
@@ -256,7 +275,12 @@ async fn a_commit_under_way_ends_before_the_server() {
 async fn a_branch_with_a_work_tree_does_not_move_without_git() {
     let dir = Scratch::new("without-git");
     assert!(
-        std::process::Command::new("git").args(["init", "-q", "-b", "master"]).arg(&dir.0).status().unwrap().success()
+        std::process::Command::new("git")
+            .args(["init", "-q", "-b", "master"])
+            .arg(&dir.0)
+            .status()
+            .unwrap()
+            .success()
     );
     let (server, _log) = Server::logging(&["--git", &dir.path("")], &[("PATH", "/nowhere")]);
     let client = connected(&server).await;
@@ -269,7 +293,10 @@ async fn a_branch_with_a_work_tree_does_not_move_without_git() {
             "branch/other" => committed.unwrap(),
             _ => {
                 let text = committed.unwrap_err().to_string();
-                assert!(text.contains("work tree of \"master\": there is no git program to update it"), "{text}");
+                assert!(
+                    text.contains("work tree of \"master\": there is no git program to update it"),
+                    "{text}"
+                );
             }
         }
     }
@@ -293,9 +320,15 @@ fn the_process_id_and_the_version_are_files() {
     let server = Server::start("tcp://127.0.0.1:0", &[]);
     let client = server.client();
     assert_eq!(client.run(&["cat", "/debug/server/pid"]), format!("{}\n", server.id()));
-    assert_eq!(client.run(&["cat", "/debug/server/version"]), concat!(env!("CARGO_PKG_VERSION"), "\n"));
+    assert_eq!(
+        client.run(&["cat", "/debug/server/version"]),
+        concat!(env!("CARGO_PKG_VERSION"), "\n")
+    );
     let connections = client.run(&["cat", "/debug/server/connections"]);
-    assert!(connections.starts_with("127.0.0.1:") && connections.contains(" 9P2000.L 131096 "), "{connections}");
+    assert!(
+        connections.starts_with("127.0.0.1:") && connections.contains(" 9P2000.L 131096 "),
+        "{connections}"
+    );
 }
 
 /// Not a reset, which a program leaves behind that ends before it has read everything.
@@ -353,7 +386,9 @@ fn connections_without_a_descriptor_are_closed_and_the_others_served() {
     assert!(last.read(&mut [0]).is_ok_and(|n| n == 0));
     drop(sockets.split_off(20));
     let client = server.client();
-    within("others are served", || client.command(&["write", "/file", "text"]).output().unwrap().status.success());
+    within("others are served", || {
+        client.command(&["write", "/file", "text"]).output().unwrap().status.success()
+    });
     assert_eq!(client.run(&["cat", "/file"]), "text");
 }
 
@@ -361,7 +396,8 @@ fn connections_without_a_descriptor_are_closed_and_the_others_served() {
 async fn a_server_without_descriptors_turns_clients_away_until_it_has_some() {
     let server = Server::with_files(64, &["--threads", "1", "--listen-prometheus", "127.0.0.1:0"]);
     let metrics = server.line();
-    let metrics = metrics.strip_prefix("metrics on http://").unwrap().strip_suffix("/metrics").unwrap();
+    let metrics =
+        metrics.strip_prefix("metrics on http://").unwrap().strip_suffix("/metrics").unwrap();
     let mut holders = Vec::new();
     for source in ["127.0.0.1:0", "127.0.0.2:0"] {
         for _ in 0..8 {

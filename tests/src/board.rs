@@ -1,7 +1,8 @@
 //! The firmware of `embedded-example/` in QEMU, one board a test.
 //!
-//! QEMU's user network forwards a port of the host, chosen by the system, to the board's port 564. A connection that comes while the
-//! board boots or turns a closed socket over is reset; everything here tries again then, as any client of a board has to.
+//! QEMU's user network forwards a port of the host, chosen by the system, to the board's port 564.
+//! A connection that comes while the board boots or turns a closed socket over is reset; everything
+//! here tries again then, as any client of a board has to.
 
 use std::ffi::OsString;
 use std::fs;
@@ -68,8 +69,8 @@ pub const PATHS: &[&str] = &[
     "ticks",
 ];
 
-/// A board that runs. Dropped, it is switched off; unless somebody waited for its [`end`](Board::end) it must not have stopped by
-/// itself before, as it does when it panics.
+/// A board that runs. Dropped, it is switched off; unless somebody waited for its
+/// [`end`](Board::end) it must not have stopped by itself before, as it does when it panics.
 pub struct Board {
     qemu: Child,
     port: u16,
@@ -113,13 +114,21 @@ impl Board {
     }
 
     fn start(firmware: &Path, serial: OsString, semihosting: bool) -> Board {
-        assert!(firmware.exists(), "no firmware at {}: `tests/run qemu` builds it", firmware.display());
+        assert!(
+            firmware.exists(),
+            "no firmware at {}: `tests/run qemu` builds it",
+            firmware.display()
+        );
         let semihosting = if semihosting { "enable=on,target=native" } else { "enable=off" };
         let mut qemu = Command::new("qemu-system-arm")
             .args(["-machine", "lm3s6965evb", "-display", "none", "-monitor", "stdio", "-serial"])
             .arg(serial)
             .args(["-semihosting-config", semihosting])
-            .args(["-nic", "user,model=stellaris,restrict=on,hostfwd=tcp:127.0.0.1:0-:564", "-kernel"])
+            .args([
+                "-nic",
+                "user,model=stellaris,restrict=on,hostfwd=tcp:127.0.0.1:0-:564",
+                "-kernel",
+            ])
             .arg(firmware)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
@@ -131,7 +140,8 @@ impl Board {
             answers: BufReader::new(qemu.stdout.take().expect("piped")),
         };
         let mut board = Board { qemu, port: 0, monitor, ended: false };
-        board.port = board.monitor.ask("info usernet", forwarded).expect("QEMU tells the port it forwards");
+        board.port =
+            board.monitor.ask("info usernet", forwarded).expect("QEMU tells the port it forwards");
         // What is sent before is lost, and sent again by QEMU after 6 s.
         let start = Instant::now();
         while board.monitor.word(MAC_CONTROL) & 1 == 0 {
@@ -160,7 +170,9 @@ impl Board {
         loop {
             match Client::connect(&self.url(), options.clone()).await {
                 Ok(client) => return client,
-                Err(Error::Lost(_)) if start.elapsed() < PATIENCE => tokio::time::sleep(PAUSE).await,
+                Err(Error::Lost(_)) if start.elapsed() < PATIENCE => {
+                    tokio::time::sleep(PAUSE).await
+                }
                 Err(error) => panic!("cannot connect to the board: {error}"),
             }
         }
@@ -181,7 +193,8 @@ impl Board {
         }
     }
 
-    /// Has the processor go on in the handler of an interrupt that the firmware does not expect, as a debugger can.
+    /// Has the processor go on in the handler of an interrupt that the firmware does not expect, as
+    /// a debugger can.
     ///
     /// # Panics
     /// When QEMU does not do it.
@@ -202,7 +215,9 @@ impl Board {
     fn go_on_at(&mut self, address: u32) {
         let socket = std::env::temp_dir().join(format!("datakit-gdb-{}", self.qemu.id()));
         let command = format!("gdbserver unix:{},server=on,wait=off", socket.display());
-        self.monitor.ask(&command, |line| line.contains("Waiting for gdb").then_some(())).expect("a server for gdb");
+        self.monitor
+            .ask(&command, |line| line.contains("Waiting for gdb").then_some(()))
+            .expect("a server for gdb");
         let done = gdb::go_on_at(&socket, address);
         let _ = fs::remove_file(&socket);
         done.expect("QEMU's server for gdb does it");
@@ -213,11 +228,17 @@ impl Board {
     /// # Panics
     /// Where there is no Linux below.
     pub fn worked(&self) -> Duration {
-        let stat = fs::read_to_string(format!("/proc/{}/stat", self.qemu.id())).expect("what Linux knows of QEMU");
-        // Behind the program's name, which may have spaces: the 12th and 13th, in hundredths of a second.
+        let stat = fs::read_to_string(format!("/proc/{}/stat", self.qemu.id()))
+            .expect("what Linux knows of QEMU");
+        // Behind the program's name, which may have spaces: the 12th and 13th, in hundredths of a
+        // second.
         let behind = stat.rsplit_once(')').expect("a name").1;
-        let hundredths: u64 =
-            behind.split_whitespace().skip(11).take(2).map(|time| time.parse::<u64>().expect("a time")).sum();
+        let hundredths: u64 = behind
+            .split_whitespace()
+            .skip(11)
+            .take(2)
+            .map(|time| time.parse::<u64>().expect("a time"))
+            .sum();
         Duration::from_millis(hundredths * 10)
     }
 
@@ -285,7 +306,8 @@ impl Monitor {
 
 /// The port in `TCP[HOST_FORWARD] 12 127.0.0.1 43211 10.0.2.15 564 0 0`.
 fn forwarded(line: &str) -> Option<u16> {
-    let mut words = line.split_whitespace().skip_while(|word| !word.starts_with("TCP[HOST_FORWARD]"));
+    let mut words =
+        line.split_whitespace().skip_while(|word| !word.starts_with("TCP[HOST_FORWARD]"));
     words.nth(3)?.parse().ok()
 }
 
@@ -311,7 +333,9 @@ pub async fn listing(client: &Client) -> Vec<String> {
         }
         if path.is_empty() || client.stat(&path).await.expect("stat").is_dir() {
             let entries = client.read_dir(&path).await.expect("a listing");
-            let join = |name: &str| if path.is_empty() { name.to_owned() } else { format!("{path}/{name}") };
+            let join = |name: &str| {
+                if path.is_empty() { name.to_owned() } else { format!("{path}/{name}") }
+            };
             rest.extend(entries.iter().rev().map(|entry| join(&entry.name.to_string())));
         }
     }

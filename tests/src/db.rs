@@ -1,6 +1,7 @@
 //! A served database, and a blocking client that speaks of branches and transactions.
 //!
-//! Every call ends within [`PATIENCE`] or fails the test. The dialect is 9P2000.u, which sends errors as texts.
+//! Every call ends within [`PATIENCE`] or fails the test. The dialect is 9P2000.u, which sends
+//! errors as texts.
 
 mod repository;
 
@@ -32,7 +33,8 @@ pub const EMPTY_TREE: &str = "4b825dc642cb6eb9a060e54bf8d69288fbee4904";
 /// A hash that nothing has.
 pub const UNKNOWN: &str = "0123456789012345678901234567890123456789";
 
-/// Runs cases on a database in memory and on one in a Git repository. A case is a function of a [`Place`].
+/// Runs cases on a database in memory and on one in a Git repository. A case is a function of a
+/// [`Place`].
 #[macro_export]
 macro_rules! on_both {
     ($($case:ident),* $(,)?) => {
@@ -138,7 +140,12 @@ impl Place {
     /// A new connection of a user. `u32::MAX` is no number.
     #[must_use]
     pub fn connect_as(&self, dialect: Dialect, uname: &str, n_uname: u32) -> Connection {
-        let options = Options { dialect: Some(dialect), uname: uname.to_owned(), n_uname, ..Options::default() };
+        let options = Options {
+            dialect: Some(dialect),
+            uname: uname.to_owned(),
+            n_uname,
+            ..Options::default()
+        };
         Connection::with(&format!("tcp://{}", self.served.addr), options)
     }
 
@@ -308,14 +315,16 @@ impl Connection {
 
     /// Opens a file to read and write.
     pub fn open(&self, path: &str) -> Opened<'_> {
-        let file =
-            self.wait(self.client.open(path, Open::READ_WRITE)).unwrap_or_else(|error| panic!("{path}: {error}"));
+        let file = self
+            .wait(self.client.open(path, Open::READ_WRITE))
+            .unwrap_or_else(|error| panic!("{path}: {error}"));
         Opened { connection: self, file }
     }
 
     /// Follows a stream.
     pub fn follow(&self, path: &str) -> Stream<'_> {
-        let watch = self.wait(self.client.watch(path)).unwrap_or_else(|error| panic!("{path}: {error}"));
+        let watch =
+            self.wait(self.client.watch(path)).unwrap_or_else(|error| panic!("{path}: {error}"));
         Stream { connection: self, watch }
     }
 
@@ -370,7 +379,8 @@ impl Stream<'_> {
 
     /// Has a read wait: nothing is there to be delivered.
     pub fn quiet(&mut self) {
-        let next = self.connection.runtime.block_on(async { timeout(QUIET, self.watch.next()).await });
+        let next =
+            self.connection.runtime.block_on(async { timeout(QUIET, self.watch.next()).await });
         assert!(next.is_err(), "nothing was due: {next:?}");
     }
 
@@ -411,8 +421,11 @@ impl<'c> Branch<'c> {
 
     /// Follows what is at a path of the branch.
     pub fn watch(&self, path: &str) -> Stream<'c> {
-        let nodes: String =
-            path.split('/').filter(|name| !name.is_empty()).map(|name| format!("{name}.node/")).collect();
+        let nodes: String = path
+            .split('/')
+            .filter(|name| !name.is_empty())
+            .map(|name| format!("{name}.node/"))
+            .collect();
         self.follow(&format!("watch/{nodes}tree.live"))
     }
 
@@ -443,7 +456,9 @@ impl<'c> Branch<'c> {
 
     /// Commits files in a transaction of their own: the new head.
     pub fn commit(&self, files: &[(&str, &str)]) -> String {
-        self.change(|transaction| files.iter().for_each(|(path, text)| transaction.write(path, text)))
+        self.change(|transaction| {
+            files.iter().for_each(|(path, text)| transaction.write(path, text))
+        })
     }
 
     /// Commits what `change` does in a transaction of its own: the new head.
@@ -489,7 +504,9 @@ impl Transaction<'_> {
         if let Some((dir, _)) = path.rsplit_once('/') {
             self.make_dirs(dir);
         }
-        self.connection.create(&self.rw(path), mode, text).unwrap_or_else(|error| panic!("{path}: {error}"));
+        self.connection
+            .create(&self.rw(path), mode, text)
+            .unwrap_or_else(|error| panic!("{path}: {error}"));
     }
 
     /// Makes a directory and those on its way, as far as they are missing.
@@ -540,7 +557,9 @@ impl Transaction<'_> {
     pub fn set_parents(&self, parents: &[&str]) {
         let path = self.path("parents");
         self.connection.truncate(&path, 0).unwrap();
-        self.connection.put(&path, &parents.iter().map(|parent| format!("{parent}\n")).collect::<String>()).unwrap();
+        self.connection
+            .put(&path, &parents.iter().map(|parent| format!("{parent}\n")).collect::<String>())
+            .unwrap();
     }
 
     /// Merges a commit: what is to be resolved, with spaces between.

@@ -23,7 +23,8 @@ use tokio::sync::oneshot;
 /// How long anything may take before the test fails; what is tested here takes milliseconds.
 pub const PATIENCE: Duration = Duration::from_secs(10);
 
-/// A server in a thread of its own, on a port of the system's choice. Dropping it stops it and waits for its end.
+/// A server in a thread of its own, on a port of the system's choice. Dropping it stops it and
+/// waits for its end.
 pub struct Served {
     /// Where it listens.
     pub addr: SocketAddr,
@@ -45,9 +46,12 @@ where
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         runtime.block_on(async move {
             let limits = Limits { threads: 1, ..limits };
-            let server = Server::bind(&["tcp://127.0.0.1:0".parse().unwrap()], limits).await.unwrap();
+            let server =
+                Server::bind(&["tcp://127.0.0.1:0".parse().unwrap()], limits).await.unwrap();
             let url = server.urls()[0].to_string();
-            started.send((url.trim_start_matches("tcp://").parse().unwrap(), server.stats())).unwrap();
+            started
+                .send((url.trim_start_matches("tcp://").parse().unwrap(), server.stats()))
+                .unwrap();
             let stop = async move {
                 let _ = stopped.await;
             };
@@ -68,7 +72,8 @@ impl Drop for Served {
     }
 }
 
-/// Looks until `what` is so, at most as long as `most`; then the test fails. For states that send no event.
+/// Looks until `what` is so, at most as long as `most`; then the test fails. For states that send
+/// no event.
 pub fn within(most: Duration, what: &str, mut is_so: impl FnMut() -> bool) {
     let end = Instant::now() + most;
     while !is_so() {

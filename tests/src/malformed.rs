@@ -12,7 +12,10 @@ pub const ANSWERED: &[(&str, &[u8])] = &[
     ("Tclunk without a fid", &[7, 0, 0, 0, 120, 1, 0]),
     ("Tclunk with more", &[12, 0, 0, 0, 120, 1, 0, 9, 0, 0, 0, 0]),
     ("Twalk of more names than it has", &[17, 0, 0, 0, 110, 1, 0, 0, 0, 0, 0, 1, 0, 0, 0, 9, 0]),
-    ("Twalk of a name longer than the frame", &[19, 0, 0, 0, 110, 1, 0, 0, 0, 0, 0, 1, 0, 0, 0, 1, 0, 255, 255]),
+    (
+        "Twalk of a name longer than the frame",
+        &[19, 0, 0, 0, 110, 1, 0, 0, 0, 0, 0, 1, 0, 0, 0, 1, 0, 255, 255],
+    ),
     (
         "Twrite of more bytes than it has",
         &[23, 0, 0, 0, 118, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 255, 255, 255, 255],

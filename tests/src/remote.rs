@@ -1,6 +1,8 @@
-//! A tree on the other side of a connection, as a tree: what is asked of a [`Vfs`] in the same process can be asked of a server.
+//! A tree on the other side of a connection, as a tree: what is asked of a [`Vfs`] in the same
+//! process can be asked of a server.
 //!
-//! Every call is one or more requests of [`datakit::client`]; nothing is remembered but what the dialect cannot ask for:
+//! Every call is one or more requests of [`datakit::client`]; nothing is remembered but what the
+//! dialect cannot ask for:
 //!
 //! | | 9P2000 | 9P2000.u | 9P2000.L |
 //! |---|---|---|---|
@@ -12,19 +14,21 @@
 //! | rename to another directory | no | no | yes |
 //! | symbolic links | no | yes | yes |
 //!
-//! The client has no calls for owners, times, appending, hard links, devices, locks and extended attributes: those are
-//! [`Error::NotSupported`] here. That a name must be new is looked up first.
+//! The client has no calls for owners, times, appending, hard links, devices, locks and extended
+//! attributes: those are [`Error::NotSupported`] here. That a name must be new is looked up first.
 
 use std::ops::ControlFlow;
 use std::sync::{Arc, Mutex};
 
 use datakit::client::{self, Client, Dialect, File, Metadata, Node, Qid};
 use datakit_core::vfs::{
-    AnyTree, Attr, Create, DirEntry, Error, Id, Kind, Name, New, OpenMode, Result, SetAttr, Time, Vfs,
+    AnyTree, Attr, Create, DirEntry, Error, Id, Kind, Name, New, OpenMode, Result, SetAttr, Time,
+    Vfs,
 };
 use tokio::runtime::Handle;
 
-/// The tree of a server. Only in a tokio runtime of several threads: calls that do not wait in a [`Vfs`] wait here.
+/// The tree of a server. Only in a tokio runtime of several threads: calls that do not wait in a
+/// [`Vfs`] wait here.
 pub struct Remote {
     root: Inode,
     dialect: Dialect,
@@ -65,7 +69,10 @@ impl Remote {
     /// Those of the connection.
     pub async fn new(client: &Client) -> Result<Remote> {
         let node = client.walk("").await.map_err(error)?;
-        Ok(Remote { root: Inode(Arc::new(Place { node, found: Mutex::new(None) })), dialect: client.dialect() })
+        Ok(Remote {
+            root: Inode(Arc::new(Place { node, found: Mutex::new(None) })),
+            dialect: client.dialect(),
+        })
     }
 
     async fn walk(&self, dir: &Inode, name: &[u8]) -> Result<Inode> {
@@ -87,7 +94,9 @@ impl Remote {
         }
         let index = usize::try_from(cookie).unwrap_or(usize::MAX);
         while listing.entries.len() <= index {
-            let Some((page, next)) = file.read_dir_at(listing.offset).await.map_err(error)? else { return Ok(None) };
+            let Some((page, next)) = file.read_dir_at(listing.offset).await.map_err(error)? else {
+                return Ok(None);
+            };
             listing.entries.extend(page);
             listing.offset = next;
         }
@@ -115,7 +124,8 @@ impl Vfs for Remote {
         if self.id(inode).kind == Kind::Dir {
             let node = now(inode.0.node.walk("..")).unwrap();
             // Going up the way it was found keeps the names, which .L does not tell.
-            let above = found.map(|(dir, _)| dir).filter(|dir| dir.0.node.qid().path == node.qid().path);
+            let above =
+                found.map(|(dir, _)| dir).filter(|dir| dir.0.node.qid().path == node.qid().path);
             let found = above.and_then(|dir| dir.0.found.lock().unwrap().clone());
             return Inode(Arc::new(Place { node, found: Mutex::new(found) }));
         }
@@ -152,9 +162,14 @@ impl Vfs for Remote {
             (true, true) => client::Open::READ_WRITE,
         };
         let node = inode.0.node.again().await.map_err(error)?;
-        let file = node.open(if mode.truncate { how.truncate() } else { how }).await.map_err(error)?;
+        let file =
+            node.open(if mode.truncate { how.truncate() } else { how }).await.map_err(error)?;
         let file = Mutex::new(Some(Arc::new(file)));
-        Ok(Open(Arc::new(Opened { file, inode: inode.clone(), listing: tokio::sync::Mutex::default() })))
+        Ok(Open(Arc::new(Opened {
+            file,
+            inode: inode.clone(),
+            listing: tokio::sync::Mutex::default(),
+        })))
     }
 
     fn close(&self, open: &Open) {
@@ -191,7 +206,8 @@ impl Vfs for Remote {
                 Err(Error::NotFound) => continue,
                 found => found?,
             };
-            if each(DirEntry { name, inode: &|| inode.clone(), id: id(entry.qid), next }).is_break() {
+            if each(DirEntry { name, inode: &|| inode.clone(), id: id(entry.qid), next }).is_break()
+            {
                 break;
             }
         }
@@ -236,19 +252,31 @@ impl Vfs for Remote {
     async fn set_attr(&self, inode: &Inode, set: SetAttr) -> Result<()> {
         let node = &inode.0.node;
         match set {
-            SetAttr { mode: None, size: Some(size), uid: None, gid: None, atime: None, mtime: None } => {
-                node.set_len(size).await.map_err(error)
-            }
-            SetAttr { mode: Some(mode), size: None, uid: None, gid: None, atime: None, mtime: None } => {
-                node.set_mode(mode).await.map_err(error)
-            }
+            SetAttr {
+                mode: None,
+                size: Some(size),
+                uid: None,
+                gid: None,
+                atime: None,
+                mtime: None,
+            } => node.set_len(size).await.map_err(error),
+            SetAttr {
+                mode: Some(mode),
+                size: None,
+                uid: None,
+                gid: None,
+                atime: None,
+                mtime: None,
+            } => node.set_mode(mode).await.map_err(error),
             _ => Err(Error::NotSupported),
         }
     }
 
     async fn readlink(&self, inode: &Inode, buf: &mut [u8]) -> Result<usize> {
         let target = inode.0.node.read_link().await.map_err(error)?;
-        buf.get_mut(..target.as_bytes().len()).ok_or(Error::Range)?.copy_from_slice(target.as_bytes());
+        buf.get_mut(..target.as_bytes().len())
+            .ok_or(Error::Range)?
+            .copy_from_slice(target.as_bytes());
         Ok(target.as_bytes().len())
     }
 }
@@ -277,7 +305,8 @@ fn attr(metadata: &Metadata) -> Result<Attr> {
         let since = time.duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
         Time { sec: since.as_secs().cast_signed(), nsec: since.subsec_nanos() }
     };
-    let number = |owner: &str| if owner == "root" { Ok(0) } else { owner.parse() }.map_err(|_| Error::Io);
+    let number =
+        |owner: &str| if owner == "root" { Ok(0) } else { owner.parse() }.map_err(|_| Error::Io);
     Ok(Attr {
         nlink: u32::try_from(metadata.links).unwrap_or(u32::MAX),
         uid: number(&metadata.owner)?,

@@ -1,11 +1,12 @@
-//! A blocking client on the level of messages: it knows no fids and no errors but those it is asked for.
+//! A blocking client on the level of messages: it knows no fids and no errors but those it is asked
+//! for.
 
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 
 use datakit_core::wire::{
-    self, Attr, Data, Dialect, Extension, Fid, List, Numeric, Qid, Rmessage as R, SetAttr, Stat, StatUnix, Str, Tag,
-    Tmessage as T,
+    self, Attr, Data, Dialect, Extension, Fid, List, Numeric, Qid, Rmessage as R, SetAttr, Stat,
+    StatUnix, Str, Tag, Tmessage as T,
 };
 
 use tokio::net::TcpSocket;
@@ -31,7 +32,12 @@ pub fn untouched() -> Stat<'static> {
         uid: Str(b""),
         gid: Str(b""),
         muid: Str(b""),
-        unix: Some(StatUnix { extension: Str(b""), n_uid: u32::MAX, n_gid: u32::MAX, n_muid: u32::MAX }),
+        unix: Some(StatUnix {
+            extension: Str(b""),
+            n_uid: u32::MAX,
+            n_gid: u32::MAX,
+            n_muid: u32::MAX,
+        }),
     }
 }
 
@@ -112,15 +118,21 @@ impl WireClient {
     }
 
     fn try_attach(&mut self, fid: u32) -> io::Result<Result<(), Refusal>> {
-        let request =
-            T::Attach { fid: Fid(fid), afid: Fid::NONE, uname: "u".into(), aname: "".into(), n_uname: Numeric::NONE };
+        let request = T::Attach {
+            fid: Fid(fid),
+            afid: Fid::NONE,
+            uname: "u".into(),
+            aname: "".into(),
+            n_uname: Numeric::NONE,
+        };
         Ok(self.try_rpc(&request)?.map(drop))
     }
 
     /// Attaches `fid` to `aname` for the user of this number.
     pub fn attach_as(&mut self, fid: u32, aname: &str, uid: u32) -> Result<(), Refusal> {
         let (uname, n_uname) = ("u".into(), Numeric(uid));
-        self.rpc(&T::Attach { fid: Fid(fid), afid: Fid::NONE, uname, aname: aname.into(), n_uname }).map(drop)
+        self.rpc(&T::Attach { fid: Fid(fid), afid: Fid::NONE, uname, aname: aname.into(), n_uname })
+            .map(drop)
     }
 
     /// Sends a request.
@@ -202,10 +214,14 @@ impl WireClient {
 
     /// Walks from `fid` to `newfid`, names separated by `/`: the qids.
     pub fn walk(&mut self, fid: u32, newfid: u32, path: &str) -> Result<Vec<Qid>, Refusal> {
-        let names: Vec<Str<'_>> = path.split('/').filter(|name| !name.is_empty()).map(Str::from).collect();
-        let request = T::Walk { fid: Fid(fid), newfid: Fid(newfid), wnames: List::from(names.as_slice()) };
+        let names: Vec<Str<'_>> =
+            path.split('/').filter(|name| !name.is_empty()).map(Str::from).collect();
+        let request =
+            T::Walk { fid: Fid(fid), newfid: Fid(newfid), wnames: List::from(names.as_slice()) };
         let frame = self.rpc(&request)?;
-        let (_, R::Walk { wqids }) = R::decode(&frame, self.dialect).unwrap() else { panic!("no Rwalk") };
+        let (_, R::Walk { wqids }) = R::decode(&frame, self.dialect).unwrap() else {
+            panic!("no Rwalk")
+        };
         Ok(wqids.iter().collect())
     }
 
@@ -223,7 +239,8 @@ impl WireClient {
         self.rpc(&T::Lopen { fid: Fid(fid), flags }).map(drop)
     }
 
-    /// Makes or opens `name` in the directory `fid`, which then is that file, with the flags of `open(2)`, in .L.
+    /// Makes or opens `name` in the directory `fid`, which then is that file, with the flags of
+    /// `open(2)`, in .L.
     pub fn lcreate(&mut self, fid: u32, name: &str, flags: u32, mode: u32) -> Result<(), Refusal> {
         self.rpc(&T::Lcreate { fid: Fid(fid), name: name.into(), flags, mode, gid: 0 }).map(drop)
     }
@@ -231,7 +248,9 @@ impl WireClient {
     /// The attributes of .L.
     pub fn getattr(&mut self, fid: u32) -> Result<Attr, Refusal> {
         let frame = self.rpc(&T::Getattr { fid: Fid(fid), mask: Attr::ALL })?;
-        let (_, R::Getattr { attr }) = R::decode(&frame, self.dialect).unwrap() else { panic!("no Rgetattr") };
+        let (_, R::Getattr { attr }) = R::decode(&frame, self.dialect).unwrap() else {
+            panic!("no Rgetattr")
+        };
         Ok(attr)
     }
 
@@ -254,14 +273,18 @@ impl WireClient {
     /// Reads up to `count` bytes.
     pub fn read(&mut self, fid: u32, offset: u64, count: u32) -> Result<Vec<u8>, Refusal> {
         let frame = self.rpc(&T::Read { fid: Fid(fid), offset, count })?;
-        let (_, R::Read { data }) = R::decode(&frame, self.dialect).unwrap() else { panic!("no Rread") };
+        let (_, R::Read { data }) = R::decode(&frame, self.dialect).unwrap() else {
+            panic!("no Rread")
+        };
         Ok(data.0.to_vec())
     }
 
     /// Writes: how many bytes were taken.
     pub fn write(&mut self, fid: u32, offset: u64, data: &[u8]) -> Result<u32, Refusal> {
         let frame = self.rpc(&T::Write { fid: Fid(fid), offset, data: Data(data) })?;
-        let (_, R::Write { count }) = R::decode(&frame, self.dialect).unwrap() else { panic!("no Rwrite") };
+        let (_, R::Write { count }) = R::decode(&frame, self.dialect).unwrap() else {
+            panic!("no Rwrite")
+        };
         Ok(count)
     }
 
@@ -273,13 +296,22 @@ impl WireClient {
     /// Shows `with` the stat record of 9P2000 and .u.
     pub fn stat<X>(&mut self, fid: u32, with: impl FnOnce(&Stat<'_>) -> X) -> X {
         let frame = self.rpc(&T::Stat { fid: Fid(fid) }).unwrap();
-        let (_, R::Stat { stat }) = R::decode(&frame, self.dialect).unwrap() else { panic!("no Rstat") };
+        let (_, R::Stat { stat }) = R::decode(&frame, self.dialect).unwrap() else {
+            panic!("no Rstat")
+        };
         with(&stat)
     }
 
     /// Makes `name` in the directory `fid`, which then is the new file, open for both.
-    pub fn create(&mut self, fid: u32, name: &str, perm: u32, extension: Option<&'static str>) -> Result<(), Refusal> {
+    pub fn create(
+        &mut self,
+        fid: u32,
+        name: &str,
+        perm: u32,
+        extension: Option<&'static str>,
+    ) -> Result<(), Refusal> {
         let extension = Extension(extension.map(Str::from));
-        self.rpc(&T::Create { fid: Fid(fid), name: name.into(), perm, mode: 2, extension }).map(drop)
+        self.rpc(&T::Create { fid: Fid(fid), name: name.into(), perm, mode: 2, extension })
+            .map(drop)
     }
 }

@@ -13,7 +13,9 @@ use datakit::tree::{Empty, Entry};
 use datakit_core::files::Bytes;
 use datakit_core::session::{FidArray, Limits, Session};
 use datakit_core::vfs::{Dir, StaticTree, Vfs, dir, file};
-use datakit_core::wire::{self, Data, Dialect, Fid, List, Numeric, Rmessage as R, Str, Tag, Tmessage as T};
+use datakit_core::wire::{
+    self, Data, Dialect, Fid, List, Numeric, Rmessage as R, Str, Tag, Tmessage as T,
+};
 use embassy_futures::block_on;
 
 const ROUNDS: u64 = 1000;
@@ -65,7 +67,9 @@ impl<'v, V: Vfs> Wired<'v, V> {
 
     fn walk(&mut self, newfid: Fid, names: &[Str<'_>]) {
         self.ask(&T::Walk { fid: ROOT_FID, newfid, wnames: List::Slice(names) });
-        let (_, R::Walk { wqids }) = R::decode(frame(&self.buf), LINUX).unwrap() else { panic!("no Rwalk") };
+        let (_, R::Walk { wqids }) = R::decode(frame(&self.buf), LINUX).unwrap() else {
+            panic!("no Rwalk")
+        };
         assert_eq!(wqids.len(), names.len());
     }
 
@@ -76,7 +80,9 @@ impl<'v, V: Vfs> Wired<'v, V> {
 
     fn read(&mut self) {
         self.ask(&T::Read { fid: OPEN, offset: 0, count: 64 });
-        let (_, R::Read { data }) = R::decode(frame(&self.buf), LINUX).unwrap() else { panic!("no Rread") };
+        let (_, R::Read { data }) = R::decode(frame(&self.buf), LINUX).unwrap() else {
+            panic!("no Rread")
+        };
         assert_eq!(data.0, CONTENT);
     }
 
@@ -87,7 +93,9 @@ impl<'v, V: Vfs> Wired<'v, V> {
     /// The same read, answered without a future if the tree can.
     fn read_now(&mut self) {
         let mut request = [0; 64];
-        let len = T::Read { fid: OPEN, offset: 0, count: 64 }.encode(Tag(1), LINUX, &mut request).unwrap();
+        let len = T::Read { fid: OPEN, offset: 0, count: 64 }
+            .encode(Tag(1), LINUX, &mut request)
+            .unwrap();
         if let Some(reply) = self.session.now(&request[..len], &mut self.buf) {
             assert_eq!(reply, wire::RREAD_HEADER + CONTENT.len());
         }
@@ -188,7 +196,10 @@ fn a_listed_branch_costs_at_most_300_bytes_until_the_directory_is_closed() {
     list(&mut wired);
     wired.clunk(PASSING);
     let (open, most) = bytes(|| list(&mut wired));
-    assert!(open > 0 && most <= 300 * u64::from(BRANCHES), "{most} bytes, {open} of them while it is open");
+    assert!(
+        open > 0 && most <= 300 * u64::from(BRANCHES),
+        "{most} bytes, {open} of them while it is open"
+    );
     let (left, _) = bytes(|| wired.clunk(PASSING));
     assert_eq!(left, -open);
     let (left, most) = bytes(|| look(&mut wired));

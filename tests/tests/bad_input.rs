@@ -68,7 +68,8 @@ fn connections_above_the_limit_are_closed_and_counted() {
 
 #[test]
 fn one_peer_cannot_take_the_seats_of_others() {
-    let (_, served) = served_with(Limits { connections: 4, connections_per_peer: 2, ..Limits::default() });
+    let (_, served) =
+        served_with(Limits { connections: 4, connections_per_peer: 2, ..Limits::default() });
     let first = [(); 2].map(|()| WireClient::attached(served.addr, Dialect::Unix, 8192));
     assert!(WireClient::connect(served.addr).closed());
     // Another address of this machine is another peer.
@@ -169,7 +170,9 @@ fn the_end_in_the_middle_of_a_frame_frees_everything() {
     assert_eq!(live.readers(), 1);
     client.socket.write_all(&[23, 0, 0, 0, 116, 1]).unwrap();
     drop(client);
-    within(SECOND, "connection and stream freed", || served.stats.connections() == 0 && live.readers() == 0);
+    within(SECOND, "connection and stream freed", || {
+        served.stats.connections() == 0 && live.readers() == 0
+    });
     still_serves(&served);
 }
 
@@ -185,7 +188,9 @@ fn p20_a_client_that_vanishes_while_it_waits_frees_its_streams() {
     }
     assert_eq!(live.readers(), 20);
     drop(client);
-    within(SECOND, "connection and streams freed", || served.stats.connections() == 0 && live.readers() == 0);
+    within(SECOND, "connection and streams freed", || {
+        served.stats.connections() == 0 && live.readers() == 0
+    });
 }
 
 #[test]
@@ -196,7 +201,9 @@ fn a_client_that_never_reads_is_given_up_and_harms_nobody() {
     client.open_path(1, "live", 0);
     client.open_path(2, "text", 0);
     let mut frame = [0; 64];
-    let len = T::Read { fid: Fid(2), offset: 0, count: 60_000 }.encode(Tag(4), Dialect::Unix, &mut frame).unwrap();
+    let len = T::Read { fid: Fid(2), offset: 0, count: 60_000 }
+        .encode(Tag(4), Dialect::Unix, &mut frame)
+        .unwrap();
     client.socket.set_write_timeout(Some(Duration::from_millis(200))).unwrap();
     // Some 60 MB of replies: more than any socket buffers.
     for _ in 0..1000 {
@@ -267,7 +274,8 @@ fn files_to_be_removed_on_clunk_go_with_their_client() {
     let mut client = WireClient::attached(served.addr, Dialect::Legacy, 8192);
     client.walk(0, 1, "").unwrap();
     let extension = Extension(None);
-    let create = T::Create { fid: Fid(1), name: "temporary".into(), perm: 0o644, mode: 0x42, extension };
+    let create =
+        T::Create { fid: Fid(1), name: "temporary".into(), perm: 0o644, mode: 0x42, extension };
     client.rpc(&create).unwrap();
     let mut other = WireClient::attached(served.addr, Dialect::Unix, 8192);
     other.walk(0, 1, "temporary").unwrap();
@@ -283,7 +291,8 @@ fn files_to_be_removed_on_clunk_go_with_a_version() {
     let mut client = WireClient::attached(served.addr, Dialect::Unix, 8192);
     client.walk(0, 1, "").unwrap();
     let extension = Extension(None);
-    let create = T::Create { fid: Fid(1), name: "temporary".into(), perm: 0o644, mode: 0x42, extension };
+    let create =
+        T::Create { fid: Fid(1), name: "temporary".into(), perm: 0o644, mode: 0x42, extension };
     client.rpc(&create).unwrap();
     client.version(8192, "9P2000.u");
     client.attach(0).unwrap();

@@ -1,4 +1,5 @@
-//! The tree of the firmware, the very same code, served on the host: what differs in QEMU is then the board.
+//! The tree of the firmware, the very same code, served on the host: what differs in QEMU is then
+//! the board.
 
 use datakit::client::{Client, Options};
 use datakit::server::{Limits, Server};
@@ -9,14 +10,18 @@ use datakit_tests::board::{PATHS, listing};
 
 #[tokio::test]
 async fn the_tree_of_the_board_is_served_on_the_host() {
-    let server = Server::bind(&["tcp://127.0.0.1:0".parse().unwrap()], Limits::default()).await.unwrap();
+    let server =
+        Server::bind(&["tcp://127.0.0.1:0".parse().unwrap()], Limits::default()).await.unwrap();
     let url = server.urls()[0].clone();
     let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
     let serving = tokio::spawn(server.serve(|_| StaticTree::<24, 96>::new(&ROOT), async {
         let _ = stopped.await;
     }));
     for dialect in [Dialect::Legacy, Dialect::Unix, Dialect::Linux] {
-        let client = Client::connect(&url, Options { dialect: Some(dialect), ..Options::default() }).await.unwrap();
+        let client =
+            Client::connect(&url, Options { dialect: Some(dialect), ..Options::default() })
+                .await
+                .unwrap();
         assert_eq!(listing(&client).await, PATHS);
         assert_eq!(client.read("board/name").await.unwrap().trim_ascii_end(), b"lm3s6965evb");
         assert_eq!(client.read("net/address").await.unwrap(), b"10.0.2.15/24\n");

@@ -1,4 +1,5 @@
-//! What a client that sends without pause leaves to the others on its thread, in work done between two replies to them, not in time.
+//! What a client that sends without pause leaves to the others on its thread, in work done between
+//! two replies to them, not in time.
 
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)]
 
@@ -29,7 +30,12 @@ struct Flood {
 
 impl Flood {
     /// `prepare` opens fid 1; `requests` are all in flight at a time, over and over.
-    fn of(served: &Served, clients: usize, prepare: impl Fn(&mut WireClient), requests: &[T<'_>]) -> Flood {
+    fn of(
+        served: &Served,
+        clients: usize,
+        prepare: impl Fn(&mut WireClient),
+        requests: &[T<'_>],
+    ) -> Flood {
         let mut frame = [0; 256];
         let mut bytes = Vec::new();
         for (tag, request) in (0..).zip(requests) {
@@ -40,9 +46,12 @@ impl Flood {
         for _ in 0..clients {
             let mut client = WireClient::attached(served.addr, Dialect::Linux, MSIZE);
             prepare(&mut client);
-            let (mut input, mut output) = (client.socket.try_clone().unwrap(), client.socket.try_clone().unwrap());
+            let (mut input, mut output) =
+                (client.socket.try_clone().unwrap(), client.socket.try_clone().unwrap());
             let bytes = bytes.clone();
-            flood.threads.push(std::thread::spawn(move || while output.write_all(&bytes).is_ok() {}));
+            flood
+                .threads
+                .push(std::thread::spawn(move || while output.write_all(&bytes).is_ok() {}));
             flood.threads.push(std::thread::spawn(move || {
                 let mut sink = vec![0; 1 << 20];
                 while input.read(&mut sink).is_ok_and(|n| n > 0) {}
@@ -55,7 +64,9 @@ impl Flood {
 
 impl Drop for Flood {
     fn drop(&mut self) {
-        self.clients.iter().for_each(|client| client.socket.shutdown(Shutdown::Both).unwrap_or_default());
+        self.clients
+            .iter()
+            .for_each(|client| client.socket.shutdown(Shutdown::Both).unwrap_or_default());
         self.threads.drain(..).for_each(|thread| thread.join().unwrap());
     }
 }
@@ -83,7 +94,9 @@ fn scratch() -> Served {
     let tree = Scratch::new();
     let served = serve(Limits::default(), move |_| tree.clone());
     let mut client = WireClient::attached(served.addr, Dialect::Linux, MSIZE);
-    client.rpc(&T::Lcreate { fid: Fid(0), name: "file".into(), flags: 2, mode: 0o644, gid: 0 }).unwrap();
+    client
+        .rpc(&T::Lcreate { fid: Fid(0), name: "file".into(), flags: 2, mode: 0o644, gid: 0 })
+        .unwrap();
     let data = vec![1; 128 * 1024];
     client.write(0, 0, &data).unwrap();
     served
@@ -105,16 +118,21 @@ fn short_reads_without_pause_leave_room_for_others() {
 #[test]
 fn bulk_reads_leave_room_for_others() {
     let served = scratch();
-    let _flood = Flood::of(&served, 4, open, &[T::Read { fid: Fid(1), offset: 0, count: 128 * 1024 }; 32]);
+    let _flood =
+        Flood::of(&served, 4, open, &[T::Read { fid: Fid(1), offset: 0, count: 128 * 1024 }; 32]);
     let most = between(&served, Stats::sent_bytes);
-    assert!(most <= 4 * 4 * 128 * 1024, "{most} bytes were sent before the reply to another client");
+    assert!(
+        most <= 4 * 4 * 128 * 1024,
+        "{most} bytes were sent before the reply to another client"
+    );
 }
 
 #[test]
 fn requests_about_names_leave_room_for_others() {
     let served = scratch();
     let walk = T::Walk { fid: Fid(0), newfid: Fid(1), wnames: List::Slice(&[Str(b"file")]) };
-    let requests: Vec<_> = [walk, T::Clunk { fid: Fid(1) }].into_iter().cycle().take(4000).collect();
+    let requests: Vec<_> =
+        [walk, T::Clunk { fid: Fid(1) }].into_iter().cycle().take(4000).collect();
     let _flood = Flood::of(&served, 1, |_| {}, &requests);
     let most = between(&served, answered);
     assert!(most <= 4 * 128, "{most} requests were answered before one of another client");
@@ -133,10 +151,12 @@ fn a_dynamic_tree_leaves_room_for_others() {
 #[test]
 fn a_database_leaves_room_for_others() {
     let database = Database::new(Arc::new(Memory::new())).unwrap();
-    let served = serve(Limits::default(), move |_| file_tree(&database, Entry::dir("debug", Empty)));
+    let served =
+        serve(Limits::default(), move |_| file_tree(&database, Entry::dir("debug", Empty)));
     let names = [Str(b"branch"), Str(b"master"), Str(b"head")];
     let walk = T::Walk { fid: Fid(0), newfid: Fid(1), wnames: List::Slice(&names) };
-    let requests: Vec<_> = [walk, T::Clunk { fid: Fid(1) }].into_iter().cycle().take(4000).collect();
+    let requests: Vec<_> =
+        [walk, T::Clunk { fid: Fid(1) }].into_iter().cycle().take(4000).collect();
     let make = |client: &mut WireClient| {
         client.walk(0, 1, "branch").unwrap();
         client.rpc(&T::Mkdir { dfid: Fid(1), name: "master".into(), mode: 0o755, gid: 0 }).unwrap();

@@ -87,7 +87,8 @@ fn only_requests_in_flight_hold_large_buffers() {
     let (root, live) = (Dir::new(), Live::new(0));
     root.insert(Entry::file("live", live.file(|n| format!("{n}\n"))));
     let (tree, large) = (Tree::new(root), Rc::new(Cell::new(0)));
-    let session: Session<'_, _, FidArray<_, 8>> = Session::new(&tree, FidArray::new(), Limits::default());
+    let session: Session<'_, _, FidArray<_, 8>> =
+        Session::new(&tree, FidArray::new(), Limits::default());
     let lanes: [Lane; 4] = Default::default();
     let (rx, tx) = (Bytes::default(), Bytes::default());
     let mut ends = Ends::new(rx.clone(), tx.clone(), [0; 4096], [0; 4096]);
@@ -99,7 +100,11 @@ fn only_requests_in_flight_hold_large_buffers() {
     ];
     let mut run = || {
         let mut cx = Context::from_waker(Waker::noop());
-        (0..3).for_each(|_| workers.iter_mut().for_each(|worker| assert!(worker.as_mut().poll(&mut cx).is_pending())));
+        (0..3).for_each(|_| {
+            workers
+                .iter_mut()
+                .for_each(|worker| assert!(worker.as_mut().poll(&mut cx).is_pending()))
+        });
     };
     let mut tag = 0;
     let mut send = |request: &T<'_>| {

@@ -1,5 +1,5 @@
-//! A session and a naive model are sent the same messages: after each one they agree on which fids there are and what each stands
-//! for, by path, kind, and open or not.
+//! A session and a naive model are sent the same messages: after each one they agree on which fids
+//! there are and what each stands for, by path, kind, and open or not.
 
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)]
 
@@ -45,7 +45,8 @@ impl Both<'_> {
         let due = self.model.apply(message, &reply);
         assert_eq!(refused, due.is_none(), "{message:?} got {reply:?}");
         assert_eq!(self.session.fids(), self.model.fids.len(), "fids after {message:?}");
-        let known: Vec<(u32, Known)> = self.model.fids.iter().map(|(fid, known)| (*fid, known.clone())).collect();
+        let known: Vec<(u32, Known)> =
+            self.model.fids.iter().map(|(fid, known)| (*fid, known.clone())).collect();
         for (fid, known) in known {
             self.probe(fid, &known);
         }
@@ -67,20 +68,25 @@ impl Both<'_> {
             }
             refused => panic!("fid {fid} has no attributes: {refused:?}"),
         });
-        assert_eq!((qid.path, qid.kind == Qid::DIR), (known.ino, dir), "fid {fid} should be {name}");
+        assert_eq!(
+            (qid.path, qid.kind == Qid::DIR),
+            (known.ino, dir),
+            "fid {fid} should be {name}"
+        );
         if let Some(path) = self.model.path(known.ino) {
             assert_eq!(self.resolve(&path), known.ino, "fid {fid} should be {path:?}");
         }
         // No read goes on there: what kind of open file it is shows in the refusal.
-        let opened = self.ask(&T::Read { fid: Fid(fid), offset: u64::MAX, count: 0 }, |reply| match reply {
-            R::Read { .. } => "file",
-            R::Lerror { ecode: 9 } => "not to be read",
-            R::Lerror { ecode: 21 } => "directory",
-            R::Error { ename, .. } if ename == "Can't read from unopened fid" => "closed",
-            R::Error { ename, .. } if ename == "Bad file descriptor" => "not to be read",
-            R::Error { ename, .. } if ename == "Can't seek in a directory" => "directory",
-            other => panic!("fid {fid}: {other:?}"),
-        });
+        let opened =
+            self.ask(&T::Read { fid: Fid(fid), offset: u64::MAX, count: 0 }, |reply| match reply {
+                R::Read { .. } => "file",
+                R::Lerror { ecode: 9 } => "not to be read",
+                R::Lerror { ecode: 21 } => "directory",
+                R::Error { ename, .. } if ename == "Can't read from unopened fid" => "closed",
+                R::Error { ename, .. } if ename == "Bad file descriptor" => "not to be read",
+                R::Error { ename, .. } if ename == "Can't seek in a directory" => "directory",
+                other => panic!("fid {fid}: {other:?}"),
+            });
         let due = match known.opened {
             Opened::No if self.model.dialect == Some(Dialect::Linux) => "not to be read",
             Opened::No => "closed",
@@ -89,10 +95,12 @@ impl Both<'_> {
             Opened::Dir { .. } => "directory",
         };
         assert_eq!(opened, due, "fid {fid}");
-        // Where a directory goes on: too short a read says so, or that it is the end. In .L there is no such place.
+        // Where a directory goes on: too short a read says so, or that it is the end. In .L there
+        // is no such place.
         if let Opened::Dir { at } = known.opened {
             self.ask(&T::Read { fid: Fid(fid), offset: at, count: 0 }, |reply| {
-                let elsewhere = matches!(reply, R::Error { ename, .. } if ename == "Can't seek in a directory");
+                let elsewhere =
+                    matches!(reply, R::Error { ename, .. } if ename == "Can't seek in a directory");
                 assert!(!elsewhere, "fid {fid} does not go on at {at}");
             });
         }
@@ -122,7 +130,8 @@ impl Both<'_> {
     fn resolve(&self, path: &[String]) -> u64 {
         let mut inode = self.tree.root();
         for name in path {
-            inode = block_on(self.tree.lookup(&inode, Name::new(name.as_bytes()).unwrap())).unwrap();
+            inode =
+                block_on(self.tree.lookup(&inode, Name::new(name.as_bytes()).unwrap())).unwrap();
         }
         self.tree.id(&inode).ino
     }

@@ -1,7 +1,8 @@
 //! A 9P2000 client of others, the crate `ninep`, works on what this server serves.
 //!
-//! It opens the fids it walked to and keeps them, the one of the attach as well: a file is opened again only after
-//! `clunk_path`, the root never. It takes a walk that ends early for success, so missing names are asked for in the root.
+//! It opens the fids it walked to and keeps them, the one of the attach as well: a file is opened
+//! again only after `clunk_path`, the root never. It takes a walk that ends early for success, so
+//! missing names are asked for in the root.
 
 #![cfg(unix)]
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)]
@@ -15,7 +16,8 @@ use datakit_tests::{Served, serve};
 use ninep::fs::{FileType, Mode, Perm, Stat, WStat};
 use ninep::sync::client::{Client, Error};
 
-const DIR: Perm = Perm::DIRECTORY.union(Perm::OWNER_READ).union(Perm::OWNER_WRITE).union(Perm::OWNER_EXEC);
+const DIR: Perm =
+    Perm::DIRECTORY.union(Perm::OWNER_READ).union(Perm::OWNER_WRITE).union(Perm::OWNER_EXEC);
 const FILE: Perm = Perm::OWNER_READ.union(Perm::OWNER_WRITE);
 
 fn connect(served: &Served) -> Client {
@@ -41,7 +43,8 @@ fn names(stats: &[Stat]) -> BTreeSet<&str> {
 #[test]
 fn ninep_lists_and_reads() {
     let long = "0123456789abcdef".repeat(20_000);
-    let many: Dir = (0..2000).map(|n| Entry::file(format!("entry{n:04}"), ReadOnlyText::new(""))).collect();
+    let many: Dir =
+        (0..2000).map(|n| Entry::file(format!("entry{n:04}"), ReadOnlyText::new(""))).collect();
     let entries = [
         Entry::dir("many", many),
         Entry::file("short", ReadOnlyText::new("one\ntwo\nthree")),
@@ -71,7 +74,8 @@ fn ninep_lists_and_reads() {
 
 #[test]
 fn ninep_is_told_what_is_wrong() {
-    let tree = Tree::new([Entry::file("short", ReadOnlyText::new("text"))].into_iter().collect::<Dir>());
+    let tree =
+        Tree::new([Entry::file("short", ReadOnlyText::new("text"))].into_iter().collect::<Dir>());
     let served = serve(Limits::default(), move |_| tree.clone());
     let client = connect(&served);
     assert_eq!(text(client.read("/no")), "No such file or directory");

@@ -8,7 +8,9 @@ use std::sync::Arc;
 use datakit::scratch::Scratch;
 use datakit::server::Limits;
 use datakit::tree::{Dir, Entry, Live, OfList, ReadOnlyText, Text, Tree};
-use datakit_core::wire::{Data, Dialect, Dirent, Fid, Qid, Rmessage as R, Stat, Tag, Tmessage as T};
+use datakit_core::wire::{
+    Data, Dialect, Dirent, Fid, Qid, Rmessage as R, Stat, Tag, Tmessage as T,
+};
 use datakit_tests::wire_client::{Refusal, WireClient};
 use datakit_tests::{Served, serve};
 
@@ -28,7 +30,8 @@ fn tree() -> (Live<u32>, Tree) {
     .into_iter()
     .collect();
     let branch: Dir = [Entry::dir("master", master)].into_iter().collect();
-    let many: Arc<[Entry]> = (0..1000).map(|n| Entry::file(format!("entry{n:04}"), ReadOnlyText::new(""))).collect();
+    let many: Arc<[Entry]> =
+        (0..1000).map(|n| Entry::file(format!("entry{n:04}"), ReadOnlyText::new(""))).collect();
     let mut deep = Entry::file("bottom", ReadOnlyText::new("deep"));
     for level in (1..20).rev() {
         let dir: Dir = [deep].into_iter().collect();
@@ -97,7 +100,10 @@ fn p3_a_walk_gives_the_qids_of_the_way() {
     let (_, served) = served();
     for dialect in ALL {
         let mut client = WireClient::attached(served.addr, dialect, 8192);
-        assert_eq!(kinds(&client.walk(0, 1, "branch/master/head").unwrap()), [Qid::DIR, Qid::DIR, Qid::FILE]);
+        assert_eq!(
+            kinds(&client.walk(0, 1, "branch/master/head").unwrap()),
+            [Qid::DIR, Qid::DIR, Qid::FILE]
+        );
     }
 }
 
@@ -223,7 +229,10 @@ fn p10_a_thousand_entries_exactly_once_in_linux() {
     let (mut offset, mut all) = (0, Vec::new());
     loop {
         let frame = client.rpc(&T::Readdir { fid: Fid(1), offset, count: 8191 }).unwrap();
-        let (_, R::Readdir { data: Data(data) }) = R::decode(&frame, Dialect::Linux).unwrap() else { panic!() };
+        let (_, R::Readdir { data: Data(data) }) = R::decode(&frame, Dialect::Linux).unwrap()
+        else {
+            panic!()
+        };
         if data.is_empty() {
             break;
         }
@@ -270,7 +279,8 @@ fn p16_a_flush_takes_a_waiting_read_back() {
         let (tag, reply) = client.reply();
         assert!(tag == Tag(21) && reply.is_ok());
         live.publish(7);
-        // Nothing of tag 20 comes: the next reply is that of the next request, and it has lost nothing.
+        // Nothing of tag 20 comes: the next reply is that of the next request, and it has lost
+        // nothing.
         assert_eq!(client.read(1, 2, 100).unwrap(), b"7\n");
         client.rpc(&T::Flush { oldtag: Tag(999) }).unwrap();
     }
@@ -328,7 +338,10 @@ fn p19_errors_carry_numbers_where_the_dialect_has_them() {
             assert_eq!(number, if dialect == Dialect::Legacy { 0 } else { 21 });
         }
     }
-    assert_eq!(maker.rpc(&T::Mkdir { dfid: Fid(0), name: "d".into(), mode: 0o755, gid: 0 }).unwrap_err().1, 17);
+    assert_eq!(
+        maker.rpc(&T::Mkdir { dfid: Fid(0), name: "d".into(), mode: 0o755, gid: 0 }).unwrap_err().1,
+        17
+    );
 }
 
 #[test]
@@ -345,8 +358,9 @@ fn p21_stat_of_a_program_a_link_and_a_directory() {
         for (fid, (path, mode)) in (1..).zip(expected) {
             client.walk(0, fid, path).unwrap();
             client.walk(0, fid + 100, path).unwrap();
-            let (found, extension, qid) =
-                client.stat(fid, |stat| (stat.mode, stat.unix.map(|unix| unix.extension.to_string()), stat.qid));
+            let (found, extension, qid) = client.stat(fid, |stat| {
+                (stat.mode, stat.unix.map(|unix| unix.extension.to_string()), stat.qid)
+            });
             let mask = if mode == DMSYMLINK { DMSYMLINK | DMDIR } else { u32::MAX };
             assert_eq!(found & mask, mode, "{path}: {found:o}");
             if dialect == Dialect::Unix {

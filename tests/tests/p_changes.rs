@@ -5,7 +5,9 @@
 use datakit::scratch::Scratch;
 use datakit::server::Limits;
 use datakit::tree::{Dir, Entry, Text, Tree};
-use datakit_core::wire::{Dialect, Fid, Numeric, Qid, Rmessage as R, SetAttr, Stat, Str, Tag, Tmessage as T};
+use datakit_core::wire::{
+    Dialect, Fid, Numeric, Qid, Rmessage as R, SetAttr, Stat, Str, Tag, Tmessage as T,
+};
 use datakit_tests::wire_client::{Refusal, WireClient, untouched};
 use datakit_tests::{Served, serve};
 
@@ -31,11 +33,17 @@ fn p12_a_link_needs_a_target() {
     let served = scratch();
     let mut client = WireClient::attached(served.addr, Dialect::Unix, 8192);
     client.walk(0, 1, "").unwrap();
-    assert_eq!(text(client.create(1, "l", DMSYMLINK | 0o777, Some(""))), "Missing target for symlink!");
+    assert_eq!(
+        text(client.create(1, "l", DMSYMLINK | 0o777, Some(""))),
+        "Missing target for symlink!"
+    );
     client.create(1, "l", DMSYMLINK | 0o777, Some("there")).unwrap();
     let qids = client.walk(0, 2, "l").unwrap();
     assert_eq!(qids[0].kind, Qid::SYMLINK);
-    assert_eq!(client.stat(2, |stat| stat.unix.map(|unix| unix.extension.to_string())).as_deref(), Some("there"));
+    assert_eq!(
+        client.stat(2, |stat| stat.unix.map(|unix| unix.extension.to_string())).as_deref(),
+        Some("there")
+    );
 }
 
 #[test]
@@ -46,7 +54,10 @@ fn p13_a_wstat_sets_one_thing() {
         client.walk(0, 1, "").unwrap();
         client.create(1, dialect.version(), 0o644, None).unwrap();
         let both = Stat { name: "n".into(), length: 3, ..untouched() };
-        assert_eq!(text(wstat(&mut client, 1, both)), "Can't rename/truncate/chmod at the same time");
+        assert_eq!(
+            text(wstat(&mut client, 1, both)),
+            "Can't rename/truncate/chmod at the same time"
+        );
         wstat(&mut client, 1, untouched()).unwrap();
         wstat(&mut client, 1, Stat { mtime: 77, ..untouched() }).unwrap();
         assert_eq!(client.stat(1, |stat| (stat.mtime, stat.length)), (77, 0));
@@ -60,8 +71,15 @@ fn p13_setattr_sets_several_things_in_linux() {
     let served = scratch();
     let mut client = WireClient::attached(served.addr, Dialect::Linux, 8192);
     client.walk(0, 1, "").unwrap();
-    client.rpc(&T::Lcreate { fid: Fid(1), name: "f".into(), flags: 2, mode: 0o644, gid: 0 }).unwrap();
-    let set = SetAttr { valid: SetAttr::MODE | SetAttr::SIZE, mode: 0o600, size: 3, ..SetAttr::default() };
+    client
+        .rpc(&T::Lcreate { fid: Fid(1), name: "f".into(), flags: 2, mode: 0o644, gid: 0 })
+        .unwrap();
+    let set = SetAttr {
+        valid: SetAttr::MODE | SetAttr::SIZE,
+        mode: 0o600,
+        size: 3,
+        ..SetAttr::default()
+    };
     client.rpc(&T::Setattr { fid: Fid(1), set }).unwrap();
     let frame = client.rpc(&T::Getattr { fid: Fid(1), mask: 0x3fff }).unwrap();
     let (_, R::Getattr { attr }) = R::decode(&frame, Dialect::Linux).unwrap() else { panic!() };
@@ -91,7 +109,10 @@ fn p15_wstats_that_are_refused() {
     let served = scratch();
     for dialect in CLASSIC {
         let mut client = WireClient::attached(served.addr, dialect, 8192);
-        assert_eq!(text(wstat(&mut client, 0, Stat { name: "n".into(), ..untouched() })), "Can't rename /");
+        assert_eq!(
+            text(wstat(&mut client, 0, Stat { name: "n".into(), ..untouched() })),
+            "Can't rename /"
+        );
         wstat(&mut client, 0, Stat { length: 0, ..untouched() }).unwrap();
         let length = Stat { length: 1, ..untouched() };
         assert_eq!(text(wstat(&mut client, 0, length)), "Can't set length of a directory");
@@ -127,7 +148,8 @@ fn p4_up_stays_in_what_was_attached_to() {
         }
         let mut client = WireClient::attached(served.addr, dialect, 8192);
         let (uname, aname) = (Str(b"u"), Str(b"/a"));
-        let request = T::Attach { fid: Fid(1), afid: Fid::NONE, uname, aname, n_uname: Numeric::NONE };
+        let request =
+            T::Attach { fid: Fid(1), afid: Fid::NONE, uname, aname, n_uname: Numeric::NONE };
         client.rpc(&request).unwrap();
         let top = client.walk(1, 2, "..").unwrap()[0];
         assert_eq!(client.walk(1, 3, "b/c/../../..").unwrap().last(), Some(&top));

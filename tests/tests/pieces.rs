@@ -1,5 +1,5 @@
-//! Parameters and commands that a client writes in pieces, and writes of nothing: over a socket, in every dialect, on a board's tree
-//! and in the database.
+//! Parameters and commands that a client writes in pieces, and writes of nothing: over a socket, in
+//! every dialect, on a board's tree and in the database.
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
 
@@ -24,7 +24,8 @@ static RESET: Command<16> = Command::new(|command, _| {
     COMMANDS.fetch_add(1, Ordering::Relaxed);
     if command == "reset" { Ok(()) } else { Err(Error::Invalid.because("write `reset`")) }
 });
-static ROOT: Dir = Dir::new(&[file("period", &Param::new(&PERIOD).range(100, 60_000)), file("reset", &RESET)]);
+static ROOT: Dir =
+    Dir::new(&[file("period", &Param::new(&PERIOD).range(100, 60_000)), file("reset", &RESET)]);
 
 /// As `printf` of each piece into one open file: the first refusal.
 fn written(client: &mut WireClient, path: &str, pieces: &[&str]) -> Result<(), Refusal> {
@@ -46,12 +47,17 @@ fn a_parameter_in_pieces_is_set_once_by_every_client() {
         let mut client = WireClient::attached(served.addr, dialect, 8192);
         let before = PERIOD.version();
         // As libixp's `ixpc write`, as stdio with a small buffer, as a program without one.
-        for (pieces, value) in [(&["120\n", ""][..], 120), (&["12", "34"], 1234), (&["2", "5", "0", "\n"], 250)] {
+        for (pieces, value) in
+            [(&["120\n", ""][..], 120), (&["12", "34"], 1234), (&["2", "5", "0", "\n"], 250)]
+        {
             written(&mut client, "period", pieces).unwrap();
             assert_eq!(PERIOD.get(), value, "{dialect:?} {pieces:?}");
         }
         assert_eq!(PERIOD.version() - before, 3, "each is set once, and nothing between");
-        assert!(written(&mut client, "period", &["9", "9"]).is_err(), "the clunk says that it is refused");
+        assert!(
+            written(&mut client, "period", &["9", "9"]).is_err(),
+            "the clunk says that it is refused"
+        );
         assert!(written(&mut client, "period", &["later"]).is_err());
         assert_eq!(PERIOD.get(), 250);
         // After an error at the clunk the fid is free.
@@ -68,7 +74,9 @@ fn a_connection_that_is_lost_sets_no_half_of_a_value() {
     client.open_path(1, "v", WRITE);
     client.write(1, 0, b"12").unwrap();
     drop(client);
-    datakit_tests::within(datakit_tests::PATIENCE, "it is gone", || served.stats.connections() == 0);
+    datakit_tests::within(datakit_tests::PATIENCE, "it is gone", || {
+        served.stats.connections() == 0
+    });
     assert_eq!(V.get(), 7);
 }
 
@@ -96,9 +104,11 @@ fn commands_of_the_database_may_come_in_pieces() {
         let (start, rest) = first.split_at(7);
         written(&mut client, "branch/dev/fast-forward", &[start, "", rest, ""]).unwrap();
         assert_eq!(connection.branch("dev").head(), *first);
-        written(&mut client, "branch/dev/fast-forward", &[&second[..39], &second[39..], "\n"]).unwrap();
+        written(&mut client, "branch/dev/fast-forward", &[&second[..39], &second[39..], "\n"])
+            .unwrap();
         assert_eq!(connection.branch("dev").head(), *second);
-        // A word is run when it is complete: a client that does not look at the clunk's answer sees an error on its write.
+        // A word is run when it is complete: a client that does not look at the clunk's answer sees
+        // an error on its write.
         client.open_path(3, "branch/dev/fast-forward", WRITE);
         assert!(client.write(3, 0, b"nowhere").is_err());
         // Too short for a hash, which is known at the end.

@@ -1,4 +1,5 @@
-//! What the manual of Plan 9, POSIX and Linux promise of files, in each dialect that can say it, message by message.
+//! What the manual of Plan 9, POSIX and Linux promise of files, in each dialect that can say it,
+//! message by message.
 
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)]
 
@@ -104,11 +105,14 @@ fn dir(client: &mut WireClient, name: &str) {
 
 fn symlink(client: &mut WireClient, name: &str, target: &str) -> Result<(), Refusal> {
     if client.dialect == Dialect::Linux {
-        return client.rpc(&T::Symlink { dfid: Fid(0), name: name.into(), target: target.into(), gid: 0 }).map(drop);
+        return client
+            .rpc(&T::Symlink { dfid: Fid(0), name: name.into(), target: target.into(), gid: 0 })
+            .map(drop);
     }
     client.walk(0, 91, "").unwrap();
     let extension = datakit_core::wire::Extension(Some(target.into()));
-    let request = T::Create { fid: Fid(91), name: name.into(), perm: DMSYMLINK | 0o777, mode: 0, extension };
+    let request =
+        T::Create { fid: Fid(91), name: name.into(), perm: DMSYMLINK | 0o777, mode: 0, extension };
     let made = client.rpc(&request).map(drop);
     client.clunk(91).unwrap();
     made

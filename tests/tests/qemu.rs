@@ -38,8 +38,11 @@ async fn qemu_boots_and_lists_its_tree() {
 #[tokio::test]
 async fn qemu_three_clients_at_once() {
     let board = Board::boot();
-    let (a, b, c) =
-        tokio::join!(board.client(Dialect::Legacy), board.client(Dialect::Unix), board.client(Dialect::Linux));
+    let (a, b, c) = tokio::join!(
+        board.client(Dialect::Legacy),
+        board.client(Dialect::Unix),
+        board.client(Dialect::Linux)
+    );
     let reads = |client: Client| async move {
         for _ in 0..100 {
             assert_eq!(text(&client, "sys/connections").await, "3\n");
@@ -51,7 +54,8 @@ async fn qemu_three_clients_at_once() {
     soon(async { tokio::join!(reads(a), reads(b), reads(c)) }).await;
 }
 
-/// Milliseconds from one step of the light to the next, by the board's clock. The first delivery may be of before.
+/// Milliseconds from one step of the light to the next, by the board's clock. The first delivery
+/// may be of before.
 async fn step_ms(ticks: &mut Watch) -> u64 {
     let mut at = Vec::new();
     for _ in 0..6 {
@@ -92,7 +96,9 @@ async fn qemu_a_refused_value_stays() {
         ("params/limits/low", "90", "the lower limit must be below the upper one", "-90\n"),
     ] {
         let refused = client.write(path, value.as_bytes()).await;
-        let Err(Error::Server { errno: 22, text: why }) = &refused else { panic!("{path}: {refused:?}") };
+        let Err(Error::Server { errno: 22, text: why }) = &refused else {
+            panic!("{path}: {refused:?}")
+        };
         assert!(why.contains(allowed), "{path}: {why}");
         assert_eq!(text(&client, path).await, kept);
     }
@@ -134,7 +140,8 @@ fn qemu_a_blocked_read_is_flushed() {
     client.send(Tag(7), &Tmessage::Read { fid: Fid(1), offset: 0, count: 100 });
     let _other = board.wire_client(Dialect::Unix);
     let frame = client.receive().unwrap();
-    let Ok((Tag(7), Rmessage::Read { data: Data(data) })) = Rmessage::decode(&frame, Dialect::Unix) else {
+    let Ok((Tag(7), Rmessage::Read { data: Data(data) })) = Rmessage::decode(&frame, Dialect::Unix)
+    else {
         panic!("{frame:?}")
     };
     assert!(data.ends_with(b" connected\n"), "{}", String::from_utf8_lossy(data));
@@ -177,7 +184,8 @@ fn qemu_200_connects() {
     }
 }
 
-/// The part of one of the host's processors, in percent, that the board takes while nothing happens but its blinking.
+/// The part of one of the host's processors, in percent, that the board takes while nothing happens
+/// but its blinking.
 fn idle_percent(board: &Board) -> u128 {
     let (start, before) = (Instant::now(), board.worked());
     thread::sleep(Duration::from_secs(3));
@@ -190,7 +198,8 @@ fn qemu_an_idle_board_sleeps() {
     let alone = idle_percent(&board);
     assert!(alone < 5, "{alone} percent without a client");
     // As many tasks as there can be, each of which waits for several things.
-    let mut clients = [Dialect::Legacy, Dialect::Unix, Dialect::Linux].map(|dialect| board.wire_client(dialect));
+    let mut clients =
+        [Dialect::Legacy, Dialect::Unix, Dialect::Linux].map(|dialect| board.wire_client(dialect));
     for client in &mut clients {
         client.open_path(1, "events", 0);
         for tag in 7..=8 {
@@ -237,7 +246,9 @@ fn qemu_sixteen_tasks_and_four_streams_that_wait_sleep() {
         let mut told = [client.receive().unwrap(), client.receive().unwrap()];
         told.sort_by_key(|frame| wire::tag(frame).0);
         for (frame, tag) in told.iter().zip([8, 9]) {
-            let Ok((Tag(got), Rmessage::Read { data: Data(data) })) = Rmessage::decode(frame, client.dialect) else {
+            let Ok((Tag(got), Rmessage::Read { data: Data(data) })) =
+                Rmessage::decode(frame, client.dialect)
+            else {
                 panic!("{frame:?}")
             };
             assert_eq!((got, data), (tag, &b"5\n"[..]));
@@ -279,7 +290,9 @@ fn qemu_malformed_frames_leave_it_serving() {
 #[tokio::test]
 async fn qemu_three_dialects() {
     let board = Board::boot();
-    for (dialect, value) in [(Dialect::Legacy, "300\n"), (Dialect::Unix, "400\n"), (Dialect::Linux, "500\n")] {
+    for (dialect, value) in
+        [(Dialect::Legacy, "300\n"), (Dialect::Unix, "400\n"), (Dialect::Linux, "500\n")]
+    {
         let client = board.client(dialect).await;
         assert_eq!(client.dialect(), dialect);
         assert_eq!(listing(&client).await, PATHS);

@@ -4,7 +4,8 @@ use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::Path;
 use std::process::Command;
 
-/// Runs `tests/run fmt` where there are only these programs, and returns its exit status and output.
+/// Runs `tests/run fmt` where there are only these programs, and returns its exit status and
+/// output.
 fn run_with(test: &str, programs: &[(&str, &str)]) -> (Option<i32>, String) {
     let bin = Path::new(env!("CARGO_TARGET_TMPDIR")).join(test);
     let _ = std::fs::remove_dir_all(&bin);

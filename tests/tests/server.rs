@@ -23,13 +23,17 @@ fn block_on<X>(future: impl Future<Output = X>) -> X {
     tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(future)
 }
 
-/// Whether the kernel asks after the peer of the connection to this port: the timer 2 in `/proc/net/tcp`.
+/// Whether the kernel asks after the peer of the connection to this port: the timer 2 in
+/// `/proc/net/tcp`.
 fn asks_after_its_peer(port: u16) -> bool {
     let remote = format!(":{port:04X}");
     let connections = std::fs::read_to_string("/proc/self/net/tcp").unwrap();
     let mut timers = connections.lines().filter_map(|line| {
         let fields: Vec<&str> = line.split_whitespace().collect();
-        fields.get(2).is_some_and(|address| address.ends_with(&remote)).then(|| fields[5].starts_with("02:"))
+        fields
+            .get(2)
+            .is_some_and(|address| address.ends_with(&remote))
+            .then(|| fields[5].starts_with("02:"))
     });
     timers.next().expect("the connection")
 }
@@ -51,7 +55,8 @@ fn dropping_the_server_ends_its_connections() {
         let server = Server::bind(&["tcp://127.0.0.1:0".parse().unwrap()], limits).await.unwrap();
         let addr = server.urls()[0].to_string().trim_start_matches("tcp://").parse().unwrap();
         let (tree, stats) = (Scratch::new(), server.stats());
-        let client = tokio::task::spawn_blocking(move || WireClient::attached(addr, Dialect::Unix, 8192));
+        let client =
+            tokio::task::spawn_blocking(move || WireClient::attached(addr, Dialect::Unix, 8192));
         let mut client = tokio::select! {
             client = client => client.unwrap(),
             _ = server.serve(move |_| tree.clone(), pending()) => panic!("nobody stops it"),
@@ -67,7 +72,8 @@ fn a_socket_that_somebody_listens_on_is_left_alone() {
     let url = format!("unix://{}", path.display()).parse().unwrap();
     block_on(async {
         let first = Server::bind(std::slice::from_ref(&url), Limits::default()).await.unwrap();
-        let error = Server::bind(std::slice::from_ref(&url), Limits::default()).await.err().unwrap();
+        let error =
+            Server::bind(std::slice::from_ref(&url), Limits::default()).await.err().unwrap();
         assert_eq!(error.kind(), ErrorKind::AddrInUse, "{error}");
         assert!(path.exists());
         drop(first);
@@ -127,7 +133,9 @@ fn what_was_answered_is_sent_before_the_server_ends() {
     }
     // In one piece: when the first is answered, all have arrived.
     client.socket.write_all(&requests).unwrap();
-    within(SECOND, "the first is answered", || served.stats.requests().any(|(kind, ..)| kind == 116));
+    within(SECOND, "the first is answered", || {
+        served.stats.requests().any(|(kind, ..)| kind == 116)
+    });
     let addr = served.addr;
     let stopping = std::thread::spawn(move || drop(served));
     within(SECOND, "the server stops", || TcpStream::connect(addr).is_err());

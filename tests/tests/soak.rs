@@ -1,7 +1,9 @@
-//! One board that stays up while three clients do everything at once, for `SOAK_SECONDS` (600): `tests/run soak`.
+//! One board that stays up while three clients do everything at once, for `SOAK_SECONDS` (600):
+//! `tests/run soak`.
 //!
-//! Each client connects in some dialect, does some of the [`ACTIVITIES`], leaves in some way and comes back. Every answer is checked;
-//! at the end the board must have lost nothing. What is done is the same in every run, when it is done is not.
+//! Each client connects in some dialect, does some of the [`ACTIVITIES`], leaves in some way and
+//! comes back. Every answer is checked; at the end the board must have lost nothing. What is done
+//! is the same in every run, when it is done is not.
 
 #[path = "soak/activities.rs"]
 mod activities;
@@ -30,7 +32,8 @@ const STREAMS: u32 = 20;
 
 #[test]
 fn soak() {
-    let seconds = std::env::var("SOAK_SECONDS").map_or(600, |text| text.parse().expect("a number of seconds"));
+    let seconds = std::env::var("SOAK_SECONDS")
+        .map_or(600, |text| text.parse().expect("a number of seconds"));
     let end = Instant::now() + Duration::from_secs(seconds);
     let board = Board::boot();
     // Many deliveries, and many crossings of a limit.
@@ -60,8 +63,11 @@ fn soak() {
 /// The board has lost nothing: no frame, no seat, no open file, and not its stack.
 fn look_over(board: &Board) {
     let mut client = board.wire_client(Dialect::Unix);
-    within(PATIENCE, "everybody else has left", || content(&mut client, "sys/connections") == "1\n");
-    for path in ["sys/uptime", "sys/stack", "net/frames-in", "net/frames-out", "net/frames-dropped"] {
+    within(PATIENCE, "everybody else has left", || {
+        content(&mut client, "sys/connections") == "1\n"
+    });
+    for path in ["sys/uptime", "sys/stack", "net/frames-in", "net/frames-out", "net/frames-dropped"]
+    {
         print!("{path} {}", content(&mut client, path));
     }
     for fid in 1..=STREAMS {
@@ -84,19 +90,28 @@ struct Visitor<'b> {
     failed: &'b AtomicBool,
     random: Random,
     counts: Counts,
-    /// What the board's clock said last, milliseconds: a board that restarts meanwhile is found out.
+    /// What the board's clock said last, milliseconds: a board that restarts meanwhile is found
+    /// out.
     uptime: u64,
 }
 
 impl<'b> Visitor<'b> {
     fn new(number: u32, board: &'b Board, failed: &'b AtomicBool) -> Visitor<'b> {
-        Visitor { number, board, failed, random: Random::new(number), counts: Counts::new(), uptime: 0 }
+        Visitor {
+            number,
+            board,
+            failed,
+            random: Random::new(number),
+            counts: Counts::new(),
+            uptime: 0,
+        }
     }
 
     fn visit_until(mut self, end: Instant) -> Counts {
         let _alarm = Alarm(self.failed);
         while Instant::now() < end && !self.failed.load(Ordering::Relaxed) {
-            let dialect = [Dialect::Legacy, Dialect::Unix, Dialect::Linux][self.random.below(3) as usize];
+            let dialect =
+                [Dialect::Legacy, Dialect::Unix, Dialect::Linux][self.random.below(3) as usize];
             let mut client = self.board.wire_client(dialect);
             self.count("connections");
             for _ in 0..self.random.below(8) {
@@ -140,7 +155,10 @@ impl<'b> Visitor<'b> {
                     client.open_path(fid, "events", 0);
                 }
                 for fid in 1..=3u16 {
-                    client.send(Tag(fid), &Tmessage::Read { fid: Fid(fid.into()), offset: 0, count: 100 });
+                    client.send(
+                        Tag(fid),
+                        &Tmessage::Read { fid: Fid(fid.into()), offset: 0, count: 100 },
+                    );
                 }
                 self.count("left with blocked reads");
             }

@@ -7,9 +7,13 @@ use std::time::Duration;
 
 use datakit::scratch::Scratch;
 use datakit::server::Limits;
-use datakit::tree::{Dir, Directory, Entry, Leaf, Live, OpenLeaf, ReadOnlyText, Status, Tree, Wait, ready};
+use datakit::tree::{
+    Dir, Directory, Entry, Leaf, Live, OpenLeaf, ReadOnlyText, Status, Tree, Wait, ready,
+};
 use datakit_core::vfs::{Create, FileStat, Name, OpenMode};
-use datakit_core::wire::{Dialect, Extension, Fid, List, Numeric, Rmessage as R, Str, Tag, Tmessage as T};
+use datakit_core::wire::{
+    Dialect, Extension, Fid, List, Numeric, Rmessage as R, Str, Tag, Tmessage as T,
+};
 use datakit_tests::wire_client::WireClient;
 use datakit_tests::{Served, serve, within};
 use tokio::sync::watch;
@@ -246,7 +250,8 @@ fn the_last_worker_waits_for_nobody() {
     client.send(Tag(30), &read(4));
     client.stat(9, |stat| assert_eq!(stat.length, 3));
     world.live.publish(8);
-    let mut tags: Vec<Tag> = (0..3).map(|_| client.reply()).map(|(tag, reply)| reply.map(|_| tag).unwrap()).collect();
+    let mut tags: Vec<Tag> =
+        (0..3).map(|_| client.reply()).map(|(tag, reply)| reply.map(|_| tag).unwrap()).collect();
     tags.sort_by_key(|tag| tag.0);
     assert_eq!(tags, [Tag(21), Tag(23), Tag(30)]);
 }
@@ -327,11 +332,17 @@ fn requests_in_a_row_are_all_answered() {
     let mut client = client(&world);
     client.open_path(1, "text", 0);
     for tag in 0..500 {
-        let request = if tag % 2 == 0 { T::Stat { fid: Fid(1) } } else { T::Read { fid: Fid(1), offset: 0, count: 2 } };
+        let request = if tag % 2 == 0 {
+            T::Stat { fid: Fid(1) }
+        } else {
+            T::Read { fid: Fid(1), offset: 0, count: 2 }
+        };
         client.send(Tag(tag), &request);
     }
-    let mut tags: Vec<u16> =
-        (0..500).map(|_| client.reply()).map(|(tag, reply)| reply.map(|_| tag.0).unwrap()).collect();
+    let mut tags: Vec<u16> = (0..500)
+        .map(|_| client.reply())
+        .map(|(tag, reply)| reply.map(|_| tag.0).unwrap())
+        .collect();
     tags.sort_unstable();
     assert!(tags.into_iter().eq(0..500));
 }
@@ -370,10 +381,16 @@ fn nothing_overtakes_a_version_that_has_to_wait() {
     client.send(Tag(20), &read(1));
     client.rpc(&T::Stat { fid: Fid(0) }).unwrap();
     let version = || T::Version { msize: 8192, version: "9P2000.u".into() };
-    let attach =
-        T::Attach { fid: Fid(7), afid: Fid::NONE, uname: "u".into(), aname: "".into(), n_uname: Numeric::NONE };
+    let attach = T::Attach {
+        fid: Fid(7),
+        afid: Fid::NONE,
+        uname: "u".into(),
+        aname: "".into(),
+        n_uname: Numeric::NONE,
+    };
     send_at_once(&mut client, &[(Tag::NONE, version()), (Tag::NONE, version()), (Tag(2), attach)]);
-    let tags: Vec<Tag> = (0..3).map(|_| client.reply()).map(|(tag, reply)| reply.map(|_| tag).unwrap()).collect();
+    let tags: Vec<Tag> =
+        (0..3).map(|_| client.reply()).map(|(tag, reply)| reply.map(|_| tag).unwrap()).collect();
     assert_eq!(tags, [Tag::NONE, Tag::NONE, Tag(2)]);
     client.rpc(&T::Stat { fid: Fid(7) }).unwrap();
     assert_eq!(world.live.readers(), 0);
@@ -388,7 +405,8 @@ fn a_flush_of_a_flush_leaves_both_answered() {
     client.rpc(&T::Stat { fid: Fid(0) }).unwrap();
     let flush = |oldtag| T::Flush { oldtag: Tag(oldtag) };
     send_at_once(&mut client, &[(Tag(21), flush(20)), (Tag(22), flush(21)), (Tag(23), flush(20))]);
-    let mut tags: Vec<Tag> = (0..3).map(|_| client.reply()).map(|(tag, reply)| reply.map(|_| tag).unwrap()).collect();
+    let mut tags: Vec<Tag> =
+        (0..3).map(|_| client.reply()).map(|(tag, reply)| reply.map(|_| tag).unwrap()).collect();
     let place = |tags: &[Tag], tag| tags.iter().position(|found| *found == Tag(tag));
     assert!(place(&tags, 21) < place(&tags, 22), "{tags:?}");
     tags.sort_by_key(|tag| tag.0);
@@ -417,7 +435,13 @@ fn a_create_that_is_taken_back_leaves_the_fid_a_directory() {
     let world = world(Limits::default());
     let mut client = client(&world);
     client.walk(0, 5, "making").unwrap();
-    let create = T::Create { fid: Fid(5), name: "new".into(), perm: 0o644, mode: 0, extension: Extension(None) };
+    let create = T::Create {
+        fid: Fid(5),
+        name: "new".into(),
+        perm: 0o644,
+        mode: 0,
+        extension: Extension(None),
+    };
     client.send(Tag(10), &create);
     within(SECOND, "the open of what was made waits", || world.gate.waiting() == 1);
     client.rpc(&T::Flush { oldtag: Tag(10) }).unwrap();
@@ -447,7 +471,14 @@ fn a_request_that_could_not_wait_is_counted_as_an_error() {
     at_its_end(&mut client, 1);
     client.send(Tag(20), &read(1));
     client.rpc(&T::Stat { fid: Fid(0) }).unwrap();
-    let reads = || world.served.stats.requests().find(|(kind, ..)| *kind == 116).map(|(_, all, errors)| (all, errors));
+    let reads = || {
+        world
+            .served
+            .stats
+            .requests()
+            .find(|(kind, ..)| *kind == 116)
+            .map(|(_, all, errors)| (all, errors))
+    };
     let (all, errors) = reads().unwrap();
     assert_eq!(client.rpc(&read(1)).unwrap_err().1, 11);
     assert_eq!(reads().unwrap(), (all + 1, errors + 1));
@@ -459,14 +490,19 @@ fn the_longest_owner_of_a_lock_fits_its_reply() {
     let served = serve(Limits::default(), move |_| tree.clone());
     let mut client = WireClient::attached(served.addr, Dialect::Linux, 8192);
     client.walk(0, 1, "").unwrap();
-    client.rpc(&T::Lcreate { fid: Fid(1), name: "f".into(), flags: 2, mode: 0o644, gid: 0 }).unwrap();
+    client
+        .rpc(&T::Lcreate { fid: Fid(1), name: "f".into(), flags: 2, mode: 0o644, gid: 0 })
+        .unwrap();
     let owner = "o".repeat(255);
     let (fid, kind, start, length) = (Fid(1), 1, 0, 0);
     let client_id = Str::from(owner.as_str());
     client.rpc(&T::Lock { fid, kind, flags: 0, start, length, proc_id: 1, client_id }).unwrap();
     let client_id = Str::from("x");
-    let reply = client.rpc(&T::Getlock { fid, kind, start, length, proc_id: 2, client_id }).unwrap();
-    let (_, R::Getlock { client_id, .. }) = R::decode(&reply, Dialect::Linux).unwrap() else { panic!("no Rgetlock") };
+    let reply =
+        client.rpc(&T::Getlock { fid, kind, start, length, proc_id: 2, client_id }).unwrap();
+    let (_, R::Getlock { client_id, .. }) = R::decode(&reply, Dialect::Linux).unwrap() else {
+        panic!("no Rgetlock")
+    };
     assert_eq!(client_id, owner.as_str());
 }
 
@@ -479,8 +515,13 @@ fn the_root_of_an_attach_keeps_its_name() {
     client.rpc(&T::Mkdir { dfid: Fid(0), name: "b".into(), mode: 0o755, gid: 0 }).unwrap();
     client.walk(0, 1, "b").unwrap();
     let (uname, n_uname) = ("u".into(), Numeric::NONE);
-    client.rpc(&T::Attach { fid: Fid(2), afid: Fid::NONE, uname, aname: "a".into(), n_uname }).unwrap();
-    assert_eq!(client.rpc(&T::Rename { fid: Fid(2), dfid: Fid(1), name: "c".into() }).unwrap_err().1, 22);
+    client
+        .rpc(&T::Attach { fid: Fid(2), afid: Fid::NONE, uname, aname: "a".into(), n_uname })
+        .unwrap();
+    assert_eq!(
+        client.rpc(&T::Rename { fid: Fid(2), dfid: Fid(1), name: "c".into() }).unwrap_err().1,
+        22
+    );
     assert_eq!(client.rpc(&T::Remove { fid: Fid(2) }).unwrap_err().1, 16);
     client.walk(0, 3, "a").unwrap();
 }

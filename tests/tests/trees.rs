@@ -1,4 +1,5 @@
-//! What every tree must do: one suite, run on all three in the same process, then on all three through a server, in each dialect.
+//! What every tree must do: one suite, run on all three in the same process, then on all three
+//! through a server, in each dialect.
 
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)]
 
@@ -10,7 +11,9 @@ use datakit::scratch::Scratch;
 use datakit::server::{Limits, Peer};
 use datakit::tree::{Dir, Entry, ReadOnlyText, Tree};
 use datakit_core::files::Blob;
-use datakit_core::vfs::{self, Create, Error, Kind, Name, New, OpenMode, Result, SetAttr, StaticTree, Vfs};
+use datakit_core::vfs::{
+    self, Create, Error, Kind, Name, New, OpenMode, Result, SetAttr, StaticTree, Vfs,
+};
 use datakit_tests::remote::Remote;
 use datakit_tests::serve;
 use embassy_futures::block_on;
@@ -27,15 +30,23 @@ static MANY: vfs::Dir = vfs::Dir::new(&[
 ]);
 static SUB: vfs::Dir = vfs::Dir::new(&[vfs::file("leaf", &Blob::new("leaf"))]);
 static DIR: vfs::Dir = vfs::Dir::new(&[vfs::dir("sub", &SUB)]);
-static ROOT: vfs::Dir =
-    vfs::Dir::new(&[vfs::dir("dir", &DIR), vfs::file("hello", &Blob::new("hello, tree")), vfs::dir("many", &MANY)]);
+static ROOT: vfs::Dir = vfs::Dir::new(&[
+    vfs::dir("dir", &DIR),
+    vfs::file("hello", &Blob::new("hello, tree")),
+    vfs::dir("many", &MANY),
+]);
 
 fn dynamic() -> Tree {
-    let many: Dir = (0..).zip(NAMES).map(|(n, name)| Entry::file(name, ReadOnlyText::new(format!("{n}")))).collect();
+    let many: Dir = (0..)
+        .zip(NAMES)
+        .map(|(n, name)| Entry::file(name, ReadOnlyText::new(format!("{n}"))))
+        .collect();
     let sub: Dir = [Entry::file("leaf", ReadOnlyText::new("leaf"))].into_iter().collect();
     let dir: Dir = [Entry::dir("sub", sub)].into_iter().collect();
     let hello = Entry::file("hello", ReadOnlyText::new(HELLO));
-    Tree::new([Entry::dir("dir", dir), hello, Entry::dir("many", many)].into_iter().collect::<Dir>())
+    Tree::new(
+        [Entry::dir("dir", dir), hello, Entry::dir("many", many)].into_iter().collect::<Dir>(),
+    )
 }
 
 fn scratch() -> Scratch {
@@ -90,15 +101,18 @@ fn scratch_tree_through_a_server() {
     });
 }
 
-/// The suite on a server of what `make` makes anew for each dialect, with messages that hold all of a listing and with the
-/// shortest ones.
+/// The suite on a server of what `make` makes anew for each dialect, with messages that hold all of
+/// a listing and with the shortest ones.
 fn through_a_server<V, M>(limit: fn(Can) -> Can, make: impl Fn() -> M)
 where
     V: Vfs + 'static,
     M: Fn(&Peer) -> V + Clone + Send + 'static,
 {
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
-    for (dialect, can) in [(Dialect::Legacy, Can::LEGACY), (Dialect::Unix, Can::UNIX), (Dialect::Linux, Can::LINUX)] {
+    let runtime =
+        tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+    for (dialect, can) in
+        [(Dialect::Legacy, Can::LEGACY), (Dialect::Unix, Can::UNIX), (Dialect::Linux, Can::LINUX)]
+    {
         for msize in [256, 8192] {
             println!("{} in messages of {msize} bytes", dialect.version());
             let served = serve(Limits::default(), make());
@@ -118,7 +132,8 @@ where
 struct Can {
     /// Clients may change the tree.
     change: bool,
-    /// A file can be moved to another directory. 9P2000 and .u rename by Twstat, which names no directory.
+    /// A file can be moved to another directory. 9P2000 and .u rename by Twstat, which names no
+    /// directory.
     moves: bool,
     /// There are symbolic links. 9P2000 has none.
     links: bool,
@@ -139,8 +154,10 @@ enum Errors {
 }
 
 impl Can {
-    const HERE: Can = Can { change: true, moves: true, links: true, remote: false, errors: Errors::All };
-    const LEGACY: Can = Can { moves: false, links: false, remote: true, errors: Errors::Text, ..Can::HERE };
+    const HERE: Can =
+        Can { change: true, moves: true, links: true, remote: false, errors: Errors::All };
+    const LEGACY: Can =
+        Can { moves: false, links: false, remote: true, errors: Errors::Text, ..Can::HERE };
     const UNIX: Can = Can { links: true, ..Can::LEGACY };
     const LINUX: Can = Can { remote: true, errors: Errors::Number, ..Can::HERE };
 
@@ -153,7 +170,8 @@ impl Can {
     fn refused<T>(self, result: Result<T>, due: Error) {
         let Err(error) = result else { panic!("{due:?} was due") };
         match self.errors {
-            Errors::Text if due == Error::NotDirectory && error.to_string() == "Can't walk from a file" => {}
+            Errors::Text
+                if due == Error::NotDirectory && error.to_string() == "Can't walk from a file" => {}
             Errors::Number => assert_eq!(error.errno(), due.errno(), "{error:?}, {due:?}"),
             Errors::All | Errors::Text => assert_eq!(error, due),
         }
@@ -189,7 +207,9 @@ async fn modes_are_kept<V: Vfs>(tree: &V, can: Can) -> Result<()> {
     tree.close(&open);
     assert_eq!(content(tree, "hello").await?, HELLO);
     let dir = walk(tree, "dir").await?;
-    for mode in [OpenMode::WRITE, OpenMode::READ_WRITE, OpenMode { truncate: true, ..OpenMode::READ }] {
+    for mode in
+        [OpenMode::WRITE, OpenMode::READ_WRITE, OpenMode { truncate: true, ..OpenMode::READ }]
+    {
         let Err(refused) = tree.open(&dir, mode).await else { panic!("{mode:?} of a directory") };
         can.refused::<()>(Err(refused), Error::IsDirectory);
     }
@@ -220,7 +240,11 @@ async fn identities<V: Vfs>(tree: &V) -> Result<()> {
         let attr = tree.stat(&inode).await?;
         assert_eq!((attr.id.ino, attr.id.kind), (id.ino, id.kind), "{path}");
         assert!(seen.insert(id.ino), "{path} shares a number");
-        let kind = if ["hello", "dir/sub/leaf", "many/n0", "many/n4"].contains(&path) { Kind::File } else { Kind::Dir };
+        let kind = if ["hello", "dir/sub/leaf", "many/n0", "many/n4"].contains(&path) {
+            Kind::File
+        } else {
+            Kind::Dir
+        };
         assert_eq!(id.kind, kind, "{path}");
     }
     assert_eq!(tree.id(&tree.root()).kind, Kind::Dir);
@@ -249,7 +273,10 @@ async fn listings<V: Vfs>(tree: &V) -> Result<()> {
     let many = walk(tree, "many").await?;
     let open = tree.open(&many, OpenMode::READ).await?;
     let whole = list(tree, &open, 0, usize::MAX).await?;
-    assert_eq!(whole.iter().map(|(name, _)| name.as_str()).collect::<BTreeSet<_>>(), BTreeSet::from(NAMES));
+    assert_eq!(
+        whole.iter().map(|(name, _)| name.as_str()).collect::<BTreeSet<_>>(),
+        BTreeSet::from(NAMES)
+    );
     assert_eq!(whole.len(), NAMES.len());
     // From any place in any steps the same entries follow, each once.
     for step in 1..=NAMES.len() {
@@ -274,7 +301,8 @@ async fn listings<V: Vfs>(tree: &V) -> Result<()> {
 async fn opens_are_given_back<V: Vfs>(tree: &V) -> Result<()> {
     let (file, dir) = (walk(tree, "hello").await?, walk(tree, "many").await?);
     for _ in 0..100 {
-        let opens = [tree.open(&file, OpenMode::READ).await?, tree.open(&dir, OpenMode::READ).await?];
+        let opens =
+            [tree.open(&file, OpenMode::READ).await?, tree.open(&dir, OpenMode::READ).await?];
         opens.iter().for_each(|open| tree.close(open));
     }
     Ok(())
@@ -304,7 +332,8 @@ async fn changes<V: Vfs>(tree: &V, can: Can) -> Result<()> {
     let root = tree.root();
     let made = fill(tree, &root, "made", b"one").await?;
     assert_eq!(content(tree, "made").await?, b"one");
-    let (dir, moved) = if can.moves { (walk(tree, "dir").await?, "dir/moved") } else { (tree.root(), "moved") };
+    let (dir, moved) =
+        if can.moves { (walk(tree, "dir").await?, "dir/moved") } else { (tree.root(), "moved") };
     tree.rename(&made, &dir, name("moved")).await?;
     can.refused(walk(tree, "made").await, Error::NotFound);
     assert_eq!(tree.id(&walk(tree, moved).await?).ino, tree.id(&made).ino);
@@ -350,7 +379,8 @@ async fn symbolic_links<V: Vfs>(tree: &V, can: Can) -> Result<()> {
         make(tree, &dir, called, New::Symlink(&[b't'; 120])).await?;
     }
     let open = tree.open(&dir, OpenMode::READ).await?;
-    let listed: BTreeSet<String> = list(tree, &open, 0, usize::MAX).await?.into_iter().map(|(name, _)| name).collect();
+    let listed: BTreeSet<String> =
+        list(tree, &open, 0, usize::MAX).await?.into_iter().map(|(name, _)| name).collect();
     assert_eq!(listed, ["long0", "long1", "sub"].map(String::from).into());
     tree.close(&open);
     for called in ["dir/long0", "dir/long1"] {
@@ -419,7 +449,12 @@ async fn content<V: Vfs>(tree: &V, path: &str) -> Result<Vec<u8>> {
 }
 
 /// At most `most` entries from `cookie` on: names, and where it goes on after each.
-async fn list<V: Vfs>(tree: &V, open: &V::Open, cookie: u64, most: usize) -> Result<Vec<(String, u64)>> {
+async fn list<V: Vfs>(
+    tree: &V,
+    open: &V::Open,
+    cookie: u64,
+    most: usize,
+) -> Result<Vec<(String, u64)>> {
     let mut all = Vec::new();
     let mut each = |entry: vfs::DirEntry<'_, V::Inode>| {
         assert_eq!(tree.id(&(entry.inode)()).ino, entry.id.ino);

@@ -44,7 +44,13 @@ impl File for Blob {
         FileStat { mode: self.mode, ..FileStat::new(self.bytes.len() as u64) }
     }
 
-    fn poll_read(&self, _: &mut OpenFile<'_>, _: &mut Context<'_>, offset: u64, buf: &mut [u8]) -> Poll<Result<usize>> {
+    fn poll_read(
+        &self,
+        _: &mut OpenFile<'_>,
+        _: &mut Context<'_>,
+        offset: u64,
+        buf: &mut [u8],
+    ) -> Poll<Result<usize>> {
         Poll::Ready(read_at(self.bytes, offset, buf))
     }
 

@@ -59,7 +59,13 @@ impl<const N: usize> File for Bytes<N> {
         if mode.truncate { self.truncate(0) } else { Ok(()) }
     }
 
-    fn poll_read(&self, _: &mut OpenFile<'_>, _: &mut Context<'_>, offset: u64, buf: &mut [u8]) -> Poll<Result<usize>> {
+    fn poll_read(
+        &self,
+        _: &mut OpenFile<'_>,
+        _: &mut Context<'_>,
+        offset: u64,
+        buf: &mut [u8],
+    ) -> Poll<Result<usize>> {
         Poll::Ready(self.content.lock(|content| read_at(content.borrow().bytes(), offset, buf)))
     }
 

@@ -13,9 +13,9 @@ use crate::vfs::{Error, File, FileStat, Fixed, OpenFile, Result, Text, read_at};
 /// What runs a command: gets it without white space around it, writes the reply.
 type Handler = fn(&str, &mut dyn fmt::Write) -> Result<()>;
 
-/// A file that runs what is written to it: a command ends with a newline, a read, or the clunk. Its reply, of at most `N` bytes, is
-/// kept until it was read, by the same or a later open file. An error goes back on the request that ended the command and leaves the
-/// last reply alone.
+/// A file that runs what is written to it: a command ends with a newline, a read, or the clunk. Its
+/// reply, of at most `N` bytes, is kept until it was read, by the same or a later open file. An
+/// error goes back on the request that ended the command and leaves the last reply alone.
 pub struct Command<const N: usize> {
     handler: Handler,
     doc: &'static str,
@@ -55,7 +55,8 @@ impl<const N: usize> File for Command<N> {
         FileStat::new(self.reply.lock(|reply| reply.borrow().rest().len() as u64))
     }
 
-    /// At 0, the start of the reply for whoever opens anew, or where the last read or write on this open file ended.
+    /// At 0, the start of the reply for whoever opens anew, or where the last read or write on this
+    /// open file ended.
     fn poll_read(
         &self,
         open: &mut OpenFile<'_>,

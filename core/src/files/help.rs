@@ -33,8 +33,16 @@ impl File for Help {
         Count::stat(|count| list(self.0, None, count)).read_only()
     }
 
-    fn poll_read(&self, _: &mut OpenFile<'_>, _: &mut Context<'_>, offset: u64, buf: &mut [u8]) -> Poll<Result<usize>> {
-        Poll::Ready(read_window(self.stat().length, offset, buf, |window| list(self.0, None, window)))
+    fn poll_read(
+        &self,
+        _: &mut OpenFile<'_>,
+        _: &mut Context<'_>,
+        offset: u64,
+        buf: &mut [u8],
+    ) -> Poll<Result<usize>> {
+        Poll::Ready(read_window(self.stat().length, offset, buf, |window| {
+            list(self.0, None, window)
+        }))
     }
 
     fn describe(&self, out: &mut dyn Write) -> fmt::Result {
@@ -47,8 +55,16 @@ impl File for Doc {
         FileStat::new(self.0.len() as u64 + 1).read_only()
     }
 
-    fn poll_read(&self, _: &mut OpenFile<'_>, _: &mut Context<'_>, offset: u64, buf: &mut [u8]) -> Poll<Result<usize>> {
-        Poll::Ready(read_window(self.stat().length, offset, buf, |window| writeln!(window, "{}", Plain(self.0))))
+    fn poll_read(
+        &self,
+        _: &mut OpenFile<'_>,
+        _: &mut Context<'_>,
+        offset: u64,
+        buf: &mut [u8],
+    ) -> Poll<Result<usize>> {
+        Poll::Ready(read_window(self.stat().length, offset, buf, |window| {
+            writeln!(window, "{}", Plain(self.0))
+        }))
     }
 
     fn describe(&self, out: &mut dyn Write) -> fmt::Result {
@@ -56,7 +72,8 @@ impl File for Doc {
     }
 }
 
-/// The directories that lead to a listed one, the innermost first. As deep as the tables are: eight at most.
+/// The directories that lead to a listed one, the innermost first. As deep as the tables are: eight
+/// at most.
 struct Above<'a> {
     name: &'static str,
     above: Option<&'a Above<'a>>,
@@ -81,7 +98,9 @@ fn list(dir: &Dir, above: Option<&Above<'_>>, out: &mut dyn Write) -> fmt::Resul
         write!(out, "{}: ", Plain(entry.name()))?;
         match entry.node() {
             Node::File(file) => file.describe(out)?,
-            Node::Slots(_) | Node::Dir(_) => out.write_str("directory whose entries come and go")?,
+            Node::Slots(_) | Node::Dir(_) => {
+                out.write_str("directory whose entries come and go")?
+            }
         }
         out.write_str("\n")?;
     }

@@ -6,11 +6,13 @@ use super::pieces::{self, Valued};
 use super::write::{Count, overlay, plain, resize};
 use crate::vfs::{Error, File, FileStat, Fixed, OpenFile, OpenMode, Result, Text, read_at};
 
-/// A file of at most `N` bytes that one function reads and another one writes, always as a whole: a setting in flash, a register,
-/// a row of a store. Nothing is kept between calls, but for what was written and has not ended: with a newline at the end of a write, a
-/// write elsewhere, a read, the clunk, or where the open file has room for no more.
+/// A file of at most `N` bytes that one function reads and another one writes, always as a whole: a
+/// setting in flash, a register, a row of a store. Nothing is kept between calls, but for what was
+/// written and has not ended: with a newline at the end of a write, a write elsewhere, a read, the
+/// clunk, or where the open file has room for no more.
 ///
-/// The reading function answers [`Error::NotFound`] while there is no value; a write then makes one.
+/// The reading function answers [`Error::NotFound`] while there is no value; a write then makes
+/// one.
 pub struct Kv<const N: usize, R, W> {
     read: R,
     write: W,

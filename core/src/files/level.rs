@@ -29,7 +29,8 @@ pub enum Level {
 
 impl Level {
     /// All of them, from nothing to everything.
-    pub const ALL: [Level; 6] = [Level::Quiet, Level::App, Level::Error, Level::Warning, Level::Info, Level::Debug];
+    pub const ALL: [Level; 6] =
+        [Level::Quiet, Level::App, Level::Error, Level::Warning, Level::Info, Level::Debug];
 
     /// The name that files have it by.
     #[must_use]
@@ -77,7 +78,8 @@ impl LevelFile {
 
 impl Valued for LevelFile {
     fn set(&self, _: u64, text: &[u8]) -> Result<()> {
-        let unknown = || Error::Invalid.because(format_args!("unknown level {}", Quoted(text.trim_ascii())));
+        let unknown =
+            || Error::Invalid.because(format_args!("unknown level {}", Quoted(text.trim_ascii())));
         self.level.set(Level::named(trimmed(text)?).ok_or_else(unknown)?);
         Ok(())
     }
@@ -120,7 +122,8 @@ impl File for LevelFile {
         pieces::end(self, open)
     }
 
-    /// To 0 leaves the level alone: a shell does that before it writes. Any other length is a write of the text cut or padded.
+    /// To 0 leaves the level alone: a shell does that before it writes. Any other length is a write
+    /// of the text cut or padded.
     fn truncate(&self, length: u64) -> Result<()> {
         if length == 0 {
             return Ok(());

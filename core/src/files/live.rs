@@ -8,8 +8,9 @@ use super::value::Value;
 use super::write::{Compare, Plain, render};
 use crate::vfs::{File, FileStat, OpenFile, OpenMode, Result, Waiters};
 
-/// A stream: the current value at once, then whenever its text has become another one. Values between two reads are skipped but for
-/// the last. `WAITERS` tasks that wait for it are woken at once, further ones in turn ([`Waiters`]).
+/// A stream: the current value at once, then whenever its text has become another one. Values
+/// between two reads are skipped but for the last. `WAITERS` tasks that wait for it are woken at
+/// once, further ones in turn ([`Waiters`]).
 pub struct Live<T, const WAITERS: usize = 4> {
     value: Value<T>,
     waiters: Waiters<WAITERS>,

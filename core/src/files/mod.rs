@@ -14,11 +14,12 @@
 //! | [`Doc`] | a line | is refused |
 //! | [`Help`] | what is known of the files of a directory | is refused |
 //!
-//! A value or command may be written in pieces, at offsets that follow each other; it ends with a newline at the end of a write, a write
-//! elsewhere, a read, or the clunk. A write of no bytes is none.
+//! A value or command may be written in pieces, at offsets that follow each other; it ends with a
+//! newline at the end of a write, a write elsewhere, a read, or the clunk. A write of no bytes is
+//! none.
 //!
-//! All take `&self` and are meant for `static`s: constants in flash, values behind a critical section, so that an interrupt may
-//! set a [`Value`] or publish.
+//! All take `&self` and are meant for `static`s: constants in flash, values behind a critical
+//! section, so that an interrupt may set a [`Value`] or publish.
 
 mod blob;
 mod bytes;

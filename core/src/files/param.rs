@@ -9,12 +9,13 @@ use super::value::Value;
 use super::write::{Count, Plain, Quoted, render};
 use crate::vfs::{Error, File, FileStat, OpenFile, OpenMode, Result, read_at};
 
-/// Asked before a new value is set, with that value; an error is a text that says what would be right.
+/// Asked before a new value is set, with that value; an error is a text that says what would be
+/// right.
 type Hook<T> = fn(T) -> core::result::Result<(), &'static str>;
 
-/// A [`Value`] as a file: reads as its text and a newline; what is written is parsed, checked and set as one, and the reason of a
-/// refusal goes back on the request that ends it: the write, where that has a newline. All of it is constant and stays in flash but for
-/// the value.
+/// A [`Value`] as a file: reads as its text and a newline; what is written is parsed, checked and
+/// set as one, and the reason of a refusal goes back on the request that ends it: the write, where
+/// that has a newline. All of it is constant and stays in flash but for the value.
 ///
 /// ```
 /// use datakit_core::files::{Param, Value};
@@ -32,11 +33,13 @@ pub struct Param<T: Parameter + 'static> {
     read_only: bool,
 }
 
-/// The budget of one more parameter: 64 bytes of flash, its texts not counted, and 12 bytes of RAM. A first value that is not 0 is in
-/// both.
+/// The budget of one more parameter: 64 bytes of flash, its texts not counted, and 12 bytes of RAM.
+/// A first value that is not 0 is in both.
 #[cfg(target_pointer_width = "32")]
 const _: () = {
-    assert!(size_of::<Param<u32>>() + size_of::<crate::vfs::Entry>() + size_of::<Value<u32>>() <= 64);
+    assert!(
+        size_of::<Param<u32>>() + size_of::<crate::vfs::Entry>() + size_of::<Value<u32>>() <= 64
+    );
     assert!(size_of::<Value<u32>>() <= 12);
 };
 
@@ -65,7 +68,8 @@ impl<T: Parameter> Param<T> {
         Param { read_only: true, ..self }
     }
 
-    /// Asks `hook` before a written value is set: it may refuse, or bring the value to the hardware.
+    /// Asks `hook` before a written value is set: it may refuse, or bring the value to the
+    /// hardware.
     #[must_use]
     pub const fn hook(self, hook: Hook<T>) -> Param<T> {
         Param { hook: Some(hook), ..self }
@@ -136,7 +140,11 @@ impl<T: Parameter> File for Param<T> {
     }
 
     fn write(&self, open: &mut OpenFile<'_>, offset: u64, data: &[u8]) -> Result<usize> {
-        if self.read_only { Err(Error::ReadOnlyFile) } else { pieces::write(self, open, offset, data) }
+        if self.read_only {
+            Err(Error::ReadOnlyFile)
+        } else {
+            pieces::write(self, open, offset, data)
+        }
     }
 
     fn finish(&self, open: &mut OpenFile<'_>) -> Result<()> {

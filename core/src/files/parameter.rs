@@ -16,12 +16,12 @@ pub trait Parameter: Clone + Default + Send {
     /// No limit.
     const ANY: Self::Limits;
 
-    /// The value that `text` stands for, white space cut off; `None` if it is none or is not allowed. Bytes, because most types need not
-    /// know whether all of them are UTF-8.
+    /// The value that `text` stands for, white space cut off; `None` if it is none or is not
+    /// allowed. Bytes, because most types need not know whether all of them are UTF-8.
     fn parse(text: &[u8], limits: &Self::Limits) -> Option<Self>;
 
-    /// Whether more may follow `text`, which has no newline, so that it is not parsed yet. Where nothing can follow it is parsed at once, and
-    /// refused at once.
+    /// Whether more may follow `text`, which has no newline, so that it is not parsed yet. Where
+    /// nothing can follow it is parsed at once, and refused at once.
     fn goes_on(text: &[u8], limits: &Self::Limits) -> bool {
         let _ = (text, limits);
         true
@@ -51,7 +51,8 @@ macro_rules! number {
             const ANY: Self::Limits = ($type::MIN, $type::MAX);
 
             fn parse(text: &[u8], (low, high): &Self::Limits) -> Option<$type> {
-                // No range has NaN or an infinity in it, which is also what a number that is too large parses as.
+                // No range has NaN or an infinity in it, which is also what a number that is too
+                // large parses as.
                 $parse(text)?.try_into().ok().filter(|value| (low..=high).contains(&value))
             }
 
@@ -171,7 +172,9 @@ impl<const N: usize> Parameter for String<N> {
     const ANY: () = ();
 
     fn parse(text: &[u8], (): &()) -> Option<Self> {
-        String::try_from(core::str::from_utf8(text).ok()?).ok().filter(|text| !text.contains(char::is_control))
+        String::try_from(core::str::from_utf8(text).ok()?)
+            .ok()
+            .filter(|text| !text.contains(char::is_control))
     }
 
     fn goes_on(text: &[u8], (): &()) -> bool {

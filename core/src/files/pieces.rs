@@ -1,9 +1,10 @@
 //! Values that a client may write in pieces.
 //!
-//! A program that buffers, or a small iounit, cuts a value anywhere: `12` at offset 0 and `34` at offset 2 are the value `1234`. A value
-//! ends with a newline at the end of a write, with a write at another offset than where the last one ended (0, most of all), with a
-//! read, with the clunk, or as soon as nothing can follow it. Only then it is set, as a whole, and what is wrong with it is the error of the
-//! request that ended it. A connection that is lost sets nothing.
+//! A program that buffers, or a small iounit, cuts a value anywhere: `12` at offset 0 and `34` at
+//! offset 2 are the value `1234`. A value ends with a newline at the end of a write, with a write
+//! at another offset than where the last one ended (0, most of all), with a read, with the clunk,
+//! or as soon as nothing can follow it. Only then it is set, as a whole, and what is wrong with it
+//! is the error of the request that ended it. A connection that is lost sets nothing.
 
 use crate::vfs::{OpenFile, Result};
 
@@ -25,7 +26,12 @@ pub(super) trait Valued {
 }
 
 /// Takes a write of a value, or of a piece of one.
-pub(super) fn write(file: &dyn Valued, open: &mut OpenFile<'_>, offset: u64, data: &[u8]) -> Result<usize> {
+pub(super) fn write(
+    file: &dyn Valued,
+    open: &mut OpenFile<'_>,
+    offset: u64,
+    data: &[u8],
+) -> Result<usize> {
     if data.is_empty() {
         return Ok(0);
     }
@@ -63,8 +69,11 @@ pub(super) fn write(file: &dyn Valued, open: &mut OpenFile<'_>, offset: u64, dat
 #[inline(never)]
 pub(super) fn end(file: &dyn Valued, open: &mut OpenFile<'_>) -> Result<()> {
     let text = open.text.bytes();
-    let done =
-        if begun(open) { file.set(open.at.delivered.saturating_sub(text.len() as u64), text) } else { return Ok(()) };
+    let done = if begun(open) {
+        file.set(open.at.delivered.saturating_sub(text.len() as u64), text)
+    } else {
+        return Ok(());
+    };
     open.at.partial = false;
     open.text.clear();
     done

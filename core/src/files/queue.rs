@@ -11,8 +11,9 @@ use super::stream::poll_stream;
 use super::write::render;
 use crate::vfs::{File, FileStat, OpenFile, OpenMode, Result, Waiters};
 
-/// A stream of the values published since it was opened, each once and in order, of which the last `N` are kept. A reader who is
-/// slower than that reads the line `lost 3` in place of the three values that are gone.
+/// A stream of the values published since it was opened, each once and in order, of which the last
+/// `N` are kept. A reader who is slower than that reads the line `lost 3` in place of the three
+/// values that are gone.
 pub struct Queue<T, const N: usize, const WAITERS: usize = 4> {
     ring: CriticalSectionMutex<RefCell<Ring<T, N>>>,
     waiters: Waiters<WAITERS>,
@@ -38,10 +39,15 @@ impl<T: Clone, const N: usize, const WAITERS: usize> Queue<T, N, WAITERS> {
     #[must_use]
     pub const fn new(format: fn(&T, &mut dyn fmt::Write) -> fmt::Result) -> Self {
         let ring = Ring { kept: Deque::new(), next: 0, overruns: 0 };
-        Queue { ring: CriticalSectionMutex::new(RefCell::new(ring)), waiters: Waiters::new(), format }
+        Queue {
+            ring: CriticalSectionMutex::new(RefCell::new(ring)),
+            waiters: Waiters::new(),
+            format,
+        }
     }
 
-    /// Appends a value, in place of the oldest one where `N` are kept, and wakes the readers. May be called from an interrupt.
+    /// Appends a value, in place of the oldest one where `N` are kept, and wakes the readers. May
+    /// be called from an interrupt.
     pub fn publish(&self, value: T) {
         let oldest = self.with(|ring| {
             let oldest = if ring.kept.is_full() { ring.kept.pop_front() } else { None };

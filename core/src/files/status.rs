@@ -6,7 +6,8 @@ use core::task::{Context, Poll};
 use super::write::{Count, render};
 use crate::vfs::{File, FileStat, OpenFile, OpenMode, Result, read_at};
 
-/// A file that only reads: each open has the text that its function wrote then. Longer than the tree has room for is an error.
+/// A file that only reads: each open has the text that its function wrote then. Longer than the
+/// tree has room for is an error.
 pub struct Status<F> {
     render: F,
 }

@@ -43,7 +43,9 @@ pub(super) fn poll_stream<const N: usize>(
     if open.text.bytes().len() > usize::from(u16::MAX) {
         // Not to be counted in `taken`. Given up, or no later one would be delivered.
         open.text.clear();
-        return Poll::Ready(Err(Error::TooLarge.because("a text of a stream has at most 65535 bytes")));
+        return Poll::Ready(Err(
+            Error::TooLarge.because("a text of a stream has at most 65535 bytes")
+        ));
     }
     let text = pending(open);
     let count = text.len().min(buf.len());

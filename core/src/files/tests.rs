@@ -8,7 +8,9 @@ use std::vec::Vec;
 use embassy_futures::{block_on, poll_once};
 
 use super::*;
-use crate::vfs::{Dir, Error, Handle, Name, OpenMode, Path, Result, SetAttr, StaticTree, Text, Vfs, file};
+use crate::vfs::{
+    Dir, Error, Handle, Name, OpenMode, Path, Result, SetAttr, StaticTree, Text, Vfs, file,
+};
 
 type Tree = StaticTree<4, 64>;
 
@@ -24,7 +26,9 @@ fn open(tree: &Tree, name: &str, mode: OpenMode) -> Handle {
 fn read(tree: &Tree, open: Handle, offset: u64, count: usize) -> Option<Result<String>> {
     let mut buf = std::vec![0; count];
     match poll_once(tree.read(&open, offset, &mut buf)) {
-        Poll::Ready(count) => Some(count.map(|count| String::from_utf8(buf[..count].to_vec()).unwrap())),
+        Poll::Ready(count) => {
+            Some(count.map(|count| String::from_utf8(buf[..count].to_vec()).unwrap()))
+        }
         Poll::Pending => None,
     }
 }
@@ -49,7 +53,8 @@ fn cat(tree: &Tree, name: &str) -> String {
 
 /// As `printf TEXT > NAME` does it.
 fn echo(tree: &Tree, text: &str, name: &str) -> Result<usize> {
-    let open = block_on(tree.open(&inode(tree, name), OpenMode { truncate: true, ..OpenMode::WRITE }))?;
+    let open =
+        block_on(tree.open(&inode(tree, name), OpenMode { truncate: true, ..OpenMode::WRITE }))?;
     let written = block_on(tree.write(&open, 0, text.as_bytes()));
     let finished = block_on(tree.finish(&open));
     tree.close(&open);
@@ -163,7 +168,8 @@ fn v6_appends_add_up_and_leave_copies_alone() {
 #[test]
 fn v7_each_open_has_a_status_of_its_own() {
     static COUNT: AtomicU32 = AtomicU32::new(0);
-    static ROOT: Dir = Dir::new(&[file("s", &Status::new(|out| write!(out, "{}", COUNT.fetch_add(1, Relaxed))))]);
+    static ROOT: Dir =
+        Dir::new(&[file("s", &Status::new(|out| write!(out, "{}", COUNT.fetch_add(1, Relaxed))))]);
     let tree = Tree::new(&ROOT);
     let (a, b) = (open(&tree, "s", OpenMode::READ), open(&tree, "s", OpenMode::READ));
     assert_eq!(read(&tree, a, 0, 9), text("0"));
@@ -186,14 +192,16 @@ fn v8_a_status_longer_than_a_read_is_complete() {
 #[test]
 fn v9_a_status_is_measured() {
     static COUNT: AtomicU32 = AtomicU32::new(9);
-    static ROOT: Dir = Dir::new(&[file("s", &Status::new(|out| write!(out, "{}", COUNT.fetch_add(1, Relaxed))))]);
+    static ROOT: Dir =
+        Dir::new(&[file("s", &Status::new(|out| write!(out, "{}", COUNT.fetch_add(1, Relaxed))))]);
     let tree = Tree::new(&ROOT);
     assert_eq!((size(&tree, "s"), size(&tree, "s"), COUNT.load(Relaxed)), (1, 2, 11));
 }
 
 #[test]
 fn v10_a_command_gets_its_text_and_keeps_its_reply() {
-    static C: Command<32> = Command::new(|text, out| write!(out, "<{text}>").map_err(|_| Error::TooLarge));
+    static C: Command<32> =
+        Command::new(|text, out| write!(out, "<{text}>").map_err(|_| Error::TooLarge));
     static ROOT: Dir = Dir::new(&[file("c", &C)]);
     let tree = Tree::new(&ROOT);
     let c = open(&tree, "c", OpenMode::READ_WRITE);
@@ -251,8 +259,10 @@ fn v12_an_absent_value_is_made_by_a_write() {
 
 #[test]
 fn v12_a_value_that_is_only_read_opens_to_be_emptied_as_well() {
-    static ROOT: Dir =
-        Dir::new(&[file("k", &Kv::<16, _, _>::new(|text| text.extend(b"1"), |_| Err(Error::ReadOnlyFile)))]);
+    static ROOT: Dir = Dir::new(&[file(
+        "k",
+        &Kv::<16, _, _>::new(|text| text.extend(b"1"), |_| Err(Error::ReadOnlyFile)),
+    )]);
     let tree = Tree::new(&ROOT);
     assert_eq!(echo(&tree, "2", "k"), Err(Error::ReadOnlyFile));
     let k = open(&tree, "k", OpenMode { truncate: true, ..OpenMode::READ_WRITE });
@@ -403,13 +413,19 @@ fn a_parameter_reads_parses_and_says_what_is_allowed() {
         ("fast", "mode", "\"fast\" is not one of auto manual"),
         ("maybe", "led", "\"maybe\" is not on or off"),
         ("123456789", "host", "\"123456789\" is not a line of at most 8 bytes"),
-        ("0123456789012345678901234567", "port", "\"01234567890123456789...\" is not a whole number from 1 to 1024"),
+        (
+            "0123456789012345678901234567",
+            "port",
+            "\"01234567890123456789...\" is not a whole number from 1 to 1024",
+        ),
         ("1", "uptime", "Read-only file"),
     ] {
         assert_eq!(why(echo(&tree, text, name)), reason);
     }
     assert_eq!((GAIN.get(), PORT.get(), EVEN.get(), HOST.get().as_str()), (2.5, 564, 0, ""));
-    for (text, name) in [("manual", "mode"), ("on", "led"), ("1024", "port"), ("-2", "even"), ("board", "host")] {
+    for (text, name) in
+        [("manual", "mode"), ("on", "led"), ("1024", "port"), ("-2", "even"), ("board", "host")]
+    {
         echo(&tree, text, name).unwrap();
         assert_eq!(cat(&tree, name).trim_end(), text);
     }
@@ -417,7 +433,12 @@ fn a_parameter_reads_parses_and_says_what_is_allowed() {
     let open = open(&tree, "help", OpenMode::READ);
     let help = read(&tree, open, 0, 500).unwrap().unwrap();
     assert_eq!(help.len() as u64, size(&tree, "help"));
-    assert!(help.starts_with("gain: a number from 0 to 10 dB: front-end gain\nmode: one of auto manual\n"), "{help}");
+    assert!(
+        help.starts_with(
+            "gain: a number from 0 to 10 dB: front-end gain\nmode: one of auto manual\n"
+        ),
+        "{help}"
+    );
 }
 
 #[test]
@@ -447,7 +468,8 @@ fn a_change_of_a_value_can_be_awaited() {
 #[test]
 fn a_level_is_set_by_name() {
     static LEVEL: Value<Level> = Value::new(Level::Warning);
-    static ROOT: Dir = Dir::new(&[file("doc", &Doc::new("the radio")), file("level", &LevelFile::new(&LEVEL))]);
+    static ROOT: Dir =
+        Dir::new(&[file("doc", &Doc::new("the radio")), file("level", &LevelFile::new(&LEVEL))]);
     let tree = Tree::new(&ROOT);
     assert_eq!(cat(&tree, "level"), "warning\n");
     assert_eq!(why(echo(&tree, "loud\n", "level")), "unknown level \"loud\"");
@@ -486,9 +508,15 @@ fn a_value_in_pieces_is_one_value() {
     assert_eq!((write(&tree, period, 4, ""), PERIOD.get()), (Ok(0), 1000));
     assert_eq!((block_on(tree.finish(&period)), PERIOD.get()), (Ok(()), 1234));
     // By a newline, by a write at 0, by a read.
-    assert_eq!((write(&tree, period, 0, "2"), write(&tree, period, 1, "00\n"), PERIOD.get()), (Ok(1), Ok(3), 200));
+    assert_eq!(
+        (write(&tree, period, 0, "2"), write(&tree, period, 1, "00\n"), PERIOD.get()),
+        (Ok(1), Ok(3), 200)
+    );
     assert_eq!((write(&tree, period, 4, "300\n"), PERIOD.get()), (Ok(4), 300));
-    assert_eq!((write(&tree, period, 0, "400"), write(&tree, period, 0, "500"), PERIOD.get()), (Ok(3), Ok(3), 400));
+    assert_eq!(
+        (write(&tree, period, 0, "400"), write(&tree, period, 0, "500"), PERIOD.get()),
+        (Ok(3), Ok(3), 400)
+    );
     assert_eq!((read(&tree, period, 0, 9), PERIOD.get()), (text("500\n"), 500));
     // A connection that is lost sets nothing.
     assert_eq!(write(&tree, period, 0, "600"), Ok(3));
@@ -509,7 +537,10 @@ fn a_value_is_refused_by_the_request_that_ends_it() {
     assert_eq!(why(read(&tree, period, 0, 9).unwrap()), refused);
     assert_eq!(why(write(&tree, period, 0, "12\n")), refused);
     // At once where nothing could make it right.
-    assert_eq!(why(write(&tree, period, 0, "soon")), "\"soon\" is not a whole number from 100 to 5000");
+    assert_eq!(
+        why(write(&tree, period, 0, "soon")),
+        "\"soon\" is not a whole number from 100 to 5000"
+    );
     // Nothing is left of any.
     assert_eq!((write(&tree, period, 9, "150\n"), PERIOD.get()), (Ok(4), 150));
     PERIOD.set(1000);
@@ -519,7 +550,10 @@ fn a_value_is_refused_by_the_request_that_ends_it() {
 fn a_word_that_nothing_can_follow_is_set_at_once() {
     let tree = Tree::new(&PIECES);
     let shape = open(&tree, "shape", OpenMode { truncate: true, ..OpenMode::WRITE });
-    assert_eq!((write(&tree, shape, 0, "s"), write(&tree, shape, 1, "ine"), SHAPE.get()), (Ok(1), Ok(3), Choice(2)));
+    assert_eq!(
+        (write(&tree, shape, 0, "s"), write(&tree, shape, 1, "ine"), SHAPE.get()),
+        (Ok(1), Ok(3), Choice(2))
+    );
     // The newline that comes late is no value without a name.
     assert_eq!((write(&tree, shape, 4, "\n"), SHAPE.get()), (Ok(1), Choice(2)));
     assert_eq!(why(write(&tree, shape, 0, "\n")), "\"\" is not one of saw sawtooth sine");
@@ -536,14 +570,21 @@ fn a_word_that_nothing_can_follow_is_set_at_once() {
 
 #[test]
 fn commands_and_stored_values_may_come_in_pieces() {
-    static C: Command<32> = Command::new(|text, out| write!(out, "<{text}>").map_err(|_| Error::TooLarge));
+    static C: Command<32> =
+        Command::new(|text, out| write!(out, "<{text}>").map_err(|_| Error::TooLarge));
     static WRITES: std::sync::Mutex<Vec<String>> = std::sync::Mutex::new(Vec::new());
     static ROOT: Dir = Dir::new(&[
         file("c", &C),
         file(
             "k",
             &Kv::<200, _, _>::new(
-                |text| WRITES.lock().unwrap().last().map_or(Ok(()), |last| text.extend(last.as_bytes())),
+                |text| {
+                    WRITES
+                        .lock()
+                        .unwrap()
+                        .last()
+                        .map_or(Ok(()), |last| text.extend(last.as_bytes()))
+                },
                 |data| {
                     WRITES.lock().unwrap().push(String::from_utf8(data.to_vec()).unwrap());
                     Ok(())

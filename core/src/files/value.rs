@@ -8,13 +8,14 @@ use embassy_sync::blocking_mutex::CriticalSectionMutex;
 
 use crate::vfs::{Waiter, Waiters};
 
-/// A value of the program: all that a [`Param`](super::Param) needs of RAM. May be set from an interrupt.
+/// A value of the program: all that a [`Param`](super::Param) needs of RAM. May be set from an
+/// interrupt.
 pub struct Value<T> {
     inner: CriticalSectionMutex<(Cell<T>, Cell<u32>)>,
 }
 
-/// Tasks that wait for any value to change. One list for all values: a list for each would triple the RAM of a parameter, and a
-/// task woken for another value looks at two numbers and waits on.
+/// Tasks that wait for any value to change. One list for all values: a list for each would triple
+/// the RAM of a parameter, and a task woken for another value looks at two numbers and waits on.
 static WAITING: Waiters<8> = Waiters::new();
 
 impl<T> Value<T> {
@@ -40,7 +41,8 @@ impl<T> Value<T> {
         self.inner.lock(|(_, version)| version.get())
     }
 
-    /// Waits until the version is no longer `seen`: the new version. To be given up at any time, nothing is lost.
+    /// Waits until the version is no longer `seen`: the new version. To be given up at any time,
+    /// nothing is lost.
     pub async fn changed(&self, seen: u32) -> u32 {
         let mut waiter = Waiter::new();
         poll_fn(|cx| {
@@ -61,7 +63,8 @@ impl<T: Clone + Default> Value<T> {
 
     pub(super) fn with_version(&self) -> (T, u32) {
         self.inner.lock(|(cell, version)| {
-            // Taken and put back within the critical section: a `Cell` is 4 bytes less than a `RefCell`.
+            // Taken and put back within the critical section: a `Cell` is 4 bytes less than a
+            // `RefCell`.
             let value = cell.take();
             let copy = value.clone();
             cell.set(value);

@@ -36,7 +36,8 @@ impl<'a, T> Task<'a, T> {
     }
 }
 
-/// Polls the tasks that were woken until none is: the polls that it took, and what ended with which number.
+/// Polls the tasks that were woken until none is: the polls that it took, and what ended with which
+/// number.
 ///
 /// Tasks that wake each other for ever end the test.
 fn run<T>(tasks: &mut [Task<'_, T>]) -> (usize, Vec<(usize, T)>) {
@@ -44,7 +45,10 @@ fn run<T>(tasks: &mut [Task<'_, T>]) -> (usize, Vec<(usize, T)>) {
     loop {
         let before = polls;
         for (number, task) in tasks.iter_mut().enumerate() {
-            let Some(future) = task.future.as_mut().filter(|_| task.woken.0.swap(false, Relaxed)) else { continue };
+            let Some(future) = task.future.as_mut().filter(|_| task.woken.0.swap(false, Relaxed))
+            else {
+                continue;
+            };
             polls += 1;
             assert!(polls < 10_000, "the tasks never sleep");
             let waker = Waker::from(task.woken.clone());
@@ -95,9 +99,13 @@ async fn next(tree: &Tree, open: Handle, offset: u64) -> String {
 #[test]
 fn readers_of_a_stream_sleep_and_are_all_woken() {
     let tree = Tree::new(&ROOT);
-    let streams = ["live", "queue"].map(|name| (0..16).map(|_| open(&tree, name)).collect::<Vec<_>>());
+    let streams =
+        ["live", "queue"].map(|name| (0..16).map(|_| open(&tree, name)).collect::<Vec<_>>());
     for live in &streams[0] {
-        assert_eq!((block_on(next(&tree, *live, 0)), block_on(next(&tree, *live, 2))), ("0\n".into(), "".into()));
+        assert_eq!(
+            (block_on(next(&tree, *live, 0)), block_on(next(&tree, *live, 2))),
+            ("0\n".into(), "".into())
+        );
     }
     let [lives, queues] = &streams;
     let mut tasks: Vec<_> = lives.iter().map(|live| Task::new(next(&tree, *live, 2))).collect();

@@ -5,13 +5,15 @@ use core::fmt::{self, Write};
 use crate::Decimal;
 use crate::vfs::{Error, FileStat, Result, Text};
 
-/// Lays `data` over `old` at `offset`: zeros fill a gap, what lies behind the data stays, so that a write never shortens.
+/// Lays `data` over `old` at `offset`: zeros fill a gap, what lies behind the data stays, so that a
+/// write never shortens.
 ///
 /// # Errors
 /// `Bad write offset -2`; [`Error::TooLarge`].
 pub(super) fn overlay(old: &[u8], offset: u64, data: &[u8], new: &mut dyn Text) -> Result<()> {
     if offset.cast_signed() < 0 {
-        return Err(Error::Invalid.because(format_args!("Bad write offset {}", Decimal::from(offset.cast_signed()))));
+        return Err(Error::Invalid
+            .because(format_args!("Bad write offset {}", Decimal::from(offset.cast_signed()))));
     }
     let start = usize::try_from(offset).map_err(|_| Error::TooLarge)?;
     resize(old, start as u64, new)?;
@@ -25,7 +27,8 @@ pub(super) fn overlay(old: &[u8], offset: u64, data: &[u8], new: &mut dyn Text) 
 /// `Negative offset -1`; [`Error::TooLarge`].
 pub(super) fn resize(old: &[u8], length: u64, new: &mut dyn Text) -> Result<()> {
     if length.cast_signed() < 0 {
-        return Err(Error::Invalid.because(format_args!("Negative offset {}", Decimal::from(length.cast_signed()))));
+        return Err(Error::Invalid
+            .because(format_args!("Negative offset {}", Decimal::from(length.cast_signed()))));
     }
     let length = usize::try_from(length).map_err(|_| Error::TooLarge)?;
     new.clear();
@@ -46,7 +49,8 @@ pub(super) fn trimmed(data: &[u8]) -> Result<&str> {
     core::str::from_utf8(data.trim_ascii()).map_err(|_| Error::NotUtf8)
 }
 
-/// What a peer wrote, for an error text: quoted, escaped, and cut so that the rest of the text has room.
+/// What a peer wrote, for an error text: quoted, escaped, and cut so that the rest of the text has
+/// room.
 pub(super) struct Quoted<'a>(pub(super) &'a [u8]);
 
 impl fmt::Display for Quoted<'_> {
@@ -69,7 +73,8 @@ impl fmt::Display for Quoted<'_> {
     }
 }
 
-/// A text as it is: `str` looks for a width to be padded to, which takes more flash than any text here.
+/// A text as it is: `str` looks for a width to be padded to, which takes more flash than any text
+/// here.
 pub(super) struct Plain<'a>(pub(super) &'a str);
 
 impl fmt::Display for Plain<'_> {
@@ -140,7 +145,10 @@ impl fmt::Write for Compare<'_> {
 ///
 /// # Errors
 /// [`Error::TooLarge`] where it does not fit; the text is empty then.
-pub(super) fn render(text: &mut dyn Text, with: impl FnOnce(&mut dyn Text) -> fmt::Result) -> Result<()> {
+pub(super) fn render(
+    text: &mut dyn Text,
+    with: impl FnOnce(&mut dyn Text) -> fmt::Result,
+) -> Result<()> {
     text.clear();
     with(text).map_err(|_| {
         text.clear();

@@ -4,7 +4,8 @@ use core::cell::Cell;
 use core::future::poll_fn;
 use core::task::{Context, Poll, Waker};
 
-/// Taken and given back by hand: a worker that ends with it has ended the connection, so that nothing must be given back for it.
+/// Taken and given back by hand: a worker that ends with it has ended the connection, so that
+/// nothing must be given back for it.
 pub(super) struct Baton<T> {
     there: Cell<Option<T>>,
     next: Waiting,
@@ -54,7 +55,9 @@ impl Waiting {
     pub(super) fn wait(&self, cx: &Context<'_>) -> bool {
         let waker = self.0.take();
         let first = waker.is_none();
-        self.0.set(waker.filter(|waker| waker.will_wake(cx.waker())).or_else(|| Some(cx.waker().clone())));
+        self.0.set(
+            waker.filter(|waker| waker.will_wake(cx.waker())).or_else(|| Some(cx.waker().clone())),
+        );
         first
     }
 

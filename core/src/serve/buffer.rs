@@ -6,7 +6,8 @@ use embedded_io_async::{Read, Write};
 
 use super::Stop;
 
-/// Frames and replies above this size go past the shared buffers: one copy less, for a system call more.
+/// Frames and replies above this size go past the shared buffers: one copy less, for a system call
+/// more.
 const DIRECT: usize = 32 * 1024;
 /// What the shared buffers are asked to hold: a batch of 32 requests of 4 KiB. A board has less.
 const BATCH: usize = 136 * 1024;
@@ -21,13 +22,15 @@ pub trait Input: Read {
     /// Whether it shares its thread with others; only then is it asked for its turn.
     const SHARES: bool = false;
 
-    /// Waits until there is something to read, holding no buffer. A transport that cannot tell returns at once.
+    /// Waits until there is something to read, holding no buffer. A transport that cannot tell
+    /// returns at once.
     async fn readable(&mut self) -> Result<(), Self::Error> {
         Ok(())
     }
 
-    /// Asked before a request is taken, with about what it costs in short reads of memory; none is taken while this is pending. A
-    /// transport that shares its thread with others ends the turn of its connection here, and wakes `cx` when the others had theirs.
+    /// Asked before a request is taken, with about what it costs in short reads of memory; none is
+    /// taken while this is pending. A transport that shares its thread with others ends the turn of
+    /// its connection here, and wakes `cx` when the others had theirs.
     fn poll_turn(&mut self, cost: u32, cx: &mut Context<'_>) -> Poll<()> {
         let _ = (cost, cx);
         Poll::Ready(())
@@ -39,7 +42,8 @@ pub trait Buffer {
     /// Asked for more room, it may have more.
     const GROWS: bool = true;
 
-    /// At least `n` bytes if they can be had, all there are otherwise. The first `keep` bytes stay as they are.
+    /// At least `n` bytes if they can be had, all there are otherwise. The first `keep` bytes stay
+    /// as they are.
     fn room(&mut self, n: usize, keep: usize) -> &mut [u8];
 
     /// Nothing in it is needed any more.
@@ -96,7 +100,11 @@ impl<R: Input, B: Buffer> Requests<R, B> {
     fn bytes(&mut self) -> &[u8] {
         let (head, tail) = (self.head, self.tail);
         // Asking for `tail` bytes while keeping them neither grows nor moves the buffer.
-        if head == tail { &[] } else { self.buf.room(tail, tail).get(head..tail).unwrap_or_default() }
+        if head == tail {
+            &[]
+        } else {
+            self.buf.room(tail, tail).get(head..tail).unwrap_or_default()
+        }
     }
 
     /// The complete frame at the front, if there is one. Stays until [`taken`](Requests::taken).
@@ -114,7 +122,11 @@ impl<R: Input, B: Buffer> Requests<R, B> {
     }
 
     /// Copies the complete frame at the front to `own`; never waits.
-    pub(super) fn next(&mut self, own: &mut impl Buffer, msize: u32) -> Result<Option<Frame>, Stop<R::Error>> {
+    pub(super) fn next(
+        &mut self,
+        own: &mut impl Buffer,
+        msize: u32,
+    ) -> Result<Option<Frame>, Stop<R::Error>> {
         let Some(frame) = self.first(msize)? else { return Ok(None) };
         let size = frame.len();
         let held = copy(frame, own.room(size, 0));
@@ -127,9 +139,13 @@ impl<R: Input, B: Buffer> Requests<R, B> {
         self.io.poll_turn(cost, cx)
     }
 
-    /// One read, where [`first`](Requests::first) found no complete frame. One that the buffer cannot hold, or a large one, goes straight
-    /// to `own` and is returned; what `own` cannot hold is read and dropped, so that the stream stays in step.
-    pub(super) async fn more(&mut self, own: &mut impl Buffer) -> Result<Option<Frame>, Stop<R::Error>> {
+    /// One read, where [`first`](Requests::first) found no complete frame. One that the buffer
+    /// cannot hold, or a large one, goes straight to `own` and is returned; what `own` cannot hold
+    /// is read and dropped, so that the stream stays in step.
+    pub(super) async fn more(
+        &mut self,
+        own: &mut impl Buffer,
+    ) -> Result<Option<Frame>, Stop<R::Error>> {
         if self.head == self.tail {
             (self.head, self.tail) = (0, 0);
             self.buf.rest();
@@ -180,8 +196,9 @@ impl<W: Write, B: Buffer> Replies<W, B> {
         Replies { io, buf, filled: 0 }
     }
 
-    /// Adds a reply. What was gathered is written when there is no room for it, a large one is written at once after that; with `now`,
-    /// all is handed to the transport. Never calls the transport's own `flush`, which on some waits for the peer.
+    /// Adds a reply. What was gathered is written when there is no room for it, a large one is
+    /// written at once after that; with `now`, all is handed to the transport. Never calls the
+    /// transport's own `flush`, which on some waits for the peer.
     pub(super) async fn push(&mut self, mut reply: &[u8], now: bool) -> Result<(), Stop<W::Error>> {
         loop {
             if !reply.is_empty() && self.gather(reply) {
@@ -192,7 +209,9 @@ impl<W: Write, B: Buffer> Replies<W, B> {
             }
             let out = match self.is_empty() {
                 true => core::mem::take(&mut reply),
-                false => self.buf.room(self.filled, self.filled).get(..self.filled).unwrap_or_default(),
+                false => {
+                    self.buf.room(self.filled, self.filled).get(..self.filled).unwrap_or_default()
+                }
             };
             if out.is_empty() {
                 self.buf.rest();

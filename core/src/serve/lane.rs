@@ -49,7 +49,8 @@ impl Lane {
     }
 }
 
-/// The lanes that the owner of a connection provides, numbered from 0: an array, or as many as the crew has come to need.
+/// The lanes that the owner of a connection provides, numbered from 0: an array, or as many as the
+/// crew has come to need.
 pub trait Lend {
     /// How many there can be.
     fn most(&self) -> usize;
@@ -89,7 +90,8 @@ pub(super) struct Lanes<'a, L: Lend + ?Sized> {
 }
 
 impl<'a, L: Lend + ?Sized> Lanes<'a, L> {
-    /// Empties the lanes: the connection that had them before may have ended with requests in flight.
+    /// Empties the lanes: the connection that had them before may have ended with requests in
+    /// flight.
     pub(super) fn new(lanes: &'a L) -> Lanes<'a, L> {
         lanes.below(usize::MAX).for_each(|lane| lane.state.set(0));
         Lanes {
@@ -149,7 +151,8 @@ impl<'a, L: Lend + ?Sized> Lanes<'a, L> {
         lane.is(CANCELLED)
     }
 
-    /// Notes that a lane waits inside a file; false when every other lane does, and this one must not.
+    /// Notes that a lane waits inside a file; false when every other lane does, and this one must
+    /// not.
     pub(super) fn wait(&self, lane: &Lane) -> bool {
         if !lane.is(WAITS) {
             let waiting = self.waiting.get().saturating_add(1);

@@ -1,11 +1,12 @@
 //! The straight line from transport to transport, walked by a crew of workers.
 //!
-//! A worker takes the reader, takes one frame, gives the reader back, has the session answer it in place, and hands the reply to the
-//! writer. While it waits inside a file another worker reads on. There is no queue, no spawn and no allocation: on a board the
-//! crew is an array of futures in one task ([`serve`]), on a desktop it grows on demand ([`Line`]).
+//! A worker takes the reader, takes one frame, gives the reader back, has the session answer it in
+//! place, and hands the reply to the writer. While it waits inside a file another worker reads on.
+//! There is no queue, no spawn and no allocation: on a board the crew is an array of futures in one
+//! task ([`serve`]), on a desktop it grows on demand ([`Line`]).
 //!
-//! Replies gather and are sent by whoever is about to wait for more requests: a client that pipelines costs one read and one write
-//! a batch.
+//! Replies gather and are sent by whoever is about to wait for more requests: a client that
+//! pipelines costs one read and one write a batch.
 
 mod baton;
 mod buffer;
@@ -42,7 +43,8 @@ pub enum Stop<E> {
     Closed,
     /// It ended in the middle of a message.
     Truncated,
-    /// A message claimed this size, which is below 7 or above msize: the stream cannot be followed any further.
+    /// A message claimed this size, which is below 7 or above msize: the stream cannot be followed
+    /// any further.
     Size(u32),
     /// The transport failed.
     Transport(E),
@@ -59,7 +61,8 @@ impl<E: fmt::Debug> fmt::Display for Stop<E> {
     }
 }
 
-/// The memory of one connection of a board: `WORKERS` requests in flight, each in a frame of `FRAME` bytes.
+/// The memory of one connection of a board: `WORKERS` requests in flight, each in a frame of
+/// `FRAME` bytes.
 #[derive(Debug)]
 pub struct Memory<const WORKERS: usize, const FRAME: usize> {
     lanes: [Lane; WORKERS],
@@ -71,7 +74,11 @@ impl<const WORKERS: usize, const FRAME: usize> Memory<WORKERS, FRAME> {
     /// All of it, empty.
     #[must_use]
     pub const fn new() -> Self {
-        Memory { lanes: [const { Lane::new() }; WORKERS], frames: [[0; FRAME]; WORKERS], input: [0; 64] }
+        Memory {
+            lanes: [const { Lane::new() }; WORKERS],
+            frames: [[0; FRAME]; WORKERS],
+            input: [0; 64],
+        }
     }
 }
 
@@ -81,7 +88,8 @@ impl<const WORKERS: usize, const FRAME: usize> Default for Memory<WORKERS, FRAME
     }
 }
 
-/// Serves one connection until it ends, and tells why it did. `WORKERS - 1` requests may wait inside files at a time.
+/// Serves one connection until it ends, and tells why it did. `WORKERS - 1` requests may wait
+/// inside files at a time.
 ///
 /// Dropping the future drops every request in flight; the fids go with the session.
 pub async fn serve<V, F, R, W, const WORKERS: usize, const FRAME: usize>(
@@ -105,8 +113,8 @@ where
     }
 }
 
-/// As [`serve`], but ends when `until` does, with `None`: a limit for silent clients, a restart. `until` is given a function that tells how
-/// many requests are in flight.
+/// As [`serve`], but ends when `until` does, with `None`: a limit for silent clients, a restart.
+/// `until` is given a function that tells how many requests are in flight.
 pub async fn serve_until<V, F, R, W, const WORKERS: usize, const FRAME: usize>(
     session: &Session<'_, V, F>,
     rx: R,
@@ -130,8 +138,9 @@ where
     }
 }
 
-/// The crew of a board. The frames are lent: an async function that owned its frame would hold it twice. Not inlined: what is moved
-/// while the crew is made is not to stay on the stack of the one who polls it.
+/// The crew of a board. The frames are lent: an async function that owned its frame would hold it
+/// twice. Not inlined: what is moved while the crew is made is not to stay on the stack of the one
+/// who polls it.
 #[inline(never)]
 fn crew<
     'l,
@@ -147,7 +156,8 @@ fn crew<
 >(
     line: &'l Line<'a, V, F, R, W, I, O>,
     frames: &'l mut [[u8; FRAME]; N],
-) -> impl Future<Output = (Result<Infallible, Stop<R::Error>>, usize)> + use<'l, 'a, V, F, R, W, I, O, N, FRAME> {
+) -> impl Future<Output = (Result<Infallible, Stop<R::Error>>, usize)>
++ use<'l, 'a, V, F, R, W, I, O, N, FRAME> {
     let mut next = 0usize;
     select_array(frames.each_mut().map(|frame| {
         let lane = next;
@@ -163,14 +173,24 @@ pub struct Ends<R, W, I, O> {
 }
 
 impl<R: Input, W: Write<Error = R::Error>, I: Buffer, O: Buffer> Ends<R, W, I, O> {
-    /// `input` and `output` are what the crew shares, and an `output` of no bytes sends every reply at once.
+    /// `input` and `output` are what the crew shares, and an `output` of no bytes sends every reply
+    /// at once.
     pub fn new(rx: R, tx: W, input: I, output: O) -> Self {
         Ends { rx: Requests::new(rx, input), tx: Replies::new(tx, output) }
     }
 }
 
 /// One connection: everything that its workers share.
-pub struct Line<'a, V: Vfs, F: Fids<V>, R: Input, W: Write, I: Buffer, O: Buffer, L: Lend + ?Sized = [Lane]> {
+pub struct Line<
+    'a,
+    V: Vfs,
+    F: Fids<V>,
+    R: Input,
+    W: Write,
+    I: Buffer,
+    O: Buffer,
+    L: Lend + ?Sized = [Lane],
+> {
     session: &'a Session<'a, V, F>,
     rx: Baton<&'a mut Requests<R, I>>,
     tx: Baton<&'a mut Replies<W, O>>,
@@ -190,7 +210,11 @@ where
     L: Lend + ?Sized,
 {
     /// A line between the two ends. `lanes` bounds the crew.
-    pub fn new(session: &'a Session<'a, V, F>, ends: &'a mut Ends<R, W, I, O>, lanes: &'a L) -> Self {
+    pub fn new(
+        session: &'a Session<'a, V, F>,
+        ends: &'a mut Ends<R, W, I, O>,
+        lanes: &'a L,
+    ) -> Self {
         Line {
             session,
             rx: Baton::new(&mut ends.rx),
@@ -200,24 +224,31 @@ where
         }
     }
 
-    /// Requests in flight now. When that is the size of the crew, nobody reads: time for one more, if there is a lane for it.
+    /// Requests in flight now. When that is the size of the crew, nobody reads: time for one more,
+    /// if there is a lane for it.
     pub fn in_flight(&self) -> usize {
         self.lanes.busy()
     }
 
-    /// Whether nothing is in flight and every reply has been handed to the transport: time to end, if it is to end.
+    /// Whether nothing is in flight and every reply has been handed to the transport: time to end,
+    /// if it is to end.
     pub fn is_idle(&self) -> bool {
         self.lanes.busy() == 0 && self.tx.with(|tx| tx.is_empty()).unwrap_or(false)
     }
 
     /// One worker, in the lane of this number. Ends when the connection does.
     ///
-    /// Never drop one worker and keep the others: it may hold half a request or half a reply. All workers of a line are polled by one
-    /// task with one waker.
+    /// Never drop one worker and keep the others: it may hold half a request or half a reply. All
+    /// workers of a line are polled by one task with one waker.
     ///
     /// # Errors
-    /// Why the connection ended; there is no other way out. A lane that does not exist ends the connection as closed.
-    pub async fn worker<B: Buffer>(&self, lane: usize, mut buf: B) -> Result<Infallible, Stop<R::Error>> {
+    /// Why the connection ended; there is no other way out. A lane that does not exist ends the
+    /// connection as closed.
+    pub async fn worker<B: Buffer>(
+        &self,
+        lane: usize,
+        mut buf: B,
+    ) -> Result<Infallible, Stop<R::Error>> {
         let lane = self.lanes.lane(lane).ok_or(Stop::Closed)?;
         loop {
             let request = self.request(lane, &mut buf).await?; // transport -> frame
@@ -237,7 +268,11 @@ where
     }
 
     /// The next request. Requests on memory are answered on the way, without a worker of their own.
-    async fn request<B: Buffer>(&self, lane: &Lane, buf: &mut B) -> Result<Request, Stop<R::Error>> {
+    async fn request<B: Buffer>(
+        &self,
+        lane: &Lane,
+        buf: &mut B,
+    ) -> Result<Request, Stop<R::Error>> {
         if B::GROWS && self.rx.is_taken() {
             buf.rest(); // somebody else reads, perhaps for hours
         }
@@ -247,7 +282,8 @@ where
             if V::Nature::NOW && !R::SHARES {
                 self.at_once(rx, msize, |_| true)?;
             }
-            poll_fn(|cx| if R::SHARES { self.turn(rx, msize, cx) } else { Poll::Ready(Ok(())) }).await?;
+            poll_fn(|cx| if R::SHARES { self.turn(rx, msize, cx) } else { Poll::Ready(Ok(())) })
+                .await?;
             if let Some(frame) = rx.next(buf, msize)? {
                 break frame;
             }
@@ -264,7 +300,8 @@ where
         let message = buf.room(0, frame.held).get(..frame.held).unwrap_or_default();
         let fresh = self.lanes.enter(lane, wire::tag(message));
         if fresh && frame.held == frame.size {
-            // With the reader in hand: what follows a Tflush or Tversion is read when that is over, and nothing cancels it.
+            // With the reader in hand: what follows a Tflush or Tversion is read when that is over,
+            // and nothing cancels it.
             self.lanes.abort(lane, self.session.aborts(message)).await;
         }
         self.rx.give(rx);
@@ -279,12 +316,22 @@ where
             self.tx.give(tx);
             Ok(())
         });
-        // What an async function awaits is compiled, needed or not; this is not, where nothing is gathered.
-        poll_fn(|cx| if Replies::<W, O>::GATHERS { flush.as_mut().poll(cx) } else { Poll::Ready(Ok(())) }).await
+        // What an async function awaits is compiled, needed or not; this is not, where nothing is
+        // gathered.
+        poll_fn(|cx| {
+            if Replies::<W, O>::GATHERS { flush.as_mut().poll(cx) } else { Poll::Ready(Ok(())) }
+        })
+        .await
     }
 
-    /// Answers what can be answered [at once](Line::at_once), and waits for the turn of this connection between two requests.
-    fn turn(&self, rx: &mut Requests<R, I>, msize: u32, cx: &mut Context<'_>) -> Poll<Result<(), Stop<R::Error>>> {
+    /// Answers what can be answered [at once](Line::at_once), and waits for the turn of this
+    /// connection between two requests.
+    fn turn(
+        &self,
+        rx: &mut Requests<R, I>,
+        msize: u32,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<(), Stop<R::Error>>> {
         if V::Nature::NOW && self.at_once(rx, msize, |rx| rx.poll_turn(IN_PLACE, cx).is_ready())? {
             return Poll::Pending;
         }
@@ -292,8 +339,8 @@ where
         if pending { Poll::Pending } else { Poll::Ready(Ok(())) }
     }
 
-    /// Answers reads and writes of memory from the input buffer into the output buffer, until one is none of these, or `goes_on` ends it:
-    /// whether that was so.
+    /// Answers reads and writes of memory from the input buffer into the output buffer, until one
+    /// is none of these, or `goes_on` ends it: whether that was so.
     fn at_once(
         &self,
         rx: &mut Requests<R, I>,
@@ -319,8 +366,8 @@ where
         self.tx.with(answer).unwrap_or(Ok(false))
     }
 
-    /// Has the session answer: the reply's length, 0 for none. No reply if the request is cancelled, an error if it would wait where
-    /// it must not.
+    /// Has the session answer: the reply's length, 0 for none. No reply if the request is
+    /// cancelled, an error if it would wait where it must not.
     async fn answer(&self, lane: &Lane, buf: &mut [u8], request: Request) -> usize {
         let mut refused = request.refused(buf);
         let len = {
@@ -349,8 +396,8 @@ where
         refused.map_or(len, |error| self.session.refuse(buf, &error))
     }
 
-    /// While `full`, a request that would wait is refused like one for which no lane is left: the owner of the memory has lent
-    /// all that it wants to lend to requests that wait.
+    /// While `full`, a request that would wait is refused like one for which no lane is left: the
+    /// owner of the memory has lent all that it wants to lend to requests that wait.
     pub fn set_full(&self, full: bool) {
         self.lanes.set_full(full);
     }
@@ -373,7 +420,10 @@ impl Request {
     fn refused(&self, buf: &[u8]) -> Option<Error> {
         let Request { frame: Frame { held, size }, fresh } = *self;
         if !fresh {
-            Some(Error::Invalid.because(format_args!("tag {} is in use", Decimal::from(wire::tag(buf).0))))
+            Some(
+                Error::Invalid
+                    .because(format_args!("tag {} is in use", Decimal::from(wire::tag(buf).0))),
+            )
         } else if held < size {
             Some(Error::TooLarge.because(format_args!(
                 "message of {} bytes, room for {}",

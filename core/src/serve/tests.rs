@@ -58,7 +58,10 @@ fn script(messages: &[(u16, T<'_>)]) -> Vec<u8> {
 }
 
 /// Runs one connection from its first message to its end: the replies.
-fn converse(memory: &mut Memory<4, 512>, messages: &[(u16, T<'_>)]) -> Vec<(Tag, std::string::String)> {
+fn converse(
+    memory: &mut Memory<4, 512>,
+    messages: &[(u16, T<'_>)],
+) -> Vec<(Tag, std::string::String)> {
     let tree: StaticTree = StaticTree::new(&ROOT);
     let session = Session::new(&tree, FidArray::<_, 4>::new(), Limits { msize: 4096, iounit: 400 });
     let (bytes, mut sent) = (script(messages), Vec::new());
@@ -85,7 +88,14 @@ const OPENING: [(u16, T<'static>); 5] = [
             n_uname: Numeric::NONE,
         },
     ),
-    (2, T::Walk { fid: Fid(0), newfid: Fid(1), wnames: crate::wire::List::Slice(&[crate::wire::Str(b"news")]) }),
+    (
+        2,
+        T::Walk {
+            fid: Fid(0),
+            newfid: Fid(1),
+            wnames: crate::wire::List::Slice(&[crate::wire::Str(b"news")]),
+        },
+    ),
     (3, T::Open { fid: Fid(1), mode: 0 }),
     (4, T::Read { fid: Fid(1), offset: 0, count: 64 }),
 ];
@@ -95,9 +105,11 @@ fn memory_is_as_new_for_the_next_connection() {
     let mut memory = Memory::new();
     // The second and third read wait: the flush mark comes first.
     let waits = T::Read { fid: Fid(1), offset: 2, count: 64 };
-    let messages: Vec<_> = OPENING.into_iter().chain([(5, waits), (6, waits), (7, waits)]).collect();
+    let messages: Vec<_> =
+        OPENING.into_iter().chain([(5, waits), (6, waits), (7, waits)]).collect();
     for _ in 0..3 {
-        // The connection ends while two requests wait; a lane that stayed busy would have the next Tversion wait for ever.
+        // The connection ends while two requests wait; a lane that stayed busy would have the next
+        // Tversion wait for ever.
         let replies = converse(&mut memory, &messages);
         assert_eq!(replies.len(), 6, "{replies:?}");
     }
@@ -109,7 +121,9 @@ fn a_read_that_waits_is_given_a_small_buffer() {
     let session = Session::new(&tree, FidArray::<_, 4>::new(), Limits::default());
     let mut buf = std::vec![0; 1 << 17];
     let mut room = 0;
-    for message in OPENING.into_iter().chain([(5, T::Read { fid: Fid(1), offset: 2, count: 100_000 })]) {
+    for message in
+        OPENING.into_iter().chain([(5, T::Read { fid: Fid(1), offset: 2, count: 100_000 })])
+    {
         let bytes = script(&[message]);
         room = session.room(&bytes);
         buf[..bytes.len()].copy_from_slice(&bytes);

@@ -38,7 +38,8 @@ pub(super) enum Listed {
     Vanished,
 }
 
-/// The record with its extension, where it has one. A fixed tree has none: what an async function awaits is compiled, needed or not.
+/// The record with its extension, where it has one. A fixed tree has none: what an async function
+/// awaits is compiled, needed or not.
 macro_rules! extend {
     ($session:ident, $inode:expr, $attr:expr, $free:expr, $len:expr) => {
         match ($attr).id.kind {
@@ -57,20 +58,30 @@ impl<V: Vfs, F: Fids<V>> Session<'_, V, F> {
         let room = buf.get_mut(COUNTED_HEADER..).unwrap_or_default();
         let n = self.record(&inode, &attr, room).ok_or_else(|| no_room(room.len()))?;
         let n = match extend!(self, &inode, &attr, room, n) {
-            // A target that no message has room for is left out: a link that cannot be looked at cannot be removed either.
+            // A target that no message has room for is left out: a link that cannot be looked at
+            // cannot be removed either.
             Err(Error::Range) => n,
             extended => extended?,
         };
         finish_counted(buf, wire::RSTAT, tag, n, n)
     }
 
-    /// The record of a directory entry, made at the front of `free`; `first` where no later read of the client has more room for it.
+    /// The record of a directory entry, made at the front of `free`; `first` where no later read of
+    /// the client has more room for it.
     ///
-    /// An error about one entry hides neither the others nor its name: it is told to those who look at that entry itself.
-    pub(super) async fn listed_record(&self, inode: &V::Inode, free: &mut [u8], first: bool) -> Result<Listed> {
+    /// An error about one entry hides neither the others nor its name: it is told to those who look
+    /// at that entry itself.
+    pub(super) async fn listed_record(
+        &self,
+        inode: &V::Inode,
+        free: &mut [u8],
+        first: bool,
+    ) -> Result<Listed> {
         let attr = match self.vfs.stat(inode).await {
             Ok(attr) => attr,
-            Err(error) if V::Nature::FIXED || matches!(error.errno(), ENOENT | ESTALE) => return Ok(Listed::Vanished),
+            Err(error) if V::Nature::FIXED || matches!(error.errno(), ENOENT | ESTALE) => {
+                return Ok(Listed::Vanished);
+            }
             Err(_) => Attr::new(self.vfs.id(inode), 0, 0),
         };
         let Some(n) = self.record(inode, &attr, free) else { return Ok(Listed::NoRoom) };
@@ -80,7 +91,8 @@ impl<V: Vfs, F: Fids<V>> Session<'_, V, F> {
         }
     }
 
-    /// The record of an inode, made at the front of `free`, without extension: its length, `None` if there is no room for it.
+    /// The record of an inode, made at the front of `free`, without extension: its length, `None`
+    /// if there is no room for it.
     fn record(&self, inode: &V::Inode, attr: &Attr, free: &mut [u8]) -> Option<usize> {
         let mut owners = Owners::default();
         let mut made = Err(wire::Full);
@@ -90,14 +102,23 @@ impl<V: Vfs, F: Fids<V>> Session<'_, V, F> {
         made.ok()
     }
 
-    /// Puts the extension of .u into the record of `len` bytes at the front of `free`, a link's target or a device's numbers: the
-    /// record's length then.
+    /// Puts the extension of .u into the record of `len` bytes at the front of `free`, a link's
+    /// target or a device's numbers: the record's length then.
     ///
     /// # Errors
-    /// [`Error::Range`] where there is no room for it; the record is what it was then, as after any error.
-    async fn extend(&self, inode: &V::Inode, attr: &Attr, free: &mut [u8], len: usize) -> Result<usize> {
+    /// [`Error::Range`] where there is no room for it; the record is what it was then, as after any
+    /// error.
+    async fn extend(
+        &self,
+        inode: &V::Inode,
+        attr: &Attr,
+        free: &mut [u8],
+        len: usize,
+    ) -> Result<usize> {
         let at = len.saturating_sub(NUMBERS);
-        let Some(&numbers) = free.get(at..).and_then(<[u8]>::first_chunk::<NUMBERS>) else { return Err(Error::Range) };
+        let Some(&numbers) = free.get(at..).and_then(<[u8]>::first_chunk::<NUMBERS>) else {
+            return Err(Error::Range);
+        };
         let end = free.len().min(usize::from(u16::MAX)).saturating_sub(NUMBERS).max(at);
         let room = free.get_mut(at..end).unwrap_or_default();
         let extended = match attr.id.kind {
@@ -150,7 +171,9 @@ impl<V: Vfs, F: Fids<V>> Session<'_, V, F> {
         let name = Some(stat.name.as_bytes()).filter(|name| !name.is_empty());
         let length = Some(stat.length).filter(|length| *length != u64::MAX);
         let mode = set(stat.mode);
-        if usize::from(name.is_some()) + usize::from(length.is_some()) + usize::from(mode.is_some()) > 1 {
+        if usize::from(name.is_some()) + usize::from(length.is_some()) + usize::from(mode.is_some())
+            > 1
+        {
             return Err(Error::OneAtATime);
         }
         if let Some(mode) = mode {
@@ -165,7 +188,11 @@ impl<V: Vfs, F: Fids<V>> Session<'_, V, F> {
         if V::Nature::FIXED && mode.is_some_and(|mode| mode & !(DMDIR | 0o777) != 0) {
             return Err(Error::NotSupported);
         }
-        let mode = if V::Nature::FIXED { mode.map(|mode| mode & 0o777) } else { mode.map(permissions).transpose()? };
+        let mode = if V::Nature::FIXED {
+            mode.map(|mode| mode & 0o777)
+        } else {
+            mode.map(permissions).transpose()?
+        };
         let dir = id.kind == Kind::Dir;
         if dir && length.is_some_and(|length| length != 0) {
             return Err(Error::DirectoryLength);
@@ -181,7 +208,9 @@ impl<V: Vfs, F: Fids<V>> Session<'_, V, F> {
         // A fixed tree keeps neither owners nor times.
         let (unix, times) = match V::Nature::FIXED {
             true => (None, [u32::MAX; 2]),
-            false => (stat.unix.filter(|_| self.spoken() == Dialect::Unix), [stat.atime, stat.mtime]),
+            false => {
+                (stat.unix.filter(|_| self.spoken() == Dialect::Unix), [stat.atime, stat.mtime])
+            }
         };
         let [atime, mtime] = times.map(|time| set(time).map(at));
         let size = length.filter(|_| !dir);
@@ -207,7 +236,8 @@ impl<V: Vfs, F: Fids<V>> Session<'_, V, F> {
 }
 
 impl<V: Vfs, F: Fids<V>> Session<'_, V, F> {
-    /// The mode to set together with `size`: where a user other than root changes the length, set-id bits go (`truncate(2)`).
+    /// The mode to set together with `size`: where a user other than root changes the length,
+    /// set-id bits go (`truncate(2)`).
     pub(super) async fn mode_with(
         &self,
         fid: wire::Fid,
@@ -267,13 +297,17 @@ fn mode<V: Vfs>(attr: &Attr) -> u32 {
         let dir = if attr.id.kind == Kind::Dir { DMDIR } else { 0 };
         return dir | attr.mode & 0o777;
     }
-    kind_bits(attr.id.kind) | attr.mode << 8 & DMSETID | attr.mode << 7 & DMSETVTX | attr.mode & 0o777
+    kind_bits(attr.id.kind)
+        | attr.mode << 8 & DMSETID
+        | attr.mode << 7 & DMSETVTX
+        | attr.mode & 0o777
 }
 
 /// The twelve permission bits that a mode of 9P2000 or .u asks for.
 ///
 /// # Errors
-/// For append-only, exclusive-use and temporary files: no tree has them, and a client that asks for one relies on it.
+/// For append-only, exclusive-use and temporary files: no tree has them, and a client that asks for
+/// one relies on it.
 pub(super) fn permissions(mode: u32) -> Result<u32> {
     if mode & UNSUPPORTED != 0 {
         return Err(Error::NotSupported);

@@ -4,7 +4,8 @@ use crate::vfs::{OpenMode, Vfs};
 
 /// What a fid stands for.
 pub struct Fid<V: Vfs> {
-    /// Tells this use of the number from the next one, so that a request that waited finds its own fid again or none.
+    /// Tells this use of the number from the next one, so that a request that waited finds its own
+    /// fid again or none.
     pub(super) serial: u32,
     /// The user who attached, whose files it creates.
     pub(super) uid: u32,
@@ -22,8 +23,9 @@ pub(super) enum Role<O> {
     Walked,
     /// An open file.
     File { open: O, access: Access },
-    /// An open directory: the offset where the next read must begin (9P2000 and .u), and the tree's own place for it. Of 4 GiB of records a
-    /// client can read no more: every fid would be larger for it.
+    /// An open directory: the offset where the next read must begin (9P2000 and .u), and the tree's
+    /// own place for it. Of 4 GiB of records a client can read no more: every fid would be larger
+    /// for it.
     Dir { open: O, offset: u32, cookie: u64 },
     /// An extended attribute, to be read or written.
     #[cfg_attr(not(feature = "linux"), expect(dead_code, reason = "only 9P2000.L opens one"))]
@@ -61,7 +63,9 @@ impl Access {
 impl<O> Role<O> {
     pub(super) fn opened(&self) -> Option<&O> {
         match self {
-            Role::File { open, .. } | Role::Dir { open, .. } | Role::Xattr { open, .. } => Some(open),
+            Role::File { open, .. } | Role::Dir { open, .. } | Role::Xattr { open, .. } => {
+                Some(open)
+            }
             Role::Reserved | Role::Walked => None,
         }
     }
@@ -78,10 +82,13 @@ impl<O> Role<O> {
         }
     }
 
-    /// The open file, if it may be used for this; open(5): the mode is checked at the open, "and not again": it is kept here.
+    /// The open file, if it may be used for this; open(5): the mode is checked at the open, "and
+    /// not again": it is kept here.
     pub(super) fn file(&self, bit: Access) -> Option<&O> {
         match self {
-            Role::File { open, access } | Role::Xattr { open, access } if access.has(bit) => Some(open),
+            Role::File { open, access } | Role::Xattr { open, access } if access.has(bit) => {
+                Some(open)
+            }
             _ => None,
         }
     }
@@ -104,7 +111,8 @@ pub trait Fids<V: Vfs> {
     /// Takes the fid of this number out.
     fn remove(&mut self, number: u32) -> Option<Fid<V>>;
 
-    /// Takes any fid out. Called until there are none; meanwhile those that are left need not be found by their numbers.
+    /// Takes any fid out. Called until there are none; meanwhile those that are left need not be
+    /// found by their numbers.
     fn pop(&mut self) -> Option<Fid<V>>;
 
     /// How many there are.

@@ -17,13 +17,19 @@ impl<V: Vfs, F: Fids<V>> Session<'_, V, F> {
     }
 
     /// Opens what a fid was walked to.
-    pub(super) async fn open_fid(&self, fid: wire::Fid, mode: OpenMode, remove: bool) -> Result<Qid> {
+    pub(super) async fn open_fid(
+        &self,
+        fid: wire::Fid,
+        mode: OpenMode,
+        remove: bool,
+    ) -> Result<Qid> {
         let (inode, serial, uid, top) = self.with(fid, |fid| match fid.role {
             Role::Walked => Ok((fid.inode.clone(), fid.serial, fid.uid, fid.top)),
             _ => Err(Error::AlreadyOpen),
         })?;
         let id = self.vfs.id(&inode);
-        // open(5): "it is illegal to write a directory, truncate it, or attempt to remove it on close".
+        // open(5): "it is illegal to write a directory, truncate it, or attempt to remove it on
+        // close".
         if (mode.write || mode.truncate || remove) && id.kind == Kind::Dir {
             return Err(Error::IsDirectory);
         }
@@ -67,28 +73,43 @@ impl<V: Vfs, F: Fids<V>> Session<'_, V, F> {
     ) -> Result<usize> {
         let (open, dir, serial) = self.with(fid, |fid| match &fid.role {
             // .L reads directories by Treaddir.
-            Role::Dir { .. } if cfg!(feature = "linux") && self.spoken() == Dialect::Linux => Err(Error::IsDirectory),
+            Role::Dir { .. } if cfg!(feature = "linux") && self.spoken() == Dialect::Linux => {
+                Err(Error::IsDirectory)
+            }
             Role::Dir { open, .. } => Ok((open.clone(), true, fid.serial)),
             Role::Reserved | Role::Walked => Err(Error::ReadUnopened),
             role => Ok((role.file(Access::READ).ok_or(Error::BadFile)?.clone(), false, fid.serial)),
         })?;
         let room = buf.len().saturating_sub(wire::RREAD_HEADER).min(self.data(count));
-        let data = buf.get_mut(wire::RREAD_HEADER..).and_then(|data| data.get_mut(..room)).unwrap_or_default();
+        let data = buf
+            .get_mut(wire::RREAD_HEADER..)
+            .and_then(|data| data.get_mut(..room))
+            .unwrap_or_default();
         let n = if dir {
             V::Nature::seldom(|| self.read_dir(fid, &open, offset, data)).await?
         } else {
             // A wait ends when the fid is clunked, removed or walked away.
-            let there = || self.commit(fid, serial, |fid| fid.role.mark_waited()).ok_or_else(|| unknown(fid));
+            let there = || {
+                self.commit(fid, serial, |fid| fid.role.mark_waited()).ok_or_else(|| unknown(fid))
+            };
             V::Nature::wait_while(self.vfs.read(&open, offset, data), there).await?
         };
         Ok(wire::finish_read(buf, wire::RREAD, tag, n))
     }
 
     /// read(5) of a directory: whole stat records, from 0 or from where the last read ended.
-    async fn read_dir(&self, fid: wire::Fid, open: &V::Open, offset: u64, data: &mut [u8]) -> Result<usize> {
+    async fn read_dir(
+        &self,
+        fid: wire::Fid,
+        open: &V::Open,
+        offset: u64,
+        data: &mut [u8],
+    ) -> Result<usize> {
         let (serial, mut cookie) = self.with(fid, |found| match found.role {
             Role::Dir { .. } if offset == 0 => Ok((found.serial, 0)),
-            Role::Dir { offset: at, cookie, .. } if u64::from(at) == offset => Ok((found.serial, cookie)),
+            Role::Dir { offset: at, cookie, .. } if u64::from(at) == offset => {
+                Ok((found.serial, cookie))
+            }
             Role::Dir { .. } => Err(Error::SeekDirectory),
             _ => Err(unknown(fid)),
         })?;
@@ -165,5 +186,8 @@ impl<V: Vfs> Drop for Closing<'_, V> {
 #[cold]
 #[inline(never)]
 pub(super) fn entry_too_long(count: usize) -> Error {
-    Error::Invalid.because(format_args!("a count of {} bytes is too small for the next entry", Decimal::from(count)))
+    Error::Invalid.because(format_args!(
+        "a count of {} bytes is too small for the next entry",
+        Decimal::from(count)
+    ))
 }

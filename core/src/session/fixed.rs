@@ -1,4 +1,5 @@
-//! What a [fixed](crate::vfs::FixedTree) tree is not asked: requests that only a tree that changes can serve.
+//! What a [fixed](crate::vfs::FixedTree) tree is not asked: requests that only a tree that changes
+//! can serve.
 
 use crate::vfs::{Error, Nature, Result, Vfs};
 use crate::wire::{self, Dialect, Fid};
@@ -19,7 +20,9 @@ fn answer(kind: u8) -> Option<Error> {
     const TRENAMEAT: u8 = 74;
     const TCREATE: u8 = 114;
     match kind {
-        TCREATE | TLCREATE | TSYMLINK | TMKNOD | TRENAME | TMKDIR | TRENAMEAT => Some(Error::ReadOnlyDirectory),
+        TCREATE | TLCREATE | TSYMLINK | TMKNOD | TRENAME | TMKDIR | TRENAMEAT => {
+            Some(Error::ReadOnlyDirectory)
+        }
         TXATTRWALK | TXATTRCREATE | TLOCK | wire::TGETLOCK | TLINK => Some(Error::NotSupported),
         wire::TREADLINK => Some(Error::Invalid),
         _ => None,
@@ -32,7 +35,8 @@ pub(super) fn knows<V: Vfs>(kind: u8) -> bool {
     !V::Nature::FIXED || answer(kind).is_none()
 }
 
-/// The fid of a request that no fixed tree can serve, the first field of all of them, and the answer to it.
+/// The fid of a request that no fixed tree can serve, the first field of all of them, and the
+/// answer to it.
 pub(super) fn refusal(frame: &[u8], dialect: Dialect) -> Option<(Fid, Error)> {
     let kind = wire::kind(frame);
     let there = (kind < wire::TVERSION) == (dialect == Dialect::Linux);

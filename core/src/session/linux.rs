@@ -9,7 +9,8 @@ use super::names::symlink;
 use super::{COUNTED_HEADER, Fids, Session, finish_counted, no_room};
 use crate::vfs::{self};
 use crate::vfs::{
-    Create, DirEntry, Error, Kind, Lock, LockKind, Name, Nature, New, OpenMode, Result, SetTime, Time, Vfs,
+    Create, DirEntry, Error, Kind, Lock, LockKind, Name, Nature, New, OpenMode, Result, SetTime,
+    Time, Vfs,
 };
 use crate::wire::{self, Attr, Dirent, Qid, SetAttr, Str, Tag};
 use crate::wire::{Rmessage as R, Tmessage as T};
@@ -18,8 +19,8 @@ use crate::wire::{Rmessage as R, Tmessage as T};
 const V9FS_MAGIC: u32 = 0x0102_1997;
 
 impl<V: Vfs, F: Fids<V>> Session<'_, V, F> {
-    /// Answers one of these requests. The message borrows the front of the buffer it came in, so all that is needed of it is
-    /// used up before the reply is written.
+    /// Answers one of these requests. The message borrows the front of the buffer it came in, so
+    /// all that is needed of it is used up before the reply is written.
     pub(super) async fn linux(&self, buf: &mut [u8], len: usize, tag: Tag) -> Result<usize> {
         let (frame, rest) = buf.split_at_mut_checked(len).ok_or(Error::Invalid)?;
         macro_rules! done {
@@ -43,15 +44,22 @@ impl<V: Vfs, F: Fids<V>> Session<'_, V, F> {
             T::Readdir { fid, offset, count } => {
                 return V::Nature::handle(move || self.readdir(buf, tag, fid, offset, count)).await;
             }
-            T::Getattr { fid, .. } => return V::Nature::handle(move || self.getattr(buf, tag, fid)).await,
+            T::Getattr { fid, .. } => {
+                return V::Nature::handle(move || self.getattr(buf, tag, fid)).await;
+            }
             T::Setattr { fid, set } => done!(self.setattr(fid, set), R::Setattr),
-            T::Lopen { fid, flags } => R::Lopen { qid: done!(self.lopen(fid, flags)), iounit: self.iounit() },
-            T::Unlinkat { dirfid, name, flags } => done!(self.unlinkat(dirfid, name, flags), R::Unlinkat),
+            T::Lopen { fid, flags } => {
+                R::Lopen { qid: done!(self.lopen(fid, flags)), iounit: self.iounit() }
+            }
+            T::Unlinkat { dirfid, name, flags } => {
+                done!(self.unlinkat(dirfid, name, flags), R::Unlinkat)
+            }
             T::Statfs { fid } => R::Statfs { statfs: done!(self.statfs(fid)) },
             T::Fsync { fid, datasync } => done!(self.fsync(fid, datasync.0 != 0), R::Fsync),
-            T::Lcreate { fid, name, flags, mode, gid } => {
-                R::Lcreate { qid: changed!(self.lcreate(fid, name, flags, mode, gid)), iounit: self.iounit() }
-            }
+            T::Lcreate { fid, name, flags, mode, gid } => R::Lcreate {
+                qid: changed!(self.lcreate(fid, name, flags, mode, gid)),
+                iounit: self.iounit(),
+            },
             T::Mkdir { dfid, name, mode, gid } => {
                 R::Mkdir { qid: changed!(self.make(dfid, name, New::Dir, mode, gid)) }
             }
@@ -74,7 +82,9 @@ impl<V: Vfs, F: Fids<V>> Session<'_, V, F> {
                 changeable::<V>()?;
                 return V::Nature::handle(move || self.readlink(buf, tag, fid)).await;
             }
-            T::Xattrwalk { fid, newfid, name } => R::Xattrwalk { size: changed!(self.xattrwalk(fid, newfid, name)) },
+            T::Xattrwalk { fid, newfid, name } => {
+                R::Xattrwalk { size: changed!(self.xattrwalk(fid, newfid, name)) }
+            }
             T::Xattrcreate { fid, name, attr_size, flags } => {
                 changed!(self.xattrcreate(fid, name, attr_size, flags), R::Xattrcreate)
             }
@@ -99,7 +109,9 @@ impl<V: Vfs, F: Fids<V>> Session<'_, V, F> {
         match self.with(fid, |fid| Ok(self.vfs.id(&fid.inode).kind))? {
             Kind::Dir => {}
             _ if flags & O_DIRECTORY != 0 => return Err(Error::NotDirectory),
-            Kind::Symlink if !V::Nature::FIXED && flags & O_NOFOLLOW != 0 => return Err(too_many_links()),
+            Kind::Symlink if !V::Nature::FIXED && flags & O_NOFOLLOW != 0 => {
+                return Err(too_many_links());
+            }
             _ => {}
         }
         self.open_fid(fid, open_mode(flags), false).await
@@ -194,11 +206,23 @@ impl<V: Vfs, F: Fids<V>> Session<'_, V, F> {
             mtime: time(SetAttr::MTIME, SetAttr::MTIME_SET, set.mtime),
         };
         // The time of the last change alone: a change of nothing.
-        if wanted.is_empty() && !on(SetAttr::CTIME) { Ok(()) } else { self.vfs.set_attr(&inode, wanted).await }
+        if wanted.is_empty() && !on(SetAttr::CTIME) {
+            Ok(())
+        } else {
+            self.vfs.set_attr(&inode, wanted).await
+        }
     }
 
-    /// open(2) with `O_CREAT`: a file that is there is opened, and is emptied only for `O_TRUNC`; with `O_EXCL` it is an error.
-    async fn lcreate(&self, fid: wire::Fid, name: Str<'_>, flags: u32, mode: u32, gid: u32) -> Result<Qid> {
+    /// open(2) with `O_CREAT`: a file that is there is opened, and is emptied only for `O_TRUNC`;
+    /// with `O_EXCL` it is an error.
+    async fn lcreate(
+        &self,
+        fid: wire::Fid,
+        name: Str<'_>,
+        flags: u32,
+        mode: u32,
+        gid: u32,
+    ) -> Result<Qid> {
         /// Others may remove and make the name in turn between the two steps.
         const TRIES: usize = 16;
         let (dir, serial, uid) = self.directory(fid)?;
@@ -209,15 +233,24 @@ impl<V: Vfs, F: Fids<V>> Session<'_, V, F> {
         let create = Create { new: New::File, mode: mode & 0o7777, uid, gid, exclusive: true };
         let exclusive = flags & O_EXCL != 0;
         for _ in 0..TRIES {
-            let there = if exclusive { Err(Error::NotFound) } else { self.vfs.lookup(&dir, name).await };
+            let there =
+                if exclusive { Err(Error::NotFound) } else { self.vfs.lookup(&dir, name).await };
             match there {
-                Ok(inode) => return self.open_existing((fid, serial, uid), inode, open_mode(flags)).await,
+                Ok(inode) => {
+                    return self.open_existing((fid, serial, uid), inode, open_mode(flags)).await;
+                }
                 Err(error) if error.errno() != Error::NotFound.errno() => return Err(error),
                 Err(_) => {}
             }
             match self.vfs.create(&dir, name, create).await {
-                Ok(inode) => return self.open_created((fid, serial, uid), inode, open_mode(flags), false).await,
-                Err(error) if exclusive || error.errno() != Error::Exists.errno() => return Err(error),
+                Ok(inode) => {
+                    return self
+                        .open_created((fid, serial, uid), inode, open_mode(flags), false)
+                        .await;
+                }
+                Err(error) if exclusive || error.errno() != Error::Exists.errno() => {
+                    return Err(error);
+                }
                 Err(_) => {}
             }
         }
@@ -243,7 +276,14 @@ impl<V: Vfs, F: Fids<V>> Session<'_, V, F> {
     }
 
     /// Makes a name that is not opened.
-    async fn make(&self, dfid: wire::Fid, name: Str<'_>, new: New<'_>, mode: u32, gid: u32) -> Result<Qid> {
+    async fn make(
+        &self,
+        dfid: wire::Fid,
+        name: Str<'_>,
+        new: New<'_>,
+        mode: u32,
+        gid: u32,
+    ) -> Result<Qid> {
         let (dir, uid) = self.with(dfid, |fid| Ok((fid.inode.clone(), fid.uid)))?;
         let create = Create { new, mode: mode & 0o7777, uid, gid, exclusive: true };
         let name = self.name(name.as_bytes())?;
@@ -293,18 +333,33 @@ impl<V: Vfs, F: Fids<V>> Session<'_, V, F> {
     }
 
     /// Whole entries, from the place that the last one named.
-    async fn readdir(&self, buf: &mut [u8], tag: Tag, fid: wire::Fid, offset: u64, count: u32) -> Result<usize> {
+    async fn readdir(
+        &self,
+        buf: &mut [u8],
+        tag: Tag,
+        fid: wire::Fid,
+        offset: u64,
+        count: u32,
+    ) -> Result<usize> {
         let open = self.with(fid, |fid| match &fid.role {
             Role::Dir { open, .. } => Ok(open.clone()),
             Role::File { .. } => Err(Error::NotDirectory),
             _ => Err(Error::ReadUnopened),
         })?;
         let room = buf.len().saturating_sub(wire::RREAD_HEADER).min(self.data(count));
-        let data = buf.get_mut(wire::RREAD_HEADER..).and_then(|data| data.get_mut(..room)).unwrap_or_default();
+        let data = buf
+            .get_mut(wire::RREAD_HEADER..)
+            .and_then(|data| data.get_mut(..room))
+            .unwrap_or_default();
         let (mut filled, mut full) = (0usize, false);
         let mut put = |entry: DirEntry<'_, V::Inode>| {
             let kind = d_type(entry.id.kind);
-            let dirent = Dirent { qid: self.qid_of(entry.id), offset: entry.next, kind, name: Str(entry.name) };
+            let dirent = Dirent {
+                qid: self.qid_of(entry.id),
+                offset: entry.next,
+                kind,
+                name: Str(entry.name),
+            };
             match dirent.encode_into(data.get_mut(filled..).unwrap_or_default()) {
                 Ok(n) => {
                     filled = filled.saturating_add(n);
@@ -335,7 +390,13 @@ impl<V: Vfs, F: Fids<V>> Session<'_, V, F> {
         Ok(size)
     }
 
-    async fn xattrcreate(&self, fid: wire::Fid, name: Str<'_>, size: u64, flags: u32) -> Result<()> {
+    async fn xattrcreate(
+        &self,
+        fid: wire::Fid,
+        name: Str<'_>,
+        size: u64,
+        flags: u32,
+    ) -> Result<()> {
         let (inode, serial) = self.with(fid, |fid| match fid.role {
             Role::Walked => Ok((fid.inode.clone(), fid.serial)),
             _ => Err(Error::AlreadyOpen),
@@ -349,12 +410,19 @@ impl<V: Vfs, F: Fids<V>> Session<'_, V, F> {
         self.turn_open(fid, serial, inode, Role::Xattr { open, access: Access::WRITE })
     }
 
-    async fn getlock(&self, fid: wire::Fid, lock: Lock<'_>, tag: Tag, out: &mut [u8]) -> Result<usize> {
+    async fn getlock(
+        &self,
+        fid: wire::Fid,
+        lock: Lock<'_>,
+        tag: Tag,
+        out: &mut [u8],
+    ) -> Result<usize> {
         let open = self.open_file(fid)?;
         let room = out.len();
         self.vfs
             .lock_in_the_way(&open, lock, |found| {
-                let (kind, found) = found.map_or((2, lock), |found| (u8::from(found.kind == LockKind::Write), found));
+                let (kind, found) = found
+                    .map_or((2, lock), |found| (u8::from(found.kind == LockKind::Write), found));
                 let reply = R::Getlock {
                     kind,
                     start: found.start,
@@ -406,7 +474,9 @@ fn lock(kind: u8, start: u64, length: u64, process: u32, client: Str<'_>) -> Res
         0 => LockKind::Read,
         1 => LockKind::Write,
         2 => LockKind::Unlock,
-        other => return Err(Error::Invalid.because(format_args!("lock type {other} is none of 0, 1, 2"))),
+        other => {
+            return Err(Error::Invalid.because(format_args!("lock type {other} is none of 0, 1, 2")));
+        }
     };
     Ok(Lock { kind, start, length, process, client: client.as_bytes() })
 }
@@ -450,5 +520,8 @@ fn to_wire(time: Time) -> wire::Time {
 }
 
 fn from_wire(time: wire::Time) -> Time {
-    Time { sec: time.sec.cast_signed(), nsec: u32::try_from(time.nsec).unwrap_or(0).min(999_999_999) }
+    Time {
+        sec: time.sec.cast_signed(),
+        nsec: u32::try_from(time.nsec).unwrap_or(0).min(999_999_999),
+    }
 }

@@ -1,7 +1,9 @@
-//! One connection's fids, dialect and msize: what turns a request into calls on a tree, and their outcome into a reply.
+//! One connection's fids, dialect and msize: what turns a request into calls on a tree, and their
+//! outcome into a reply.
 //!
-//! Every handler is *check, await, commit*: what it needs of a fid is copied out, the tree is asked, and the fid is found again
-//! before it is changed, because another request may have clunked it meanwhile. A `newfid` is reserved before the first await.
+//! Every handler is *check, await, commit*: what it needs of a fid is copied out, the tree is
+//! asked, and the fid is found again before it is changed, because another request may have clunked
+//! it meanwhile. A `newfid` is reserved before the first await.
 
 mod attrs;
 mod fids;
@@ -19,12 +21,15 @@ use fixed::changeable;
 
 use crate::Decimal;
 use crate::vfs::{Error, Id, Kind, NAME_MAX, Name, Nature, Result, Vfs, apart};
-use crate::wire::{self, Dialect, Errno, Malformed, Qid, Rmessage as R, Str, Tag, Tmessage as T, Writer};
+use crate::wire::{
+    self, Dialect, Errno, Malformed, Qid, Rmessage as R, Str, Tag, Tmessage as T, Writer,
+};
 
 /// The smallest msize worth speaking: every reply without data or long names fits.
 pub const MSIZE_MIN: u32 = 256;
 
-/// The most data of one read of a file that [waits](Vfs::waits), in bytes: what it delivers is short, and many may wait.
+/// The most data of one read of a file that [waits](Vfs::waits), in bytes: what it delivers is
+/// short, and many may wait.
 pub const WAITING: usize = 4096;
 
 /// A record with a name and a link's target, the longest that Linux has.
@@ -59,8 +64,9 @@ pub enum Aborts {
 
 /// Who wants to know what a session answers: counters.
 pub trait Observe {
-    /// A request is about to be answered. Its answer, if it comes to that, is told by the same future of the session as this: whoever
-    /// polls several knows which began when. Not told of a [fixed tree](crate::vfs::FixedTree): boards have no flash for it.
+    /// A request is about to be answered. Its answer, if it comes to that, is told by the same
+    /// future of the session as this: whoever polls several knows which began when. Not told of a
+    /// [fixed tree](crate::vfs::FixedTree): boards have no flash for it.
     fn began(&self) {}
 
     /// A request of this type was answered, with an error or not.
@@ -111,7 +117,8 @@ impl<'v, V: Vfs, F: Fids<V>> Session<'v, V, F> {
         self.dialect.get()
     }
 
-    /// The largest message, in bytes: the server's limit before the version is negotiated, what was agreed on afterwards.
+    /// The largest message, in bytes: the server's limit before the version is negotiated, what was
+    /// agreed on afterwards.
     pub fn msize(&self) -> u32 {
         self.msize.get()
     }
@@ -149,7 +156,9 @@ impl<'v, V: Vfs, F: Fids<V>> Session<'v, V, F> {
             },
             // The qids are kept behind the request until all of them are known.
             wire::TWALK => match self.message(frame) {
-                Ok((_, T::Walk { wnames, .. })) => frame.len().saturating_add(wnames.len().saturating_mul(Qid::SIZE)),
+                Ok((_, T::Walk { wnames, .. })) => {
+                    frame.len().saturating_add(wnames.len().saturating_mul(Qid::SIZE))
+                }
                 _ => 0,
             },
             // A record with two long strings.
@@ -162,9 +171,11 @@ impl<'v, V: Vfs, F: Fids<V>> Session<'v, V, F> {
         wanted.min(self.msize.get() as usize).max(frame.len())
     }
 
-    /// Answers the request in `buf[..len]`, in `buf`: the reply's length. Whatever the request, there is a reply.
+    /// Answers the request in `buf[..len]`, in `buf`: the reply's length. Whatever the request,
+    /// there is a reply.
     ///
-    /// Waits as long as the file does. Dropping the future cancels the request: it leaves no fid behind and has lost no data.
+    /// Waits as long as the file does. Dropping the future cancels the request: it leaves no fid
+    /// behind and has lost no data.
     pub async fn answer(&self, buf: &mut [u8], len: usize) -> usize {
         let request = buf.get(..len).unwrap_or_default();
         let (tag, kind) = (wire::tag(request), wire::kind(request));
@@ -174,14 +185,16 @@ impl<'v, V: Vfs, F: Fids<V>> Session<'v, V, F> {
         reply.unwrap_or_else(|error| self.error(buf, tag, &error))
     }
 
-    /// Answers the request at the front of `buf` with an error, in `buf`, without a look at it: the reply's length.
+    /// Answers the request at the front of `buf` with an error, in `buf`, without a look at it: the
+    /// reply's length.
     pub fn refuse(&self, buf: &mut [u8], error: &Error) -> usize {
         self.begin();
         self.tell(wire::kind(buf), true);
         self.error(buf, wire::tag(buf), error)
     }
 
-    /// Whether a fid went whose reads may wait still: they end when they are polled again. Told once.
+    /// Whether a fid went whose reads may wait still: they end when they are polled again. Told
+    /// once.
     pub fn polls_again(&self) -> bool {
         self.left.take()
     }
@@ -206,13 +219,18 @@ impl<'v, V: Vfs, F: Fids<V>> Session<'v, V, F> {
         let full = match dialect {
             #[cfg(feature = "linux")]
             Dialect::Linux => self.put(&R::Lerror { ecode: errno }, tag, buf),
-            _ => error.said(|text| self.put(&R::Error { ename: text.into(), errno: Errno(errno) }, tag, buf)),
+            _ => error.said(|text| {
+                self.put(&R::Error { ename: text.into(), errno: Errno(errno) }, tag, buf)
+            }),
         };
-        // Only a board's tiny frame is too small for the text; the bare number or an empty text always fits.
-        full.or_else(|_| self.put(&R::Error { ename: Str(b""), errno: Errno(errno) }, tag, buf)).unwrap_or(0)
+        // Only a board's tiny frame is too small for the text; the bare number or an empty text
+        // always fits.
+        full.or_else(|_| self.put(&R::Error { ename: Str(b""), errno: Errno(errno) }, tag, buf))
+            .unwrap_or(0)
     }
 
-    /// Answers a read or write of memory from `frame` into `out`, if it is one and the tree has it at hand: the reply's length.
+    /// Answers a read or write of memory from `frame` into `out`, if it is one and the tree has it
+    /// at hand: the reply's length.
     pub fn now(&self, frame: &[u8], out: &mut [u8]) -> Option<usize> {
         if !V::Nature::NOW || !matches!(wire::kind(frame), wire::TREAD | wire::TWRITE) {
             return None;
@@ -235,7 +253,11 @@ impl<'v, V: Vfs, F: Fids<V>> Session<'v, V, F> {
                 // Room for the reply first: what has been written must be answered.
                 let out = out.get_mut(..MSIZE_MIN as usize)?;
                 self.begin();
-                let n = if data.0.is_empty() { Ok(0) } else { self.vfs.write_now(open, offset, data.0)? };
+                let n = if data.0.is_empty() {
+                    Ok(0)
+                } else {
+                    self.vfs.write_now(open, offset, data.0)?
+                };
                 self.tell(wire::TWRITE, n.is_err());
                 Some(match n {
                     Ok(n) => {
@@ -258,7 +280,9 @@ impl<'v, V: Vfs, F: Fids<V>> Session<'v, V, F> {
         }
         // In a tree that is fixed nothing else waits, and keeps memory of its connection.
         if kind == wire::TREAD {
-            let T::Read { fid, offset, count } = self.decode(frame)? else { return Err(Error::NotSupported) };
+            let T::Read { fid, offset, count } = self.decode(frame)? else {
+                return Err(Error::NotSupported);
+            };
             return apart(self.read(buf, tag, fid, offset, count)).await;
         }
         #[cfg(feature = "linux")]
@@ -298,13 +322,17 @@ impl<'v, V: Vfs, F: Fids<V>> Session<'v, V, F> {
             }
             // Whatever had to be cancelled is gone by now.
             T::Flush { .. } => R::Flush,
-            T::Open { fid, mode } => R::Open { qid: done!(self.open(fid, mode)), iounit: self.iounit() },
+            T::Open { fid, mode } => {
+                R::Open { qid: done!(self.open(fid, mode)), iounit: self.iounit() }
+            }
             T::Create { fid, name, perm, mode, extension } => {
                 changeable::<V>()?;
                 let (qid, iounit) = done!(self.create(fid, name, perm, mode, extension.0));
                 R::Create { qid, iounit }
             }
-            T::Write { fid, offset, data } => R::Write { count: done!(self.write(fid, offset, data.0)) },
+            T::Write { fid, offset, data } => {
+                R::Write { count: done!(self.write(fid, offset, data.0)) }
+            }
             T::Clunk { fid } => done!(self.clunk(fid), R::Clunk),
             T::Remove { fid } => done!(self.remove(fid), R::Remove),
             T::Wstat { fid, stat } => {
@@ -337,7 +365,12 @@ impl<'v, V: Vfs, F: Fids<V>> Session<'v, V, F> {
         self.put(reply, tag, buf).map_err(|_| no_room(buf.len()))
     }
 
-    fn put(&self, reply: &R<'_>, tag: Tag, buf: &mut [u8]) -> core::result::Result<usize, wire::Full> {
+    fn put(
+        &self,
+        reply: &R<'_>,
+        tag: Tag,
+        buf: &mut [u8],
+    ) -> core::result::Result<usize, wire::Full> {
         reply.encode_known(tag, self.spoken(), buf, encoded::<V>)
     }
 
@@ -397,8 +430,8 @@ impl<'v, V: Vfs, F: Fids<V>> Session<'v, V, F> {
         found.ok().filter(|found| !matches!(found.role, Role::Reserved)).ok_or_else(|| unknown(fid))
     }
 
-    /// A copy of what the fid stands for, unless that is what it was attached to: the name of that is in a directory that the client
-    /// may not see.
+    /// A copy of what the fid stands for, unless that is what it was attached to: the name of that
+    /// is in a directory that the client may not see.
     fn below_top(&self, fid: wire::Fid, or: Error) -> Result<V::Inode> {
         let (inode, top) = self.with(fid, |fid| Ok((fid.inode.clone(), fid.top)))?;
         if self.vfs.id(&inode).ino == top { Err(or) } else { Ok(inode) }
@@ -422,12 +455,24 @@ impl<'v, V: Vfs, F: Fids<V>> Session<'v, V, F> {
     }
 
     /// Changes the fid that had this serial number, if it is still there.
-    fn commit<X>(&self, fid: wire::Fid, serial: u32, change: impl FnOnce(&mut Fid<V>) -> X) -> Option<X> {
+    fn commit<X>(
+        &self,
+        fid: wire::Fid,
+        serial: u32,
+        change: impl FnOnce(&mut Fid<V>) -> X,
+    ) -> Option<X> {
         self.fids.borrow_mut().get_mut(fid.0).filter(|found| found.serial == serial).map(change)
     }
 
-    /// Makes the fid that had this serial number stand for something else: what it stood for, if it is still there.
-    fn turn(&self, fid: wire::Fid, serial: u32, inode: V::Inode, role: Role<V::Open>) -> Option<Role<V::Open>> {
+    /// Makes the fid that had this serial number stand for something else: what it stood for, if it
+    /// is still there.
+    fn turn(
+        &self,
+        fid: wire::Fid,
+        serial: u32,
+        inode: V::Inode,
+        role: Role<V::Open>,
+    ) -> Option<Role<V::Open>> {
         // Requests that wait on what it was are to find it gone.
         let fresh = self.next_serial();
         self.commit(fid, serial, |fid| {
@@ -438,7 +483,13 @@ impl<'v, V: Vfs, F: Fids<V>> Session<'v, V, F> {
     }
 
     /// As [`turn`](Session::turn), for a fid that now has something open.
-    fn turn_open(&self, fid: wire::Fid, serial: u32, inode: V::Inode, role: Role<V::Open>) -> Result<()> {
+    fn turn_open(
+        &self,
+        fid: wire::Fid,
+        serial: u32,
+        inode: V::Inode,
+        role: Role<V::Open>,
+    ) -> Result<()> {
         let open = role.opened().cloned();
         if self.turn(fid, serial, inode, role).is_some() {
             return Ok(());
@@ -450,16 +501,25 @@ impl<'v, V: Vfs, F: Fids<V>> Session<'v, V, F> {
     }
 
     /// Takes a number for a fid that a request is about to make.
-    fn reserve(&self, fid: wire::Fid, uid: u32, top: u64, inode: V::Inode) -> Result<Reserved<'_, 'v, V, F>> {
+    fn reserve(
+        &self,
+        fid: wire::Fid,
+        uid: u32,
+        top: u64,
+        inode: V::Inode,
+    ) -> Result<Reserved<'_, 'v, V, F>> {
         let mut fids = self.fids.borrow_mut();
         if fids.get(fid.0).is_some() {
-            return Err(Error::Invalid.because(format_args!("Fid {} already in use", Decimal::from(fid.0))));
+            return Err(
+                Error::Invalid.because(format_args!("Fid {} already in use", Decimal::from(fid.0)))
+            );
         }
         let serial = self.next_serial();
         let count = fids.len();
         match fids.insert(fid.0, Fid { serial, uid, top, inode, role: Role::Reserved }) {
             Ok(()) => Ok(Reserved { session: self, fid, serial }),
-            Err(_) => Err(Error::TooManyOpen.because(format_args!("all {} fids are in use", Decimal::from(count)))),
+            Err(_) => Err(Error::TooManyOpen
+                .because(format_args!("all {} fids are in use", Decimal::from(count)))),
         }
     }
 
@@ -484,14 +544,15 @@ impl<'v, V: Vfs, F: Fids<V>> Session<'v, V, F> {
 
     /// Has the reads looked at that may wait in what a fid stood for until now.
     fn leave(&self, role: &Role<V::Open>) {
-        // A fixed tree, which finds the file closed when it is polled, is polled after every file: to know more takes more flash.
+        // A fixed tree, which finds the file closed when it is polled, is polled after every file:
+        // to know more takes more flash.
         if role.has(Access::WAITED) || V::Nature::FIXED && matches!(role, Role::File { .. }) {
             self.left.set(true);
         }
     }
 
-    /// Removes what a fid stood for: by Tremove, by ORCLOSE at the clunk or when the connection ends. What was attached to stays: its
-    /// name is in a directory that the client may not see.
+    /// Removes what a fid stood for: by Tremove, by ORCLOSE at the clunk or when the connection
+    /// ends. What was attached to stays: its name is in a directory that the client may not see.
     async fn remove_file(&self, gone: &Fid<V>) -> Result<()> {
         if self.vfs.id(&gone.inode).ino == gone.top {
             return Err(Error::Busy);
@@ -514,8 +575,8 @@ impl<'v, V: Vfs, F: Fids<V>> Session<'v, V, F> {
         Some(fid)
     }
 
-    /// Ends the connection in order: frees every fid and removes the files that were to go when they are closed. Waits as long as
-    /// the tree does to remove them.
+    /// Ends the connection in order: frees every fid and removes the files that were to go when
+    /// they are closed. Waits as long as the tree does to remove them.
     pub async fn hang_up(&self) {
         while let Some(fid) = self.drop_one() {
             if !V::Nature::FIXED && fid.role.has(Access::REMOVE) {
@@ -532,7 +593,8 @@ impl<V: Vfs, F: Fids<V>> Drop for Session<'_, V, F> {
     }
 }
 
-/// A fid that a request is making. Dropped before [`keep`](Reserved::keep), the number is free again.
+/// A fid that a request is making. Dropped before [`keep`](Reserved::keep), the number is free
+/// again.
 struct Reserved<'s, 'v, V: Vfs, F: Fids<V>> {
     session: &'s Session<'v, V, F>,
     fid: wire::Fid,
@@ -573,14 +635,16 @@ fn no_room(room: usize) -> Error {
 fn refusal(size: usize, malformed: Malformed) -> Error {
     match malformed {
         Malformed::Unknown(_) => Error::NotSupported.because(malformed),
-        other => Error::Invalid.because(format_args!("malformed message of {} bytes: {other}", Decimal::from(size))),
+        other => Error::Invalid
+            .because(format_args!("malformed message of {} bytes: {other}", Decimal::from(size))),
     }
 }
 
 /// Bytes of `size[4] type[1] tag[2] count[2]`.
 const COUNTED_HEADER: usize = wire::HEADER + 2;
 
-/// Puts the header in front of `len` bytes of a reply that are in their place already: the length of it all.
+/// Puts the header in front of `len` bytes of a reply that are in their place already: the length
+/// of it all.
 #[inline(never)]
 fn finish_counted(buf: &mut [u8], kind: u8, tag: Tag, count: usize, len: usize) -> Result<usize> {
     let room = buf.len();
@@ -594,5 +658,6 @@ fn finish_counted(buf: &mut [u8], kind: u8, tag: Tag, count: usize, len: usize) 
 /// Whether replies of this type are encoded, and not made in place.
 #[inline(always)]
 fn encoded<V: Vfs>(kind: u8) -> bool {
-    !matches!(kind, wire::TWALK | wire::TSTAT | wire::TREAD | wire::TREADDIR) && fixed::knows::<V>(kind)
+    !matches!(kind, wire::TWALK | wire::TSTAT | wire::TREAD | wire::TREADDIR)
+        && fixed::knows::<V>(kind)
 }

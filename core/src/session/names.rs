@@ -14,18 +14,33 @@ const DMNAMEDPIPE: u32 = 0x0020_0000;
 const DMSOCKET: u32 = 0x0010_0000;
 
 impl<V: Vfs, F: Fids<V>> Session<'_, V, F> {
-    /// version(5): "resets the session: all outstanding I/O is aborted, all fids are clunked". What was agreed on.
-    pub(super) async fn version(&self, msize: u32, version: Str<'_>) -> Result<(u32, Str<'static>)> {
+    /// version(5): "resets the session: all outstanding I/O is aborted, all fids are clunked". What
+    /// was agreed on.
+    pub(super) async fn version(
+        &self,
+        msize: u32,
+        version: Str<'_>,
+    ) -> Result<(u32, Str<'static>)> {
         self.hang_up().await;
         let dialect = if msize < MSIZE_MIN { None } else { Dialect::offered(version) };
         self.dialect.set(dialect);
-        self.msize.set(if dialect.is_some() { msize.min(self.limits.msize) } else { self.limits.msize });
+        self.msize.set(if dialect.is_some() {
+            msize.min(self.limits.msize)
+        } else {
+            self.limits.msize
+        });
         let version = dialect.map_or("unknown", Dialect::version).into();
         Ok((msize.min(self.limits.msize), version))
     }
 
     /// attach(5). `aname` is the path of the subtree to be shown; empty or `/` is all of it.
-    pub(super) async fn attach(&self, fid: wire::Fid, uname: Str<'_>, aname: Str<'_>, n_uname: Numeric) -> Result<Qid> {
+    pub(super) async fn attach(
+        &self,
+        fid: wire::Fid,
+        uname: Str<'_>,
+        aname: Str<'_>,
+        n_uname: Numeric,
+    ) -> Result<Qid> {
         let number = if n_uname == Numeric::NONE { None } else { Some(n_uname.0) };
         let root = self.vfs.attach(User { name: uname.as_bytes(), number });
         let uid = number.unwrap_or(0);
@@ -51,7 +66,11 @@ impl<V: Vfs, F: Fids<V>> Session<'_, V, F> {
     ) -> Result<usize> {
         let (mut inode, serial, uid, top) =
             self.with(fid, |fid| Ok((fid.inode.clone(), fid.serial, fid.uid, fid.top)))?;
-        let reserved = if newfid == fid { None } else { Some(self.reserve(newfid, uid, top, inode.clone())?) };
+        let reserved = if newfid == fid {
+            None
+        } else {
+            Some(self.reserve(newfid, uid, top, inode.clone())?)
+        };
         let wanted = wnames.len();
         if rest.len() / Qid::SIZE < wanted {
             return Err(no_room(rest.len()));
@@ -91,8 +110,8 @@ impl<V: Vfs, F: Fids<V>> Session<'_, V, F> {
         }
     }
 
-    /// The directory above `dir`, or `dir` where that is not in the tree that was attached to: at its top, or because `dir` was removed
-    /// or moved away since it was walked to.
+    /// The directory above `dir`, or `dir` where that is not in the tree that was attached to: at
+    /// its top, or because `dir` was removed or moved away since it was walked to.
     fn above(&self, dir: &V::Inode, top: u64) -> V::Inode {
         let mut below = self.vfs.id(dir).ino;
         let above = self.vfs.parent(dir);
@@ -140,8 +159,8 @@ impl<V: Vfs, F: Fids<V>> Session<'_, V, F> {
         }
         let new = new(perm, extension)?;
         let bits = permissions(perm)?;
-        // open(5): not to be truncated, nor removed on close. That it cannot be written is left to the write: some clients make
-        // directories with ORDWR.
+        // open(5): not to be truncated, nor removed on close. That it cannot be written is left to
+        // the write: some clients make directories with ORDWR.
         match new {
             New::Dir if mode & (OTRUNC | ORCLOSE) != 0 => return Err(Error::IsDirectory),
             New::Symlink(_) | New::Special(_) if mode & ORCLOSE != 0 => return Err(Error::Invalid),
@@ -154,7 +173,9 @@ impl<V: Vfs, F: Fids<V>> Session<'_, V, F> {
         let create = Create { new, mode: bits, uid, gid: parent.gid, exclusive: false };
         let name = self.name(name.as_bytes())?;
         let inode = self.vfs.create(&dir, name, create).await?;
-        let qid = self.open_created((fid, serial, uid), inode, open_mode(mode), mode & ORCLOSE != 0).await?;
+        let qid = self
+            .open_created((fid, serial, uid), inode, open_mode(mode), mode & ORCLOSE != 0)
+            .await?;
         Ok((qid, self.iounit()))
     }
 
@@ -166,8 +187,11 @@ impl<V: Vfs, F: Fids<V>> Session<'_, V, F> {
         name: Str<'_>,
         extension: Option<Str<'_>>,
     ) -> Result<(Qid, u32)> {
-        let target = extension.and_then(|text| core::str::from_utf8(text.as_bytes().trim_ascii()).ok()?.parse().ok());
-        let target = target.ok_or_else(|| Error::Invalid.because(format_args!("a link needs the number of a fid")))?;
+        let target = extension
+            .and_then(|text| core::str::from_utf8(text.as_bytes().trim_ascii()).ok()?.parse().ok());
+        let target = target.ok_or_else(|| {
+            Error::Invalid.because(format_args!("a link needs the number of a fid"))
+        })?;
         let inode = self.inode(wire::Fid(target))?;
         let name = self.name(name.as_bytes())?;
         self.vfs.link(&inode, dir, name).await?;
@@ -185,14 +209,16 @@ impl<V: Vfs, F: Fids<V>> Session<'_, V, F> {
         if self.vfs.id(&found.0).kind != Kind::Dir {
             let mut error = Error::NotDirectory;
             self.vfs.name(&found.0, &mut |name| {
-                error = Error::NotDirectory.because(format_args!("\"{}\" is not a directory", Str(name)));
+                error = Error::NotDirectory
+                    .because(format_args!("\"{}\" is not a directory", Str(name)));
             });
             return Err(error);
         }
         Ok(found)
     }
 
-    /// Opens what was created, where that is a file or a directory, and moves the fid to it; not before the open has succeeded.
+    /// Opens what was created, where that is a file or a directory, and moves the fid to it; not
+    /// before the open has succeeded.
     pub(super) async fn open_created(
         &self,
         (fid, serial, uid): (wire::Fid, u32, u32),
@@ -263,7 +289,8 @@ fn new<'a>(perm: u32, extension: Option<Str<'a>>) -> Result<New<'a>> {
 /// A symbolic link to `target`, as `symlink(2)` has it.
 ///
 /// # Errors
-/// [`Error::NotFound`] for an empty target, [`Error::NameTooLong`] for one that Linux could not follow, [`Error::Invalid`] with a NUL.
+/// [`Error::NotFound`] for an empty target, [`Error::NameTooLong`] for one that Linux could not
+/// follow, [`Error::Invalid`] with a NUL.
 pub(super) fn symlink(target: &[u8]) -> Result<New<'_>> {
     match target.len() {
         0 => Err(Error::NotFound),
@@ -293,7 +320,8 @@ fn put_qid(rest: &mut [u8], index: usize, qid: Qid) {
     qid.encode(&mut Writer::new(rest.get_mut(at..).unwrap_or_default(), Dialect::Legacy));
 }
 
-/// Rwalk out of the qids that [`walk`](Session::walk) left behind the request of `len` bytes, over the request.
+/// Rwalk out of the qids that [`walk`](Session::walk) left behind the request of `len` bytes, over
+/// the request.
 pub(super) fn finish_walk(buf: &mut [u8], len: usize, tag: Tag, count: usize) -> Result<usize> {
     let qids = count.saturating_mul(Qid::SIZE);
     // A Twalk is at least 17 bytes: the qids move to the front.

@@ -84,7 +84,18 @@ impl Attr {
     #[must_use]
     pub const fn new(id: Id, mode: u32, size: u64) -> Attr {
         const NEVER: Time = Time { sec: 0, nsec: 0 };
-        Attr { id, mode, size, allocated: size, nlink: 1, uid: 0, gid: 0, atime: NEVER, mtime: NEVER, ctime: NEVER }
+        Attr {
+            id,
+            mode,
+            size,
+            allocated: size,
+            nlink: 1,
+            uid: 0,
+            gid: 0,
+            atime: NEVER,
+            mtime: NEVER,
+            ctime: NEVER,
+        }
     }
 }
 
@@ -133,11 +144,13 @@ pub struct OpenMode {
     pub read: bool,
     /// It will be written.
     pub write: bool,
-    /// Its content is to be dropped now. Files that cannot (commands, streams, parameters) open all the same.
+    /// Its content is to be dropped now. Files that cannot (commands, streams, parameters) open all
+    /// the same.
     pub truncate: bool,
     /// Every write goes to the end, whatever its offset.
     pub append: bool,
-    /// Writes, and the truncation, take set-user-id and set-group-id bits off, as those of any user but root do (`write(2)`).
+    /// Writes, and the truncation, take set-user-id and set-group-id bits off, as those of any user
+    /// but root do (`write(2)`).
     pub drops_set_id: bool,
 }
 
@@ -154,8 +167,9 @@ impl OpenMode {
     }
 }
 
-/// The mode of a file after a change of its content by a user other than root, or of its owner: set-user-id goes, and set-group-id
-/// where the group may execute; without that it means mandatory locking (`chmod(2)`).
+/// The mode of a file after a change of its content by a user other than root, or of its owner:
+/// set-user-id goes, and set-group-id where the group may execute; without that it means mandatory
+/// locking (`chmod(2)`).
 #[must_use]
 pub const fn without_set_id(mode: u32) -> u32 {
     let group = if mode & 0o010 == 0 { 0 } else { 0o2000 };
@@ -186,8 +200,9 @@ pub struct Create<'a> {
     pub uid: u32,
     /// Group.
     pub gid: u32,
-    /// An existing name is an error even where the directory would empty the file that has it. False only for Tcreate of 9P2000 and .u,
-    /// where the name may be that of a file: an exclusive create of .L is one, and `O_CREAT` alone is a lookup first.
+    /// An existing name is an error even where the directory would empty the file that has it.
+    /// False only for Tcreate of 9P2000 and .u, where the name may be that of a file: an exclusive
+    /// create of .L is one, and `O_CREAT` alone is a lookup first.
     pub exclusive: bool,
 }
 

@@ -11,13 +11,14 @@ macro_rules! errors {
     ($($(#[$doc:meta])* $errno:literal $name:ident $text:literal)*) => {
         /// Why an operation was refused.
         ///
-        /// A row has a Linux number, which the .u and .L dialects carry, and a text, which 9P2000 and .u carry. Clients compare some
-        /// of these texts literally; a test pins all of them.
+        /// A row has a Linux number, which the .u and .L dialects carry, and a text, which 9P2000
+        /// and .u carry. Clients compare some of these texts literally; a test pins all of them.
         #[derive(Debug, Clone, PartialEq, Eq)]
         #[non_exhaustive]
         pub enum Error {
             $($(#[$doc])* #[doc = concat!("\n\n`", $text, "`, errno ", stringify!($errno))] $name,)*
-            /// An error of the given Linux number with a text of its own: what was wrong and what would be right.
+            /// An error of the given Linux number with a text of its own: what was wrong and what
+            /// would be right.
             Because(u8, Why),
         }
 
@@ -39,7 +40,8 @@ macro_rules! errors {
             const LENGTHS: &'static [u8] = &[$($text.len() as u8),*];
             const TEXTS: &'static str = concat!($($text),*, "the reason is no longer known");
 
-            /// The number of its row; that of the row behind the last for an error with a text of its own.
+            /// The number of its row; that of the row behind the last for an error with a text of
+            /// its own.
             fn row(&self) -> usize {
                 enum Row { $($name,)* Because }
                 let row = match self {
@@ -113,7 +115,8 @@ errors! {
     1 OnlyDirectories "Can only contain directories"
     /// A message before the version was negotiated.
     22 TversionFirst "the first message must be Tversion"
-    /// The answer to a Tauth (`auth(5)`): an error says that none is needed. diod's clients go on after this one only.
+    /// The answer to a Tauth (`auth(5)`): an error says that none is needed. diod's clients go on
+    /// after this one only.
     2 NoAuthentication "no authentication is needed"
     /// A fid is opened once.
     22 AlreadyOpen "Already open"
@@ -148,7 +151,8 @@ errors! {
 }
 
 impl Error {
-    /// The same error number with a text that says what was wrong and what would be right; cut to [`REASON`](super::REASON) bytes.
+    /// The same error number with a text that says what was wrong and what would be right; cut to
+    /// [`REASON`](super::REASON) bytes.
     ///
     /// ```
     /// use datakit_core::vfs::Error;
@@ -169,7 +173,8 @@ impl Error {
 
     /// Calls `with` with the text that 9P2000 and 9P2000.u carry.
     ///
-    /// Without the feature `alloc` a text that was made at run time is told soon or not at all: it is gone when two more were made since.
+    /// Without the feature `alloc` a text that was made at run time is told soon or not at all: it
+    /// is gone when two more were made since.
     pub fn said<R>(&self, with: impl FnOnce(&str) -> R) -> R {
         let own = match self {
             Error::Because(_, why) => why.text(),

@@ -18,7 +18,8 @@ pub struct FileStat {
 }
 
 impl FileStat {
-    /// A file that everybody may read and its owner and group may write, as DataKit shows all of its files.
+    /// A file that everybody may read and its owner and group may write, as DataKit shows all of
+    /// its files.
     #[must_use]
     pub const fn new(length: u64) -> FileStat {
         FileStat { length, mode: 0o664, version: 0 }
@@ -34,7 +35,8 @@ impl FileStat {
 /// Where one open file is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Position {
-    /// Bytes delivered so far, of a stream; where the last read or write ended, of a command or value.
+    /// Bytes delivered so far, of a stream; where the last read or write ended, of a command or
+    /// value.
     pub delivered: u64,
     /// Which value comes next, of a stream.
     pub next: u32,
@@ -42,27 +44,30 @@ pub struct Position {
     pub taken: u16,
     /// The next read of a stream is the empty one that marks the end of a delivery.
     pub mark: bool,
-    /// The text is what was written of a value that has not ended yet, up to the offset `delivered`; empty after an open that truncates.
+    /// The text is what was written of a value that has not ended yet, up to the offset
+    /// `delivered`; empty after an open that truncates.
     pub partial: bool,
 }
 
-/// One open file as its [`File`] sees it, lent for the time of a call. The tree keeps it between calls.
+/// One open file as its [`File`] sees it, lent for the time of a call. The tree keeps it between
+/// calls.
 pub struct OpenFile<'a> {
     /// The text that this open file delivers: empty at first.
     pub text: &'a mut dyn Text,
     /// How far it is.
     pub at: &'a mut Position,
-    /// The registration of a read that waits, for the [`Waiters`](super::Waiters) of its event. It lives as long as the read.
-    /// No other call registers with it.
+    /// The registration of a read that waits, for the [`Waiters`](super::Waiters) of its event. It
+    /// lives as long as the read. No other call registers with it.
     pub waiter: &'a mut Waiter,
 }
 
-/// Whether the read of a stream that got the last `count` bytes of the text at hand, and has room for `room`, is followed by the mark of its
-/// end: a read of no bytes.
+/// Whether the read of a stream that got the last `count` bytes of the text at hand, and has room
+/// for `room`, is followed by the mark of its end: a read of no bytes.
 ///
-/// Where a read got less than it asked for, a kernel asks again for the rest, and hands the bytes to its reader at the mark. A small read
-/// that got all that it asked for gets no mark: a shell, which reads byte by byte, would take it for the end of the file.
-/// A large read gets the mark: the kernel may have cut it, and nobody can tell.
+/// Where a read got less than it asked for, a kernel asks again for the rest, and hands the bytes
+/// to its reader at the mark. A small read that got all that it asked for gets no mark: a shell,
+/// which reads byte by byte, would take it for the end of the file. A large read gets the mark: the
+/// kernel may have cut it, and nobody can tell.
 #[must_use]
 pub const fn marked(count: usize, room: usize) -> bool {
     count < room || room >= 1024
@@ -70,8 +75,8 @@ pub const fn marked(count: usize, room: usize) -> bool {
 
 /// A file: what most people implement. Dyn-compatible, so that a tree is a table of `&dyn File`.
 ///
-/// A value renders itself into [`OpenFile::text`] when it is opened and reads out of that, so that no reader ever sees half of
-/// two values; a stream waits in [`poll_read`](File::poll_read).
+/// A value renders itself into [`OpenFile::text`] when it is opened and reads out of that, so that
+/// no reader ever sees half of two values; a stream waits in [`poll_read`](File::poll_read).
 pub trait File {
     /// Length, permissions, version.
     fn stat(&self) -> FileStat;
@@ -122,8 +127,8 @@ pub trait File {
         Err(Error::ReadOnlyFile)
     }
 
-    /// Makes what was written take effect, where that is a step of its own: called before [`close`](File::close) when a client closes the
-    /// file in order, which then sees the error.
+    /// Makes what was written take effect, where that is a step of its own: called before
+    /// [`close`](File::close) when a client closes the file in order, which then sees the error.
     fn finish(&self, open: &mut OpenFile<'_>) -> Result<()> {
         let _ = open;
         Ok(())
@@ -134,7 +139,8 @@ pub trait File {
         let _ = open;
     }
 
-    /// Writes what a person should know: type, range, unit, what it is for. One line without its end.
+    /// Writes what a person should know: type, range, unit, what it is for. One line without its
+    /// end.
     fn describe(&self, out: &mut dyn fmt::Write) -> fmt::Result {
         let _ = out;
         Ok(())

@@ -7,9 +7,11 @@ use super::{Error, Result};
 /// The longest name, in bytes, as on every Unix.
 pub const NAME_MAX: usize = 255;
 
-/// A name that a directory entry can have: 1 to [`NAME_MAX`] bytes, without `/` or NUL, neither `.` nor `..`.
+/// A name that a directory entry can have: 1 to [`NAME_MAX`] bytes, without `/` or NUL, neither `.`
+/// nor `..`.
 ///
-/// Names are UTF-8 by custom and bytes in fact: a Linux client can create any, a Git repository can hold any.
+/// Names are UTF-8 by custom and bytes in fact: a Linux client can create any, a Git repository can
+/// hold any.
 ///
 /// ```
 /// use datakit_core::vfs::{Error, Name};
@@ -23,7 +25,8 @@ impl<'a> Name<'a> {
     /// Checks that `bytes` can be the name of an entry.
     ///
     /// # Errors
-    /// [`Error::NotFound`] for an empty name, as Unix has it, [`Error::NameTooLong`], [`Error::Invalid`] for the rest.
+    /// [`Error::NotFound`] for an empty name, as Unix has it, [`Error::NameTooLong`],
+    /// [`Error::Invalid`] for the rest.
     pub fn new(bytes: &'a [u8]) -> Result<Name<'a>> {
         match bytes {
             [] => Err(Error::NotFound),
@@ -34,8 +37,8 @@ impl<'a> Name<'a> {
         }
     }
 
-    /// The same for trees in which a name may have slashes ([`Vfs::slashes`](super::Vfs::slashes)), though neither at an end nor two
-    /// in a row.
+    /// The same for trees in which a name may have slashes ([`Vfs::slashes`](super::Vfs::slashes)),
+    /// though neither at an end nor two in a row.
     ///
     /// # Errors
     /// Those of [`new`](Name::new).
@@ -46,10 +49,12 @@ impl<'a> Name<'a> {
         if bytes.len() > NAME_MAX { Err(Error::NameTooLong) } else { Ok(Name(bytes)) }
     }
 
-    /// Checks that `bytes` can be the name of an extended attribute: 1 to [`NAME_MAX`] bytes without NUL (`xattr(7)`).
+    /// Checks that `bytes` can be the name of an extended attribute: 1 to [`NAME_MAX`] bytes
+    /// without NUL (`xattr(7)`).
     ///
     /// # Errors
-    /// [`Error::Range`] for one that is empty or too long, as `setxattr(2)` has it, [`Error::Invalid`].
+    /// [`Error::Range`] for one that is empty or too long, as `setxattr(2)` has it,
+    /// [`Error::Invalid`].
     pub fn of_attribute(bytes: &'a [u8]) -> Result<Name<'a>> {
         match bytes.len() {
             1..=NAME_MAX if bytes.contains(&0) => Err(Error::Invalid),

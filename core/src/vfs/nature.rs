@@ -19,22 +19,28 @@ pub trait Nature {
     /// A request on its way.
     type Handler<T, F: Future<Output = Result<T>>>: Future<Output = Result<T>>;
 
-    /// Begins a request. It has a stack frame of its own: a function that awaits thirty handlers would otherwise be one function with the
-    /// stack of all of them, 5 KiB of a board's.
+    /// Begins a request. It has a stack frame of its own: a function that awaits thirty handlers
+    /// would otherwise be one function with the stack of all of them, 5 KiB of a board's.
     fn handle<T, F: Future<Output = Result<T>>>(make: impl FnOnce() -> F) -> Self::Handler<T, F>;
 
     /// A read that may wait.
-    type Wait<T, F: Future<Output = Result<T>>, W: FnMut() -> Result<()>>: Future<Output = Result<T>>;
+    type Wait<T, F: Future<Output = Result<T>>, W: FnMut() -> Result<()>>: Future<
+        Output = Result<T>,
+    >;
 
-    /// Waits for `read` as long as `there` says that what is read is still open. It is asked once `read` waits, and before each further
-    /// poll. A [`FixedTree`] is not in need of that: it finds closed what it is to read.
-    fn wait_while<T, F: Future<Output = Result<T>>, W: FnMut() -> Result<()>>(read: F, there: W)
-    -> Self::Wait<T, F, W>;
+    /// Waits for `read` as long as `there` says that what is read is still open. It is asked once
+    /// `read` waits, and before each further poll. A [`FixedTree`] is not in need of that: it finds
+    /// closed what it is to read.
+    fn wait_while<T, F: Future<Output = Result<T>>, W: FnMut() -> Result<()>>(
+        read: F,
+        there: W,
+    ) -> Self::Wait<T, F, W>;
 
     /// A request that is seldom made and takes much memory.
     type Seldom<T, F: Future<Output = Result<T>>>: Future<Output = Result<T>>;
 
-    /// As [`handle`](Nature::handle), but where there is a heap it is on that: every connection that does nothing would have room for it.
+    /// As [`handle`](Nature::handle), but where there is a heap it is on that: every connection
+    /// that does nothing would have room for it.
     fn seldom<T, F: Future<Output = Result<T>>>(make: impl FnOnce() -> F) -> Self::Seldom<T, F>;
 }
 
@@ -44,9 +50,10 @@ pub enum AnyTree {}
 
 /// A tree in which [`read`](super::Vfs::read) alone waits, and which is what it was built as.
 ///
-/// Nothing can be made, moved or linked in it, and it has neither symbolic links, extended attributes nor locks:
-/// [`create`](super::Vfs::create), [`rename`](super::Vfs::rename) and all others whose defaults refuse that are not called. What serves
-/// these is not even compiled, and no memory is kept for requests that never wait: a board is thankful for both.
+/// Nothing can be made, moved or linked in it, and it has neither symbolic links, extended
+/// attributes nor locks: [`create`](super::Vfs::create), [`rename`](super::Vfs::rename) and all
+/// others whose defaults refuse that are not called. What serves these is not even compiled, and no
+/// memory is kept for requests that never wait: a board is thankful for both.
 #[derive(Debug)]
 pub enum FixedTree {}
 
@@ -62,7 +69,10 @@ impl Nature for AnyTree {
 
     type Wait<T, F: Future<Output = Result<T>>, W: FnMut() -> Result<()>> = While<F, W>;
 
-    fn wait_while<T, F: Future<Output = Result<T>>, W: FnMut() -> Result<()>>(read: F, there: W) -> While<F, W> {
+    fn wait_while<T, F: Future<Output = Result<T>>, W: FnMut() -> Result<()>>(
+        read: F,
+        there: W,
+    ) -> While<F, W> {
         While { read, there, waited: false }
     }
 

@@ -5,7 +5,8 @@ use core::fmt;
 use super::{Error, Result};
 use crate::Decimal;
 
-/// Bytes that a file renders into and that a tree keeps while the file is open: of fixed size on a board, growing on a desktop.
+/// Bytes that a file renders into and that a tree keeps while the file is open: of fixed size on a
+/// board, growing on a desktop.
 pub trait Text: fmt::Write {
     /// What is in it.
     fn bytes(&self) -> &[u8];
@@ -52,7 +53,8 @@ impl<const N: usize> fmt::Write for Fixed<N> {
     }
 }
 
-/// Reads `content` at `offset` into `buf`, checked as DataKit does: exactly at the end is empty, beyond it is an error.
+/// Reads `content` at `offset` into `buf`, checked as DataKit does: exactly at the end is empty,
+/// beyond it is an error.
 ///
 /// # Errors
 /// `Negative offset -2`, `Offset 6 beyond end-of-file (len = 5)`.
@@ -77,12 +79,15 @@ pub(crate) fn beyond_end(offset: u64, length: u64) -> Error {
 /// Offsets are signed in a file system and unsigned on the wire.
 pub(crate) fn check_offset(offset: u64) -> Result<()> {
     match offset.cast_signed() {
-        negative @ ..0 => Err(Error::Invalid.because(format_args!("Negative offset {}", Decimal::from(negative)))),
+        negative @ ..0 => {
+            Err(Error::Invalid.because(format_args!("Negative offset {}", Decimal::from(negative))))
+        }
         _ => Ok(()),
     }
 }
 
-/// The part of a text from `skip` on that fits a buffer, written without holding the whole: for constant texts of any length.
+/// The part of a text from `skip` on that fits a buffer, written without holding the whole: for
+/// constant texts of any length.
 #[derive(Debug)]
 pub struct Window<'a> {
     skip: u64,
@@ -129,12 +134,18 @@ mod tests {
         let mut buf = [0; 10];
         assert_eq!(read_at(b"hello", 5, &mut buf), Ok(0));
         assert_eq!(read_at(b"hello", 0, &mut []), Ok(0));
-        assert_eq!(read_at(b"hello", 6, &mut buf).unwrap_err().to_string(), "Offset 6 beyond end-of-file (len = 5)");
+        assert_eq!(
+            read_at(b"hello", 6, &mut buf).unwrap_err().to_string(),
+            "Offset 6 beyond end-of-file (len = 5)"
+        );
     }
 
     #[test]
     fn v4_a_negative_offset_is_named() {
-        assert_eq!(read_at(b"hello", -1i64 as u64, &mut [0; 3]).unwrap_err().to_string(), "Negative offset -1");
+        assert_eq!(
+            read_at(b"hello", -1i64 as u64, &mut [0; 3]).unwrap_err().to_string(),
+            "Negative offset -1"
+        );
     }
 
     #[test]

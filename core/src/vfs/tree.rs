@@ -1,7 +1,8 @@
 //! A tree made of tables: nothing is allocated, names and structure stay in flash.
 //!
-//! An inode **is** its path: a byte a level, entry index + 1, the first level lowest. A key of [`Slots`] takes four bytes. So it
-//! is `Copy`, borrows nothing, gives no addresses away, and the number of a file is the same after a restart.
+//! An inode **is** its path: a byte a level, entry index + 1, the first level lowest. A key of
+//! [`Slots`] takes four bytes. So it is `Copy`, borrows nothing, gives no addresses away, and the
+//! number of a file is the same after a restart.
 
 mod opens;
 mod slots;
@@ -17,15 +18,19 @@ pub use opens::Handle;
 pub use slots::{Entries, Key, Slots};
 pub use table::{DEPTH, Dir, Entry, Node, dir, file, slots};
 
-use super::{Attr, DirEntry, Error, FixedTree, Id, Kind, Name, OpenMode, Result, SetAttr, Vfs, Waiter};
+use super::{
+    Attr, DirEntry, Error, FixedTree, Id, Kind, Name, OpenMode, Result, SetAttr, Vfs, Waiter,
+};
 
 /// Directories are shown as DataKit shows them.
 const DIR_MODE: u32 = 0o775;
 
-/// The tree below a [`Dir`], with room for `OPENS` open files of at most `TEXT` bytes of rendered text each.
+/// The tree below a [`Dir`], with room for `OPENS` open files of at most `TEXT` bytes of rendered
+/// text each.
 ///
-/// Opening one more is [`Error::TooManyOpen`]; open directories need no room. Files that are longer than `TEXT` must read without
-/// rendering, as [`Blob`](crate::files::Blob) and [`Help`](crate::files::Help) do.
+/// Opening one more is [`Error::TooManyOpen`]; open directories need no room. Files that are longer
+/// than `TEXT` must read without rendering, as [`Blob`](crate::files::Blob) and
+/// [`Help`](crate::files::Help) do.
 pub struct StaticTree<const OPENS: usize = 16, const TEXT: usize = 128> {
     root: &'static Dir,
     opens: Opens<OPENS, TEXT>,
@@ -54,7 +59,8 @@ impl<const OPENS: usize, const TEXT: usize> StaticTree<OPENS, TEXT> {
     /// Follows a path down from the root.
     fn place(&self, path: Path) -> Place {
         let bytes = path.0.to_le_bytes();
-        let mut place = Place { node: Some(Node::Dir(self.root)), dir: None, key: Key(0), start: 0, end: 0 };
+        let mut place =
+            Place { node: Some(Node::Dir(self.root)), dir: None, key: Key(0), start: 0, end: 0 };
         while bytes.get(place.end).is_some_and(|byte| *byte != 0) {
             let dir = place.node.and_then(Node::entries);
             let start = place.end;
@@ -186,8 +192,9 @@ impl<const OPENS: usize, const TEXT: usize> Vfs for StaticTree<OPENS, TEXT> {
     async fn read(&self, open: &Handle, offset: u64, buf: &mut [u8]) -> Result<usize> {
         let mut waiter = Waiter::new();
         poll_fn(|cx| {
-            let read =
-                self.opens.with_waiter(*open, &mut waiter, |file, open, _| Ok(file.poll_read(open, cx, offset, buf)));
+            let read = self.opens.with_waiter(*open, &mut waiter, |file, open, _| {
+                Ok(file.poll_read(open, cx, offset, buf))
+            });
             read.unwrap_or_else(|error| Poll::Ready(Err(error)))
         })
         .await
@@ -220,7 +227,9 @@ impl<const OPENS: usize, const TEXT: usize> Vfs for StaticTree<OPENS, TEXT> {
             // The lowest byte of a key is the entry's index + 1, which is where to go on.
             let next = key.0 as u8;
             let mut flow = ControlFlow::Continue(());
-            dir.name(key, &mut |name| flow = each(DirEntry { name, inode: &|| inode, id, next: next.into() }));
+            dir.name(key, &mut |name| {
+                flow = each(DirEntry { name, inode: &|| inode, id, next: next.into() })
+            });
             from = Some(next).filter(|next| *next != u8::MAX && flow.is_continue());
         }
         Ok(())
@@ -236,12 +245,14 @@ impl<const OPENS: usize, const TEXT: usize> Vfs for StaticTree<OPENS, TEXT> {
 
     async fn set_attr(&self, inode: &Path, set: SetAttr) -> Result<()> {
         match (self.node(*inode)?, set.mode, set.size) {
-            // Owners and times are not kept, and asking for them is no error: `cp -p` and `touch` do.
+            // Owners and times are not kept, and asking for them is no error: `cp -p` and `touch`
+            // do.
             (_, None, None) | (Node::Dir(_) | Node::Slots(_), None, Some(0)) => Ok(()),
             (Node::Dir(_) | Node::Slots(_), None, Some(_)) => Err(Error::IsDirectory),
             (Node::Dir(_) | Node::Slots(_), Some(_), _) => Err(Error::NotPermitted),
             (Node::File(file), mode, size) => {
-                // The one that keeps nothing goes first, so that its refusal leaves the length alone.
+                // The one that keeps nothing goes first, so that its refusal leaves the length
+                // alone.
                 mode.map_or(Ok(()), |mode| file.chmod(mode))?;
                 size.map_or(Ok(()), |size| file.truncate(size))
             }

@@ -1,8 +1,9 @@
 //! Tasks that wait for something to happen: any number of them, and all of them sleep.
 //!
-//! A list has room for the wakers of a few tasks. Further ones form a chain: the list keeps the waker of the last one, which **holds the
-//! waker of the one before in its own future**, and so on. A task of the chain that is woken, or gives up, wakes the one whose waker it
-//! holds. So a list is small, needs no allocator, and has no limit; a long chain is woken one task after the other.
+//! A list has room for the wakers of a few tasks. Further ones form a chain: the list keeps the
+//! waker of the last one, which **holds the waker of the one before in its own future**, and so on.
+//! A task of the chain that is woken, or gives up, wakes the one whose waker it holds. So a list is
+//! small, needs no allocator, and has no limit; a long chain is woken one task after the other.
 
 use core::cell::{Cell, RefCell};
 use core::task::Waker;
@@ -10,18 +11,20 @@ use core::task::Waker;
 use embassy_sync::blocking_mutex::CriticalSectionMutex;
 use heapless::Vec;
 
-/// How often a list was woken or a chain broken: who has registered before that must register again. One count for all lists: to
-/// register once more than is needed does no harm.
+/// How often a list was woken or a chain broken: who has registered before that must register
+/// again. One count for all lists: to register once more than is needed does no harm.
 static BREAKS: CriticalSectionMutex<Cell<u32>> = CriticalSectionMutex::new(Cell::new(0));
 
 fn count_break() {
     BREAKS.lock(|breaks| breaks.set(breaks.get().wrapping_add(1)));
 }
 
-/// The wakers of tasks that wait for one thing: `N` of them are kept here, those of further tasks by each other.
+/// The wakers of tasks that wait for one thing: `N` of them are kept here, those of further tasks
+/// by each other.
 ///
-/// A file that waits has one: its [`poll_read`](super::File::poll_read) calls [`register`](Waiters::register) and then looks whether
-/// there is something to deliver, and whoever makes that calls [`wake`](Waiters::wake).
+/// A file that waits has one: its [`poll_read`](super::File::poll_read) calls
+/// [`register`](Waiters::register) and then looks whether there is something to deliver, and
+/// whoever makes that calls [`wake`](Waiters::wake).
 pub struct Waiters<const N: usize>(CriticalSectionMutex<RefCell<List<N>>>);
 
 struct List<const N: usize> {
@@ -35,7 +38,8 @@ struct List<const N: usize> {
 pub struct Waiter {
     /// The waker in whose place this task is.
     held: Option<Waker>,
-    /// The count of breaks when it took its place in the chain, and what tells its task's waker from others.
+    /// The count of breaks when it took its place in the chain, and what tells its task's waker
+    /// from others.
     breaks: u32,
     task: usize,
 }
@@ -50,7 +54,8 @@ impl Waiter {
     /// Wakes the task whose waker is held: it has to register again.
     fn release(&mut self) {
         if let Some(held) = self.held.take() {
-            // After a break every task behind this one finds by itself that it is no longer in a list.
+            // After a break every task behind this one finds by itself that it is no longer in a
+            // list.
             BREAKS.lock(|breaks| {
                 if breaks.get() == self.breaks {
                     breaks.set(self.breaks.wrapping_add(1));
@@ -74,8 +79,8 @@ impl<const N: usize> Waiters<N> {
         Waiters(CriticalSectionMutex::new(RefCell::new(List { tasks: Vec::new(), last: None })))
     }
 
-    /// Has `waker` woken at the next [`wake`](Waiters::wake), unless `waiter` is dropped before. To be called at every poll that ends
-    /// in a wait.
+    /// Has `waker` woken at the next [`wake`](Waiters::wake), unless `waiter` is dropped before. To
+    /// be called at every poll that ends in a wait.
     pub fn register(&self, waiter: &mut Waiter, waker: &Waker) {
         let task = waker.data().addr() ^ core::ptr::from_ref(waker.vtable()).addr();
         let current = || waiter.breaks == BREAKS.lock(Cell::get) && waiter.task == task;

@@ -1,14 +1,15 @@
 //! The texts of errors that are made when the error is.
 //!
-//! Most functions hand errors on, so that an error must be small: four bytes on a board. Its text is elsewhere: on the heap, or
-//! without one (feature `alloc`) among the last few of the program.
+//! Most functions hand errors on, so that an error must be small: four bytes on a board. Its text
+//! is elsewhere: on the heap, or without one (feature `alloc`) among the last few of the program.
 
 use core::fmt::{self, Write};
 use core::ops::Deref;
 
 use heapless::String;
 
-/// The longest reason that is made at run time, in bytes. Linux sets aside 128 bytes for the text of an error reply.
+/// The longest reason that is made at run time, in bytes. Linux sets aside 128 bytes for the text
+/// of an error reply.
 pub const REASON: usize = 104;
 
 /// The text of an error that was made at run time.
@@ -68,7 +69,8 @@ mod kept {
 #[cfg(not(any(feature = "alloc", test)))]
 use last as kept;
 
-/// The last few of the program. An error is told where it is made, or at the end of the same request.
+/// The last few of the program. An error is told where it is made, or at the end of the same
+/// request.
 #[cfg(any(not(feature = "alloc"), test))]
 #[cfg_attr(test, allow(dead_code))]
 mod last {
@@ -80,7 +82,8 @@ mod last {
 
     const KEPT: u16 = 2;
 
-    static LAST: CriticalSectionMutex<RefCell<Last>> = CriticalSectionMutex::new(RefCell::new(Last::new()));
+    static LAST: CriticalSectionMutex<RefCell<Last>> =
+        CriticalSectionMutex::new(RefCell::new(Last::new()));
 
     /// The number of a text.
     #[derive(Debug, Clone, PartialEq, Eq)]

@@ -1,5 +1,6 @@
-//! Two cursors over a buffer, a [`Reader`] and a [`Writer`]. Both remember what went wrong, and tell when they are finished: most
-//! fields are integers, and an error of each is what flash would be spent on.
+//! Two cursors over a buffer, a [`Reader`] and a [`Writer`]. Both remember what went wrong, and
+//! tell when they are finished: most fields are integers, and an error of each is what flash would
+//! be spent on.
 
 use core::fmt;
 
@@ -10,7 +11,8 @@ use crate::Decimal;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub enum Malformed {
-    /// No message of this dialect has this type. The frame around it is sound: answer an error and go on.
+    /// No message of this dialect has this type. The frame around it is sound: answer an error and
+    /// go on.
     Unknown(u8),
     /// The body ends early, or a length or count promises more than follows.
     Short,
@@ -46,8 +48,9 @@ impl fmt::Display for Full {
 
 impl core::error::Error for Full {}
 
-/// Takes fields off the front of a message body. What is wrong with it is remembered and reported once, by
-/// [`finish`](Reader::finish); nothing is left then, and every further field is empty or 0.
+/// Takes fields off the front of a message body. What is wrong with it is remembered and reported
+/// once, by [`finish`](Reader::finish); nothing is left then, and every further field is empty or
+/// 0.
 #[derive(Clone, Copy, Debug)]
 pub struct Reader<'a> {
     bytes: &'a [u8],
@@ -164,11 +167,13 @@ impl<'a> Reader<'a> {
     }
 }
 
-/// Appends fields to a buffer. Overflow is remembered and reported once, by [`finish`](Writer::finish).
+/// Appends fields to a buffer. Overflow is remembered and reported once, by
+/// [`finish`](Writer::finish).
 #[derive(Debug)]
 pub struct Writer<'b> {
     buf: &'b mut [u8],
-    /// Where the next byte goes. Beyond the end of `buf` once something did not fit, and then nothing fits any more.
+    /// Where the next byte goes. Beyond the end of `buf` once something did not fit, and then
+    /// nothing fits any more.
     at: usize,
     dialect: Dialect,
 }
@@ -203,7 +208,8 @@ impl<'b> Writer<'b> {
     /// Appends bytes.
     #[inline]
     pub fn bytes(&mut self, bytes: &[u8]) {
-        // Cut in two steps: inlined, the lengths are seen to agree and the panic of `copy_from_slice` goes away.
+        // Cut in two steps: inlined, the lengths are seen to agree and the panic of
+        // `copy_from_slice` goes away.
         let place = self.buf.get_mut(self.at..).and_then(|rest| rest.get_mut(..bytes.len()));
         if let Some(place) = place {
             place.copy_from_slice(bytes);

@@ -2,7 +2,8 @@
 
 use super::Str;
 
-/// What client and server agreed to speak. A dialect is a column of the table of messages, not a second set of types.
+/// What client and server agreed to speak. A dialect is a column of the table of messages, not a
+/// second set of types.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub enum Dialect {
@@ -10,7 +11,8 @@ pub enum Dialect {
     Legacy,
     /// `9P2000.u`: adds numeric ids and errors, symlinks and devices.
     Unix,
-    /// `9P2000.L`: the Linux file calls; only there without feature `linux` so that a `match` reads the same.
+    /// `9P2000.L`: the Linux file calls; only there without feature `linux` so that a `match` reads
+    /// the same.
     Linux,
 }
 
@@ -24,11 +26,12 @@ impl Dialect {
         }
     }
 
-    /// The dialect to answer an offered version with; `None` for one that is to be answered `unknown`.
+    /// The dialect to answer an offered version with; `None` for one that is to be answered
+    /// `unknown`.
     ///
-    /// version(5): the client's string may have a suffix after a period, and "if the server does not understand the client's
-    /// version string" it may answer without it: `9P2000.x` becomes [`Legacy`](Dialect::Legacy), as does `.L` without feature
-    /// `linux`.
+    /// version(5): the client's string may have a suffix after a period, and "if the server does
+    /// not understand the client's version string" it may answer without it: `9P2000.x` becomes
+    /// [`Legacy`](Dialect::Legacy), as does `.L` without feature `linux`.
     pub fn offered(version: Str<'_>) -> Option<Self> {
         let suffix = version.as_bytes().strip_prefix(b"9P2000")?;
         match suffix {

@@ -1,4 +1,5 @@
-//! What a message is made of: integers, data, lists, and the few fields that are absent in some dialects.
+//! What a message is made of: integers, data, lists, and the few fields that are absent in some
+//! dialects.
 
 use core::fmt;
 use core::marker::PhantomData;
@@ -7,7 +8,8 @@ use super::{Dialect, Reader, Str, Writer};
 
 /// A value with a place in a message.
 pub trait Field<'a>: Sized {
-    /// Takes the value off the front of `reader`. What is wrong is remembered by the reader and reported at its end.
+    /// Takes the value off the front of `reader`. What is wrong is remembered by the reader and
+    /// reported at its end.
     fn decode(reader: &mut Reader<'a>) -> Self;
 
     /// Appends the value. What does not fit is remembered by the writer and reported at its end.
@@ -78,11 +80,12 @@ impl defmt::Format for Data<'_> {
     }
 }
 
-/// `count[2]` and that many values, borrowed both ways: the bytes of a frame that was decoded, or the values to encode.
+/// `count[2]` and that many values, borrowed both ways: the bytes of a frame that was decoded, or
+/// the values to encode.
 #[derive(Clone, Copy)]
 pub enum List<'a, T> {
-    /// As found in a frame. Made by decoding only, which has looked at every value; of one made by hand, the iterator gives
-    /// the values before the first malformed one.
+    /// As found in a frame. Made by decoding only, which has looked at every value; of one made by
+    /// hand, the iterator gives the values before the first malformed one.
     Wire {
         /// Number of values.
         count: u16,
@@ -99,7 +102,9 @@ impl<'a, T: Field<'a> + Copy> List<'a, T> {
     pub fn iter(&self) -> Iter<'a, T> {
         match *self {
             // No value found in a list depends on the dialect.
-            List::Wire { count, bytes } => Iter(Source::Wire(count, Reader::new(bytes, Dialect::Legacy), PhantomData)),
+            List::Wire { count, bytes } => {
+                Iter(Source::Wire(count, Reader::new(bytes, Dialect::Legacy), PhantomData))
+            }
             List::Slice(values) => Iter(Source::Slice(values.iter())),
         }
     }
@@ -238,7 +243,8 @@ impl<'a, T: Field<'a> + Copy> Field<'a> for List<'a, T> {
     }
 }
 
-/// `n_uname[4]` of Tauth and Tattach: not there in 9P2000, where it reads as [`NONE`](Numeric::NONE).
+/// `n_uname[4]` of Tauth and Tattach: not there in 9P2000, where it reads as
+/// [`NONE`](Numeric::NONE).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct Numeric(pub u32);

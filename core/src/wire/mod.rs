@@ -1,15 +1,18 @@
 //! Messages as bytes: the three dialects of 9P, decoded and encoded without a copy.
 //!
-//! `Tmessage::decode(frame, dialect)` and `encode(tag, dialect, buf)`, the same two on [`Rmessage`]. What they promise:
+//! `Tmessage::decode(frame, dialect)` and `encode(tag, dialect, buf)`, the same two on
+//! [`Rmessage`]. What they promise:
 //!
-//! - A decoded message is well-formed: nobody checks its lengths, counts or terminators again. Whether a fid exists, a name is
-//!   allowed or a flag is known is the session's business; values we do not know are kept.
-//! - Decoding borrows from the frame, encoding borrows from the caller. Neither allocates nor panics, whatever the bytes; both
-//!   look at each byte at most twice.
-//! - A frame is a whole message, its `size[4]` included. Bounding it by msize is the reader's business (`serve`).
+//! - A decoded message is well-formed: nobody checks its lengths, counts or terminators again.
+//!   Whether a fid exists, a name is allowed or a flag is known is the session's business; values
+//!   we do not know are kept.
+//! - Decoding borrows from the frame, encoding borrows from the caller. Neither allocates nor
+//!   panics, whatever the bytes; both look at each byte at most twice.
+//! - A frame is a whole message, its `size[4]` included. Bounding it by msize is the reader's
+//!   business (`serve`).
 //!
-//! Read [`messages`](Tmessage) first: one row per message. A new message is a new row there, a new kind of value an
-//! implementation of [`Field`].
+//! Read [`messages`](Tmessage) first: one row per message. A new message is a new row there, a new
+//! kind of value an implementation of [`Field`].
 
 #[macro_use]
 mod table;
@@ -69,7 +72,8 @@ pub const TSTAT: u8 = 124;
 /// See [`TREADLINK`].
 pub const RSTAT: u8 = 125;
 
-/// The tag of a frame that need not be decodable, to answer it with an error; [`Tag::NONE`] if the frame has no header.
+/// The tag of a frame that need not be decodable, to answer it with an error; [`Tag::NONE`] if the
+/// frame has no header.
 #[inline]
 pub fn tag(frame: &[u8]) -> Tag {
     match frame.first_chunk::<HEADER>() {
@@ -84,10 +88,12 @@ pub fn kind(frame: &[u8]) -> u8 {
     frame.get(4).copied().unwrap_or(0)
 }
 
-/// Writes the header of an Rread (`kind` 117) or Rreaddir (41) in front of `count` bytes of data that are already at
-/// `buf[RREAD_HEADER..]`, so that a file reads straight into its reply. Returns the length of the message.
+/// Writes the header of an Rread (`kind` 117) or Rreaddir (41) in front of `count` bytes of data
+/// that are already at `buf[RREAD_HEADER..]`, so that a file reads straight into its reply. Returns
+/// the length of the message.
 ///
-/// A `count` beyond the end of `buf` is cut to what is there; a `buf` without room for the header is left alone and gives 0.
+/// A `count` beyond the end of `buf` is cut to what is there; a `buf` without room for the header
+/// is left alone and gives 0.
 #[inline]
 pub fn finish_read(buf: &mut [u8], kind: u8, tag: Tag, count: usize) -> usize {
     let Some((header, data)) = buf.split_first_chunk_mut::<RREAD_HEADER>() else { return 0 };

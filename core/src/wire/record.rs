@@ -53,7 +53,8 @@ macro_rules! number {
 
 number! { Tag: u16  Fid: u32 }
 
-/// `type[1] version[4] path[8]`: names a file for the life of the server. Two files with the same path are the same file.
+/// `type[1] version[4] path[8]`: names a file for the life of the server. Two files with the same
+/// path are the same file.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct Qid {

@@ -1,4 +1,5 @@
-//! stat(5): the attributes of 9P2000 and .u, alone in Rstat and Twstat, one after the other in the data of a directory.
+//! stat(5): the attributes of 9P2000 and .u, alone in Rstat and Twstat, one after the other in the
+//! data of a directory.
 
 use core::fmt;
 
@@ -30,8 +31,9 @@ pub struct Stat<'a> {
     pub gid: Str<'a>,
     /// Who wrote last.
     pub muid: Str<'a>,
-    /// What .u adds. Decoded in .u if the record's size leaves room for it (some clients send the short form in Twstat);
-    /// always encoded in .u, `None` as the default; never there in other dialects.
+    /// What .u adds. Decoded in .u if the record's size leaves room for it (some clients send the
+    /// short form in Twstat); always encoded in .u, `None` as the default; never there in other
+    /// dialects.
     pub unix: Option<StatUnix<'a>>,
 }
 
@@ -56,8 +58,8 @@ impl Default for StatUnix<'_> {
 }
 
 impl<'a> Stat<'a> {
-    /// Writes one record with its own size in front at the start of `buf`, as in the data of a directory. Returns its length
-    /// in bytes.
+    /// Writes one record with its own size in front at the start of `buf`, as in the data of a
+    /// directory. Returns its length in bytes.
     ///
     /// # Errors
     /// `Full` if `buf` has no room for all of it; its bytes are then of no use.
@@ -122,7 +124,11 @@ impl<'a> Field<'a> for Stat<'a> {
     fn trace(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("{ name ")?;
         self.name.trace(f)?;
-        write!(f, " qid {} mode {:o} length {} mtime {} uid ", self.qid, self.mode, self.length, self.mtime)?;
+        write!(
+            f,
+            " qid {} mode {:o} length {} mtime {} uid ",
+            self.qid, self.mode, self.length, self.mtime
+        )?;
         self.uid.trace(f)?;
         f.write_str(" gid ")?;
         self.gid.trace(f)?;
@@ -138,7 +144,12 @@ impl<'a> Field<'a> for Stat<'a> {
 impl<'a> StatUnix<'a> {
     fn decode(r: &mut Reader<'a>) -> Self {
         let extension = Field::decode(r);
-        Self { extension, n_uid: Field::decode(r), n_gid: Field::decode(r), n_muid: Field::decode(r) }
+        Self {
+            extension,
+            n_uid: Field::decode(r),
+            n_gid: Field::decode(r),
+            n_muid: Field::decode(r),
+        }
     }
 
     fn encode(&self, w: &mut Writer<'_>) {

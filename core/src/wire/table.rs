@@ -1,7 +1,9 @@
-//! The two macros: rows of fields in; types, decode, encode and Display out. Flat on purpose: no recursion, no munching.
+//! The two macros: rows of fields in; types, decode, encode and Display out. Flat on purpose: no
+//! recursion, no munching.
 
-/// Writes the two enums of messages from sections of rows. A section says which dialects have its rows and when they are
-/// compiled; a row gives one line of doc, the type number of the request (the reply's is one more), a name, and the fields of both.
+/// Writes the two enums of messages from sections of rows. A section says which dialects have its
+/// rows and when they are compiled; a row gives one line of doc, the type number of the request
+/// (the reply's is one more), a name, and the fields of both.
 macro_rules! messages {
     ($(
         $rows:ident if $when:meta {
@@ -13,7 +15,8 @@ macro_rules! messages {
             )*
         }
     )*) => {
-        /// A request. Fields have the names of section 5 of the manual; all that is not a number borrows from the frame.
+        /// A request. Fields have the names of section 5 of the manual; all that is not a number
+        /// borrows from the frame.
         #[allow(missing_docs, reason = "the row's man-page line names the fields")]
         #[derive(Clone, Copy, Debug, PartialEq, Eq)]
         #[cfg_attr(feature = "defmt", derive(defmt::Format))]
@@ -25,7 +28,8 @@ macro_rules! messages {
             )?)*)*
         }
 
-        /// A reply. Fields have the names of section 5 of the manual; all that is not a number borrows from the frame.
+        /// A reply. Fields have the names of section 5 of the manual; all that is not a number
+        /// borrows from the frame.
         #[allow(missing_docs, reason = "the row's man-page line names the fields")]
         #[derive(Clone, Copy, Debug, PartialEq, Eq)]
         #[cfg_attr(feature = "defmt", derive(defmt::Format))]
@@ -41,13 +45,14 @@ macro_rules! messages {
             /// The request in a whole frame.
             ///
             /// # Errors
-            /// [`Malformed`], whose `Unknown` leaves the connection usable; [`tag`](super::tag) still tells whom to answer.
+            /// [`Malformed`], whose `Unknown` leaves the connection usable; [`tag`](super::tag)
+            /// still tells whom to answer.
             pub fn decode(frame: &'a [u8], dialect: Dialect) -> Result<(Tag, Self), Malformed> {
                 Self::decode_known(frame, dialect, |_| true)
             }
 
-            /// [`decode`](Self::decode) of the types that are `known`; all others are [`Malformed::Unknown`], and not compiled where
-            /// the compiler can tell.
+            /// [`decode`](Self::decode) of the types that are `known`; all others are
+            /// [`Malformed::Unknown`], and not compiled where the compiler can tell.
             pub(crate) fn decode_known(
                 frame: &'a [u8],
                 dialect: Dialect,
@@ -67,11 +72,12 @@ macro_rules! messages {
                 Ok((tag, message))
             }
 
-            /// Writes the request as a whole frame, returns its length in bytes. That `dialect` has this row is for the
-            /// caller to know.
+            /// Writes the request as a whole frame, returns its length in bytes. That `dialect` has
+            /// this row is for the caller to know.
             ///
             /// # Errors
-            /// `Full` if `buf` is too small, or a string or list longer than its length field can say.
+            /// `Full` if `buf` is too small, or a string or list longer than its length field can
+            /// say.
             pub fn encode(&self, tag: Tag, dialect: Dialect, buf: &mut [u8]) -> Result<usize, Full> {
                 let mut writer = Writer::new(buf, dialect);
                 match self {
@@ -108,16 +114,18 @@ macro_rules! messages {
                 Ok((tag, message))
             }
 
-            /// Writes the reply as a whole frame, returns its length in bytes. That `dialect` has this row is for the caller
-            /// to know.
+            /// Writes the reply as a whole frame, returns its length in bytes. That `dialect` has
+            /// this row is for the caller to know.
             ///
             /// # Errors
-            /// `Full` if `buf` is too small, or a string or list longer than its length field can say.
+            /// `Full` if `buf` is too small, or a string or list longer than its length field can
+            /// say.
             pub fn encode(&self, tag: Tag, dialect: Dialect, buf: &mut [u8]) -> Result<usize, Full> {
                 self.encode_known(tag, dialect, buf, |_| true)
             }
 
-            /// [`encode`](Self::encode) of the replies to requests that are `known`, see [`Tmessage::decode_known`].
+            /// [`encode`](Self::encode) of the replies to requests that are `known`, see
+            /// [`Tmessage::decode_known`].
             pub(crate) fn encode_known(
                 &self,
                 tag: Tag,

@@ -7,8 +7,8 @@ use super::{Field, Malformed, Reader, Writer};
 
 /// Any string of the protocol: `len[2]` and that many bytes.
 ///
-/// Not checked for UTF-8: names on a Unix disk need not be, and who must know asks with [`to_str`](Str::to_str). A decoded one
-/// has no NUL.
+/// Not checked for UTF-8: names on a Unix disk need not be, and who must know asks with
+/// [`to_str`](Str::to_str). A decoded one has no NUL.
 #[derive(Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Str<'a>(pub &'a [u8]);
 

@@ -14,12 +14,14 @@ pub type Result<T> = std::result::Result<T, Error>;
 pub enum Error {
     /// The server answered with an error.
     Server {
-        /// The Linux error number. 9P2000 sends none: it is found by the text then, 0 when the text is unknown.
+        /// The Linux error number. 9P2000 sends none: it is found by the text then, 0 when the text
+        /// is unknown.
         errno: u32,
         /// The text. 9P2000.L sends none: it is found by the number then.
         text: String,
     },
-    /// The connection could not be made, or is gone. All requests that waited and all later ones fail with this error; connect again.
+    /// The connection could not be made, or is gone. All requests that waited and all later ones
+    /// fail with this error; connect again.
     Lost(Arc<str>),
     /// The server broke the protocol. What it did to this one request is unknown.
     Protocol(Arc<str>),
@@ -30,7 +32,8 @@ pub enum Error {
         /// In bytes; names in a directory.
         limit: usize,
     },
-    /// The dialect of this connection, or this system, cannot do it, as the text says; nothing was sent.
+    /// The dialect of this connection, or this system, cannot do it, as the text says; nothing was
+    /// sent.
     Unsupported(&'static str),
 }
 
@@ -74,7 +77,8 @@ impl Error {
         Error::Protocol(why.to_string().into())
     }
 
-    /// The Linux error number of a server's error; `None` for the other kinds and where it is not known.
+    /// The Linux error number of a server's error; `None` for the other kinds and where it is not
+    /// known.
     #[must_use]
     pub fn errno(&self) -> Option<u32> {
         match self {
@@ -101,17 +105,22 @@ impl Error {
 }
 
 fn errno_of(text: &str) -> u32 {
-    let row = Row::ROWS.iter().find(|row| row.said(|row| row == text)).map(|row| u32::from(row.errno()));
-    row.or_else(|| SPELLINGS.iter().find(|(known, _)| *known == text).map(|(_, errno)| *errno)).unwrap_or(0)
+    let row =
+        Row::ROWS.iter().find(|row| row.said(|row| row == text)).map(|row| u32::from(row.errno()));
+    row.or_else(|| SPELLINGS.iter().find(|(known, _)| *known == text).map(|(_, errno)| *errno))
+        .unwrap_or(0)
 }
 
 fn text_of(errno: u32) -> String {
     if let Some(row) = Row::ROWS.iter().find(|row| u32::from(row.errno()) == errno) {
         return row.to_string();
     }
-    let text =
-        i32::try_from(errno).map(std::io::Error::from_raw_os_error).map(|error| error.to_string()).unwrap_or_default();
-    text.rsplit_once(" (os error").map_or_else(|| format!("error {errno}"), |(text, _)| text.to_owned())
+    let text = i32::try_from(errno)
+        .map(std::io::Error::from_raw_os_error)
+        .map(|error| error.to_string())
+        .unwrap_or_default();
+    text.rsplit_once(" (os error")
+        .map_or_else(|| format!("error {errno}"), |(text, _)| text.to_owned())
 }
 
 impl Display for Error {
@@ -120,7 +129,9 @@ impl Display for Error {
             Error::Server { text, .. } => f.write_str(text),
             Error::Lost(why) => write!(f, "connection lost: {why}"),
             Error::Protocol(why) => write!(f, "protocol error: {why}"),
-            Error::TooLong { what, limit } => write!(f, "the {what} is too long: the limit is {limit}"),
+            Error::TooLong { what, limit } => {
+                write!(f, "the {what} is too long: the limit is {limit}")
+            }
             Error::Unsupported(what) => f.write_str(what),
         }
     }

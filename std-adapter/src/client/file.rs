@@ -15,7 +15,8 @@ use super::transfer::{Chunks, Writes};
 /// What to leave for the header of Twrite, the longest one around data (IOHDRSZ).
 const AROUND_DATA: u32 = 24;
 
-/// The most bytes that a call returns as a whole, in bytes. Longer files are read with [`File::chunks`].
+/// The most bytes that a call returns as a whole, in bytes. Longer files are read with
+/// [`File::chunks`].
 pub(crate) const MAX_FILE: usize = 1 << 30;
 /// The longest text, in bytes: a name, a message, a list.
 pub(crate) const MAX_TEXT: usize = 1 << 24;
@@ -57,9 +58,11 @@ impl File {
         self.unit as usize
     }
 
-    /// Reads at a byte offset into `buf`, at most [`File::unit`] bytes, and returns how many; 0 is the end, or a stream's flush mark.
+    /// Reads at a byte offset into `buf`, at most [`File::unit`] bytes, and returns how many; 0 is
+    /// the end, or a stream's flush mark.
     ///
-    /// Waits as long as the server does. Dropped, the request is flushed: a server may have handed its bytes out all the same.
+    /// Waits as long as the server does. Dropped, the request is flushed: a server may have handed
+    /// its bytes out all the same.
     ///
     /// # Errors
     /// What the server refuses: a stream is read in order.
@@ -67,7 +70,9 @@ impl File {
         let count = u32::try_from(buf.len()).unwrap_or(u32::MAX).min(self.unit);
         let frame = self.link().call(&T::Read { fid: self.handle.fid, offset, count }).await?;
         let data = self.data(&frame, count)?;
-        buf.get_mut(..data.len()).ok_or_else(|| Error::protocol("more data than asked for"))?.copy_from_slice(data);
+        buf.get_mut(..data.len())
+            .ok_or_else(|| Error::protocol("more data than asked for"))?
+            .copy_from_slice(data);
         Ok(data.len())
     }
 
@@ -80,10 +85,12 @@ impl File {
         }
     }
 
-    /// Reads from the start until the first empty read: all of a file, the current value of a parameter, the first delivery of a stream.
+    /// Reads from the start until the first empty read: all of a file, the current value of a
+    /// parameter, the first delivery of a stream.
     ///
     /// # Errors
-    /// What the server refuses; [`Error::TooLong`] above 1 GiB, for which there is [`File::chunks`].
+    /// What the server refuses; [`Error::TooLong`] above 1 GiB, for which there is
+    /// [`File::chunks`].
     pub async fn read_all(&self) -> Result<Vec<u8>> {
         self.read_up_to(MAX_FILE).await
     }
@@ -103,7 +110,8 @@ impl File {
         Ok(all)
     }
 
-    /// The same piece by piece. Of a file that shows its length several reads are under way at a time.
+    /// The same piece by piece. Of a file that shows its length several reads are under way at a
+    /// time.
     #[must_use]
     pub fn chunks(&self) -> Chunks<'_> {
         Chunks::new(self)
@@ -113,7 +121,8 @@ impl File {
         T::Read { fid: self.handle.fid, offset, count: self.unit }
     }
 
-    /// Writes one message at a byte offset: at most [`File::unit`] bytes of `data`, and returns how many the server took.
+    /// Writes one message at a byte offset: at most [`File::unit`] bytes of `data`, and returns how
+    /// many the server took.
     ///
     /// # Errors
     /// What the server refuses: a parameter parses what it is given.
@@ -123,7 +132,8 @@ impl File {
         self.written(&frame, data.len())
     }
 
-    /// Writes all of `data` at a byte offset, in as few messages as hold it. Empty data sends nothing.
+    /// Writes all of `data` at a byte offset, in as few messages as hold it. Empty data sends
+    /// nothing.
     ///
     /// # Errors
     /// What the server refuses; what came before it is written.
@@ -135,7 +145,8 @@ impl File {
         writes.finish().await
     }
 
-    /// The same piece by piece. Of a file that shows the length of what was written first, several writes are under way at a time.
+    /// The same piece by piece. Of a file that shows the length of what was written first, several
+    /// writes are under way at a time.
     #[must_use]
     pub fn writes_at(&self, offset: u64) -> Writes<'_> {
         Writes::new(self, offset)
@@ -144,8 +155,9 @@ impl File {
     /// The names in an open directory, without `.` and `..`, in the server's order.
     ///
     /// # Errors
-    /// `Is not a directory` (20), and what the server refuses; [`Error::TooLong`] above a million names or 256 MiB. A listing that
-    /// returns to an offset where it was is an [`Error::Protocol`].
+    /// `Is not a directory` (20), and what the server refuses; [`Error::TooLong`] above a million
+    /// names or 256 MiB. A listing that returns to an offset where it was is an
+    /// [`Error::Protocol`].
     pub async fn read_dir(&self) -> Result<Vec<Entry>> {
         let (mut entries, mut seen) = (Vec::new(), HashSet::from([0]));
         let (mut offset, mut bytes, mut names) = (0, 0, 0);
@@ -164,12 +176,15 @@ impl File {
         Ok(entries)
     }
 
-    /// The names of one read of an open directory from `offset`, and the offset of the next one; `None` is the end.
+    /// The names of one read of an open directory from `offset`, and the offset of the next one;
+    /// `None` is the end.
     ///
-    /// A listing begins at 0 and goes on where the last read ended. In 9P2000.L it can go on after any [`Entry`], at its `next`.
+    /// A listing begins at 0 and goes on where the last read ended. In 9P2000.L it can go on after
+    /// any [`Entry`], at its `next`.
     ///
     /// # Errors
-    /// `Is not a directory` (20), and what the server refuses: an offset of another place, a message too short for an entry.
+    /// `Is not a directory` (20), and what the server refuses: an offset of another place, a
+    /// message too short for an entry.
     pub async fn read_dir_at(&self, offset: u64) -> Result<Option<(Vec<Entry>, u64)>> {
         let mut entries = Vec::new();
         Ok(self.page(offset, &mut entries).await?.map(|page| (entries, page.next)))
@@ -197,8 +212,9 @@ impl File {
     /// Takes the records of one read.
     fn entries(&self, data: &[u8], offset: u64, entries: &mut Vec<Entry>) -> Result<Page> {
         let mut page = Page { next: offset, bytes: data.len(), names: 0 };
-        let unreadable =
-            |malformed| Error::protocol(format_args!("a directory entry that cannot be read: {malformed:?}"));
+        let unreadable = |malformed| {
+            Error::protocol(format_args!("a directory entry that cannot be read: {malformed:?}"))
+        };
         if self.link().dialect != Dialect::Linux {
             for stat in Stat::decode_all(data, self.link().dialect) {
                 page.names += 1;
@@ -250,19 +266,23 @@ struct Page {
     names: usize,
 }
 
-/// A name that would lead out of the directory is not believed: callers walk to what they find here.
+/// A name that would lead out of the directory is not believed: callers walk to what they find
+/// here.
 fn add(entries: &mut Vec<Entry>, entry: Entry) -> Result<()> {
     match entry.name.as_bytes() {
         b"." | b".." => {}
         name if name.is_empty() || name.iter().any(|byte| matches!(byte, b'/' | 0)) => {
-            return Err(Error::protocol("a directory entry without a name, or with a slash or a NUL in it"));
+            return Err(Error::protocol(
+                "a directory entry without a name, or with a slash or a NUL in it",
+            ));
         }
         _ => entries.push(entry),
     }
     Ok(())
 }
 
-/// A stream: a file that delivers text after text. Each delivery ends with an empty read, the flush mark; two in a row end the stream.
+/// A stream: a file that delivers text after text. Each delivery ends with an empty read, the flush
+/// mark; two in a row end the stream.
 pub struct Watch {
     file: File,
     /// All bytes delivered so far.
@@ -285,11 +305,12 @@ enum Progress {
 impl Watch {
     /// Waits for the next delivery; `None` is the end of the stream, for good.
     ///
-    /// Cancel safe: the read stays under way when the future is dropped, and the next call goes on with it. Only dropping the `Watch` flushes it.
+    /// Cancel safe: the read stays under way when the future is dropped, and the next call goes on
+    /// with it. Only dropping the `Watch` flushes it.
     ///
     /// # Errors
-    /// What the server refuses. The next call tries the same read again. [`Error::TooLong`] for a delivery above 16 MiB, which ends
-    /// the stream.
+    /// What the server refuses. The next call tries the same read again. [`Error::TooLong`] for a
+    /// delivery above 16 MiB, which ends the stream.
     pub async fn next(&mut self) -> Result<Option<Vec<u8>>> {
         while self.state != Progress::End {
             let frame = self.answer().await?;
@@ -316,7 +337,8 @@ impl Watch {
         Ok(None)
     }
 
-    /// Flushes the read that is under way, closes the file and waits until the server has done both.
+    /// Flushes the read that is under way, closes the file and waits until the server has done
+    /// both.
     ///
     /// # Errors
     /// Those of [`File::close`].
@@ -330,7 +352,11 @@ impl Watch {
             Some(call) => call,
             none => {
                 self.file.link().room().await;
-                none.insert(self.file.link().submit(&self.file.read_message(self.offset), super::tags::Then::Nothing)?)
+                none.insert(
+                    self.file
+                        .link()
+                        .submit(&self.file.read_message(self.offset), super::tags::Then::Nothing)?,
+                )
             }
         };
         let answer = call.await;

@@ -23,7 +23,8 @@ use super::wires::{self, Wires, established};
 /// Requests wait while this many bytes wait to be written.
 const BACKLOG: usize = 1 << 20;
 
-/// What all handles of one connection share. Dropping the last one lets the writer finish and closes the connection.
+/// What all handles of one connection share. Dropping the last one lets the writer finish and
+/// closes the connection.
 pub(crate) struct Link {
     wires: Arc<Wires>,
     pub(crate) dialect: Dialect,
@@ -34,8 +35,15 @@ pub(crate) struct Link {
 }
 
 impl Link {
-    /// Takes the two halves of a connection over once the version is agreed. Spawns two tasks on the current runtime.
-    pub(crate) fn start<R, W>(reader: R, writer: W, dialect: Dialect, msize: u32, gid: u32) -> Arc<Link>
+    /// Takes the two halves of a connection over once the version is agreed. Spawns two tasks on
+    /// the current runtime.
+    pub(crate) fn start<R, W>(
+        reader: R,
+        writer: W,
+        dialect: Dialect,
+        msize: u32,
+        gid: u32,
+    ) -> Arc<Link>
     where
         R: AsyncRead + Unpin + Send + 'static,
         W: AsyncWrite + Unpin + Send + 'static,
@@ -46,7 +54,8 @@ impl Link {
         Arc::new(Link { wires, dialect, msize, gid })
     }
 
-    /// Sends a request. Waits while too much waits to be written, then for the reply, which may be an error reply.
+    /// Sends a request. Waits while too much waits to be written, then for the reply, which may be
+    /// an error reply.
     ///
     /// Dropped before the reply is there, it sends Tflush; the tag is free again after Rflush.
     pub(crate) async fn call(self: &Arc<Link>, message: &Tmessage<'_>) -> Result<Bytes> {
@@ -117,7 +126,9 @@ impl Link {
             Ok((_, Rmessage::Error { ename, errno })) => Err(Error::reply(errno.0, shown(ename))),
             Ok((_, Rmessage::Lerror { ecode })) => Err(Error::number(ecode)),
             Ok((_, message)) => Ok(message),
-            Err(malformed) => Err(Error::protocol(format_args!("a reply that cannot be read: {malformed}"))),
+            Err(malformed) => {
+                Err(Error::protocol(format_args!("a reply that cannot be read: {malformed}")))
+            }
         }
     }
 }
@@ -164,7 +175,8 @@ impl Future for Call {
     type Output = Result<Bytes>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<Bytes>> {
-        // Outlives the lock: a waker may be the last that holds a task, and dropping that one's calls takes the lock.
+        // Outlives the lock: a waker may be the last that holds a task, and dropping that one's
+        // calls takes the lock.
         let mut waker = cx.waker().clone();
         let link = Arc::clone(&self.link);
         let mut state = link.wires.state();
@@ -172,7 +184,9 @@ impl Future for Call {
             self.waiting = false;
             answers(&frame, self.kind)?;
             match then {
-                Then::Makes { fid, names } if !established(&frame, names) => state.fids.free.push(fid),
+                Then::Makes { fid, names } if !established(&frame, names) => {
+                    state.fids.free.push(fid)
+                }
                 Then::Frees(fid) => state.fids.free.push(fid),
                 _ => {}
             }
@@ -188,12 +202,15 @@ impl Future for Call {
 const RLERROR: u8 = 7;
 const RERROR: u8 = 107;
 
-/// Whether a reply is one to a request of this type. What another one did to the request's fid is not known: it is not used again.
+/// Whether a reply is one to a request of this type. What another one did to the request's fid is
+/// not known: it is not used again.
 fn answers(frame: &[u8], request: u8) -> Result<()> {
     match wire::kind(frame) {
         RLERROR | RERROR => Ok(()),
         kind if kind == request.wrapping_add(1) => Ok(()),
-        kind => Err(Error::protocol(format_args!("a reply of type {kind} to a request of type {request}"))),
+        kind => Err(Error::protocol(format_args!(
+            "a reply of type {kind} to a request of type {request}"
+        ))),
     }
 }
 

@@ -33,7 +33,8 @@ pub struct Metadata {
     pub mode: u32,
     /// Length in bytes; 0 for directories and usually for streams.
     pub len: u64,
-    /// The server's identity of the file: equal paths are the same file. The version changes with the content, 0 is "never cache".
+    /// The server's identity of the file: equal paths are the same file. The version changes with
+    /// the content, 0 is "never cache".
     pub qid: Qid,
     /// The owner: a name, or a decimal number in 9P2000.L.
     pub owner: String,
@@ -61,7 +62,8 @@ pub struct Entry {
     pub qid: Qid,
     /// 9P2000 and .u send all of it with the name; 9P2000.L does not.
     pub metadata: Option<Metadata>,
-    /// Where a listing goes on after this name; `None` in 9P2000 and .u, which go on after a whole read only.
+    /// Where a listing goes on after this name; `None` in 9P2000 and .u, which go on after a whole
+    /// read only.
     pub next: Option<u64>,
 }
 
@@ -92,7 +94,8 @@ impl Metadata {
     pub(crate) fn of_stat(stat: &Stat<'_>) -> Metadata {
         let kind = kind_of_stat(stat);
         // One that cannot be read is listed without a target, and no link has an empty one.
-        let extension = stat.unix.map(|unix| unix.extension).filter(|target| !target.as_bytes().is_empty());
+        let extension =
+            stat.unix.map(|unix| unix.extension).filter(|target| !target.as_bytes().is_empty());
         let target = extension.map(Text::from).filter(|_| kind == Kind::Symlink);
         Metadata {
             name: stat.name.into(),
@@ -113,7 +116,19 @@ impl Metadata {
     pub(crate) fn of_entry(name: Text, kind: Kind, qid: Qid) -> Metadata {
         let (owner, group) = (String::new(), String::new());
         let (accessed, modified) = (SystemTime::UNIX_EPOCH, SystemTime::UNIX_EPOCH);
-        Metadata { name, kind, mode: 0, len: 0, qid, owner, group, links: 1, accessed, modified, target: None }
+        Metadata {
+            name,
+            kind,
+            mode: 0,
+            len: 0,
+            qid,
+            owner,
+            group,
+            links: 1,
+            accessed,
+            modified,
+            target: None,
+        }
     }
 
     /// A record of a directory that may be there only for its name.
@@ -162,7 +177,13 @@ impl Entry {
             1 | 2 | 6 | 12 => Kind::Special,
             _ => kind_of_qid(entry.qid),
         };
-        Entry { name: entry.name.into(), kind, qid: entry.qid, metadata: None, next: Some(entry.offset) }
+        Entry {
+            name: entry.name.into(),
+            kind,
+            qid: entry.qid,
+            metadata: None,
+            next: Some(entry.offset),
+        }
     }
 }
 
@@ -189,7 +210,8 @@ fn kind_of_qid(qid: Qid) -> Kind {
 }
 
 /// SETUID, SETGID and SETVTX: of .u, and of Linux.
-const SPECIAL_BITS: [(u32, u32); 3] = [(0x0008_0000, 0o4000), (0x0004_0000, 0o2000), (0x0001_0000, 0o1000)];
+const SPECIAL_BITS: [(u32, u32); 3] =
+    [(0x0008_0000, 0o4000), (0x0004_0000, 0o2000), (0x0001_0000, 0o1000)];
 
 /// Those of .u, where Linux has them.
 fn special_bits(mode: u32) -> u32 {
@@ -209,6 +231,7 @@ fn exact(at: Time) -> SystemTime {
 fn time(seconds: i64, nanoseconds: u64) -> SystemTime {
     let epoch = SystemTime::UNIX_EPOCH;
     let seconds_off = Duration::from_secs(seconds.unsigned_abs());
-    let whole = if seconds < 0 { epoch.checked_sub(seconds_off) } else { epoch.checked_add(seconds_off) };
+    let whole =
+        if seconds < 0 { epoch.checked_sub(seconds_off) } else { epoch.checked_add(seconds_off) };
     whole.and_then(|whole| whole.checked_add(Duration::from_nanos(nanoseconds))).unwrap_or(epoch)
 }

@@ -16,9 +16,12 @@
 //!
 //! Paths are bytes, normally UTF-8, split at `/`; empty names and `.` are left out.
 //!
-//! - One connection is shared by all clones, and by all that was made from them; requests are pipelined.
-//! - A future that is dropped flushes its request (Tflush). Its tag is used again after Rflush, its fid after it was clunked.
-//! - A lost connection fails all requests that wait and all later ones with [`Error::Lost`]. It does not come back: connect again.
+//! - One connection is shared by all clones, and by all that was made from them; requests are
+//!   pipelined.
+//! - A future that is dropped flushes its request (Tflush). Its tag is used again after Rflush, its
+//!   fid after it was clunked.
+//! - A lost connection fails all requests that wait and all later ones with [`Error::Lost`]. It
+//!   does not come back: connect again.
 //! - The last handle dropped closes the connection, once what is to be written is written.
 
 mod connect;
@@ -63,11 +66,13 @@ pub struct Client {
 }
 
 impl Client {
-    /// Connects, agrees on a version and attaches. Needs a tokio runtime with I/O and time, where it leaves two tasks.
+    /// Connects, agrees on a version and attaches. Needs a tokio runtime with I/O and time, where
+    /// it leaves two tasks.
     ///
     /// # Errors
-    /// [`Error::Lost`] when nobody listens, or nobody answers in time; [`Error::Unsupported`] when the server does not speak the dialect of `options`, and the
-    /// server's error when it refuses the attach.
+    /// [`Error::Lost`] when nobody listens, or nobody answers in time; [`Error::Unsupported`] when
+    /// the server does not speak the dialect of `options`, and the server's error when it refuses
+    /// the attach.
     pub async fn connect(url: &Url, options: Options) -> Result<Client> {
         within(options.timeout, async {
             let link = connect::dial(url, &options).await?;
@@ -106,7 +111,8 @@ impl Client {
         Ok(Client { root: Arc::new(root), link: Arc::clone(&self.link) })
     }
 
-    /// Waits until the connection is closed: for all handles of it, for what is to be written, and at most a second for the other side.
+    /// Waits until the connection is closed: for all handles of it, for what is to be written, and
+    /// at most a second for the other side.
     pub async fn close(self) {
         let ended = self.link.ended();
         drop(self);
@@ -153,7 +159,8 @@ impl Client {
     /// All of a file, see [`File::read_all`].
     ///
     /// # Errors
-    /// Those of [`Client::open`] and [`File::read_all`]; `Is a directory` (21) for a directory, which is read with [`Client::read_dir`].
+    /// Those of [`Client::open`] and [`File::read_all`]; `Is a directory` (21) for a directory,
+    /// which is read with [`Client::read_dir`].
     pub async fn read(&self, path: impl AsRef<[u8]>) -> Result<Vec<u8>> {
         self.open_to_read(path).await?.read_all().await
     }
@@ -174,7 +181,8 @@ impl Client {
 
     /// Makes `data` all of a file; makes the file if it is missing.
     ///
-    /// The file is closed when this returns. It is opened with "truncate" and, when the tree refuses that, without.
+    /// The file is closed when this returns. It is opened with "truncate" and, when the tree
+    /// refuses that, without.
     ///
     /// # Errors
     /// What the server refuses.
@@ -191,11 +199,13 @@ impl Client {
     pub async fn open_to_write(&self, path: impl AsRef<[u8]>) -> Result<File> {
         let path = path.as_ref();
         let node = match self.walk_to_file(path).await {
-            Err(error) if error.is_not_found() => match self.create(path, 0o666, Open::WRITE.truncate()).await {
-                // Somebody else made it meanwhile.
-                Err(error) if error.is_exists() => self.walk_to_file(path).await?,
-                made => return made,
-            },
+            Err(error) if error.is_not_found() => {
+                match self.create(path, 0o666, Open::WRITE.truncate()).await {
+                    // Somebody else made it meanwhile.
+                    Err(error) if error.is_exists() => self.walk_to_file(path).await?,
+                    made => return made,
+                }
+            }
             other => other?,
         };
         match node.open(Open::WRITE.truncate()).await {
@@ -225,8 +235,8 @@ impl Client {
         node.open(Open::READ).await?.read_dir().await
     }
 
-    /// The names in a directory with all about them: one request more per name in 9P2000.L, many at a time. Names that vanish meanwhile
-    /// are left out.
+    /// The names in a directory with all about them: one request more per name in 9P2000.L, many at
+    /// a time. Names that vanish meanwhile are left out.
     ///
     /// # Errors
     /// Those of [`Client::read_dir`] and [`Client::stat`].
@@ -235,7 +245,8 @@ impl Client {
         failed.into_iter().next().map_or(Ok(files), |(_, error)| Err(error))
     }
 
-    /// The same where some names are there and cannot be looked at: of these only the kind is known, and why.
+    /// The same where some names are there and cannot be looked at: of these only the kind is
+    /// known, and why.
     ///
     /// # Errors
     /// Those of [`Client::read_dir`]; those of the connection.
@@ -297,21 +308,27 @@ impl Client {
         self.walk(path).await?.remove().await
     }
 
-    /// Gives a file another name or directory. Whether it replaces what has that name is up to the server.
+    /// Gives a file another name or directory. Whether it replaces what has that name is up to the
+    /// server.
     ///
     /// # Errors
-    /// `Invalid cross-device link` (18) for another directory in 9P2000 and .u, which cannot say that; and what the server refuses.
+    /// `Invalid cross-device link` (18) for another directory in 9P2000 and .u, which cannot say
+    /// that; and what the server refuses.
     pub async fn rename(&self, from: impl AsRef<[u8]>, to: impl AsRef<[u8]>) -> Result<()> {
-        let ((dir, old), (newdir, new)) = (node::split_last(from.as_ref())?, node::split_last(to.as_ref())?);
+        let ((dir, old), (newdir, new)) =
+            (node::split_last(from.as_ref())?, node::split_last(to.as_ref())?);
         if self.dialect() != Dialect::Linux {
             if dir != newdir {
                 return Err(Error::number(18));
             }
             return self.walk(from.as_ref()).await?.set_name(new).await;
         }
-        let (dir, newdir) = (self.root.walk_names(&dir).await?, self.root.walk_names(&newdir).await?);
+        let (dir, newdir) =
+            (self.root.walk_names(&dir).await?, self.root.walk_names(&newdir).await?);
         match dir.rename_at(old, &newdir, new).await {
-            Err(error) if error.is_not_supported() => self.walk(from.as_ref()).await?.rename_to(&newdir, new).await,
+            Err(error) if error.is_not_supported() => {
+                self.walk(from.as_ref()).await?.rename_to(&newdir, new).await
+            }
             other => other,
         }
     }

@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use datakit_core::wire::{
-    Data, Dialect, Extension, Fid, List, Numeric, Qid, Rmessage as R, SetAttr, Stat, StatUnix, Str, Tmessage as T,
+    Data, Dialect, Extension, Fid, List, Numeric, Qid, Rmessage as R, SetAttr, Stat, StatUnix, Str,
+    Tmessage as T,
 };
 
 use super::error::{Error, Result};
@@ -34,7 +35,8 @@ impl Open {
     /// For both.
     pub const READ_WRITE: Open = Open { access: 2, truncate: false };
 
-    /// The same, and makes the file empty first. Servers ignore it on files that have no length to set.
+    /// The same, and makes the file empty first. Servers ignore it on files that have no length to
+    /// set.
     #[must_use]
     pub fn truncate(self) -> Open {
         Open { truncate: true, ..self }
@@ -76,7 +78,12 @@ pub(crate) fn split_last(path: &[u8]) -> Result<(Vec<&[u8]>, &[u8])> {
 
 impl Node {
     /// Tattach.
-    pub(crate) async fn attach(link: &Arc<Link>, uname: &str, aname: &str, n_uname: u32) -> Result<Node> {
+    pub(crate) async fn attach(
+        link: &Arc<Link>,
+        uname: &str,
+        aname: &str,
+        n_uname: u32,
+    ) -> Result<Node> {
         let message = |fid| T::Attach {
             fid,
             afid: Fid::NONE,
@@ -105,10 +112,12 @@ impl Node {
         self.qid
     }
 
-    /// Another place, `path` below this one; an empty path is this one again. Longer paths than 16 names take several requests.
+    /// Another place, `path` below this one; an empty path is this one again. Longer paths than 16
+    /// names take several requests.
     ///
     /// # Errors
-    /// `No such file or directory` (2), or `Is not a directory` (20) when a name before the last one is no directory.
+    /// `No such file or directory` (2), or `Is not a directory` (20) when a name before the last
+    /// one is no directory.
     pub async fn walk(&self, path: impl AsRef<[u8]>) -> Result<Node> {
         self.walk_names(&names(path.as_ref())).await
     }
@@ -155,7 +164,8 @@ impl Node {
         stat(self.link(), self.fid()).await
     }
 
-    /// Opens the file; the place becomes the open file. A directory is opened for reading its names.
+    /// Opens the file; the place becomes the open file. A directory is opened for reading its
+    /// names.
     ///
     /// # Errors
     /// What the server refuses.
@@ -168,12 +178,15 @@ impl Node {
         };
         let frame = link.call(&message).await?;
         match link.decode(&frame)? {
-            R::Open { qid, iounit } | R::Lopen { qid, iounit } => Ok(File::new(self.handle, qid, iounit)),
+            R::Open { qid, iounit } | R::Lopen { qid, iounit } => {
+                Ok(File::new(self.handle, qid, iounit))
+            }
             other => Err(unexpected(&other)),
         }
     }
 
-    /// Makes a file in this directory and opens it; the place becomes the new file, open. `mode` is its permission bits.
+    /// Makes a file in this directory and opens it; the place becomes the new file, open. `mode` is
+    /// its permission bits.
     ///
     /// # Errors
     /// `Already exists` (17) where the directory minds, and what the server refuses.
@@ -182,7 +195,13 @@ impl Node {
         let fid = self.fid();
         let str = Str(name.as_ref());
         let message = match link.dialect {
-            Dialect::Linux => T::Lcreate { fid, name: str, flags: how.flags() | 0o100, mode, gid: self.link().gid },
+            Dialect::Linux => T::Lcreate {
+                fid,
+                name: str,
+                flags: how.flags() | 0o100,
+                mode,
+                gid: self.link().gid,
+            },
             dialect => {
                 let perm = permissions(mode, dialect);
                 T::Create { fid, name: str, perm, mode: how.byte(), extension: Extension(None) }
@@ -190,7 +209,9 @@ impl Node {
         };
         let frame = link.call(&message).await?;
         match link.decode(&frame)? {
-            R::Create { qid, iounit } | R::Lcreate { qid, iounit } => Ok(File::new(self.handle, qid, iounit)),
+            R::Create { qid, iounit } | R::Lcreate { qid, iounit } => {
+                Ok(File::new(self.handle, qid, iounit))
+            }
             other => Err(unexpected(&other)),
         }
     }
@@ -202,9 +223,12 @@ impl Node {
     pub async fn mkdir(&self, name: impl AsRef<[u8]>, mode: u32) -> Result<()> {
         let str = Str(name.as_ref());
         if self.link().dialect == Dialect::Linux {
-            return self.done(&T::Mkdir { dfid: self.fid(), name: str, mode, gid: self.link().gid }).await;
+            return self
+                .done(&T::Mkdir { dfid: self.fid(), name: str, mode, gid: self.link().gid })
+                .await;
         }
-        self.create_special(str, DMDIR | permissions(mode, self.link().dialect), Extension(None)).await
+        self.create_special(str, DMDIR | permissions(mode, self.link().dialect), Extension(None))
+            .await
     }
 
     /// Makes a symbolic link in this directory.
@@ -214,14 +238,24 @@ impl Node {
     pub async fn symlink(&self, name: impl AsRef<[u8]>, target: impl AsRef<[u8]>) -> Result<()> {
         let (name, target) = (Str(name.as_ref()), Str(target.as_ref()));
         match self.link().dialect {
-            Dialect::Linux => self.done(&T::Symlink { dfid: self.fid(), name, target, gid: self.link().gid }).await,
-            Dialect::Unix => self.create_special(name, DMSYMLINK | 0o777, Extension(Some(target))).await,
+            Dialect::Linux => {
+                self.done(&T::Symlink { dfid: self.fid(), name, target, gid: self.link().gid })
+                    .await
+            }
+            Dialect::Unix => {
+                self.create_special(name, DMSYMLINK | 0o777, Extension(Some(target))).await
+            }
             Dialect::Legacy => Err(Error::Unsupported("9P2000 has no request for symbolic links")),
         }
     }
 
     /// Tcreate moves the fid to what it makes, so it gets one of its own.
-    async fn create_special(&self, name: Str<'_>, perm: u32, extension: Extension<'_>) -> Result<()> {
+    async fn create_special(
+        &self,
+        name: Str<'_>,
+        perm: u32,
+        extension: Extension<'_>,
+    ) -> Result<()> {
         let place = self.again().await?;
         place.done(&T::Create { fid: place.fid(), name, perm, mode: 0, extension }).await
     }
@@ -269,7 +303,8 @@ impl Node {
             _ if self.stat().await?.is_dir() => DMDIR,
             _ => 0,
         };
-        self.change(set, Stat { mode: dir | permissions(mode, self.link().dialect), ..no_stat() }).await
+        self.change(set, Stat { mode: dir | permissions(mode, self.link().dialect), ..no_stat() })
+            .await
     }
 
     async fn change(&self, set: SetAttr, stat: Stat<'_>) -> Result<()> {
@@ -285,8 +320,16 @@ impl Node {
     /// `Already exists` (17), and what the server refuses; [`Error::Unsupported`] in 9P2000.L.
     pub async fn set_name(&self, name: impl AsRef<[u8]>) -> Result<()> {
         match self.link().dialect {
-            Dialect::Linux => Err(Error::Unsupported("9P2000.L has no request for a name without its directory")),
-            _ => self.done(&T::Wstat { fid: self.fid(), stat: Stat { name: Str(name.as_ref()), ..no_stat() } }).await,
+            Dialect::Linux => {
+                Err(Error::Unsupported("9P2000.L has no request for a name without its directory"))
+            }
+            _ => {
+                self.done(&T::Wstat {
+                    fid: self.fid(),
+                    stat: Stat { name: Str(name.as_ref()), ..no_stat() },
+                })
+                .await
+            }
         }
     }
 
@@ -297,14 +340,16 @@ impl Node {
         self.done(&T::Renameat { olddirfid, oldname, newdirfid, newname }).await
     }
 
-    /// Moves the file to `name` in `dir`, by Trename; 9P2000 and .u have no such request. Whether it replaces what has that name is
-    /// up to the server.
+    /// Moves the file to `name` in `dir`, by Trename; 9P2000 and .u have no such request. Whether
+    /// it replaces what has that name is up to the server.
     ///
     /// # Errors
     /// What the server refuses; [`Error::Unsupported`] in 9P2000 and .u.
     pub async fn rename_to(&self, dir: &Node, name: impl AsRef<[u8]>) -> Result<()> {
         if self.link().dialect != Dialect::Linux {
-            return Err(Error::Unsupported("9P2000 and 9P2000.u have no request to move a file to another directory"));
+            return Err(Error::Unsupported(
+                "9P2000 and 9P2000.u have no request to move a file to another directory",
+            ));
         }
         self.done(&T::Rename { fid: self.fid(), dfid: dir.fid(), name: Str(name.as_ref()) }).await
     }

@@ -28,7 +28,8 @@ enum Slot {
     Waiting(Then, Waker),
     /// The reply is here.
     Answered(Then, Bytes),
-    /// Nobody waits; for a request that is being flushed, the tag is busy until Rflush (`None`: its reply came before).
+    /// Nobody waits; for a request that is being flushed, the tag is busy until Rflush (`None`: its
+    /// reply came before).
     Left(Option<Then>),
     /// Nobody ever waited: a clunk, a flush.
     Background(Then),
@@ -57,7 +58,8 @@ impl Tags {
             self.put(Tag(number), slot);
             return Ok(Tag(number));
         }
-        let number = u16::try_from(self.slots.len()).ok().filter(|number| Tag(*number) != Tag::NONE);
+        let number =
+            u16::try_from(self.slots.len()).ok().filter(|number| Tag(*number) != Tag::NONE);
         let number = number.ok_or(Error::Unsupported("all tags wait for replies"))?;
         self.slots.push(slot);
         Ok(Tag(number))
@@ -123,12 +125,16 @@ impl Tags {
             }
             other => {
                 self.put(tag, other);
-                Err(Error::protocol(format_args!("a reply with tag {}, which no request has", tag.0)))
+                Err(Error::protocol(format_args!(
+                    "a reply with tag {}, which no request has",
+                    tag.0
+                )))
             }
         }
     }
 
-    /// Rflush has come: the tag is free. Returns what the request would have changed, if it was never answered.
+    /// Rflush has come: the tag is free. Returns what the request would have changed, if it was
+    /// never answered.
     pub(crate) fn flushed(&mut self, oldtag: Tag) -> Option<Then> {
         match self.replace(oldtag, Slot::Free) {
             Slot::Left(then) => {
@@ -144,7 +150,9 @@ impl Tags {
 
     /// Everybody who waits.
     pub(crate) fn wakers(&self) -> Vec<Waker> {
-        let waiting = |slot: &Slot| if let Slot::Waiting(_, waker) = slot { Some(waker.clone()) } else { None };
+        let waiting = |slot: &Slot| {
+            if let Slot::Waiting(_, waker) = slot { Some(waker.clone()) } else { None }
+        };
         self.slots.iter().filter_map(waiting).collect()
     }
 
@@ -154,6 +162,8 @@ impl Tags {
 
     /// A tag that was never given out reads as free.
     fn replace(&mut self, tag: Tag, slot: Slot) -> Slot {
-        self.slots.get_mut(usize::from(tag.0)).map_or(Slot::Free, |known| std::mem::replace(known, slot))
+        self.slots
+            .get_mut(usize::from(tag.0))
+            .map_or(Slot::Free, |known| std::mem::replace(known, slot))
     }
 }

@@ -6,7 +6,9 @@ mod transfer;
 use std::task::{Context, Waker};
 use std::time::Duration;
 
-use datakit_core::wire::{Data, Dialect, Errno, Fid, List, Qid, Rmessage as R, Stat, Str, Tag, Tmessage as T};
+use datakit_core::wire::{
+    Data, Dialect, Errno, Fid, List, Qid, Rmessage as R, Stat, Str, Tag, Tmessage as T,
+};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
 
 use super::{Client, Error, Open, Options};
@@ -34,7 +36,10 @@ impl Peer {
 
     /// Reads a frame; its tag and fid if it is a Tclunk.
     async fn next(&mut self) -> Option<(Tag, Fid)> {
-        let size = tokio::time::timeout(Duration::from_secs(10), self.stream.read_u32_le()).await.unwrap().unwrap();
+        let size = tokio::time::timeout(Duration::from_secs(10), self.stream.read_u32_le())
+            .await
+            .unwrap()
+            .unwrap();
         self.frame = size.to_le_bytes().to_vec();
         self.frame.resize(size as usize, 0);
         self.stream.read_exact(&mut self.frame[4..]).await.unwrap();
@@ -105,7 +110,9 @@ async fn file(client: &Client, peer: &mut Peer, how: Open) -> super::File {
 
 #[tokio::test]
 async fn the_dialect_is_the_one_the_server_answers() {
-    for (version, dialect) in [("9P2000", Dialect::Legacy), ("9P2000.u", Dialect::Unix), ("9P2000.L", Dialect::Linux)] {
+    for (version, dialect) in
+        [("9P2000", Dialect::Legacy), ("9P2000.u", Dialect::Unix), ("9P2000.L", Dialect::Linux)]
+    {
         let (client, _peer) = connected(version, dialect).await;
         assert_eq!((client.dialect(), client.msize()), (dialect, 8192));
     }
@@ -113,7 +120,9 @@ async fn the_dialect_is_the_one_the_server_answers() {
 
 #[tokio::test]
 async fn an_error_has_its_number_and_its_text_in_every_dialect() {
-    for (version, dialect) in [("9P2000", Dialect::Legacy), ("9P2000.u", Dialect::Unix), ("9P2000.L", Dialect::Linux)] {
+    for (version, dialect) in
+        [("9P2000", Dialect::Legacy), ("9P2000.u", Dialect::Unix), ("9P2000.L", Dialect::Linux)]
+    {
         let (client, mut peer) = connected(version, dialect).await;
         let stat = tokio::spawn(async move { client.stat("missing").await });
         let (tag, _) = peer.receive().await;
@@ -123,7 +132,10 @@ async fn an_error_has_its_number_and_its_text_in_every_dialect() {
         };
         peer.send(tag, reply).await;
         let error = stat.await.unwrap().unwrap_err();
-        assert_eq!((error.errno(), error.to_string().as_str()), (Some(2), "No such file or directory"));
+        assert_eq!(
+            (error.errno(), error.to_string().as_str()),
+            (Some(2), "No such file or directory")
+        );
     }
 }
 
@@ -236,7 +248,8 @@ async fn a_stream_delivers_at_its_marks_and_ends_with_two() {
 
     // The future is dropped while the read is under way; the next one goes on with it.
     assert!(tokio::time::timeout(Duration::ZERO, watch.next()).await.is_err());
-    let following = tokio::spawn(async move { (watch.next().await, watch.next().await, watch.next().await) });
+    let following =
+        tokio::spawn(async move { (watch.next().await, watch.next().await, watch.next().await) });
     for (at, text) in [(0, "hel"), (3, "lo"), (5, ""), (5, "again"), (10, ""), (10, "")] {
         peer.read(at, text).await;
     }
@@ -309,15 +322,20 @@ async fn a_closed_stream_is_flushed_before_it_is_clunked() {
 #[tokio::test]
 async fn connecting_ends_at_the_timeout() {
     let (near, _far) = tokio::io::duplex(1 << 16);
-    let error = Client::over(near, Options { timeout: Duration::from_millis(1), ..Options::default() }).await.map(drop);
+    let error =
+        Client::over(near, Options { timeout: Duration::from_millis(1), ..Options::default() })
+            .await
+            .map(drop);
     assert_eq!(error, Err(Error::Lost("no answer within 0.001 s".into())));
 }
 
 #[tokio::test]
 async fn what_a_stream_buffers_is_sent_on() {
     let (near, far) = tokio::io::duplex(1 << 16);
-    let mut peer = Peer { stream: far, dialect: Dialect::Legacy, frame: Vec::new(), clunked: Vec::new() };
-    let connecting = tokio::spawn(Client::over(tokio::io::BufWriter::new(near), Options::default()));
+    let mut peer =
+        Peer { stream: far, dialect: Dialect::Legacy, frame: Vec::new(), clunked: Vec::new() };
+    let connecting =
+        tokio::spawn(Client::over(tokio::io::BufWriter::new(near), Options::default()));
     let (tag, _) = peer.receive().await;
     peer.send(tag, R::Version { msize: 8192, version: Str(b"9P2000") }).await;
     let (tag, _) = peer.receive().await;
@@ -343,8 +361,9 @@ async fn a_waker_that_holds_a_request_is_dropped_without_the_lock() {
         let client = client.clone();
         Box::pin(async move { drop(client.walk(name).await) })
     };
-    let poll =
-        |walk: &mut Walk, waker: &Waker| assert!(walk.as_mut().poll(&mut Context::from_waker(waker)).is_pending());
+    let poll = |walk: &mut Walk, waker: &Waker| {
+        assert!(walk.as_mut().poll(&mut Context::from_waker(waker)).is_pending())
+    };
     let (mut first, mut second) = (walk("a"), walk("b"));
     poll(&mut second, Waker::noop());
     poll(&mut first, &Waker::from(std::sync::Arc::new(Holds { _request: second.into() })));

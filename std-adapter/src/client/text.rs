@@ -4,7 +4,8 @@ use std::fmt::{self, Debug, Display};
 
 use datakit_core::wire::Str;
 
-/// A name or the target of a link: UTF-8 by custom, bytes in fact. Paths of the client take it as it is.
+/// A name or the target of a link: UTF-8 by custom, bytes in fact. Paths of the client take it as
+/// it is.
 ///
 /// ```
 /// # use datakit::client::Text;

@@ -1,7 +1,7 @@
 //! Long transfers: several reads or writes of one file under way at a time.
 //!
-//! Only a file that has a version and shows the length of what it holds is read or written ahead. Streams, commands and parameters
-//! get one request after the other, in order.
+//! Only a file that has a version and shows the length of what it holds is read or written ahead.
+//! Streams, commands and parameters get one request after the other, in order.
 
 use std::collections::VecDeque;
 use std::pin::Pin;
@@ -18,7 +18,8 @@ use super::tags::Then;
 /// How many requests of one transfer are under way at a time.
 const ABREAST: usize = 8;
 
-/// The content of a file from its start, piece by piece. Dropping it flushes the reads that are under way.
+/// The content of a file from its start, piece by piece. Dropping it flushes the reads that are
+/// under way.
 pub struct Chunks<'f> {
     file: &'f File,
     /// In the order of their offsets, without gaps.
@@ -51,10 +52,19 @@ enum Reading {
 
 impl<'f> Chunks<'f> {
     pub(crate) fn new(file: &'f File) -> Chunks<'f> {
-        Chunks { file, ahead: VecDeque::new(), next: 0, known: 0, missing: None, length: None, state: Reading::First }
+        Chunks {
+            file,
+            ahead: VecDeque::new(),
+            next: 0,
+            known: 0,
+            missing: None,
+            length: None,
+            state: Reading::First,
+        }
     }
 
-    /// The next piece, of at most [`File::unit`] bytes; `None` is the end of the file, or a stream's flush mark.
+    /// The next piece, of at most [`File::unit`] bytes; `None` is the end of the file, or a
+    /// stream's flush mark.
     ///
     /// Cancel safe: the reads stay under way when the future is dropped.
     ///
@@ -127,7 +137,8 @@ impl<'f> Chunks<'f> {
     }
 }
 
-/// What goes into a file, piece by piece. Dropping it before [`Writes::finish`] flushes the writes that are under way.
+/// What goes into a file, piece by piece. Dropping it before [`Writes::finish`] flushes the writes
+/// that are under way.
 pub struct Writes<'f> {
     file: &'f File,
     ahead: VecDeque<Sent>,
@@ -153,10 +164,12 @@ impl<'f> Writes<'f> {
 
     /// Writes `data` after what came before it. Returns before the server has answered.
     ///
-    /// When the future is dropped a part of `data` may be on its way; what came before it stays under way.
+    /// When the future is dropped a part of `data` may be on its way; what came before it stays
+    /// under way.
     ///
     /// # Errors
-    /// What the server refused of this or of an earlier piece, and so from then on; what else was under way may be written or not.
+    /// What the server refused of this or of an earlier piece, and so from then on; what else was
+    /// under way may be written or not.
     pub async fn write(&mut self, mut data: Bytes) -> Result<()> {
         self.failed.clone().map_or(Ok(()), Err)?;
         while !data.is_empty() {
@@ -194,8 +207,8 @@ impl<'f> Writes<'f> {
         self.file.submit(&write_message(self.file.handle.fid, offset, data)).await
     }
 
-    /// Takes the answer to the oldest write, and has written again what the server left of it. Returns how far the file is written.
-    /// Dropped, it has changed nothing.
+    /// Takes the answer to the oldest write, and has written again what the server left of it.
+    /// Returns how far the file is written. Dropped, it has changed nothing.
     async fn settle(&mut self) -> Result<u64> {
         let file = self.file;
         let Some(oldest) = self.ahead.front_mut() else { return Ok(self.next) };
@@ -238,7 +251,8 @@ impl File {
         }
     }
 
-    /// In bytes; 0 where the server does not tell, and of files that have no versions: what they hold is made as it is read.
+    /// In bytes; 0 where the server does not tell, and of files that have no versions: what they
+    /// hold is made as it is read.
     async fn shown_length(&self) -> u64 {
         match self.stat().await {
             Ok(metadata) if metadata.qid.version != 0 => metadata.len,

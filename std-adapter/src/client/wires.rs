@@ -34,7 +34,8 @@ pub(super) struct Wires {
     pub(super) ended: CancellationToken,
 }
 
-/// How long the other side may take to close its half, and how long nothing may move once nobody has a handle.
+/// How long the other side may take to close its half, and how long nothing may move once nobody
+/// has a handle.
 const PATIENCE: Duration = Duration::from_secs(1);
 
 /// What the lock guards.
@@ -141,7 +142,9 @@ impl State {
 
     /// Nobody waits for what these change.
     pub(super) fn clunk(&mut self, fid: Fid) {
-        let _ = self.send(&Tmessage::Clunk { fid }, Then::Frees(fid)).map(|tag| self.tags.background(tag));
+        let _ = self
+            .send(&Tmessage::Clunk { fid }, Then::Frees(fid))
+            .map(|tag| self.tags.background(tag));
     }
 
     /// Nobody waits for this request any more.
@@ -160,7 +163,9 @@ impl State {
     pub(super) fn settle(&mut self, then: Then, frame: Option<&[u8]>) {
         match then {
             Then::Nothing => {}
-            Then::Makes { fid, names } if frame.is_some_and(|frame| established(frame, names)) => self.clunk(fid),
+            Then::Makes { fid, names } if frame.is_some_and(|frame| established(frame, names)) => {
+                self.clunk(fid)
+            }
             Then::Makes { fid, .. } => self.fids.free.push(fid),
             Then::Frees(fid) if frame.is_some() => self.fids.free.push(fid),
             Then::Frees(fid) => self.clunk(fid),
@@ -212,7 +217,8 @@ pub(super) async fn read(wires: Arc<Wires>, mut reader: impl AsyncRead + Unpin, 
 
 /// Hands out every whole frame there is.
 fn frames(wires: &Wires, buffer: &mut BytesMut, msize: usize) -> Result<()> {
-    // Woken without the lock: a waker may be the last that holds a task, and dropping that one's calls takes the lock.
+    // Woken without the lock: a waker may be the last that holds a task, and dropping that one's
+    // calls takes the lock.
     let mut wakers = Vec::new();
     let result = hand_out(&mut wires.state(), buffer, msize, &mut wakers);
     wakers.into_iter().for_each(Waker::wake);
@@ -223,7 +229,12 @@ fn frames(wires: &Wires, buffer: &mut BytesMut, msize: usize) -> Result<()> {
     result
 }
 
-fn hand_out(state: &mut State, buffer: &mut BytesMut, msize: usize, wakers: &mut Vec<Waker>) -> Result<()> {
+fn hand_out(
+    state: &mut State,
+    buffer: &mut BytesMut,
+    msize: usize,
+    wakers: &mut Vec<Waker>,
+) -> Result<()> {
     while let Some(size) = buffer.first_chunk::<4>() {
         let size = u32::from_le_bytes(*size) as usize;
         if size < HEADER || size > msize {
@@ -240,7 +251,11 @@ fn hand_out(state: &mut State, buffer: &mut BytesMut, msize: usize, wakers: &mut
 }
 
 /// The writer task.
-pub(super) async fn write(wires: Arc<Wires>, mut writer: impl AsyncWrite + Unpin, reading: JoinHandle<()>) {
+pub(super) async fn write(
+    wires: Arc<Wires>,
+    mut writer: impl AsyncWrite + Unpin,
+    reading: JoinHandle<()>,
+) {
     let mut batch = Vec::new();
     loop {
         wires.wake.notified().await;
@@ -261,7 +276,8 @@ pub(super) async fn write(wires: Arc<Wires>, mut writer: impl AsyncWrite + Unpin
         }
     }
     let reading = AbortOnDropHandle::new(reading);
-    // What is still to come is read, or the system would tell the other side of a reset instead of an end.
+    // What is still to come is read, or the system would tell the other side of a reset instead of
+    // an end.
     let end = async {
         let _ = writer.shutdown().await;
         let _ = reading.await;
@@ -270,8 +286,13 @@ pub(super) async fn write(wires: Arc<Wires>, mut writer: impl AsyncWrite + Unpin
     wires.ended.cancel();
 }
 
-/// Writes all of `batch`, and past what buffers it. A server that takes nothing is waited for as long as somebody has a handle.
-async fn write_all(wires: &Wires, writer: &mut (impl AsyncWrite + Unpin), batch: &[u8]) -> Result<()> {
+/// Writes all of `batch`, and past what buffers it. A server that takes nothing is waited for as
+/// long as somebody has a handle.
+async fn write_all(
+    wires: &Wires,
+    writer: &mut (impl AsyncWrite + Unpin),
+    batch: &[u8],
+) -> Result<()> {
     let mut rest = batch;
     while !rest.is_empty() {
         let count = unless_stuck(wires, writer.write(rest)).await?;

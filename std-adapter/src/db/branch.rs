@@ -15,12 +15,14 @@ use super::{BranchName, Id, Result};
 use crate::locked;
 use crate::tree::Live;
 
-/// A branch in use. All users of one branch share one of these, and it is gone with the last of them.
+/// A branch in use. All users of one branch share one of these, and it is gone with the last of
+/// them.
 pub struct Branch {
     store: Arc<dyn Store>,
     name: BranchName,
     moved: broadcast::Sender<Option<BranchName>>,
-    /// Held while the branch is moved and until everybody is told: moves are told in the order in which they happened.
+    /// Held while the branch is moved and until everybody is told: moves are told in the order in
+    /// which they happened.
     moving: Mutex<()>,
     /// There only while somebody follows it.
     followed: Mutex<Weak<Followed>>,
@@ -68,7 +70,8 @@ impl Branch {
         if self.is_news(head)
             && let Ok(_hold) = self.moving.try_lock()
         {
-            // Read again: it may have moved before it was held. Somebody else who holds it tells of it.
+            // Read again: it may have moved before it was held. Somebody else who holds it tells of
+            // it.
             self.show(self.store.head(&self.name)?);
         }
         Ok(head)
@@ -85,7 +88,8 @@ impl Branch {
                 let head = self.store.head(&self.name)?;
                 let mut place = locked::lock(&self.followed);
                 place.upgrade().unwrap_or_else(|| {
-                    let followed = Arc::new(Followed { shown: Live::new(head), log: Log::default() });
+                    let followed =
+                        Arc::new(Followed { shown: Live::new(head), log: Log::default() });
                     *place = Arc::downgrade(&followed);
                     followed
                 })
@@ -131,7 +135,8 @@ impl Branch {
         self.advance_held(&hold, &[], from, to)
     }
 
-    /// [`advance`](Branch::advance) for who holds it, to a commit that needs `objects`, which are kept before.
+    /// [`advance`](Branch::advance) for who holds it, to a commit that needs `objects`, which are
+    /// kept before.
     ///
     /// # Errors
     /// Those of [`Store::update`].

@@ -7,7 +7,8 @@ use gix::bstr::ByteSlice;
 
 use super::{Error, Result};
 
-/// The longest part between slashes, which is the name of a file, and with `.lock` the name of another.
+/// The longest part between slashes, which is the name of a file, and with `.lock` the name of
+/// another.
 const LONGEST: usize = 250;
 
 /// The name of a branch, one that Git accepts: `refs/heads/NAME`. A slash is part of it.
@@ -22,7 +23,8 @@ impl BranchName {
     pub fn new(name: impl AsRef<[u8]>) -> Result<BranchName> {
         let name = name.as_ref();
         let full = [b"refs/heads/", name].concat();
-        let invalid = |reason: String| Error::InvalidBranch { name: name.as_bstr().to_string(), reason };
+        let invalid =
+            |reason: String| Error::InvalidBranch { name: name.as_bstr().to_string(), reason };
         // A branch of this name would read as an option.
         if name.starts_with(b"-") {
             return Err(invalid("it starts with a dash".to_owned()));
@@ -34,7 +36,8 @@ impl BranchName {
         if name.split(|byte| *byte == b'/').any(|part| part.len() > LONGEST) {
             return Err(invalid(format!("a part of it is longer than {LONGEST} bytes")));
         }
-        gix::validate::reference::name(full.as_bstr()).map_err(|error| invalid(error.to_string()))?;
+        gix::validate::reference::name(full.as_bstr())
+            .map_err(|error| invalid(error.to_string()))?;
         Ok(BranchName(name.into()))
     }
 
@@ -77,7 +80,9 @@ mod tests {
         for good in ["master", "a/b", "v1.0_x-y", "\u{e4}"] {
             BranchName::new(good).unwrap();
         }
-        for bad in ["a b", "x..y", "", "a/", "/a", "a//b", ".a", "a.lock", "a~", "-a", "a\0", "@{", "a^"] {
+        for bad in
+            ["a b", "x..y", "", "a/", "/a", "a//b", ".a", "a.lock", "a~", "-a", "a\0", "@{", "a^"]
+        {
             let error = BranchName::new(bad).unwrap_err().to_string();
             assert!(error.starts_with(&format!("invalid branch name {bad:?}: ")), "{error}");
         }

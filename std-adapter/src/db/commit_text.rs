@@ -10,8 +10,9 @@
 //! MESSAGE
 //! ```
 //!
-//! Only the tree, the parents behind it and the message are needed. Histories that other programs made have every kind of damage in
-//! the other lines, and are read as far as they go: what cannot be read is empty, as `git log --format='%an %ae %aI'` shows it.
+//! Only the tree, the parents behind it and the message are needed. Histories that other programs
+//! made have every kind of damage in the other lines, and are read as far as they go: what cannot
+//! be read is empty, as `git log --format='%an %ae %aI'` shows it.
 
 use std::borrow::Cow;
 
@@ -21,7 +22,8 @@ use super::{Error, Id, Result};
 /// The commit in these bytes.
 ///
 /// # Errors
-/// [`Error::Store`] without a tree, or with a parent that is no hash: there is nothing to show then, or no history to follow.
+/// [`Error::Store`] without a tree, or with a parent that is no hash: there is nothing to show
+/// then, or no history to follow.
 pub(super) fn parse(data: &[u8]) -> Result<Commit> {
     let broken = |what: &str| Error::Store(format!("a commit that cannot be read: {what}"));
     let (headers, message) = split_at_empty_line(data);
@@ -33,10 +35,13 @@ pub(super) fn parse(data: &[u8]) -> Result<Commit> {
         let parent = parent.strip_prefix(b"parent ").and_then(hash);
         parents.push(parent.ok_or_else(|| broken("a parent is no hash"))?);
     }
-    // The time by which commits are sorted is that of the committer, and only where Git looks for it: two lines behind the parents.
+    // The time by which commits are sorted is that of the committer, and only where Git looks for
+    // it: two lines behind the parents.
     let rest: Vec<&[u8]> = lines.collect();
     let time = match rest.as_slice() {
-        [author, committer, ..] if author.starts_with(b"author ") && committer.starts_with(b"committer ") => {
+        [author, committer, ..]
+            if author.starts_with(b"author ") && committer.starts_with(b"committer ") =>
+        {
             Person::of(committer).stamp.map_or(0, |stamp| stamp.seconds)
         }
         _ => 0,
@@ -102,7 +107,9 @@ impl<'c> Person<'c> {
             // No address: all is the name but for a time behind it.
             let mut words = line.rsplitn(3, |byte| *byte == b' ');
             let (zone, seconds, name) = (words.next(), words.next(), words.next());
-            let stamp = zone.zip(seconds).and_then(|(zone, seconds)| Stamp::of(&[seconds, b" ", zone].concat()));
+            let stamp = zone
+                .zip(seconds)
+                .and_then(|(zone, seconds)| Stamp::of(&[seconds, b" ", zone].concat()));
             let name = if stamp.is_some() { name.unwrap_or_default() } else { line };
             return Person { name: name.trim_ascii(), mail: None, stamp };
         };
@@ -110,7 +117,8 @@ impl<'c> Person<'c> {
         let rest = rest.get(1..).unwrap_or_default();
         let end = rest.iter().position(|byte| *byte == b'>').unwrap_or(rest.len());
         // The time is behind the last one: an address may have another.
-        let behind = rest.iter().rposition(|byte| *byte == b'>').and_then(|last| rest.get(last + 1..));
+        let behind =
+            rest.iter().rposition(|byte| *byte == b'>').and_then(|last| rest.get(last + 1..));
         Person { name: name.trim_ascii(), mail: rest.get(..end), stamp: behind.and_then(Stamp::of) }
     }
 
@@ -125,15 +133,18 @@ impl<'c> Person<'c> {
 }
 
 impl Stamp {
-    /// `SECONDS ZONE`; without a zone it is UTC. What is no number is no time, what is too large is 1970, as Git has it.
+    /// `SECONDS ZONE`; without a zone it is UTC. What is no number is no time, what is too large is
+    /// 1970, as Git has it.
     fn of(text: &[u8]) -> Option<Stamp> {
         let text = str::from_utf8(text.trim_ascii()).ok()?;
-        let (seconds, zone) = text.split_once(|c: char| c.is_ascii_whitespace()).unwrap_or((text, ""));
+        let (seconds, zone) =
+            text.split_once(|c: char| c.is_ascii_whitespace()).unwrap_or((text, ""));
         let digits = seconds.strip_prefix('-').unwrap_or(seconds);
         if digits.is_empty() || !digits.bytes().all(|byte| byte.is_ascii_digit()) {
             return None;
         }
-        let seconds = seconds.parse().ok().filter(|seconds| (FIRST..=LAST).contains(seconds)).unwrap_or(0);
+        let seconds =
+            seconds.parse().ok().filter(|seconds| (FIRST..=LAST).contains(seconds)).unwrap_or(0);
         Some(Stamp { seconds, ahead: ahead(zone.trim_ascii()).unwrap_or(0) })
     }
 
@@ -155,7 +166,8 @@ impl Stamp {
     }
 }
 
-/// A day after the year 0 began and a day before the year 9999 ends: RFC 3339 has no other years, in any zone.
+/// A day after the year 0 began and a day before the year 9999 ends: RFC 3339 has no other years,
+/// in any zone.
 const FIRST: i64 = -62_167_219_200 + 86400;
 const LAST: i64 = 253_402_300_799 - 86400;
 
@@ -167,7 +179,9 @@ fn ahead(zone: &str) -> Option<i32> {
         _ => return None,
     };
     let number: i32 = digits.split(|c: char| !c.is_ascii_digit()).next()?.parse().ok()?;
-    Some(number / 100 * 60 + number % 100).filter(|minutes| *minutes < 24 * 60).map(|minutes| sign * minutes)
+    Some(number / 100 * 60 + number % 100)
+        .filter(|minutes| *minutes < 24 * 60)
+        .map(|minutes| sign * minutes)
 }
 
 /// Year, month and day of a number of days since 1970.
@@ -183,11 +197,15 @@ fn civil(days: i64) -> (i64, i64, i64) {
     (year + era * 400 + i64::from(month <= 2), month, day)
 }
 
-/// Text in UTF-8, if its encoding is known and all of it is in that; the bytes as they are otherwise.
+/// Text in UTF-8, if its encoding is known and all of it is in that; the bytes as they are
+/// otherwise.
 fn decoded<'t>(text: &'t [u8], encoding: Option<&[u8]>) -> Cow<'t, [u8]> {
-    let Some(label) = encoding.map(|label| label.trim_ascii().to_ascii_lowercase()) else { return Cow::Borrowed(text) };
+    let Some(label) = encoding.map(|label| label.trim_ascii().to_ascii_lowercase()) else {
+        return Cow::Borrowed(text);
+    };
     // Browsers read these as windows-1252, and Git does not.
-    const LATIN_1: [&[u8]; 6] = [b"iso-8859-1", b"iso8859-1", b"iso_8859-1", b"iso88591", b"latin1", b"latin-1"];
+    const LATIN_1: [&[u8]; 6] =
+        [b"iso-8859-1", b"iso8859-1", b"iso_8859-1", b"iso88591", b"latin1", b"latin-1"];
     if LATIN_1.contains(&&*label) {
         return encoding_rs::mem::decode_latin1(text).into_owned().into_bytes().into();
     }
@@ -196,7 +214,9 @@ fn decoded<'t>(text: &'t [u8], encoding: Option<&[u8]>) -> Cow<'t, [u8]> {
         return Cow::Borrowed(text);
     }
     let (known, text) = match encoding_rs::Encoding::for_bom(text) {
-        Some((marked, length)) if is_wide(known) => (marked, text.get(length..).unwrap_or_default()),
+        Some((marked, length)) if is_wide(known) => {
+            (marked, text.get(length..).unwrap_or_default())
+        }
         _ => (known, text),
     };
     match known.decode_without_bom_handling_and_without_replacement(text) {
@@ -271,7 +291,10 @@ mod tests {
             commit([b"author J\xf6 <j@x> 1 +0000\n", headers.as_bytes(), bytes].concat())
         };
         let latin = text("ISO-8859-1", b"gr\xfc\xdf\x80");
-        assert_eq!((latin.author.as_str(), latin.message), ("J\u{f6} <j@x>", "gr\u{fc}\u{df}\u{80}".into()));
+        assert_eq!(
+            (latin.author.as_str(), latin.message),
+            ("J\u{f6} <j@x>", "gr\u{fc}\u{df}\u{80}".into())
+        );
         assert_eq!(text("windows-1252", b"\x80").message, "\u{20ac}".as_bytes());
         assert_eq!(text("EUC-JP", b"\xc6\xfc").message, "\u{65e5}".as_bytes());
         assert_eq!(text("UTF-16", b"\xff\xfeh\0i\0").message, b"hi");
@@ -285,7 +308,10 @@ mod tests {
     #[test]
     fn the_message_is_behind_the_first_empty_line() {
         let sign = "gpgsig -----BEGIN\n \n empty above\nmergetag object 1\n tree 2\n\n";
-        assert_eq!(commit(format!("author A <a> 1 +0000\n{sign}text\n\nmore")).message, b"text\n\nmore");
+        assert_eq!(
+            commit(format!("author A <a> 1 +0000\n{sign}text\n\nmore")).message,
+            b"text\n\nmore"
+        );
         assert_eq!(commit("author A <a> 1 +0000\n").message, b"");
         assert_eq!(commit("author A <a> 1 +0000").message, b"");
         assert_eq!(commit("\n\0with\0zeros").message, b"\0with\0zeros");
@@ -294,11 +320,16 @@ mod tests {
     #[test]
     fn only_a_tree_and_parents_that_are_hashes_are_needed() {
         let upper = Id::EMPTY_TREE.to_string().to_uppercase();
-        let read =
-            parse(format!("tree {upper}\r\nparent {upper}\r\nauthor A <a> 1 +0000\r\n\r\nm\r\n").as_bytes()).unwrap();
+        let read = parse(
+            format!("tree {upper}\r\nparent {upper}\r\nauthor A <a> 1 +0000\r\n\r\nm\r\n")
+                .as_bytes(),
+        )
+        .unwrap();
         assert_eq!((read.tree, read.parents), (Id::EMPTY_TREE, vec![Id::EMPTY_TREE]));
         assert_eq!((read.author.as_str(), read.message), ("A <a>", b"m\r\n".to_vec()));
-        for broken in ["", "tree", "tree x\n\n", "parent 4b825dc642cb6eb9a060e54bf8d69288fbee4904\n\n"] {
+        for broken in
+            ["", "tree", "tree x\n\n", "parent 4b825dc642cb6eb9a060e54bf8d69288fbee4904\n\n"]
+        {
             assert!(parse(broken.as_bytes()).is_err(), "{broken:?}");
         }
         assert!(parse(format!("tree {upper}\nparent 12\n\n").as_bytes()).is_err());

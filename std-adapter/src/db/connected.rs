@@ -1,9 +1,11 @@
-//! That all a commit needs is in the store, and stays there: as `git rev-list --objects COMMIT --not --all` finds it out.
+//! That all a commit needs is in the store, and stays there: as
+//! `git rev-list --objects COMMIT --not --all` finds it out.
 //!
-//! What a branch leads to is there and stays. Anything else may have been pruned since it was read, or may be pruned before a branch leads
-//! to it: objects of a transaction that were in the store already, those that a merge has written, a branch that was removed. So a
-//! commit is compared with what branches lead to, and what is left is looked up in the store, not in a cache, and written again, which
-//! makes it new for `git gc`.
+//! What a branch leads to is there and stays. Anything else may have been pruned since it was read,
+//! or may be pruned before a branch leads to it: objects of a transaction that were in the store
+//! already, those that a merge has written, a branch that was removed. So a commit is compared with
+//! what branches lead to, and what is left is looked up in the store, not in a cache, and written
+//! again, which makes it new for `git gc`.
 
 use std::collections::{BinaryHeap, HashMap, HashSet};
 use std::sync::Arc;
@@ -14,17 +16,20 @@ use super::tree::Batch;
 use super::tree_text::{Raw, order_of, raw_entries};
 use super::{Error, Fault, Id, Result};
 
-/// So many objects are read and written again rather than looked for in the rest of the tree, where a rename may have them from.
+/// So many objects are read and written again rather than looked for in the rest of the tree, where
+/// a rename may have them from.
 const FEW: usize = 64;
 
 /// What is about to be written, or was written and is still at hand.
 pub(super) type AtHand<'b> = HashMap<Id, &'b Object>;
 
-/// What has to be written before a commit of `tree` with these parents, which is to come to a branch at `head`: objects that no branch
-/// leads to, those that are needed by others first. `new` are objects that will be written behind them.
+/// What has to be written before a commit of `tree` with these parents, which is to come to a
+/// branch at `head`: objects that no branch leads to, those that are needed by others first. `new`
+/// are objects that will be written behind them.
 ///
 /// # Errors
-/// [`Error::NotFound`] for a parent that is not there, [`Error::Broken`] for anything else that is not.
+/// [`Error::NotFound`] for a parent that is not there, [`Error::Broken`] for anything else that is
+/// not.
 pub(super) fn gather(
     objects: &Objects,
     head: Option<Id>,
@@ -43,7 +48,10 @@ pub(super) fn gather(
         return Ok(Batch::new());
     }
     search.commits(head, parents)?;
-    let trees = parents.iter().map(|parent| Ok(objects.commit(*parent)?.tree)).collect::<Result<Vec<_>>>()?;
+    let trees = parents
+        .iter()
+        .map(|parent| Ok(objects.commit(*parent)?.tree))
+        .collect::<Result<Vec<_>>>()?;
     search.tree(tree, trees.clone())?;
     search.leave_out(&trees)?;
     search.batch()
@@ -119,7 +127,13 @@ impl Search<'_> {
         Ok(())
     }
 
-    fn reach(&mut self, path: Vec<u8>, tree: Id, others: Vec<Id>, left: &mut Vec<(Vec<u8>, Id, Vec<Id>)>) {
+    fn reach(
+        &mut self,
+        path: Vec<u8>,
+        tree: Id,
+        others: Vec<Id>,
+        left: &mut Vec<(Vec<u8>, Id, Vec<Id>)>,
+    ) {
         if tree == Id::EMPTY_TREE || others.contains(&tree) || !self.seen.insert(tree) {
             return;
         }
@@ -129,19 +143,28 @@ impl Search<'_> {
         left.push((path, tree, others));
     }
 
-    fn entries(&mut self, path: &[u8], tree: Id, others: &[Id], left: &mut Vec<(Vec<u8>, Id, Vec<Id>)>) -> Result<()> {
+    fn entries(
+        &mut self,
+        path: &[u8],
+        tree: Id,
+        others: &[Id],
+        left: &mut Vec<(Vec<u8>, Id, Vec<Id>)>,
+    ) -> Result<()> {
         let data = self.data(tree)?;
-        let others = others.iter().map(|other| self.objects.tree(*other)).collect::<Result<Vec<_>>>()?;
+        let others =
+            others.iter().map(|other| self.objects.tree(*other)).collect::<Result<Vec<_>>>()?;
         let mut places = vec![0usize; others.len()];
         for entry in raw_entries(&data) {
             let Raw { name, mode, id } = entry?;
             let mut below = Vec::new();
             let mut same = false;
             for (other, place) in others.iter().zip(&mut places) {
-                // Both are in one order, so that each is gone through once; in a tree that is not, entries are only looked up in the store.
+                // Both are in one order, so that each is gone through once; in a tree that is not,
+                // entries are only looked up in the store.
                 let is_before = |at: usize| {
                     other.get(at).is_some_and(|other| {
-                        order_of((&other.name, other.mode == Mode::Dir), (name, mode == Mode::Dir)).is_lt()
+                        order_of((&other.name, other.mode == Mode::Dir), (name, mode == Mode::Dir))
+                            .is_lt()
                     })
                 };
                 while is_before(*place) {
@@ -226,8 +249,14 @@ struct Seen {
     done: bool,
 }
 
-/// The commits that lead to `tips` and not to `roots`, newest first. With clocks that are wrong, some of the latter as well.
-fn unreached(objects: &Objects, shallow: &HashSet<Id>, tips: &[Id], roots: &[Id]) -> Result<Vec<(Id, Arc<Commit>)>> {
+/// The commits that lead to `tips` and not to `roots`, newest first. With clocks that are wrong,
+/// some of the latter as well.
+fn unreached(
+    objects: &Objects,
+    shallow: &HashSet<Id>,
+    tips: &[Id],
+    roots: &[Id],
+) -> Result<Vec<(Id, Arc<Commit>)>> {
     let mut seen: HashMap<Id, Seen> = HashMap::new();
     let mut queue = BinaryHeap::new();
     for root in roots {

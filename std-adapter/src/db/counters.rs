@@ -88,6 +88,9 @@ mod tests {
         counters.watches.up();
         counters.watches.down();
         counters.commits.count();
-        assert_eq!((counters.watches.value(), counters.commits.value(), counters.retries.value()), (1, 1, 0));
+        assert_eq!(
+            (counters.watches.value(), counters.commits.value(), counters.retries.value()),
+            (1, 1, 0)
+        );
     }
 }

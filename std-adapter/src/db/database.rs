@@ -39,7 +39,8 @@ struct Shared {
     remote: Arc<Semaphore>,
 }
 
-/// The branches in use. A branch is moved under the lock of its one [`Branch`], so that everybody sees every move.
+/// The branches in use. A branch is moved under the lock of its one [`Branch`], so that everybody
+/// sees every move.
 #[derive(Default)]
 pub(super) struct Branches(Mutex<HashMap<BranchName, Weak<Branch>>>);
 
@@ -60,12 +61,14 @@ impl Branches {
 
     fn followed(&self) -> Vec<Arc<Branch>> {
         let used: Vec<_> = locked::lock(&self.0).values().filter_map(Weak::upgrade).collect();
-        // Without the lock: if the last user of one goes meanwhile, dropping it here takes it out of the table.
+        // Without the lock: if the last user of one goes meanwhile, dropping it here takes it out
+        // of the table.
         used.into_iter().filter(|branch| branch.is_followed()).collect()
     }
 }
 
-/// Bytes that one task may unpack, copy or hash on the thread of a connection, which has others to serve: about half a millisecond.
+/// Bytes that one task may unpack, copy or hash on the thread of a connection, which has others to
+/// serve: about half a millisecond.
 pub(super) const HEAVY: u64 = 256 << 10;
 
 /// The same of unpacking, which is slower.
@@ -167,12 +170,14 @@ impl Database {
         Counted::new(self.0.counters.clone(), of)
     }
 
-    /// For as long as a commit is on its way to a branch: [`settled`](Database::settled) waits for it.
+    /// For as long as a commit is on its way to a branch: [`settled`](Database::settled) waits for
+    /// it.
     pub(super) fn landing(&self) -> TaskTrackerToken {
         self.0.landing.token()
     }
 
-    /// Waits until no commit is on its way to a branch. A process that ends then has done all of each, or nothing.
+    /// Waits until no commit is on its way to a branch. A process that ends then has done all of
+    /// each, or nothing.
     pub async fn settled(&self) {
         self.0.landing.close();
         self.0.landing.wait().await;
@@ -187,7 +192,8 @@ impl Database {
             return branch;
         }
         let store = self.0.objects.store().clone();
-        let branch = Arc::new(Branch::new(store, name.clone(), self.0.moved.clone(), Arc::downgrade(table)));
+        let branch =
+            Arc::new(Branch::new(store, name.clone(), self.0.moved.clone(), Arc::downgrade(table)));
         branches.insert(name.clone(), Arc::downgrade(&branch));
         branch
     }
@@ -200,8 +206,8 @@ impl Database {
         self.0.objects.store().heads()
     }
 
-    /// The names of branches that move from now on, in order; `None` when another program may have moved any. Who lags behind for too
-    /// long is told so.
+    /// The names of branches that move from now on, in order; `None` when another program may have
+    /// moved any. Who lags behind for too long is told so.
     #[must_use]
     pub fn moves(&self) -> Receiver<Option<BranchName>> {
         self.0.moved.subscribe()
@@ -210,7 +216,8 @@ impl Database {
     /// Gives `new` the head of `old`, which is no branch any more: both or neither.
     ///
     /// # Errors
-    /// [`Error::IsDirectory`] when `new` has commits. [`Error::InTheWay`], [`Error::Refused`], [`Error::Store`] and its like.
+    /// [`Error::IsDirectory`] when `new` has commits. [`Error::InTheWay`], [`Error::Refused`],
+    /// [`Error::Store`] and its like.
     pub fn rename(&self, old: &Branch, new: &Branch) -> Result<()> {
         loop {
             if new.head()?.is_some() {
@@ -228,8 +235,8 @@ impl Database {
         }
     }
 
-    /// Looks where the branches are that somebody follows, as far as another program may have moved them, and tells of those that moved.
-    /// What nobody follows is not looked at.
+    /// Looks where the branches are that somebody follows, as far as another program may have moved
+    /// them, and tells of those that moved. What nobody follows is not looked at.
     pub fn look_again(&self, seen: &Seen) {
         for branch in self.0.branches.followed() {
             if seen.concerns(branch.name())
@@ -258,8 +265,8 @@ impl Database {
         self.run_apart(work).await
     }
 
-    /// Does work that may wait for the store, or that takes about as long as hashing so many bytes: on a thread of its own if it does,
-    /// or if that is long.
+    /// Does work that may wait for the store, or that takes about as long as hashing so many bytes:
+    /// on a thread of its own if it does, or if that is long.
     ///
     /// # Errors
     /// Those of the work.
@@ -283,8 +290,8 @@ impl Database {
         self.run_apart(move |database| database.objects().blob(id)).await
     }
 
-    /// Does work that may wait for others for long, as a fetch from a server that says little: only some of it at a time, so that it does
-    /// not take the threads of those who commit.
+    /// Does work that may wait for others for long, as a fetch from a server that says little: only
+    /// some of it at a time, so that it does not take the threads of those who commit.
     ///
     /// # Errors
     /// Those of the work.
@@ -361,7 +368,12 @@ mod tests {
             self.store.update(objects, moves)
         }
 
-        fn fetch(&self, remote: &str, url: &str, branch: &BranchName) -> std::result::Result<Id, FetchError> {
+        fn fetch(
+            &self,
+            remote: &str,
+            url: &str,
+            branch: &BranchName,
+        ) -> std::result::Result<Id, FetchError> {
             self.store.fetch(remote, url, branch)
         }
     }
@@ -383,7 +395,10 @@ mod tests {
         assert_eq!(asked(&Seen::Any), 0);
         let following = [&branches[0], &branches[2]].map(|branch| branch.follow().unwrap());
         let of = |branch: &str| Seen::Named([name(branch)].into());
-        assert_eq!([&Seen::Any, &Seen::Nothing, &of("a"), &of("b"), &of("c")].map(asked), [2, 2, 1, 1, 0]);
+        assert_eq!(
+            [&Seen::Any, &Seen::Nothing, &of("a"), &of("b"), &of("c")].map(asked),
+            [2, 2, 1, 1, 0]
+        );
         drop(following);
         assert_eq!(asked(&Seen::Any), 0);
         drop(branches);
@@ -413,7 +428,8 @@ mod tests {
         let (begun, mut begins) = tokio::sync::mpsc::unbounded_channel();
         let (tasks, ends): (Vec<_>, Vec<_>) = (0..=REMOTE)
             .map(|_| {
-                let (database, begun, (end, ended)) = (database.clone(), begun.clone(), channel::<()>());
+                let (database, begun, (end, ended)) =
+                    (database.clone(), begun.clone(), channel::<()>());
                 let work = move |_: &Database| {
                     begun.send(()).unwrap();
                     ended.recv().map_err(|_| Error::NotFound)
@@ -446,13 +462,19 @@ mod tests {
             std::thread::spawn(move || {
                 let name = BranchName::new("master").unwrap();
                 for _ in 0..20_000 {
-                    if look { database.look_again(&Seen::Any) } else { drop(database.branch(&name)) }
+                    if look {
+                        database.look_again(&Seen::Any)
+                    } else {
+                        drop(database.branch(&name))
+                    }
                 }
                 end.send(()).unwrap();
             });
         }
         for _ in 0..2 {
-            ended.recv_timeout(std::time::Duration::from_secs(60)).expect("no thread waits for itself");
+            ended
+                .recv_timeout(std::time::Duration::from_secs(60))
+                .expect("no thread waits for itself");
         }
     }
 }

@@ -25,8 +25,8 @@ pub enum How {
     Changed,
 }
 
-/// The files that differ, in the order of their paths' bytes. Directories are no change of their own; those that are the same are not
-/// looked into. Submodules are not shown.
+/// The files that differ, in the order of their paths' bytes. Directories are no change of their
+/// own; those that are the same are not looked into. Submodules are not shown.
 ///
 /// # Errors
 /// [`Error::NotFound`](super::Error::NotFound) where one of the trees is not in the store.
@@ -71,7 +71,9 @@ impl Diff<'_> {
     }
 
     fn names(&mut self, path: &[u8], dirs: &[Dir; 2]) -> Result<()> {
-        for (name, [old, new]) in side_by_side(self.objects, dirs).map_err(|error| error.at(path))? {
+        for (name, [old, new]) in
+            side_by_side(self.objects, dirs).map_err(|error| error.at(path))?
+        {
             self.nodes(join(path, &name), old.as_ref(), new.as_ref())?;
         }
         Ok(())
@@ -112,7 +114,8 @@ mod tests {
     fn d49_what_differs_is_listed_by_path() {
         let objects = objects();
         let mut old = Tree::stored(Id::EMPTY_TREE);
-        let put = |tree: &mut Tree, path: &str, node| tree.put(&objects, path.as_bytes(), node).unwrap();
+        let put =
+            |tree: &mut Tree, path: &str, node| tree.put(&objects, path.as_bytes(), node).unwrap();
         put(&mut old, "a", Node::Dir(Dir::empty()));
         for path in ["a/b", "a.c", "mode", "same", "turned"] {
             put(&mut old, path, Node::file(Mode::Normal, path));
@@ -131,7 +134,8 @@ mod tests {
     #[test]
     fn directories_may_be_deep() {
         let objects = objects();
-        let changes = diff(&objects, &deep(&objects, 5000, "1"), &deep(&objects, 5000, "2")).unwrap();
+        let changes =
+            diff(&objects, &deep(&objects, 5000, "1"), &deep(&objects, 5000, "2")).unwrap();
         assert_eq!((changes.len(), changes[0].how), (1, How::Changed));
     }
 

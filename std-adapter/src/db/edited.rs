@@ -1,6 +1,7 @@
 //! A directory with changes: what it was when it was read, and what is different since.
 //!
-//! A change of one name in a directory of very many costs that name, and writing it costs its bytes.
+//! A change of one name in a directory of very many costs that name, and writing it costs its
+//! bytes.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -82,7 +83,8 @@ impl Edited {
     /// All names, in the order of their bytes.
     pub(super) fn each(&self, mut see: impl FnMut(&Name, Node)) {
         let before = self.before.by_name();
-        let mut before = before.iter().filter(|entry| !self.changes.contains_key(&entry.name)).peekable();
+        let mut before =
+            before.iter().filter(|entry| !self.changes.contains_key(&entry.name)).peekable();
         for (name, node) in self.changed() {
             while let Some(entry) = before.next_if(|entry| entry.name < *name) {
                 see(&entry.name, Node::of(entry));

@@ -1,8 +1,9 @@
 //! Names that Git refuses in a tree: those that some file system takes for Git's own.
 //!
-//! All platforms' rules hold everywhere, because a repository goes from one to another. They are those of `verify_path` and of
-//! `git fsck --strict`: in HFS+ some characters do not count, and what is no UTF-8 ends a name; in NTFS a name has a short form, ends
-//! before spaces, dots and streams (`.git::$INDEX_ALLOCATION`), and a backslash separates two.
+//! All platforms' rules hold everywhere, because a repository goes from one to another. They are
+//! those of `verify_path` and of `git fsck --strict`: in HFS+ some characters do not count, and
+//! what is no UTF-8 ends a name; in NTFS a name has a short form, ends before spaces, dots and
+//! streams (`.git::$INDEX_ALLOCATION`), and a backslash separates two.
 
 use gix::bstr::ByteSlice;
 
@@ -27,7 +28,11 @@ const MAILMAP: Special = Special { name: b"mailmap", short: b"maba30" };
 /// # Errors
 /// [`Error::InvalidName`].
 pub(super) fn check_name(name: &[u8], mode: Mode) -> Result<()> {
-    let plain = !name.is_empty() && name != b"." && name != b".." && !name.contains(&b'/') && !name.contains(&0);
+    let plain = !name.is_empty()
+        && name != b"."
+        && name != b".."
+        && !name.contains(&b'/')
+        && !name.contains(&0);
     if plain && !is_dot_git(name) && !is_misplaced(name, mode) {
         return Ok(());
     }
@@ -51,7 +56,11 @@ fn is_misplaced(name: &[u8], mode: Mode) -> bool {
 
 /// The name, and what is behind each backslash in it.
 fn behind_backslashes(name: &[u8]) -> impl Iterator<Item = &[u8]> {
-    let behind = name.iter().enumerate().filter(|(_, byte)| **byte == b'\\').filter_map(|(at, _)| name.get(at + 1..));
+    let behind = name
+        .iter()
+        .enumerate()
+        .filter(|(_, byte)| **byte == b'\\')
+        .filter_map(|(at, _)| name.get(at + 1..));
     std::iter::once(name).chain(behind)
 }
 
@@ -80,7 +89,9 @@ fn behind_hashed<'n>(name: &'n [u8], hash: &[u8; 6]) -> Option<&'n [u8]> {
     let (letters, number) = eight.split_at_checked(tilde)?;
     let first = hash.get(..tilde).is_some_and(|hash| letters.eq_ignore_ascii_case(hash));
     match number {
-        [b'~', b'1'..=b'9', digits @ ..] if first && digits.iter().all(u8::is_ascii_digit) => Some(rest),
+        [b'~', b'1'..=b'9', digits @ ..] if first && digits.iter().all(u8::is_ascii_digit) => {
+            Some(rest)
+        }
         _ => None,
     }
 }
@@ -105,9 +116,9 @@ fn is_in_hfs(name: &[u8], needle: &[u8]) -> bool {
         .take_while(|character| !matches!(character, '\u{fffe}' | '\u{ffff}'))
         .filter(|character| !is_ignored(*character));
     characters.next() == Some('.')
-        && needle
-            .iter()
-            .all(|byte| characters.next().is_some_and(|found| found.eq_ignore_ascii_case(&char::from(*byte))))
+        && needle.iter().all(|byte| {
+            characters.next().is_some_and(|found| found.eq_ignore_ascii_case(&char::from(*byte)))
+        })
         && characters.next().is_none()
 }
 
@@ -179,7 +190,9 @@ mod tests {
         ];
         let mut names = Vec::new();
         for (prefix, base) in prefixes.iter().flat_map(|prefix| BASES.map(|base| (prefix, base))) {
-            names.extend(suffixes.iter().map(|suffix| [prefix.as_bytes(), base.as_bytes(), suffix].concat()));
+            names.extend(
+                suffixes.iter().map(|suffix| [prefix.as_bytes(), base.as_bytes(), suffix].concat()),
+            );
         }
         names
     }
@@ -191,14 +204,17 @@ mod tests {
         let (mut objects, mut cases) = (Vec::new(), Vec::new());
         for (number, name) in table().into_iter().enumerate() {
             for mode in [Mode::Normal, Mode::Link, Mode::Dir] {
-                // A directory that must be none is named itself in what git says, and what is in it tells it from others.
-                let text = if mode == Mode::Dir { format!("# {number}\n") } else { "#\n".to_owned() };
+                // A directory that must be none is named itself in what git says, and what is in it
+                // tells it from others.
+                let text =
+                    if mode == Mode::Dir { format!("# {number}\n") } else { "#\n".to_owned() };
                 let (blob, object) = Object::new(Kind::Blob, text.into_bytes()).unwrap();
                 if mode == Mode::Dir || number == 0 {
                     objects.push((blob, object));
                 }
                 let entry = |name: &[u8], mode, id| {
-                    let (id, tree) = encode_tree([TreeEntry { name: name.into(), mode, id }]).unwrap();
+                    let (id, tree) =
+                        encode_tree([TreeEntry { name: name.into(), mode, id }]).unwrap();
                     ((id, tree), id)
                 };
                 let id = if mode == Mode::Dir {
@@ -217,12 +233,19 @@ mod tests {
         store.with_fsync(crate::db::store::Fsync::None).write(&objects).unwrap();
         let found = git(dir.path(), &["fsck", "--strict", "--no-dangling"]);
         let said = String::from_utf8_lossy(&[found.stdout, found.stderr].concat()).into_owned();
-        let bad: HashSet<Id> =
-            said.split([' ', ':', '\n']).filter_map(|word| Id::parse(word.as_bytes()).ok()).collect();
+        let bad: HashSet<Id> = said
+            .split([' ', ':', '\n'])
+            .filter_map(|word| Id::parse(word.as_bytes()).ok())
+            .collect();
         let mut refused = 0;
         for (name, mode, id, top) in &cases {
             let theirs = bad.contains(id) || bad.contains(top);
-            assert_eq!(check_name(name, *mode).is_err(), theirs, "{:?} as {mode:?}", name.as_bstr());
+            assert_eq!(
+                check_name(name, *mode).is_err(),
+                theirs,
+                "{:?} as {mode:?}",
+                name.as_bstr()
+            );
             refused += u32::from(theirs);
         }
         assert!(refused > 500, "{refused}: {said}");
@@ -234,14 +257,17 @@ mod tests {
         let store = Git::open(dir.path()).unwrap();
         let (blob, object) = Object::new(Kind::Blob, *b"#").unwrap();
         store.write(&[(blob, object)]).unwrap();
-        let names = BASES.iter().flat_map(|base| ["", "x\\"].map(|prefix| format!("{prefix}{base}")));
-        for name in names
-            .chain(["..", ".", ".git\\config", "x\\.git", "a\\git~1", ".git::$INDEX_ALLOCATION"].map(str::to_owned))
-        {
+        let names =
+            BASES.iter().flat_map(|base| ["", "x\\"].map(|prefix| format!("{prefix}{base}")));
+        for name in names.chain(
+            ["..", ".", ".git\\config", "x\\.git", "a\\git~1", ".git::$INDEX_ALLOCATION"]
+                .map(str::to_owned),
+        ) {
             for (mode, number) in [(Mode::Normal, "100644"), (Mode::Link, "120000")] {
                 let entry = format!("{number},{blob},{name}");
                 let protect = ["-c", "core.protectNTFS=true", "-c", "core.protectHFS=true"];
-                let args = [&protect[..], &["update-index", "--add", "--cacheinfo", &entry]].concat();
+                let args =
+                    [&protect[..], &["update-index", "--add", "--cacheinfo", &entry]].concat();
                 if !git(dir.path(), &args).status.success() {
                     check_name(name.as_bytes(), mode).unwrap_err();
                 }

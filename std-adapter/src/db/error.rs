@@ -69,7 +69,9 @@ pub enum Error {
     #[error("a path has at most {0} names")]
     TooDeep(usize),
     /// A tree has an entry of this name, which is not shown and would be lost by a change.
-    #[error("the directory has an entry {0:?} that Git refuses, or has it twice: change it with Git")]
+    #[error(
+        "the directory has an entry {0:?} that Git refuses, or has it twice: change it with Git"
+    )]
     Unchangeable(String),
     /// An object that the store should have is not there, or is something else, or cannot be read.
     #[error("{}", broken(*.id, .fault, .path))]
@@ -81,7 +83,8 @@ pub enum Error {
         /// The path that needs it, as far as it is known.
         path: Vec<u8>,
     },
-    /// The branch is elsewhere, or the commit does not come from where it is. [`explain`](Error::explain) has the reason.
+    /// The branch is elsewhere, or the commit does not come from where it is.
+    /// [`explain`](Error::explain) has the reason.
     #[error("not-fast-forward")]
     NotFastForward(String),
     /// The branch was removed after the transaction began; the commit would bring its history back.
@@ -141,7 +144,8 @@ fn broken(id: Id, fault: &Fault, path: &[u8]) -> String {
 }
 
 impl Error {
-    /// The reason in full, in lines. The text of an error reply has room for some of it only, and 9P2000.L sends none.
+    /// The reason in full, in lines. The text of an error reply has room for some of it only, and
+    /// 9P2000.L sends none.
     #[must_use]
     pub fn explain(&self) -> String {
         match self {
@@ -162,7 +166,8 @@ impl Error {
         }
     }
 
-    /// The same error about an object that a client has named: what the store never had is not found.
+    /// The same error about an object that a client has named: what the store never had is not
+    /// found.
     #[must_use]
     pub fn of_named(self) -> Error {
         match self {
@@ -237,7 +242,8 @@ mod tests {
 
     #[test]
     fn what_is_wrong_is_told_however_long_the_path_is() {
-        let long = format_args!("object {} in /{}", Id::EMPTY_TREE, "directory/".repeat(20)).to_string();
+        let long =
+            format_args!("object {} in /{}", Id::EMPTY_TREE, "directory/".repeat(20)).to_string();
         for (number, why, told) in [
             (28, "No space left on device: object 4b82", vfs::Error::NoSpace),
             (30, "Read-only file system: object 4b82", vfs::Error::ReadOnlyFile),

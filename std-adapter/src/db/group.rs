@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process_group, test_kill_process_group};
 
-/// A running program with what it has started and that has not left its process group, as `git` starts `ssh`. All of it is killed when
-/// this is dropped.
+/// A running program with what it has started and that has not left its process group, as `git`
+/// starts `ssh`. All of it is killed when this is dropped.
 ///
 /// Signals of a terminal do not reach it, and it cannot ask anything there.
 #[derive(Debug)]
@@ -80,9 +80,11 @@ mod tests {
 
     use super::*;
 
-    /// A shell, once it has said that it is ready, and its output, which ends with the last that has it.
+    /// A shell, once it has said that it is ready, and its output, which ends with the last that
+    /// has it.
     fn shell(script: &str) -> (Group, impl Read) {
-        let mut group = Group::start(Command::new("sh").args(["-c", script]).stdout(Stdio::piped())).unwrap();
+        let mut group =
+            Group::start(Command::new("sh").args(["-c", script]).stdout(Stdio::piped())).unwrap();
         let mut output = group.stdout.take().unwrap();
         output.read_exact(&mut [0]).unwrap();
         (group, output)
@@ -104,8 +106,9 @@ mod tests {
     #[test]
     fn it_may_clear_up() {
         let begun = Instant::now();
-        let (group, output) =
-            shell("(trap 'sleep 0.1; printf clear; exit' TERM; printf x; while :; do sleep 0.01; done) & wait");
+        let (group, output) = shell(
+            "(trap 'sleep 0.1; printf clear; exit' TERM; printf x; while :; do sleep 0.01; done) & wait",
+        );
         group.end(Duration::from_secs(60));
         assert_eq!(rest(output), "clear");
         assert!(begun.elapsed() < Duration::from_secs(30));

@@ -9,15 +9,19 @@ use super::objects::Objects;
 use super::store::CommitGraph;
 use super::{Error, Id, Result};
 
-/// The lowest common ancestors of two commits: those of which no other one comes. Newest first; none if the two have nothing in common.
+/// The lowest common ancestors of two commits: those of which no other one comes. Newest first;
+/// none if the two have nothing in common.
 ///
-/// Commits are looked at from the newest on, as far as is needed. Times that lie cost time and nothing else.
+/// Commits are looked at from the newest on, as far as is needed. Times that lie cost time and
+/// nothing else.
 ///
 /// # Errors
-/// [`Error::Broken`] if one of the two is not there, or a commit that had to be looked at: only a shallow repository ends somewhere.
+/// [`Error::Broken`] if one of the two is not there, or a commit that had to be looked at: only a
+/// shallow repository ends somewhere.
 pub fn merge_bases(objects: &Objects, a: Id, b: Id) -> Result<Vec<Id>> {
     let (of_a, of_b) = (objects.commit(a)?, objects.commit(b)?);
-    // By far the most frequent, and not left to clocks: with a wrong one the walk could go a long way.
+    // By far the most frequent, and not left to clocks: with a wrong one the walk could go a long
+    // way.
     if a == b || of_b.parents.contains(&a) {
         return Ok(vec![a]);
     }
@@ -27,7 +31,8 @@ pub fn merge_bases(objects: &Objects, a: Id, b: Id) -> Result<Vec<Id>> {
     merge_bases_of(objects, &[a], &[b])
 }
 
-/// As [`merge_bases`], between merges, not made yet, of all commits of `first` and of all of `second`.
+/// As [`merge_bases`], between merges, not made yet, of all commits of `first` and of all of
+/// `second`.
 ///
 /// # Errors
 /// Those of the store.
@@ -46,7 +51,9 @@ pub(super) fn merge_bases_of(objects: &Objects, first: &[Id], second: &[Id]) -> 
 /// Those of [`merge_bases`].
 pub fn is_ancestor(objects: &Objects, ancestor: Id, of: Id) -> Result<bool> {
     objects.commit(ancestor)?;
-    Ok(ancestor == of || objects.commit(of)?.parents.contains(&ancestor) || is_behind(objects, ancestor, &[of])?)
+    Ok(ancestor == of
+        || objects.commit(of)?.parents.contains(&ancestor)
+        || is_behind(objects, ancestor, &[of])?)
 }
 
 /// All that `from` came from, itself first: the newest first, each once, as `git log` has them.
@@ -55,12 +62,14 @@ pub fn is_ancestor(objects: &Objects, ancestor: Id, of: Id) -> Result<bool> {
 #[must_use]
 pub fn log(objects: &Objects, from: Id) -> Log {
     let (seen, queue) = (HashSet::new(), BinaryHeap::new());
-    let mut log = Log { objects: objects.clone(), shallow: HashSet::new(), seen, queue, failed: None };
+    let mut log =
+        Log { objects: objects.clone(), shallow: HashSet::new(), seen, queue, failed: None };
     log.failed = log.begin(from).err();
     log
 }
 
-/// A walk through the history of a commit. Each commit is read once; what it keeps of those behind it are their names.
+/// A walk through the history of a commit. Each commit is read once; what it keeps of those behind
+/// it are their names.
 pub struct Log {
     objects: Objects,
     shallow: HashSet<Id>,
@@ -127,7 +136,8 @@ impl Ord for Due {
     }
 }
 
-/// Without those from which another one comes. Where times are right there are none; nearly always there is one in all.
+/// Without those from which another one comes. Where times are right there are none; nearly always
+/// there is one in all.
 fn lowest(objects: &Objects, bases: &[Id]) -> Result<Vec<Id>> {
     let mut lowest = Vec::new();
     for base in bases {
@@ -159,8 +169,9 @@ const STALE: u8 = 4;
 
 /// A walk from two sides to what they have in common, as `git merge-base` makes it.
 ///
-/// It ends when all that waits is stale. Then nothing was missed, whatever the times say: what lies between a side and a lowest common
-/// ancestor is never stale, and that ancestor is not, until it was looked at.
+/// It ends when all that waits is stale. Then nothing was missed, whatever the times say: what lies
+/// between a side and a lowest common ancestor is never stale, and that ancestor is not, until it
+/// was looked at.
 struct Walk<'o> {
     objects: &'o Objects,
     graph: Option<Box<dyn CommitGraph>>,
@@ -174,8 +185,8 @@ struct Walk<'o> {
     common: Vec<(i64, Id)>,
 }
 
-/// Time, number of marks, turn: the newest goes first. Of one time, what was reached in more ways, so that it catches up with what it
-/// makes stale, and then by turns, so that no side runs ahead.
+/// Time, number of marks, turn: the newest goes first. Of one time, what was reached in more ways,
+/// so that it catches up with what it makes stale, and then by turns, so that no side runs ahead.
 type Next = (i64, u32, Reverse<u64>, Id);
 
 #[derive(Default)]
@@ -211,7 +222,16 @@ impl<'o> Walk<'o> {
         let (queue, seen) = (BinaryHeap::new(), HashMap::new());
         let shallow = objects.store().shallow()?;
         let graph = objects.store().commit_graph();
-        let mut walk = Walk { objects, graph, shallow, queue, seen, interesting: 0, turn: 0, common: Vec::new() };
+        let mut walk = Walk {
+            objects,
+            graph,
+            shallow,
+            queue,
+            seen,
+            interesting: 0,
+            turn: 0,
+            common: Vec::new(),
+        };
         first.iter().try_for_each(|id| walk.reach(*id, FIRST))?;
         second.iter().try_for_each(|id| walk.reach(*id, SECOND))?;
         Ok(walk)
@@ -290,7 +310,9 @@ mod tests {
         let mut ids: Vec<Id> = Vec::new();
         for (number, (parents, time)) in commits.iter().enumerate() {
             let parents: Vec<_> = parents.iter().map(|parent| ids[*parent]).collect();
-            let (id, object) = Commit::encode(Id::EMPTY_TREE, &parents, number.to_string().as_bytes(), *time).unwrap();
+            let (id, object) =
+                Commit::encode(Id::EMPTY_TREE, &parents, number.to_string().as_bytes(), *time)
+                    .unwrap();
             objects.store().write(&[(id, object)]).unwrap();
             ids.push(id);
         }
@@ -312,7 +334,10 @@ mod tests {
             [vec![], vec![0], vec![0], vec![1, 2], vec![2, 1]].into_iter().zip(0..).collect();
         let ids = graph(&objects, &commits);
         assert_eq!(merge_bases(&objects, ids[3], ids[4]).unwrap(), [ids[2], ids[1]]);
-        assert!(is_ancestor(&objects, ids[0], ids[4]).unwrap() && !is_ancestor(&objects, ids[3], ids[4]).unwrap());
+        assert!(
+            is_ancestor(&objects, ids[0], ids[4]).unwrap()
+                && !is_ancestor(&objects, ids[3], ids[4]).unwrap()
+        );
     }
 
     #[test]
@@ -336,9 +361,13 @@ mod tests {
     fn near_commits_are_found_near() {
         // Clocks that run, that stand, and that are set back before the last commit.
         for time in [|n: i64| n, |_| 7, |n: i64| if n == 1999 { 0 } else { n }] {
-            let mut commits: Vec<_> =
-                (0..2000).map(|n: usize| (n.checked_sub(1).into_iter().collect(), time(n as i64))).collect();
-            commits.extend([vec![1998], vec![1998], vec![2000, 2001], vec![2001, 2000]].map(|parents| (parents, 3000)));
+            let mut commits: Vec<_> = (0..2000)
+                .map(|n: usize| (n.checked_sub(1).into_iter().collect(), time(n as i64)))
+                .collect();
+            commits.extend(
+                [vec![1998], vec![1998], vec![2000, 2001], vec![2001, 2000]]
+                    .map(|parents| (parents, 3000)),
+            );
             let store = Arc::new(Counting::default());
             let ids = graph(&Objects::new(store.clone()), &commits);
             for (a, b, reads) in [(1998, 1999, 2), (1999, 1998, 2), (2002, 2003, 6)] {
@@ -386,7 +415,12 @@ mod tests {
             self.memory.update(objects, moves)
         }
 
-        fn fetch(&self, remote: &str, url: &str, branch: &BranchName) -> std::result::Result<Id, FetchError> {
+        fn fetch(
+            &self,
+            remote: &str,
+            url: &str,
+            branch: &BranchName,
+        ) -> std::result::Result<Id, FetchError> {
             self.memory.fetch(remote, url, branch)
         }
     }

@@ -13,7 +13,8 @@ pub struct Id([u8; 20]);
 
 impl Id {
     /// The tree without entries.
-    pub const EMPTY_TREE: Id = Id(*b"\x4b\x82\x5d\xc6\x42\xcb\x6e\xb9\xa0\x60\xe5\x4b\xf8\xd6\x92\x88\xfb\xee\x49\x04");
+    pub const EMPTY_TREE: Id =
+        Id(*b"\x4b\x82\x5d\xc6\x42\xcb\x6e\xb9\xa0\x60\xe5\x4b\xf8\xd6\x92\x88\xfb\xee\x49\x04");
 
     /// The hash itself.
     #[must_use]
@@ -91,7 +92,12 @@ mod tests {
         let error = Id::parse(b" hello\n").unwrap_err().to_string();
         assert_eq!(error, "invalid-hash \"hello\": a hash has 40 hex digits, not 5 characters");
         let upper = Id::EMPTY_TREE.to_string().to_uppercase();
-        assert!(Id::parse(upper.as_bytes()).unwrap_err().to_string().ends_with("is none of the digits 0-9 and a-f"));
+        assert!(
+            Id::parse(upper.as_bytes())
+                .unwrap_err()
+                .to_string()
+                .ends_with("is none of the digits 0-9 and a-f")
+        );
     }
 
     #[test]

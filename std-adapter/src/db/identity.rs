@@ -60,12 +60,16 @@ impl Identity {
             return Err("there is no name".to_owned());
         }
         if name.contains(odd) || mail.contains(odd) || mail.contains(char::is_whitespace) {
-            return Err("a name has no '<', '>' or control character, an address no white space either".to_owned());
+            return Err(
+                "a name has no '<', '>' or control character, an address no white space either"
+                    .to_owned(),
+            );
         }
         Ok(Identity { name: name.to_owned(), mail: mail.to_owned() })
     }
 
-    /// The user who attached, by the name or, where a kernel sends only the number, by what this machine calls it. `None` for nobody.
+    /// The user who attached, by the name or, where a kernel sends only the number, by what this
+    /// machine calls it. `None` for nobody.
     fn of_user(user: User<'_>) -> Option<Identity> {
         let name = match (user.name, user.number) {
             (b"", Some(number)) => local_name(number),
@@ -74,7 +78,8 @@ impl Identity {
         };
         let plain = |char: &char| !char.is_control() && !['<', '>'].contains(char);
         let name: String = name.chars().filter(plain).take(NAME).collect();
-        let local: String = name.trim().chars().map(|char| if char.is_whitespace() { '.' } else { char }).collect();
+        let local: String =
+            name.trim().chars().map(|char| if char.is_whitespace() { '.' } else { char }).collect();
         let mail = if local.contains('@') { local } else { format!("{local}@localhost") };
         Identity::new(&name, &mail).ok()
     }
@@ -148,7 +153,8 @@ impl By {
         By { author: signature.clone(), committer: signature }
     }
 
-    /// `committer` now, and the author that `text` says: nothing, or what is written to an `author` file.
+    /// `committer` now, and the author that `text` says: nothing, or what is written to an `author`
+    /// file.
     ///
     /// # Errors
     /// [`Error::InvalidAuthor`].
@@ -181,17 +187,31 @@ mod tests {
             ("A <a@b> Thu, 18 Aug 2022 12:45:06 +0800", "A", "a@b", Some((1_660_797_906, 28800))),
         ] {
             let by = By::author(text.as_bytes(), &committer).unwrap();
-            assert_eq!((by.author.name.to_string(), by.author.email.to_string()), (name.into(), mail.into()), "{text}");
+            assert_eq!(
+                (by.author.name.to_string(), by.author.email.to_string()),
+                (name.into(), mail.into()),
+                "{text}"
+            );
             match time {
-                Some((seconds, offset)) => assert_eq!(by.author.time, Time { seconds, offset }, "{text}"),
+                Some((seconds, offset)) => {
+                    assert_eq!(by.author.time, Time { seconds, offset }, "{text}")
+                }
                 None => assert_eq!(by.author.time, by.committer.time),
             }
             assert_eq!(by.committer.name, "datakit");
         }
         assert_eq!(By::author(b" \n", &committer).unwrap().author.name, "datakit");
-        for text in
-            ["A", "<a@b>", "A <a", "A <a b>", "A\nB <a@b>", "A <a<b>", "A > B <x>", "A <a@b> soon", "A <a@b> @-5 +0000"]
-        {
+        for text in [
+            "A",
+            "<a@b>",
+            "A <a",
+            "A <a b>",
+            "A\nB <a@b>",
+            "A <a<b>",
+            "A > B <x>",
+            "A <a@b> soon",
+            "A <a@b> @-5 +0000",
+        ] {
             assert!(By::author(text.as_bytes(), &committer).is_err(), "{text}");
         }
         assert!(By::author(b"A \xff <a@b>", &committer).is_err());
@@ -199,7 +219,9 @@ mod tests {
 
     #[test]
     fn a_user_is_an_author_and_nobody_is_not() {
-        let of = |name: &str, number| Authors::default().of(User { name: name.as_bytes(), number }).to_string();
+        let of = |name: &str, number| {
+            Authors::default().of(User { name: name.as_bytes(), number }).to_string()
+        };
         assert_eq!(of("alice", Some(7)), "alice <alice@localhost>");
         assert_eq!(of("a<l>ice\n b", None), "alice b <alice.b@localhost>");
         assert_eq!(of("bob@example.com", None), "bob@example.com <bob@example.com>");

@@ -8,7 +8,8 @@ use super::objects::Objects;
 use super::tree::{Batch, Tree};
 use super::{Database, Error, Id, Result, connected, history};
 
-/// Tries while the others of this process wait: only other programs can be in the way, and none of them moves a branch so often.
+/// Tries while the others of this process wait: only other programs can be in the way, and none of
+/// them moves a branch so often.
 const TRIES: u32 = 1000;
 
 /// How a commit comes to a branch.
@@ -20,13 +21,16 @@ pub enum How {
     FastForward,
 }
 
-/// Moves `branch` to the commit that ends `new`, or to a merge of both where each has what the other has not: where the branch is then.
-/// The rest of `new` is what the commit needs; the store has none of it yet. The transaction began at `start`.
+/// Moves `branch` to the commit that ends `new`, or to a merge of both where each has what the
+/// other has not: where the branch is then. The rest of `new` is what the commit needs; the store
+/// has none of it yet. The transaction began at `start`.
 ///
-/// Many that commit to one branch at once get there one after the other: nobody merges with what the next one makes old.
+/// Many that commit to one branch at once get there one after the other: nobody merges with what
+/// the next one makes old.
 ///
 /// # Errors
-/// [`Error::Conflict`], [`Error::NotFastForward`], [`Error::Removed`], and those of the store. The branch is where it was.
+/// [`Error::Conflict`], [`Error::NotFastForward`], [`Error::Removed`], and those of the store. The
+/// branch is where it was.
 pub fn land(
     database: &Database,
     branch: &Branch,
@@ -43,8 +47,8 @@ pub fn land(
     }
 }
 
-/// Compare-and-swap from `start`. The commit is made on top of it, so it is never `start` itself, and of all that begin there one
-/// succeeds, also where their commits are the same object.
+/// Compare-and-swap from `start`. The commit is made on top of it, so it is never `start` itself,
+/// and of all that begin there one succeeds, also where their commits are the same object.
 fn swap(
     database: &Database,
     branch: &Branch,
@@ -56,7 +60,9 @@ fn swap(
     if let Some(start) = start
         && !leads_to(database.objects(), parents, start)?
     {
-        return Err(Error::NotFastForward(format!("parents do not lead to {start}, where the transaction began")));
+        return Err(Error::NotFastForward(format!(
+            "parents do not lead to {start}, where the transaction began"
+        )));
     }
     let hold = branch.hold();
     for _ in 0..TRIES {
@@ -100,7 +106,14 @@ fn leads_to(objects: &Objects, parents: &[Id], ancestor: Id) -> Result<bool> {
     Ok(false)
 }
 
-fn merged(database: &Database, branch: &Branch, start: Option<Id>, parents: &[Id], new: &Batch, by: &By) -> Result<Id> {
+fn merged(
+    database: &Database,
+    branch: &Branch,
+    start: Option<Id>,
+    parents: &[Id],
+    new: &Batch,
+    by: &By,
+) -> Result<Id> {
     let commit = new.last().map(|(id, _)| *id).ok_or(Error::NotFound)?;
     if let Some(head) = land_alone(database, branch, start, parents, new, commit)? {
         return Ok(head);
@@ -115,15 +128,18 @@ fn merged(database: &Database, branch: &Branch, start: Option<Id>, parents: &[Id
                 check_removed(start, parents)?;
                 (commit, Batch::new())
             }
-            Some(head) => meet(database.objects(), head, commit, by, || moved_text(branch, start, Some(head)))
-                .inspect_err(|error| {
-                    if matches!(error, Error::Conflict(_)) {
-                        database.counters().conflicts.count();
-                    }
-                })?,
+            Some(head) => {
+                meet(database.objects(), head, commit, by, || moved_text(branch, start, Some(head)))
+                    .inspect_err(|error| {
+                        if matches!(error, Error::Conflict(_)) {
+                            database.counters().conflicts.count();
+                        }
+                    })?
+            }
         };
         // Of a commit that is written already, the reflog is told.
-        let batch = if merge.is_empty() { new.get(new.len() - 1..).unwrap_or_default() } else { &merge };
+        let batch =
+            if merge.is_empty() { new.get(new.len() - 1..).unwrap_or_default() } else { &merge };
         if branch.advance_held(&hold, batch, head, Some(to))? {
             drop(hold);
             landed(database, [new, &merge]);
@@ -134,7 +150,8 @@ fn merged(database: &Database, branch: &Branch, start: Option<Id>, parents: &[Id
     Err(moved_too_often(branch))
 }
 
-/// A branch that is not there is made by the commit, unless that would bring back what somebody removed.
+/// A branch that is not there is made by the commit, unless that would bring back what somebody
+/// removed.
 fn check_removed(start: Option<Id>, parents: &[Id]) -> Result<()> {
     match start {
         Some(start) if parents.contains(&start) => Err(Error::Removed(start)),
@@ -142,8 +159,8 @@ fn check_removed(start: Option<Id>, parents: &[Id]) -> Result<()> {
     }
 }
 
-/// The same where nobody is in the way: the branch is where the commit comes from, and nobody else moves it. Objects and branch go to
-/// the disk together then.
+/// The same where nobody is in the way: the branch is where the commit comes from, and nobody else
+/// moves it. Objects and branch go to the disk together then.
 fn land_alone(
     database: &Database,
     branch: &Branch,
@@ -157,7 +174,9 @@ fn land_alone(
     if head.is_none() {
         check_removed(start, parents)?;
     }
-    if head.is_some_and(|head| !parents.contains(&head)) || !branch.advance_held(&hold, new, head, Some(commit))? {
+    if head.is_some_and(|head| !parents.contains(&head))
+        || !branch.advance_held(&hold, new, head, Some(commit))?
+    {
         return Ok(None);
     }
     drop(hold);
@@ -170,8 +189,8 @@ fn landed(database: &Database, batches: [&Batch; 2]) {
     database.counters().commits.count();
 }
 
-/// Writes again what was dropped before a branch led to it: `git gc` moves such objects to a pack, and `git repack -ad` drops that pack.
-/// From now on neither does.
+/// Writes again what was dropped before a branch led to it: `git gc` moves such objects to a pack,
+/// and `git repack -ad` drops that pack. From now on neither does.
 fn keep_again(objects: &Objects, batches: [&Batch; 2]) {
     for batch in batches {
         if let Err(error) = objects.store().write_again(batch) {
@@ -181,8 +200,15 @@ fn keep_again(objects: &Objects, batches: [&Batch; 2]) {
     }
 }
 
-/// The commit that has both, one of the two or a merge that is made of them, and what is to be kept for the merge.
-fn meet(objects: &Objects, head: Id, commit: Id, by: &By, moved: impl Fn() -> String) -> Result<(Id, Batch)> {
+/// The commit that has both, one of the two or a merge that is made of them, and what is to be kept
+/// for the merge.
+fn meet(
+    objects: &Objects,
+    head: Id,
+    commit: Id,
+    by: &By,
+    moved: impl Fn() -> String,
+) -> Result<(Id, Batch)> {
     let bases = history::merge_bases(objects, head, commit)?;
     if bases == [head] {
         return Ok((commit, Batch::new()));
@@ -194,12 +220,19 @@ fn meet(objects: &Objects, head: Id, commit: Id, by: &By, moved: impl Fn() -> St
     let base = merge::base_tree(objects, head, commit)?.unwrap_or(Tree::stored(Id::EMPTY_TREE));
     let merged = merge::merge(objects, &base, &tree(head)?, &tree(commit)?)?;
     if !merged.conflicts.is_empty() {
-        return Err(Error::Conflict(Box::new(Refused { conflicts: merged.conflicts, moved: moved() })));
+        return Err(Error::Conflict(Box::new(Refused {
+            conflicts: merged.conflicts,
+            moved: moved(),
+        })));
     }
     let mut batch = Batch::new();
     let tree = merged.tree.write(&mut batch)?;
-    let (id, object) =
-        Commit::encode_by(tree, &[head, commit], b"Merge", &By { author: by.committer.clone(), ..by.clone() })?;
+    let (id, object) = Commit::encode_by(
+        tree,
+        &[head, commit],
+        b"Merge",
+        &By { author: by.committer.clone(), ..by.clone() },
+    )?;
     batch.push((id, object));
     Ok((id, batch))
 }
@@ -213,7 +246,8 @@ pub(super) fn keep(objects: &Objects, mut batch: Batch, id: Id, commit: Object) 
 /// Moves `branch` forward to a commit that is there already.
 ///
 /// # Errors
-/// [`Error::NotFound`] for a commit that is not there; [`Error::NotFastForward`], also if the branch moved meanwhile.
+/// [`Error::NotFound`] for a commit that is not there; [`Error::NotFastForward`], also if the
+/// branch moved meanwhile.
 pub fn fast_forward(database: &Database, branch: &Branch, commit: Id) -> Result<()> {
     database.objects().named_commit(commit)?;
     let head = branch.head()?;
@@ -222,7 +256,9 @@ pub fn fast_forward(database: &Database, branch: &Branch, commit: Id) -> Result<
         && !history::is_ancestor(database.objects(), head, commit)?
     {
         let name = branch.name();
-        return Err(Error::NotFastForward(format!("branch {name} is at {head}, from which {commit} does not come")));
+        return Err(Error::NotFastForward(format!(
+            "branch {name} is at {head}, from which {commit} does not come"
+        )));
     }
     if head == Some(commit) {
         return Ok(());

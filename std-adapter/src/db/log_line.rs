@@ -1,7 +1,8 @@
-//! A commit in one line: what `git log --format='%H%x09%P%x09%aI%x09%an <%ae>%x09%B'` prints, escaped so that it is one line.
+//! A commit in one line: what `git log --format='%H%x09%P%x09%aI%x09%an <%ae>%x09%B'` prints,
+//! escaped so that it is one line.
 //!
-//! In the author and the message a backslash is `\\\\`, a newline `\\n`, a tab `\\t`, and any other control character `\\xHH`. All other
-//! bytes are as they are.
+//! In the author and the message a backslash is `\\\\`, a newline `\\n`, a tab `\\t`, and any other
+//! control character `\\xHH`. All other bytes are as they are.
 
 use super::Id;
 use super::object::Commit;
@@ -76,11 +77,14 @@ mod tests {
         let parents = format!("parent {0}\nparent {0}\n", Id::EMPTY_TREE);
         let by = "author A\tB <a@b> 1700000000 +0000\n\n";
         let message = b"one\n\ntwo\ttabs \\n\r\0\x7f\xff\n";
-        let commit = Commit::decode(&[tree.as_bytes(), parents.as_bytes(), by.as_bytes(), message].concat()).unwrap();
+        let commit =
+            Commit::decode(&[tree.as_bytes(), parents.as_bytes(), by.as_bytes(), message].concat())
+                .unwrap();
         let mut line = Vec::new();
         write(Id::EMPTY_TREE, &commit, &mut line);
         let text: [&[u8]; 2] = [
-            &format!("{0}\t{0} {0}\t2023-11-14T22:13:20Z\tA\\tB <a@b>\t", Id::EMPTY_TREE).into_bytes(),
+            &format!("{0}\t{0} {0}\t2023-11-14T22:13:20Z\tA\\tB <a@b>\t", Id::EMPTY_TREE)
+                .into_bytes(),
             b"one\\n\\ntwo\\ttabs \\\\n\\x0d\\x00\\x7f\xff\\n\n",
         ];
         assert_eq!(line, text.concat());

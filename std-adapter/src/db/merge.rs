@@ -84,10 +84,12 @@ impl Refused {
 
 impl fmt::Display for Refused {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut paths: Vec<_> = self.conflicts.iter().map(|conflict| printable(&conflict.path)).collect();
+        let mut paths: Vec<_> =
+            self.conflicts.iter().map(|conflict| printable(&conflict.path)).collect();
         let more = paths.len().saturating_sub(SHOWN);
         paths.truncate(SHOWN);
-        let why = self.conflicts.first().map(|conflict| conflict.why.to_string()).unwrap_or_default();
+        let why =
+            self.conflicts.first().map(|conflict| conflict.why.to_string()).unwrap_or_default();
         write!(f, "{why}: {}", paths.join(", "))?;
         if more > 0 { write!(f, " and {more} more") } else { Ok(()) }
     }
@@ -95,15 +97,18 @@ impl fmt::Display for Refused {
 
 /// A path in one line.
 fn printable(path: &[u8]) -> String {
-    let plain = |char: char| if char.is_control() { char.escape_default().to_string() } else { char.to_string() };
+    let plain = |char: char| {
+        if char.is_control() { char.escape_default().to_string() } else { char.to_string() }
+    };
     String::from_utf8_lossy(path).chars().map(plain).collect()
 }
 
-/// Merges `ours` and `theirs`, which both came from `base`. Directories that are the same on both are not looked into, and those in
-/// which nothing is left are dropped.
+/// Merges `ours` and `theirs`, which both came from `base`. Directories that are the same on both
+/// are not looked into, and those in which nothing is left are dropped.
 ///
 /// # Errors
-/// [`Error::NotFound`] where one of the trees is not in the store; [`Error::InvalidName`] where `theirs` brings a name that Git refuses.
+/// [`Error::NotFound`] where one of the trees is not in the store; [`Error::InvalidName`] where
+/// `theirs` brings a name that Git refuses.
 pub fn merge(objects: &Objects, base: &Tree, ours: &Tree, theirs: &Tree) -> Result<Merged> {
     merged_by(Names::Checked, objects, base, ours, theirs)
 }
@@ -116,7 +121,13 @@ enum Names {
     Any,
 }
 
-fn merged_by(names: Names, objects: &Objects, base: &Tree, ours: &Tree, theirs: &Tree) -> Result<Merged> {
+fn merged_by(
+    names: Names,
+    objects: &Objects,
+    base: &Tree,
+    ours: &Tree,
+    theirs: &Tree,
+) -> Result<Merged> {
     let merged = Merged { tree: ours.clone(), conflicts: Vec::new() };
     let mut merge = Merge { objects, names, merged, left: Vec::new() };
     merge.dirs(Vec::new(), base.top(), ours.top(), theirs.top())?;
@@ -145,14 +156,18 @@ type File = (Mode, Id);
 
 impl Merge<'_> {
     fn dirs(&mut self, path: Vec<u8>, base: &Dir, ours: &Dir, theirs: &Dir) -> Result<()> {
-        // Where only one side has the directory nothing below can be a file here and a directory there. Elsewhere it can, also if
-        // one side is as it was.
+        // Where only one side has the directory nothing below can be a file here and a directory
+        // there. Elsewhere it can, also if one side is as it was.
         let one = ours.is_empty() || theirs.is_empty();
         if same(ours, theirs) || one && same(theirs, base) {
             return Ok(());
         }
         if one && same(ours, base) {
-            return if theirs.is_empty() { self.remove(&path) } else { self.put(&path, Node::Dir(theirs.clone())) };
+            return if theirs.is_empty() {
+                self.remove(&path)
+            } else {
+                self.put(&path, Node::Dir(theirs.clone()))
+            };
         }
         self.left.push((path, [base.clone(), ours.clone(), theirs.clone()]));
         Ok(())
@@ -160,13 +175,21 @@ impl Merge<'_> {
 
     fn names(&mut self, path: &[u8], dirs: &Dirs) -> Result<()> {
         // Each is read once: one of very many names is too large for the cache.
-        for (name, [base, ours, theirs]) in side_by_side(self.objects, dirs).map_err(|error| error.at(path))? {
+        for (name, [base, ours, theirs]) in
+            side_by_side(self.objects, dirs).map_err(|error| error.at(path))?
+        {
             self.nodes(join(path, &name), base.as_ref(), ours.as_ref(), theirs.as_ref())?;
         }
         Ok(())
     }
 
-    fn nodes(&mut self, path: Vec<u8>, base: Option<&Node>, ours: Option<&Node>, theirs: Option<&Node>) -> Result<()> {
+    fn nodes(
+        &mut self,
+        path: Vec<u8>,
+        base: Option<&Node>,
+        ours: Option<&Node>,
+        theirs: Option<&Node>,
+    ) -> Result<()> {
         let empty = Dir::empty();
         let base_dir = dir(base).unwrap_or(&empty);
         match (dir(ours), dir(theirs)) {
@@ -178,7 +201,13 @@ impl Merge<'_> {
         }
     }
 
-    fn files(&mut self, path: &[u8], base: Option<File>, ours: Option<&Node>, theirs: Option<&Node>) -> Result<()> {
+    fn files(
+        &mut self,
+        path: &[u8],
+        base: Option<File>,
+        ours: Option<&Node>,
+        theirs: Option<&Node>,
+    ) -> Result<()> {
         let (our, their) = (file(ours)?, file(theirs)?);
         if our == their || their == base {
             return Ok(());
@@ -260,8 +289,12 @@ fn check_names(objects: &Objects, name: Option<&[u8]>, node: &Node) -> Result<()
 /// A name, and what it stands for on each side.
 pub(super) type Sides<const N: usize> = (Name, [Option<Node>; N]);
 
-/// The names that do not stand for the same in the last two of these directories, and what each of them has there.
-pub(super) fn side_by_side<const N: usize>(objects: &Objects, dirs: &[Dir; N]) -> Result<Vec<Sides<N>>> {
+/// The names that do not stand for the same in the last two of these directories, and what each of
+/// them has there.
+pub(super) fn side_by_side<const N: usize>(
+    objects: &Objects,
+    dirs: &[Dir; N],
+) -> Result<Vec<Sides<N>>> {
     let mut lists = Vec::with_capacity(N);
     for dir in dirs {
         lists.push(match dir {
@@ -272,7 +305,9 @@ pub(super) fn side_by_side<const N: usize>(objects: &Objects, dirs: &[Dir; N]) -
     // All are in one order, so that each is gone through once.
     let mut left: Vec<_> = lists.iter().map(|list| list.names().peekable()).collect();
     let mut different = Vec::new();
-    while let Some(name) = left.iter_mut().filter_map(|list| list.peek().map(|(name, _)| *name)).min() {
+    while let Some(name) =
+        left.iter_mut().filter_map(|list| list.peek().map(|(name, _)| *name)).min()
+    {
         let mut sides = [const { None }; N];
         for (side, list) in sides.iter_mut().zip(&mut left) {
             *side = list.next_if(|(there, _)| *there == name).map(|(_, node)| node);
@@ -303,10 +338,12 @@ impl Listed {
     /// In the order of their bytes.
     fn names(&self) -> Box<dyn Iterator<Item = (&Name, Side<'_>)> + '_> {
         match self {
-            Listed::Stored(entries) => {
-                Box::new(entries.by_name().into_iter().map(|entry| (&entry.name, Side::Entry(entry))))
+            Listed::Stored(entries) => Box::new(
+                entries.by_name().into_iter().map(|entry| (&entry.name, Side::Entry(entry))),
+            ),
+            Listed::Edited(nodes) => {
+                Box::new(nodes.iter().map(|(name, node)| (name, Side::Node(node))))
             }
-            Listed::Edited(nodes) => Box::new(nodes.iter().map(|(name, node)| (name, Side::Node(node)))),
         }
     }
 }
@@ -352,11 +389,12 @@ pub(super) fn same(a: &Dir, b: &Dir) -> bool {
     }
 }
 
-/// Times that bases of bases are merged; a history that crosses more often than that is merged with the newest base there.
+/// Times that bases of bases are merged; a history that crosses more often than that is merged with
+/// the newest base there.
 const CROSSINGS: usize = 32;
 
-/// The tree that two commits came from: of their one lowest common ancestor, or a merge of all of them. `None` if they have nothing in
-/// common.
+/// The tree that two commits came from: of their one lowest common ancestor, or a merge of all of
+/// them. `None` if they have nothing in common.
 ///
 /// # Errors
 /// [`Error::NotFound`] if one of the two is not there.
@@ -389,7 +427,8 @@ impl Bases<'_> {
             let before = bases.get(..count).unwrap_or_default();
             let below = history::merge_bases_of(self.objects, before, &[*other])?;
             let below = self.merged(below)?.unwrap_or(Tree::stored(Id::EMPTY_TREE));
-            // What cannot be merged there is a file that says so, which neither side has: it is a conflict here, too, where both differ.
+            // What cannot be merged there is a file that says so, which neither side has: it is a
+            // conflict here, too, where both differ.
             let other = self.tree(*other)?;
             merged = merged_by(Names::Any, self.objects, &below, &merged, &other)?.tree;
         }

@@ -4,8 +4,8 @@
 //! files (9P) -> transaction, branch -> merge, tree, history -> objects -> store (memory, a repository)
 //! ```
 //!
-//! What is to the right knows nothing of what is to its left: the store knows neither trees nor branches' histories, the merge knows
-//! no branch, a transaction knows no file.
+//! What is to the right knows nothing of what is to its left: the store knows neither trees nor
+//! branches' histories, the merge knows no branch, a transaction knows no file.
 
 mod branch;
 mod branch_name;

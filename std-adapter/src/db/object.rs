@@ -143,7 +143,10 @@ pub(super) fn encode_sorted(entries: &[&TreeEntry]) -> Result<(Id, Object)> {
     let mut bytes = Vec::with_capacity(entries.iter().map(|entry| 28 + entry.name.len()).sum());
     for TreeEntry { name, mode, id } in entries {
         if name.is_empty() || name.contains(&0) {
-            return Err(Error::Store(format!("a tree cannot have the name {:?}", String::from_utf8_lossy(name))));
+            return Err(Error::Store(format!(
+                "a tree cannot have the name {:?}",
+                String::from_utf8_lossy(name)
+            )));
         }
         bytes.extend_from_slice(mode.octal());
         bytes.push(b' ');
@@ -156,7 +159,9 @@ pub(super) fn encode_sorted(entries: &[&TreeEntry]) -> Result<(Id, Object)> {
 
 fn written(object: &dyn WriteTo) -> Result<Vec<u8>> {
     let mut bytes = Vec::new();
-    object.write_to(&mut bytes).map_err(|error| Error::Store(format!("an object that cannot be written: {error}")))?;
+    object
+        .write_to(&mut bytes)
+        .map_err(|error| Error::Store(format!("an object that cannot be written: {error}")))?;
     Ok(bytes)
 }
 
@@ -171,7 +176,8 @@ pub struct Commit {
     pub author: String,
     /// When the author wrote it, if it says so.
     pub written: Option<Stamp>,
-    /// When the committer made it, in seconds since 1970; 0 if it does not say. Histories are sorted by this.
+    /// When the committer made it, in seconds since 1970; 0 if it does not say. Histories are
+    /// sorted by this.
     pub time: i64,
     /// The message, in UTF-8 if the commit names an encoding that is known, and verbatim otherwise.
     pub message: Vec<u8>,
@@ -189,7 +195,8 @@ impl Commit {
         commit_text::parse(data)
     }
 
-    /// When it was written, as RFC 3339 has it, in the zone of the author; empty if it does not say.
+    /// When it was written, as RFC 3339 has it, in the zone of the author; empty if it does not
+    /// say.
     #[must_use]
     pub fn date(&self) -> String {
         self.written.map_or_else(String::new, |written| written.rfc3339())
@@ -236,7 +243,8 @@ mod tests {
 
     #[test]
     fn a_tree_is_sorted_as_git_sorts() {
-        let entry = |name: &str, mode| TreeEntry { name: name.as_bytes().into(), mode, id: Id::EMPTY_TREE };
+        let entry =
+            |name: &str, mode| TreeEntry { name: name.as_bytes().into(), mode, id: Id::EMPTY_TREE };
         let (_, object) = encode_tree([
             entry("b", Mode::Dir),
             entry("b.c", Mode::Normal),
@@ -247,8 +255,12 @@ mod tests {
         let names = Entries::parse(&object.data).unwrap();
         let names: Vec<_> = names.iter().map(|entry| (&*entry.name, entry.mode)).collect();
         // `b` counts as `b/`.
-        let expected: [(&[u8], Mode); 4] =
-            [(b"a", Mode::Link), (b"b-", Mode::Submodule), (b"b.c", Mode::Normal), (b"b", Mode::Dir)];
+        let expected: [(&[u8], Mode); 4] = [
+            (b"a", Mode::Link),
+            (b"b-", Mode::Submodule),
+            (b"b.c", Mode::Normal),
+            (b"b", Mode::Dir),
+        ];
         assert_eq!(names, expected);
     }
 
@@ -259,10 +271,15 @@ mod tests {
 
     #[test]
     fn a_commit_is_read_back() {
-        let (id, object) = Commit::encode(Id::EMPTY_TREE, &[Id::EMPTY_TREE], b"no newline", 1_700_000_000).unwrap();
+        let (id, object) =
+            Commit::encode(Id::EMPTY_TREE, &[Id::EMPTY_TREE], b"no newline", 1_700_000_000)
+                .unwrap();
         let commit = Commit::decode(&object.data).unwrap();
         assert_eq!(commit.author, "datakit <datakit@mobyproject.org>");
-        assert_eq!((commit.message.as_slice(), commit.time), (b"no newline".as_slice(), 1_700_000_000));
+        assert_eq!(
+            (commit.message.as_slice(), commit.time),
+            (b"no newline".as_slice(), 1_700_000_000)
+        );
         assert_eq!(commit.parents, [Id::EMPTY_TREE]);
         assert_ne!(id, Id::EMPTY_TREE);
     }

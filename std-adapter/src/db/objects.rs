@@ -1,4 +1,5 @@
-//! Objects read and understood: what the rest of the database asks, with a cache of what was asked before.
+//! Objects read and understood: what the rest of the database asks, with a cache of what was asked
+//! before.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, Weak};
@@ -11,13 +12,15 @@ use super::store::Store;
 use super::{Error, Fault, Id, Result};
 use crate::locked;
 
-/// Bytes that each of the three caches may hold, about. A server of a large repository is to stay small.
+/// Bytes that each of the three caches may hold, about. A server of a large repository is to stay
+/// small.
 const CACHED: u64 = 8 << 20;
 
 /// A larger blob is not kept: it would throw out many small ones.
 const LARGEST_KEPT: usize = 64 << 10;
 
-/// A tree of more bytes is not kept in a cache. It would throw out the others, if it were let in at all.
+/// A tree of more bytes is not kept in a cache. It would throw out the others, if it were let in at
+/// all.
 const LARGEST_TREE: u64 = 512 << 10;
 
 /// Parts of a cache that are locked one by one. What is larger than a part is not let in.
@@ -30,7 +33,8 @@ pub struct Objects(Arc<Shared>);
 struct Shared {
     store: Arc<dyn Store>,
     trees: Cache<Id, Arc<Entries>, Weight>,
-    /// The last two that are larger than what is cached. Each file of a listing is looked up in its directory.
+    /// The last two that are larger than what is cached. Each file of a listing is looked up in its
+    /// directory.
     large: Mutex<[Option<Known>; 2]>,
     commits: Cache<Id, Arc<Commit>, Weight>,
     blobs: Cache<Id, Arc<[u8]>, Weight>,
@@ -81,9 +85,12 @@ impl Objects {
             let mut options = OptionsBuilder::new();
             options.estimated_items_capacity(1024).weight_capacity(CACHED).shards(PARTS);
             match options.build() {
-                Ok(options) => {
-                    Cache::with_options(options, Weight, DefaultHashBuilder::default(), DefaultLifecycle::default())
-                }
+                Ok(options) => Cache::with_options(
+                    options,
+                    Weight,
+                    DefaultHashBuilder::default(),
+                    DefaultLifecycle::default(),
+                ),
                 // Only without one of the two capacities.
                 Err(_) => Cache::with_weighter(1024, CACHED, Weight),
             }
@@ -179,7 +186,8 @@ impl Objects {
             // It is there whether anybody wrote it or not, as in Git.
             return Ok(Arc::default());
         }
-        let tree = Entries::parse(&self.read(id, Kind::Tree)?).map_err(|error| unreadable(id, error))?;
+        let tree =
+            Entries::parse(&self.read(id, Kind::Tree)?).map_err(|error| unreadable(id, error))?;
         let tree = Arc::new(tree);
         self.keep_tree(id, tree.clone());
         Ok(tree)
@@ -206,7 +214,8 @@ impl Objects {
         if let Some(commit) = self.0.commits.get(&id) {
             return Ok(commit);
         }
-        let commit = Commit::decode(&self.read(id, Kind::Commit)?).map_err(|error| unreadable(id, error))?;
+        let commit =
+            Commit::decode(&self.read(id, Kind::Commit)?).map_err(|error| unreadable(id, error))?;
         let commit = Arc::new(commit);
         self.0.commits.insert(id, commit.clone());
         Ok(commit)

@@ -6,11 +6,12 @@ use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
-/// How long another repository may say nothing before it is given up, where nobody says otherwise. Git's own servers say something
-/// every five seconds when they have nothing to say.
+/// How long another repository may say nothing before it is given up, where nobody says otherwise.
+/// Git's own servers say something every five seconds when they have nothing to say.
 pub const PATIENCE: Duration = Duration::from_secs(60);
 
-/// What is written at once: a pipe that is ready takes as much without waiting (pipe(7), `PIPE_BUF` at its smallest).
+/// What is written at once: a pipe that is ready takes as much without waiting (pipe(7), `PIPE_BUF`
+/// at its smallest).
 const AT_ONCE: usize = 512;
 
 /// Waits until one of these is ready.
@@ -26,7 +27,8 @@ pub(super) fn wait(these: &mut [PollFd<'_>], patience: Option<Duration>) -> io::
     }
 }
 
-/// A socket or pipe of which each read and each write waits only so long: [`io::ErrorKind::TimedOut`] is the end of it.
+/// A socket or pipe of which each read and each write waits only so long:
+/// [`io::ErrorKind::TimedOut`] is the end of it.
 #[derive(Debug)]
 pub(super) struct Patient<S> {
     stream: S,
@@ -80,7 +82,9 @@ mod tests {
         assert_eq!(input.read(&mut [0; 4]).unwrap(), 2);
         timed_out(input.read(&mut [0]));
         // Nobody reads it.
-        timed_out(std::iter::repeat_with(|| output.write(&[0; 1 << 16])).find(Result::is_err).unwrap());
+        timed_out(
+            std::iter::repeat_with(|| output.write(&[0; 1 << 16])).find(Result::is_err).unwrap(),
+        );
         drop(near);
         input.read(&mut [0]).unwrap_or_default();
         assert!(output.write(&[0]).is_err());
@@ -90,7 +94,9 @@ mod tests {
     fn nor_is_a_pipe() {
         let (mut input, output) = io::pipe().unwrap();
         let mut output = Patient::new(output, SHORT);
-        timed_out(std::iter::repeat_with(|| output.write(&[0; 1 << 16])).find(Result::is_err).unwrap());
+        timed_out(
+            std::iter::repeat_with(|| output.write(&[0; 1 << 16])).find(Result::is_err).unwrap(),
+        );
         input.read_exact(&mut [0; 1 << 12]).unwrap();
         output.write_all(&[0; 1 << 12]).unwrap();
         drop(input);

@@ -22,16 +22,19 @@ const LONGEST: Duration = Duration::from_secs(60);
 
 /// Who can push branches to another repository.
 pub trait Push: Send + Sync + 'static {
-    /// Has each branch there be where it is here, whatever it was there; those that are at `None` are removed. Waits for the network.
+    /// Has each branch there be where it is here, whatever it was there; those that are at `None`
+    /// are removed. Waits for the network.
     ///
     /// # Errors
-    /// What the other side or the way there has against it; some of the branches may have been pushed.
+    /// What the other side or the way there has against it; some of the branches may have been
+    /// pushed.
     fn push(&self, url: &str, branches: &[(BranchName, Option<Id>)]) -> Result<()>;
 }
 
-/// Pushes every branch to `url`, and from then on each that moves, `gather` after the first that did; `told` is told how long each push
-/// took. What fails is logged and tried again, each branch at longer and longer intervals of its own: one that the other side refuses
-/// delays no other. Does not end; dropping it leaves a push that is under way to itself.
+/// Pushes every branch to `url`, and from then on each that moves, `gather` after the first that
+/// did; `told` is told how long each push took. What fails is logged and tried again, each branch
+/// at longer and longer intervals of its own: one that the other side refuses delays no other. Does
+/// not end; dropping it leaves a push that is under way to itself.
 pub async fn auto_push(
     database: Database,
     push: Arc<dyn Push>,
@@ -41,7 +44,8 @@ pub async fn auto_push(
 ) {
     // Before the first look: nothing moves unseen.
     let mut moves = database.moves();
-    let mut pushing = Pushing { database: database.clone(), push, url, gather, branches: BTreeMap::new() };
+    let mut pushing =
+        Pushing { database: database.clone(), push, url, gather, branches: BTreeMap::new() };
     loop {
         let begun = std::time::Instant::now();
         match pushing.round().await {
@@ -103,11 +107,14 @@ struct Failed {
 }
 
 impl Pushing {
-    /// Pushes what is not where it was pushed last and is due. False: that was nothing, or all of it failed.
+    /// Pushes what is not where it was pushed last and is due. False: that was nothing, or all of
+    /// it failed.
     async fn round(&mut self) -> Result<bool> {
         let heads: BTreeMap<_, _> = self.database.run(Database::heads).await?.into_iter().collect();
         // Those that are gone here and there are forgotten.
-        self.branches.retain(|name, pushed| heads.contains_key(name) || pushed.at.is_some() || pushed.failed.is_some());
+        self.branches.retain(|name, pushed| {
+            heads.contains_key(name) || pushed.at.is_some() || pushed.failed.is_some()
+        });
         let names: BTreeSet<_> = heads.keys().chain(self.branches.keys()).cloned().collect();
         let now = Instant::now();
         let due: Vec<_> = names
@@ -127,7 +134,8 @@ impl Pushing {
             return Ok(false);
         }
         // Those that failed before do not keep the others waiting.
-        let (again, new): (Vec<_>, Vec<_>) = due.into_iter().partition(|(name, _)| self.has_failed(name));
+        let (again, new): (Vec<_>, Vec<_>) =
+            due.into_iter().partition(|(name, _)| self.has_failed(name));
         Ok(self.push(new).await? | self.push(again).await?)
     }
 
@@ -135,14 +143,17 @@ impl Pushing {
         self.branches.get(name).is_some_and(|pushed| pushed.failed.is_some())
     }
 
-    /// Pushes branches in one go. Where the other side refuses some, halves are tried until it is known which. False: none was pushed.
+    /// Pushes branches in one go. Where the other side refuses some, halves are tried until it is
+    /// known which. False: none was pushed.
     async fn push(&mut self, branches: Vec<(BranchName, Option<Id>)>) -> Result<bool> {
         let (mut any, mut left) = (false, vec![branches]);
         while let Some(mut part) = left.pop().filter(|part| !part.is_empty()) {
             match self.try_push(&part).await? {
                 None => {
                     any = true;
-                    self.branches.extend(part.into_iter().map(|(name, at)| (name, Pushed { at, failed: None })));
+                    self.branches.extend(
+                        part.into_iter().map(|(name, at)| (name, Pushed { at, failed: None })),
+                    );
                 }
                 Some(error) if part.len() > 1 && error.contains(REFUSED) => {
                     let half = part.split_off(part.len() / 2);
@@ -163,24 +174,35 @@ impl Pushing {
 
     fn failed(&mut self, branches: &[(BranchName, Option<Id>)], error: &str) {
         let waits: Vec<_> = branches.iter().map(|(name, _)| self.delay(name)).collect();
-        let (Some((name, _)), Some(wait)) = (branches.first(), waits.into_iter().min()) else { return };
+        let (Some((name, _)), Some(wait)) = (branches.first(), waits.into_iter().min()) else {
+            return;
+        };
         let others = branches.len() - 1;
         let others = if others > 0 { format!(" and {others} others") } else { String::new() };
-        tracing::warn!("cannot push to {}, next try in {wait:?}: {error} ({name}{others})", said::address(&self.url));
+        tracing::warn!(
+            "cannot push to {}, next try in {wait:?}: {error} ({name}{others})",
+            said::address(&self.url)
+        );
     }
 
     /// How long a branch waits for the next try.
     fn delay(&mut self, name: &BranchName) -> Duration {
         let gather = self.gather;
         let pushed = self.branches.entry(name.clone()).or_default();
-        let wait = pushed.failed.as_ref().map_or(gather, |failed| failed.wait.saturating_mul(2).min(LONGEST));
+        let wait = pushed
+            .failed
+            .as_ref()
+            .map_or(gather, |failed| failed.wait.saturating_mul(2).min(LONGEST));
         pushed.failed = Some(Failed { next: Instant::now() + wait, wait });
         wait
     }
 
     /// When the next branch is due that failed.
     fn next_try(&self) -> Option<Instant> {
-        self.branches.values().filter_map(|pushed| pushed.failed.as_ref().map(|failed| failed.next)).min()
+        self.branches
+            .values()
+            .filter_map(|pushed| pushed.failed.as_ref().map(|failed| failed.next))
+            .min()
     }
 }
 
@@ -201,7 +223,8 @@ mod tests {
 
     impl Place {
         fn new(name: &str) -> Place {
-            let path = std::env::temp_dir().join(format!("datakit-push-{}-{name}", std::process::id()));
+            let path =
+                std::env::temp_dir().join(format!("datakit-push-{}-{name}", std::process::id()));
             let _ = std::fs::remove_dir_all(&path);
             Place(path)
         }
@@ -220,7 +243,9 @@ mod tests {
 
     async fn until(there: &Path, wanted: &str) {
         for _ in 0..500 {
-            if git(there, &["for-each-ref", "--format=%(refname:short)"]).replace('\n', " ") == wanted {
+            if git(there, &["for-each-ref", "--format=%(refname:short)"]).replace('\n', " ")
+                == wanted
+            {
                 return;
             }
             tokio::time::sleep(Duration::from_millis(20)).await;
@@ -243,8 +268,13 @@ mod tests {
         go("before", None, Some(id));
         std::fs::write(dir.join("refs/heads/x.lock"), "").unwrap();
         let url = there.0.display().to_string();
-        let pushing =
-            auto_push(database.clone(), Arc::new(GitProgram::new(dir)), url, Duration::from_millis(20), |_| {});
+        let pushing = auto_push(
+            database.clone(),
+            Arc::new(GitProgram::new(dir)),
+            url,
+            Duration::from_millis(20),
+            |_| {},
+        );
         let pushing = tokio::spawn(pushing);
         // The remote is not there at first.
         tokio::time::sleep(Duration::from_millis(50)).await;
@@ -280,7 +310,8 @@ mod tests {
         let hook = there.0.join("hooks/update");
         std::fs::create_dir_all(there.0.join("hooks")).unwrap();
         std::fs::write(&hook, "#!/bin/sh\necho $1 >>tried\n[ $1 != refs/heads/bad ]\n").unwrap();
-        std::fs::set_permissions(&hook, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+        std::fs::set_permissions(&hook, std::os::unix::fs::PermissionsExt::from_mode(0o755))
+            .unwrap();
         let store = Git::open(&here.0).unwrap();
         let dir = store.dir();
         let database = Database::new(Arc::new(store)).unwrap();
@@ -301,7 +332,13 @@ mod tests {
         // Long enough that a branch which had to wait for the other would be late.
         let gather = Duration::from_millis(200);
         let program = Arc::new(GitProgram::new(dir));
-        let pushing = tokio::spawn(auto_push(database.clone(), program, there.0.display().to_string(), gather, |_| {}));
+        let pushing = tokio::spawn(auto_push(
+            database.clone(),
+            program,
+            there.0.display().to_string(),
+            gather,
+            |_| {},
+        ));
         until(&there.0, "good").await;
         for round in 0..8 {
             let id = go("good");

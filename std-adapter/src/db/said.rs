@@ -4,7 +4,8 @@
 const TOLD: usize = 1000;
 /// Characters of an address.
 const ADDRESS: usize = 200;
-/// Bytes of what a program says that are kept, the last ones: the reasons of a failure come at its end.
+/// Bytes of what a program says that are kept, the last ones: the reasons of a failure come at its
+/// end.
 const KEPT: usize = 4096;
 /// Of a line of Git's trace, which is no word to anybody.
 const TRACE: &str = " pkt-line.c:";
@@ -52,7 +53,9 @@ pub(super) fn reasons(words: &str) -> String {
     // Progress writes over its own line, and so does what ends it.
     let lines = words.lines().filter_map(|line| line.rsplit('\r').next()).map(str::trim_end);
     let well = |line: &str| line.starts_with(' ') && !line.starts_with(" !");
-    let progress = |line: &str| line.ends_with(", done.") || line.starts_with("Total ") || line.starts_with("Delta ");
+    let progress = |line: &str| {
+        line.ends_with(", done.") || line.starts_with("Total ") || line.starts_with("Delta ")
+    };
     let told = lines.filter(|line| !line.is_empty() && !well(line) && !progress(line));
     told_text(&told.map(str::trim_start).collect::<Vec<_>>().join("; "), TOLD)
 }
@@ -71,7 +74,8 @@ fn told_text(text: &str, most: usize) -> String {
             break;
         }
         match char {
-            // Marks that turn the direction of what follows are as bad as those that move the cursor.
+            // Marks that turn the direction of what follows are as bad as those that move the
+            // cursor.
             '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' => {
                 told.extend(char.escape_unicode())
             }
@@ -88,7 +92,8 @@ fn without_passwords(text: &str) -> String {
     while let Some((before, behind)) = rest.split_once("://") {
         plain.push_str(before);
         plain.push_str("://");
-        let end = behind.find(|char: char| char == '/' || char.is_whitespace() || char == '\'' || char == '"');
+        let end = behind
+            .find(|char: char| char == '/' || char.is_whitespace() || char == '\'' || char == '"');
         let (authority, after) = behind.split_at(end.unwrap_or(behind.len()));
         // A password may have an '@' in it.
         match authority.rsplit_once('@') {
@@ -114,7 +119,10 @@ mod tests {
             Total 2 (delta 0)\nremote: Resolving deltas:  50% (1/2)        \rremote: Resolving deltas: 100% (2/2), done.        \n\
             remote: no        \nTo there\n * [new branch]      a -> a\n ! [remote rejected] b (why)\n\
             Writing objects:  33% (1/3)\rfatal: gone\n";
-        assert_eq!(reasons(words), "remote: no; To there; ! [remote rejected] b (why); fatal: gone");
+        assert_eq!(
+            reasons(words),
+            "remote: no; To there; ! [remote rejected] b (why); fatal: gone"
+        );
         assert_eq!(reasons("Writing objects:  33% (1/3)\r"), "");
     }
 

@@ -58,7 +58,8 @@ pub(super) fn files_of(objects: &Objects, tree: &Tree) -> Files {
             match node {
                 Node::Dir(dir) => add(objects, &path, &dir, files),
                 Node::File(file) => {
-                    let text = String::from_utf8(file.content.bytes(objects).unwrap().to_vec()).unwrap();
+                    let text =
+                        String::from_utf8(file.content.bytes(objects).unwrap().to_vec()).unwrap();
                     let text = if file.mode == Mode::Exec { format!("x{text}") } else { text };
                     assert_eq!(files.insert(String::from_utf8(path).unwrap(), text), None);
                 }
@@ -74,17 +75,25 @@ pub(super) fn files_of(objects: &Objects, tree: &Tree) -> Files {
 /// Files of some of these paths. Of a file and one below it, only the first.
 pub(super) fn some_files(paths: &'static [&'static str]) -> impl Strategy<Value = Files> {
     let path = prop::sample::select(paths);
-    prop::collection::btree_map(path.prop_map(str::to_owned), "x?[01]", 0..7).prop_map(|files: Files| {
-        let is_below = |path: &str| files.keys().any(|above| path.starts_with(&format!("{above}/")));
-        files.iter().filter(|(path, _)| !is_below(path)).map(|(path, text)| (path.clone(), text.clone())).collect()
-    })
+    prop::collection::btree_map(path.prop_map(str::to_owned), "x?[01]", 0..7).prop_map(
+        |files: Files| {
+            let is_below =
+                |path: &str| files.keys().any(|above| path.starts_with(&format!("{above}/")));
+            files
+                .iter()
+                .filter(|(path, _)| !is_below(path))
+                .map(|(path, text)| (path.clone(), text.clone()))
+                .collect()
+        },
+    )
 }
 
 /// Paths of which none is a directory of another.
 pub(super) const APART: &[&str] = &["a", "b", "d/a", "d/b", "d/e/f", "c/x", "g"];
 
 /// Paths that can be both.
-pub(super) const CLASHING: &[&str] = &["a", "a/b", "a/c", "a/b/c", "a.b", "a-", "d/a", "d", "d/a/b"];
+pub(super) const CLASHING: &[&str] =
+    &["a", "a/b", "a/c", "a/b/c", "a.b", "a-", "d/a", "d", "d/a/b"];
 
 /// Directories in each other, and in the innermost a file of this text.
 pub(super) fn deep(objects: &Objects, depth: usize, text: &str) -> Tree {

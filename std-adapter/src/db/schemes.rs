@@ -55,8 +55,9 @@ impl Scheme {
         if url.contains('\0') || url.contains('\n') {
             return Err("it has a NUL or a newline in it".to_owned());
         }
-        let name =
-            |text: &str| !text.is_empty() && text.chars().all(|c| c.is_ascii_alphanumeric() || "+-.".contains(c));
+        let name = |text: &str| {
+            !text.is_empty() && text.chars().all(|c| c.is_ascii_alphanumeric() || "+-.".contains(c))
+        };
         if let Some((helper, _)) = url.split_once("::").filter(|(helper, _)| name(helper)) {
             return Err(format!("transport helpers such as {helper}:: are never used"));
         }
@@ -71,7 +72,11 @@ impl Scheme {
         }
         let (host, path) = url.split_once(':').unwrap_or_default();
         check_host(host)?;
-        if path.starts_with('-') { Err("the path begins with '-'".to_owned()) } else { Ok(Scheme::Ssh) }
+        if path.starts_with('-') {
+            Err("the path begins with '-'".to_owned())
+        } else {
+            Ok(Scheme::Ssh)
+        }
     }
 }
 
@@ -153,6 +158,9 @@ mod tests {
             assert!(Scheme::of(url).is_err(), "{url}");
         }
         assert!(Schemes::remote().check("/etc").unwrap_err().contains("--remote-schemes"));
-        assert!(Schemes::remote().check("ssh://h/x").is_ok() && Schemes::default().check("/etc").is_ok());
+        assert!(
+            Schemes::remote().check("ssh://h/x").is_ok()
+                && Schemes::default().check("/etc").is_ok()
+        );
     }
 }

@@ -21,8 +21,9 @@ use crate::{locked, memory};
 /// Said of a commit without a message.
 const NO_MESSAGE: &[u8] = b"(no commit message)";
 
-/// A transaction on one branch. It ends with a commit, when it is closed, or when it is dropped, and then everything in it is gone.
-/// While it is committed it can be read and not changed ([`Error::UnderWay`]).
+/// A transaction on one branch. It ends with a commit, when it is closed, or when it is dropped,
+/// and then everything in it is gone. While it is committed it can be read and not changed
+/// ([`Error::UnderWay`]).
 pub struct Transaction {
     database: Database,
     /// The memory of all that is not committed.
@@ -61,7 +62,8 @@ pub enum FileAt<'a> {
     Detached(u64),
 }
 
-/// A merge that is [prepared](Transaction::prepare_merge). Nothing else is done in the transaction until it is applied or dropped.
+/// A merge that is [prepared](Transaction::prepare_merge). Nothing else is done in the transaction
+/// until it is applied or dropped.
 pub struct Prepared<'t> {
     working: Working<'t>,
     rw: Tree,
@@ -107,7 +109,11 @@ impl Transaction {
     }
 
     /// The same with memory of `space`, of which it may take all.
-    pub(super) fn begin_in(database: &Database, head: Option<Id>, space: &Arc<Space>) -> Result<Transaction> {
+    pub(super) fn begin_in(
+        database: &Database,
+        head: Option<Id>,
+        space: &Arc<Space>,
+    ) -> Result<Transaction> {
         let space = space.part(space.limit());
         let rw = match head {
             Some(head) => Tree::stored(database.objects().commit(head)?.tree),
@@ -151,8 +157,8 @@ impl Transaction {
         if state.working { Err(Error::UnderWay) } else { Ok(state) }
     }
 
-    /// Keeps others from changing it: the tree as it is now. What takes its time is done without the lock, for which whole threads
-    /// would wait.
+    /// Keeps others from changing it: the tree as it is now. What takes its time is done without
+    /// the lock, for which whole threads would wait.
     fn work(&self) -> Result<(Working<'_>, Tree)> {
         let mut state = self.open_mut()?;
         if !state.conflicts.is_empty() {
@@ -170,7 +176,11 @@ impl Transaction {
     pub(super) fn weight(&self) -> u64 {
         let used = self.space.used();
         // Few names then. A hole takes no memory, but has to be written.
-        if used > HEAVY { used } else { self.tree().map_or(used, |tree| tree.top().weight().1.max(used)) }
+        if used > HEAVY {
+            used
+        } else {
+            self.tree().map_or(used, |tree| tree.top().weight().1.max(used))
+        }
     }
 
     /// Memory for what a file of it is to have.
@@ -205,12 +215,14 @@ impl Transaction {
                 Node::File(file) => Ok(file),
                 Node::Dir(_) | Node::Submodule(_) => Err(Error::IsDirectory),
             },
-            FileAt::Detached(number) => self.open()?.detached.get(&number).cloned().ok_or(Error::NotFound),
+            FileAt::Detached(number) => {
+                self.open()?.detached.get(&number).cloned().ok_or(Error::NotFound)
+            }
         }
     }
 
-    /// Keeps a file that has lost its path under `number`, unseen and never committed, until it is [forgotten](Transaction::forget) or
-    /// the transaction ends.
+    /// Keeps a file that has lost its path under `number`, unseen and never committed, until it is
+    /// [forgotten](Transaction::forget) or the transaction ends.
     pub fn detach(&self, number: u64, file: File) {
         let mut state = locked::lock(&self.state);
         if state.counted.is_some() {
@@ -239,8 +251,8 @@ impl Transaction {
         Ok(())
     }
 
-    /// The paths that the last merge left to be resolved, or that were in the way of the last commit; `None` if nothing was merged and
-    /// no commit was refused for its paths.
+    /// The paths that the last merge left to be resolved, or that were in the way of the last
+    /// commit; `None` if nothing was merged and no commit was refused for its paths.
     ///
     /// # Errors
     /// [`Error::NotFound`] when the transaction has ended.
@@ -249,7 +261,8 @@ impl Transaction {
         if state.merged.is_none() && state.refused.is_none() {
             return Ok(None);
         }
-        let paths: BTreeSet<_> = state.conflicts.iter().chain(state.refused.iter().flatten()).cloned().collect();
+        let paths: BTreeSet<_> =
+            state.conflicts.iter().chain(state.refused.iter().flatten()).cloned().collect();
         Ok(Some(paths.into_iter().collect()))
     }
 
@@ -261,11 +274,13 @@ impl Transaction {
         Ok(self.open()?.merged.clone())
     }
 
-    /// Merges the commit `theirs` into the tree, which `parents` and `message` would make a commit of: then `theirs` is one parent
-    /// more. What cannot be merged is marked in the tree and has to be resolved before the commit.
+    /// Merges the commit `theirs` into the tree, which `parents` and `message` would make a commit
+    /// of: then `theirs` is one parent more. What cannot be merged is marked in the tree and has to
+    /// be resolved before the commit.
     ///
     /// # Errors
-    /// [`Error::OpenConflicts`]; [`Error::UnderWay`]; [`Error::NotFound`] for a commit that is not there. Nothing has changed then.
+    /// [`Error::OpenConflicts`]; [`Error::UnderWay`]; [`Error::NotFound`] for a commit that is not
+    /// there. Nothing has changed then.
     pub fn merge(&self, theirs: Id, parents: &[Id], message: &[u8], by: &By) -> Result<()> {
         self.prepare_merge(theirs, parents, message, by)?.apply()
     }
@@ -274,7 +289,13 @@ impl Transaction {
     ///
     /// # Errors
     /// Those of [`merge`](Transaction::merge).
-    pub fn prepare_merge(&self, theirs: Id, parents: &[Id], message: &[u8], by: &By) -> Result<Prepared<'_>> {
+    pub fn prepare_merge(
+        &self,
+        theirs: Id,
+        parents: &[Id],
+        message: &[u8],
+        by: &By,
+    ) -> Result<Prepared<'_>> {
         let objects = self.objects();
         let (working, before) = self.work()?;
         let theirs_tree = Tree::stored(objects.named_commit(theirs)?.tree);
@@ -300,8 +321,9 @@ impl Transaction {
     /// Commits the tree and brings the commit to `branch`; then the transaction has ended.
     ///
     /// # Errors
-    /// [`Error::OpenConflicts`], [`Error::UnderWay`], [`Error::NotFound`] for a parent that is not there, [`Error::Conflict`],
-    /// [`Error::NotFastForward`], [`Error::Removed`], and those of the store. The transaction goes on as it was.
+    /// [`Error::OpenConflicts`], [`Error::UnderWay`], [`Error::NotFound`] for a parent that is not
+    /// there, [`Error::Conflict`], [`Error::NotFastForward`], [`Error::Removed`], and those of the
+    /// store. The transaction goes on as it was.
     pub fn commit(
         &self,
         branch: &Branch,
@@ -324,7 +346,9 @@ impl Transaction {
             Err(Error::Conflict(refused)) => {
                 // It may have been closed meanwhile.
                 if let Ok(mut state) = self.open() {
-                    state.refused = Some(refused.conflicts.iter().map(|conflict| conflict.path.clone()).collect());
+                    state.refused = Some(
+                        refused.conflicts.iter().map(|conflict| conflict.path.clone()).collect(),
+                    );
                 }
             }
             Err(_) => {}
@@ -332,7 +356,13 @@ impl Transaction {
         committed
     }
 
-    fn bring(&self, branch: &Branch, start: Option<Id>, made: &Made<'_>, options: Options) -> Result<Committed> {
+    fn bring(
+        &self,
+        branch: &Branch,
+        start: Option<Id>,
+        made: &Made<'_>,
+        options: Options,
+    ) -> Result<Committed> {
         let Made { rw, kept, parents, message, by } = *made;
         for parent in parents {
             self.objects().named_commit(*parent)?;
@@ -348,15 +378,16 @@ impl Transaction {
             return Ok(Committed { head: branch.head()? });
         }
         let message = if message.is_empty() { NO_MESSAGE } else { message };
-        let gathered = connected::gather(self.objects(), branch.head()?, parents, tree, &batch, kept)?;
+        let gathered =
+            connected::gather(self.objects(), branch.head()?, parents, tree, &batch, kept)?;
         batch.splice(0..0, gathered);
         batch.push(Commit::encode_by(tree, parents, message, by)?);
         let head = land(&self.database, branch, start, parents, &batch, by, options.how)?;
         Ok(Committed { head: Some(head) })
     }
 
-    /// Memory for the files of a tree in one piece each, which is how they are hashed and stored. It counts against the limit of the
-    /// process only: what a connection may write it can commit.
+    /// Memory for the files of a tree in one piece each, which is how they are hashed and stored.
+    /// It counts against the limit of the process only: what a connection may write it can commit.
     fn set_aside(&self, tree: &Tree) -> Result<Grant> {
         let mut aside = self.database.memory().empty();
         aside.set(tree.top().weight().1).map_err(no_space)?;
@@ -459,7 +490,10 @@ mod tests {
             (1..=most).for_each(|depth| transaction.mkdir(&path(name, depth)).unwrap());
         }
         let deep = |below: usize| [path("b", below), b"x".to_vec()].join(&b'/');
-        assert_eq!(transaction.rename(b"a", &deep(300)), Err(Error::TooDeep(super::super::tree::DEEPEST)));
+        assert_eq!(
+            transaction.rename(b"a", &deep(300)),
+            Err(Error::TooDeep(super::super::tree::DEEPEST))
+        );
         assert_eq!(names(&transaction, b""), ["a", "b"]);
         assert_eq!(transaction.rename(b"a", &deep(200)), Ok(None));
         assert_eq!(names(&transaction, b""), ["b"]);
@@ -485,7 +519,11 @@ mod tests {
         let branch = database.branch(&crate::db::BranchName::new("master").unwrap());
         assert!(branch.advance(None, Some(base)).unwrap());
         let options = Options { how: How::Merge, if_changed: false };
-        let head = transaction.commit(&branch, &[base, theirs], b"", &by(), options).unwrap().head.unwrap();
+        let head = transaction
+            .commit(&branch, &[base, theirs], b"", &by(), options)
+            .unwrap()
+            .head
+            .unwrap();
         let tree = database.objects().commit(head).unwrap().tree;
         assert_eq!(tree, database.objects().commit(theirs).unwrap().tree);
     }

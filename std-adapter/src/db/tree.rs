@@ -12,8 +12,8 @@ use super::{Error, Id, Result};
 use crate::content::Content as Sparse;
 use crate::space::Space;
 
-/// The most names of a path in which something is changed. Directories with changes are written, and dropped, one within the other,
-/// and the stack has an end.
+/// The most names of a path in which something is changed. Directories with changes are written,
+/// and dropped, one within the other, and the stack has an end.
 pub const DEEPEST: usize = 512;
 
 /// A name in a directory, which is any bytes but `/` and NUL.
@@ -22,8 +22,8 @@ pub type Name = Arc<[u8]>;
 /// What is written at the end, in the order in which it can be kept.
 pub type Batch = Vec<(Id, Object)>;
 
-/// A directory with everything below it. A clone costs nothing; a change costs the directories on its way, and what was not looked
-/// into was not even read.
+/// A directory with everything below it. A clone costs nothing; a change costs the directories on
+/// its way, and what was not looked into was not even read.
 ///
 /// Paths are names joined by `/`, without one at the start; the empty path is the top.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -125,7 +125,8 @@ impl Tree {
         Ok(())
     }
 
-    /// Takes out what is at `path`. A directory that has nothing else stays, empty, until the tree is written.
+    /// Takes out what is at `path`. A directory that has nothing else stays, empty, until the tree
+    /// is written.
     ///
     /// # Errors
     /// Those of [`put`](Tree::put).
@@ -167,14 +168,16 @@ impl Tree {
         empty
     }
 
-    /// Makes a directory at `path`, and those above it that are not there. False, and nothing is made: a file is in its place or on the
-    /// way.
+    /// Makes a directory at `path`, and those above it that are not there. False, and nothing is
+    /// made: a file is in its place or on the way.
     ///
     /// # Errors
     /// Those of [`put`](Tree::put) but for [`Error::NotDirectory`].
     pub fn make_dirs(&mut self, objects: &Objects, path: &[u8]) -> Result<bool> {
         let ends = path.iter().enumerate().filter(|(_, byte)| **byte == b'/').map(|(at, _)| at);
-        for dir in ends.chain([path.len()]).filter_map(|end| path.get(..end)).filter(|dir| !dir.is_empty()) {
+        for dir in
+            ends.chain([path.len()]).filter_map(|end| path.get(..end)).filter(|dir| !dir.is_empty())
+        {
             match self.get(objects, dir) {
                 Ok(Node::Dir(_)) => {}
                 Err(Error::NotFound) => self.put(objects, dir, Node::Dir(Dir::empty()))?,
@@ -185,7 +188,8 @@ impl Tree {
         Ok(true)
     }
 
-    /// What the memory of the directories above `path` would grow by if something were changed there, in bytes.
+    /// What the memory of the directories above `path` would grow by if something were changed
+    /// there, in bytes.
     ///
     /// # Errors
     /// [`Error::NotFound`] when a directory is not in the store.
@@ -214,7 +218,8 @@ impl Tree {
         let mut dir = &mut self.0;
         for (depth, name) in names(path).enumerate() {
             let below = dir;
-            let entries = below.entries_mut(objects).map_err(|error| error.at(above(path, depth)))?;
+            let entries =
+                below.entries_mut(objects).map_err(|error| error.at(above(path, depth)))?;
             dir = match entries.get_mut(name) {
                 Some(Node::Dir(dir)) => dir,
                 Some(_) => return Err(Error::NotDirectory),
@@ -224,7 +229,8 @@ impl Tree {
         dir.entries_mut(objects).map_err(|error| error.at(path))
     }
 
-    /// Its name in the store, and what must be written for that: empty directories are left out, at any depth.
+    /// Its name in the store, and what must be written for that: empty directories are left out, at
+    /// any depth.
     ///
     /// # Errors
     /// [`Error::Store`].
@@ -279,7 +285,8 @@ impl Dir {
         Ok(())
     }
 
-    /// Refuses a directory that would be too deep at a path of so many names: what has changes in it is visited by recursion.
+    /// Refuses a directory that would be too deep at a path of so many names: what has changes in
+    /// it is visited by recursion.
     ///
     /// # Errors
     /// [`Error::TooDeep`].
@@ -307,7 +314,8 @@ impl Dir {
         }
     }
 
-    /// About what the names in it and below it take that nobody has written yet, in bytes, and the sum of the lengths of such files.
+    /// About what the names in it and below it take that nobody has written yet, in bytes, and the
+    /// sum of the lengths of such files.
     pub(crate) fn weight(&self) -> (u64, u64) {
         let (mut names, mut bytes) = (0_u64, 0_u64);
         let mut rest = vec![self];
@@ -393,7 +401,8 @@ impl Content {
     /// New bytes, which count against no limit.
     fn of(bytes: &[u8]) -> Content {
         // Without a limit it fails when there is no memory at all.
-        let content = Sparse::of(bytes, &Space::new(u64::MAX)).unwrap_or_else(|_| Sparse::new(Space::new(u64::MAX)));
+        let content = Sparse::of(bytes, &Space::new(u64::MAX))
+            .unwrap_or_else(|_| Sparse::new(Space::new(u64::MAX)));
         Content::Fresh(Fresh(Arc::new(content)))
     }
 
@@ -405,7 +414,8 @@ impl Content {
     /// All bytes in one piece.
     ///
     /// # Errors
-    /// [`Error::Broken`] when the blob is not in the store, or cannot be read; [`Error::NoSpace`] when there is no memory for them.
+    /// [`Error::Broken`] when the blob is not in the store, or cannot be read; [`Error::NoSpace`]
+    /// when there is no memory for them.
     pub fn bytes(&self, objects: &Objects) -> Result<Arc<[u8]>> {
         match self {
             Content::Stored(id) => objects.blob(*id),
@@ -430,7 +440,9 @@ impl Content {
     /// [`Error::Broken`] when the blob is not in the store, or cannot be read; [`Error::NoSpace`].
     pub(crate) fn edit(&mut self, objects: &Objects, space: &Arc<Space>) -> Result<&mut Sparse> {
         match self {
-            Content::Stored(id) => *self = Content::fresh(Sparse::of(&objects.blob(*id)?, space).map_err(no_space)?),
+            Content::Stored(id) => {
+                *self = Content::fresh(Sparse::of(&objects.blob(*id)?, space).map_err(no_space)?)
+            }
             Content::Fresh(Fresh(content)) if !content.is_in(space) => {
                 *content = Arc::new(content.copy(space).map_err(no_space)?);
             }
@@ -494,7 +506,12 @@ pub fn names(path: &[u8]) -> impl Iterator<Item = &[u8]> {
 
 /// The first names of a path, as many as `depth`.
 fn above(path: &[u8], depth: usize) -> &[u8] {
-    let mut ends = path.iter().enumerate().filter(|(_, byte)| **byte == b'/').map(|(at, _)| at).chain([path.len()]);
+    let mut ends = path
+        .iter()
+        .enumerate()
+        .filter(|(_, byte)| **byte == b'/')
+        .map(|(at, _)| at)
+        .chain([path.len()]);
     match depth.checked_sub(1).and_then(|last| ends.nth(last)) {
         Some(end) => path.get(..end).unwrap_or_default(),
         None => b"",
@@ -548,9 +565,15 @@ mod tests {
         let tree = Tree::stored(id);
         let list = tree.top().list(&objects).unwrap();
         // Empty directories are gone; `a` comes before `a.c` here, after it in Git.
-        assert_eq!(list.iter().map(|(name, _)| &**name).collect::<Vec<_>>(), [b"a".as_slice(), b"a.c"]);
+        assert_eq!(
+            list.iter().map(|(name, _)| &**name).collect::<Vec<_>>(),
+            [b"a".as_slice(), b"a.c"]
+        );
         let Node::File(file) = tree.get(&objects, b"a/b/file").unwrap() else { panic!("a file") };
-        assert_eq!((file.mode, &*file.content.bytes(&objects).unwrap()), (Mode::Exec, b"x".as_slice()));
+        assert_eq!(
+            (file.mode, &*file.content.bytes(&objects).unwrap()),
+            (Mode::Exec, b"x".as_slice())
+        );
         assert_eq!(tree.get(&objects, b"a/b/no"), Err(Error::NotFound));
         assert_eq!(tree.get(&objects, b"a.c/no"), Err(Error::NotDirectory));
     }
@@ -562,7 +585,13 @@ mod tests {
         tree.put(&objects, b"f", Node::file(Mode::Normal, "one")).unwrap();
         let before = tree.clone();
         let space = Space::new(u64::MAX);
-        tree.file_mut(&objects, b"f").unwrap().content.edit(&objects, &space).unwrap().write(3, b" two").unwrap();
+        tree.file_mut(&objects, b"f")
+            .unwrap()
+            .content
+            .edit(&objects, &space)
+            .unwrap()
+            .write(3, b" two")
+            .unwrap();
         let content = |tree: &Tree| match tree.get(&objects, b"f").unwrap() {
             Node::File(file) => file.content.bytes(&objects).unwrap().to_vec(),
             other => panic!("{other:?}"),
@@ -575,7 +604,10 @@ mod tests {
         let objects = objects();
         let mut tree = Tree::stored(Id::EMPTY_TREE);
         // A tree that is in no store.
-        let nowhere = encode_tree([TreeEntry { name: (*b"x").into(), mode: Mode::Dir, id: Id::EMPTY_TREE }]).unwrap().0;
+        let nowhere =
+            encode_tree([TreeEntry { name: (*b"x").into(), mode: Mode::Dir, id: Id::EMPTY_TREE }])
+                .unwrap()
+                .0;
         tree.put(&objects, b"far", Node::Dir(Dir::Stored(nowhere))).unwrap();
         tree.put(&objects, b"near", Node::file(Mode::Normal, "")).unwrap();
         keep(&objects, &tree);
@@ -595,7 +627,10 @@ mod tests {
         }
         tree.put(&objects, &path, Node::file(Mode::Normal, "deep")).unwrap();
         let below = join(&path, b"x");
-        assert_eq!(tree.put(&objects, &below, Node::file(Mode::Normal, "")), Err(Error::TooDeep(DEEPEST)));
+        assert_eq!(
+            tree.put(&objects, &below, Node::file(Mode::Normal, "")),
+            Err(Error::TooDeep(DEEPEST))
+        );
         tree = Tree::stored(keep(&objects, &tree));
         tree.get(&objects, &path).unwrap();
     }
@@ -605,7 +640,8 @@ mod tests {
         let objects = objects();
         let mut tree = Tree::stored(Id::EMPTY_TREE);
         for name in ["b-", "b", "b.c", "b0", "a"] {
-            let node = if name == "b" { Node::Dir(Dir::empty()) } else { Node::file(Mode::Normal, name) };
+            let node =
+                if name == "b" { Node::Dir(Dir::empty()) } else { Node::file(Mode::Normal, name) };
             tree.put(&objects, name.as_bytes(), node).unwrap();
         }
         tree.put(&objects, b"b/x", Node::file(Mode::Normal, "")).unwrap();

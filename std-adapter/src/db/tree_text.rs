@@ -4,9 +4,10 @@
 //! MODE in octal, a space, NAME, a zero, 20 bytes of hash       (for each entry)
 //! ```
 //!
-//! Programs have written trees that are not in Git's order, and modes of all kinds. What a tree means is unambiguous all the same, so
-//! entries are sorted here and modes made those that Git makes of them. Names that lead out of the directory, and second entries of one
-//! name, are left out: nobody can ask for them, and some were made to attack those who check them out.
+//! Programs have written trees that are not in Git's order, and modes of all kinds. What a tree
+//! means is unambiguous all the same, so entries are sorted here and modes made those that Git
+//! makes of them. Names that lead out of the directory, and second entries of one name, are left
+//! out: nobody can ask for them, and some were made to attack those who check them out.
 
 use std::cmp::Ordering;
 use std::collections::HashSet;
@@ -54,7 +55,11 @@ impl Entries {
         if !sorted {
             entries.sort_by(order);
         }
-        let mut parsed = Entries { entries: entries.into(), refused: refused.map(|name| name[..].into()), weight: 0 };
+        let mut parsed = Entries {
+            entries: entries.into(),
+            refused: refused.map(|name| name[..].into()),
+            weight: 0,
+        };
         parsed.drop_doubles();
         let weight = |sum: u64, entry: &TreeEntry| sum.saturating_add(80 + entry.name.len() as u64);
         parsed.weight = parsed.entries.iter().fold(64, weight);
@@ -63,25 +68,32 @@ impl Entries {
 
     /// A file and a directory of one name need not be next to each other.
     fn drop_doubles(&mut self) {
-        let adjacent = self.entries.windows(2).any(|pair| matches!(pair, [a, b] if a.name == b.name));
+        let adjacent =
+            self.entries.windows(2).any(|pair| matches!(pair, [a, b] if a.name == b.name));
         if !adjacent && !self.may_have_both() {
             return;
         }
         let mut seen = HashSet::new();
-        let (kept, doubled): (Vec<_>, Vec<_>) =
-            std::mem::take(&mut self.entries).into_iter().partition(|entry| seen.insert(entry.name.clone()));
+        let (kept, doubled): (Vec<_>, Vec<_>) = std::mem::take(&mut self.entries)
+            .into_iter()
+            .partition(|entry| seen.insert(entry.name.clone()));
         self.entries = kept.into();
         if let Some(entry) = doubled.first() {
             self.refused.get_or_insert(entry.name[..].into());
         }
     }
 
-    /// Whether a file may have the name of a directory: then what is between them begins with that name.
+    /// Whether a file may have the name of a directory: then what is between them begins with that
+    /// name.
     fn may_have_both(&self) -> bool {
-        self.entries.iter().enumerate().filter(|(_, entry)| entry.mode == Mode::Dir).any(|(at, dir)| {
-            let before = self.entries.get(..at).unwrap_or_default().iter().rev();
-            before.take_while(|other| other.name.starts_with(&dir.name)).any(|other| other.name == dir.name)
-        })
+        self.entries.iter().enumerate().filter(|(_, entry)| entry.mode == Mode::Dir).any(
+            |(at, dir)| {
+                let before = self.entries.get(..at).unwrap_or_default().iter().rev();
+                before
+                    .take_while(|other| other.name.starts_with(&dir.name))
+                    .any(|other| other.name == dir.name)
+            },
+        )
     }
 
     /// About the memory that they take, in bytes.
@@ -99,7 +111,8 @@ impl Entries {
         sorted
     }
 
-    /// Names that this tree has and nobody can be shown: what is made of its entries would lose them.
+    /// Names that this tree has and nobody can be shown: what is made of its entries would lose
+    /// them.
     ///
     /// # Errors
     /// [`Error::Unchangeable`].
@@ -143,8 +156,8 @@ fn entry(data: &[u8]) -> Result<(Raw<'_>, &[u8])> {
     Ok((Raw { name, mode: mode_of(mode), id: Id::of_bytes(*id) }, rest))
 }
 
-/// What Git makes of a mode: any file is a program or not, and what it does not know is a commit of another repository. A mode that is
-/// no number is none of these, and not shown either.
+/// What Git makes of a mode: any file is a program or not, and what it does not know is a commit of
+/// another repository. A mode that is no number is none of these, and not shown either.
 fn mode_of(octal: &[u8]) -> Mode {
     let mode = octal.iter().try_fold(0u32, |mode, digit| match digit {
         b'0'..=b'7' => mode.checked_mul(8)?.checked_add(u32::from(digit - b'0')),
@@ -172,7 +185,9 @@ pub(super) fn order(a: &TreeEntry, b: &TreeEntry) -> Ordering {
 /// An entry of this name, of entries in Git's order.
 pub(super) fn find<'t>(entries: &'t [TreeEntry], name: &[u8]) -> Option<&'t TreeEntry> {
     let by = |is_dir: bool| {
-        let at = entries.binary_search_by(|entry| order_of((&entry.name, entry.mode == Mode::Dir), (name, is_dir)));
+        let at = entries.binary_search_by(|entry| {
+            order_of((&entry.name, entry.mode == Mode::Dir), (name, is_dir))
+        });
         entries.get(at.ok()?)
     };
     by(false).or_else(|| by(true))
@@ -181,7 +196,8 @@ pub(super) fn find<'t>(entries: &'t [TreeEntry], name: &[u8]) -> Option<&'t Tree
 /// The same as [`order`] of names, and whether they are those of directories.
 pub(super) fn order_of((a, a_is_dir): (&[u8], bool), (b, b_is_dir): (&[u8], bool)) -> Ordering {
     let common = a.len().min(b.len());
-    let (a_start, b_start) = (a.get(..common).unwrap_or_default(), b.get(..common).unwrap_or_default());
+    let (a_start, b_start) =
+        (a.get(..common).unwrap_or_default(), b.get(..common).unwrap_or_default());
     let next = |name: &[u8], is_dir: bool| name.get(common).copied().or(is_dir.then_some(b'/'));
     a_start.cmp(b_start).then_with(|| next(a, a_is_dir).cmp(&next(b, b_is_dir)))
 }
@@ -194,25 +210,37 @@ mod tests {
 
     fn tree(entries: &[(&str, &str)]) -> Vec<u8> {
         let id = *Id::EMPTY_TREE.as_bytes();
-        entries.iter().flat_map(|(mode, name)| [format!("{mode} {name}\0").as_bytes(), &id].concat()).collect()
+        entries
+            .iter()
+            .flat_map(|(mode, name)| [format!("{mode} {name}\0").as_bytes(), &id].concat())
+            .collect()
     }
 
     fn names(entries: &[(&str, &str)]) -> (Vec<String>, bool) {
         let parsed = Entries::parse(&tree(entries)).unwrap();
-        let names = parsed.iter().map(|entry| String::from_utf8(entry.name.to_vec()).unwrap()).collect();
+        let names =
+            parsed.iter().map(|entry| String::from_utf8(entry.name.to_vec()).unwrap()).collect();
         (names, parsed.check_whole().is_ok())
     }
 
     #[test]
     fn entries_are_in_order_whatever_the_tree_is() {
-        let (sorted, whole) = names(&[("100644", "b"), ("40000", "a"), ("100644", "a.c"), ("100644", "a-")]);
-        assert_eq!((sorted.as_slice(), whole), (["a-", "a.c", "a", "b"].map(str::to_owned).as_slice(), true));
+        let (sorted, whole) =
+            names(&[("100644", "b"), ("40000", "a"), ("100644", "a.c"), ("100644", "a-")]);
+        assert_eq!(
+            (sorted.as_slice(), whole),
+            (["a-", "a.c", "a", "b"].map(str::to_owned).as_slice(), true)
+        );
     }
 
     #[test]
     fn names_that_no_path_has_are_left_out_and_known() {
         for bad in ["", ".", "..", "x/y", "/"] {
-            assert_eq!(names(&[("100644", bad), ("100644", "f")]), (vec!["f".to_owned()], false), "{bad:?}");
+            assert_eq!(
+                names(&[("100644", bad), ("100644", "f")]),
+                (vec!["f".to_owned()], false),
+                "{bad:?}"
+            );
         }
         let long = "n".repeat(300);
         assert_eq!(names(&[("100644", &long)]), (vec![long.clone()], true));
@@ -246,7 +274,11 @@ mod tests {
             ("777777777777777", Mode::Submodule),
         ];
         for (mode, expected) in modes {
-            assert_eq!(Entries::parse(&tree(&[(mode, "f")])).unwrap()[0].mode, expected, "{mode:?}");
+            assert_eq!(
+                Entries::parse(&tree(&[(mode, "f")])).unwrap()[0].mode,
+                expected,
+                "{mode:?}"
+            );
         }
     }
 

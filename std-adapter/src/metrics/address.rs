@@ -36,7 +36,8 @@ impl FromStr for Address {
     type Err = InvalidAddress;
 
     fn from_str(text: &str) -> Result<Address, InvalidAddress> {
-        let (host, port) = text.rsplit_once(':').map_or((None, text), |(host, port)| (Some(host), port));
+        let (host, port) =
+            text.rsplit_once(':').map_or((None, text), |(host, port)| (Some(host), port));
         let port = port.parse().map_err(|_| InvalidAddress)?;
         let host = match host {
             None | Some("*") => None,
@@ -85,7 +86,18 @@ mod tests {
 
     #[test]
     fn what_is_no_address() {
-        for text in ["", "x", "65536", "-1", "localhost", ":9090", "localhost:", "::1:9090", "[]:1", "http://a:1"] {
+        for text in [
+            "",
+            "x",
+            "65536",
+            "-1",
+            "localhost",
+            ":9090",
+            "localhost:",
+            "::1:9090",
+            "[]:1",
+            "http://a:1",
+        ] {
             assert_eq!(text.parse::<Address>(), Err(InvalidAddress), "{text}");
         }
     }

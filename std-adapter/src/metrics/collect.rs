@@ -6,7 +6,8 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{
-    DescriptorEncoder, EncodeCounterValue, EncodeGaugeValue, EncodeMetric, MetricEncoder, NoLabelSet,
+    DescriptorEncoder, EncodeCounterValue, EncodeGaugeValue, EncodeMetric, MetricEncoder,
+    NoLabelSet,
 };
 use prometheus_client::metrics::MetricType;
 use prometheus_client::metrics::counter::ConstCounter;
@@ -33,8 +34,18 @@ impl Process {
 impl Collector for Process {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
         let to = &mut encoder;
-        gauge(to, "process_start_time_seconds", "Start of the process, since 1970.", self.started.as_secs_f64())?;
-        counter(to, "process_cpu_seconds", "Processor time used by all threads.", processor_time().as_secs_f64())
+        gauge(
+            to,
+            "process_start_time_seconds",
+            "Start of the process, since 1970.",
+            self.started.as_secs_f64(),
+        )?;
+        counter(
+            to,
+            "process_cpu_seconds",
+            "Processor time used by all threads.",
+            processor_time().as_secs_f64(),
+        )
     }
 }
 
@@ -53,11 +64,21 @@ impl Collector for Server {
         let sum = |of: fn(&Peer) -> u32| peers.iter().map(|peer| u64::from(of(peer))).sum::<u64>();
         gauge(to, "datakit_connections", "Connections.", peers.len())?;
         gauge(to, "datakit_fids", "Fids in use, of all connections.", sum(Peer::fids))?;
-        gauge(to, "datakit_requests_waiting", "Requests that wait inside files.", sum(Peer::in_flight))?;
+        gauge(
+            to,
+            "datakit_requests_waiting",
+            "Requests that wait inside files.",
+            sum(Peer::in_flight),
+        )?;
         counter(to, "datakit_received_bytes", "Bytes read from clients.", stats.received_bytes())?;
         counter(to, "datakit_sent_bytes", "Bytes written to clients.", stats.sent_bytes())?;
         let refused = stats.refused_connections();
-        counter(to, "datakit_connections_refused", "Connections closed at once: too many.", refused)?;
+        counter(
+            to,
+            "datakit_connections_refused",
+            "Connections closed at once: too many.",
+            refused,
+        )?;
         let refused = stats.refused_frames();
         counter(to, "datakit_messages_refused", "Messages of an impossible size.", refused)?;
         let answered = stats.requests().map(|(kind, answered, _)| (kind, answered));
@@ -65,7 +86,12 @@ impl Collector for Server {
         let errors = stats.requests().map(|(kind, _, errors)| (kind, errors));
         by_type(to, "datakit_request_errors", "Requests answered with an error.", errors)?;
         let help = "Time from reading a request to its answer.";
-        let to = to.encode_descriptor("datakit_request_duration_seconds", help, None, MetricType::Histogram)?;
+        let to = to.encode_descriptor(
+            "datakit_request_duration_seconds",
+            help,
+            None,
+            MetricType::Histogram,
+        )?;
         histograms(to, stats.durations().iter())
     }
 }
@@ -77,21 +103,41 @@ pub(super) struct Database(pub(super) Arc<DbCounters>);
 impl Collector for Database {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
         let (Database(database), to) = (self, &mut encoder);
-        gauge(to, "datakit_transactions", "Transactions that are open.", database.transactions.value())?;
+        gauge(
+            to,
+            "datakit_transactions",
+            "Transactions that are open.",
+            database.transactions.value(),
+        )?;
         gauge(to, "datakit_watches", "Watches that are open.", database.watches.value())?;
         counter(to, "datakit_commits", "Commits made by transactions.", database.commits.value())?;
-        counter(to, "datakit_merge_conflicts", "Merges that left conflicts.", database.conflicts.value())?;
+        counter(
+            to,
+            "datakit_merge_conflicts",
+            "Merges that left conflicts.",
+            database.conflicts.value(),
+        )?;
         let retries = database.retries.value();
         counter(to, "datakit_commit_retries", "Commits tried again: the branch had moved.", retries)
     }
 }
 
-fn gauge(to: &mut DescriptorEncoder<'_>, name: &str, help: &str, value: impl EncodeGaugeValue) -> fmt::Result {
+fn gauge(
+    to: &mut DescriptorEncoder<'_>,
+    name: &str,
+    help: &str,
+    value: impl EncodeGaugeValue,
+) -> fmt::Result {
     ConstGauge::new(value).encode(to.encode_descriptor(name, help, None, MetricType::Gauge)?)
 }
 
 /// The format adds `_total` to the name.
-fn counter(to: &mut DescriptorEncoder<'_>, name: &str, help: &str, value: impl EncodeCounterValue) -> fmt::Result {
+fn counter(
+    to: &mut DescriptorEncoder<'_>,
+    name: &str,
+    help: &str,
+    value: impl EncodeCounterValue,
+) -> fmt::Result {
     ConstCounter::new(value).encode(to.encode_descriptor(name, help, None, MetricType::Counter)?)
 }
 
@@ -113,8 +159,9 @@ fn by_type(
 fn histograms(mut to: MetricEncoder<'_>, of: impl Iterator<Item = Distribution>) -> fmt::Result {
     for Distribution { kind, sum, buckets } in of {
         let count = buckets.iter().map(|(_, count)| count).sum();
-        let bounded =
-            |(bound, count): (Option<Duration>, u64)| (bound.map_or(f64::INFINITY, |b| b.as_secs_f64()), count);
+        let bounded = |(bound, count): (Option<Duration>, u64)| {
+            (bound.map_or(f64::INFINITY, |b| b.as_secs_f64()), count)
+        };
         let buckets: Vec<(f64, u64)> = buckets.into_iter().map(bounded).collect();
         to.encode_family(&[("type", request_name(kind))])?.encode_histogram::<NoLabelSet>(
             sum.as_secs_f64(),

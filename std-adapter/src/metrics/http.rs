@@ -62,7 +62,8 @@ impl Endpoint {
                 TcpListener::bind(&any[..]).await
             }
         };
-        let named = |error| cannot_listen(format_args!("http://{address}{PATH}"), &error, PORT_IN_USE);
+        let named =
+            |error| cannot_listen(format_args!("http://{address}{PATH}"), &error, PORT_IN_USE);
         let socket = socket.map_err(named)?;
         let port = socket.local_addr().map_err(named)?.port();
         Ok(Endpoint { socket, address: Address { host: host.clone(), port } })
@@ -85,7 +86,8 @@ impl Endpoint {
                 }
                 Err(error) => {
                     warn!(url = %self, %error, "cannot accept");
-                    // No descriptors left, perhaps: that comes back at once until something is closed.
+                    // No descriptors left, perhaps: that comes back at once until something is
+                    // closed.
                     sleep(Duration::from_secs(1)).await;
                 }
             }
@@ -93,10 +95,12 @@ impl Endpoint {
     }
 }
 
-/// One request and its answer: who scrapes every few seconds can afford a connection each time, and none is left to idle.
+/// One request and its answer: who scrapes every few seconds can afford a connection each time, and
+/// none is left to idle.
 async fn one(socket: TcpStream, metrics: &Metrics) {
     let service = service_fn(async |request| Ok::<_, Infallible>(answer(&request, metrics)));
-    let connection = http1::Builder::new().keep_alive(false).serve_connection(TokioIo::new(socket), service);
+    let connection =
+        http1::Builder::new().keep_alive(false).serve_connection(TokioIo::new(socket), service);
     // Whoever asked has gone, or is too slow: there is nobody to tell.
     let _ = timeout(PATIENCE, connection).await;
 }

@@ -4,7 +4,8 @@
 //! server::Stats, DbCounters, Summary, Logs -> collect -> registry, text format 0.0.4 -> http
 //! ```
 //!
-//! Whoever counts knows nothing of this module but [`Summary`] and [`Logs`]: the numbers are read when somebody asks for them.
+//! Whoever counts knows nothing of this module but [`Summary`] and [`Logs`]: the numbers are read
+//! when somebody asks for them.
 //!
 //! ```no_run
 //! # async fn example() -> std::io::Result<()> {
@@ -108,8 +109,16 @@ impl Metrics {
         registry.register_collector(Box::new(Server(server)));
         registry.register_collector(Box::new(Database(database)));
         registry.register("datakit_logs_messages", "Messages logged", logs.messages);
-        registry.register("datakit_logs_lost", "Lines lost because the log was not read", logs.lost);
-        registry.register("datakit_logs_left_out", "Lines left out because there were many like them", logs.left_out);
+        registry.register(
+            "datakit_logs_lost",
+            "Lines lost because the log was not read",
+            logs.lost,
+        );
+        registry.register(
+            "datakit_logs_left_out",
+            "Lines left out because there were many like them",
+            logs.left_out,
+        );
         Metrics { registry, pushes }
     }
 
@@ -119,7 +128,11 @@ impl Metrics {
         let mut text = String::new();
         // A string takes all that it is given.
         let _ = prometheus_text::encode(&mut text, &self.registry);
-        let _ = self.pushes.render("DataKit_git_push_duration_seconds", "Time that `git push` took.", &mut text);
+        let _ = self.pushes.render(
+            "DataKit_git_push_duration_seconds",
+            "Time that `git push` took.",
+            &mut text,
+        );
         text
     }
 }

@@ -21,6 +21,9 @@ impl Summary {
     pub(super) fn render(&self, name: &str, help: &str, text: &mut String) -> fmt::Result {
         let (count, sum) = *locked::lock(&self.0);
         let sum = sum.as_secs_f64();
-        writeln!(text, "# HELP {name} {help}\n# TYPE {name} summary\n{name}_sum {sum}\n{name}_count {count}")
+        writeln!(
+            text,
+            "# HELP {name} {help}\n# TYPE {name} summary\n{name}_sum {sum}\n{name}_count {count}"
+        )
     }
 }

@@ -41,7 +41,8 @@ struct Held {
 }
 
 impl Locks {
-    /// Takes or gives up a lock: whether it was granted. Giving up the middle of a range makes two of it.
+    /// Takes or gives up a lock: whether it was granted. Giving up the middle of a range makes two
+    /// of it.
     pub(super) fn lock(&self, open: u64, lock: &Lock<'_>, space: &Arc<Space>) -> Result<bool> {
         if lock.client.len() > NAME_MAX {
             return Err(Error::NameTooLong);
@@ -55,7 +56,14 @@ impl Locks {
         let mut held: Vec<Held> = table.held.iter().flat_map(|own| own.without(lock)).collect();
         if lock.kind != LockKind::Unlock {
             let write = lock.kind == LockKind::Write;
-            held.push(Held { open, write, start, end, process: lock.process, client: lock.client.into() });
+            held.push(Held {
+                open,
+                write,
+                start,
+                end,
+                process: lock.process,
+                client: lock.client.into(),
+            });
         }
         if held.len() > MOST {
             return Err(Error::NoMemory.because("too many locks on this file"));
@@ -66,7 +74,11 @@ impl Locks {
     }
 
     /// Tells `with` the first lock that `lock` would have to wait for.
-    pub(super) fn in_the_way<R>(&self, lock: &Lock<'_>, with: impl FnOnce(Option<Lock<'_>>) -> R) -> R {
+    pub(super) fn in_the_way<R>(
+        &self,
+        lock: &Lock<'_>,
+        with: impl FnOnce(Option<Lock<'_>>) -> R,
+    ) -> R {
         let found = locked::lock(&self.table).held.iter().find(|other| other.bars(lock)).cloned();
         with(found.as_ref().map(Held::lock))
     }
@@ -108,8 +120,10 @@ impl Held {
     fn without(&self, lock: &Lock<'_>) -> impl Iterator<Item = Held> + use<> {
         let (start, end) = range(lock);
         let whole = !(self.same_owner(lock) && self.overlaps(lock));
-        let before = Held { end: if whole { self.end } else { self.end.min(start) }, ..self.clone() };
-        let after = Held { start: if whole { self.end } else { self.start.max(end) }, ..self.clone() };
+        let before =
+            Held { end: if whole { self.end } else { self.end.min(start) }, ..self.clone() };
+        let after =
+            Held { start: if whole { self.end } else { self.start.max(end) }, ..self.clone() };
         [before, after].into_iter().filter(|piece| piece.start < piece.end)
     }
 

@@ -1,14 +1,15 @@
 //! A writable tree in memory: what a RAM disk is to a kernel.
 //!
-//! Files with holes, directories, symbolic and hard links, named pipes and devices (recorded, the client's host runs them), owners,
-//! times, extended attributes, advisory locks. A limit bounds all of it together. The time of the last read is not kept.
+//! Files with holes, directories, symbolic and hard links, named pipes and devices (recorded, the
+//! client's host runs them), owners, times, extended attributes, advisory locks. A limit bounds all
+//! of it together. The time of the last read is not kept.
 //!
 //! ```text
 //! Inode = a name in a directory (what a fid stands for)  ->  Node = what is behind it, shared by hard links
 //! ```
 //!
-//! Changes of names go one after the other through one lock; reads, writes and lookups only meet on the same file or directory.
-//! No lock is held over an await, and no call waits.
+//! Changes of names go one after the other through one lock; reads, writes and lookups only meet on
+//! the same file or directory. No lock is held over an await, and no call waits.
 
 mod lock;
 mod names;
@@ -23,7 +24,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, Weak};
 
 use datakit_core::vfs::{
-    AnyTree, Attr, Create, DirEntry, Error, Id, Lock, Name, New, OpenMode, Result, SetAttr, StatFs, Vfs,
+    AnyTree, Attr, Create, DirEntry, Error, Id, Lock, Name, New, OpenMode, Result, SetAttr, StatFs,
+    Vfs,
 };
 
 use self::node::{Body, Node};
@@ -34,7 +36,8 @@ use crate::space::{Grant, Space};
 /// Bytes that a tree may use unless it is told otherwise.
 pub const LIMIT: u64 = 1 << 30;
 
-/// A writable tree in memory. Clones are the same tree; the content goes with the last one and the last inode.
+/// A writable tree in memory. Clones are the same tree; the content goes with the last one and the
+/// last inode.
 #[derive(Debug, Clone)]
 pub struct Scratch(Arc<Tree>);
 
@@ -47,7 +50,8 @@ struct Tree {
     opens: AtomicU64,
 }
 
-/// A name in a [`Scratch`] tree and what is behind it. Clones are the same one; it stays valid when the name is removed.
+/// A name in a [`Scratch`] tree and what is behind it. Clones are the same one; it stays valid when
+/// the name is removed.
 #[derive(Debug, Clone)]
 pub struct Inode(Arc<Dentry>);
 
@@ -91,14 +95,15 @@ impl Scratch {
         Scratch::with_limit(LIMIT)
     }
 
-    /// An empty tree of at most `limit` bytes: content, names and about 512 bytes for each of them. What does not fit is
-    /// [`Error::NoSpace`].
+    /// An empty tree of at most `limit` bytes: content, names and about 512 bytes for each of them.
+    /// What does not fit is [`Error::NoSpace`].
     #[must_use]
     pub fn with_limit(limit: u64) -> Scratch {
         let space = Space::new(limit);
         let create = Create { new: New::Dir, mode: 0o777, uid: 0, gid: 0, exclusive: true };
         // The root is not charged to the limit: there is a tree even in no space at all.
-        let root = Node::new(&create, &Space::new(u64::MAX)).and_then(|node| Inode::new(node, b"/", &space, true));
+        let root = Node::new(&create, &Space::new(u64::MAX))
+            .and_then(|node| Inode::new(node, b"/", &space, true));
         let Ok(root) = root else { unreachable!("an unlimited space grants everything") };
         Scratch(Arc::new(Tree { root, space, changes: Mutex::new(()), opens: AtomicU64::new(0) }))
     }
@@ -154,7 +159,12 @@ impl Vfs for Scratch {
             _ => {}
         }
         let number = self.0.opens.fetch_add(1, Ordering::Relaxed);
-        Ok(Open(Opened::Node { node, append: mode.append, drops_set_id: mode.drops_set_id, number }))
+        Ok(Open(Opened::Node {
+            node,
+            append: mode.append,
+            drops_set_id: mode.drops_set_id,
+            number,
+        }))
     }
 
     fn close(&self, open: &Open) {
@@ -194,7 +204,9 @@ impl Vfs for Scratch {
     ) -> Result<()> {
         let entries = locked::read(dir.node()?.entries()?);
         for (next, name, inode) in entries.from(cookie) {
-            if each(DirEntry { name, inode: &|| inode.clone(), id: inode.node().id(), next }).is_break() {
+            if each(DirEntry { name, inode: &|| inode.clone(), id: inode.node().id(), next })
+                .is_break()
+            {
                 break;
             }
         }
@@ -282,7 +294,9 @@ impl Open {
 
     fn write(&self, offset: u64, data: &[u8]) -> Result<usize> {
         match &self.0 {
-            Opened::Node { node, append, drops_set_id, .. } => node.write(offset, data, *append, *drops_set_id),
+            Opened::Node { node, append, drops_set_id, .. } => {
+                node.write(offset, data, *append, *drops_set_id)
+            }
             Opened::Value(_) => Err(Error::BadFile),
             Opened::Writing(writing) => writing.write(offset, data),
         }

@@ -1,4 +1,5 @@
-//! Changes of names: create, remove, rename, link. Each runs under one lock and is over before it returns.
+//! Changes of names: create, remove, rename, link. Each runs under one lock and is over before it
+//! returns.
 
 use std::sync::{Arc, Mutex, Weak};
 
@@ -10,12 +11,18 @@ use crate::locked;
 use crate::space::Space;
 
 impl Scratch {
-    pub(super) fn create_now(&self, dir: &Inode, name: Name<'_>, create: &Create<'_>) -> Result<Inode> {
+    pub(super) fn create_now(
+        &self,
+        dir: &Inode,
+        name: Name<'_>,
+        create: &Create<'_>,
+    ) -> Result<Inode> {
         let _changes = locked::lock(&self.0.changes);
         if living(dir, |entries| entries.get(name.as_bytes()).is_some())? {
             return Err(Error::Exists);
         }
-        let made = Inode::new(Node::new(create, &self.0.space)?, name.as_bytes(), &self.0.space, false)?;
+        let made =
+            Inode::new(Node::new(create, &self.0.space)?, name.as_bytes(), &self.0.space, false)?;
         made.put(dir);
         Ok(made)
     }
@@ -74,7 +81,13 @@ impl Scratch {
 
 impl Inode {
     /// Gives it another name, in place of what is `replaced`.
-    fn move_to(&self, from: &Inode, dir: &Inode, name: Name<'_>, replaced: Option<Inode>) -> Result<()> {
+    fn move_to(
+        &self,
+        from: &Inode,
+        dir: &Inode,
+        name: Name<'_>,
+        replaced: Option<Inode>,
+    ) -> Result<()> {
         if let Some(replaced) = replaced {
             match (self.node().is_dir(), replaced.node().is_dir()) {
                 (true, false) => return Err(Error::NotDirectory),
@@ -90,14 +103,20 @@ impl Inode {
             let place = &mut *locked::lock(&self.0.place);
             (place.parent, place.name) = (Arc::downgrade(&dir.0), name.as_bytes().into());
         }
-        // A listing that runs over its own renames must come to an end: the place in the order stays.
+        // A listing that runs over its own renames must come to an end: the place in the order
+        // stays.
         let place = Arc::ptr_eq(&from.0, &dir.0).then_some(place);
         self.put_at(dir, place);
         Ok(())
     }
 
     /// A name that is in no directory yet.
-    pub(super) fn new(node: Arc<Node>, name: &[u8], space: &Arc<Space>, free: bool) -> Result<Inode> {
+    pub(super) fn new(
+        node: Arc<Node>,
+        name: &[u8],
+        space: &Arc<Space>,
+        free: bool,
+    ) -> Result<Inode> {
         let grant = if free { space.empty() } else { space.item(name.len())? };
         let place = Mutex::new(Place { parent: Weak::new(), name: name.into(), grant });
         Ok(Inode(Arc::new(Dentry { node, place })))
@@ -130,7 +149,8 @@ impl Inode {
     }
 
     fn is_above(&self, dir: &Inode) -> bool {
-        std::iter::successors(Some(dir.clone()), Inode::parent).any(|above| Arc::ptr_eq(&above.0, &self.0))
+        std::iter::successors(Some(dir.clone()), Inode::parent)
+            .any(|above| Arc::ptr_eq(&above.0, &self.0))
     }
 
     /// Enters it in `dir` under its name.
@@ -153,7 +173,8 @@ impl Inode {
 
     /// Takes it out of `dir`: the place it had.
     fn take(&self, dir: &Inode) -> Result<u64> {
-        let place = locked::write(dir.node().entries()?).remove(&self.name()).ok_or(Error::NotFound)?;
+        let place =
+            locked::write(dir.node().entries()?).remove(&self.name()).ok_or(Error::NotFound)?;
         dir.node().changed();
         Ok(place)
     }

@@ -4,7 +4,9 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, RwLock};
 
-use datakit_core::vfs::{Attr, Create, Error, Id, Kind, New, Result, SetAttr, SetTime, Time, without_set_id};
+use datakit_core::vfs::{
+    Attr, Create, Error, Id, Kind, New, Result, SetAttr, SetTime, Time, without_set_id,
+};
 
 use super::Inode;
 use super::lock::Locks;
@@ -14,7 +16,8 @@ use crate::content::Content;
 use crate::space::{Grant, Space};
 use crate::{ino, locked};
 
-/// An inode. `ino`, `kind` and `version` are outside of all locks: a walk or a listing asks them for every name.
+/// An inode. `ino`, `kind` and `version` are outside of all locks: a walk or a listing asks them
+/// for every name.
 #[derive(Debug)]
 pub(super) struct Node {
     ino: u64,
@@ -52,7 +55,8 @@ struct Meta {
 /// The names of a directory, in the order in which they came.
 #[derive(Debug, Default)]
 pub(super) struct Entries {
-    /// By the number that a listing counts in: it never goes down, so a listing survives any change.
+    /// By the number that a listing counts in: it never goes down, so a listing survives any
+    /// change.
     order: BTreeMap<u64, (Arc<[u8]>, Inode)>,
     names: HashMap<Arc<[u8]>, (u64, Inode)>,
     next: u64,
@@ -78,7 +82,15 @@ impl Node {
         let now = now();
         // .u carries no permissions of a link, and Linux shows the same for each.
         let mode = if kind == Kind::Symlink { 0o777 } else { create.mode & 0o7777 };
-        let meta = Meta { mode, nlink: 0, uid: create.uid, gid: create.gid, atime: now, mtime: now, ctime: now };
+        let meta = Meta {
+            mode,
+            nlink: 0,
+            uid: create.uid,
+            gid: create.gid,
+            atime: now,
+            mtime: now,
+            ctime: now,
+        };
         Ok(Arc::new(Node {
             ino: ino::next(),
             kind,
@@ -136,7 +148,10 @@ impl Node {
         match &self.body {
             Body::File(content) => Ok(locked::read(content).read(offset, buf)),
             Body::Symlink(target) => {
-                let rest = usize::try_from(offset).ok().and_then(|at| target.get(at..)).unwrap_or_default();
+                let rest = usize::try_from(offset)
+                    .ok()
+                    .and_then(|at| target.get(at..))
+                    .unwrap_or_default();
                 let count = rest.len().min(buf.len());
                 buf.iter_mut().zip(rest).for_each(|(to, from)| *to = *from);
                 Ok(count)
@@ -147,7 +162,13 @@ impl Node {
     }
 
     /// Puts `data` at `offset`, or at the end.
-    pub(super) fn write(&self, offset: u64, data: &[u8], append: bool, drops_set_id: bool) -> Result<usize> {
+    pub(super) fn write(
+        &self,
+        offset: u64,
+        data: &[u8],
+        append: bool,
+        drops_set_id: bool,
+    ) -> Result<usize> {
         let mut content = locked::write(self.content()?);
         let offset = if append { content.size() } else { offset };
         let count = content.write(offset, data)?;
@@ -245,14 +266,17 @@ impl Entries {
         self.names.is_empty()
     }
 
-    /// The names of the directory: its own, `.`, and the `..` of each directory in it; none once it was removed.
+    /// The names of the directory: its own, `.`, and the `..` of each directory in it; none once it
+    /// was removed.
     fn nlink(&self) -> u32 {
         if self.dead { 0 } else { self.subdirs.saturating_add(2) }
     }
 
     /// The entries from `cookie` on: where the listing goes on after it, name, inode.
     pub(super) fn from(&self, cookie: u64) -> impl Iterator<Item = (u64, &[u8], &Inode)> {
-        self.order.range(cookie..).map(|(number, (name, inode))| (number.saturating_add(1), &**name, inode))
+        self.order
+            .range(cookie..)
+            .map(|(number, (name, inode))| (number.saturating_add(1), &**name, inode))
     }
 
     /// Adds `name`, which must not be there.

@@ -63,8 +63,10 @@ async fn two_lookups_give_the_same_number() -> Done {
 async fn rename_across_directories_keeps_the_inode() -> Done {
     let tree = Scratch::new();
     let root = tree.root();
-    let (a, b) =
-        (tree.create(&root, name("a"), new(New::Dir)).await?, tree.create(&root, name("b"), new(New::Dir)).await?);
+    let (a, b) = (
+        tree.create(&root, name("a"), new(New::Dir)).await?,
+        tree.create(&root, name("b"), new(New::Dir)).await?,
+    );
     let f = file(&tree, &a, "f", b"content").await?;
     let old = file(&tree, &b, "g", b"old").await?;
     tree.rename(&f, &b, name("g")).await?;
@@ -143,7 +145,8 @@ async fn content_is_what_a_plain_vector_would_hold() -> Done {
     let open = tree.open(&f, OpenMode::READ_WRITE).await?;
     let (mut model, mut random) = (Vec::new(), 1u64);
     let mut below = |limit: u64| {
-        random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        random =
+            random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         (random >> 33) % limit
     };
     for step in 0..300u32 {
@@ -152,7 +155,8 @@ async fn content_is_what_a_plain_vector_would_hold() -> Done {
             tree.set_attr(&f, SetAttr { size: Some(size), ..SetAttr::default() }).await?;
             model.resize(size as usize, 0);
         } else {
-            let (at, data) = (below(200_000) as usize, vec![step as u8; below(100_000) as usize + 1]);
+            let (at, data) =
+                (below(200_000) as usize, vec![step as u8; below(100_000) as usize + 1]);
             assert_eq!(tree.write(&open, at as u64, &data).await?, data.len());
             model.resize(model.len().max(at + data.len()), 0);
             model[at..at + data.len()].copy_from_slice(&data);
@@ -160,7 +164,10 @@ async fn content_is_what_a_plain_vector_would_hold() -> Done {
         let at = below(300_000) as usize;
         let mut buf = vec![0xff; below(150_000) as usize];
         let count = tree.read(&open, at as u64, &mut buf).await?;
-        assert!(buf[..count] == *model.get(at..model.len().min(at + buf.len())).unwrap_or_default(), "step {step}");
+        assert!(
+            buf[..count] == *model.get(at..model.len().min(at + buf.len())).unwrap_or_default(),
+            "step {step}"
+        );
     }
     Ok(())
 }
@@ -222,7 +229,10 @@ async fn symlinks_and_devices_are_recorded() -> Done {
     assert_eq!(tree.readlink(&link, &mut [0; 3]).await, Err(Error::Range));
     assert_eq!(tree.readlink(&root, &mut buf).await, Err(Error::Invalid));
     assert_eq!(tree.stat(&link).await?.mode, 0o777);
-    assert_eq!((tree.stat(&link).await?.size, read(&tree, &link).await?), (8, b"to/there".to_vec()));
+    assert_eq!(
+        (tree.stat(&link).await?.size, read(&tree, &link).await?),
+        (8, b"to/there".to_vec())
+    );
     let null = Kind::Char { major: 1, minor: 3 };
     let device = tree.create(&root, name("null"), new(New::Special(null))).await?;
     assert_eq!(tree.id(&device).kind, null);
@@ -235,7 +245,10 @@ async fn extended_attributes() -> Done {
     let tree = Scratch::new();
     let f = file(&tree, &tree.root(), "f", b"").await?;
     assert_eq!(tree.open_xattr(&f, Some(name("user.a"))).await.unwrap_err(), Error::NoData);
-    assert_eq!(tree.create_xattr(&f, name("user.a"), 3, false, true).await.unwrap_err(), Error::NoData);
+    assert_eq!(
+        tree.create_xattr(&f, name("user.a"), 3, false, true).await.unwrap_err(),
+        Error::NoData
+    );
     let open = tree.create_xattr(&f, name("user.a"), 3, true, false).await?;
     tree.write(&open, 0, b"va").await?;
     assert_eq!(tree.finish(&open).await.unwrap_err().errno(), 22);
@@ -247,8 +260,14 @@ async fn extended_attributes() -> Done {
     let mut buf = [0; 8];
     assert_eq!((length, tree.read(&value, 0, &mut buf).await?, &buf[..3]), (3, 3, &b"val"[..]));
     let (names, length) = tree.open_xattr(&f, None).await?;
-    assert_eq!((length, tree.read(&names, 0, &mut buf).await?, &buf[..7]), (7, 7, &b"user.a\0"[..]));
-    assert_eq!(tree.create_xattr(&f, name("user.a"), 3, true, false).await.unwrap_err(), Error::Exists);
+    assert_eq!(
+        (length, tree.read(&names, 0, &mut buf).await?, &buf[..7]),
+        (7, 7, &b"user.a\0"[..])
+    );
+    assert_eq!(
+        tree.create_xattr(&f, name("user.a"), 3, true, false).await.unwrap_err(),
+        Error::Exists
+    );
     let removal = tree.create_xattr(&f, name("user.a"), 0, false, true).await?;
     tree.finish(&removal).await?;
     assert_eq!(tree.open_xattr(&f, None).await?.1, 0);
@@ -259,15 +278,20 @@ async fn extended_attributes() -> Done {
 async fn locks_bar_other_owners() -> Done {
     let tree = Scratch::new();
     let f = file(&tree, &tree.root(), "f", b"").await?;
-    let (one, two) = (tree.open(&f, OpenMode::READ_WRITE).await?, tree.open(&f, OpenMode::READ_WRITE).await?);
-    let lock = |kind, start, length, process| Lock { kind, start, length, process, client: b"host" };
+    let (one, two) =
+        (tree.open(&f, OpenMode::READ_WRITE).await?, tree.open(&f, OpenMode::READ_WRITE).await?);
+    let lock =
+        |kind, start, length, process| Lock { kind, start, length, process, client: b"host" };
     assert!(tree.lock(&one, lock(LockKind::Write, 0, 100, 1)).await?);
     assert!(!tree.lock(&two, lock(LockKind::Read, 99, 1, 2)).await?);
     assert!(tree.lock(&two, lock(LockKind::Read, 100, 0, 2)).await?);
     assert!(tree.lock(&one, lock(LockKind::Unlock, 40, 20, 1)).await?);
     assert!(tree.lock(&two, lock(LockKind::Write, 40, 20, 2)).await?);
     let there = |lock: Option<Lock<'_>>| lock.map(|lock| (lock.start, lock.length, lock.process));
-    assert_eq!(tree.lock_in_the_way(&two, lock(LockKind::Read, 50, 20, 2), there).await?, Some((60, 40, 1)));
+    assert_eq!(
+        tree.lock_in_the_way(&two, lock(LockKind::Read, 50, 20, 2), there).await?,
+        Some((60, 40, 1))
+    );
     assert_eq!(tree.lock_in_the_way(&two, lock(LockKind::Read, 40, 10, 2), there).await?, None);
     tree.close(&one);
     assert!(tree.lock(&two, lock(LockKind::Write, 0, 0, 2)).await?);
@@ -279,7 +303,12 @@ async fn attributes_are_set() -> Done {
     let tree = Scratch::new();
     let f = file(&tree, &tree.root(), "f", b"").await?;
     let time = Time { sec: 5, nsec: 6 };
-    let set = SetAttr { mode: Some(0o100_755), uid: Some(1), mtime: Some(SetTime::To(time)), ..SetAttr::default() };
+    let set = SetAttr {
+        mode: Some(0o100_755),
+        uid: Some(1),
+        mtime: Some(SetTime::To(time)),
+        ..SetAttr::default()
+    };
     tree.set_attr(&f, set).await?;
     let attr = tree.stat(&f).await?;
     assert_eq!((attr.mode, attr.uid, attr.gid, attr.mtime), (0o755, 1, 8, time));
@@ -539,12 +568,15 @@ fn threads_that_move_directories_about_leave_a_tree() {
         move || {
             let mut random = seed;
             let mut below = |limit: u64| {
-                random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+                random = random
+                    .wrapping_mul(6_364_136_223_846_793_005)
+                    .wrapping_add(1_442_695_040_888_963_407);
                 (random >> 33) % limit
             };
             let mut known = vec![tree.root()];
             for _ in 0..3000 {
-                let (one, two) = (below(known.len() as u64) as usize, below(known.len() as u64) as usize);
+                let (one, two) =
+                    (below(known.len() as u64) as usize, below(known.len() as u64) as usize);
                 let called = below(20).to_string();
                 let kind = if below(3) == 0 { New::File } else { New::Dir };
                 // Most of these are refused; that they leave a tree behind is the point.

@@ -55,14 +55,25 @@ pub(super) fn read(node: &Node, name: Option<Name<'_>>) -> Result<Arc<Value>> {
 }
 
 impl Writing {
-    /// Checks what is wanted and sets the space aside; nothing else changes before [`finish`](Writing::finish).
-    pub(super) fn new(node: Arc<Node>, name: Name<'_>, size: u64, create: bool, replace: bool) -> Result<Writing> {
+    /// Checks what is wanted and sets the space aside; nothing else changes before
+    /// [`finish`](Writing::finish).
+    pub(super) fn new(
+        node: Arc<Node>,
+        name: Name<'_>,
+        size: u64,
+        create: bool,
+        replace: bool,
+    ) -> Result<Writing> {
         let size = usize::try_from(size).ok().filter(|_| size <= LARGEST).ok_or_else(too_big)?;
         let name = name.as_bytes();
         // .L has no other word for it (`removexattr(2)`); without the flag it is an empty value.
         let removal = size == 0 && replace && !create;
         // A removal is possible in a full tree, too.
-        let grant = if removal { node.space.empty() } else { node.space.item(name.len().saturating_add(size))? };
+        let grant = if removal {
+            node.space.empty()
+        } else {
+            node.space.item(name.len().saturating_add(size))?
+        };
         let value = Mutex::new((Vec::new(), Some(grant)));
         let writing = Writing { node, name: name.into(), size, create, replace, removal, value };
         writing.check(&locked::lock(&writing.node.xattrs))?;
@@ -104,13 +115,17 @@ impl Writing {
             return Ok(());
         }
         let others = xattrs.keys().filter(|name| **name != self.name);
-        let list = others.fold(self.name.len(), |sum, name| sum.saturating_add(name.len()).saturating_add(1));
+        let list = others
+            .fold(self.name.len(), |sum, name| sum.saturating_add(name.len()).saturating_add(1));
         if list as u64 >= LARGEST {
             return Err(Error::NoSpace.because("the names of the attributes are too long in all"));
         }
         // An open file is finished once: then its space is the attribute's.
         let grant = grant.take().ok_or(Error::BadFile)?;
-        xattrs.insert(self.name.clone(), Arc::new(Value { bytes: std::mem::take(bytes), _grant: grant }));
+        xattrs.insert(
+            self.name.clone(),
+            Arc::new(Value { bytes: std::mem::take(bytes), _grant: grant }),
+        );
         self.node.touched();
         Ok(())
     }

@@ -1,4 +1,5 @@
-//! Memory for frames and batches, borrowed from a pool of the thread: a connection that does nothing has none.
+//! Memory for frames and batches, borrowed from a pool of the thread: a connection that does
+//! nothing has none.
 
 use std::cell::{Cell, RefCell};
 
@@ -13,9 +14,9 @@ const MIDDLE: usize = datakit_core::session::WAITING + 24;
 /// Enough for every request without data and most replies.
 const SMALL: usize = 256;
 
-/// Where in a page a large buffer starts. The C library puts it right behind the start of one, and the kernel copies to and from
-/// whole pages: on AMD's Zen 3 a copy to an address 1 to 31 bytes further in its page than the one it comes from takes 17 times as
-/// long as any other.
+/// Where in a page a large buffer starts. The C library puts it right behind the start of one, and
+/// the kernel copies to and from whole pages: on AMD's Zen 3 a copy to an address 1 to 31 bytes
+/// further in its page than the one it comes from takes 17 times as long as any other.
 const IN_PAGE: usize = 1024;
 const PAGE: usize = 4096;
 
@@ -74,7 +75,9 @@ fn borrow(n: usize) -> Block {
 
 fn give_back(block: Block) {
     POOLS.with_borrow_mut(|pools| {
-        if let Some(pool) = pools.iter_mut().find(|pool| block.len() == pool.size && pool.spare.len() < pool.most) {
+        if let Some(pool) =
+            pools.iter_mut().find(|pool| block.len() == pool.size && pool.spare.len() < pool.most)
+        {
             pool.spare.push(block);
         }
     });

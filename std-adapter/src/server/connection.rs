@@ -50,8 +50,9 @@ impl fmt::Display for End {
 
 /// Serves one connection until it ends. Dropping the future drops its requests, fids and streams.
 ///
-/// A thousand connections that do nothing are a thousand of these futures. So what only some need is made when they need it, and what
-/// comes from here is captured: an async function would hold its arguments twice.
+/// A thousand connections that do nothing are a thousand of these futures. So what only some need
+/// is made when they need it, and what comes from here is captured: an async function would hold
+/// its arguments twice.
 pub(super) fn serve<'c, V: Vfs>(
     stream: &'c mut Stream,
     vfs: &'c V,
@@ -83,7 +84,12 @@ pub(super) fn serve<'c, V: Vfs>(
                     return Poll::Ready(End::Line(stop));
                 }
                 let line = crew.line;
-                guest.peer.show(session.dialect(), session.msize(), session.fids(), line.in_flight());
+                guest.peer.show(
+                    session.dialect(),
+                    session.msize(),
+                    session.fids(),
+                    line.in_flight(),
+                );
                 if session.attached() {
                     silent = None;
                 } else if silent.as_mut().is_some_and(|timer| timer.as_mut().poll(cx).is_ready()) {
@@ -98,7 +104,9 @@ pub(super) fn serve<'c, V: Vfs>(
                 if grace.is_none() && shutdown.as_mut().poll(cx).is_ready() {
                     grace = Some(Box::pin(sleep(GRACE)));
                 }
-                let over = grace.as_mut().is_some_and(|timer| line.is_idle() || timer.as_mut().poll(cx).is_ready());
+                let over = grace
+                    .as_mut()
+                    .is_some_and(|timer| line.is_idle() || timer.as_mut().poll(cx).is_ready());
                 if over { Poll::Ready(End::Shutdown) } else { Poll::Pending }
             })
             .await
@@ -141,7 +149,8 @@ impl Idle {
     }
 }
 
-type Line<'a, 's, 'h, V> = serve::Line<'a, V, FidMap<V>, Rx<'s>, Tx<'s>, Batch<'h>, Batch<'h>, Lanes>;
+type Line<'a, 's, 'h, V> =
+    serve::Line<'a, V, FidMap<V>, Rx<'s>, Tx<'s>, Batch<'h>, Batch<'h>, Lanes>;
 
 /// The workers of one line.
 struct Crew<'l, 'a, 's, 'h, V: Vfs> {
@@ -155,17 +164,25 @@ struct Crew<'l, 'a, 's, 'h, V: Vfs> {
 
 impl<'l, 'a, 's, 'h, V: Vfs> Crew<'l, 'a, 's, 'h, V> {
     fn new(line: &'l Line<'a, 's, 'h, V>, held: &'h Held, watch: &'l Watch<'l>) -> Self {
-        Crew { line, held, watch, first: Box::pin(line.worker(0, Frame::new(held))), others: Vec::new() }
+        Crew {
+            line,
+            held,
+            watch,
+            first: Box::pin(line.worker(0, Frame::new(held))),
+            others: Vec::new(),
+        }
     }
 
-    /// Polls every worker, and takes one more on when nobody is left to read. No further request may wait while more than `buffered`
-    /// bytes are held.
+    /// Polls every worker, and takes one more on when nobody is left to read. No further request
+    /// may wait while more than `buffered` bytes are held.
     fn walk(&mut self, buffered: usize, cx: &mut Context<'_>) -> Poll<Stop<io::Error>> {
         let Crew { line, held, watch, first, others } = self;
         let mut polled = 0;
         loop {
             line.set_full(held.bytes() > buffered);
-            for (number, worker) in once(&mut *first).chain(others.iter_mut()).enumerate().skip(polled) {
+            for (number, worker) in
+                once(&mut *first).chain(others.iter_mut()).enumerate().skip(polled)
+            {
                 watch.turn(number);
                 if let Poll::Ready(Err(stop)) = worker.as_mut().poll(cx) {
                     return Poll::Ready(stop);

@@ -27,8 +27,8 @@ const BOUNDS: [Duration; 15] = [
     Duration::from_secs(10),
 ];
 
-/// How long the requests of each type took, counted in buckets. A request that waits inside a file takes as long as it waits; one that
-/// was cancelled is not counted.
+/// How long the requests of each type took, counted in buckets. A request that waits inside a file
+/// takes as long as it waits; one that was cancelled is not counted.
 #[derive(Debug)]
 pub struct Durations(Box<[Buckets; 128]>);
 
@@ -47,7 +47,8 @@ pub struct Distribution {
     pub kind: u8,
     /// All of them, added.
     pub sum: Duration,
-    /// The longest duration of each bucket, and the requests in it alone; no bound for the last one.
+    /// The longest duration of each bucket, and the requests in it alone; no bound for the last
+    /// one.
     pub buckets: Vec<(Option<Duration>, u64)>,
 }
 
@@ -60,7 +61,11 @@ impl Default for Durations {
 impl Durations {
     /// Each type that was answered.
     pub fn iter(&self) -> impl Iterator<Item = Distribution> + '_ {
-        let all = self.0.iter().zip(0u8..).map(|(buckets, half)| buckets.distribution(half.wrapping_mul(2)));
+        let all = self
+            .0
+            .iter()
+            .zip(0u8..)
+            .map(|(buckets, half)| buckets.distribution(half.wrapping_mul(2)));
         all.filter(|found| found.buckets.iter().any(|(_, count)| *count > 0))
     }
 
@@ -83,8 +88,8 @@ impl Buckets {
     }
 }
 
-/// What one connection tells the counters of the server. Its workers are polled one after the other: a request ends in a turn of the
-/// worker in whose turn it began.
+/// What one connection tells the counters of the server. Its workers are polled one after the
+/// other: a request ends in a turn of the worker in whose turn it began.
 pub(super) struct Watch<'s> {
     stats: &'s Stats,
     turn: Cell<usize>,
@@ -138,7 +143,10 @@ mod tests {
             durations.observe(110, Duration::from_nanos(nanoseconds));
         }
         let all: Vec<Distribution> = durations.iter().collect();
-        assert_eq!((all.len(), all[0].kind, all[0].sum), (1, 110, Duration::from_nanos(10_000_002_002)));
+        assert_eq!(
+            (all.len(), all[0].kind, all[0].sum),
+            (1, 110, Duration::from_nanos(10_000_002_002))
+        );
         let counts: Vec<u64> = all[0].buckets.iter().map(|(_, count)| *count).collect();
         assert_eq!(counts, [2, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1]);
     }
@@ -159,7 +167,8 @@ mod tests {
         watch.turn(1);
         watch.answered(116, true);
         watch.answered(116, true);
-        let counted: u64 = durations.iter().flat_map(|found| found.buckets).map(|(_, count)| count).sum();
+        let counted: u64 =
+            durations.iter().flat_map(|found| found.buckets).map(|(_, count)| count).sum();
         assert_eq!(counted, 2);
         assert_eq!(stats.requests().collect::<Vec<_>>(), [(110, 1, 0), (116, 3, 2)]);
     }

@@ -1,4 +1,5 @@
-//! The fid table of a desktop: searched one after the other while there are few, hashed when there are more, with a limit.
+//! The fid table of a desktop: searched one after the other while there are few, hashed when there
+//! are more, with a limit.
 
 use std::collections::HashMap;
 use std::collections::hash_map::IntoIter;
@@ -6,7 +7,8 @@ use std::collections::hash_map::IntoIter;
 use datakit_core::session::{Fid, Fids};
 use datakit_core::vfs::Vfs;
 
-/// As many are found as fast one after the other as by their hash, in a fourth of the memory if there is one.
+/// As many are found as fast one after the other as by their hash, in a fourth of the memory if
+/// there is one.
 const FEW: usize = 8;
 
 /// At most `most` fids.
@@ -57,7 +59,9 @@ impl<V: Vfs> Fids<V> for FidMap<V> {
                 }
                 few.push((number, fid));
             }
-            Table::Few(few) => self.table = Table::Many(Box::new(few.drain(..).chain([(number, fid)]).collect())),
+            Table::Few(few) => {
+                self.table = Table::Many(Box::new(few.drain(..).chain([(number, fid)]).collect()))
+            }
             Table::Many(many) => {
                 many.insert(number, fid);
             }
@@ -105,7 +109,8 @@ impl<V: Vfs> Fids<V> for FidMap<V> {
     }
 }
 
-/// Hashes a number by one multiplication with a secret of the table: a peer chooses its fids, and must not choose collisions.
+/// Hashes a number by one multiplication with a secret of the table: a peer chooses its fids, and
+/// must not choose collisions.
 #[derive(Clone)]
 struct Spread(u64);
 
@@ -164,7 +169,8 @@ mod tests {
 
     async fn walk(session: &Table<'_>, newfids: std::ops::Range<u32>) {
         for newfid in newfids {
-            ask(session, &T::Walk { fid: Fid(0), newfid: Fid(newfid), wnames: List::Slice(&[]) }).await;
+            ask(session, &T::Walk { fid: Fid(0), newfid: Fid(newfid), wnames: List::Slice(&[]) })
+                .await;
         }
     }
 
@@ -173,7 +179,11 @@ mod tests {
         let session = Session::new(tree, FidMap::new(100_000), Limits::default());
         ask(&session, &T::Version { msize: 8192, version: "9P2000".into() }).await;
         let (uname, aname) = ("u".into(), "".into());
-        ask(&session, &T::Attach { fid: Fid(0), afid: Fid::NONE, uname, aname, n_uname: Numeric::NONE }).await;
+        ask(
+            &session,
+            &T::Attach { fid: Fid(0), afid: Fid::NONE, uname, aname, n_uname: Numeric::NONE },
+        )
+        .await;
         session
     }
 

@@ -11,14 +11,17 @@ pub(super) enum Inherited {
     Unix(std::os::unix::net::UnixListener),
 }
 
-/// The listening socket of this number, ready for a reactor. What listens for others is not closed when this is dropped.
+/// The listening socket of this number, ready for a reactor. What listens for others is not closed
+/// when this is dropped.
 pub(super) fn inherited(number: u32) -> io::Result<Inherited> {
     let fd = duplicate(number)?;
-    let listens =
-        sockopt::socket_type(&fd).and_then(|kind| Ok(kind == SocketType::STREAM && sockopt::socket_acceptconn(&fd)?));
+    let listens = sockopt::socket_type(&fd)
+        .and_then(|kind| Ok(kind == SocketType::STREAM && sockopt::socket_acceptconn(&fd)?));
     let family = match listens {
         Ok(true) => sockopt::socket_domain(&fd)?,
-        Ok(false) | Err(rustix::io::Errno::NOTSOCK) => return Err(other("it is not a socket that listens")),
+        Ok(false) | Err(rustix::io::Errno::NOTSOCK) => {
+            return Err(other("it is not a socket that listens"));
+        }
         Err(error) => return Err(error.into()),
     };
     rustix::io::ioctl_fionbio(&fd, true)?;
@@ -33,8 +36,8 @@ fn other(text: &str) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidInput, text)
 }
 
-/// A descriptor of this process by its number, asked of the kernel as if it were another's: taking it just so is `unsafe`, since somebody
-/// here may have it already.
+/// A descriptor of this process by its number, asked of the kernel as if it were another's: taking
+/// it just so is `unsafe`, since somebody here may have it already.
 #[cfg(target_os = "linux")]
 fn duplicate(number: u32) -> io::Result<OwnedFd> {
     use rustix::process::{PidfdFlags, PidfdGetfdFlags, getpid, pidfd_getfd, pidfd_open};

@@ -15,7 +15,11 @@ pub(super) struct Lanes {
 impl Lanes {
     /// At most `most` lanes, at least the two that a request that waits and the one behind it need.
     pub(super) fn new(most: usize) -> Lanes {
-        Lanes { first: Lane::new(), others: OnceCell::new(), most: u32::try_from(most).unwrap_or(u32::MAX).max(2) }
+        Lanes {
+            first: Lane::new(),
+            others: OnceCell::new(),
+            most: u32::try_from(most).unwrap_or(u32::MAX).max(2),
+        }
     }
 }
 

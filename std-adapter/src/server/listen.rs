@@ -59,7 +59,11 @@ impl Listener {
             Url::Tcp { host, port } => {
                 let socket = TcpListener::bind((host.as_str(), *port)).await.map_err(named)?;
                 let port = socket.local_addr().map_err(named)?.port();
-                Ok(Listener::new(Url::Tcp { host: host.clone(), port }, Listening::Tcp(socket), None))
+                Ok(Listener::new(
+                    Url::Tcp { host: host.clone(), port },
+                    Listening::Tcp(socket),
+                    None,
+                ))
             }
             Url::Unix(path) | Url::File(path) => {
                 remove_stale(path).await.map_err(named)?;
@@ -69,16 +73,20 @@ impl Listener {
             }
             Url::Fd(number) => {
                 let socket = match inherited(*number).map_err(named)? {
-                    Inherited::Tcp(socket) => Listening::Tcp(TcpListener::from_std(socket).map_err(named)?),
-                    Inherited::Unix(socket) => {
-                        Listening::Unix(UnixListener::from_std(socket).map_err(named)?, url.to_string())
+                    Inherited::Tcp(socket) => {
+                        Listening::Tcp(TcpListener::from_std(socket).map_err(named)?)
                     }
+                    Inherited::Unix(socket) => Listening::Unix(
+                        UnixListener::from_std(socket).map_err(named)?,
+                        url.to_string(),
+                    ),
                 };
                 Ok(Listener::new(url.clone(), socket, None))
             }
-            other => {
-                Err(io::Error::new(io::ErrorKind::Unsupported, format!("{other} is not supported on this system")))
-            }
+            other => Err(io::Error::new(
+                io::ErrorKind::Unsupported,
+                format!("{other} is not supported on this system"),
+            )),
         }
     }
 
@@ -91,7 +99,8 @@ impl Listener {
         &self.url
     }
 
-    /// The next connection; `None` when one was given up before it was accepted, or there are no descriptors left for it.
+    /// The next connection; `None` when one was given up before it was accepted, or there are no
+    /// descriptors left for it.
     pub(super) async fn accept(&self) -> io::Result<Option<Socket>> {
         let accepted = self.next().await;
         match accepted {
@@ -116,14 +125,18 @@ impl Listener {
 
     async fn next(&self) -> io::Result<Socket> {
         match &self.socket {
-            Listening::Tcp(listener) => listener.accept().await.and_then(|(socket, peer)| Socket::tcp(socket, peer)),
-            Listening::Unix(listener, peer) => {
-                listener.accept().await.and_then(|(socket, _)| Ok(Socket::Unix(socket.into_std()?, peer.clone())))
+            Listening::Tcp(listener) => {
+                listener.accept().await.and_then(|(socket, peer)| Socket::tcp(socket, peer))
             }
+            Listening::Unix(listener, peer) => listener
+                .accept()
+                .await
+                .and_then(|(socket, _)| Ok(Socket::Unix(socket.into_std()?, peer.clone()))),
         }
     }
 
-    /// Closes a connection for which there is no descriptor, by one that is kept for this: its client need not wait for others to go.
+    /// Closes a connection for which there is no descriptor, by one that is kept for this: its
+    /// client need not wait for others to go.
     async fn turn_away(&self) {
         let mut spare = self.spare.lock().await;
         drop(spare.take());
@@ -134,7 +147,9 @@ impl Listener {
 
 fn is_out_of_descriptors(error: &io::Error) -> bool {
     use rustix::io::Errno;
-    [Errno::MFILE, Errno::NFILE].iter().any(|errno| error.raw_os_error() == Some(errno.raw_os_error()))
+    [Errno::MFILE, Errno::NFILE]
+        .iter()
+        .any(|errno| error.raw_os_error() == Some(errno.raw_os_error()))
 }
 
 /// Any descriptor will do. Where there is none, the next one that is turned away has to wait.
@@ -153,12 +168,14 @@ pub(crate) fn cannot_listen(on: impl Display, error: &io::Error, hint: &str) -> 
     io::Error::new(error.kind(), format!("cannot listen on {on}: {text}{hint}"))
 }
 
-/// Removes a socket that nobody listens on any more. A file of any other kind stays, and so does a socket that is in use: `bind`
-/// reports both.
+/// Removes a socket that nobody listens on any more. A file of any other kind stays, and so does a
+/// socket that is in use: `bind` reports both.
 async fn remove_stale(path: &Path) -> io::Result<()> {
     match std::fs::symlink_metadata(path) {
         Ok(found) if found.file_type().is_socket() => match UnixStream::connect(path).await {
-            Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => std::fs::remove_file(path),
+            Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
+                std::fs::remove_file(path)
+            }
             _ => Ok(()),
         },
         _ => Ok(()),
@@ -196,7 +213,9 @@ impl Socket {
     /// The socket, registered with the reactor of the calling thread, and who is at its other end.
     pub(super) fn register(self) -> (io::Result<Stream>, String) {
         match self {
-            Socket::Tcp(socket, peer) => (TcpStream::from_std(socket).map(Stream::Tcp), peer.to_string()),
+            Socket::Tcp(socket, peer) => {
+                (TcpStream::from_std(socket).map(Stream::Tcp), peer.to_string())
+            }
             Socket::Unix(socket, peer) => (UnixStream::from_std(socket).map(Stream::Unix), peer),
         }
     }

@@ -1,7 +1,8 @@
 //! Serves file trees over TCP and Unix sockets: a thread per core, a task per connection.
 //!
-//! A connection stays on one thread, so its session needs no lock; a tree that several connections share is `Send + Sync`. Each
-//! connection asks for its tree anew: a server of one shared tree gives out clones, one with private parts makes them there.
+//! A connection stays on one thread, so its session needs no lock; a tree that several connections
+//! share is `Send + Sync`. Each connection asks for its tree anew: a server of one shared tree
+//! gives out clones, one with private parts makes them there.
 //!
 //! ```no_run
 //! # async fn example() -> std::io::Result<()> {
@@ -57,15 +58,18 @@ use crate::url::Url;
 
 /// How long requests that are being answered may go on after the server was told to stop.
 const GRACE: Duration = Duration::from_secs(1);
-/// How long a tree may take to remove what is to go with a connection; then the rest is only closed.
+/// How long a tree may take to remove what is to go with a connection; then the rest is only
+/// closed.
 const HANG_UP: Duration = Duration::from_millis(500);
 
 /// What one server grants its clients.
 #[derive(Debug, Clone)]
 pub struct Limits {
-    /// Connections at a time; further ones are closed at once. At most as many as there are descriptors for.
+    /// Connections at a time; further ones are closed at once. At most as many as there are
+    /// descriptors for.
     pub connections: usize,
-    /// Connections at a time from one address, or one network of 64 bits; those over Unix sockets have none.
+    /// Connections at a time from one address, or one network of 64 bits; those over Unix sockets
+    /// have none.
     pub connections_per_peer: usize,
     /// Fids of one connection.
     pub fids: usize,
@@ -73,12 +77,14 @@ pub struct Limits {
     pub requests: usize,
     /// The largest message, in bytes.
     pub msize: u32,
-    /// Bytes that may be buffered for one connection; above that no further request of it may wait inside a file. At least a few
-    /// messages: a batch of requests, their replies, and each request that waits.
+    /// Bytes that may be buffered for one connection; above that no further request of it may wait
+    /// inside a file. At least a few messages: a batch of requests, their replies, and each request
+    /// that waits.
     pub buffered: usize,
     /// How long a connection may take to attach.
     pub attach_timeout: Duration,
-    /// How long a connection that attached may have no request in flight and send none; without this, for ever.
+    /// How long a connection that attached may have no request in flight and send none; without
+    /// this, for ever.
     pub idle_timeout: Option<Duration>,
     /// How long a peer may take none of its replies.
     pub write_timeout: Duration,
@@ -86,8 +92,8 @@ pub struct Limits {
     pub threads: usize,
 }
 
-/// The largest message, if nothing else is said: a megabyte of data, as much as any client is known to offer. Half as much pays for
-/// more wake-ups than it saves by staying in a core's second cache.
+/// The largest message, if nothing else is said: a megabyte of data, as much as any client is known
+/// to offer. Half as much pays for more wake-ups than it saves by staying in a core's second cache.
 pub const MSIZE: u32 = 1024 * 1024 + 24;
 
 impl Default for Limits {
@@ -118,7 +124,8 @@ impl Server {
     /// Listens on every endpoint.
     ///
     /// # Errors
-    /// Names the endpoint and what to do about it, for a port in use, a name that cannot be resolved, an endpoint of another system.
+    /// Names the endpoint and what to do about it, for a port in use, a name that cannot be
+    /// resolved, an endpoint of another system.
     pub async fn bind(urls: &[Url], limits: Limits) -> io::Result<Server> {
         let mut listeners = Vec::new();
         for url in urls {
@@ -139,8 +146,9 @@ impl Server {
         self.stats.clone()
     }
 
-    /// Accepts and serves until `stop` is ready: then no new connection is accepted, requests that are being answered get a
-    /// second to end, and the socket files are removed. Dropping the future does the same without waiting for it.
+    /// Accepts and serves until `stop` is ready: then no new connection is accepted, requests that
+    /// are being answered get a second to end, and the socket files are removed. Dropping the
+    /// future does the same without waiting for it.
     ///
     /// # Errors
     /// A listener that failed; a single connection that fails ends only that connection.
@@ -159,9 +167,13 @@ impl Server {
         limits.connections = connections;
         if connections < wanted {
             // The default is a limit like any other, and most servers never come near it.
-            info!(wanted, connections, "fewer connections than wanted: the system allows no more open files");
+            info!(
+                wanted,
+                connections, "fewer connections than wanted: the system allows no more open files"
+            );
         }
-        let (closing, running, ending) = (CancellationToken::new(), TaskTracker::new(), TaskTracker::new());
+        let (closing, running, ending) =
+            (CancellationToken::new(), TaskTracker::new(), TaskTracker::new());
         let _closes_when_dropped = closing.clone().drop_guard();
         let all = Arc::new(Shared { limits, stats, closing: closing.clone() });
         let seats = Arc::<Seats>::default();
@@ -170,7 +182,8 @@ impl Server {
         let (threads, next) = (Arc::new(threads), Arc::new(AtomicUsize::new(0)));
         let mut accepting = JoinSet::new();
         for listener in listeners {
-            let (threads, next, running, all) = (threads.clone(), next.clone(), running.clone(), all.clone());
+            let (threads, next, running, all) =
+                (threads.clone(), next.clone(), running.clone(), all.clone());
             let seats = seats.clone();
             accepting.spawn(async move {
                 loop {
@@ -182,9 +195,9 @@ impl Server {
                     let Some(seat) = all.seat(&socket, running.len(), &seats) else { continue };
                     let thread = next.fetch_add(1, Relaxed) % threads.len();
                     // A thread ends only after every sender has gone.
-                    let _ = threads
-                        .get(thread)
-                        .map(|thread| thread.send((socket, Held { _seat: seat, _running: running.token() })));
+                    let _ = threads.get(thread).map(|thread| {
+                        thread.send((socket, Held { _seat: seat, _running: running.token() }))
+                    });
                 }
             });
         }
@@ -196,7 +209,8 @@ impl Server {
         while accepting.join_next().await.is_some() {}
         drop(threads);
         ending.close();
-        // Every connection ends by itself within the grace, and with it its thread; the bound is for one that is stuck.
+        // Every connection ends by itself within the grace, and with it its thread; the bound is
+        // for one that is stuck.
         let _ = tokio::time::timeout(GRACE * 2, ending.wait()).await;
         ended
     }
@@ -225,9 +239,17 @@ impl Shared {
             self.stats.refuse_connection();
             match running < most {
                 true => {
-                    warn!(peer = socket.peer(), limit = of_peer, "too many connections of one peer, closing this one")
+                    warn!(
+                        peer = socket.peer(),
+                        limit = of_peer,
+                        "too many connections of one peer, closing this one"
+                    )
                 }
-                false => warn!(peer = socket.peer(), limit = most, "too many connections, closing this one"),
+                false => warn!(
+                    peer = socket.peer(),
+                    limit = most,
+                    "too many connections, closing this one"
+                ),
             }
         }
         seat
@@ -240,9 +262,13 @@ struct Held {
     _running: TaskTrackerToken,
 }
 
-/// A thread with a reactor of its own. It serves what it is sent, and ends with the last connection after the sender is dropped; the
-/// tree is dropped before `ended`.
-fn thread<V, M>(tree: M, all: Arc<Shared>, ended: TaskTrackerToken) -> io::Result<UnboundedSender<(Socket, Held)>>
+/// A thread with a reactor of its own. It serves what it is sent, and ends with the last connection
+/// after the sender is dropped; the tree is dropped before `ended`.
+fn thread<V, M>(
+    tree: M,
+    all: Arc<Shared>,
+    ended: TaskTrackerToken,
+) -> io::Result<UnboundedSender<(Socket, Held)>>
 where
     V: Vfs + 'static,
     M: Fn(&Peer) -> V + Clone + Send + 'static,
@@ -278,7 +304,11 @@ impl Drop for Guest {
 }
 
 /// One connection, from its first byte to the line about its end.
-fn one<V: Vfs, M: Fn(&Peer) -> V>(socket: Socket, held: Held, work: Rc<Work<M>>) -> impl Future<Output = ()> {
+fn one<V: Vfs, M: Fn(&Peer) -> V>(
+    socket: Socket,
+    held: Held,
+    work: Rc<Work<M>>,
+) -> impl Future<Output = ()> {
     let (mut stream, name) = socket.register();
     let (number, peer) = work.all.stats.enter(name);
     let guest = Guest { all: work.all.clone(), number, peer };
@@ -286,7 +316,13 @@ fn one<V: Vfs, M: Fn(&Peer) -> V>(socket: Socket, held: Held, work: Rc<Work<M>>)
         let end = match &mut stream {
             Ok(stream) => {
                 info!(peer = guest.peer.name, "connected");
-                connection::serve(stream, &(work.tree)(&guest.peer), &guest, work.neighbours.clone()).await
+                connection::serve(
+                    stream,
+                    &(work.tree)(&guest.peer),
+                    &guest,
+                    work.neighbours.clone(),
+                )
+                .await
             }
             Err(error) => return warn!(peer = guest.peer.name, %error, "cannot use this socket"),
         };

@@ -1,4 +1,5 @@
-//! Who may connect: so many in all, so many of one peer, and no more than there are descriptors for.
+//! Who may connect: so many in all, so many of one peer, and no more than there are descriptors
+//! for.
 
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv6Addr};
@@ -9,7 +10,8 @@ use rustix::process::{Resource, getrlimit};
 use super::Limits;
 use crate::locked;
 
-/// Descriptors that are left for all but connections: repositories, programs that fetch and push, metrics, standard output.
+/// Descriptors that are left for all but connections: repositories, programs that fetch and push,
+/// metrics, standard output.
 const RESERVE: u64 = 128;
 
 /// Descriptors that a serving thread takes: those of its reactor.
@@ -85,7 +87,12 @@ mod tests {
     fn a_peer_has_its_seats_and_no_more() {
         let seats = Arc::new(Seats::default());
         let take = |address: &str| seats.take(Some(address.parse().unwrap()), 2);
-        let taken = [take("192.0.2.1"), take("::ffff:192.0.2.1"), take("2001:db8::1"), take("2001:db8::2:1")];
+        let taken = [
+            take("192.0.2.1"),
+            take("::ffff:192.0.2.1"),
+            take("2001:db8::1"),
+            take("2001:db8::2:1"),
+        ];
         assert!(taken.iter().all(Option::is_some));
         assert!(take("192.0.2.1").is_none() && take("2001:db8::3").is_none());
         assert!(take("192.0.2.2").is_some() && take("2001:db8:0:1::1").is_some());

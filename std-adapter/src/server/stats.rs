@@ -1,4 +1,5 @@
-//! What a server knows of itself: connections, requests, errors. Shared by all threads; reading it disturbs nobody.
+//! What a server knows of itself: connections, requests, errors. Shared by all threads; reading it
+//! disturbs nobody.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering::Relaxed};
@@ -152,7 +153,8 @@ impl Stats {
         self.sent.load(Relaxed)
     }
 
-    /// How long requests took, measured since the first call of this: before it nobody looks at a clock.
+    /// How long requests took, measured since the first call of this: before it nobody looks at a
+    /// clock.
     pub fn durations(&self) -> &Durations {
         self.durations.get_or_init(Durations::default)
     }

@@ -85,7 +85,8 @@ impl Input for Rx<'_> {
     const SHARES: bool = true;
 
     async fn readable(&mut self) -> io::Result<()> {
-        // The future of the socket's own `readable` has a place in a list of waiters, 200 bytes; there is one reader.
+        // The future of the socket's own `readable` has a place in a list of waiters, 200 bytes;
+        // there is one reader.
         poll_fn(|cx| match &self.half {
             RxHalf::Tcp(half) => half.as_ref().poll_read_ready(cx),
             RxHalf::Unix(half) => half.as_ref().poll_read_ready(cx),
@@ -98,7 +99,8 @@ impl Input for Rx<'_> {
     }
 }
 
-/// The sending half. A peer that takes nothing for `patience` loses the connection: it holds a batch of replies.
+/// The sending half. A peer that takes nothing for `patience` loses the connection: it holds a
+/// batch of replies.
 pub(super) struct Tx<'s> {
     half: TxHalf<'s>,
     patience: &'s Duration,
@@ -126,14 +128,22 @@ impl ErrorType for Tx<'_> {
 
 impl Write for Tx<'_> {
     async fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
-        // A timer is made only when the socket is full, and apart: every idle worker would have room for it.
+        // A timer is made only when the socket is full, and apart: every idle worker would have
+        // room for it.
         let at_once = poll_fn(|cx| Poll::Ready(self.half().poll_write(cx, buf))).await;
         let written = match at_once {
             Poll::Ready(written) => written?,
             Poll::Pending => {
                 let patience = self.patience;
-                let late = || io::Error::new(io::ErrorKind::TimedOut, format!("took no reply for {patience:?}"));
-                Box::pin(tokio::time::timeout(*patience, self.half().write(buf))).await.map_err(|_| late())??
+                let late = || {
+                    io::Error::new(
+                        io::ErrorKind::TimedOut,
+                        format!("took no reply for {patience:?}"),
+                    )
+                };
+                Box::pin(tokio::time::timeout(*patience, self.half().write(buf)))
+                    .await
+                    .map_err(|_| late())??
             }
         };
         self.stats.send(written);

@@ -11,8 +11,8 @@ use std::time::Duration;
 use rustix::time::{ClockId, clock_gettime};
 use tokio::task::yield_now;
 
-/// What may be done in one turn, in short reads of memory: some 50 microseconds of work. A client that waits for replies has less in
-/// flight, so its turns end by themselves.
+/// What may be done in one turn, in short reads of memory: some 50 microseconds of work. A client
+/// that waits for replies has less in flight, so its turns end by themselves.
 const TURN: u32 = 512;
 
 /// Bytes that cost as much to send as a short read: a reply of 128 KiB is a turn.
@@ -20,7 +20,8 @@ const SENT: usize = 256;
 /// The same of bytes received: a batch of 32 writes of 4 KiB is less than a turn.
 const RECEIVED: usize = 512;
 
-/// A turn in which single requests take long ends after this. The clock that tells ticks every few milliseconds.
+/// A turn in which single requests take long ends after this. The clock that tells ticks every few
+/// milliseconds.
 const LONG: Duration = Duration::from_millis(1);
 
 /// The connections of one thread: one that is alone need not stop for others.
@@ -28,8 +29,9 @@ const LONG: Duration = Duration::from_millis(1);
 pub(super) struct Neighbours {
     count: Cell<usize>,
     last: Cell<u64>,
-    /// Those whose turn has ended and that have more to do. One of them goes on between two looks at the sockets, so that a client which
-    /// asks for little waits for one turn, however many there are. The first is about to be woken.
+    /// Those whose turn has ended and that have more to do. One of them goes on between two looks
+    /// at the sockets, so that a client which asks for little waits for one turn, however many
+    /// there are. The first is about to be woken.
     queue: RefCell<VecDeque<(u64, Waker)>>,
 }
 
@@ -45,7 +47,8 @@ impl Neighbours {
     fn dequeue(&self, number: u64) {
         let mut queue = self.queue.borrow_mut();
         queue.retain(|(queued, _)| *queued != number);
-        // Nothing else wakes it: if another was the first, this wakes the first once more, which does no harm.
+        // Nothing else wakes it: if another was the first, this wakes the first once more, which
+        // does no harm.
         if let Some((_, waker)) = queue.front() {
             wake_later(waker);
         }
@@ -173,7 +176,8 @@ mod tests {
     fn turns_that_have_ended_are_in_a_queue_until_the_next_begins_or_the_connection_goes() {
         let neighbours = Rc::<Neighbours>::default();
         let turns = [(); 3].map(|()| Turn::new(neighbours.clone()));
-        let queued = || neighbours.queue.borrow().iter().map(|(number, _)| *number).collect::<Vec<_>>();
+        let queued =
+            || neighbours.queue.borrow().iter().map(|(number, _)| *number).collect::<Vec<_>>();
         turns.iter().for_each(|turn| assert!(requests(turn, 1) > 0));
         assert_eq!(queued(), [1, 2, 3]);
         turns[0].begin();

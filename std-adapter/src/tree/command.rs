@@ -13,11 +13,12 @@ use crate::locked;
 
 /// A file that takes commands, and whose content is the reply to the last one that succeeded.
 ///
-/// A command may be written in pieces at offsets that follow each other. It ends, and is run, with a newline at the end of a write, a
-/// write elsewhere, a read, or the clunk, unless the file knows [when it is complete](Command::complete_unless). A write of no bytes is none.
+/// A command may be written in pieces at offsets that follow each other. It ends, and is run, with
+/// a newline at the end of a write, a write elsewhere, a read, or the clunk, unless the file knows
+/// [when it is complete](Command::complete_unless). A write of no bytes is none.
 ///
-/// The reply belongs to the file, not to who gave the command, and reading consumes it: shells open, write, close, and open
-/// again to read.
+/// The reply belongs to the file, not to who gave the command, and reading consumes it: shells
+/// open, write, close, and open again to read.
 pub struct Command(Arc<Shared>);
 
 struct Shared {
@@ -45,7 +46,8 @@ impl Answer {
 type Handler = dyn Fn(String) -> Answering + Send + Sync;
 type Answering = Pin<Box<dyn Future<Output = std::result::Result<Vec<u8>, Refusal>> + Send>>;
 
-/// Why a command failed: the error of the request that ended it, and a text that may be longer than that of an error can be.
+/// Why a command failed: the error of the request that ended it, and a text that may be longer than
+/// that of an error can be.
 #[derive(Debug, Clone)]
 pub struct Refusal {
     /// The error of that request.
@@ -61,9 +63,12 @@ impl From<Error> for Refusal {
 }
 
 impl Command {
-    /// `handler` gets what is written, without white space around it, and returns the reply. Its error is the error of the request that
-    /// ended the command, and leaves the last reply in place.
-    pub fn new<T: Into<Vec<u8>>>(handler: impl Fn(&str) -> Result<T> + Send + Sync + 'static) -> Command {
+    /// `handler` gets what is written, without white space around it, and returns the reply. Its
+    /// error is the error of the request that ended the command, and leaves the last reply in
+    /// place.
+    pub fn new<T: Into<Vec<u8>>>(
+        handler: impl Fn(&str) -> Result<T> + Send + Sync + 'static,
+    ) -> Command {
         Command::of(Box::new(move |command| {
             let reply = handler(&command);
             Box::pin(std::future::ready(reply.map(Into::into).map_err(Into::into)))
@@ -82,8 +87,9 @@ impl Command {
         }))
     }
 
-    /// The same with a reason that can be read: after a failure that is the content, until the next command. 9P2000.L carries only the
-    /// number of an error, and a kernel shows no more of it in any dialect. The reason stays when it is read.
+    /// The same with a reason that can be read: after a failure that is the content, until the next
+    /// command. 9P2000.L carries only the number of an error, and a kernel shows no more of it in
+    /// any dialect. The reason stays when it is read.
     pub fn explaining<T, F>(handler: impl Fn(String) -> F + Send + Sync + 'static) -> Command
     where
         T: Into<Vec<u8>>,
@@ -104,8 +110,9 @@ impl Command {
         Command(Arc::new(Shared { handler, explains, goes_on: |_| true, answer: Mutex::default() }))
     }
 
-    /// Runs a command that is written in one piece and without a newline at once, unless `goes_on` says that more may follow it: clients
-    /// that close without a look at the answer see its error on their write.
+    /// Runs a command that is written in one piece and without a newline at once, unless `goes_on`
+    /// says that more may follow it: clients that close without a look at the answer see its error
+    /// on their write.
     #[must_use]
     pub fn complete_unless(mut self, goes_on: fn(&str) -> bool) -> Command {
         // It was made just now, nobody else has it.
@@ -136,7 +143,11 @@ impl Leaf for Command {
     }
 
     fn open(&self, _: OpenMode) -> Wait<'_, Box<dyn OpenLeaf>> {
-        ready(Ok(Box::new(Opened { file: self.0.clone(), pieces: Pieces::default(), at: Mutex::default() })))
+        ready(Ok(Box::new(Opened {
+            file: self.0.clone(),
+            pieces: Pieces::default(),
+            at: Mutex::default(),
+        })))
     }
 
     fn truncate(&self, length: u64) -> Wait<'_, ()> {
@@ -161,7 +172,8 @@ struct Opened {
 impl Opened {
     async fn run(&self, command: Option<Piece>) -> Result<()> {
         let Some(Piece { text, .. }) = command else { return Ok(()) };
-        let command = str::from_utf8(&text).map_err(|_| Error::Invalid.because("a command must be UTF-8"))?;
+        let command =
+            str::from_utf8(&text).map_err(|_| Error::Invalid.because("a command must be UTF-8"))?;
         locked::lock(&self.file.answer).refusal = None;
         let answer = (self.file.handler)(command.trim().to_owned()).await;
         let reply = answer.map_err(|refusal| {
@@ -175,7 +187,8 @@ impl Opened {
     }
 }
 
-/// Where a read may go on. Clients that keep one position for reads and writes are at either of these.
+/// Where a read may go on. Clients that keep one position for reads and writes are at either of
+/// these.
 #[derive(Default)]
 struct At {
     /// Bytes read and written so far.
@@ -220,7 +233,9 @@ impl OpenLeaf for Opened {
                 Some(refusal) => at.explain(refusal, offset, buf),
                 None => {
                     let count = answer.reply.len().min(buf.len());
-                    buf.iter_mut().zip(answer.reply.drain(..count)).for_each(|(to, from)| *to = from);
+                    buf.iter_mut()
+                        .zip(answer.reply.drain(..count))
+                        .for_each(|(to, from)| *to = from);
                     count
                 }
             };
@@ -237,7 +252,8 @@ impl OpenLeaf for Opened {
             self.run(self.pieces.before(offset, 0)).await?;
             // What came in pieces may go on: `commit` with ` ff-only`.
             let goes_on = |text: &[u8], in_one_piece: bool| {
-                !in_one_piece || str::from_utf8(text).is_ok_and(|text| (self.file.goes_on)(text.trim_start()))
+                !in_one_piece
+                    || str::from_utf8(text).is_ok_and(|text| (self.file.goes_on)(text.trim_start()))
             };
             self.run(self.pieces.add(offset, data, goes_on)?).await?;
             locked::lock(&self.at).passed(offset, data.len());

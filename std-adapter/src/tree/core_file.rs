@@ -13,7 +13,8 @@ use datakit_core::vfs::{File, FileStat, OpenFile, OpenMode, Position, Result, Te
 use super::{Leaf, OpenLeaf, Wait, ready};
 use crate::locked;
 
-/// Any [`File`] of core as a [`Leaf`]. Clones are the same file; any number of readers may wait for it.
+/// Any [`File`] of core as a [`Leaf`]. Clones are the same file; any number of readers may wait for
+/// it.
 #[derive(Clone)]
 pub struct Core {
     file: Held,
@@ -102,7 +103,8 @@ struct Opened {
     bell: Arc<Bell>,
 }
 
-/// Wakes all that read one file: core is given one waker for all of them, which wakes them at once and not in turn.
+/// Wakes all that read one file: core is given one waker for all of them, which wakes them at once
+/// and not in turn.
 #[derive(Default)]
 struct Bell {
     /// The number of the next open file.
@@ -123,7 +125,11 @@ impl Opened {
         self.with_waiter(&mut Waiter::new(), call)
     }
 
-    fn with_waiter<R>(&self, waiter: &mut Waiter, call: impl FnOnce(&dyn File, &mut OpenFile<'_>) -> R) -> R {
+    fn with_waiter<R>(
+        &self,
+        waiter: &mut Waiter,
+        call: impl FnOnce(&dyn File, &mut OpenFile<'_>) -> R,
+    ) -> R {
         let (text, at) = &mut *locked::lock(&self.state);
         call(&*self.file, &mut OpenFile { text, at, waiter })
     }
@@ -136,12 +142,15 @@ impl OpenLeaf for Opened {
 
     fn read<'a>(&'a self, offset: u64, buf: &'a mut [u8]) -> Wait<'a, usize> {
         if !self.waits() {
-            return Box::pin(poll_fn(move |cx| self.with(|file, open| file.poll_read(open, cx, offset, buf))));
+            return Box::pin(poll_fn(move |cx| {
+                self.with(|file, open| file.poll_read(open, cx, offset, buf))
+            }));
         }
         let bell = Waker::from(self.bell.clone());
         let mut waiter = Waiter::new();
         Box::pin(poll_fn(move |cx| {
-            // First: what happens from here on wakes. What was there before is dropped without the lock.
+            // First: what happens from here on wakes. What was there before is dropped without the
+            // lock.
             let before = locked::lock(&self.bell.waiting).insert(self.number, cx.waker().clone());
             drop(before);
             let mut cx = Context::from_waker(&bell);

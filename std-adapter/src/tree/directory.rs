@@ -27,15 +27,21 @@ pub trait Directory: Send + Sync {
         Box::pin(async move { find(self.list().await?, name) })
     }
 
-    /// Makes a file, a directory or a symbolic link. An existing name is [`Error::Exists`]; one that is not
-    /// [exclusive](Create::exclusive) may empty the file that has it instead.
+    /// Makes a file, a directory or a symbolic link. An existing name is [`Error::Exists`]; one
+    /// that is not [exclusive](Create::exclusive) may empty the file that has it instead.
     fn create<'a>(&'a self, name: Name<'a>, create: Create<'a>) -> Wait<'a, Entry> {
         let _ = (name, create);
         ready(Err(Error::ReadOnlyDirectory))
     }
 
-    /// [`create`](Directory::create) by the user who attached, for directories to which that makes a difference.
-    fn create_by<'a>(&'a self, name: Name<'a>, create: Create<'a>, user: User<'a>) -> Wait<'a, Entry> {
+    /// [`create`](Directory::create) by the user who attached, for directories to which that makes
+    /// a difference.
+    fn create_by<'a>(
+        &'a self,
+        name: Name<'a>,
+        create: Create<'a>,
+        user: User<'a>,
+    ) -> Wait<'a, Entry> {
         let _ = user;
         self.create(name, create)
     }
@@ -46,7 +52,8 @@ pub trait Directory: Send + Sync {
         ready(Err(Error::ReadOnlyDirectory))
     }
 
-    /// Moves `child` to `name` in `dir`, another directory of this tree. The entry's own name is changed by the tree afterwards.
+    /// Moves `child` to `name` in `dir`, another directory of this tree. The entry's own name is
+    /// changed by the tree afterwards.
     ///
     /// # Errors
     /// [`Error::CrossDevice`], after which clients copy and remove.
@@ -81,8 +88,8 @@ pub trait Directory: Send + Sync {
         None
     }
 
-    /// Whether `child` goes with this directory only: a removal of it is taken and changes nothing, as `rm -r` removes what is in a
-    /// directory before the directory itself.
+    /// Whether `child` goes with this directory only: a removal of it is taken and changes nothing,
+    /// as `rm -r` removes what is in a directory before the directory itself.
     fn keeps(&self, child: &Entry) -> bool {
         let _ = child;
         false
@@ -93,8 +100,9 @@ pub trait Directory: Send + Sync {
         ready(Err(Error::ReadOnlyDirectory))
     }
 
-    /// `child` agreed to be removed and is to be shown no more. Nothing to be done where its own `remove` did that; a symbolic
-    /// link is not asked itself, so that it is this directory's to refuse.
+    /// `child` agreed to be removed and is to be shown no more. Nothing to be done where its own
+    /// `remove` did that; a symbolic link is not asked itself, so that it is this directory's to
+    /// refuse.
     fn unlink<'a>(&'a self, child: &'a Entry) -> Wait<'a, ()> {
         ready(if child.kind() == Kind::Symlink { Err(Error::ReadOnlyDirectory) } else { Ok(()) })
     }
@@ -130,7 +138,8 @@ impl<F: Fn() -> Vec<Entry> + Send + Sync> Directory for OfList<F> {
     }
 }
 
-/// A directory that the program changes, shown in the order of the names. Clones are the same directory.
+/// A directory that the program changes, shown in the order of the names. Clones are the same
+/// directory.
 ///
 /// Clients make and rename nothing here; they remove what agrees to be removed.
 #[derive(Debug, Clone, Default)]
@@ -187,7 +196,8 @@ impl Directory for Dir {
     }
 }
 
-/// Another directory, of which only list, lookup and removal are let through; it is shown without write bits.
+/// Another directory, of which only list, lookup and removal are let through; it is shown without
+/// write bits.
 pub struct ReadOnly<D>(pub D);
 
 impl<D: Directory> Directory for ReadOnly<D> {
@@ -232,8 +242,17 @@ impl<D: Directory> Directory for DirOnly<D> {
         self.create_by(name, create, User::default())
     }
 
-    fn create_by<'a>(&'a self, name: Name<'a>, create: Create<'a>, user: User<'a>) -> Wait<'a, Entry> {
-        if create.new == New::Dir { self.0.create_by(name, create, user) } else { ready(Err(Error::OnlyDirectories)) }
+    fn create_by<'a>(
+        &'a self,
+        name: Name<'a>,
+        create: Create<'a>,
+        user: User<'a>,
+    ) -> Wait<'a, Entry> {
+        if create.new == New::Dir {
+            self.0.create_by(name, create, user)
+        } else {
+            ready(Err(Error::OnlyDirectories))
+        }
     }
 
     fn rename<'a>(&'a self, child: &'a Entry, name: Name<'a>) -> Wait<'a, ()> {

@@ -41,11 +41,17 @@ async fn v2_a_write_behind_the_end_is_padded() -> Done {
     let tree = tree_of(text.clone());
     let open = tree.open(&walk(&tree, "f").await?, OpenMode::WRITE).await?;
     tree.write(&open, 3, b"xy").await?;
-    assert_eq!((read(&tree, "f").await?.as_str(), text.get().as_slice()), ("\0\0\0xy", &b"\0\0\0xy"[..]));
+    assert_eq!(
+        (read(&tree, "f").await?.as_str(), text.get().as_slice()),
+        ("\0\0\0xy", &b"\0\0\0xy"[..])
+    );
     text.set("hello");
     tree.write(&open, 0, b"hi").await?;
     assert_eq!(read(&tree, "f").await?, "hillo");
-    assert_eq!(tree.write(&open, u64::MAX - 1, b"hi").await.unwrap_err().to_string(), "Bad write offset -2");
+    assert_eq!(
+        tree.write(&open, u64::MAX - 1, b"hi").await.unwrap_err().to_string(),
+        "Bad write offset -2"
+    );
     assert_eq!(tree.write(&open, 1 << 40, b"hi").await, Err(Error::TooLarge));
     assert_eq!(read(&tree, "f").await?, "hillo");
     Ok(())
@@ -56,11 +62,17 @@ async fn v3_a_text_cannot_become_a_program() -> Done {
     let tree = tree_of(Text::new("hello"));
     let f = walk(&tree, "f").await?;
     tree.set_attr(&f, mode(0o664)).await?;
-    assert_eq!(tree.set_attr(&f, mode(0o775)).await.unwrap_err().to_string(), "Can't chmod special file");
+    assert_eq!(
+        tree.set_attr(&f, mode(0o775)).await.unwrap_err().to_string(),
+        "Can't chmod special file"
+    );
     assert_eq!(tree.remove(&f).await, Err(Error::ReadOnlyFile));
     tree.set_attr(&f, size(7)).await?;
     assert_eq!(read(&tree, "f").await?, "hello\0\0");
-    assert_eq!(tree.set_attr(&f, size(u64::MAX)).await.unwrap_err().to_string(), "Negative offset -1");
+    assert_eq!(
+        tree.set_attr(&f, size(u64::MAX)).await.unwrap_err().to_string(),
+        "Negative offset -1"
+    );
     tree.open(&f, OpenMode { truncate: true, ..OpenMode::WRITE }).await?;
     assert_eq!(read(&tree, "f").await?, "");
     Ok(())
@@ -93,7 +105,10 @@ async fn v7_each_open_shows_its_own_evaluation() -> Done {
     let tree = tree_of(counter().1);
     let f = walk(&tree, "f").await?;
     let (one, two) = (tree.open(&f, OpenMode::READ).await?, tree.open(&f, OpenMode::READ).await?);
-    assert_eq!((read_at(&tree, &one, 0, 9).await?, read_at(&tree, &two, 0, 9).await?), ("0\n".into(), "1\n".into()));
+    assert_eq!(
+        (read_at(&tree, &one, 0, 9).await?, read_at(&tree, &two, 0, 9).await?),
+        ("0\n".into(), "1\n".into())
+    );
     assert_eq!(read_at(&tree, &one, 0, 9).await?, "0\n");
     Ok(())
 }
@@ -155,7 +170,10 @@ async fn v10_a_reply_is_read_once_by_the_same_or_a_later_open() -> Done {
     assert_eq!(read_at(&tree, &open, 8, 9).await?, " go");
     assert_eq!(read_at(&tree, &open, 11, 9).await?, "");
     write(&tree, "f", "again").await?;
-    assert_eq!((read(&tree, "f").await?, read(&tree, "f").await?), ("did again".into(), String::new()));
+    assert_eq!(
+        (read(&tree, "f").await?, read(&tree, "f").await?),
+        ("did again".into(), String::new())
+    );
     Ok(())
 }
 
@@ -166,7 +184,10 @@ async fn v11_a_failed_command_leaves_the_reply() -> Done {
     assert_eq!(write(&tree, "f", "bad").await.unwrap_err().to_string(), "bad command");
     assert_eq!(read(&tree, "f").await?, "first");
     tree.set_attr(&f, size(0)).await?;
-    assert_eq!(tree.set_attr(&f, size(5)).await.unwrap_err().to_string(), "Can't extend command file");
+    assert_eq!(
+        tree.set_attr(&f, size(5)).await.unwrap_err().to_string(),
+        "Can't extend command file"
+    );
     assert_eq!(tree.remove(&f).await, Err(Error::NotPermitted));
     assert_eq!(tree.set_attr(&f, mode(0o755)).await, Err(Error::ChmodSpecial));
     Ok(())
@@ -176,7 +197,11 @@ async fn v11_a_failed_command_leaves_the_reply() -> Done {
 async fn a_command_that_explains_shows_the_reason_until_the_next() -> Done {
     let tree = tree_of(Command::explaining(|command: String| async move {
         let error = Error::Busy.because("short");
-        if command == "good" { Ok("reply") } else { Err(Refusal { error, text: "the reason in full".to_owned() }) }
+        if command == "good" {
+            Ok("reply")
+        } else {
+            Err(Refusal { error, text: "the reason in full".to_owned() })
+        }
     }));
     assert_eq!(write(&tree, "f", "bad").await.unwrap_err().to_string(), "short");
     for _ in 0..2 {
@@ -212,7 +237,8 @@ async fn commands_that_wait_keep_their_order_on_one_open_file() -> Done {
         }
     }));
     let open = tree.open(&walk(&tree, "f").await?, OpenMode::WRITE).await?;
-    let (one, two) = tokio::join!(tree.write(&open, 0, b"the longer one\n"), tree.write(&open, 0, b"short\n"));
+    let (one, two) =
+        tokio::join!(tree.write(&open, 0, b"the longer one\n"), tree.write(&open, 0, b"short\n"));
     assert_eq!((one, two), (Ok(15), Ok(6)));
     assert_eq!(*log.lock().unwrap(), ["the longer one", "short"]);
     Ok(())
@@ -249,7 +275,10 @@ async fn v12_a_value_that_is_absent() -> Done {
     assert_eq!(write(&read_only, "f", "x").await, Err(Error::ReadOnlyFile));
     let emptying = OpenMode { truncate: true, ..OpenMode::WRITE };
     assert!(read_only.open(&walk(&read_only, "f").await?, emptying).await.is_ok());
-    assert_eq!(read_only.set_attr(&walk(&read_only, "f").await?, size(0)).await, Err(Error::ReadOnlyFile));
+    assert_eq!(
+        read_only.set_attr(&walk(&read_only, "f").await?, size(0)).await,
+        Err(Error::ReadOnlyFile)
+    );
     Ok(())
 }
 
@@ -292,7 +321,10 @@ async fn a_file_of_core_is_served() -> Done {
     let open = tree.open(&walk(&tree, "f").await?, OpenMode::READ).await?;
     let other = tree.open(&walk(&tree, "f").await?, OpenMode::WRITE).await?;
     tree.write(&other, 0, b"7\n").await?;
-    assert_eq!((read_at(&tree, &open, 0, 9).await?, read(&tree, "f").await?), ("5\n".into(), "7\n".into()));
+    assert_eq!(
+        (read_at(&tree, &open, 0, 9).await?, read(&tree, "f").await?),
+        ("5\n".into(), "7\n".into())
+    );
     tree.close(&open);
     assert_eq!(read(&tree, "f").await?, "1007\n");
     Ok(())
@@ -329,7 +361,10 @@ async fn commands_may_come_in_pieces() -> Done {
     let open = tree.open(&f, OpenMode::READ_WRITE).await?;
     let piece = [b'x'; 40_000];
     tree.write(&open, 0, &piece).await?;
-    assert_eq!(tree.write(&open, 40_000, &piece).await.unwrap_err().errno(), Error::TooLarge.errno());
+    assert_eq!(
+        tree.write(&open, 40_000, &piece).await.unwrap_err().errno(),
+        Error::TooLarge.errno()
+    );
     tree.write(&open, 0, &[&piece[..], b"\n"].concat()).await?;
     assert_eq!(tree.stat(&f).await?.size, 40_004);
     Ok(())
@@ -337,7 +372,9 @@ async fn commands_may_come_in_pieces() -> Done {
 
 #[tokio::test]
 async fn a_complete_command_need_not_wait() -> Done {
-    let tree = tree_of(echo().complete_unless(|text| "go far".len() > text.len() && "go far".starts_with(text)));
+    let tree = tree_of(
+        echo().complete_unless(|text| "go far".len() > text.len() && "go far".starts_with(text)),
+    );
     let open = tree.open(&walk(&tree, "f").await?, OpenMode::WRITE).await?;
     tree.write(&open, 0, b"go far").await?;
     assert_eq!(read(&tree, "f").await?, "did go far");

@@ -39,10 +39,12 @@ pub trait Value: Send + Sync {
     }
 }
 
-/// A [`Value`] as a file: every read reads the value anew, and what was written is laid over it and written as a whole.
+/// A [`Value`] as a file: every read reads the value anew, and what was written is laid over it and
+/// written as a whole.
 ///
-/// What is written in pieces, at offsets that follow each other, is written to the value once: with a newline at the end of a write, a write
-/// elsewhere, a read, or the clunk. A write of no bytes is none.
+/// What is written in pieces, at offsets that follow each other, is written to the value once: with
+/// a newline at the end of a write, a write elsewhere, a read, or the clunk. A write of no bytes is
+/// none.
 pub struct Kv(Arc<Shared>);
 
 struct Shared {
@@ -64,7 +66,11 @@ impl Kv {
     }
 
     fn of(value: impl Value + 'static, read_only: bool) -> Kv {
-        Kv(Arc::new(Shared { value: Box::new(value), read_only, changing: tokio::sync::Mutex::default() }))
+        Kv(Arc::new(Shared {
+            value: Box::new(value),
+            read_only,
+            changing: tokio::sync::Mutex::default(),
+        }))
     }
 }
 
@@ -72,7 +78,8 @@ impl Shared {
     async fn truncate(&self, length: u64) -> datakit_core::vfs::Result<()> {
         self.writable()?;
         let _changing = self.changing.lock().await;
-        let mut value = if length == 0 { Vec::new() } else { self.value.read().await?.unwrap_or_default() };
+        let mut value =
+            if length == 0 { Vec::new() } else { self.value.read().await?.unwrap_or_default() };
         resize(&mut value, length)?;
         self.value.write(value).await
     }
@@ -94,12 +101,12 @@ impl Leaf for Kv {
         Box::pin(async move {
             if mode.truncate {
                 // What is only read opens all the same.
-                self.0
-                    .truncate(0)
-                    .await
-                    .or_else(|error| if error == Error::ReadOnlyFile { Ok(()) } else { Err(error) })?;
+                self.0.truncate(0).await.or_else(|error| {
+                    if error == Error::ReadOnlyFile { Ok(()) } else { Err(error) }
+                })?;
             }
-            let opened = Opened { file: self.0.clone(), pieces: Pieces::default(), append: mode.append };
+            let opened =
+                Opened { file: self.0.clone(), pieces: Pieces::default(), append: mode.append };
             Ok(Box::new(opened) as Box<dyn OpenLeaf>)
         })
     }
@@ -149,7 +156,8 @@ impl OpenLeaf for Opened {
             if data.is_empty() {
                 return Ok(0);
             }
-            // Pieces that are appended follow each other, wherever the client thinks that the end is.
+            // Pieces that are appended follow each other, wherever the client thinks that the end
+            // is.
             let offset = if self.append { self.pieces.next() } else { offset };
             end_of(offset, data.len())?;
             self.lay(self.pieces.before(offset, data.len())).await?;

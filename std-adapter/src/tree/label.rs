@@ -4,7 +4,8 @@ use std::sync::{Arc, OnceLock, RwLock};
 
 use crate::locked;
 
-/// A name that is looked at by the thousand and hardly ever changes: until it does there is no lock to be taken.
+/// A name that is looked at by the thousand and hardly ever changes: until it does there is no lock
+/// to be taken.
 pub(super) struct Label {
     made: Arc<[u8]>,
     changed: OnceLock<Box<RwLock<Arc<[u8]>>>>,
@@ -30,6 +31,7 @@ impl Label {
     }
 
     pub(super) fn set(&self, name: Arc<[u8]>) {
-        *locked::write(self.changed.get_or_init(|| Box::new(RwLock::new(self.made.clone())))) = name;
+        *locked::write(self.changed.get_or_init(|| Box::new(RwLock::new(self.made.clone())))) =
+            name;
     }
 }

@@ -13,7 +13,8 @@ pub trait Leaf: Send + Sync {
     /// Length, permissions, version.
     fn stat(&self) -> Wait<'_, FileStat>;
 
-    /// [`stat`](Leaf::stat) and [`changed`](Leaf::changed) by one look, where the answer is at hand; `None`: ask them.
+    /// [`stat`](Leaf::stat) and [`changed`](Leaf::changed) by one look, where the answer is at
+    /// hand; `None`: ask them.
     fn stat_now(&self) -> Option<Result<(FileStat, Option<Time>)>> {
         None
     }
@@ -28,7 +29,8 @@ pub trait Leaf: Send + Sync {
         ready(Err(Error::Invalid))
     }
 
-    /// Opens it. Where `mode` says so the content is dropped; a file that cannot do that opens all the same.
+    /// Opens it. Where `mode` says so the content is dropped; a file that cannot do that opens all
+    /// the same.
     fn open(&self, mode: OpenMode) -> Wait<'_, Box<dyn OpenLeaf>>;
 
     /// Sets the length in bytes.
@@ -58,7 +60,8 @@ pub trait Leaf: Send + Sync {
         None
     }
 
-    /// Removes the file. Its directory is told afterwards ([`Directory::unlink`](super::Directory::unlink)).
+    /// Removes the file. Its directory is told afterwards
+    /// ([`Directory::unlink`](super::Directory::unlink)).
     fn remove(&self) -> Wait<'_, ()> {
         ready(Err(Error::ReadOnlyFile))
     }
@@ -66,20 +69,24 @@ pub trait Leaf: Send + Sync {
 
 /// An open file. Dropped when the client closes it or is gone, after [`close`](OpenLeaf::close).
 ///
-/// The tree runs one read and one write at a time, in the order in which they came; a read and a write may run together.
+/// The tree runs one read and one write at a time, in the order in which they came; a read and a
+/// write may run together.
 pub trait OpenLeaf: Send + Sync {
-    /// Reads at `offset` into `buf`: how many bytes; 0 is the end, or the flush mark of a stream. May wait for the first byte.
+    /// Reads at `offset` into `buf`: how many bytes; 0 is the end, or the flush mark of a stream.
+    /// May wait for the first byte.
     ///
     /// # Cancel safety
     /// A read that is dropped has taken nothing.
     fn read<'a>(&'a self, offset: u64, buf: &'a mut [u8]) -> Wait<'a, usize>;
 
-    /// Whether reads wait for something to happen, as those of a stream do. They are given a small buffer.
+    /// Whether reads wait for something to happen, as those of a stream do. They are given a small
+    /// buffer.
     fn waits(&self) -> bool {
         false
     }
 
-    /// [`read`](OpenLeaf::read) where the answer is at hand and does not depend on other reads; `None`: ask `read`.
+    /// [`read`](OpenLeaf::read) where the answer is at hand and does not depend on other reads;
+    /// `None`: ask `read`.
     fn read_now(&self, offset: u64, buf: &mut [u8]) -> Option<Result<usize>> {
         let _ = (offset, buf);
         None
@@ -91,7 +98,8 @@ pub trait OpenLeaf: Send + Sync {
         ready(Err(Error::ReadOnlyFile))
     }
 
-    /// Makes what was written take effect, where that is a step of its own; a client that closes in order sees the error.
+    /// Makes what was written take effect, where that is a step of its own; a client that closes in
+    /// order sees the error.
     fn finish(&self) -> Wait<'_, ()> {
         ready(Ok(()))
     }
@@ -100,7 +108,8 @@ pub trait OpenLeaf: Send + Sync {
     fn close(&self) {}
 }
 
-/// Where the permission bits are those of a plain file nothing is to be done; commands and values cannot become programs.
+/// Where the permission bits are those of a plain file nothing is to be done; commands and values
+/// cannot become programs.
 pub(super) fn only_normal(mode: u32) -> Result<()> {
     if mode & 0o100 == 0 { Ok(()) } else { Err(Error::ChmodSpecial) }
 }

@@ -9,8 +9,9 @@ use super::{Leaf, OpenLeaf, Wait, ready};
 
 /// A value that streams follow. Clones are the same value.
 ///
-/// A stream delivers the value of its open first, and then, whenever all of that has been read, the latest one that looks
-/// different from what was delivered last. A read of zero bytes [marks](marked) that there is no more for now.
+/// A stream delivers the value of its open first, and then, whenever all of that has been read, the
+/// latest one that looks different from what was delivered last. A read of zero bytes
+/// [marks](marked) that there is no more for now.
 #[derive(Debug)]
 pub struct Live<T>(Arc<watch::Sender<T>>);
 
@@ -48,9 +49,16 @@ impl<T: Send + Sync + 'static> Live<T> {
         self.0.receiver_count()
     }
 
-    /// A file that delivers the value as `format` writes it; any number of them may follow one value. `format` must not publish.
-    pub fn file<S: Into<Vec<u8>>>(&self, format: impl Fn(&T) -> S + Send + Sync + 'static) -> Stream<T> {
-        Stream { live: Live(self.0.clone()), format: Arc::new(move |value: &T| format(value).into()) }
+    /// A file that delivers the value as `format` writes it; any number of them may follow one
+    /// value. `format` must not publish.
+    pub fn file<S: Into<Vec<u8>>>(
+        &self,
+        format: impl Fn(&T) -> S + Send + Sync + 'static,
+    ) -> Stream<T> {
+        Stream {
+            live: Live(self.0.clone()),
+            format: Arc::new(move |value: &T| format(value).into()),
+        }
     }
 }
 
@@ -109,7 +117,8 @@ impl<T: Send + Sync> OpenLeaf for Opened<T> {
     }
 }
 
-/// The text that a stream delivers to one reader, and how far it is. Nothing of it changes while a read waits.
+/// The text that a stream delivers to one reader, and how far it is. Nothing of it changes while a
+/// read waits.
 #[derive(Default)]
 pub(crate) struct Delivery {
     pub(crate) text: Vec<u8>,

@@ -1,4 +1,5 @@
-//! The log sources of a program as a directory: `src/<name>/doc` says what one is about, `src/<name>/level` how much it tells.
+//! The log sources of a program as a directory: `src/<name>/doc` says what one is about,
+//! `src/<name>/level` how much it tells.
 
 use std::fmt;
 use std::str::FromStr;
@@ -31,7 +32,8 @@ pub enum Level {
 
 impl Level {
     /// All of them.
-    pub const ALL: [Level; 6] = [Level::Quiet, Level::App, Level::Error, Level::Warning, Level::Info, Level::Debug];
+    pub const ALL: [Level; 6] =
+        [Level::Quiet, Level::App, Level::Error, Level::Warning, Level::Info, Level::Debug];
 
     /// Its name.
     #[must_use]
@@ -57,8 +59,10 @@ impl FromStr for Level {
     type Err = Error;
 
     fn from_str(name: &str) -> Result<Level> {
-        let unknown =
-            || Error::Invalid.because(format_args!("unknown level {name:?}: quiet app error warning info debug"));
+        let unknown = || {
+            Error::Invalid
+                .because(format_args!("unknown level {name:?}: quiet app error warning info debug"))
+        };
         Level::ALL.into_iter().find(|level| level.as_str() == name).ok_or_else(unknown)
     }
 }
@@ -184,7 +188,8 @@ impl Opened {
 impl OpenLeaf for Opened {
     fn read<'a>(&'a self, offset: u64, buf: &'a mut [u8]) -> Wait<'a, usize> {
         ready(self.set(self.pieces.end()).and_then(|()| {
-            let text = if self.emptied.load(Ordering::Relaxed) { Vec::new() } else { self.file.text() };
+            let text =
+                if self.emptied.load(Ordering::Relaxed) { Vec::new() } else { self.file.text() };
             read_at(&text, offset, buf)
         }))
     }
@@ -196,7 +201,8 @@ impl OpenLeaf for Opened {
             }
             self.set(self.pieces.before(offset, 0))?;
             let goes_on = |text: &[u8], _| {
-                str::from_utf8(text).is_ok_and(|text| begins(Level::ALL.map(Level::as_str), text.trim_start()))
+                str::from_utf8(text)
+                    .is_ok_and(|text| begins(Level::ALL.map(Level::as_str), text.trim_start()))
             };
             self.set(self.pieces.add(offset, data, goes_on)?)?;
             Ok(data.len())

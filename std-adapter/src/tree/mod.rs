@@ -1,4 +1,5 @@
-//! The dynamic tree: directories that change while it is served, and files made of closures, values and streams.
+//! The dynamic tree: directories that change while it is served, and files made of closures, values
+//! and streams.
 //!
 //! ```
 //! use datakit::tree::{Dir, Entry, Live, ReadOnlyText, Tree};
@@ -89,7 +90,8 @@ impl Tree {
         Tree::of(Entry::dir("/", root))
     }
 
-    /// The tree whose top is the directory `root`: several trees may show one entry and share its inode number.
+    /// The tree whose top is the directory `root`: several trees may show one entry and share its
+    /// inode number.
     #[must_use]
     pub fn of(root: Entry) -> Tree {
         vfs::started();
@@ -144,7 +146,8 @@ impl Entry {
         Entry(Kept::Symlink(Node::new(name.as_ref().into(), ino::next(), target.as_ref().into())))
     }
 
-    /// A directory whose maker answers for its number, as in [`numbered`](Entry::numbered), and has its name already.
+    /// A directory whose maker answers for its number, as in [`numbered`](Entry::numbered), and has
+    /// its name already.
     pub(crate) fn dir_of(name: Arc<[u8]>, ino: u64, dir: impl Directory + 'static) -> Entry {
         Entry(Kept::Dir(Node::new(name, ino, dir)))
     }
@@ -154,7 +157,8 @@ impl Entry {
         Entry(Kept::File(Node::new(name, ino, file)))
     }
 
-    /// The same with an inode number that its maker answers for: entries of one number are the same inode.
+    /// The same with an inode number that its maker answers for: entries of one number are the same
+    /// inode.
     pub(crate) fn numbered(mut self, number: u64) -> Entry {
         // It was made just now, nobody else has it.
         let ino = match &mut self.0 {

@@ -1,9 +1,10 @@
 //! Values and commands that a client may write in pieces.
 //!
-//! A program that buffers, or a small iounit, cuts a text anywhere: `12` at offset 0 and `34` at offset 2 are the value `1234`. A value
-//! ends with a newline at the end of a write, with a write at another offset than where the last one ended (0, most of all), with a
-//! read, with the clunk, or as soon as nothing can follow it. What is wrong with it is the error of the request that ended it. A
-//! connection that is lost sets nothing.
+//! A program that buffers, or a small iounit, cuts a text anywhere: `12` at offset 0 and `34` at
+//! offset 2 are the value `1234`. A value ends with a newline at the end of a write, with a write
+//! at another offset than where the last one ended (0, most of all), with a read, with the clunk,
+//! or as soon as nothing can follow it. What is wrong with it is the error of the request that
+//! ended it. A connection that is lost sets nothing.
 
 use std::sync::Mutex;
 
@@ -37,15 +38,16 @@ impl Piece {
 }
 
 impl Pieces {
-    /// What ends because a write of `count` bytes at `offset` does not go on with it, or would make it too long.
+    /// What ends because a write of `count` bytes at `offset` does not go on with it, or would make
+    /// it too long.
     pub(super) fn before(&self, offset: u64, count: usize) -> Option<Piece> {
         let mut begun = locked::lock(&self.0);
         let goes_on = begun.end() == offset && begun.text.len().saturating_add(count) <= LARGEST;
         if goes_on { None } else { begun.take() }
     }
 
-    /// Adds what was written: the whole value, if it ends here. `goes_on` tells whether more may follow a text without a newline; it is
-    /// also told whether the text was written in one piece.
+    /// Adds what was written: the whole value, if it ends here. `goes_on` tells whether more may
+    /// follow a text without a newline; it is also told whether the text was written in one piece.
     ///
     /// # Errors
     /// [`Error::TooLarge`] above [`LARGEST`]; nothing is kept then.

@@ -12,9 +12,9 @@ use crate::locked;
 
 /// Texts that every reader gets one by one, from its open on. Clones are the same queue.
 ///
-/// The queue keeps the last `capacity` texts for all readers together. A reader that is further behind gets `lost N\n` in place
-/// of the `N` it missed, and then goes on with the oldest that is left. Offsets and flush marks are those of
-/// [`Live`](super::Live).
+/// The queue keeps the last `capacity` texts for all readers together. A reader that is further
+/// behind gets `lost N\n` in place of the `N` it missed, and then goes on with the oldest that is
+/// left. Offsets and flush marks are those of [`Live`](super::Live).
 #[derive(Debug, Clone)]
 pub struct Queue(Arc<Shared>);
 
@@ -36,7 +36,11 @@ impl Queue {
     /// Keeps at most `capacity` texts, at least one.
     #[must_use]
     pub fn new(capacity: usize) -> Queue {
-        Queue(Arc::new(Shared { capacity: capacity.max(1), texts: Lock::default(), pushed: Notify::new() }))
+        Queue(Arc::new(Shared {
+            capacity: capacity.max(1),
+            texts: Lock::default(),
+            pushed: Notify::new(),
+        }))
     }
 
     /// Adds a text and wakes all readers. Never waits; an empty text is dropped.
@@ -69,7 +73,10 @@ impl Texts {
     /// The text for a reader that is at `number`, and where it is then.
     fn after(&self, number: u64) -> Option<(Vec<u8>, u64)> {
         if number < self.first {
-            return Some((format!("lost {}\n", self.first.saturating_sub(number)).into_bytes(), self.first));
+            return Some((
+                format!("lost {}\n", self.first.saturating_sub(number)).into_bytes(),
+                self.first,
+            ));
         }
         let index = usize::try_from(number.saturating_sub(self.first)).ok()?;
         Some((self.kept.get(index)?.to_vec(), number.saturating_add(1)))

@@ -202,8 +202,10 @@ impl File for &'static Counted {
 
 #[tokio::test]
 async fn many_readers_of_a_file_of_core_do_not_wake_each_other() -> Done {
-    static FILE: Counted =
-        Counted { live: files::Live::new(0, |number, out| writeln!(out, "{number}")), asked: AtomicU32::new(0) };
+    static FILE: Counted = Counted {
+        live: files::Live::new(0, |number, out| writeln!(out, "{number}")),
+        asked: AtomicU32::new(0),
+    };
     let tree = tree_of(Core::new(&FILE));
     let mut reads = Vec::new();
     for _ in 0..10 {
@@ -241,7 +243,9 @@ async fn a_text_that_is_too_long_for_a_stream_of_core_is_refused() -> Done {
 async fn the_mark_of_a_stream_comes_when_its_text_is_used_up() -> Done {
     let live = Live::new(7);
     let queue = Queue::new(9);
-    for tree in [tree_of(live.file(|value| format!("line {value}\nand so on\n"))), tree_of(queue.file())] {
+    for tree in
+        [tree_of(live.file(|value| format!("line {value}\nand so on\n"))), tree_of(queue.file())]
+    {
         let (bytes, parts) = (open(&tree).await?, open(&tree).await?);
         queue.push("line 7\nand so on\n");
         // As `read` of a shell: byte by byte, and no end between two lines or two deliveries.
@@ -256,7 +260,8 @@ async fn the_mark_of_a_stream_comes_when_its_text_is_used_up() -> Done {
         }
         assert_eq!(all, "line 7\nand so on\nline 8\nand so on\n");
         // As `cat` with a small buffer: nothing between the parts, the mark at the end.
-        let text = read_at(&tree, &parts, 0, 6).await? + "|" + &read_at(&tree, &parts, 6, 6).await?;
+        let text =
+            read_at(&tree, &parts, 0, 6).await? + "|" + &read_at(&tree, &parts, 6, 6).await?;
         assert_eq!(text, "line 7|\nand s");
         assert_eq!(read_at(&tree, &parts, 12, 6).await?, "o on\n");
         assert_eq!(read_at(&tree, &parts, 17, 6).await?, "");

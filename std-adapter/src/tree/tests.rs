@@ -108,7 +108,10 @@ async fn v18_a_changed_map_shows_in_the_next_listing_in_name_order() -> Done {
     let only = Tree::new(DirOnly(map));
     let error = only.create(&only.root(), name("f"), new(New::File)).await.unwrap_err();
     assert_eq!(error.to_string(), "Can only contain directories");
-    assert_eq!(only.create(&only.root(), name("d"), new(New::Dir)).await.unwrap_err(), Error::ReadOnlyDirectory);
+    assert_eq!(
+        only.create(&only.root(), name("d"), new(New::Dir)).await.unwrap_err(),
+        Error::ReadOnlyDirectory
+    );
     Ok(())
 }
 
@@ -177,7 +180,10 @@ async fn a_directory_of_your_own() -> Done {
     tree.rename(&f, &d, name("g")).await?;
     assert_eq!(tree.id(&walk(&tree, "d/g").await?), tree.id(&f));
     assert_eq!(tree.rename(&f, &root, name("g")).await, Err(Error::CrossDevice));
-    assert_eq!(tree.rename(&root, &root, name("g")).await.unwrap_err().to_string(), "Can't rename /");
+    assert_eq!(
+        tree.rename(&root, &root, name("g")).await.unwrap_err().to_string(),
+        "Can't rename /"
+    );
     assert_eq!(tree.remove(&d).await, Err(Error::NotEmpty));
     tree.remove(&link).await?;
     assert_eq!(list(&tree, &d).await?, ["g"]);
@@ -193,7 +199,10 @@ async fn a_read_only_directory_shows_no_write_bit() -> Done {
     let tree = Tree::new(ReadOnly(Writable::default()));
     let root = tree.root();
     assert_eq!(tree.stat(&root).await?.mode, 0o555);
-    assert_eq!(tree.create(&root, name("d"), new(New::Dir)).await.unwrap_err(), Error::ReadOnlyDirectory);
+    assert_eq!(
+        tree.create(&root, name("d"), new(New::Dir)).await.unwrap_err(),
+        Error::ReadOnlyDirectory
+    );
     Ok(())
 }
 
@@ -204,7 +213,10 @@ async fn attributes_of_directories() -> Done {
     assert_eq!(tree.stat(&root).await?.mode, 0o775);
     let size = |size| SetAttr { size: Some(size), ..SetAttr::default() };
     assert_eq!(tree.set_attr(&root, size(0)).await, Ok(()));
-    assert_eq!(tree.set_attr(&root, size(1)).await.unwrap_err().to_string(), "Can't set length of a directory");
+    assert_eq!(
+        tree.set_attr(&root, size(1)).await.unwrap_err().to_string(),
+        "Can't set length of a directory"
+    );
     let mode = SetAttr { mode: Some(0o700), ..SetAttr::default() };
     assert_eq!(tree.set_attr(&root, mode).await, Err(Error::NotPermitted));
     assert_eq!(tree.set_attr(&root, SetAttr { uid: Some(1), ..SetAttr::default() }).await, Ok(()));
@@ -226,7 +238,10 @@ async fn log_levels_are_read_and_set() -> Done {
     let open = tree.open(&level, OpenMode { truncate: true, ..OpenMode::READ_WRITE }).await?;
     assert_eq!((read_at(&tree, &open, 0, 9).await?, source.level()), (String::new(), Level::Debug));
     tree.write(&open, 0, b"app").await?;
-    assert_eq!((read_at(&tree, &open, 0, 9).await?, source.level()), ("app\n".to_owned(), Level::App));
+    assert_eq!(
+        (read_at(&tree, &open, 0, 9).await?, source.level()),
+        ("app\n".to_owned(), Level::App)
+    );
     assert_eq!(tree.remove(&level).await, Err(Error::NotPermitted));
     sources.register("disk", "", Level::Quiet);
     assert_eq!(list(&tree, &walk(&tree, "src").await?).await?, ["net", "disk"]);

@@ -9,7 +9,8 @@ use super::{Leaf, OpenLeaf, Wait, ready};
 use crate::locked;
 use crate::space::{Grant, Space};
 
-/// The largest text that clients can make, in bytes: one that is kept as a whole, as parameters, messages and addresses are.
+/// The largest text that clients can make, in bytes: one that is kept as a whole, as parameters,
+/// messages and addresses are.
 pub(super) const LARGEST: usize = 64 * 1024;
 
 /// A text that never changes.
@@ -165,7 +166,8 @@ impl OpenLeaf for OpenText {
     }
 }
 
-/// Puts `data` over what is at `offset`; what is after it stays, what is missing before it becomes zeros.
+/// Puts `data` over what is at `offset`; what is after it stays, what is missing before it becomes
+/// zeros.
 ///
 /// # Errors
 /// `Bad write offset -2`; [`Error::TooLarge`]. Nothing has changed then.
@@ -187,7 +189,9 @@ pub(super) fn overlay(text: &mut Vec<u8>, offset: u64, data: &[u8]) -> Result<()
 /// Those of [`overlay`].
 pub(super) fn end_of(offset: u64, count: usize) -> Result<usize> {
     if offset.cast_signed() < 0 {
-        return Err(Error::Invalid.because(format_args!("Bad write offset {}", offset.cast_signed())));
+        return Err(
+            Error::Invalid.because(format_args!("Bad write offset {}", offset.cast_signed()))
+        );
     }
     let start = usize::try_from(offset).map_err(|_| Error::TooLarge)?;
     start.checked_add(count).filter(|end| *end <= LARGEST).ok_or(Error::TooLarge)
@@ -199,9 +203,12 @@ pub(super) fn end_of(offset: u64, count: usize) -> Result<usize> {
 /// `Negative offset -1`; [`Error::TooLarge`].
 pub(super) fn resize(text: &mut Vec<u8>, length: u64) -> Result<()> {
     if length.cast_signed() < 0 {
-        return Err(Error::Invalid.because(format_args!("Negative offset {}", length.cast_signed())));
+        return Err(
+            Error::Invalid.because(format_args!("Negative offset {}", length.cast_signed()))
+        );
     }
-    let length = usize::try_from(length).ok().filter(|length| *length <= LARGEST).ok_or(Error::TooLarge)?;
+    let length =
+        usize::try_from(length).ok().filter(|length| *length <= LARGEST).ok_or(Error::TooLarge)?;
     text.resize(length, 0);
     Ok(())
 }
@@ -216,7 +223,9 @@ pub struct Status {
 
 impl Status {
     /// Calls `evaluate` at each open, and for the length at each stat.
-    pub fn new<T: Into<Vec<u8>>>(evaluate: impl Fn() -> Result<T> + Send + Sync + 'static) -> Status {
+    pub fn new<T: Into<Vec<u8>>>(
+        evaluate: impl Fn() -> Result<T> + Send + Sync + 'static,
+    ) -> Status {
         Status { evaluate: Box::new(move || ready(evaluate().map(Into::into))), length: None }
     }
 
@@ -244,7 +253,9 @@ impl Leaf for Status {
     fn stat(&self) -> Wait<'_, FileStat> {
         match &self.length {
             Some(length) => ready(Ok(FileStat::new(length()).read_only())),
-            None => Box::pin(async { Ok(FileStat::new((self.evaluate)().await?.len() as u64).read_only()) }),
+            None => Box::pin(async {
+                Ok(FileStat::new((self.evaluate)().await?.len() as u64).read_only())
+            }),
         }
     }
 

@@ -4,7 +4,8 @@ use std::ops::ControlFlow;
 use std::sync::{Arc, OnceLock};
 
 use datakit_core::vfs::{
-    AnyTree, Attr, Create, DirEntry, Error, Id, Kind, Name, OpenMode, Result, SetAttr, Time, User, Vfs,
+    AnyTree, Attr, Create, DirEntry, Error, Id, Kind, Name, OpenMode, Result, SetAttr, Time, User,
+    Vfs,
 };
 use tokio::sync::Mutex;
 
@@ -85,7 +86,11 @@ impl Inode {
     /// The same at the top of a tree for a user.
     fn seen_by(&self, user: User<'_>) -> Inode {
         let user = Attached { name: user.name.into(), number: user.number };
-        Inode(Arc::new(Found { entry: self.0.entry.clone(), parent: None, user: Some(Box::new(user)) }))
+        Inode(Arc::new(Found {
+            entry: self.0.entry.clone(),
+            parent: None,
+            user: Some(Box::new(user)),
+        }))
     }
 
     /// Who attached to the tree in which this was found.
@@ -204,7 +209,11 @@ impl Vfs for Tree {
                 return Ok(Open(Opened::Dir(Arc::new(Listing { dir: inode.clone(), entries }))));
             }
         };
-        Ok(Open(Opened::File(Arc::new(File { leaf, reading: Mutex::new(()), writing: Mutex::new(()) }))))
+        Ok(Open(Opened::File(Arc::new(File {
+            leaf,
+            reading: Mutex::new(()),
+            writing: Mutex::new(()),
+        }))))
     }
 
     fn close(&self, open: &Open) {
@@ -258,7 +267,8 @@ impl Vfs for Tree {
         let rest = listing.entries.get(start..).unwrap_or_default();
         for (next, entry) in (cookie.saturating_add(1)..).zip(rest) {
             let inode = || listing.dir.child(entry.clone());
-            let flow = entry.with_name(|name| each(DirEntry { name, inode: &inode, id: entry.id(), next }));
+            let flow = entry
+                .with_name(|name| each(DirEntry { name, inode: &inode, id: entry.id(), next }));
             if flow.is_break() {
                 break;
             }
@@ -298,7 +308,8 @@ impl Vfs for Tree {
         Ok(())
     }
 
-    /// Owners and times are taken and forgotten, as DataKit always did; mode and length are the file's business.
+    /// Owners and times are taken and forgotten, as DataKit always did; mode and length are the
+    /// file's business.
     async fn set_attr(&self, inode: &Inode, set: SetAttr) -> Result<()> {
         let leaf = match inode.entry().what() {
             What::File(leaf) => leaf,
@@ -316,7 +327,9 @@ impl Vfs for Tree {
             (Some(mode), None) => leaf.chmod(mode).await,
             (None, Some(size)) => leaf.truncate(size).await,
             // One could succeed and the other fail.
-            (Some(_), Some(_)) => Err(Error::Invalid.because("Can't rename/truncate/chmod at the same time")),
+            (Some(_), Some(_)) => {
+                Err(Error::Invalid.because("Can't rename/truncate/chmod at the same time"))
+            }
         }
     }
 

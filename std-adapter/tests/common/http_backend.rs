@@ -24,14 +24,18 @@ pub(crate) fn serve(root: &Path, open: bool) -> String {
     let root: Arc<Path> = root.into();
     // It ends with the tests.
     std::thread::spawn(move || {
-        tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
-            let listener = tokio::net::TcpListener::from_std(listener).unwrap();
-            while let Ok((socket, _)) = listener.accept().await {
-                let root = root.clone();
-                let answer = service_fn(move |request| answer(root.clone(), open, request));
-                tokio::spawn(http1::Builder::new().serve_connection(TokioIo::new(socket), answer));
-            }
-        });
+        tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(
+            async {
+                let listener = tokio::net::TcpListener::from_std(listener).unwrap();
+                while let Ok((socket, _)) = listener.accept().await {
+                    let root = root.clone();
+                    let answer = service_fn(move |request| answer(root.clone(), open, request));
+                    tokio::spawn(
+                        http1::Builder::new().serve_connection(TokioIo::new(socket), answer),
+                    );
+                }
+            },
+        );
     });
     address
 }
@@ -42,10 +46,13 @@ async fn answer(root: Arc<Path>, open: bool, request: Request<Incoming>) -> Answ
     let (head, body) = request.into_parts();
     let body = body.collect().await.unwrap().to_bytes();
     if !open {
-        let refused = Response::builder().status(StatusCode::UNAUTHORIZED).header("WWW-Authenticate", "Basic realm=x");
+        let refused = Response::builder()
+            .status(StatusCode::UNAUTHORIZED)
+            .header("WWW-Authenticate", "Basic realm=x");
         return Ok(refused.body(Full::default()).unwrap());
     }
-    let header = |name: &str| head.headers.get(name).map_or("", |value| value.to_str().unwrap()).to_owned();
+    let header =
+        |name: &str| head.headers.get(name).map_or("", |value| value.to_str().unwrap()).to_owned();
     let mut git = Command::new("git");
     git.arg("http-backend").env("GIT_PROJECT_ROOT", &*root).env("GIT_HTTP_EXPORT_ALL", "1");
     git.env("PATH_INFO", head.uri.path()).env("QUERY_STRING", head.uri.query().unwrap_or_default());
@@ -55,9 +62,12 @@ async fn answer(root: Arc<Path>, open: bool, request: Request<Incoming>) -> Answ
     let mut running = git.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
     running.stdin.take().unwrap().write_all(&body).unwrap();
     let output = running.wait_with_output().unwrap().stdout;
-    let (head, body) = output.split_at(output.windows(4).position(|four| four == b"\r\n\r\n").unwrap() + 4);
+    let (head, body) =
+        output.split_at(output.windows(4).position(|four| four == b"\r\n\r\n").unwrap() + 4);
     let mut response = Response::builder();
-    for (name, value) in std::str::from_utf8(head).unwrap().lines().filter_map(|line| line.split_once(": ")) {
+    for (name, value) in
+        std::str::from_utf8(head).unwrap().lines().filter_map(|line| line.split_once(": "))
+    {
         response = match name {
             "Status" => response.status(value.get(..3).unwrap()),
             _ => response.header(name, value),

@@ -1,6 +1,14 @@
-//! The program as a process: a server, and the commands of a client against it. Nothing here waits for longer than [`PATIENCE`].
-// Each test file uses its part of it; clippy's allowance for tests ends at functions that they share.
-#![allow(dead_code, clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic)]
+//! The program as a process: a server, and the commands of a client against it. Nothing here waits
+//! for longer than [`PATIENCE`].
+// Each test file uses its part of it; clippy's allowance for tests ends at functions that they
+// share.
+#![allow(
+    dead_code,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic
+)]
 
 use std::ffi::OsStr;
 use std::io::{BufRead, BufReader, Read};
@@ -47,7 +55,10 @@ impl Server {
     }
 
     /// One whose log is read.
-    pub(crate) fn logging(options: &[&str], environment: &[(&str, &str)]) -> (Server, Receiver<String>) {
+    pub(crate) fn logging(
+        options: &[&str],
+        environment: &[(&str, &str)],
+    ) -> (Server, Receiver<String>) {
         let listen = "tcp://127.0.0.1:0";
         let mut command = Server::command(listen, options);
         command.envs(environment.iter().copied()).stderr(Stdio::piped());
@@ -71,7 +82,9 @@ impl Server {
         let listen = "tcp://127.0.0.1:0";
         let serve = Server::command(listen, options);
         let mut command = Command::new("sh");
-        command.args(["-c", &format!("ulimit -n {files}; exec \"$0\" \"$@\"")]).arg(serve.get_program());
+        command
+            .args(["-c", &format!("ulimit -n {files}; exec \"$0\" \"$@\"")])
+            .arg(serve.get_program());
         command.args(serve.get_args()).stdout(Stdio::piped());
         Server::run(listen, command)
     }
@@ -144,7 +157,11 @@ pub(crate) fn within(what: &str, mut is_so: impl FnMut() -> bool) {
 pub(crate) fn lines(pipe: impl Read + Send + 'static) -> Receiver<String> {
     let (sender, receiver) = channel();
     std::thread::spawn(move || {
-        BufReader::new(pipe).lines().map_while(Result::ok).take_while(|line| sender.send(line.clone()).is_ok()).count()
+        BufReader::new(pipe)
+            .lines()
+            .map_while(Result::ok)
+            .take_while(|line| sender.send(line.clone()).is_ok())
+            .count()
     });
     receiver
 }
@@ -158,7 +175,10 @@ pub(crate) struct Client<'s> {
 impl Client<'_> {
     pub(crate) fn command(&self, arguments: &[impl AsRef<OsStr>]) -> Command {
         let mut command = Command::new(PROGRAM);
-        command.env("DATAKIT_ADDRESS", self.address).args(["--dialect", self.dialect]).args(arguments);
+        command
+            .env("DATAKIT_ADDRESS", self.address)
+            .args(["--dialect", self.dialect])
+            .args(arguments);
         command
     }
 

@@ -44,8 +44,9 @@ async fn a_crowd_that_changes_different_files_succeeds() {
         timeout(PATIENCE * 4, task).await.unwrap().unwrap();
     }
     nothing_is_tried_again(&program, CLIENTS * each, begun).await;
-    let all: BTreeSet<_> =
-        (0..CLIENTS).flat_map(|client| (0..each).map(move |number| format!("{client}/{number}"))).collect();
+    let all: BTreeSet<_> = (0..CLIENTS)
+        .flat_map(|client| (0..each).map(move |number| format!("{client}/{number}")))
+        .collect();
     assert_eq!(repository.lines(&["ls-tree", "-r", "--name-only", "master"]), all);
     assert_eq!(repository.messages("master"), all);
     repository.is_sound();

@@ -55,7 +55,8 @@ async fn waiting<T: Send + 'static>(
 }
 
 async fn requests_under_way(db: &Db) -> usize {
-    let text = String::from_utf8(db.client().read("/debug/server/connections").await.unwrap()).unwrap();
+    let text =
+        String::from_utf8(db.client().read("/debug/server/connections").await.unwrap()).unwrap();
     text.lines().map(|line| line.split(' ').nth(4).unwrap().parse::<usize>().unwrap()).sum()
 }
 
@@ -78,10 +79,17 @@ async fn in_use(db: &Db) -> [u64; 3] {
 async fn nothing_is_left(db: &Db, repository: &Repository) {
     soon("nothing in use", async || in_use(db).await == [0, 0, 0]).await;
     soon("no other connection", async || {
-        db.client().read("/debug/server/connections").await.unwrap().split(|byte| *byte == b'\n').count() == 2
+        db.client()
+            .read("/debug/server/connections")
+            .await
+            .unwrap()
+            .split(|byte| *byte == b'\n')
+            .count()
+            == 2
     })
     .await;
-    soon("nothing fetched", async || repository.git(&["for-each-ref", "refs/remotes"]).is_empty()).await;
+    soon("nothing fetched", async || repository.git(&["for-each-ref", "refs/remotes"]).is_empty())
+        .await;
 }
 
 /// A remote with the server's own repository, fetched from, and a reader of its head.
@@ -141,7 +149,10 @@ async fn who_dies_in_a_commit_leaves_all_of_it_or_nothing() {
         let transaction = begin(&db, "master", &format!("{round}/a"), "x").await.unwrap();
         transaction.create_file(&format!("{round}/b").parse().unwrap(), b"x", false).await.unwrap();
         let committing = tokio::spawn(async move { transaction.commit("both").await });
-        soon("a request", async || requests_under_way(&observer).await > 0 || committing.is_finished()).await;
+        soon("a request", async || {
+            requests_under_way(&observer).await > 0 || committing.is_finished()
+        })
+        .await;
         // Nobody may be there any more.
         let _ = cut.send(());
         acknowledged += usize::from(timeout(PATIENCE, committing).await.unwrap().unwrap().is_ok());

@@ -67,7 +67,9 @@ fn run(program: &str, args: &[&str], at: &Repository) {
 /// The commit is refused for this reason, and nothing else has happened.
 async fn is_refused(disk: &Disk, db: &Db, transaction: &Transaction, why: &str) -> bool {
     let head = disk.git(&["rev-parse", "master"]);
-    let Err(error) = timeout(PATIENCE, transaction.commit("again")).await.unwrap() else { return false };
+    let Err(error) = timeout(PATIENCE, transaction.commit("again")).await.unwrap() else {
+        return false;
+    };
     assert!(error.to_string().starts_with(why), "{error}");
     assert!(!transaction.closed());
     assert_eq!((disk.git(&["rev-parse", "master"]), disk.locks()), (head.clone(), vec![]));
@@ -79,9 +81,13 @@ async fn is_refused(disk: &Disk, db: &Db, transaction: &Transaction, why: &str) 
 }
 
 fn leftovers(disk: &Disk) -> Vec<PathBuf> {
-    let dirs = std::fs::read_dir(disk.0.0.join(".git/objects")).unwrap().map(|dir| dir.unwrap().path());
-    let files = dirs.flat_map(|dir| std::fs::read_dir(dir).unwrap()).map(|file| file.unwrap().path());
-    files.filter(|file| file.file_name().unwrap().to_string_lossy().starts_with("tmp_obj")).collect()
+    let dirs =
+        std::fs::read_dir(disk.0.0.join(".git/objects")).unwrap().map(|dir| dir.unwrap().path());
+    let files =
+        dirs.flat_map(|dir| std::fs::read_dir(dir).unwrap()).map(|file| file.unwrap().path());
+    files
+        .filter(|file| file.file_name().unwrap().to_string_lossy().starts_with("tmp_obj"))
+        .collect()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -93,7 +99,8 @@ async fn a_full_disk_refuses_the_commit_and_nothing_else() {
     commit(&db, "master", "first", "x").await.unwrap();
     let transaction = begin(&db, "master", "d/second", &"y".repeat(100_000)).await.unwrap();
     let mut filled = disk.fill();
-    // A page more each time: the disk is full for the file, then for its directories, the commit, the branch.
+    // A page more each time: the disk is full for the file, then for its directories, the commit,
+    // the branch.
     let mut refused = 0;
     while is_refused(&disk, &other, &transaction, "No space left on device: ").await {
         refused += 1;

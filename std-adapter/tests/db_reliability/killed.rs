@@ -20,11 +20,17 @@ fn moments(count: usize) -> impl Iterator<Item = Duration> {
 }
 
 /// Commits to a branch of its own and to that of all, by turns, until the server is gone.
-async fn load(program: &Program, round: usize, client: usize, acknowledged: &Acknowledged) -> JoinHandle<()> {
+async fn load(
+    program: &Program,
+    round: usize,
+    client: usize,
+    acknowledged: &Acknowledged,
+) -> JoinHandle<()> {
     let (db, acknowledged) = (program.connect().await, acknowledged.clone());
     tokio::spawn(async move {
         for number in 0.. {
-            let branch = if number % 2 == 0 { "shared".to_owned() } else { format!("own/{client}") };
+            let branch =
+                if number % 2 == 0 { "shared".to_owned() } else { format!("own/{client}") };
             let path = format!("{round}/{client}/{number}");
             let Ok(head) = commit(&db, &branch, &path, &path).await else { return };
             acknowledged.lock().unwrap().push([branch, head, path]);
@@ -35,7 +41,9 @@ async fn load(program: &Program, round: usize, client: usize, acknowledged: &Ack
 /// No lock of the server before is in the way of any branch.
 async fn every_branch_moves(program: &Program, round: usize, acknowledged: &Acknowledged) {
     let db = program.connect().await;
-    for branch in ["shared".to_owned()].into_iter().chain((0..CLIENTS).map(|client| format!("own/{client}"))) {
+    for branch in
+        ["shared".to_owned()].into_iter().chain((0..CLIENTS).map(|client| format!("own/{client}")))
+    {
         let path = format!("{round}/first");
         let head = timeout(PATIENCE, commit(&db, &branch, &path, &path)).await.unwrap().unwrap();
         acknowledged.lock().unwrap().push([branch, head, path]);
@@ -53,7 +61,10 @@ fn all_is_there(repository: &Repository, acknowledged: &[[String; 3]]) {
         .collect();
     for [branch, head, path] in acknowledged {
         let (commits, files) = &there[branch];
-        assert!(commits.contains(head) && files.contains(path), "{branch} has lost {head} with {path}");
+        assert!(
+            commits.contains(head) && files.contains(path),
+            "{branch} has lost {head} with {path}"
+        );
     }
 }
 
@@ -68,7 +79,8 @@ async fn d57_nothing_acknowledged_is_lost() {
         let program = Program::start(&repository.0);
         every_branch_moves(&program, round, &acknowledged).await;
         slowest = slowest.max(begun.elapsed());
-        // Some find their branches packed, some all of it. Not before: git gives up at locks that a killed server left.
+        // Some find their branches packed, some all of it. Not before: git gives up at locks that a
+        // killed server left.
         match round % 4 {
             1 => drop(repository.git(&["pack-refs", "--all"])),
             3 => drop(repository.git(&["gc", "-q"])),
@@ -91,6 +103,8 @@ async fn d57_nothing_acknowledged_is_lost() {
     all_is_there(&repository, &acknowledged);
     repository.is_sound();
     let commits = acknowledged.len();
-    println!("{kills} kills: all of {commits} acknowledged commits are there; back within {slowest:?}");
+    println!(
+        "{kills} kills: all of {commits} acknowledged commits are there; back within {slowest:?}"
+    );
     assert!(commits > kills * (CLIENTS + 2), "too few to mean anything");
 }

@@ -12,8 +12,8 @@ use crate::place::{PATIENCE, Program, Repository, begin, commit, timed};
 const FILES: usize = 100_000;
 const COMMITS: usize = 50_000;
 
-/// What nothing may take that looks at all of the history or of a directory. The program is not optimised, which makes a walk ten times as
-/// long, and others use the machine.
+/// What nothing may take that looks at all of the history or of a directory. The program is not
+/// optimised, which makes a walk ten times as long, and others use the machine.
 const LONG: Duration = Duration::from_secs(30);
 
 const WHO: &str = "committer a <a@b> 1700000000 +0000\ndata 1\nx\n";
@@ -35,7 +35,8 @@ fn files(count: usize) -> Vec<u8> {
 fn flat() -> Repository {
     let repository = Repository::imported("flat", b"");
     let blob = repository.git_fed(&["hash-object", "-w", "--stdin"], b"file");
-    let lines: String = (0..FILES).map(|number| format!("100644 blob {blob}\tf{number}\n")).collect();
+    let lines: String =
+        (0..FILES).map(|number| format!("100644 blob {blob}\tf{number}\n")).collect();
     let dir = repository.git_fed(&["mktree"], lines.as_bytes());
     let top = repository.git_fed(&["mktree"], format!("040000 tree {dir}\td0\n").as_bytes());
     let commit = repository.git(&["commit-tree", &top, "-m", "x"]);
@@ -74,7 +75,10 @@ async fn a_hundred_thousand_files_cost_what_is_changed() {
     let (names, listed) = timed("list 1000 directories", tree.read_dir(&Path::ROOT)).await;
     assert_eq!(names.unwrap().len(), FILES / 100);
     assert_eq!(timed("list 100 files", tree.read_dir(&path("d999"))).await.0.unwrap().len(), 100);
-    assert_eq!(timed("read a file", tree.read_file(&path("d500/f50000"))).await.0.unwrap(), b"file");
+    assert_eq!(
+        timed("read a file", tree.read_file(&path("d500/f50000"))).await.0.unwrap(),
+        b"file"
+    );
 
     let (much, objects) = cost(&large, &db).await;
     println!("a commit: {little:?} in 100 files, {much:?} in {FILES}");
@@ -124,17 +128,20 @@ fn history() -> Vec<u8> {
         let text = number.to_string();
         write!(commands, "M 644 inline f\ndata {}\n{text}\n", text.len()).unwrap();
     }
-    write!(commands, "commit refs/heads/side\n{WHO}from :1\nM 644 inline g\ndata 4\nside\n").unwrap();
+    write!(commands, "commit refs/heads/side\n{WHO}from :1\nM 644 inline g\ndata 4\nside\n")
+        .unwrap();
     commands.into_bytes()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn fifty_thousand_commits_are_walked() {
     let repository = Repository::imported("history", &history());
-    let (program, opened) = timed("open 50,000 commits", async { Program::start(&repository.0) }).await;
+    let (program, opened) =
+        timed("open 50,000 commits", async { Program::start(&repository.0) }).await;
     let db = program.connect().await;
     let [first, master, side] =
-        [db.branch("first").await, db.branch("master").await, db.branch("side").await].map(Result::unwrap);
+        [db.branch("first").await, db.branch("master").await, db.branch("side").await]
+            .map(Result::unwrap);
     let head = master.head().await.unwrap().unwrap();
     let start = first.head().await.unwrap().unwrap();
     let (changes, _) = timed("diff of both ends", head.diff(&start)).await;
@@ -142,13 +149,16 @@ async fn fifty_thousand_commits_are_walked() {
 
     let (near, quick) = timed("commit at the end", commit(&db, "master", "new", "x")).await;
     near.unwrap();
-    // Both ways of looking at all of the history: is one end behind the other, and where do two meet.
+    // Both ways of looking at all of the history: is one end behind the other, and where do two
+    // meet.
     let (moved, forward) = timed("fast-forward over all", first.fast_forward(&head)).await;
     moved.unwrap();
     assert_eq!(first.head().await.unwrap(), Some(head));
     let mut log = master.reflog().await.unwrap();
     let transaction = side.transaction().await.unwrap();
-    let (merge, base) = timed("merge of both ends", transaction.merge(&master.head().await.unwrap().unwrap())).await;
+    let (merge, base) =
+        timed("merge of both ends", transaction.merge(&master.head().await.unwrap().unwrap()))
+            .await;
     assert_eq!(merge.unwrap().conflicts, []);
     let (merged, landed) = timed("commit of the merge", transaction.commit("Both")).await;
     let merged = merged.unwrap();
@@ -162,7 +172,9 @@ async fn fifty_thousand_commits_are_walked() {
     let (late, walked) = timed("commit on the first one", old.commit("Late")).await;
     // All that was changed since then is as old as it.
     assert!(late.is_err() || repository.git(&["show", "side:late"]) == "x");
-    assert!([opened, quick, forward, base, landed, again, walked].into_iter().max().unwrap() < LONG);
+    assert!(
+        [opened, quick, forward, base, landed, again, walked].into_iter().max().unwrap() < LONG
+    );
     assert_eq!(repository.git(&["rev-list", "--count", "master"]), (COMMITS + 3).to_string());
     repository.is_sound();
 }

@@ -1,4 +1,5 @@
-//! Plain git in the same repository: it commits to the branch of the clients, and repacks under them.
+//! Plain git in the same repository: it commits to the branch of the clients, and repacks under
+//! them.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -21,7 +22,8 @@ fn commit_with_git(repository: &Repository, index: &str, path: &str) -> usize {
     done.unwrap_or_else(|| panic!("{path}: the branch has moved {TRIES} times"))
 }
 
-/// `None` when the branch moved meanwhile, or when gc removed the directory into which git was about to write an object.
+/// `None` when the branch moved meanwhile, or when gc removed the directory into which git was
+/// about to write an object.
 fn try_with_git(repository: &Repository, index: &str, path: &str) -> Option<()> {
     let git = |args: &[&str]| {
         let out = repository.command(args).env("GIT_INDEX_FILE", index).output().unwrap();
@@ -45,11 +47,14 @@ impl Drop for Until {
     }
 }
 
-/// Tidies up until it is told to stop. A lock that somebody holds makes git give up; the next time it may succeed.
+/// Tidies up until it is told to stop. A lock that somebody holds makes git give up; the next time
+/// it may succeed.
 fn tidy(repository: &Repository, stop: &AtomicBool) -> [usize; 3] {
     let mut done = [0; 3];
     while !stop.load(Ordering::Relaxed) || done.contains(&0) {
-        for (count, args) in done.iter_mut().zip([&["pack-refs", "--all"][..], &["gc", "-q"], &["repack", "-adq"]]) {
+        for (count, args) in
+            done.iter_mut().zip([&["pack-refs", "--all"][..], &["gc", "-q"], &["repack", "-adq"]])
+        {
             *count += usize::from(repository.command(args).output().unwrap().status.success());
         }
     }
@@ -80,7 +85,9 @@ async fn all_survives(repository: Repository, each: usize, theirs: usize) {
         let repository = repository.clone();
         tokio::task::spawn_blocking(move || {
             let index = repository.0.join("an.index").display().to_string();
-            (0..theirs).map(|number| commit_with_git(&repository, &index, &format!("git-{number}"))).sum::<usize>()
+            (0..theirs)
+                .map(|number| commit_with_git(&repository, &index, &format!("git-{number}")))
+                .sum::<usize>()
         })
     };
     let mut clients = Vec::new();
@@ -93,7 +100,8 @@ async fn all_survives(repository: Repository, each: usize, theirs: usize) {
     let tried = timeout(PATIENCE * 4, git).await.unwrap().unwrap();
     drop(until);
     let [refs, gc, repacks] = timeout(PATIENCE, tidying).await.unwrap().unwrap();
-    let ours = (0..CLIENTS).flat_map(|client| (0..each).map(move |number| format!("{client}-{number}")));
+    let ours =
+        (0..CLIENTS).flat_map(|client| (0..each).map(move |number| format!("{client}-{number}")));
     let git = (0..theirs).map(|number| format!("git-{number}"));
     let all: BTreeSet<_> = ours.chain(git).chain(["first".to_owned()]).collect();
     assert_eq!(repository.lines(&["ls-tree", "-r", "--name-only", "master"]), all);
@@ -110,7 +118,8 @@ async fn all_survives(repository: Repository, each: usize, theirs: usize) {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn git_commits_and_repacks_meanwhile() {
     let repository = Repository::imported("others", b"");
-    // Else gc puts what no branch leads to yet in a pack, and repack drops that pack: git loses its own commits so.
+    // Else gc puts what no branch leads to yet in a pack, and repack drops that pack: git loses its
+    // own commits so.
     repository.git(&["config", "gc.cruftPacks", "false"]);
     all_survives(repository, wanted(10, 200), wanted(5, 100)).await;
 }
@@ -136,7 +145,8 @@ async fn branches_come_and_go_while_git_packs_them() {
         let db = program.connect().await;
         clients.push(tokio::spawn(async move {
             for number in 0..each {
-                let [first, second] = ["first", "second"].map(|side| format!("deep/{client}/{number}/{side}"));
+                let [first, second] =
+                    ["first", "second"].map(|side| format!("deep/{client}/{number}/{side}"));
                 commit(&db, &first, "f", &first).await.unwrap();
                 commit(&db, &first, "g", &first).await.unwrap();
                 let head = db.branch(&first).await.unwrap().head().await.unwrap().unwrap();

@@ -41,7 +41,8 @@ impl Repository {
         let mut git = Command::new("git");
         git.arg("-C").arg(&self.0).args(args);
         for who in ["AUTHOR", "COMMITTER"] {
-            git.env(format!("GIT_{who}_NAME"), "git").env(format!("GIT_{who}_EMAIL"), "git@localhost");
+            git.env(format!("GIT_{who}_NAME"), "git")
+                .env(format!("GIT_{who}_EMAIL"), "git@localhost");
         }
         git
     }
@@ -52,8 +53,13 @@ impl Repository {
     }
 
     pub(crate) fn git_fed(&self, args: &[&str], input: &[u8]) -> String {
-        let mut git =
-            self.command(args).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let mut git = self
+            .command(args)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
         // Nothing of what is printed meanwhile fills a pipe.
         git.stdin.take().unwrap().write_all(input).unwrap();
         printed(args, &git.wait_with_output().unwrap())
@@ -85,7 +91,9 @@ impl Repository {
             for entry in std::fs::read_dir(dir).unwrap().map(Result::unwrap) {
                 match entry.path() {
                     dir if dir.is_dir() => dirs.push(dir),
-                    file if file.extension().is_some_and(|extension| extension == "lock") => locks.push(file),
+                    file if file.extension().is_some_and(|extension| extension == "lock") => {
+                        locks.push(file)
+                    }
                     _ => {}
                 }
             }
@@ -158,13 +166,24 @@ pub(crate) async fn commit(db: &Db, branch: &str, path: &str, text: &str) -> Res
     commit_as(db, branch, path, text, path).await
 }
 
-pub(crate) async fn commit_as(db: &Db, branch: &str, path: &str, text: &str, message: &str) -> Result<String, Error> {
+pub(crate) async fn commit_as(
+    db: &Db,
+    branch: &str,
+    path: &str,
+    text: &str,
+    message: &str,
+) -> Result<String, Error> {
     let transaction = begin(db, branch, path, text).await?;
     Ok(transaction.commit(message).await?.id().to_string())
 }
 
 /// A transaction in which one file is written.
-pub(crate) async fn begin(db: &Db, branch: &str, path: &str, text: &str) -> Result<Transaction, Error> {
+pub(crate) async fn begin(
+    db: &Db,
+    branch: &str,
+    path: &str,
+    text: &str,
+) -> Result<Transaction, Error> {
     let transaction = db.branch(branch).await?.transaction().await?;
     let path: DbPath = path.parse()?;
     if let Some((dir, _)) = path.pop() {
@@ -177,7 +196,8 @@ pub(crate) async fn begin(db: &Db, branch: &str, path: &str, text: &str) -> Resu
 /// How long something takes, and what comes of it.
 pub(crate) async fn timed<T>(what: &str, work: impl Future<Output = T>) -> (T, Duration) {
     let begun = Instant::now();
-    let done = timeout(PATIENCE, work).await.unwrap_or_else(|_| panic!("not within {PATIENCE:?}: {what}"));
+    let done =
+        timeout(PATIENCE, work).await.unwrap_or_else(|_| panic!("not within {PATIENCE:?}: {what}"));
     let took = begun.elapsed();
     println!("{what}: {:.1} ms", took.as_secs_f64() * 1000.0);
     (done, took)

@@ -15,7 +15,8 @@ const ODD: &[u8] = b"\xff\xfe\x07 odd";
 /// A branch with all that a tree can have.
 fn odd() -> Repository {
     let long = "l".repeat(255);
-    let mut commands = b"commit refs/heads/master\ncommitter a <a@b> 1700000000 +0000\ndata 1\nx\n".to_vec();
+    let mut commands =
+        b"commit refs/heads/master\ncommitter a <a@b> 1700000000 +0000\ndata 1\nx\n".to_vec();
     commands.extend(format!("M 644 inline {long}\ndata 4\nlong\n").bytes());
     // As git quotes it.
     commands.extend(b"M 755 inline \"d/\\377\\376\\007 odd\"\ndata 3\nodd\n");
@@ -35,7 +36,10 @@ async fn odd_names_links_and_submodules_are_kept() {
     let (long, longer, odd) = ("l".repeat(255), "m".repeat(255), path("d").join(ODD).unwrap());
     assert_eq!(tree.read_dir(&Path::ROOT).await.unwrap(), ["d", &long]);
     // The submodule is hidden.
-    assert_eq!(tree.read_dir(&path("d")).await.unwrap(), [Text::from(b"link".as_slice()), Text::from(ODD)]);
+    assert_eq!(
+        tree.read_dir(&path("d")).await.unwrap(),
+        [Text::from(b"link".as_slice()), Text::from(ODD)]
+    );
     assert_eq!(tree.read(&path("d/module")).await, Err(Error::DoesNotExist));
     assert_eq!(tree.read_file(&path(&long)).await.unwrap(), b"long");
     assert_eq!(tree.read_file(&odd).await.unwrap(), b"odd");
@@ -49,7 +53,8 @@ async fn odd_names_links_and_submodules_are_kept() {
     transaction.create_symlink(&path("d/new"), ODD).await.unwrap();
     let after = transaction.commit("Odd").await.unwrap();
     let added = [other.clone(), path("d/new")].map(Change::Added);
-    let expected = [added[1].clone(), added[0].clone(), Change::Updated(odd), Change::Added(path(&longer))];
+    let expected =
+        [added[1].clone(), added[0].clone(), Change::Updated(odd), Change::Added(path(&longer))];
     assert_eq!(after.diff(&before).await.unwrap(), expected);
 
     let listed = repository.git(&["ls-tree", "-r", "master"]);
@@ -70,7 +75,8 @@ async fn empty_trees_are_read_and_left_out() {
     let repository = Repository::imported("empty", b"");
     let empty = repository.git_fed(&["mktree"], b"");
     let blob = repository.git_fed(&["hash-object", "-w", "--stdin"], b"x");
-    let nested = repository.git_fed(&["mktree"], format!("040000 tree {empty}\tempty\n").as_bytes());
+    let nested =
+        repository.git_fed(&["mktree"], format!("040000 tree {empty}\tempty\n").as_bytes());
     let top = format!("040000 tree {nested}\td\n040000 tree {empty}\te\n100644 blob {blob}\tf\n");
     let top = repository.git_fed(&["mktree"], top.as_bytes());
     for (branch, tree) in [("nothing", &empty), ("master", &top)] {
@@ -79,7 +85,8 @@ async fn empty_trees_are_read_and_left_out() {
     }
     let program = Program::start(&repository.0);
     let db = program.connect().await;
-    let [master, nothing] = [db.branch("master").await.unwrap(), db.branch("nothing").await.unwrap()];
+    let [master, nothing] =
+        [db.branch("master").await.unwrap(), db.branch("nothing").await.unwrap()];
     let head = master.head().await.unwrap().unwrap();
     assert_eq!(head.tree().read_dir(&Path::ROOT).await.unwrap(), ["d", "e", "f"]);
     assert!(head.tree().read_dir(&path("d/empty")).await.unwrap().is_empty());
@@ -102,7 +109,8 @@ async fn empty_trees_are_read_and_left_out() {
 fn line(count: usize) -> Repository {
     let mut commands = String::new();
     for number in 0..count {
-        commands += &format!("commit refs/heads/master\ncommitter a <a@b> {number} +0000\ndata 1\nx\n");
+        commands +=
+            &format!("commit refs/heads/master\ncommitter a <a@b> {number} +0000\ndata 1\nx\n");
         commands += &format!("M 644 inline f{number}\ndata 1\nx\n");
     }
     Repository::imported("line", commands.as_bytes())
@@ -130,7 +138,10 @@ async fn a_shallow_clone_is_worked_in() {
         }
     }
     assert_eq!(seen, 3);
-    assert_eq!(head.diff(&last).await.unwrap(), [Change::Added(path("f18")), Change::Added(path("f19"))]);
+    assert_eq!(
+        head.diff(&last).await.unwrap(),
+        [Change::Added(path("f18")), Change::Added(path("f19"))]
+    );
 
     // A merge with what is as old as anything that is there.
     let old = db.branch("old").await.unwrap();

@@ -1,7 +1,9 @@
-//! A client takes whatever a server answers: each call ends, with an error at most, and nothing leads out of a directory.
+//! A client takes whatever a server answers: each call ends, with an error at most, and nothing
+//! leads out of a directory.
 //!
-//! The input: a byte that chooses the dialect, then replies of `length[2] mode[1] body[length]`, one for each request. A mode of 0 to
-//! 127 is a reply of the request's own type and tag, others choose the type themselves. After the last one the server closes.
+//! The input: a byte that chooses the dialect, then replies of `length[2] mode[1] body[length]`,
+//! one for each request. A mode of 0 to 127 is a reply of the request's own type and tag, others
+//! choose the type themselves. After the last one the server closes.
 #![no_main]
 
 use datakit::client::db::Db;
@@ -17,7 +19,8 @@ const TATTACH: u8 = 104;
 fuzz_target!(|data: &[u8]| {
     let Some((&first, rest)) = data.split_first() else { return };
     let dialect = [Dialect::Legacy, Dialect::Unix, Dialect::Linux][usize::from(first % 3)];
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
     runtime.block_on(async {
         let (near, far) = tokio::io::duplex(1 << 16);
         let replies = rest.to_vec();
@@ -32,7 +35,8 @@ fuzz_target!(|data: &[u8]| {
 
 async fn files(client: &Client) {
     for name in client.read_dir("a").await.into_iter().flatten().map(|entry| entry.name) {
-        let inside = !name.as_bytes().contains(&b'/') && !matches!(name.as_bytes(), b"" | b"." | b"..");
+        let inside =
+            !name.as_bytes().contains(&b'/') && !matches!(name.as_bytes(), b"" | b"." | b"..");
         assert!(inside, "{name:?} leads out");
     }
     let _ = client.list("a").await;
@@ -89,13 +93,20 @@ async fn answer(mut stream: DuplexStream, dialect: Dialect, replies: Vec<u8>) {
         }
         let (kind, tag) = (request[0], Tag(u16::from_le_bytes([request[1], request[2]])));
         let reply = match kind {
-            TVERSION => {
-                known(Rmessage::Version { msize: MSIZE, version: Str(dialect.version().as_bytes()) }, tag, dialect)
-            }
-            TATTACH => known(Rmessage::Attach { qid: Qid { kind: Qid::DIR, version: 0, path: 1 } }, tag, dialect),
+            TVERSION => known(
+                Rmessage::Version { msize: MSIZE, version: Str(dialect.version().as_bytes()) },
+                tag,
+                dialect,
+            ),
+            TATTACH => known(
+                Rmessage::Attach { qid: Qid { kind: Qid::DIR, version: 0, path: 1 } },
+                tag,
+                dialect,
+            ),
             _ => {
                 let Some((&[low, high, mode], rest)) = replies.split_first_chunk() else { return };
-                let (body, rest) = rest.split_at(usize::from(u16::from_le_bytes([low, high])).min(rest.len()));
+                let (body, rest) =
+                    rest.split_at(usize::from(u16::from_le_bytes([low, high])).min(rest.len()));
                 replies = rest;
                 let kind = if mode < 128 { kind.wrapping_add(1) } else { mode };
                 let size = (7 + body.len() as u32).to_le_bytes();

@@ -1,8 +1,8 @@
-//! Commits and trees of any bytes are read or refused: no panic, no entry that leads out of its directory, and what is written back is
-//! what was read.
+//! Commits and trees of any bytes are read or refused: no panic, no entry that leads out of its
+//! directory, and what is written back is what was read.
 //!
-//! The input: two objects, the first of which has the length that the first two bytes say. Both are read as commits and as trees, and
-//! compared and merged as trees.
+//! The input: two objects, the first of which has the length that the first two bytes say. Both are
+//! read as commits and as trees, and compared and merged as trees.
 #![no_main]
 
 use std::sync::Arc;
@@ -19,7 +19,8 @@ use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|data: &[u8]| {
     let Some((&[low, high], rest)) = data.split_first_chunk() else { return };
-    let (first, second) = rest.split_at(usize::from(u16::from_le_bytes([low, high])).min(rest.len()));
+    let (first, second) =
+        rest.split_at(usize::from(u16::from_le_bytes([low, high])).min(rest.len()));
     let store = Arc::new(Memory::new());
     let objects = Objects::new(store.clone());
     let trees = [first, second].map(|data| {
@@ -50,7 +51,10 @@ fn commit(objects: &Objects, store: &dyn Store, data: &[u8]) {
     let written = Commit::encode(commit.tree, &commit.parents, &commit.message, commit.time);
     let Ok((_, object)) = written else { return };
     let again = Commit::decode(&object.data).expect("what was written is read");
-    assert_eq!((again.tree, again.parents, again.message), (commit.tree, commit.parents, commit.message));
+    assert_eq!(
+        (again.tree, again.parents, again.message),
+        (commit.tree, commit.parents, commit.message)
+    );
 }
 
 fn tree(objects: &Objects, store: &dyn Store, data: &[u8]) -> Option<Tree> {
@@ -59,10 +63,14 @@ fn tree(objects: &Objects, store: &dyn Store, data: &[u8]) -> Option<Tree> {
     let names = tree.top().list(objects).ok()?;
     for (name, _) in &names {
         let name: &[u8] = name;
-        let inside = !name.contains(&b'/') && !name.contains(&0) && !matches!(name, b"" | b"." | b"..");
+        let inside =
+            !name.contains(&b'/') && !name.contains(&0) && !matches!(name, b"" | b"." | b"..");
         assert!(inside, "{name:?} leads out");
         // What is listed is found.
-        assert!(tree.top().get(objects, name).is_ok_and(|node| node.is_some()), "{name:?} is listed and not found");
+        assert!(
+            tree.top().get(objects, name).is_ok_and(|node| node.is_some()),
+            "{name:?} is listed and not found"
+        );
     }
     Some(tree)
 }

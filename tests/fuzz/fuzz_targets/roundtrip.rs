@@ -1,10 +1,12 @@
-//! What was decoded is encoded to bytes that say the same: decoded again they are the same message, encoded again the same bytes.
+//! What was decoded is encoded to bytes that say the same: decoded again they are the same message,
+//! encoded again the same bytes.
 #![no_main]
 
 use datakit_core::wire::{Dialect, Rmessage, Tmessage};
 use libfuzzer_sys::fuzz_target;
 
-/// Bytes that a canonical encoding may have more than the frame: fields that older clients leave out.
+/// Bytes that a canonical encoding may have more than the frame: fields that older clients leave
+/// out.
 const SLACK: usize = 64;
 
 fuzz_target!(|data: &[u8]| {
@@ -25,12 +27,14 @@ macro_rules! there_and_back {
             let Ok((tag, message)) = $message::decode(frame, dialect) else { return };
             let mut first = vec![0; frame.len() + SLACK];
             let Ok(n) = message.encode(tag, dialect, &mut first) else {
-                // A record of .u gets the fields it came without, and may outgrow its own size field.
+                // A record of .u gets the fields it came without, and may outgrow its own size
+                // field.
                 assert!(dialect == Dialect::Unix, "no room for {message:?}");
                 return;
             };
             first.truncate(n);
-            let (again_tag, again) = $message::decode(&first, dialect).expect("what was encoded can be decoded");
+            let (again_tag, again) =
+                $message::decode(&first, dialect).expect("what was encoded can be decoded");
             assert_eq!(tag, again_tag);
             if n == frame.len() {
                 assert_eq!(first, frame, "{message:?}");

@@ -1,8 +1,9 @@
-//! The whole server takes any bytes, answers with sound frames only, and ends with the connection: over a scratch tree, a dynamic
-//! tree and a database in memory.
+//! The whole server takes any bytes, answers with sound frames only, and ends with the connection:
+//! over a scratch tree, a dynamic tree and a database in memory.
 //!
-//! The input: a byte that chooses tree and dialect, then bytes as a client sends them. With a bit of the first byte set, Tversion
-//! and Tattach go first, and the sizes of the frames are put right, so that the fuzzer need not find them.
+//! The input: a byte that chooses tree and dialect, then bytes as a client sends them. With a bit
+//! of the first byte set, Tversion and Tattach go first, and the sizes of the frames are put right,
+//! so that the fuzzer need not find them.
 #![no_main]
 
 use std::future::pending;
@@ -33,7 +34,8 @@ fuzz_target!(|data: &[u8]| {
     let Some((&first, rest)) = data.split_first() else { return };
     let dialect = [Dialect::Legacy, Dialect::Unix, Dialect::Linux][usize::from(first % 3)];
     let port = ports()[usize::from(first / 3) % 3];
-    let input = if first & 0x80 == 0 { rest.to_vec() } else { [begin(dialect), framed(rest)].concat() };
+    let input =
+        if first & 0x80 == 0 { rest.to_vec() } else { [begin(dialect), framed(rest)].concat() };
     let replies = exchange(port, &input);
     let mut replies = &*replies;
     while let Some(size) = replies.first_chunk::<4>() {
@@ -67,11 +69,16 @@ fn started(run: impl FnOnce(Sender<u16>) + Send + 'static) -> u16 {
     receiver.recv().expect("the server listens")
 }
 
-fn serve<V: Vfs + 'static>(sender: Sender<u16>, tree: impl Fn(&Peer) -> V + Clone + Send + 'static) {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+fn serve<V: Vfs + 'static>(
+    sender: Sender<u16>,
+    tree: impl Fn(&Peer) -> V + Clone + Send + 'static,
+) {
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
     runtime.block_on(async {
         let url: Url = "tcp://127.0.0.1:0".parse().expect("a URL");
-        let limits = Limits { msize: MSIZE, threads: 1, fids: 64, requests: 8, ..Limits::default() };
+        let limits =
+            Limits { msize: MSIZE, threads: 1, fids: 64, requests: 8, ..Limits::default() };
         let server = Server::bind(&[url], limits).await.expect("a port");
         let Url::Tcp { port, .. } = server.urls()[0] else { return };
         sender.send(port).expect("somebody waits for it");
@@ -90,7 +97,8 @@ fn dynamic() -> Dir {
 }
 
 fn database() -> Tree {
-    let database = Database::with_memory(Arc::new(Memory::new()), SPACE).expect("an empty database");
+    let database =
+        Database::with_memory(Arc::new(Memory::new()), SPACE).expect("an empty database");
     db::file_tree(&database, Entry::dir("debug", Dir::new()))
 }
 
@@ -98,7 +106,8 @@ fn database() -> Tree {
 fn begin(dialect: Dialect) -> Vec<u8> {
     let version = Tmessage::Version { msize: MSIZE, version: Str(dialect.version().as_bytes()) };
     let (uname, aname) = (Str(b"glenda"), Str(b""));
-    let attach = Tmessage::Attach { fid: Fid(0), afid: Fid::NONE, uname, aname, n_uname: Numeric::NONE };
+    let attach =
+        Tmessage::Attach { fid: Fid(0), afid: Fid::NONE, uname, aname, n_uname: Numeric::NONE };
     let mut all = Vec::new();
     for (tag, request) in [(Tag::NONE, version), (Tag(0), attach)] {
         let mut buf = [0; 64];
@@ -108,11 +117,13 @@ fn begin(dialect: Dialect) -> Vec<u8> {
     all
 }
 
-/// The input as frames of `length[2] type[1] tag[1] body[length]`; a body is cut where the input ends.
+/// The input as frames of `length[2] type[1] tag[1] body[length]`; a body is cut where the input
+/// ends.
 fn framed(mut data: &[u8]) -> Vec<u8> {
     let mut all = Vec::new();
     while let Some((&[low, high, kind, tag], rest)) = data.split_first_chunk() {
-        let (body, rest) = rest.split_at(usize::from(u16::from_le_bytes([low, high])).min(rest.len()));
+        let (body, rest) =
+            rest.split_at(usize::from(u16::from_le_bytes([low, high])).min(rest.len()));
         all.extend_from_slice(&(7 + body.len() as u32).to_le_bytes());
         all.extend_from_slice(&[kind, tag, 0]);
         all.extend_from_slice(body);
@@ -134,7 +145,11 @@ fn exchange(port: u16, input: &[u8]) -> Vec<u8> {
             let _ = writer.shutdown(Shutdown::Write);
         });
         if let Err(error) = stream.read_to_end(&mut replies) {
-            assert_eq!(error.kind(), std::io::ErrorKind::ConnectionReset, "the server goes on: {error}");
+            assert_eq!(
+                error.kind(),
+                std::io::ErrorKind::ConnectionReset,
+                "the server goes on: {error}"
+            );
         }
     });
     replies

@@ -1,7 +1,8 @@
-//! A session over a scratch tree answers any sequence of frames, each with a sound frame of the same tag.
+//! A session over a scratch tree answers any sequence of frames, each with a sound frame of the
+//! same tag.
 //!
-//! The input: a byte that chooses the dialect, then requests of `length[2] type[1] body[length]`. Version and attach go first, so
-//! that the fuzzer need not find them; it may send them again.
+//! The input: a byte that chooses the dialect, then requests of `length[2] type[1] body[length]`.
+//! Version and attach go first, so that the fuzzer need not find them; it may send them again.
 #![no_main]
 
 use std::future::Future;
@@ -23,7 +24,8 @@ fuzz_target!(|data: &[u8]| {
     let Some((&first, mut rest)) = data.split_first() else { return };
     let dialect = [Dialect::Legacy, Dialect::Unix, Dialect::Linux][usize::from(first % 3)];
     let tree = Scratch::with_limit(SPACE);
-    let session: Scratched<'_> = Session::new(&tree, FidArray::new(), Limits { msize: MSIZE, iounit: 0 });
+    let session: Scratched<'_> =
+        Session::new(&tree, FidArray::new(), Limits { msize: MSIZE, iounit: 0 });
     begin(&session, dialect);
     let mut tag = 0u16;
     while let Some((kind, body, after)) = next(rest) {
@@ -38,7 +40,8 @@ fuzz_target!(|data: &[u8]| {
 fn begin(session: &Scratched<'_>, dialect: Dialect) {
     let version = Tmessage::Version { msize: MSIZE, version: Str(dialect.version().as_bytes()) };
     let (uname, aname) = (Str(b"glenda"), Str(b""));
-    let attach = Tmessage::Attach { fid: Fid(0), afid: Fid::NONE, uname, aname, n_uname: Numeric::NONE };
+    let attach =
+        Tmessage::Attach { fid: Fid(0), afid: Fid::NONE, uname, aname, n_uname: Numeric::NONE };
     for (tag, request) in [(Tag::NONE, version), (Tag(0), attach)] {
         let mut buf = [0; 64];
         let len = request.encode(tag, dialect, &mut buf).expect("64 bytes are enough");
@@ -61,7 +64,8 @@ fn frame(kind: u8, tag: Tag, body: &[u8]) -> Vec<u8> {
     [&size.to_le_bytes()[..], &[kind], &tag.0.to_le_bytes(), body].concat()
 }
 
-/// Asks twice, as the server does: for an answer at hand, then for one that may wait. One that waits is cancelled.
+/// Asks twice, as the server does: for an answer at hand, then for one that may wait. One that
+/// waits is cancelled.
 fn ask(session: &Scratched<'_>, request: &[u8]) {
     let msize = session.msize() as usize;
     if request.len() > msize {
@@ -87,7 +91,10 @@ fn sound(session: &Scratched<'_>, request: &[u8], reply: &[u8], msize: usize) {
     };
     assert_eq!(tag, wire::tag(request));
     let error = matches!(message, Rmessage::Error { .. } | Rmessage::Lerror { .. });
-    assert!(error || wire::kind(reply) == wire::kind(request).wrapping_add(1), "{message:?} to {request:02x?}");
+    assert!(
+        error || wire::kind(reply) == wire::kind(request).wrapping_add(1),
+        "{message:?} to {request:02x?}"
+    );
 }
 
 /// What the future has ready at once.

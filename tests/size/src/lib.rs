@@ -1,7 +1,9 @@
-//! The firmware's board with its driver, clock and executor, and nothing on it; each image adds what is to be measured.
+//! The firmware's board with its driver, clock and executor, and nothing on it; each image adds
+//! what is to be measured.
 #![no_std]
 
-// The firmware's modules as they are. They tell their library what they did; here that is this one, with no use for it.
+// The firmware's modules as they are. They tell their library what they did; here that is this one,
+// with no use for it.
 extern crate self as datakit_firmware;
 
 #[path = "../../../embedded-example/src/cycles.rs"]
@@ -40,7 +42,8 @@ pub fn run(start: impl FnOnce(Spawner, Stack<'static>)) -> ! {
         time::start(&mut core);
     }
     for irq in [time::IRQ, mac::IRQ] {
-        // SAFETY: both handlers are in place, and no critical section of ours is made of masked interrupts.
+        // SAFETY: both handlers are in place, and no critical section of ours is made of masked
+        // interrupts.
         unsafe { NVIC::unmask(Irq(irq)) };
     }
     let executor = EXECUTOR.init_with(|| raw::Executor::new(core::ptr::null_mut()));

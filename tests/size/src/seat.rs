@@ -30,7 +30,11 @@ pub fn start(spawner: Spawner, stack: Stack<'static>, root: &'static Dir) {
 }
 
 #[embassy_executor::task(pool_size = SOCKETS)]
-async fn seat(stack: Stack<'static>, tree: &'static Tree, memory: &'static mut Memory<WORKERS, FRAME>) -> ! {
+async fn seat(
+    stack: Stack<'static>,
+    tree: &'static Tree,
+    memory: &'static mut Memory<WORKERS, FRAME>,
+) -> ! {
     let (mut receive, mut transmit) = ([0; SOCKET], [0; SOCKET]);
     let mut socket = TcpSocket::new(stack, &mut receive, &mut transmit);
     loop {
@@ -60,8 +64,9 @@ impl Read for Input<'_> {
 
 impl serve::Input for Input<'_> {}
 
-/// A directory of parameters of one type, each with a range, a unit and a doc. The names are single letters, and every text is there
-/// once in every image: what one more parameter costs is then all but its texts.
+/// A directory of parameters of one type, each with a range, a unit and a doc. The names are single
+/// letters, and every text is there once in every image: what one more parameter costs is then all
+/// but its texts.
 #[macro_export]
 macro_rules! params {
     ($root:ident: $($name:ident)*) => {

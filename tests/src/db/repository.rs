@@ -45,7 +45,8 @@ impl Repository {
         out
     }
 
-    /// Whether `git` succeeds, and what it prints on either stream. Settings of the machine have no effect.
+    /// Whether `git` succeeds, and what it prints on either stream. Settings of the machine have no
+    /// effect.
     pub fn try_git(&self, arguments: &[&str]) -> (bool, String) {
         let mut command = Command::new("git");
         command.arg("-C").arg(&self.0).args(arguments).stdin(Stdio::null());
@@ -54,7 +55,9 @@ impl Repository {
             .env("GIT_CONFIG_GLOBAL", "/dev/null")
             .env("GIT_CEILING_DIRECTORIES", "/");
         for who in ["AUTHOR", "COMMITTER"] {
-            command.env(format!("GIT_{who}_NAME"), "other").env(format!("GIT_{who}_EMAIL"), "other@example.com");
+            command
+                .env(format!("GIT_{who}_NAME"), "other")
+                .env(format!("GIT_{who}_EMAIL"), "other@example.com");
         }
         let output = command.output().unwrap();
         let mut text = String::from_utf8(output.stdout).unwrap();
@@ -68,7 +71,8 @@ impl Repository {
     pub fn object(&self, kind: &str, data: &[u8]) -> String {
         let file = self.0.join("object-of-a-test");
         std::fs::write(&file, data).unwrap();
-        let id = self.git(&["hash-object", "-t", kind, "--literally", "-w", file.to_str().unwrap()]);
+        let id =
+            self.git(&["hash-object", "-t", kind, "--literally", "-w", file.to_str().unwrap()]);
         std::fs::remove_file(&file).unwrap();
         id
     }
@@ -98,7 +102,8 @@ impl Repository {
         let in_index = |arguments: &[&str]| {
             let (name, value) = set.split_once('=').unwrap();
             let mut command = Command::new("git");
-            let output = command.arg("-C").arg(&self.0).args(arguments).env(name, value).output().unwrap();
+            let output =
+                command.arg("-C").arg(&self.0).args(arguments).env(name, value).output().unwrap();
             assert!(output.status.success(), "git {arguments:?}: {output:?}");
             String::from_utf8(output.stdout).unwrap().trim().to_owned()
         };

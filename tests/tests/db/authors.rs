@@ -19,7 +19,10 @@ fn committed(connection: &Connection, author: Option<&str>) -> String {
     }
     transaction.commit("x").unwrap();
     let json = connection.read(&format!("commits/{}", branch.head()));
-    json.lines().find_map(|line| line.trim().strip_prefix("\"author\": ")).unwrap_or(&json).to_owned()
+    json.lines()
+        .find_map(|line| line.trim().strip_prefix("\"author\": "))
+        .unwrap_or(&json)
+        .to_owned()
 }
 
 fn a_commit_is_by_the_user_who_attached(place: &Place) {
@@ -38,9 +41,13 @@ fn a_transaction_may_say_who_its_author_is(place: &Place) {
     let alice = place.connect_as(Dialect::Unix, "alice", u32::MAX);
     let transaction = alice.master().transaction();
     assert_eq!(alice.read(&transaction.path("author")), "alice <alice@localhost>\n");
-    assert!(committed(&alice, Some("Bob B <bob@example.com>\n")).contains("\"Bob B <bob@example.com>\""));
     assert!(
-        committed(&alice, Some("Bob B <bob@example.com> 1700000000 +0530")).contains("\"Bob B <bob@example.com>\"")
+        committed(&alice, Some("Bob B <bob@example.com>\n"))
+            .contains("\"Bob B <bob@example.com>\"")
+    );
+    assert!(
+        committed(&alice, Some("Bob B <bob@example.com> 1700000000 +0530"))
+            .contains("\"Bob B <bob@example.com>\"")
     );
     let json = alice.read(&format!("commits/{}", alice.master().head()));
     assert!(json.contains("2023-11-15T03:43:20+05:30"), "{json}");
@@ -58,7 +65,9 @@ fn an_author_that_is_none_is_refused(place: &Place) {
     let transaction = connection.master().transaction();
     let author = transaction.path("author");
     connection.put(&author, "Bob <b@c>").unwrap();
-    for text in ["nonsense\n", "nonsense", "<a@b>\n", "A\nauthor B <a@b>\n", "A <a b>\n", "A <a@b> soon\n"] {
+    for text in
+        ["nonsense\n", "nonsense", "<a@b>\n", "A\nauthor B <a@b>\n", "A <a b>\n", "A <a@b> soon\n"]
+    {
         assert!(refused(connection.put(&author, text)).starts_with("invalid author "), "{text:?}");
         assert_eq!(connection.read(&author), "Bob <b@c>");
     }
@@ -87,12 +96,19 @@ fn reflogs_are_continued_where_git_would() {
         one.commit("A subject\n\nand a body").unwrap();
         other.commit("b").unwrap();
         let git = |branch: &str| place.repository().git(&["log", "-g", "--format=%gn %gs", branch]);
-        let lines = ["alice commit (merge): Merge", "alice commit: A subject", "alice commit (initial): a change"];
+        let lines = [
+            "alice commit (merge): Merge",
+            "alice commit: A subject",
+            "alice commit (initial): a change",
+        ];
         assert_eq!(git("master"), lines.join("\n"));
         assert_eq!(git("HEAD"), lines.join("\n"));
         assert_eq!(git("dev"), "datakit fast-forward");
         connection.rename("branch/dev", "new").unwrap();
-        assert_eq!(git("new"), "datakit Branch: renamed refs/heads/dev to refs/heads/new\ndatakit fast-forward");
+        assert_eq!(
+            git("new"),
+            "datakit Branch: renamed refs/heads/dev to refs/heads/new\ndatakit fast-forward"
+        );
         assert_eq!(place.repository().git(&["rev-parse", "new@{1}"]), first);
         connection.remove("branch/new").unwrap();
         assert!(!place.repository().git_dir().join("logs/refs/heads/new").exists());

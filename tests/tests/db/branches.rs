@@ -30,11 +30,17 @@ fn d1_the_root_has_six_names(place: &Place) {
 fn d2_a_branch_is_made_for_this_connection(place: &Place) {
     let connection = place.connect();
     let master = connection.master();
-    assert_eq!((connection.names("branch"), master.read("head")), ("master".to_owned(), "\n".to_owned()));
+    assert_eq!(
+        (connection.names("branch"), master.read("head")),
+        ("master".to_owned(), "\n".to_owned())
+    );
     connection.mkdir("branch/master").unwrap();
     assert_eq!(place.connect().names("branch"), "");
     assert_eq!(place.database.heads().unwrap(), []);
-    assert_eq!(connection.names("branch/master"), "diff fast-forward head head.live log reflog ro transactions watch");
+    assert_eq!(
+        connection.names("branch/master"),
+        "diff fast-forward head head.live log reflog ro transactions watch"
+    );
 }
 
 fn d3_a_transaction_is_committed(place: &Place) {
@@ -96,7 +102,10 @@ fn d8_a_name_is_used_once(place: &Place) {
     let master = connection.master();
     let _open = master.begin("t").unwrap();
     assert_eq!(refused(connection.mkdir("branch/master/transactions/t")), "Already exists");
-    assert_eq!(refused(connection.create("branch/master/transactions/f", 0o644, "")), "Can only contain directories");
+    assert_eq!(
+        refused(connection.create("branch/master/transactions/f", 0o644, "")),
+        "Can only contain directories"
+    );
     assert_eq!(connection.names("branch/master/transactions"), "t");
 }
 
@@ -149,7 +158,10 @@ fn a_renamed_branch_goes_on_under_its_new_name(place: &Place) {
     let head = old.commit(&[("a", "1")]);
     let before = connection.stat("branch/old").unwrap().qid;
     connection.rename("branch/old", "new").unwrap();
-    assert_eq!((connection.names("branch"), connection.stat("branch/new").unwrap().qid), ("new".to_owned(), before));
+    assert_eq!(
+        (connection.names("branch"), connection.stat("branch/new").unwrap().qid),
+        ("new".to_owned(), before)
+    );
     let new = connection.branch("new");
     assert_eq!((new.head(), new.read("ro/a")), (head.clone(), "1".to_owned()));
     assert_ne!(new.commit(&[("a", "2")]), head);
@@ -177,7 +189,10 @@ fn a_branch_in_the_way_is_named(place: &Place) {
     let other = place.connect();
     assert_eq!(refused(other.mkdir("branch/a%2Fb")), "branch \"a\" is in the way of \"a/b\"");
     other.branch("c").fast_forward(&head).unwrap();
-    assert_eq!(refused(other.rename("branch/c", "a%2Fb%2Fc")), "branch \"a\" is in the way of \"a/b/c\"");
+    assert_eq!(
+        refused(other.rename("branch/c", "a%2Fb%2Fc")),
+        "branch \"a\" is in the way of \"a/b/c\""
+    );
     assert_eq!(place.connect().names("branch"), "a c");
 }
 
@@ -199,6 +214,8 @@ fn head_is_no_branch_name(place: &Place) {
     let connection = place.connect();
     assert!(refused(connection.mkdir("branch/HEAD")).starts_with("invalid branch name \"HEAD\""));
     connection.branch("a").commit(&[("x", "1")]);
-    assert!(refused(connection.rename("branch/a", "HEAD")).starts_with("invalid branch name \"HEAD\""));
+    assert!(
+        refused(connection.rename("branch/a", "HEAD")).starts_with("invalid branch name \"HEAD\"")
+    );
     assert_eq!(connection.names("branch"), "a");
 }

@@ -3,7 +3,8 @@
 use datakit_tests::db::{Place, Repository};
 use serde_json::Value;
 
-/// Headers behind `tree` and `parent`, the empty line and the message; what is shown as author, date and message.
+/// Headers behind `tree` and `parent`, the empty line and the message; what is shown as author,
+/// date and message.
 const KINDS: [(&str, &[u8], [&str; 3]); 32] = [
     ("plain", b"author A <a@b> 1700000000 +0200\ncommitter C <c@d> 1700000009 -0100\n\nm\n", [AUTHOR, DATE, "m\n"]),
     ("no author", b"committer C <c@d> 1 +0000\n\nm", ["", "", "m"]),
@@ -106,18 +107,26 @@ fn damaged(repository: &Repository, first: &str, headers: &[u8]) -> String {
 fn commits_are_read_as_leniently_as_git_reads_them() {
     let repository = Repository::bare();
     let first = repository.commit(None, "f", "1");
-    let commits: Vec<_> = KINDS.iter().map(|(_, headers, _)| damaged(&repository, &first, headers)).collect();
+    let commits: Vec<_> =
+        KINDS.iter().map(|(_, headers, _)| damaged(&repository, &first, headers)).collect();
     for (number, commit) in commits.iter().enumerate() {
         repository.point(&format!("kind{number}"), commit);
     }
     let place = Place::on(repository);
     let connection = place.connect();
-    for (number, (commit, (kind, _, [author, date, message]))) in commits.iter().zip(KINDS).enumerate() {
+    for (number, (commit, (kind, _, [author, date, message]))) in
+        commits.iter().zip(KINDS).enumerate()
+    {
         assert_eq!(connection.read(&format!("branch/kind{number}/ro/f")), "1", "{kind}");
         let msg = connection.read(&format!("snapshots/{commit}/msg"));
         assert_eq!(msg.trim_end_matches('\n'), message.trim_end_matches('\n'), "{kind}");
-        assert_eq!(connection.read(&format!("snapshots/{commit}/parents")), format!("{first}\n"), "{kind}");
-        let json: Value = serde_json::from_str(&connection.read(&format!("commits/{commit}"))).unwrap();
+        assert_eq!(
+            connection.read(&format!("snapshots/{commit}/parents")),
+            format!("{first}\n"),
+            "{kind}"
+        );
+        let json: Value =
+            serde_json::from_str(&connection.read(&format!("commits/{commit}"))).unwrap();
         let shown = ["author", "date", "message"].map(|field| json[field].as_str().unwrap());
         assert_eq!(shown, [author, date, message], "{kind}");
         assert_eq!(json["parents"][0], first.as_str(), "{kind}");

@@ -19,10 +19,16 @@ fn a_log_has_a_line_for_each_commit(place: &Place) {
     assert_eq!(lines.len(), 2, "{log}");
     for (line, [commit, parents]) in lines.iter().zip([[second.as_str(), &first], [&first, ""]]) {
         assert_eq!((line[0], line[1], line[4]), (commit, parents, "a change"));
-        assert!(line[2].starts_with("20") && line[3] == "datakit <datakit@mobyproject.org>", "{line:?}");
+        assert!(
+            line[2].starts_with("20") && line[3] == "datakit <datakit@mobyproject.org>",
+            "{line:?}"
+        );
     }
     assert_eq!(connection.read(&format!("snapshots/{second}/log")), log);
-    assert_eq!(connection.read(&format!("snapshots/{first}/log")), format!("{}\n", log.lines().last().unwrap()));
+    assert_eq!(
+        connection.read(&format!("snapshots/{first}/log")),
+        format!("{}\n", log.lines().last().unwrap())
+    );
 }
 
 fn a_log_is_read_in_pieces_and_again(place: &Place) {
@@ -34,12 +40,19 @@ fn a_log_is_read_in_pieces_and_again(place: &Place) {
     let log = master.read("log");
     let path = master.path("log");
     for step in [1, 7, 100, 100_000] {
-        assert_eq!(connection.read_in(&path, &mut (0..=log.len()).step_by(step).map(|at| (at as u64, step))), log);
+        assert_eq!(
+            connection
+                .read_in(&path, &mut (0..=log.len()).step_by(step).map(|at| (at as u64, step))),
+            log
+        );
     }
     // Back and forth.
     let at = log.len() as u64 / 2;
     let half = &log[log.len() / 2..];
-    assert_eq!(connection.read_in(&path, &mut [(at, 1 << 17), (0, 1 << 17)].into_iter()), format!("{half}{log}"));
+    assert_eq!(
+        connection.read_in(&path, &mut [(at, 1 << 17), (0, 1 << 17)].into_iter()),
+        format!("{half}{log}")
+    );
 }
 
 fn a_branch_without_commits_has_an_empty_log(place: &Place) {
@@ -65,10 +78,14 @@ fn a_log_is_in_the_order_of_git() {
     // Times that stand still, run and go back; merges of what is near and far.
     for number in 0..60usize {
         let time = 1_700_000_000 + [0, 5, 5, 3, 60, 61, 61][number % 7] + number / 7 * 50;
-        let parents = [number.checked_sub(1), (number % 5 == 4).then(|| number - 3)].into_iter().flatten();
-        let parents: String = parents.map(|parent| format!("parent {}\n", commits[parent])).collect();
+        let parents =
+            [number.checked_sub(1), (number % 5 == 4).then(|| number - 3)].into_iter().flatten();
+        let parents: String =
+            parents.map(|parent| format!("parent {}\n", commits[parent])).collect();
         let by = format!("A <a@b> {time} +0{}00", number % 3);
-        let text = format!("tree {tree}\n{parents}author {by}\ncommitter {by}\n\nnumber {number}\n\nof \\ many\n");
+        let text = format!(
+            "tree {tree}\n{parents}author {by}\ncommitter {by}\n\nnumber {number}\n\nof \\ many\n"
+        );
         commits.push(repository.object("commit", text.as_bytes()));
     }
     repository.point("master", commits.last().unwrap());

@@ -1,4 +1,5 @@
-//! What is not committed yet takes a bounded amount of memory, and what takes its time keeps nobody waiting.
+//! What is not committed yet takes a bounded amount of memory, and what takes its time keeps nobody
+//! waiting.
 
 use std::time::Duration;
 
@@ -118,9 +119,11 @@ fn content_is_refused_above_the_budget_and_memory_comes_back(place: &Place) {
 fn names_count_against_the_budget(place: &Place) {
     let place = place.again().limited(4 * MIB);
     let mut raw = begin(&place);
-    for (kind, perm, extension) in
-        [("dir", 0x8000_01ed, None), ("file", 0o644, None), ("link", 0x0200_01ed, Some("somewhere"))]
-    {
+    for (kind, perm, extension) in [
+        ("dir", 0x8000_01ed, None),
+        ("file", 0o644, None),
+        ("link", 0x0200_01ed, Some("somewhere")),
+    ] {
         let mut made = Vec::new();
         let error = loop {
             let name = format!("{kind}{}", made.len());
@@ -246,7 +249,8 @@ fn served_meanwhile(place: &Place, work: impl FnOnce() + Send) -> usize {
     served
 }
 
-/// A request that keeps the thread is in the way of all but the first one or two of them; the work takes the time of dozens.
+/// A request that keeps the thread is in the way of all but the first one or two of them; the work
+/// takes the time of dozens.
 const MANY: usize = 3;
 
 fn others_are_served_while_large_content_is_committed(place: &Place) {

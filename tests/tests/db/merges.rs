@@ -32,7 +32,10 @@ fn d30_a_branch_is_merged(place: &Place) {
     transaction.write("mine", "m");
     assert_eq!(transaction.merge(&theirs).unwrap(), "");
     let read = |path: &str| connection.read(&transaction.path(path));
-    assert_eq!((read("ours/mine"), read("theirs/file"), read("base/file")), ("m".into(), "1".into(), "0".into()));
+    assert_eq!(
+        (read("ours/mine"), read("theirs/file"), read("base/file")),
+        ("m".into(), "1".into(), "0".into())
+    );
     transaction.commit("merged").unwrap();
     let parents = connection.read(&format!("snapshots/{}/parents", master.head()));
     assert_eq!(parents, format!("{old}\n{theirs}\n"));
@@ -45,7 +48,10 @@ fn d31_an_unknown_commit_is_not_merged(place: &Place) {
     let transaction = master.transaction();
     transaction.write("f", "1");
     assert_eq!(refused(transaction.merge(UNKNOWN)), "No such file or directory");
-    assert_eq!((transaction.read("f"), connection.read(&transaction.path("parents"))), ("1".into(), String::new()));
+    assert_eq!(
+        (transaction.read("f"), connection.read(&transaction.path("parents"))),
+        ("1".into(), String::new())
+    );
     assert!(connection.stat(&transaction.path("conflicts")).is_err());
 }
 
@@ -67,7 +73,10 @@ fn d33_unrelated_histories(place: &Place) {
     let theirs = other.commit(&[("same", "1"), ("differs", "2")]);
     let transaction = master.transaction();
     assert_eq!(transaction.merge(&theirs).unwrap(), "differs");
-    assert_eq!(transaction.read("differs"), "** Conflict **\ndefault: add/add and no common ancestor\n");
+    assert_eq!(
+        transaction.read("differs"),
+        "** Conflict **\ndefault: add/add and no common ancestor\n"
+    );
     assert_eq!(connection.names(&transaction.path("base")), "");
 }
 

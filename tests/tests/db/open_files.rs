@@ -1,8 +1,11 @@
-//! An open file is a file, not a name: what fids of a transaction's `rw` stand for when names are removed, replaced and moved.
+//! An open file is a file, not a name: what fids of a transaction's `rw` stand for when names are
+//! removed, replaced and moved.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use datakit_core::wire::{Dialect, Extension, Fid, List, Qid, Rmessage as R, SetAttr, Stat, Str, Tmessage as T};
+use datakit_core::wire::{
+    Dialect, Extension, Fid, List, Qid, Rmessage as R, SetAttr, Stat, Str, Tmessage as T,
+};
 use datakit_tests::db::Place;
 use datakit_tests::on_both;
 use datakit_tests::wire_client::{Refusal, WireClient, untouched};
@@ -47,11 +50,20 @@ impl Raw {
     /// Makes a directory; `dir` stays what it is.
     fn mkdir(&mut self, dir: u32, name: &str) -> Result<(), Refusal> {
         if self.0.dialect == Dialect::Linux {
-            return self.0.rpc(&T::Mkdir { dfid: Fid(dir), name: name.into(), mode: 0o755, gid: 0 }).map(drop);
+            return self
+                .0
+                .rpc(&T::Mkdir { dfid: Fid(dir), name: name.into(), mode: 0o755, gid: 0 })
+                .map(drop);
         }
         self.0.walk(dir, 99, "").unwrap();
         let extension = Extension(None);
-        let made = self.0.rpc(&T::Create { fid: Fid(99), name: name.into(), perm: 0x8000_01ed, mode: 0, extension });
+        let made = self.0.rpc(&T::Create {
+            fid: Fid(99),
+            name: name.into(),
+            perm: 0x8000_01ed,
+            mode: 0,
+            extension,
+        });
         self.0.clunk(99).unwrap();
         made.map(drop)
     }
@@ -67,7 +79,13 @@ impl Raw {
         match self.0.dialect {
             // O_RDWR, O_TRUNC.
             Dialect::Linux => {
-                let request = T::Lcreate { fid: Fid(fid), name: name.into(), flags: 0o1002, mode: 0o644, gid: 0 };
+                let request = T::Lcreate {
+                    fid: Fid(fid),
+                    name: name.into(),
+                    flags: 0o1002,
+                    mode: 0o644,
+                    gid: 0,
+                };
                 self.0.rpc(&request).map(drop)
             }
             _ => self.0.create(fid, name, 0o644, None),
@@ -109,7 +127,9 @@ impl Raw {
             return self.0.stat(fid, |stat| (stat.length, stat.qid));
         }
         let frame = self.0.rpc(&T::Getattr { fid: Fid(fid), mask: u64::MAX }).unwrap();
-        let (_, R::Getattr { attr }) = R::decode(&frame, Dialect::Linux).unwrap() else { panic!("no Rgetattr") };
+        let (_, R::Getattr { attr }) = R::decode(&frame, Dialect::Linux).unwrap() else {
+            panic!("no Rgetattr")
+        };
         (attr.size, attr.qid)
     }
 
@@ -136,7 +156,8 @@ impl Raw {
         let done = match self.0.dialect {
             Dialect::Linux => {
                 self.0.walk(2, 97, path.rsplit_once('/').map_or("", |(dir, _)| dir)).unwrap();
-                let done = self.0.rpc(&T::Rename { fid: Fid(98), dfid: Fid(97), name: name.into() });
+                let done =
+                    self.0.rpc(&T::Rename { fid: Fid(98), dfid: Fid(97), name: name.into() });
                 self.0.clunk(97).unwrap();
                 done
             }
@@ -156,7 +177,8 @@ impl Raw {
         self.0.walk(2, 97, &old).unwrap();
         self.0.walk(2, 98, &new).unwrap();
         let (oldname, newname) = (oldname.as_str().into(), newname.as_str().into());
-        let done = self.0.rpc(&T::Renameat { olddirfid: Fid(97), oldname, newdirfid: Fid(98), newname });
+        let done =
+            self.0.rpc(&T::Renameat { olddirfid: Fid(97), oldname, newdirfid: Fid(98), newname });
         self.0.clunk(97).unwrap();
         self.0.clunk(98).unwrap();
         done.map(drop)
@@ -190,7 +212,10 @@ fn a_removed_file_is_read_and_written_until_its_last_fid_goes(place: &Place) {
         assert_eq!((raw.read(10), raw.read(11)), ("old".to_owned(), "old".to_owned()));
         assert!(raw.0.walk(2, 13, "f").is_err());
         raw.make(13, "", "f", "new");
-        assert_eq!((raw.read(10), raw.read_path("f").unwrap()), ("old".to_owned(), "new".to_owned()));
+        assert_eq!(
+            (raw.read(10), raw.read_path("f").unwrap()),
+            ("old".to_owned(), "new".to_owned())
+        );
         assert!(raw.0.rpc(&T::Remove { fid: Fid(12) }).is_err());
         assert_eq!(raw.read_path("f").unwrap(), "new");
     }
@@ -210,7 +235,10 @@ fn a_file_replaced_by_a_rename_is_read_and_written_apart_from_the_new_one(place:
         raw.0.open(11, 2).unwrap();
         assert_eq!((raw.read(11), raw.read(12)), ("OLD".to_owned(), "new".to_owned()));
         raw.0.write(12, 0, b"N").unwrap();
-        assert_eq!((raw.read_path("f").unwrap(), raw.read(10)), ("New".to_owned(), "OLD".to_owned()));
+        assert_eq!(
+            (raw.read_path("f").unwrap(), raw.read(10)),
+            ("New".to_owned(), "OLD".to_owned())
+        );
     }
 }
 
@@ -293,7 +321,8 @@ fn a_removed_directory_does_not_list_or_fill_the_new_one_of_its_name(place: &Pla
         raw.0.open(13, 0).unwrap();
         let listed = match dialect {
             Dialect::Linux => {
-                let frame = raw.0.rpc(&T::Readdir { fid: Fid(13), offset: 0, count: 4000 }).unwrap();
+                let frame =
+                    raw.0.rpc(&T::Readdir { fid: Fid(13), offset: 0, count: 4000 }).unwrap();
                 frame.windows(1).filter(|byte| byte == b"f").count()
             }
             _ => raw.0.read(13, 0, 4000).unwrap().len(),
@@ -377,7 +406,10 @@ fn a_rename_moves_between_directories(place: &Place) {
     raw.open(11, "b/g");
     let moved = raw.qid("a/f").path;
     raw.move_to("a/f", "b/g").unwrap();
-    assert_eq!((raw.qid("b/g").path, raw.read(10), raw.read(11)), (moved, "1".to_owned(), "2".to_owned()));
+    assert_eq!(
+        (raw.qid("b/g").path, raw.read(10), raw.read(11)),
+        (moved, "1".to_owned(), "2".to_owned())
+    );
     raw.0.write(10, 1, b"!").unwrap();
     assert_eq!(raw.read_path("b/g").unwrap(), "1!");
     // Where it is now counts, not where it was found.
@@ -441,11 +473,17 @@ fn open_files_follow_a_directory_that_is_moved(place: &Place) {
     raw.make(12, "a/b", "fresh", "3");
     let numbers = [raw.qid("a/b").path, raw.qid("a/b/f").path, raw.qid("a/b/fresh").path];
     raw.move_to("a/b", "to/moved").unwrap();
-    assert_eq!(["to/moved", "to/moved/f", "to/moved/fresh"].map(|path| raw.qid(path).path), numbers);
+    assert_eq!(
+        ["to/moved", "to/moved/f", "to/moved/fresh"].map(|path| raw.qid(path).path),
+        numbers
+    );
     raw.0.write(10, 0, b"one").unwrap();
     raw.make(13, "to/moved", "late", "4");
     raw.0.walk(11, 14, "late").unwrap();
-    assert_eq!((raw.read_path("to/moved/f").unwrap(), raw.read(12)), ("one".to_owned(), "3".to_owned()));
+    assert_eq!(
+        (raw.read_path("to/moved/f").unwrap(), raw.read(12)),
+        ("one".to_owned(), "3".to_owned())
+    );
     // `..` leads to where it is now, and to the top from there.
     raw.0.walk(11, 15, "../x").unwrap();
     raw.0.walk(11, 16, "../../a").unwrap();

@@ -37,7 +37,8 @@ fn d55_commits_of_git_are_seen() {
     let connection = place.connect();
     let master = connection.master();
     let first = master.commit(&[("a", "1")]);
-    let (mut heads, mut file, mut log) = (master.follow("head.live"), master.watch("theirs"), master.follow("reflog"));
+    let (mut heads, mut file, mut log) =
+        (master.follow("head.live"), master.watch("theirs"), master.follow("reflog"));
     assert_eq!((heads.line(), file.line()), (first.clone(), String::new()));
     log.quiet();
     let open = master.transaction();
@@ -88,7 +89,10 @@ fn d58_two_connections_commit_to_one_branch() {
     });
     let connection = place.connect();
     for client in ["a", "b"] {
-        assert_eq!(connection.names(&format!("branch/master/ro/{client}")).split(' ').count(), EACH);
+        assert_eq!(
+            connection.names(&format!("branch/master/ro/{client}")).split(' ').count(),
+            EACH
+        );
     }
     place.repository().git(&["fsck", "--strict"]);
 }
@@ -110,7 +114,8 @@ fn d59_a_large_file_is_written_in_linear_time() {
         };
         (half(0), half(640))
     };
-    // Were every append as long as the file, the second half would always take three times as long as the first.
+    // Were every append as long as the file, the second half would always take three times as long
+    // as the first.
     assert!((0..5).any(|_| matches!(halves(), (first, second) if second < first * 2)));
     transaction.commit("large").unwrap();
     assert_eq!(connection.stat("branch/master/ro/large").unwrap().len, 10 << 20);

@@ -4,7 +4,8 @@ use std::time::{Duration, UNIX_EPOCH};
 
 use datakit_tests::db::{Place, Repository, UNKNOWN, refused};
 
-/// A server, and a commit that it has read and that `git` has pruned, from its own file or from a pack.
+/// A server, and a commit that it has read and that `git` has pruned, from its own file or from a
+/// pack.
 fn with_pruned(packed: bool) -> (Place, String) {
     let place = Place::on(Repository::bare());
     let repository = place.repository();
@@ -31,9 +32,15 @@ fn no_branch_moves_to_a_pruned_commit() {
         let (place, gone) = with_pruned(packed);
         let connection = place.connect();
         for branch in ["master", "new"] {
-            assert_eq!(refused(connection.branch(branch).fast_forward(&gone)), "No such file or directory");
+            assert_eq!(
+                refused(connection.branch(branch).fast_forward(&gone)),
+                "No such file or directory"
+            );
         }
-        assert_eq!(refused(connection.branch("new").fast_forward(UNKNOWN)), "No such file or directory");
+        assert_eq!(
+            refused(connection.branch("new").fast_forward(UNKNOWN)),
+            "No such file or directory"
+        );
         place.repository().git(&["fsck", "--strict"]);
         place.repository().git(&["gc", "-q"]);
     }
@@ -114,7 +121,8 @@ fn what_no_branch_led_to_is_new_when_one_does() {
     let connection = place.connect();
     connection.master().fast_forward(&second).unwrap();
     for file in &files {
-        let age = std::fs::metadata(file).unwrap().modified().unwrap().elapsed().unwrap_or_default();
+        let age =
+            std::fs::metadata(file).unwrap().modified().unwrap().elapsed().unwrap_or_default();
         assert!(age < Duration::from_secs(60), "{}: {age:?}", file.display());
     }
 }

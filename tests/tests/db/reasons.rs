@@ -58,7 +58,10 @@ fn every_path_in_the_way_of_a_commit_is_listed(place: &Place) {
     assert!(refused(transaction.ctl("commit")).starts_with("Merge conflict: "));
     assert_eq!(transaction.conflicts(), paths.join(" "));
     let reason = connection.read(&transaction.path("ctl"));
-    assert_eq!(reason.lines().filter(|line| line.starts_with("Merge conflict: ")).count(), paths.len());
+    assert_eq!(
+        reason.lines().filter(|line| line.starts_with("Merge conflict: ")).count(),
+        paths.len()
+    );
 }
 
 fn every_command_file_says_why_it_failed(place: &Place) {

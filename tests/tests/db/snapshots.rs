@@ -18,11 +18,20 @@ fn d46_a_snapshot_has_its_commit(place: &Place) {
     let master = connection.master();
     let head = master.commit(&[("f", "1")]);
     let read = |file: &str| connection.read(&format!("snapshots/{head}/{file}"));
-    assert_eq!((read("hash"), read("msg"), read("ro/f")), (head.clone(), "a change".into(), "1".into()));
+    assert_eq!(
+        (read("hash"), read("msg"), read("ro/f")),
+        (head.clone(), "a change".into(), "1".into())
+    );
     assert_eq!(connection.names(&format!("snapshots/{head}")), "diff hash log msg parents ro");
     assert_eq!(connection.names("snapshots"), "");
-    assert_eq!(refused(connection.stat(&format!("snapshots/{UNKNOWN}"))), "No such file or directory");
-    assert_eq!(refused(connection.create(&format!("snapshots/{head}/ro/new"), 0o644, "")), "Directory is read-only");
+    assert_eq!(
+        refused(connection.stat(&format!("snapshots/{UNKNOWN}"))),
+        "No such file or directory"
+    );
+    assert_eq!(
+        refused(connection.create(&format!("snapshots/{head}/ro/new"), 0o644, "")),
+        "Directory is read-only"
+    );
     assert_eq!(refused(connection.put(&format!("snapshots/{head}/ro/f"), "x")), "Read-only file");
 }
 
@@ -51,12 +60,18 @@ fn d48_a_commit_is_a_file(place: &Place) {
     let master = connection.master();
     let head = master.commit(&[("f", "1")]);
     let text = connection.read(&format!("commits/{head}"));
-    for part in [format!("\"hash\": \"{head}\""), "\"author\": \"datakit <datakit@mobyproject.org>\"".to_owned()] {
+    for part in [
+        format!("\"hash\": \"{head}\""),
+        "\"author\": \"datakit <datakit@mobyproject.org>\"".to_owned(),
+    ] {
         assert!(text.contains(&part), "{text}");
     }
     let blob = master.watch("f").line();
     for unknown in [UNKNOWN, &blob[2..]] {
-        assert_eq!(refused(connection.stat(&format!("commits/{unknown}"))), "No such file or directory");
+        assert_eq!(
+            refused(connection.stat(&format!("commits/{unknown}"))),
+            "No such file or directory"
+        );
     }
     assert!(refused(connection.stat("commits/garbage")).starts_with("invalid-hash \"garbage\""));
 }
@@ -67,7 +82,10 @@ fn d49_what_changed_from_a_commit(place: &Place) {
     let first = master.commit(&[("file", "1"), ("src/Makefile", "1"), ("x", "1")]);
     let second = master.commit(&[("foo", "1"), ("file", "2")]);
     let diff = |new: &str, old: &str| connection.read(&format!("snapshots/{new}/diff/{old}"));
-    assert_eq!((diff(&second, &first), diff(&second, &second)), ("* file\n+ foo\n".into(), String::new()));
+    assert_eq!(
+        (diff(&second, &first), diff(&second, &second)),
+        ("* file\n+ foo\n".into(), String::new())
+    );
     let third = master.change(|transaction| {
         transaction.remove("x");
         connection.chmod(&transaction.rw("file"), 0o755).unwrap();

@@ -21,7 +21,11 @@ on_both! {
 /// How many of these succeed.
 fn successes<X>(results: impl IntoIterator<Item = datakit::client::Result<X>>) -> usize {
     let refusals = results.into_iter().map(|result| result.map_err(|error| error.to_string()));
-    refusals.filter(|result| result.as_ref().map_err(|text| assert_eq!(text, "not-fast-forward")).is_ok()).count()
+    refusals
+        .filter(|result| {
+            result.as_ref().map_err(|text| assert_eq!(text, "not-fast-forward")).is_ok()
+        })
+        .count()
 }
 
 fn ff_only_succeeds_once_for_equal_commits(place: &Place) {
@@ -31,8 +35,13 @@ fn ff_only_succeeds_once_for_equal_commits(place: &Place) {
     for round in 0..4 {
         let branches: Vec<_> = connections.iter().map(|connection| connection.master()).collect();
         let transactions: Vec<_> = branches.iter().map(|branch| branch.transaction()).collect();
-        transactions.iter().for_each(|transaction| transaction.write("n", &format!("{round} more")));
-        assert_eq!(successes(transactions.iter().map(|transaction| transaction.ctl("commit ff-only"))), 1);
+        transactions
+            .iter()
+            .for_each(|transaction| transaction.write("n", &format!("{round} more")));
+        assert_eq!(
+            successes(transactions.iter().map(|transaction| transaction.ctl("commit ff-only"))),
+            1
+        );
     }
 }
 
@@ -41,7 +50,10 @@ fn ff_only_succeeds_once_where_there_was_no_branch(place: &Place) {
     let branch = connection.branch("new");
     let transactions: Vec<_> = (0..4).map(|_| branch.transaction()).collect();
     transactions.iter().for_each(|transaction| transaction.write("f", "1"));
-    assert_eq!(successes(transactions.iter().map(|transaction| transaction.ctl("commit ff-only"))), 1);
+    assert_eq!(
+        successes(transactions.iter().map(|transaction| transaction.ctl("commit ff-only"))),
+        1
+    );
 }
 
 fn ff_only_counts_every_success(place: &Place) {
@@ -177,7 +189,10 @@ fn fast_forward_fails_after_the_branch_moved(place: &Place) {
     let head = master.commit(&[("f", "2")]);
     assert_eq!(refused(master.fast_forward(&first)), "not-fast-forward");
     let reason = connection.read(&master.path("fast-forward"));
-    assert_eq!(reason, format!("not-fast-forward: branch master is at {head}, from which {first} does not come\n"));
+    assert_eq!(
+        reason,
+        format!("not-fast-forward: branch master is at {head}, from which {first} does not come\n")
+    );
     master.fast_forward(&head).unwrap();
     assert_eq!(connection.read(&master.path("fast-forward")), "");
 }
@@ -190,7 +205,10 @@ fn a_plain_commit_does_not_bring_back_a_removed_branch(place: &Place) {
     transaction.write("g", "1");
     place.connect().remove("branch/master").unwrap();
     let master = connection.master();
-    assert_eq!(refused(transaction.ctl("commit")), format!("the branch was removed, it was at {head}"));
+    assert_eq!(
+        refused(transaction.ctl("commit")),
+        format!("the branch was removed, it was at {head}")
+    );
     assert_eq!((master.head(), transaction.read("g")), (String::new(), "1".to_owned()));
     // Without the removed history it is another branch of the same name.
     transaction.set_parents(&[]);
@@ -222,7 +240,10 @@ fn ff_only_fails_after_git_rewound_the_branch() {
     place.repository().git(&["update-ref", "refs/heads/master", &first]);
     assert_eq!(refused(transaction.ctl("commit ff-only")), "not-fast-forward");
     let reason = connection.read(&transaction.path("ctl"));
-    assert_eq!(reason, format!("not-fast-forward: branch master moved from {removed} to {first}\n"));
+    assert_eq!(
+        reason,
+        format!("not-fast-forward: branch master moved from {removed} to {first}\n")
+    );
     place.repository().git(&["update-ref", "-d", "refs/heads/master"]);
     assert_eq!(refused(transaction.ctl("commit ff-only")), "not-fast-forward");
     assert!(refused(transaction.ctl("commit")).starts_with("the branch was removed"));
@@ -245,15 +266,19 @@ fn ff_only_and_git_never_both_move_a_branch() {
         let transaction = master.transaction();
         transaction.write("f", &format!("{time} ours"));
         let (git, ours) = std::thread::scope(|scope| {
-            let git =
-                scope.spawn(|| place.repository().try_git(&["update-ref", "refs/heads/master", &by_git, &head]).0);
+            let git = scope.spawn(|| {
+                place.repository().try_git(&["update-ref", "refs/heads/master", &by_git, &head]).0
+            });
             let ours = transaction.ctl("commit ff-only");
             (git.join().unwrap(), ours)
         });
         let now = master.head();
         match (git, ours) {
             (true, Err(_)) => assert_eq!(now, by_git),
-            (false, Ok(())) => assert_eq!(connection.read(&format!("snapshots/{now}/parents")), format!("{head}\n")),
+            (false, Ok(())) => assert_eq!(
+                connection.read(&format!("snapshots/{now}/parents")),
+                format!("{head}\n")
+            ),
             other => panic!("both or none: {other:?}"),
         }
         head = now;

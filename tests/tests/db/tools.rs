@@ -1,4 +1,5 @@
-//! What ordinary tools ask of a mounted database: `cp -a`, `tar xp`, `rsync -a`, `mkdir -m`, `rm -rf`.
+//! What ordinary tools ask of a mounted database: `cp -a`, `tar xp`, `rsync -a`, `mkdir -m`,
+//! `rm -rf`.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -29,7 +30,8 @@ fn modes_are_shown_as_git_means_them(place: &Place) {
     transaction.write_as("d/program", 0o755, "2");
     connection.symlink(&transaction.rw("d/link"), "file").unwrap();
     let modes = |dir: &str| {
-        ["", "/file", "/program", "/link"].map(|name| connection.stat(&format!("{dir}{name}")).unwrap().mode & 0o777)
+        ["", "/file", "/program", "/link"]
+            .map(|name| connection.stat(&format!("{dir}{name}")).unwrap().mode & 0o777)
     };
     let git = [0o755, 0o644, 0o755, 0o777];
     assert_eq!(modes(&transaction.rw("d")), git);
@@ -49,7 +51,15 @@ fn set(raw: &mut WireClient, fid: u32, what: &str) -> Result<(), Refusal> {
     let request = match (raw.dialect, what) {
         (Dialect::Linux, what) => {
             let time = Time { sec: 1_000_000_000, nsec: 5 };
-            let all = SetAttr { valid: 0, mode: 0o700, uid: 1000, gid: 1000, size: 0, atime: time, mtime: time };
+            let all = SetAttr {
+                valid: 0,
+                mode: 0o700,
+                uid: 1000,
+                gid: 1000,
+                size: 0,
+                atime: time,
+                mtime: time,
+            };
             let valid = match what {
                 "mode" => SetAttr::MODE,
                 "owner" => SetAttr::UID | SetAttr::GID,
@@ -84,7 +94,8 @@ fn attributes_of_files_and_directories_are_taken_and_forgotten(place: &Place) {
         for path in ["t", "t/rw", "t/rw/d", "t/rw/d/f"] {
             raw.walk(0, 2, &format!("branch/master/transactions/{path}")).unwrap();
             for what in ["mode", "owner", "times"] {
-                set(&mut raw, 2, what).unwrap_or_else(|error| panic!("{dialect:?} {path} {what}: {error:?}"));
+                set(&mut raw, 2, what)
+                    .unwrap_or_else(|error| panic!("{dialect:?} {path} {what}: {error:?}"));
             }
             raw.clunk(2).unwrap();
         }
@@ -175,8 +186,9 @@ fn snapshots_show_the_time_of_their_commit(place: &Place) {
 fn commit_at(place: &Place, head: &str, written: i64, committed: i64) -> String {
     let objects = place.database.objects();
     let tree = objects.commit(head.parse().unwrap()).unwrap().tree;
-    let text =
-        format!("tree {tree}\nparent {head}\nauthor A <a> {written} +0200\ncommitter C <c> {committed} -0100\n\nm\n");
+    let text = format!(
+        "tree {tree}\nparent {head}\nauthor A <a> {written} +0200\ncommitter C <c> {committed} -0100\n\nm\n"
+    );
     let (id, commit) = Object::new(object::Kind::Commit, text.into_bytes()).unwrap();
     objects.store().write(&[(id, commit)]).unwrap();
     id.to_string()
@@ -217,7 +229,11 @@ fn what_a_commit_has_shows_the_time_of_the_committer(place: &Place) {
         }
         // What was looked at before the branch moved shows the time of the new head.
         for (fid, path) in (1..).zip(held) {
-            assert_eq!(i64::try_from(holding.getattr(fid).unwrap().mtime.sec).unwrap(), committed, "{path}");
+            assert_eq!(
+                i64::try_from(holding.getattr(fid).unwrap().mtime.sec).unwrap(),
+                committed,
+                "{path}"
+            );
         }
         last = head;
     }
@@ -234,41 +250,73 @@ fn what_refuses_every_write_shows_no_write_bit(place: &Place) {
     let transaction = master.transaction();
     transaction.merge(&theirs).unwrap();
     connection.mkdir("remotes/r").unwrap();
-    let bits = |path: &str| connection.stat(path).unwrap_or_else(|error| panic!("{path}: {error}")).mode & 0o777;
+    let bits = |path: &str| {
+        connection.stat(path).unwrap_or_else(|error| panic!("{path}: {error}")).mode & 0o777
+    };
 
     let snapshot = |name: &str| format!("snapshots/{base}{name}");
     let in_debug = ["debug/src/db/doc"].map(String::from);
     let in_snapshot = ["/hash", "/log", "/msg", "/parents"].map(snapshot);
     let of_commits = [snapshot(&format!("/diff/{theirs}")), format!("commits/{base}")];
-    let in_branch = ["head", "head.live", "log", "reflog", "watch/tree.live", "watch/d.node/tree.live"];
+    let in_branch =
+        ["head", "head.live", "log", "reflog", "watch/tree.live", "watch/d.node/tree.live"];
     let in_branch = in_branch.map(|name| master.path(name));
-    let in_transaction = ["origin", "conflicts", &format!("diff/{base}")].map(|name| transaction.path(name));
-    let files = in_debug.into_iter().chain(in_snapshot).chain(of_commits).chain(in_branch).chain(in_transaction);
+    let in_transaction =
+        ["origin", "conflicts", &format!("diff/{base}")].map(|name| transaction.path(name));
+    let files = in_debug
+        .into_iter()
+        .chain(in_snapshot)
+        .chain(of_commits)
+        .chain(in_branch)
+        .chain(in_transaction);
     for path in files.chain([master.path(&format!("diff/{theirs}")), "remotes/r/head".to_owned()]) {
         assert_eq!(bits(&path), 0o444, "{path}");
         assert!(connection.put(&path, "x").is_err(), "{path}");
         assert!(connection.truncate(&path, 0).is_err(), "{path}");
     }
 
-    let top = ["", "commits", "debug", "debug/src", "debug/src/db", "snapshots", "trees"].map(String::from);
-    let about = [snapshot(""), snapshot("/diff"), master.path(""), master.path("diff"), transaction.path("diff")];
-    for path in top.into_iter().chain(about).chain(["watch", "watch/d.node"].map(|name| master.path(name))) {
+    let top = ["", "commits", "debug", "debug/src", "debug/src/db", "snapshots", "trees"]
+        .map(String::from);
+    let about = [
+        snapshot(""),
+        snapshot("/diff"),
+        master.path(""),
+        master.path("diff"),
+        transaction.path("diff"),
+    ];
+    for path in
+        top.into_iter().chain(about).chain(["watch", "watch/d.node"].map(|name| master.path(name)))
+    {
         let path = path.trim_end_matches('/');
         assert_eq!(bits(path), 0o555, "{path}");
         let new = format!("{path}/new").trim_start_matches('/').to_owned();
-        assert!(connection.create(&new, 0o644, "").is_err() && connection.mkdir(&new).is_err(), "{path}");
+        assert!(
+            connection.create(&new, 0o644, "").is_err() && connection.mkdir(&new).is_err(),
+            "{path}"
+        );
     }
 
-    // What can be written, where something can be made or removed, and trees, which are as Git checks them out.
-    let writable = ["author", "ctl", "merge", "msg", "parents", "rw/d/f"].map(|name| transaction.path(name));
+    // What can be written, where something can be made or removed, and trees, which are as Git
+    // checks them out.
+    let writable =
+        ["author", "ctl", "merge", "msg", "parents", "rw/d/f"].map(|name| transaction.path(name));
     let places = ["branch", "remotes", "remotes/r"].map(String::from);
     let in_master = ["fast-forward", "transactions"].map(|name| master.path(name));
-    for path in
-        writable.into_iter().chain(places).chain(in_master).chain([transaction.path(""), transaction.path("rw")])
+    for path in writable
+        .into_iter()
+        .chain(places)
+        .chain(in_master)
+        .chain([transaction.path(""), transaction.path("rw")])
     {
         assert_ne!(bits(path.trim_end_matches('/')) & 0o200, 0, "{path}");
     }
-    for dir in [master.path("ro"), snapshot("/ro"), transaction.path("base"), transaction.path("theirs")] {
-        assert_eq!(["", "/d", "/d/f"].map(|name| bits(&format!("{dir}{name}"))), [0o755, 0o755, 0o644], "{dir}");
+    for dir in
+        [master.path("ro"), snapshot("/ro"), transaction.path("base"), transaction.path("theirs")]
+    {
+        assert_eq!(
+            ["", "/d", "/d/f"].map(|name| bits(&format!("{dir}{name}"))),
+            [0o755, 0o755, 0o644],
+            "{dir}"
+        );
     }
 }

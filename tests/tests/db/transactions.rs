@@ -124,7 +124,10 @@ fn d20_what_is_empty_is_gone_after_the_commit(place: &Place) {
     transaction.make_dirs("new");
     transaction.remove("new");
     transaction.remove("a/b/file");
-    assert_eq!((transaction.names(""), transaction.names("a")), ("a keep".to_owned(), "b".to_owned()));
+    assert_eq!(
+        (transaction.names(""), transaction.names("a")),
+        ("a keep".to_owned(), "b".to_owned())
+    );
     transaction.commit("emptied").unwrap();
     assert_eq!(connection.names("branch/master/ro"), "keep");
 }
@@ -170,7 +173,10 @@ fn d24_a_link_has_a_target(place: &Place) {
     let transaction = master.transaction();
     connection.symlink(&transaction.rw("l"), "some/where").unwrap();
     let stat = connection.stat(&transaction.rw("l")).unwrap();
-    assert_eq!((stat.kind, stat.target.unwrap().to_string()), (Kind::Symlink, "some/where".to_owned()));
+    assert_eq!(
+        (stat.kind, stat.target.unwrap().to_string()),
+        (Kind::Symlink, "some/where".to_owned())
+    );
     transaction.commit("link").unwrap();
     assert_eq!(connection.stat("branch/master/ro/l").unwrap().kind, Kind::Symlink);
     master.change(|transaction| connection.chmod(&transaction.rw("l"), 0o644).unwrap());
@@ -187,7 +193,10 @@ fn d25_two_fids_of_one_file(place: &Place) {
     a.write(0, "hello");
     b.write(1, "i");
     a.write(5, "!");
-    assert_eq!((a.read(), b.read(), transaction.read("f")), ("hillo!".into(), "hillo!".into(), "hillo!".to_owned()));
+    assert_eq!(
+        (a.read(), b.read(), transaction.read("f")),
+        ("hillo!".into(), "hillo!".into(), "hillo!".to_owned())
+    );
 }
 
 fn d26_a_renamed_file_is_followed(place: &Place) {
@@ -203,7 +212,10 @@ fn d26_a_renamed_file_is_followed(place: &Place) {
     assert_ne!(connection.stat(&transaction.rw("d/old")).unwrap().qid.path, before.path);
     assert_eq!(connection.stat(&transaction.rw("d/new")).unwrap().qid.path, before.path);
     open.write(0, "C");
-    assert_eq!((transaction.read("d/new"), transaction.read("d/old")), ("Content".to_owned(), "another".to_owned()));
+    assert_eq!(
+        (transaction.read("d/new"), transaction.read("d/old")),
+        ("Content".to_owned(), "another".to_owned())
+    );
     connection.rename(&transaction.rw("d"), "e").unwrap();
     assert_eq!((open.read(), transaction.names("")), ("Content".to_owned(), "e".to_owned()));
 }
@@ -257,7 +269,15 @@ fn names_that_git_takes_for_its_own_on_some_platform_are_refused(place: &Place) 
     let transaction = master.transaction();
     transaction.write("f", "");
     connection.symlink(&transaction.rw("link"), "f").unwrap();
-    let names = [".git\\config", "x\\.git", "a\\git~1", ".git::$INDEX_ALLOCATION", ".git. .", ".g\u{200c}it", "GIT~1 "];
+    let names = [
+        ".git\\config",
+        "x\\.git",
+        "a\\git~1",
+        ".git::$INDEX_ALLOCATION",
+        ".git. .",
+        ".g\u{200c}it",
+        "GIT~1 ",
+    ];
     for name in names {
         let expected = format!("invalid name {name:?}: Git refuses it in a tree");
         for refusal in [

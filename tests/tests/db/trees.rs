@@ -9,7 +9,8 @@ const LONG: [u8; 256] = [b'n'; 256];
 fn tree(repository: &Repository, entries: &[(&str, &[u8])]) -> String {
     let mut data = Vec::new();
     for (mode, name) in entries {
-        let (kind, content) = if mode.ends_with("40000") { ("tree", b"".as_slice()) } else { ("blob", *name) };
+        let (kind, content) =
+            if mode.ends_with("40000") { ("tree", b"".as_slice()) } else { ("blob", *name) };
         let id = match mode.ends_with("40000") {
             true => {
                 let blob = repository.object("blob", b"below");
@@ -30,7 +31,8 @@ fn bytes(id: &str) -> Vec<u8> {
 fn served(entries: &[(&str, &[u8])]) -> Place {
     let repository = Repository::bare();
     let tree = tree(&repository, entries);
-    let commit = repository.object("commit", format!("tree {tree}\nauthor a <a> 1 +0000\n\nodd").as_bytes());
+    let commit =
+        repository.object("commit", format!("tree {tree}\nauthor a <a> 1 +0000\n\nodd").as_bytes());
     repository.point("master", &commit);
     Place::on(repository)
 }
@@ -68,7 +70,10 @@ fn names_that_lead_elsewhere_never_reach_a_client() {
         let transaction = master.transaction();
         assert_eq!(transaction.names(""), "d f");
         for path in ["new", "d/new"] {
-            assert!(refused(connection.create(&transaction.rw(path), 0o644, "")).contains("that Git refuses"));
+            assert!(
+                refused(connection.create(&transaction.rw(path), 0o644, ""))
+                    .contains("that Git refuses")
+            );
         }
         assert_eq!(transaction.names(""), "d f");
     }
@@ -76,7 +81,13 @@ fn names_that_lead_elsewhere_never_reach_a_client() {
 
 #[test]
 fn the_first_of_two_entries_of_one_name_is_shown() {
-    let place = served(&[("100644", b"a"), ("100644", b"a"), ("100644", b"b"), ("100644", b"b.c"), ("40000", b"b")]);
+    let place = served(&[
+        ("100644", b"a"),
+        ("100644", b"a"),
+        ("100644", b"b"),
+        ("100644", b"b.c"),
+        ("40000", b"b"),
+    ]);
     let connection = place.connect();
     let names = connection.try_names("branch/master/ro").unwrap();
     assert_eq!(names, ["a", "b", "b.c"]);
@@ -112,7 +123,9 @@ fn modes_of_all_kinds_are_shown_as_what_git_makes_of_them() {
     let place = served(&entries);
     let connection = place.connect();
     assert_eq!(connection.names("branch/master/ro"), "a b c d e g");
-    let program = |name: &str| connection.stat(&format!("branch/master/ro/{name}")).unwrap().mode & 0o100 != 0;
+    let program = |name: &str| {
+        connection.stat(&format!("branch/master/ro/{name}")).unwrap().mode & 0o100 != 0
+    };
     assert_eq!(["a", "b", "c", "d"].map(program), [false, false, true, true]);
     assert_eq!(connection.stat("branch/master/ro/g").unwrap().kind, Kind::Symlink);
     let master = connection.master();

@@ -32,7 +32,10 @@ fn d40_a_path_is_followed(place: &Place) {
     let connection = place.connect();
     let master = connection.master();
     let (mut file, mut dir, mut root) = (master.watch("d/f"), master.watch("d"), master.watch(""));
-    assert_eq!((file.line(), dir.line(), root.line()), (String::new(), String::new(), format!("D-{EMPTY_TREE}")));
+    assert_eq!(
+        (file.line(), dir.line(), root.line()),
+        (String::new(), String::new(), format!("D-{EMPTY_TREE}"))
+    );
     master.commit(&[("d/f", "1")]);
     let made = file.line();
     let hash = made.strip_prefix("F-").unwrap();

@@ -37,8 +37,14 @@ fn a_commit_onto_unfinished_work_is_refused_and_says_why() {
     let transaction = master.transaction();
     transaction.write("f", "2");
     let text = refused(transaction.commit("theirs"));
-    assert!(text.starts_with("work tree of \"master\": changes that are not committed (/"), "{text}");
-    assert_eq!((master.head(), std::fs::read_to_string(&file).unwrap()), (first.clone(), "mine".to_owned()));
+    assert!(
+        text.starts_with("work tree of \"master\": changes that are not committed (/"),
+        "{text}"
+    );
+    assert_eq!(
+        (master.head(), std::fs::read_to_string(&file).unwrap()),
+        (first.clone(), "mine".to_owned())
+    );
     // Another branch is nobody's concern, and the transaction goes on.
     let second = connection.branch("other").commit(&[("f", "3")]);
     assert!(refused(master.fast_forward(&second)).starts_with("not-fast-forward"));

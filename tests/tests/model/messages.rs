@@ -1,6 +1,8 @@
 //! The messages that both sides are sent.
 
-use datakit_core::wire::{Data, Dialect, Extension, Fid, List, Numeric, Qid, Stat, StatUnix, Str, Tag, Tmessage as T};
+use datakit_core::wire::{
+    Data, Dialect, Extension, Fid, List, Numeric, Qid, Stat, StatUnix, Str, Tag, Tmessage as T,
+};
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::select;
@@ -135,7 +137,8 @@ pub fn message() -> impl Strategy<Value = Message> {
 }
 
 impl Message {
-    /// `a/b` and the file `c`; fid 0 is the root, fids 1 and 2 are `a` and `b` of a narrower attach.
+    /// `a/b` and the file `c`; fid 0 is the root, fids 1 and 2 are `a` and `b` of a narrower
+    /// attach.
     pub fn beginning() -> Vec<Message> {
         let walk = |newfid, names| Message::Walk { fid: 0, newfid, names };
         vec![
@@ -160,7 +163,9 @@ impl Message {
         let linux = dialect == Dialect::Linux;
         let mut wnames = Vec::new();
         let request = match self {
-            Message::Version(version) => T::Version { msize: crate::MSIZE, version: version.text().into() },
+            Message::Version(version) => {
+                T::Version { msize: crate::MSIZE, version: version.text().into() }
+            }
             Message::Attach { fid, aname } => T::Attach {
                 fid: Fid(*fid),
                 afid: Fid::NONE,
@@ -170,9 +175,15 @@ impl Message {
             },
             Message::Walk { fid, newfid, names } => {
                 wnames.extend(names.iter().map(|name| Str::from(*name)));
-                T::Walk { fid: Fid(*fid), newfid: Fid(*newfid), wnames: List::from(wnames.as_slice()) }
+                T::Walk {
+                    fid: Fid(*fid),
+                    newfid: Fid(*newfid),
+                    wnames: List::from(wnames.as_slice()),
+                }
             }
-            Message::Open { fid, mode } if linux => T::Lopen { fid: Fid(*fid), flags: flags(*mode) },
+            Message::Open { fid, mode } if linux => {
+                T::Lopen { fid: Fid(*fid), flags: flags(*mode) }
+            }
             Message::Open { fid, mode } => T::Open { fid: Fid(*fid), mode: *mode },
             Message::Create { fid, name, mode, exclusive } if linux => {
                 let flags = flags(*mode) | O_CREAT | if *exclusive { O_EXCL } else { 0 };
@@ -186,7 +197,9 @@ impl Message {
             Message::Read { fid, at, count } => {
                 T::Read { fid: Fid(*fid), offset: at.offset(*fid, model), count: *count }
             }
-            Message::Readdir { fid } if linux => T::Readdir { fid: Fid(*fid), offset: 0, count: u32::MAX },
+            Message::Readdir { fid } if linux => {
+                T::Readdir { fid: Fid(*fid), offset: 0, count: u32::MAX }
+            }
             Message::Readdir { fid } => T::Read { fid: Fid(*fid), offset: 0, count: u32::MAX },
             Message::Write { fid } => T::Write { fid: Fid(*fid), offset: 3, data: Data(b"data") },
             Message::Clunk { fid } => T::Clunk { fid: Fid(*fid) },
@@ -250,7 +263,12 @@ fn renamed(name: &'static str) -> Stat<'static> {
         mtime: u32::MAX,
         length: u64::MAX,
         name: name.into(),
-        unix: Some(StatUnix { extension: Str(b""), n_uid: u32::MAX, n_gid: u32::MAX, n_muid: u32::MAX }),
+        unix: Some(StatUnix {
+            extension: Str(b""),
+            n_uid: u32::MAX,
+            n_gid: u32::MAX,
+            n_muid: u32::MAX,
+        }),
         ..Stat::default()
     }
 }

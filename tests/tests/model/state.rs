@@ -72,8 +72,8 @@ impl Model {
         self.fids.values().filter(|known| leaves(&known.opened)).map(|known| known.ino).collect()
     }
 
-    /// Does what a message asks for; `None` is a refusal. The reply tells the numbers of new inodes, and how far a directory was
-    /// read.
+    /// Does what a message asks for; `None` is a refusal. The reply tells the numbers of new
+    /// inodes, and how far a directory was read.
     pub fn apply(&mut self, message: &Message, reply: &R<'_>) -> Option<()> {
         if let Message::Version(version) = message {
             for ino in self.leaving() {
@@ -89,22 +89,28 @@ impl Model {
             Message::Attach { fid, aname } => {
                 self.free(fid)?;
                 let names = aname.split('/').filter(|name| !name.is_empty());
-                let ino = names.into_iter().try_fold(self.root, |ino, name| self.child(ino, name))?;
+                let ino =
+                    names.into_iter().try_fold(self.root, |ino, name| self.child(ino, name))?;
                 self.fids.insert(fid, Known { ino, top: ino, opened: Opened::No });
                 Some(())
             }
             Message::Walk { fid, newfid, ref names } => self.walk(fid, newfid, names, reply),
             Message::Open { fid, mode } => {
-                let Known { ino, top, opened: Opened::No } = *self.fids.get(&fid)? else { return None };
+                let Known { ino, top, opened: Opened::No } = *self.fids.get(&fid)? else {
+                    return None;
+                };
                 let orclose = !linux && mode & ORCLOSE != 0;
-                if self.is_dir(ino) && (matches!(mode & 3, 1 | 2) || mode & OTRUNC != 0 || orclose) {
+                if self.is_dir(ino) && (matches!(mode & 3, 1 | 2) || mode & OTRUNC != 0 || orclose)
+                {
                     return None;
                 }
                 // What was attached to is not removed from within.
                 if orclose && ino == top { None } else { self.open(fid, ino, mode, orclose) }
             }
             Message::Create { fid, name, mode, exclusive } => {
-                let Known { ino: dir, opened: Opened::No, .. } = *self.fids.get(&fid)? else { return None };
+                let Known { ino: dir, opened: Opened::No, .. } = *self.fids.get(&fid)? else {
+                    return None;
+                };
                 let ino = match self.child(dir, name) {
                     Some(there) if self.is_dir(there) || !linux || exclusive => return None,
                     Some(there) => there,
@@ -125,9 +131,14 @@ impl Model {
                 self.read(fid, offset, count, reply)
             }
             Message::Readdir { fid } if linux => {
-                let Known { ino, opened: Opened::Dir { .. }, .. } = self.fids.get(&fid)? else { return None };
+                let Known { ino, opened: Opened::Dir { .. }, .. } = self.fids.get(&fid)? else {
+                    return None;
+                };
                 let R::Readdir { data } = reply else { return Some(()) };
-                self.listed(*ino, Dirent::decode_all(data.0).map(|entry| entry.unwrap().name.to_string()));
+                self.listed(
+                    *ino,
+                    Dirent::decode_all(data.0).map(|entry| entry.unwrap().name.to_string()),
+                );
                 Some(())
             }
             Message::Readdir { fid } => self.read(fid, 0, u32::MAX, reply),
@@ -186,7 +197,11 @@ impl Model {
             return None;
         }
         if let R::Walk { wqids } = reply {
-            assert_eq!(wqids.iter().map(|qid| qid.path).collect::<Vec<_>>(), way, "the way of {names:?}");
+            assert_eq!(
+                wqids.iter().map(|qid| qid.path).collect::<Vec<_>>(),
+                way,
+                "the way of {names:?}"
+            );
         }
         if way.len() == names.len() {
             self.fids.insert(newfid, Known { ino, top, opened: Opened::No });
@@ -200,7 +215,8 @@ impl Model {
             _ if !self.is_dir(ino) => None,
             ".." if ino == top => Some(ino),
             ".." => {
-                // What was removed is nowhere; what was moved out of the tree that was attached to stays outside of it.
+                // What was removed is nowhere; what was moved out of the tree that was attached to
+                // stays outside of it.
                 let up = self.nodes[&ino].dir.unwrap_or(self.root);
                 Some(if self.is_below(up, top) { up } else { ino })
             }
@@ -209,7 +225,8 @@ impl Model {
     }
 
     fn is_below(&self, ino: u64, top: u64) -> bool {
-        top == self.root || std::iter::successors(Some(ino), |ino| self.nodes[ino].dir).any(|ino| ino == top)
+        top == self.root
+            || std::iter::successors(Some(ino), |ino| self.nodes[ino].dir).any(|ino| ino == top)
     }
 
     fn open(&mut self, fid: u32, ino: u64, mode: u8, orclose: bool) -> Option<()> {
@@ -220,9 +237,18 @@ impl Model {
         Some(())
     }
 
-    fn make(&mut self, dir: u64, name: &str, entries: Option<BTreeMap<String, u64>>, reply: &R<'_>) -> Option<u64> {
+    fn make(
+        &mut self,
+        dir: u64,
+        name: &str,
+        entries: Option<BTreeMap<String, u64>>,
+        reply: &R<'_>,
+    ) -> Option<u64> {
         self.nodes[&dir].entries.as_ref()?;
-        if matches!(name, "" | "." | "..") || self.path(dir).is_none() || self.child(dir, name).is_some() {
+        if matches!(name, "" | "." | "..")
+            || self.path(dir).is_none()
+            || self.child(dir, name).is_some()
+        {
             return None;
         }
         let (R::Create { qid, .. } | R::Lcreate { qid, .. } | R::Mkdir { qid }) = *reply else {
@@ -280,12 +306,16 @@ impl Model {
             Opened::Dir { .. } => offset,
         };
         let R::Read { data } = reply else {
-            // An entry is longer than that; whether there is one more, only a listing in order would tell.
+            // An entry is longer than that; whether there is one more, only a listing in order
+            // would tell.
             return if count < 100 { None } else { Some(()) };
         };
         if offset == 0 && count >= 8000 {
             let dialect = self.dialect?;
-            self.listed(ino, Stat::decode_all(data.0, dialect).map(|stat| stat.unwrap().name.to_string()));
+            self.listed(
+                ino,
+                Stat::decode_all(data.0, dialect).map(|stat| stat.unwrap().name.to_string()),
+            );
         }
         if let Some(Known { opened: Opened::Dir { at, .. }, .. }) = self.fids.get_mut(&fid) {
             *at = place + data.0.len() as u64;
@@ -296,7 +326,8 @@ impl Model {
     /// A whole listing has every entry once.
     fn listed(&self, ino: u64, names: impl Iterator<Item = String>) {
         let names: Vec<String> = names.collect();
-        let due: BTreeSet<&String> = self.nodes[&ino].entries.iter().flat_map(BTreeMap::keys).collect();
+        let due: BTreeSet<&String> =
+            self.nodes[&ino].entries.iter().flat_map(BTreeMap::keys).collect();
         assert_eq!((names.len(), names.iter().collect()), (due.len(), due), "a listing");
     }
 }

@@ -17,9 +17,11 @@ fn set_mode(mode: u32) -> SetAttr {
 #[test]
 fn special_bits_go_both_ways() {
     let served = scratch();
-    let bits = [(SETUID, 0o4000), (SETGID, 0o2000), (STICKY, 0o1000), (SETUID | SETGID | STICKY, 0o7000)];
+    let bits =
+        [(SETUID, 0o4000), (SETGID, 0o2000), (STICKY, 0o1000), (SETUID | SETGID | STICKY, 0o7000)];
     for (n, (wire, mode)) in bits.into_iter().enumerate() {
-        let (mut unix, mut linux) = (client(&served, Dialect::Unix), client(&served, Dialect::Linux));
+        let (mut unix, mut linux) =
+            (client(&served, Dialect::Unix), client(&served, Dialect::Linux));
         let (made, name) = (format!("made{n}"), format!("set{n}"));
         unix.walk(0, 1, "").unwrap();
         unix.create(1, &made, wire | 0o755, None).unwrap();
@@ -46,14 +48,20 @@ fn a_change_by_a_user_takes_set_id_bits_off() {
     for dialect in [Dialect::Unix, Dialect::Linux] {
         let (mut root, mut user) = (client(&served, Dialect::Linux), client(&served, dialect));
         user.attach_as(1, "", 1000).unwrap();
-        for (before, after) in [(0o4777, 0o777), (0o6755, 0o755), (0o2766, 0o2766), (0o1777, 0o1777)] {
+        for (before, after) in
+            [(0o4777, 0o777), (0o6755, 0o755), (0o2766, 0o2766), (0o1777, 0o1777)]
+        {
             let name = format!("{}{before:o}", dialect.version());
             file(&mut root, &name, b"content");
             root.walk(0, 2, &name).unwrap();
             let mut check = |what: &str, change: &mut dyn FnMut(&mut WireClient)| {
                 root.setattr(2, set_mode(before)).unwrap();
                 change(&mut user);
-                assert_eq!(root.getattr(2).unwrap().mode, 0o100_000 | after, "{what} of {before:o}");
+                assert_eq!(
+                    root.getattr(2).unwrap().mode,
+                    0o100_000 | after,
+                    "{what} of {before:o}"
+                );
             };
             check("write", &mut |user| {
                 user.walk(1, 3, &name).unwrap();
@@ -75,12 +83,20 @@ fn a_change_by_a_user_takes_set_id_bits_off() {
             user.walk(1, 3, &name).unwrap();
             match dialect {
                 Dialect::Linux => {
-                    user.setattr(3, SetAttr { valid: SetAttr::SIZE, size: 1, ..SetAttr::default() }).unwrap();
+                    user.setattr(
+                        3,
+                        SetAttr { valid: SetAttr::SIZE, size: 1, ..SetAttr::default() },
+                    )
+                    .unwrap();
                 }
                 _ => wstat(&mut user, 3, Stat { length: 1, ..untouched() }).unwrap(),
             }
             user.clunk(3).unwrap();
-            assert_eq!(root.getattr(2).unwrap().mode, 0o100_000 | after, "truncation of {before:o}");
+            assert_eq!(
+                root.getattr(2).unwrap().mode,
+                0o100_000 | after,
+                "truncation of {before:o}"
+            );
             // Reading changes nothing, and root keeps what it writes.
             root.setattr(2, set_mode(before)).unwrap();
             user.walk(1, 3, &name).unwrap();
@@ -103,7 +119,8 @@ fn a_change_of_owner_takes_set_id_bits_off() {
     let mut client = client(&served, Dialect::Linux);
     file(&mut client, "f", b"");
     dir(&mut client, "d");
-    for (path, before, after) in [("f", 0o106_755, 0o100_755), ("f", 0o102_644, 0o102_644), ("d", 0o043_755, 0o043_755)]
+    for (path, before, after) in
+        [("f", 0o106_755, 0o100_755), ("f", 0o102_644, 0o102_644), ("d", 0o043_755, 0o043_755)]
     {
         client.walk(0, 1, path).unwrap();
         for valid in [SetAttr::UID, SetAttr::GID] {
@@ -112,7 +129,12 @@ fn a_change_of_owner_takes_set_id_bits_off() {
             assert_eq!(client.getattr(1).unwrap().mode, after);
         }
         // The mode that comes with the owner is the one that counts.
-        let set = SetAttr { valid: SetAttr::UID | SetAttr::MODE, uid: 9, mode: before, ..SetAttr::default() };
+        let set = SetAttr {
+            valid: SetAttr::UID | SetAttr::MODE,
+            uid: 9,
+            mode: before,
+            ..SetAttr::default()
+        };
         client.setattr(1, set).unwrap();
         assert_eq!(client.getattr(1).unwrap().mode, before);
         client.clunk(1).unwrap();
@@ -138,7 +160,10 @@ fn a_write_of_nothing_changes_nothing() {
             }
             client.clunk(1).unwrap();
             let after = probe.getattr(1).unwrap();
-            assert_eq!((after.size, after.mtime, after.ctime, after.qid), (4, before.mtime, before.ctime, before.qid));
+            assert_eq!(
+                (after.size, after.mtime, after.ctime, after.qid),
+                (4, before.mtime, before.ctime, before.qid)
+            );
         }
     }
 }
@@ -154,7 +179,9 @@ fn times_that_a_dialect_cannot_tell_are_the_nearest_it_can() {
     for (sec, due) in cases {
         let time = Time { sec: sec.cast_unsigned(), nsec: 0 };
         let valid = SetAttr::MTIME | SetAttr::MTIME_SET | SetAttr::ATIME | SetAttr::ATIME_SET;
-        linux.setattr(1, SetAttr { valid, mtime: time, atime: time, ..SetAttr::default() }).unwrap();
+        linux
+            .setattr(1, SetAttr { valid, mtime: time, atime: time, ..SetAttr::default() })
+            .unwrap();
         let attr = linux.getattr(1).unwrap();
         assert_eq!((attr.mtime, attr.atime), (time, time));
         assert_eq!(unix.stat(1, |stat| (stat.mtime, stat.atime)), (due, due), "{sec}");
@@ -169,7 +196,9 @@ fn blocks_are_those_that_a_file_takes() {
     client.walk(0, 1, "f").unwrap();
     client.lopen(1, O_RDWR).unwrap();
     assert_eq!(client.getattr(1).unwrap().blocks, 0);
-    client.setattr(1, SetAttr { valid: SetAttr::SIZE, size: 1 << 40, ..SetAttr::default() }).unwrap();
+    client
+        .setattr(1, SetAttr { valid: SetAttr::SIZE, size: 1 << 40, ..SetAttr::default() })
+        .unwrap();
     assert_eq!(client.getattr(1).unwrap().blocks, 0, "a hole takes nothing");
     client.write(1, 1 << 39, &[1; 4096]).unwrap();
     let attr = client.getattr(1).unwrap();
@@ -203,9 +232,14 @@ fn what_was_removed_has_no_links_and_gets_none() {
     }
     client.walk(0, 1, "b").unwrap();
     let (olddirfid, newdirfid) = (Fid(0), Fid(0));
-    client.rpc(&T::Renameat { olddirfid, oldname: "a".into(), newdirfid, newname: "b".into() }).unwrap();
+    client
+        .rpc(&T::Renameat { olddirfid, oldname: "a".into(), newdirfid, newname: "b".into() })
+        .unwrap();
     assert_eq!(client.getattr(1).unwrap().nlink, 0);
-    assert_eq!(errno(client.rpc(&T::Link { dfid: Fid(0), fid: Fid(1), name: "again".into() })), ENOENT);
+    assert_eq!(
+        errno(client.rpc(&T::Link { dfid: Fid(0), fid: Fid(1), name: "again".into() })),
+        ENOENT
+    );
     // Of two names one is left.
     client.walk(0, 2, "b").unwrap();
     client.rpc(&T::Link { dfid: Fid(0), fid: Fid(2), name: "c".into() }).unwrap();
@@ -227,7 +261,9 @@ fn a_rename_moves_the_change_time_of_what_it_renames() {
         let new = format!("{name} renamed");
         match dialect {
             Dialect::Linux => {
-                client.rpc(&T::Rename { fid: Fid(1), dfid: Fid(0), name: new.as_str().into() }).unwrap();
+                client
+                    .rpc(&T::Rename { fid: Fid(1), dfid: Fid(0), name: new.as_str().into() })
+                    .unwrap();
             }
             _ => wstat(&mut client, 1, Stat { name: new.as_str().into(), ..untouched() }).unwrap(),
         }
@@ -265,7 +301,10 @@ fn a_parameter_takes_no_mode_that_it_cannot_keep() {
         client.walk(0, 1, "param").unwrap();
         wstat(&mut client, 1, Stat { mode: 0o644, ..untouched() }).unwrap();
         for bit in [SETUID, 0x4000_0000, 0x2000_0000, 0x0400_0000] {
-            assert!(wstat(&mut client, 1, Stat { mode: bit | 0o644, ..untouched() }).is_err(), "{bit:#x}");
+            assert!(
+                wstat(&mut client, 1, Stat { mode: bit | 0o644, ..untouched() }).is_err(),
+                "{bit:#x}"
+            );
         }
         client.open(1, 2).unwrap();
         assert_eq!(client.write(1, 0, b"").unwrap(), 0);

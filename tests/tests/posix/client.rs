@@ -19,7 +19,9 @@ async fn clients_that_write_one_missing_file_all_succeed() {
         let mut writing = Vec::new();
         for number in 0..8 {
             let client = connect(&served, dialect).await;
-            writing.push(tokio::spawn(async move { client.write("shared", format!("{number}").as_bytes()).await }));
+            writing.push(tokio::spawn(async move {
+                client.write("shared", format!("{number}").as_bytes()).await
+            }));
         }
         for written in writing {
             written.await.unwrap().unwrap();
@@ -31,7 +33,9 @@ async fn clients_that_write_one_missing_file_all_succeed() {
 #[tokio::test]
 async fn modes_have_the_bits_that_the_dialect_has() {
     let served = scratch();
-    for (dialect, due) in [(Dialect::Legacy, 0o755), (Dialect::Unix, 0o7755), (Dialect::Linux, 0o7755)] {
+    for (dialect, due) in
+        [(Dialect::Legacy, 0o755), (Dialect::Unix, 0o7755), (Dialect::Linux, 0o7755)]
+    {
         let client = connect(&served, dialect).await;
         let name = dialect.version();
         drop(client.create(name, 0o7755, Open::WRITE).await.unwrap());

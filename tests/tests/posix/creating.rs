@@ -20,7 +20,11 @@ fn a_create_alone_does_not_truncate() {
     ] {
         client.walk(0, 1, "").unwrap();
         client.lcreate(1, "f", flags, 0o600).unwrap();
-        assert_eq!(client.getattr(1).unwrap().mode, 0o100_644, "the mode is that of a new file only");
+        assert_eq!(
+            client.getattr(1).unwrap().mode,
+            0o100_644,
+            "the mode is that of a new file only"
+        );
         client.clunk(1).unwrap();
         assert_eq!(content(&mut client, "f"), due, "{flags:#o}");
     }
@@ -47,8 +51,11 @@ fn two_appending_clients_lose_no_line() {
     let log = String::from_utf8(content(&mut client, "log")).unwrap();
     assert_eq!(log.lines().count(), 200);
     for writer in 0..2 {
-        let own: Vec<String> =
-            log.lines().filter(|line| line.starts_with(&format!("{writer}:"))).map(Into::into).collect();
+        let own: Vec<String> = log
+            .lines()
+            .filter(|line| line.starts_with(&format!("{writer}:")))
+            .map(Into::into)
+            .collect();
         assert!(own.into_iter().eq((0..100).map(|line| format!("{writer}:{line}"))));
     }
 }
@@ -66,7 +73,9 @@ fn one_of_many_wins_an_exclusive_create() {
                         client.walk(0, 1, "").unwrap();
                         start.wait();
                         let made = match dialect {
-                            Dialect::Linux => client.lcreate(1, "lock", O_CREAT | O_EXCL | O_WRONLY, 0o644),
+                            Dialect::Linux => {
+                                client.lcreate(1, "lock", O_CREAT | O_EXCL | O_WRONLY, 0o644)
+                            }
                             _ => client.create(1, "lock", 0o644, None),
                         };
                         usize::from(made.is_ok())
@@ -146,24 +155,38 @@ fn a_mode_of_two_kinds_or_of_another_kind_is_refused() {
     assert_eq!(client.stat(1, |stat| stat.mode), 0x0020_0000 | 0o600);
     file(&mut client, "f", b"");
     client.walk(0, 2, "f").unwrap();
-    for (fid, mode) in [(1, 0x0010_0000), (1, DMDIR), (2, 0x0020_0000), (2, 0x0080_0000), (2, DMSYMLINK), (2, DMDIR)] {
-        assert_eq!(errno(wstat(&mut client, fid, Stat { mode: mode | 0o644, ..untouched() })), EINVAL, "{mode:#x}");
+    for (fid, mode) in [
+        (1, 0x0010_0000),
+        (1, DMDIR),
+        (2, 0x0020_0000),
+        (2, 0x0080_0000),
+        (2, DMSYMLINK),
+        (2, DMDIR),
+    ] {
+        assert_eq!(
+            errno(wstat(&mut client, fid, Stat { mode: mode | 0o644, ..untouched() })),
+            EINVAL,
+            "{mode:#x}"
+        );
     }
 }
 
-/// Transactions and remotes; a branch that is there may be made again, which DataKit's clients count on.
+/// Transactions and remotes; a branch that is there may be made again, which DataKit's clients
+/// count on.
 #[test]
 fn a_name_of_the_database_is_made_once() {
     let place = Place::memory();
     for dialect in ALL {
         let mut client = place.raw(dialect);
-        for (path, once) in [("branch", false), ("branch/new/transactions", true), ("remotes", true)] {
+        for (path, once) in
+            [("branch", false), ("branch/new/transactions", true), ("remotes", true)]
+        {
             let mut make = || {
                 client.walk(0, 1, path).unwrap();
                 let made = match dialect {
-                    Dialect::Linux => {
-                        client.rpc(&T::Mkdir { dfid: Fid(1), name: "new".into(), mode: 0o755, gid: 0 }).map(drop)
-                    }
+                    Dialect::Linux => client
+                        .rpc(&T::Mkdir { dfid: Fid(1), name: "new".into(), mode: 0o755, gid: 0 })
+                        .map(drop),
                     _ => client.create(1, "new", DMDIR | 0o755, None),
                 };
                 client.clunk(1).unwrap();
@@ -173,7 +196,10 @@ fn a_name_of_the_database_is_made_once() {
             let again = make();
             assert_eq!(again.is_err(), once, "{path}");
             if let Err((text, number)) = again {
-                assert!(text == "Already exists" || number == EEXIST, "{path} in {dialect:?}: {text} {number}");
+                assert!(
+                    text == "Already exists" || number == EEXIST,
+                    "{path} in {dialect:?}: {text} {number}"
+                );
             }
         }
     }
@@ -189,7 +215,9 @@ fn a_transaction_obeys_the_flags_of_linux() {
         client.walk(0, 1, "branch/master/transactions").unwrap();
         match dialect {
             Dialect::Linux => {
-                client.rpc(&T::Mkdir { dfid: Fid(1), name: "t".into(), mode: 0o755, gid: 0 }).unwrap();
+                client
+                    .rpc(&T::Mkdir { dfid: Fid(1), name: "t".into(), mode: 0o755, gid: 0 })
+                    .unwrap();
             }
             _ => client.create(1, "t", DMDIR | 0o755, None).unwrap(),
         }
@@ -201,16 +229,25 @@ fn a_transaction_obeys_the_flags_of_linux() {
             assert_eq!(client.read(2, 0, 10).unwrap(), b"", "D21");
             continue;
         }
-        for (name, flags, due) in
-            [("f", O_CREAT | O_EXCL | O_RDWR, EEXIST), ("d", O_CREAT | O_RDWR, EISDIR), ("f", O_CREAT | O_RDWR, 0)]
-        {
+        for (name, flags, due) in [
+            ("f", O_CREAT | O_EXCL | O_RDWR, EEXIST),
+            ("d", O_CREAT | O_RDWR, EISDIR),
+            ("f", O_CREAT | O_RDWR, 0),
+        ] {
             let made = client.lcreate(2, name, flags, 0o644);
             assert_eq!(made.err().map_or(0, |refused| refused.1), due, "{name} with {flags:#o}");
         }
         assert_eq!(client.read(2, 0, 10).unwrap(), b"kept");
         for request in [
             T::Symlink { dfid: Fid(3), name: "f".into(), target: "x".into(), gid: 0 },
-            T::Mknod { dfid: Fid(3), name: "f".into(), mode: 0o100_644, major: 0, minor: 0, gid: 0 },
+            T::Mknod {
+                dfid: Fid(3),
+                name: "f".into(),
+                mode: 0o100_644,
+                major: 0,
+                minor: 0,
+                gid: 0,
+            },
         ] {
             client.walk(0, 3, rw).unwrap();
             assert_eq!(errno(client.rpc(&request)), EEXIST, "{request:?}");
@@ -232,7 +269,10 @@ fn what_is_no_permission_is_not_dropped_silently() {
         // In .u this one makes a link, and only there.
         for bit in bits.into_iter().chain((dialect == Dialect::Legacy).then_some(0x0100_0000)) {
             client.walk(0, 1, "").unwrap();
-            assert_eq!(client.create(1, "new", bit | 0o644, None).unwrap_err().0, "Operation not supported");
+            assert_eq!(
+                client.create(1, "new", bit | 0o644, None).unwrap_err().0,
+                "Operation not supported"
+            );
             client.clunk(1).unwrap();
             assert!(!is_there(&mut client, "new"));
             client.walk(0, 1, dialect.version()).unwrap();
@@ -259,6 +299,7 @@ fn a_link_is_not_made_to_nothing_nor_to_what_no_path_can_be() {
     let mut client = client(&served, Dialect::Unix);
     client.walk(0, 1, "").unwrap();
     let extension = Extension(None);
-    let create = T::Create { fid: Fid(1), name: "l".into(), perm: DMSYMLINK | 0o777, mode: 0, extension };
+    let create =
+        T::Create { fid: Fid(1), name: "l".into(), perm: DMSYMLINK | 0o777, mode: 0, extension };
     assert_eq!(client.refused(&create), "Missing target for symlink!");
 }

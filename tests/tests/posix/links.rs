@@ -16,7 +16,9 @@ fn names(client: &mut WireClient) -> Vec<String> {
             break;
         }
         offset += data.len() as u64;
-        names.extend(Stat::decode_all(&data, client.dialect).map(|stat| stat.unwrap().name.to_string()));
+        names.extend(
+            Stat::decode_all(&data, client.dialect).map(|stat| stat.unwrap().name.to_string()),
+        );
     }
     client.clunk(50).unwrap();
     names
@@ -27,10 +29,13 @@ fn target(client: &mut WireClient, path: &str) -> Result<String, Refusal> {
     client.walk(0, 51, path).unwrap();
     let target = match client.dialect {
         Dialect::Linux => client.rpc(&T::Readlink { fid: Fid(51) }).map(|frame| {
-            let (_, R::Readlink { target }) = R::decode(&frame, Dialect::Linux).unwrap() else { panic!() };
+            let (_, R::Readlink { target }) = R::decode(&frame, Dialect::Linux).unwrap() else {
+                panic!()
+            };
             target.to_string()
         }),
-        _ => Ok(client.stat(51, |stat| stat.unix.map(|unix| unix.extension.to_string()).unwrap_or_default())),
+        _ => Ok(client
+            .stat(51, |stat| stat.unix.map(|unix| unix.extension.to_string()).unwrap_or_default())),
     };
     client.clunk(51).unwrap();
     target
@@ -64,7 +69,8 @@ fn a_target_that_fits_the_message_is_answered_and_hides_nothing() {
             assert_eq!(target(client, &format!("link{length}")).unwrap(), "t".repeat(length));
         }
     }
-    // No message has room for it: .L says so, and in .u the record comes without it, so that the link can be removed.
+    // No message has room for it: .L says so, and in .u the record comes without it, so that the
+    // link can be removed.
     assert_eq!(target(&mut unix, "link4095").unwrap(), "");
     assert!(target(&mut linux, "link4095").is_err());
     let mut large = WireClient::attached(served.addr, Dialect::Linux, 8192);
@@ -94,7 +100,9 @@ fn devices_keep_their_numbers_in_a_listing() {
     client.walk(0, 1, "").unwrap();
     client.create(1, "sda", 0x0080_0000 | 0o600, Some("b 4294967295 4294967295")).unwrap();
     client.walk(0, 2, "sda").unwrap();
-    let shown = client.stat(2, |stat| (stat.mode, stat.unix.unwrap().extension.to_string(), stat.unix.unwrap().n_uid));
+    let shown = client.stat(2, |stat| {
+        (stat.mode, stat.unix.unwrap().extension.to_string(), stat.unix.unwrap().n_uid)
+    });
     assert_eq!(shown, (0x0080_0000 | 0o600, "b 4294967295 4294967295".to_owned(), 0));
     assert_eq!(names(&mut client), ["sda"]);
 }

@@ -44,7 +44,8 @@ fn a_directory_is_not_made_to_be_truncated_or_removed() {
         for mode in [OTRUNC, ORCLOSE] {
             client.walk(0, 1, "").unwrap();
             let extension = datakit_core::wire::Extension(None);
-            let create = T::Create { fid: Fid(1), name: "d".into(), perm: DMDIR | 0o755, mode, extension };
+            let create =
+                T::Create { fid: Fid(1), name: "d".into(), perm: DMDIR | 0o755, mode, extension };
             assert_eq!(client.refused(&create), "Is a directory");
             client.clunk(1).unwrap();
             assert!(!is_there(&mut client, "d"));
@@ -102,7 +103,9 @@ fn a_file_opened_with_orclose_goes_with_its_fid_and_with_its_connection() {
         client.open_path(1, "lost", ORCLOSE | 1);
         drop(client);
         let mut other = crate::client(&served, dialect);
-        within(datakit_tests::PATIENCE, "the file goes with its connection", || !is_there(&mut other, "lost"));
+        within(datakit_tests::PATIENCE, "the file goes with its connection", || {
+            !is_there(&mut other, "lost")
+        });
     }
 }
 
@@ -117,14 +120,23 @@ fn a_fid_is_used_for_what_it_was_opened_for() {
                 file(&mut client, "text", b"text");
             }
             let bad = if dialect == Dialect::Linux { "" } else { "Bad file descriptor" };
-            for (mode, reads, writes) in [(0, true, false), (1, false, true), (2, true, true), (3, true, false)] {
+            for (mode, reads, writes) in
+                [(0, true, false), (1, false, true), (2, true, true), (3, true, false)]
+            {
                 client.open_path(1, "text", mode);
                 let (read, write) = (client.read(1, 0, 10), client.write(1, 0, b"t"));
                 assert_eq!((read.is_ok(), write.is_ok()), (reads, writes), "{mode}");
                 // Also where nothing is read or written.
-                assert_eq!((client.read(1, 0, 0).is_ok(), client.write(1, 0, b"").is_ok()), (reads, writes), "{mode}");
+                assert_eq!(
+                    (client.read(1, 0, 0).is_ok(), client.write(1, 0, b"").is_ok()),
+                    (reads, writes),
+                    "{mode}"
+                );
                 for (text, number) in [read.err(), write.err()].into_iter().flatten() {
-                    assert_eq!((text.as_str(), number), (bad, if dialect == Dialect::Legacy { 0 } else { EBADF }));
+                    assert_eq!(
+                        (text.as_str(), number),
+                        (bad, if dialect == Dialect::Legacy { 0 } else { EBADF })
+                    );
                 }
                 client.clunk(1).unwrap();
             }
@@ -200,8 +212,10 @@ fn a_directory_of_linux_is_not_read_as_records() {
     }
 }
 
-static ROOT: datakit_core::vfs::Dir =
-    datakit_core::vfs::Dir::new(&[datakit_core::vfs::file("text", &datakit_core::files::Blob::new("text"))]);
+static ROOT: datakit_core::vfs::Dir = datakit_core::vfs::Dir::new(&[datakit_core::vfs::file(
+    "text",
+    &datakit_core::files::Blob::new("text"),
+)]);
 
 fn serve_static() -> Served {
     serve(Limits::default(), |_| datakit_core::vfs::StaticTree::<8, 64>::new(&ROOT))

@@ -78,7 +78,8 @@ fn clunked_streams_do_not_use_up_the_connection() {
             .map(|(tag, reply)| (tag.0, reply.is_ok()))
             .collect();
         replies.sort_unstable();
-        let due = fids.clone().map(|fid| (fid + 100, false)).chain(fids.map(|fid| (fid + 2000, true)));
+        let due =
+            fids.clone().map(|fid| (fid + 100, false)).chain(fids.map(|fid| (fid + 2000, true)));
         assert!(replies.into_iter().eq(due));
     }
     assert_eq!(live.readers(), 0);

@@ -8,7 +8,13 @@ const CREATE: u32 = 1;
 const REPLACE: u32 = 2;
 
 /// `setxattr(2)` of `path`, through to the clunk.
-fn set(client: &mut WireClient, path: &str, name: &str, value: &[u8], flags: u32) -> Result<(), Refusal> {
+fn set(
+    client: &mut WireClient,
+    path: &str,
+    name: &str,
+    value: &[u8],
+    flags: u32,
+) -> Result<(), Refusal> {
     client.walk(0, 60, path).unwrap();
     let attr_size = value.len() as u64;
     let begun = client.rpc(&T::Xattrcreate { fid: Fid(60), name: name.into(), attr_size, flags });
@@ -109,7 +115,9 @@ fn a_change_of_attributes_moves_the_change_time_alone() {
 fn a_value_is_written_or_read_as_it_was_begun() {
     let (_served, mut client) = world();
     client.walk(0, 1, "f").unwrap();
-    client.rpc(&T::Xattrcreate { fid: Fid(1), name: "user.a".into(), attr_size: 1, flags: 0 }).unwrap();
+    client
+        .rpc(&T::Xattrcreate { fid: Fid(1), name: "user.a".into(), attr_size: 1, flags: 0 })
+        .unwrap();
     assert_eq!(errno(client.read(1, 0, 10)), EBADF);
     client.write(1, 0, b"v").unwrap();
     client.clunk(1).unwrap();

@@ -1,4 +1,5 @@
-//! What the board says on its serial port, decoded by defmt's own decoder with the table in the firmware.
+//! What the board says on its serial port, decoded by defmt's own decoder with the table in the
+//! firmware.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -40,7 +41,9 @@ fn qemu_the_log_is_decoded() {
     let board = Board::boot_with_log(&log);
     drop(board.wire_client(Dialect::Linux));
     let three = ["info listening", "info connected", "info disconnected"];
-    within(PATIENCE, "a log of the connection", || lines(&log).starts_with(&three.map(String::from)));
+    within(PATIENCE, "a log of the connection", || {
+        lines(&log).starts_with(&three.map(String::from))
+    });
     // At this level it stays silent, but for what is worth a warning.
     let mut client = board.wire_client(Dialect::Linux);
     client.open_path(1, "log/level", 1);
@@ -61,7 +64,10 @@ fn qemu_a_panic_is_told_and_ends_qemu_with_a_failure() {
     assert_eq!(board.end().code(), Some(101));
     let lines = lines(&log);
     let last = lines.last().expect("last words");
-    assert!(last.starts_with("error panicked at src/main.rs") && last.ends_with("has no handler"), "{last}");
+    assert!(
+        last.starts_with("error panicked at src/main.rs") && last.ends_with("has no handler"),
+        "{last}"
+    );
 }
 
 #[test]
@@ -73,5 +79,8 @@ fn qemu_a_fault_ends_like_a_panic() {
     assert_eq!(board.end().code(), Some(101));
     let lines = lines(&log);
     let last = lines.last().expect("last words");
-    assert!(last.starts_with("error panicked at src/main.rs") && last.ends_with("fault at 0x50000000"), "{last}");
+    assert!(
+        last.starts_with("error panicked at src/main.rs") && last.ends_with("fault at 0x50000000"),
+        "{last}"
+    );
 }

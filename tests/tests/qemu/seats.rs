@@ -36,21 +36,25 @@ fn qemu_a_client_that_vanishes_is_gone_within_a_second() {
     // More often than the board has open files, which all clients share.
     for _ in 0..6 {
         let quiet = blocked(&board);
-        // With answers that nobody reads, its system says that the connection is lost, not that it ends.
+        // With answers that nobody reads, its system says that the connection is lost, not that it
+        // ends.
         let mut deaf = blocked(&board);
         for tag in 10..13 {
             deaf.send(Tag(tag), &Tmessage::Stat { fid: Fid(0) });
         }
         within(PATIENCE, "both have seats", || content(&mut witness, "sys/connections") == "3\n");
         drop((quiet, deaf));
-        within(Duration::from_secs(1), "both are gone", || content(&mut witness, "sys/connections") == "1\n");
+        within(Duration::from_secs(1), "both are gone", || {
+            content(&mut witness, "sys/connections") == "1\n"
+        });
     }
 }
 
 #[test]
 fn qemu_a_seat_is_as_new_for_the_next_client() {
     let board = Board::boot();
-    // Whoever leaves with reads that block, three at a time and all with the same tags, was in one of three seats.
+    // Whoever leaves with reads that block, three at a time and all with the same tags, was in one
+    // of three seats.
     for _ in 0..9 {
         let mut client = board.wire_client(Dialect::Unix);
         for fid in 1..=4 {
@@ -78,7 +82,10 @@ fn qemu_a_fourth_client_waits_for_a_seat() {
     fourth.socket.set_read_timeout(Some(PATIENCE)).unwrap();
     drop(seated.remove(1));
     let frame = fourth.receive().unwrap();
-    assert!(matches!(Rmessage::decode(&frame, Dialect::Legacy), Ok((Tag::NONE, Rmessage::Version { .. }))));
+    assert!(matches!(
+        Rmessage::decode(&frame, Dialect::Legacy),
+        Ok((Tag::NONE, Rmessage::Version { .. }))
+    ));
     fourth.attach(0).unwrap();
     assert_eq!(content(&mut fourth, "sys/connections"), "3\n");
 }
@@ -145,9 +152,12 @@ fn qemu_a_silent_client_loses_its_seat_and_one_that_waits_does_not() {
     assert!(silent.closed(), "the board keeps a silent client");
     let kept = start.elapsed();
     assert!((Duration::from_secs(2)..Duration::from_secs(6)).contains(&kept), "{kept:?}");
-    // The event of that is what the other one waited for; a limit's time later it is still there, as it waits again.
+    // The event of that is what the other one waited for; a limit's time later it is still there,
+    // as it waits again.
     let frame = waiting.receive().unwrap();
-    let Ok((Tag(7), Rmessage::Read { data })) = Rmessage::decode(&frame, Dialect::Unix) else { panic!("{frame:?}") };
+    let Ok((Tag(7), Rmessage::Read { data })) = Rmessage::decode(&frame, Dialect::Unix) else {
+        panic!("{frame:?}")
+    };
     let offset = data.0.len() as u64;
     // The mark of that one, and the next wait.
     assert_eq!(waiting.read(1, offset, 100).unwrap(), b"");

@@ -1,4 +1,5 @@
-//! What a client of the board may do. Each leaves the connection with fid 0 only, attached to the root.
+//! What a client of the board may do. Each leaves the connection with fid 0 only, attached to the
+//! root.
 
 use std::io::Write;
 
@@ -93,7 +94,10 @@ fn whole_tree(client: &mut WireClient, _: &mut Random, _: u32) {
             assert!(content(client, path).ends_with('\n'), "{path}");
         }
     }
-    assert!(client.walk(0, 1, "params/nothing").is_ok_and(|qids| qids.len() == 1), "a walk that gets nowhere");
+    assert!(
+        client.walk(0, 1, "params/nothing").is_ok_and(|qids| qids.len() == 1),
+        "a walk that gets nowhere"
+    );
     assert!(client.walk(0, 1, "nothing").is_err());
 }
 
@@ -102,14 +106,20 @@ fn bunch(client: &mut WireClient, random: &mut Random, _: u32) {
     let help = content(client, "help").into_bytes();
     client.open_path(1, "help", 0);
     for _ in 0..20 {
-        let offsets: Vec<usize> = (0..4).map(|_| random.below(help.len() as u32) as usize).collect();
+        let offsets: Vec<usize> =
+            (0..4).map(|_| random.below(help.len() as u32) as usize).collect();
         for (tag, offset) in (0..).zip(&offsets) {
-            client.send(Tag(tag), &Tmessage::Read { fid: Fid(1), offset: *offset as u64, count: ENOUGH });
+            client.send(
+                Tag(tag),
+                &Tmessage::Read { fid: Fid(1), offset: *offset as u64, count: ENOUGH },
+            );
         }
         let mut missing = vec![0, 1, 2, 3];
         while !missing.is_empty() {
             let (tag, data) = delivery(client).expect("data");
-            missing.remove(missing.iter().position(|other| *other == tag.0).expect("one reply for each tag"));
+            missing.remove(
+                missing.iter().position(|other| *other == tag.0).expect("one reply for each tag"),
+            );
             let rest = &help[offsets[usize::from(tag.0)]..];
             assert_eq!(data, rest[..rest.len().min(data.len())]);
             assert!(!data.is_empty());
@@ -129,7 +139,8 @@ fn delivery(client: &mut WireClient) -> Result<(Tag, Vec<u8>), Tag> {
     }
 }
 
-/// Reads of three streams block, and are flushed in another order. One that was answered before is not answered again.
+/// Reads of three streams block, and are flushed in another order. One that was answered before is
+/// not answered again.
 fn flush(client: &mut WireClient, random: &mut Random, _: u32) {
     let mut offsets = [0; 4];
     for fid in 1..=3 {
@@ -147,7 +158,11 @@ fn flush(client: &mut WireClient, random: &mut Random, _: u32) {
             loop {
                 match delivery(client) {
                     Ok((tag, data)) => {
-                        open.remove(open.iter().position(|other| *other == tag.0).expect("a read that is under way"));
+                        open.remove(
+                            open.iter()
+                                .position(|other| *other == tag.0)
+                                .expect("a read that is under way"),
+                        );
                         offsets[usize::from(tag.0)] += data.len() as u64;
                     }
                     Err(tag) => {
@@ -188,14 +203,18 @@ fn at_ms(line: &str) -> u64 {
 
 fn ticks(client: &mut WireClient, random: &mut Random, _: u32) {
     let told = follow(client, "ticks", 2 + random.below(10) as usize);
-    let steps: Vec<u64> = told.iter().map(|line| line.split(' ').nth(1).unwrap().parse().unwrap()).collect();
+    let steps: Vec<u64> =
+        told.iter().map(|line| line.split(' ').nth(1).unwrap().parse().unwrap()).collect();
     assert!(steps.is_sorted_by(|a, b| a < b), "{told:?}");
     assert!(told.iter().all(|line| line.contains(" light ") && line.ends_with('\n')), "{told:?}");
 }
 
 fn events(client: &mut WireClient, random: &mut Random, _: u32) {
     let told = follow(client, "events", 1 + random.below(4) as usize);
-    assert!(told.iter().all(|line| line.ends_with('\n') && line.split(' ').count() >= 2), "{told:?}");
+    assert!(
+        told.iter().all(|line| line.ends_with('\n') && line.split(' ').count() >= 2),
+        "{told:?}"
+    );
     assert!(told.is_sorted_by_key(|line| at_ms(line)), "{told:?}");
 }
 

@@ -6,8 +6,8 @@ use core::mem::ManuallyDrop;
 use super::Path;
 use crate::vfs::{Error, File, Fixed, OpenFile, OpenMode, Position, Result, Text, Waiter};
 
-/// An opened file or directory of a [`StaticTree`](super::StaticTree). Copies are the same open file; one that was closed stays
-/// closed, whatever is opened in its place.
+/// An opened file or directory of a [`StaticTree`](super::StaticTree). Copies are the same open
+/// file; one that was closed stays closed, whatever is opened in its place.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct Handle(pub(super) Held);
@@ -46,7 +46,12 @@ struct OpenSlot<const TEXT: usize> {
 
 impl<const OPENS: usize, const TEXT: usize> Opens<OPENS, TEXT> {
     pub(super) const fn new() -> Self {
-        const { assert!(OPENS <= u16::MAX as usize && TEXT <= u16::MAX as usize, "positions have 16 bits") };
+        const {
+            assert!(
+                OPENS <= u16::MAX as usize && TEXT <= u16::MAX as usize,
+                "positions have 16 bits"
+            )
+        };
         Opens { slots: RefCell::new([const { OpenSlot::new() }; OPENS]), opened: Cell::new(0) }
     }
 
@@ -94,11 +99,15 @@ impl<const OPENS: usize, const TEXT: usize> Opens<OPENS, TEXT> {
     }
 
     /// The slot of an open file, and the file.
-    fn slot(&self, open: Handle) -> Result<(&'static (dyn File + Sync), RefMut<'_, OpenSlot<TEXT>>)> {
+    fn slot(
+        &self,
+        open: Handle,
+    ) -> Result<(&'static (dyn File + Sync), RefMut<'_, OpenSlot<TEXT>>)> {
         let Held::File { index, generation } = open.0 else { return Err(Error::IsDirectory) };
         // Borrowed already only when a file calls back into its own tree.
         let slots = self.slots.try_borrow_mut().map_err(|_| Error::Busy)?;
-        let slot = RefMut::filter_map(slots, |slots| slots.get_mut(usize::from(index))).map_err(|_| Error::BadFile)?;
+        let slot = RefMut::filter_map(slots, |slots| slots.get_mut(usize::from(index)))
+            .map_err(|_| Error::BadFile)?;
         match slot.file {
             Some(file) if slot.generation == generation => Ok((file, slot)),
             _ => Err(Error::BadFile),
@@ -106,7 +115,8 @@ impl<const OPENS: usize, const TEXT: usize> Opens<OPENS, TEXT> {
     }
 }
 
-/// For a call that is no read and registers nothing: it need not be dropped, and its drop would take flash at each call.
+/// For a call that is no read and registers nothing: it need not be dropped, and its drop would
+/// take flash at each call.
 fn no_waiter() -> ManuallyDrop<Waiter> {
     ManuallyDrop::new(Waiter::new())
 }

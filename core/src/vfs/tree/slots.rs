@@ -43,7 +43,8 @@ impl Key {
     }
 }
 
-/// What a tree asks of a directory. [`Dir`](super::Dir) is one and [`Slots`] another; at most 255 entries.
+/// What a tree asks of a directory. [`Dir`](super::Dir) is one and [`Slots`] another; at most 255
+/// entries.
 pub trait Entries {
     /// The entry called `name`.
     fn find(&self, name: &[u8]) -> Option<Key>;
@@ -64,9 +65,11 @@ pub trait Entries {
     fn remove(&self, key: Key) -> Result<()>;
 }
 
-/// A directory of at most `N` entries, with names of at most `NAME` bytes, that come and go while the program runs.
+/// A directory of at most `N` entries, with names of at most `NAME` bytes, that come and go while
+/// the program runs.
 ///
-/// A slot that was used 2^24 times is not used again, so that no inode number ever means two things.
+/// A slot that was used 2^24 times is not used again, so that no inode number ever means two
+/// things.
 pub struct Slots<const N: usize, const NAME: usize = 32> {
     slots: CriticalSectionMutex<RefCell<[Slot<NAME>; N]>>,
 }
@@ -88,19 +91,25 @@ impl<const N: usize, const NAME: usize> Slots<N, NAME> {
     /// Puts an entry in.
     ///
     /// # Errors
-    /// What [`Name::new`] refuses, [`Error::NameTooLong`], [`Error::Exists`], [`Error::NoSpace`] when all slots are used,
-    /// [`Error::Invalid`] for a directory of more than two levels.
+    /// What [`Name::new`] refuses, [`Error::NameTooLong`], [`Error::Exists`], [`Error::NoSpace`]
+    /// when all slots are used, [`Error::Invalid`] for a directory of more than two levels.
     pub fn insert(&self, name: &str, node: Node) -> Result<Key> {
         Name::new(name.as_bytes())?;
         let name = String::try_from(name).map_err(|_| Error::NameTooLong)?;
         if node.depth() > BELOW {
-            return Err(Error::Invalid.because(format_args!("the directory has more than two levels")));
+            return Err(
+                Error::Invalid.because(format_args!("the directory has more than two levels"))
+            );
         }
         self.with(|slots| {
-            if slots.iter().any(|slot| slot.entry.as_ref().is_some_and(|(taken, _)| *taken == name)) {
+            if slots.iter().any(|slot| slot.entry.as_ref().is_some_and(|(taken, _)| *taken == name))
+            {
                 return Err(Error::Exists);
             }
-            let free = slots.iter_mut().enumerate().find(|(_, s)| s.entry.is_none() && s.generation < GENERATIONS);
+            let free = slots
+                .iter_mut()
+                .enumerate()
+                .find(|(_, s)| s.entry.is_none() && s.generation < GENERATIONS);
             let (index, slot) = free.ok_or(Error::NoSpace)?;
             slot.entry = Some((name, node));
             Ok(Key::new(index as u8, slot.generation))
@@ -118,7 +127,8 @@ impl<const N: usize, const NAME: usize> Slots<N, NAME> {
     }
 
     fn with<R>(&self, f: impl FnOnce(&mut [Slot<NAME>; N]) -> R) -> R {
-        // Borrowed only within a critical section, in which nobody else runs and which calls no code of others.
+        // Borrowed only within a critical section, in which nobody else runs and which calls no
+        // code of others.
         self.slots.lock(|slots| f(&mut slots.borrow_mut()))
     }
 }
@@ -131,14 +141,20 @@ impl<const N: usize, const NAME: usize> Default for Slots<N, NAME> {
 
 impl<const N: usize, const NAME: usize> Entries for Slots<N, NAME> {
     fn find(&self, name: &[u8]) -> Option<Key> {
-        let is = |slot: &Slot<NAME>| slot.entry.as_ref().is_some_and(|(taken, _)| taken.as_bytes() == name);
-        self.with(|slots| slots.iter().zip(0..).find(|(s, _)| is(s)).map(|(s, i)| Key::new(i, s.generation)))
+        let is = |slot: &Slot<NAME>| {
+            slot.entry.as_ref().is_some_and(|(taken, _)| taken.as_bytes() == name)
+        };
+        self.with(|slots| {
+            slots.iter().zip(0..).find(|(s, _)| is(s)).map(|(s, i)| Key::new(i, s.generation))
+        })
     }
 
     fn next(&self, from: u8) -> Option<Key> {
         self.with(|slots| {
             let mut after = slots.iter().zip(0..).skip(from.into());
-            after.find(|(slot, _)| slot.entry.is_some()).map(|(slot, index)| Key::new(index, slot.generation))
+            after
+                .find(|(slot, _)| slot.entry.is_some())
+                .map(|(slot, index)| Key::new(index, slot.generation))
         })
     }
 
@@ -155,7 +171,8 @@ impl<const N: usize, const NAME: usize> Entries for Slots<N, NAME> {
 
     fn remove(&self, key: Key) -> Result<()> {
         self.with(|slots| {
-            let slot = slot(slots, key).filter(|slot| slot.entry.is_some()).ok_or(Error::NotFound)?;
+            let slot =
+                slot(slots, key).filter(|slot| slot.entry.is_some()).ok_or(Error::NotFound)?;
             slot.entry = None;
             slot.generation += 1;
             Ok(())
@@ -200,9 +217,12 @@ mod tests {
     fn names_are_checked() {
         let slots = Slots::<2, 4>::new();
         slots.insert("a", Node::File(&BLOB)).unwrap();
-        for (name, error) in
-            [("a", Error::Exists), ("abcde", Error::NameTooLong), ("", Error::NotFound), ("x/y", Error::Invalid)]
-        {
+        for (name, error) in [
+            ("a", Error::Exists),
+            ("abcde", Error::NameTooLong),
+            ("", Error::NotFound),
+            ("x/y", Error::Invalid),
+        ] {
             assert_eq!(slots.insert(name, Node::File(&BLOB)), Err(error));
         }
     }

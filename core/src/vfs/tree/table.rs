@@ -71,9 +71,11 @@ impl Dir {
     /// A directory with these entries.
     ///
     /// # Panics
-    /// In a `static` or `const` this is an error of the compiler: more than 255 entries, more than 8 levels, a name that is empty,
-    /// too long, `.`, `..`, has `/` or NUL in it, or is there twice.
-    // The index is below the length in all three loops; `get` is no use in a constant, and a failure is one of the compiler's.
+    /// In a `static` or `const` this is an error of the compiler: more than 255 entries, more than
+    /// 8 levels, a name that is empty, too long, `.`, `..`, has `/` or NUL in it, or is there
+    /// twice.
+    // The index is below the length in all three loops; `get` is no use in a constant, and a
+    // failure is one of the compiler's.
     #[allow(clippy::indexing_slicing, clippy::panic)]
     #[must_use]
     pub const fn new(entries: &'static [Entry]) -> Dir {
@@ -84,7 +86,10 @@ impl Dir {
             check_name(entries[i].name.as_bytes());
             let mut j = 0;
             while j < i {
-                assert!(!same(entries[i].name.as_bytes(), entries[j].name.as_bytes()), "a name is there twice");
+                assert!(
+                    !same(entries[i].name.as_bytes(), entries[j].name.as_bytes()),
+                    "a name is there twice"
+                );
                 j += 1;
             }
             let depth = entries[i].node.depth();
@@ -107,7 +112,10 @@ impl Dir {
 /// The key is the entry's index + 1.
 impl Entries for Dir {
     fn find(&self, name: &[u8]) -> Option<Key> {
-        (1..).zip(self.entries).find(|(_, entry)| entry.name.as_bytes() == name).map(|(part, _)| Key(part))
+        (1..)
+            .zip(self.entries)
+            .find(|(_, entry)| entry.name.as_bytes() == name)
+            .map(|(part, _)| Key(part))
     }
 
     fn next(&self, from: u8) -> Option<Key> {

@@ -11,11 +11,13 @@ use crate::vfs::Text;
 static CONNS: Slots<3> = Slots::new();
 static ONE: Dir = Dir::new(&[file("state", &Blob::new("up"))]);
 static NET: Dir = Dir::new(&[file("addr", &Blob::new("10.0.0.2")), slots("conns", &CONNS)]);
-static ROOT: Dir = Dir::new(&[file("name", &Blob::new("board")), dir("net", &NET), dir("empty", &EMPTY)]);
+static ROOT: Dir =
+    Dir::new(&[file("name", &Blob::new("board")), dir("net", &NET), dir("empty", &EMPTY)]);
 static EMPTY: Dir = Dir::new(&[]);
 
 fn walk<const O: usize, const T: usize>(tree: &StaticTree<O, T>, path: &str) -> Result<Path> {
-    path.split('/').try_fold(tree.root(), |dir, name| block_on(tree.lookup(&dir, Name::new(name.as_bytes())?)))
+    path.split('/')
+        .try_fold(tree.root(), |dir, name| block_on(tree.lookup(&dir, Name::new(name.as_bytes())?)))
 }
 
 fn list<const O: usize, const T: usize>(
@@ -41,10 +43,16 @@ fn an_inode_is_its_path() {
     let addr = walk(&tree, "net/addr").unwrap();
     assert_eq!(addr, Path(0x0102));
     assert_eq!(tree.parent(&addr), walk(&tree, "net").unwrap());
-    assert_eq!((tree.parent(&tree.parent(&addr)), tree.parent(&tree.root())), (tree.root(), tree.root()));
+    assert_eq!(
+        (tree.parent(&tree.parent(&addr)), tree.parent(&tree.root())),
+        (tree.root(), tree.root())
+    );
     assert_eq!(tree.id(&tree.root()), Id { ino: 1, kind: Kind::Dir, version: 0 });
     assert_eq!(tree.id(&addr), Id { ino: 0x0103, kind: Kind::File, version: 0 });
-    assert_eq!((name_of(&tree, &addr), name_of(&tree, &tree.root())), (b"addr".to_vec(), b"/".to_vec()));
+    assert_eq!(
+        (name_of(&tree, &addr), name_of(&tree, &tree.root())),
+        (b"addr".to_vec(), b"/".to_vec())
+    );
     assert_eq!(walk(&tree, "net/no"), Err(Error::NotFound));
     assert_eq!(walk(&tree, "name/no"), Err(Error::NotDirectory));
 }
@@ -68,7 +76,10 @@ fn a_listing_goes_on_where_it_stopped() {
     assert_eq!((first[0].0.as_str(), first[1].0.as_str()), ("name", "net"));
     let rest = list(&tree, tree.root(), first[1].2, 9);
     assert_eq!((rest.len(), rest[0].0.as_str()), (1, "empty"));
-    assert!(list(&tree, tree.root(), rest[0].2, 9).is_empty() && list(&tree, tree.root(), u64::MAX, 9).is_empty());
+    assert!(
+        list(&tree, tree.root(), rest[0].2, 9).is_empty()
+            && list(&tree, tree.root(), u64::MAX, 9).is_empty()
+    );
 }
 
 #[test]
@@ -143,7 +154,8 @@ fn a_table_of_255_entries_and_eight_levels() {
 
 #[test]
 fn what_a_table_must_not_have_is_refused() {
-    let refused = |entries: &'static [Entry]| std::thread::spawn(move || Dir::new(entries)).join().is_err();
+    let refused =
+        |entries: &'static [Entry]| std::thread::spawn(move || Dir::new(entries)).join().is_err();
     static F: Blob = Blob::new("");
     assert!(refused(std::vec![file("a", &F), file("a", &F)].leak()));
     for name in ["", "a/b", ".", "..", "a\0"] {
@@ -163,13 +175,20 @@ fn removing_and_changing_is_the_files_business() {
     let tree = StaticTree::<2, 16>::new(&TOP).whole_walks();
     assert!(tree.walks_whole());
     let kept = walk(&tree, "kept").unwrap();
-    let both = |mode, size| {
-        block_on(tree.set_attr(&kept, SetAttr { mode: Some(mode), size: Some(size), ..SetAttr::default() }))
-    };
+    let both =
+        |mode, size| {
+            block_on(tree.set_attr(
+                &kept,
+                SetAttr { mode: Some(mode), size: Some(size), ..SetAttr::default() },
+            ))
+        };
     assert_eq!((both(0o664, 3), KEPT.get().bytes()), (Ok(()), &[0, 0, 0][..]));
     assert_eq!(both(0o775, 1), Err(Error::ChmodSpecial));
     assert_eq!(KEPT.get().bytes().len(), 3, "all or nothing");
-    assert_eq!(block_on(tree.set_attr(&tree.root(), SetAttr { size: Some(0), ..SetAttr::default() })), Ok(()));
+    assert_eq!(
+        block_on(tree.set_attr(&tree.root(), SetAttr { size: Some(0), ..SetAttr::default() })),
+        Ok(())
+    );
     let open = block_on(tree.open(&kept, OpenMode { truncate: true, ..OpenMode::WRITE })).unwrap();
     assert_eq!(KEPT.get().bytes().len(), 0);
     assert_eq!(block_on(tree.write(&open, 0, b"now")), Ok(3));
@@ -179,8 +198,9 @@ fn removing_and_changing_is_the_files_business() {
 #[test]
 fn a_file_that_calls_into_its_own_tree_is_refused_not_fatal() {
     std::thread_local!(static TREE: &'static StaticTree<2, 16> = std::boxed::Box::leak(std::boxed::Box::new(StaticTree::new(&TOP))));
-    static AGAIN: Command<16> =
-        Command::new(|_, _| TREE.with(|tree| block_on(tree.open(&walk(tree, "again")?, OpenMode::READ))).map(|_| ()));
+    static AGAIN: Command<16> = Command::new(|_, _| {
+        TREE.with(|tree| block_on(tree.open(&walk(tree, "again")?, OpenMode::READ))).map(|_| ())
+    });
     static TOP: Dir = Dir::new(&[file("again", &AGAIN)]);
     TREE.with(|tree| {
         let open = block_on(tree.open(&walk(tree, "again").unwrap(), OpenMode::WRITE)).unwrap();

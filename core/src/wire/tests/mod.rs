@@ -15,7 +15,11 @@ fn frame(dump: &str) -> Vec<u8> {
             bytes.extend(part.bytes());
         } else {
             let digits: std::string::String = part.split_whitespace().collect();
-            bytes.extend((0..digits.len()).step_by(2).map(|at| u8::from_str_radix(&digits[at..at + 2], 16).unwrap()));
+            bytes.extend(
+                (0..digits.len())
+                    .step_by(2)
+                    .map(|at| u8::from_str_radix(&digits[at..at + 2], 16).unwrap()),
+            );
         }
     }
     bytes
@@ -42,11 +46,21 @@ const QID: Qid = Qid { kind: Qid::DIR, version: 5, path: 0x0102_0304 };
 #[test]
 fn requests_of_9p2000() {
     let request = |dump, tag, message| request(Dialect::Legacy, dump, tag, message);
-    request("13000000 64 ffff 00200000 0600 '9P2000'", 0xffff, T::Version { msize: 8192, version: "9P2000".into() });
+    request(
+        "13000000 64 ffff 00200000 0600 '9P2000'",
+        0xffff,
+        T::Version { msize: 8192, version: "9P2000".into() },
+    );
     request(
         "16000000 68 0100 00000000 ffffffff 0300 'joe' 0000",
         1,
-        T::Attach { fid: Fid(0), afid: Fid::NONE, uname: "joe".into(), aname: "".into(), n_uname: Numeric::NONE },
+        T::Attach {
+            fid: Fid(0),
+            afid: Fid::NONE,
+            uname: "joe".into(),
+            aname: "".into(),
+            n_uname: Numeric::NONE,
+        },
     );
     request("09000000 6c 0200 0100", 2, T::Flush { oldtag: Tag(1) });
     let wnames = ["a".into(), "bc".into()];
@@ -59,7 +73,13 @@ fn requests_of_9p2000() {
     request(
         "13000000 72 0400 02000000 0100 'n' a4010000 01",
         4,
-        T::Create { fid: Fid(2), name: "n".into(), perm: 0o644, mode: 1, extension: Extension(None) },
+        T::Create {
+            fid: Fid(2),
+            name: "n".into(),
+            perm: 0o644,
+            mode: 1,
+            extension: Extension(None),
+        },
     );
     request(
         "17000000 74 0500 02000000 0807060504030201 00010000",
@@ -79,7 +99,11 @@ fn replies_of_9p2000() {
     let reply = |dump, tag, message| reply(Dialect::Legacy, dump, tag, message);
     reply("14000000 69 0100 80 05000000 0403020100000000", 1, R::Attach { qid: QID });
     reply("07000000 6d 0200", 2, R::Flush);
-    reply("16000000 6f 0300 0100 80 05000000 0403020100000000", 3, R::Walk { wqids: List::Slice(&[QID]) });
+    reply(
+        "16000000 6f 0300 0100 80 05000000 0403020100000000",
+        3,
+        R::Walk { wqids: List::Slice(&[QID]) },
+    );
     reply("0c000000 6b 0300 0300 'eek'", 3, R::Error { ename: "eek".into(), errno: Errno(0) });
     reply("0e000000 75 0500 03000000 'abc'", 5, R::Read { data: Data(b"abc") });
     reply("0b000000 77 0500 03000000", 5, R::Write { count: 3 });
@@ -113,7 +137,13 @@ fn messages_of_unix() {
         dialect,
         "1a000000 68 0100 00000000 ffffffff 0300 'joe' 0000 e8030000",
         1,
-        T::Attach { fid: Fid(0), afid: Fid::NONE, uname: "joe".into(), aname: "".into(), n_uname: Numeric(1000) },
+        T::Attach {
+            fid: Fid(0),
+            afid: Fid::NONE,
+            uname: "joe".into(),
+            aname: "".into(),
+            n_uname: Numeric(1000),
+        },
     );
     request(
         dialect,
@@ -182,16 +212,31 @@ fn requests_of_linux() {
     request(
         "1b000000 68 0000 00000000 ffffffff 0400 'root' 0000 00000000",
         0,
-        T::Attach { fid: Fid(0), afid: Fid::NONE, uname: "root".into(), aname: "".into(), n_uname: Numeric(0) },
+        T::Attach {
+            fid: Fid(0),
+            afid: Fid::NONE,
+            uname: "root".into(),
+            aname: "".into(),
+            n_uname: Numeric(0),
+        },
     );
-    request("13000000 18 0100 01000000 ff07000000000000", 1, T::Getattr { fid: Fid(1), mask: Attr::BASIC });
+    request(
+        "13000000 18 0100 01000000 ff07000000000000",
+        1,
+        T::Getattr { fid: Fid(1), mask: Attr::BASIC },
+    );
     request(
         "43000000 1a 0100 01000000 08000000 00000000 00000000 00000000 0500000000000000
          0000000000000000 0000000000000000 0000000000000000 0700000000000000",
         1,
         T::Setattr {
             fid: Fid(1),
-            set: SetAttr { valid: SetAttr::SIZE, size: 5, mtime: Time { sec: 0, nsec: 7 }, ..SetAttr::default() },
+            set: SetAttr {
+                valid: SetAttr::SIZE,
+                size: 5,
+                mtime: Time { sec: 0, nsec: 7 },
+                ..SetAttr::default()
+            },
         },
     );
     request("0f000000 0c 0100 01000000 00880000", 1, T::Lopen { fid: Fid(1), flags: 0o104000 });
@@ -208,11 +253,26 @@ fn requests_of_linux() {
     request(
         "28000000 34 0100 01000000 01 01000000 0000000000000000 0100000000000000 09000000 0200 'me'",
         1,
-        T::Lock { fid: Fid(1), kind: 1, flags: 1, start: 0, length: 1, proc_id: 9, client_id: "me".into() },
+        T::Lock {
+            fid: Fid(1),
+            kind: 1,
+            flags: 1,
+            start: 0,
+            length: 1,
+            proc_id: 9,
+            client_id: "me".into(),
+        },
     );
-    request("0f000000 32 0100 01000000 01000000", 1, T::Fsync { fid: Fid(1), datasync: Datasync(1) });
+    request(
+        "0f000000 32 0100 01000000 01000000",
+        1,
+        T::Fsync { fid: Fid(1), datasync: Datasync(1) },
+    );
     let old = frame("0b000000 32 0100 01000000");
-    assert_eq!(T::decode(&old, Dialect::Linux), Ok((Tag(1), T::Fsync { fid: Fid(1), datasync: Datasync(0) })));
+    assert_eq!(
+        T::decode(&old, Dialect::Linux),
+        Ok((Tag(1), T::Fsync { fid: Fid(1), datasync: Datasync(0) }))
+    );
 }
 
 #[cfg(feature = "linux")]
@@ -258,7 +318,10 @@ fn malformed_frames() {
     // A NUL in a name, more names than bytes, more data than bytes.
     assert_eq!(decode("15000000 6e 0300 01000000 02000000 0100 0200 'a' 00"), Err(Malformed::Text));
     assert_eq!(decode("14000000 6e 0300 01000000 02000000 ffff 0100 'a'"), Err(Malformed::Short));
-    assert_eq!(decode("17000000 76 0500 02000000 0000000000000000 ffffffff"), Err(Malformed::Short));
+    assert_eq!(
+        decode("17000000 76 0500 02000000 0000000000000000 ffffffff"),
+        Err(Malformed::Short)
+    );
 }
 
 /// The manual allows sixteen, clients send whole paths.
@@ -276,7 +339,10 @@ fn walk_of_many_names() {
 fn text_need_not_be_utf8() {
     let bytes = frame("15000000 6e 0300 01000000 02000000 0100 0200 ffe9");
     let (_, message) = T::decode(&bytes, Dialect::Legacy).unwrap();
-    assert_eq!(message, T::Walk { fid: Fid(1), newfid: Fid(2), wnames: List::Slice(&[Str(b"\xff\xe9")]) });
+    assert_eq!(
+        message,
+        T::Walk { fid: Fid(1), newfid: Fid(2), wnames: List::Slice(&[Str(b"\xff\xe9")]) }
+    );
 }
 
 #[test]
@@ -285,11 +351,15 @@ fn lengths_beyond_their_field_are_full() {
     let mut buf = std::vec![0; 200_000];
     let error = R::Error { ename: Str(&long), errno: Errno(0) };
     assert_eq!(error.encode(Tag(1), Dialect::Legacy, &mut buf), Err(Full));
-    let stat = R::Stat { stat: Stat { name: Str(&long[..40_000]), uid: Str(&long[..40_000]), ..stat() } };
+    let stat =
+        R::Stat { stat: Stat { name: Str(&long[..40_000]), uid: Str(&long[..40_000]), ..stat() } };
     assert_eq!(stat.encode(Tag(1), Dialect::Legacy, &mut buf), Err(Full));
     let wqids = std::vec![QID; 65536];
     let mut buf = std::vec![0; 1_000_000];
-    assert_eq!(R::Walk { wqids: List::Slice(&wqids) }.encode(Tag(1), Dialect::Legacy, &mut buf), Err(Full));
+    assert_eq!(
+        R::Walk { wqids: List::Slice(&wqids) }.encode(Tag(1), Dialect::Legacy, &mut buf),
+        Err(Full)
+    );
 }
 
 #[test]
@@ -298,9 +368,13 @@ fn records_of_a_directory() {
     for dialect in [Dialect::Legacy, Dialect::Unix] {
         let first = stat().encode_into(&mut buf, dialect).unwrap();
         let second = stat().encode_into(&mut buf[first..], dialect).unwrap();
-        let names: Vec<_> = Stat::decode_all(&buf[..first + second], dialect).map(|stat| stat.unwrap().name).collect();
+        let names: Vec<_> = Stat::decode_all(&buf[..first + second], dialect)
+            .map(|stat| stat.unwrap().name)
+            .collect();
         assert_eq!(names, [Str::from("/"); 2]);
-        let cut: Vec<_> = Stat::decode_all(&buf[..first + second - 1], dialect).map(|stat| stat.is_ok()).collect();
+        let cut: Vec<_> = Stat::decode_all(&buf[..first + second - 1], dialect)
+            .map(|stat| stat.is_ok())
+            .collect();
         assert_eq!(cut, [true, false]);
         assert_eq!(stat().encode_into(&mut [0; 52], dialect), Err(Full));
     }
@@ -342,7 +416,8 @@ fn trace_lines() {
     assert_eq!(walk.to_string(), r"Twalk fid 1 newfid 2 wnames [a b\n '']");
     let write = T::Write { fid: Fid(1), offset: 8, data: Data(b"abc") };
     assert_eq!(write.to_string(), "Twrite fid 1 offset 8 data 3 bytes");
-    let auth = T::Auth { afid: Fid::NONE, uname: "joe".into(), aname: "".into(), n_uname: Numeric::NONE };
+    let auth =
+        T::Auth { afid: Fid::NONE, uname: "joe".into(), aname: "".into(), n_uname: Numeric::NONE };
     assert_eq!(auth.to_string(), "Tauth afid none uname joe aname '' n_uname none");
     assert_eq!(R::Clunk.to_string(), "Rclunk");
     assert_eq!(R::Walk { wqids: List::Slice(&[QID]) }.to_string(), "Rwalk wqids [80.5.16909060]");

@@ -1,4 +1,5 @@
-//! Every message of every dialect goes through bytes and back; bytes of any origin are decoded or refused.
+//! Every message of every dialect goes through bytes and back; bytes of any origin are decoded or
+//! refused.
 
 use std::string::ToString;
 use std::vec;
@@ -56,7 +57,12 @@ impl Seed {
         self.names.iter().map(|name| Str(name)).collect()
     }
     fn stat(&self, dialect: Dialect) -> Stat<'_> {
-        let unix = StatUnix { extension: self.text(4), n_uid: self.n32(5), n_gid: self.n32(6), n_muid: self.n32(7) };
+        let unix = StatUnix {
+            extension: self.text(4),
+            n_uid: self.n32(5),
+            n_gid: self.n32(6),
+            n_muid: self.n32(7),
+        };
         Stat {
             kind: self.n32(0) as u16,
             dev: self.n32(1),

@@ -17,7 +17,8 @@ use crate::serve::ServeArgs;
 
 /// A file tree over 9P: serves one, and reads, writes and watches any.
 ///
-/// Without a command it serves. PATH is a path in the server's tree; a leading slash may be left out.
+/// Without a command it serves. PATH is a path in the server's tree; a leading slash may be left
+/// out.
 #[derive(Parser, Debug)]
 #[command(name = "datakit", version, after_help = EXAMPLES)]
 pub(crate) struct Program {
@@ -72,13 +73,19 @@ fn not_ignored(command: &mut clap::Command, matches: &ArgMatches) -> Result<(), 
         let option = options.get_arguments().find(|option| typed(option.get_id().as_str()))?;
         Some(format!("--{}", option.get_long().unwrap_or_default()))
     };
-    let text = if let (true, Some(option)) =
-        (matches.subcommand().is_some(), given(ServeArgs::augment_args(clap::Command::new("")), matches))
+    let text = if let (true, Some(option)) = (
+        matches.subcommand().is_some(),
+        given(ServeArgs::augment_args(clap::Command::new("")), matches),
+    ) {
+        format!(
+            "'{option}' is an option of `serve`: write it behind `datakit serve`, without another command"
+        )
+    } else if let ("serve", Some(option)) =
+        (name, given(Connection::augment_args(clap::Command::new("")), of_command))
     {
-        format!("'{option}' is an option of `serve`: write it behind `datakit serve`, without another command")
-    } else if let ("serve", Some(option)) = (name, given(Connection::augment_args(clap::Command::new("")), of_command))
-    {
-        format!("'{option}' is for connecting to a server: `serve` has '--listen-9p' to say where it listens")
+        format!(
+            "'{option}' is for connecting to a server: `serve` has '--listen-9p' to say where it listens"
+        )
     } else {
         return Ok(());
     };
@@ -225,8 +232,9 @@ pub(crate) enum ClientCommand {
     },
     /// Copy files to or from the server
     ///
-    /// A path of the server starts with a colon, a path of this machine does not: `cp notes.txt :/scratch/notes.txt`. For a file of
-    /// this machine whose name starts with a colon, write `./:name`. An existing directory as the target keeps the name. Modes, owners
+    /// A path of the server starts with a colon, a path of this machine does not:
+    /// `cp notes.txt :/scratch/notes.txt`. For a file of this machine whose name starts with a
+    /// colon, write `./:name`. An existing directory as the target keeps the name. Modes, owners
     /// and times are not copied.
     Cp {
         /// Also directories, with everything below them; links stay links
@@ -277,24 +285,27 @@ pub(crate) enum DbCommand {
     },
     /// Put files into a branch with one commit, and print where the branch is then
     ///
-    /// The directories are made. A file that is there is replaced. A file that may be executed stays one that may. What comes to the
-    /// branch meanwhile is merged with.
+    /// The directories are made. A file that is there is replaced. A file that may be executed
+    /// stays one that may. What comes to the branch meanwhile is merged with.
     Commit {
         /// The branch; the first commit makes it
         branch: String,
         /// Why
         #[arg(short, long)]
         message: String,
-        /// The author of the commit, and perhaps the date [default: the user of this connection, or the server's choice]
+        /// The author of the commit, and perhaps the date
+        /// [default: the user of this connection, or the server's choice]
         #[arg(long, value_name = "NAME <MAIL>")]
         author: Option<String>,
-        /// The file in the branch, and the one of this machine that it becomes; `-` is standard input
+        /// The file in the branch, and the one of this machine that it becomes; `-` is standard
+        /// input
         #[arg(required = true, value_name = "FILE=PATH", value_parser = OsStringValueParser::new().try_map(Put::parse))]
         files: Vec<Put>,
     },
     /// Merge a commit into a branch, and print where the branch is then
     ///
-    /// Conflicts are listed, nothing is committed then, and the exit status is 1. A branch without commits moves to the commit.
+    /// Conflicts are listed, nothing is committed then, and the exit status is 1. A branch without
+    /// commits moves to the commit.
     Merge {
         /// The message [default: "Merge FROM into INTO"]
         #[arg(short, long)]
@@ -306,7 +317,8 @@ pub(crate) enum DbCommand {
     },
     /// Print where a branch is, or what is at a path of it, and each change, until interrupted
     Watch {
-        /// Print what is there: the content of a file, the target of a link, the names in a directory
+        /// Print what is there: the content of a file, the target of a link, the names in a
+        /// directory
         #[arg(short, long, requires = "path")]
         print: bool,
         /// The branch
@@ -316,7 +328,8 @@ pub(crate) enum DbCommand {
     },
     /// Print the files that differ from one commit to another
     ///
-    /// A line for each: `+` and a file that is new in B, `-` one that is gone, `*` one of other content or mode.
+    /// A line for each: `+` and a file that is new in B, `-` one that is gone, `*` one of other
+    /// content or mode.
     Diff {
         /// Print a JSON array
         #[arg(long)]

@@ -10,7 +10,10 @@ pub(crate) fn at_least(least: u64) -> impl TypedValueParser<Value = u64> {
     move |text: &str| match parse(text) {
         Some(bytes) if bytes >= least => Ok(bytes),
         Some(bytes) => Err(format!("{bytes} is less than {least} bytes")),
-        None => Err(format!("not a number of bytes from {least} to {}, for example 65536, 64K or 1G", u64::MAX)),
+        None => Err(format!(
+            "not a number of bytes from {least} to {}, for example 65536, 64K or 1G",
+            u64::MAX
+        )),
     }
 }
 
@@ -32,12 +35,19 @@ mod tests {
 
     #[test]
     fn numbers_of_bytes_may_have_a_unit() {
-        for (text, bytes) in
-            [("0", 0), ("65536", 65536), ("64K", 65536), ("64k", 65536), ("64KiB", 65536), ("2G", 2 << 30)]
-        {
+        for (text, bytes) in [
+            ("0", 0),
+            ("65536", 65536),
+            ("64K", 65536),
+            ("64k", 65536),
+            ("64KiB", 65536),
+            ("2G", 2 << 30),
+        ] {
             assert_eq!(parse(text), Some(bytes), "{text}");
         }
-        for text in ["", "K", "iB", "1iB", "-1", "1.5G", "1X", "1 K", "16777216T", "18446744073709551616"] {
+        for text in
+            ["", "K", "iB", "1iB", "-1", "1.5G", "1X", "1 K", "16777216T", "18446744073709551616"]
+        {
             assert_eq!(parse(text), None, "{text}");
         }
     }

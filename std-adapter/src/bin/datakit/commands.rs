@@ -30,7 +30,8 @@ pub(crate) async fn connected(
 ) -> Done {
     let Connection { address, dialect, timeout } = connection;
     let timeout = Duration::from_secs(timeout);
-    let options = Options { dialect: dialect.map(Into::into).or(usual), timeout, ..Options::default() };
+    let options =
+        Options { dialect: dialect.map(Into::into).or(usual), timeout, ..Options::default() };
     let client = Client::connect(&address, options).await.map_err(|error| match error {
         Error::Lost(why) => format!("{address}: {why}"),
         other => format!("{address}: {other}"),
@@ -53,14 +54,17 @@ async fn one(client: &Client, command: ClientCommand) -> Done {
         ClientCommand::Mkdir { paths } => {
             each(paths, async |path| client.mkdir(path, 0o777).await.map_err(at(path))).await
         }
-        ClientCommand::Rm { recursive, paths } => each(paths, async |path| rm(client, path, recursive).await).await,
+        ClientCommand::Rm { recursive, paths } => {
+            each(paths, async |path| rm(client, path, recursive).await).await
+        }
         ClientCommand::Mv { from, to } => mv(client, &from, to).await,
         ClientCommand::Watch { path } => watch(client, &path).await,
         ClientCommand::Cp { recursive, from, to } => copy::cp(client, &from, &to, recursive).await,
     }
 }
 
-/// Goes on after an error. All but the last one are printed here, the last one is left to the caller.
+/// Goes on after an error. All but the last one are printed here, the last one is left to the
+/// caller.
 async fn each(paths: Vec<ServerPath>, one: impl AsyncFn(&ServerPath) -> Done) -> Done {
     let mut failed = None;
     for path in paths {
@@ -176,8 +180,9 @@ async fn branch(
             Err(error) => return Err(at(path)(error)),
         };
         files.sort_by(|a, b| a.name.cmp(&b.name));
-        *left =
-            left.checked_sub(files.len()).ok_or_else(|| format!("{path}: more than {MAX_TREE} files in the tree"))?;
+        *left = left
+            .checked_sub(files.len())
+            .ok_or_else(|| format!("{path}: more than {MAX_TREE} files in the tree"))?;
         for file in files {
             let path = path.join(&file.name);
             below.push(Box::pin(branch(client, &path, file, failed, left)).await?);
@@ -189,7 +194,11 @@ async fn branch(
 /// Deeper trees are taken for endless ones.
 pub(crate) fn bounded(path: &impl Display) -> Done {
     let path = path.to_string();
-    if path.matches('/').count() > 256 { Err(format!("{path}: File name too long")) } else { Ok(()) }
+    if path.matches('/').count() > 256 {
+        Err(format!("{path}: File name too long"))
+    } else {
+        Ok(())
+    }
 }
 
 async fn rm(client: &Client, path: &ServerPath, recursive: bool) -> Done {
@@ -199,7 +208,8 @@ async fn rm(client: &Client, path: &ServerPath, recursive: bool) -> Done {
         return Err(format!("{path}: Is a directory"));
     }
     match client.remove(path).await {
-        // Tried first: some directories go as a whole, and what they show cannot be removed one by one.
+        // Tried first: some directories go as a whole, and what they show cannot be removed one by
+        // one.
         Err(error) if metadata.is_dir() && error.errno().is_none_or(|errno| errno == 39) => {
             for entry in client.read_dir(path).await.map_err(at(path))? {
                 Box::pin(rm(client, &path.join(&entry.name), true)).await?;
@@ -217,7 +227,10 @@ async fn mv(client: &Client, from: &ServerPath, to: ServerPath) -> Done {
     };
     match client.rename(from, &to).await {
         // 9P2000 and .u have no request for it.
-        Err(error) if error.errno() == Some(18) && !client.stat(from).await.map_err(at(from))?.is_dir() => {
+        Err(error)
+            if error.errno() == Some(18)
+                && !client.stat(from).await.map_err(at(from))?.is_dir() =>
+        {
             copy::cp(client, &Place::Server(from.clone()), &Place::Server(to), false).await?;
             client.remove(from).await.map_err(at(from))
         }

@@ -35,7 +35,8 @@ pub(crate) async fn cp(client: &Client, from: &Place, to: &Place, recursive: boo
 
 /// Waits for SIGINT, SIGTERM or SIGHUP.
 async fn interrupted() {
-    let [int, term, hup] = [SignalKind::interrupt(), SignalKind::terminate(), SignalKind::hangup()].map(signal);
+    let [int, term, hup] =
+        [SignalKind::interrupt(), SignalKind::terminate(), SignalKind::hangup()].map(signal);
     let (Ok(mut int), Ok(mut term), Ok(mut hup)) = (int, term, hup) else {
         return std::future::pending().await;
     };
@@ -108,9 +109,13 @@ impl Copying<'_> {
                 (Kind::Symlink, Some(target)) => later.links.push((to, target)),
                 (Kind::Symlink, None) => match unread_link(self.client, &from).await {
                     Some(unread) => unread.go_on(&from, later)?,
-                    None => later.failed.push(format!("{from}: 9P2000 does not tell where a link points")),
+                    None => later
+                        .failed
+                        .push(format!("{from}: 9P2000 does not tell where a link points")),
                 },
-                _ => later.failed.push(format!("{from}: neither a file nor a directory nor a link")),
+                _ => {
+                    later.failed.push(format!("{from}: neither a file nor a directory nor a link"))
+                }
             }
         }
         Ok(())
@@ -138,14 +143,23 @@ impl Copying<'_> {
     }
 
     /// Renames the whole file. A tree that does not do that gets it once more, in its place.
-    async fn publish(&self, whole: Unfinished, from: &Place, to: &Target, later: &mut Later) -> Done {
+    async fn publish(
+        &self,
+        whole: Unfinished,
+        from: &Place,
+        to: &Target,
+        later: &mut Later,
+    ) -> Done {
         let place = to.place();
         let published = target::publish(self.client, &whole, to).await;
         if published != Ok(true) {
             whole.remove(self.client).await;
         }
-        let (false, Target::Server(path)) = (published.map_err(at(&place))?, to) else { return Ok(()) };
-        let source = open_source(self.client, from).await.map_err(|unread| at(from)(unread.into_text()))?;
+        let (false, Target::Server(path)) = (published.map_err(at(&place))?, to) else {
+            return Ok(());
+        };
+        let source =
+            open_source(self.client, from).await.map_err(|unread| at(from)(unread.into_text()))?;
         let (copy, staging) = target::open_in_place(self.client, path).await.map_err(at(&place))?;
         self.keep(staging);
         if let Some(unread) = content(source, copy, &place).await? {
@@ -168,7 +182,8 @@ impl Copying<'_> {
         self.unfinished.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 
-    /// Removes what is only partly there. A server that does not answer keeps it, under its temporary name.
+    /// Removes what is only partly there. A server that does not answer keeps it, under its
+    /// temporary name.
     async fn clean_up(&self) {
         if let Some(unfinished) = self.take() {
             let _ = tokio::time::timeout(PATIENCE, unfinished.remove(self.client)).await;
@@ -179,7 +194,9 @@ impl Copying<'_> {
     async fn not_onto_itself(&self, source: &End, from: &Place, to: &Place) -> Done {
         let (End::Server(source), Place::Server(target)) = (source, to) else { return Ok(()) };
         match self.client.walk(target).await {
-            Ok(target) if target.qid().path == source.qid().path => Err(format!("{from} and {to} are the same file")),
+            Ok(target) if target.qid().path == source.qid().path => {
+                Err(format!("{from} and {to} are the same file"))
+            }
             _ => Ok(()),
         }
     }
@@ -251,7 +268,11 @@ async fn entries(client: &Client, place: &Place) -> Result<Vec<Entry>, Unread> {
             let list = client.list_all(path).await?.files;
             let bytes = |text: &datakit::client::Text| text.as_bytes().to_vec();
             list.iter()
-                .map(|file| Entry { name: bytes(&file.name), kind: file.kind, target: file.target.as_ref().map(bytes) })
+                .map(|file| Entry {
+                    name: bytes(&file.name),
+                    kind: file.kind,
+                    target: file.target.as_ref().map(bytes),
+                })
                 .collect()
         }
     };
@@ -425,7 +446,10 @@ fn progress(length: u64, to: &Place) -> ProgressBar {
     if length == 0 {
         return ProgressBar::new_spinner();
     }
-    let style = ProgressStyle::with_template("{prefix} {wide_bar} {bytes}/{total_bytes} {bytes_per_sec} {eta}");
-    let bar = ProgressBar::new(length).with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
+    let style = ProgressStyle::with_template(
+        "{prefix} {wide_bar} {bytes}/{total_bytes} {bytes_per_sec} {eta}",
+    );
+    let bar =
+        ProgressBar::new(length).with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
     bar.with_prefix(output::printable(&to.to_string()))
 }

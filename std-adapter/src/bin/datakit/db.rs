@@ -14,7 +14,10 @@ use crate::commands::{Done, at, connected};
 use crate::output;
 
 pub(crate) async fn run(connection: Connection, command: DbCommand) -> Done {
-    connected(connection, Some(Dialect::Unix), async |client| one(&Db::over(client.clone()), command).await).await
+    connected(connection, Some(Dialect::Unix), async |client| {
+        one(&Db::over(client.clone()), command).await
+    })
+    .await
 }
 
 async fn one(db: &Db, command: DbCommand) -> Done {
@@ -35,10 +38,15 @@ async fn one(db: &Db, command: DbCommand) -> Done {
             commit::commit(db, &branch, &message, author.as_deref(), &files).await
         }
         DbCommand::Merge { message, into, from } => merge(db, &into, &from, message).await,
-        DbCommand::Watch { print, branch, path } => watch::watch(db, &branch, path.as_deref(), print).await,
+        DbCommand::Watch { print, branch, path } => {
+            watch::watch(db, &branch, path.as_deref(), print).await
+        }
         DbCommand::Diff { json, old, new } => diff(db, &old, &new, json).await,
         DbCommand::Fetch { url, branch } => {
-            let head = db.fetch(&url, &branch).await.map_err(|error| fetch_error(&url, &branch, &error))?;
+            let head = db
+                .fetch(&url, &branch)
+                .await
+                .map_err(|error| fetch_error(&url, &branch, &error))?;
             output::print(format!("{}\n", head.id()).as_bytes())
         }
     }
@@ -67,9 +75,15 @@ async fn branches(db: &Db, long: bool, json: bool) -> Done {
         found.push((name.to_string(), head.map(|head| head.id().to_string())));
     }
     if json {
-        return output::print_json(&found.iter().map(|(name, head)| json!({ "name": name, "head": head })).collect());
+        return output::print_json(
+            &found.iter().map(|(name, head)| json!({ "name": name, "head": head })).collect(),
+        );
     }
-    let width = if long { found.iter().map(|(name, _)| name.chars().count()).max().unwrap_or_default() } else { 0 };
+    let width = if long {
+        found.iter().map(|(name, _)| name.chars().count()).max().unwrap_or_default()
+    } else {
+        0
+    };
     let lines = found.iter().map(|(name, head)| match head {
         Some(head) => format!("{:width$} {head}\n", output::line(name)),
         None => format!("{}\n", output::line(name)),
@@ -91,7 +105,10 @@ async fn merge(db: &Db, into: &str, from: &str, message: Option<String>) -> Done
     let merge = transaction.merge(&theirs).await.map_err(at(&into))?;
     if !merge.conflicts.is_empty() {
         transaction.abort().await;
-        let lines = merge.conflicts.iter().map(|path| format!("conflict {}\n", output::line(&path.to_string())));
+        let lines = merge
+            .conflicts
+            .iter()
+            .map(|path| format!("conflict {}\n", output::line(&path.to_string())));
         output::print(lines.collect::<String>().as_bytes())?;
         return Err(format!("{into}: {from} is in conflict with it, nothing was committed"));
     }

@@ -11,7 +11,12 @@ use datakit::tree::log::Sources;
 use datakit::tree::{Dir, Entry, ReadOnly, ReadOnlyText, Status};
 
 /// `debug/`: `src`, `server`.
-pub(crate) fn dir(stats: &Arc<Stats>, sources: &Sources, logs: &Logs, database: &Database) -> Entry {
+pub(crate) fn dir(
+    stats: &Arc<Stats>,
+    sources: &Sources,
+    logs: &Logs,
+    database: &Database,
+) -> Entry {
     let status = |name: &str, text: fn(&Stats) -> String| {
         let stats = stats.clone();
         Entry::file(name, Status::new(move || Ok(text(&stats))))
@@ -25,12 +30,18 @@ pub(crate) fn dir(stats: &Arc<Stats>, sources: &Sources, logs: &Logs, database: 
         status("requests", requests),
         status("refused", refused),
         Entry::file("events", stats.events().file()),
-        Entry::file("log", Status::new(move || Ok(format!("lost {}\nleft-out {}\n", logs.lost(), logs.left_out())))),
+        Entry::file(
+            "log",
+            Status::new(move || {
+                Ok(format!("lost {}\nleft-out {}\n", logs.lost(), logs.left_out()))
+            }),
+        ),
         Entry::file("database", Status::new(move || Ok(in_use(&counters)))),
     ]
     .into_iter()
     .collect();
-    let debug: Dir = [sources.entry(), Entry::dir("server", ReadOnly(server))].into_iter().collect();
+    let debug: Dir =
+        [sources.entry(), Entry::dir("server", ReadOnly(server))].into_iter().collect();
     Entry::dir("debug", ReadOnly(debug))
 }
 
@@ -53,7 +64,8 @@ fn connections(stats: &Stats) -> String {
     text
 }
 
-/// A line for each kind of thing that clients have in the database, and how many there are; then what they did.
+/// A line for each kind of thing that clients have in the database, and how many there are; then
+/// what they did.
 fn in_use(counters: &DbCounters) -> String {
     let DbCounters { transactions, watches, remotes, commits, conflicts, retries } = counters;
     let gauges = [("transactions", transactions), ("watches", watches), ("remotes", remotes)];
@@ -71,7 +83,8 @@ fn requests(stats: &Stats) -> String {
     text
 }
 
-/// What was refused before it could be answered: connections above the limit, messages of an impossible size.
+/// What was refused before it could be answered: connections above the limit, messages of an
+/// impossible size.
 fn refused(stats: &Stats) -> String {
     format!("connections {}\nframes {}\n", stats.refused_connections(), stats.refused_frames())
 }

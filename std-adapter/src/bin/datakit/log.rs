@@ -25,7 +25,8 @@ const SOURCES: [(&str, &str, &str); 4] = [
     ("program", "datakit", "everything else"),
 ];
 
-/// The name of events that are told at every level but `quiet`: `tracing` has no such level of its own.
+/// The name of events that are told at every level but `quiet`: `tracing` has no such level of its
+/// own.
 pub(crate) const APP: &str = "app";
 
 /// The level where no option says another one.
@@ -41,9 +42,11 @@ pub(crate) struct LogArgs {
     /// Log nothing, whatever the other options say
     #[arg(short, long)]
     quiet: bool,
-    /// How much to log, whatever -v says [default: DATAKIT_VERBOSE of the environment, or else warning]
+    /// How much to log, whatever -v says
+    /// [default: DATAKIT_VERBOSE of the environment, or else warning]
     ///
-    /// Each level includes those before it. While the server runs, the files debug/src/*/level change it, for each source by itself.
+    /// Each level includes those before it. While the server runs, the files debug/src/*/level
+    /// change it, for each source by itself.
     #[arg(long, value_name = "LEVEL")]
     verbosity: Option<Verbosity>,
     /// Where to and how to log
@@ -113,11 +116,14 @@ impl LogArgs {
     /// An option that this system or the environment makes senseless.
     pub(crate) fn start(&self, logs: Logs) -> Result<Sources, String> {
         let (sources, level) = (Sources::new(), self.level()?);
-        let table: Vec<(&str, Source)> =
-            SOURCES.iter().map(|(name, target, doc)| (*target, sources.register(name, doc, level))).collect();
+        let table: Vec<(&str, Source)> = SOURCES
+            .iter()
+            .map(|(name, target, doc)| (*target, sources.register(name, doc, level)))
+            .collect();
         let to = Lines::start(&logs).map_err(|error| format!("cannot log: {error}"))?;
         let written = self.lines(to.clone())?.with_filter(Written { table: table.clone(), to });
-        let counted = Count(logs).with_filter(dynamic_filter_fn(move |metadata, _| tells(&table, metadata)));
+        let counted =
+            Count(logs).with_filter(dynamic_filter_fn(move |metadata, _| tells(&table, metadata)));
         // A second subscriber can only be somebody's test; it keeps the first.
         let _ = tracing_subscriber::registry().with(written).with(counted).try_init();
         Ok(sources)
@@ -141,7 +147,9 @@ impl LogArgs {
     where
         S: Subscriber + for<'span> tracing_subscriber::registry::LookupSpan<'span>,
     {
-        let elsewhere = |name, system| Err(format!("--log-destination {name} is for {system}, not for this system"));
+        let elsewhere = |name, system| {
+            Err(format!("--log-destination {name} is for {system}, not for this system"))
+        };
         let lines = tracing_subscriber::fmt::layer().with_writer(to).with_ansi(self.colours());
         match (self.log_destination, self.log_clock) {
             (Destination::Quiet, _) => Ok(lines.without_time().boxed()),
@@ -157,14 +165,17 @@ impl LogArgs {
             ColorChoice::Always => true,
             ColorChoice::Never => false,
             ColorChoice::Auto => {
-                std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
+                std::io::stderr().is_terminal()
+                    && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
             }
         }
     }
 }
 
 fn by_environment() -> Result<Level, String> {
-    let Some(name) = std::env::var_os(LEVEL).filter(|name| !name.is_empty()) else { return Ok(Level::Warning) };
+    let Some(name) = std::env::var_os(LEVEL).filter(|name| !name.is_empty()) else {
+        return Ok(Level::Warning);
+    };
     let name = name.to_string_lossy();
     let level = Verbosity::from_str(&name, false).map(Level::from);
     level.map_err(|_| format!("{LEVEL}: {name:?} is none of quiet, error, warning, info, debug"))

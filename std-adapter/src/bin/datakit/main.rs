@@ -37,7 +37,12 @@ fn main() -> ExitCode {
         None => serve::run(program.serve).map_err(|error| error.to_string()),
         Some(Command::Serve(args)) => serve::run(args).map_err(|error| error.to_string()),
         Some(Command::Completions { shell }) => {
-            clap_complete::generate(shell, &mut Program::command(), "datakit", &mut std::io::stdout());
+            clap_complete::generate(
+                shell,
+                &mut Program::command(),
+                "datakit",
+                &mut std::io::stdout(),
+            );
             Ok(ExitCode::SUCCESS)
         }
         Some(Command::Client(command)) => client(commands::run(program.connection, command)),
@@ -55,7 +60,8 @@ fn main() -> ExitCode {
 }
 
 fn client(command: impl Future<Output = commands::Done>) -> Result<ExitCode, String> {
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
+    let runtime =
+        tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
     let runtime = runtime.map_err(|error| error.to_string())?;
     let done = runtime.block_on(command);
     // A read of the terminal cannot be called back.

@@ -82,7 +82,11 @@ fn is_hidden(letter: char) -> bool {
 
 /// A name: its very bytes, but for a terminal.
 fn shown(name: &Text) -> Vec<u8> {
-    if io::stdout().is_terminal() { printable(&name.to_string()).into() } else { name.as_bytes().to_vec() }
+    if io::stdout().is_terminal() {
+        printable(&name.to_string()).into()
+    } else {
+        name.as_bytes().to_vec()
+    }
 }
 
 /// A text on one line, for whoever reads it.
@@ -108,8 +112,9 @@ fn short(files: &[Metadata]) -> Vec<u8> {
 
 /// One line a file, in columns.
 fn long(files: &[Metadata]) -> Vec<u8> {
-    let width =
-        |of: fn(&Metadata) -> String| files.iter().map(|file| of(file).chars().count()).max().unwrap_or_default();
+    let width = |of: fn(&Metadata) -> String| {
+        files.iter().map(|file| of(file).chars().count()).max().unwrap_or_default()
+    };
     let (owners, groups) = (width(|file| file.owner.clone()), width(|file| file.group.clone()));
     let lengths = width(|file| file.len.to_string());
     let mut text = Vec::new();
@@ -117,7 +122,11 @@ fn long(files: &[Metadata]) -> Vec<u8> {
         let (owner, group) = (printable(&file.owner), printable(&file.group));
         let (mode, modified) = (mode(file), date(file.modified));
         // Writing to a vector does not fail.
-        let _ = write!(text, "{mode} {owner:owners$} {group:groups$} {:>lengths$} {modified} ", file.len);
+        let _ = write!(
+            text,
+            "{mode} {owner:owners$} {group:groups$} {:>lengths$} {modified} ",
+            file.len
+        );
         text.extend(shown(&file.name));
         if let Some(target) = &file.target {
             text.extend_from_slice(b" -> ");
@@ -137,7 +146,8 @@ fn mode(file: &Metadata) -> String {
         _ => '-',
     };
     let bits = "rwxrwxrwx".chars().enumerate();
-    let bits = bits.map(|(place, letter)| if file.mode & (0o400 >> place) == 0 { '-' } else { letter });
+    let bits =
+        bits.map(|(place, letter)| if file.mode & (0o400 >> place) == 0 { '-' } else { letter });
     std::iter::once(kind).chain(bits).collect()
 }
 
@@ -154,7 +164,12 @@ fn date(at: SystemTime) -> String {
     let day = day - (153 * month + 2) / 5 + 1;
     let month = if month < 10 { month + 3 } else { month - 9 };
     let year = era * 400 + year + u64::from(month <= 2);
-    format!("{year:04}-{month:02}-{day:02} {:02}:{:02}:{:02}", rest / 3600, rest / 60 % 60, rest % 60)
+    format!(
+        "{year:04}-{month:02}-{day:02} {:02}:{:02}:{:02}",
+        rest / 3600,
+        rest / 60 % 60,
+        rest % 60
+    )
 }
 
 fn seconds(at: SystemTime) -> u64 {
@@ -217,10 +232,21 @@ pub(crate) fn tree(branch: &Branch) -> Vec<u8> {
 
 fn add_branches(text: &mut Vec<u8>, indent: &str, branches: &[Branch]) {
     for (index, branch) in branches.iter().enumerate() {
-        let (turn, more) = if index + 1 == branches.len() { ("└── ", "    ") } else { ("├── ", "│   ") };
+        let (turn, more) = if index + 1 == branches.len() {
+            ("└── ", "    ")
+        } else {
+            ("├── ", "│   ")
+        };
         let slash = if branch.metadata.is_dir() { "/" } else { "" };
         text.extend(
-            [indent.as_bytes(), turn.as_bytes(), &shown(&branch.metadata.name), slash.as_bytes(), b"\n"].concat(),
+            [
+                indent.as_bytes(),
+                turn.as_bytes(),
+                &shown(&branch.metadata.name),
+                slash.as_bytes(),
+                b"\n",
+            ]
+            .concat(),
         );
         add_branches(text, &format!("{indent}{more}"), &branch.below);
     }
@@ -234,11 +260,15 @@ mod tests {
     #[test]
     fn a_terminal_shows_no_controls() {
         for hidden in [
-            '\0', '\x1b', '\n', '\x7f', '\u{9b}', '\u{202e}', '\u{2066}', '\u{200f}', '\u{61c}', '\u{2028}', '\u{feff}',
+            '\0', '\x1b', '\n', '\x7f', '\u{9b}', '\u{202e}', '\u{2066}', '\u{200f}', '\u{61c}',
+            '\u{2028}', '\u{feff}',
         ] {
             assert_eq!(printable(&format!("a{hidden}b")), "a?b", "{hidden:?}");
         }
-        assert_eq!(printable("caf\u{e9} \u{5d0}\u{5d1} \u{1f600}"), "caf\u{e9} \u{5d0}\u{5d1} \u{1f600}");
+        assert_eq!(
+            printable("caf\u{e9} \u{5d0}\u{5d1} \u{1f600}"),
+            "caf\u{e9} \u{5d0}\u{5d1} \u{1f600}"
+        );
     }
 
     #[test]

@@ -29,7 +29,8 @@ use super::log::{self, APP, LogArgs};
 #[derive(Args, Debug, Clone)]
 #[command(next_help_heading = "Serving")]
 pub(crate) struct ServeArgs {
-    /// Where to listen: tcp://HOST[:PORT] (port 0 picks a free one), unix://PATH, fd://N (inherited); several with commas
+    /// Where to listen: tcp://HOST[:PORT] (port 0 picks a free one), unix://PATH, fd://N
+    /// (inherited); several with commas
     #[arg(
         long = "listen-9p",
         visible_alias = "url",
@@ -38,17 +39,20 @@ pub(crate) struct ServeArgs {
         default_value = "tcp://127.0.0.1:5640"
     )]
     pub(crate) url: Vec<Url>,
-    /// Keep the database in the Git repository at PATH, made if it is missing; without this it is in memory
+    /// Keep the database in the Git repository at PATH, made if it is missing; without this it is
+    /// in memory
     #[arg(long, value_name = "PATH")]
     pub(crate) git: Option<PathBuf>,
-    /// What is on the disk when a commit is acknowledged; a server that is killed loses nothing with any of them
+    /// What is on the disk when a commit is acknowledged; a server that is killed loses nothing
+    /// with any of them
     #[arg(long, value_name = "WHAT", value_enum, default_value_t = FsyncArg::All, requires = "git")]
     pub(crate) fsync: FsyncArg,
-    /// Who commits are by whose transaction does not say so; without this it is the user who attached, and where that is nobody, the
-    /// user.name and user.email of Git's configuration
+    /// Who commits are by whose transaction does not say so; without this it is the user who
+    /// attached, and where that is nobody, the user.name and user.email of Git's configuration
     #[arg(long, value_name = "NAME <MAIL>")]
     pub(crate) author: Option<Identity>,
-    /// Answer GET /metrics for Prometheus there; of all interfaces if only PORT is given, port 0 picks a free one
+    /// Answer GET /metrics for Prometheus there; of all interfaces if only PORT is given, port 0
+    /// picks a free one
     #[arg(long, value_name = "[HOST:]PORT")]
     pub(crate) listen_prometheus: Option<Address>,
     /// Push every branch to the repository at URL as it moves, by force
@@ -60,14 +64,16 @@ pub(crate) struct ServeArgs {
     /// Bytes that one fetch from another repository may take; 0: any number
     #[arg(long, value_name = "BYTES", default_value_t = REMOTE_LIMIT, value_parser = bytes::at_least(0))]
     pub(crate) remote_limit: u64,
-    /// Ways to other repositories that clients may have the server take, of git, ssh, http, https and file, with commas; file is also paths
+    /// Ways to other repositories that clients may have the server take, of git, ssh, http, https
+    /// and file, with commas; file is also paths
     /// [default: all, but without file if another machine can connect: its users could read repositories of this one]
     #[arg(long, value_name = "SCHEMES", value_delimiter = ',')]
     pub(crate) remote_schemes: Option<Vec<Scheme>>,
     /// Serve one empty scratch tree and nothing else
     #[arg(long, conflicts_with = "git")]
     pub(crate) scratch: bool,
-    /// Memory of the scratch tree: contents, names, links, attributes and about 1 KiB for each file; what does not fit is ENOSPC
+    /// Memory of the scratch tree: contents, names, links, attributes and about 1 KiB for each
+    /// file; what does not fit is ENOSPC
     #[arg(
         long,
         value_name = "BYTES",
@@ -85,7 +91,8 @@ pub(crate) struct ServeArgs {
     /// Fids of one connection
     #[arg(long, value_name = "N", default_value_t = 65536, value_parser = clap::value_parser!(u32).range(1..=10_000_000))]
     pub(crate) max_fids: u32,
-    /// Bytes of all that is written in transactions and not committed yet; a connection may use a quarter of them
+    /// Bytes of all that is written in transactions and not committed yet; a connection may use a
+    /// quarter of them
     #[arg(long, value_name = "BYTES", default_value_t = db::TRANSACTION_MEMORY, value_parser = bytes::at_least(4096))]
     pub(crate) transaction_memory: u64,
     /// Requests of one connection at a time; all but one may wait inside files
@@ -94,13 +101,15 @@ pub(crate) struct ServeArgs {
     /// The largest message in bytes
     #[arg(long, value_name = "BYTES", default_value_t = datakit::server::MSIZE, value_parser = clap::value_parser!(u32).range(4096..=i64::from(datakit::server::MSIZE)))]
     pub(crate) msize: u32,
-    /// Bytes buffered for one connection, above which no further request of it may wait inside a file
+    /// Bytes buffered for one connection, above which no further request of it may wait inside a
+    /// file
     #[arg(long, value_name = "BYTES", default_value_t = 4 << 20, value_parser = clap::value_parser!(u32).range(65_536..=1 << 30))]
     pub(crate) max_buffered: u32,
     /// Seconds for a new connection to attach in
     #[arg(long, value_name = "SECONDS", default_value_t = 30, value_parser = clap::value_parser!(u64).range(1..=86_400))]
     pub(crate) attach_timeout: u64,
-    /// Seconds after which a connection is closed that has no request in flight and sends none; 0: never
+    /// Seconds after which a connection is closed that has no request in flight and sends none; 0:
+    /// never
     #[arg(long, value_name = "SECONDS", default_value_t = 0, value_parser = clap::value_parser!(u64).range(0..=31_536_000))]
     pub(crate) idle_timeout: u64,
     /// Threads that serve; 0: one for each core
@@ -115,9 +124,11 @@ pub(crate) struct ServeArgs {
 pub(crate) enum FsyncArg {
     /// Files and their names: nothing is lost with the machine's power
     All,
-    /// Files, as git does it: the last commits may be lost with the machine's power, but never half a one
+    /// Files, as git does it: the last commits may be lost with the machine's power, but never half
+    /// a one
     Files,
-    /// Nothing: the last commits may be lost with the machine's power, and the branches that they are on damaged
+    /// Nothing: the last commits may be lost with the machine's power, and the branches that they
+    /// are on damaged
     None,
 }
 
@@ -131,7 +142,8 @@ impl From<FsyncArg> for Fsync {
     }
 }
 
-/// How long commits that run may go on after everything else has stopped: as long as one of them may wait for other programs, and more.
+/// How long commits that run may go on after everything else has stopped: as long as one of them
+/// may wait for other programs, and more.
 const COMMITS: Duration = Duration::from_secs(30);
 
 /// Serves until SIGINT, SIGTERM or SIGHUP; 0 is for the last two.
@@ -166,7 +178,10 @@ async fn serve(args: ServeArgs) -> Result<ExitCode, Box<dyn Error>> {
     let mut authors = Authors { always: args.author.clone(), ..Authors::default() };
     let (store, dir): (Arc<dyn Store>, _) = match &args.git {
         Some(path) => {
-            let git = Git::open(path)?.with_fsync(args.fsync.into()).patient(patience).with_remote_limit(remote_limit);
+            let git = Git::open(path)?
+                .with_fsync(args.fsync.into())
+                .patient(patience)
+                .with_remote_limit(remote_limit);
             authors.otherwise = git.configured_identity().unwrap_or_default();
             let git = git.with_identity(authors.of(User::default()));
             let dir = git.dir();
@@ -175,7 +190,9 @@ async fn serve(args: ServeArgs) -> Result<ExitCode, Box<dyn Error>> {
         None => (Arc::new(Memory::new().patient(patience).with_remote_limit(remote_limit)), None),
     };
     clear_left();
-    let database = Database::with_memory(store, args.transaction_memory)?.with_authors(authors).with_schemes(schemes);
+    let database = Database::with_memory(store, args.transaction_memory)?
+        .with_authors(authors)
+        .with_schemes(schemes);
     let server = Server::bind(&args.url, limits).await?;
     let endpoint = match &args.listen_prometheus {
         Some(address) => Some(Endpoint::bind(address).await?),
@@ -184,7 +201,8 @@ async fn serve(args: ServeArgs) -> Result<ExitCode, Box<dyn Error>> {
     let stop = signals()?;
     // Who cannot start says why, and nothing else.
     tracing::info!(name: APP, "Starting datakit {} ...", env!("CARGO_PKG_VERSION"));
-    let mut listening: String = server.urls().iter().map(|url| format!("listening on {url}\n")).collect();
+    let mut listening: String =
+        server.urls().iter().map(|url| format!("listening on {url}\n")).collect();
     if let Some(endpoint) = &endpoint {
         listening += &format!("metrics on {endpoint}\n");
     }
@@ -192,7 +210,9 @@ async fn serve(args: ServeArgs) -> Result<ExitCode, Box<dyn Error>> {
     let pushes = Arc::new(Summary::default());
     if let (Some(url), Some(dir)) = (args.auto_push, dir) {
         let (program, pushes) = (Arc::new(GitProgram::new(dir).patient(patience)), pushes.clone());
-        tokio::spawn(auto_push(database.clone(), program, url, GATHER, move |took| pushes.observe(took)));
+        tokio::spawn(auto_push(database.clone(), program, url, GATHER, move |took| {
+            pushes.observe(took)
+        }));
     }
     if let Some(endpoint) = endpoint {
         let database = database.counters().clone();
@@ -237,8 +257,8 @@ async fn say(text: String) -> std::io::Result<()> {
 /// How long the start waits until its lines are written.
 const SAID: Duration = Duration::from_secs(1);
 
-/// Lets the process have as many open files as the system allows it: the limit that it is started with is that of programs which count
-/// them in a set of 1024.
+/// Lets the process have as many open files as the system allows it: the limit that it is started
+/// with is that of programs which count them in a set of 1024.
 fn allow_files() {
     let mut limit = getrlimit(Resource::Nofile);
     limit.current = limit.maximum;
@@ -250,18 +270,21 @@ fn allow_files() {
 fn is_local(url: &Url) -> bool {
     match url {
         Url::Tcp { host, .. } => {
-            host == "localhost" || host.parse().is_ok_and(|address: std::net::IpAddr| address.is_loopback())
+            host == "localhost"
+                || host.parse().is_ok_and(|address: std::net::IpAddr| address.is_loopback())
         }
         Url::Unix(_) | Url::File(_) => true,
         _ => false,
     }
 }
 
-/// Ready at the first SIGINT, SIGTERM or SIGHUP, with the status of the end: an interrupt is a failure to whoever waits for the process,
-/// being told to end is none, and the end of the terminal is the same. `nohup` is obeyed.
+/// Ready at the first SIGINT, SIGTERM or SIGHUP, with the status of the end: an interrupt is a
+/// failure to whoever waits for the process, being told to end is none, and the end of the terminal
+/// is the same. `nohup` is obeyed.
 fn signals() -> std::io::Result<impl Future<Output = ExitCode>> {
     use tokio::signal::unix::{SignalKind, signal};
-    let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
+    let (mut interrupt, mut terminate) =
+        (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
     let mut hang_up = if ignores_hang_up() { None } else { Some(signal(SignalKind::hangup())?) };
     Ok(async move {
         let hung_up = async {
@@ -282,5 +305,7 @@ fn signals() -> std::io::Result<impl Future<Output = ExitCode>> {
 fn ignores_hang_up() -> bool {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let ignored = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
-    ignored.and_then(|bits| u64::from_str_radix(bits.trim(), 16).ok()).is_some_and(|bits| bits & 1 == 1)
+    ignored
+        .and_then(|bits| u64::from_str_radix(bits.trim(), 16).ok())
+        .is_some_and(|bits| bits & 1 == 1)
 }

@@ -4,7 +4,8 @@ use super::error::{Error, Result};
 use crate::client::file::MAX_TEXT;
 use crate::client::{Client, Node, Open, Qid, Text};
 
-/// A place that need not be there. Every call walks anew to a fid of its own, which is clunked at the end.
+/// A place that need not be there. Every call walks anew to a fid of its own, which is clunked at
+/// the end.
 #[derive(Clone)]
 pub(super) struct At {
     pub(super) client: Client,
@@ -38,7 +39,8 @@ impl At {
         Ok(self.client.root.walk_names(&names).await?)
     }
 
-    /// The same for anything but a directory: servers take some requests to directories, and do nothing.
+    /// The same for anything but a directory: servers take some requests to directories, and do
+    /// nothing.
     pub(super) async fn walk_to_file(&self) -> Result<Node> {
         let node = self.walk().await?;
         if node.qid().kind & Qid::DIR == 0 { Ok(node) } else { Err(Error::IsDir) }
@@ -50,8 +52,10 @@ impl At {
     }
 
     pub(super) async fn read_text(&self) -> Result<String> {
-        Ok(String::from_utf8_lossy(&self.walk().await?.open(Open::READ).await?.read_up_to(MAX_TEXT).await?)
-            .into_owned())
+        Ok(String::from_utf8_lossy(
+            &self.walk().await?.open(Open::READ).await?.read_up_to(MAX_TEXT).await?,
+        )
+        .into_owned())
     }
 
     pub(super) async fn list(&self) -> Result<Vec<Text>> {
@@ -82,7 +86,8 @@ impl At {
         Ok(String::from_utf8_lossy(&reply).into_owned())
     }
 
-    /// Makes `content` all of a file that is there. Not by opening it with "truncate", which the original server ignores.
+    /// Makes `content` all of a file that is there. Not by opening it with "truncate", which the
+    /// original server ignores.
     pub(super) async fn replace(&self, content: &[u8]) -> Result<()> {
         let node = self.walk_to_file().await?;
         node.set_len(0).await?;

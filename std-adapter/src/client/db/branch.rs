@@ -53,8 +53,8 @@ impl Branch {
     /// Moves the branch to a commit that came from its head, or to any commit if it has none.
     ///
     /// # Errors
-    /// [`Error::NotFastForward`], also when somebody else moved the branch meanwhile; [`Error::DoesNotExist`] for a commit that is not
-    /// there.
+    /// [`Error::NotFastForward`], also when somebody else moved the branch meanwhile;
+    /// [`Error::DoesNotExist`] for a commit that is not there.
     pub async fn fast_forward(&self, to: &Commit) -> Result<()> {
         self.at.to("fast-forward").command(&to.id().to_string()).await
     }
@@ -72,7 +72,8 @@ impl Branch {
     /// Dropped, it aborts the transaction.
     ///
     /// # Errors
-    /// That of `f`, after an abort. [`Error::Unfinished`], also after an abort, when `f` succeeds without having ended it.
+    /// That of `f`, after an abort. [`Error::Unfinished`], also after an abort, when `f` succeeds
+    /// without having ended it.
     ///
     /// ```no_run
     /// # async fn example(branch: datakit::client::db::Branch) -> datakit::client::db::Result<()> {
@@ -99,41 +100,56 @@ impl Branch {
         done
     }
 
-    /// Follows where the branch is: at once where it is now, and then each time that it is elsewhere; `None` without commits. Moves
-    /// that come while nobody reads are skipped but for the last.
+    /// Follows where the branch is: at once where it is now, and then each time that it is
+    /// elsewhere; `None` without commits. Moves that come while nobody reads are skipped but for
+    /// the last.
     ///
     /// # Errors
     /// Those of the connection.
     pub async fn watch_head(&self) -> Result<Watch<Option<Commit>>> {
-        Watch::open(&self.at.to("head.live"), |client, line| Box::pin(async move { head(&client, &line) })).await
+        Watch::open(&self.at.to("head.live"), |client, line| {
+            Box::pin(async move { head(&client, &line) })
+        })
+        .await
     }
 
-    /// Follows every move of the branch from now on, in order and without gaps; `None` is its removal. The server ends the stream of
-    /// a reader that is too slow. The original server does not keep to this: it skips moves as [`Branch::watch_head`] does.
+    /// Follows every move of the branch from now on, in order and without gaps; `None` is its
+    /// removal. The server ends the stream of a reader that is too slow. The original server does
+    /// not keep to this: it skips moves as [`Branch::watch_head`] does.
     ///
     /// # Errors
     /// Those of the connection.
     pub async fn reflog(&self) -> Result<Watch<Option<Commit>>> {
-        Watch::open(&self.at.to("reflog"), |client, line| Box::pin(async move { head(&client, &line) })).await
+        Watch::open(&self.at.to("reflog"), |client, line| {
+            Box::pin(async move { head(&client, &line) })
+        })
+        .await
     }
 
-    /// Follows what is at a path of the branch: at once what is there now, and then each time that it is something else; `None` for
-    /// nothing. Changes that come while nobody reads are skipped but for the last.
+    /// Follows what is at a path of the branch: at once what is there now, and then each time that
+    /// it is something else; `None` for nothing. Changes that come while nobody reads are skipped
+    /// but for the last.
     ///
     /// # Errors
     /// Those of the connection.
     pub async fn watch_path(&self, path: &Path) -> Result<Watch<Option<Value>>> {
         let nodes = path.names().map(|name| [name.as_bytes(), b".node"].concat());
         let live = self.at.to("watch").below(nodes).to("tree.live");
-        Watch::open(&live, |client, line| Box::pin(async move { Value::read(&client, &line).await })).await
+        Watch::open(&live, |client, line| {
+            Box::pin(async move { Value::read(&client, &line).await })
+        })
+        .await
     }
 
-    /// Waits until the head is as `f` wants it: it is called with the head, at once and each time that it is another one, and breaks
-    /// with the result. Dropping the future ends the wait.
+    /// Waits until the head is as `f` wants it: it is called with the head, at once and each time
+    /// that it is another one, and breaks with the result. Dropping the future ends the wait.
     ///
     /// # Errors
     /// That of `f`; [`Error::NoMoreChanges`] when the server ends the stream.
-    pub async fn wait_for_head<T>(&self, f: impl AsyncFnMut(Option<Commit>) -> Result<ControlFlow<T>>) -> Result<T> {
+    pub async fn wait_for_head<T>(
+        &self,
+        f: impl AsyncFnMut(Option<Commit>) -> Result<ControlFlow<T>>,
+    ) -> Result<T> {
         wait(self.watch_head().await?, f).await
     }
 
@@ -150,7 +166,10 @@ impl Branch {
     }
 }
 
-async fn wait<V, T>(mut watch: Watch<V>, mut f: impl AsyncFnMut(V) -> Result<ControlFlow<T>>) -> Result<T>
+async fn wait<V, T>(
+    mut watch: Watch<V>,
+    mut f: impl AsyncFnMut(V) -> Result<ControlFlow<T>>,
+) -> Result<T>
 where
     V: Send + 'static,
 {
@@ -170,7 +189,8 @@ fn head(client: &Client, line: &str) -> Result<Option<Commit>> {
     }
 }
 
-/// A branch name as one name of a directory. The server takes a slash as `%2F`, and so a percent sign as `%25`.
+/// A branch name as one name of a directory. The server takes a slash as `%2F`, and so a percent
+/// sign as `%25`.
 fn escape(name: &[u8]) -> Vec<u8> {
     name.iter().fold(Vec::with_capacity(name.len()), |mut escaped, byte| {
         match byte {
@@ -210,7 +230,9 @@ mod tests {
 
     #[test]
     fn a_slash_is_escaped_and_back() {
-        for (plain, escaped) in [("a/b", "a%2Fb"), ("100%", "100%25"), ("%2F", "%252F"), ("master", "master")] {
+        for (plain, escaped) in
+            [("a/b", "a%2Fb"), ("100%", "100%25"), ("%2F", "%252F"), ("master", "master")]
+        {
             assert_eq!(escape(plain.as_bytes()), escaped.as_bytes());
             assert_eq!(unescape(escaped.as_bytes()), plain.as_bytes());
         }

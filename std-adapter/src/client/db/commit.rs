@@ -89,7 +89,8 @@ impl Commit {
         changes(&self.at().below(["diff", &old.id.to_string()]).read().await?)
     }
 
-    /// It and all that it came from, as `git log` has them, in one stream; `None` from a server that has no such file.
+    /// It and all that it came from, as `git log` has them, in one stream; `None` from a server
+    /// that has no such file.
     ///
     /// # Errors
     /// Those of [`Commit::message`].
@@ -105,7 +106,8 @@ impl Commit {
         }
     }
 
-    /// All that it says, with one request for a file of JSON. From the original server, whose file says less, in a few requests.
+    /// All that it says, with one request for a file of JSON. From the original server, whose file
+    /// says less, in a few requests.
     ///
     /// # Errors
     /// Those of [`Commit::message`].
@@ -152,7 +154,11 @@ pub(super) fn hash(text: &str) -> Result<Id> {
 /// The lines `+ PATH`, `- PATH` and `* PATH`.
 pub(super) fn changes(text: &[u8]) -> Result<Vec<Change>> {
     let lines = text.split(|byte| *byte == b'\n').filter(|line| !line.is_empty());
-    lines.map(|line| change(line).ok_or_else(|| Error::unreadable("a line of a diff that cannot be read"))).collect()
+    lines
+        .map(|line| {
+            change(line).ok_or_else(|| Error::unreadable("a line of a diff that cannot be read"))
+        })
+        .collect()
 }
 
 fn change(line: &[u8]) -> Option<Change> {
@@ -214,6 +220,8 @@ mod tests {
         assert_eq!(read.iter().map(|change| format!("{change}\n")).collect::<String>(), text);
         assert_eq!(read.first(), Some(&Change::Added("foo".parse().unwrap())));
         assert!(changes(b"").unwrap().is_empty());
-        assert!(changes(b"? x\n").is_err() && changes(b"+ /x\n").is_err() && changes(b"+").is_err());
+        assert!(
+            changes(b"? x\n").is_err() && changes(b"+ /x\n").is_err() && changes(b"+").is_err()
+        );
     }
 }

@@ -7,8 +7,8 @@ use crate::client;
 /// The result of every call about the database.
 pub type Result<T> = std::result::Result<T, Error>;
 
-/// Why a call failed. Those that the server sends are found by the number of the error, and by the text where the number says less
-/// or the server sends none.
+/// Why a call failed. Those that the server sends are found by the number of the error, and by the
+/// text where the number says less or the server sends none.
 #[derive(Debug, Clone, PartialEq, Eq, ThisError)]
 #[non_exhaustive]
 pub enum Error {
@@ -30,7 +30,8 @@ pub enum Error {
     /// Something else where a symbolic link was needed.
     #[error("Not a symlink")]
     NotSymlink,
-    /// The branch and the transaction changed the same, as the text says. The transaction is still open.
+    /// The branch and the transaction changed the same, as the text says. The transaction is still
+    /// open.
     #[error("Merge conflict: {0}")]
     Conflict(String),
     /// A merge left conflicts that are not resolved yet. The transaction is still open.
@@ -45,13 +46,15 @@ pub enum Error {
     /// Git refuses the name for a branch.
     #[error("{0}")]
     InvalidBranch(String),
-    /// The text is no path, see [`Path`](super::Path), or the operation needs another path than the root.
+    /// The text is no path, see [`Path`](super::Path), or the operation needs another path than the
+    /// root.
     #[error("{0:?} is no path: names with a slash between each two")]
     InvalidPath(String),
     /// The transaction has ended, by a commit or an abort.
     #[error("the transaction has ended")]
     Ended,
-    /// The closure of [`Branch::with_transaction`](super::Branch::with_transaction) succeeded without a commit or an abort.
+    /// The closure of [`Branch::with_transaction`](super::Branch::with_transaction) succeeded
+    /// without a commit or an abort.
     #[error("the transaction was neither committed nor aborted")]
     Unfinished,
     /// A stream ended: the server has ended it, or was not read for too long.
@@ -87,7 +90,9 @@ fn of_text(text: &str) -> Option<Error> {
         // Of a file that something was to be made in.
         _ if text.ends_with(" is not a directory") => Some(Error::NotDir),
         _ if text.starts_with("invalid-hash ") => Some(Error::InvalidHash(text.to_owned())),
-        _ if text.starts_with("invalid branch name ") => Some(Error::InvalidBranch(text.to_owned())),
+        _ if text.starts_with("invalid branch name ") => {
+            Some(Error::InvalidBranch(text.to_owned()))
+        }
         _ => None,
     }
 }

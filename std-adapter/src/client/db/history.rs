@@ -47,7 +47,11 @@ impl History {
             let mut piece = vec![0; self.file.unit()];
             let count = self.file.read_at(self.offset, &mut piece).await?;
             if count == 0 {
-                return if self.text.is_empty() { Ok(None) } else { Err(Error::unreadable("a log that is cut off")) };
+                return if self.text.is_empty() {
+                    Ok(None)
+                } else {
+                    Err(Error::unreadable("a log that is cut off"))
+                };
             }
             self.offset = self.offset.saturating_add(count as u64);
             self.text.extend_from_slice(piece.get(..count).unwrap_or_default());
@@ -56,11 +60,15 @@ impl History {
 
     fn parse(&self, line: &[u8]) -> Result<Details> {
         let mut fields = line.splitn(5, |byte| *byte == b'\t');
-        let mut field = || fields.next().ok_or_else(|| Error::unreadable("a line of a log with too few fields"));
+        let mut field = || {
+            fields.next().ok_or_else(|| Error::unreadable("a line of a log with too few fields"))
+        };
         let text = |bytes: &[u8]| String::from_utf8_lossy(&unescape(bytes)).into_owned();
         let id = hash(&text(field()?))?;
         let parents = text(field()?);
-        let parents = parents.split_ascii_whitespace().map(|parent| Ok(Commit::new(&self.client, hash(parent)?)));
+        let parents = parents
+            .split_ascii_whitespace()
+            .map(|parent| Ok(Commit::new(&self.client, hash(parent)?)));
         let parents = parents.collect::<Result<_>>()?;
         let (date, author, message) = (text(field()?), text(field()?), text(field()?));
         // As in the other file about a commit.

@@ -45,12 +45,14 @@
 //! # }
 //! ```
 //!
-//! - All handles share one connection and may be used by many tasks at a time; the requests are pipelined.
-//! - A future that is dropped flushes its request and gives its fid back. A [`Transaction`] that is dropped is aborted, a [`Watch`]
-//!   ends.
-//! - A lost connection fails everything with [`Error::Other`]; connect again and make the handles anew.
-//! - The original server, written in OCaml, is served as well. What it does differently is said where it matters; besides, it cannot
-//!   reach or list branches with a slash in their names.
+//! - All handles share one connection and may be used by many tasks at a time; the requests are
+//!   pipelined.
+//! - A future that is dropped flushes its request and gives its fid back. A [`Transaction`] that is
+//!   dropped is aborted, a [`Watch`] ends.
+//! - A lost connection fails everything with [`Error::Other`]; connect again and make the handles
+//!   anew.
+//! - The original server, written in OCaml, is served as well. What it does differently is said
+//!   where it matters; besides, it cannot reach or list branches with a slash in their names.
 
 mod at;
 mod branch;
@@ -105,9 +107,9 @@ impl Db {
 
     /// The database of a connection that is there.
     ///
-    /// In 9P2000.L, which sends no reasons, a conflict cannot be told from other errors: [`Error::Conflict`],
-    /// [`Error::OpenConflicts`], [`Error::NotFastForward`] and [`Error::InvalidHash`] are [`Error::Other`]. In 9P2000 there are no
-    /// symbolic links to make.
+    /// In 9P2000.L, which sends no reasons, a conflict cannot be told from other errors:
+    /// [`Error::Conflict`], [`Error::OpenConflicts`], [`Error::NotFastForward`] and
+    /// [`Error::InvalidHash`] are [`Error::Other`]. In 9P2000 there are no symbolic links to make.
     #[must_use]
     pub fn over(client: Client) -> Db {
         Db { client }
@@ -128,13 +130,15 @@ impl Db {
         At::root(&self.client).to(name)
     }
 
-    /// The names of the branches, sorted: those that have commits, and those that this connection has asked for.
+    /// The names of the branches, sorted: those that have commits, and those that this connection
+    /// has asked for.
     ///
     /// # Errors
     /// Those of the connection.
     pub async fn branches(&self) -> Result<Vec<Text>> {
         let names = self.at("branch").list().await?;
-        let mut names: Vec<Text> = names.iter().map(|name| Text::from(&*branch::unescape(name.as_bytes()))).collect();
+        let mut names: Vec<Text> =
+            names.iter().map(|name| Text::from(&*branch::unescape(name.as_bytes()))).collect();
         names.sort();
         Ok(names)
     }
@@ -151,7 +155,8 @@ impl Db {
     }
 
     fn named(&self, name: impl AsRef<[u8]>) -> Result<Branch> {
-        let name = BranchName::new(name).map_err(|error| Error::InvalidBranch(error.to_string()))?;
+        let name =
+            BranchName::new(name).map_err(|error| Error::InvalidBranch(error.to_string()))?;
         Ok(Branch::new(&self.client, name))
     }
 
@@ -166,15 +171,18 @@ impl Db {
     /// The commit of a hash.
     ///
     /// # Errors
-    /// [`Error::InvalidHash`] for another text; [`Error::DoesNotExist`] when there is no such commit.
+    /// [`Error::InvalidHash`] for another text; [`Error::DoesNotExist`] when there is no such
+    /// commit.
     pub async fn commit(&self, hash: impl AsRef<[u8]>) -> Result<Commit> {
-        let id = Id::parse(hash.as_ref()).map_err(|error: db::Error| Error::InvalidHash(error.to_string()))?;
+        let id = Id::parse(hash.as_ref())
+            .map_err(|error: db::Error| Error::InvalidHash(error.to_string()))?;
         self.at("commits").to(id.to_string()).read().await?;
         Ok(Commit::new(&self.client, id))
     }
 
-    /// The tree of an id as it stands in `tree.live`: `D-` and the hash of a tree. Of the id of a file, which starts with `F-`, `X-`
-    /// or `L-`, the root is the file. Nothing is asked here: an id that is none fails when the tree is read.
+    /// The tree of an id as it stands in `tree.live`: `D-` and the hash of a tree. Of the id of a
+    /// file, which starts with `F-`, `X-` or `L-`, the root is the file. Nothing is asked here: an
+    /// id that is none fails when the tree is read.
     #[must_use]
     pub fn tree(&self, id: impl AsRef<[u8]>) -> Tree {
         Tree::new(self.at("trees").to(id))
@@ -182,8 +190,8 @@ impl Db {
 
     /// Has the server fetch a branch of another repository. No branch of the database moves by it.
     ///
-    /// Waits for as long as the server needs. The server keeps what it fetched from being collected only until this returns: have a
-    /// branch lead to it soon.
+    /// Waits for as long as the server needs. The server keeps what it fetched from being collected
+    /// only until this returns: have a branch lead to it soon.
     ///
     /// # Errors
     /// [`Error::Other`] with the server's reason: no such branch there, or nobody to fetch from.

@@ -6,7 +6,8 @@ use std::str::FromStr;
 use super::error::{Error, Result};
 use crate::client::Text;
 
-/// A path below the root of a tree: names that are not empty, not `.`, not `..` and have no slash and no NUL in them.
+/// A path below the root of a tree: names that are not empty, not `.`, not `..` and have no slash
+/// and no NUL in them.
 ///
 /// ```
 /// use datakit::client::db::Path;
@@ -29,7 +30,8 @@ impl Path {
     /// The path in a text, split at the slashes.
     ///
     /// # Errors
-    /// [`Error::InvalidPath`] when one of the names is not allowed, so also for the empty text and for slashes at either end.
+    /// [`Error::InvalidPath`] when one of the names is not allowed, so also for the empty text and
+    /// for slashes at either end.
     pub fn parse(text: impl AsRef<[u8]>) -> Result<Path> {
         let text = text.as_ref();
         let names: Vec<&[u8]> = text.split(|byte| *byte == b'/').collect();
@@ -159,8 +161,14 @@ mod tests {
         assert_eq!((path.name(), path.parent()), (Some(&"c".into()), dir.clone()));
         assert_eq!(dir.join("c").unwrap(), path);
         assert_eq!("a".parse::<Path>().unwrap().concat(&"b/c".parse().unwrap()), path);
-        assert_eq!((Path::ROOT.pop(), Path::ROOT.name(), Path::ROOT.parent()), (None, None, Path::ROOT));
-        assert_eq!((Path::ROOT.to_string(), path.to_string()), ("/".to_owned(), "a/b/c".to_owned()));
+        assert_eq!(
+            (Path::ROOT.pop(), Path::ROOT.name(), Path::ROOT.parent()),
+            (None, None, Path::ROOT)
+        );
+        assert_eq!(
+            (Path::ROOT.to_string(), path.to_string()),
+            ("/".to_owned(), "a/b/c".to_owned())
+        );
         assert!(Path::ROOT < path && path.parent() < path);
     }
 }

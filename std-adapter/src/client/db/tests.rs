@@ -27,12 +27,15 @@ struct Served {
 
 impl Served {
     async fn start() -> Served {
-        let server = Server::bind(&["tcp://127.0.0.1:0".parse().unwrap()], Limits::default()).await.unwrap();
+        let server =
+            Server::bind(&["tcp://127.0.0.1:0".parse().unwrap()], Limits::default()).await.unwrap();
         let (url, stats) = (server.urls().remove(0), server.stats());
         let database = Database::new(Arc::new(Memory::new())).unwrap();
         let debug = Entry::dir("debug", Dir::new());
         let shown = database.clone();
-        tokio::spawn(server.serve(move |_| file_tree(&shown, debug.clone()), std::future::pending()));
+        tokio::spawn(
+            server.serve(move |_| file_tree(&shown, debug.clone()), std::future::pending()),
+        );
         Served { url, database, stats }
     }
 
@@ -63,7 +66,10 @@ async fn within(what: &str, mut is_so: impl FnMut() -> bool) {
             tokio::time::sleep(Duration::from_millis(2)).await;
         }
     };
-    assert!(tokio::time::timeout(PATIENCE, looking).await.is_ok(), "not within {PATIENCE:?}: {what}");
+    assert!(
+        tokio::time::timeout(PATIENCE, looking).await.is_ok(),
+        "not within {PATIENCE:?}: {what}"
+    );
 }
 
 fn path(text: &str) -> Path {

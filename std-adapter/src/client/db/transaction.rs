@@ -14,15 +14,19 @@ use super::tree::Tree;
 use super::unique;
 use crate::client::{Client, Dialect, Open, Text};
 
-/// Changes to a branch that nobody else sees before they are committed, and that are committed together or not at all.
+/// Changes to a branch that nobody else sees before they are committed, and that are committed
+/// together or not at all.
 ///
-/// It starts from the head of the branch. What comes to the branch meanwhile is merged with at the commit, and can make it fail.
+/// It starts from the head of the branch. What comes to the branch meanwhile is merged with at the
+/// commit, and can make it fail.
 ///
-/// A transaction that is dropped is aborted: a task of the tokio runtime tells the server, which otherwise drops it with the
-/// connection. Once it has ended all calls fail with [`Error::Ended`], and nothing is sent.
+/// A transaction that is dropped is aborted: a task of the tokio runtime tells the server, which
+/// otherwise drops it with the connection. Once it has ended all calls fail with [`Error::Ended`],
+/// and nothing is sent.
 ///
-/// The paths of what is made, written or removed are those of anything but the root: for that they fail with
-/// [`Error::InvalidPath`]. A future that is dropped flushes its request: the change is made or not, a file may have been written in part.
+/// The paths of what is made, written or removed are those of anything but the root: for that they
+/// fail with [`Error::InvalidPath`]. A future that is dropped flushes its request: the change is
+/// made or not, a file may have been written in part.
 pub struct Transaction {
     branch: Branch,
     at: At,
@@ -48,7 +52,8 @@ impl Alive {
     }
 }
 
-/// What a merge did to a transaction. The trees can be read until the next merge and the end of the transaction.
+/// What a merge did to a transaction. The trees can be read until the next merge and the end of the
+/// transaction.
 pub struct Merge {
     /// The transaction before it.
     pub ours: Tree,
@@ -56,7 +61,8 @@ pub struct Merge {
     pub theirs: Tree,
     /// What both came from; an empty tree if nothing.
     pub base: Tree,
-    /// The files that both changed. In the transaction each is a text that says so, to be replaced or removed before the commit.
+    /// The files that both changed. In the transaction each is a text that says so, to be replaced
+    /// or removed before the commit.
     pub conflicts: Vec<Path>,
 }
 
@@ -64,13 +70,15 @@ pub struct Merge {
 const TRIES: u32 = 3;
 
 impl Transaction {
-    /// The guard is there before the request is sent: what the server begins is ended also when nobody waits any more.
+    /// The guard is there before the request is sent: what the server begins is ended also when
+    /// nobody waits any more.
     pub(super) async fn begin(branch: &Branch) -> Result<Transaction> {
         let all = branch.at().to("transactions");
         let mut tries = 0;
         loop {
             let name = unique();
-            let transaction = Transaction { branch: branch.clone(), at: all.to(&name), alive: Alive::new() };
+            let transaction =
+                Transaction { branch: branch.clone(), at: all.to(&name), alive: Alive::new() };
             match all.mkdir(&name).await {
                 Ok(()) => return Ok(transaction),
                 Err(error) => {
@@ -124,7 +132,8 @@ impl Transaction {
         dir.mkdir(name).await
     }
 
-    /// Makes a directory, and those that it is to be in. Those that are there already stay as they are.
+    /// Makes a directory, and those that it is to be in. Those that are there already stay as they
+    /// are.
     ///
     /// # Errors
     /// [`Error::NotDir`] where one of them is something else.
@@ -153,7 +162,8 @@ impl Transaction {
         Ok(())
     }
 
-    /// Removes the file or link of that name in 9P2000.L, which makes no name twice; the server replaces it in the other dialects.
+    /// Removes the file or link of that name in 9P2000.L, which makes no name twice; the server
+    /// replaces it in the other dialects.
     async fn make_room(&self, dir: &At, name: &Text) -> Result<()> {
         if self.client().dialect() != Dialect::Linux {
             return Ok(());
@@ -196,7 +206,8 @@ impl Transaction {
         self.place(path)?.replace(content).await
     }
 
-    /// Makes `content` all of a file, which is made if it is missing. It stays executable if it was.
+    /// Makes `content` all of a file, which is made if it is missing. It stays executable if it
+    /// was.
     ///
     /// # Errors
     /// [`Error::IsDir`]; [`Error::DoesNotExist`] without the directory that it is to be in.
@@ -234,7 +245,8 @@ impl Transaction {
         Ok(self.place(path)?.walk_to_file().await?.set_len(length).await?)
     }
 
-    /// The commits that the new one is made from: at first the head of the branch, then also those that were merged.
+    /// The commits that the new one is made from: at first the head of the branch, then also those
+    /// that were merged.
     ///
     /// # Errors
     /// [`Error::Other`] when the file holds something else than hashes.
@@ -259,17 +271,25 @@ impl Transaction {
         changes(&self.file("diff")?.to(old.id().to_string()).read().await?)
     }
 
-    /// Merges a commit into the transaction, and makes it one of its parents. Conflicts are no error.
+    /// Merges a commit into the transaction, and makes it one of its parents. Conflicts are no
+    /// error.
     ///
     /// # Errors
-    /// [`Error::OpenConflicts`] when those of the last merge are not resolved; [`Error::DoesNotExist`] for a commit that is not there.
+    /// [`Error::OpenConflicts`] when those of the last merge are not resolved;
+    /// [`Error::DoesNotExist`] for a commit that is not there.
     pub async fn merge(&self, theirs: &Commit) -> Result<Merge> {
         self.file("merge")?.command(&theirs.id().to_string()).await?;
         let conflicts = self.conflicts().await?;
-        Ok(Merge { ours: self.side("ours"), theirs: self.side("theirs"), base: self.side("base"), conflicts })
+        Ok(Merge {
+            ours: self.side("ours"),
+            theirs: self.side("theirs"),
+            base: self.side("base"),
+            conflicts,
+        })
     }
 
-    /// The files that the last merge left to be resolved: none before the first. Writing or removing a file resolves it.
+    /// The files that the last merge left to be resolved: none before the first. Writing or
+    /// removing a file resolves it.
     ///
     /// # Errors
     /// Those of the connection.
@@ -281,8 +301,8 @@ impl Transaction {
         text.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()).map(Path::parse).collect()
     }
 
-    /// Says who wrote the commit: `NAME <MAIL>`, and behind it perhaps a date. Without this it is the user who attached, or as the server
-    /// is set up.
+    /// Says who wrote the commit: `NAME <MAIL>`, and behind it perhaps a date. Without this it is
+    /// the user who attached, or as the server is set up.
     ///
     /// # Errors
     /// [`Error::Other`] when the server does not take it.
@@ -290,15 +310,15 @@ impl Transaction {
         self.file("author")?.replace(author.as_bytes()).await
     }
 
-    /// Commits the changes, and ends the transaction. Returns where the branch is then: at the new commit, or at the merge of it and
-    /// what came to the branch meanwhile.
+    /// Commits the changes, and ends the transaction. Returns where the branch is then: at the new
+    /// commit, or at the merge of it and what came to the branch meanwhile.
     ///
-    /// Dropped, it commits or not. The original server does not tell which commit it made: the head of the branch is asked for then,
-    /// which may be a later one.
+    /// Dropped, it commits or not. The original server does not tell which commit it made: the head
+    /// of the branch is asked for then, which may be a later one.
     ///
     /// # Errors
-    /// [`Error::Conflict`] and [`Error::OpenConflicts`], after which the transaction is still open; [`Error::DoesNotExist`] for
-    /// parents that are not there.
+    /// [`Error::Conflict`] and [`Error::OpenConflicts`], after which the transaction is still open;
+    /// [`Error::DoesNotExist`] for parents that are not there.
     pub async fn commit(&self, message: &str) -> Result<Commit> {
         self.file("msg")?.replace(message.as_bytes()).await?;
         let ctl = self.file("ctl")?;
@@ -316,7 +336,8 @@ impl Transaction {
         }
     }
 
-    /// Ends the transaction without a commit. Never fails, also not the second time: a connection that is gone has ended it too.
+    /// Ends the transaction without a commit. Never fails, also not the second time: a connection
+    /// that is gone has ended it too.
     pub async fn abort(&self) {
         if self.alive.end() {
             let _ = self.at.to("ctl").command("close").await;

@@ -6,10 +6,11 @@ use super::path::Path;
 use super::transaction::Alive;
 use crate::client::{self, Metadata, Node, Open, Text};
 
-/// A tree to read: that of a commit, that of a transaction as it is at the moment, or one that a watch told of.
+/// A tree to read: that of a commit, that of a transaction as it is at the moment, or one that a
+/// watch told of.
 ///
-/// Every call asks the server; a future that is dropped flushes its request. That of a transaction fails with [`Error::Ended`] once
-/// the transaction has ended.
+/// Every call asks the server; a future that is dropped flushes its request. That of a transaction
+/// fails with [`Error::Ended`] once the transaction has ended.
 #[derive(Clone)]
 pub struct Tree {
     at: At,
@@ -114,13 +115,16 @@ impl Tree {
         }
     }
 
-    /// The kind and the length of what is at a path; `None` if nothing is, also where the path leads through a file.
+    /// The kind and the length of what is at a path; `None` if nothing is, also where the path
+    /// leads through a file.
     ///
     /// # Errors
     /// [`Error::Ended`], [`Error::Other`].
     pub async fn stat(&self, path: &Path) -> Result<Option<Stat>> {
         match find(&self.at(path)?).await {
-            Ok((kind, _, metadata)) => Ok(Some(Stat { kind, size: if kind == Kind::Dir { 0 } else { metadata.len } })),
+            Ok((kind, _, metadata)) => {
+                Ok(Some(Stat { kind, size: if kind == Kind::Dir { 0 } else { metadata.len } }))
+            }
             Err(error) if error.is_absent() => Ok(None),
             Err(error) => Err(error),
         }

@@ -12,9 +12,11 @@ use super::error::{Error, Result};
 use super::tree::Tree;
 use crate::client::{self, Client, Open, Text};
 
-/// A stream of values, the first of which is mostly the present one. It is followed with [`Watch::next`], or as a [`Stream`].
+/// A stream of values, the first of which is mostly the present one. It is followed with
+/// [`Watch::next`], or as a [`Stream`].
 ///
-/// An error is the last item: a connection that is lost is not made again. Dropping the watch tells the server, which forgets it.
+/// An error is the last item: a connection that is lost is not made again. Dropping the watch tells
+/// the server, which forgets it.
 ///
 /// ```no_run
 /// # async fn example(branch: datakit::client::db::Branch) -> datakit::client::db::Result<()> {
@@ -69,7 +71,8 @@ impl<T: Send + 'static> Watch<T> {
 
     /// Waits for the next value. `None` is the end, for good.
     ///
-    /// Cancel safe: what was asked for stays under way when the future is dropped, and the next call goes on with it.
+    /// Cancel safe: what was asked for stays under way when the future is dropped, and the next
+    /// call goes on with it.
     pub async fn next(&mut self) -> Option<Result<T>> {
         std::future::poll_fn(|cx| Pin::new(&mut *self).poll_next(cx)).await
     }
@@ -129,7 +132,11 @@ impl Value {
             Some("F-") => Value::File(at.read().await?),
             Some("X-") => Value::Exec(at.read().await?),
             Some("L-") => Value::Link(Text::from(&*at.read().await?)),
-            _ => return Err(Error::unreadable(format_args!("a line of tree.live that cannot be read: {line:?}"))),
+            _ => {
+                return Err(Error::unreadable(format_args!(
+                    "a line of tree.live that cannot be read: {line:?}"
+                )));
+            }
         }))
     }
 }

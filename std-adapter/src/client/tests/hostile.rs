@@ -38,7 +38,8 @@ fn noise(seed: &mut u32) -> u32 {
     *seed >> 16
 }
 
-/// Answers each request with a frame of a random reply's type and random content, of which the size and the tag are mostly right.
+/// Answers each request with a frame of a random reply's type and random content, of which the size
+/// and the tag are mostly right.
 async fn babble(mut peer: Peer, mut seed: u32) {
     loop {
         let mut size = [0; 4];
@@ -51,7 +52,8 @@ async fn babble(mut peer: Peer, mut seed: u32) {
         }
         let mut noise = || noise(&mut seed);
         let length = 7 + noise() % 60;
-        let mut frame: Vec<u8> = (0..length).map(|_| (noise() % if length < 30 { 256 } else { 3 }) as u8).collect();
+        let mut frame: Vec<u8> =
+            (0..length).map(|_| (noise() % if length < 30 { 256 } else { 3 }) as u8).collect();
         let size = if noise() % 50 == 0 { noise() } else { length };
         frame[..4].copy_from_slice(&size.to_le_bytes());
         frame[4] = if noise() % 4 == 0 { noise() as u8 } else { request[0] + 1 };
@@ -67,8 +69,11 @@ async fn babble(mut peer: Peer, mut seed: u32) {
 #[tokio::test]
 async fn a_server_that_answers_nonsense_is_an_error_at_most() {
     for seed in 0..90 {
-        let (version, dialect) =
-            [("9P2000", Dialect::Legacy), ("9P2000.u", Dialect::Unix), ("9P2000.L", Dialect::Linux)][seed % 3];
+        let (version, dialect) = [
+            ("9P2000", Dialect::Legacy),
+            ("9P2000.u", Dialect::Unix),
+            ("9P2000.L", Dialect::Linux),
+        ][seed % 3];
         let (client, peer) = connected(version, dialect).await;
         let server = tokio::spawn(babble(peer, seed as u32));
         let using = async {
@@ -90,7 +95,8 @@ async fn a_server_that_answers_nonsense_is_an_error_at_most() {
     }
 }
 
-/// Answers each Tread and Treaddir with what `data` makes of its offset and count, and the rest of the requests as a server does.
+/// Answers each Tread and Treaddir with what `data` makes of its offset and count, and the rest of
+/// the requests as a server does.
 async fn deliver(mut peer: Peer, qid: Qid, data: impl Fn(u64, u32) -> Vec<u8>) {
     let dialect = peer.dialect;
     loop {
@@ -140,7 +146,9 @@ fn dirent(next: u64, name: &[u8]) -> Vec<u8> {
 #[tokio::test]
 async fn a_listing_that_goes_round_is_an_error() {
     let (client, peer) = connected("9P2000.L", Dialect::Linux).await;
-    tokio::spawn(deliver(peer, DIR, |offset, _| dirent(if offset == 9 { 3 } else { offset + 3 }, b"name")));
+    tokio::spawn(deliver(peer, DIR, |offset, _| {
+        dirent(if offset == 9 { 3 } else { offset + 3 }, b"name")
+    }));
     let error = client.read_dir("a").await.unwrap_err();
     assert_eq!(error, Error::Protocol("a directory that does not end".into()));
 }
@@ -149,8 +157,9 @@ async fn a_listing_that_goes_round_is_an_error() {
 async fn a_listing_without_an_end_is_an_error() {
     let (client, peer) = connected("9P2000.L", Dialect::Linux).await;
     // Names that are not even shown count as well.
-    let page =
-        |offset, count| (0..u64::from(count) / 26).flat_map(|record| dirent(offset + record + 1, b"..")).collect();
+    let page = |offset, count| {
+        (0..u64::from(count) / 26).flat_map(|record| dirent(offset + record + 1, b"..")).collect()
+    };
     tokio::spawn(deliver(peer, DIR, page));
     assert!(matches!(client.read_dir("a").await, Err(Error::TooLong { what: "directory", .. })));
 }
@@ -169,12 +178,17 @@ async fn a_text_without_an_end_is_an_error() {
     let (client, peer) = connected("9P2000", Dialect::Legacy).await;
     tokio::spawn(deliver(peer, FILE, |_, count| vec![b'x'; count as usize]));
     let file = client.open("a", Open::READ).await.unwrap();
-    assert_eq!(file.read_up_to(100_000).await, Err(Error::TooLong { what: "file", limit: 100_000 }));
+    assert_eq!(
+        file.read_up_to(100_000).await,
+        Err(Error::TooLong { what: "file", limit: 100_000 })
+    );
 }
 
 #[tokio::test]
 async fn more_data_than_asked_for_is_an_error() {
-    for (version, dialect, qid) in [("9P2000", Dialect::Legacy, FILE), ("9P2000.L", Dialect::Linux, DIR)] {
+    for (version, dialect, qid) in
+        [("9P2000", Dialect::Legacy, FILE), ("9P2000.L", Dialect::Linux, DIR)]
+    {
         let (client, peer) = connected(version, dialect).await;
         tokio::spawn(deliver(peer, qid, |_, count| vec![0; count as usize + 1]));
         let more = Error::Protocol("more data than asked for".into());

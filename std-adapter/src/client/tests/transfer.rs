@@ -41,7 +41,10 @@ async fn a_long_file_is_read_ahead_up_to_its_length_and_in_order() {
     peer.length(content.len()).await;
 
     let mut asked = [peer.asked().await, peer.asked().await, peer.asked().await];
-    assert_eq!(asked.map(|(_, offset, count)| (offset, count)), [1, 2, 3].map(|n| (n * UNIT, UNIT)));
+    assert_eq!(
+        asked.map(|(_, offset, count)| (offset, count)),
+        [1, 2, 3].map(|n| (n * UNIT, UNIT))
+    );
     asked.reverse();
     for (tag, offset, count) in asked {
         // The one in the middle is cut short.
@@ -70,7 +73,11 @@ async fn a_file_without_a_length_is_read_in_order() {
     for data in [&content[..], &b"end"[..], &b""[..]] {
         let (tag, ..) = peer.asked().await;
         // Nothing else comes before the answer.
-        assert!(tokio::time::timeout(Duration::from_millis(1), peer.stream.read_u32_le()).await.is_err());
+        assert!(
+            tokio::time::timeout(Duration::from_millis(1), peer.stream.read_u32_le())
+                .await
+                .is_err()
+        );
         peer.send(tag, R::Read { data: Data(data) }).await;
     }
     assert_eq!(reading.await.unwrap().unwrap().len(), 2 * UNIT + 3);
@@ -133,12 +140,14 @@ async fn what_was_read_is_not_lost_with_a_dropped_future() {
             match message {
                 T::Read { offset, count, .. } => {
                     let from = offset as usize;
-                    let data = &content[from..(from + count as usize).min(from + 5000).min(content.len())];
+                    let data =
+                        &content[from..(from + count as usize).min(from + 5000).min(content.len())];
                     peer.send(tag, R::Read { data: Data(data) }).await;
                 }
                 T::Flush { .. } => peer.send(tag, R::Flush {}).await,
                 _ => {
-                    let stat = Stat { qid: VERSIONED, length: content.len() as u64, ..Stat::default() };
+                    let stat =
+                        Stat { qid: VERSIONED, length: content.len() as u64, ..Stat::default() };
                     peer.send(tag, R::Stat { stat }).await;
                 }
             }
@@ -169,7 +178,10 @@ async fn a_refused_read_is_tried_again_at_its_place() {
     };
     let reading = async { [chunks.next().await, chunks.next().await, chunks.next().await] };
     let (read, ()) = tokio::join!(reading, answering);
-    assert!(matches!(&read, [Ok(Some(a)), Err(Error::Server { .. }), Ok(Some(b))] if a == "a" && b == "b"), "{read:?}");
+    assert!(
+        matches!(&read, [Ok(Some(a)), Err(Error::Server { .. }), Ok(Some(b))] if a == "a" && b == "b"),
+        "{read:?}"
+    );
 }
 
 #[tokio::test]

@@ -9,8 +9,9 @@ use crate::db::identity::{By, Identity, LONGEST};
 use crate::locked;
 use crate::tree::{Leaf, OpenLeaf, Wait, ready};
 
-/// `NAME <MAIL>` of who wrote the commit, and perhaps the date. A write at offset 0 begins anew, and the whole must be right with its
-/// newline or when the file is closed; after an error it is what it was. Emptied, it is the user who attached.
+/// `NAME <MAIL>` of who wrote the commit, and perhaps the date. A write at offset 0 begins anew,
+/// and the whole must be right with its newline or when the file is closed; after an error it is
+/// what it was. Emptied, it is the user who attached.
 #[derive(Clone)]
 pub(super) struct Author(Arc<Shared>);
 
@@ -39,7 +40,11 @@ impl Author {
 
     fn shown(&self) -> Vec<u8> {
         let text = locked::lock(&self.0.text);
-        if text.now.is_empty() { format!("{}\n", self.0.committer).into() } else { text.now.clone() }
+        if text.now.is_empty() {
+            format!("{}\n", self.0.committer).into()
+        } else {
+            text.now.clone()
+        }
     }
 
     /// Whether it is right as it is now; if not, it is again what it was.

@@ -16,11 +16,14 @@ use super::{line, transaction};
 use crate::db::land::fast_forward;
 use crate::db::tree::Tree;
 use crate::db::{Branch, BranchName, Database, Id};
-use crate::tree::{Command, DirOnly, Directory, Entry, READ_ONLY_DIRECTORY, Refusal, Status, Wait, WeakEntry, ready};
+use crate::tree::{
+    Command, DirOnly, Directory, Entry, READ_ONLY_DIRECTORY, Refusal, Status, Wait, WeakEntry,
+    ready,
+};
 use crate::{db, ino, locked};
 
-/// The branch that the files of a directory are about: after a rename it is another one. All files about one branch on one connection share
-/// one of these.
+/// The branch that the files of a directory are about: after a rename it is another one. All files
+/// about one branch on one connection share one of these.
 pub(super) struct Slot {
     pub(super) database: Database,
     pub(super) quota: Arc<Quota>,
@@ -76,7 +79,8 @@ impl Slot {
     pub(super) fn dir(self: &Arc<Slot>, name: impl FnOnce(&BranchName) -> Arc<[u8]>) -> Entry {
         let mut dir = locked::lock(&self.dir);
         dir.as_ref().and_then(WeakEntry::upgrade).unwrap_or_else(|| {
-            let entry = Entry::dir_of(name(&self.name()), self.number, BranchDir::new(self.clone()));
+            let entry =
+                Entry::dir_of(name(&self.name()), self.number, BranchDir::new(self.clone()));
             *dir = entry.downgrade();
             entry
         })
@@ -128,7 +132,10 @@ impl BranchDir {
                 entry.numbered(number)
             };
             Box::new([
-                numbered(Entry::dir("diff", Diff::new(&self.slot.database, source, self.slot.number))),
+                numbered(Entry::dir(
+                    "diff",
+                    Diff::new(&self.slot.database, source, self.slot.number),
+                )),
                 numbered(Entry::file("fast-forward", forward(slot()))),
                 numbered(Entry::file("head", head(slot()))),
                 numbered(Entry::file("head.live", HeadLive(slot()))),
@@ -201,7 +208,9 @@ fn forward(slot: Arc<Slot>) -> Command {
             };
             keep(None);
             let moved = forward_to(&slot, &text).await.map_err(Refusal::from);
-            moved.inspect_err(|refusal| keep(Some(refusal.text.clone()))).map(|()| transaction::NO_REPLY)
+            moved
+                .inspect_err(|refusal| keep(Some(refusal.text.clone())))
+                .map(|()| transaction::NO_REPLY)
         }
     });
     command.complete_unless(hash_begun).with_refusal(refusal)

@@ -1,4 +1,5 @@
-//! The branches of one connection: those that fids, streams and transactions use, and those that were made and have no commit yet.
+//! The branches of one connection: those that fids, streams and transactions use, and those that
+//! were made and have no commit yet.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::{Arc, Mutex, Weak};
@@ -20,7 +21,8 @@ const REFUSALS: usize = 64;
 /// Names that were given up and keep their own inode number.
 const NUMBERS: usize = 1024;
 
-/// What one connection knows of branches beside what the store says. What nobody uses is not in it: a listing adds nothing.
+/// What one connection knows of branches beside what the store says. What nobody uses is not in it:
+/// a listing adds nothing.
 pub(super) struct BranchTable {
     database: Database,
     quota: Arc<Quota>,
@@ -32,13 +34,14 @@ struct State {
     slots: BTreeMap<BranchName, (Weak<Slot>, u64)>,
     /// Those that are there also without a commit.
     made: BTreeSet<BranchName>,
-    /// Inode numbers of names that were renamed or removed, which the next branch of that name must not have; all other numbers follow
-    /// from the name and from `origin`.
+    /// Inode numbers of names that were renamed or removed, which the next branch of that name must
+    /// not have; all other numbers follow from the name and from `origin`.
     numbers: BTreeMap<BranchName, u64>,
     origin: u64,
     /// Open transactions by the number of their branch: they stay when no fid is left.
     transactions: BTreeMap<u64, Arc<Table>>,
-    /// Why the last `fast-forward` of a branch failed, by its number: the file is read when no fid of the branch is left.
+    /// Why the last `fast-forward` of a branch failed, by its number: the file is read when no fid
+    /// of the branch is left.
     refusals: VecDeque<(u64, String)>,
 }
 
@@ -70,7 +73,11 @@ impl BranchTable {
             transactions: BTreeMap::new(),
             refusals: VecDeque::new(),
         };
-        Arc::new(BranchTable { database: database.clone(), quota: quota.clone(), state: Mutex::new(state) })
+        Arc::new(BranchTable {
+            database: database.clone(),
+            quota: quota.clone(),
+            state: Mutex::new(state),
+        })
     }
 
     pub(super) fn database(&self) -> &Database {
@@ -84,7 +91,13 @@ impl BranchTable {
             return slot;
         }
         let number = state.number(name);
-        let slot = Arc::new(Slot::new(&self.database, &self.quota, name.clone(), number, Arc::downgrade(self)));
+        let slot = Arc::new(Slot::new(
+            &self.database,
+            &self.quota,
+            name.clone(),
+            number,
+            Arc::downgrade(self),
+        ));
         state.slots.insert(name.clone(), (Arc::downgrade(&slot), number));
         slot
     }
@@ -107,7 +120,8 @@ impl BranchTable {
         }
         let state = &mut *locked::lock(&self.state);
         if full(state) {
-            return Err(Error::NoSpace.because(format_args!("{MADE} branches of this connection have no commit")));
+            return Err(Error::NoSpace
+                .because(format_args!("{MADE} branches of this connection have no commit")));
         }
         state.made.insert(name.clone());
         Ok(())

@@ -9,7 +9,8 @@ use super::quota::Quota;
 use crate::db::{self, BranchName, Database};
 use crate::tree::{Directory, Entry, READ_ONLY_DIRECTORY, Wait, ready};
 
-/// All branches of the repository, and those that were made on this connection and have no commit yet.
+/// All branches of the repository, and those that were made on this connection and have no commit
+/// yet.
 pub(super) struct Branches(Arc<BranchTable>);
 
 impl Branches {
@@ -79,7 +80,9 @@ impl Directory for Branches {
     fn lookup<'a>(&'a self, name: Name<'a>) -> Wait<'a, Entry> {
         ready((|| {
             let branch = BranchName::new(unescape(name.as_bytes())).map_err(|_| Error::NotFound)?;
-            if !self.0.is_made(&branch) && self.0.database().objects().store().head(&branch)?.is_none() {
+            if !self.0.is_made(&branch)
+                && self.0.database().objects().store().head(&branch)?.is_none()
+            {
                 return Err(Error::NotFound);
             }
             Ok(entry(&self.0, &branch))
@@ -125,7 +128,8 @@ fn shown(branch: &BranchName) -> Arc<[u8]> {
     }
 }
 
-/// A branch name as one name of a directory: a slash, which no kernel lets through, is `%2F`, and a percent sign `%25`.
+/// A branch name as one name of a directory: a slash, which no kernel lets through, is `%2F`, and a
+/// percent sign `%25`.
 fn escape(name: &[u8]) -> Vec<u8> {
     let mut escaped = Vec::with_capacity(name.len());
     for byte in name {
@@ -163,7 +167,9 @@ mod tests {
 
     #[test]
     fn a_slash_is_escaped_and_back() {
-        for (plain, escaped) in [("a/b", "a%2Fb"), ("100%", "100%25"), ("%2F", "%252F"), ("master", "master")] {
+        for (plain, escaped) in
+            [("a/b", "a%2Fb"), ("100%", "100%25"), ("%2F", "%252F"), ("master", "master")]
+        {
             assert_eq!(escape(plain.as_bytes()), escaped.as_bytes());
             assert_eq!(unescape(escaped.as_bytes()), plain.as_bytes());
         }

@@ -35,7 +35,8 @@ impl Leaf for LogFile {
         ready((|| {
             let start = (self.start)()?;
             let reader = Arc::new(Mutex::new(Reader::new(&self.database, start)));
-            Ok(Box::new(OpenLog { database: self.database.clone(), start, reader }) as Box<dyn OpenLeaf>)
+            Ok(Box::new(OpenLog { database: self.database.clone(), start, reader })
+                as Box<dyn OpenLeaf>)
         })())
     }
 }
@@ -98,7 +99,9 @@ impl Reader {
     /// At most `count` bytes at `offset`; none at the end. What was read before is not kept.
     fn text_at(&mut self, offset: u64, count: usize) -> db::Result<Vec<u8>> {
         loop {
-            let before = usize::try_from(offset.saturating_sub(self.begin)).unwrap_or(usize::MAX).min(self.text.len());
+            let before = usize::try_from(offset.saturating_sub(self.begin))
+                .unwrap_or(usize::MAX)
+                .min(self.text.len());
             self.text.drain(..before);
             self.begin = self.begin.saturating_add(before as u64);
             let there = self.begin == offset && (self.text.len() >= count || self.log.is_none());

@@ -1,7 +1,7 @@
 //! The database as a file tree: `branch commits debug remotes snapshots trees`.
 //!
-//! A connection has a tree of its own: the branches that it made, its transactions and its remotes are in no other. Files know what
-//! the rest of the database does, which knows no files.
+//! A connection has a tree of its own: the branches that it made, its transactions and its remotes
+//! are in no other. Files know what the rest of the database does, which knows no files.
 
 mod author;
 mod branch;

@@ -17,7 +17,8 @@ const REMOTES: usize = 256;
 /// Open streams: of branches, paths and remotes.
 const WATCHES: usize = 4096;
 
-/// A connection may take this part of the memory for what is not committed: one that takes all it may leaves some to others.
+/// A connection may take this part of the memory for what is not committed: one that takes all it
+/// may leaves some to others.
 const PART: u64 = 4;
 
 /// The limits of one connection, and what it has.
@@ -60,7 +61,8 @@ impl Limit {
     pub(super) fn take(&self) -> Result<Taken> {
         let more = |taken: usize| (taken < self.most).then_some(taken.saturating_add(1));
         let Ok(_) = self.taken.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more) else {
-            return Err(Error::NoSpace.because(format_args!("a connection has at most {} {}", self.most, self.what)));
+            return Err(Error::NoSpace
+                .because(format_args!("a connection has at most {} {}", self.most, self.what)));
         };
         Ok(Taken(self.taken.clone()))
     }

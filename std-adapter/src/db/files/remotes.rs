@@ -54,7 +54,10 @@ impl Directory for Remotes {
                 return Err(Error::Exists);
             }
             let taken = self.quota.remotes.take()?;
-            let entry = Entry::dir(name.as_bytes(), RemoteDir::new(&self.database, &self.quota, &self.turns, taken));
+            let entry = Entry::dir(
+                name.as_bytes(),
+                RemoteDir::new(&self.database, &self.quota, &self.turns, taken),
+            );
             known.insert(name.as_bytes().into(), entry.clone());
             Ok(entry)
         })())
@@ -106,7 +109,12 @@ struct Kept {
 }
 
 impl RemoteDir {
-    fn new(database: &Database, quota: &Arc<Quota>, turns: &Arc<Semaphore>, taken: Taken) -> RemoteDir {
+    fn new(
+        database: &Database,
+        quota: &Arc<Quota>,
+        turns: &Arc<Semaphore>,
+        taken: Taken,
+    ) -> RemoteDir {
         let name = format!("datakit-{}-{}", std::process::id(), ino::next());
         let remote = Arc::new(Remote {
             kept: Arc::new(Kept { database: database.clone(), name, used: AtomicBool::new(false) }),
@@ -165,7 +173,10 @@ impl Remote {
         }
         let shown = said::address(&url);
         let database = &self.kept.database;
-        database.schemes().check(&url).map_err(|why| refused(Error::Invalid, &shown, &said::address(&why), true))?;
+        database
+            .schemes()
+            .check(&url)
+            .map_err(|why| refused(Error::Invalid, &shown, &said::address(&why), true))?;
         let branch = BranchName::new(&branch)?;
         let wanted = Wanted(Stop::default());
         // Fair: both turns are given in the order in which they are asked for.
@@ -193,14 +204,18 @@ impl Remote {
             FetchError::Silent(patience) => {
                 refused(Error::Io, &shown, &format!("no sign of life for {patience:?}"), true)
             }
-            FetchError::TooMuch(bytes) => {
-                refused(Error::Io, &shown, &format!("more than {bytes} bytes (--remote-limit)"), true)
-            }
+            FetchError::TooMuch(bytes) => refused(
+                Error::Io,
+                &shown,
+                &format!("more than {bytes} bytes (--remote-limit)"),
+                true,
+            ),
         })
     }
 }
 
-/// Why `url` was not fetched, in the log and where the command can be read; in the error itself where it is `short`.
+/// Why `url` was not fetched, in the log and where the command can be read; in the error itself
+/// where it is `short`.
 fn refused(error: Error, url: &str, why: &str, short: bool) -> Refusal {
     tracing::warn!("cannot fetch {url}: {why}");
     let error = match short {
@@ -231,7 +246,8 @@ impl Drop for Kept {
                 tracing::warn!("what was fetched as {name} stays: {error}");
             }
         };
-        // A connection ends on a thread that serves others, and perhaps with it: what is spawned on its runtime may never run then.
+        // A connection ends on a thread that serves others, and perhaps with it: what is spawned on
+        // its runtime may never run then.
         if let Err(error) = std::thread::Builder::new().name("forget".to_owned()).spawn(forget) {
             tracing::warn!("what was fetched stays until the next start: {error}");
         }
@@ -250,9 +266,11 @@ impl Leaf for Head {
         Box::pin(async move {
             let taken = self.0.quota.watches.take()?;
             let counted = self.0.kept.database.count(|counters| &counters.watches);
-            let text = |head: &Option<Id>| head.map(|head| super::line(Some(head))).unwrap_or_default();
+            let text =
+                |head: &Option<Id>| head.map(|head| super::line(Some(head))).unwrap_or_default();
             let open = self.0.head.file(text).open(mode).await?;
-            Ok(Box::new(Keeping { open, _kept: (counted, taken, self.0.clone()) }) as Box<dyn OpenLeaf>)
+            Ok(Box::new(Keeping { open, _kept: (counted, taken, self.0.clone()) })
+                as Box<dyn OpenLeaf>)
         })
     }
 }

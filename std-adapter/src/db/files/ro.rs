@@ -39,7 +39,12 @@ impl Ro {
 
     /// The same tree for ever.
     pub(super) fn fixed(database: &Database, tree: &Tree, number: u64) -> Ro {
-        Ro { database: database.clone(), top: Way::Found(tree.top().clone()), number, shown: Shown::default() }
+        Ro {
+            database: database.clone(),
+            top: Way::Found(tree.top().clone()),
+            number,
+            shown: Shown::default(),
+        }
     }
 
     /// The same, shown as of that time.
@@ -48,7 +53,8 @@ impl Ro {
         self
     }
 
-    /// The same where removals are taken and change nothing: it goes with the directory that has it.
+    /// The same where removals are taken and change nothing: it goes with the directory that has
+    /// it.
     pub(super) fn kept(mut self) -> Ro {
         self.shown.kept = true;
         self
@@ -69,7 +75,8 @@ impl Ro {
     pub(super) fn file(database: &Database, name: &[u8], file: File, number: u64) -> Entry {
         let way = Way::Found(Dir::empty());
         let shown = Shown::default();
-        let dir = Arc::new(Place { database: database.clone(), way, path: Vec::new(), number, shown });
+        let dir =
+            Arc::new(Place { database: database.clone(), way, path: Vec::new(), number, shown });
         dir.file(name.into(), file, number)
     }
 }
@@ -129,11 +136,18 @@ impl Place {
             Way::Found(_) => Way::Found(dir.clone()),
             Way::Path(source) => Way::Path(source.clone()),
         };
-        Place { database: self.database.clone(), way, path: join(&self.path, name), number, shown: self.shown }
+        Place {
+            database: self.database.clone(),
+            way,
+            path: join(&self.path, name),
+            number,
+            shown: self.shown,
+        }
     }
 
-    /// What `node`, which `name` stands for here, is shown as. Nothing below it is read for that: an object that is missing is in nobody's
-    /// way but that of its own readers. Submodules are not shown, nor are names for which clients have no room.
+    /// What `node`, which `name` stands for here, is shown as. Nothing below it is read for that:
+    /// an object that is missing is in nobody's way but that of its own readers. Submodules are not
+    /// shown, nor are names for which clients have no room.
     fn entry(self: &Arc<Place>, name: db::tree::Name, node: Node) -> Option<Entry> {
         if name.len() > NAME_MAX {
             return None;
@@ -179,7 +193,8 @@ impl Directory for RoDir {
     fn list(&self) -> Wait<'_, Vec<Entry>> {
         ready((|| {
             let mut entries = Vec::new();
-            let see = |name: &db::tree::Name, node| entries.extend(self.0.entry(name.clone(), node));
+            let see =
+                |name: &db::tree::Name, node| entries.extend(self.0.entry(name.clone(), node));
             self.0.dir()?.each(self.0.objects(), see).map_err(|error| error.at(&self.0.path))?;
             Ok(entries)
         })())
@@ -187,8 +202,14 @@ impl Directory for RoDir {
 
     fn lookup<'a>(&'a self, name: Name<'a>) -> Wait<'a, Entry> {
         ready((|| {
-            let node = self.0.dir()?.get(self.0.objects(), name.as_bytes()).map_err(|error| error.at(&self.0.path))?;
-            self.0.entry(name.as_bytes().into(), node.ok_or(Error::NotFound)?).ok_or(Error::NotFound)
+            let node = self
+                .0
+                .dir()?
+                .get(self.0.objects(), name.as_bytes())
+                .map_err(|error| error.at(&self.0.path))?;
+            self.0
+                .entry(name.as_bytes().into(), node.ok_or(Error::NotFound)?)
+                .ok_or(Error::NotFound)
         })())
     }
 }
@@ -245,7 +266,9 @@ impl Leaf for RoFile {
 
     fn target(&self) -> Wait<'_, Vec<u8>> {
         ready((|| match self.file()? {
-            File { mode: Mode::Link, content } => Ok(self.at(content.bytes(self.dir.objects()))?.to_vec()),
+            File { mode: Mode::Link, content } => {
+                Ok(self.at(content.bytes(self.dir.objects()))?.to_vec())
+            }
             _ => Err(Error::Invalid),
         })())
     }

@@ -1,15 +1,17 @@
 //! `rw/`: the tree of a transaction, to be changed.
 //!
-//! An open file is a file, not a name: what is removed or replaced lives on, unseen, for as long as somebody holds it, and what is made
-//! in its place is another file. A tree that replaces this one, by a reset or a merge, gives files new content; those that are in it no
-//! more are removed ones.
+//! An open file is a file, not a name: what is removed or replaced lives on, unseen, for as long as
+//! somebody holds it, and what is made in its place is another file. A tree that replaces this one,
+//! by a reset or a merge, gives files new content; those that are in it no more are removed ones.
 
 mod names;
 
 use std::any::Any;
 use std::sync::{Arc, Mutex, Weak};
 
-use datakit_core::vfs::{Create, Error, FileStat, Kind, NAME_MAX, Name, New, OpenMode, Result, Time, read_at};
+use datakit_core::vfs::{
+    Create, Error, FileStat, Kind, NAME_MAX, Name, New, OpenMode, Result, Time, read_at,
+};
 
 use self::names::{Inode, Lost, Names};
 use super::ro::{DIRECTORY, stat, time_of};
@@ -38,9 +40,14 @@ pub(super) struct Rw {
 
 impl Rw {
     /// The tree of a transaction that began at `head`.
-    pub(super) fn new(database: &Database, transaction: Arc<Transaction>, head: Option<Id>) -> Arc<Rw> {
-        let since =
-            head.and_then(|head| database.objects().commit(head).ok()).map_or_else(now, |commit| time_of(&commit));
+    pub(super) fn new(
+        database: &Database,
+        transaction: Arc<Transaction>,
+        head: Option<Id>,
+    ) -> Arc<Rw> {
+        let since = head
+            .and_then(|head| database.objects().commit(head).ok())
+            .map_or_else(now, |commit| time_of(&commit));
         Arc::new_cyclic(|me| Rw {
             database: database.clone(),
             transaction,
@@ -63,7 +70,13 @@ impl Rw {
     }
 
     /// As [`Transaction::merge`].
-    pub(super) fn merge(&self, theirs: Id, parents: &[Id], message: &[u8], by: &By) -> db::Result<()> {
+    pub(super) fn merge(
+        &self,
+        theirs: Id,
+        parents: &[Id],
+        message: &[u8],
+        by: &By,
+    ) -> db::Result<()> {
         let merged = self.transaction.prepare_merge(theirs, parents, message, by)?;
         self.replace(|_| merged.apply())
     }
@@ -75,7 +88,8 @@ impl Rw {
         replace(&self.transaction)?;
         let after = self.transaction.tree()?;
         let stays = |path: &[u8], is_dir: bool| {
-            path.is_empty() || after.get(objects, path).is_ok_and(|node| is_dir == matches!(node, Node::Dir(_)))
+            path.is_empty()
+                || after.get(objects, path).is_ok_and(|node| is_dir == matches!(node, Node::Dir(_)))
         };
         let lost = names.replace(now(), stays);
         self.bury(&names, &before, lost);
@@ -119,7 +133,11 @@ impl Rw {
     }
 
     /// Does `work` with what is open of the file, wherever it is, while nothing moves.
-    fn with_file<R>(&self, inode: &Inode, work: impl FnOnce(&mut Names, FileAt<'_>) -> Result<R>) -> Result<R> {
+    fn with_file<R>(
+        &self,
+        inode: &Inode,
+        work: impl FnOnce(&mut Names, FileAt<'_>) -> Result<R>,
+    ) -> Result<R> {
         let mut names = locked::lock(&self.names);
         if inode.gone().is_some() {
             return work(&mut names, FileAt::Detached(inode.number));
@@ -168,12 +186,21 @@ impl RwDir {
         }
         let mut names = locked::lock(&rw.names);
         let path = self.0.path()?;
-        let list = rw.transaction.tree()?.dir(objects, &path)?.list(objects).map_err(|error| error.at(&path))?;
+        let list = rw
+            .transaction
+            .tree()?
+            .dir(objects, &path)?
+            .list(objects)
+            .map_err(|error| error.at(&path))?;
         // Of names that are too long clients cannot be told.
-        let can_be_shown = |name: &[u8], node: &Node| name.len() <= NAME_MAX && !matches!(node, Node::Submodule(_));
+        let can_be_shown = |name: &[u8], node: &Node| {
+            name.len() <= NAME_MAX && !matches!(node, Node::Submodule(_))
+        };
         let shown = list.iter().filter(|(name, node)| can_be_shown(name, node));
         let inodes: Vec<_> = shown
-            .map(|(name, node)| names.inode(&self.0, &join(&path, name), name, matches!(node, Node::Dir(_))))
+            .map(|(name, node)| {
+                names.inode(&self.0, &join(&path, name), name, matches!(node, Node::Dir(_)))
+            })
             .collect();
         drop(names);
         Ok(inodes.iter().map(entry).collect())
@@ -213,7 +240,9 @@ impl RwDir {
         }
         match there {
             // The same file, emptied, as `open` with O_TRUNC does it.
-            Some(Node::File(File { mode: Mode::Normal | Mode::Exec, .. })) if create.new == New::File => {
+            Some(Node::File(File { mode: Mode::Normal | Mode::Exec, .. }))
+                if create.new == New::File =>
+            {
                 names.touch(&path, now());
             }
             replaced => {
@@ -291,7 +320,8 @@ impl Directory for RwDir {
     }
 
     fn move_to<'a>(&'a self, child: &'a Entry, dir: &'a Entry, name: Name<'a>) -> Wait<'a, ()> {
-        let dir = dir.as_any().and_then(|dir| dir.downcast_ref::<RwDir>()).ok_or(Error::CrossDevice);
+        let dir =
+            dir.as_any().and_then(|dir| dir.downcast_ref::<RwDir>()).ok_or(Error::CrossDevice);
         ready(dir.and_then(|dir| dir.move_in(child, name.as_bytes())))
     }
 
@@ -358,7 +388,9 @@ impl RwFile {
 fn change(inode: &Inode, change: impl FnOnce(&mut Sparse) -> Result<()>) -> Result<()> {
     let rw = inode.rw.upgrade().ok_or_else(gone)?;
     rw.with_file(inode, |names, at| {
-        let changed = rw.transaction.change(at, |content| change(content).map_err(|error| Failed(named(error))));
+        let changed = rw
+            .transaction
+            .change(at, |content| change(content).map_err(|error| Failed(named(error))));
         changed.map_err(|Failed(error)| error)?;
         inode.touch(names, at);
         Ok(())
@@ -389,7 +421,9 @@ impl Leaf for RwFile {
 
     fn target(&self) -> Wait<'_, Vec<u8>> {
         ready(self.file().and_then(|(rw, file)| match file {
-            File { mode: Mode::Link, content } => Ok(self.at(content.bytes(rw.database.objects()))?.to_vec()),
+            File { mode: Mode::Link, content } => {
+                Ok(self.at(content.bytes(rw.database.objects()))?.to_vec())
+            }
             _ => Err(Error::Invalid),
         }))
     }
@@ -445,7 +479,8 @@ impl Leaf for RwFile {
     }
 }
 
-/// A file that is open. Large content is read from the store, and made one that can be changed, on a thread of its own.
+/// A file that is open. Large content is read from the store, and made one that can be changed, on
+/// a thread of its own.
 struct OpenRw {
     inode: Arc<Inode>,
     append: bool,
@@ -471,7 +506,10 @@ impl OpenLeaf for OpenRw {
             let mut written = 0;
             change(&self.inode, |content| {
                 let offset = if self.append { content.size() } else { checked(offset)? };
-                offset.checked_add(data.len() as u64).filter(|end| *end <= LARGEST).ok_or(Error::TooLarge)?;
+                offset
+                    .checked_add(data.len() as u64)
+                    .filter(|end| *end <= LARGEST)
+                    .ok_or(Error::TooLarge)?;
                 written = content.write(offset, data)?;
                 Ok(())
             })?;
@@ -497,7 +535,8 @@ fn read_fresh(content: &Content, offset: u64, buf: &mut [u8]) -> Result<usize> {
     let size = content.size();
     match checked_sign(offset) {
         Ok(()) if offset <= size => Ok(content.read(offset, buf)),
-        Ok(()) => Err(Error::Invalid.because(format_args!("Offset {offset} beyond end-of-file (len = {size})"))),
+        Ok(()) => Err(Error::Invalid
+            .because(format_args!("Offset {offset} beyond end-of-file (len = {size})"))),
         Err(error) => Err(error),
     }
 }
@@ -523,7 +562,9 @@ async fn load(inode: &Inode) -> Result<()> {
 /// An offset, which is signed in a file system and unsigned on the wire.
 fn checked_sign(offset: u64) -> Result<()> {
     if offset.cast_signed() < 0 {
-        return Err(Error::Invalid.because(format_args!("Negative offset {}", offset.cast_signed())));
+        return Err(
+            Error::Invalid.because(format_args!("Negative offset {}", offset.cast_signed()))
+        );
     }
     Ok(())
 }

@@ -1,4 +1,5 @@
-//! `/snapshots`, `/commits`, `/trees` and the `diff` directories: what is named by a hash and never changes.
+//! `/snapshots`, `/commits`, `/trees` and the `diff` directories: what is named by a hash and never
+//! changes.
 
 use std::sync::Arc;
 
@@ -67,7 +68,11 @@ impl SnapshotDir {
         let since = time_of(&self.commit);
         Some(match name {
             b"diff" => {
-                let diff = Diff::new(&self.database, Arc::new(move || Ok((tree.clone(), Some(since)))), self.number);
+                let diff = Diff::new(
+                    &self.database,
+                    Arc::new(move || Ok((tree.clone(), Some(since)))),
+                    self.number,
+                );
                 Entry::dir(name, diff).numbered(ino::of(("diff", self.number)))
             }
             b"hash" => text(name, "snapshot", about, self.id.to_string()),
@@ -78,7 +83,8 @@ impl SnapshotDir {
             }
             b"msg" => text(name, "snapshot", about, &self.commit.message),
             b"parents" => {
-                let lines: String = self.commit.parents.iter().map(|parent| format!("{parent}\n")).collect();
+                let lines: String =
+                    self.commit.parents.iter().map(|parent| format!("{parent}\n")).collect();
                 text(name, "snapshot", about, lines)
             }
             b"ro" => Ro::fixed(&self.database, &tree, self.number).since(since).top("ro"),
@@ -225,7 +231,11 @@ impl Directory for Diff {
                 Some(since) => text.of_time(since),
                 None => text,
             };
-            Result::Ok(Entry::file(name.as_bytes(), file).numbered(ino::of(("diff", self.number, id.as_bytes()))))
+            Result::Ok(Entry::file(name.as_bytes(), file).numbered(ino::of((
+                "diff",
+                self.number,
+                id.as_bytes(),
+            ))))
         })
     }
 }

@@ -14,7 +14,8 @@ use crate::db::tree::Node;
 use crate::db::{self, Database, Error, Id};
 use crate::tree::{Delivery, Leaf, OpenLeaf, Wait, ready};
 
-/// What an open stream keeps: the branch that it follows, and its place among the streams that are counted.
+/// What an open stream keeps: the branch that it follows, and its place among the streams that are
+/// counted.
 struct Kept {
     branch: Following,
     _counted: Counted,
@@ -26,7 +27,11 @@ impl Slot {
     fn keep(&self) -> Result<Kept> {
         let taken = self.quota.watches.take()?;
         let branch = self.branch().follow()?;
-        Ok(Kept { branch, _counted: self.database.count(|counters| &counters.watches), _taken: taken })
+        Ok(Kept {
+            branch,
+            _counted: self.database.count(|counters| &counters.watches),
+            _taken: taken,
+        })
     }
 }
 
@@ -34,7 +39,8 @@ fn nothing_known() -> Wait<'static, FileStat> {
     ready(Ok(FileStat::new(0).read_only()))
 }
 
-/// `head.live`: the head, and then each other one; those that come and go between two reads are skipped.
+/// `head.live`: the head, and then each other one; those that come and go between two reads are
+/// skipped.
 pub(super) struct HeadLive(pub(super) Arc<Slot>);
 
 impl Leaf for HeadLive {
@@ -62,7 +68,8 @@ impl Leaf for Reflog {
     fn open(&self, _: OpenMode) -> Wait<'_, Box<dyn OpenLeaf>> {
         ready((|| {
             let kept = self.0.keep()?;
-            let reader = LogReader { moves: kept.branch.log(), delivery: Delivery::default(), ended: false };
+            let reader =
+                LogReader { moves: kept.branch.log(), delivery: Delivery::default(), ended: false };
             Ok(Box::new(OpenLog { reader: Mutex::new(reader), _kept: kept }) as Box<dyn OpenLeaf>)
         })())
     }

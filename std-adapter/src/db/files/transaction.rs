@@ -57,7 +57,8 @@ impl TransactionDir {
         let rw = Rw::new(&database, transaction.clone(), head);
         let (slot, table) = (slot.clone(), Arc::downgrade(table));
         let (author, message) = (Author::new(identity), Text::in_space("", &slot.quota.memory));
-        let files = Arc::new(Files { slot, table, transaction, rw: rw.clone(), author, message, parents });
+        let files =
+            Arc::new(Files { slot, table, transaction, rw: rw.clone(), author, message, parents });
         let number = ino::next();
         let tree: Source = {
             let transaction = files.transaction.clone();
@@ -107,7 +108,12 @@ impl Directory for TransactionDir {
                 return Ok(entry.clone());
             }
             if named(&&self.conflicts) {
-                return self.files.transaction.conflicts()?.map(|_| self.conflicts.clone()).ok_or(Error::NotFound);
+                return self
+                    .files
+                    .transaction
+                    .conflicts()?
+                    .map(|_| self.conflicts.clone())
+                    .ok_or(Error::NotFound);
             }
             let found = self.merged.iter().find(named).ok_or(Error::NotFound)?;
             self.files.transaction.merged()?.map(|_| found.clone()).ok_or(Error::NotFound)
@@ -195,7 +201,8 @@ impl Files {
         let (branch, transaction) = (self.slot.branch(), self.transaction.clone());
         let (parents, message, by) = (self.parents()?, self.message.get(), self.author.by()?);
         let weight = transaction.weight();
-        let commit = move |_: &db::Database| transaction.commit(&branch, &parents, &message, &by, options);
+        let commit =
+            move |_: &db::Database| transaction.commit(&branch, &parents, &message, &by, options);
         let committed = self.slot.database.run_sized(weight, commit).await?;
         self.leave();
         Ok(if tell { super::line(committed.head) } else { NO_REPLY.to_owned() })
@@ -203,8 +210,10 @@ impl Files {
 
     /// The tree of the first of `parents`.
     async fn reset(&self) -> Result<()> {
-        let to =
-            *self.parents()?.first().ok_or_else(|| Error::Invalid.because("parents is empty: nothing to reset to"))?;
+        let to = *self
+            .parents()?
+            .first()
+            .ok_or_else(|| Error::Invalid.because("parents is empty: nothing to reset to"))?;
         let rw = self.rw.clone();
         Ok(self.slot.database.run(move |_| rw.reset(to)).await?)
     }
@@ -215,10 +224,15 @@ impl Files {
             let files = files.clone();
             async move {
                 let theirs = Id::parse(text.as_bytes())?;
-                let (parents, message, by) = (files.parents()?, files.message.get(), files.author.by()?);
+                let (parents, message, by) =
+                    (files.parents()?, files.message.get(), files.author.by()?);
                 let rw = files.rw.clone();
                 let weight = files.transaction.weight();
-                files.slot.database.run_sized(weight, move |_| rw.merge(theirs, &parents, &message, &by)).await?;
+                files
+                    .slot
+                    .database
+                    .run_sized(weight, move |_| rw.merge(theirs, &parents, &message, &by))
+                    .await?;
                 files.add_parent(theirs);
                 Ok("ok")
             }
@@ -239,7 +253,10 @@ impl Files {
         let transaction = self.transaction.clone();
         Status::new(move || {
             let conflicts = transaction.conflicts()?.ok_or(Error::NotFound)?;
-            Ok(conflicts.into_iter().flat_map(|path| [path, b"\n".to_vec()].concat()).collect::<Vec<_>>())
+            Ok(conflicts
+                .into_iter()
+                .flat_map(|path| [path, b"\n".to_vec()].concat())
+                .collect::<Vec<_>>())
         })
     }
 
@@ -255,7 +272,8 @@ impl Files {
 
 /// Whether the last word of a command is the begin of one that is longer.
 fn word_begun(command: &str) -> bool {
-    let (first, last) = command.rsplit_once(|c: char| c.is_ascii_whitespace()).unwrap_or(("", command));
+    let (first, last) =
+        command.rsplit_once(|c: char| c.is_ascii_whitespace()).unwrap_or(("", command));
     if first.is_empty() {
         begins(["close", "reset", "commit"], last)
     } else {
@@ -286,10 +304,15 @@ mod tests {
         for end in ["close", "commit", "remove"] {
             let transaction = Arc::new(Transaction::begin(&database, None).unwrap());
             let table = Table::of(&slot);
-            let dir = TransactionDir::new(&slot, &table, transaction.clone(), None, Identity::default());
+            let dir =
+                TransactionDir::new(&slot, &table, transaction.clone(), None, Identity::default());
             locked::lock(&table.open).insert(
                 (*b"t").into(),
-                Kept { entry: Entry::dir("t", Empty), transaction, _taken: quota.transactions.take().unwrap() },
+                Kept {
+                    entry: Entry::dir("t", Empty),
+                    transaction,
+                    _taken: quota.transactions.take().unwrap(),
+                },
             );
             match end {
                 "remove" => dir.remove().await.unwrap(),

@@ -42,7 +42,9 @@ impl Table {
     pub(super) fn of(slot: &Slot) -> Arc<Table> {
         let (keeper, number) = (slot.table(), slot.number);
         let kept = keeper.upgrade().and_then(|keeper| keeper.transactions(number));
-        kept.unwrap_or_else(|| Arc::new(Table { open: Mutex::default(), keeper: keeper.clone(), number }))
+        kept.unwrap_or_else(|| {
+            Arc::new(Table { open: Mutex::default(), keeper: keeper.clone(), number })
+        })
     }
 
     /// Lets go of those that have ended.
@@ -79,9 +81,11 @@ impl Transactions {
             let taken = self.slot.quota.transactions.take()?;
             let identity = self.slot.database.authors().of(user);
             let head = self.slot.head()?;
-            let transaction = Transaction::begin_in(&self.slot.database, head, &self.slot.quota.memory)?;
+            let transaction =
+                Transaction::begin_in(&self.slot.database, head, &self.slot.quota.memory)?;
             let transaction = Arc::new(transaction);
-            let dir = TransactionDir::new(&self.slot, &self.table, transaction.clone(), head, identity);
+            let dir =
+                TransactionDir::new(&self.slot, &self.table, transaction.clone(), head, identity);
             let entry = Entry::dir(name, dir);
             open.insert(name.into(), Kept { entry: entry.clone(), transaction, _taken: taken });
             Ok(entry)
@@ -95,7 +99,11 @@ impl Directory for Transactions {
     }
 
     fn lookup<'a>(&'a self, name: Name<'a>) -> Wait<'a, Entry> {
-        ready(self.table.with(|open| open.get(name.as_bytes()).map(|kept| kept.entry.clone())).ok_or(Error::NotFound))
+        ready(
+            self.table
+                .with(|open| open.get(name.as_bytes()).map(|kept| kept.entry.clone()))
+                .ok_or(Error::NotFound),
+        )
     }
 
     fn create<'a>(&'a self, name: Name<'a>, create: Create<'a>) -> Wait<'a, Entry> {

@@ -5,10 +5,16 @@ use proptest::prelude::*;
 use super::*;
 use crate::db::Fault;
 use crate::db::object::{Commit, TreeEntry, encode_tree};
-use crate::db::sample::{APART, CLASHING, Files, deep, edited, files, files_of, keep, objects, some_files, stored};
+use crate::db::sample::{
+    APART, CLASHING, Files, deep, edited, files, files_of, keep, objects, some_files, stored,
+};
 use crate::db::tree::DEEPEST;
 
-fn merged(base: &[(&str, &str)], ours: &[(&str, &str)], theirs: &[(&str, &str)]) -> (Files, Vec<Conflict>) {
+fn merged(
+    base: &[(&str, &str)],
+    ours: &[(&str, &str)],
+    theirs: &[(&str, &str)],
+) -> (Files, Vec<Conflict>) {
     let objects = objects();
     let tree = |list| stored(&objects, &files(list));
     let merged = merge(&objects, &tree(base), &tree(ours), &tree(theirs)).unwrap();
@@ -21,7 +27,8 @@ fn marker(why: Why) -> String {
 
 #[test]
 fn each_case_of_the_table() {
-    let both = merged(&[("a", "1"), ("b", "1")], &[("a", "2"), ("b", "1")], &[("a", "1"), ("b", "2")]);
+    let both =
+        merged(&[("a", "1"), ("b", "1")], &[("a", "2"), ("b", "1")], &[("a", "1"), ("b", "2")]);
     assert_eq!(both, (files(&[("a", "2"), ("b", "2")]), vec![]));
     let gone = merged(&[("a", "1"), ("d/x", "1")], &[("a", "1"), ("d/x", "1")], &[("a", "1")]);
     assert_eq!(gone, (files(&[("a", "1")]), vec![]));
@@ -49,9 +56,12 @@ fn a_submodule_is_as_a_file() {
         tree.put(&objects, b"m", Node::Submodule(id)).unwrap();
         tree
     };
-    let [one, two, three] =
-        ["1", "2", "3"].map(|text| module(keep(&objects, &edited(&objects, &files(&[("f", text)])))));
-    assert_eq!(merge(&objects, &one, &one, &two).unwrap().tree.get(&objects, b"m"), two.get(&objects, b"m"));
+    let [one, two, three] = ["1", "2", "3"]
+        .map(|text| module(keep(&objects, &edited(&objects, &files(&[("f", text)])))));
+    assert_eq!(
+        merge(&objects, &one, &one, &two).unwrap().tree.get(&objects, b"m"),
+        two.get(&objects, b"m")
+    );
     let conflicts = merge(&objects, &one, &two, &three).unwrap().conflicts;
     assert_eq!(conflicts, [Conflict { path: b"m".to_vec(), why: Why::ChangedTwice }]);
     let dir = stored(&objects, &files(&[("m/f", "1")]));
@@ -92,7 +102,8 @@ fn directories_may_be_large_and_deep() {
     assert_eq!(merge(&objects, &base, &changed, &base).unwrap().tree, changed);
 }
 
-/// Directories that are changed are written, dropped and compared one within the other: there is an end before that of the stack.
+/// Directories that are changed are written, dropped and compared one within the other: there is an
+/// end before that of the stack.
 #[test]
 fn depth_is_an_error_before_it_is_the_end_of_the_stack() {
     let deeper = |levels: usize| {
@@ -147,7 +158,8 @@ fn three_branches_may_cross_often() {
     let mut level = vec![commit(&objects, &[], &[], 0)];
     for time in 1..60 {
         let text = time.to_string();
-        level = ["a", "b", "c"].map(|path| commit(&objects, &[(path, &text)], &level, time)).to_vec();
+        level =
+            ["a", "b", "c"].map(|path| commit(&objects, &[(path, &text)], &level, time)).to_vec();
     }
     base_tree(&objects, level[0], level[1]).unwrap().unwrap();
 }
@@ -155,16 +167,21 @@ fn three_branches_may_cross_often() {
 /// What the table says, path by path.
 fn table(base: &Files, ours: &Files, theirs: &Files) -> (Files, Vec<Conflict>) {
     let (mut files, mut conflicts) = (Files::new(), Vec::new());
-    let has_below = |files: &Files, path: &str| files.keys().any(|other| other.starts_with(&format!("{path}/")));
+    let has_below = |files: &Files, path: &str| {
+        files.keys().any(|other| other.starts_with(&format!("{path}/")))
+    };
     let paths: BTreeSet<&String> = ours.keys().chain(theirs.keys()).collect();
-    let clashes: BTreeSet<_> = paths.iter().filter(|path| has_below(ours, path) || has_below(theirs, path)).collect();
+    let clashes: BTreeSet<_> =
+        paths.iter().filter(|path| has_below(ours, path) || has_below(theirs, path)).collect();
     for path in &paths {
         let (b, o, t) = (base.get(*path), ours.get(*path), theirs.get(*path));
         let why = match (o, t, b) {
             _ if clashes.contains(path) => Why::FileAndDir,
             _ if clashes.iter().any(|above| path.starts_with(&format!("{above}/"))) => continue,
             _ if o == t || o == b || t == b => {
-                files.extend((if t == b { o } else { t }).map(|text| ((*path).clone(), text.clone())));
+                files.extend(
+                    (if t == b { o } else { t }).map(|text| ((*path).clone(), text.clone())),
+                );
                 continue;
             }
             (None, ..) | (_, None, _) => Why::RemovedAndChanged,
@@ -215,7 +232,10 @@ fn a_merge_that_brings_a_name_that_git_refuses_is_refused() {
     let (base, ours) = (tree(&[("a", "1")]), tree(&[("a", "2")]));
     for bad in ["x\\.git", "new/x\\.git", "new/deep/er/.git/config"] {
         let theirs = tree(&[("a", "1"), (bad, "1")]);
-        assert!(matches!(merge(&objects, &base, &ours, &theirs), Err(Error::InvalidName(_))), "{bad}");
+        assert!(
+            matches!(merge(&objects, &base, &ours, &theirs), Err(Error::InvalidName(_))),
+            "{bad}"
+        );
         let all = tree(&[(bad, "1")]);
         let none = Tree::stored(Id::EMPTY_TREE);
         assert!(matches!(merge(&objects, &none, &none, &all), Err(Error::InvalidName(_))), "{bad}");

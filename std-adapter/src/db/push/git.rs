@@ -14,7 +14,8 @@ use crate::db::{BranchName, Error, Id, PATIENCE, Result};
 /// Branches that one `git push` is told of: the length of a command has a limit.
 const AT_ONCE: usize = 250;
 
-/// So many bytes of what `git` says are kept, the last ones: the reasons of a failure come at its end.
+/// So many bytes of what `git` says are kept, the last ones: the reasons of a failure come at its
+/// end.
 const WORDS: usize = 4096;
 
 /// How long `git` and the programs that it started may clear up before they are killed.
@@ -36,7 +37,8 @@ impl GitProgram {
         GitProgram { dir, patience: Some(PATIENCE) }
     }
 
-    /// The same with another time after which a push without progress is given up; at first it is [`PATIENCE`], `None` is without end.
+    /// The same with another time after which a push without progress is given up; at first it is
+    /// [`PATIENCE`], `None` is without end.
     #[must_use]
     pub fn patient(self, patience: Option<Duration>) -> GitProgram {
         GitProgram { patience, ..self }
@@ -49,8 +51,12 @@ impl GitProgram {
             format!("{source}:refs/heads/{branch}")
         });
         let mut git = Command::new("git");
-        // It tells of its progress, and so that it is alive; in English, so that this is known from what is wrong.
-        git.arg("--git-dir").arg(&self.dir).args(["push", "--progress", "--force", "--", url]).args(specs);
+        // It tells of its progress, and so that it is alive; in English, so that this is known from
+        // what is wrong.
+        git.arg("--git-dir")
+            .arg(&self.dir)
+            .args(["push", "--progress", "--force", "--", url])
+            .args(specs);
         git.env("LC_ALL", "C").stdout(Stdio::null()).stderr(Stdio::piped());
         // Nobody is there to be asked for a password.
         git.env("GIT_TERMINAL_PROMPT", "0").stdin(Stdio::null());
@@ -65,7 +71,10 @@ impl GitProgram {
                 Err(self.given_up(&error))
             }
             _ if running.wait().map_err(|error| failed(&error))?.success() => Ok(()),
-            _ => Err(Error::Store(format!("git push: {}", said::reasons(&String::from_utf8_lossy(&words))))),
+            _ => Err(Error::Store(format!(
+                "git push: {}",
+                said::reasons(&String::from_utf8_lossy(&words))
+            ))),
         }
     }
 
@@ -139,7 +148,8 @@ mod tests {
             let command = format!("sh {}/ssh", place.display());
             // With the variant known, git does not try the script first.
             for (key, value) in [("core.sshCommand", &*command), ("ssh.variant", "ssh")] {
-                let set = Command::new("git").arg("-C").arg(place).args(["config", key, value]).status();
+                let set =
+                    Command::new("git").arg("-C").arg(place).args(["config", key, value]).status();
                 assert!(set.unwrap().success());
             }
         }

@@ -47,14 +47,16 @@ use refs::{PackedRefs, Refs};
 /// Packs that may be there, also while others repack.
 const PACKS: u16 = 4096;
 
-/// A Git repository, bare or with work trees. Index and files of one follow when a branch that is checked out there moves; where that
-/// would overwrite something the branch does not move.
+/// A Git repository, bare or with work trees. Index and files of one follow when a branch that is
+/// checked out there moves; where that would overwrite something the branch does not move.
 ///
-/// Other programs may use it at the same time, `git gc` included. What was written is on the disk when a call returns, as far as
-/// [`Fsync`] says: files are written under another name, synced and renamed, and then their directories are synced.
+/// Other programs may use it at the same time, `git gc` included. What was written is on the disk
+/// when a call returns, as far as [`Fsync`] says: files are written under another name, synced and
+/// renamed, and then their directories are synced.
 ///
-/// One of these at a time: of another one on the same repository, also in another process, [`Git::open`] fails. So the locks of
-/// branches that a killed server leaves behind are known to be nobody's, and are removed when the repository is opened.
+/// One of these at a time: of another one on the same repository, also in another process,
+/// [`Git::open`] fails. So the locks of branches that a killed server leaves behind are known to be
+/// nobody's, and are removed when the repository is opened.
 pub struct Git {
     repository: RwLock<ThreadSafeRepository>,
     files: Files,
@@ -71,10 +73,11 @@ pub struct Git {
 }
 
 impl Git {
-    /// The repository at `path`: in `path/.git`, where a file `.git` leads to, or `path` itself. It is made where there is none. A
-    /// linked work tree serves all of its repository.
+    /// The repository at `path`: in `path/.git`, where a file `.git` leads to, or `path` itself. It
+    /// is made where there is none. A linked work tree serves all of its repository.
     ///
-    /// Locks of branches that nobody gives up are removed, for which this waits a few seconds where there are some.
+    /// Locks of branches that nobody gives up are removed, for which this waits a few seconds where
+    /// there are some.
     ///
     /// # Errors
     /// What is wrong with the path, or with the repository there; that it is open already.
@@ -88,16 +91,30 @@ impl Git {
         };
         let dir = found.dir.clone();
         form::check(&dir)?;
-        let repository = ThreadSafeRepository::open_opts(&dir, options()).map_err(|error| failed(&dir, &error))?;
+        let repository = ThreadSafeRepository::open_opts(&dir, options())
+            .map_err(|error| failed(&dir, &error))?;
         let common = repository.refs.common_dir().unwrap_or(repository.refs.git_dir());
         let shared = repository.to_thread_local().config_snapshot().string("core.sharedRepository");
-        let files = Files::of(common, shared.as_ref().map(|shared| shared.to_str_lossy()).as_deref())?;
+        let files =
+            Files::of(common, shared.as_ref().map(|shared| shared.to_str_lossy()).as_deref())?;
         let owner = owner::Owner::of(&dir, common, &files)?;
-        let (packed, presence, idle) = (PackedRefs::default(), presence::Presence::default(), Mutex::default());
+        let (packed, presence, idle) =
+            (PackedRefs::default(), presence::Presence::default(), Mutex::default());
         let (identity, work) = (Identity::default(), found.work(&repository.to_thread_local()));
         let limits = Limits { patience: Some(PATIENCE), bytes: Some(REMOTE_LIMIT) };
         let (repository, generation) = (RwLock::new(repository), AtomicU64::new(0));
-        let git = Git { repository, files, packed, presence, work, limits, owner, identity, idle, generation };
+        let git = Git {
+            repository,
+            files,
+            packed,
+            presence,
+            work,
+            limits,
+            owner,
+            identity,
+            idle,
+            generation,
+        };
         if git.is_partial() {
             tracing::warn!(
                 "{}: a partial clone: the objects that it lacks are not fetched, and reading them fails; \
@@ -113,11 +130,14 @@ impl Git {
         Ok(git)
     }
 
-    /// Whether it was cloned without some of the objects, which `git` would fetch when they are needed.
+    /// Whether it was cloned without some of the objects, which `git` would fetch when they are
+    /// needed.
     fn is_partial(&self) -> bool {
         let handle = self.handle();
         let promisor = |entry: io::Result<fs::DirEntry>| {
-            entry.is_ok_and(|entry| entry.path().extension().is_some_and(|extension| extension == "promisor"))
+            entry.is_ok_and(|entry| {
+                entry.path().extension().is_some_and(|extension| extension == "promisor")
+            })
         };
         let packs = fs::read_dir(handle.objects.store_ref().path().join("pack"));
         handle.config_snapshot().string("extensions.partialClone").is_some()
@@ -132,20 +152,22 @@ impl Git {
         loose::clear(objects).map_err(|error| Error::io(objects.display(), &error))
     }
 
-    /// The same, but waiting for more or less of what is written. [`Fsync::All`] unless this is called.
+    /// The same, but waiting for more or less of what is written. [`Fsync::All`] unless this is
+    /// called.
     #[must_use]
     pub fn with_fsync(self, sync: Fsync) -> Git {
         Git { files: self.files.with_sync(sync), ..self }
     }
 
-    /// The same with another time after which a repository that says nothing is given up in a [fetch](Store::fetch); at first it is
-    /// [`PATIENCE`], `None` is without end.
+    /// The same with another time after which a repository that says nothing is given up in a
+    /// [fetch](Store::fetch); at first it is [`PATIENCE`], `None` is without end.
     #[must_use]
     pub fn patient(self, patience: Option<Duration>) -> Git {
         Git { limits: Limits { patience, ..self.limits }, ..self }
     }
 
-    /// The same with another number of bytes that a [fetch](Store::fetch) may take; at first it is [`REMOTE_LIMIT`], `None` is any.
+    /// The same with another number of bytes that a [fetch](Store::fetch) may take; at first it is
+    /// [`REMOTE_LIMIT`], `None` is any.
     #[must_use]
     pub fn with_remote_limit(self, bytes: Option<u64>) -> Git {
         Git { limits: Limits { bytes, ..self.limits }, ..self }
@@ -157,13 +179,18 @@ impl Git {
         Git { identity, ..self }
     }
 
-    /// `user.name` and `user.email` as Git's configuration has them, that of the repository and that of the user.
+    /// `user.name` and `user.email` as Git's configuration has them, that of the repository and
+    /// that of the user.
     #[must_use]
     pub fn configured_identity(&self) -> Option<Identity> {
         let all = gix::open::Options::default().with(gix::sec::Trust::Full);
         let repository = gix::open_opts(self.dir(), all).ok()?;
         let config = repository.config_snapshot();
-        Identity::new(&config.string("user.name")?.to_str_lossy(), &config.string("user.email")?.to_str_lossy()).ok()
+        Identity::new(
+            &config.string("user.name")?.to_str_lossy(),
+            &config.string("user.email")?.to_str_lossy(),
+        )
+        .ok()
     }
 
     /// Where it is: the directory with `objects` and `refs`.
@@ -222,12 +249,18 @@ fn options() -> gix::open::Options {
         .config_overrides(["init.defaultBranch=master"])
 }
 
-/// Makes an empty one in `path/.git`, that every `git` accepts. It is bare: nobody works in files beside it.
+/// Makes an empty one in `path/.git`, that every `git` accepts. It is bare: nobody works in files
+/// beside it.
 fn create(path: &Path) -> Result<()> {
     let dir = path.join(".git");
     fs::create_dir_all(&dir).map_err(|error| Error::io(dir.display(), &error))?;
-    ThreadSafeRepository::init_opts(&dir, gix::create::Kind::Bare, gix::create::Options::default(), options())
-        .map_err(|error| failed(&dir, &error))?;
+    ThreadSafeRepository::init_opts(
+        &dir,
+        gix::create::Kind::Bare,
+        gix::create::Options::default(),
+        options(),
+    )
+    .map_err(|error| failed(&dir, &error))?;
     Ok(())
 }
 
@@ -263,7 +296,12 @@ impl Handle<'_> {
     }
 
     fn refs(&self) -> Refs<'_> {
-        Refs { repository: self, files: &self.git.files, packed: &self.git.packed, work: &self.git.work }
+        Refs {
+            repository: self,
+            files: &self.git.files,
+            packed: &self.git.packed,
+            work: &self.git.work,
+        }
     }
 }
 
@@ -286,7 +324,8 @@ impl Drop for Handle<'_> {
 impl CommitGraph for gix::commitgraph::Graph {
     fn commit(&self, id: Id) -> Option<(i64, Vec<Id>)> {
         let commit = self.commit_by_id(gix::ObjectId::from(id))?;
-        let parent = |at: std::result::Result<_, _>| Some(Id::from(self.id_at(at.ok()?).to_owned()));
+        let parent =
+            |at: std::result::Result<_, _>| Some(Id::from(self.id_at(at.ok()?).to_owned()));
         let parents = commit.iter_parents().map(parent).collect::<Option<_>>()?;
         Some((i64::try_from(commit.committer_timestamp()).ok()?, parents))
     }
@@ -301,8 +340,9 @@ impl Store for Git {
         self.find(|objects| {
             let mut data = Vec::new();
             let found = objects.try_find(&gix::ObjectId::from(id), &mut data);
-            let kind =
-                found.map(|found| found.map(|object| object.kind)).map_err(|error| Error::Store(error.to_string()))?;
+            let kind = found
+                .map(|found| found.map(|object| object.kind))
+                .map_err(|error| Error::Store(error.to_string()))?;
             Ok(kind.and_then(Kind::of_git).map(|kind| Object { kind, data: data.into() }))
         })
     }
@@ -310,8 +350,9 @@ impl Store for Git {
     fn header(&self, id: Id) -> Result<Option<(Kind, u64)>> {
         use gix::objs::FindHeader;
         self.find(|objects| {
-            let header =
-                objects.try_header(&gix::ObjectId::from(id)).map_err(|error| Error::Store(error.to_string()))?;
+            let header = objects
+                .try_header(&gix::ObjectId::from(id))
+                .map_err(|error| Error::Store(error.to_string()))?;
             Ok(header.and_then(|header| Some((Kind::of_git(header.kind)?, header.size))))
         })
     }
@@ -339,11 +380,18 @@ impl Store for Git {
     fn update(&self, objects: &[(Id, Object)], moves: &[Move<'_>]) -> Result<bool> {
         let handle = self.handle();
         let reason = Reason { objects, identity: &self.identity };
-        handle.refs().update(moves, &reason, |locks| handle.loose().write(&self.files, objects, locks))
+        handle
+            .refs()
+            .update(moves, &reason, |locks| handle.loose().write(&self.files, objects, locks))
     }
 
     fn rename(&self, old: &BranchName, new: &BranchName, head: Id) -> Result<bool> {
-        self.handle().refs().rename(old, new, head, &Reason { objects: &[], identity: &self.identity })
+        self.handle().refs().rename(
+            old,
+            new,
+            head,
+            &Reason { objects: &[], identity: &self.identity },
+        )
     }
 
     fn is_shared(&self) -> bool {
@@ -371,7 +419,10 @@ impl Store for Git {
     }
 
     fn shallow(&self) -> Result<HashSet<Id>> {
-        let commits = self.handle().shallow_commits().map_err(|error| Error::Store(format!("shallow: {error}")))?;
+        let commits = self
+            .handle()
+            .shallow_commits()
+            .map_err(|error| Error::Store(format!("shallow: {error}")))?;
         Ok(commits.iter().flat_map(|commits| commits.iter()).map(|id| Id::from(*id)).collect())
     }
 
@@ -386,11 +437,19 @@ impl Store for Git {
         }
     }
 
-    fn watch(&self, changed: Box<dyn Fn(&Seen) + Send + Sync>) -> Result<Option<Box<dyn Watching>>> {
+    fn watch(
+        &self,
+        changed: Box<dyn Fn(&Seen) + Send + Sync>,
+    ) -> Result<Option<Box<dyn Watching>>> {
         Ok(Some(Box::new(watch::Watcher::new(&self.dir(), changed))))
     }
 
-    fn fetch(&self, remote: &str, url: &str, branch: &BranchName) -> std::result::Result<Id, FetchError> {
+    fn fetch(
+        &self,
+        remote: &str,
+        url: &str,
+        branch: &BranchName,
+    ) -> std::result::Result<Id, FetchError> {
         self.fetch_unless(remote, url, branch, &Stop::default())
     }
 

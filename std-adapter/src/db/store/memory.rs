@@ -35,14 +35,15 @@ impl Memory {
         }
     }
 
-    /// The same with another time after which a repository that says nothing is given up in a [fetch](Store::fetch); at first it is
-    /// [`PATIENCE`], `None` is without end.
+    /// The same with another time after which a repository that says nothing is given up in a
+    /// [fetch](Store::fetch); at first it is [`PATIENCE`], `None` is without end.
     #[must_use]
     pub fn patient(self, patience: Option<Duration>) -> Memory {
         Memory { patience, ..self }
     }
 
-    /// The same with another number of bytes that a [fetch](Store::fetch) may take; at first it is [`REMOTE_LIMIT`], `None` is any.
+    /// The same with another number of bytes that a [fetch](Store::fetch) may take; at first it is
+    /// [`REMOTE_LIMIT`], `None` is any.
     #[must_use]
     pub fn with_remote_limit(self, bytes: Option<u64>) -> Memory {
         Memory { remote_limit: bytes, ..self }
@@ -128,7 +129,11 @@ impl Store for Memory {
 
     fn in_the_way(&self, branch: &BranchName) -> Result<Option<String>> {
         let heads = locked::read(&self.heads);
-        Ok(if heads.contains_key(branch) { None } else { in_the_way(&heads, branch, None).map(ToString::to_string) })
+        Ok(if heads.contains_key(branch) {
+            None
+        } else {
+            in_the_way(&heads, branch, None).map(ToString::to_string)
+        })
     }
 
     fn rename(&self, old: &BranchName, new: &BranchName, head: Id) -> Result<bool> {
@@ -143,7 +148,12 @@ impl Store for Memory {
     }
 
     /// By way of a repository on the disk, which is gone when this returns.
-    fn fetch(&self, remote: &str, url: &str, branch: &BranchName) -> std::result::Result<Id, FetchError> {
+    fn fetch(
+        &self,
+        remote: &str,
+        url: &str,
+        branch: &BranchName,
+    ) -> std::result::Result<Id, FetchError> {
         self.fetch_unless(remote, url, branch, &Stop::default())
     }
 
@@ -156,8 +166,10 @@ impl Store for Memory {
     ) -> std::result::Result<Id, FetchError> {
         let dir = tempfile::Builder::new().prefix(&fetch_prefix()).tempdir();
         let dir = dir.map_err(|error| Error::io("a directory for what is fetched", &error))?;
-        let there =
-            Git::open(dir.path())?.patient(self.patience).with_remote_limit(self.remote_limit).with_fsync(Fsync::None);
+        let there = Git::open(dir.path())?
+            .patient(self.patience)
+            .with_remote_limit(self.remote_limit)
+            .with_fsync(Fsync::None);
         let head = there.fetch_unless(remote, url, branch, stop)?;
         transfer(&there, self, head)?;
         Ok(head)
@@ -171,7 +183,11 @@ fn in_the_way<'h>(
     but: Option<&BranchName>,
 ) -> Option<&'h BranchName> {
     let bytes = name.as_bytes();
-    let prefixes = bytes.iter().enumerate().filter(|(_, byte)| **byte == b'/').filter_map(|(at, _)| bytes.get(..at));
+    let prefixes = bytes
+        .iter()
+        .enumerate()
+        .filter(|(_, byte)| **byte == b'/')
+        .filter_map(|(at, _)| bytes.get(..at));
     let above = prefixes.filter_map(|prefix| heads.get_key_value(&BranchName::new(prefix).ok()?));
     let below = [bytes, b"/"].concat();
     // What begins with the name is behind it, with some others: `a-b` comes before `a/b`.
@@ -180,9 +196,14 @@ fn in_the_way<'h>(
     above.chain(below).map(|(other, _)| other).find(|other| Some(*other) != but)
 }
 
-fn check_free(heads: &BTreeMap<BranchName, Id>, name: &BranchName, but: Option<&BranchName>) -> Result<()> {
-    in_the_way(heads, name, but)
-        .map_or(Ok(()), |other| Err(Error::InTheWay { branch: name.to_string(), other: other.to_string() }))
+fn check_free(
+    heads: &BTreeMap<BranchName, Id>,
+    name: &BranchName,
+    but: Option<&BranchName>,
+) -> Result<()> {
+    in_the_way(heads, name, but).map_or(Ok(()), |other| {
+        Err(Error::InTheWay { branch: name.to_string(), other: other.to_string() })
+    })
 }
 
 /// Of the names of those directories.
@@ -199,7 +220,10 @@ pub fn clear_left() {
     let user = rustix::process::geteuid().as_raw();
     for entry in std::fs::read_dir(std::env::temp_dir()).into_iter().flatten().flatten() {
         let name = entry.file_name().to_string_lossy().into_owned();
-        let process = name.strip_prefix(FETCH).and_then(|rest| rest.split('-').next()).and_then(|pid| pid.parse().ok());
+        let process = name
+            .strip_prefix(FETCH)
+            .and_then(|rest| rest.split('-').next())
+            .and_then(|pid| pid.parse().ok());
         let Some(process) = process.and_then(rustix::process::Pid::from_raw) else { continue };
         let gone = rustix::process::test_kill_process(process) == Err(rustix::io::Errno::SRCH);
         // Not what another user may have put there.
@@ -215,8 +239,13 @@ mod tests {
 
     /// What `git` says in this directory.
     fn git(dir: &std::path::Path, args: &[&str]) -> String {
-        let output = std::process::Command::new("git").arg("-C").arg(dir).args(args).output().unwrap();
-        assert!(output.status.success(), "git {args:?}: {}", String::from_utf8_lossy(&output.stderr));
+        let output =
+            std::process::Command::new("git").arg("-C").arg(dir).args(args).output().unwrap();
+        assert!(
+            output.status.success(),
+            "git {args:?}: {}",
+            String::from_utf8_lossy(&output.stderr)
+        );
         String::from_utf8(output.stdout).unwrap().trim().to_owned()
     }
 
@@ -231,7 +260,8 @@ mod tests {
             Id::parse(git(dir, &["rev-parse", "HEAD"]).as_bytes()).unwrap()
         };
         let store = Memory::new();
-        let (url, master) = (format!("file://{}", dir.display()), BranchName::new("master").unwrap());
+        let (url, master) =
+            (format!("file://{}", dir.display()), BranchName::new("master").unwrap());
         assert_eq!(store.fetch("r", &url, &master), Err(FetchError::NoHead));
         let empty = commit("empty");
         assert_eq!(store.fetch("r", &url, &master), Ok(empty));
@@ -247,16 +277,24 @@ mod tests {
         let objects = crate::db::objects::Objects::new(std::sync::Arc::new(store));
         assert_eq!(objects.commit(second).unwrap().parents, [empty]);
         let tree = crate::db::tree::Tree::stored(objects.commit(second).unwrap().tree);
-        let crate::db::tree::Node::File(file) = tree.get(&objects, b"d/f").unwrap() else { panic!("a file") };
+        let crate::db::tree::Node::File(file) = tree.get(&objects, b"d/f").unwrap() else {
+            panic!("a file")
+        };
         assert_eq!(&*file.content.bytes(&objects).unwrap(), b"far");
 
         let store = objects.store();
-        assert_eq!(store.fetch("r", &url, &BranchName::new("no").unwrap()), Err(FetchError::NoHead));
+        assert_eq!(
+            store.fetch("r", &url, &BranchName::new("no").unwrap()),
+            Err(FetchError::NoHead)
+        );
         assert!(matches!(store.fetch("r", "/no/refspec", &master), Err(FetchError::Failed(_))));
         assert_eq!(store.heads().unwrap(), []);
         let left = std::fs::read_dir(std::env::temp_dir()).unwrap().flatten();
         let prefix = fetch_prefix();
-        assert_eq!(left.filter(|entry| entry.file_name().to_string_lossy().starts_with(&prefix)).count(), 0);
+        assert_eq!(
+            left.filter(|entry| entry.file_name().to_string_lossy().starts_with(&prefix)).count(),
+            0
+        );
     }
 
     #[test]

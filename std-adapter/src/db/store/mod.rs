@@ -24,16 +24,18 @@ pub trait CommitGraph: Send + Sync {
     fn commit(&self, id: Id) -> Option<(i64, Vec<Id>)>;
 }
 
-/// Objects by their hash, and branches with compare-and-swap: all that the database asks of what is below it.
+/// Objects by their hash, and branches with compare-and-swap: all that the database asks of what is
+/// below it.
 ///
-/// Calls may wait for a disk ([`waits`](Store::waits)), so that tasks make them on a thread of their own. A store is used by many
-/// threads at a time.
+/// Calls may wait for a disk ([`waits`](Store::waits)), so that tasks make them on a thread of
+/// their own. A store is used by many threads at a time.
 pub trait Store: Send + Sync + 'static {
-    /// Whether calls may wait for a disk; calls that do not are made where they are needed. [`fetch`](Store::fetch) always waits, for a
-    /// network.
+    /// Whether calls may wait for a disk; calls that do not are made where they are needed.
+    /// [`fetch`](Store::fetch) always waits, for a network.
     fn waits(&self) -> bool;
 
-    /// An object; `None` if there is none of that name, or of a kind that the database does not know.
+    /// An object; `None` if there is none of that name, or of a kind that the database does not
+    /// know.
     ///
     /// # Errors
     /// [`Error::Store`] for an object that is there and cannot be read.
@@ -58,7 +60,8 @@ pub trait Store: Send + Sync + 'static {
         Ok(self.header(id)?.is_some())
     }
 
-    /// What keeps objects from being removed: the heads of all branches, and of whatever else leads to commits.
+    /// What keeps objects from being removed: the heads of all branches, and of whatever else leads
+    /// to commits.
     ///
     /// # Errors
     /// [`Error::Store`].
@@ -66,15 +69,17 @@ pub trait Store: Send + Sync + 'static {
         Ok(self.heads()?.into_iter().map(|(_, head)| head).collect())
     }
 
-    /// Keeps objects, each under its name. What they refer to is kept already, or comes before them. When this returns they are as
-    /// durable as the store makes anything: a branch that is moved to one of them afterwards never leads to nothing.
+    /// Keeps objects, each under its name. What they refer to is kept already, or comes before
+    /// them. When this returns they are as durable as the store makes anything: a branch that is
+    /// moved to one of them afterwards never leads to nothing.
     ///
     /// # Errors
-    /// [`Error::NoSpace`], [`Error::ReadOnly`], [`Error::Store`]; some of the objects may be kept then.
+    /// [`Error::NoSpace`], [`Error::ReadOnly`], [`Error::Store`]; some of the objects may be kept
+    /// then.
     fn write(&self, objects: &[(Id, Object)]) -> Result<()>;
 
-    /// Writes again what another program has dropped since [`write`](Store::write) kept it. Where there are no others, nothing is to
-    /// be done.
+    /// Writes again what another program has dropped since [`write`](Store::write) kept it. Where
+    /// there are no others, nothing is to be done.
     ///
     /// # Errors
     /// Those of [`write`](Store::write).
@@ -95,13 +100,13 @@ pub trait Store: Send + Sync + 'static {
     /// [`Error::Store`].
     fn heads(&self) -> Result<Vec<(BranchName, Id)>>;
 
-    /// Keeps objects as [`write`](Store::write) does, and then moves branches, all or none, each only if it still is where it is
-    /// thought to be. False: one of them is not, and the objects may be kept or not. In one call, because a disk is waited for less
-    /// often than in two.
+    /// Keeps objects as [`write`](Store::write) does, and then moves branches, all or none, each
+    /// only if it still is where it is thought to be. False: one of them is not, and the objects
+    /// may be kept or not. In one call, because a disk is waited for less often than in two.
     ///
     /// # Errors
-    /// [`Error::InTheWay`], [`Error::Refused`], [`Error::NoSpace`], [`Error::ReadOnly`], [`Error::Store`]. A branch is where it was, or
-    /// where it was to go.
+    /// [`Error::InTheWay`], [`Error::Refused`], [`Error::NoSpace`], [`Error::ReadOnly`],
+    /// [`Error::Store`]. A branch is where it was, or where it was to go.
     fn update(&self, objects: &[(Id, Object)], moves: &[Move<'_>]) -> Result<bool>;
 
     /// The branch that keeps `branch` from being made: `a` and `a/b` are never there both.
@@ -113,8 +118,8 @@ pub trait Store: Send + Sync + 'static {
         Ok(None)
     }
 
-    /// Gives the branch `old`, if it is at `head`, the name `new`, if there is none: in one step, so that nobody sees both or neither.
-    /// False: the one is not there, or the other is.
+    /// Gives the branch `old`, if it is at `head`, the name `new`, if there is none: in one step,
+    /// so that nobody sees both or neither. False: the one is not there, or the other is.
     ///
     /// # Errors
     /// Those of [`update`](Store::update).
@@ -137,23 +142,31 @@ pub trait Store: Send + Sync + 'static {
         None
     }
 
-    /// Has `changed` called, from one thread at a time, soon after another program may have moved a branch, until what is returned is
-    /// dropped. `None` where there are no others.
+    /// Has `changed` called, from one thread at a time, soon after another program may have moved a
+    /// branch, until what is returned is dropped. `None` where there are no others.
     ///
     /// # Errors
     /// [`Error::Store`] when branches cannot be watched.
-    fn watch(&self, changed: Box<dyn Fn(&Seen) + Send + Sync>) -> Result<Option<Box<dyn Watching>>> {
+    fn watch(
+        &self,
+        changed: Box<dyn Fn(&Seen) + Send + Sync>,
+    ) -> Result<Option<Box<dyn Watching>>> {
         let _ = changed;
         Ok(None)
     }
 
-    /// Brings the branch `branch` of the repository at `url` here: objects are kept for as long as the remote is not
-    /// [forgotten](Store::forget), no branch moves. It takes as long as it takes, but a repository that says nothing is given up after
-    /// a time.
+    /// Brings the branch `branch` of the repository at `url` here: objects are kept for as long as
+    /// the remote is not [forgotten](Store::forget), no branch moves. It takes as long as it takes,
+    /// but a repository that says nothing is given up after a time.
     ///
     /// # Errors
     /// [`FetchError`].
-    fn fetch(&self, remote: &str, url: &str, branch: &BranchName) -> std::result::Result<Id, FetchError>;
+    fn fetch(
+        &self,
+        remote: &str,
+        url: &str,
+        branch: &BranchName,
+    ) -> std::result::Result<Id, FetchError>;
 
     /// [`fetch`](Store::fetch) until nobody wants it any more.
     ///
@@ -225,7 +238,9 @@ impl Seen {
         let Seen::Named(names) = self else { return true };
         let bytes = branch.as_bytes();
         names.contains(branch)
-            || names.iter().any(|name| bytes.strip_prefix(name.as_bytes()).is_some_and(|rest| rest.starts_with(b"/")))
+            || names.iter().any(|name| {
+                bytes.strip_prefix(name.as_bytes()).is_some_and(|rest| rest.starts_with(b"/"))
+            })
     }
 }
 

@@ -12,7 +12,8 @@ enum Step {
     Keep(Id, Object),
 }
 
-/// Has `to` keep an object of `from` with everything that can be reached from it. What `to` has it has with everything already.
+/// Has `to` keep an object of `from` with everything that can be reached from it. What `to` has it
+/// has with everything already.
 pub(super) fn transfer(from: &dyn Store, to: &dyn Store, top: Id) -> Result<()> {
     // No recursion: a history may have any length.
     let mut left = vec![Step::Look(top)];
@@ -22,7 +23,8 @@ pub(super) fn transfer(from: &dyn Store, to: &dyn Store, top: Id) -> Result<()> 
             Step::Look(id) if to.header(id)?.is_some() => {}
             Step::Look(id) => {
                 let found = from.read(id)?;
-                let object = found.ok_or_else(|| Error::Store(format!("object {id} is missing")))?;
+                let object =
+                    found.ok_or_else(|| Error::Store(format!("object {id} is missing")))?;
                 let below = references(&object)?;
                 left.push(Step::Keep(id, object));
                 left.extend(below.into_iter().map(Step::Look));
@@ -38,7 +40,11 @@ fn references(object: &Object) -> Result<Vec<Id>> {
         Kind::Blob => Vec::new(),
         Kind::Tree => {
             let entries = Entries::parse(&object.data)?;
-            entries.iter().filter(|entry| entry.mode != Mode::Submodule).map(|entry| entry.id).collect()
+            entries
+                .iter()
+                .filter(|entry| entry.mode != Mode::Submodule)
+                .map(|entry| entry.id)
+                .collect()
         }
         Kind::Commit => {
             let commit = Commit::decode(&object.data)?;

@@ -12,7 +12,8 @@ impl Transaction {
     /// Makes an empty file, in place of a file that is there.
     ///
     /// # Errors
-    /// [`Error::IsDirectory`] where a directory is; [`Error::InvalidName`]; those of [`Tree::put`](crate::db::tree::Tree::put).
+    /// [`Error::IsDirectory`] where a directory is; [`Error::InvalidName`]; those of
+    /// [`Tree::put`](crate::db::tree::Tree::put).
     pub fn create(&self, path: &[u8], mode: Mode, content: &[u8]) -> Result<()> {
         let (_, name) = split(path).ok_or(Error::IsDirectory)?;
         check_name(name, mode)?;
@@ -34,7 +35,8 @@ impl Transaction {
     /// Makes a directory. It is gone after the commit if nothing was put into it.
     ///
     /// # Errors
-    /// [`Error::Exists`]; [`Error::InvalidName`]; those of [`Tree::put`](crate::db::tree::Tree::put).
+    /// [`Error::Exists`]; [`Error::InvalidName`]; those of
+    /// [`Tree::put`](crate::db::tree::Tree::put).
     pub fn mkdir(&self, path: &[u8]) -> Result<()> {
         let (_, name) = split(path).ok_or(Error::Exists)?;
         check_name(name, Mode::Dir)?;
@@ -64,11 +66,13 @@ impl Transaction {
         Ok(node)
     }
 
-    /// Moves what is at `from` to `to`, in place of a file, or of an empty directory if it is a directory: what was there.
+    /// Moves what is at `from` to `to`, in place of a file, or of an empty directory if it is a
+    /// directory: what was there.
     ///
     /// # Errors
-    /// [`Error::IsDirectory`] and [`Error::NotDirectory`] if one of the two is a directory and the other is none; [`Error::NotEmpty`];
-    /// [`Error::BelowItself`]; [`Error::TooDeep`]; [`Error::InvalidName`]; those of [`Tree::take`](crate::db::tree::Tree::take).
+    /// [`Error::IsDirectory`] and [`Error::NotDirectory`] if one of the two is a directory and the
+    /// other is none; [`Error::NotEmpty`]; [`Error::BelowItself`]; [`Error::TooDeep`];
+    /// [`Error::InvalidName`]; those of [`Tree::take`](crate::db::tree::Tree::take).
     pub fn rename(&self, from: &[u8], to: &[u8]) -> Result<Option<Node>> {
         let (parent, name) = split(to).ok_or(Error::IsDirectory)?;
         let mut state = self.open_mut()?;
@@ -86,9 +90,15 @@ impl Transaction {
             Err(error) => return Err(error),
         };
         match (&node, &replaced) {
-            (Node::Dir(_), Some(Node::Dir(there))) if !there.is_empty() => return Err(Error::NotEmpty),
-            (Node::Dir(_), Some(Node::File(_) | Node::Submodule(_))) => return Err(Error::NotDirectory),
-            (Node::File(_) | Node::Submodule(_), Some(Node::Dir(_))) => return Err(Error::IsDirectory),
+            (Node::Dir(_), Some(Node::Dir(there))) if !there.is_empty() => {
+                return Err(Error::NotEmpty);
+            }
+            (Node::Dir(_), Some(Node::File(_) | Node::Submodule(_))) => {
+                return Err(Error::NotDirectory);
+            }
+            (Node::File(_) | Node::Submodule(_), Some(Node::Dir(_))) => {
+                return Err(Error::IsDirectory);
+            }
             _ => {}
         }
         if let Node::Dir(dir) = &node {
@@ -111,10 +121,12 @@ impl Transaction {
         Ok(replaced)
     }
 
-    /// Has `change` change the bytes of a file, which are set aside in the memory of the transaction.
+    /// Has `change` change the bytes of a file, which are set aside in the memory of the
+    /// transaction.
     ///
     /// # Errors
-    /// Those of `change`, after which nothing has changed; those of [`Tree::file_mut`](crate::db::tree::Tree::file_mut).
+    /// Those of `change`, after which nothing has changed; those of
+    /// [`Tree::file_mut`](crate::db::tree::Tree::file_mut).
     pub(in crate::db) fn change<E: From<Error>>(
         &self,
         at: FileAt<'_>,
@@ -134,14 +146,16 @@ impl Transaction {
     /// Those of [`Tree::file_mut`](crate::db::tree::Tree::file_mut).
     pub(in crate::db) fn empty(&self, at: FileAt<'_>) -> Result<()> {
         let mut state = self.open_mut()?;
-        state.file_mut(self.objects(), at)?.content = Content::fresh(Sparse::new(self.space.clone()));
+        state.file_mut(self.objects(), at)?.content =
+            Content::fresh(Sparse::new(self.space.clone()));
         if let FileAt::Path(path) = at {
             state.resolved(path);
         }
         Ok(())
     }
 
-    /// Gives a file the content that was made of the blob `of` for it. If it has another one by now, nothing changes.
+    /// Gives a file the content that was made of the blob `of` for it. If it has another one by
+    /// now, nothing changes.
     ///
     /// # Errors
     /// Those of [`Tree::file_mut`](crate::db::tree::Tree::file_mut).
@@ -157,7 +171,8 @@ impl Transaction {
     /// Makes a file a normal one or a program; of a link, its target is the content then.
     ///
     /// # Errors
-    /// Those of [`Tree::file_mut`](crate::db::tree::Tree::file_mut); [`Error::InvalidName`] for a link where there must be none.
+    /// Those of [`Tree::file_mut`](crate::db::tree::Tree::file_mut); [`Error::InvalidName`] for a
+    /// link where there must be none.
     pub fn chmod(&self, at: FileAt<'_>, mode: Mode) -> Result<()> {
         if let FileAt::Path(path) = at {
             check_name(split(path).ok_or(Error::IsDirectory)?.1, mode)?;

@@ -1,4 +1,5 @@
-//! The state of an open transaction: its tree, what is set aside for it, and what is in the way of its commit.
+//! The state of an open transaction: its tree, what is set aside for it, and what is in the way of
+//! its commit.
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
@@ -20,12 +21,15 @@ pub(super) struct State {
     pub(super) detached: HashMap<u64, File>,
     /// Paths that a merge left to be resolved.
     pub(super) conflicts: BTreeSet<Vec<u8>>,
-    /// Paths for which the last commit was refused, without those that were changed since. `None` if it was not refused for any.
+    /// Paths for which the last commit was refused, without those that were changed since. `None`
+    /// if it was not refused for any.
     pub(super) refused: Option<BTreeSet<Vec<u8>>>,
     pub(super) merged: Option<Sides>,
-    /// What merges have written that is on no branch yet: another program may drop it before the commit.
+    /// What merges have written that is on no branch yet: another program may drop it before the
+    /// commit.
     pub(super) kept: Arc<Batch>,
-    /// A commit or merge is under way: it has a tree of its own, and nobody changes this one until it is over.
+    /// A commit or merge is under way: it has a tree of its own, and nobody changes this one until
+    /// it is over.
     pub(super) working: bool,
     /// For as long as it is open.
     pub(super) counted: Option<Counted>,
@@ -83,7 +87,8 @@ impl State {
     pub(super) fn move_conflicts(&mut self, from: &[u8], to: &[u8]) {
         self.retain_conflicts(|conflict| !is_at_or_below(conflict, to));
         for list in self.lists() {
-            let moved: Vec<_> = list.iter().filter(|conflict| is_at_or_below(conflict, from)).cloned().collect();
+            let moved: Vec<_> =
+                list.iter().filter(|conflict| is_at_or_below(conflict, from)).cloned().collect();
             for path in moved {
                 list.remove(&path);
                 let rest = path.get(from.len()..).unwrap_or_default();

@@ -38,7 +38,12 @@ bytes! {
 
 /// Not called: the size of what it returns is asked for.
 fn serving<const FRAME: usize>(
-    (session, rx, tx, memory): (&'static Served, Input<'static>, TcpWriter<'static>, &'static mut Crew<FRAME>),
+    (session, rx, tx, memory): (
+        &'static Served,
+        Input<'static>,
+        TcpWriter<'static>,
+        &'static mut Crew<FRAME>,
+    ),
 ) -> impl Future {
     serve::serve(session, rx, tx, memory)
 }

@@ -1,4 +1,5 @@
-//! `tree` with 16 tasks that wait for values, and streams: what many tasks that wait cost a processor. `polls` counts what they do.
+//! `tree` with 16 tasks that wait for values, and streams: what many tasks that wait cost a
+//! processor. `polls` counts what they do.
 #![no_std]
 #![no_main]
 
@@ -22,7 +23,10 @@ static ROOT: Dir = Dir::new(&[
     file("b", &Param::new(&B)),
     file("live", &LIVE),
     file("queue", &QUEUE),
-    file("polls", &Status::new(|out: &mut dyn Write| writeln!(out, "{}", POLLS.load(Ordering::Relaxed)))),
+    file(
+        "polls",
+        &Status::new(|out: &mut dyn Write| writeln!(out, "{}", POLLS.load(Ordering::Relaxed))),
+    ),
 ]);
 
 #[cortex_m_rt::entry]

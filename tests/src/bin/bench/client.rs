@@ -53,9 +53,11 @@ pub(crate) struct Client {
 }
 
 impl Client {
-    /// Connects, agrees on 9P2000.L and makes [`ROOT`] the directory of `place`. Closing the connection frees everything.
+    /// Connects, agrees on 9P2000.L and makes [`ROOT`] the directory of `place`. Closing the
+    /// connection frees everything.
     pub(crate) fn attach(place: &Place, msize: u32) -> Res<Self> {
-        let socket = Socket::connect(&place.address).map_err(|error| format!("{}: {error}", place.address))?;
+        let socket = Socket::connect(&place.address)
+            .map_err(|error| format!("{}: {error}", place.address))?;
         let mut client = Self { socket, frames: Frames::new(), out: Vec::new(), msize };
         let granted = client.call(kind::TVERSION, |m| m.u32(msize).text("9P2000.L"))?;
         if granted.get(13..) != Some(b"9P2000.L") {
@@ -70,13 +72,18 @@ impl Client {
     }
 
     /// Sends one request and waits for its answer, an error if that is an error.
-    pub(crate) fn call(&mut self, asked: u8, fill: impl FnOnce(Message<'_>) -> Message<'_>) -> Res<&[u8]> {
+    pub(crate) fn call(
+        &mut self,
+        asked: u8,
+        fill: impl FnOnce(Message<'_>) -> Message<'_>,
+    ) -> Res<&[u8]> {
         let tag = if asked == kind::TVERSION { u16::MAX } else { 0 };
         self.out.clear();
         fill(Message::new(&mut self.out, asked, tag)).end();
         self.socket.write_all(&self.out).map_err(|error| format!("send: {error}"))?;
         self.out.clear();
-        // Asked twice, since a frame that is returned in the loop keeps `frames` borrowed for all of it.
+        // Asked twice, since a frame that is returned in the loop keeps `frames` borrowed for all
+        // of it.
         while !self.frames.ready() {
             receive(&mut self.frames, &mut self.socket)?;
         }
@@ -88,10 +95,13 @@ impl Client {
     /// Makes `fid` the file at `path` below the root.
     pub(crate) fn walk(&mut self, fid: u32, path: &str) -> Res<()> {
         let reply = self.call(kind::TWALK, |m| m.u32(ROOT).u32(fid).path(path))?;
-        (usize::from(u16_at(reply, 7)?) == path.split('/').count()).then_some(()).ok_or_else(|| format!("no {path}"))
+        (usize::from(u16_at(reply, 7)?) == path.split('/').count())
+            .then_some(())
+            .ok_or_else(|| format!("no {path}"))
     }
 
-    /// Opens for reading, or for both with `write`; the most bytes that one read or write should carry.
+    /// Opens for reading, or for both with `write`; the most bytes that one read or write should
+    /// carry.
     pub(crate) fn open(&mut self, fid: u32, write: bool) -> Res<u32> {
         let flags = if write { RDWR } else { 0 };
         let reply = self.call(kind::TLOPEN, |m| m.u32(fid).u32(flags))?;
@@ -188,7 +198,8 @@ pub(crate) fn fill_tree(place: &Place, big: u64) -> Res<()> {
         client.call(kind::TMKDIR, |m| m.u32(ROOT).text("dir1k").u32(0o755).u32(0))?;
         client.walk(DIRECTORY, "dir1k")?;
         for index in 0..1000 {
-            create(&mut client, DIRECTORY, &format!("f{index:04}"), 0).map_err(|error| format!("dir1k: {error}"))?;
+            create(&mut client, DIRECTORY, &format!("f{index:04}"), 0)
+                .map_err(|error| format!("dir1k: {error}"))?;
         }
     }
     Ok(())
@@ -207,14 +218,17 @@ fn exists(client: &mut Client, name: &str) -> Res<bool> {
 
 fn create(client: &mut Client, parent: u32, name: &str, length: u64) -> Res<()> {
     client.call(kind::TWALK, |m| m.u32(parent).u32(FILE).u16(0))?;
-    let made = client.call(kind::TLCREATE, |m| m.u32(FILE).text(name).u32(RDWR).u32(0o644).u32(0))?;
+    let made =
+        client.call(kind::TLCREATE, |m| m.u32(FILE).text(name).u32(RDWR).u32(0o644).u32(0))?;
     let iounit = u32_at(made, 20)?;
-    let most = if iounit == 0 { client.msize - OVERHEAD } else { iounit.min(client.msize - OVERHEAD) };
+    let most =
+        if iounit == 0 { client.msize - OVERHEAD } else { iounit.min(client.msize - OVERHEAD) };
     let block = vec![b'd'; most as usize];
     let mut offset = 0;
     while offset < length {
         let data = &block[..block.len().min((length - offset) as usize)];
-        let taken = client.call(kind::TWRITE, |m| m.u32(FILE).u64(offset).u32(data.len() as u32).bytes(data))?;
+        let taken = client
+            .call(kind::TWRITE, |m| m.u32(FILE).u64(offset).u32(data.len() as u32).bytes(data))?;
         match u32_at(taken, 7)? {
             0 => return Err("a write took nothing".into()),
             taken => offset += u64::from(taken),

@@ -1,6 +1,7 @@
-//! The floor: a responder in the shape of a 9P server that does none of its work. Every request gets a canned answer of
-//! the right size; no fid, no file, no allocation per message, one write for all the answers to one read. With the same
-//! client on the same CPU no server is much faster, so a server is judged by its share of the floor.
+//! The floor: a responder in the shape of a 9P server that does none of its work. Every request
+//! gets a canned answer of the right size; no fid, no file, no allocation per message, one write
+//! for all the answers to one read. With the same client on the same CPU no server is much faster,
+//! so a server is judged by its share of the floor.
 
 use std::{
     collections::HashMap,
@@ -29,14 +30,16 @@ const ENTRIES: usize = 1000;
 
 /// Says where it listens and answers until it is ended or whoever started it has ended.
 pub(crate) fn run(single: bool) -> Res<()> {
-    set_parent_process_death_signal(Some(Signal::TERM)).map_err(|error| format!("floor: {error}"))?;
+    set_parent_process_death_signal(Some(Signal::TERM))
+        .map_err(|error| format!("floor: {error}"))?;
     let listener = TcpListener::bind("127.0.0.1:0").map_err(|error| format!("listen: {error}"))?;
     let address = listener.local_addr().map_err(|error| format!("listen: {error}"))?;
     println!("listening on tcp://{address}");
     serve(&listener, single).map_err(|error| format!("floor: {error}"))
 }
 
-/// Answers everybody from a thread each, or all from this one with `single`; ends only with an error.
+/// Answers everybody from a thread each, or all from this one with `single`; ends only with an
+/// error.
 pub(crate) fn serve(listener: &TcpListener, single: bool) -> io::Result<()> {
     if single { serve_in_one(listener) } else { serve_in_threads(listener) }
 }

@@ -1,4 +1,5 @@
-//! The closed loop: a new operation starts when one ends, from one thread, whatever the number of connections.
+//! The closed loop: a new operation starts when one ends, from one thread, whatever the number of
+//! connections.
 
 use std::{
     io::Write as _,
@@ -27,7 +28,12 @@ pub(crate) struct Measured {
 }
 
 /// Measures `workload` on the server at `place` for `length`, on connections of its own.
-pub(crate) fn measure(place: &Place, workload: &Workload, length: Duration, big: u64) -> Res<Measured> {
+pub(crate) fn measure(
+    place: &Place,
+    workload: &Workload,
+    length: Duration,
+    big: u64,
+) -> Res<Measured> {
     let mut lines = Vec::with_capacity(workload.connections);
     for _ in 0..workload.connections {
         lines.push(Line::new(place, workload, big)?);
@@ -37,9 +43,10 @@ pub(crate) fn measure(place: &Place, workload: &Workload, length: Duration, big:
         line.start(Instant::now())?;
     }
     match lines.as_mut_slice() {
-        // Nothing to choose from: a blocking read saves a system call of the client's. But who sleeps in one of a Unix socket is woken as
-        // well when the server takes what it was sent, to go to sleep again. The pipes to `git`, which a burst is compared with, do not
-        // cost these two switches of the thread.
+        // Nothing to choose from: a blocking read saves a system call of the client's. But who
+        // sleeps in one of a Unix socket is woken as well when the server takes what it was sent,
+        // to go to sleep again. The pipes to `git`, which a burst is compared with, do not cost
+        // these two switches of the thread.
         [line] if workload.operation != Operation::Burst => {
             while line.busy > 0 {
                 line.turn(&mut window)?;
@@ -92,8 +99,8 @@ impl Line {
         self.send()
     }
 
-    /// One read, and everything that follows from the answers it brought in one write. One look at the clock serves the
-    /// whole batch, so that the clock is not what is measured.
+    /// One read, and everything that follows from the answers it brought in one write. One look at
+    /// the clock serves the whole batch, so that the clock is not what is measured.
     fn turn(&mut self, window: &mut Window) -> Res<()> {
         let Client { socket, frames, out, .. } = &mut self.client;
         receive(frames, socket)?;
@@ -101,8 +108,10 @@ impl Line {
         while let Some(frame) = frames.next()? {
             let tag = tag_of(frame);
             let tag = tag - tag % self.tags;
-            let (slot, started) =
-                self.slots.get_mut(usize::from(tag / self.tags)).ok_or("an answer with a foreign tag")?;
+            let (slot, started) = self
+                .slots
+                .get_mut(usize::from(tag / self.tags))
+                .ok_or("an answer with a foreign tag")?;
             if let Progress::Done(bytes) = self.script.answered(frame, slot, out)? {
                 window.count(*started, now, bytes);
                 if now < window.end {
@@ -154,8 +163,14 @@ impl Window {
             return Err("no operation ended in the time given".into());
         }
         self.latencies.sort_unstable();
-        let at = |part: usize| Duration::from_nanos(self.latencies[(count - 1) * part / 100].into());
-        Ok(Measured { rate: count as f64 / secs, bytes: self.bytes as f64 / secs, p50: at(50), p99: at(99) })
+        let at =
+            |part: usize| Duration::from_nanos(self.latencies[(count - 1) * part / 100].into());
+        Ok(Measured {
+            rate: count as f64 / secs,
+            bytes: self.bytes as f64 / secs,
+            p50: at(50),
+            p99: at(99),
+        })
     }
 }
 

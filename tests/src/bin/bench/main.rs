@@ -1,7 +1,8 @@
 //! `bench`: the server against the do-nothing floor, in turns, on one pinned CPU.
 //!
-//! A figure alone says more of the machine than of the server; the share of what the same client gets from a responder
-//! that does nothing, in the same minute and on the same CPU, is what the budgets are stated in. Linux only.
+//! A figure alone says more of the machine than of the server; the share of what the same client
+//! gets from a responder that does nothing, in the same minute and on the same CPU, is what the
+//! budgets are stated in. Linux only.
 
 mod client;
 mod db;
@@ -72,7 +73,8 @@ fn main() -> ExitCode {
             Ok(true)
         }
         Some("floor") => floor::run(words.iter().any(|word| word == "--single")).map(|()| true),
-        Some("db") => parse(&words[1..], |name| db::ROWS.contains(&name)).and_then(|options| db::run(&options)),
+        Some("db") => parse(&words[1..], |name| db::ROWS.contains(&name))
+            .and_then(|options| db::run(&options)),
         _ => parse(&words, is_workload).and_then(|options| bench(&options)),
     };
     match ended {
@@ -108,7 +110,8 @@ fn parse(words: &[String], known: impl Fn(&str) -> bool) -> Res<Options> {
             "--only" => options.only = Some(names(&value()?, &known)?),
             "--server" => options.server = Some(value()?),
             "--under" => {
-                options.under = value()?.split('/').filter(|name| !name.is_empty()).map(str::to_owned).collect()
+                options.under =
+                    value()?.split('/').filter(|name| !name.is_empty()).map(str::to_owned).collect()
             }
             "--on" => options.on = Some(value()?.into()),
             "--cpu" => options.cpu = Some(number(&value()?)?),
@@ -131,7 +134,11 @@ fn number<T: std::str::FromStr>(word: &str) -> Res<T> {
 
 fn seconds(word: &str) -> Res<Duration> {
     let secs: f64 = number(word)?;
-    if (0.01..=3600.0).contains(&secs) { Ok(Duration::from_secs_f64(secs)) } else { Err(format!("--secs {word}")) }
+    if (0.01..=3600.0).contains(&secs) {
+        Ok(Duration::from_secs_f64(secs))
+    } else {
+        Err(format!("--secs {word}"))
+    }
 }
 
 fn is_workload(name: &str) -> bool {
@@ -149,12 +156,15 @@ fn names(word: &str, known: impl Fn(&str) -> bool) -> Res<Vec<String>> {
 /// Whether the run counts as passed.
 fn bench(options: &Options) -> Res<bool> {
     let cpu = process::pin(options.cpu)?;
-    let wanted = |name: &str| options.only.as_ref().is_none_or(|only| only.iter().any(|one| one == name));
-    let workloads: Vec<&Workload> = WORKLOADS.iter().filter(|workload| wanted(workload.name)).collect();
+    let wanted =
+        |name: &str| options.only.as_ref().is_none_or(|only| only.iter().any(|one| one == name));
+    let workloads: Vec<&Workload> =
+        WORKLOADS.iter().filter(|workload| wanted(workload.name)).collect();
     println!("CPU {cpu}, {} rounds of {:?}, medians", options.rounds, options.length);
     let mut rows = Vec::new();
     if wanted("idle") {
-        // First, and on servers of their own: memory that another workload freed would hide what a connection takes.
+        // First, and on servers of their own: memory that another workload freed would hide what a
+        // connection takes.
         rows.push(idle(options, cpu).unwrap_or_else(|error| Row::failed("idle", &error)));
     }
     if !workloads.is_empty() {
@@ -209,7 +219,13 @@ fn run(options: &Options, cpu: usize, workloads: &[&Workload]) -> Res<Vec<Row>> 
 }
 
 /// One measurement of each; who begins changes from round to round.
-fn turns(options: &Options, workload: &Workload, server: &Server, floor: &Server, server_first: bool) -> Res<Pair> {
+fn turns(
+    options: &Options,
+    workload: &Workload,
+    server: &Server,
+    floor: &Server,
+    server_first: bool,
+) -> Res<Pair> {
     let measure = |target: &Server, name: &str| {
         let measured = load::measure(&target.place, workload, options.length, options.big);
         measured.map_err(|error| format!("{name}: {error}"))

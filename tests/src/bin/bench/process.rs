@@ -50,7 +50,8 @@ impl Server {
     /// The same by a Unix socket, as local programs talk to each other.
     pub(crate) fn local(options: &[&str]) -> Res<Self> {
         static STARTED: AtomicUsize = AtomicUsize::new(0);
-        let name = format!("datakit-bench-{}-{}", process::id(), STARTED.fetch_add(1, Ordering::Relaxed));
+        let name =
+            format!("datakit-bench-{}-{}", process::id(), STARTED.fetch_add(1, Ordering::Relaxed));
         let path = env::temp_dir().join(name);
         let mut server = Self::serve(&format!("unix://{}", path.display()), options)?;
         server.path = Some(path);
@@ -76,9 +77,15 @@ impl Server {
         let mut child = started.map_err(|error| format!("{name}: {error}"))?;
         let pid = child.id();
         let stdout = child.stdout.take();
-        let mut server = Self { place: Place::new(String::new()), pid, child: Some(child), path: None, _stdout: None };
-        let (address, stdout) =
-            listening(stdout.ok_or("no standard output")?).map_err(|error| format!("{name} {error}"))?;
+        let mut server = Self {
+            place: Place::new(String::new()),
+            pid,
+            child: Some(child),
+            path: None,
+            _stdout: None,
+        };
+        let (address, stdout) = listening(stdout.ok_or("no standard output")?)
+            .map_err(|error| format!("{name} {error}"))?;
         server.place.address = address;
         server._stdout = Some(stdout);
         Ok(server)
@@ -135,13 +142,16 @@ impl Drop for Server {
 /// The address in the first line that tells one.
 fn listening(stdout: ChildStdout) -> Res<(String, BufReader<ChildStdout>)> {
     let (tell, told) = mpsc::channel();
-    // A thread, since a pipe cannot be read with a deadline. If the deadline passes, the end of the child ends it too.
+    // A thread, since a pipe cannot be read with a deadline. If the deadline passes, the end of the
+    // child ends it too.
     thread::spawn(move || {
         let mut stdout = BufReader::new(stdout);
         let mut line = String::new();
         while stdout.read_line(&mut line).is_ok_and(|len| len > 0) {
             let url = line.trim_end().strip_prefix("listening on ");
-            if let Some(address) = url.and_then(|url| url.strip_prefix("tcp://").or(url.strip_prefix("unix://"))) {
+            if let Some(address) =
+                url.and_then(|url| url.strip_prefix("tcp://").or(url.strip_prefix("unix://")))
+            {
                 let _ = tell.send((address.to_owned(), stdout));
                 return;
             }
@@ -155,8 +165,8 @@ fn own_path() -> Res<PathBuf> {
     env::current_exe().map_err(|error| format!("own path: {error}"))
 }
 
-/// Keeps this process and everything it starts from now on on one CPU, `wanted` or the last it may use: a sleeping CPU
-/// that must be woken costs more than a request does. The CPU chosen.
+/// Keeps this process and everything it starts from now on on one CPU, `wanted` or the last it may
+/// use: a sleeping CPU that must be woken costs more than a request does. The CPU chosen.
 pub(crate) fn pin(wanted: Option<usize>) -> Res<usize> {
     let allowed = sched_getaffinity(None).map_err(|error| format!("sched_getaffinity: {error}"))?;
     let last = (0..CpuSet::MAX_CPU).rev().find(|&cpu| allowed.is_set(cpu));
@@ -178,5 +188,6 @@ pub(crate) fn allow_files(files: u64) -> Res<()> {
         return Ok(());
     }
     let raised = Rlimit { current: Some(files), maximum: limit.maximum };
-    setrlimit(Resource::Nofile, raised).map_err(|error| format!("{files} open files are needed: {error}"))
+    setrlimit(Resource::Nofile, raised)
+        .map_err(|error| format!("{files} open files are needed: {error}"))
 }

@@ -7,7 +7,10 @@ use rustix::{
     event::epoll::{self, CreateFlags, Event, EventData, EventFlags},
     fd::{AsFd, OwnedFd},
     io::Errno,
-    time::{Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, Timespec, timerfd_create, timerfd_settime},
+    time::{
+        Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, Timespec, timerfd_create,
+        timerfd_settime,
+    },
 };
 
 use crate::Res;
@@ -26,7 +29,8 @@ impl Ready {
     /// Of these, numbered from 0.
     pub(crate) fn of<'s, S: AsFd + 's>(sockets: impl IntoIterator<Item = &'s S>) -> Res<Self> {
         let poll = epoll::create(CreateFlags::CLOEXEC).map_err(failed)?;
-        let late = timerfd_create(TimerfdClockId::Monotonic, TimerfdFlags::CLOEXEC).map_err(failed)?;
+        let late =
+            timerfd_create(TimerfdClockId::Monotonic, TimerfdFlags::CLOEXEC).map_err(failed)?;
         epoll::add(&poll, &late, EventData::new_u64(LATE), EventFlags::IN).map_err(failed)?;
         let mut count = 0;
         for socket in sockets {
@@ -38,7 +42,8 @@ impl Ready {
 
     /// From now on all waiting is to end within `time`.
     pub(crate) fn limit(&self, time: Duration) -> Res<()> {
-        let it_value = Timespec { tv_sec: time.as_secs() as i64, tv_nsec: time.subsec_nanos().into() };
+        let it_value =
+            Timespec { tv_sec: time.as_secs() as i64, tv_nsec: time.subsec_nanos().into() };
         let it_interval = Timespec { tv_sec: 0, tv_nsec: 0 };
         let timer = Itimerspec { it_interval, it_value };
         timerfd_settime(&self.late, TimerfdTimerFlags::empty(), &timer).map(drop).map_err(failed)

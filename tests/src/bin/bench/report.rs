@@ -22,7 +22,8 @@ pub(crate) struct Row {
 }
 
 impl Row {
-    /// `rounds` is not empty. The share is the median of the rounds' shares: both sides of a round met the same machine.
+    /// `rounds` is not empty. The share is the median of the rounds' shares: both sides of a round
+    /// met the same machine.
     pub(crate) fn of(workload: &Workload, rounds: &[Pair]) -> Self {
         let bulk = workload.operation == Operation::Bulk;
         let speed = |measured: &Measured| if bulk { measured.bytes } else { measured.rate };
@@ -34,14 +35,18 @@ impl Row {
         let tail = workload.tail.is_none_or(|(must, _)| p99 < must * p50);
         let tail_aim = workload.tail.is_none_or(|(_, aim)| p99 < aim * p50);
         let passed = share >= workload.must && tail;
-        let show = |speed: f64| if bulk { format!("{:.0} MiB/s", speed / 1048576.0) } else { format!("{speed:.0}/s") };
-        let tails = workload.tail.map_or(String::new(), |(must, aim)| format!("  p99/p50 < {must}, {aim}"));
+        let show = |speed: f64| {
+            if bulk { format!("{:.0} MiB/s", speed / 1048576.0) } else { format!("{speed:.0}/s") }
+        };
+        let tails =
+            workload.tail.map_or(String::new(), |(must, aim)| format!("  p99/p50 < {must}, {aim}"));
         Self {
             name: workload.name,
             value: format!("{:>12} {:>12}", show(value), show(floor)),
             share: format!("{share:.2}"),
             latency: format!("{p50:>8.1} {p99:>8.1}"),
-            budget: budget(workload.must, workload.aim, passed, share >= workload.aim && tail_aim) + &tails,
+            budget: budget(workload.must, workload.aim, passed, share >= workload.aim && tail_aim)
+                + &tails,
             passed,
         }
     }
@@ -53,7 +58,11 @@ impl Row {
         let kib = server / 1024.0;
         Self {
             name: "idle",
-            value: format!("{:>12} {:>12}", format!("{kib:.1} KiB"), format!("{:.1} KiB", floor / 1024.0)),
+            value: format!(
+                "{:>12} {:>12}",
+                format!("{kib:.1} KiB"),
+                format!("{:.1} KiB", floor / 1024.0)
+            ),
             share: "-".into(),
             latency: format!("{:>8} {:>8}", "-", "-"),
             budget: budget(MUST, AIM, kib <= MUST, kib <= AIM),
@@ -64,7 +73,14 @@ impl Row {
     /// A workload that could not be run is a must that is missed.
     pub(crate) fn failed(name: &'static str, error: &str) -> Self {
         let none = String::new;
-        Self { name, value: none(), share: none(), latency: none(), budget: format!("FAILED: {error}"), passed: false }
+        Self {
+            name,
+            value: none(),
+            share: none(),
+            latency: none(),
+            budget: format!("FAILED: {error}"),
+            passed: false,
+        }
     }
 
     pub(crate) fn print_head() {
@@ -110,8 +126,12 @@ mod tests {
     use crate::workload::WORKLOADS;
 
     fn pair(server: f64, floor: f64) -> Pair {
-        let measured =
-            |rate| Measured { rate, bytes: rate, p50: Duration::from_micros(10), p99: Duration::from_micros(30) };
+        let measured = |rate| Measured {
+            rate,
+            bytes: rate,
+            p50: Duration::from_micros(10),
+            p99: Duration::from_micros(30),
+        };
         Pair { server: measured(server), floor: measured(floor) }
     }
 

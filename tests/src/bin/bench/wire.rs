@@ -1,5 +1,5 @@
-//! Just enough of 9P2000.L, written by hand: a load generator with the server's own codec would share its mistakes and
-//! could be tuned together with it.
+//! Just enough of 9P2000.L, written by hand: a load generator with the server's own codec would
+//! share its mistakes and could be tuned together with it.
 
 use std::io::{self, Read};
 
@@ -111,8 +111,9 @@ fn array_at<const N: usize>(frame: &[u8], at: usize) -> Res<[u8; N]> {
     bytes.ok_or_else(|| format!("a message of type {} ends early", kind_of(frame)))
 }
 
-/// The incoming half of a stream, cut into frames. Starts small, so that an idle connection costs little, and grows when
-/// one read fills it: the whole pipelined batch should come in with one system call.
+/// The incoming half of a stream, cut into frames. Starts small, so that an idle connection costs
+/// little, and grows when one read fills it: the whole pipelined batch should come in with one
+/// system call.
 pub(crate) struct Frames {
     buf: Vec<u8>,
     head: usize,
@@ -121,8 +122,9 @@ pub(crate) struct Frames {
     start: usize,
 }
 
-/// Where in a page a buffer starts, so that it is the same for everybody and in every run: on some processors the kernel's
-/// copy to a few bytes further in a page than it copies from is many times slower, and that would be all there is to see.
+/// Where in a page a buffer starts, so that it is the same for everybody and in every run: on some
+/// processors the kernel's copy to a few bytes further in a page than it copies from is many times
+/// slower, and that would be all there is to see.
 const IN_PAGE: usize = 1024;
 const PAGE: usize = 4096;
 
@@ -161,7 +163,9 @@ impl Frames {
     /// The next complete frame with its header.
     pub(crate) fn next(&mut self) -> Res<Option<&[u8]>> {
         let rest = &self.buf[self.head..self.tail];
-        let Some(size) = rest.first_chunk().map(|size| u32::from_le_bytes(*size) as usize) else { return Ok(None) };
+        let Some(size) = rest.first_chunk().map(|size| u32::from_le_bytes(*size) as usize) else {
+            return Ok(None);
+        };
         if !(HEADER..=LARGEST).contains(&size) {
             return Err(format!("a frame of {size} bytes"));
         }
@@ -184,7 +188,10 @@ mod tests {
         let mut got = Vec::new();
         for byte in &sent {
             frames.fill(&mut &[*byte][..]).unwrap();
-            assert_eq!(frames.ready(), frames.buf[frames.head..frames.tail].len() == [11, 28][got.len().min(1)]);
+            assert_eq!(
+                frames.ready(),
+                frames.buf[frames.head..frames.tail].len() == [11, 28][got.len().min(1)]
+            );
             if let Some(frame) = frames.next().unwrap() {
                 got.push((kind_of(frame), tag_of(frame), frame.len()));
             }

@@ -1,4 +1,5 @@
-//! What is measured: a row for each workload with its budget, and the messages that make one operation of it.
+//! What is measured: a row for each workload with its budget, and the messages that make one
+//! operation of it.
 
 use crate::{
     Res,
@@ -38,7 +39,13 @@ pub(crate) enum Operation {
 }
 
 /// One connection; depth 1 is compared with the floor of one thread.
-pub(crate) const fn row(name: &'static str, operation: Operation, depth: u16, must: f64, aim: f64) -> Workload {
+pub(crate) const fn row(
+    name: &'static str,
+    operation: Operation,
+    depth: u16,
+    must: f64,
+    aim: f64,
+) -> Workload {
     let single = depth == 1 && !matches!(operation, Operation::Bulk | Operation::Readdir);
     Workload { name, operation, connections: 1, depth, single, must, aim, tail: None }
 }
@@ -53,7 +60,11 @@ pub(crate) static WORKLOADS: [Workload; 10] = [
     row("cycle-1", Operation::Cycle, 1, 0.85, 0.95),
     row("bulk", Operation::Bulk, 1, 0.55, 0.75),
     row("readdir", Operation::Readdir, 1, 0.5, 0.75),
-    Workload { connections: 64, tail: Some((4.0, 2.0)), ..row("conns-64", Operation::Cycle, 1, 0.85, 0.95) },
+    Workload {
+        connections: 64,
+        tail: Some((4.0, 2.0)),
+        ..row("conns-64", Operation::Cycle, 1, 0.85, 0.95)
+    },
 ];
 
 /// The file that stays open during the measurement.
@@ -120,7 +131,13 @@ impl Operation {
             Operation::Cycle | Operation::Burst => count = place.count,
             Operation::Readdir => count = client.msize - OVERHEAD,
         }
-        Ok(Script { operation: self, count, big, block: vec![b'w'; BLOCK as usize], small: place.small.clone() })
+        Ok(Script {
+            operation: self,
+            count,
+            big,
+            block: vec![b'w'; BLOCK as usize],
+            small: place.small.clone(),
+        })
     }
 }
 
@@ -159,7 +176,12 @@ impl Script {
     }
 
     /// Takes an answer of an operation and appends the next request, if one is left.
-    pub(crate) fn answered(&self, frame: &[u8], slot: &mut Slot, out: &mut Vec<u8>) -> Res<Progress> {
+    pub(crate) fn answered(
+        &self,
+        frame: &[u8],
+        slot: &mut Slot,
+        out: &mut Vec<u8>,
+    ) -> Res<Progress> {
         match self.operation {
             Operation::Read => match data_len(frame, kind::RREAD)? {
                 BLOCK => Ok(Progress::Done(BLOCK.into())),
@@ -203,7 +225,9 @@ impl Script {
             kind::RLOPEN if lists => readdir(out, tag, fid, 0, self.count),
             kind::RLOPEN => read(out, tag, fid, 0, self.count),
             kind::RREADDIR if lists => match count_entries(frame, slot)? {
-                0 if slot.entries < 1000 => return Err(format!("{} of 1000 names listed", slot.entries)),
+                0 if slot.entries < 1000 => {
+                    return Err(format!("{} of 1000 names listed", slot.entries));
+                }
                 0 => clunk(out, tag, fid),
                 _ => readdir(out, tag, fid, slot.offset, self.count),
             },
@@ -218,7 +242,9 @@ impl Script {
 fn data_len(frame: &[u8], wanted: u8) -> Res<u32> {
     expect(frame, wanted)?;
     let len = u32_at(frame, 7)?;
-    (frame.len() == 11 + len as usize).then_some(len).ok_or_else(|| "data of another length than said".into())
+    (frame.len() == 11 + len as usize)
+        .then_some(len)
+        .ok_or_else(|| "data of another length than said".into())
 }
 
 /// Counts the entries of a directory read and remembers where the next one continues.

@@ -19,7 +19,8 @@ const THROUGH_A_LINK: &str = "nothing is copied through a link";
 /// A directory that is entered by itself, not by a link.
 const ENTER: OFlags = OFlags::DIRECTORY.union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
 
-/// A directory that files are copied into. On this machine it is open, so a link that appears later leads nowhere else.
+/// A directory that files are copied into. On this machine it is open, so a link that appears later
+/// leads nowhere else.
 #[derive(Clone)]
 pub(crate) enum Dir {
     Host(Arc<OwnedFd>, PathBuf),
@@ -44,7 +45,9 @@ impl Top {
     pub(crate) async fn new(client: &Client, place: &Place, last: &[u8]) -> Done<Top> {
         let top = match place {
             Place::Host(path) => host_top(path).map_err(at(place))?,
-            Place::Server(path) if super::is_dir(client, place).await => Top::Dir(Dir::Server(path.clone())),
+            Place::Server(path) if super::is_dir(client, place).await => {
+                Top::Dir(Dir::Server(path.clone()))
+            }
             Place::Server(path) => Top::Name(Target::Server(path.clone())),
         };
         Ok(match top {
@@ -57,17 +60,20 @@ impl Top {
 }
 
 fn host_top(path: &Path) -> Done<Top> {
-    let open = |path: &Path| rustix::fs::open(path, OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty());
+    let open =
+        |path: &Path| rustix::fs::open(path, OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty());
     let Some(name) = path.file_name() else {
         let dir = open(path).map_err(system)?;
         return Ok(Top::Dir(Dir::Host(Arc::new(dir), path.to_owned())));
     };
     let parent = match path.parent() {
-        // The links of an absolute path are the system's or the user's. A relative one may lead through an earlier copy.
+        // The links of an absolute path are the system's or the user's. A relative one may lead
+        // through an earlier copy.
         Some(parent) if parent.is_absolute() => open(parent).map_err(system)?,
         parent => enter_all(parent.unwrap_or(Path::new("")))?,
     };
-    let target = Target::Host { dir: Arc::new(parent), name: name.to_owned(), path: path.to_owned() };
+    let target =
+        Target::Host { dir: Arc::new(parent), name: name.to_owned(), path: path.to_owned() };
     Ok(match target.existing_dir()? {
         Some(dir) => Top::Dir(dir),
         None => Top::Name(target),
@@ -128,7 +134,9 @@ impl Target {
     fn existing_dir(&self) -> Done<Option<Dir>> {
         let Target::Host { dir, name, path } = self else { return Ok(None) };
         match kind_of(dir, name)? {
-            Some(FileType::Directory) => Ok(Some(Dir::Host(Arc::new(enter(dir, name)?), path.clone()))),
+            Some(FileType::Directory) => {
+                Ok(Some(Dir::Host(Arc::new(enter(dir, name)?), path.clone())))
+            }
             Some(FileType::Symlink) => Err(THROUGH_A_LINK.to_owned()),
             _ => Ok(None),
         }
@@ -141,7 +149,8 @@ impl Target {
                 if let Some(there) = self.existing_dir()? {
                     return Ok(there);
                 }
-                rustix::fs::mkdirat(dir, name.as_os_str(), Mode::from_raw_mode(0o777)).map_err(system)?;
+                rustix::fs::mkdirat(dir, name.as_os_str(), Mode::from_raw_mode(0o777))
+                    .map_err(system)?;
                 Ok(Dir::Host(Arc::new(enter(dir, name)?), path.clone()))
             }
             Target::Server(path) => match client.mkdir(path, 0o777).await {
@@ -156,7 +165,9 @@ impl Target {
         let (made, there) = match self {
             Target::Host { dir, name, .. } => (
                 rustix::fs::symlinkat(OsStr::from_bytes(to), dir, name.as_os_str()).map_err(system),
-                rustix::fs::readlinkat(dir, name.as_os_str(), Vec::new()).ok().map(std::ffi::CString::into_bytes),
+                rustix::fs::readlinkat(dir, name.as_os_str(), Vec::new())
+                    .ok()
+                    .map(std::ffi::CString::into_bytes),
             ),
             Target::Server(path) => (
                 client.symlink(path, to).await.map_err(|error| error.to_string()),
@@ -187,8 +198,8 @@ impl Unfinished {
 pub(crate) enum Staging {
     /// Under another name, which becomes the target's when it is whole.
     Renamed(Unfinished),
-    /// In its place, since there is no other way: a device, a control file, a directory that takes no new names. It is removed
-    /// on failure if it was made here.
+    /// In its place, since there is no other way: a device, a control file, a directory that takes
+    /// no new names. It is removed on failure if it was made here.
     InPlace(Option<Unfinished>),
 }
 
@@ -268,17 +279,24 @@ fn temporary_name(name: &[u8]) -> Vec<u8> {
 }
 
 /// Gives the whole file its name. `false`: the tree does not do that.
-pub(crate) async fn publish(client: &Client, unfinished: &Unfinished, target: &Target) -> Done<bool> {
+pub(crate) async fn publish(
+    client: &Client,
+    unfinished: &Unfinished,
+    target: &Target,
+) -> Done<bool> {
     match (unfinished, target) {
         (Unfinished::Host(dir, temporary), Target::Host { name, .. }) => {
-            rustix::fs::renameat(dir, temporary.as_os_str(), dir, name.as_os_str()).map_err(system)?;
+            rustix::fs::renameat(dir, temporary.as_os_str(), dir, name.as_os_str())
+                .map_err(system)?;
             Ok(true)
         }
-        (Unfinished::Server(temporary), Target::Server(path)) => match client.rename(temporary, path).await {
-            Ok(()) => Ok(true),
-            Err(Error::Server { .. } | Error::Unsupported(_)) => Ok(false),
-            Err(error) => Err(error.to_string()),
-        },
+        (Unfinished::Server(temporary), Target::Server(path)) => {
+            match client.rename(temporary, path).await {
+                Ok(()) => Ok(true),
+                Err(Error::Server { .. } | Error::Unsupported(_)) => Ok(false),
+                Err(error) => Err(error.to_string()),
+            }
+        }
         _ => Ok(false),
     }
 }

@@ -25,12 +25,17 @@ impl Put {
         let typed = typed.into_vec();
         let mut halves = typed.splitn(2, |byte| *byte == b'=');
         let (Some(to), Some(from)) = (halves.next(), halves.next()) else {
-            return Err("there is no '=' between the file in the branch and the one of this machine".to_owned());
+            return Err(
+                "there is no '=' between the file in the branch and the one of this machine"
+                    .to_owned(),
+            );
         };
         let to = Path::parse(to).map_err(|error| error.to_string())?;
         let from = (from != b"-").then(|| PathBuf::from(OsString::from_vec(from.to_vec())));
         match &from {
-            Some(from) if from.as_os_str().as_bytes().is_empty() => Err("there is no file behind the '='".to_owned()),
+            Some(from) if from.as_os_str().as_bytes().is_empty() => {
+                Err("there is no file behind the '='".to_owned())
+            }
             _ => Ok(Put { to, from }),
         }
     }
@@ -55,7 +60,13 @@ fn datakit_reason(error: &std::io::Error) -> String {
     text.split(" (os error").next().unwrap_or_default().to_owned()
 }
 
-pub(crate) async fn commit(db: &Db, branch: &str, message: &str, author: Option<&str>, files: &[Put]) -> Done {
+pub(crate) async fn commit(
+    db: &Db,
+    branch: &str,
+    message: &str,
+    author: Option<&str>,
+    files: &[Put],
+) -> Done {
     if files.iter().filter(|file| file.from.is_none()).count() > 1 {
         return Err("standard input can be only one of the files".to_owned());
     }

@@ -13,7 +13,8 @@ pub(crate) async fn watch(db: &Db, branch: &str, path: Option<&str>, print: bool
             None => follow(handle.watch_head().await, branch, shown_head).await,
             Some(path) => {
                 let watch = handle.watch_path(path).await;
-                let show = async |value| if print { content(value).await } else { state(value).await };
+                let show =
+                    async |value| if print { content(value).await } else { state(value).await };
                 follow(watch, path, show).await
             }
         }
@@ -58,7 +59,9 @@ async fn state(value: Option<Value>) -> db::Result<Vec<u8>> {
         Some(Value::File(bytes)) => format!("file {} bytes\n", bytes.len()),
         Some(Value::Exec(bytes)) => format!("executable {} bytes\n", bytes.len()),
         Some(Value::Link(target)) => format!("symlink -> {}\n", output::line(&target.to_string())),
-        Some(Value::Dir(tree)) => format!("directory {} names\n", tree.read_dir(&Path::ROOT).await?.len()),
+        Some(Value::Dir(tree)) => {
+            format!("directory {} names\n", tree.read_dir(&Path::ROOT).await?.len())
+        }
         _ => "nothing\n".to_owned(),
     }
     .into())
@@ -70,7 +73,9 @@ async fn content(value: Option<Value>) -> db::Result<Vec<u8>> {
         Some(Value::File(bytes) | Value::Exec(bytes)) => bytes,
         Some(Value::Link(target)) => [target.as_bytes(), b"\n"].concat(),
         Some(Value::Dir(tree)) => match tree.read(&Path::ROOT).await? {
-            Content::Dir(names) => names.iter().flat_map(|name| [name.as_bytes(), b"\n"].concat()).collect(),
+            Content::Dir(names) => {
+                names.iter().flat_map(|name| [name.as_bytes(), b"\n"].concat()).collect()
+            }
             _ => Vec::new(),
         },
         _ => Vec::new(),

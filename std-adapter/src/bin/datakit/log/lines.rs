@@ -1,6 +1,7 @@
 //! Lines on their way to standard error, for which nobody waits.
 //!
-//! A thread of its own writes them: who reads the other end of the pipe may be slow or asleep. What it cannot take is lost and counted.
+//! A thread of its own writes them: who reads the other end of the pipe may be slow or asleep. What
+//! it cannot take is lost and counted.
 
 use std::collections::HashMap;
 use std::fmt::{Debug, Write as _};
@@ -59,7 +60,9 @@ impl Lines {
         let (writer, waiting) = sync_channel(WAITING);
         let lines = Lines { writer: writer.clone(), logs: logs.clone(), kinds: Arc::default() };
         let own = lines.clone();
-        std::thread::Builder::new().name("datakit-log".into()).spawn(move || own.write(&waiting))?;
+        std::thread::Builder::new()
+            .name("datakit-log".into())
+            .spawn(move || own.write(&waiting))?;
         // The first one stays, as the subscriber does.
         let _ = WRITER.set(writer);
         Ok(lines)
@@ -84,7 +87,11 @@ impl Lines {
             return false;
         }
         let kind = kinds.entry(metadata.callsite());
-        let kind = kind.or_insert_with(|| Kind { begun: Instant::now(), left_out: 0, text: String::new() });
+        let kind = kind.or_insert_with(|| Kind {
+            begun: Instant::now(),
+            left_out: 0,
+            text: String::new(),
+        });
         kind.begun = Instant::now();
         kind.text.clear();
         event.record(&mut Message(&mut kind.text));
@@ -189,7 +196,9 @@ impl Drop for Writer<'_> {
         if !self.text.ends_with(b"\n") {
             self.text.push(b'\n');
         }
-        if let Err(TrySendError::Full(_)) = self.lines.writer.try_send(Line::Text(std::mem::take(&mut self.text))) {
+        if let Err(TrySendError::Full(_)) =
+            self.lines.writer.try_send(Line::Text(std::mem::take(&mut self.text)))
+        {
             self.lines.logs.lose();
         }
     }

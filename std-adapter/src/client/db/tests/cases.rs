@@ -10,7 +10,9 @@ use super::{PATIENCE, Served, path, within};
 async fn c2_a_transaction_that_is_not_ended_is_aborted() {
     let served = Served::start().await;
     let master = served.db().await.branch("master").await.unwrap();
-    let begun = master.with_transaction::<_, Error>(async |tx| tx.create_file(&path("f"), b"x", false).await).await;
+    let begun = master
+        .with_transaction::<_, Error>(async |tx| tx.create_file(&path("f"), b"x", false).await)
+        .await;
     assert_eq!(begun, Err(Error::Unfinished));
     assert_eq!(served.transactions(), 0);
 
@@ -63,7 +65,10 @@ async fn c3_nothing_is_done_in_a_transaction_that_has_ended() {
         tx.abort().await;
         tx.abort().await;
     }
-    assert_eq!(master.head().await.unwrap().unwrap().message().await.unwrap(), "(no commit message)");
+    assert_eq!(
+        master.head().await.unwrap().unwrap().message().await.unwrap(),
+        "(no commit message)"
+    );
 }
 
 #[tokio::test]
@@ -85,8 +90,12 @@ async fn c4_what_is_no_commit_is_an_error_at_once() {
     let db = served.db().await;
     let hello = "invalid-hash \"hello\": a hash has 40 hex digits, not 5 characters";
     assert_eq!(db.commit("hello").await, Err(Error::InvalidHash(hello.to_owned())));
-    assert_eq!(db.commit("4b825dc642cb6eb9a060e54bf8d69288fbee4904").await, Err(Error::DoesNotExist));
-    let head = db.branch("master").await.unwrap().transaction().await.unwrap().commit("x").await.unwrap();
+    assert_eq!(
+        db.commit("4b825dc642cb6eb9a060e54bf8d69288fbee4904").await,
+        Err(Error::DoesNotExist)
+    );
+    let head =
+        db.branch("master").await.unwrap().transaction().await.unwrap().commit("x").await.unwrap();
     assert_eq!(db.commit(format!("{}\n", head.id())).await, Ok(head));
 }
 
@@ -125,11 +134,17 @@ async fn c5_a_wait_ends_while_it_is_blocked() {
         Ok(ControlFlow::<()>::Continue(()))
     });
     assert!(tokio::time::timeout(Duration::from_millis(50), blocked).await.is_err());
-    within("the clunk", || served.only_the_root() && served.database.counters().watches.value() == 0).await;
+    within("the clunk", || {
+        served.only_the_root() && served.database.counters().watches.value() == 0
+    })
+    .await;
     // An error ends it as well.
     let error = master.wait_for_head::<()>(async |_| Err(Error::NotFile)).await;
     assert_eq!(error, Err(Error::NotFile));
-    within("the clunk", || served.only_the_root() && served.database.counters().watches.value() == 0).await;
+    within("the clunk", || {
+        served.only_the_root() && served.database.counters().watches.value() == 0
+    })
+    .await;
 }
 
 #[tokio::test]
@@ -153,9 +168,12 @@ async fn kinds_are_told_apart(tree: &Tree) {
     }
     assert_eq!(tree.read(&path("none")).await, Err(Error::DoesNotExist));
     assert_eq!(tree.read_file(&path("d/f/none")).await, Err(Error::NotDir));
-    for (at, kind, size) in
-        [("d", Kind::Dir, 0), ("d/f", Kind::File, 5), ("d/x", Kind::Exec, 2), ("d/l", Kind::Link, 13)]
-    {
+    for (at, kind, size) in [
+        ("d", Kind::Dir, 0),
+        ("d/f", Kind::File, 5),
+        ("d/x", Kind::Exec, 2),
+        ("d/l", Kind::Link, 13),
+    ] {
         assert_eq!(tree.stat(&path(at)).await, Ok(Some(Stat { kind, size })));
         assert_eq!(tree.exists_dir(&path(at)).await, Ok(kind == Kind::Dir));
         assert_eq!(tree.exists_file(&path(at)).await, Ok(kind != Kind::Dir));
@@ -168,7 +186,10 @@ async fn kinds_are_told_apart(tree: &Tree) {
     assert_eq!(tree.read_file(&path("d/x")).await.unwrap(), b"#!");
     assert_eq!(tree.read(&path("d/f")).await, Ok(Content::File(b"12345".to_vec())));
     assert_eq!(tree.read(&path("d/l")).await, Ok(Content::Link("../else where".into())));
-    assert_eq!(tree.read(&path("d")).await, Ok(Content::Dir(vec!["f".into(), "l".into(), "x".into()])));
+    assert_eq!(
+        tree.read(&path("d")).await,
+        Ok(Content::Dir(vec!["f".into(), "l".into(), "x".into()]))
+    );
 }
 
 #[tokio::test]

@@ -161,7 +161,9 @@ async fn a_path_is_followed_as_a_stream() {
     let mut next = async || {
         let next = std::future::poll_fn(|cx| futures_core::Stream::poll_next(watch.as_mut(), cx));
         match tokio::time::timeout(PATIENCE, next).await.unwrap().unwrap().unwrap() {
-            Some(Value::Dir(tree)) => format!("{:?}", tree.read_dir(&super::Path::ROOT).await.unwrap()),
+            Some(Value::Dir(tree)) => {
+                format!("{:?}", tree.read_dir(&super::Path::ROOT).await.unwrap())
+            }
             other => format!("{other:?}"),
         }
     };
@@ -188,7 +190,8 @@ async fn a_watch_ends_with_the_connection() {
             let _ = tokio::io::copy_bidirectional(&mut far, &mut server).await;
         }
     });
-    let db = super::Db::over(crate::client::Client::over(near, super::Db::options()).await.unwrap());
+    let db =
+        super::Db::over(crate::client::Client::over(near, super::Db::options()).await.unwrap());
     let mut heads = db.branch("master").await.unwrap().watch_head().await.unwrap();
     assert_eq!(next(&mut heads).await, None);
     proxy.abort();
@@ -240,7 +243,10 @@ async fn conflicts_are_listed_and_resolved() {
     assert_eq!(tx.commit("").await, Err(Error::OpenConflicts));
     assert_eq!(tx.merge(&theirs).await.map(drop), Err(Error::OpenConflicts));
     tx.replace_file(&path("file"), b"both").await.unwrap();
-    assert_eq!(tx.commit("").await.unwrap().tree().read_file(&path("file")).await.unwrap(), b"both");
+    assert_eq!(
+        tx.commit("").await.unwrap().tree().read_file(&path("file")).await.unwrap(),
+        b"both"
+    );
 }
 
 #[tokio::test]

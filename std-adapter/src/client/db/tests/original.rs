@@ -1,4 +1,5 @@
-//! What the original server does otherwise, played by a few of its files in 9P2000, which sends no numbers of errors either.
+//! What the original server does otherwise, played by a few of its files in 9P2000, which sends no
+//! numbers of errors either.
 
 use std::sync::{Arc, Mutex};
 
@@ -60,7 +61,12 @@ fn command(name: &str, words: &'static [&str], log: &Log) -> Entry {
 fn branch(name: &[u8], log: &Log) -> Entry {
     let transactions = {
         let log = log.clone();
-        move |name: &[u8]| dir(name, [command("ctl", &["commit", "close"], &log), Entry::file("msg", Text::default())])
+        move |name: &[u8]| {
+            dir(
+                name,
+                [command("ctl", &["commit", "close"], &log), Entry::file("msg", Text::default())],
+            )
+        }
     };
     let head = {
         let (log, text) = (log.clone(), Text::new("\n"));
@@ -91,7 +97,10 @@ fn root(log: &Log) -> Tree {
         let log = log.clone();
         move |name: &[u8]| {
             let url = Entry::file("url", Text::default());
-            dir(name, [url, command("fetch", &["master"], &log), file("head", &format!("{HASH}\n"))])
+            dir(
+                name,
+                [url, command("fetch", &["master"], &log), file("head", &format!("{HASH}\n"))],
+            )
         }
     };
     let ro = dir("ro", [Entry::symlink("link", "to/somewhere"), file("file", "text")]);
@@ -110,7 +119,8 @@ fn root(log: &Log) -> Tree {
 #[tokio::test]
 async fn the_original_server_is_a_server_too() {
     let log = Log::default();
-    let server = Server::bind(&["tcp://127.0.0.1:0".parse().unwrap()], Limits::default()).await.unwrap();
+    let server =
+        Server::bind(&["tcp://127.0.0.1:0".parse().unwrap()], Limits::default()).await.unwrap();
     let url = server.urls().remove(0);
     let served = log.clone();
     tokio::spawn(server.serve(move |_| root(&served), std::future::pending()));
@@ -123,7 +133,10 @@ async fn the_original_server_is_a_server_too() {
     let tx = master.transaction().await.unwrap();
     let head = tx.commit("Hello").await.unwrap();
     assert!(tx.closed());
-    assert_eq!((head.id().to_string().as_str(), log.lock().unwrap().as_slice()), (HASH, &["commit".to_owned()][..]));
+    assert_eq!(
+        (head.id().to_string().as_str(), log.lock().unwrap().as_slice()),
+        (HASH, &["commit".to_owned()][..])
+    );
 
     let details = head.details().await.unwrap();
     assert_eq!((details.message.as_str(), details.author.as_str()), ("Hello", ""));

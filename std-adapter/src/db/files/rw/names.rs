@@ -1,4 +1,5 @@
-//! What is known of the names in a transaction's tree beyond the tree itself: inode numbers, times, and the inodes in use.
+//! What is known of the names in a transaction's tree beyond the tree itself: inode numbers, times,
+//! and the inodes in use.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, Weak};
@@ -41,7 +42,8 @@ struct Known {
     below: BTreeMap<Name, Known>,
 }
 
-/// A file or directory that somebody holds. It stays what it is when its name is removed, moved, or given to another one.
+/// A file or directory that somebody holds. It stays what it is when its name is removed, moved, or
+/// given to another one.
 pub(super) struct Inode {
     pub(super) rw: Weak<Rw>,
     pub(super) number: u64,
@@ -87,7 +89,13 @@ impl Names {
     }
 
     /// The inode of `name` in `dir`, which is at `path`.
-    pub(super) fn inode(&mut self, dir: &Arc<Inode>, path: &[u8], name: &[u8], is_dir: bool) -> Arc<Inode> {
+    pub(super) fn inode(
+        &mut self,
+        dir: &Arc<Inode>,
+        path: &[u8],
+        name: &[u8],
+        is_dir: bool,
+    ) -> Arc<Inode> {
         let derived = ino::below(dir.number ^ self.epoch, if is_dir { b'D' } else { b'F' }, name);
         let known = self.known_mut(path);
         if let Some(inode) = known.inode.upgrade() {
@@ -105,7 +113,8 @@ impl Names {
 
     /// What is at `path` was made just now, in place of nothing.
     pub(super) fn made(&mut self, path: &[u8], now: Time) {
-        *self.known_mut(path) = Known { number: Some(ino::next()), changed: Some(now), ..Known::default() };
+        *self.known_mut(path) =
+            Known { number: Some(ino::next()), changed: Some(now), ..Known::default() };
         self.touch_parent(path, now);
     }
 
@@ -136,8 +145,17 @@ impl Names {
         lost
     }
 
-    /// `inode` is called `name` in `dir` from now on, with all that is below it. Nothing is at `to`.
-    pub(super) fn rename(&mut self, inode: &Inode, from: &[u8], dir: &Arc<Inode>, name: &[u8], to: &[u8], now: Time) {
+    /// `inode` is called `name` in `dir` from now on, with all that is below it. Nothing is at
+    /// `to`.
+    pub(super) fn rename(
+        &mut self,
+        inode: &Inode,
+        from: &[u8],
+        dir: &Arc<Inode>,
+        name: &[u8],
+        to: &[u8],
+        now: Time,
+    ) {
         let mut known = self.take(from).unwrap_or_default();
         known.number = Some(inode.number);
         *self.known_mut(to) = known;
@@ -146,9 +164,13 @@ impl Names {
         self.touch_parent(to, now);
     }
 
-    /// Another tree is in place of this one. An inode is that of its path still where `stays` says so of path and kind; those that
-    /// are not.
-    pub(super) fn replace(&mut self, now: Time, mut stays: impl FnMut(&[u8], bool) -> bool) -> Vec<Lost> {
+    /// Another tree is in place of this one. An inode is that of its path still where `stays` says
+    /// so of path and kind; those that are not.
+    pub(super) fn replace(
+        &mut self,
+        now: Time,
+        mut stays: impl FnMut(&[u8], bool) -> bool,
+    ) -> Vec<Lost> {
         let mut old = std::mem::replace(self, Names::new(now));
         self.top.inode = std::mem::take(&mut old.top.inode);
         let (mut used, mut lost) = (Vec::new(), Vec::new());
@@ -171,7 +193,8 @@ impl Names {
 
     fn take(&mut self, path: &[u8]) -> Option<Known> {
         let (parent, name) = crate::db::tree::split(path)?;
-        let parent = names(parent).try_fold(&mut self.top, |known, name| known.below.get_mut(name))?;
+        let parent =
+            names(parent).try_fold(&mut self.top, |known, name| known.below.get_mut(name))?;
         parent.below.remove(name)
     }
 
@@ -196,7 +219,8 @@ impl Known {
         let mut left: usize = 0;
         self.below.retain(|_, known| {
             let below = known.sweep();
-            let used = known.number.is_some() || known.changed.is_some() || known.inode.strong_count() > 0;
+            let used =
+                known.number.is_some() || known.changed.is_some() || known.inode.strong_count() > 0;
             left = left.saturating_add(below).saturating_add(usize::from(below > 0 || used));
             below > 0 || used
         });
@@ -222,7 +246,13 @@ impl Known {
 
 impl Inode {
     fn new(rw: &Weak<Rw>, number: u64, is_dir: bool, place: Place) -> Arc<Inode> {
-        Arc::new(Inode { rw: rw.clone(), number, is_dir, place: Mutex::new(place), entry: Mutex::default() })
+        Arc::new(Inode {
+            rw: rw.clone(),
+            number,
+            is_dir,
+            place: Mutex::new(place),
+            entry: Mutex::default(),
+        })
     }
 
     /// Its path. Under the lock of [`Names`] it stays that.
@@ -289,7 +319,8 @@ impl Inode {
 }
 
 impl Drop for Inode {
-    /// The content of a file without a name goes with it. Directories above are dropped one after the other, not one within the other.
+    /// The content of a file without a name goes with it. Directories above are dropped one after
+    /// the other, not one within the other.
     fn drop(&mut self) {
         let place = self.place.get_mut().unwrap_or_else(std::sync::PoisonError::into_inner);
         let mut next = match std::mem::replace(place, Place::Top) {

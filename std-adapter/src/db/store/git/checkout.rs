@@ -1,8 +1,10 @@
-//! Work trees in which a branch is checked out. They go with it, as with `receive.denyCurrentBranch=updateInstead`.
+//! Work trees in which a branch is checked out. They go with it, as with
+//! `receive.denyCurrentBranch=updateInstead`.
 //!
-//! An index that stays behind is dangerous: the next `git commit` there would take back what the branch has got meanwhile. So index and
-//! files follow where nothing is lost by it, and the branch stays where something would be. Both is done by the `git` program, which is
-//! not started for any other branch.
+//! An index that stays behind is dangerous: the next `git commit` there would take back what the
+//! branch has got meanwhile. So index and files follow where nothing is lost by it, and the branch
+//! stays where something would be. Both is done by the `git` program, which is not started for any
+//! other branch.
 
 use std::fs;
 use std::io::{self, Write};
@@ -73,13 +75,16 @@ impl Refs<'_> {
             Work::Somewhere => Some(PathBuf::new()),
         };
         let main = main.map(|dir| WorkTree { git_dir: common.to_owned(), dir });
-        let linked = fs::read_dir(common.join("worktrees")).into_iter().flatten().flatten().filter_map(|entry| {
-            let git_dir = entry.path();
-            let text = fs::read(git_dir.join("gitdir")).ok()?;
-            // It may be relative to the file.
-            let dot_git = git_dir.join(std::ffi::OsStr::from_bytes(text.trim_ascii()));
-            Some(WorkTree { dir: dot_git.parent()?.to_owned(), git_dir })
-        });
+        let linked =
+            fs::read_dir(common.join("worktrees")).into_iter().flatten().flatten().filter_map(
+                |entry| {
+                    let git_dir = entry.path();
+                    let text = fs::read(git_dir.join("gitdir")).ok()?;
+                    // It may be relative to the file.
+                    let dot_git = git_dir.join(std::ffi::OsStr::from_bytes(text.trim_ascii()));
+                    Some(WorkTree { dir: dot_git.parent()?.to_owned(), git_dir })
+                },
+            );
         main.into_iter().chain(linked).collect()
     }
 
@@ -89,8 +94,9 @@ impl Refs<'_> {
             return Some(Use::CheckedOut);
         }
         let lines = |file: &str| fs::read(tree.git_dir.join(file)).unwrap_or_default();
-        let has =
-            |file: &str, name: &[u8]| lines(file).split(|byte| *byte == b'\n').any(|line| line.trim_ascii() == name);
+        let has = |file: &str, name: &[u8]| {
+            lines(file).split(|byte| *byte == b'\n').any(|line| line.trim_ascii() == name)
+        };
         if ["rebase-merge/head-name", "rebase-apply/head-name", "rebase-merge/update-refs"]
             .iter()
             .any(|file| has(file, name))
@@ -101,7 +107,8 @@ impl Refs<'_> {
         (bisected && tree.git_dir.join("BISECT_LOG").exists()).then_some(Use::Bisected)
     }
 
-    /// The branch that `HEAD` of a work tree leads to, with the symbolic ones on the way. Empty if it is detached.
+    /// The branch that `HEAD` of a work tree leads to, with the symbolic ones on the way. Empty if
+    /// it is detached.
     fn head_of(&self, tree: &WorkTree) -> Vec<Vec<u8>> {
         let text = fs::read(tree.git_dir.join("HEAD")).unwrap_or_default();
         let mut links: Vec<Vec<u8>> = Vec::new();
@@ -120,15 +127,21 @@ impl Refs<'_> {
     ///
     /// # Errors
     /// [`Error::Refused`] where one of them must not.
-    pub(super) fn followers(&self, name: &[u8], from: Option<Id>, to: Option<Id>) -> Result<Vec<Follower>> {
+    pub(super) fn followers(
+        &self,
+        name: &[u8],
+        from: Option<Id>,
+        to: Option<Id>,
+    ) -> Result<Vec<Follower>> {
         let mut followers = Vec::new();
         for tree in self.work_trees() {
             let Some(used) = self.use_of(&tree, name) else { continue };
             let (branch, owner) = (short(name), self.files.owner());
             match to {
                 Some(_) if tree.dir.as_os_str().is_empty() => {
-                    let text =
-                        format!("branch {branch:?} is checked out elsewhere: serve the directory with the file .git");
+                    let text = format!(
+                        "branch {branch:?} is checked out elsewhere: serve the directory with the file .git"
+                    );
                     return Err(Error::Refused(text));
                 }
                 // Where it was removed by hand there is nothing to lose.
@@ -163,7 +176,8 @@ impl Refs<'_> {
     /// Has the `HEAD` of a work tree lead to a branch.
     pub(super) fn set_head(&self, tree: &WorkTree, name: &[u8], until: Instant) -> io::Result<()> {
         let held = |error| io::Error::other(format!("{error:?}"));
-        let mut lock = Lock::take(&tree.git_dir.join("HEAD"), &tree.git_dir, self.files, until).map_err(held)?;
+        let mut lock = Lock::take(&tree.git_dir.join("HEAD"), &tree.git_dir, self.files, until)
+            .map_err(held)?;
         lock.file.write_all(&[b"ref: ", name, b"\n"].concat())?;
         if self.files.sync.files() {
             lock.file.sync_all()?;
@@ -179,7 +193,8 @@ impl Use {
             Use::Rebased => "being rebased",
             Use::Bisected => "being bisected",
         };
-        let place = if dir.as_os_str().is_empty() { Path::new("a work tree elsewhere") } else { dir };
+        let place =
+            if dir.as_os_str().is_empty() { Path::new("a work tree elsewhere") } else { dir };
         Error::Refused(format!("branch {branch:?} is {how} in {}", place.display()))
     }
 }
@@ -191,7 +206,10 @@ impl Follower {
         // With 1 it has found changes, of which the next two say more.
         if !matches!(out.status.code(), Some(0 | 1)) {
             let said = said(&out);
-            return Err(self.refused("", if said.is_empty() { "another git holds index.lock" } else { &said }));
+            return Err(self.refused(
+                "",
+                if said.is_empty() { "another git holds index.lock" } else { &said },
+            ));
         }
         let from = self.from.unwrap_or(Id::EMPTY_TREE).to_string();
         for look in [
@@ -237,7 +255,8 @@ impl Follower {
             let out = self.run(args)?;
             // `update-index -q` says nothing of it.
             let quiet = out.status.code() == Some(128) && out.stderr.is_empty();
-            let held = quiet || String::from_utf8_lossy(&out.stderr).contains("index.lock': File exists");
+            let held =
+                quiet || String::from_utf8_lossy(&out.stderr).contains("index.lock': File exists");
             if !held || !attempts.again() {
                 return Ok(out);
             }
@@ -256,7 +275,8 @@ impl Follower {
 
     /// What is wrong goes first: the end of a long text does not get to the client.
     fn refused(&self, why: &str, said: &str) -> Error {
-        let texts = [why, said].into_iter().filter(|text| !text.is_empty()).collect::<Vec<_>>().join(": ");
+        let texts =
+            [why, said].into_iter().filter(|text| !text.is_empty()).collect::<Vec<_>>().join(": ");
         let (branch, dir) = (&self.branch, self.tree.dir.display());
         Error::Refused(format!("work tree of {branch:?}: {texts} ({dir})"))
     }
@@ -265,12 +285,15 @@ impl Follower {
 /// `git`, with nothing of another repository. It runs no hook.
 pub(super) fn program(owner: Option<(u32, u32)>) -> Command {
     let mut git = Command::new("git");
-    git.args(["-c", "core.fsmonitor=false", "-c", "core.hooksPath=/dev/null"]).stdin(Stdio::null()).env("LC_ALL", "C");
+    git.args(["-c", "core.fsmonitor=false", "-c", "core.hooksPath=/dev/null"])
+        .stdin(Stdio::null())
+        .env("LC_ALL", "C");
     for variable in ELSEWHERE {
         git.env_remove(variable);
     }
     if let Some((user, group)) = owner {
-        // Filters of the repository run as its owner, never as root. Root's own settings are none of theirs.
+        // Filters of the repository run as its owner, never as root. Root's own settings are none
+        // of theirs.
         git.uid(user).gid(group).env_remove("HOME").env_remove("XDG_CONFIG_HOME");
     }
     git
@@ -279,6 +302,8 @@ pub(super) fn program(owner: Option<(u32, u32)>) -> Command {
 /// The first lines of what git says is wrong.
 fn said(out: &Output) -> String {
     let text = String::from_utf8_lossy(&out.stderr);
-    let lines = text.lines().map(|line| line.trim().trim_start_matches("error: ").trim_start_matches("fatal: "));
+    let lines = text
+        .lines()
+        .map(|line| line.trim().trim_start_matches("error: ").trim_start_matches("fatal: "));
     lines.filter(|line| !line.is_empty()).take(2).collect::<Vec<_>>().join(" ")
 }

@@ -1,7 +1,8 @@
 //! Branches of other repositories, by the `git` program.
 //!
-//! What comes is kept apart until Git has checked it: a repository of its own, which has our objects as alternates. Its objects come to
-//! ours when `git fetch` has succeeded, which checks each (`fetch.fsckObjects`) and that none is missing. Until then nobody sees them.
+//! What comes is kept apart until Git has checked it: a repository of its own, which has our
+//! objects as alternates. Its objects come to ours when `git fetch` has succeeded, which checks
+//! each (`fetch.fsckObjects`) and that none is missing. Until then nobody sees them.
 
 use std::fs;
 use std::io;
@@ -65,20 +66,26 @@ impl Quarantine {
     fn new(refs: &Refs<'_>) -> Result<Quarantine> {
         let repository: &Repository = refs.repository;
         let objects = repository.objects.store_ref().path().to_owned();
-        let objects = objects.canonicalize().map_err(|error| Error::io(objects.display(), &error))?;
+        let objects =
+            objects.canonicalize().map_err(|error| Error::io(objects.display(), &error))?;
         // Where a server that is killed leaves it the next one removes it.
-        let name = format!("{}fetch-{}-{}", super::loose::PREFIX, std::process::id(), crate::ino::next());
+        let name =
+            format!("{}fetch-{}-{}", super::loose::PREFIX, std::process::id(), crate::ino::next());
         let apart = Quarantine { dir: objects.join(name), objects };
         let failed = |error: io::Error| Error::io(apart.dir.display(), &error);
         for dir in ["", "objects", "objects/info", "objects/pack", "refs", "refs/heads"] {
             fs::create_dir(apart.dir.join(dir)).map_err(failed)?;
         }
         fs::write(apart.dir.join("HEAD"), "ref: refs/heads/-\n").map_err(failed)?;
-        fs::write(apart.dir.join("config"), "[core]\n\trepositoryformatversion = 0\n\tbare = true\n")
-            .map_err(failed)?;
+        fs::write(
+            apart.dir.join("config"),
+            "[core]\n\trepositoryformatversion = 0\n\tbare = true\n",
+        )
+        .map_err(failed)?;
         let mut alternate = apart.objects.clone().into_os_string();
         alternate.push("\n");
-        fs::write(apart.dir.join("objects/info/alternates"), alternate.as_encoded_bytes()).map_err(failed)?;
+        fs::write(apart.dir.join("objects/info/alternates"), alternate.as_encoded_bytes())
+            .map_err(failed)?;
         // Histories of ours that end somewhere end there for Git as well.
         match fs::copy(refs.common().join("shallow"), apart.dir.join("shallow")) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(failed(error)),
@@ -108,7 +115,9 @@ impl Quarantine {
             dirs.push(to.clone());
             for file in entries(&dir).map_err(failed)? {
                 let kept = name != "pack"
-                    || file.extension().is_some_and(|end| ["pack", "rev", "idx"].iter().any(|kept| end == *kept));
+                    || file
+                        .extension()
+                        .is_some_and(|end| ["pack", "rev", "idx"].iter().any(|kept| end == *kept));
                 if kept && let Some(name) = file.file_name() {
                     moves.push((file.clone(), to.join(name)));
                 }

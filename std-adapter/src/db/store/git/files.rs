@@ -1,4 +1,5 @@
-//! How files and directories are made in a repository: whose they are, who may read and write them, what is waited for.
+//! How files and directories are made in a repository: whose they are, who may read and write them,
+//! what is waited for.
 
 use std::fs::{self, File, Permissions};
 use std::io;
@@ -13,7 +14,8 @@ use crate::db::{Error, Result};
 pub(super) struct Files {
     pub(super) sync: Fsync,
     sharing: Sharing,
-    /// User and group of new files, where this process is root and the repository is somebody else's.
+    /// User and group of new files, where this process is root and the repository is somebody
+    /// else's.
     owner: Option<(u32, u32)>,
 }
 
@@ -36,8 +38,9 @@ impl Files {
     /// [`Error::Store`] for a value that git does not know.
     pub(super) fn of(common: &Path, shared: Option<&str>) -> Result<Files> {
         let sharing = match shared {
-            Some(text) => Sharing::parse(text)
-                .ok_or_else(|| Error::Store(format!("{}: core.sharedRepository is {text:?}", common.display())))?,
+            Some(text) => Sharing::parse(text).ok_or_else(|| {
+                Error::Store(format!("{}: core.sharedRepository is {text:?}", common.display()))
+            })?,
             None => Sharing::Umask,
         };
         let found = fs::metadata(common).map_err(|error| Error::io(common.display(), &error))?;
@@ -96,7 +99,8 @@ impl Files {
 
     /// Makes the directories from `top`, which is there, to `dir`.
     pub(super) fn make_dirs(&self, top: &Path, dir: &Path) -> io::Result<()> {
-        let missing: Vec<_> = dir.ancestors().take_while(|dir| *dir != top && dir.starts_with(top)).collect();
+        let missing: Vec<_> =
+            dir.ancestors().take_while(|dir| *dir != top && dir.starts_with(top)).collect();
         missing.into_iter().rev().try_for_each(|dir| self.make_dir(dir))
     }
 }
@@ -136,10 +140,19 @@ mod tests {
     #[test]
     fn sharing_gives_the_permissions_that_git_gives() {
         let of = |text: &str| Sharing::parse(text).unwrap();
-        assert_eq!((of("group").mode(0o100_644), of("group").mode(0o100_444)), (0o100_664, 0o100_444));
+        assert_eq!(
+            (of("group").mode(0o100_644), of("group").mode(0o100_444)),
+            (0o100_664, 0o100_444)
+        );
         assert_eq!((of("all").mode(0o100_600), of("0640").mode(0o100_644)), (0o100_664, 0o100_640));
-        assert_eq!((of("0660").mode(0o100_444), directory(of("0660").mode(0o40_755))), (0o100_440, 0o42_770));
+        assert_eq!(
+            (of("0660").mode(0o100_444), directory(of("0660").mode(0o40_755))),
+            (0o100_440, 0o42_770)
+        );
         assert_eq!(directory(of("true").mode(0o40_755)), 0o42_775);
-        assert_eq!((of("umask"), Sharing::parse("0400"), Sharing::parse("some")), (Sharing::Umask, None, None));
+        assert_eq!(
+            (of("umask"), Sharing::parse("0400"), Sharing::parse("some")),
+            (Sharing::Umask, None, None)
+        );
     }
 }

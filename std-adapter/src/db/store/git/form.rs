@@ -12,10 +12,12 @@ use gix::config::{File, Source};
 use crate::db::{Error, Result};
 
 /// Extensions that change nothing for us.
-const KNOWN: [&str; 5] = ["noop", "preciousobjects", "partialclone", "worktreeconfig", "relativeworktrees"];
+const KNOWN: [&str; 5] =
+    ["noop", "preciousobjects", "partialclone", "worktreeconfig", "relativeworktrees"];
 
 /// Extensions that git does not accept in a repository of version 0.
-const SINCE_1: [&str; 5] = ["noop-v1", "objectformat", "compatobjectformat", "refstorage", "relativeworktrees"];
+const SINCE_1: [&str; 5] =
+    ["noop-v1", "objectformat", "compatobjectformat", "refstorage", "relativeworktrees"];
 
 /// A repository as it was found.
 pub(super) struct Found {
@@ -44,7 +46,9 @@ impl Found {
             _ if bare == Some(true) => return Work::None,
             (_, Some(dir)) if config.string("core.worktree").is_some() => Some(dir.to_owned()),
             (Some(dir), _) => Some(dir.clone()),
-            _ if self.dir.file_name().is_some_and(|name| name == ".git") => self.dir.parent().map(Path::to_owned),
+            _ if self.dir.file_name().is_some_and(|name| name == ".git") => {
+                self.dir.parent().map(Path::to_owned)
+            }
             _ => None,
         };
         match known {
@@ -55,7 +59,8 @@ impl Found {
     }
 }
 
-/// The repository at `path`: in `path/.git`, where a file `.git` leads to, or `path` itself. `None` if there is none.
+/// The repository at `path`: in `path/.git`, where a file `.git` leads to, or `path` itself. `None`
+/// if there is none.
 pub(super) fn find(path: &Path) -> Result<Option<Found>> {
     let inside = path.join(".git");
     let mut led_from = None;
@@ -87,7 +92,8 @@ pub(super) fn find(path: &Path) -> Result<Option<Found>> {
 
 fn is_repository(dir: &Path) -> bool {
     // HEAD may be a link to a branch that is not there yet.
-    let is_file = |name: &str| fs::symlink_metadata(dir.join(name)).is_ok_and(|found| !found.is_dir());
+    let is_file =
+        |name: &str| fs::symlink_metadata(dir.join(name)).is_ok_and(|found| !found.is_dir());
     is_file("HEAD") && (dir.join("objects").is_dir() || is_file("commondir"))
 }
 
@@ -97,10 +103,15 @@ fn led_to(file: &Path, prefix: &[u8]) -> Result<PathBuf> {
     let to = text.strip_prefix(prefix).map(<[u8]>::trim_ascii).filter(|to| !to.is_empty());
     let to = to.map(OsStr::from_bytes).ok_or_else(|| refused(file, "names no directory"))?;
     let to = file.parent().unwrap_or(Path::new("")).join(to);
-    if to.is_dir() { Ok(to) } else { Err(refused(file, &format!("leads to {}, which is no directory", to.display()))) }
+    if to.is_dir() {
+        Ok(to)
+    } else {
+        Err(refused(file, &format!("leads to {}, which is no directory", to.display())))
+    }
 }
 
-/// Refuses a repository that would be read or written wrongly. Version and extensions are there for that.
+/// Refuses a repository that would be read or written wrongly. Version and extensions are there for
+/// that.
 ///
 /// # Errors
 /// [`Error::Store`] with the reason.
@@ -112,18 +123,23 @@ pub(super) fn check(dir: &Path) -> Result<()> {
     let config = File::from_path_no_includes(path.clone(), Source::Local)
         .map_err(|error| refused(&path, &format!("is not read: {error}")))?;
     let version = match config.string("core.repositoryformatversion") {
-        Some(text) => {
-            number(text.as_ref()).ok_or_else(|| refused(&path, &format!("core.repositoryFormatVersion is {text:?}")))?
-        }
+        Some(text) => number(text.as_ref())
+            .ok_or_else(|| refused(&path, &format!("core.repositoryFormatVersion is {text:?}")))?,
         None => 0,
     };
     if version > 1 {
-        return Err(refused(dir, &format!("has format version {version}; only 0 and 1 are known here")));
+        return Err(refused(
+            dir,
+            &format!("has format version {version}; only 0 and 1 are known here"),
+        ));
     }
     for section in config.sections_by_name("extensions").into_iter().flatten() {
         for name in section.value_names() {
             let name = name.to_string().to_ascii_lowercase();
-            let value = section.value(&name).map(|value| value.to_str_lossy().into_owned()).unwrap_or_default();
+            let value = section
+                .value(&name)
+                .map(|value| value.to_str_lossy().into_owned())
+                .unwrap_or_default();
             if let Some(why) = unfit(version, &name, &value) {
                 return Err(refused(dir, &why));
             }
@@ -136,8 +152,11 @@ pub(super) fn check(dir: &Path) -> Result<()> {
 fn unfit(version: u64, name: &str, value: &str) -> Option<String> {
     if version == 0 {
         let since = SINCE_1.contains(&name);
-        return since
-            .then(|| format!("has extensions.{name}, for which core.repositoryFormatVersion must be 1 and is 0"));
+        return since.then(|| {
+            format!(
+                "has extensions.{name}, for which core.repositoryFormatVersion must be 1 and is 0"
+            )
+        });
     }
     match (name, value.to_ascii_lowercase().as_str()) {
         ("objectformat", "sha1") | ("refstorage", "files") | ("noop-v1", _) => None,

@@ -57,20 +57,26 @@ impl Attempts {
 }
 
 impl Lock {
-    /// Locks `target`, a file in or below `top`. Directories that other programs make and remove meanwhile are no reason to give up:
-    /// `git pack-refs` removes one as soon as it is empty.
-    pub(super) fn take(target: &Path, top: &Path, files: &Files, until: Instant) -> Result<Lock, NoLock> {
+    /// Locks `target`, a file in or below `top`. Directories that other programs make and remove
+    /// meanwhile are no reason to give up: `git pack-refs` removes one as soon as it is empty.
+    pub(super) fn take(
+        target: &Path,
+        top: &Path,
+        files: &Files,
+        until: Instant,
+    ) -> Result<Lock, NoLock> {
         let path = with_suffix(target, ".lock");
         let mut attempts = Attempts::until(until);
         loop {
-            let error = match OpenOptions::new().write(true).create_new(true).mode(0o666).open(&path) {
-                Ok(file) => {
-                    let (target, top) = (target.to_owned(), top.to_owned());
-                    let lock = Lock { target, path, top, file, placed: false };
-                    return files.adopt(&lock.file).map(|()| lock).map_err(NoLock::Io);
-                }
-                Err(error) => error,
-            };
+            let error =
+                match OpenOptions::new().write(true).create_new(true).mode(0o666).open(&path) {
+                    Ok(file) => {
+                        let (target, top) = (target.to_owned(), top.to_owned());
+                        let lock = Lock { target, path, top, file, placed: false };
+                        return files.adopt(&lock.file).map(|()| lock).map_err(NoLock::Io);
+                    }
+                    Err(error) => error,
+                };
             match error.kind() {
                 ErrorKind::NotFound => {
                     let made = path.parent().map_or(Ok(()), |dir| files.make_dirs(top, dir));
@@ -97,7 +103,8 @@ impl Lock {
         }
     }
 
-    /// Gives the lock file the name of what it locks, and so unlocks it. Empty directories of that name are removed.
+    /// Gives the lock file the name of what it locks, and so unlocks it. Empty directories of that
+    /// name are removed.
     pub(super) fn place(&mut self, until: Instant) -> io::Result<()> {
         let mut attempts = Attempts::until(until);
         loop {
@@ -106,7 +113,8 @@ impl Lock {
                     self.placed = true;
                     return Ok(());
                 }
-                // Another program is about to make a branch in there, and then it is in the way, or to remove the directory.
+                // Another program is about to make a branch in there, and then it is in the way, or
+                // to remove the directory.
                 Err(error) if self.target.is_dir() => {
                     remove_empty(&self.target);
                     if self.target.is_dir() && !attempts.again() {
@@ -138,13 +146,19 @@ pub(super) fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
 
 /// Of directories that come and go.
 fn is_race(error: &io::Error) -> bool {
-    matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory | ErrorKind::AlreadyExists)
+    matches!(
+        error.kind(),
+        ErrorKind::NotFound | ErrorKind::NotADirectory | ErrorKind::AlreadyExists
+    )
 }
 
 /// The file that is in the place of a directory above `path`.
 fn file_above(path: &Path, top: &Path) -> Option<PathBuf> {
     let above = path.ancestors().skip(1).take_while(|dir| *dir != top && dir.starts_with(top));
-    above.filter(|dir| fs::symlink_metadata(dir).is_ok_and(|found| !found.is_dir())).last().map(Path::to_owned)
+    above
+        .filter(|dir| fs::symlink_metadata(dir).is_ok_and(|found| !found.is_dir()))
+        .last()
+        .map(Path::to_owned)
 }
 
 /// Removes a directory with those in it, if there is nothing but directories.

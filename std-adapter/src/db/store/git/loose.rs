@@ -16,10 +16,12 @@ use super::fsync::sync_all;
 use crate::db::object::Object;
 use crate::db::{Error, Id, Result};
 
-/// Objects whose files are open at a time, and synced at a time: a disk has several of them in about the time of one.
+/// Objects whose files are open at a time, and synced at a time: a disk has several of them in
+/// about the time of one.
 const TOGETHER: usize = 16;
 
-/// Of the names of directories in which new objects wait. `git gc` knows the beginning, and removes what is two weeks old.
+/// Of the names of directories in which new objects wait. `git gc` knows the beginning, and removes
+/// what is two weeks old.
 pub(super) const PREFIX: &str = "tmp_objdir-datakit-";
 
 /// Times that a directory is made which somebody else removes.
@@ -27,8 +29,8 @@ const TRIES: u32 = 100;
 
 /// The objects of a repository that have files of their own. For one thread at a time.
 ///
-/// gix writes them and waits for no disk. So it writes them to a store aside, from where they are moved to their place once they are
-/// synced.
+/// gix writes them and waits for no disk. So it writes them to a store aside, from where they are
+/// moved to their place once they are synced.
 pub(super) struct Loose {
     objects: Store,
     aside: Store,
@@ -45,14 +47,21 @@ impl Loose {
     /// Of the directory `objects`.
     pub(super) fn new(objects: &Path) -> Loose {
         static MADE: AtomicU64 = AtomicU64::new(0);
-        let aside = format!("{PREFIX}{}-{}", std::process::id(), MADE.fetch_add(1, Ordering::Relaxed));
+        let aside =
+            format!("{PREFIX}{}-{}", std::process::id(), MADE.fetch_add(1, Ordering::Relaxed));
         Loose { objects: Store::at(objects, Sha1), aside: Store::at(objects.join(aside), Sha1) }
     }
 
-    /// Writes those that are not there yet, and makes sure of those that are: who wrote them may not have waited for the disk. `with`
-    /// are files that are synced, too, before this ends.
-    pub(super) fn write(&self, files: &Files, objects: &[(Id, Object)], with: &[File]) -> Result<()> {
-        let failed = |error| Error::io(format_args!("objects in {}", self.objects.path().display()), &error);
+    /// Writes those that are not there yet, and makes sure of those that are: who wrote them may
+    /// not have waited for the disk. `with` are files that are synced, too, before this ends.
+    pub(super) fn write(
+        &self,
+        files: &Files,
+        objects: &[(Id, Object)],
+        with: &[File],
+    ) -> Result<()> {
+        let failed =
+            |error| Error::io(format_args!("objects in {}", self.objects.path().display()), &error);
         let mut dirs = BTreeSet::new();
         let (first, last) = objects.split_at(objects.len().saturating_sub(1) / TOGETHER * TOGETHER);
         for some in first.chunks(TOGETHER) {
@@ -69,16 +78,20 @@ impl Loose {
 
     /// Writes those that are there no more. What is there was made sure of before.
     pub(super) fn write_again(&self, files: &Files, objects: &[(Id, Object)]) -> Result<()> {
-        let dropped = |(id, _): &&(Id, Object)| !self.objects.object_path(&gix::ObjectId::from(*id)).exists();
+        let dropped =
+            |(id, _): &&(Id, Object)| !self.objects.object_path(&gix::ObjectId::from(*id)).exists();
         let dropped: Vec<_> = objects.iter().filter(dropped).cloned().collect();
         self.write(files, &dropped, &[])
     }
 
-    /// Tries again while a directory is missing: the one aside is not there yet, or `git gc` has removed it, or one that was empty.
+    /// Tries again while a directory is missing: the one aside is not there yet, or `git gc` has
+    /// removed it, or one that was empty.
     fn insist(&self, files: &Files, mut write: impl FnMut() -> io::Result<()>) -> io::Result<()> {
         for _ in 0..TRIES {
             match write() {
-                Err(error) if error.kind() == io::ErrorKind::NotFound => files.make_dir(self.aside.path())?,
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                    files.make_dir(self.aside.path())?
+                }
                 done => return done,
             }
         }
@@ -112,8 +125,15 @@ impl Loose {
     }
 
     /// Under a number instead of its name: all numbers are in one directory, names in 256.
-    fn put_aside(&self, files: &Files, number: usize, object: &Object, place: PathBuf) -> io::Result<New> {
-        let id = gix::ObjectId::from_hex(format!("{number:040x}").as_bytes()).map_err(io::Error::other)?;
+    fn put_aside(
+        &self,
+        files: &Files,
+        number: usize,
+        object: &Object,
+        place: PathBuf,
+    ) -> io::Result<New> {
+        let id = gix::ObjectId::from_hex(format!("{number:040x}").as_bytes())
+            .map_err(io::Error::other)?;
         let written = self.aside.write_buf_with_known_id(object.kind.as_git(), &object.data, id);
         written.map_err(|error| cause(&error))?;
         let new = New { path: self.aside.object_path(&id), place, placed: false };
@@ -121,7 +141,12 @@ impl Loose {
         Ok(new)
     }
 
-    fn put_in_place(&self, files: &Files, new: &mut New, dirs: &mut BTreeSet<PathBuf>) -> io::Result<()> {
+    fn put_in_place(
+        &self,
+        files: &Files,
+        new: &mut New,
+        dirs: &mut BTreeSet<PathBuf>,
+    ) -> io::Result<()> {
         match (fs::rename(&new.path, &new.place), new.place.parent()) {
             // The first one with these two digits, or `git gc` has moved the others to a pack.
             (Err(error), Some(dir)) if error.kind() == io::ErrorKind::NotFound => {
@@ -171,8 +196,9 @@ fn cause(error: &gix::Error) -> io::Error {
     }
 }
 
-/// An object that is a file already, which is as good as new then: `git gc` removes what nobody refers to once it is old. In a pack it
-/// does not count: `git repack -d` may drop what nobody refers to together with the old pack, at any time.
+/// An object that is a file already, which is as good as new then: `git gc` removes what nobody
+/// refers to once it is old. In a pack it does not count: `git repack -d` may drop what nobody
+/// refers to together with the old pack, at any time.
 fn find(path: &Path) -> Option<File> {
     File::open(path).and_then(|file| file.set_modified(SystemTime::now()).map(|()| file)).ok()
 }

@@ -1,7 +1,7 @@
 //! Moves of branches, under their locks.
 //!
-//! What another program sees is always one or the other: a branch moves when its lock file gets its name, and a renamed one when
-//! `packed-refs` does, which has neither both names nor none.
+//! What another program sees is always one or the other: a branch moves when its lock file gets its
+//! name, and a renamed one when `packed-refs` does, which has neither both names nor none.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
@@ -33,8 +33,9 @@ struct Edit {
 }
 
 impl Refs<'_> {
-    /// All of the moves or none, after `keep` has kept what they lead to, and the files that it is given: the new values of the
-    /// branches. False when a branch is not where it was thought to be; nothing need have been kept then.
+    /// All of the moves or none, after `keep` has kept what they lead to, and the files that it is
+    /// given: the new values of the branches. False when a branch is not where it was thought to
+    /// be; nothing need have been kept then.
     pub(super) fn update(
         &self,
         moves: &[Move<'_>],
@@ -70,11 +71,14 @@ impl Refs<'_> {
             edits.iter_mut().try_for_each(|edit| {
                 let Some(to) = edit.to else { return Ok(()) };
                 let logged = self.log_move(&edit.name, edit.from, to, reason);
-                logged.map_err(|error| Error::io(format_args!("log of {}", edit.name.as_bstr()), &error))?;
+                logged.map_err(|error| {
+                    Error::io(format_args!("log of {}", edit.name.as_bstr()), &error)
+                })?;
                 edit.lock.place(until).map_err(|error| Error::io(edit.name.as_bstr(), &error))
             })
         })?;
-        let removed: Vec<_> = edits.iter().filter(|edit| edit.to.is_none() && edit.from.is_some()).collect();
+        let removed: Vec<_> =
+            edits.iter().filter(|edit| edit.to.is_none() && edit.from.is_some()).collect();
         self.remove_all(&removed.iter().map(|edit| &*edit.name).collect::<Vec<_>>(), until)?;
         self.sync_all(edits.iter().map(|edit| &*edit.name))?;
         removed.iter().for_each(|edit| self.settings(&edit.name, None));
@@ -108,10 +112,12 @@ impl Refs<'_> {
     }
 
     fn lock(&self, name: &[u8], until: Instant) -> Result<Lock> {
-        Lock::take(&self.path(name), &self.top(name), self.files, until).map_err(|error| match error {
-            NoLock::Blocked(file) => in_the_way(name, self.name_of(&file).as_bytes()),
-            other => no_lock(name, other),
-        })
+        Lock::take(&self.path(name), &self.top(name), self.files, until).map_err(
+            |error| match error {
+                NoLock::Blocked(file) => in_the_way(name, self.name_of(&file).as_bytes()),
+                other => no_lock(name, other),
+            },
+        )
     }
 
     fn name_of(&self, file: &Path) -> std::ffi::OsString {
@@ -122,8 +128,15 @@ impl Refs<'_> {
         self.in_the_way(name, but)?.map_or(Ok(()), |other| Err(in_the_way(name, &other)))
     }
 
-    /// Gives a branch another name, whatever the two have in common. False: it is not at `head`, or the new name is taken.
-    pub(super) fn rename(&self, old: &BranchName, new: &BranchName, head: Id, reason: &Reason<'_>) -> Result<bool> {
+    /// Gives a branch another name, whatever the two have in common. False: it is not at `head`, or
+    /// the new name is taken.
+    pub(super) fn rename(
+        &self,
+        old: &BranchName,
+        new: &BranchName,
+        head: Id,
+        reason: &Reason<'_>,
+    ) -> Result<bool> {
         let until = Instant::now() + PATIENCE;
         let (old, new) = (old.full(), new.full());
         let old_lock = self.lock(&old, until)?;
@@ -139,7 +152,8 @@ impl Refs<'_> {
         let followers = self.followers(&new, None, Some(head))?;
         let packed = self.lock_packed(until)?;
         let written = |error: io::Error| Error::io("packed-refs", &error);
-        // Packed only, so that one step changes the name. No directory of the new name is in the way of the file then.
+        // Packed only, so that one step changes the name. No directory of the new name is in the
+        // way of the file then.
         packed.change(&BTreeSet::new(), &BTreeMap::from([(&*old, head)])).map_err(written)?;
         self.remove_file(&old)?;
         let new_lock = self.lock(&new, until)?;
@@ -150,12 +164,18 @@ impl Refs<'_> {
         }
         self.check_free(&new, Some(&old))?;
         with_followers(&followers, || {
-            packed.change(&BTreeSet::from([&*old]), &BTreeMap::from([(&*new, head)])).map_err(written)
+            packed
+                .change(&BTreeSet::from([&*old]), &BTreeMap::from([(&*new, head)]))
+                .map_err(written)
         })?;
         // The branch has its name. What fails from here on is no reason to say that it has not.
         for tree in &work_trees {
             if let Err(error) = self.set_head(tree, &new, until) {
-                tracing::error!("{tree:?} is left on {}, which is {} now: {error}", short(&old), short(&new));
+                tracing::error!(
+                    "{tree:?} is left on {}, which is {} now: {error}",
+                    short(&old),
+                    short(&new)
+                );
             }
         }
         self.move_log(&old, &new);
@@ -167,7 +187,8 @@ impl Refs<'_> {
         Ok(true)
     }
 
-    /// The log of a renamed branch goes with it. The branch has its name already, whatever becomes of the log.
+    /// The log of a renamed branch goes with it. The branch has its name already, whatever becomes
+    /// of the log.
     fn move_log(&self, old: &[u8], new: &[u8]) {
         let [from, to, aside] = [old, new, b"refs/.datakit-renamed"]
             .map(|name| self.common().join("logs").join(std::ffi::OsStr::from_bytes(name)));
@@ -186,8 +207,8 @@ impl Refs<'_> {
         }
     }
 
-    /// The settings of a branch, as what it is pulled from, go with it when it gets another name or none. The branch has it already,
-    /// whatever becomes of them.
+    /// The settings of a branch, as what it is pulled from, go with it when it gets another name or
+    /// none. The branch has it already, whatever becomes of them.
     fn settings(&self, old: &[u8], new: Option<&[u8]>) {
         let config = self.common().join("config");
         let title = format!("[branch \"{}\"]", short(old).replace('"', "\\\""));
@@ -204,9 +225,15 @@ impl Refs<'_> {
         match git.output() {
             Ok(out) if out.status.success() => {}
             Ok(out) => {
-                tracing::warn!("{title} stays in {}: {}", config.display(), String::from_utf8_lossy(&out.stderr))
+                tracing::warn!(
+                    "{title} stays in {}: {}",
+                    config.display(),
+                    String::from_utf8_lossy(&out.stderr)
+                )
             }
-            Err(error) => tracing::warn!("{title} stays in {}: cannot start git: {error}", config.display()),
+            Err(error) => {
+                tracing::warn!("{title} stays in {}: cannot start git: {error}", config.display())
+            }
         }
     }
 
@@ -218,11 +245,15 @@ impl Refs<'_> {
         // Also if none is packed: `git pack-refs` may be about to do it.
         let packed = self.lock_packed(until)?;
         let removed = names.iter().copied().collect();
-        packed.change(&removed, &BTreeMap::new()).map_err(|error| Error::io("packed-refs", &error))?;
+        packed
+            .change(&removed, &BTreeMap::new())
+            .map_err(|error| Error::io("packed-refs", &error))?;
         for name in names {
             self.remove_file(name)?;
-            let (log, top) =
-                (self.common().join("logs").join(std::ffi::OsStr::from_bytes(name)), self.common().join("logs/refs"));
+            let (log, top) = (
+                self.common().join("logs").join(std::ffi::OsStr::from_bytes(name)),
+                self.common().join("logs/refs"),
+            );
             if fs::remove_file(&log).is_ok() {
                 remove_empty_above(&log, &top);
             }
@@ -231,24 +262,31 @@ impl Refs<'_> {
     }
 
     fn lock_packed(&self, until: Instant) -> Result<Packed<'_>> {
-        Packed::lock(self.common(), self.files, until).map_err(|error| no_lock(b"packed-refs", error))
+        Packed::lock(self.common(), self.files, until)
+            .map_err(|error| no_lock(b"packed-refs", error))
     }
 
     fn remove_file(&self, name: &[u8]) -> Result<()> {
         let path = self.path(name);
         match fs::remove_file(&path) {
             // A packed one has no file, and others may be in a directory of its name.
-            Err(error) if !is_absent(&error) && !path.is_dir() => Err(Error::io(name.as_bstr(), &error)),
+            Err(error) if !is_absent(&error) && !path.is_dir() => {
+                Err(Error::io(name.as_bstr(), &error))
+            }
             _ => Ok(()),
         }
     }
 
-    /// The name under which a branch is fetched: that of the remote, or with `+` behind it where another one is in the way. The
-    /// remote had `a` before it had `a/b`, and what was fetched then is kept.
+    /// The name under which a branch is fetched: that of the remote, or with `+` behind it where
+    /// another one is in the way. The remote had `a` before it had `a/b`, and what was fetched then
+    /// is kept.
     pub(super) fn free_remote(&self, remote: &str, branch: &BranchName) -> Result<String> {
         let mut remote = remote.to_owned();
         while self
-            .in_the_way(&[format!("refs/remotes/{remote}/").as_bytes(), branch.as_bytes()].concat(), None)?
+            .in_the_way(
+                &[format!("refs/remotes/{remote}/").as_bytes(), branch.as_bytes()].concat(),
+                None,
+            )?
             .is_some()
         {
             remote.push('+');
@@ -284,7 +322,8 @@ impl Refs<'_> {
     /// Removes what servers fetched that were killed.
     pub(super) fn forget_left(&self) -> Result<()> {
         const PREFIX: &str = "refs/remotes/datakit-";
-        let number = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+        let number =
+            |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
         self.forget("refs/remotes/", |name| {
             let name = name.to_str_lossy();
             let remote = name.strip_prefix(PREFIX).and_then(|rest| rest.split_once('/'));
@@ -294,7 +333,8 @@ impl Refs<'_> {
         })
     }
 
-    /// Removes the refs below a prefix that `which` wants, without their locks: nobody else moves them.
+    /// Removes the refs below a prefix that `which` wants, without their locks: nobody else moves
+    /// them.
     fn forget(&self, prefix: &str, which: impl Fn(&[u8]) -> bool) -> Result<()> {
         let found = self.below(prefix.as_bytes())?;
         let names: Vec<_> = found.keys().map(|name| &**name).filter(|name| which(name)).collect();
@@ -312,8 +352,10 @@ impl Refs<'_> {
         }
         let refs = self.common().join("refs");
         let paths: Vec<_> = names.map(|name| self.path(name)).collect();
-        let dirs: BTreeSet<_> =
-            paths.iter().flat_map(|path| path.ancestors().skip(1).take_while(|dir| *dir != refs)).collect();
+        let dirs: BTreeSet<_> = paths
+            .iter()
+            .flat_map(|path| path.ancestors().skip(1).take_while(|dir| *dir != refs))
+            .collect();
         // The deepest first. A directory goes with its last branch.
         for dir in dirs.into_iter().rev() {
             match sync_dir(dir) {
@@ -325,7 +367,8 @@ impl Refs<'_> {
     }
 }
 
-/// Moves branches after the work trees that go with them, which go back if the branches do not move.
+/// Moves branches after the work trees that go with them, which go back if the branches do not
+/// move.
 fn with_followers(followers: &[Follower], moved: impl FnOnce() -> Result<()>) -> Result<()> {
     for (done, follower) in followers.iter().enumerate() {
         if let Err(error) = follower.go() {
@@ -346,7 +389,9 @@ fn in_the_way(name: &[u8], other: &[u8]) -> Error {
 
 fn no_lock(name: &[u8], error: NoLock) -> Error {
     match error {
-        NoLock::Held(path) => failed(name, &format_args!("another program holds {}", path.display())),
+        NoLock::Held(path) => {
+            failed(name, &format_args!("another program holds {}", path.display()))
+        }
         NoLock::Blocked(path) => failed(name, &format_args!("{} is no directory", path.display())),
         NoLock::Io(error) => Error::io(name.as_bstr(), &error),
     }

@@ -1,11 +1,14 @@
 //! One server for a repository, and the end of the locks that a killed one left.
 //!
-//! A branch is locked by the file `BRANCH.lock`, which says nothing of who made it and which nobody removes after a SIGKILL or a power
-//! failure: the branch could never be moved again. Hence `datakit.lock`, which is held by the kernel's `flock` for as long as the
-//! process lives: who has it knows that no other server is there, and may clear away after the last one. The file itself stays.
+//! A branch is locked by the file `BRANCH.lock`, which says nothing of who made it and which nobody
+//! removes after a SIGKILL or a power failure: the branch could never be moved again. Hence
+//! `datakit.lock`, which is held by the kernel's `flock` for as long as the process lives: who has
+//! it knows that no other server is there, and may clear away after the last one. The file itself
+//! stays.
 //!
-//! Plain `git` does not ask for `datakit.lock`. It holds a branch for an instant only, so a lock is left alone unless it has been the
-//! same for [`GRACE`], which is also as long as git itself waits for `packed-refs.lock`.
+//! Plain `git` does not ask for `datakit.lock`. It holds a branch for an instant only, so a lock is
+//! left alone unless it has been the same for [`GRACE`], which is also as long as git itself waits
+//! for `packed-refs.lock`.
 
 use std::fs::{self, File, Metadata};
 use std::io;
@@ -26,19 +29,21 @@ pub(super) struct Owner(File);
 
 impl Drop for Owner {
     fn drop(&mut self) {
-        // A program that is being started has the file as well, for an instant, and would keep the lock that long.
+        // A program that is being started has the file as well, for an instant, and would keep the
+        // lock that long.
         let _ = flock(&self.0, FlockOperation::Unlock);
     }
 }
 
 impl Owner {
-    /// Of the repository `dir` with the branches of `common`. `None` where nothing can be written, and so nothing is in the way.
+    /// Of the repository `dir` with the branches of `common`. `None` where nothing can be written,
+    /// and so nothing is in the way.
     pub(super) fn of(dir: &Path, common: &Path, files: &Files) -> Result<Option<Owner>> {
         let path = common.join("datakit.lock");
         // Not open to be written: a disk can become read-only meanwhile.
-        let file = match File::open(&path)
-            .or_else(|_| File::create(&path).and_then(|new| files.adopt(&new)).and_then(|()| File::open(&path)))
-        {
+        let file = match File::open(&path).or_else(|_| {
+            File::create(&path).and_then(|new| files.adopt(&new)).and_then(|()| File::open(&path))
+        }) {
             Ok(file) => file,
             Err(error) => {
                 return match Error::io(path.display(), &error) {
@@ -50,11 +55,16 @@ impl Owner {
         match flock(&file, FlockOperation::NonBlockingLockExclusive) {
             Ok(()) => {}
             Err(rustix::io::Errno::WOULDBLOCK) => {
-                return Err(Error::Store(format!("{}: another datakit serves this repository", dir.display())));
+                return Err(Error::Store(format!(
+                    "{}: another datakit serves this repository",
+                    dir.display()
+                )));
             }
             Err(error) => return Err(Error::io(path.display(), &error.into())),
         }
-        match clear(common).map_err(|error| Error::io(format_args!("old locks in {}", common.display()), &error)) {
+        match clear(common)
+            .map_err(|error| Error::io(format_args!("old locks in {}", common.display()), &error))
+        {
             Ok(()) | Err(Error::ReadOnly(_)) => Ok(Some(Owner(file))),
             Err(other) => Err(other),
         }
@@ -67,7 +77,8 @@ fn clear(common: &Path) -> io::Result<()> {
     collect(&common.join("refs"), &mut locks)?;
     let linked = fs::read_dir(common.join("worktrees")).into_iter().flatten().flatten();
     let heads = linked.map(|entry| entry.path().join("HEAD.lock"));
-    // Without its lock, nobody writes the new one. An index may be locked for as long as somebody writes a message.
+    // Without its lock, nobody writes the new one. An index may be locked for as long as somebody
+    // writes a message.
     let others = ["packed-refs.lock", "packed-refs.new", "HEAD.lock"].map(|name| common.join(name));
     for path in others.into_iter().chain(heads) {
         if let Some(found) = there(fs::symlink_metadata(&path))? {
@@ -130,7 +141,9 @@ mod tests {
     fn a_repository_is_served_once() {
         let place = Place::new("once");
         let first = Git::open(&place.0).unwrap();
-        assert!(matches!(Git::open(&place.0), Err(Error::Store(text)) if text.contains("another datakit")));
+        assert!(
+            matches!(Git::open(&place.0), Err(Error::Store(text)) if text.contains("another datakit"))
+        );
         drop(first);
         Git::open(&place.0).unwrap();
     }
@@ -143,9 +156,17 @@ mod tests {
         drop(store);
         std::fs::create_dir_all(dir.join("refs/heads/deep")).unwrap();
         std::fs::create_dir_all(dir.join("worktrees/w")).unwrap();
-        let files =
-            ["refs/heads/deep/one.lock", "packed-refs.lock", "packed-refs.new", "HEAD.lock", "worktrees/w/HEAD.lock"];
-        let locks = ["refs/heads/master.lock", "index.lock"].into_iter().chain(files).map(|lock| dir.join(lock));
+        let files = [
+            "refs/heads/deep/one.lock",
+            "packed-refs.lock",
+            "packed-refs.new",
+            "HEAD.lock",
+            "worktrees/w/HEAD.lock",
+        ];
+        let locks = ["refs/heads/master.lock", "index.lock"]
+            .into_iter()
+            .chain(files)
+            .map(|lock| dir.join(lock));
         for lock in locks.clone() {
             std::fs::write(lock, "").unwrap();
         }
@@ -154,8 +175,12 @@ mod tests {
         assert_eq!(left, [dir.join("index.lock")]);
         for branch in ["master", "deep/one"] {
             let branch = BranchName::new(branch).unwrap();
-            assert!(store.update(&[], &[Move { branch: &branch, from: None, to: Some(id) }]).unwrap());
-            assert!(store.update(&[], &[Move { branch: &branch, from: Some(id), to: None }]).unwrap());
+            assert!(
+                store.update(&[], &[Move { branch: &branch, from: None, to: Some(id) }]).unwrap()
+            );
+            assert!(
+                store.update(&[], &[Move { branch: &branch, from: Some(id), to: None }]).unwrap()
+            );
         }
     }
 }

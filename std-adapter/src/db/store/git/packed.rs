@@ -24,21 +24,32 @@ pub(super) struct Packed<'f> {
 type Refs<'t> = BTreeMap<&'t [u8], Vec<&'t [u8]>>;
 
 impl<'f> Packed<'f> {
-    pub(super) fn lock(common: &Path, files: &'f Files, until: Instant) -> Result<Packed<'f>, NoLock> {
+    pub(super) fn lock(
+        common: &Path,
+        files: &'f Files,
+        until: Instant,
+    ) -> Result<Packed<'f>, NoLock> {
         let path = common.join("packed-refs");
         let lock = Lock::take(&path, common, files, until)?;
         // It may be a link to that of another directory.
         Ok(Packed { path: fs::canonicalize(&path).unwrap_or(path), files, _lock: lock })
     }
 
-    /// Removes some branches and puts others in, in one step. Nothing is written if nothing changes.
-    pub(super) fn change(&self, remove: &BTreeSet<&[u8]>, put: &BTreeMap<&[u8], Id>) -> io::Result<()> {
+    /// Removes some branches and puts others in, in one step. Nothing is written if nothing
+    /// changes.
+    pub(super) fn change(
+        &self,
+        remove: &BTreeSet<&[u8]>,
+        put: &BTreeMap<&[u8], Id>,
+    ) -> io::Result<()> {
         let text = match fs::read(&self.path) {
             Err(error) if error.kind() == ErrorKind::NotFound => Vec::new(),
             read => read?,
         };
-        let put: BTreeMap<&[u8], Vec<u8>> =
-            put.iter().map(|(name, id)| (*name, [id.to_string().as_bytes(), b" ", name].concat())).collect();
+        let put: BTreeMap<&[u8], Vec<u8>> = put
+            .iter()
+            .map(|(name, id)| (*name, [id.to_string().as_bytes(), b" ", name].concat()))
+            .collect();
         let (header, mut refs) = parse(&text)?;
         let before = refs.len();
         refs.retain(|name, _| !remove.contains(name));
@@ -75,8 +86,12 @@ impl<'f> Packed<'f> {
 
 /// The header with which the branches are written again, and the branches.
 fn parse(text: &[u8]) -> io::Result<(String, Refs<'_>)> {
-    let wrong =
-        |line: &[u8]| io::Error::new(ErrorKind::InvalidData, format!("packed-refs has the line {:?}", line.as_bstr()));
+    let wrong = |line: &[u8]| {
+        io::Error::new(
+            ErrorKind::InvalidData,
+            format!("packed-refs has the line {:?}", line.as_bstr()),
+        )
+    };
     let mut traits = " peeled fully-peeled".to_owned();
     let (mut refs, mut last) = (Refs::new(), None);
     if !text.is_empty() {

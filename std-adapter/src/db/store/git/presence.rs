@@ -1,7 +1,8 @@
 //! Whether an object is in the repository now.
 //!
-//! A handle of gix reads from packs that it once found, also when `git gc` has removed them since. So there is a handle for this question
-//! alone, which is dropped when a directory of packs has changed.
+//! A handle of gix reads from packs that it once found, also when `git gc` has removed them since.
+//! So there is a handle for this question alone, which is dropped when a directory of packs has
+//! changed.
 
 use std::fs;
 use std::io;
@@ -17,7 +18,8 @@ use super::repacked;
 use crate::db::{Error, Id, Result};
 use crate::locked;
 
-/// A directory that was changed so lately may change again without another time: clocks of file systems tick some milliseconds apart.
+/// A directory that was changed so lately may change again without another time: clocks of file
+/// systems tick some milliseconds apart.
 const TICK: Duration = Duration::from_secs(1);
 
 #[derive(Default)]
@@ -29,12 +31,15 @@ struct Known {
 }
 
 impl Presence {
-    /// Whether the repository with these objects has one of that name, in a file of its own or in a pack.
+    /// Whether the repository with these objects has one of that name, in a file of its own or in a
+    /// pack.
     pub(super) fn holds(&self, objects: &Path, loose: &Loose, id: Id) -> Result<bool> {
         if self.finds(objects, loose, id)? {
             return Ok(true);
         }
-        let found = repacked::look(objects, |handle| Ok(handle.exists(&gix::ObjectId::from(id)).then_some(())));
+        let found = repacked::look(objects, |handle| {
+            Ok(handle.exists(&gix::ObjectId::from(id)).then_some(()))
+        });
         Ok(found?.is_some())
     }
 
@@ -42,7 +47,8 @@ impl Presence {
         if loose.holds(id) {
             return Ok(true);
         }
-        let failed = |error: io::Error| Error::io(format_args!("objects in {}", objects.display()), &error);
+        let failed =
+            |error: io::Error| Error::io(format_args!("objects in {}", objects.display()), &error);
         let mut known = locked::lock(&self.0);
         if known.as_ref().is_none_or(|known| !known.is_fresh()) {
             *known = Some(Known::new(objects).map_err(failed)?);
@@ -57,14 +63,19 @@ impl Known {
         let mut all = handle.store_ref().alternate_db_paths().map_err(io::Error::other)?;
         all.push(objects.to_owned());
         // Read before anything is looked up: what changes from now on is seen.
-        let dirs = all.iter().map(|dir| dir.join("pack")).map(|dir| (dir.clone(), changed(&dir))).collect();
+        let dirs = all
+            .iter()
+            .map(|dir| dir.join("pack"))
+            .map(|dir| (dir.clone(), changed(&dir)))
+            .collect();
         Ok(Known { handle, dirs })
     }
 
     fn is_fresh(&self) -> bool {
         let now = SystemTime::now();
         self.dirs.iter().all(|(dir, then)| {
-            let settled = then.is_none_or(|then| now.duration_since(then).is_ok_and(|age| age > TICK));
+            let settled =
+                then.is_none_or(|then| now.duration_since(then).is_ok_and(|age| age > TICK));
             settled && changed(dir) == *then
         })
     }

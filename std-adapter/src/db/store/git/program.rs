@@ -18,7 +18,8 @@ use crate::db::said;
 use crate::db::schemes::Scheme;
 use crate::db::store::{FetchError, Stop};
 
-/// By what `git` may have been told where its own repository is, which is not the other one, or how to run.
+/// By what `git` may have been told where its own repository is, which is not the other one, or how
+/// to run.
 const OURS: [&str; 10] = [
     "GIT_DIR",
     "GIT_WORK_TREE",
@@ -33,7 +34,8 @@ const OURS: [&str; 10] = [
 ];
 
 /// Settings of our repository that are about the way to another one.
-const WAYS: [&str; 7] = ["core.sshcommand", "core.gitproxy", "ssh.", "http.", "url.", "credential.", "protocol."];
+const WAYS: [&str; 7] =
+    ["core.sshcommand", "core.gitproxy", "ssh.", "http.", "url.", "credential.", "protocol."];
 
 /// What counts in each fetch, whatever is set elsewhere.
 const ALWAYS: [(&str, &str); 12] = [
@@ -55,7 +57,8 @@ const ALWAYS: [(&str, &str); 12] = [
 const TICK: Duration = Duration::from_millis(100);
 /// Bytes that are read of what it says at once.
 const CHUNK: usize = 8192;
-/// Memory of each of its programs beside what it may fetch, of which this is also the most that counts.
+/// Memory of each of its programs beside what it may fetch, of which this is also the most that
+/// counts.
 const MEMORY: u64 = 1 << 30;
 
 /// How a fetch ended that did not fail.
@@ -76,23 +79,29 @@ pub(super) fn fetch(
     Scheme::of(url).map_err(|why| FetchError::Failed(said::address(&why)))?;
     let mut git = command(dir, ours, url, branch, limits);
     let started = Group::start(&mut git).map_err(|error| match error.kind() {
-        io::ErrorKind::NotFound => {
-            FetchError::Failed("there is no shell on this machine, by which git is started".to_owned())
-        }
+        io::ErrorKind::NotFound => FetchError::Failed(
+            "there is no shell on this machine, by which git is started".to_owned(),
+        ),
         _ => FetchError::Failed(format!("git cannot be started: {error}")),
     });
-    let mut fetch = Fetch { dir, limits, stop, words: said::Words::default(), heard: 0, running: started? };
+    let mut fetch =
+        Fetch { dir, limits, stop, words: said::Words::default(), heard: 0, running: started? };
     fetch.listen()?;
     let Fetch { running, mut words, heard, .. } = fetch;
-    let status = running.wait().map_err(|error| FetchError::Failed(format!("git fetch: {error}")))?;
+    let status =
+        running.wait().map_err(|error| FetchError::Failed(format!("git fetch: {error}")))?;
     let reasons = words.reasons();
     // The system may have noticed before.
-    if let Some(limit) = limits.bytes.filter(|limit| !status.success() && size(dir) + heard >= *limit) {
+    if let Some(limit) =
+        limits.bytes.filter(|limit| !status.success() && size(dir) + heard >= *limit)
+    {
         return Err(FetchError::TooMuch(limit));
     }
     match status.code() {
         Some(0) => Ok(Ended::Well),
-        Some(127) => Err(FetchError::Failed("the git program is not installed on this machine".to_owned())),
+        Some(127) => {
+            Err(FetchError::Failed("the git program is not installed on this machine".to_owned()))
+        }
         _ if reasons.contains("couldn't find remote ref refs/heads/") => Ok(Ended::NoSuchBranch),
         _ if reasons.is_empty() => Err(FetchError::Failed(format!("git fetch: {status}"))),
         _ => Err(FetchError::Failed(reasons)),
@@ -100,7 +109,13 @@ pub(super) fn fetch(
 }
 
 /// By a shell, which sets limits that all have that `git` starts.
-fn command(dir: &Path, ours: &Repository, url: &str, branch: &BranchName, limits: Limits) -> Command {
+fn command(
+    dir: &Path,
+    ours: &Repository,
+    url: &str,
+    branch: &BranchName,
+    limits: Limits,
+) -> Command {
     let mut git = Command::new("sh");
     git.args([
         "-c",
@@ -135,7 +150,8 @@ fn command(dir: &Path, ours: &Repository, url: &str, branch: &BranchName, limits
     settings.extend(ALWAYS.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())));
     git.env("GIT_CONFIG_COUNT", settings.len().to_string());
     for (number, (key, value)) in settings.iter().enumerate() {
-        git.env(format!("GIT_CONFIG_KEY_{number}"), key).env(format!("GIT_CONFIG_VALUE_{number}"), value);
+        git.env(format!("GIT_CONFIG_KEY_{number}"), key)
+            .env(format!("GIT_CONFIG_VALUE_{number}"), value);
     }
     // libcurl does not ask for these two, by which all else on the machine is told whom to trust.
     for (from, to) in [("SSL_CERT_FILE", "GIT_SSL_CAINFO"), ("SSL_CERT_DIR", "GIT_SSL_CAPATH")] {
@@ -143,7 +159,8 @@ fn command(dir: &Path, ours: &Repository, url: &str, branch: &BranchName, limits
             git.env(to, value);
         }
     }
-    // Each packet is a sign of life. In English, to know which words are the reason; nobody is there to be asked for a password.
+    // Each packet is a sign of life. In English, to know which words are the reason; nobody is
+    // there to be asked for a password.
     git.env("LC_ALL", "C")
         .env("GIT_TRACE_PACKET", "2")
         .env("GIT_TERMINAL_PROMPT", "0")
@@ -158,12 +175,20 @@ fn ways(ours: &Repository) -> Vec<(String, String)> {
     let mut ways = Vec::new();
     for section in config.plumbing().sections() {
         let name = section.header().name().to_str_lossy().to_ascii_lowercase();
-        let sub = section.header().subsection_name().map(|sub| format!("{}.", sub.to_str_lossy())).unwrap_or_default();
+        let sub = section
+            .header()
+            .subsection_name()
+            .map(|sub| format!("{}.", sub.to_str_lossy()))
+            .unwrap_or_default();
         for key in section.body().value_names() {
             let full = format!("{name}.{sub}{}", key.to_ascii_lowercase());
             if WAYS.iter().any(|way| full == *way || way.ends_with('.') && full.starts_with(way)) {
                 ways.extend(
-                    section.body().values(key.as_ref()).last().map(|value| (full, value.to_str_lossy().into_owned())),
+                    section
+                        .body()
+                        .values(key.as_ref())
+                        .last()
+                        .map(|value| (full, value.to_str_lossy().into_owned())),
                 );
             }
         }
@@ -173,7 +198,8 @@ fn ways(ours: &Repository) -> Vec<(String, String)> {
 
 /// Whether a command is OpenSSH, as its name says.
 fn is_ssh(command: &str) -> bool {
-    let program = command.trim_start_matches(['\'', '"']).split(['\'', '"', ' ']).next().unwrap_or_default();
+    let program =
+        command.trim_start_matches(['\'', '"']).split(['\'', '"', ' ']).next().unwrap_or_default();
     Path::new(program).file_name().is_some_and(|name| name == "ssh")
 }
 
@@ -211,7 +237,9 @@ impl Fetch<'_> {
             if self.limits.bytes.is_some_and(|limit| has > limit) {
                 return Err(FetchError::TooMuch(self.limits.bytes.unwrap_or_default()));
             }
-            if let Some(patience) = self.limits.patience.filter(|patience| alive.elapsed() >= *patience) {
+            if let Some(patience) =
+                self.limits.patience.filter(|patience| alive.elapsed() >= *patience)
+            {
                 return Err(FetchError::Silent(patience));
             }
         }
@@ -219,7 +247,10 @@ impl Fetch<'_> {
 
     /// Waits a little for what it says. True: it says no more, or has ended.
     fn hear(&mut self, stderr: &mut ChildStderr, alive: &mut Instant) -> Result<bool, FetchError> {
-        let tick = self.limits.patience.map_or(TICK, |patience| (patience / 4).clamp(Duration::from_millis(5), TICK));
+        let tick = self
+            .limits
+            .patience
+            .map_or(TICK, |patience| (patience / 4).clamp(Duration::from_millis(5), TICK));
         match wait(&mut [PollFd::new(&*stderr, PollFlags::IN)], Some(tick)) {
             Ok(()) => {}
             Err(error) if error.kind() == io::ErrorKind::TimedOut => {
@@ -229,7 +260,9 @@ impl Fetch<'_> {
             Err(error) => return Err(FetchError::Failed(format!("git fetch: {error}"))),
         }
         let mut chunk = [0; CHUNK];
-        let count = stderr.read(&mut chunk).map_err(|error| FetchError::Failed(format!("git fetch: {error}")))?;
+        let count = stderr
+            .read(&mut chunk)
+            .map_err(|error| FetchError::Failed(format!("git fetch: {error}")))?;
         self.words.hear(chunk.get(..count).unwrap_or_default());
         self.heard += count as u64;
         *alive = Instant::now();

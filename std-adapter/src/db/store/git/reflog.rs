@@ -1,7 +1,8 @@
 //! `logs/`: who moved a branch, from where to where, and why.
 //!
-//! A log that is there is continued, and one is begun when `core.logAllRefUpdates` says so, as Git does it: `true` is the default of a
-//! repository with a work tree. The log of a branch goes with the branch.
+//! A log that is there is continued, and one is begun when `core.logAllRefUpdates` says so, as Git
+//! does it: `true` is the default of a repository with a work tree. The log of a branch goes with
+//! the branch.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
@@ -27,7 +28,8 @@ pub(super) struct Reason<'a> {
 impl Reason<'_> {
     /// Who moves a branch to `to`, and the message.
     fn of(&self, to: Id) -> (Signature, BString) {
-        let found = self.objects.iter().rev().find(|(id, object)| *id == to && object.kind == Kind::Commit);
+        let found =
+            self.objects.iter().rev().find(|(id, object)| *id == to && object.kind == Kind::Commit);
         let forward = || (By::now(self.identity).committer, "fast-forward".into());
         found.and_then(|(_, object)| committed(object)).unwrap_or_else(forward)
     }
@@ -43,19 +45,32 @@ fn committed(object: &Object) -> Option<(Signature, BString)> {
     };
     let mut message: BString = format!("{kind}: ").into();
     let subject = commit.message.lines().next().unwrap_or_default();
-    // One line: a tab ends what is before the message, and a carriage return would be another line to some.
+    // One line: a tab ends what is before the message, and a carriage return would be another line
+    // to some.
     message.extend(subject.iter().map(|byte| if byte.is_ascii_control() { b' ' } else { *byte }));
     Some((by, message))
 }
 
 impl Refs<'_> {
     /// Logs that `name` is about to move.
-    pub(super) fn log_move(&self, name: &[u8], from: Option<Id>, to: Id, reason: &Reason<'_>) -> io::Result<()> {
+    pub(super) fn log_move(
+        &self,
+        name: &[u8],
+        from: Option<Id>,
+        to: Id,
+        reason: &Reason<'_>,
+    ) -> io::Result<()> {
         self.log(name, from, to, || reason.of(to))
     }
 
     /// Logs that `new` was `old` before.
-    pub(super) fn log_rename(&self, old: &[u8], new: &[u8], at: Id, reason: &Reason<'_>) -> io::Result<()> {
+    pub(super) fn log_rename(
+        &self,
+        old: &[u8],
+        new: &[u8],
+        at: Id,
+        reason: &Reason<'_>,
+    ) -> io::Result<()> {
         let message = format!("Branch: renamed {} to {}", old.as_bstr(), new.as_bstr());
         self.log(new, Some(at), at, || (By::now(reason.identity).committer, message.into()))
     }
@@ -69,8 +84,11 @@ impl Refs<'_> {
         reason: impl FnOnce() -> (Signature, BString),
     ) -> io::Result<()> {
         let logs = self.common().join("logs");
-        let own =
-            self.open_log(&logs, &logs.join(gix::path::from_byte_slice(name).map_err(io::Error::other)?), name)?;
+        let own = self.open_log(
+            &logs,
+            &logs.join(gix::path::from_byte_slice(name).map_err(io::Error::other)?),
+            name,
+        )?;
         let head = if self.is_head(name) {
             let logs = self.repository.git_dir().join("logs");
             self.open_log(&logs, &logs.join("HEAD"), b"HEAD")?
@@ -81,7 +99,9 @@ impl Refs<'_> {
             return Ok(());
         }
         let (by, message) = reason();
-        let mut line = format!("{} {to} ", from.map_or_else(|| "0".repeat(40), |from| from.to_string())).into_bytes();
+        let mut line =
+            format!("{} {to} ", from.map_or_else(|| "0".repeat(40), |from| from.to_string()))
+                .into_bytes();
         by.write_to(&mut line)?;
         line.push(b'\t');
         line.extend_from_slice(&message);

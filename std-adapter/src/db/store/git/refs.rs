@@ -29,8 +29,8 @@ const DEEPEST: usize = 5;
 pub(super) struct PackedRefs(Mutex<Option<Read>>);
 
 struct Read {
-    /// While this is open no other file gets its inode. Times alone do not tell two files apart: both may be made within one tick of
-    /// the clock.
+    /// While this is open no other file gets its inode. Times alone do not tell two files apart:
+    /// both may be made within one tick of the clock.
     _file: File,
     stamp: [u64; 5],
     refs: Arc<Buffer>,
@@ -134,7 +134,11 @@ impl Refs<'_> {
     pub(super) fn loose(&self, name: &[u8]) -> Result<Value> {
         let path = self.path(name);
         // Old versions of git made symbolic refs so.
-        if let Some(to) = fs::read_link(&path).ok().map(|to| to.into_os_string().into_vec()).filter(|to| is_ref(to)) {
+        if let Some(to) = fs::read_link(&path)
+            .ok()
+            .map(|to| to.into_os_string().into_vec())
+            .filter(|to| is_ref(to))
+        {
             return Ok(Value::Symbolic(to));
         }
         let text = match fs::read(&path) {
@@ -144,7 +148,11 @@ impl Refs<'_> {
         };
         if let Some(to) = text.strip_prefix(b"ref:") {
             let to = to.trim().to_vec();
-            return if is_ref(&to) { Ok(Value::Symbolic(to)) } else { Err(failed(name, &"leads to no ref")) };
+            return if is_ref(&to) {
+                Ok(Value::Symbolic(to))
+            } else {
+                Err(failed(name, &"leads to no ref"))
+            };
         }
         let id = text.get(..40).filter(|_| text.get(40).is_none_or(u8::is_ascii_whitespace));
         match id.map(Id::parse) {
@@ -162,13 +170,18 @@ impl Refs<'_> {
 
     /// `packed-refs` as it is now.
     fn packed_refs(&self) -> Result<Option<Arc<Buffer>>> {
-        self.packed.read(&self.common().join("packed-refs")).map_err(|error| Error::io("packed-refs", &error))
+        self.packed
+            .read(&self.common().join("packed-refs"))
+            .map_err(|error| Error::io("packed-refs", &error))
     }
 
     pub(super) fn heads(&self) -> Result<Vec<(BranchName, Id)>> {
         let mut heads = Vec::new();
         for (name, value) in self.below(HEADS)? {
-            let Some(branch) = name.strip_prefix(HEADS).and_then(|name| BranchName::new(name).ok()) else { continue };
+            let Some(branch) = name.strip_prefix(HEADS).and_then(|name| BranchName::new(name).ok())
+            else {
+                continue;
+            };
             let id = match value {
                 Value::Missing => None,
                 Value::At(id) => Some(id),
@@ -181,16 +194,22 @@ impl Refs<'_> {
         Ok(heads)
     }
 
-    /// The refs whose names begin with `prefix`, which ends with a slash. The leftover of another program is no ref.
+    /// The refs whose names begin with `prefix`, which ends with a slash. The leftover of another
+    /// program is no ref.
     pub(super) fn below(&self, prefix: &[u8]) -> Result<BTreeMap<Vec<u8>, Value>> {
         let loose = loose_below(&self.path(prefix), prefix);
-        let loose = loose.into_iter().filter_map(|name| self.loose(&name).ok().map(|value| (name, value)));
-        let mut found: BTreeMap<_, _> = loose.filter(|(_, value)| *value != Value::Missing).collect();
+        let loose =
+            loose.into_iter().filter_map(|name| self.loose(&name).ok().map(|value| (name, value)));
+        let mut found: BTreeMap<_, _> =
+            loose.filter(|(_, value)| *value != Value::Missing).collect();
         // Read behind the others: what is packed meanwhile is found there.
         if let Some(packed) = self.packed_refs()? {
-            let packed = packed.iter_prefixed(prefix.into()).map_err(|error| failed(prefix, &error))?;
+            let packed =
+                packed.iter_prefixed(prefix.into()).map_err(|error| failed(prefix, &error))?;
             for packed in packed.flatten() {
-                found.entry(packed.name.as_bstr().to_vec()).or_insert(Value::At(packed.target().into()));
+                found
+                    .entry(packed.name.as_bstr().to_vec())
+                    .or_insert(Value::At(packed.target().into()));
             }
         }
         Ok(found)
@@ -205,7 +224,8 @@ impl Refs<'_> {
         Ok(self.in_the_way(&name, None)?.map(|other| short(&other)))
     }
 
-    /// The ref that keeps `name` from being made: one of a directory in it, or one in a directory of its name. `but` is about to go.
+    /// The ref that keeps `name` from being made: one of a directory in it, or one in a directory
+    /// of its name. `but` is about to go.
     pub(super) fn in_the_way(&self, name: &[u8], but: Option<&[u8]>) -> Result<Option<Vec<u8>>> {
         for prefix in prefixes(name).filter(|prefix| Some(*prefix) != but) {
             if self.path(prefix).is_file() || self.packed(prefix)?.is_some() {
@@ -213,7 +233,9 @@ impl Refs<'_> {
             }
         }
         let below = [name, b"/"].concat();
-        if let Some(found) = loose_below(&self.path(name), &below).into_iter().find(|found| Some(&**found) != but) {
+        if let Some(found) =
+            loose_below(&self.path(name), &below).into_iter().find(|found| Some(&**found) != but)
+        {
             return Ok(Some(found));
         }
         let Some(packed) = self.packed_refs()? else { return Ok(None) };
@@ -251,7 +273,8 @@ fn is_ref(name: &[u8]) -> bool {
     name.starts_with(b"refs/") && gix::validate::reference::name(name.as_bstr()).is_ok()
 }
 
-/// There is no such file: directories are there where others are files, and files where others are directories.
+/// There is no such file: directories are there where others are files, and files where others are
+/// directories.
 pub(super) fn is_absent(error: &io::Error) -> bool {
     matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory | ErrorKind::IsADirectory)
 }

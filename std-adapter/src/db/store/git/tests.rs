@@ -82,8 +82,10 @@ fn an_object_is_found_after_its_pack_could_not_be_read_once() {
     let store = Git::open(&place.0).unwrap();
     assert!(go(&store, "master", None, Some(id)));
     place.git(&["repack", "-adq"]);
-    let packs: Vec<_> =
-        fs::read_dir(store.dir().join("objects/pack")).unwrap().map(|entry| entry.unwrap().path()).collect();
+    let packs: Vec<_> = fs::read_dir(store.dir().join("objects/pack"))
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .collect();
     let index = packs.iter().find(|path| path.extension().is_some_and(|end| end == "idx")).unwrap();
     // The store has a list of packs now, and has opened none of them.
     let loose = commit(&store, "loose");
@@ -91,7 +93,10 @@ fn an_object_is_found_after_its_pack_could_not_be_read_once() {
     fs::rename(index, index.with_extension("away")).unwrap();
     let then = fs::metadata(index.with_extension("away")).unwrap().modified().unwrap();
     fs::File::create(index).unwrap().set_modified(then).unwrap();
-    assert_eq!((store.read(id), store.header(id), store.holds(id)), (Ok(None), Ok(None), Ok(false)));
+    assert_eq!(
+        (store.read(id), store.header(id), store.holds(id)),
+        (Ok(None), Ok(None), Ok(false))
+    );
     fs::rename(index.with_extension("away"), index).unwrap();
     assert!(store.read(id).unwrap().is_some());
     assert!(store.header(id).unwrap().is_some());
@@ -136,7 +141,10 @@ fn packed_branches_are_found_moved_and_removed() {
     assert!(go(&store, "master", Some(a), Some(b)));
     assert!(go(&store, "nested/one", Some(a), None));
     assert_eq!((at(&store, "master"), at(&store, "nested/one")), (Some(b), None));
-    assert_eq!(place.git(&["for-each-ref", "--format=%(refname)"]), "refs/heads/master\nrefs/heads/other");
+    assert_eq!(
+        place.git(&["for-each-ref", "--format=%(refname)"]),
+        "refs/heads/master\nrefs/heads/other"
+    );
     place.git(&["gc", "-q", "--prune=now"]);
     assert_eq!(store.read(b).unwrap().unwrap().kind, Kind::Commit);
     assert!(go(&store, "master", Some(b), Some(a)));
@@ -152,7 +160,13 @@ fn several_branches_move_or_none() {
     let (old, new) = (BranchName::new("old").unwrap(), BranchName::new("new").unwrap());
     let rename = |from| {
         store
-            .update(&[], &[Move { branch: &old, from, to: None }, Move { branch: &new, from: None, to: from }])
+            .update(
+                &[],
+                &[
+                    Move { branch: &old, from, to: None },
+                    Move { branch: &new, from: None, to: from },
+                ],
+            )
             .unwrap()
     };
     assert!(!rename(Some(b)));
@@ -195,7 +209,10 @@ fn another_repository_is_fetched_from() {
     assert_eq!(store.fetch("r", &url, &master), Ok(id));
     assert_eq!(store.fetch("r", &url, &BranchName::new("no").unwrap()), Err(FetchError::NoHead));
     assert!(matches!(store.fetch("r", "/nowhere", &master), Err(FetchError::Failed(_))));
-    assert_eq!((store.read(id).unwrap().unwrap().kind, store.heads().unwrap()), (Kind::Commit, vec![]));
+    assert_eq!(
+        (store.read(id).unwrap().unwrap().kind, store.heads().unwrap()),
+        (Kind::Commit, vec![])
+    );
     assert_eq!(here.git(&["for-each-ref", "--format=%(refname)"]), "refs/remotes/r/master");
     store.forget("r").unwrap();
     assert_eq!(here.git(&["for-each-ref"]), "");
@@ -207,9 +224,13 @@ fn what_a_killed_server_fetched_is_forgotten() {
     let store = Git::open(&place.0).unwrap();
     let id = commit(&store, "a").to_string();
     drop(store);
-    for remote in
-        ["datakit-1-22/master", "datakit-1-22/nested/one", "datakit-x/master", "datakit-1/master", "origin/master"]
-    {
+    for remote in [
+        "datakit-1-22/master",
+        "datakit-1-22/nested/one",
+        "datakit-x/master",
+        "datakit-1/master",
+        "origin/master",
+    ] {
         place.git(&["update-ref", &format!("refs/remotes/{remote}"), &id]);
     }
     place.git(&["pack-refs", "--all"]);
@@ -226,8 +247,11 @@ fn what_others_do_is_told() {
     assert!(go(&store, "master", None, Some(id)));
     let (tell, told) = std::sync::mpsc::channel();
     let tell = Mutex::new(tell);
-    let watching = store.watch(Box::new(move |_| tell.lock().unwrap().send(()).unwrap_or_default())).unwrap();
-    for change in [&["branch", "dev", "master"][..], &["pack-refs", "--all"], &["branch", "-D", "dev"]] {
+    let watching =
+        store.watch(Box::new(move |_| tell.lock().unwrap().send(()).unwrap_or_default())).unwrap();
+    for change in
+        [&["branch", "dev", "master"][..], &["pack-refs", "--all"], &["branch", "-D", "dev"]]
+    {
         while told.try_recv().is_ok() {}
         place.git(change);
         told.recv_timeout(std::time::Duration::from_secs(1)).unwrap();
@@ -269,7 +293,9 @@ fn what_is_written_again_is_not_old() {
 /// Directories in which objects wait for their place.
 fn aside(store: &Path) -> Vec<PathBuf> {
     let names = fs::read_dir(store.join("objects")).unwrap().map(|entry| entry.unwrap().path());
-    names.filter(|path| path.file_name().unwrap().to_str().unwrap().starts_with("tmp_objdir-")).collect()
+    names
+        .filter(|path| path.file_name().unwrap().to_str().unwrap().starts_with("tmp_objdir-"))
+        .collect()
 }
 
 #[test]
@@ -301,7 +327,8 @@ fn objects_are_kept_before_a_branch_moves_whatever_is_synced() {
         let place = Place::new(&format!("{sync:?}"));
         let store = Git::open(&place.0).unwrap().with_fsync(sync);
         // More than are written at a time.
-        let mut objects: Vec<_> = (0..50).map(|n: u8| Object::new(Kind::Blob, [n]).unwrap()).collect();
+        let mut objects: Vec<_> =
+            (0..50).map(|n: u8| Object::new(Kind::Blob, [n]).unwrap()).collect();
         let (tree, empty) = encode_tree([]).unwrap();
         let (id, commit) = Commit::encode(tree, &[], b"all", 1_700_000_000).unwrap();
         objects.extend([(tree, empty), (id, commit)]);
@@ -311,7 +338,9 @@ fn objects_are_kept_before_a_branch_moves_whatever_is_synced() {
         assert!(!store.update(&objects, &moves(Some(tree), id)).unwrap());
         assert_eq!(place.git(&["log", "--format=%s", "master"]), "all");
         assert_eq!(place.git(&["count-objects"]).split(' ').next(), Some("52"));
-        assert!(objects.iter().all(|(id, object)| store.read(*id).unwrap().as_ref() == Some(object)));
+        assert!(
+            objects.iter().all(|(id, object)| store.read(*id).unwrap().as_ref() == Some(object))
+        );
         place.git(&["fsck", "--strict"]);
     }
 }

@@ -14,13 +14,15 @@ use crate::db::store::{Seen, Watching};
 /// One change of a branch is several of files.
 const GATHER: Duration = Duration::from_millis(5);
 
-/// Looks at the branches that are followed without being told: where the system does not tell, and for what it may have lost.
+/// Looks at the branches that are followed without being told: where the system does not tell, and
+/// for what it may have lost.
 const LOOK: Duration = Duration::from_millis(500);
 
 /// Looks at all branches without being told, where the system tells.
 const LOOK_AT_ALL: Duration = Duration::from_secs(60);
 
-/// A look takes at most one part in so many of the time: the more branches are followed, the longer it is to the next one.
+/// A look takes at most one part in so many of the time: the more branches are followed, the longer
+/// it is to the next one.
 const SHARE: u32 = 100;
 
 /// Watches `refs/heads` and `packed-refs` until it is dropped.
@@ -75,7 +77,9 @@ impl Files {
             // Reads are events, too: a look at a branch would be the reason for the next.
             EventKind::Access(_) => return None,
             // Files that were made in a new directory before it was watched have no event.
-            EventKind::Create(CreateKind::Folder) | EventKind::Remove(RemoveKind::Folder) => return Some(Seen::Any),
+            EventKind::Create(CreateKind::Folder) | EventKind::Remove(RemoveKind::Folder) => {
+                return Some(Seen::Any);
+            }
             _ => {}
         }
         event.paths.iter().filter_map(|path| self.about(path)).reduce(merged)
@@ -105,9 +109,11 @@ struct Looks {
 impl Looks {
     fn follow(&self, events: &Receiver<Seen>) {
         let start = Instant::now();
-        let (mut at_all, mut last, mut rest, mut due) = (start, start, Duration::ZERO, start + LOOK);
+        let (mut at_all, mut last, mut rest, mut due) =
+            (start, start, Duration::ZERO, start + LOOK);
         loop {
-            let mut seen = match events.recv_timeout(due.saturating_duration_since(Instant::now())) {
+            let mut seen = match events.recv_timeout(due.saturating_duration_since(Instant::now()))
+            {
                 Ok(seen) => seen,
                 Err(RecvTimeoutError::Timeout) if at_all.elapsed() >= self.all => Seen::Any,
                 Err(RecvTimeoutError::Timeout) => Seen::Nothing,
@@ -120,7 +126,8 @@ impl Looks {
             let begun = Instant::now();
             (self.changed)(&seen);
             if let Seen::Named(_) = seen {
-                // A symbolic branch moves with another: those that were not named are looked at as soon as the share allows it.
+                // A symbolic branch moves with another: those that were not named are looked at as
+                // soon as the share allows it.
                 due = last + rest;
                 continue;
             }
@@ -168,9 +175,15 @@ mod tests {
         assert_eq!(seen(renamed, &["/r/refs/heads/a.lock", "/r/refs/heads/a"]), named(&["a"]));
         assert_eq!(seen(renamed, &["/r/refs/heads/a", "/r/refs/heads/b/c"]), named(&["a", "b/c"]));
         assert_eq!(seen(written, &["/r/packed-refs"]), Some(Seen::Any));
-        assert_eq!(seen(EventKind::Create(CreateKind::Folder), &["/r/refs/heads/d"]), Some(Seen::Any));
+        assert_eq!(
+            seen(EventKind::Create(CreateKind::Folder), &["/r/refs/heads/d"]),
+            Some(Seen::Any)
+        );
         assert_eq!(seen(EventKind::Other, &[]), None);
-        assert_eq!(files.seen(Ok(Event::new(EventKind::Other).set_flag(Flag::Rescan))), Some(Seen::Any));
+        assert_eq!(
+            files.seen(Ok(Event::new(EventKind::Other).set_flag(Flag::Rescan))),
+            Some(Seen::Any)
+        );
         assert_eq!(files.seen(Err(notify::Error::generic("lost"))), Some(Seen::Any));
         for other in ["/r/HEAD", "/r/index.lock", "/r/packed-refs.lock", "/r/refs/heads/a.lock"] {
             assert_eq!(seen(written, &[other]), None, "{other}");
@@ -182,8 +195,11 @@ mod tests {
     fn news_about_one_branch_is_followed_by_a_look_at_all_that_are_followed() {
         let ((tell, events), (looked, looks)) = (channel(), channel());
         let looked = Mutex::new(looked);
-        let changed = Box::new(move |seen: &Seen| looked.lock().unwrap().send(seen.clone()).unwrap_or_default());
-        let thread = std::thread::spawn(move || Looks { changed, all: LOOK_AT_ALL }.follow(&events));
+        let changed = Box::new(move |seen: &Seen| {
+            looked.lock().unwrap().send(seen.clone()).unwrap_or_default()
+        });
+        let thread =
+            std::thread::spawn(move || Looks { changed, all: LOOK_AT_ALL }.follow(&events));
         tell.send(named(&["a"]).unwrap()).unwrap();
         assert_eq!(looks.recv().ok(), named(&["a"]));
         assert_eq!(looks.recv(), Ok(Seen::Nothing));

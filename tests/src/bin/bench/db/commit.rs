@@ -28,7 +28,8 @@ pub(crate) struct Committer {
     pub(crate) made: u64,
 }
 
-/// A client in the middle of a commit: five steps, in each of which what depends on nothing goes together.
+/// A client in the middle of a commit: five steps, in each of which what depends on nothing goes
+/// together.
 struct Line {
     client: Client,
     number: u64,
@@ -39,7 +40,8 @@ struct Line {
 
 impl Committer {
     pub(crate) fn new(place: &Place, branches: &[&str]) -> Res<Self> {
-        let lines = branches.iter().map(|branch| Line::new(place, branch)).collect::<Res<Vec<_>>>()?;
+        let lines =
+            branches.iter().map(|branch| Line::new(place, branch)).collect::<Res<Vec<_>>>()?;
         let ready = Ready::of(lines.iter().map(|line| &line.client.socket))?;
         Ok(Self { lines, ready, made: 0 })
     }
@@ -98,14 +100,18 @@ impl Line {
             tag += 1;
         };
         let name = format!("t{}", self.number);
-        let (dir, file) = path.rsplit_once('/').map_or((String::new(), path), |(dir, file)| (format!("/{dir}"), file));
+        let (dir, file) = path
+            .rsplit_once('/')
+            .map_or((String::new(), path), |(dir, file)| (format!("/{dir}"), file));
         match self.step {
             0 => {
                 say(kind::TCLUNK, &|m| m.u32(CTL));
                 say(kind::TMKDIR, &|m| m.u32(TRANSACTIONS).text(&name).u32(0o755).u32(0));
             }
             1 => {
-                say(kind::TWALK, &|m| m.u32(TRANSACTIONS).u32(FILE).path(&format!("{name}/rw{dir}")));
+                say(kind::TWALK, &|m| {
+                    m.u32(TRANSACTIONS).u32(FILE).path(&format!("{name}/rw{dir}"))
+                });
                 say(kind::TWALK, &|m| m.u32(TRANSACTIONS).u32(MSG).path(&format!("{name}/msg")));
                 say(kind::TWALK, &|m| m.u32(TRANSACTIONS).u32(CTL).path(&format!("{name}/ctl")));
             }
@@ -116,7 +122,9 @@ impl Line {
             }
             3 => {
                 let text = format!("change {}\n", self.number);
-                say(kind::TWRITE, &|m| m.u32(FILE).u64(0).u32(text.len() as u32).bytes(text.as_bytes()));
+                say(kind::TWRITE, &|m| {
+                    m.u32(FILE).u64(0).u32(text.len() as u32).bytes(text.as_bytes())
+                });
                 say(kind::TWRITE, &|m| m.u32(MSG).u64(0).u32(8).bytes(b"a change"));
             }
             // What was written counts from its answer on, not from the clunk.
@@ -138,7 +146,8 @@ impl Line {
         receive(frames, socket)?;
         while let Some(frame) = frames.next()? {
             if kind_of(frame) == kind::RLERROR {
-                expect(frame, 0).map_err(|error| format!("step {}, {}: {error}", self.step, tag_of(frame)))?;
+                expect(frame, 0)
+                    .map_err(|error| format!("step {}, {}: {error}", self.step, tag_of(frame)))?;
             }
             self.waiting -= 1;
         }

@@ -32,8 +32,9 @@ impl<'r> Plumbing<'r> {
     }
 
     fn commit(&mut self, path: &str) -> Res<()> {
-        let git =
-            |args: &[&str], input: &str| self.repository.git(&[&["-c", self.sync.for_git()], args].concat(), input);
+        let git = |args: &[&str], input: &str| {
+            self.repository.git(&[&["-c", self.sync.for_git()], args].concat(), input)
+        };
         self.made += 1;
         let blob = git(&["hash-object", "-w", "--stdin"], &format!("change {}\n", self.made))?;
         git(&["update-index", "--cacheinfo", &format!("100644,{blob},{path}")], "")?;
@@ -58,11 +59,23 @@ impl Cat {
     pub(crate) fn new(repository: &Repository, paths: &[String]) -> Res<Self> {
         let asked: String = paths.iter().map(|path| format!("master:{path}\n")).collect();
         let ids = repository.git(&["cat-file", "--batch-check=%(objectname)"], &asked)?;
-        let started = repository.command(&["cat-file", "--batch"]).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn();
+        let started = repository
+            .command(&["cat-file", "--batch"])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn();
         let mut child = started.map_err(|error| format!("git cat-file: {error}"))?;
-        let (Some(to), Some(from)) = (child.stdin.take(), child.stdout.take()) else { return Err("no pipes".into()) };
+        let (Some(to), Some(from)) = (child.stdin.take(), child.stdout.take()) else {
+            return Err("no pipes".into());
+        };
         let from = BufReader::with_capacity(1 << 16, from);
-        Ok(Self { child, to, from, ids: ids.lines().map(|id| format!("{id}\n")).collect(), turn: 0 })
+        Ok(Self {
+            child,
+            to,
+            from,
+            ids: ids.lines().map(|id| format!("{id}\n")).collect(),
+            turn: 0,
+        })
     }
 
     /// Blobs a second, with `depth` of them asked for at a time.
@@ -98,7 +111,8 @@ impl Cat {
     fn take(&mut self) -> std::io::Result<()> {
         let mut line = String::new();
         self.from.read_line(&mut line)?;
-        let length = line.trim_end().rsplit(' ').next().and_then(|length| length.parse::<usize>().ok());
+        let length =
+            line.trim_end().rsplit(' ').next().and_then(|length| length.parse::<usize>().ok());
         let length = length.ok_or_else(|| std::io::Error::other(format!("says {line:?}")))?;
         let mut blob = vec![0; length + 1];
         self.from.read_exact(&mut blob)

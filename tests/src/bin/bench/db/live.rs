@@ -37,7 +37,8 @@ impl Watchers {
         Ok(watchers)
     }
 
-    /// How long after the moment that `change` returns each of them has the news; nothing for those that had it before.
+    /// How long after the moment that `change` returns each of them has the news; nothing for those
+    /// that had it before.
     pub(crate) fn after(&mut self, change: impl FnOnce() -> Res<Instant>) -> Res<Vec<Duration>> {
         let acknowledged = change()?;
         let came = self.wait()?;

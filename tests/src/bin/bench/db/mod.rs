@@ -40,7 +40,8 @@ enum Fsync {
     None,
     /// On both sides the files of objects and branches, before they get their names.
     Files,
-    /// The same, and of ours the names as well: the default of the server, for which git has nothing.
+    /// The same, and of ours the names as well: the default of the server, for which git has
+    /// nothing.
     All,
 }
 
@@ -89,8 +90,12 @@ pub(crate) fn run(options: &Options) -> Res<bool> {
     let files = if options.quick { 1000 } else { 10_000 };
     let disk = on.map_or_else(Disk::own, |dir| Disk::within(&dir))?;
     let bench = Bench { options, cpu, files, disk };
-    println!("CPU {cpu}, {} rounds of {:?}, medians; {}", options.rounds, options.length, bench.disk);
-    let wanted = |name: &str| options.only.as_ref().is_none_or(|only| only.iter().any(|one| one == name));
+    println!(
+        "CPU {cpu}, {} rounds of {:?}, medians; {}",
+        options.rounds, options.length, bench.disk
+    );
+    let wanted =
+        |name: &str| options.only.as_ref().is_none_or(|only| only.iter().any(|one| one == name));
     let mut passed = true;
     println!("| workload      | {:>14} {:>22} | ratio | must", "datakit", "beside it");
     for name in ROWS.into_iter().filter(|name| wanted(name)) {
@@ -110,7 +115,13 @@ impl Row {
     }
 
     /// Rates of each round, ours and what is beside it: the median of their ratios must be `must`.
-    fn rates(name: &'static str, rounds: &[(f64, f64)], beside: &str, must: f64, budget: &'static str) -> Row {
+    fn rates(
+        name: &'static str,
+        rounds: &[(f64, f64)],
+        beside: &str,
+        must: f64,
+        budget: &'static str,
+    ) -> Row {
         let ours = median(rounds.iter().map(|(ours, _)| *ours));
         let theirs = median(rounds.iter().map(|(_, theirs)| *theirs));
         let ratio = median(rounds.iter().map(|(ours, theirs)| ours / theirs));
@@ -132,8 +143,12 @@ impl Row {
 impl Bench<'_> {
     fn row(&self, name: &'static str) -> Res<Row> {
         match name {
-            "commit-files" => self.commit_disk(name, Fsync::Files, "5, both sync files and not names"),
-            "commit-all" => self.commit_disk(name, Fsync::All, "5, git syncs files, datakit names, too"),
+            "commit-files" => {
+                self.commit_disk(name, Fsync::Files, "5, both sync files and not names")
+            }
+            "commit-all" => {
+                self.commit_disk(name, Fsync::All, "5, git syncs files, datakit names, too")
+            }
             "commit-none" => self.commit_disk(name, Fsync::None, "5, neither syncs anything"),
             "commit-memory" => self.commit_memory(name),
             "branches-64" => self.branches(name),
@@ -155,16 +170,21 @@ impl Bench<'_> {
         Ok(server)
     }
 
-    /// One small file of many, changed and committed; each in a repository of its own, that nothing else was done to.
+    /// One small file of many, changed and committed; each in a repository of its own, that nothing
+    /// else was done to.
     fn commit_disk(&self, name: &'static str, sync: Fsync, budget: &'static str) -> Res<Row> {
-        let made = |whose: &str| Repository::new(&self.disk, &format!("{name}-{whose}"), self.files);
+        let made =
+            |whose: &str| Repository::new(&self.disk, &format!("{name}-{whose}"), self.files);
         let (ours, theirs) = (made("ours")?, made("git")?);
         let path = ours.path();
         let server = self.serve(&["--git", &path, sync.for_datakit()])?;
         let mut plumbing = git::Plumbing::new(&theirs, sync)?;
         let mut committer = Committer::new(&server.place, &["master"])?;
         let rounds = self.rounds(|| {
-            Ok((committer.rate(self.options.length, "d007/f007")?, plumbing.rate(self.options.length, "d007/f007")?))
+            Ok((
+                committer.rate(self.options.length, "d007/f007")?,
+                plumbing.rate(self.options.length, "d007/f007")?,
+            ))
         })?;
         for (repository, made) in [(&ours, committer.made), (&theirs, plumbing.made)] {
             repository.check(made)?;
@@ -182,19 +202,23 @@ impl Bench<'_> {
         Ok(Row::alone(name, format!("{rate:.0}/s"), "5000/s, one client, one core", rate >= MUST))
     }
 
-    /// 64 clients with a branch each, against one: on every CPU there is, so that a lock of all would show.
+    /// 64 clients with a branch each, against one: on every CPU there is, so that a lock of all
+    /// would show.
     fn branches(&self, name: &'static str) -> Res<Row> {
         let server = Server::local(&[])?;
         let names: Vec<String> = (0..64).map(|number| format!("b{number}")).collect();
         let names: Vec<&str> = names.iter().map(String::as_str).collect();
-        let (mut many, mut one) = (Committer::new(&server.place, &names)?, Committer::new(&server.place, &["one"])?);
-        let rounds =
-            self.rounds(|| Ok((many.rate(self.options.length, "file")?, one.rate(self.options.length, "file")?)))?;
+        let (mut many, mut one) =
+            (Committer::new(&server.place, &names)?, Committer::new(&server.place, &["one"])?);
+        let rounds = self.rounds(|| {
+            Ok((many.rate(self.options.length, "file")?, one.rate(self.options.length, "file")?))
+        })?;
         Ok(Row::rates(name, &rounds, "one client", 1.0, "not below one client's"))
     }
 
-    /// A blob of 1 KiB, another one each time, by walk, open, read and clunk below `snapshots/HASH/ro`: with one in flight all four
-    /// are sent at once, so that it is one round trip for both.
+    /// A blob of 1 KiB, another one each time, by walk, open, read and clunk below
+    /// `snapshots/HASH/ro`: with one in flight all four are sent at once, so that it is one round
+    /// trip for both.
     fn blob(&self, name: &'static str, operation: Operation, depth: u16) -> Res<Row> {
         let repository = Repository::new(&self.disk, name, self.files)?;
         let server = self.serve(&["--git", &repository.path()])?;
@@ -225,8 +249,9 @@ impl Bench<'_> {
         let place = self.snapshot(&server, &repository)?;
         let workload = row(name, Operation::Readdir, 1, 0.5, 0.5);
         let rounds = self.rounds(|| {
-            let measure =
-                |place: &Place| Ok::<_, String>(load::measure(place, &workload, self.options.length, 0)?.rate);
+            let measure = |place: &Place| {
+                Ok::<_, String>(load::measure(place, &workload, self.options.length, 0)?.rate)
+            };
             Ok((measure(&place)?, measure(&scratch.place)?))
         })?;
         Ok(Row::rates(name, &rounds, "scratch tree", 0.5, "0.5 of scratch"))

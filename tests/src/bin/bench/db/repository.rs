@@ -23,20 +23,26 @@ pub(crate) struct Repository {
 }
 
 impl Repository {
-    /// `files` files, 1000 of them in `dir1k` and a hundred in each other directory. All of it is in one pack.
+    /// `files` files, 1000 of them in `dir1k` and a hundred in each other directory. All of it is
+    /// in one pack.
     pub(crate) fn new(disk: &Disk, name: &str, files: usize) -> Res<Self> {
         let dir = disk.path().join(name);
         let repository = Self { dir, files };
-        fs::create_dir_all(&repository.dir).map_err(|error| format!("{}: {error}", repository.dir.display()))?;
+        fs::create_dir_all(&repository.dir)
+            .map_err(|error| format!("{}: {error}", repository.dir.display()))?;
         repository.git(&["init", "-q", "--bare", "-b", "master"], "")?;
         // The collection that git itself begins would be measured with it.
         repository.git(&["config", "gc.auto", "0"], "")?;
-        repository.git(&["-c", "fastimport.unpackLimit=0", "fast-import", "--quiet"], &repository.history())?;
+        repository.git(
+            &["-c", "fastimport.unpackLimit=0", "fast-import", "--quiet"],
+            &repository.history(),
+        )?;
         repository.spread()?;
         Ok(repository)
     }
 
-    /// The directories that loose objects come to lie in: only the first commits in the life of a repository make them.
+    /// The directories that loose objects come to lie in: only the first commits in the life of a
+    /// repository make them.
     fn spread(&self) -> Res<()> {
         for first in 0..=u8::MAX {
             let dir = self.dir.join(format!("objects/{first:02x}"));
@@ -46,12 +52,16 @@ impl Repository {
     }
 
     fn history(&self) -> String {
-        let mut text = String::from("commit refs/heads/master\ncommitter bench <bench@localhost> 1700000000 +0000\n");
+        let mut text = String::from(
+            "commit refs/heads/master\ncommitter bench <bench@localhost> 1700000000 +0000\n",
+        );
         text += "data 5\nfirst\n";
         let listed = (0..LISTED).map(|number| format!("dir1k/f{number:04}"));
-        for (number, path) in self.paths(self.files - LISTED).into_iter().chain(listed).enumerate() {
+        for (number, path) in self.paths(self.files - LISTED).into_iter().chain(listed).enumerate()
+        {
             let line = format!("{number:031}\n");
-            text += &format!("M 644 inline {path}\ndata {BLOB}\n{}", line.repeat(BLOB / line.len()));
+            text +=
+                &format!("M 644 inline {path}\ndata {BLOB}\n{}", line.repeat(BLOB / line.len()));
         }
         text
     }
@@ -59,7 +69,9 @@ impl Repository {
     /// The first `count` files that are not in the large directory.
     pub(crate) fn paths(&self, count: usize) -> Vec<String> {
         let count = count.min(self.files - LISTED).max(IN_DIRECTORY * 10);
-        (0..count).map(|number| format!("d{:03}/f{:03}", number / IN_DIRECTORY, number % IN_DIRECTORY)).collect()
+        (0..count)
+            .map(|number| format!("d{:03}/f{:03}", number / IN_DIRECTORY, number % IN_DIRECTORY))
+            .collect()
     }
 
     pub(crate) fn path(&self) -> String {
@@ -90,7 +102,11 @@ impl Repository {
             .spawn()
             .map_err(|error| failed(&error))?;
         // What is read to its end before anything is printed.
-        child.stdin.take().map_or(Ok(()), |mut to| to.write_all(input.as_bytes())).map_err(|error| failed(&error))?;
+        child
+            .stdin
+            .take()
+            .map_or(Ok(()), |mut to| to.write_all(input.as_bytes()))
+            .map_err(|error| failed(&error))?;
         let out = child.wait_with_output().map_err(|error| failed(&error))?;
         if !out.status.success() {
             return Err(failed(&String::from_utf8_lossy(&out.stderr)));
@@ -104,7 +120,9 @@ impl Repository {
         command.arg("-C").arg(&self.dir).args(args);
         command.env("GIT_CONFIG_NOSYSTEM", "1").env("GIT_CONFIG_GLOBAL", "/dev/null");
         for role in ["AUTHOR", "COMMITTER"] {
-            command.env(format!("GIT_{role}_NAME"), "bench").env(format!("GIT_{role}_EMAIL"), "bench@localhost");
+            command
+                .env(format!("GIT_{role}_NAME"), "bench")
+                .env(format!("GIT_{role}_EMAIL"), "bench@localhost");
         }
         command
     }

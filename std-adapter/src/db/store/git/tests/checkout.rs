@@ -95,7 +95,10 @@ fn a_linked_work_tree_follows_its_branch() {
     );
     fs::write(linked.0.join("a"), "mine").unwrap();
     let refused = text(advance(&store, "dev", &[("a", "3")]));
-    assert!(refused.starts_with("work tree of \"dev\": changes that are not committed (/"), "{refused}");
+    assert!(
+        refused.starts_with("work tree of \"dev\": changes that are not committed (/"),
+        "{refused}"
+    );
     assert_eq!(fs::read(linked.0.join("a")).unwrap(), b"mine");
     // One that was removed without a word to git has nothing to lose.
     fs::remove_dir_all(&linked.0).unwrap();
@@ -111,7 +114,11 @@ fn nothing_moves_where_a_work_tree_would_lose_something() {
         ("a", false, not_committed),
         ("a", true, not_committed),
         ("new", true, not_committed),
-        ("b", false, "work tree of \"master\": Untracked working tree file 'b' would be overwritten by merge. (/"),
+        (
+            "b",
+            false,
+            "work tree of \"master\": Untracked working tree file 'b' would be overwritten by merge. (/",
+        ),
     ] {
         fs::write(place.0.join(file), "mine").unwrap();
         if staged {
@@ -120,7 +127,10 @@ fn nothing_moves_where_a_work_tree_would_lose_something() {
         let before = place.git(&["status", "--porcelain"]);
         let refused = text(advance(&store, "master", &[("a", "2"), ("b", "2")]));
         assert!(refused.starts_with(why), "{refused}");
-        assert_eq!((at(&store, "master"), place.git(&["status", "--porcelain"])), (Some(first), before));
+        assert_eq!(
+            (at(&store, "master"), place.git(&["status", "--porcelain"])),
+            (Some(first), before)
+        );
         assert_eq!(fs::read(place.0.join(file)).unwrap(), b"mine");
         place.git(&["reset", "-q", "--hard"]);
         place.git(&["clean", "-q", "-f"]);
@@ -156,11 +166,19 @@ fn a_branch_in_use_is_removed_and_renamed_as_git_does_it() {
         store.update(&[], &[Move { branch: &name, from, to: None }])
     };
     let rename = |store: &Git, old: &str, new: &str| {
-        store.rename(&BranchName::new(old).unwrap(), &BranchName::new(new).unwrap(), at(store, old).unwrap())
+        store.rename(
+            &BranchName::new(old).unwrap(),
+            &BranchName::new(new).unwrap(),
+            at(store, old).unwrap(),
+        )
     };
     for (case, begin, why) in [
         ("checked-out", &["symbolic-ref", "HEAD", "refs/heads/dev"][..], "checked out"),
-        ("rebased", &["-c", "sequence.editor=sed -i 1ibreak", "rebase", "-q", "-i", "--root", "dev"], "being rebased"),
+        (
+            "rebased",
+            &["-c", "sequence.editor=sed -i 1ibreak", "rebase", "-q", "-i", "--root", "dev"],
+            "being rebased",
+        ),
         ("bisected", &["bisect", "start", "dev", "dev~2"], "being bisected"),
         ("detached", &["checkout", "-q", "--detach", "dev"], ""),
     ] {
@@ -173,15 +191,21 @@ fn a_branch_in_use_is_removed_and_renamed_as_git_does_it() {
         let theirs = |args: &[&str]| {
             let copy = Place::new(&format!("{case}-copy"));
             let from = format!("{}/.", place.0.display());
-            assert!(Command::new("cp").args(["-a", &from]).arg(&copy.0).status().unwrap().success());
+            assert!(
+                Command::new("cp").args(["-a", &from]).arg(&copy.0).status().unwrap().success()
+            );
             let out = Command::new("git").arg("-C").arg(&copy.0).args(args).output().unwrap();
             (out.status.success(), fs::read_to_string(copy.0.join(".git/HEAD")).unwrap())
         };
-        let (removed, renamed) = (theirs(&["branch", "-D", "dev"]), theirs(&["branch", "-m", "dev", "dev/new"]));
+        let (removed, renamed) =
+            (theirs(&["branch", "-D", "dev"]), theirs(&["branch", "-m", "dev", "dev/new"]));
         if why.is_empty() {
             advance(&store, "dev", &[("a", "4")]).unwrap();
         } else if why != "checked out" {
-            assert!(text(advance(&store, "dev", &[("a", "4")])).starts_with(&format!("branch \"dev\" is {why} in /")));
+            assert!(
+                text(advance(&store, "dev", &[("a", "4")]))
+                    .starts_with(&format!("branch \"dev\" is {why} in /"))
+            );
         }
         let ours = rename(&store, "dev", "dev/new");
         assert_eq!(ours == Ok(true), renamed.0, "{case}: {ours:?}");
@@ -192,7 +216,10 @@ fn a_branch_in_use_is_removed_and_renamed_as_git_does_it() {
         let ours = remove(&store, "dev");
         assert_eq!(ours == Ok(true), removed.0, "{case}: {ours:?}");
         if let Err(error) = ours {
-            assert!(error.to_string().starts_with(&format!("branch \"dev\" is {why} in /")), "{error}");
+            assert!(
+                error.to_string().starts_with(&format!("branch \"dev\" is {why} in /")),
+                "{error}"
+            );
         }
     }
 }
@@ -227,7 +254,10 @@ fn a_work_tree_that_a_git_file_makes_follows_its_branch() {
     // From there nobody knows where the work tree is.
     let store = Git::open(&dir).unwrap();
     let refused = text(advance(&store, "master", &[("a", "2")]));
-    assert_eq!(refused, "branch \"master\" is checked out elsewhere: serve the directory with the file .git");
+    assert_eq!(
+        refused,
+        "branch \"master\" is checked out elsewhere: serve the directory with the file .git"
+    );
     advance(&store, "other", &[("a", "2")]).unwrap();
     assert_eq!(place.git(&["status", "--porcelain"]), "");
 }
@@ -239,7 +269,9 @@ fn a_submodule_follows_its_branch() {
     inner.git(&["init", "-q", "-b", "master", "."]);
     inner.git(&[&who[..], &["commit", "-q", "--allow-empty", "-m", "x"]].concat());
     outer.git(&["init", "-q", "."]);
-    outer.git(&[&who[..], &["submodule", "--quiet", "add", inner.0.to_str().unwrap(), "sub"]].concat());
+    outer.git(
+        &[&who[..], &["submodule", "--quiet", "add", inner.0.to_str().unwrap(), "sub"]].concat(),
+    );
     let sub = Place(outer.0.join("sub"));
     for path in [sub.0.clone(), outer.0.join(".git/modules/sub")] {
         let store = Git::open(&path).unwrap();
@@ -262,6 +294,9 @@ fn a_linked_work_tree_goes_with_a_renamed_branch() {
     assert_eq!(store.rename(&dev, &new, at(&store, "dev").unwrap()), Ok(true));
     assert_eq!(linked.git(&["symbolic-ref", "HEAD"]), "refs/heads/dev/new");
     assert_eq!(place.git(&["symbolic-ref", "HEAD"]), "refs/heads/master");
-    let refused = store.update(&[], &[Move { branch: &new, from: at(&store, "dev/new"), to: None }]);
-    assert!(matches!(refused, Err(Error::Refused(text)) if text.starts_with("branch \"dev/new\" is checked out in /")));
+    let refused =
+        store.update(&[], &[Move { branch: &new, from: at(&store, "dev/new"), to: None }]);
+    assert!(
+        matches!(refused, Err(Error::Refused(text)) if text.starts_with("branch \"dev/new\" is checked out in /"))
+    );
 }

@@ -37,7 +37,11 @@ fn repositories_of_another_format_are_refused_with_the_reason() {
             &["core.repositoryFormatVersion=1", "extensions.refStorage=reftable"],
             "git refs migrate --ref-format=files",
         ),
-        ("compat", &["core.repositoryFormatVersion=1", "extensions.compatObjectFormat=sha256"], "compatobjectformat"),
+        (
+            "compat",
+            &["core.repositoryFormatVersion=1", "extensions.compatObjectFormat=sha256"],
+            "compatobjectformat",
+        ),
         ("v0", &["extensions.refStorage=files"], "must be 1 and is 0"),
     ] {
         let place = Place::new(&format!("form-{case}"));
@@ -53,7 +57,9 @@ fn repositories_of_another_format_are_refused_with_the_reason() {
 
 #[test]
 fn reftable_and_sha256_repositories_of_git_are_refused() {
-    for (option, why) in [("--ref-format=reftable", "reftable"), ("--object-format=sha256", "sha256")] {
+    for (option, why) in
+        [("--ref-format=reftable", "reftable"), ("--object-format=sha256", "sha256")]
+    {
         let place = Place::new(&format!("form-of-git-{why}"));
         place.git(&["init", "-q", option, "."]);
         let text = refusal(&place.0);
@@ -66,9 +72,20 @@ fn known_extensions_and_what_git_ignores_are_served() {
     for (case, config) in [
         (
             "known",
-            &["core.repositoryFormatVersion=1", "extensions.worktreeConfig=true", "extensions.objectFormat=sha1"][..],
+            &[
+                "core.repositoryFormatVersion=1",
+                "extensions.worktreeConfig=true",
+                "extensions.objectFormat=sha1",
+            ][..],
         ),
-        ("more", &["core.repositoryFormatVersion=1", "extensions.preciousObjects=true", "extensions.noop=1"]),
+        (
+            "more",
+            &[
+                "core.repositoryFormatVersion=1",
+                "extensions.preciousObjects=true",
+                "extensions.noop=1",
+            ],
+        ),
         // Git does not look at it in this version.
         ("ignored", &["core.repositoryFormatVersion=0", "extensions.new=true"]),
     ] {
@@ -89,14 +106,29 @@ fn known_extensions_and_what_git_ignores_are_served() {
 fn a_linked_work_tree_and_its_repository_are_one_server() {
     let place = Place::new("form-linked");
     place.git(&["init", "-q", "-b", "master", "."]);
-    place.git(&["-c", "user.name=x", "-c", "user.email=x@x", "commit", "-q", "--allow-empty", "-m", "x"]);
+    place.git(&[
+        "-c",
+        "user.name=x",
+        "-c",
+        "user.email=x@x",
+        "commit",
+        "-q",
+        "--allow-empty",
+        "-m",
+        "x",
+    ]);
     let dir = place.0.join("linked");
     place.git(&["worktree", "add", "-q", dir.to_str().unwrap(), "-b", "dev"]);
     for path in [dir.clone(), place.0.join(".git/worktrees/linked"), place.0.join(".git")] {
         let store = Git::open(&path).unwrap();
-        assert_eq!(fs::canonicalize(store.dir()).unwrap(), fs::canonicalize(place.0.join(".git")).unwrap());
+        assert_eq!(
+            fs::canonicalize(store.dir()).unwrap(),
+            fs::canonicalize(place.0.join(".git")).unwrap()
+        );
         assert_eq!(store.heads().unwrap().len(), 2);
-        assert!(matches!(Git::open(&place.0), Err(Error::Store(text)) if text.contains("another datakit")));
+        assert!(
+            matches!(Git::open(&place.0), Err(Error::Store(text)) if text.contains("another datakit"))
+        );
     }
 }
 
@@ -109,9 +141,11 @@ fn a_git_file_is_followed_or_refused() {
     assert!(go(&store, "b", None, Some(id)));
     assert_eq!(place.git(&["rev-parse", "b"]), id.to_string());
     drop(store);
-    for (text, why) in
-        [("gitdir: /nowhere\n", "leads to /nowhere"), ("nonsense", "names no directory"), ("gitdir: .", "no HEAD")]
-    {
+    for (text, why) in [
+        ("gitdir: /nowhere\n", "leads to /nowhere"),
+        ("nonsense", "names no directory"),
+        ("gitdir: .", "no HEAD"),
+    ] {
         fs::write(place.0.join(".git"), text).unwrap();
         let refused = refusal(&place.0);
         assert!(refused.contains(why), "{refused}");
@@ -158,7 +192,8 @@ fn a_shared_repository_stays_one() {
         let store = Git::open(&place.0).unwrap();
         let before = all_below(&store.dir());
         fill(&store);
-        let made: Vec<_> = all_below(&store.dir()).into_iter().filter(|path| !before.contains(path)).collect();
+        let made: Vec<_> =
+            all_below(&store.dir()).into_iter().filter(|path| !before.contains(path)).collect();
         assert!(made.len() > 8, "{made:?}");
         for path in made.iter().filter(|path| !path.to_str().unwrap().contains("tmp_objdir")) {
             let found = fs::metadata(path).unwrap();
@@ -171,7 +206,12 @@ fn a_shared_repository_stays_one() {
                 file
             };
             let mode = found.permissions().mode() & 0o7777;
-            assert_eq!(format!("{mode:o}"), format!("{expected:o}"), "{} of {shared}", path.display());
+            assert_eq!(
+                format!("{mode:o}"),
+                format!("{expected:o}"),
+                "{} of {shared}",
+                path.display()
+            );
         }
     }
 }

@@ -22,12 +22,25 @@ fn names(store: &dyn Store) -> Vec<String> {
 /// Names of which git refuses about half.
 fn odd_names() -> Vec<String> {
     let mut odd: Vec<String> = (1..=127).map(|byte| format!("a{}b", char::from(byte))).collect();
-    let parts = ["a", "@", ".", "..", "-", "HEAD", ".lock", "a.lock", "@{", "{", "a.", ".a", "", "\u{e4}"];
+    let parts =
+        ["a", "@", ".", "..", "-", "HEAD", ".lock", "a.lock", "@{", "{", "a.", ".a", "", "\u{e4}"];
     odd.extend(parts.iter().map(|part| (*part).to_owned()));
     odd.extend(parts.iter().flat_map(|a| parts.map(|b| format!("{a}/{b}"))));
     odd.extend(
-        ["a@{b", "@a", "a@", "a.lock.b", "a.LOCK", "head", "refs/heads/x", "--", "-a/b", "a/-b", "FETCH_HEAD"]
-            .map(str::to_owned),
+        [
+            "a@{b",
+            "@a",
+            "a@",
+            "a.lock.b",
+            "a.LOCK",
+            "head",
+            "refs/heads/x",
+            "--",
+            "-a/b",
+            "a/-b",
+            "FETCH_HEAD",
+        ]
+        .map(str::to_owned),
     );
     odd
 }
@@ -75,15 +88,24 @@ fn a_branch_is_made_beside_another_one_exactly_if_git_makes_it() {
         };
         let memory = Memory::new();
         for store in [&store as &dyn Store, &memory] {
-            let make = |name: &BranchName| store.update(&[], &[Move { branch: name, from: None, to: Some(id) }]);
+            let make = |name: &BranchName| {
+                store.update(&[], &[Move { branch: name, from: None, to: Some(id) }])
+            };
             assert_eq!(make(&name(old)), Ok(true));
             if form == Form::Packed {
                 place.git(&["pack-refs", "--all"]);
             }
-            let expected =
-                if theirs { Ok(true) } else { Err(Error::InTheWay { branch: new.to_owned(), other: old.to_owned() }) };
+            let expected = if theirs {
+                Ok(true)
+            } else {
+                Err(Error::InTheWay { branch: new.to_owned(), other: old.to_owned() })
+            };
             let in_the_way = store.in_the_way(&name(new)).unwrap();
-            assert_eq!(in_the_way, (!theirs).then(|| old.to_owned()), "{new} beside {old}, {form:?}");
+            assert_eq!(
+                in_the_way,
+                (!theirs).then(|| old.to_owned()),
+                "{new} beside {old}, {form:?}"
+            );
             assert_eq!(make(&name(new)), expected, "{new} beside {old}, {form:?}");
             for branch in [old, new].map(name) {
                 let from = store.head(&branch).unwrap();
@@ -100,9 +122,14 @@ fn a_branch_is_renamed_exactly_if_git_renames_it() {
     let place = Place::new("renames");
     let store = Git::open(&place.0).unwrap();
     let id = commit(&store, "x");
-    for (old, new) in PAIRS.into_iter().flat_map(|old| PAIRS.map(|new| (old, new))).filter(|(old, new)| old != new) {
+    for (old, new) in PAIRS
+        .into_iter()
+        .flat_map(|old| PAIRS.map(|new| (old, new)))
+        .filter(|(old, new)| old != new)
+    {
         for (form, third) in [(Form::Loose, "z"), (Form::Packed, "a/z"), (Form::Packed, "z")] {
-            let make = |branch: &str| git(&place, &["branch", branch, &id.to_string()]).status.success();
+            let make =
+                |branch: &str| git(&place, &["branch", branch, &id.to_string()]).status.success();
             let start = || {
                 let third = make(old) && make(third);
                 if form == Form::Packed {
@@ -127,15 +154,24 @@ fn a_branch_is_renamed_exactly_if_git_renames_it() {
                 (theirs, their_names),
                 "{old} to {new} beside {third}: {ours:?}"
             );
-            assert_eq!(place.git(&["for-each-ref", "--format=%(refname:short)"]), names(&store).join("\n"));
+            assert_eq!(
+                place.git(&["for-each-ref", "--format=%(refname:short)"]),
+                names(&store).join("\n")
+            );
             place.git(&["fsck", "--strict"]);
             remove_all();
 
             let memory = Memory::new();
-            for branch in [Some(old), Some(third).filter(|_| has_third)].into_iter().flatten().map(name) {
+            for branch in
+                [Some(old), Some(third).filter(|_| has_third)].into_iter().flatten().map(name)
+            {
                 memory.update(&[], &[Move { branch: &branch, from: None, to: Some(id) }]).unwrap();
             }
-            assert_eq!(memory.rename(&name(old), &name(new), id) == Ok(true), theirs, "{old} to {new} in memory");
+            assert_eq!(
+                memory.rename(&name(old), &name(new), id) == Ok(true),
+                theirs,
+                "{old} to {new} in memory"
+            );
         }
     }
 }
@@ -185,8 +221,10 @@ fn directories_that_git_removes_meanwhile_stop_no_branch() {
                 scope.spawn(move || {
                     for number in 0..100 {
                         let branch = format!("deep/{worker}/down");
-                        // Never the same twice: git itself removes a branch that comes back to where it found it.
-                        let [a, b] = ["a", "b"].map(|side| commit(store, &format!("{worker} {number} {side}")));
+                        // Never the same twice: git itself removes a branch that comes back to
+                        // where it found it.
+                        let [a, b] = ["a", "b"]
+                            .map(|side| commit(store, &format!("{worker} {number} {side}")));
                         assert!(go(store, &branch, None, Some(a)), "{number}");
                         assert!(go(store, &branch, Some(a), Some(b)), "{number}");
                         assert!(go(store, &branch, Some(b), None), "{number}");
@@ -207,9 +245,13 @@ fn a_branch_is_made_only_if_it_is_not_there() {
     let store = Git::open(&place.0).unwrap();
     let id = commit(&store, "x");
     for store in [&store as &dyn Store, &Memory::new()] {
-        let make = |from| store.update(&[], &[Move { branch: &name("b"), from, to: Some(id) }]).unwrap();
+        let make =
+            |from| store.update(&[], &[Move { branch: &name("b"), from, to: Some(id) }]).unwrap();
         // To the same commit as well.
-        assert_eq!([make(None), make(None), make(Some(Id::EMPTY_TREE)), make(Some(id))], [true, false, false, true]);
+        assert_eq!(
+            [make(None), make(None), make(Some(Id::EMPTY_TREE)), make(Some(id))],
+            [true, false, false, true]
+        );
     }
 }
 
@@ -268,7 +310,10 @@ fn the_settings_of_a_branch_go_with_it() {
     assert!(go(&store, "a\"b", None, Some(id)));
     place.git(&["config", "branch.a\"b.merge", "refs/heads/theirs"]);
     assert!(store.rename(&name("a\"b"), &name("a/c"), id).unwrap());
-    assert_eq!(place.git(&["config", "--get-regexp", "^branch"]), "branch.a/c.merge refs/heads/theirs");
+    assert_eq!(
+        place.git(&["config", "--get-regexp", "^branch"]),
+        "branch.a/c.merge refs/heads/theirs"
+    );
     assert!(go(&store, "a/c", Some(id), None));
     assert!(!git(&place, &["config", "--get-regexp", "^branch"]).status.success());
 }

@@ -16,7 +16,8 @@ struct Pair {
 impl Pair {
     /// `$there` is the other repository in the script, and `$here` ours.
     fn new(name: &str, script: &str) -> Pair {
-        let (here, there) = (Place::new(&format!("{name}-here")), Place::new(&format!("{name}-there")));
+        let (here, there) =
+            (Place::new(&format!("{name}-here")), Place::new(&format!("{name}-there")));
         let other = Git::open(&there.0).unwrap();
         let far = commit(&other, "far");
         assert!(go(&other, "master", None, Some(far)));
@@ -43,12 +44,19 @@ const SHORT: Duration = Duration::from_millis(300);
 
 #[test]
 fn a_branch_is_fetched_by_ssh() {
-    let pair =
-        Pair::new("ssh", "echo \"$@\" >$here/asked; while [ $1 != me@far ]; do shift; done; shift; eval exec \"$@\"");
+    let pair = Pair::new(
+        "ssh",
+        "echo \"$@\" >$here/asked; while [ $1 != me@far ]; do shift; done; shift; eval exec \"$@\"",
+    );
     assert_eq!(pair.fetch(PATIENCE), Ok(pair.far));
     let asked = fs::read_to_string(pair.here.0.join("asked")).unwrap();
     let path = format!("'{}/.git'", pair.there.0.display());
-    assert_eq!(asked, format!("-x -o BatchMode=yes -o SendEnv=GIT_PROTOCOL -p 22 me@far git-upload-pack {path}\n"));
+    assert_eq!(
+        asked,
+        format!(
+            "-x -o BatchMode=yes -o SendEnv=GIT_PROTOCOL -p 22 me@far git-upload-pack {path}\n"
+        )
+    );
 }
 
 #[test]
@@ -101,7 +109,8 @@ fn who_stops_in_the_middle_is_given_up() {
 
 #[test]
 fn who_is_slow_is_not() {
-    let slowly = "while dd bs=64 count=1 2>$here/dd && ! grep -q '^0+0' $here/dd; do sleep 0.25; done";
+    let slowly =
+        "while dd bs=64 count=1 2>$here/dd && ! grep -q '^0+0' $here/dd; do sleep 0.25; done";
     let pair = Pair::new("slow", &format!("git upload-pack $there/.git | {{ {slowly}; }}"));
     let (patience, begun) = (Duration::from_secs(2), std::time::Instant::now());
     assert_eq!(pair.fetch(patience), Ok(pair.far));
@@ -111,8 +120,14 @@ fn who_is_slow_is_not() {
 /// What the other side sends in place of a pack.
 fn pack(pair: &Pair, script: &str) {
     let hook = pair.here.0.join("hook");
-    fs::write(&hook, format!("#!/bin/sh\nif [ -e {0}/good ]; then exec \"$@\"; fi\n{script}\n", pair.here.0.display()))
-        .unwrap();
+    fs::write(
+        &hook,
+        format!(
+            "#!/bin/sh\nif [ -e {0}/good ]; then exec \"$@\"; fi\n{script}\n",
+            pair.here.0.display()
+        ),
+    )
+    .unwrap();
     fs::set_permissions(&hook, fs::Permissions::from_mode(0o755)).unwrap();
 }
 
@@ -133,7 +148,10 @@ fn an_empty_pack_is_in_nobodys_way() {
     let pair = Pair::new("empty-pack", HOOKED);
     pack(&pair, "cat >/dev/null; exec git pack-objects -q --stdout </dev/null");
     let Err(FetchError::Failed(why)) = pair.fetch(PATIENCE) else { panic!("nothing came") };
-    assert!(why.contains("did not send all necessary objects") || why.contains("bad object"), "{why}");
+    assert!(
+        why.contains("did not send all necessary objects") || why.contains("bad object"),
+        "{why}"
+    );
     is_clean(&pair);
     fs::write(pair.here.0.join("good"), "").unwrap();
     assert_eq!(pair.fetch(PATIENCE), Ok(pair.far));
@@ -144,10 +162,18 @@ fn endless_answers_are_cut_off() {
     let pair = Pair::new("endless", HOOKED);
     // A pack of one blob, stored and not compressed, that never ends.
     let blob = "printf 'PACK\\0\\0\\0\\2\\0\\0\\0\\1\\277\\377\\377\\377\\377\\177\\170\\1'";
-    pack(&pair, &format!("{blob}\nwhile :; do printf '\\0\\377\\377\\0\\0'; head -c 65535 /dev/zero || exit; done"));
+    pack(
+        &pair,
+        &format!(
+            "{blob}\nwhile :; do printf '\\0\\377\\377\\0\\0'; head -c 65535 /dev/zero || exit; done"
+        ),
+    );
     let store = Git::open(&pair.here.0).unwrap().with_remote_limit(Some(3 << 20));
     let url = format!("ssh://me@far{}/.git", pair.there.0.display());
-    assert_eq!(store.fetch("r", &url, &BranchName::new("master").unwrap()), Err(FetchError::TooMuch(3 << 20)));
+    assert_eq!(
+        store.fetch("r", &url, &BranchName::new("master").unwrap()),
+        Err(FetchError::TooMuch(3 << 20))
+    );
     is_clean(&pair);
 }
 
@@ -157,9 +183,11 @@ fn a_fetch_that_nobody_wants_any_more_is_ended_with_all_that_it_started() {
     let fifo = pair.here.0.join("fifo");
     assert!(Command::new("mkfifo").arg(&fifo).status().unwrap().success());
     let store = Git::open(&pair.here.0).unwrap();
-    let (stop, url) = (crate::db::store::Stop::default(), format!("ssh://me@far{}/.git", pair.there.0.display()));
+    let (stop, url) =
+        (crate::db::store::Stop::default(), format!("ssh://me@far{}/.git", pair.there.0.display()));
     std::thread::scope(|scope| {
-        let fetch = scope.spawn(|| store.fetch_unless("r", &url, &BranchName::new("master").unwrap(), &stop));
+        let fetch = scope
+            .spawn(|| store.fetch_unless("r", &url, &BranchName::new("master").unwrap(), &stop));
         // It is there.
         let far = fs::File::open(&fifo).unwrap();
         stop.set();
