@@ -13,9 +13,9 @@ use std::process::{Child, ChildStdin, ChildStdout, Command, ExitStatus, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use datakit::client::{Client, Error, Options};
-use datakit::url::Url;
+use datakit_client::{Client, Error, Options};
 use datakit_core::wire::Dialect;
+use datakit_server::url::Url;
 
 use crate::gdb;
 use crate::wire_client::WireClient;

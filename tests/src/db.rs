@@ -11,13 +11,13 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use datakit::client::{Client, File, Metadata, Open, Options, Result, Watch};
-use datakit::db::store::{Git, Memory, Store};
-use datakit::db::{Database, TRANSACTION_MEMORY, file_tree};
-use datakit::server::Limits;
-use datakit::tree::log::{Level, Sources};
-use datakit::tree::{Dir, Entry, ReadOnly};
+use datakit_client::{Client, File, Metadata, Open, Options, Result, Watch};
 use datakit_core::wire::Dialect;
+use datakit_db::store::{Git, Memory, Store};
+use datakit_db::{Database, TRANSACTION_MEMORY, file_tree};
+use datakit_server::Limits;
+use datakit_server::tree::log::{Level, Sources};
+use datakit_server::tree::{Dir, Entry, ReadOnly};
 use tokio::runtime::Runtime;
 use tokio::time::timeout;
 

@@ -16,8 +16,8 @@ use std::sync::{Arc, mpsc};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use datakit::server::{Limits, Peer, Server, Stats};
 use datakit_core::vfs::Vfs;
+use datakit_server::{Limits, Peer, Server, Stats};
 use tokio::sync::oneshot;
 
 /// How long anything may take before the test fails; what is tested here takes milliseconds.
@@ -81,3 +81,8 @@ pub fn within(most: Duration, what: &str, mut is_so: impl FnMut() -> bool) {
         std::thread::sleep(Duration::from_millis(2));
     }
 }
+
+/// The examples of the README, as tests.
+#[cfg(doctest)]
+#[doc = include_str!("../../README.md")]
+struct Readme;

@@ -1,7 +1,7 @@
 //! A tree on the other side of a connection, as a tree: what is asked of a [`Vfs`] in the same
 //! process can be asked of a server.
 //!
-//! Every call is one or more requests of [`datakit::client`]; nothing is remembered but what the
+//! Every call is one or more requests of [`datakit_client`]; nothing is remembered but what the
 //! dialect cannot ask for:
 //!
 //! | | 9P2000 | 9P2000.u | 9P2000.L |
@@ -20,7 +20,7 @@
 use std::ops::ControlFlow;
 use std::sync::{Arc, Mutex};
 
-use datakit::client::{self, Client, Dialect, File, Metadata, Node, Qid};
+use datakit_client::{self, Client, Dialect, File, Metadata, Node, Qid};
 use datakit_core::vfs::{
     AnyTree, Attr, Create, DirEntry, Error, Id, Kind, Name, New, OpenMode, Result, SetAttr, Time,
     Vfs,
@@ -58,7 +58,7 @@ struct Opened {
 /// What was read of a directory in 9P2000 and .u: a cookie counts these entries.
 #[derive(Default)]
 struct Listing {
-    entries: Vec<client::Entry>,
+    entries: Vec<datakit_client::Entry>,
     offset: u64,
 }
 
@@ -81,7 +81,11 @@ impl Remote {
     }
 
     /// The entry at `cookie` of an open directory, and where it goes on after it.
-    async fn entry(&self, open: &Opened, cookie: u64) -> Result<Option<(client::Entry, u64)>> {
+    async fn entry(
+        &self,
+        open: &Opened,
+        cookie: u64,
+    ) -> Result<Option<(datakit_client::Entry, u64)>> {
         let file = open.file()?;
         if self.dialect == Dialect::Linux {
             let page = file.read_dir_at(cookie).await.map_err(error)?;
@@ -157,9 +161,9 @@ impl Vfs for Remote {
     async fn open(&self, inode: &Inode, mode: OpenMode) -> Result<Open> {
         let how = match (mode.read, mode.write) {
             _ if mode.append => return Err(Error::NotSupported),
-            (_, false) => client::Open::READ,
-            (false, true) => client::Open::WRITE,
-            (true, true) => client::Open::READ_WRITE,
+            (_, false) => datakit_client::Open::READ,
+            (false, true) => datakit_client::Open::WRITE,
+            (true, true) => datakit_client::Open::READ_WRITE,
         };
         let node = inode.0.node.again().await.map_err(error)?;
         let file =
@@ -222,7 +226,7 @@ impl Vfs for Remote {
         let made = match create.new {
             New::File => {
                 let place = node.again().await.map_err(error)?;
-                place.create(called, create.mode, client::Open::READ_WRITE).await.map(drop)
+                place.create(called, create.mode, datakit_client::Open::READ_WRITE).await.map(drop)
             }
             New::Dir => node.mkdir(called, create.mode).await,
             New::Symlink(target) => node.symlink(called, text(target)?).await,
@@ -282,7 +286,7 @@ impl Vfs for Remote {
 }
 
 /// Waits where a [`Vfs`] does not.
-fn now<T>(asked: impl Future<Output = client::Result<T>>) -> Result<T> {
+fn now<T>(asked: impl Future<Output = datakit_client::Result<T>>) -> Result<T> {
     tokio::task::block_in_place(|| Handle::current().block_on(asked)).map_err(error)
 }
 
@@ -318,10 +322,10 @@ fn attr(metadata: &Metadata) -> Result<Attr> {
 }
 
 /// The row of the server's error; a text of its own where no row has that one.
-fn error(error: client::Error) -> Error {
+fn error(error: datakit_client::Error) -> Error {
     let (errno, text) = match error {
-        client::Error::Server { errno, text } => (errno, text),
-        client::Error::Unsupported(what) => return Error::NotSupported.because(what),
+        datakit_client::Error::Server { errno, text } => (errno, text),
+        datakit_client::Error::Unsupported(what) => return Error::NotSupported.because(what),
         other => return Error::Io.because(other),
     };
     let same = Error::ROWS.iter().filter(|row| u32::from(row.errno()) == errno);

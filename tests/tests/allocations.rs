@@ -5,17 +5,17 @@
 use std::sync::Arc;
 
 use allocation_counter::measure;
-use datakit::db::object::{Commit, encode_tree};
-use datakit::db::store::{Memory, Move, Store};
-use datakit::db::{BranchName, Database, file_tree};
-use datakit::scratch::Scratch;
-use datakit::tree::{Empty, Entry};
 use datakit_core::files::Bytes;
 use datakit_core::session::{FidArray, Limits, Session};
 use datakit_core::vfs::{Dir, StaticTree, Vfs, dir, file};
 use datakit_core::wire::{
     self, Data, Dialect, Fid, List, Numeric, Rmessage as R, Str, Tag, Tmessage as T,
 };
+use datakit_db::object::{Commit, encode_tree};
+use datakit_db::store::{Memory, Move, Store};
+use datakit_db::{BranchName, Database, file_tree};
+use datakit_server::scratch::Scratch;
+use datakit_server::tree::{Empty, Entry};
 use embassy_futures::block_on;
 
 const ROUNDS: u64 = 1000;

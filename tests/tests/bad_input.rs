@@ -5,11 +5,11 @@
 use std::io::Write;
 use std::time::{Duration, Instant};
 
-use datakit::scratch::Scratch;
-use datakit::server::Limits;
-use datakit::tree::{Dir, Entry, Kv, Live, ReadOnlyText, Tree, Value, Wait};
 use datakit_core::vfs::FileStat;
 use datakit_core::wire::{Dialect, Extension, Fid, Tag, Tmessage as T};
+use datakit_server::Limits;
+use datakit_server::scratch::Scratch;
+use datakit_server::tree::{Dir, Entry, Kv, Live, ReadOnlyText, Tree, Value, Wait};
 use datakit_tests::wire_client::WireClient;
 use datakit_tests::{Served, serve, within};
 

@@ -1,11 +1,11 @@
 //! The tree of the firmware, the very same code, served on the host: what differs in QEMU is then
 //! the board.
 
-use datakit::client::{Client, Options};
-use datakit::server::{Limits, Server};
+use datakit_client::{Client, Options};
 use datakit_core::vfs::StaticTree;
 use datakit_core::wire::Dialect;
 use datakit_firmware::board::ROOT;
+use datakit_server::{Limits, Server};
 use datakit_tests::board::{PATHS, listing};
 
 #[tokio::test]

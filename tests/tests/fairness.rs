@@ -8,12 +8,12 @@ use std::net::Shutdown;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 
-use datakit::db::store::Memory;
-use datakit::db::{Database, file_tree};
-use datakit::scratch::Scratch;
-use datakit::server::{Limits, Stats};
-use datakit::tree::{Dir, Empty, Entry, Status, Tree};
 use datakit_core::wire::{Dialect, Fid, List, Str, Tag, Tmessage as T};
+use datakit_db::store::Memory;
+use datakit_db::{Database, file_tree};
+use datakit_server::scratch::Scratch;
+use datakit_server::tree::{Dir, Empty, Entry, Status, Tree};
+use datakit_server::{Limits, Stats};
 use datakit_tests::wire_client::WireClient;
 use datakit_tests::{Served, serve};
 

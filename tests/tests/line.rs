@@ -10,10 +10,10 @@ use std::pin::pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 
-use datakit::tree::{Dir, Entry, Live, Tree};
 use datakit_core::serve::{Buffer, Ends, Input, Lane, Line};
 use datakit_core::session::{FidArray, Limits, Session};
 use datakit_core::wire::{Dialect, Fid, List, Numeric, Str, Tag, Tmessage as T};
+use datakit_server::tree::{Dir, Entry, Live, Tree};
 use embedded_io_async::{ErrorType, Read, Write};
 
 /// Both ends of a transport without limits.

@@ -8,10 +8,10 @@ mod model {
     pub mod state;
 }
 
-use datakit::scratch::Scratch;
 use datakit_core::session::{FidArray, Limits, Session};
 use datakit_core::vfs::{Name, Vfs};
 use datakit_core::wire::{Dialect, Fid, Qid, Rmessage as R, Tag, Tmessage as T};
+use datakit_server::scratch::Scratch;
 use embassy_futures::block_on;
 use model::messages::{Message, Version, message};
 use model::state::{FIDS, Known, Model, Opened};

@@ -9,9 +9,9 @@
 
 use std::collections::BTreeSet;
 
-use datakit::scratch::Scratch;
-use datakit::server::Limits;
-use datakit::tree::{Dir, Entry, ReadOnlyText, Tree};
+use datakit_server::Limits;
+use datakit_server::scratch::Scratch;
+use datakit_server::tree::{Dir, Entry, ReadOnlyText, Tree};
 use datakit_tests::{Served, serve};
 use ninep::fs::{FileType, Mode, Perm, Stat, WStat};
 use ninep::sync::client::{Client, Error};

@@ -5,12 +5,12 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use datakit::scratch::Scratch;
-use datakit::server::Limits;
-use datakit::tree::{Dir, Entry, Live, OfList, ReadOnlyText, Text, Tree};
 use datakit_core::wire::{
     Data, Dialect, Dirent, Fid, Qid, Rmessage as R, Stat, Tag, Tmessage as T,
 };
+use datakit_server::Limits;
+use datakit_server::scratch::Scratch;
+use datakit_server::tree::{Dir, Entry, Live, OfList, ReadOnlyText, Text, Tree};
 use datakit_tests::wire_client::{Refusal, WireClient};
 use datakit_tests::{Served, serve};
 

@@ -2,12 +2,12 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)]
 
-use datakit::scratch::Scratch;
-use datakit::server::Limits;
-use datakit::tree::{Dir, Entry, Text, Tree};
 use datakit_core::wire::{
     Dialect, Fid, Numeric, Qid, Rmessage as R, SetAttr, Stat, Str, Tag, Tmessage as T,
 };
+use datakit_server::Limits;
+use datakit_server::scratch::Scratch;
+use datakit_server::tree::{Dir, Entry, Text, Tree};
 use datakit_tests::wire_client::{Refusal, WireClient, untouched};
 use datakit_tests::{Served, serve};
 

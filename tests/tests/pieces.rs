@@ -5,10 +5,10 @@
 
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use datakit::server::Limits;
 use datakit_core::files::{Command, Param, Value};
 use datakit_core::vfs::{Dir, Error, StaticTree, file};
 use datakit_core::wire::Dialect;
+use datakit_server::Limits;
 use datakit_tests::db::Place;
 use datakit_tests::serve;
 use datakit_tests::wire_client::{Refusal, WireClient};

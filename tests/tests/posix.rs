@@ -13,10 +13,10 @@ mod posix {
     pub mod xattrs;
 }
 
-use datakit::scratch::Scratch;
-use datakit::server::Limits;
-use datakit::tree::{Dir, Entry, Live, Text, Tree};
 use datakit_core::wire::{Dialect, Fid, Stat, Tmessage as T};
+use datakit_server::Limits;
+use datakit_server::scratch::Scratch;
+use datakit_server::tree::{Dir, Entry, Live, Text, Tree};
 use datakit_tests::wire_client::{Refusal, WireClient, untouched};
 use datakit_tests::{Served, serve};
 

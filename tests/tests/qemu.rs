@@ -10,7 +10,7 @@ use std::io::Write;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use datakit::client::{Client, Error, Watch};
+use datakit_client::{Client, Error, Watch};
 use datakit_core::wire::{self, Data, Dialect, Fid, Rmessage, Tag, Tmessage};
 use datakit_tests::PATIENCE;
 use datakit_tests::board::{Board, PATHS, listing};

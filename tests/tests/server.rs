@@ -7,12 +7,12 @@ use std::io::{ErrorKind, Write};
 use std::net::TcpStream;
 use std::time::Duration;
 
-use datakit::client::{Client, Options};
-use datakit::scratch::Scratch;
-use datakit::server::{Limits, Server};
-use datakit::tree::{Dir, Entry, Leaf, Live, OpenLeaf, Tree, Wait, ready};
+use datakit_client::{Client, Options};
 use datakit_core::vfs::{FileStat, OpenMode};
 use datakit_core::wire::{Dialect, Fid, Tag, Tmessage as T};
+use datakit_server::scratch::Scratch;
+use datakit_server::tree::{Dir, Entry, Leaf, Live, OpenLeaf, Tree, Wait, ready};
+use datakit_server::{Limits, Server};
 use datakit_tests::wire_client::WireClient;
 use datakit_tests::{serve, within};
 

@@ -5,14 +5,14 @@
 use std::io::Write;
 use std::time::Duration;
 
-use datakit::scratch::Scratch;
-use datakit::server::Limits;
-use datakit::tree::{
-    Dir, Directory, Entry, Leaf, Live, OpenLeaf, ReadOnlyText, Status, Tree, Wait, ready,
-};
 use datakit_core::vfs::{Create, FileStat, Name, OpenMode};
 use datakit_core::wire::{
     Dialect, Extension, Fid, List, Numeric, Rmessage as R, Str, Tag, Tmessage as T,
+};
+use datakit_server::Limits;
+use datakit_server::scratch::Scratch;
+use datakit_server::tree::{
+    Dir, Directory, Entry, Leaf, Live, OpenLeaf, ReadOnlyText, Status, Tree, Wait, ready,
 };
 use datakit_tests::wire_client::WireClient;
 use datakit_tests::{Served, serve, within};

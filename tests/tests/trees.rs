@@ -6,14 +6,14 @@
 use std::collections::BTreeSet;
 use std::ops::ControlFlow;
 
-use datakit::client::{Client, Dialect, Options};
-use datakit::scratch::Scratch;
-use datakit::server::{Limits, Peer};
-use datakit::tree::{Dir, Entry, ReadOnlyText, Tree};
+use datakit_client::{Client, Dialect, Options};
 use datakit_core::files::Blob;
 use datakit_core::vfs::{
     self, Create, Error, Kind, Name, New, OpenMode, Result, SetAttr, StaticTree, Vfs,
 };
+use datakit_server::scratch::Scratch;
+use datakit_server::tree::{Dir, Entry, ReadOnlyText, Tree};
+use datakit_server::{Limits, Peer};
 use datakit_tests::remote::Remote;
 use datakit_tests::serve;
 use embassy_futures::block_on;

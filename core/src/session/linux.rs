@@ -475,7 +475,9 @@ fn lock(kind: u8, start: u64, length: u64, process: u32, client: Str<'_>) -> Res
         1 => LockKind::Write,
         2 => LockKind::Unlock,
         other => {
-            return Err(Error::Invalid.because(format_args!("lock type {other} is none of 0, 1, 2")));
+            return Err(
+                Error::Invalid.because(format_args!("lock type {other} is none of 0, 1, 2"))
+            );
         }
     };
     Ok(Lock { kind, start, length, process, client: client.as_bytes() })

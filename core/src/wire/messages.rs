@@ -9,7 +9,8 @@ use super::dialect::Rows;
 #[cfg(feature = "linux")]
 use super::{Attr, Datasync, SetAttr, StatFs};
 use super::{
-    Data, Dialect, Errno, Extension, Fid, Field, Full, List, Malformed, Numeric, Qid, Reader, Stat, Str, Tag, Writer,
+    Data, Dialect, Errno, Extension, Fid, Field, Full, List, Malformed, Numeric, Qid, Reader, Stat,
+    Str, Tag, Writer,
 };
 
 messages! {

@@ -6,8 +6,8 @@
 //! choose the type themselves. After the last one the server closes.
 #![no_main]
 
-use datakit::client::db::Db;
-use datakit::client::{Client, Open, Options};
+use datakit_client::db::Db;
+use datakit_client::{Client, Open, Options};
 use datakit_core::wire::{Dialect, Qid, Rmessage, Str, Tag};
 use libfuzzer_sys::fuzz_target;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};

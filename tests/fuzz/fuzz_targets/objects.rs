@@ -7,14 +7,14 @@
 
 use std::sync::Arc;
 
-use datakit::db::Id;
-use datakit::db::diff::diff;
-use datakit::db::history;
-use datakit::db::merge::merge;
-use datakit::db::object::{Commit, Kind, Object};
-use datakit::db::objects::Objects;
-use datakit::db::store::{Memory, Store};
-use datakit::db::tree::Tree;
+use datakit_db::Id;
+use datakit_db::diff::diff;
+use datakit_db::history;
+use datakit_db::merge::merge;
+use datakit_db::object::{Commit, Kind, Object};
+use datakit_db::objects::Objects;
+use datakit_db::store::{Memory, Store};
+use datakit_db::tree::Tree;
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|data: &[u8]| {
@@ -29,7 +29,7 @@ fuzz_target!(|data: &[u8]| {
     });
     let [Some(ours), Some(theirs)] = trees else { return };
     let _ = diff(&objects, &ours, &theirs);
-    let _ = merge(&objects, &Tree::of(datakit::db::tree::Dir::empty()), &ours, &theirs);
+    let _ = merge(&objects, &Tree::of(datakit_db::tree::Dir::empty()), &ours, &theirs);
 });
 
 fn stored(store: &dyn Store, kind: Kind, data: &[u8]) -> Option<Id> {

@@ -14,12 +14,12 @@ use std::sync::{Arc, OnceLock};
 use std::thread;
 use std::time::Duration;
 
-use datakit::db::store::Memory;
-use datakit::db::{self, Database};
-use datakit::scratch::Scratch;
-use datakit::server::{Limits, Peer, Server};
-use datakit::tree::{Command, Dir, Entry, Live, Status, Tree};
-use datakit::url::Url;
+use datakit_db::store::Memory;
+use datakit_db::{self, Database};
+use datakit_server::scratch::Scratch;
+use datakit_server::{Limits, Peer, Server};
+use datakit_server::tree::{Command, Dir, Entry, Live, Status, Tree};
+use datakit_server::url::Url;
 use datakit_core::vfs::Vfs;
 use datakit_core::wire::{Dialect, Fid, Numeric, Rmessage, Str, Tag, Tmessage};
 use libfuzzer_sys::fuzz_target;

@@ -9,7 +9,7 @@ use std::future::Future;
 use std::pin::pin;
 use std::task::{Context, Poll, Waker};
 
-use datakit::scratch::Scratch;
+use datakit_server::scratch::Scratch;
 use datakit_core::session::{FidArray, Limits, Session};
 use datakit_core::wire::{self, Dialect, Fid, Numeric, Rmessage, Str, Tag, Tmessage};
 use libfuzzer_sys::fuzz_target;

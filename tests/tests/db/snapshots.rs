@@ -1,6 +1,6 @@
 //! What is named by a hash; remotes; the log's levels.
 
-use datakit::client::Kind;
+use datakit_client::Kind;
 use datakit_tests::db::{Place, Repository, UNKNOWN, refused};
 use datakit_tests::on_both;
 

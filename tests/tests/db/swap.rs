@@ -19,7 +19,7 @@ on_both! {
 }
 
 /// How many of these succeed.
-fn successes<X>(results: impl IntoIterator<Item = datakit::client::Result<X>>) -> usize {
+fn successes<X>(results: impl IntoIterator<Item = datakit_client::Result<X>>) -> usize {
     let refusals = results.into_iter().map(|result| result.map_err(|error| error.to_string()));
     refusals
         .filter(|result| {

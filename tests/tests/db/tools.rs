@@ -3,9 +3,9 @@
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use datakit::client::Kind;
-use datakit::db::object::{self, Object};
+use datakit_client::Kind;
 use datakit_core::wire::{Dialect, Fid, SetAttr, Stat, StatUnix, Time, Tmessage as T};
+use datakit_db::object::{self, Object};
 use datakit_tests::db::{Connection, Place};
 use datakit_tests::on_both;
 use datakit_tests::wire_client::{Refusal, WireClient, untouched};
@@ -106,7 +106,7 @@ fn attributes_of_files_and_directories_are_taken_and_forgotten(place: &Place) {
 }
 
 /// As `rm -rf` does it: what is in a directory before the directory.
-fn rm_rf(connection: &Connection, path: &str) -> datakit::client::Result<()> {
+fn rm_rf(connection: &Connection, path: &str) -> datakit_client::Result<()> {
     if connection.stat(path)?.kind == Kind::Dir {
         for name in connection.try_names(path)? {
             rm_rf(connection, &format!("{path}/{name}"))?;

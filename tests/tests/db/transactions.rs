@@ -1,6 +1,6 @@
 //! What can be done in a transaction.
 
-use datakit::client::Kind;
+use datakit_client::Kind;
 use datakit_tests::db::{Place, UNKNOWN, refused};
 use datakit_tests::on_both;
 

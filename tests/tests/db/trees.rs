@@ -1,6 +1,6 @@
 //! Trees that Git reads and would not write.
 
-use datakit::client::Kind;
+use datakit_client::Kind;
 use datakit_tests::db::{Place, Repository, refused};
 
 const LONG: [u8; 256] = [b'n'; 256];

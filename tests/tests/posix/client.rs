@@ -2,7 +2,7 @@
 
 use std::time::{Duration, SystemTime};
 
-use datakit::client::{Client, Dialect, Open, Options};
+use datakit_client::{Client, Dialect, Open, Options};
 use datakit_core::wire::{Dialect as WireDialect, SetAttr, Time};
 
 use crate::*;

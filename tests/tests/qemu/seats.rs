@@ -3,7 +3,7 @@
 use std::io::{ErrorKind, Write};
 use std::time::{Duration, Instant};
 
-use datakit::client::Error;
+use datakit_client::Error;
 use datakit_core::wire::{Dialect, Fid, Rmessage, Tag, Tmessage};
 use datakit_tests::board::Board;
 use datakit_tests::wire_client::WireClient;

@@ -1,0 +1,90 @@
+//! `debug/`: what the server knows of itself, as files.
+
+use std::fmt::Write;
+use std::sync::Arc;
+
+use crate::metrics::Logs;
+use datakit_db::Database;
+use datakit_db::counters::DbCounters;
+use datakit_server::tree::log::Sources;
+use datakit_server::tree::{Dir, Entry, ReadOnly, ReadOnlyText, Status};
+use datakit_server::{Stats, request_name};
+
+/// `debug/`: `src`, `server`.
+pub(crate) fn dir(
+    stats: &Arc<Stats>,
+    sources: &Sources,
+    logs: &Logs,
+    database: &Database,
+) -> Entry {
+    let status = |name: &str, text: fn(&Stats) -> String| {
+        let stats = stats.clone();
+        Entry::file(name, Status::new(move || Ok(text(&stats))))
+    };
+    let (counters, logs) = (database.counters().clone(), logs.clone());
+    let server: Dir = [
+        Entry::file("version", ReadOnlyText::new(concat!(env!("CARGO_PKG_VERSION"), "\n"))),
+        Entry::file("pid", ReadOnlyText::new(format!("{}\n", std::process::id()))),
+        status("uptime", |stats| format!("{}\n", stats.uptime().as_secs())),
+        status("connections", connections),
+        status("requests", requests),
+        status("refused", refused),
+        Entry::file("events", stats.events().file()),
+        Entry::file(
+            "log",
+            Status::new(move || {
+                Ok(format!("lost {}\nleft-out {}\n", logs.lost(), logs.left_out()))
+            }),
+        ),
+        Entry::file("database", Status::new(move || Ok(in_use(&counters)))),
+    ]
+    .into_iter()
+    .collect();
+    let debug: Dir =
+        [sources.entry(), Entry::dir("server", ReadOnly(server))].into_iter().collect();
+    Entry::dir("debug", ReadOnly(debug))
+}
+
+/// A line for each connection: peer, dialect, msize, fids, requests in flight, age in seconds.
+fn connections(stats: &Stats) -> String {
+    let mut text = String::new();
+    for peer in stats.peers() {
+        let age = peer.age().as_secs();
+        // Writing to a string does not fail.
+        let _ = writeln!(
+            text,
+            "{} {} {} {} {} {age}",
+            peer.name,
+            peer.dialect(),
+            peer.msize(),
+            peer.fids(),
+            peer.in_flight()
+        );
+    }
+    text
+}
+
+/// A line for each kind of thing that clients have in the database, and how many there are; then
+/// what they did.
+fn in_use(counters: &DbCounters) -> String {
+    let DbCounters { transactions, watches, remotes, commits, conflicts, retries } = counters;
+    let gauges = [("transactions", transactions), ("watches", watches), ("remotes", remotes)];
+    let counts = [("commits", commits), ("conflicts", conflicts), ("retries", retries)];
+    let lines = gauges.iter().map(|(name, gauge)| format!("{name} {}\n", gauge.value()));
+    lines.chain(counts.iter().map(|(name, count)| format!("{name} {}\n", count.value()))).collect()
+}
+
+/// A line for each message type that was seen: name, requests answered, errors among them.
+fn requests(stats: &Stats) -> String {
+    let mut text = String::new();
+    for (kind, answered, errors) in stats.requests() {
+        let _ = writeln!(text, "{} {answered} {errors}", request_name(kind));
+    }
+    text
+}
+
+/// What was refused before it could be answered: connections above the limit, messages of an
+/// impossible size.
+fn refused(stats: &Stats) -> String {
+    format!("connections {}\nframes {}\n", stats.refused_connections(), stats.refused_frames())
+}

@@ -1,0 +1,180 @@
+//! Names, entries and repositories that few have.
+
+use datakit_client::Text;
+use datakit_client::db::{Change, Error, Path};
+
+use crate::place::{Program, Repository, commit};
+
+fn path(text: impl AsRef<[u8]>) -> Path {
+    Path::parse(text).unwrap()
+}
+
+/// Not UTF-8, and with a byte that a terminal would mind.
+const ODD: &[u8] = b"\xff\xfe\x07 odd";
+
+/// A branch with all that a tree can have.
+fn odd() -> Repository {
+    let long = "l".repeat(255);
+    let mut commands =
+        b"commit refs/heads/master\ncommitter a <a@b> 1700000000 +0000\ndata 1\nx\n".to_vec();
+    commands.extend(format!("M 644 inline {long}\ndata 4\nlong\n").bytes());
+    // As git quotes it.
+    commands.extend(b"M 755 inline \"d/\\377\\376\\007 odd\"\ndata 3\nodd\n");
+    commands.extend(b"M 120000 inline d/link\ndata 7\n../else\n");
+    commands.extend(b"M 160000 1234567890123456789012345678901234567890 d/module\n");
+    Repository::imported("odd", &commands)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn odd_names_links_and_submodules_are_kept() {
+    let repository = odd();
+    let program = Program::start(&repository.0);
+    let db = program.connect().await;
+    let master = db.branch("master").await.unwrap();
+    let before = master.head().await.unwrap().unwrap();
+    let tree = before.tree();
+    let (long, longer, odd) = ("l".repeat(255), "m".repeat(255), path("d").join(ODD).unwrap());
+    assert_eq!(tree.read_dir(&Path::ROOT).await.unwrap(), ["d", &long]);
+    // The submodule is hidden.
+    assert_eq!(
+        tree.read_dir(&path("d")).await.unwrap(),
+        [Text::from(b"link".as_slice()), Text::from(ODD)]
+    );
+    assert_eq!(tree.read(&path("d/module")).await, Err(Error::DoesNotExist));
+    assert_eq!(tree.read_file(&path(&long)).await.unwrap(), b"long");
+    assert_eq!(tree.read_file(&odd).await.unwrap(), b"odd");
+    assert_eq!(tree.read_link(&path("d/link")).await.unwrap().as_bytes(), b"../else");
+
+    let transaction = master.transaction().await.unwrap();
+    let other = path("d").join(b"\x80").unwrap();
+    transaction.create_file(&path(&longer), b"too", false).await.unwrap();
+    transaction.create_file(&other, b"other", false).await.unwrap();
+    transaction.create_or_replace_file(&odd, b"changed").await.unwrap();
+    transaction.create_symlink(&path("d/new"), ODD).await.unwrap();
+    let after = transaction.commit("Odd").await.unwrap();
+    let added = [other.clone(), path("d/new")].map(Change::Added);
+    let expected =
+        [added[1].clone(), added[0].clone(), Change::Updated(odd), Change::Added(path(&longer))];
+    assert_eq!(after.diff(&before).await.unwrap(), expected);
+
+    let listed = repository.git(&["ls-tree", "-r", "master"]);
+    for line in [
+        "160000 commit 1234567890123456789012345678901234567890\td/module",
+        "\td/link",
+        "\t\"d/\\200\"",
+        "\t\"d/\\377\\376\\a odd\"",
+    ] {
+        assert!(listed.contains(line), "{line} in {listed}");
+    }
+    assert!(listed.contains(&long) && listed.contains(&longer) && listed.contains("100755"));
+    repository.is_sound();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn empty_trees_are_read_and_left_out() {
+    let repository = Repository::imported("empty", b"");
+    let empty = repository.git_fed(&["mktree"], b"");
+    let blob = repository.git_fed(&["hash-object", "-w", "--stdin"], b"x");
+    let nested =
+        repository.git_fed(&["mktree"], format!("040000 tree {empty}\tempty\n").as_bytes());
+    let top = format!("040000 tree {nested}\td\n040000 tree {empty}\te\n100644 blob {blob}\tf\n");
+    let top = repository.git_fed(&["mktree"], top.as_bytes());
+    for (branch, tree) in [("nothing", &empty), ("master", &top)] {
+        let commit = repository.git(&["commit-tree", tree, "-m", branch]);
+        repository.git(&["update-ref", &format!("refs/heads/{branch}"), &commit]);
+    }
+    let program = Program::start(&repository.0);
+    let db = program.connect().await;
+    let [master, nothing] =
+        [db.branch("master").await.unwrap(), db.branch("nothing").await.unwrap()];
+    let head = master.head().await.unwrap().unwrap();
+    assert_eq!(head.tree().read_dir(&Path::ROOT).await.unwrap(), ["d", "e", "f"]);
+    assert!(head.tree().read_dir(&path("d/empty")).await.unwrap().is_empty());
+    let bare = nothing.head().await.unwrap().unwrap();
+    assert!(bare.tree().read_dir(&Path::ROOT).await.unwrap().is_empty());
+    assert_eq!(head.diff(&bare).await.unwrap(), [Change::Added(path("f"))]);
+
+    commit(&db, "nothing", "f", "x").await.unwrap();
+    commit(&db, "master", "d/g", "y").await.unwrap();
+    assert_eq!(repository.git(&["ls-tree", "-r", "-t", "--name-only", "master"]), "d\nd/g\nf");
+    // The last file goes, and with it the tree of a whole branch.
+    let transaction = nothing.transaction().await.unwrap();
+    transaction.remove(&path("f")).await.unwrap();
+    transaction.commit("Nothing again").await.unwrap();
+    assert_eq!(repository.git(&["rev-parse", "nothing^{tree}"]), empty);
+    repository.is_sound();
+}
+
+/// A line of commits of one file each.
+fn line(count: usize) -> Repository {
+    let mut commands = String::new();
+    for number in 0..count {
+        commands +=
+            &format!("commit refs/heads/master\ncommitter a <a@b> {number} +0000\ndata 1\nx\n");
+        commands += &format!("M 644 inline f{number}\ndata 1\nx\n");
+    }
+    Repository::imported("line", commands.as_bytes())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_shallow_clone_is_worked_in() {
+    let whole = line(20);
+    let shallow = Repository::new("shallow");
+    shallow.git(&["clone", "-q", "--depth", "3", &format!("file://{}", whole.0.display()), "."]);
+    let program = Program::start(&shallow.0);
+    let db = program.connect().await;
+    let master = db.branch("master").await.unwrap();
+    let head = master.head().await.unwrap().unwrap();
+    assert_eq!(head.tree().read_dir(&Path::ROOT).await.unwrap().len(), 20);
+
+    // As far as the history goes, and no further.
+    let mut last = head.clone();
+    let mut seen = 1;
+    while let Some(parent) = last.parents().await.unwrap().pop() {
+        match parent.details().await {
+            Ok(_) => (last, seen) = (parent, seen + 1),
+            Err(Error::DoesNotExist) => break,
+            Err(other) => panic!("{other}"),
+        }
+    }
+    assert_eq!(seen, 3);
+    assert_eq!(
+        head.diff(&last).await.unwrap(),
+        [Change::Added(path("f18")), Change::Added(path("f19"))]
+    );
+
+    // A merge with what is as old as anything that is there.
+    let old = db.branch("old").await.unwrap();
+    old.fast_forward(&last).await.unwrap();
+    commit(&db, "old", "theirs", "x").await.unwrap();
+    let transaction = master.transaction().await.unwrap();
+    assert_eq!(transaction.merge(&old.head().await.unwrap().unwrap()).await.unwrap().conflicts, []);
+    transaction.commit("Merge").await.unwrap();
+    commit(&db, "master", "after", "x").await.unwrap();
+    shallow.is_sound();
+    // What was made is part of the whole.
+    shallow.git(&["fetch", "-q", "--unshallow"]);
+    assert_eq!(shallow.git(&["rev-list", "--count", "master"]), "23");
+    shallow.is_sound();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_packed_repository_is_worked_in() {
+    let repository = line(20);
+    repository.git(&["gc", "-q", "--prune=now"]);
+    assert_eq!(repository.loose(), 0);
+    assert!(!repository.0.join(".git/refs/heads/master").exists());
+    let program = Program::start(&repository.0);
+    let db = program.connect().await;
+    for number in 0..3 {
+        commit(&db, "master", &format!("new{number}"), "x").await.unwrap();
+        // The server has the old pack in its hands.
+        repository.git(&["gc", "-q", "--prune=now"]);
+    }
+    let tree = db.branch("master").await.unwrap().head().await.unwrap().unwrap().tree();
+    assert_eq!(tree.read_dir(&Path::ROOT).await.unwrap().len(), 23);
+    assert_eq!(tree.read_file(&path("f0")).await.unwrap(), b"x");
+    db.remove_branch("master").await.unwrap();
+    assert_eq!(repository.git(&["for-each-ref"]), "");
+    repository.is_sound();
+}

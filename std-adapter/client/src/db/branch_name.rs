@@ -1,0 +1,172 @@
+//! Names of branches.
+
+use std::fmt;
+use std::sync::Arc;
+
+/// The longest component in bytes. A component is a file name, and so is the component with `.lock`
+/// appended.
+const COMPONENT_MAX: usize = 250;
+
+/// The name of a branch that Git accepts, without `refs/heads/`. It may contain slashes.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct BranchName(Arc<[u8]>);
+
+/// The error of a name that Git refuses for a branch.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("invalid branch name {name:?}: {reason}")]
+#[non_exhaustive]
+pub struct InvalidBranchName {
+    /// The name that was given.
+    pub name: String,
+    /// The rule that it breaks.
+    pub reason: String,
+}
+
+impl BranchName {
+    /// Checks a name by the rules of `git check-ref-format --branch`.
+    ///
+    /// # Errors
+    /// [`InvalidBranchName`] with the rule that the name breaks.
+    pub fn new(name: impl AsRef<[u8]>) -> Result<BranchName, InvalidBranchName> {
+        let name = name.as_ref();
+        match broken_rule(name) {
+            None => Ok(BranchName(name.into())),
+            Some(reason) => {
+                let name = String::from_utf8_lossy(name).into_owned();
+                Err(InvalidBranchName { name, reason })
+            }
+        }
+    }
+
+    /// Returns the name without `refs/heads/`.
+    #[must_use]
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.0
+    }
+
+    /// Returns `refs/heads/NAME`.
+    #[must_use]
+    pub fn full(&self) -> Vec<u8> {
+        [b"refs/heads/", self.as_bytes()].concat()
+    }
+
+    /// Returns the name of the directory that stands for this branch: a slash, which no kernel lets
+    /// through in a file name, is `%2F`, and a percent sign is `%25`.
+    #[must_use]
+    pub fn to_file_name(&self) -> Arc<[u8]> {
+        if !self.0.iter().any(|byte| matches!(byte, b'/' | b'%')) {
+            return self.0.clone();
+        }
+        let mut escaped = Vec::with_capacity(self.0.len());
+        for byte in &*self.0 {
+            match byte {
+                b'/' => escaped.extend(b"%2F"),
+                b'%' => escaped.extend(b"%25"),
+                other => escaped.push(*other),
+            }
+        }
+        escaped.into()
+    }
+
+    /// Checks the name of a directory that stands for a branch. A slash may be there as it is.
+    ///
+    /// # Errors
+    /// [`InvalidBranchName`] with the rule that the branch name breaks.
+    pub fn from_file_name(name: &[u8]) -> Result<BranchName, InvalidBranchName> {
+        BranchName::new(unescape(name))
+    }
+}
+
+/// Undoes the escapes of a file name, whether or not Git accepts the result.
+pub(super) fn unescape(name: &[u8]) -> Vec<u8> {
+    let mut rest = name;
+    let mut plain = Vec::with_capacity(name.len());
+    while let Some((first, behind)) = rest.split_first() {
+        let (byte, behind) = match rest {
+            [b'%', b'2', b'F' | b'f', behind @ ..] => (b'/', behind),
+            [b'%', b'2', b'5', behind @ ..] => (b'%', behind),
+            _ => (*first, behind),
+        };
+        plain.push(byte);
+        rest = behind;
+    }
+    plain
+}
+
+/// The rules of gitcheckref-format(1), and those of `git branch`.
+fn broken_rule(name: &[u8]) -> Option<String> {
+    let broken = |rule: &str| Some(rule.to_owned());
+    if name.is_empty() {
+        return broken("it is empty");
+    }
+    if name.starts_with(b"-") {
+        return broken("it starts with a dash, like an option");
+    }
+    if name == b"HEAD" {
+        return broken("HEAD stands for the commit that is checked out");
+    }
+    let forbidden = |byte: &&u8| matches!(byte, 0..=b' ' | 127) || b"~^:?*[\\".contains(byte);
+    if let Some(byte) = name.iter().find(forbidden) {
+        return Some(format!("it contains {:?}", char::from(*byte)));
+    }
+    for pair in ["..", "@{"] {
+        if name.windows(2).any(|two| two == pair.as_bytes()) {
+            return Some(format!("it contains {pair:?}"));
+        }
+    }
+    if name.ends_with(b".") {
+        return broken("it ends with a dot");
+    }
+    name.split(|byte| *byte == b'/').find_map(|component| match component {
+        [] => broken("it starts or ends with a slash, or has two in a row"),
+        [b'.', ..] => broken("a component starts with a dot"),
+        _ if component.ends_with(b".lock") => broken("a component ends with \".lock\""),
+        _ if component.len() > COMPONENT_MAX => {
+            Some(format!("a component is longer than {COMPONENT_MAX} bytes"))
+        }
+        _ => None,
+    })
+}
+
+impl fmt::Display for BranchName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        String::from_utf8_lossy(&self.0).fmt(f)
+    }
+}
+
+impl fmt::Debug for BranchName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(&String::from_utf8_lossy(&self.0), f)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn d12_names_that_git_refuses_are_refused() {
+        for good in ["master", "a/b", "v1.0_x-y", "\u{e4}", "@", "a@b", "a.lock.b"] {
+            BranchName::new(good).unwrap();
+        }
+        for bad in [
+            "a b", "x..y", "", "a/", "/a", "a//b", ".a", "a.lock", "a~", "-a", "a\0", "@{", "a^",
+            "HEAD", "a.",
+        ] {
+            let error = BranchName::new(bad).unwrap_err().to_string();
+            assert!(error.starts_with(&format!("invalid branch name {bad:?}: ")), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_file_name_is_escaped_and_read_back() {
+        for (plain, escaped) in
+            [("a/b", "a%2Fb"), ("100%", "100%25"), ("%2F", "%252F"), ("master", "master")]
+        {
+            if let Ok(name) = BranchName::new(plain) {
+                assert_eq!(&*name.to_file_name(), escaped.as_bytes());
+                assert_eq!(BranchName::from_file_name(escaped.as_bytes()).unwrap(), name);
+            }
+        }
+    }
+}

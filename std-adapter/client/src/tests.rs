@@ -1,0 +1,377 @@
+//! The client against a peer that answers what a test tells it to.
+
+mod hostile;
+mod transfer;
+
+use std::task::{Context, Waker};
+use std::time::Duration;
+
+use datakit_core::wire::{
+    Data, Dialect, Errno, Fid, List, Qid, Rmessage as R, Stat, Str, Tag, Tmessage as T,
+};
+use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
+
+use super::{Client, Error, Open, Options};
+
+const DIR: Qid = Qid { kind: Qid::DIR, version: 0, path: 1 };
+const FILE: Qid = Qid { kind: Qid::FILE, version: 0, path: 2 };
+
+/// The other end of a connection.
+struct Peer {
+    stream: DuplexStream,
+    dialect: Dialect,
+    frame: Vec<u8>,
+    clunked: Vec<Fid>,
+}
+
+impl Peer {
+    /// The next request that is no Tclunk; those are answered and noted.
+    async fn receive(&mut self) -> (Tag, T<'_>) {
+        while let Some((tag, fid)) = self.next().await {
+            self.clunked.push(fid);
+            self.send(tag, R::Clunk {}).await;
+        }
+        T::decode(&self.frame, self.dialect).unwrap()
+    }
+
+    /// Reads a frame; its tag and fid if it is a Tclunk.
+    async fn next(&mut self) -> Option<(Tag, Fid)> {
+        let size = tokio::time::timeout(Duration::from_secs(10), self.stream.read_u32_le())
+            .await
+            .unwrap()
+            .unwrap();
+        self.frame = size.to_le_bytes().to_vec();
+        self.frame.resize(size as usize, 0);
+        self.stream.read_exact(&mut self.frame[4..]).await.unwrap();
+        match T::decode(&self.frame, self.dialect).unwrap() {
+            (tag, T::Clunk { fid }) => Some((tag, fid)),
+            _ => None,
+        }
+    }
+
+    async fn send(&mut self, tag: Tag, message: R<'_>) {
+        let mut frame = [0; 8192];
+        let length = message.encode(tag, self.dialect, &mut frame).unwrap();
+        self.stream.write_all(&frame[..length]).await.unwrap();
+    }
+
+    /// Answers a walk of all names.
+    async fn walked(&mut self, names: usize, qid: Qid) -> Fid {
+        let (tag, message) = self.receive().await;
+        let T::Walk { newfid, wnames, .. } = message else { panic!("{message:?}") };
+        assert_eq!(wnames.len(), names);
+        let qids = vec![qid; names];
+        self.send(tag, R::Walk { wqids: List::from(qids.as_slice()) }).await;
+        newfid
+    }
+
+    async fn opened(&mut self) {
+        let (tag, message) = self.receive().await;
+        assert!(matches!(message, T::Open { .. }), "{message:?}");
+        self.send(tag, R::Open { qid: FILE, iounit: 0 }).await;
+    }
+
+    /// Answers a read at this offset.
+    async fn read(&mut self, at: u64, text: &str) {
+        let (tag, message) = self.receive().await;
+        assert!(matches!(message, T::Read { offset, .. } if offset == at), "{message:?}");
+        self.send(tag, R::Read { data: Data(text.as_bytes()) }).await;
+    }
+}
+
+/// What fits one message of the 8192 bytes.
+const UNIT: usize = 8168;
+
+/// A client and its peer, which has answered this version.
+async fn connected(version: &'static str, dialect: Dialect) -> (Client, Peer) {
+    let (near, far) = tokio::io::duplex(1 << 16);
+    let mut peer = Peer { stream: far, dialect, frame: Vec::new(), clunked: Vec::new() };
+    let answering = tokio::spawn(async move {
+        let (tag, message) = peer.receive().await;
+        assert!(matches!(message, T::Version { .. }) && tag == Tag::NONE);
+        peer.send(tag, R::Version { msize: 8192, version: Str(version.as_bytes()) }).await;
+        let (tag, message) = peer.receive().await;
+        assert!(matches!(message, T::Attach { .. }), "{message:?}");
+        peer.send(tag, R::Attach { qid: DIR }).await;
+        peer
+    });
+    let client = Client::over(near, Options::default()).await.unwrap();
+    (client, answering.await.unwrap())
+}
+
+/// A file that the peer has opened.
+async fn file(client: &Client, peer: &mut Peer, how: Open) -> super::File {
+    let other = client.clone();
+    let opening = tokio::spawn(async move { other.open("long", how).await });
+    peer.walked(1, FILE).await;
+    peer.opened().await;
+    opening.await.unwrap().unwrap()
+}
+
+#[tokio::test]
+async fn the_dialect_is_the_one_the_server_answers() {
+    for (version, dialect) in
+        [("9P2000", Dialect::Legacy), ("9P2000.u", Dialect::Unix), ("9P2000.L", Dialect::Linux)]
+    {
+        let (client, _peer) = connected(version, dialect).await;
+        assert_eq!((client.dialect(), client.msize()), (dialect, 8192));
+    }
+}
+
+#[tokio::test]
+async fn an_error_has_its_number_and_its_text_in_every_dialect() {
+    for (version, dialect) in
+        [("9P2000", Dialect::Legacy), ("9P2000.u", Dialect::Unix), ("9P2000.L", Dialect::Linux)]
+    {
+        let (client, mut peer) = connected(version, dialect).await;
+        let stat = tokio::spawn(async move { client.stat("missing").await });
+        let (tag, _) = peer.receive().await;
+        let reply = match dialect {
+            Dialect::Linux => R::Lerror { ecode: 2 },
+            _ => R::Error { ename: Str(b"No such file or directory"), errno: Errno(2) },
+        };
+        peer.send(tag, reply).await;
+        let error = stat.await.unwrap().unwrap_err();
+        assert_eq!(
+            (error.errno(), error.to_string().as_str()),
+            (Some(2), "No such file or directory")
+        );
+    }
+}
+
+#[tokio::test]
+async fn replies_find_their_requests_in_any_order() {
+    let (client, mut peer) = connected("9P2000", Dialect::Legacy).await;
+    let other = client.clone();
+    let first = tokio::spawn(async move { client.walk("a").await.map(|node| node.qid()) });
+    let (first_tag, _) = peer.receive().await;
+    let second = tokio::spawn(async move { other.walk("b").await.map(|node| node.qid()) });
+    let (second_tag, _) = peer.receive().await;
+    peer.send(second_tag, R::Walk { wqids: List::from(&[FILE]) }).await;
+    assert_eq!(second.await.unwrap().unwrap(), FILE);
+    peer.send(first_tag, R::Walk { wqids: List::from(&[DIR]) }).await;
+    assert_eq!(first.await.unwrap().unwrap(), DIR);
+}
+
+#[tokio::test]
+async fn a_long_path_is_walked_in_steps_of_16_names() {
+    let (client, mut peer) = connected("9P2000", Dialect::Legacy).await;
+    let path = "/x".repeat(33);
+    let other = client.clone();
+    let walk = tokio::spawn(async move { other.walk(&path).await.map(drop) });
+    for names in [16, 16, 1] {
+        peer.walked(names, DIR).await;
+    }
+    walk.await.unwrap().unwrap();
+}
+
+#[tokio::test]
+async fn a_walk_that_ends_early_says_why() {
+    let (client, mut peer) = connected("9P2000", Dialect::Legacy).await;
+    for (qid, errno) in [(DIR, 2), (FILE, 20)] {
+        let client = client.clone();
+        let walk = tokio::spawn(async move { client.walk("a/b").await.map(drop) });
+        let (tag, _) = peer.receive().await;
+        peer.send(tag, R::Walk { wqids: List::from(&[qid]) }).await;
+        assert_eq!(walk.await.unwrap().unwrap_err().errno(), Some(errno));
+    }
+}
+
+#[tokio::test]
+async fn a_dropped_request_is_flushed_and_its_tag_is_used_again_after_rflush() {
+    let (client, mut peer) = connected("9P2000", Dialect::Legacy).await;
+    let waiting = client.clone();
+    let walk = tokio::spawn(async move { waiting.walk("a").await.map(drop) });
+    let (old, _) = peer.receive().await;
+    walk.abort();
+    let (flush, message) = peer.receive().await;
+    assert_eq!(message, T::Flush { oldtag: old });
+
+    let other = client.clone();
+    let walk = tokio::spawn(async move { other.walk("b").await.map(drop) });
+    let (tag, _) = peer.receive().await;
+    assert!(tag != old && tag != flush, "{tag:?} is busy");
+    peer.send(tag, R::Walk { wqids: List::from(&[FILE]) }).await;
+    walk.await.unwrap().unwrap();
+
+    peer.send(flush, R::Flush {}).await;
+    let mut tags = Vec::new();
+    for name in ["c", "d", "e", "f"] {
+        let other = client.clone();
+        let walk = tokio::spawn(async move { other.walk(name).await.map(drop) });
+        tags.push(peer.receive().await.0);
+        // The first is answered, so that Rflush has been read when the others are made; those wait.
+        if name == "c" {
+            peer.send(tags[0], R::Walk { wqids: List::from(&[FILE]) }).await;
+            walk.await.unwrap().unwrap();
+        }
+    }
+    assert!(tags.contains(&old), "{old} is free again: {tags:?}");
+}
+
+#[tokio::test]
+async fn a_fid_made_before_rflush_is_clunked() {
+    let (client, mut peer) = connected("9P2000", Dialect::Legacy).await;
+    let other = client.clone();
+    let walk = tokio::spawn(async move { other.walk("a").await.map(drop) });
+    let (old, message) = peer.receive().await;
+    let T::Walk { newfid, .. } = message else { panic!("{message:?}") };
+    walk.abort();
+    let (flush, _) = peer.receive().await;
+    peer.send(old, R::Walk { wqids: List::from(&[FILE]) }).await;
+    peer.send(flush, R::Flush {}).await;
+    let (tag, fid) = peer.next().await.unwrap();
+    assert_eq!(fid, newfid);
+    peer.send(tag, R::Clunk {}).await;
+    drop(client);
+}
+
+#[tokio::test]
+async fn a_lost_connection_fails_what_waits_and_what_comes_later() {
+    let (client, mut peer) = connected("9P2000", Dialect::Legacy).await;
+    let waiting = client.clone();
+    let walk = tokio::spawn(async move { waiting.walk("a").await.map(drop) });
+    peer.receive().await;
+    drop(peer);
+    assert!(matches!(walk.await.unwrap(), Err(Error::Lost(_))));
+    assert!(matches!(client.stat("b").await, Err(Error::Lost(_))));
+}
+
+#[tokio::test]
+async fn a_stream_delivers_at_its_marks_and_ends_with_two() {
+    let (client, mut peer) = connected("9P2000", Dialect::Legacy).await;
+    let other = client.clone();
+    let watching = tokio::spawn(async move { other.watch("events").await });
+    peer.walked(1, FILE).await;
+    peer.opened().await;
+    let mut watch = watching.await.unwrap().unwrap();
+
+    // The future is dropped while the read is under way; the next one goes on with it.
+    assert!(tokio::time::timeout(Duration::ZERO, watch.next()).await.is_err());
+    let following =
+        tokio::spawn(async move { (watch.next().await, watch.next().await, watch.next().await) });
+    for (at, text) in [(0, "hel"), (3, "lo"), (5, ""), (5, "again"), (10, ""), (10, "")] {
+        peer.read(at, text).await;
+    }
+    let (first, second, end) = following.await.unwrap();
+    assert_eq!(first.unwrap().as_deref(), Some(&b"hello"[..]));
+    assert_eq!(second.unwrap().as_deref(), Some(&b"again"[..]));
+    assert_eq!(end.unwrap(), None);
+}
+
+#[tokio::test]
+async fn a_dropped_file_is_clunked_and_its_number_used_again() {
+    let (client, mut peer) = connected("9P2000", Dialect::Legacy).await;
+    let other = client.clone();
+    let opening = tokio::spawn(async move { other.open("a", Open::READ).await });
+    let fid = peer.walked(1, FILE).await;
+    peer.opened().await;
+    drop(opening.await.unwrap().unwrap());
+    for name in ["b", "c"] {
+        let other = client.clone();
+        let walk = tokio::spawn(async move { other.walk(name).await.map(std::mem::forget) });
+        let made = peer.walked(1, FILE).await;
+        walk.await.unwrap().unwrap();
+        // Rclunk has been read before the reply to `b`.
+        assert_eq!(made == fid, name == "c");
+    }
+    assert_eq!(peer.clunked, [fid]);
+}
+
+#[tokio::test]
+async fn writing_falls_back_when_the_tree_does_not_truncate() {
+    let (client, mut peer) = connected("9P2000.u", Dialect::Unix).await;
+    let other = client.clone();
+    let writing = tokio::spawn(async move { other.write("led", b"on").await });
+    peer.walked(1, FILE).await;
+    let (tag, message) = peer.receive().await;
+    assert!(matches!(message, T::Open { mode: 0x11, .. }), "{message:?}");
+    peer.send(tag, R::Error { ename: Str(b"Invalid argument"), errno: Errno(22) }).await;
+    peer.walked(1, FILE).await;
+    let (tag, message) = peer.receive().await;
+    assert!(matches!(message, T::Open { mode: 1, .. }), "{message:?}");
+    peer.send(tag, R::Open { qid: FILE, iounit: 0 }).await;
+    let (tag, message) = peer.receive().await;
+    assert!(matches!(message, T::Write { offset: 0, data: Data(b"on"), .. }), "{message:?}");
+    peer.send(tag, R::Write { count: 2 }).await;
+    let (tag, _) = peer.next().await.unwrap();
+    peer.send(tag, R::Clunk {}).await;
+    writing.await.unwrap().unwrap();
+}
+
+#[tokio::test]
+async fn a_closed_stream_is_flushed_before_it_is_clunked() {
+    let (client, mut peer) = connected("9P2000", Dialect::Legacy).await;
+    let other = client.clone();
+    let watching = tokio::spawn(async move { other.watch("events").await });
+    let fid = peer.walked(1, FILE).await;
+    peer.opened().await;
+    let mut watch = watching.await.unwrap().unwrap();
+    assert!(tokio::time::timeout(Duration::from_millis(1), watch.next()).await.is_err());
+    let (read, ..) = peer.asked().await;
+    let closing = tokio::spawn(watch.close());
+    let (flush, message) = peer.receive().await;
+    assert_eq!(message, T::Flush { oldtag: read });
+    let (clunk, clunked) = peer.next().await.unwrap();
+    assert_eq!(clunked, fid);
+    peer.send(flush, R::Flush {}).await;
+    peer.send(clunk, R::Clunk {}).await;
+    closing.await.unwrap().unwrap();
+}
+
+#[tokio::test]
+async fn connecting_ends_at_the_timeout() {
+    let (near, _far) = tokio::io::duplex(1 << 16);
+    let error =
+        Client::over(near, Options { timeout: Duration::from_millis(1), ..Options::default() })
+            .await
+            .map(drop);
+    assert_eq!(error, Err(Error::Lost("no answer within 0.001 s".into())));
+}
+
+#[tokio::test]
+async fn what_a_stream_buffers_is_sent_on() {
+    let (near, far) = tokio::io::duplex(1 << 16);
+    let mut peer =
+        Peer { stream: far, dialect: Dialect::Legacy, frame: Vec::new(), clunked: Vec::new() };
+    let connecting =
+        tokio::spawn(Client::over(tokio::io::BufWriter::new(near), Options::default()));
+    let (tag, _) = peer.receive().await;
+    peer.send(tag, R::Version { msize: 8192, version: Str(b"9P2000") }).await;
+    let (tag, _) = peer.receive().await;
+    peer.send(tag, R::Attach { qid: DIR }).await;
+    connecting.await.unwrap().unwrap();
+}
+
+type Walk = std::pin::Pin<Box<dyn Future<Output = ()> + Send>>;
+
+/// A waker that holds a request, as that of an executor may.
+struct Holds {
+    _request: parking_lot::Mutex<Walk>,
+}
+
+impl std::task::Wake for Holds {
+    fn wake(self: std::sync::Arc<Holds>) {}
+}
+
+#[tokio::test]
+async fn a_waker_that_holds_a_request_is_dropped_without_the_lock() {
+    let (client, _peer) = connected("9P2000", Dialect::Legacy).await;
+    let walk = |name: &'static str| -> Walk {
+        let client = client.clone();
+        Box::pin(async move { drop(client.walk(name).await) })
+    };
+    let poll = |walk: &mut Walk, waker: &Waker| {
+        assert!(walk.as_mut().poll(&mut Context::from_waker(waker)).is_pending())
+    };
+    let (mut first, mut second) = (walk("a"), walk("b"));
+    poll(&mut second, Waker::noop());
+    poll(&mut first, &Waker::from(std::sync::Arc::new(Holds { _request: second.into() })));
+    // Drops the other waker.
+    let (tell, told) = std::sync::mpsc::channel();
+    std::thread::spawn(move || {
+        let pending = first.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending();
+        tell.send(pending).unwrap();
+    });
+    assert_eq!(told.recv_timeout(Duration::from_secs(10)), Ok(true));
+}

@@ -1,0 +1,135 @@
+//! The moves of a branch, for those who follow its log.
+
+use parking_lot::Mutex;
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use tokio::sync::Notify;
+
+use crate::Id;
+
+/// Moves that a reader may be behind before it is cut off.
+const MOST: usize = 4096;
+
+/// The latest moves. It grows with them: a branch that does not move costs nothing.
+#[derive(Default)]
+pub(super) struct Log(Arc<Shared>);
+
+#[derive(Default)]
+struct Shared {
+    moves: Mutex<Moves>,
+    pushed: Notify,
+}
+
+#[derive(Default)]
+struct Moves {
+    /// The number of the first one kept.
+    first: u64,
+    kept: VecDeque<Option<Id>>,
+}
+
+/// One reader, who gets every move since it began.
+pub(crate) struct LogReader {
+    log: Arc<Shared>,
+    next: u64,
+}
+
+/// The reader is so far behind that a move was dropped.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Lagged;
+
+impl Log {
+    pub(super) fn push(&self, head: Option<Id>) {
+        // Only readers have clones.
+        if Arc::strong_count(&self.0) > 1 { self.0.push(head) } else { self.0.clear() }
+    }
+
+    pub(super) fn reader(&self) -> LogReader {
+        let next = self.0.moves.lock().end();
+        LogReader { log: self.0.clone(), next }
+    }
+}
+
+impl Shared {
+    fn push(&self, head: Option<Id>) {
+        let mut moves = self.moves.lock();
+        if moves.kept.len() >= MOST {
+            moves.kept.pop_front();
+            moves.first = moves.first.saturating_add(1);
+        }
+        moves.kept.push_back(head);
+        drop(moves);
+        self.pushed.notify_waiters();
+    }
+
+    fn clear(&self) {
+        let mut moves = self.moves.lock();
+        moves.first = moves.end();
+        moves.kept = VecDeque::new();
+    }
+}
+
+impl Moves {
+    fn end(&self) -> u64 {
+        self.first.saturating_add(self.kept.len() as u64)
+    }
+
+    /// The move of this number; `None` while it has not happened.
+    fn get(&self, number: u64) -> Result<Option<Option<Id>>, Lagged> {
+        let index = number.checked_sub(self.first).ok_or(Lagged)?;
+        Ok(usize::try_from(index).ok().and_then(|index| self.kept.get(index)).copied())
+    }
+}
+
+impl LogReader {
+    /// Waits for the next move.
+    ///
+    /// # Cancel safety
+    /// A wait that is dropped loses nothing.
+    pub(crate) async fn next(&mut self) -> Result<Option<Id>, Lagged> {
+        loop {
+            // Before the look: a push after it must not be missed.
+            let pushed = self.log.pushed.notified();
+            let found = self.log.moves.lock().get(self.next)?;
+            match found {
+                Some(head) => {
+                    self.next = self.next.saturating_add(1);
+                    return Ok(head);
+                }
+                None => pushed.await,
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_reader_gets_every_move_or_an_end() {
+        let log = Log::default();
+        log.push(None);
+        let (mut reader, mut slow) = (log.reader(), log.reader());
+        let heads = [Some(Id::EMPTY_TREE), None, Some(Id::EMPTY_TREE)];
+        for head in heads {
+            log.push(head);
+        }
+        for head in heads {
+            assert_eq!(reader.next().await, Ok(head));
+        }
+        (0..MOST - heads.len() + 1).for_each(|_| log.push(None));
+        assert_eq!((reader.next().await, slow.next().await), (Ok(None), Err(Lagged)));
+    }
+
+    #[test]
+    fn a_log_without_readers_keeps_nothing() {
+        let log = Log::default();
+        let reader = log.reader();
+        (0..10).for_each(|_| log.push(None));
+        assert_eq!(reader.log.moves.lock().kept.len(), 10);
+        drop(reader);
+        log.push(None);
+        assert_eq!(log.0.moves.lock().kept.capacity(), 0);
+    }
+}

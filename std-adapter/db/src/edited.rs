@@ -1,0 +1,195 @@
+//! A directory with changes: what it was when it was read, and what is different since.
+//!
+//! A change of one name in a directory of very many costs that name, and writing it costs its
+//! bytes.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use super::object::{Entries, Mode, Object, TreeEntry, encode_sorted};
+use super::tree::{Batch, Dir, Name, Node};
+use super::tree_text::{find, order};
+use super::{Id, Result};
+
+/// The names of a directory that was changed.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Edited {
+    before: Arc<Entries>,
+    /// What names stand for now, if they stand for something.
+    changes: BTreeMap<Name, Option<Node>>,
+    /// How many names there are.
+    count: usize,
+}
+
+impl Edited {
+    /// A directory as it is stored.
+    pub(super) fn of(before: Arc<Entries>) -> Edited {
+        Edited { count: before.len(), before, changes: BTreeMap::new() }
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.count == 0
+    }
+
+    /// About what is kept of the directory as it was, in bytes.
+    pub(super) fn weight(&self) -> u64 {
+        self.before.weight()
+    }
+
+    pub(super) fn get(&self, name: &[u8]) -> Option<Node> {
+        match self.changes.get(name) {
+            Some(changed) => changed.clone(),
+            None => find(&self.before, name).map(Node::of),
+        }
+    }
+
+    pub(super) fn get_mut(&mut self, name: &[u8]) -> Option<&mut Node> {
+        if !self.changes.contains_key(name) {
+            let entry = find(&self.before, name)?;
+            self.changes.insert(entry.name.clone(), Some(Node::of(entry)));
+        }
+        self.changes.get_mut(name)?.as_mut()
+    }
+
+    pub(super) fn insert(&mut self, name: Name, node: Node) {
+        let was_there = match self.changes.get(&name) {
+            Some(changed) => changed.is_some(),
+            None => find(&self.before, &name).is_some(),
+        };
+        self.count += usize::from(!was_there);
+        self.changes.insert(name, Some(node));
+    }
+
+    pub(super) fn remove(&mut self, name: &[u8]) -> Option<Node> {
+        let before = find(&self.before, name);
+        let removed = match (self.changes.get_mut(name), before) {
+            (Some(changed), Some(_)) => changed.take(),
+            (Some(_), None) => self.changes.remove(name).flatten(),
+            (None, Some(entry)) => {
+                self.changes.insert(entry.name.clone(), None);
+                Some(Node::of(entry))
+            }
+            (None, None) => None,
+        };
+        self.count -= usize::from(removed.is_some());
+        removed
+    }
+
+    /// The nodes that were changed.
+    pub(super) fn changed(&self) -> impl Iterator<Item = (&Name, &Node)> {
+        self.changes.iter().filter_map(|(name, node)| Some((name, node.as_ref()?)))
+    }
+
+    /// All names, in the order of their bytes.
+    pub(super) fn each(&self, mut see: impl FnMut(&Name, Node)) {
+        let before = self.before.by_name();
+        let mut before =
+            before.iter().filter(|entry| !self.changes.contains_key(&entry.name)).peekable();
+        for (name, node) in self.changed() {
+            while let Some(entry) = before.next_if(|entry| entry.name < *name) {
+                see(&entry.name, Node::of(entry));
+            }
+            see(name, node.clone());
+        }
+        before.for_each(|entry| see(&entry.name, Node::of(entry)));
+    }
+
+    /// As [`Dir::write`].
+    pub(super) fn write(&self, batch: &mut Batch) -> Result<(Id, Object)> {
+        let mut changed = Vec::with_capacity(self.changes.len());
+        for (name, node) in self.changed() {
+            let (mode, id) = match node {
+                Node::Dir(dir) => (Mode::Dir, dir.write(batch)?),
+                Node::File(file) => (file.mode, file.content.write(batch)?),
+                Node::Submodule(id) => (Mode::Submodule, *id),
+            };
+            changed.push(TreeEntry { name: name.clone(), mode, id });
+        }
+        changed.sort_by(order);
+        let mut changed = changed.iter().peekable();
+        let mut all = Vec::with_capacity(self.count);
+        for entry in self.before.iter().filter(|entry| !self.changes.contains_key(&entry.name)) {
+            while let Some(changed) = changed.next_if(|changed| order(changed, entry).is_lt()) {
+                all.push(changed);
+            }
+            all.push(entry);
+        }
+        all.extend(changed);
+        // Directories without entries are left out, as Git has none.
+        all.retain(|entry| (entry.mode, entry.id) != (Mode::Dir, Id::EMPTY_TREE));
+        encode_sorted(&all)
+    }
+}
+
+impl From<Edited> for Dir {
+    fn from(edited: Edited) -> Dir {
+        Dir::Edited(Arc::new(edited))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::object::encode_tree;
+    use crate::objects::Objects;
+    use crate::store::Memory;
+
+    fn entry(name: &str, mode: Mode) -> TreeEntry {
+        TreeEntry { name: name.as_bytes().into(), mode, id: Id::of_bytes([7; 20]) }
+    }
+
+    fn mode() -> impl Strategy<Value = Mode> {
+        prop::sample::select([Mode::Normal, Mode::Exec, Mode::Dir, Mode::Submodule].as_slice())
+    }
+
+    proptest! {
+        #[test]
+        fn changes_are_those_of_a_map(
+            before in prop::collection::btree_map("[a-c.-]{1,2}", mode(), 0..6),
+            changes in prop::collection::vec(("[a-c.-]{1,2}", prop::option::of(mode())), 0..12),
+        ) {
+            // No name that is none.
+            let named = |name: &String| name != "." && name != "..";
+            let mut model: BTreeMap<_, _> = before.into_iter().filter(|(name, _)| named(name)).collect();
+            let (_, object) = encode_tree(model.iter().map(|(name, mode)| entry(name, *mode))).unwrap();
+            let mut edited = Edited::of(Arc::new(Entries::parse(&object.data).unwrap()));
+            for (name, mode) in changes.into_iter().filter(|(name, _)| named(name)) {
+                match mode {
+                    Some(mode) => {
+                        edited.insert(name.as_bytes().into(), Node::of(&entry(&name, mode)));
+                        model.insert(name, mode);
+                    }
+                    None => {
+                        let removed = edited.remove(name.as_bytes()).map(|node| node.mode());
+                        prop_assert_eq!(removed, model.remove(&name));
+                    }
+                }
+            }
+            let mut listed = Vec::new();
+            edited.each(|name, node| listed.push((String::from_utf8(name.to_vec()).unwrap(), node.mode())));
+            prop_assert_eq!(&listed, &model.clone().into_iter().collect::<Vec<_>>());
+            prop_assert_eq!(edited.is_empty(), model.is_empty());
+            for (name, mode) in &model {
+                prop_assert_eq!(edited.get(name.as_bytes()).map(|node| node.mode()), Some(*mode));
+                prop_assert_eq!(edited.get_mut(name.as_bytes()).map(|node| node.mode()), Some(*mode));
+            }
+            let written = edited.write(&mut Batch::new()).unwrap().0;
+            prop_assert_eq!(written, encode_tree(model.iter().map(|(name, mode)| entry(name, *mode))).unwrap().0);
+        }
+    }
+
+    #[test]
+    fn a_change_in_a_large_directory_leaves_the_rest_as_it_is() {
+        let objects = Objects::new(Arc::new(Memory::new()));
+        let names: Vec<_> = (0..10_000).map(|n| format!("{n:05}")).collect();
+        let (id, object) = encode_tree(names.iter().map(|name| entry(name, Mode::Normal))).unwrap();
+        objects.store().write(&[(id, object)]).unwrap();
+        let mut tree = crate::tree::Tree::stored(id);
+        tree.put(&objects, b"05000", Node::file(Mode::Normal, "new")).unwrap();
+        let Dir::Edited(edited) = tree.top() else { panic!("it was changed") };
+        assert_eq!((edited.changed().count(), edited.count), (1, 10_000));
+        assert!(Arc::ptr_eq(&edited.before, &objects.tree(id).unwrap()));
+    }
+}

@@ -1,0 +1,290 @@
+//! Names that Git refuses in a tree: those that some file system takes for Git's own.
+//!
+//! All platforms' rules hold everywhere, because a repository goes from one to another. They are
+//! those of `verify_path` and of `git fsck --strict`: in HFS+ some characters do not count, and
+//! what is no UTF-8 ends a name; in NTFS a name has a short form, ends before spaces, dots and
+//! streams (`.git::$INDEX_ALLOCATION`), and a backslash separates two.
+
+use gix::bstr::ByteSlice;
+
+use super::object::Mode;
+use super::{Error, Result};
+
+/// A file of Git's in a work tree.
+struct Special {
+    /// Behind its dot.
+    name: &'static [u8],
+    /// What NTFS begins a short name with when the plain ones are taken.
+    short: &'static [u8; 6],
+}
+
+const MODULES: Special = Special { name: b"gitmodules", short: b"gi7eba" };
+const ATTRIBUTES: Special = Special { name: b"gitattributes", short: b"gi7d29" };
+const IGNORE: Special = Special { name: b"gitignore", short: b"gi250a" };
+const MAILMAP: Special = Special { name: b"mailmap", short: b"maba30" };
+
+/// Refuses a name that Git does not want in a tree, for an entry of this kind.
+///
+/// # Errors
+/// [`Error::InvalidName`].
+pub(super) fn check_name(name: &[u8], mode: Mode) -> Result<()> {
+    let plain = !name.is_empty()
+        && name != b"."
+        && name != b".."
+        && !name.contains(&b'/')
+        && !name.contains(&0);
+    if plain && !is_dot_git(name) && !is_misplaced(name, mode) {
+        return Ok(());
+    }
+    Err(Error::InvalidName(name.as_bstr().to_string()))
+}
+
+fn is_dot_git(name: &[u8]) -> bool {
+    is_in_hfs(name, b"git") || behind_backslashes(name).any(is_dot_git_in_ntfs)
+}
+
+/// Whether it must be a file, and is none.
+fn is_misplaced(name: &[u8], mode: Mode) -> bool {
+    let specials: &[&Special] = match mode {
+        Mode::Link => &[&MODULES, &ATTRIBUTES, &IGNORE, &MAILMAP],
+        Mode::Dir | Mode::Submodule => &[&MODULES, &ATTRIBUTES],
+        Mode::Normal | Mode::Exec => return false,
+    };
+    specials.iter().any(|special| is_in_hfs(name, special.name) || is_in_ntfs(name, special))
+        || behind_backslashes(name).any(|name| is_in_ntfs(name, &MODULES))
+}
+
+/// The name, and what is behind each backslash in it.
+fn behind_backslashes(name: &[u8]) -> impl Iterator<Item = &[u8]> {
+    let behind = name
+        .iter()
+        .enumerate()
+        .filter(|(_, byte)| **byte == b'\\')
+        .filter_map(|(at, _)| name.get(at + 1..));
+    std::iter::once(name).chain(behind)
+}
+
+/// `.git` and its short name.
+fn is_dot_git_in_ntfs(name: &[u8]) -> bool {
+    let rest = [&b".git"[..], b"git~1"].iter().find_map(|git| without_prefix(name, git));
+    rest.is_some_and(|rest| ends(rest.split(|byte| *byte == b'\\').next().unwrap_or_default()))
+}
+
+/// A special file under its name, or a short one.
+fn is_in_ntfs(name: &[u8], special: &Special) -> bool {
+    let plain = name.strip_prefix(b".").and_then(|name| without_prefix(name, special.name));
+    let first = special.name.get(..6).unwrap_or_default();
+    // After four of them, NTFS hashes.
+    let short = without_prefix(name, first).and_then(|rest| match rest {
+        [b'~', b'1'..=b'4', rest @ ..] => Some(rest),
+        _ => None,
+    });
+    [plain, short, behind_hashed(name, special.short)].into_iter().flatten().any(ends)
+}
+
+/// What is behind `gi7eb~12`: eight bytes, of which some begin a hash, and a number follows.
+fn behind_hashed<'n>(name: &'n [u8], hash: &[u8; 6]) -> Option<&'n [u8]> {
+    let (eight, rest) = name.split_at_checked(8)?;
+    let tilde = eight.iter().position(|byte| *byte == b'~')?;
+    let (letters, number) = eight.split_at_checked(tilde)?;
+    let first = hash.get(..tilde).is_some_and(|hash| letters.eq_ignore_ascii_case(hash));
+    match number {
+        [b'~', b'1'..=b'9', digits @ ..] if first && digits.iter().all(u8::is_ascii_digit) => {
+            Some(rest)
+        }
+        _ => None,
+    }
+}
+
+/// Whether NTFS drops all of it: spaces and dots, before the end or a stream.
+fn ends(rest: &[u8]) -> bool {
+    rest.iter().find(|byte| !matches!(byte, b' ' | b'.')).is_none_or(|byte| *byte == b':')
+}
+
+fn without_prefix<'n>(name: &'n [u8], prefix: &[u8]) -> Option<&'n [u8]> {
+    let (first, rest) = name.split_at_checked(prefix.len())?;
+    first.eq_ignore_ascii_case(prefix).then_some(rest)
+}
+
+/// Whether HFS+ has it for a dot and `needle`.
+fn is_in_hfs(name: &[u8], needle: &[u8]) -> bool {
+    let mut characters = name
+        .utf8_chunks()
+        // What is no UTF-8 ends the name.
+        .take(1)
+        .flat_map(|chunk| chunk.valid().chars())
+        .take_while(|character| !matches!(character, '\u{fffe}' | '\u{ffff}'))
+        .filter(|character| !is_ignored(*character));
+    characters.next() == Some('.')
+        && needle.iter().all(|byte| {
+            characters.next().is_some_and(|found| found.eq_ignore_ascii_case(&char::from(*byte)))
+        })
+        && characters.next().is_none()
+}
+
+/// Characters that HFS+ does not compare.
+fn is_ignored(character: char) -> bool {
+    matches!(character, '\u{200c}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{206a}'..='\u{206f}' | '\u{feff}')
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+    use std::path::Path;
+    use std::process::{Command, Output};
+
+    use super::*;
+    use crate::Id;
+    use crate::object::{Kind, Object, TreeEntry, encode_tree};
+    use crate::store::{Git, Store};
+
+    fn git(dir: &Path, args: &[&str]) -> Output {
+        Command::new("git").arg("-C").arg(dir).args(args).output().unwrap()
+    }
+
+    const BASES: [&str; 24] = [
+        ".git",
+        ".GiT",
+        "git~1",
+        "git~2",
+        ".gitmodules",
+        "gitmod~1",
+        "GITMOD~4",
+        "gitmod~5",
+        "gi7eba~1",
+        "gi7eb~12",
+        "g~123456",
+        ".gitattributes",
+        "gitatt~1",
+        "gi7d29~1",
+        ".gitignore",
+        "gitign~1",
+        "gi250a~9",
+        ".mailmap",
+        "mailma~1",
+        "maba30~1",
+        "...",
+        "con",
+        ".g\u{200c}it",
+        ".gitmo\u{202a}dules",
+    ];
+
+    fn table() -> Vec<Vec<u8>> {
+        let prefixes = ["", "x\\", "x\\\\", "\u{200d}", " "];
+        let suffixes: [&[u8]; 15] = [
+            b"",
+            b" ",
+            b".",
+            b" . .",
+            b":x",
+            b"::$INDEX_ALLOCATION",
+            b"\\x",
+            b"\\",
+            "\u{200c}".as_bytes(),
+            b"\xff",
+            b"\xff.x",
+            b"x",
+            b"~1",
+            b"\xef\xbf\xbe",
+            b". x",
+        ];
+        let mut names = Vec::new();
+        for (prefix, base) in prefixes.iter().flat_map(|prefix| BASES.map(|base| (prefix, base))) {
+            names.extend(
+                suffixes.iter().map(|suffix| [prefix.as_bytes(), base.as_bytes(), suffix].concat()),
+            );
+        }
+        names
+    }
+
+    #[test]
+    fn names_are_refused_exactly_if_git_refuses_them() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Git::open(dir.path()).unwrap();
+        let (mut objects, mut cases) = (Vec::new(), Vec::new());
+        for (number, name) in table().into_iter().enumerate() {
+            for mode in [Mode::Normal, Mode::Link, Mode::Dir] {
+                // A directory that must be none is named itself in what git says, and what is in it
+                // tells it from others.
+                let text =
+                    if mode == Mode::Dir { format!("# {number}\n") } else { "#\n".to_owned() };
+                let (blob, object) = Object::new(Kind::Blob, text.into_bytes()).unwrap();
+                if mode == Mode::Dir || number == 0 {
+                    objects.push((blob, object));
+                }
+                let entry = |name: &[u8], mode, id| {
+                    let (id, tree) =
+                        encode_tree([TreeEntry { name: name.into(), mode, id }]).unwrap();
+                    ((id, tree), id)
+                };
+                let id = if mode == Mode::Dir {
+                    let (tree, id) = entry(b"f", Mode::Normal, blob);
+                    objects.push(tree);
+                    id
+                } else {
+                    blob
+                };
+                let (tree, top) = entry(&name, mode, id);
+                objects.push(tree);
+                cases.push((name.clone(), mode, id, top));
+            }
+        }
+        // Half of them are in the file system's cache only, which is quick.
+        store.with_fsync(crate::store::Fsync::None).write(&objects).unwrap();
+        let found = git(dir.path(), &["fsck", "--strict", "--no-dangling"]);
+        let said = String::from_utf8_lossy(&[found.stdout, found.stderr].concat()).into_owned();
+        let bad: HashSet<Id> = said
+            .split([' ', ':', '\n'])
+            .filter_map(|word| Id::parse(word.as_bytes()).ok())
+            .collect();
+        let mut refused = 0;
+        for (name, mode, id, top) in &cases {
+            let theirs = bad.contains(id) || bad.contains(top);
+            assert_eq!(
+                check_name(name, *mode).is_err(),
+                theirs,
+                "{:?} as {mode:?}",
+                name.as_bstr()
+            );
+            refused += u32::from(theirs);
+        }
+        assert!(refused > 500, "{refused}: {said}");
+    }
+
+    #[test]
+    fn what_git_does_not_add_to_an_index_is_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Git::open(dir.path()).unwrap();
+        let (blob, object) = Object::new(Kind::Blob, *b"#").unwrap();
+        store.write(&[(blob, object)]).unwrap();
+        let names =
+            BASES.iter().flat_map(|base| ["", "x\\"].map(|prefix| format!("{prefix}{base}")));
+        for name in names.chain(
+            ["..", ".", ".git\\config", "x\\.git", "a\\git~1", ".git::$INDEX_ALLOCATION"]
+                .map(str::to_owned),
+        ) {
+            for (mode, number) in [(Mode::Normal, "100644"), (Mode::Link, "120000")] {
+                let entry = format!("{number},{blob},{name}");
+                let protect = ["-c", "core.protectNTFS=true", "-c", "core.protectHFS=true"];
+                let args =
+                    [&protect[..], &["update-index", "--add", "--cacheinfo", &entry]].concat();
+                if !git(dir.path(), &args).status.success() {
+                    check_name(name.as_bytes(), mode).unwrap_err();
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn names_of_git_itself_are_refused() {
+        for bad in [&b".git"[..], b".GIT", b"git~1", b".", b"..", b"", b"a/b", b"a\0b"] {
+            assert!(check_name(bad, Mode::Normal).is_err(), "{:?}", bad.as_bstr());
+        }
+        check_name(&[b'x'; 255], Mode::Normal).unwrap();
+        check_name(b"\xff\xfe", Mode::Normal).unwrap();
+        check_name(b".gitignore", Mode::Normal).unwrap();
+        check_name(b".gitignore", Mode::Dir).unwrap();
+        check_name(b".gitmodules", Mode::Link).unwrap_err();
+        check_name(b".gitmodules", Mode::Dir).unwrap_err();
+    }
+}

@@ -1,0 +1,115 @@
+//! `transactions/ID/author`.
+
+use parking_lot::Mutex;
+use std::sync::Arc;
+
+use datakit_core::vfs::{Error, FileStat, OpenMode, Result, read_at};
+
+use crate::identity::{By, Identity, LONGEST};
+use datakit_server::tree::{Leaf, OpenLeaf, Wait, ready};
+
+/// `NAME <MAIL>` of who wrote the commit, and perhaps the date. A write at offset 0 begins anew,
+/// and the whole must be right with its newline or when the file is closed; after an error it is
+/// what it was. Emptied, it is the user who attached.
+#[derive(Clone)]
+pub(super) struct Author(Arc<Shared>);
+
+struct Shared {
+    committer: Identity,
+    text: Mutex<Content>,
+}
+
+#[derive(Default)]
+struct Content {
+    now: Vec<u8>,
+    /// The last that was right.
+    right: Vec<u8>,
+}
+
+impl Author {
+    pub(super) fn new(committer: Identity) -> Author {
+        Author(Arc::new(Shared { committer, text: Mutex::default() }))
+    }
+
+    /// Who a commit is by.
+    pub(super) fn by(&self) -> crate::Result<By> {
+        let text = self.0.text.lock().now.clone();
+        By::author(&text, &self.0.committer)
+    }
+
+    fn shown(&self) -> Vec<u8> {
+        let text = self.0.text.lock();
+        if text.now.is_empty() {
+            format!("{}\n", self.0.committer).into()
+        } else {
+            text.now.clone()
+        }
+    }
+
+    /// Whether it is right as it is now; if not, it is again what it was.
+    fn check(&self) -> crate::Result<()> {
+        let mut text = self.0.text.lock();
+        let checked = By::author(&text.now, &self.0.committer);
+        match checked {
+            Ok(_) => text.right = text.now.clone(),
+            Err(_) => text.now = text.right.clone(),
+        }
+        checked.map(drop)
+    }
+
+    fn write(&self, offset: u64, data: &[u8]) -> Result<usize> {
+        let mut text = self.0.text.lock();
+        let start = usize::try_from(offset).map_err(|_| Error::TooLarge)?;
+        if start.checked_add(data.len()).is_none_or(|end| end > LONGEST) {
+            return Err(Error::TooLarge);
+        }
+        if start > text.now.len() {
+            return Err(Error::Seek);
+        }
+        text.now.truncate(start);
+        text.now.extend(data);
+        let whole = text.now.ends_with(b"\n");
+        drop(text);
+        if whole {
+            self.check()?;
+        }
+        Ok(data.len())
+    }
+}
+
+impl Leaf for Author {
+    fn stat(&self) -> Wait<'_, FileStat> {
+        ready(Ok(FileStat::new(self.shown().len() as u64)))
+    }
+
+    fn open(&self, mode: OpenMode) -> Wait<'_, Box<dyn OpenLeaf>> {
+        if mode.truncate {
+            self.0.text.lock().now.clear();
+        }
+        ready(Ok(Box::new(OpenAuthor(self.clone()))))
+    }
+
+    fn truncate(&self, length: u64) -> Wait<'_, ()> {
+        if length != 0 {
+            return ready(Err(Error::Invalid));
+        }
+        self.0.text.lock().now.clear();
+        ready(Ok(()))
+    }
+}
+
+struct OpenAuthor(Author);
+
+impl OpenLeaf for OpenAuthor {
+    fn read<'a>(&'a self, offset: u64, buf: &'a mut [u8]) -> Wait<'a, usize> {
+        ready(read_at(&self.0.shown(), offset, buf))
+    }
+
+    fn write<'a>(&'a self, offset: u64, data: &'a [u8]) -> Wait<'a, usize> {
+        ready(self.0.write(offset, data))
+    }
+
+    fn finish(&self) -> Wait<'_, ()> {
+        ready(self.0.check().map_err(Error::from))
+    }
+}

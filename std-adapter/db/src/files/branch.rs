@@ -1,0 +1,233 @@
+//! `/branch/NAME`.
+
+use parking_lot::{Mutex, RwLock};
+use std::sync::{Arc, OnceLock, Weak};
+
+use datakit_core::vfs::{Error, Name, Time};
+
+use super::branch_table::BranchTable;
+use super::log::LogFile;
+use super::quota::Quota;
+use super::ro::{Ro, Source, time_of};
+use super::snapshots::Diff;
+use super::streams::{HeadLive, Reflog};
+use super::transactions::Transactions;
+use super::watch::WatchDir;
+use super::{line, transaction};
+use crate::land::fast_forward;
+use crate::tree::Tree;
+use crate::{Branch, BranchName, Database, Id};
+use datakit_server::ino;
+use datakit_server::tree::{
+    Command, DirOnly, Directory, Entry, READ_ONLY_DIRECTORY, Refusal, Status, Wait, WeakEntry,
+    ready,
+};
+
+/// The branch that the files of a directory are about: after a rename it is another one. All files
+/// about one branch on one connection share one of these.
+pub(super) struct Slot {
+    pub(super) database: Database,
+    pub(super) quota: Arc<Quota>,
+    branch: RwLock<BranchName>,
+    /// Tells the directories of this branch from those of all others.
+    pub(super) number: u64,
+    /// The directory itself, while there are fids of it.
+    dir: Mutex<Option<WeakEntry>>,
+    table: Weak<BranchTable>,
+}
+
+impl Slot {
+    pub(super) fn new(
+        database: &Database,
+        quota: &Arc<Quota>,
+        branch: BranchName,
+        number: u64,
+        table: Weak<BranchTable>,
+    ) -> Slot {
+        let (database, quota) = (database.clone(), quota.clone());
+        Slot { database, quota, branch: RwLock::new(branch), number, dir: Mutex::default(), table }
+    }
+
+    pub(super) fn name(&self) -> BranchName {
+        self.branch.read().clone()
+    }
+
+    pub(super) fn rename(&self, branch: BranchName) {
+        *self.branch.write() = branch;
+    }
+
+    pub(super) fn branch(&self) -> Arc<Branch> {
+        self.database.branch(&self.name())
+    }
+
+    pub(super) fn head(&self) -> crate::Result<Option<Id>> {
+        self.database.objects().store().head(&self.name())
+    }
+
+    /// The tree of the head; the empty one for a branch without commits.
+    pub(super) fn tree(&self) -> crate::Result<Tree> {
+        tree_of(&self.database, self.head()?)
+    }
+
+    /// The same, and when the head was committed, if there is one.
+    fn tree_and_time(&self) -> crate::Result<(Tree, Option<Time>)> {
+        let Some(head) = self.head()? else { return Ok((Tree::stored(Id::EMPTY_TREE), None)) };
+        let commit = self.database.objects().commit(head)?;
+        Ok((Tree::stored(commit.tree), Some(time_of(&commit))))
+    }
+
+    /// The one directory that shows it, called `name`.
+    pub(super) fn dir(self: &Arc<Slot>, name: impl FnOnce(&BranchName) -> Arc<[u8]>) -> Entry {
+        let mut dir = self.dir.lock();
+        dir.as_ref().and_then(WeakEntry::upgrade).unwrap_or_else(|| {
+            let entry =
+                Entry::dir_of(name(&self.name()), self.number, BranchDir::new(self.clone()));
+            *dir = entry.downgrade();
+            entry
+        })
+    }
+
+    pub(super) fn table(&self) -> &Weak<BranchTable> {
+        &self.table
+    }
+}
+
+impl Drop for Slot {
+    fn drop(&mut self) {
+        if let Some(table) = self.table.upgrade() {
+            table.forget(self);
+        }
+    }
+}
+
+/// The tree of a commit.
+pub(super) fn tree_of(database: &Database, commit: Option<Id>) -> crate::Result<Tree> {
+    Ok(Tree::stored(match commit {
+        Some(commit) => database.objects().commit(commit)?.tree,
+        None => Id::EMPTY_TREE,
+    }))
+}
+
+/// The directory of a branch. Its entries are made when somebody looks.
+struct BranchDir {
+    slot: Arc<Slot>,
+    entries: OnceLock<Box<[Entry; 9]>>,
+}
+
+impl BranchDir {
+    fn new(slot: Arc<Slot>) -> BranchDir {
+        BranchDir { slot, entries: OnceLock::new() }
+    }
+
+    fn entries(&self) -> &[Entry; 9] {
+        self.entries.get_or_init(|| {
+            let slot = || self.slot.clone();
+            let source: Source = {
+                let slot = slot();
+                Arc::new(move || slot.tree_and_time())
+            };
+            let ro = Ro::new(&self.slot.database, source.clone(), self.slot.number);
+            // The same inodes when the directory was dropped and is made again.
+            let numbered = |entry: Entry| {
+                let number = ino::of(("branch", self.slot.number, entry.name()));
+                entry.numbered(number)
+            };
+            Box::new([
+                numbered(Entry::dir(
+                    "diff",
+                    Diff::new(&self.slot.database, source, self.slot.number),
+                )),
+                numbered(Entry::file("fast-forward", forward(slot()))),
+                numbered(Entry::file("head", head(slot()))),
+                numbered(Entry::file("head.live", HeadLive(slot()))),
+                numbered(Entry::file("log", log(slot()))),
+                numbered(Entry::file("reflog", Reflog(slot()))),
+                ro.top("ro"),
+                numbered(Entry::dir("transactions", DirOnly(Transactions::new(slot())))),
+                numbered(Entry::dir("watch", WatchDir::new(slot(), Vec::new()))),
+            ])
+        })
+    }
+}
+
+impl Directory for BranchDir {
+    fn mode(&self) -> u32 {
+        READ_ONLY_DIRECTORY
+    }
+
+    fn list(&self) -> Wait<'_, Vec<Entry>> {
+        ready(Ok(self.entries().to_vec()))
+    }
+
+    fn lookup<'a>(&'a self, name: Name<'a>) -> Wait<'a, Entry> {
+        let found = self.entries().iter().find(|entry| *entry.name() == *name.as_bytes());
+        ready(found.cloned().ok_or(Error::NotFound))
+    }
+
+    /// Git keeps none, and `mkdir -m` sets one.
+    fn chmod(&self, _: u32) -> Wait<'_, ()> {
+        ready(Ok(()))
+    }
+
+    /// Deletes the branch, whatever is in the directory.
+    fn remove(&self) -> Wait<'_, ()> {
+        let branch = self.slot.branch();
+        Box::pin(async move {
+            Ok(self
+                .slot
+                .database
+                .run(move |_| {
+                    while !branch.advance(branch.head()?, None)? {}
+                    Ok(())
+                })
+                .await?)
+        })
+    }
+}
+
+fn head(slot: Arc<Slot>) -> Status {
+    let length = {
+        let slot = slot.clone();
+        move || slot.head().map_or(0, |head| line(head).len() as u64)
+    };
+    Status::new(move || Ok(line(slot.head()?))).with_length(length)
+}
+
+fn log(slot: Arc<Slot>) -> LogFile {
+    LogFile { database: slot.database.clone(), start: Box::new(move || slot.branch().head()) }
+}
+
+fn forward(slot: Arc<Slot>) -> Command {
+    let refusal = slot.table().upgrade().and_then(|table| table.refusal(slot.number));
+    let command = Command::explaining(move |text| {
+        let slot = slot.clone();
+        async move {
+            let keep = |text| {
+                if let Some(table) = slot.table().upgrade() {
+                    table.set_refusal(slot.number, text);
+                }
+            };
+            keep(None);
+            let moved = forward_to(&slot, &text).await.map_err(Refusal::from);
+            moved
+                .inspect_err(|refusal| keep(Some(refusal.text.clone())))
+                .map(|()| transaction::NO_REPLY)
+        }
+    });
+    command.complete_unless(hash_begun).with_refusal(refusal)
+}
+
+/// Whether it can be the begin of a hash, and no more.
+pub(super) fn hash_begun(text: &str) -> bool {
+    text.len() < 40 && text.bytes().all(|digit| matches!(digit, b'0'..=b'9' | b'a'..=b'f'))
+}
+
+async fn forward_to(slot: &Slot, text: &str) -> crate::Result<()> {
+    let to = Id::parse(text.as_bytes())?;
+    let branch = slot.branch();
+    let forward = move |database: &Database| {
+        let _landing = database.landing();
+        fast_forward(database, &branch, to)
+    };
+    slot.database.run(forward).await
+}

@@ -1,0 +1,122 @@
+//! `/branch`: a directory for each branch.
+
+use std::sync::Arc;
+
+use datakit_core::vfs::{Create, Error, Name, New, Result};
+
+use super::branch_table::BranchTable;
+use super::quota::Quota;
+use crate::{BranchName, Database};
+use datakit_server::tree::{Directory, Entry, READ_ONLY_DIRECTORY, Wait, ready};
+
+/// All branches of the repository, and those that were made on this connection and have no commit
+/// yet.
+pub(super) struct Branches(Arc<BranchTable>);
+
+impl Branches {
+    pub(super) fn new(database: &Database, quota: &Arc<Quota>) -> Branches {
+        Branches(BranchTable::new(database, quota))
+    }
+
+    fn move_to(&self, old: &BranchName, new: &BranchName) -> Result<()> {
+        let (slot, database) = (self.0.slot(old), self.0.database());
+        database.rename(&slot.branch(), &database.branch(new))?;
+        self.0.renamed(&slot, new);
+        Ok(())
+    }
+}
+
+/// The directory of a branch.
+fn entry(table: &Arc<BranchTable>, branch: &BranchName) -> Entry {
+    table.slot(branch).dir(BranchName::to_file_name)
+}
+
+/// A branch in a listing: its name and number. The files are made when it is looked up.
+struct Listed {
+    table: Arc<BranchTable>,
+    branch: BranchName,
+}
+
+impl Listed {
+    fn entry(table: &Arc<BranchTable>, branch: BranchName) -> Entry {
+        let (name, number) = (branch.to_file_name(), table.number(&branch));
+        Entry::dir_of(name, number, Listed { table: table.clone(), branch })
+    }
+}
+
+impl Directory for Listed {
+    fn mode(&self) -> u32 {
+        READ_ONLY_DIRECTORY
+    }
+
+    fn list(&self) -> Wait<'_, Vec<Entry>> {
+        let entry = entry(&self.table, &self.branch);
+        Box::pin(async move { entry.as_dir().ok_or(Error::NotDirectory)?.list().await })
+    }
+
+    fn lookup<'a>(&'a self, name: Name<'a>) -> Wait<'a, Entry> {
+        let entry = entry(&self.table, &self.branch);
+        Box::pin(async move { entry.as_dir().ok_or(Error::NotDirectory)?.lookup(name).await })
+    }
+
+    fn remove(&self) -> Wait<'_, ()> {
+        let entry = entry(&self.table, &self.branch);
+        Box::pin(async move { entry.as_dir().ok_or(Error::NotDirectory)?.remove().await })
+    }
+}
+
+impl Directory for Branches {
+    fn list(&self) -> Wait<'_, Vec<Entry>> {
+        Box::pin(async move {
+            let heads = self.0.database().run(Database::heads).await?;
+            let mut names: Vec<_> = heads.into_iter().map(|(name, _)| name).collect();
+            names.extend(self.0.made());
+            names.sort();
+            names.dedup();
+            Ok(names.into_iter().map(|name| Listed::entry(&self.0, name)).collect())
+        })
+    }
+
+    fn lookup<'a>(&'a self, name: Name<'a>) -> Wait<'a, Entry> {
+        ready((|| {
+            let branch =
+                BranchName::from_file_name(name.as_bytes()).map_err(|_| Error::NotFound)?;
+            if !self.0.is_made(&branch)
+                && self.0.database().objects().store().head(&branch)?.is_none()
+            {
+                return Err(Error::NotFound);
+            }
+            Ok(entry(&self.0, &branch))
+        })())
+    }
+
+    /// Also of one that is there, which clients count on.
+    fn create<'a>(&'a self, name: Name<'a>, create: Create<'a>) -> Wait<'a, Entry> {
+        ready((|| {
+            if create.new != New::Dir {
+                return Err(Error::OnlyDirectories);
+            }
+            let branch = BranchName::from_file_name(name.as_bytes()).map_err(crate::Error::from)?;
+            if let Some(other) = self.0.database().objects().store().in_the_way(&branch)? {
+                return Err(crate::Error::InTheWay { branch: branch.to_string(), other }.into());
+            }
+            self.0.make(&branch)?;
+            Ok(entry(&self.0, &branch))
+        })())
+    }
+
+    fn rename<'a>(&'a self, child: &'a Entry, name: Name<'a>) -> Wait<'a, ()> {
+        ready((|| {
+            let old = BranchName::from_file_name(&child.name()).map_err(crate::Error::from)?;
+            let new = BranchName::from_file_name(name.as_bytes()).map_err(crate::Error::from)?;
+            if old == new { Ok(()) } else { self.move_to(&old, &new) }
+        })())
+    }
+
+    fn unlink<'a>(&'a self, child: &'a Entry) -> Wait<'a, ()> {
+        ready((|| {
+            self.0.removed(&BranchName::from_file_name(&child.name()).map_err(crate::Error::from)?);
+            Ok(())
+        })())
+    }
+}

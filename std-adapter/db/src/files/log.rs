@@ -1,0 +1,136 @@
+//! `log`: the history of a commit, a line for each, made as it is read.
+
+use parking_lot::Mutex;
+use std::sync::Arc;
+
+use datakit_core::vfs::{FileStat, OpenMode, Time, read_at};
+
+use super::ro::time_of;
+use crate::history::{Log, log};
+use crate::{Database, Error, Id, log_line};
+use datakit_server::tree::{Leaf, OpenLeaf, Wait, ready};
+
+/// The commit whose history it is, asked for when it is opened.
+pub(super) type Start = Box<dyn Fn() -> crate::Result<Option<Id>> + Send + Sync>;
+
+/// A file `log`.
+pub(super) struct LogFile {
+    pub(super) database: Database,
+    pub(super) start: Start,
+}
+
+impl Leaf for LogFile {
+    /// Nobody knows its length before it is read.
+    fn stat(&self) -> Wait<'_, FileStat> {
+        ready(Ok(FileStat::new(0).read_only()))
+    }
+
+    /// With its last commit.
+    fn changed(&self) -> Option<Time> {
+        let start = (self.start)().ok()??;
+        Some(time_of(&*self.database.objects().commit(start).ok()?))
+    }
+
+    fn open(&self, _: OpenMode) -> Wait<'_, Box<dyn OpenLeaf>> {
+        ready((|| {
+            let start = (self.start)()?;
+            let reader = Arc::new(Mutex::new(Reader::new(&self.database, start)));
+            Ok(Box::new(OpenLog { database: self.database.clone(), start, reader })
+                as Box<dyn OpenLeaf>)
+        })())
+    }
+}
+
+struct OpenLog {
+    database: Database,
+    start: Option<Id>,
+    reader: Arc<Mutex<Reader>>,
+}
+
+impl OpenLeaf for OpenLog {
+    fn read<'a>(&'a self, offset: u64, buf: &'a mut [u8]) -> Wait<'a, usize> {
+        Box::pin(async move {
+            // Who has left a read may have its work still under way.
+            if let Some(reader) = self.reader.try_lock()
+                && let Some(text) = reader.ready_at(offset)
+            {
+                return read_at(text, 0, buf);
+            }
+            let (reader, start, count) = (self.reader.clone(), self.start, buf.len());
+            let work = move |database: &Database| {
+                let reader = &mut *reader.lock();
+                if offset < reader.begin {
+                    // A history does not change: it is the same text again.
+                    *reader = Reader::new(database, start);
+                }
+                reader.text_at(offset, count)
+            };
+            let text = self.database.run(work).await?;
+            read_at(&text, 0, buf)
+        })
+    }
+}
+
+/// Bytes that are made at a time at least: readers of single bytes do not wait for each.
+const PIECE: usize = 16 << 10;
+
+/// A place in the text.
+struct Reader {
+    /// `None` at the end.
+    log: Option<Log>,
+    /// What comes next, and where it begins.
+    text: Vec<u8>,
+    begin: u64,
+    failed: Option<Error>,
+}
+
+impl Reader {
+    fn new(database: &Database, start: Option<Id>) -> Reader {
+        let log = start.map(|start| log(database.objects(), start));
+        Reader { log, text: Vec::new(), begin: 0, failed: None }
+    }
+
+    /// What is at `offset`, if anything is at hand.
+    fn ready_at(&self, offset: u64) -> Option<&[u8]> {
+        let skipped = usize::try_from(offset.checked_sub(self.begin)?).ok()?;
+        self.text.get(skipped..).filter(|text| !text.is_empty())
+    }
+
+    /// At most `count` bytes at `offset`; none at the end. What was read before is not kept.
+    fn text_at(&mut self, offset: u64, count: usize) -> crate::Result<Vec<u8>> {
+        loop {
+            let before = usize::try_from(offset.saturating_sub(self.begin))
+                .unwrap_or(usize::MAX)
+                .min(self.text.len());
+            self.text.drain(..before);
+            self.begin = self.begin.saturating_add(before as u64);
+            let there = self.begin == offset && (self.text.len() >= count || self.log.is_none());
+            if there || self.log.is_none() {
+                break;
+            }
+            self.more(count.max(PIECE));
+        }
+        if self.begin != offset || self.text.is_empty() {
+            // All that is good was read.
+            return self.failed.clone().map_or(Ok(Vec::new()), Err);
+        }
+        Ok(self.text.get(..count).unwrap_or(&self.text).to_vec())
+    }
+
+    /// Makes more of the text, until there is as much as `count`.
+    fn more(&mut self, count: usize) {
+        while let Some(log) = &mut self.log {
+            match log.next() {
+                Some(Ok((id, commit))) => log_line::write(id, &commit, &mut self.text),
+                Some(Err(error)) => {
+                    self.failed = Some(error);
+                    self.log = None;
+                }
+                None => self.log = None,
+            }
+            if self.text.len() >= count {
+                return;
+            }
+        }
+    }
+}

@@ -1,0 +1,78 @@
+//! What one connection may have of the database at a time.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use datakit_core::vfs::{Error, Result};
+
+use crate::Database;
+use datakit_server::space::Space;
+
+/// Open transactions.
+const TRANSACTIONS: usize = 1024;
+
+/// Remotes.
+const REMOTES: usize = 256;
+
+/// Open streams: of branches, paths and remotes.
+const WATCHES: usize = 4096;
+
+/// A connection may take this part of the memory for what is not committed: one that takes all it
+/// may leaves some to others.
+const PART: u64 = 4;
+
+/// The limits of one connection, and what it has.
+pub(super) struct Quota {
+    /// For all of its transactions together, and for the texts that it writes.
+    pub(super) memory: Arc<Space>,
+    pub(super) transactions: Limit,
+    pub(super) remotes: Limit,
+    pub(super) watches: Limit,
+}
+
+impl Quota {
+    pub(super) fn new(database: &Database) -> Arc<Quota> {
+        let memory = database.memory();
+        Arc::new(Quota {
+            memory: memory.part(memory.limit() / PART),
+            transactions: Limit::new(TRANSACTIONS, "open transactions"),
+            remotes: Limit::new(REMOTES, "remotes"),
+            watches: Limit::new(WATCHES, "open streams"),
+        })
+    }
+}
+
+/// How many there may be of something, and how many there are.
+pub(super) struct Limit {
+    most: usize,
+    what: &'static str,
+    taken: Arc<AtomicUsize>,
+}
+
+impl Limit {
+    fn new(most: usize, what: &'static str) -> Limit {
+        Limit { most, what, taken: Arc::default() }
+    }
+
+    /// One more, until it is dropped.
+    ///
+    /// # Errors
+    /// [`Error::NoSpace`], which says what there are too many of.
+    pub(super) fn take(&self) -> Result<Taken> {
+        let more = |taken: usize| (taken < self.most).then_some(taken.saturating_add(1));
+        let Ok(_) = self.taken.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more) else {
+            return Err(Error::NoSpace
+                .because(format_args!("a connection has at most {} {}", self.most, self.what)));
+        };
+        Ok(Taken(self.taken.clone()))
+    }
+}
+
+/// One of those that a [`Limit`] counts.
+pub(super) struct Taken(Arc<AtomicUsize>);
+
+impl Drop for Taken {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}

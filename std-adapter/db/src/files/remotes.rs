@@ -1,0 +1,279 @@
+//! `/remotes`: other repositories, from which branches are fetched.
+
+use parking_lot::Mutex;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use datakit_core::vfs::{Create, Error, FileStat, Name, New, OpenMode};
+
+use tokio::sync::Semaphore;
+
+use super::Keeping;
+use super::quota::{Quota, Taken};
+use crate::counters::Counted;
+use crate::store::{FetchError, Stop};
+use crate::{BranchName, Database, Id, said};
+use datakit_server::ino;
+use datakit_server::tree::{
+    Command, Directory, Entry, Leaf, Live, OpenLeaf, Refusal, Text, Wait, ready,
+};
+
+/// The remotes of one connection.
+pub(super) struct Remotes {
+    database: Database,
+    quota: Arc<Quota>,
+    known: Mutex<BTreeMap<Box<[u8]>, Entry>>,
+    /// Of fetches, so that one connection leaves some for the others.
+    turns: Arc<Semaphore>,
+}
+
+/// Fetches of one connection at a time.
+const AT_ONCE: usize = 2;
+
+impl Remotes {
+    pub(super) fn new(database: &Database, quota: &Arc<Quota>) -> Remotes {
+        let turns = Arc::new(Semaphore::new(AT_ONCE));
+        Remotes { database: database.clone(), quota: quota.clone(), known: Mutex::default(), turns }
+    }
+}
+
+impl Directory for Remotes {
+    fn list(&self) -> Wait<'_, Vec<Entry>> {
+        ready(Ok(self.known.lock().values().cloned().collect()))
+    }
+
+    fn lookup<'a>(&'a self, name: Name<'a>) -> Wait<'a, Entry> {
+        ready(self.known.lock().get(name.as_bytes()).cloned().ok_or(Error::NotFound))
+    }
+
+    fn create<'a>(&'a self, name: Name<'a>, create: Create<'a>) -> Wait<'a, Entry> {
+        ready((|| {
+            if create.new != New::Dir {
+                return Err(Error::OnlyDirectories);
+            }
+            let mut known = self.known.lock();
+            if known.contains_key(name.as_bytes()) {
+                return Err(Error::Exists);
+            }
+            let taken = self.quota.remotes.take()?;
+            let entry = Entry::dir(
+                name.as_bytes(),
+                RemoteDir::new(&self.database, &self.quota, &self.turns, taken),
+            );
+            known.insert(name.as_bytes().into(), entry.clone());
+            Ok(entry)
+        })())
+    }
+
+    fn rename<'a>(&'a self, child: &'a Entry, name: Name<'a>) -> Wait<'a, ()> {
+        ready((|| {
+            let mut known = self.known.lock();
+            if *child.name() == *name.as_bytes() {
+                return Ok(());
+            }
+            if known.contains_key(name.as_bytes()) {
+                return Err(Error::Exists);
+            }
+            let entry = known.remove(&*child.name()).ok_or(Error::NotFound)?;
+            known.insert(name.as_bytes().into(), entry);
+            Ok(())
+        })())
+    }
+
+    fn unlink<'a>(&'a self, child: &'a Entry) -> Wait<'a, ()> {
+        self.known.lock().retain(|_, entry| !entry.is(child));
+        ready(Ok(()))
+    }
+}
+
+struct RemoteDir {
+    entries: [Entry; 3],
+}
+
+/// What the files of a remote share.
+struct Remote {
+    kept: Arc<Kept>,
+    url: Text,
+    head: Live<Option<Id>>,
+    quota: Arc<Quota>,
+    turns: Arc<Semaphore>,
+    _counted: Counted,
+    _taken: Taken,
+}
+
+/// What was fetched, for as long as there is the remote or a fetch of it.
+struct Kept {
+    database: Database,
+    /// The name under which it is kept, which no other remote of any connection has.
+    name: String,
+    /// Whether anything was asked for.
+    used: AtomicBool,
+}
+
+impl RemoteDir {
+    fn new(
+        database: &Database,
+        quota: &Arc<Quota>,
+        turns: &Arc<Semaphore>,
+        taken: Taken,
+    ) -> RemoteDir {
+        let name = format!("datakit-{}-{}", std::process::id(), ino::next());
+        let remote = Arc::new(Remote {
+            kept: Arc::new(Kept { database: database.clone(), name, used: AtomicBool::new(false) }),
+            url: Text::in_space("", &quota.memory),
+            head: Live::new(None),
+            quota: quota.clone(),
+            turns: turns.clone(),
+            _counted: database.count(|counters| &counters.remotes),
+            _taken: taken,
+        });
+        let fetch = {
+            let remote = remote.clone();
+            Command::explaining(move |branch| {
+                let remote = remote.clone();
+                async move { remote.fetch(branch).await.map(|()| "") }
+            })
+        };
+        RemoteDir {
+            entries: [
+                Entry::file("fetch", fetch),
+                Entry::file("head", Head(remote.clone())),
+                Entry::file("url", remote.url.clone()),
+            ],
+        }
+    }
+}
+
+impl Directory for RemoteDir {
+    fn list(&self) -> Wait<'_, Vec<Entry>> {
+        ready(Ok(self.entries.to_vec()))
+    }
+
+    fn keeps(&self, _: &Entry) -> bool {
+        true
+    }
+
+    fn remove(&self) -> Wait<'_, ()> {
+        ready(Ok(()))
+    }
+}
+
+/// Has a fetch end when this is dropped: with the request, or with its client.
+struct Wanted(Stop);
+
+impl Drop for Wanted {
+    fn drop(&mut self) {
+        self.0.set();
+    }
+}
+
+impl Remote {
+    async fn fetch(&self, branch: String) -> Result<(), Refusal> {
+        let url = String::from_utf8_lossy(self.url.get().trim_ascii()).into_owned();
+        if url.is_empty() {
+            return Err(Error::Invalid.because("error: remote url is not defined").into());
+        }
+        let shown = said::address(&url);
+        let database = &self.kept.database;
+        database
+            .schemes()
+            .check(&url)
+            .map_err(|why| refused(Error::Invalid, &shown, &said::address(&why), true))?;
+        let branch = BranchName::new(&branch).map_err(crate::Error::from)?;
+        let wanted = Wanted(Stop::default());
+        // Fair: both turns are given in the order in which they are asked for.
+        let turn = self.turns.clone().acquire_owned().await;
+        let (kept, stop) = (self.kept.clone(), wanted.0.clone());
+        let landing = database.landing();
+        let fetched = database.run_remote(move |_| {
+            // A process that ends waits for the end of the fetch, which is soon.
+            let _landing = landing;
+            // For as long as it takes: it ends a little later than its request.
+            let _turn = turn;
+            Ok(kept.fetch(&url, &branch, &stop))
+        });
+        let error = match fetched.await? {
+            Ok(head) => {
+                self.head.publish(Some(head));
+                return Ok(());
+            }
+            Err(error) => error,
+        };
+        Err(match error {
+            FetchError::NoHead => Error::Invalid.because("error: no head to fetch").into(),
+            FetchError::Store(error) => error.into(),
+            FetchError::Failed(why) => refused(Error::Io, &shown, &why, false),
+            FetchError::Silent(patience) => {
+                refused(Error::Io, &shown, &format!("no sign of life for {patience:?}"), true)
+            }
+            FetchError::TooMuch(bytes) => refused(
+                Error::Io,
+                &shown,
+                &format!("more than {bytes} bytes (--remote-limit)"),
+                true,
+            ),
+        })
+    }
+}
+
+/// Why `url` was not fetched, in the log and where the command can be read; in the error itself
+/// where it is `short`.
+fn refused(error: Error, url: &str, why: &str, short: bool) -> Refusal {
+    tracing::warn!("cannot fetch {url}: {why}");
+    let error = match short {
+        true => error.because(format_args!("error: cannot fetch {url}: {why}")),
+        false => error.because(format_args!("error: cannot fetch {url}")),
+    };
+    Refusal { error, text: format!("error: cannot fetch {url}: {why}\n") }
+}
+
+impl Kept {
+    fn fetch(&self, url: &str, branch: &BranchName, stop: &Stop) -> Result<Id, FetchError> {
+        self.used.store(true, Ordering::Relaxed);
+        self.database.objects().store().fetch_unless(&self.name, url, branch, stop)
+    }
+}
+
+impl Drop for Kept {
+    fn drop(&mut self) {
+        if !*self.used.get_mut() {
+            return;
+        }
+        let (database, name) = (self.database.clone(), std::mem::take(&mut self.name));
+        let landing = self.database.landing();
+        let forget = move || {
+            // The process ends after this.
+            let _landing = landing;
+            if let Err(error) = database.objects().store().forget(&name) {
+                tracing::warn!("what was fetched as {name} stays: {error}");
+            }
+        };
+        // A connection ends on a thread that serves others, and perhaps with it: what is spawned on
+        // its runtime may never run then.
+        if let Err(error) = std::thread::Builder::new().name("forget".to_owned()).spawn(forget) {
+            tracing::warn!("what was fetched stays until the next start: {error}");
+        }
+    }
+}
+
+/// `head`: a line once something was fetched, and then each time that it is another one.
+struct Head(Arc<Remote>);
+
+impl Leaf for Head {
+    fn stat(&self) -> Wait<'_, FileStat> {
+        ready(Ok(FileStat::new(0).read_only()))
+    }
+
+    fn open(&self, mode: OpenMode) -> Wait<'_, Box<dyn OpenLeaf>> {
+        Box::pin(async move {
+            let taken = self.0.quota.watches.take()?;
+            let counted = self.0.kept.database.count(|counters| &counters.watches);
+            let text =
+                |head: &Option<Id>| head.map(|head| super::line(Some(head))).unwrap_or_default();
+            let open = self.0.head.file(text).open(mode).await?;
+            Ok(Box::new(Keeping { open, _kept: (counted, taken, self.0.clone()) })
+                as Box<dyn OpenLeaf>)
+        })
+    }
+}

@@ -1,0 +1,241 @@
+//! `/snapshots`, `/commits`, `/trees` and the `diff` directories: what is named by a hash and never
+//! changes.
+
+use std::sync::Arc;
+
+use datakit_core::vfs::{Error, Name, Result, Time};
+
+use super::id;
+use super::log::LogFile;
+use super::ro::{Ro, Source, time_of};
+use crate::object::{Commit, Mode};
+use crate::tree::{Content, File, Tree};
+use crate::{Database, Id, diff};
+use datakit_server::ino;
+use datakit_server::tree::{Directory, Entry, READ_ONLY_DIRECTORY, ReadOnlyText, Wait, ready};
+
+fn nothing_listed() -> Wait<'static, Vec<Entry>> {
+    ready(Ok(Vec::new()))
+}
+
+/// A text about a commit, which is the same whenever it is looked at.
+fn text(name: &[u8], kind: &str, (id, commit): (Id, &Commit), text: impl AsRef<[u8]>) -> Entry {
+    let text = ReadOnlyText::new(text).of_time(time_of(commit));
+    Entry::file(name, text).numbered(ino::of((kind, name, id.as_bytes())))
+}
+
+/// `/snapshots`: a directory for each commit.
+pub(super) struct Snapshots(Database);
+
+impl Snapshots {
+    pub(super) fn new(database: &Database) -> Snapshots {
+        Snapshots(database.clone())
+    }
+}
+
+impl Directory for Snapshots {
+    fn mode(&self) -> u32 {
+        READ_ONLY_DIRECTORY
+    }
+
+    fn list(&self) -> Wait<'_, Vec<Entry>> {
+        nothing_listed()
+    }
+
+    fn lookup<'a>(&'a self, name: Name<'a>) -> Wait<'a, Entry> {
+        ready((|| {
+            let id = id(name)?;
+            let commit = self.0.objects().named_commit(id)?;
+            let number = ino::of(("snapshot", id.as_bytes()));
+            let dir = SnapshotDir { database: self.0.clone(), id, commit, number };
+            Ok(Entry::dir(name.as_bytes(), dir).numbered(number))
+        })())
+    }
+}
+
+struct SnapshotDir {
+    database: Database,
+    id: Id,
+    commit: Arc<Commit>,
+    number: u64,
+}
+
+impl SnapshotDir {
+    const NAMES: [&'static [u8]; 6] = [b"diff", b"hash", b"log", b"msg", b"parents", b"ro"];
+
+    fn entry(&self, name: &[u8]) -> Option<Entry> {
+        let (tree, about) = (Tree::stored(self.commit.tree), (self.id, &*self.commit));
+        let since = time_of(&self.commit);
+        Some(match name {
+            b"diff" => {
+                let diff = Diff::new(
+                    &self.database,
+                    Arc::new(move || Ok((tree.clone(), Some(since)))),
+                    self.number,
+                );
+                Entry::dir(name, diff).numbered(ino::of(("diff", self.number)))
+            }
+            b"hash" => text(name, "snapshot", about, self.id.to_string()),
+            b"log" => {
+                let (database, id) = (self.database.clone(), self.id);
+                let log = LogFile { database, start: Box::new(move || Ok(Some(id))) };
+                Entry::file(name, log).numbered(ino::of(("log", id.as_bytes())))
+            }
+            b"msg" => text(name, "snapshot", about, &self.commit.message),
+            b"parents" => {
+                let lines: String =
+                    self.commit.parents.iter().map(|parent| format!("{parent}\n")).collect();
+                text(name, "snapshot", about, lines)
+            }
+            b"ro" => Ro::fixed(&self.database, &tree, self.number).since(since).top("ro"),
+            _ => return None,
+        })
+    }
+}
+
+impl Directory for SnapshotDir {
+    fn mode(&self) -> u32 {
+        READ_ONLY_DIRECTORY
+    }
+
+    fn changed(&self) -> Option<Time> {
+        Some(time_of(&self.commit))
+    }
+
+    fn list(&self) -> Wait<'_, Vec<Entry>> {
+        ready(Ok(Self::NAMES.iter().filter_map(|name| self.entry(name)).collect()))
+    }
+
+    fn lookup<'a>(&'a self, name: Name<'a>) -> Wait<'a, Entry> {
+        ready(self.entry(name.as_bytes()).ok_or(Error::NotFound))
+    }
+}
+
+/// `/commits`: a file of JSON for each commit.
+pub(super) struct Commits(Database);
+
+impl Commits {
+    pub(super) fn new(database: &Database) -> Commits {
+        Commits(database.clone())
+    }
+}
+
+impl Directory for Commits {
+    fn mode(&self) -> u32 {
+        READ_ONLY_DIRECTORY
+    }
+
+    fn list(&self) -> Wait<'_, Vec<Entry>> {
+        nothing_listed()
+    }
+
+    fn lookup<'a>(&'a self, name: Name<'a>) -> Wait<'a, Entry> {
+        ready((|| {
+            let id = id(name)?;
+            let commit = self.0.objects().named_commit(id)?;
+            let parents: Vec<_> = commit.parents.iter().map(Id::to_string).collect();
+            let json = serde_json::json!({
+                "hash": id.to_string(),
+                "tree": commit.tree.to_string(),
+                "parents": parents,
+                "author": commit.author,
+                "date": commit.date(),
+                "message": String::from_utf8_lossy(&commit.message),
+            });
+            Ok(text(name.as_bytes(), "commit", (id, &commit), format!("{json:#}\n")))
+        })())
+    }
+}
+
+/// `/trees`: any tree or blob, by what `tree.live` says of it.
+pub(super) struct Trees(Database);
+
+impl Trees {
+    pub(super) fn new(database: &Database) -> Trees {
+        Trees(database.clone())
+    }
+
+    fn entry(&self, name: &[u8]) -> crate::Result<Entry> {
+        let (letter, hash) = name.split_at_checked(2).ok_or(crate::Error::NotFound)?;
+        let id = Id::parse(hash).map_err(|_| crate::Error::NotFound)?;
+        let objects = self.0.objects();
+        let mode = match letter {
+            b"D-" => {
+                objects.tree(id).map_err(crate::Error::of_named)?;
+                let number = ino::of(("tree", id.as_bytes()));
+                let name = str::from_utf8(name).map_err(|_| crate::Error::NotFound)?;
+                return Ok(Ro::fixed(&self.0, &Tree::stored(id), number).top(name));
+            }
+            b"F-" => Mode::Normal,
+            b"X-" => Mode::Exec,
+            b"L-" => Mode::Link,
+            _ => return Err(crate::Error::NotFound),
+        };
+        objects.blob_length(id).map_err(crate::Error::of_named)?;
+        let file = File { mode, content: Content::Stored(id) };
+        Ok(Ro::file(&self.0, name, file, ino::of(("blob", name))))
+    }
+}
+
+impl Directory for Trees {
+    fn mode(&self) -> u32 {
+        READ_ONLY_DIRECTORY
+    }
+
+    fn list(&self) -> Wait<'_, Vec<Entry>> {
+        nothing_listed()
+    }
+
+    fn lookup<'a>(&'a self, name: Name<'a>) -> Wait<'a, Entry> {
+        ready(self.entry(name.as_bytes()).map_err(Error::from))
+    }
+}
+
+/// `diff/`: a text for each commit, of what changed from it to a tree.
+pub(super) struct Diff {
+    database: Database,
+    new: Source,
+    number: u64,
+}
+
+impl Diff {
+    pub(super) fn new(database: &Database, new: Source, number: u64) -> Diff {
+        Diff { database: database.clone(), new, number }
+    }
+}
+
+impl Directory for Diff {
+    fn mode(&self) -> u32 {
+        READ_ONLY_DIRECTORY
+    }
+
+    fn changed(&self) -> Option<Time> {
+        (self.new)().ok()?.1
+    }
+
+    fn list(&self) -> Wait<'_, Vec<Entry>> {
+        nothing_listed()
+    }
+
+    fn lookup<'a>(&'a self, name: Name<'a>) -> Wait<'a, Entry> {
+        Box::pin(async move {
+            let (id, (new, since)) = (id(name)?, (self.new)()?);
+            // What is new is hashed for it.
+            let bytes = new.top().weight().1;
+            let lines = self.database.run_sized(bytes, move |database| {
+                let old = Tree::stored(database.objects().named_commit(id)?.tree);
+                Ok(diff::render(&diff::diff(database.objects(), &old, &new)?))
+            });
+            let text = ReadOnlyText::new(lines.await?);
+            let file = match since {
+                Some(since) => text.of_time(since),
+                None => text,
+            };
+            Result::Ok(Entry::file(name.as_bytes(), file).numbered(ino::of((
+                "diff",
+                self.number,
+                id.as_bytes(),
+            ))))
+        })
+    }
+}

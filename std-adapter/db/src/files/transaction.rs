@@ -1,0 +1,327 @@
+//! `transactions/ID`: the files of a transaction.
+
+use std::sync::{Arc, Weak};
+
+use datakit_core::vfs::{Error, Name, Result};
+
+use super::author::Author;
+use super::branch::{Slot, hash_begun};
+use super::ro::{Ro, Source};
+use super::rw::Rw;
+use super::snapshots::Diff;
+use super::transactions::Table;
+use crate::Id;
+use crate::database::HEAVY;
+use crate::identity::Identity;
+use crate::land::How;
+use crate::transaction::{Options, Sides, Transaction};
+use crate::tree::Tree;
+use datakit_server::tree::{
+    Command, Directory, Entry, ReadOnlyText, Refusal, Status, Text, Wait, ready,
+};
+use datakit_server::{ino, tree::begins};
+
+/// What most commands have to say.
+pub(super) const NO_REPLY: &str = "";
+
+/// The directory of one transaction.
+pub(super) struct TransactionDir {
+    files: Arc<Files>,
+    entries: [Entry; 8],
+    /// There after a merge, or a commit that was refused for some paths.
+    conflicts: Entry,
+    /// Those that are there after a merge.
+    merged: [Entry; 3],
+}
+
+/// What the files of a transaction share.
+struct Files {
+    slot: Arc<Slot>,
+    /// Where it is for as long as it is open. That has this.
+    table: Weak<Table>,
+    transaction: Arc<Transaction>,
+    rw: Arc<Rw>,
+    author: Author,
+    message: Text,
+    parents: Text,
+}
+
+impl TransactionDir {
+    pub(super) fn new(
+        slot: &Arc<Slot>,
+        table: &Arc<Table>,
+        transaction: Arc<Transaction>,
+        head: Option<Id>,
+        identity: Identity,
+    ) -> TransactionDir {
+        let database = slot.database.clone();
+        let parents = head.map(|head| format!("{head}\n")).unwrap_or_default();
+        let parents = Text::in_space(parents, &slot.quota.memory);
+        let rw = Rw::new(&database, transaction.clone(), head);
+        let (slot, table) = (slot.clone(), Arc::downgrade(table));
+        let (author, message) = (Author::new(identity), Text::in_space("", &slot.quota.memory));
+        let files =
+            Arc::new(Files { slot, table, transaction, rw: rw.clone(), author, message, parents });
+        let number = ino::next();
+        let tree: Source = {
+            let transaction = files.transaction.clone();
+            Arc::new(move || Ok((transaction.tree()?, None)))
+        };
+        let entries = [
+            Entry::file("author", files.author.clone()),
+            Entry::file("ctl", files.ctl()),
+            Entry::dir("diff", Diff::new(&database, tree, number)),
+            Entry::file("merge", files.merge()),
+            Entry::file("msg", files.message.clone()),
+            Entry::file("origin", ReadOnlyText::new("")),
+            Entry::file("parents", files.parents.clone()),
+            rw.top(),
+        ];
+        let merged = [
+            files.side("base", |sides| sides.base.clone()),
+            files.side("ours", |sides| sides.ours.clone()),
+            files.side("theirs", |sides| sides.theirs.clone()),
+        ];
+        let conflicts = Entry::file("conflicts", files.conflicts());
+        TransactionDir { files, entries, conflicts, merged }
+    }
+
+    fn entries(&self) -> Result<Vec<Entry>> {
+        let mut entries = self.entries.to_vec();
+        if self.files.transaction.conflicts()?.is_some() {
+            entries.push(self.conflicts.clone());
+        }
+        if self.files.transaction.merged()?.is_some() {
+            entries.extend(self.merged.iter().cloned());
+        }
+        entries.sort_by_key(Entry::name);
+        Ok(entries)
+    }
+}
+
+impl Directory for TransactionDir {
+    fn list(&self) -> Wait<'_, Vec<Entry>> {
+        ready(self.entries())
+    }
+
+    fn lookup<'a>(&'a self, name: Name<'a>) -> Wait<'a, Entry> {
+        ready((|| {
+            let named = |entry: &&Entry| *entry.name() == *name.as_bytes();
+            if let Some(entry) = self.entries.iter().find(named) {
+                return Ok(entry.clone());
+            }
+            if named(&&self.conflicts) {
+                return self
+                    .files
+                    .transaction
+                    .conflicts()?
+                    .map(|_| self.conflicts.clone())
+                    .ok_or(Error::NotFound);
+            }
+            let found = self.merged.iter().find(named).ok_or(Error::NotFound)?;
+            self.files.transaction.merged()?.map(|_| found.clone()).ok_or(Error::NotFound)
+        })())
+    }
+
+    /// Only `rw` can be emptied on the way to the end of a transaction.
+    fn keeps(&self, child: &Entry) -> bool {
+        *child.name() != *b"rw"
+    }
+
+    /// Git keeps none, and `mkdir -m` sets one.
+    fn chmod(&self, _: u32) -> Wait<'_, ()> {
+        ready(Ok(()))
+    }
+
+    /// As `close`.
+    fn remove(&self) -> Wait<'_, ()> {
+        Box::pin(self.files.close())
+    }
+}
+
+impl Files {
+    /// The lines of `parents`.
+    fn parents(&self) -> crate::Result<Vec<Id>> {
+        let text = self.parents.get();
+        let lines = text.split(|byte| *byte == b'\n').filter(|line| !line.trim_ascii().is_empty());
+        lines.map(|line| Ok(Id::parse(line)?)).collect()
+    }
+
+    fn ctl(self: &Arc<Files>) -> Command {
+        let files = self.clone();
+        Command::explaining(move |command| {
+            let files = files.clone();
+            async move { files.obey(&command).await }
+        })
+        .complete_unless(word_begun)
+    }
+
+    async fn obey(&self, command: &str) -> std::result::Result<String, Refusal> {
+        let mut words = command.split_ascii_whitespace();
+        match (words.next(), words.collect::<Vec<_>>().as_slice()) {
+            (Some("close"), []) => self.close().await?,
+            (Some("reset"), []) => self.reset().await?,
+            (Some("commit"), words) => return self.commit(command, words).await,
+            _ => return Err(unknown(command).into()),
+        }
+        Ok(NO_REPLY.to_owned())
+    }
+
+    /// What it has is dropped before this is over: its memory is free then.
+    async fn close(&self) -> Result<()> {
+        if self.transaction.weight() > HEAVY {
+            let transaction = self.transaction.clone();
+            let close = move |_: &crate::Database| {
+                transaction.close();
+                Ok(())
+            };
+            self.slot.database.run_apart(close).await?;
+        }
+        self.transaction.close();
+        self.leave();
+        Ok(())
+    }
+
+    /// Once it has ended.
+    fn leave(&self) {
+        if let Some(table) = self.table.upgrade() {
+            table.sweep();
+        }
+    }
+
+    /// `commit`, and behind it `ff-only`, `if-changed` and `id`, in any order.
+    async fn commit(&self, command: &str, words: &[&str]) -> std::result::Result<String, Refusal> {
+        let mut options = Options { how: How::Merge, if_changed: false };
+        let mut tell = false;
+        for word in words {
+            match *word {
+                "ff-only" => options.how = How::FastForward,
+                "if-changed" => options.if_changed = true,
+                "id" => tell = true,
+                _ => return Err(unknown(command).into()),
+            }
+        }
+        let (branch, transaction) = (self.slot.branch(), self.transaction.clone());
+        let (parents, message, by) = (self.parents()?, self.message.get(), self.author.by()?);
+        let weight = transaction.weight();
+        let commit = move |_: &crate::Database| {
+            transaction.commit(&branch, &parents, &message, &by, options)
+        };
+        let committed = self.slot.database.run_sized(weight, commit).await?;
+        self.leave();
+        Ok(if tell { super::line(committed.head) } else { NO_REPLY.to_owned() })
+    }
+
+    /// The tree of the first of `parents`.
+    async fn reset(&self) -> Result<()> {
+        let to = *self
+            .parents()?
+            .first()
+            .ok_or_else(|| Error::Invalid.because("parents is empty: nothing to reset to"))?;
+        let rw = self.rw.clone();
+        Ok(self.slot.database.run(move |_| rw.reset(to)).await?)
+    }
+
+    fn merge(self: &Arc<Files>) -> Command {
+        let files = self.clone();
+        Command::explaining(move |text| {
+            let files = files.clone();
+            async move {
+                let theirs = Id::parse(text.as_bytes()).map_err(crate::Error::from)?;
+                let (parents, message, by) =
+                    (files.parents()?, files.message.get(), files.author.by()?);
+                let rw = files.rw.clone();
+                let weight = files.transaction.weight();
+                files
+                    .slot
+                    .database
+                    .run_sized(weight, move |_| rw.merge(theirs, &parents, &message, &by))
+                    .await?;
+                files.add_parent(theirs);
+                Ok("ok")
+            }
+        })
+        .complete_unless(hash_begun)
+    }
+
+    fn add_parent(&self, parent: Id) {
+        let mut text = self.parents.get().to_vec();
+        if !text.is_empty() && !text.ends_with(b"\n") {
+            text.push(b'\n');
+        }
+        text.extend(format!("{parent}\n").as_bytes());
+        self.parents.set(text);
+    }
+
+    fn conflicts(&self) -> Status {
+        let transaction = self.transaction.clone();
+        Status::new(move || {
+            let conflicts = transaction.conflicts()?.ok_or(Error::NotFound)?;
+            Ok(conflicts
+                .into_iter()
+                .flat_map(|path| [path, b"\n".to_vec()].concat())
+                .collect::<Vec<_>>())
+        })
+    }
+
+    fn side(&self, name: &str, side: fn(&Sides) -> Tree) -> Entry {
+        let transaction = self.transaction.clone();
+        let source: Source = Arc::new(move || match transaction.merged()? {
+            Some(sides) => Ok((side(&sides), None)),
+            None => Err(crate::Error::NotFound),
+        });
+        Ro::new(&self.slot.database, source, ino::next()).kept().top(name)
+    }
+}
+
+/// Whether the last word of a command is the begin of one that is longer.
+fn word_begun(command: &str) -> bool {
+    let (first, last) =
+        command.rsplit_once(|c: char| c.is_ascii_whitespace()).unwrap_or(("", command));
+    if first.is_empty() {
+        begins(["close", "reset", "commit"], last)
+    } else {
+        begins(["ff-only", "if-changed", "id"], last)
+    }
+}
+
+fn unknown(command: &str) -> Error {
+    Error::Invalid.because(format_args!("Unknown command {command:?}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::quota::Quota;
+    use super::super::transactions::Kept;
+    use super::*;
+    use crate::files::branch_table::BranchTable;
+    use crate::store::Memory;
+    use crate::{BranchName, Database};
+    use datakit_server::tree::Empty;
+
+    #[tokio::test]
+    async fn what_has_ended_is_let_go_of_at_once() {
+        let database = Database::new(Arc::new(Memory::new())).unwrap();
+        let quota = Quota::new(&database);
+        let slot = BranchTable::new(&database, &quota).slot(&BranchName::new("master").unwrap());
+        for end in ["close", "commit", "remove"] {
+            let transaction = Arc::new(Transaction::begin(&database, None).unwrap());
+            let table = Table::of(&slot);
+            let dir =
+                TransactionDir::new(&slot, &table, transaction.clone(), None, Identity::default());
+            table.open.lock().insert(
+                (*b"t").into(),
+                Kept {
+                    entry: Entry::dir("t", Empty),
+                    transaction,
+                    _taken: quota.transactions.take().unwrap(),
+                },
+            );
+            match end {
+                "remove" => dir.remove().await.unwrap(),
+                word => drop(dir.files.obey(word).await.unwrap()),
+            }
+            assert!(table.open.lock().is_empty(), "{end}");
+        }
+    }
+}

@@ -1,0 +1,75 @@
+//! `watch/`: a directory `X.node` for each name, and in each `tree.live`.
+
+use std::sync::Arc;
+
+use datakit_core::vfs::{Error, NAME_MAX, Name, Result};
+
+use super::branch::Slot;
+use super::streams::TreeLive;
+use crate::tree::{Node, join};
+use datakit_server::ino;
+use datakit_server::tree::{Directory, Entry, READ_ONLY_DIRECTORY, Wait, ready};
+
+/// The directory about one path of a branch, which need not be there.
+pub(super) struct WatchDir {
+    slot: Arc<Slot>,
+    path: Vec<u8>,
+}
+
+const LIVE: &[u8] = b"tree.live";
+const NODE: &[u8] = b".node";
+
+impl WatchDir {
+    pub(super) fn new(slot: Arc<Slot>, path: Vec<u8>) -> WatchDir {
+        WatchDir { slot, path }
+    }
+
+    fn live(&self) -> Entry {
+        let file = TreeLive { slot: self.slot.clone(), path: self.path.clone() };
+        Entry::file(LIVE, file).numbered(ino::of(("tree.live", self.slot.number, &self.path)))
+    }
+
+    fn below(&self, name: &[u8]) -> Entry {
+        let path = join(&self.path, name);
+        let number = ino::of(("watch", self.slot.number, &path));
+        Entry::dir([name, NODE].concat(), WatchDir::new(self.slot.clone(), path)).numbered(number)
+    }
+
+    /// What is there now: a hint, since any name can be watched.
+    fn names(&self) -> Result<Vec<Entry>> {
+        let objects = self.slot.database.objects();
+        let dir = match self.slot.tree()?.dir(objects, &self.path) {
+            Ok(dir) => dir,
+            Err(crate::Error::NotFound | crate::Error::NotDirectory) => return Ok(Vec::new()),
+            Err(error) => return Err(error.into()),
+        };
+        let names = dir.list(objects).map_err(|error| error.at(&self.path))?;
+        // With its ending, each is to be a name as well.
+        let shown = names.iter().filter(|(name, node)| {
+            !matches!(node, Node::Submodule(_)) && name.len().saturating_add(NODE.len()) <= NAME_MAX
+        });
+        Ok(shown.map(|(name, _)| self.below(name)).collect())
+    }
+}
+
+impl Directory for WatchDir {
+    fn mode(&self) -> u32 {
+        READ_ONLY_DIRECTORY
+    }
+
+    fn list(&self) -> Wait<'_, Vec<Entry>> {
+        ready(self.names().map(|mut entries| {
+            entries.insert(0, self.live());
+            entries
+        }))
+    }
+
+    fn lookup<'a>(&'a self, name: Name<'a>) -> Wait<'a, Entry> {
+        let name = name.as_bytes();
+        ready(match name.strip_suffix(NODE) {
+            _ if name == LIVE => Ok(self.live()),
+            Some(name) if !name.is_empty() => Ok(self.below(name)),
+            _ => Err(Error::NotFound),
+        })
+    }
+}

@@ -1,0 +1,247 @@
+use std::collections::BTreeSet;
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::Fault;
+use crate::object::{Commit, TreeEntry, encode_tree};
+use crate::sample::{
+    APART, CLASHING, Files, deep, edited, files, files_of, keep, objects, some_files, stored,
+};
+use crate::tree::DEEPEST;
+
+fn merged(
+    base: &[(&str, &str)],
+    ours: &[(&str, &str)],
+    theirs: &[(&str, &str)],
+) -> (Files, Vec<Conflict>) {
+    let objects = objects();
+    let tree = |list| stored(&objects, &files(list));
+    let merged = merge(&objects, &tree(base), &tree(ours), &tree(theirs)).unwrap();
+    (files_of(&objects, &merged.tree), merged.conflicts)
+}
+
+fn marker(why: Why) -> String {
+    format!("** Conflict **\n{why}\n")
+}
+
+#[test]
+fn each_case_of_the_table() {
+    let both =
+        merged(&[("a", "1"), ("b", "1")], &[("a", "2"), ("b", "1")], &[("a", "1"), ("b", "2")]);
+    assert_eq!(both, (files(&[("a", "2"), ("b", "2")]), vec![]));
+    let gone = merged(&[("a", "1"), ("d/x", "1")], &[("a", "1"), ("d/x", "1")], &[("a", "1")]);
+    assert_eq!(gone, (files(&[("a", "1")]), vec![]));
+    for (base, ours, theirs, why) in [
+        (&[("p", "1")][..], &[("p", "2")][..], &[][..], Why::RemovedAndChanged),
+        (&[], &[("p", "1")], &[("p", "2")], Why::MadeTwice),
+        (&[("p", "1")], &[("p", "2")], &[("p", "3")], Why::ChangedTwice),
+        // The mode counts as the content does.
+        (&[("p", "1")], &[("p", "2")], &[("p", "x1")], Why::ChangedTwice),
+        (&[("p", "1")], &[("p", "1")], &[("p/x", "1")], Why::FileAndDir),
+        (&[("p/x", "1")], &[("p", "1")], &[("p/x", "1"), ("p/y", "1")], Why::FileAndDir),
+    ] {
+        let (files, conflicts) = merged(base, ours, theirs);
+        assert_eq!(conflicts, [Conflict { path: b"p".to_vec(), why }]);
+        assert_eq!(files["p"], marker(why));
+        assert_eq!(merged(base, theirs, ours).1, conflicts);
+    }
+}
+
+#[test]
+fn a_submodule_is_as_a_file() {
+    let objects = objects();
+    let module = |id| {
+        let mut tree = Tree::stored(Id::EMPTY_TREE);
+        tree.put(&objects, b"m", Node::Submodule(id)).unwrap();
+        tree
+    };
+    let [one, two, three] = ["1", "2", "3"]
+        .map(|text| module(keep(&objects, &edited(&objects, &files(&[("f", text)])))));
+    assert_eq!(
+        merge(&objects, &one, &one, &two).unwrap().tree.get(&objects, b"m"),
+        two.get(&objects, b"m")
+    );
+    let conflicts = merge(&objects, &one, &two, &three).unwrap().conflicts;
+    assert_eq!(conflicts, [Conflict { path: b"m".to_vec(), why: Why::ChangedTwice }]);
+    let dir = stored(&objects, &files(&[("m/f", "1")]));
+    assert_eq!(merge(&objects, &one, &two, &dir).unwrap().conflicts[0].why, Why::FileAndDir);
+}
+
+#[test]
+fn the_same_directories_are_not_read() {
+    let objects = objects();
+    let nowhere = |name: &str| {
+        let entry = TreeEntry { name: name.as_bytes().into(), mode: Mode::Dir, id: Id::EMPTY_TREE };
+        Node::Dir(Dir::Stored(encode_tree([entry]).unwrap().0))
+    };
+    let tree = |far: &str, near: &str| {
+        let mut tree = Tree::stored(Id::EMPTY_TREE);
+        tree.put(&objects, b"far", nowhere(far)).unwrap();
+        tree.put(&objects, b"near", Node::file(Mode::Normal, near)).unwrap();
+        tree
+    };
+    let merged = merge(&objects, &tree("a", "1"), &tree("b", "2"), &tree("b", "1")).unwrap();
+    assert_eq!(merged.tree.get(&objects, b"far").unwrap(), nowhere("b"));
+    let failed = merge(&objects, &tree("a", ""), &tree("b", ""), &tree("c", "")).unwrap_err();
+    assert!(matches!(failed, Error::Broken { fault: Fault::Missing, path, .. } if path == b"far"));
+}
+
+#[test]
+fn directories_may_be_large_and_deep() {
+    let objects = objects();
+    let many: Files = (0..20_000).map(|n| (format!("file {n:05}"), "1".to_owned())).collect();
+    let with = |path: &str| {
+        let mut files = many.clone();
+        files.insert(path.to_owned(), "2".to_owned());
+        stored(&objects, &files)
+    };
+    let merged = merge(&objects, &stored(&objects, &many), &with("ours"), &with("theirs")).unwrap();
+    assert_eq!((files_of(&objects, &merged.tree).len(), merged.conflicts), (20_002, vec![]));
+    let (base, changed) = (deep(&objects, 5000, "1"), deep(&objects, 5000, "2"));
+    assert_eq!(merge(&objects, &base, &changed, &base).unwrap().tree, changed);
+}
+
+/// Directories that are changed are written, dropped and compared one within the other: there is an
+/// end before that of the stack.
+#[test]
+fn depth_is_an_error_before_it_is_the_end_of_the_stack() {
+    let deeper = |levels: usize| {
+        let objects = objects();
+        let top = |tree: &Tree, name: &[u8]| {
+            let mut tree = tree.clone();
+            tree.put(&objects, name, Node::file(Mode::Normal, "top")).unwrap();
+            Tree::stored(keep(&objects, &tree))
+        };
+        let (base, changed) = (deep(&objects, levels, "1"), deep(&objects, levels, "2"));
+        let (ours, theirs) = (top(&base, b"ours"), top(&base, b"theirs"));
+        keep(&objects, &merge(&objects, &base, &ours, &theirs).unwrap().tree);
+        keep(&objects, &merge(&objects, &base, &changed, &theirs).unwrap().tree);
+        // Here it is our tree that changes, down to its bottom.
+        merge(&objects, &base, &ours, &changed).map(|merged| keep(&objects, &merged.tree))
+    };
+    let run = move || (deeper(DEEPEST - 1).is_ok(), deeper(5000));
+    let thread = std::thread::Builder::new().stack_size(2 << 20).spawn(run).unwrap();
+    assert_eq!(thread.join().unwrap(), (true, Err(Error::TooDeep(DEEPEST))));
+}
+
+fn commit(objects: &Objects, list: &[(&str, &str)], parents: &[Id], time: i64) -> Id {
+    let tree = keep(objects, &edited(objects, &files(list)));
+    let (id, object) = Commit::encode(tree, parents, b"", time).unwrap();
+    objects.store().write(&[(id, object)]).unwrap();
+    id
+}
+
+#[test]
+fn d38_bases_are_merged_themselves() {
+    let objects = objects();
+    let root = commit(&objects, &[("a", "0"), ("b", "0"), ("c", "0")], &[], 0);
+    let left = commit(&objects, &[("a", "1"), ("b", "0"), ("c", "1")], &[root], 1);
+    let right = commit(&objects, &[("a", "0"), ("b", "1"), ("c", "2")], &[root], 2);
+    let ours = commit(&objects, &[("a", "1"), ("b", "1"), ("c", "1")], &[left, right], 3);
+    let theirs = commit(&objects, &[("a", "1"), ("b", "1"), ("c", "1")], &[right, left], 4);
+    let base = base_tree(&objects, ours, theirs).unwrap().unwrap();
+    let expected = [("a", "1"), ("b", "1"), ("c", &*marker(Why::ChangedTwice))];
+    assert_eq!(files_of(&objects, &base), files(&expected));
+    assert_eq!(base_tree(&objects, theirs, ours).unwrap().unwrap(), base);
+    assert_eq!(
+        base_tree(&objects, root, ours).unwrap().unwrap(),
+        stored(&objects, &files(&[("a", "0"), ("b", "0"), ("c", "0")]))
+    );
+    let other = commit(&objects, &[], &[], 0);
+    assert_eq!(base_tree(&objects, other, ours), Ok(None));
+}
+
+#[test]
+fn three_branches_may_cross_often() {
+    let objects = objects();
+    let mut level = vec![commit(&objects, &[], &[], 0)];
+    for time in 1..60 {
+        let text = time.to_string();
+        level =
+            ["a", "b", "c"].map(|path| commit(&objects, &[(path, &text)], &level, time)).to_vec();
+    }
+    base_tree(&objects, level[0], level[1]).unwrap().unwrap();
+}
+
+/// What the table says, path by path.
+fn table(base: &Files, ours: &Files, theirs: &Files) -> (Files, Vec<Conflict>) {
+    let (mut files, mut conflicts) = (Files::new(), Vec::new());
+    let has_below = |files: &Files, path: &str| {
+        files.keys().any(|other| other.starts_with(&format!("{path}/")))
+    };
+    let paths: BTreeSet<&String> = ours.keys().chain(theirs.keys()).collect();
+    let clashes: BTreeSet<_> =
+        paths.iter().filter(|path| has_below(ours, path) || has_below(theirs, path)).collect();
+    for path in &paths {
+        let (b, o, t) = (base.get(*path), ours.get(*path), theirs.get(*path));
+        let why = match (o, t, b) {
+            _ if clashes.contains(path) => Why::FileAndDir,
+            _ if clashes.iter().any(|above| path.starts_with(&format!("{above}/"))) => continue,
+            _ if o == t || o == b || t == b => {
+                files.extend(
+                    (if t == b { o } else { t }).map(|text| ((*path).clone(), text.clone())),
+                );
+                continue;
+            }
+            (None, ..) | (_, None, _) => Why::RemovedAndChanged,
+            (.., None) => Why::MadeTwice,
+            _ => Why::ChangedTwice,
+        };
+        files.insert((*path).clone(), marker(why));
+        conflicts.push(Conflict { path: path.as_bytes().to_vec(), why });
+    }
+    (files, conflicts)
+}
+
+proptest! {
+    #[test]
+    fn one_side_alone_is_taken(base in some_files(APART), changed in some_files(APART)) {
+        let objects = objects();
+        let (base, side) = (stored(&objects, &base), stored(&objects, &changed));
+        for (ours, theirs) in [(&base, &side), (&side, &base), (&side, &side)] {
+            let merged = merge(&objects, &base, ours, theirs).unwrap();
+            prop_assert_eq!(merged.conflicts, vec![]);
+            // Nothing empty is left: it is the same before it is written.
+            prop_assert_eq!(keep(&objects, &merged.tree), keep(&objects, &side));
+            prop_assert_eq!(files_of(&objects, &merged.tree), changed.clone());
+        }
+    }
+
+    #[test]
+    fn every_path_is_as_the_table_says(
+        [base, ours, theirs] in [some_files(CLASHING), some_files(CLASHING), some_files(CLASHING)],
+    ) {
+        let objects = objects();
+        let (expected, conflicts) = table(&base, &ours, &theirs);
+        let [base, ours, theirs] = [base, ours, theirs].map(|files| [stored(&objects, &files), edited(&objects, &files)]);
+        for (ours, theirs) in [(&ours, &theirs), (&theirs, &ours)] {
+            for (base, ours, theirs) in [(&base[0], &ours[0], &theirs[0]), (&base[1], &ours[1], &theirs[0])] {
+                let merged = merge(&objects, base, ours, theirs).unwrap();
+                prop_assert_eq!(&merged.conflicts, &conflicts);
+                prop_assert_eq!(&files_of(&objects, &merged.tree), &expected);
+            }
+        }
+    }
+}
+
+#[test]
+fn a_merge_that_brings_a_name_that_git_refuses_is_refused() {
+    let objects = objects();
+    let tree = |list: &[(&str, &str)]| stored(&objects, &files(list));
+    let (base, ours) = (tree(&[("a", "1")]), tree(&[("a", "2")]));
+    for bad in ["x\\.git", "new/x\\.git", "new/deep/er/.git/config"] {
+        let theirs = tree(&[("a", "1"), (bad, "1")]);
+        assert!(
+            matches!(merge(&objects, &base, &ours, &theirs), Err(Error::InvalidName(_))),
+            "{bad}"
+        );
+        let all = tree(&[(bad, "1")]);
+        let none = Tree::stored(Id::EMPTY_TREE);
+        assert!(matches!(merge(&objects, &none, &none, &all), Err(Error::InvalidName(_))), "{bad}");
+        // Where both have it already it is in nobody's way.
+        let [base, theirs] = [("b", "1"), ("b", "2")].map(|b| tree(&[("a", "1"), (bad, "1"), b]));
+        let ours = tree(&[("a", "2"), (bad, "1"), ("b", "1")]);
+        merge(&objects, &base, &ours, &theirs).unwrap();
+    }
+}

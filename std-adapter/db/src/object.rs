@@ -1,0 +1,298 @@
+//! What a database is made of: blobs, trees and commits, in the format of Git.
+
+use std::sync::Arc;
+
+use gix::objs::WriteTo;
+
+pub use super::commit_text::Stamp;
+use super::identity::By;
+pub use super::tree_text::Entries;
+use super::tree_text::order;
+use super::{Error, Id, Result, commit_text};
+
+/// The kinds of objects that the database reads and writes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Kind {
+    /// The content of a file, or the target of a link.
+    Blob,
+    /// A directory.
+    Tree,
+    /// A state of a branch.
+    Commit,
+}
+
+impl Kind {
+    /// As Git has it.
+    #[must_use]
+    pub fn as_git(self) -> gix::objs::Kind {
+        match self {
+            Kind::Blob => gix::objs::Kind::Blob,
+            Kind::Tree => gix::objs::Kind::Tree,
+            Kind::Commit => gix::objs::Kind::Commit,
+        }
+    }
+
+    /// `None` for a tag.
+    #[must_use]
+    pub fn of_git(kind: gix::objs::Kind) -> Option<Kind> {
+        match kind {
+            gix::objs::Kind::Blob => Some(Kind::Blob),
+            gix::objs::Kind::Tree => Some(Kind::Tree),
+            gix::objs::Kind::Commit => Some(Kind::Commit),
+            gix::objs::Kind::Tag => None,
+        }
+    }
+}
+
+/// As Git calls it.
+impl std::fmt::Display for Kind {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Kind::Blob => "blob",
+            Kind::Tree => "tree",
+            Kind::Commit => "commit",
+        })
+    }
+}
+
+/// An object as it is stored, without header and compression.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Object {
+    /// What it is.
+    pub kind: Kind,
+    /// Its bytes.
+    pub data: Arc<[u8]>,
+}
+
+impl Object {
+    /// An object of these bytes, and its name.
+    ///
+    /// # Errors
+    /// [`Error::Store`] if the hash cannot be computed: content made to attack SHA-1.
+    pub fn new(kind: Kind, data: impl Into<Arc<[u8]>>) -> Result<(Id, Object)> {
+        let data = data.into();
+        let id = gix::objs::compute_hash(gix::hash::Kind::Sha1, kind.as_git(), &data)
+            .map_err(|error| Error::Store(format!("hash of an object: {error}")))?;
+        Ok((id_of(&id), Object { kind, data }))
+    }
+}
+
+/// Converts an id to the type that gix takes.
+pub(crate) fn object_id(id: Id) -> gix::ObjectId {
+    gix::ObjectId::Sha1(*id.as_bytes())
+}
+
+/// Converts an id of gix. Only repositories of SHA-1 are served, so it has 20 bytes.
+pub(crate) fn id_of(id: &gix::oid) -> Id {
+    let mut hash = [0; 20];
+    hash.iter_mut().zip(id.as_bytes()).for_each(|(to, from)| *to = *from);
+    Id::of_bytes(hash)
+}
+
+/// What a name of a tree stands for, as its mode says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Mode {
+    /// 100644: a file.
+    Normal,
+    /// 100755: a program.
+    Exec,
+    /// 120000: a symbolic link, whose blob is the target.
+    Link,
+    /// 40000: a directory.
+    Dir,
+    /// 160000: a commit of another repository. Not shown, but kept. So is what Git has no name for.
+    Submodule,
+}
+
+impl Mode {
+    /// As it stands in a tree.
+    fn octal(self) -> &'static [u8] {
+        match self {
+            Mode::Normal => b"100644",
+            Mode::Exec => b"100755",
+            Mode::Link => b"120000",
+            Mode::Dir => b"40000",
+            Mode::Submodule => b"160000",
+        }
+    }
+
+    /// The letter of `tree.live` and `/trees`; a submodule has none.
+    #[must_use]
+    pub fn letter(self) -> Option<char> {
+        match self {
+            Mode::Normal => Some('F'),
+            Mode::Exec => Some('X'),
+            Mode::Link => Some('L'),
+            Mode::Dir => Some('D'),
+            Mode::Submodule => None,
+        }
+    }
+}
+
+/// One name of a tree.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TreeEntry {
+    /// The name: any bytes but `/` and NUL.
+    pub name: Arc<[u8]>,
+    /// What it stands for.
+    pub mode: Mode,
+    /// The object.
+    pub id: Id,
+}
+
+/// The tree of these entries, in whatever order they are.
+///
+/// # Errors
+/// [`Error::Store`] for a name that no tree can have.
+pub fn encode_tree(entries: impl IntoIterator<Item = TreeEntry>) -> Result<(Id, Object)> {
+    let mut entries: Vec<_> = entries.into_iter().collect();
+    entries.sort_by(order);
+    encode_sorted(&entries.iter().collect::<Vec<_>>())
+}
+
+/// The same of entries that are in Git's order.
+pub(super) fn encode_sorted(entries: &[&TreeEntry]) -> Result<(Id, Object)> {
+    let mut bytes = Vec::with_capacity(entries.iter().map(|entry| 28 + entry.name.len()).sum());
+    for TreeEntry { name, mode, id } in entries {
+        if name.is_empty() || name.contains(&0) {
+            return Err(Error::Store(format!(
+                "a tree cannot have the name {:?}",
+                String::from_utf8_lossy(name)
+            )));
+        }
+        bytes.extend_from_slice(mode.octal());
+        bytes.push(b' ');
+        bytes.extend_from_slice(name);
+        bytes.push(0);
+        bytes.extend_from_slice(id.as_bytes());
+    }
+    Object::new(Kind::Tree, bytes)
+}
+
+fn written(object: &dyn WriteTo) -> Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    object
+        .write_to(&mut bytes)
+        .map_err(|error| Error::Store(format!("an object that cannot be written: {error}")))?;
+    Ok(bytes)
+}
+
+/// A commit.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Commit {
+    /// The directory at the top.
+    pub tree: Id,
+    /// What it was made from, the main line first.
+    pub parents: Vec<Id>,
+    /// `NAME <EMAIL>` of the author, in UTF-8; as much of it as there is.
+    pub author: String,
+    /// When the author wrote it, if it says so.
+    pub written: Option<Stamp>,
+    /// When the committer made it, in seconds since 1970; 0 if it does not say. Histories are
+    /// sorted by this.
+    pub time: i64,
+    /// The message, in UTF-8 if the commit names an encoding that is known, and verbatim otherwise.
+    pub message: Vec<u8>,
+}
+
+/// Who the database's own commits are by.
+pub const AUTHOR: (&str, &str) = ("datakit", "datakit@mobyproject.org");
+
+impl Commit {
+    /// The commit in these bytes, read as leniently as Git reads it.
+    ///
+    /// # Errors
+    /// [`Error::Store`] where there is no tree, or a parent that is no hash.
+    pub fn decode(data: &[u8]) -> Result<Commit> {
+        commit_text::parse(data)
+    }
+
+    /// When it was written, as RFC 3339 has it, in the zone of the author; empty if it does not
+    /// say.
+    #[must_use]
+    pub fn date(&self) -> String {
+        self.written.map_or_else(String::new, |written| written.rfc3339())
+    }
+
+    /// The commit of this tree by the database itself, at `time` in zone +0000.
+    ///
+    /// # Errors
+    /// [`Error::InvalidMessage`]; those of [`Object::new`].
+    pub fn encode(tree: Id, parents: &[Id], message: &[u8], time: i64) -> Result<(Id, Object)> {
+        let (name, email) = AUTHOR;
+        let by = gix::actor::Signature {
+            name: name.into(),
+            email: email.into(),
+            time: gix::date::Time { seconds: time, offset: 0 },
+        };
+        Commit::encode_by(tree, parents, message, &By { author: by.clone(), committer: by })
+    }
+
+    /// The commit of this tree.
+    ///
+    /// # Errors
+    /// [`Error::InvalidMessage`]; those of [`Object::new`].
+    pub fn encode_by(tree: Id, parents: &[Id], message: &[u8], by: &By) -> Result<(Id, Object)> {
+        if let Some(at) = message.iter().position(|byte| *byte == 0) {
+            return Err(Error::InvalidMessage(at));
+        }
+        let commit = gix::objs::Commit {
+            tree: object_id(tree),
+            parents: parents.iter().copied().map(object_id).collect(),
+            author: by.author.clone(),
+            committer: by.committer.clone(),
+            encoding: None,
+            message: message.into(),
+            extra_headers: Vec::new(),
+        };
+        Object::new(Kind::Commit, written(&commit)?)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_tree_is_sorted_as_git_sorts() {
+        let entry =
+            |name: &str, mode| TreeEntry { name: name.as_bytes().into(), mode, id: Id::EMPTY_TREE };
+        let (_, object) = encode_tree([
+            entry("b", Mode::Dir),
+            entry("b.c", Mode::Normal),
+            entry("b-", Mode::Submodule),
+            entry("a", Mode::Link),
+        ])
+        .unwrap();
+        let names = Entries::parse(&object.data).unwrap();
+        let names: Vec<_> = names.iter().map(|entry| (&*entry.name, entry.mode)).collect();
+        // `b` counts as `b/`.
+        let expected: [(&[u8], Mode); 4] = [
+            (b"a", Mode::Link),
+            (b"b-", Mode::Submodule),
+            (b"b.c", Mode::Normal),
+            (b"b", Mode::Dir),
+        ];
+        assert_eq!(names, expected);
+    }
+
+    #[test]
+    fn the_empty_tree_has_its_known_name() {
+        assert_eq!(encode_tree([]).unwrap().0, Id::EMPTY_TREE);
+    }
+
+    #[test]
+    fn a_commit_is_read_back() {
+        let (id, object) =
+            Commit::encode(Id::EMPTY_TREE, &[Id::EMPTY_TREE], b"no newline", 1_700_000_000)
+                .unwrap();
+        let commit = Commit::decode(&object.data).unwrap();
+        assert_eq!(commit.author, "datakit <datakit@mobyproject.org>");
+        assert_eq!(
+            (commit.message.as_slice(), commit.time),
+            (b"no newline".as_slice(), 1_700_000_000)
+        );
+        assert_eq!(commit.parents, [Id::EMPTY_TREE]);
+        assert_ne!(id, Id::EMPTY_TREE);
+    }
+}

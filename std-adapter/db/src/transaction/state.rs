@@ -1,0 +1,104 @@
+//! The state of an open transaction: its tree, what is set aside for it, and what is in the way of
+//! its commit.
+
+use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
+
+use super::{FileAt, Sides};
+use crate::counters::Counted;
+use crate::objects::Objects;
+use crate::tree::{Batch, Dir, File, Tree, no_space};
+use crate::{Error, Id, Result};
+use datakit_server::space::Grant;
+
+pub(super) struct State {
+    pub(super) rw: Tree,
+    /// Set aside for names.
+    pub(super) names: Grant,
+    /// Where it began: the head of the branch at that time, or the commit of the last reset.
+    pub(super) start: Option<Id>,
+    /// Files without a name that are still in use, by their numbers.
+    pub(super) detached: HashMap<u64, File>,
+    /// Paths that a merge left to be resolved.
+    pub(super) conflicts: BTreeSet<Vec<u8>>,
+    /// Paths for which the last commit was refused, without those that were changed since. `None`
+    /// if it was not refused for any.
+    pub(super) refused: Option<BTreeSet<Vec<u8>>>,
+    pub(super) merged: Option<Sides>,
+    /// What merges have written that is on no branch yet: another program may drop it before the
+    /// commit.
+    pub(super) kept: Arc<Batch>,
+    /// A commit or merge is under way: it has a tree of its own, and nobody changes this one until
+    /// it is over.
+    pub(super) working: bool,
+    /// For as long as it is open.
+    pub(super) counted: Option<Counted>,
+}
+
+impl State {
+    /// Sets memory aside for a change at `path` and `new` bytes more.
+    pub(super) fn reserve(&mut self, objects: &Objects, path: &[u8], new: u64) -> Result<()> {
+        let growth = self.rw.growth(objects, path)?.saturating_add(new);
+        self.names.set(self.names.bytes().saturating_add(growth)).map_err(no_space)
+    }
+
+    /// Gives memory for names back.
+    pub(super) fn release(&mut self, bytes: u64) {
+        // Less than before, which is always granted.
+        let _ = self.names.set(self.names.bytes().saturating_sub(bytes));
+    }
+
+    pub(super) fn file_mut(&mut self, objects: &Objects, at: FileAt<'_>) -> Result<&mut File> {
+        match at {
+            FileAt::Path(path) => {
+                self.reserve(objects, path, 0)?;
+                self.rw.file_mut(objects, path)
+            }
+            FileAt::Detached(number) => self.detached.get_mut(&number).ok_or(Error::NotFound),
+        }
+    }
+
+    pub(super) fn end(&mut self) {
+        self.detached.clear();
+        self.release(u64::MAX);
+        self.counted = None;
+        self.rw = Tree::of(Dir::empty());
+        self.conflicts.clear();
+        self.refused = None;
+        self.merged = None;
+        self.kept = Arc::default();
+    }
+
+    pub(super) fn lists(&mut self) -> impl Iterator<Item = &mut BTreeSet<Vec<u8>>> {
+        [Some(&mut self.conflicts), self.refused.as_mut()].into_iter().flatten()
+    }
+
+    /// `path` was changed.
+    pub(super) fn resolved(&mut self, path: &[u8]) {
+        for list in self.lists() {
+            list.remove(path);
+        }
+    }
+
+    pub(super) fn retain_conflicts(&mut self, stays: impl Fn(&[u8]) -> bool) {
+        self.lists().for_each(|list| list.retain(|path| stays(path)));
+    }
+
+    pub(super) fn move_conflicts(&mut self, from: &[u8], to: &[u8]) {
+        self.retain_conflicts(|conflict| !is_at_or_below(conflict, to));
+        for list in self.lists() {
+            let moved: Vec<_> =
+                list.iter().filter(|conflict| is_at_or_below(conflict, from)).cloned().collect();
+            for path in moved {
+                list.remove(&path);
+                let rest = path.get(from.len()..).unwrap_or_default();
+                list.insert([to, rest].concat());
+            }
+        }
+    }
+}
+
+/// Whether `path` is `top` or something below it.
+pub(super) fn is_at_or_below(path: &[u8], top: &[u8]) -> bool {
+    path.strip_prefix(top).is_some_and(|rest| rest.is_empty() || rest.starts_with(b"/"))
+}

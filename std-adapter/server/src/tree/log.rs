@@ -1,0 +1,215 @@
+//! The log sources of a program as a directory: `src/<name>/doc` says what one is about,
+//! `src/<name>/level` how much it tells.
+
+use parking_lot::RwLock;
+use std::fmt;
+use std::str::FromStr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
+
+use datakit_core::vfs::{Error, FileStat, OpenMode, Result, read_at};
+
+use super::pieces::{Piece, Pieces, begins};
+use super::text::resize;
+use super::{Dir, Directory, Entry, Leaf, OfList, OpenLeaf, ReadOnly, ReadOnlyText, Wait, ready};
+
+/// How much a source tells; each level includes those before it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Level {
+    /// Nothing.
+    Quiet,
+    /// What the program is there to say.
+    App,
+    /// What went wrong.
+    Error,
+    /// What may go wrong.
+    Warning,
+    /// What happens.
+    Info,
+    /// How it happens.
+    Debug,
+}
+
+impl Level {
+    /// All of them.
+    pub const ALL: [Level; 6] =
+        [Level::Quiet, Level::App, Level::Error, Level::Warning, Level::Info, Level::Debug];
+
+    /// Its name.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Level::Quiet => "quiet",
+            Level::App => "app",
+            Level::Error => "error",
+            Level::Warning => "warning",
+            Level::Info => "info",
+            Level::Debug => "debug",
+        }
+    }
+}
+
+impl fmt::Display for Level {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl FromStr for Level {
+    type Err = Error;
+
+    fn from_str(name: &str) -> Result<Level> {
+        let unknown = || {
+            Error::Invalid
+                .because(format_args!("unknown level {name:?}: quiet app error warning info debug"))
+        };
+        Level::ALL.into_iter().find(|level| level.as_str() == name).ok_or_else(unknown)
+    }
+}
+
+/// Something that logs, with a level of its own. Clones are the same source.
+#[derive(Debug, Clone)]
+pub struct Source(Arc<AtomicU8>);
+
+impl Source {
+    /// How much it tells now.
+    #[must_use]
+    pub fn level(&self) -> Level {
+        let number = usize::from(self.0.load(Ordering::Relaxed));
+        Level::ALL.get(number).copied().unwrap_or(Level::Debug)
+    }
+
+    /// Sets how much it tells, at once.
+    pub fn set_level(&self, level: Level) {
+        self.0.store(level as u8, Ordering::Relaxed);
+    }
+
+    /// Whether something of `level` is to be told.
+    #[must_use]
+    pub fn tells(&self, level: Level) -> bool {
+        level <= self.level()
+    }
+}
+
+/// All sources of a program. Clones are the same ones.
+#[derive(Debug, Clone, Default)]
+pub struct Sources(Arc<RwLock<Vec<Entry>>>);
+
+impl Sources {
+    /// No sources yet.
+    #[must_use]
+    pub fn new() -> Sources {
+        Sources::default()
+    }
+
+    /// Adds a source; later listings show it.
+    pub fn register(&self, name: &str, doc: &str, level: Level) -> Source {
+        let source = Source(Arc::new(AtomicU8::new(level as u8)));
+        let doc = Entry::file("doc", ReadOnlyText::new(format!("{doc}\n")));
+        let dir: Dir = [doc, Entry::file("level", LevelFile(source.clone()))].into_iter().collect();
+        self.0.write().push(Entry::dir(name, ReadOnly(dir)));
+        source
+    }
+
+    /// The directory that shows them.
+    #[must_use]
+    pub fn dir(&self) -> impl Directory + use<> {
+        ReadOnly([self.entry()].into_iter().collect::<Dir>())
+    }
+
+    /// `src/` alone, to stand in a directory beside other things.
+    #[must_use]
+    pub fn entry(&self) -> Entry {
+        let sources = self.0.clone();
+        Entry::dir("src", ReadOnly(OfList::new(move || sources.read().clone())))
+    }
+}
+
+struct LevelFile(Source);
+
+impl LevelFile {
+    fn text(&self) -> Vec<u8> {
+        format!("{}\n", self.0.level()).into_bytes()
+    }
+
+    fn set(&self, text: &[u8]) -> Result<()> {
+        let text = String::from_utf8_lossy(text);
+        self.0.set_level(text.trim().parse()?);
+        Ok(())
+    }
+}
+
+impl Leaf for LevelFile {
+    fn stat(&self) -> Wait<'_, FileStat> {
+        ready(Ok(FileStat::new(self.text().len() as u64)))
+    }
+
+    fn open(&self, mode: OpenMode) -> Wait<'_, Box<dyn OpenLeaf>> {
+        let file = LevelFile(self.0.clone());
+        let emptied = AtomicBool::new(mode.truncate);
+        ready(Ok(Box::new(Opened { file, pieces: Pieces::default(), emptied })))
+    }
+
+    /// 0 leaves the level alone: a shell truncates, then writes.
+    fn truncate(&self, length: u64) -> Wait<'_, ()> {
+        if length == 0 {
+            return ready(Ok(()));
+        }
+        let mut text = self.text();
+        ready(resize(&mut text, length).and_then(|()| self.set(&text)))
+    }
+
+    fn chmod(&self, _: u32) -> Wait<'_, ()> {
+        ready(Err(Error::NotPermitted))
+    }
+
+    fn remove(&self) -> Wait<'_, ()> {
+        ready(Err(Error::NotPermitted))
+    }
+}
+
+struct Opened {
+    file: LevelFile,
+    pieces: Pieces,
+    /// Opened with truncation and not written since: reads as empty.
+    emptied: AtomicBool,
+}
+
+impl Opened {
+    fn set(&self, name: Option<Piece>) -> Result<()> {
+        if let Some(name) = name {
+            self.file.set(&name.text)?;
+            self.emptied.store(false, Ordering::Relaxed);
+        }
+        Ok(())
+    }
+}
+
+impl OpenLeaf for Opened {
+    fn read<'a>(&'a self, offset: u64, buf: &'a mut [u8]) -> Wait<'a, usize> {
+        ready(self.set(self.pieces.end()).and_then(|()| {
+            let text =
+                if self.emptied.load(Ordering::Relaxed) { Vec::new() } else { self.file.text() };
+            read_at(&text, offset, buf)
+        }))
+    }
+
+    fn write<'a>(&'a self, offset: u64, data: &'a [u8]) -> Wait<'a, usize> {
+        Box::pin(async move {
+            if data.is_empty() {
+                return Ok(0);
+            }
+            self.set(self.pieces.before(offset, 0))?;
+            let goes_on = |text: &[u8], _| {
+                str::from_utf8(text)
+                    .is_ok_and(|text| begins(Level::ALL.map(Level::as_str), text.trim_start()))
+            };
+            self.set(self.pieces.add(offset, data, goes_on)?)?;
+            Ok(data.len())
+        })
+    }
+
+    fn finish(&self) -> Wait<'_, ()> {
+        ready(self.set(self.pieces.end()))
+    }
+}

@@ -1,0 +1,268 @@
+//! Files that are a text: constant, changeable, or evaluated at each open.
+
+use parking_lot::Mutex;
+use std::sync::Arc;
+
+use datakit_core::vfs::{Error, FileStat, OpenMode, Result, Time, read_at};
+
+use super::leaf::only_normal;
+use super::{Leaf, OpenLeaf, Wait, ready};
+use crate::space::{Grant, Space};
+
+/// The largest text that clients can make, in bytes: one that is kept as a whole, as parameters,
+/// messages and addresses are.
+pub(super) const LARGEST: usize = 64 * 1024;
+
+/// A text that never changes.
+#[derive(Debug, Clone)]
+pub struct ReadOnlyText {
+    text: Arc<[u8]>,
+    mode: u32,
+    changed: Option<Time>,
+}
+
+impl ReadOnlyText {
+    /// A plain file of this content.
+    pub fn new(text: impl AsRef<[u8]>) -> ReadOnlyText {
+        ReadOnlyText { text: text.as_ref().into(), mode: 0o444, changed: None }
+    }
+
+    /// The same, shown as a program.
+    #[must_use]
+    pub fn executable(self) -> ReadOnlyText {
+        ReadOnlyText { mode: 0o555, ..self }
+    }
+
+    /// The same, shown as of that time.
+    #[must_use]
+    pub fn of_time(self, time: Time) -> ReadOnlyText {
+        ReadOnlyText { changed: Some(time), ..self }
+    }
+}
+
+impl Leaf for ReadOnlyText {
+    fn stat(&self) -> Wait<'_, FileStat> {
+        ready(Ok(FileStat { mode: self.mode, ..FileStat::new(self.text.len() as u64) }))
+    }
+
+    fn changed(&self) -> Option<Time> {
+        self.changed
+    }
+
+    fn open(&self, _: OpenMode) -> Wait<'_, Box<dyn OpenLeaf>> {
+        ready(Ok(Box::new(Snapshot(self.text.clone()))))
+    }
+}
+
+/// The text that one open file delivers.
+pub struct Snapshot<T>(pub T);
+
+impl<T: std::ops::Deref<Target = [u8]> + Send + Sync> OpenLeaf for Snapshot<T> {
+    fn read<'a>(&'a self, offset: u64, buf: &'a mut [u8]) -> Wait<'a, usize> {
+        ready(read_at(&self.0, offset, buf))
+    }
+
+    fn read_now(&self, offset: u64, buf: &mut [u8]) -> Option<Result<usize>> {
+        Some(read_at(&self.0, offset, buf))
+    }
+}
+
+/// A text that clients and the program change. Clones are the same text.
+///
+/// A client makes it at most 64 KiB long.
+#[derive(Debug, Clone, Default)]
+pub struct Text(Arc<Mutex<Kept>>);
+
+/// A text with the memory that is set aside for it, where that is counted.
+#[derive(Debug, Default)]
+struct Kept {
+    text: Arc<Vec<u8>>,
+    grant: Option<Grant>,
+}
+
+impl Kept {
+    fn change(&mut self, change: impl FnOnce(&mut Vec<u8>) -> Result<()>) -> Result<()> {
+        let Some(grant) = &mut self.grant else { return change(Arc::make_mut(&mut self.text)) };
+        let mut text = self.text.clone();
+        change(Arc::make_mut(&mut text))?;
+        grant.set(text.len() as u64)?;
+        self.text = text;
+        Ok(())
+    }
+}
+
+impl Text {
+    /// A file that starts with this content.
+    pub fn new(text: impl Into<Vec<u8>>) -> Text {
+        Text(Arc::new(Mutex::new(Kept { text: Arc::new(text.into()), grant: None })))
+    }
+
+    /// The same where the memory for what clients write is set aside in `space`.
+    pub fn in_space(text: impl Into<Vec<u8>>, space: &Arc<Space>) -> Text {
+        Text(Arc::new(Mutex::new(Kept { text: Arc::new(text.into()), grant: Some(space.empty()) })))
+    }
+
+    /// The content now. Later writes leave what was handed out as it is.
+    #[must_use]
+    pub fn get(&self) -> Arc<Vec<u8>> {
+        self.0.lock().text.clone()
+    }
+
+    /// Replaces the content.
+    pub fn set(&self, text: impl Into<Vec<u8>>) {
+        let kept = &mut *self.0.lock();
+        kept.text = Arc::new(text.into());
+        if let Some(grant) = &mut kept.grant {
+            // What the program makes is not refused.
+            let _ = grant.set(kept.text.len() as u64);
+        }
+    }
+}
+
+impl Leaf for Text {
+    fn stat(&self) -> Wait<'_, FileStat> {
+        ready(Ok(FileStat::new(self.get().len() as u64)))
+    }
+
+    fn open(&self, mode: OpenMode) -> Wait<'_, Box<dyn OpenLeaf>> {
+        if mode.truncate {
+            self.set("");
+        }
+        ready(Ok(Box::new(OpenText { text: self.clone(), append: mode.append })))
+    }
+
+    fn truncate(&self, length: u64) -> Wait<'_, ()> {
+        ready(self.0.lock().change(|text| resize(text, length)))
+    }
+
+    fn chmod(&self, mode: u32) -> Wait<'_, ()> {
+        ready(only_normal(mode))
+    }
+}
+
+struct OpenText {
+    text: Text,
+    append: bool,
+}
+
+impl OpenLeaf for OpenText {
+    fn read<'a>(&'a self, offset: u64, buf: &'a mut [u8]) -> Wait<'a, usize> {
+        ready(read_at(&self.text.get(), offset, buf))
+    }
+
+    fn read_now(&self, offset: u64, buf: &mut [u8]) -> Option<Result<usize>> {
+        Some(read_at(&self.text.get(), offset, buf))
+    }
+
+    fn write<'a>(&'a self, offset: u64, data: &'a [u8]) -> Wait<'a, usize> {
+        Box::pin(async move {
+            let mut text = self.text.0.lock();
+            text.change(|text| {
+                let offset = if self.append { text.len() as u64 } else { offset };
+                overlay(text, offset, data)
+            })?;
+            Ok(data.len())
+        })
+    }
+}
+
+/// Puts `data` over what is at `offset`; what is after it stays, what is missing before it becomes
+/// zeros.
+///
+/// # Errors
+/// `Bad write offset -2`; [`Error::TooLarge`]. Nothing has changed then.
+pub(super) fn overlay(text: &mut Vec<u8>, offset: u64, data: &[u8]) -> Result<()> {
+    let end = end_of(offset, data.len())?;
+    let start = end - data.len();
+    if text.len() < end {
+        text.resize(end, 0);
+    }
+    if let Some(part) = text.get_mut(start..end) {
+        part.copy_from_slice(data);
+    }
+    Ok(())
+}
+
+/// Where `count` bytes at `offset` end.
+///
+/// # Errors
+/// Those of [`overlay`].
+pub(super) fn end_of(offset: u64, count: usize) -> Result<usize> {
+    if offset.cast_signed() < 0 {
+        return Err(
+            Error::Invalid.because(format_args!("Bad write offset {}", offset.cast_signed()))
+        );
+    }
+    let start = usize::try_from(offset).map_err(|_| Error::TooLarge)?;
+    start.checked_add(count).filter(|end| *end <= LARGEST).ok_or(Error::TooLarge)
+}
+
+/// Cuts `text`, or pads it with zeros.
+///
+/// # Errors
+/// `Negative offset -1`; [`Error::TooLarge`].
+pub(super) fn resize(text: &mut Vec<u8>, length: u64) -> Result<()> {
+    if length.cast_signed() < 0 {
+        return Err(
+            Error::Invalid.because(format_args!("Negative offset {}", length.cast_signed()))
+        );
+    }
+    let length =
+        usize::try_from(length).ok().filter(|length| *length <= LARGEST).ok_or(Error::TooLarge)?;
+    text.resize(length, 0);
+    Ok(())
+}
+
+type Evaluate = dyn Fn() -> Wait<'static, Vec<u8>> + Send + Sync;
+
+/// A text evaluated at each open; an open file shows the text of its own open.
+pub struct Status {
+    evaluate: Box<Evaluate>,
+    length: Option<Box<dyn Fn() -> u64 + Send + Sync>>,
+}
+
+impl Status {
+    /// Calls `evaluate` at each open, and for the length at each stat.
+    pub fn new<T: Into<Vec<u8>>>(
+        evaluate: impl Fn() -> Result<T> + Send + Sync + 'static,
+    ) -> Status {
+        Status { evaluate: Box::new(move || ready(evaluate().map(Into::into))), length: None }
+    }
+
+    /// The same where the text has to be waited for.
+    pub fn waiting<T, F>(evaluate: impl Fn() -> F + Send + Sync + 'static) -> Status
+    where
+        T: Into<Vec<u8>>,
+        F: Future<Output = Result<T>> + Send + 'static,
+    {
+        let evaluate = move || -> Wait<'static, Vec<u8>> {
+            let text = evaluate();
+            Box::pin(async move { text.await.map(Into::into) })
+        };
+        Status { evaluate: Box::new(evaluate), length: None }
+    }
+
+    /// Asks `length` for the number of bytes that a stat shows, instead of evaluating the text.
+    #[must_use]
+    pub fn with_length(self, length: impl Fn() -> u64 + Send + Sync + 'static) -> Status {
+        Status { length: Some(Box::new(length)), ..self }
+    }
+}
+
+impl Leaf for Status {
+    fn stat(&self) -> Wait<'_, FileStat> {
+        match &self.length {
+            Some(length) => ready(Ok(FileStat::new(length()).read_only())),
+            None => Box::pin(async {
+                Ok(FileStat::new((self.evaluate)().await?.len() as u64).read_only())
+            }),
+        }
+    }
+
+    fn open(&self, _: OpenMode) -> Wait<'_, Box<dyn OpenLeaf>> {
+        Box::pin(async {
+            let text = (self.evaluate)().await?;
+            Ok(Box::new(Snapshot(text)) as Box<dyn OpenLeaf>)
+        })
+    }
+}
