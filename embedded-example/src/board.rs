@@ -79,7 +79,7 @@ static RESET: Command<16> = Command::new(reset).doc("`reset` restarts the board"
 
 fn reset(command: &str, reply: &mut dyn Write) -> Result<()> {
     if command != "reset" {
-        return Err(Error::Invalid.because("write `reset` to restart the board"));
+        return Err(Error::Invalid.with_message("write `reset` to restart the board"));
     }
     facts::RESET.set(true);
     // The text has room for it.
@@ -214,7 +214,7 @@ mod tests {
     fn write(path: &str, text: &str) -> Result<usize> {
         opened(path, async |tree, open| {
             let written = tree.write(open, 0, text.as_bytes()).await?;
-            tree.finish(open).await.map(|()| written)
+            tree.flush(open).await.map(|()| written)
         })
     }
 

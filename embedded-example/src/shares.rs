@@ -5,8 +5,8 @@ use core::ops::ControlFlow;
 
 use datakit_core::Decimal;
 use datakit_core::vfs::{
-    Attr, DirEntry, Error, FixedTree, Handle, Id, Kind, Name, OpenMode, Path, Result, SetAttr,
-    StaticTree, Vfs,
+    Attr, DirEntry, Error, FileType, Handle, Id, ImmutableTree, Name, OpenMode, Path, Result,
+    SetAttr, StaticTree, Vfs,
 };
 
 /// How many files each of `SEATS` clients has open, of `OPENS` that there is room for. `RESERVED`
@@ -32,7 +32,7 @@ impl<const SEATS: usize, const OPENS: usize, const RESERVED: usize> Shares<SEATS
         let taken: usize = self.open.iter().map(|open| open.get().max(RESERVED)).sum();
         if own.get() >= RESERVED && taken >= OPENS {
             let own = Decimal::from(own.get());
-            return Err(Error::TooManyOpen.because(format_args!(
+            return Err(Error::TooManyOpen.with_message(format_args!(
                 "this connection has {own} files open, the rest is kept for others"
             )));
         }
@@ -86,7 +86,7 @@ impl<const SEATS: usize, const OPENS: usize, const RESERVED: usize, const TEXT: 
 {
     type Inode = Path;
     type Open = Handle;
-    type Nature = FixedTree;
+    type TreeKind = ImmutableTree;
 
     fn root(&self) -> Path {
         self.tree.root()
@@ -104,8 +104,8 @@ impl<const SEATS: usize, const OPENS: usize, const RESERVED: usize, const TEXT: 
         self.tree.name(inode, with);
     }
 
-    fn walks_whole(&self) -> bool {
-        self.tree.walks_whole()
+    fn strict_walk(&self) -> bool {
+        self.tree.strict_walk()
     }
 
     async fn lookup(&self, dir: &Path, name: Name<'_>) -> Result<Path> {
@@ -117,7 +117,7 @@ impl<const SEATS: usize, const OPENS: usize, const RESERVED: usize, const TEXT: 
     }
 
     async fn open(&self, inode: &Path, mode: OpenMode) -> Result<Handle> {
-        let file = self.tree.id(inode).kind != Kind::Dir;
+        let file = self.tree.id(inode).kind != FileType::Dir;
         if file {
             self.shares.take(self.seat)?;
         }
@@ -135,16 +135,16 @@ impl<const SEATS: usize, const OPENS: usize, const RESERVED: usize, const TEXT: 
         }
     }
 
-    async fn finish(&self, open: &Handle) -> Result<()> {
-        self.tree.finish(open).await
+    async fn flush(&self, open: &Handle) -> Result<()> {
+        self.tree.flush(open).await
     }
 
     async fn read(&self, open: &Handle, offset: u64, buf: &mut [u8]) -> Result<usize> {
         self.tree.read(open, offset, buf).await
     }
 
-    fn waits(&self, open: &Handle) -> bool {
-        self.tree.waits(open)
+    fn may_block(&self, open: &Handle) -> bool {
+        self.tree.may_block(open)
     }
 
     async fn write(&self, open: &Handle, offset: u64, data: &[u8]) -> Result<usize> {

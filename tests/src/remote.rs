@@ -22,8 +22,8 @@ use std::sync::{Arc, Mutex};
 
 use datakit_client::{self, Client, Dialect, File, Metadata, Node, Qid};
 use datakit_core::vfs::{
-    AnyTree, Attr, Create, DirEntry, Error, Id, Kind, Name, New, OpenMode, Result, SetAttr, Time,
-    Vfs,
+    Attr, Create, DirEntry, Error, FileType, Id, MutableTree, Name, New, OpenMode, Result, SetAttr,
+    Time, Vfs,
 };
 use tokio::runtime::Handle;
 
@@ -117,7 +117,7 @@ impl Opened {
 impl Vfs for Remote {
     type Inode = Inode;
     type Open = Open;
-    type Nature = AnyTree;
+    type TreeKind = MutableTree;
 
     fn root(&self) -> Inode {
         self.root.clone()
@@ -125,7 +125,7 @@ impl Vfs for Remote {
 
     fn parent(&self, inode: &Inode) -> Inode {
         let found = inode.0.found.lock().unwrap().clone();
-        if self.id(inode).kind == Kind::Dir {
+        if self.id(inode).kind == FileType::Dir {
             let node = now(inode.0.node.walk("..")).unwrap();
             // Going up the way it was found keeps the names, which .L does not tell.
             let above =
@@ -180,7 +180,7 @@ impl Vfs for Remote {
         drop(open.0.file.lock().unwrap().take());
     }
 
-    async fn finish(&self, open: &Open) -> Result<()> {
+    async fn flush(&self, open: &Open) -> Result<()> {
         let file = open.0.file.lock().unwrap().take().ok_or(Error::BadFile)?;
         match Arc::into_inner(file) {
             Some(file) => file.close().await.map_err(error),
@@ -297,9 +297,9 @@ fn text(name: &[u8]) -> Result<&str> {
 
 fn id(qid: Qid) -> Id {
     let kind = match qid.kind {
-        kind if kind & Qid::DIR != 0 => Kind::Dir,
-        kind if kind & Qid::SYMLINK != 0 => Kind::Symlink,
-        _ => Kind::File,
+        kind if kind & Qid::DIR != 0 => FileType::Dir,
+        kind if kind & Qid::SYMLINK != 0 => FileType::Symlink,
+        _ => FileType::File,
     };
     Id { ino: qid.path, kind, version: qid.version }
 }
@@ -325,12 +325,14 @@ fn attr(metadata: &Metadata) -> Result<Attr> {
 fn error(error: datakit_client::Error) -> Error {
     let (errno, text) = match error {
         datakit_client::Error::Server { errno, text } => (errno, text),
-        datakit_client::Error::Unsupported(what) => return Error::NotSupported.because(what),
-        other => return Error::Io.because(other),
+        datakit_client::Error::Unsupported(what) => return Error::NotSupported.with_message(what),
+        other => return Error::Io.with_message(other),
     };
-    let same = Error::ROWS.iter().filter(|row| u32::from(row.errno()) == errno);
+    let same = Error::ALL.iter().filter(|row| u32::from(row.errno()) == errno);
     match same.clone().find(|row| row.to_string() == text) {
         Some(row) => row.clone(),
-        None => same.clone().next().unwrap_or(&Error::Io).clone().because(format_args!("{text}")),
+        None => {
+            same.clone().next().unwrap_or(&Error::Io).clone().with_message(format_args!("{text}"))
+        }
     }
 }

@@ -91,7 +91,7 @@ impl<'v, V: Vfs> Wired<'v, V> {
     }
 
     /// The same read, answered without a future if the tree can.
-    fn read_now(&mut self) {
+    fn try_read_now(&mut self) {
         let mut request = [0; 64];
         let len = T::Read { fid: OPEN, offset: 0, count: 64 }
             .encode(Tag(1), LINUX, &mut request)
@@ -124,7 +124,7 @@ fn steady<'v, V: Vfs>(tree: &'v V) {
     wired.open(OPEN);
     assert_eq!(allocations(&mut wired, Wired::write), 0, "write");
     assert_eq!(allocations(&mut wired, Wired::read), 0, "read");
-    assert_eq!(allocations(&mut wired, Wired::read_now), 0, "read at once");
+    assert_eq!(allocations(&mut wired, Wired::try_read_now), 0, "read at once");
     let getattr = |w: &mut Wired<'v, V>| w.ask(&T::Getattr { fid: OPEN, mask: BASIC });
     assert_eq!(allocations(&mut wired, getattr), 0, "getattr");
     let walk = |w: &mut Wired<'v, V>| {

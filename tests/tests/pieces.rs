@@ -22,7 +22,7 @@ static PERIOD: Value<u32> = Value::new(1000);
 static COMMANDS: AtomicU32 = AtomicU32::new(0);
 static RESET: Command<16> = Command::new(|command, _| {
     COMMANDS.fetch_add(1, Ordering::Relaxed);
-    if command == "reset" { Ok(()) } else { Err(Error::Invalid.because("write `reset`")) }
+    if command == "reset" { Ok(()) } else { Err(Error::Invalid.with_message("write `reset`")) }
 });
 static ROOT: Dir =
     Dir::new(&[file("period", &Param::new(&PERIOD).range(100, 60_000)), file("reset", &RESET)]);

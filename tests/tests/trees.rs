@@ -9,7 +9,7 @@ use std::ops::ControlFlow;
 use datakit_client::{Client, Dialect, Options};
 use datakit_core::files::Blob;
 use datakit_core::vfs::{
-    self, Create, Error, Kind, Name, New, OpenMode, Result, SetAttr, StaticTree, Vfs,
+    self, Create, Error, FileType, Name, New, OpenMode, Result, SetAttr, StaticTree, Vfs,
 };
 use datakit_server::scratch::Scratch;
 use datakit_server::tree::{Dir, Entry, ReadOnlyText, Tree};
@@ -241,13 +241,13 @@ async fn identities<V: Vfs>(tree: &V) -> Result<()> {
         assert_eq!((attr.id.ino, attr.id.kind), (id.ino, id.kind), "{path}");
         assert!(seen.insert(id.ino), "{path} shares a number");
         let kind = if ["hello", "dir/sub/leaf", "many/n0", "many/n4"].contains(&path) {
-            Kind::File
+            FileType::File
         } else {
-            Kind::Dir
+            FileType::Dir
         };
         assert_eq!(id.kind, kind, "{path}");
     }
-    assert_eq!(tree.id(&tree.root()).kind, Kind::Dir);
+    assert_eq!(tree.id(&tree.root()).kind, FileType::Dir);
     assert_eq!(tree.stat(&walk(tree, "hello").await?).await?.size, HELLO.len() as u64);
     Ok(())
 }
@@ -260,7 +260,7 @@ async fn reads<V: Vfs>(tree: &V) -> Result<()> {
             let n = tree.read(&open, offset as u64, &mut buf[..count]).await?;
             let rest = &HELLO[offset..];
             assert_eq!(&buf[..n], &rest[..rest.len().min(count)], "{count} at {offset}");
-            if let Some(now) = tree.read_now(&open, offset as u64, &mut buf[..count]) {
+            if let Some(now) = tree.try_read_now(&open, offset as u64, &mut buf[..count]) {
                 assert_eq!(now?, n, "at once as with a wait");
             }
         }
@@ -312,7 +312,7 @@ async fn refusals<V: Vfs>(tree: &V, can: Can) -> Result<()> {
     let hello = walk(tree, "hello").await?;
     let open = tree.open(&hello, OpenMode::READ_WRITE).await?;
     can.refused(tree.write(&open, 0, b"x").await, Error::ReadOnlyFile);
-    assert!(!matches!(tree.write_now(&open, 0, b"x"), Some(Ok(_))));
+    assert!(!matches!(tree.try_write_now(&open, 0, b"x"), Some(Ok(_))));
     tree.close(&open);
     let size = SetAttr { size: Some(0), ..SetAttr::default() };
     can.refused(tree.set_attr(&hello, size).await, Error::ReadOnlyFile);
@@ -394,7 +394,7 @@ async fn symbolic_links<V: Vfs>(tree: &V, can: Can) -> Result<()> {
     }
 
     let link = make(tree, &walk(tree, "dir").await?, "link", New::Symlink(b"sub/leaf")).await?;
-    assert_eq!(tree.id(&link).kind, Kind::Symlink);
+    assert_eq!(tree.id(&link).kind, FileType::Symlink);
     let mut buf = [0; 64];
     let n = tree.readlink(&link, &mut buf).await?;
     assert_eq!(&buf[..n], b"sub/leaf");
@@ -434,7 +434,7 @@ async fn fill<V: Vfs>(tree: &V, dir: &V::Inode, called: &str, content: &[u8]) ->
     let inode = make(tree, dir, called, New::File).await?;
     let open = tree.open(&inode, OpenMode::WRITE).await?;
     assert_eq!(tree.write(&open, 0, content).await?, content.len());
-    tree.finish(&open).await?;
+    tree.flush(&open).await?;
     tree.close(&open);
     Ok(inode)
 }

@@ -6,22 +6,22 @@ use core::task::{Context, Poll};
 use embassy_sync::blocking_mutex::CriticalSectionMutex;
 
 use super::write::{overlay, plain, resize};
-use crate::vfs::{Error, File, FileStat, Fixed, OpenFile, OpenMode, Result, Text, read_at};
+use crate::vfs::{Error, File, FileStat, FixedText, OpenFile, OpenMode, Result, Text, read_at};
 
 /// A file of at most `N` bytes. Readers see the current content at every read.
 pub struct Bytes<const N: usize> {
-    content: CriticalSectionMutex<RefCell<Fixed<N>>>,
+    content: CriticalSectionMutex<RefCell<FixedText<N>>>,
 }
 
 impl<const N: usize> Bytes<N> {
     /// An empty file.
     #[must_use]
     pub const fn new() -> Bytes<N> {
-        Bytes { content: CriticalSectionMutex::new(RefCell::new(Fixed::new())) }
+        Bytes { content: CriticalSectionMutex::new(RefCell::new(FixedText::new())) }
     }
 
     /// A copy of the content.
-    pub fn get(&self) -> Fixed<N> {
+    pub fn get(&self) -> FixedText<N> {
         self.content.lock(|content| content.borrow().clone())
     }
 
@@ -34,9 +34,9 @@ impl<const N: usize> Bytes<N> {
     }
 
     /// Makes the new content out of the old one beside it, so that an error changes nothing.
-    fn change(&self, change: impl FnOnce(&[u8], &mut Fixed<N>) -> Result<()>) -> Result<()> {
+    fn change(&self, change: impl FnOnce(&[u8], &mut FixedText<N>) -> Result<()>) -> Result<()> {
         self.content.lock(|content| {
-            let mut new = Fixed::new();
+            let mut new = FixedText::new();
             change(content.borrow().bytes(), &mut new)?;
             content.replace(new);
             Ok(())

@@ -8,7 +8,7 @@ use embassy_sync::blocking_mutex::CriticalSectionMutex;
 
 use super::pieces::{self, Valued};
 use super::write::{Plain, plain, trimmed};
-use crate::vfs::{Error, File, FileStat, Fixed, OpenFile, Result, Text, read_at};
+use crate::vfs::{Error, File, FileStat, FixedText, OpenFile, Result, Text, read_at};
 
 /// What runs a command: gets it without white space around it, writes the reply.
 type Handler = fn(&str, &mut dyn fmt::Write) -> Result<()>;
@@ -23,7 +23,7 @@ pub struct Command<const N: usize> {
 }
 
 struct Reply<const N: usize> {
-    text: Fixed<N>,
+    text: FixedText<N>,
     /// Bytes of it that were read.
     taken: usize,
 }
@@ -38,7 +38,7 @@ impl<const N: usize> Command<N> {
     /// A file whose commands `handler` runs.
     #[must_use]
     pub const fn new(handler: Handler) -> Command<N> {
-        let reply = Reply { text: Fixed::new(), taken: 0 };
+        let reply = Reply { text: FixedText::new(), taken: 0 };
         Command { handler, doc: "", reply: CriticalSectionMutex::new(RefCell::new(reply)) }
     }
 
@@ -64,7 +64,7 @@ impl<const N: usize> File for Command<N> {
         offset: u64,
         buf: &mut [u8],
     ) -> Poll<Result<usize>> {
-        if offset != 0 && offset != open.at.delivered {
+        if offset != 0 && offset != open.state.delivered {
             return Poll::Ready(Err(Error::Seek));
         }
         if let Err(error) = pieces::end(self, open) {
@@ -77,7 +77,7 @@ impl<const N: usize> File for Command<N> {
             Ok(count)
         });
         if let Ok(count) = count {
-            open.at.delivered = offset.saturating_add(count as u64);
+            open.state.delivered = offset.saturating_add(count as u64);
         }
         Poll::Ready(count)
     }
@@ -86,7 +86,7 @@ impl<const N: usize> File for Command<N> {
         pieces::write(self, open, offset, data)
     }
 
-    fn finish(&self, open: &mut OpenFile<'_>) -> Result<()> {
+    fn flush(&self, open: &mut OpenFile<'_>) -> Result<()> {
         pieces::end(self, open)
     }
 
@@ -110,7 +110,7 @@ impl<const N: usize> File for Command<N> {
 
 impl<const N: usize> Valued for Command<N> {
     fn set(&self, _: u64, command: &[u8]) -> Result<()> {
-        let mut text = Fixed::new();
+        let mut text = FixedText::new();
         (self.handler)(trimmed(command)?, &mut text)?;
         self.reply.lock(|reply| reply.replace(Reply { text, taken: 0 }));
         Ok(())

@@ -4,7 +4,7 @@ use core::task::{Context, Poll};
 
 use super::pieces::{self, Valued};
 use super::write::{Count, overlay, plain, resize};
-use crate::vfs::{Error, File, FileStat, Fixed, OpenFile, OpenMode, Result, Text, read_at};
+use crate::vfs::{Error, File, FileStat, FixedText, OpenFile, OpenMode, Result, Text, read_at};
 
 /// A file of at most `N` bytes that one function reads and another one writes, always as a whole: a
 /// setting in flash, a register, a row of a store. Nothing is kept between calls, but for what was
@@ -30,11 +30,11 @@ where
     }
 
     /// The whole content; an absent one is empty.
-    fn whole(&self) -> Result<Fixed<N>> {
-        let mut whole = Fixed::new();
+    fn whole(&self) -> Result<FixedText<N>> {
+        let mut whole = FixedText::new();
         match (self.read)(&mut whole) {
             Ok(()) => Ok(whole),
-            Err(Error::NotFound) => Ok(Fixed::new()),
+            Err(Error::NotFound) => Ok(FixedText::new()),
             Err(error) => Err(error),
         }
     }
@@ -66,7 +66,7 @@ where
         offset: u64,
         buf: &mut [u8],
     ) -> Poll<Result<usize>> {
-        let mut whole = Fixed::<N>::new();
+        let mut whole = FixedText::<N>::new();
         let read = pieces::end(self, open).and_then(|()| (self.read)(&mut whole));
         Poll::Ready(read.and_then(|()| read_at(whole.bytes(), offset, buf)))
     }
@@ -74,17 +74,17 @@ where
     fn write(&self, open: &mut OpenFile<'_>, offset: u64, data: &[u8]) -> Result<usize> {
         // A piece that cannot be laid over the content is refused where it is written.
         if offset.saturating_add(data.len() as u64) > N as u64 {
-            overlay(&[], offset, data, &mut Fixed::<N>::new())?;
+            overlay(&[], offset, data, &mut FixedText::<N>::new())?;
         }
         pieces::write(self, open, offset, data)
     }
 
-    fn finish(&self, open: &mut OpenFile<'_>) -> Result<()> {
+    fn flush(&self, open: &mut OpenFile<'_>) -> Result<()> {
         pieces::end(self, open)
     }
 
     fn truncate(&self, length: u64) -> Result<()> {
-        let mut new = Fixed::<N>::new();
+        let mut new = FixedText::<N>::new();
         if length > 0 {
             resize(self.whole()?.bytes(), length, &mut new)?;
         }
@@ -102,7 +102,7 @@ where
     W: Fn(&[u8]) -> Result<()>,
 {
     fn set(&self, start: u64, text: &[u8]) -> Result<()> {
-        let mut new = Fixed::<N>::new();
+        let mut new = FixedText::<N>::new();
         overlay(self.whole()?.bytes(), start, text, &mut new)?;
         (self.write)(new.bytes())
     }

@@ -6,7 +6,7 @@ use core::task::{Context, Poll};
 use super::pieces::{self, Valued};
 use super::value::Value;
 use super::write::{Count, Plain, Quoted, render, resize, trimmed};
-use crate::vfs::{Error, File, FileStat, Fixed, OpenFile, OpenMode, Result, Text, read_at};
+use crate::vfs::{Error, File, FileStat, FixedText, OpenFile, OpenMode, Result, Text, read_at};
 
 /// How much a source of log lines says, from nothing to everything.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
@@ -78,8 +78,9 @@ impl LevelFile {
 
 impl Valued for LevelFile {
     fn set(&self, _: u64, text: &[u8]) -> Result<()> {
-        let unknown =
-            || Error::Invalid.because(format_args!("unknown level {}", Quoted(text.trim_ascii())));
+        let unknown = || {
+            Error::Invalid.with_message(format_args!("unknown level {}", Quoted(text.trim_ascii())))
+        };
         self.level.set(Level::named(trimmed(text)?).ok_or_else(unknown)?);
         Ok(())
     }
@@ -95,7 +96,7 @@ impl File for LevelFile {
     }
 
     fn open(&self, open: &mut OpenFile<'_>, mode: OpenMode) -> Result<()> {
-        open.at.partial = mode.truncate;
+        open.state.partial = mode.truncate;
         if mode.truncate { Ok(()) } else { render(open.text, |mut out| self.render(&mut out)) }
     }
 
@@ -107,7 +108,7 @@ impl File for LevelFile {
         buf: &mut [u8],
     ) -> Poll<Result<usize>> {
         Poll::Ready(pieces::end(self, open).and_then(|()| {
-            if !open.at.partial && (offset == 0 || open.text.bytes().is_empty()) {
+            if !open.state.partial && (offset == 0 || open.text.bytes().is_empty()) {
                 render(open.text, |mut out| self.render(&mut out))?;
             }
             read_at(open.text.bytes(), offset, buf)
@@ -118,7 +119,7 @@ impl File for LevelFile {
         pieces::write(self, open, offset, data)
     }
 
-    fn finish(&self, open: &mut OpenFile<'_>) -> Result<()> {
+    fn flush(&self, open: &mut OpenFile<'_>) -> Result<()> {
         pieces::end(self, open)
     }
 
@@ -128,7 +129,7 @@ impl File for LevelFile {
         if length == 0 {
             return Ok(());
         }
-        let (mut old, mut new) = (Fixed::<16>::new(), Fixed::<16>::new());
+        let (mut old, mut new) = (FixedText::<16>::new(), FixedText::<16>::new());
         render(&mut old, |mut out| self.render(&mut out))?;
         resize(old.bytes(), length, &mut new)?;
         self.set(0, new.bytes())

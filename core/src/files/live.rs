@@ -47,16 +47,16 @@ impl<T: Clone + Default, const WAITERS: usize> Live<T, WAITERS> {
 
     /// Puts the current value in place of what was delivered, if its text is another one.
     fn refill(&self, open: &mut OpenFile<'_>) -> Result<bool> {
-        if open.at.next == self.value.version() {
+        if open.state.next == self.value.version() {
             return Ok(false);
         }
         let (value, version) = self.value.with_version();
-        open.at.next = version;
+        open.state.next = version;
         let mut compare = Compare::new(open.text.bytes());
         if (self.format)(&value, &mut compare).is_ok() && compare.same() {
             return Ok(false);
         }
-        open.at.taken = 0;
+        open.state.taken = 0;
         render(open.text, |out| (self.format)(&value, out))?;
         Ok(!open.text.bytes().is_empty())
     }
@@ -69,11 +69,11 @@ impl<T: Clone + Default, const WAITERS: usize> File for Live<T, WAITERS> {
 
     fn open(&self, open: &mut OpenFile<'_>, _: OpenMode) -> Result<()> {
         let (value, version) = self.value.with_version();
-        open.at.next = version;
+        open.state.next = version;
         render(open.text, |out| (self.format)(&value, out))
     }
 
-    fn waits(&self) -> bool {
+    fn may_block(&self) -> bool {
         true
     }
 

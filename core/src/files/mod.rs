@@ -45,7 +45,7 @@ pub use kv::Kv;
 pub use level::{Level, LevelFile};
 pub use live::Live;
 pub use param::Param;
-pub use parameter::{Choice, Number, Parameter};
+pub use parameter::{Choice, Number, ParamType};
 pub use queue::Queue;
 pub use status::Status;
 pub use value::Value;

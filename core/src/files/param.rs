@@ -3,7 +3,7 @@
 use core::fmt::{self, Write};
 use core::task::{Context, Poll};
 
-use super::parameter::{Choice, Number, Parameter};
+use super::parameter::{Choice, Number, ParamType};
 use super::pieces::{self, Valued};
 use super::value::Value;
 use super::write::{Count, Plain, Quoted, render};
@@ -24,7 +24,7 @@ type Hook<T> = fn(T) -> core::result::Result<(), &'static str>;
 /// static ROOT: Dir = Dir::new(&[file("gain", &Param::new(&GAIN).range(0.0, 10.0).unit("dB").doc("front-end gain"))]);
 /// assert_eq!(GAIN.get(), 1.0);
 /// ```
-pub struct Param<T: Parameter + 'static> {
+pub struct Param<T: ParamType + 'static> {
     value: &'static Value<T>,
     limits: T::Limits,
     unit: &'static str,
@@ -43,7 +43,7 @@ const _: () = {
     assert!(size_of::<Value<u32>>() <= 12);
 };
 
-impl<T: Parameter> Param<T> {
+impl<T: ParamType> Param<T> {
     /// A file of this value.
     #[must_use]
     pub const fn new(value: &'static Value<T>) -> Param<T> {
@@ -86,7 +86,7 @@ impl<T: Parameter> Param<T> {
     }
 
     fn refusal(&self, data: &[u8]) -> Error {
-        Error::Invalid.because(Refusal { param: self, text: data.trim_ascii() })
+        Error::Invalid.with_message(Refusal { param: self, text: data.trim_ascii() })
     }
 
     fn allowed(&self, out: &mut dyn Write) -> fmt::Result {
@@ -112,7 +112,7 @@ impl Param<Choice> {
     }
 }
 
-impl<T: Parameter> File for Param<T> {
+impl<T: ParamType> File for Param<T> {
     fn stat(&self) -> FileStat {
         let stat = Count::stat(|count| self.render(count));
         if self.read_only { stat.read_only() } else { stat }
@@ -120,7 +120,7 @@ impl<T: Parameter> File for Param<T> {
 
     fn open(&self, open: &mut OpenFile<'_>, mode: OpenMode) -> Result<()> {
         // A shell truncates before it writes: the value stays, and this open file reads as empty.
-        open.at.partial = mode.truncate;
+        open.state.partial = mode.truncate;
         if mode.truncate { Ok(()) } else { self.refresh(open) }
     }
 
@@ -132,7 +132,7 @@ impl<T: Parameter> File for Param<T> {
         buf: &mut [u8],
     ) -> Poll<Result<usize>> {
         Poll::Ready(pieces::end(self, open).and_then(|()| {
-            if !open.at.partial && (offset == 0 || open.text.bytes().is_empty()) {
+            if !open.state.partial && (offset == 0 || open.text.bytes().is_empty()) {
                 self.refresh(open)?;
             }
             read_at(open.text.bytes(), offset, buf)
@@ -147,7 +147,7 @@ impl<T: Parameter> File for Param<T> {
         }
     }
 
-    fn finish(&self, open: &mut OpenFile<'_>) -> Result<()> {
+    fn flush(&self, open: &mut OpenFile<'_>) -> Result<()> {
         pieces::end(self, open)
     }
 
@@ -168,11 +168,11 @@ impl<T: Parameter> File for Param<T> {
     }
 }
 
-impl<T: Parameter> Valued for Param<T> {
+impl<T: ParamType> Valued for Param<T> {
     fn set(&self, _: u64, text: &[u8]) -> Result<()> {
         let value = T::parse(text.trim_ascii(), &self.limits).ok_or_else(|| self.refusal(text))?;
         if let Some(hook) = self.hook {
-            hook(value.clone()).map_err(|why| Error::Invalid.because(Plain(why)))?;
+            hook(value.clone()).map_err(|why| Error::Invalid.with_message(Plain(why)))?;
         }
         self.value.set(value);
         Ok(())
@@ -184,12 +184,12 @@ impl<T: Parameter> Valued for Param<T> {
 }
 
 /// `"abc" is not a number from 0 to 10 dB`
-struct Refusal<'a, T: Parameter + 'static> {
+struct Refusal<'a, T: ParamType + 'static> {
     param: &'a Param<T>,
     text: &'a [u8],
 }
 
-impl<T: Parameter> fmt::Display for Refusal<'_, T> {
+impl<T: ParamType> fmt::Display for Refusal<'_, T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} is not ", Quoted(self.text))?;
         self.param.allowed(f)

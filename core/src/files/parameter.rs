@@ -9,7 +9,7 @@ use super::write::Plain;
 use crate::Decimal;
 
 /// A type of parameters: how a value is read and written as text, and what is allowed.
-pub trait Parameter: Clone + Default + Send {
+pub trait ParamType: Clone + Default + Send {
     /// What limits the values, beside the type.
     type Limits: Copy + Sync;
 
@@ -35,7 +35,7 @@ pub trait Parameter: Clone + Default + Send {
 }
 
 /// A type whose values can be limited to a range.
-pub trait Number: Parameter<Limits = (Self, Self)> + Copy {}
+pub trait Number: ParamType<Limits = (Self, Self)> + Copy {}
 
 /// One of a few names: the index of the name. [`Param::names`](super::Param::names) has them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -46,7 +46,7 @@ macro_rules! number {
     ($($type:ident $what:literal $parse:ident $shown:ident)*) => {$(
         impl Number for $type {}
 
-        impl Parameter for $type {
+        impl ParamType for $type {
             type Limits = ($type, $type);
             const ANY: Self::Limits = ($type::MIN, $type::MAX);
 
@@ -116,7 +116,7 @@ fn float(text: &[u8]) -> Option<f32> {
     core::str::from_utf8(text).ok()?.parse().ok()
 }
 
-impl Parameter for bool {
+impl ParamType for bool {
     type Limits = ();
     const ANY: () = ();
 
@@ -141,7 +141,7 @@ impl Parameter for bool {
     }
 }
 
-impl Parameter for Choice {
+impl ParamType for Choice {
     type Limits = &'static [&'static str];
     const ANY: Self::Limits = &[];
 
@@ -167,7 +167,7 @@ impl Parameter for Choice {
 }
 
 /// A text of at most `N` bytes, without control characters: a file has one line.
-impl<const N: usize> Parameter for String<N> {
+impl<const N: usize> ParamType for String<N> {
     type Limits = ();
     const ANY: () = ();
 

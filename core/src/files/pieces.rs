@@ -35,7 +35,7 @@ pub(super) fn write(
     if data.is_empty() {
         return Ok(0);
     }
-    let follows = offset == open.at.delivered;
+    let follows = offset == open.state.delivered;
     let continues = follows && begun(open);
     if !continues {
         end(file, open)?;
@@ -44,7 +44,7 @@ pub(super) fn write(
             return Ok(data.len());
         }
         open.text.clear();
-        open.at.partial = true;
+        open.state.partial = true;
     }
     if let Err(error) = open.text.extend(data) {
         // Most values come in one piece, which may be longer than the text has room for.
@@ -55,10 +55,10 @@ pub(super) fn write(
             }
             end(file, open)?;
         }
-        open.at.partial = false;
+        open.state.partial = false;
         file.set(offset, data)?;
     }
-    open.at.delivered = offset.saturating_add(data.len() as u64);
+    open.state.delivered = offset.saturating_add(data.len() as u64);
     if data.ends_with(b"\n") || !file.goes_on(open.text.bytes()) {
         end(file, open)?;
     }
@@ -70,11 +70,11 @@ pub(super) fn write(
 pub(super) fn end(file: &dyn Valued, open: &mut OpenFile<'_>) -> Result<()> {
     let text = open.text.bytes();
     let done = if begun(open) {
-        file.set(open.at.delivered.saturating_sub(text.len() as u64), text)
+        file.set(open.state.delivered.saturating_sub(text.len() as u64), text)
     } else {
         return Ok(());
     };
-    open.at.partial = false;
+    open.state.partial = false;
     open.text.clear();
     done
 }
@@ -86,5 +86,5 @@ pub(super) fn begins<'w>(words: impl IntoIterator<Item = &'w str>, text: &[u8]) 
 }
 
 fn begun(open: &OpenFile<'_>) -> bool {
-    open.at.partial && !open.text.bytes().is_empty()
+    open.state.partial && !open.text.bytes().is_empty()
 }

@@ -67,8 +67,8 @@ impl<T: Clone, const N: usize, const WAITERS: usize> Queue<T, N, WAITERS> {
 
     fn refill(&self, open: &mut OpenFile<'_>) -> Result<bool> {
         loop {
-            let next = self.with(|ring| ring.after(&mut open.at.next));
-            open.at.taken = 0;
+            let next = self.with(|ring| ring.after(&mut open.state.next));
+            open.state.taken = 0;
             match next {
                 Next::Value(value) => render(open.text, |out| (self.format)(&value, out))?,
                 Next::Lost(lost) => render(open.text, |out| writeln!(out, "lost {lost}"))?,
@@ -119,11 +119,11 @@ impl<T: Clone, const N: usize, const WAITERS: usize> File for Queue<T, N, WAITER
     }
 
     fn open(&self, open: &mut OpenFile<'_>, _: OpenMode) -> Result<()> {
-        open.at.next = self.with(|ring| ring.next);
+        open.state.next = self.with(|ring| ring.next);
         Ok(())
     }
 
-    fn waits(&self) -> bool {
+    fn may_block(&self) -> bool {
         true
     }
 

@@ -56,7 +56,7 @@ fn echo(tree: &Tree, text: &str, name: &str) -> Result<usize> {
     let open =
         block_on(tree.open(&inode(tree, name), OpenMode { truncate: true, ..OpenMode::WRITE }))?;
     let written = block_on(tree.write(&open, 0, text.as_bytes()));
-    let finished = block_on(tree.finish(&open));
+    let finished = block_on(tree.flush(&open));
     tree.close(&open);
     finished.and(written)
 }
@@ -221,7 +221,7 @@ fn v10_a_command_gets_its_text_and_keeps_its_reply() {
 fn v11_a_failed_command_leaves_the_reply_alone() {
     static C: Command<32> = Command::new(|text, out| match text {
         "go" => write!(out, "gone").map_err(|_| Error::TooLarge),
-        _ => Err(Error::Invalid.because(format_args!("{text} is no command"))),
+        _ => Err(Error::Invalid.with_message(format_args!("{text} is no command"))),
     });
     static ROOT: Dir = Dir::new(&[file("c", &C)]);
     let tree = Tree::new(&ROOT);
@@ -506,7 +506,7 @@ fn a_value_in_pieces_is_one_value() {
     assert_eq!((write(&tree, period, 2, "34"), PERIOD.get()), (Ok(2), 1000));
     // A write of no bytes is no value and ends none: libixp ends each of its writes with one.
     assert_eq!((write(&tree, period, 4, ""), PERIOD.get()), (Ok(0), 1000));
-    assert_eq!((block_on(tree.finish(&period)), PERIOD.get()), (Ok(()), 1234));
+    assert_eq!((block_on(tree.flush(&period)), PERIOD.get()), (Ok(()), 1234));
     // By a newline, by a write at 0, by a read.
     assert_eq!(
         (write(&tree, period, 0, "2"), write(&tree, period, 1, "00\n"), PERIOD.get()),
@@ -532,7 +532,7 @@ fn a_value_is_refused_by_the_request_that_ends_it() {
     assert_eq!(write(&tree, period, 0, "1"), Ok(1));
     assert_eq!(why(write(&tree, period, 1, "2\n")), refused);
     assert_eq!(write(&tree, period, 0, "12"), Ok(2));
-    assert_eq!(why(block_on(tree.finish(&period))), refused);
+    assert_eq!(why(block_on(tree.flush(&period))), refused);
     assert_eq!(write(&tree, period, 0, "12"), Ok(2));
     assert_eq!(why(read(&tree, period, 0, 9).unwrap()), refused);
     assert_eq!(why(write(&tree, period, 0, "12\n")), refused);
@@ -613,7 +613,7 @@ fn commands_and_stored_values_may_come_in_pieces() {
     for offset in (0..180).step_by(30) {
         assert_eq!(write(&tree, k, offset, &"y".repeat(30)), Ok(30));
     }
-    assert_eq!(block_on(tree.finish(&k)), Ok(()));
+    assert_eq!(block_on(tree.flush(&k)), Ok(()));
     assert_eq!(WRITES.lock().unwrap().last(), Some(&"y".repeat(180)));
     assert_eq!(write(&tree, k, 195, "123456"), Err(Error::TooLarge));
 }

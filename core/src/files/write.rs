@@ -12,8 +12,10 @@ use crate::vfs::{Error, FileStat, Result, Text};
 /// `Bad write offset -2`; [`Error::TooLarge`].
 pub(super) fn overlay(old: &[u8], offset: u64, data: &[u8], new: &mut dyn Text) -> Result<()> {
     if offset.cast_signed() < 0 {
-        return Err(Error::Invalid
-            .because(format_args!("Bad write offset {}", Decimal::from(offset.cast_signed()))));
+        return Err(Error::Invalid.with_message(format_args!(
+            "Bad write offset {}",
+            Decimal::from(offset.cast_signed())
+        )));
     }
     let start = usize::try_from(offset).map_err(|_| Error::TooLarge)?;
     resize(old, start as u64, new)?;
@@ -27,8 +29,10 @@ pub(super) fn overlay(old: &[u8], offset: u64, data: &[u8], new: &mut dyn Text) 
 /// `Negative offset -1`; [`Error::TooLarge`].
 pub(super) fn resize(old: &[u8], length: u64, new: &mut dyn Text) -> Result<()> {
     if length.cast_signed() < 0 {
-        return Err(Error::Invalid
-            .because(format_args!("Negative offset {}", Decimal::from(length.cast_signed()))));
+        return Err(Error::Invalid.with_message(format_args!(
+            "Negative offset {}",
+            Decimal::from(length.cast_signed())
+        )));
     }
     let length = usize::try_from(length).map_err(|_| Error::TooLarge)?;
     new.clear();

@@ -32,7 +32,7 @@ pub use lane::{Lane, Lend};
 
 use crate::Decimal;
 use crate::session::{Fids, Session};
-use crate::vfs::{Error, Nature, Vfs};
+use crate::vfs::{Error, TreeKind, Vfs};
 use crate::wire;
 
 /// Why a connection ended.
@@ -279,7 +279,7 @@ where
         let rx = self.rx.take().await;
         let frame = loop {
             let msize = self.session.msize();
-            if V::Nature::NOW && !R::SHARES {
+            if V::TreeKind::HAS_FAST_PATH && !R::SHARES {
                 self.at_once(rx, msize, |_| true)?;
             }
             poll_fn(|cx| if R::SHARES { self.turn(rx, msize, cx) } else { Poll::Ready(Ok(())) })
@@ -332,7 +332,9 @@ where
         msize: u32,
         cx: &mut Context<'_>,
     ) -> Poll<Result<(), Stop<R::Error>>> {
-        if V::Nature::NOW && self.at_once(rx, msize, |rx| rx.poll_turn(IN_PLACE, cx).is_ready())? {
+        if V::TreeKind::HAS_FAST_PATH
+            && self.at_once(rx, msize, |rx| rx.poll_turn(IN_PLACE, cx).is_ready())?
+        {
             return Poll::Pending;
         }
         let pending = rx.first(msize)?.is_some() && rx.poll_turn(WHOLE, cx).is_pending();
@@ -421,11 +423,13 @@ impl Request {
         let Request { frame: Frame { held, size }, fresh } = *self;
         if !fresh {
             Some(
-                Error::Invalid
-                    .because(format_args!("tag {} is in use", Decimal::from(wire::tag(buf).0))),
+                Error::Invalid.with_message(format_args!(
+                    "tag {} is in use",
+                    Decimal::from(wire::tag(buf).0)
+                )),
             )
         } else if held < size {
-            Some(Error::TooLarge.because(format_args!(
+            Some(Error::TooLarge.with_message(format_args!(
                 "message of {} bytes, room for {}",
                 Decimal::from(size),
                 Decimal::from(held)

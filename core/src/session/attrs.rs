@@ -4,7 +4,9 @@ use core::fmt::Write;
 
 use super::{COUNTED_HEADER, Fids, Session, finish_counted, no_room};
 use crate::Decimal;
-use crate::vfs::{Attr, Error, Kind, Nature, Result, SetAttr, SetTime, Time, Vfs, without_set_id};
+use crate::vfs::{
+    Attr, Error, FileType, Result, SetAttr, SetTime, Time, TreeKind, Vfs, without_set_id,
+};
 use crate::wire::{self, Dialect, Stat, StatUnix, Str, Tag};
 
 const ENOENT: u16 = 2;
@@ -43,9 +45,9 @@ pub(super) enum Listed {
 macro_rules! extend {
     ($session:ident, $inode:expr, $attr:expr, $free:expr, $len:expr) => {
         match ($attr).id.kind {
-            Kind::File | Kind::Dir => Ok($len),
-            _ if V::Nature::FIXED || $session.spoken() != Dialect::Unix => Ok($len),
-            _ => V::Nature::handle(|| $session.extend($inode, $attr, $free, $len)).await,
+            FileType::File | FileType::Dir => Ok($len),
+            _ if V::TreeKind::IMMUTABLE || $session.spoken() != Dialect::Unix => Ok($len),
+            _ => V::TreeKind::handle(|| $session.extend($inode, $attr, $free, $len)).await,
         }
     };
 }
@@ -79,7 +81,7 @@ impl<V: Vfs, F: Fids<V>> Session<'_, V, F> {
     ) -> Result<Listed> {
         let attr = match self.vfs.stat(inode).await {
             Ok(attr) => attr,
-            Err(error) if V::Nature::FIXED || matches!(error.errno(), ENOENT | ESTALE) => {
+            Err(error) if V::TreeKind::IMMUTABLE || matches!(error.errno(), ENOENT | ESTALE) => {
                 return Ok(Listed::Vanished);
             }
             Err(_) => Attr::new(self.vfs.id(inode), 0, 0),
@@ -122,9 +124,9 @@ impl<V: Vfs, F: Fids<V>> Session<'_, V, F> {
         let end = free.len().min(usize::from(u16::MAX)).saturating_sub(NUMBERS).max(at);
         let room = free.get_mut(at..end).unwrap_or_default();
         let extended = match attr.id.kind {
-            Kind::Symlink => self.vfs.readlink(inode, room).await,
-            Kind::Char { major, minor } => device(room, 'c', major, minor),
-            Kind::Block { major, minor } => device(room, 'b', major, minor),
+            FileType::Symlink => self.vfs.readlink(inode, room).await,
+            FileType::Char { major, minor } => device(room, 'c', major, minor),
+            FileType::Block { major, minor } => device(room, 'b', major, minor),
             _ => Ok(0),
         };
         let added = *extended.as_ref().unwrap_or(&0);
@@ -180,33 +182,33 @@ impl<V: Vfs, F: Fids<V>> Session<'_, V, F> {
             check_mode(mode, id.kind)?;
             let special = mode & DMSPECIAL;
             // A chmod of a device says that it is one; nothing becomes one.
-            if !V::Nature::FIXED && special != 0 && special != kind_bits(id.kind) {
+            if !V::TreeKind::IMMUTABLE && special != 0 && special != kind_bits(id.kind) {
                 return Err(Error::Invalid);
             }
         }
         // A fixed tree has no others than these.
-        if V::Nature::FIXED && mode.is_some_and(|mode| mode & !(DMDIR | 0o777) != 0) {
+        if V::TreeKind::IMMUTABLE && mode.is_some_and(|mode| mode & !(DMDIR | 0o777) != 0) {
             return Err(Error::NotSupported);
         }
-        let mode = if V::Nature::FIXED {
+        let mode = if V::TreeKind::IMMUTABLE {
             mode.map(|mode| mode & 0o777)
         } else {
             mode.map(permissions).transpose()?
         };
-        let dir = id.kind == Kind::Dir;
+        let dir = id.kind == FileType::Dir;
         if dir && length.is_some_and(|length| length != 0) {
             return Err(Error::DirectoryLength);
         }
         if let Some(name) = name {
             self.below_top(fid, Error::RenameRoot)?;
-            if V::Nature::FIXED {
+            if V::TreeKind::IMMUTABLE {
                 return Err(Error::ReadOnlyDirectory);
             }
             let name = self.name(name)?;
             self.vfs.rename(&inode, &self.vfs.parent(&inode), name).await?;
         }
         // A fixed tree keeps neither owners nor times.
-        let (unix, times) = match V::Nature::FIXED {
+        let (unix, times) = match V::TreeKind::IMMUTABLE {
             true => (None, [u32::MAX; 2]),
             false => {
                 (stat.unix.filter(|_| self.spoken() == Dialect::Unix), [stat.atime, stat.mtime])
@@ -215,10 +217,10 @@ impl<V: Vfs, F: Fids<V>> Session<'_, V, F> {
         let [atime, mtime] = times.map(|time| set(time).map(at));
         let size = length.filter(|_| !dir);
         let wanted = SetAttr {
-            mode: if V::Nature::FIXED {
+            mode: if V::TreeKind::IMMUTABLE {
                 mode
             } else {
-                V::Nature::handle(|| self.mode_with(fid, &inode, mode, size)).await?
+                V::TreeKind::handle(|| self.mode_with(fid, &inode, mode, size)).await?
             },
             size,
             uid: unix.and_then(|unix| set(unix.n_uid)),
@@ -262,7 +264,7 @@ struct Owners {
 
 /// An owner as text, which is made in `room` unless it is root. A fixed tree has no other.
 fn owner<V: Vfs>(id: u32, room: &mut heapless::String<10>) -> Str<'_> {
-    if V::Nature::FIXED || id == 0 {
+    if V::TreeKind::IMMUTABLE || id == 0 {
         return Str(b"root");
     }
     room.clear();
@@ -281,20 +283,20 @@ fn device(buf: &mut [u8], letter: char, major: u32, minor: u32) -> Result<usize>
     Ok(window.filled())
 }
 
-fn kind_bits(kind: Kind) -> u32 {
+fn kind_bits(kind: FileType) -> u32 {
     match kind {
-        Kind::File => 0,
-        Kind::Dir => DMDIR,
-        Kind::Symlink => DMSYMLINK,
-        Kind::Fifo => DMNAMEDPIPE,
-        Kind::Socket => DMSOCKET,
-        Kind::Char { .. } | Kind::Block { .. } => DMDEVICE,
+        FileType::File => 0,
+        FileType::Dir => DMDIR,
+        FileType::Symlink => DMSYMLINK,
+        FileType::Fifo => DMNAMEDPIPE,
+        FileType::Socket => DMSOCKET,
+        FileType::Char { .. } | FileType::Block { .. } => DMDEVICE,
     }
 }
 
 fn mode<V: Vfs>(attr: &Attr) -> u32 {
-    if V::Nature::FIXED {
-        let dir = if attr.id.kind == Kind::Dir { DMDIR } else { 0 };
+    if V::TreeKind::IMMUTABLE {
+        let dir = if attr.id.kind == FileType::Dir { DMDIR } else { 0 };
         return dir | attr.mode & 0o777;
     }
     kind_bits(attr.id.kind)
@@ -329,11 +331,11 @@ fn at(sec: u32) -> SetTime {
     SetTime::To(Time { sec: sec.into(), nsec: 0 })
 }
 
-fn check_mode(mode: u32, kind: Kind) -> Result<()> {
-    if (mode & DMDIR != 0) != (kind == Kind::Dir) {
+fn check_mode(mode: u32, kind: FileType) -> Result<()> {
+    if (mode & DMDIR != 0) != (kind == FileType::Dir) {
         return Err(Error::DirectoryFlag);
     }
-    if mode & DMSYMLINK != 0 && kind != Kind::Symlink {
+    if mode & DMSYMLINK != 0 && kind != FileType::Symlink {
         return Err(Error::SymlinkTarget);
     }
     Ok(())

@@ -7,7 +7,7 @@ use super::fids::{Access, Role};
 use super::names::{ORCLOSE, open_mode};
 use super::{Fids, Session, unknown};
 use crate::Decimal;
-use crate::vfs::{Error, Kind, Nature, OpenMode, Result, Vfs};
+use crate::vfs::{Error, FileType, OpenMode, Result, TreeKind, Vfs};
 use crate::wire::{self, Dialect, Qid, Tag};
 
 impl<V: Vfs, F: Fids<V>> Session<'_, V, F> {
@@ -16,7 +16,7 @@ impl<V: Vfs, F: Fids<V>> Session<'_, V, F> {
         self.open_fid(fid, open_mode(mode), mode & ORCLOSE != 0).await
     }
 
-    /// Opens what a fid was walked to.
+    /// OpenFiles what a fid was walked to.
     pub(super) async fn open_fid(
         &self,
         fid: wire::Fid,
@@ -30,22 +30,22 @@ impl<V: Vfs, F: Fids<V>> Session<'_, V, F> {
         let id = self.vfs.id(&inode);
         // open(5): "it is illegal to write a directory, truncate it, or attempt to remove it on
         // close".
-        if (mode.write || mode.truncate || remove) && id.kind == Kind::Dir {
+        if (mode.write || mode.truncate || remove) && id.kind == FileType::Dir {
             return Err(Error::IsDirectory);
         }
         // A fixed tree has no code to remove at the clunk, and what was attached to would stay.
-        if remove && V::Nature::FIXED {
+        if remove && V::TreeKind::IMMUTABLE {
             return Err(Error::NotSupported);
         }
         if remove && id.ino == top {
             return Err(Error::Busy);
         }
-        let mode = OpenMode { drops_set_id: !V::Nature::FIXED && uid != 0, ..mode };
+        let mode = OpenMode { drops_set_id: !V::TreeKind::IMMUTABLE && uid != 0, ..mode };
         self.open_inode(fid, serial, &inode, mode, remove).await?;
         Ok(self.qid(&inode))
     }
 
-    /// Opens an inode and has a fid stand for it, if the fid is still what it was.
+    /// OpenFiles an inode and has a fid stand for it, if the fid is still what it was.
     pub(super) async fn open_inode(
         &self,
         fid: wire::Fid,
@@ -56,7 +56,7 @@ impl<V: Vfs, F: Fids<V>> Session<'_, V, F> {
     ) -> Result<()> {
         let open = self.vfs.open(inode, mode).await?;
         let role = match self.vfs.id(inode).kind {
-            Kind::Dir => Role::Dir { open, offset: 0, cookie: 0 },
+            FileType::Dir => Role::Dir { open, offset: 0, cookie: 0 },
             _ => Role::File { open, access: Access::new(mode, remove) },
         };
         self.turn_open(fid, serial, inode.clone(), role)
@@ -86,13 +86,13 @@ impl<V: Vfs, F: Fids<V>> Session<'_, V, F> {
             .and_then(|data| data.get_mut(..room))
             .unwrap_or_default();
         let n = if dir {
-            V::Nature::seldom(|| self.read_dir(fid, &open, offset, data)).await?
+            V::TreeKind::boxed(|| self.read_dir(fid, &open, offset, data)).await?
         } else {
             // A wait ends when the fid is clunked, removed or walked away.
             let there = || {
                 self.commit(fid, serial, |fid| fid.role.mark_waited()).ok_or_else(|| unknown(fid))
             };
-            V::Nature::wait_while(self.vfs.read(&open, offset, data), there).await?
+            V::TreeKind::wait_while(self.vfs.read(&open, offset, data), there).await?
         };
         Ok(wire::finish_read(buf, wire::RREAD, tag, n))
     }
@@ -161,9 +161,9 @@ impl<V: Vfs, F: Fids<V>> Session<'_, V, F> {
         let taken = self.take(fid)?;
         let Some(open) = taken.role.opened() else { return Ok(()) };
         let closing = Closing { vfs: self.vfs, open };
-        let finished = self.vfs.finish(open).await;
+        let finished = self.vfs.flush(open).await;
         drop(closing);
-        if !V::Nature::FIXED && taken.role.has(Access::REMOVE) {
+        if !V::TreeKind::IMMUTABLE && taken.role.has(Access::REMOVE) {
             self.remove_file(&taken).await?;
         }
         finished
@@ -186,7 +186,7 @@ impl<V: Vfs> Drop for Closing<'_, V> {
 #[cold]
 #[inline(never)]
 pub(super) fn entry_too_long(count: usize) -> Error {
-    Error::Invalid.because(format_args!(
+    Error::Invalid.with_message(format_args!(
         "a count of {} bytes is too small for the next entry",
         Decimal::from(count)
     ))

@@ -1,7 +1,7 @@
-//! What a [fixed](crate::vfs::FixedTree) tree is not asked: requests that only a tree that changes
+//! What a [fixed](crate::vfs::ImmutableTree) tree is not asked: requests that only a tree that changes
 //! can serve.
 
-use crate::vfs::{Error, Nature, Result, Vfs};
+use crate::vfs::{Error, Result, TreeKind, Vfs};
 use crate::wire::{self, Dialect, Fid};
 
 /// The answer of a fixed tree to a request of this type.
@@ -32,7 +32,7 @@ fn answer(kind: u8) -> Option<Error> {
 /// Whether requests of this type are known to a session over such a tree.
 #[inline(always)]
 pub(super) fn knows<V: Vfs>(kind: u8) -> bool {
-    !V::Nature::FIXED || answer(kind).is_none()
+    !V::TreeKind::IMMUTABLE || answer(kind).is_none()
 }
 
 /// The fid of a request that no fixed tree can serve, the first field of all of them, and the
@@ -47,5 +47,5 @@ pub(super) fn refusal(frame: &[u8], dialect: Dialect) -> Option<(Fid, Error)> {
 
 /// Refused already where it is not changeable: the compiler is to know as well.
 pub(super) fn changeable<V: Vfs>() -> Result<()> {
-    if V::Nature::FIXED { Err(Error::NotSupported) } else { Ok(()) }
+    if V::TreeKind::IMMUTABLE { Err(Error::NotSupported) } else { Ok(()) }
 }

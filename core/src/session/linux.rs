@@ -9,8 +9,8 @@ use super::names::symlink;
 use super::{COUNTED_HEADER, Fids, Session, finish_counted, no_room};
 use crate::vfs::{self};
 use crate::vfs::{
-    Create, DirEntry, Error, Kind, Lock, LockKind, Name, Nature, New, OpenMode, Result, SetTime,
-    Time, Vfs,
+    Create, DirEntry, Error, FileType, Lock, LockKind, Name, New, OpenMode, Result, SetTime, Time,
+    TreeKind, Vfs,
 };
 use crate::wire::{self, Attr, Dirent, Qid, SetAttr, Str, Tag};
 use crate::wire::{Rmessage as R, Tmessage as T};
@@ -25,10 +25,10 @@ impl<V: Vfs, F: Fids<V>> Session<'_, V, F> {
         let (frame, rest) = buf.split_at_mut_checked(len).ok_or(Error::Invalid)?;
         macro_rules! done {
             ($handler:expr) => {
-                V::Nature::handle(move || $handler).await?
+                V::TreeKind::handle(move || $handler).await?
             };
             ($handler:expr, $reply:expr) => {{
-                V::Nature::handle(move || $handler).await?;
+                V::TreeKind::handle(move || $handler).await?;
                 $reply
             }};
         }
@@ -42,10 +42,11 @@ impl<V: Vfs, F: Fids<V>> Session<'_, V, F> {
         let message = self.decode(frame)?;
         let reply = match message {
             T::Readdir { fid, offset, count } => {
-                return V::Nature::handle(move || self.readdir(buf, tag, fid, offset, count)).await;
+                return V::TreeKind::handle(move || self.readdir(buf, tag, fid, offset, count))
+                    .await;
             }
             T::Getattr { fid, .. } => {
-                return V::Nature::handle(move || self.getattr(buf, tag, fid)).await;
+                return V::TreeKind::handle(move || self.getattr(buf, tag, fid)).await;
             }
             T::Setattr { fid, set } => done!(self.setattr(fid, set), R::Setattr),
             T::Lopen { fid, flags } => {
@@ -80,7 +81,7 @@ impl<V: Vfs, F: Fids<V>> Session<'_, V, F> {
             }
             T::Readlink { fid } => {
                 changeable::<V>()?;
-                return V::Nature::handle(move || self.readlink(buf, tag, fid)).await;
+                return V::TreeKind::handle(move || self.readlink(buf, tag, fid)).await;
             }
             T::Xattrwalk { fid, newfid, name } => {
                 R::Xattrwalk { size: changed!(self.xattrwalk(fid, newfid, name)) }
@@ -107,9 +108,9 @@ impl<V: Vfs, F: Fids<V>> Session<'_, V, F> {
 
     async fn lopen(&self, fid: wire::Fid, flags: u32) -> Result<Qid> {
         match self.with(fid, |fid| Ok(self.vfs.id(&fid.inode).kind))? {
-            Kind::Dir => {}
+            FileType::Dir => {}
             _ if flags & O_DIRECTORY != 0 => return Err(Error::NotDirectory),
-            Kind::Symlink if !V::Nature::FIXED && flags & O_NOFOLLOW != 0 => {
+            FileType::Symlink if !V::TreeKind::IMMUTABLE && flags & O_NOFOLLOW != 0 => {
                 return Err(too_many_links());
             }
             _ => {}
@@ -159,7 +160,9 @@ impl<V: Vfs, F: Fids<V>> Session<'_, V, F> {
         let inode = self.inode(fid)?;
         let attr = self.vfs.stat(&inode).await?;
         let rdev = match attr.id.kind {
-            Kind::Char { major, minor } | Kind::Block { major, minor } => rdev(major, minor),
+            FileType::Char { major, minor } | FileType::Block { major, minor } => {
+                rdev(major, minor)
+            }
             _ => 0,
         };
         let reply = R::Getattr {
@@ -194,10 +197,10 @@ impl<V: Vfs, F: Fids<V>> Session<'_, V, F> {
         let size = on(SetAttr::SIZE).then_some(set.size);
         let mode = on(SetAttr::MODE).then_some(set.mode & 0o7777);
         let wanted = vfs::SetAttr {
-            mode: if V::Nature::FIXED {
+            mode: if V::TreeKind::IMMUTABLE {
                 mode
             } else {
-                V::Nature::handle(|| self.mode_with(fid, &inode, mode, size)).await?
+                V::TreeKind::handle(|| self.mode_with(fid, &inode, mode, size)).await?
             },
             size,
             uid: on(SetAttr::UID).then_some(set.uid),
@@ -257,7 +260,7 @@ impl<V: Vfs, F: Fids<V>> Session<'_, V, F> {
         Err(Error::Exists)
     }
 
-    /// Opens what Tlcreate found under the name, and moves the fid to it.
+    /// OpenFiles what Tlcreate found under the name, and moves the fid to it.
     async fn open_existing(
         &self,
         (fid, serial, uid): (wire::Fid, u32, u32),
@@ -265,9 +268,9 @@ impl<V: Vfs, F: Fids<V>> Session<'_, V, F> {
         mode: OpenMode,
     ) -> Result<Qid> {
         match self.vfs.id(&inode).kind {
-            Kind::Dir => return Err(Error::IsDirectory),
+            FileType::Dir => return Err(Error::IsDirectory),
             // The client follows links: only it knows what is mounted where.
-            Kind::Symlink => return Err(too_many_links()),
+            FileType::Symlink => return Err(too_many_links()),
             _ => {}
         }
         let mode = OpenMode { drops_set_id: uid != 0, ..mode };
@@ -296,7 +299,7 @@ impl<V: Vfs, F: Fids<V>> Session<'_, V, F> {
         let dir = self.inode(dirfid)?;
         let name = self.name(name.as_bytes())?;
         let inode = self.vfs.lookup(&dir, name).await?;
-        match (self.vfs.id(&inode).kind == Kind::Dir, flags & AT_REMOVEDIR != 0) {
+        match (self.vfs.id(&inode).kind == FileType::Dir, flags & AT_REMOVEDIR != 0) {
             (true, false) => Err(Error::IsDirectory),
             (false, true) => Err(Error::NotDirectory),
             _ => self.vfs.remove(&inode).await,
@@ -383,7 +386,7 @@ impl<V: Vfs, F: Fids<V>> Session<'_, V, F> {
         let reserved = self.reserve(newfid, uid, top, inode.clone())?;
         let name = match name.as_bytes() {
             [] => None,
-            name => Some(Name::of_attribute(name)?),
+            name => Some(Name::for_xattr(name)?),
         };
         let (open, size) = self.vfs.open_xattr(&inode, name).await?;
         reserved.keep(inode, Role::Xattr { open, access: Access::READ });
@@ -401,7 +404,7 @@ impl<V: Vfs, F: Fids<V>> Session<'_, V, F> {
             Role::Walked => Ok((fid.inode.clone(), fid.serial)),
             _ => Err(Error::AlreadyOpen),
         })?;
-        let name = Name::of_attribute(name.as_bytes())?;
+        let name = Name::for_xattr(name.as_bytes())?;
         if flags & !(XATTR_CREATE | XATTR_REPLACE) != 0 {
             return Err(Error::Invalid);
         }
@@ -420,7 +423,7 @@ impl<V: Vfs, F: Fids<V>> Session<'_, V, F> {
         let open = self.open_file(fid)?;
         let room = out.len();
         self.vfs
-            .lock_in_the_way(&open, lock, |found| {
+            .get_lock(&open, lock, |found| {
                 let (kind, found) = found
                     .map_or((2, lock), |found| (u8::from(found.kind == LockKind::Write), found));
                 let reply = R::Getlock {
@@ -454,7 +457,7 @@ const XATTR_REPLACE: u32 = 2;
 /// The error of an open that must not follow a link, ELOOP.
 #[cold]
 fn too_many_links() -> Error {
-    Error::numbered(40, "Too many levels of symbolic links")
+    Error::from_errno(40, "Too many levels of symbolic links")
 }
 
 /// The flags of Tlopen and Tlcreate; those without a meaning here are ignored.
@@ -476,7 +479,7 @@ fn lock(kind: u8, start: u64, length: u64, process: u32, client: Str<'_>) -> Res
         2 => LockKind::Unlock,
         other => {
             return Err(
-                Error::Invalid.because(format_args!("lock type {other} is none of 0, 1, 2"))
+                Error::Invalid.with_message(format_args!("lock type {other} is none of 0, 1, 2"))
             );
         }
     };
@@ -487,28 +490,28 @@ fn lock(kind: u8, start: u64, length: u64, process: u32, client: Str<'_>) -> Res
 fn node(mode: u32, major: u32, minor: u32) -> Result<New<'static>> {
     match mode & 0o170_000 {
         0 | 0o100_000 => Ok(New::File),
-        0o010_000 => Ok(New::Special(Kind::Fifo)),
-        0o140_000 => Ok(New::Special(Kind::Socket)),
-        0o020_000 => Ok(New::Special(Kind::Char { major, minor })),
-        0o060_000 => Ok(New::Special(Kind::Block { major, minor })),
+        0o010_000 => Ok(New::Special(FileType::Fifo)),
+        0o140_000 => Ok(New::Special(FileType::Socket)),
+        0o020_000 => Ok(New::Special(FileType::Char { major, minor })),
+        0o060_000 => Ok(New::Special(FileType::Block { major, minor })),
         _ => Err(Error::Invalid),
     }
 }
 
-fn file_type(kind: Kind) -> u32 {
+fn file_type(kind: FileType) -> u32 {
     u32::from(d_type(kind)) << 12
 }
 
 /// The type of a directory entry (`readdir(3)`); the same bits are the file type of a mode.
-fn d_type(kind: Kind) -> u8 {
+fn d_type(kind: FileType) -> u8 {
     match kind {
-        Kind::Fifo => 1,
-        Kind::Char { .. } => 2,
-        Kind::Dir => 4,
-        Kind::Block { .. } => 6,
-        Kind::File => 8,
-        Kind::Symlink => 10,
-        Kind::Socket => 12,
+        FileType::Fifo => 1,
+        FileType::Char { .. } => 2,
+        FileType::Dir => 4,
+        FileType::Block { .. } => 6,
+        FileType::File => 8,
+        FileType::Symlink => 10,
+        FileType::Socket => 12,
     }
 }
 

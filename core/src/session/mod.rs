@@ -20,7 +20,7 @@ pub use fids::{Fid, FidArray, Fids};
 use fixed::changeable;
 
 use crate::Decimal;
-use crate::vfs::{Error, Id, Kind, NAME_MAX, Name, Nature, Result, Vfs, apart};
+use crate::vfs::{Error, FileType, Id, NAME_MAX, Name, Result, TreeKind, Vfs, outlined};
 use crate::wire::{
     self, Dialect, Errno, Malformed, Qid, Rmessage as R, Str, Tag, Tmessage as T, Writer,
 };
@@ -28,7 +28,7 @@ use crate::wire::{
 /// The smallest msize worth speaking: every reply without data or long names fits.
 pub const MSIZE_MIN: u32 = 256;
 
-/// The most data of one read of a file that [waits](Vfs::waits), in bytes: what it delivers is
+/// The most data of one read of a file that [waits](Vfs::may_block), in bytes: what it delivers is
 /// short, and many may wait.
 pub const WAITING: usize = 4096;
 
@@ -66,7 +66,7 @@ pub enum Aborts {
 pub trait Observe {
     /// A request is about to be answered. Its answer, if it comes to that, is told by the same
     /// future of the session as this: whoever polls several knows which began when. Not told of a
-    /// [fixed tree](crate::vfs::FixedTree): boards have no flash for it.
+    /// [fixed tree](crate::vfs::ImmutableTree): boards have no flash for it.
     fn began(&self) {}
 
     /// A request of this type was answered, with an error or not.
@@ -200,7 +200,7 @@ impl<'v, V: Vfs, F: Fids<V>> Session<'v, V, F> {
     }
 
     fn begin(&self) {
-        if let (false, Some(observer)) = (V::Nature::FIXED, self.observer) {
+        if let (false, Some(observer)) = (V::TreeKind::IMMUTABLE, self.observer) {
             observer.began();
         }
     }
@@ -219,7 +219,7 @@ impl<'v, V: Vfs, F: Fids<V>> Session<'v, V, F> {
         let full = match dialect {
             #[cfg(feature = "linux")]
             Dialect::Linux => self.put(&R::Lerror { ecode: errno }, tag, buf),
-            _ => error.said(|text| {
+            _ => error.read_message(|text| {
                 self.put(&R::Error { ename: text.into(), errno: Errno(errno) }, tag, buf)
             }),
         };
@@ -232,7 +232,7 @@ impl<'v, V: Vfs, F: Fids<V>> Session<'v, V, F> {
     /// Answers a read or write of memory from `frame` into `out`, if it is one and the tree has it
     /// at hand: the reply's length.
     pub fn now(&self, frame: &[u8], out: &mut [u8]) -> Option<usize> {
-        if !V::Nature::NOW || !matches!(wire::kind(frame), wire::TREAD | wire::TWRITE) {
+        if !V::TreeKind::HAS_FAST_PATH || !matches!(wire::kind(frame), wire::TREAD | wire::TWRITE) {
             return None;
         }
         self.dialect.get()?;
@@ -243,7 +243,7 @@ impl<'v, V: Vfs, F: Fids<V>> Session<'v, V, F> {
                 let open = fids.get(fid.0)?.role.file(Access::READ)?;
                 let data = out.get_mut(wire::RREAD_HEADER..)?.get_mut(..self.data(count))?;
                 self.begin();
-                let n = self.vfs.read_now(open, offset, data)?.ok()?;
+                let n = self.vfs.try_read_now(open, offset, data)?.ok()?;
                 self.tell(wire::TREAD, false);
                 Some(wire::finish_read(out, wire::RREAD, tag, n))
             }
@@ -256,7 +256,7 @@ impl<'v, V: Vfs, F: Fids<V>> Session<'v, V, F> {
                 let n = if data.0.is_empty() {
                     Ok(0)
                 } else {
-                    self.vfs.write_now(open, offset, data.0)?
+                    self.vfs.try_write_now(open, offset, data.0)?
                 };
                 self.tell(wire::TWRITE, n.is_err());
                 Some(match n {
@@ -283,13 +283,13 @@ impl<'v, V: Vfs, F: Fids<V>> Session<'v, V, F> {
             let T::Read { fid, offset, count } = self.decode(frame)? else {
                 return Err(Error::NotSupported);
             };
-            return apart(self.read(buf, tag, fid, offset, count)).await;
+            return outlined(self.read(buf, tag, fid, offset, count)).await;
         }
         #[cfg(feature = "linux")]
         if kind < wire::TVERSION {
-            return V::Nature::handle(move || self.linux(buf, len, tag)).await;
+            return V::TreeKind::handle(move || self.linux(buf, len, tag)).await;
         }
-        V::Nature::handle(move || self.shared(buf, len, tag)).await
+        V::TreeKind::handle(move || self.shared(buf, len, tag)).await
     }
 
     /// Answers one of the requests that 9P2000 has, but for Tread.
@@ -297,17 +297,17 @@ impl<'v, V: Vfs, F: Fids<V>> Session<'v, V, F> {
         let (frame, rest) = buf.split_at_mut_checked(len).ok_or(Error::Invalid)?;
         macro_rules! done {
             ($handler:expr) => {
-                V::Nature::handle(move || $handler).await?
+                V::TreeKind::handle(move || $handler).await?
             };
             ($handler:expr, $reply:expr) => {{
-                V::Nature::handle(move || $handler).await?;
+                V::TreeKind::handle(move || $handler).await?;
                 $reply
             }};
         }
         // Not in the `match` itself: its temporaries live as long as the handlers.
         let message = self.decode(frame)?;
         let reply = match message {
-            T::Stat { fid } => return V::Nature::handle(move || self.stat(buf, tag, fid)).await,
+            T::Stat { fid } => return V::TreeKind::handle(move || self.stat(buf, tag, fid)).await,
             T::Walk { fid, newfid, wnames } => {
                 let count = done!(self.walk(fid, newfid, wnames, rest));
                 return names::finish_walk(buf, len, tag, count);
@@ -336,7 +336,7 @@ impl<'v, V: Vfs, F: Fids<V>> Session<'v, V, F> {
             T::Clunk { fid } => done!(self.clunk(fid), R::Clunk),
             T::Remove { fid } => done!(self.remove(fid), R::Remove),
             T::Wstat { fid, stat } => {
-                V::Nature::seldom(move || self.wstat(fid, stat)).await?;
+                V::TreeKind::boxed(move || self.wstat(fid, stat)).await?;
                 R::Wstat
             }
             _ => return Err(Error::NotSupported),
@@ -345,7 +345,7 @@ impl<'v, V: Vfs, F: Fids<V>> Session<'v, V, F> {
     }
 
     fn decode<'f>(&self, frame: &'f [u8]) -> Result<T<'f>> {
-        if V::Nature::FIXED
+        if V::TreeKind::IMMUTABLE
             && let Some((fid, error)) = fixed::refusal(frame, self.spoken())
         {
             return self.with(fid, |_| Err(error));
@@ -376,7 +376,7 @@ impl<'v, V: Vfs, F: Fids<V>> Session<'v, V, F> {
 
     /// A name that a client sent.
     fn name<'n>(&self, name: &'n [u8]) -> Result<Name<'n>> {
-        if self.vfs.slashes() { Name::with_slashes(name) } else { Name::new(name) }
+        if self.vfs.allows_slash() { Name::allowing_slash(name) } else { Name::new(name) }
     }
 
     fn spoken(&self) -> Dialect {
@@ -398,7 +398,7 @@ impl<'v, V: Vfs, F: Fids<V>> Session<'v, V, F> {
     /// A read that may wait for long is not to hold a large buffer meanwhile.
     fn read_room(&self, fid: wire::Fid, count: u32) -> usize {
         let waits = match self.fids.borrow().get(fid.0) {
-            Some(Fid { role: Role::File { open, .. }, .. }) => self.vfs.waits(open),
+            Some(Fid { role: Role::File { open, .. }, .. }) => self.vfs.may_block(open),
             _ => false,
         };
         let room = self.data_room(count);
@@ -447,8 +447,10 @@ impl<'v, V: Vfs, F: Fids<V>> Session<'v, V, F> {
     #[cfg_attr(not(target_pointer_width = "64"), inline(never))]
     fn qid_of(&self, id: Id) -> Qid {
         let kind = match id.kind {
-            Kind::Dir => Qid::DIR,
-            Kind::Symlink if !V::Nature::FIXED && self.spoken() != Dialect::Legacy => Qid::SYMLINK,
+            FileType::Dir => Qid::DIR,
+            FileType::Symlink if !V::TreeKind::IMMUTABLE && self.spoken() != Dialect::Legacy => {
+                Qid::SYMLINK
+            }
             _ => Qid::FILE,
         };
         Qid { kind, version: id.version, path: id.ino }
@@ -510,16 +512,15 @@ impl<'v, V: Vfs, F: Fids<V>> Session<'v, V, F> {
     ) -> Result<Reserved<'_, 'v, V, F>> {
         let mut fids = self.fids.borrow_mut();
         if fids.get(fid.0).is_some() {
-            return Err(
-                Error::Invalid.because(format_args!("Fid {} already in use", Decimal::from(fid.0)))
-            );
+            return Err(Error::Invalid
+                .with_message(format_args!("Fid {} already in use", Decimal::from(fid.0))));
         }
         let serial = self.next_serial();
         let count = fids.len();
         match fids.insert(fid.0, Fid { serial, uid, top, inode, role: Role::Reserved }) {
             Ok(()) => Ok(Reserved { session: self, fid, serial }),
             Err(_) => Err(Error::TooManyOpen
-                .because(format_args!("all {} fids are in use", Decimal::from(count)))),
+                .with_message(format_args!("all {} fids are in use", Decimal::from(count)))),
         }
     }
 
@@ -546,7 +547,7 @@ impl<'v, V: Vfs, F: Fids<V>> Session<'v, V, F> {
     fn leave(&self, role: &Role<V::Open>) {
         // A fixed tree, which finds the file closed when it is polled, is polled after every file:
         // to know more takes more flash.
-        if role.has(Access::WAITED) || V::Nature::FIXED && matches!(role, Role::File { .. }) {
+        if role.has(Access::WAITED) || V::TreeKind::IMMUTABLE && matches!(role, Role::File { .. }) {
             self.left.set(true);
         }
     }
@@ -579,7 +580,7 @@ impl<'v, V: Vfs, F: Fids<V>> Session<'v, V, F> {
     /// they are closed. Waits as long as the tree does to remove them.
     pub async fn hang_up(&self) {
         while let Some(fid) = self.drop_one() {
-            if !V::Nature::FIXED && fid.role.has(Access::REMOVE) {
+            if !V::TreeKind::IMMUTABLE && fid.role.has(Access::REMOVE) {
                 // Nobody is left to be told.
                 let _ = self.remove_file(&fid).await;
             }
@@ -621,22 +622,25 @@ impl<V: Vfs, F: Fids<V>> Drop for Reserved<'_, '_, V, F> {
 #[cold]
 #[inline(never)]
 fn unknown(fid: wire::Fid) -> Error {
-    Error::BadFile.because(format_args!("Unknown fid {}", Decimal::from(fid.0)))
+    Error::BadFile.with_message(format_args!("Unknown fid {}", Decimal::from(fid.0)))
 }
 
 #[cold]
 #[inline(never)]
 fn no_room(room: usize) -> Error {
-    Error::TooLarge.because(format_args!("the reply does not fit {} bytes", Decimal::from(room)))
+    Error::TooLarge
+        .with_message(format_args!("the reply does not fit {} bytes", Decimal::from(room)))
 }
 
 #[cold]
 #[inline(never)]
 fn refusal(size: usize, malformed: Malformed) -> Error {
     match malformed {
-        Malformed::Unknown(_) => Error::NotSupported.because(malformed),
-        other => Error::Invalid
-            .because(format_args!("malformed message of {} bytes: {other}", Decimal::from(size))),
+        Malformed::Unknown(_) => Error::NotSupported.with_message(malformed),
+        other => Error::Invalid.with_message(format_args!(
+            "malformed message of {} bytes: {other}",
+            Decimal::from(size)
+        )),
     }
 }
 

@@ -3,7 +3,7 @@
 use super::attrs::permissions;
 use super::fids::Role;
 use super::{COUNTED_HEADER, Fids, MSIZE_MIN, Session, finish_counted, no_room, unknown};
-use crate::vfs::{Create, Error, Kind, Nature, New, OpenMode, Result, User, Vfs};
+use crate::vfs::{Create, Error, FileType, New, OpenMode, Result, TreeKind, User, Vfs};
 use crate::wire::{self, Dialect, Field, List, Numeric, Qid, Str, Tag, Writer};
 
 const DMDIR: u32 = 0x8000_0000;
@@ -79,7 +79,7 @@ impl<V: Vfs, F: Fids<V>> Session<'_, V, F> {
         for name in wnames.iter() {
             match self.step(&inode, name, top).await {
                 Ok(next) => inode = next,
-                Err(error) if count == 0 || self.vfs.walks_whole() => return Err(error),
+                Err(error) if count == 0 || self.vfs.strict_walk() => return Err(error),
                 // "otherwise the names found so far, and newfid is unaffected"
                 Err(_) => return Ok(count),
             }
@@ -96,7 +96,7 @@ impl<V: Vfs, F: Fids<V>> Session<'_, V, F> {
     /// One name of a walk. The empty name stays, as some clients expect of it.
     async fn step(&self, dir: &V::Inode, name: Str<'_>, top: u64) -> Result<V::Inode> {
         let id = self.vfs.id(dir);
-        if id.kind != Kind::Dir && !name.as_bytes().is_empty() {
+        if id.kind != FileType::Dir && !name.as_bytes().is_empty() {
             return Err(Error::WalkFromFile);
         }
         match name.as_bytes() {
@@ -115,7 +115,7 @@ impl<V: Vfs, F: Fids<V>> Session<'_, V, F> {
     fn above(&self, dir: &V::Inode, top: u64) -> V::Inode {
         let mut below = self.vfs.id(dir).ino;
         let above = self.vfs.parent(dir);
-        if V::Nature::FIXED {
+        if V::TreeKind::IMMUTABLE {
             // Nothing moves: what was walked to from the top is below it for ever.
             return if below == top { dir.clone() } else { above };
         }
@@ -190,7 +190,7 @@ impl<V: Vfs, F: Fids<V>> Session<'_, V, F> {
         let target = extension
             .and_then(|text| core::str::from_utf8(text.as_bytes().trim_ascii()).ok()?.parse().ok());
         let target = target.ok_or_else(|| {
-            Error::Invalid.because(format_args!("a link needs the number of a fid"))
+            Error::Invalid.with_message(format_args!("a link needs the number of a fid"))
         })?;
         let inode = self.inode(wire::Fid(target))?;
         let name = self.name(name.as_bytes())?;
@@ -206,18 +206,18 @@ impl<V: Vfs, F: Fids<V>> Session<'_, V, F> {
             Role::Walked => Ok((fid.inode.clone(), fid.serial, fid.uid)),
             _ => Err(Error::CreateInOpened),
         })?;
-        if self.vfs.id(&found.0).kind != Kind::Dir {
+        if self.vfs.id(&found.0).kind != FileType::Dir {
             let mut error = Error::NotDirectory;
             self.vfs.name(&found.0, &mut |name| {
                 error = Error::NotDirectory
-                    .because(format_args!("\"{}\" is not a directory", Str(name)));
+                    .with_message(format_args!("\"{}\" is not a directory", Str(name)));
             });
             return Err(error);
         }
         Ok(found)
     }
 
-    /// Opens what was created, where that is a file or a directory, and moves the fid to it; not
+    /// OpenFiles what was created, where that is a file or a directory, and moves the fid to it; not
     /// before the open has succeeded.
     pub(super) async fn open_created(
         &self,
@@ -226,7 +226,7 @@ impl<V: Vfs, F: Fids<V>> Session<'_, V, F> {
         mode: OpenMode,
         remove: bool,
     ) -> Result<Qid> {
-        if matches!(self.vfs.id(&inode).kind, Kind::File | Kind::Dir) {
+        if matches!(self.vfs.id(&inode).kind, FileType::File | FileType::Dir) {
             // A file that was emptied to make room for this one has been emptied by `create`.
             let mode = OpenMode { truncate: false, drops_set_id: uid != 0, ..mode };
             self.open_inode(fid, serial, &inode, mode, remove).await?;
@@ -271,16 +271,16 @@ fn new<'a>(perm: u32, extension: Option<Str<'a>>) -> Result<New<'a>> {
         Ok(New::Dir)
     } else if perm & DMSYMLINK != 0 {
         match text {
-            [] => Err(Error::NotFound.because(Error::SymlinkTarget)),
+            [] => Err(Error::NotFound.with_message(Error::SymlinkTarget)),
             text => symlink(text),
         }
     } else if perm & DMNAMEDPIPE != 0 {
-        Ok(New::Special(Kind::Fifo))
+        Ok(New::Special(FileType::Fifo))
     } else if perm & DMSOCKET != 0 {
-        Ok(New::Special(Kind::Socket))
+        Ok(New::Special(FileType::Socket))
     } else if perm & DMDEVICE != 0 {
         let wanted = format_args!("a device is `b MAJOR MINOR` or `c MAJOR MINOR`");
-        device(text).map(New::Special).ok_or_else(|| Error::Invalid.because(wanted))
+        device(text).map(New::Special).ok_or_else(|| Error::Invalid.with_message(wanted))
     } else {
         Ok(New::File)
     }
@@ -303,13 +303,13 @@ pub(super) fn symlink(target: &[u8]) -> Result<New<'_>> {
 /// The longest target of a symbolic link: PATH_MAX without its NUL.
 const TARGET_MAX: usize = 4095;
 
-fn device(text: &[u8]) -> Option<Kind> {
+fn device(text: &[u8]) -> Option<FileType> {
     let mut words = core::str::from_utf8(text).ok()?.split_ascii_whitespace();
     let kind = words.next()?;
     let (major, minor) = (words.next()?.parse().ok()?, words.next()?.parse().ok()?);
     match kind {
-        "b" => Some(Kind::Block { major, minor }),
-        "c" => Some(Kind::Char { major, minor }),
+        "b" => Some(FileType::Block { major, minor }),
+        "c" => Some(FileType::Char { major, minor }),
         _ => None,
     }
 }

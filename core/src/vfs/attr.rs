@@ -3,7 +3,7 @@
 /// What an inode is (`stat(5)`, `inode(7)`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
-pub enum Kind {
+pub enum FileType {
     /// A regular file, or anything that is read and written like one.
     #[default]
     File,
@@ -38,7 +38,7 @@ pub struct Id {
     /// The inode number: never used for two things while the tree lives.
     pub ino: u64,
     /// What it is.
-    pub kind: Kind,
+    pub kind: FileType,
     /// Changes when the content does; 0 means "never cache this", right for anything live.
     pub version: u32,
 }
@@ -186,7 +186,7 @@ pub enum New<'a> {
     /// A symbolic link to this target.
     Symlink(&'a [u8]),
     /// A named pipe, a socket or a device.
-    Special(Kind),
+    Special(FileType),
 }
 
 /// A name to be made in a directory, and what for.

@@ -2,7 +2,7 @@
 
 use core::fmt::{self, Display};
 
-use super::Why;
+use super::ErrorMessage;
 
 /// The result of every operation on a tree.
 pub type Result<T> = core::result::Result<T, Error>;
@@ -19,18 +19,18 @@ macro_rules! errors {
             $($(#[$doc])* #[doc = concat!("\n\n`", $text, "`, errno ", stringify!($errno))] $name,)*
             /// An error of the given Linux number with a text of its own: what was wrong and what
             /// would be right.
-            Because(u8, Why),
+            Custom(u8, ErrorMessage),
         }
 
         impl Error {
             /// Every row of the table, for tests and documentation.
-            pub const ROWS: &'static [Error] = &[$(Error::$name),*];
+            pub const ALL: &'static [Error] = &[$(Error::$name),*];
 
             /// The Linux error number, the asm-generic ones (`errno(3)`).
             #[must_use]
             pub fn errno(&self) -> u16 {
                 match self {
-                    Error::Because(errno, _) => (*errno).into(),
+                    Error::Custom(errno, _) => (*errno).into(),
                     row => Self::ERRNOS.get(row.row()).copied().unwrap_or_default().into(),
                 }
             }
@@ -43,10 +43,10 @@ macro_rules! errors {
             /// The number of its row; that of the row behind the last for an error with a text of
             /// its own.
             fn row(&self) -> usize {
-                enum Row { $($name,)* Because }
+                enum Row { $($name,)* Custom }
                 let row = match self {
                     $(Error::$name => Row::$name,)*
-                    Error::Because(..) => Row::Because,
+                    Error::Custom(..) => Row::Custom,
                 };
                 row as usize
             }
@@ -152,32 +152,32 @@ errors! {
 
 impl Error {
     /// The same error number with a text that says what was wrong and what would be right; cut to
-    /// [`REASON`](super::REASON) bytes.
+    /// [`ERROR_MESSAGE_MAX`](super::ERROR_MESSAGE_MAX) bytes.
     ///
     /// ```
     /// use datakit_core::vfs::Error;
-    /// let error = Error::Invalid.because(format_args!("{} is above the greatest value {}", 12, 10));
+    /// let error = Error::Invalid.with_message(format_args!("{} is above the greatest value {}", 12, 10));
     /// assert_eq!((error.errno(), error.to_string().as_str()), (22, "12 is above the greatest value 10"));
     /// ```
     #[must_use]
-    pub fn because(self, why: impl Display) -> Error {
+    pub fn with_message(self, why: impl Display) -> Error {
         // No number of the table is larger.
-        Error::Because(self.errno() as u8, Why::new(&why))
+        Error::Custom(self.errno() as u8, ErrorMessage::new(&why))
     }
 
     /// An error of a Linux number that no row has, with its text.
     #[must_use]
-    pub fn numbered(errno: u8, text: impl Display) -> Error {
-        Error::Because(errno, Why::new(&text))
+    pub fn from_errno(errno: u8, text: impl Display) -> Error {
+        Error::Custom(errno, ErrorMessage::new(&text))
     }
 
     /// Calls `with` with the text that 9P2000 and 9P2000.u carry.
     ///
     /// Without the feature `alloc` a text that was made at run time is told soon or not at all: it
     /// is gone when two more were made since.
-    pub fn said<R>(&self, with: impl FnOnce(&str) -> R) -> R {
+    pub fn read_message<R>(&self, with: impl FnOnce(&str) -> R) -> R {
         let own = match self {
-            Error::Because(_, why) => why.text(),
+            Error::Custom(_, why) => why.text(),
             _ => None,
         };
         with(own.as_deref().unwrap_or_else(|| self.text()))
@@ -195,14 +195,14 @@ impl Error {
 
 impl Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.said(|text| f.write_str(text))
+        self.read_message(|text| f.write_str(text))
     }
 }
 
 #[cfg(feature = "defmt")]
 impl defmt::Format for Error {
     fn format(&self, f: defmt::Formatter<'_>) {
-        self.said(|text| defmt::write!(f, "{=str}", text));
+        self.read_message(|text| defmt::write!(f, "{=str}", text));
     }
 }
 
@@ -213,20 +213,20 @@ mod tests {
     use std::string::ToString;
 
     use super::*;
-    use crate::vfs::REASON;
+    use crate::vfs::ERROR_MESSAGE_MAX;
 
     #[test]
     fn texts_fit_the_buffer_that_linux_sets_aside() {
-        for row in Error::ROWS {
+        for row in Error::ALL {
             assert!(row.text().len() < 120 && row.errno() < 134, "{row:?}");
         }
     }
 
     #[test]
     fn a_long_reason_is_cut_between_characters() {
-        let long = "\u{fc}".repeat(REASON);
-        let cut = Error::Io.because(&long).to_string();
-        assert_eq!(cut.len(), REASON);
+        let long = "\u{fc}".repeat(ERROR_MESSAGE_MAX);
+        let cut = Error::Io.with_message(&long).to_string();
+        assert_eq!(cut.len(), ERROR_MESSAGE_MAX);
         assert!(long.starts_with(&cut));
     }
 

@@ -34,7 +34,7 @@ impl FileStat {
 
 /// Where one open file is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Position {
+pub struct OpenState {
     /// Bytes delivered so far, of a stream; where the last read or write ended, of a command or
     /// value.
     pub delivered: u64,
@@ -55,7 +55,7 @@ pub struct OpenFile<'a> {
     /// The text that this open file delivers: empty at first.
     pub text: &'a mut dyn Text,
     /// How far it is.
-    pub at: &'a mut Position,
+    pub state: &'a mut OpenState,
     /// The registration of a read that waits, for the [`Waiters`](super::Waiters) of its event. It
     /// lives as long as the read. No other call registers with it.
     pub waiter: &'a mut Waiter,
@@ -69,7 +69,7 @@ pub struct OpenFile<'a> {
 /// which reads byte by byte, would take it for the end of the file. A large read gets the mark: the
 /// kernel may have cut it, and nobody can tell.
 #[must_use]
-pub const fn marked(count: usize, room: usize) -> bool {
+pub const fn mark_follows(count: usize, room: usize) -> bool {
     count < room || room >= 1024
 }
 
@@ -100,7 +100,7 @@ pub trait File {
     ) -> Poll<Result<usize>>;
 
     /// Whether reads wait for something to happen, as those of a stream do.
-    fn waits(&self) -> bool {
+    fn may_block(&self) -> bool {
         false
     }
 
@@ -129,7 +129,7 @@ pub trait File {
 
     /// Makes what was written take effect, where that is a step of its own: called before
     /// [`close`](File::close) when a client closes the file in order, which then sees the error.
-    fn finish(&self, open: &mut OpenFile<'_>) -> Result<()> {
+    fn flush(&self, open: &mut OpenFile<'_>) -> Result<()> {
         let _ = open;
         Ok(())
     }

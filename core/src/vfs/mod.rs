@@ -20,21 +20,21 @@ mod why;
 use core::ops::ControlFlow;
 
 pub use attr::{
-    Attr, Create, Id, Kind, Lock, LockKind, New, OpenMode, SetAttr, SetTime, StatFs, Time, User,
-    without_set_id,
+    Attr, Create, FileType, Id, Lock, LockKind, New, OpenMode, SetAttr, SetTime, StatFs, Time,
+    User, without_set_id,
 };
 pub use error::{Error, Result};
-pub use file::{File, FileStat, OpenFile, Position, marked};
+pub use file::{File, FileStat, OpenFile, OpenState, mark_follows};
 pub use name::{NAME_MAX, Name};
-pub(crate) use nature::apart;
-pub use nature::{AnyTree, Apart, FixedTree, Nature};
+pub(crate) use nature::outlined;
+pub use nature::{ImmutableTree, MutableTree, Outlined, TreeKind};
 pub(crate) use text::beyond_end;
-pub use text::{Fixed, Text, Window, read_at};
+pub use text::{FixedText, Text, Window, read_at};
 pub use tree::{
     DEPTH, Dir, Entries, Entry, Handle, Key, Node, Path, Slots, StaticTree, dir, file, slots,
 };
 pub use wait::{Waiter, Waiters};
-pub use why::{REASON, Why};
+pub use why::{ERROR_MESSAGE_MAX, ErrorMessage};
 
 /// One name of a directory, as a listing has it.
 pub struct DirEntry<'a, I> {
@@ -65,8 +65,8 @@ pub trait Vfs {
     /// What stands for an opened file or directory: a small handle as well. Clones are the same
     /// open file.
     type Open: Clone;
-    /// What a session may take for granted: nothing, [`AnyTree`], or what a [`FixedTree`] promises.
-    type Nature: Nature;
+    /// What a session may take for granted: nothing, [`MutableTree`], or what a [`ImmutableTree`] promises.
+    type TreeKind: TreeKind;
 
     /// The directory at the top.
     fn root(&self) -> Self::Inode;
@@ -88,13 +88,13 @@ pub trait Vfs {
 
     /// Whether a walk that fails at a later name is an error as a whole. The manual wants the names
     /// found so far (`walk(5)`); DataKit's clients take any success for the whole way.
-    fn walks_whole(&self) -> bool {
+    fn strict_walk(&self) -> bool {
         false
     }
 
     /// Whether a name may have slashes in it: some clients send them, those that are kernels
     /// cannot.
-    fn slashes(&self) -> bool {
+    fn allows_slash(&self) -> bool {
         false
     }
 
@@ -107,7 +107,7 @@ pub trait Vfs {
     /// The attributes of `inode`.
     async fn stat(&self, inode: &Self::Inode) -> Result<Attr>;
 
-    /// Opens a file or a directory. The mode is a promise of the client's, not a check: opening a
+    /// OpenFiles a file or a directory. The mode is a promise of the client's, not a check: opening a
     /// read-only file for writing succeeds, the write fails.
     async fn open(&self, inode: &Self::Inode, mode: OpenMode) -> Result<Self::Open>;
 
@@ -120,7 +120,7 @@ pub trait Vfs {
     /// Makes what was written so far take effect, for files where that is a step of its own; called
     /// before [`close`](Vfs::close) when a client closes the file in order, which then sees the
     /// error.
-    async fn finish(&self, open: &Self::Open) -> Result<()> {
+    async fn flush(&self, open: &Self::Open) -> Result<()> {
         let _ = open;
         Ok(())
     }
@@ -131,13 +131,18 @@ pub trait Vfs {
 
     /// Whether reads of an open file wait for something to happen, as those of a stream do. They
     /// are given a small buffer.
-    fn waits(&self, open: &Self::Open) -> bool {
+    fn may_block(&self, open: &Self::Open) -> bool {
         let _ = open;
         false
     }
 
     /// [`read`](Vfs::read) where the answer is at hand: memory, without a wait. `None`: ask `read`.
-    fn read_now(&self, open: &Self::Open, offset: u64, buf: &mut [u8]) -> Option<Result<usize>> {
+    fn try_read_now(
+        &self,
+        open: &Self::Open,
+        offset: u64,
+        buf: &mut [u8],
+    ) -> Option<Result<usize>> {
         let _ = (open, offset, buf);
         None
     }
@@ -150,7 +155,7 @@ pub trait Vfs {
 
     /// [`write`](Vfs::write) where it can be done at once. `None`: ask `write`, nothing has
     /// happened.
-    fn write_now(&self, open: &Self::Open, offset: u64, data: &[u8]) -> Option<Result<usize>> {
+    fn try_write_now(&self, open: &Self::Open, offset: u64, data: &[u8]) -> Option<Result<usize>> {
         let _ = (open, offset, data);
         None
     }
@@ -226,7 +231,7 @@ pub trait Vfs {
         Ok(())
     }
 
-    /// Opens an extended attribute for reading, or the NUL-separated list of their names for
+    /// OpenFiles an extended attribute for reading, or the NUL-separated list of their names for
     /// `None`: the open file and its length in bytes.
     async fn open_xattr(
         &self,
@@ -237,10 +242,10 @@ pub trait Vfs {
         Err(Error::NotSupported)
     }
 
-    /// Opens an extended attribute for writing `size` bytes, which take effect at
-    /// [`finish`](Vfs::finish). `create`: it must be new; `replace`: it must exist. A `size` of 0
+    /// OpenFiles an extended attribute for writing `size` bytes, which take effect at
+    /// [`flush`](Vfs::flush). `create`: it must be new; `replace`: it must exist. A `size` of 0
     /// with `replace` alone removes it, which is how .L says that; any other is an empty value. The
-    /// name is not an element of a path: it [may have slashes](Name::of_attribute).
+    /// name is not an element of a path: it [may have slashes](Name::for_xattr).
     async fn create_xattr(
         &self,
         inode: &Self::Inode,
@@ -260,7 +265,7 @@ pub trait Vfs {
     }
 
     /// Tells `with` the lock that stands in the way of `lock`; `None` where it would be granted.
-    async fn lock_in_the_way<R>(
+    async fn get_lock<R>(
         &self,
         open: &Self::Open,
         lock: Lock<'_>,

@@ -37,12 +37,12 @@ impl<'a> Name<'a> {
         }
     }
 
-    /// The same for trees in which a name may have slashes ([`Vfs::slashes`](super::Vfs::slashes)),
+    /// The same for trees in which a name may have slashes ([`Vfs::allows_slash`](super::Vfs::allows_slash)),
     /// though neither at an end nor two in a row.
     ///
     /// # Errors
     /// Those of [`new`](Name::new).
-    pub fn with_slashes(bytes: &'a [u8]) -> Result<Name<'a>> {
+    pub fn allowing_slash(bytes: &'a [u8]) -> Result<Name<'a>> {
         for part in bytes.split(|byte| *byte == b'/') {
             Name::new(part)?;
         }
@@ -55,7 +55,7 @@ impl<'a> Name<'a> {
     /// # Errors
     /// [`Error::Range`] for one that is empty or too long, as `setxattr(2)` has it,
     /// [`Error::Invalid`].
-    pub fn of_attribute(bytes: &'a [u8]) -> Result<Name<'a>> {
+    pub fn for_xattr(bytes: &'a [u8]) -> Result<Name<'a>> {
         match bytes.len() {
             1..=NAME_MAX if bytes.contains(&0) => Err(Error::Invalid),
             1..=NAME_MAX => Ok(Name(bytes)),

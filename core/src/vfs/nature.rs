@@ -8,13 +8,13 @@ use pin_project_lite::pin_project;
 
 use super::{Error, Result};
 
-/// One of [`AnyTree`] and [`FixedTree`], for [`Vfs::Nature`](super::Vfs::Nature).
-pub trait Nature {
+/// One of [`MutableTree`] and [`ImmutableTree`], for [`Vfs::TreeKind`](super::Vfs::TreeKind).
+pub trait TreeKind {
     /// Nothing can be made, moved or linked in the tree.
-    const FIXED: bool;
+    const IMMUTABLE: bool;
 
-    /// Some reads or writes are answered [at once](super::Vfs::read_now).
-    const NOW: bool;
+    /// Some reads or writes are answered [at once](super::Vfs::try_read_now).
+    const HAS_FAST_PATH: bool;
 
     /// A request on its way.
     type Handler<T, F: Future<Output = Result<T>>>: Future<Output = Result<T>>;
@@ -29,7 +29,7 @@ pub trait Nature {
     >;
 
     /// Waits for `read` as long as `there` says that what is read is still open. It is asked once
-    /// `read` waits, and before each further poll. A [`FixedTree`] is not in need of that: it finds
+    /// `read` waits, and before each further poll. A [`ImmutableTree`] is not in need of that: it finds
     /// closed what it is to read.
     fn wait_while<T, F: Future<Output = Result<T>>, W: FnMut() -> Result<()>>(
         read: F,
@@ -37,16 +37,16 @@ pub trait Nature {
     ) -> Self::Wait<T, F, W>;
 
     /// A request that is seldom made and takes much memory.
-    type Seldom<T, F: Future<Output = Result<T>>>: Future<Output = Result<T>>;
+    type Boxed<T, F: Future<Output = Result<T>>>: Future<Output = Result<T>>;
 
-    /// As [`handle`](Nature::handle), but where there is a heap it is on that: every connection
+    /// As [`handle`](TreeKind::handle), but where there is a heap it is on that: every connection
     /// that does nothing would have room for it.
-    fn seldom<T, F: Future<Output = Result<T>>>(make: impl FnOnce() -> F) -> Self::Seldom<T, F>;
+    fn boxed<T, F: Future<Output = Result<T>>>(make: impl FnOnce() -> F) -> Self::Boxed<T, F>;
 }
 
 /// A tree of which nothing is known: any call may wait, anything may change.
 #[derive(Debug)]
-pub enum AnyTree {}
+pub enum MutableTree {}
 
 /// A tree in which [`read`](super::Vfs::read) alone waits, and which is what it was built as.
 ///
@@ -55,16 +55,16 @@ pub enum AnyTree {}
 /// others whose defaults refuse that are not called. What serves these is not even compiled, and no
 /// memory is kept for requests that never wait: a board is thankful for both.
 #[derive(Debug)]
-pub enum FixedTree {}
+pub enum ImmutableTree {}
 
-impl Nature for AnyTree {
-    const FIXED: bool = false;
-    const NOW: bool = true;
+impl TreeKind for MutableTree {
+    const IMMUTABLE: bool = false;
+    const HAS_FAST_PATH: bool = true;
 
-    type Handler<T, F: Future<Output = Result<T>>> = Apart<F>;
+    type Handler<T, F: Future<Output = Result<T>>> = Outlined<F>;
 
-    fn handle<T, F: Future<Output = Result<T>>>(make: impl FnOnce() -> F) -> Apart<F> {
-        apart(make())
+    fn handle<T, F: Future<Output = Result<T>>>(make: impl FnOnce() -> F) -> Outlined<F> {
+        outlined(make())
     }
 
     type Wait<T, F: Future<Output = Result<T>>, W: FnMut() -> Result<()>> = While<F, W>;
@@ -77,24 +77,24 @@ impl Nature for AnyTree {
     }
 
     #[cfg(feature = "alloc")]
-    type Seldom<T, F: Future<Output = Result<T>>> = Pin<alloc::boxed::Box<F>>;
+    type Boxed<T, F: Future<Output = Result<T>>> = Pin<alloc::boxed::Box<F>>;
     #[cfg(not(feature = "alloc"))]
-    type Seldom<T, F: Future<Output = Result<T>>> = Apart<F>;
+    type Boxed<T, F: Future<Output = Result<T>>> = Outlined<F>;
 
     #[cfg(feature = "alloc")]
-    fn seldom<T, F: Future<Output = Result<T>>>(make: impl FnOnce() -> F) -> Self::Seldom<T, F> {
+    fn boxed<T, F: Future<Output = Result<T>>>(make: impl FnOnce() -> F) -> Self::Boxed<T, F> {
         alloc::boxed::Box::pin(make())
     }
 
     #[cfg(not(feature = "alloc"))]
-    fn seldom<T, F: Future<Output = Result<T>>>(make: impl FnOnce() -> F) -> Self::Seldom<T, F> {
-        apart(make())
+    fn boxed<T, F: Future<Output = Result<T>>>(make: impl FnOnce() -> F) -> Self::Boxed<T, F> {
+        outlined(make())
     }
 }
 
-impl Nature for FixedTree {
-    const FIXED: bool = true;
-    const NOW: bool = false;
+impl TreeKind for ImmutableTree {
+    const IMMUTABLE: bool = true;
+    const HAS_FAST_PATH: bool = false;
 
     type Handler<T, F: Future<Output = Result<T>>> = Done<Result<T>>;
 
@@ -113,9 +113,9 @@ impl Nature for FixedTree {
         read
     }
 
-    type Seldom<T, F: Future<Output = Result<T>>> = Self::Handler<T, F>;
+    type Boxed<T, F: Future<Output = Result<T>>> = Self::Handler<T, F>;
 
-    fn seldom<T, F: Future<Output = Result<T>>>(make: impl FnOnce() -> F) -> Self::Seldom<T, F> {
+    fn boxed<T, F: Future<Output = Result<T>>>(make: impl FnOnce() -> F) -> Self::Boxed<T, F> {
         Self::handle(make)
     }
 }
@@ -166,17 +166,17 @@ impl<T, F: Future<Output = Result<T>>, W: FnMut() -> Result<()>> Future for Whil
 pin_project! {
     /// A future whose `poll` is not inlined into its caller's.
     #[derive(Debug)]
-    pub struct Apart<F> {
+    pub struct Outlined<F> {
         #[pin]
         future: F,
     }
 }
 
-pub(crate) fn apart<F: Future>(future: F) -> Apart<F> {
-    Apart { future }
+pub(crate) fn outlined<F: Future>(future: F) -> Outlined<F> {
+    Outlined { future }
 }
 
-impl<F: Future> Future for Apart<F> {
+impl<F: Future> Future for Outlined<F> {
     type Output = F::Output;
 
     #[inline(never)]

@@ -23,17 +23,17 @@ pub trait Text: fmt::Write {
 
 /// A [`Text`] of at most `N` bytes.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Fixed<const N: usize>(heapless::Vec<u8, N>);
+pub struct FixedText<const N: usize>(heapless::Vec<u8, N>);
 
-impl<const N: usize> Fixed<N> {
+impl<const N: usize> FixedText<N> {
     /// An empty text.
     #[must_use]
-    pub const fn new() -> Fixed<N> {
-        Fixed(heapless::Vec::new())
+    pub const fn new() -> FixedText<N> {
+        FixedText(heapless::Vec::new())
     }
 }
 
-impl<const N: usize> Text for Fixed<N> {
+impl<const N: usize> Text for FixedText<N> {
     fn bytes(&self) -> &[u8] {
         &self.0
     }
@@ -47,7 +47,7 @@ impl<const N: usize> Text for Fixed<N> {
     }
 }
 
-impl<const N: usize> fmt::Write for Fixed<N> {
+impl<const N: usize> fmt::Write for FixedText<N> {
     fn write_str(&mut self, s: &str) -> fmt::Result {
         self.extend(s.as_bytes()).map_err(|_| fmt::Error)
     }
@@ -73,15 +73,14 @@ pub fn read_at(content: &[u8], offset: u64, buf: &mut [u8]) -> Result<usize> {
 
 pub(crate) fn beyond_end(offset: u64, length: u64) -> Error {
     let (offset, length) = (Decimal::from(offset), Decimal::from(length));
-    Error::Invalid.because(format_args!("Offset {offset} beyond end-of-file (len = {length})"))
+    Error::Invalid.with_message(format_args!("Offset {offset} beyond end-of-file (len = {length})"))
 }
 
 /// Offsets are signed in a file system and unsigned on the wire.
 pub(crate) fn check_offset(offset: u64) -> Result<()> {
     match offset.cast_signed() {
-        negative @ ..0 => {
-            Err(Error::Invalid.because(format_args!("Negative offset {}", Decimal::from(negative))))
-        }
+        negative @ ..0 => Err(Error::Invalid
+            .with_message(format_args!("Negative offset {}", Decimal::from(negative)))),
         _ => Ok(()),
     }
 }

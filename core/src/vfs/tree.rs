@@ -12,14 +12,15 @@ use core::future::poll_fn;
 use core::ops::ControlFlow;
 use core::task::Poll;
 
-use opens::{Held, Opens};
+use opens::{Held, OpenFiles};
 
 pub use opens::Handle;
 pub use slots::{Entries, Key, Slots};
 pub use table::{DEPTH, Dir, Entry, Node, dir, file, slots};
 
 use super::{
-    Attr, DirEntry, Error, FixedTree, Id, Kind, Name, OpenMode, Result, SetAttr, Vfs, Waiter,
+    Attr, DirEntry, Error, FileType, Id, ImmutableTree, Name, OpenMode, Result, SetAttr, Vfs,
+    Waiter,
 };
 
 /// Directories are shown as DataKit shows them.
@@ -33,8 +34,8 @@ const DIR_MODE: u32 = 0o775;
 /// [`Help`](crate::files::Help) do.
 pub struct StaticTree<const OPENS: usize = 16, const TEXT: usize = 128> {
     root: &'static Dir,
-    opens: Opens<OPENS, TEXT>,
-    whole_walks: bool,
+    opens: OpenFiles<OPENS, TEXT>,
+    strict_walk: bool,
 }
 
 /// An inode of a [`StaticTree`]: the way to it, a byte a level.
@@ -46,13 +47,13 @@ impl<const OPENS: usize, const TEXT: usize> StaticTree<OPENS, TEXT> {
     /// The tree below `root`.
     #[must_use]
     pub const fn new(root: &'static Dir) -> Self {
-        StaticTree { root, opens: Opens::new(), whole_walks: false }
+        StaticTree { root, opens: OpenFiles::new(), strict_walk: false }
     }
 
-    /// Makes a walk that fails halfway an error as a whole ([`Vfs::walks_whole`]).
+    /// Makes a walk that fails halfway an error as a whole ([`Vfs::strict_walk`]).
     #[must_use]
-    pub const fn whole_walks(mut self) -> Self {
-        self.whole_walks = true;
+    pub const fn with_strict_walk(mut self) -> Self {
+        self.strict_walk = true;
         self
     }
 
@@ -111,8 +112,8 @@ impl Place {
 
 fn id(path: Path, node: Option<Node>) -> Id {
     let kind = match node {
-        Some(Node::Dir(_) | Node::Slots(_)) => Kind::Dir,
-        Some(Node::File(_)) | None => Kind::File,
+        Some(Node::Dir(_) | Node::Slots(_)) => FileType::Dir,
+        Some(Node::File(_)) | None => FileType::File,
     };
     // 0 is no inode number: tools take it for a deleted entry.
     Id { ino: path.0.wrapping_add(1), kind, version: 0 }
@@ -121,7 +122,7 @@ fn id(path: Path, node: Option<Node>) -> Id {
 impl<const OPENS: usize, const TEXT: usize> Vfs for StaticTree<OPENS, TEXT> {
     type Inode = Path;
     type Open = Handle;
-    type Nature = FixedTree;
+    type TreeKind = ImmutableTree;
 
     fn root(&self) -> Path {
         Path(0)
@@ -145,8 +146,8 @@ impl<const OPENS: usize, const TEXT: usize> Vfs for StaticTree<OPENS, TEXT> {
         }
     }
 
-    fn walks_whole(&self) -> bool {
-        self.whole_walks
+    fn strict_walk(&self) -> bool {
+        self.strict_walk
     }
 
     async fn lookup(&self, dir: &Path, name: Name<'_>) -> Result<Path> {
@@ -178,15 +179,15 @@ impl<const OPENS: usize, const TEXT: usize> Vfs for StaticTree<OPENS, TEXT> {
         self.opens.close(*open);
     }
 
-    async fn finish(&self, open: &Handle) -> Result<()> {
+    async fn flush(&self, open: &Handle) -> Result<()> {
         match open.0 {
             Held::Dir(_) => Ok(()),
-            Held::File { .. } => self.opens.with(*open, |file, open, _| file.finish(open)),
+            Held::File { .. } => self.opens.with(*open, |file, open, _| file.flush(open)),
         }
     }
 
-    fn waits(&self, open: &Handle) -> bool {
-        self.opens.with(*open, |file, _, _| Ok(file.waits())).unwrap_or(false)
+    fn may_block(&self, open: &Handle) -> bool {
+        self.opens.with(*open, |file, _, _| Ok(file.may_block())).unwrap_or(false)
     }
 
     async fn read(&self, open: &Handle, offset: u64, buf: &mut [u8]) -> Result<usize> {
@@ -204,7 +205,7 @@ impl<const OPENS: usize, const TEXT: usize> Vfs for StaticTree<OPENS, TEXT> {
         self.opens.with(*open, |file, open, append| {
             let offset = match append {
                 // The pieces of a value follow each other.
-                true if open.at.partial && !open.text.bytes().is_empty() => open.at.delivered,
+                true if open.state.partial && !open.text.bytes().is_empty() => open.state.delivered,
                 true => file.stat().length,
                 false => offset,
             };

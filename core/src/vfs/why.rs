@@ -10,21 +10,21 @@ use heapless::String;
 
 /// The longest reason that is made at run time, in bytes. Linux sets aside 128 bytes for the text
 /// of an error reply.
-pub const REASON: usize = 104;
+pub const ERROR_MESSAGE_MAX: usize = 104;
 
 /// The text of an error that was made at run time.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Why(kept::Said);
+pub struct ErrorMessage(kept::Said);
 
-impl Why {
+impl ErrorMessage {
     // One copy for all callers, away from their straight line.
     #[cold]
     #[inline(never)]
-    pub(super) fn new(text: &dyn fmt::Display) -> Why {
+    pub(super) fn new(text: &dyn fmt::Display) -> ErrorMessage {
         let mut cut = Cut(String::new());
         // `Cut` takes what fits and never fails; a `Display` that fails gives the text so far.
         let _ = write!(cut, "{text}");
-        Why(kept::Said::new(cut.0))
+        ErrorMessage(kept::Said::new(cut.0))
     }
 
     /// The text; `None` if so many were made since that it is no longer kept.
@@ -34,11 +34,11 @@ impl Why {
 }
 
 /// A string that takes what fits, whole characters.
-struct Cut(String<REASON>);
+struct Cut(String<ERROR_MESSAGE_MAX>);
 
 impl Write for Cut {
     fn write_str(&mut self, s: &str) -> fmt::Result {
-        let mut fits = s.len().min(REASON.saturating_sub(self.0.len()));
+        let mut fits = s.len().min(ERROR_MESSAGE_MAX.saturating_sub(self.0.len()));
         while !s.is_char_boundary(fits) {
             fits = fits.saturating_sub(1);
         }
@@ -53,10 +53,10 @@ mod kept {
     use alloc::boxed::Box;
 
     #[derive(Debug, Clone, PartialEq, Eq)]
-    pub(super) struct Said(Box<super::String<{ super::REASON }>>);
+    pub(super) struct Said(Box<super::String<{ super::ERROR_MESSAGE_MAX }>>);
 
     impl Said {
-        pub(super) fn new(text: super::String<{ super::REASON }>) -> Said {
+        pub(super) fn new(text: super::String<{ super::ERROR_MESSAGE_MAX }>) -> Said {
             Said(Box::new(text))
         }
 
@@ -78,7 +78,7 @@ mod last {
 
     use embassy_sync::blocking_mutex::CriticalSectionMutex;
 
-    use super::{REASON, String};
+    use super::{ERROR_MESSAGE_MAX, String};
 
     const KEPT: u16 = 2;
 
@@ -90,11 +90,11 @@ mod last {
     pub(super) struct Said(u16);
 
     impl Said {
-        pub(super) fn new(text: String<REASON>) -> Said {
+        pub(super) fn new(text: String<ERROR_MESSAGE_MAX>) -> Said {
             LAST.lock(|last| last.borrow_mut().keep(text))
         }
 
-        pub(super) fn text(&self) -> Option<String<REASON>> {
+        pub(super) fn text(&self) -> Option<String<ERROR_MESSAGE_MAX>> {
             LAST.lock(|last| last.borrow().get(self).cloned())
         }
     }
@@ -102,7 +102,7 @@ mod last {
     struct Last {
         /// How many were ever made, modulo 2^16.
         made: u16,
-        texts: [String<REASON>; KEPT as usize],
+        texts: [String<ERROR_MESSAGE_MAX>; KEPT as usize],
     }
 
     impl Last {
@@ -110,7 +110,7 @@ mod last {
             Last { made: 0, texts: [const { String::new() }; KEPT as usize] }
         }
 
-        fn keep(&mut self, text: String<REASON>) -> Said {
+        fn keep(&mut self, text: String<ERROR_MESSAGE_MAX>) -> Said {
             let said = Said(self.made);
             self.made = self.made.wrapping_add(1);
             if let Some(place) = self.texts.get_mut(usize::from(said.0 % KEPT)) {
@@ -119,7 +119,7 @@ mod last {
             said
         }
 
-        fn get(&self, said: &Said) -> Option<&String<REASON>> {
+        fn get(&self, said: &Said) -> Option<&String<ERROR_MESSAGE_MAX>> {
             let kept = self.made.wrapping_sub(said.0) <= KEPT;
             self.texts.get(usize::from(said.0 % KEPT)).filter(|_| kept)
         }

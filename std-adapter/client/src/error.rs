@@ -105,14 +105,16 @@ impl Error {
 }
 
 fn errno_of(text: &str) -> u32 {
-    let row =
-        Row::ROWS.iter().find(|row| row.said(|row| row == text)).map(|row| u32::from(row.errno()));
+    let row = Row::ALL
+        .iter()
+        .find(|row| row.read_message(|row| row == text))
+        .map(|row| u32::from(row.errno()));
     row.or_else(|| SPELLINGS.iter().find(|(known, _)| *known == text).map(|(_, errno)| *errno))
         .unwrap_or(0)
 }
 
 fn text_of(errno: u32) -> String {
-    if let Some(row) = Row::ROWS.iter().find(|row| u32::from(row.errno()) == errno) {
+    if let Some(row) = Row::ALL.iter().find(|row| u32::from(row.errno()) == errno) {
         return row.to_string();
     }
     let text = i32::try_from(errno)

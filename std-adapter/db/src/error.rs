@@ -236,7 +236,7 @@ impl From<Error> for vfs::Error {
             Error::Unchangeable(_) => vfs::Error::NotSupported,
             Error::Broken { .. } | Error::Store(_) => vfs::Error::Io,
         };
-        number.because(error)
+        number.with_message(error)
     }
 }
 

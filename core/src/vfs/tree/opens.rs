@@ -4,7 +4,7 @@ use core::cell::{Cell, RefCell, RefMut};
 use core::mem::ManuallyDrop;
 
 use super::Path;
-use crate::vfs::{Error, File, Fixed, OpenFile, OpenMode, Position, Result, Text, Waiter};
+use crate::vfs::{Error, File, FixedText, OpenFile, OpenMode, OpenState, Result, Text, Waiter};
 
 /// An opened file or directory of a [`StaticTree`](super::StaticTree). Copies are the same open
 /// file; one that was closed stays closed, whatever is opened in its place.
@@ -29,7 +29,7 @@ pub(super) enum Held {
     File { index: u16, generation: u32 },
 }
 
-pub(super) struct Opens<const OPENS: usize, const TEXT: usize> {
+pub(super) struct OpenFiles<const OPENS: usize, const TEXT: usize> {
     slots: RefCell<[OpenSlot<TEXT>; OPENS]>,
     opened: Cell<u32>,
 }
@@ -40,11 +40,11 @@ struct OpenSlot<const TEXT: usize> {
     file: Option<&'static (dyn File + Sync)>,
     generation: u32,
     append: bool,
-    at: Position,
-    text: Fixed<TEXT>,
+    state: OpenState,
+    text: FixedText<TEXT>,
 }
 
-impl<const OPENS: usize, const TEXT: usize> Opens<OPENS, TEXT> {
+impl<const OPENS: usize, const TEXT: usize> OpenFiles<OPENS, TEXT> {
     pub(super) const fn new() -> Self {
         const {
             assert!(
@@ -52,7 +52,7 @@ impl<const OPENS: usize, const TEXT: usize> Opens<OPENS, TEXT> {
                 "positions have 16 bits"
             )
         };
-        Opens { slots: RefCell::new([const { OpenSlot::new() }; OPENS]), opened: Cell::new(0) }
+        OpenFiles { slots: RefCell::new([const { OpenSlot::new() }; OPENS]), opened: Cell::new(0) }
     }
 
     pub(super) fn open(&self, file: &'static (dyn File + Sync), mode: OpenMode) -> Result<Handle> {
@@ -62,7 +62,7 @@ impl<const OPENS: usize, const TEXT: usize> Opens<OPENS, TEXT> {
         let generation = self.opened.get().wrapping_add(1);
         self.opened.set(generation);
         slot.text.clear();
-        slot.at = Position::default();
+        slot.state = OpenState::default();
         file.open(&mut slot.lend(&mut no_waiter()), mode)?;
         slot.append = mode.append;
         slot.generation = generation;
@@ -86,7 +86,7 @@ impl<const OPENS: usize, const TEXT: usize> Opens<OPENS, TEXT> {
         self.with_waiter(open, &mut no_waiter(), with)
     }
 
-    /// As [`with`](Opens::with), for a read that may wait; never over the wait.
+    /// As [`with`](OpenFiles::with), for a read that may wait; never over the wait.
     pub(super) fn with_waiter<R>(
         &self,
         open: Handle,
@@ -123,11 +123,11 @@ fn no_waiter() -> ManuallyDrop<Waiter> {
 
 impl<const TEXT: usize> OpenSlot<TEXT> {
     const fn new() -> Self {
-        let at = Position { delivered: 0, next: 0, taken: 0, mark: false, partial: false };
-        OpenSlot { file: None, generation: 0, append: false, at, text: Fixed::new() }
+        let state = OpenState { delivered: 0, next: 0, taken: 0, mark: false, partial: false };
+        OpenSlot { file: None, generation: 0, append: false, state, text: FixedText::new() }
     }
 
     fn lend<'a>(&'a mut self, waiter: &'a mut Waiter) -> OpenFile<'a> {
-        OpenFile { text: &mut self.text, at: &mut self.at, waiter }
+        OpenFile { text: &mut self.text, state: &mut self.state, waiter }
     }
 }

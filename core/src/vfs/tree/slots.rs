@@ -98,7 +98,7 @@ impl<const N: usize, const NAME: usize> Slots<N, NAME> {
         let name = String::try_from(name).map_err(|_| Error::NameTooLong)?;
         if node.depth() > BELOW {
             return Err(
-                Error::Invalid.because(format_args!("the directory has more than two levels"))
+                Error::Invalid.with_message(format_args!("the directory has more than two levels"))
             );
         }
         self.with(|slots| {

@@ -47,8 +47,8 @@ fn an_inode_is_its_path() {
         (tree.parent(&tree.parent(&addr)), tree.parent(&tree.root())),
         (tree.root(), tree.root())
     );
-    assert_eq!(tree.id(&tree.root()), Id { ino: 1, kind: Kind::Dir, version: 0 });
-    assert_eq!(tree.id(&addr), Id { ino: 0x0103, kind: Kind::File, version: 0 });
+    assert_eq!(tree.id(&tree.root()), Id { ino: 1, kind: FileType::Dir, version: 0 });
+    assert_eq!(tree.id(&addr), Id { ino: 0x0103, kind: FileType::File, version: 0 });
     assert_eq!(
         (name_of(&tree, &addr), name_of(&tree, &tree.root())),
         (b"addr".to_vec(), b"/".to_vec())
@@ -62,7 +62,7 @@ fn a_directory_has_datakits_attributes() {
     let tree = StaticTree::<2, 16>::new(&ROOT);
     for dir in [tree.root(), walk(&tree, "net/conns").unwrap()] {
         let attr = block_on(tree.stat(&dir)).unwrap();
-        assert_eq!((attr.mode, attr.size, attr.id.kind), (0o775, 0, Kind::Dir));
+        assert_eq!((attr.mode, attr.size, attr.id.kind), (0o775, 0, FileType::Dir));
         let open = block_on(tree.open(&dir, OpenMode::READ)).unwrap();
         assert_eq!(block_on(tree.read(&open, 0, &mut [0; 8])), Err(Error::IsDirectory));
         assert_eq!(block_on(tree.remove(&dir)), Err(Error::ReadOnlyDirectory));
@@ -172,8 +172,8 @@ fn what_a_table_must_not_have_is_refused() {
 fn removing_and_changing_is_the_files_business() {
     static KEPT: Bytes<8> = Bytes::new();
     static TOP: Dir = Dir::new(&[file("kept", &KEPT)]);
-    let tree = StaticTree::<2, 16>::new(&TOP).whole_walks();
-    assert!(tree.walks_whole());
+    let tree = StaticTree::<2, 16>::new(&TOP).with_strict_walk();
+    assert!(tree.strict_walk());
     let kept = walk(&tree, "kept").unwrap();
     let both =
         |mode, size| {

@@ -109,7 +109,7 @@ impl OpenLeaf for OpenAuthor {
         ready(self.0.write(offset, data))
     }
 
-    fn finish(&self) -> Wait<'_, ()> {
+    fn flush(&self) -> Wait<'_, ()> {
         ready(self.0.check().map_err(Error::from))
     }
 }

@@ -122,7 +122,7 @@ impl BranchTable {
         let state = &mut *self.state.lock();
         if full(state) {
             return Err(Error::NoSpace
-                .because(format_args!("{MADE} branches of this connection have no commit")));
+                .with_message(format_args!("{MADE} branches of this connection have no commit")));
         }
         state.made.insert(name.clone());
         Ok(())

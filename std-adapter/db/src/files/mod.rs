@@ -64,7 +64,7 @@ impl<K: Send + Sync> OpenLeaf for Keeping<K> {
         self.open.read(offset, buf)
     }
 
-    fn waits(&self) -> bool {
-        self.open.waits()
+    fn may_block(&self) -> bool {
+        self.open.may_block()
     }
 }

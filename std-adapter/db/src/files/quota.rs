@@ -61,8 +61,10 @@ impl Limit {
     pub(super) fn take(&self) -> Result<Taken> {
         let more = |taken: usize| (taken < self.most).then_some(taken.saturating_add(1));
         let Ok(_) = self.taken.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more) else {
-            return Err(Error::NoSpace
-                .because(format_args!("a connection has at most {} {}", self.most, self.what)));
+            return Err(Error::NoSpace.with_message(format_args!(
+                "a connection has at most {} {}",
+                self.most, self.what
+            )));
         };
         Ok(Taken(self.taken.clone()))
     }

@@ -172,7 +172,7 @@ impl Remote {
     async fn fetch(&self, branch: String) -> Result<(), Refusal> {
         let url = String::from_utf8_lossy(self.url.get().trim_ascii()).into_owned();
         if url.is_empty() {
-            return Err(Error::Invalid.because("error: remote url is not defined").into());
+            return Err(Error::Invalid.with_message("error: remote url is not defined").into());
         }
         let shown = said::address(&url);
         let database = &self.kept.database;
@@ -201,7 +201,7 @@ impl Remote {
             Err(error) => error,
         };
         Err(match error {
-            FetchError::NoHead => Error::Invalid.because("error: no head to fetch").into(),
+            FetchError::NoHead => Error::Invalid.with_message("error: no head to fetch").into(),
             FetchError::Store(error) => error.into(),
             FetchError::Failed(why) => refused(Error::Io, &shown, &why, false),
             FetchError::Silent(patience) => {
@@ -222,8 +222,8 @@ impl Remote {
 fn refused(error: Error, url: &str, why: &str, short: bool) -> Refusal {
     tracing::warn!("cannot fetch {url}: {why}");
     let error = match short {
-        true => error.because(format_args!("error: cannot fetch {url}: {why}")),
-        false => error.because(format_args!("error: cannot fetch {url}")),
+        true => error.with_message(format_args!("error: cannot fetch {url}: {why}")),
+        false => error.with_message(format_args!("error: cannot fetch {url}")),
     };
     Refusal { error, text: format!("error: cannot fetch {url}: {why}\n") }
 }

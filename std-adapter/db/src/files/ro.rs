@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use datakit_core::vfs::{Error, FileStat, Kind, NAME_MAX, Name, OpenMode, Result, Time};
+use datakit_core::vfs::{Error, FileStat, FileType, NAME_MAX, Name, OpenMode, Result, Time};
 
 use crate::Database;
 use crate::object::{Commit, Mode};
@@ -260,8 +260,8 @@ impl Leaf for RoFile {
         self.dir.since()
     }
 
-    fn kind(&self) -> Kind {
-        if self.link { Kind::Symlink } else { Kind::File }
+    fn kind(&self) -> FileType {
+        if self.link { FileType::Symlink } else { FileType::File }
     }
 
     fn target(&self) -> Wait<'_, Vec<u8>> {

@@ -11,7 +11,7 @@ use std::any::Any;
 use std::sync::{Arc, Weak};
 
 use datakit_core::vfs::{
-    Create, Error, FileStat, Kind, NAME_MAX, Name, New, OpenMode, Result, Time, read_at,
+    Create, Error, FileStat, FileType, NAME_MAX, Name, New, OpenMode, Result, Time, read_at,
 };
 
 use self::names::{Inode, Lost, Names};
@@ -415,10 +415,10 @@ impl From<crate::Error> for Failed {
 }
 
 impl Leaf for RwFile {
-    fn kind(&self) -> Kind {
+    fn kind(&self) -> FileType {
         match self.file() {
-            Ok((_, File { mode: Mode::Link, .. })) => Kind::Symlink,
-            _ => Kind::File,
+            Ok((_, File { mode: Mode::Link, .. })) => FileType::Symlink,
+            _ => FileType::File,
         }
     }
 
@@ -539,7 +539,7 @@ fn read_fresh(content: &Content, offset: u64, buf: &mut [u8]) -> Result<usize> {
     match checked_sign(offset) {
         Ok(()) if offset <= size => Ok(content.read(offset, buf)),
         Ok(()) => Err(Error::Invalid
-            .because(format_args!("Offset {offset} beyond end-of-file (len = {size})"))),
+            .with_message(format_args!("Offset {offset} beyond end-of-file (len = {size})"))),
         Err(error) => Err(error),
     }
 }
@@ -566,7 +566,7 @@ async fn load(inode: &Inode) -> Result<()> {
 fn checked_sign(offset: u64) -> Result<()> {
     if offset.cast_signed() < 0 {
         return Err(
-            Error::Invalid.because(format_args!("Negative offset {}", offset.cast_signed()))
+            Error::Invalid.with_message(format_args!("Negative offset {}", offset.cast_signed()))
         );
     }
     Ok(())

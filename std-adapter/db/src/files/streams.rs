@@ -87,7 +87,7 @@ struct LogReader {
 }
 
 impl OpenLeaf for OpenLog {
-    fn waits(&self) -> bool {
+    fn may_block(&self) -> bool {
         true
     }
 
@@ -148,7 +148,7 @@ struct TreeReader {
 }
 
 impl OpenLeaf for OpenTree {
-    fn waits(&self) -> bool {
+    fn may_block(&self) -> bool {
         true
     }
 

@@ -217,7 +217,7 @@ impl Files {
         let to = *self
             .parents()?
             .first()
-            .ok_or_else(|| Error::Invalid.because("parents is empty: nothing to reset to"))?;
+            .ok_or_else(|| Error::Invalid.with_message("parents is empty: nothing to reset to"))?;
         let rw = self.rw.clone();
         Ok(self.slot.database.run(move |_| rw.reset(to)).await?)
     }
@@ -286,7 +286,7 @@ fn word_begun(command: &str) -> bool {
 }
 
 fn unknown(command: &str) -> Error {
-    Error::Invalid.because(format_args!("Unknown command {command:?}"))
+    Error::Invalid.with_message(format_args!("Unknown command {command:?}"))
 }
 
 #[cfg(test)]

@@ -66,7 +66,7 @@ impl Locks {
             });
         }
         if held.len() > MOST {
-            return Err(Error::NoMemory.because("too many locks on this file"));
+            return Err(Error::NoMemory.with_message("too many locks on this file"));
         }
         table.charge(held.len(), space)?;
         table.held = held;

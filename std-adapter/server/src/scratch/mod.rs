@@ -25,8 +25,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 
 use datakit_core::vfs::{
-    AnyTree, Attr, Create, DirEntry, Error, Id, Lock, Name, New, OpenMode, Result, SetAttr, StatFs,
-    Vfs,
+    Attr, Create, DirEntry, Error, Id, Lock, MutableTree, Name, New, OpenMode, Result, SetAttr,
+    StatFs, Vfs,
 };
 
 use self::node::{Body, Node};
@@ -124,7 +124,7 @@ impl Drop for Tree {
 impl Vfs for Scratch {
     type Inode = Inode;
     type Open = Open;
-    type Nature = AnyTree;
+    type TreeKind = MutableTree;
 
     fn root(&self) -> Inode {
         self.0.root.clone()
@@ -173,9 +173,9 @@ impl Vfs for Scratch {
         }
     }
 
-    async fn finish(&self, open: &Open) -> Result<()> {
+    async fn flush(&self, open: &Open) -> Result<()> {
         match &open.0 {
-            Opened::Writing(writing) => writing.finish(),
+            Opened::Writing(writing) => writing.flush(),
             _ => Ok(()),
         }
     }
@@ -184,7 +184,7 @@ impl Vfs for Scratch {
         open.read(offset, buf)
     }
 
-    fn read_now(&self, open: &Open, offset: u64, buf: &mut [u8]) -> Option<Result<usize>> {
+    fn try_read_now(&self, open: &Open, offset: u64, buf: &mut [u8]) -> Option<Result<usize>> {
         Some(open.read(offset, buf))
     }
 
@@ -192,7 +192,7 @@ impl Vfs for Scratch {
         open.write(offset, data)
     }
 
-    fn write_now(&self, open: &Open, offset: u64, data: &[u8]) -> Option<Result<usize>> {
+    fn try_write_now(&self, open: &Open, offset: u64, data: &[u8]) -> Option<Result<usize>> {
         Some(open.write(offset, data))
     }
 
@@ -266,7 +266,7 @@ impl Vfs for Scratch {
         node.locks.lock(*number, &lock, &node.space)
     }
 
-    async fn lock_in_the_way<R>(
+    async fn get_lock<R>(
         &self,
         open: &Open,
         lock: Lock<'_>,

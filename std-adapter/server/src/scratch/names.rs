@@ -57,7 +57,7 @@ impl Scratch {
         let from = self.parent_of(inode)?;
         let replaced = living(dir, |entries| entries.get(name.as_bytes()).cloned())?;
         if inode.node().is_dir() && inode.is_above(dir) {
-            return Err(Error::Invalid.because("a directory cannot be moved below itself"));
+            return Err(Error::Invalid.with_message("a directory cannot be moved below itself"));
         }
         // Two names of one file: both stay (`rename(2)`).
         if replaced.as_ref().is_some_and(|replaced| Arc::ptr_eq(replaced.node(), inode.node())) {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use datakit_core::vfs::{
-    Attr, Create, Error, Id, Kind, New, Result, SetAttr, SetTime, Time, without_set_id,
+    Attr, Create, Error, FileType, Id, New, Result, SetAttr, SetTime, Time, without_set_id,
 };
 
 use super::Inode;
@@ -22,7 +22,7 @@ use crate::space::{Grant, Space};
 #[derive(Debug)]
 pub(super) struct Node {
     ino: u64,
-    kind: Kind,
+    kind: FileType,
     version: AtomicU32,
     meta: Mutex<Meta>,
     pub(super) body: Body,
@@ -70,19 +70,19 @@ impl Node {
     /// An inode as `create` wants it, without a name yet.
     pub(super) fn new(create: &Create<'_>, space: &Arc<Space>) -> Result<Arc<Node>> {
         let (kind, body, bytes) = match create.new {
-            New::File | New::Special(Kind::File) => {
-                (Kind::File, Body::File(RwLock::new(Content::new(space.clone()))), 0)
+            New::File | New::Special(FileType::File) => {
+                (FileType::File, Body::File(RwLock::new(Content::new(space.clone()))), 0)
             }
-            New::Dir => (Kind::Dir, Body::Dir(RwLock::default()), 0),
-            New::Symlink(target) => (Kind::Symlink, Body::Symlink(target.into()), target.len()),
-            New::Special(Kind::Dir | Kind::Symlink) => return Err(Error::Invalid),
+            New::Dir => (FileType::Dir, Body::Dir(RwLock::default()), 0),
+            New::Symlink(target) => (FileType::Symlink, Body::Symlink(target.into()), target.len()),
+            New::Special(FileType::Dir | FileType::Symlink) => return Err(Error::Invalid),
             New::Special(kind) => (kind, Body::Special, 0),
         };
         let grant = space.item(bytes)?;
         space.born();
         let now = now();
         // .u carries no permissions of a link, and Linux shows the same for each.
-        let mode = if kind == Kind::Symlink { 0o777 } else { create.mode & 0o7777 };
+        let mode = if kind == FileType::Symlink { 0o777 } else { create.mode & 0o7777 };
         let meta = Meta {
             mode,
             nlink: 0,
@@ -141,7 +141,7 @@ impl Node {
     }
 
     pub(super) fn is_dir(&self) -> bool {
-        self.kind == Kind::Dir
+        self.kind == FileType::Dir
     }
 
     /// Copies content at `offset`; of a symbolic link, its target, which is how 9P2000 reads one.
@@ -204,7 +204,7 @@ impl Node {
         };
         let mut meta = self.meta.lock();
         // chown(2): another owner's program does not run as the old one's.
-        if set.uid.or(set.gid).is_some() && self.kind != Kind::Dir {
+        if set.uid.or(set.gid).is_some() && self.kind != FileType::Dir {
             meta.mode = without_set_id(meta.mode);
         }
         meta.mode = set.mode.map_or(meta.mode, |mode| mode & 0o7777);

@@ -4,7 +4,7 @@ use std::future::Future;
 use std::task::{Context, Poll, Waker};
 use std::time::Instant;
 
-use datakit_core::vfs::{Kind, LockKind, SetTime, Time};
+use datakit_core::vfs::{FileType, LockKind, SetTime, Time};
 
 use super::*;
 
@@ -178,7 +178,7 @@ async fn appends_go_to_the_end() -> Done {
     let f = file(&tree, &tree.root(), "log", b"one ").await?;
     let open = tree.open(&f, OpenMode { append: true, ..OpenMode::WRITE }).await?;
     tree.write(&open, 0, b"two ").await?;
-    assert_eq!(tree.write_now(&open, 0, b"three"), Some(Ok(5)));
+    assert_eq!(tree.try_write_now(&open, 0, b"three"), Some(Ok(5)));
     assert_eq!(read(&tree, &f).await?, b"one two three");
     let version = tree.id(&f).version;
     tree.open(&f, OpenMode { truncate: true, ..OpenMode::WRITE }).await?;
@@ -233,7 +233,7 @@ async fn symlinks_and_devices_are_recorded() -> Done {
         (tree.stat(&link).await?.size, read(&tree, &link).await?),
         (8, b"to/there".to_vec())
     );
-    let null = Kind::Char { major: 1, minor: 3 };
+    let null = FileType::Char { major: 1, minor: 3 };
     let device = tree.create(&root, name("null"), new(New::Special(null))).await?;
     assert_eq!(tree.id(&device).kind, null);
     assert_eq!(tree.open(&device, OpenMode::READ).await.unwrap_err(), Error::NotSupported);
@@ -251,11 +251,11 @@ async fn extended_attributes() -> Done {
     );
     let open = tree.create_xattr(&f, name("user.a"), 3, true, false).await?;
     tree.write(&open, 0, b"va").await?;
-    assert_eq!(tree.finish(&open).await.unwrap_err().errno(), 22);
+    assert_eq!(tree.flush(&open).await.unwrap_err().errno(), 22);
     assert_eq!(tree.write(&open, 2, b"too long").await.unwrap_err().errno(), 28);
     tree.write(&open, 2, b"l").await?;
     assert_eq!(tree.open_xattr(&f, Some(name("user.a"))).await.unwrap_err(), Error::NoData);
-    tree.finish(&open).await?;
+    tree.flush(&open).await?;
     let (value, length) = tree.open_xattr(&f, Some(name("user.a"))).await?;
     let mut buf = [0; 8];
     assert_eq!((length, tree.read(&value, 0, &mut buf).await?, &buf[..3]), (3, 3, &b"val"[..]));
@@ -269,7 +269,7 @@ async fn extended_attributes() -> Done {
         Error::Exists
     );
     let removal = tree.create_xattr(&f, name("user.a"), 0, false, true).await?;
-    tree.finish(&removal).await?;
+    tree.flush(&removal).await?;
     assert_eq!(tree.open_xattr(&f, None).await?.1, 0);
     Ok(())
 }
@@ -289,10 +289,10 @@ async fn locks_bar_other_owners() -> Done {
     assert!(tree.lock(&two, lock(LockKind::Write, 40, 20, 2)).await?);
     let there = |lock: Option<Lock<'_>>| lock.map(|lock| (lock.start, lock.length, lock.process));
     assert_eq!(
-        tree.lock_in_the_way(&two, lock(LockKind::Read, 50, 20, 2), there).await?,
+        tree.get_lock(&two, lock(LockKind::Read, 50, 20, 2), there).await?,
         Some((60, 40, 1))
     );
-    assert_eq!(tree.lock_in_the_way(&two, lock(LockKind::Read, 40, 10, 2), there).await?, None);
+    assert_eq!(tree.get_lock(&two, lock(LockKind::Read, 40, 10, 2), there).await?, None);
     tree.close(&one);
     assert!(tree.lock(&two, lock(LockKind::Write, 0, 0, 2)).await?);
     Ok(())
@@ -341,7 +341,7 @@ async fn every_kind_of_thing_takes_space_and_gives_it_back() -> Done {
         ("files", New::File),
         ("directories", New::Dir),
         ("links", New::Symlink(&[b't'; 4000])),
-        ("pipes", New::Special(Kind::Fifo)),
+        ("pipes", New::Special(FileType::Fifo)),
     ] {
         let tree = Scratch::with_limit(LIMIT);
         let (root, before) = (tree.root(), tree.statfs().await?);
@@ -419,11 +419,11 @@ async fn what_open_files_hold_counts_as_space() -> Done {
     while let Ok(open) = tree.create_xattr(&f, name("user.a"), 60_000, false, false).await {
         assert!(reading.len() < 20, "values that are only read cost nothing");
         tree.write(&open, 0, &[1; 60_000]).await?;
-        tree.finish(&open).await?;
+        tree.flush(&open).await?;
         reading.push(tree.open_xattr(&f, Some(name("user.a"))).await?.0);
     }
     drop((writing, reading));
-    tree.finish(&tree.create_xattr(&f, name("user.a"), 0, false, false).await?).await?;
+    tree.flush(&tree.create_xattr(&f, name("user.a"), 0, false, false).await?).await?;
     assert_eq!(tree.statfs().await?, before);
     Ok(())
 }
@@ -436,7 +436,7 @@ async fn names_of_attributes_have_a_limit_in_all() -> Done {
         let called = format!("user.{number:0>200}");
         let open = tree.create_xattr(&f, name(&called), 1, false, false).await?;
         tree.write(&open, 0, b"x").await?;
-        tree.finish(&open).await
+        tree.flush(&open).await
     };
     for number in 0..65536 / 206 {
         set(number).await?;
@@ -552,11 +552,11 @@ fn count(tree: &Scratch, dir: &Inode) -> u64 {
         ControlFlow::Continue(())
     };
     now(tree.readdir(&open, 0, &mut each)).unwrap();
-    let subdirs = below.iter().filter(|inode| tree.id(inode).kind == Kind::Dir).count();
+    let subdirs = below.iter().filter(|inode| tree.id(inode).kind == FileType::Dir).count();
     assert_eq!(now(tree.stat(dir)).unwrap().nlink as usize, subdirs + 2);
     below.iter().fold(0, |sum, inode| {
         assert_eq!(tree.id(&tree.parent(inode)).ino, tree.id(dir).ino);
-        sum + 1 + if tree.id(inode).kind == Kind::Dir { count(tree, inode) } else { 0 }
+        sum + 1 + if tree.id(inode).kind == FileType::Dir { count(tree, inode) } else { 0 }
     })
 }
 

@@ -56,7 +56,7 @@ pub(super) fn read(node: &Node, name: Option<Name<'_>>) -> Result<Arc<Value>> {
 
 impl Writing {
     /// Checks what is wanted and sets the space aside; nothing else changes before
-    /// [`finish`](Writing::finish).
+    /// [`flush`](Writing::flush).
     pub(super) fn new(
         node: Arc<Node>,
         name: Name<'_>,
@@ -95,17 +95,21 @@ impl Writing {
             return Err(Error::Seek);
         }
         if bytes.len().saturating_add(data.len()) > self.size {
-            return Err(Error::NoSpace.because("more than the announced size of the attribute"));
+            return Err(
+                Error::NoSpace.with_message("more than the announced size of the attribute")
+            );
         }
         bytes.extend_from_slice(data);
         Ok(data.len())
     }
 
     /// Sets the attribute, or removes it.
-    pub(super) fn finish(&self) -> Result<()> {
+    pub(super) fn flush(&self) -> Result<()> {
         let (bytes, grant) = &mut *self.value.lock();
         if bytes.len() != self.size {
-            return Err(Error::Invalid.because("less than the announced size of the attribute"));
+            return Err(
+                Error::Invalid.with_message("less than the announced size of the attribute")
+            );
         }
         let mut xattrs = self.node.xattrs.lock();
         self.check(&xattrs)?;
@@ -118,7 +122,9 @@ impl Writing {
         let list = others
             .fold(self.name.len(), |sum, name| sum.saturating_add(name.len()).saturating_add(1));
         if list as u64 >= LARGEST {
-            return Err(Error::NoSpace.because("the names of the attributes are too long in all"));
+            return Err(
+                Error::NoSpace.with_message("the names of the attributes are too long in all")
+            );
         }
         // An open file is finished once: then its space is the attribute's.
         let grant = grant.take().ok_or(Error::BadFile)?;
@@ -133,5 +139,5 @@ impl Writing {
 
 /// E2BIG, as `setxattr(2)` has it.
 fn too_big() -> Error {
-    Error::numbered(7, format_args!("the value of an attribute has at most {LARGEST} bytes"))
+    Error::from_errno(7, format_args!("the value of an attribute has at most {LARGEST} bytes"))
 }

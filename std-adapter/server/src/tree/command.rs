@@ -172,8 +172,8 @@ struct Opened {
 impl Opened {
     async fn run(&self, command: Option<Piece>) -> Result<()> {
         let Some(Piece { text, .. }) = command else { return Ok(()) };
-        let command =
-            str::from_utf8(&text).map_err(|_| Error::Invalid.because("a command must be UTF-8"))?;
+        let command = str::from_utf8(&text)
+            .map_err(|_| Error::Invalid.with_message("a command must be UTF-8"))?;
         self.file.answer.lock().refusal = None;
         let answer = (self.file.handler)(command.trim().to_owned()).await;
         let reply = answer.map_err(|refusal| {
@@ -261,7 +261,7 @@ impl OpenLeaf for Opened {
         })
     }
 
-    fn finish(&self) -> Wait<'_, ()> {
+    fn flush(&self) -> Wait<'_, ()> {
         Box::pin(self.run(self.pieces.end()))
     }
 }

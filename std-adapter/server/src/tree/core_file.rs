@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Wake, Waker};
 
-use datakit_core::vfs::{File, FileStat, OpenFile, OpenMode, Position, Result, Text, Waiter};
+use datakit_core::vfs::{File, FileStat, OpenFile, OpenMode, OpenState, Result, Text, Waiter};
 
 use super::{Leaf, OpenLeaf, Wait, ready};
 
@@ -98,7 +98,7 @@ impl Leaf for Core {
 
 struct Opened {
     file: Held,
-    state: Mutex<(Growing, Position)>,
+    state: Mutex<(Growing, OpenState)>,
     number: u64,
     bell: Arc<Bell>,
 }
@@ -130,18 +130,18 @@ impl Opened {
         waiter: &mut Waiter,
         call: impl FnOnce(&dyn File, &mut OpenFile<'_>) -> R,
     ) -> R {
-        let (text, at) = &mut *self.state.lock();
-        call(&*self.file, &mut OpenFile { text, at, waiter })
+        let (text, state) = &mut *self.state.lock();
+        call(&*self.file, &mut OpenFile { text, state, waiter })
     }
 }
 
 impl OpenLeaf for Opened {
-    fn waits(&self) -> bool {
-        self.with(|file, _| file.waits())
+    fn may_block(&self) -> bool {
+        self.with(|file, _| file.may_block())
     }
 
     fn read<'a>(&'a self, offset: u64, buf: &'a mut [u8]) -> Wait<'a, usize> {
-        if !self.waits() {
+        if !self.may_block() {
             return Box::pin(poll_fn(move |cx| {
                 self.with(|file, open| file.poll_read(open, cx, offset, buf))
             }));
@@ -162,8 +162,8 @@ impl OpenLeaf for Opened {
         Box::pin(async move { self.with(|file, open| file.write(open, offset, data)) })
     }
 
-    fn finish(&self) -> Wait<'_, ()> {
-        ready(self.with(|file, open| file.finish(open)))
+    fn flush(&self) -> Wait<'_, ()> {
+        ready(self.with(|file, open| file.flush(open)))
     }
 
     fn close(&self) {

@@ -5,7 +5,7 @@ use std::any::Any;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use datakit_core::vfs::{Create, Error, Kind, Name, New, Result, Time, User};
+use datakit_core::vfs::{Create, Error, FileType, Name, New, Result, Time, User};
 
 use super::{Entry, Wait, ready};
 
@@ -104,7 +104,11 @@ pub trait Directory: Send + Sync {
     /// `remove` did that; a symbolic link is not asked itself, so that it is this directory's to
     /// refuse.
     fn unlink<'a>(&'a self, child: &'a Entry) -> Wait<'a, ()> {
-        ready(if child.kind() == Kind::Symlink { Err(Error::ReadOnlyDirectory) } else { Ok(()) })
+        ready(if child.kind() == FileType::Symlink {
+            Err(Error::ReadOnlyDirectory)
+        } else {
+            Ok(())
+        })
     }
 }
 
@@ -186,7 +190,7 @@ impl Directory for Dir {
     }
 
     fn unlink<'a>(&'a self, child: &'a Entry) -> Wait<'a, ()> {
-        if child.kind() == Kind::Symlink {
+        if child.kind() == FileType::Symlink {
             return ready(Err(Error::ReadOnlyDirectory));
         }
         let (name, mut entries) = (child.name(), self.0.write());

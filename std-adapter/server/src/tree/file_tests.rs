@@ -154,7 +154,7 @@ async fn v9_a_stat_evaluates_unless_it_is_told_the_length() -> Done {
 
 fn echo() -> Command {
     Command::new(|command| match command {
-        "bad" => Err(Error::Invalid.because("bad command")),
+        "bad" => Err(Error::Invalid.with_message("bad command")),
         _ => Ok(format!("did {command}")),
     })
 }
@@ -197,7 +197,7 @@ async fn v11_a_failed_command_leaves_the_reply() -> Done {
 #[tokio::test]
 async fn a_command_that_explains_shows_the_reason_until_the_next() -> Done {
     let tree = tree_of(Command::explaining(|command: String| async move {
-        let error = Error::Busy.because("short");
+        let error = Error::Busy.with_message("short");
         if command == "good" {
             Ok("reply")
         } else {
@@ -340,7 +340,7 @@ async fn commands_may_come_in_pieces() -> Done {
         assert_eq!(tree.write(&open, offset, piece.as_bytes()).await, Ok(piece.len()));
         assert_eq!(tree.stat(&f).await?.size, 0, "nothing was run");
     }
-    tree.finish(&open).await?;
+    tree.flush(&open).await?;
     assert_eq!(read(&tree, "f").await?, "did calibrate");
     // By a newline, by a write elsewhere, by a read.
     tree.write(&open, 0, b"on").await?;
@@ -354,7 +354,7 @@ async fn commands_may_come_in_pieces() -> Done {
     tree.write(&open, 0, b"ba").await?;
     assert_eq!(tree.write(&open, 2, b"d\n").await.unwrap_err().to_string(), "bad command");
     tree.write(&open, 0, b"bad").await?;
-    assert_eq!(tree.finish(&open).await.unwrap_err().to_string(), "bad command");
+    assert_eq!(tree.flush(&open).await.unwrap_err().to_string(), "bad command");
     tree.write(&open, 0, b"four").await?;
     tree.close(&open);
     assert_eq!(read(&tree, "f").await?, "");
@@ -414,7 +414,7 @@ async fn a_stored_value_in_pieces_is_written_once() -> Done {
         assert_eq!(tree.write(&open, offset, piece.as_bytes()).await, Ok(piece.len()));
     }
     assert!(written.0.lock().is_empty());
-    tree.finish(&open).await?;
+    tree.flush(&open).await?;
     assert_eq!(*written.0.lock(), ["1234"]);
     tree.write(&open, 1, b"x").await?;
     assert_eq!(read_at(&tree, &open, 0, 9).await?, "1x34");

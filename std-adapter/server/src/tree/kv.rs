@@ -166,7 +166,7 @@ impl OpenLeaf for Opened {
         })
     }
 
-    fn finish(&self) -> Wait<'_, ()> {
+    fn flush(&self) -> Wait<'_, ()> {
         Box::pin(self.lay(self.pieces.end()))
     }
 }

@@ -2,7 +2,7 @@
 
 use std::any::Any;
 
-use datakit_core::vfs::{Error, FileStat, Kind, OpenMode, Result, Time};
+use datakit_core::vfs::{Error, FileStat, FileType, OpenMode, Result, Time};
 
 use super::{Entry, Wait, ready};
 
@@ -20,8 +20,8 @@ pub trait Leaf: Send + Sync {
     }
 
     /// What it is shown as: a regular file, or a symbolic link.
-    fn kind(&self) -> Kind {
-        Kind::File
+    fn kind(&self) -> FileType {
+        FileType::File
     }
 
     /// Where a symbolic link leads.
@@ -81,13 +81,13 @@ pub trait OpenLeaf: Send + Sync {
 
     /// Whether reads wait for something to happen, as those of a stream do. They are given a small
     /// buffer.
-    fn waits(&self) -> bool {
+    fn may_block(&self) -> bool {
         false
     }
 
     /// [`read`](OpenLeaf::read) where the answer is at hand and does not depend on other reads;
     /// `None`: ask `read`.
-    fn read_now(&self, offset: u64, buf: &mut [u8]) -> Option<Result<usize>> {
+    fn try_read_now(&self, offset: u64, buf: &mut [u8]) -> Option<Result<usize>> {
         let _ = (offset, buf);
         None
     }
@@ -100,7 +100,7 @@ pub trait OpenLeaf: Send + Sync {
 
     /// Makes what was written take effect, where that is a step of its own; a client that closes in
     /// order sees the error.
-    fn finish(&self) -> Wait<'_, ()> {
+    fn flush(&self) -> Wait<'_, ()> {
         ready(Ok(()))
     }
 

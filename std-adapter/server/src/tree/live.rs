@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use datakit_core::vfs::{Error, FileStat, OpenMode, Result, marked};
+use datakit_core::vfs::{Error, FileStat, OpenMode, Result, mark_follows};
 use tokio::sync::{Mutex, watch};
 
 use super::{Leaf, OpenLeaf, Wait, ready};
@@ -94,7 +94,7 @@ struct Reader<T> {
 }
 
 impl<T: Send + Sync> OpenLeaf for Opened<T> {
-    fn waits(&self) -> bool {
+    fn may_block(&self) -> bool {
         true
     }
 
@@ -152,7 +152,7 @@ impl Delivery {
         buf.iter_mut().zip(rest).for_each(|(to, from)| *to = *from);
         self.taken = self.taken.saturating_add(count);
         self.delivered = self.delivered.saturating_add(count as u64);
-        self.mark = count == rest.len() && marked(count, buf.len());
+        self.mark = count == rest.len() && mark_follows(count, buf.len());
         Some(Ok(count))
     }
 

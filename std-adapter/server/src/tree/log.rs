@@ -60,8 +60,9 @@ impl FromStr for Level {
 
     fn from_str(name: &str) -> Result<Level> {
         let unknown = || {
-            Error::Invalid
-                .because(format_args!("unknown level {name:?}: quiet app error warning info debug"))
+            Error::Invalid.with_message(format_args!(
+                "unknown level {name:?}: quiet app error warning info debug"
+            ))
         };
         Level::ALL.into_iter().find(|level| level.as_str() == name).ok_or_else(unknown)
     }
@@ -209,7 +210,7 @@ impl OpenLeaf for Opened {
         })
     }
 
-    fn finish(&self) -> Wait<'_, ()> {
+    fn flush(&self) -> Wait<'_, ()> {
         ready(self.set(self.pieces.end()))
     }
 }

@@ -52,7 +52,7 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::{Arc, Weak};
 
-use datakit_core::vfs::{Id, Kind, Result};
+use datakit_core::vfs::{FileType, Id, Result};
 
 pub use self::command::{Command, Refusal};
 pub use self::core_file::Core;
@@ -202,11 +202,11 @@ impl Entry {
 
     /// What it is.
     #[must_use]
-    pub fn kind(&self) -> Kind {
+    pub fn kind(&self) -> FileType {
         match self.what() {
-            What::Dir(_) => Kind::Dir,
+            What::Dir(_) => FileType::Dir,
             What::File(leaf) => leaf.kind(),
-            What::Symlink(_) => Kind::Symlink,
+            What::Symlink(_) => FileType::Symlink,
         }
     }
 

@@ -106,7 +106,7 @@ struct Reader {
 }
 
 impl OpenLeaf for Opened {
-    fn waits(&self) -> bool {
+    fn may_block(&self) -> bool {
         true
     }
 

@@ -1,4 +1,4 @@
-//! Streams: what is delivered, what is marked, what waits.
+//! Streams: what is delivered, what is mark_follows, what waits.
 
 use std::future::Future;
 use std::pin::pin;
@@ -184,7 +184,7 @@ impl File for &'static Counted {
         self.live.open(open, mode)
     }
 
-    fn waits(&self) -> bool {
+    fn may_block(&self) -> bool {
         true
     }
 

@@ -62,7 +62,7 @@ impl<T: std::ops::Deref<Target = [u8]> + Send + Sync> OpenLeaf for Snapshot<T> {
         ready(read_at(&self.0, offset, buf))
     }
 
-    fn read_now(&self, offset: u64, buf: &mut [u8]) -> Option<Result<usize>> {
+    fn try_read_now(&self, offset: u64, buf: &mut [u8]) -> Option<Result<usize>> {
         Some(read_at(&self.0, offset, buf))
     }
 }
@@ -150,7 +150,7 @@ impl OpenLeaf for OpenText {
         ready(read_at(&self.text.get(), offset, buf))
     }
 
-    fn read_now(&self, offset: u64, buf: &mut [u8]) -> Option<Result<usize>> {
+    fn try_read_now(&self, offset: u64, buf: &mut [u8]) -> Option<Result<usize>> {
         Some(read_at(&self.text.get(), offset, buf))
     }
 
@@ -190,7 +190,7 @@ pub(super) fn overlay(text: &mut Vec<u8>, offset: u64, data: &[u8]) -> Result<()
 pub(super) fn end_of(offset: u64, count: usize) -> Result<usize> {
     if offset.cast_signed() < 0 {
         return Err(
-            Error::Invalid.because(format_args!("Bad write offset {}", offset.cast_signed()))
+            Error::Invalid.with_message(format_args!("Bad write offset {}", offset.cast_signed()))
         );
     }
     let start = usize::try_from(offset).map_err(|_| Error::TooLarge)?;
@@ -204,7 +204,7 @@ pub(super) fn end_of(offset: u64, count: usize) -> Result<usize> {
 pub(super) fn resize(text: &mut Vec<u8>, length: u64) -> Result<()> {
     if length.cast_signed() < 0 {
         return Err(
-            Error::Invalid.because(format_args!("Negative offset {}", length.cast_signed()))
+            Error::Invalid.with_message(format_args!("Negative offset {}", length.cast_signed()))
         );
     }
     let length =

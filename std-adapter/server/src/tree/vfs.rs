@@ -4,8 +4,8 @@ use std::ops::ControlFlow;
 use std::sync::{Arc, OnceLock};
 
 use datakit_core::vfs::{
-    AnyTree, Attr, Create, DirEntry, Error, Id, Kind, Name, OpenMode, Result, SetAttr, Time, User,
-    Vfs,
+    Attr, Create, DirEntry, Error, FileType, Id, MutableTree, Name, OpenMode, Result, SetAttr,
+    Time, User, Vfs,
 };
 use tokio::sync::Mutex;
 
@@ -145,7 +145,7 @@ pub(super) fn started() -> Time {
 impl Vfs for Tree {
     type Inode = Inode;
     type Open = Open;
-    type Nature = AnyTree;
+    type TreeKind = MutableTree;
 
     fn root(&self) -> Inode {
         self.root.clone()
@@ -171,11 +171,11 @@ impl Vfs for Tree {
         }
     }
 
-    fn walks_whole(&self) -> bool {
+    fn strict_walk(&self) -> bool {
         true
     }
 
-    fn slashes(&self) -> bool {
+    fn allows_slash(&self) -> bool {
         true
     }
 
@@ -222,9 +222,9 @@ impl Vfs for Tree {
         }
     }
 
-    async fn finish(&self, open: &Open) -> Result<()> {
+    async fn flush(&self, open: &Open) -> Result<()> {
         match &open.0 {
-            Opened::File(file) => file.leaf.finish().await,
+            Opened::File(file) => file.leaf.flush().await,
             Opened::Dir(_) => Ok(()),
         }
     }
@@ -235,16 +235,16 @@ impl Vfs for Tree {
         file.leaf.read(offset, buf).await
     }
 
-    fn waits(&self, open: &Open) -> bool {
+    fn may_block(&self, open: &Open) -> bool {
         match &open.0 {
-            Opened::File(file) => file.leaf.waits(),
+            Opened::File(file) => file.leaf.may_block(),
             Opened::Dir(_) => false,
         }
     }
 
-    fn read_now(&self, open: &Open, offset: u64, buf: &mut [u8]) -> Option<Result<usize>> {
+    fn try_read_now(&self, open: &Open, offset: u64, buf: &mut [u8]) -> Option<Result<usize>> {
         match &open.0 {
-            Opened::File(file) => file.leaf.read_now(offset, buf),
+            Opened::File(file) => file.leaf.try_read_now(offset, buf),
             Opened::Dir(_) => None,
         }
     }
@@ -295,7 +295,7 @@ impl Vfs for Tree {
 
     async fn rename(&self, inode: &Inode, dir: &Inode, name: Name<'_>) -> Result<()> {
         if inode.0.parent.is_none() {
-            return Err(Error::NotPermitted.because("Can't rename /"));
+            return Err(Error::NotPermitted.with_message("Can't rename /"));
         }
         let parent = self.parent(inode);
         if parent.entry().is(dir.entry()) {
@@ -314,13 +314,13 @@ impl Vfs for Tree {
         let leaf = match inode.entry().what() {
             What::File(leaf) => leaf,
             What::Dir(dir) => {
-                set_attr_of_other(Kind::Dir, &SetAttr { mode: None, ..set })?;
+                set_attr_of_other(FileType::Dir, &SetAttr { mode: None, ..set })?;
                 return match set.mode {
                     Some(mode) => dir.chmod(mode).await,
                     None => Ok(()),
                 };
             }
-            What::Symlink(_) => return set_attr_of_other(Kind::Symlink, &set),
+            What::Symlink(_) => return set_attr_of_other(FileType::Symlink, &set),
         };
         match (set.mode, set.size) {
             (None, None) => Ok(()),
@@ -328,7 +328,7 @@ impl Vfs for Tree {
             (None, Some(size)) => leaf.truncate(size).await,
             // One could succeed and the other fail.
             (Some(_), Some(_)) => {
-                Err(Error::Invalid.because("Can't rename/truncate/chmod at the same time"))
+                Err(Error::Invalid.with_message("Can't rename/truncate/chmod at the same time"))
             }
         }
     }
@@ -344,13 +344,13 @@ impl Vfs for Tree {
     }
 }
 
-fn set_attr_of_other(kind: Kind, set: &SetAttr) -> Result<()> {
+fn set_attr_of_other(kind: FileType, set: &SetAttr) -> Result<()> {
     match set {
         SetAttr { mode: Some(_), .. } => Err(Error::NotPermitted),
-        SetAttr { size: Some(1..), .. } if kind == Kind::Dir => {
-            Err(Error::Invalid.because("Can't set length of a directory"))
+        SetAttr { size: Some(1..), .. } if kind == FileType::Dir => {
+            Err(Error::Invalid.with_message("Can't set length of a directory"))
         }
-        SetAttr { size: Some(_), .. } if kind != Kind::Dir => Err(Error::ReadOnlyFile),
+        SetAttr { size: Some(_), .. } if kind != FileType::Dir => Err(Error::ReadOnlyFile),
         _ => Ok(()),
     }
 }

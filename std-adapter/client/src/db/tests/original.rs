@@ -56,7 +56,7 @@ fn command(name: &str, words: &'static [&str], log: &Log) -> Entry {
             log.lock().push(word.to_owned());
             Ok("")
         }
-        false => Err(Refused::Invalid.because(format_args!("Unknown command {word:?}"))),
+        false => Err(Refused::Invalid.with_message(format_args!("Unknown command {word:?}"))),
     };
     Entry::file(name, Command::new(obey))
 }
