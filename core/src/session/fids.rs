@@ -1,52 +1,65 @@
-//! The fids of one connection.
+//! Fid bookkeeping: the fid table, the state of each fid, and how requests look up, reserve,
+//! replace and release fids.
 
-use crate::vfs::{OpenMode, Vfs};
+use core::cell::Ref;
+use core::fmt;
 
-/// What a fid stands for.
+use super::Session;
+use crate::Decimal;
+use crate::vfs::{Error, FileType, Id, OpenMode, Result, TreeKind, Vfs};
+use crate::wire::{self, Dialect, Qid};
+
+/// The entry of one fid in a [`Fids`] table.
 pub struct Fid<V: Vfs> {
-    /// Tells this use of the number from the next one, so that a request that waited finds its own
-    /// fid again or none.
+    /// Distinguishes this use of the fid number from later ones, so a request that waited finds its
+    /// own fid again or none.
     pub(super) serial: u32,
-    /// The user who attached, whose files it creates.
+    /// The user who attached. Files that the fid creates belong to this user.
     pub(super) uid: u32,
-    /// Number of the inode that was attached to: `..` goes no higher.
-    pub(super) top: u64,
+    /// The inode number of the attach point. `..` goes no higher.
+    pub(super) root: u64,
     pub(super) inode: V::Inode,
-    pub(super) role: Role<V::Open>,
+    pub(super) state: FidState<V::Open>,
 }
 
-/// What a fid can be used for now.
-pub(super) enum Role<O> {
-    /// Taken by a request that has not ended yet: stands for nothing, keeps the number.
+impl<V: Vfs> fmt::Debug for Fid<V> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Fid").field("uid", &self.uid).finish_non_exhaustive()
+    }
+}
+
+/// The state of a fid, which decides what requests may do with it.
+pub(super) enum FidState<O> {
+    /// Reserved by a request in progress. Other requests do not see the fid.
     Reserved,
-    /// Walked to, not open.
+    /// Walked to, but not open.
     Walked,
     /// An open file.
     File { open: O, access: Access },
-    /// An open directory: the offset where the next read must begin (9P2000 and .u), and the tree's
-    /// own place for it. Of 4 GiB of records a client can read no more: every fid would be larger
-    /// for it.
+    /// An open directory: the offset at which the next read must begin (9P2000 and .u), and the
+    /// tree's cookie for it. The offset is 32 bits to keep fids small, so a client can read at most
+    /// 4 GiB of records.
     Dir { open: O, offset: u32, cookie: u64 },
-    /// An extended attribute, to be read or written.
+    /// An extended attribute that is open for reading or writing.
     #[cfg_attr(not(feature = "linux"), expect(dead_code, reason = "only 9P2000.L opens one"))]
     Xattr { open: O, access: Access },
 }
 
-/// The uses that an open file allows, and whether it is removed when it is closed: a set of bits.
+/// A bit set of the operations that an open file allows, and of what happened to it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Access(u8);
 
 impl Access {
-    /// It may be read.
+    /// Reading is allowed.
     pub(super) const READ: Access = Access(1);
-    /// It may be written.
+    /// Writing is allowed.
     pub(super) const WRITE: Access = Access(2);
-    /// ORCLOSE: the file is removed when the fid goes.
+    /// ORCLOSE: the file is removed when the fid is released.
     pub(super) const REMOVE: Access = Access(4);
-    /// A read of it has waited, and may wait still.
+    /// A read has blocked, and may still be blocked.
     pub(super) const WAITED: Access = Access(8);
 
-    /// The access that an open asked for.
+    /// Returns the access that an open asked for.
     pub(super) fn new(mode: OpenMode, remove: bool) -> Access {
         Access(u8::from(mode.read) | u8::from(mode.write) << 1 | u8::from(remove) << 2)
     }
@@ -60,33 +73,35 @@ impl Access {
     }
 }
 
-impl<O> Role<O> {
+impl<O> FidState<O> {
     pub(super) fn opened(&self) -> Option<&O> {
         match self {
-            Role::File { open, .. } | Role::Dir { open, .. } | Role::Xattr { open, .. } => {
-                Some(open)
-            }
-            Role::Reserved | Role::Walked => None,
+            FidState::File { open, .. }
+            | FidState::Dir { open, .. }
+            | FidState::Xattr { open, .. } => Some(open),
+            FidState::Reserved | FidState::Walked => None,
         }
     }
 
-    /// Whether this is an open file with this bit.
+    /// Returns whether this is an open file with this bit set.
     pub(super) fn has(&self, bit: Access) -> bool {
-        matches!(self, Role::File { access, .. } if access.has(bit))
+        matches!(self, FidState::File { access, .. } if access.has(bit))
     }
 
-    /// A read of this open file waits.
+    /// Records that a read of this open file has blocked.
     pub(super) fn mark_waited(&mut self) {
-        if let Role::File { access, .. } = self {
+        if let FidState::File { access, .. } = self {
             access.add(Access::WAITED);
         }
     }
 
-    /// The open file, if it may be used for this; open(5): the mode is checked at the open, "and
-    /// not again": it is kept here.
+    /// Returns the open file if it allows this access. open(5) checks permissions once, at the
+    /// open, so the access is stored here.
     pub(super) fn file(&self, bit: Access) -> Option<&O> {
         match self {
-            Role::File { open, access } | Role::Xattr { open, access } if access.has(bit) => {
+            FidState::File { open, access } | FidState::Xattr { open, access }
+                if access.has(bit) =>
+            {
                 Some(open)
             }
             _ => None,
@@ -94,41 +109,47 @@ impl<O> Role<O> {
     }
 }
 
-/// A table of fids: linear on a board, hashed on a desktop.
+/// A table of fids: [`FidArray`] on a board, a hash map in a server with many fids.
 pub trait Fids<V: Vfs> {
-    /// The fid of this number.
+    /// Returns the fid with this number.
     fn get(&self, number: u32) -> Option<&Fid<V>>;
 
-    /// The fid of this number, to be changed.
+    /// Returns the fid with this number for modification.
     fn get_mut(&mut self, number: u32) -> Option<&mut Fid<V>>;
 
-    /// Adds a fid whose number is free; gives it back when the table is full.
+    /// Adds a fid whose number is free.
     ///
     /// # Errors
-    /// The fid, when there is no room for it.
-    fn insert(&mut self, number: u32, fid: Fid<V>) -> Result<(), Fid<V>>;
+    /// Returns the fid if the table is full.
+    fn insert(&mut self, number: u32, fid: Fid<V>) -> core::result::Result<(), Fid<V>>;
 
-    /// Takes the fid of this number out.
+    /// Removes and returns the fid with this number.
     fn remove(&mut self, number: u32) -> Option<Fid<V>>;
 
-    /// Takes any fid out. Called until there are none; meanwhile those that are left need not be
-    /// found by their numbers.
+    /// Removes and returns any fid. The session calls this until the table is empty. Meanwhile
+    /// [`get`](Fids::get) need not find the fids that remain.
     fn pop(&mut self) -> Option<Fid<V>>;
 
-    /// How many there are.
+    /// Returns the number of fids.
     fn len(&self) -> usize;
 
-    /// Whether there are none.
+    /// Returns whether the table is empty.
     fn is_empty(&self) -> bool {
         self.len() == 0
     }
 }
 
-/// At most `N` fids, searched one after the other: fastest up to some 64.
+/// A table of at most `N` fids with linear search, which is the fastest up to about 64 fids.
 pub struct FidArray<V: Vfs, const N: usize>(heapless::Vec<(u32, Fid<V>), N>);
 
+impl<V: Vfs, const N: usize> fmt::Debug for FidArray<V, N> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_map().entries(self.0.iter().map(|(number, fid)| (number, fid))).finish()
+    }
+}
+
 impl<V: Vfs, const N: usize> FidArray<V, N> {
-    /// An empty table.
+    /// Creates an empty table.
     #[must_use]
     pub const fn new() -> Self {
         FidArray(heapless::Vec::new())
@@ -150,7 +171,7 @@ impl<V: Vfs, const N: usize> Fids<V> for FidArray<V, N> {
         self.0.iter_mut().find(|(n, _)| *n == number).map(|(_, fid)| fid)
     }
 
-    fn insert(&mut self, number: u32, fid: Fid<V>) -> Result<(), Fid<V>> {
+    fn insert(&mut self, number: u32, fid: Fid<V>) -> core::result::Result<(), Fid<V>> {
         self.0.push((number, fid)).map_err(|(_, fid)| fid)
     }
 
@@ -166,4 +187,221 @@ impl<V: Vfs, const N: usize> Fids<V> for FidArray<V, N> {
     fn len(&self) -> usize {
         self.0.len()
     }
+}
+
+impl<'v, V: Vfs, F: Fids<V>> Session<'v, V, F> {
+    /// Returns the inode of a fid.
+    pub(super) fn inode(&self, fid: wire::Fid) -> Result<V::Inode> {
+        self.with_fid(fid, |fid| Ok(fid.inode.clone()))
+    }
+
+    /// Calls `look` with a fid that is in use.
+    pub(super) fn with_fid<X>(
+        &self,
+        fid: wire::Fid,
+        look: impl FnOnce(&Fid<V>) -> Result<X>,
+    ) -> Result<X> {
+        look(&*self.find_fid(fid)?)
+    }
+
+    // Not inlined on a board, where one copy saves flash.
+    #[cfg_attr(not(target_pointer_width = "64"), inline(never))]
+    fn find_fid(&self, fid: wire::Fid) -> Result<Ref<'_, Fid<V>>> {
+        let found = Ref::filter_map(self.fids.borrow(), |fids| fids.get(fid.0));
+        found
+            .ok()
+            .filter(|found| !matches!(found.state, FidState::Reserved))
+            .ok_or_else(|| unknown_fid(fid))
+    }
+
+    /// Returns the inode of a fid, or `or` if it is the attach point. The name of the attach point
+    /// is in a directory that the client must not see.
+    pub(super) fn inode_below_root(&self, fid: wire::Fid, or: Error) -> Result<V::Inode> {
+        let (inode, root) = self.with_fid(fid, |fid| Ok((fid.inode.clone(), fid.root)))?;
+        if self.vfs.id(&inode).ino == root { Err(or) } else { Ok(inode) }
+    }
+
+    /// Returns the current qid of an inode.
+    pub(super) fn qid(&self, inode: &V::Inode) -> Qid {
+        self.qid_of(self.vfs.id(inode))
+    }
+
+    /// Returns the qid of an inode with this id.
+    // Not inlined on a board, where one copy saves flash.
+    #[cfg_attr(not(target_pointer_width = "64"), inline(never))]
+    pub(super) fn qid_of(&self, id: Id) -> Qid {
+        let kind = match id.kind {
+            FileType::Dir => Qid::DIR,
+            FileType::Symlink
+                if !V::TreeKind::IMMUTABLE && self.current_dialect() != Dialect::Legacy =>
+            {
+                Qid::SYMLINK
+            }
+            _ => Qid::FILE,
+        };
+        Qid { kind, version: id.version, path: id.ino }
+    }
+
+    /// Changes the fid if it still has this serial number.
+    pub(super) fn update_fid<X>(
+        &self,
+        fid: wire::Fid,
+        serial: u32,
+        change: impl FnOnce(&mut Fid<V>) -> X,
+    ) -> Option<X> {
+        self.fids.borrow_mut().get_mut(fid.0).filter(|found| found.serial == serial).map(change)
+    }
+
+    /// Gives the fid a new inode and state if it still has this serial number, and returns the old
+    /// state.
+    fn replace_fid(
+        &self,
+        fid: wire::Fid,
+        serial: u32,
+        inode: V::Inode,
+        state: FidState<V::Open>,
+    ) -> Option<FidState<V::Open>> {
+        // The new serial makes requests that wait on the old state fail.
+        let fresh = self.next_serial();
+        self.update_fid(fid, serial, |fid| {
+            fid.serial = fresh;
+            fid.inode = inode;
+            core::mem::replace(&mut fid.state, state)
+        })
+    }
+
+    /// Makes the fid refer to `inode`, not open.
+    pub(super) fn move_fid(&self, fid: wire::Fid, serial: u32, inode: V::Inode) -> Result<()> {
+        let old = self
+            .replace_fid(fid, serial, inode, FidState::Walked)
+            .ok_or_else(|| unknown_fid(fid))?;
+        self.repoll_readers(&old);
+        self.close_state(&old);
+        Ok(())
+    }
+
+    /// Makes the fid refer to `inode`, open. Closes the new state if the fid is gone.
+    pub(super) fn move_fid_opened(
+        &self,
+        fid: wire::Fid,
+        serial: u32,
+        inode: V::Inode,
+        state: FidState<V::Open>,
+    ) -> Result<()> {
+        let open = state.opened().cloned();
+        if self.replace_fid(fid, serial, inode, state).is_some() {
+            return Ok(());
+        }
+        if let Some(open) = open {
+            self.vfs.close(&open);
+        }
+        Err(unknown_fid(fid))
+    }
+
+    /// Reserves the number of a fid that a request is about to create.
+    pub(super) fn reserve_fid(
+        &self,
+        fid: wire::Fid,
+        uid: u32,
+        root: u64,
+        inode: V::Inode,
+    ) -> Result<ReservedFid<'_, 'v, V, F>> {
+        let mut fids = self.fids.borrow_mut();
+        if fids.get(fid.0).is_some() {
+            return Err(Error::Invalid
+                .with_message(format_args!("Fid {} already in use", Decimal::from(fid.0))));
+        }
+        let serial = self.next_serial();
+        let count = fids.len();
+        match fids.insert(fid.0, Fid { serial, uid, root, inode, state: FidState::Reserved }) {
+            Ok(()) => Ok(ReservedFid { session: self, fid, serial }),
+            Err(_) => Err(Error::TooManyOpen
+                .with_message(format_args!("all {} fids are in use", Decimal::from(count)))),
+        }
+    }
+
+    fn next_serial(&self) -> u32 {
+        let serial = self.serial.get().wrapping_add(1);
+        self.serial.set(serial);
+        serial
+    }
+
+    /// Removes a fid from the table.
+    pub(super) fn take_fid(&self, fid: wire::Fid) -> Result<Fid<V>> {
+        let mut fids = self.fids.borrow_mut();
+        match fids.get(fid.0) {
+            Some(found) if !matches!(found.state, FidState::Reserved) => {
+                let taken = fids.remove(fid.0).ok_or_else(|| unknown_fid(fid))?;
+                self.repoll_readers(&taken.state);
+                Ok(taken)
+            }
+            _ => Err(unknown_fid(fid)),
+        }
+    }
+
+    /// Removes any fid from the table and closes what it had open.
+    pub(super) fn pop_fid(&self) -> Option<Fid<V>> {
+        // The borrow ends before the tree is called.
+        let fid = self.fids.borrow_mut().pop()?;
+        self.close_state(&fid.state);
+        Some(fid)
+    }
+
+    /// Requests another poll if reads of a released state may still be pending.
+    fn repoll_readers(&self, state: &FidState<V::Open>) {
+        // An immutable tree is polled after every file that closes: tracking whether a read has blocked
+        // takes more flash.
+        if state.has(Access::WAITED)
+            || V::TreeKind::IMMUTABLE && matches!(state, FidState::File { .. })
+        {
+            self.repoll.set(true);
+        }
+    }
+
+    /// Removes the file of a released fid, for Tremove and ORCLOSE. The attach point stays: its name
+    /// is in a directory that the client must not see.
+    pub(super) async fn remove_file(&self, released: &Fid<V>) -> Result<()> {
+        if self.vfs.id(&released.inode).ino == released.root {
+            return Err(Error::Busy);
+        }
+        self.vfs.remove(&released.inode).await
+    }
+
+    /// Closes what a fid had open.
+    pub(super) fn close_state(&self, state: &FidState<V::Open>) {
+        if let Some(open) = state.opened() {
+            self.vfs.close(open);
+        }
+    }
+}
+
+/// A fid that a request is creating. Dropping it without [`commit`](ReservedFid::commit) frees the
+/// number.
+pub(super) struct ReservedFid<'s, 'v, V: Vfs, F: Fids<V>> {
+    session: &'s Session<'v, V, F>,
+    fid: wire::Fid,
+    pub(super) serial: u32,
+}
+
+impl<V: Vfs, F: Fids<V>> ReservedFid<'_, '_, V, F> {
+    pub(super) fn commit(self, inode: V::Inode, state: FidState<V::Open>) {
+        // No other request can have changed the fid: they do not see a reserved one.
+        self.session.replace_fid(self.fid, self.serial, inode, state);
+        core::mem::forget(self);
+    }
+}
+
+impl<V: Vfs, F: Fids<V>> Drop for ReservedFid<'_, '_, V, F> {
+    fn drop(&mut self) {
+        let mut fids = self.session.fids.borrow_mut();
+        if fids.get(self.fid.0).is_some_and(|fid| fid.serial == self.serial) {
+            let _ = fids.remove(self.fid.0);
+        }
+    }
+}
+
+#[cold]
+#[inline(never)]
+pub(super) fn unknown_fid(fid: wire::Fid) -> Error {
+    Error::BadFile.with_message(format_args!("Unknown fid {}", Decimal::from(fid.0)))
 }

@@ -1,27 +1,32 @@
-//! The requests that only 9P2000.L has: the calls of a Linux file system, one message each.
+//! The requests that only 9P2000.L has, one for each system call of a Linux file system.
 
 use core::ops::ControlFlow;
 
-use super::fids::{Access, Role};
-use super::files::entry_too_long;
-use super::fixed::changeable;
-use super::names::symlink;
-use super::{COUNTED_HEADER, Fids, Session, finish_counted, no_room};
-use crate::vfs::{self};
+use super::dispatch::require_mutable;
+use super::fids::{Access, FidState};
+use super::namespace::symlink;
+use super::open_files::entry_too_long;
+use super::reply::{COUNTED_HEADER, finish_counted, reply_too_large};
+use super::{Fids, Session};
 use crate::vfs::{
-    Create, DirEntry, Error, FileType, Lock, LockKind, Name, New, OpenMode, Result, SetTime, Time,
-    TreeKind, Vfs,
+    self, Create, DirEntry, Error, FileType, Lock, LockKind, Name, New, OpenMode, Result, SetTime,
+    Time, TreeKind, Vfs,
 };
 use crate::wire::{self, Attr, Dirent, Qid, SetAttr, Str, Tag};
 use crate::wire::{Rmessage as R, Tmessage as T};
 
-/// What `statfs(2)` shows as the type of a 9P file system.
+/// The file system type that `statfs(2)` shows for 9P.
 const V9FS_MAGIC: u32 = 0x0102_1997;
 
 impl<V: Vfs, F: Fids<V>> Session<'_, V, F> {
-    /// Answers one of these requests. The message borrows the front of the buffer it came in, so
-    /// all that is needed of it is used up before the reply is written.
-    pub(super) async fn linux(&self, buf: &mut [u8], len: usize, tag: Tag) -> Result<usize> {
+    /// Answers one of these requests. The message borrows the front of `buf`, so handlers finish with
+    /// it before the reply is written there.
+    pub(super) async fn dispatch_linux(
+        &self,
+        buf: &mut [u8],
+        len: usize,
+        tag: Tag,
+    ) -> Result<usize> {
         let (frame, rest) = buf.split_at_mut_checked(len).ok_or(Error::Invalid)?;
         macro_rules! done {
             ($handler:expr) => {
@@ -34,11 +39,11 @@ impl<V: Vfs, F: Fids<V>> Session<'_, V, F> {
         }
         macro_rules! changed {
             ($($handler:tt)*) => {{
-                changeable::<V>()?;
+                require_mutable::<V>()?;
                 done!($($handler)*)
             }};
         }
-        // Not in the `match` itself: its temporaries live as long as the handlers.
+        // Not in the `match` itself: its temporaries would live as long as the handlers.
         let message = self.decode(frame)?;
         let reply = match message {
             T::Readdir { fid, offset, count } => {
@@ -62,17 +67,17 @@ impl<V: Vfs, F: Fids<V>> Session<'_, V, F> {
                 iounit: self.iounit(),
             },
             T::Mkdir { dfid, name, mode, gid } => {
-                R::Mkdir { qid: changed!(self.make(dfid, name, New::Dir, mode, gid)) }
+                R::Mkdir { qid: changed!(self.create_unopened(dfid, name, New::Dir, mode, gid)) }
             }
             T::Symlink { dfid, name, target, gid } => {
-                changeable::<V>()?;
+                require_mutable::<V>()?;
                 let link = symlink(target.as_bytes())?;
-                R::Symlink { qid: done!(self.make(dfid, name, link, 0o777, gid)) }
+                R::Symlink { qid: done!(self.create_unopened(dfid, name, link, 0o777, gid)) }
             }
             T::Mknod { dfid, name, mode, major, minor, gid } => {
-                changeable::<V>()?;
-                let node = node(mode, major, minor)?;
-                R::Mknod { qid: done!(self.make(dfid, name, node, mode, gid)) }
+                require_mutable::<V>()?;
+                let new = mknod_kind(mode, major, minor)?;
+                R::Mknod { qid: done!(self.create_unopened(dfid, name, new, mode, gid)) }
             }
             T::Link { dfid, fid, name } => changed!(self.link(fid, dfid, name), R::Link),
             T::Rename { fid, dfid, name } => changed!(self.rename(fid, dfid, name), R::Rename),
@@ -80,7 +85,7 @@ impl<V: Vfs, F: Fids<V>> Session<'_, V, F> {
                 changed!(self.renameat(olddirfid, oldname, newdirfid, newname), R::Renameat)
             }
             T::Readlink { fid } => {
-                changeable::<V>()?;
+                require_mutable::<V>()?;
                 return V::TreeKind::handle(move || self.readlink(buf, tag, fid)).await;
             }
             T::Xattrwalk { fid, newfid, name } => {
@@ -90,12 +95,12 @@ impl<V: Vfs, F: Fids<V>> Session<'_, V, F> {
                 changed!(self.xattrcreate(fid, name, attr_size, flags), R::Xattrcreate)
             }
             T::Lock { fid, kind, start, length, proc_id, client_id, .. } => {
-                changeable::<V>()?;
+                require_mutable::<V>()?;
                 let lock = lock(kind, start, length, proc_id, client_id)?;
                 R::Lock { status: done!(self.lock(fid, lock)) }
             }
             T::Getlock { fid, kind, start, length, proc_id, client_id } => {
-                changeable::<V>()?;
+                require_mutable::<V>()?;
                 let lock = lock(kind, start, length, proc_id, client_id)?;
                 let n = done!(self.getlock(fid, lock, tag, rest));
                 buf.copy_within(len..len.saturating_add(n), 0);
@@ -107,7 +112,7 @@ impl<V: Vfs, F: Fids<V>> Session<'_, V, F> {
     }
 
     async fn lopen(&self, fid: wire::Fid, flags: u32) -> Result<Qid> {
-        match self.with(fid, |fid| Ok(self.vfs.id(&fid.inode).kind))? {
+        match self.with_fid(fid, |fid| Ok(self.vfs.id(&fid.inode).kind))? {
             FileType::Dir => {}
             _ if flags & O_DIRECTORY != 0 => return Err(Error::NotDirectory),
             FileType::Symlink if !V::TreeKind::IMMUTABLE && flags & O_NOFOLLOW != 0 => {
@@ -120,14 +125,14 @@ impl<V: Vfs, F: Fids<V>> Session<'_, V, F> {
 
     async fn link(&self, fid: wire::Fid, dfid: wire::Fid, name: Str<'_>) -> Result<()> {
         let (inode, dir) = (self.inode(fid)?, self.inode(dfid)?);
-        let name = self.name(name.as_bytes())?;
+        let name = self.parse_name(name.as_bytes())?;
         self.vfs.link(&inode, &dir, name).await
     }
 
     async fn rename(&self, fid: wire::Fid, dfid: wire::Fid, name: Str<'_>) -> Result<()> {
-        let inode = self.below_top(fid, Error::RenameRoot)?;
+        let inode = self.inode_below_root(fid, Error::RenameRoot)?;
         let dir = self.inode(dfid)?;
-        let name = self.name(name.as_bytes())?;
+        let name = self.parse_name(name.as_bytes())?;
         self.vfs.rename(&inode, &dir, name).await
     }
 
@@ -139,7 +144,8 @@ impl<V: Vfs, F: Fids<V>> Session<'_, V, F> {
         newname: Str<'_>,
     ) -> Result<()> {
         let (old, new) = (self.inode(olddirfid)?, self.inode(newdirfid)?);
-        let (oldname, newname) = (self.name(oldname.as_bytes())?, self.name(newname.as_bytes())?);
+        let (oldname, newname) =
+            (self.parse_name(oldname.as_bytes())?, self.parse_name(newname.as_bytes())?);
         let inode = self.vfs.lookup(&old, oldname).await?;
         self.vfs.rename(&inode, &new, newname).await
     }
@@ -155,7 +161,7 @@ impl<V: Vfs, F: Fids<V>> Session<'_, V, F> {
         Ok(u8::from(!granted))
     }
 
-    /// The largest of these replies is not handed on, but made where it goes.
+    /// Rgetattr is the largest of these replies, so it is encoded here and not returned by value.
     async fn getattr(&self, buf: &mut [u8], tag: Tag, fid: wire::Fid) -> Result<usize> {
         let inode = self.inode(fid)?;
         let attr = self.vfs.stat(&inode).await?;
@@ -208,7 +214,7 @@ impl<V: Vfs, F: Fids<V>> Session<'_, V, F> {
             atime: time(SetAttr::ATIME, SetAttr::ATIME_SET, set.atime),
             mtime: time(SetAttr::MTIME, SetAttr::MTIME_SET, set.mtime),
         };
-        // The time of the last change alone: a change of nothing.
+        // CTIME alone is a change without new values.
         if wanted.is_empty() && !on(SetAttr::CTIME) {
             Ok(())
         } else {
@@ -216,8 +222,8 @@ impl<V: Vfs, F: Fids<V>> Session<'_, V, F> {
         }
     }
 
-    /// open(2) with `O_CREAT`: a file that is there is opened, and is emptied only for `O_TRUNC`;
-    /// with `O_EXCL` it is an error.
+    /// open(2) with `O_CREAT`: opens an existing file, and truncates it only for `O_TRUNC`. With
+    /// `O_EXCL` an existing file is an error.
     async fn lcreate(
         &self,
         fid: wire::Fid,
@@ -226,13 +232,14 @@ impl<V: Vfs, F: Fids<V>> Session<'_, V, F> {
         mode: u32,
         gid: u32,
     ) -> Result<Qid> {
-        /// Others may remove and make the name in turn between the two steps.
+        /// Bound on retries, since other clients may keep removing and creating the name between
+        /// lookup and create.
         const TRIES: usize = 16;
         let (dir, serial, uid) = self.directory(fid)?;
         if flags & O_DIRECTORY != 0 {
             return Err(Error::Invalid);
         }
-        let name = self.name(name.as_bytes())?;
+        let name = self.parse_name(name.as_bytes())?;
         let create = Create { new: New::File, mode: mode & 0o7777, uid, gid, exclusive: true };
         let exclusive = flags & O_EXCL != 0;
         for _ in 0..TRIES {
@@ -260,7 +267,7 @@ impl<V: Vfs, F: Fids<V>> Session<'_, V, F> {
         Err(Error::Exists)
     }
 
-    /// OpenFiles what Tlcreate found under the name, and moves the fid to it.
+    /// Opens an existing file for Tlcreate and makes the fid refer to it.
     async fn open_existing(
         &self,
         (fid, serial, uid): (wire::Fid, u32, u32),
@@ -269,7 +276,7 @@ impl<V: Vfs, F: Fids<V>> Session<'_, V, F> {
     ) -> Result<Qid> {
         match self.vfs.id(&inode).kind {
             FileType::Dir => return Err(Error::IsDirectory),
-            // The client follows links: only it knows what is mounted where.
+            // The client follows symbolic links: only it knows its mounts.
             FileType::Symlink => return Err(too_many_links()),
             _ => {}
         }
@@ -278,8 +285,8 @@ impl<V: Vfs, F: Fids<V>> Session<'_, V, F> {
         Ok(self.qid(&inode))
     }
 
-    /// Makes a name that is not opened.
-    async fn make(
+    /// Creates a name without opening it.
+    async fn create_unopened(
         &self,
         dfid: wire::Fid,
         name: Str<'_>,
@@ -287,9 +294,9 @@ impl<V: Vfs, F: Fids<V>> Session<'_, V, F> {
         mode: u32,
         gid: u32,
     ) -> Result<Qid> {
-        let (dir, uid) = self.with(dfid, |fid| Ok((fid.inode.clone(), fid.uid)))?;
+        let (dir, uid) = self.with_fid(dfid, |fid| Ok((fid.inode.clone(), fid.uid)))?;
         let create = Create { new, mode: mode & 0o7777, uid, gid, exclusive: true };
-        let name = self.name(name.as_bytes())?;
+        let name = self.parse_name(name.as_bytes())?;
         let inode = self.vfs.create(&dir, name, create).await?;
         Ok(self.qid(&inode))
     }
@@ -297,7 +304,7 @@ impl<V: Vfs, F: Fids<V>> Session<'_, V, F> {
     async fn unlinkat(&self, dirfid: wire::Fid, name: Str<'_>, flags: u32) -> Result<()> {
         const AT_REMOVEDIR: u32 = 0x200;
         let dir = self.inode(dirfid)?;
-        let name = self.name(name.as_bytes())?;
+        let name = self.parse_name(name.as_bytes())?;
         let inode = self.vfs.lookup(&dir, name).await?;
         match (self.vfs.id(&inode).kind == FileType::Dir, flags & AT_REMOVEDIR != 0) {
             (true, false) => Err(Error::IsDirectory),
@@ -322,20 +329,20 @@ impl<V: Vfs, F: Fids<V>> Session<'_, V, F> {
         })
     }
 
-    /// The target is read straight into the reply.
+    /// Reads the target straight into the reply.
     async fn readlink(&self, buf: &mut [u8], tag: Tag, fid: wire::Fid) -> Result<usize> {
         let inode = self.inode(fid)?;
         let target = buf.get_mut(COUNTED_HEADER..).unwrap_or_default();
         let room = target.len().min(usize::from(u16::MAX));
         let target = target.get_mut(..room).unwrap_or_default();
         let len = match self.vfs.readlink(&inode, target).await {
-            Err(Error::Range) => return Err(no_room(room)),
+            Err(Error::Range) => return Err(reply_too_large(room)),
             len => len?,
         };
         finish_counted(buf, wire::RREADLINK, tag, len, len)
     }
 
-    /// Whole entries, from the place that the last one named.
+    /// Returns whole entries, starting at the offset that the last entry named.
     async fn readdir(
         &self,
         buf: &mut [u8],
@@ -344,12 +351,12 @@ impl<V: Vfs, F: Fids<V>> Session<'_, V, F> {
         offset: u64,
         count: u32,
     ) -> Result<usize> {
-        let open = self.with(fid, |fid| match &fid.role {
-            Role::Dir { open, .. } => Ok(open.clone()),
-            Role::File { .. } => Err(Error::NotDirectory),
+        let open = self.with_fid(fid, |fid| match &fid.state {
+            FidState::Dir { open, .. } => Ok(open.clone()),
+            FidState::File { .. } => Err(Error::NotDirectory),
             _ => Err(Error::ReadUnopened),
         })?;
-        let room = buf.len().saturating_sub(wire::RREAD_HEADER).min(self.data(count));
+        let room = buf.len().saturating_sub(wire::RREAD_HEADER).min(self.data_limit(count));
         let data = buf
             .get_mut(wire::RREAD_HEADER..)
             .and_then(|data| data.get_mut(..room))
@@ -382,14 +389,15 @@ impl<V: Vfs, F: Fids<V>> Session<'_, V, F> {
     }
 
     async fn xattrwalk(&self, fid: wire::Fid, newfid: wire::Fid, name: Str<'_>) -> Result<u64> {
-        let (inode, uid, top) = self.with(fid, |fid| Ok((fid.inode.clone(), fid.uid, fid.top)))?;
-        let reserved = self.reserve(newfid, uid, top, inode.clone())?;
+        let (inode, uid, root) =
+            self.with_fid(fid, |fid| Ok((fid.inode.clone(), fid.uid, fid.root)))?;
+        let reserved = self.reserve_fid(newfid, uid, root, inode.clone())?;
         let name = match name.as_bytes() {
             [] => None,
             name => Some(Name::for_xattr(name)?),
         };
         let (open, size) = self.vfs.open_xattr(&inode, name).await?;
-        reserved.keep(inode, Role::Xattr { open, access: Access::READ });
+        reserved.commit(inode, FidState::Xattr { open, access: Access::READ });
         Ok(size)
     }
 
@@ -400,8 +408,8 @@ impl<V: Vfs, F: Fids<V>> Session<'_, V, F> {
         size: u64,
         flags: u32,
     ) -> Result<()> {
-        let (inode, serial) = self.with(fid, |fid| match fid.role {
-            Role::Walked => Ok((fid.inode.clone(), fid.serial)),
+        let (inode, serial) = self.with_fid(fid, |fid| match fid.state {
+            FidState::Walked => Ok((fid.inode.clone(), fid.serial)),
             _ => Err(Error::AlreadyOpen),
         })?;
         let name = Name::for_xattr(name.as_bytes())?;
@@ -410,7 +418,7 @@ impl<V: Vfs, F: Fids<V>> Session<'_, V, F> {
         }
         let (create, replace) = (flags & XATTR_CREATE != 0, flags & XATTR_REPLACE != 0);
         let open = self.vfs.create_xattr(&inode, name, size, create, replace).await?;
-        self.turn_open(fid, serial, inode, Role::Xattr { open, access: Access::WRITE })
+        self.move_fid_opened(fid, serial, inode, FidState::Xattr { open, access: Access::WRITE })
     }
 
     async fn getlock(
@@ -433,15 +441,15 @@ impl<V: Vfs, F: Fids<V>> Session<'_, V, F> {
                     proc_id: found.process,
                     client_id: Str(found.client),
                 };
-                self.put(&reply, tag, out)
+                self.try_encode(&reply, tag, out)
             })
             .await?
-            .map_err(|_| no_room(room))
+            .map_err(|_| reply_too_large(room))
     }
 
     fn open_file(&self, fid: wire::Fid) -> Result<V::Open> {
-        self.with(fid, |fid| match &fid.role {
-            Role::File { open, .. } => Ok(open.clone()),
+        self.with_fid(fid, |fid| match &fid.state {
+            FidState::File { open, .. } => Ok(open.clone()),
             _ => Err(Error::BadFile),
         })
     }
@@ -454,13 +462,13 @@ const O_NOFOLLOW: u32 = 0o400_000;
 const XATTR_CREATE: u32 = 1;
 const XATTR_REPLACE: u32 = 2;
 
-/// The error of an open that must not follow a link, ELOOP.
+/// Returns ELOOP, for an open that must not follow a symbolic link.
 #[cold]
 fn too_many_links() -> Error {
     Error::from_errno(40, "Too many levels of symbolic links")
 }
 
-/// The flags of Tlopen and Tlcreate; those without a meaning here are ignored.
+/// Parses the flags of Tlopen and Tlcreate. Ignores flags that have no meaning here.
 fn open_mode(flags: u32) -> OpenMode {
     let access = flags & 3;
     OpenMode {
@@ -479,15 +487,15 @@ fn lock(kind: u8, start: u64, length: u64, process: u32, client: Str<'_>) -> Res
         2 => LockKind::Unlock,
         other => {
             return Err(
-                Error::Invalid.with_message(format_args!("lock type {other} is none of 0, 1, 2"))
+                Error::Invalid.with_message(format_args!("lock type {other} is not 0, 1 or 2"))
             );
         }
     };
     Ok(Lock { kind, start, length, process, client: client.as_bytes() })
 }
 
-/// What Tmknod is to make; a regular file is one of them (`mknod(2)`).
-fn node(mode: u32, major: u32, minor: u32) -> Result<New<'static>> {
+/// Returns the kind of file that Tmknod creates, which can be a regular file (`mknod(2)`).
+fn mknod_kind(mode: u32, major: u32, minor: u32) -> Result<New<'static>> {
     match mode & 0o170_000 {
         0 | 0o100_000 => Ok(New::File),
         0o010_000 => Ok(New::Special(FileType::Fifo)),
@@ -502,7 +510,7 @@ fn file_type(kind: FileType) -> u32 {
     u32::from(d_type(kind)) << 12
 }
 
-/// The type of a directory entry (`readdir(3)`); the same bits are the file type of a mode.
+/// Returns the `d_type` of a directory entry (`readdir(3)`), which is also the file type in a mode.
 fn d_type(kind: FileType) -> u8 {
     match kind {
         FileType::Fifo => 1,
@@ -515,7 +523,7 @@ fn d_type(kind: FileType) -> u8 {
     }
 }
 
-/// `makedev(3)`, as Linux packs it for the wire.
+/// Packs a device number as Linux does on the wire (`makedev(3)`).
 fn rdev(major: u32, minor: u32) -> u64 {
     u64::from(minor & 0xff | (major & 0xfff) << 8 | (minor & !0xff) << 12)
 }

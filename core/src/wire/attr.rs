@@ -1,13 +1,13 @@
-//! The structures of .L: attributes, what of them to set, directory entries, the file system.
+//! The structures of .L: attributes, attribute changes, directory entries and file system data.
 
 use super::{Dialect, Field, Full, Malformed, Qid, Reader, Str, Writer};
 
 record! {
-    /// A moment: since 1970.
+    /// A point in time, since 1970.
     pub struct Time {
         /// Seconds.
         pub sec: u64,
-        /// Nanoseconds on top.
+        /// Nanoseconds within the second.
         pub nsec: u64,
     }
 }
@@ -15,43 +15,43 @@ record! {
 record! {
     /// The body of Rgetattr.
     pub struct Attr {
-        /// Which of the fields mean something: bits of the constants, as in the mask of Tgetattr.
+        /// Bit mask of the valid fields, with the bits of the mask of Tgetattr.
         pub valid: u64,
-        /// Which file.
+        /// The qid of the file.
         pub qid: Qid,
-        /// Linux mode, file type included.
+        /// Linux mode, including the file type.
         pub mode: u32,
         /// Owner.
         pub uid: u32,
         /// Group.
         pub gid: u32,
-        /// Number of names.
+        /// Number of hard links.
         pub nlink: u64,
-        /// Device number of a device.
+        /// Device number, if the file is a device.
         pub rdev: u64,
-        /// Bytes.
+        /// Length in bytes.
         pub size: u64,
-        /// Bytes of a good transfer.
+        /// Preferred transfer size in bytes.
         pub blksize: u64,
-        /// Units of 512 bytes in use.
+        /// Allocated units of 512 bytes.
         pub blocks: u64,
-        /// Last read.
+        /// Time of the last read.
         pub atime: Time,
-        /// Last write.
+        /// Time of the last write.
         pub mtime: Time,
-        /// Last change of attributes.
+        /// Time of the last change of attributes.
         pub ctime: Time,
-        /// Creation.
+        /// Time of creation.
         pub btime: Time,
-        /// Tells files apart that had the same inode number, `gen` in the protocol.
+        /// Distinguishes files that reuse an inode number, `gen` in the protocol.
         pub generation: u64,
-        /// Changes with the content.
+        /// Changes whenever the content does.
         pub data_version: u64,
     }
 }
 
 impl Attr {
-    /// `mode` is asked for or given.
+    /// `mode` is requested or valid.
     pub const MODE: u64 = 0x1;
     /// `nlink`.
     pub const NLINK: u64 = 0x2;
@@ -79,16 +79,16 @@ impl Attr {
     pub const GENERATION: u64 = 0x1000;
     /// `data_version`.
     pub const DATA_VERSION: u64 = 0x2000;
-    /// All that stat(2) tells.
+    /// All fields of stat(2).
     pub const BASIC: u64 = 0x7ff;
-    /// All there is.
+    /// All fields.
     pub const ALL: u64 = 0x3fff;
 }
 
 record! {
-    /// The body of Tsetattr behind its fid.
+    /// The body of Tsetattr after its fid.
     pub struct SetAttr {
-        /// Which of the fields to set: bits of the constants.
+        /// Bit mask of the fields to set.
         pub valid: u32,
         /// Permissions.
         pub mode: u32,
@@ -96,11 +96,11 @@ record! {
         pub uid: u32,
         /// Group.
         pub gid: u32,
-        /// Bytes.
+        /// Length in bytes.
         pub size: u64,
-        /// Last read.
+        /// Time of the last read.
         pub atime: Time,
-        /// Last write.
+        /// Time of the last write.
         pub mtime: Time,
     }
 }
@@ -112,40 +112,42 @@ impl SetAttr {
     pub const UID: u32 = 0x2;
     /// Set `gid`.
     pub const GID: u32 = 0x4;
-    /// Set `size`: truncate or extend.
+    /// Set `size`, by truncating or extending the file.
     pub const SIZE: u32 = 0x8;
-    /// Set the last read, to the server's now unless [`ATIME_SET`](SetAttr::ATIME_SET).
+    /// Set the time of the last read, to the server's time unless
+    /// [`ATIME_SET`](SetAttr::ATIME_SET) is set.
     pub const ATIME: u32 = 0x10;
-    /// Set the last write, to the server's now unless [`MTIME_SET`](SetAttr::MTIME_SET).
+    /// Set the time of the last write, to the server's time unless
+    /// [`MTIME_SET`](SetAttr::MTIME_SET) is set.
     pub const MTIME: u32 = 0x20;
-    /// Set the last change to the server's now.
+    /// Set the time of the last change to the server's time.
     pub const CTIME: u32 = 0x40;
-    /// The last read is `atime`.
+    /// Use `atime` as the time of the last read.
     pub const ATIME_SET: u32 = 0x80;
-    /// The last write is `mtime`.
+    /// Use `mtime` as the time of the last write.
     pub const MTIME_SET: u32 = 0x100;
 }
 
 record! {
     /// The body of Rstatfs.
     pub struct StatFs {
-        /// Number that tells the kind of file system, `type` in the protocol.
+        /// Magic number of the file system type, `type` in the protocol.
         pub kind: u32,
-        /// Bytes of a block.
+        /// Bytes per block.
         pub bsize: u32,
-        /// Blocks.
+        /// Total blocks.
         pub blocks: u64,
         /// Free blocks.
         pub bfree: u64,
-        /// Free blocks for everybody.
+        /// Free blocks available to ordinary users.
         pub bavail: u64,
-        /// Inodes.
+        /// Total inodes.
         pub files: u64,
         /// Free inodes.
         pub ffree: u64,
-        /// Names the file system.
+        /// File system ID.
         pub fsid: u64,
-        /// Bytes of the longest name.
+        /// Longest file name, in bytes.
         pub namelen: u32,
     }
 }
@@ -153,35 +155,36 @@ record! {
 record! {
     /// An entry in the data of Rreaddir.
     pub struct Dirent<'a> {
-        /// Which file.
+        /// The qid of the file.
         pub qid: Qid,
-        /// What a Treaddir sends to go on behind this entry; opaque to the client, never 0.
+        /// The offset of a Treaddir that continues after this entry. Opaque to the client and never
+        /// 0.
         pub offset: u64,
-        /// Linux `d_type`: 4 directory, 8 file, 10 symbolic link; 0 unknown.
+        /// Linux `d_type`: 4 for a directory, 8 for a file, 10 for a symbolic link, 0 if unknown.
         pub kind: u8,
-        /// Its name in the directory.
+        /// The name in the directory.
         pub name: Str<'a>,
     }
 }
 
 impl<'a> Dirent<'a> {
-    /// Writes the entry at the start of `buf`, returns its length in bytes.
+    /// Writes the entry at the start of `buf` and returns its length in bytes.
     ///
     /// # Errors
-    /// `Full` if `buf` has no room for all of it; its bytes are then of no use.
+    /// [`Full`] if the entry does not fit into `buf`, whose contents are then unspecified.
     pub fn encode_into(&self, buf: &mut [u8]) -> Result<usize, Full> {
         let mut writer = Writer::new(buf, Dialect::Linux);
         self.encode(&mut writer);
         writer.finish()
     }
 
-    /// The entries in the data of one Rreaddir.
+    /// Returns an iterator over the entries in the data of one Rreaddir.
     pub fn decode_all(data: &'a [u8]) -> Dirents<'a> {
         Dirents(Reader::new(data, Dialect::Linux))
     }
 }
 
-/// The entries of a directory; ends after the first malformed one.
+/// An iterator over the entries of a directory. It ends after the first malformed one.
 #[derive(Clone, Debug)]
 pub struct Dirents<'a>(Reader<'a>);
 
@@ -193,6 +196,6 @@ impl<'a> Iterator for Dirents<'a> {
             return None;
         }
         let entry = Dirent::decode(&mut self.0);
-        Some(self.0.sound().map(|()| entry))
+        Some(self.0.check().map(|()| entry))
     }
 }

@@ -1,24 +1,23 @@
-//! Two cursors over a buffer, a [`Reader`] and a [`Writer`]. Both remember what went wrong, and
-//! tell when they are finished: most fields are integers, and an error of each is what flash would
-//! be spent on.
+//! Two cursors over a buffer, [`Reader`] and [`Writer`]. Both record the first error and report it
+//! when they finish. Returning an error from each field would take much more flash.
 
 use core::fmt;
 
 use super::{Dialect, HEADER, Tag};
 use crate::Decimal;
 
-/// Why bytes are not a message.
+/// The reason error bytes are not a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub enum Malformed {
-    /// No message of this dialect has this type. The frame around it is sound: answer an error and
-    /// go on.
+    /// No message of this dialect has this type. The frame itself is intact, so a server can answer
+    /// with an error and continue.
     Unknown(u8),
-    /// The body ends early, or a length or count promises more than follows.
+    /// The body ends early, or a length or count exceeds the bytes that follow.
     Short,
-    /// Bytes are left over behind the last field, of the message or of a stat.
+    /// Bytes follow the last field of the message or of a stat record.
     Trailing,
-    /// A string has a NUL byte in it.
+    /// A string contains a NUL byte.
     Text,
 }
 
@@ -35,7 +34,8 @@ impl fmt::Display for Malformed {
 
 impl core::error::Error for Malformed {}
 
-/// What was encoded does not fit into the buffer, or a string or list into its length field.
+/// The error when a message does not fit into the buffer, or a string or list does not fit its length
+/// field.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct Full;
@@ -48,27 +48,28 @@ impl fmt::Display for Full {
 
 impl core::error::Error for Full {}
 
-/// Takes fields off the front of a message body. What is wrong with it is remembered and reported
-/// once, by [`finish`](Reader::finish); nothing is left then, and every further field is empty or
-/// 0.
+/// A cursor that takes fields off the front of a message body. It records the first error, and
+/// [`finish`](Reader::finish) reports it. After an error the rest is empty, and every further field
+/// decodes as empty or 0.
 #[derive(Clone, Copy, Debug)]
 pub struct Reader<'a> {
     bytes: &'a [u8],
     dialect: Dialect,
-    wrong: Option<Malformed>,
+    error: Option<Malformed>,
 }
 
 impl<'a> Reader<'a> {
-    /// Reads `bytes`, fields that depend on it as in `dialect`.
+    /// Creates a reader of `bytes` in `dialect`.
     #[inline]
     pub fn new(bytes: &'a [u8], dialect: Dialect) -> Self {
-        Self { bytes, dialect, wrong: None }
+        Self { bytes, dialect, error: None }
     }
 
     /// Splits a frame into type, tag and a reader of the body.
     ///
     /// # Errors
-    /// `Short` or `Trailing` if the size field disagrees with the length of `frame`.
+    /// [`Malformed::Short`] or [`Malformed::Trailing`] if the size field disagrees with the length of
+    /// `frame`.
     #[inline]
     pub fn open(frame: &'a [u8], dialect: Dialect) -> Result<(u8, Tag, Self), Malformed> {
         let (header, body) = frame.split_first_chunk::<HEADER>().ok_or(Malformed::Short)?;
@@ -80,26 +81,26 @@ impl<'a> Reader<'a> {
         Ok((kind, Tag(u16::from_le_bytes([t0, t1])), Self::new(body, dialect)))
     }
 
-    /// The dialect of the connection.
+    /// Returns the dialect of the connection.
     #[inline]
     pub fn dialect(&self) -> Dialect {
         self.dialect
     }
 
-    /// Whether every byte has been taken.
+    /// Returns whether every byte has been taken.
     #[inline]
     pub fn is_empty(&self) -> bool {
         self.bytes.is_empty()
     }
 
-    /// The bytes not yet taken.
+    /// Returns the bytes that have not been taken yet.
     #[inline]
     pub fn rest(&self) -> &'a [u8] {
         self.bytes
     }
 
     /// Takes an integer of `size` bytes.
-    // Inlined where the size is known, x86 needs one instruction for it.
+    // Inlined with a constant size, it is one instruction on x86.
     #[cfg_attr(target_pointer_width = "64", inline(always))]
     #[cfg_attr(not(target_pointer_width = "64"), inline(never))]
     pub fn number(&mut self, size: usize) -> u64 {
@@ -126,7 +127,7 @@ impl<'a> Reader<'a> {
         Some(head)
     }
 
-    /// Takes `size[2]` and what `body` takes of as many bytes, which is to be all of them.
+    /// Takes `size[2]`, then a record of that many bytes with `body`, which must consume all of it.
     #[inline]
     pub fn sized<T>(&mut self, body: impl FnOnce(&mut Self) -> T) -> T {
         let size = self.number(2);
@@ -135,63 +136,63 @@ impl<'a> Reader<'a> {
         let value = body(self);
         if !self.bytes.is_empty() {
             self.fail(Malformed::Trailing);
-        } else if self.wrong.is_none() {
+        } else if self.error.is_none() {
             self.bytes = rest;
         }
         value
     }
 
-    /// Ends the reading: the first thing that is wrong is what is reported.
-    pub fn fail(&mut self, why: Malformed) {
+    /// Records an error, unless there is an earlier one, and drops the rest of the bytes.
+    pub fn fail(&mut self, error: Malformed) {
         self.bytes = &[];
-        self.wrong = self.wrong.or(Some(why));
+        self.error = self.error.or(Some(error));
     }
 
-    /// Whether all that was taken was there.
+    /// Checks that no error has been recorded.
     ///
     /// # Errors
-    /// What was wrong.
+    /// The recorded [`Malformed`].
     #[inline]
-    pub fn sound(&self) -> Result<(), Malformed> {
-        self.wrong.map_or(Ok(()), Err)
+    pub fn check(&self) -> Result<(), Malformed> {
+        self.error.map_or(Ok(()), Err)
     }
 
-    /// Ends the reading.
+    /// Finishes reading.
     ///
     /// # Errors
-    /// What was wrong, `Trailing` if bytes are left.
+    /// The recorded [`Malformed`], or [`Malformed::Trailing`] if bytes are left.
     #[inline]
     pub fn finish(self) -> Result<(), Malformed> {
-        self.sound()?;
+        self.check()?;
         if self.bytes.is_empty() { Ok(()) } else { Err(Malformed::Trailing) }
     }
 }
 
-/// Appends fields to a buffer. Overflow is remembered and reported once, by
-/// [`finish`](Writer::finish).
+/// A cursor that appends fields to a buffer. It records an overflow, and
+/// [`finish`](Writer::finish) reports it.
 #[derive(Debug)]
 pub struct Writer<'b> {
     buf: &'b mut [u8],
-    /// Where the next byte goes. Beyond the end of `buf` once something did not fit, and then
-    /// nothing fits any more.
+    /// The position of the next byte. After an overflow it is beyond the end of `buf`, so nothing
+    /// more is written.
     at: usize,
     dialect: Dialect,
 }
 
 impl<'b> Writer<'b> {
-    /// Writes from the start of `buf`, fields that depend on it as in `dialect`.
+    /// Creates a writer from the start of `buf` in `dialect`.
     #[inline]
     pub fn new(buf: &'b mut [u8], dialect: Dialect) -> Self {
         Self { buf, at: 0, dialect }
     }
 
-    /// The dialect of the connection.
+    /// Returns the dialect of the connection.
     #[inline]
     pub fn dialect(&self) -> Dialect {
         self.dialect
     }
 
-    /// The header of a message, its size still to be patched by [`close`](Writer::close).
+    /// Appends the header of a message. [`close`](Writer::close) fills in the size.
     #[inline]
     pub fn open(&mut self, kind: u8, tag: Tag) {
         let [low, high] = tag.0.to_le_bytes();
@@ -208,8 +209,8 @@ impl<'b> Writer<'b> {
     /// Appends bytes.
     #[inline]
     pub fn bytes(&mut self, bytes: &[u8]) {
-        // Cut in two steps: inlined, the lengths are seen to agree and the panic of
-        // `copy_from_slice` goes away.
+        // Sliced in two steps, so the compiler sees that the lengths agree and removes the panic of
+        // `copy_from_slice`.
         let place = self.buf.get_mut(self.at..).and_then(|rest| rest.get_mut(..bytes.len()));
         if let Some(place) = place {
             place.copy_from_slice(bytes);
@@ -217,13 +218,13 @@ impl<'b> Writer<'b> {
         self.at = self.at.saturating_add(bytes.len());
     }
 
-    /// Appends bytes that are in their place already.
+    /// Skips bytes that are already in place.
     #[inline]
     pub fn skip(&mut self, count: usize) {
         self.at = self.at.saturating_add(count);
     }
 
-    /// Appends `count` as `count[2]`; one that is too large for it makes the writer full.
+    /// Appends `count` as `count[2]`. Records an overflow if it does not fit.
     #[inline]
     pub fn count(&mut self, count: usize) {
         match u16::try_from(count) {
@@ -232,13 +233,13 @@ impl<'b> Writer<'b> {
         }
     }
 
-    /// Makes the writer full: a length does not fit its field.
+    /// Records an overflow, for a length that does not fit its field.
     #[inline]
     pub fn overflow(&mut self) {
         self.at = usize::MAX;
     }
 
-    /// Appends what `body` writes with its `size[2]` in front.
+    /// Appends `size[2]` and the record of that size that `body` writes.
     #[inline]
     pub fn sized(&mut self, body: impl FnOnce(&mut Self)) {
         let start = self.at;
@@ -250,19 +251,19 @@ impl<'b> Writer<'b> {
         }
     }
 
-    /// The number of bytes written.
+    /// Finishes writing and returns the number of bytes written.
     ///
     /// # Errors
-    /// `Full` if not everything fitted.
+    /// [`Full`] if something did not fit.
     #[inline]
     pub fn finish(self) -> Result<usize, Full> {
         if self.at <= self.buf.len() { Ok(self.at) } else { Err(Full) }
     }
 
-    /// As [`finish`](Writer::finish), after patching the message's size.
+    /// Fills in the size of the message, then finishes as [`finish`](Writer::finish) does.
     ///
     /// # Errors
-    /// `Full` if not everything fitted.
+    /// [`Full`] if something did not fit.
     #[inline]
     pub fn close(mut self) -> Result<usize, Full> {
         let size = u32::try_from(self.at).map_err(|_| Full)?;

@@ -1,23 +1,23 @@
-//! The three dialects, their version strings, and which rows of the table each of them has.
+//! The three dialects, their version strings, and the sections of the message table that each uses.
 
 use super::Str;
 
-/// What client and server agreed to speak. A dialect is a column of the table of messages, not a
-/// second set of types.
+/// A protocol version that client and server have negotiated. All dialects share one message table
+/// and one set of types.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub enum Dialect {
-    /// `9P2000`: errors are text, users are names.
+    /// `9P2000`, where errors are text and users are names.
     Legacy,
-    /// `9P2000.u`: adds numeric ids and errors, symlinks and devices.
+    /// `9P2000.u`, which adds numeric IDs and errors, symbolic links and devices.
     Unix,
-    /// `9P2000.L`: the Linux file calls; only there without feature `linux` so that a `match` reads
-    /// the same.
+    /// `9P2000.L`, the system calls of a Linux file system. The variant exists without the feature
+    /// `linux`, too, but is never negotiated.
     Linux,
 }
 
 impl Dialect {
-    /// What Tversion and Rversion call it.
+    /// Returns the version string in Tversion and Rversion.
     pub const fn version(self) -> &'static str {
         match self {
             Dialect::Legacy => "9P2000",
@@ -26,16 +26,15 @@ impl Dialect {
         }
     }
 
-    /// The dialect to answer an offered version with; `None` for one that is to be answered
-    /// `unknown`.
+    /// Returns the dialect that answers an offered version, or `None` if the answer is `unknown`.
     ///
-    /// version(5): the client's string may have a suffix after a period, and "if the server does
-    /// not understand the client's version string" it may answer without it: `9P2000.x` becomes
-    /// [`Legacy`](Dialect::Legacy), as does `.L` without feature `linux`.
+    /// version(5): the client's string may have a suffix after a period, which a server that does
+    /// not know it may drop. So `9P2000.x` becomes [`Legacy`](Dialect::Legacy), and so does `.L`
+    /// without the feature `linux`.
     pub fn offered(version: Str<'_>) -> Option<Self> {
         let suffix = version.as_bytes().strip_prefix(b"9P2000")?;
         match suffix {
-            // A suffix of .L itself, `9P2000.L.Google.7`, is one more that may be dropped.
+            // `9P2000.L.Google.7` has a second suffix, which may be dropped as well.
             #[cfg(feature = "linux")]
             b".L" | [b'.', b'L', b'.', ..] => Some(Dialect::Linux),
             b".u" => Some(Dialect::Unix),
@@ -45,14 +44,14 @@ impl Dialect {
     }
 }
 
-/// The column of the table: who has a row.
+/// The dialects that have the rows of a section of the message table.
 #[derive(Clone, Copy)]
 pub(super) enum Rows {
     /// All three dialects.
     All,
-    /// 9P2000 and .u; .L replaced them.
+    /// 9P2000 and .u. In .L other messages replace these.
     Classic,
-    /// .L only.
+    /// Only .L.
     #[cfg(feature = "linux")]
     Linux,
 }

@@ -1,21 +1,20 @@
-//! What a message is made of: integers, data, lists, and the few fields that are absent in some
-//! dialects.
+//! The field types of messages: integers, data, lists, and the few fields that some dialects lack.
 
 use core::fmt;
 use core::marker::PhantomData;
 
 use super::{Dialect, Reader, Str, Writer};
 
-/// A value with a place in a message.
+/// A value that can be a field of a message.
 pub trait Field<'a>: Sized {
-    /// Takes the value off the front of `reader`. What is wrong is remembered by the reader and
-    /// reported at its end.
+    /// Takes the value off the front of `reader`. The reader records an error and reports it when it
+    /// finishes.
     fn decode(reader: &mut Reader<'a>) -> Self;
 
-    /// Appends the value. What does not fit is remembered by the writer and reported at its end.
+    /// Appends the value. The writer records an overflow and reports it when it finishes.
     fn encode(&self, writer: &mut Writer<'_>);
 
-    /// The value in a trace line: short, without line feeds.
+    /// Formats the value for a trace line: short, and without line feeds.
     fn trace(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result;
 }
 
@@ -41,7 +40,7 @@ macro_rules! integers {
 
 integers! { u8 u16 u32 u64 }
 
-/// `count[4]` and that many bytes of a file, which may hold anything.
+/// The content of a file: `count[4]` and that many arbitrary bytes.
 #[derive(Clone, Copy, Default, PartialEq, Eq)]
 pub struct Data<'a>(pub &'a [u8]);
 
@@ -49,7 +48,7 @@ impl<'a> Field<'a> for Data<'a> {
     #[inline]
     fn decode(reader: &mut Reader<'a>) -> Self {
         let count = u32::decode(reader);
-        // A count that is no `usize` is more than any frame holds.
+        // A count that does not fit `usize` is larger than any frame.
         Data(reader.take(usize::try_from(count).unwrap_or(usize::MAX)))
     }
 
@@ -80,28 +79,28 @@ impl defmt::Format for Data<'_> {
     }
 }
 
-/// `count[2]` and that many values, borrowed both ways: the bytes of a frame that was decoded, or
-/// the values to encode.
+/// A list: `count[2]` and that many values. It borrows the bytes of a decoded frame, or the values to
+/// encode.
 #[derive(Clone, Copy)]
 pub enum List<'a, T> {
-    /// As found in a frame. Made by decoding only, which has looked at every value; of one made by
-    /// hand, the iterator gives the values before the first malformed one.
+    /// The bytes of a decoded frame. Decoding has checked every value. If the list was built another
+    /// way, the iterator ends before the first malformed value.
     Wire {
         /// Number of values.
         count: u16,
-        /// Their bytes.
+        /// The bytes of the values.
         bytes: &'a [u8],
     },
-    /// As given by who encodes.
+    /// The values to encode.
     Slice(&'a [T]),
 }
 
 impl<'a, T: Field<'a> + Copy> List<'a, T> {
-    /// The values, decoded one by one.
+    /// Returns an iterator that decodes the values one by one.
     #[inline]
     pub fn iter(&self) -> Iter<'a, T> {
         match *self {
-            // No value found in a list depends on the dialect.
+            // The values that lists contain look the same in every dialect.
             List::Wire { count, bytes } => {
                 Iter(Source::Wire(count, Reader::new(bytes, Dialect::Legacy), PhantomData))
             }
@@ -109,7 +108,7 @@ impl<'a, T: Field<'a> + Copy> List<'a, T> {
         }
     }
 
-    /// Number of values.
+    /// Returns the number of values.
     #[inline]
     pub fn len(&self) -> usize {
         match self {
@@ -118,14 +117,14 @@ impl<'a, T: Field<'a> + Copy> List<'a, T> {
         }
     }
 
-    /// Whether there are no values.
+    /// Returns whether the list is empty.
     #[inline]
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 }
 
-/// The values of a [`List`].
+/// An iterator over the values of a [`List`].
 #[derive(Clone, Debug)]
 pub struct Iter<'a, T>(Source<'a, T>);
 
@@ -144,7 +143,7 @@ impl<'a, T: Field<'a> + Copy> Iterator for Iter<'a, T> {
             Source::Wire(left, reader, _) => {
                 *left = left.checked_sub(1)?;
                 let value = T::decode(reader);
-                reader.sound().ok().map(|()| value)
+                reader.check().ok().map(|()| value)
             }
             Source::Slice(values) => values.next().copied(),
         }
@@ -183,7 +182,7 @@ impl<'a, T: Field<'a> + Copy> IntoIterator for List<'a, T> {
     }
 }
 
-/// Equal values are equal lists, wherever they are.
+/// Compares the values, whether decoded or to be encoded.
 impl<'a, T: Field<'a> + Copy + PartialEq> PartialEq for List<'a, T> {
     fn eq(&self, other: &Self) -> bool {
         self.len() == other.len() && self.iter().eq(other.iter())
@@ -215,7 +214,7 @@ impl<'a, T: Field<'a> + Copy> Field<'a> for List<'a, T> {
         let all = reader.rest();
         for _ in 0..count {
             T::decode(reader);
-            if reader.sound().is_err() {
+            if reader.check().is_err() {
                 break;
             }
         }
@@ -243,14 +242,14 @@ impl<'a, T: Field<'a> + Copy> Field<'a> for List<'a, T> {
     }
 }
 
-/// `n_uname[4]` of Tauth and Tattach: not there in 9P2000, where it reads as
-/// [`NONE`](Numeric::NONE).
+/// `n_uname[4]` of Tauth and Tattach. Decodes as [`NONE`](Numeric::NONE) in 9P2000, which lacks the
+/// field.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct Numeric(pub u32);
 
 impl Numeric {
-    /// NONUNAME: no numeric user, `uname` tells.
+    /// NONUNAME: the user has no number, only a name.
     pub const NONE: Self = Self(!0);
 }
 
@@ -272,7 +271,7 @@ impl<'a> Field<'a> for Numeric {
     }
 }
 
-/// `extension[s]` of Tcreate: there in .u only, where `None` is sent as an empty string.
+/// `extension[s]` of Tcreate, which only .u has. `None` encodes as an empty string there.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct Extension<'a>(pub Option<Str<'a>>);
@@ -293,7 +292,7 @@ impl<'a> Field<'a> for Extension<'a> {
     }
 }
 
-/// `errno[4]` of Rerror: there in .u only, 0 otherwise.
+/// `errno[4]` of Rerror, which only .u has. Decodes as 0 in other dialects.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct Errno(pub u32);
@@ -316,7 +315,7 @@ impl<'a> Field<'a> for Errno {
     }
 }
 
-/// `datasync[4]` of Tfsync: older clients leave it out, which reads as 0. Always sent.
+/// `datasync[4]` of Tfsync. Decodes as 0 if the client omits it, as older ones do. Always encoded.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct Datasync(pub u32);

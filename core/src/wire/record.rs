@@ -1,26 +1,27 @@
-//! The names of things on a connection: tag, fid, qid.
+//! The identifiers of the protocol: tag, fid and qid.
 
 use core::fmt;
 
 use super::{Field, Reader, Writer};
 
-/// Names a request among those in flight on a connection; chosen by the client.
+/// The identifier of a request in flight on a connection, chosen by the client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct Tag(pub u16);
 
 impl Tag {
-    /// NOTAG, the tag of Tversion.
+    /// NOTAG, which only Tversion uses.
     pub const NONE: Self = Self(!0);
 }
 
-/// Names a file a client holds on a connection; chosen by the client, 0 is a fid like any other.
+/// The identifier of a file that a client uses on a connection, chosen by the client. 0 is a valid
+/// fid.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct Fid(pub u32);
 
 impl Fid {
-    /// NOFID, the afid of who does not authenticate.
+    /// NOFID, the afid of a client that does not authenticate.
     pub const NONE: Self = Self(!0);
 }
 
@@ -42,7 +43,7 @@ macro_rules! number {
             }
         }
 
-        /// The number, or `none`.
+        /// Formats the number, or `none`.
         impl fmt::Display for $name {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 if *self == Self::NONE { f.write_str("none") } else { fmt::Display::fmt(&self.0, f) }
@@ -53,35 +54,35 @@ macro_rules! number {
 
 number! { Tag: u16  Fid: u32 }
 
-/// `type[1] version[4] path[8]`: names a file for the life of the server. Two files with the same
-/// path are the same file.
+/// The identifier of a file on a server: `type[1] version[4] path[8]`. Two qids with the same path
+/// belong to the same file.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct Qid {
-    /// Bits of [`DIR`](Qid::DIR) and the following; equal to the top byte of a mode.
+    /// A bit set of [`DIR`](Qid::DIR) and the constants below it, equal to the top byte of a mode.
     pub kind: u8,
-    /// Changes when the content does; 0 tells Linux not to cache.
+    /// Changes when the content does. 0 tells Linux not to cache the file.
     pub version: u32,
-    /// Unique to the file.
+    /// A number that is unique to the file.
     pub path: u64,
 }
 
 impl Qid {
-    /// Bytes of a qid.
+    /// The encoded size, in bytes.
     pub const SIZE: usize = 13;
-    /// A plain file: no bit.
+    /// A plain file, which has no bit set.
     pub const FILE: u8 = 0;
     /// A directory.
     pub const DIR: u8 = 0x80;
-    /// Writes go to the end, whatever their offset.
+    /// A file whose writes all append, whatever their offset.
     pub const APPEND: u8 = 0x40;
-    /// One open at a time.
+    /// A file that can be open once at a time.
     pub const EXCL: u8 = 0x20;
     /// A mounted channel.
     pub const MOUNT: u8 = 0x10;
     /// An authentication file.
     pub const AUTH: u8 = 0x08;
-    /// Not backed up.
+    /// A file that backups leave out.
     pub const TMP: u8 = 0x04;
     /// A symbolic link (.u, .L).
     pub const SYMLINK: u8 = 0x02;
@@ -107,7 +108,7 @@ impl<'a> Field<'a> for Qid {
     }
 }
 
-/// `80.5.12`: kind in hexadecimal, version, path.
+/// Formats kind in hexadecimal, version and path: `80.5.12`.
 impl fmt::Display for Qid {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{:02x}.{}.{}", self.kind, self.version, self.path)

@@ -1,53 +1,82 @@
-//! stat(5): the attributes of 9P2000 and .u, alone in Rstat and Twstat, one after the other in the
-//! data of a directory.
+//! stat(5): the attributes of 9P2000 and .u, which Rstat and Twstat carry one at a time and a
+//! directory read carries as a sequence.
 
 use core::fmt;
 
 use super::{Dialect, Field, Full, Malformed, Qid, Reader, Str, Writer};
 
-/// The attributes of a file. In Twstat, all ones and empty strings mean "leave alone".
+/// [`Stat::mode`] of a directory.
+pub const DMDIR: u32 = 0x8000_0000;
+/// [`Stat::mode`] of a file whose writes all append.
+pub const DMAPPEND: u32 = 0x4000_0000;
+/// [`Stat::mode`] of a file that can be open once at a time.
+pub const DMEXCL: u32 = 0x2000_0000;
+/// [`Stat::mode`] of a mounted channel.
+pub const DMMOUNT: u32 = 0x1000_0000;
+/// [`Stat::mode`] of an authentication file.
+pub const DMAUTH: u32 = 0x0800_0000;
+/// [`Stat::mode`] of a file that backups leave out.
+pub const DMTMP: u32 = 0x0400_0000;
+/// [`Stat::mode`] of a symbolic link (.u).
+pub const DMSYMLINK: u32 = 0x0200_0000;
+/// In Tcreate of .u, requests a hard link.
+pub const DMLINK: u32 = 0x0100_0000;
+/// [`Stat::mode`] of a device (.u).
+pub const DMDEVICE: u32 = 0x0080_0000;
+/// [`Stat::mode`] of a named pipe (.u).
+pub const DMNAMEDPIPE: u32 = 0x0020_0000;
+/// [`Stat::mode`] of a socket (.u).
+pub const DMSOCKET: u32 = 0x0010_0000;
+/// The set-user-ID bit of [`Stat::mode`] (.u), 8 bits above that of Linux.
+pub const DMSETUID: u32 = 0o4000 << 8;
+/// The set-group-ID bit of [`Stat::mode`] (.u), 8 bits above that of Linux.
+pub const DMSETGID: u32 = 0o2000 << 8;
+/// The sticky bit of [`Stat::mode`] (.u), 7 bits above that of Linux.
+pub const DMSETVTX: u32 = 0o1000 << 7;
+
+/// The attributes of a file. In Twstat, all ones and empty strings mean "do not change".
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct Stat<'a> {
-    /// `type`, the client kernel's business; servers send 0.
+    /// `type` of the protocol, for use by the client's kernel. Servers send 0.
     pub kind: u16,
-    /// The client kernel's business; servers send 0.
+    /// For use by the client's kernel. Servers send 0.
     pub dev: u32,
-    /// Which file.
+    /// The qid of the file.
     pub qid: Qid,
-    /// Permissions, and the qid's kind in the top byte.
+    /// Permissions, with the qid's kind in the top byte.
     pub mode: u32,
-    /// Last read, seconds since 1970.
+    /// Time of the last read, in seconds since 1970.
     pub atime: u32,
-    /// Last write, seconds since 1970.
+    /// Time of the last write, in seconds since 1970.
     pub mtime: u32,
-    /// Bytes; 0 for a directory.
+    /// Length in bytes, 0 for a directory.
     pub length: u64,
-    /// Last element of its path, `/` for the root.
+    /// The last element of the path, `/` for the root.
     pub name: Str<'a>,
-    /// Owner.
+    /// Name of the owner.
     pub uid: Str<'a>,
-    /// Group.
+    /// Name of the group.
     pub gid: Str<'a>,
-    /// Who wrote last.
+    /// Name of the user who wrote last.
     pub muid: Str<'a>,
-    /// What .u adds. Decoded in .u if the record's size leaves room for it (some clients send the
-    /// short form in Twstat); always encoded in .u, `None` as the default; never there in other
-    /// dialects.
+    /// The fields that .u adds. Decoding in .u gives `None` if the record is too short for them, as
+    /// some clients send in Twstat. Encoding in .u writes the default for `None`. Other dialects
+    /// neither decode nor encode them.
     pub unix: Option<StatUnix<'a>>,
 }
 
-/// What .u adds to a stat.
+/// The fields that .u adds to a [`Stat`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct StatUnix<'a> {
-    /// Target of a symbolic link; `b 8 1` or `c 1 3` of a device.
+    /// The target of a symbolic link, or `b 8 1` or `c 1 3` for a device.
     pub extension: Str<'a>,
-    /// Owner, all ones for "none" or "leave alone".
+    /// Numeric owner. All ones mean "none" or "do not change".
     pub n_uid: u32,
-    /// Group, the same.
+    /// Numeric group, with the same special value.
     pub n_gid: u32,
-    /// Who wrote last, the same.
+    /// Numeric user who wrote last, with the same special value.
     pub n_muid: u32,
 }
 
@@ -58,18 +87,18 @@ impl Default for StatUnix<'_> {
 }
 
 impl<'a> Stat<'a> {
-    /// Writes one record with its own size in front at the start of `buf`, as in the data of a
+    /// Writes one record, with its size in front, at the start of `buf`, as in the data of a
     /// directory. Returns its length in bytes.
     ///
     /// # Errors
-    /// `Full` if `buf` has no room for all of it; its bytes are then of no use.
+    /// [`Full`] if the record does not fit into `buf`, whose contents are then unspecified.
     pub fn encode_into(&self, buf: &mut [u8], dialect: Dialect) -> Result<usize, Full> {
         let mut writer = Writer::new(buf, dialect);
         self.encode_record(&mut writer);
         writer.finish()
     }
 
-    /// The records in the data of a directory.
+    /// Returns an iterator over the records in the data of a directory.
     pub fn decode_all(data: &'a [u8], dialect: Dialect) -> Stats<'a> {
         Stats(Reader::new(data, dialect))
     }
@@ -111,7 +140,7 @@ impl<'a> Stat<'a> {
     }
 }
 
-/// In a message the record's length stands twice: `stat[n]` has a count of its own in front.
+/// A message has the length of the record twice, because `stat[n]` begins with a count of its own.
 impl<'a> Field<'a> for Stat<'a> {
     fn decode(reader: &mut Reader<'a>) -> Self {
         reader.sized(Self::decode_record)
@@ -160,7 +189,7 @@ impl<'a> StatUnix<'a> {
     }
 }
 
-/// The records of a directory; ends after the first malformed one.
+/// An iterator over the records of a directory. It ends after the first malformed one.
 #[derive(Clone, Debug)]
 pub struct Stats<'a>(Reader<'a>);
 
@@ -172,6 +201,6 @@ impl<'a> Iterator for Stats<'a> {
             return None;
         }
         let stat = Stat::decode_record(&mut self.0);
-        Some(self.0.sound().map(|()| stat))
+        Some(self.0.check().map(|()| stat))
     }
 }

@@ -1,58 +1,91 @@
-//! The two macros: rows of fields in; types, decode, encode and Display out. Flat on purpose: no
-//! recursion, no munching.
+//! Two macros that turn rows of fields into types, `decode`, `encode` and `Display`. They are flat on
+//! purpose, without recursion or token munching.
 
-/// Writes the two enums of messages from sections of rows. A section says which dialects have its
-/// rows and when they are compiled; a row gives one line of doc, the type number of the request
-/// (the reply's is one more), a name, and the fields of both.
+/// Generates the two enums of messages and the constants of their types from sections of rows.
+///
+/// A section names the dialects that have its rows and the condition under which they are compiled.
+/// A row has two lines of docs, the request's and the reply's, then the type number of the request
+/// and a name. Then follow, for request and reply, the name of the type constant and the fields. The
+/// type number of the reply is one more than that of the request.
 macro_rules! messages {
     ($(
         $rows:ident if $when:meta {
             $(
-                #[$doc:meta]
+                #[$request:meta]
+                #[$reply:meta]
                 $number:literal $name:ident
-                $( T { $($tfield:ident: $ttype:ty),* } )?
-                R $( { $($rfield:ident: $rtype:ty),* } )?
+                $( T $tkind:ident { $($tfield:ident: $ttype:ty),* $(,)? } )?
+                R $rkind:ident $( { $($rfield:ident: $rtype:ty),* $(,)? } )?
             )*
         }
     )*) => {
-        /// A request. Fields have the names of section 5 of the manual; all that is not a number
-        /// borrows from the frame.
+        $($(
+            $(
+                #[doc = concat!("The type byte of a `", stringify!($name), "` request.")]
+                pub const $tkind: u8 = $number;
+            )?
+            #[doc = concat!("The type byte of a `", stringify!($name), "` reply.")]
+            pub const $rkind: u8 = $number + 1;
+        )*)*
+
+        /// The name of a message type, such as `Twalk` for 110. `Display` shows `type-N` for a type
+        /// that no dialect has.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        pub struct KindName(pub u8);
+
+        impl fmt::Display for KindName {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                match self.0 {
+                    $($(
+                        $( $tkind => write_name('T', stringify!($name), f), )?
+                        $rkind => write_name('R', stringify!($name), f),
+                    )*)*
+                    kind => write!(f, "type-{kind}"),
+                }
+            }
+        }
+
+        /// A request. Fields have the names of the manual, and everything that is not a
+        /// number borrows from the frame.
         #[allow(missing_docs, reason = "the row's man-page line names the fields")]
         #[derive(Clone, Copy, Debug, PartialEq, Eq)]
         #[cfg_attr(feature = "defmt", derive(defmt::Format))]
         pub enum Tmessage<'a> {
             $($($(
                 #[cfg($when)]
-                #[$doc]
+                #[$request]
+                #[$reply]
                 $name { $($tfield: $ttype),* },
             )?)*)*
         }
 
-        /// A reply. Fields have the names of section 5 of the manual; all that is not a number
-        /// borrows from the frame.
+        /// A reply. Fields have the names of section 5 of the manual, and everything that is not a
+        /// number borrows from the frame.
         #[allow(missing_docs, reason = "the row's man-page line names the fields")]
         #[derive(Clone, Copy, Debug, PartialEq, Eq)]
         #[cfg_attr(feature = "defmt", derive(defmt::Format))]
         pub enum Rmessage<'a> {
             $($(
                 #[cfg($when)]
-                #[$doc]
+                #[$request]
+                #[$reply]
                 $name $( { $($rfield: $rtype),* } )?,
             )*)*
         }
 
         impl<'a> Tmessage<'a> {
-            /// The request in a whole frame.
+            /// Decodes the request in a whole frame.
             ///
             /// # Errors
-            /// [`Malformed`], whose `Unknown` leaves the connection usable; [`tag`](super::tag)
-            /// still tells whom to answer.
+            /// [`Malformed`] if the frame is not a request of `dialect`. The connection stays usable:
+            /// [`tag`](super::tag) returns the tag for an error reply.
             pub fn decode(frame: &'a [u8], dialect: Dialect) -> Result<(Tag, Self), Malformed> {
                 Self::decode_known(frame, dialect, |_| true)
             }
 
-            /// [`decode`](Self::decode) of the types that are `known`; all others are
-            /// [`Malformed::Unknown`], and not compiled where the compiler can tell.
+            /// Decodes as [`decode`](Self::decode) does, but only types that are `known`. All others
+            /// are [`Malformed::Unknown`]. Where the compiler can evaluate `known`, it leaves out
+            /// their code.
             pub(crate) fn decode_known(
                 frame: &'a [u8],
                 dialect: Dialect,
@@ -72,12 +105,12 @@ macro_rules! messages {
                 Ok((tag, message))
             }
 
-            /// Writes the request as a whole frame, returns its length in bytes. That `dialect` has
-            /// this row is for the caller to know.
+            /// Writes the request as a whole frame and returns its length in bytes. Does not check
+            /// that `dialect` has this message.
             ///
             /// # Errors
-            /// `Full` if `buf` is too small, or a string or list longer than its length field can
-            /// say.
+            /// [`Full`] if `buf` is too small, or if a string or list is too long for its length
+            /// field.
             pub fn encode(&self, tag: Tag, dialect: Dialect, buf: &mut [u8]) -> Result<usize, Full> {
                 let mut writer = Writer::new(buf, dialect);
                 match self {
@@ -94,13 +127,13 @@ macro_rules! messages {
         }
 
         impl<'a> Rmessage<'a> {
-            /// The reply in a whole frame.
+            /// Decodes the reply in a whole frame.
             ///
             /// # Errors
-            /// [`Malformed`].
+            /// [`Malformed`] if the frame is not a reply of `dialect`.
             pub fn decode(frame: &'a [u8], dialect: Dialect) -> Result<(Tag, Self), Malformed> {
                 let (kind, tag, mut reader) = Reader::open(frame, dialect)?;
-                // A reply's number is its request's plus one. A pattern cannot add.
+                // The type of a reply is that of its request plus one, and a pattern cannot add.
                 let message = match kind.wrapping_sub(1) {
                     $($(
                         #[cfg($when)]
@@ -114,18 +147,18 @@ macro_rules! messages {
                 Ok((tag, message))
             }
 
-            /// Writes the reply as a whole frame, returns its length in bytes. That `dialect` has
-            /// this row is for the caller to know.
+            /// Writes the reply as a whole frame and returns its length in bytes. Does not check
+            /// that `dialect` has this message.
             ///
             /// # Errors
-            /// `Full` if `buf` is too small, or a string or list longer than its length field can
-            /// say.
+            /// [`Full`] if `buf` is too small, or if a string or list is too long for its length
+            /// field.
             pub fn encode(&self, tag: Tag, dialect: Dialect, buf: &mut [u8]) -> Result<usize, Full> {
                 self.encode_known(tag, dialect, buf, |_| true)
             }
 
-            /// [`encode`](Self::encode) of the replies to requests that are `known`, see
-            /// [`Tmessage::decode_known`].
+            /// Encodes as [`encode`](Self::encode) does, but only replies to requests that are
+            /// `known`, see [`Tmessage::decode_known`].
             pub(crate) fn encode_known(
                 &self,
                 tag: Tag,
@@ -149,14 +182,14 @@ macro_rules! messages {
             }
         }
 
-        /// One line of a trace: `Twalk fid 1 newfid 2 wnames [a b]`.
+        /// Formats one line of a trace: `Twalk fid 1 newfid 2 wnames [a b]`.
         impl core::fmt::Display for Tmessage<'_> {
             fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
                 match self {
                     $($($(
                         #[cfg($when)]
                         Tmessage::$name { $($tfield),* } => {
-                            trace_name('T', stringify!($name), f)?;
+                            write_name('T', stringify!($name), f)?;
                             $(
                                 f.write_str(concat!(" ", stringify!($tfield), " "))?;
                                 $tfield.trace(f)?;
@@ -168,14 +201,14 @@ macro_rules! messages {
             }
         }
 
-        /// One line of a trace: `Rread data 512 bytes`.
+        /// Formats one line of a trace: `Rread data 512 bytes`.
         impl core::fmt::Display for Rmessage<'_> {
             fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
                 match self {
                     $($(
                         #[cfg($when)]
                         Rmessage::$name { $( $($rfield),* )? } => {
-                            trace_name('R', stringify!($name), f)?;
+                            write_name('R', stringify!($name), f)?;
                             $($(
                                 f.write_str(concat!(" ", stringify!($rfield), " "))?;
                                 $rfield.trace(f)?;
@@ -189,7 +222,7 @@ macro_rules! messages {
     };
 }
 
-/// Writes a struct whose bytes are its fields, in order.
+/// Generates a struct whose encoding is its fields in order.
 macro_rules! record {
     (
         $(#[$attribute:meta])*
@@ -210,7 +243,7 @@ macro_rules! record {
                 Self { $($field: $crate::wire::Field::decode(reader)),* }
             }
 
-            // Where it is not inlined, x86 gets it byte by byte.
+            // Not inlined, x86 would write it byte by byte.
             #[cfg_attr(target_pointer_width = "64", inline(always))]
             #[cfg_attr(not(target_pointer_width = "64"), inline)]
             fn encode(&self, writer: &mut $crate::wire::Writer<'_>) {

@@ -1,39 +1,39 @@
-//! 9P strings: bytes that are meant to be UTF-8 and never hold a NUL.
+//! 9P strings: bytes that should be UTF-8 and never contain a NUL.
 
 use core::fmt::{self, Write};
 use core::str::Utf8Error;
 
 use super::{Field, Malformed, Reader, Writer};
 
-/// Any string of the protocol: `len[2]` and that many bytes.
+/// A string of the protocol: `len[2]` and that many bytes.
 ///
-/// Not checked for UTF-8: names on a Unix disk need not be, and who must know asks with
-/// [`to_str`](Str::to_str). A decoded one has no NUL.
+/// A decoded string contains no NUL, but it need not be UTF-8, because names on a Unix disk need not
+/// be. [`to_str`](Str::to_str) checks that.
 #[derive(Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Str<'a>(pub &'a [u8]);
 
 impl<'a> Str<'a> {
-    /// The bytes, without length or terminator.
+    /// Returns the bytes, without the length.
     #[inline]
     pub const fn as_bytes(self) -> &'a [u8] {
         self.0
     }
 
-    /// The text.
+    /// Returns the text.
     ///
     /// # Errors
-    /// If the bytes are not UTF-8.
+    /// [`Utf8Error`] if the bytes are not UTF-8.
     pub const fn to_str(self) -> Result<&'a str, Utf8Error> {
         core::str::from_utf8(self.0)
     }
 
-    /// Length in bytes.
+    /// Returns the length in bytes.
     #[inline]
     pub const fn len(self) -> usize {
         self.0.len()
     }
 
-    /// Whether there is no text.
+    /// Returns whether the string is empty.
     #[inline]
     pub const fn is_empty(self) -> bool {
         self.0.is_empty()
@@ -66,7 +66,7 @@ impl PartialEq<&str> for Str<'_> {
     }
 }
 
-/// The text, U+FFFD for what is not UTF-8.
+/// Formats the text, with U+FFFD in place of bytes that are not UTF-8.
 impl fmt::Display for Str<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for chunk in self.0.utf8_chunks() {
@@ -96,11 +96,11 @@ impl defmt::Format for Str<'_> {
 }
 
 impl<'a> Field<'a> for Str<'a> {
-    // Not inlined: most messages have one, and flash counts.
+    // Not inlined, to save flash: most messages have a string.
     fn decode(reader: &mut Reader<'a>) -> Self {
         let length = u16::decode(reader);
         let bytes = reader.take(length.into());
-        // Not `contains`: the search for one byte in long texts is long itself.
+        // Not `contains`, whose optimised byte search takes more flash.
         if !bytes.iter().all(|byte| *byte != 0) {
             reader.fail(Malformed::Text);
         }
@@ -112,7 +112,8 @@ impl<'a> Field<'a> for Str<'a> {
         writer.bytes(self.0);
     }
 
-    /// A name may hold a line feed; a trace line must not. An empty one is seen as `''`.
+    /// Escapes control characters, so a name with a line feed stays on one line. Shows an empty
+    /// string as `''`.
     fn trace(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if self.is_empty() {
             return f.write_str("''");

@@ -1,52 +1,47 @@
-//! Attributes in the form of 9P2000 and .u: stat and wstat.
+//! The attributes of 9P2000 and .u: stat and wstat.
 
 use core::fmt::Write;
 
-use super::{COUNTED_HEADER, Fids, Session, finish_counted, no_room};
+use super::reply::{COUNTED_HEADER, finish_counted, reply_too_large};
+use super::{Fids, Session};
 use crate::Decimal;
 use crate::vfs::{
     Attr, Error, FileType, Result, SetAttr, SetTime, Time, TreeKind, Vfs, without_set_id,
 };
-use crate::wire::{self, Dialect, Stat, StatUnix, Str, Tag};
+use crate::wire::{self, DMAPPEND, DMAUTH, DMDEVICE, DMDIR, DMEXCL, DMLINK, DMMOUNT};
+use crate::wire::{DMNAMEDPIPE, DMSETGID, DMSETUID, DMSETVTX, DMSOCKET, DMSYMLINK, DMTMP};
+use crate::wire::{Dialect, Stat, StatUnix, Str, Tag};
 
 const ENOENT: u16 = 2;
 const ESTALE: u16 = 116;
 
-const DMDIR: u32 = 0x8000_0000;
-/// DMAPPEND, DMEXCL, DMMOUNT, DMAUTH, DMTMP, and DMLINK where it does not make a link.
-const UNSUPPORTED: u32 = 0x7d00_0000;
-const DMSYMLINK: u32 = 0x0200_0000;
-const DMDEVICE: u32 = 0x0080_0000;
-const DMNAMEDPIPE: u32 = 0x0020_0000;
-const DMSOCKET: u32 = 0x0010_0000;
+/// Mode bits that no tree supports. DMLINK is one of them except where Tcreate makes a hard link.
+const UNSUPPORTED: u32 = DMAPPEND | DMEXCL | DMMOUNT | DMAUTH | DMTMP | DMLINK;
 const DMSPECIAL: u32 = DMDEVICE | DMNAMEDPIPE | DMSOCKET;
-/// Set-user-id and set-group-id, which are 8 bits higher than in a mode of Linux.
-const DMSETID: u32 = 0o6000 << 8;
-/// Sticky, which is 7 bits higher.
-const DMSETVTX: u32 = 0o1000 << 7;
+const DMSETID: u32 = DMSETUID | DMSETGID;
 
-/// The numbers of owner, group and last writer: what follows the extension in a record of .u.
-const NUMBERS: usize = 12;
-/// The longest extension that describes a device: a letter and two numbers.
-const DEVICE: usize = 24;
+/// Bytes of the numeric owner, group and last writer, which follow the extension in a .u record.
+const NUMERIC_IDS: usize = 12;
+/// Bytes of the longest extension of a device: a letter and two numbers.
+const DEVICE_MAX: usize = 24;
 
-/// How a directory entry came into a listing.
-pub(super) enum Listed {
-    /// As a record of this length.
-    Put(usize),
-    /// Not at all: its record does not fit.
-    NoRoom,
-    /// Not at all: it was removed since the directory was opened.
-    Vanished,
+/// The outcome of adding a directory entry to a listing.
+pub(super) enum ListedRecord {
+    /// The record was written, with this length in bytes.
+    Written(usize),
+    /// The record does not fit.
+    TooLarge,
+    /// The entry was removed after the directory was opened.
+    Removed,
 }
 
-/// The record with its extension, where it has one. A fixed tree has none: what an async function
-/// awaits is compiled, needed or not.
+/// Adds the extension to a record if it has one. In an immutable tree no record has one, and the macro
+/// keeps the await out of the future, which would otherwise compile it.
 macro_rules! extend {
     ($session:ident, $inode:expr, $attr:expr, $free:expr, $len:expr) => {
         match ($attr).id.kind {
             FileType::File | FileType::Dir => Ok($len),
-            _ if V::TreeKind::IMMUTABLE || $session.spoken() != Dialect::Unix => Ok($len),
+            _ if V::TreeKind::IMMUTABLE || $session.current_dialect() != Dialect::Unix => Ok($len),
             _ => V::TreeKind::handle(|| $session.extend($inode, $attr, $free, $len)).await,
         }
     };
@@ -58,58 +53,57 @@ impl<V: Vfs, F: Fids<V>> Session<'_, V, F> {
         let inode = self.inode(fid)?;
         let attr = self.vfs.stat(&inode).await?;
         let room = buf.get_mut(COUNTED_HEADER..).unwrap_or_default();
-        let n = self.record(&inode, &attr, room).ok_or_else(|| no_room(room.len()))?;
+        let n = self.record(&inode, &attr, room).ok_or_else(|| reply_too_large(room.len()))?;
         let n = match extend!(self, &inode, &attr, room, n) {
-            // A target that no message has room for is left out: a link that cannot be looked at
-            // cannot be removed either.
+            // The extension is left out if no message has room for the target. A client that cannot
+            // stat a link cannot remove it either.
             Err(Error::Range) => n,
             extended => extended?,
         };
         finish_counted(buf, wire::RSTAT, tag, n, n)
     }
 
-    /// The record of a directory entry, made at the front of `free`; `first` where no later read of
-    /// the client has more room for it.
+    /// Writes the record of a directory entry at the front of `free`. `first` means that it is the
+    /// first of a read, so no later read has more room for it.
     ///
-    /// An error about one entry hides neither the others nor its name: it is told to those who look
-    /// at that entry itself.
+    /// An error from one entry does not fail the listing: the entry is listed without attributes,
+    /// and a stat of the entry returns the error.
     pub(super) async fn listed_record(
         &self,
         inode: &V::Inode,
         free: &mut [u8],
         first: bool,
-    ) -> Result<Listed> {
+    ) -> Result<ListedRecord> {
         let attr = match self.vfs.stat(inode).await {
             Ok(attr) => attr,
             Err(error) if V::TreeKind::IMMUTABLE || matches!(error.errno(), ENOENT | ESTALE) => {
-                return Ok(Listed::Vanished);
+                return Ok(ListedRecord::Removed);
             }
             Err(_) => Attr::new(self.vfs.id(inode), 0, 0),
         };
-        let Some(n) = self.record(inode, &attr, free) else { return Ok(Listed::NoRoom) };
+        let Some(n) = self.record(inode, &attr, free) else { return Ok(ListedRecord::TooLarge) };
         match extend!(self, inode, &attr, free, n) {
-            Err(Error::Range) if !first => Ok(Listed::NoRoom),
-            extended => Ok(Listed::Put(extended.unwrap_or(n))),
+            Err(Error::Range) if !first => Ok(ListedRecord::TooLarge),
+            extended => Ok(ListedRecord::Written(extended.unwrap_or(n))),
         }
     }
 
-    /// The record of an inode, made at the front of `free`, without extension: its length, `None`
-    /// if there is no room for it.
+    /// Writes the record of an inode, without extension, at the front of `free`. Returns its length,
+    /// or `None` if it does not fit.
     fn record(&self, inode: &V::Inode, attr: &Attr, free: &mut [u8]) -> Option<usize> {
         let mut owners = Owners::default();
         let mut made = Err(wire::Full);
         self.vfs.name(inode, &mut |name| {
-            made = self.fields(attr, name, &mut owners).encode_into(free, self.spoken());
+            made = self.fields(attr, name, &mut owners).encode_into(free, self.current_dialect());
         });
         made.ok()
     }
 
-    /// Puts the extension of .u into the record of `len` bytes at the front of `free`, a link's
-    /// target or a device's numbers: the record's length then.
+    /// Inserts the .u extension, the target of a link or the numbers of a device, into the record of
+    /// `len` bytes at the front of `free`. Returns the new length of the record.
     ///
     /// # Errors
-    /// [`Error::Range`] where there is no room for it; the record is what it was then, as after any
-    /// error.
+    /// [`Error::Range`] if the extension does not fit. An error leaves the record as it was.
     async fn extend(
         &self,
         inode: &V::Inode,
@@ -117,11 +111,11 @@ impl<V: Vfs, F: Fids<V>> Session<'_, V, F> {
         free: &mut [u8],
         len: usize,
     ) -> Result<usize> {
-        let at = len.saturating_sub(NUMBERS);
-        let Some(&numbers) = free.get(at..).and_then(<[u8]>::first_chunk::<NUMBERS>) else {
+        let at = len.saturating_sub(NUMERIC_IDS);
+        let Some(&numbers) = free.get(at..).and_then(<[u8]>::first_chunk::<NUMERIC_IDS>) else {
             return Err(Error::Range);
         };
-        let end = free.len().min(usize::from(u16::MAX)).saturating_sub(NUMBERS).max(at);
+        let end = free.len().min(usize::from(u16::MAX)).saturating_sub(NUMERIC_IDS).max(at);
         let room = free.get_mut(at..end).unwrap_or_default();
         let extended = match attr.id.kind {
             FileType::Symlink => self.vfs.readlink(inode, room).await,
@@ -135,7 +129,7 @@ impl<V: Vfs, F: Fids<V>> Session<'_, V, F> {
                 to.copy_from_slice(bytes);
             }
         };
-        // Both are below 64 KiB, and so are their lengths.
+        // Both lengths are below 64 KiB.
         let length = |bytes: usize| (bytes as u16).to_le_bytes();
         put(at.saturating_add(added), &numbers);
         put(at.saturating_sub(2), &length(added));
@@ -144,7 +138,7 @@ impl<V: Vfs, F: Fids<V>> Session<'_, V, F> {
     }
 
     fn fields<'r>(&self, attr: &Attr, name: &'r [u8], owners: &'r mut Owners) -> Stat<'r> {
-        let unix = (self.spoken() == Dialect::Unix).then_some(StatUnix {
+        let unix = (self.current_dialect() == Dialect::Unix).then_some(StatUnix {
             extension: Str(b""),
             n_uid: attr.uid,
             n_gid: attr.gid,
@@ -166,13 +160,14 @@ impl<V: Vfs, F: Fids<V>> Session<'_, V, F> {
         }
     }
 
-    /// stat(5), Twstat: all of it or nothing, and nothing set means "bring it to stable storage".
+    /// stat(5), Twstat: makes all changes or none. A request that sets nothing flushes the file to
+    /// stable storage.
     pub(super) async fn wstat(&self, fid: wire::Fid, stat: Stat<'_>) -> Result<()> {
         let inode = self.inode(fid)?;
         let id = self.vfs.id(&inode);
         let name = Some(stat.name.as_bytes()).filter(|name| !name.is_empty());
         let length = Some(stat.length).filter(|length| *length != u64::MAX);
-        let mode = set(stat.mode);
+        let mode = to_set(stat.mode);
         if usize::from(name.is_some()) + usize::from(length.is_some()) + usize::from(mode.is_some())
             > 1
         {
@@ -181,12 +176,12 @@ impl<V: Vfs, F: Fids<V>> Session<'_, V, F> {
         if let Some(mode) = mode {
             check_mode(mode, id.kind)?;
             let special = mode & DMSPECIAL;
-            // A chmod of a device says that it is one; nothing becomes one.
+            // A chmod of a device repeats its kind. The kind of a file never changes.
             if !V::TreeKind::IMMUTABLE && special != 0 && special != kind_bits(id.kind) {
                 return Err(Error::Invalid);
             }
         }
-        // A fixed tree has no others than these.
+        // An immutable tree has no mode bits other than these.
         if V::TreeKind::IMMUTABLE && mode.is_some_and(|mode| mode & !(DMDIR | 0o777) != 0) {
             return Err(Error::NotSupported);
         }
@@ -200,21 +195,22 @@ impl<V: Vfs, F: Fids<V>> Session<'_, V, F> {
             return Err(Error::DirectoryLength);
         }
         if let Some(name) = name {
-            self.below_top(fid, Error::RenameRoot)?;
+            self.inode_below_root(fid, Error::RenameRoot)?;
             if V::TreeKind::IMMUTABLE {
                 return Err(Error::ReadOnlyDirectory);
             }
-            let name = self.name(name)?;
+            let name = self.parse_name(name)?;
             self.vfs.rename(&inode, &self.vfs.parent(&inode), name).await?;
         }
-        // A fixed tree keeps neither owners nor times.
+        // An immutable tree keeps neither owners nor times.
         let (unix, times) = match V::TreeKind::IMMUTABLE {
             true => (None, [u32::MAX; 2]),
-            false => {
-                (stat.unix.filter(|_| self.spoken() == Dialect::Unix), [stat.atime, stat.mtime])
-            }
+            false => (
+                stat.unix.filter(|_| self.current_dialect() == Dialect::Unix),
+                [stat.atime, stat.mtime],
+            ),
         };
-        let [atime, mtime] = times.map(|time| set(time).map(at));
+        let [atime, mtime] = times.map(|time| to_set(time).map(set_time));
         let size = length.filter(|_| !dir);
         let wanted = SetAttr {
             mode: if V::TreeKind::IMMUTABLE {
@@ -223,8 +219,8 @@ impl<V: Vfs, F: Fids<V>> Session<'_, V, F> {
                 V::TreeKind::handle(|| self.mode_with(fid, &inode, mode, size)).await?
             },
             size,
-            uid: unix.and_then(|unix| set(unix.n_uid)),
-            gid: unix.and_then(|unix| set(unix.n_gid)),
+            uid: unix.and_then(|unix| to_set(unix.n_uid)),
+            gid: unix.and_then(|unix| to_set(unix.n_gid)),
             atime,
             mtime,
         };
@@ -238,8 +234,8 @@ impl<V: Vfs, F: Fids<V>> Session<'_, V, F> {
 }
 
 impl<V: Vfs, F: Fids<V>> Session<'_, V, F> {
-    /// The mode to set together with `size`: where a user other than root changes the length,
-    /// set-id bits go (`truncate(2)`).
+    /// Returns the mode to set together with `size`. If a user other than root changes the length,
+    /// the set-ID bits are cleared (`truncate(2)`).
     pub(super) async fn mode_with(
         &self,
         fid: wire::Fid,
@@ -247,7 +243,7 @@ impl<V: Vfs, F: Fids<V>> Session<'_, V, F> {
         mode: Option<u32>,
         size: Option<u64>,
     ) -> Result<Option<u32>> {
-        if mode.is_some() || size.is_none() || self.with(fid, |fid| Ok(fid.uid))? == 0 {
+        if mode.is_some() || size.is_none() || self.with_fid(fid, |fid| Ok(fid.uid))? == 0 {
             return Ok(mode);
         }
         let now = self.vfs.stat(inode).await?.mode;
@@ -255,30 +251,31 @@ impl<V: Vfs, F: Fids<V>> Session<'_, V, F> {
     }
 }
 
-/// Room for owner and group as text: 9P2000 has no numbers for them.
+/// Buffers for owner and group as text, because 9P2000 has no numbers for them.
 #[derive(Default)]
 struct Owners {
     uid: heapless::String<10>,
     gid: heapless::String<10>,
 }
 
-/// An owner as text, which is made in `room` unless it is root. A fixed tree has no other.
+/// Returns an owner as text, written to `room` unless it is root. In an immutable tree root owns every
+/// file.
 fn owner<V: Vfs>(id: u32, room: &mut heapless::String<10>) -> Str<'_> {
     if V::TreeKind::IMMUTABLE || id == 0 {
         return Str(b"root");
     }
     room.clear();
-    // Ten digits hold every u32.
+    // A `u32` has at most ten digits.
     let _ = write!(room, "{}", Decimal::from(id));
     Str(room.as_bytes())
 }
 
 fn device(buf: &mut [u8], letter: char, major: u32, minor: u32) -> Result<usize> {
-    if buf.len() < DEVICE {
+    if buf.len() < DEVICE_MAX {
         return Err(Error::Range);
     }
     let mut window = crate::vfs::Window::new(0, buf);
-    // It fits.
+    // The check above makes sure that it fits.
     let _ = write!(window, "{letter} {} {}", Decimal::from(major), Decimal::from(minor));
     Ok(window.filled())
 }
@@ -305,11 +302,11 @@ fn mode<V: Vfs>(attr: &Attr) -> u32 {
         | attr.mode & 0o777
 }
 
-/// The twelve permission bits that a mode of 9P2000 or .u asks for.
+/// Returns the twelve permission bits of a 9P2000 or .u mode.
 ///
 /// # Errors
-/// For append-only, exclusive-use and temporary files: no tree has them, and a client that asks for
-/// one relies on it.
+/// [`Error::NotSupported`] for append-only, exclusive-use and temporary files. No tree supports
+/// them, and a client that asks for one relies on it.
 pub(super) fn permissions(mode: u32) -> Result<u32> {
     if mode & UNSUPPORTED != 0 {
         return Err(Error::NotSupported);
@@ -317,17 +314,17 @@ pub(super) fn permissions(mode: u32) -> Result<u32> {
     Ok((mode & DMSETID) >> 8 | (mode & DMSETVTX) >> 7 | mode & 0o777)
 }
 
-/// A wstat value of all ones means "leave it alone".
-fn set(value: u32) -> Option<u32> {
+/// Returns a wstat value, or `None` if all ones say "do not change".
+fn to_set(value: u32) -> Option<u32> {
     Some(value).filter(|value| *value != u32::MAX)
 }
 
-/// A time before 1970 or after 2106 becomes the nearest one that 32 bits hold.
+/// Returns seconds since 1970, clamped to 32 bits: 1970 to 2106.
 fn seconds(time: Time) -> u32 {
     u32::try_from(time.sec.max(0)).unwrap_or(u32::MAX)
 }
 
-fn at(sec: u32) -> SetTime {
+fn set_time(sec: u32) -> SetTime {
     SetTime::To(Time { sec: sec.into(), nsec: 0 })
 }
 

@@ -1,0 +1,242 @@
+//! Requests about open files: open, read, write, directory reads, clunk.
+
+use core::ops::ControlFlow;
+
+use super::attributes::ListedRecord;
+use super::fids::{Access, FidState, unknown_fid};
+use super::namespace::{ORCLOSE, open_mode};
+use super::{Fids, MSIZE_MIN, Session};
+use crate::Decimal;
+use crate::vfs::{Error, FileType, OpenMode, Result, TreeKind, Vfs};
+use crate::wire::{self, Dialect, Qid, Rmessage as R, Tag, Tmessage as T};
+
+impl<V: Vfs, F: Fids<V>> Session<'_, V, F> {
+    /// open(5).
+    pub(super) async fn open(&self, fid: wire::Fid, mode: u8) -> Result<Qid> {
+        self.open_fid(fid, open_mode(mode), mode & ORCLOSE != 0).await
+    }
+
+    /// Opens the inode that a fid was walked to.
+    pub(super) async fn open_fid(
+        &self,
+        fid: wire::Fid,
+        mode: OpenMode,
+        remove: bool,
+    ) -> Result<Qid> {
+        let (inode, serial, uid, root) = self.with_fid(fid, |fid| match fid.state {
+            FidState::Walked => Ok((fid.inode.clone(), fid.serial, fid.uid, fid.root)),
+            _ => Err(Error::AlreadyOpen),
+        })?;
+        let id = self.vfs.id(&inode);
+        // open(5): it is illegal to write or truncate a directory, or to remove it on close.
+        if (mode.write || mode.truncate || remove) && id.kind == FileType::Dir {
+            return Err(Error::IsDirectory);
+        }
+        // An immutable tree has no code to remove a file at the clunk. The attach point would stay.
+        if remove && V::TreeKind::IMMUTABLE {
+            return Err(Error::NotSupported);
+        }
+        if remove && id.ino == root {
+            return Err(Error::Busy);
+        }
+        let mode = OpenMode { drops_set_id: !V::TreeKind::IMMUTABLE && uid != 0, ..mode };
+        self.open_inode(fid, serial, &inode, mode, remove).await?;
+        Ok(self.qid(&inode))
+    }
+
+    /// Opens an inode and makes the fid refer to it, unless the fid has changed meanwhile.
+    pub(super) async fn open_inode(
+        &self,
+        fid: wire::Fid,
+        serial: u32,
+        inode: &V::Inode,
+        mode: OpenMode,
+        remove: bool,
+    ) -> Result<()> {
+        let open = self.vfs.open(inode, mode).await?;
+        let role = match self.vfs.id(inode).kind {
+            FileType::Dir => FidState::Dir { open, offset: 0, cookie: 0 },
+            _ => FidState::File { open, access: Access::new(mode, remove) },
+        };
+        self.move_fid_opened(fid, serial, inode.clone(), role)
+    }
+
+    /// Answers a Tread or Twrite from `frame` into `out` if the tree can serve it immediately, and
+    /// returns the length of the reply.
+    ///
+    /// Returns `None`, with nothing done, for every request that [`answer`](Session::answer) has to
+    /// handle.
+    pub fn now(&self, frame: &[u8], out: &mut [u8]) -> Option<usize> {
+        if !V::TreeKind::HAS_FAST_PATH || !matches!(wire::kind(frame), wire::TREAD | wire::TWRITE) {
+            return None;
+        }
+        self.dialect.get()?;
+        let out = self.within_msize(out);
+        match self.message(frame).ok()? {
+            (tag, T::Read { fid, offset, count }) => {
+                let fids = self.fids.borrow();
+                let open = fids.get(fid.0)?.state.file(Access::READ)?;
+                let data = out.get_mut(wire::RREAD_HEADER..)?.get_mut(..self.data_limit(count))?;
+                self.notify_start();
+                let n = self.vfs.try_read_now(open, offset, data)?.ok()?;
+                self.notify_done(wire::TREAD, false);
+                Some(wire::finish_read(out, wire::RREAD, tag, n))
+            }
+            (tag, T::Write { fid, offset, data }) => {
+                let fids = self.fids.borrow();
+                let open = fids.get(fid.0)?.state.file(Access::WRITE)?;
+                // Check the room for the reply first: a write that has happened must be answered.
+                let out = out.get_mut(..MSIZE_MIN as usize)?;
+                self.notify_start();
+                let n = if data.0.is_empty() {
+                    Ok(0)
+                } else {
+                    self.vfs.try_write_now(open, offset, data.0)?
+                };
+                self.notify_done(wire::TWRITE, n.is_err());
+                Some(match n {
+                    Ok(n) => {
+                        let count = u32::try_from(n).unwrap_or(u32::MAX);
+                        self.try_encode(&R::Write { count }, tag, out).unwrap_or(0)
+                    }
+                    Err(error) => self.encode_error(out, tag, &error),
+                })
+            }
+            _ => None,
+        }
+    }
+
+    /// read(5). The file reads straight into the reply.
+    pub(super) async fn read(
+        &self,
+        buf: &mut [u8],
+        tag: Tag,
+        fid: wire::Fid,
+        offset: u64,
+        count: u32,
+    ) -> Result<usize> {
+        let (open, dir, serial) = self.with_fid(fid, |fid| match &fid.state {
+            // .L reads directories with Treaddir.
+            FidState::Dir { .. }
+                if cfg!(feature = "linux") && self.current_dialect() == Dialect::Linux =>
+            {
+                Err(Error::IsDirectory)
+            }
+            FidState::Dir { open, .. } => Ok((open.clone(), true, fid.serial)),
+            FidState::Reserved | FidState::Walked => Err(Error::ReadUnopened),
+            role => Ok((role.file(Access::READ).ok_or(Error::BadFile)?.clone(), false, fid.serial)),
+        })?;
+        let room = buf.len().saturating_sub(wire::RREAD_HEADER).min(self.data_limit(count));
+        let data = buf
+            .get_mut(wire::RREAD_HEADER..)
+            .and_then(|data| data.get_mut(..room))
+            .unwrap_or_default();
+        let n = if dir {
+            V::TreeKind::boxed(|| self.read_dir(fid, &open, offset, data)).await?
+        } else {
+            // A blocked read ends when the fid is clunked, removed or moved by a walk.
+            let still_open = || {
+                self.update_fid(fid, serial, |fid| fid.state.mark_waited())
+                    .ok_or_else(|| unknown_fid(fid))
+            };
+            V::TreeKind::wait_while(self.vfs.read(&open, offset, data), still_open).await?
+        };
+        Ok(wire::finish_read(buf, wire::RREAD, tag, n))
+    }
+
+    /// read(5) of a directory: returns whole stat records, starting at offset 0 or at the end of the
+    /// last read.
+    async fn read_dir(
+        &self,
+        fid: wire::Fid,
+        open: &V::Open,
+        offset: u64,
+        data: &mut [u8],
+    ) -> Result<usize> {
+        let (serial, mut cookie) = self.with_fid(fid, |found| match found.state {
+            FidState::Dir { .. } if offset == 0 => Ok((found.serial, 0)),
+            FidState::Dir { offset: at, cookie, .. } if u64::from(at) == offset => {
+                Ok((found.serial, cookie))
+            }
+            FidState::Dir { .. } => Err(Error::SeekDirectory),
+            _ => Err(unknown_fid(fid)),
+        })?;
+        let mut filled = 0usize;
+        loop {
+            let mut entry = None;
+            self.vfs
+                .readdir(open, cookie, &mut |found| {
+                    entry = Some(((found.inode)(), found.next));
+                    ControlFlow::Break(())
+                })
+                .await?;
+            let Some((inode, next)) = entry else { break };
+            let free = data.get_mut(filled..).unwrap_or_default();
+            match self.listed_record(&inode, free, filled == 0).await? {
+                ListedRecord::Written(n) => filled = filled.saturating_add(n),
+                ListedRecord::TooLarge if filled == 0 => return Err(entry_too_long(data.len())),
+                ListedRecord::TooLarge => break,
+                ListedRecord::Removed => {}
+            }
+            cookie = next;
+        }
+        self.update_fid(fid, serial, |fid| {
+            if let FidState::Dir { offset: at, cookie: place, .. } = &mut fid.state {
+                *at = u32::try_from(offset.saturating_add(filled as u64)).unwrap_or(u32::MAX);
+                *place = cookie;
+            }
+        });
+        Ok(filled)
+    }
+
+    /// read(5), Twrite.
+    pub(super) async fn write(&self, fid: wire::Fid, offset: u64, data: &[u8]) -> Result<u32> {
+        let open = self.with_fid(fid, |fid| match &fid.state {
+            FidState::Dir { .. } => Err(Error::WriteDirectory),
+            FidState::Reserved | FidState::Walked => Err(Error::WriteUnopened),
+            role => Ok(role.file(Access::WRITE).ok_or(Error::BadFile)?.clone()),
+        })?;
+        // write(2): a write of no bytes changes nothing, not even a time.
+        if data.is_empty() {
+            return Ok(0);
+        }
+        let n = self.vfs.write(&open, offset, data).await?;
+        Ok(u32::try_from(n).unwrap_or(u32::MAX))
+    }
+
+    /// clunk(5): releases the fid even if this returns an error.
+    pub(super) async fn clunk(&self, fid: wire::Fid) -> Result<()> {
+        let taken = self.take_fid(fid)?;
+        let Some(open) = taken.state.opened() else { return Ok(()) };
+        let guard = CloseGuard { vfs: self.vfs, open };
+        let finished = self.vfs.flush(open).await;
+        drop(guard);
+        if !V::TreeKind::IMMUTABLE && taken.state.has(Access::REMOVE) {
+            self.remove_file(&taken).await?;
+        }
+        finished
+    }
+}
+
+/// A guard that closes an open file when dropped, so a cancelled clunk closes it, too.
+struct CloseGuard<'a, V: Vfs> {
+    vfs: &'a V,
+    open: &'a V::Open,
+}
+
+impl<V: Vfs> Drop for CloseGuard<'_, V> {
+    fn drop(&mut self) {
+        self.vfs.close(self.open);
+    }
+}
+
+/// Returns the error for an entry that does not fit. An empty reply would mean the end of the
+/// directory.
+#[cold]
+#[inline(never)]
+pub(super) fn entry_too_long(count: usize) -> Error {
+    Error::Invalid.with_message(format_args!(
+        "a count of {} bytes is too small for the next entry",
+        Decimal::from(count)
+    ))
+}

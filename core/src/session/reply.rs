@@ -1,0 +1,140 @@
+//! Replies: how much room each may need, and how it is encoded.
+
+use super::dispatch::is_served;
+use super::fids::FidState;
+use super::{Fid, Fids, Session, WAITING};
+use crate::Decimal;
+use crate::vfs::{Error, NAME_MAX, Result, Vfs};
+use crate::wire::{self, Dialect, Errno, Qid, Rmessage as R, Str, Tag, Tmessage as T, Writer};
+
+/// Bytes of an Rstat or Rreadlink with the longest name and link target that Linux has.
+const LINK_ROOM: usize = 4096 + 512;
+
+/// Bytes of `size[4] type[1] tag[2] count[2]`.
+pub(super) const COUNTED_HEADER: usize = wire::HEADER + 2;
+
+impl<V: Vfs, F: Fids<V>> Session<'_, V, F> {
+    /// Returns how many bytes of buffer answering the request in `frame` may take, the request
+    /// included.
+    pub fn room(&self, frame: &[u8]) -> usize {
+        let wanted = match wire::kind(frame) {
+            wire::TREAD | wire::TREADDIR => match self.message(frame) {
+                Ok((_, T::Read { fid, count, .. })) => self.read_size(fid, count),
+                #[cfg(feature = "linux")]
+                Ok((_, T::Readdir { count, .. })) => self.data_size(count),
+                _ => 0,
+            },
+            // The qids are stored behind the request until the walk is complete.
+            wire::TWALK => match self.message(frame) {
+                Ok((_, T::Walk { wnames, .. })) => {
+                    frame.len().saturating_add(wnames.len().saturating_mul(Qid::SIZE))
+                }
+                _ => 0,
+            },
+            wire::TSTAT | wire::TREADLINK => LINK_ROOM,
+            // The reply is built behind the request. The owner of the lock may have the longest
+            // name.
+            wire::TGETLOCK => frame.len().saturating_add(64 + NAME_MAX),
+            _ => 0,
+        };
+        let wanted = wanted.max(frame.len().saturating_add(192));
+        wanted.min(self.msize.get() as usize).max(frame.len())
+    }
+
+    /// Returns the size of the reply to a Tread. A read that may block for long must not hold a
+    /// large buffer meanwhile.
+    fn read_size(&self, fid: wire::Fid, count: u32) -> usize {
+        let blocks = match self.fids.borrow().get(fid.0) {
+            Some(Fid { state: FidState::File { open, .. }, .. }) => self.vfs.may_block(open),
+            _ => false,
+        };
+        let size = self.data_size(count);
+        if blocks { size.min(WAITING + wire::RREAD_HEADER) } else { size }
+    }
+
+    fn data_size(&self, count: u32) -> usize {
+        self.data_limit(count).saturating_add(wire::RREAD_HEADER)
+    }
+
+    /// Returns how many bytes of data a read of `count` bytes may return.
+    pub(super) fn data_limit(&self, count: u32) -> usize {
+        let most = self.msize.get().saturating_sub(wire::RREAD_HEADER as u32);
+        let most = if self.limits.iounit == 0 { most } else { most.min(self.limits.iounit) };
+        count.min(most) as usize
+    }
+
+    pub(super) fn iounit(&self) -> u32 {
+        self.limits.iounit.min(self.msize.get().saturating_sub(24))
+    }
+
+    pub(super) fn within_msize<'b>(&self, buf: &'b mut [u8]) -> &'b mut [u8] {
+        let len = buf.len().min(self.msize.get() as usize);
+        buf.get_mut(..len).unwrap_or_default()
+    }
+
+    #[inline(never)]
+    pub(super) fn encode(&self, buf: &mut [u8], tag: Tag, reply: &R<'_>) -> Result<usize> {
+        self.try_encode(reply, tag, buf).map_err(|_| reply_too_large(buf.len()))
+    }
+
+    pub(super) fn try_encode(
+        &self,
+        reply: &R<'_>,
+        tag: Tag,
+        buf: &mut [u8],
+    ) -> core::result::Result<usize, wire::Full> {
+        reply.encode_known(tag, self.current_dialect(), buf, is_encoded::<V>)
+    }
+
+    /// Encodes an error reply in the current dialect and returns its length.
+    pub(super) fn encode_error(&self, buf: &mut [u8], tag: Tag, error: &Error) -> usize {
+        let errno = u32::from(error.errno());
+        let dialect = self.current_dialect();
+        let buf = self.within_msize(buf);
+        let full = match dialect {
+            #[cfg(feature = "linux")]
+            Dialect::Linux => self.try_encode(&R::Lerror { ecode: errno }, tag, buf),
+            _ => error.read_message(|text| {
+                self.try_encode(&R::Error { ename: text.into(), errno: Errno(errno) }, tag, buf)
+            }),
+        };
+        // Only a board's smallest frames are too small for the text. An error without a text always
+        // fits.
+        full.or_else(|_| {
+            self.try_encode(&R::Error { ename: Str(b""), errno: Errno(errno) }, tag, buf)
+        })
+        .unwrap_or(0)
+    }
+}
+
+/// Returns whether replies to requests of this type are encoded. The others are built in place.
+#[inline(always)]
+fn is_encoded<V: Vfs>(kind: u8) -> bool {
+    !matches!(kind, wire::TWALK | wire::TSTAT | wire::TREAD | wire::TREADDIR)
+        && is_served::<V>(kind)
+}
+
+/// Writes the header in front of the `len` bytes of a reply that are already in place, and returns
+/// the length of the message.
+#[inline(never)]
+pub(super) fn finish_counted(
+    buf: &mut [u8],
+    kind: u8,
+    tag: Tag,
+    count: usize,
+    len: usize,
+) -> Result<usize> {
+    let room = buf.len();
+    let mut writer = Writer::new(buf, Dialect::Legacy);
+    writer.open(kind, tag);
+    writer.count(count);
+    writer.skip(len);
+    writer.close().map_err(|_| reply_too_large(room))
+}
+
+#[cold]
+#[inline(never)]
+pub(super) fn reply_too_large(room: usize) -> Error {
+    Error::TooLarge
+        .with_message(format_args!("the reply does not fit {} bytes", Decimal::from(room)))
+}
