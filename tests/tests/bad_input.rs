@@ -9,7 +9,7 @@ use datakit_core::vfs::FileStat;
 use datakit_core::wire::{Dialect, Extension, Fid, Tag, Tmessage as T};
 use datakit_server::Limits;
 use datakit_server::scratch::Scratch;
-use datakit_server::tree::{Dir, Entry, Kv, Live, ReadOnlyText, Tree, Value, Wait};
+use datakit_server::tree::{BoxFuture, Dir, Entry, Kv, Live, ReadOnlyText, Tree, Value};
 use datakit_tests::wire_client::WireClient;
 use datakit_tests::{Served, serve, within};
 
@@ -167,11 +167,11 @@ fn the_end_in_the_middle_of_a_frame_frees_everything() {
     let (live, served) = served();
     let mut client = WireClient::attached(served.addr, Dialect::Unix, 8192);
     client.open_path(1, "live", 0);
-    assert_eq!(live.readers(), 1);
+    assert_eq!(live.reader_count(), 1);
     client.socket.write_all(&[23, 0, 0, 0, 116, 1]).unwrap();
     drop(client);
     within(SECOND, "connection and stream freed", || {
-        served.stats.connections() == 0 && live.readers() == 0
+        served.stats.connections() == 0 && live.reader_count() == 0
     });
     still_serves(&served);
 }
@@ -186,10 +186,10 @@ fn p20_a_client_that_vanishes_while_it_waits_frees_its_streams() {
         assert_eq!(client.read(fid, 2, 100).unwrap(), b"");
         client.send(Tag(100 + fid as u16), &T::Read { fid: Fid(fid), offset: 2, count: 100 });
     }
-    assert_eq!(live.readers(), 20);
+    assert_eq!(live.reader_count(), 20);
     drop(client);
     within(SECOND, "connection and streams freed", || {
-        served.stats.connections() == 0 && live.readers() == 0
+        served.stats.connections() == 0 && live.reader_count() == 0
     });
 }
 
@@ -213,7 +213,7 @@ fn a_client_that_never_reads_is_given_up_and_harms_nobody() {
     }
     still_serves(&served);
     within(Duration::from_secs(5), "the connection given up", || served.stats.connections() == 0);
-    assert_eq!(live.readers(), 0);
+    assert_eq!(live.reader_count(), 0);
 }
 
 #[test]
@@ -303,11 +303,11 @@ fn files_to_be_removed_on_clunk_go_with_a_version() {
 struct Never;
 
 impl Value for Never {
-    fn read(&self) -> Wait<'_, Option<Vec<u8>>> {
+    fn read(&self) -> BoxFuture<'_, Option<Vec<u8>>> {
         Box::pin(std::future::pending())
     }
 
-    fn stat(&self) -> Wait<'_, FileStat> {
+    fn stat(&self) -> BoxFuture<'_, FileStat> {
         Box::pin(async { Ok(FileStat::new(0)) })
     }
 }

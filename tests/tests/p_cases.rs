@@ -10,7 +10,7 @@ use datakit_core::wire::{
 };
 use datakit_server::Limits;
 use datakit_server::scratch::Scratch;
-use datakit_server::tree::{Dir, Entry, Live, OfList, ReadOnlyText, Text, Tree};
+use datakit_server::tree::{Dir, Entry, ListDir, Live, ReadOnlyText, Text, Tree};
 use datakit_tests::wire_client::{Refusal, WireClient};
 use datakit_tests::{Served, serve};
 
@@ -40,7 +40,7 @@ fn tree() -> (Live<u32>, Tree) {
     let root: Dir = [
         Entry::dir("branch", branch),
         Entry::file("live", live.file(|n| format!("{n}\n"))),
-        Entry::dir("many", OfList::new(move || many.to_vec())),
+        Entry::dir("many", ListDir::new(move || many.to_vec())),
         Entry::file("text", Text::new("x".repeat(100_000))),
         deep,
     ]

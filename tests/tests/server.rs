@@ -11,7 +11,7 @@ use datakit_client::{Client, Options};
 use datakit_core::vfs::{FileStat, OpenMode};
 use datakit_core::wire::{Dialect, Fid, Tag, Tmessage as T};
 use datakit_server::scratch::Scratch;
-use datakit_server::tree::{Dir, Entry, Leaf, Live, OpenLeaf, Tree, Wait, ready};
+use datakit_server::tree::{BoxFuture, Dir, Entry, Leaf, Live, OpenLeaf, Tree, ready};
 use datakit_server::{Limits, Server};
 use datakit_tests::wire_client::WireClient;
 use datakit_tests::{serve, within};
@@ -89,15 +89,15 @@ fn a_socket_that_somebody_listens_on_is_left_alone() {
 struct Sticky(Live<u32>);
 
 impl Leaf for Sticky {
-    fn stat(&self) -> Wait<'_, FileStat> {
+    fn stat(&self) -> BoxFuture<'_, FileStat> {
         ready(Ok(FileStat::new(0)))
     }
 
-    fn open(&self, mode: OpenMode) -> Wait<'_, Box<dyn OpenLeaf>> {
+    fn open(&self, mode: OpenMode) -> BoxFuture<'_, Box<dyn OpenLeaf>> {
         Box::pin(async move { self.0.file(|n| format!("{n}\n")).open(mode).await })
     }
 
-    fn remove(&self) -> Wait<'_, ()> {
+    fn remove(&self) -> BoxFuture<'_, ()> {
         Box::pin(pending())
     }
 }
@@ -111,9 +111,9 @@ fn a_removal_that_hangs_does_not_keep_what_a_client_had_open() {
     let served = serve(Limits::default(), move |_| tree.clone());
     let mut client = WireClient::attached(served.addr, Dialect::Unix, 8192);
     (1..=20).for_each(|fid| client.open_path(fid, "sticky", 0x40));
-    assert_eq!(live.readers(), 20);
+    assert_eq!(live.reader_count(), 20);
     drop(client);
-    within(SECOND, "all is closed", || live.readers() == 0 && served.stats.connections() == 0);
+    within(SECOND, "all is closed", || live.reader_count() == 0 && served.stats.connections() == 0);
 }
 
 #[test]

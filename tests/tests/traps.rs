@@ -12,7 +12,7 @@ use datakit_core::wire::{
 use datakit_server::Limits;
 use datakit_server::scratch::Scratch;
 use datakit_server::tree::{
-    Dir, Directory, Entry, Leaf, Live, OpenLeaf, ReadOnlyText, Status, Tree, Wait, ready,
+    BoxFuture, Dir, Directory, Entry, Leaf, Live, OpenLeaf, ReadOnlyText, Status, Tree, ready,
 };
 use datakit_tests::wire_client::WireClient;
 use datakit_tests::{Served, serve, within};
@@ -51,11 +51,11 @@ struct Gated {
 }
 
 impl Leaf for Gated {
-    fn stat(&self) -> Wait<'_, FileStat> {
+    fn stat(&self) -> BoxFuture<'_, FileStat> {
         ready(Ok(FileStat::new(0)))
     }
 
-    fn open(&self, mode: OpenMode) -> Wait<'_, Box<dyn OpenLeaf>> {
+    fn open(&self, mode: OpenMode) -> BoxFuture<'_, Box<dyn OpenLeaf>> {
         Box::pin(async move {
             self.gate.pass().await;
             self.live.file(|n| format!("{n}\n")).open(mode).await
@@ -70,11 +70,11 @@ struct Behind {
 }
 
 impl Directory for Behind {
-    fn list(&self) -> Wait<'_, Vec<Entry>> {
+    fn list(&self) -> BoxFuture<'_, Vec<Entry>> {
         self.dir.list()
     }
 
-    fn lookup<'a>(&'a self, name: Name<'a>) -> Wait<'a, Entry> {
+    fn lookup<'a>(&'a self, name: Name<'a>) -> BoxFuture<'a, Entry> {
         Box::pin(async move {
             self.gate.pass().await;
             self.dir.lookup(name).await
@@ -89,11 +89,11 @@ struct Making {
 }
 
 impl Directory for Making {
-    fn list(&self) -> Wait<'_, Vec<Entry>> {
+    fn list(&self) -> BoxFuture<'_, Vec<Entry>> {
         ready(Ok(Vec::new()))
     }
 
-    fn create<'a>(&'a self, name: Name<'a>, _: Create<'a>) -> Wait<'a, Entry> {
+    fn create<'a>(&'a self, name: Name<'a>, _: Create<'a>) -> BoxFuture<'a, Entry> {
         let name = String::from_utf8_lossy(name.as_bytes());
         ready(Ok(Entry::file(&*name, Gated { gate: self.gate.clone(), live: self.live.clone() })))
     }
@@ -151,7 +151,7 @@ fn a_fid_clunked_while_its_open_waits_stays_gone() {
     world.gate.let_through();
     let (tag, reply) = client.reply();
     assert_eq!((tag, reply.unwrap_err().0.as_str()), (Tag(10), "Unknown fid 5"));
-    assert_eq!(world.live.readers(), 0, "what was opened for nobody is closed");
+    assert_eq!(world.live.reader_count(), 0, "what was opened for nobody is closed");
     assert_eq!(client.clunk(5).unwrap_err().0, "Unknown fid 5");
 }
 
@@ -168,7 +168,7 @@ fn a_number_used_again_while_an_open_waits_is_another_fid() {
     assert_eq!(client.reply().1.unwrap_err().0, "Unknown fid 5");
     client.open(5, 0).unwrap();
     assert_eq!(client.read(5, 0, 100).unwrap(), b"abc");
-    assert_eq!(world.live.readers(), 0);
+    assert_eq!(world.live.reader_count(), 0);
 }
 
 #[test]
@@ -195,7 +195,7 @@ fn a_flushed_open_leaves_nothing_open() {
     client.send(Tag(10), &T::Open { fid: Fid(5), mode: 0 });
     within(SECOND, "the open waits", || world.gate.waiting() == 1);
     client.rpc(&T::Flush { oldtag: Tag(10) }).unwrap();
-    assert_eq!((world.gate.waiting(), world.live.readers()), (0, 0));
+    assert_eq!((world.gate.waiting(), world.live.reader_count()), (0, 0));
     world.gate.let_through();
     client.open(5, 0).unwrap();
     assert_eq!(client.read(5, 0, 10).unwrap(), b"0\n");
@@ -264,10 +264,10 @@ fn a_version_ends_everything_before_it() {
         at_its_end(&mut client, fid.into());
         client.send(Tag(20 + fid), &read(fid.into()));
     }
-    assert_eq!(world.live.readers(), 10);
+    assert_eq!(world.live.reader_count(), 10);
     // The next message is Rversion, and no reply of before follows it.
     assert_eq!(client.version(4096, "9P2000.u"), (4096, "9P2000.u".to_owned()));
-    assert_eq!(world.live.readers(), 0);
+    assert_eq!(world.live.reader_count(), 0);
     world.live.publish(5);
     assert_eq!(client.clunk(0).unwrap_err().0, "Unknown fid 0");
     client.attach(0).unwrap();
@@ -287,7 +287,7 @@ fn a_version_while_an_open_waits_leaves_nothing_open() {
     world.gate.let_through();
     client.attach(0).unwrap();
     client.walk(0, 5, "text").unwrap();
-    assert_eq!(world.live.readers(), 0);
+    assert_eq!(world.live.reader_count(), 0);
 }
 
 #[test]
@@ -358,7 +358,7 @@ fn a_fid_clunked_while_its_read_waits_is_gone_and_so_is_the_read() {
     assert_eq!((tag, refused.unwrap_err().0.as_str()), (Tag(20), "Unknown fid 1"));
     assert_eq!(client.clunk(1).unwrap_err().0, "Unknown fid 1");
     client.rpc(&T::Flush { oldtag: Tag(20) }).unwrap();
-    assert_eq!(world.live.readers(), 0);
+    assert_eq!(world.live.reader_count(), 0);
     world.live.publish(1);
     client.walk(0, 1, "text").unwrap();
 }
@@ -393,7 +393,7 @@ fn nothing_overtakes_a_version_that_has_to_wait() {
         (0..3).map(|_| client.reply()).map(|(tag, reply)| reply.map(|_| tag).unwrap()).collect();
     assert_eq!(tags, [Tag::NONE, Tag::NONE, Tag(2)]);
     client.rpc(&T::Stat { fid: Fid(7) }).unwrap();
-    assert_eq!(world.live.readers(), 0);
+    assert_eq!(world.live.reader_count(), 0);
 }
 
 #[test]
@@ -426,7 +426,7 @@ fn a_fid_walked_onto_itself_while_its_open_waits_is_another_fid() {
     world.gate.let_through();
     let (tag, reply) = client.reply();
     assert_eq!((tag, reply.unwrap_err().0.as_str()), (Tag(10), "Unknown fid 5"));
-    assert_eq!(world.live.readers(), 0, "what was opened for nobody is closed");
+    assert_eq!(world.live.reader_count(), 0, "what was opened for nobody is closed");
     client.open(5, 0).unwrap();
 }
 

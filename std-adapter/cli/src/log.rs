@@ -226,5 +226,5 @@ fn tells(table: &[(&str, Source)], metadata: &Metadata<'_>) -> bool {
     table
         .iter()
         .find(|(target, _)| metadata.target().starts_with(target))
-        .is_some_and(|(_, source)| source.tells(level(metadata)))
+        .is_some_and(|(_, source)| source.enables(level(metadata)))
 }

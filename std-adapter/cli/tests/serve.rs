@@ -217,7 +217,7 @@ fn attach_timeout() {
 async fn requests_under_way_are_answered_after_the_stop() {
     let (started, mut start) = tokio::sync::mpsc::unbounded_channel();
     let (release, released) = tokio::sync::watch::channel(false);
-    let command = tree::Command::waiting(move |_| {
+    let command = tree::Command::new_async(move |_| {
         let mut released = released.clone();
         started.send(()).unwrap();
         async move { Ok(released.wait_for(|released| *released).await.map(|_| "done\n").unwrap()) }

@@ -6,7 +6,7 @@ use datakit_core::vfs;
 use super::Id;
 use super::merge::Refused;
 use super::object::Kind;
-use datakit_server::tree::Refusal;
+use datakit_server::tree::CommandError;
 
 /// The result of every operation of the database.
 pub type Result<T> = std::result::Result<T, Error>;
@@ -240,10 +240,10 @@ impl From<Error> for vfs::Error {
     }
 }
 
-impl From<Error> for Refusal {
-    fn from(error: Error) -> Refusal {
+impl From<Error> for CommandError {
+    fn from(error: Error) -> CommandError {
         let text = error.explain();
-        Refusal { error: error.into(), text }
+        CommandError { error: error.into(), text }
     }
 }
 

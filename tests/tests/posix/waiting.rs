@@ -48,7 +48,7 @@ fn a_blocked_read_ends_when_its_fid_does() {
             client.open_path(1, other, 0);
         }
     }
-    assert_eq!(live.readers(), 0);
+    assert_eq!(live.reader_count(), 0);
 }
 
 #[test]
@@ -82,7 +82,7 @@ fn clunked_streams_do_not_use_up_the_connection() {
             fids.clone().map(|fid| (fid + 100, false)).chain(fids.map(|fid| (fid + 2000, true)));
         assert!(replies.into_iter().eq(due));
     }
-    assert_eq!(live.readers(), 0);
+    assert_eq!(live.reader_count(), 0);
 }
 
 #[test]

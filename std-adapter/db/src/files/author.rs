@@ -6,7 +6,7 @@ use std::sync::Arc;
 use datakit_core::vfs::{Error, FileStat, OpenMode, Result, read_at};
 
 use crate::identity::{By, Identity, LONGEST};
-use datakit_server::tree::{Leaf, OpenLeaf, Wait, ready};
+use datakit_server::tree::{BoxFuture, Leaf, OpenLeaf, ready};
 
 /// `NAME <MAIL>` of who wrote the commit, and perhaps the date. A write at offset 0 begins anew,
 /// and the whole must be right with its newline or when the file is closed; after an error it is
@@ -78,18 +78,18 @@ impl Author {
 }
 
 impl Leaf for Author {
-    fn stat(&self) -> Wait<'_, FileStat> {
+    fn stat(&self) -> BoxFuture<'_, FileStat> {
         ready(Ok(FileStat::new(self.shown().len() as u64)))
     }
 
-    fn open(&self, mode: OpenMode) -> Wait<'_, Box<dyn OpenLeaf>> {
+    fn open(&self, mode: OpenMode) -> BoxFuture<'_, Box<dyn OpenLeaf>> {
         if mode.truncate {
             self.0.text.lock().now.clear();
         }
         ready(Ok(Box::new(OpenAuthor(self.clone()))))
     }
 
-    fn truncate(&self, length: u64) -> Wait<'_, ()> {
+    fn truncate(&self, length: u64) -> BoxFuture<'_, ()> {
         if length != 0 {
             return ready(Err(Error::Invalid));
         }
@@ -101,15 +101,15 @@ impl Leaf for Author {
 struct OpenAuthor(Author);
 
 impl OpenLeaf for OpenAuthor {
-    fn read<'a>(&'a self, offset: u64, buf: &'a mut [u8]) -> Wait<'a, usize> {
+    fn read<'a>(&'a self, offset: u64, buf: &'a mut [u8]) -> BoxFuture<'a, usize> {
         ready(read_at(&self.0.shown(), offset, buf))
     }
 
-    fn write<'a>(&'a self, offset: u64, data: &'a [u8]) -> Wait<'a, usize> {
+    fn write<'a>(&'a self, offset: u64, data: &'a [u8]) -> BoxFuture<'a, usize> {
         ready(self.0.write(offset, data))
     }
 
-    fn flush(&self) -> Wait<'_, ()> {
+    fn flush(&self) -> BoxFuture<'_, ()> {
         ready(self.0.check().map_err(Error::from))
     }
 }

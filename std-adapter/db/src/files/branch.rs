@@ -19,8 +19,8 @@ use crate::tree::Tree;
 use crate::{Branch, BranchName, Database, Id};
 use datakit_server::ino;
 use datakit_server::tree::{
-    Command, DirOnly, Directory, Entry, READ_ONLY_DIRECTORY, Refusal, Status, Wait, WeakEntry,
-    ready,
+    BoxFuture, Command, CommandError, DirOnly, Directory, Entry, READ_ONLY_DIR_MODE, Status,
+    WeakEntry, ready,
 };
 
 /// The branch that the files of a directory are about: after a rename it is another one. All files
@@ -81,7 +81,7 @@ impl Slot {
         let mut dir = self.dir.lock();
         dir.as_ref().and_then(WeakEntry::upgrade).unwrap_or_else(|| {
             let entry =
-                Entry::dir_of(name(&self.name()), self.number, BranchDir::new(self.clone()));
+                Entry::dir_with_ino(name(&self.name()), self.number, BranchDir::new(self.clone()));
             *dir = entry.downgrade();
             entry
         })
@@ -130,7 +130,7 @@ impl BranchDir {
             // The same inodes when the directory was dropped and is made again.
             let numbered = |entry: Entry| {
                 let number = ino::of(("branch", self.slot.number, entry.name()));
-                entry.numbered(number)
+                entry.with_ino(number)
             };
             Box::new([
                 numbered(Entry::dir(
@@ -152,25 +152,25 @@ impl BranchDir {
 
 impl Directory for BranchDir {
     fn mode(&self) -> u32 {
-        READ_ONLY_DIRECTORY
+        READ_ONLY_DIR_MODE
     }
 
-    fn list(&self) -> Wait<'_, Vec<Entry>> {
+    fn list(&self) -> BoxFuture<'_, Vec<Entry>> {
         ready(Ok(self.entries().to_vec()))
     }
 
-    fn lookup<'a>(&'a self, name: Name<'a>) -> Wait<'a, Entry> {
+    fn lookup<'a>(&'a self, name: Name<'a>) -> BoxFuture<'a, Entry> {
         let found = self.entries().iter().find(|entry| *entry.name() == *name.as_bytes());
         ready(found.cloned().ok_or(Error::NotFound))
     }
 
     /// Git keeps none, and `mkdir -m` sets one.
-    fn chmod(&self, _: u32) -> Wait<'_, ()> {
+    fn chmod(&self, _: u32) -> BoxFuture<'_, ()> {
         ready(Ok(()))
     }
 
     /// Deletes the branch, whatever is in the directory.
-    fn remove(&self) -> Wait<'_, ()> {
+    fn remove(&self) -> BoxFuture<'_, ()> {
         let branch = self.slot.branch();
         Box::pin(async move {
             Ok(self
@@ -208,7 +208,7 @@ fn forward(slot: Arc<Slot>) -> Command {
                 }
             };
             keep(None);
-            let moved = forward_to(&slot, &text).await.map_err(Refusal::from);
+            let moved = forward_to(&slot, &text).await.map_err(CommandError::from);
             moved
                 .inspect_err(|refusal| keep(Some(refusal.text.clone())))
                 .map(|()| transaction::NO_REPLY)

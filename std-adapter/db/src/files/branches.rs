@@ -7,7 +7,7 @@ use datakit_core::vfs::{Create, Error, Name, New, Result};
 use super::branch_table::BranchTable;
 use super::quota::Quota;
 use crate::{BranchName, Database};
-use datakit_server::tree::{Directory, Entry, READ_ONLY_DIRECTORY, Wait, ready};
+use datakit_server::tree::{BoxFuture, Directory, Entry, READ_ONLY_DIR_MODE, ready};
 
 /// All branches of the repository, and those that were made on this connection and have no commit
 /// yet.
@@ -40,33 +40,33 @@ struct Listed {
 impl Listed {
     fn entry(table: &Arc<BranchTable>, branch: BranchName) -> Entry {
         let (name, number) = (branch.to_file_name(), table.number(&branch));
-        Entry::dir_of(name, number, Listed { table: table.clone(), branch })
+        Entry::dir_with_ino(name, number, Listed { table: table.clone(), branch })
     }
 }
 
 impl Directory for Listed {
     fn mode(&self) -> u32 {
-        READ_ONLY_DIRECTORY
+        READ_ONLY_DIR_MODE
     }
 
-    fn list(&self) -> Wait<'_, Vec<Entry>> {
+    fn list(&self) -> BoxFuture<'_, Vec<Entry>> {
         let entry = entry(&self.table, &self.branch);
         Box::pin(async move { entry.as_dir().ok_or(Error::NotDirectory)?.list().await })
     }
 
-    fn lookup<'a>(&'a self, name: Name<'a>) -> Wait<'a, Entry> {
+    fn lookup<'a>(&'a self, name: Name<'a>) -> BoxFuture<'a, Entry> {
         let entry = entry(&self.table, &self.branch);
         Box::pin(async move { entry.as_dir().ok_or(Error::NotDirectory)?.lookup(name).await })
     }
 
-    fn remove(&self) -> Wait<'_, ()> {
+    fn remove(&self) -> BoxFuture<'_, ()> {
         let entry = entry(&self.table, &self.branch);
         Box::pin(async move { entry.as_dir().ok_or(Error::NotDirectory)?.remove().await })
     }
 }
 
 impl Directory for Branches {
-    fn list(&self) -> Wait<'_, Vec<Entry>> {
+    fn list(&self) -> BoxFuture<'_, Vec<Entry>> {
         Box::pin(async move {
             let heads = self.0.database().run(Database::heads).await?;
             let mut names: Vec<_> = heads.into_iter().map(|(name, _)| name).collect();
@@ -77,7 +77,7 @@ impl Directory for Branches {
         })
     }
 
-    fn lookup<'a>(&'a self, name: Name<'a>) -> Wait<'a, Entry> {
+    fn lookup<'a>(&'a self, name: Name<'a>) -> BoxFuture<'a, Entry> {
         ready((|| {
             let branch =
                 BranchName::from_file_name(name.as_bytes()).map_err(|_| Error::NotFound)?;
@@ -91,7 +91,7 @@ impl Directory for Branches {
     }
 
     /// Also of one that is there, which clients count on.
-    fn create<'a>(&'a self, name: Name<'a>, create: Create<'a>) -> Wait<'a, Entry> {
+    fn create<'a>(&'a self, name: Name<'a>, create: Create<'a>) -> BoxFuture<'a, Entry> {
         ready((|| {
             if create.new != New::Dir {
                 return Err(Error::OnlyDirectories);
@@ -105,7 +105,7 @@ impl Directory for Branches {
         })())
     }
 
-    fn rename<'a>(&'a self, child: &'a Entry, name: Name<'a>) -> Wait<'a, ()> {
+    fn rename<'a>(&'a self, child: &'a Entry, name: Name<'a>) -> BoxFuture<'a, ()> {
         ready((|| {
             let old = BranchName::from_file_name(&child.name()).map_err(crate::Error::from)?;
             let new = BranchName::from_file_name(name.as_bytes()).map_err(crate::Error::from)?;
@@ -113,7 +113,7 @@ impl Directory for Branches {
         })())
     }
 
-    fn unlink<'a>(&'a self, child: &'a Entry) -> Wait<'a, ()> {
+    fn unlink<'a>(&'a self, child: &'a Entry) -> BoxFuture<'a, ()> {
         ready((|| {
             self.0.removed(&BranchName::from_file_name(&child.name()).map_err(crate::Error::from)?);
             Ok(())

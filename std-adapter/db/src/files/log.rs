@@ -8,7 +8,7 @@ use datakit_core::vfs::{FileStat, OpenMode, Time, read_at};
 use super::ro::time_of;
 use crate::history::{Log, log};
 use crate::{Database, Error, Id, log_line};
-use datakit_server::tree::{Leaf, OpenLeaf, Wait, ready};
+use datakit_server::tree::{BoxFuture, Leaf, OpenLeaf, ready};
 
 /// The commit whose history it is, asked for when it is opened.
 pub(super) type Start = Box<dyn Fn() -> crate::Result<Option<Id>> + Send + Sync>;
@@ -21,17 +21,17 @@ pub(super) struct LogFile {
 
 impl Leaf for LogFile {
     /// Nobody knows its length before it is read.
-    fn stat(&self) -> Wait<'_, FileStat> {
+    fn stat(&self) -> BoxFuture<'_, FileStat> {
         ready(Ok(FileStat::new(0).read_only()))
     }
 
     /// With its last commit.
-    fn changed(&self) -> Option<Time> {
+    fn mtime(&self) -> Option<Time> {
         let start = (self.start)().ok()??;
         Some(time_of(&*self.database.objects().commit(start).ok()?))
     }
 
-    fn open(&self, _: OpenMode) -> Wait<'_, Box<dyn OpenLeaf>> {
+    fn open(&self, _: OpenMode) -> BoxFuture<'_, Box<dyn OpenLeaf>> {
         ready((|| {
             let start = (self.start)()?;
             let reader = Arc::new(Mutex::new(Reader::new(&self.database, start)));
@@ -48,7 +48,7 @@ struct OpenLog {
 }
 
 impl OpenLeaf for OpenLog {
-    fn read<'a>(&'a self, offset: u64, buf: &'a mut [u8]) -> Wait<'a, usize> {
+    fn read<'a>(&'a self, offset: u64, buf: &'a mut [u8]) -> BoxFuture<'a, usize> {
         Box::pin(async move {
             // Who has left a read may have its work still under way.
             if let Some(reader) = self.reader.try_lock()

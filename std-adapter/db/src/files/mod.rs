@@ -23,12 +23,12 @@ use datakit_core::vfs;
 use self::quota::Quota;
 use super::{Database, Id};
 use datakit_server::ino;
-use datakit_server::tree::{Dir, Entry, OpenLeaf, ReadOnly, Tree, Wait};
+use datakit_server::tree::{BoxFuture, Dir, Entry, OpenLeaf, ReadOnly, Tree};
 
 /// The tree of one connection. `debug` is the directory of that name.
 #[must_use]
 pub fn tree(database: &Database, debug: Entry) -> Tree {
-    let top = |name: &str, entry: Entry| entry.numbered(ino::of(("root", name)));
+    let top = |name: &str, entry: Entry| entry.with_ino(ino::of(("root", name)));
     let quota = Quota::new(database);
     let root: Dir = [
         top("branch", Entry::dir("branch", branches::Branches::new(database, &quota))),
@@ -40,7 +40,7 @@ pub fn tree(database: &Database, debug: Entry) -> Tree {
     ]
     .into_iter()
     .collect();
-    Tree::of(top("/", Entry::dir("/", ReadOnly(root))))
+    Tree::with_root(top("/", Entry::dir("/", ReadOnly(root))))
 }
 
 /// A hash that a client named.
@@ -60,7 +60,7 @@ struct Keeping<K> {
 }
 
 impl<K: Send + Sync> OpenLeaf for Keeping<K> {
-    fn read<'a>(&'a self, offset: u64, buf: &'a mut [u8]) -> Wait<'a, usize> {
+    fn read<'a>(&'a self, offset: u64, buf: &'a mut [u8]) -> BoxFuture<'a, usize> {
         self.open.read(offset, buf)
     }
 

@@ -16,7 +16,7 @@ use crate::store::{FetchError, Stop};
 use crate::{BranchName, Database, Id, said};
 use datakit_server::ino;
 use datakit_server::tree::{
-    Command, Directory, Entry, Leaf, Live, OpenLeaf, Refusal, Text, Wait, ready,
+    BoxFuture, Command, CommandError, Directory, Entry, Leaf, Live, OpenLeaf, Text, ready,
 };
 
 /// The remotes of one connection.
@@ -39,15 +39,15 @@ impl Remotes {
 }
 
 impl Directory for Remotes {
-    fn list(&self) -> Wait<'_, Vec<Entry>> {
+    fn list(&self) -> BoxFuture<'_, Vec<Entry>> {
         ready(Ok(self.known.lock().values().cloned().collect()))
     }
 
-    fn lookup<'a>(&'a self, name: Name<'a>) -> Wait<'a, Entry> {
+    fn lookup<'a>(&'a self, name: Name<'a>) -> BoxFuture<'a, Entry> {
         ready(self.known.lock().get(name.as_bytes()).cloned().ok_or(Error::NotFound))
     }
 
-    fn create<'a>(&'a self, name: Name<'a>, create: Create<'a>) -> Wait<'a, Entry> {
+    fn create<'a>(&'a self, name: Name<'a>, create: Create<'a>) -> BoxFuture<'a, Entry> {
         ready((|| {
             if create.new != New::Dir {
                 return Err(Error::OnlyDirectories);
@@ -66,7 +66,7 @@ impl Directory for Remotes {
         })())
     }
 
-    fn rename<'a>(&'a self, child: &'a Entry, name: Name<'a>) -> Wait<'a, ()> {
+    fn rename<'a>(&'a self, child: &'a Entry, name: Name<'a>) -> BoxFuture<'a, ()> {
         ready((|| {
             let mut known = self.known.lock();
             if *child.name() == *name.as_bytes() {
@@ -81,8 +81,8 @@ impl Directory for Remotes {
         })())
     }
 
-    fn unlink<'a>(&'a self, child: &'a Entry) -> Wait<'a, ()> {
-        self.known.lock().retain(|_, entry| !entry.is(child));
+    fn unlink<'a>(&'a self, child: &'a Entry) -> BoxFuture<'a, ()> {
+        self.known.lock().retain(|_, entry| !entry.is_same(child));
         ready(Ok(()))
     }
 }
@@ -146,15 +146,15 @@ impl RemoteDir {
 }
 
 impl Directory for RemoteDir {
-    fn list(&self) -> Wait<'_, Vec<Entry>> {
+    fn list(&self) -> BoxFuture<'_, Vec<Entry>> {
         ready(Ok(self.entries.to_vec()))
     }
 
-    fn keeps(&self, _: &Entry) -> bool {
+    fn ignores_removal(&self, _: &Entry) -> bool {
         true
     }
 
-    fn remove(&self) -> Wait<'_, ()> {
+    fn remove(&self) -> BoxFuture<'_, ()> {
         ready(Ok(()))
     }
 }
@@ -169,7 +169,7 @@ impl Drop for Wanted {
 }
 
 impl Remote {
-    async fn fetch(&self, branch: String) -> Result<(), Refusal> {
+    async fn fetch(&self, branch: String) -> Result<(), CommandError> {
         let url = String::from_utf8_lossy(self.url.get().trim_ascii()).into_owned();
         if url.is_empty() {
             return Err(Error::Invalid.with_message("error: remote url is not defined").into());
@@ -219,13 +219,13 @@ impl Remote {
 
 /// Why `url` was not fetched, in the log and where the command can be read; in the error itself
 /// where it is `short`.
-fn refused(error: Error, url: &str, why: &str, short: bool) -> Refusal {
+fn refused(error: Error, url: &str, why: &str, short: bool) -> CommandError {
     tracing::warn!("cannot fetch {url}: {why}");
     let error = match short {
         true => error.with_message(format_args!("error: cannot fetch {url}: {why}")),
         false => error.with_message(format_args!("error: cannot fetch {url}")),
     };
-    Refusal { error, text: format!("error: cannot fetch {url}: {why}\n") }
+    CommandError { error, text: format!("error: cannot fetch {url}: {why}\n") }
 }
 
 impl Kept {
@@ -261,11 +261,11 @@ impl Drop for Kept {
 struct Head(Arc<Remote>);
 
 impl Leaf for Head {
-    fn stat(&self) -> Wait<'_, FileStat> {
+    fn stat(&self) -> BoxFuture<'_, FileStat> {
         ready(Ok(FileStat::new(0).read_only()))
     }
 
-    fn open(&self, mode: OpenMode) -> Wait<'_, Box<dyn OpenLeaf>> {
+    fn open(&self, mode: OpenMode) -> BoxFuture<'_, Box<dyn OpenLeaf>> {
         Box::pin(async move {
             let taken = self.0.quota.watches.take()?;
             let counted = self.0.kept.database.count(|counters| &counters.watches);

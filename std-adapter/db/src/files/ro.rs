@@ -10,7 +10,7 @@ use crate::objects::Objects;
 use crate::tree::{Content, Dir, File, Node, Tree, join};
 use datakit_server::ino;
 use datakit_server::memory::Shared;
-use datakit_server::tree::{Directory, Entry, Leaf, OpenLeaf, Snapshot, Wait, ready};
+use datakit_server::tree::{BoxFuture, Directory, Entry, Leaf, OpenBytes, OpenLeaf, ready};
 
 /// The tree to be shown and when it came to be, as far as that is known; asked for at every access.
 pub(super) type Source = Arc<dyn Fn() -> crate::Result<(Tree, Option<Time>)> + Send + Sync>;
@@ -64,7 +64,7 @@ impl Ro {
     pub(super) fn top(self, name: &str) -> Entry {
         let number = ino::of(("ro", self.number));
         let Ro { database, top: way, shown, .. } = self;
-        Entry::dir_of(
+        Entry::dir_with_ino(
             name.as_bytes().into(),
             number,
             RoDir(Arc::new(Place { database, way, path: Vec::new(), number, shown })),
@@ -158,7 +158,7 @@ impl Place {
             Node::Dir(dir) => {
                 let number = number(b'D');
                 let place = self.below(&name, &dir, number);
-                Some(Entry::dir_of(name, number, RoDir(Arc::new(place))))
+                Some(Entry::dir_with_ino(name, number, RoDir(Arc::new(place))))
             }
             Node::File(file) => {
                 let number = number(if file.mode == Mode::Link { b'L' } else { b'F' });
@@ -173,7 +173,7 @@ impl Place {
             Way::Found(_) => FileWay::Found(file),
             Way::Path(..) => FileWay::Looked,
         };
-        Entry::file_of(name.clone(), number, RoFile { dir: self.clone(), name, way, link })
+        Entry::file_with_ino(name.clone(), number, RoFile { dir: self.clone(), name, way, link })
     }
 }
 
@@ -182,15 +182,15 @@ impl Directory for RoDir {
         DIRECTORY
     }
 
-    fn changed(&self) -> Option<Time> {
+    fn mtime(&self) -> Option<Time> {
         self.0.since()
     }
 
-    fn keeps(&self, _: &Entry) -> bool {
+    fn ignores_removal(&self, _: &Entry) -> bool {
         self.0.shown.kept
     }
 
-    fn list(&self) -> Wait<'_, Vec<Entry>> {
+    fn list(&self) -> BoxFuture<'_, Vec<Entry>> {
         ready((|| {
             let mut entries = Vec::new();
             let see =
@@ -200,7 +200,7 @@ impl Directory for RoDir {
         })())
     }
 
-    fn lookup<'a>(&'a self, name: Name<'a>) -> Wait<'a, Entry> {
+    fn lookup<'a>(&'a self, name: Name<'a>) -> BoxFuture<'a, Entry> {
         ready((|| {
             let node = self
                 .0
@@ -256,7 +256,7 @@ impl RoFile {
 }
 
 impl Leaf for RoFile {
-    fn changed(&self) -> Option<Time> {
+    fn mtime(&self) -> Option<Time> {
         self.dir.since()
     }
 
@@ -264,7 +264,7 @@ impl Leaf for RoFile {
         if self.link { FileType::Symlink } else { FileType::File }
     }
 
-    fn target(&self) -> Wait<'_, Vec<u8>> {
+    fn target(&self) -> BoxFuture<'_, Vec<u8>> {
         ready((|| match self.file()? {
             File { mode: Mode::Link, content } => {
                 Ok(self.at(content.bytes(self.dir.objects()))?.to_vec())
@@ -273,21 +273,21 @@ impl Leaf for RoFile {
         })())
     }
 
-    fn stat(&self) -> Wait<'_, FileStat> {
+    fn stat(&self) -> BoxFuture<'_, FileStat> {
         ready(self.stat_and_time().map(|(stat, _)| stat))
     }
 
-    fn stat_now(&self) -> Option<Result<(FileStat, Option<Time>)>> {
+    fn try_stat_now(&self) -> Option<Result<(FileStat, Option<Time>)>> {
         Some(self.stat_and_time())
     }
 
-    fn open(&self, _: OpenMode) -> Wait<'_, Box<dyn OpenLeaf>> {
+    fn open(&self, _: OpenMode) -> BoxFuture<'_, Box<dyn OpenLeaf>> {
         Box::pin(async move {
             let content = match self.file()?.content {
                 Content::Stored(id) => self.at(self.dir.database.blob(id).await)?,
                 fresh => self.at(fresh.bytes(self.dir.objects()))?,
             };
-            Ok(Box::new(Snapshot(Shared(content))) as Box<dyn OpenLeaf>)
+            Ok(Box::new(OpenBytes(Shared(content))) as Box<dyn OpenLeaf>)
         })
     }
 }

@@ -24,7 +24,7 @@ use crate::tree::{Content, File, Node, Tree, join, no_space};
 use crate::{Database, Id};
 use datakit_server::clock::now;
 use datakit_server::content::Content as Sparse;
-use datakit_server::tree::{Directory, Entry, Leaf, OpenLeaf, Wait, ready};
+use datakit_server::tree::{BoxFuture, Directory, Entry, Leaf, OpenLeaf, ready};
 
 /// The largest file that clients can make, in bytes.
 const LARGEST: u64 = 1 << 30;
@@ -160,8 +160,8 @@ fn entry(inode: &Arc<Inode>) -> Entry {
     inode.entry(|| {
         let (name, number) = (inode.name(), inode.number);
         match inode.is_dir {
-            true => Entry::dir_of(name, number, RwDir(inode.clone())),
-            false => Entry::file_of(name, number, RwFile(inode.clone())),
+            true => Entry::dir_with_ino(name, number, RwDir(inode.clone())),
+            false => Entry::file_with_ino(name, number, RwFile(inode.clone())),
         }
     })
 }
@@ -306,39 +306,44 @@ fn home(inode: &Inode) -> Option<Entry> {
 }
 
 impl Directory for RwDir {
-    fn list(&self) -> Wait<'_, Vec<Entry>> {
+    fn list(&self) -> BoxFuture<'_, Vec<Entry>> {
         ready(self.entries())
     }
 
-    fn lookup<'a>(&'a self, name: Name<'a>) -> Wait<'a, Entry> {
+    fn lookup<'a>(&'a self, name: Name<'a>) -> BoxFuture<'a, Entry> {
         ready(self.find(name.as_bytes()))
     }
 
-    fn create<'a>(&'a self, name: Name<'a>, create: Create<'a>) -> Wait<'a, Entry> {
+    fn create<'a>(&'a self, name: Name<'a>, create: Create<'a>) -> BoxFuture<'a, Entry> {
         ready(self.make(name.as_bytes(), create))
     }
 
-    fn rename<'a>(&'a self, child: &'a Entry, name: Name<'a>) -> Wait<'a, ()> {
+    fn rename<'a>(&'a self, child: &'a Entry, name: Name<'a>) -> BoxFuture<'a, ()> {
         ready(self.move_in(child, name.as_bytes()))
     }
 
-    fn move_to<'a>(&'a self, child: &'a Entry, dir: &'a Entry, name: Name<'a>) -> Wait<'a, ()> {
+    fn move_to<'a>(
+        &'a self,
+        child: &'a Entry,
+        dir: &'a Entry,
+        name: Name<'a>,
+    ) -> BoxFuture<'a, ()> {
         let dir =
             dir.as_any().and_then(|dir| dir.downcast_ref::<RwDir>()).ok_or(Error::CrossDevice);
         ready(dir.and_then(|dir| dir.move_in(child, name.as_bytes())))
     }
 
     /// With everything in it.
-    fn remove(&self) -> Wait<'_, ()> {
+    fn remove(&self) -> BoxFuture<'_, ()> {
         ready(remove(&self.0))
     }
 
-    fn unlink<'a>(&'a self, _: &'a Entry) -> Wait<'a, ()> {
+    fn unlink<'a>(&'a self, _: &'a Entry) -> BoxFuture<'a, ()> {
         ready(Ok(()))
     }
 
     /// Git keeps no modes of directories.
-    fn chmod(&self, _: u32) -> Wait<'_, ()> {
+    fn chmod(&self, _: u32) -> BoxFuture<'_, ()> {
         ready(Ok(()))
     }
 
@@ -346,11 +351,11 @@ impl Directory for RwDir {
         DIRECTORY
     }
 
-    fn changed(&self) -> Option<Time> {
+    fn mtime(&self) -> Option<Time> {
         self.0.rw.upgrade()?.changed(&self.0)
     }
 
-    fn home(&self) -> Option<Entry> {
+    fn current_parent(&self) -> Option<Entry> {
         home(&self.0)
     }
 
@@ -422,7 +427,7 @@ impl Leaf for RwFile {
         }
     }
 
-    fn target(&self) -> Wait<'_, Vec<u8>> {
+    fn target(&self) -> BoxFuture<'_, Vec<u8>> {
         ready(self.file().and_then(|(rw, file)| match file {
             File { mode: Mode::Link, content } => {
                 Ok(self.at(content.bytes(rw.database.objects()))?.to_vec())
@@ -431,14 +436,14 @@ impl Leaf for RwFile {
         }))
     }
 
-    fn stat(&self) -> Wait<'_, FileStat> {
+    fn stat(&self) -> BoxFuture<'_, FileStat> {
         ready(self.file().and_then(|(rw, file)| {
             let length = self.at(file.content.length(rw.database.objects()))?;
             Ok(stat(file.mode, length))
         }))
     }
 
-    fn open(&self, mode: OpenMode) -> Wait<'_, Box<dyn OpenLeaf>> {
+    fn open(&self, mode: OpenMode) -> BoxFuture<'_, Box<dyn OpenLeaf>> {
         let opened = match mode.truncate {
             true => self.empty(),
             false => self.file().map(drop),
@@ -447,7 +452,7 @@ impl Leaf for RwFile {
         ready(opened.map(|()| Box::new(open) as Box<dyn OpenLeaf>))
     }
 
-    fn truncate(&self, length: u64) -> Wait<'_, ()> {
+    fn truncate(&self, length: u64) -> BoxFuture<'_, ()> {
         if length == 0 {
             return ready(self.empty());
         }
@@ -458,22 +463,22 @@ impl Leaf for RwFile {
         })
     }
 
-    fn chmod(&self, mode: u32) -> Wait<'_, ()> {
+    fn chmod(&self, mode: u32) -> BoxFuture<'_, ()> {
         ready((|| {
             let rw = self.0.rw.upgrade().ok_or_else(gone)?;
             rw.with_file(&self.0, |_, at| Ok(rw.transaction.chmod(at, file_mode(mode))?))
         })())
     }
 
-    fn remove(&self) -> Wait<'_, ()> {
+    fn remove(&self) -> BoxFuture<'_, ()> {
         ready(remove(&self.0))
     }
 
-    fn changed(&self) -> Option<Time> {
+    fn mtime(&self) -> Option<Time> {
         self.0.rw.upgrade()?.changed(&self.0)
     }
 
-    fn home(&self) -> Option<Entry> {
+    fn current_parent(&self) -> Option<Entry> {
         home(&self.0)
     }
 
@@ -492,7 +497,7 @@ struct OpenRw {
 }
 
 impl OpenLeaf for OpenRw {
-    fn read<'a>(&'a self, offset: u64, buf: &'a mut [u8]) -> Wait<'a, usize> {
+    fn read<'a>(&'a self, offset: u64, buf: &'a mut [u8]) -> BoxFuture<'a, usize> {
         Box::pin(async move {
             let leaf = RwFile(self.inode.clone());
             let (rw, file) = leaf.file()?;
@@ -503,7 +508,7 @@ impl OpenLeaf for OpenRw {
         })
     }
 
-    fn write<'a>(&'a self, offset: u64, data: &'a [u8]) -> Wait<'a, usize> {
+    fn write<'a>(&'a self, offset: u64, data: &'a [u8]) -> BoxFuture<'a, usize> {
         Box::pin(async move {
             load(&self.inode).await?;
             let mut written = 0;

@@ -12,16 +12,16 @@ use crate::object::{Commit, Mode};
 use crate::tree::{Content, File, Tree};
 use crate::{Database, Id, diff};
 use datakit_server::ino;
-use datakit_server::tree::{Directory, Entry, READ_ONLY_DIRECTORY, ReadOnlyText, Wait, ready};
+use datakit_server::tree::{BoxFuture, Directory, Entry, READ_ONLY_DIR_MODE, ReadOnlyText, ready};
 
-fn nothing_listed() -> Wait<'static, Vec<Entry>> {
+fn nothing_listed() -> BoxFuture<'static, Vec<Entry>> {
     ready(Ok(Vec::new()))
 }
 
 /// A text about a commit, which is the same whenever it is looked at.
 fn text(name: &[u8], kind: &str, (id, commit): (Id, &Commit), text: impl AsRef<[u8]>) -> Entry {
-    let text = ReadOnlyText::new(text).of_time(time_of(commit));
-    Entry::file(name, text).numbered(ino::of((kind, name, id.as_bytes())))
+    let text = ReadOnlyText::new(text).with_mtime(time_of(commit));
+    Entry::file(name, text).with_ino(ino::of((kind, name, id.as_bytes())))
 }
 
 /// `/snapshots`: a directory for each commit.
@@ -35,20 +35,20 @@ impl Snapshots {
 
 impl Directory for Snapshots {
     fn mode(&self) -> u32 {
-        READ_ONLY_DIRECTORY
+        READ_ONLY_DIR_MODE
     }
 
-    fn list(&self) -> Wait<'_, Vec<Entry>> {
+    fn list(&self) -> BoxFuture<'_, Vec<Entry>> {
         nothing_listed()
     }
 
-    fn lookup<'a>(&'a self, name: Name<'a>) -> Wait<'a, Entry> {
+    fn lookup<'a>(&'a self, name: Name<'a>) -> BoxFuture<'a, Entry> {
         ready((|| {
             let id = id(name)?;
             let commit = self.0.objects().named_commit(id)?;
             let number = ino::of(("snapshot", id.as_bytes()));
             let dir = SnapshotDir { database: self.0.clone(), id, commit, number };
-            Ok(Entry::dir(name.as_bytes(), dir).numbered(number))
+            Ok(Entry::dir(name.as_bytes(), dir).with_ino(number))
         })())
     }
 }
@@ -73,13 +73,13 @@ impl SnapshotDir {
                     Arc::new(move || Ok((tree.clone(), Some(since)))),
                     self.number,
                 );
-                Entry::dir(name, diff).numbered(ino::of(("diff", self.number)))
+                Entry::dir(name, diff).with_ino(ino::of(("diff", self.number)))
             }
             b"hash" => text(name, "snapshot", about, self.id.to_string()),
             b"log" => {
                 let (database, id) = (self.database.clone(), self.id);
                 let log = LogFile { database, start: Box::new(move || Ok(Some(id))) };
-                Entry::file(name, log).numbered(ino::of(("log", id.as_bytes())))
+                Entry::file(name, log).with_ino(ino::of(("log", id.as_bytes())))
             }
             b"msg" => text(name, "snapshot", about, &self.commit.message),
             b"parents" => {
@@ -95,18 +95,18 @@ impl SnapshotDir {
 
 impl Directory for SnapshotDir {
     fn mode(&self) -> u32 {
-        READ_ONLY_DIRECTORY
+        READ_ONLY_DIR_MODE
     }
 
-    fn changed(&self) -> Option<Time> {
+    fn mtime(&self) -> Option<Time> {
         Some(time_of(&self.commit))
     }
 
-    fn list(&self) -> Wait<'_, Vec<Entry>> {
+    fn list(&self) -> BoxFuture<'_, Vec<Entry>> {
         ready(Ok(Self::NAMES.iter().filter_map(|name| self.entry(name)).collect()))
     }
 
-    fn lookup<'a>(&'a self, name: Name<'a>) -> Wait<'a, Entry> {
+    fn lookup<'a>(&'a self, name: Name<'a>) -> BoxFuture<'a, Entry> {
         ready(self.entry(name.as_bytes()).ok_or(Error::NotFound))
     }
 }
@@ -122,14 +122,14 @@ impl Commits {
 
 impl Directory for Commits {
     fn mode(&self) -> u32 {
-        READ_ONLY_DIRECTORY
+        READ_ONLY_DIR_MODE
     }
 
-    fn list(&self) -> Wait<'_, Vec<Entry>> {
+    fn list(&self) -> BoxFuture<'_, Vec<Entry>> {
         nothing_listed()
     }
 
-    fn lookup<'a>(&'a self, name: Name<'a>) -> Wait<'a, Entry> {
+    fn lookup<'a>(&'a self, name: Name<'a>) -> BoxFuture<'a, Entry> {
         ready((|| {
             let id = id(name)?;
             let commit = self.0.objects().named_commit(id)?;
@@ -179,14 +179,14 @@ impl Trees {
 
 impl Directory for Trees {
     fn mode(&self) -> u32 {
-        READ_ONLY_DIRECTORY
+        READ_ONLY_DIR_MODE
     }
 
-    fn list(&self) -> Wait<'_, Vec<Entry>> {
+    fn list(&self) -> BoxFuture<'_, Vec<Entry>> {
         nothing_listed()
     }
 
-    fn lookup<'a>(&'a self, name: Name<'a>) -> Wait<'a, Entry> {
+    fn lookup<'a>(&'a self, name: Name<'a>) -> BoxFuture<'a, Entry> {
         ready(self.entry(name.as_bytes()).map_err(Error::from))
     }
 }
@@ -206,18 +206,18 @@ impl Diff {
 
 impl Directory for Diff {
     fn mode(&self) -> u32 {
-        READ_ONLY_DIRECTORY
+        READ_ONLY_DIR_MODE
     }
 
-    fn changed(&self) -> Option<Time> {
+    fn mtime(&self) -> Option<Time> {
         (self.new)().ok()?.1
     }
 
-    fn list(&self) -> Wait<'_, Vec<Entry>> {
+    fn list(&self) -> BoxFuture<'_, Vec<Entry>> {
         nothing_listed()
     }
 
-    fn lookup<'a>(&'a self, name: Name<'a>) -> Wait<'a, Entry> {
+    fn lookup<'a>(&'a self, name: Name<'a>) -> BoxFuture<'a, Entry> {
         Box::pin(async move {
             let (id, (new, since)) = (id(name)?, (self.new)()?);
             // What is new is hashed for it.
@@ -228,10 +228,10 @@ impl Directory for Diff {
             });
             let text = ReadOnlyText::new(lines.await?);
             let file = match since {
-                Some(since) => text.of_time(since),
+                Some(since) => text.with_mtime(since),
                 None => text,
             };
-            Result::Ok(Entry::file(name.as_bytes(), file).numbered(ino::of((
+            Result::Ok(Entry::file(name.as_bytes(), file).with_ino(ino::of((
                 "diff",
                 self.number,
                 id.as_bytes(),

@@ -12,7 +12,7 @@ use crate::branch::{self, Following, Lagged};
 use crate::counters::Counted;
 use crate::tree::Node;
 use crate::{Database, Error, Id};
-use datakit_server::tree::{Delivery, Leaf, OpenLeaf, Wait, ready};
+use datakit_server::tree::{BoxFuture, Leaf, OpenLeaf, StreamCursor, ready};
 
 /// What an open stream keeps: the branch that it follows, and its place among the streams that are
 /// counted.
@@ -35,7 +35,7 @@ impl Slot {
     }
 }
 
-fn nothing_known() -> Wait<'static, FileStat> {
+fn nothing_known() -> BoxFuture<'static, FileStat> {
     ready(Ok(FileStat::new(0).read_only()))
 }
 
@@ -44,11 +44,11 @@ fn nothing_known() -> Wait<'static, FileStat> {
 pub(super) struct HeadLive(pub(super) Arc<Slot>);
 
 impl Leaf for HeadLive {
-    fn stat(&self) -> Wait<'_, FileStat> {
+    fn stat(&self) -> BoxFuture<'_, FileStat> {
         nothing_known()
     }
 
-    fn open(&self, mode: OpenMode) -> Wait<'_, Box<dyn OpenLeaf>> {
+    fn open(&self, mode: OpenMode) -> BoxFuture<'_, Box<dyn OpenLeaf>> {
         Box::pin(async move {
             let kept = self.0.keep()?;
             let open = kept.branch.shown().file(|head| line(*head)).open(mode).await?;
@@ -61,15 +61,18 @@ impl Leaf for HeadLive {
 pub(super) struct Reflog(pub(super) Arc<Slot>);
 
 impl Leaf for Reflog {
-    fn stat(&self) -> Wait<'_, FileStat> {
+    fn stat(&self) -> BoxFuture<'_, FileStat> {
         nothing_known()
     }
 
-    fn open(&self, _: OpenMode) -> Wait<'_, Box<dyn OpenLeaf>> {
+    fn open(&self, _: OpenMode) -> BoxFuture<'_, Box<dyn OpenLeaf>> {
         ready((|| {
             let kept = self.0.keep()?;
-            let reader =
-                LogReader { moves: kept.branch.log(), delivery: Delivery::default(), ended: false };
+            let reader = LogReader {
+                moves: kept.branch.log(),
+                delivery: StreamCursor::default(),
+                ended: false,
+            };
             Ok(Box::new(OpenLog { reader: Mutex::new(reader), _kept: kept }) as Box<dyn OpenLeaf>)
         })())
     }
@@ -82,7 +85,7 @@ struct OpenLog {
 
 struct LogReader {
     moves: branch::LogReader,
-    delivery: Delivery,
+    delivery: StreamCursor,
     ended: bool,
 }
 
@@ -91,7 +94,7 @@ impl OpenLeaf for OpenLog {
         true
     }
 
-    fn read<'a>(&'a self, offset: u64, buf: &'a mut [u8]) -> Wait<'a, usize> {
+    fn read<'a>(&'a self, offset: u64, buf: &'a mut [u8]) -> BoxFuture<'a, usize> {
         Box::pin(async move {
             let reader = &mut *self.reader.lock().await;
             loop {
@@ -118,17 +121,17 @@ pub(super) struct TreeLive {
 }
 
 impl Leaf for TreeLive {
-    fn stat(&self) -> Wait<'_, FileStat> {
+    fn stat(&self) -> BoxFuture<'_, FileStat> {
         nothing_known()
     }
 
-    fn open(&self, _: OpenMode) -> Wait<'_, Box<dyn OpenLeaf>> {
+    fn open(&self, _: OpenMode) -> BoxFuture<'_, Box<dyn OpenLeaf>> {
         ready((|| {
             let kept = self.slot.keep()?;
             let mut heads = kept.branch.shown().subscribe();
             let (database, path) = (self.slot.database.clone(), self.path.clone());
             let text = what_is_at(&database, *heads.borrow_and_update(), &path)?;
-            let delivery = Delivery::of(text.into());
+            let delivery = StreamCursor::of(text.into());
             let reader = Mutex::new(TreeReader { heads, delivery });
             Ok(Box::new(OpenTree { database, path, reader, _kept: kept }) as Box<dyn OpenLeaf>)
         })())
@@ -144,7 +147,7 @@ struct OpenTree {
 
 struct TreeReader {
     heads: watch::Receiver<Option<Id>>,
-    delivery: Delivery,
+    delivery: StreamCursor,
 }
 
 impl OpenLeaf for OpenTree {
@@ -152,7 +155,7 @@ impl OpenLeaf for OpenTree {
         true
     }
 
-    fn read<'a>(&'a self, offset: u64, buf: &'a mut [u8]) -> Wait<'a, usize> {
+    fn read<'a>(&'a self, offset: u64, buf: &'a mut [u8]) -> BoxFuture<'a, usize> {
         Box::pin(async move {
             let reader = &mut *self.reader.lock().await;
             loop {

@@ -17,9 +17,9 @@ use crate::land::How;
 use crate::transaction::{Options, Sides, Transaction};
 use crate::tree::Tree;
 use datakit_server::tree::{
-    Command, Directory, Entry, ReadOnlyText, Refusal, Status, Text, Wait, ready,
+    BoxFuture, Command, CommandError, Directory, Entry, ReadOnlyText, Status, Text, ready,
 };
-use datakit_server::{ino, tree::begins};
+use datakit_server::{ino, tree::is_prefix_of_any};
 
 /// What most commands have to say.
 pub(super) const NO_REPLY: &str = "";
@@ -100,11 +100,11 @@ impl TransactionDir {
 }
 
 impl Directory for TransactionDir {
-    fn list(&self) -> Wait<'_, Vec<Entry>> {
+    fn list(&self) -> BoxFuture<'_, Vec<Entry>> {
         ready(self.entries())
     }
 
-    fn lookup<'a>(&'a self, name: Name<'a>) -> Wait<'a, Entry> {
+    fn lookup<'a>(&'a self, name: Name<'a>) -> BoxFuture<'a, Entry> {
         ready((|| {
             let named = |entry: &&Entry| *entry.name() == *name.as_bytes();
             if let Some(entry) = self.entries.iter().find(named) {
@@ -124,17 +124,17 @@ impl Directory for TransactionDir {
     }
 
     /// Only `rw` can be emptied on the way to the end of a transaction.
-    fn keeps(&self, child: &Entry) -> bool {
+    fn ignores_removal(&self, child: &Entry) -> bool {
         *child.name() != *b"rw"
     }
 
     /// Git keeps none, and `mkdir -m` sets one.
-    fn chmod(&self, _: u32) -> Wait<'_, ()> {
+    fn chmod(&self, _: u32) -> BoxFuture<'_, ()> {
         ready(Ok(()))
     }
 
     /// As `close`.
-    fn remove(&self) -> Wait<'_, ()> {
+    fn remove(&self) -> BoxFuture<'_, ()> {
         Box::pin(self.files.close())
     }
 }
@@ -156,7 +156,7 @@ impl Files {
         .complete_unless(word_begun)
     }
 
-    async fn obey(&self, command: &str) -> std::result::Result<String, Refusal> {
+    async fn obey(&self, command: &str) -> std::result::Result<String, CommandError> {
         let mut words = command.split_ascii_whitespace();
         match (words.next(), words.collect::<Vec<_>>().as_slice()) {
             (Some("close"), []) => self.close().await?,
@@ -190,7 +190,11 @@ impl Files {
     }
 
     /// `commit`, and behind it `ff-only`, `if-changed` and `id`, in any order.
-    async fn commit(&self, command: &str, words: &[&str]) -> std::result::Result<String, Refusal> {
+    async fn commit(
+        &self,
+        command: &str,
+        words: &[&str],
+    ) -> std::result::Result<String, CommandError> {
         let mut options = Options { how: How::Merge, if_changed: false };
         let mut tell = false;
         for word in words {
@@ -279,9 +283,9 @@ fn word_begun(command: &str) -> bool {
     let (first, last) =
         command.rsplit_once(|c: char| c.is_ascii_whitespace()).unwrap_or(("", command));
     if first.is_empty() {
-        begins(["close", "reset", "commit"], last)
+        is_prefix_of_any(["close", "reset", "commit"], last)
     } else {
-        begins(["ff-only", "if-changed", "id"], last)
+        is_prefix_of_any(["ff-only", "if-changed", "id"], last)
     }
 }
 

@@ -11,7 +11,7 @@ use super::branch_table::BranchTable;
 use super::quota::Taken;
 use super::transaction::TransactionDir;
 use crate::transaction::Transaction;
-use datakit_server::tree::{Directory, Entry, Wait, ready};
+use datakit_server::tree::{BoxFuture, Directory, Entry, ready};
 
 /// The transactions on one branch.
 pub(super) struct Transactions {
@@ -94,11 +94,11 @@ impl Transactions {
 }
 
 impl Directory for Transactions {
-    fn list(&self) -> Wait<'_, Vec<Entry>> {
+    fn list(&self) -> BoxFuture<'_, Vec<Entry>> {
         ready(Ok(self.table.with(|open| open.values().map(|kept| kept.entry.clone()).collect())))
     }
 
-    fn lookup<'a>(&'a self, name: Name<'a>) -> Wait<'a, Entry> {
+    fn lookup<'a>(&'a self, name: Name<'a>) -> BoxFuture<'a, Entry> {
         ready(
             self.table
                 .with(|open| open.get(name.as_bytes()).map(|kept| kept.entry.clone()))
@@ -106,11 +106,16 @@ impl Directory for Transactions {
         )
     }
 
-    fn create<'a>(&'a self, name: Name<'a>, create: Create<'a>) -> Wait<'a, Entry> {
+    fn create<'a>(&'a self, name: Name<'a>, create: Create<'a>) -> BoxFuture<'a, Entry> {
         self.create_by(name, create, User::default())
     }
 
-    fn create_by<'a>(&'a self, name: Name<'a>, _: Create<'a>, user: User<'a>) -> Wait<'a, Entry> {
+    fn create_by<'a>(
+        &'a self,
+        name: Name<'a>,
+        _: Create<'a>,
+        user: User<'a>,
+    ) -> BoxFuture<'a, Entry> {
         ready(self.begin(name.as_bytes(), user))
     }
 }

@@ -8,7 +8,7 @@ use super::branch::Slot;
 use super::streams::TreeLive;
 use crate::tree::{Node, join};
 use datakit_server::ino;
-use datakit_server::tree::{Directory, Entry, READ_ONLY_DIRECTORY, Wait, ready};
+use datakit_server::tree::{BoxFuture, Directory, Entry, READ_ONLY_DIR_MODE, ready};
 
 /// The directory about one path of a branch, which need not be there.
 pub(super) struct WatchDir {
@@ -26,13 +26,13 @@ impl WatchDir {
 
     fn live(&self) -> Entry {
         let file = TreeLive { slot: self.slot.clone(), path: self.path.clone() };
-        Entry::file(LIVE, file).numbered(ino::of(("tree.live", self.slot.number, &self.path)))
+        Entry::file(LIVE, file).with_ino(ino::of(("tree.live", self.slot.number, &self.path)))
     }
 
     fn below(&self, name: &[u8]) -> Entry {
         let path = join(&self.path, name);
         let number = ino::of(("watch", self.slot.number, &path));
-        Entry::dir([name, NODE].concat(), WatchDir::new(self.slot.clone(), path)).numbered(number)
+        Entry::dir([name, NODE].concat(), WatchDir::new(self.slot.clone(), path)).with_ino(number)
     }
 
     /// What is there now: a hint, since any name can be watched.
@@ -54,17 +54,17 @@ impl WatchDir {
 
 impl Directory for WatchDir {
     fn mode(&self) -> u32 {
-        READ_ONLY_DIRECTORY
+        READ_ONLY_DIR_MODE
     }
 
-    fn list(&self) -> Wait<'_, Vec<Entry>> {
+    fn list(&self) -> BoxFuture<'_, Vec<Entry>> {
         ready(self.names().map(|mut entries| {
             entries.insert(0, self.live());
             entries
         }))
     }
 
-    fn lookup<'a>(&'a self, name: Name<'a>) -> Wait<'a, Entry> {
+    fn lookup<'a>(&'a self, name: Name<'a>) -> BoxFuture<'a, Entry> {
         let name = name.as_bytes();
         ready(match name.strip_suffix(NODE) {
             _ if name == LIVE => Ok(self.live()),

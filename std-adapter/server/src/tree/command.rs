@@ -7,9 +7,9 @@ use std::sync::Arc;
 
 use datakit_core::vfs::{Error, FileStat, OpenMode, Result};
 
-use super::leaf::only_normal;
+use super::file::only_normal;
 use super::pieces::{Piece, Pieces};
-use super::{Leaf, OpenLeaf, Wait, ready};
+use super::{BoxFuture, Leaf, OpenLeaf, ready};
 
 /// A file that takes commands, and whose content is the reply to the last one that succeeded.
 ///
@@ -44,21 +44,21 @@ impl Answer {
 }
 
 type Handler = dyn Fn(String) -> Answering + Send + Sync;
-type Answering = Pin<Box<dyn Future<Output = std::result::Result<Vec<u8>, Refusal>> + Send>>;
+type Answering = Pin<Box<dyn Future<Output = std::result::Result<Vec<u8>, CommandError>> + Send>>;
 
 /// Why a command failed: the error of the request that ended it, and a text that may be longer than
 /// that of an error can be.
 #[derive(Debug, Clone)]
-pub struct Refusal {
+pub struct CommandError {
     /// The error of that request.
     pub error: Error,
-    /// What is read then, in lines, where the file [explains](Command::explaining).
+    /// EntryKind is read then, in lines, where the file [explains](Command::explaining).
     pub text: String,
 }
 
-impl From<Error> for Refusal {
-    fn from(error: Error) -> Refusal {
-        Refusal { text: format!("{error}\n"), error }
+impl From<Error> for CommandError {
+    fn from(error: Error) -> CommandError {
+        CommandError { text: format!("{error}\n"), error }
     }
 }
 
@@ -76,7 +76,7 @@ impl Command {
     }
 
     /// The same where the reply has to be waited for. A request that is given up drops the future.
-    pub fn waiting<T, F>(handler: impl Fn(String) -> F + Send + Sync + 'static) -> Command
+    pub fn new_async<T, F>(handler: impl Fn(String) -> F + Send + Sync + 'static) -> Command
     where
         T: Into<Vec<u8>>,
         F: Future<Output = Result<T>> + Send + 'static,
@@ -93,7 +93,7 @@ impl Command {
     pub fn explaining<T, F>(handler: impl Fn(String) -> F + Send + Sync + 'static) -> Command
     where
         T: Into<Vec<u8>>,
-        F: Future<Output = std::result::Result<T, Refusal>> + Send + 'static,
+        F: Future<Output = std::result::Result<T, CommandError>> + Send + 'static,
     {
         let handler: Box<Handler> = Box::new(move |command| {
             let reply = handler(command);
@@ -138,11 +138,11 @@ impl Command {
 }
 
 impl Leaf for Command {
-    fn stat(&self) -> Wait<'_, FileStat> {
+    fn stat(&self) -> BoxFuture<'_, FileStat> {
         ready(Ok(FileStat::new(self.0.answer.lock().len() as u64)))
     }
 
-    fn open(&self, _: OpenMode) -> Wait<'_, Box<dyn OpenLeaf>> {
+    fn open(&self, _: OpenMode) -> BoxFuture<'_, Box<dyn OpenLeaf>> {
         ready(Ok(Box::new(Opened {
             file: self.0.clone(),
             pieces: Pieces::default(),
@@ -150,15 +150,15 @@ impl Leaf for Command {
         })))
     }
 
-    fn truncate(&self, length: u64) -> Wait<'_, ()> {
+    fn truncate(&self, length: u64) -> BoxFuture<'_, ()> {
         ready(if length == 0 { Ok(()) } else { Err(Error::ExtendCommand) })
     }
 
-    fn chmod(&self, mode: u32) -> Wait<'_, ()> {
+    fn chmod(&self, mode: u32) -> BoxFuture<'_, ()> {
         ready(only_normal(mode))
     }
 
-    fn remove(&self) -> Wait<'_, ()> {
+    fn remove(&self) -> BoxFuture<'_, ()> {
         ready(Err(Error::NotPermitted))
     }
 }
@@ -220,7 +220,7 @@ impl At {
 }
 
 impl OpenLeaf for Opened {
-    fn read<'a>(&'a self, offset: u64, buf: &'a mut [u8]) -> Wait<'a, usize> {
+    fn read<'a>(&'a self, offset: u64, buf: &'a mut [u8]) -> BoxFuture<'a, usize> {
         Box::pin(async move {
             self.run(self.pieces.end()).await?;
             let mut at = self.at.lock();
@@ -244,13 +244,13 @@ impl OpenLeaf for Opened {
         })
     }
 
-    fn write<'a>(&'a self, offset: u64, data: &'a [u8]) -> Wait<'a, usize> {
+    fn write<'a>(&'a self, offset: u64, data: &'a [u8]) -> BoxFuture<'a, usize> {
         Box::pin(async move {
             if data.is_empty() {
                 return Ok(0);
             }
             self.run(self.pieces.before(offset, 0)).await?;
-            // What came in pieces may go on: `commit` with ` ff-only`.
+            // EntryKind came in pieces may go on: `commit` with ` ff-only`.
             let goes_on = |text: &[u8], in_one_piece: bool| {
                 !in_one_piece
                     || str::from_utf8(text).is_ok_and(|text| (self.file.goes_on)(text.trim_start()))
@@ -261,7 +261,7 @@ impl OpenLeaf for Opened {
         })
     }
 
-    fn flush(&self) -> Wait<'_, ()> {
+    fn flush(&self) -> BoxFuture<'_, ()> {
         Box::pin(self.run(self.pieces.end()))
     }
 }

@@ -1,4 +1,4 @@
-//! What a directory of the dynamic tree is, and the ready-made ones.
+//! EntryKind a directory of the dynamic tree is, and the ready-made ones.
 
 use parking_lot::RwLock;
 use std::any::Any;
@@ -7,29 +7,29 @@ use std::sync::Arc;
 
 use datakit_core::vfs::{Create, Error, FileType, Name, New, Result, Time, User};
 
-use super::{Entry, Wait, ready};
+use super::{BoxFuture, Entry, ready};
 
 /// The permission bits of a directory in which nothing can be made or removed.
-pub const READ_ONLY_DIRECTORY: u32 = 0o555;
+pub const READ_ONLY_DIR_MODE: u32 = 0o555;
 
 /// A directory: create your own.
 ///
 /// Refusals that are not overridden are those of a read-only directory.
 pub trait Directory: Send + Sync {
     /// The entries, in the order in which they are shown. Asked when the directory is opened.
-    fn list(&self) -> Wait<'_, Vec<Entry>>;
+    fn list(&self) -> BoxFuture<'_, Vec<Entry>>;
 
     /// The entry called `name`; unless it is overridden, the first of that name in the list.
     ///
     /// # Errors
     /// [`Error::NotFound`].
-    fn lookup<'a>(&'a self, name: Name<'a>) -> Wait<'a, Entry> {
+    fn lookup<'a>(&'a self, name: Name<'a>) -> BoxFuture<'a, Entry> {
         Box::pin(async move { find(self.list().await?, name) })
     }
 
     /// Makes a file, a directory or a symbolic link. An existing name is [`Error::Exists`]; one
     /// that is not [exclusive](Create::exclusive) may empty the file that has it instead.
-    fn create<'a>(&'a self, name: Name<'a>, create: Create<'a>) -> Wait<'a, Entry> {
+    fn create<'a>(&'a self, name: Name<'a>, create: Create<'a>) -> BoxFuture<'a, Entry> {
         let _ = (name, create);
         ready(Err(Error::ReadOnlyDirectory))
     }
@@ -41,13 +41,13 @@ pub trait Directory: Send + Sync {
         name: Name<'a>,
         create: Create<'a>,
         user: User<'a>,
-    ) -> Wait<'a, Entry> {
+    ) -> BoxFuture<'a, Entry> {
         let _ = user;
         self.create(name, create)
     }
 
     /// Gives `child` another name. The entry's own name is changed by the tree afterwards.
-    fn rename<'a>(&'a self, child: &'a Entry, name: Name<'a>) -> Wait<'a, ()> {
+    fn rename<'a>(&'a self, child: &'a Entry, name: Name<'a>) -> BoxFuture<'a, ()> {
         let _ = (child, name);
         ready(Err(Error::ReadOnlyDirectory))
     }
@@ -57,13 +57,18 @@ pub trait Directory: Send + Sync {
     ///
     /// # Errors
     /// [`Error::CrossDevice`], after which clients copy and remove.
-    fn move_to<'a>(&'a self, child: &'a Entry, dir: &'a Entry, name: Name<'a>) -> Wait<'a, ()> {
+    fn move_to<'a>(
+        &'a self,
+        child: &'a Entry,
+        dir: &'a Entry,
+        name: Name<'a>,
+    ) -> BoxFuture<'a, ()> {
         let _ = (child, dir, name);
         ready(Err(Error::CrossDevice))
     }
 
     /// Sets the permission bits.
-    fn chmod(&self, mode: u32) -> Wait<'_, ()> {
+    fn chmod(&self, mode: u32) -> BoxFuture<'_, ()> {
         let _ = mode;
         ready(Err(Error::NotPermitted))
     }
@@ -74,12 +79,12 @@ pub trait Directory: Send + Sync {
     }
 
     /// When its names changed; `None` where that is not known.
-    fn changed(&self) -> Option<Time> {
+    fn mtime(&self) -> Option<Time> {
         None
     }
 
     /// The directory that has it now, where it may have been moved since it was found.
-    fn home(&self) -> Option<Entry> {
+    fn current_parent(&self) -> Option<Entry> {
         None
     }
 
@@ -90,20 +95,20 @@ pub trait Directory: Send + Sync {
 
     /// Whether `child` goes with this directory only: a removal of it is taken and changes nothing,
     /// as `rm -r` removes what is in a directory before the directory itself.
-    fn keeps(&self, child: &Entry) -> bool {
+    fn ignores_removal(&self, child: &Entry) -> bool {
         let _ = child;
         false
     }
 
     /// Removes this directory itself.
-    fn remove(&self) -> Wait<'_, ()> {
+    fn remove(&self) -> BoxFuture<'_, ()> {
         ready(Err(Error::ReadOnlyDirectory))
     }
 
     /// `child` agreed to be removed and is to be shown no more. Nothing to be done where its own
     /// `remove` did that; a symbolic link is not asked itself, so that it is this directory's to
     /// refuse.
-    fn unlink<'a>(&'a self, child: &'a Entry) -> Wait<'a, ()> {
+    fn unlink<'a>(&'a self, child: &'a Entry) -> BoxFuture<'a, ()> {
         ready(if child.kind() == FileType::Symlink {
             Err(Error::ReadOnlyDirectory)
         } else {
@@ -121,23 +126,23 @@ fn find(entries: Vec<Entry>, name: Name<'_>) -> Result<Entry> {
 pub struct Empty;
 
 impl Directory for Empty {
-    fn list(&self) -> Wait<'_, Vec<Entry>> {
+    fn list(&self) -> BoxFuture<'_, Vec<Entry>> {
         ready(Ok(Vec::new()))
     }
 }
 
 /// A directory whose entries are asked for at every listing and every lookup.
-pub struct OfList<F>(F);
+pub struct ListDir<F>(F);
 
-impl<F: Fn() -> Vec<Entry> + Send + Sync> OfList<F> {
+impl<F: Fn() -> Vec<Entry> + Send + Sync> ListDir<F> {
     /// `list` returns the same entries for the same things: a fresh one has a fresh inode number.
-    pub fn new(list: F) -> OfList<F> {
-        OfList(list)
+    pub fn new(list: F) -> ListDir<F> {
+        ListDir(list)
     }
 }
 
-impl<F: Fn() -> Vec<Entry> + Send + Sync> Directory for OfList<F> {
-    fn list(&self) -> Wait<'_, Vec<Entry>> {
+impl<F: Fn() -> Vec<Entry> + Send + Sync> Directory for ListDir<F> {
+    fn list(&self) -> BoxFuture<'_, Vec<Entry>> {
         ready(Ok((self.0)()))
     }
 }
@@ -181,21 +186,21 @@ impl FromIterator<Entry> for Dir {
 }
 
 impl Directory for Dir {
-    fn list(&self) -> Wait<'_, Vec<Entry>> {
+    fn list(&self) -> BoxFuture<'_, Vec<Entry>> {
         ready(Ok(self.0.read().values().cloned().collect()))
     }
 
-    fn lookup<'a>(&'a self, name: Name<'a>) -> Wait<'a, Entry> {
+    fn lookup<'a>(&'a self, name: Name<'a>) -> BoxFuture<'a, Entry> {
         ready(self.get(name.as_bytes()).ok_or(Error::NotFound))
     }
 
-    fn unlink<'a>(&'a self, child: &'a Entry) -> Wait<'a, ()> {
+    fn unlink<'a>(&'a self, child: &'a Entry) -> BoxFuture<'a, ()> {
         if child.kind() == FileType::Symlink {
             return ready(Err(Error::ReadOnlyDirectory));
         }
         let (name, mut entries) = (child.name(), self.0.write());
         // The name may stand for something newer by now, which stays.
-        let there = entries.get(&name).is_some_and(|found| found.is(child));
+        let there = entries.get(&name).is_some_and(|found| found.is_same(child));
         ready(if there { entries.remove(&name).map(drop) } else { None }.ok_or(Error::NotFound))
     }
 }
@@ -206,26 +211,26 @@ pub struct ReadOnly<D>(pub D);
 
 impl<D: Directory> Directory for ReadOnly<D> {
     fn mode(&self) -> u32 {
-        READ_ONLY_DIRECTORY
+        READ_ONLY_DIR_MODE
     }
 
-    fn changed(&self) -> Option<Time> {
-        self.0.changed()
+    fn mtime(&self) -> Option<Time> {
+        self.0.mtime()
     }
 
-    fn list(&self) -> Wait<'_, Vec<Entry>> {
+    fn list(&self) -> BoxFuture<'_, Vec<Entry>> {
         self.0.list()
     }
 
-    fn lookup<'a>(&'a self, name: Name<'a>) -> Wait<'a, Entry> {
+    fn lookup<'a>(&'a self, name: Name<'a>) -> BoxFuture<'a, Entry> {
         self.0.lookup(name)
     }
 
-    fn remove(&self) -> Wait<'_, ()> {
+    fn remove(&self) -> BoxFuture<'_, ()> {
         self.0.remove()
     }
 
-    fn unlink<'a>(&'a self, child: &'a Entry) -> Wait<'a, ()> {
+    fn unlink<'a>(&'a self, child: &'a Entry) -> BoxFuture<'a, ()> {
         self.0.unlink(child)
     }
 }
@@ -234,15 +239,15 @@ impl<D: Directory> Directory for ReadOnly<D> {
 pub struct DirOnly<D>(pub D);
 
 impl<D: Directory> Directory for DirOnly<D> {
-    fn list(&self) -> Wait<'_, Vec<Entry>> {
+    fn list(&self) -> BoxFuture<'_, Vec<Entry>> {
         self.0.list()
     }
 
-    fn lookup<'a>(&'a self, name: Name<'a>) -> Wait<'a, Entry> {
+    fn lookup<'a>(&'a self, name: Name<'a>) -> BoxFuture<'a, Entry> {
         self.0.lookup(name)
     }
 
-    fn create<'a>(&'a self, name: Name<'a>, create: Create<'a>) -> Wait<'a, Entry> {
+    fn create<'a>(&'a self, name: Name<'a>, create: Create<'a>) -> BoxFuture<'a, Entry> {
         self.create_by(name, create, User::default())
     }
 
@@ -251,7 +256,7 @@ impl<D: Directory> Directory for DirOnly<D> {
         name: Name<'a>,
         create: Create<'a>,
         user: User<'a>,
-    ) -> Wait<'a, Entry> {
+    ) -> BoxFuture<'a, Entry> {
         if create.new == New::Dir {
             self.0.create_by(name, create, user)
         } else {
@@ -259,15 +264,15 @@ impl<D: Directory> Directory for DirOnly<D> {
         }
     }
 
-    fn rename<'a>(&'a self, child: &'a Entry, name: Name<'a>) -> Wait<'a, ()> {
+    fn rename<'a>(&'a self, child: &'a Entry, name: Name<'a>) -> BoxFuture<'a, ()> {
         self.0.rename(child, name)
     }
 
-    fn remove(&self) -> Wait<'_, ()> {
+    fn remove(&self) -> BoxFuture<'_, ()> {
         self.0.remove()
     }
 
-    fn unlink<'a>(&'a self, child: &'a Entry) -> Wait<'a, ()> {
+    fn unlink<'a>(&'a self, child: &'a Entry) -> BoxFuture<'a, ()> {
         self.0.unlink(child)
     }
 }

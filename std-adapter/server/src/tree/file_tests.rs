@@ -117,7 +117,7 @@ async fn v7_each_open_shows_its_own_evaluation() -> Done {
 #[tokio::test]
 async fn v8_a_long_state_is_read_until_empty() -> Done {
     let text = "0123456789".repeat(1000);
-    let tree = tree_of(Status::waiting({
+    let tree = tree_of(Status::new_async({
         let text = text.clone();
         move || {
             let text = text.clone();
@@ -201,7 +201,7 @@ async fn a_command_that_explains_shows_the_reason_until_the_next() -> Done {
         if command == "good" {
             Ok("reply")
         } else {
-            Err(Refusal { error, text: "the reason in full".to_owned() })
+            Err(CommandError { error, text: "the reason in full".to_owned() })
         }
     }));
     assert_eq!(write(&tree, "f", "bad").await.unwrap_err().to_string(), "short");
@@ -224,7 +224,7 @@ async fn a_command_that_explains_shows_the_reason_until_the_next() -> Done {
 #[tokio::test]
 async fn commands_that_wait_keep_their_order_on_one_open_file() -> Done {
     let log = Arc::new(Mutex::new(Vec::new()));
-    let tree = tree_of(Command::waiting({
+    let tree = tree_of(Command::new_async({
         let log = log.clone();
         move |command: String| {
             let log = log.clone();
@@ -249,11 +249,11 @@ async fn commands_that_wait_keep_their_order_on_one_open_file() -> Done {
 struct Slot(Arc<Mutex<Option<Vec<u8>>>>);
 
 impl Value for Slot {
-    fn read(&self) -> Wait<'_, Option<Vec<u8>>> {
+    fn read(&self) -> BoxFuture<'_, Option<Vec<u8>>> {
         ready(Ok(self.0.lock().clone()))
     }
 
-    fn write(&self, value: Vec<u8>) -> Wait<'_, ()> {
+    fn write(&self, value: Vec<u8>) -> BoxFuture<'_, ()> {
         *self.0.lock() = Some(value);
         ready(Ok(()))
     }
@@ -318,7 +318,7 @@ impl File for Gain {
 
 #[tokio::test]
 async fn a_file_of_core_is_served() -> Done {
-    let tree = tree_of(Core::new(Gain(Mutex::new(5))));
+    let tree = tree_of(CoreFile::new(Gain(Mutex::new(5))));
     let open = tree.open(&walk(&tree, "f").await?, OpenMode::READ).await?;
     let other = tree.open(&walk(&tree, "f").await?, OpenMode::WRITE).await?;
     tree.write(&other, 0, b"7\n").await?;
@@ -358,7 +358,7 @@ async fn commands_may_come_in_pieces() -> Done {
     tree.write(&open, 0, b"four").await?;
     tree.close(&open);
     assert_eq!(read(&tree, "f").await?, "");
-    // What is kept is bounded.
+    // EntryKind is kept is bounded.
     let open = tree.open(&f, OpenMode::READ_WRITE).await?;
     let piece = [b'x'; 40_000];
     tree.write(&open, 0, &piece).await?;
@@ -394,11 +394,11 @@ async fn a_complete_command_need_not_wait() -> Done {
 struct Written(Arc<Mutex<Vec<String>>>);
 
 impl Value for Written {
-    fn read(&self) -> Wait<'_, Option<Vec<u8>>> {
+    fn read(&self) -> BoxFuture<'_, Option<Vec<u8>>> {
         ready(Ok(self.0.lock().last().map(|last| last.clone().into_bytes())))
     }
 
-    fn write(&self, value: Vec<u8>) -> Wait<'_, ()> {
+    fn write(&self, value: Vec<u8>) -> BoxFuture<'_, ()> {
         self.0.lock().push(String::from_utf8_lossy(&value).into_owned());
         ready(Ok(()))
     }
@@ -434,7 +434,7 @@ async fn a_log_level_in_pieces_is_one_level() -> Done {
     assert_eq!(tree.write(&level, 0, b"in").await, Ok(2));
     assert_eq!((tree.write(&level, 2, b"").await, source.level()), (Ok(0), log::Level::Warning));
     assert_eq!((tree.write(&level, 2, b"fo").await, source.level()), (Ok(2), log::Level::Info));
-    // What comes late of it is no level without a name.
+    // EntryKind comes late of it is no level without a name.
     assert_eq!(tree.write(&level, 4, b"\n").await, Ok(1));
     assert_eq!(tree.write(&level, 0, b"\n").await.map_err(|error| error.errno()), Err(22));
     assert_eq!(source.level(), log::Level::Info);

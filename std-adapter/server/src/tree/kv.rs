@@ -6,21 +6,21 @@ use datakit_core::vfs::{Error, FileStat, OpenMode, read_at};
 
 use super::pieces::{Piece, Pieces};
 use super::text::{end_of, overlay, resize};
-use super::{Leaf, OpenLeaf, Wait, ready};
+use super::{BoxFuture, Leaf, OpenLeaf, ready};
 
 /// A value under a key of some store.
 pub trait Value: Send + Sync {
     /// The value now; `None` where there is none.
-    fn read(&self) -> Wait<'_, Option<Vec<u8>>>;
+    fn read(&self) -> BoxFuture<'_, Option<Vec<u8>>>;
 
     /// Replaces the value.
-    fn write(&self, value: Vec<u8>) -> Wait<'_, ()> {
+    fn write(&self, value: Vec<u8>) -> BoxFuture<'_, ()> {
         let _ = value;
         ready(Err(Error::ReadOnlyFile))
     }
 
     /// Length and permissions; unless it is overridden, the value is read for it.
-    fn stat(&self) -> Wait<'_, FileStat> {
+    fn stat(&self) -> BoxFuture<'_, FileStat> {
         Box::pin(async {
             let value = self.read().await?.ok_or(Error::NotFound)?;
             Ok(FileStat::new(value.len() as u64))
@@ -28,12 +28,12 @@ pub trait Value: Send + Sync {
     }
 
     /// Removes the value.
-    fn remove(&self) -> Wait<'_, ()> {
+    fn remove(&self) -> BoxFuture<'_, ()> {
         ready(Err(Error::ReadOnlyFile))
     }
 
     /// Sets the permission bits.
-    fn chmod(&self, mode: u32) -> Wait<'_, ()> {
+    fn chmod(&self, mode: u32) -> BoxFuture<'_, ()> {
         let _ = mode;
         ready(Err(Error::ReadOnlyFile))
     }
@@ -42,7 +42,7 @@ pub trait Value: Send + Sync {
 /// A [`Value`] as a file: every read reads the value anew, and what was written is laid over it and
 /// written as a whole.
 ///
-/// What is written in pieces, at offsets that follow each other, is written to the value once: with
+/// EntryKind is written in pieces, at offsets that follow each other, is written to the value once: with
 /// a newline at the end of a write, a write elsewhere, a read, or the clunk. A write of no bytes is
 /// none.
 pub struct Kv(Arc<Shared>);
@@ -90,17 +90,17 @@ impl Shared {
 }
 
 impl Leaf for Kv {
-    fn stat(&self) -> Wait<'_, FileStat> {
+    fn stat(&self) -> BoxFuture<'_, FileStat> {
         Box::pin(async move {
             let stat = self.0.value.stat().await?;
             Ok(if self.0.read_only { stat.read_only() } else { stat })
         })
     }
 
-    fn open(&self, mode: OpenMode) -> Wait<'_, Box<dyn OpenLeaf>> {
+    fn open(&self, mode: OpenMode) -> BoxFuture<'_, Box<dyn OpenLeaf>> {
         Box::pin(async move {
             if mode.truncate {
-                // What is only read opens all the same.
+                // EntryKind is only read opens all the same.
                 self.0.truncate(0).await.or_else(|error| {
                     if error == Error::ReadOnlyFile { Ok(()) } else { Err(error) }
                 })?;
@@ -111,15 +111,15 @@ impl Leaf for Kv {
         })
     }
 
-    fn truncate(&self, length: u64) -> Wait<'_, ()> {
+    fn truncate(&self, length: u64) -> BoxFuture<'_, ()> {
         Box::pin(self.0.truncate(length))
     }
 
-    fn chmod(&self, mode: u32) -> Wait<'_, ()> {
+    fn chmod(&self, mode: u32) -> BoxFuture<'_, ()> {
         if self.0.read_only { ready(Err(Error::ReadOnlyFile)) } else { self.0.value.chmod(mode) }
     }
 
-    fn remove(&self) -> Wait<'_, ()> {
+    fn remove(&self) -> BoxFuture<'_, ()> {
         if self.0.read_only { ready(Err(Error::ReadOnlyFile)) } else { self.0.value.remove() }
     }
 }
@@ -142,7 +142,7 @@ impl Opened {
 }
 
 impl OpenLeaf for Opened {
-    fn read<'a>(&'a self, offset: u64, buf: &'a mut [u8]) -> Wait<'a, usize> {
+    fn read<'a>(&'a self, offset: u64, buf: &'a mut [u8]) -> BoxFuture<'a, usize> {
         Box::pin(async move {
             self.lay(self.pieces.end()).await?;
             let value = self.file.value.read().await?.ok_or(Error::NotFound)?;
@@ -150,7 +150,7 @@ impl OpenLeaf for Opened {
         })
     }
 
-    fn write<'a>(&'a self, offset: u64, data: &'a [u8]) -> Wait<'a, usize> {
+    fn write<'a>(&'a self, offset: u64, data: &'a [u8]) -> BoxFuture<'a, usize> {
         Box::pin(async move {
             self.file.writable()?;
             if data.is_empty() {
@@ -166,7 +166,7 @@ impl OpenLeaf for Opened {
         })
     }
 
-    fn flush(&self) -> Wait<'_, ()> {
+    fn flush(&self) -> BoxFuture<'_, ()> {
         Box::pin(self.lay(self.pieces.end()))
     }
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use datakit_core::vfs::{Error, FileStat, OpenMode, Result, mark_follows};
 use tokio::sync::{Mutex, watch};
 
-use super::{Leaf, OpenLeaf, Wait, ready};
+use super::{BoxFuture, Leaf, OpenLeaf, ready};
 
 /// A value that streams follow. Clones are the same value.
 ///
@@ -45,7 +45,7 @@ impl<T: Send + Sync + 'static> Live<T> {
 
     /// Open streams that follow it.
     #[must_use]
-    pub fn readers(&self) -> usize {
+    pub fn reader_count(&self) -> usize {
         self.0.receiver_count()
     }
 
@@ -71,14 +71,14 @@ pub struct Stream<T> {
 }
 
 impl<T: Send + Sync + 'static> Leaf for Stream<T> {
-    fn stat(&self) -> Wait<'_, FileStat> {
+    fn stat(&self) -> BoxFuture<'_, FileStat> {
         ready(Ok(FileStat::new(0).read_only()))
     }
 
-    fn open(&self, _: OpenMode) -> Wait<'_, Box<dyn OpenLeaf>> {
+    fn open(&self, _: OpenMode) -> BoxFuture<'_, Box<dyn OpenLeaf>> {
         let mut values = self.live.0.subscribe();
         let text = (self.format)(&values.borrow_and_update());
-        let reader = Reader { values, delivery: Delivery::of(text) };
+        let reader = Reader { values, delivery: StreamCursor::of(text) };
         ready(Ok(Box::new(Opened { format: self.format.clone(), reader: Mutex::new(reader) })))
     }
 }
@@ -90,7 +90,7 @@ struct Opened<T> {
 
 struct Reader<T> {
     values: watch::Receiver<T>,
-    delivery: Delivery,
+    delivery: StreamCursor,
 }
 
 impl<T: Send + Sync> OpenLeaf for Opened<T> {
@@ -98,7 +98,7 @@ impl<T: Send + Sync> OpenLeaf for Opened<T> {
         true
     }
 
-    fn read<'a>(&'a self, offset: u64, buf: &'a mut [u8]) -> Wait<'a, usize> {
+    fn read<'a>(&'a self, offset: u64, buf: &'a mut [u8]) -> BoxFuture<'a, usize> {
         Box::pin(async move {
             let reader = &mut *self.reader.lock().await;
             loop {
@@ -120,7 +120,7 @@ impl<T: Send + Sync> OpenLeaf for Opened<T> {
 /// The text that a stream delivers to one reader, and how far it is. Nothing of it changes while a
 /// read waits.
 #[derive(Default)]
-pub struct Delivery {
+pub struct StreamCursor {
     /// The text that is being read.
     pub text: Vec<u8>,
     taken: usize,
@@ -130,13 +130,13 @@ pub struct Delivery {
     mark: bool,
 }
 
-impl Delivery {
+impl StreamCursor {
     /// Begins with `text`.
-    pub fn of(text: Vec<u8>) -> Delivery {
-        Delivery { text, ..Delivery::default() }
+    pub fn of(text: Vec<u8>) -> StreamCursor {
+        StreamCursor { text, ..StreamCursor::default() }
     }
 
-    /// What a read gets at once; `None` where it has to wait for the next text.
+    /// EntryKind a read gets at once; `None` where it has to wait for the next text.
     pub fn read(&mut self, offset: u64, buf: &mut [u8]) -> Option<Result<usize>> {
         if offset != self.delivered {
             return Some(Err(Error::Seek));

@@ -9,22 +9,24 @@ use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 
 use datakit_core::vfs::{Error, FileStat, OpenMode, Result, read_at};
 
-use super::pieces::{Piece, Pieces, begins};
+use super::pieces::{Piece, Pieces, is_prefix_of_any};
 use super::text::resize;
-use super::{Dir, Directory, Entry, Leaf, OfList, OpenLeaf, ReadOnly, ReadOnlyText, Wait, ready};
+use super::{
+    BoxFuture, Dir, Directory, Entry, Leaf, ListDir, OpenLeaf, ReadOnly, ReadOnlyText, ready,
+};
 
 /// How much a source tells; each level includes those before it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Level {
     /// Nothing.
     Quiet,
-    /// What the program is there to say.
+    /// EntryKind the program is there to say.
     App,
-    /// What went wrong.
+    /// EntryKind went wrong.
     Error,
-    /// What may go wrong.
+    /// EntryKind may go wrong.
     Warning,
-    /// What happens.
+    /// EntryKind happens.
     Info,
     /// How it happens.
     Debug,
@@ -87,7 +89,7 @@ impl Source {
 
     /// Whether something of `level` is to be told.
     #[must_use]
-    pub fn tells(&self, level: Level) -> bool {
+    pub fn enables(&self, level: Level) -> bool {
         level <= self.level()
     }
 }
@@ -122,7 +124,7 @@ impl Sources {
     #[must_use]
     pub fn entry(&self) -> Entry {
         let sources = self.0.clone();
-        Entry::dir("src", ReadOnly(OfList::new(move || sources.read().clone())))
+        Entry::dir("src", ReadOnly(ListDir::new(move || sources.read().clone())))
     }
 }
 
@@ -141,18 +143,18 @@ impl LevelFile {
 }
 
 impl Leaf for LevelFile {
-    fn stat(&self) -> Wait<'_, FileStat> {
+    fn stat(&self) -> BoxFuture<'_, FileStat> {
         ready(Ok(FileStat::new(self.text().len() as u64)))
     }
 
-    fn open(&self, mode: OpenMode) -> Wait<'_, Box<dyn OpenLeaf>> {
+    fn open(&self, mode: OpenMode) -> BoxFuture<'_, Box<dyn OpenLeaf>> {
         let file = LevelFile(self.0.clone());
         let emptied = AtomicBool::new(mode.truncate);
         ready(Ok(Box::new(Opened { file, pieces: Pieces::default(), emptied })))
     }
 
     /// 0 leaves the level alone: a shell truncates, then writes.
-    fn truncate(&self, length: u64) -> Wait<'_, ()> {
+    fn truncate(&self, length: u64) -> BoxFuture<'_, ()> {
         if length == 0 {
             return ready(Ok(()));
         }
@@ -160,11 +162,11 @@ impl Leaf for LevelFile {
         ready(resize(&mut text, length).and_then(|()| self.set(&text)))
     }
 
-    fn chmod(&self, _: u32) -> Wait<'_, ()> {
+    fn chmod(&self, _: u32) -> BoxFuture<'_, ()> {
         ready(Err(Error::NotPermitted))
     }
 
-    fn remove(&self) -> Wait<'_, ()> {
+    fn remove(&self) -> BoxFuture<'_, ()> {
         ready(Err(Error::NotPermitted))
     }
 }
@@ -187,7 +189,7 @@ impl Opened {
 }
 
 impl OpenLeaf for Opened {
-    fn read<'a>(&'a self, offset: u64, buf: &'a mut [u8]) -> Wait<'a, usize> {
+    fn read<'a>(&'a self, offset: u64, buf: &'a mut [u8]) -> BoxFuture<'a, usize> {
         ready(self.set(self.pieces.end()).and_then(|()| {
             let text =
                 if self.emptied.load(Ordering::Relaxed) { Vec::new() } else { self.file.text() };
@@ -195,22 +197,23 @@ impl OpenLeaf for Opened {
         }))
     }
 
-    fn write<'a>(&'a self, offset: u64, data: &'a [u8]) -> Wait<'a, usize> {
+    fn write<'a>(&'a self, offset: u64, data: &'a [u8]) -> BoxFuture<'a, usize> {
         Box::pin(async move {
             if data.is_empty() {
                 return Ok(0);
             }
             self.set(self.pieces.before(offset, 0))?;
             let goes_on = |text: &[u8], _| {
-                str::from_utf8(text)
-                    .is_ok_and(|text| begins(Level::ALL.map(Level::as_str), text.trim_start()))
+                str::from_utf8(text).is_ok_and(|text| {
+                    is_prefix_of_any(Level::ALL.map(Level::as_str), text.trim_start())
+                })
             };
             self.set(self.pieces.add(offset, data, goes_on)?)?;
             Ok(data.len())
         })
     }
 
-    fn flush(&self) -> Wait<'_, ()> {
+    fn flush(&self) -> BoxFuture<'_, ()> {
         ready(self.set(self.pieces.end()))
     }
 }

@@ -21,18 +21,18 @@
 //! | a command and its reply | [`Command`] |
 //! | a value read and written as a whole | [`Kv`] over a [`Value`] |
 //! | the latest of a value, or all of them | [`Live`], [`Queue`] |
-//! | a file of the embedded world | [`Core`] |
+//! | a file of the embedded world | [`CoreFile`] |
 //! | anything else | [`Leaf`] |
-//! | directories | [`Dir`], [`OfList`], [`Empty`], [`ReadOnly`], [`DirOnly`], [`log::Sources`], or [`Directory`] |
+//! | directories | [`Dir`], [`ListDir`], [`Empty`], [`ReadOnly`], [`DirOnly`], [`log::Sources`], or [`Directory`] |
 //!
 //! Whoever makes entries keeps them: the same [`Entry`] is the same inode, a new one is another.
 
 mod command;
-mod core_file;
+mod core_adapter;
 mod directory;
+mod entry_name;
+mod file;
 mod kv;
-mod label;
-mod leaf;
 mod live;
 pub mod log;
 mod pieces;
@@ -54,27 +54,27 @@ use std::sync::{Arc, Weak};
 
 use datakit_core::vfs::{FileType, Id, Result};
 
-pub use self::command::{Command, Refusal};
-pub use self::core_file::Core;
-pub use self::directory::READ_ONLY_DIRECTORY;
-pub use self::directory::{Dir, DirOnly, Directory, Empty, OfList, ReadOnly};
+pub use self::command::{Command, CommandError};
+pub use self::core_adapter::CoreFile;
+pub use self::directory::READ_ONLY_DIR_MODE;
+pub use self::directory::{Dir, DirOnly, Directory, Empty, ListDir, ReadOnly};
+use self::entry_name::EntryName;
+pub use self::file::{Leaf, OpenLeaf};
 pub use self::kv::{Kv, Value};
-use self::label::Label;
-pub use self::leaf::{Leaf, OpenLeaf};
-pub use self::live::Delivery;
+pub use self::live::StreamCursor;
 pub use self::live::{Live, Stream};
-pub use self::pieces::begins;
+pub use self::pieces::is_prefix_of_any;
 pub use self::queue::Queue;
-pub use self::text::Snapshot;
+pub use self::text::OpenBytes;
 pub use self::text::{ReadOnlyText, Status, Text};
 pub use self::vfs::{Inode, Open};
 use crate::ino;
 
 /// An operation under way. Dropping it gives it up.
-pub type Wait<'a, T> = Pin<Box<dyn Future<Output = Result<T>> + Send + 'a>>;
+pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = Result<T>> + Send + 'a>>;
 
-/// An answer that is at hand, as a [`Wait`].
-pub fn ready<'a, T: Send + 'a>(answer: Result<T>) -> Wait<'a, T> {
+/// An answer that is at hand, as a [`BoxFuture`].
+pub fn ready<'a, T: Send + 'a>(answer: Result<T>) -> BoxFuture<'a, T> {
     Box::pin(std::future::ready(answer))
 }
 
@@ -87,13 +87,13 @@ pub struct Tree {
 impl Tree {
     /// The tree with `root` at the top.
     pub fn new(root: impl Directory + 'static) -> Tree {
-        Tree::of(Entry::dir("/", root))
+        Tree::with_root(Entry::dir("/", root))
     }
 
     /// The tree whose top is the directory `root`: several trees may show one entry and share its
     /// inode number.
     #[must_use]
-    pub fn of(root: Entry) -> Tree {
+    pub fn with_root(root: Entry) -> Tree {
         vfs::started();
         Tree { root: Inode::root(root) }
     }
@@ -101,11 +101,11 @@ impl Tree {
 
 /// A file, directory or symbolic link with its name: an inode. Clones are the same one.
 #[derive(Clone)]
-pub struct Entry(Kept);
+pub struct Entry(NodeRef);
 
 /// One allocation each: listings make them by the thousand.
 #[derive(Clone)]
-enum Kept {
+enum NodeRef {
     Dir(Arc<Node<dyn Directory>>),
     File(Arc<Node<dyn Leaf>>),
     Symlink(Arc<Node<Box<[u8]>>>),
@@ -113,12 +113,12 @@ enum Kept {
 
 struct Node<W: ?Sized> {
     ino: u64,
-    name: Label,
+    name: EntryName,
     what: W,
 }
 
-/// What an entry is.
-enum What<'e> {
+/// EntryKind an entry is.
+enum EntryKind<'e> {
     Dir(&'e dyn Directory),
     File(&'e dyn Leaf),
     Symlink(&'e [u8]),
@@ -126,45 +126,49 @@ enum What<'e> {
 
 impl<W> Node<W> {
     fn new(name: Arc<[u8]>, ino: u64, what: W) -> Arc<Node<W>> {
-        Arc::new(Node { ino, name: Label::new(name), what })
+        Arc::new(Node { ino, name: EntryName::new(name), what })
     }
 }
 
 impl Entry {
     /// A directory.
     pub fn dir(name: impl AsRef<[u8]>, dir: impl Directory + 'static) -> Entry {
-        Entry::dir_of(name.as_ref().into(), ino::next(), dir)
+        Entry::dir_with_ino(name.as_ref().into(), ino::next(), dir)
     }
 
     /// A file.
     pub fn file(name: impl AsRef<[u8]>, file: impl Leaf + 'static) -> Entry {
-        Entry::file_of(name.as_ref().into(), ino::next(), file)
+        Entry::file_with_ino(name.as_ref().into(), ino::next(), file)
     }
 
     /// A symbolic link.
     pub fn symlink(name: impl AsRef<[u8]>, target: impl AsRef<[u8]>) -> Entry {
-        Entry(Kept::Symlink(Node::new(name.as_ref().into(), ino::next(), target.as_ref().into())))
+        Entry(NodeRef::Symlink(Node::new(
+            name.as_ref().into(),
+            ino::next(),
+            target.as_ref().into(),
+        )))
     }
 
-    /// A directory whose maker answers for its number, as in [`numbered`](Entry::numbered), and has
+    /// A directory whose maker answers for its number, as in [`numbered`](Entry::with_ino), and has
     /// its name already.
-    pub fn dir_of(name: Arc<[u8]>, ino: u64, dir: impl Directory + 'static) -> Entry {
-        Entry(Kept::Dir(Node::new(name, ino, dir)))
+    pub fn dir_with_ino(name: Arc<[u8]>, ino: u64, dir: impl Directory + 'static) -> Entry {
+        Entry(NodeRef::Dir(Node::new(name, ino, dir)))
     }
 
     /// A file of that kind.
-    pub fn file_of(name: Arc<[u8]>, ino: u64, file: impl Leaf + 'static) -> Entry {
-        Entry(Kept::File(Node::new(name, ino, file)))
+    pub fn file_with_ino(name: Arc<[u8]>, ino: u64, file: impl Leaf + 'static) -> Entry {
+        Entry(NodeRef::File(Node::new(name, ino, file)))
     }
 
     /// The same with an inode number that its maker answers for: entries of one number are the same
     /// inode.
-    pub fn numbered(mut self, number: u64) -> Entry {
+    pub fn with_ino(mut self, number: u64) -> Entry {
         // It was made just now, nobody else has it.
         let ino = match &mut self.0 {
-            Kept::Dir(node) => Arc::get_mut(node).map(|node| &mut node.ino),
-            Kept::File(node) => Arc::get_mut(node).map(|node| &mut node.ino),
-            Kept::Symlink(node) => Arc::get_mut(node).map(|node| &mut node.ino),
+            NodeRef::Dir(node) => Arc::get_mut(node).map(|node| &mut node.ino),
+            NodeRef::File(node) => Arc::get_mut(node).map(|node| &mut node.ino),
+            NodeRef::Symlink(node) => Arc::get_mut(node).map(|node| &mut node.ino),
         };
         if let Some(ino) = ino {
             *ino = number;
@@ -182,11 +186,11 @@ impl Entry {
         self.label().with(with)
     }
 
-    fn label(&self) -> &Label {
+    fn label(&self) -> &EntryName {
         match &self.0 {
-            Kept::Dir(node) => &node.name,
-            Kept::File(node) => &node.name,
-            Kept::Symlink(node) => &node.name,
+            NodeRef::Dir(node) => &node.name,
+            NodeRef::File(node) => &node.name,
+            NodeRef::Symlink(node) => &node.name,
         }
     }
 
@@ -194,19 +198,19 @@ impl Entry {
     #[must_use]
     pub fn ino(&self) -> u64 {
         match &self.0 {
-            Kept::Dir(node) => node.ino,
-            Kept::File(node) => node.ino,
-            Kept::Symlink(node) => node.ino,
+            NodeRef::Dir(node) => node.ino,
+            NodeRef::File(node) => node.ino,
+            NodeRef::Symlink(node) => node.ino,
         }
     }
 
-    /// What it is.
+    /// EntryKind it is.
     #[must_use]
     pub fn kind(&self) -> FileType {
         match self.what() {
-            What::Dir(_) => FileType::Dir,
-            What::File(leaf) => leaf.kind(),
-            What::Symlink(_) => FileType::Symlink,
+            EntryKind::Dir(_) => FileType::Dir,
+            EntryKind::File(leaf) => leaf.kind(),
+            EntryKind::Symlink(_) => FileType::Symlink,
         }
     }
 
@@ -217,42 +221,42 @@ impl Entry {
 
     /// Whether both are the same inode.
     #[must_use]
-    pub fn is(&self, other: &Entry) -> bool {
+    pub fn is_same(&self, other: &Entry) -> bool {
         self.ino() == other.ino()
     }
 
-    /// What is in it, if it is a directory.
+    /// EntryKind is in it, if it is a directory.
     pub fn as_dir(&self) -> Option<&dyn Directory> {
         match self.what() {
-            What::Dir(dir) => Some(dir),
+            EntryKind::Dir(dir) => Some(dir),
             _ => None,
         }
     }
 
     /// The directory that has it now, if it may have been moved.
-    fn home(&self) -> Option<Entry> {
+    fn current_parent(&self) -> Option<Entry> {
         match self.what() {
-            What::Dir(dir) => dir.home(),
-            What::File(leaf) => leaf.home(),
-            What::Symlink(_) => None,
+            EntryKind::Dir(dir) => dir.current_parent(),
+            EntryKind::File(leaf) => leaf.current_parent(),
+            EntryKind::Symlink(_) => None,
         }
     }
 
-    /// What it shows, if that wants to be known.
+    /// EntryKind it shows, if that wants to be known.
     pub fn as_any(&self) -> Option<&dyn Any> {
         match self.what() {
-            What::Dir(dir) => dir.as_any(),
-            What::File(leaf) => leaf.as_any(),
-            What::Symlink(_) => None,
+            EntryKind::Dir(dir) => dir.as_any(),
+            EntryKind::File(leaf) => leaf.as_any(),
+            EntryKind::Symlink(_) => None,
         }
     }
 
     /// The same without keeping it.
     pub fn downgrade(&self) -> Option<WeakEntry> {
         match &self.0 {
-            Kept::Dir(node) => Some(WeakEntry(WeakKept::Dir(Arc::downgrade(node)))),
-            Kept::File(node) => Some(WeakEntry(WeakKept::File(Arc::downgrade(node)))),
-            Kept::Symlink(_) => None,
+            NodeRef::Dir(node) => Some(WeakEntry(WeakNodeRef::Dir(Arc::downgrade(node)))),
+            NodeRef::File(node) => Some(WeakEntry(WeakNodeRef::File(Arc::downgrade(node)))),
+            NodeRef::Symlink(_) => None,
         }
     }
 
@@ -260,19 +264,19 @@ impl Entry {
         self.label().set(name.into());
     }
 
-    fn what(&self) -> What<'_> {
+    fn what(&self) -> EntryKind<'_> {
         match &self.0 {
-            Kept::Dir(node) => What::Dir(&node.what),
-            Kept::File(node) => What::File(&node.what),
-            Kept::Symlink(node) => What::Symlink(&node.what),
+            NodeRef::Dir(node) => EntryKind::Dir(&node.what),
+            NodeRef::File(node) => EntryKind::File(&node.what),
+            NodeRef::Symlink(node) => EntryKind::Symlink(&node.what),
         }
     }
 }
 
 /// A directory or file that may be gone.
-pub struct WeakEntry(WeakKept);
+pub struct WeakEntry(WeakNodeRef);
 
-enum WeakKept {
+enum WeakNodeRef {
     Dir(Weak<Node<dyn Directory>>),
     File(Weak<Node<dyn Leaf>>),
 }
@@ -281,8 +285,8 @@ impl WeakEntry {
     /// The entry, if somebody has it still.
     pub fn upgrade(&self) -> Option<Entry> {
         Some(Entry(match &self.0 {
-            WeakKept::Dir(node) => Kept::Dir(node.upgrade()?),
-            WeakKept::File(node) => Kept::File(node.upgrade()?),
+            WeakNodeRef::Dir(node) => NodeRef::Dir(node.upgrade()?),
+            WeakNodeRef::File(node) => NodeRef::File(node.upgrade()?),
         }))
     }
 }

@@ -3,7 +3,7 @@
 //! A program that buffers, or a small iounit, cuts a text anywhere: `12` at offset 0 and `34` at
 //! offset 2 are the value `1234`. A value ends with a newline at the end of a write, with a write
 //! at another offset than where the last one ended (0, most of all), with a read, with the clunk,
-//! or as soon as nothing can follow it. What is wrong with it is the error of the request that
+//! or as soon as nothing can follow it. EntryKind is wrong with it is the error of the request that
 //! ended it. A connection that is lost sets nothing.
 
 use parking_lot::Mutex;
@@ -12,7 +12,7 @@ use datakit_core::vfs::{Error, Result};
 
 use super::text::LARGEST;
 
-/// What was written on one open file and has not ended.
+/// EntryKind was written on one open file and has not ended.
 #[derive(Debug, Default)]
 pub(super) struct Pieces(Mutex<Piece>);
 
@@ -37,7 +37,7 @@ impl Piece {
 }
 
 impl Pieces {
-    /// What ends because a write of `count` bytes at `offset` does not go on with it, or would make
+    /// EntryKind ends because a write of `count` bytes at `offset` does not go on with it, or would make
     /// it too long.
     pub(super) fn before(&self, offset: u64, count: usize) -> Option<Piece> {
         let mut begun = self.0.lock();
@@ -74,7 +74,7 @@ impl Pieces {
         Ok(if ended { begun.take() } else { None })
     }
 
-    /// What ends with a read or a clunk.
+    /// EntryKind ends with a read or a clunk.
     pub(super) fn end(&self) -> Option<Piece> {
         self.0.lock().take()
     }
@@ -85,7 +85,7 @@ impl Pieces {
     }
 }
 
-/// Whether a longer one of these words begins with `text`, which is without white space before it.
-pub fn begins<'w>(words: impl IntoIterator<Item = &'w str>, text: &str) -> bool {
+/// Whether a longer one of these words is_prefix_of_any with `text`, which is without white space before it.
+pub fn is_prefix_of_any<'w>(words: impl IntoIterator<Item = &'w str>, text: &str) -> bool {
     words.into_iter().any(|word| word.len() > text.len() && word.starts_with(text))
 }

@@ -7,8 +7,8 @@ use std::sync::Arc;
 use datakit_core::vfs::{FileStat, OpenMode};
 use tokio::sync::{Mutex, Notify};
 
-use super::live::Delivery;
-use super::{Leaf, OpenLeaf, Wait, ready};
+use super::live::StreamCursor;
+use super::{BoxFuture, Leaf, OpenLeaf, ready};
 
 /// Texts that every reader gets one by one, from its open on. Clones are the same queue.
 ///
@@ -84,13 +84,13 @@ impl Texts {
 }
 
 impl Leaf for Queue {
-    fn stat(&self) -> Wait<'_, FileStat> {
+    fn stat(&self) -> BoxFuture<'_, FileStat> {
         ready(Ok(FileStat::new(0).read_only()))
     }
 
-    fn open(&self, _: OpenMode) -> Wait<'_, Box<dyn OpenLeaf>> {
+    fn open(&self, _: OpenMode) -> BoxFuture<'_, Box<dyn OpenLeaf>> {
         let next = self.0.texts.lock().end();
-        let reader = Reader { next, delivery: Delivery::default() };
+        let reader = Reader { next, delivery: StreamCursor::default() };
         ready(Ok(Box::new(Opened { queue: self.0.clone(), reader: Mutex::new(reader) })))
     }
 }
@@ -102,7 +102,7 @@ struct Opened {
 
 struct Reader {
     next: u64,
-    delivery: Delivery,
+    delivery: StreamCursor,
 }
 
 impl OpenLeaf for Opened {
@@ -110,7 +110,7 @@ impl OpenLeaf for Opened {
         true
     }
 
-    fn read<'a>(&'a self, offset: u64, buf: &'a mut [u8]) -> Wait<'a, usize> {
+    fn read<'a>(&'a self, offset: u64, buf: &'a mut [u8]) -> BoxFuture<'a, usize> {
         Box::pin(async move {
             let reader = &mut *self.reader.lock().await;
             loop {

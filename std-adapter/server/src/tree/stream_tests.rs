@@ -135,10 +135,10 @@ async fn an_empty_value_is_never_an_end() -> Done {
 async fn a_closed_stream_gives_its_watch_up() -> Done {
     let (live, tree) = numbers();
     let reader = open(&tree).await?;
-    assert_eq!(live.readers(), 1);
+    assert_eq!(live.reader_count(), 1);
     tree.close(&reader);
     drop(reader);
-    assert_eq!(live.readers(), 0);
+    assert_eq!(live.reader_count(), 0);
     Ok(())
 }
 
@@ -206,7 +206,7 @@ async fn many_readers_of_a_file_of_core_do_not_wake_each_other() -> Done {
         live: files::Live::new(0, |number, out| writeln!(out, "{number}")),
         asked: AtomicU32::new(0),
     };
-    let tree = tree_of(Core::new(&FILE));
+    let tree = tree_of(CoreFile::new(&FILE));
     let mut reads = Vec::new();
     for _ in 0..10 {
         let open = open(&tree).await?;
@@ -230,7 +230,7 @@ async fn many_readers_of_a_file_of_core_do_not_wake_each_other() -> Done {
 async fn a_text_that_is_too_long_for_a_stream_of_core_is_refused() -> Done {
     static LENGTH: files::Live<usize> =
         files::Live::new(70_000, |length, out| (0..*length).try_for_each(|_| out.write_char('x')));
-    let tree = tree_of(Core::fixed(&LENGTH));
+    let tree = tree_of(CoreFile::fixed(&LENGTH));
     let open = open(&tree).await?;
     let refused = read_at(&tree, &open, 0, 100_000).await;
     assert_eq!(refused.map_err(|error| error.errno()), Err(Error::TooLarge.errno()));

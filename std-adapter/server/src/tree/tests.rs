@@ -70,8 +70,8 @@ fn new(new: New<'_>) -> Create<'_> {
 #[tokio::test]
 async fn v17_a_list_is_read_only() -> Done {
     let file = Entry::file("f", ReadOnlyText::new("text"));
-    let inner = Entry::dir("d", OfList::new(move || vec![file.clone()]));
-    let tree = Tree::new(OfList::new(move || vec![inner.clone()]));
+    let inner = Entry::dir("d", ListDir::new(move || vec![file.clone()]));
+    let tree = Tree::new(ListDir::new(move || vec![inner.clone()]));
     let dir = walk(&tree, "d").await?;
     for kind in [New::File, New::Dir] {
         let error = tree.create(&dir, name("new"), new(kind)).await.unwrap_err();
@@ -140,11 +140,11 @@ async fn two_lookups_give_one_number() -> Done {
 struct Writable(Arc<Mutex<Vec<Entry>>>);
 
 impl Directory for Writable {
-    fn list(&self) -> Wait<'_, Vec<Entry>> {
+    fn list(&self) -> BoxFuture<'_, Vec<Entry>> {
         ready(Ok(self.0.lock().clone()))
     }
 
-    fn create<'a>(&'a self, name: Name<'a>, create: Create<'a>) -> Wait<'a, Entry> {
+    fn create<'a>(&'a self, name: Name<'a>, create: Create<'a>) -> BoxFuture<'a, Entry> {
         let made = match create.new {
             New::File => Entry::file(name.as_bytes(), Text::new("")),
             New::Dir => Entry::dir(name.as_bytes(), Writable::default()),
@@ -155,16 +155,16 @@ impl Directory for Writable {
         ready(Ok(made))
     }
 
-    fn rename<'a>(&'a self, _: &'a Entry, _: Name<'a>) -> Wait<'a, ()> {
+    fn rename<'a>(&'a self, _: &'a Entry, _: Name<'a>) -> BoxFuture<'a, ()> {
         ready(Ok(()))
     }
 
-    fn remove(&self) -> Wait<'_, ()> {
+    fn remove(&self) -> BoxFuture<'_, ()> {
         ready(if self.0.lock().is_empty() { Ok(()) } else { Err(Error::NotEmpty) })
     }
 
-    fn unlink<'a>(&'a self, child: &'a Entry) -> Wait<'a, ()> {
-        self.0.lock().retain(|entry| !entry.is(child));
+    fn unlink<'a>(&'a self, child: &'a Entry) -> BoxFuture<'a, ()> {
+        self.0.lock().retain(|entry| !entry.is_same(child));
         ready(Ok(()))
     }
 }
@@ -232,7 +232,7 @@ async fn log_levels_are_read_and_set() -> Done {
     assert_eq!(read(&tree, "src/net/doc").await?, "the network\n");
     assert_eq!(read(&tree, "src/net/level").await?, "warning\n");
     assert_eq!(write(&tree, "src/net/level", " debug\n").await?, 7);
-    assert!(source.tells(Level::Debug));
+    assert!(source.enables(Level::Debug));
     let error = write(&tree, "src/net/level", "loud").await.unwrap_err();
     assert_eq!(error.to_string(), "unknown level \"loud\": quiet app error warning info debug");
     let level = walk(&tree, "src/net/level").await?;
@@ -262,14 +262,14 @@ async fn a_deep_walk_is_given_up_without_deep_calls() -> Done {
     /// A directory that is in itself.
     struct Endless(Mutex<Option<Entry>>);
     impl Directory for Arc<Endless> {
-        fn list(&self) -> Wait<'_, Vec<Entry>> {
+        fn list(&self) -> BoxFuture<'_, Vec<Entry>> {
             ready(Ok(self.0.lock().iter().cloned().collect()))
         }
     }
     let endless = Arc::new(Endless(Mutex::new(None)));
     let dir = Entry::dir("d", endless.clone());
     *endless.0.lock() = Some(dir.clone());
-    let tree = Tree::of(dir);
+    let tree = Tree::with_root(dir);
     let mut inode = tree.root();
     for _ in 0..100_000 {
         inode = tree.lookup(&inode, name("d")).await?;

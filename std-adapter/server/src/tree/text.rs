@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use datakit_core::vfs::{Error, FileStat, OpenMode, Result, Time, read_at};
 
-use super::leaf::only_normal;
-use super::{Leaf, OpenLeaf, Wait, ready};
+use super::file::only_normal;
+use super::{BoxFuture, Leaf, OpenLeaf, ready};
 use crate::space::{Grant, Space};
 
 /// The largest text that clients can make, in bytes: one that is kept as a whole, as parameters,
@@ -35,30 +35,30 @@ impl ReadOnlyText {
 
     /// The same, shown as of that time.
     #[must_use]
-    pub fn of_time(self, time: Time) -> ReadOnlyText {
+    pub fn with_mtime(self, time: Time) -> ReadOnlyText {
         ReadOnlyText { changed: Some(time), ..self }
     }
 }
 
 impl Leaf for ReadOnlyText {
-    fn stat(&self) -> Wait<'_, FileStat> {
+    fn stat(&self) -> BoxFuture<'_, FileStat> {
         ready(Ok(FileStat { mode: self.mode, ..FileStat::new(self.text.len() as u64) }))
     }
 
-    fn changed(&self) -> Option<Time> {
+    fn mtime(&self) -> Option<Time> {
         self.changed
     }
 
-    fn open(&self, _: OpenMode) -> Wait<'_, Box<dyn OpenLeaf>> {
-        ready(Ok(Box::new(Snapshot(self.text.clone()))))
+    fn open(&self, _: OpenMode) -> BoxFuture<'_, Box<dyn OpenLeaf>> {
+        ready(Ok(Box::new(OpenBytes(self.text.clone()))))
     }
 }
 
 /// The text that one open file delivers.
-pub struct Snapshot<T>(pub T);
+pub struct OpenBytes<T>(pub T);
 
-impl<T: std::ops::Deref<Target = [u8]> + Send + Sync> OpenLeaf for Snapshot<T> {
-    fn read<'a>(&'a self, offset: u64, buf: &'a mut [u8]) -> Wait<'a, usize> {
+impl<T: std::ops::Deref<Target = [u8]> + Send + Sync> OpenLeaf for OpenBytes<T> {
+    fn read<'a>(&'a self, offset: u64, buf: &'a mut [u8]) -> BoxFuture<'a, usize> {
         ready(read_at(&self.0, offset, buf))
     }
 
@@ -113,29 +113,29 @@ impl Text {
         let kept = &mut *self.0.lock();
         kept.text = Arc::new(text.into());
         if let Some(grant) = &mut kept.grant {
-            // What the program makes is not refused.
+            // EntryKind the program makes is not refused.
             let _ = grant.set(kept.text.len() as u64);
         }
     }
 }
 
 impl Leaf for Text {
-    fn stat(&self) -> Wait<'_, FileStat> {
+    fn stat(&self) -> BoxFuture<'_, FileStat> {
         ready(Ok(FileStat::new(self.get().len() as u64)))
     }
 
-    fn open(&self, mode: OpenMode) -> Wait<'_, Box<dyn OpenLeaf>> {
+    fn open(&self, mode: OpenMode) -> BoxFuture<'_, Box<dyn OpenLeaf>> {
         if mode.truncate {
             self.set("");
         }
         ready(Ok(Box::new(OpenText { text: self.clone(), append: mode.append })))
     }
 
-    fn truncate(&self, length: u64) -> Wait<'_, ()> {
+    fn truncate(&self, length: u64) -> BoxFuture<'_, ()> {
         ready(self.0.lock().change(|text| resize(text, length)))
     }
 
-    fn chmod(&self, mode: u32) -> Wait<'_, ()> {
+    fn chmod(&self, mode: u32) -> BoxFuture<'_, ()> {
         ready(only_normal(mode))
     }
 }
@@ -146,7 +146,7 @@ struct OpenText {
 }
 
 impl OpenLeaf for OpenText {
-    fn read<'a>(&'a self, offset: u64, buf: &'a mut [u8]) -> Wait<'a, usize> {
+    fn read<'a>(&'a self, offset: u64, buf: &'a mut [u8]) -> BoxFuture<'a, usize> {
         ready(read_at(&self.text.get(), offset, buf))
     }
 
@@ -154,7 +154,7 @@ impl OpenLeaf for OpenText {
         Some(read_at(&self.text.get(), offset, buf))
     }
 
-    fn write<'a>(&'a self, offset: u64, data: &'a [u8]) -> Wait<'a, usize> {
+    fn write<'a>(&'a self, offset: u64, data: &'a [u8]) -> BoxFuture<'a, usize> {
         Box::pin(async move {
             let mut text = self.text.0.lock();
             text.change(|text| {
@@ -213,7 +213,7 @@ pub(super) fn resize(text: &mut Vec<u8>, length: u64) -> Result<()> {
     Ok(())
 }
 
-type Evaluate = dyn Fn() -> Wait<'static, Vec<u8>> + Send + Sync;
+type Evaluate = dyn Fn() -> BoxFuture<'static, Vec<u8>> + Send + Sync;
 
 /// A text evaluated at each open; an open file shows the text of its own open.
 pub struct Status {
@@ -230,12 +230,12 @@ impl Status {
     }
 
     /// The same where the text has to be waited for.
-    pub fn waiting<T, F>(evaluate: impl Fn() -> F + Send + Sync + 'static) -> Status
+    pub fn new_async<T, F>(evaluate: impl Fn() -> F + Send + Sync + 'static) -> Status
     where
         T: Into<Vec<u8>>,
         F: Future<Output = Result<T>> + Send + 'static,
     {
-        let evaluate = move || -> Wait<'static, Vec<u8>> {
+        let evaluate = move || -> BoxFuture<'static, Vec<u8>> {
             let text = evaluate();
             Box::pin(async move { text.await.map(Into::into) })
         };
@@ -250,7 +250,7 @@ impl Status {
 }
 
 impl Leaf for Status {
-    fn stat(&self) -> Wait<'_, FileStat> {
+    fn stat(&self) -> BoxFuture<'_, FileStat> {
         match &self.length {
             Some(length) => ready(Ok(FileStat::new(length()).read_only())),
             None => Box::pin(async {
@@ -259,10 +259,10 @@ impl Leaf for Status {
         }
     }
 
-    fn open(&self, _: OpenMode) -> Wait<'_, Box<dyn OpenLeaf>> {
+    fn open(&self, _: OpenMode) -> BoxFuture<'_, Box<dyn OpenLeaf>> {
         Box::pin(async {
             let text = (self.evaluate)().await?;
-            Ok(Box::new(Snapshot(text)) as Box<dyn OpenLeaf>)
+            Ok(Box::new(OpenBytes(text)) as Box<dyn OpenLeaf>)
         })
     }
 }

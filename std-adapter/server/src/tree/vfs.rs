@@ -9,8 +9,8 @@ use datakit_core::vfs::{
 };
 use tokio::sync::Mutex;
 
-use super::text::Snapshot;
-use super::{Directory, Entry, OpenLeaf, Tree, What};
+use super::text::OpenBytes;
+use super::{Directory, Entry, EntryKind, OpenLeaf, Tree};
 use crate::clock;
 use crate::memory;
 
@@ -38,12 +38,12 @@ pub struct Open(Opened);
 
 #[derive(Clone)]
 enum Opened {
-    /// What the directory had when it was opened.
+    /// EntryKind the directory had when it was opened.
     Dir(Arc<Listing>),
     File(Arc<File>),
 }
 
-/// What an entry of a listing takes, about.
+/// EntryKind an entry of a listing takes, about.
 const ENTRY: u64 = 256;
 
 struct Listing {
@@ -103,7 +103,7 @@ impl Inode {
         user.map_or(User::default(), |user| User { name: &user.name, number: user.number })
     }
 
-    /// What it stands for.
+    /// EntryKind it stands for.
     #[must_use]
     pub fn entry(&self) -> &Entry {
         &self.0.entry
@@ -114,10 +114,10 @@ impl Inode {
         let (mut below, mut home) = (Vec::new(), home);
         let mut found = loop {
             let mut ways = std::iter::successors(Some(self), |inode| inode.0.parent.as_ref());
-            if let Some(found) = ways.find(|inode| inode.entry().is(&home)) {
+            if let Some(found) = ways.find(|inode| inode.entry().is_same(&home)) {
                 break found.clone();
             }
-            match home.home() {
+            match home.current_parent() {
                 Some(above) => below.push(std::mem::replace(&mut home, above)),
                 None => break self.clone(),
             }
@@ -130,7 +130,7 @@ impl Inode {
 
     fn dir(&self) -> Result<&dyn Directory> {
         match self.entry().what() {
-            What::Dir(dir) => Ok(dir),
+            EntryKind::Dir(dir) => Ok(dir),
             _ => Err(Error::NotDirectory),
         }
     }
@@ -157,7 +157,7 @@ impl Vfs for Tree {
 
     fn parent(&self, inode: &Inode) -> Inode {
         let Some(parent) = &inode.0.parent else { return inode.clone() };
-        inode.entry().home().map_or_else(|| parent.clone(), |home| parent.directory(home))
+        inode.entry().current_parent().map_or_else(|| parent.clone(), |home| parent.directory(home))
     }
 
     fn id(&self, inode: &Inode) -> Id {
@@ -186,12 +186,12 @@ impl Vfs for Tree {
     async fn stat(&self, inode: &Inode) -> Result<Attr> {
         let id = inode.entry().id();
         let (attr, changed) = match inode.entry().what() {
-            What::Dir(dir) => (Attr::new(id, dir.mode(), 0), dir.changed()),
-            What::Symlink(target) => (Attr::new(id, 0o777, target.len() as u64), None),
-            What::File(leaf) => {
-                let (stat, changed) = match leaf.stat_now() {
+            EntryKind::Dir(dir) => (Attr::new(id, dir.mode(), 0), dir.mtime()),
+            EntryKind::Symlink(target) => (Attr::new(id, 0o777, target.len() as u64), None),
+            EntryKind::File(leaf) => {
+                let (stat, changed) = match leaf.try_stat_now() {
                     Some(now) => now?,
-                    None => (leaf.stat().await?, leaf.changed()),
+                    None => (leaf.stat().await?, leaf.mtime()),
                 };
                 (Attr::new(Id { version: stat.version, ..id }, stat.mode, stat.length), changed)
             }
@@ -202,9 +202,9 @@ impl Vfs for Tree {
 
     async fn open(&self, inode: &Inode, mode: OpenMode) -> Result<Open> {
         let leaf = match inode.entry().what() {
-            What::File(leaf) => leaf.open(mode).await?,
-            What::Symlink(target) => Box::new(Snapshot(Box::<[u8]>::from(target))),
-            What::Dir(dir) => {
+            EntryKind::File(leaf) => leaf.open(mode).await?,
+            EntryKind::Symlink(target) => Box::new(OpenBytes(Box::<[u8]>::from(target))),
+            EntryKind::Dir(dir) => {
                 let entries = dir.list().await?;
                 return Ok(Open(Opened::Dir(Arc::new(Listing { dir: inode.clone(), entries }))));
             }
@@ -282,13 +282,13 @@ impl Vfs for Tree {
 
     async fn remove(&self, inode: &Inode) -> Result<()> {
         let parent = inode.0.parent.as_ref().ok_or(Error::NotPermitted)?;
-        if parent.dir()?.keeps(inode.entry()) {
+        if parent.dir()?.ignores_removal(inode.entry()) {
             return Ok(());
         }
         match inode.entry().what() {
-            What::Dir(dir) => dir.remove().await?,
-            What::File(leaf) => leaf.remove().await?,
-            What::Symlink(_) => {}
+            EntryKind::Dir(dir) => dir.remove().await?,
+            EntryKind::File(leaf) => leaf.remove().await?,
+            EntryKind::Symlink(_) => {}
         }
         parent.dir()?.unlink(inode.entry()).await
     }
@@ -298,7 +298,7 @@ impl Vfs for Tree {
             return Err(Error::NotPermitted.with_message("Can't rename /"));
         }
         let parent = self.parent(inode);
-        if parent.entry().is(dir.entry()) {
+        if parent.entry().is_same(dir.entry()) {
             parent.dir()?.rename(inode.entry(), name).await?;
         } else {
             dir.dir()?;
@@ -312,15 +312,15 @@ impl Vfs for Tree {
     /// file's business.
     async fn set_attr(&self, inode: &Inode, set: SetAttr) -> Result<()> {
         let leaf = match inode.entry().what() {
-            What::File(leaf) => leaf,
-            What::Dir(dir) => {
+            EntryKind::File(leaf) => leaf,
+            EntryKind::Dir(dir) => {
                 set_attr_of_other(FileType::Dir, &SetAttr { mode: None, ..set })?;
                 return match set.mode {
                     Some(mode) => dir.chmod(mode).await,
                     None => Ok(()),
                 };
             }
-            What::Symlink(_) => return set_attr_of_other(FileType::Symlink, &set),
+            EntryKind::Symlink(_) => return set_attr_of_other(FileType::Symlink, &set),
         };
         match (set.mode, set.size) {
             (None, None) => Ok(()),
@@ -335,9 +335,9 @@ impl Vfs for Tree {
 
     async fn readlink(&self, inode: &Inode, buf: &mut [u8]) -> Result<usize> {
         let target = match inode.entry().what() {
-            What::Symlink(target) => target.to_vec(),
-            What::File(leaf) => leaf.target().await?,
-            What::Dir(_) => return Err(Error::Invalid),
+            EntryKind::Symlink(target) => target.to_vec(),
+            EntryKind::File(leaf) => leaf.target().await?,
+            EntryKind::Dir(_) => return Err(Error::Invalid),
         };
         buf.get_mut(..target.len()).ok_or(Error::Range)?.copy_from_slice(&target);
         Ok(target.len())

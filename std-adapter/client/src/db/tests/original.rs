@@ -10,7 +10,7 @@ use super::super::{Content, Db, Error, Kind};
 use super::{path, within};
 use crate::{Client, Dialect, Options};
 use datakit_server::tree::{
-    Command, Dir, Directory, Entry, OfList, ReadOnlyText, Text, Tree, Wait, ready,
+    BoxFuture, Command, Dir, Directory, Entry, ListDir, ReadOnlyText, Text, Tree, ready,
 };
 use datakit_server::{Limits, Server};
 
@@ -28,11 +28,11 @@ impl Making {
 }
 
 impl Directory for Making {
-    fn list(&self) -> Wait<'_, Vec<Entry>> {
+    fn list(&self) -> BoxFuture<'_, Vec<Entry>> {
         self.0.list()
     }
 
-    fn create<'a>(&'a self, name: Name<'a>, _: Create<'a>) -> Wait<'a, Entry> {
+    fn create<'a>(&'a self, name: Name<'a>, _: Create<'a>) -> BoxFuture<'a, Entry> {
         let made = self.0.get(name.as_bytes()).unwrap_or_else(|| (self.1)(name.as_bytes()));
         self.0.insert(made.clone());
         ready(Ok(made))
@@ -83,7 +83,7 @@ fn branch(name: &[u8], log: &Log) -> Entry {
     let transactions = Entry::dir("transactions", Making::new(transactions));
     Entry::dir(
         name,
-        OfList::new(move || {
+        ListDir::new(move || {
             let mut entries = head();
             entries.push(transactions.clone());
             entries
@@ -108,7 +108,7 @@ fn root(log: &Log) -> Tree {
     };
     let ro = dir("ro", [Entry::symlink("link", "to/somewhere"), file("file", "text")]);
     let snapshot = dir(HASH, [file("msg", "Hello\n"), file("parents", &format!("{HASH}\n")), ro]);
-    Tree::of(dir(
+    Tree::with_root(dir(
         "/",
         [
             Entry::dir("branch", Making::new(branches)),

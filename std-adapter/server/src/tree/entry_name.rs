@@ -5,14 +5,14 @@ use std::sync::{Arc, OnceLock};
 
 /// A name that is looked at by the thousand and hardly ever changes: until it does there is no lock
 /// to be taken.
-pub(super) struct Label {
+pub(super) struct EntryName {
     made: Arc<[u8]>,
     changed: OnceLock<Box<RwLock<Arc<[u8]>>>>,
 }
 
-impl Label {
-    pub(super) fn new(name: Arc<[u8]>) -> Label {
-        Label { made: name, changed: OnceLock::new() }
+impl EntryName {
+    pub(super) fn new(name: Arc<[u8]>) -> EntryName {
+        EntryName { made: name, changed: OnceLock::new() }
     }
 
     pub(super) fn get(&self) -> Arc<[u8]> {

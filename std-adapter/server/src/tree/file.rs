@@ -1,57 +1,57 @@
-//! What a file of the dynamic tree is.
+//! EntryKind a file of the dynamic tree is.
 
 use std::any::Any;
 
 use datakit_core::vfs::{Error, FileStat, FileType, OpenMode, Result, Time};
 
-use super::{Entry, Wait, ready};
+use super::{BoxFuture, Entry, ready};
 
 /// A file: create your own.
 ///
 /// Refusals that are not overridden are those of a read-only file.
 pub trait Leaf: Send + Sync {
     /// Length, permissions, version.
-    fn stat(&self) -> Wait<'_, FileStat>;
+    fn stat(&self) -> BoxFuture<'_, FileStat>;
 
     /// [`stat`](Leaf::stat) and [`changed`](Leaf::changed) by one look, where the answer is at
     /// hand; `None`: ask them.
-    fn stat_now(&self) -> Option<Result<(FileStat, Option<Time>)>> {
+    fn try_stat_now(&self) -> Option<Result<(FileStat, Option<Time>)>> {
         None
     }
 
-    /// What it is shown as: a regular file, or a symbolic link.
+    /// EntryKind it is shown as: a regular file, or a symbolic link.
     fn kind(&self) -> FileType {
         FileType::File
     }
 
     /// Where a symbolic link leads.
-    fn target(&self) -> Wait<'_, Vec<u8>> {
+    fn target(&self) -> BoxFuture<'_, Vec<u8>> {
         ready(Err(Error::Invalid))
     }
 
     /// Opens it. Where `mode` says so the content is dropped; a file that cannot do that opens all
     /// the same.
-    fn open(&self, mode: OpenMode) -> Wait<'_, Box<dyn OpenLeaf>>;
+    fn open(&self, mode: OpenMode) -> BoxFuture<'_, Box<dyn OpenLeaf>>;
 
     /// Sets the length in bytes.
-    fn truncate(&self, length: u64) -> Wait<'_, ()> {
+    fn truncate(&self, length: u64) -> BoxFuture<'_, ()> {
         let _ = length;
         ready(Err(Error::ReadOnlyFile))
     }
 
     /// Sets the permission bits.
-    fn chmod(&self, mode: u32) -> Wait<'_, ()> {
+    fn chmod(&self, mode: u32) -> BoxFuture<'_, ()> {
         let _ = mode;
         ready(Err(Error::ReadOnlyFile))
     }
 
     /// When its content changed; `None` where that is not known.
-    fn changed(&self) -> Option<Time> {
+    fn mtime(&self) -> Option<Time> {
         None
     }
 
     /// The directory that has it now, where it may have been moved since it was found.
-    fn home(&self) -> Option<Entry> {
+    fn current_parent(&self) -> Option<Entry> {
         None
     }
 
@@ -62,7 +62,7 @@ pub trait Leaf: Send + Sync {
 
     /// Removes the file. Its directory is told afterwards
     /// ([`Directory::unlink`](super::Directory::unlink)).
-    fn remove(&self) -> Wait<'_, ()> {
+    fn remove(&self) -> BoxFuture<'_, ()> {
         ready(Err(Error::ReadOnlyFile))
     }
 }
@@ -77,7 +77,7 @@ pub trait OpenLeaf: Send + Sync {
     ///
     /// # Cancel safety
     /// A read that is dropped has taken nothing.
-    fn read<'a>(&'a self, offset: u64, buf: &'a mut [u8]) -> Wait<'a, usize>;
+    fn read<'a>(&'a self, offset: u64, buf: &'a mut [u8]) -> BoxFuture<'a, usize>;
 
     /// Whether reads wait for something to happen, as those of a stream do. They are given a small
     /// buffer.
@@ -93,14 +93,14 @@ pub trait OpenLeaf: Send + Sync {
     }
 
     /// Writes `data` at `offset`: how many bytes were taken.
-    fn write<'a>(&'a self, offset: u64, data: &'a [u8]) -> Wait<'a, usize> {
+    fn write<'a>(&'a self, offset: u64, data: &'a [u8]) -> BoxFuture<'a, usize> {
         let _ = (offset, data);
         ready(Err(Error::ReadOnlyFile))
     }
 
     /// Makes what was written take effect, where that is a step of its own; a client that closes in
     /// order sees the error.
-    fn flush(&self) -> Wait<'_, ()> {
+    fn flush(&self) -> BoxFuture<'_, ()> {
         ready(Ok(()))
     }
 

@@ -11,14 +11,14 @@ use std::task::{Context, Wake, Waker};
 
 use datakit_core::vfs::{File, FileStat, OpenFile, OpenMode, OpenState, Result, Text, Waiter};
 
-use super::{Leaf, OpenLeaf, Wait, ready};
+use super::{BoxFuture, Leaf, OpenLeaf, ready};
 
 /// Any [`File`] of core as a [`Leaf`]. Clones are the same file; any number of readers may wait for
 /// it.
 #[derive(Clone)]
-pub struct Core {
+pub struct CoreFile {
     file: Held,
-    bell: Arc<Bell>,
+    bell: Arc<WakerSet>,
 }
 
 #[derive(Clone)]
@@ -27,32 +27,32 @@ enum Held {
     Fixed(&'static (dyn File + Send + Sync)),
 }
 
-impl Core {
+impl CoreFile {
     /// The tree's own file.
-    pub fn new(file: impl File + Send + Sync + 'static) -> Core {
-        Core::of(Held::Shared(Arc::new(file)))
+    pub fn new(file: impl File + Send + Sync + 'static) -> CoreFile {
+        CoreFile::of(Held::Shared(Arc::new(file)))
     }
 
     /// A file of a static table.
     #[must_use]
-    pub fn fixed(file: &'static (dyn File + Send + Sync)) -> Core {
-        Core::of(Held::Fixed(file))
+    pub fn fixed(file: &'static (dyn File + Send + Sync)) -> CoreFile {
+        CoreFile::of(Held::Fixed(file))
     }
 
-    fn of(file: Held) -> Core {
-        Core { file, bell: Arc::default() }
-    }
-}
-
-impl From<Arc<dyn File + Send + Sync>> for Core {
-    fn from(file: Arc<dyn File + Send + Sync>) -> Core {
-        Core::of(Held::Shared(file))
+    fn of(file: Held) -> CoreFile {
+        CoreFile { file, bell: Arc::default() }
     }
 }
 
-impl From<Box<dyn File + Send + Sync>> for Core {
-    fn from(file: Box<dyn File + Send + Sync>) -> Core {
-        Core::of(Held::Shared(file.into()))
+impl From<Arc<dyn File + Send + Sync>> for CoreFile {
+    fn from(file: Arc<dyn File + Send + Sync>) -> CoreFile {
+        CoreFile::of(Held::Shared(file))
+    }
+}
+
+impl From<Box<dyn File + Send + Sync>> for CoreFile {
+    fn from(file: Box<dyn File + Send + Sync>) -> CoreFile {
+        CoreFile::of(Held::Shared(file.into()))
     }
 }
 
@@ -67,12 +67,12 @@ impl Deref for Held {
     }
 }
 
-impl Leaf for Core {
-    fn stat(&self) -> Wait<'_, FileStat> {
+impl Leaf for CoreFile {
+    fn stat(&self) -> BoxFuture<'_, FileStat> {
         ready(Ok(self.file.stat()))
     }
 
-    fn open(&self, mode: OpenMode) -> Wait<'_, Box<dyn OpenLeaf>> {
+    fn open(&self, mode: OpenMode) -> BoxFuture<'_, Box<dyn OpenLeaf>> {
         let opened = Opened {
             file: self.file.clone(),
             state: Mutex::default(),
@@ -83,38 +83,38 @@ impl Leaf for Core {
         ready(done.map(|()| Box::new(opened) as Box<dyn OpenLeaf>))
     }
 
-    fn truncate(&self, length: u64) -> Wait<'_, ()> {
+    fn truncate(&self, length: u64) -> BoxFuture<'_, ()> {
         ready(self.file.truncate(length))
     }
 
-    fn chmod(&self, mode: u32) -> Wait<'_, ()> {
+    fn chmod(&self, mode: u32) -> BoxFuture<'_, ()> {
         ready(self.file.chmod(mode))
     }
 
-    fn remove(&self) -> Wait<'_, ()> {
+    fn remove(&self) -> BoxFuture<'_, ()> {
         ready(self.file.remove())
     }
 }
 
 struct Opened {
     file: Held,
-    state: Mutex<(Growing, OpenState)>,
+    state: Mutex<(GrowingText, OpenState)>,
     number: u64,
-    bell: Arc<Bell>,
+    bell: Arc<WakerSet>,
 }
 
 /// Wakes all that read one file: core is given one waker for all of them, which wakes them at once
 /// and not in turn.
 #[derive(Default)]
-struct Bell {
+struct WakerSet {
     /// The number of the next open file.
     opened: AtomicU64,
     /// By the number of the open file: the tree has one read of it at a time.
     waiting: Mutex<HashMap<u64, Waker>>,
 }
 
-impl Wake for Bell {
-    fn wake(self: Arc<Bell>) {
+impl Wake for WakerSet {
+    fn wake(self: Arc<WakerSet>) {
         let waiting = std::mem::take(&mut *self.waiting.lock());
         waiting.into_values().for_each(Waker::wake);
     }
@@ -140,7 +140,7 @@ impl OpenLeaf for Opened {
         self.with(|file, _| file.may_block())
     }
 
-    fn read<'a>(&'a self, offset: u64, buf: &'a mut [u8]) -> Wait<'a, usize> {
+    fn read<'a>(&'a self, offset: u64, buf: &'a mut [u8]) -> BoxFuture<'a, usize> {
         if !self.may_block() {
             return Box::pin(poll_fn(move |cx| {
                 self.with(|file, open| file.poll_read(open, cx, offset, buf))
@@ -149,7 +149,7 @@ impl OpenLeaf for Opened {
         let bell = Waker::from(self.bell.clone());
         let mut waiter = Waiter::new();
         Box::pin(poll_fn(move |cx| {
-            // First: what happens from here on wakes. What was there before is dropped without the
+            // First: what happens from here on wakes. EntryKind was there before is dropped without the
             // lock.
             let before = self.bell.waiting.lock().insert(self.number, cx.waker().clone());
             drop(before);
@@ -158,11 +158,11 @@ impl OpenLeaf for Opened {
         }))
     }
 
-    fn write<'a>(&'a self, offset: u64, data: &'a [u8]) -> Wait<'a, usize> {
+    fn write<'a>(&'a self, offset: u64, data: &'a [u8]) -> BoxFuture<'a, usize> {
         Box::pin(async move { self.with(|file, open| file.write(open, offset, data)) })
     }
 
-    fn flush(&self) -> Wait<'_, ()> {
+    fn flush(&self) -> BoxFuture<'_, ()> {
         ready(self.with(|file, open| file.flush(open)))
     }
 
@@ -180,9 +180,9 @@ impl Drop for Opened {
 
 /// A text that takes what comes.
 #[derive(Default)]
-struct Growing(Vec<u8>);
+struct GrowingText(Vec<u8>);
 
-impl Text for Growing {
+impl Text for GrowingText {
     fn bytes(&self) -> &[u8] {
         &self.0
     }
@@ -197,7 +197,7 @@ impl Text for Growing {
     }
 }
 
-impl fmt::Write for Growing {
+impl fmt::Write for GrowingText {
     fn write_str(&mut self, s: &str) -> fmt::Result {
         self.0.extend_from_slice(s.as_bytes());
         Ok(())
