@@ -6,8 +6,7 @@ use std::sync::{Arc, OnceLock, Weak};
 
 use tokio::sync::Semaphore;
 use tokio::sync::broadcast::{Receiver, Sender};
-use tokio_util::task::TaskTracker;
-use tokio_util::task::task_tracker::TaskTrackerToken;
+use tokio::sync::watch;
 
 use super::branch::Branch;
 use super::counters::{Counted, DbCounters, Gauge};
@@ -31,8 +30,8 @@ struct Shared {
     /// Told of every branch that moves, whoever moved it; of `None` when others may have moved.
     moved: Sender<Option<BranchName>>,
     watching: OnceLock<Box<dyn Watching>>,
-    /// Commits on their way to a branch.
-    landing: TaskTracker,
+    /// Each commit on its way to a branch holds a receiver.
+    landing: watch::Sender<()>,
     authors: OnceLock<Authors>,
     schemes: OnceLock<Schemes>,
     /// Turns of those who [wait for others](Database::run_remote).
@@ -105,7 +104,7 @@ impl Database {
             moved: Sender::new(MOVES),
             watching: OnceLock::new(),
             remote: Arc::new(Semaphore::new(REMOTE)),
-            landing: TaskTracker::new(),
+            landing: watch::Sender::new(()),
             authors: OnceLock::new(),
             schemes: OnceLock::new(),
         });
@@ -172,15 +171,14 @@ impl Database {
 
     /// For as long as a commit is on its way to a branch: [`settled`](Database::settled) waits for
     /// it.
-    pub(super) fn landing(&self) -> TaskTrackerToken {
-        self.0.landing.token()
+    pub(super) fn landing(&self) -> watch::Receiver<()> {
+        self.0.landing.subscribe()
     }
 
     /// Waits until no commit is on its way to a branch. A process that ends then has done all of
     /// each, or nothing.
     pub async fn settled(&self) {
-        self.0.landing.close();
-        self.0.landing.wait().await;
+        self.0.landing.closed().await;
     }
 
     /// A branch, whether it has commits or not. While somebody uses it there is one of it.

@@ -46,10 +46,9 @@ pub use seats::Seats;
 pub use stats::{Peer, Stats, request_name};
 use tokio::runtime::Builder;
 use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::task::{JoinSet, LocalSet, spawn_local};
 use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
-use tokio_util::task::task_tracker::TaskTrackerToken;
 use tracing::{info, warn};
 use turn::Neighbours;
 
@@ -172,18 +171,21 @@ impl Server {
                 connections, "fewer connections than wanted: the system allows no more open files"
             );
         }
-        let (closing, running, ending) =
-            (CancellationToken::new(), TaskTracker::new(), TaskTracker::new());
+        let closing = CancellationToken::new();
+        let free = Arc::new(Semaphore::new(connections.min(Semaphore::MAX_PERMITS)));
+        // Each thread holds a receiver until it ends.
+        let running_threads = watch::Sender::new(());
         let _closes_when_dropped = closing.clone().drop_guard();
         let all = Arc::new(Shared { limits, stats, closing: closing.clone() });
         let seats = Arc::<Seats>::default();
-        let threads = (0..threads).map(|_| thread(tree.clone(), all.clone(), ending.token()));
+        let threads =
+            (0..threads).map(|_| thread(tree.clone(), all.clone(), running_threads.subscribe()));
         let threads = threads.collect::<io::Result<Vec<_>>>()?;
         let (threads, next) = (Arc::new(threads), Arc::new(AtomicUsize::new(0)));
         let mut accepting = JoinSet::new();
         for listener in listeners {
-            let (threads, next, running, all) =
-                (threads.clone(), next.clone(), running.clone(), all.clone());
+            let (threads, next, free, all) =
+                (threads.clone(), next.clone(), free.clone(), all.clone());
             let seats = seats.clone();
             accepting.spawn(async move {
                 loop {
@@ -192,12 +194,10 @@ impl Server {
                         () = all.closing.cancelled() => return Ok(()),
                     };
                     let Some(socket) = socket else { continue };
-                    let Some(seat) = all.seat(&socket, running.len(), &seats) else { continue };
+                    let Some(held) = all.seat(&socket, &free, &seats) else { continue };
                     let thread = next.fetch_add(1, Relaxed) % threads.len();
                     // A thread ends only after every sender has gone.
-                    let _ = threads.get(thread).map(|thread| {
-                        thread.send((socket, Held { _seat: seat, _running: running.token() }))
-                    });
+                    let _ = threads.get(thread).map(|thread| thread.send((socket, held)));
                 }
             });
         }
@@ -208,10 +208,9 @@ impl Server {
         closing.cancel();
         while accepting.join_next().await.is_some() {}
         drop(threads);
-        ending.close();
         // Every connection ends by itself within the grace, and with it its thread; the bound is
         // for one that is stuck.
-        let _ = tokio::time::timeout(GRACE * 2, ending.wait()).await;
+        let _ = tokio::time::timeout(GRACE * 2, running_threads.closed()).await;
         ended
     }
 }
@@ -231,35 +230,31 @@ struct Shared {
 }
 
 impl Shared {
-    /// A seat for a connection, one of so many; without one it is closed.
-    fn seat(&self, socket: &Socket, running: usize, seats: &Arc<Seats>) -> Option<Seat> {
-        let (most, of_peer) = (self.limits.connections, self.limits.connections_per_peer);
-        let seat = if running < most { seats.take(socket.address(), of_peer) } else { None };
-        if seat.is_none() {
+    /// Admits a connection, or closes it if there are too many.
+    fn seat(&self, socket: &Socket, free: &Arc<Semaphore>, seats: &Arc<Seats>) -> Option<Held> {
+        let (limit, per_peer) = (self.limits.connections, self.limits.connections_per_peer);
+        let Ok(permit) = free.clone().try_acquire_owned() else {
             self.stats.refuse_connection();
-            match running < most {
-                true => {
-                    warn!(
-                        peer = socket.peer(),
-                        limit = of_peer,
-                        "too many connections of one peer, closing this one"
-                    )
-                }
-                false => warn!(
-                    peer = socket.peer(),
-                    limit = most,
-                    "too many connections, closing this one"
-                ),
-            }
-        }
-        seat
+            warn!(peer = socket.peer(), limit, "too many connections, closing this one");
+            return None;
+        };
+        let Some(seat) = seats.take(socket.address(), per_peer) else {
+            self.stats.refuse_connection();
+            warn!(
+                peer = socket.peer(),
+                limit = per_peer,
+                "too many connections of one peer, closing this one"
+            );
+            return None;
+        };
+        Some(Held { _seat: seat, _permit: permit })
     }
 }
 
 /// What a connection holds from its first to its last moment.
 struct Held {
     _seat: Seat,
-    _running: TaskTrackerToken,
+    _permit: OwnedSemaphorePermit,
 }
 
 /// A thread with a reactor of its own. It serves what it is sent, and ends with the last connection
@@ -267,7 +262,7 @@ struct Held {
 fn thread<V, M>(
     tree: M,
     all: Arc<Shared>,
-    ended: TaskTrackerToken,
+    ended: watch::Receiver<()>,
 ) -> io::Result<UnboundedSender<(Socket, Held)>>
 where
     V: Vfs + 'static,
