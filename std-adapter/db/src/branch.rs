@@ -9,10 +9,10 @@ use tokio::sync::broadcast;
 
 use self::log::Log;
 pub(super) use self::log::{Lagged, LogReader};
-use super::database::Branches;
-use super::object::Object;
-use super::store::{Move, Store};
-use super::{BranchName, Id, Result};
+use crate::database::Branches;
+use crate::model::object::Object;
+use crate::store::{Move, Store};
+use crate::{BranchName, Id, Result};
 use datakit_server::tree::Live;
 
 /// A branch in use. All users of one branch share one of these, and it is gone with the last of
@@ -64,7 +64,7 @@ impl Branch {
     /// Where it is now.
     ///
     /// # Errors
-    /// [`Error::Store`](super::Error::Store).
+    /// [`Error::Store`](crate::Error::Store).
     pub fn head(&self) -> Result<Option<Id>> {
         let head = self.store.head(&self.name)?;
         if self.is_news(head)
@@ -80,7 +80,7 @@ impl Branch {
     /// Follows it from where it is now: every move from now on is seen.
     ///
     /// # Errors
-    /// [`Error::Store`](super::Error::Store).
+    /// [`Error::Store`](crate::Error::Store).
     pub fn follow(self: &Arc<Branch>) -> Result<Following> {
         let followed = match self.followed() {
             Some(followed) => followed,
@@ -159,7 +159,7 @@ impl Branch {
     /// Tells its followers where it is, if that is news.
     ///
     /// # Errors
-    /// [`Error::Store`](super::Error::Store).
+    /// [`Error::Store`](crate::Error::Store).
     pub fn look(&self) -> Result<()> {
         // A look that finds no news does not hold the branch.
         if self.is_followed() && self.is_news(self.store.head(&self.name)?) {

@@ -8,13 +8,13 @@ use tokio::sync::Semaphore;
 use tokio::sync::broadcast::{Receiver, Sender};
 use tokio::sync::watch;
 
-use super::branch::Branch;
-use super::counters::{Counted, DbCounters, Gauge};
-use super::identity::Authors;
-use super::objects::Objects;
-use super::schemes::Schemes;
-use super::store::{Seen, Store, Watching};
-use super::{BranchName, Error, Id, Result};
+use crate::branch::Branch;
+use crate::counters::{Counted, DbCounters, Gauge};
+use crate::model::identity::Authors;
+use crate::model::object_cache::Objects;
+use crate::remote::schemes::Schemes;
+use crate::store::{Seen, Store, Watching};
+use crate::{BranchName, Error, Id, Result};
 use datakit_server::space::Space;
 
 /// A database. Clones are the same one.
@@ -326,7 +326,7 @@ mod tests {
     use std::sync::mpsc::channel;
 
     use super::*;
-    use crate::object::{Kind, Object};
+    use crate::model::object::{Kind, Object};
     use crate::store::{FetchError, Memory, Move};
 
     /// Counts how often it is asked where a branch is.

@@ -3,9 +3,9 @@
 use datakit_client::db::{InvalidBranchName, InvalidId};
 use datakit_core::vfs;
 
-use super::Id;
-use super::merge::Refused;
-use super::object::Kind;
+use crate::Id;
+use crate::model::merge::Refused;
+use crate::model::object::Kind;
 use datakit_server::tree::CommandError;
 
 /// The result of every operation of the database.

@@ -8,14 +8,16 @@ use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 use self::state::State;
-use super::branch::Branch;
-use super::database::HEAVY;
-use super::identity::By;
-use super::land::{How, check_start, keep, land};
-use super::object::Commit;
-use super::objects::Objects;
-use super::tree::{Batch, Dir, File, Node, Tree, no_space};
-use super::{Database, Error, Id, Result, connected, merge};
+use crate::branch::Branch;
+use crate::database::HEAVY;
+use crate::integrate::{How, check_start, keep, land};
+use crate::model::connected;
+use crate::model::identity::By;
+use crate::model::merge;
+use crate::model::object::Commit;
+use crate::model::object_cache::Objects;
+use crate::model::tree::{Batch, Dir, File, Node, Tree, no_space};
+use crate::{Database, Error, Id, Result};
 use datakit_server::memory;
 use datakit_server::space::{Grant, Space};
 
@@ -436,14 +438,16 @@ impl Prepared<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::identity::Identity;
-    use crate::object::Mode;
-    use crate::{BranchName, sample};
+    use crate::BranchName;
+    use crate::model::identity::Identity;
+    use crate::model::object::Mode;
+    use crate::model::test_trees;
 
     /// A commit of these files, on no branch.
     fn commit(database: &Database, files: &[(&str, &str)], parents: &[Id]) -> Id {
         let objects = database.objects();
-        let tree = sample::keep(objects, &sample::edited(objects, &sample::files(files)));
+        let tree =
+            test_trees::keep(objects, &test_trees::edited(objects, &test_trees::files(files)));
         let (id, object) = Commit::encode(tree, parents, b"", 1).unwrap();
         objects.store().write(&[(id, object)]).unwrap();
         id
@@ -461,7 +465,7 @@ mod tests {
 
     #[test]
     fn a_transaction_that_is_being_committed_is_read_and_not_changed() {
-        let database = Database::new(sample::objects().store().clone()).unwrap();
+        let database = Database::new(test_trees::objects().store().clone()).unwrap();
         let branch = database.branch(&BranchName::new("master").unwrap());
         let transaction = Transaction::begin(&database, None).unwrap();
         transaction.create(b"f", Mode::Normal, b"x").unwrap();
@@ -484,7 +488,7 @@ mod tests {
 
     #[test]
     fn a_directory_is_not_moved_deeper_than_paths_may_be() {
-        let database = Database::new(sample::objects().store().clone()).unwrap();
+        let database = Database::new(test_trees::objects().store().clone()).unwrap();
         let transaction = Transaction::begin(&database, None).unwrap();
         let path = |name: &str, depth: usize| vec![name; depth].join("/").into_bytes();
         for (name, most) in [("a", 300), ("b", 300)] {
@@ -493,7 +497,7 @@ mod tests {
         let deep = |below: usize| [path("b", below), b"x".to_vec()].join(&b'/');
         assert_eq!(
             transaction.rename(b"a", &deep(300)),
-            Err(Error::TooDeep(super::super::tree::DEEPEST))
+            Err(Error::TooDeep(crate::model::tree::DEEPEST))
         );
         assert_eq!(names(&transaction, b""), ["a", "b"]);
         assert_eq!(transaction.rename(b"a", &deep(200)), Ok(None));
@@ -502,7 +506,7 @@ mod tests {
 
     #[test]
     fn empty_directories_outlive_a_merge_but_not_a_file_in_their_place() {
-        let database = Database::new(sample::objects().store().clone()).unwrap();
+        let database = Database::new(test_trees::objects().store().clone()).unwrap();
         let base = commit(&database, &[("a/f", "1"), ("gone/f", "1")], &[]);
         let theirs = commit(&database, &[("a/f", "2"), ("file", "3"), ("way", "4")], &[base]);
         let transaction = Transaction::begin(&database, Some(base)).unwrap();

@@ -12,7 +12,7 @@ use datakit_db::diff::diff;
 use datakit_db::history;
 use datakit_db::merge::merge;
 use datakit_db::object::{Commit, Kind, Object};
-use datakit_db::objects::Objects;
+use datakit_db::object_cache::Objects;
 use datakit_db::store::{Memory, Store};
 use datakit_db::tree::Tree;
 use libfuzzer_sys::fuzz_target;

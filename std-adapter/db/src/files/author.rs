@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use datakit_core::vfs::{Error, FileStat, OpenMode, Result, read_at};
 
-use crate::identity::{By, Identity, LONGEST};
+use crate::model::identity::{By, Identity, LONGEST};
 use datakit_server::tree::{BoxFuture, Leaf, OpenLeaf, ready};
 
 /// `NAME <MAIL>` of who wrote the commit, and perhaps the date. A write at offset 0 begins anew,

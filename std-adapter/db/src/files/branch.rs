@@ -14,8 +14,8 @@ use super::streams::{HeadLive, Reflog};
 use super::transactions::Transactions;
 use super::watch::WatchDir;
 use super::{line, transaction};
-use crate::land::fast_forward;
-use crate::tree::Tree;
+use crate::integrate::fast_forward;
+use crate::model::tree::Tree;
 use crate::{Branch, BranchName, Database, Id};
 use datakit_server::ino;
 use datakit_server::tree::{

@@ -6,8 +6,9 @@ use std::sync::Arc;
 use datakit_core::vfs::{FileStat, OpenMode, Time, read_at};
 
 use super::ro::time_of;
-use crate::history::{Log, log};
-use crate::{Database, Error, Id, log_line};
+use crate::model::history::{Log, log};
+use crate::model::log_line;
+use crate::{Database, Error, Id};
 use datakit_server::tree::{BoxFuture, Leaf, OpenLeaf, ready};
 
 /// The commit whose history it is, asked for when it is opened.

@@ -12,8 +12,9 @@ use tokio::sync::Semaphore;
 use super::Keeping;
 use super::quota::{Quota, Taken};
 use crate::counters::Counted;
+use crate::remote::said;
 use crate::store::{FetchError, Stop};
-use crate::{BranchName, Database, Id, said};
+use crate::{BranchName, Database, Id};
 use datakit_server::ino;
 use datakit_server::tree::{
     BoxFuture, Command, CommandError, Directory, Entry, Leaf, Live, OpenLeaf, Text, ready,

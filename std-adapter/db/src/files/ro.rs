@@ -5,9 +5,9 @@ use std::sync::Arc;
 use datakit_core::vfs::{Error, FileStat, FileType, NAME_MAX, Name, OpenMode, Result, Time};
 
 use crate::Database;
-use crate::object::{Commit, Mode};
-use crate::objects::Objects;
-use crate::tree::{Content, Dir, File, Node, Tree, join};
+use crate::model::object::{Commit, Mode};
+use crate::model::object_cache::Objects;
+use crate::model::tree::{Content, Dir, File, Node, Tree, join};
 use datakit_server::ino;
 use datakit_server::memory::Shared;
 use datakit_server::tree::{BoxFuture, Directory, Entry, Leaf, OpenBytes, OpenLeaf, ready};
@@ -148,7 +148,7 @@ impl Place {
     /// What `node`, which `name` stands for here, is shown as. Nothing below it is read for that:
     /// an object that is missing is in nobody's way but that of its own readers. Submodules are not
     /// shown, nor are names for which clients have no room.
-    fn entry(self: &Arc<Place>, name: crate::tree::Name, node: Node) -> Option<Entry> {
+    fn entry(self: &Arc<Place>, name: crate::model::tree::Name, node: Node) -> Option<Entry> {
         if name.len() > NAME_MAX {
             return None;
         }
@@ -167,7 +167,7 @@ impl Place {
         }
     }
 
-    fn file(self: &Arc<Place>, name: crate::tree::Name, file: File, number: u64) -> Entry {
+    fn file(self: &Arc<Place>, name: crate::model::tree::Name, file: File, number: u64) -> Entry {
         let link = file.mode == Mode::Link;
         let way = match &self.way {
             Way::Found(_) => FileWay::Found(file),
@@ -193,8 +193,9 @@ impl Directory for RoDir {
     fn list(&self) -> BoxFuture<'_, Vec<Entry>> {
         ready((|| {
             let mut entries = Vec::new();
-            let see =
-                |name: &crate::tree::Name, node| entries.extend(self.0.entry(name.clone(), node));
+            let see = |name: &crate::model::tree::Name, node| {
+                entries.extend(self.0.entry(name.clone(), node))
+            };
             self.0.dir()?.each(self.0.objects(), see).map_err(|error| error.at(&self.0.path))?;
             Ok(entries)
         })())
@@ -216,7 +217,7 @@ impl Directory for RoDir {
 
 struct RoFile {
     dir: Arc<Place>,
-    name: crate::tree::Name,
+    name: crate::model::tree::Name,
     way: FileWay,
     link: bool,
 }

@@ -17,10 +17,10 @@ use datakit_core::vfs::{
 use self::names::{Inode, Lost, Names};
 use super::ro::{DIRECTORY, stat, time_of};
 use crate::database::HEAVY;
-use crate::identity::By;
-use crate::object::Mode;
+use crate::model::identity::By;
+use crate::model::object::Mode;
+use crate::model::tree::{Content, File, Node, Tree, join, no_space};
 use crate::transaction::{FileAt, Transaction};
-use crate::tree::{Content, File, Node, Tree, join, no_space};
 use crate::{Database, Id};
 use datakit_server::clock::now;
 use datakit_server::content::Content as Sparse;

@@ -8,9 +8,10 @@ use datakit_core::vfs::{Error, Name, Result, Time};
 use super::id;
 use super::log::LogFile;
 use super::ro::{Ro, Source, time_of};
-use crate::object::{Commit, Mode};
-use crate::tree::{Content, File, Tree};
-use crate::{Database, Id, diff};
+use crate::model::diff;
+use crate::model::object::{Commit, Mode};
+use crate::model::tree::{Content, File, Tree};
+use crate::{Database, Id};
 use datakit_server::ino;
 use datakit_server::tree::{BoxFuture, Directory, Entry, READ_ONLY_DIR_MODE, ReadOnlyText, ready};
 

@@ -10,7 +10,7 @@ use super::quota::Taken;
 use super::{Keeping, line};
 use crate::branch::{self, Following, Lagged};
 use crate::counters::Counted;
-use crate::tree::Node;
+use crate::model::tree::Node;
 use crate::{Database, Error, Id};
 use datakit_server::tree::{BoxFuture, Leaf, OpenLeaf, StreamCursor, ready};
 

@@ -12,10 +12,10 @@ use super::snapshots::Diff;
 use super::transactions::Table;
 use crate::Id;
 use crate::database::HEAVY;
-use crate::identity::Identity;
-use crate::land::How;
+use crate::integrate::How;
+use crate::model::identity::Identity;
+use crate::model::tree::Tree;
 use crate::transaction::{Options, Sides, Transaction};
-use crate::tree::Tree;
 use datakit_server::tree::{
     BoxFuture, Command, CommandError, Directory, Entry, ReadOnlyText, Status, Text, ready,
 };

@@ -6,7 +6,7 @@ use datakit_core::vfs::{Error, NAME_MAX, Name, Result};
 
 use super::branch::Slot;
 use super::streams::TreeLive;
-use crate::tree::{Node, join};
+use crate::model::tree::{Node, join};
 use datakit_server::ino;
 use datakit_server::tree::{BoxFuture, Directory, Entry, READ_ONLY_DIR_MODE, ready};
 

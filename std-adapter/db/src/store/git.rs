@@ -35,8 +35,8 @@ use gix::{Repository, ThreadSafeRepository};
 pub use fsync::Fsync;
 
 use super::{CommitGraph, FetchError, Move, REMOTE_LIMIT, Seen, Stop, Store, Watching};
-use crate::identity::Identity;
-use crate::object::{Kind, Object, id_of, object_id};
+use crate::model::identity::Identity;
+use crate::model::object::{Kind, Object, id_of, object_id};
 use crate::{BranchName, Error, Id, PATIENCE, Result};
 use fetch::Limits;
 use files::Files;

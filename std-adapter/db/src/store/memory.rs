@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use super::transfer::transfer;
 use super::{FetchError, Fsync, Git, Move, REMOTE_LIMIT, Stop, Store};
-use crate::object::{Kind, Object};
+use crate::model::object::{Kind, Object};
 use crate::{BranchName, Error, Id, PATIENCE, Result};
 
 /// So many parts that threads seldom meet in one.
@@ -273,10 +273,10 @@ mod tests {
         assert_eq!(store.fetch("r", &url, &master), Ok(second));
         assert_eq!(store.fetch("other", &url, &master), Ok(second));
 
-        let objects = crate::objects::Objects::new(std::sync::Arc::new(store));
+        let objects = crate::model::object_cache::Objects::new(std::sync::Arc::new(store));
         assert_eq!(objects.commit(second).unwrap().parents, [empty]);
-        let tree = crate::tree::Tree::stored(objects.commit(second).unwrap().tree);
-        let crate::tree::Node::File(file) = tree.get(&objects, b"d/f").unwrap() else {
+        let tree = crate::model::tree::Tree::stored(objects.commit(second).unwrap().tree);
+        let crate::model::tree::Node::File(file) = tree.get(&objects, b"d/f").unwrap() else {
             panic!("a file")
         };
         assert_eq!(&*file.content.bytes(&objects).unwrap(), b"far");

@@ -1,7 +1,7 @@
 //! Objects from one store to another.
 
 use super::Store;
-use crate::object::{Commit, Entries, Kind, Mode, Object};
+use crate::model::object::{Commit, Entries, Kind, Mode, Object};
 use crate::{Error, Id, Result};
 
 /// What is left to do with an object.

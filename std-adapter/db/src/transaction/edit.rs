@@ -2,9 +2,9 @@
 
 use super::state::is_at_or_below;
 use super::{FileAt, Transaction};
-use crate::entry_name::check_name;
-use crate::object::Mode;
-use crate::tree::{Content, Dir, File, Node, cost, names, no_space, split};
+use crate::model::entry_name::check_name;
+use crate::model::object::Mode;
+use crate::model::tree::{Content, Dir, File, Node, cost, names, no_space, split};
 use crate::{Error, Id, Result};
 use datakit_server::content::Content as Sparse;
 
@@ -13,7 +13,7 @@ impl Transaction {
     ///
     /// # Errors
     /// [`Error::IsDirectory`] where a directory is; [`Error::InvalidName`]; those of
-    /// [`Tree::put`](crate::tree::Tree::put).
+    /// [`Tree::put`](crate::model::tree::Tree::put).
     pub fn create(&self, path: &[u8], mode: Mode, content: &[u8]) -> Result<()> {
         let (_, name) = split(path).ok_or(Error::IsDirectory)?;
         check_name(name, mode)?;
@@ -36,7 +36,7 @@ impl Transaction {
     ///
     /// # Errors
     /// [`Error::Exists`]; [`Error::InvalidName`]; those of
-    /// [`Tree::put`](crate::tree::Tree::put).
+    /// [`Tree::put`](crate::model::tree::Tree::put).
     pub fn mkdir(&self, path: &[u8]) -> Result<()> {
         let (_, name) = split(path).ok_or(Error::Exists)?;
         check_name(name, Mode::Dir)?;
@@ -56,7 +56,7 @@ impl Transaction {
     /// Removes what is at `path`, a directory with everything in it: what it was.
     ///
     /// # Errors
-    /// Those of [`Tree::take`](crate::tree::Tree::take).
+    /// Those of [`Tree::take`](crate::model::tree::Tree::take).
     pub fn remove(&self, path: &[u8]) -> Result<Node> {
         let mut state = self.open_mut()?;
         state.reserve(self.objects(), path, 0)?;
@@ -72,7 +72,7 @@ impl Transaction {
     /// # Errors
     /// [`Error::IsDirectory`] and [`Error::NotDirectory`] if one of the two is a directory and the
     /// other is none; [`Error::NotEmpty`]; [`Error::BelowItself`]; [`Error::TooDeep`];
-    /// [`Error::InvalidName`]; those of [`Tree::take`](crate::tree::Tree::take).
+    /// [`Error::InvalidName`]; those of [`Tree::take`](crate::model::tree::Tree::take).
     pub fn rename(&self, from: &[u8], to: &[u8]) -> Result<Option<Node>> {
         let (parent, name) = split(to).ok_or(Error::IsDirectory)?;
         let mut state = self.open_mut()?;
@@ -126,7 +126,7 @@ impl Transaction {
     ///
     /// # Errors
     /// Those of `change`, after which nothing has changed; those of
-    /// [`Tree::file_mut`](crate::tree::Tree::file_mut).
+    /// [`Tree::file_mut`](crate::model::tree::Tree::file_mut).
     pub(crate) fn change<E: From<Error>>(
         &self,
         at: FileAt<'_>,
@@ -143,7 +143,7 @@ impl Transaction {
     /// Drops the content of a file.
     ///
     /// # Errors
-    /// Those of [`Tree::file_mut`](crate::tree::Tree::file_mut).
+    /// Those of [`Tree::file_mut`](crate::model::tree::Tree::file_mut).
     pub(crate) fn empty(&self, at: FileAt<'_>) -> Result<()> {
         let mut state = self.open_mut()?;
         state.file_mut(self.objects(), at)?.content =
@@ -158,7 +158,7 @@ impl Transaction {
     /// now, nothing changes.
     ///
     /// # Errors
-    /// Those of [`Tree::file_mut`](crate::tree::Tree::file_mut).
+    /// Those of [`Tree::file_mut`](crate::model::tree::Tree::file_mut).
     pub(crate) fn load(&self, at: FileAt<'_>, of: Id, content: Sparse) -> Result<()> {
         let mut state = self.open_mut()?;
         let file = state.file_mut(self.objects(), at)?;
@@ -171,7 +171,7 @@ impl Transaction {
     /// Makes a file a normal one or a program; of a link, its target is the content then.
     ///
     /// # Errors
-    /// Those of [`Tree::file_mut`](crate::tree::Tree::file_mut); [`Error::InvalidName`] for a
+    /// Those of [`Tree::file_mut`](crate::model::tree::Tree::file_mut); [`Error::InvalidName`] for a
     /// link where there must be none.
     pub fn chmod(&self, at: FileAt<'_>, mode: Mode) -> Result<()> {
         if let FileAt::Path(path) = at {

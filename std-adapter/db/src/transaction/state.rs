@@ -6,8 +6,8 @@ use std::sync::Arc;
 
 use super::{FileAt, Sides};
 use crate::counters::Counted;
-use crate::objects::Objects;
-use crate::tree::{Batch, Dir, File, Tree, no_space};
+use crate::model::object_cache::Objects;
+use crate::model::tree::{Batch, Dir, File, Tree, no_space};
 use crate::{Error, Id, Result};
 use datakit_server::space::Grant;
 

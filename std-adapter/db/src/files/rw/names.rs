@@ -8,8 +8,8 @@ use std::sync::{Arc, Weak};
 use datakit_core::vfs::{Error, Result, Time};
 
 use super::Rw;
+use crate::model::tree::{Name, names};
 use crate::transaction::FileAt;
-use crate::tree::{Name, names};
 use datakit_server::clock::now;
 use datakit_server::ino;
 use datakit_server::tree::{Entry, WeakEntry};
@@ -125,7 +125,7 @@ impl Names {
     }
 
     fn touch_parent(&mut self, path: &[u8], now: Time) {
-        if let Some((parent, _)) = crate::tree::split(path) {
+        if let Some((parent, _)) = crate::model::tree::split(path) {
             self.touch(parent, now);
         }
     }
@@ -193,7 +193,7 @@ impl Names {
     }
 
     fn take(&mut self, path: &[u8]) -> Option<Known> {
-        let (parent, name) = crate::tree::split(path)?;
+        let (parent, name) = crate::model::tree::split(path)?;
         let parent =
             names(parent).try_fold(&mut self.top, |known, name| known.below.get_mut(name))?;
         parent.below.remove(name)

@@ -13,8 +13,8 @@ use gix::odb::loose::Store;
 
 use super::files::Files;
 use super::fsync::sync_all;
-use crate::object::Object;
-use crate::object::object_id;
+use crate::model::object::Object;
+use crate::model::object::object_id;
 use crate::{Error, Id, Result};
 
 /// Objects whose files are open at a time, and synced at a time: a disk has several of them in

@@ -15,7 +15,7 @@ use gix::objs::Exists;
 
 use super::loose::Loose;
 use super::repacked;
-use crate::object::object_id;
+use crate::model::object::object_id;
 use crate::{Error, Id, Result};
 
 /// A directory that was changed so lately may change again without another time: clocks of file

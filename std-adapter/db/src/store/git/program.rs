@@ -12,10 +12,10 @@ use rustix::event::{PollFd, PollFlags};
 
 use super::fetch::Limits;
 use crate::BranchName;
-use crate::group::Group;
-use crate::patient::wait;
-use crate::said;
-use crate::schemes::Scheme;
+use crate::remote::process_group::Group;
+use crate::remote::said;
+use crate::remote::schemes::Scheme;
+use crate::remote::timeout::wait;
 use crate::store::{FetchError, Stop};
 
 /// By what `git` may have been told where its own repository is, which is not the other one, or how

@@ -14,8 +14,8 @@ use gix::refs::store::WriteReflog;
 
 use super::refs::{HEADS, Refs};
 use crate::Id;
-use crate::identity::{By, Identity};
-use crate::object::{Kind, Object};
+use crate::model::identity::{By, Identity};
+use crate::model::object::{Kind, Object};
 
 /// Why branches move.
 pub(super) struct Reason<'a> {

@@ -165,7 +165,7 @@ impl Refs<'_> {
         let Ok(name) = <&FullNameRef>::try_from(name.as_bstr()) else { return Ok(None) };
         let Some(packed) = self.packed_refs()? else { return Ok(None) };
         let found = packed.try_find(name).map_err(|error| failed(name.as_bstr(), &error))?;
-        Ok(found.map(|found| crate::object::id_of(&found.target())))
+        Ok(found.map(|found| crate::model::object::id_of(&found.target())))
     }
 
     /// `packed-refs` as it is now.
@@ -209,7 +209,7 @@ impl Refs<'_> {
             for packed in packed.flatten() {
                 found
                     .entry(packed.name.as_bstr().to_vec())
-                    .or_insert(Value::At(crate::object::id_of(&packed.target())));
+                    .or_insert(Value::At(crate::model::object::id_of(&packed.target())));
             }
         }
         Ok(found)

@@ -8,7 +8,7 @@ mod ssh;
 use std::process::Command;
 
 use super::*;
-use crate::object::{Commit, Object, encode_tree};
+use crate::model::object::{Commit, Object, encode_tree};
 
 /// A directory that goes with the test.
 pub(super) struct Place(pub(super) PathBuf);
@@ -67,8 +67,8 @@ fn history_is_walked_by_the_commit_graph_where_there_is_one() {
     let middle = line[2].to_string();
     fs::remove_file(store.dir().join("objects").join(&middle[..2]).join(&middle[2..])).unwrap();
     let came_from = |ancestor: usize, of: usize| {
-        let objects = crate::objects::Objects::new(store.clone());
-        crate::history::is_ancestor(&objects, line[ancestor], line[of])
+        let objects = crate::model::object_cache::Objects::new(store.clone());
+        crate::model::history::is_ancestor(&objects, line[ancestor], line[of])
     };
     assert_eq!((came_from(0, 5), came_from(5, 0)), (Ok(true), Ok(false)));
     fs::remove_file(store.dir().join("objects/info/commit-graph")).unwrap();

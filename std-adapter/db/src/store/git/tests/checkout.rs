@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::process::Command;
 
 use super::{Place, at};
-use crate::object::{Commit, Kind, Mode, Object, TreeEntry, encode_tree};
+use crate::model::object::{Commit, Kind, Mode, Object, TreeEntry, encode_tree};
 use crate::store::{Git, Move, Store};
 use crate::{BranchName, Error, Id, Result};
 

@@ -12,7 +12,8 @@ use tokio::time::Instant;
 
 pub use git::GitProgram;
 
-use super::{BranchName, Database, Id, Result, said};
+use crate::remote::said;
+use crate::{BranchName, Database, Id, Result};
 
 /// How long branches gather before they are pushed.
 pub const GATHER: Duration = Duration::from_secs(2);
@@ -215,7 +216,7 @@ mod tests {
     use std::process::Command;
 
     use super::*;
-    use crate::object::{Commit, encode_tree};
+    use crate::model::object::{Commit, encode_tree};
     use crate::store::{Git, Memory, Store};
 
     /// A directory that goes with the test.

@@ -4,11 +4,12 @@ use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
 
-use super::entry_name::check_name;
-use super::object::{Entries, Mode, TreeEntry};
-use super::objects::Objects;
-use super::tree::{Batch, Dir, Name, Node, Tree, join, split};
-use super::{Error, Id, Result, history};
+use crate::model::entry_name::check_name;
+use crate::model::history;
+use crate::model::object::{Entries, Mode, TreeEntry};
+use crate::model::object_cache::Objects;
+use crate::model::tree::{Batch, Dir, Name, Node, Tree, join, split};
+use crate::{Error, Id, Result};
 
 /// What a merge made.
 #[derive(Debug, Clone)]
@@ -287,11 +288,11 @@ fn check_names(objects: &Objects, name: Option<&[u8]>, node: &Node) -> Result<()
 }
 
 /// A name, and what it stands for on each side.
-pub(super) type Sides<const N: usize> = (Name, [Option<Node>; N]);
+pub(crate) type Sides<const N: usize> = (Name, [Option<Node>; N]);
 
 /// The names that do not stand for the same in the last two of these directories, and what each of
 /// them has there.
-pub(super) fn side_by_side<const N: usize>(
+pub(crate) fn side_by_side<const N: usize>(
     objects: &Objects,
     dirs: &[Dir; N],
 ) -> Result<Vec<Sides<N>>> {
@@ -365,7 +366,7 @@ impl Side<'_> {
     }
 }
 
-pub(super) fn dir(node: Option<&Node>) -> Option<&Dir> {
+pub(crate) fn dir(node: Option<&Node>) -> Option<&Dir> {
     match node {
         Some(Node::Dir(dir)) => Some(dir),
         _ => None,
@@ -381,7 +382,7 @@ fn file(node: Option<&Node>) -> Result<Option<File>> {
 }
 
 /// Whether two directories are known to be the same without a look into them.
-pub(super) fn same(a: &Dir, b: &Dir) -> bool {
+pub(crate) fn same(a: &Dir, b: &Dir) -> bool {
     match (a, b) {
         (Dir::Stored(a), Dir::Stored(b)) => a == b,
         (Dir::Edited(a), Dir::Edited(b)) if Arc::ptr_eq(a, b) => true,

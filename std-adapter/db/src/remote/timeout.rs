@@ -18,7 +18,7 @@ const AT_ONCE: usize = 512;
 ///
 /// # Errors
 /// [`io::ErrorKind::TimedOut`] when none is, for as long as `patience`; `None` is without end.
-pub(super) fn wait(these: &mut [PollFd<'_>], patience: Option<Duration>) -> io::Result<()> {
+pub(crate) fn wait(these: &mut [PollFd<'_>], patience: Option<Duration>) -> io::Result<()> {
     // More seconds than the system can count have no end either.
     let patience = patience.and_then(|patience| Timespec::try_from(patience).ok());
     match rustix::io::retry_on_intr(|| poll(these, patience.as_ref()))? {
@@ -30,13 +30,13 @@ pub(super) fn wait(these: &mut [PollFd<'_>], patience: Option<Duration>) -> io::
 /// A socket or pipe of which each read and each write waits only so long:
 /// [`io::ErrorKind::TimedOut`] is the end of it.
 #[derive(Debug)]
-pub(super) struct Patient<S> {
+pub(crate) struct Patient<S> {
     stream: S,
     patience: Option<Duration>,
 }
 
 impl<S> Patient<S> {
-    pub(super) fn new(stream: S, patience: Option<Duration>) -> Patient<S> {
+    pub(crate) fn new(stream: S, patience: Option<Duration>) -> Patient<S> {
         Patient { stream, patience }
     }
 }

@@ -6,11 +6,11 @@
 
 use datakit_client::db::escape;
 
-use super::Id;
-use super::object::Commit;
+use crate::Id;
+use crate::model::object::Commit;
 
 /// Appends the line of a commit.
-pub(super) fn write(id: Id, commit: &Commit, to: &mut Vec<u8>) {
+pub(crate) fn write(id: Id, commit: &Commit, to: &mut Vec<u8>) {
     to.extend_from_slice(id.to_string().as_bytes());
     for (number, parent) in commit.parents.iter().enumerate() {
         to.push(if number == 0 { b'\t' } else { b' ' });

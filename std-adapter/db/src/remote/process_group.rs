@@ -13,25 +13,25 @@ use rustix::process::{Pid, Signal, kill_process_group, test_kill_process_group};
 ///
 /// Signals of a terminal do not reach it, and it cannot ask anything there.
 #[derive(Debug)]
-pub(super) struct Group {
+pub(crate) struct Group {
     child: Child,
     ended: bool,
 }
 
 impl Group {
-    pub(super) fn start(command: &mut Command) -> io::Result<Group> {
+    pub(crate) fn start(command: &mut Command) -> io::Result<Group> {
         Ok(Group { child: command.process_group(0).spawn()?, ended: false })
     }
 
     /// Waits for the end of the program. What it leaves running goes on: it may have meant to.
-    pub(super) fn wait(mut self) -> io::Result<ExitStatus> {
+    pub(crate) fn wait(mut self) -> io::Result<ExitStatus> {
         let status = self.child.wait()?;
         self.ended = true;
         Ok(status)
     }
 
     /// Tells all of it to end, and kills after `grace` what does not.
-    pub(super) fn end(mut self, grace: Duration) {
+    pub(crate) fn end(mut self, grace: Duration) {
         let Some(group) = self.id() else { return };
         let _ = kill_process_group(group, Signal::TERM);
         let until = Instant::now() + grace;

@@ -4,10 +4,10 @@ use std::cmp::{Ordering, Reverse};
 use std::collections::{BinaryHeap, HashMap, HashSet};
 use std::sync::Arc;
 
-use super::object::Commit;
-use super::objects::Objects;
-use super::store::CommitGraph;
-use super::{Error, Id, Result};
+use crate::model::object::Commit;
+use crate::model::object_cache::Objects;
+use crate::store::CommitGraph;
+use crate::{Error, Id, Result};
 
 /// The lowest common ancestors of two commits: those of which no other one comes. Newest first;
 /// none if the two have nothing in common.
@@ -36,7 +36,7 @@ pub fn merge_bases(objects: &Objects, a: Id, b: Id) -> Result<Vec<Id>> {
 ///
 /// # Errors
 /// Those of the store.
-pub(super) fn merge_bases_of(objects: &Objects, first: &[Id], second: &[Id]) -> Result<Vec<Id>> {
+pub(crate) fn merge_bases_of(objects: &Objects, first: &[Id], second: &[Id]) -> Result<Vec<Id>> {
     let mut walk = Walk::new(objects, first, second)?;
     while walk.step()? {}
     let mut found = std::mem::take(&mut walk.common);
@@ -301,7 +301,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::object::{Kind, Object};
+    use crate::model::object::{Kind, Object};
     use crate::store::{FetchError, Memory, Move, Store};
     use crate::{BranchName, Fault};
 

@@ -4,11 +4,11 @@ use std::sync::Arc;
 
 use datakit_core::vfs;
 
-use super::edited::Edited;
-use super::object::{Kind, Mode, Object, TreeEntry};
-use super::objects::Objects;
-use super::tree_text::find;
-use super::{Error, Id, Result};
+use crate::model::edited::Edited;
+use crate::model::object::{Kind, Mode, Object, TreeEntry};
+use crate::model::object_cache::Objects;
+use crate::model::tree_text::find;
+use crate::{Error, Id, Result};
 use datakit_server::content::Content as Sparse;
 use datakit_server::space::Space;
 
@@ -473,7 +473,7 @@ impl Content {
         }
     }
 
-    pub(super) fn write(&self, batch: &mut Batch) -> Result<Id> {
+    pub(crate) fn write(&self, batch: &mut Batch) -> Result<Id> {
         match self {
             Content::Stored(id) => Ok(*id),
             Content::Fresh(fresh) => {
@@ -538,7 +538,7 @@ pub fn join(dir: &[u8], name: &[u8]) -> Vec<u8> {
 mod tests {
     use super::*;
     use crate::Fault;
-    use crate::object::encode_tree;
+    use crate::model::object::encode_tree;
     use crate::store::Memory;
 
     fn objects() -> Objects {

@@ -8,9 +8,9 @@ use std::sync::{Arc, Weak};
 use quick_cache::sync::{Cache, DefaultLifecycle};
 use quick_cache::{DefaultHashBuilder, OptionsBuilder, Weighter};
 
-use super::object::{Commit, Entries, Kind, Object};
-use super::store::Store;
-use super::{Error, Fault, Id, Result};
+use crate::model::object::{Commit, Entries, Kind, Object};
+use crate::store::Store;
+use crate::{Error, Fault, Id, Result};
 
 /// Bytes that each of the three caches may hold, about. A server of a large repository is to stay
 /// small.
@@ -170,7 +170,7 @@ impl Objects {
     ///
     /// # Errors
     /// Those of [`blob`](Objects::blob).
-    pub(super) fn tree_data(&self, id: Id) -> Result<Arc<[u8]>> {
+    pub(crate) fn tree_data(&self, id: Id) -> Result<Arc<[u8]>> {
         self.read(id, Kind::Tree)
     }
 

@@ -16,15 +16,15 @@
 
 use std::borrow::Cow;
 
-use super::object::Commit;
-use super::{Error, Id, Result};
+use crate::model::object::Commit;
+use crate::{Error, Id, Result};
 
 /// The commit in these bytes.
 ///
 /// # Errors
 /// [`Error::Store`] without a tree, or with a parent that is no hash: there is nothing to show
 /// then, or no history to follow.
-pub(super) fn parse(data: &[u8]) -> Result<Commit> {
+pub(crate) fn parse(data: &[u8]) -> Result<Commit> {
     let broken = |what: &str| Error::Store(format!("a commit that cannot be read: {what}"));
     let (headers, message) = split_at_empty_line(data);
     let mut lines = lines(headers).peekable();

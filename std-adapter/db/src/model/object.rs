@@ -4,11 +4,12 @@ use std::sync::Arc;
 
 use gix::objs::WriteTo;
 
-pub use super::commit_text::Stamp;
-use super::identity::By;
-pub use super::tree_text::Entries;
-use super::tree_text::order;
-use super::{Error, Id, Result, commit_text};
+use crate::model::commit_text;
+pub use crate::model::commit_text::Stamp;
+use crate::model::identity::By;
+pub use crate::model::tree_text::Entries;
+use crate::model::tree_text::order;
+use crate::{Error, Id, Result};
 
 /// The kinds of objects that the database reads and writes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -151,7 +152,7 @@ pub fn encode_tree(entries: impl IntoIterator<Item = TreeEntry>) -> Result<(Id, 
 }
 
 /// The same of entries that are in Git's order.
-pub(super) fn encode_sorted(entries: &[&TreeEntry]) -> Result<(Id, Object)> {
+pub(crate) fn encode_sorted(entries: &[&TreeEntry]) -> Result<(Id, Object)> {
     let mut bytes = Vec::with_capacity(entries.iter().map(|entry| 28 + entry.name.len()).sum());
     for TreeEntry { name, mode, id } in entries {
         if name.is_empty() || name.contains(&0) {

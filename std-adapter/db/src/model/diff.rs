@@ -1,9 +1,9 @@
 //! What is different between two trees.
 
-use super::Result;
-use super::merge::{dir, same, side_by_side};
-use super::objects::Objects;
-use super::tree::{Dir, Node, Tree, join};
+use crate::Result;
+use crate::model::merge::{dir, same, side_by_side};
+use crate::model::object_cache::Objects;
+use crate::model::tree::{Dir, Node, Tree, join};
 
 /// A file that is not the same in two trees.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -29,7 +29,7 @@ pub enum How {
 /// own; those that are the same are not looked into. Submodules are not shown.
 ///
 /// # Errors
-/// [`Error::NotFound`](super::Error::NotFound) where one of the trees is not in the store.
+/// [`Error::NotFound`](crate::Error::NotFound) where one of the trees is not in the store.
 pub fn diff(objects: &Objects, old: &Tree, new: &Tree) -> Result<Vec<Change>> {
     let mut diff = Diff { objects, changes: Vec::new(), left: Vec::new() };
     diff.dirs(Vec::new(), old.top(), new.top());
@@ -94,7 +94,7 @@ impl Diff<'_> {
     }
 }
 
-fn file(node: Option<&Node>) -> Result<Option<(super::object::Mode, super::Id)>> {
+fn file(node: Option<&Node>) -> Result<Option<(crate::model::object::Mode, crate::Id)>> {
     match node {
         Some(Node::File(file)) => Ok(Some((file.mode, file.content.id()?))),
         _ => Ok(None),
@@ -107,8 +107,8 @@ mod tests {
 
     use super::*;
     use crate::Id;
-    use crate::object::Mode;
-    use crate::sample::{CLASHING, deep, edited, files_of, objects, some_files, stored};
+    use crate::model::object::Mode;
+    use crate::model::test_trees::{CLASHING, deep, edited, files_of, objects, some_files, stored};
 
     #[test]
     fn d49_what_differs_is_listed_by_path() {

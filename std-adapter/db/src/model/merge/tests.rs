@@ -4,11 +4,11 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::Fault;
-use crate::object::{Commit, TreeEntry, encode_tree};
-use crate::sample::{
+use crate::model::object::{Commit, TreeEntry, encode_tree};
+use crate::model::test_trees::{
     APART, CLASHING, Files, deep, edited, files, files_of, keep, objects, some_files, stored,
 };
-use crate::tree::DEEPEST;
+use crate::model::tree::DEEPEST;
 
 fn merged(
     base: &[(&str, &str)],

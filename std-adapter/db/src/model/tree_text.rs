@@ -13,8 +13,8 @@ use std::cmp::Ordering;
 use std::collections::HashSet;
 use std::ops::Deref;
 
-use super::object::{Mode, TreeEntry};
-use super::{Error, Id, Result};
+use crate::model::object::{Mode, TreeEntry};
+use crate::{Error, Id, Result};
 
 /// The entries of a tree, in Git's order, each name once.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -97,12 +97,12 @@ impl Entries {
     }
 
     /// About the memory that they take, in bytes.
-    pub(super) fn weight(&self) -> u64 {
+    pub(crate) fn weight(&self) -> u64 {
         self.weight
     }
 
     /// In the order of the bytes of their names.
-    pub(super) fn by_name(&self) -> Vec<&TreeEntry> {
+    pub(crate) fn by_name(&self) -> Vec<&TreeEntry> {
         let mut sorted: Vec<_> = self.entries.iter().collect();
         // Git has a directory where its name with a slash would be, and all else in this order.
         if sorted.iter().any(|entry| entry.mode == Mode::Dir) {
@@ -125,14 +125,14 @@ impl Entries {
 }
 
 /// An entry as it stands in a tree.
-pub(super) struct Raw<'t> {
-    pub(super) name: &'t [u8],
-    pub(super) mode: Mode,
-    pub(super) id: Id,
+pub(crate) struct Raw<'t> {
+    pub(crate) name: &'t [u8],
+    pub(crate) mode: Mode,
+    pub(crate) id: Id,
 }
 
 /// The entries of a tree as they stand there, whatever their names. It ends with the first error.
-pub(super) fn raw_entries(data: &[u8]) -> impl Iterator<Item = Result<Raw<'_>>> {
+pub(crate) fn raw_entries(data: &[u8]) -> impl Iterator<Item = Result<Raw<'_>>> {
     let mut rest = data;
     std::iter::from_fn(move || {
         if rest.is_empty() {
@@ -178,12 +178,12 @@ fn can_be_shown(name: &[u8]) -> bool {
 }
 
 /// Git's order is that of the names with a slash behind those of directories.
-pub(super) fn order(a: &TreeEntry, b: &TreeEntry) -> Ordering {
+pub(crate) fn order(a: &TreeEntry, b: &TreeEntry) -> Ordering {
     order_of((&a.name, a.mode == Mode::Dir), (&b.name, b.mode == Mode::Dir))
 }
 
 /// An entry of this name, of entries in Git's order.
-pub(super) fn find<'t>(entries: &'t [TreeEntry], name: &[u8]) -> Option<&'t TreeEntry> {
+pub(crate) fn find<'t>(entries: &'t [TreeEntry], name: &[u8]) -> Option<&'t TreeEntry> {
     let by = |is_dir: bool| {
         let at = entries.binary_search_by(|entry| {
             order_of((&entry.name, entry.mode == Mode::Dir), (name, is_dir))
@@ -194,7 +194,7 @@ pub(super) fn find<'t>(entries: &'t [TreeEntry], name: &[u8]) -> Option<&'t Tree
 }
 
 /// The same as [`order`] of names, and whether they are those of directories.
-pub(super) fn order_of((a, a_is_dir): (&[u8], bool), (b, b_is_dir): (&[u8], bool)) -> Ordering {
+pub(crate) fn order_of((a, a_is_dir): (&[u8], bool), (b, b_is_dir): (&[u8], bool)) -> Ordering {
     let common = a.len().min(b.len());
     let (a_start, b_start) =
         (a.get(..common).unwrap_or_default(), b.get(..common).unwrap_or_default());

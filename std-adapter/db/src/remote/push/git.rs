@@ -6,9 +6,9 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use super::Push;
-use crate::group::Group;
-use crate::patient::Patient;
-use crate::said;
+use crate::remote::process_group::Group;
+use crate::remote::said;
+use crate::remote::timeout::Patient;
 use crate::{BranchName, Error, Id, PATIENCE, Result};
 
 /// Branches that one `git push` is told of: the length of a command has a limit.
@@ -119,7 +119,7 @@ mod tests {
     use std::time::Instant;
 
     use super::*;
-    use crate::object::{Commit, encode_tree};
+    use crate::model::object::{Commit, encode_tree};
     use crate::store::{Git, Store};
 
     const SHORT: Duration = Duration::from_millis(500);

@@ -1,12 +1,14 @@
 //! Bringing a commit to a branch.
 
-use super::branch::Branch;
-use super::identity::By;
-use super::merge::{self, Refused};
-use super::object::{Commit, Object};
-use super::objects::Objects;
-use super::tree::{Batch, Tree};
-use super::{Database, Error, Id, Result, connected, history};
+use crate::branch::Branch;
+use crate::model::connected;
+use crate::model::history;
+use crate::model::identity::By;
+use crate::model::merge::{self, Refused};
+use crate::model::object::{Commit, Object};
+use crate::model::object_cache::Objects;
+use crate::model::tree::{Batch, Tree};
+use crate::{Database, Error, Id, Result};
 
 /// Tries while the others of this process wait: only other programs can be in the way, and none of
 /// them moves a branch so often.

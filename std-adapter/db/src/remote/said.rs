@@ -12,14 +12,14 @@ const TRACE: &str = " pkt-line.c:";
 
 /// What a program says on its standard error.
 #[derive(Debug, Default)]
-pub(super) struct Words {
+pub(crate) struct Words {
     /// Whole lines.
     kept: Vec<u8>,
     line: Vec<u8>,
 }
 
 impl Words {
-    pub(super) fn hear(&mut self, said: &[u8]) {
+    pub(crate) fn hear(&mut self, said: &[u8]) {
         for byte in said {
             match byte {
                 b'\n' => self.end_line(),
@@ -42,14 +42,14 @@ impl Words {
     }
 
     /// The reasons of a failure, in one line.
-    pub(super) fn reasons(&mut self) -> String {
+    pub(crate) fn reasons(&mut self) -> String {
         self.end_line();
         reasons(&String::from_utf8_lossy(&self.kept))
     }
 }
 
 /// What is neither progress nor about a branch that went well, in one line without secrets.
-pub(super) fn reasons(words: &str) -> String {
+pub(crate) fn reasons(words: &str) -> String {
     // Progress writes over its own line, and so does what ends it.
     let lines = words.lines().filter_map(|line| line.rsplit('\r').next()).map(str::trim_end);
     let well = |line: &str| line.starts_with(' ') && !line.starts_with(" !");
@@ -61,7 +61,7 @@ pub(super) fn reasons(words: &str) -> String {
 }
 
 /// An address without its password.
-pub(super) fn address(url: &str) -> String {
+pub(crate) fn address(url: &str) -> String {
     told_text(url, ADDRESS)
 }
 

@@ -7,8 +7,8 @@
 
 use gix::bstr::ByteSlice;
 
-use super::object::Mode;
-use super::{Error, Result};
+use crate::model::object::Mode;
+use crate::{Error, Result};
 
 /// A file of Git's in a work tree.
 struct Special {
@@ -27,7 +27,7 @@ const MAILMAP: Special = Special { name: b"mailmap", short: b"maba30" };
 ///
 /// # Errors
 /// [`Error::InvalidName`].
-pub(super) fn check_name(name: &[u8], mode: Mode) -> Result<()> {
+pub(crate) fn check_name(name: &[u8], mode: Mode) -> Result<()> {
     let plain = !name.is_empty()
         && name != b"."
         && name != b".."
@@ -135,7 +135,7 @@ mod tests {
 
     use super::*;
     use crate::Id;
-    use crate::object::{Kind, Object, TreeEntry, encode_tree};
+    use crate::model::object::{Kind, Object, TreeEntry, encode_tree};
     use crate::store::{Git, Store};
 
     fn git(dir: &Path, args: &[&str]) -> Output {

@@ -10,18 +10,18 @@
 use std::collections::{BinaryHeap, HashMap, HashSet};
 use std::sync::Arc;
 
-use super::object::{Commit, Kind, Mode, Object};
-use super::objects::Objects;
-use super::tree::Batch;
-use super::tree_text::{Raw, order_of, raw_entries};
-use super::{Error, Fault, Id, Result};
+use crate::model::object::{Commit, Kind, Mode, Object};
+use crate::model::object_cache::Objects;
+use crate::model::tree::Batch;
+use crate::model::tree_text::{Raw, order_of, raw_entries};
+use crate::{Error, Fault, Id, Result};
 
 /// So many objects are read and written again rather than looked for in the rest of the tree, where
 /// a rename may have them from.
 const FEW: usize = 64;
 
 /// What is about to be written, or was written and is still at hand.
-pub(super) type AtHand<'b> = HashMap<Id, &'b Object>;
+pub(crate) type AtHand<'b> = HashMap<Id, &'b Object>;
 
 /// What has to be written before a commit of `tree` with these parents, which is to come to a
 /// branch at `head`: objects that no branch leads to, those that are needed by others first. `new`
@@ -30,7 +30,7 @@ pub(super) type AtHand<'b> = HashMap<Id, &'b Object>;
 /// # Errors
 /// [`Error::NotFound`] for a parent that is not there, [`Error::Broken`] for anything else that is
 /// not.
-pub(super) fn gather(
+pub(crate) fn gather(
     objects: &Objects,
     head: Option<Id>,
     parents: &[Id],
@@ -61,7 +61,7 @@ pub(super) fn gather(
 ///
 /// # Errors
 /// Those of [`gather`]; [`Error::NotFound`] for the commit itself.
-pub(super) fn gather_commit(objects: &Objects, head: Option<Id>, commit: Id) -> Result<Batch> {
+pub(crate) fn gather_commit(objects: &Objects, head: Option<Id>, commit: Id) -> Result<Batch> {
     let (new, kept) = (AtHand::new(), AtHand::new());
     let mut search = Search { objects, new, kept, seen: HashSet::new(), found: Vec::new() };
     search.check_named(commit)?;
@@ -178,7 +178,7 @@ impl Search<'_> {
             if same {
                 continue;
             }
-            let path = super::tree::join(path, name);
+            let path = crate::model::tree::join(path, name);
             match mode {
                 Mode::Dir => self.reach(path, id, below, left),
                 Mode::Submodule => {}

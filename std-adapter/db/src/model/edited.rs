@@ -6,10 +6,10 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::object::{Entries, Mode, Object, TreeEntry, encode_sorted};
-use super::tree::{Batch, Dir, Name, Node};
-use super::tree_text::{find, order};
-use super::{Id, Result};
+use crate::model::object::{Entries, Mode, Object, TreeEntry, encode_sorted};
+use crate::model::tree::{Batch, Dir, Name, Node};
+use crate::model::tree_text::{find, order};
+use crate::{Id, Result};
 
 /// The names of a directory that was changed.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -23,27 +23,27 @@ pub struct Edited {
 
 impl Edited {
     /// A directory as it is stored.
-    pub(super) fn of(before: Arc<Entries>) -> Edited {
+    pub(crate) fn of(before: Arc<Entries>) -> Edited {
         Edited { count: before.len(), before, changes: BTreeMap::new() }
     }
 
-    pub(super) fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.count == 0
     }
 
     /// About what is kept of the directory as it was, in bytes.
-    pub(super) fn weight(&self) -> u64 {
+    pub(crate) fn weight(&self) -> u64 {
         self.before.weight()
     }
 
-    pub(super) fn get(&self, name: &[u8]) -> Option<Node> {
+    pub(crate) fn get(&self, name: &[u8]) -> Option<Node> {
         match self.changes.get(name) {
             Some(changed) => changed.clone(),
             None => find(&self.before, name).map(Node::of),
         }
     }
 
-    pub(super) fn get_mut(&mut self, name: &[u8]) -> Option<&mut Node> {
+    pub(crate) fn get_mut(&mut self, name: &[u8]) -> Option<&mut Node> {
         if !self.changes.contains_key(name) {
             let entry = find(&self.before, name)?;
             self.changes.insert(entry.name.clone(), Some(Node::of(entry)));
@@ -51,7 +51,7 @@ impl Edited {
         self.changes.get_mut(name)?.as_mut()
     }
 
-    pub(super) fn insert(&mut self, name: Name, node: Node) {
+    pub(crate) fn insert(&mut self, name: Name, node: Node) {
         let was_there = match self.changes.get(&name) {
             Some(changed) => changed.is_some(),
             None => find(&self.before, &name).is_some(),
@@ -60,7 +60,7 @@ impl Edited {
         self.changes.insert(name, Some(node));
     }
 
-    pub(super) fn remove(&mut self, name: &[u8]) -> Option<Node> {
+    pub(crate) fn remove(&mut self, name: &[u8]) -> Option<Node> {
         let before = find(&self.before, name);
         let removed = match (self.changes.get_mut(name), before) {
             (Some(changed), Some(_)) => changed.take(),
@@ -76,12 +76,12 @@ impl Edited {
     }
 
     /// The nodes that were changed.
-    pub(super) fn changed(&self) -> impl Iterator<Item = (&Name, &Node)> {
+    pub(crate) fn changed(&self) -> impl Iterator<Item = (&Name, &Node)> {
         self.changes.iter().filter_map(|(name, node)| Some((name, node.as_ref()?)))
     }
 
     /// All names, in the order of their bytes.
-    pub(super) fn each(&self, mut see: impl FnMut(&Name, Node)) {
+    pub(crate) fn each(&self, mut see: impl FnMut(&Name, Node)) {
         let before = self.before.by_name();
         let mut before =
             before.iter().filter(|entry| !self.changes.contains_key(&entry.name)).peekable();
@@ -95,7 +95,7 @@ impl Edited {
     }
 
     /// As [`Dir::write`].
-    pub(super) fn write(&self, batch: &mut Batch) -> Result<(Id, Object)> {
+    pub(crate) fn write(&self, batch: &mut Batch) -> Result<(Id, Object)> {
         let mut changed = Vec::with_capacity(self.changes.len());
         for (name, node) in self.changed() {
             let (mode, id) = match node {
@@ -132,8 +132,8 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::object::encode_tree;
-    use crate::objects::Objects;
+    use crate::model::object::encode_tree;
+    use crate::model::object_cache::Objects;
     use crate::store::Memory;
 
     fn entry(name: &str, mode: Mode) -> TreeEntry {
@@ -186,7 +186,7 @@ mod tests {
         let names: Vec<_> = (0..10_000).map(|n| format!("{n:05}")).collect();
         let (id, object) = encode_tree(names.iter().map(|name| entry(name, Mode::Normal))).unwrap();
         objects.store().write(&[(id, object)]).unwrap();
-        let mut tree = crate::tree::Tree::stored(id);
+        let mut tree = crate::model::tree::Tree::stored(id);
         tree.put(&objects, b"05000", Node::file(Mode::Normal, "new")).unwrap();
         let Dir::Edited(edited) = tree.top() else { panic!("it was changed") };
         assert_eq!((edited.changed().count(), edited.count), (1, 10_000));

@@ -5,25 +5,25 @@ use std::sync::Arc;
 
 use proptest::prelude::*;
 
-use super::Id;
-use super::object::Mode;
-use super::objects::Objects;
-use super::store::Memory;
-use super::tree::{Batch, Dir, Node, Tree, join, names};
+use crate::Id;
+use crate::model::object::Mode;
+use crate::model::object_cache::Objects;
+use crate::model::tree::{Batch, Dir, Node, Tree, join, names};
+use crate::store::Memory;
 
 /// Paths and texts; that of a program starts with `x`.
-pub(super) type Files = BTreeMap<String, String>;
+pub(crate) type Files = BTreeMap<String, String>;
 
-pub(super) fn objects() -> Objects {
+pub(crate) fn objects() -> Objects {
     Objects::new(Arc::new(Memory::new()))
 }
 
-pub(super) fn files(list: &[(&str, &str)]) -> Files {
+pub(crate) fn files(list: &[(&str, &str)]) -> Files {
     list.iter().map(|(path, text)| ((*path).to_owned(), (*text).to_owned())).collect()
 }
 
 /// A tree of these files that was not written yet.
-pub(super) fn edited(objects: &Objects, files: &Files) -> Tree {
+pub(crate) fn edited(objects: &Objects, files: &Files) -> Tree {
     let mut tree = Tree::stored(Id::EMPTY_TREE);
     for (path, text) in files {
         let names: Vec<_> = names(path.as_bytes()).collect();
@@ -39,19 +39,19 @@ pub(super) fn edited(objects: &Objects, files: &Files) -> Tree {
     tree
 }
 
-pub(super) fn keep(objects: &Objects, tree: &Tree) -> Id {
+pub(crate) fn keep(objects: &Objects, tree: &Tree) -> Id {
     let mut batch = Batch::new();
     let id = tree.write(&mut batch).unwrap();
     objects.store().write(&batch).unwrap();
     id
 }
 
-pub(super) fn stored(objects: &Objects, files: &Files) -> Tree {
+pub(crate) fn stored(objects: &Objects, files: &Files) -> Tree {
     Tree::stored(keep(objects, &edited(objects, files)))
 }
 
 /// The files of a tree, which has no two entries of one name.
-pub(super) fn files_of(objects: &Objects, tree: &Tree) -> Files {
+pub(crate) fn files_of(objects: &Objects, tree: &Tree) -> Files {
     fn add(objects: &Objects, path: &[u8], dir: &Dir, files: &mut Files) {
         for (name, node) in dir.list(objects).unwrap() {
             let path = join(path, &name);
@@ -73,7 +73,7 @@ pub(super) fn files_of(objects: &Objects, tree: &Tree) -> Files {
 }
 
 /// Files of some of these paths. Of a file and one below it, only the first.
-pub(super) fn some_files(paths: &'static [&'static str]) -> impl Strategy<Value = Files> {
+pub(crate) fn some_files(paths: &'static [&'static str]) -> impl Strategy<Value = Files> {
     let path = prop::sample::select(paths);
     prop::collection::btree_map(path.prop_map(str::to_owned), "x?[01]", 0..7).prop_map(
         |files: Files| {
@@ -89,14 +89,14 @@ pub(super) fn some_files(paths: &'static [&'static str]) -> impl Strategy<Value 
 }
 
 /// Paths of which none is a directory of another.
-pub(super) const APART: &[&str] = &["a", "b", "d/a", "d/b", "d/e/f", "c/x", "g"];
+pub(crate) const APART: &[&str] = &["a", "b", "d/a", "d/b", "d/e/f", "c/x", "g"];
 
 /// Paths that can be both.
-pub(super) const CLASHING: &[&str] =
+pub(crate) const CLASHING: &[&str] =
     &["a", "a/b", "a/c", "a/b/c", "a.b", "a-", "d/a", "d", "d/a/b"];
 
 /// Directories in each other, and in the innermost a file of this text.
-pub(super) fn deep(objects: &Objects, depth: usize, text: &str) -> Tree {
+pub(crate) fn deep(objects: &Objects, depth: usize, text: &str) -> Tree {
     let mut node = keep(objects, &edited(objects, &files(&[("d", text)])));
     for _ in 1..depth {
         let mut tree = Tree::stored(Id::EMPTY_TREE);

@@ -6,7 +6,7 @@ use datakit_core::vfs::User;
 use gix::actor::Signature;
 use gix::date::Time;
 
-use super::{Error, Result};
+use crate::{Error, Result};
 
 /// Bytes of an `author` file.
 pub const LONGEST: usize = 1024;
