@@ -1,4 +1,4 @@
-//! A file whose writes are commands.
+//! A file that runs commands.
 
 use core::cell::RefCell;
 use core::fmt;
@@ -6,16 +6,17 @@ use core::task::{Context, Poll};
 
 use embassy_sync::blocking_mutex::CriticalSectionMutex;
 
-use super::pieces::{self, Valued};
-use super::write::{Plain, plain, trimmed};
+use super::pieces::{self, PieceTarget};
+use super::util::{Plain, check_plain_mode, trimmed};
 use crate::vfs::{Error, File, FileStat, FixedText, OpenFile, Result, Text, read_at};
 
-/// What runs a command: gets it without white space around it, writes the reply.
+/// A function that runs a command, given without white space at its ends, and writes the reply.
 type Handler = fn(&str, &mut dyn fmt::Write) -> Result<()>;
 
-/// A file that runs what is written to it: a command ends with a newline, a read, or the clunk. Its
-/// reply, of at most `N` bytes, is kept until it was read, by the same or a later open file. An
-/// error goes back on the request that ended the command and leaves the last reply alone.
+/// A file that runs what is written to it. A command ends with a newline, a read or the clunk.
+///
+/// The reply, of at most `N` bytes, is kept until it was read, by the same open file or a later
+/// one. If a command fails, the request that ended it gets the error, and the last reply stays.
 pub struct Command<const N: usize> {
     handler: Handler,
     doc: &'static str,
@@ -24,25 +25,25 @@ pub struct Command<const N: usize> {
 
 struct Reply<const N: usize> {
     text: FixedText<N>,
-    /// Bytes of it that were read.
+    /// Number of bytes that were read.
     taken: usize,
 }
 
 impl<const N: usize> Reply<N> {
-    fn rest(&self) -> &[u8] {
+    fn unread(&self) -> &[u8] {
         self.text.bytes().get(self.taken..).unwrap_or_default()
     }
 }
 
 impl<const N: usize> Command<N> {
-    /// A file whose commands `handler` runs.
+    /// Creates a file whose commands `handler` runs.
     #[must_use]
     pub const fn new(handler: Handler) -> Command<N> {
         let reply = Reply { text: FixedText::new(), taken: 0 };
         Command { handler, doc: "", reply: CriticalSectionMutex::new(RefCell::new(reply)) }
     }
 
-    /// Which commands there are, in a few words.
+    /// Sets the description, which should list the commands.
     #[must_use]
     pub const fn doc(mut self, doc: &'static str) -> Command<N> {
         self.doc = doc;
@@ -50,13 +51,19 @@ impl<const N: usize> Command<N> {
     }
 }
 
+impl<const N: usize> fmt::Debug for Command<N> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Command").field("doc", &self.doc).finish_non_exhaustive()
+    }
+}
+
 impl<const N: usize> File for Command<N> {
     fn stat(&self) -> FileStat {
-        FileStat::new(self.reply.lock(|reply| reply.borrow().rest().len() as u64))
+        FileStat::new(self.reply.lock(|reply| reply.borrow().unread().len() as u64))
     }
 
-    /// At 0, the start of the reply for whoever opens anew, or where the last read or write on this
-    /// open file ended.
+    /// Reads the rest of the reply. The offset must be 0, where a newly opened file starts to read,
+    /// or the end of the last read or write of this open file.
     fn poll_read(
         &self,
         open: &mut OpenFile<'_>,
@@ -67,12 +74,12 @@ impl<const N: usize> File for Command<N> {
         if offset != 0 && offset != open.state.delivered {
             return Poll::Ready(Err(Error::Seek));
         }
-        if let Err(error) = pieces::end(self, open) {
+        if let Err(error) = pieces::apply(self, open) {
             return Poll::Ready(Err(error));
         }
         let count = self.reply.lock(|reply| {
             let mut reply = reply.borrow_mut();
-            let count = read_at(reply.rest(), 0, buf)?;
+            let count = read_at(reply.unread(), 0, buf)?;
             reply.taken += count;
             Ok(count)
         });
@@ -87,7 +94,7 @@ impl<const N: usize> File for Command<N> {
     }
 
     fn flush(&self, open: &mut OpenFile<'_>) -> Result<()> {
-        pieces::end(self, open)
+        pieces::apply(self, open)
     }
 
     fn truncate(&self, length: u64) -> Result<()> {
@@ -95,7 +102,7 @@ impl<const N: usize> File for Command<N> {
     }
 
     fn chmod(&self, mode: u32) -> Result<()> {
-        plain(mode)
+        check_plain_mode(mode)
     }
 
     fn remove(&self) -> Result<()> {
@@ -108,7 +115,7 @@ impl<const N: usize> File for Command<N> {
     }
 }
 
-impl<const N: usize> Valued for Command<N> {
+impl<const N: usize> PieceTarget for Command<N> {
     fn set(&self, _: u64, command: &[u8]) -> Result<()> {
         let mut text = FixedText::new();
         (self.handler)(trimmed(command)?, &mut text)?;

@@ -1,38 +1,38 @@
-//! Levels of logging as files: a directory for each source of log lines, with `doc` and `level`.
+//! Log levels as files: a directory for each log source, with the files `doc` and `level`.
 
 use core::fmt::{self, Write};
 use core::task::{Context, Poll};
 
-use super::pieces::{self, Valued};
-use super::value::Value;
-use super::write::{Count, Plain, Quoted, render, resize, trimmed};
+use super::param::Value;
+use super::pieces::{self, PieceTarget};
+use super::util::{Count, Plain, Quoted, render, resize, trimmed};
 use crate::vfs::{Error, File, FileStat, FixedText, OpenFile, OpenMode, Result, Text, read_at};
 
-/// How much a source of log lines says, from nothing to everything.
+/// A log level, ordered from silent to most verbose.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub enum Level {
-    /// Nothing.
+    /// Logs nothing.
     Quiet,
-    /// What the program is there to say.
+    /// Logs the output that is the purpose of the program.
     App,
-    /// What went wrong.
+    /// Logs errors.
     Error,
-    /// What may be wrong.
+    /// Logs warnings.
     #[default]
     Warning,
-    /// What happens.
+    /// Logs normal operation.
     Info,
-    /// What the authors want to know.
+    /// Logs details for debugging.
     Debug,
 }
 
 impl Level {
-    /// All of them, from nothing to everything.
+    /// All levels, from silent to most verbose.
     pub const ALL: [Level; 6] =
         [Level::Quiet, Level::App, Level::Error, Level::Warning, Level::Info, Level::Debug];
 
-    /// The name that files have it by.
+    /// Returns the name of the level in files.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
@@ -45,14 +45,15 @@ impl Level {
         }
     }
 
-    /// The level of that name.
+    /// Returns the level with this name.
     #[must_use]
-    pub fn named(name: &str) -> Option<Level> {
+    pub fn from_name(name: &str) -> Option<Level> {
         Level::ALL.into_iter().find(|level| level.name() == name)
     }
 }
 
-/// The file `level` of a source: reads as the name and a newline, a written name sets it.
+/// The file `level` of a log source. It reads as the name of the level and a newline. Writing a
+/// name sets the level.
 ///
 /// ```
 /// use datakit_core::files::{Doc, Level, LevelFile, Value};
@@ -60,12 +61,13 @@ impl Level {
 /// static RADIO: Value<Level> = Value::new(Level::Warning);
 /// static RADIO_LOG: Dir = Dir::new(&[file("doc", &Doc::new("the radio")), file("level", &LevelFile::new(&RADIO))]);
 /// ```
+#[derive(Debug)]
 pub struct LevelFile {
     level: &'static Value<Level>,
 }
 
 impl LevelFile {
-    /// A file of this level.
+    /// Creates a file for a level.
     #[must_use]
     pub const fn new(level: &'static Value<Level>) -> LevelFile {
         LevelFile { level }
@@ -76,17 +78,17 @@ impl LevelFile {
     }
 }
 
-impl Valued for LevelFile {
+impl PieceTarget for LevelFile {
     fn set(&self, _: u64, text: &[u8]) -> Result<()> {
         let unknown = || {
             Error::Invalid.with_message(format_args!("unknown level {}", Quoted(text.trim_ascii())))
         };
-        self.level.set(Level::named(trimmed(text)?).ok_or_else(unknown)?);
+        self.level.set(Level::from_name(trimmed(text)?).ok_or_else(unknown)?);
         Ok(())
     }
 
-    fn goes_on(&self, text: &[u8]) -> bool {
-        pieces::begins(Level::ALL.map(Level::name), text)
+    fn may_continue(&self, text: &[u8]) -> bool {
+        pieces::is_prefix_of_any(Level::ALL.map(Level::name), text)
     }
 }
 
@@ -107,7 +109,7 @@ impl File for LevelFile {
         offset: u64,
         buf: &mut [u8],
     ) -> Poll<Result<usize>> {
-        Poll::Ready(pieces::end(self, open).and_then(|()| {
+        Poll::Ready(pieces::apply(self, open).and_then(|()| {
             if !open.state.partial && (offset == 0 || open.text.bytes().is_empty()) {
                 render(open.text, |mut out| self.render(&mut out))?;
             }
@@ -120,11 +122,11 @@ impl File for LevelFile {
     }
 
     fn flush(&self, open: &mut OpenFile<'_>) -> Result<()> {
-        pieces::end(self, open)
+        pieces::apply(self, open)
     }
 
-    /// To 0 leaves the level alone: a shell does that before it writes. Any other length is a write
-    /// of the text cut or padded.
+    /// Truncating to 0 changes nothing, because a shell does that before it writes. Any other
+    /// length writes the name, truncated or padded with zeros.
     fn truncate(&self, length: u64) -> Result<()> {
         if length == 0 {
             return Ok(());

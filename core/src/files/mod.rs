@@ -1,56 +1,41 @@
-//! Ready-made files: what a tree is made of.
+//! Ready-made files, the building blocks of a tree.
 //!
-//! | file | reads as | a write |
+//! | file | a read returns | a write |
 //! |---|---|---|
 //! | [`Blob`] | constant bytes | is refused |
-//! | [`Bytes`] | bytes in RAM | replaces a part, `>` cuts |
-//! | [`Param`] of a [`Value`] | the value and a newline | is parsed, checked and applied as a whole |
-//! | [`Status`] | a text made at open | is refused |
+//! | [`Doc`] | a constant line | is refused |
+//! | [`Status`] | a text that is rendered at each open | is refused |
+//! | [`Help`] | a description of the files in a directory | is refused |
+//! | [`Bytes`] | bytes in RAM | replaces a part of them |
+//! | [`Kv`] | bytes from a function | is passed to another function, as part of the whole |
+//! | [`Param`] of a [`Value`] | the value and a newline | is parsed, checked and set as a whole |
+//! | [`LevelFile`] | a log level | sets the level |
 //! | [`Command`] | the reply to the last command | is a command |
-//! | [`Live`] | the latest value, then waits for another one | is refused |
+//! | [`Live`] | the latest value, then waits for the next | is refused |
 //! | [`Queue`] | every value published since the open, then waits | is refused |
-//! | [`Kv`] | what a function gives | is laid over that and given to another function |
-//! | [`LevelFile`] | a level of logging | sets it |
-//! | [`Doc`] | a line | is refused |
-//! | [`Help`] | what is known of the files of a directory | is refused |
 //!
-//! A value or command may be written in pieces, at offsets that follow each other; it ends with a
-//! newline at the end of a write, a write elsewhere, a read, or the clunk. A write of no bytes is
-//! none.
+//! A value or a command may be written in pieces at consecutive offsets. It ends with a newline at
+//! the end of a write, with a write at another offset, with a read, or with the clunk. An empty
+//! write has no effect.
 //!
-//! All take `&self` and are meant for `static`s: constants in flash, values behind a critical
-//! section, so that an interrupt may set a [`Value`] or publish.
+//! All files take `&self` and are meant for `static`s. Constants stay in flash, and values are
+//! behind a critical section, so an interrupt handler may set a [`Value`] or publish to a stream.
 
-mod blob;
-mod bytes;
 mod command;
-mod help;
-mod kv;
+mod content;
 mod level;
-mod live;
 mod param;
-mod parameter;
 mod pieces;
-mod queue;
-mod status;
+mod read_only;
 mod stream;
-mod value;
-mod write;
+mod util;
 
-pub use blob::Blob;
-pub use bytes::Bytes;
 pub use command::Command;
-pub use help::{Doc, Help};
-pub use kv::Kv;
+pub use content::{Bytes, Kv};
 pub use level::{Level, LevelFile};
-pub use live::Live;
-pub use param::Param;
-pub use parameter::{Choice, Number, ParamType};
-pub use queue::Queue;
-pub use status::Status;
-pub use value::Value;
+pub use param::{Choice, Number, Param, ParamType, Value};
+pub use read_only::{Blob, Doc, Help, Status};
+pub use stream::{Live, Queue};
 
 #[cfg(test)]
 mod tests;
-#[cfg(test)]
-mod wait_tests;

@@ -1,21 +1,106 @@
-//! A value as a file.
+//! Parameters: values of the program ([`Value`]), files that show and set them ([`Param`]), and the
+//! types that they can have ([`ParamType`]).
+//!
+//! To add a type of parameters, implement [`ParamType`] for it. To add a parameter, put a [`Param`]
+//! into a [`Dir`](crate::vfs::Dir).
 
+use core::cell::Cell;
 use core::fmt::{self, Write};
+use core::future::poll_fn;
 use core::task::{Context, Poll};
 
-use super::parameter::{Choice, Number, ParamType};
-use super::pieces::{self, Valued};
-use super::value::Value;
-use super::write::{Count, Plain, Quoted, render};
-use crate::vfs::{Error, File, FileStat, OpenFile, OpenMode, Result, read_at};
+use embassy_sync::blocking_mutex::CriticalSectionMutex;
+use heapless::String;
 
-/// Asked before a new value is set, with that value; an error is a text that says what would be
-/// right.
+use super::pieces::{self, PieceTarget, is_prefix_of_any};
+use super::util::{Count, Plain, Quoted, check_plain_mode, render};
+use crate::Decimal;
+use crate::vfs::{Error, File, FileStat, OpenFile, OpenMode, Result, Waiter, Waiters, read_at};
+
+/// A value that the program and its files share. It is all that a [`Param`] keeps in RAM. It can be
+/// set from an interrupt handler.
+pub struct Value<T> {
+    inner: CriticalSectionMutex<(Cell<T>, Cell<u32>)>,
+}
+
+/// The tasks that wait for a change of any value. One list serves all values, because a list for
+/// each would triple the RAM of a parameter. A task that is woken for another value compares two
+/// numbers and waits again.
+static WAITERS: Waiters<8> = Waiters::new();
+
+impl<T> Value<T> {
+    /// Creates a value that is `initial` at first.
+    #[must_use]
+    pub const fn new(initial: T) -> Value<T> {
+        Value { inner: CriticalSectionMutex::new((Cell::new(initial), Cell::new(0))) }
+    }
+
+    /// Replaces the value and wakes the tasks that wait for a change.
+    pub fn set(&self, value: T) {
+        let old = self.inner.lock(|(cell, version)| {
+            version.set(version.get().wrapping_add(1));
+            cell.replace(value)
+        });
+        WAITERS.wake();
+        // Dropped outside of the critical section, because that may take long.
+        drop(old);
+    }
+
+    /// Returns how often the value was set, modulo 2^32.
+    pub fn version(&self) -> u32 {
+        self.inner.lock(|(_, version)| version.get())
+    }
+
+    /// Waits until the version differs from `seen`, and returns the new version.
+    ///
+    /// # Cancel safety
+    /// Dropping the future loses nothing: the next call sees a change that happened meanwhile.
+    pub async fn changed(&self, seen: u32) -> u32 {
+        let mut waiter = Waiter::new();
+        poll_fn(|cx| {
+            // Registers before it compares, to be woken by a change between the two.
+            WAITERS.register(&mut waiter, cx.waker());
+            let version = self.version();
+            if version == seen { Poll::Pending } else { Poll::Ready(version) }
+        })
+        .await
+    }
+}
+
+impl<T: Clone + Default> Value<T> {
+    /// Returns a copy of the value.
+    pub fn get(&self) -> T {
+        self.get_with_version().0
+    }
+
+    pub(super) fn get_with_version(&self) -> (T, u32) {
+        self.inner.lock(|(cell, version)| {
+            // Taken and put back within the critical section: a `Cell` is 4 bytes smaller than a
+            // `RefCell`.
+            let value = cell.take();
+            let copy = value.clone();
+            cell.set(value);
+            (copy, version.get())
+        })
+    }
+}
+
+impl<T: Clone + Default + fmt::Debug> fmt::Debug for Value<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Value").field(&self.get()).finish()
+    }
+}
+
+/// A check of a new value before it is set. An error is a message that should name the right
+/// values.
 type Hook<T> = fn(T) -> core::result::Result<(), &'static str>;
 
-/// A [`Value`] as a file: reads as its text and a newline; what is written is parsed, checked and
-/// set as one, and the reason of a refusal goes back on the request that ends it: the write, where
-/// that has a newline. All of it is constant and stays in flash but for the value.
+/// A [`Value`] as a file.
+///
+/// It reads as the text of the value and a newline. Written text is parsed, checked and set as a
+/// whole. If it is refused, the request that ends the value gets the reason; that is the write
+/// itself if the text ends with a newline. Everything except the value is constant and stays in
+/// flash.
 ///
 /// ```
 /// use datakit_core::files::{Param, Value};
@@ -33,8 +118,8 @@ pub struct Param<T: ParamType + 'static> {
     read_only: bool,
 }
 
-/// The budget of one more parameter: 64 bytes of flash, its texts not counted, and 12 bytes of RAM.
-/// A first value that is not 0 is in both.
+/// Checks the budget of a parameter: 64 bytes of flash without its texts, and 12 bytes of RAM. An
+/// initial value other than 0 takes both.
 #[cfg(target_pointer_width = "32")]
 const _: () = {
     assert!(
@@ -44,31 +129,31 @@ const _: () = {
 };
 
 impl<T: ParamType> Param<T> {
-    /// A file of this value.
+    /// Creates a file for a value.
     #[must_use]
     pub const fn new(value: &'static Value<T>) -> Param<T> {
         Param { value, limits: T::ANY, unit: "", doc: "", hook: None, read_only: false }
     }
 
-    /// The unit, for people: it is not part of the text that is read or written.
+    /// Sets the unit. It is only shown to people and is not part of the text that is read or written.
     #[must_use]
     pub const fn unit(self, unit: &'static str) -> Param<T> {
         Param { unit, ..self }
     }
 
-    /// What it is for, in a few words.
+    /// Sets the description, a few words.
     #[must_use]
     pub const fn doc(self, doc: &'static str) -> Param<T> {
         Param { doc, ..self }
     }
 
-    /// Refuses writes: the program sets the value.
+    /// Refuses writes, for a value that only the program sets.
     #[must_use]
     pub const fn read_only(self) -> Param<T> {
         Param { read_only: true, ..self }
     }
 
-    /// Asks `hook` before a written value is set: it may refuse, or bring the value to the
+    /// Calls `hook` before a written value is set. It may refuse the value, or pass it on to the
     /// hardware.
     #[must_use]
     pub const fn hook(self, hook: Hook<T>) -> Param<T> {
@@ -81,7 +166,7 @@ impl<T: ParamType> Param<T> {
     }
 
     #[inline(never)]
-    fn refresh(&self, open: &mut OpenFile<'_>) -> Result<()> {
+    fn render_text(&self, open: &mut OpenFile<'_>) -> Result<()> {
         render(open.text, |mut out| self.render(&mut out))
     }
 
@@ -96,7 +181,7 @@ impl<T: ParamType> Param<T> {
 }
 
 impl<T: Number> Param<T> {
-    /// Refuses values below `low` and above `high`.
+    /// Refuses values below `low` or above `high`.
     #[must_use]
     pub const fn range(self, low: T, high: T) -> Param<T> {
         Param { limits: (low, high), ..self }
@@ -104,11 +189,25 @@ impl<T: Number> Param<T> {
 }
 
 impl Param<Choice> {
-    /// The names to choose from, at most 256.
+    /// Sets the names to choose from.
+    ///
+    /// # Panics
+    /// Panics, which is a compile error in a `static`, if there are more than 256 names.
     #[must_use]
     pub const fn names(self, names: &'static [&'static str]) -> Param<Choice> {
         assert!(names.len() <= 256, "a choice has at most 256 names");
         Param { limits: names, ..self }
+    }
+}
+
+impl<T: ParamType> fmt::Debug for Param<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Param { unit, doc, read_only, .. } = self;
+        f.debug_struct("Param")
+            .field("unit", unit)
+            .field("doc", doc)
+            .field("read_only", read_only)
+            .finish_non_exhaustive()
     }
 }
 
@@ -119,9 +218,10 @@ impl<T: ParamType> File for Param<T> {
     }
 
     fn open(&self, open: &mut OpenFile<'_>, mode: OpenMode) -> Result<()> {
-        // A shell truncates before it writes: the value stays, and this open file reads as empty.
+        // A shell truncates the file before it writes. The value stays, and this open file reads as
+        // empty.
         open.state.partial = mode.truncate;
-        if mode.truncate { Ok(()) } else { self.refresh(open) }
+        if mode.truncate { Ok(()) } else { self.render_text(open) }
     }
 
     fn poll_read(
@@ -131,9 +231,9 @@ impl<T: ParamType> File for Param<T> {
         offset: u64,
         buf: &mut [u8],
     ) -> Poll<Result<usize>> {
-        Poll::Ready(pieces::end(self, open).and_then(|()| {
+        Poll::Ready(pieces::apply(self, open).and_then(|()| {
             if !open.state.partial && (offset == 0 || open.text.bytes().is_empty()) {
-                self.refresh(open)?;
+                self.render_text(open)?;
             }
             read_at(open.text.bytes(), offset, buf)
         }))
@@ -148,7 +248,7 @@ impl<T: ParamType> File for Param<T> {
     }
 
     fn flush(&self, open: &mut OpenFile<'_>) -> Result<()> {
-        pieces::end(self, open)
+        pieces::apply(self, open)
     }
 
     fn truncate(&self, _: u64) -> Result<()> {
@@ -156,7 +256,7 @@ impl<T: ParamType> File for Param<T> {
     }
 
     fn chmod(&self, mode: u32) -> Result<()> {
-        super::write::plain(mode)
+        check_plain_mode(mode)
     }
 
     fn describe(&self, out: &mut dyn Write) -> fmt::Result {
@@ -168,22 +268,22 @@ impl<T: ParamType> File for Param<T> {
     }
 }
 
-impl<T: ParamType> Valued for Param<T> {
+impl<T: ParamType> PieceTarget for Param<T> {
     fn set(&self, _: u64, text: &[u8]) -> Result<()> {
         let value = T::parse(text.trim_ascii(), &self.limits).ok_or_else(|| self.refusal(text))?;
         if let Some(hook) = self.hook {
-            hook(value.clone()).map_err(|why| Error::Invalid.with_message(Plain(why)))?;
+            hook(value.clone()).map_err(|reason| Error::Invalid.with_message(Plain(reason)))?;
         }
         self.value.set(value);
         Ok(())
     }
 
-    fn goes_on(&self, text: &[u8]) -> bool {
-        T::goes_on(text, &self.limits)
+    fn may_continue(&self, text: &[u8]) -> bool {
+        T::may_continue(text, &self.limits)
     }
 }
 
-/// `"abc" is not a number from 0 to 10 dB`
+/// The message of a refused value: `"abc" is not a number from 0 to 10 dB`.
 struct Refusal<'a, T: ParamType + 'static> {
     param: &'a Param<T>,
     text: &'a [u8],
@@ -193,5 +293,189 @@ impl<T: ParamType> fmt::Display for Refusal<'_, T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} is not ", Quoted(self.text))?;
         self.param.allowed(f)
+    }
+}
+
+/// A type that a [`Param`] can have: how its values are parsed, rendered and limited.
+pub trait ParamType: Clone + Default + Send {
+    /// A restriction of the values, for example a range.
+    type Limits: Copy + Sync;
+
+    /// The limits that allow every value of the type.
+    const ANY: Self::Limits;
+
+    /// Parses `text`, which has no white space at its ends. Returns `None` if it is not a value or
+    /// exceeds the limits. `text` is bytes because most types need no check for UTF-8.
+    fn parse(text: &[u8], limits: &Self::Limits) -> Option<Self>;
+
+    /// Returns whether more can follow `text`, which has no newline. If nothing can, `text` is
+    /// parsed without waiting for the end of the value.
+    fn may_continue(text: &[u8], limits: &Self::Limits) -> bool {
+        let _ = (text, limits);
+        true
+    }
+
+    /// Writes the value, without a newline.
+    fn render(&self, limits: &Self::Limits, out: &mut dyn fmt::Write) -> fmt::Result;
+
+    /// Writes which values are allowed, for example `a number from 0 to 10`.
+    fn allowed(limits: &Self::Limits, out: &mut dyn fmt::Write) -> fmt::Result;
+}
+
+/// A [`ParamType`] whose values can be limited to a range.
+pub trait Number: ParamType<Limits = (Self, Self)> + Copy {}
+
+/// A choice between a few names, which [`Param::names`] sets. The number is the index of the name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub struct Choice(pub u8);
+
+macro_rules! number {
+    ($($type:ident $what:literal $parse:ident $shown:ident)*) => {$(
+        impl Number for $type {}
+
+        impl ParamType for $type {
+            type Limits = ($type, $type);
+            const ANY: Self::Limits = ($type::MIN, $type::MAX);
+
+            fn parse(text: &[u8], (low, high): &Self::Limits) -> Option<$type> {
+                // This also refuses NaN and infinity, which no range contains. A float that is too
+                // large parses as infinity.
+                $parse(text)?.try_into().ok().filter(|value| (low..=high).contains(&value))
+            }
+
+            fn may_continue(text: &[u8], _: &Self::Limits) -> bool {
+                is_numeric(text)
+            }
+
+            fn render(&self, _: &Self::Limits, out: &mut dyn fmt::Write) -> fmt::Result {
+                write!(out, "{}", $shown::from(*self))
+            }
+
+            fn allowed(limits: &Self::Limits, out: &mut dyn fmt::Write) -> fmt::Result {
+                out.write_str($what)?;
+                let (low, high) = *limits;
+                // The default range of a float has numbers of 39 digits, which help nobody.
+                if $type::MAX as f32 == f32::MAX && *limits == Self::ANY {
+                    return Ok(());
+                }
+                write!(out, " from {} to {}", $shown::from(low), $shown::from(high))
+            }
+        }
+    )*};
+}
+
+number! {
+    u8 "a whole number" unsigned Decimal
+    u16 "a whole number" unsigned Decimal
+    u32 "a whole number" unsigned Decimal
+    u64 "a whole number" unsigned Decimal
+    i8 "a whole number" signed Decimal
+    i16 "a whole number" signed Decimal
+    i32 "a whole number" signed Decimal
+    i64 "a whole number" signed Decimal
+    f32 "a number" float f32
+}
+
+/// Returns whether `text` has only the characters of numbers. This check is coarse but sufficient:
+/// numbers are short and are rarely split.
+fn is_numeric(text: &[u8]) -> bool {
+    text.trim_ascii_start().iter().all(|byte| byte.is_ascii_digit() || b"+-.eE".contains(byte))
+}
+
+/// Parses an integer of any width. The parsers in `core` would be one copy for each width.
+fn unsigned(text: &[u8]) -> Option<u64> {
+    let digits = text.strip_prefix(b"+").unwrap_or(text);
+    let value = digits.iter().try_fold(0u64, |value, byte| {
+        let digit = char::from(*byte).to_digit(10)?;
+        value.checked_mul(10)?.checked_add(digit.into())
+    });
+    value.filter(|_| !digits.is_empty())
+}
+
+fn signed(text: &[u8]) -> Option<i64> {
+    match text.strip_prefix(b"-") {
+        Some([b'+', ..]) => None,
+        Some(magnitude) => 0i64.checked_sub_unsigned(unsigned(magnitude)?),
+        None => unsigned(text)?.try_into().ok(),
+    }
+}
+
+fn float(text: &[u8]) -> Option<f32> {
+    core::str::from_utf8(text).ok()?.parse().ok()
+}
+
+impl ParamType for bool {
+    type Limits = ();
+    const ANY: () = ();
+
+    fn parse(text: &[u8], (): &()) -> Option<bool> {
+        match text {
+            b"1" | b"on" | b"true" => Some(true),
+            b"0" | b"off" | b"false" => Some(false),
+            _ => None,
+        }
+    }
+
+    fn may_continue(text: &[u8], (): &()) -> bool {
+        is_prefix_of_any(["on", "true", "off", "false"], text)
+    }
+
+    fn render(&self, (): &(), out: &mut dyn fmt::Write) -> fmt::Result {
+        out.write_str(if *self { "on" } else { "off" })
+    }
+
+    fn allowed((): &(), out: &mut dyn fmt::Write) -> fmt::Result {
+        out.write_str("on or off")
+    }
+}
+
+impl ParamType for Choice {
+    type Limits = &'static [&'static str];
+    const ANY: Self::Limits = &[];
+
+    fn parse(text: &[u8], names: &Self::Limits) -> Option<Choice> {
+        (0..).zip(*names).find(|(_, name)| name.as_bytes() == text).map(|(index, _)| Choice(index))
+    }
+
+    fn may_continue(text: &[u8], names: &Self::Limits) -> bool {
+        is_prefix_of_any(names.iter().copied(), text)
+    }
+
+    fn render(&self, names: &Self::Limits, out: &mut dyn fmt::Write) -> fmt::Result {
+        match names.get(usize::from(self.0)) {
+            Some(name) => out.write_str(name),
+            None => write!(out, "{}", Decimal::from(self.0)),
+        }
+    }
+
+    fn allowed(names: &Self::Limits, out: &mut dyn fmt::Write) -> fmt::Result {
+        out.write_str("one of")?;
+        names.iter().try_for_each(|name| write!(out, " {}", Plain(name)))
+    }
+}
+
+/// A line of at most `N` bytes without control characters.
+impl<const N: usize> ParamType for String<N> {
+    type Limits = ();
+    const ANY: () = ();
+
+    fn parse(text: &[u8], (): &()) -> Option<Self> {
+        String::try_from(core::str::from_utf8(text).ok()?)
+            .ok()
+            .filter(|text| !text.contains(char::is_control))
+    }
+
+    fn may_continue(text: &[u8], (): &()) -> bool {
+        // Not checked for UTF-8, because a piece may end within a character.
+        text.len() <= N && !text.iter().any(u8::is_ascii_control)
+    }
+
+    fn render(&self, (): &(), out: &mut dyn fmt::Write) -> fmt::Result {
+        out.write_str(self)
+    }
+
+    fn allowed((): &(), out: &mut dyn fmt::Write) -> fmt::Result {
+        write!(out, "a line of at most {} bytes", Decimal::from(N))
     }
 }

@@ -1,15 +1,258 @@
-//! What both kinds of streams do at a read.
+//! Streams: files whose reads wait for new values.
 
+use core::cell::RefCell;
+use core::fmt;
 use core::task::{Context, Poll};
 
-use crate::vfs::{Error, OpenFile, Result, Waiters, mark_follows};
+use embassy_sync::blocking_mutex::CriticalSectionMutex;
+use heapless::Deque;
 
-/// Delivers the pending text of an open stream, or waits until `refill` says that there is some.
+use super::param::Value;
+use super::util::{Compare, Plain, render};
+use crate::vfs::{Error, File, FileStat, OpenFile, OpenMode, Result, Waiters, mark_follows};
+
+/// A stream of the latest value. An open file delivers the current value at once, and then again
+/// whenever its text has changed. If several values are published between two reads, only the last
+/// is delivered.
 ///
-/// An offset must be what was delivered so far. Nothing is taken while it waits.
+/// `WAITERS` waiting readers are woken at once, further ones one after the other ([`Waiters`]). For
+/// a stream that delivers every value see [`Queue`].
+pub struct Live<T, const WAITERS: usize = 4> {
+    value: Value<T>,
+    waiters: Waiters<WAITERS>,
+    format: fn(&T, &mut dyn fmt::Write) -> fmt::Result,
+    doc: &'static str,
+}
+
+impl<T, const WAITERS: usize> Live<T, WAITERS> {
+    /// Creates a stream with an initial value. `format` writes the text of a value, including its
+    /// newline.
+    #[must_use]
+    pub const fn new(initial: T, format: fn(&T, &mut dyn fmt::Write) -> fmt::Result) -> Self {
+        Live { value: Value::new(initial), waiters: Waiters::new(), format, doc: "" }
+    }
+
+    /// Sets the description, a few words.
+    #[must_use]
+    pub const fn doc(mut self, doc: &'static str) -> Self {
+        self.doc = doc;
+        self
+    }
+
+    /// Replaces the value and wakes the readers. Can be called from an interrupt handler.
+    pub fn publish(&self, value: T) {
+        self.value.set(value);
+        self.waiters.wake();
+    }
+}
+
+impl<T: Clone + Default, const WAITERS: usize> Live<T, WAITERS> {
+    /// Returns a copy of the current value.
+    pub fn get(&self) -> T {
+        self.value.get()
+    }
+
+    /// Renders the current value and returns whether it differs from the text that was delivered
+    /// before.
+    fn refill(&self, open: &mut OpenFile<'_>) -> Result<bool> {
+        if open.state.next == self.value.version() {
+            return Ok(false);
+        }
+        let (value, version) = self.value.get_with_version();
+        open.state.next = version;
+        let mut compare = Compare::new(open.text.bytes());
+        if (self.format)(&value, &mut compare).is_ok() && compare.is_equal() {
+            return Ok(false);
+        }
+        open.state.taken = 0;
+        render(open.text, |out| (self.format)(&value, out))?;
+        Ok(!open.text.bytes().is_empty())
+    }
+}
+
+impl<T, const WAITERS: usize> fmt::Debug for Live<T, WAITERS> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Live").field("doc", &self.doc).finish_non_exhaustive()
+    }
+}
+
+impl<T: Clone + Default, const WAITERS: usize> File for Live<T, WAITERS> {
+    fn stat(&self) -> FileStat {
+        FileStat::new(0).read_only()
+    }
+
+    fn open(&self, open: &mut OpenFile<'_>, _: OpenMode) -> Result<()> {
+        let (value, version) = self.value.get_with_version();
+        open.state.next = version;
+        render(open.text, |out| (self.format)(&value, out))
+    }
+
+    fn may_block(&self) -> bool {
+        true
+    }
+
+    fn poll_read(
+        &self,
+        open: &mut OpenFile<'_>,
+        cx: &mut Context<'_>,
+        offset: u64,
+        buf: &mut [u8],
+    ) -> Poll<Result<usize>> {
+        poll_stream(open, cx, (offset, buf), &self.waiters, |open| self.refill(open))
+    }
+
+    fn describe(&self, out: &mut dyn fmt::Write) -> fmt::Result {
+        out.write_str("stream")?;
+        if self.doc.is_empty() { Ok(()) } else { write!(out, ": {}", Plain(self.doc)) }
+    }
+}
+
+/// A stream of every value published since the file was opened, each once and in order. The last
+/// `N` values are kept. A reader that falls behind reads a line such as `lost 3` in place of the
+/// values that were dropped.
 ///
-/// A delivery is followed by a [mark](mark_follows), once all of its text was read.
-pub(super) fn poll_stream<const N: usize>(
+/// For a stream that delivers only the latest value see [`Live`].
+pub struct Queue<T, const N: usize, const WAITERS: usize = 4> {
+    ring: CriticalSectionMutex<RefCell<Ring<T, N>>>,
+    waiters: Waiters<WAITERS>,
+    format: fn(&T, &mut dyn fmt::Write) -> fmt::Result,
+}
+
+struct Ring<T, const N: usize> {
+    values: Deque<T, N>,
+    /// The number of the next value. It wraps around.
+    next: u32,
+    overruns: u32,
+}
+
+/// The next delivery to a reader.
+enum Delivery<T> {
+    Value(T),
+    Lost(u32),
+    Nothing,
+}
+
+impl<T: Clone, const N: usize, const WAITERS: usize> Queue<T, N, WAITERS> {
+    /// Creates an empty stream. `format` writes the text of a value, including its newline.
+    #[must_use]
+    pub const fn new(format: fn(&T, &mut dyn fmt::Write) -> fmt::Result) -> Self {
+        let ring = Ring { values: Deque::new(), next: 0, overruns: 0 };
+        Queue {
+            ring: CriticalSectionMutex::new(RefCell::new(ring)),
+            waiters: Waiters::new(),
+            format,
+        }
+    }
+
+    /// Appends a value, which replaces the oldest if there are `N`, and wakes the readers. Can be
+    /// called from an interrupt handler.
+    pub fn publish(&self, value: T) {
+        let oldest = self.with_ring(|ring| {
+            let oldest = if ring.values.is_full() { ring.values.pop_front() } else { None };
+            // Fails only if `N` is 0. Then readers read only how many values they lost.
+            let _ = ring.values.push_back(value);
+            ring.next = ring.next.wrapping_add(1);
+            oldest
+        });
+        drop(oldest);
+        self.waiters.wake();
+    }
+
+    /// Returns the number of values that readers have lost so far, summed over all readers.
+    pub fn overruns(&self) -> u32 {
+        self.with_ring(|ring| ring.overruns)
+    }
+
+    /// Renders the next value and returns whether there is one.
+    fn refill(&self, open: &mut OpenFile<'_>) -> Result<bool> {
+        loop {
+            let delivery = self.with_ring(|ring| ring.advance(&mut open.state.next));
+            open.state.taken = 0;
+            match delivery {
+                Delivery::Value(value) => render(open.text, |out| (self.format)(&value, out))?,
+                Delivery::Lost(lost) => render(open.text, |out| writeln!(out, "lost {lost}"))?,
+                Delivery::Nothing => {
+                    open.text.clear();
+                    return Ok(false);
+                }
+            }
+            // Values with an empty text are skipped, because an empty read would end the stream.
+            if !open.text.bytes().is_empty() {
+                return Ok(true);
+            }
+        }
+    }
+
+    fn with_ring<R>(&self, f: impl FnOnce(&mut Ring<T, N>) -> R) -> R {
+        // Borrowed only in critical sections, which call no foreign code except `T::clone`.
+        self.ring.lock(|ring| f(&mut ring.borrow_mut()))
+    }
+}
+
+impl<T: Clone, const N: usize> Ring<T, N> {
+    /// Returns the delivery for a reader whose next value has the number `at`, and advances `at`.
+    fn advance(&mut self, at: &mut u32) -> Delivery<T> {
+        let behind = self.next.wrapping_sub(*at);
+        let kept = self.values.len() as u32;
+        if behind == 0 {
+            return Delivery::Nothing;
+        }
+        if let Some(lost @ 1..) = behind.checked_sub(kept) {
+            *at = at.wrapping_add(lost);
+            self.overruns = self.overruns.saturating_add(lost);
+            return Delivery::Lost(lost);
+        }
+        match self.values.iter().nth((kept - behind) as usize) {
+            Some(value) => {
+                *at = at.wrapping_add(1);
+                Delivery::Value(value.clone())
+            }
+            None => Delivery::Nothing,
+        }
+    }
+}
+
+impl<T, const N: usize, const WAITERS: usize> fmt::Debug for Queue<T, N, WAITERS> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Queue").field("capacity", &N).finish_non_exhaustive()
+    }
+}
+
+impl<T: Clone, const N: usize, const WAITERS: usize> File for Queue<T, N, WAITERS> {
+    fn stat(&self) -> FileStat {
+        FileStat::new(0).read_only()
+    }
+
+    fn open(&self, open: &mut OpenFile<'_>, _: OpenMode) -> Result<()> {
+        open.state.next = self.with_ring(|ring| ring.next);
+        Ok(())
+    }
+
+    fn may_block(&self) -> bool {
+        true
+    }
+
+    fn poll_read(
+        &self,
+        open: &mut OpenFile<'_>,
+        cx: &mut Context<'_>,
+        offset: u64,
+        buf: &mut [u8],
+    ) -> Poll<Result<usize>> {
+        poll_stream(open, cx, (offset, buf), &self.waiters, |open| self.refill(open))
+    }
+
+    fn describe(&self, out: &mut dyn fmt::Write) -> fmt::Result {
+        write!(out, "stream of every value, of which {} are kept", crate::Decimal::from(N))
+    }
+}
+
+/// Delivers the pending text of an open stream. If there is none, waits until `refill` returns
+/// true, and consumes nothing until then.
+///
+/// The offset must be the number of bytes delivered so far. Once a text is delivered completely, a
+/// [mark](mark_follows) may follow.
+fn poll_stream<const N: usize>(
     open: &mut OpenFile<'_>,
     cx: &mut Context<'_>,
     (offset, buf): (u64, &mut [u8]),
@@ -26,7 +269,7 @@ pub(super) fn poll_stream<const N: usize>(
         return Poll::Ready(Ok(0));
     }
     if pending(open).is_empty() {
-        // Once more after the waker is known: what is published between the two wakes it.
+        // Refill again after registering the waker, to see a value published between the two.
         let full = refill(open).and_then(|full| {
             if full {
                 return Ok(true);
@@ -41,7 +284,7 @@ pub(super) fn poll_stream<const N: usize>(
         }
     }
     if open.text.bytes().len() > usize::from(u16::MAX) {
-        // Not to be counted in `taken`. Given up, or no later one would be delivered.
+        // `taken` could not count the bytes. The text is dropped, so that the next one is delivered.
         open.text.clear();
         return Poll::Ready(Err(
             Error::TooLarge.with_message("a text of a stream has at most 65535 bytes")
@@ -58,6 +301,7 @@ pub(super) fn poll_stream<const N: usize>(
     Poll::Ready(Ok(count))
 }
 
+/// Returns the part of the text that was not delivered yet.
 fn pending<'a>(open: &'a OpenFile<'_>) -> &'a [u8] {
     open.text.bytes().get(usize::from(open.state.taken)..).unwrap_or_default()
 }

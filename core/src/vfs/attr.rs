@@ -1,6 +1,6 @@
-//! What is known of an inode: identity, attributes, and the changes that can be asked for.
+//! Identity and attributes of inodes, and the changes that clients can ask for.
 
-/// What an inode is (`stat(5)`, `inode(7)`).
+/// The type of an inode (`inode(7)`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub enum FileType {
@@ -15,14 +15,14 @@ pub enum FileType {
     Fifo,
     /// A Unix socket.
     Socket,
-    /// A character device with its numbers.
+    /// A character device.
     Char {
         /// Major number.
         major: u32,
         /// Minor number.
         minor: u32,
     },
-    /// A block device with its numbers.
+    /// A block device.
     Block {
         /// Major number.
         major: u32,
@@ -31,25 +31,26 @@ pub enum FileType {
     },
 }
 
-/// What tells one inode from every other one, and one content from the next.
+/// The identity of an inode and the version of its content.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct Id {
-    /// The inode number: never used for two things while the tree lives.
+    /// The inode number. It is not reused while the tree lives.
     pub ino: u64,
-    /// What it is.
+    /// The type of the inode.
     pub kind: FileType,
-    /// Changes when the content does; 0 means "never cache this", right for anything live.
+    /// Changes whenever the content does. 0 means that clients must not cache the content, which is
+    /// right for everything that changes by itself.
     pub version: u32,
 }
 
-/// A point in time, from 1970-01-01 UTC on, or before.
+/// A point in time, relative to 1970-01-01 UTC.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct Time {
     /// Whole seconds; negative before 1970.
     pub sec: i64,
-    /// Nanoseconds after that, below 1 000 000 000.
+    /// Nanoseconds to add, below 1 000 000 000.
     pub nsec: u32,
 }
 
@@ -61,29 +62,29 @@ pub struct Attr {
     pub id: Id,
     /// The twelve permission bits.
     pub mode: u32,
-    /// Bytes; 0 for directories and streams.
+    /// Length in bytes; 0 for directories and streams.
     pub size: u64,
-    /// Bytes of storage that it takes: of a file with holes, fewer than its size.
+    /// Bytes of storage in use. A file with holes uses less than its size.
     pub allocated: u64,
-    /// Names that this inode has.
+    /// Number of hard links.
     pub nlink: u32,
     /// Owner.
     pub uid: u32,
     /// Group.
     pub gid: u32,
-    /// Last read.
+    /// Time of the last read.
     pub atime: Time,
-    /// Last change of the content.
+    /// Time of the last change of the content.
     pub mtime: Time,
-    /// Last change of the attributes.
+    /// Time of the last change of the attributes.
     pub ctime: Time,
 }
 
 impl Attr {
-    /// Attributes of an inode without owner, links or times.
+    /// Creates the attributes of an inode with one link, owner 0 and all times 0.
     #[must_use]
     pub const fn new(id: Id, mode: u32, size: u64) -> Attr {
-        const NEVER: Time = Time { sec: 0, nsec: 0 };
+        const EPOCH: Time = Time { sec: 0, nsec: 0 };
         Attr {
             id,
             mode,
@@ -92,9 +93,9 @@ impl Attr {
             nlink: 1,
             uid: 0,
             gid: 0,
-            atime: NEVER,
-            mtime: NEVER,
-            ctime: NEVER,
+            atime: EPOCH,
+            mtime: EPOCH,
+            ctime: EPOCH,
         }
     }
 }
@@ -103,32 +104,32 @@ impl Attr {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub enum SetTime {
-    /// The server's clock.
+    /// The current time of the server.
     Now,
-    /// This time.
+    /// The given time.
     To(Time),
 }
 
-/// Attributes to change, all of them or none; `None` leaves one alone.
+/// A set of attributes to change, all of them or none. `None` leaves an attribute as it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct SetAttr {
     /// The twelve permission bits.
     pub mode: Option<u32>,
-    /// Length in bytes: cut, or padded with zeros.
+    /// Length in bytes. The file is truncated, or extended with zeros.
     pub size: Option<u64>,
     /// Owner.
     pub uid: Option<u32>,
     /// Group.
     pub gid: Option<u32>,
-    /// Last read.
+    /// Time of the last read.
     pub atime: Option<SetTime>,
-    /// Last change.
+    /// Time of the last change of the content.
     pub mtime: Option<SetTime>,
 }
 
 impl SetAttr {
-    /// Nothing is to be changed.
+    /// Returns whether there is nothing to change.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         let SetAttr { mode, size, uid, gid, atime, mtime } = self;
@@ -136,30 +137,30 @@ impl SetAttr {
     }
 }
 
-/// How a file is opened (`open(5)`).
+/// The mode in which a file is opened (`open(5)`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct OpenMode {
-    /// It will be read.
+    /// Open for reading.
     pub read: bool,
-    /// It will be written.
+    /// Open for writing.
     pub write: bool,
-    /// Its content is to be dropped now. Files that cannot (commands, streams, parameters) open all
-    /// the same.
+    /// Truncate the file to length 0. Files that cannot be truncated (commands, streams,
+    /// parameters) ignore this.
     pub truncate: bool,
-    /// Every write goes to the end, whatever its offset.
+    /// Write to the end of the file, whatever the offset.
     pub append: bool,
-    /// Writes, and the truncation, take set-user-id and set-group-id bits off, as those of any user
-    /// but root do (`write(2)`).
+    /// Clear the set-user-id and set-group-id bits when the file is written or truncated, as for
+    /// any user but root (`write(2)`).
     pub drops_set_id: bool,
 }
 
 impl OpenMode {
-    /// To be read only.
+    /// Open for reading only.
     pub const READ: OpenMode = OpenMode::new(true, false);
-    /// To be written only.
+    /// Open for writing only.
     pub const WRITE: OpenMode = OpenMode::new(false, true);
-    /// To be read and written.
+    /// Open for reading and writing.
     pub const READ_WRITE: OpenMode = OpenMode::new(true, true);
 
     const fn new(read: bool, write: bool) -> OpenMode {
@@ -167,32 +168,32 @@ impl OpenMode {
     }
 }
 
-/// The mode of a file after a change of its content by a user other than root, or of its owner:
-/// set-user-id goes, and set-group-id where the group may execute; without that it means mandatory
-/// locking (`chmod(2)`).
+/// Returns `mode` as it is after a user other than root changed the content or the owner of the
+/// file. The set-user-id bit is cleared, and so is set-group-id if the group may execute the file.
+/// Without that permission, set-group-id means mandatory locking and stays (`chmod(2)`).
 #[must_use]
 pub const fn without_set_id(mode: u32) -> u32 {
     let group = if mode & 0o010 == 0 { 0 } else { 0o2000 };
     mode & !(0o4000 | group)
 }
 
-/// What is to be made under a name.
+/// The object that a create makes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum New<'a> {
     /// An empty file.
     File,
     /// An empty directory.
     Dir,
-    /// A symbolic link to this target.
+    /// A symbolic link with this target.
     Symlink(&'a [u8]),
     /// A named pipe, a socket or a device.
     Special(FileType),
 }
 
-/// A name to be made in a directory, and what for.
+/// The arguments of a create.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Create<'a> {
-    /// What to make.
+    /// The object to make.
     pub new: New<'a>,
     /// The twelve permission bits.
     pub mode: u32,
@@ -200,57 +201,57 @@ pub struct Create<'a> {
     pub uid: u32,
     /// Group.
     pub gid: u32,
-    /// An existing name is an error even where the directory would empty the file that has it.
-    /// False only for Tcreate of 9P2000 and .u, where the name may be that of a file: an exclusive
-    /// create of .L is one, and `O_CREAT` alone is a lookup first.
+    /// Fail if the name exists. This is false only for Tcreate of 9P2000 and 9P2000.u, for which a
+    /// directory may truncate an existing file instead. Clients of 9P2000.L look the name up first,
+    /// so their creates are exclusive.
     pub exclusive: bool,
 }
 
-/// A user who attaches, as the client says; nothing proves it.
+/// The user who attaches, as the client claims. Nothing proves it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct User<'a> {
-    /// The name; empty where a kernel attaches for a user that it knows by number only.
+    /// The name. Empty if a kernel attaches for a user whom it knows only by number.
     pub name: &'a [u8],
     /// The number, which 9P2000.u and 9P2000.L may carry.
     pub number: Option<u32>,
 }
 
-/// What is known of the whole tree (`statfs(2)`).
+/// The size and the usage of a tree (`statfs(2)`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct StatFs {
-    /// Bytes in a block, the unit of the three counts below.
+    /// Bytes in a block, which is the unit of `blocks` and `free`.
     pub block_size: u32,
-    /// Blocks in all.
+    /// Total blocks.
     pub blocks: u64,
     /// Free blocks.
     pub free: u64,
-    /// Inodes in all.
+    /// Total inodes.
     pub files: u64,
     /// Free inodes.
     pub files_free: u64,
 }
 
-/// What a byte-range lock asks for (`fcntl(2)`, `F_SETLK`).
+/// The kind of a byte-range lock (`fcntl(2)`, `F_SETLK`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub enum LockKind {
-    /// Shared.
+    /// A shared lock.
     Read,
-    /// Exclusive.
+    /// An exclusive lock.
     Write,
-    /// Neither: gives the range up.
+    /// No lock: releases the range.
     Unlock,
 }
 
-/// A byte-range lock and who holds or wants it.
+/// A byte-range lock and its owner.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Lock<'a> {
-    /// What is asked for.
+    /// The kind of lock.
     pub kind: LockKind,
     /// First byte.
     pub start: u64,
-    /// Bytes; 0 means to the end of the file, wherever that will be.
+    /// Length in bytes. 0 extends the range to the end of the file, even if the file grows.
     pub length: u64,
     /// The process on the client's host.
     pub process: u32,

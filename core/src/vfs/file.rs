@@ -1,96 +1,105 @@
-//! A leaf of a tree.
+//! The contract of a single file.
 
 use core::fmt;
 use core::task::{Context, Poll};
 
 use super::{Error, OpenMode, Result, Text, Waiter};
 
-/// What is known of a file that is not a matter of the tree around it.
+/// The attributes of a file that do not depend on the tree around it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct FileStat {
-    /// Bytes; 0 for streams.
+    /// Length in bytes; 0 for streams.
     pub length: u64,
     /// The twelve permission bits.
     pub mode: u32,
-    /// Changes when the content does; 0: never cache it.
+    /// Changes whenever the content does. 0 means that clients must not cache the content.
     pub version: u32,
 }
 
 impl FileStat {
-    /// A file that everybody may read and its owner and group may write, as DataKit shows all of
-    /// its files.
+    /// Creates the attributes of a file that everybody may read and its owner and group may write,
+    /// which is the default of DataKit.
     #[must_use]
     pub const fn new(length: u64) -> FileStat {
         FileStat { length, mode: 0o664, version: 0 }
     }
 
-    /// The same of a file that refuses every write: it shows no write bit.
+    /// Clears the write bits, for a file that refuses every write.
     #[must_use]
     pub const fn read_only(self) -> FileStat {
         FileStat { mode: self.mode & !0o222, ..self }
     }
 }
 
-/// Where one open file is.
+/// The state of one open file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct OpenState {
-    /// Bytes delivered so far, of a stream; where the last read or write ended, of a command or
-    /// value.
+    /// For a stream, the number of bytes delivered so far. For a command or a value, the offset at
+    /// which the last read or write ended.
     pub delivered: u64,
-    /// Which value comes next, of a stream.
+    /// For a stream, the number of the next value.
     pub next: u32,
-    /// Bytes of the pending text that were delivered.
+    /// For a stream, the number of bytes of the pending text that were delivered.
     pub taken: u16,
-    /// The next read of a stream is the empty one that marks the end of a delivery.
+    /// The next read of a stream returns 0 bytes, to mark the end of a delivery.
     pub mark: bool,
-    /// The text is what was written of a value that has not ended yet, up to the offset
-    /// `delivered`; empty after an open that truncates.
+    /// The text is a value that is still being written. It ends at the offset `delivered`, and it
+    /// is empty after an open that truncates.
     pub partial: bool,
 }
 
-/// One open file as its [`File`] sees it, lent for the time of a call. The tree keeps it between
-/// calls.
+/// One open file, lent to its [`File`] for one call. The tree keeps it between calls.
 pub struct OpenFile<'a> {
-    /// The text that this open file delivers: empty at first.
+    /// The text of this open file, empty at first.
     pub text: &'a mut dyn Text,
-    /// How far it is.
+    /// The progress of reads and writes.
     pub state: &'a mut OpenState,
     /// The registration of a read that waits, for the [`Waiters`](super::Waiters) of its event. It
-    /// lives as long as the read. No other call registers with it.
+    /// lives as long as the read. Only reads may register it.
     pub waiter: &'a mut Waiter,
 }
 
-/// Whether the read of a stream that got the last `count` bytes of the text at hand, and has room
-/// for `room`, is followed by the mark of its end: a read of no bytes.
+impl fmt::Debug for OpenFile<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let OpenFile { text, state, waiter: _ } = self;
+        f.debug_struct("OpenFile")
+            .field("text", &text.bytes())
+            .field("state", state)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Returns whether a stream sends the mark, a read of 0 bytes, after a read that delivered the last
+/// `count` bytes of a text into a buffer of `room` bytes.
 ///
-/// Where a read got less than it asked for, a kernel asks again for the rest, and hands the bytes
-/// to its reader at the mark. A small read that got all that it asked for gets no mark: a shell,
-/// which reads byte by byte, would take it for the end of the file. A large read gets the mark: the
-/// kernel may have cut it, and nobody can tell.
+/// After a short read a kernel asks for the rest, and it returns to its reader when it gets the
+/// mark. A small read that was filled gets no mark: a shell, which reads byte by byte, would take
+/// it for the end of the file. A large read gets one in any case, because the kernel may have
+/// shortened it.
 #[must_use]
 pub const fn mark_follows(count: usize, room: usize) -> bool {
     count < room || room >= 1024
 }
 
-/// A file: what most people implement. Dyn-compatible, so that a tree is a table of `&dyn File`.
+/// A file. The trait is dyn-compatible, so a tree can be a table of `&dyn File`.
 ///
-/// A value renders itself into [`OpenFile::text`] when it is opened and reads out of that, so that
-/// no reader ever sees half of two values; a stream waits in [`poll_read`](File::poll_read).
+/// A file with a value renders it into [`OpenFile::text`] when it is opened and serves reads from
+/// there, so no reader sees parts of two values. A stream waits in [`poll_read`](File::poll_read).
 pub trait File {
-    /// Length, permissions, version.
+    /// Returns the length, the permissions and the version.
     fn stat(&self) -> FileStat;
 
-    /// Called once for each open, before anything else.
+    /// Prepares an open file. Called once, before every other method that takes it.
     fn open(&self, open: &mut OpenFile<'_>, mode: OpenMode) -> Result<()> {
         let _ = (open, mode);
         Ok(())
     }
 
-    /// Reads at `offset` into `buf`. `Pending` after arranging for `cx` to be woken.
+    /// Reads at `offset` into `buf`. Returns `Pending` after arranging for `cx` to be woken.
     ///
     /// # Cancel safety
-    /// Nothing is taken by a call that returns `Pending`: a read that is given up has lost nothing.
+    /// A call that returns `Pending` consumes nothing, so a cancelled read loses nothing.
     fn poll_read(
         &self,
         open: &mut OpenFile<'_>,
@@ -99,12 +108,13 @@ pub trait File {
         buf: &mut [u8],
     ) -> Poll<Result<usize>>;
 
-    /// Whether reads wait for something to happen, as those of a stream do.
+    /// Returns whether reads wait for an event, as those of a stream do.
     fn may_block(&self) -> bool {
         false
     }
 
-    /// Writes `data` at `offset`: how many bytes were taken. No bytes are no value.
+    /// Writes `data` at `offset` and returns the number of bytes written. Empty `data` is no value
+    /// and changes nothing.
     fn write(&self, open: &mut OpenFile<'_>, offset: u64, data: &[u8]) -> Result<usize> {
         let _ = (open, offset, data);
         Err(Error::ReadOnlyFile)
@@ -116,31 +126,31 @@ pub trait File {
         Err(Error::ReadOnlyFile)
     }
 
-    /// Sets the permission bits.
+    /// Sets the permission bits (`chmod(2)`).
     fn chmod(&self, mode: u32) -> Result<()> {
         let _ = mode;
         Err(Error::ReadOnlyFile)
     }
 
-    /// Asked before the file is taken out of its directory.
+    /// Permits or refuses to remove the file from its directory. Called before the removal.
     fn remove(&self) -> Result<()> {
         Err(Error::ReadOnlyFile)
     }
 
-    /// Makes what was written take effect, where that is a step of its own: called before
-    /// [`close`](File::close) when a client closes the file in order, which then sees the error.
+    /// Applies what was written, for files that apply writes in a separate step. Called before
+    /// [`close`](File::close) when the client clunks the file, and not when the connection is lost.
+    /// The client receives the error.
     fn flush(&self, open: &mut OpenFile<'_>) -> Result<()> {
         let _ = open;
         Ok(())
     }
 
-    /// Called once when an open file is given up.
+    /// Closes an open file. Called once.
     fn close(&self, open: &mut OpenFile<'_>) {
         let _ = open;
     }
 
-    /// Writes what a person should know: type, range, unit, what it is for. One line without its
-    /// end.
+    /// Writes one line for people, without a newline: type, range, unit and purpose.
     fn describe(&self, out: &mut dyn fmt::Write) -> fmt::Result {
         let _ = out;
         Ok(())

@@ -1,142 +1,154 @@
 //! The contract between a session and a tree of files.
 //!
-//! An inode has attributes; a directory has names. Nothing here knows how the tree is reached: the
-//! same tree is served over 9P, walked in the same process, or both.
+//! Inodes have attributes, and directories have names. Nothing here depends on how the tree is
+//! reached: the same tree can be served over 9P and walked within the process.
 //!
-//! [`Vfs`] is what a whole tree implements: three do in this project, [`StaticTree`] here, the
-//! dynamic tree and the scratch tree of the desktop. [`File`] is what most people implement: one
-//! leaf, that either tree takes.
+//! [`Vfs`] is the contract of a whole tree. This project has three implementations:
+//! [`StaticTree`] in this crate, and the dynamic tree and the scratch tree of the server crate.
+//! [`File`] is the contract of a single file. Most authors implement only that one, and both
+//! [`StaticTree`] and the dynamic tree serve it.
 
 mod attr;
 mod error;
 mod file;
 mod name;
-mod nature;
 mod text;
 mod tree;
+mod tree_kind;
 mod wait;
-mod why;
 
+use core::fmt;
 use core::ops::ControlFlow;
 
 pub use attr::{
     Attr, Create, FileType, Id, Lock, LockKind, New, OpenMode, SetAttr, SetTime, StatFs, Time,
     User, without_set_id,
 };
-pub use error::{Error, Result};
+pub use error::{ERROR_MESSAGE_MAX, Error, ErrorMessage, Result};
 pub use file::{File, FileStat, OpenFile, OpenState, mark_follows};
 pub use name::{NAME_MAX, Name};
-pub(crate) use nature::outlined;
-pub use nature::{ImmutableTree, MutableTree, Outlined, TreeKind};
 pub(crate) use text::beyond_end;
 pub use text::{FixedText, Text, Window, read_at};
 pub use tree::{
-    DEPTH, Dir, Entries, Entry, Handle, Key, Node, Path, Slots, StaticTree, dir, file, slots,
+    DEPTH_MAX, Dir, DynamicDir, Entries, Entry, Handle, Key, Node, Path, StaticTree, dir,
+    dynamic_dir, file,
 };
+pub(crate) use tree_kind::outlined;
+pub use tree_kind::{ImmutableTree, MutableTree, Outlined, TreeKind};
 pub use wait::{Waiter, Waiters};
-pub use why::{ERROR_MESSAGE_MAX, ErrorMessage};
 
-/// One name of a directory, as a listing has it.
+/// One entry of a directory listing.
 pub struct DirEntry<'a, I> {
     /// The name.
     pub name: &'a [u8],
-    /// The inode behind it, made when it is asked for: most listings need no more than its
-    /// identity.
+    /// Makes the inode. This is a closure because most listings need only its identity.
     pub inode: &'a dyn Fn() -> I,
-    /// Identity of that inode.
+    /// Identity of the inode.
     pub id: Id,
-    /// Where a listing goes on after this entry.
+    /// The cookie at which a listing resumes after this entry.
     pub next: u64,
+}
+
+impl<I> fmt::Debug for DirEntry<'_, I> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let DirEntry { name, inode: _, id, next } = self;
+        f.debug_struct("DirEntry")
+            .field("name", name)
+            .field("id", id)
+            .field("next", next)
+            .finish_non_exhaustive()
+    }
 }
 
 /// A tree of files.
 ///
-/// Calls that are `async` may wait. **Dropping such a future is how a request is cancelled**, at
-/// any await point of it: what was read stays to be read, what was not written is not written
-/// later. Calls that change the tree are done when they return `Ready`, and a tree that awaits
-/// halfway through a change leaves either the old or the new state behind when it is dropped.
+/// Methods that are `async` may wait. **A request is cancelled by dropping its future**, at any
+/// await point. A dropped read consumes nothing, and a dropped write does not write later. A method
+/// that changes the tree has done so when it returns `Ready`. If it awaits halfway through a
+/// change, dropping it must leave either the old state or the new one.
 ///
-/// Operations that are not overridden refuse with [`Error::NotSupported`], or as a read-only tree
-/// would.
+/// The default implementations refuse the operation, with [`Error::NotSupported`] or with the
+/// error of a read-only tree.
 pub trait Vfs {
-    /// What stands for a file or directory: a small handle, cheap to clone. It stays valid when its
-    /// name is removed.
+    /// A handle of a file or directory, cheap to clone. It stays valid when the name is removed.
     type Inode: Clone;
-    /// What stands for an opened file or directory: a small handle as well. Clones are the same
-    /// open file.
+    /// A handle of an open file or directory, cheap to clone. Clones are the same open file.
     type Open: Clone;
-    /// What a session may take for granted: nothing, [`MutableTree`], or what a [`ImmutableTree`] promises.
+    /// What a session may assume about the tree: nothing for [`MutableTree`], more for
+    /// [`ImmutableTree`].
     type TreeKind: TreeKind;
 
-    /// The directory at the top.
+    /// Returns the root directory.
     fn root(&self) -> Self::Inode;
 
-    /// The directory at the top, as a user sees it. Asked once for each attach(5).
+    /// Returns the root directory that `user` sees. Called once for each attach(5).
     fn attach(&self, user: User<'_>) -> Self::Inode {
         let _ = user;
         self.root()
     }
 
-    /// The directory that has `inode`; the root is its own parent.
+    /// Returns the directory that contains `inode`. The root is its own parent.
     fn parent(&self, inode: &Self::Inode) -> Self::Inode;
 
-    /// What tells `inode` from all others. Never waits: a walk asks it for every name.
+    /// Returns the identity of `inode`. Never waits, because a walk calls it for every name.
     fn id(&self, inode: &Self::Inode) -> Id;
 
-    /// Calls `with`, once, with the name that `inode` has in its parent; `/` for the root.
+    /// Calls `with` exactly once, with the name of `inode` in its parent, or `/` for the root.
     fn name(&self, inode: &Self::Inode, with: &mut dyn FnMut(&[u8]));
 
-    /// Whether a walk that fails at a later name is an error as a whole. The manual wants the names
-    /// found so far (`walk(5)`); DataKit's clients take any success for the whole way.
+    /// Returns whether a walk fails as a whole when a name after the first is not found. `walk(5)`
+    /// asks for a partial success instead, but clients of DataKit take any success for a complete
+    /// walk.
     fn strict_walk(&self) -> bool {
         false
     }
 
-    /// Whether a name may have slashes in it: some clients send them, those that are kernels
-    /// cannot.
+    /// Returns whether names may contain slashes. Some clients send such names; kernels cannot.
     fn allows_slash(&self) -> bool {
         false
     }
 
-    /// The inode called `name` in `dir`.
+    /// Looks `name` up in `dir`.
     ///
     /// # Errors
-    /// [`Error::NotFound`]; [`Error::NotDirectory`] when `dir` is not one.
+    /// [`Error::NotFound`] if there is no such name, [`Error::NotDirectory`] if `dir` is not a
+    /// directory.
     async fn lookup(&self, dir: &Self::Inode, name: Name<'_>) -> Result<Self::Inode>;
 
-    /// The attributes of `inode`.
+    /// Returns the attributes of `inode`.
     async fn stat(&self, inode: &Self::Inode) -> Result<Attr>;
 
-    /// OpenFiles a file or a directory. The mode is a promise of the client's, not a check: opening a
-    /// read-only file for writing succeeds, the write fails.
+    /// Opens a file or a directory. The mode announces what the client will do and is not a
+    /// permission check: opening a read-only file for writing succeeds, and the write fails.
     async fn open(&self, inode: &Self::Inode, mode: OpenMode) -> Result<Self::Open>;
 
-    /// Gives an open file up. Called exactly once for what [`open`](Vfs::open) gave, also when the
-    /// connection is lost.
+    /// Closes an open file. Called exactly once for each successful [`open`](Vfs::open), also when
+    /// the connection is lost.
     fn close(&self, open: &Self::Open) {
         let _ = open;
     }
 
-    /// Makes what was written so far take effect, for files where that is a step of its own; called
-    /// before [`close`](Vfs::close) when a client closes the file in order, which then sees the
-    /// error.
+    /// Applies what was written, for files that apply writes in a separate step. Called before
+    /// [`close`](Vfs::close) when the client clunks the file, and not when the connection is lost.
+    /// The client receives the error.
     async fn flush(&self, open: &Self::Open) -> Result<()> {
         let _ = open;
         Ok(())
     }
 
-    /// Reads at `offset` into `buf`: how many bytes. 0 is the end, or the flush mark of a stream.
-    /// May wait for the first byte, never for the rest of `buf`.
+    /// Reads at `offset` into `buf` and returns the number of bytes. 0 is the end of the file, or
+    /// the mark after a delivery of a stream. May wait for the first byte, but never to fill `buf`.
     async fn read(&self, open: &Self::Open, offset: u64, buf: &mut [u8]) -> Result<usize>;
 
-    /// Whether reads of an open file wait for something to happen, as those of a stream do. They
-    /// are given a small buffer.
+    /// Returns whether reads of this open file wait for an event, as those of a stream do. A
+    /// session gives such reads a small buffer.
     fn may_block(&self, open: &Self::Open) -> bool {
         let _ = open;
         false
     }
 
-    /// [`read`](Vfs::read) where the answer is at hand: memory, without a wait. `None`: ask `read`.
+    /// Does the same as [`read`](Vfs::read) if that needs no wait. Returns `None` if the caller
+    /// must call `read` instead.
     fn try_read_now(
         &self,
         open: &Self::Open,
@@ -147,22 +159,23 @@ pub trait Vfs {
         None
     }
 
-    /// Writes `data` at `offset`: how many bytes were taken.
+    /// Writes `data` at `offset` and returns the number of bytes written.
     async fn write(&self, open: &Self::Open, offset: u64, data: &[u8]) -> Result<usize> {
         let _ = (open, offset, data);
         Err(Error::ReadOnlyFile)
     }
 
-    /// [`write`](Vfs::write) where it can be done at once. `None`: ask `write`, nothing has
-    /// happened.
+    /// Does the same as [`write`](Vfs::write) if that needs no wait. Returns `None`, having written
+    /// nothing, if the caller must call `write` instead.
     fn try_write_now(&self, open: &Self::Open, offset: u64, data: &[u8]) -> Option<Result<usize>> {
         let _ = (open, offset, data);
         None
     }
 
-    /// Calls `each` for the entries of an open directory, from `cookie` on (0, or a
-    /// [`DirEntry::next`]) until it breaks or there are no more. Entries that stay are shown
-    /// exactly once, whatever comes and goes meanwhile. `.` and `..` are not listed.
+    /// Calls `each` for the entries of an open directory, starting at `cookie`, until `each` breaks
+    /// or the entries end. A cookie is 0 or a [`DirEntry::next`]. Entries that exist throughout are
+    /// listed exactly once, even if others are added or removed meanwhile. `.` and `..` are not
+    /// listed.
     async fn readdir(
         &self,
         dir: &Self::Open,
@@ -170,11 +183,11 @@ pub trait Vfs {
         each: &mut dyn FnMut(DirEntry<'_, Self::Inode>) -> ControlFlow<()>,
     ) -> Result<()>;
 
-    /// Makes `name` in `dir`. A name that is there is an error; where [`Create::exclusive`] allows
-    /// it, a directory may empty the file that has it instead.
+    /// Creates `name` in `dir`. If [`Create::exclusive`] is false, a directory may truncate an
+    /// existing file of that name instead.
     ///
     /// # Errors
-    /// [`Error::Exists`]; [`Error::ReadOnlyDirectory`], the default.
+    /// [`Error::Exists`] if the name is taken. [`Error::ReadOnlyDirectory`] by default.
     async fn create(
         &self,
         dir: &Self::Inode,
@@ -185,54 +198,57 @@ pub trait Vfs {
         Err(Error::ReadOnlyDirectory)
     }
 
-    /// Removes `inode` from its parent. Open files of it go on.
+    /// Removes `inode` from its parent. Open files of it stay usable.
     ///
     /// # Errors
-    /// [`Error::NotEmpty`] for a directory with entries.
+    /// [`Error::NotEmpty`] if it is a directory with entries. [`Error::ReadOnlyFile`] by default.
     async fn remove(&self, inode: &Self::Inode) -> Result<()> {
         let _ = inode;
         Err(Error::ReadOnlyFile)
     }
 
-    /// Moves `inode` to `name` in `dir`, in place of what has that name (`rename(2)`).
+    /// Moves `inode` to `name` in `dir` and replaces what has that name (`rename(2)`).
     async fn rename(&self, inode: &Self::Inode, dir: &Self::Inode, name: Name<'_>) -> Result<()> {
         let _ = (inode, dir, name);
         Err(Error::ReadOnlyDirectory)
     }
 
-    /// Gives `inode` a second name.
+    /// Adds the name `name` in `dir` for `inode` (`link(2)`).
     async fn link(&self, inode: &Self::Inode, dir: &Self::Inode, name: Name<'_>) -> Result<()> {
         let _ = (inode, dir, name);
         Err(Error::NotSupported)
     }
 
-    /// Changes attributes, all that are given or none.
+    /// Changes attributes: all that are given, or none.
     async fn set_attr(&self, inode: &Self::Inode, set: SetAttr) -> Result<()> {
         let _ = (inode, set);
         Err(Error::ReadOnlyFile)
     }
 
-    /// Copies the target of a symbolic link into `buf`: its length. A target that does not fit is
-    /// [`Error::Range`].
+    /// Copies the target of a symbolic link into `buf` and returns its length.
+    ///
+    /// # Errors
+    /// [`Error::Range`] if the target does not fit, [`Error::Invalid`] if `inode` is no symbolic
+    /// link.
     async fn readlink(&self, inode: &Self::Inode, buf: &mut [u8]) -> Result<usize> {
         let _ = (inode, buf);
         Err(Error::Invalid)
     }
 
-    /// What is known of the whole tree.
+    /// Returns the size and the usage of the tree (`statfs(2)`).
     async fn statfs(&self) -> Result<StatFs> {
         Ok(StatFs { block_size: 4096, ..StatFs::default() })
     }
 
-    /// Brings what was written to stable storage, if there is one. `data_only` leaves out the
+    /// Flushes what was written to stable storage, if the tree has any. `data_only` leaves out the
     /// attributes (`fdatasync(2)`).
     async fn fsync(&self, inode: &Self::Inode, data_only: bool) -> Result<()> {
         let _ = (inode, data_only);
         Ok(())
     }
 
-    /// OpenFiles an extended attribute for reading, or the NUL-separated list of their names for
-    /// `None`: the open file and its length in bytes.
+    /// Opens the extended attribute `name` for reading. For `None`, opens the list of all attribute
+    /// names, each with a NUL after it. Returns the open file and its length in bytes.
     async fn open_xattr(
         &self,
         inode: &Self::Inode,
@@ -242,10 +258,10 @@ pub trait Vfs {
         Err(Error::NotSupported)
     }
 
-    /// OpenFiles an extended attribute for writing `size` bytes, which take effect at
-    /// [`flush`](Vfs::flush). `create`: it must be new; `replace`: it must exist. A `size` of 0
-    /// with `replace` alone removes it, which is how .L says that; any other is an empty value. The
-    /// name is not an element of a path: it [may have slashes](Name::for_xattr).
+    /// Opens an extended attribute for writing `size` bytes, which [`flush`](Vfs::flush) applies.
+    /// With `create` the attribute must be new, with `replace` it must exist. A `size` of 0 removes
+    /// the attribute if only `replace` is set, as in 9P2000.L, and sets an empty value otherwise.
+    /// The name is not an element of a path and [may contain slashes](Name::for_xattr).
     async fn create_xattr(
         &self,
         inode: &Self::Inode,
@@ -258,13 +274,15 @@ pub trait Vfs {
         Err(Error::NotSupported)
     }
 
-    /// Takes or gives up a lock: whether it was granted. Never waits, the client asks again.
+    /// Acquires or releases a lock and returns whether it was granted. Never waits; the client
+    /// retries.
     async fn lock(&self, open: &Self::Open, lock: Lock<'_>) -> Result<bool> {
         let _ = (open, lock);
         Err(Error::NotSupported)
     }
 
-    /// Tells `with` the lock that stands in the way of `lock`; `None` where it would be granted.
+    /// Calls `with` with a lock that conflicts with `lock`, or with `None` if `lock` would be
+    /// granted (`F_GETLK` of `fcntl(2)`).
     async fn get_lock<R>(
         &self,
         open: &Self::Open,

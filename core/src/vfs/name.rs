@@ -1,17 +1,17 @@
-//! One element of a path.
+//! The name of a directory entry.
 
 use core::fmt;
 
 use super::{Error, Result};
 
-/// The longest name, in bytes, as on every Unix.
+/// The maximum length of a name, in bytes, as on Unix.
 pub const NAME_MAX: usize = 255;
 
-/// A name that a directory entry can have: 1 to [`NAME_MAX`] bytes, without `/` or NUL, neither `.`
-/// nor `..`.
+/// The name of a directory entry: 1 to [`NAME_MAX`] bytes without `/` and NUL, and neither `.` nor
+/// `..`.
 ///
-/// Names are UTF-8 by custom and bytes in fact: a Linux client can create any, a Git repository can
-/// hold any.
+/// Names are usually UTF-8 but can be any bytes, because Linux clients can create such names and
+/// Git repositories can contain them.
 ///
 /// ```
 /// use datakit_core::vfs::{Error, Name};
@@ -22,11 +22,11 @@ pub const NAME_MAX: usize = 255;
 pub struct Name<'a>(&'a [u8]);
 
 impl<'a> Name<'a> {
-    /// Checks that `bytes` can be the name of an entry.
+    /// Checks that `bytes` are a valid name.
     ///
     /// # Errors
-    /// [`Error::NotFound`] for an empty name, as Unix has it, [`Error::NameTooLong`],
-    /// [`Error::Invalid`] for the rest.
+    /// [`Error::NotFound`] if the name is empty, as on Unix; [`Error::NameTooLong`] if it is longer
+    /// than [`NAME_MAX`]; [`Error::Invalid`] if it is `.` or `..` or contains `/` or NUL.
     pub fn new(bytes: &'a [u8]) -> Result<Name<'a>> {
         match bytes {
             [] => Err(Error::NotFound),
@@ -37,11 +37,14 @@ impl<'a> Name<'a> {
         }
     }
 
-    /// The same for trees in which a name may have slashes ([`Vfs::allows_slash`](super::Vfs::allows_slash)),
-    /// though neither at an end nor two in a row.
+    /// Checks that `bytes` are a valid name for a tree that
+    /// [allows slashes](super::Vfs::allows_slash). Slashes at either end and two in a row are
+    /// invalid.
     ///
     /// # Errors
-    /// Those of [`new`](Name::new).
+    /// [`Error::NotFound`] if a part between two slashes is empty; [`Error::NameTooLong`] if the
+    /// name is longer than [`NAME_MAX`]; [`Error::Invalid`] if a part is `.` or `..` or contains
+    /// NUL.
     pub fn allowing_slash(bytes: &'a [u8]) -> Result<Name<'a>> {
         for part in bytes.split(|byte| *byte == b'/') {
             Name::new(part)?;
@@ -49,12 +52,12 @@ impl<'a> Name<'a> {
         if bytes.len() > NAME_MAX { Err(Error::NameTooLong) } else { Ok(Name(bytes)) }
     }
 
-    /// Checks that `bytes` can be the name of an extended attribute: 1 to [`NAME_MAX`] bytes
+    /// Checks that `bytes` are a valid name of an extended attribute: 1 to [`NAME_MAX`] bytes
     /// without NUL (`xattr(7)`).
     ///
     /// # Errors
-    /// [`Error::Range`] for one that is empty or too long, as `setxattr(2)` has it,
-    /// [`Error::Invalid`].
+    /// [`Error::Range`] if the name is empty or too long, as for `setxattr(2)`; [`Error::Invalid`]
+    /// if it contains NUL.
     pub fn for_xattr(bytes: &'a [u8]) -> Result<Name<'a>> {
         match bytes.len() {
             1..=NAME_MAX if bytes.contains(&0) => Err(Error::Invalid),
@@ -63,7 +66,7 @@ impl<'a> Name<'a> {
         }
     }
 
-    /// The bytes of the name.
+    /// Returns the bytes of the name.
     #[must_use]
     pub fn as_bytes(&self) -> &'a [u8] {
         self.0
@@ -82,7 +85,7 @@ impl PartialEq<&str> for Name<'_> {
     }
 }
 
-/// Shows bytes that are not UTF-8 as U+FFFD.
+/// Replaces bytes that are not UTF-8 with U+FFFD.
 impl fmt::Display for Name<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.utf8_chunks().try_for_each(|chunk| {

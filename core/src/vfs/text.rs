@@ -1,23 +1,23 @@
-//! Text that an open file delivers, and how a part of it is read.
+//! Buffers for the text of open files, and bounds-checked reads from them.
 
 use core::fmt;
 
 use super::{Error, Result};
 use crate::Decimal;
 
-/// Bytes that a file renders into and that a tree keeps while the file is open: of fixed size on a
-/// board, growing on a desktop.
+/// A buffer that a file renders into. The tree keeps it while the file is open. It has a fixed size
+/// on a board and grows on a desktop.
 pub trait Text: fmt::Write {
-    /// What is in it.
+    /// Returns the content.
     fn bytes(&self) -> &[u8];
 
-    /// Empties it.
+    /// Removes the content.
     fn clear(&mut self);
 
-    /// Puts bytes at its end.
+    /// Appends `bytes`.
     ///
     /// # Errors
-    /// [`Error::TooLarge`] where they do not fit; nothing is taken then.
+    /// [`Error::TooLarge`] if they do not fit. The content is then unchanged.
     fn extend(&mut self, bytes: &[u8]) -> Result<()>;
 }
 
@@ -26,7 +26,7 @@ pub trait Text: fmt::Write {
 pub struct FixedText<const N: usize>(heapless::Vec<u8, N>);
 
 impl<const N: usize> FixedText<N> {
-    /// An empty text.
+    /// Creates an empty text.
     #[must_use]
     pub const fn new() -> FixedText<N> {
         FixedText(heapless::Vec::new())
@@ -53,11 +53,12 @@ impl<const N: usize> fmt::Write for FixedText<N> {
     }
 }
 
-/// Reads `content` at `offset` into `buf`, checked as DataKit does: exactly at the end is empty,
-/// beyond it is an error.
+/// Reads `content` at `offset` into `buf` and returns the number of bytes. As in DataKit, a read at
+/// the end returns 0, and a read beyond it is an error.
 ///
 /// # Errors
-/// `Negative offset -2`, `Offset 6 beyond end-of-file (len = 5)`.
+/// [`Error::Invalid`] with the message `Negative offset -2` or
+/// `Offset 6 beyond end-of-file (len = 5)`.
 pub fn read_at(content: &[u8], offset: u64, buf: &mut [u8]) -> Result<usize> {
     check_offset(offset)?;
     let rest = usize::try_from(offset).ok().and_then(|at| content.get(at..));
@@ -76,7 +77,8 @@ pub(crate) fn beyond_end(offset: u64, length: u64) -> Error {
     Error::Invalid.with_message(format_args!("Offset {offset} beyond end-of-file (len = {length})"))
 }
 
-/// Offsets are signed in a file system and unsigned on the wire.
+/// Rejects offsets that are negative as signed numbers: file systems use signed offsets, 9P
+/// unsigned ones.
 pub(crate) fn check_offset(offset: u64) -> Result<()> {
     match offset.cast_signed() {
         negative @ ..0 => Err(Error::Invalid
@@ -85,8 +87,8 @@ pub(crate) fn check_offset(offset: u64) -> Result<()> {
     }
 }
 
-/// The part of a text from `skip` on that fits a buffer, written without holding the whole: for
-/// constant texts of any length.
+/// A writer that drops the first bytes of a text and stores what follows in a buffer, as far as it
+/// fits. It reads a part of a text of any length without a buffer for the whole.
 #[derive(Debug)]
 pub struct Window<'a> {
     skip: u64,
@@ -95,12 +97,12 @@ pub struct Window<'a> {
 }
 
 impl<'a> Window<'a> {
-    /// Will drop the first `skip` bytes and keep what then fits `buf`.
+    /// Creates a writer that drops the first `skip` bytes and stores the next ones in `buf`.
     pub fn new(skip: u64, buf: &'a mut [u8]) -> Window<'a> {
         Window { skip, buf, filled: 0 }
     }
 
-    /// Bytes that are in the buffer now.
+    /// Returns the number of bytes in the buffer.
     #[must_use]
     pub fn filled(&self) -> usize {
         self.filled
@@ -129,7 +131,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn v5_a_read_is_checked_against_the_length() {
+    fn v5_reads_past_the_end_are_refused() {
         let mut buf = [0; 10];
         assert_eq!(read_at(b"hello", 5, &mut buf), Ok(0));
         assert_eq!(read_at(b"hello", 0, &mut []), Ok(0));
@@ -140,7 +142,7 @@ mod tests {
     }
 
     #[test]
-    fn v4_a_negative_offset_is_named() {
+    fn v4_error_names_the_negative_offset() {
         assert_eq!(
             read_at(b"hello", -1i64 as u64, &mut [0; 3]).unwrap_err().to_string(),
             "Negative offset -1"
@@ -148,7 +150,7 @@ mod tests {
     }
 
     #[test]
-    fn a_window_shows_its_part() {
+    fn window_stores_the_bytes_after_the_skipped_ones() {
         let mut buf = [0; 4];
         let mut window = Window::new(3, &mut buf);
         ["ab", "cdef", "ghijk"].iter().for_each(|part| window.write_str(part).unwrap());

@@ -1,56 +1,64 @@
-//! A tree made of tables: nothing is allocated, names and structure stay in flash.
+//! A tree made of constant tables. It allocates nothing, and its names and structure stay in flash.
 //!
-//! An inode **is** its path: a byte a level, entry index + 1, the first level lowest. A key of
-//! [`Slots`] takes four bytes. So it is `Copy`, borrows nothing, gives no addresses away, and the
-//! number of a file is the same after a restart.
+//! An inode **is** its path, packed into a `u64`: one byte for each level, the first level lowest.
+//! The byte is the index of the entry + 1. A key of a [`DynamicDir`] takes four bytes. So an inode
+//! is `Copy`, borrows nothing, reveals no addresses, and the inode number of a file stays the same
+//! after a restart.
 
-mod opens;
-mod slots;
-mod table;
+mod dynamic_dir;
+mod open_files;
+mod static_dir;
 
+use core::fmt;
 use core::future::poll_fn;
 use core::ops::ControlFlow;
 use core::task::Poll;
 
-use opens::{Held, OpenFiles};
+use open_files::{HandleKind, OpenFiles};
 
-pub use opens::Handle;
-pub use slots::{Entries, Key, Slots};
-pub use table::{DEPTH, Dir, Entry, Node, dir, file, slots};
+pub use dynamic_dir::{DynamicDir, Entries, Key};
+pub use open_files::Handle;
+pub use static_dir::{DEPTH_MAX, Dir, Entry, Node, dir, dynamic_dir, file};
 
 use super::{
     Attr, DirEntry, Error, FileType, Id, ImmutableTree, Name, OpenMode, Result, SetAttr, Vfs,
     Waiter,
 };
 
-/// Directories are shown as DataKit shows them.
+/// The mode of directories, the same as in DataKit.
 const DIR_MODE: u32 = 0o775;
 
 /// The tree below a [`Dir`], with room for `OPENS` open files of at most `TEXT` bytes of rendered
 /// text each.
 ///
-/// Opening one more is [`Error::TooManyOpen`]; open directories need no room. Files that are longer
-/// than `TEXT` must read without rendering, as [`Blob`](crate::files::Blob) and
-/// [`Help`](crate::files::Help) do.
+/// When all are in use, opening another file fails with [`Error::TooManyOpen`]. Open directories
+/// need no room. Files longer than `TEXT` must serve reads without rendering, as
+/// [`Blob`](crate::files::Blob) and [`Help`](crate::files::Help) do.
 pub struct StaticTree<const OPENS: usize = 16, const TEXT: usize = 128> {
     root: &'static Dir,
-    opens: OpenFiles<OPENS, TEXT>,
+    open_files: OpenFiles<OPENS, TEXT>,
     strict_walk: bool,
 }
 
-/// An inode of a [`StaticTree`]: the way to it, a byte a level.
+impl<const OPENS: usize, const TEXT: usize> fmt::Debug for StaticTree<OPENS, TEXT> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("StaticTree").field("root", self.root).finish_non_exhaustive()
+    }
+}
+
+/// An inode of a [`StaticTree`]: its path, packed into a `u64`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct Path(u64);
 
 impl<const OPENS: usize, const TEXT: usize> StaticTree<OPENS, TEXT> {
-    /// The tree below `root`.
+    /// Creates the tree below `root`.
     #[must_use]
     pub const fn new(root: &'static Dir) -> Self {
-        StaticTree { root, opens: OpenFiles::new(), strict_walk: false }
+        StaticTree { root, open_files: OpenFiles::new(), strict_walk: false }
     }
 
-    /// Makes a walk that fails halfway an error as a whole ([`Vfs::strict_walk`]).
+    /// Makes a walk fail as a whole when any of its names is not found ([`Vfs::strict_walk`]).
     #[must_use]
     pub const fn with_strict_walk(mut self) -> Self {
         self.strict_walk = true;
@@ -58,49 +66,49 @@ impl<const OPENS: usize, const TEXT: usize> StaticTree<OPENS, TEXT> {
     }
 
     /// Follows a path down from the root.
-    fn place(&self, path: Path) -> Place {
+    fn resolve(&self, path: Path) -> Resolved {
         let bytes = path.0.to_le_bytes();
-        let mut place =
-            Place { node: Some(Node::Dir(self.root)), dir: None, key: Key(0), start: 0, end: 0 };
-        while bytes.get(place.end).is_some_and(|byte| *byte != 0) {
-            let dir = place.node.and_then(Node::entries);
-            let start = place.end;
+        let mut resolved =
+            Resolved { node: Some(Node::Dir(self.root)), dir: None, key: Key(0), start: 0, end: 0 };
+        while bytes.get(resolved.end).is_some_and(|byte| *byte != 0) {
+            let dir = resolved.node.and_then(Node::entries);
+            let start = resolved.end;
             let end = start.saturating_add(dir.map_or(1, |(_, bytes)| bytes));
             let part = bytes.iter().take(end).skip(start).rev();
             let key = Key(part.fold(0, |key, byte| key << 8 | u32::from(*byte)));
             let dir = dir.map(|(dir, _)| dir);
-            place = Place { node: dir.and_then(|dir| dir.node(key)), dir, key, start, end };
+            resolved = Resolved { node: dir.and_then(|dir| dir.node(key)), dir, key, start, end };
         }
-        place
+        resolved
     }
 
     fn node(&self, path: Path) -> Result<Node> {
-        self.place(path).node.ok_or(Error::Stale)
+        self.resolve(path).node.ok_or(Error::Stale)
     }
 
-    fn entries(&self, path: Path) -> Result<(Place, &'static dyn Entries)> {
-        let place = self.place(path);
-        match place.node.ok_or(Error::Stale)?.entries() {
-            Some((dir, _)) => Ok((place, dir)),
+    fn entries(&self, path: Path) -> Result<(Resolved, &'static dyn Entries)> {
+        let resolved = self.resolve(path);
+        match resolved.node.ok_or(Error::Stale)?.entries() {
+            Some((dir, _)) => Ok((resolved, dir)),
             None => Err(Error::NotDirectory),
         }
     }
 }
 
-/// Where a path ends.
-struct Place {
-    /// What is there; `None` once it was taken out of its directory.
+/// The result of following a path.
+struct Resolved {
+    /// The node at the end of the path, or `None` if it was removed from its directory.
     node: Option<Node>,
-    /// The directory that has it, and which entry it is there.
+    /// The directory that contains the node, and its key there.
     dir: Option<&'static dyn Entries>,
     key: Key,
-    /// The bytes of the path that are this key.
+    /// The range of bytes in the path that hold the key.
     start: usize,
     end: usize,
 }
 
-impl Place {
-    /// The path of a child; the tables are not so deep that it would not fit.
+impl Resolved {
+    /// Returns the path of a child. It fits because [`Dir::new`] checks the depth of the tables.
     fn child(&self, path: Path, key: Key) -> Path {
         let mut bytes = path.0.to_le_bytes();
         for (byte, part) in bytes.iter_mut().skip(self.end).zip(key.0.to_le_bytes()) {
@@ -112,10 +120,10 @@ impl Place {
 
 fn id(path: Path, node: Option<Node>) -> Id {
     let kind = match node {
-        Some(Node::Dir(_) | Node::Slots(_)) => FileType::Dir,
+        Some(Node::Dir(_) | Node::DynamicDir(_)) => FileType::Dir,
         Some(Node::File(_)) | None => FileType::File,
     };
-    // 0 is no inode number: tools take it for a deleted entry.
+    // Not 0, because tools take the inode number 0 for a deleted entry.
     Id { ino: path.0.wrapping_add(1), kind, version: 0 }
 }
 
@@ -129,18 +137,18 @@ impl<const OPENS: usize, const TEXT: usize> Vfs for StaticTree<OPENS, TEXT> {
     }
 
     fn parent(&self, inode: &Path) -> Path {
-        let above = (0..self.place(*inode).start).fold(0, |above, _| above << 8 | 0xff);
+        let above = (0..self.resolve(*inode).start).fold(0, |above, _| above << 8 | 0xff);
         Path(inode.0 & above)
     }
 
     fn id(&self, inode: &Path) -> Id {
-        id(*inode, self.place(*inode).node)
+        id(*inode, self.resolve(*inode).node)
     }
 
     fn name(&self, inode: &Path, with: &mut dyn FnMut(&[u8])) {
-        let place = self.place(*inode);
-        match place.dir {
-            Some(dir) if place.node.is_some() => dir.name(place.key, with),
+        let resolved = self.resolve(*inode);
+        match resolved.dir {
+            Some(dir) if resolved.node.is_some() => dir.name(resolved.key, with),
             Some(_) => with(b""),
             None => with(b"/"),
         }
@@ -151,9 +159,9 @@ impl<const OPENS: usize, const TEXT: usize> Vfs for StaticTree<OPENS, TEXT> {
     }
 
     async fn lookup(&self, dir: &Path, name: Name<'_>) -> Result<Path> {
-        let (place, entries) = self.entries(*dir)?;
+        let (resolved, entries) = self.entries(*dir)?;
         let key = entries.find(name.as_bytes()).ok_or(Error::NotFound)?;
-        Ok(place.child(*dir, key))
+        Ok(resolved.child(*dir, key))
     }
 
     async fn stat(&self, inode: &Path) -> Result<Attr> {
@@ -164,36 +172,38 @@ impl<const OPENS: usize, const TEXT: usize> Vfs for StaticTree<OPENS, TEXT> {
                 let stat = file.stat();
                 Attr::new(id, stat.mode, stat.length)
             }
-            Node::Dir(_) | Node::Slots(_) => Attr::new(id, DIR_MODE, 0),
+            Node::Dir(_) | Node::DynamicDir(_) => Attr::new(id, DIR_MODE, 0),
         })
     }
 
     async fn open(&self, inode: &Path, mode: OpenMode) -> Result<Handle> {
         match self.node(*inode)? {
-            Node::File(file) => self.opens.open(file, mode),
-            Node::Dir(_) | Node::Slots(_) => Ok(Handle(Held::Dir(*inode))),
+            Node::File(file) => self.open_files.open(file, mode),
+            Node::Dir(_) | Node::DynamicDir(_) => Ok(Handle(HandleKind::Dir(*inode))),
         }
     }
 
     fn close(&self, open: &Handle) {
-        self.opens.close(*open);
+        self.open_files.close(*open);
     }
 
     async fn flush(&self, open: &Handle) -> Result<()> {
         match open.0 {
-            Held::Dir(_) => Ok(()),
-            Held::File { .. } => self.opens.with(*open, |file, open, _| file.flush(open)),
+            HandleKind::Dir(_) => Ok(()),
+            HandleKind::File { .. } => {
+                self.open_files.with_file(*open, |file, open, _| file.flush(open))
+            }
         }
     }
 
     fn may_block(&self, open: &Handle) -> bool {
-        self.opens.with(*open, |file, _, _| Ok(file.may_block())).unwrap_or(false)
+        self.open_files.with_file(*open, |file, _, _| Ok(file.may_block())).unwrap_or(false)
     }
 
     async fn read(&self, open: &Handle, offset: u64, buf: &mut [u8]) -> Result<usize> {
         let mut waiter = Waiter::new();
         poll_fn(|cx| {
-            let read = self.opens.with_waiter(*open, &mut waiter, |file, open, _| {
+            let read = self.open_files.with_file_and_waiter(*open, &mut waiter, |file, open, _| {
                 Ok(file.poll_read(open, cx, offset, buf))
             });
             read.unwrap_or_else(|error| Poll::Ready(Err(error)))
@@ -202,9 +212,9 @@ impl<const OPENS: usize, const TEXT: usize> Vfs for StaticTree<OPENS, TEXT> {
     }
 
     async fn write(&self, open: &Handle, offset: u64, data: &[u8]) -> Result<usize> {
-        self.opens.with(*open, |file, open, append| {
+        self.open_files.with_file(*open, |file, open, append| {
             let offset = match append {
-                // The pieces of a value follow each other.
+                // The next piece of a value that is written in pieces.
                 true if open.state.partial && !open.text.bytes().is_empty() => open.state.delivered,
                 true => file.stat().length,
                 false => offset,
@@ -219,13 +229,14 @@ impl<const OPENS: usize, const TEXT: usize> Vfs for StaticTree<OPENS, TEXT> {
         cookie: u64,
         each: &mut dyn FnMut(DirEntry<'_, Path>) -> ControlFlow<()>,
     ) -> Result<()> {
-        let Held::Dir(path) = dir.0 else { return Err(Error::NotDirectory) };
-        let (place, dir) = self.entries(path)?;
+        let HandleKind::Dir(path) = dir.0 else { return Err(Error::NotDirectory) };
+        let (resolved, dir) = self.entries(path)?;
         let mut from = u8::try_from(cookie).ok();
         while let Some(key) = from.and_then(|from| dir.next(from)) {
-            let inode = place.child(path, key);
+            let inode = resolved.child(path, key);
             let id = id(inode, dir.node(key));
-            // The lowest byte of a key is the entry's index + 1, which is where to go on.
+            // The lowest byte of a key is the index of the entry + 1, which is the index of the
+            // next entry.
             let next = key.0 as u8;
             let mut flow = ControlFlow::Continue(());
             dir.name(key, &mut |name| {
@@ -237,23 +248,22 @@ impl<const OPENS: usize, const TEXT: usize> Vfs for StaticTree<OPENS, TEXT> {
     }
 
     async fn remove(&self, inode: &Path) -> Result<()> {
-        let place = self.place(*inode);
-        match (place.node.ok_or(Error::Stale)?, place.dir) {
-            (Node::File(file), Some(dir)) => file.remove().and_then(|()| dir.remove(place.key)),
+        let resolved = self.resolve(*inode);
+        match (resolved.node.ok_or(Error::Stale)?, resolved.dir) {
+            (Node::File(file), Some(dir)) => file.remove().and_then(|()| dir.remove(resolved.key)),
             _ => Err(Error::ReadOnlyDirectory),
         }
     }
 
     async fn set_attr(&self, inode: &Path, set: SetAttr) -> Result<()> {
         match (self.node(*inode)?, set.mode, set.size) {
-            // Owners and times are not kept, and asking for them is no error: `cp -p` and `touch`
-            // do.
-            (_, None, None) | (Node::Dir(_) | Node::Slots(_), None, Some(0)) => Ok(()),
-            (Node::Dir(_) | Node::Slots(_), None, Some(_)) => Err(Error::IsDirectory),
-            (Node::Dir(_) | Node::Slots(_), Some(_), _) => Err(Error::NotPermitted),
+            // Owners and times are not stored. Setting them succeeds, because `cp -p` and `touch`
+            // do so.
+            (_, None, None) | (Node::Dir(_) | Node::DynamicDir(_), None, Some(0)) => Ok(()),
+            (Node::Dir(_) | Node::DynamicDir(_), None, Some(_)) => Err(Error::IsDirectory),
+            (Node::Dir(_) | Node::DynamicDir(_), Some(_), _) => Err(Error::NotPermitted),
             (Node::File(file), mode, size) => {
-                // The one that keeps nothing goes first, so that its refusal leaves the length
-                // alone.
+                // `chmod` first: it changes nothing, so the length is unchanged if it fails.
                 mode.map_or(Ok(()), |mode| file.chmod(mode))?;
                 size.map_or(Ok(()), |size| file.truncate(size))
             }

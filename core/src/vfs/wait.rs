@@ -1,61 +1,63 @@
-//! Tasks that wait for something to happen: any number of them, and all of them sleep.
+//! Lists of tasks that wait for an event, without a limit on their number and without polling.
 //!
-//! A list has room for the wakers of a few tasks. Further ones form a chain: the list keeps the
-//! waker of the last one, which **holds the waker of the one before in its own future**, and so on.
-//! A task of the chain that is woken, or gives up, wakes the one whose waker it holds. So a list is
-//! small, needs no allocator, and has no limit; a long chain is woken one task after the other.
+//! A list has room for the wakers of a few tasks. Further tasks form a chain: the list holds the
+//! waker of the last one, and each task **holds the waker of the previous one in its own future**.
+//! A chained task that is woken, or whose future is dropped, wakes the task whose waker it holds.
+//! So a list is small, needs no allocator and has no limit. The tasks of a long chain wake one
+//! after the other.
 
 use core::cell::{Cell, RefCell};
+use core::fmt;
 use core::task::Waker;
 
 use embassy_sync::blocking_mutex::CriticalSectionMutex;
 use heapless::Vec;
 
-/// How often a list was woken or a chain broken: who has registered before that must register
-/// again. One count for all lists: to register once more than is needed does no harm.
+/// The number of times that a list was woken or a chain was broken. A task that registered earlier
+/// must register again. All lists share the counter, because a superfluous registration does no
+/// harm.
 static BREAKS: CriticalSectionMutex<Cell<u32>> = CriticalSectionMutex::new(Cell::new(0));
 
 fn count_break() {
     BREAKS.lock(|breaks| breaks.set(breaks.get().wrapping_add(1)));
 }
 
-/// The wakers of tasks that wait for one thing: `N` of them are kept here, those of further tasks
-/// by each other.
+/// A list of tasks that wait for one event. It holds the wakers of `N` tasks; further tasks hold
+/// each other's.
 ///
-/// A file that waits has one: its [`poll_read`](super::File::poll_read) calls
-/// [`register`](Waiters::register) and then looks whether there is something to deliver, and
-/// whoever makes that calls [`wake`](Waiters::wake).
+/// Each file that waits has one. Its [`poll_read`](super::File::poll_read) calls
+/// [`register`](Waiters::register) and then checks for data, and the code that makes the data
+/// calls [`wake`](Waiters::wake).
 pub struct Waiters<const N: usize>(CriticalSectionMutex<RefCell<List<N>>>);
 
 struct List<const N: usize> {
     tasks: Vec<Waker, N>,
-    /// The end of the chain.
+    /// The last task of the chain.
     last: Option<Waker>,
 }
 
-/// The part of one task in a list, kept for as long as it waits; dropped when it gives up.
+/// The registration of one task in a list. Dropping it cancels the wait.
 #[derive(Debug, Default)]
 pub struct Waiter {
-    /// The waker in whose place this task is.
+    /// The waker that the list held before this task.
     held: Option<Waker>,
-    /// The count of breaks when it took its place in the chain, and what tells its task's waker
-    /// from others.
+    /// The count of [`BREAKS`] when this task joined the chain.
     breaks: u32,
+    /// Distinguishes the waker of this task from others.
     task: usize,
 }
 
 impl Waiter {
-    /// A task that is in no list.
+    /// Creates a registration that is in no list.
     #[must_use]
     pub const fn new() -> Waiter {
         Waiter { held: None, breaks: 0, task: 0 }
     }
 
-    /// Wakes the task whose waker is held: it has to register again.
+    /// Wakes the task whose waker is held, which then registers again.
     fn release(&mut self) {
         if let Some(held) = self.held.take() {
-            // After a break every task behind this one finds by itself that it is no longer in a
-            // list.
+            // The changed counter makes every later task of the chain register again, too.
             BREAKS.lock(|breaks| {
                 if breaks.get() == self.breaks {
                     breaks.set(self.breaks.wrapping_add(1));
@@ -73,14 +75,14 @@ impl Drop for Waiter {
 }
 
 impl<const N: usize> Waiters<N> {
-    /// A list without tasks.
+    /// Creates an empty list.
     #[must_use]
     pub const fn new() -> Waiters<N> {
         Waiters(CriticalSectionMutex::new(RefCell::new(List { tasks: Vec::new(), last: None })))
     }
 
-    /// Has `waker` woken at the next [`wake`](Waiters::wake), unless `waiter` is dropped before. To
-    /// be called at every poll that ends in a wait.
+    /// Registers `waker` for the next [`wake`](Waiters::wake), until `waiter` is dropped. Call this
+    /// in every poll that returns `Pending`.
     pub fn register(&self, waiter: &mut Waiter, waker: &Waker) {
         let task = waker.data().addr() ^ core::ptr::from_ref(waker.vtable()).addr();
         let current = || waiter.breaks == BREAKS.lock(Cell::get) && waiter.task == task;
@@ -89,7 +91,7 @@ impl<const N: usize> Waiters<N> {
         }
         waiter.release();
         self.0.lock(|list| {
-            // Borrowed only within critical sections, in which no waker is woken.
+            // Borrowed only in critical sections, and no waker is woken in one.
             let List { tasks, last } = &mut *list.borrow_mut();
             if tasks.iter().chain(&*last).any(|known| known.will_wake(waker)) {
                 return;
@@ -101,13 +103,13 @@ impl<const N: usize> Waiters<N> {
         });
     }
 
-    /// Wakes all tasks in the list.
+    /// Wakes all tasks of the list and empties it.
     pub fn wake(&self) {
         let woken = self.0.lock(|list| {
             count_break();
             core::mem::replace(&mut *list.borrow_mut(), List { tasks: Vec::new(), last: None })
         });
-        // Outside of the critical section: a waker is code of others.
+        // Outside of the critical section, because wakers are foreign code.
         woken.tasks.into_iter().chain(woken.last).for_each(Waker::wake);
     }
 }
@@ -115,5 +117,11 @@ impl<const N: usize> Waiters<N> {
 impl<const N: usize> Default for Waiters<N> {
     fn default() -> Self {
         Waiters::new()
+    }
+}
+
+impl<const N: usize> fmt::Debug for Waiters<N> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Waiters").finish_non_exhaustive()
     }
 }

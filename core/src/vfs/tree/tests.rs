@@ -8,9 +8,9 @@ use super::*;
 use crate::files::{Blob, Bytes, Command};
 use crate::vfs::Text;
 
-static CONNS: Slots<3> = Slots::new();
+static CONNS: DynamicDir<3> = DynamicDir::new();
 static ONE: Dir = Dir::new(&[file("state", &Blob::new("up"))]);
-static NET: Dir = Dir::new(&[file("addr", &Blob::new("10.0.0.2")), slots("conns", &CONNS)]);
+static NET: Dir = Dir::new(&[file("addr", &Blob::new("10.0.0.2")), dynamic_dir("conns", &CONNS)]);
 static ROOT: Dir =
     Dir::new(&[file("name", &Blob::new("board")), dir("net", &NET), dir("empty", &EMPTY)]);
 static EMPTY: Dir = Dir::new(&[]);
@@ -38,7 +38,7 @@ fn list<const O: usize, const T: usize>(
 }
 
 #[test]
-fn an_inode_is_its_path() {
+fn inode_is_the_packed_path() {
     let tree = StaticTree::<2, 16>::new(&ROOT);
     let addr = walk(&tree, "net/addr").unwrap();
     assert_eq!(addr, Path(0x0102));
@@ -58,7 +58,7 @@ fn an_inode_is_its_path() {
 }
 
 #[test]
-fn a_directory_has_datakits_attributes() {
+fn directories_have_the_attributes_of_datakit() {
     let tree = StaticTree::<2, 16>::new(&ROOT);
     for dir in [tree.root(), walk(&tree, "net/conns").unwrap()] {
         let attr = block_on(tree.stat(&dir)).unwrap();
@@ -70,7 +70,7 @@ fn a_directory_has_datakits_attributes() {
 }
 
 #[test]
-fn a_listing_goes_on_where_it_stopped() {
+fn listing_resumes_at_a_cookie() {
     let tree = StaticTree::<2, 16>::new(&ROOT);
     let first = list(&tree, tree.root(), 0, 2);
     assert_eq!((first[0].0.as_str(), first[1].0.as_str()), ("name", "net"));
@@ -83,28 +83,31 @@ fn a_listing_goes_on_where_it_stopped() {
 }
 
 #[test]
-fn the_pool_of_open_files_is_bounded() {
+fn open_fails_when_the_pool_is_full() {
     let tree = StaticTree::<2, 16>::new(&ROOT);
     let name = walk(&tree, "name").unwrap();
     let open = || block_on(tree.open(&name, OpenMode::READ));
     let (a, _b) = (open().unwrap(), open().unwrap());
     assert_eq!(open(), Err(Error::TooManyOpen));
-    assert!(block_on(tree.open(&tree.root(), OpenMode::READ)).is_ok(), "directories need no room");
+    assert!(
+        block_on(tree.open(&tree.root(), OpenMode::READ)).is_ok(),
+        "an open directory needs no slot"
+    );
     tree.close(&a);
     let c = open().unwrap();
-    // The handle that was closed does not reach who has its slot now.
+    // The closed handle does not reach the file that has its slot now.
     tree.close(&a);
     assert_eq!(block_on(tree.read(&a, 0, &mut [0; 8])), Err(Error::BadFile));
     assert_eq!(block_on(tree.read(&c, 0, &mut [0; 8])), Ok(5));
 }
 
 #[test]
-fn entries_come_and_go() {
-    static SLOTS: Slots<3> = Slots::new();
-    static TOP: Dir = Dir::new(&[file("x", &Blob::new("")), slots("conns", &SLOTS)]);
+fn dynamic_entries_are_added_and_removed() {
+    static ENTRIES: DynamicDir<3> = DynamicDir::new();
+    static TOP: Dir = Dir::new(&[file("x", &Blob::new("")), dynamic_dir("conns", &ENTRIES)]);
     let tree = StaticTree::<2, 16>::new(&TOP);
     let conns = walk(&tree, "conns").unwrap();
-    let keys = ["a", "b", "c"].map(|name| SLOTS.insert(name, Node::Dir(&ONE)).unwrap());
+    let keys = ["a", "b", "c"].map(|name| ENTRIES.insert(name, Node::Dir(&ONE)).unwrap());
     let state = walk(&tree, "conns/b/state").unwrap();
     let b = walk(&tree, "conns/b").unwrap();
     assert_eq!((tree.parent(&state), tree.parent(&b)), (b, conns));
@@ -112,30 +115,34 @@ fn entries_come_and_go() {
     let open = block_on(tree.open(&state, OpenMode::READ)).unwrap();
 
     let first = list(&tree, conns, 0, 1);
-    SLOTS.remove(keys[0]).unwrap();
-    SLOTS.remove(keys[1]).unwrap();
-    SLOTS.insert("d", Node::Dir(&ONE)).unwrap();
+    ENTRIES.remove(keys[0]).unwrap();
+    ENTRIES.remove(keys[1]).unwrap();
+    ENTRIES.insert("d", Node::Dir(&ONE)).unwrap();
     let rest: Vec<_> = list(&tree, conns, first[0].2, 9).into_iter().map(|entry| entry.0).collect();
-    assert_eq!(rest, ["c"], "what stayed is shown once; what came to a slot before is not shown");
+    assert_eq!(
+        rest,
+        ["c"],
+        "a listing shows `c`, which stayed, but not `d`, which took an earlier slot"
+    );
 
-    // Open files go on, what is gone is stale, and its number is not given out again.
+    // Open files stay usable, removed inodes are stale, and inode numbers are not reused.
     assert_eq!(block_on(tree.read(&open, 0, &mut [0; 8])), Ok(2));
     assert_eq!(block_on(tree.stat(&state)), Err(Error::Stale));
     assert_eq!((tree.parent(&state), tree.parent(&b)), (b, conns));
-    SLOTS.insert("b", Node::Dir(&ONE)).unwrap();
+    ENTRIES.insert("b", Node::Dir(&ONE)).unwrap();
     assert_ne!(walk(&tree, "conns/b").unwrap(), b);
-    assert_eq!(SLOTS.insert("e", Node::Dir(&ONE)), Err(Error::NoSpace));
+    assert_eq!(ENTRIES.insert("e", Node::Dir(&ONE)), Err(Error::NoSpace));
 }
 
 #[test]
-fn a_table_of_255_entries_and_eight_levels() {
+fn tree_of_255_entries_and_eight_levels_works() {
     static LEAF: Dir = Dir::new(&[file("f", &Blob::new("deep"))]);
-    static WIDE: Slots<255> = Slots::new();
+    static WIDE: DynamicDir<255> = DynamicDir::new();
     macro_rules! nest {
         ($($name:ident $below:ident)*) => { $(static $name: Dir = Dir::new(&[dir("d", &$below)]);)* };
     }
     nest! { D7 LEAF D6 D7 D5 D6 D4 D5 D3 D4 D2 D3 D1 D2 }
-    static TOP: Dir = Dir::new(&[slots("wide", &WIDE)]);
+    static TOP: Dir = Dir::new(&[dynamic_dir("wide", &WIDE)]);
     let tree = StaticTree::<2, 16>::new(&D1);
     let deep = walk(&tree, "d/d/d/d/d/d/d/f").unwrap();
     assert_eq!(deep, Path(0x0101_0101_0101_0101));
@@ -153,7 +160,7 @@ fn a_table_of_255_entries_and_eight_levels() {
 }
 
 #[test]
-fn what_a_table_must_not_have_is_refused() {
+fn invalid_tables_are_refused() {
     let refused =
         |entries: &'static [Entry]| std::thread::spawn(move || Dir::new(entries)).join().is_err();
     static F: Blob = Blob::new("");
@@ -162,14 +169,14 @@ fn what_a_table_must_not_have_is_refused() {
         assert!(refused(std::vec![file(name, &F)].leak()), "{name:?}");
     }
     assert!(refused(std::vec![file("a", &F); 256].leak()));
-    static S: Slots<1> = Slots::new();
-    static D1: Dir = Dir::new(&[slots("s", &S)]);
+    static S: DynamicDir<1> = DynamicDir::new();
+    static D1: Dir = Dir::new(&[dynamic_dir("s", &S)]);
     static D2: Dir = Dir::new(&[dir("d", &D1)]);
     assert!(refused(std::vec![dir("d", &D2)].leak()));
 }
 
 #[test]
-fn removing_and_changing_is_the_files_business() {
+fn remove_and_set_attr_ask_the_file() {
     static KEPT: Bytes<8> = Bytes::new();
     static TOP: Dir = Dir::new(&[file("kept", &KEPT)]);
     let tree = StaticTree::<2, 16>::new(&TOP).with_strict_walk();
@@ -184,7 +191,7 @@ fn removing_and_changing_is_the_files_business() {
         };
     assert_eq!((both(0o664, 3), KEPT.get().bytes()), (Ok(()), &[0, 0, 0][..]));
     assert_eq!(both(0o775, 1), Err(Error::ChmodSpecial));
-    assert_eq!(KEPT.get().bytes().len(), 3, "all or nothing");
+    assert_eq!(KEPT.get().bytes().len(), 3, "a refused change leaves everything as it was");
     assert_eq!(
         block_on(tree.set_attr(&tree.root(), SetAttr { size: Some(0), ..SetAttr::default() })),
         Ok(())
@@ -196,7 +203,7 @@ fn removing_and_changing_is_the_files_business() {
 }
 
 #[test]
-fn a_file_that_calls_into_its_own_tree_is_refused_not_fatal() {
+fn file_that_calls_into_its_own_tree_gets_busy() {
     std::thread_local!(static TREE: &'static StaticTree<2, 16> = std::boxed::Box::leak(std::boxed::Box::new(StaticTree::new(&TOP))));
     static AGAIN: Command<16> = Command::new(|_, _| {
         TREE.with(|tree| block_on(tree.open(&walk(tree, "again")?, OpenMode::READ))).map(|_| ())
@@ -209,7 +216,7 @@ fn a_file_that_calls_into_its_own_tree_is_refused_not_fatal() {
 }
 
 fn name_of<V: Vfs>(tree: &V, inode: &V::Inode) -> Vec<u8> {
-    let mut told = Vec::new();
-    tree.name(inode, &mut |name| told = name.to_vec());
-    told
+    let mut names = Vec::new();
+    tree.name(inode, &mut |name| names = name.to_vec());
+    names
 }

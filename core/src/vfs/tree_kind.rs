@@ -1,4 +1,4 @@
-//! What a session may take for granted of a tree: whether its calls wait, whether it changes.
+//! What a session may assume about a tree: whether its methods wait, and whether it can change.
 
 use core::future::Future;
 use core::pin::{Pin, pin};
@@ -8,52 +8,54 @@ use pin_project_lite::pin_project;
 
 use super::{Error, Result};
 
-/// One of [`MutableTree`] and [`ImmutableTree`], for [`Vfs::TreeKind`](super::Vfs::TreeKind).
+/// [`MutableTree`] or [`ImmutableTree`], for [`Vfs::TreeKind`](super::Vfs::TreeKind).
 pub trait TreeKind {
-    /// Nothing can be made, moved or linked in the tree.
+    /// Whether nothing can be created, moved or linked in the tree.
     const IMMUTABLE: bool;
 
-    /// Some reads or writes are answered [at once](super::Vfs::try_read_now).
+    /// Whether to call [`Vfs::try_read_now`](super::Vfs::try_read_now) and
+    /// [`Vfs::try_write_now`](super::Vfs::try_write_now).
     const HAS_FAST_PATH: bool;
 
-    /// A request on its way.
+    /// The future of a request.
     type Handler<T, F: Future<Output = Result<T>>>: Future<Output = Result<T>>;
 
-    /// Begins a request. It has a stack frame of its own: a function that awaits thirty handlers
-    /// would otherwise be one function with the stack of all of them, 5 KiB of a board's.
+    /// Starts a request in a stack frame of its own. Otherwise a function that awaits thirty
+    /// handlers would have a frame as large as all of theirs together, 5 KiB on a board.
     fn handle<T, F: Future<Output = Result<T>>>(make: impl FnOnce() -> F) -> Self::Handler<T, F>;
 
-    /// A read that may wait.
+    /// The future of a read that may wait.
     type Wait<T, F: Future<Output = Result<T>>, W: FnMut() -> Result<()>>: Future<
         Output = Result<T>,
     >;
 
-    /// Waits for `read` as long as `there` says that what is read is still open. It is asked once
-    /// `read` waits, and before each further poll. A [`ImmutableTree`] is not in need of that: it finds
-    /// closed what it is to read.
+    /// Polls `read`, and fails as soon as `check_open` does. `check_open` is called when `read`
+    /// first waits, and before each later poll. An [`ImmutableTree`] does not need the check: its
+    /// reads find by themselves that the file was closed.
     fn wait_while<T, F: Future<Output = Result<T>>, W: FnMut() -> Result<()>>(
         read: F,
-        there: W,
+        check_open: W,
     ) -> Self::Wait<T, F, W>;
 
-    /// A request that is seldom made and takes much memory.
+    /// The future of a rare request that needs much memory.
     type Boxed<T, F: Future<Output = Result<T>>>: Future<Output = Result<T>>;
 
-    /// As [`handle`](TreeKind::handle), but where there is a heap it is on that: every connection
-    /// that does nothing would have room for it.
+    /// Does the same as [`handle`](TreeKind::handle), but keeps the future on the heap if there is
+    /// one. Otherwise every idle connection would reserve room for it.
     fn boxed<T, F: Future<Output = Result<T>>>(make: impl FnOnce() -> F) -> Self::Boxed<T, F>;
 }
 
-/// A tree of which nothing is known: any call may wait, anything may change.
+/// A tree without restrictions: any method may wait, and anything may change.
 #[derive(Debug)]
 pub enum MutableTree {}
 
-/// A tree in which [`read`](super::Vfs::read) alone waits, and which is what it was built as.
+/// A tree with a fixed structure, of which only [`read`](super::Vfs::read) waits.
 ///
-/// Nothing can be made, moved or linked in it, and it has neither symbolic links, extended
-/// attributes nor locks: [`create`](super::Vfs::create), [`rename`](super::Vfs::rename) and all
-/// others whose defaults refuse that are not called. What serves these is not even compiled, and no
-/// memory is kept for requests that never wait: a board is thankful for both.
+/// Nothing can be created, moved or linked in it, and it has no symbolic links, extended attributes
+/// or locks. Methods whose defaults refuse such operations, for example
+/// [`create`](super::Vfs::create) and [`rename`](super::Vfs::rename), are not called. The handlers
+/// of these requests are not monomorphised, and no future state is reserved for requests that never
+/// wait, which saves flash and RAM.
 #[derive(Debug)]
 pub enum ImmutableTree {}
 
@@ -67,13 +69,13 @@ impl TreeKind for MutableTree {
         outlined(make())
     }
 
-    type Wait<T, F: Future<Output = Result<T>>, W: FnMut() -> Result<()>> = While<F, W>;
+    type Wait<T, F: Future<Output = Result<T>>, W: FnMut() -> Result<()>> = ReadWhileOpen<F, W>;
 
     fn wait_while<T, F: Future<Output = Result<T>>, W: FnMut() -> Result<()>>(
         read: F,
-        there: W,
-    ) -> While<F, W> {
-        While { read, there, waited: false }
+        check_open: W,
+    ) -> ReadWhileOpen<F, W> {
+        ReadWhileOpen { read, check_open, waited: false }
     }
 
     #[cfg(feature = "alloc")]
@@ -96,14 +98,15 @@ impl TreeKind for ImmutableTree {
     const IMMUTABLE: bool = true;
     const HAS_FAST_PATH: bool = false;
 
-    type Handler<T, F: Future<Output = Result<T>>> = Done<Result<T>>;
+    type Handler<T, F: Future<Output = Result<T>>> = Completed<Result<T>>;
 
-    // Made and polled in one place: the compiler sees that the future never goes on from a wait.
+    // The future is made and polled in one function, so the compiler sees that it never resumes
+    // after a wait and reserves no state for it.
     #[inline(never)]
-    fn handle<T, F: Future<Output = Result<T>>>(make: impl FnOnce() -> F) -> Done<Result<T>> {
+    fn handle<T, F: Future<Output = Result<T>>>(make: impl FnOnce() -> F) -> Completed<Result<T>> {
         match pin!(make()).poll(&mut Context::from_waker(Waker::noop())) {
-            Poll::Ready(done) => Done(Some(done)),
-            Poll::Pending => Done(Some(Err(Error::TooManyWaiting))),
+            Poll::Ready(result) => Completed(Some(result)),
+            Poll::Pending => Completed(Some(Err(Error::TooManyWaiting))),
         }
     }
 
@@ -120,13 +123,14 @@ impl TreeKind for ImmutableTree {
     }
 }
 
-/// What was done already, as a future: [`Ready`](core::future::Ready) without its panic.
+/// A future that is ready from the start. Unlike [`Ready`](core::future::Ready) it does not panic
+/// when polled again, which saves flash.
 #[derive(Debug)]
-pub struct Done<T>(Option<T>);
+pub struct Completed<T>(Option<T>);
 
-impl<T> Unpin for Done<T> {}
+impl<T> Unpin for Completed<T> {}
 
-impl<T> Future for Done<T> {
+impl<T> Future for Completed<T> {
     type Output = T;
 
     #[inline(always)]
@@ -136,35 +140,35 @@ impl<T> Future for Done<T> {
 }
 
 pin_project! {
-    /// A read, for as long as what is read is there.
+    /// The future of a read that fails once its file is closed.
     #[derive(Debug)]
-    pub struct While<F, W> {
+    pub struct ReadWhileOpen<F, W> {
         #[pin]
         read: F,
-        there: W,
+        check_open: W,
         waited: bool,
     }
 }
 
-impl<T, F: Future<Output = Result<T>>, W: FnMut() -> Result<()>> Future for While<F, W> {
+impl<T, F: Future<Output = Result<T>>, W: FnMut() -> Result<()>> Future for ReadWhileOpen<F, W> {
     type Output = Result<T>;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<T>> {
         let this = self.project();
         if *this.waited {
-            (this.there)()?;
+            (this.check_open)()?;
         }
         let polled = this.read.poll(cx);
         if polled.is_pending() && !*this.waited {
             *this.waited = true;
-            (this.there)()?;
+            (this.check_open)()?;
         }
         polled
     }
 }
 
 pin_project! {
-    /// A future whose `poll` is not inlined into its caller's.
+    /// A future whose `poll` is not inlined into the caller.
     #[derive(Debug)]
     pub struct Outlined<F> {
         #[pin]

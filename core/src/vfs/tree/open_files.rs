@@ -6,26 +6,26 @@ use core::mem::ManuallyDrop;
 use super::Path;
 use crate::vfs::{Error, File, FixedText, OpenFile, OpenMode, OpenState, Result, Text, Waiter};
 
-/// An opened file or directory of a [`StaticTree`](super::StaticTree). Copies are the same open
-/// file; one that was closed stays closed, whatever is opened in its place.
+/// An open file or directory of a [`StaticTree`](super::StaticTree). Copies are the same open file.
+/// The handle of a closed file stays invalid, even if another file takes its slot in the pool.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
-pub struct Handle(pub(super) Held);
+pub struct Handle(pub(super) HandleKind);
 
 impl Handle {
-    /// Whether it is one of the open files that a tree has room for. An open directory is not.
+    /// Returns whether this is an open file, which occupies a slot, and not an open directory.
     #[must_use]
     pub const fn is_file(&self) -> bool {
-        matches!(self.0, Held::File { .. })
+        matches!(self.0, HandleKind::File { .. })
     }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
-pub(super) enum Held {
-    /// There is nothing to keep.
+pub(super) enum HandleKind {
+    /// A directory, which needs no slot.
     Dir(Path),
-    /// Which slot of the pool and whose.
+    /// A slot of the pool, and the generation of the file that may use it.
     File { index: u16, generation: u32 },
 }
 
@@ -34,9 +34,10 @@ pub(super) struct OpenFiles<const OPENS: usize, const TEXT: usize> {
     opened: Cell<u32>,
 }
 
-/// All zeros while nothing is open in it: a tree in a `static` takes no flash.
+/// Room for one open file. A free slot is all zeros, so a tree in a `static` needs no flash for its
+/// initial value.
 struct OpenSlot<const TEXT: usize> {
-    /// The file itself, not its path: it can be read on when its name is gone.
+    /// The file itself and not its path, so that it stays usable when its name is removed.
     file: Option<&'static (dyn File + Sync)>,
     generation: u32,
     append: bool,
@@ -49,7 +50,7 @@ impl<const OPENS: usize, const TEXT: usize> OpenFiles<OPENS, TEXT> {
         const {
             assert!(
                 OPENS <= u16::MAX as usize && TEXT <= u16::MAX as usize,
-                "positions have 16 bits"
+                "OPENS and TEXT must be below 65536"
             )
         };
         OpenFiles { slots: RefCell::new([const { OpenSlot::new() }; OPENS]), opened: Cell::new(0) }
@@ -63,31 +64,32 @@ impl<const OPENS: usize, const TEXT: usize> OpenFiles<OPENS, TEXT> {
         self.opened.set(generation);
         slot.text.clear();
         slot.state = OpenState::default();
-        file.open(&mut slot.lend(&mut no_waiter()), mode)?;
+        file.open(&mut slot.open_file(&mut no_waiter()), mode)?;
         slot.append = mode.append;
         slot.generation = generation;
         slot.file = Some(file);
-        Ok(Handle(Held::File { index, generation }))
+        Ok(Handle(HandleKind::File { index, generation }))
     }
 
     pub(super) fn close(&self, open: Handle) {
         if let Ok((file, mut slot)) = self.slot(open) {
-            file.close(&mut slot.lend(&mut no_waiter()));
+            file.close(&mut slot.open_file(&mut no_waiter()));
             slot.file = None;
         }
     }
 
-    /// Lends an open file for the time of a call; also whether it was opened to append.
-    pub(super) fn with<R>(
+    /// Calls `with` with the file, its state, and whether it was opened for appending.
+    pub(super) fn with_file<R>(
         &self,
         open: Handle,
         with: impl FnOnce(&'static (dyn File + Sync), &mut OpenFile<'_>, bool) -> Result<R>,
     ) -> Result<R> {
-        self.with_waiter(open, &mut no_waiter(), with)
+        self.with_file_and_waiter(open, &mut no_waiter(), with)
     }
 
-    /// As [`with`](OpenFiles::with), for a read that may wait; never over the wait.
-    pub(super) fn with_waiter<R>(
+    /// Does the same as [`with_file`](OpenFiles::with_file) for one poll of a read. The pool is not
+    /// borrowed between polls.
+    pub(super) fn with_file_and_waiter<R>(
         &self,
         open: Handle,
         waiter: &mut Waiter,
@@ -95,16 +97,18 @@ impl<const OPENS: usize, const TEXT: usize> OpenFiles<OPENS, TEXT> {
     ) -> Result<R> {
         let (file, mut slot) = self.slot(open)?;
         let append = slot.append;
-        with(file, &mut slot.lend(waiter), append)
+        with(file, &mut slot.open_file(waiter), append)
     }
 
-    /// The slot of an open file, and the file.
+    /// Returns the file behind a handle, and its slot.
     fn slot(
         &self,
         open: Handle,
     ) -> Result<(&'static (dyn File + Sync), RefMut<'_, OpenSlot<TEXT>>)> {
-        let Held::File { index, generation } = open.0 else { return Err(Error::IsDirectory) };
-        // Borrowed already only when a file calls back into its own tree.
+        let HandleKind::File { index, generation } = open.0 else {
+            return Err(Error::IsDirectory);
+        };
+        // Already borrowed only if a file calls into its own tree.
         let slots = self.slots.try_borrow_mut().map_err(|_| Error::Busy)?;
         let slot = RefMut::filter_map(slots, |slots| slots.get_mut(usize::from(index)))
             .map_err(|_| Error::BadFile)?;
@@ -115,8 +119,8 @@ impl<const OPENS: usize, const TEXT: usize> OpenFiles<OPENS, TEXT> {
     }
 }
 
-/// For a call that is no read and registers nothing: it need not be dropped, and its drop would
-/// take flash at each call.
+/// Returns a waiter for a call that registers nothing. It is never dropped, because the drop glue
+/// at each call would take flash.
 fn no_waiter() -> ManuallyDrop<Waiter> {
     ManuallyDrop::new(Waiter::new())
 }
@@ -127,7 +131,7 @@ impl<const TEXT: usize> OpenSlot<TEXT> {
         OpenSlot { file: None, generation: 0, append: false, state, text: FixedText::new() }
     }
 
-    fn lend<'a>(&'a mut self, waiter: &'a mut Waiter) -> OpenFile<'a> {
+    fn open_file<'a>(&'a mut self, waiter: &'a mut Waiter) -> OpenFile<'a> {
         OpenFile { text: &mut self.text, state: &mut self.state, waiter }
     }
 }

@@ -1,4 +1,4 @@
-//! Tasks that wait for values and streams sleep until something happens, however many they are.
+//! Any number of tasks that wait for values and streams sleep until an event.
 
 use core::future::Future;
 use core::pin::Pin;
@@ -13,10 +13,10 @@ use std::vec::Vec;
 
 use embassy_futures::block_on;
 
-use super::*;
+use crate::files::*;
 use crate::vfs::{Dir, Handle, Name, OpenMode, StaticTree, Vfs, file};
 
-/// A future that is polled when it was woken, and only then.
+/// A future that is polled only after it was woken.
 struct Task<'a, T> {
     future: Option<Pin<Box<dyn Future<Output = T> + 'a>>>,
     woken: Arc<Woken>,
@@ -36,10 +36,11 @@ impl<'a, T> Task<'a, T> {
     }
 }
 
-/// Polls the tasks that were woken until none is: the polls that it took, and what ended with which
-/// number.
+/// Polls woken tasks until all sleep. Returns the number of polls, and the index and the result of
+/// each task that completed.
 ///
-/// Tasks that wake each other for ever end the test.
+/// # Panics
+/// Panics after 10,000 polls, because then tasks wake each other for ever.
 fn run<T>(tasks: &mut [Task<'_, T>]) -> (usize, Vec<(usize, T)>) {
     let (mut polls, mut done) = (0, Vec::new());
     loop {
@@ -64,15 +65,15 @@ fn run<T>(tasks: &mut [Task<'_, T>]) -> (usize, Vec<(usize, T)>) {
 }
 
 #[test]
-fn tasks_that_wait_for_values_sleep() {
+fn tasks_waiting_for_values_sleep_until_a_set() {
     static VALUES: [Value<u32>; 4] = [const { Value::new(0) }; 4];
-    // Other tests of this process set values as well, which wakes all; the list is theirs, too.
+    // All values share one list, so other tests of this process also wake these tasks.
     let mut tasks: Vec<_> = (0..40).map(|i| Task::new(VALUES[i % 4].changed(0))).collect();
     let (polls, done) = run(&mut tasks);
     assert!(polls <= 400 && done.is_empty(), "{polls} polls of 40 tasks");
     VALUES[1].set(7);
     let (polls, done) = run(&mut tasks);
-    assert_eq!(done.len(), 10, "who waited for that value");
+    assert_eq!(done.len(), 10, "the tasks that wait for this value");
     assert!(polls <= 400, "{polls} polls to wake 40 tasks once");
     for value in [&VALUES[0], &VALUES[2], &VALUES[3]] {
         value.set(1);
@@ -97,7 +98,7 @@ async fn next(tree: &Tree, open: Handle, offset: u64) -> String {
 }
 
 #[test]
-fn readers_of_a_stream_sleep_and_are_all_woken() {
+fn publish_wakes_all_sleeping_readers() {
     let tree = Tree::new(&ROOT);
     let streams =
         ["live", "queue"].map(|name| (0..16).map(|_| open(&tree, name)).collect::<Vec<_>>());
@@ -120,19 +121,19 @@ fn readers_of_a_stream_sleep_and_are_all_woken() {
     assert_eq!(run(&mut tasks).1.len(), 16);
 }
 
-/// Deterministic numbers that look random.
+/// Returns the next pseudo-random number.
 fn random(seed: &mut u32) -> usize {
     *seed = seed.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
     (*seed >> 8) as usize
 }
 
 #[test]
-fn whoever_gives_up_takes_nobody_along() {
+fn cancelled_wait_does_not_cancel_others() {
     static FEED: Live<u32> = Live::new(0, |value, out| writeln!(out, "{value}"));
     static ROOT: Dir = Dir::new(&[file("feed", &FEED)]);
     let mut seed = 1;
     for round in 1..200 {
-        // Handles that are given up stay open, so each round has its own tree.
+        // Cancelled tasks leave their handles open, so each round needs a new tree.
         let tree = Tree::new(&ROOT);
         let mut tasks: Vec<_> = (0..24)
             .map(|_| {
@@ -148,7 +149,7 @@ fn whoever_gives_up_takes_nobody_along() {
             })
             .collect();
         run(&mut tasks);
-        // Some give up, some are polled for other reasons, some come back with another waker.
+        // Cancels some tasks, polls some without an event, and gives some another waker.
         let mut left = tasks.len();
         for _ in 0..random(&mut seed) % 24 {
             let number = random(&mut seed) % tasks.len();

@@ -1,15 +1,17 @@
-//! How a write changes bytes, and texts that are measured or compared without being kept.
+//! Helpers of several files: changes of bytes by a write, checks of arguments, and texts that are
+//! measured, compared or quoted.
 
 use core::fmt::{self, Write};
 
 use crate::Decimal;
 use crate::vfs::{Error, FileStat, Result, Text};
 
-/// Lays `data` over `old` at `offset`: zeros fill a gap, what lies behind the data stays, so that a
-/// write never shortens.
+/// Sets `new` to `old` with `data` written at `offset`. Zeros fill a gap, and bytes after the data
+/// stay, so a write never shortens the content.
 ///
 /// # Errors
-/// `Bad write offset -2`; [`Error::TooLarge`].
+/// [`Error::Invalid`] with the message `Bad write offset -2`; [`Error::TooLarge`] if the result does
+/// not fit.
 pub(super) fn overlay(old: &[u8], offset: u64, data: &[u8], new: &mut dyn Text) -> Result<()> {
     if offset.cast_signed() < 0 {
         return Err(Error::Invalid.with_message(format_args!(
@@ -23,10 +25,11 @@ pub(super) fn overlay(old: &[u8], offset: u64, data: &[u8], new: &mut dyn Text) 
     new.extend(old.get(start.saturating_add(data.len())..).unwrap_or_default())
 }
 
-/// Cuts `old` to `length`, or pads it with zeros.
+/// Sets `new` to `old`, truncated or extended with zeros to `length`.
 ///
 /// # Errors
-/// `Negative offset -1`; [`Error::TooLarge`].
+/// [`Error::Invalid`] with the message `Negative offset -1`; [`Error::TooLarge`] if the result does
+/// not fit.
 pub(super) fn resize(old: &[u8], length: u64, new: &mut dyn Text) -> Result<()> {
     if length.cast_signed() < 0 {
         return Err(Error::Invalid.with_message(format_args!(
@@ -43,18 +46,24 @@ pub(super) fn resize(old: &[u8], length: u64, new: &mut dyn Text) -> Result<()> 
     Ok(())
 }
 
-/// Refuses permission bits that are not those of a plain file.
-pub(super) fn plain(mode: u32) -> Result<()> {
+/// Refuses permission bits that would make a file executable.
+///
+/// # Errors
+/// [`Error::ChmodSpecial`].
+pub(super) fn check_plain_mode(mode: u32) -> Result<()> {
     if mode & 0o111 == 0 { Ok(()) } else { Err(Error::ChmodSpecial) }
 }
 
-/// What was written, as text without white space around it.
+/// Returns written bytes as text, without white space at the ends.
+///
+/// # Errors
+/// [`Error::NotUtf8`].
 pub(super) fn trimmed(data: &[u8]) -> Result<&str> {
     core::str::from_utf8(data.trim_ascii()).map_err(|_| Error::NotUtf8)
 }
 
-/// What a peer wrote, for an error text: quoted, escaped, and cut so that the rest of the text has
-/// room.
+/// Bytes from a client in an error message: quoted, escaped and truncated, to leave room for the
+/// rest of the message.
 pub(super) struct Quoted<'a>(pub(super) &'a [u8]);
 
 impl fmt::Display for Quoted<'_> {
@@ -77,8 +86,8 @@ impl fmt::Display for Quoted<'_> {
     }
 }
 
-/// A text as it is: `str` looks for a width to be padded to, which takes more flash than any text
-/// here.
+/// A text that is written without padding. The `Display` of `str` supports a width, and the code for
+/// that takes more flash than any text here.
 pub(super) struct Plain<'a>(pub(super) &'a str);
 
 impl fmt::Display for Plain<'_> {
@@ -87,12 +96,12 @@ impl fmt::Display for Plain<'_> {
     }
 }
 
-/// Counts the bytes of a text.
+/// A writer that counts the bytes of a text.
 #[derive(Default)]
 pub(super) struct Count(pub(super) u64);
 
 impl Count {
-    /// The attributes of a file that reads as what `render` writes.
+    /// Returns the attributes of a file whose text is what `render` writes.
     pub(super) fn stat(render: impl FnOnce(&mut Count) -> fmt::Result) -> FileStat {
         let mut count = Count::default();
         let _ = render(&mut count);
@@ -122,18 +131,18 @@ impl Text for Count {
     }
 }
 
-/// Compares a text with known bytes while it is written.
+/// A writer that compares a text with expected bytes.
 pub(super) struct Compare<'a> {
     rest: Option<&'a [u8]>,
 }
 
 impl<'a> Compare<'a> {
-    pub(super) fn new(with: &'a [u8]) -> Compare<'a> {
-        Compare { rest: Some(with) }
+    pub(super) fn new(expected: &'a [u8]) -> Compare<'a> {
+        Compare { rest: Some(expected) }
     }
 
-    /// Whether what was written is what it was compared with, to the end.
-    pub(super) fn same(&self) -> bool {
+    /// Returns whether the text equals the expected bytes.
+    pub(super) fn is_equal(&self) -> bool {
         self.rest.is_some_and(<[u8]>::is_empty)
     }
 }
@@ -145,10 +154,10 @@ impl fmt::Write for Compare<'_> {
     }
 }
 
-/// Renders into the text of an open file, in place of what was there.
+/// Replaces the text of an open file with what `with` writes.
 ///
 /// # Errors
-/// [`Error::TooLarge`] where it does not fit; the text is empty then.
+/// [`Error::TextTooLong`] if it does not fit. The text is then empty.
 pub(super) fn render(
     text: &mut dyn Text,
     with: impl FnOnce(&mut dyn Text) -> fmt::Result,

@@ -1,15 +1,16 @@
-//! Tables: a tree as constant data, checked when it is compiled.
+//! Directories as constant tables, checked at compile time.
 
 use core::fmt;
 
 use super::{Entries, Key};
 use crate::vfs::{Error, File, NAME_MAX, Result};
 
-/// Levels below the root: an inode has a byte for each.
-pub const DEPTH: u8 = 8;
+/// The maximum number of levels below the root: an inode has one byte for each.
+pub const DEPTH_MAX: u8 = 8;
 
-/// Entries of one directory: an inode has a byte a level, and 0 means that the path ends there.
-const ENTRIES: usize = 255;
+/// The maximum number of entries in a directory: an inode has one byte for each level, and 0 ends
+/// the path.
+const ENTRIES_MAX: usize = 255;
 
 /// A directory that never changes: a table in flash.
 ///
@@ -31,55 +32,54 @@ pub struct Dir {
     depth: u8,
 }
 
-/// One name of a [`Dir`] and what it stands for.
+/// An entry of a [`Dir`]: a name and its node.
 #[derive(Debug, Clone, Copy)]
 pub struct Entry {
     pub(crate) name: &'static str,
     pub(crate) node: Node,
 }
 
-/// What a name stands for.
+/// The file or directory behind a name.
 #[derive(Clone, Copy)]
 pub enum Node {
     /// A directory that never changes.
     Dir(&'static Dir),
     /// A file.
     File(&'static (dyn File + Sync)),
-    /// A directory whose entries come and go, such as [`Slots`](super::Slots).
-    Slots(&'static (dyn Entries + Sync)),
+    /// A directory that changes at run time, such as a [`DynamicDir`](super::DynamicDir).
+    DynamicDir(&'static (dyn Entries + Sync)),
 }
 
-/// An entry that is a directory.
+/// Creates an entry for a directory that never changes.
 #[must_use]
 pub const fn dir(name: &'static str, dir: &'static Dir) -> Entry {
     Entry { name, node: Node::Dir(dir) }
 }
 
-/// An entry that is a file.
+/// Creates an entry for a file.
 #[must_use]
 pub const fn file(name: &'static str, file: &'static (dyn File + Sync)) -> Entry {
     Entry { name, node: Node::File(file) }
 }
 
-/// An entry that is a directory whose entries come and go.
+/// Creates an entry for a directory that changes at run time.
 #[must_use]
-pub const fn slots(name: &'static str, slots: &'static (dyn Entries + Sync)) -> Entry {
-    Entry { name, node: Node::Slots(slots) }
+pub const fn dynamic_dir(name: &'static str, dir: &'static (dyn Entries + Sync)) -> Entry {
+    Entry { name, node: Node::DynamicDir(dir) }
 }
 
 impl Dir {
-    /// A directory with these entries.
+    /// Creates a directory with these entries.
     ///
     /// # Panics
-    /// In a `static` or `const` this is an error of the compiler: more than 255 entries, more than
-    /// 8 levels, a name that is empty, too long, `.`, `..`, has `/` or NUL in it, or is there
-    /// twice.
-    // The index is below the length in all three loops; `get` is no use in a constant, and a
-    // failure is one of the compiler's.
+    /// Panics, which is a compile error in a `static` or `const`, if there are more than 255
+    /// entries or more than 8 levels, if two entries have the same name, or if a name is empty,
+    /// longer than 255 bytes, `.` or `..`, or contains `/` or NUL.
+    // The index is below the length in both loops. `slice::get` is not const.
     #[allow(clippy::indexing_slicing, clippy::panic)]
     #[must_use]
     pub const fn new(entries: &'static [Entry]) -> Dir {
-        assert!(entries.len() <= ENTRIES, "a directory has at most 255 entries");
+        assert!(entries.len() <= ENTRIES_MAX, "a directory has at most 255 entries");
         let mut below = 0;
         let mut i = 0;
         while i < entries.len() {
@@ -87,8 +87,8 @@ impl Dir {
             let mut j = 0;
             while j < i {
                 assert!(
-                    !same(entries[i].name.as_bytes(), entries[j].name.as_bytes()),
-                    "a name is there twice"
+                    !is_same(entries[i].name.as_bytes(), entries[j].name.as_bytes()),
+                    "two entries have the same name"
                 );
                 j += 1;
             }
@@ -98,18 +98,18 @@ impl Dir {
             }
             i += 1;
         }
-        assert!(below < DEPTH, "the tree is too deep");
+        assert!(below < DEPTH_MAX, "a tree has at most 8 levels");
         Dir { entries, depth: below + 1 }
     }
 
-    /// The entries, in the order of the table.
+    /// Returns the entries, in the order of the table.
     #[must_use]
     pub const fn entries(&self) -> &'static [Entry] {
         self.entries
     }
 }
 
-/// The key is the entry's index + 1.
+/// The key of an entry is its index + 1.
 impl Entries for Dir {
     fn find(&self, name: &[u8]) -> Option<Key> {
         (1..)
@@ -144,13 +144,13 @@ impl Dir {
 }
 
 impl Entry {
-    /// The name.
+    /// Returns the name.
     #[must_use]
     pub const fn name(&self) -> &'static str {
         self.name
     }
 
-    /// What it stands for.
+    /// Returns the file or directory.
     #[must_use]
     pub const fn node(&self) -> Node {
         self.node
@@ -158,20 +158,20 @@ impl Entry {
 }
 
 impl Node {
-    /// Bytes of a path that are used up below this node.
+    /// Returns the number of bytes of a path that the levels below this node use.
     pub(crate) const fn depth(&self) -> u8 {
         match self {
             Node::Dir(dir) => dir.depth,
             Node::File(_) => 0,
-            Node::Slots(_) => super::slots::DEPTH,
+            Node::DynamicDir(_) => super::dynamic_dir::PATH_BYTES,
         }
     }
 
-    /// The entries of a directory, and the bytes that a key of it takes of a path.
+    /// Returns the entries of a directory, and the number of bytes of its keys in a path.
     pub(super) fn entries(self) -> Option<(&'static dyn Entries, usize)> {
         match self {
             Node::Dir(dir) => Some((dir, 1)),
-            Node::Slots(slots) => Some((slots, 4)),
+            Node::DynamicDir(dir) => Some((dir, 4)),
             Node::File(_) => None,
         }
     }
@@ -182,24 +182,24 @@ impl fmt::Debug for Node {
         match self {
             Node::Dir(dir) => dir.fmt(f),
             Node::File(_) => f.write_str("File"),
-            Node::Slots(_) => f.write_str("Slots"),
+            Node::DynamicDir(_) => f.write_str("DynamicDir"),
         }
     }
 }
 
-#[allow(clippy::indexing_slicing, clippy::panic)] // As above.
+#[allow(clippy::indexing_slicing, clippy::panic)] // As in `Dir::new`.
 const fn check_name(name: &[u8]) {
     assert!(!name.is_empty() && name.len() <= NAME_MAX, "a name has 1 to 255 bytes");
-    assert!(!same(name, b".") && !same(name, b".."), "a name is neither `.` nor `..`");
+    assert!(!is_same(name, b".") && !is_same(name, b".."), "a name is neither `.` nor `..`");
     let mut i = 0;
     while i < name.len() {
-        assert!(name[i] != b'/' && name[i] != 0, "a name has no slash and no NUL");
+        assert!(name[i] != b'/' && name[i] != 0, "a name contains neither `/` nor NUL");
         i += 1;
     }
 }
 
-#[allow(clippy::indexing_slicing)] // As above.
-const fn same(a: &[u8], b: &[u8]) -> bool {
+#[allow(clippy::indexing_slicing)] // As in `Dir::new`.
+const fn is_same(a: &[u8], b: &[u8]) -> bool {
     let mut i = 0;
     while i < a.len() && i < b.len() && a[i] == b[i] {
         i += 1;

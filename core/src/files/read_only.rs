@@ -1,0 +1,229 @@
+//! Read-only files: constants, and texts that are rendered when they are opened or read.
+
+use core::fmt::{self, Write};
+use core::task::{Context, Poll};
+
+use super::util::{Count, Plain, render};
+use crate::vfs::{
+    Dir, File, FileStat, Node, OpenFile, OpenMode, Result, Window, beyond_end, read_at,
+};
+
+/// A file with constant bytes of any length, read from flash.
+#[derive(Debug, Clone, Copy)]
+pub struct Blob {
+    bytes: &'static [u8],
+    mode: u32,
+    doc: &'static str,
+}
+
+impl Blob {
+    /// Creates a file with a constant text.
+    #[must_use]
+    pub const fn new(text: &'static str) -> Blob {
+        Blob::bytes(text.as_bytes())
+    }
+
+    /// Creates a file with constant bytes.
+    #[must_use]
+    pub const fn bytes(bytes: &'static [u8]) -> Blob {
+        Blob { bytes, mode: 0o444, doc: "" }
+    }
+
+    /// Sets the permission bits; the default is `r--r--r--`.
+    #[must_use]
+    pub const fn mode(self, mode: u32) -> Blob {
+        Blob { mode, ..self }
+    }
+
+    /// Sets the description, a few words.
+    #[must_use]
+    pub const fn doc(self, doc: &'static str) -> Blob {
+        Blob { doc, ..self }
+    }
+}
+
+impl File for Blob {
+    fn stat(&self) -> FileStat {
+        FileStat { mode: self.mode, ..FileStat::new(self.bytes.len() as u64) }
+    }
+
+    fn poll_read(
+        &self,
+        _: &mut OpenFile<'_>,
+        _: &mut Context<'_>,
+        offset: u64,
+        buf: &mut [u8],
+    ) -> Poll<Result<usize>> {
+        Poll::Ready(read_at(self.bytes, offset, buf))
+    }
+
+    fn describe(&self, out: &mut dyn Write) -> fmt::Result {
+        out.write_str(self.doc)
+    }
+}
+
+/// A file whose text is rendered by a function at each open. Opening fails if the text exceeds the
+/// room that the tree has for it.
+pub struct Status<F> {
+    render: F,
+}
+
+impl<F: Fn(&mut dyn Write) -> fmt::Result> Status<F> {
+    /// Creates a file with the text that `render` writes. `render` is called once for each open and
+    /// each stat.
+    #[must_use]
+    pub const fn new(render: F) -> Status<F> {
+        Status { render }
+    }
+}
+
+impl<F> fmt::Debug for Status<F> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Status").finish_non_exhaustive()
+    }
+}
+
+impl<F: Fn(&mut dyn Write) -> fmt::Result> File for Status<F> {
+    fn stat(&self) -> FileStat {
+        Count::stat(|count| (self.render)(count)).read_only()
+    }
+
+    fn open(&self, open: &mut OpenFile<'_>, _: OpenMode) -> Result<()> {
+        render(open.text, |mut out| (self.render)(&mut out))
+    }
+
+    fn poll_read(
+        &self,
+        open: &mut OpenFile<'_>,
+        _: &mut Context<'_>,
+        offset: u64,
+        buf: &mut [u8],
+    ) -> Poll<Result<usize>> {
+        Poll::Ready(read_at(open.text.bytes(), offset, buf))
+    }
+
+    fn describe(&self, out: &mut dyn Write) -> fmt::Result {
+        out.write_str("status")
+    }
+}
+
+/// A file with one constant line.
+#[derive(Debug, Clone, Copy)]
+pub struct Doc(&'static str);
+
+impl Doc {
+    /// Creates a file with this line and a newline after it.
+    #[must_use]
+    pub const fn new(line: &'static str) -> Doc {
+        Doc(line)
+    }
+}
+
+impl File for Doc {
+    fn stat(&self) -> FileStat {
+        FileStat::new(self.0.len() as u64 + 1).read_only()
+    }
+
+    fn poll_read(
+        &self,
+        _: &mut OpenFile<'_>,
+        _: &mut Context<'_>,
+        offset: u64,
+        buf: &mut [u8],
+    ) -> Poll<Result<usize>> {
+        Poll::Ready(read_window(self.stat().length, offset, buf, |window| {
+            writeln!(window, "{}", Plain(self.0))
+        }))
+    }
+
+    fn describe(&self, out: &mut dyn Write) -> fmt::Result {
+        out.write_str(self.0)
+    }
+}
+
+/// A file with one line for each file in a directory and below: its path and its
+/// [description](File::describe). The text can have any length, because each read renders it anew
+/// and stores only the part that is asked for.
+#[derive(Debug, Clone, Copy)]
+pub struct Help(&'static Dir);
+
+impl Help {
+    /// Creates a file that describes the files of `dir`. `dir` may contain this file.
+    #[must_use]
+    pub const fn new(dir: &'static Dir) -> Help {
+        Help(dir)
+    }
+}
+
+impl File for Help {
+    fn stat(&self) -> FileStat {
+        Count::stat(|count| list(self.0, None, count)).read_only()
+    }
+
+    fn poll_read(
+        &self,
+        _: &mut OpenFile<'_>,
+        _: &mut Context<'_>,
+        offset: u64,
+        buf: &mut [u8],
+    ) -> Poll<Result<usize>> {
+        Poll::Ready(read_window(self.stat().length, offset, buf, |window| {
+            list(self.0, None, window)
+        }))
+    }
+
+    fn describe(&self, out: &mut dyn Write) -> fmt::Result {
+        out.write_str("this list")
+    }
+}
+
+/// The path of a directory that is being listed, as a linked list with the innermost name first. It
+/// has at most eight elements, because tables have at most eight levels.
+struct DirPath<'a> {
+    name: &'static str,
+    parent: Option<&'a DirPath<'a>>,
+}
+
+impl fmt::Display for DirPath<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.parent.map_or(Ok(()), |parent| parent.fmt(f))?;
+        write!(f, "{}/", Plain(self.name))
+    }
+}
+
+fn list(dir: &Dir, path: Option<&DirPath<'_>>, out: &mut dyn Write) -> fmt::Result {
+    for entry in dir.entries() {
+        if let Node::Dir(below) = entry.node() {
+            list(below, Some(&DirPath { name: entry.name(), parent: path }), out)?;
+            continue;
+        }
+        if let Some(path) = path {
+            write!(out, "{path}")?;
+        }
+        write!(out, "{}: ", Plain(entry.name()))?;
+        match entry.node() {
+            Node::File(file) => file.describe(out)?,
+            Node::DynamicDir(_) | Node::Dir(_) => out.write_str("dynamic directory")?,
+        }
+        out.write_str("\n")?;
+    }
+    Ok(())
+}
+
+/// Does the same as [`read_at`] for a text that `write` renders.
+fn read_window(
+    length: u64,
+    offset: u64,
+    buf: &mut [u8],
+    write: impl FnOnce(&mut Window<'_>) -> fmt::Result,
+) -> Result<usize> {
+    if offset.cast_signed() < 0 {
+        return read_at(&[], offset, buf);
+    }
+    if offset > length {
+        return Err(beyond_end(offset, length));
+    }
+    let mut window = Window::new(offset, buf);
+    let _ = write(&mut window);
+    Ok(window.filled())
+}

@@ -1,0 +1,147 @@
+//! The messages of errors that are formatted at run time.
+//!
+//! Most functions pass errors on, so an error must be small: four bytes on a board. Its message is
+//! therefore kept elsewhere. With the feature `alloc` it is on the heap; without it, a static buffer
+//! holds the last few messages of the program.
+
+use core::fmt::{self, Write};
+use core::ops::Deref;
+
+use heapless::String;
+
+/// The maximum length of an error message, in bytes. Linux has a buffer of 128 bytes for the text
+/// of an error reply.
+pub const ERROR_MESSAGE_MAX: usize = 104;
+
+/// The message of an error, formatted at run time.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ErrorMessage(storage::Stored);
+
+impl ErrorMessage {
+    // One copy for all callers, outside of their hot path.
+    #[cold]
+    #[inline(never)]
+    pub(super) fn new(text: &dyn fmt::Display) -> ErrorMessage {
+        let mut truncating = Truncating(String::new());
+        // `Truncating` never fails. If a `Display` does, the message is what it wrote before.
+        let _ = write!(truncating, "{text}");
+        ErrorMessage(storage::Stored::new(truncating.0))
+    }
+
+    /// Returns the text, or `None` if newer messages have replaced it.
+    pub(super) fn text(&self) -> Option<impl Deref<Target = str> + '_> {
+        self.0.text()
+    }
+}
+
+/// A string that drops what does not fit, at a character boundary.
+struct Truncating(String<ERROR_MESSAGE_MAX>);
+
+impl Write for Truncating {
+    fn write_str(&mut self, s: &str) -> fmt::Result {
+        let mut fits = s.len().min(ERROR_MESSAGE_MAX.saturating_sub(self.0.len()));
+        while !s.is_char_boundary(fits) {
+            fits = fits.saturating_sub(1);
+        }
+        let _ = self.0.push_str(s.get(..fits).unwrap_or_default());
+        Ok(())
+    }
+}
+
+/// Keeps messages on the heap. Tests use this too, because they run in parallel and would replace
+/// each other's messages in a shared buffer.
+#[cfg(any(feature = "alloc", test))]
+mod heap {
+    use alloc::boxed::Box;
+
+    use super::{ERROR_MESSAGE_MAX, String};
+
+    #[derive(Debug, Clone, PartialEq, Eq)]
+    pub(super) struct Stored(Box<String<ERROR_MESSAGE_MAX>>);
+
+    impl Stored {
+        pub(super) fn new(text: String<ERROR_MESSAGE_MAX>) -> Stored {
+            Stored(Box::new(text))
+        }
+
+        pub(super) fn text(&self) -> Option<&str> {
+            Some(&self.0)
+        }
+    }
+}
+
+#[cfg(any(feature = "alloc", test))]
+use heap as storage;
+#[cfg(not(any(feature = "alloc", test)))]
+use recent as storage;
+
+/// Keeps the most recent messages in a static buffer. That is enough, because an error is reported
+/// where it occurs or at the end of the same request.
+#[cfg(any(not(feature = "alloc"), test))]
+#[cfg_attr(test, allow(dead_code))]
+mod recent {
+    use core::cell::RefCell;
+
+    use embassy_sync::blocking_mutex::CriticalSectionMutex;
+
+    use super::{ERROR_MESSAGE_MAX, String};
+
+    const CAPACITY: u16 = 2;
+
+    static RECENT: CriticalSectionMutex<RefCell<Recent>> =
+        CriticalSectionMutex::new(RefCell::new(Recent::new()));
+
+    /// The number of a message.
+    #[derive(Debug, Clone, PartialEq, Eq)]
+    pub(super) struct Stored(u16);
+
+    impl Stored {
+        pub(super) fn new(text: String<ERROR_MESSAGE_MAX>) -> Stored {
+            RECENT.lock(|recent| recent.borrow_mut().store(text))
+        }
+
+        pub(super) fn text(&self) -> Option<String<ERROR_MESSAGE_MAX>> {
+            RECENT.lock(|recent| recent.borrow().get(self).cloned())
+        }
+    }
+
+    struct Recent {
+        /// Number of messages made so far, modulo 2^16.
+        count: u16,
+        texts: [String<ERROR_MESSAGE_MAX>; CAPACITY as usize],
+    }
+
+    impl Recent {
+        const fn new() -> Recent {
+            Recent { count: 0, texts: [const { String::new() }; CAPACITY as usize] }
+        }
+
+        fn store(&mut self, text: String<ERROR_MESSAGE_MAX>) -> Stored {
+            let stored = Stored(self.count);
+            self.count = self.count.wrapping_add(1);
+            if let Some(slot) = self.texts.get_mut(usize::from(stored.0 % CAPACITY)) {
+                *slot = text;
+            }
+            stored
+        }
+
+        fn get(&self, stored: &Stored) -> Option<&String<ERROR_MESSAGE_MAX>> {
+            let is_recent = self.count.wrapping_sub(stored.0) <= CAPACITY;
+            self.texts.get(usize::from(stored.0 % CAPACITY)).filter(|_| is_recent)
+        }
+    }
+
+    #[cfg(test)]
+    mod tests {
+        use super::*;
+
+        #[test]
+        fn keeps_only_the_last_two_messages() {
+            let mut recent = Recent::new();
+            let texts = ["first", "second", "third"];
+            let stored = texts.map(|text| recent.store(text.try_into().unwrap()));
+            let found = stored.map(|stored| recent.get(&stored).map(String::as_str));
+            assert_eq!(found, [None, Some("second"), Some("third")]);
+        }
+    }
+}

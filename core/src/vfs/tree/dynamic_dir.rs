@@ -1,0 +1,240 @@
+//! A directory of fixed capacity, whose entries are added and removed at run time.
+
+use core::cell::RefCell;
+use core::fmt;
+
+use embassy_sync::blocking_mutex::CriticalSectionMutex;
+use heapless::String;
+
+use super::Node;
+use crate::vfs::{Error, Name, Result};
+
+/// The maximum number of levels below an entry of a dynamic directory.
+const LEVELS_BELOW_MAX: u8 = 2;
+
+/// The bytes of a path that a dynamic directory uses: four for a [`Key`], and one for each level
+/// below.
+pub(super) const PATH_BYTES: u8 = 4 + LEVELS_BELOW_MAX;
+
+/// The number of generations of a slot: a generation has three bytes of a path.
+const GENERATIONS: u32 = 1 << 24;
+
+/// The key of an entry in a directory. A key is never reused for another entry.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub struct Key(pub(super) u32);
+
+impl Key {
+    /// Creates the key of slot `index` in its `generation`, which must be below 2^24.
+    #[must_use]
+    pub const fn new(index: u8, generation: u32) -> Key {
+        // + 1 because a byte of 0 ends a path.
+        Key((index as u32 + 1) | (generation << 8))
+    }
+
+    /// Returns the slot, or `None` if this is the key of no entry.
+    #[must_use]
+    pub const fn index(self) -> Option<u8> {
+        (self.0 as u8).checked_sub(1)
+    }
+
+    /// Returns the number of earlier entries in the same slot.
+    #[must_use]
+    pub const fn generation(self) -> u32 {
+        self.0 >> 8
+    }
+}
+
+/// The contract of a directory in a [`StaticTree`](super::StaticTree), with at most 255 entries.
+/// [`Dir`](super::Dir) and [`DynamicDir`] implement it.
+pub trait Entries {
+    /// Returns the key of the entry called `name`.
+    fn find(&self, name: &[u8]) -> Option<Key>;
+
+    /// Returns the key of the first entry at or after slot `from`.
+    fn next(&self, from: u8) -> Option<Key>;
+
+    /// Returns the node of an entry, or `None` if it was removed.
+    fn node(&self, key: Key) -> Option<Node>;
+
+    /// Calls `with` with the name of an entry, unless it was removed.
+    fn name(&self, key: Key, with: &mut dyn FnMut(&[u8]));
+
+    /// Removes an entry.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`] if it was removed before; [`Error::NotPermitted`] if the directory never
+    /// changes.
+    fn remove(&self, key: Key) -> Result<()>;
+}
+
+/// A directory of at most `N` entries with names of at most `NAME` bytes, which the program adds
+/// and removes at run time.
+///
+/// A slot is retired after 2^24 entries, so an inode number is never reused.
+pub struct DynamicDir<const N: usize, const NAME: usize = 32> {
+    slots: CriticalSectionMutex<RefCell<[Slot<NAME>; N]>>,
+}
+
+struct Slot<const NAME: usize> {
+    generation: u32,
+    entry: Option<(String<NAME>, Node)>,
+}
+
+impl<const N: usize, const NAME: usize> DynamicDir<N, NAME> {
+    /// Creates an empty directory.
+    #[must_use]
+    pub const fn new() -> DynamicDir<N, NAME> {
+        const { assert!(N <= 255, "a directory has at most 255 entries") };
+        let slots = [const { Slot { generation: 0, entry: None } }; N];
+        DynamicDir { slots: CriticalSectionMutex::new(RefCell::new(slots)) }
+    }
+
+    /// Adds an entry and returns its key.
+    ///
+    /// # Errors
+    /// - [`Error::Exists`] if the name is taken.
+    /// - [`Error::NoSpace`] if all slots are in use.
+    /// - [`Error::NameTooLong`] if the name has more than `NAME` bytes.
+    /// - [`Error::NotFound`] if the name is empty.
+    /// - [`Error::Invalid`] if the name is not valid, or if `node` is a directory of more than two
+    ///   levels.
+    pub fn insert(&self, name: &str, node: Node) -> Result<Key> {
+        Name::new(name.as_bytes())?;
+        let name = String::try_from(name).map_err(|_| Error::NameTooLong)?;
+        if node.depth() > LEVELS_BELOW_MAX {
+            return Err(
+                Error::Invalid.with_message(format_args!("the directory has more than two levels"))
+            );
+        }
+        self.with_slots(|slots| {
+            if slots.iter().any(|slot| slot.entry.as_ref().is_some_and(|(taken, _)| *taken == name))
+            {
+                return Err(Error::Exists);
+            }
+            let free = slots
+                .iter_mut()
+                .enumerate()
+                .find(|(_, s)| s.entry.is_none() && s.generation < GENERATIONS);
+            let (index, slot) = free.ok_or(Error::NoSpace)?;
+            slot.entry = Some((name, node));
+            Ok(Key::new(index as u8, slot.generation))
+        })
+    }
+
+    /// Returns the number of entries.
+    pub fn len(&self) -> usize {
+        self.with_slots(|slots| slots.iter().filter(|slot| slot.entry.is_some()).count())
+    }
+
+    /// Returns whether there are no entries.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    fn with_slots<R>(&self, f: impl FnOnce(&mut [Slot<NAME>; N]) -> R) -> R {
+        // Borrowed only in critical sections, which call no foreign code and cannot be interrupted.
+        self.slots.lock(|slots| f(&mut slots.borrow_mut()))
+    }
+}
+
+impl<const N: usize, const NAME: usize> Default for DynamicDir<N, NAME> {
+    fn default() -> Self {
+        DynamicDir::new()
+    }
+}
+
+impl<const N: usize, const NAME: usize> fmt::Debug for DynamicDir<N, NAME> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("DynamicDir").field("len", &self.len()).finish_non_exhaustive()
+    }
+}
+
+impl<const N: usize, const NAME: usize> Entries for DynamicDir<N, NAME> {
+    fn find(&self, name: &[u8]) -> Option<Key> {
+        let is = |slot: &Slot<NAME>| {
+            slot.entry.as_ref().is_some_and(|(taken, _)| taken.as_bytes() == name)
+        };
+        self.with_slots(|slots| {
+            slots.iter().zip(0..).find(|(s, _)| is(s)).map(|(s, i)| Key::new(i, s.generation))
+        })
+    }
+
+    fn next(&self, from: u8) -> Option<Key> {
+        self.with_slots(|slots| {
+            let mut after = slots.iter().zip(0..).skip(from.into());
+            after
+                .find(|(slot, _)| slot.entry.is_some())
+                .map(|(slot, index)| Key::new(index, slot.generation))
+        })
+    }
+
+    fn node(&self, key: Key) -> Option<Node> {
+        self.with_slots(|slots| Some(find_slot(slots, key)?.entry.as_ref()?.1))
+    }
+
+    fn name(&self, key: Key, with: &mut dyn FnMut(&[u8])) {
+        let name = self.with_slots(|slots| Some(find_slot(slots, key)?.entry.as_ref()?.0.clone()));
+        if let Some(name) = name {
+            with(name.as_bytes());
+        }
+    }
+
+    fn remove(&self, key: Key) -> Result<()> {
+        self.with_slots(|slots| {
+            let slot =
+                find_slot(slots, key).filter(|slot| slot.entry.is_some()).ok_or(Error::NotFound)?;
+            slot.entry = None;
+            slot.generation += 1;
+            Ok(())
+        })
+    }
+}
+
+fn find_slot<const NAME: usize>(slots: &mut [Slot<NAME>], key: Key) -> Option<&mut Slot<NAME>> {
+    slots.get_mut(usize::from(key.index()?)).filter(|slot| slot.generation == key.generation())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::files::Blob;
+
+    static BLOB: Blob = Blob::new("x");
+
+    #[test]
+    fn removed_key_is_not_reused() {
+        let dir = DynamicDir::<1>::new();
+        let first = dir.insert("a", Node::File(&BLOB)).unwrap();
+        assert_eq!(dir.insert("b", Node::File(&BLOB)), Err(Error::NoSpace));
+        dir.remove(first).unwrap();
+        let second = dir.insert("a", Node::File(&BLOB)).unwrap();
+        assert_ne!(first, second);
+        assert!(dir.node(first).is_none() && dir.node(second).is_some());
+        assert_eq!(dir.remove(first), Err(Error::NotFound));
+    }
+
+    #[test]
+    fn exhausted_slot_is_retired() {
+        let dir = DynamicDir::<1>::new();
+        dir.with_slots(|slots| slots[0].generation = GENERATIONS - 1);
+        let last = dir.insert("a", Node::File(&BLOB)).unwrap();
+        assert_eq!((last.index(), last.generation()), (Some(0), GENERATIONS - 1));
+        dir.remove(last).unwrap();
+        assert_eq!(dir.insert("a", Node::File(&BLOB)), Err(Error::NoSpace));
+    }
+
+    #[test]
+    fn insert_refuses_invalid_names() {
+        let dir = DynamicDir::<2, 4>::new();
+        dir.insert("a", Node::File(&BLOB)).unwrap();
+        for (name, error) in [
+            ("a", Error::Exists),
+            ("abcde", Error::NameTooLong),
+            ("", Error::NotFound),
+            ("x/y", Error::Invalid),
+        ] {
+            assert_eq!(dir.insert(name, Node::File(&BLOB)), Err(error));
+        }
+    }
+}
