@@ -12,7 +12,7 @@
 use core::cell::{Cell, RefCell};
 use core::pin::pin;
 
-use datakit_core::serve::{self, Stop};
+use datakit_core::serve::{self, Disconnect};
 use datakit_core::session::{Fid, FidArray, Fids, Limits, Session};
 use datakit_core::vfs::StaticTree;
 use datakit_firmware::board::{self, What};
@@ -249,13 +249,13 @@ async fn converse(socket: &mut TcpSocket<'static>, tree: &Seated, memory: &mut S
     let (rx, tx) = (Input { rx, heard: &heard }, Output { tx, heard: &heard });
     let stop = serve::serve_until(&session, rx, tx, frames, until).await;
     match stop {
-        Some(Stop::Closed) => {}
-        Some(Stop::Truncated) => log!(warn, "closed in the middle of a message"),
-        Some(Stop::Size(size)) => log!(warn, "message size {=u32}", size),
-        Some(Stop::Transport(_)) => log!(warn, "connection lost"),
+        Some(Disconnect::Closed) => {}
+        Some(Disconnect::Truncated) => log!(warn, "closed in the middle of a message"),
+        Some(Disconnect::InvalidSize(size)) => log!(warn, "message size {=u32}", size),
+        Some(_) => log!(warn, "connection lost"),
         None => log!(info, "connection ended"),
     }
-    session.hang_up().await;
+    session.close().await;
 }
 
 /// Waits until a client has asked nothing for so long, and waits for nothing.
@@ -351,4 +351,4 @@ impl Write for Output<'_> {
 
 // `readable` as it is: `wait_read_ready` sleeps on when the peer closes, and a board's buffers are
 // not given back anyway.
-impl datakit_core::serve::Input for Input<'_> {}
+impl datakit_core::serve::TransportRead for Input<'_> {}

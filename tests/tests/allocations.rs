@@ -96,7 +96,7 @@ impl<'v, V: Vfs> Wired<'v, V> {
         let len = T::Read { fid: OPEN, offset: 0, count: 64 }
             .encode(Tag(1), LINUX, &mut request)
             .unwrap();
-        if let Some(reply) = self.session.now(&request[..len], &mut self.buf) {
+        if let Some(reply) = self.session.try_answer_now(&request[..len], &mut self.buf) {
             assert_eq!(reply, wire::RREAD_HEADER + CONTENT.len());
         }
     }

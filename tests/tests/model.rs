@@ -116,7 +116,7 @@ impl Both<'_> {
     /// As the server asks: at once, or with a wait, which ends at once on a tree in memory.
     fn answer(&mut self, len: usize) -> Vec<u8> {
         let frame = self.buf[..len].to_vec();
-        let n = match self.session.now(&frame, &mut self.buf) {
+        let n = match self.session.try_answer_now(&frame, &mut self.buf) {
             Some(n) => n,
             None => {
                 self.buf[..len].copy_from_slice(&frame);

@@ -1,59 +1,66 @@
-//! Bytes on their way: what was read and not yet taken, what was answered and not yet written.
+//! The buffers between transport and workers: bytes that were read but not yet consumed, and replies
+//! that were made but not yet written.
 
 use core::task::{Context, Poll};
 
 use embedded_io_async::{Read, Write};
 
-use super::Stop;
+use super::Disconnect;
 
-/// Frames and replies above this size go past the shared buffers: one copy less, for a system call
-/// more.
+/// Frames and replies above this size, in bytes, bypass the shared buffers. That saves a copy and
+/// costs a system call.
 const DIRECT: usize = 32 * 1024;
-/// What the shared buffers are asked to hold: a batch of 32 requests of 4 KiB. A board has less.
+/// The size requested of the shared buffers, in bytes: a batch of 32 requests of 4 KiB. A board's
+/// buffers are smaller.
 const BATCH: usize = 136 * 1024;
 
-/// Cost of a request that is answered in place, in the same unit.
-pub(super) const IN_PLACE: u32 = 1;
-/// Cost of any other request.
-pub(super) const WHOLE: u32 = 4;
+/// The cost of a request that is answered in place, in units of [`TransportRead::poll_budget`].
+pub(super) const COST_IN_PLACE: u32 = 1;
+/// The cost of any other request.
+pub(super) const COST_OTHER: u32 = 4;
 
-/// The receiving half of a transport.
-pub trait Input: Read {
-    /// Whether it shares its thread with others; only then is it asked for its turn.
-    const SHARES: bool = false;
+/// The receiving half of a transport. Both methods have defaults, so for most transports the
+/// implementation is empty.
+pub trait TransportRead: Read {
+    /// Whether the connection shares its thread with others and must stay within a budget. If false,
+    /// [`poll_budget`](TransportRead::poll_budget) is never called.
+    const COOPERATIVE: bool = false;
 
-    /// Waits until there is something to read, holding no buffer. A transport that cannot tell
-    /// returns at once.
+    /// Waits until there is something to read. The connection holds no input buffer meanwhile. A
+    /// transport that cannot wait without a buffer returns immediately.
     async fn readable(&mut self) -> Result<(), Self::Error> {
         Ok(())
     }
 
-    /// Asked before a request is taken, with about what it costs in short reads of memory; none is
-    /// taken while this is pending. A transport that shares its thread with others ends the turn of
-    /// its connection here, and wakes `cx` when the others had theirs.
-    fn poll_turn(&mut self, cost: u32, cx: &mut Context<'_>) -> Poll<()> {
+    /// Returns whether the connection has budget left for a request of this cost. The unit is a short
+    /// read of a file in memory.
+    ///
+    /// The connection takes no request while this is pending. A transport that shares its thread
+    /// with others returns `Pending` to yield to them, and wakes `cx` after they have run.
+    fn poll_budget(&mut self, cost: u32, cx: &mut Context<'_>) -> Poll<()> {
         let _ = (cost, cx);
         Poll::Ready(())
     }
 }
 
-/// Memory for a frame or a batch of them. An array is what it is; a desktop grows and gives back.
+/// Memory for one frame or a batch of frames: a fixed array, or a buffer that is borrowed from a pool
+/// and grows on demand.
 pub trait Buffer {
-    /// Asked for more room, it may have more.
+    /// Whether [`reserve`](Buffer::reserve) may enlarge the buffer.
     const GROWS: bool = true;
 
-    /// At least `n` bytes if they can be had, all there are otherwise. The first `keep` bytes stay
-    /// as they are.
-    fn room(&mut self, n: usize, keep: usize) -> &mut [u8];
+    /// Returns at least `n` bytes, or the whole buffer if it cannot grow that far. The first `keep`
+    /// bytes keep their contents.
+    fn reserve(&mut self, n: usize, keep: usize) -> &mut [u8];
 
-    /// Nothing in it is needed any more.
-    fn rest(&mut self) {}
+    /// Releases the memory. The contents are no longer needed.
+    fn release(&mut self) {}
 }
 
 impl<const N: usize> Buffer for [u8; N] {
     const GROWS: bool = false;
 
-    fn room(&mut self, _: usize, _: usize) -> &mut [u8] {
+    fn reserve(&mut self, _: usize, _: usize) -> &mut [u8] {
         self
     }
 }
@@ -61,25 +68,25 @@ impl<const N: usize> Buffer for [u8; N] {
 impl<B: Buffer + ?Sized> Buffer for &mut B {
     const GROWS: bool = B::GROWS;
 
-    fn room(&mut self, n: usize, keep: usize) -> &mut [u8] {
-        (**self).room(n, keep)
+    fn reserve(&mut self, n: usize, keep: usize) -> &mut [u8] {
+        (**self).reserve(n, keep)
     }
 
-    fn rest(&mut self) {
-        (**self).rest();
+    fn release(&mut self) {
+        (**self).release();
     }
 }
 
-/// A request that has arrived: its length, and how much of it the buffer could hold.
+/// The size of a request that has arrived, and how much of it the buffer could hold.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Frame {
+pub(super) struct Frame {
     /// Bytes in the buffer.
-    pub held: usize,
-    /// Bytes of the message, as its size field says.
-    pub size: usize,
+    pub(super) held: usize,
+    /// Bytes of the message, from its size field.
+    pub(super) size: usize,
 }
 
-/// What came from the transport, frame by frame.
+/// The input of a connection, which splits the bytes of the transport into frames.
 pub(super) struct Requests<R, B> {
     io: R,
     buf: B,
@@ -87,78 +94,81 @@ pub(super) struct Requests<R, B> {
     tail: usize,
 }
 
-impl<R: Input, B: Buffer> Requests<R, B> {
+impl<R: TransportRead, B: Buffer> Requests<R, B> {
     pub(super) fn new(io: R, buf: B) -> Self {
         Requests { io, buf, head: 0, tail: 0 }
     }
 
-    /// What the size field of the frame at the front says; `None` while it has not arrived.
+    /// Returns the size field of the frame at the front, or `None` if it has not arrived yet.
     fn size(&mut self) -> Option<u32> {
         self.bytes().first_chunk().map(|size| u32::from_le_bytes(*size))
     }
 
     fn bytes(&mut self) -> &[u8] {
         let (head, tail) = (self.head, self.tail);
-        // Asking for `tail` bytes while keeping them neither grows nor moves the buffer.
+        // Reserving `tail` bytes and keeping them neither grows nor moves the buffer.
         if head == tail {
             &[]
         } else {
-            self.buf.room(tail, tail).get(head..tail).unwrap_or_default()
+            self.buf.reserve(tail, tail).get(head..tail).unwrap_or_default()
         }
     }
 
-    /// The complete frame at the front, if there is one. Stays until [`taken`](Requests::taken).
-    pub(super) fn first(&mut self, msize: u32) -> Result<Option<&[u8]>, Stop<R::Error>> {
+    /// Returns the frame at the front if it is complete. It stays there until
+    /// [`consume`](Requests::consume).
+    pub(super) fn first(&mut self, msize: u32) -> Result<Option<&[u8]>, Disconnect<R::Error>> {
         match self.size() {
-            Some(size) if size < 7 || size > msize => Err(Stop::Size(size)),
+            Some(size) if size < 7 || size > msize => Err(Disconnect::InvalidSize(size)),
             Some(size) => Ok(self.bytes().get(..size as usize)),
             None => Ok(None),
         }
     }
 
-    /// Takes `size` bytes off the front.
-    pub(super) fn taken(&mut self, size: usize) {
+    /// Drops `size` bytes at the front.
+    pub(super) fn consume(&mut self, size: usize) {
         self.head = self.head.saturating_add(size).min(self.tail);
     }
 
-    /// Copies the complete frame at the front to `own`; never waits.
+    /// Moves the frame at the front to `own` if it is complete. Never waits.
     pub(super) fn next(
         &mut self,
         own: &mut impl Buffer,
         msize: u32,
-    ) -> Result<Option<Frame>, Stop<R::Error>> {
+    ) -> Result<Option<Frame>, Disconnect<R::Error>> {
         let Some(frame) = self.first(msize)? else { return Ok(None) };
         let size = frame.len();
-        let held = copy(frame, own.room(size, 0));
-        self.taken(size);
+        let held = copy(frame, own.reserve(size, 0));
+        self.consume(size);
         Ok(Some(Frame { held, size }))
     }
 
-    /// As [`Input::poll_turn`].
-    pub(super) fn poll_turn(&mut self, cost: u32, cx: &mut Context<'_>) -> Poll<()> {
-        self.io.poll_turn(cost, cx)
+    /// See [`TransportRead::poll_budget`].
+    pub(super) fn poll_budget(&mut self, cost: u32, cx: &mut Context<'_>) -> Poll<()> {
+        self.io.poll_budget(cost, cx)
     }
 
-    /// One read, where [`first`](Requests::first) found no complete frame. One that the buffer
-    /// cannot hold, or a large one, goes straight to `own` and is returned; what `own` cannot hold
-    /// is read and dropped, so that the stream stays in step.
-    pub(super) async fn more(
+    /// Reads once from the transport, after [`first`](Requests::first) has found no complete frame.
+    ///
+    /// A frame that is large, or does not fit into the shared buffer, is read completely, straight to
+    /// `own`, and returned. Bytes that `own` cannot hold are read and dropped, so the next frame
+    /// starts in the right place.
+    pub(super) async fn read_more(
         &mut self,
         own: &mut impl Buffer,
-    ) -> Result<Option<Frame>, Stop<R::Error>> {
+    ) -> Result<Option<Frame>, Disconnect<R::Error>> {
         if self.head == self.tail {
             (self.head, self.tail) = (0, 0);
-            self.buf.rest();
-            self.io.readable().await.map_err(Stop::Transport)?;
+            self.buf.release();
+            self.io.readable().await.map_err(Disconnect::Transport)?;
         }
         let size = self.size().map(|size| size as usize);
-        let buf = self.buf.room(BATCH, self.tail);
+        let buf = self.buf.reserve(BATCH, self.tail);
         if self.head > 0 {
             buf.copy_within(self.head..self.tail, 0);
             (self.head, self.tail) = (0, self.tail - self.head);
         }
         let large = size.filter(|size| *size > buf.len() || *size > DIRECT);
-        let own = large.map(|size| own.room(size, 0)).unwrap_or_default();
+        let own = large.map(|size| own.reserve(size, 0)).unwrap_or_default();
         let mut had = self.tail;
         copy(buf.get(..had).unwrap_or_default(), own);
         loop {
@@ -167,9 +177,9 @@ impl<R: Input, B: Buffer> Requests<R, B> {
                 Some(size) if had < own.len() => own.get_mut(had..size.min(own.len())),
                 Some(size) => buf.get_mut(..size.saturating_sub(had).min(buf.len())),
             };
-            match self.io.read(free.unwrap_or_default()).await.map_err(Stop::Transport)? {
-                0 if had == 0 => return Err(Stop::Closed),
-                0 => return Err(Stop::Truncated),
+            match self.io.read(free.unwrap_or_default()).await.map_err(Disconnect::Transport)? {
+                0 if had == 0 => return Err(Disconnect::Closed),
+                0 => return Err(Disconnect::Truncated),
                 n => had = had.saturating_add(n),
             }
             self.tail = if large.is_some() { 0 } else { had };
@@ -181,7 +191,7 @@ impl<R: Input, B: Buffer> Requests<R, B> {
     }
 }
 
-/// Replies on their way to the transport, gathered.
+/// The output of a connection, which gathers replies.
 pub(super) struct Replies<W, B> {
     io: W,
     buf: B,
@@ -189,17 +199,23 @@ pub(super) struct Replies<W, B> {
 }
 
 impl<W: Write, B: Buffer> Replies<W, B> {
-    /// A buffer of no bytes has nothing to send later.
+    /// Whether replies are gathered. A buffer of no bytes gathers nothing.
     pub(super) const GATHERS: bool = size_of::<B>() > 0;
 
     pub(super) fn new(io: W, buf: B) -> Self {
         Replies { io, buf, filled: 0 }
     }
 
-    /// Adds a reply. What was gathered is written when there is no room for it, a large one is
-    /// written at once after that; with `now`, all is handed to the transport. Never calls the
-    /// transport's own `flush`, which on some waits for the peer.
-    pub(super) async fn push(&mut self, mut reply: &[u8], now: bool) -> Result<(), Stop<W::Error>> {
+    /// Adds a reply. If it does not fit, writes the gathered replies first. Writes a large reply
+    /// immediately, and with `now` everything.
+    ///
+    /// Never calls the transport's own `flush`, which waits for the peer's acknowledgement on some
+    /// transports.
+    pub(super) async fn push(
+        &mut self,
+        mut reply: &[u8],
+        now: bool,
+    ) -> Result<(), Disconnect<W::Error>> {
         loop {
             if !reply.is_empty() && self.gather(reply) {
                 reply = &[];
@@ -209,47 +225,50 @@ impl<W: Write, B: Buffer> Replies<W, B> {
             }
             let out = match self.is_empty() {
                 true => core::mem::take(&mut reply),
-                false => {
-                    self.buf.room(self.filled, self.filled).get(..self.filled).unwrap_or_default()
-                }
+                false => self
+                    .buf
+                    .reserve(self.filled, self.filled)
+                    .get(..self.filled)
+                    .unwrap_or_default(),
             };
             if out.is_empty() {
-                self.buf.rest();
+                self.buf.release();
                 return Ok(());
             }
-            self.io.write_all(out).await.map_err(Stop::Transport)?;
+            self.io.write_all(out).await.map_err(Disconnect::Transport)?;
             self.filled = 0;
         }
     }
 
-    /// Whether there was room for it.
+    /// Copies a reply to the buffer. Returns false if it does not fit.
     fn gather(&mut self, reply: &[u8]) -> bool {
         let free = self.free();
         let fits = reply.len() <= free.len() && reply.len() <= DIRECT;
         if fits {
             let n = copy(reply, free);
-            self.pushed(n);
+            self.advance(n);
         }
         fits
     }
 
-    /// Nothing is gathered.
+    /// Returns whether there are no gathered replies.
     pub(super) fn is_empty(&self) -> bool {
         !Self::GATHERS || self.filled == 0
     }
 
-    /// Where the next reply can be made in place; [`pushed`](Replies::pushed) then counts it.
+    /// Returns the free part of the buffer, in which a reply can be made in place. Call
+    /// [`advance`](Replies::advance) afterwards.
     pub(super) fn free(&mut self) -> &mut [u8] {
         let filled = self.filled;
-        self.buf.room(BATCH, filled).get_mut(filled..).unwrap_or_default()
+        self.buf.reserve(BATCH, filled).get_mut(filled..).unwrap_or_default()
     }
 
-    pub(super) fn pushed(&mut self, n: usize) {
+    pub(super) fn advance(&mut self, n: usize) {
         self.filled = self.filled.saturating_add(n);
     }
 }
 
-/// Copies what fits: how many bytes.
+/// Copies as many bytes as fit and returns their number.
 fn copy(from: &[u8], to: &mut [u8]) -> usize {
     let n = from.len().min(to.len());
     if let (Some(to), Some(from)) = (to.get_mut(..n), from.get(..n)) {

@@ -1,11 +1,11 @@
-//! The line over a transport that is a script.
+//! The server loop over a scripted transport.
 
 use std::vec::Vec;
 
 use embassy_futures::block_on;
 use embedded_io_async::{ErrorKind, ErrorType, Read, Write};
 
-use super::{Input, Memory, Stop, serve};
+use super::{Disconnect, Memory, TransportRead, serve};
 use crate::files::Live;
 use crate::session::{FidArray, Limits, Session};
 use crate::vfs::{Dir, StaticTree, file};
@@ -14,7 +14,7 @@ use crate::wire::{Dialect, Fid, Numeric, Rmessage as R, Tag, Tmessage as T};
 static NEWS: Live<u32> = Live::new(0, |value, out| writeln!(out, "{value}"));
 static ROOT: Dir = Dir::new(&[file("news", &NEWS)]);
 
-/// Gives what was written for it, then ends.
+/// A reader that returns the scripted bytes, then EOF.
 struct Script<'a>(&'a [u8]);
 
 impl ErrorType for Script<'_> {
@@ -27,9 +27,9 @@ impl Read for Script<'_> {
     }
 }
 
-impl Input for Script<'_> {}
+impl TransportRead for Script<'_> {}
 
-/// Keeps what was sent.
+/// A writer that collects the replies.
 struct Sent<'a>(&'a mut Vec<u8>);
 
 impl ErrorType for Sent<'_> {
@@ -57,7 +57,7 @@ fn script(messages: &[(u16, T<'_>)]) -> Vec<u8> {
     bytes
 }
 
-/// Runs one connection from its first message to its end: the replies.
+/// Serves one connection from its first message to its end, and returns the replies.
 fn converse(
     memory: &mut Memory<4, 512>,
     messages: &[(u16, T<'_>)],
@@ -65,7 +65,10 @@ fn converse(
     let tree: StaticTree = StaticTree::new(&ROOT);
     let session = Session::new(&tree, FidArray::<_, 4>::new(), Limits { msize: 4096, iounit: 400 });
     let (bytes, mut sent) = (script(messages), Vec::new());
-    assert_eq!(block_on(serve(&session, Script(&bytes), Sent(&mut sent), memory)), Stop::Closed);
+    assert_eq!(
+        block_on(serve(&session, Script(&bytes), Sent(&mut sent), memory)),
+        Disconnect::Closed
+    );
     let (mut replies, mut rest) = (Vec::new(), &sent[..]);
     while let Some(size) = rest.first_chunk() {
         let (frame, next) = rest.split_at(u32::from_le_bytes(*size) as usize);
@@ -101,33 +104,33 @@ const OPENING: [(u16, T<'static>); 5] = [
 ];
 
 #[test]
-fn memory_is_as_new_for_the_next_connection() {
+fn memory_is_clean_for_the_next_connection() {
     let mut memory = Memory::new();
-    // The second and third read wait: the flush mark comes first.
+    // The first read returns the flush mark. The second and third wait.
     let waits = T::Read { fid: Fid(1), offset: 2, count: 64 };
     let messages: Vec<_> =
         OPENING.into_iter().chain([(5, waits), (6, waits), (7, waits)]).collect();
     for _ in 0..3 {
-        // The connection ends while two requests wait; a lane that stayed busy would have the next
-        // Tversion wait for ever.
+        // The connection ends while two requests wait. If a slot stayed busy, the next Tversion
+        // would wait for ever.
         let replies = converse(&mut memory, &messages);
         assert_eq!(replies.len(), 6, "{replies:?}");
     }
 }
 
 #[test]
-fn a_read_that_waits_is_given_a_small_buffer() {
+fn a_blocking_read_gets_a_small_buffer() {
     let tree: StaticTree = StaticTree::new(&ROOT);
     let session = Session::new(&tree, FidArray::<_, 4>::new(), Limits::default());
     let mut buf = std::vec![0; 1 << 17];
-    let mut room = 0;
+    let mut size = 0;
     for message in
         OPENING.into_iter().chain([(5, T::Read { fid: Fid(1), offset: 2, count: 100_000 })])
     {
         let bytes = script(&[message]);
-        room = session.room(&bytes);
+        size = session.buffer_size(&bytes);
         buf[..bytes.len()].copy_from_slice(&bytes);
         let _ = embassy_futures::poll_once(session.answer(&mut buf, bytes.len()));
     }
-    assert_eq!(room, crate::session::WAITING + crate::wire::RREAD_HEADER);
+    assert_eq!(size, crate::session::MAX_BLOCKING_READ + crate::wire::RREAD_HEADER);
 }

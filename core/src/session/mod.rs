@@ -49,11 +49,11 @@ use crate::wire::{self, Dialect, Tag};
 
 /// The smallest msize, in bytes, that a session agrees to. Every reply without data or long names
 /// fits into it.
-pub const MSIZE_MIN: u32 = 256;
+pub const MIN_MSIZE: u32 = 256;
 
 /// The most data, in bytes, that one read of a file that [may block](Vfs::may_block) returns. Such files
 /// deliver little at a time, and many such reads may be pending at once.
-pub const WAITING: usize = 4096;
+pub const MAX_BLOCKING_READ: usize = 4096;
 
 /// The limits that a server grants to a connection.
 #[derive(Debug, Clone, Copy)]
@@ -89,7 +89,7 @@ pub trait Observe {
     /// [`answered`](Observe::answered) is called from the same future unless the request is
     /// cancelled, so an observer that knows which future it polls can pair the two calls. Never
     /// called for an [immutable tree](crate::vfs::ImmutableTree), to save flash.
-    fn began(&self) {}
+    fn started(&self) {}
 
     /// Called after a request of type `kind` has been answered, with an error or without.
     fn answered(&self, kind: u8, error: bool);
@@ -97,7 +97,7 @@ pub trait Observe {
 
 /// The state of one connection over a tree that other connections share.
 ///
-/// Dropping a session closes everything that its fids had open. [`hang_up`](Session::hang_up) also
+/// Dropping a session closes everything that its fids had open. [`close`](Session::close) also
 /// removes the files that were opened with ORCLOSE.
 pub struct Session<'v, V: Vfs, F: Fids<V>> {
     vfs: &'v V,
@@ -107,7 +107,7 @@ pub struct Session<'v, V: Vfs, F: Fids<V>> {
     msize: Cell<u32>,
     serial: Cell<u32>,
     attached: Cell<bool>,
-    /// See [`polls_again`](Session::polls_again).
+    /// See [`take_repoll`](Session::take_repoll).
     repoll: Cell<bool>,
     observer: Option<&'v dyn Observe>,
 }
@@ -141,7 +141,7 @@ impl<'v, V: Vfs, F: Fids<V>> Session<'v, V, F> {
 
     /// Sets the observer that is called for every request.
     #[must_use]
-    pub fn observed(mut self, observer: &'v dyn Observe) -> Self {
+    pub fn with_observer(mut self, observer: &'v dyn Observe) -> Self {
         self.observer = Some(observer);
         self
     }
@@ -193,13 +193,13 @@ impl<'v, V: Vfs, F: Fids<V>> Session<'v, V, F> {
 
     /// Returns, once, whether a fid went away whose reads may still be pending. Polling those reads
     /// again ends them.
-    pub fn polls_again(&self) -> bool {
+    pub fn take_repoll(&self) -> bool {
         self.repoll.take()
     }
 
     fn notify_start(&self) {
         if let (false, Some(observer)) = (V::TreeKind::IMMUTABLE, self.observer) {
-            observer.began();
+            observer.started();
         }
     }
 
@@ -215,7 +215,7 @@ impl<'v, V: Vfs, F: Fids<V>> Session<'v, V, F> {
     /// # Cancel safety
     /// Dropping the future leaves the remaining files in place. Dropping the session then closes
     /// them.
-    pub async fn hang_up(&self) {
+    pub async fn close(&self) {
         while let Some(fid) = self.pop_fid() {
             if !V::TreeKind::IMMUTABLE && fid.state.has(Access::REMOVE) {
                 // The peer is gone, so no reply can carry the error.

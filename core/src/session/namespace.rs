@@ -3,7 +3,7 @@
 use super::attributes::permissions;
 use super::fids::FidState;
 use super::reply::{COUNTED_HEADER, finish_counted, reply_too_large};
-use super::{Fids, MSIZE_MIN, Session};
+use super::{Fids, MIN_MSIZE, Session};
 use crate::vfs::{Create, Error, FileType, Name, New, OpenMode, Result, TreeKind, User, Vfs};
 use crate::wire::{self, DMDEVICE, DMDIR, DMLINK, DMNAMEDPIPE, DMSOCKET, DMSYMLINK};
 use crate::wire::{Dialect, Field, List, Numeric, Qid, Str, Tag, Writer};
@@ -16,8 +16,8 @@ impl<V: Vfs, F: Fids<V>> Session<'_, V, F> {
         msize: u32,
         version: Str<'_>,
     ) -> Result<(u32, Str<'static>)> {
-        self.hang_up().await;
-        let dialect = if msize < MSIZE_MIN { None } else { Dialect::offered(version) };
+        self.close().await;
+        let dialect = if msize < MIN_MSIZE { None } else { Dialect::offered(version) };
         self.dialect.set(dialect);
         self.msize.set(if dialect.is_some() {
             msize.min(self.limits.msize)

@@ -5,7 +5,7 @@ use core::ops::ControlFlow;
 use super::attributes::ListedRecord;
 use super::fids::{Access, FidState, unknown_fid};
 use super::namespace::{ORCLOSE, open_mode};
-use super::{Fids, MSIZE_MIN, Session};
+use super::{Fids, MIN_MSIZE, Session};
 use crate::Decimal;
 use crate::vfs::{Error, FileType, OpenMode, Result, TreeKind, Vfs};
 use crate::wire::{self, Dialect, Qid, Rmessage as R, Tag, Tmessage as T};
@@ -66,7 +66,7 @@ impl<V: Vfs, F: Fids<V>> Session<'_, V, F> {
     ///
     /// Returns `None`, with nothing done, for every request that [`answer`](Session::answer) has to
     /// handle.
-    pub fn now(&self, frame: &[u8], out: &mut [u8]) -> Option<usize> {
+    pub fn try_answer_now(&self, frame: &[u8], out: &mut [u8]) -> Option<usize> {
         if !V::TreeKind::HAS_FAST_PATH || !matches!(wire::kind(frame), wire::TREAD | wire::TWRITE) {
             return None;
         }
@@ -86,7 +86,7 @@ impl<V: Vfs, F: Fids<V>> Session<'_, V, F> {
                 let fids = self.fids.borrow();
                 let open = fids.get(fid.0)?.state.file(Access::WRITE)?;
                 // Check the room for the reply first: a write that has happened must be answered.
-                let out = out.get_mut(..MSIZE_MIN as usize)?;
+                let out = out.get_mut(..MIN_MSIZE as usize)?;
                 self.notify_start();
                 let n = if data.0.is_empty() {
                     Ok(0)

@@ -2,7 +2,7 @@
 
 use super::dispatch::is_served;
 use super::fids::FidState;
-use super::{Fid, Fids, Session, WAITING};
+use super::{Fid, Fids, MAX_BLOCKING_READ, Session};
 use crate::Decimal;
 use crate::vfs::{Error, NAME_MAX, Result, Vfs};
 use crate::wire::{self, Dialect, Errno, Qid, Rmessage as R, Str, Tag, Tmessage as T, Writer};
@@ -16,7 +16,7 @@ pub(super) const COUNTED_HEADER: usize = wire::HEADER + 2;
 impl<V: Vfs, F: Fids<V>> Session<'_, V, F> {
     /// Returns how many bytes of buffer answering the request in `frame` may take, the request
     /// included.
-    pub fn room(&self, frame: &[u8]) -> usize {
+    pub fn buffer_size(&self, frame: &[u8]) -> usize {
         let wanted = match wire::kind(frame) {
             wire::TREAD | wire::TREADDIR => match self.message(frame) {
                 Ok((_, T::Read { fid, count, .. })) => self.read_size(fid, count),
@@ -49,7 +49,7 @@ impl<V: Vfs, F: Fids<V>> Session<'_, V, F> {
             _ => false,
         };
         let size = self.data_size(count);
-        if blocks { size.min(WAITING + wire::RREAD_HEADER) } else { size }
+        if blocks { size.min(MAX_BLOCKING_READ + wire::RREAD_HEADER) } else { size }
     }
 
     fn data_size(&self, count: u32) -> usize {

@@ -33,7 +33,7 @@ fuzz_target!(|data: &[u8]| {
         tag = tag.wrapping_add(1);
         rest = after;
     }
-    let _ = once(session.hang_up());
+    let _ = once(session.close());
     assert_eq!(session.fids(), 0);
 });
 
@@ -73,10 +73,10 @@ fn ask(session: &Scratched<'_>, request: &[u8]) {
         return;
     }
     let mut buf = vec![0; msize];
-    if let Some(n) = session.now(request, &mut buf) {
+    if let Some(n) = session.try_answer_now(request, &mut buf) {
         return sound(session, request, &buf[..n], msize);
     }
-    let mut buf = vec![0; session.room(request)];
+    let mut buf = vec![0; session.buffer_size(request)];
     buf[..request.len()].copy_from_slice(request);
     let Some(n) = once(session.answer(&mut buf, request.len())) else { return };
     sound(session, request, &buf[..n], msize);

@@ -42,7 +42,7 @@ async fn seat(
             let session = Session::new(tree, FidArray::<Tree, 24>::new(), LIMITS);
             let (rx, tx) = socket.split();
             let _ = serve::serve(&session, Input(rx), tx, memory).await;
-            session.hang_up().await;
+            session.close().await;
         }
         socket.abort();
         let _ = socket.flush().await;
@@ -62,7 +62,7 @@ impl Read for Input<'_> {
     }
 }
 
-impl serve::Input for Input<'_> {}
+impl serve::TransportRead for Input<'_> {}
 
 /// A directory of parameters of one type, each with a range, a unit and a doc. The names are single
 /// letters, and every text is there once in every image: what one more parameter costs is then all

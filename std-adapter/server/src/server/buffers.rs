@@ -10,7 +10,7 @@ const HUGE: usize = super::MSIZE as usize;
 /// A batch of 32 requests of 4 KiB and their headers.
 const LARGE: usize = 136 * 1024;
 /// A read that waits in a stream, and most listings and texts.
-const MIDDLE: usize = datakit_core::session::WAITING + 24;
+const MIDDLE: usize = datakit_core::session::MAX_BLOCKING_READ + 24;
 /// Enough for every request without data and most replies.
 const SMALL: usize = 256;
 
@@ -117,13 +117,13 @@ impl<'h> Batch<'h> {
 }
 
 impl Buffer for Batch<'_> {
-    fn room(&mut self, n: usize, keep: usize) -> &mut [u8] {
+    fn reserve(&mut self, n: usize, keep: usize) -> &mut [u8] {
         // Whatever is to be kept fits: it came from this buffer.
         let _ = keep;
         self.block.get_or_insert_with(|| self.held.borrow(n.min(LARGE))).get()
     }
 
-    fn rest(&mut self) {
+    fn release(&mut self) {
         if let Some(block) = self.block.take() {
             self.held.give_back(block);
         }
@@ -132,7 +132,7 @@ impl Buffer for Batch<'_> {
 
 impl Drop for Batch<'_> {
     fn drop(&mut self) {
-        self.rest();
+        self.release();
     }
 }
 
@@ -149,7 +149,7 @@ impl<'h> Frame<'h> {
 }
 
 impl Buffer for Frame<'_> {
-    fn room(&mut self, n: usize, keep: usize) -> &mut [u8] {
+    fn reserve(&mut self, n: usize, keep: usize) -> &mut [u8] {
         if self.block.len() < n {
             let larger = self.held.borrow(n);
             let mut old = std::mem::replace(&mut self.block, larger);
@@ -161,7 +161,7 @@ impl Buffer for Frame<'_> {
         self.block.get()
     }
 
-    fn rest(&mut self) {
+    fn release(&mut self) {
         if self.block.len() > 0 {
             self.held.give_back(std::mem::take(&mut self.block));
         }
@@ -170,7 +170,7 @@ impl Buffer for Frame<'_> {
 
 impl Drop for Frame<'_> {
     fn drop(&mut self) {
-        self.rest();
+        self.release();
     }
 }
 

@@ -9,7 +9,7 @@ use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::task::{Context, Poll};
 
-use datakit_core::serve::{self, Ends, Stop};
+use datakit_core::serve::{self, Disconnect, Io};
 use datakit_core::session::{self, Session};
 use datakit_core::vfs::Vfs;
 use tokio::time::{Duration, Instant, Sleep, sleep, timeout};
@@ -22,12 +22,12 @@ use super::transport::{Rx, Stream, Tx};
 use super::turn::{Neighbours, Turn};
 use super::{GRACE, Guest, HANG_UP};
 
-type Worker<'l> = Pin<Box<dyn Future<Output = Result<Infallible, Stop<io::Error>>> + 'l>>;
+type Worker<'l> = Pin<Box<dyn Future<Output = Result<Infallible, Disconnect<io::Error>>> + 'l>>;
 
 /// Why a connection ended.
 pub(super) enum End {
     /// The line did.
-    Line(Stop<io::Error>),
+    Line(Disconnect<io::Error>),
     /// It never attached.
     Silent,
     /// It attached, and had nothing in flight for so long.
@@ -39,7 +39,7 @@ pub(super) enum End {
 impl fmt::Display for End {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            End::Line(Stop::Transport(error)) => write!(f, "{error}"),
+            End::Line(Disconnect::Transport(error)) => write!(f, "{error}"),
             End::Line(stop) => write!(f, "{stop}"),
             End::Silent => f.write_str("did not attach in time"),
             End::Idle(long) => write!(f, "idle for {long:?}"),
@@ -65,12 +65,12 @@ pub(super) fn serve<'c, V: Vfs>(
     let (lanes, watch) = (Lanes::new(all.limits.requests), Watch::new(&all.stats));
     let turn = Turn::new(neighbours);
     async move {
-        let session = session.observed(&watch);
+        let session = session.with_observer(&watch);
         let end = {
             let (all, held) = (&guest.all, Held::default());
             let (rx, tx) = stream.halves(&all.limits.write_timeout, &all.stats, &turn);
-            let mut ends = Ends::new(rx, tx, Batch::new(&held), Batch::new(&held));
-            let line = Line::new(&session, &mut ends, &lanes);
+            let mut io = Io::new(rx, tx, Batch::new(&held), Batch::new(&held));
+            let line = Line::new(&session, &mut io, &lanes);
             let mut shutdown = pin!(all.closing.cancelled());
             let mut crew = Crew::new(&line, &held, &watch);
             let mut silent = Some(Box::pin(sleep(all.limits.attach_timeout)));
@@ -115,7 +115,7 @@ pub(super) fn serve<'c, V: Vfs>(
         // The peer need not wait for the files that go with the connection.
         stream.end().await;
         // Dropped halfway, the session closes the rest.
-        let _ = Box::pin(timeout(HANG_UP, session.hang_up())).await;
+        let _ = Box::pin(timeout(HANG_UP, session.close())).await;
         end
     }
 }
@@ -150,7 +150,7 @@ impl Idle {
 }
 
 type Line<'a, 's, 'h, V> =
-    serve::Line<'a, V, FidMap<V>, Rx<'s>, Tx<'s>, Batch<'h>, Batch<'h>, Lanes>;
+    serve::Connection<'a, V, FidMap<V>, Rx<'s>, Tx<'s>, Batch<'h>, Batch<'h>, Lanes>;
 
 /// The workers of one line.
 struct Crew<'l, 'a, 's, 'h, V: Vfs> {
@@ -175,7 +175,7 @@ impl<'l, 'a, 's, 'h, V: Vfs> Crew<'l, 'a, 's, 'h, V> {
 
     /// Polls every worker, and takes one more on when nobody is left to read. No further request
     /// may wait while more than `buffered` bytes are held.
-    fn walk(&mut self, buffered: usize, cx: &mut Context<'_>) -> Poll<Stop<io::Error>> {
+    fn walk(&mut self, buffered: usize, cx: &mut Context<'_>) -> Poll<Disconnect<io::Error>> {
         let Crew { line, held, watch, first, others } = self;
         let mut polled = 0;
         loop {
@@ -189,7 +189,7 @@ impl<'l, 'a, 's, 'h, V: Vfs> Crew<'l, 'a, 's, 'h, V> {
                 }
             }
             polled = 1 + others.len();
-            if line.in_flight() < polled || polled == line.most() {
+            if line.in_flight() < polled || polled == line.max_requests() {
                 return Poll::Pending;
             }
             others.push(Box::pin(line.worker(polled, Frame::new(held))));

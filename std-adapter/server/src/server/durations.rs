@@ -109,7 +109,7 @@ impl<'s> Watch<'s> {
 }
 
 impl Observe for Watch<'_> {
-    fn began(&self) {
+    fn started(&self) {
         if self.stats.measured().is_none() {
             return;
         }
@@ -155,14 +155,14 @@ mod tests {
     fn requests_of_several_workers_overlap() {
         let stats = Stats::default();
         let watch = Watch::new(&stats);
-        watch.began();
+        watch.started();
         watch.answered(110, false);
         assert_eq!(watch.began.borrow().len(), 0, "nobody has asked yet");
         let durations = stats.durations();
         watch.turn(1);
-        watch.began();
+        watch.started();
         watch.turn(0);
-        watch.began();
+        watch.started();
         watch.answered(116, false);
         watch.turn(1);
         watch.answered(116, true);

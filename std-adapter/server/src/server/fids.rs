@@ -212,7 +212,7 @@ mod tests {
         walk(&session, 1..100_000).await;
         let (came, began) = (began.elapsed(), std::time::Instant::now());
         assert_eq!(session.fids(), 100_000);
-        session.hang_up().await;
+        session.close().await;
         assert_eq!(session.fids(), 0);
         assert!(began.elapsed() < came * 3, "{came:?} to come, {:?} to go", began.elapsed());
     }

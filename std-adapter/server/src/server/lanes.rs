@@ -3,12 +3,12 @@
 use std::cell::OnceCell;
 use std::iter::once;
 
-use datakit_core::serve::{Lane, Lend};
+use datakit_core::serve::{RequestSlot, SlotStorage};
 
 /// One lane in place; the others are made together, when the second is asked for.
 pub(super) struct Lanes {
-    first: Lane,
-    others: OnceCell<Box<[Lane]>>,
+    first: RequestSlot,
+    others: OnceCell<Box<[RequestSlot]>>,
     most: u32,
 }
 
@@ -16,24 +16,24 @@ impl Lanes {
     /// At most `most` lanes, at least the two that a request that waits and the one behind it need.
     pub(super) fn new(most: usize) -> Lanes {
         Lanes {
-            first: Lane::new(),
+            first: RequestSlot::new(),
             others: OnceCell::new(),
             most: u32::try_from(most).unwrap_or(u32::MAX).max(2),
         }
     }
 }
 
-impl Lend for Lanes {
-    fn most(&self) -> usize {
+impl SlotStorage for Lanes {
+    fn capacity(&self) -> usize {
         self.most as usize
     }
 
-    fn lane(&self, number: usize) -> Option<&Lane> {
+    fn slot(&self, number: usize) -> Option<&RequestSlot> {
         let Some(number) = number.checked_sub(1) else { return Some(&self.first) };
-        self.others.get_or_init(|| (1..self.most).map(|_| Lane::new()).collect()).get(number)
+        self.others.get_or_init(|| (1..self.most).map(|_| RequestSlot::new()).collect()).get(number)
     }
 
-    fn below(&self, number: usize) -> impl Iterator<Item = &Lane> {
+    fn first(&self, number: usize) -> impl Iterator<Item = &RequestSlot> {
         once(&self.first).chain(self.others.get().into_iter().flatten()).take(number)
     }
 }

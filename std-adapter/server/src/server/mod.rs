@@ -36,7 +36,7 @@ use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::time::Duration;
 
 use connection::End;
-use datakit_core::serve::Stop;
+use datakit_core::serve::Disconnect;
 use datakit_core::vfs::Vfs;
 pub use durations::{Distribution, Durations};
 use listen::{Listener, Socket};
@@ -324,7 +324,7 @@ fn one<V: Vfs, M: Fn(&Peer) -> V>(
         let (peer, stats) = (&guest.peer, &guest.all.stats);
         stats.events().push(format!("disconnected {} {end}\n", peer.name));
         match end {
-            End::Line(Stop::Size(_)) => {
+            End::Line(Disconnect::InvalidSize(_)) => {
                 stats.refuse_frame();
                 warn!(peer = peer.name, msize = peer.msize(), "disconnected: {end}");
             }

@@ -6,7 +6,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use datakit_core::serve::Input;
+use datakit_core::serve::TransportRead;
 use embedded_io_async::{ErrorType, Read, Write};
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::net::{TcpStream, UnixStream, tcp, unix};
@@ -81,8 +81,8 @@ impl Read for Rx<'_> {
     }
 }
 
-impl Input for Rx<'_> {
-    const SHARES: bool = true;
+impl TransportRead for Rx<'_> {
+    const COOPERATIVE: bool = true;
 
     async fn readable(&mut self) -> io::Result<()> {
         // The future of the socket's own `readable` has a place in a list of waiters, 200 bytes;
@@ -94,7 +94,7 @@ impl Input for Rx<'_> {
         .await
     }
 
-    fn poll_turn(&mut self, cost: u32, cx: &mut Context<'_>) -> Poll<()> {
+    fn poll_budget(&mut self, cost: u32, cx: &mut Context<'_>) -> Poll<()> {
         self.turn.poll(cost, cx)
     }
 }

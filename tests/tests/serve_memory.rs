@@ -1,4 +1,4 @@
-//! The line without a socket: what its workers hold while they wait.
+//! The memory that the workers of a connection hold while they wait, without a socket.
 
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)]
 
@@ -10,13 +10,13 @@ use std::pin::pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 
-use datakit_core::serve::{Buffer, Ends, Input, Lane, Line};
+use datakit_core::serve::{Buffer, Connection, Io, RequestSlot, TransportRead};
 use datakit_core::session::{FidArray, Limits, Session};
 use datakit_core::wire::{Dialect, Fid, List, Numeric, Str, Tag, Tmessage as T};
 use datakit_server::tree::{Dir, Entry, Live, Tree};
 use embedded_io_async::{ErrorType, Read, Write};
 
-/// Both ends of a transport without limits.
+/// One direction of a transport without limits.
 #[derive(Clone, Default)]
 struct Bytes(Rc<RefCell<VecDeque<u8>>>);
 
@@ -26,7 +26,7 @@ impl ErrorType for Bytes {
 
 impl Read for Bytes {
     async fn read(&mut self, buf: &mut [u8]) -> Result<usize, Infallible> {
-        // The test polls without being woken.
+        // No waker: the test polls until nothing more happens.
         poll_fn(|_| match self.0.borrow_mut().pop_front() {
             Some(byte) => {
                 buf[0] = byte;
@@ -38,7 +38,7 @@ impl Read for Bytes {
     }
 }
 
-impl Input for Bytes {}
+impl TransportRead for Bytes {}
 
 impl Write for Bytes {
     async fn write(&mut self, buf: &[u8]) -> Result<usize, Infallible> {
@@ -51,7 +51,7 @@ impl Write for Bytes {
     }
 }
 
-/// A buffer that counts itself while it is larger than a small one.
+/// A buffer that counts how many of its kind are larger than [`SMALL`].
 struct Counted {
     bytes: Vec<u8>,
     large: Rc<Cell<usize>>,
@@ -66,7 +66,7 @@ impl Counted {
 }
 
 impl Buffer for Counted {
-    fn room(&mut self, n: usize, _: usize) -> &mut [u8] {
+    fn reserve(&mut self, n: usize, _: usize) -> &mut [u8] {
         if n > self.bytes.len() {
             self.large.set(self.large.get() + usize::from(self.bytes.len() == SMALL));
             self.bytes.resize(n, 0);
@@ -74,7 +74,7 @@ impl Buffer for Counted {
         &mut self.bytes
     }
 
-    fn rest(&mut self) {
+    fn release(&mut self) {
         if self.bytes.len() > SMALL {
             self.large.set(self.large.get() - 1);
             self.bytes.truncate(SMALL);
@@ -89,14 +89,14 @@ fn only_requests_in_flight_hold_large_buffers() {
     let (tree, large) = (Tree::new(root), Rc::new(Cell::new(0)));
     let session: Session<'_, _, FidArray<_, 8>> =
         Session::new(&tree, FidArray::new(), Limits::default());
-    let lanes: [Lane; 4] = Default::default();
+    let slots: [RequestSlot; 4] = Default::default();
     let (rx, tx) = (Bytes::default(), Bytes::default());
-    let mut ends = Ends::new(rx.clone(), tx.clone(), [0; 4096], [0; 4096]);
-    let line = Line::new(&session, &mut ends, lanes.as_slice());
+    let mut io = Io::new(rx.clone(), tx.clone(), [0; 4096], [0; 4096]);
+    let connection = Connection::new(&session, &mut io, slots.as_slice());
     let mut workers = [
-        pin!(line.worker(0, Counted::new(&large))),
-        pin!(line.worker(1, Counted::new(&large))),
-        pin!(line.worker(2, Counted::new(&large))),
+        pin!(connection.worker(0, Counted::new(&large))),
+        pin!(connection.worker(1, Counted::new(&large))),
+        pin!(connection.worker(2, Counted::new(&large))),
     ];
     let mut run = || {
         let mut cx = Context::from_waker(Waker::noop());
@@ -119,14 +119,14 @@ fn only_requests_in_flight_hold_large_buffers() {
     for fid in [Fid(1), Fid(2)] {
         send(&T::Walk { fid: Fid(0), newfid: fid, wnames: List::Slice(&[Str(b"live")]) });
         send(&T::Open { fid, mode: 0 });
-        // The value, the mark behind it, and the wait for the next.
+        // The value, then the empty read that ends it, then a read that waits for the next value.
         for offset in [0, 2, 2] {
             send(&T::Read { fid, offset, count: 60_000 });
         }
     }
     run();
-    assert_eq!((line.in_flight(), large.get()), (2, 2));
+    assert_eq!((connection.in_flight(), large.get()), (2, 2));
     live.publish(1);
     run();
-    assert_eq!((line.in_flight(), large.get()), (0, 0));
+    assert_eq!((connection.in_flight(), large.get()), (0, 0));
 }

@@ -1,0 +1,357 @@
+//! The worker loop, and the exclusive use of reader and writer that workers hand to each other.
+
+use core::cell::Cell;
+use core::convert::Infallible;
+use core::fmt;
+use core::future::{Future, poll_fn};
+use core::pin::pin;
+use core::task::{Context, Poll};
+
+use embedded_io_async::Write;
+
+use super::Disconnect;
+use super::buffer::{Buffer, COST_IN_PLACE, COST_OTHER, Frame, Replies, Requests, TransportRead};
+use super::request_slots::{RequestSlot, SlotStorage, Slots, WakerCell};
+use crate::Decimal;
+use crate::session::{Fids, Session};
+use crate::vfs::{Error, TreeKind, Vfs};
+use crate::wire;
+
+/// The two halves of a transport and the buffers behind them.
+pub struct Io<R, W, I, O> {
+    rx: Requests<R, I>,
+    tx: Replies<W, O>,
+}
+
+impl<R: TransportRead, W: Write<Error = R::Error>, I: Buffer, O: Buffer> Io<R, W, I, O> {
+    /// Creates the I/O of a connection. The workers share `input` and `output`. An `output` of no
+    /// bytes sends every reply immediately.
+    pub fn new(rx: R, tx: W, input: I, output: O) -> Self {
+        Io { rx: Requests::new(rx, input), tx: Replies::new(tx, output) }
+    }
+}
+
+impl<R, W, I, O> fmt::Debug for Io<R, W, I, O> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Io").finish_non_exhaustive()
+    }
+}
+
+/// The state of one connection that its workers share.
+pub struct Connection<
+    'a,
+    V: Vfs,
+    F: Fids<V>,
+    R: TransportRead,
+    W: Write,
+    I: Buffer,
+    O: Buffer,
+    L: SlotStorage + ?Sized = [RequestSlot],
+> {
+    session: &'a Session<'a, V, F>,
+    rx: Handoff<&'a mut Requests<R, I>>,
+    tx: Handoff<&'a mut Replies<W, O>>,
+    slots: Slots<'a, L>,
+    /// The reader is parked, so the worker that completes a reply must flush it.
+    reader_parked: Cell<bool>,
+}
+
+impl<V, F, R, W, I, O, L> fmt::Debug for Connection<'_, V, F, R, W, I, O, L>
+where
+    V: Vfs,
+    F: Fids<V>,
+    R: TransportRead,
+    W: Write,
+    I: Buffer,
+    O: Buffer,
+    L: SlotStorage + ?Sized,
+{
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Connection").field("session", &self.session).finish_non_exhaustive()
+    }
+}
+
+impl<'a, V, F, R, W, I, O, L> Connection<'a, V, F, R, W, I, O, L>
+where
+    V: Vfs,
+    F: Fids<V>,
+    R: TransportRead,
+    W: Write<Error = R::Error>,
+    I: Buffer,
+    O: Buffer,
+    L: SlotStorage + ?Sized,
+{
+    /// Creates a connection over `io`. The capacity of `slots` limits the number of workers.
+    pub fn new(session: &'a Session<'a, V, F>, io: &'a mut Io<R, W, I, O>, slots: &'a L) -> Self {
+        Connection {
+            session,
+            rx: Handoff::new(&mut io.rx),
+            tx: Handoff::new(&mut io.tx),
+            slots: Slots::new(slots),
+            reader_parked: Cell::new(false),
+        }
+    }
+
+    /// Returns the number of requests in flight. If it equals the number of workers, none of them
+    /// reads, and the owner may add one up to [`max_requests`](Connection::max_requests).
+    pub fn in_flight(&self) -> usize {
+        self.slots.in_flight()
+    }
+
+    /// Returns whether no request is in flight and every reply has been handed to the transport.
+    pub fn is_idle(&self) -> bool {
+        self.slots.in_flight() == 0 && self.tx.try_with(|tx| tx.is_empty()).unwrap_or(false)
+    }
+
+    /// Runs one worker in the slot with this index. It ends when the connection does.
+    ///
+    /// All workers of a connection must be polled by one task with one waker. Never drop one worker
+    /// and keep the others: it may be in the middle of a request or a reply.
+    ///
+    /// # Errors
+    /// The worker returns only with the [`Disconnect`] that ended the connection, which is
+    /// [`Disconnect::Closed`] if there is no such slot.
+    pub async fn worker<B: Buffer>(
+        &self,
+        index: usize,
+        mut buf: B,
+    ) -> Result<Infallible, Disconnect<R::Error>> {
+        let slot = self.slots.slot(index).ok_or(Disconnect::Closed)?;
+        loop {
+            let request = self.next_request(slot, &mut buf).await?; // transport -> frame
+            let held = request.frame.held;
+            let size = match buf.reserve(0, held).get(..held) {
+                Some(request) if B::GROWS => self.session.buffer_size(request),
+                _ => held,
+            };
+            let buf = buf.reserve(size, held);
+            let len = self.answer(slot, buf, request).await; // decode -> fid -> inode -> encode
+            let tx = self.tx.acquire().await;
+            // Free the slot first: a pending Tflush then writes Rflush after this reply.
+            self.slots.finish_request(slot);
+            let reply = buf.get(..len).unwrap_or_default();
+            tx.push(reply, self.reader_parked.get()).await?; // -> transport
+            self.tx.release(tx);
+        }
+    }
+
+    /// Returns the next request that needs a worker. On the way, it answers requests on files in
+    /// memory.
+    async fn next_request<B: Buffer>(
+        &self,
+        slot: &RequestSlot,
+        buf: &mut B,
+    ) -> Result<Request, Disconnect<R::Error>> {
+        if B::GROWS && self.rx.is_acquired() {
+            buf.release(); // another worker reads, perhaps for hours
+        }
+        let rx = self.rx.acquire().await;
+        let frame = loop {
+            let msize = self.session.msize();
+            if V::TreeKind::HAS_FAST_PATH && !R::COOPERATIVE {
+                self.answer_in_place(rx, msize, |_| true)?;
+            }
+            poll_fn(|cx| {
+                if R::COOPERATIVE { self.poll_budget(rx, msize, cx) } else { Poll::Ready(Ok(())) }
+            })
+            .await?;
+            if let Some(frame) = rx.next(buf, msize)? {
+                break frame;
+            }
+            self.flush().await?; // the worker that is about to wait sends first
+            buf.release();
+            self.reader_parked.set(true);
+            let more = rx.read_more(buf).await;
+            // After a read error nobody reads again, so workers that still answer must flush.
+            self.reader_parked.set(more.is_err());
+            if let Some(frame) = more? {
+                break frame;
+            }
+        };
+        let message = buf.reserve(0, frame.held).get(..frame.held).unwrap_or_default();
+        let fresh = self.slots.start_request(slot, wire::tag(message));
+        if fresh && frame.held == frame.size {
+            // Holds the reader meanwhile, so requests after a Tflush or Tversion are read when it
+            // is done. Nothing cancels this wait.
+            self.slots.abort(slot, self.session.aborts(message)).await;
+        }
+        self.rx.release(rx);
+        Ok(Request { frame, fresh })
+    }
+
+    /// Sends the gathered replies.
+    async fn flush(&self) -> Result<(), Disconnect<R::Error>> {
+        let mut flush = pin!(async {
+            let tx = self.tx.acquire().await;
+            tx.push(&[], true).await?;
+            self.tx.release(tx);
+            Ok(())
+        });
+        // A plain `await` would be compiled even where replies are never gathered. This branch is a
+        // constant.
+        poll_fn(|cx| {
+            if Replies::<W, O>::GATHERS { flush.as_mut().poll(cx) } else { Poll::Ready(Ok(())) }
+        })
+        .await
+    }
+
+    /// Answers requests [in place](Connection::answer_in_place) and waits while this connection has
+    /// used up its budget.
+    fn poll_budget(
+        &self,
+        rx: &mut Requests<R, I>,
+        msize: u32,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<(), Disconnect<R::Error>>> {
+        let within_budget = |rx: &mut Requests<R, I>| rx.poll_budget(COST_IN_PLACE, cx).is_ready();
+        if V::TreeKind::HAS_FAST_PATH && self.answer_in_place(rx, msize, within_budget)? {
+            return Poll::Pending;
+        }
+        let pending = rx.first(msize)?.is_some() && rx.poll_budget(COST_OTHER, cx).is_pending();
+        if pending { Poll::Pending } else { Poll::Ready(Ok(())) }
+    }
+
+    /// Answers reads and writes of files in memory from the input buffer into the output buffer,
+    /// until another request follows or `go_on` returns false. Returns whether `go_on` ended it.
+    fn answer_in_place(
+        &self,
+        rx: &mut Requests<R, I>,
+        msize: u32,
+        mut go_on: impl FnMut(&mut Requests<R, I>) -> bool,
+    ) -> Result<bool, Disconnect<R::Error>> {
+        let answer = |tx: &mut &mut Replies<W, O>| {
+            while let Some(frame) = rx.first(msize)? {
+                if self.slots.is_in_flight(wire::tag(frame)) {
+                    break;
+                }
+                let Some(len) = self.session.try_answer_now(frame, tx.free()) else { break };
+                let size = frame.len();
+                tx.advance(len);
+                rx.consume(size);
+                if !go_on(rx) {
+                    return Ok(true);
+                }
+            }
+            Ok(false)
+        };
+        // While another worker writes, requests take the ordinary way.
+        self.tx.try_with(answer).unwrap_or(Ok(false))
+    }
+
+    /// Lets the session answer the request and returns the length of the reply. The length is 0, for
+    /// no reply, if the request is cancelled. A request that would wait when it must not gets an
+    /// error reply.
+    async fn answer(&self, slot: &RequestSlot, buf: &mut [u8], request: Request) -> usize {
+        let mut refusal = request.refusal(buf);
+        let len = {
+            let mut answer = pin!(self.session.answer(buf, request.frame.held));
+            poll_fn(|cx| {
+                if refusal.is_some() || self.slots.is_cancelled(slot) {
+                    return Poll::Ready(0);
+                }
+                match answer.as_mut().poll(cx) {
+                    Poll::Pending if self.slots.may_wait(slot) => Poll::Pending,
+                    Poll::Pending => {
+                        refusal = Some(Error::TooManyWaiting);
+                        Poll::Ready(0)
+                    }
+                    ready => {
+                        if self.session.take_repoll() {
+                            cx.waker().wake_by_ref();
+                        }
+                        ready
+                    }
+                }
+            })
+            .await
+        };
+        self.slots.resume(slot);
+        refusal.map_or(len, |error| self.session.refuse(buf, &error))
+    }
+
+    /// While `full` is set, a request that would wait is refused as if no slot were left. The owner
+    /// sets it while waiting requests hold as much memory as it allows.
+    pub fn set_full(&self, full: bool) {
+        self.slots.set_full(full);
+    }
+
+    /// Returns the most requests that may be in flight.
+    pub fn max_requests(&self) -> usize {
+        self.slots.capacity()
+    }
+}
+
+/// A request in the buffer of its worker.
+struct Request {
+    frame: Frame,
+    /// The tag was not in flight.
+    fresh: bool,
+}
+
+impl Request {
+    /// Returns the error for a request that must not be answered: its tag is in flight, or it does
+    /// not fit into the buffer.
+    fn refusal(&self, buf: &[u8]) -> Option<Error> {
+        let Request { frame: Frame { held, size }, fresh } = *self;
+        if !fresh {
+            Some(
+                Error::Invalid.with_message(format_args!(
+                    "tag {} is in use",
+                    Decimal::from(wire::tag(buf).0)
+                )),
+            )
+        } else if held < size {
+            Some(Error::TooLarge.with_message(format_args!(
+                "message of {} bytes, room for {}",
+                Decimal::from(size),
+                Decimal::from(held)
+            )))
+        } else {
+            None
+        }
+    }
+}
+
+/// A value that one worker at a time uses: the reader or the writer.
+///
+/// There is no guard. A worker that ends while it holds the value has ended the connection, so
+/// nobody needs the value again.
+struct Handoff<T> {
+    value: Cell<Option<T>>,
+    waker: WakerCell,
+}
+
+impl<T> Handoff<T> {
+    fn new(value: T) -> Self {
+        Handoff { value: Cell::new(Some(value)), waker: WakerCell::default() }
+    }
+
+    /// Waits until no other worker holds the value, then takes it.
+    async fn acquire(&self) -> T {
+        poll_fn(|cx| {
+            let value = self.value.take();
+            if value.is_none() {
+                self.waker.register(cx);
+            }
+            value.map_or(Poll::Pending, Poll::Ready)
+        })
+        .await
+    }
+
+    fn release(&self, value: T) {
+        self.value.set(Some(value));
+        self.waker.wake();
+    }
+
+    /// Calls `f` with the value unless a worker holds it.
+    fn try_with<X>(&self, f: impl FnOnce(&mut T) -> X) -> Option<X> {
+        let mut value = self.value.take();
+        let result = value.as_mut().map(f);
+        self.value.set(value);
+        result
+    }
+
+    fn is_acquired(&self) -> bool {
+        self.try_with(|_| ()).is_none()
+    }
+}
