@@ -165,7 +165,7 @@ impl Board {
     /// # Panics
     /// When the board does not let it in within [`PATIENCE`].
     pub async fn client(&self, dialect: Dialect) -> Client {
-        let options = Options { dialect: Some(dialect), ..Options::default() };
+        let options = Options::default().dialect(dialect);
         let start = Instant::now();
         loop {
             match Client::connect(&self.url(), options.clone()).await {

@@ -11,7 +11,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use datakit_client::{Client, File, Metadata, Open, Options, Result, Watch};
+use datakit_client::{Client, File, Metadata, OpenMode, Options, Result, Watch};
 use datakit_core::wire::Dialect;
 use datakit_db::store::{Git, Memory, Store};
 use datakit_db::{Database, TRANSACTION_MEMORY, file_tree};
@@ -140,12 +140,7 @@ impl Place {
     /// A new connection of a user. `u32::MAX` is no number.
     #[must_use]
     pub fn connect_as(&self, dialect: Dialect, uname: &str, n_uname: u32) -> Connection {
-        let options = Options {
-            dialect: Some(dialect),
-            uname: uname.to_owned(),
-            n_uname,
-            ..Options::default()
-        };
+        let options = Options::default().dialect(dialect).uname(uname).n_uname(n_uname);
         Connection::with(&format!("tcp://{}", self.served.addr), options)
     }
 
@@ -178,7 +173,7 @@ impl Connection {
     /// Connects in a dialect.
     #[must_use]
     pub fn speaking(url: &str, dialect: Dialect) -> Connection {
-        Connection::with(url, Options { dialect: Some(dialect), ..Options::default() })
+        Connection::with(url, Options::default().dialect(dialect))
     }
 
     fn with(url: &str, options: Options) -> Connection {
@@ -207,7 +202,8 @@ impl Connection {
     /// What one open file has at these offsets, at most so many bytes of each.
     pub fn read_in(&self, path: &str, pieces: &mut dyn Iterator<Item = (u64, usize)>) -> String {
         self.wait(async {
-            let (file, mut text) = (self.client.open(path, Open::READ).await.unwrap(), Vec::new());
+            let (file, mut text) =
+                (self.client.open(path, OpenMode::READ).await.unwrap(), Vec::new());
             for (offset, count) in pieces {
                 let mut buf = vec![0; count];
                 let count = file.read_at(offset, &mut buf).await.unwrap();
@@ -223,7 +219,7 @@ impl Connection {
     /// Those of the write too.
     pub fn put(&self, path: &str, text: &str) -> Result<()> {
         self.wait(async {
-            let file = self.client.open(path, Open::WRITE).await?;
+            let file = self.client.open(path, OpenMode::WRITE).await?;
             file.write_at(0, text.as_bytes()).await?;
             file.close().await
         })
@@ -235,7 +231,7 @@ impl Connection {
     /// Those of the writes too.
     pub fn create(&self, path: &str, mode: u32, text: &str) -> Result<()> {
         self.wait(async {
-            let file = self.client.create(path, mode, Open::WRITE).await?;
+            let file = self.client.create(path, mode, OpenMode::WRITE).await?;
             file.write_all_at(0, text.as_bytes()).await?;
             file.close().await
         })
@@ -316,7 +312,7 @@ impl Connection {
     /// Opens a file to read and write.
     pub fn open(&self, path: &str) -> Opened<'_> {
         let file = self
-            .wait(self.client.open(path, Open::READ_WRITE))
+            .wait(self.client.open(path, OpenMode::READ_WRITE))
             .unwrap_or_else(|error| panic!("{path}: {error}"));
         Opened { connection: self, file }
     }

@@ -58,7 +58,7 @@ struct Opened {
 /// What was read of a directory in 9P2000 and .u: a cookie counts these entries.
 #[derive(Default)]
 struct Listing {
-    entries: Vec<datakit_client::Entry>,
+    entries: Vec<datakit_client::DirEntry>,
     offset: u64,
 }
 
@@ -85,7 +85,7 @@ impl Remote {
         &self,
         open: &Opened,
         cookie: u64,
-    ) -> Result<Option<(datakit_client::Entry, u64)>> {
+    ) -> Result<Option<(datakit_client::DirEntry, u64)>> {
         let file = open.file()?;
         if self.dialect == Dialect::Linux {
             let page = file.read_dir_at(cookie).await.map_err(error)?;
@@ -161,11 +161,11 @@ impl Vfs for Remote {
     async fn open(&self, inode: &Inode, mode: OpenMode) -> Result<Open> {
         let how = match (mode.read, mode.write) {
             _ if mode.append => return Err(Error::NotSupported),
-            (_, false) => datakit_client::Open::READ,
-            (false, true) => datakit_client::Open::WRITE,
-            (true, true) => datakit_client::Open::READ_WRITE,
+            (_, false) => datakit_client::OpenMode::READ,
+            (false, true) => datakit_client::OpenMode::WRITE,
+            (true, true) => datakit_client::OpenMode::READ_WRITE,
         };
-        let node = inode.0.node.again().await.map_err(error)?;
+        let node = inode.0.node.clone_fid().await.map_err(error)?;
         let file =
             node.open(if mode.truncate { how.truncate() } else { how }).await.map_err(error)?;
         let file = Mutex::new(Some(Arc::new(file)));
@@ -225,8 +225,11 @@ impl Vfs for Remote {
         }
         let made = match create.new {
             New::File => {
-                let place = node.again().await.map_err(error)?;
-                place.create(called, create.mode, datakit_client::Open::READ_WRITE).await.map(drop)
+                let place = node.clone_fid().await.map_err(error)?;
+                place
+                    .create(called, create.mode, datakit_client::OpenMode::READ_WRITE)
+                    .await
+                    .map(drop)
             }
             New::Dir => node.mkdir(called, create.mode).await,
             New::Symlink(target) => node.symlink(called, text(target)?).await,
@@ -237,7 +240,7 @@ impl Vfs for Remote {
     }
 
     async fn remove(&self, inode: &Inode) -> Result<()> {
-        inode.0.node.again().await.map_err(error)?.remove().await.map_err(error)
+        inode.0.node.clone_fid().await.map_err(error)?.remove().await.map_err(error)
     }
 
     async fn rename(&self, inode: &Inode, dir: &Inode, name: Name<'_>) -> Result<()> {

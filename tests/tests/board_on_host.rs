@@ -18,10 +18,7 @@ async fn the_tree_of_the_board_is_served_on_the_host() {
         let _ = stopped.await;
     }));
     for dialect in [Dialect::Legacy, Dialect::Unix, Dialect::Linux] {
-        let client =
-            Client::connect(&url, Options { dialect: Some(dialect), ..Options::default() })
-                .await
-                .unwrap();
+        let client = Client::connect(&url, Options::default().dialect(dialect)).await.unwrap();
         assert_eq!(listing(&client).await, PATHS);
         assert_eq!(client.read("board/name").await.unwrap().trim_ascii_end(), b"lm3s6965evb");
         assert_eq!(client.read("net/address").await.unwrap(), b"10.0.2.15/24\n");

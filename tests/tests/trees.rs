@@ -117,7 +117,7 @@ where
             println!("{} in messages of {msize} bytes", dialect.version());
             let served = serve(Limits::default(), make());
             let url = format!("tcp://{}", served.addr).parse().unwrap();
-            let options = Options { dialect: Some(dialect), msize, ..Options::default() };
+            let options = Options::default().dialect(dialect).msize(msize);
             runtime.block_on(async {
                 let client = Client::connect(&url, options).await.unwrap();
                 assert_eq!((client.dialect(), client.msize()), (dialect, msize));

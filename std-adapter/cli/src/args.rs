@@ -41,8 +41,8 @@ Examples:
 
 Errors go to standard error as `datakit: PATH: REASON`; the exit status is 0, or 1 if anything failed.
 SIGTERM and SIGHUP end a server with 0, SIGINT with 1, each after the commits that are under way.
-9P2000.L, the best dialect, sends the number of an error and no text. A reason in the tree's own words, such as the
-range of a parameter, comes with `--dialect 9p2000.u`.";
+Commands speak 9P2000.u, in which a server gives the reasons of its errors, such as the range of a parameter. `cp` and
+`mv` prefer 9P2000.L, which can replace a file in a rename but sends error numbers only.";
 
 const DB_EXAMPLES: &str = "\
 Examples:
@@ -52,8 +52,7 @@ Examples:
   datakit db merge master feature
   datakit db watch master etc/level --print
 
-Where a COMMIT is asked for, its hash or the name of a branch, for the head of it, can be given.
-These commands speak 9P2000.u where --dialect does not say otherwise: the server tells the reasons of its errors in it.";
+Where a COMMIT is asked for, its hash or the name of a branch, for the head of it, can be given.";
 
 impl Program {
     /// Reads the command line.
@@ -106,7 +105,7 @@ pub(crate) struct Connection {
         default_value = "tcp://127.0.0.1:5640"
     )]
     pub(crate) address: Url,
-    /// The only dialect to accept [default: the best one of the server]
+    /// The only dialect to accept [default: any, 9P2000.u first]
     #[arg(long, global = true)]
     pub(crate) dialect: Option<DialectName>,
     /// How long connecting may take

@@ -19,19 +19,24 @@ pub(crate) fn at<E: Display>(path: &impl Display) -> impl Fn(E) -> String {
 }
 
 pub(crate) async fn run(connection: Connection, command: ClientCommand) -> Done {
-    connected(connection, None, async |client| one(client, command).await).await
+    // Only 9P2000.L replaces a name in a rename and moves a file to another directory.
+    let linux = matches!(command, ClientCommand::Mv { .. } | ClientCommand::Cp { .. });
+    let preferred = if linux { Dialect::Linux } else { Dialect::Unix };
+    connected(connection, preferred, async |client| one(client, command).await).await
 }
 
 /// Connects, does it, and closes the connection.
 pub(crate) async fn connected(
     connection: Connection,
-    usual: Option<Dialect>,
+    preferred: Dialect,
     command: impl AsyncFnOnce(&Client) -> Done,
 ) -> Done {
     let Connection { address, dialect, timeout } = connection;
-    let timeout = Duration::from_secs(timeout);
-    let options =
-        Options { dialect: dialect.map(Into::into).or(usual), timeout, ..Options::default() };
+    let options = Options::default().timeout(Duration::from_secs(timeout));
+    let options = match dialect {
+        Some(dialect) => options.dialect(dialect.into()),
+        None => options.prefer(preferred),
+    };
     let client = Client::connect(&address, options).await.map_err(|error| match error {
         Error::Lost(why) => format!("{address}: {why}"),
         other => format!("{address}: {other}"),

@@ -6,7 +6,7 @@ use parking_lot::Mutex;
 use std::os::unix::ffi::OsStringExt;
 
 use bytes::{Bytes, BytesMut};
-use datakit_client::{Chunks, Client, Dialect, Error, File, Kind, Open, Writes};
+use datakit_client::{Chunks, Client, Dialect, Error, File, FileType, OpenMode, Writes};
 use indicatif::{ProgressBar, ProgressStyle};
 use tokio::fs;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -101,13 +101,13 @@ impl Copying<'_> {
                 return Err(format!("{from}: more than {MAX_LATER} links and failures"));
             }
             match (kind, target) {
-                (Kind::Dir, _) => {
+                (FileType::Dir, _) => {
                     let into = to.make_dir(self.client).await.map_err(at(&to.place()))?;
                     Box::pin(self.dir(&from, &into, later)).await?;
                 }
-                (Kind::File, _) => self.file(&from, &to, later).await?,
-                (Kind::Symlink, Some(target)) => later.links.push((to, target)),
-                (Kind::Symlink, None) => match unread_link(self.client, &from).await {
+                (FileType::File, _) => self.file(&from, &to, later).await?,
+                (FileType::Symlink, Some(target)) => later.links.push((to, target)),
+                (FileType::Symlink, None) => match unread_link(self.client, &from).await {
                     Some(unread) => unread.go_on(&from, later)?,
                     None => later
                         .failed
@@ -255,7 +255,7 @@ struct Later {
 
 struct Entry {
     name: Vec<u8>,
-    kind: Kind,
+    kind: FileType,
     target: Option<Vec<u8>>,
 }
 
@@ -266,7 +266,7 @@ async fn entries(client: &Client, place: &Place) -> Result<Vec<Entry>, Unread> {
         Place::Server(path) => {
             // What cannot be looked at is found out again when it is read.
             let list = client.list_all(path).await?.files;
-            let bytes = |text: &datakit_client::Text| text.as_bytes().to_vec();
+            let bytes = |text: &datakit_client::ByteString| text.as_bytes().to_vec();
             list.iter()
                 .map(|file| Entry {
                     name: bytes(&file.name),
@@ -284,13 +284,15 @@ async fn host_entries(path: &std::path::Path) -> std::io::Result<Vec<Entry>> {
     let (mut all, mut dir) = (Vec::new(), fs::read_dir(path).await?);
     while let Some(entry) = dir.next_entry().await? {
         let kind = match entry.file_type().await? {
-            kind if kind.is_dir() => Kind::Dir,
-            kind if kind.is_file() => Kind::File,
-            kind if kind.is_symlink() => Kind::Symlink,
-            _ => Kind::Special,
+            kind if kind.is_dir() => FileType::Dir,
+            kind if kind.is_file() => FileType::File,
+            kind if kind.is_symlink() => FileType::Symlink,
+            _ => FileType::Special,
         };
         let target = match kind {
-            Kind::Symlink => Some(fs::read_link(entry.path()).await?.into_os_string().into_vec()),
+            FileType::Symlink => {
+                Some(fs::read_link(entry.path()).await?.into_os_string().into_vec())
+            }
             _ => None,
         };
         all.push(Entry { name: entry.file_name().into_vec(), kind, target });
@@ -436,7 +438,7 @@ async fn open_source(client: &Client, place: &Place) -> Result<(End, u64), Unrea
         Place::Server(path) => {
             let node = client.walk(path).await?;
             let length = node.stat().await?.len;
-            Ok((End::Server(node.open(Open::READ).await?), length))
+            Ok((End::Server(node.open(OpenMode::READ).await?), length))
         }
     }
 }

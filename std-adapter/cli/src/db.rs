@@ -14,8 +14,8 @@ use crate::commands::{Done, at, connected};
 use crate::output;
 
 pub(crate) async fn run(connection: Connection, command: DbCommand) -> Done {
-    connected(connection, Some(Dialect::Unix), async |client| {
-        one(&Db::over(client.clone()), command).await
+    connected(connection, Dialect::Unix, async |client| {
+        one(&Db::new(client.clone()), command).await
     })
     .await
 }
@@ -59,7 +59,7 @@ async fn commit_of(db: &Db, name: &str) -> Done<Commit> {
         return head.ok_or_else(|| format!("{name}: no such branch, and no hash of a commit"));
     }
     db.commit(name).await.map_err(|error| match error {
-        Error::DoesNotExist => format!("{name}: no such commit"),
+        Error::NotFound => format!("{name}: no such commit"),
         other => at(&name)(other),
     })
 }

@@ -3,7 +3,7 @@
 use std::io::{self, IsTerminal as _, Write as _};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use datakit_client::{Kind, Metadata, Text};
+use datakit_client::{ByteString, FileType, Metadata};
 use serde_json::{Value, json};
 
 use crate::commands::{Branch, Done};
@@ -53,11 +53,11 @@ pub(crate) fn named(mut metadata: Metadata, path: &ServerPath) -> Metadata {
     metadata
 }
 
-fn word(kind: Kind) -> &'static str {
+fn word(kind: FileType) -> &'static str {
     match kind {
-        Kind::Dir => "directory",
-        Kind::Symlink => "symlink",
-        Kind::Special => "special",
+        FileType::Dir => "directory",
+        FileType::Symlink => "symlink",
+        FileType::Special => "special",
         _ => "file",
     }
 }
@@ -81,7 +81,7 @@ fn is_hidden(letter: char) -> bool {
 }
 
 /// A name: its very bytes, but for a terminal.
-fn shown(name: &Text) -> Vec<u8> {
+fn shown(name: &ByteString) -> Vec<u8> {
     if io::stdout().is_terminal() {
         printable(&name.to_string()).into()
     } else {
@@ -140,9 +140,9 @@ fn long(files: &[Metadata]) -> Vec<u8> {
 /// `drwxr-xr-x`.
 fn mode(file: &Metadata) -> String {
     let kind = match file.kind {
-        Kind::Dir => 'd',
-        Kind::Symlink => 'l',
-        Kind::Special => 's',
+        FileType::Dir => 'd',
+        FileType::Symlink => 'l',
+        FileType::Special => 's',
         _ => '-',
     };
     let bits = "rwxrwxrwx".chars().enumerate();

@@ -10,7 +10,7 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use common::{PATIENCE, PROGRAM, Server, within};
-use datakit_client::{Client, Open, Options};
+use datakit_client::{Client, OpenMode, Options};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 /// A server with metrics, and HOST:PORT of these.
@@ -99,7 +99,7 @@ fn requests_and_bytes_are_counted() {
 #[tokio::test]
 async fn connections_fids_and_waits_come_and_go() {
     let (server, at) = start(&[]);
-    let options = Options { timeout: PATIENCE, ..Options::default() };
+    let options = Options::default().timeout(PATIENCE);
     let client = Client::connect(&server.address().parse().unwrap(), options).await.unwrap();
     let text = scrape(&at);
     assert_eq!(
@@ -108,7 +108,7 @@ async fn connections_fids_and_waits_come_and_go() {
     );
     let fids = value(&text, "datakit_fids");
 
-    let mut events = client.open("/debug/server/events", Open::READ).await.unwrap().watch();
+    let mut events = client.open("/debug/server/events", OpenMode::READ).await.unwrap().watch();
     assert!(tokio::time::timeout(Duration::from_millis(1), events.next()).await.is_err());
     within("a request that waits", || {
         let text = scrape(&at);

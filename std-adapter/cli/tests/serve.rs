@@ -12,7 +12,7 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use common::{Client, PATIENCE, PROGRAM, Scratch, Server, within};
-use datakit_client::{self, Dialect, Open, Options};
+use datakit_client::{self, Dialect, OpenMode, Options};
 use datakit_server::tree::{self, Dir, Entry, Tree};
 use datakit_server::{self, Limits};
 
@@ -143,7 +143,7 @@ fn an_inherited_socket_is_served_and_stays() {
 
 /// A client in this process, which keeps its connection.
 async fn connected(server: &Server) -> datakit_client::Client {
-    let options = Options { dialect: Some(Dialect::Unix), timeout: PATIENCE, ..Options::default() };
+    let options = Options::default().dialect(Dialect::Unix).timeout(PATIENCE);
     datakit_client::Client::connect(&server.address().parse().unwrap(), options).await.unwrap()
 }
 
@@ -180,12 +180,12 @@ async fn max_fids() {
 async fn max_requests() {
     let server = Server::start("tcp://127.0.0.1:0", &["--max-requests", "2"]);
     let client = connected(&server).await;
-    let events = client.open("/debug/server/events", Open::READ).await.unwrap();
+    let events = client.open("/debug/server/events", OpenMode::READ).await.unwrap();
     let mut waits = events.watch();
     // The read of the stream is under way once this has been given up.
     assert!(tokio::time::timeout(Duration::from_millis(1), waits.next()).await.is_err());
     assert_eq!(client.read("/debug/server/version").await.unwrap(), b"0.1.0\n");
-    let mut more = client.open("/debug/server/events", Open::READ).await.unwrap().watch();
+    let mut more = client.open("/debug/server/events", OpenMode::READ).await.unwrap().watch();
     let error = tokio::time::timeout(PATIENCE, more.next()).await.expect("an answer").unwrap_err();
     assert!(error.to_string().contains("requests"), "{error}");
     assert_eq!(client.read("/debug/server/version").await.unwrap(), b"0.1.0\n");
@@ -233,7 +233,7 @@ async fn requests_under_way_are_answered_after_the_stop() {
         tokio::spawn(server.serve(move |_| tree.clone(), async { stopped.await.unwrap() }));
 
     let client = datakit_client::Client::connect(&url, Options::default()).await.unwrap();
-    let file = client.open("ctl", Open::WRITE).await.unwrap();
+    let file = client.open("ctl", OpenMode::WRITE).await.unwrap();
     let writing = tokio::spawn(async move { file.write_at(0, b"go").await });
     start.recv().await.unwrap();
     stop.send(()).unwrap();
@@ -257,7 +257,7 @@ async fn a_commit_under_way_ends_before_the_server() {
     let heads = dir.0.join(".git/refs/heads");
     std::fs::create_dir_all(&heads).unwrap();
     std::fs::write(heads.join("master.lock"), "").unwrap();
-    let ctl = client.open("branch/master/transactions/t/ctl", Open::WRITE).await.unwrap();
+    let ctl = client.open("branch/master/transactions/t/ctl", OpenMode::WRITE).await.unwrap();
     let committing = tokio::spawn(async move { ctl.write_at(0, b"commit").await });
     // Nobody changes what is being committed.
     let begun =

@@ -12,30 +12,30 @@ use super::link::Link;
 use datakit_server::keep_alive::keep_alive;
 use datakit_server::url::Url;
 
-/// What to ask the server for.
-#[derive(Debug, Clone)]
+/// Settings of a connection, with a method for each that is not the default.
+///
+/// ```
+/// use std::time::Duration;
+///
+/// use datakit_client::{Dialect, Options};
+///
+/// let options = Options::default().dialect(Dialect::Linux).timeout(Duration::from_secs(2));
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Options {
-    /// The only dialect to accept. `None` asks for 9P2000.L and takes what the server answers.
-    pub dialect: Option<Dialect>,
-    /// The longest message to offer, in bytes, header included; the server may lower it. At least
-    /// 256.
-    pub msize: u32,
-    /// The user's name.
-    pub uname: String,
-    /// Which tree of the server; most servers have one and ignore it.
-    pub aname: String,
-    /// The user's number, in .u and .L; `u32::MAX` is "none, take the name".
-    pub n_uname: u32,
-    /// The group of what is made, in .L.
-    pub gid: u32,
-    /// For all of connecting, from the name's address to the attach. No request has a limit
-    /// afterwards: a stream waits for as long as it does.
-    pub timeout: Duration,
+    dialects: Vec<Dialect>,
+    msize: u32,
+    uname: String,
+    aname: String,
+    n_uname: u32,
+    pub(crate) gid: u32,
+    pub(crate) timeout: Duration,
 }
 
 impl Default for Options {
-    /// Any dialect, 128 KiB of data per message, 10 s to connect in, the user and the group of this
-    /// process where they are known.
+    /// Offers 9P2000.u, 9P2000.L and 9P2000 in this order and 128 KiB of data per message, allows
+    /// 10 s to connect, and attaches as the user and the group of this process where the standard
+    /// library knows them.
     fn default() -> Options {
         let uname = std::env::var("USER")
             .ok()
@@ -43,7 +43,7 @@ impl Default for Options {
             .unwrap_or_else(|| "nobody".into());
         let (n_uname, gid) = ids().unwrap_or((u32::MAX, 0));
         Options {
-            dialect: None,
+            dialects: vec![Dialect::Unix, Dialect::Linux, Dialect::Legacy],
             msize: (128 << 10) + 24,
             uname,
             aname: "/".into(),
@@ -51,6 +51,74 @@ impl Default for Options {
             gid,
             timeout: Duration::from_secs(10),
         }
+    }
+}
+
+impl Options {
+    /// Accepts this dialect only.
+    #[must_use]
+    pub fn dialect(mut self, dialect: Dialect) -> Options {
+        self.dialects = vec![dialect];
+        self
+    }
+
+    /// Offers this dialect before the others, which remain acceptable.
+    ///
+    /// By default 9P2000.u comes first, because its errors carry a text. 9P2000.L has error numbers
+    /// only, but it can move a file to another directory and replace an existing name in a rename.
+    #[must_use]
+    pub fn prefer(mut self, dialect: Dialect) -> Options {
+        self.dialects.retain(|other| *other != dialect);
+        self.dialects.insert(0, dialect);
+        self
+    }
+
+    /// Sets the longest message to offer, in bytes with its header, at least 256. The server may
+    /// lower it.
+    #[must_use]
+    pub fn msize(mut self, bytes: u32) -> Options {
+        self.msize = bytes.max(MIN_MSIZE);
+        self
+    }
+
+    /// Sets the user's name.
+    #[must_use]
+    pub fn uname(mut self, name: impl Into<String>) -> Options {
+        self.uname = name.into();
+        self
+    }
+
+    /// Sets the tree to attach to. Most servers have one tree and ignore the name.
+    #[must_use]
+    pub fn aname(mut self, name: impl Into<String>) -> Options {
+        self.aname = name.into();
+        self
+    }
+
+    /// Sets the user's number, which 9P2000.u and .L send. `u32::MAX` means that the name counts.
+    #[must_use]
+    pub fn n_uname(mut self, number: u32) -> Options {
+        self.n_uname = number;
+        self
+    }
+
+    /// Sets the group of new files, which 9P2000.L sends.
+    #[must_use]
+    pub fn gid(mut self, number: u32) -> Options {
+        self.gid = number;
+        self
+    }
+
+    /// Sets the limit for all of connecting, from the lookup of the address to the attach. Later
+    /// requests have no limit: a read of a stream waits for as long as the server does.
+    #[must_use]
+    pub fn timeout(mut self, limit: Duration) -> Options {
+        self.timeout = limit;
+        self
+    }
+
+    pub(crate) fn user(&self) -> (&str, &str, u32) {
+        (&self.uname, &self.aname, self.n_uname)
     }
 }
 
@@ -65,8 +133,8 @@ fn ids() -> Option<(u32, u32)> {
     None
 }
 
-/// Too small for a Tversion and most errors.
-const LEAST_MSIZE: u32 = 256;
+/// The smallest msize. A Tversion and most errors fit.
+const MIN_MSIZE: u32 = 256;
 
 pub(crate) async fn dial(url: &Url, options: &Options) -> Result<Arc<Link>> {
     match url {
@@ -107,15 +175,10 @@ where
     R: AsyncRead + Unpin + Send + 'static,
     W: AsyncWrite + Unpin + Send + 'static,
 {
-    let offers = match &options.dialect {
-        Some(only) => std::slice::from_ref(only),
-        None => &[Dialect::Linux, Dialect::Unix, Dialect::Legacy][..],
-    };
-    for offer in offers {
-        let (msize, version) =
-            ask(&mut reader, &mut writer, options.msize.max(LEAST_MSIZE), *offer).await?;
+    for offer in &options.dialects {
+        let (msize, version) = ask(&mut reader, &mut writer, options.msize, *offer).await?;
         let Some(dialect) = dialect_of(&version) else { continue };
-        if options.dialect.is_some_and(|only| only != dialect) {
+        if !options.dialects.contains(&dialect) {
             return Err(Error::Unsupported(match dialect {
                 Dialect::Legacy => "the server speaks 9P2000, not the dialect asked for",
                 Dialect::Unix => "the server speaks 9P2000.u, not the dialect asked for",
@@ -143,7 +206,7 @@ where
     R: AsyncRead + Unpin,
     W: AsyncWrite + Unpin,
 {
-    let mut frame = vec![0; LEAST_MSIZE as usize];
+    let mut frame = vec![0; MIN_MSIZE as usize];
     let message = Tmessage::Version { msize, version: Str(dialect.version().as_bytes()) };
     let length = message
         .encode(Tag::NONE, dialect, &mut frame)
@@ -153,14 +216,14 @@ where
 
     let size = reader.read_u32_le().await.map_err(not_9p)?;
     let rest =
-        usize::try_from(size).ok().filter(|size| (HEADER..=LEAST_MSIZE as usize).contains(size));
+        usize::try_from(size).ok().filter(|size| (HEADER..=MIN_MSIZE as usize).contains(size));
     let rest = rest.ok_or_else(|| Error::protocol("the first reply is no Rversion"))? - 4;
     let mut reply = size.to_le_bytes().to_vec();
     reply.resize(4 + rest, 0);
     reader.read_exact(reply.get_mut(4..).unwrap_or_default()).await.map_err(not_9p)?;
     match Rmessage::decode(&reply, dialect) {
         Ok((_, Rmessage::Version { msize: agreed, version }))
-            if (LEAST_MSIZE..=msize).contains(&agreed) =>
+            if (MIN_MSIZE..=msize).contains(&agreed) =>
         {
             Ok((agreed, version.as_bytes().to_vec()))
         }

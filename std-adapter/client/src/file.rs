@@ -8,7 +8,7 @@ use datakit_core::wire::{Dialect, Dirent, Qid, Rmessage as R, Stat, Tmessage as 
 
 use super::error::{Error, Result};
 use super::link::{Call, Handle, Link};
-use super::metadata::{Entry, Metadata};
+use super::metadata::{DirEntry, Metadata};
 use super::node::{self, unexpected};
 use super::transfer::{Chunks, Writes};
 
@@ -158,7 +158,7 @@ impl File {
     /// `Is not a directory` (20), and what the server refuses; [`Error::TooLong`] above a million
     /// names or 256 MiB. A listing that returns to an offset where it was is an
     /// [`Error::Protocol`].
-    pub async fn read_dir(&self) -> Result<Vec<Entry>> {
+    pub async fn read_dir(&self) -> Result<Vec<DirEntry>> {
         let (mut entries, mut seen) = (Vec::new(), HashSet::from([0]));
         let (mut offset, mut bytes, mut names) = (0, 0, 0);
         while let Some(page) = self.page(offset, &mut entries).await? {
@@ -180,17 +180,17 @@ impl File {
     /// `None` is the end.
     ///
     /// A listing begins at 0 and goes on where the last read ended. In 9P2000.L it can go on after
-    /// any [`Entry`], at its `next`.
+    /// any [`DirEntry`], at its `next`.
     ///
     /// # Errors
     /// `Is not a directory` (20), and what the server refuses: an offset of another place, a
     /// message too short for an entry.
-    pub async fn read_dir_at(&self, offset: u64) -> Result<Option<(Vec<Entry>, u64)>> {
+    pub async fn read_dir_at(&self, offset: u64) -> Result<Option<(Vec<DirEntry>, u64)>> {
         let mut entries = Vec::new();
         Ok(self.page(offset, &mut entries).await?.map(|page| (entries, page.next)))
     }
 
-    async fn page(&self, offset: u64, entries: &mut Vec<Entry>) -> Result<Option<Page>> {
+    async fn page(&self, offset: u64, entries: &mut Vec<DirEntry>) -> Result<Option<Page>> {
         if self.qid.kind & Qid::DIR == 0 {
             return Err(Error::number(20));
         }
@@ -210,7 +210,7 @@ impl File {
     }
 
     /// Takes the records of one read.
-    fn entries(&self, data: &[u8], offset: u64, entries: &mut Vec<Entry>) -> Result<Page> {
+    fn entries(&self, data: &[u8], offset: u64, entries: &mut Vec<DirEntry>) -> Result<Page> {
         let mut page = Page { next: offset, bytes: data.len(), names: 0 };
         let unreadable = |malformed| {
             Error::protocol(format_args!("a directory entry that cannot be read: {malformed:?}"))
@@ -218,7 +218,7 @@ impl File {
         if self.link().dialect != Dialect::Linux {
             for stat in Stat::decode_all(data, self.link().dialect) {
                 page.names += 1;
-                add(entries, Entry::of_stat(&stat.map_err(unreadable)?))?;
+                add(entries, DirEntry::of_stat(&stat.map_err(unreadable)?))?;
             }
             page.next = offset.saturating_add(data.len() as u64);
             return Ok(page);
@@ -227,7 +227,7 @@ impl File {
             let entry = entry.map_err(unreadable)?;
             page.next = entry.offset;
             page.names += 1;
-            add(entries, Entry::of_dirent(&entry))?;
+            add(entries, DirEntry::of_dirent(&entry))?;
         }
         Ok(page)
     }
@@ -268,7 +268,7 @@ struct Page {
 
 /// A name that would lead out of the directory is not believed: callers walk to what they find
 /// here.
-fn add(entries: &mut Vec<Entry>, entry: Entry) -> Result<()> {
+fn add(entries: &mut Vec<DirEntry>, entry: DirEntry) -> Result<()> {
     match entry.name.as_bytes() {
         b"." | b".." => {}
         name if name.is_empty() || name.iter().any(|byte| matches!(byte, b'/' | 0)) => {

@@ -47,9 +47,9 @@ pub use connect::Options;
 pub use datakit_core::wire::{Dialect, Qid};
 pub use error::{Error, Result};
 pub use file::{File, Watch};
-pub use metadata::{Entry, Kind, Listing, Metadata};
-pub use node::{Node, Open};
-pub use text::Text;
+pub use metadata::{DirEntry, FileType, Listing, Metadata};
+pub use node::{Node, OpenMode};
+pub use text::ByteString;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::task::JoinSet;
 pub use transfer::{Chunks, Writes};
@@ -87,7 +87,7 @@ impl Client {
     ///
     /// # Errors
     /// Those of [`Client::connect`].
-    pub async fn over<S>(stream: S, options: Options) -> Result<Client>
+    pub async fn from_stream<S>(stream: S, options: Options) -> Result<Client>
     where
         S: AsyncRead + AsyncWrite + Send + 'static,
     {
@@ -100,7 +100,8 @@ impl Client {
     }
 
     async fn root(link: Arc<Link>, options: &Options) -> Result<Client> {
-        let root = Node::attach(&link, &options.uname, &options.aname, options.n_uname).await?;
+        let (uname, aname, n_uname) = options.user();
+        let root = Node::attach(&link, uname, aname, n_uname).await?;
         Ok(Client { root: Arc::new(root), link })
     }
 
@@ -145,7 +146,7 @@ impl Client {
     ///
     /// # Errors
     /// Those of [`Node::walk`] and [`Node::open`].
-    pub async fn open(&self, path: impl AsRef<[u8]>, how: Open) -> Result<File> {
+    pub async fn open(&self, path: impl AsRef<[u8]>, how: OpenMode) -> Result<File> {
         self.walk(path).await?.open(how).await
     }
 
@@ -153,7 +154,7 @@ impl Client {
     ///
     /// # Errors
     /// Those of [`Node::walk`] and [`Node::create`].
-    pub async fn create(&self, path: impl AsRef<[u8]>, mode: u32, how: Open) -> Result<File> {
+    pub async fn create(&self, path: impl AsRef<[u8]>, mode: u32, how: OpenMode) -> Result<File> {
         let (dir, name) = node::split_last(path.as_ref())?;
         self.root.walk_names(&dir).await?.create(name, mode, how).await
     }
@@ -172,7 +173,7 @@ impl Client {
     /// # Errors
     /// `Is a directory` (21), and those of [`Client::open`].
     pub async fn open_to_read(&self, path: impl AsRef<[u8]>) -> Result<File> {
-        self.walk_to_file(path).await?.open(Open::READ).await
+        self.walk_to_file(path).await?.open(OpenMode::READ).await
     }
 
     /// Some servers open directories for anything.
@@ -202,7 +203,7 @@ impl Client {
         let path = path.as_ref();
         let node = match self.walk_to_file(path).await {
             Err(error) if error.is_not_found() => {
-                match self.create(path, 0o666, Open::WRITE.truncate()).await {
+                match self.create(path, 0o666, OpenMode::WRITE.truncate()).await {
                     // Somebody else made it meanwhile.
                     Err(error) if error.is_exists() => self.walk_to_file(path).await?,
                     made => return made,
@@ -210,8 +211,8 @@ impl Client {
             }
             other => other?,
         };
-        match node.open(Open::WRITE.truncate()).await {
-            Err(Error::Server { .. }) => self.open(path, Open::WRITE).await,
+        match node.open(OpenMode::WRITE.truncate()).await {
+            Err(Error::Server { .. }) => self.open(path, OpenMode::WRITE).await,
             other => other,
         }
     }
@@ -228,13 +229,13 @@ impl Client {
     ///
     /// # Errors
     /// Those of [`Client::open`] and [`File::read_dir`].
-    pub async fn read_dir(&self, path: impl AsRef<[u8]>) -> Result<Vec<Entry>> {
+    pub async fn read_dir(&self, path: impl AsRef<[u8]>) -> Result<Vec<DirEntry>> {
         let node = self.walk(path).await?;
         // Refused here: opening may have an effect on a file.
         if node.qid().kind & Qid::DIR == 0 {
             return Err(Error::number(20));
         }
-        node.open(Open::READ).await?.read_dir().await
+        node.open(OpenMode::READ).await?.read_dir().await
     }
 
     /// The names in a directory with all about them: one request more per name in 9P2000.L, many at
@@ -298,7 +299,7 @@ impl Client {
     ///
     /// # Errors
     /// Those of [`Node::walk`] and [`Node::read_link`].
-    pub async fn read_link(&self, path: impl AsRef<[u8]>) -> Result<Text> {
+    pub async fn read_link(&self, path: impl AsRef<[u8]>) -> Result<ByteString> {
         self.walk(path).await?.read_link().await
     }
 
@@ -340,7 +341,7 @@ impl Client {
     /// # Errors
     /// Those of [`Client::open`].
     pub async fn watch(&self, path: impl AsRef<[u8]>) -> Result<Watch> {
-        Ok(self.open(path, Open::READ).await?.watch())
+        Ok(self.open(path, OpenMode::READ).await?.watch())
     }
 }
 
@@ -362,7 +363,7 @@ async fn stat_below(dir: Arc<Node>, index: usize, bare: Metadata) -> Answer {
 async fn take_answer(
     asked: &mut JoinSet<Answer>,
     all: &mut [Option<Metadata>],
-    failed: &mut Vec<(Text, Error)>,
+    failed: &mut Vec<(ByteString, Error)>,
 ) -> Result<()> {
     let Some(Ok((index, bare, answer))) = asked.join_next().await else { return Ok(()) };
     let found = match answer {

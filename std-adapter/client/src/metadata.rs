@@ -5,12 +5,12 @@ use std::time::{Duration, SystemTime};
 use datakit_core::wire::{Attr, Dirent, Qid, Stat, Str, Time};
 
 use super::error::Error;
-use super::text::Text;
+use super::text::ByteString;
 
 /// What kind of file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
-pub enum Kind {
+pub enum FileType {
     /// Anything with content that is none of the others.
     File,
     /// A directory.
@@ -26,9 +26,9 @@ pub enum Kind {
 #[non_exhaustive]
 pub struct Metadata {
     /// The last name; empty in 9P2000.L, which does not send it.
-    pub name: Text,
+    pub name: ByteString,
     /// What kind of file.
-    pub kind: Kind,
+    pub kind: FileType,
     /// The permission bits, `0o7777` at most.
     pub mode: u32,
     /// Length in bytes; 0 for directories and usually for streams.
@@ -47,17 +47,17 @@ pub struct Metadata {
     /// The last change of the content.
     pub modified: SystemTime,
     /// Where a link points; `None` in 9P2000, which cannot tell.
-    pub target: Option<Text>,
+    pub target: Option<ByteString>,
 }
 
 /// One name in a directory.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
-pub struct Entry {
+pub struct DirEntry {
     /// The name.
-    pub name: Text,
+    pub name: ByteString,
     /// What kind of file.
-    pub kind: Kind,
+    pub kind: FileType,
     /// The server's identity of the file.
     pub qid: Qid,
     /// 9P2000 and .u send all of it with the name; 9P2000.L does not.
@@ -74,14 +74,14 @@ pub struct Listing {
     /// All of them. Those that cannot be looked at have no permissions, no length and no owner.
     pub files: Vec<Metadata>,
     /// Those that cannot be looked at, and why.
-    pub failed: Vec<(Text, Error)>,
+    pub failed: Vec<(ByteString, Error)>,
 }
 
 impl Metadata {
     /// Whether it is a directory.
     #[must_use]
     pub fn is_dir(&self) -> bool {
-        self.kind == Kind::Dir
+        self.kind == FileType::Dir
     }
 }
 
@@ -96,7 +96,7 @@ impl Metadata {
         // One that cannot be read is listed without a target, and no link has an empty one.
         let extension =
             stat.unix.map(|unix| unix.extension).filter(|target| !target.as_bytes().is_empty());
-        let target = extension.map(Text::from).filter(|_| kind == Kind::Symlink);
+        let target = extension.map(ByteString::from).filter(|_| kind == FileType::Symlink);
         Metadata {
             name: stat.name.into(),
             kind,
@@ -113,7 +113,7 @@ impl Metadata {
     }
 
     /// Of a file about which the server says nothing but what its directory does.
-    pub(crate) fn of_entry(name: Text, kind: Kind, qid: Qid) -> Metadata {
+    pub(crate) fn of_entry(name: ByteString, kind: FileType, qid: Qid) -> Metadata {
         let (owner, group) = (String::new(), String::new());
         let (accessed, modified) = (SystemTime::UNIX_EPOCH, SystemTime::UNIX_EPOCH);
         Metadata {
@@ -138,13 +138,13 @@ impl Metadata {
 
     pub(crate) fn of_attr(attr: &Attr) -> Metadata {
         let kind = match attr.mode & 0o170_000 {
-            0o040_000 => Kind::Dir,
-            0o120_000 => Kind::Symlink,
+            0o040_000 => FileType::Dir,
+            0o120_000 => FileType::Symlink,
             0o100_000 | 0 => kind_of_qid(attr.qid),
-            _ => Kind::Special,
+            _ => FileType::Special,
         };
         Metadata {
-            name: Text::default(),
+            name: ByteString::default(),
             kind,
             mode: attr.mode & 0o7777,
             len: attr.size,
@@ -159,9 +159,9 @@ impl Metadata {
     }
 }
 
-impl Entry {
-    pub(crate) fn of_stat(stat: &Stat<'_>) -> Entry {
-        Entry {
+impl DirEntry {
+    pub(crate) fn of_stat(stat: &Stat<'_>) -> DirEntry {
+        DirEntry {
             name: stat.name.into(),
             kind: kind_of_stat(stat),
             qid: stat.qid,
@@ -170,14 +170,14 @@ impl Entry {
         }
     }
 
-    pub(crate) fn of_dirent(entry: &Dirent<'_>) -> Entry {
+    pub(crate) fn of_dirent(entry: &Dirent<'_>) -> DirEntry {
         let kind = match entry.kind {
-            4 => Kind::Dir,
-            10 => Kind::Symlink,
-            1 | 2 | 6 | 12 => Kind::Special,
+            4 => FileType::Dir,
+            10 => FileType::Symlink,
+            1 | 2 | 6 | 12 => FileType::Special,
             _ => kind_of_qid(entry.qid),
         };
-        Entry {
+        DirEntry {
             name: entry.name.into(),
             kind,
             qid: entry.qid,
@@ -192,20 +192,20 @@ const DMSYMLINK: u32 = 0x0200_0000;
 /// DEVICE, NAMEDPIPE and SOCKET.
 const DMSPECIAL: u32 = 0x00b0_0000;
 
-fn kind_of_stat(stat: &Stat<'_>) -> Kind {
+fn kind_of_stat(stat: &Stat<'_>) -> FileType {
     match stat.mode {
-        mode if mode & DMDIR != 0 => Kind::Dir,
-        mode if mode & DMSYMLINK != 0 => Kind::Symlink,
-        mode if stat.unix.is_some() && mode & DMSPECIAL != 0 => Kind::Special,
+        mode if mode & DMDIR != 0 => FileType::Dir,
+        mode if mode & DMSYMLINK != 0 => FileType::Symlink,
+        mode if stat.unix.is_some() && mode & DMSPECIAL != 0 => FileType::Special,
         _ => kind_of_qid(stat.qid),
     }
 }
 
-fn kind_of_qid(qid: Qid) -> Kind {
+fn kind_of_qid(qid: Qid) -> FileType {
     match qid.kind {
-        kind if kind & Qid::DIR != 0 => Kind::Dir,
-        kind if kind & Qid::SYMLINK != 0 => Kind::Symlink,
-        _ => Kind::File,
+        kind if kind & Qid::DIR != 0 => FileType::Dir,
+        kind if kind & Qid::SYMLINK != 0 => FileType::Symlink,
+        _ => FileType::File,
     }
 }
 

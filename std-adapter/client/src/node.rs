@@ -10,8 +10,8 @@ use datakit_core::wire::{
 use super::error::{Error, Result};
 use super::file::File;
 use super::link::{Handle, Link};
-use super::metadata::{Kind, Metadata, wire_bits};
-use super::text::Text;
+use super::metadata::{FileType, Metadata, wire_bits};
+use super::text::ByteString;
 
 /// The most names in one walk (MAXWELEM).
 const MOST_NAMES: usize = 16;
@@ -22,24 +22,24 @@ const DMSYMLINK: u32 = 0x0200_0000;
 
 /// How to open a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct Open {
+pub struct OpenMode {
     access: u8,
     truncate: bool,
 }
 
-impl Open {
+impl OpenMode {
     /// For reading.
-    pub const READ: Open = Open { access: 0, truncate: false };
+    pub const READ: OpenMode = OpenMode { access: 0, truncate: false };
     /// For writing.
-    pub const WRITE: Open = Open { access: 1, truncate: false };
+    pub const WRITE: OpenMode = OpenMode { access: 1, truncate: false };
     /// For both.
-    pub const READ_WRITE: Open = Open { access: 2, truncate: false };
+    pub const READ_WRITE: OpenMode = OpenMode { access: 2, truncate: false };
 
     /// The same, and makes the file empty first. Servers ignore it on files that have no length to
     /// set.
     #[must_use]
-    pub fn truncate(self) -> Open {
-        Open { truncate: true, ..self }
+    pub fn truncate(self) -> OpenMode {
+        OpenMode { truncate: true, ..self }
     }
 
     /// The mode byte of Topen and Tcreate.
@@ -152,7 +152,7 @@ impl Node {
     ///
     /// # Errors
     /// Those of the connection.
-    pub async fn again(&self) -> Result<Node> {
+    pub async fn clone_fid(&self) -> Result<Node> {
         self.walk_names(&[]).await
     }
 
@@ -169,7 +169,7 @@ impl Node {
     ///
     /// # Errors
     /// What the server refuses.
-    pub async fn open(self, how: Open) -> Result<File> {
+    pub async fn open(self, how: OpenMode) -> Result<File> {
         let link = Arc::clone(self.link());
         let fid = self.fid();
         let message = match link.dialect {
@@ -190,7 +190,7 @@ impl Node {
     ///
     /// # Errors
     /// `Already exists` (17) where the directory minds, and what the server refuses.
-    pub async fn create(self, name: impl AsRef<[u8]>, mode: u32, how: Open) -> Result<File> {
+    pub async fn create(self, name: impl AsRef<[u8]>, mode: u32, how: OpenMode) -> Result<File> {
         let link = Arc::clone(self.link());
         let fid = self.fid();
         let str = Str(name.as_ref());
@@ -256,7 +256,7 @@ impl Node {
         perm: u32,
         extension: Extension<'_>,
     ) -> Result<()> {
-        let place = self.again().await?;
+        let place = self.clone_fid().await?;
         place.done(&T::Create { fid: place.fid(), name, perm, mode: 0, extension }).await
     }
 
@@ -264,7 +264,7 @@ impl Node {
     ///
     /// # Errors
     /// `Invalid argument` (22) for anything else; [`Error::Unsupported`] in 9P2000.
-    pub async fn read_link(&self) -> Result<Text> {
+    pub async fn read_link(&self) -> Result<ByteString> {
         match self.link().dialect {
             Dialect::Linux => read_link(self.link(), self.fid()).await,
             Dialect::Unix => self.stat().await?.target.ok_or_else(|| Error::number(22)),
@@ -371,7 +371,7 @@ pub(crate) async fn stat(link: &Arc<Link>, fid: Fid) -> Result<Metadata> {
         R::Stat { stat } => Ok(Metadata::of_stat(&stat)),
         R::Getattr { attr } => {
             let mut metadata = Metadata::of_attr(&attr);
-            if metadata.kind == Kind::Symlink {
+            if metadata.kind == FileType::Symlink {
                 metadata.target = read_link(link, fid).await.ok();
             }
             Ok(metadata)
@@ -380,7 +380,7 @@ pub(crate) async fn stat(link: &Arc<Link>, fid: Fid) -> Result<Metadata> {
     }
 }
 
-async fn read_link(link: &Arc<Link>, fid: Fid) -> Result<Text> {
+async fn read_link(link: &Arc<Link>, fid: Fid) -> Result<ByteString> {
     let frame = link.call(&T::Readlink { fid }).await?;
     match link.decode(&frame)? {
         R::Readlink { target } => Ok(target.into()),

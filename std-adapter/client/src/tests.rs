@@ -11,7 +11,7 @@ use datakit_core::wire::{
 };
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
 
-use super::{Client, Error, Open, Options};
+use super::{Client, Error, OpenMode, Options};
 
 const DIR: Qid = Qid { kind: Qid::DIR, version: 0, path: 1 };
 const FILE: Qid = Qid { kind: Qid::FILE, version: 0, path: 2 };
@@ -95,12 +95,12 @@ async fn connected(version: &'static str, dialect: Dialect) -> (Client, Peer) {
         peer.send(tag, R::Attach { qid: DIR }).await;
         peer
     });
-    let client = Client::over(near, Options::default()).await.unwrap();
+    let client = Client::from_stream(near, Options::default()).await.unwrap();
     (client, answering.await.unwrap())
 }
 
 /// A file that the peer has opened.
-async fn file(client: &Client, peer: &mut Peer, how: Open) -> super::File {
+async fn file(client: &Client, peer: &mut Peer, how: OpenMode) -> super::File {
     let other = client.clone();
     let opening = tokio::spawn(async move { other.open("long", how).await });
     peer.walked(1, FILE).await;
@@ -263,7 +263,7 @@ async fn a_stream_delivers_at_its_marks_and_ends_with_two() {
 async fn a_dropped_file_is_clunked_and_its_number_used_again() {
     let (client, mut peer) = connected("9P2000", Dialect::Legacy).await;
     let other = client.clone();
-    let opening = tokio::spawn(async move { other.open("a", Open::READ).await });
+    let opening = tokio::spawn(async move { other.open("a", OpenMode::READ).await });
     let fid = peer.walked(1, FILE).await;
     peer.opened().await;
     drop(opening.await.unwrap().unwrap());
@@ -322,10 +322,9 @@ async fn a_closed_stream_is_flushed_before_it_is_clunked() {
 #[tokio::test]
 async fn connecting_ends_at_the_timeout() {
     let (near, _far) = tokio::io::duplex(1 << 16);
-    let error =
-        Client::over(near, Options { timeout: Duration::from_millis(1), ..Options::default() })
-            .await
-            .map(drop);
+    let error = Client::from_stream(near, Options::default().timeout(Duration::from_millis(1)))
+        .await
+        .map(drop);
     assert_eq!(error, Err(Error::Lost("no answer within 0.001 s".into())));
 }
 
@@ -335,7 +334,7 @@ async fn what_a_stream_buffers_is_sent_on() {
     let mut peer =
         Peer { stream: far, dialect: Dialect::Legacy, frame: Vec::new(), clunked: Vec::new() };
     let connecting =
-        tokio::spawn(Client::over(tokio::io::BufWriter::new(near), Options::default()));
+        tokio::spawn(Client::from_stream(tokio::io::BufWriter::new(near), Options::default()));
     let (tag, _) = peer.receive().await;
     peer.send(tag, R::Version { msize: 8192, version: Str(b"9P2000") }).await;
     let (tag, _) = peer.receive().await;

@@ -8,15 +8,15 @@ use datakit_core::wire::Str;
 /// it is.
 ///
 /// ```
-/// # use datakit_client::Text;
-/// let name = Text::from(&b"caf\xe9"[..]);
+/// # use datakit_client::ByteString;
+/// let name = ByteString::from(&b"caf\xe9"[..]);
 /// assert_eq!(name.to_str(), None);
 /// assert_eq!(name.to_string(), "caf\u{fffd}");
 /// ```
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
-pub struct Text(Box<[u8]>);
+pub struct ByteString(Box<[u8]>);
 
-impl Text {
+impl ByteString {
     /// All of it.
     #[must_use]
     pub fn as_bytes(&self) -> &[u8] {
@@ -30,50 +30,50 @@ impl Text {
     }
 }
 
-impl AsRef<[u8]> for Text {
+impl AsRef<[u8]> for ByteString {
     fn as_ref(&self) -> &[u8] {
         &self.0
     }
 }
 
-impl From<&[u8]> for Text {
-    fn from(bytes: &[u8]) -> Text {
-        Text(bytes.into())
+impl From<&[u8]> for ByteString {
+    fn from(bytes: &[u8]) -> ByteString {
+        ByteString(bytes.into())
     }
 }
 
-impl From<&str> for Text {
-    fn from(text: &str) -> Text {
-        Text(text.as_bytes().into())
+impl From<&str> for ByteString {
+    fn from(text: &str) -> ByteString {
+        ByteString(text.as_bytes().into())
     }
 }
 
-impl From<Str<'_>> for Text {
-    fn from(text: Str<'_>) -> Text {
-        Text(text.as_bytes().into())
+impl From<Str<'_>> for ByteString {
+    fn from(text: Str<'_>) -> ByteString {
+        ByteString(text.as_bytes().into())
     }
 }
 
-impl PartialEq<str> for Text {
+impl PartialEq<str> for ByteString {
     fn eq(&self, other: &str) -> bool {
         self.as_bytes() == other.as_bytes()
     }
 }
 
-impl PartialEq<&str> for Text {
+impl PartialEq<&str> for ByteString {
     fn eq(&self, other: &&str) -> bool {
         self.as_bytes() == other.as_bytes()
     }
 }
 
 /// Shows bytes that are not UTF-8 as U+FFFD.
-impl Display for Text {
+impl Display for ByteString {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&String::from_utf8_lossy(&self.0))
     }
 }
 
-impl Debug for Text {
+impl Debug for ByteString {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "\"{}\"", self.0.escape_ascii())
     }

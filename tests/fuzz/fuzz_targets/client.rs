@@ -7,7 +7,7 @@
 #![no_main]
 
 use datakit_client::db::Db;
-use datakit_client::{Client, Open, Options};
+use datakit_client::{Client, OpenMode, Options};
 use datakit_core::wire::{Dialect, Qid, Rmessage, Str, Tag};
 use libfuzzer_sys::fuzz_target;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
@@ -25,8 +25,8 @@ fuzz_target!(|data: &[u8]| {
         let (near, far) = tokio::io::duplex(1 << 16);
         let replies = rest.to_vec();
         let server = tokio::spawn(answer(far, dialect, replies));
-        let options = Options { msize: MSIZE, ..Options::default() };
-        if let Ok(client) = Client::over(near, options).await {
+        let options = Options::default().msize(MSIZE);
+        if let Ok(client) = Client::from_stream(near, options).await {
             if first & 0x80 == 0 { files(&client).await } else { database(client).await }
         }
         server.abort();
@@ -47,7 +47,7 @@ async fn files(client: &Client) {
     let _ = client.rename("a", "b").await;
     let _ = client.mkdir("a", 0o777).await;
     let _ = client.symlink("a", "b").await;
-    if let Ok(file) = client.open("a", Open::READ_WRITE).await {
+    if let Ok(file) = client.open("a", OpenMode::READ_WRITE).await {
         let _ = file.read_at(0, &mut [0; 9]).await;
         let _ = file.read_dir_at(0).await;
     }
@@ -58,7 +58,7 @@ async fn files(client: &Client) {
 }
 
 async fn database(client: Client) {
-    let db = Db::over(client);
+    let db = Db::new(client);
     for name in db.branches().await.into_iter().flatten().take(3) {
         let _ = db.branch(name.as_bytes()).await;
     }

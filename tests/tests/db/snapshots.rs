@@ -1,6 +1,6 @@
 //! What is named by a hash; remotes; the log's levels.
 
-use datakit_client::Kind;
+use datakit_client::FileType;
 use datakit_tests::db::{Place, Repository, UNKNOWN, refused};
 use datakit_tests::on_both;
 
@@ -47,8 +47,11 @@ fn d47_trees_and_blobs_by_their_names(place: &Place) {
     assert_eq!(connection.names(&format!("trees/{}", name("d"))), "file link program");
     assert_eq!(connection.read(&format!("trees/{}", name("d/file"))), "content");
     let program = connection.stat(&format!("trees/{}", name("d/program"))).unwrap();
-    assert_eq!((program.kind, program.mode & 0o777), (Kind::File, 0o755));
-    assert_eq!(connection.stat(&format!("trees/{}", name("d/link"))).unwrap().kind, Kind::Symlink);
+    assert_eq!((program.kind, program.mode & 0o777), (FileType::File, 0o755));
+    assert_eq!(
+        connection.stat(&format!("trees/{}", name("d/link"))).unwrap().kind,
+        FileType::Symlink
+    );
     let hash = name("d/file");
     for bad in [format!("Z{}", &hash[1..]), format!("F-{UNKNOWN}"), "F-".to_owned()] {
         assert_eq!(refused(connection.stat(&format!("trees/{bad}"))), "No such file or directory");

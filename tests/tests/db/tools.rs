@@ -3,7 +3,7 @@
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use datakit_client::Kind;
+use datakit_client::FileType;
 use datakit_core::wire::{Dialect, Fid, SetAttr, Stat, StatUnix, Time, Tmessage as T};
 use datakit_db::object::{self, Object};
 use datakit_tests::db::{Connection, Place};
@@ -107,7 +107,7 @@ fn attributes_of_files_and_directories_are_taken_and_forgotten(place: &Place) {
 
 /// As `rm -rf` does it: what is in a directory before the directory.
 fn rm_rf(connection: &Connection, path: &str) -> datakit_client::Result<()> {
-    if connection.stat(path)?.kind == Kind::Dir {
+    if connection.stat(path)?.kind == FileType::Dir {
         for name in connection.try_names(path)? {
             rm_rf(connection, &format!("{path}/{name}"))?;
         }

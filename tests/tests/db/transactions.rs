@@ -1,6 +1,6 @@
 //! What can be done in a transaction.
 
-use datakit_client::Kind;
+use datakit_client::FileType;
 use datakit_tests::db::{Place, UNKNOWN, refused};
 use datakit_tests::on_both;
 
@@ -175,12 +175,12 @@ fn d24_a_link_has_a_target(place: &Place) {
     let stat = connection.stat(&transaction.rw("l")).unwrap();
     assert_eq!(
         (stat.kind, stat.target.unwrap().to_string()),
-        (Kind::Symlink, "some/where".to_owned())
+        (FileType::Symlink, "some/where".to_owned())
     );
     transaction.commit("link").unwrap();
-    assert_eq!(connection.stat("branch/master/ro/l").unwrap().kind, Kind::Symlink);
+    assert_eq!(connection.stat("branch/master/ro/l").unwrap().kind, FileType::Symlink);
     master.change(|transaction| connection.chmod(&transaction.rw("l"), 0o644).unwrap());
-    assert_eq!(connection.stat("branch/master/ro/l").unwrap().kind, Kind::File);
+    assert_eq!(connection.stat("branch/master/ro/l").unwrap().kind, FileType::File);
     assert_eq!(master.read("ro/l"), "some/where");
 }
 
@@ -227,7 +227,7 @@ fn d27_directories_are_made_on_the_way(place: &Place) {
     for path in ["foo/bar/baz", "foo/bar/baz", "foo/bar/other"] {
         transaction.make_dirs(path);
     }
-    assert_eq!(connection.stat(&transaction.rw("foo/bar/baz")).unwrap().kind, Kind::Dir);
+    assert_eq!(connection.stat(&transaction.rw("foo/bar/baz")).unwrap().kind, FileType::Dir);
 }
 
 fn d28_a_deep_path(place: &Place) {

@@ -1,6 +1,6 @@
 //! Trees that Git reads and would not write.
 
-use datakit_client::Kind;
+use datakit_client::FileType;
 use datakit_tests::db::{Place, Repository, refused};
 
 const LONG: [u8; 256] = [b'n'; 256];
@@ -91,7 +91,7 @@ fn the_first_of_two_entries_of_one_name_is_shown() {
     let connection = place.connect();
     let names = connection.try_names("branch/master/ro").unwrap();
     assert_eq!(names, ["a", "b", "b.c"]);
-    assert_eq!(connection.stat("branch/master/ro/b").unwrap().kind, Kind::File);
+    assert_eq!(connection.stat("branch/master/ro/b").unwrap().kind, FileType::File);
 }
 
 #[test]
@@ -127,7 +127,7 @@ fn modes_of_all_kinds_are_shown_as_what_git_makes_of_them() {
         connection.stat(&format!("branch/master/ro/{name}")).unwrap().mode & 0o100 != 0
     };
     assert_eq!(["a", "b", "c", "d"].map(program), [false, false, true, true]);
-    assert_eq!(connection.stat("branch/master/ro/g").unwrap().kind, Kind::Symlink);
+    assert_eq!(connection.stat("branch/master/ro/g").unwrap().kind, FileType::Symlink);
     let master = connection.master();
     master.commit(&[("new", "1")]);
     let modes = place.repository().git(&["ls-tree", "--format=%(objectmode)", "master"]);

@@ -2,14 +2,14 @@
 
 use std::time::{Duration, SystemTime};
 
-use datakit_client::{Client, Dialect, Open, Options};
+use datakit_client::{Client, Dialect, OpenMode, Options};
 use datakit_core::wire::{Dialect as WireDialect, SetAttr, Time};
 
 use crate::*;
 
 async fn connect(served: &Served, dialect: Dialect) -> Client {
     let url = format!("tcp://{}", served.addr).parse().unwrap();
-    Client::connect(&url, Options { dialect: Some(dialect), ..Options::default() }).await.unwrap()
+    Client::connect(&url, Options::default().dialect(dialect)).await.unwrap()
 }
 
 #[tokio::test]
@@ -38,7 +38,7 @@ async fn modes_have_the_bits_that_the_dialect_has() {
     {
         let client = connect(&served, dialect).await;
         let name = dialect.version();
-        drop(client.create(name, 0o7755, Open::WRITE).await.unwrap());
+        drop(client.create(name, 0o7755, OpenMode::WRITE).await.unwrap());
         let node = client.walk(name).await.unwrap();
         assert_eq!(node.stat().await.unwrap().mode, due);
         node.set_mode(0o644).await.unwrap();

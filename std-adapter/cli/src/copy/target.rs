@@ -8,7 +8,7 @@ use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use datakit_client::{Client, Error, Kind, Open};
+use datakit_client::{Client, Error, OpenMode};
 use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags};
 
 use super::{End, reason};
@@ -257,14 +257,14 @@ fn open_host(dir: &Arc<OwnedFd>, name: &OsStr) -> Done<(End, Staging)> {
 /// A new file beside the target, if the tree takes one, and if the target may be replaced.
 async fn open_beside(client: &Client, path: &ServerPath) -> Option<(End, ServerPath)> {
     let there = match client.stat(path).await {
-        Ok(there) if there.kind == Kind::File => Some(there),
+        Ok(there) if there.kind == datakit_client::FileType::File => Some(there),
         Err(error) if error.is_not_found() => None,
         _ => return None,
     };
     let temporary = path.beside(&temporary_name(path.last()));
     let mode = there.as_ref().map_or(0o666, |there| there.mode & 0o777);
-    let file = client.create(&temporary, mode, Open::WRITE).await.ok()?;
-    if there.is_some() && client.open(path, Open::WRITE).await.is_err() {
+    let file = client.create(&temporary, mode, OpenMode::WRITE).await.ok()?;
+    if there.is_some() && client.open(path, OpenMode::WRITE).await.is_err() {
         Unfinished::Server(temporary).remove(client).await;
         return None;
     }

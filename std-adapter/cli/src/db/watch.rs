@@ -1,6 +1,6 @@
 //! `datakit db watch`.
 
-use datakit_client::db::{self, Commit, Content, Db, Path, Value};
+use datakit_client::db::{self, Commit, Content, Db, Path, PathValue};
 
 use crate::commands::{Done, at};
 use crate::output;
@@ -54,12 +54,14 @@ async fn shown_head(head: Option<Commit>) -> db::Result<Vec<u8>> {
 }
 
 /// What is there, on one line.
-async fn state(value: Option<Value>) -> db::Result<Vec<u8>> {
+async fn state(value: Option<PathValue>) -> db::Result<Vec<u8>> {
     Ok(match value {
-        Some(Value::File(bytes)) => format!("file {} bytes\n", bytes.len()),
-        Some(Value::Exec(bytes)) => format!("executable {} bytes\n", bytes.len()),
-        Some(Value::Link(target)) => format!("symlink -> {}\n", output::line(&target.to_string())),
-        Some(Value::Dir(tree)) => {
+        Some(PathValue::File(bytes)) => format!("file {} bytes\n", bytes.len()),
+        Some(PathValue::Exec(bytes)) => format!("executable {} bytes\n", bytes.len()),
+        Some(PathValue::Link(target)) => {
+            format!("symlink -> {}\n", output::line(&target.to_string()))
+        }
+        Some(PathValue::Dir(tree)) => {
             format!("directory {} names\n", tree.read_dir(&Path::ROOT).await?.len())
         }
         _ => "nothing\n".to_owned(),
@@ -68,11 +70,11 @@ async fn state(value: Option<Value>) -> db::Result<Vec<u8>> {
 }
 
 /// What is there, as it is.
-async fn content(value: Option<Value>) -> db::Result<Vec<u8>> {
+async fn content(value: Option<PathValue>) -> db::Result<Vec<u8>> {
     Ok(match value {
-        Some(Value::File(bytes) | Value::Exec(bytes)) => bytes,
-        Some(Value::Link(target)) => [target.as_bytes(), b"\n"].concat(),
-        Some(Value::Dir(tree)) => match tree.read(&Path::ROOT).await? {
+        Some(PathValue::File(bytes) | PathValue::Exec(bytes)) => bytes,
+        Some(PathValue::Link(target)) => [target.as_bytes(), b"\n"].concat(),
+        Some(PathValue::Dir(tree)) => match tree.read(&Path::ROOT).await? {
             Content::Dir(names) => {
                 names.iter().flat_map(|name| [name.as_bytes(), b"\n"].concat()).collect()
             }

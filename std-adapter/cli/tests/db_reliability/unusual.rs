@@ -1,6 +1,6 @@
 //! Names, entries and repositories that few have.
 
-use datakit_client::Text;
+use datakit_client::ByteString;
 use datakit_client::db::{Change, Error, Path};
 
 use crate::place::{Program, Repository, commit};
@@ -38,9 +38,9 @@ async fn odd_names_links_and_submodules_are_kept() {
     // The submodule is hidden.
     assert_eq!(
         tree.read_dir(&path("d")).await.unwrap(),
-        [Text::from(b"link".as_slice()), Text::from(ODD)]
+        [ByteString::from(b"link".as_slice()), ByteString::from(ODD)]
     );
-    assert_eq!(tree.read(&path("d/module")).await, Err(Error::DoesNotExist));
+    assert_eq!(tree.read(&path("d/module")).await, Err(Error::NotFound));
     assert_eq!(tree.read_file(&path(&long)).await.unwrap(), b"long");
     assert_eq!(tree.read_file(&odd).await.unwrap(), b"odd");
     assert_eq!(tree.read_link(&path("d/link")).await.unwrap().as_bytes(), b"../else");
@@ -133,7 +133,7 @@ async fn a_shallow_clone_is_worked_in() {
     while let Some(parent) = last.parents().await.unwrap().pop() {
         match parent.details().await {
             Ok(_) => (last, seen) = (parent, seen + 1),
-            Err(Error::DoesNotExist) => break,
+            Err(Error::NotFound) => break,
             Err(other) => panic!("{other}"),
         }
     }

@@ -9,8 +9,8 @@ use super::commit::{Commit, hash};
 use super::error::{Error, Result};
 use super::path::Path;
 use super::transaction::Transaction;
-use super::watch::{Value, Watch};
-use crate::{Client, Text};
+use super::watch::{PathValue, Watch};
+use crate::{ByteString, Client};
 
 /// A branch, which may have no commits yet.
 #[derive(Clone)]
@@ -33,14 +33,14 @@ impl Branch {
 
     /// Its name.
     #[must_use]
-    pub fn name(&self) -> Text {
+    pub fn name(&self) -> ByteString {
         self.name.as_bytes().into()
     }
 
     /// Where it is now; `None` without commits.
     ///
     /// # Errors
-    /// [`Error::DoesNotExist`] when the branch was removed, here and below.
+    /// [`Error::NotFound`] when the branch was removed, here and below.
     pub async fn head(&self) -> Result<Option<Commit>> {
         head(&self.at.client, &self.at.to("head").read_text().await?)
     }
@@ -57,7 +57,7 @@ impl Branch {
     ///
     /// # Errors
     /// [`Error::NotFastForward`], also when somebody else moved the branch meanwhile;
-    /// [`Error::DoesNotExist`] for a commit that is not there.
+    /// [`Error::NotFound`] for a commit that is not there.
     pub async fn fast_forward(&self, to: &Commit) -> Result<()> {
         self.at.to("fast-forward").command(&to.id().to_string()).await
     }
@@ -75,7 +75,7 @@ impl Branch {
     /// Dropped, it aborts the transaction.
     ///
     /// # Errors
-    /// That of `f`, after an abort. [`Error::Unfinished`], also after an abort, when `f` succeeds
+    /// That of `f`, after an abort. [`Error::TransactionOpen`], also after an abort, when `f` succeeds
     /// without having ended it.
     ///
     /// ```no_run
@@ -98,7 +98,7 @@ impl Branch {
         let unfinished = !transaction.closed();
         transaction.abort().await;
         if unfinished && done.is_ok() {
-            return Err(Error::Unfinished.into());
+            return Err(Error::TransactionOpen.into());
         }
         done
     }
@@ -135,11 +135,11 @@ impl Branch {
     ///
     /// # Errors
     /// Those of the connection.
-    pub async fn watch_path(&self, path: &Path) -> Result<Watch<Option<Value>>> {
+    pub async fn watch_path(&self, path: &Path) -> Result<Watch<Option<PathValue>>> {
         let nodes = path.names().map(|name| [name.as_bytes(), b".node"].concat());
         let live = self.at.to("watch").below(nodes).to("tree.live");
         Watch::open(&live, |client, line| {
-            Box::pin(async move { Value::read(&client, &line).await })
+            Box::pin(async move { PathValue::read(&client, &line).await })
         })
         .await
     }
@@ -148,7 +148,7 @@ impl Branch {
     /// that it is another one, and breaks with the result. Dropping the future ends the wait.
     ///
     /// # Errors
-    /// That of `f`; [`Error::NoMoreChanges`] when the server ends the stream.
+    /// That of `f`; [`Error::StreamEnded`] when the server ends the stream.
     pub async fn wait_for_head<T>(
         &self,
         f: impl AsyncFnMut(Option<Commit>) -> Result<ControlFlow<T>>,
@@ -163,7 +163,7 @@ impl Branch {
     pub async fn wait_for_path<T>(
         &self,
         path: &Path,
-        f: impl AsyncFnMut(Option<Value>) -> Result<ControlFlow<T>>,
+        f: impl AsyncFnMut(Option<PathValue>) -> Result<ControlFlow<T>>,
     ) -> Result<T> {
         wait(self.watch_path(path).await?, f).await
     }
@@ -181,7 +181,7 @@ where
             return Ok(done);
         }
     }
-    Err(Error::NoMoreChanges)
+    Err(Error::StreamEnded)
 }
 
 /// A line with a hash, or an empty one.

@@ -8,7 +8,7 @@ use super::history::History;
 use super::path::Path;
 use super::tree::Tree;
 use crate::db::Id;
-use crate::{Client, Open};
+use crate::{Client, OpenMode};
 
 /// A commit. It never changes, so a handle costs no request.
 #[derive(Clone)]
@@ -68,7 +68,7 @@ impl Commit {
     /// Its message. Bytes that are not UTF-8 are U+FFFD in it.
     ///
     /// # Errors
-    /// [`Error::DoesNotExist`] for a commit that is no longer there, here and below.
+    /// [`Error::NotFound`] for a commit that is no longer there, here and below.
     pub async fn message(&self) -> Result<String> {
         self.at().to("msg").read_text().await
     }
@@ -96,8 +96,8 @@ impl Commit {
     /// Those of [`Commit::message`].
     pub async fn history(&self) -> Result<Option<History>> {
         match self.at().to("log").walk().await {
-            Ok(node) => Ok(Some(History::new(&self.client, node.open(Open::READ).await?))),
-            Err(Error::DoesNotExist) => {
+            Ok(node) => Ok(Some(History::new(&self.client, node.open(OpenMode::READ).await?))),
+            Err(Error::NotFound) => {
                 // The commit is not there, or the file is not.
                 self.at().walk().await?;
                 Ok(None)

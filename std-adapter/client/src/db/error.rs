@@ -12,16 +12,16 @@ pub type Result<T> = std::result::Result<T, Error>;
 pub enum Error {
     /// The name is taken.
     #[error("Already exists")]
-    AlreadyExists,
+    Exists,
     /// There is no such entry, branch or commit.
     #[error("No such file or directory")]
-    DoesNotExist,
+    NotFound,
     /// A directory where something else was needed.
     #[error("Is a directory")]
-    IsDir,
+    IsDirectory,
     /// Something else where a directory was needed.
     #[error("Not a directory")]
-    NotDir,
+    NotDirectory,
     /// A directory or a symbolic link where a file was needed.
     #[error("Not a file")]
     NotFile,
@@ -50,30 +50,30 @@ pub enum Error {
     InvalidPath(String),
     /// The transaction has ended, by a commit or an abort.
     #[error("the transaction has ended")]
-    Ended,
+    TransactionEnded,
     /// The closure of [`Branch::with_transaction`](super::Branch::with_transaction) succeeded
     /// without a commit or an abort.
     #[error("the transaction was neither committed nor aborted")]
-    Unfinished,
+    TransactionOpen,
     /// A stream ended: the server has ended it, or was not read for too long.
     #[error("the stream has ended")]
-    NoMoreChanges,
+    StreamEnded,
     /// Anything else.
     #[error(transparent)]
-    Other(crate::Error),
+    Client(crate::Error),
 }
 
 impl From<crate::Error> for Error {
     fn from(error: crate::Error) -> Error {
-        let crate::Error::Server { errno, text } = &error else { return Error::Other(error) };
+        let crate::Error::Server { errno, text } = &error else { return Error::Client(error) };
         let known = of_text(text).or(match errno {
-            2 => Some(Error::DoesNotExist),
-            17 => Some(Error::AlreadyExists),
-            20 => Some(Error::NotDir),
-            21 => Some(Error::IsDir),
+            2 => Some(Error::NotFound),
+            17 => Some(Error::Exists),
+            20 => Some(Error::NotDirectory),
+            21 => Some(Error::IsDirectory),
             _ => None,
         });
-        known.unwrap_or(Error::Other(error))
+        known.unwrap_or(Error::Client(error))
     }
 }
 
@@ -86,7 +86,7 @@ fn of_text(text: &str) -> Option<Error> {
         "conflicts file is not empty" => Some(Error::OpenConflicts),
         "not-fast-forward" => Some(Error::NotFastForward),
         // Of a file that something was to be made in.
-        _ if text.ends_with(" is not a directory") => Some(Error::NotDir),
+        _ if text.ends_with(" is not a directory") => Some(Error::NotDirectory),
         _ if text.starts_with("invalid-hash ") => Some(Error::InvalidHash(text.to_owned())),
         _ if text.starts_with("invalid branch name ") => {
             Some(Error::InvalidBranch(text.to_owned()))
@@ -98,17 +98,17 @@ fn of_text(text: &str) -> Option<Error> {
 impl Error {
     /// The server does not know this word of a command: an older one.
     pub(super) fn is_unknown_command(&self) -> bool {
-        matches!(self, Error::Other(crate::Error::Server { text, .. }) if text.starts_with("Unknown command "))
+        matches!(self, Error::Client(crate::Error::Server { text, .. }) if text.starts_with("Unknown command "))
     }
 
     /// Nothing is there, or nothing can be since the path leads through a file.
     pub(super) fn is_absent(&self) -> bool {
-        matches!(self, Error::DoesNotExist | Error::NotDir)
+        matches!(self, Error::NotFound | Error::NotDirectory)
     }
 
     /// What cannot be read although the server sent it.
     pub(super) fn unreadable(what: impl std::fmt::Display) -> Error {
-        Error::Other(crate::Error::protocol(what))
+        Error::Client(crate::Error::protocol(what))
     }
 }
 
@@ -123,14 +123,14 @@ mod tests {
     #[test]
     fn errors_of_both_servers_are_recognised() {
         for (errno, text, known) in [
-            (0, "No such file or directory", Error::DoesNotExist),
-            (0, "Already exists", Error::AlreadyExists),
-            (0, "Is a directory", Error::IsDir),
-            (0, "Is not a directory", Error::NotDir),
-            (0, "Can't walk from a file", Error::NotDir),
-            (0, "\"x\" is not a directory", Error::NotDir),
-            (2, "", Error::DoesNotExist),
-            (20, "anything", Error::NotDir),
+            (0, "No such file or directory", Error::NotFound),
+            (0, "Already exists", Error::Exists),
+            (0, "Is a directory", Error::IsDirectory),
+            (0, "Is not a directory", Error::NotDirectory),
+            (0, "Can't walk from a file", Error::NotDirectory),
+            (0, "\"x\" is not a directory", Error::NotDirectory),
+            (2, "", Error::NotFound),
+            (20, "anything", Error::NotDirectory),
             (0, "not-fast-forward", Error::NotFastForward),
             (16, "not-fast-forward", Error::NotFastForward),
             (16, "conflicts file is not empty", Error::OpenConflicts),
@@ -139,7 +139,7 @@ mod tests {
             assert_eq!(error(errno, text), known, "{errno} {text}");
         }
         assert!(matches!(error(22, "invalid-hash \"x\": short"), Error::InvalidHash(_)));
-        assert!(matches!(error(16, "Device or resource busy"), Error::Other(_)));
+        assert!(matches!(error(16, "Device or resource busy"), Error::Client(_)));
         assert!(error(0, "Unknown command \"x\"").is_unknown_command());
     }
 }

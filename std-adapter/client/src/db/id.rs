@@ -31,7 +31,7 @@ impl Id {
 
     /// Makes an id from the 20 bytes of a hash.
     #[must_use]
-    pub fn of_bytes(hash: [u8; 20]) -> Id {
+    pub fn from_bytes(hash: [u8; 20]) -> Id {
         Id(hash)
     }
 

@@ -49,7 +49,7 @@
 //!   pipelined.
 //! - A future that is dropped flushes its request and gives its fid back. A [`Transaction`] that is
 //!   dropped is aborted, a [`Watch`] ends.
-//! - A lost connection fails everything with [`Error::Other`]; connect again and make the handles
+//! - A lost connection fails everything with [`Error::Client`]; connect again and make the handles
 //!   anew.
 //! - The original server, written in OCaml, is served as well. What it does differently is said
 //!   where it matters; besides, it cannot reach or list branches with a slash in their names.
@@ -81,11 +81,11 @@ pub use id::{Id, InvalidId};
 pub use path::Path;
 use tokio::runtime::Handle;
 pub use transaction::{Merge, Transaction};
-pub use tree::{Content, Kind, Stat, Tree};
-pub use watch::{Value, Watch};
+pub use tree::{Content, EntryKind, Stat, Tree};
+pub use watch::{PathValue, Watch};
 
 use self::at::At;
-use super::{Client, Dialect, Options, Text};
+use super::{ByteString, Client, Dialect, Options};
 use datakit_server::url::Url;
 
 /// A database on a server. Clones share the connection.
@@ -100,22 +100,22 @@ impl Db {
     /// # Errors
     /// Those of [`Client::connect`].
     pub async fn connect(url: &Url) -> Result<Db> {
-        Ok(Db::over(Client::connect(url, Db::options()).await?))
+        Ok(Db::new(Client::connect(url, Db::options()).await?))
     }
 
     /// What to ask a server for: 9P2000.u, and the rest as usual.
     #[must_use]
     pub fn options() -> Options {
-        Options { dialect: Some(Dialect::Unix), ..Options::default() }
+        Options::default().dialect(Dialect::Unix)
     }
 
     /// The database of a connection that is there.
     ///
     /// In 9P2000.L, which sends no reasons, a conflict cannot be told from other errors:
     /// [`Error::Conflict`], [`Error::OpenConflicts`], [`Error::NotFastForward`] and
-    /// [`Error::InvalidHash`] are [`Error::Other`]. In 9P2000 there are no symbolic links to make.
+    /// [`Error::InvalidHash`] are [`Error::Client`]. In 9P2000 there are no symbolic links to make.
     #[must_use]
-    pub fn over(client: Client) -> Db {
+    pub fn new(client: Client) -> Db {
         Db { client }
     }
 
@@ -139,10 +139,12 @@ impl Db {
     ///
     /// # Errors
     /// Those of the connection.
-    pub async fn branches(&self) -> Result<Vec<Text>> {
+    pub async fn branches(&self) -> Result<Vec<ByteString>> {
         let names = self.at("branch").list().await?;
-        let mut names: Vec<Text> =
-            names.iter().map(|name| Text::from(&*branch_name::unescape(name.as_bytes()))).collect();
+        let mut names: Vec<ByteString> = names
+            .iter()
+            .map(|name| ByteString::from(&*branch_name::unescape(name.as_bytes())))
+            .collect();
         names.sort();
         Ok(names)
     }
@@ -167,7 +169,7 @@ impl Db {
     /// Removes a branch.
     ///
     /// # Errors
-    /// [`Error::DoesNotExist`]; [`Error::InvalidBranch`].
+    /// [`Error::NotFound`]; [`Error::InvalidBranch`].
     pub async fn remove_branch(&self, name: impl AsRef<[u8]>) -> Result<()> {
         self.named(name)?.remove().await
     }
@@ -175,7 +177,7 @@ impl Db {
     /// The commit of a hash.
     ///
     /// # Errors
-    /// [`Error::InvalidHash`] for another text; [`Error::DoesNotExist`] when there is no such
+    /// [`Error::InvalidHash`] for another text; [`Error::NotFound`] when there is no such
     /// commit.
     pub async fn commit(&self, hash: impl AsRef<[u8]>) -> Result<Commit> {
         let id = Id::parse(hash.as_ref()).map_err(|error| Error::InvalidHash(error.to_string()))?;
@@ -197,7 +199,7 @@ impl Db {
     /// only until this returns: have a branch lead to it soon.
     ///
     /// # Errors
-    /// [`Error::Other`] with the server's reason: no such branch there, or nobody to fetch from.
+    /// [`Error::Client`] with the server's reason: no such branch there, or nobody to fetch from.
     pub async fn fetch(&self, url: &str, branch: &str) -> Result<Commit> {
         let (remotes, name) = (self.at("remotes"), unique());
         let remote = Remote(Some(remotes.to(&name)));

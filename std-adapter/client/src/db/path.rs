@@ -4,7 +4,7 @@ use std::fmt::{self, Display};
 use std::str::FromStr;
 
 use super::error::{Error, Result};
-use crate::Text;
+use crate::ByteString;
 
 /// A path below the root of a tree: names that are not empty, not `.`, not `..` and have no slash
 /// and no NUL in them.
@@ -21,7 +21,7 @@ use crate::Text;
 /// # Ok::<(), datakit_client::db::Error>(())
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
-pub struct Path(Vec<Text>);
+pub struct Path(Vec<ByteString>);
 
 impl Path {
     /// The root, which has no text: the path without names.
@@ -36,7 +36,7 @@ impl Path {
         let text = text.as_ref();
         let names: Vec<&[u8]> = text.split(|byte| *byte == b'/').collect();
         if names.iter().all(|name| allowed(name)) {
-            Ok(Path(names.into_iter().map(Text::from).collect()))
+            Ok(Path(names.into_iter().map(ByteString::from).collect()))
         } else {
             Err(invalid(text))
         }
@@ -46,7 +46,7 @@ impl Path {
     ///
     /// # Errors
     /// [`Error::InvalidPath`] when one of the names is not allowed.
-    pub fn of_names<N: AsRef<[u8]>>(names: impl IntoIterator<Item = N>) -> Result<Path> {
+    pub fn from_names<N: AsRef<[u8]>>(names: impl IntoIterator<Item = N>) -> Result<Path> {
         names.into_iter().try_fold(Path::ROOT, |path, name| path.join(name))
     }
 
@@ -72,14 +72,14 @@ impl Path {
 
     /// The directory and the last name; `None` for the root.
     #[must_use]
-    pub fn pop(&self) -> Option<(Path, Text)> {
+    pub fn pop(&self) -> Option<(Path, ByteString)> {
         let (last, dir) = self.0.split_last()?;
         Some((Path(dir.to_vec()), last.clone()))
     }
 
     /// The last name; `None` for the root.
     #[must_use]
-    pub fn name(&self) -> Option<&Text> {
+    pub fn name(&self) -> Option<&ByteString> {
         self.0.last()
     }
 
@@ -90,7 +90,7 @@ impl Path {
     }
 
     /// The names.
-    pub fn names(&self) -> impl ExactSizeIterator<Item = &Text> {
+    pub fn names(&self) -> impl ExactSizeIterator<Item = &ByteString> {
         self.0.iter()
     }
 
@@ -101,7 +101,7 @@ impl Path {
     }
 
     /// The same for what the root cannot be: a file, a link, something to remove.
-    pub(super) fn split(&self) -> Result<(Path, Text)> {
+    pub(super) fn split(&self) -> Result<(Path, ByteString)> {
         self.pop().ok_or_else(|| invalid(b"/"))
     }
 }
@@ -147,9 +147,9 @@ mod tests {
         for wrong in ["a//b", "/a", "a/", "", ".", "..", "a/../b", "a/./b", "a\0b"] {
             assert_eq!(wrong.parse::<Path>(), Err(Error::InvalidPath(wrong.to_owned())));
         }
-        assert!(Path::of_names(["a/b"]).is_err() && Path::of_names([""]).is_err());
-        assert_eq!(Path::of_names(["a", "b"]), "a/b".parse());
-        assert_eq!(Path::of_names(<[&str; 0]>::default()), Ok(Path::ROOT));
+        assert!(Path::from_names(["a/b"]).is_err() && Path::from_names([""]).is_err());
+        assert_eq!(Path::from_names(["a", "b"]), "a/b".parse());
+        assert_eq!(Path::from_names(<[&str; 0]>::default()), Ok(Path::ROOT));
         assert_eq!(Path::parse(b"caf\xe9").unwrap().name().unwrap().as_bytes(), b"caf\xe9");
     }
 

@@ -54,8 +54,8 @@ impl Served {
     }
 
     async fn in_dialect(&self, dialect: crate::Dialect) -> Db {
-        let options = Options { dialect: Some(dialect), ..Options::default() };
-        Db::over(Client::connect(&self.url, options).await.unwrap())
+        let options = Options::default().dialect(dialect);
+        Db::new(Client::connect(&self.url, options).await.unwrap())
     }
 }
 

@@ -12,7 +12,7 @@ use super::error::{Error, Result};
 use super::path::Path;
 use super::tree::Tree;
 use super::unique;
-use crate::{Client, Dialect, Open, Text};
+use crate::{ByteString, Client, Dialect, OpenMode};
 
 /// Changes to a branch that nobody else sees before they are committed, and that are committed
 /// together or not at all.
@@ -21,7 +21,7 @@ use crate::{Client, Dialect, Open, Text};
 /// commit, and can make it fail.
 ///
 /// A transaction that is dropped is aborted: a task of the tokio runtime tells the server, which
-/// otherwise drops it with the connection. Once it has ended all calls fail with [`Error::Ended`],
+/// otherwise drops it with the connection. Once it has ended all calls fail with [`Error::TransactionEnded`],
 /// and nothing is sent.
 ///
 /// The paths of what is made, written or removed are those of anything but the root: for that they
@@ -43,7 +43,7 @@ impl Alive {
     }
 
     pub(super) fn check(&self) -> Result<()> {
-        if self.0.load(Relaxed) { Ok(()) } else { Err(Error::Ended) }
+        if self.0.load(Relaxed) { Ok(()) } else { Err(Error::TransactionEnded) }
     }
 
     /// True for the one who ended it.
@@ -85,7 +85,7 @@ impl Transaction {
                     // Of somebody else, or not there.
                     transaction.alive.end();
                     tries += 1;
-                    if error != Error::AlreadyExists || tries == TRIES {
+                    if error != Error::Exists || tries == TRIES {
                         return Err(error);
                     }
                 }
@@ -108,7 +108,7 @@ impl Transaction {
     }
 
     /// The directory and the name of what is to be made.
-    fn new_place(&self, path: &Path) -> Result<(At, Text)> {
+    fn new_place(&self, path: &Path) -> Result<(At, ByteString)> {
         let (dir, name) = path.split()?;
         Ok((self.place(&dir)?, name))
     }
@@ -126,7 +126,7 @@ impl Transaction {
     /// Makes a directory. Git has no empty ones: it is not committed before there is a file in it.
     ///
     /// # Errors
-    /// [`Error::AlreadyExists`]; [`Error::DoesNotExist`] without the directory that it is to be in.
+    /// [`Error::Exists`]; [`Error::NotFound`] without the directory that it is to be in.
     pub async fn create_dir(&self, path: &Path) -> Result<()> {
         let (dir, name) = self.new_place(path)?;
         dir.mkdir(name).await
@@ -136,16 +136,16 @@ impl Transaction {
     /// are.
     ///
     /// # Errors
-    /// [`Error::NotDir`] where one of them is something else.
+    /// [`Error::NotDirectory`] where one of them is something else.
     pub async fn make_dirs(&self, path: &Path) -> Result<()> {
         let mut missing = Vec::new();
         let mut next = path.clone();
         while !next.is_root() {
             match self.create_dir(&next).await {
                 Ok(()) => break,
-                Err(Error::AlreadyExists) if self.tree().exists_dir(&next).await? => break,
-                Err(Error::AlreadyExists) => return Err(Error::NotDir),
-                Err(Error::DoesNotExist) => missing.push(std::mem::take(&mut next)),
+                Err(Error::Exists) if self.tree().exists_dir(&next).await? => break,
+                Err(Error::Exists) => return Err(Error::NotDirectory),
+                Err(Error::NotFound) => missing.push(std::mem::take(&mut next)),
                 Err(error) => return Err(error),
             }
             if let Some(last) = missing.last() {
@@ -155,7 +155,7 @@ impl Transaction {
         for dir in missing.iter().rev() {
             match self.create_dir(dir).await {
                 // Somebody else needed it too.
-                Ok(()) | Err(Error::AlreadyExists) => {}
+                Ok(()) | Err(Error::Exists) => {}
                 Err(error) => return Err(error),
             }
         }
@@ -164,13 +164,13 @@ impl Transaction {
 
     /// Removes the file or link of that name in 9P2000.L, which makes no name twice; the server
     /// replaces it in the other dialects.
-    async fn make_room(&self, dir: &At, name: &Text) -> Result<()> {
+    async fn make_room(&self, dir: &At, name: &ByteString) -> Result<()> {
         if self.client().dialect() != Dialect::Linux {
             return Ok(());
         }
         match dir.to(name).walk_to_file().await {
             Ok(node) => Ok(node.remove().await?),
-            Err(Error::DoesNotExist) => Ok(()),
+            Err(Error::NotFound) => Ok(()),
             Err(error) => Err(error),
         }
     }
@@ -178,11 +178,11 @@ impl Transaction {
     /// Makes a file, in place of a file or a link that is there.
     ///
     /// # Errors
-    /// [`Error::IsDir`]; [`Error::DoesNotExist`] without the directory that it is to be in.
+    /// [`Error::IsDirectory`]; [`Error::NotFound`] without the directory that it is to be in.
     pub async fn create_file(&self, path: &Path, content: &[u8], executable: bool) -> Result<()> {
         let (dir, name) = self.new_place(path)?;
         self.make_room(&dir, &name).await?;
-        let file = dir.walk().await?.create(name, permissions(executable), Open::WRITE).await?;
+        let file = dir.walk().await?.create(name, permissions(executable), OpenMode::WRITE).await?;
         file.write_all_at(0, content).await?;
         Ok(file.close().await?)
     }
@@ -190,7 +190,7 @@ impl Transaction {
     /// Makes a symbolic link, in place of a file or a link that is there. The target is any text.
     ///
     /// # Errors
-    /// Those of [`Transaction::create_file`]; [`Error::Other`] in 9P2000, which has no links.
+    /// Those of [`Transaction::create_file`]; [`Error::Client`] in 9P2000, which has no links.
     pub async fn create_symlink(&self, path: &Path, target: impl AsRef<[u8]>) -> Result<()> {
         let (dir, name) = self.new_place(path)?;
         self.make_room(&dir, &name).await?;
@@ -200,7 +200,7 @@ impl Transaction {
     /// Makes `content` all of a file that is there. It stays executable if it was.
     ///
     /// # Errors
-    /// [`Error::DoesNotExist`]; [`Error::IsDir`].
+    /// [`Error::NotFound`]; [`Error::IsDirectory`].
     pub async fn replace_file(&self, path: &Path, content: &[u8]) -> Result<()> {
         path.split()?;
         self.place(path)?.replace(content).await
@@ -210,10 +210,10 @@ impl Transaction {
     /// was.
     ///
     /// # Errors
-    /// [`Error::IsDir`]; [`Error::DoesNotExist`] without the directory that it is to be in.
+    /// [`Error::IsDirectory`]; [`Error::NotFound`] without the directory that it is to be in.
     pub async fn create_or_replace_file(&self, path: &Path, content: &[u8]) -> Result<()> {
         match self.replace_file(path, content).await {
-            Err(Error::DoesNotExist) => self.create_file(path, content, false).await,
+            Err(Error::NotFound) => self.create_file(path, content, false).await,
             other => other,
         }
     }
@@ -221,7 +221,7 @@ impl Transaction {
     /// Makes a file a program, or no program any more. A link becomes a file that holds the target.
     ///
     /// # Errors
-    /// [`Error::DoesNotExist`]; [`Error::IsDir`].
+    /// [`Error::NotFound`]; [`Error::IsDirectory`].
     pub async fn set_executable(&self, path: &Path, executable: bool) -> Result<()> {
         path.split()?;
         Ok(self.place(path)?.walk_to_file().await?.set_mode(permissions(executable)).await?)
@@ -230,7 +230,7 @@ impl Transaction {
     /// Removes a file, a link, or a directory with everything in it.
     ///
     /// # Errors
-    /// [`Error::DoesNotExist`].
+    /// [`Error::NotFound`].
     pub async fn remove(&self, path: &Path) -> Result<()> {
         path.split()?;
         self.place(path)?.remove().await
@@ -239,7 +239,7 @@ impl Transaction {
     /// Cuts a file to so many bytes, or extends it with zeros.
     ///
     /// # Errors
-    /// [`Error::DoesNotExist`]; [`Error::IsDir`].
+    /// [`Error::NotFound`]; [`Error::IsDirectory`].
     pub async fn truncate(&self, path: &Path, length: u64) -> Result<()> {
         path.split()?;
         Ok(self.place(path)?.walk_to_file().await?.set_len(length).await?)
@@ -249,7 +249,7 @@ impl Transaction {
     /// that were merged.
     ///
     /// # Errors
-    /// [`Error::Other`] when the file holds something else than hashes.
+    /// [`Error::Client`] when the file holds something else than hashes.
     pub async fn parents(&self) -> Result<Vec<Commit>> {
         commits(self.client(), &self.file("parents")?.read_text().await?)
     }
@@ -266,7 +266,7 @@ impl Transaction {
     /// What changed from `old` to the transaction as it is now, in the server's order: by path.
     ///
     /// # Errors
-    /// [`Error::DoesNotExist`] for a commit that is not there.
+    /// [`Error::NotFound`] for a commit that is not there.
     pub async fn diff(&self, old: &Commit) -> Result<Vec<Change>> {
         changes(&self.file("diff")?.to(old.id().to_string()).read().await?)
     }
@@ -276,7 +276,7 @@ impl Transaction {
     ///
     /// # Errors
     /// [`Error::OpenConflicts`] when those of the last merge are not resolved;
-    /// [`Error::DoesNotExist`] for a commit that is not there.
+    /// [`Error::NotFound`] for a commit that is not there.
     pub async fn merge(&self, theirs: &Commit) -> Result<Merge> {
         self.file("merge")?.command(&theirs.id().to_string()).await?;
         let conflicts = self.conflicts().await?;
@@ -295,7 +295,7 @@ impl Transaction {
     /// Those of the connection.
     pub async fn conflicts(&self) -> Result<Vec<Path>> {
         let text = match self.file("conflicts")?.read().await {
-            Err(Error::DoesNotExist) => return Ok(Vec::new()),
+            Err(Error::NotFound) => return Ok(Vec::new()),
             other => other?,
         };
         text.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()).map(Path::parse).collect()
@@ -305,7 +305,7 @@ impl Transaction {
     /// the user who attached, or as the server is set up.
     ///
     /// # Errors
-    /// [`Error::Other`] when the server does not take it.
+    /// [`Error::Client`] when the server does not take it.
     pub async fn set_author(&self, author: &str) -> Result<()> {
         self.file("author")?.replace(author.as_bytes()).await
     }
@@ -318,7 +318,7 @@ impl Transaction {
     ///
     /// # Errors
     /// [`Error::Conflict`] and [`Error::OpenConflicts`], after which the transaction is still open;
-    /// [`Error::DoesNotExist`] for parents that are not there.
+    /// [`Error::NotFound`] for parents that are not there.
     pub async fn commit(&self, message: &str) -> Result<Commit> {
         self.file("msg")?.replace(message.as_bytes()).await?;
         let ctl = self.file("ctl")?;
@@ -332,7 +332,7 @@ impl Transaction {
         self.alive.end();
         match head.as_deref().map(str::trim) {
             Some(head) if !head.is_empty() => Ok(Commit::new(self.client(), hash(head)?)),
-            _ => self.branch.head().await?.ok_or(Error::DoesNotExist),
+            _ => self.branch.head().await?.ok_or(Error::NotFound),
         }
     }
 

@@ -4,13 +4,13 @@ use super::at::At;
 use super::error::{Error, Result};
 use super::path::Path;
 use super::transaction::Alive;
-use crate::{Metadata, Node, Open, Text};
+use crate::{ByteString, Metadata, Node, OpenMode};
 
 /// A tree to read: that of a commit, that of a transaction as it is at the moment, or one that a
 /// watch told of.
 ///
 /// Every call asks the server; a future that is dropped flushes its request. That of a transaction
-/// fails with [`Error::Ended`] once the transaction has ended.
+/// fails with [`Error::TransactionEnded`] once the transaction has ended.
 #[derive(Clone)]
 pub struct Tree {
     at: At,
@@ -20,7 +20,7 @@ pub struct Tree {
 
 /// What kind of thing is at a path.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Kind {
+pub enum EntryKind {
     /// A file that is no program.
     File,
     /// A program.
@@ -35,7 +35,7 @@ pub enum Kind {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Stat {
     /// What kind of thing.
-    pub kind: Kind,
+    pub kind: EntryKind,
     /// Its length in bytes; 0 for directories.
     pub size: u64,
 }
@@ -46,9 +46,9 @@ pub enum Content {
     /// The bytes of a file, executable or not.
     File(Vec<u8>),
     /// The names in a directory, sorted.
-    Dir(Vec<Text>),
+    Dir(Vec<ByteString>),
     /// The target of a symbolic link.
-    Link(Text),
+    Link(ByteString),
 }
 
 impl Tree {
@@ -68,14 +68,14 @@ impl Tree {
     /// What is at a path, whatever it is.
     ///
     /// # Errors
-    /// [`Error::DoesNotExist`]; [`Error::NotDir`] where the path leads through a file.
+    /// [`Error::NotFound`]; [`Error::NotDirectory`] where the path leads through a file.
     pub async fn read(&self, path: &Path) -> Result<Content> {
         let at = self.at(path)?;
         let (kind, node, metadata) = find(&at).await?;
         Ok(match kind {
-            Kind::Dir => Content::Dir(list(&at).await?),
-            Kind::Link => Content::Link(target(node, metadata).await?),
-            Kind::File | Kind::Exec => Content::File(content(node).await?),
+            EntryKind::Dir => Content::Dir(list(&at).await?),
+            EntryKind::Link => Content::Link(target(node, metadata).await?),
+            EntryKind::File | EntryKind::Exec => Content::File(content(node).await?),
         })
     }
 
@@ -86,20 +86,20 @@ impl Tree {
     pub async fn read_file(&self, path: &Path) -> Result<Vec<u8>> {
         let (kind, node, _) = find(&self.at(path)?).await?;
         match kind {
-            Kind::File | Kind::Exec => content(node).await,
-            Kind::Dir | Kind::Link => Err(Error::NotFile),
+            EntryKind::File | EntryKind::Exec => content(node).await,
+            EntryKind::Dir | EntryKind::Link => Err(Error::NotFile),
         }
     }
 
     /// The names in a directory, sorted.
     ///
     /// # Errors
-    /// [`Error::NotDir`] for anything else, and those of [`Tree::read`].
-    pub async fn read_dir(&self, path: &Path) -> Result<Vec<Text>> {
+    /// [`Error::NotDirectory`] for anything else, and those of [`Tree::read`].
+    pub async fn read_dir(&self, path: &Path) -> Result<Vec<ByteString>> {
         let at = self.at(path)?;
         match find(&at).await?.0 {
-            Kind::Dir => list(&at).await,
-            _ => Err(Error::NotDir),
+            EntryKind::Dir => list(&at).await,
+            _ => Err(Error::NotDirectory),
         }
     }
 
@@ -107,10 +107,10 @@ impl Tree {
     ///
     /// # Errors
     /// [`Error::NotSymlink`] for anything else, and those of [`Tree::read`].
-    pub async fn read_link(&self, path: &Path) -> Result<Text> {
+    pub async fn read_link(&self, path: &Path) -> Result<ByteString> {
         let (kind, node, metadata) = find(&self.at(path)?).await?;
         match kind {
-            Kind::Link => target(node, metadata).await,
+            EntryKind::Link => target(node, metadata).await,
             _ => Err(Error::NotSymlink),
         }
     }
@@ -119,11 +119,11 @@ impl Tree {
     /// leads through a file.
     ///
     /// # Errors
-    /// [`Error::Ended`], [`Error::Other`].
+    /// [`Error::TransactionEnded`], [`Error::Client`].
     pub async fn stat(&self, path: &Path) -> Result<Option<Stat>> {
         match find(&self.at(path)?).await {
             Ok((kind, _, metadata)) => {
-                Ok(Some(Stat { kind, size: if kind == Kind::Dir { 0 } else { metadata.len } }))
+                Ok(Some(Stat { kind, size: if kind == EntryKind::Dir { 0 } else { metadata.len } }))
             }
             Err(error) if error.is_absent() => Ok(None),
             Err(error) => Err(error),
@@ -143,7 +143,7 @@ impl Tree {
     /// # Errors
     /// Those of [`Tree::stat`].
     pub async fn exists_file(&self, path: &Path) -> Result<bool> {
-        Ok(self.stat(path).await?.is_some_and(|stat| stat.kind != Kind::Dir))
+        Ok(self.stat(path).await?.is_some_and(|stat| stat.kind != EntryKind::Dir))
     }
 
     /// Whether a directory is at a path.
@@ -151,36 +151,36 @@ impl Tree {
     /// # Errors
     /// Those of [`Tree::stat`].
     pub async fn exists_dir(&self, path: &Path) -> Result<bool> {
-        Ok(self.stat(path).await?.is_some_and(|stat| stat.kind == Kind::Dir))
+        Ok(self.stat(path).await?.is_some_and(|stat| stat.kind == EntryKind::Dir))
     }
 }
 
 /// By the mode: the qids of the original server do not tell links from files.
-async fn find(at: &At) -> Result<(Kind, Node, Metadata)> {
+async fn find(at: &At) -> Result<(EntryKind, Node, Metadata)> {
     let node = at.walk().await?;
     let metadata = node.stat().await?;
     let kind = match metadata.kind {
-        crate::Kind::Dir => Kind::Dir,
-        crate::Kind::Symlink => Kind::Link,
-        _ if metadata.mode & 0o100 != 0 => Kind::Exec,
-        _ => Kind::File,
+        crate::FileType::Dir => EntryKind::Dir,
+        crate::FileType::Symlink => EntryKind::Link,
+        _ if metadata.mode & 0o100 != 0 => EntryKind::Exec,
+        _ => EntryKind::File,
     };
     Ok((kind, node, metadata))
 }
 
 async fn content(node: Node) -> Result<Vec<u8>> {
-    Ok(node.open(Open::READ).await?.read_all().await?)
+    Ok(node.open(OpenMode::READ).await?.read_all().await?)
 }
 
 /// The database's links can also be read like files, which 9P2000 has to do.
-async fn target(node: Node, metadata: Metadata) -> Result<Text> {
+async fn target(node: Node, metadata: Metadata) -> Result<ByteString> {
     match metadata.target {
         Some(target) => Ok(target),
-        None => Ok(Text::from(&*content(node).await?)),
+        None => Ok(ByteString::from(&*content(node).await?)),
     }
 }
 
-async fn list(at: &At) -> Result<Vec<Text>> {
+async fn list(at: &At) -> Result<Vec<ByteString>> {
     let mut names = at.list().await?;
     names.sort();
     Ok(names)

@@ -10,7 +10,7 @@ use futures_core::Stream;
 use super::at::At;
 use super::error::{Error, Result};
 use super::tree::Tree;
-use crate::{Client, Open, Text};
+use crate::{ByteString, Client, OpenMode};
 
 /// A stream of values, the first of which is mostly the present one. It is followed with
 /// [`Watch::next`], or as a [`Stream`].
@@ -64,7 +64,7 @@ impl Lines {
 
 impl<T: Send + 'static> Watch<T> {
     pub(super) async fn open(at: &At, of_line: OfLine<T>) -> Result<Watch<T>> {
-        let watch = at.walk().await?.open(Open::READ).await?.watch();
+        let watch = at.walk().await?.open(OpenMode::READ).await?.watch();
         let lines = Lines { client: at.client.clone(), watch, ahead: VecDeque::new() };
         Ok(Watch { state: State::Idle(lines), of_line })
     }
@@ -110,28 +110,28 @@ impl<T: Send + 'static> Stream for Watch<T> {
 /// What is at a path of a branch, as a watch tells it.
 #[derive(Clone)]
 #[non_exhaustive]
-pub enum Value {
+pub enum PathValue {
     /// The bytes of a file.
     File(Vec<u8>),
     /// The bytes of a program.
     Exec(Vec<u8>),
     /// The target of a symbolic link.
-    Link(Text),
+    Link(ByteString),
     /// The tree of a directory as it was at that moment.
     Dir(Tree),
 }
 
-impl Value {
+impl PathValue {
     /// What a line of `tree.live` names: it never changes, and is read at leisure.
-    pub(super) async fn read(client: &Client, line: &str) -> Result<Option<Value>> {
+    pub(super) async fn read(client: &Client, line: &str) -> Result<Option<PathValue>> {
         let line = line.trim();
         let at = At::root(client).below(["trees", line]);
         Ok(Some(match line.get(..2) {
             None if line.is_empty() => return Ok(None),
-            Some("D-") => Value::Dir(Tree::new(at)),
-            Some("F-") => Value::File(at.read().await?),
-            Some("X-") => Value::Exec(at.read().await?),
-            Some("L-") => Value::Link(Text::from(&*at.read().await?)),
+            Some("D-") => PathValue::Dir(Tree::new(at)),
+            Some("F-") => PathValue::File(at.read().await?),
+            Some("X-") => PathValue::Exec(at.read().await?),
+            Some("L-") => PathValue::Link(ByteString::from(&*at.read().await?)),
             _ => {
                 return Err(Error::unreadable(format_args!(
                     "a line of tree.live that cannot be read: {line:?}"
@@ -141,13 +141,13 @@ impl Value {
     }
 }
 
-impl Debug for Value {
+impl Debug for PathValue {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Value::File(bytes) => write!(f, "File(\"{}\")", bytes.escape_ascii()),
-            Value::Exec(bytes) => write!(f, "Exec(\"{}\")", bytes.escape_ascii()),
-            Value::Link(target) => write!(f, "Link({target:?})"),
-            Value::Dir(_) => f.write_str("Dir"),
+            PathValue::File(bytes) => write!(f, "File(\"{}\")", bytes.escape_ascii()),
+            PathValue::Exec(bytes) => write!(f, "Exec(\"{}\")", bytes.escape_ascii()),
+            PathValue::Link(target) => write!(f, "Link({target:?})"),
+            PathValue::Dir(_) => f.write_str("Dir"),
         }
     }
 }

@@ -22,7 +22,7 @@ async fn a_reply_to_another_request_is_an_error_of_the_protocol() {
 #[tokio::test]
 async fn a_server_that_takes_nothing_does_not_hold_up_the_end() {
     let (client, mut peer) = connected("9P2000", Dialect::Legacy).await;
-    let file = file(&client, &mut peer, Open::WRITE).await;
+    let file = file(&client, &mut peer, OpenMode::WRITE).await;
     // More than there is room for on the way.
     for _ in 0..20 {
         assert!(tokio::time::timeout(Duration::ZERO, file.write_at(0, &[1; UNIT])).await.is_err());
@@ -177,7 +177,7 @@ async fn a_delivery_without_an_end_is_an_error() {
 async fn a_text_without_an_end_is_an_error() {
     let (client, peer) = connected("9P2000", Dialect::Legacy).await;
     tokio::spawn(deliver(peer, FILE, |_, count| vec![b'x'; count as usize]));
-    let file = client.open("a", Open::READ).await.unwrap();
+    let file = client.open("a", OpenMode::READ).await.unwrap();
     assert_eq!(
         file.read_up_to(100_000).await,
         Err(Error::TooLong { what: "file", limit: 100_000 })
@@ -196,7 +196,7 @@ async fn more_data_than_asked_for_is_an_error() {
             assert_eq!(client.read_dir("a").await.unwrap_err(), more);
             continue;
         }
-        let file = client.open("a", Open::READ).await.unwrap();
+        let file = client.open("a", OpenMode::READ).await.unwrap();
         assert_eq!(file.read_at(0, &mut [0; 9]).await, Err(more.clone()));
         assert_eq!(file.read_all().await, Err(more.clone()));
         assert_eq!(file.watch().next().await, Err(more));

@@ -118,7 +118,7 @@ async fn a_file_that_keeps_what_is_written_is_written_ahead() {
 #[tokio::test]
 async fn what_was_read_is_not_lost_with_a_dropped_future() {
     let (client, mut peer) = connected("9P2000", Dialect::Legacy).await;
-    let file = file(&client, &mut peer, Open::READ).await;
+    let file = file(&client, &mut peer, OpenMode::READ).await;
     let content: Vec<u8> = (0..2 * UNIT).map(|n| (n / 5) as u8).collect();
     let mut chunks = file.chunks();
     let mut read = Vec::new();
@@ -164,7 +164,7 @@ async fn what_was_read_is_not_lost_with_a_dropped_future() {
 #[tokio::test]
 async fn a_refused_read_is_tried_again_at_its_place() {
     let (client, mut peer) = connected("9P2000", Dialect::Legacy).await;
-    let file = file(&client, &mut peer, Open::READ).await;
+    let file = file(&client, &mut peer, OpenMode::READ).await;
     let mut chunks = file.chunks();
     let answering = async {
         for (at, text) in [(0, "a"), (1, ""), (1, "b")] {
@@ -187,7 +187,7 @@ async fn a_refused_read_is_tried_again_at_its_place() {
 #[tokio::test]
 async fn a_refused_write_is_not_forgotten() {
     let (client, mut peer) = connected("9P2000", Dialect::Legacy).await;
-    let file = file(&client, &mut peer, Open::WRITE).await;
+    let file = file(&client, &mut peer, OpenMode::WRITE).await;
     let mut writes = file.writes_at(0);
     writes.write("a".into()).await.unwrap();
     let answering = async {

@@ -137,7 +137,7 @@ mod tests {
     use crate::store::Memory;
 
     fn entry(name: &str, mode: Mode) -> TreeEntry {
-        TreeEntry { name: name.as_bytes().into(), mode, id: Id::of_bytes([7; 20]) }
+        TreeEntry { name: name.as_bytes().into(), mode, id: Id::from_bytes([7; 20]) }
     }
 
     fn mode() -> impl Strategy<Value = Mode> {

@@ -87,7 +87,7 @@ pub(crate) fn object_id(id: Id) -> gix::ObjectId {
 pub(crate) fn id_of(id: &gix::oid) -> Id {
     let mut hash = [0; 20];
     hash.iter_mut().zip(id.as_bytes()).for_each(|(to, from)| *to = *from);
-    Id::of_bytes(hash)
+    Id::from_bytes(hash)
 }
 
 /// What a name of a tree stands for, as its mode says.

@@ -153,7 +153,7 @@ fn entry(data: &[u8]) -> Result<(Raw<'_>, &[u8])> {
     let end = rest.iter().position(|byte| *byte == 0).ok_or_else(cut)?;
     let (name, rest) = rest.split_at(end);
     let (id, rest) = rest.get(1..).and_then(|rest| rest.split_first_chunk()).ok_or_else(cut)?;
-    Ok((Raw { name, mode: mode_of(mode), id: Id::of_bytes(*id) }, rest))
+    Ok((Raw { name, mode: mode_of(mode), id: Id::from_bytes(*id) }, rest))
 }
 
 /// What Git makes of a mode: any file is a program or not, and what it does not know is a commit of

@@ -3,7 +3,7 @@
 use std::ops::ControlFlow;
 use std::time::Duration;
 
-use super::super::{Content, Error, Kind, Stat, Tree};
+use super::super::{Content, EntryKind, Error, Stat, Tree};
 use super::{PATIENCE, Served, path, within};
 
 #[tokio::test]
@@ -13,11 +13,11 @@ async fn c2_a_transaction_that_is_not_ended_is_aborted() {
     let begun = master
         .with_transaction::<_, Error>(async |tx| tx.create_file(&path("f"), b"x", false).await)
         .await;
-    assert_eq!(begun, Err(Error::Unfinished));
+    assert_eq!(begun, Err(Error::TransactionOpen));
     assert_eq!(served.transactions(), 0);
 
     let failed = master.with_transaction(async |tx| tx.remove(&path("none")).await).await;
-    assert_eq!(failed, Err(Error::DoesNotExist));
+    assert_eq!(failed, Err(Error::NotFound));
     assert_eq!(served.transactions(), 0);
     assert_eq!(master.head().await, Ok(None));
 
@@ -56,12 +56,12 @@ async fn c3_nothing_is_done_in_a_transaction_that_has_ended() {
             false => tx.abort().await,
         }
         assert!(tx.closed());
-        assert_eq!(tx.create_file(&path("f"), b"", false).await, Err(Error::Ended));
-        assert_eq!(tx.remove(&path("f")).await, Err(Error::Ended));
-        assert_eq!(tx.make_dirs(&path("a/b")).await, Err(Error::Ended));
-        assert_eq!(tx.commit("again").await, Err(Error::Ended));
-        assert_eq!(tx.conflicts().await, Err(Error::Ended));
-        assert_eq!(tree.exists(&path("f")).await, Err(Error::Ended));
+        assert_eq!(tx.create_file(&path("f"), b"", false).await, Err(Error::TransactionEnded));
+        assert_eq!(tx.remove(&path("f")).await, Err(Error::TransactionEnded));
+        assert_eq!(tx.make_dirs(&path("a/b")).await, Err(Error::TransactionEnded));
+        assert_eq!(tx.commit("again").await, Err(Error::TransactionEnded));
+        assert_eq!(tx.conflicts().await, Err(Error::TransactionEnded));
+        assert_eq!(tree.exists(&path("f")).await, Err(Error::TransactionEnded));
         tx.abort().await;
         tx.abort().await;
     }
@@ -90,10 +90,7 @@ async fn c4_what_is_no_commit_is_an_error_at_once() {
     let db = served.db().await;
     let hello = "invalid-hash \"hello\": a hash has 40 hex digits, not 5 characters";
     assert_eq!(db.commit("hello").await, Err(Error::InvalidHash(hello.to_owned())));
-    assert_eq!(
-        db.commit("4b825dc642cb6eb9a060e54bf8d69288fbee4904").await,
-        Err(Error::DoesNotExist)
-    );
+    assert_eq!(db.commit("4b825dc642cb6eb9a060e54bf8d69288fbee4904").await, Err(Error::NotFound));
     let head =
         db.branch("master").await.unwrap().transaction().await.unwrap().commit("x").await.unwrap();
     assert_eq!(db.commit(format!("{}\n", head.id())).await, Ok(head));
@@ -166,21 +163,21 @@ async fn kinds_are_told_apart(tree: &Tree) {
         assert_eq!(tree.exists(&path(absent)).await, Ok(false));
         assert_eq!(tree.exists_file(&path(absent)).await, Ok(false));
     }
-    assert_eq!(tree.read(&path("none")).await, Err(Error::DoesNotExist));
-    assert_eq!(tree.read_file(&path("d/f/none")).await, Err(Error::NotDir));
+    assert_eq!(tree.read(&path("none")).await, Err(Error::NotFound));
+    assert_eq!(tree.read_file(&path("d/f/none")).await, Err(Error::NotDirectory));
     for (at, kind, size) in [
-        ("d", Kind::Dir, 0),
-        ("d/f", Kind::File, 5),
-        ("d/x", Kind::Exec, 2),
-        ("d/l", Kind::Link, 13),
+        ("d", EntryKind::Dir, 0),
+        ("d/f", EntryKind::File, 5),
+        ("d/x", EntryKind::Exec, 2),
+        ("d/l", EntryKind::Link, 13),
     ] {
         assert_eq!(tree.stat(&path(at)).await, Ok(Some(Stat { kind, size })));
-        assert_eq!(tree.exists_dir(&path(at)).await, Ok(kind == Kind::Dir));
-        assert_eq!(tree.exists_file(&path(at)).await, Ok(kind != Kind::Dir));
+        assert_eq!(tree.exists_dir(&path(at)).await, Ok(kind == EntryKind::Dir));
+        assert_eq!(tree.exists_file(&path(at)).await, Ok(kind != EntryKind::Dir));
     }
     assert_eq!(tree.read_file(&path("d")).await, Err(Error::NotFile));
     assert_eq!(tree.read_file(&path("d/l")).await, Err(Error::NotFile));
-    assert_eq!(tree.read_dir(&path("d/f")).await, Err(Error::NotDir));
+    assert_eq!(tree.read_dir(&path("d/f")).await, Err(Error::NotDirectory));
     assert_eq!(tree.read_link(&path("d/f")).await, Err(Error::NotSymlink));
     assert_eq!(tree.read_link(&path("d")).await, Err(Error::NotSymlink));
     assert_eq!(tree.read_file(&path("d/x")).await.unwrap(), b"#!");
@@ -201,9 +198,9 @@ async fn c7_no_fid_is_left_behind() {
     for _ in 0..1000 {
         tx.create_file(&path("f"), b"", false).await.unwrap();
         tx.remove(&path("f")).await.unwrap();
-        assert_eq!(tx.remove(&path("f")).await, Err(Error::DoesNotExist));
-        assert_eq!(tx.create_file(&path("d"), b"", false).await, Err(Error::IsDir));
-        assert_eq!(tx.create_dir(&path("d")).await, Err(Error::AlreadyExists));
+        assert_eq!(tx.remove(&path("f")).await, Err(Error::NotFound));
+        assert_eq!(tx.create_file(&path("d"), b"", false).await, Err(Error::IsDirectory));
+        assert_eq!(tx.create_dir(&path("d")).await, Err(Error::Exists));
     }
     within("the clunks", || served.only_the_root()).await;
 }

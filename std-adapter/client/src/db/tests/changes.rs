@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::super::{Branch, Change, Commit, Error, Transaction, Value, Watch};
+use super::super::{Branch, Change, Commit, Error, PathValue, Transaction, Watch};
 use super::{PATIENCE, Served, path};
 use crate::Dialect;
 
@@ -42,15 +42,15 @@ async fn files_are_made_changed_and_removed() {
         tx.make_dirs(&path("a/b/c")).await.unwrap();
         tx.make_dirs(&path("a/b/c")).await.unwrap();
         tx.make_dirs(&path("a/b/d/e")).await.unwrap();
-        assert_eq!(tx.make_dirs(&path("f")).await, Err(Error::NotDir));
-        assert_eq!(tx.make_dirs(&path("f/x")).await, Err(Error::NotDir));
-        assert_eq!(tx.create_dir(&path("a")).await, Err(Error::AlreadyExists));
-        assert_eq!(tx.create_file(&path("a"), b"", false).await, Err(Error::IsDir));
-        assert_eq!(tx.create_dir(&path("none/x")).await, Err(Error::DoesNotExist));
-        assert_eq!(tx.replace_file(&path("a"), b"").await, Err(Error::IsDir));
-        assert_eq!(tx.create_or_replace_file(&path("a"), b"").await, Err(Error::IsDir));
-        assert_eq!(tx.truncate(&path("a"), 0).await, Err(Error::IsDir));
-        assert_eq!(tx.set_executable(&path("a"), true).await, Err(Error::IsDir));
+        assert_eq!(tx.make_dirs(&path("f")).await, Err(Error::NotDirectory));
+        assert_eq!(tx.make_dirs(&path("f/x")).await, Err(Error::NotDirectory));
+        assert_eq!(tx.create_dir(&path("a")).await, Err(Error::Exists));
+        assert_eq!(tx.create_file(&path("a"), b"", false).await, Err(Error::IsDirectory));
+        assert_eq!(tx.create_dir(&path("none/x")).await, Err(Error::NotFound));
+        assert_eq!(tx.replace_file(&path("a"), b"").await, Err(Error::IsDirectory));
+        assert_eq!(tx.create_or_replace_file(&path("a"), b"").await, Err(Error::IsDirectory));
+        assert_eq!(tx.truncate(&path("a"), 0).await, Err(Error::IsDirectory));
+        assert_eq!(tx.set_executable(&path("a"), true).await, Err(Error::IsDirectory));
         tx.remove(&path("a")).await.unwrap();
         assert_eq!(tx.tree().read_dir(&super::Path::ROOT).await.unwrap(), ["f"]);
 
@@ -69,7 +69,7 @@ async fn files_are_made_changed_and_removed() {
             assert_eq!(text(&tx, "l").await, "f");
         }
         let deep: Vec<String> = (0..30).map(|n| format!("{n}")).collect();
-        let deep = super::Path::of_names(deep).unwrap();
+        let deep = super::Path::from_names(deep).unwrap();
         tx.make_dirs(&deep.parent()).await.unwrap();
         tx.create_file(&deep, &vec![b'x'; 300_000], false).await.unwrap();
         let head = tx.commit("Several things\n\nand a body").await.unwrap();
@@ -110,7 +110,7 @@ async fn branches_are_listed_moved_and_removed() {
 
     other.remove().await.unwrap();
     assert_eq!(db.branches().await.unwrap(), ["master"]);
-    assert_eq!(db.remove_branch("none").await, Err(Error::DoesNotExist));
+    assert_eq!(db.remove_branch("none").await, Err(Error::NotFound));
     db.remove_branch("master").await.unwrap();
     assert_eq!(db.branches().await.unwrap(), <[&str; 0]>::default());
     for bad in ["", "..", "a b", "/x"] {
@@ -161,7 +161,7 @@ async fn a_path_is_followed_as_a_stream() {
     let mut next = async || {
         let next = std::future::poll_fn(|cx| futures_core::Stream::poll_next(watch.as_mut(), cx));
         match tokio::time::timeout(PATIENCE, next).await.unwrap().unwrap().unwrap() {
-            Some(Value::Dir(tree)) => {
+            Some(PathValue::Dir(tree)) => {
                 format!("{:?}", tree.read_dir(&super::Path::ROOT).await.unwrap())
             }
             other => format!("{other:?}"),
@@ -190,11 +190,11 @@ async fn a_watch_ends_with_the_connection() {
             let _ = tokio::io::copy_bidirectional(&mut far, &mut server).await;
         }
     });
-    let db = super::Db::over(crate::Client::over(near, super::Db::options()).await.unwrap());
+    let db = super::Db::new(crate::Client::from_stream(near, super::Db::options()).await.unwrap());
     let mut heads = db.branch("master").await.unwrap().watch_head().await.unwrap();
     assert_eq!(next(&mut heads).await, None);
     proxy.abort();
-    assert!(matches!(heads.next().await, Some(Err(Error::Other(_)))));
+    assert!(matches!(heads.next().await, Some(Err(Error::Client(_)))));
     assert!(heads.next().await.is_none());
 }
 

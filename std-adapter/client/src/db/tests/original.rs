@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use datakit_core::vfs::{Create, Error as Refused, Name};
 
-use super::super::{Content, Db, Error, Kind};
+use super::super::{Content, Db, EntryKind, Error};
 use super::{path, within};
 use crate::{Client, Dialect, Options};
 use datakit_server::tree::{
@@ -127,8 +127,8 @@ async fn the_original_server_is_a_server_too() {
     let url = server.urls().remove(0);
     let served = log.clone();
     tokio::spawn(server.serve(move |_| root(&served), std::future::pending()));
-    let options = Options { dialect: Some(Dialect::Legacy), ..Options::default() };
-    let db = Db::over(Client::connect(&url, options).await.unwrap());
+    let options = Options::default().dialect(Dialect::Legacy);
+    let db = Db::new(Client::connect(&url, options).await.unwrap());
 
     // It does not tell which commit it made.
     let master = db.branch("master").await.unwrap();
@@ -147,9 +147,9 @@ async fn the_original_server_is_a_server_too() {
 
     // Its links have no bit in their qids, and what is missing has no number.
     let tree = head.tree();
-    assert_eq!(tree.stat(&path("link")).await.unwrap().unwrap().kind, Kind::Link);
+    assert_eq!(tree.stat(&path("link")).await.unwrap().unwrap().kind, EntryKind::Link);
     assert_eq!(tree.read(&path("link")).await, Ok(Content::Link("to/somewhere".into())));
-    assert_eq!(tree.read_file(&path("none")).await, Err(Error::DoesNotExist));
+    assert_eq!(tree.read_file(&path("none")).await, Err(Error::NotFound));
     assert_eq!(tree.exists(&path("file/none")).await, Ok(false));
 
     // Its remotes stay.
