@@ -1,6 +1,7 @@
 //! Log levels as files: a directory for each log source, with the files `doc` and `level`.
 
 use core::fmt::{self, Write};
+use core::str::FromStr;
 use core::task::{Context, Poll};
 
 use super::param::Value;
@@ -34,7 +35,7 @@ impl Level {
 
     /// Returns the name of the level in files.
     #[must_use]
-    pub const fn name(self) -> &'static str {
+    pub const fn as_str(self) -> &'static str {
         match self {
             Level::Quiet => "quiet",
             Level::App => "app",
@@ -48,7 +49,29 @@ impl Level {
     /// Returns the level with this name.
     #[must_use]
     pub fn from_name(name: &str) -> Option<Level> {
-        Level::ALL.into_iter().find(|level| level.name() == name)
+        Level::ALL.into_iter().find(|level| level.as_str() == name)
+    }
+}
+
+impl fmt::Display for Level {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl FromStr for Level {
+    type Err = Error;
+
+    /// Parses the name of a level.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] with a message that lists the names, if there is no such level.
+    fn from_str(name: &str) -> Result<Level> {
+        Level::from_name(name).ok_or_else(|| {
+            Error::Invalid.with_message(format_args!(
+                "unknown level {name:?}: quiet app error warning info debug"
+            ))
+        })
     }
 }
 
@@ -74,7 +97,7 @@ impl LevelFile {
     }
 
     fn render(&self, out: &mut dyn Write) -> fmt::Result {
-        writeln!(out, "{}", Plain(self.level.get().name()))
+        writeln!(out, "{}", Plain(self.level.get().as_str()))
     }
 }
 
@@ -88,7 +111,7 @@ impl PieceTarget for LevelFile {
     }
 
     fn may_continue(&self, text: &[u8]) -> bool {
-        pieces::is_prefix_of_any(Level::ALL.map(Level::name), text)
+        pieces::is_prefix_of_any(Level::ALL.map(Level::as_str), text)
     }
 }
 
@@ -147,6 +170,6 @@ impl File for LevelFile {
 
     fn describe(&self, out: &mut dyn Write) -> fmt::Result {
         out.write_str("level of logging, one of")?;
-        Level::ALL.into_iter().try_for_each(|level| write!(out, " {}", Plain(level.name())))
+        Level::ALL.into_iter().try_for_each(|level| write!(out, " {}", Plain(level.as_str())))
     }
 }

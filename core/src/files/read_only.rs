@@ -5,7 +5,8 @@ use core::task::{Context, Poll};
 
 use super::util::{Count, Plain, render};
 use crate::vfs::{
-    Dir, File, FileStat, Node, OpenFile, OpenMode, Result, Window, beyond_end, read_at,
+    Dir, File, FileStat, Node, OpenFile, OpenMode, Result, Window, beyond_end, check_offset,
+    read_at,
 };
 
 /// A file with constant bytes of any length, read from flash.
@@ -217,9 +218,7 @@ fn read_window(
     buf: &mut [u8],
     write: impl FnOnce(&mut Window<'_>) -> fmt::Result,
 ) -> Result<usize> {
-    if offset.cast_signed() < 0 {
-        return read_at(&[], offset, buf);
-    }
+    check_offset(offset)?;
     if offset > length {
         return Err(beyond_end(offset, length));
     }

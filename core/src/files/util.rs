@@ -4,7 +4,7 @@
 use core::fmt::{self, Write};
 
 use crate::Decimal;
-use crate::vfs::{Error, FileStat, Result, Text};
+use crate::vfs::{Error, FileStat, Result, Text, check_offset};
 
 /// Sets `new` to `old` with `data` written at `offset`. Zeros fill a gap, and bytes after the data
 /// stay, so a write never shortens the content.
@@ -31,12 +31,7 @@ pub(super) fn overlay(old: &[u8], offset: u64, data: &[u8], new: &mut dyn Text) 
 /// [`Error::Invalid`] with the message `Negative offset -1`; [`Error::TooLarge`] if the result does
 /// not fit.
 pub(super) fn resize(old: &[u8], length: u64, new: &mut dyn Text) -> Result<()> {
-    if length.cast_signed() < 0 {
-        return Err(Error::Invalid.with_message(format_args!(
-            "Negative offset {}",
-            Decimal::from(length.cast_signed())
-        )));
-    }
+    check_offset(length)?;
     let length = usize::try_from(length).map_err(|_| Error::TooLarge)?;
     new.clear();
     new.extend(old.get(..length).unwrap_or(old))?;

@@ -2,11 +2,10 @@
 //! `src/<name>/level` how much it tells.
 
 use parking_lot::RwLock;
-use std::fmt;
-use std::str::FromStr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 
+pub use datakit_core::files::Level;
 use datakit_core::vfs::{Error, FileStat, OpenMode, Result, read_at};
 
 use super::pieces::{Piece, Pieces, is_prefix_of_any};
@@ -14,61 +13,6 @@ use super::text::resize;
 use super::{
     BoxFuture, Dir, Directory, Entry, Leaf, ListDir, OpenLeaf, ReadOnly, ReadOnlyText, ready,
 };
-
-/// How much a source tells; each level includes those before it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Level {
-    /// Nothing.
-    Quiet,
-    /// EntryKind the program is there to say.
-    App,
-    /// EntryKind went wrong.
-    Error,
-    /// EntryKind may go wrong.
-    Warning,
-    /// EntryKind happens.
-    Info,
-    /// How it happens.
-    Debug,
-}
-
-impl Level {
-    /// All of them.
-    pub const ALL: [Level; 6] =
-        [Level::Quiet, Level::App, Level::Error, Level::Warning, Level::Info, Level::Debug];
-
-    /// Its name.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Level::Quiet => "quiet",
-            Level::App => "app",
-            Level::Error => "error",
-            Level::Warning => "warning",
-            Level::Info => "info",
-            Level::Debug => "debug",
-        }
-    }
-}
-
-impl fmt::Display for Level {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
-    }
-}
-
-impl FromStr for Level {
-    type Err = Error;
-
-    fn from_str(name: &str) -> Result<Level> {
-        let unknown = || {
-            Error::Invalid.with_message(format_args!(
-                "unknown level {name:?}: quiet app error warning info debug"
-            ))
-        };
-        Level::ALL.into_iter().find(|level| level.as_str() == name).ok_or_else(unknown)
-    }
-}
 
 /// Something that logs, with a level of its own. Clones are the same source.
 #[derive(Debug, Clone)]
