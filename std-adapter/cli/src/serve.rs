@@ -10,7 +10,7 @@ use std::time::Duration;
 use crate::metrics::{Address, Counters, Endpoint, Logs, Metrics, Summary};
 use clap::{Args, ValueEnum};
 use datakit_core::vfs::User;
-use datakit_db::identity::{Authors, Identity};
+use datakit_db::identity::{AuthorPolicy, Identity};
 use datakit_db::push::{GATHER, GitProgram, auto_push};
 use datakit_db::schemes::{Scheme, Schemes};
 use datakit_db::store::{Fsync, Git, Memory, REMOTE_LIMIT, Store, clear_left};
@@ -175,14 +175,14 @@ async fn serve(args: ServeArgs) -> Result<ExitCode, Box<dyn Error>> {
         None if args.url.iter().all(is_local) => Schemes::default(),
         None => Schemes::remote(),
     };
-    let mut authors = Authors { always: args.author.clone(), ..Authors::default() };
+    let mut authors = AuthorPolicy { always: args.author.clone(), ..AuthorPolicy::default() };
     let (store, dir): (Arc<dyn Store>, _) = match &args.git {
         Some(path) => {
             let git = Git::open(path)?
                 .with_fsync(args.fsync.into())
                 .patient(patience)
                 .with_remote_limit(remote_limit);
-            authors.otherwise = git.configured_identity().unwrap_or_default();
+            authors.anonymous = git.configured_identity().unwrap_or_default();
             let git = git.with_identity(authors.of(User::default()));
             let dir = git.dir();
             (Arc::new(git), Some(dir))
@@ -231,7 +231,7 @@ async fn serve(args: ServeArgs) -> Result<ExitCode, Box<dyn Error>> {
         // A tree for each connection: transactions are in no other.
         server.serve(move |_| datakit_db::file_tree(&shared, debug.clone()), stop).await
     };
-    if tokio::time::timeout(COMMITS, database.settled()).await.is_err() {
+    if tokio::time::timeout(COMMITS, database.drain()).await.is_err() {
         tracing::error!("a commit is given up that takes longer than {COMMITS:?}");
     }
     log::flush();

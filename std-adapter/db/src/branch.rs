@@ -25,25 +25,25 @@ pub struct Branch {
     /// which they happened.
     moving: Mutex<()>,
     /// There only while somebody follows it.
-    followed: Mutex<Weak<Followed>>,
+    followed: Mutex<Weak<WatchState>>,
     table: Weak<Branches>,
 }
 
 /// What the followers of a branch share.
-struct Followed {
+struct WatchState {
     /// Where it was seen last.
     shown: Live<Option<Id>>,
     log: Log,
 }
 
 /// A branch that is followed until this is dropped.
-pub struct Following {
+pub struct BranchWatch {
     branch: Arc<Branch>,
-    followed: Arc<Followed>,
+    followed: Arc<WatchState>,
 }
 
 /// While this is held nobody else of this process moves the branch.
-pub struct Hold<'b>(#[expect(dead_code, reason = "it is held")] MutexGuard<'b, ()>);
+pub struct BranchLock<'b>(#[expect(dead_code, reason = "it is held")] MutexGuard<'b, ()>);
 
 impl Branch {
     pub(super) fn new(
@@ -67,12 +67,12 @@ impl Branch {
     /// [`Error::Store`](crate::Error::Store).
     pub fn head(&self) -> Result<Option<Id>> {
         let head = self.store.head(&self.name)?;
-        if self.is_news(head)
-            && let Some(_hold) = self.moving.try_lock()
+        if self.is_unpublished(head)
+            && let Some(_lock) = self.moving.try_lock()
         {
             // Read again: it may have moved before it was held. Somebody else who holds it tells of
             // it.
-            self.show(self.store.head(&self.name)?);
+            self.publish(self.store.head(&self.name)?);
         }
         Ok(head)
     }
@@ -81,7 +81,7 @@ impl Branch {
     ///
     /// # Errors
     /// [`Error::Store`](crate::Error::Store).
-    pub fn follow(self: &Arc<Branch>) -> Result<Following> {
+    pub fn watch(self: &Arc<Branch>) -> Result<BranchWatch> {
         let followed = match self.followed() {
             Some(followed) => followed,
             None => {
@@ -89,7 +89,7 @@ impl Branch {
                 let mut place = self.followed.lock();
                 place.upgrade().unwrap_or_else(|| {
                     let followed =
-                        Arc::new(Followed { shown: Live::new(head), log: Log::default() });
+                        Arc::new(WatchState { shown: Live::new(head), log: Log::default() });
                     *place = Arc::downgrade(&followed);
                     followed
                 })
@@ -97,29 +97,29 @@ impl Branch {
         };
         // A move that came before the branch was marked as followed has not been told.
         self.head()?;
-        Ok(Following { branch: self.clone(), followed })
+        Ok(BranchWatch { branch: self.clone(), followed })
     }
 
-    fn followed(&self) -> Option<Arc<Followed>> {
+    fn followed(&self) -> Option<Arc<WatchState>> {
         self.followed.lock().upgrade()
     }
 
-    pub(super) fn is_followed(&self) -> bool {
+    pub(super) fn is_watched(&self) -> bool {
         self.followed.lock().strong_count() > 0
     }
 
-    fn is_news(&self, head: Option<Id>) -> bool {
+    fn is_unpublished(&self, head: Option<Id>) -> bool {
         self.followed().is_some_and(|followed| followed.shown.with(|shown| *shown != head))
     }
 
     /// Keeps the others of this process from moving it.
-    pub fn hold(&self) -> Hold<'_> {
-        Hold(self.moving.lock())
+    pub fn lock(&self) -> BranchLock<'_> {
+        BranchLock(self.moving.lock())
     }
 
-    /// [`hold`](Branch::hold) if nobody else does.
-    pub fn try_hold(&self) -> Option<Hold<'_>> {
-        self.moving.try_lock().map(Hold)
+    /// [`hold`](Branch::_lock) if nobody else does.
+    pub fn try_lock(&self) -> Option<BranchLock<'_>> {
+        self.moving.try_lock().map(BranchLock)
     }
 
     /// Moves it if it still is at `from`, and tells everybody. False: it is elsewhere.
@@ -127,8 +127,8 @@ impl Branch {
     /// # Errors
     /// Those of [`Store::update`].
     pub fn advance(&self, from: Option<Id>, to: Option<Id>) -> Result<bool> {
-        let hold = self.hold();
-        self.advance_held(&hold, &[], from, to)
+        let _lock = self.lock();
+        self.advance_held(&_lock, &[], from, to)
     }
 
     /// [`advance`](Branch::advance) for who holds it, to a commit that needs `objects`, which are
@@ -138,14 +138,14 @@ impl Branch {
     /// Those of [`Store::update`].
     pub fn advance_held(
         &self,
-        _: &Hold<'_>,
+        _: &BranchLock<'_>,
         objects: &[(Id, Object)],
         from: Option<Id>,
         to: Option<Id>,
     ) -> Result<bool> {
         let moved = from == to || self.store.update(objects, &[self.motion(from, to)])?;
         if !moved {
-            self.show(self.store.head(&self.name)?);
+            self.publish(self.store.head(&self.name)?);
         } else if from != to {
             self.moved(to);
         }
@@ -160,24 +160,24 @@ impl Branch {
     ///
     /// # Errors
     /// [`Error::Store`](crate::Error::Store).
-    pub fn look(&self) -> Result<()> {
+    pub fn refresh(&self) -> Result<()> {
         // A look that finds no news does not hold the branch.
-        if self.is_followed() && self.is_news(self.store.head(&self.name)?) {
-            let _hold = self.hold();
-            self.show(self.store.head(&self.name)?);
+        if self.is_watched() && self.is_unpublished(self.store.head(&self.name)?) {
+            let _lock = self.lock();
+            self.publish(self.store.head(&self.name)?);
         }
         Ok(())
     }
 
     /// Tells everybody that it was moved. Only while it is held.
     pub(super) fn moved(&self, head: Option<Id>) {
-        self.show(head);
+        self.publish(head);
         // Nobody may listen.
         let _ = self.moved.send(Some(self.name.clone()));
     }
 
     /// Tells the followers where it is. Only while it is held.
-    fn show(&self, head: Option<Id>) {
+    fn publish(&self, head: Option<Id>) {
         let Some(followed) = self.followed() else { return };
         if followed.shown.with(|shown| *shown != head) {
             followed.shown.publish(head);
@@ -194,7 +194,7 @@ impl Drop for Branch {
     }
 }
 
-impl Following {
+impl BranchWatch {
     /// The branch.
     #[must_use]
     pub fn branch(&self) -> &Branch {
@@ -203,7 +203,7 @@ impl Following {
 
     /// Where it was seen last, as a value that streams follow.
     #[must_use]
-    pub fn shown(&self) -> &Live<Option<Id>> {
+    pub fn head_watch(&self) -> &Live<Option<Id>> {
         &self.followed.shown
     }
 

@@ -59,19 +59,19 @@ impl Gauge {
 
 /// One more of something for as long as this is there.
 #[derive(Debug)]
-pub(crate) struct Counted {
+pub(crate) struct GaugeGuard {
     counters: Arc<DbCounters>,
     of: fn(&DbCounters) -> &Gauge,
 }
 
-impl Counted {
-    pub(crate) fn new(counters: Arc<DbCounters>, of: fn(&DbCounters) -> &Gauge) -> Counted {
+impl GaugeGuard {
+    pub(crate) fn new(counters: Arc<DbCounters>, of: fn(&DbCounters) -> &Gauge) -> GaugeGuard {
         of(&counters).up();
-        Counted { counters, of }
+        GaugeGuard { counters, of }
     }
 }
 
-impl Drop for Counted {
+impl Drop for GaugeGuard {
     fn drop(&mut self) {
         (self.of)(&self.counters).down();
     }

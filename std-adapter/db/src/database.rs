@@ -9,30 +9,30 @@ use tokio::sync::broadcast::{Receiver, Sender};
 use tokio::sync::watch;
 
 use crate::branch::Branch;
-use crate::counters::{Counted, DbCounters, Gauge};
-use crate::model::identity::Authors;
-use crate::model::object_cache::Objects;
+use crate::counters::{DbCounters, Gauge, GaugeGuard};
+use crate::model::identity::AuthorPolicy;
+use crate::model::object_cache::ObjectCache;
 use crate::remote::schemes::Schemes;
-use crate::store::{Seen, Store, Watching};
+use crate::store::{Seen, Store, WatchGuard};
 use crate::{BranchName, Error, Id, Result};
 use datakit_server::space::Space;
 
 /// A database. Clones are the same one.
 #[derive(Clone)]
-pub struct Database(Arc<Shared>);
+pub struct Database(Arc<DatabaseState>);
 
-struct Shared {
-    objects: Objects,
+struct DatabaseState {
+    objects: ObjectCache,
     /// Of all that is not committed yet.
     memory: Arc<Space>,
     branches: Arc<Branches>,
     counters: Arc<DbCounters>,
     /// Told of every branch that moves, whoever moved it; of `None` when others may have moved.
     moved: Sender<Option<BranchName>>,
-    watching: OnceLock<Box<dyn Watching>>,
+    watching: OnceLock<Box<dyn WatchGuard>>,
     /// Each commit on its way to a branch holds a receiver.
-    landing: watch::Sender<()>,
-    authors: OnceLock<Authors>,
+    in_flight: watch::Sender<()>,
+    authors: OnceLock<AuthorPolicy>,
     schemes: OnceLock<Schemes>,
     /// Turns of those who [wait for others](Database::run_remote).
     remote: Arc<Semaphore>,
@@ -62,25 +62,25 @@ impl Branches {
         let used: Vec<_> = self.0.lock().values().filter_map(Weak::upgrade).collect();
         // Without the lock: if the last user of one goes meanwhile, dropping it here takes it out
         // of the table.
-        used.into_iter().filter(|branch| branch.is_followed()).collect()
+        used.into_iter().filter(|branch| branch.is_watched()).collect()
     }
 }
 
 /// Bytes that one task may unpack, copy or hash on the thread of a connection, which has others to
 /// serve: about half a millisecond.
-pub(super) const HEAVY: u64 = 256 << 10;
+pub(super) const MAX_INLINE_BYTES: u64 = 256 << 10;
 
 /// The same of unpacking, which is slower.
-const UNPACKED: u64 = 64 << 10;
+const MAX_INLINE_UNPACK: u64 = 64 << 10;
 
 /// Bytes of all that is not committed yet, unless something else is said.
 pub const TRANSACTION_MEMORY: u64 = 1 << 30;
 
 /// Fetches at a time.
-const REMOTE: usize = 16;
+const MAX_FETCHES: usize = 16;
 
 /// Moves that a slow reader of [`Database::moves`] may be behind.
-const MOVES: usize = 4096;
+const MOVES_CAPACITY: usize = 4096;
 
 impl Database {
     /// The database in `store`. Branches that other programs move are followed from now on.
@@ -96,22 +96,22 @@ impl Database {
     /// # Errors
     /// Those of [`new`](Database::new).
     pub fn with_memory(store: Arc<dyn Store>, memory: u64) -> Result<Database> {
-        let shared = Arc::new(Shared {
-            objects: Objects::new(store.clone()),
+        let shared = Arc::new(DatabaseState {
+            objects: ObjectCache::new(store.clone()),
             memory: Space::new(memory),
             branches: Arc::default(),
             counters: Arc::default(),
-            moved: Sender::new(MOVES),
+            moved: Sender::new(MOVES_CAPACITY),
             watching: OnceLock::new(),
-            remote: Arc::new(Semaphore::new(REMOTE)),
-            landing: watch::Sender::new(()),
+            remote: Arc::new(Semaphore::new(MAX_FETCHES)),
+            in_flight: watch::Sender::new(()),
             authors: OnceLock::new(),
             schemes: OnceLock::new(),
         });
         let weak = Arc::downgrade(&shared);
         let watching = store.watch(Box::new(move |seen| {
             if let Some(shared) = weak.upgrade() {
-                Database(shared).look_again(seen);
+                Database(shared).refresh_branches(seen);
             }
         }))?;
         if let Some(watching) = watching {
@@ -123,7 +123,7 @@ impl Database {
 
     /// The same with these authors of commits; they are set once.
     #[must_use]
-    pub fn with_authors(self, authors: Authors) -> Database {
+    pub fn with_authors(self, authors: AuthorPolicy) -> Database {
         // A second time is a mistake of the program, and the first one stays.
         let _ = self.0.authors.set(authors);
         self
@@ -131,8 +131,8 @@ impl Database {
 
     /// Who commits are by.
     #[must_use]
-    pub fn authors(&self) -> &Authors {
-        self.0.authors.get_or_init(Authors::default)
+    pub fn authors(&self) -> &AuthorPolicy {
+        self.0.authors.get_or_init(AuthorPolicy::default)
     }
 
     /// The same with these ways to other repositories; they are set once.
@@ -150,7 +150,7 @@ impl Database {
 
     /// Its objects.
     #[must_use]
-    pub fn objects(&self) -> &Objects {
+    pub fn objects(&self) -> &ObjectCache {
         &self.0.objects
     }
 
@@ -165,20 +165,20 @@ impl Database {
         &self.0.counters
     }
 
-    pub(super) fn count(&self, of: fn(&DbCounters) -> &Gauge) -> Counted {
-        Counted::new(self.0.counters.clone(), of)
+    pub(super) fn count(&self, of: fn(&DbCounters) -> &Gauge) -> GaugeGuard {
+        GaugeGuard::new(self.0.counters.clone(), of)
     }
 
-    /// For as long as a commit is on its way to a branch: [`settled`](Database::settled) waits for
+    /// For as long as a commit is on its way to a branch: [`drain`](Database::drain) waits for
     /// it.
-    pub(super) fn landing(&self) -> watch::Receiver<()> {
-        self.0.landing.subscribe()
+    pub(super) fn in_flight(&self) -> watch::Receiver<()> {
+        self.0.in_flight.subscribe()
     }
 
     /// Waits until no commit is on its way to a branch. A process that ends then has done all of
     /// each, or nothing.
-    pub async fn settled(&self) {
-        self.0.landing.closed().await;
+    pub async fn drain(&self) {
+        self.0.in_flight.closed().await;
     }
 
     /// A branch, whether it has commits or not. While somebody uses it there is one of it.
@@ -224,7 +224,7 @@ impl Database {
             let Some(head) = old.head()? else { return Ok(()) };
             // In the order of their names: two renames at once do not wait for each other.
             let (first, second) = if old.name() < new.name() { (old, new) } else { (new, old) };
-            let (_first, _second) = (first.hold(), second.hold());
+            let (_first, _second) = (first.lock(), second.lock());
             if self.0.objects.store().rename(old.name(), new.name(), head)? {
                 old.moved(None);
                 new.moved(Some(head));
@@ -235,10 +235,10 @@ impl Database {
 
     /// Looks where the branches are that somebody follows, as far as another program may have moved
     /// them, and tells of those that moved. What nobody follows is not looked at.
-    pub fn look_again(&self, seen: &Seen) {
+    pub fn refresh_branches(&self, seen: &Seen) {
         for branch in self.0.branches.followed() {
             if seen.concerns(branch.name())
-                && let Err(error) = branch.look()
+                && let Err(error) = branch.refresh()
             {
                 tracing::warn!("branch {}: {error}", branch.name());
             }
@@ -273,16 +273,16 @@ impl Database {
         bytes: u64,
         work: impl FnOnce(&Database) -> Result<T> + Send + 'static,
     ) -> Result<T> {
-        if bytes > HEAVY { self.run_apart(work).await } else { self.run(work).await }
+        if bytes > MAX_INLINE_BYTES { self.run_apart(work).await } else { self.run(work).await }
     }
 
     /// The content of a blob. A large one is unpacked on a thread of its own.
     ///
     /// # Errors
-    /// Those of [`Objects::blob`].
+    /// Those of [`ObjectCache::blob`].
     pub(super) async fn blob(&self, id: Id) -> Result<Arc<[u8]>> {
         let objects = self.objects();
-        if !objects.store().waits() || objects.blob_length(id)? <= UNPACKED {
+        if !objects.store().waits() || objects.blob_length(id)? <= MAX_INLINE_UNPACK {
             return objects.blob(id);
         }
         self.run_apart(move |database| database.objects().blob(id)).await
@@ -326,7 +326,7 @@ mod tests {
     use std::sync::mpsc::channel;
 
     use super::*;
-    use crate::model::object::{Kind, Object};
+    use crate::model::object::{Object, ObjectKind};
     use crate::store::{FetchError, Memory, Move};
 
     /// Counts how often it is asked where a branch is.
@@ -345,7 +345,7 @@ mod tests {
             self.store.read(id)
         }
 
-        fn header(&self, id: Id) -> Result<Option<(Kind, u64)>> {
+        fn header(&self, id: Id) -> Result<Option<(ObjectKind, u64)>> {
             self.store.header(id)
         }
 
@@ -387,11 +387,11 @@ mod tests {
         let branches = ["a", "b", "b/c"].map(|branch| database.branch(&name(branch)));
         let asked = |seen: &Seen| {
             let before = store.asked.load(Relaxed);
-            database.look_again(seen);
+            database.refresh_branches(seen);
             store.asked.load(Relaxed) - before
         };
         assert_eq!(asked(&Seen::Any), 0);
-        let following = [&branches[0], &branches[2]].map(|branch| branch.follow().unwrap());
+        let following = [&branches[0], &branches[2]].map(|branch| branch.watch().unwrap());
         let of = |branch: &str| Seen::Named([name(branch)].into());
         assert_eq!(
             [&Seen::Any, &Seen::Nothing, &of("a"), &of("b"), &of("c")].map(asked),
@@ -408,13 +408,13 @@ mod tests {
         let store = Arc::new(Counting::default());
         let database = Database::new(store.clone()).unwrap();
         let branch = database.branch(&name("a"));
-        let following = branch.follow().unwrap();
+        let following = branch.watch().unwrap();
         let go = |from, to| store.update(&[], &[Move { branch: branch.name(), from, to }]).unwrap();
-        let shown = || following.shown().with(|head| *head);
+        let shown = || following.head_watch().with(|head| *head);
         let first = Some(Id::EMPTY_TREE);
         assert!(go(None, first));
         assert_eq!(shown(), None);
-        database.look_again(&Seen::Named([name("a")].into()));
+        database.refresh_branches(&Seen::Named([name("a")].into()));
         assert_eq!(shown(), first);
         assert!(go(first, None));
         assert_eq!((branch.head(), shown()), (Ok(None), None));
@@ -424,7 +424,7 @@ mod tests {
     async fn some_that_hang_are_not_more() {
         let database = Database::new(Arc::new(Memory::new())).unwrap();
         let (begun, mut begins) = tokio::sync::mpsc::unbounded_channel();
-        let (tasks, ends): (Vec<_>, Vec<_>) = (0..=REMOTE)
+        let (tasks, ends): (Vec<_>, Vec<_>) = (0..=MAX_FETCHES)
             .map(|_| {
                 let (database, begun, (end, ended)) =
                     (database.clone(), begun.clone(), channel::<()>());
@@ -435,7 +435,7 @@ mod tests {
                 (tokio::spawn(async move { database.run_remote(work).await }), end)
             })
             .unzip();
-        for _ in 0..REMOTE {
+        for _ in 0..MAX_FETCHES {
             begins.recv().await.unwrap();
         }
         assert!(begins.try_recv().is_err());
@@ -461,7 +461,7 @@ mod tests {
                 let name = BranchName::new("master").unwrap();
                 for _ in 0..20_000 {
                     if look {
-                        database.look_again(&Seen::Any)
+                        database.refresh_branches(&Seen::Any)
                     } else {
                         drop(database.branch(&name))
                     }

@@ -4,8 +4,8 @@ use datakit_client::db::{InvalidBranchName, InvalidId};
 use datakit_core::vfs;
 
 use crate::Id;
-use crate::model::merge::Refused;
-use crate::model::object::Kind;
+use crate::model::merge::Conflicts;
+use crate::model::object::ObjectKind;
 use datakit_server::tree::CommandError;
 
 /// The result of every operation of the database.
@@ -93,7 +93,7 @@ pub enum Error {
     Removed(Id),
     /// The commit and the head of the branch changed the same.
     #[error("Merge conflict: {0}")]
-    Conflict(Box<Refused>),
+    Conflict(Box<Conflicts>),
     /// A merge is not resolved yet.
     #[error("conflicts file is not empty")]
     OpenConflicts,
@@ -127,7 +127,7 @@ pub enum Fault {
     Missing,
     /// It is a tree where a blob is needed, or the like.
     #[error("is no {0}")]
-    OtherKind(Kind),
+    OtherKind(ObjectKind),
     /// It is there and cannot be read.
     #[error("cannot be read: {0}")]
     Unreadable(String),

@@ -3,20 +3,20 @@
 use crate::branch::Branch;
 use crate::model::connected;
 use crate::model::history;
-use crate::model::identity::By;
-use crate::model::merge::{self, Refused};
+use crate::model::identity::Authorship;
+use crate::model::merge::{self, Conflicts};
 use crate::model::object::{Commit, Object};
-use crate::model::object_cache::Objects;
-use crate::model::tree::{Batch, Tree};
+use crate::model::object_cache::ObjectCache;
+use crate::model::tree::{NewObjects, Tree};
 use crate::{Database, Error, Id, Result};
 
 /// Tries while the others of this process wait: only other programs can be in the way, and none of
 /// them moves a branch so often.
-const TRIES: u32 = 1000;
+const MAX_RETRIES: u32 = 1000;
 
 /// How a commit comes to a branch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum How {
+pub enum MergePolicy {
     /// Merged with what came meanwhile.
     Merge,
     /// Compare-and-swap: only if the branch is where the transaction began, on top of that.
@@ -33,30 +33,30 @@ pub enum How {
 /// # Errors
 /// [`Error::Conflict`], [`Error::NotFastForward`], [`Error::Removed`], and those of the store. The
 /// branch is where it was.
-pub fn land(
+pub fn integrate(
     database: &Database,
     branch: &Branch,
     start: Option<Id>,
     parents: &[Id],
-    new: &Batch,
-    by: &By,
-    how: How,
+    new: &NewObjects,
+    by: &Authorship,
+    policy: MergePolicy,
 ) -> Result<Id> {
     let commit = new.last().map(|(id, _)| *id).ok_or(Error::NotFound)?;
-    match how {
-        How::FastForward => swap(database, branch, start, parents, new, commit),
-        How::Merge => merged(database, branch, start, parents, new, by),
+    match policy {
+        MergePolicy::FastForward => compare_and_swap(database, branch, start, parents, new, commit),
+        MergePolicy::Merge => integrate_merged(database, branch, start, parents, new, by),
     }
 }
 
 /// Compare-and-swap from `start`. The commit is made on top of it, so it is never `start` itself,
 /// and of all that begin there one succeeds, also where their commits are the same object.
-fn swap(
+fn compare_and_swap(
     database: &Database,
     branch: &Branch,
     start: Option<Id>,
     parents: &[Id],
-    new: &Batch,
+    new: &NewObjects,
     commit: Id,
 ) -> Result<Id> {
     if let Some(start) = start
@@ -66,12 +66,12 @@ fn swap(
             "parents do not lead to {start}, where the transaction began"
         )));
     }
-    let hold = branch.hold();
-    for _ in 0..TRIES {
+    let hold = branch.lock();
+    for _ in 0..MAX_RETRIES {
         check_start(branch, start)?;
         if branch.advance_held(&hold, new, start, Some(commit))? {
             drop(hold);
-            landed(database, [new, &Batch::new()]);
+            finish_commit(database, [new, &NewObjects::new()]);
             return Ok(commit);
         }
         // The store may also refuse because another program is just looking at the branch.
@@ -81,7 +81,10 @@ fn swap(
 }
 
 fn moved_too_often(branch: &Branch) -> Error {
-    Error::Store(format!("branch {} was moved by another program {TRIES} times", branch.name()))
+    Error::Store(format!(
+        "branch {} was moved by another program {MAX_RETRIES} times",
+        branch.name()
+    ))
 }
 
 /// Whether the branch still is where a transaction began.
@@ -99,7 +102,7 @@ fn moved_text(branch: &Branch, from: Option<Id>, to: Option<Id>) -> String {
     format!("branch {} moved from {} to {}", branch.name(), at(from), at(to))
 }
 
-fn leads_to(objects: &Objects, parents: &[Id], ancestor: Id) -> Result<bool> {
+fn leads_to(objects: &ObjectCache, parents: &[Id], ancestor: Id) -> Result<bool> {
     for parent in parents {
         if *parent == ancestor || history::is_ancestor(objects, ancestor, *parent)? {
             return Ok(true);
@@ -108,43 +111,43 @@ fn leads_to(objects: &Objects, parents: &[Id], ancestor: Id) -> Result<bool> {
     Ok(false)
 }
 
-fn merged(
+fn integrate_merged(
     database: &Database,
     branch: &Branch,
     start: Option<Id>,
     parents: &[Id],
-    new: &Batch,
-    by: &By,
+    new: &NewObjects,
+    by: &Authorship,
 ) -> Result<Id> {
     let commit = new.last().map(|(id, _)| *id).ok_or(Error::NotFound)?;
-    if let Some(head) = land_alone(database, branch, start, parents, new, commit)? {
+    if let Some(head) = integrate_uncontended(database, branch, start, parents, new, commit)? {
         return Ok(head);
     }
     // Not while others wait for the branch.
     database.objects().store().write(new)?;
-    let hold = branch.hold();
-    for _ in 0..TRIES {
+    let hold = branch.lock();
+    for _ in 0..MAX_RETRIES {
         let head = database.objects().store().head(branch.name())?;
         let (to, merge) = match head {
             None => {
                 check_removed(start, parents)?;
-                (commit, Batch::new())
+                (commit, NewObjects::new())
             }
-            Some(head) => {
-                meet(database.objects(), head, commit, by, || moved_text(branch, start, Some(head)))
-                    .inspect_err(|error| {
-                        if matches!(error, Error::Conflict(_)) {
-                            database.counters().conflicts.count();
-                        }
-                    })?
-            }
+            Some(head) => merge_with_head(database.objects(), head, commit, by, || {
+                moved_text(branch, start, Some(head))
+            })
+            .inspect_err(|error| {
+                if matches!(error, Error::Conflict(_)) {
+                    database.counters().conflicts.count();
+                }
+            })?,
         };
         // Of a commit that is written already, the reflog is told.
         let batch =
             if merge.is_empty() { new.get(new.len() - 1..).unwrap_or_default() } else { &merge };
         if branch.advance_held(&hold, batch, head, Some(to))? {
             drop(hold);
-            landed(database, [new, &merge]);
+            finish_commit(database, [new, &merge]);
             return Ok(to);
         }
         database.counters().retries.count();
@@ -163,15 +166,15 @@ fn check_removed(start: Option<Id>, parents: &[Id]) -> Result<()> {
 
 /// The same where nobody is in the way: the branch is where the commit comes from, and nobody else
 /// moves it. Objects and branch go to the disk together then.
-fn land_alone(
+fn integrate_uncontended(
     database: &Database,
     branch: &Branch,
     start: Option<Id>,
     parents: &[Id],
-    new: &Batch,
+    new: &NewObjects,
     commit: Id,
 ) -> Result<Option<Id>> {
-    let Some(hold) = branch.try_hold() else { return Ok(None) };
+    let Some(hold) = branch.try_lock() else { return Ok(None) };
     let head = database.objects().store().head(branch.name())?;
     if head.is_none() {
         check_removed(start, parents)?;
@@ -182,20 +185,20 @@ fn land_alone(
         return Ok(None);
     }
     drop(hold);
-    landed(database, [new, &Batch::new()]);
+    finish_commit(database, [new, &NewObjects::new()]);
     Ok(Some(commit))
 }
 
-fn landed(database: &Database, batches: [&Batch; 2]) {
-    keep_again(database.objects(), batches);
+fn finish_commit(database: &Database, batches: [&NewObjects; 2]) {
+    rewrite_missing(database.objects(), batches);
     database.counters().commits.count();
 }
 
 /// Writes again what was dropped before a branch led to it: `git gc` moves such objects to a pack,
 /// and `git repack -ad` drops that pack. From now on neither does.
-fn keep_again(objects: &Objects, batches: [&Batch; 2]) {
+fn rewrite_missing(objects: &ObjectCache, batches: [&NewObjects; 2]) {
     for batch in batches {
-        if let Err(error) = objects.store().write_again(batch) {
+        if let Err(error) = objects.store().rewrite_missing(batch) {
             // The branch has moved, and nearly always nothing was to be written.
             tracing::warn!("whether all of a commit is there is not known: {error}");
         }
@@ -204,43 +207,48 @@ fn keep_again(objects: &Objects, batches: [&Batch; 2]) {
 
 /// The commit that has both, one of the two or a merge that is made of them, and what is to be kept
 /// for the merge.
-fn meet(
-    objects: &Objects,
+fn merge_with_head(
+    objects: &ObjectCache,
     head: Id,
     commit: Id,
-    by: &By,
+    by: &Authorship,
     moved: impl Fn() -> String,
-) -> Result<(Id, Batch)> {
+) -> Result<(Id, NewObjects)> {
     let bases = history::merge_bases(objects, head, commit)?;
     if bases == [head] {
-        return Ok((commit, Batch::new()));
+        return Ok((commit, NewObjects::new()));
     }
     if bases == [commit] {
-        return Ok((head, Batch::new()));
+        return Ok((head, NewObjects::new()));
     }
     let tree = |id| Ok::<_, Error>(Tree::stored(objects.commit(id)?.tree));
     let base = merge::base_tree(objects, head, commit)?.unwrap_or(Tree::stored(Id::EMPTY_TREE));
     let merged = merge::merge(objects, &base, &tree(head)?, &tree(commit)?)?;
     if !merged.conflicts.is_empty() {
-        return Err(Error::Conflict(Box::new(Refused {
+        return Err(Error::Conflict(Box::new(Conflicts {
             conflicts: merged.conflicts,
             moved: moved(),
         })));
     }
-    let mut batch = Batch::new();
+    let mut batch = NewObjects::new();
     let tree = merged.tree.write(&mut batch)?;
     let (id, object) = Commit::encode_by(
         tree,
         &[head, commit],
         b"Merge",
-        &By { author: by.committer.clone(), ..by.clone() },
+        &Authorship { author: by.committer.clone(), ..by.clone() },
     )?;
     batch.push((id, object));
     Ok((id, batch))
 }
 
 /// Stores a commit behind all that it needs.
-pub(super) fn keep(objects: &Objects, mut batch: Batch, id: Id, commit: Object) -> Result<()> {
+pub(super) fn store_commit(
+    objects: &ObjectCache,
+    mut batch: NewObjects,
+    id: Id,
+    commit: Object,
+) -> Result<()> {
     batch.push((id, commit));
     objects.store().write(&batch)
 }
@@ -266,12 +274,12 @@ pub fn fast_forward(database: &Database, branch: &Branch, commit: Id) -> Result<
         return Ok(());
     }
     let gathered = connected::gather_commit(database.objects(), head, commit)?;
-    let hold = branch.hold();
-    for _ in 0..TRIES {
+    let hold = branch.lock();
+    for _ in 0..MAX_RETRIES {
         check_start(branch, head)?;
         if branch.advance_held(&hold, &gathered, head, Some(commit))? {
             drop(hold);
-            keep_again(database.objects(), [&gathered, &Batch::new()]);
+            rewrite_missing(database.objects(), [&gathered, &NewObjects::new()]);
             return Ok(());
         }
         database.counters().retries.count();

@@ -20,7 +20,7 @@ mod remote;
 pub mod store;
 pub mod transaction;
 
-pub use branch::{Branch, Hold};
+pub use branch::{Branch, BranchLock};
 pub use database::{Database, TRANSACTION_MEMORY};
 pub use datakit_client::db::{BranchName, Id};
 pub use error::{Error, Fault, Result};

@@ -9,14 +9,14 @@ use std::sync::Arc;
 
 use self::state::State;
 use crate::branch::Branch;
-use crate::database::HEAVY;
-use crate::integrate::{How, check_start, keep, land};
+use crate::database::MAX_INLINE_BYTES;
+use crate::integrate::{MergePolicy, check_start, integrate, store_commit};
 use crate::model::connected;
-use crate::model::identity::By;
+use crate::model::identity::Authorship;
 use crate::model::merge;
 use crate::model::object::Commit;
-use crate::model::object_cache::Objects;
-use crate::model::tree::{Batch, Dir, File, Node, Tree, no_space};
+use crate::model::object_cache::ObjectCache;
+use crate::model::tree::{NewObjects, Tree, TreeDir, TreeFile, TreeNode, no_space};
 use crate::{Database, Error, Id, Result};
 use datakit_server::memory;
 use datakit_server::space::{Grant, Space};
@@ -37,10 +37,10 @@ pub struct Transaction {
 impl Drop for Transaction {
     /// A connection that ends has others beside it.
     fn drop(&mut self) {
-        if self.space.used() > HEAVY {
+        if self.space.used() > MAX_INLINE_BYTES {
             let state = self.state.get_mut();
             memory::drop_apart((
-                std::mem::replace(&mut state.rw, Tree::of(Dir::empty())),
+                std::mem::replace(&mut state.rw, Tree::of(TreeDir::empty())),
                 std::mem::take(&mut state.detached),
             ));
         }
@@ -48,11 +48,11 @@ impl Drop for Transaction {
 }
 
 /// For as long as a commit or merge is under way.
-struct Working<'t>(&'t Transaction);
+struct BusyGuard<'t>(&'t Transaction);
 
-impl Drop for Working<'_> {
+impl Drop for BusyGuard<'_> {
     fn drop(&mut self) {
-        self.0.state.lock().working = false;
+        self.0.state.lock().busy = false;
     }
 }
 
@@ -68,16 +68,16 @@ pub enum FileAt<'a> {
 /// A merge that is [prepared](Transaction::prepare_merge). Nothing else is done in the transaction
 /// until it is applied or dropped.
 pub struct Prepared<'t> {
-    working: Working<'t>,
+    busy: BusyGuard<'t>,
     rw: Tree,
     conflicts: BTreeSet<Vec<u8>>,
-    sides: Sides,
-    kept: Batch,
+    sides: MergeInputs,
+    kept: NewObjects,
 }
 
 /// What the last merge was between.
 #[derive(Debug, Clone)]
-pub struct Sides {
+pub struct MergeInputs {
     /// The transaction before it.
     pub ours: Tree,
     /// The commit that was merged.
@@ -97,7 +97,7 @@ pub struct Committed {
 #[derive(Debug, Clone, Copy)]
 pub struct Options {
     /// Whether the commit may be merged with what came meanwhile.
-    pub how: How,
+    pub policy: MergePolicy,
     /// Nothing is committed if the tree is that of the first parent.
     pub if_changed: bool,
 }
@@ -132,7 +132,7 @@ impl Transaction {
             refused: None,
             merged: None,
             kept: Arc::default(),
-            working: false,
+            busy: false,
             counted,
         };
         Ok(Transaction { database: database.clone(), space, state: Mutex::new(state) })
@@ -157,21 +157,21 @@ impl Transaction {
     /// To be changed.
     fn open_mut(&self) -> Result<MutexGuard<'_, State>> {
         let state = self.open()?;
-        if state.working { Err(Error::UnderWay) } else { Ok(state) }
+        if state.busy { Err(Error::UnderWay) } else { Ok(state) }
     }
 
     /// Keeps others from changing it: the tree as it is now. What takes its time is done without
     /// the lock, for which whole threads would wait.
-    fn work(&self) -> Result<(Working<'_>, Tree)> {
+    fn work(&self) -> Result<(BusyGuard<'_>, Tree)> {
         let mut state = self.open_mut()?;
         if !state.conflicts.is_empty() {
             return Err(Error::OpenConflicts);
         }
-        state.working = true;
-        Ok((Working(self), state.rw.clone()))
+        state.busy = true;
+        Ok((BusyGuard(self), state.rw.clone()))
     }
 
-    fn objects(&self) -> &Objects {
+    fn objects(&self) -> &ObjectCache {
         self.database.objects()
     }
 
@@ -179,7 +179,7 @@ impl Transaction {
     pub(super) fn weight(&self) -> u64 {
         let used = self.space.used();
         // Few names then. A hole takes no memory, but has to be written.
-        if used > HEAVY {
+        if used > MAX_INLINE_BYTES {
             used
         } else {
             self.tree().map_or(used, |tree| tree.top().weight().1.max(used))
@@ -203,7 +203,7 @@ impl Transaction {
     ///
     /// # Errors
     /// Those of [`Tree::get`].
-    pub fn get(&self, path: &[u8]) -> Result<Node> {
+    pub fn get(&self, path: &[u8]) -> Result<TreeNode> {
         // A clone, so that the store is not read under the lock.
         self.tree()?.get(self.objects(), path)
     }
@@ -212,11 +212,11 @@ impl Transaction {
     ///
     /// # Errors
     /// Those of [`Tree::get`]; [`Error::IsDirectory`] for something else.
-    pub fn file(&self, at: FileAt<'_>) -> Result<File> {
+    pub fn file(&self, at: FileAt<'_>) -> Result<TreeFile> {
         match at {
             FileAt::Path(path) => match self.get(path)? {
-                Node::File(file) => Ok(file),
-                Node::Dir(_) | Node::Submodule(_) => Err(Error::IsDirectory),
+                TreeNode::File(file) => Ok(file),
+                TreeNode::Dir(_) | TreeNode::Submodule(_) => Err(Error::IsDirectory),
             },
             FileAt::Detached(number) => {
                 self.open()?.detached.get(&number).cloned().ok_or(Error::NotFound)
@@ -226,7 +226,7 @@ impl Transaction {
 
     /// Keeps a file that has lost its path under `number`, unseen and never committed, until it is
     /// [forgotten](Transaction::forget) or the transaction ends.
-    pub fn detach(&self, number: u64, file: File) {
+    pub fn detach(&self, number: u64, file: TreeFile) {
         let mut state = self.state.lock();
         if state.counted.is_some() {
             state.detached.insert(number, file);
@@ -273,7 +273,7 @@ impl Transaction {
     ///
     /// # Errors
     /// [`Error::NotFound`] when the transaction has ended.
-    pub fn merged(&self) -> Result<Option<Sides>> {
+    pub fn merged(&self) -> Result<Option<MergeInputs>> {
         Ok(self.open()?.merged.clone())
     }
 
@@ -284,7 +284,7 @@ impl Transaction {
     /// # Errors
     /// [`Error::OpenConflicts`]; [`Error::UnderWay`]; [`Error::NotFound`] for a commit that is not
     /// there. Nothing has changed then.
-    pub fn merge(&self, theirs: Id, parents: &[Id], message: &[u8], by: &By) -> Result<()> {
+    pub fn merge(&self, theirs: Id, parents: &[Id], message: &[u8], by: &Authorship) -> Result<()> {
         self.prepare_merge(theirs, parents, message, by)?.apply()
     }
 
@@ -297,17 +297,17 @@ impl Transaction {
         theirs: Id,
         parents: &[Id],
         message: &[u8],
-        by: &By,
+        by: &Authorship,
     ) -> Result<Prepared<'_>> {
         let objects = self.objects();
-        let (working, before) = self.work()?;
+        let (busy, before) = self.work()?;
         let theirs_tree = Tree::stored(objects.named_commit(theirs)?.tree);
         let _aside = self.set_aside(&before)?;
-        let mut batch = Batch::new();
+        let mut batch = NewObjects::new();
         let ours_tree = before.write(&mut batch)?;
         let (ours, commit) = Commit::encode_by(ours_tree, parents, message, by)?;
         let kept = batch.clone();
-        keep(objects, batch, ours, commit)?;
+        store_commit(objects, batch, ours, commit)?;
         let ours_tree = Tree::stored(ours_tree);
         let base = merge::base_tree(objects, ours, theirs)?.unwrap_or(Tree::stored(Id::EMPTY_TREE));
         let merged = merge::merge(objects, &base, &ours_tree, &theirs_tree)?;
@@ -317,8 +317,8 @@ impl Transaction {
             rw.make_dirs(objects, &dir)?;
         }
         let conflicts = merged.conflicts.into_iter().map(|conflict| conflict.path).collect();
-        let sides = Sides { ours: ours_tree, theirs: theirs_tree, base };
-        Ok(Prepared { working, rw, conflicts, sides, kept })
+        let sides = MergeInputs { ours: ours_tree, theirs: theirs_tree, base };
+        Ok(Prepared { busy, rw, conflicts, sides, kept })
     }
 
     /// Commits the tree and brings the commit to `branch`; then the transaction has ended.
@@ -332,10 +332,10 @@ impl Transaction {
         branch: &Branch,
         parents: &[Id],
         message: &[u8],
-        by: &By,
+        by: &Authorship,
         options: Options,
     ) -> Result<Committed> {
-        let _landing = self.database.landing();
+        let _landing = self.database.in_flight();
         let (_working, rw) = self.work()?;
         let (start, kept) = {
             let mut state = self.open()?;
@@ -371,10 +371,10 @@ impl Transaction {
             self.objects().named_commit(*parent)?;
         }
         let _aside = self.set_aside(rw)?;
-        let mut batch = Batch::new();
+        let mut batch = NewObjects::new();
         let tree = rw.write(&mut batch)?;
         if options.if_changed && self.is_tree_of(parents.first(), tree)? {
-            if options.how == How::FastForward {
+            if options.policy == MergePolicy::FastForward {
                 check_start(branch, start)?;
                 return Ok(Committed { head: start });
             }
@@ -385,7 +385,7 @@ impl Transaction {
             connected::gather(self.objects(), branch.head()?, parents, tree, &batch, kept)?;
         batch.splice(0..0, gathered);
         batch.push(Commit::encode_by(tree, parents, message, by)?);
-        let head = land(&self.database, branch, start, parents, &batch, by, options.how)?;
+        let head = integrate(&self.database, branch, start, parents, &batch, by, options.policy)?;
         Ok(Committed { head: Some(head) })
     }
 
@@ -409,10 +409,10 @@ impl Transaction {
 /// What is to be committed.
 struct Made<'m> {
     rw: &'m Tree,
-    kept: &'m Batch,
+    kept: &'m NewObjects,
     parents: &'m [Id],
     message: &'m [u8],
-    by: &'m By,
+    by: &'m Authorship,
 }
 
 impl Prepared<'_> {
@@ -421,8 +421,8 @@ impl Prepared<'_> {
     /// # Errors
     /// [`Error::NotFound`] if the transaction was closed meanwhile.
     pub fn apply(self) -> Result<()> {
-        let Prepared { working, rw, conflicts, sides, kept } = self;
-        let mut state = working.0.open()?;
+        let Prepared { busy, rw, conflicts, sides, kept } = self;
+        let mut state = busy.0.open()?;
         state.names.set(rw.top().weight().0).map_err(no_space)?;
         state.rw = rw;
         state.refused = None;
@@ -430,7 +430,7 @@ impl Prepared<'_> {
         state.merged = Some(sides);
         Arc::make_mut(&mut state.kept).extend(kept);
         drop(state);
-        drop(working);
+        drop(busy);
         Ok(())
     }
 }
@@ -440,7 +440,7 @@ mod tests {
     use super::*;
     use crate::BranchName;
     use crate::model::identity::Identity;
-    use crate::model::object::Mode;
+    use crate::model::object::EntryMode;
     use crate::model::test_trees;
 
     /// A commit of these files, on no branch.
@@ -453,8 +453,8 @@ mod tests {
         id
     }
 
-    fn by() -> By {
-        By::now(&Identity::default())
+    fn by() -> Authorship {
+        Authorship::now(&Identity::default())
     }
 
     fn names(transaction: &Transaction, dir: &[u8]) -> Vec<String> {
@@ -468,13 +468,13 @@ mod tests {
         let database = Database::new(test_trees::objects().store().clone()).unwrap();
         let branch = database.branch(&BranchName::new("master").unwrap());
         let transaction = Transaction::begin(&database, None).unwrap();
-        transaction.create(b"f", Mode::Normal, b"x").unwrap();
-        let options = Options { how: How::Merge, if_changed: false };
+        transaction.create(b"f", EntryMode::Normal, b"x").unwrap();
+        let options = Options { policy: MergePolicy::Merge, if_changed: false };
         std::thread::scope(|scope| {
-            let hold = branch.hold();
+            let hold = branch.lock();
             let commit = scope.spawn(|| transaction.commit(&branch, &[], b"", &by(), options));
             // It may not have begun.
-            while transaction.create(b"g", Mode::Normal, b"") != Err(Error::UnderWay) {
+            while transaction.create(b"g", EntryMode::Normal, b"") != Err(Error::UnderWay) {
                 std::thread::yield_now();
             }
             assert_eq!(transaction.remove(b"f"), Err(Error::UnderWay));
@@ -497,7 +497,7 @@ mod tests {
         let deep = |below: usize| [path("b", below), b"x".to_vec()].join(&b'/');
         assert_eq!(
             transaction.rename(b"a", &deep(300)),
-            Err(Error::TooDeep(crate::model::tree::DEEPEST))
+            Err(Error::TooDeep(crate::model::tree::MAX_DEPTH))
         );
         assert_eq!(names(&transaction, b""), ["a", "b"]);
         assert_eq!(transaction.rename(b"a", &deep(200)), Ok(None));
@@ -519,11 +519,11 @@ mod tests {
         assert_eq!(names(&transaction, b"a"), ["f", "in"]);
         assert_eq!(names(&transaction, b"a/in"), ["deep"]);
         assert_eq!(names(&transaction, b"gone"), ["in"]);
-        assert_eq!(transaction.get(b"file").unwrap().mode(), Mode::Normal);
+        assert_eq!(transaction.get(b"file").unwrap().mode(), EntryMode::Normal);
 
         let branch = database.branch(&crate::BranchName::new("master").unwrap());
         assert!(branch.advance(None, Some(base)).unwrap());
-        let options = Options { how: How::Merge, if_changed: false };
+        let options = Options { policy: MergePolicy::Merge, if_changed: false };
         let head = transaction
             .commit(&branch, &[base, theirs], b"", &by(), options)
             .unwrap()

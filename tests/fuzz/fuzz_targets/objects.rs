@@ -11,8 +11,8 @@ use datakit_db::Id;
 use datakit_db::diff::diff;
 use datakit_db::history;
 use datakit_db::merge::merge;
-use datakit_db::object::{Commit, Kind, Object};
-use datakit_db::object_cache::Objects;
+use datakit_db::object::{Commit, Object, ObjectKind};
+use datakit_db::object_cache::ObjectCache;
 use datakit_db::store::{Memory, Store};
 use datakit_db::tree::Tree;
 use libfuzzer_sys::fuzz_target;
@@ -22,24 +22,24 @@ fuzz_target!(|data: &[u8]| {
     let (first, second) =
         rest.split_at(usize::from(u16::from_le_bytes([low, high])).min(rest.len()));
     let store = Arc::new(Memory::new());
-    let objects = Objects::new(store.clone());
+    let objects = ObjectCache::new(store.clone());
     let trees = [first, second].map(|data| {
         commit(&objects, &*store, data);
         tree(&objects, &*store, data)
     });
     let [Some(ours), Some(theirs)] = trees else { return };
     let _ = diff(&objects, &ours, &theirs);
-    let _ = merge(&objects, &Tree::of(datakit_db::tree::Dir::empty()), &ours, &theirs);
+    let _ = merge(&objects, &Tree::of(datakit_db::tree::TreeDir::empty()), &ours, &theirs);
 });
 
-fn stored(store: &dyn Store, kind: Kind, data: &[u8]) -> Option<Id> {
+fn stored(store: &dyn Store, kind: ObjectKind, data: &[u8]) -> Option<Id> {
     let (id, object) = Object::new(kind, data).ok()?;
     store.write(&[(id, object)]).ok()?;
     Some(id)
 }
 
-fn commit(objects: &Objects, store: &dyn Store, data: &[u8]) {
-    let Some(id) = stored(store, Kind::Commit, data) else { return };
+fn commit(objects: &ObjectCache, store: &dyn Store, data: &[u8]) {
+    let Some(id) = stored(store, ObjectKind::Commit, data) else { return };
     let direct = Commit::decode(data);
     assert_eq!(direct.is_ok(), objects.commit(id).is_ok());
     let Ok(commit) = direct else { return };
@@ -57,8 +57,8 @@ fn commit(objects: &Objects, store: &dyn Store, data: &[u8]) {
     );
 }
 
-fn tree(objects: &Objects, store: &dyn Store, data: &[u8]) -> Option<Tree> {
-    let id = stored(store, Kind::Tree, data)?;
+fn tree(objects: &ObjectCache, store: &dyn Store, data: &[u8]) -> Option<Tree> {
+    let id = stored(store, ObjectKind::Tree, data)?;
     let tree = Tree::stored(id);
     let names = tree.top().list(objects).ok()?;
     for (name, _) in &names {

@@ -189,7 +189,7 @@ fn commit_at(place: &Place, head: &str, written: i64, committed: i64) -> String 
     let text = format!(
         "tree {tree}\nparent {head}\nauthor A <a> {written} +0200\ncommitter C <c> {committed} -0100\n\nm\n"
     );
-    let (id, commit) = Object::new(object::Kind::Commit, text.into_bytes()).unwrap();
+    let (id, commit) = Object::new(object::ObjectKind::Commit, text.into_bytes()).unwrap();
     objects.store().write(&[(id, commit)]).unwrap();
     id.to_string()
 }

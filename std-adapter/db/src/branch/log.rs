@@ -9,14 +9,14 @@ use tokio::sync::Notify;
 use crate::Id;
 
 /// Moves that a reader may be behind before it is cut off.
-const MOST: usize = 4096;
+const LOG_CAPACITY: usize = 4096;
 
 /// The latest moves. It grows with them: a branch that does not move costs nothing.
 #[derive(Default)]
-pub(super) struct Log(Arc<Shared>);
+pub(super) struct Log(Arc<LogState>);
 
 #[derive(Default)]
-struct Shared {
+struct LogState {
     moves: Mutex<Moves>,
     pushed: Notify,
 }
@@ -30,7 +30,7 @@ struct Moves {
 
 /// One reader, who gets every move since it began.
 pub(crate) struct LogReader {
-    log: Arc<Shared>,
+    log: Arc<LogState>,
     next: u64,
 }
 
@@ -50,10 +50,10 @@ impl Log {
     }
 }
 
-impl Shared {
+impl LogState {
     fn push(&self, head: Option<Id>) {
         let mut moves = self.moves.lock();
-        if moves.kept.len() >= MOST {
+        if moves.kept.len() >= LOG_CAPACITY {
             moves.kept.pop_front();
             moves.first = moves.first.saturating_add(1);
         }
@@ -118,7 +118,7 @@ mod tests {
         for head in heads {
             assert_eq!(reader.next().await, Ok(head));
         }
-        (0..MOST - heads.len() + 1).for_each(|_| log.push(None));
+        (0..LOG_CAPACITY - heads.len() + 1).for_each(|_| log.push(None));
         assert_eq!((reader.next().await, slow.next().await), (Ok(None), Err(Lagged)));
     }
 

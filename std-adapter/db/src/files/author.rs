@@ -5,22 +5,22 @@ use std::sync::Arc;
 
 use datakit_core::vfs::{Error, FileStat, OpenMode, Result, read_at};
 
-use crate::model::identity::{By, Identity, LONGEST};
+use crate::model::identity::{Authorship, Identity, MAX_AUTHOR_BYTES};
 use datakit_server::tree::{BoxFuture, Leaf, OpenLeaf, ready};
 
 /// `NAME <MAIL>` of who wrote the commit, and perhaps the date. A write at offset 0 begins anew,
 /// and the whole must be right with its newline or when the file is closed; after an error it is
 /// what it was. Emptied, it is the user who attached.
 #[derive(Clone)]
-pub(super) struct Author(Arc<Shared>);
+pub(super) struct Author(Arc<AuthorState>);
 
-struct Shared {
+struct AuthorState {
     committer: Identity,
-    text: Mutex<Content>,
+    text: Mutex<AuthorText>,
 }
 
 #[derive(Default)]
-struct Content {
+struct AuthorText {
     now: Vec<u8>,
     /// The last that was right.
     right: Vec<u8>,
@@ -28,13 +28,13 @@ struct Content {
 
 impl Author {
     pub(super) fn new(committer: Identity) -> Author {
-        Author(Arc::new(Shared { committer, text: Mutex::default() }))
+        Author(Arc::new(AuthorState { committer, text: Mutex::default() }))
     }
 
     /// Who a commit is by.
-    pub(super) fn by(&self) -> crate::Result<By> {
+    pub(super) fn by(&self) -> crate::Result<Authorship> {
         let text = self.0.text.lock().now.clone();
-        By::author(&text, &self.0.committer)
+        Authorship::author(&text, &self.0.committer)
     }
 
     fn shown(&self) -> Vec<u8> {
@@ -49,7 +49,7 @@ impl Author {
     /// Whether it is right as it is now; if not, it is again what it was.
     fn check(&self) -> crate::Result<()> {
         let mut text = self.0.text.lock();
-        let checked = By::author(&text.now, &self.0.committer);
+        let checked = Authorship::author(&text.now, &self.0.committer);
         match checked {
             Ok(_) => text.right = text.now.clone(),
             Err(_) => text.now = text.right.clone(),
@@ -60,7 +60,7 @@ impl Author {
     fn write(&self, offset: u64, data: &[u8]) -> Result<usize> {
         let mut text = self.0.text.lock();
         let start = usize::try_from(offset).map_err(|_| Error::TooLarge)?;
-        if start.checked_add(data.len()).is_none_or(|end| end > LONGEST) {
+        if start.checked_add(data.len()).is_none_or(|end| end > MAX_AUTHOR_BYTES) {
             return Err(Error::TooLarge);
         }
         if start > text.now.len() {

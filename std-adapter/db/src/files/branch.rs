@@ -8,7 +8,7 @@ use datakit_core::vfs::{Error, Name, Time};
 use super::branch_table::BranchTable;
 use super::log::LogFile;
 use super::quota::Quota;
-use super::ro::{Ro, Source, time_of};
+use super::ro::{RoTree, TreeSource, time_of};
 use super::snapshots::Diff;
 use super::streams::{HeadLive, Reflog};
 use super::transactions::Transactions;
@@ -25,7 +25,7 @@ use datakit_server::tree::{
 
 /// The branch that the files of a directory are about: after a rename it is another one. All files
 /// about one branch on one connection share one of these.
-pub(super) struct Slot {
+pub(super) struct BranchHandle {
     pub(super) database: Database,
     pub(super) quota: Arc<Quota>,
     branch: RwLock<BranchName>,
@@ -36,16 +36,23 @@ pub(super) struct Slot {
     table: Weak<BranchTable>,
 }
 
-impl Slot {
+impl BranchHandle {
     pub(super) fn new(
         database: &Database,
         quota: &Arc<Quota>,
         branch: BranchName,
         number: u64,
         table: Weak<BranchTable>,
-    ) -> Slot {
+    ) -> BranchHandle {
         let (database, quota) = (database.clone(), quota.clone());
-        Slot { database, quota, branch: RwLock::new(branch), number, dir: Mutex::default(), table }
+        BranchHandle {
+            database,
+            quota,
+            branch: RwLock::new(branch),
+            number,
+            dir: Mutex::default(),
+            table,
+        }
     }
 
     pub(super) fn name(&self) -> BranchName {
@@ -77,7 +84,10 @@ impl Slot {
     }
 
     /// The one directory that shows it, called `name`.
-    pub(super) fn dir(self: &Arc<Slot>, name: impl FnOnce(&BranchName) -> Arc<[u8]>) -> Entry {
+    pub(super) fn dir(
+        self: &Arc<BranchHandle>,
+        name: impl FnOnce(&BranchName) -> Arc<[u8]>,
+    ) -> Entry {
         let mut dir = self.dir.lock();
         dir.as_ref().and_then(WeakEntry::upgrade).unwrap_or_else(|| {
             let entry =
@@ -92,7 +102,7 @@ impl Slot {
     }
 }
 
-impl Drop for Slot {
+impl Drop for BranchHandle {
     fn drop(&mut self) {
         if let Some(table) = self.table.upgrade() {
             table.forget(self);
@@ -110,41 +120,41 @@ pub(super) fn tree_of(database: &Database, commit: Option<Id>) -> crate::Result<
 
 /// The directory of a branch. Its entries are made when somebody looks.
 struct BranchDir {
-    slot: Arc<Slot>,
+    handle: Arc<BranchHandle>,
     entries: OnceLock<Box<[Entry; 9]>>,
 }
 
 impl BranchDir {
-    fn new(slot: Arc<Slot>) -> BranchDir {
-        BranchDir { slot, entries: OnceLock::new() }
+    fn new(handle: Arc<BranchHandle>) -> BranchDir {
+        BranchDir { handle, entries: OnceLock::new() }
     }
 
     fn entries(&self) -> &[Entry; 9] {
         self.entries.get_or_init(|| {
-            let slot = || self.slot.clone();
-            let source: Source = {
-                let slot = slot();
-                Arc::new(move || slot.tree_and_time())
+            let handle = || self.handle.clone();
+            let source: TreeSource = {
+                let handle = handle();
+                Arc::new(move || handle.tree_and_time())
             };
-            let ro = Ro::new(&self.slot.database, source.clone(), self.slot.number);
+            let ro = RoTree::new(&self.handle.database, source.clone(), self.handle.number);
             // The same inodes when the directory was dropped and is made again.
             let numbered = |entry: Entry| {
-                let number = ino::of(("branch", self.slot.number, entry.name()));
+                let number = ino::of(("branch", self.handle.number, entry.name()));
                 entry.with_ino(number)
             };
             Box::new([
                 numbered(Entry::dir(
                     "diff",
-                    Diff::new(&self.slot.database, source, self.slot.number),
+                    Diff::new(&self.handle.database, source, self.handle.number),
                 )),
-                numbered(Entry::file("fast-forward", forward(slot()))),
-                numbered(Entry::file("head", head(slot()))),
-                numbered(Entry::file("head.live", HeadLive(slot()))),
-                numbered(Entry::file("log", log(slot()))),
-                numbered(Entry::file("reflog", Reflog(slot()))),
+                numbered(Entry::file("fast-forward", forward(handle()))),
+                numbered(Entry::file("head", head(handle()))),
+                numbered(Entry::file("head.live", HeadLive(handle()))),
+                numbered(Entry::file("log", log(handle()))),
+                numbered(Entry::file("reflog", Reflog(handle()))),
                 ro.top("ro"),
-                numbered(Entry::dir("transactions", DirOnly(Transactions::new(slot())))),
-                numbered(Entry::dir("watch", WatchDir::new(slot(), Vec::new()))),
+                numbered(Entry::dir("transactions", DirOnly(Transactions::new(handle())))),
+                numbered(Entry::dir("watch", WatchDir::new(handle(), Vec::new()))),
             ])
         })
     }
@@ -171,10 +181,10 @@ impl Directory for BranchDir {
 
     /// Deletes the branch, whatever is in the directory.
     fn remove(&self) -> BoxFuture<'_, ()> {
-        let branch = self.slot.branch();
+        let branch = self.handle.branch();
         Box::pin(async move {
             Ok(self
-                .slot
+                .handle
                 .database
                 .run(move |_| {
                     while !branch.advance(branch.head()?, None)? {}
@@ -185,30 +195,30 @@ impl Directory for BranchDir {
     }
 }
 
-fn head(slot: Arc<Slot>) -> Status {
+fn head(handle: Arc<BranchHandle>) -> Status {
     let length = {
-        let slot = slot.clone();
-        move || slot.head().map_or(0, |head| line(head).len() as u64)
+        let handle = handle.clone();
+        move || handle.head().map_or(0, |head| line(head).len() as u64)
     };
-    Status::new(move || Ok(line(slot.head()?))).with_length(length)
+    Status::new(move || Ok(line(handle.head()?))).with_length(length)
 }
 
-fn log(slot: Arc<Slot>) -> LogFile {
-    LogFile { database: slot.database.clone(), start: Box::new(move || slot.branch().head()) }
+fn log(handle: Arc<BranchHandle>) -> LogFile {
+    LogFile { database: handle.database.clone(), start: Box::new(move || handle.branch().head()) }
 }
 
-fn forward(slot: Arc<Slot>) -> Command {
-    let refusal = slot.table().upgrade().and_then(|table| table.refusal(slot.number));
+fn forward(handle: Arc<BranchHandle>) -> Command {
+    let refusal = handle.table().upgrade().and_then(|table| table.refusal(handle.number));
     let command = Command::explaining(move |text| {
-        let slot = slot.clone();
+        let handle = handle.clone();
         async move {
             let keep = |text| {
-                if let Some(table) = slot.table().upgrade() {
-                    table.set_refusal(slot.number, text);
+                if let Some(table) = handle.table().upgrade() {
+                    table.set_refusal(handle.number, text);
                 }
             };
             keep(None);
-            let moved = forward_to(&slot, &text).await.map_err(CommandError::from);
+            let moved = forward_to(&handle, &text).await.map_err(CommandError::from);
             moved
                 .inspect_err(|refusal| keep(Some(refusal.text.clone())))
                 .map(|()| transaction::NO_REPLY)
@@ -222,12 +232,12 @@ pub(super) fn hash_begun(text: &str) -> bool {
     text.len() < 40 && text.bytes().all(|digit| matches!(digit, b'0'..=b'9' | b'a'..=b'f'))
 }
 
-async fn forward_to(slot: &Slot, text: &str) -> crate::Result<()> {
+async fn forward_to(handle: &BranchHandle, text: &str) -> crate::Result<()> {
     let to = Id::parse(text.as_bytes())?;
-    let branch = slot.branch();
+    let branch = handle.branch();
     let forward = move |database: &Database| {
-        let _landing = database.landing();
+        let _landing = database.in_flight();
         fast_forward(database, &branch, to)
     };
-    slot.database.run(forward).await
+    handle.database.run(forward).await
 }

@@ -7,20 +7,20 @@ use std::sync::{Arc, Weak};
 
 use datakit_core::vfs::{Error, Result};
 
-use super::branch::Slot;
+use super::branch::BranchHandle;
 use super::quota::Quota;
-use super::transactions::Table;
+use super::transactions::OpenTransactions;
 use crate::{BranchName, Database};
 use datakit_server::ino;
 
 /// Branches without a commit that one connection may make.
-const MADE: usize = 4096;
+const MAX_EMPTY_BRANCHES: usize = 4096;
 
 /// Reasons that are kept, the last ones.
-const REFUSALS: usize = 64;
+const MAX_REFUSALS: usize = 64;
 
 /// Names that were given up and keep their own inode number.
-const NUMBERS: usize = 1024;
+const MAX_RETIRED_NUMBERS: usize = 1024;
 
 /// What one connection knows of branches beside what the store says. What nobody uses is not in it:
 /// a listing adds nothing.
@@ -32,7 +32,7 @@ pub(super) struct BranchTable {
 
 struct State {
     /// The branches in use, with their numbers.
-    slots: BTreeMap<BranchName, (Weak<Slot>, u64)>,
+    handles: BTreeMap<BranchName, (Weak<BranchHandle>, u64)>,
     /// Those that are there also without a commit.
     made: BTreeSet<BranchName>,
     /// Inode numbers of names that were renamed or removed, which the next branch of that name must
@@ -40,7 +40,7 @@ struct State {
     numbers: BTreeMap<BranchName, u64>,
     origin: u64,
     /// Open transactions by the number of their branch: they stay when no fid is left.
-    transactions: BTreeMap<u64, Arc<Table>>,
+    transactions: BTreeMap<u64, Arc<OpenTransactions>>,
     /// Why the last `fast-forward` of a branch failed, by its number: the file is read when no fid
     /// of the branch is left.
     refusals: VecDeque<(u64, String)>,
@@ -48,14 +48,14 @@ struct State {
 
 impl State {
     fn number(&self, name: &BranchName) -> u64 {
-        let of_slot = self.slots.get(name).map(|(_, number)| *number);
-        of_slot
+        let of_handle = self.handles.get(name).map(|(_, number)| *number);
+        of_handle
             .or_else(|| self.numbers.get(name).copied())
             .unwrap_or_else(|| ino::below(self.origin, b'B', name.as_bytes()))
     }
 
     fn set_number(&mut self, name: &BranchName, number: u64) {
-        if self.numbers.len() >= NUMBERS {
+        if self.numbers.len() >= MAX_RETIRED_NUMBERS {
             // All numbers but those of branches in use are new from now on.
             self.numbers.clear();
             self.origin = ino::next();
@@ -67,7 +67,7 @@ impl State {
 impl BranchTable {
     pub(super) fn new(database: &Database, quota: &Arc<Quota>) -> Arc<BranchTable> {
         let state = State {
-            slots: BTreeMap::new(),
+            handles: BTreeMap::new(),
             made: BTreeSet::new(),
             numbers: BTreeMap::new(),
             origin: ino::next(),
@@ -86,21 +86,21 @@ impl BranchTable {
     }
 
     /// What all files about a branch share.
-    pub(super) fn slot(self: &Arc<BranchTable>, name: &BranchName) -> Arc<Slot> {
+    pub(super) fn handle(self: &Arc<BranchTable>, name: &BranchName) -> Arc<BranchHandle> {
         let state = &mut *self.state.lock();
-        if let Some(slot) = state.slots.get(name).and_then(|(slot, _)| slot.upgrade()) {
-            return slot;
+        if let Some(handle) = state.handles.get(name).and_then(|(handle, _)| handle.upgrade()) {
+            return handle;
         }
         let number = state.number(name);
-        let slot = Arc::new(Slot::new(
+        let handle = Arc::new(BranchHandle::new(
             &self.database,
             &self.quota,
             name.clone(),
             number,
             Arc::downgrade(self),
         ));
-        state.slots.insert(name.clone(), (Arc::downgrade(&slot), number));
-        slot
+        state.handles.insert(name.clone(), (Arc::downgrade(&handle), number));
+        handle
     }
 
     /// The inode number of the directory of a branch.
@@ -110,7 +110,8 @@ impl BranchTable {
 
     /// Shows a branch from now on also while it has no commit.
     pub(super) fn make(&self, name: &BranchName) -> Result<()> {
-        let full = |state: &State| state.made.len() >= MADE && !state.made.contains(name);
+        let full =
+            |state: &State| state.made.len() >= MAX_EMPTY_BRANCHES && !state.made.contains(name);
         if full(&self.state.lock()) {
             // Those that have commits by now are shown for that.
             let heads = self.database.heads()?;
@@ -121,8 +122,9 @@ impl BranchTable {
         }
         let state = &mut *self.state.lock();
         if full(state) {
-            return Err(Error::NoSpace
-                .with_message(format_args!("{MADE} branches of this connection have no commit")));
+            return Err(Error::NoSpace.with_message(format_args!(
+                "{MAX_EMPTY_BRANCHES} branches of this connection have no commit"
+            )));
         }
         state.made.insert(name.clone());
         Ok(())
@@ -136,34 +138,34 @@ impl BranchTable {
         self.state.lock().made.iter().cloned().collect()
     }
 
-    /// The branch of `slot` is called `new` now.
-    pub(super) fn renamed(&self, slot: &Arc<Slot>, new: &BranchName) {
-        let old = slot.name();
-        slot.rename(new.clone());
+    /// The branch of `handle` is called `new` now.
+    pub(super) fn renamed(&self, handle: &Arc<BranchHandle>, new: &BranchName) {
+        let old = handle.name();
+        handle.rename(new.clone());
         let state = &mut *self.state.lock();
-        state.slots.remove(&old);
-        state.slots.insert(new.clone(), (Arc::downgrade(slot), slot.number));
+        state.handles.remove(&old);
+        state.handles.insert(new.clone(), (Arc::downgrade(handle), handle.number));
         if state.made.remove(&old) {
             state.made.insert(new.clone());
         }
         state.set_number(&old, ino::next());
-        state.set_number(new, slot.number);
+        state.set_number(new, handle.number);
     }
 
     /// The directory of this branch was removed: the next one of that name is another.
     pub(super) fn removed(&self, name: &BranchName) {
         let state = &mut *self.state.lock();
-        state.slots.remove(name);
+        state.handles.remove(name);
         state.made.remove(name);
         state.set_number(name, ino::next());
     }
 
     /// Takes out a slot whose last user has gone.
-    pub(super) fn forget(&self, slot: &Slot) {
-        let (name, state) = (slot.name(), &mut *self.state.lock());
+    pub(super) fn forget(&self, handle: &BranchHandle) {
+        let (name, state) = (handle.name(), &mut *self.state.lock());
         // The name may be in use again already, by another slot.
-        if state.slots.get(&name).is_some_and(|(found, _)| std::ptr::eq(found.as_ptr(), slot)) {
-            state.slots.remove(&name);
+        if state.handles.get(&name).is_some_and(|(found, _)| std::ptr::eq(found.as_ptr(), handle)) {
+            state.handles.remove(&name);
         }
     }
 
@@ -178,18 +180,18 @@ impl BranchTable {
         let state = &mut *self.state.lock();
         state.refusals.retain(|(of, _)| *of != number);
         state.refusals.extend(text.map(|text| (number, text)));
-        if state.refusals.len() > REFUSALS {
+        if state.refusals.len() > MAX_REFUSALS {
             state.refusals.pop_front();
         }
     }
 
     /// The open transactions on the branch of this number.
-    pub(super) fn transactions(&self, number: u64) -> Option<Arc<Table>> {
+    pub(super) fn transactions(&self, number: u64) -> Option<Arc<OpenTransactions>> {
         self.state.lock().transactions.get(&number).cloned()
     }
 
     /// Keeps a table of transactions for as long as there are any.
-    pub(super) fn keep(&self, number: u64, table: &Arc<Table>) {
+    pub(super) fn keep(&self, number: u64, table: &Arc<OpenTransactions>) {
         self.state.lock().transactions.entry(number).or_insert_with(|| table.clone());
     }
 
@@ -217,7 +219,7 @@ mod tests {
     #[test]
     fn branches_without_a_commit_have_a_limit() {
         let table = table();
-        (0..MADE).for_each(|n| table.make(&name(format!("b{n}"))).unwrap());
+        (0..MAX_EMPTY_BRANCHES).for_each(|n| table.make(&name(format!("b{n}"))).unwrap());
         table.make(&name("b0")).unwrap();
         assert_eq!(table.make(&name("more")).unwrap_err().errno(), Error::NoSpace.errno());
         table.removed(&name("b0"));
@@ -229,17 +231,17 @@ mod tests {
         let table = table();
         let (old, new) = (name("old"), name("new"));
         let before = table.number(&old);
-        let slot = table.slot(&old);
-        assert!(Arc::ptr_eq(&slot, &table.slot(&old)));
-        table.renamed(&slot, &new);
-        assert!(Arc::ptr_eq(&slot, &table.slot(&new)));
-        drop(slot);
+        let handle = table.handle(&old);
+        assert!(Arc::ptr_eq(&handle, &table.handle(&old)));
+        table.renamed(&handle, &new);
+        assert!(Arc::ptr_eq(&handle, &table.handle(&new)));
+        drop(handle);
         assert_eq!(table.number(&new), before);
         assert_ne!(table.number(&old), before);
-        assert!(table.state.lock().slots.is_empty());
+        assert!(table.state.lock().handles.is_empty());
         // However many names are given up, no number is used for two of them.
-        (0..=NUMBERS).for_each(|n| table.removed(&name(format!("b{n}"))));
+        (0..=MAX_RETIRED_NUMBERS).for_each(|n| table.removed(&name(format!("b{n}"))));
         assert_ne!(table.number(&old), before);
-        assert!(table.state.lock().numbers.len() <= NUMBERS);
+        assert!(table.state.lock().numbers.len() <= MAX_RETIRED_NUMBERS);
     }
 }

@@ -19,16 +19,16 @@ impl Branches {
     }
 
     fn move_to(&self, old: &BranchName, new: &BranchName) -> Result<()> {
-        let (slot, database) = (self.0.slot(old), self.0.database());
-        database.rename(&slot.branch(), &database.branch(new))?;
-        self.0.renamed(&slot, new);
+        let (handle, database) = (self.0.handle(old), self.0.database());
+        database.rename(&handle.branch(), &database.branch(new))?;
+        self.0.renamed(&handle, new);
         Ok(())
     }
 }
 
 /// The directory of a branch.
 fn entry(table: &Arc<BranchTable>, branch: &BranchName) -> Entry {
-    table.slot(branch).dir(BranchName::to_file_name)
+    table.handle(branch).dir(BranchName::to_file_name)
 }
 
 /// A branch in a listing: its name and number. The files are made when it is looked up.

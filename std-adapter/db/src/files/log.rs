@@ -73,7 +73,7 @@ impl OpenLeaf for OpenLog {
 }
 
 /// Bytes that are made at a time at least: readers of single bytes do not wait for each.
-const PIECE: usize = 16 << 10;
+const READ_AHEAD: usize = 16 << 10;
 
 /// A place in the text.
 struct Reader {
@@ -109,7 +109,7 @@ impl Reader {
             if there || self.log.is_none() {
                 break;
             }
-            self.more(count.max(PIECE));
+            self.more(count.max(READ_AHEAD));
         }
         if self.begin != offset || self.text.is_empty() {
             // All that is good was read.

@@ -58,7 +58,7 @@ impl Limit {
     ///
     /// # Errors
     /// [`Error::NoSpace`], which says what there are too many of.
-    pub(super) fn take(&self) -> Result<Taken> {
+    pub(super) fn acquire(&self) -> Result<Permit> {
         let more = |taken: usize| (taken < self.most).then_some(taken.saturating_add(1));
         let Ok(_) = self.taken.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more) else {
             return Err(Error::NoSpace.with_message(format_args!(
@@ -66,14 +66,14 @@ impl Limit {
                 self.most, self.what
             )));
         };
-        Ok(Taken(self.taken.clone()))
+        Ok(Permit(self.taken.clone()))
     }
 }
 
 /// One of those that a [`Limit`] counts.
-pub(super) struct Taken(Arc<AtomicUsize>);
+pub(super) struct Permit(Arc<AtomicUsize>);
 
-impl Drop for Taken {
+impl Drop for Permit {
     fn drop(&mut self) {
         self.0.fetch_sub(1, Ordering::Relaxed);
     }

@@ -10,8 +10,8 @@ use datakit_core::vfs::{Create, Error, FileStat, Name, New, OpenMode};
 use tokio::sync::Semaphore;
 
 use super::Keeping;
-use super::quota::{Quota, Taken};
-use crate::counters::Counted;
+use super::quota::{Permit, Quota};
+use crate::counters::GaugeGuard;
 use crate::remote::said;
 use crate::store::{FetchError, Stop};
 use crate::{BranchName, Database, Id};
@@ -30,11 +30,11 @@ pub(super) struct Remotes {
 }
 
 /// Fetches of one connection at a time.
-const AT_ONCE: usize = 2;
+const MAX_CONCURRENT_FETCHES: usize = 2;
 
 impl Remotes {
     pub(super) fn new(database: &Database, quota: &Arc<Quota>) -> Remotes {
-        let turns = Arc::new(Semaphore::new(AT_ONCE));
+        let turns = Arc::new(Semaphore::new(MAX_CONCURRENT_FETCHES));
         Remotes { database: database.clone(), quota: quota.clone(), known: Mutex::default(), turns }
     }
 }
@@ -57,10 +57,10 @@ impl Directory for Remotes {
             if known.contains_key(name.as_bytes()) {
                 return Err(Error::Exists);
             }
-            let taken = self.quota.remotes.take()?;
+            let permit = self.quota.remotes.acquire()?;
             let entry = Entry::dir(
                 name.as_bytes(),
-                RemoteDir::new(&self.database, &self.quota, &self.turns, taken),
+                RemoteDir::new(&self.database, &self.quota, &self.turns, permit),
             );
             known.insert(name.as_bytes().into(), entry.clone());
             Ok(entry)
@@ -94,17 +94,17 @@ struct RemoteDir {
 
 /// What the files of a remote share.
 struct Remote {
-    kept: Arc<Kept>,
+    refs: Arc<FetchedRefs>,
     url: Text,
     head: Live<Option<Id>>,
     quota: Arc<Quota>,
     turns: Arc<Semaphore>,
-    _counted: Counted,
-    _taken: Taken,
+    _counted: GaugeGuard,
+    _permit: Permit,
 }
 
 /// What was fetched, for as long as there is the remote or a fetch of it.
-struct Kept {
+struct FetchedRefs {
     database: Database,
     /// The name under which it is kept, which no other remote of any connection has.
     name: String,
@@ -117,17 +117,21 @@ impl RemoteDir {
         database: &Database,
         quota: &Arc<Quota>,
         turns: &Arc<Semaphore>,
-        taken: Taken,
+        permit: Permit,
     ) -> RemoteDir {
         let name = format!("datakit-{}-{}", std::process::id(), ino::next());
         let remote = Arc::new(Remote {
-            kept: Arc::new(Kept { database: database.clone(), name, used: AtomicBool::new(false) }),
+            refs: Arc::new(FetchedRefs {
+                database: database.clone(),
+                name,
+                used: AtomicBool::new(false),
+            }),
             url: Text::in_space("", &quota.memory),
             head: Live::new(None),
             quota: quota.clone(),
             turns: turns.clone(),
             _counted: database.count(|counters| &counters.remotes),
-            _taken: taken,
+            _permit: permit,
         });
         let fetch = {
             let remote = remote.clone();
@@ -161,9 +165,9 @@ impl Directory for RemoteDir {
 }
 
 /// Has a fetch end when this is dropped: with the request, or with its client.
-struct Wanted(Stop);
+struct CancelOnDrop(Stop);
 
-impl Drop for Wanted {
+impl Drop for CancelOnDrop {
     fn drop(&mut self) {
         self.0.set();
     }
@@ -176,23 +180,23 @@ impl Remote {
             return Err(Error::Invalid.with_message("error: remote url is not defined").into());
         }
         let shown = said::address(&url);
-        let database = &self.kept.database;
+        let database = &self.refs.database;
         database
             .schemes()
             .check(&url)
             .map_err(|why| refused(Error::Invalid, &shown, &said::address(&why), true))?;
         let branch = BranchName::new(&branch).map_err(crate::Error::from)?;
-        let wanted = Wanted(Stop::default());
+        let wanted = CancelOnDrop(Stop::default());
         // Fair: both turns are given in the order in which they are asked for.
         let turn = self.turns.clone().acquire_owned().await;
-        let (kept, stop) = (self.kept.clone(), wanted.0.clone());
-        let landing = database.landing();
+        let (refs, stop) = (self.refs.clone(), wanted.0.clone());
+        let in_flight = database.in_flight();
         let fetched = database.run_remote(move |_| {
             // A process that ends waits for the end of the fetch, which is soon.
-            let _landing = landing;
+            let _landing = in_flight;
             // For as long as it takes: it ends a little later than its request.
             let _turn = turn;
-            Ok(kept.fetch(&url, &branch, &stop))
+            Ok(refs.fetch(&url, &branch, &stop))
         });
         let error = match fetched.await? {
             Ok(head) => {
@@ -229,23 +233,23 @@ fn refused(error: Error, url: &str, why: &str, short: bool) -> CommandError {
     CommandError { error, text: format!("error: cannot fetch {url}: {why}\n") }
 }
 
-impl Kept {
+impl FetchedRefs {
     fn fetch(&self, url: &str, branch: &BranchName, stop: &Stop) -> Result<Id, FetchError> {
         self.used.store(true, Ordering::Relaxed);
         self.database.objects().store().fetch_unless(&self.name, url, branch, stop)
     }
 }
 
-impl Drop for Kept {
+impl Drop for FetchedRefs {
     fn drop(&mut self) {
         if !*self.used.get_mut() {
             return;
         }
         let (database, name) = (self.database.clone(), std::mem::take(&mut self.name));
-        let landing = self.database.landing();
+        let in_flight = self.database.in_flight();
         let forget = move || {
             // The process ends after this.
-            let _landing = landing;
+            let _landing = in_flight;
             if let Err(error) = database.objects().store().forget(&name) {
                 tracing::warn!("what was fetched as {name} stays: {error}");
             }
@@ -268,12 +272,12 @@ impl Leaf for Head {
 
     fn open(&self, mode: OpenMode) -> BoxFuture<'_, Box<dyn OpenLeaf>> {
         Box::pin(async move {
-            let taken = self.0.quota.watches.take()?;
-            let counted = self.0.kept.database.count(|counters| &counters.watches);
+            let permit = self.0.quota.watches.acquire()?;
+            let counted = self.0.refs.database.count(|counters| &counters.watches);
             let text =
                 |head: &Option<Id>| head.map(|head| super::line(Some(head))).unwrap_or_default();
             let open = self.0.head.file(text).open(mode).await?;
-            Ok(Box::new(Keeping { open, _kept: (counted, taken, self.0.clone()) })
+            Ok(Box::new(Keeping { open, _kept: (counted, permit, self.0.clone()) })
                 as Box<dyn OpenLeaf>)
         })
     }

@@ -5,118 +5,128 @@ use std::sync::Arc;
 use datakit_core::vfs::{Error, FileStat, FileType, NAME_MAX, Name, OpenMode, Result, Time};
 
 use crate::Database;
-use crate::model::object::{Commit, Mode};
-use crate::model::object_cache::Objects;
-use crate::model::tree::{Content, Dir, File, Node, Tree, join};
+use crate::model::object::{Commit, EntryMode};
+use crate::model::object_cache::ObjectCache;
+use crate::model::tree::{FileContent, Tree, TreeDir, TreeFile, TreeNode, join};
 use datakit_server::ino;
 use datakit_server::memory::Shared;
 use datakit_server::tree::{BoxFuture, Directory, Entry, Leaf, OpenBytes, OpenLeaf, ready};
 
 /// The tree to be shown and when it came to be, as far as that is known; asked for at every access.
-pub(super) type Source = Arc<dyn Fn() -> crate::Result<(Tree, Option<Time>)> + Send + Sync>;
+pub(super) type TreeSource = Arc<dyn Fn() -> crate::Result<(Tree, Option<Time>)> + Send + Sync>;
 
 /// A tree that is shown.
-pub(super) struct Ro {
+pub(super) struct RoTree {
     database: Database,
-    top: Way,
+    top: Lookup,
     /// Inodes have a number for each place of this, path and kind.
     number: u64,
-    shown: Shown,
+    attributes: Attributes,
 }
 
 /// How a directory is found.
-enum Way {
+enum Lookup {
     /// It was, in a tree that never changes.
-    Found(Dir),
+    Found(TreeDir),
     /// By its path, in what the tree is at that time.
-    Path(Source),
+    Path(TreeSource),
 }
 
-impl Ro {
-    pub(super) fn new(database: &Database, source: Source, number: u64) -> Ro {
-        Ro { database: database.clone(), top: Way::Path(source), number, shown: Shown::default() }
+impl RoTree {
+    pub(super) fn new(database: &Database, source: TreeSource, number: u64) -> RoTree {
+        RoTree {
+            database: database.clone(),
+            top: Lookup::Path(source),
+            number,
+            attributes: Attributes::default(),
+        }
     }
 
     /// The same tree for ever.
-    pub(super) fn fixed(database: &Database, tree: &Tree, number: u64) -> Ro {
-        Ro {
+    pub(super) fn fixed(database: &Database, tree: &Tree, number: u64) -> RoTree {
+        RoTree {
             database: database.clone(),
-            top: Way::Found(tree.top().clone()),
+            top: Lookup::Found(tree.top().clone()),
             number,
-            shown: Shown::default(),
+            attributes: Attributes::default(),
         }
     }
 
     /// The same, shown as of that time.
-    pub(super) fn since(mut self, time: Time) -> Ro {
-        self.shown.since = Some(time);
+    pub(super) fn since(mut self, time: Time) -> RoTree {
+        self.attributes.since = Some(time);
         self
     }
 
     /// The same where removals are taken and change nothing: it goes with the directory that has
     /// it.
-    pub(super) fn kept(mut self) -> Ro {
-        self.shown.kept = true;
+    pub(super) fn kept(mut self) -> RoTree {
+        self.attributes.kept = true;
         self
     }
 
     /// All of it, under a name.
     pub(super) fn top(self, name: &str) -> Entry {
         let number = ino::of(("ro", self.number));
-        let Ro { database, top: way, shown, .. } = self;
+        let RoTree { database, top: lookup, attributes, .. } = self;
         Entry::dir_with_ino(
             name.as_bytes().into(),
             number,
-            RoDir(Arc::new(Place { database, way, path: Vec::new(), number, shown })),
+            RoDir(Arc::new(DirRef { database, lookup, path: Vec::new(), number, attributes })),
         )
     }
 
     /// One file that never changes.
-    pub(super) fn file(database: &Database, name: &[u8], file: File, number: u64) -> Entry {
-        let way = Way::Found(Dir::empty());
-        let shown = Shown::default();
-        let dir =
-            Arc::new(Place { database: database.clone(), way, path: Vec::new(), number, shown });
+    pub(super) fn file(database: &Database, name: &[u8], file: TreeFile, number: u64) -> Entry {
+        let lookup = Lookup::Found(TreeDir::empty());
+        let attributes = Attributes::default();
+        let dir = Arc::new(DirRef {
+            database: database.clone(),
+            lookup,
+            path: Vec::new(),
+            number,
+            attributes,
+        });
         dir.file(name.into(), file, number)
     }
 }
 
 /// A directory of such a tree.
-struct RoDir(Arc<Place>);
+struct RoDir(Arc<DirRef>);
 
 /// Where a directory is, shared with the entries of it that were looked at.
-struct Place {
+struct DirRef {
     database: Database,
-    way: Way,
+    lookup: Lookup,
     path: Vec<u8>,
     /// The inode of the directory.
     number: u64,
-    shown: Shown,
+    attributes: Attributes,
 }
 
 /// What is shown of a tree beside what is in it.
 #[derive(Clone, Copy, Default)]
-struct Shown {
+struct Attributes {
     /// When it came to be what it is, of a tree that never changes.
     since: Option<Time>,
     /// Whether removals are taken and change nothing.
     kept: bool,
 }
 
-impl Place {
-    fn objects(&self) -> &Objects {
+impl DirRef {
+    fn objects(&self) -> &ObjectCache {
         self.database.objects()
     }
 
-    fn dir(&self) -> crate::Result<Dir> {
+    fn dir(&self) -> crate::Result<TreeDir> {
         Ok(self.look()?.0)
     }
 
     /// The directory, and when the tree came to be what it is.
-    fn look(&self) -> crate::Result<(Dir, Option<Time>)> {
-        match &self.way {
-            Way::Found(dir) => Ok((dir.clone(), self.shown.since)),
-            Way::Path(source) => {
+    fn look(&self) -> crate::Result<(TreeDir, Option<Time>)> {
+        match &self.lookup {
+            Lookup::Found(dir) => Ok((dir.clone(), self.attributes.since)),
+            Lookup::Path(source) => {
                 let (tree, since) = source()?;
                 Ok((tree.dir(self.objects(), &self.path)?, since))
             }
@@ -124,56 +134,61 @@ impl Place {
     }
 
     fn since(&self) -> Option<Time> {
-        match &self.way {
-            Way::Found(_) => self.shown.since,
-            Way::Path(source) => source().ok()?.1,
+        match &self.lookup {
+            Lookup::Found(_) => self.attributes.since,
+            Lookup::Path(source) => source().ok()?.1,
         }
     }
 
     /// The directory `name` in this one, which is `dir` now.
-    fn below(&self, name: &[u8], dir: &Dir, number: u64) -> Place {
-        let way = match &self.way {
-            Way::Found(_) => Way::Found(dir.clone()),
-            Way::Path(source) => Way::Path(source.clone()),
+    fn below(&self, name: &[u8], dir: &TreeDir, number: u64) -> DirRef {
+        let lookup = match &self.lookup {
+            Lookup::Found(_) => Lookup::Found(dir.clone()),
+            Lookup::Path(source) => Lookup::Path(source.clone()),
         };
-        Place {
+        DirRef {
             database: self.database.clone(),
-            way,
+            lookup,
             path: join(&self.path, name),
             number,
-            shown: self.shown,
+            attributes: self.attributes,
         }
     }
 
     /// What `node`, which `name` stands for here, is shown as. Nothing below it is read for that:
     /// an object that is missing is in nobody's way but that of its own readers. Submodules are not
     /// shown, nor are names for which clients have no room.
-    fn entry(self: &Arc<Place>, name: crate::model::tree::Name, node: Node) -> Option<Entry> {
+    fn entry(self: &Arc<DirRef>, name: crate::model::tree::Name, node: TreeNode) -> Option<Entry> {
         if name.len() > NAME_MAX {
             return None;
         }
         let number = |kind: u8| ino::below(self.number, kind, &name);
         match node {
-            Node::Submodule(_) => None,
-            Node::Dir(dir) => {
+            TreeNode::Submodule(_) => None,
+            TreeNode::Dir(dir) => {
                 let number = number(b'D');
                 let place = self.below(&name, &dir, number);
                 Some(Entry::dir_with_ino(name, number, RoDir(Arc::new(place))))
             }
-            Node::File(file) => {
-                let number = number(if file.mode == Mode::Link { b'L' } else { b'F' });
+            TreeNode::File(file) => {
+                let number = number(if file.mode == EntryMode::Link { b'L' } else { b'F' });
                 Some(self.file(name, file, number))
             }
         }
     }
 
-    fn file(self: &Arc<Place>, name: crate::model::tree::Name, file: File, number: u64) -> Entry {
-        let link = file.mode == Mode::Link;
-        let way = match &self.way {
-            Way::Found(_) => FileWay::Found(file),
-            Way::Path(..) => FileWay::Looked,
+    fn file(
+        self: &Arc<DirRef>,
+        name: crate::model::tree::Name,
+        file: TreeFile,
+        number: u64,
+    ) -> Entry {
+        let link = file.mode == EntryMode::Link;
+        let lookup = match &self.lookup {
+            Lookup::Found(_) => FileLookup::Found(file),
+            Lookup::Path(..) => FileLookup::ByName,
         };
-        Entry::file_with_ino(name.clone(), number, RoFile { dir: self.clone(), name, way, link })
+        Entry::file_with_ino(name.clone(), number, RoFile { dir: self.clone(), name, lookup, link })
     }
 }
 
@@ -187,7 +202,7 @@ impl Directory for RoDir {
     }
 
     fn ignores_removal(&self, _: &Entry) -> bool {
-        self.0.shown.kept
+        self.0.attributes.kept
     }
 
     fn list(&self) -> BoxFuture<'_, Vec<Entry>> {
@@ -216,31 +231,31 @@ impl Directory for RoDir {
 }
 
 struct RoFile {
-    dir: Arc<Place>,
+    dir: Arc<DirRef>,
     name: crate::model::tree::Name,
-    way: FileWay,
+    lookup: FileLookup,
     link: bool,
 }
 
-/// As [`Way`], of a file.
-enum FileWay {
-    Found(File),
-    Looked,
+/// As [`Lookup`], of a file.
+enum FileLookup {
+    Found(TreeFile),
+    ByName,
 }
 
 impl RoFile {
-    fn file(&self) -> Result<File> {
+    fn file(&self) -> Result<TreeFile> {
         Ok(self.look()?.0)
     }
 
     /// The file, and when the tree came to be what it is.
-    fn look(&self) -> Result<(File, Option<Time>)> {
-        if let FileWay::Found(file) = &self.way {
-            return Ok((file.clone(), self.dir.shown.since));
+    fn look(&self) -> Result<(TreeFile, Option<Time>)> {
+        if let FileLookup::Found(file) = &self.lookup {
+            return Ok((file.clone(), self.dir.attributes.since));
         }
         let (dir, since) = self.dir.look()?;
         match dir.get(self.dir.objects(), &self.name).map_err(|error| error.at(&self.dir.path))? {
-            Some(Node::File(file)) => Ok((file, since)),
+            Some(TreeNode::File(file)) => Ok((file, since)),
             _ => Err(Error::NotFound),
         }
     }
@@ -267,7 +282,7 @@ impl Leaf for RoFile {
 
     fn target(&self) -> BoxFuture<'_, Vec<u8>> {
         ready((|| match self.file()? {
-            File { mode: Mode::Link, content } => {
+            TreeFile { mode: EntryMode::Link, content } => {
                 Ok(self.at(content.bytes(self.dir.objects()))?.to_vec())
             }
             _ => Err(Error::Invalid),
@@ -285,7 +300,7 @@ impl Leaf for RoFile {
     fn open(&self, _: OpenMode) -> BoxFuture<'_, Box<dyn OpenLeaf>> {
         Box::pin(async move {
             let content = match self.file()?.content {
-                Content::Stored(id) => self.at(self.dir.database.blob(id).await)?,
+                FileContent::Stored(id) => self.at(self.dir.database.blob(id).await)?,
                 fresh => self.at(fresh.bytes(self.dir.objects()))?,
             };
             Ok(Box::new(OpenBytes(Shared(content))) as Box<dyn OpenLeaf>)
@@ -302,10 +317,10 @@ pub(super) fn time_of(commit: &Commit) -> Time {
 pub(super) const DIRECTORY: u32 = 0o755;
 
 /// What a file of this mode is shown as: as Git checks it out.
-pub(super) fn stat(mode: Mode, length: u64) -> FileStat {
+pub(super) fn stat(mode: EntryMode, length: u64) -> FileStat {
     let bits = match mode {
-        Mode::Normal => 0o644,
-        Mode::Link => 0o777,
+        EntryMode::Normal => 0o644,
+        EntryMode::Link => 0o777,
         _ => 0o755,
     };
     FileStat { mode: bits, ..FileStat::new(length) }

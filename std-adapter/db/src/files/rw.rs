@@ -14,12 +14,12 @@ use datakit_core::vfs::{
     Create, Error, FileStat, FileType, NAME_MAX, Name, New, OpenMode, Result, Time, read_at,
 };
 
-use self::names::{Inode, Lost, Names};
+use self::names::{Inode, InodeTable, UnlinkedInode};
 use super::ro::{DIRECTORY, stat, time_of};
-use crate::database::HEAVY;
-use crate::model::identity::By;
-use crate::model::object::Mode;
-use crate::model::tree::{Content, File, Node, Tree, join, no_space};
+use crate::database::MAX_INLINE_BYTES;
+use crate::model::identity::Authorship;
+use crate::model::object::EntryMode;
+use crate::model::tree::{FileContent, Tree, TreeFile, TreeNode, join, no_space};
 use crate::transaction::{FileAt, Transaction};
 use crate::{Database, Id};
 use datakit_server::clock::now;
@@ -27,31 +27,31 @@ use datakit_server::content::Content as Sparse;
 use datakit_server::tree::{BoxFuture, Directory, Entry, Leaf, OpenLeaf, ready};
 
 /// The largest file that clients can make, in bytes.
-const LARGEST: u64 = 1 << 30;
+const MAX_FILE_SIZE: u64 = 1 << 30;
 
 /// The tree of a transaction with its inodes.
-pub(super) struct Rw {
+pub(super) struct RwTree {
     database: Database,
     transaction: Arc<Transaction>,
     /// Locked before the transaction's own lock.
-    names: Mutex<Names>,
-    me: Weak<Rw>,
+    names: Mutex<InodeTable>,
+    me: Weak<RwTree>,
 }
 
-impl Rw {
+impl RwTree {
     /// The tree of a transaction that began at `head`.
     pub(super) fn new(
         database: &Database,
         transaction: Arc<Transaction>,
         head: Option<Id>,
-    ) -> Arc<Rw> {
+    ) -> Arc<RwTree> {
         let since = head
             .and_then(|head| database.objects().commit(head).ok())
             .map_or_else(now, |commit| time_of(&commit));
-        Arc::new_cyclic(|me| Rw {
+        Arc::new_cyclic(|me| RwTree {
             database: database.clone(),
             transaction,
-            names: Mutex::new(Names::new(since)),
+            names: Mutex::new(InodeTable::new(since)),
             me: me.clone(),
         })
     }
@@ -75,7 +75,7 @@ impl Rw {
         theirs: Id,
         parents: &[Id],
         message: &[u8],
-        by: &By,
+        by: &Authorship,
     ) -> crate::Result<()> {
         let merged = self.transaction.prepare_merge(theirs, parents, message, by)?;
         self.replace(|_| merged.apply())
@@ -92,7 +92,9 @@ impl Rw {
         let after = self.transaction.tree()?;
         let stays = |path: &[u8], is_dir: bool| {
             path.is_empty()
-                || after.get(objects, path).is_ok_and(|node| is_dir == matches!(node, Node::Dir(_)))
+                || after
+                    .get(objects, path)
+                    .is_ok_and(|node| is_dir == matches!(node, TreeNode::Dir(_)))
         };
         let lost = names.replace(now(), stays);
         self.bury(&names, &before, lost);
@@ -100,33 +102,33 @@ impl Rw {
     }
 
     /// What is `lost` has no name any more; files have the content still that they had in `tree`.
-    fn bury(&self, names: &Names, tree: &Tree, lost: Vec<Lost>) {
+    fn bury(&self, names: &InodeTable, tree: &Tree, lost: Vec<UnlinkedInode>) {
         for lost in lost {
-            if let Ok(Node::File(file)) = tree.get(self.database.objects(), &lost.path) {
+            if let Ok(TreeNode::File(file)) = tree.get(self.database.objects(), &lost.path) {
                 self.transaction.detach(lost.inode.number, file);
             }
             names.bury(&lost);
         }
     }
 
-    fn remove(&self, names: &mut Names, path: &[u8]) -> Result<()> {
+    fn remove(&self, names: &mut InodeTable, path: &[u8]) -> Result<()> {
         let node = self.transaction.remove(path)?;
         self.removed(names, path, node);
         Ok(())
     }
 
     /// `node` is no more at `path`.
-    fn removed(&self, names: &mut Names, path: &[u8], node: Node) {
+    fn removed(&self, names: &mut InodeTable, path: &[u8], node: TreeNode) {
         let lost = names.remove(path, now());
         match node {
-            Node::Dir(dir) => self.bury(names, &Tree::of(dir), lost),
-            Node::File(file) => {
+            TreeNode::Dir(dir) => self.bury(names, &Tree::of(dir), lost),
+            TreeNode::File(file) => {
                 for lost in lost {
                     self.transaction.detach(lost.inode.number, file.clone());
                     names.bury(&lost);
                 }
             }
-            Node::Submodule(_) => {}
+            TreeNode::Submodule(_) => {}
         }
     }
 
@@ -139,7 +141,7 @@ impl Rw {
     fn with_file<R>(
         &self,
         inode: &Inode,
-        work: impl FnOnce(&mut Names, FileAt<'_>) -> Result<R>,
+        work: impl FnOnce(&mut InodeTable, FileAt<'_>) -> Result<R>,
     ) -> Result<R> {
         let mut names = self.names.lock();
         if inode.gone().is_some() {
@@ -166,8 +168,8 @@ fn entry(inode: &Arc<Inode>) -> Entry {
     })
 }
 
-fn file_mode(mode: u32) -> Mode {
-    if mode & 0o100 == 0 { Mode::Normal } else { Mode::Exec }
+fn file_mode(mode: u32) -> EntryMode {
+    if mode & 0o100 == 0 { EntryMode::Normal } else { EntryMode::Exec }
 }
 
 fn gone() -> Error {
@@ -177,7 +179,7 @@ fn gone() -> Error {
 struct RwDir(Arc<Inode>);
 
 impl RwDir {
-    fn rw(&self) -> Result<Arc<Rw>> {
+    fn rw(&self) -> Result<Arc<RwTree>> {
         self.0.rw.upgrade().ok_or_else(gone)
     }
 
@@ -196,13 +198,13 @@ impl RwDir {
             .list(objects)
             .map_err(|error| error.at(&path))?;
         // Of names that are too long clients cannot be told.
-        let can_be_shown = |name: &[u8], node: &Node| {
-            name.len() <= NAME_MAX && !matches!(node, Node::Submodule(_))
+        let can_be_shown = |name: &[u8], node: &TreeNode| {
+            name.len() <= NAME_MAX && !matches!(node, TreeNode::Submodule(_))
         };
         let shown = list.iter().filter(|(name, node)| can_be_shown(name, node));
         let inodes: Vec<_> = shown
             .map(|(name, node)| {
-                names.inode(&self.0, &join(&path, name), name, matches!(node, Node::Dir(_)))
+                names.inode(&self.0, &join(&path, name), name, matches!(node, TreeNode::Dir(_)))
             })
             .collect();
         drop(names);
@@ -214,9 +216,9 @@ impl RwDir {
         let mut names = rw.names.lock();
         let path = join(&self.0.path()?, name);
         let is_dir = match rw.transaction.get(&path)? {
-            Node::Dir(_) => true,
-            Node::File(_) => false,
-            Node::Submodule(_) => return Err(Error::NotFound),
+            TreeNode::Dir(_) => true,
+            TreeNode::File(_) => false,
+            TreeNode::Submodule(_) => return Err(Error::NotFound),
         };
         let inode = names.inode(&self.0, &path, name, is_dir);
         drop(names);
@@ -238,14 +240,14 @@ impl RwDir {
         match create.new {
             New::Dir => rw.transaction.mkdir(&path)?,
             New::File => rw.transaction.create(&path, file_mode(create.mode), b"")?,
-            New::Symlink(target) => rw.transaction.create(&path, Mode::Link, target)?,
+            New::Symlink(target) => rw.transaction.create(&path, EntryMode::Link, target)?,
             New::Special(_) => return Err(Error::NotSupported),
         }
         match there {
             // The same file, emptied, as `open` with O_TRUNC does it.
-            Some(Node::File(File { mode: Mode::Normal | Mode::Exec, .. }))
-                if create.new == New::File =>
-            {
+            Some(TreeNode::File(TreeFile {
+                mode: EntryMode::Normal | EntryMode::Exec, ..
+            })) if create.new == New::File => {
                 names.touch(&path, now());
             }
             replaced => {
@@ -368,7 +370,7 @@ impl Directory for RwDir {
 struct RwFile(Arc<Inode>);
 
 impl RwFile {
-    fn file(&self) -> Result<(Arc<Rw>, File)> {
+    fn file(&self) -> Result<(Arc<RwTree>, TreeFile)> {
         let rw = self.0.rw.upgrade().ok_or_else(gone)?;
         let file = rw.with_file(&self.0, |_, at| Ok(rw.transaction.file(at)?))?;
         Ok((rw, file))
@@ -422,14 +424,14 @@ impl From<crate::Error> for Failed {
 impl Leaf for RwFile {
     fn kind(&self) -> FileType {
         match self.file() {
-            Ok((_, File { mode: Mode::Link, .. })) => FileType::Symlink,
+            Ok((_, TreeFile { mode: EntryMode::Link, .. })) => FileType::Symlink,
             _ => FileType::File,
         }
     }
 
     fn target(&self) -> BoxFuture<'_, Vec<u8>> {
         ready(self.file().and_then(|(rw, file)| match file {
-            File { mode: Mode::Link, content } => {
+            TreeFile { mode: EntryMode::Link, content } => {
                 Ok(self.at(content.bytes(rw.database.objects()))?.to_vec())
             }
             _ => Err(Error::Invalid),
@@ -502,8 +504,10 @@ impl OpenLeaf for OpenRw {
             let leaf = RwFile(self.inode.clone());
             let (rw, file) = leaf.file()?;
             match &file.content {
-                Content::Stored(id) => read_at(&leaf.at(self.blob(&rw, *id).await)?, offset, buf),
-                content => read_fresh(content, offset, buf),
+                FileContent::Stored(id) => {
+                    read_at(&leaf.at(self.blob(&rw, *id).await)?, offset, buf)
+                }
+                content => read_pending(content, offset, buf),
             }
         })
     }
@@ -516,7 +520,7 @@ impl OpenLeaf for OpenRw {
                 let offset = if self.append { content.size() } else { checked(offset)? };
                 offset
                     .checked_add(data.len() as u64)
-                    .filter(|end| *end <= LARGEST)
+                    .filter(|end| *end <= MAX_FILE_SIZE)
                     .ok_or(Error::TooLarge)?;
                 written = content.write(offset, data)?;
                 Ok(())
@@ -527,7 +531,7 @@ impl OpenLeaf for OpenRw {
 }
 
 impl OpenRw {
-    async fn blob(&self, rw: &Rw, id: Id) -> crate::Result<Arc<[u8]>> {
+    async fn blob(&self, rw: &RwTree, id: Id) -> crate::Result<Arc<[u8]>> {
         if let Some((_, blob)) = self.blob.lock().as_ref().filter(|(read, _)| *read == id) {
             return Ok(blob.clone());
         }
@@ -538,8 +542,8 @@ impl OpenRw {
 }
 
 /// As [`read_at`], of content with holes.
-fn read_fresh(content: &Content, offset: u64, buf: &mut [u8]) -> Result<usize> {
-    let Some(content) = content.as_fresh() else { return Err(Error::Io) };
+fn read_pending(content: &FileContent, offset: u64, buf: &mut [u8]) -> Result<usize> {
+    let Some(content) = content.as_pending() else { return Err(Error::Io) };
     let size = content.size();
     match checked_sign(offset) {
         Ok(()) if offset <= size => Ok(content.read(offset, buf)),
@@ -553,9 +557,9 @@ fn read_fresh(content: &Content, offset: u64, buf: &mut [u8]) -> Result<usize> {
 async fn load(inode: &Inode) -> Result<()> {
     let rw = inode.rw.upgrade().ok_or_else(gone)?;
     let file = rw.with_file(inode, |_, at| Ok(rw.transaction.file(at)?))?;
-    let Content::Stored(id) = file.content else { return Ok(()) };
+    let FileContent::Stored(id) = file.content else { return Ok(()) };
     let at = |error: crate::Error| error.at(&inode.path().unwrap_or_default());
-    if rw.database.objects().blob_length(id).map_err(at)? <= HEAVY {
+    if rw.database.objects().blob_length(id).map_err(at)? <= MAX_INLINE_BYTES {
         return Ok(());
     }
     let space = rw.transaction.space().clone();
@@ -580,5 +584,5 @@ fn checked_sign(offset: u64) -> Result<()> {
 /// An offset or length of a file that clients make.
 fn checked(offset: u64) -> Result<u64> {
     checked_sign(offset)?;
-    if offset <= LARGEST { Ok(offset) } else { Err(Error::TooLarge) }
+    if offset <= MAX_FILE_SIZE { Ok(offset) } else { Err(Error::TooLarge) }
 }

@@ -7,10 +7,10 @@ use datakit_core::vfs::{Error, Name, Result, Time};
 
 use super::id;
 use super::log::LogFile;
-use super::ro::{Ro, Source, time_of};
+use super::ro::{RoTree, TreeSource, time_of};
 use crate::model::diff;
-use crate::model::object::{Commit, Mode};
-use crate::model::tree::{Content, File, Tree};
+use crate::model::object::{Commit, EntryMode};
+use crate::model::tree::{FileContent, Tree, TreeFile};
 use crate::{Database, Id};
 use datakit_server::ino;
 use datakit_server::tree::{BoxFuture, Directory, Entry, READ_ONLY_DIR_MODE, ReadOnlyText, ready};
@@ -88,7 +88,7 @@ impl SnapshotDir {
                     self.commit.parents.iter().map(|parent| format!("{parent}\n")).collect();
                 text(name, "snapshot", about, lines)
             }
-            b"ro" => Ro::fixed(&self.database, &tree, self.number).since(since).top("ro"),
+            b"ro" => RoTree::fixed(&self.database, &tree, self.number).since(since).top("ro"),
             _ => return None,
         })
     }
@@ -165,16 +165,16 @@ impl Trees {
                 objects.tree(id).map_err(crate::Error::of_named)?;
                 let number = ino::of(("tree", id.as_bytes()));
                 let name = str::from_utf8(name).map_err(|_| crate::Error::NotFound)?;
-                return Ok(Ro::fixed(&self.0, &Tree::stored(id), number).top(name));
+                return Ok(RoTree::fixed(&self.0, &Tree::stored(id), number).top(name));
             }
-            b"F-" => Mode::Normal,
-            b"X-" => Mode::Exec,
-            b"L-" => Mode::Link,
+            b"F-" => EntryMode::Normal,
+            b"X-" => EntryMode::Exec,
+            b"L-" => EntryMode::Link,
             _ => return Err(crate::Error::NotFound),
         };
         objects.blob_length(id).map_err(crate::Error::of_named)?;
-        let file = File { mode, content: Content::Stored(id) };
-        Ok(Ro::file(&self.0, name, file, ino::of(("blob", name))))
+        let file = TreeFile { mode, content: FileContent::Stored(id) };
+        Ok(RoTree::file(&self.0, name, file, ino::of(("blob", name))))
     }
 }
 
@@ -195,12 +195,12 @@ impl Directory for Trees {
 /// `diff/`: a text for each commit, of what changed from it to a tree.
 pub(super) struct Diff {
     database: Database,
-    new: Source,
+    new: TreeSource,
     number: u64,
 }
 
 impl Diff {
-    pub(super) fn new(database: &Database, new: Source, number: u64) -> Diff {
+    pub(super) fn new(database: &Database, new: TreeSource, number: u64) -> Diff {
         Diff { database: database.clone(), new, number }
     }
 }

@@ -5,32 +5,32 @@ use std::sync::Arc;
 use datakit_core::vfs::{FileStat, OpenMode, Result};
 use tokio::sync::{Mutex, watch};
 
-use super::branch::{Slot, tree_of};
-use super::quota::Taken;
+use super::branch::{BranchHandle, tree_of};
+use super::quota::Permit;
 use super::{Keeping, line};
-use crate::branch::{self, Following, Lagged};
-use crate::counters::Counted;
-use crate::model::tree::Node;
+use crate::branch::{self, BranchWatch, Lagged};
+use crate::counters::GaugeGuard;
+use crate::model::tree::TreeNode;
 use crate::{Database, Error, Id};
 use datakit_server::tree::{BoxFuture, Leaf, OpenLeaf, StreamCursor, ready};
 
 /// What an open stream keeps: the branch that it follows, and its place among the streams that are
 /// counted.
-struct Kept {
-    branch: Following,
-    _counted: Counted,
-    _taken: Taken,
+struct StreamGuards {
+    branch: BranchWatch,
+    _counted: GaugeGuard,
+    _permit: Permit,
 }
 
-impl Slot {
+impl BranchHandle {
     /// What another program did is seen before the first line.
-    fn keep(&self) -> Result<Kept> {
-        let taken = self.quota.watches.take()?;
-        let branch = self.branch().follow()?;
-        Ok(Kept {
+    fn open_stream(&self) -> Result<StreamGuards> {
+        let permit = self.quota.watches.acquire()?;
+        let branch = self.branch().watch()?;
+        Ok(StreamGuards {
             branch,
             _counted: self.database.count(|counters| &counters.watches),
-            _taken: taken,
+            _permit: permit,
         })
     }
 }
@@ -41,7 +41,7 @@ fn nothing_known() -> BoxFuture<'static, FileStat> {
 
 /// `head.live`: the head, and then each other one; those that come and go between two reads are
 /// skipped.
-pub(super) struct HeadLive(pub(super) Arc<Slot>);
+pub(super) struct HeadLive(pub(super) Arc<BranchHandle>);
 
 impl Leaf for HeadLive {
     fn stat(&self) -> BoxFuture<'_, FileStat> {
@@ -50,15 +50,15 @@ impl Leaf for HeadLive {
 
     fn open(&self, mode: OpenMode) -> BoxFuture<'_, Box<dyn OpenLeaf>> {
         Box::pin(async move {
-            let kept = self.0.keep()?;
-            let open = kept.branch.shown().file(|head| line(*head)).open(mode).await?;
-            Ok(Box::new(Keeping { open, _kept: kept }) as Box<dyn OpenLeaf>)
+            let guards = self.0.open_stream()?;
+            let open = guards.branch.head_watch().file(|head| line(*head)).open(mode).await?;
+            Ok(Box::new(Keeping { open, _kept: guards }) as Box<dyn OpenLeaf>)
         })
     }
 }
 
 /// `reflog`: each head from the open on. It ends for who does not read it for too long.
-pub(super) struct Reflog(pub(super) Arc<Slot>);
+pub(super) struct Reflog(pub(super) Arc<BranchHandle>);
 
 impl Leaf for Reflog {
     fn stat(&self) -> BoxFuture<'_, FileStat> {
@@ -67,20 +67,21 @@ impl Leaf for Reflog {
 
     fn open(&self, _: OpenMode) -> BoxFuture<'_, Box<dyn OpenLeaf>> {
         ready((|| {
-            let kept = self.0.keep()?;
+            let guards = self.0.open_stream()?;
             let reader = LogReader {
-                moves: kept.branch.log(),
+                moves: guards.branch.log(),
                 delivery: StreamCursor::default(),
                 ended: false,
             };
-            Ok(Box::new(OpenLog { reader: Mutex::new(reader), _kept: kept }) as Box<dyn OpenLeaf>)
+            Ok(Box::new(OpenLog { reader: Mutex::new(reader), _guards: guards })
+                as Box<dyn OpenLeaf>)
         })())
     }
 }
 
 struct OpenLog {
     reader: Mutex<LogReader>,
-    _kept: Kept,
+    _guards: StreamGuards,
 }
 
 struct LogReader {
@@ -116,7 +117,7 @@ impl OpenLeaf for OpenLog {
 
 /// `tree.live`: what is at a path of a branch, and then each time that it is something else.
 pub(super) struct TreeLive {
-    pub(super) slot: Arc<Slot>,
+    pub(super) handle: Arc<BranchHandle>,
     pub(super) path: Vec<u8>,
 }
 
@@ -127,13 +128,13 @@ impl Leaf for TreeLive {
 
     fn open(&self, _: OpenMode) -> BoxFuture<'_, Box<dyn OpenLeaf>> {
         ready((|| {
-            let kept = self.slot.keep()?;
-            let mut heads = kept.branch.shown().subscribe();
-            let (database, path) = (self.slot.database.clone(), self.path.clone());
+            let guards = self.handle.open_stream()?;
+            let mut heads = guards.branch.head_watch().subscribe();
+            let (database, path) = (self.handle.database.clone(), self.path.clone());
             let text = what_is_at(&database, *heads.borrow_and_update(), &path)?;
             let delivery = StreamCursor::of(text.into());
             let reader = Mutex::new(TreeReader { heads, delivery });
-            Ok(Box::new(OpenTree { database, path, reader, _kept: kept }) as Box<dyn OpenLeaf>)
+            Ok(Box::new(OpenTree { database, path, reader, _guards: guards }) as Box<dyn OpenLeaf>)
         })())
     }
 }
@@ -142,7 +143,7 @@ struct OpenTree {
     database: Database,
     path: Vec<u8>,
     reader: Mutex<TreeReader>,
-    _kept: Kept,
+    _guards: StreamGuards,
 }
 
 struct TreeReader {
@@ -181,12 +182,12 @@ fn what_is_at(database: &Database, head: Option<Id>, path: &[u8]) -> Result<Stri
         Err(Error::NotFound | Error::NotDirectory) => return Ok("\n".to_owned()),
         Err(error) => return Err(error.into()),
     };
-    let id = |node: &Node| -> crate::Result<Id> {
+    let id = |node: &TreeNode| -> crate::Result<Id> {
         match node {
             // Nothing of it is new: it was just read.
-            Node::Dir(dir) => dir.write(&mut Vec::new()),
-            Node::File(file) => file.content.id(),
-            Node::Submodule(id) => Ok(*id),
+            TreeNode::Dir(dir) => dir.write(&mut Vec::new()),
+            TreeNode::File(file) => file.content.id(),
+            TreeNode::Submodule(id) => Ok(*id),
         }
     };
     match node.mode().letter() {

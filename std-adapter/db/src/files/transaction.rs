@@ -5,17 +5,17 @@ use std::sync::{Arc, Weak};
 use datakit_core::vfs::{Error, Name, Result};
 
 use super::author::Author;
-use super::branch::{Slot, hash_begun};
-use super::ro::{Ro, Source};
-use super::rw::Rw;
+use super::branch::{BranchHandle, hash_begun};
+use super::ro::{RoTree, TreeSource};
+use super::rw::RwTree;
 use super::snapshots::Diff;
-use super::transactions::Table;
+use super::transactions::OpenTransactions;
 use crate::Id;
-use crate::database::HEAVY;
-use crate::integrate::How;
+use crate::database::MAX_INLINE_BYTES;
+use crate::integrate::MergePolicy;
 use crate::model::identity::Identity;
 use crate::model::tree::Tree;
-use crate::transaction::{Options, Sides, Transaction};
+use crate::transaction::{MergeInputs, Options, Transaction};
 use datakit_server::tree::{
     BoxFuture, Command, CommandError, Directory, Entry, ReadOnlyText, Status, Text, ready,
 };
@@ -26,7 +26,7 @@ pub(super) const NO_REPLY: &str = "";
 
 /// The directory of one transaction.
 pub(super) struct TransactionDir {
-    files: Arc<Files>,
+    files: Arc<TransactionFiles>,
     entries: [Entry; 8],
     /// There after a merge, or a commit that was refused for some paths.
     conflicts: Entry,
@@ -35,12 +35,12 @@ pub(super) struct TransactionDir {
 }
 
 /// What the files of a transaction share.
-struct Files {
-    slot: Arc<Slot>,
+struct TransactionFiles {
+    handle: Arc<BranchHandle>,
     /// Where it is for as long as it is open. That has this.
-    table: Weak<Table>,
+    table: Weak<OpenTransactions>,
     transaction: Arc<Transaction>,
-    rw: Arc<Rw>,
+    rw: Arc<RwTree>,
     author: Author,
     message: Text,
     parents: Text,
@@ -48,22 +48,29 @@ struct Files {
 
 impl TransactionDir {
     pub(super) fn new(
-        slot: &Arc<Slot>,
-        table: &Arc<Table>,
+        handle: &Arc<BranchHandle>,
+        table: &Arc<OpenTransactions>,
         transaction: Arc<Transaction>,
         head: Option<Id>,
         identity: Identity,
     ) -> TransactionDir {
-        let database = slot.database.clone();
+        let database = handle.database.clone();
         let parents = head.map(|head| format!("{head}\n")).unwrap_or_default();
-        let parents = Text::in_space(parents, &slot.quota.memory);
-        let rw = Rw::new(&database, transaction.clone(), head);
-        let (slot, table) = (slot.clone(), Arc::downgrade(table));
-        let (author, message) = (Author::new(identity), Text::in_space("", &slot.quota.memory));
-        let files =
-            Arc::new(Files { slot, table, transaction, rw: rw.clone(), author, message, parents });
+        let parents = Text::in_space(parents, &handle.quota.memory);
+        let rw = RwTree::new(&database, transaction.clone(), head);
+        let (handle, table) = (handle.clone(), Arc::downgrade(table));
+        let (author, message) = (Author::new(identity), Text::in_space("", &handle.quota.memory));
+        let files = Arc::new(TransactionFiles {
+            handle,
+            table,
+            transaction,
+            rw: rw.clone(),
+            author,
+            message,
+            parents,
+        });
         let number = ino::next();
-        let tree: Source = {
+        let tree: TreeSource = {
             let transaction = files.transaction.clone();
             Arc::new(move || Ok((transaction.tree()?, None)))
         };
@@ -139,7 +146,7 @@ impl Directory for TransactionDir {
     }
 }
 
-impl Files {
+impl TransactionFiles {
     /// The lines of `parents`.
     fn parents(&self) -> crate::Result<Vec<Id>> {
         let text = self.parents.get();
@@ -147,16 +154,16 @@ impl Files {
         lines.map(|line| Ok(Id::parse(line)?)).collect()
     }
 
-    fn ctl(self: &Arc<Files>) -> Command {
+    fn ctl(self: &Arc<TransactionFiles>) -> Command {
         let files = self.clone();
         Command::explaining(move |command| {
             let files = files.clone();
-            async move { files.obey(&command).await }
+            async move { files.run_command(&command).await }
         })
         .complete_unless(word_begun)
     }
 
-    async fn obey(&self, command: &str) -> std::result::Result<String, CommandError> {
+    async fn run_command(&self, command: &str) -> std::result::Result<String, CommandError> {
         let mut words = command.split_ascii_whitespace();
         match (words.next(), words.collect::<Vec<_>>().as_slice()) {
             (Some("close"), []) => self.close().await?,
@@ -169,13 +176,13 @@ impl Files {
 
     /// What it has is dropped before this is over: its memory is free then.
     async fn close(&self) -> Result<()> {
-        if self.transaction.weight() > HEAVY {
+        if self.transaction.weight() > MAX_INLINE_BYTES {
             let transaction = self.transaction.clone();
             let close = move |_: &crate::Database| {
                 transaction.close();
                 Ok(())
             };
-            self.slot.database.run_apart(close).await?;
+            self.handle.database.run_apart(close).await?;
         }
         self.transaction.close();
         self.leave();
@@ -195,23 +202,23 @@ impl Files {
         command: &str,
         words: &[&str],
     ) -> std::result::Result<String, CommandError> {
-        let mut options = Options { how: How::Merge, if_changed: false };
+        let mut options = Options { policy: MergePolicy::Merge, if_changed: false };
         let mut tell = false;
         for word in words {
             match *word {
-                "ff-only" => options.how = How::FastForward,
+                "ff-only" => options.policy = MergePolicy::FastForward,
                 "if-changed" => options.if_changed = true,
                 "id" => tell = true,
                 _ => return Err(unknown(command).into()),
             }
         }
-        let (branch, transaction) = (self.slot.branch(), self.transaction.clone());
+        let (branch, transaction) = (self.handle.branch(), self.transaction.clone());
         let (parents, message, by) = (self.parents()?, self.message.get(), self.author.by()?);
         let weight = transaction.weight();
         let commit = move |_: &crate::Database| {
             transaction.commit(&branch, &parents, &message, &by, options)
         };
-        let committed = self.slot.database.run_sized(weight, commit).await?;
+        let committed = self.handle.database.run_sized(weight, commit).await?;
         self.leave();
         Ok(if tell { super::line(committed.head) } else { NO_REPLY.to_owned() })
     }
@@ -223,10 +230,10 @@ impl Files {
             .first()
             .ok_or_else(|| Error::Invalid.with_message("parents is empty: nothing to reset to"))?;
         let rw = self.rw.clone();
-        Ok(self.slot.database.run(move |_| rw.reset(to)).await?)
+        Ok(self.handle.database.run(move |_| rw.reset(to)).await?)
     }
 
-    fn merge(self: &Arc<Files>) -> Command {
+    fn merge(self: &Arc<TransactionFiles>) -> Command {
         let files = self.clone();
         Command::explaining(move |text| {
             let files = files.clone();
@@ -237,7 +244,7 @@ impl Files {
                 let rw = files.rw.clone();
                 let weight = files.transaction.weight();
                 files
-                    .slot
+                    .handle
                     .database
                     .run_sized(weight, move |_| rw.merge(theirs, &parents, &message, &by))
                     .await?;
@@ -268,13 +275,13 @@ impl Files {
         })
     }
 
-    fn side(&self, name: &str, side: fn(&Sides) -> Tree) -> Entry {
+    fn side(&self, name: &str, side: fn(&MergeInputs) -> Tree) -> Entry {
         let transaction = self.transaction.clone();
-        let source: Source = Arc::new(move || match transaction.merged()? {
+        let source: TreeSource = Arc::new(move || match transaction.merged()? {
             Some(sides) => Ok((side(&sides), None)),
             None => Err(crate::Error::NotFound),
         });
-        Ro::new(&self.slot.database, source, ino::next()).kept().top(name)
+        RoTree::new(&self.handle.database, source, ino::next()).kept().top(name)
     }
 }
 
@@ -296,7 +303,7 @@ fn unknown(command: &str) -> Error {
 #[cfg(test)]
 mod tests {
     use super::super::quota::Quota;
-    use super::super::transactions::Kept;
+    use super::super::transactions::OpenTransaction;
     use super::*;
     use crate::files::branch_table::BranchTable;
     use crate::store::Memory;
@@ -307,23 +314,29 @@ mod tests {
     async fn what_has_ended_is_let_go_of_at_once() {
         let database = Database::new(Arc::new(Memory::new())).unwrap();
         let quota = Quota::new(&database);
-        let slot = BranchTable::new(&database, &quota).slot(&BranchName::new("master").unwrap());
+        let handle =
+            BranchTable::new(&database, &quota).handle(&BranchName::new("master").unwrap());
         for end in ["close", "commit", "remove"] {
             let transaction = Arc::new(Transaction::begin(&database, None).unwrap());
-            let table = Table::of(&slot);
-            let dir =
-                TransactionDir::new(&slot, &table, transaction.clone(), None, Identity::default());
+            let table = OpenTransactions::of(&handle);
+            let dir = TransactionDir::new(
+                &handle,
+                &table,
+                transaction.clone(),
+                None,
+                Identity::default(),
+            );
             table.open.lock().insert(
                 (*b"t").into(),
-                Kept {
+                OpenTransaction {
                     entry: Entry::dir("t", Empty),
                     transaction,
-                    _taken: quota.transactions.take().unwrap(),
+                    _permit: quota.transactions.acquire().unwrap(),
                 },
             );
             match end {
                 "remove" => dir.remove().await.unwrap(),
-                word => drop(dir.files.obey(word).await.unwrap()),
+                word => drop(dir.files.run_command(word).await.unwrap()),
             }
             assert!(table.open.lock().is_empty(), "{end}");
         }

@@ -6,54 +6,57 @@ use std::sync::{Arc, Weak};
 
 use datakit_core::vfs::{Create, Error, Name, Result, User};
 
-use super::branch::Slot;
+use super::branch::BranchHandle;
 use super::branch_table::BranchTable;
-use super::quota::Taken;
+use super::quota::Permit;
 use super::transaction::TransactionDir;
 use crate::transaction::Transaction;
 use datakit_server::tree::{BoxFuture, Directory, Entry, ready};
 
 /// The transactions on one branch.
 pub(super) struct Transactions {
-    slot: Arc<Slot>,
-    table: Arc<Table>,
+    handle: Arc<BranchHandle>,
+    table: Arc<OpenTransactions>,
 }
 
 /// Those that are open. The connection keeps it while there are any.
-pub(super) struct Table {
-    pub(super) open: Mutex<Open>,
+pub(super) struct OpenTransactions {
+    pub(super) open: Mutex<TransactionMap>,
     keeper: Weak<BranchTable>,
     /// That of the branch.
     number: u64,
 }
 
 /// By their names.
-type Open = BTreeMap<Box<[u8]>, Kept>;
+type TransactionMap = BTreeMap<Box<[u8]>, OpenTransaction>;
 
 /// An open transaction, with its place among those that a connection may have.
-pub(super) struct Kept {
+pub(super) struct OpenTransaction {
     pub(super) entry: Entry,
     pub(super) transaction: Arc<Transaction>,
-    pub(super) _taken: Taken,
+    pub(super) _permit: Permit,
 }
 
-impl Table {
+impl OpenTransactions {
     /// The one table of a branch.
-    pub(super) fn of(slot: &Slot) -> Arc<Table> {
-        let (keeper, number) = (slot.table(), slot.number);
+    pub(super) fn of(handle: &BranchHandle) -> Arc<OpenTransactions> {
+        let (keeper, number) = (handle.table(), handle.number);
         let kept = keeper.upgrade().and_then(|keeper| keeper.transactions(number));
         kept.unwrap_or_else(|| {
-            Arc::new(Table { open: Mutex::default(), keeper: keeper.clone(), number })
+            Arc::new(OpenTransactions { open: Mutex::default(), keeper: keeper.clone(), number })
         })
     }
 
     /// Lets go of those that have ended.
-    pub(super) fn sweep(self: &Arc<Table>) {
-        self.with(|_| ());
+    pub(super) fn sweep(self: &Arc<OpenTransactions>) {
+        self.with_open(|_| ());
     }
 
     /// Those that have not ended.
-    fn with<R>(self: &Arc<Table>, with: impl FnOnce(&mut Open) -> R) -> R {
+    fn with_open<R>(
+        self: &Arc<OpenTransactions>,
+        with: impl FnOnce(&mut TransactionMap) -> R,
+    ) -> R {
         let mut open = self.open.lock();
         let before = open.is_empty();
         open.retain(|_, kept| kept.transaction.is_open());
@@ -68,26 +71,29 @@ impl Table {
 }
 
 impl Transactions {
-    pub(super) fn new(slot: Arc<Slot>) -> Transactions {
-        let table = Table::of(&slot);
-        Transactions { slot, table }
+    pub(super) fn new(handle: Arc<BranchHandle>) -> Transactions {
+        let table = OpenTransactions::of(&handle);
+        Transactions { handle, table }
     }
 
     fn begin(&self, name: &[u8], user: User<'_>) -> Result<Entry> {
-        self.table.with(|open| {
+        self.table.with_open(|open| {
             if open.contains_key(name) {
                 return Err(Error::Exists);
             }
-            let taken = self.slot.quota.transactions.take()?;
-            let identity = self.slot.database.authors().of(user);
-            let head = self.slot.head()?;
+            let permit = self.handle.quota.transactions.acquire()?;
+            let identity = self.handle.database.authors().of(user);
+            let head = self.handle.head()?;
             let transaction =
-                Transaction::begin_in(&self.slot.database, head, &self.slot.quota.memory)?;
+                Transaction::begin_in(&self.handle.database, head, &self.handle.quota.memory)?;
             let transaction = Arc::new(transaction);
             let dir =
-                TransactionDir::new(&self.slot, &self.table, transaction.clone(), head, identity);
+                TransactionDir::new(&self.handle, &self.table, transaction.clone(), head, identity);
             let entry = Entry::dir(name, dir);
-            open.insert(name.into(), Kept { entry: entry.clone(), transaction, _taken: taken });
+            open.insert(
+                name.into(),
+                OpenTransaction { entry: entry.clone(), transaction, _permit: permit },
+            );
             Ok(entry)
         })
     }
@@ -95,13 +101,15 @@ impl Transactions {
 
 impl Directory for Transactions {
     fn list(&self) -> BoxFuture<'_, Vec<Entry>> {
-        ready(Ok(self.table.with(|open| open.values().map(|kept| kept.entry.clone()).collect())))
+        ready(Ok(self
+            .table
+            .with_open(|open| open.values().map(|kept| kept.entry.clone()).collect())))
     }
 
     fn lookup<'a>(&'a self, name: Name<'a>) -> BoxFuture<'a, Entry> {
         ready(
             self.table
-                .with(|open| open.get(name.as_bytes()).map(|kept| kept.entry.clone()))
+                .with_open(|open| open.get(name.as_bytes()).map(|kept| kept.entry.clone()))
                 .ok_or(Error::NotFound),
         )
     }

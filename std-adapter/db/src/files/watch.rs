@@ -4,15 +4,15 @@ use std::sync::Arc;
 
 use datakit_core::vfs::{Error, NAME_MAX, Name, Result};
 
-use super::branch::Slot;
+use super::branch::BranchHandle;
 use super::streams::TreeLive;
-use crate::model::tree::{Node, join};
+use crate::model::tree::{TreeNode, join};
 use datakit_server::ino;
 use datakit_server::tree::{BoxFuture, Directory, Entry, READ_ONLY_DIR_MODE, ready};
 
 /// The directory about one path of a branch, which need not be there.
 pub(super) struct WatchDir {
-    slot: Arc<Slot>,
+    handle: Arc<BranchHandle>,
     path: Vec<u8>,
 }
 
@@ -20,25 +20,25 @@ const LIVE: &[u8] = b"tree.live";
 const NODE: &[u8] = b".node";
 
 impl WatchDir {
-    pub(super) fn new(slot: Arc<Slot>, path: Vec<u8>) -> WatchDir {
-        WatchDir { slot, path }
+    pub(super) fn new(handle: Arc<BranchHandle>, path: Vec<u8>) -> WatchDir {
+        WatchDir { handle, path }
     }
 
     fn live(&self) -> Entry {
-        let file = TreeLive { slot: self.slot.clone(), path: self.path.clone() };
-        Entry::file(LIVE, file).with_ino(ino::of(("tree.live", self.slot.number, &self.path)))
+        let file = TreeLive { handle: self.handle.clone(), path: self.path.clone() };
+        Entry::file(LIVE, file).with_ino(ino::of(("tree.live", self.handle.number, &self.path)))
     }
 
     fn below(&self, name: &[u8]) -> Entry {
         let path = join(&self.path, name);
-        let number = ino::of(("watch", self.slot.number, &path));
-        Entry::dir([name, NODE].concat(), WatchDir::new(self.slot.clone(), path)).with_ino(number)
+        let number = ino::of(("watch", self.handle.number, &path));
+        Entry::dir([name, NODE].concat(), WatchDir::new(self.handle.clone(), path)).with_ino(number)
     }
 
     /// What is there now: a hint, since any name can be watched.
     fn names(&self) -> Result<Vec<Entry>> {
-        let objects = self.slot.database.objects();
-        let dir = match self.slot.tree()?.dir(objects, &self.path) {
+        let objects = self.handle.database.objects();
+        let dir = match self.handle.tree()?.dir(objects, &self.path) {
             Ok(dir) => dir,
             Err(crate::Error::NotFound | crate::Error::NotDirectory) => return Ok(Vec::new()),
             Err(error) => return Err(error.into()),
@@ -46,7 +46,8 @@ impl WatchDir {
         let names = dir.list(objects).map_err(|error| error.at(&self.path))?;
         // With its ending, each is to be a name as well.
         let shown = names.iter().filter(|(name, node)| {
-            !matches!(node, Node::Submodule(_)) && name.len().saturating_add(NODE.len()) <= NAME_MAX
+            !matches!(node, TreeNode::Submodule(_))
+                && name.len().saturating_add(NODE.len()) <= NAME_MAX
         });
         Ok(shown.map(|(name, _)| self.below(name)).collect())
     }

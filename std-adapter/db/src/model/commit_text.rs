@@ -86,7 +86,7 @@ fn hash(text: &[u8]) -> Option<Id> {
 
 /// A moment and the zone of the clock that showed it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Stamp {
+pub struct Timestamp {
     /// Seconds since 1970.
     pub seconds: i64,
     /// Minutes that the clock is ahead of UTC; less than a day.
@@ -98,7 +98,7 @@ pub struct Stamp {
 struct Person<'c> {
     name: &'c [u8],
     mail: Option<&'c [u8]>,
-    stamp: Option<Stamp>,
+    stamp: Option<Timestamp>,
 }
 
 impl<'c> Person<'c> {
@@ -109,7 +109,7 @@ impl<'c> Person<'c> {
             let (zone, seconds, name) = (words.next(), words.next(), words.next());
             let stamp = zone
                 .zip(seconds)
-                .and_then(|(zone, seconds)| Stamp::of(&[seconds, b" ", zone].concat()));
+                .and_then(|(zone, seconds)| Timestamp::of(&[seconds, b" ", zone].concat()));
             let name = if stamp.is_some() { name.unwrap_or_default() } else { line };
             return Person { name: name.trim_ascii(), mail: None, stamp };
         };
@@ -119,7 +119,11 @@ impl<'c> Person<'c> {
         // The time is behind the last one: an address may have another.
         let behind =
             rest.iter().rposition(|byte| *byte == b'>').and_then(|last| rest.get(last + 1..));
-        Person { name: name.trim_ascii(), mail: rest.get(..end), stamp: behind.and_then(Stamp::of) }
+        Person {
+            name: name.trim_ascii(),
+            mail: rest.get(..end),
+            stamp: behind.and_then(Timestamp::of),
+        }
     }
 
     fn shown(&self, encoding: Option<&[u8]>) -> String {
@@ -132,10 +136,10 @@ impl<'c> Person<'c> {
     }
 }
 
-impl Stamp {
+impl Timestamp {
     /// `SECONDS ZONE`; without a zone it is UTC. What is no number is no time, what is too large is
     /// 1970, as Git has it.
-    fn of(text: &[u8]) -> Option<Stamp> {
+    fn of(text: &[u8]) -> Option<Timestamp> {
         let text = str::from_utf8(text.trim_ascii()).ok()?;
         let (seconds, zone) =
             text.split_once(|c: char| c.is_ascii_whitespace()).unwrap_or((text, ""));
@@ -145,7 +149,7 @@ impl Stamp {
         }
         let seconds =
             seconds.parse().ok().filter(|seconds| (FIRST..=LAST).contains(seconds)).unwrap_or(0);
-        Some(Stamp { seconds, ahead: ahead(zone.trim_ascii()).unwrap_or(0) })
+        Some(Timestamp { seconds, ahead: ahead(zone.trim_ascii()).unwrap_or(0) })
     }
 
     /// As RFC 3339 has it, in its own zone.

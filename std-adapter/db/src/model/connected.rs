@@ -10,15 +10,15 @@
 use std::collections::{BinaryHeap, HashMap, HashSet};
 use std::sync::Arc;
 
-use crate::model::object::{Commit, Kind, Mode, Object};
-use crate::model::object_cache::Objects;
-use crate::model::tree::Batch;
-use crate::model::tree_text::{Raw, order_of, raw_entries};
+use crate::model::object::{Commit, EntryMode, Object, ObjectKind};
+use crate::model::object_cache::ObjectCache;
+use crate::model::tree::NewObjects;
+use crate::model::tree_text::{RawEntry, order_of, raw_entries};
 use crate::{Error, Fault, Id, Result};
 
 /// So many objects are read and written again rather than looked for in the rest of the tree, where
 /// a rename may have them from.
-const FEW: usize = 64;
+const RENAME_SEARCH_MIN: usize = 64;
 
 /// What is about to be written, or was written and is still at hand.
 pub(crate) type AtHand<'b> = HashMap<Id, &'b Object>;
@@ -31,13 +31,13 @@ pub(crate) type AtHand<'b> = HashMap<Id, &'b Object>;
 /// [`Error::NotFound`] for a parent that is not there, [`Error::Broken`] for anything else that is
 /// not.
 pub(crate) fn gather(
-    objects: &Objects,
+    objects: &ObjectCache,
     head: Option<Id>,
     parents: &[Id],
     tree: Id,
     new: &[(Id, Object)],
     kept: &[(Id, Object)],
-) -> Result<Batch> {
+) -> Result<NewObjects> {
     let new: AtHand<'_> = new.iter().map(|(id, object)| (*id, object)).collect();
     let kept: AtHand<'_> = kept.iter().map(|(id, object)| (*id, object)).collect();
     let mut search = Search { objects, new, kept, seen: HashSet::new(), found: Vec::new() };
@@ -45,7 +45,7 @@ pub(crate) fn gather(
         search.check_named(*parent)?;
     }
     if !objects.store().is_shared() {
-        return Ok(Batch::new());
+        return Ok(NewObjects::new());
     }
     search.commits(head, parents)?;
     let trees = parents
@@ -61,19 +61,23 @@ pub(crate) fn gather(
 ///
 /// # Errors
 /// Those of [`gather`]; [`Error::NotFound`] for the commit itself.
-pub(crate) fn gather_commit(objects: &Objects, head: Option<Id>, commit: Id) -> Result<Batch> {
+pub(crate) fn gather_commit(
+    objects: &ObjectCache,
+    head: Option<Id>,
+    commit: Id,
+) -> Result<NewObjects> {
     let (new, kept) = (AtHand::new(), AtHand::new());
     let mut search = Search { objects, new, kept, seen: HashSet::new(), found: Vec::new() };
     search.check_named(commit)?;
     if !objects.store().is_shared() {
-        return Ok(Batch::new());
+        return Ok(NewObjects::new());
     }
     search.commits(head, &[commit])?;
     search.batch()
 }
 
 struct Search<'a> {
-    objects: &'a Objects,
+    objects: &'a ObjectCache,
     new: AtHand<'a>,
     kept: AtHand<'a>,
     seen: HashSet<Id>,
@@ -83,7 +87,7 @@ struct Search<'a> {
 
 struct Found {
     id: Id,
-    kind: Kind,
+    kind: ObjectKind,
     path: Vec<u8>,
 }
 
@@ -106,7 +110,7 @@ impl Search<'_> {
         let shallow = self.objects.store().shallow()?;
         let commits = unreached(self.objects, &shallow, &tips, &roots)?;
         for (id, commit) in commits {
-            self.found.push(Found { id, kind: Kind::Commit, path: Vec::new() });
+            self.found.push(Found { id, kind: ObjectKind::Commit, path: Vec::new() });
             let mut before = Vec::new();
             for parent in commit.parents.iter().filter(|_| !shallow.contains(&id)) {
                 before.push(self.objects.commit(*parent)?.tree);
@@ -138,7 +142,7 @@ impl Search<'_> {
             return;
         }
         if !self.new.contains_key(&tree) {
-            self.found.push(Found { id: tree, kind: Kind::Tree, path: path.clone() });
+            self.found.push(Found { id: tree, kind: ObjectKind::Tree, path: path.clone() });
         }
         left.push((path, tree, others));
     }
@@ -155,7 +159,7 @@ impl Search<'_> {
             others.iter().map(|other| self.objects.tree(*other)).collect::<Result<Vec<_>>>()?;
         let mut places = vec![0usize; others.len()];
         for entry in raw_entries(&data) {
-            let Raw { name, mode, id } = entry?;
+            let RawEntry { name, mode, id } = entry?;
             let mut below = Vec::new();
             let mut same = false;
             for (other, place) in others.iter().zip(&mut places) {
@@ -163,8 +167,11 @@ impl Search<'_> {
                 // entries are only looked up in the store.
                 let is_before = |at: usize| {
                     other.get(at).is_some_and(|other| {
-                        order_of((&other.name, other.mode == Mode::Dir), (name, mode == Mode::Dir))
-                            .is_lt()
+                        order_of(
+                            (&other.name, other.mode == EntryMode::Dir),
+                            (name, mode == EntryMode::Dir),
+                        )
+                        .is_lt()
                     })
                 };
                 while is_before(*place) {
@@ -172,7 +179,7 @@ impl Search<'_> {
                 }
                 if let Some(there) = other.get(*place).filter(|there| *there.name == *name) {
                     same |= there.id == id;
-                    below.extend(Some(there.id).filter(|_| there.mode == Mode::Dir));
+                    below.extend(Some(there.id).filter(|_| there.mode == EntryMode::Dir));
                 }
             }
             if same {
@@ -180,11 +187,11 @@ impl Search<'_> {
             }
             let path = crate::model::tree::join(path, name);
             match mode {
-                Mode::Dir => self.reach(path, id, below, left),
-                Mode::Submodule => {}
-                Mode::Normal | Mode::Exec | Mode::Link => {
+                EntryMode::Dir => self.reach(path, id, below, left),
+                EntryMode::Submodule => {}
+                EntryMode::Normal | EntryMode::Exec | EntryMode::Link => {
                     if !self.new.contains_key(&id) && self.seen.insert(id) {
-                        self.found.push(Found { id, kind: Kind::Blob, path });
+                        self.found.push(Found { id, kind: ObjectKind::Blob, path });
                     }
                 }
             }
@@ -202,7 +209,7 @@ impl Search<'_> {
 
     /// Leaves out what is somewhere else in these trees, as after a rename of a large directory.
     fn leave_out(&mut self, trees: &[Id]) -> Result<()> {
-        if self.found.len() <= FEW {
+        if self.found.len() <= RENAME_SEARCH_MIN {
             return Ok(());
         }
         let (mut there, mut left) = (HashSet::new(), trees.to_vec());
@@ -210,7 +217,7 @@ impl Search<'_> {
             if there.insert(tree) {
                 for entry in self.objects.tree(tree)?.iter() {
                     match entry.mode {
-                        Mode::Dir => left.push(entry.id),
+                        EntryMode::Dir => left.push(entry.id),
                         _ => drop(there.insert(entry.id)),
                     }
                 }
@@ -221,7 +228,7 @@ impl Search<'_> {
     }
 
     /// The objects themselves, as the store has them.
-    fn batch(&self) -> Result<Batch> {
+    fn batch(&self) -> Result<NewObjects> {
         let object = |Found { id, kind, path }: &Found| {
             let broken = |fault| Error::Broken { id: *id, fault, path: path.clone() };
             if let Some(object) = self.kept.get(id) {
@@ -252,7 +259,7 @@ struct Seen {
 /// The commits that lead to `tips` and not to `roots`, newest first. With clocks that are wrong,
 /// some of the latter as well.
 fn unreached(
-    objects: &Objects,
+    objects: &ObjectCache,
     shallow: &HashSet<Id>,
     tips: &[Id],
     roots: &[Id],

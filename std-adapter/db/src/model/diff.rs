@@ -2,21 +2,21 @@
 
 use crate::Result;
 use crate::model::merge::{dir, same, side_by_side};
-use crate::model::object_cache::Objects;
-use crate::model::tree::{Dir, Node, Tree, join};
+use crate::model::object_cache::ObjectCache;
+use crate::model::tree::{Tree, TreeDir, TreeNode, join};
 
 /// A file that is not the same in two trees.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Change {
     /// What happened to it.
-    pub how: How,
+    pub how: MergePolicy,
     /// Where.
     pub path: Vec<u8>,
 }
 
 /// What happened to a file between an old tree and a new one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum How {
+pub enum MergePolicy {
     /// It is only in the new one.
     Added,
     /// It is only in the old one.
@@ -30,7 +30,7 @@ pub enum How {
 ///
 /// # Errors
 /// [`Error::NotFound`](crate::Error::NotFound) where one of the trees is not in the store.
-pub fn diff(objects: &Objects, old: &Tree, new: &Tree) -> Result<Vec<Change>> {
+pub fn diff(objects: &ObjectCache, old: &Tree, new: &Tree) -> Result<Vec<Change>> {
     let mut diff = Diff { objects, changes: Vec::new(), left: Vec::new() };
     diff.dirs(Vec::new(), old.top(), new.top());
     // No recursion: a client or a repository may have any number of directories in each other.
@@ -47,9 +47,9 @@ pub fn render(changes: &[Change]) -> Vec<u8> {
     let mut text = Vec::new();
     for Change { how, path } in changes {
         let sign = match how {
-            How::Added => b"+ ",
-            How::Removed => b"- ",
-            How::Changed => b"* ",
+            MergePolicy::Added => b"+ ",
+            MergePolicy::Removed => b"- ",
+            MergePolicy::Changed => b"* ",
         };
         text.extend([sign, path.as_slice(), b"\n"].concat());
     }
@@ -57,20 +57,20 @@ pub fn render(changes: &[Change]) -> Vec<u8> {
 }
 
 struct Diff<'o> {
-    objects: &'o Objects,
+    objects: &'o ObjectCache,
     changes: Vec<Change>,
     /// Directories to be looked into, old and new.
-    left: Vec<(Vec<u8>, [Dir; 2])>,
+    left: Vec<(Vec<u8>, [TreeDir; 2])>,
 }
 
 impl Diff<'_> {
-    fn dirs(&mut self, path: Vec<u8>, old: &Dir, new: &Dir) {
+    fn dirs(&mut self, path: Vec<u8>, old: &TreeDir, new: &TreeDir) {
         if !same(old, new) {
             self.left.push((path, [old.clone(), new.clone()]));
         }
     }
 
-    fn names(&mut self, path: &[u8], dirs: &[Dir; 2]) -> Result<()> {
+    fn names(&mut self, path: &[u8], dirs: &[TreeDir; 2]) -> Result<()> {
         for (name, [old, new]) in
             side_by_side(self.objects, dirs).map_err(|error| error.at(path))?
         {
@@ -79,24 +79,29 @@ impl Diff<'_> {
         Ok(())
     }
 
-    fn nodes(&mut self, path: Vec<u8>, old: Option<&Node>, new: Option<&Node>) -> Result<()> {
+    fn nodes(
+        &mut self,
+        path: Vec<u8>,
+        old: Option<&TreeNode>,
+        new: Option<&TreeNode>,
+    ) -> Result<()> {
         let how = match (file(old)?, file(new)?) {
-            (None, Some(_)) => Some(How::Added),
-            (Some(_), None) => Some(How::Removed),
-            (old, new) => (old != new).then_some(How::Changed),
+            (None, Some(_)) => Some(MergePolicy::Added),
+            (Some(_), None) => Some(MergePolicy::Removed),
+            (old, new) => (old != new).then_some(MergePolicy::Changed),
         };
         if let Some(how) = how {
             self.changes.push(Change { how, path: path.clone() });
         }
-        let empty = Dir::empty();
+        let empty = TreeDir::empty();
         self.dirs(path, dir(old).unwrap_or(&empty), dir(new).unwrap_or(&empty));
         Ok(())
     }
 }
 
-fn file(node: Option<&Node>) -> Result<Option<(crate::model::object::Mode, crate::Id)>> {
+fn file(node: Option<&TreeNode>) -> Result<Option<(crate::model::object::EntryMode, crate::Id)>> {
     match node {
-        Some(Node::File(file)) => Ok(Some((file.mode, file.content.id()?))),
+        Some(TreeNode::File(file)) => Ok(Some((file.mode, file.content.id()?))),
         _ => Ok(None),
     }
 }
@@ -107,7 +112,7 @@ mod tests {
 
     use super::*;
     use crate::Id;
-    use crate::model::object::Mode;
+    use crate::model::object::EntryMode;
     use crate::model::test_trees::{CLASHING, deep, edited, files_of, objects, some_files, stored};
 
     #[test]
@@ -116,16 +121,16 @@ mod tests {
         let mut old = Tree::stored(Id::EMPTY_TREE);
         let put =
             |tree: &mut Tree, path: &str, node| tree.put(&objects, path.as_bytes(), node).unwrap();
-        put(&mut old, "a", Node::Dir(Dir::empty()));
+        put(&mut old, "a", TreeNode::Dir(TreeDir::empty()));
         for path in ["a/b", "a.c", "mode", "same", "turned"] {
-            put(&mut old, path, Node::file(Mode::Normal, path));
+            put(&mut old, path, TreeNode::file(EntryMode::Normal, path));
         }
         let mut new = old.clone();
-        put(&mut new, "a/b", Node::file(Mode::Normal, "other"));
-        put(&mut new, "mode", Node::file(Mode::Exec, "mode"));
-        put(&mut new, "turned", Node::Dir(Dir::empty()));
-        put(&mut new, "turned/x", Node::file(Mode::Normal, ""));
-        put(&mut new, "module", Node::Submodule(Id::EMPTY_TREE));
+        put(&mut new, "a/b", TreeNode::file(EntryMode::Normal, "other"));
+        put(&mut new, "mode", TreeNode::file(EntryMode::Exec, "mode"));
+        put(&mut new, "turned", TreeNode::Dir(TreeDir::empty()));
+        put(&mut new, "turned/x", TreeNode::file(EntryMode::Normal, ""));
+        put(&mut new, "module", TreeNode::Submodule(Id::EMPTY_TREE));
         new.take(&objects, b"a.c").unwrap();
         let text = String::from_utf8(render(&diff(&objects, &old, &new).unwrap())).unwrap();
         assert_eq!(text, "- a.c\n* a/b\n* mode\n- turned\n+ turned/x\n");
@@ -136,7 +141,7 @@ mod tests {
         let objects = objects();
         let changes =
             diff(&objects, &deep(&objects, 5000, "1"), &deep(&objects, 5000, "2")).unwrap();
-        assert_eq!((changes.len(), changes[0].how), (1, How::Changed));
+        assert_eq!((changes.len(), changes[0].how), (1, MergePolicy::Changed));
     }
 
     proptest! {
@@ -151,10 +156,10 @@ mod tests {
                 for Change { how, path } in changes {
                     let path = String::from_utf8(path).unwrap();
                     let before = match how {
-                        How::Removed => files.remove(&path),
-                        How::Added | How::Changed => files.insert(path.clone(), new[&path].clone()),
+                        MergePolicy::Removed => files.remove(&path),
+                        MergePolicy::Added | MergePolicy::Changed => files.insert(path.clone(), new[&path].clone()),
                     };
-                    prop_assert_eq!(before.is_some(), how != How::Added);
+                    prop_assert_eq!(before.is_some(), how != MergePolicy::Added);
                     prop_assert_ne!(before.as_ref(), new.get(&path));
                 }
                 prop_assert_eq!(&files, &new);

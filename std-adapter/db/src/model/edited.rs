@@ -6,25 +6,25 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use crate::model::object::{Entries, Mode, Object, TreeEntry, encode_sorted};
-use crate::model::tree::{Batch, Dir, Name, Node};
+use crate::model::object::{EntryMode, Object, TreeEntries, TreeEntry, encode_sorted};
+use crate::model::tree::{Name, NewObjects, TreeDir, TreeNode};
 use crate::model::tree_text::{find, order};
 use crate::{Id, Result};
 
 /// The names of a directory that was changed.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Edited {
-    before: Arc<Entries>,
+pub struct EditedDir {
+    before: Arc<TreeEntries>,
     /// What names stand for now, if they stand for something.
-    changes: BTreeMap<Name, Option<Node>>,
+    changes: BTreeMap<Name, Option<TreeNode>>,
     /// How many names there are.
     count: usize,
 }
 
-impl Edited {
+impl EditedDir {
     /// A directory as it is stored.
-    pub(crate) fn of(before: Arc<Entries>) -> Edited {
-        Edited { count: before.len(), before, changes: BTreeMap::new() }
+    pub(crate) fn of(before: Arc<TreeEntries>) -> EditedDir {
+        EditedDir { count: before.len(), before, changes: BTreeMap::new() }
     }
 
     pub(crate) fn is_empty(&self) -> bool {
@@ -36,22 +36,22 @@ impl Edited {
         self.before.weight()
     }
 
-    pub(crate) fn get(&self, name: &[u8]) -> Option<Node> {
+    pub(crate) fn get(&self, name: &[u8]) -> Option<TreeNode> {
         match self.changes.get(name) {
             Some(changed) => changed.clone(),
-            None => find(&self.before, name).map(Node::of),
+            None => find(&self.before, name).map(TreeNode::of),
         }
     }
 
-    pub(crate) fn get_mut(&mut self, name: &[u8]) -> Option<&mut Node> {
+    pub(crate) fn get_mut(&mut self, name: &[u8]) -> Option<&mut TreeNode> {
         if !self.changes.contains_key(name) {
             let entry = find(&self.before, name)?;
-            self.changes.insert(entry.name.clone(), Some(Node::of(entry)));
+            self.changes.insert(entry.name.clone(), Some(TreeNode::of(entry)));
         }
         self.changes.get_mut(name)?.as_mut()
     }
 
-    pub(crate) fn insert(&mut self, name: Name, node: Node) {
+    pub(crate) fn insert(&mut self, name: Name, node: TreeNode) {
         let was_there = match self.changes.get(&name) {
             Some(changed) => changed.is_some(),
             None => find(&self.before, &name).is_some(),
@@ -60,14 +60,14 @@ impl Edited {
         self.changes.insert(name, Some(node));
     }
 
-    pub(crate) fn remove(&mut self, name: &[u8]) -> Option<Node> {
+    pub(crate) fn remove(&mut self, name: &[u8]) -> Option<TreeNode> {
         let before = find(&self.before, name);
         let removed = match (self.changes.get_mut(name), before) {
             (Some(changed), Some(_)) => changed.take(),
             (Some(_), None) => self.changes.remove(name).flatten(),
             (None, Some(entry)) => {
                 self.changes.insert(entry.name.clone(), None);
-                Some(Node::of(entry))
+                Some(TreeNode::of(entry))
             }
             (None, None) => None,
         };
@@ -76,32 +76,32 @@ impl Edited {
     }
 
     /// The nodes that were changed.
-    pub(crate) fn changed(&self) -> impl Iterator<Item = (&Name, &Node)> {
+    pub(crate) fn changed(&self) -> impl Iterator<Item = (&Name, &TreeNode)> {
         self.changes.iter().filter_map(|(name, node)| Some((name, node.as_ref()?)))
     }
 
     /// All names, in the order of their bytes.
-    pub(crate) fn each(&self, mut see: impl FnMut(&Name, Node)) {
+    pub(crate) fn each(&self, mut see: impl FnMut(&Name, TreeNode)) {
         let before = self.before.by_name();
         let mut before =
             before.iter().filter(|entry| !self.changes.contains_key(&entry.name)).peekable();
         for (name, node) in self.changed() {
             while let Some(entry) = before.next_if(|entry| entry.name < *name) {
-                see(&entry.name, Node::of(entry));
+                see(&entry.name, TreeNode::of(entry));
             }
             see(name, node.clone());
         }
-        before.for_each(|entry| see(&entry.name, Node::of(entry)));
+        before.for_each(|entry| see(&entry.name, TreeNode::of(entry)));
     }
 
-    /// As [`Dir::write`].
-    pub(crate) fn write(&self, batch: &mut Batch) -> Result<(Id, Object)> {
+    /// As [`TreeDir::write`].
+    pub(crate) fn write(&self, batch: &mut NewObjects) -> Result<(Id, Object)> {
         let mut changed = Vec::with_capacity(self.changes.len());
         for (name, node) in self.changed() {
             let (mode, id) = match node {
-                Node::Dir(dir) => (Mode::Dir, dir.write(batch)?),
-                Node::File(file) => (file.mode, file.content.write(batch)?),
-                Node::Submodule(id) => (Mode::Submodule, *id),
+                TreeNode::Dir(dir) => (EntryMode::Dir, dir.write(batch)?),
+                TreeNode::File(file) => (file.mode, file.content.write(batch)?),
+                TreeNode::Submodule(id) => (EntryMode::Submodule, *id),
             };
             changed.push(TreeEntry { name: name.clone(), mode, id });
         }
@@ -116,14 +116,14 @@ impl Edited {
         }
         all.extend(changed);
         // Directories without entries are left out, as Git has none.
-        all.retain(|entry| (entry.mode, entry.id) != (Mode::Dir, Id::EMPTY_TREE));
+        all.retain(|entry| (entry.mode, entry.id) != (EntryMode::Dir, Id::EMPTY_TREE));
         encode_sorted(&all)
     }
 }
 
-impl From<Edited> for Dir {
-    fn from(edited: Edited) -> Dir {
-        Dir::Edited(Arc::new(edited))
+impl From<EditedDir> for TreeDir {
+    fn from(edited: EditedDir) -> TreeDir {
+        TreeDir::Edited(Arc::new(edited))
     }
 }
 
@@ -133,15 +133,17 @@ mod tests {
 
     use super::*;
     use crate::model::object::encode_tree;
-    use crate::model::object_cache::Objects;
+    use crate::model::object_cache::ObjectCache;
     use crate::store::Memory;
 
-    fn entry(name: &str, mode: Mode) -> TreeEntry {
+    fn entry(name: &str, mode: EntryMode) -> TreeEntry {
         TreeEntry { name: name.as_bytes().into(), mode, id: Id::from_bytes([7; 20]) }
     }
 
-    fn mode() -> impl Strategy<Value = Mode> {
-        prop::sample::select([Mode::Normal, Mode::Exec, Mode::Dir, Mode::Submodule].as_slice())
+    fn mode() -> impl Strategy<Value = EntryMode> {
+        prop::sample::select(
+            [EntryMode::Normal, EntryMode::Exec, EntryMode::Dir, EntryMode::Submodule].as_slice(),
+        )
     }
 
     proptest! {
@@ -154,11 +156,11 @@ mod tests {
             let named = |name: &String| name != "." && name != "..";
             let mut model: BTreeMap<_, _> = before.into_iter().filter(|(name, _)| named(name)).collect();
             let (_, object) = encode_tree(model.iter().map(|(name, mode)| entry(name, *mode))).unwrap();
-            let mut edited = Edited::of(Arc::new(Entries::parse(&object.data).unwrap()));
+            let mut edited = EditedDir::of(Arc::new(TreeEntries::parse(&object.data).unwrap()));
             for (name, mode) in changes.into_iter().filter(|(name, _)| named(name)) {
                 match mode {
                     Some(mode) => {
-                        edited.insert(name.as_bytes().into(), Node::of(&entry(&name, mode)));
+                        edited.insert(name.as_bytes().into(), TreeNode::of(&entry(&name, mode)));
                         model.insert(name, mode);
                     }
                     None => {
@@ -175,20 +177,21 @@ mod tests {
                 prop_assert_eq!(edited.get(name.as_bytes()).map(|node| node.mode()), Some(*mode));
                 prop_assert_eq!(edited.get_mut(name.as_bytes()).map(|node| node.mode()), Some(*mode));
             }
-            let written = edited.write(&mut Batch::new()).unwrap().0;
+            let written = edited.write(&mut NewObjects::new()).unwrap().0;
             prop_assert_eq!(written, encode_tree(model.iter().map(|(name, mode)| entry(name, *mode))).unwrap().0);
         }
     }
 
     #[test]
     fn a_change_in_a_large_directory_leaves_the_rest_as_it_is() {
-        let objects = Objects::new(Arc::new(Memory::new()));
+        let objects = ObjectCache::new(Arc::new(Memory::new()));
         let names: Vec<_> = (0..10_000).map(|n| format!("{n:05}")).collect();
-        let (id, object) = encode_tree(names.iter().map(|name| entry(name, Mode::Normal))).unwrap();
+        let (id, object) =
+            encode_tree(names.iter().map(|name| entry(name, EntryMode::Normal))).unwrap();
         objects.store().write(&[(id, object)]).unwrap();
         let mut tree = crate::model::tree::Tree::stored(id);
-        tree.put(&objects, b"05000", Node::file(Mode::Normal, "new")).unwrap();
-        let Dir::Edited(edited) = tree.top() else { panic!("it was changed") };
+        tree.put(&objects, b"05000", TreeNode::file(EntryMode::Normal, "new")).unwrap();
+        let TreeDir::Edited(edited) = tree.top() else { panic!("it was changed") };
         assert_eq!((edited.changed().count(), edited.count), (1, 10_000));
         assert!(Arc::ptr_eq(&edited.before, &objects.tree(id).unwrap()));
     }

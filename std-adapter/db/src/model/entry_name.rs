@@ -7,7 +7,7 @@
 
 use gix::bstr::ByteSlice;
 
-use crate::model::object::Mode;
+use crate::model::object::EntryMode;
 use crate::{Error, Result};
 
 /// A file of Git's in a work tree.
@@ -27,7 +27,7 @@ const MAILMAP: Special = Special { name: b"mailmap", short: b"maba30" };
 ///
 /// # Errors
 /// [`Error::InvalidName`].
-pub(crate) fn check_name(name: &[u8], mode: Mode) -> Result<()> {
+pub(crate) fn check_name(name: &[u8], mode: EntryMode) -> Result<()> {
     let plain = !name.is_empty()
         && name != b"."
         && name != b".."
@@ -44,11 +44,11 @@ fn is_dot_git(name: &[u8]) -> bool {
 }
 
 /// Whether it must be a file, and is none.
-fn is_misplaced(name: &[u8], mode: Mode) -> bool {
+fn is_misplaced(name: &[u8], mode: EntryMode) -> bool {
     let specials: &[&Special] = match mode {
-        Mode::Link => &[&MODULES, &ATTRIBUTES, &IGNORE, &MAILMAP],
-        Mode::Dir | Mode::Submodule => &[&MODULES, &ATTRIBUTES],
-        Mode::Normal | Mode::Exec => return false,
+        EntryMode::Link => &[&MODULES, &ATTRIBUTES, &IGNORE, &MAILMAP],
+        EntryMode::Dir | EntryMode::Submodule => &[&MODULES, &ATTRIBUTES],
+        EntryMode::Normal | EntryMode::Exec => return false,
     };
     specials.iter().any(|special| is_in_hfs(name, special.name) || is_in_ntfs(name, special))
         || behind_backslashes(name).any(|name| is_in_ntfs(name, &MODULES))
@@ -135,7 +135,7 @@ mod tests {
 
     use super::*;
     use crate::Id;
-    use crate::model::object::{Kind, Object, TreeEntry, encode_tree};
+    use crate::model::object::{Object, ObjectKind, TreeEntry, encode_tree};
     use crate::store::{Git, Store};
 
     fn git(dir: &Path, args: &[&str]) -> Output {
@@ -203,13 +203,13 @@ mod tests {
         let store = Git::open(dir.path()).unwrap();
         let (mut objects, mut cases) = (Vec::new(), Vec::new());
         for (number, name) in table().into_iter().enumerate() {
-            for mode in [Mode::Normal, Mode::Link, Mode::Dir] {
+            for mode in [EntryMode::Normal, EntryMode::Link, EntryMode::Dir] {
                 // A directory that must be none is named itself in what git says, and what is in it
                 // tells it from others.
                 let text =
-                    if mode == Mode::Dir { format!("# {number}\n") } else { "#\n".to_owned() };
-                let (blob, object) = Object::new(Kind::Blob, text.into_bytes()).unwrap();
-                if mode == Mode::Dir || number == 0 {
+                    if mode == EntryMode::Dir { format!("# {number}\n") } else { "#\n".to_owned() };
+                let (blob, object) = Object::new(ObjectKind::Blob, text.into_bytes()).unwrap();
+                if mode == EntryMode::Dir || number == 0 {
                     objects.push((blob, object));
                 }
                 let entry = |name: &[u8], mode, id| {
@@ -217,8 +217,8 @@ mod tests {
                         encode_tree([TreeEntry { name: name.into(), mode, id }]).unwrap();
                     ((id, tree), id)
                 };
-                let id = if mode == Mode::Dir {
-                    let (tree, id) = entry(b"f", Mode::Normal, blob);
+                let id = if mode == EntryMode::Dir {
+                    let (tree, id) = entry(b"f", EntryMode::Normal, blob);
                     objects.push(tree);
                     id
                 } else {
@@ -255,7 +255,7 @@ mod tests {
     fn what_git_does_not_add_to_an_index_is_refused() {
         let dir = tempfile::tempdir().unwrap();
         let store = Git::open(dir.path()).unwrap();
-        let (blob, object) = Object::new(Kind::Blob, *b"#").unwrap();
+        let (blob, object) = Object::new(ObjectKind::Blob, *b"#").unwrap();
         store.write(&[(blob, object)]).unwrap();
         let names =
             BASES.iter().flat_map(|base| ["", "x\\"].map(|prefix| format!("{prefix}{base}")));
@@ -263,7 +263,7 @@ mod tests {
             ["..", ".", ".git\\config", "x\\.git", "a\\git~1", ".git::$INDEX_ALLOCATION"]
                 .map(str::to_owned),
         ) {
-            for (mode, number) in [(Mode::Normal, "100644"), (Mode::Link, "120000")] {
+            for (mode, number) in [(EntryMode::Normal, "100644"), (EntryMode::Link, "120000")] {
                 let entry = format!("{number},{blob},{name}");
                 let protect = ["-c", "core.protectNTFS=true", "-c", "core.protectHFS=true"];
                 let args =
@@ -278,13 +278,13 @@ mod tests {
     #[test]
     fn names_of_git_itself_are_refused() {
         for bad in [&b".git"[..], b".GIT", b"git~1", b".", b"..", b"", b"a/b", b"a\0b"] {
-            assert!(check_name(bad, Mode::Normal).is_err(), "{:?}", bad.as_bstr());
+            assert!(check_name(bad, EntryMode::Normal).is_err(), "{:?}", bad.as_bstr());
         }
-        check_name(&[b'x'; 255], Mode::Normal).unwrap();
-        check_name(b"\xff\xfe", Mode::Normal).unwrap();
-        check_name(b".gitignore", Mode::Normal).unwrap();
-        check_name(b".gitignore", Mode::Dir).unwrap();
-        check_name(b".gitmodules", Mode::Link).unwrap_err();
-        check_name(b".gitmodules", Mode::Dir).unwrap_err();
+        check_name(&[b'x'; 255], EntryMode::Normal).unwrap();
+        check_name(b"\xff\xfe", EntryMode::Normal).unwrap();
+        check_name(b".gitignore", EntryMode::Normal).unwrap();
+        check_name(b".gitignore", EntryMode::Dir).unwrap();
+        check_name(b".gitmodules", EntryMode::Link).unwrap_err();
+        check_name(b".gitmodules", EntryMode::Dir).unwrap_err();
     }
 }

@@ -5,7 +5,7 @@ use std::collections::{BinaryHeap, HashMap, HashSet};
 use std::sync::Arc;
 
 use crate::model::object::Commit;
-use crate::model::object_cache::Objects;
+use crate::model::object_cache::ObjectCache;
 use crate::store::CommitGraph;
 use crate::{Error, Id, Result};
 
@@ -18,7 +18,7 @@ use crate::{Error, Id, Result};
 /// # Errors
 /// [`Error::Broken`] if one of the two is not there, or a commit that had to be looked at: only a
 /// shallow repository ends somewhere.
-pub fn merge_bases(objects: &Objects, a: Id, b: Id) -> Result<Vec<Id>> {
+pub fn merge_bases(objects: &ObjectCache, a: Id, b: Id) -> Result<Vec<Id>> {
     let (of_a, of_b) = (objects.commit(a)?, objects.commit(b)?);
     // By far the most frequent, and not left to clocks: with a wrong one the walk could go a long
     // way.
@@ -36,7 +36,11 @@ pub fn merge_bases(objects: &Objects, a: Id, b: Id) -> Result<Vec<Id>> {
 ///
 /// # Errors
 /// Those of the store.
-pub(crate) fn merge_bases_of(objects: &Objects, first: &[Id], second: &[Id]) -> Result<Vec<Id>> {
+pub(crate) fn merge_bases_of(
+    objects: &ObjectCache,
+    first: &[Id],
+    second: &[Id],
+) -> Result<Vec<Id>> {
     let mut walk = Walk::new(objects, first, second)?;
     while walk.step()? {}
     let mut found = std::mem::take(&mut walk.common);
@@ -49,7 +53,7 @@ pub(crate) fn merge_bases_of(objects: &Objects, first: &[Id], second: &[Id]) -> 
 ///
 /// # Errors
 /// Those of [`merge_bases`].
-pub fn is_ancestor(objects: &Objects, ancestor: Id, of: Id) -> Result<bool> {
+pub fn is_ancestor(objects: &ObjectCache, ancestor: Id, of: Id) -> Result<bool> {
     objects.commit(ancestor)?;
     Ok(ancestor == of
         || objects.commit(of)?.parents.contains(&ancestor)
@@ -60,7 +64,7 @@ pub fn is_ancestor(objects: &Objects, ancestor: Id, of: Id) -> Result<bool> {
 ///
 /// It ends with the first error.
 #[must_use]
-pub fn log(objects: &Objects, from: Id) -> Log {
+pub fn log(objects: &ObjectCache, from: Id) -> Log {
     let (seen, queue) = (HashSet::new(), BinaryHeap::new());
     let mut log =
         Log { objects: objects.clone(), shallow: HashSet::new(), seen, queue, failed: None };
@@ -71,7 +75,7 @@ pub fn log(objects: &Objects, from: Id) -> Log {
 /// A walk through the history of a commit. Each commit is read once; what it keeps of those behind
 /// it are their names.
 pub struct Log {
-    objects: Objects,
+    objects: ObjectCache,
     shallow: HashSet<Id>,
     seen: HashSet<Id>,
     queue: BinaryHeap<Due>,
@@ -138,7 +142,7 @@ impl Ord for Due {
 
 /// Without those from which another one comes. Where times are right there are none; nearly always
 /// there is one in all.
-fn lowest(objects: &Objects, bases: &[Id]) -> Result<Vec<Id>> {
+fn lowest(objects: &ObjectCache, bases: &[Id]) -> Result<Vec<Id>> {
     let mut lowest = Vec::new();
     for base in bases {
         let others: Vec<_> = bases.iter().copied().filter(|other| other != base).collect();
@@ -150,7 +154,7 @@ fn lowest(objects: &Objects, bases: &[Id]) -> Result<Vec<Id>> {
 }
 
 /// Whether one of `from` came from `ancestor`.
-fn is_behind(objects: &Objects, ancestor: Id, from: &[Id]) -> Result<bool> {
+fn is_behind(objects: &ObjectCache, ancestor: Id, from: &[Id]) -> Result<bool> {
     let mut walk = Walk::new(objects, &[ancestor], from)?;
     while walk.marks(ancestor) & SECOND == 0 {
         if !walk.step()? {
@@ -173,7 +177,7 @@ const STALE: u8 = 4;
 /// between a side and a lowest common ancestor is never stale, and that ancestor is not, until it
 /// was looked at.
 struct Walk<'o> {
-    objects: &'o Objects,
+    objects: &'o ObjectCache,
     graph: Option<Box<dyn CommitGraph>>,
     shallow: HashSet<Id>,
     queue: BinaryHeap<Next>,
@@ -218,7 +222,7 @@ impl Origin {
 }
 
 impl<'o> Walk<'o> {
-    fn new(objects: &'o Objects, first: &[Id], second: &[Id]) -> Result<Walk<'o>> {
+    fn new(objects: &'o ObjectCache, first: &[Id], second: &[Id]) -> Result<Walk<'o>> {
         let (queue, seen) = (BinaryHeap::new(), HashMap::new());
         let shallow = objects.store().shallow()?;
         let graph = objects.store().commit_graph();
@@ -301,12 +305,12 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::model::object::{Kind, Object};
+    use crate::model::object::{Object, ObjectKind};
     use crate::store::{FetchError, Memory, Move, Store};
     use crate::{BranchName, Fault};
 
     /// Commits made of their parents' indices and times.
-    fn graph(objects: &Objects, commits: &[(Vec<usize>, i64)]) -> Vec<Id> {
+    fn graph(objects: &ObjectCache, commits: &[(Vec<usize>, i64)]) -> Vec<Id> {
         let mut ids: Vec<Id> = Vec::new();
         for (number, (parents, time)) in commits.iter().enumerate() {
             let parents: Vec<_> = parents.iter().map(|parent| ids[*parent]).collect();
@@ -329,7 +333,7 @@ mod tests {
 
     #[test]
     fn a_criss_cross_has_two_bases() {
-        let objects = Objects::new(Arc::new(Memory::new()));
+        let objects = ObjectCache::new(Arc::new(Memory::new()));
         let commits: Vec<(Vec<usize>, i64)> =
             [vec![], vec![0], vec![0], vec![1, 2], vec![2, 1]].into_iter().zip(0..).collect();
         let ids = graph(&objects, &commits);
@@ -342,7 +346,7 @@ mod tests {
 
     #[test]
     fn a_missing_ancestor_is_an_error() {
-        let objects = Objects::new(Arc::new(Memory::new()));
+        let objects = ObjectCache::new(Arc::new(Memory::new()));
         let gone = Commit::encode(Id::EMPTY_TREE, &[], b"gone", 0).unwrap().0;
         let (id, object) = Commit::encode(Id::EMPTY_TREE, &[gone], b"one", 1).unwrap();
         let (other, other_object) = Commit::encode(Id::EMPTY_TREE, &[gone], b"other", 1).unwrap();
@@ -369,10 +373,10 @@ mod tests {
                     .map(|parents| (parents, 3000)),
             );
             let store = Arc::new(Counting::default());
-            let ids = graph(&Objects::new(store.clone()), &commits);
+            let ids = graph(&ObjectCache::new(store.clone()), &commits);
             for (a, b, reads) in [(1998, 1999, 2), (1999, 1998, 2), (2002, 2003, 6)] {
                 store.reads.store(0, Relaxed);
-                merge_bases(&Objects::new(store.clone()), ids[a], ids[b]).unwrap();
+                merge_bases(&ObjectCache::new(store.clone()), ids[a], ids[b]).unwrap();
                 assert_eq!(store.reads.load(Relaxed), reads);
             }
         }
@@ -395,7 +399,7 @@ mod tests {
             self.memory.read(id)
         }
 
-        fn header(&self, id: Id) -> Result<Option<(Kind, u64)>> {
+        fn header(&self, id: Id) -> Result<Option<(ObjectKind, u64)>> {
             self.memory.header(id)
         }
 
@@ -440,7 +444,7 @@ mod tests {
     proptest! {
         #[test]
         fn bases_are_those_of_sets(commits in commits()) {
-            let objects = Objects::new(Arc::new(Memory::new()));
+            let objects = ObjectCache::new(Arc::new(Memory::new()));
             let ids = graph(&objects, &commits);
             let all: Vec<_> = (0..commits.len()).map(|commit| ancestors(&commits, commit)).collect();
             for (a, ours) in all.iter().enumerate() {
@@ -461,7 +465,7 @@ mod tests {
 
         #[test]
         fn bases_of_several_are_those_of_their_merges(commits in commits(), at in any::<[prop::sample::Index; 4]>()) {
-            let objects = Objects::new(Arc::new(Memory::new()));
+            let objects = ObjectCache::new(Arc::new(Memory::new()));
             let [a, b, c, d] = at.map(|at| at.index(commits.len()));
             let mut merges = commits.clone();
             merges.extend([(vec![a, b], 6), (vec![c, d], 6)]);
@@ -472,7 +476,7 @@ mod tests {
 
         #[test]
         fn a_log_has_every_ancestor_once(commits in commits()) {
-            let objects = Objects::new(Arc::new(Memory::new()));
+            let objects = ObjectCache::new(Arc::new(Memory::new()));
             let ids = graph(&objects, &commits);
             let last = commits.len() - 1;
             let logged: Vec<_> = log(&objects, ids[last]).map(|commit| commit.unwrap().0).collect();

@@ -9,15 +9,15 @@ use gix::date::Time;
 use crate::{Error, Result};
 
 /// Bytes of an `author` file.
-pub const LONGEST: usize = 1024;
+pub const MAX_AUTHOR_BYTES: usize = 1024;
 /// Characters of a name that is made of a user's.
-const NAME: usize = 128;
+const MAX_NAME_CHARS: usize = 128;
 /// The last second of the year 9999, which Git's own tools can show.
-const LATEST: i64 = 253_402_300_799;
+const MAX_TIME: i64 = 253_402_300_799;
 /// Users that are nobody: what clients say who do not know better.
 const ANONYMOUS: [&[u8]; 2] = [b"nobody", b"none"];
 
-/// `NAME <MAIL>`.
+/// `MAX_NAME_CHARS <MAIL>`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Identity {
     name: String,
@@ -77,7 +77,7 @@ impl Identity {
             (name, _) => String::from_utf8_lossy(name).into_owned(),
         };
         let plain = |char: &char| !char.is_control() && !['<', '>'].contains(char);
-        let name: String = name.chars().filter(plain).take(NAME).collect();
+        let name: String = name.chars().filter(plain).take(MAX_NAME_CHARS).collect();
         let local: String =
             name.trim().chars().map(|char| if char.is_whitespace() { '.' } else { char }).collect();
         let mail = if local.contains('@') { local } else { format!("{local}@localhost") };
@@ -100,7 +100,7 @@ fn local_name(number: u32) -> String {
     named.unwrap_or_else(|| format!("uid-{number}"))
 }
 
-/// `NAME <MAIL>`, and perhaps a date in one of the forms that Git reads.
+/// `MAX_NAME_CHARS <MAIL>`, and perhaps a date in one of the forms that Git reads.
 fn parse(text: &str) -> std::result::Result<(Identity, Option<Time>), String> {
     let no_mail = || "there is no '<' with a '>' behind it".to_owned();
     let (name, rest) = text.trim().split_once('<').ok_or_else(no_mail)?;
@@ -115,42 +115,42 @@ fn parse(text: &str) -> std::result::Result<(Identity, Option<Time>), String> {
 
 fn parse_date(date: &str) -> Option<Time> {
     let time = gix::date::parse(date, None).ok()?;
-    (0..=LATEST).contains(&time.seconds).then_some(time)
+    (0..=MAX_TIME).contains(&time.seconds).then_some(time)
 }
 
 /// Who a database's commits are by.
 #[derive(Debug, Clone, Default)]
-pub struct Authors {
+pub struct AuthorPolicy {
     /// Of all commits whose transaction does not say otherwise, whoever attached.
     pub always: Option<Identity>,
     /// Of those of nobody in particular.
-    pub otherwise: Identity,
+    pub anonymous: Identity,
 }
 
-impl Authors {
+impl AuthorPolicy {
     /// Who the commits of a user are by.
     #[must_use]
     pub fn of(&self, user: User<'_>) -> Identity {
         let by = self.always.clone().or_else(|| Identity::of_user(user));
-        by.unwrap_or_else(|| self.otherwise.clone())
+        by.unwrap_or_else(|| self.anonymous.clone())
     }
 }
 
 /// Who wrote a commit and who makes it, now and in the local zone.
 #[derive(Debug, Clone)]
-pub struct By {
+pub struct Authorship {
     /// Who wrote it, and when.
     pub author: Signature,
     /// Who makes it, and when: now.
     pub committer: Signature,
 }
 
-impl By {
+impl Authorship {
     /// One for both, now.
     #[must_use]
-    pub fn now(identity: &Identity) -> By {
+    pub fn now(identity: &Identity) -> Authorship {
         let signature = identity.sign(Time::now_local_or_utc());
-        By { author: signature.clone(), committer: signature }
+        Authorship { author: signature.clone(), committer: signature }
     }
 
     /// `committer` now, and the author that `text` says: nothing, or what is written to an `author`
@@ -158,8 +158,8 @@ impl By {
     ///
     /// # Errors
     /// [`Error::InvalidAuthor`].
-    pub fn author(text: &[u8], committer: &Identity) -> Result<By> {
-        let by = By::now(committer);
+    pub fn author(text: &[u8], committer: &Identity) -> Result<Authorship> {
+        let by = Authorship::now(committer);
         if text.trim_ascii().is_empty() {
             return Ok(by);
         }
@@ -167,7 +167,10 @@ impl By {
         let invalid = |reason| Error::InvalidAuthor { text: shown(), reason };
         let text = str::from_utf8(text).map_err(|_| invalid("it is not UTF-8".to_owned()))?;
         let (identity, time) = parse(text).map_err(invalid)?;
-        Ok(By { author: identity.sign(time.unwrap_or(by.committer.time)), committer: by.committer })
+        Ok(Authorship {
+            author: identity.sign(time.unwrap_or(by.committer.time)),
+            committer: by.committer,
+        })
     }
 }
 
@@ -186,7 +189,7 @@ mod tests {
             ("A <a@b> 2024-01-02T03:04:05+01:00", "A", "a@b", Some((1_704_161_045, 3600))),
             ("A <a@b> Thu, 18 Aug 2022 12:45:06 +0800", "A", "a@b", Some((1_660_797_906, 28800))),
         ] {
-            let by = By::author(text.as_bytes(), &committer).unwrap();
+            let by = Authorship::author(text.as_bytes(), &committer).unwrap();
             assert_eq!(
                 (by.author.name.to_string(), by.author.email.to_string()),
                 (name.into(), mail.into()),
@@ -200,7 +203,7 @@ mod tests {
             }
             assert_eq!(by.committer.name, "datakit");
         }
-        assert_eq!(By::author(b" \n", &committer).unwrap().author.name, "datakit");
+        assert_eq!(Authorship::author(b" \n", &committer).unwrap().author.name, "datakit");
         for text in [
             "A",
             "<a@b>",
@@ -212,15 +215,15 @@ mod tests {
             "A <a@b> soon",
             "A <a@b> @-5 +0000",
         ] {
-            assert!(By::author(text.as_bytes(), &committer).is_err(), "{text}");
+            assert!(Authorship::author(text.as_bytes(), &committer).is_err(), "{text}");
         }
-        assert!(By::author(b"A \xff <a@b>", &committer).is_err());
+        assert!(Authorship::author(b"A \xff <a@b>", &committer).is_err());
     }
 
     #[test]
     fn a_user_is_an_author_and_nobody_is_not() {
         let of = |name: &str, number| {
-            Authors::default().of(User { name: name.as_bytes(), number }).to_string()
+            AuthorPolicy::default().of(User { name: name.as_bytes(), number }).to_string()
         };
         assert_eq!(of("alice", Some(7)), "alice <alice@localhost>");
         assert_eq!(of("a<l>ice\n b", None), "alice b <alice.b@localhost>");
@@ -230,7 +233,8 @@ mod tests {
         for (name, number) in [("nobody", Some(0)), ("none", None), ("", None), ("<>", None)] {
             assert_eq!(of(name, number), Identity::default().to_string());
         }
-        let always = Authors { always: Some("CI <ci@x>".parse().unwrap()), ..Authors::default() };
+        let always =
+            AuthorPolicy { always: Some("CI <ci@x>".parse().unwrap()), ..AuthorPolicy::default() };
         assert_eq!(always.of(User { name: b"alice", number: None }).to_string(), "CI <ci@x>");
     }
 }

@@ -6,9 +6,9 @@ use std::sync::Arc;
 
 use crate::model::entry_name::check_name;
 use crate::model::history;
-use crate::model::object::{Entries, Mode, TreeEntry};
-use crate::model::object_cache::Objects;
-use crate::model::tree::{Batch, Dir, Name, Node, Tree, join, split};
+use crate::model::object::{EntryMode, TreeEntries, TreeEntry};
+use crate::model::object_cache::ObjectCache;
+use crate::model::tree::{Name, NewObjects, Tree, TreeDir, TreeNode, join, split};
 use crate::{Error, Id, Result};
 
 /// What a merge made.
@@ -26,12 +26,12 @@ pub struct Conflict {
     /// Where.
     pub path: Vec<u8>,
     /// How they differ.
-    pub why: Why,
+    pub kind: ConflictKind,
 }
 
 /// How the two sides of a conflict differ.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Why {
+pub enum ConflictKind {
     /// A file on one side, a directory on the other.
     FileAndDir,
     /// One side removed what the other changed.
@@ -42,20 +42,20 @@ pub enum Why {
     ChangedTwice,
 }
 
-impl fmt::Display for Why {
+impl fmt::Display for ConflictKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Why::FileAndDir => "File vs dir",
-            Why::RemovedAndChanged => "option: add/del",
-            Why::MadeTwice => "default: add/add and no common ancestor",
-            Why::ChangedTwice => "Changed on both branches",
+            ConflictKind::FileAndDir => "TreeFile vs dir",
+            ConflictKind::RemovedAndChanged => "option: add/del",
+            ConflictKind::MadeTwice => "default: add/add and no common ancestor",
+            ConflictKind::ChangedTwice => "Changed on both branches",
         })
     }
 }
 
 /// A merge that a branch does not take.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Refused {
+pub struct Conflicts {
     /// At least one.
     pub conflicts: Vec<Conflict>,
     /// How the branch moved while the transaction was open.
@@ -63,35 +63,35 @@ pub struct Refused {
 }
 
 /// Paths that are named in the text of an error reply.
-const SHOWN: usize = 3;
+const MAX_LISTED_PATHS: usize = 3;
 /// Bytes of an explanation.
-const EXPLAINED: usize = 64 * 1024;
+const MAX_EXPLANATION_BYTES: usize = 64 * 1024;
 
-impl Refused {
+impl Conflicts {
     /// A line for each path, as far as there is room, and one for the branch.
     #[must_use]
     pub fn explain(&self) -> String {
         let mut text = format!("{}\n", self.moved);
         for (count, conflict) in self.conflicts.iter().enumerate() {
-            if text.len() > EXPLAINED {
+            if text.len() > MAX_EXPLANATION_BYTES {
                 text += &format!("and {} more\n", self.conflicts.len() - count);
                 break;
             }
-            text += &format!("Merge conflict: {}: {}\n", conflict.why, printable(&conflict.path));
+            text += &format!("Merge conflict: {}: {}\n", conflict.kind, printable(&conflict.path));
         }
         text
     }
 }
 
-impl fmt::Display for Refused {
+impl fmt::Display for Conflicts {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut paths: Vec<_> =
             self.conflicts.iter().map(|conflict| printable(&conflict.path)).collect();
-        let more = paths.len().saturating_sub(SHOWN);
-        paths.truncate(SHOWN);
-        let why =
-            self.conflicts.first().map(|conflict| conflict.why.to_string()).unwrap_or_default();
-        write!(f, "{why}: {}", paths.join(", "))?;
+        let more = paths.len().saturating_sub(MAX_LISTED_PATHS);
+        paths.truncate(MAX_LISTED_PATHS);
+        let kind =
+            self.conflicts.first().map(|conflict| conflict.kind.to_string()).unwrap_or_default();
+        write!(f, "{kind}: {}", paths.join(", "))?;
         if more > 0 { write!(f, " and {more} more") } else { Ok(()) }
     }
 }
@@ -110,7 +110,7 @@ fn printable(path: &[u8]) -> String {
 /// # Errors
 /// [`Error::NotFound`] where one of the trees is not in the store; [`Error::InvalidName`] where
 /// `theirs` brings a name that Git refuses.
-pub fn merge(objects: &Objects, base: &Tree, ours: &Tree, theirs: &Tree) -> Result<Merged> {
+pub fn merge(objects: &ObjectCache, base: &Tree, ours: &Tree, theirs: &Tree) -> Result<Merged> {
     merged_by(Names::Checked, objects, base, ours, theirs)
 }
 
@@ -124,7 +124,7 @@ enum Names {
 
 fn merged_by(
     names: Names,
-    objects: &Objects,
+    objects: &ObjectCache,
     base: &Tree,
     ours: &Tree,
     theirs: &Tree,
@@ -141,7 +141,7 @@ fn merged_by(
 }
 
 struct Merge<'o> {
-    objects: &'o Objects,
+    objects: &'o ObjectCache,
     names: Names,
     /// Our tree, with what is done already.
     merged: Merged,
@@ -150,13 +150,19 @@ struct Merge<'o> {
 }
 
 /// Base, ours, theirs.
-type Dirs = [Dir; 3];
+type Dirs = [TreeDir; 3];
 
 /// A file or submodule, as far as a merge tells one from another.
-type File = (Mode, Id);
+type FileId = (EntryMode, Id);
 
 impl Merge<'_> {
-    fn dirs(&mut self, path: Vec<u8>, base: &Dir, ours: &Dir, theirs: &Dir) -> Result<()> {
+    fn dirs(
+        &mut self,
+        path: Vec<u8>,
+        base: &TreeDir,
+        ours: &TreeDir,
+        theirs: &TreeDir,
+    ) -> Result<()> {
         // Where only one side has the directory nothing below can be a file here and a directory
         // there. Elsewhere it can, also if one side is as it was.
         let one = ours.is_empty() || theirs.is_empty();
@@ -167,7 +173,7 @@ impl Merge<'_> {
             return if theirs.is_empty() {
                 self.remove(&path)
             } else {
-                self.put(&path, Node::Dir(theirs.clone()))
+                self.put(&path, TreeNode::Dir(theirs.clone()))
             };
         }
         self.left.push((path, [base.clone(), ours.clone(), theirs.clone()]));
@@ -187,27 +193,27 @@ impl Merge<'_> {
     fn nodes(
         &mut self,
         path: Vec<u8>,
-        base: Option<&Node>,
-        ours: Option<&Node>,
-        theirs: Option<&Node>,
+        base: Option<&TreeNode>,
+        ours: Option<&TreeNode>,
+        theirs: Option<&TreeNode>,
     ) -> Result<()> {
-        let empty = Dir::empty();
+        let empty = TreeDir::empty();
         let base_dir = dir(base).unwrap_or(&empty);
         match (dir(ours), dir(theirs)) {
             (None, None) => self.files(&path, file(base)?, ours, theirs),
             (Some(ours), Some(theirs)) => self.dirs(path, base_dir, ours, theirs),
             (Some(ours), None) if theirs.is_none() => self.dirs(path, base_dir, ours, &empty),
             (None, Some(theirs)) if ours.is_none() => self.dirs(path, base_dir, &empty, theirs),
-            _ => self.conflict(path, Why::FileAndDir),
+            _ => self.conflict(path, ConflictKind::FileAndDir),
         }
     }
 
     fn files(
         &mut self,
         path: &[u8],
-        base: Option<File>,
-        ours: Option<&Node>,
-        theirs: Option<&Node>,
+        base: Option<FileId>,
+        ours: Option<&TreeNode>,
+        theirs: Option<&TreeNode>,
     ) -> Result<()> {
         let (our, their) = (file(ours)?, file(theirs)?);
         if our == their || their == base {
@@ -219,28 +225,28 @@ impl Merge<'_> {
                 None => self.remove(path),
             };
         }
-        let why = match (our, their, base) {
-            (None, ..) | (_, None, _) => Why::RemovedAndChanged,
-            (.., None) => Why::MadeTwice,
-            (.., Some(_)) => Why::ChangedTwice,
+        let kind = match (our, their, base) {
+            (None, ..) | (_, None, _) => ConflictKind::RemovedAndChanged,
+            (.., None) => ConflictKind::MadeTwice,
+            (.., Some(_)) => ConflictKind::ChangedTwice,
         };
-        self.conflict(path.to_vec(), why)
+        self.conflict(path.to_vec(), kind)
     }
 
-    fn conflict(&mut self, path: Vec<u8>, why: Why) -> Result<()> {
-        self.put(&path, Node::file(Mode::Normal, format!("** Conflict **\n{why}\n")))?;
-        self.merged.conflicts.push(Conflict { path, why });
+    fn conflict(&mut self, path: Vec<u8>, kind: ConflictKind) -> Result<()> {
+        self.put(&path, TreeNode::file(EntryMode::Normal, format!("** Conflict **\n{kind}\n")))?;
+        self.merged.conflicts.push(Conflict { path, kind });
         Ok(())
     }
 
     /// Puts `node` at `path`, in directories that are made if need be.
-    fn put(&mut self, path: &[u8], node: Node) -> Result<()> {
+    fn put(&mut self, path: &[u8], node: TreeNode) -> Result<()> {
         if self.names == Names::Checked {
             check_names(self.objects, split(path).map(|(_, name)| name), &node)?;
         }
         let tree = &mut self.merged.tree;
         let Some((parent, _)) = split(path) else {
-            if let Node::Dir(top) = node {
+            if let TreeNode::Dir(top) = node {
                 *tree = Tree::of(top);
             }
             return Ok(());
@@ -261,13 +267,13 @@ impl Merge<'_> {
             }
             path = parent;
         }
-        *tree = Tree::of(Dir::empty());
+        *tree = Tree::of(TreeDir::empty());
         Ok(())
     }
 }
 
 /// Refuses what has a name that Git refuses, or has something of such a name in it.
-fn check_names(objects: &Objects, name: Option<&[u8]>, node: &Node) -> Result<()> {
+fn check_names(objects: &ObjectCache, name: Option<&[u8]>, node: &TreeNode) -> Result<()> {
     if let Some(name) = name {
         check_name(name, node.mode())?;
     }
@@ -278,7 +284,7 @@ fn check_names(objects: &Objects, name: Option<&[u8]>, node: &Node) -> Result<()
             if checked.is_ok() {
                 checked = check_name(name, node.mode());
             }
-            if let Node::Dir(dir) = node {
+            if let TreeNode::Dir(dir) = node {
                 left.push(dir);
             }
         })?;
@@ -288,19 +294,19 @@ fn check_names(objects: &Objects, name: Option<&[u8]>, node: &Node) -> Result<()
 }
 
 /// A name, and what it stands for on each side.
-pub(crate) type Sides<const N: usize> = (Name, [Option<Node>; N]);
+pub(crate) type NamedNodes<const N: usize> = (Name, [Option<TreeNode>; N]);
 
 /// The names that do not stand for the same in the last two of these directories, and what each of
 /// them has there.
 pub(crate) fn side_by_side<const N: usize>(
-    objects: &Objects,
-    dirs: &[Dir; N],
-) -> Result<Vec<Sides<N>>> {
+    objects: &ObjectCache,
+    dirs: &[TreeDir; N],
+) -> Result<Vec<NamedNodes<N>>> {
     let mut lists = Vec::with_capacity(N);
     for dir in dirs {
         lists.push(match dir {
-            Dir::Stored(id) => Listed::Stored(objects.tree(*id)?),
-            Dir::Edited(_) => Listed::Edited(dir.list(objects)?),
+            TreeDir::Stored(id) => Listed::Stored(objects.tree(*id)?),
+            TreeDir::Edited(_) => Listed::Edited(dir.list(objects)?),
         });
     }
     // All are in one order, so that each is gone through once.
@@ -325,14 +331,14 @@ pub(crate) fn side_by_side<const N: usize>(
 
 /// The names of a directory.
 enum Listed {
-    Stored(Arc<Entries>),
-    Edited(Vec<(Name, Node)>),
+    Stored(Arc<TreeEntries>),
+    Edited(Vec<(Name, TreeNode)>),
 }
 
 /// What a name stands for, not taken out of its list.
 enum Side<'l> {
     Entry(&'l TreeEntry),
-    Node(&'l Node),
+    Node(&'l TreeNode),
 }
 
 impl Listed {
@@ -358,54 +364,54 @@ impl Side<'_> {
         }
     }
 
-    fn node(&self) -> Node {
+    fn node(&self) -> TreeNode {
         match self {
-            Side::Entry(entry) => Node::of(entry),
+            Side::Entry(entry) => TreeNode::of(entry),
             Side::Node(node) => (*node).clone(),
         }
     }
 }
 
-pub(crate) fn dir(node: Option<&Node>) -> Option<&Dir> {
+pub(crate) fn dir(node: Option<&TreeNode>) -> Option<&TreeDir> {
     match node {
-        Some(Node::Dir(dir)) => Some(dir),
+        Some(TreeNode::Dir(dir)) => Some(dir),
         _ => None,
     }
 }
 
-fn file(node: Option<&Node>) -> Result<Option<File>> {
+fn file(node: Option<&TreeNode>) -> Result<Option<FileId>> {
     Ok(match node {
-        Some(Node::File(file)) => Some((file.mode, file.content.id()?)),
-        Some(Node::Submodule(id)) => Some((Mode::Submodule, *id)),
-        Some(Node::Dir(_)) | None => None,
+        Some(TreeNode::File(file)) => Some((file.mode, file.content.id()?)),
+        Some(TreeNode::Submodule(id)) => Some((EntryMode::Submodule, *id)),
+        Some(TreeNode::Dir(_)) | None => None,
     })
 }
 
 /// Whether two directories are known to be the same without a look into them.
-pub(crate) fn same(a: &Dir, b: &Dir) -> bool {
+pub(crate) fn same(a: &TreeDir, b: &TreeDir) -> bool {
     match (a, b) {
-        (Dir::Stored(a), Dir::Stored(b)) => a == b,
-        (Dir::Edited(a), Dir::Edited(b)) if Arc::ptr_eq(a, b) => true,
+        (TreeDir::Stored(a), TreeDir::Stored(b)) => a == b,
+        (TreeDir::Edited(a), TreeDir::Edited(b)) if Arc::ptr_eq(a, b) => true,
         _ => a.is_empty() && b.is_empty(),
     }
 }
 
 /// Times that bases of bases are merged; a history that crosses more often than that is merged with
 /// the newest base there.
-const CROSSINGS: usize = 32;
+const MAX_BASE_MERGES: usize = 32;
 
 /// The tree that two commits came from: of their one lowest common ancestor, or a merge of all of
 /// them. `None` if they have nothing in common.
 ///
 /// # Errors
 /// [`Error::NotFound`] if one of the two is not there.
-pub fn base_tree(objects: &Objects, a: Id, b: Id) -> Result<Option<Tree>> {
+pub fn base_tree(objects: &ObjectCache, a: Id, b: Id) -> Result<Option<Tree>> {
     let bases = history::merge_bases(objects, a, b)?;
-    Bases { objects, crossings: CROSSINGS, done: HashMap::new() }.merged(bases)
+    Bases { objects, crossings: MAX_BASE_MERGES, done: HashMap::new() }.merged(bases)
 }
 
 struct Bases<'o> {
-    objects: &'o Objects,
+    objects: &'o ObjectCache,
     crossings: usize,
     /// What was merged already: where three branches cross, the same bases are met again and again.
     done: HashMap<Vec<Id>, Tree>,
@@ -434,7 +440,7 @@ impl Bases<'_> {
             merged = merged_by(Names::Any, self.objects, &below, &merged, &other)?.tree;
         }
         // Written, so that directories are known by their names again.
-        let mut batch = Batch::new();
+        let mut batch = NewObjects::new();
         let merged = Tree::stored(merged.write(&mut batch)?);
         self.objects.store().write(&batch)?;
         self.done.insert(bases, merged.clone());

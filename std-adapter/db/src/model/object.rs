@@ -5,15 +5,15 @@ use std::sync::Arc;
 use gix::objs::WriteTo;
 
 use crate::model::commit_text;
-pub use crate::model::commit_text::Stamp;
-use crate::model::identity::By;
-pub use crate::model::tree_text::Entries;
+pub use crate::model::commit_text::Timestamp;
+use crate::model::identity::Authorship;
+pub use crate::model::tree_text::TreeEntries;
 use crate::model::tree_text::order;
 use crate::{Error, Id, Result};
 
 /// The kinds of objects that the database reads and writes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Kind {
+pub enum ObjectKind {
     /// The content of a file, or the target of a link.
     Blob,
     /// A directory.
@@ -22,36 +22,36 @@ pub enum Kind {
     Commit,
 }
 
-impl Kind {
+impl ObjectKind {
     /// As Git has it.
     #[must_use]
     pub fn as_git(self) -> gix::objs::Kind {
         match self {
-            Kind::Blob => gix::objs::Kind::Blob,
-            Kind::Tree => gix::objs::Kind::Tree,
-            Kind::Commit => gix::objs::Kind::Commit,
+            ObjectKind::Blob => gix::objs::Kind::Blob,
+            ObjectKind::Tree => gix::objs::Kind::Tree,
+            ObjectKind::Commit => gix::objs::Kind::Commit,
         }
     }
 
     /// `None` for a tag.
     #[must_use]
-    pub fn of_git(kind: gix::objs::Kind) -> Option<Kind> {
+    pub fn of_git(kind: gix::objs::Kind) -> Option<ObjectKind> {
         match kind {
-            gix::objs::Kind::Blob => Some(Kind::Blob),
-            gix::objs::Kind::Tree => Some(Kind::Tree),
-            gix::objs::Kind::Commit => Some(Kind::Commit),
+            gix::objs::Kind::Blob => Some(ObjectKind::Blob),
+            gix::objs::Kind::Tree => Some(ObjectKind::Tree),
+            gix::objs::Kind::Commit => Some(ObjectKind::Commit),
             gix::objs::Kind::Tag => None,
         }
     }
 }
 
 /// As Git calls it.
-impl std::fmt::Display for Kind {
+impl std::fmt::Display for ObjectKind {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(match self {
-            Kind::Blob => "blob",
-            Kind::Tree => "tree",
-            Kind::Commit => "commit",
+            ObjectKind::Blob => "blob",
+            ObjectKind::Tree => "tree",
+            ObjectKind::Commit => "commit",
         })
     }
 }
@@ -60,7 +60,7 @@ impl std::fmt::Display for Kind {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Object {
     /// What it is.
-    pub kind: Kind,
+    pub kind: ObjectKind,
     /// Its bytes.
     pub data: Arc<[u8]>,
 }
@@ -70,7 +70,7 @@ impl Object {
     ///
     /// # Errors
     /// [`Error::Store`] if the hash cannot be computed: content made to attack SHA-1.
-    pub fn new(kind: Kind, data: impl Into<Arc<[u8]>>) -> Result<(Id, Object)> {
+    pub fn new(kind: ObjectKind, data: impl Into<Arc<[u8]>>) -> Result<(Id, Object)> {
         let data = data.into();
         let id = gix::objs::compute_hash(gix::hash::Kind::Sha1, kind.as_git(), &data)
             .map_err(|error| Error::Store(format!("hash of an object: {error}")))?;
@@ -92,7 +92,7 @@ pub(crate) fn id_of(id: &gix::oid) -> Id {
 
 /// What a name of a tree stands for, as its mode says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Mode {
+pub enum EntryMode {
     /// 100644: a file.
     Normal,
     /// 100755: a program.
@@ -105,15 +105,15 @@ pub enum Mode {
     Submodule,
 }
 
-impl Mode {
+impl EntryMode {
     /// As it stands in a tree.
     fn octal(self) -> &'static [u8] {
         match self {
-            Mode::Normal => b"100644",
-            Mode::Exec => b"100755",
-            Mode::Link => b"120000",
-            Mode::Dir => b"40000",
-            Mode::Submodule => b"160000",
+            EntryMode::Normal => b"100644",
+            EntryMode::Exec => b"100755",
+            EntryMode::Link => b"120000",
+            EntryMode::Dir => b"40000",
+            EntryMode::Submodule => b"160000",
         }
     }
 
@@ -121,11 +121,11 @@ impl Mode {
     #[must_use]
     pub fn letter(self) -> Option<char> {
         match self {
-            Mode::Normal => Some('F'),
-            Mode::Exec => Some('X'),
-            Mode::Link => Some('L'),
-            Mode::Dir => Some('D'),
-            Mode::Submodule => None,
+            EntryMode::Normal => Some('F'),
+            EntryMode::Exec => Some('X'),
+            EntryMode::Link => Some('L'),
+            EntryMode::Dir => Some('D'),
+            EntryMode::Submodule => None,
         }
     }
 }
@@ -136,7 +136,7 @@ pub struct TreeEntry {
     /// The name: any bytes but `/` and NUL.
     pub name: Arc<[u8]>,
     /// What it stands for.
-    pub mode: Mode,
+    pub mode: EntryMode,
     /// The object.
     pub id: Id,
 }
@@ -167,7 +167,7 @@ pub(crate) fn encode_sorted(entries: &[&TreeEntry]) -> Result<(Id, Object)> {
         bytes.push(0);
         bytes.extend_from_slice(id.as_bytes());
     }
-    Object::new(Kind::Tree, bytes)
+    Object::new(ObjectKind::Tree, bytes)
 }
 
 fn written(object: &dyn WriteTo) -> Result<Vec<u8>> {
@@ -188,7 +188,7 @@ pub struct Commit {
     /// `NAME <EMAIL>` of the author, in UTF-8; as much of it as there is.
     pub author: String,
     /// When the author wrote it, if it says so.
-    pub written: Option<Stamp>,
+    pub written: Option<Timestamp>,
     /// When the committer made it, in seconds since 1970; 0 if it does not say. Histories are
     /// sorted by this.
     pub time: i64,
@@ -226,14 +226,19 @@ impl Commit {
             email: email.into(),
             time: gix::date::Time { seconds: time, offset: 0 },
         };
-        Commit::encode_by(tree, parents, message, &By { author: by.clone(), committer: by })
+        Commit::encode_by(tree, parents, message, &Authorship { author: by.clone(), committer: by })
     }
 
     /// The commit of this tree.
     ///
     /// # Errors
     /// [`Error::InvalidMessage`]; those of [`Object::new`].
-    pub fn encode_by(tree: Id, parents: &[Id], message: &[u8], by: &By) -> Result<(Id, Object)> {
+    pub fn encode_by(
+        tree: Id,
+        parents: &[Id],
+        message: &[u8],
+        by: &Authorship,
+    ) -> Result<(Id, Object)> {
         if let Some(at) = message.iter().position(|byte| *byte == 0) {
             return Err(Error::InvalidMessage(at));
         }
@@ -246,7 +251,7 @@ impl Commit {
             message: message.into(),
             extra_headers: Vec::new(),
         };
-        Object::new(Kind::Commit, written(&commit)?)
+        Object::new(ObjectKind::Commit, written(&commit)?)
     }
 }
 
@@ -259,20 +264,20 @@ mod tests {
         let entry =
             |name: &str, mode| TreeEntry { name: name.as_bytes().into(), mode, id: Id::EMPTY_TREE };
         let (_, object) = encode_tree([
-            entry("b", Mode::Dir),
-            entry("b.c", Mode::Normal),
-            entry("b-", Mode::Submodule),
-            entry("a", Mode::Link),
+            entry("b", EntryMode::Dir),
+            entry("b.c", EntryMode::Normal),
+            entry("b-", EntryMode::Submodule),
+            entry("a", EntryMode::Link),
         ])
         .unwrap();
-        let names = Entries::parse(&object.data).unwrap();
+        let names = TreeEntries::parse(&object.data).unwrap();
         let names: Vec<_> = names.iter().map(|entry| (&*entry.name, entry.mode)).collect();
         // `b` counts as `b/`.
-        let expected: [(&[u8], Mode); 4] = [
-            (b"a", Mode::Link),
-            (b"b-", Mode::Submodule),
-            (b"b.c", Mode::Normal),
-            (b"b", Mode::Dir),
+        let expected: [(&[u8], EntryMode); 4] = [
+            (b"a", EntryMode::Link),
+            (b"b-", EntryMode::Submodule),
+            (b"b.c", EntryMode::Normal),
+            (b"b", EntryMode::Dir),
         ];
         assert_eq!(names, expected);
     }

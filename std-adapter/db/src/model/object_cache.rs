@@ -8,34 +8,34 @@ use std::sync::{Arc, Weak};
 use quick_cache::sync::{Cache, DefaultLifecycle};
 use quick_cache::{DefaultHashBuilder, OptionsBuilder, Weighter};
 
-use crate::model::object::{Commit, Entries, Kind, Object};
+use crate::model::object::{Commit, Object, ObjectKind, TreeEntries};
 use crate::store::Store;
 use crate::{Error, Fault, Id, Result};
 
 /// Bytes that each of the three caches may hold, about. A server of a large repository is to stay
 /// small.
-const CACHED: u64 = 8 << 20;
+const CACHE_BYTES: u64 = 8 << 20;
 
 /// A larger blob is not kept: it would throw out many small ones.
-const LARGEST_KEPT: usize = 64 << 10;
+const MAX_CACHED_BLOB: usize = 64 << 10;
 
 /// A tree of more bytes is not kept in a cache. It would throw out the others, if it were let in at
 /// all.
-const LARGEST_TREE: u64 = 512 << 10;
+const MAX_CACHED_TREE: u64 = 512 << 10;
 
 /// Parts of a cache that are locked one by one. What is larger than a part is not let in.
-const PARTS: usize = 8;
+const CACHE_SHARDS: usize = 8;
 
 /// A store with what was read from it lately. Clones are the same.
 #[derive(Clone)]
-pub struct Objects(Arc<Shared>);
+pub struct ObjectCache(Arc<CacheState>);
 
-struct Shared {
+struct CacheState {
     store: Arc<dyn Store>,
-    trees: Cache<Id, Arc<Entries>, Weight>,
+    trees: Cache<Id, Arc<TreeEntries>, Weight>,
     /// The last two that are larger than what is cached. Each file of a listing is looked up in its
     /// directory.
-    large: Mutex<[Option<Known>; 2]>,
+    large: Mutex<[Option<NamedTree>; 2]>,
     commits: Cache<Id, Arc<Commit>, Weight>,
     blobs: Cache<Id, Arc<[u8]>, Weight>,
     /// Larger ones that somebody has open: each is in memory once, and for no longer.
@@ -44,14 +44,14 @@ struct Shared {
 }
 
 /// A tree by its name.
-type Known = (Id, Arc<Entries>);
+type NamedTree = (Id, Arc<TreeEntries>);
 
 /// Bytes that a cached value takes, about.
 #[derive(Clone)]
 struct Weight;
 
-impl Weighter<Id, Arc<Entries>> for Weight {
-    fn weight(&self, _: &Id, tree: &Arc<Entries>) -> u64 {
+impl Weighter<Id, Arc<TreeEntries>> for Weight {
+    fn weight(&self, _: &Id, tree: &Arc<TreeEntries>) -> u64 {
         tree.weight()
     }
 }
@@ -74,16 +74,19 @@ impl Weighter<Id, u64> for Weight {
     }
 }
 
-impl Objects {
+impl ObjectCache {
     /// What is in `store`, nothing cached.
     #[must_use]
-    pub fn new(store: Arc<dyn Store>) -> Objects {
+    pub fn new(store: Arc<dyn Store>) -> ObjectCache {
         fn cache<V: Clone>() -> Cache<Id, V, Weight>
         where
             Weight: Weighter<Id, V>,
         {
             let mut options = OptionsBuilder::new();
-            options.estimated_items_capacity(1024).weight_capacity(CACHED).shards(PARTS);
+            options
+                .estimated_items_capacity(1024)
+                .weight_capacity(CACHE_BYTES)
+                .shards(CACHE_SHARDS);
             match options.build() {
                 Ok(options) => Cache::with_options(
                     options,
@@ -92,10 +95,10 @@ impl Objects {
                     DefaultLifecycle::default(),
                 ),
                 // Only without one of the two capacities.
-                Err(_) => Cache::with_weighter(1024, CACHED, Weight),
+                Err(_) => Cache::with_weighter(1024, CACHE_BYTES, Weight),
             }
         }
-        Objects(Arc::new(Shared {
+        ObjectCache(Arc::new(CacheState {
             store,
             trees: cache(),
             large: Mutex::default(),
@@ -123,10 +126,10 @@ impl Objects {
         if let Some(blob) = self.0.shared.lock().get(&id).and_then(Weak::upgrade) {
             return Ok(blob);
         }
-        let blob = self.read(id, Kind::Blob)?;
+        let blob = self.read(id, ObjectKind::Blob)?;
         // A store in memory is its own cache.
         if self.0.store.waits() {
-            if blob.len() <= LARGEST_KEPT {
+            if blob.len() <= MAX_CACHED_BLOB {
                 self.0.blobs.insert(id, blob.clone());
             } else {
                 self.share(id, &blob);
@@ -148,7 +151,7 @@ impl Objects {
     /// The length of a blob in bytes.
     ///
     /// # Errors
-    /// Those of [`blob`](Objects::blob).
+    /// Those of [`blob`](ObjectCache::blob).
     pub fn blob_length(&self, id: Id) -> Result<u64> {
         if let Some(blob) = self.0.blobs.get(&id) {
             return Ok(blob.len() as u64);
@@ -157,8 +160,8 @@ impl Objects {
             return Ok(length);
         }
         let length = match self.0.store.header(id) {
-            Ok(Some((Kind::Blob, length))) => length,
-            Ok(Some(_)) => return Err(broken(id, Fault::OtherKind(Kind::Blob))),
+            Ok(Some((ObjectKind::Blob, length))) => length,
+            Ok(Some(_)) => return Err(broken(id, Fault::OtherKind(ObjectKind::Blob))),
             Ok(None) => return Err(broken(id, Fault::Missing)),
             Err(error) => return Err(unreadable(id, error)),
         };
@@ -169,16 +172,16 @@ impl Objects {
     /// The bytes of a tree.
     ///
     /// # Errors
-    /// Those of [`blob`](Objects::blob).
+    /// Those of [`blob`](ObjectCache::blob).
     pub(crate) fn tree_data(&self, id: Id) -> Result<Arc<[u8]>> {
-        self.read(id, Kind::Tree)
+        self.read(id, ObjectKind::Tree)
     }
 
     /// The entries of a tree, in Git's order.
     ///
     /// # Errors
     /// [`Error::Broken`] if there is none of that name, or it is something else, or cannot be read.
-    pub fn tree(&self, id: Id) -> Result<Arc<Entries>> {
+    pub fn tree(&self, id: Id) -> Result<Arc<TreeEntries>> {
         if let Some(tree) = self.0.trees.get(&id).or_else(|| self.large(id)) {
             return Ok(tree);
         }
@@ -186,20 +189,20 @@ impl Objects {
             // It is there whether anybody wrote it or not, as in Git.
             return Ok(Arc::default());
         }
-        let tree =
-            Entries::parse(&self.read(id, Kind::Tree)?).map_err(|error| unreadable(id, error))?;
+        let tree = TreeEntries::parse(&self.read(id, ObjectKind::Tree)?)
+            .map_err(|error| unreadable(id, error))?;
         let tree = Arc::new(tree);
         self.keep_tree(id, tree.clone());
         Ok(tree)
     }
 
-    fn large(&self, id: Id) -> Option<Arc<Entries>> {
+    fn large(&self, id: Id) -> Option<Arc<TreeEntries>> {
         let large = self.0.large.lock();
         large.iter().flatten().find(|(kept, _)| *kept == id).map(|(_, tree)| tree.clone())
     }
 
-    fn keep_tree(&self, id: Id, tree: Arc<Entries>) {
-        if Weight.weight(&id, &tree) <= LARGEST_TREE {
+    fn keep_tree(&self, id: Id, tree: Arc<TreeEntries>) {
+        if Weight.weight(&id, &tree) <= MAX_CACHED_TREE {
             return self.0.trees.insert(id, tree);
         }
         let [last, older] = &mut *self.0.large.lock();
@@ -209,13 +212,13 @@ impl Objects {
     /// A commit.
     ///
     /// # Errors
-    /// Those of [`blob`](Objects::blob).
+    /// Those of [`blob`](ObjectCache::blob).
     pub fn commit(&self, id: Id) -> Result<Arc<Commit>> {
         if let Some(commit) = self.0.commits.get(&id) {
             return Ok(commit);
         }
-        let commit =
-            Commit::decode(&self.read(id, Kind::Commit)?).map_err(|error| unreadable(id, error))?;
+        let commit = Commit::decode(&self.read(id, ObjectKind::Commit)?)
+            .map_err(|error| unreadable(id, error))?;
         let commit = Arc::new(commit);
         self.0.commits.insert(id, commit.clone());
         Ok(commit)
@@ -229,7 +232,7 @@ impl Objects {
         self.commit(id).map_err(Error::of_named)
     }
 
-    fn read(&self, id: Id, kind: Kind) -> Result<Arc<[u8]>> {
+    fn read(&self, id: Id, kind: ObjectKind) -> Result<Arc<[u8]>> {
         match self.0.store.read(id) {
             Ok(Some(Object { kind: found, data })) if found == kind => Ok(data),
             Ok(Some(_)) => Err(broken(id, Fault::OtherKind(kind))),
@@ -258,14 +261,14 @@ mod tests {
     #[test]
     fn a_large_blob_that_is_open_is_in_memory_once() {
         let dir = tempfile::tempdir().unwrap();
-        let objects = Objects::new(Arc::new(Git::open(dir.path()).unwrap()));
-        let (id, object) = Object::new(Kind::Blob, vec![7; LARGEST_KEPT + 1]).unwrap();
+        let objects = ObjectCache::new(Arc::new(Git::open(dir.path()).unwrap()));
+        let (id, object) = Object::new(ObjectKind::Blob, vec![7; MAX_CACHED_BLOB + 1]).unwrap();
         objects.store().write(&[(id, object)]).unwrap();
         let first = objects.blob(id).unwrap();
         assert!(Arc::ptr_eq(&first, &objects.blob(id).unwrap()));
         let weak = Arc::downgrade(&first);
         drop(first);
         assert_eq!(weak.strong_count(), 0);
-        assert_eq!(objects.blob(id).unwrap().len(), LARGEST_KEPT + 1);
+        assert_eq!(objects.blob(id).unwrap().len(), MAX_CACHED_BLOB + 1);
     }
 }

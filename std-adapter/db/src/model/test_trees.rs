@@ -6,16 +6,16 @@ use std::sync::Arc;
 use proptest::prelude::*;
 
 use crate::Id;
-use crate::model::object::Mode;
-use crate::model::object_cache::Objects;
-use crate::model::tree::{Batch, Dir, Node, Tree, join, names};
+use crate::model::object::EntryMode;
+use crate::model::object_cache::ObjectCache;
+use crate::model::tree::{NewObjects, Tree, TreeDir, TreeNode, join, names};
 use crate::store::Memory;
 
 /// Paths and texts; that of a program starts with `x`.
 pub(crate) type Files = BTreeMap<String, String>;
 
-pub(crate) fn objects() -> Objects {
-    Objects::new(Arc::new(Memory::new()))
+pub(crate) fn objects() -> ObjectCache {
+    ObjectCache::new(Arc::new(Memory::new()))
 }
 
 pub(crate) fn files(list: &[(&str, &str)]) -> Files {
@@ -23,47 +23,48 @@ pub(crate) fn files(list: &[(&str, &str)]) -> Files {
 }
 
 /// A tree of these files that was not written yet.
-pub(crate) fn edited(objects: &Objects, files: &Files) -> Tree {
+pub(crate) fn edited(objects: &ObjectCache, files: &Files) -> Tree {
     let mut tree = Tree::stored(Id::EMPTY_TREE);
     for (path, text) in files {
         let names: Vec<_> = names(path.as_bytes()).collect();
         for depth in 1..names.len() {
             let dir = names[..depth].join(&b'/');
             if tree.get(objects, &dir).is_err() {
-                tree.put(objects, &dir, Node::Dir(Dir::empty())).unwrap();
+                tree.put(objects, &dir, TreeNode::Dir(TreeDir::empty())).unwrap();
             }
         }
-        let mode = if text.starts_with('x') { Mode::Exec } else { Mode::Normal };
-        tree.put(objects, path.as_bytes(), Node::file(mode, text.trim_start_matches('x'))).unwrap();
+        let mode = if text.starts_with('x') { EntryMode::Exec } else { EntryMode::Normal };
+        tree.put(objects, path.as_bytes(), TreeNode::file(mode, text.trim_start_matches('x')))
+            .unwrap();
     }
     tree
 }
 
-pub(crate) fn keep(objects: &Objects, tree: &Tree) -> Id {
-    let mut batch = Batch::new();
+pub(crate) fn keep(objects: &ObjectCache, tree: &Tree) -> Id {
+    let mut batch = NewObjects::new();
     let id = tree.write(&mut batch).unwrap();
     objects.store().write(&batch).unwrap();
     id
 }
 
-pub(crate) fn stored(objects: &Objects, files: &Files) -> Tree {
+pub(crate) fn stored(objects: &ObjectCache, files: &Files) -> Tree {
     Tree::stored(keep(objects, &edited(objects, files)))
 }
 
 /// The files of a tree, which has no two entries of one name.
-pub(crate) fn files_of(objects: &Objects, tree: &Tree) -> Files {
-    fn add(objects: &Objects, path: &[u8], dir: &Dir, files: &mut Files) {
+pub(crate) fn files_of(objects: &ObjectCache, tree: &Tree) -> Files {
+    fn add(objects: &ObjectCache, path: &[u8], dir: &TreeDir, files: &mut Files) {
         for (name, node) in dir.list(objects).unwrap() {
             let path = join(path, &name);
             match node {
-                Node::Dir(dir) => add(objects, &path, &dir, files),
-                Node::File(file) => {
+                TreeNode::Dir(dir) => add(objects, &path, &dir, files),
+                TreeNode::File(file) => {
                     let text =
                         String::from_utf8(file.content.bytes(objects).unwrap().to_vec()).unwrap();
-                    let text = if file.mode == Mode::Exec { format!("x{text}") } else { text };
+                    let text = if file.mode == EntryMode::Exec { format!("x{text}") } else { text };
                     assert_eq!(files.insert(String::from_utf8(path).unwrap(), text), None);
                 }
-                Node::Submodule(_) => panic!("no submodules here"),
+                TreeNode::Submodule(_) => panic!("no submodules here"),
             }
         }
     }
@@ -96,11 +97,11 @@ pub(crate) const CLASHING: &[&str] =
     &["a", "a/b", "a/c", "a/b/c", "a.b", "a-", "d/a", "d", "d/a/b"];
 
 /// Directories in each other, and in the innermost a file of this text.
-pub(crate) fn deep(objects: &Objects, depth: usize, text: &str) -> Tree {
+pub(crate) fn deep(objects: &ObjectCache, depth: usize, text: &str) -> Tree {
     let mut node = keep(objects, &edited(objects, &files(&[("d", text)])));
     for _ in 1..depth {
         let mut tree = Tree::stored(Id::EMPTY_TREE);
-        tree.put(objects, b"d", Node::Dir(Dir::Stored(node))).unwrap();
+        tree.put(objects, b"d", TreeNode::Dir(TreeDir::Stored(node))).unwrap();
         node = keep(objects, &tree);
     }
     Tree::stored(node)

@@ -4,9 +4,9 @@ use std::sync::Arc;
 
 use datakit_core::vfs;
 
-use crate::model::edited::Edited;
-use crate::model::object::{Kind, Mode, Object, TreeEntry};
-use crate::model::object_cache::Objects;
+use crate::model::edited::EditedDir;
+use crate::model::object::{EntryMode, Object, ObjectKind, TreeEntry};
+use crate::model::object_cache::ObjectCache;
 use crate::model::tree_text::find;
 use crate::{Error, Id, Result};
 use datakit_server::content::Content as Sparse;
@@ -14,79 +14,79 @@ use datakit_server::space::Space;
 
 /// The most names of a path in which something is changed. Directories with changes are written,
 /// and dropped, one within the other, and the stack has an end.
-pub const DEEPEST: usize = 512;
+pub const MAX_DEPTH: usize = 512;
 
 /// A name in a directory, which is any bytes but `/` and NUL.
 pub type Name = Arc<[u8]>;
 
 /// What is written at the end, in the order in which it can be kept.
-pub type Batch = Vec<(Id, Object)>;
+pub type NewObjects = Vec<(Id, Object)>;
 
 /// A directory with everything below it. A clone costs nothing; a change costs the directories on
 /// its way, and what was not looked into was not even read.
 ///
 /// Paths are names joined by `/`, without one at the start; the empty path is the top.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Tree(Dir);
+pub struct Tree(TreeDir);
 
 /// What a path stands for.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Node {
+pub enum TreeNode {
     /// A directory.
-    Dir(Dir),
+    Dir(TreeDir),
     /// A file or a link.
-    File(File),
+    File(TreeFile),
     /// A commit of another repository: kept, and not looked into.
     Submodule(Id),
 }
 
 /// A directory: as it is stored, or with changes.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Dir {
+pub enum TreeDir {
     /// Nothing was changed in it.
     Stored(Id),
     /// What it has now.
-    Edited(Arc<Edited>),
+    Edited(Arc<EditedDir>),
 }
 
 /// A file: what it is and what is in it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct File {
-    /// [`Normal`](Mode::Normal), [`Exec`](Mode::Exec) or [`Link`](Mode::Link).
-    pub mode: Mode,
+pub struct TreeFile {
+    /// [`Normal`](EntryMode::Normal), [`Exec`](EntryMode::Exec) or [`Link`](EntryMode::Link).
+    pub mode: EntryMode,
     /// Its bytes; of a link, the target.
-    pub content: Content,
+    pub content: FileContent,
 }
 
 /// The bytes of a file: as they are stored, or new.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Content {
+pub enum FileContent {
     /// A blob.
     Stored(Id),
     /// Not stored yet. A change costs what is changed.
-    Fresh(Fresh),
+    Pending(Pending),
 }
 
 /// New bytes of a file, with holes. Clones share what neither changes.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Fresh(Arc<Sparse>);
+pub struct Pending(Arc<Sparse>);
 
 impl Tree {
     /// The tree that is stored under this name; nobody looks whether there is one.
     #[must_use]
     pub fn stored(id: Id) -> Tree {
-        Tree(Dir::Stored(id))
+        Tree(TreeDir::Stored(id))
     }
 
     /// The tree with this directory at the top.
     #[must_use]
-    pub fn of(top: Dir) -> Tree {
+    pub fn of(top: TreeDir) -> Tree {
         Tree(top)
     }
 
     /// The directory at the top.
     #[must_use]
-    pub fn top(&self) -> &Dir {
+    pub fn top(&self) -> &TreeDir {
         &self.0
     }
 
@@ -94,10 +94,10 @@ impl Tree {
     ///
     /// # Errors
     /// [`Error::NotFound`]; [`Error::NotDirectory`] when a file is on the way.
-    pub fn get(&self, objects: &Objects, path: &[u8]) -> Result<Node> {
-        let mut node = Node::Dir(self.0.clone());
+    pub fn get(&self, objects: &ObjectCache, path: &[u8]) -> Result<TreeNode> {
+        let mut node = TreeNode::Dir(self.0.clone());
         for (depth, name) in names(path).enumerate() {
-            let Node::Dir(dir) = &node else { return Err(Error::NotDirectory) };
+            let TreeNode::Dir(dir) = &node else { return Err(Error::NotDirectory) };
             let found = dir.get(objects, name).map_err(|error| error.at(above(path, depth)))?;
             node = found.ok_or(Error::NotFound)?;
         }
@@ -108,9 +108,9 @@ impl Tree {
     ///
     /// # Errors
     /// Those of [`get`](Tree::get), [`Error::NotDirectory`] also for something else at its end.
-    pub fn dir(&self, objects: &Objects, path: &[u8]) -> Result<Dir> {
+    pub fn dir(&self, objects: &ObjectCache, path: &[u8]) -> Result<TreeDir> {
         match self.get(objects, path)? {
-            Node::Dir(dir) => Ok(dir),
+            TreeNode::Dir(dir) => Ok(dir),
             _ => Err(Error::NotDirectory),
         }
     }
@@ -119,7 +119,7 @@ impl Tree {
     ///
     /// # Errors
     /// [`Error::NotFound`], [`Error::NotDirectory`]; [`Error::IsDirectory`] for the top.
-    pub fn put(&mut self, objects: &Objects, path: &[u8], node: Node) -> Result<()> {
+    pub fn put(&mut self, objects: &ObjectCache, path: &[u8], node: TreeNode) -> Result<()> {
         let (parent, name) = split(path).ok_or(Error::IsDirectory)?;
         self.entries_mut(objects, parent)?.insert(name.into(), node);
         Ok(())
@@ -130,7 +130,7 @@ impl Tree {
     ///
     /// # Errors
     /// Those of [`put`](Tree::put).
-    pub fn take(&mut self, objects: &Objects, path: &[u8]) -> Result<Node> {
+    pub fn take(&mut self, objects: &ObjectCache, path: &[u8]) -> Result<TreeNode> {
         let (parent, name) = split(path).ok_or(Error::IsDirectory)?;
         // Looked at first: a directory that has no such name is not made a changed one.
         self.get(objects, path)?;
@@ -141,10 +141,10 @@ impl Tree {
     ///
     /// # Errors
     /// Those of [`put`](Tree::put); [`Error::IsDirectory`] also for a directory or submodule.
-    pub fn file_mut(&mut self, objects: &Objects, path: &[u8]) -> Result<&mut File> {
+    pub fn file_mut(&mut self, objects: &ObjectCache, path: &[u8]) -> Result<&mut TreeFile> {
         let (parent, name) = split(path).ok_or(Error::IsDirectory)?;
         match self.entries_mut(objects, parent)?.get_mut(name) {
-            Some(Node::File(file)) => Ok(file),
+            Some(TreeNode::File(file)) => Ok(file),
             Some(_) => Err(Error::IsDirectory),
             None => Err(Error::NotFound),
         }
@@ -155,13 +155,13 @@ impl Tree {
     pub fn empty_dirs(&self) -> Vec<Vec<u8>> {
         let (mut empty, mut left) = (Vec::new(), vec![(Vec::new(), &self.0)]);
         while let Some((path, dir)) = left.pop() {
-            let Dir::Edited(entries) = dir else { continue };
+            let TreeDir::Edited(entries) = dir else { continue };
             if entries.is_empty() {
                 empty.push(path);
                 continue;
             }
             left.extend(entries.changed().filter_map(|(name, node)| match node {
-                Node::Dir(dir) => Some((join(&path, name), dir)),
+                TreeNode::Dir(dir) => Some((join(&path, name), dir)),
                 _ => None,
             }));
         }
@@ -173,14 +173,14 @@ impl Tree {
     ///
     /// # Errors
     /// Those of [`put`](Tree::put) but for [`Error::NotDirectory`].
-    pub fn make_dirs(&mut self, objects: &Objects, path: &[u8]) -> Result<bool> {
+    pub fn make_dirs(&mut self, objects: &ObjectCache, path: &[u8]) -> Result<bool> {
         let ends = path.iter().enumerate().filter(|(_, byte)| **byte == b'/').map(|(at, _)| at);
         for dir in
             ends.chain([path.len()]).filter_map(|end| path.get(..end)).filter(|dir| !dir.is_empty())
         {
             match self.get(objects, dir) {
-                Ok(Node::Dir(_)) => {}
-                Err(Error::NotFound) => self.put(objects, dir, Node::Dir(Dir::empty()))?,
+                Ok(TreeNode::Dir(_)) => {}
+                Err(Error::NotFound) => self.put(objects, dir, TreeNode::Dir(TreeDir::empty()))?,
                 Ok(_) => return Ok(false),
                 Err(error) => return Err(error),
             }
@@ -193,27 +193,27 @@ impl Tree {
     ///
     /// # Errors
     /// [`Error::NotFound`] when a directory is not in the store.
-    pub(crate) fn growth(&self, objects: &Objects, path: &[u8]) -> Result<u64> {
+    pub(crate) fn growth(&self, objects: &ObjectCache, path: &[u8]) -> Result<u64> {
         let Some((parent, _)) = split(path) else { return Ok(0) };
         let (mut dir, mut growth) = (self.0.clone(), 0_u64);
         let mut below = names(parent);
         loop {
-            if let Dir::Stored(id) = dir {
+            if let TreeDir::Stored(id) = dir {
                 let entries = objects.tree(id)?;
                 growth = growth.saturating_add(entries.weight());
             }
             let Some(name) = below.next() else { return Ok(growth) };
             dir = match dir.get(objects, name)? {
-                Some(Node::Dir(dir)) => dir,
+                Some(TreeNode::Dir(dir)) => dir,
                 // The change will say so.
                 _ => return Ok(growth),
             };
         }
     }
 
-    fn entries_mut(&mut self, objects: &Objects, path: &[u8]) -> Result<&mut Edited> {
-        if names(path).count() >= DEEPEST {
-            return Err(Error::TooDeep(DEEPEST));
+    fn entries_mut(&mut self, objects: &ObjectCache, path: &[u8]) -> Result<&mut EditedDir> {
+        if names(path).count() >= MAX_DEPTH {
+            return Err(Error::TooDeep(MAX_DEPTH));
         }
         let mut dir = &mut self.0;
         for (depth, name) in names(path).enumerate() {
@@ -221,7 +221,7 @@ impl Tree {
             let entries =
                 below.entries_mut(objects).map_err(|error| error.at(above(path, depth)))?;
             dir = match entries.get_mut(name) {
-                Some(Node::Dir(dir)) => dir,
+                Some(TreeNode::Dir(dir)) => dir,
                 Some(_) => return Err(Error::NotDirectory),
                 None => return Err(Error::NotFound),
             };
@@ -234,28 +234,28 @@ impl Tree {
     ///
     /// # Errors
     /// [`Error::Store`].
-    pub fn write(&self, batch: &mut Batch) -> Result<Id> {
+    pub fn write(&self, batch: &mut NewObjects) -> Result<Id> {
         self.0.write(batch)
     }
 }
 
-impl Dir {
+impl TreeDir {
     /// A directory without entries.
     #[must_use]
-    pub fn empty() -> Dir {
-        Dir::Edited(Arc::default())
+    pub fn empty() -> TreeDir {
+        TreeDir::Edited(Arc::default())
     }
 
     /// What `name` stands for.
     ///
     /// # Errors
     /// [`Error::Broken`] when the directory itself is not in the store, or cannot be read.
-    pub fn get(&self, objects: &Objects, name: &[u8]) -> Result<Option<Node>> {
+    pub fn get(&self, objects: &ObjectCache, name: &[u8]) -> Result<Option<TreeNode>> {
         match self {
-            Dir::Edited(entries) => Ok(entries.get(name)),
-            Dir::Stored(id) => {
+            TreeDir::Edited(entries) => Ok(entries.get(name)),
+            TreeDir::Stored(id) => {
                 let entries = objects.tree(*id)?;
-                Ok(find(&entries, name).map(Node::of))
+                Ok(find(&entries, name).map(TreeNode::of))
             }
         }
     }
@@ -264,7 +264,7 @@ impl Dir {
     ///
     /// # Errors
     /// [`Error::Broken`] when the directory itself is not in the store, or cannot be read.
-    pub fn list(&self, objects: &Objects) -> Result<Vec<(Name, Node)>> {
+    pub fn list(&self, objects: &ObjectCache) -> Result<Vec<(Name, TreeNode)>> {
         let mut list = Vec::new();
         self.each(objects, |name, node| list.push((name.clone(), node)))?;
         Ok(list)
@@ -273,13 +273,16 @@ impl Dir {
     /// Has `see` see all names, in the order of their bytes.
     ///
     /// # Errors
-    /// Those of [`list`](Dir::list).
-    pub fn each(&self, objects: &Objects, mut see: impl FnMut(&Name, Node)) -> Result<()> {
+    /// Those of [`list`](TreeDir::list).
+    pub fn each(&self, objects: &ObjectCache, mut see: impl FnMut(&Name, TreeNode)) -> Result<()> {
         match self {
-            Dir::Edited(entries) => entries.each(see),
-            Dir::Stored(id) => {
+            TreeDir::Edited(entries) => entries.each(see),
+            TreeDir::Stored(id) => {
                 let entries = objects.tree(*id)?;
-                entries.by_name().into_iter().for_each(|entry| see(&entry.name, Node::of(entry)));
+                entries
+                    .by_name()
+                    .into_iter()
+                    .for_each(|entry| see(&entry.name, TreeNode::of(entry)));
             }
         }
         Ok(())
@@ -293,12 +296,12 @@ impl Dir {
     pub fn check_depth(&self, names: usize) -> Result<()> {
         let mut rest = vec![(self, names)];
         while let Some((dir, depth)) = rest.pop() {
-            let Dir::Edited(entries) = dir else { continue };
-            if depth >= DEEPEST {
-                return Err(Error::TooDeep(DEEPEST));
+            let TreeDir::Edited(entries) = dir else { continue };
+            if depth >= MAX_DEPTH {
+                return Err(Error::TooDeep(MAX_DEPTH));
             }
             rest.extend(entries.changed().filter_map(|(_, node)| match node {
-                Node::Dir(dir) => Some((dir, depth.saturating_add(1))),
+                TreeNode::Dir(dir) => Some((dir, depth.saturating_add(1))),
                 _ => None,
             }));
         }
@@ -309,8 +312,8 @@ impl Dir {
     #[must_use]
     pub fn is_empty(&self) -> bool {
         match self {
-            Dir::Edited(entries) => entries.is_empty(),
-            Dir::Stored(id) => *id == Id::EMPTY_TREE,
+            TreeDir::Edited(entries) => entries.is_empty(),
+            TreeDir::Stored(id) => *id == Id::EMPTY_TREE,
         }
     }
 
@@ -320,13 +323,16 @@ impl Dir {
         let (mut names, mut bytes) = (0_u64, 0_u64);
         let mut rest = vec![self];
         while let Some(dir) = rest.pop() {
-            let Dir::Edited(entries) = dir else { continue };
+            let TreeDir::Edited(entries) = dir else { continue };
             names = names.saturating_add(entries.weight());
             for (name, node) in entries.changed() {
                 names = names.saturating_add(cost(name));
                 match node {
-                    Node::Dir(dir) => rest.push(dir),
-                    Node::File(File { content: Content::Fresh(Fresh(content)), .. }) => {
+                    TreeNode::Dir(dir) => rest.push(dir),
+                    TreeNode::File(TreeFile {
+                        content: FileContent::Pending(Pending(content)),
+                        ..
+                    }) => {
                         bytes = bytes.saturating_add(content.size());
                     }
                     _ => {}
@@ -336,15 +342,15 @@ impl Dir {
         (names, bytes)
     }
 
-    fn entries_mut(&mut self, objects: &Objects) -> Result<&mut Edited> {
-        if let Dir::Stored(id) = self {
+    fn entries_mut(&mut self, objects: &ObjectCache) -> Result<&mut EditedDir> {
+        if let TreeDir::Stored(id) = self {
             let entries = objects.tree(*id)?;
             entries.check_whole()?;
-            *self = Edited::of(entries).into();
+            *self = EditedDir::of(entries).into();
         }
         match self {
-            Dir::Edited(entries) => Ok(Arc::make_mut(entries)),
-            Dir::Stored(_) => Err(Error::NotFound),
+            TreeDir::Edited(entries) => Ok(Arc::make_mut(entries)),
+            TreeDir::Stored(_) => Err(Error::NotFound),
         }
     }
 
@@ -352,10 +358,10 @@ impl Dir {
     ///
     /// # Errors
     /// [`Error::Store`].
-    pub fn write(&self, batch: &mut Batch) -> Result<Id> {
+    pub fn write(&self, batch: &mut NewObjects) -> Result<Id> {
         match self {
-            Dir::Stored(id) => Ok(*id),
-            Dir::Edited(edited) => {
+            TreeDir::Stored(id) => Ok(*id),
+            TreeDir::Edited(edited) => {
                 let (id, object) = edited.write(batch)?;
                 batch.push((id, object));
                 Ok(id)
@@ -369,46 +375,46 @@ pub(crate) fn cost(name: &[u8]) -> u64 {
     (name.len() as u64).saturating_mul(2).saturating_add(256)
 }
 
-impl Node {
+impl TreeNode {
     /// A stored one.
     #[must_use]
-    pub fn of(entry: &TreeEntry) -> Node {
+    pub fn of(entry: &TreeEntry) -> TreeNode {
         match entry.mode {
-            Mode::Dir => Node::Dir(Dir::Stored(entry.id)),
-            Mode::Submodule => Node::Submodule(entry.id),
-            mode => Node::File(File { mode, content: Content::Stored(entry.id) }),
+            EntryMode::Dir => TreeNode::Dir(TreeDir::Stored(entry.id)),
+            EntryMode::Submodule => TreeNode::Submodule(entry.id),
+            mode => TreeNode::File(TreeFile { mode, content: FileContent::Stored(entry.id) }),
         }
     }
 
     /// A new file.
     #[must_use]
-    pub fn file(mode: Mode, content: impl Into<Vec<u8>>) -> Node {
-        Node::File(File { mode, content: Content::of(&content.into()) })
+    pub fn file(mode: EntryMode, content: impl Into<Vec<u8>>) -> TreeNode {
+        TreeNode::File(TreeFile { mode, content: FileContent::of(&content.into()) })
     }
 
     /// Its mode in a tree.
     #[must_use]
-    pub fn mode(&self) -> Mode {
+    pub fn mode(&self) -> EntryMode {
         match self {
-            Node::Dir(_) => Mode::Dir,
-            Node::File(file) => file.mode,
-            Node::Submodule(_) => Mode::Submodule,
+            TreeNode::Dir(_) => EntryMode::Dir,
+            TreeNode::File(file) => file.mode,
+            TreeNode::Submodule(_) => EntryMode::Submodule,
         }
     }
 }
 
-impl Content {
+impl FileContent {
     /// New bytes, which count against no limit.
-    fn of(bytes: &[u8]) -> Content {
+    fn of(bytes: &[u8]) -> FileContent {
         // Without a limit it fails when there is no memory at all.
         let content = Sparse::of(bytes, &Space::new(u64::MAX))
             .unwrap_or_else(|_| Sparse::new(Space::new(u64::MAX)));
-        Content::Fresh(Fresh(Arc::new(content)))
+        FileContent::Pending(Pending(Arc::new(content)))
     }
 
     /// New bytes that are set aside in `space`.
-    pub(crate) fn fresh(content: Sparse) -> Content {
-        Content::Fresh(Fresh(Arc::new(content)))
+    pub(crate) fn pending(content: Sparse) -> FileContent {
+        FileContent::Pending(Pending(Arc::new(content)))
     }
 
     /// All bytes in one piece.
@@ -416,10 +422,10 @@ impl Content {
     /// # Errors
     /// [`Error::Broken`] when the blob is not in the store, or cannot be read; [`Error::NoSpace`]
     /// when there is no memory for them.
-    pub fn bytes(&self, objects: &Objects) -> Result<Arc<[u8]>> {
+    pub fn bytes(&self, objects: &ObjectCache) -> Result<Arc<[u8]>> {
         match self {
-            Content::Stored(id) => objects.blob(*id),
-            Content::Fresh(fresh) => fresh.whole(),
+            FileContent::Stored(id) => objects.blob(*id),
+            FileContent::Pending(fresh) => fresh.whole(),
         }
     }
 
@@ -427,10 +433,10 @@ impl Content {
     ///
     /// # Errors
     /// [`Error::Broken`] when the blob is not in the store, or cannot be read.
-    pub fn length(&self, objects: &Objects) -> Result<u64> {
+    pub fn length(&self, objects: &ObjectCache) -> Result<u64> {
         match self {
-            Content::Stored(id) => objects.blob_length(*id),
-            Content::Fresh(Fresh(content)) => Ok(content.size()),
+            FileContent::Stored(id) => objects.blob_length(*id),
+            FileContent::Pending(Pending(content)) => Ok(content.size()),
         }
     }
 
@@ -438,27 +444,32 @@ impl Content {
     ///
     /// # Errors
     /// [`Error::Broken`] when the blob is not in the store, or cannot be read; [`Error::NoSpace`].
-    pub(crate) fn edit(&mut self, objects: &Objects, space: &Arc<Space>) -> Result<&mut Sparse> {
+    pub(crate) fn edit(
+        &mut self,
+        objects: &ObjectCache,
+        space: &Arc<Space>,
+    ) -> Result<&mut Sparse> {
         match self {
-            Content::Stored(id) => {
-                *self = Content::fresh(Sparse::of(&objects.blob(*id)?, space).map_err(no_space)?)
+            FileContent::Stored(id) => {
+                *self =
+                    FileContent::pending(Sparse::of(&objects.blob(*id)?, space).map_err(no_space)?)
             }
-            Content::Fresh(Fresh(content)) if !content.is_in(space) => {
+            FileContent::Pending(Pending(content)) if !content.is_in(space) => {
                 *content = Arc::new(content.copy(space).map_err(no_space)?);
             }
-            Content::Fresh(_) => {}
+            FileContent::Pending(_) => {}
         }
         match self {
-            Content::Fresh(Fresh(content)) => Ok(Arc::make_mut(content)),
-            Content::Stored(_) => Err(Error::NotFound),
+            FileContent::Pending(Pending(content)) => Ok(Arc::make_mut(content)),
+            FileContent::Stored(_) => Err(Error::NotFound),
         }
     }
 
     /// The new bytes, if they are not those of a blob.
-    pub(crate) fn as_fresh(&self) -> Option<&Sparse> {
+    pub(crate) fn as_pending(&self) -> Option<&Sparse> {
         match self {
-            Content::Fresh(Fresh(content)) => Some(content),
-            Content::Stored(_) => None,
+            FileContent::Pending(Pending(content)) => Some(content),
+            FileContent::Stored(_) => None,
         }
     }
 
@@ -468,16 +479,16 @@ impl Content {
     /// [`Error::Store`] if it has none.
     pub fn id(&self) -> Result<Id> {
         match self {
-            Content::Stored(id) => Ok(*id),
-            Content::Fresh(fresh) => Ok(Object::new(Kind::Blob, fresh.whole()?)?.0),
+            FileContent::Stored(id) => Ok(*id),
+            FileContent::Pending(fresh) => Ok(Object::new(ObjectKind::Blob, fresh.whole()?)?.0),
         }
     }
 
-    pub(crate) fn write(&self, batch: &mut Batch) -> Result<Id> {
+    pub(crate) fn write(&self, batch: &mut NewObjects) -> Result<Id> {
         match self {
-            Content::Stored(id) => Ok(*id),
-            Content::Fresh(fresh) => {
-                let (id, object) = Object::new(Kind::Blob, fresh.whole()?)?;
+            FileContent::Stored(id) => Ok(*id),
+            FileContent::Pending(fresh) => {
+                let (id, object) = Object::new(ObjectKind::Blob, fresh.whole()?)?;
                 batch.push((id, object));
                 Ok(id)
             }
@@ -485,7 +496,7 @@ impl Content {
     }
 }
 
-impl Fresh {
+impl Pending {
     fn whole(&self) -> Result<Arc<[u8]>> {
         self.0.whole().map_err(no_space)
     }
@@ -541,12 +552,12 @@ mod tests {
     use crate::model::object::encode_tree;
     use crate::store::Memory;
 
-    fn objects() -> Objects {
-        Objects::new(Arc::new(Memory::new()))
+    fn objects() -> ObjectCache {
+        ObjectCache::new(Arc::new(Memory::new()))
     }
 
-    fn keep(objects: &Objects, tree: &Tree) -> Id {
-        let mut batch = Batch::new();
+    fn keep(objects: &ObjectCache, tree: &Tree) -> Id {
+        let mut batch = NewObjects::new();
         let id = tree.write(&mut batch).unwrap();
         objects.store().write(&batch).unwrap();
         id
@@ -557,10 +568,10 @@ mod tests {
         let objects = objects();
         let mut tree = Tree::stored(Id::EMPTY_TREE);
         for dir in ["a", "a/b", "empty", "empty/er"] {
-            tree.put(&objects, dir.as_bytes(), Node::Dir(Dir::empty())).unwrap();
+            tree.put(&objects, dir.as_bytes(), TreeNode::Dir(TreeDir::empty())).unwrap();
         }
-        tree.put(&objects, b"a/b/file", Node::file(Mode::Exec, "x")).unwrap();
-        tree.put(&objects, b"a.c", Node::file(Mode::Normal, "y")).unwrap();
+        tree.put(&objects, b"a/b/file", TreeNode::file(EntryMode::Exec, "x")).unwrap();
+        tree.put(&objects, b"a.c", TreeNode::file(EntryMode::Normal, "y")).unwrap();
         let id = keep(&objects, &tree);
         let tree = Tree::stored(id);
         let list = tree.top().list(&objects).unwrap();
@@ -569,10 +580,12 @@ mod tests {
             list.iter().map(|(name, _)| &**name).collect::<Vec<_>>(),
             [b"a".as_slice(), b"a.c"]
         );
-        let Node::File(file) = tree.get(&objects, b"a/b/file").unwrap() else { panic!("a file") };
+        let TreeNode::File(file) = tree.get(&objects, b"a/b/file").unwrap() else {
+            panic!("a file")
+        };
         assert_eq!(
             (file.mode, &*file.content.bytes(&objects).unwrap()),
-            (Mode::Exec, b"x".as_slice())
+            (EntryMode::Exec, b"x".as_slice())
         );
         assert_eq!(tree.get(&objects, b"a/b/no"), Err(Error::NotFound));
         assert_eq!(tree.get(&objects, b"a.c/no"), Err(Error::NotDirectory));
@@ -582,7 +595,7 @@ mod tests {
     fn a_change_leaves_snapshots_alone() {
         let objects = objects();
         let mut tree = Tree::stored(Id::EMPTY_TREE);
-        tree.put(&objects, b"f", Node::file(Mode::Normal, "one")).unwrap();
+        tree.put(&objects, b"f", TreeNode::file(EntryMode::Normal, "one")).unwrap();
         let before = tree.clone();
         let space = Space::new(u64::MAX);
         tree.file_mut(&objects, b"f")
@@ -593,7 +606,7 @@ mod tests {
             .write(3, b" two")
             .unwrap();
         let content = |tree: &Tree| match tree.get(&objects, b"f").unwrap() {
-            Node::File(file) => file.content.bytes(&objects).unwrap().to_vec(),
+            TreeNode::File(file) => file.content.bytes(&objects).unwrap().to_vec(),
             other => panic!("{other:?}"),
         };
         assert_eq!((content(&before), content(&tree)), (b"one".to_vec(), b"one two".to_vec()));
@@ -604,12 +617,15 @@ mod tests {
         let objects = objects();
         let mut tree = Tree::stored(Id::EMPTY_TREE);
         // A tree that is in no store.
-        let nowhere =
-            encode_tree([TreeEntry { name: (*b"x").into(), mode: Mode::Dir, id: Id::EMPTY_TREE }])
-                .unwrap()
-                .0;
-        tree.put(&objects, b"far", Node::Dir(Dir::Stored(nowhere))).unwrap();
-        tree.put(&objects, b"near", Node::file(Mode::Normal, "")).unwrap();
+        let nowhere = encode_tree([TreeEntry {
+            name: (*b"x").into(),
+            mode: EntryMode::Dir,
+            id: Id::EMPTY_TREE,
+        }])
+        .unwrap()
+        .0;
+        tree.put(&objects, b"far", TreeNode::Dir(TreeDir::Stored(nowhere))).unwrap();
+        tree.put(&objects, b"near", TreeNode::file(EntryMode::Normal, "")).unwrap();
         keep(&objects, &tree);
         let missing = Error::Broken { id: nowhere, fault: Fault::Missing, path: b"far".to_vec() };
         assert_eq!(tree.get(&objects, b"far/x"), Err(missing.clone()));
@@ -621,15 +637,15 @@ mod tests {
         let objects = objects();
         let mut tree = Tree::stored(Id::EMPTY_TREE);
         let mut path = b"d".to_vec();
-        for _ in 1..DEEPEST {
-            tree.put(&objects, &path, Node::Dir(Dir::empty())).unwrap();
+        for _ in 1..MAX_DEPTH {
+            tree.put(&objects, &path, TreeNode::Dir(TreeDir::empty())).unwrap();
             path.extend(b"/d");
         }
-        tree.put(&objects, &path, Node::file(Mode::Normal, "deep")).unwrap();
+        tree.put(&objects, &path, TreeNode::file(EntryMode::Normal, "deep")).unwrap();
         let below = join(&path, b"x");
         assert_eq!(
-            tree.put(&objects, &below, Node::file(Mode::Normal, "")),
-            Err(Error::TooDeep(DEEPEST))
+            tree.put(&objects, &below, TreeNode::file(EntryMode::Normal, "")),
+            Err(Error::TooDeep(MAX_DEPTH))
         );
         tree = Tree::stored(keep(&objects, &tree));
         tree.get(&objects, &path).unwrap();
@@ -640,11 +656,14 @@ mod tests {
         let objects = objects();
         let mut tree = Tree::stored(Id::EMPTY_TREE);
         for name in ["b-", "b", "b.c", "b0", "a"] {
-            let node =
-                if name == "b" { Node::Dir(Dir::empty()) } else { Node::file(Mode::Normal, name) };
+            let node = if name == "b" {
+                TreeNode::Dir(TreeDir::empty())
+            } else {
+                TreeNode::file(EntryMode::Normal, name)
+            };
             tree.put(&objects, name.as_bytes(), node).unwrap();
         }
-        tree.put(&objects, b"b/x", Node::file(Mode::Normal, "")).unwrap();
+        tree.put(&objects, b"b/x", TreeNode::file(EntryMode::Normal, "")).unwrap();
         let tree = Tree::stored(keep(&objects, &tree));
         for name in ["a", "b", "b-", "b.c", "b0", "b/x"] {
             tree.get(&objects, name.as_bytes()).unwrap();

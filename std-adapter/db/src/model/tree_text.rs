@@ -13,19 +13,19 @@ use std::cmp::Ordering;
 use std::collections::HashSet;
 use std::ops::Deref;
 
-use crate::model::object::{Mode, TreeEntry};
+use crate::model::object::{EntryMode, TreeEntry};
 use crate::{Error, Id, Result};
 
 /// The entries of a tree, in Git's order, each name once.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub struct Entries {
+pub struct TreeEntries {
     entries: Box<[TreeEntry]>,
     /// The first name that was left out.
     refused: Option<Box<[u8]>>,
     weight: u64,
 }
 
-impl Deref for Entries {
+impl Deref for TreeEntries {
     type Target = [TreeEntry];
 
     fn deref(&self) -> &[TreeEntry] {
@@ -33,17 +33,17 @@ impl Deref for Entries {
     }
 }
 
-impl Entries {
+impl TreeEntries {
     /// The entries of a tree in its bytes.
     ///
     /// # Errors
     /// [`Error::Store`] where the bytes are no tree.
-    pub fn parse(data: &[u8]) -> Result<Entries> {
+    pub fn parse(data: &[u8]) -> Result<TreeEntries> {
         // An entry has at least 24 bytes, and mostly a name of some length.
         let mut entries = Vec::with_capacity(data.len() / 40);
         let (mut refused, mut sorted) = (None, true);
         for raw in raw_entries(data) {
-            let Raw { name, mode, id } = raw?;
+            let RawEntry { name, mode, id } = raw?;
             let entry = TreeEntry { name: name.into(), mode, id };
             if !can_be_shown(&entry.name) {
                 refused.get_or_insert(entry.name);
@@ -55,7 +55,7 @@ impl Entries {
         if !sorted {
             entries.sort_by(order);
         }
-        let mut parsed = Entries {
+        let mut parsed = TreeEntries {
             entries: entries.into(),
             refused: refused.map(|name| name[..].into()),
             weight: 0,
@@ -86,7 +86,7 @@ impl Entries {
     /// Whether a file may have the name of a directory: then what is between them begins with that
     /// name.
     fn may_have_both(&self) -> bool {
-        self.entries.iter().enumerate().filter(|(_, entry)| entry.mode == Mode::Dir).any(
+        self.entries.iter().enumerate().filter(|(_, entry)| entry.mode == EntryMode::Dir).any(
             |(at, dir)| {
                 let before = self.entries.get(..at).unwrap_or_default().iter().rev();
                 before
@@ -105,7 +105,7 @@ impl Entries {
     pub(crate) fn by_name(&self) -> Vec<&TreeEntry> {
         let mut sorted: Vec<_> = self.entries.iter().collect();
         // Git has a directory where its name with a slash would be, and all else in this order.
-        if sorted.iter().any(|entry| entry.mode == Mode::Dir) {
+        if sorted.iter().any(|entry| entry.mode == EntryMode::Dir) {
             sorted.sort_by(|a, b| a.name.cmp(&b.name));
         }
         sorted
@@ -125,14 +125,14 @@ impl Entries {
 }
 
 /// An entry as it stands in a tree.
-pub(crate) struct Raw<'t> {
+pub(crate) struct RawEntry<'t> {
     pub(crate) name: &'t [u8],
-    pub(crate) mode: Mode,
+    pub(crate) mode: EntryMode,
     pub(crate) id: Id,
 }
 
 /// The entries of a tree as they stand there, whatever their names. It ends with the first error.
-pub(crate) fn raw_entries(data: &[u8]) -> impl Iterator<Item = Result<Raw<'_>>> {
+pub(crate) fn raw_entries(data: &[u8]) -> impl Iterator<Item = Result<RawEntry<'_>>> {
     let mut rest = data;
     std::iter::from_fn(move || {
         if rest.is_empty() {
@@ -145,7 +145,7 @@ pub(crate) fn raw_entries(data: &[u8]) -> impl Iterator<Item = Result<Raw<'_>>> 
 }
 
 /// The first entry, and what is behind it.
-fn entry(data: &[u8]) -> Result<(Raw<'_>, &[u8])> {
+fn entry(data: &[u8]) -> Result<(RawEntry<'_>, &[u8])> {
     let cut = || Error::Store("a tree that cannot be read: an entry is cut off".to_owned());
     let space = data.iter().position(|byte| *byte == b' ').ok_or_else(cut)?;
     let (mode, rest) = data.split_at(space);
@@ -153,22 +153,22 @@ fn entry(data: &[u8]) -> Result<(Raw<'_>, &[u8])> {
     let end = rest.iter().position(|byte| *byte == 0).ok_or_else(cut)?;
     let (name, rest) = rest.split_at(end);
     let (id, rest) = rest.get(1..).and_then(|rest| rest.split_first_chunk()).ok_or_else(cut)?;
-    Ok((Raw { name, mode: mode_of(mode), id: Id::from_bytes(*id) }, rest))
+    Ok((RawEntry { name, mode: mode_of(mode), id: Id::from_bytes(*id) }, rest))
 }
 
 /// What Git makes of a mode: any file is a program or not, and what it does not know is a commit of
 /// another repository. A mode that is no number is none of these, and not shown either.
-fn mode_of(octal: &[u8]) -> Mode {
+fn mode_of(octal: &[u8]) -> EntryMode {
     let mode = octal.iter().try_fold(0u32, |mode, digit| match digit {
         b'0'..=b'7' => mode.checked_mul(8)?.checked_add(u32::from(digit - b'0')),
         _ => None,
     });
     match mode.map(|mode| (mode & 0o170_000, mode & 0o100)) {
-        Some((0o100_000, 0)) => Mode::Normal,
-        Some((0o100_000, _)) => Mode::Exec,
-        Some((0o120_000, _)) => Mode::Link,
-        Some((0o040_000, _)) => Mode::Dir,
-        _ => Mode::Submodule,
+        Some((0o100_000, 0)) => EntryMode::Normal,
+        Some((0o100_000, _)) => EntryMode::Exec,
+        Some((0o120_000, _)) => EntryMode::Link,
+        Some((0o040_000, _)) => EntryMode::Dir,
+        _ => EntryMode::Submodule,
     }
 }
 
@@ -179,14 +179,14 @@ fn can_be_shown(name: &[u8]) -> bool {
 
 /// Git's order is that of the names with a slash behind those of directories.
 pub(crate) fn order(a: &TreeEntry, b: &TreeEntry) -> Ordering {
-    order_of((&a.name, a.mode == Mode::Dir), (&b.name, b.mode == Mode::Dir))
+    order_of((&a.name, a.mode == EntryMode::Dir), (&b.name, b.mode == EntryMode::Dir))
 }
 
 /// An entry of this name, of entries in Git's order.
 pub(crate) fn find<'t>(entries: &'t [TreeEntry], name: &[u8]) -> Option<&'t TreeEntry> {
     let by = |is_dir: bool| {
         let at = entries.binary_search_by(|entry| {
-            order_of((&entry.name, entry.mode == Mode::Dir), (name, is_dir))
+            order_of((&entry.name, entry.mode == EntryMode::Dir), (name, is_dir))
         });
         entries.get(at.ok()?)
     };
@@ -217,7 +217,7 @@ mod tests {
     }
 
     fn names(entries: &[(&str, &str)]) -> (Vec<String>, bool) {
-        let parsed = Entries::parse(&tree(entries)).unwrap();
+        let parsed = TreeEntries::parse(&tree(entries)).unwrap();
         let names =
             parsed.iter().map(|entry| String::from_utf8(entry.name.to_vec()).unwrap()).collect();
         (names, parsed.check_whole().is_ok())
@@ -256,26 +256,26 @@ mod tests {
     #[test]
     fn modes_are_what_git_makes_of_them() {
         let modes = [
-            ("100644", Mode::Normal),
-            ("100664", Mode::Normal),
-            ("100600", Mode::Normal),
-            ("100755", Mode::Exec),
-            ("100775", Mode::Exec),
-            ("0100755", Mode::Exec),
-            ("120000", Mode::Link),
-            ("40000", Mode::Dir),
-            ("040000", Mode::Dir),
-            ("40755", Mode::Dir),
-            ("160000", Mode::Submodule),
-            ("0", Mode::Submodule),
-            ("10644", Mode::Submodule),
-            ("x", Mode::Submodule),
-            ("", Mode::Submodule),
-            ("777777777777777", Mode::Submodule),
+            ("100644", EntryMode::Normal),
+            ("100664", EntryMode::Normal),
+            ("100600", EntryMode::Normal),
+            ("100755", EntryMode::Exec),
+            ("100775", EntryMode::Exec),
+            ("0100755", EntryMode::Exec),
+            ("120000", EntryMode::Link),
+            ("40000", EntryMode::Dir),
+            ("040000", EntryMode::Dir),
+            ("40755", EntryMode::Dir),
+            ("160000", EntryMode::Submodule),
+            ("0", EntryMode::Submodule),
+            ("10644", EntryMode::Submodule),
+            ("x", EntryMode::Submodule),
+            ("", EntryMode::Submodule),
+            ("777777777777777", EntryMode::Submodule),
         ];
         for (mode, expected) in modes {
             assert_eq!(
-                Entries::parse(&tree(&[(mode, "f")])).unwrap()[0].mode,
+                TreeEntries::parse(&tree(&[(mode, "f")])).unwrap()[0].mode,
                 expected,
                 "{mode:?}"
             );
@@ -285,7 +285,7 @@ mod tests {
     proptest! {
         #[test]
         fn any_bytes_are_a_sorted_tree_or_none(data in prop::collection::vec(any::<u8>(), 0..200)) {
-            if let Ok(entries) = Entries::parse(&data) {
+            if let Ok(entries) = TreeEntries::parse(&data) {
                 prop_assert!(entries.is_sorted_by(|a, b| order(a, b).is_lt()));
             }
         }
@@ -293,7 +293,7 @@ mod tests {
         #[test]
         fn any_entries_are_shown_once(entries in prop::collection::vec(("[0-7]{0,6}", "[a-c./]{0,3}"), 0..12)) {
             let entries: Vec<_> = entries.iter().map(|(mode, name)| (mode.as_str(), name.as_str())).collect();
-            let parsed = Entries::parse(&tree(&entries)).unwrap();
+            let parsed = TreeEntries::parse(&tree(&entries)).unwrap();
             let mut names: Vec<_> = parsed.iter().map(|entry| &*entry.name).collect();
             names.sort_unstable();
             prop_assert!(names.windows(2).all(|pair| pair[0] != pair[1]));
@@ -307,8 +307,8 @@ mod tests {
     fn what_is_cut_off_is_no_tree() {
         let whole = tree(&[("100644", "file")]);
         for length in 1..whole.len() {
-            assert!(Entries::parse(&whole[..length]).is_err(), "{length}");
+            assert!(TreeEntries::parse(&whole[..length]).is_err(), "{length}");
         }
-        assert_eq!(&*Entries::parse(b"").unwrap(), []);
+        assert_eq!(&*TreeEntries::parse(b"").unwrap(), []);
     }
 }

@@ -34,9 +34,9 @@ use gix::{Repository, ThreadSafeRepository};
 
 pub use fsync::Fsync;
 
-use super::{CommitGraph, FetchError, Move, REMOTE_LIMIT, Seen, Stop, Store, Watching};
+use super::{CommitGraph, FetchError, Move, REMOTE_LIMIT, Seen, Stop, Store, WatchGuard};
 use crate::model::identity::Identity;
-use crate::model::object::{Kind, Object, id_of, object_id};
+use crate::model::object::{Object, ObjectKind, id_of, object_id};
 use crate::{BranchName, Error, Id, PATIENCE, Result};
 use fetch::Limits;
 use files::Files;
@@ -341,17 +341,17 @@ impl Store for Git {
             let kind = found
                 .map(|found| found.map(|object| object.kind))
                 .map_err(|error| Error::Store(error.to_string()))?;
-            Ok(kind.and_then(Kind::of_git).map(|kind| Object { kind, data: data.into() }))
+            Ok(kind.and_then(ObjectKind::of_git).map(|kind| Object { kind, data: data.into() }))
         })
     }
 
-    fn header(&self, id: Id) -> Result<Option<(Kind, u64)>> {
+    fn header(&self, id: Id) -> Result<Option<(ObjectKind, u64)>> {
         use gix::objs::FindHeader;
         self.find(|objects| {
             let header = objects
                 .try_header(&object_id(id))
                 .map_err(|error| Error::Store(error.to_string()))?;
-            Ok(header.and_then(|header| Some((Kind::of_git(header.kind)?, header.size))))
+            Ok(header.and_then(|header| Some((ObjectKind::of_git(header.kind)?, header.size))))
         })
     }
 
@@ -359,8 +359,8 @@ impl Store for Git {
         self.handle().loose().write(&self.files, objects, &[])
     }
 
-    fn write_again(&self, objects: &[(Id, Object)]) -> Result<()> {
-        self.handle().loose().write_again(&self.files, objects)
+    fn rewrite_missing(&self, objects: &[(Id, Object)]) -> Result<()> {
+        self.handle().loose().rewrite_missing(&self.files, objects)
     }
 
     fn head(&self, branch: &BranchName) -> Result<Option<Id>> {
@@ -438,7 +438,7 @@ impl Store for Git {
     fn watch(
         &self,
         changed: Box<dyn Fn(&Seen) + Send + Sync>,
-    ) -> Result<Option<Box<dyn Watching>>> {
+    ) -> Result<Option<Box<dyn WatchGuard>>> {
         Ok(Some(Box::new(watch::Watcher::new(&self.dir(), changed))))
     }
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use super::transfer::transfer;
 use super::{FetchError, Fsync, Git, Move, REMOTE_LIMIT, Stop, Store};
-use crate::model::object::{Kind, Object};
+use crate::model::object::{Object, ObjectKind};
 use crate::{BranchName, Error, Id, PATIENCE, Result};
 
 /// So many parts that threads seldom meet in one.
@@ -87,7 +87,7 @@ impl Store for Memory {
         Ok(self.part(id).read().get(&id).cloned())
     }
 
-    fn header(&self, id: Id) -> Result<Option<(Kind, u64)>> {
+    fn header(&self, id: Id) -> Result<Option<(ObjectKind, u64)>> {
         let objects = self.part(id).read();
         Ok(objects.get(&id).map(|object| (object.kind, object.data.len() as u64)))
     }
@@ -273,10 +273,10 @@ mod tests {
         assert_eq!(store.fetch("r", &url, &master), Ok(second));
         assert_eq!(store.fetch("other", &url, &master), Ok(second));
 
-        let objects = crate::model::object_cache::Objects::new(std::sync::Arc::new(store));
+        let objects = crate::model::object_cache::ObjectCache::new(std::sync::Arc::new(store));
         assert_eq!(objects.commit(second).unwrap().parents, [empty]);
         let tree = crate::model::tree::Tree::stored(objects.commit(second).unwrap().tree);
-        let crate::model::tree::Node::File(file) = tree.get(&objects, b"d/f").unwrap() else {
+        let crate::model::tree::TreeNode::File(file) = tree.get(&objects, b"d/f").unwrap() else {
             panic!("a file")
         };
         assert_eq!(&*file.content.bytes(&objects).unwrap(), b"far");
@@ -300,7 +300,7 @@ mod tests {
     fn a_branch_moves_only_from_where_it_is() {
         let store = Memory::new();
         let branch = BranchName::new("master").unwrap();
-        let (a, object) = Object::new(Kind::Blob, *b"a").unwrap();
+        let (a, object) = Object::new(ObjectKind::Blob, *b"a").unwrap();
         store.write(&[(a, object)]).unwrap();
         let b = Id::EMPTY_TREE;
         let go = |from, to| store.update(&[], &[Move { branch: &branch, from, to }]).unwrap();
@@ -309,6 +309,6 @@ mod tests {
         assert!(!go(None, Some(b)) && !go(Some(b), None));
         assert!(go(Some(a), Some(b)) && go(Some(b), None));
         assert_eq!(store.heads().unwrap(), []);
-        assert_eq!(store.header(a).unwrap(), Some((Kind::Blob, 1)));
+        assert_eq!(store.header(a).unwrap(), Some((ObjectKind::Blob, 1)));
     }
 }

@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use super::object::{Kind, Object};
+use super::object::{Object, ObjectKind};
 use super::{BranchName, Error, Id, Result};
 
 /// Bytes that are taken of another repository in one fetch, where nobody says otherwise.
@@ -45,7 +45,7 @@ pub trait Store: Send + Sync + 'static {
     ///
     /// # Errors
     /// Those of [`read`](Store::read).
-    fn header(&self, id: Id) -> Result<Option<(Kind, u64)>>;
+    fn header(&self, id: Id) -> Result<Option<(ObjectKind, u64)>>;
 
     /// Whether other programs may remove objects.
     fn is_shared(&self) -> bool {
@@ -83,7 +83,7 @@ pub trait Store: Send + Sync + 'static {
     ///
     /// # Errors
     /// Those of [`write`](Store::write).
-    fn write_again(&self, objects: &[(Id, Object)]) -> Result<()> {
+    fn rewrite_missing(&self, objects: &[(Id, Object)]) -> Result<()> {
         let _ = objects;
         Ok(())
     }
@@ -150,7 +150,7 @@ pub trait Store: Send + Sync + 'static {
     fn watch(
         &self,
         changed: Box<dyn Fn(&Seen) + Send + Sync>,
-    ) -> Result<Option<Box<dyn Watching>>> {
+    ) -> Result<Option<Box<dyn WatchGuard>>> {
         let _ = changed;
         Ok(None)
     }
@@ -245,7 +245,7 @@ impl Seen {
 }
 
 /// Branches are watched until this is dropped.
-pub trait Watching: Send + Sync {}
+pub trait WatchGuard: Send + Sync {}
 
 /// Why nothing was fetched.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

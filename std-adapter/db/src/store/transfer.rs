@@ -1,7 +1,7 @@
 //! Objects from one store to another.
 
 use super::Store;
-use crate::model::object::{Commit, Entries, Kind, Mode, Object};
+use crate::model::object::{Commit, EntryMode, Object, ObjectKind, TreeEntries};
 use crate::{Error, Id, Result};
 
 /// What is left to do with an object.
@@ -37,16 +37,16 @@ pub(super) fn transfer(from: &dyn Store, to: &dyn Store, top: Id) -> Result<()> 
 /// The objects that one refers to.
 fn references(object: &Object) -> Result<Vec<Id>> {
     let mut references = match object.kind {
-        Kind::Blob => Vec::new(),
-        Kind::Tree => {
-            let entries = Entries::parse(&object.data)?;
+        ObjectKind::Blob => Vec::new(),
+        ObjectKind::Tree => {
+            let entries = TreeEntries::parse(&object.data)?;
             entries
                 .iter()
-                .filter(|entry| entry.mode != Mode::Submodule)
+                .filter(|entry| entry.mode != EntryMode::Submodule)
                 .map(|entry| entry.id)
                 .collect()
         }
-        Kind::Commit => {
+        ObjectKind::Commit => {
             let commit = Commit::decode(&object.data)?;
             commit.parents.into_iter().chain([commit.tree]).collect()
         }

@@ -3,8 +3,8 @@
 use super::state::is_at_or_below;
 use super::{FileAt, Transaction};
 use crate::model::entry_name::check_name;
-use crate::model::object::Mode;
-use crate::model::tree::{Content, Dir, File, Node, cost, names, no_space, split};
+use crate::model::object::EntryMode;
+use crate::model::tree::{FileContent, TreeDir, TreeFile, TreeNode, cost, names, no_space, split};
 use crate::{Error, Id, Result};
 use datakit_server::content::Content as Sparse;
 
@@ -14,19 +14,19 @@ impl Transaction {
     /// # Errors
     /// [`Error::IsDirectory`] where a directory is; [`Error::InvalidName`]; those of
     /// [`Tree::put`](crate::model::tree::Tree::put).
-    pub fn create(&self, path: &[u8], mode: Mode, content: &[u8]) -> Result<()> {
+    pub fn create(&self, path: &[u8], mode: EntryMode, content: &[u8]) -> Result<()> {
         let (_, name) = split(path).ok_or(Error::IsDirectory)?;
         check_name(name, mode)?;
         let mut state = self.open_mut()?;
         let new = match state.rw.get(self.objects(), path) {
-            Ok(Node::File(_)) => 0,
+            Ok(TreeNode::File(_)) => 0,
             Err(Error::NotFound) => cost(name),
-            Ok(Node::Dir(_) | Node::Submodule(_)) => return Err(Error::IsDirectory),
+            Ok(TreeNode::Dir(_) | TreeNode::Submodule(_)) => return Err(Error::IsDirectory),
             Err(error) => return Err(error),
         };
-        let content = Content::fresh(Sparse::of(content, &self.space).map_err(no_space)?);
+        let content = FileContent::pending(Sparse::of(content, &self.space).map_err(no_space)?);
         state.reserve(self.objects(), path, new)?;
-        let put = state.rw.put(self.objects(), path, Node::File(File { mode, content }));
+        let put = state.rw.put(self.objects(), path, TreeNode::File(TreeFile { mode, content }));
         put.inspect_err(|_| state.release(new))?;
         state.resolved(path);
         Ok(())
@@ -39,7 +39,7 @@ impl Transaction {
     /// [`Tree::put`](crate::model::tree::Tree::put).
     pub fn mkdir(&self, path: &[u8]) -> Result<()> {
         let (_, name) = split(path).ok_or(Error::Exists)?;
-        check_name(name, Mode::Dir)?;
+        check_name(name, EntryMode::Dir)?;
         let mut state = self.open_mut()?;
         match state.rw.get(self.objects(), path) {
             Ok(_) => return Err(Error::Exists),
@@ -47,7 +47,7 @@ impl Transaction {
             Err(error) => return Err(error),
         }
         state.reserve(self.objects(), path, cost(name))?;
-        let put = state.rw.put(self.objects(), path, Node::Dir(Dir::empty()));
+        let put = state.rw.put(self.objects(), path, TreeNode::Dir(TreeDir::empty()));
         put.inspect_err(|_| state.release(cost(name)))?;
         state.resolved(path);
         Ok(())
@@ -57,7 +57,7 @@ impl Transaction {
     ///
     /// # Errors
     /// Those of [`Tree::take`](crate::model::tree::Tree::take).
-    pub fn remove(&self, path: &[u8]) -> Result<Node> {
+    pub fn remove(&self, path: &[u8]) -> Result<TreeNode> {
         let mut state = self.open_mut()?;
         state.reserve(self.objects(), path, 0)?;
         let node = state.rw.take(self.objects(), path)?;
@@ -73,7 +73,7 @@ impl Transaction {
     /// [`Error::IsDirectory`] and [`Error::NotDirectory`] if one of the two is a directory and the
     /// other is none; [`Error::NotEmpty`]; [`Error::BelowItself`]; [`Error::TooDeep`];
     /// [`Error::InvalidName`]; those of [`Tree::take`](crate::model::tree::Tree::take).
-    pub fn rename(&self, from: &[u8], to: &[u8]) -> Result<Option<Node>> {
+    pub fn rename(&self, from: &[u8], to: &[u8]) -> Result<Option<TreeNode>> {
         let (parent, name) = split(to).ok_or(Error::IsDirectory)?;
         let mut state = self.open_mut()?;
         let node = state.rw.get(self.objects(), from)?;
@@ -90,18 +90,18 @@ impl Transaction {
             Err(error) => return Err(error),
         };
         match (&node, &replaced) {
-            (Node::Dir(_), Some(Node::Dir(there))) if !there.is_empty() => {
+            (TreeNode::Dir(_), Some(TreeNode::Dir(there))) if !there.is_empty() => {
                 return Err(Error::NotEmpty);
             }
-            (Node::Dir(_), Some(Node::File(_) | Node::Submodule(_))) => {
+            (TreeNode::Dir(_), Some(TreeNode::File(_) | TreeNode::Submodule(_))) => {
                 return Err(Error::NotDirectory);
             }
-            (Node::File(_) | Node::Submodule(_), Some(Node::Dir(_))) => {
+            (TreeNode::File(_) | TreeNode::Submodule(_), Some(TreeNode::Dir(_))) => {
                 return Err(Error::IsDirectory);
             }
             _ => {}
         }
-        if let Node::Dir(dir) = &node {
+        if let TreeNode::Dir(dir) = &node {
             dir.check_depth(names(to).count())?;
         }
         let new = if replaced.is_some() { 0 } else { cost(name) };
@@ -147,7 +147,7 @@ impl Transaction {
     pub(crate) fn empty(&self, at: FileAt<'_>) -> Result<()> {
         let mut state = self.open_mut()?;
         state.file_mut(self.objects(), at)?.content =
-            Content::fresh(Sparse::new(self.space.clone()));
+            FileContent::pending(Sparse::new(self.space.clone()));
         if let FileAt::Path(path) = at {
             state.resolved(path);
         }
@@ -162,8 +162,8 @@ impl Transaction {
     pub(crate) fn load(&self, at: FileAt<'_>, of: Id, content: Sparse) -> Result<()> {
         let mut state = self.open_mut()?;
         let file = state.file_mut(self.objects(), at)?;
-        if file.content == Content::Stored(of) {
-            file.content = Content::fresh(content);
+        if file.content == FileContent::Stored(of) {
+            file.content = FileContent::pending(content);
         }
         Ok(())
     }
@@ -173,7 +173,7 @@ impl Transaction {
     /// # Errors
     /// Those of [`Tree::file_mut`](crate::model::tree::Tree::file_mut); [`Error::InvalidName`] for a
     /// link where there must be none.
-    pub fn chmod(&self, at: FileAt<'_>, mode: Mode) -> Result<()> {
+    pub fn chmod(&self, at: FileAt<'_>, mode: EntryMode) -> Result<()> {
         if let FileAt::Path(path) = at {
             check_name(split(path).ok_or(Error::IsDirectory)?.1, mode)?;
         }
@@ -184,10 +184,10 @@ impl Transaction {
 }
 
 /// What is at `path` takes of the memory for names.
-fn weight_of(path: &[u8], node: &Node) -> u64 {
+fn weight_of(path: &[u8], node: &TreeNode) -> u64 {
     let name = split(path).map_or(0, |(_, name)| cost(name));
     match node {
-        Node::Dir(dir) => name.saturating_add(dir.weight().0),
+        TreeNode::Dir(dir) => name.saturating_add(dir.weight().0),
         _ => name,
     }
 }

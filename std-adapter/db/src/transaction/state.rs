@@ -4,10 +4,10 @@
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
-use super::{FileAt, Sides};
-use crate::counters::Counted;
-use crate::model::object_cache::Objects;
-use crate::model::tree::{Batch, Dir, File, Tree, no_space};
+use super::{FileAt, MergeInputs};
+use crate::counters::GaugeGuard;
+use crate::model::object_cache::ObjectCache;
+use crate::model::tree::{NewObjects, Tree, TreeDir, TreeFile, no_space};
 use crate::{Error, Id, Result};
 use datakit_server::space::Grant;
 
@@ -18,26 +18,26 @@ pub(super) struct State {
     /// Where it began: the head of the branch at that time, or the commit of the last reset.
     pub(super) start: Option<Id>,
     /// Files without a name that are still in use, by their numbers.
-    pub(super) detached: HashMap<u64, File>,
+    pub(super) detached: HashMap<u64, TreeFile>,
     /// Paths that a merge left to be resolved.
     pub(super) conflicts: BTreeSet<Vec<u8>>,
     /// Paths for which the last commit was refused, without those that were changed since. `None`
     /// if it was not refused for any.
     pub(super) refused: Option<BTreeSet<Vec<u8>>>,
-    pub(super) merged: Option<Sides>,
+    pub(super) merged: Option<MergeInputs>,
     /// What merges have written that is on no branch yet: another program may drop it before the
     /// commit.
-    pub(super) kept: Arc<Batch>,
+    pub(super) kept: Arc<NewObjects>,
     /// A commit or merge is under way: it has a tree of its own, and nobody changes this one until
     /// it is over.
-    pub(super) working: bool,
+    pub(super) busy: bool,
     /// For as long as it is open.
-    pub(super) counted: Option<Counted>,
+    pub(super) counted: Option<GaugeGuard>,
 }
 
 impl State {
     /// Sets memory aside for a change at `path` and `new` bytes more.
-    pub(super) fn reserve(&mut self, objects: &Objects, path: &[u8], new: u64) -> Result<()> {
+    pub(super) fn reserve(&mut self, objects: &ObjectCache, path: &[u8], new: u64) -> Result<()> {
         let growth = self.rw.growth(objects, path)?.saturating_add(new);
         self.names.set(self.names.bytes().saturating_add(growth)).map_err(no_space)
     }
@@ -48,7 +48,11 @@ impl State {
         let _ = self.names.set(self.names.bytes().saturating_sub(bytes));
     }
 
-    pub(super) fn file_mut(&mut self, objects: &Objects, at: FileAt<'_>) -> Result<&mut File> {
+    pub(super) fn file_mut(
+        &mut self,
+        objects: &ObjectCache,
+        at: FileAt<'_>,
+    ) -> Result<&mut TreeFile> {
         match at {
             FileAt::Path(path) => {
                 self.reserve(objects, path, 0)?;
@@ -62,7 +66,7 @@ impl State {
         self.detached.clear();
         self.release(u64::MAX);
         self.counted = None;
-        self.rw = Tree::of(Dir::empty());
+        self.rw = Tree::of(TreeDir::empty());
         self.conflicts.clear();
         self.refused = None;
         self.merged = None;

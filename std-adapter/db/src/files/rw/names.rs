@@ -7,7 +7,7 @@ use std::sync::{Arc, Weak};
 
 use datakit_core::vfs::{Error, Result, Time};
 
-use super::Rw;
+use super::RwTree;
 use crate::model::tree::{Name, names};
 use crate::transaction::FileAt;
 use datakit_server::clock::now;
@@ -15,14 +15,14 @@ use datakit_server::ino;
 use datakit_server::tree::{Entry, WeakEntry};
 
 /// The most names of a path. The names below a directory are visited by recursion.
-const DEEPEST: usize = 1024;
+const MAX_DEPTH: usize = 1024;
 
 /// Names that are kept at least before those that nobody needs are looked for.
-const SWEEP: usize = 1024;
+const MIN_SWEEP: usize = 1024;
 
 /// The names of one transaction. Locked before the transaction itself, and held while both change.
-pub(super) struct Names {
-    top: Known,
+pub(super) struct InodeTable {
+    top: NameEntry,
     /// Part of all numbers that follow from a name: a tree that replaces another one has new ones.
     epoch: u64,
     /// When the content began to be what it is where nothing was changed since.
@@ -34,29 +34,29 @@ pub(super) struct Names {
 
 /// What is known of one name.
 #[derive(Default)]
-struct Known {
+struct NameEntry {
     /// Its inode number where that does not follow from its name: it was made, or moved here.
     number: Option<u64>,
     /// When it was made or changed.
     changed: Option<Time>,
     inode: Weak<Inode>,
-    below: BTreeMap<Name, Known>,
+    below: BTreeMap<Name, NameEntry>,
 }
 
 /// A file or directory that somebody holds. It stays what it is when its name is removed, moved, or
 /// given to another one.
 pub(super) struct Inode {
-    pub(super) rw: Weak<Rw>,
+    pub(super) rw: Weak<RwTree>,
     pub(super) number: u64,
     pub(super) is_dir: bool,
-    /// Changed under the lock of [`Names`].
-    place: Mutex<Place>,
+    /// Changed under the lock of [`InodeTable`].
+    place: Mutex<Location>,
     /// What the tree has of it, while the tree has it.
     entry: Mutex<Option<WeakEntry>>,
 }
 
 /// Where an inode is.
-enum Place {
+enum Location {
     /// The directory at the top.
     Top,
     /// Under this name.
@@ -66,25 +66,31 @@ enum Place {
 }
 
 /// An inode that has lost its name, where it was, and when it was changed.
-pub(super) struct Lost {
+pub(super) struct UnlinkedInode {
     pub(super) inode: Arc<Inode>,
     /// Below the path that was removed.
     pub(super) path: Vec<u8>,
     changed: Option<Time>,
 }
 
-impl Names {
+impl InodeTable {
     /// Those of a tree that was made at `since`.
-    pub(super) fn new(since: Time) -> Names {
-        Names { top: Known::default(), epoch: epoch(), since, size: 0, sweep_at: SWEEP }
+    pub(super) fn new(since: Time) -> InodeTable {
+        InodeTable {
+            top: NameEntry::default(),
+            epoch: epoch(),
+            since,
+            size: 0,
+            sweep_at: MIN_SWEEP,
+        }
     }
 
     /// The inode of the directory at the top.
-    pub(super) fn top(&mut self, rw: &Weak<Rw>) -> Arc<Inode> {
+    pub(super) fn top(&mut self, rw: &Weak<RwTree>) -> Arc<Inode> {
         if let Some(top) = self.top.inode.upgrade() {
             return top;
         }
-        let top = Inode::new(rw, ino::next(), true, Place::Top);
+        let top = Inode::new(rw, ino::next(), true, Location::Top);
         self.top.inode = Arc::downgrade(&top);
         top
     }
@@ -103,11 +109,11 @@ impl Names {
             return inode;
         }
         let number = known.number.unwrap_or(derived);
-        let inode = Inode::new(&dir.rw, number, is_dir, Place::In(dir.clone(), name.into()));
+        let inode = Inode::new(&dir.rw, number, is_dir, Location::In(dir.clone(), name.into()));
         known.inode = Arc::downgrade(&inode);
         if self.size > self.sweep_at {
             self.size = self.top.sweep();
-            self.sweep_at = self.size.saturating_mul(2).max(SWEEP);
+            self.sweep_at = self.size.saturating_mul(2).max(MIN_SWEEP);
         }
         inode
     }
@@ -115,7 +121,7 @@ impl Names {
     /// What is at `path` was made just now, in place of nothing.
     pub(super) fn made(&mut self, path: &[u8], now: Time) {
         *self.known_mut(path) =
-            Known { number: Some(ino::next()), changed: Some(now), ..Known::default() };
+            NameEntry { number: Some(ino::next()), changed: Some(now), ..NameEntry::default() };
         self.touch_parent(path, now);
     }
 
@@ -137,7 +143,7 @@ impl Names {
     }
 
     /// What was at and below `path` is there no more: the inodes of it that somebody holds.
-    pub(super) fn remove(&mut self, path: &[u8], now: Time) -> Vec<Lost> {
+    pub(super) fn remove(&mut self, path: &[u8], now: Time) -> Vec<UnlinkedInode> {
         let mut lost = Vec::new();
         if let Some(known) = self.take(path) {
             known.in_use(&mut Vec::new(), &mut lost);
@@ -160,7 +166,7 @@ impl Names {
         let mut known = self.take(from).unwrap_or_default();
         known.number = Some(inode.number);
         *self.known_mut(to) = known;
-        *inode.place.lock() = Place::In(dir.clone(), name.into());
+        *inode.place.lock() = Location::In(dir.clone(), name.into());
         self.touch_parent(from, now);
         self.touch_parent(to, now);
     }
@@ -171,8 +177,8 @@ impl Names {
         &mut self,
         now: Time,
         mut stays: impl FnMut(&[u8], bool) -> bool,
-    ) -> Vec<Lost> {
-        let mut old = std::mem::replace(self, Names::new(now));
+    ) -> Vec<UnlinkedInode> {
+        let mut old = std::mem::replace(self, InodeTable::new(now));
         self.top.inode = std::mem::take(&mut old.top.inode);
         let (mut used, mut lost) = (Vec::new(), Vec::new());
         old.top.in_use(&mut Vec::new(), &mut used);
@@ -188,23 +194,23 @@ impl Names {
     }
 
     /// `lost` is nowhere.
-    pub(super) fn bury(&self, lost: &Lost) {
-        *lost.inode.place.lock() = Place::Gone(lost.changed.unwrap_or(self.since));
+    pub(super) fn bury(&self, lost: &UnlinkedInode) {
+        *lost.inode.place.lock() = Location::Gone(lost.changed.unwrap_or(self.since));
     }
 
-    fn take(&mut self, path: &[u8]) -> Option<Known> {
+    fn take(&mut self, path: &[u8]) -> Option<NameEntry> {
         let (parent, name) = crate::model::tree::split(path)?;
         let parent =
             names(parent).try_fold(&mut self.top, |known, name| known.below.get_mut(name))?;
         parent.below.remove(name)
     }
 
-    fn known_mut(&mut self, path: &[u8]) -> &mut Known {
-        let Names { top, size, .. } = self;
+    fn known_mut(&mut self, path: &[u8]) -> &mut NameEntry {
+        let InodeTable { top, size, .. } = self;
         names(path).fold(top, |known, name| {
             known.below.entry(name.into()).or_insert_with(|| {
                 *size = size.saturating_add(1);
-                Known::default()
+                NameEntry::default()
             })
         })
     }
@@ -214,7 +220,7 @@ fn epoch() -> u64 {
     ino::of(ino::next())
 }
 
-impl Known {
+impl NameEntry {
     /// Drops the names below it that nobody needs: how many are left.
     fn sweep(&mut self) -> usize {
         let mut left: usize = 0;
@@ -229,9 +235,9 @@ impl Known {
     }
 
     /// Adds the inodes at and below it that somebody holds, those above before those below.
-    fn in_use(&self, path: &mut Vec<u8>, found: &mut Vec<Lost>) {
+    fn in_use(&self, path: &mut Vec<u8>, found: &mut Vec<UnlinkedInode>) {
         if let Some(inode) = self.inode.upgrade() {
-            found.push(Lost { inode, path: path.clone(), changed: self.changed });
+            found.push(UnlinkedInode { inode, path: path.clone(), changed: self.changed });
         }
         for (name, known) in &self.below {
             let length = path.len();
@@ -246,7 +252,7 @@ impl Known {
 }
 
 impl Inode {
-    fn new(rw: &Weak<Rw>, number: u64, is_dir: bool, place: Place) -> Arc<Inode> {
+    fn new(rw: &Weak<RwTree>, number: u64, is_dir: bool, place: Location) -> Arc<Inode> {
         Arc::new(Inode {
             rw: rw.clone(),
             number,
@@ -256,7 +262,7 @@ impl Inode {
         })
     }
 
-    /// Its path. Under the lock of [`Names`] it stays that.
+    /// Its path. Under the lock of [`InodeTable`] it stays that.
     ///
     /// # Errors
     /// [`Error::NotFound`] when it has none any more; [`Error::NameTooLong`].
@@ -264,7 +270,7 @@ impl Inode {
         let (mut names, mut next) = (Vec::new(), self.up()?);
         while let Some((dir, name)) = next {
             names.push(name);
-            if names.len() > DEEPEST {
+            if names.len() > MAX_DEPTH {
                 return Err(Error::NameTooLong);
             }
             next = dir.up()?;
@@ -276,9 +282,9 @@ impl Inode {
     /// The directory that has it, and its name there; `None` for the top.
     fn up(&self) -> Result<Option<(Arc<Inode>, Name)>> {
         match &*self.place.lock() {
-            Place::Top => Ok(None),
-            Place::In(dir, name) => Ok(Some((dir.clone(), name.clone()))),
-            Place::Gone(_) => Err(Error::NotFound),
+            Location::Top => Ok(None),
+            Location::In(dir, name) => Ok(Some((dir.clone(), name.clone()))),
+            Location::Gone(_) => Err(Error::NotFound),
         }
     }
 
@@ -290,16 +296,16 @@ impl Inode {
     /// When it was changed, if it has no name any more.
     pub(super) fn gone(&self) -> Option<Time> {
         match &*self.place.lock() {
-            Place::Gone(changed) => Some(*changed),
+            Location::Gone(changed) => Some(*changed),
             _ => None,
         }
     }
 
     /// Its content was changed where it is.
-    pub(super) fn touch(&self, names: &mut Names, at: FileAt<'_>) {
+    pub(super) fn touch(&self, names: &mut InodeTable, at: FileAt<'_>) {
         match at {
             FileAt::Path(path) => names.touch(path, now()),
-            FileAt::Detached(_) => *self.place.lock() = Place::Gone(now()),
+            FileAt::Detached(_) => *self.place.lock() = Location::Gone(now()),
         }
     }
 
@@ -324,21 +330,21 @@ impl Drop for Inode {
     /// the other, not one within the other.
     fn drop(&mut self) {
         let place = self.place.get_mut();
-        let mut next = match std::mem::replace(place, Place::Top) {
-            Place::Gone(_) if !self.is_dir => {
+        let mut next = match std::mem::replace(place, Location::Top) {
+            Location::Gone(_) if !self.is_dir => {
                 if let Some(rw) = self.rw.upgrade() {
                     rw.forget(self.number);
                 }
                 None
             }
-            Place::In(dir, _) => Some(dir),
+            Location::In(dir, _) => Some(dir),
             _ => None,
         };
         while let Some(dir) = next {
             next = Arc::into_inner(dir).and_then(|mut dir| {
                 let place = dir.place.get_mut();
-                match std::mem::replace(place, Place::Top) {
-                    Place::In(dir, _) => Some(dir),
+                match std::mem::replace(place, Location::Top) {
+                    Location::In(dir, _) => Some(dir),
                     _ => None,
                 }
             });

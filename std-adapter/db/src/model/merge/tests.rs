@@ -8,7 +8,7 @@ use crate::model::object::{Commit, TreeEntry, encode_tree};
 use crate::model::test_trees::{
     APART, CLASHING, Files, deep, edited, files, files_of, keep, objects, some_files, stored,
 };
-use crate::model::tree::DEEPEST;
+use crate::model::tree::MAX_DEPTH;
 
 fn merged(
     base: &[(&str, &str)],
@@ -21,8 +21,8 @@ fn merged(
     (files_of(&objects, &merged.tree), merged.conflicts)
 }
 
-fn marker(why: Why) -> String {
-    format!("** Conflict **\n{why}\n")
+fn marker(kind: ConflictKind) -> String {
+    format!("** Conflict **\n{kind}\n")
 }
 
 #[test]
@@ -32,18 +32,18 @@ fn each_case_of_the_table() {
     assert_eq!(both, (files(&[("a", "2"), ("b", "2")]), vec![]));
     let gone = merged(&[("a", "1"), ("d/x", "1")], &[("a", "1"), ("d/x", "1")], &[("a", "1")]);
     assert_eq!(gone, (files(&[("a", "1")]), vec![]));
-    for (base, ours, theirs, why) in [
-        (&[("p", "1")][..], &[("p", "2")][..], &[][..], Why::RemovedAndChanged),
-        (&[], &[("p", "1")], &[("p", "2")], Why::MadeTwice),
-        (&[("p", "1")], &[("p", "2")], &[("p", "3")], Why::ChangedTwice),
+    for (base, ours, theirs, kind) in [
+        (&[("p", "1")][..], &[("p", "2")][..], &[][..], ConflictKind::RemovedAndChanged),
+        (&[], &[("p", "1")], &[("p", "2")], ConflictKind::MadeTwice),
+        (&[("p", "1")], &[("p", "2")], &[("p", "3")], ConflictKind::ChangedTwice),
         // The mode counts as the content does.
-        (&[("p", "1")], &[("p", "2")], &[("p", "x1")], Why::ChangedTwice),
-        (&[("p", "1")], &[("p", "1")], &[("p/x", "1")], Why::FileAndDir),
-        (&[("p/x", "1")], &[("p", "1")], &[("p/x", "1"), ("p/y", "1")], Why::FileAndDir),
+        (&[("p", "1")], &[("p", "2")], &[("p", "x1")], ConflictKind::ChangedTwice),
+        (&[("p", "1")], &[("p", "1")], &[("p/x", "1")], ConflictKind::FileAndDir),
+        (&[("p/x", "1")], &[("p", "1")], &[("p/x", "1"), ("p/y", "1")], ConflictKind::FileAndDir),
     ] {
         let (files, conflicts) = merged(base, ours, theirs);
-        assert_eq!(conflicts, [Conflict { path: b"p".to_vec(), why }]);
-        assert_eq!(files["p"], marker(why));
+        assert_eq!(conflicts, [Conflict { path: b"p".to_vec(), kind }]);
+        assert_eq!(files["p"], marker(kind));
         assert_eq!(merged(base, theirs, ours).1, conflicts);
     }
 }
@@ -53,7 +53,7 @@ fn a_submodule_is_as_a_file() {
     let objects = objects();
     let module = |id| {
         let mut tree = Tree::stored(Id::EMPTY_TREE);
-        tree.put(&objects, b"m", Node::Submodule(id)).unwrap();
+        tree.put(&objects, b"m", TreeNode::Submodule(id)).unwrap();
         tree
     };
     let [one, two, three] = ["1", "2", "3"]
@@ -63,22 +63,26 @@ fn a_submodule_is_as_a_file() {
         two.get(&objects, b"m")
     );
     let conflicts = merge(&objects, &one, &two, &three).unwrap().conflicts;
-    assert_eq!(conflicts, [Conflict { path: b"m".to_vec(), why: Why::ChangedTwice }]);
+    assert_eq!(conflicts, [Conflict { path: b"m".to_vec(), kind: ConflictKind::ChangedTwice }]);
     let dir = stored(&objects, &files(&[("m/f", "1")]));
-    assert_eq!(merge(&objects, &one, &two, &dir).unwrap().conflicts[0].why, Why::FileAndDir);
+    assert_eq!(
+        merge(&objects, &one, &two, &dir).unwrap().conflicts[0].kind,
+        ConflictKind::FileAndDir
+    );
 }
 
 #[test]
 fn the_same_directories_are_not_read() {
     let objects = objects();
     let nowhere = |name: &str| {
-        let entry = TreeEntry { name: name.as_bytes().into(), mode: Mode::Dir, id: Id::EMPTY_TREE };
-        Node::Dir(Dir::Stored(encode_tree([entry]).unwrap().0))
+        let entry =
+            TreeEntry { name: name.as_bytes().into(), mode: EntryMode::Dir, id: Id::EMPTY_TREE };
+        TreeNode::Dir(TreeDir::Stored(encode_tree([entry]).unwrap().0))
     };
     let tree = |far: &str, near: &str| {
         let mut tree = Tree::stored(Id::EMPTY_TREE);
         tree.put(&objects, b"far", nowhere(far)).unwrap();
-        tree.put(&objects, b"near", Node::file(Mode::Normal, near)).unwrap();
+        tree.put(&objects, b"near", TreeNode::file(EntryMode::Normal, near)).unwrap();
         tree
     };
     let merged = merge(&objects, &tree("a", "1"), &tree("b", "2"), &tree("b", "1")).unwrap();
@@ -110,7 +114,7 @@ fn depth_is_an_error_before_it_is_the_end_of_the_stack() {
         let objects = objects();
         let top = |tree: &Tree, name: &[u8]| {
             let mut tree = tree.clone();
-            tree.put(&objects, name, Node::file(Mode::Normal, "top")).unwrap();
+            tree.put(&objects, name, TreeNode::file(EntryMode::Normal, "top")).unwrap();
             Tree::stored(keep(&objects, &tree))
         };
         let (base, changed) = (deep(&objects, levels, "1"), deep(&objects, levels, "2"));
@@ -120,12 +124,12 @@ fn depth_is_an_error_before_it_is_the_end_of_the_stack() {
         // Here it is our tree that changes, down to its bottom.
         merge(&objects, &base, &ours, &changed).map(|merged| keep(&objects, &merged.tree))
     };
-    let run = move || (deeper(DEEPEST - 1).is_ok(), deeper(5000));
+    let run = move || (deeper(MAX_DEPTH - 1).is_ok(), deeper(5000));
     let thread = std::thread::Builder::new().stack_size(2 << 20).spawn(run).unwrap();
-    assert_eq!(thread.join().unwrap(), (true, Err(Error::TooDeep(DEEPEST))));
+    assert_eq!(thread.join().unwrap(), (true, Err(Error::TooDeep(MAX_DEPTH))));
 }
 
-fn commit(objects: &Objects, list: &[(&str, &str)], parents: &[Id], time: i64) -> Id {
+fn commit(objects: &ObjectCache, list: &[(&str, &str)], parents: &[Id], time: i64) -> Id {
     let tree = keep(objects, &edited(objects, &files(list)));
     let (id, object) = Commit::encode(tree, parents, b"", time).unwrap();
     objects.store().write(&[(id, object)]).unwrap();
@@ -141,7 +145,7 @@ fn d38_bases_are_merged_themselves() {
     let ours = commit(&objects, &[("a", "1"), ("b", "1"), ("c", "1")], &[left, right], 3);
     let theirs = commit(&objects, &[("a", "1"), ("b", "1"), ("c", "1")], &[right, left], 4);
     let base = base_tree(&objects, ours, theirs).unwrap().unwrap();
-    let expected = [("a", "1"), ("b", "1"), ("c", &*marker(Why::ChangedTwice))];
+    let expected = [("a", "1"), ("b", "1"), ("c", &*marker(ConflictKind::ChangedTwice))];
     assert_eq!(files_of(&objects, &base), files(&expected));
     assert_eq!(base_tree(&objects, theirs, ours).unwrap().unwrap(), base);
     assert_eq!(
@@ -175,8 +179,8 @@ fn table(base: &Files, ours: &Files, theirs: &Files) -> (Files, Vec<Conflict>) {
         paths.iter().filter(|path| has_below(ours, path) || has_below(theirs, path)).collect();
     for path in &paths {
         let (b, o, t) = (base.get(*path), ours.get(*path), theirs.get(*path));
-        let why = match (o, t, b) {
-            _ if clashes.contains(path) => Why::FileAndDir,
+        let kind = match (o, t, b) {
+            _ if clashes.contains(path) => ConflictKind::FileAndDir,
             _ if clashes.iter().any(|above| path.starts_with(&format!("{above}/"))) => continue,
             _ if o == t || o == b || t == b => {
                 files.extend(
@@ -184,12 +188,12 @@ fn table(base: &Files, ours: &Files, theirs: &Files) -> (Files, Vec<Conflict>) {
                 );
                 continue;
             }
-            (None, ..) | (_, None, _) => Why::RemovedAndChanged,
-            (.., None) => Why::MadeTwice,
-            _ => Why::ChangedTwice,
+            (None, ..) | (_, None, _) => ConflictKind::RemovedAndChanged,
+            (.., None) => ConflictKind::MadeTwice,
+            _ => ConflictKind::ChangedTwice,
         };
-        files.insert((*path).clone(), marker(why));
-        conflicts.push(Conflict { path: path.as_bytes().to_vec(), why });
+        files.insert((*path).clone(), marker(kind));
+        conflicts.push(Conflict { path: path.as_bytes().to_vec(), kind });
     }
     (files, conflicts)
 }

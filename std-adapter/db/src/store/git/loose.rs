@@ -78,7 +78,7 @@ impl Loose {
     }
 
     /// Writes those that are there no more. What is there was made sure of before.
-    pub(super) fn write_again(&self, files: &Files, objects: &[(Id, Object)]) -> Result<()> {
+    pub(super) fn rewrite_missing(&self, files: &Files, objects: &[(Id, Object)]) -> Result<()> {
         let dropped = |(id, _): &&(Id, Object)| !self.objects.object_path(&object_id(*id)).exists();
         let dropped: Vec<_> = objects.iter().filter(dropped).cloned().collect();
         self.write(files, &dropped, &[])

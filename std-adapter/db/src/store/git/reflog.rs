@@ -14,8 +14,8 @@ use gix::refs::store::WriteReflog;
 
 use super::refs::{HEADS, Refs};
 use crate::Id;
-use crate::model::identity::{By, Identity};
-use crate::model::object::{Kind, Object};
+use crate::model::identity::{Authorship, Identity};
+use crate::model::object::{Object, ObjectKind};
 
 /// Why branches move.
 pub(super) struct Reason<'a> {
@@ -28,9 +28,12 @@ pub(super) struct Reason<'a> {
 impl Reason<'_> {
     /// Who moves a branch to `to`, and the message.
     fn of(&self, to: Id) -> (Signature, BString) {
-        let found =
-            self.objects.iter().rev().find(|(id, object)| *id == to && object.kind == Kind::Commit);
-        let forward = || (By::now(self.identity).committer, "fast-forward".into());
+        let found = self
+            .objects
+            .iter()
+            .rev()
+            .find(|(id, object)| *id == to && object.kind == ObjectKind::Commit);
+        let forward = || (Authorship::now(self.identity).committer, "fast-forward".into());
         found.and_then(|(_, object)| committed(object)).unwrap_or_else(forward)
     }
 }
@@ -72,7 +75,7 @@ impl Refs<'_> {
         reason: &Reason<'_>,
     ) -> io::Result<()> {
         let message = format!("Branch: renamed {} to {}", old.as_bstr(), new.as_bstr());
-        self.log(new, Some(at), at, || (By::now(reason.identity).committer, message.into()))
+        self.log(new, Some(at), at, || (Authorship::now(reason.identity).committer, message.into()))
     }
 
     /// In the log of the ref, and in that of `HEAD` where it leads there.

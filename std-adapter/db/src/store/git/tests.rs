@@ -67,7 +67,7 @@ fn history_is_walked_by_the_commit_graph_where_there_is_one() {
     let middle = line[2].to_string();
     fs::remove_file(store.dir().join("objects").join(&middle[..2]).join(&middle[2..])).unwrap();
     let came_from = |ancestor: usize, of: usize| {
-        let objects = crate::model::object_cache::Objects::new(store.clone());
+        let objects = crate::model::object_cache::ObjectCache::new(store.clone());
         crate::model::history::is_ancestor(&objects, line[ancestor], line[of])
     };
     assert_eq!((came_from(0, 5), came_from(5, 0)), (Ok(true), Ok(false)));
@@ -146,7 +146,7 @@ fn packed_branches_are_found_moved_and_removed() {
         "refs/heads/master\nrefs/heads/other"
     );
     place.git(&["gc", "-q", "--prune=now"]);
-    assert_eq!(store.read(b).unwrap().unwrap().kind, Kind::Commit);
+    assert_eq!(store.read(b).unwrap().unwrap().kind, ObjectKind::Commit);
     assert!(go(&store, "master", Some(b), Some(a)));
     place.git(&["fsck", "--strict"]);
 }
@@ -211,7 +211,7 @@ fn another_repository_is_fetched_from() {
     assert!(matches!(store.fetch("r", "/nowhere", &master), Err(FetchError::Failed(_))));
     assert_eq!(
         (store.read(id).unwrap().unwrap().kind, store.heads().unwrap()),
-        (Kind::Commit, vec![])
+        (ObjectKind::Commit, vec![])
     );
     assert_eq!(here.git(&["for-each-ref", "--format=%(refname)"]), "refs/remotes/r/master");
     store.forget("r").unwrap();
@@ -328,7 +328,7 @@ fn objects_are_kept_before_a_branch_moves_whatever_is_synced() {
         let store = Git::open(&place.0).unwrap().with_fsync(sync);
         // More than are written at a time.
         let mut objects: Vec<_> =
-            (0..50).map(|n: u8| Object::new(Kind::Blob, [n]).unwrap()).collect();
+            (0..50).map(|n: u8| Object::new(ObjectKind::Blob, [n]).unwrap()).collect();
         let (tree, empty) = encode_tree([]).unwrap();
         let (id, commit) = Commit::encode(tree, &[], b"all", 1_700_000_000).unwrap();
         objects.extend([(tree, empty), (id, commit)]);

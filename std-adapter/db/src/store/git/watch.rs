@@ -9,7 +9,7 @@ use notify::event::{CreateKind, RemoveKind};
 use notify::{Event, EventKind, RecommendedWatcher, RecursiveMode, Watcher as _};
 
 use crate::BranchName;
-use crate::store::{Seen, Watching};
+use crate::store::{Seen, WatchGuard};
 
 /// One change of a branch is several of files.
 const GATHER: Duration = Duration::from_millis(5);
@@ -32,7 +32,7 @@ pub(super) struct Watcher {
     _told: Option<RecommendedWatcher>,
 }
 
-impl Watching for Watcher {}
+impl WatchGuard for Watcher {}
 
 impl Watcher {
     pub(super) fn new(dir: &Path, changed: Box<dyn Fn(&Seen) + Send + Sync>) -> Watcher {

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::process::Command;
 
 use super::{Place, at};
-use crate::model::object::{Commit, Kind, Mode, Object, TreeEntry, encode_tree};
+use crate::model::object::{Commit, EntryMode, Object, ObjectKind, TreeEntry, encode_tree};
 use crate::store::{Git, Move, Store};
 use crate::{BranchName, Error, Id, Result};
 
@@ -17,9 +17,9 @@ fn advance(store: &Git, branch: &str, files: &[(&str, &str)]) -> Result<Id> {
     let entries: Vec<_> = files
         .iter()
         .map(|(name, text)| {
-            let (id, blob) = Object::new(Kind::Blob, text.as_bytes()).unwrap();
+            let (id, blob) = Object::new(ObjectKind::Blob, text.as_bytes()).unwrap();
             objects.push((id, blob));
-            TreeEntry { name: name.as_bytes().into(), mode: Mode::Normal, id }
+            TreeEntry { name: name.as_bytes().into(), mode: EntryMode::Normal, id }
         })
         .collect();
     let (tree, object) = encode_tree(entries).unwrap();

@@ -16,7 +16,7 @@ fn a_branch_is_fetched_by_http() {
     let address = serve(&there.0, true);
     let (url, master) = (format!("http://{address}/.git"), BranchName::new("master").unwrap());
     assert_eq!(store.fetch("r", &url, &master), Ok(id));
-    assert_eq!(store.read(id).unwrap().unwrap().kind, Kind::Commit);
+    assert_eq!(store.read(id).unwrap().unwrap().kind, ObjectKind::Commit);
     assert_eq!(here.git(&["for-each-ref", "--format=%(refname)"]), "refs/remotes/r/master");
     assert_eq!(store.fetch("r", &url, &BranchName::new("no").unwrap()), Err(FetchError::NoHead));
     let failed = |url: &str| match store.fetch("r", url, &master) {
