@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use datakit_core::wire::{
-    Data, Dialect, Dirent, Fid, Qid, Rmessage as R, Stat, Tag, Tmessage as T,
+    DMDIR, DMSYMLINK, Data, Dialect, Dirent, Fid, Qid, Rmessage as R, Stat, Tag, Tmessage as T,
 };
 use datakit_server::Limits;
 use datakit_server::scratch::Scratch;
@@ -16,8 +16,6 @@ use datakit_tests::{Served, serve};
 
 const ALL: [Dialect; 3] = [Dialect::Legacy, Dialect::Unix, Dialect::Linux];
 const CLASSIC: [Dialect; 2] = [Dialect::Legacy, Dialect::Unix];
-const DMDIR: u32 = 0x8000_0000;
-const DMSYMLINK: u32 = 0x0200_0000;
 
 /// `branch/master/{head,run,link}`, `live`, `many/0000..0999`, `text`, and a way down of 20 names.
 fn tree() -> (Live<u32>, Tree) {

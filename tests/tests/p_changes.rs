@@ -3,7 +3,8 @@
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)]
 
 use datakit_core::wire::{
-    Dialect, Fid, Numeric, Qid, Rmessage as R, SetAttr, Stat, Str, Tag, Tmessage as T,
+    DMDIR, DMSYMLINK, Dialect, Fid, Numeric, Qid, Rmessage as R, SetAttr, Stat, Str, Tag,
+    Tmessage as T,
 };
 use datakit_server::Limits;
 use datakit_server::scratch::Scratch;
@@ -12,8 +13,6 @@ use datakit_tests::wire_client::{Refusal, WireClient, untouched};
 use datakit_tests::{Served, serve};
 
 const CLASSIC: [Dialect; 2] = [Dialect::Legacy, Dialect::Unix];
-const DMDIR: u32 = 0x8000_0000;
-const DMSYMLINK: u32 = 0x0200_0000;
 
 fn scratch() -> Served {
     let tree = Scratch::new();

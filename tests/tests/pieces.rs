@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use datakit_core::files::{Command, Param, Value};
 use datakit_core::vfs::{Dir, Error, StaticTree, file};
-use datakit_core::wire::Dialect;
+use datakit_core::wire::{DMDIR, Dialect};
 use datakit_server::Limits;
 use datakit_tests::db::Place;
 use datakit_tests::serve;
@@ -123,7 +123,7 @@ fn a_commit_in_pieces_is_not_run_before_all_its_words_are_there() {
         connection.master().commit(&[("a", "0")]);
         let mut client = place.raw(Dialect::Unix);
         client.walk(0, 20, "branch/master/transactions").unwrap();
-        client.create(20, "t", 0x8000_0000 | 0o755, None).unwrap();
+        client.create(20, "t", DMDIR | 0o755, None).unwrap();
         let head = connection.master().commit(&[("b", "1")]);
         // As a program without a buffer writes it, and cut where a shorter command ends.
         let bytes: Vec<_> = "commit ff-only\n".split("").collect();

@@ -13,7 +13,7 @@ mod posix {
     pub mod xattrs;
 }
 
-use datakit_core::wire::{Dialect, Fid, Stat, Tmessage as T};
+use datakit_core::wire::{DMDIR, DMSYMLINK, Dialect, Fid, Stat, Tmessage as T};
 use datakit_server::Limits;
 use datakit_server::scratch::Scratch;
 use datakit_server::tree::{Dir, Entry, Live, Text, Tree};
@@ -23,8 +23,6 @@ use datakit_tests::{Served, serve};
 const ALL: [Dialect; 3] = [Dialect::Legacy, Dialect::Unix, Dialect::Linux];
 const CLASSIC: [Dialect; 2] = [Dialect::Legacy, Dialect::Unix];
 
-const DMDIR: u32 = 0x8000_0000;
-const DMSYMLINK: u32 = 0x0200_0000;
 const OTRUNC: u8 = 0x10;
 const ORCLOSE: u8 = 0x40;
 

@@ -4,11 +4,12 @@ use std::fmt::Write;
 use std::sync::Arc;
 
 use crate::metrics::Logs;
+use datakit_core::wire::KindName;
 use datakit_db::Database;
 use datakit_db::counters::DbCounters;
+use datakit_server::Stats;
 use datakit_server::tree::log::Sources;
 use datakit_server::tree::{Dir, Entry, ReadOnly, ReadOnlyText, Status};
-use datakit_server::{Stats, request_name};
 
 /// `debug/`: `src`, `server`.
 pub(crate) fn dir(
@@ -78,7 +79,7 @@ fn in_use(counters: &DbCounters) -> String {
 fn requests(stats: &Stats) -> String {
     let mut text = String::new();
     for (kind, answered, errors) in stats.requests() {
-        let _ = writeln!(text, "{} {answered} {errors}", request_name(kind));
+        let _ = writeln!(text, "{} {answered} {errors}", KindName(kind));
     }
     text
 }

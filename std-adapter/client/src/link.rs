@@ -199,14 +199,11 @@ impl Future for Call {
     }
 }
 
-const RLERROR: u8 = 7;
-const RERROR: u8 = 107;
-
 /// Whether a reply is one to a request of this type. What another one did to the request's fid is
 /// not known: it is not used again.
 fn answers(frame: &[u8], request: u8) -> Result<()> {
     match wire::kind(frame) {
-        RLERROR | RERROR => Ok(()),
+        wire::RLERROR | wire::RERROR => Ok(()),
         kind if kind == request.wrapping_add(1) => Ok(()),
         kind => Err(Error::protocol(format_args!(
             "a reply of type {kind} to a request of type {request}"

@@ -2,7 +2,10 @@
 
 use std::time::{Duration, SystemTime};
 
-use datakit_core::wire::{Attr, Dirent, Qid, Stat, Str, Time};
+use datakit_core::wire::{
+    Attr, DMDEVICE, DMDIR, DMNAMEDPIPE, DMSETGID, DMSETUID, DMSETVTX, DMSOCKET, DMSYMLINK, Dirent,
+    Qid, Stat, Str, Time,
+};
 
 use super::error::Error;
 use super::text::ByteString;
@@ -187,10 +190,7 @@ impl DirEntry {
     }
 }
 
-const DMDIR: u32 = 0x8000_0000;
-const DMSYMLINK: u32 = 0x0200_0000;
-/// DEVICE, NAMEDPIPE and SOCKET.
-const DMSPECIAL: u32 = 0x00b0_0000;
+const DMSPECIAL: u32 = DMDEVICE | DMNAMEDPIPE | DMSOCKET;
 
 fn kind_of_stat(stat: &Stat<'_>) -> FileType {
     match stat.mode {
@@ -209,16 +209,15 @@ fn kind_of_qid(qid: Qid) -> FileType {
     }
 }
 
-/// SETUID, SETGID and SETVTX: of .u, and of Linux.
-const SPECIAL_BITS: [(u32, u32); 3] =
-    [(0x0008_0000, 0o4000), (0x0004_0000, 0o2000), (0x0001_0000, 0o1000)];
+/// The set-ID and sticky bits of .u, and the same bits of Linux.
+const SPECIAL_BITS: [(u32, u32); 3] = [(DMSETUID, 0o4000), (DMSETGID, 0o2000), (DMSETVTX, 0o1000)];
 
-/// Those of .u, where Linux has them.
+/// Converts the special mode bits of .u to those of Linux.
 fn special_bits(mode: u32) -> u32 {
     SPECIAL_BITS.into_iter().filter(|(wire, _)| mode & wire != 0).map(|(_, bit)| bit).sum()
 }
 
-/// Those of Linux, where .u has them.
+/// Converts the special mode bits of Linux to those of .u.
 pub(crate) fn wire_bits(mode: u32) -> u32 {
     SPECIAL_BITS.into_iter().filter(|(_, bit)| mode & bit != 0).map(|(wire, _)| wire).sum()
 }

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use datakit_core::wire::{
-    Data, Dialect, Extension, Fid, List, Numeric, Qid, Rmessage as R, SetAttr, Stat, StatUnix, Str,
-    Tmessage as T,
+    DMDIR, DMSYMLINK, Data, Dialect, Extension, Fid, List, Numeric, Qid, Rmessage as R, SetAttr,
+    Stat, StatUnix, Str, Tmessage as T,
 };
 
 use super::error::{Error, Result};
@@ -17,8 +17,6 @@ use super::text::ByteString;
 const MOST_NAMES: usize = 16;
 /// The getattr mask of everything a [`Metadata`] shows.
 const BASIC: u64 = 0x7ff;
-const DMDIR: u32 = 0x8000_0000;
-const DMSYMLINK: u32 = 0x0200_0000;
 
 /// How to open a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

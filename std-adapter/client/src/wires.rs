@@ -187,14 +187,13 @@ impl State {
     }
 }
 
-const RATTACH: u8 = 105;
-const RWALK: u8 = 111;
-
 /// Whether this reply makes the new fid of an attach or a walk of so many names.
 pub(super) fn established(frame: &[u8], names: u16) -> bool {
     match datakit_core::wire::kind(frame) {
-        RATTACH => true,
-        RWALK => frame.get(HEADER..HEADER + 2) == Some(&names.to_le_bytes()[..]),
+        datakit_core::wire::RATTACH => true,
+        datakit_core::wire::RWALK => {
+            frame.get(HEADER..HEADER + 2) == Some(&names.to_le_bytes()[..])
+        }
         _ => false,
     }
 }

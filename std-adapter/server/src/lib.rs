@@ -24,5 +24,5 @@ pub mod url;
 
 pub use server::{
     Distribution, Durations, Limits, MSIZE, PORT_IN_USE, Peer, Seat, Seats, Server, Stats,
-    cannot_listen, request_name,
+    cannot_listen,
 };

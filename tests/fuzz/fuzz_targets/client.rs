@@ -8,13 +8,11 @@
 
 use datakit_client::db::Db;
 use datakit_client::{Client, OpenMode, Options};
-use datakit_core::wire::{Dialect, Qid, Rmessage, Str, Tag};
+use datakit_core::wire::{Dialect, Qid, Rmessage, Str, TATTACH, TVERSION, Tag};
 use libfuzzer_sys::fuzz_target;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
 
 const MSIZE: u32 = 2048;
-const TVERSION: u8 = 100;
-const TATTACH: u8 = 104;
 
 fuzz_target!(|data: &[u8]| {
     let Some((&first, rest)) = data.split_first() else { return };

@@ -4,7 +4,7 @@
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use datakit_client::FileType;
-use datakit_core::wire::{Dialect, Fid, SetAttr, Stat, StatUnix, Time, Tmessage as T};
+use datakit_core::wire::{DMDIR, Dialect, Fid, SetAttr, Stat, StatUnix, Time, Tmessage as T};
 use datakit_db::object::{self, Object};
 use datakit_tests::db::{Connection, Place};
 use datakit_tests::on_both;
@@ -68,7 +68,7 @@ fn set(raw: &mut WireClient, fid: u32, what: &str) -> Result<(), Refusal> {
             T::Setattr { fid: Fid(fid), set: SetAttr { valid, ..all } }
         }
         (_, "mode") => {
-            let dir = raw.stat(fid, |stat| stat.mode & 0x8000_0000);
+            let dir = raw.stat(fid, |stat| stat.mode & DMDIR);
             T::Wstat { fid: Fid(fid), stat: Stat { mode: dir | 0o700, ..untouched() } }
         }
         (_, "owner") => {

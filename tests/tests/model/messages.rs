@@ -1,7 +1,8 @@
 //! The messages that both sides are sent.
 
 use datakit_core::wire::{
-    Data, Dialect, Extension, Fid, List, Numeric, Qid, Stat, StatUnix, Str, Tag, Tmessage as T,
+    DMDIR, Data, Dialect, Extension, Fid, List, Numeric, Qid, Stat, StatUnix, Str, Tag,
+    Tmessage as T,
 };
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -9,7 +10,6 @@ use proptest::sample::select;
 
 use super::state::{Model, Opened};
 
-const DMDIR: u32 = 0x8000_0000;
 const O_CREAT: u32 = 0o100;
 const O_EXCL: u32 = 0o200;
 const O_TRUNC: u32 = 0o1000;

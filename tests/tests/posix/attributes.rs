@@ -2,13 +2,12 @@
 
 use datakit_core::files::{Param, Value};
 use datakit_core::vfs::{self, StaticTree};
-use datakit_core::wire::{Dialect, Fid, SetAttr, Time, Tmessage as T};
+use datakit_core::wire::{
+    DMAPPEND, DMEXCL, DMSETGID, DMSETUID, DMSETVTX, DMTMP, Dialect, Fid, SetAttr, Time,
+    Tmessage as T,
+};
 
 use crate::*;
-
-const SETUID: u32 = 0x0008_0000;
-const SETGID: u32 = 0x0004_0000;
-const STICKY: u32 = 0x0001_0000;
 
 fn set_mode(mode: u32) -> SetAttr {
     SetAttr { valid: SetAttr::MODE, mode, ..SetAttr::default() }
@@ -17,8 +16,12 @@ fn set_mode(mode: u32) -> SetAttr {
 #[test]
 fn special_bits_go_both_ways() {
     let served = scratch();
-    let bits =
-        [(SETUID, 0o4000), (SETGID, 0o2000), (STICKY, 0o1000), (SETUID | SETGID | STICKY, 0o7000)];
+    let bits = [
+        (DMSETUID, 0o4000),
+        (DMSETGID, 0o2000),
+        (DMSETVTX, 0o1000),
+        (DMSETUID | DMSETGID | DMSETVTX, 0o7000),
+    ];
     for (n, (wire, mode)) in bits.into_iter().enumerate() {
         let (mut unix, mut linux) =
             (client(&served, Dialect::Unix), client(&served, Dialect::Linux));
@@ -38,8 +41,8 @@ fn special_bits_go_both_ways() {
     }
     let mut unix = client(&served, Dialect::Unix);
     unix.walk(0, 1, "").unwrap();
-    unix.create(1, "tmp", DMDIR | STICKY | 0o777, None).unwrap();
-    assert_eq!(unix.stat(1, |stat| stat.mode), DMDIR | STICKY | 0o777);
+    unix.create(1, "tmp", DMDIR | DMSETVTX | 0o777, None).unwrap();
+    assert_eq!(unix.stat(1, |stat| stat.mode), DMDIR | DMSETVTX | 0o777);
 }
 
 #[test]
@@ -300,7 +303,7 @@ fn a_parameter_takes_no_mode_that_it_cannot_keep() {
         let mut client = client(&served, dialect);
         client.walk(0, 1, "param").unwrap();
         wstat(&mut client, 1, Stat { mode: 0o644, ..untouched() }).unwrap();
-        for bit in [SETUID, 0x4000_0000, 0x2000_0000, 0x0400_0000] {
+        for bit in [DMSETUID, DMAPPEND, DMEXCL, DMTMP] {
             assert!(
                 wstat(&mut client, 1, Stat { mode: bit | 0o644, ..untouched() }).is_err(),
                 "{bit:#x}"

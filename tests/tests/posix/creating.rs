@@ -2,7 +2,10 @@
 
 use std::sync::Barrier;
 
-use datakit_core::wire::{Dialect, Extension, Fid, Tmessage as T};
+use datakit_core::wire::{
+    DMAPPEND, DMAUTH, DMDEVICE, DMEXCL, DMLINK, DMMOUNT, DMNAMEDPIPE, DMSOCKET, DMTMP, Dialect,
+    Extension, Fid, Tmessage as T,
+};
 use datakit_tests::db::Place;
 
 use crate::*;
@@ -143,26 +146,21 @@ fn a_create_over_a_directory_or_a_link_is_refused() {
 fn a_mode_of_two_kinds_or_of_another_kind_is_refused() {
     let served = scratch();
     let mut client = client(&served, Dialect::Unix);
-    for perm in [DMDIR | DMSYMLINK, DMDIR | 0x0020_0000, 0x0020_0000 | 0x0010_0000] {
+    for perm in [DMDIR | DMSYMLINK, DMDIR | DMNAMEDPIPE, DMNAMEDPIPE | DMSOCKET] {
         client.walk(0, 1, "").unwrap();
         assert_eq!(errno(client.create(1, "new", perm | 0o644, Some("x"))), EINVAL, "{perm:#x}");
         client.clunk(1).unwrap();
     }
     assert!(!is_there(&mut client, "new"));
     client.walk(0, 1, "").unwrap();
-    client.create(1, "pipe", 0x0020_0000 | 0o644, None).unwrap();
-    wstat(&mut client, 1, Stat { mode: 0x0020_0000 | 0o600, ..untouched() }).unwrap();
-    assert_eq!(client.stat(1, |stat| stat.mode), 0x0020_0000 | 0o600);
+    client.create(1, "pipe", DMNAMEDPIPE | 0o644, None).unwrap();
+    wstat(&mut client, 1, Stat { mode: DMNAMEDPIPE | 0o600, ..untouched() }).unwrap();
+    assert_eq!(client.stat(1, |stat| stat.mode), DMNAMEDPIPE | 0o600);
     file(&mut client, "f", b"");
     client.walk(0, 2, "f").unwrap();
-    for (fid, mode) in [
-        (1, 0x0010_0000),
-        (1, DMDIR),
-        (2, 0x0020_0000),
-        (2, 0x0080_0000),
-        (2, DMSYMLINK),
-        (2, DMDIR),
-    ] {
+    for (fid, mode) in
+        [(1, DMSOCKET), (1, DMDIR), (2, DMNAMEDPIPE), (2, DMDEVICE), (2, DMSYMLINK), (2, DMDIR)]
+    {
         assert_eq!(
             errno(wstat(&mut client, fid, Stat { mode: mode | 0o644, ..untouched() })),
             EINVAL,
@@ -265,9 +263,9 @@ fn what_is_no_permission_is_not_dropped_silently() {
     for dialect in CLASSIC {
         let mut client = client(&served, dialect);
         file(&mut client, dialect.version(), b"");
-        let bits = [0x4000_0000, 0x2000_0000, 0x1000_0000, 0x0800_0000, 0x0400_0000];
+        let bits = [DMAPPEND, DMEXCL, DMMOUNT, DMAUTH, DMTMP];
         // In .u this one makes a link, and only there.
-        for bit in bits.into_iter().chain((dialect == Dialect::Legacy).then_some(0x0100_0000)) {
+        for bit in bits.into_iter().chain((dialect == Dialect::Legacy).then_some(DMLINK)) {
             client.walk(0, 1, "").unwrap();
             assert_eq!(
                 client.create(1, "new", bit | 0o644, None).unwrap_err().0,

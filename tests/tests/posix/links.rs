@@ -1,7 +1,7 @@
 //! Long link targets, in short messages.
 
 use datakit_core::vfs::{Create, Name, New, Vfs};
-use datakit_core::wire::{Dialect, Fid, Rmessage as R, Tmessage as T};
+use datakit_core::wire::{DMDEVICE, Dialect, Fid, Rmessage as R, Tmessage as T};
 use embassy_futures::block_on;
 
 use crate::*;
@@ -98,11 +98,11 @@ fn devices_keep_their_numbers_in_a_listing() {
     let served = scratch();
     let mut client = client(&served, Dialect::Unix);
     client.walk(0, 1, "").unwrap();
-    client.create(1, "sda", 0x0080_0000 | 0o600, Some("b 4294967295 4294967295")).unwrap();
+    client.create(1, "sda", DMDEVICE | 0o600, Some("b 4294967295 4294967295")).unwrap();
     client.walk(0, 2, "sda").unwrap();
     let shown = client.stat(2, |stat| {
         (stat.mode, stat.unix.unwrap().extension.to_string(), stat.unix.unwrap().n_uid)
     });
-    assert_eq!(shown, (0x0080_0000 | 0o600, "b 4294967295 4294967295".to_owned(), 0));
+    assert_eq!(shown, (DMDEVICE | 0o600, "b 4294967295 4294967295".to_owned(), 0));
     assert_eq!(names(&mut client), ["sda"]);
 }

@@ -426,3 +426,9 @@ fn trace_lines() {
         "Rstat stat { name / qid 80.5.16909060 mode 20000000555 length 0 mtime 2 uid u gid g }"
     );
 }
+
+#[test]
+fn kind_names_cover_requests_replies_and_unknown_types() {
+    let names = [TWALK, RWALK, RERROR, 106 - 1, TLOPEN, 0].map(|kind| KindName(kind).to_string());
+    assert_eq!(names, ["Twalk", "Rwalk", "Rerror", "Rattach", "Tlopen", "type-0"]);
+}

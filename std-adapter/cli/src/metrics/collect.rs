@@ -14,8 +14,9 @@ use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::gauge::ConstGauge;
 use rustix::time::{ClockId, clock_gettime};
 
+use datakit_core::wire::KindName;
 use datakit_db::counters::DbCounters;
-use datakit_server::{Distribution, Peer, Stats, request_name};
+use datakit_server::{Distribution, Peer, Stats};
 
 /// The process, as every program shows itself to Prometheus.
 #[derive(Debug)]
@@ -150,7 +151,8 @@ fn by_type(
 ) -> fmt::Result {
     let mut to = to.encode_descriptor(name, help, None, MetricType::Counter)?;
     for (kind, count) in counts {
-        ConstCounter::new(count).encode(to.encode_family(&[("type", request_name(kind))])?)?;
+        ConstCounter::new(count)
+            .encode(to.encode_family(&[("type", KindName(kind).to_string())])?)?;
     }
     Ok(())
 }
@@ -163,7 +165,7 @@ fn histograms(mut to: MetricEncoder<'_>, of: impl Iterator<Item = Distribution>)
             (bound.map_or(f64::INFINITY, |b| b.as_secs_f64()), count)
         };
         let buckets: Vec<(f64, u64)> = buckets.into_iter().map(bounded).collect();
-        to.encode_family(&[("type", request_name(kind))])?.encode_histogram::<NoLabelSet>(
+        to.encode_family(&[("type", KindName(kind).to_string())])?.encode_histogram::<NoLabelSet>(
             sum.as_secs_f64(),
             count,
             &buckets,

@@ -43,7 +43,7 @@ use listen::{Listener, Socket};
 pub use listen::{PORT_IN_USE, cannot_listen};
 pub use seats::Seat;
 pub use seats::Seats;
-pub use stats::{Peer, Stats, request_name};
+pub use stats::{Peer, Stats};
 use tokio::runtime::Builder;
 use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
