@@ -3,7 +3,6 @@
 use std::sync::Arc;
 
 use datakit_core::vfs::{FileStat, OpenMode, Result};
-use tokio::sync::{Mutex, watch};
 
 use super::branch::{BranchHandle, tree_of};
 use super::quota::Permit;
@@ -12,7 +11,7 @@ use crate::branch::{self, BranchWatch, Lagged};
 use crate::counters::GaugeGuard;
 use crate::model::tree::TreeNode;
 use crate::{Database, Error, Id};
-use datakit_server::tree::{BoxFuture, Leaf, OpenLeaf, StreamCursor, ready};
+use datakit_server::tree::{BoxFuture, Leaf, OpenLeaf, OpenStream, TextSource, ready};
 
 /// What an open stream keeps: the branch that it follows, and its place among the streams that are
 /// counted.
@@ -66,52 +65,26 @@ impl Leaf for Reflog {
     }
 
     fn open(&self, _: OpenMode) -> BoxFuture<'_, Box<dyn OpenLeaf>> {
-        ready((|| {
-            let guards = self.0.open_stream()?;
-            let reader = LogReader {
-                moves: guards.branch.log(),
-                delivery: StreamCursor::default(),
-                ended: false,
-            };
-            Ok(Box::new(OpenLog { reader: Mutex::new(reader), _guards: guards })
-                as Box<dyn OpenLeaf>)
-        })())
+        ready(self.0.open_stream().map(|guards| {
+            let heads = Heads { moves: guards.branch.log(), _guards: guards };
+            Box::new(OpenStream::new(heads)) as Box<dyn OpenLeaf>
+        }))
     }
 }
 
-struct OpenLog {
-    reader: Mutex<LogReader>,
+/// The heads that an open `reflog` delivers.
+struct Heads {
+    moves: branch::LogReader,
     _guards: StreamGuards,
 }
 
-struct LogReader {
-    moves: branch::LogReader,
-    delivery: StreamCursor,
-    ended: bool,
-}
-
-impl OpenLeaf for OpenLog {
-    fn may_block(&self) -> bool {
-        true
-    }
-
-    fn read<'a>(&'a self, offset: u64, buf: &'a mut [u8]) -> BoxFuture<'a, usize> {
-        Box::pin(async move {
-            let reader = &mut *self.reader.lock().await;
-            loop {
-                if let Some(done) = reader.delivery.read(offset, buf) {
-                    return done;
-                }
-                if reader.ended {
-                    return Ok(0);
-                }
-                match reader.moves.next().await {
-                    Ok(head) => reader.delivery.next(line(head).into()),
-                    // A log with a gap would be taken for a whole one.
-                    Err(Lagged) => reader.ended = true,
-                }
-            }
-        })
+impl TextSource for Heads {
+    async fn next(&mut self, _: &[u8]) -> Result<Option<Vec<u8>>> {
+        match self.moves.next().await {
+            Ok(head) => Ok(Some(line(head).into())),
+            // The stream ends: a log with a gap would pass for a complete one.
+            Err(Lagged) => Ok(None),
+        }
     }
 }
 
@@ -126,51 +99,13 @@ impl Leaf for TreeLive {
         nothing_known()
     }
 
-    fn open(&self, _: OpenMode) -> BoxFuture<'_, Box<dyn OpenLeaf>> {
-        ready((|| {
-            let guards = self.handle.open_stream()?;
-            let mut heads = guards.branch.head_watch().subscribe();
-            let (database, path) = (self.handle.database.clone(), self.path.clone());
-            let text = what_is_at(&database, *heads.borrow_and_update(), &path)?;
-            let delivery = StreamCursor::of(text.into());
-            let reader = Mutex::new(TreeReader { heads, delivery });
-            Ok(Box::new(OpenTree { database, path, reader, _guards: guards }) as Box<dyn OpenLeaf>)
-        })())
-    }
-}
-
-struct OpenTree {
-    database: Database,
-    path: Vec<u8>,
-    reader: Mutex<TreeReader>,
-    _guards: StreamGuards,
-}
-
-struct TreeReader {
-    heads: watch::Receiver<Option<Id>>,
-    delivery: StreamCursor,
-}
-
-impl OpenLeaf for OpenTree {
-    fn may_block(&self) -> bool {
-        true
-    }
-
-    fn read<'a>(&'a self, offset: u64, buf: &'a mut [u8]) -> BoxFuture<'a, usize> {
+    fn open(&self, mode: OpenMode) -> BoxFuture<'_, Box<dyn OpenLeaf>> {
         Box::pin(async move {
-            let reader = &mut *self.reader.lock().await;
-            loop {
-                if let Some(done) = reader.delivery.read(offset, buf) {
-                    return done;
-                }
-                let head = *reader.heads.borrow_and_update();
-                let text = what_is_at(&self.database, head, &self.path)?.into_bytes();
-                if text != reader.delivery.text {
-                    reader.delivery.next(text);
-                } else if reader.heads.changed().await.is_err() {
-                    std::future::pending::<()>().await;
-                }
-            }
+            let guards = self.handle.open_stream()?;
+            let (database, path) = (self.handle.database.clone(), self.path.clone());
+            let text = move |head: &Option<Id>| what_is_at(&database, *head, &path);
+            let open = guards.branch.head_watch().try_file(text).open(mode).await?;
+            Ok(Box::new(Keeping { open, _kept: guards }) as Box<dyn OpenLeaf>)
         })
     }
 }

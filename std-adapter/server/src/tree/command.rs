@@ -1,59 +1,75 @@
 //! Files that take commands.
 
-use parking_lot::Mutex;
+use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 
 use datakit_core::vfs::{Error, FileStat, OpenMode, Result};
+use parking_lot::Mutex;
 
-use super::file::only_normal;
+use super::file::check_not_executable;
 use super::pieces::{Piece, Pieces};
 use super::{BoxFuture, Leaf, OpenLeaf, ready};
 
-/// A file that takes commands, and whose content is the reply to the last one that succeeded.
+/// A file that takes commands. Its content is the reply to the last command that succeeded.
 ///
-/// A command may be written in pieces at offsets that follow each other. It ends, and is run, with
-/// a newline at the end of a write, a write elsewhere, a read, or the clunk, unless the file knows
-/// [when it is complete](Command::complete_unless). A write of no bytes is none.
+/// A command may arrive in several writes at consecutive offsets. It is complete, and runs, after a
+/// write that ends with a newline, at a write at another offset, at a read, or at the clunk, unless
+/// the file recognizes a [complete command](Command::complete_unless). A write of zero bytes does
+/// nothing.
 ///
-/// The reply belongs to the file, not to who gave the command, and reading consumes it: shells
-/// open, write, close, and open again to read.
-pub struct Command(Arc<Shared>);
+/// The reply belongs to the file and not to one open of it, and reading consumes it: a shell opens,
+/// writes and closes, and then opens again to read.
+pub struct Command(Arc<CommandInner>);
 
-struct Shared {
+struct CommandInner {
     handler: Box<Handler>,
-    /// Whether the reason of a failure is to be read.
+    /// Whether the reason for a failure is shown in place of the reply.
     explains: bool,
     /// Whether more may follow a text that has no newline.
-    goes_on: fn(&str) -> bool,
-    answer: Mutex<Answer>,
+    may_continue: fn(&str) -> bool,
+    reply: Mutex<Reply>,
 }
 
 #[derive(Default)]
-struct Answer {
-    reply: Vec<u8>,
-    /// Why the last command failed, in place of the reply.
+struct Reply {
+    text: Vec<u8>,
+    /// The reason why the last command failed, which is shown in place of `text`.
     refusal: Option<Arc<[u8]>>,
 }
 
-impl Answer {
+impl Reply {
     fn len(&self) -> usize {
-        self.refusal.as_ref().map_or(self.reply.len(), |refusal| refusal.len())
+        self.refusal.as_ref().map_or(self.text.len(), |refusal| refusal.len())
     }
 }
 
-type Handler = dyn Fn(String) -> Answering + Send + Sync;
-type Answering = Pin<Box<dyn Future<Output = std::result::Result<Vec<u8>, CommandError>> + Send>>;
+type CommandResult<T> = std::result::Result<T, CommandError>;
+type Handler = dyn Fn(String) -> HandlerFuture + Send + Sync;
+type HandlerFuture = Pin<Box<dyn Future<Output = CommandResult<Vec<u8>>> + Send>>;
 
-/// Why a command failed: the error of the request that ended it, and a text that may be longer than
-/// that of an error can be.
-#[derive(Debug, Clone)]
+/// The failure of a command: the error of the request, and a text that may be longer than the
+/// message of an error.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CommandError {
-    /// The error of that request.
+    /// The error of the request that completed the command.
     pub error: Error,
-    /// EntryKind is read then, in lines, where the file [explains](Command::explaining).
+    /// The content of the file after the failure, in lines, if the file was created with
+    /// [`Command::explaining`].
     pub text: String,
+}
+
+impl fmt::Display for CommandError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.text.trim_end())
+    }
+}
+
+impl std::error::Error for CommandError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        Some(&self.error)
+    }
 }
 
 impl From<Error> for CommandError {
@@ -63,90 +79,101 @@ impl From<Error> for CommandError {
 }
 
 impl Command {
-    /// `handler` gets what is written, without white space around it, and returns the reply. Its
-    /// error is the error of the request that ended the command, and leaves the last reply in
-    /// place.
+    /// Creates a command file. `handler` gets a command without the white space around it and
+    /// returns the reply. Its error becomes the error of the request that completed the command, and
+    /// leaves the last reply in place.
     pub fn new<T: Into<Vec<u8>>>(
         handler: impl Fn(&str) -> Result<T> + Send + Sync + 'static,
     ) -> Command {
-        Command::of(Box::new(move |command| {
+        Command::with_handler(false, move |command| {
             let reply = handler(&command);
             Box::pin(std::future::ready(reply.map(Into::into).map_err(Into::into)))
-        }))
+        })
     }
 
-    /// The same where the reply has to be waited for. A request that is given up drops the future.
+    /// Creates a command file as [`new`](Command::new) does, where the handler may wait. A request
+    /// that is cancelled drops the future.
     pub fn new_async<T, F>(handler: impl Fn(String) -> F + Send + Sync + 'static) -> Command
     where
         T: Into<Vec<u8>>,
         F: Future<Output = Result<T>> + Send + 'static,
     {
-        Command::of(Box::new(move |command| {
+        Command::with_handler(false, move |command| {
             let reply = handler(command);
             Box::pin(async move { reply.await.map(Into::into).map_err(Into::into) })
-        }))
+        })
     }
 
-    /// The same with a reason that can be read: after a failure that is the content, until the next
-    /// command. 9P2000.L carries only the number of an error, and a kernel shows no more of it in
-    /// any dialect. The reason stays when it is read.
+    /// Creates a command file as [`new_async`](Command::new_async) does, whose content after a
+    /// failure is the reason, until the next command. Reading does not consume the reason. Use it
+    /// where users need more than an error number: 9P2000.L carries no text, and a kernel shows none
+    /// in any dialect.
     pub fn explaining<T, F>(handler: impl Fn(String) -> F + Send + Sync + 'static) -> Command
     where
         T: Into<Vec<u8>>,
-        F: Future<Output = std::result::Result<T, CommandError>> + Send + 'static,
+        F: Future<Output = CommandResult<T>> + Send + 'static,
     {
-        let handler: Box<Handler> = Box::new(move |command| {
+        Command::with_handler(true, move |command| {
             let reply = handler(command);
             Box::pin(async move { reply.await.map(Into::into) })
-        });
-        Command::with(handler, true)
+        })
     }
 
-    fn of(handler: Box<Handler>) -> Command {
-        Command::with(handler, false)
+    fn with_handler(
+        explains: bool,
+        handler: impl Fn(String) -> HandlerFuture + Send + Sync + 'static,
+    ) -> Command {
+        Command(Arc::new(CommandInner {
+            handler: Box::new(handler),
+            explains,
+            may_continue: |_| true,
+            reply: Mutex::default(),
+        }))
     }
 
-    fn with(handler: Box<Handler>, explains: bool) -> Command {
-        Command(Arc::new(Shared { handler, explains, goes_on: |_| true, answer: Mutex::default() }))
-    }
-
-    /// Runs a command that is written in one piece and without a newline at once, unless `goes_on`
-    /// says that more may follow it: clients that close without a look at the answer see its error
-    /// on their write.
+    /// Runs a command without a newline at once if it arrives in a single write, unless
+    /// `may_continue` returns true for it. A client that closes the file without checking the result
+    /// then gets the error from its write.
     #[must_use]
-    pub fn complete_unless(mut self, goes_on: fn(&str) -> bool) -> Command {
-        // It was made just now, nobody else has it.
-        if let Some(shared) = Arc::get_mut(&mut self.0) {
-            shared.goes_on = goes_on;
+    pub fn complete_unless(mut self, may_continue: fn(&str) -> bool) -> Command {
+        // A fresh file has no clones, so `get_mut` succeeds.
+        if let Some(inner) = Arc::get_mut(&mut self.0) {
+            inner.may_continue = may_continue;
         }
         self
     }
 
-    /// Starts with this reason, as if a command had failed.
+    /// Starts with `text` as the reason, as if a command had failed.
     #[must_use]
     pub fn with_refusal(self, text: Option<String>) -> Command {
-        self.0.answer.lock().refusal = text.map(|text| text.into_bytes().into());
+        self.0.reply.lock().refusal = text.map(|text| text.into_bytes().into());
         self
     }
 
-    /// Starts with this reply.
+    /// Starts with `reply` as the reply.
     #[must_use]
     pub fn with_reply(self, reply: impl Into<Vec<u8>>) -> Command {
-        self.0.answer.lock().reply = reply.into();
+        self.0.reply.lock().text = reply.into();
         self
+    }
+}
+
+impl fmt::Debug for Command {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Command").field("explains", &self.0.explains).finish_non_exhaustive()
     }
 }
 
 impl Leaf for Command {
     fn stat(&self) -> BoxFuture<'_, FileStat> {
-        ready(Ok(FileStat::new(self.0.answer.lock().len() as u64)))
+        ready(Ok(FileStat::new(self.0.reply.lock().len() as u64)))
     }
 
     fn open(&self, _: OpenMode) -> BoxFuture<'_, Box<dyn OpenLeaf>> {
-        ready(Ok(Box::new(Opened {
+        ready(Ok(Box::new(OpenCommand {
             file: self.0.clone(),
             pieces: Pieces::default(),
-            at: Mutex::default(),
+            position: Mutex::default(),
         })))
     }
 
@@ -155,7 +182,7 @@ impl Leaf for Command {
     }
 
     fn chmod(&self, mode: u32) -> BoxFuture<'_, ()> {
-        ready(only_normal(mode))
+        ready(check_not_executable(mode))
     }
 
     fn remove(&self) -> BoxFuture<'_, ()> {
@@ -163,47 +190,47 @@ impl Leaf for Command {
     }
 }
 
-struct Opened {
-    file: Arc<Shared>,
+struct OpenCommand {
+    file: Arc<CommandInner>,
     pieces: Pieces,
-    at: Mutex<At>,
+    position: Mutex<Position>,
 }
 
-impl Opened {
+impl OpenCommand {
+    /// Runs a complete command.
     async fn run(&self, command: Option<Piece>) -> Result<()> {
         let Some(Piece { text, .. }) = command else { return Ok(()) };
-        let command = str::from_utf8(&text)
-            .map_err(|_| Error::Invalid.with_message("a command must be UTF-8"))?;
-        self.file.answer.lock().refusal = None;
-        let answer = (self.file.handler)(command.trim().to_owned()).await;
-        let reply = answer.map_err(|refusal| {
+        let command = str::from_utf8(&text).map_err(|_| Error::NotUtf8)?;
+        self.file.reply.lock().refusal = None;
+        let result = (self.file.handler)(command.trim().to_owned()).await;
+        let text = result.map_err(|failure| {
             if self.file.explains {
-                self.file.answer.lock().refusal = Some(refusal.text.into_bytes().into());
+                self.file.reply.lock().refusal = Some(failure.text.into_bytes().into());
             }
-            refusal.error
+            failure.error
         })?;
-        *self.file.answer.lock() = Answer { reply, refusal: None };
+        *self.file.reply.lock() = Reply { text, refusal: None };
         Ok(())
     }
 }
 
-/// Where a read may go on. Clients that keep one position for reads and writes are at either of
-/// these.
+/// The offsets at which a read of one open file may continue. Some clients keep one position for
+/// reads and writes, so the sum of both is accepted, too.
 #[derive(Default)]
-struct At {
+struct Position {
     /// Bytes read and written so far.
     sum: u64,
-    /// Where the last read or write ended.
+    /// The end of the last read or write.
     end: u64,
-    /// The reason that is being read, and how much of it was.
+    /// The reason that is being read, and the number of its bytes that were read.
     refusal: Option<(Arc<[u8]>, usize)>,
 }
 
-impl At {
-    /// The next of a reason.
-    fn explain(&mut self, refusal: &Arc<[u8]>, offset: u64, buf: &mut [u8]) -> usize {
+impl Position {
+    /// Reads the next part of a reason.
+    fn read_refusal(&mut self, refusal: &Arc<[u8]>, offset: u64, buf: &mut [u8]) -> usize {
         let start = match &self.refusal {
-            Some((begun, read)) if Arc::ptr_eq(begun, refusal) && offset != 0 => *read,
+            Some((started, read)) if Arc::ptr_eq(started, refusal) && offset != 0 => *read,
             _ => 0,
         };
         let rest = refusal.get(start..).unwrap_or_default();
@@ -213,33 +240,31 @@ impl At {
         count
     }
 
-    fn passed(&mut self, offset: u64, count: usize) {
+    fn advance(&mut self, offset: u64, count: usize) {
         self.sum = self.sum.saturating_add(count as u64);
         self.end = offset.saturating_add(count as u64);
     }
 }
 
-impl OpenLeaf for Opened {
+impl OpenLeaf for OpenCommand {
     fn read<'a>(&'a self, offset: u64, buf: &'a mut [u8]) -> BoxFuture<'a, usize> {
         Box::pin(async move {
-            self.run(self.pieces.end()).await?;
-            let mut at = self.at.lock();
-            // 0 is the start of the reply, wherever this open file is.
-            if ![0, at.sum, at.end].contains(&offset) {
+            self.run(self.pieces.finish()).await?;
+            let mut position = self.position.lock();
+            // Offset 0 is always the start of the reply.
+            if ![0, position.sum, position.end].contains(&offset) {
                 return Err(Error::Seek);
             }
-            let mut answer = self.file.answer.lock();
-            let count = match &answer.refusal {
-                Some(refusal) => at.explain(refusal, offset, buf),
+            let mut reply = self.file.reply.lock();
+            let count = match &reply.refusal {
+                Some(refusal) => position.read_refusal(refusal, offset, buf),
                 None => {
-                    let count = answer.reply.len().min(buf.len());
-                    buf.iter_mut()
-                        .zip(answer.reply.drain(..count))
-                        .for_each(|(to, from)| *to = from);
+                    let count = reply.text.len().min(buf.len());
+                    buf.iter_mut().zip(reply.text.drain(..count)).for_each(|(to, from)| *to = from);
                     count
                 }
             };
-            at.passed(offset, count);
+            position.advance(offset, count);
             Ok(count)
         })
     }
@@ -249,19 +274,19 @@ impl OpenLeaf for Opened {
             if data.is_empty() {
                 return Ok(0);
             }
-            self.run(self.pieces.before(offset, 0)).await?;
-            // EntryKind came in pieces may go on: `commit` with ` ff-only`.
-            let goes_on = |text: &[u8], in_one_piece: bool| {
-                !in_one_piece
-                    || str::from_utf8(text).is_ok_and(|text| (self.file.goes_on)(text.trim_start()))
+            self.run(self.pieces.finish_before(offset, 0)).await?;
+            // A command that arrives in several writes may always go on: `commit` with ` ff-only`.
+            let may_continue = |text: &[u8], single: bool| {
+                let more = self.file.may_continue;
+                !single || str::from_utf8(text).is_ok_and(|text| more(text.trim_start()))
             };
-            self.run(self.pieces.add(offset, data, goes_on)?).await?;
-            self.at.lock().passed(offset, data.len());
+            self.run(self.pieces.add(offset, data, may_continue)?).await?;
+            self.position.lock().advance(offset, data.len());
             Ok(data.len())
         })
     }
 
     fn flush(&self) -> BoxFuture<'_, ()> {
-        Box::pin(self.run(self.pieces.end()))
+        Box::pin(self.run(self.pieces.finish()))
     }
 }

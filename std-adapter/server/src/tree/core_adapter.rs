@@ -1,6 +1,5 @@
-//! The files of core in this tree: a device's file served by a desktop, unchanged.
+//! Files of core in the dynamic tree: a desktop serves the file of a device unchanged.
 
-use parking_lot::Mutex;
 use std::collections::HashMap;
 use std::fmt;
 use std::future::poll_fn;
@@ -10,59 +9,65 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Wake, Waker};
 
 use datakit_core::vfs::{File, FileStat, OpenFile, OpenMode, OpenState, Result, Text, Waiter};
+use parking_lot::Mutex;
 
 use super::{BoxFuture, Leaf, OpenLeaf, ready};
 
-/// Any [`File`] of core as a [`Leaf`]. Clones are the same file; any number of readers may wait for
-/// it.
+/// A [`File`] of core as a [`Leaf`]. Clones are the same file. Any number of reads may wait for it.
 #[derive(Clone)]
 pub struct CoreFile {
-    file: Held,
-    bell: Arc<WakerSet>,
+    file: FileRef,
+    wakers: Arc<WakerSet>,
 }
 
 #[derive(Clone)]
-enum Held {
+enum FileRef {
     Shared(Arc<dyn File + Send + Sync>),
-    Fixed(&'static (dyn File + Send + Sync)),
+    Static(&'static (dyn File + Send + Sync)),
 }
 
 impl CoreFile {
-    /// The tree's own file.
+    /// Wraps a file.
     pub fn new(file: impl File + Send + Sync + 'static) -> CoreFile {
-        CoreFile::of(Held::Shared(Arc::new(file)))
+        CoreFile::with_ref(FileRef::Shared(Arc::new(file)))
     }
 
-    /// A file of a static table.
+    /// Wraps a static file, for example one of a [`StaticTree`](datakit_core::vfs::StaticTree).
     #[must_use]
-    pub fn fixed(file: &'static (dyn File + Send + Sync)) -> CoreFile {
-        CoreFile::of(Held::Fixed(file))
+    pub fn from_static(file: &'static (dyn File + Send + Sync)) -> CoreFile {
+        CoreFile::with_ref(FileRef::Static(file))
     }
 
-    fn of(file: Held) -> CoreFile {
-        CoreFile { file, bell: Arc::default() }
+    fn with_ref(file: FileRef) -> CoreFile {
+        CoreFile { file, wakers: Arc::default() }
     }
 }
 
 impl From<Arc<dyn File + Send + Sync>> for CoreFile {
     fn from(file: Arc<dyn File + Send + Sync>) -> CoreFile {
-        CoreFile::of(Held::Shared(file))
+        CoreFile::with_ref(FileRef::Shared(file))
     }
 }
 
 impl From<Box<dyn File + Send + Sync>> for CoreFile {
     fn from(file: Box<dyn File + Send + Sync>) -> CoreFile {
-        CoreFile::of(Held::Shared(file.into()))
+        CoreFile::with_ref(FileRef::Shared(file.into()))
     }
 }
 
-impl Deref for Held {
+impl fmt::Debug for CoreFile {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("CoreFile").field("stat", &self.file.stat()).finish_non_exhaustive()
+    }
+}
+
+impl Deref for FileRef {
     type Target = dyn File + Send + Sync;
 
     fn deref(&self) -> &Self::Target {
         match self {
-            Held::Shared(file) => &**file,
-            Held::Fixed(file) => *file,
+            FileRef::Shared(file) => &**file,
+            FileRef::Static(file) => *file,
         }
     }
 }
@@ -73,14 +78,14 @@ impl Leaf for CoreFile {
     }
 
     fn open(&self, mode: OpenMode) -> BoxFuture<'_, Box<dyn OpenLeaf>> {
-        let opened = Opened {
+        let open = OpenCoreFile {
             file: self.file.clone(),
             state: Mutex::default(),
-            number: self.bell.opened.fetch_add(1, Ordering::Relaxed),
-            bell: self.bell.clone(),
+            number: self.wakers.next_number.fetch_add(1, Ordering::Relaxed),
+            wakers: self.wakers.clone(),
         };
-        let done = opened.with(|file, open| file.open(open, mode));
-        ready(done.map(|()| Box::new(opened) as Box<dyn OpenLeaf>))
+        let done = open.with_file(|file, open| file.open(open, mode));
+        ready(done.map(|()| Box::new(open) as Box<dyn OpenLeaf>))
     }
 
     fn truncate(&self, length: u64) -> BoxFuture<'_, ()> {
@@ -96,20 +101,21 @@ impl Leaf for CoreFile {
     }
 }
 
-struct Opened {
-    file: Held,
+struct OpenCoreFile {
+    file: FileRef,
     state: Mutex<(GrowingText, OpenState)>,
+    /// Identifies this open file in `wakers`.
     number: u64,
-    bell: Arc<WakerSet>,
+    wakers: Arc<WakerSet>,
 }
 
-/// Wakes all that read one file: core is given one waker for all of them, which wakes them at once
-/// and not in turn.
+/// The wakers of all reads that wait for one file. Core gets a single waker that stands for all of
+/// them and wakes them together, because it has room for a few wakers only.
 #[derive(Default)]
 struct WakerSet {
     /// The number of the next open file.
-    opened: AtomicU64,
-    /// By the number of the open file: the tree has one read of it at a time.
+    next_number: AtomicU64,
+    /// By the number of the open file: the tree runs one read of it at a time.
     waiting: Mutex<HashMap<u64, Waker>>,
 }
 
@@ -120,8 +126,8 @@ impl Wake for WakerSet {
     }
 }
 
-impl Opened {
-    fn with<R>(&self, call: impl FnOnce(&dyn File, &mut OpenFile<'_>) -> R) -> R {
+impl OpenCoreFile {
+    fn with_file<R>(&self, call: impl FnOnce(&dyn File, &mut OpenFile<'_>) -> R) -> R {
         self.with_waiter(&mut Waiter::new(), call)
     }
 
@@ -135,50 +141,50 @@ impl Opened {
     }
 }
 
-impl OpenLeaf for Opened {
+impl OpenLeaf for OpenCoreFile {
     fn may_block(&self) -> bool {
-        self.with(|file, _| file.may_block())
+        self.with_file(|file, _| file.may_block())
     }
 
     fn read<'a>(&'a self, offset: u64, buf: &'a mut [u8]) -> BoxFuture<'a, usize> {
         if !self.may_block() {
             return Box::pin(poll_fn(move |cx| {
-                self.with(|file, open| file.poll_read(open, cx, offset, buf))
+                self.with_file(|file, open| file.poll_read(open, cx, offset, buf))
             }));
         }
-        let bell = Waker::from(self.bell.clone());
+        let all = Waker::from(self.wakers.clone());
         let mut waiter = Waiter::new();
         Box::pin(poll_fn(move |cx| {
-            // First: what happens from here on wakes. EntryKind was there before is dropped without the
-            // lock.
-            let before = self.bell.waiting.lock().insert(self.number, cx.waker().clone());
-            drop(before);
-            let mut cx = Context::from_waker(&bell);
+            // Registered before the poll, so an event during the poll wakes this read. The waker
+            // that was there is dropped after the lock is released.
+            let previous = self.wakers.waiting.lock().insert(self.number, cx.waker().clone());
+            drop(previous);
+            let mut cx = Context::from_waker(&all);
             self.with_waiter(&mut waiter, |file, open| file.poll_read(open, &mut cx, offset, buf))
         }))
     }
 
     fn write<'a>(&'a self, offset: u64, data: &'a [u8]) -> BoxFuture<'a, usize> {
-        Box::pin(async move { self.with(|file, open| file.write(open, offset, data)) })
+        Box::pin(async move { self.with_file(|file, open| file.write(open, offset, data)) })
     }
 
     fn flush(&self) -> BoxFuture<'_, ()> {
-        ready(self.with(|file, open| file.flush(open)))
+        ready(self.with_file(|file, open| file.flush(open)))
     }
 
     fn close(&self) {
-        self.with(|file, open| file.close(open));
+        self.with_file(|file, open| file.close(open));
     }
 }
 
-impl Drop for Opened {
+impl Drop for OpenCoreFile {
     fn drop(&mut self) {
-        let waker = self.bell.waiting.lock().remove(&self.number);
+        let waker = self.wakers.waiting.lock().remove(&self.number);
         drop(waker);
     }
 }
 
-/// A text that takes what comes.
+/// A [`Text`] that grows as needed.
 #[derive(Default)]
 struct GrowingText(Vec<u8>);
 

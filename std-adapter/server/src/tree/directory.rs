@@ -1,41 +1,46 @@
-//! EntryKind a directory of the dynamic tree is, and the ready-made ones.
+//! The trait of a directory of the dynamic tree, and the ready-made directories.
 
-use parking_lot::RwLock;
 use std::any::Any;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, btree_map};
+use std::fmt;
 use std::sync::Arc;
 
 use datakit_core::vfs::{Create, Error, FileType, Name, New, Result, Time, User};
+use parking_lot::RwLock;
 
 use super::{BoxFuture, Entry, ready};
 
-/// The permission bits of a directory in which nothing can be made or removed.
+/// The permission bits of a directory in which nothing can be created or removed.
 pub const READ_ONLY_DIR_MODE: u32 = 0o555;
 
-/// A directory: create your own.
+/// A directory. Implement it for directories that the ready-made ones do not cover;
+/// [`CallbackDir`](super::CallbackDir) makes one of closures.
 ///
-/// Refusals that are not overridden are those of a read-only directory.
+/// Methods that are not overridden refuse, as those of a read-only directory do.
 pub trait Directory: Send + Sync {
-    /// The entries, in the order in which they are shown. Asked when the directory is opened.
+    /// Returns the entries in the order of the listing. Called when the directory is opened.
     fn list(&self) -> BoxFuture<'_, Vec<Entry>>;
 
-    /// The entry called `name`; unless it is overridden, the first of that name in the list.
+    /// Returns the entry called `name`. The default searches the list and returns the first match.
     ///
     /// # Errors
-    /// [`Error::NotFound`].
+    /// [`Error::NotFound`] if there is none.
     fn lookup<'a>(&'a self, name: Name<'a>) -> BoxFuture<'a, Entry> {
         Box::pin(async move { find(self.list().await?, name) })
     }
 
-    /// Makes a file, a directory or a symbolic link. An existing name is [`Error::Exists`]; one
-    /// that is not [exclusive](Create::exclusive) may empty the file that has it instead.
+    /// Creates a file, a directory or a symbolic link.
+    ///
+    /// # Errors
+    /// [`Error::Exists`] if the name is in use. Unless the creation is
+    /// [exclusive](Create::exclusive), a directory may truncate the existing file instead.
     fn create<'a>(&'a self, name: Name<'a>, create: Create<'a>) -> BoxFuture<'a, Entry> {
         let _ = (name, create);
         ready(Err(Error::ReadOnlyDirectory))
     }
 
-    /// [`create`](Directory::create) by the user who attached, for directories to which that makes
-    /// a difference.
+    /// Performs [`create`](Directory::create) for the user who attached. Override it in directories
+    /// that depend on the user.
     fn create_by<'a>(
         &'a self,
         name: Name<'a>,
@@ -46,17 +51,18 @@ pub trait Directory: Send + Sync {
         self.create(name, create)
     }
 
-    /// Gives `child` another name. The entry's own name is changed by the tree afterwards.
+    /// Gives `child` another name in this directory. On success the tree changes the entry's own
+    /// name.
     fn rename<'a>(&'a self, child: &'a Entry, name: Name<'a>) -> BoxFuture<'a, ()> {
         let _ = (child, name);
         ready(Err(Error::ReadOnlyDirectory))
     }
 
-    /// Moves `child` to `name` in `dir`, another directory of this tree. The entry's own name is
-    /// changed by the tree afterwards.
+    /// Moves `child` to `name` in `dir`, another directory of this tree. On success the tree changes
+    /// the entry's own name.
     ///
     /// # Errors
-    /// [`Error::CrossDevice`], after which clients copy and remove.
+    /// [`Error::CrossDevice`], the default, makes clients copy and remove instead.
     fn move_to<'a>(
         &'a self,
         child: &'a Entry,
@@ -73,31 +79,41 @@ pub trait Directory: Send + Sync {
         ready(Err(Error::NotPermitted))
     }
 
-    /// The permission bits.
+    /// Returns the permission bits.
     fn mode(&self) -> u32 {
         0o775
     }
 
-    /// When its names changed; `None` where that is not known.
+    /// Returns the time when an entry was last added, removed or renamed, if it is known.
     fn mtime(&self) -> Option<Time> {
         None
     }
 
-    /// The directory that has it now, where it may have been moved since it was found.
+    /// Returns the directory that contains this one now, if this one may have been moved.
     fn current_parent(&self) -> Option<Entry> {
         None
     }
 
-    /// Itself, for directories that know their own kind.
+    /// Returns `self` for a downcast, for directories that recognize their own kind.
     fn as_any(&self) -> Option<&dyn Any> {
         None
     }
 
-    /// Whether `child` goes with this directory only: a removal of it is taken and changes nothing,
-    /// as `rm -r` removes what is in a directory before the directory itself.
+    /// Returns whether removing `child` succeeds without any effect. This lets `rm -r` empty a
+    /// directory whose entries only go together with it.
     fn ignores_removal(&self, child: &Entry) -> bool {
         let _ = child;
         false
+    }
+
+    /// Removes `child` from this directory. The default asks the child to
+    /// [remove itself](Entry::remove) and then calls [`unlink`](Directory::unlink); override it
+    /// where the directory alone decides.
+    fn remove_child<'a>(&'a self, child: &'a Entry) -> BoxFuture<'a, ()> {
+        Box::pin(async move {
+            child.remove().await?;
+            self.unlink(child).await
+        })
     }
 
     /// Removes this directory itself.
@@ -105,9 +121,8 @@ pub trait Directory: Send + Sync {
         ready(Err(Error::ReadOnlyDirectory))
     }
 
-    /// `child` agreed to be removed and is to be shown no more. Nothing to be done where its own
-    /// `remove` did that; a symbolic link is not asked itself, so that it is this directory's to
-    /// refuse.
+    /// Drops `child`, which has agreed to its removal, from the listing. The default assumes that
+    /// the child's own `remove` has done so. It refuses symbolic links, which are not asked.
     fn unlink<'a>(&'a self, child: &'a Entry) -> BoxFuture<'a, ()> {
         ready(if child.kind() == FileType::Symlink {
             Err(Error::ReadOnlyDirectory)
@@ -117,8 +132,13 @@ pub trait Directory: Send + Sync {
     }
 }
 
-fn find(entries: Vec<Entry>, name: Name<'_>) -> Result<Entry> {
-    entries.into_iter().find(|entry| *entry.name() == *name.as_bytes()).ok_or(Error::NotFound)
+/// Returns the first entry called `name`.
+///
+/// # Errors
+/// [`Error::NotFound`] if there is none.
+pub(super) fn find(entries: Vec<Entry>, name: Name<'_>) -> Result<Entry> {
+    let called = |entry: &Entry| entry.with_name(|found| found == name.as_bytes());
+    entries.into_iter().find(called).ok_or(Error::NotFound)
 }
 
 /// A directory without entries.
@@ -131,11 +151,12 @@ impl Directory for Empty {
     }
 }
 
-/// A directory whose entries are asked for at every listing and every lookup.
+/// A directory whose entries a function returns, at every listing and every lookup.
 pub struct ListDir<F>(F);
 
 impl<F: Fn() -> Vec<Entry> + Send + Sync> ListDir<F> {
-    /// `list` returns the same entries for the same things: a fresh one has a fresh inode number.
+    /// Creates a directory of the entries that `list` returns. `list` keeps its entries and returns
+    /// them again: a new entry is a new inode.
     pub fn new(list: F) -> ListDir<F> {
         ListDir(list)
     }
@@ -147,34 +168,64 @@ impl<F: Fn() -> Vec<Entry> + Send + Sync> Directory for ListDir<F> {
     }
 }
 
-/// A directory that the program changes, shown in the order of the names. Clones are the same
+impl<F> fmt::Debug for ListDir<F> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ListDir").finish_non_exhaustive()
+    }
+}
+
+/// A directory that the program fills, listed in the order of the names. Clones are the same
 /// directory.
 ///
-/// Clients make and rename nothing here; they remove what agrees to be removed.
+/// Clients cannot create or rename entries here. They can remove an entry whose own `remove`
+/// succeeds.
 #[derive(Debug, Clone, Default)]
 pub struct Dir(Arc<RwLock<BTreeMap<Arc<[u8]>, Entry>>>);
 
 impl Dir {
-    /// A directory without entries.
+    /// Creates an empty directory.
     #[must_use]
     pub fn new() -> Dir {
         Dir::default()
     }
 
-    /// Adds `entry` under its name: what had that name before. Lookups see it from now on.
+    /// Adds `entry` under its name and returns the entry that it replaces.
     pub fn insert(&self, entry: Entry) -> Option<Entry> {
         self.0.write().insert(entry.name(), entry)
     }
 
-    /// Takes the entry called `name` out. Open files of it go on.
+    /// Adds `entry` under its name and returns it.
+    ///
+    /// # Errors
+    /// [`Error::Exists`] if the name is in use.
+    pub fn try_insert(&self, entry: Entry) -> Result<Entry> {
+        match self.0.write().entry(entry.name()) {
+            btree_map::Entry::Occupied(_) => Err(Error::Exists),
+            btree_map::Entry::Vacant(free) => Ok(free.insert(entry).clone()),
+        }
+    }
+
+    /// Removes and returns the entry called `name`. Open files of it stay usable.
     pub fn remove(&self, name: impl AsRef<[u8]>) -> Option<Entry> {
         self.0.write().remove(name.as_ref())
     }
 
-    /// The entry called `name`.
+    /// Returns the entry called `name`.
     #[must_use]
     pub fn get(&self, name: impl AsRef<[u8]>) -> Option<Entry> {
         self.0.read().get(name.as_ref()).cloned()
+    }
+
+    /// Returns the number of entries.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.0.read().len()
+    }
+
+    /// Returns whether there are no entries.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.0.read().is_empty()
     }
 }
 
@@ -199,14 +250,15 @@ impl Directory for Dir {
             return ready(Err(Error::ReadOnlyDirectory));
         }
         let (name, mut entries) = (child.name(), self.0.write());
-        // The name may stand for something newer by now, which stays.
+        // A newer entry may have taken the name; it stays.
         let there = entries.get(&name).is_some_and(|found| found.is_same(child));
         ready(if there { entries.remove(&name).map(drop) } else { None }.ok_or(Error::NotFound))
     }
 }
 
-/// Another directory, of which only list, lookup and removal are let through; it is shown without
-/// write bits.
+/// A view of another directory in which nothing can be created or renamed. It shows no write bits.
+/// Entries are removed as in the other directory.
+#[derive(Debug, Clone, Copy, Default)]
 pub struct ReadOnly<D>(pub D);
 
 impl<D: Directory> Directory for ReadOnly<D> {
@@ -226,6 +278,10 @@ impl<D: Directory> Directory for ReadOnly<D> {
         self.0.lookup(name)
     }
 
+    fn remove_child<'a>(&'a self, child: &'a Entry) -> BoxFuture<'a, ()> {
+        self.0.remove_child(child)
+    }
+
     fn remove(&self) -> BoxFuture<'_, ()> {
         self.0.remove()
     }
@@ -235,7 +291,8 @@ impl<D: Directory> Directory for ReadOnly<D> {
     }
 }
 
-/// Another directory, in which nothing but directories can be made.
+/// A view of another directory in which only directories can be created.
+#[derive(Debug, Clone, Copy, Default)]
 pub struct DirOnly<D>(pub D);
 
 impl<D: Directory> Directory for DirOnly<D> {
@@ -266,6 +323,10 @@ impl<D: Directory> Directory for DirOnly<D> {
 
     fn rename<'a>(&'a self, child: &'a Entry, name: Name<'a>) -> BoxFuture<'a, ()> {
         self.0.rename(child, name)
+    }
+
+    fn remove_child<'a>(&'a self, child: &'a Entry) -> BoxFuture<'a, ()> {
+        self.0.remove_child(child)
     }
 
     fn remove(&self) -> BoxFuture<'_, ()> {

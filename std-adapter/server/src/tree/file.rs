@@ -1,36 +1,35 @@
-//! EntryKind a file of the dynamic tree is.
+//! The traits of a file of the dynamic tree and of an open file.
 
 use std::any::Any;
 
 use datakit_core::vfs::{Error, FileStat, FileType, OpenMode, Result, Time};
 
-use super::{BoxFuture, Entry, ready};
+use super::{BoxFuture, Entry, OnClunk, ready};
 
-/// A file: create your own.
+/// A file. Implement it for files that the ready-made ones do not cover.
 ///
-/// Refusals that are not overridden are those of a read-only file.
+/// Methods that are not overridden refuse, as those of a read-only file do.
 pub trait Leaf: Send + Sync {
-    /// Length, permissions, version.
+    /// Returns length, permission bits and version.
     fn stat(&self) -> BoxFuture<'_, FileStat>;
 
-    /// [`stat`](Leaf::stat) and [`changed`](Leaf::changed) by one look, where the answer is at
-    /// hand; `None`: ask them.
+    /// Returns [`stat`](Leaf::stat) and [`mtime`](Leaf::mtime) together, if that takes no waiting.
+    /// On `None` the tree calls those two.
     fn try_stat_now(&self) -> Option<Result<(FileStat, Option<Time>)>> {
         None
     }
 
-    /// EntryKind it is shown as: a regular file, or a symbolic link.
+    /// Returns the type that the file is shown as: a regular file or a symbolic link.
     fn kind(&self) -> FileType {
         FileType::File
     }
 
-    /// Where a symbolic link leads.
+    /// Returns the target of a symbolic link.
     fn target(&self) -> BoxFuture<'_, Vec<u8>> {
         ready(Err(Error::Invalid))
     }
 
-    /// Opens it. Where `mode` says so the content is dropped; a file that cannot do that opens all
-    /// the same.
+    /// Opens the file. A file that cannot truncate ignores [`OpenMode::truncate`].
     fn open(&self, mode: OpenMode) -> BoxFuture<'_, Box<dyn OpenLeaf>>;
 
     /// Sets the length in bytes.
@@ -45,71 +44,88 @@ pub trait Leaf: Send + Sync {
         ready(Err(Error::ReadOnlyFile))
     }
 
-    /// When its content changed; `None` where that is not known.
+    /// Returns the time of the last change of the content, if it is known.
     fn mtime(&self) -> Option<Time> {
         None
     }
 
-    /// The directory that has it now, where it may have been moved since it was found.
+    /// Returns the directory that contains the file now, if the file may have been moved.
     fn current_parent(&self) -> Option<Entry> {
         None
     }
 
-    /// Itself, for directories that know their own files.
+    /// Returns `self` for a downcast, for directories that recognize their own files.
     fn as_any(&self) -> Option<&dyn Any> {
         None
     }
 
-    /// Removes the file. Its directory is told afterwards
-    /// ([`Directory::unlink`](super::Directory::unlink)).
+    /// Removes the file. On success the tree calls
+    /// [`Directory::unlink`](super::Directory::unlink).
     fn remove(&self) -> BoxFuture<'_, ()> {
         ready(Err(Error::ReadOnlyFile))
     }
+
+    /// Calls `hook` whenever the last open fid of the file goes: by a clunk, or because the
+    /// connection is lost. It is called again after later opens.
+    ///
+    /// Fids that were walked to and not opened do not count, because the Linux client keeps them
+    /// in its cache of names. The hook runs after [`OpenLeaf::flush`] and [`OpenLeaf::close`] of the
+    /// last open file. It must not block. An open that races with the last clunk may succeed before
+    /// the hook runs.
+    fn on_clunk(self, hook: impl Fn() + Send + Sync + 'static) -> OnClunk<Self>
+    where
+        Self: Sized,
+    {
+        OnClunk::new(self, hook)
+    }
 }
 
-/// An open file. Dropped when the client closes it or is gone, after [`close`](OpenLeaf::close).
+/// An open file. The tree calls [`close`](OpenLeaf::close) and then drops it when the client closes
+/// it or is gone.
 ///
-/// The tree runs one read and one write at a time, in the order in which they came; a read and a
-/// write may run together.
+/// The tree runs one read and one write at a time, in the order in which they arrive. A read and a
+/// write may run at the same time.
 pub trait OpenLeaf: Send + Sync {
-    /// Reads at `offset` into `buf`: how many bytes; 0 is the end, or the flush mark of a stream.
-    /// May wait for the first byte.
+    /// Reads at `offset` into `buf` and returns the number of bytes. 0 is the end of the file, or
+    /// the flush mark of a stream. Waits for the first byte at most, not until `buf` is full.
     ///
     /// # Cancel safety
-    /// A read that is dropped has taken nothing.
+    /// Dropping the future loses no data: the next read gets it.
     fn read<'a>(&'a self, offset: u64, buf: &'a mut [u8]) -> BoxFuture<'a, usize>;
 
-    /// Whether reads wait for something to happen, as those of a stream do. They are given a small
+    /// Returns whether reads may wait for an event, as those of a stream do. Such reads get a small
     /// buffer.
     fn may_block(&self) -> bool {
         false
     }
 
-    /// [`read`](OpenLeaf::read) where the answer is at hand and does not depend on other reads;
-    /// `None`: ask `read`.
+    /// Performs [`read`](OpenLeaf::read) if that takes no waiting and does not depend on other
+    /// reads. On `None` the tree calls `read`.
     fn try_read_now(&self, offset: u64, buf: &mut [u8]) -> Option<Result<usize>> {
         let _ = (offset, buf);
         None
     }
 
-    /// Writes `data` at `offset`: how many bytes were taken.
+    /// Writes `data` at `offset` and returns the number of bytes written.
     fn write<'a>(&'a self, offset: u64, data: &'a [u8]) -> BoxFuture<'a, usize> {
         let _ = (offset, data);
         ready(Err(Error::ReadOnlyFile))
     }
 
-    /// Makes what was written take effect, where that is a step of its own; a client that closes in
-    /// order sees the error.
+    /// Applies buffered writes. Called at a clunk, which reports the error to the client, and not
+    /// when the connection is lost.
     fn flush(&self) -> BoxFuture<'_, ()> {
         ready(Ok(()))
     }
 
-    /// The file is given up, in order or because the connection is lost.
+    /// Called once when the file is closed, by a clunk or because the connection is lost.
     fn close(&self) {}
 }
 
-/// Where the permission bits are those of a plain file nothing is to be done; commands and values
-/// cannot become programs.
-pub(super) fn only_normal(mode: u32) -> Result<()> {
+/// Accepts the permission bits of a plain file: commands and values cannot be made executable.
+///
+/// # Errors
+/// [`Error::ChmodSpecial`] if the owner could execute the file.
+pub(super) fn check_not_executable(mode: u32) -> Result<()> {
     if mode & 0o100 == 0 { Ok(()) } else { Err(Error::ChmodSpecial) }
 }

@@ -1,16 +1,18 @@
-//! Files whose content is kept elsewhere and is read and written as a whole.
+//! Files whose content is stored elsewhere, and read and written as a whole.
 
+use std::fmt;
 use std::sync::Arc;
 
-use datakit_core::vfs::{Error, FileStat, OpenMode, read_at};
+use datakit_core::vfs::{Error, FileStat, OpenMode, Result, read_at};
+use tokio::sync::Mutex;
 
 use super::pieces::{Piece, Pieces};
-use super::text::{end_of, overlay, resize};
+use super::text::{end_of_write, overlay, resize};
 use super::{BoxFuture, Leaf, OpenLeaf, ready};
 
-/// A value under a key of some store.
+/// A value in a store, read and written as a whole.
 pub trait Value: Send + Sync {
-    /// The value now; `None` where there is none.
+    /// Returns the value; `None` if it does not exist.
     fn read(&self) -> BoxFuture<'_, Option<Vec<u8>>>;
 
     /// Replaces the value.
@@ -19,7 +21,7 @@ pub trait Value: Send + Sync {
         ready(Err(Error::ReadOnlyFile))
     }
 
-    /// Length and permissions; unless it is overridden, the value is read for it.
+    /// Returns length and permission bits. The default reads the value to find its length.
     fn stat(&self) -> BoxFuture<'_, FileStat> {
         Box::pin(async {
             let value = self.read().await?.ok_or(Error::NotFound)?;
@@ -39,44 +41,45 @@ pub trait Value: Send + Sync {
     }
 }
 
-/// A [`Value`] as a file: every read reads the value anew, and what was written is laid over it and
-/// written as a whole.
+/// A file over a [`Value`]. Every read reads the value again. A write reads the value, replaces the
+/// bytes at its offset, and writes the whole value.
 ///
-/// EntryKind is written in pieces, at offsets that follow each other, is written to the value once: with
-/// a newline at the end of a write, a write elsewhere, a read, or the clunk. A write of no bytes is
-/// none.
-pub struct Kv(Arc<Shared>);
+/// Writes at consecutive offsets are collected and change the value once: at a write that ends with
+/// a newline, a write at another offset, a read, or the clunk. A write of zero bytes does nothing.
+pub struct Kv(Arc<KvInner>);
 
-struct Shared {
+struct KvInner {
     value: Box<dyn Value>,
     read_only: bool,
-    /// Held over read, change and write: no change of another open file is lost between them.
-    changing: tokio::sync::Mutex<()>,
+    /// Held while the value is read, changed and written, so concurrent changes are not lost.
+    changing: Mutex<()>,
 }
 
 impl Kv {
-    /// A file that is read and written.
+    /// Creates a file that can be read and written.
     pub fn new(value: impl Value + 'static) -> Kv {
-        Kv::of(value, false)
+        Kv::with_access(value, false)
     }
 
-    /// A file that is only read, whatever the value could do.
+    /// Creates a file that can only be read, even if the value could be written.
     pub fn read_only(value: impl Value + 'static) -> Kv {
-        Kv::of(value, true)
+        Kv::with_access(value, true)
     }
 
-    fn of(value: impl Value + 'static, read_only: bool) -> Kv {
-        Kv(Arc::new(Shared {
-            value: Box::new(value),
-            read_only,
-            changing: tokio::sync::Mutex::default(),
-        }))
+    fn with_access(value: impl Value + 'static, read_only: bool) -> Kv {
+        Kv(Arc::new(KvInner { value: Box::new(value), read_only, changing: Mutex::default() }))
     }
 }
 
-impl Shared {
-    async fn truncate(&self, length: u64) -> datakit_core::vfs::Result<()> {
-        self.writable()?;
+impl fmt::Debug for Kv {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Kv").field("read_only", &self.0.read_only).finish_non_exhaustive()
+    }
+}
+
+impl KvInner {
+    async fn truncate(&self, length: u64) -> Result<()> {
+        self.check_writable()?;
         let _changing = self.changing.lock().await;
         let mut value =
             if length == 0 { Vec::new() } else { self.value.read().await?.unwrap_or_default() };
@@ -84,7 +87,7 @@ impl Shared {
         self.value.write(value).await
     }
 
-    fn writable(&self) -> datakit_core::vfs::Result<()> {
+    fn check_writable(&self) -> Result<()> {
         if self.read_only { Err(Error::ReadOnlyFile) } else { Ok(()) }
     }
 }
@@ -100,14 +103,14 @@ impl Leaf for Kv {
     fn open(&self, mode: OpenMode) -> BoxFuture<'_, Box<dyn OpenLeaf>> {
         Box::pin(async move {
             if mode.truncate {
-                // EntryKind is only read opens all the same.
+                // A read-only file can still be opened with truncation.
                 self.0.truncate(0).await.or_else(|error| {
                     if error == Error::ReadOnlyFile { Ok(()) } else { Err(error) }
                 })?;
             }
-            let opened =
-                Opened { file: self.0.clone(), pieces: Pieces::default(), append: mode.append };
-            Ok(Box::new(opened) as Box<dyn OpenLeaf>)
+            let file = self.0.clone();
+            let open = OpenKv { file, pieces: Pieces::default(), append: mode.append };
+            Ok(Box::new(open) as Box<dyn OpenLeaf>)
         })
     }
 
@@ -124,14 +127,15 @@ impl Leaf for Kv {
     }
 }
 
-struct Opened {
-    file: Arc<Shared>,
+struct OpenKv {
+    file: Arc<KvInner>,
     pieces: Pieces,
     append: bool,
 }
 
-impl Opened {
-    async fn lay(&self, piece: Option<Piece>) -> datakit_core::vfs::Result<()> {
+impl OpenKv {
+    /// Writes a complete piece to the value.
+    async fn store(&self, piece: Option<Piece>) -> Result<()> {
         let Some(Piece { start, text }) = piece else { return Ok(()) };
         let _changing = self.file.changing.lock().await;
         let mut value = self.file.value.read().await?.unwrap_or_default();
@@ -141,10 +145,10 @@ impl Opened {
     }
 }
 
-impl OpenLeaf for Opened {
+impl OpenLeaf for OpenKv {
     fn read<'a>(&'a self, offset: u64, buf: &'a mut [u8]) -> BoxFuture<'a, usize> {
         Box::pin(async move {
-            self.lay(self.pieces.end()).await?;
+            self.store(self.pieces.finish()).await?;
             let value = self.file.value.read().await?.ok_or(Error::NotFound)?;
             read_at(&value, offset, buf)
         })
@@ -152,21 +156,20 @@ impl OpenLeaf for Opened {
 
     fn write<'a>(&'a self, offset: u64, data: &'a [u8]) -> BoxFuture<'a, usize> {
         Box::pin(async move {
-            self.file.writable()?;
+            self.file.check_writable()?;
             if data.is_empty() {
                 return Ok(0);
             }
-            // Pieces that are appended follow each other, wherever the client thinks that the end
-            // is.
-            let offset = if self.append { self.pieces.next() } else { offset };
-            end_of(offset, data.len())?;
-            self.lay(self.pieces.before(offset, data.len())).await?;
-            self.lay(self.pieces.add(offset, data, |_, _| true)?).await?;
+            // Appended pieces are consecutive, whatever offset the client believes to be the end.
+            let offset = if self.append { self.pieces.next_offset() } else { offset };
+            end_of_write(offset, data.len())?;
+            self.store(self.pieces.finish_before(offset, data.len())).await?;
+            self.store(self.pieces.add(offset, data, |_, _| true)?).await?;
             Ok(data.len())
         })
     }
 
     fn flush(&self) -> BoxFuture<'_, ()> {
-        Box::pin(self.lay(self.pieces.end()))
+        Box::pin(self.store(self.pieces.finish()))
     }
 }

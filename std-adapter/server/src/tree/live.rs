@@ -1,17 +1,19 @@
-//! Streams that follow a value: the latest matters, what was missed does not.
+//! A stream of the latest value.
 
+use std::fmt;
 use std::sync::Arc;
 
-use datakit_core::vfs::{Error, FileStat, OpenMode, Result, mark_follows};
-use tokio::sync::{Mutex, watch};
+use datakit_core::vfs::{FileStat, OpenMode, Result};
+use tokio::sync::watch;
 
+use super::stream::{OpenStream, TextSource};
 use super::{BoxFuture, Leaf, OpenLeaf, ready};
 
-/// A value that streams follow. Clones are the same value.
+/// A value whose latest state readers follow. Clones are the same value.
 ///
-/// A stream delivers the value of its open first, and then, whenever all of that has been read, the
-/// latest one that looks different from what was delivered last. A read of zero bytes
-/// [marks](marked) that there is no more for now.
+/// A stream delivers the value at the time of its open first. Once a reader has read all of that,
+/// it gets the latest value, as soon as its text differs from the text that was delivered last. A
+/// slow reader skips the values in between; use [`Queue`](super::Queue) if every one matters.
 #[derive(Debug)]
 pub struct Live<T>(Arc<watch::Sender<T>>);
 
@@ -22,7 +24,7 @@ impl<T> Clone for Live<T> {
 }
 
 impl<T: Send + Sync + 'static> Live<T> {
-    /// Starts with `value`.
+    /// Creates a value.
     #[must_use]
     pub fn new(value: T) -> Live<T> {
         Live(Arc::new(watch::Sender::new(value)))
@@ -33,132 +35,87 @@ impl<T: Send + Sync + 'static> Live<T> {
         self.0.send_replace(value);
     }
 
-    /// Shows `with` the value. It must not publish.
+    /// Calls `with` with the value. A call of [`publish`](Live::publish) in `with` deadlocks.
     pub fn with<R>(&self, with: impl FnOnce(&T) -> R) -> R {
         with(&self.0.borrow())
     }
 
-    /// Follows it.
+    /// Returns a receiver of the value, for code that follows it without a file.
     pub fn subscribe(&self) -> watch::Receiver<T> {
         self.0.subscribe()
     }
 
-    /// Open streams that follow it.
+    /// Returns the number of open streams and other receivers.
     #[must_use]
     pub fn reader_count(&self) -> usize {
         self.0.receiver_count()
     }
 
-    /// A file that delivers the value as `format` writes it; any number of them may follow one
-    /// value. `format` must not publish.
+    /// Returns a file that delivers the value as `format` renders it. Any number of files may follow
+    /// one value. A call of [`publish`](Live::publish) in `format` deadlocks.
     pub fn file<S: Into<Vec<u8>>>(
         &self,
         format: impl Fn(&T) -> S + Send + Sync + 'static,
-    ) -> Stream<T> {
-        Stream {
-            live: Live(self.0.clone()),
-            format: Arc::new(move |value: &T| format(value).into()),
-        }
+    ) -> LiveFile<T> {
+        self.try_file(move |value| Ok(format(value)))
+    }
+
+    /// Returns a file as [`file`](Live::file) does, where `format` may fail. Its error is the error
+    /// of the open or the read.
+    pub fn try_file<S: Into<Vec<u8>>>(
+        &self,
+        format: impl Fn(&T) -> Result<S> + Send + Sync + 'static,
+    ) -> LiveFile<T> {
+        let format = Arc::new(move |value: &T| format(value).map(Into::into));
+        LiveFile { live: self.clone(), format }
     }
 }
 
-type Format<T> = dyn Fn(&T) -> Vec<u8> + Send + Sync;
+type Format<T> = dyn Fn(&T) -> Result<Vec<u8>> + Send + Sync;
 
 /// A file that delivers a [`Live`] value.
-pub struct Stream<T> {
+pub struct LiveFile<T> {
     live: Live<T>,
     format: Arc<Format<T>>,
 }
 
-impl<T: Send + Sync + 'static> Leaf for Stream<T> {
+impl<T: Send + Sync + 'static> Leaf for LiveFile<T> {
     fn stat(&self) -> BoxFuture<'_, FileStat> {
         ready(Ok(FileStat::new(0).read_only()))
     }
 
     fn open(&self, _: OpenMode) -> BoxFuture<'_, Box<dyn OpenLeaf>> {
-        let mut values = self.live.0.subscribe();
+        let mut values = self.live.subscribe();
         let text = (self.format)(&values.borrow_and_update());
-        let reader = Reader { values, delivery: StreamCursor::of(text) };
-        ready(Ok(Box::new(Opened { format: self.format.clone(), reader: Mutex::new(reader) })))
+        ready(text.map(|text| {
+            let source = Values { values, format: self.format.clone() };
+            Box::new(OpenStream::with_first(source, text)) as Box<dyn OpenLeaf>
+        }))
     }
 }
 
-struct Opened<T> {
-    format: Arc<Format<T>>,
-    reader: Mutex<Reader<T>>,
+impl<T: fmt::Debug> fmt::Debug for LiveFile<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("LiveFile").field("live", &self.live).finish_non_exhaustive()
+    }
 }
 
-struct Reader<T> {
+struct Values<T> {
     values: watch::Receiver<T>,
-    delivery: StreamCursor,
+    format: Arc<Format<T>>,
 }
 
-impl<T: Send + Sync> OpenLeaf for Opened<T> {
-    fn may_block(&self) -> bool {
-        true
-    }
-
-    fn read<'a>(&'a self, offset: u64, buf: &'a mut [u8]) -> BoxFuture<'a, usize> {
-        Box::pin(async move {
-            let reader = &mut *self.reader.lock().await;
-            loop {
-                if let Some(done) = reader.delivery.read(offset, buf) {
-                    return done;
-                }
-                let text = (self.format)(&reader.values.borrow_and_update());
-                if text != reader.delivery.text {
-                    reader.delivery.next(text);
-                } else if reader.values.changed().await.is_err() {
-                    // Nobody can publish any more, and a stream has no end.
-                    std::future::pending::<()>().await;
-                }
+impl<T: Send + Sync> TextSource for Values<T> {
+    async fn next(&mut self, last: &[u8]) -> Result<Option<Vec<u8>>> {
+        loop {
+            let text = (self.format)(&self.values.borrow_and_update())?;
+            if text != last {
+                return Ok(Some(text));
             }
-        })
-    }
-}
-
-/// The text that a stream delivers to one reader, and how far it is. Nothing of it changes while a
-/// read waits.
-#[derive(Default)]
-pub struct StreamCursor {
-    /// The text that is being read.
-    pub text: Vec<u8>,
-    taken: usize,
-    /// Bytes delivered since the open: where the next read must be.
-    delivered: u64,
-    /// The next read is the empty one.
-    mark: bool,
-}
-
-impl StreamCursor {
-    /// Begins with `text`.
-    pub fn of(text: Vec<u8>) -> StreamCursor {
-        StreamCursor { text, ..StreamCursor::default() }
-    }
-
-    /// EntryKind a read gets at once; `None` where it has to wait for the next text.
-    pub fn read(&mut self, offset: u64, buf: &mut [u8]) -> Option<Result<usize>> {
-        if offset != self.delivered {
-            return Some(Err(Error::Seek));
+            if self.values.changed().await.is_err() {
+                // Nothing can publish any more, and a live stream has no end.
+                std::future::pending::<()>().await;
+            }
         }
-        if buf.is_empty() {
-            return Some(Ok(0));
-        }
-        if std::mem::take(&mut self.mark) {
-            return Some(Ok(0));
-        }
-        let rest = self.text.get(self.taken..).filter(|rest| !rest.is_empty())?;
-        let count = rest.len().min(buf.len());
-        buf.iter_mut().zip(rest).for_each(|(to, from)| *to = *from);
-        self.taken = self.taken.saturating_add(count);
-        self.delivered = self.delivered.saturating_add(count as u64);
-        self.mark = count == rest.len() && mark_follows(count, buf.len());
-        Some(Ok(count))
-    }
-
-    /// Goes on with `text`, once all of the last one was read.
-    pub fn next(&mut self, text: Vec<u8>) {
-        self.text = text;
-        self.taken = 0;
     }
 }

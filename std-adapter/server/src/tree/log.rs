@@ -1,55 +1,54 @@
-//! The log sources of a program as a directory: `src/<name>/doc` says what one is about,
-//! `src/<name>/level` how much it tells.
+//! The log sources of a program as a directory: `src/<name>/doc` describes a source and
+//! `src/<name>/level` holds its log level.
 
-use parking_lot::RwLock;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 
 pub use datakit_core::files::Level;
 use datakit_core::vfs::{Error, FileStat, OpenMode, Result, read_at};
+use parking_lot::RwLock;
 
 use super::pieces::{Piece, Pieces, is_prefix_of_any};
 use super::text::resize;
-use super::{
-    BoxFuture, Dir, Directory, Entry, Leaf, ListDir, OpenLeaf, ReadOnly, ReadOnlyText, ready,
-};
+use super::{BoxFuture, Dir, Directory, Entry, Leaf, ListDir, OpenLeaf};
+use super::{ReadOnly, ReadOnlyText, ready};
 
-/// Something that logs, with a level of its own. Clones are the same source.
+/// A part of the program with a log level of its own. Clones are the same source.
 #[derive(Debug, Clone)]
 pub struct Source(Arc<AtomicU8>);
 
 impl Source {
-    /// How much it tells now.
+    /// Returns the level.
     #[must_use]
     pub fn level(&self) -> Level {
         let number = usize::from(self.0.load(Ordering::Relaxed));
         Level::ALL.get(number).copied().unwrap_or(Level::Debug)
     }
 
-    /// Sets how much it tells, at once.
+    /// Sets the level. It takes effect at once.
     pub fn set_level(&self, level: Level) {
         self.0.store(level as u8, Ordering::Relaxed);
     }
 
-    /// Whether something of `level` is to be told.
+    /// Returns whether messages of `level` are logged.
     #[must_use]
     pub fn enables(&self, level: Level) -> bool {
         level <= self.level()
     }
 }
 
-/// All sources of a program. Clones are the same ones.
+/// The log sources of a program. Clones are the same set.
 #[derive(Debug, Clone, Default)]
 pub struct Sources(Arc<RwLock<Vec<Entry>>>);
 
 impl Sources {
-    /// No sources yet.
+    /// Creates an empty set.
     #[must_use]
     pub fn new() -> Sources {
         Sources::default()
     }
 
-    /// Adds a source; later listings show it.
+    /// Adds a source. Later listings show it.
     pub fn register(&self, name: &str, doc: &str, level: Level) -> Source {
         let source = Source(Arc::new(AtomicU8::new(level as u8)));
         let doc = Entry::file("doc", ReadOnlyText::new(format!("{doc}\n")));
@@ -58,13 +57,13 @@ impl Sources {
         source
     }
 
-    /// The directory that shows them.
+    /// Returns a directory that contains `src/`.
     #[must_use]
     pub fn dir(&self) -> impl Directory + use<> {
         ReadOnly([self.entry()].into_iter().collect::<Dir>())
     }
 
-    /// `src/` alone, to stand in a directory beside other things.
+    /// Returns `src/` itself, for a directory with other entries beside it.
     #[must_use]
     pub fn entry(&self) -> Entry {
         let sources = self.0.clone();
@@ -80,8 +79,8 @@ impl LevelFile {
     }
 
     fn set(&self, text: &[u8]) -> Result<()> {
-        let text = String::from_utf8_lossy(text);
-        self.0.set_level(text.trim().parse()?);
+        let level = String::from_utf8_lossy(text.trim_ascii()).parse()?;
+        self.0.set_level(level);
         Ok(())
     }
 }
@@ -94,10 +93,10 @@ impl Leaf for LevelFile {
     fn open(&self, mode: OpenMode) -> BoxFuture<'_, Box<dyn OpenLeaf>> {
         let file = LevelFile(self.0.clone());
         let emptied = AtomicBool::new(mode.truncate);
-        ready(Ok(Box::new(Opened { file, pieces: Pieces::default(), emptied })))
+        ready(Ok(Box::new(OpenLevel { file, pieces: Pieces::default(), emptied })))
     }
 
-    /// 0 leaves the level alone: a shell truncates, then writes.
+    /// Truncation to 0 keeps the level, because a shell truncates before it writes.
     fn truncate(&self, length: u64) -> BoxFuture<'_, ()> {
         if length == 0 {
             return ready(Ok(()));
@@ -115,14 +114,14 @@ impl Leaf for LevelFile {
     }
 }
 
-struct Opened {
+struct OpenLevel {
     file: LevelFile,
     pieces: Pieces,
-    /// Opened with truncation and not written since: reads as empty.
+    /// Opened with truncation and not written since: the file reads as empty.
     emptied: AtomicBool,
 }
 
-impl Opened {
+impl OpenLevel {
     fn set(&self, name: Option<Piece>) -> Result<()> {
         if let Some(name) = name {
             self.file.set(&name.text)?;
@@ -132,9 +131,9 @@ impl Opened {
     }
 }
 
-impl OpenLeaf for Opened {
+impl OpenLeaf for OpenLevel {
     fn read<'a>(&'a self, offset: u64, buf: &'a mut [u8]) -> BoxFuture<'a, usize> {
-        ready(self.set(self.pieces.end()).and_then(|()| {
+        ready(self.set(self.pieces.finish()).and_then(|()| {
             let text =
                 if self.emptied.load(Ordering::Relaxed) { Vec::new() } else { self.file.text() };
             read_at(&text, offset, buf)
@@ -146,18 +145,17 @@ impl OpenLeaf for Opened {
             if data.is_empty() {
                 return Ok(0);
             }
-            self.set(self.pieces.before(offset, 0))?;
-            let goes_on = |text: &[u8], _| {
-                str::from_utf8(text).is_ok_and(|text| {
-                    is_prefix_of_any(Level::ALL.map(Level::as_str), text.trim_start())
-                })
+            self.set(self.pieces.finish_before(offset, 0))?;
+            let may_continue = |text: &[u8], _| {
+                let names = Level::ALL.map(Level::as_str);
+                str::from_utf8(text).is_ok_and(|text| is_prefix_of_any(names, text.trim_start()))
             };
-            self.set(self.pieces.add(offset, data, goes_on)?)?;
+            self.set(self.pieces.add(offset, data, may_continue)?)?;
             Ok(data.len())
         })
     }
 
     fn flush(&self) -> BoxFuture<'_, ()> {
-        ready(self.set(self.pieces.end()))
+        ready(self.set(self.pieces.finish()))
     }
 }

@@ -1,49 +1,50 @@
-//! Streams that deliver everything, in order.
+//! A stream of every text.
 
-use parking_lot::Mutex as Lock;
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use datakit_core::vfs::{FileStat, OpenMode};
-use tokio::sync::{Mutex, Notify};
+use datakit_core::vfs::{FileStat, OpenMode, Result};
+use parking_lot::Mutex;
+use tokio::sync::Notify;
 
-use super::live::StreamCursor;
+use super::stream::{OpenStream, TextSource};
 use super::{BoxFuture, Leaf, OpenLeaf, ready};
 
-/// Texts that every reader gets one by one, from its open on. Clones are the same queue.
+/// A bounded queue of texts, of which every reader gets each one published since its open. Clones
+/// are the same queue.
 ///
-/// The queue keeps the last `capacity` texts for all readers together. A reader that is further
-/// behind gets `lost N\n` in place of the `N` it missed, and then goes on with the oldest that is
-/// left. Offsets and flush marks are those of [`Live`](super::Live).
+/// The queue keeps the last `capacity` texts, for all readers together. A reader that falls further
+/// behind gets the line `lost N` in place of the `N` texts it missed, and continues with the oldest
+/// text that is left. Use [`Live`](super::Live) if only the latest text matters.
 #[derive(Debug, Clone)]
-pub struct Queue(Arc<Shared>);
+pub struct Queue(Arc<QueueInner>);
 
 #[derive(Debug)]
-struct Shared {
+struct QueueInner {
     capacity: usize,
-    texts: Lock<Texts>,
-    pushed: Notify,
+    texts: Mutex<Texts>,
+    published: Notify,
 }
 
 #[derive(Debug, Default)]
 struct Texts {
-    /// The number of the first one kept.
+    /// The sequence number of the oldest text in `kept`.
     first: u64,
     kept: VecDeque<Arc<[u8]>>,
 }
 
 impl Queue {
-    /// Keeps at most `capacity` texts, at least one.
+    /// Creates a queue that keeps at most `capacity` texts, and at least one.
     #[must_use]
     pub fn new(capacity: usize) -> Queue {
-        Queue(Arc::new(Shared {
+        Queue(Arc::new(QueueInner {
             capacity: capacity.max(1),
-            texts: Lock::default(),
-            pushed: Notify::new(),
+            texts: Mutex::default(),
+            published: Notify::new(),
         }))
     }
 
-    /// Adds a text and wakes all readers. Never waits; an empty text is dropped.
+    /// Appends a text and wakes all readers. It never waits. An empty text is ignored.
     pub fn push(&self, text: impl AsRef<[u8]>) {
         if text.as_ref().is_empty() {
             return;
@@ -55,10 +56,10 @@ impl Queue {
         }
         texts.kept.push_back(text.as_ref().into());
         drop(texts);
-        self.0.pushed.notify_waiters();
+        self.0.published.notify_waiters();
     }
 
-    /// A file that delivers it.
+    /// Returns a file that delivers the queue.
     #[must_use]
     pub fn file(&self) -> impl Leaf + use<> {
         self.clone()
@@ -66,17 +67,16 @@ impl Queue {
 }
 
 impl Texts {
+    /// Returns the sequence number of the next text to be published.
     fn end(&self) -> u64 {
         self.first.saturating_add(self.kept.len() as u64)
     }
 
-    /// The text for a reader that is at `number`, and where it is then.
-    fn after(&self, number: u64) -> Option<(Vec<u8>, u64)> {
-        if number < self.first {
-            return Some((
-                format!("lost {}\n", self.first.saturating_sub(number)).into_bytes(),
-                self.first,
-            ));
+    /// Returns the text for a reader that is at `number`, and the number that the reader is at
+    /// afterwards.
+    fn text_at(&self, number: u64) -> Option<(Vec<u8>, u64)> {
+        if let Some(lost @ 1..) = self.first.checked_sub(number) {
+            return Some((format!("lost {lost}\n").into_bytes(), self.first));
         }
         let index = usize::try_from(number.saturating_sub(self.first)).ok()?;
         Some((self.kept.get(index)?.to_vec(), number.saturating_add(1)))
@@ -90,44 +90,27 @@ impl Leaf for Queue {
 
     fn open(&self, _: OpenMode) -> BoxFuture<'_, Box<dyn OpenLeaf>> {
         let next = self.0.texts.lock().end();
-        let reader = Reader { next, delivery: StreamCursor::default() };
-        ready(Ok(Box::new(Opened { queue: self.0.clone(), reader: Mutex::new(reader) })))
+        ready(Ok(Box::new(OpenStream::new(QueueReader { queue: self.0.clone(), next }))))
     }
 }
 
-struct Opened {
-    queue: Arc<Shared>,
-    reader: Mutex<Reader>,
-}
-
-struct Reader {
+struct QueueReader {
+    queue: Arc<QueueInner>,
+    /// The sequence number of the text to deliver next.
     next: u64,
-    delivery: StreamCursor,
 }
 
-impl OpenLeaf for Opened {
-    fn may_block(&self) -> bool {
-        true
-    }
-
-    fn read<'a>(&'a self, offset: u64, buf: &'a mut [u8]) -> BoxFuture<'a, usize> {
-        Box::pin(async move {
-            let reader = &mut *self.reader.lock().await;
-            loop {
-                // Before the look at the queue: a push after it must not be missed.
-                let pushed = self.queue.pushed.notified();
-                if let Some(done) = reader.delivery.read(offset, buf) {
-                    return done;
-                }
-                let found = self.queue.texts.lock().after(reader.next);
-                match found {
-                    Some((text, next)) => {
-                        reader.delivery.next(text);
-                        reader.next = next;
-                    }
-                    None => pushed.await,
-                }
+impl TextSource for QueueReader {
+    async fn next(&mut self, _: &[u8]) -> Result<Option<Vec<u8>>> {
+        loop {
+            // Created before the queue is looked at, so no text published after that is missed.
+            let published = self.queue.published.notified();
+            let found = self.queue.texts.lock().text_at(self.next);
+            if let Some((text, next)) = found {
+                self.next = next;
+                return Ok(Some(text));
             }
-        })
+            published.await;
+        }
     }
 }

@@ -230,7 +230,7 @@ async fn many_readers_of_a_file_of_core_do_not_wake_each_other() -> Done {
 async fn a_text_that_is_too_long_for_a_stream_of_core_is_refused() -> Done {
     static LENGTH: files::Live<usize> =
         files::Live::new(70_000, |length, out| (0..*length).try_for_each(|_| out.write_char('x')));
-    let tree = tree_of(CoreFile::fixed(&LENGTH));
+    let tree = tree_of(CoreFile::from_static(&LENGTH));
     let open = open(&tree).await?;
     let refused = read_at(&tree, &open, 0, 100_000).await;
     assert_eq!(refused.map_err(|error| error.errno()), Err(Error::TooLarge.errno()));

@@ -1,17 +1,20 @@
-//! Files that are a text: constant, changeable, or evaluated at each open.
+//! Files that are a text: constant, changeable, or computed at each open.
 
-use parking_lot::Mutex;
+use std::fmt;
+use std::future::Future;
 use std::sync::Arc;
 
 use datakit_core::vfs::{Error, FileStat, OpenMode, Result, Time, read_at};
 
-use super::file::only_normal;
+use parking_lot::Mutex;
+
+use super::file::check_not_executable;
 use super::{BoxFuture, Leaf, OpenLeaf, ready};
 use crate::space::{Grant, Space};
 
-/// The largest text that clients can make, in bytes: one that is kept as a whole, as parameters,
-/// messages and addresses are.
-pub(super) const LARGEST: usize = 64 * 1024;
+/// The longest text that a client can write, in bytes. It bounds texts that are kept in memory as a
+/// whole, such as parameters and messages.
+pub(super) const TEXT_MAX: usize = 64 * 1024;
 
 /// A text that never changes.
 #[derive(Debug, Clone)]
@@ -22,18 +25,18 @@ pub struct ReadOnlyText {
 }
 
 impl ReadOnlyText {
-    /// A plain file of this content.
+    /// Creates a plain file with the content `text`.
     pub fn new(text: impl AsRef<[u8]>) -> ReadOnlyText {
         ReadOnlyText { text: text.as_ref().into(), mode: 0o444, changed: None }
     }
 
-    /// The same, shown as a program.
+    /// Shows the file as an executable.
     #[must_use]
     pub fn executable(self) -> ReadOnlyText {
         ReadOnlyText { mode: 0o555, ..self }
     }
 
-    /// The same, shown as of that time.
+    /// Shows `time` as the time of the last change.
     #[must_use]
     pub fn with_mtime(self, time: Time) -> ReadOnlyText {
         ReadOnlyText { changed: Some(time), ..self }
@@ -54,7 +57,8 @@ impl Leaf for ReadOnlyText {
     }
 }
 
-/// The text that one open file delivers.
+/// An open file that delivers constant bytes.
+#[derive(Debug)]
 pub struct OpenBytes<T>(pub T);
 
 impl<T: std::ops::Deref<Target = [u8]> + Send + Sync> OpenLeaf for OpenBytes<T> {
@@ -69,18 +73,18 @@ impl<T: std::ops::Deref<Target = [u8]> + Send + Sync> OpenLeaf for OpenBytes<T> 
 
 /// A text that clients and the program change. Clones are the same text.
 ///
-/// A client makes it at most 64 KiB long.
+/// Clients can make it at most 64 KiB long.
 #[derive(Debug, Clone, Default)]
-pub struct Text(Arc<Mutex<Kept>>);
+pub struct Text(Arc<Mutex<TextState>>);
 
-/// A text with the memory that is set aside for it, where that is counted.
+/// A text and, if its memory is accounted for, the grant of that memory.
 #[derive(Debug, Default)]
-struct Kept {
+struct TextState {
     text: Arc<Vec<u8>>,
     grant: Option<Grant>,
 }
 
-impl Kept {
+impl TextState {
     fn change(&mut self, change: impl FnOnce(&mut Vec<u8>) -> Result<()>) -> Result<()> {
         let Some(grant) = &mut self.grant else { return change(Arc::make_mut(&mut self.text)) };
         let mut text = self.text.clone();
@@ -92,29 +96,32 @@ impl Kept {
 }
 
 impl Text {
-    /// A file that starts with this content.
+    /// Creates a file with the content `text`.
     pub fn new(text: impl Into<Vec<u8>>) -> Text {
-        Text(Arc::new(Mutex::new(Kept { text: Arc::new(text.into()), grant: None })))
+        Text(Arc::new(Mutex::new(TextState { text: Arc::new(text.into()), grant: None })))
     }
 
-    /// The same where the memory for what clients write is set aside in `space`.
+    /// Creates a file whose content is charged to `space`. Writes that exceed it fail.
     pub fn in_space(text: impl Into<Vec<u8>>, space: &Arc<Space>) -> Text {
-        Text(Arc::new(Mutex::new(Kept { text: Arc::new(text.into()), grant: Some(space.empty()) })))
+        Text(Arc::new(Mutex::new(TextState {
+            text: Arc::new(text.into()),
+            grant: Some(space.empty()),
+        })))
     }
 
-    /// The content now. Later writes leave what was handed out as it is.
+    /// Returns the current content. Later writes do not change the returned bytes.
     #[must_use]
     pub fn get(&self) -> Arc<Vec<u8>> {
         self.0.lock().text.clone()
     }
 
-    /// Replaces the content.
+    /// Replaces the content. The program is not bound by the limit of 64 KiB.
     pub fn set(&self, text: impl Into<Vec<u8>>) {
-        let kept = &mut *self.0.lock();
-        kept.text = Arc::new(text.into());
-        if let Some(grant) = &mut kept.grant {
-            // EntryKind the program makes is not refused.
-            let _ = grant.set(kept.text.len() as u64);
+        let state = &mut *self.0.lock();
+        state.text = Arc::new(text.into());
+        if let Some(grant) = &mut state.grant {
+            // A full space does not stop the program from setting its own text.
+            let _ = grant.set(state.text.len() as u64);
         }
     }
 }
@@ -136,7 +143,7 @@ impl Leaf for Text {
     }
 
     fn chmod(&self, mode: u32) -> BoxFuture<'_, ()> {
-        ready(only_normal(mode))
+        ready(check_not_executable(mode))
     }
 }
 
@@ -166,13 +173,14 @@ impl OpenLeaf for OpenText {
     }
 }
 
-/// Puts `data` over what is at `offset`; what is after it stays, what is missing before it becomes
-/// zeros.
+/// Writes `data` at `offset` over `text`. Bytes after the data stay; a gap before it is filled with
+/// zeros. Changes the text in place, unlike its namesake in core, which renders into a fixed buffer.
 ///
 /// # Errors
-/// `Bad write offset -2`; [`Error::TooLarge`]. Nothing has changed then.
+/// `Bad write offset -2` if `offset` is negative as a signed number, and [`Error::TooLarge`] above
+/// [`TEXT_MAX`]. The text is unchanged then.
 pub(super) fn overlay(text: &mut Vec<u8>, offset: u64, data: &[u8]) -> Result<()> {
-    let end = end_of(offset, data.len())?;
+    let end = end_of_write(offset, data.len())?;
     let start = end - data.len();
     if text.len() < end {
         text.resize(end, 0);
@@ -183,24 +191,26 @@ pub(super) fn overlay(text: &mut Vec<u8>, offset: u64, data: &[u8]) -> Result<()
     Ok(())
 }
 
-/// Where `count` bytes at `offset` end.
+/// Returns the end of a write of `count` bytes at `offset`.
 ///
 /// # Errors
-/// Those of [`overlay`].
-pub(super) fn end_of(offset: u64, count: usize) -> Result<usize> {
+/// `Bad write offset -2` if `offset` is negative as a signed number, and [`Error::TooLarge`] above
+/// [`TEXT_MAX`].
+pub(super) fn end_of_write(offset: u64, count: usize) -> Result<usize> {
     if offset.cast_signed() < 0 {
         return Err(
             Error::Invalid.with_message(format_args!("Bad write offset {}", offset.cast_signed()))
         );
     }
     let start = usize::try_from(offset).map_err(|_| Error::TooLarge)?;
-    start.checked_add(count).filter(|end| *end <= LARGEST).ok_or(Error::TooLarge)
+    start.checked_add(count).filter(|end| *end <= TEXT_MAX).ok_or(Error::TooLarge)
 }
 
-/// Cuts `text`, or pads it with zeros.
+/// Cuts `text` to `length` bytes, or pads it with zeros.
 ///
 /// # Errors
-/// `Negative offset -1`; [`Error::TooLarge`].
+/// `Negative offset -1` if `length` is negative as a signed number, and [`Error::TooLarge`] above
+/// [`TEXT_MAX`].
 pub(super) fn resize(text: &mut Vec<u8>, length: u64) -> Result<()> {
     if length.cast_signed() < 0 {
         return Err(
@@ -208,28 +218,29 @@ pub(super) fn resize(text: &mut Vec<u8>, length: u64) -> Result<()> {
         );
     }
     let length =
-        usize::try_from(length).ok().filter(|length| *length <= LARGEST).ok_or(Error::TooLarge)?;
+        usize::try_from(length).ok().filter(|length| *length <= TEXT_MAX).ok_or(Error::TooLarge)?;
     text.resize(length, 0);
     Ok(())
 }
 
 type Evaluate = dyn Fn() -> BoxFuture<'static, Vec<u8>> + Send + Sync;
 
-/// A text evaluated at each open; an open file shows the text of its own open.
+/// A text computed at each open. An open file keeps the text of its own open.
 pub struct Status {
     evaluate: Box<Evaluate>,
     length: Option<Box<dyn Fn() -> u64 + Send + Sync>>,
 }
 
 impl Status {
-    /// Calls `evaluate` at each open, and for the length at each stat.
+    /// Creates a file whose text is the result of `evaluate`, which runs at each open, and at each
+    /// stat for the length.
     pub fn new<T: Into<Vec<u8>>>(
         evaluate: impl Fn() -> Result<T> + Send + Sync + 'static,
     ) -> Status {
         Status { evaluate: Box::new(move || ready(evaluate().map(Into::into))), length: None }
     }
 
-    /// The same where the text has to be waited for.
+    /// Creates a file as [`new`](Status::new) does, where `evaluate` may wait.
     pub fn new_async<T, F>(evaluate: impl Fn() -> F + Send + Sync + 'static) -> Status
     where
         T: Into<Vec<u8>>,
@@ -242,7 +253,7 @@ impl Status {
         Status { evaluate: Box::new(evaluate), length: None }
     }
 
-    /// Asks `length` for the number of bytes that a stat shows, instead of evaluating the text.
+    /// Calls `length` at each stat, instead of `evaluate`, for the length in bytes.
     #[must_use]
     pub fn with_length(self, length: impl Fn() -> u64 + Send + Sync + 'static) -> Status {
         Status { length: Some(Box::new(length)), ..self }
@@ -264,5 +275,11 @@ impl Leaf for Status {
             let text = (self.evaluate)().await?;
             Ok(Box::new(OpenBytes(text)) as Box<dyn OpenLeaf>)
         })
+    }
+}
+
+impl fmt::Debug for Status {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Status").finish_non_exhaustive()
     }
 }

@@ -1,5 +1,6 @@
-//! The dynamic tree as a [`Vfs`].
+//! [`Vfs`] for the dynamic tree.
 
+use std::fmt;
 use std::ops::ControlFlow;
 use std::sync::{Arc, OnceLock};
 
@@ -9,43 +10,42 @@ use datakit_core::vfs::{
 };
 use tokio::sync::Mutex;
 
-use super::text::OpenBytes;
-use super::{Directory, Entry, EntryKind, OpenLeaf, Tree};
+use super::{Directory, Entry, EntryKind, OpenBytes, OpenLeaf, Tree};
 use crate::clock;
 use crate::memory;
 
-/// An entry of a [`Tree`] and the way by which it was found: `..` goes back that way.
+/// An entry of a [`Tree`] and the path by which it was found: `..` goes back along that path.
 #[derive(Debug, Clone)]
-pub struct Inode(Arc<Found>);
+pub struct Inode(Arc<PathElement>);
 
 #[derive(Debug)]
-struct Found {
+struct PathElement {
     entry: Entry,
     parent: Option<Inode>,
-    /// Who attached; at the top only, and `None` also for nobody.
-    user: Option<Box<Attached>>,
+    /// The user who attached; `None` below the root, and for an anonymous user.
+    user: Option<Box<AttachedUser>>,
 }
 
 #[derive(Debug)]
-struct Attached {
+struct AttachedUser {
     name: Box<[u8]>,
     number: Option<u32>,
 }
 
 /// An open file or directory of a [`Tree`].
 #[derive(Clone)]
-pub struct Open(Opened);
+pub struct Open(OpenKind);
 
 #[derive(Clone)]
-enum Opened {
-    /// EntryKind the directory had when it was opened.
+enum OpenKind {
     Dir(Arc<Listing>),
-    File(Arc<File>),
+    File(Arc<SerialFile>),
 }
 
-/// EntryKind an entry of a listing takes, about.
-const ENTRY: u64 = 256;
+/// Memory that an entry of a listing takes, in bytes, roughly.
+const LISTED_ENTRY_SIZE: u64 = 256;
 
+/// The entries that a directory had when it was opened.
 struct Listing {
     dir: Inode,
     entries: Vec<Entry>,
@@ -53,93 +53,97 @@ struct Listing {
 
 impl Drop for Listing {
     fn drop(&mut self) {
-        memory::freed(self.entries.len() as u64 * ENTRY);
+        memory::freed(self.entries.len() as u64 * LISTED_ENTRY_SIZE);
     }
 }
 
-struct File {
+/// An open file that runs one read and one write at a time.
+struct SerialFile {
     leaf: Box<dyn OpenLeaf>,
-    // Fair: requests on one open file take effect in the order in which they came.
+    // Tokio's mutex is fair: requests take effect in the order in which they arrive.
     reading: Mutex<()>,
     writing: Mutex<()>,
 }
 
-impl Drop for Found {
-    /// One after the other: nested calls, as deep as clients walk down, would not fit the stack.
+impl Drop for PathElement {
+    /// Drops the ancestors in a loop: a client may walk so deep that recursion would overflow the
+    /// stack.
     fn drop(&mut self) {
         let mut next = self.parent.take();
-        while let Some(Inode(found)) = next {
-            next = Arc::into_inner(found).and_then(|mut found| found.parent.take());
+        while let Some(Inode(element)) = next {
+            next = Arc::into_inner(element).and_then(|mut element| element.parent.take());
         }
     }
 }
 
 impl Inode {
     pub(super) fn root(entry: Entry) -> Inode {
-        Inode(Arc::new(Found { entry, parent: None, user: None }))
+        Inode(Arc::new(PathElement { entry, parent: None, user: None }))
     }
 
     fn child(&self, entry: Entry) -> Inode {
-        Inode(Arc::new(Found { entry, parent: Some(self.clone()), user: None }))
+        Inode(Arc::new(PathElement { entry, parent: Some(self.clone()), user: None }))
     }
 
-    /// The same at the top of a tree for a user.
-    fn seen_by(&self, user: User<'_>) -> Inode {
-        let user = Attached { name: user.name.into(), number: user.number };
-        Inode(Arc::new(Found {
+    /// Returns the root as `user` attached to it.
+    fn attached_by(&self, user: User<'_>) -> Inode {
+        let user = AttachedUser { name: user.name.into(), number: user.number };
+        Inode(Arc::new(PathElement {
             entry: self.0.entry.clone(),
             parent: None,
             user: Some(Box::new(user)),
         }))
     }
 
-    /// Who attached to the tree in which this was found.
+    /// Returns the user who attached to the root from which this inode was found.
     fn user(&self) -> User<'_> {
-        let mut top = self;
-        while let Some(parent) = &top.0.parent {
-            top = parent;
+        let mut root = self;
+        while let Some(parent) = &root.0.parent {
+            root = parent;
         }
-        let user = top.0.user.as_deref();
+        let user = root.0.user.as_deref();
         user.map_or(User::default(), |user| User { name: &user.name, number: user.number })
     }
 
-    /// EntryKind it stands for.
+    /// Returns the entry.
     #[must_use]
     pub fn entry(&self) -> &Entry {
         &self.0.entry
     }
 
-    /// The directory `home`, as it is found from here: what has it may have been moved since.
-    fn directory(&self, home: Entry) -> Inode {
-        let (mut below, mut home) = (Vec::new(), home);
-        let mut found = loop {
-            let mut ways = std::iter::successors(Some(self), |inode| inode.0.parent.as_ref());
-            if let Some(found) = ways.find(|inode| inode.entry().is_same(&home)) {
-                break found.clone();
+    /// Returns the inode of `dir`, which contains this entry now: the ancestor along the path, or,
+    /// if this entry has been moved, an inode found from the nearest common ancestor.
+    fn ancestor_or_moved(&self, dir: Entry) -> Inode {
+        let (mut below, mut dir) = (Vec::new(), dir);
+        let mut inode = loop {
+            let mut path = std::iter::successors(Some(self), |inode| inode.0.parent.as_ref());
+            if let Some(ancestor) = path.find(|inode| inode.entry().is_same(&dir)) {
+                break ancestor.clone();
             }
-            match home.current_parent() {
-                Some(above) => below.push(std::mem::replace(&mut home, above)),
+            match dir.current_parent() {
+                Some(above) => below.push(std::mem::replace(&mut dir, above)),
                 None => break self.clone(),
             }
         };
         while let Some(entry) = below.pop() {
-            found = found.child(entry);
+            inode = inode.child(entry);
         }
-        found
+        inode
     }
 
     fn dir(&self) -> Result<&dyn Directory> {
-        match self.entry().what() {
+        match self.entry().content() {
             EntryKind::Dir(dir) => Ok(dir),
             _ => Err(Error::NotDirectory),
         }
     }
 }
 
-/// The time of all that has none of its own: when the first tree was made, as its program started.
-pub(super) fn started() -> Time {
-    static STARTED: OnceLock<Time> = OnceLock::new();
-    *STARTED.get_or_init(clock::now)
+/// Returns the time when the first tree of the process was created. Entries without a time of their
+/// own show it.
+pub(super) fn start_time() -> Time {
+    static START: OnceLock<Time> = OnceLock::new();
+    *START.get_or_init(clock::now)
 }
 
 impl Vfs for Tree {
@@ -152,12 +156,15 @@ impl Vfs for Tree {
     }
 
     fn attach(&self, user: User<'_>) -> Inode {
-        if user == User::default() { self.root() } else { self.root.seen_by(user) }
+        if user == User::default() { self.root() } else { self.root.attached_by(user) }
     }
 
     fn parent(&self, inode: &Inode) -> Inode {
         let Some(parent) = &inode.0.parent else { return inode.clone() };
-        inode.entry().current_parent().map_or_else(|| parent.clone(), |home| parent.directory(home))
+        inode
+            .entry()
+            .current_parent()
+            .map_or_else(|| parent.clone(), |dir| parent.ancestor_or_moved(dir))
     }
 
     fn id(&self, inode: &Inode) -> Id {
@@ -185,31 +192,32 @@ impl Vfs for Tree {
 
     async fn stat(&self, inode: &Inode) -> Result<Attr> {
         let id = inode.entry().id();
-        let (attr, changed) = match inode.entry().what() {
+        let (attr, mtime) = match inode.entry().content() {
             EntryKind::Dir(dir) => (Attr::new(id, dir.mode(), 0), dir.mtime()),
             EntryKind::Symlink(target) => (Attr::new(id, 0o777, target.len() as u64), None),
             EntryKind::File(leaf) => {
-                let (stat, changed) = match leaf.try_stat_now() {
+                let (stat, mtime) = match leaf.try_stat_now() {
                     Some(now) => now?,
                     None => (leaf.stat().await?, leaf.mtime()),
                 };
-                (Attr::new(Id { version: stat.version, ..id }, stat.mode, stat.length), changed)
+                (Attr::new(Id { version: stat.version, ..id }, stat.mode, stat.length), mtime)
             }
         };
-        let time = changed.unwrap_or_else(started);
-        Ok(Attr { atime: time, mtime: time, ctime: time, ..attr })
+        let time = mtime.unwrap_or_else(start_time);
+        let attr = Attr { atime: time, mtime: time, ctime: time, ..attr };
+        Ok(inode.entry().attributes().map_or(attr, |attributes| attributes.apply(attr)))
     }
 
     async fn open(&self, inode: &Inode, mode: OpenMode) -> Result<Open> {
-        let leaf = match inode.entry().what() {
+        let leaf = match inode.entry().content() {
             EntryKind::File(leaf) => leaf.open(mode).await?,
             EntryKind::Symlink(target) => Box::new(OpenBytes(Box::<[u8]>::from(target))),
             EntryKind::Dir(dir) => {
                 let entries = dir.list().await?;
-                return Ok(Open(Opened::Dir(Arc::new(Listing { dir: inode.clone(), entries }))));
+                return Ok(Open(OpenKind::Dir(Arc::new(Listing { dir: inode.clone(), entries }))));
             }
         };
-        Ok(Open(Opened::File(Arc::new(File {
+        Ok(Open(OpenKind::File(Arc::new(SerialFile {
             leaf,
             reading: Mutex::new(()),
             writing: Mutex::new(()),
@@ -217,15 +225,15 @@ impl Vfs for Tree {
     }
 
     fn close(&self, open: &Open) {
-        if let Opened::File(file) = &open.0 {
+        if let OpenKind::File(file) = &open.0 {
             file.leaf.close();
         }
     }
 
     async fn flush(&self, open: &Open) -> Result<()> {
         match &open.0 {
-            Opened::File(file) => file.leaf.flush().await,
-            Opened::Dir(_) => Ok(()),
+            OpenKind::File(file) => file.leaf.flush().await,
+            OpenKind::Dir(_) => Ok(()),
         }
     }
 
@@ -237,15 +245,15 @@ impl Vfs for Tree {
 
     fn may_block(&self, open: &Open) -> bool {
         match &open.0 {
-            Opened::File(file) => file.leaf.may_block(),
-            Opened::Dir(_) => false,
+            OpenKind::File(file) => file.leaf.may_block(),
+            OpenKind::Dir(_) => false,
         }
     }
 
     fn try_read_now(&self, open: &Open, offset: u64, buf: &mut [u8]) -> Option<Result<usize>> {
         match &open.0 {
-            Opened::File(file) => file.leaf.try_read_now(offset, buf),
-            Opened::Dir(_) => None,
+            OpenKind::File(file) => file.leaf.try_read_now(offset, buf),
+            OpenKind::Dir(_) => None,
         }
     }
 
@@ -261,9 +269,9 @@ impl Vfs for Tree {
         cookie: u64,
         each: &mut dyn FnMut(DirEntry<'_, Inode>) -> ControlFlow<()>,
     ) -> Result<()> {
-        let Opened::Dir(listing) = &dir.0 else { return Err(Error::NotDirectory) };
+        let OpenKind::Dir(listing) = &dir.0 else { return Err(Error::NotDirectory) };
         let start = usize::try_from(cookie).unwrap_or(usize::MAX);
-        // Not `skip`: a read of 9P2000 asks for one entry at a time.
+        // An index and not `skip`: a read in 9P2000 asks for one entry at a time.
         let rest = listing.entries.get(start..).unwrap_or_default();
         for (next, entry) in (cookie.saturating_add(1)..).zip(rest) {
             let inode = || listing.dir.child(entry.clone());
@@ -285,12 +293,7 @@ impl Vfs for Tree {
         if parent.dir()?.ignores_removal(inode.entry()) {
             return Ok(());
         }
-        match inode.entry().what() {
-            EntryKind::Dir(dir) => dir.remove().await?,
-            EntryKind::File(leaf) => leaf.remove().await?,
-            EntryKind::Symlink(_) => {}
-        }
-        parent.dir()?.unlink(inode.entry()).await
+        parent.dir()?.remove_child(inode.entry()).await
     }
 
     async fn rename(&self, inode: &Inode, dir: &Inode, name: Name<'_>) -> Result<()> {
@@ -304,29 +307,29 @@ impl Vfs for Tree {
             dir.dir()?;
             parent.dir()?.move_to(inode.entry(), dir.entry(), name).await?;
         }
-        inode.entry().renamed(name.as_bytes());
+        inode.entry().set_name(name.as_bytes());
         Ok(())
     }
 
-    /// Owners and times are taken and forgotten, as DataKit always did; mode and length are the
-    /// file's business.
+    /// Passes mode and length to the file. Owners and times are accepted and ignored, as the original
+    /// DataKit does.
     async fn set_attr(&self, inode: &Inode, set: SetAttr) -> Result<()> {
-        let leaf = match inode.entry().what() {
+        let leaf = match inode.entry().content() {
             EntryKind::File(leaf) => leaf,
             EntryKind::Dir(dir) => {
-                set_attr_of_other(FileType::Dir, &SetAttr { mode: None, ..set })?;
+                check_set_attr(FileType::Dir, &SetAttr { mode: None, ..set })?;
                 return match set.mode {
                     Some(mode) => dir.chmod(mode).await,
                     None => Ok(()),
                 };
             }
-            EntryKind::Symlink(_) => return set_attr_of_other(FileType::Symlink, &set),
+            EntryKind::Symlink(_) => return check_set_attr(FileType::Symlink, &set),
         };
         match (set.mode, set.size) {
             (None, None) => Ok(()),
             (Some(mode), None) => leaf.chmod(mode).await,
             (None, Some(size)) => leaf.truncate(size).await,
-            // One could succeed and the other fail.
+            // The first change could succeed and the second fail.
             (Some(_), Some(_)) => {
                 Err(Error::Invalid.with_message("Can't rename/truncate/chmod at the same time"))
             }
@@ -334,7 +337,7 @@ impl Vfs for Tree {
     }
 
     async fn readlink(&self, inode: &Inode, buf: &mut [u8]) -> Result<usize> {
-        let target = match inode.entry().what() {
+        let target = match inode.entry().content() {
             EntryKind::Symlink(target) => target.to_vec(),
             EntryKind::File(leaf) => leaf.target().await?,
             EntryKind::Dir(_) => return Err(Error::Invalid),
@@ -344,7 +347,8 @@ impl Vfs for Tree {
     }
 }
 
-fn set_attr_of_other(kind: FileType, set: &SetAttr) -> Result<()> {
+/// Checks a change of attributes of a directory or symbolic link, of which nothing can be changed.
+fn check_set_attr(kind: FileType, set: &SetAttr) -> Result<()> {
     match set {
         SetAttr { mode: Some(_), .. } => Err(Error::NotPermitted),
         SetAttr { size: Some(1..), .. } if kind == FileType::Dir => {
@@ -356,10 +360,19 @@ fn set_attr_of_other(kind: FileType, set: &SetAttr) -> Result<()> {
 }
 
 impl Open {
-    fn file(&self) -> Result<&File> {
+    fn file(&self) -> Result<&SerialFile> {
         match &self.0 {
-            Opened::File(file) => Ok(file),
-            Opened::Dir(_) => Err(Error::IsDirectory),
+            OpenKind::File(file) => Ok(file),
+            OpenKind::Dir(_) => Err(Error::IsDirectory),
+        }
+    }
+}
+
+impl fmt::Debug for Open {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.0 {
+            OpenKind::Dir(listing) => f.debug_tuple("OpenDir").field(listing.dir.entry()).finish(),
+            OpenKind::File(_) => f.debug_struct("OpenFile").finish_non_exhaustive(),
         }
     }
 }

@@ -1,0 +1,93 @@
+//! Attributes that the author of a tree sets, in place of those that a file or directory reports.
+
+use datakit_core::vfs::{Attr, Time};
+
+/// Attributes of an [`Entry`](super::Entry) that its author sets.
+///
+/// An attribute that is not set here comes from the file or directory itself. Nothing here changes
+/// what clients may do: permission bits are shown, and checked by the client's kernel if at all.
+///
+/// ```
+/// use datakit_core::vfs::Time;
+/// use datakit_server::tree::{Attributes, Entry, ReadOnlyText};
+///
+/// let secret = Attributes::new().mode(0o400).owner(1000, 1000).times(Time { sec: 86_400, nsec: 0 });
+/// let entry = Entry::file("token", ReadOnlyText::new("s3cret\n")).with_attributes(secret);
+/// entry.set_attributes(secret.mode(0o440));
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Attributes {
+    mode: Option<u32>,
+    size: Option<u64>,
+    owner: Option<(u32, u32)>,
+    atime: Option<Time>,
+    mtime: Option<Time>,
+    ctime: Option<Time>,
+}
+
+impl Attributes {
+    /// Sets nothing.
+    #[must_use]
+    pub fn new() -> Attributes {
+        Attributes::default()
+    }
+
+    /// Sets the twelve permission bits; bits above them are ignored.
+    #[must_use]
+    pub fn mode(self, mode: u32) -> Attributes {
+        Attributes { mode: Some(mode & 0o7777), ..self }
+    }
+
+    /// Sets the length in bytes that a stat shows. Reads still end where the file does.
+    #[must_use]
+    pub fn size(self, bytes: u64) -> Attributes {
+        Attributes { size: Some(bytes), ..self }
+    }
+
+    /// Sets the numeric user and group.
+    #[must_use]
+    pub fn owner(self, uid: u32, gid: u32) -> Attributes {
+        Attributes { owner: Some((uid, gid)), ..self }
+    }
+
+    /// Sets the time of the last read.
+    #[must_use]
+    pub fn atime(self, time: Time) -> Attributes {
+        Attributes { atime: Some(time), ..self }
+    }
+
+    /// Sets the time of the last change of the content.
+    #[must_use]
+    pub fn mtime(self, time: Time) -> Attributes {
+        Attributes { mtime: Some(time), ..self }
+    }
+
+    /// Sets the time of the last change of the attributes.
+    #[must_use]
+    pub fn ctime(self, time: Time) -> Attributes {
+        Attributes { ctime: Some(time), ..self }
+    }
+
+    /// Sets all three times.
+    #[must_use]
+    pub fn times(self, time: Time) -> Attributes {
+        self.atime(time).mtime(time).ctime(time)
+    }
+
+    /// Returns `attr` with the attributes that are set here.
+    pub(super) fn apply(&self, attr: Attr) -> Attr {
+        let (uid, gid) = self.owner.unwrap_or((attr.uid, attr.gid));
+        let size = self.size.unwrap_or(attr.size);
+        Attr {
+            mode: self.mode.unwrap_or(attr.mode),
+            size,
+            allocated: if self.size.is_some() { size } else { attr.allocated },
+            uid,
+            gid,
+            atime: self.atime.unwrap_or(attr.atime),
+            mtime: self.mtime.unwrap_or(attr.mtime),
+            ctime: self.ctime.unwrap_or(attr.ctime),
+            ..attr
+        }
+    }
+}

@@ -1,0 +1,271 @@
+//! Directories made of closures.
+
+use std::fmt;
+
+use datakit_core::vfs::{Create, Error, Name, New, Result, Time, User};
+
+use super::{BoxFuture, Directory, Entry, READ_ONLY_DIR_MODE, ready};
+
+/// A result, or a boxed future of one: what a callback of a [`CallbackDir`] may return.
+pub trait IntoBoxFuture<T> {
+    /// Converts `self`. A result becomes a future that is ready at once.
+    fn into_box_future(self) -> BoxFuture<'static, T>;
+}
+
+impl<T: Send + 'static> IntoBoxFuture<T> for Result<T> {
+    fn into_box_future(self) -> BoxFuture<'static, T> {
+        ready(self)
+    }
+}
+
+impl<T, F> IntoBoxFuture<T> for std::pin::Pin<Box<F>>
+where
+    F: Future<Output = Result<T>> + Send + 'static,
+{
+    fn into_box_future(self) -> BoxFuture<'static, T> {
+        self
+    }
+}
+
+type ReadDir = dyn Fn() -> BoxFuture<'static, Vec<Entry>> + Send + Sync;
+type Lookup = dyn Fn(Name<'_>) -> BoxFuture<'static, Entry> + Send + Sync;
+type Make = dyn Fn(Name<'_>, Create<'_>) -> BoxFuture<'static, Entry> + Send + Sync;
+type Remove = dyn Fn(&Entry) -> BoxFuture<'static, ()> + Send + Sync;
+type Rename = dyn Fn(&Entry, Name<'_>) -> BoxFuture<'static, ()> + Send + Sync;
+
+/// A directory whose operations are closures.
+///
+/// An operation without a callback goes to the directory that this one is [over](CallbackDir::over),
+/// and is refused if there is none. A callback returns a [`Result`], or a boxed future of one if it
+/// has to wait. Callbacks run in the tasks of connections and must not block.
+///
+/// ```
+/// use datakit_core::vfs::Error;
+/// use datakit_server::tree::{CallbackDir, Dir, Entry, Text, Tree};
+///
+/// // Clients make notes with `mkdir`, and remove them with `rmdir`.
+/// let notes = Dir::new();
+/// let (made, removed) = (notes.clone(), notes.clone());
+/// let root = CallbackDir::over(notes)
+///     .mkdir(move |name, _| {
+///         let text: Dir = [Entry::file("text", Text::new(""))].into_iter().collect();
+///         made.try_insert(Entry::dir(name.as_bytes(), text))
+///     })
+///     .remove(move |note| removed.remove(note.name()).map(drop).ok_or(Error::NotFound));
+/// let tree = Tree::new(root);
+/// # let _ = tree;
+/// ```
+#[derive(Default)]
+pub struct CallbackDir {
+    base: Option<Box<dyn Directory>>,
+    read_dir: Option<Box<ReadDir>>,
+    lookup: Option<Box<Lookup>>,
+    create: Option<Box<Make>>,
+    mkdir: Option<Box<Make>>,
+    remove: Option<Box<Remove>>,
+    rename: Option<Box<Rename>>,
+}
+
+impl CallbackDir {
+    /// Creates a directory without callbacks: it is empty and refuses every change.
+    #[must_use]
+    pub fn new() -> CallbackDir {
+        CallbackDir::default()
+    }
+
+    /// Creates a directory without callbacks that does what `base` does.
+    #[must_use]
+    pub fn over(base: impl Directory + 'static) -> CallbackDir {
+        CallbackDir { base: Some(Box::new(base)), ..CallbackDir::default() }
+    }
+
+    /// Lists the entries. Called when a client opens the directory, and for lookups if there is no
+    /// callback for them. It returns the same entries for the same things: a new entry is a new
+    /// inode.
+    #[must_use]
+    pub fn read_dir<R>(mut self, callback: impl Fn() -> R + Send + Sync + 'static) -> CallbackDir
+    where
+        R: IntoBoxFuture<Vec<Entry>>,
+    {
+        self.read_dir = Some(Box::new(move || callback().into_box_future()));
+        self
+    }
+
+    /// Finds an entry by name. Entries that are found need not be listed. A name without an entry is
+    /// [`Error::NotFound`].
+    #[must_use]
+    pub fn lookup<R>(
+        mut self,
+        callback: impl Fn(Name<'_>) -> R + Send + Sync + 'static,
+    ) -> CallbackDir
+    where
+        R: IntoBoxFuture<Entry>,
+    {
+        self.lookup = Some(Box::new(move |name| callback(name).into_box_future()));
+        self
+    }
+
+    /// Creates a file or a symbolic link ([`Create::new`] says which). A name in use is
+    /// [`Error::Exists`].
+    #[must_use]
+    pub fn create<R>(
+        mut self,
+        callback: impl Fn(Name<'_>, Create<'_>) -> R + Send + Sync + 'static,
+    ) -> CallbackDir
+    where
+        R: IntoBoxFuture<Entry>,
+    {
+        self.create = Some(Box::new(move |name, new| callback(name, new).into_box_future()));
+        self
+    }
+
+    /// Creates a directory. A name in use is [`Error::Exists`].
+    #[must_use]
+    pub fn mkdir<R>(
+        mut self,
+        callback: impl Fn(Name<'_>, Create<'_>) -> R + Send + Sync + 'static,
+    ) -> CallbackDir
+    where
+        R: IntoBoxFuture<Entry>,
+    {
+        self.mkdir = Some(Box::new(move |name, new| callback(name, new).into_box_future()));
+        self
+    }
+
+    /// Removes an entry. The callback alone decides: the file or directory is not asked.
+    #[must_use]
+    pub fn remove<R>(
+        mut self,
+        callback: impl Fn(&Entry) -> R + Send + Sync + 'static,
+    ) -> CallbackDir
+    where
+        R: IntoBoxFuture<()>,
+    {
+        self.remove = Some(Box::new(move |entry| callback(entry).into_box_future()));
+        self
+    }
+
+    /// Gives an entry another name in this directory. On success the tree changes the entry's own
+    /// name.
+    #[must_use]
+    pub fn rename<R>(
+        mut self,
+        callback: impl Fn(&Entry, Name<'_>) -> R + Send + Sync + 'static,
+    ) -> CallbackDir
+    where
+        R: IntoBoxFuture<()>,
+    {
+        self.rename = Some(Box::new(move |entry, name| callback(entry, name).into_box_future()));
+        self
+    }
+
+    fn base(&self) -> &dyn Directory {
+        self.base.as_deref().unwrap_or(&super::Empty)
+    }
+
+    fn takes_changes(&self) -> bool {
+        let creates = self.create.is_some() || self.mkdir.is_some();
+        creates || self.remove.is_some() || self.rename.is_some()
+    }
+}
+
+impl Directory for CallbackDir {
+    fn list(&self) -> BoxFuture<'_, Vec<Entry>> {
+        match &self.read_dir {
+            Some(read_dir) => read_dir(),
+            None => self.base().list(),
+        }
+    }
+
+    fn lookup<'a>(&'a self, name: Name<'a>) -> BoxFuture<'a, Entry> {
+        match (&self.lookup, &self.read_dir) {
+            (Some(lookup), _) => lookup(name),
+            (None, Some(read_dir)) => Box::pin(async move {
+                let entries = read_dir().await?;
+                super::directory::find(entries, name)
+            }),
+            (None, None) => self.base().lookup(name),
+        }
+    }
+
+    fn create<'a>(&'a self, name: Name<'a>, create: Create<'a>) -> BoxFuture<'a, Entry> {
+        self.create_by(name, create, User::default())
+    }
+
+    fn create_by<'a>(
+        &'a self,
+        name: Name<'a>,
+        create: Create<'a>,
+        user: User<'a>,
+    ) -> BoxFuture<'a, Entry> {
+        let is_dir = create.new == New::Dir;
+        match if is_dir { &self.mkdir } else { &self.create } {
+            Some(make) => make(name, create),
+            None if !is_dir && self.base.is_none() && self.mkdir.is_some() => {
+                ready(Err(Error::OnlyDirectories))
+            }
+            None => self.base().create_by(name, create, user),
+        }
+    }
+
+    fn rename<'a>(&'a self, child: &'a Entry, name: Name<'a>) -> BoxFuture<'a, ()> {
+        match &self.rename {
+            Some(rename) => rename(child, name),
+            None => self.base().rename(child, name),
+        }
+    }
+
+    fn move_to<'a>(
+        &'a self,
+        child: &'a Entry,
+        dir: &'a Entry,
+        name: Name<'a>,
+    ) -> BoxFuture<'a, ()> {
+        self.base().move_to(child, dir, name)
+    }
+
+    fn remove_child<'a>(&'a self, child: &'a Entry) -> BoxFuture<'a, ()> {
+        match &self.remove {
+            Some(remove) => remove(child),
+            None => self.base().remove_child(child),
+        }
+    }
+
+    fn unlink<'a>(&'a self, child: &'a Entry) -> BoxFuture<'a, ()> {
+        self.base().unlink(child)
+    }
+
+    fn remove(&self) -> BoxFuture<'_, ()> {
+        self.base().remove()
+    }
+
+    fn chmod(&self, mode: u32) -> BoxFuture<'_, ()> {
+        self.base().chmod(mode)
+    }
+
+    fn mode(&self) -> u32 {
+        match &self.base {
+            Some(base) => base.mode(),
+            None if self.takes_changes() => super::Empty.mode(),
+            None => READ_ONLY_DIR_MODE,
+        }
+    }
+
+    fn mtime(&self) -> Option<Time> {
+        self.base().mtime()
+    }
+}
+
+impl fmt::Debug for CallbackDir {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("CallbackDir")
+            .field("over", &self.base.is_some())
+            .field("read_dir", &self.read_dir.is_some())
+            .field("lookup", &self.lookup.is_some())
+            .field("create", &self.create.is_some())
+            .field("mkdir", &self.mkdir.is_some())
+            .field("remove", &self.remove.is_some())
+            .field("rename", &self.rename.is_some())
+            .finish()
+    }
+}

@@ -1,0 +1,280 @@
+//! Entries: the inodes of the dynamic tree, each with its name.
+
+use std::any::Any;
+use std::fmt;
+use std::sync::{Arc, OnceLock, Weak};
+
+use datakit_core::vfs::{FileType, Id, Result};
+use parking_lot::RwLock;
+
+use super::{Attributes, Directory, Leaf};
+use crate::ino;
+
+/// A file, directory or symbolic link together with its name: an inode.
+///
+/// Clones are the same inode. A new entry is a new inode with a number of its own, so code that
+/// makes entries keeps them: two lookups of one name must find one number.
+#[derive(Clone)]
+pub struct Entry(NodeRef);
+
+/// A reference to a node, one variant for each type of file. A node is a single allocation, because
+/// listings make entries by the thousand.
+#[derive(Clone)]
+enum NodeRef {
+    Dir(Arc<Node<dyn Directory>>),
+    File(Arc<Node<dyn Leaf>>),
+    Symlink(Arc<Node<Box<[u8]>>>),
+}
+
+struct Node<C: ?Sized> {
+    ino: u64,
+    name: Arc<[u8]>,
+    /// Empty until the entry is renamed or given attributes: most names are read by the thousand
+    /// and never change, and reading them takes no lock.
+    changes: OnceLock<Box<RwLock<Changes>>>,
+    content: C,
+}
+
+/// The name and the attributes of an entry of which either was changed.
+struct Changes {
+    name: Arc<[u8]>,
+    attributes: Attributes,
+}
+
+/// The content of an entry.
+pub(super) enum EntryKind<'e> {
+    Dir(&'e dyn Directory),
+    File(&'e dyn Leaf),
+    /// The target.
+    Symlink(&'e [u8]),
+}
+
+/// The part of a node that does not depend on its content.
+type Header<'e> = (u64, &'e Arc<[u8]>, &'e OnceLock<Box<RwLock<Changes>>>);
+
+impl<C> Node<C> {
+    fn new(name: Arc<[u8]>, ino: u64, content: C) -> Arc<Node<C>> {
+        Arc::new(Node { ino, name, changes: OnceLock::new(), content })
+    }
+}
+
+impl<C: ?Sized> Node<C> {
+    fn header(&self) -> Header<'_> {
+        (self.ino, &self.name, &self.changes)
+    }
+}
+
+impl Entry {
+    /// Creates a directory.
+    pub fn dir(name: impl AsRef<[u8]>, dir: impl Directory + 'static) -> Entry {
+        Entry::dir_with_ino(name.as_ref().into(), ino::next(), dir)
+    }
+
+    /// Creates a file.
+    pub fn file(name: impl AsRef<[u8]>, file: impl Leaf + 'static) -> Entry {
+        Entry::file_with_ino(name.as_ref().into(), ino::next(), file)
+    }
+
+    /// Creates a symbolic link.
+    pub fn symlink(name: impl AsRef<[u8]>, target: impl AsRef<[u8]>) -> Entry {
+        let (name, target) = (name.as_ref().into(), target.as_ref().into());
+        Entry(NodeRef::Symlink(Node::new(name, ino::next(), target)))
+    }
+
+    /// Creates a directory with an inode number of the caller's, as [`with_ino`](Entry::with_ino)
+    /// does. The name is not copied.
+    pub fn dir_with_ino(name: Arc<[u8]>, ino: u64, dir: impl Directory + 'static) -> Entry {
+        Entry(NodeRef::Dir(Node::new(name, ino, dir)))
+    }
+
+    /// Creates a file with an inode number of the caller's, as [`with_ino`](Entry::with_ino) does.
+    /// The name is not copied.
+    pub fn file_with_ino(name: Arc<[u8]>, ino: u64, file: impl Leaf + 'static) -> Entry {
+        Entry(NodeRef::File(Node::new(name, ino, file)))
+    }
+
+    /// Sets the inode number of an entry that was just created. Entries with the same number are
+    /// the same inode; the caller ensures that they show the same thing.
+    #[must_use]
+    pub fn with_ino(mut self, number: u64) -> Entry {
+        // A fresh entry has no clones, so `get_mut` succeeds.
+        let ino = match &mut self.0 {
+            NodeRef::Dir(node) => Arc::get_mut(node).map(|node| &mut node.ino),
+            NodeRef::File(node) => Arc::get_mut(node).map(|node| &mut node.ino),
+            NodeRef::Symlink(node) => Arc::get_mut(node).map(|node| &mut node.ino),
+        };
+        if let Some(ino) = ino {
+            *ino = number;
+        }
+        self
+    }
+
+    /// Sets attributes, in place of those that the file or directory reports.
+    #[must_use]
+    pub fn with_attributes(self, attributes: Attributes) -> Entry {
+        self.set_attributes(attributes);
+        self
+    }
+
+    /// Replaces the attributes that the author set; the next stat shows the new ones.
+    pub fn set_attributes(&self, attributes: Attributes) {
+        self.changes().write().attributes = attributes;
+    }
+
+    /// Returns the current name. A rename changes it.
+    #[must_use]
+    pub fn name(&self) -> Arc<[u8]> {
+        let (_, name, changes) = self.header();
+        changes.get().map_or_else(|| name.clone(), |changes| changes.read().name.clone())
+    }
+
+    /// Calls `with` with the current name, which is not copied.
+    pub(super) fn with_name<R>(&self, with: impl FnOnce(&[u8]) -> R) -> R {
+        let (_, name, changes) = self.header();
+        match changes.get() {
+            Some(changes) => with(&changes.read().name),
+            None => with(name),
+        }
+    }
+
+    pub(super) fn set_name(&self, name: &[u8]) {
+        self.changes().write().name = name.into();
+    }
+
+    /// Returns the attributes that the author set, if any.
+    pub(super) fn attributes(&self) -> Option<Attributes> {
+        self.header().2.get().map(|changes| changes.read().attributes)
+    }
+
+    fn changes(&self) -> &RwLock<Changes> {
+        let (_, name, changes) = self.header();
+        changes.get_or_init(|| {
+            let attributes = Attributes::default();
+            Box::new(RwLock::new(Changes { name: name.clone(), attributes }))
+        })
+    }
+
+    fn header(&self) -> Header<'_> {
+        match &self.0 {
+            NodeRef::Dir(node) => node.header(),
+            NodeRef::File(node) => node.header(),
+            NodeRef::Symlink(node) => node.header(),
+        }
+    }
+
+    /// Returns the inode number, unique in this process.
+    #[must_use]
+    pub fn ino(&self) -> u64 {
+        self.header().0
+    }
+
+    /// Returns the type of the file.
+    #[must_use]
+    pub fn kind(&self) -> FileType {
+        match self.content() {
+            EntryKind::Dir(_) => FileType::Dir,
+            EntryKind::File(leaf) => leaf.kind(),
+            EntryKind::Symlink(_) => FileType::Symlink,
+        }
+    }
+
+    pub(super) fn id(&self) -> Id {
+        // Version 0 forbids caching: anything in this tree may change without notice.
+        Id { ino: self.ino(), kind: self.kind(), version: 0 }
+    }
+
+    /// Returns whether both are the same inode.
+    #[must_use]
+    pub fn is_same(&self, other: &Entry) -> bool {
+        self.ino() == other.ino()
+    }
+
+    /// Returns the directory, if the entry is one.
+    #[must_use]
+    pub fn as_dir(&self) -> Option<&dyn Directory> {
+        match self.content() {
+            EntryKind::Dir(dir) => Some(dir),
+            _ => None,
+        }
+    }
+
+    /// Asks the file or directory to remove itself. A symbolic link has no say.
+    ///
+    /// # Errors
+    /// The error of [`Leaf::remove`] or [`Directory::remove`].
+    pub async fn remove(&self) -> Result<()> {
+        match self.content() {
+            EntryKind::Dir(dir) => dir.remove().await,
+            EntryKind::File(leaf) => leaf.remove().await,
+            EntryKind::Symlink(_) => Ok(()),
+        }
+    }
+
+    /// Returns the directory that contains the entry now, if the entry may have been moved.
+    pub(super) fn current_parent(&self) -> Option<Entry> {
+        match self.content() {
+            EntryKind::Dir(dir) => dir.current_parent(),
+            EntryKind::File(leaf) => leaf.current_parent(),
+            EntryKind::Symlink(_) => None,
+        }
+    }
+
+    /// Returns the file or directory itself, for a downcast, if its type allows that.
+    #[must_use]
+    pub fn as_any(&self) -> Option<&dyn Any> {
+        match self.content() {
+            EntryKind::Dir(dir) => dir.as_any(),
+            EntryKind::File(leaf) => leaf.as_any(),
+            EntryKind::Symlink(_) => None,
+        }
+    }
+
+    /// Returns a reference that does not keep the entry alive; `None` for a symbolic link.
+    #[must_use]
+    pub fn downgrade(&self) -> Option<WeakEntry> {
+        match &self.0 {
+            NodeRef::Dir(node) => Some(WeakEntry(WeakNodeRef::Dir(Arc::downgrade(node)))),
+            NodeRef::File(node) => Some(WeakEntry(WeakNodeRef::File(Arc::downgrade(node)))),
+            NodeRef::Symlink(_) => None,
+        }
+    }
+
+    pub(super) fn content(&self) -> EntryKind<'_> {
+        match &self.0 {
+            NodeRef::Dir(node) => EntryKind::Dir(&node.content),
+            NodeRef::File(node) => EntryKind::File(&node.content),
+            NodeRef::Symlink(node) => EntryKind::Symlink(&node.content),
+        }
+    }
+}
+
+impl fmt::Debug for Entry {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:?} {} \"{}\"", self.kind(), self.ino(), self.name().escape_ascii())
+    }
+}
+
+/// A reference to a directory or file that does not keep it alive.
+pub struct WeakEntry(WeakNodeRef);
+
+enum WeakNodeRef {
+    Dir(Weak<Node<dyn Directory>>),
+    File(Weak<Node<dyn Leaf>>),
+}
+
+impl WeakEntry {
+    /// Returns the entry, if it is still alive.
+    #[must_use]
+    pub fn upgrade(&self) -> Option<Entry> {
+        Some(Entry(match &self.0 {
+            WeakNodeRef::Dir(node) => NodeRef::Dir(node.upgrade()?),
+            WeakNodeRef::File(node) => NodeRef::File(node.upgrade()?),
+        }))
+    }
+}
+
+impl fmt::Debug for WeakEntry {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("WeakEntry").field(&self.upgrade()).finish()
+    }
+}

@@ -1,0 +1,140 @@
+//! A file that tells its author when its last open fid goes.
+
+use std::any::Any;
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use datakit_core::vfs::{FileStat, FileType, OpenMode, Result, Time};
+use parking_lot::Mutex;
+
+use super::{BoxFuture, Entry, Leaf, OpenLeaf};
+
+/// A file with a clunk hook. Created by [`Leaf::on_clunk`].
+pub struct OnClunk<L> {
+    leaf: L,
+    hook: Arc<Hook>,
+}
+
+struct Hook {
+    /// Open files that are not closed yet.
+    open: AtomicUsize,
+    call: Box<dyn Fn() + Send + Sync>,
+}
+
+/// Counts one open file; dropping the last one calls the hook.
+struct OpenGuard(Arc<Hook>);
+
+impl OpenGuard {
+    fn new(hook: &Arc<Hook>) -> OpenGuard {
+        hook.open.fetch_add(1, Ordering::Relaxed);
+        OpenGuard(hook.clone())
+    }
+}
+
+impl Drop for OpenGuard {
+    fn drop(&mut self) {
+        // Acquire and release: the hook sees what every earlier holder did.
+        if self.0.open.fetch_sub(1, Ordering::AcqRel) == 1 {
+            (self.0.call)();
+        }
+    }
+}
+
+impl<L> OnClunk<L> {
+    pub(super) fn new(leaf: L, hook: impl Fn() + Send + Sync + 'static) -> OnClunk<L> {
+        OnClunk { leaf, hook: Arc::new(Hook { open: AtomicUsize::new(0), call: Box::new(hook) }) }
+    }
+}
+
+impl<L: fmt::Debug> fmt::Debug for OnClunk<L> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let open = self.hook.open.load(Ordering::Relaxed);
+        f.debug_struct("OnClunk").field("leaf", &self.leaf).field("open", &open).finish()
+    }
+}
+
+impl<L: Leaf> Leaf for OnClunk<L> {
+    fn stat(&self) -> BoxFuture<'_, FileStat> {
+        self.leaf.stat()
+    }
+
+    fn try_stat_now(&self) -> Option<Result<(FileStat, Option<Time>)>> {
+        self.leaf.try_stat_now()
+    }
+
+    fn kind(&self) -> FileType {
+        self.leaf.kind()
+    }
+
+    fn target(&self) -> BoxFuture<'_, Vec<u8>> {
+        self.leaf.target()
+    }
+
+    fn open(&self, mode: OpenMode) -> BoxFuture<'_, Box<dyn OpenLeaf>> {
+        Box::pin(async move {
+            let file = self.leaf.open(mode).await?;
+            let guard = Mutex::new(Some(OpenGuard::new(&self.hook)));
+            Ok(Box::new(OpenWithGuard { file, guard }) as Box<dyn OpenLeaf>)
+        })
+    }
+
+    fn truncate(&self, length: u64) -> BoxFuture<'_, ()> {
+        self.leaf.truncate(length)
+    }
+
+    fn chmod(&self, mode: u32) -> BoxFuture<'_, ()> {
+        self.leaf.chmod(mode)
+    }
+
+    fn mtime(&self) -> Option<Time> {
+        self.leaf.mtime()
+    }
+
+    fn current_parent(&self) -> Option<Entry> {
+        self.leaf.current_parent()
+    }
+
+    fn as_any(&self) -> Option<&dyn Any> {
+        self.leaf.as_any()
+    }
+
+    fn remove(&self) -> BoxFuture<'_, ()> {
+        self.leaf.remove()
+    }
+}
+
+struct OpenWithGuard {
+    file: Box<dyn OpenLeaf>,
+    /// Taken at the close. Requests in flight keep the open file itself longer than that.
+    guard: Mutex<Option<OpenGuard>>,
+}
+
+impl OpenLeaf for OpenWithGuard {
+    fn read<'a>(&'a self, offset: u64, buf: &'a mut [u8]) -> BoxFuture<'a, usize> {
+        self.file.read(offset, buf)
+    }
+
+    fn may_block(&self) -> bool {
+        self.file.may_block()
+    }
+
+    fn try_read_now(&self, offset: u64, buf: &mut [u8]) -> Option<Result<usize>> {
+        self.file.try_read_now(offset, buf)
+    }
+
+    fn write<'a>(&'a self, offset: u64, data: &'a [u8]) -> BoxFuture<'a, usize> {
+        self.file.write(offset, data)
+    }
+
+    fn flush(&self) -> BoxFuture<'_, ()> {
+        self.file.flush()
+    }
+
+    fn close(&self) {
+        self.file.close();
+        let guard = self.guard.lock().take();
+        // The hook runs without the lock.
+        drop(guard);
+    }
+}
