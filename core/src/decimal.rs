@@ -1,13 +1,13 @@
-//! Numbers in texts.
+//! Formatting of numbers.
 
 use core::fmt::{self, Write};
 
-/// A number in decimal digits. `Display` of the integers looks for a width, a sign and a precision,
-/// for which a board would pay with a kilobyte of flash.
+/// An integer that formats as decimal digits. It ignores width, sign and precision, which saves a
+/// kilobyte of flash over the `Display` of the integer types.
 ///
 /// ```
 /// use datakit_core::Decimal;
-/// assert_eq!(format!("{} {} {}", Decimal::from(0u8), Decimal::from(u64::MAX), Decimal::from(-5i32)), "0 18446744073709551615 -5");
+/// assert_eq!(format!("{} {}", Decimal::from(u64::MAX), Decimal::from(-5)), "18446744073709551615 -5");
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Decimal {
@@ -16,7 +16,7 @@ pub struct Decimal {
 }
 
 impl fmt::Display for Decimal {
-    // Called again for each digit but the last, of which there are twenty at most.
+    // The recursion is at most twenty deep, one level per digit.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (rest, digit) = (self.magnitude / 10, self.magnitude % 10);
         if rest != 0 {
@@ -24,7 +24,7 @@ impl fmt::Display for Decimal {
         } else if self.negative {
             f.write_char('-')?;
         }
-        // One digit is a byte.
+        // A digit is below 10.
         f.write_char(char::from(b'0' + digit as u8))
     }
 }
@@ -33,7 +33,7 @@ macro_rules! unsigned {
     ($($type:ident)*) => {$(
         impl From<$type> for Decimal {
             fn from(number: $type) -> Decimal {
-                // Nothing is wider than 64 bits.
+                // No integer type here is wider than 64 bits.
                 Decimal { negative: false, magnitude: number as u64 }
             }
         }
