@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 
 use datakit_client::{Client, Error, Options};
 use datakit_core::wire::Dialect;
-use datakit_server::url::Url;
+use datakit_server::Url;
 
 use crate::gdb;
 use crate::wire_client::WireClient;

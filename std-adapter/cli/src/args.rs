@@ -9,7 +9,7 @@ use clap::parser::ValueSource;
 use clap::{ArgMatches, Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 use datakit_client::Dialect;
-use datakit_server::url::Url;
+use datakit_server::Url;
 
 use crate::db::Put;
 use crate::path::{Place, ServerPath};

@@ -15,9 +15,9 @@ use datakit_db::push::{GATHER, GitProgram, auto_push};
 use datakit_db::schemes::{Scheme, Schemes};
 use datakit_db::store::{Fsync, Git, Memory, REMOTE_LIMIT, Store, clear_left};
 use datakit_db::{self, Database};
+use datakit_server::Url;
 use datakit_server::memory;
 use datakit_server::scratch::Scratch;
-use datakit_server::url::Url;
 use datakit_server::{Limits, Server};
 use rustix::process::{Resource, getrlimit, setrlimit};
 
@@ -219,7 +219,7 @@ async fn serve(args: ServeArgs) -> Result<ExitCode, Box<dyn Error>> {
         let counters = Counters { server: server.stats(), database, logs: logs.clone(), pushes };
         tokio::spawn(endpoint.serve(Metrics::new(&counters)));
     }
-    tokio::spawn(memory::give_back());
+    tokio::spawn(memory::return_freed_memory());
     let mut status = ExitCode::SUCCESS;
     let stop = async { status = stop.await };
     let served = if args.scratch {

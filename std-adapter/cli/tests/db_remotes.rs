@@ -96,7 +96,7 @@ fn a_machine_without_git_serves_all_else() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn one_connection_fetches_twice_at_a_time() {
     let server = Server::start("tcp://127.0.0.1:0", &[]);
-    let url: datakit_server::url::Url = server.address().parse().unwrap();
+    let url: datakit_server::Url = server.address().parse().unwrap();
     // The system connects whoever comes.
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let silent = format!("git://{}/x", listener.local_addr().unwrap());

@@ -87,7 +87,8 @@ fn a_socket_in_use_stays_and_one_that_was_left_does_not() {
     let dir = Scratch::new("sockets");
     let (live, left, file) = (dir.path("live"), dir.path("left"), dir.path("file"));
     let _listener = UnixListener::bind(&live).unwrap();
-    let hint = "Address already in use; stop who listens there, or choose another path";
+    let hint =
+        "Address already in use; stop the process that listens there, or choose another path";
     assert_eq!(
         refused(&format!("unix://{live}")),
         format!("datakit: cannot listen on unix://{live}: {hint}\n")

@@ -9,8 +9,8 @@ use tokio::net::TcpStream;
 
 use super::error::{Error, Result};
 use super::link::Link;
-use datakit_server::keep_alive::keep_alive;
-use datakit_server::url::Url;
+use datakit_server::Url;
+use datakit_server::enable_keep_alive;
 
 /// Settings of a connection, with a method for each that is not the default.
 ///
@@ -143,7 +143,7 @@ pub(crate) async fn dial(url: &Url, options: &Options) -> Result<Arc<Link>> {
             // Requests are batched here already; waiting for more only adds latency.
             stream.set_nodelay(true).map_err(Error::lost)?;
             // A server that is switched off says nothing, and a stream may be silent for days.
-            keep_alive(&stream).map_err(Error::lost)?;
+            enable_keep_alive(&stream).map_err(Error::lost)?;
             let (reader, writer) = stream.into_split();
             negotiate(reader, writer, options).await
         }

@@ -55,7 +55,7 @@ use tokio::task::JoinSet;
 pub use transfer::{Chunks, Writes};
 
 use self::link::Link;
-use datakit_server::url::Url;
+use datakit_server::Url;
 
 /// How many files one listing asks about at a time.
 const ABREAST: usize = 32;

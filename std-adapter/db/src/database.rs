@@ -15,7 +15,7 @@ use crate::model::object_cache::ObjectCache;
 use crate::remote::schemes::Schemes;
 use crate::store::{Seen, Store, WatchGuard};
 use crate::{BranchName, Error, Id, Result};
-use datakit_server::space::Space;
+use datakit_server::budget::Budget;
 
 /// A database. Clones are the same one.
 #[derive(Clone)]
@@ -24,7 +24,7 @@ pub struct Database(Arc<DatabaseState>);
 struct DatabaseState {
     objects: ObjectCache,
     /// Of all that is not committed yet.
-    memory: Arc<Space>,
+    memory: Arc<Budget>,
     branches: Arc<Branches>,
     counters: Arc<DbCounters>,
     /// Told of every branch that moves, whoever moved it; of `None` when others may have moved.
@@ -98,7 +98,7 @@ impl Database {
     pub fn with_memory(store: Arc<dyn Store>, memory: u64) -> Result<Database> {
         let shared = Arc::new(DatabaseState {
             objects: ObjectCache::new(store.clone()),
-            memory: Space::new(memory),
+            memory: Budget::new(memory),
             branches: Arc::default(),
             counters: Arc::default(),
             moved: Sender::new(MOVES_CAPACITY),
@@ -155,7 +155,7 @@ impl Database {
     }
 
     /// The memory of all that is not committed yet.
-    pub(super) fn memory(&self) -> &Arc<Space> {
+    pub(super) fn memory(&self) -> &Arc<Budget> {
         &self.0.memory
     }
 

@@ -18,8 +18,8 @@ use crate::model::object::Commit;
 use crate::model::object_cache::ObjectCache;
 use crate::model::tree::{NewObjects, Tree, TreeDir, TreeFile, TreeNode, no_space};
 use crate::{Database, Error, Id, Result};
+use datakit_server::budget::{Budget, Reservation};
 use datakit_server::memory;
-use datakit_server::space::{Grant, Space};
 
 /// Said of a commit without a message.
 const NO_MESSAGE: &[u8] = b"(no commit message)";
@@ -30,7 +30,7 @@ const NO_MESSAGE: &[u8] = b"(no commit message)";
 pub struct Transaction {
     database: Database,
     /// The memory of all that is not committed.
-    space: Arc<Space>,
+    space: Arc<Budget>,
     state: Mutex<State>,
 }
 
@@ -39,7 +39,7 @@ impl Drop for Transaction {
     fn drop(&mut self) {
         if self.space.used() > MAX_INLINE_BYTES {
             let state = self.state.get_mut();
-            memory::drop_apart((
+            memory::drop_in_background((
                 std::mem::replace(&mut state.rw, Tree::of(TreeDir::empty())),
                 std::mem::take(&mut state.detached),
             ));
@@ -115,9 +115,9 @@ impl Transaction {
     pub(super) fn begin_in(
         database: &Database,
         head: Option<Id>,
-        space: &Arc<Space>,
+        space: &Arc<Budget>,
     ) -> Result<Transaction> {
-        let space = space.part(space.limit());
+        let space = space.child(space.limit());
         let rw = match head {
             Some(head) => Tree::stored(database.objects().commit(head)?.tree),
             None => Tree::stored(Id::EMPTY_TREE),
@@ -125,7 +125,7 @@ impl Transaction {
         let counted = Some(database.count(|counters| &counters.transactions));
         let state = State {
             rw,
-            names: space.empty(),
+            names: space.empty_reservation(),
             start: head,
             detached: HashMap::new(),
             conflicts: BTreeSet::new(),
@@ -187,7 +187,7 @@ impl Transaction {
     }
 
     /// Memory for what a file of it is to have.
-    pub(super) fn space(&self) -> &Arc<Space> {
+    pub(super) fn space(&self) -> &Arc<Budget> {
         &self.space
     }
 
@@ -247,7 +247,7 @@ impl Transaction {
         let tree = Tree::stored(self.objects().named_commit(to)?.tree);
         let mut state = self.open_mut()?;
         state.rw = tree;
-        state.names = self.space.empty();
+        state.names = self.space.empty_reservation();
         state.start = Some(to);
         state.refused = None;
         state.conflicts.clear();
@@ -391,9 +391,9 @@ impl Transaction {
 
     /// Memory for the files of a tree in one piece each, which is how they are hashed and stored.
     /// It counts against the limit of the process only: what a connection may write it can commit.
-    fn set_aside(&self, tree: &Tree) -> Result<Grant> {
-        let mut aside = self.database.memory().empty();
-        aside.set(tree.top().weight().1).map_err(no_space)?;
+    fn set_aside(&self, tree: &Tree) -> Result<Reservation> {
+        let mut aside = self.database.memory().empty_reservation();
+        aside.resize(tree.top().weight().1).map_err(no_space)?;
         Ok(aside)
     }
 
@@ -423,7 +423,7 @@ impl Prepared<'_> {
     pub fn apply(self) -> Result<()> {
         let Prepared { busy, rw, conflicts, sides, kept } = self;
         let mut state = busy.0.open()?;
-        state.names.set(rw.top().weight().0).map_err(no_space)?;
+        state.names.resize(rw.top().weight().0).map_err(no_space)?;
         state.rw = rw;
         state.refused = None;
         state.conflicts = conflicts;

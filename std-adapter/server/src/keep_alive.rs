@@ -1,4 +1,4 @@
-//! How a connection finds out that the machine at its other end is gone.
+//! TCP keep-alive.
 
 use std::io;
 use std::os::fd::AsFd;
@@ -6,17 +6,21 @@ use std::time::Duration;
 
 use rustix::net::sockopt;
 
-/// A peer that says nothing is asked after this whether it is still there,
-const ASK: Duration = Duration::from_secs(60);
-/// again and again,
-const ASK_AGAIN: Duration = Duration::from_secs(15);
-/// and is taken for gone after so many questions without an answer.
-const QUESTIONS: u32 = 4;
+/// Silence before the first probe.
+const IDLE: Duration = Duration::from_secs(60);
+/// Time between probes.
+const INTERVAL: Duration = Duration::from_secs(15);
+/// Unanswered probes before the connection is dropped.
+const PROBES: u32 = 4;
 
-/// Has the system end the connection when the machine at its other end is gone.
-pub fn keep_alive(socket: impl AsFd) -> io::Result<()> {
+/// Enables TCP keep-alive (`tcp(7)`): the system drops the connection 2 minutes after the peer's
+/// machine has disappeared.
+///
+/// # Errors
+/// The error of `setsockopt(2)`.
+pub fn enable_keep_alive(socket: impl AsFd) -> io::Result<()> {
     sockopt::set_socket_keepalive(&socket, true)?;
-    sockopt::set_tcp_keepidle(&socket, ASK)?;
-    sockopt::set_tcp_keepintvl(&socket, ASK_AGAIN)?;
-    Ok(sockopt::set_tcp_keepcnt(&socket, QUESTIONS)?)
+    sockopt::set_tcp_keepidle(&socket, IDLE)?;
+    sockopt::set_tcp_keepintvl(&socket, INTERVAL)?;
+    Ok(sockopt::set_tcp_keepcnt(&socket, PROBES)?)
 }

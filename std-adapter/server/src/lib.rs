@@ -11,18 +11,20 @@
 //! - [`memory`]: returns freed memory to the system.
 #![forbid(unsafe_code)]
 
+pub mod budget;
 pub mod clock;
-pub mod content;
-pub mod ino;
-pub mod keep_alive;
+pub mod inode_numbers;
+mod keep_alive;
 pub mod memory;
 pub mod scratch;
 mod server;
-pub mod space;
+pub mod sparse_bytes;
 pub mod tree;
-pub mod url;
+mod url;
 
+pub use keep_alive::enable_keep_alive;
+pub use scratch::Scratch;
 pub use server::{
-    Distribution, Durations, Limits, MSIZE, PORT_IN_USE, Peer, Seat, Seats, Server, Stats,
-    cannot_listen,
+    Durations, Histogram, Limits, MSIZE, Peer, PeerLimiter, PeerPermit, Server, Stats, listen_error,
 };
+pub use url::{Hyperv, InvalidUrl, Url};

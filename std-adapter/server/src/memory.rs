@@ -1,10 +1,10 @@
-//! Memory that was freed goes back to the system.
+//! Returns freed memory to the system.
 //!
-//! The program `datakit` allocates with mimalloc, which returns whole pages a moment after they
-//! were freed, but only while something is allocated or freed. After a burst a server may be idle.
-//! So code that frees much reports it here, and [`give_back`] then allocates and frees a little,
-//! until the pages have gone. With the allocator of the C library, which keeps what is not at the
-//! end of one of its heaps, this has no effect and does no harm.
+//! The program `datakit` uses mimalloc, which returns whole pages a moment after they were freed,
+//! but only while the program allocates or frees. A server may be idle after a burst. So code that
+//! frees a lot calls [`report_freed`], and [`return_freed_memory`] then allocates and frees a little
+//! until the pages are back. With the C library's allocator, which keeps everything but the end of
+//! its heaps, this has no effect and does no harm.
 
 use std::hint::black_box;
 use std::ops::Deref;
@@ -15,56 +15,60 @@ use std::time::Duration;
 use tokio::runtime::Handle;
 use tokio::sync::Notify;
 
-/// Bytes freed that are worth returning.
-const MUCH: u64 = 4 << 20;
+/// Freed bytes that are worth returning.
+const THRESHOLD: u64 = 4 << 20;
 
-/// Time between the first report and the first prod, and between prods. The allocator, too, waits a
-/// little before it returns a page, in case the page is needed again.
-const GATHER: Duration = Duration::from_secs(1);
+/// Time from the first report to the first prod, and between prods. The allocator also waits before
+/// it returns a page, in case the page is needed again.
+const PROD_INTERVAL: Duration = Duration::from_secs(1);
 
-/// Prods after a burst. A page that a thread keeps for itself goes back one round after the pages
-/// around it.
+/// Prods after a burst. A page in a thread's cache takes one round longer than its neighbours.
 const PRODS: u32 = 4;
 
-/// Bytes allocated and freed by a prod: more than a thread keeps for itself.
-const PROD: usize = 8 << 20;
+/// Bytes that a prod allocates and frees. More than a thread caches.
+const PROD_BYTES: usize = 8 << 20;
 
-/// Bytes that the end of a connection may free.
-pub const CONNECTION: u64 = 256 * 1024;
+/// Estimate of the bytes that the end of a connection frees.
+pub(crate) const CONNECTION_BYTES: u64 = 256 * 1024;
 
 static FREED: AtomicU64 = AtomicU64::new(0);
-static MUCH_FREED: Notify = Notify::const_new();
+static THRESHOLD_REACHED: Notify = Notify::const_new();
 
-/// Reports that about this many bytes were freed.
-pub fn freed(bytes: u64) {
+/// Reports that about `bytes` bytes were freed.
+pub fn report_freed(bytes: u64) {
     let before = FREED.fetch_add(bytes, Relaxed);
-    if before < MUCH && before.saturating_add(bytes) >= MUCH {
-        MUCH_FREED.notify_one();
+    if before < THRESHOLD && before.saturating_add(bytes) >= THRESHOLD {
+        THRESHOLD_REACHED.notify_one();
     }
 }
 
-/// Returns freed memory to the system within seconds after some mebibytes were freed. Never ends; a
-/// program spawns it once. It works on a thread of the blocking pool and holds up no other thread.
-pub async fn give_back() {
+/// Returns freed memory to the system within seconds after several mebibytes were freed.
+///
+/// Never completes. A program spawns it once. It works on a thread of the blocking pool and blocks
+/// no other thread.
+pub async fn return_freed_memory() {
     loop {
-        MUCH_FREED.notified().await;
+        THRESHOLD_REACHED.notified().await;
         for _ in 0..PRODS {
-            tokio::time::sleep(GATHER).await;
+            tokio::time::sleep(PROD_INTERVAL).await;
             FREED.store(0, Relaxed);
-            // A prod that panicked has returned nothing, and the next one may.
-            let _ = tokio::task::spawn_blocking(|| drop(black_box(Vec::<u8>::with_capacity(PROD))))
-                .await;
+            // A prod that panics returns nothing, and the next one may succeed.
+            let _ = tokio::task::spawn_blocking(|| {
+                drop(black_box(Vec::<u8>::with_capacity(PROD_BYTES)))
+            })
+            .await;
         }
     }
 }
 
-/// Bytes, perhaps many. The last one to have them does not wait until the system has them back.
-pub struct Shared(pub Arc<[u8]>);
+/// Shared bytes whose last owner does not block while the system unmaps them.
+#[derive(Debug)]
+pub struct LargeBytes(pub Arc<[u8]>);
 
-/// Bytes that take a quarter of a millisecond to unmap.
-const LONG: usize = 1 << 20;
+/// Unmapping a mebibyte takes a quarter of a millisecond.
+const BACKGROUND_BYTES: usize = 1 << 20;
 
-impl Deref for Shared {
+impl Deref for LargeBytes {
     type Target = [u8];
 
     fn deref(&self) -> &[u8] {
@@ -72,49 +76,49 @@ impl Deref for Shared {
     }
 }
 
-impl Drop for Shared {
+impl Drop for LargeBytes {
     fn drop(&mut self) {
-        if self.0.len() >= LONG && Arc::strong_count(&self.0) == 1 {
-            drop_apart(std::mem::take(&mut self.0));
+        if self.0.len() >= BACKGROUND_BYTES && Arc::strong_count(&self.0) == 1 {
+            drop_in_background(std::mem::take(&mut self.0));
         }
     }
 }
 
-/// Drops something large on a thread of the blocking pool, or here where there is no runtime.
-pub fn drop_apart<T: Send + 'static>(large: T) {
+/// Drops a large value on a thread of the blocking pool, or here if there is no runtime.
+pub fn drop_in_background<T: Send + 'static>(value: T) {
     match Handle::try_current() {
-        Ok(runtime) => drop(runtime.spawn_blocking(move || drop(large))),
-        Err(_) => drop(large),
+        Ok(runtime) => drop(runtime.spawn_blocking(move || drop(value))),
+        Err(_) => drop(value),
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::sync::mpsc::channel;
+    use std::sync::mpsc::{Sender, channel};
     use std::thread::{self, ThreadId};
 
     use super::*;
 
-    /// Tells which thread dropped it.
-    struct Told(std::sync::mpsc::Sender<ThreadId>);
+    /// Sends the id of the thread that drops it.
+    struct SendsThreadId(Sender<ThreadId>);
 
-    impl Drop for Told {
+    impl Drop for SendsThreadId {
         fn drop(&mut self) {
             let _ = self.0.send(thread::current().id());
         }
     }
 
     #[tokio::test]
-    async fn large_things_are_dropped_on_another_thread() {
-        let (tell, told) = channel();
-        drop_apart(Told(tell));
-        assert_ne!(told.recv().unwrap(), thread::current().id());
+    async fn a_large_value_is_dropped_on_another_thread() {
+        let (sender, receiver) = channel();
+        drop_in_background(SendsThreadId(sender));
+        assert_ne!(receiver.recv().unwrap(), thread::current().id());
     }
 
     #[test]
-    fn without_a_runtime_they_are_dropped_at_once() {
-        let (tell, told) = channel();
-        drop_apart(Told(tell));
-        assert_eq!(told.try_recv(), Ok(thread::current().id()));
+    fn without_a_runtime_a_value_is_dropped_in_place() {
+        let (sender, receiver) = channel();
+        drop_in_background(SendsThreadId(sender));
+        assert_eq!(receiver.try_recv(), Ok(thread::current().id()));
     }
 }

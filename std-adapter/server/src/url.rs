@@ -5,17 +5,17 @@ use std::path::PathBuf;
 use std::str::FromStr;
 
 /// The port of `tcp://HOST`.
-pub const PORT: u16 = 5640;
+pub(crate) const PORT: u16 = 5640;
 
 /// The Hyper-V service of an address that names none.
-pub const HYPERV_SERVICE: &str = "C378280D-DA14-42C8-A24E-0DE92A1028E2";
+pub(crate) const HYPERV_SERVICE: &str = "C378280D-DA14-42C8-A24E-0DE92A1028E2";
 
 /// An endpoint. [`FromStr`] reads it, [`Display`] prints it back with the port filled in.
 ///
 /// ```
-/// let url: datakit_server::url::Url = "tcp://localhost".parse()?;
+/// let url: datakit_server::Url = "tcp://localhost".parse()?;
 /// assert_eq!(url.to_string(), "tcp://localhost:5640");
-/// # Ok::<(), datakit_server::url::InvalidUrl>(())
+/// # Ok::<(), datakit_server::InvalidUrl>(())
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Url {

@@ -19,7 +19,7 @@ use datakit_db::{self, Database};
 use datakit_server::scratch::Scratch;
 use datakit_server::{Limits, Peer, Server};
 use datakit_server::tree::{Command, Dir, Entry, Live, Status, Tree};
-use datakit_server::url::Url;
+use datakit_server::Url;
 use datakit_core::vfs::Vfs;
 use datakit_core::wire::{Dialect, Fid, Numeric, Rmessage, Str, Tag, Tmessage};
 use libfuzzer_sys::fuzz_target;

@@ -16,7 +16,7 @@ use rustix::time::{ClockId, clock_gettime};
 
 use datakit_core::wire::KindName;
 use datakit_db::counters::DbCounters;
-use datakit_server::{Distribution, Peer, Stats};
+use datakit_server::{Histogram, Peer, Stats};
 
 /// The process, as every program shows itself to Prometheus.
 #[derive(Debug)]
@@ -158,8 +158,8 @@ fn by_type(
 }
 
 /// A histogram for each message type.
-fn histograms(mut to: MetricEncoder<'_>, of: impl Iterator<Item = Distribution>) -> fmt::Result {
-    for Distribution { kind, sum, buckets } in of {
+fn histograms(mut to: MetricEncoder<'_>, of: impl Iterator<Item = Histogram>) -> fmt::Result {
+    for Histogram { kind, sum, buckets } in of {
         let count = buckets.iter().map(|(_, count)| count).sum();
         let bounded = |(bound, count): (Option<Duration>, u64)| {
             (bound.map_or(f64::INFINITY, |b| b.as_secs_f64()), count)

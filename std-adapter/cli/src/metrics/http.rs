@@ -20,7 +20,7 @@ use tokio::time::{sleep, timeout};
 use tracing::warn;
 
 use super::{Address, Metrics};
-use datakit_server::{PORT_IN_USE, Seats, cannot_listen};
+use datakit_server::{PeerLimiter, listen_error};
 
 /// The path of the metrics.
 const PATH: &str = "/metrics";
@@ -62,8 +62,7 @@ impl Endpoint {
                 TcpListener::bind(&any[..]).await
             }
         };
-        let named =
-            |error| cannot_listen(format_args!("http://{address}{PATH}"), &error, PORT_IN_USE);
+        let named = |error| listen_error(format_args!("http://{address}{PATH}"), error);
         let socket = socket.map_err(named)?;
         let port = socket.local_addr().map_err(named)?.port();
         Ok(Endpoint { socket, address: Address { host: host.clone(), port } })
@@ -72,12 +71,12 @@ impl Endpoint {
     /// Answers until the future is dropped; what is being answered then goes on.
     pub(crate) async fn serve(self, metrics: Metrics) {
         let (metrics, room) = (Arc::new(metrics), Arc::new(Semaphore::new(CONNECTIONS)));
-        let seats = Arc::<Seats>::default();
+        let seats = Arc::<PeerLimiter>::default();
         // It is never closed.
         while let Ok(permit) = room.clone().acquire_owned().await {
             match self.socket.accept().await {
                 Ok((socket, peer)) => {
-                    let Some(seat) = seats.take(Some(peer.ip()), OF_PEER) else { continue };
+                    let Some(seat) = seats.try_acquire(Some(peer.ip()), OF_PEER) else { continue };
                     let metrics = metrics.clone();
                     tokio::spawn(async move {
                         one(socket, &metrics).await;

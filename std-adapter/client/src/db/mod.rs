@@ -7,7 +7,7 @@
 //! # use datakit_db::{Database, file_tree, store::Memory};
 //! # use datakit_server::{Limits, Server};
 //! # use datakit_server::tree::{Dir, Entry};
-//! # use datakit_server::url::Url;
+//! # use datakit_server::Url;
 //!
 //! async fn example(url: &Url) -> Result<()> {
 //!     let db = Db::connect(url).await?;
@@ -86,7 +86,7 @@ pub use watch::{PathValue, Watch};
 
 use self::at::At;
 use super::{ByteString, Client, Dialect, Options};
-use datakit_server::url::Url;
+use datakit_server::Url;
 
 /// A database on a server. Clones share the connection.
 #[derive(Clone)]

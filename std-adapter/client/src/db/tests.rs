@@ -11,8 +11,8 @@ use super::{Db, Path};
 use crate::{Client, Options};
 use datakit_db::store::Memory;
 use datakit_db::{Database, file_tree};
+use datakit_server::Url;
 use datakit_server::tree::{Dir, Entry};
-use datakit_server::url::Url;
 use datakit_server::{Limits, Server, Stats};
 
 /// Longer than anything here takes.

@@ -17,7 +17,7 @@ use super::{line, transaction};
 use crate::integrate::fast_forward;
 use crate::model::tree::Tree;
 use crate::{Branch, BranchName, Database, Id};
-use datakit_server::ino;
+use datakit_server::inode_numbers;
 use datakit_server::tree::{
     BoxFuture, Command, CommandError, DirOnly, Directory, Entry, READ_ONLY_DIR_MODE, Status,
     WeakEntry, ready,
@@ -139,7 +139,7 @@ impl BranchDir {
             let ro = RoTree::new(&self.handle.database, source.clone(), self.handle.number);
             // The same inodes when the directory was dropped and is made again.
             let numbered = |entry: Entry| {
-                let number = ino::of(("branch", self.handle.number, entry.name()));
+                let number = inode_numbers::hash_of(("branch", self.handle.number, entry.name()));
                 entry.with_ino(number)
             };
             Box::new([

@@ -11,7 +11,7 @@ use super::branch::BranchHandle;
 use super::quota::Quota;
 use super::transactions::OpenTransactions;
 use crate::{BranchName, Database};
-use datakit_server::ino;
+use datakit_server::inode_numbers;
 
 /// Branches without a commit that one connection may make.
 const MAX_EMPTY_BRANCHES: usize = 4096;
@@ -51,14 +51,14 @@ impl State {
         let of_handle = self.handles.get(name).map(|(_, number)| *number);
         of_handle
             .or_else(|| self.numbers.get(name).copied())
-            .unwrap_or_else(|| ino::below(self.origin, b'B', name.as_bytes()))
+            .unwrap_or_else(|| inode_numbers::hash_of_child(self.origin, b'B', name.as_bytes()))
     }
 
     fn set_number(&mut self, name: &BranchName, number: u64) {
         if self.numbers.len() >= MAX_RETIRED_NUMBERS {
             // All numbers but those of branches in use are new from now on.
             self.numbers.clear();
-            self.origin = ino::next();
+            self.origin = inode_numbers::next();
         }
         self.numbers.insert(name.clone(), number);
     }
@@ -70,7 +70,7 @@ impl BranchTable {
             handles: BTreeMap::new(),
             made: BTreeSet::new(),
             numbers: BTreeMap::new(),
-            origin: ino::next(),
+            origin: inode_numbers::next(),
             transactions: BTreeMap::new(),
             refusals: VecDeque::new(),
         };
@@ -148,7 +148,7 @@ impl BranchTable {
         if state.made.remove(&old) {
             state.made.insert(new.clone());
         }
-        state.set_number(&old, ino::next());
+        state.set_number(&old, inode_numbers::next());
         state.set_number(new, handle.number);
     }
 
@@ -157,7 +157,7 @@ impl BranchTable {
         let state = &mut *self.state.lock();
         state.handles.remove(name);
         state.made.remove(name);
-        state.set_number(name, ino::next());
+        state.set_number(name, inode_numbers::next());
     }
 
     /// Takes out a slot whose last user has gone.

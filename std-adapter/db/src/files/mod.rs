@@ -22,13 +22,13 @@ use datakit_core::vfs;
 
 use self::quota::Quota;
 use super::{Database, Id};
-use datakit_server::ino;
+use datakit_server::inode_numbers;
 use datakit_server::tree::{BoxFuture, Dir, Entry, OpenLeaf, ReadOnly, Tree};
 
 /// The tree of one connection. `debug` is the directory of that name.
 #[must_use]
 pub fn tree(database: &Database, debug: Entry) -> Tree {
-    let top = |name: &str, entry: Entry| entry.with_ino(ino::of(("root", name)));
+    let top = |name: &str, entry: Entry| entry.with_ino(inode_numbers::hash_of(("root", name)));
     let quota = Quota::new(database);
     let root: Dir = [
         top("branch", Entry::dir("branch", branches::Branches::new(database, &quota))),

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use datakit_core::vfs::{Error, Result};
 
 use crate::Database;
-use datakit_server::space::Space;
+use datakit_server::budget::Budget;
 
 /// Open transactions.
 const TRANSACTIONS: usize = 1024;
@@ -24,7 +24,7 @@ const PART: u64 = 4;
 /// The limits of one connection, and what it has.
 pub(super) struct Quota {
     /// For all of its transactions together, and for the texts that it writes.
-    pub(super) memory: Arc<Space>,
+    pub(super) memory: Arc<Budget>,
     pub(super) transactions: Limit,
     pub(super) remotes: Limit,
     pub(super) watches: Limit,
@@ -34,7 +34,7 @@ impl Quota {
     pub(super) fn new(database: &Database) -> Arc<Quota> {
         let memory = database.memory();
         Arc::new(Quota {
-            memory: memory.part(memory.limit() / PART),
+            memory: memory.child(memory.limit() / PART),
             transactions: Limit::new(TRANSACTIONS, "open transactions"),
             remotes: Limit::new(REMOTES, "remotes"),
             watches: Limit::new(WATCHES, "open streams"),

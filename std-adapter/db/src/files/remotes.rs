@@ -15,7 +15,7 @@ use crate::counters::GaugeGuard;
 use crate::remote::said;
 use crate::store::{FetchError, Stop};
 use crate::{BranchName, Database, Id};
-use datakit_server::ino;
+use datakit_server::inode_numbers;
 use datakit_server::tree::{
     BoxFuture, Command, CommandError, Directory, Entry, Leaf, Live, OpenLeaf, Text, ready,
 };
@@ -119,7 +119,7 @@ impl RemoteDir {
         turns: &Arc<Semaphore>,
         permit: Permit,
     ) -> RemoteDir {
-        let name = format!("datakit-{}-{}", std::process::id(), ino::next());
+        let name = format!("datakit-{}-{}", std::process::id(), inode_numbers::next());
         let remote = Arc::new(Remote {
             refs: Arc::new(FetchedRefs {
                 database: database.clone(),

@@ -8,8 +8,8 @@ use crate::Database;
 use crate::model::object::{Commit, EntryMode};
 use crate::model::object_cache::ObjectCache;
 use crate::model::tree::{FileContent, Tree, TreeDir, TreeFile, TreeNode, join};
-use datakit_server::ino;
-use datakit_server::memory::Shared;
+use datakit_server::inode_numbers;
+use datakit_server::memory::LargeBytes;
 use datakit_server::tree::{BoxFuture, Directory, Entry, Leaf, OpenBytes, OpenLeaf, ready};
 
 /// The tree to be shown and when it came to be, as far as that is known; asked for at every access.
@@ -67,7 +67,7 @@ impl RoTree {
 
     /// All of it, under a name.
     pub(super) fn top(self, name: &str) -> Entry {
-        let number = ino::of(("ro", self.number));
+        let number = inode_numbers::hash_of(("ro", self.number));
         let RoTree { database, top: lookup, attributes, .. } = self;
         Entry::dir_with_ino(
             name.as_bytes().into(),
@@ -162,7 +162,7 @@ impl DirRef {
         if name.len() > NAME_MAX {
             return None;
         }
-        let number = |kind: u8| ino::below(self.number, kind, &name);
+        let number = |kind: u8| inode_numbers::hash_of_child(self.number, kind, &name);
         match node {
             TreeNode::Submodule(_) => None,
             TreeNode::Dir(dir) => {
@@ -303,7 +303,7 @@ impl Leaf for RoFile {
                 FileContent::Stored(id) => self.at(self.dir.database.blob(id).await)?,
                 fresh => self.at(fresh.bytes(self.dir.objects()))?,
             };
-            Ok(Box::new(OpenBytes(Shared(content))) as Box<dyn OpenLeaf>)
+            Ok(Box::new(OpenBytes(LargeBytes(content))) as Box<dyn OpenLeaf>)
         })
     }
 }

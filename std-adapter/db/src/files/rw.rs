@@ -23,7 +23,7 @@ use crate::model::tree::{FileContent, Tree, TreeFile, TreeNode, join, no_space};
 use crate::transaction::{FileAt, Transaction};
 use crate::{Database, Id};
 use datakit_server::clock::now;
-use datakit_server::content::Content as Sparse;
+use datakit_server::sparse_bytes::SparseBytes;
 use datakit_server::tree::{BoxFuture, Directory, Entry, Leaf, OpenLeaf, ready};
 
 /// The largest file that clients can make, in bytes.
@@ -395,7 +395,7 @@ impl RwFile {
 }
 
 /// Has `change` change the content of a file.
-fn change(inode: &Inode, change: impl FnOnce(&mut Sparse) -> Result<()>) -> Result<()> {
+fn change(inode: &Inode, change: impl FnOnce(&mut SparseBytes) -> Result<()>) -> Result<()> {
     let rw = inode.rw.upgrade().ok_or_else(gone)?;
     rw.with_file(inode, |names, at| {
         let changed = rw
@@ -565,7 +565,7 @@ async fn load(inode: &Inode) -> Result<()> {
     let space = rw.transaction.space().clone();
     let loaded = rw.database.run_apart(move |database| {
         let blob = database.objects().blob(id)?;
-        Sparse::of(&blob, &space).map_err(no_space)
+        SparseBytes::from_slice(&blob, &space).map_err(no_space)
     });
     let loaded = loaded.await.map_err(at)?;
     rw.with_file(inode, |_, at| Ok(rw.transaction.load(at, id, loaded)?))

@@ -12,7 +12,7 @@ use crate::model::diff;
 use crate::model::object::{Commit, EntryMode};
 use crate::model::tree::{FileContent, Tree, TreeFile};
 use crate::{Database, Id};
-use datakit_server::ino;
+use datakit_server::inode_numbers;
 use datakit_server::tree::{BoxFuture, Directory, Entry, READ_ONLY_DIR_MODE, ReadOnlyText, ready};
 
 fn nothing_listed() -> BoxFuture<'static, Vec<Entry>> {
@@ -22,7 +22,7 @@ fn nothing_listed() -> BoxFuture<'static, Vec<Entry>> {
 /// A text about a commit, which is the same whenever it is looked at.
 fn text(name: &[u8], kind: &str, (id, commit): (Id, &Commit), text: impl AsRef<[u8]>) -> Entry {
     let text = ReadOnlyText::new(text).with_mtime(time_of(commit));
-    Entry::file(name, text).with_ino(ino::of((kind, name, id.as_bytes())))
+    Entry::file(name, text).with_ino(inode_numbers::hash_of((kind, name, id.as_bytes())))
 }
 
 /// `/snapshots`: a directory for each commit.
@@ -47,7 +47,7 @@ impl Directory for Snapshots {
         ready((|| {
             let id = id(name)?;
             let commit = self.0.objects().named_commit(id)?;
-            let number = ino::of(("snapshot", id.as_bytes()));
+            let number = inode_numbers::hash_of(("snapshot", id.as_bytes()));
             let dir = SnapshotDir { database: self.0.clone(), id, commit, number };
             Ok(Entry::dir(name.as_bytes(), dir).with_ino(number))
         })())
@@ -74,13 +74,13 @@ impl SnapshotDir {
                     Arc::new(move || Ok((tree.clone(), Some(since)))),
                     self.number,
                 );
-                Entry::dir(name, diff).with_ino(ino::of(("diff", self.number)))
+                Entry::dir(name, diff).with_ino(inode_numbers::hash_of(("diff", self.number)))
             }
             b"hash" => text(name, "snapshot", about, self.id.to_string()),
             b"log" => {
                 let (database, id) = (self.database.clone(), self.id);
                 let log = LogFile { database, start: Box::new(move || Ok(Some(id))) };
-                Entry::file(name, log).with_ino(ino::of(("log", id.as_bytes())))
+                Entry::file(name, log).with_ino(inode_numbers::hash_of(("log", id.as_bytes())))
             }
             b"msg" => text(name, "snapshot", about, &self.commit.message),
             b"parents" => {
@@ -163,7 +163,7 @@ impl Trees {
         let mode = match letter {
             b"D-" => {
                 objects.tree(id).map_err(crate::Error::of_named)?;
-                let number = ino::of(("tree", id.as_bytes()));
+                let number = inode_numbers::hash_of(("tree", id.as_bytes()));
                 let name = str::from_utf8(name).map_err(|_| crate::Error::NotFound)?;
                 return Ok(RoTree::fixed(&self.0, &Tree::stored(id), number).top(name));
             }
@@ -174,7 +174,7 @@ impl Trees {
         };
         objects.blob_length(id).map_err(crate::Error::of_named)?;
         let file = TreeFile { mode, content: FileContent::Stored(id) };
-        Ok(RoTree::file(&self.0, name, file, ino::of(("blob", name))))
+        Ok(RoTree::file(&self.0, name, file, inode_numbers::hash_of(("blob", name))))
     }
 }
 
@@ -232,7 +232,7 @@ impl Directory for Diff {
                 Some(since) => text.with_mtime(since),
                 None => text,
             };
-            Result::Ok(Entry::file(name.as_bytes(), file).with_ino(ino::of((
+            Result::Ok(Entry::file(name.as_bytes(), file).with_ino(inode_numbers::hash_of((
                 "diff",
                 self.number,
                 id.as_bytes(),

@@ -19,7 +19,7 @@ use crate::transaction::{MergeInputs, Options, Transaction};
 use datakit_server::tree::{
     BoxFuture, Command, CommandError, Directory, Entry, ReadOnlyText, Status, Text, ready,
 };
-use datakit_server::{ino, tree::is_prefix_of_any};
+use datakit_server::{inode_numbers, tree::is_prefix_of_any};
 
 /// What most commands have to say.
 pub(super) const NO_REPLY: &str = "";
@@ -69,7 +69,7 @@ impl TransactionDir {
             message,
             parents,
         });
-        let number = ino::next();
+        let number = inode_numbers::next();
         let tree: TreeSource = {
             let transaction = files.transaction.clone();
             Arc::new(move || Ok((transaction.tree()?, None)))
@@ -281,7 +281,7 @@ impl TransactionFiles {
             Some(sides) => Ok((side(&sides), None)),
             None => Err(crate::Error::NotFound),
         });
-        RoTree::new(&self.handle.database, source, ino::next()).kept().top(name)
+        RoTree::new(&self.handle.database, source, inode_numbers::next()).kept().top(name)
     }
 }
 

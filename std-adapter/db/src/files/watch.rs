@@ -7,7 +7,7 @@ use datakit_core::vfs::{Error, NAME_MAX, Name, Result};
 use super::branch::BranchHandle;
 use super::streams::TreeLive;
 use crate::model::tree::{TreeNode, join};
-use datakit_server::ino;
+use datakit_server::inode_numbers;
 use datakit_server::tree::{BoxFuture, Directory, Entry, READ_ONLY_DIR_MODE, ready};
 
 /// The directory about one path of a branch, which need not be there.
@@ -26,12 +26,16 @@ impl WatchDir {
 
     fn live(&self) -> Entry {
         let file = TreeLive { handle: self.handle.clone(), path: self.path.clone() };
-        Entry::file(LIVE, file).with_ino(ino::of(("tree.live", self.handle.number, &self.path)))
+        Entry::file(LIVE, file).with_ino(inode_numbers::hash_of((
+            "tree.live",
+            self.handle.number,
+            &self.path,
+        )))
     }
 
     fn below(&self, name: &[u8]) -> Entry {
         let path = join(&self.path, name);
-        let number = ino::of(("watch", self.handle.number, &path));
+        let number = inode_numbers::hash_of(("watch", self.handle.number, &path));
         Entry::dir([name, NODE].concat(), WatchDir::new(self.handle.clone(), path)).with_ino(number)
     }
 

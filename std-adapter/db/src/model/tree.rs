@@ -9,8 +9,8 @@ use crate::model::object::{EntryMode, Object, ObjectKind, TreeEntry};
 use crate::model::object_cache::ObjectCache;
 use crate::model::tree_text::find;
 use crate::{Error, Id, Result};
-use datakit_server::content::Content as Sparse;
-use datakit_server::space::Space;
+use datakit_server::budget::Budget;
+use datakit_server::sparse_bytes::SparseBytes;
 
 /// The most names of a path in which something is changed. Directories with changes are written,
 /// and dropped, one within the other, and the stack has an end.
@@ -69,7 +69,7 @@ pub enum FileContent {
 
 /// New bytes of a file, with holes. Clones share what neither changes.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Pending(Arc<Sparse>);
+pub struct Pending(Arc<SparseBytes>);
 
 impl Tree {
     /// The tree that is stored under this name; nobody looks whether there is one.
@@ -407,13 +407,13 @@ impl FileContent {
     /// New bytes, which count against no limit.
     fn of(bytes: &[u8]) -> FileContent {
         // Without a limit it fails when there is no memory at all.
-        let content = Sparse::of(bytes, &Space::new(u64::MAX))
-            .unwrap_or_else(|_| Sparse::new(Space::new(u64::MAX)));
+        let content = SparseBytes::from_slice(bytes, &Budget::new(u64::MAX))
+            .unwrap_or_else(|_| SparseBytes::new(Budget::new(u64::MAX)));
         FileContent::Pending(Pending(Arc::new(content)))
     }
 
     /// New bytes that are set aside in `space`.
-    pub(crate) fn pending(content: Sparse) -> FileContent {
+    pub(crate) fn pending(content: SparseBytes) -> FileContent {
         FileContent::Pending(Pending(Arc::new(content)))
     }
 
@@ -447,15 +447,16 @@ impl FileContent {
     pub(crate) fn edit(
         &mut self,
         objects: &ObjectCache,
-        space: &Arc<Space>,
-    ) -> Result<&mut Sparse> {
+        space: &Arc<Budget>,
+    ) -> Result<&mut SparseBytes> {
         match self {
             FileContent::Stored(id) => {
-                *self =
-                    FileContent::pending(Sparse::of(&objects.blob(*id)?, space).map_err(no_space)?)
+                *self = FileContent::pending(
+                    SparseBytes::from_slice(&objects.blob(*id)?, space).map_err(no_space)?,
+                )
             }
-            FileContent::Pending(Pending(content)) if !content.is_in(space) => {
-                *content = Arc::new(content.copy(space).map_err(no_space)?);
+            FileContent::Pending(Pending(content)) if !content.is_charged_to(space) => {
+                *content = Arc::new(content.copy_to(space).map_err(no_space)?);
             }
             FileContent::Pending(_) => {}
         }
@@ -466,7 +467,7 @@ impl FileContent {
     }
 
     /// The new bytes, if they are not those of a blob.
-    pub(crate) fn as_pending(&self) -> Option<&Sparse> {
+    pub(crate) fn as_pending(&self) -> Option<&SparseBytes> {
         match self {
             FileContent::Pending(Pending(content)) => Some(content),
             FileContent::Stored(_) => None,
@@ -498,7 +499,7 @@ impl FileContent {
 
 impl Pending {
     fn whole(&self) -> Result<Arc<[u8]>> {
-        self.0.whole().map_err(no_space)
+        self.0.to_bytes().map_err(no_space)
     }
 }
 
@@ -597,7 +598,7 @@ mod tests {
         let mut tree = Tree::stored(Id::EMPTY_TREE);
         tree.put(&objects, b"f", TreeNode::file(EntryMode::Normal, "one")).unwrap();
         let before = tree.clone();
-        let space = Space::new(u64::MAX);
+        let space = Budget::new(u64::MAX);
         tree.file_mut(&objects, b"f")
             .unwrap()
             .content

@@ -6,7 +6,7 @@ use crate::model::entry_name::check_name;
 use crate::model::object::EntryMode;
 use crate::model::tree::{FileContent, TreeDir, TreeFile, TreeNode, cost, names, no_space, split};
 use crate::{Error, Id, Result};
-use datakit_server::content::Content as Sparse;
+use datakit_server::sparse_bytes::SparseBytes;
 
 impl Transaction {
     /// Makes an empty file, in place of a file that is there.
@@ -24,7 +24,8 @@ impl Transaction {
             Ok(TreeNode::Dir(_) | TreeNode::Submodule(_)) => return Err(Error::IsDirectory),
             Err(error) => return Err(error),
         };
-        let content = FileContent::pending(Sparse::of(content, &self.space).map_err(no_space)?);
+        let content =
+            FileContent::pending(SparseBytes::from_slice(content, &self.space).map_err(no_space)?);
         state.reserve(self.objects(), path, new)?;
         let put = state.rw.put(self.objects(), path, TreeNode::File(TreeFile { mode, content }));
         put.inspect_err(|_| state.release(new))?;
@@ -130,7 +131,7 @@ impl Transaction {
     pub(crate) fn change<E: From<Error>>(
         &self,
         at: FileAt<'_>,
-        change: impl FnOnce(&mut Sparse) -> std::result::Result<(), E>,
+        change: impl FnOnce(&mut SparseBytes) -> std::result::Result<(), E>,
     ) -> std::result::Result<(), E> {
         let mut state = self.open_mut()?;
         change(state.file_mut(self.objects(), at)?.content.edit(self.objects(), &self.space)?)?;
@@ -147,7 +148,7 @@ impl Transaction {
     pub(crate) fn empty(&self, at: FileAt<'_>) -> Result<()> {
         let mut state = self.open_mut()?;
         state.file_mut(self.objects(), at)?.content =
-            FileContent::pending(Sparse::new(self.space.clone()));
+            FileContent::pending(SparseBytes::new(self.space.clone()));
         if let FileAt::Path(path) = at {
             state.resolved(path);
         }
@@ -159,7 +160,7 @@ impl Transaction {
     ///
     /// # Errors
     /// Those of [`Tree::file_mut`](crate::model::tree::Tree::file_mut).
-    pub(crate) fn load(&self, at: FileAt<'_>, of: Id, content: Sparse) -> Result<()> {
+    pub(crate) fn load(&self, at: FileAt<'_>, of: Id, content: SparseBytes) -> Result<()> {
         let mut state = self.open_mut()?;
         let file = state.file_mut(self.objects(), at)?;
         if file.content == FileContent::Stored(of) {

@@ -9,12 +9,12 @@ use crate::counters::GaugeGuard;
 use crate::model::object_cache::ObjectCache;
 use crate::model::tree::{NewObjects, Tree, TreeDir, TreeFile, no_space};
 use crate::{Error, Id, Result};
-use datakit_server::space::Grant;
+use datakit_server::budget::Reservation;
 
 pub(super) struct State {
     pub(super) rw: Tree,
     /// Set aside for names.
-    pub(super) names: Grant,
+    pub(super) names: Reservation,
     /// Where it began: the head of the branch at that time, or the commit of the last reset.
     pub(super) start: Option<Id>,
     /// Files without a name that are still in use, by their numbers.
@@ -39,13 +39,13 @@ impl State {
     /// Sets memory aside for a change at `path` and `new` bytes more.
     pub(super) fn reserve(&mut self, objects: &ObjectCache, path: &[u8], new: u64) -> Result<()> {
         let growth = self.rw.growth(objects, path)?.saturating_add(new);
-        self.names.set(self.names.bytes().saturating_add(growth)).map_err(no_space)
+        self.names.resize(self.names.bytes().saturating_add(growth)).map_err(no_space)
     }
 
     /// Gives memory for names back.
     pub(super) fn release(&mut self, bytes: u64) {
         // Less than before, which is always granted.
-        let _ = self.names.set(self.names.bytes().saturating_sub(bytes));
+        let _ = self.names.resize(self.names.bytes().saturating_sub(bytes));
     }
 
     pub(super) fn file_mut(

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use datakit_core::vfs::{Error, Lock, LockKind, NAME_MAX, Result};
 
-use crate::space::{Grant, Space};
+use crate::budget::{Budget, Reservation};
 
 /// A file with more ranges than this refuses further ones: a client could ask for one a byte.
 const MOST: usize = 4096;
@@ -25,7 +25,7 @@ pub(super) struct Locks {
 struct Table {
     held: Vec<Held>,
     /// There as long as there are ranges.
-    grant: Option<Grant>,
+    grant: Option<Reservation>,
 }
 
 #[derive(Debug, Clone)]
@@ -43,7 +43,7 @@ struct Held {
 impl Locks {
     /// Takes or gives up a lock: whether it was granted. Giving up the middle of a range makes two
     /// of it.
-    pub(super) fn lock(&self, open: u64, lock: &Lock<'_>, space: &Arc<Space>) -> Result<bool> {
+    pub(super) fn lock(&self, open: u64, lock: &Lock<'_>, space: &Arc<Budget>) -> Result<bool> {
         if lock.client.len() > NAME_MAX {
             return Err(Error::NameTooLong);
         }
@@ -96,8 +96,10 @@ impl Locks {
 }
 
 impl Table {
-    fn charge(&mut self, ranges: usize, space: &Arc<Space>) -> Result<()> {
-        self.grant.get_or_insert_with(|| space.empty()).set(COST.saturating_mul(ranges as u64))
+    fn charge(&mut self, ranges: usize, space: &Arc<Budget>) -> Result<()> {
+        self.grant
+            .get_or_insert_with(|| space.empty_reservation())
+            .resize(COST.saturating_mul(ranges as u64))
     }
 }
 

@@ -31,7 +31,7 @@ use datakit_core::vfs::{
 
 use self::node::{Body, Node};
 use self::xattr::{Value, Writing};
-use crate::space::{Grant, Space};
+use crate::budget::{Budget, Reservation};
 
 /// Bytes that a tree may use unless it is told otherwise.
 pub const LIMIT: u64 = 1 << 30;
@@ -44,7 +44,7 @@ pub struct Scratch(Arc<Tree>);
 #[derive(Debug)]
 struct Tree {
     root: Inode,
-    space: Arc<Space>,
+    space: Arc<Budget>,
     /// Held for every change of names.
     changes: Mutex<()>,
     opens: AtomicU64,
@@ -68,7 +68,7 @@ struct Place {
     parent: Weak<Dentry>,
     name: Arc<[u8]>,
     /// What the name is charged.
-    grant: Grant,
+    grant: Reservation,
 }
 
 /// An open file or directory of a [`Scratch`] tree. Clones are the same one.
@@ -99,10 +99,10 @@ impl Scratch {
     /// What does not fit is [`Error::NoSpace`].
     #[must_use]
     pub fn with_limit(limit: u64) -> Scratch {
-        let space = Space::new(limit);
+        let space = Budget::new(limit);
         let create = Create { new: New::Dir, mode: 0o777, uid: 0, gid: 0, exclusive: true };
         // The root is not charged to the limit: there is a tree even in no space at all.
-        let root = Node::new(&create, &Space::new(u64::MAX))
+        let root = Node::new(&create, &Budget::new(u64::MAX))
             .and_then(|node| Inode::new(node, b"/", &space, true));
         let Ok(root) = root else { unreachable!("an unlimited space grants everything") };
         Scratch(Arc::new(Tree { root, space, changes: Mutex::new(()), opens: AtomicU64::new(0) }))
@@ -240,7 +240,7 @@ impl Vfs for Scratch {
     }
 
     async fn statfs(&self) -> Result<StatFs> {
-        Ok(self.0.space.stat())
+        Ok(self.0.space.statfs())
     }
 
     async fn open_xattr(&self, inode: &Inode, name: Option<Name<'_>>) -> Result<(Open, u64)> {

@@ -8,7 +8,7 @@ use datakit_core::vfs::{Create, Error, Name, Result};
 
 use super::node::{Entries, Node};
 use super::{Dentry, Inode, Place, Scratch};
-use crate::space::Space;
+use crate::budget::Budget;
 
 impl Scratch {
     pub(super) fn create_now(
@@ -114,10 +114,11 @@ impl Inode {
     pub(super) fn new(
         node: Arc<Node>,
         name: &[u8],
-        space: &Arc<Space>,
+        space: &Arc<Budget>,
         free: bool,
     ) -> Result<Inode> {
-        let grant = if free { space.empty() } else { space.item(name.len())? };
+        let grant =
+            if free { space.empty_reservation() } else { space.reserve_item(name.len())? };
         let place = Mutex::new(Place { parent: Weak::new(), name: name.into(), grant });
         Ok(Inode(Arc::new(Dentry { node, place })))
     }
@@ -125,14 +126,14 @@ impl Inode {
     /// Charges for what is the longer one of its name and `name`, which it may get.
     fn charge(&self, name: Name<'_>) -> Result<()> {
         let place = &mut *self.0.place.lock();
-        place.grant.set(Space::cost(place.name.len().max(name.as_bytes().len())))
+        place.grant.resize(Budget::item_cost(place.name.len().max(name.as_bytes().len())))
     }
 
     /// Charges for the name that it has.
     fn charge_name(&self) {
         let place = &mut *self.0.place.lock();
         // No more than it was charged for already, which is always granted.
-        let _ = place.grant.set(Space::cost(place.name.len()));
+        let _ = place.grant.resize(Budget::item_cost(place.name.len()));
     }
 
     pub(super) fn node(&self) -> &Arc<Node> {

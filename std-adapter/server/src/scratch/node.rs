@@ -12,10 +12,10 @@ use datakit_core::vfs::{
 use super::Inode;
 use super::lock::Locks;
 use super::xattr::Xattrs;
+use crate::budget::{Budget, Reservation};
 use crate::clock::now;
-use crate::content::Content;
-use crate::ino;
-use crate::space::{Grant, Space};
+use crate::inode_numbers;
+use crate::sparse_bytes::SparseBytes;
 
 /// An inode. `ino`, `kind` and `version` are outside of all locks: a walk or a listing asks them
 /// for every name.
@@ -28,14 +28,14 @@ pub(super) struct Node {
     pub(super) body: Body,
     pub(super) locks: Locks,
     pub(super) xattrs: Mutex<Xattrs>,
-    pub(super) space: Arc<Space>,
-    _grant: Grant,
+    pub(super) space: Arc<Budget>,
+    _grant: Reservation,
 }
 
 /// What an inode holds.
 #[derive(Debug)]
 pub(super) enum Body {
-    File(RwLock<Content>),
+    File(RwLock<SparseBytes>),
     Dir(RwLock<Entries>),
     Symlink(Box<[u8]>),
     Special,
@@ -68,18 +68,18 @@ pub(super) struct Entries {
 
 impl Node {
     /// An inode as `create` wants it, without a name yet.
-    pub(super) fn new(create: &Create<'_>, space: &Arc<Space>) -> Result<Arc<Node>> {
+    pub(super) fn new(create: &Create<'_>, space: &Arc<Budget>) -> Result<Arc<Node>> {
         let (kind, body, bytes) = match create.new {
             New::File | New::Special(FileType::File) => {
-                (FileType::File, Body::File(RwLock::new(Content::new(space.clone()))), 0)
+                (FileType::File, Body::File(RwLock::new(SparseBytes::new(space.clone()))), 0)
             }
             New::Dir => (FileType::Dir, Body::Dir(RwLock::default()), 0),
             New::Symlink(target) => (FileType::Symlink, Body::Symlink(target.into()), target.len()),
             New::Special(FileType::Dir | FileType::Symlink) => return Err(Error::Invalid),
             New::Special(kind) => (kind, Body::Special, 0),
         };
-        let grant = space.item(bytes)?;
-        space.born();
+        let grant = space.reserve_item(bytes)?;
+        space.add_inode();
         let now = now();
         // .u carries no permissions of a link, and Linux shows the same for each.
         let mode = if kind == FileType::Symlink { 0o777 } else { create.mode & 0o7777 };
@@ -93,7 +93,7 @@ impl Node {
             ctime: now,
         };
         Ok(Arc::new(Node {
-            ino: ino::next(),
+            ino: inode_numbers::next(),
             kind,
             version: AtomicU32::new(1),
             meta: Mutex::new(meta),
@@ -184,7 +184,7 @@ impl Node {
         Ok(())
     }
 
-    fn content(&self) -> Result<&RwLock<Content>> {
+    fn content(&self) -> Result<&RwLock<SparseBytes>> {
         match &self.body {
             Body::File(content) => Ok(content),
             Body::Dir(_) => Err(Error::IsDirectory),
@@ -254,7 +254,7 @@ impl Node {
 
 impl Drop for Node {
     fn drop(&mut self) {
-        self.space.died();
+        self.space.remove_inode();
     }
 }
 

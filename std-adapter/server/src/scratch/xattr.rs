@@ -7,7 +7,7 @@ use std::sync::Arc;
 use datakit_core::vfs::{Error, Name, Result};
 
 use super::node::Node;
-use crate::space::Grant;
+use crate::budget::Reservation;
 
 /// The largest value, and the longest list of names, in bytes, as on Linux.
 const LARGEST: u64 = 64 * 1024;
@@ -19,7 +19,7 @@ pub(super) type Xattrs = BTreeMap<Box<[u8]>, Arc<Value>>;
 #[derive(Debug)]
 pub(super) struct Value {
     bytes: Vec<u8>,
-    _grant: Grant,
+    _grant: Reservation,
 }
 
 impl Value {
@@ -39,7 +39,7 @@ pub(super) struct Writing {
     /// Nothing is to be written: the attribute goes.
     removal: bool,
     /// What has come so far, and the announced size set aside.
-    value: Mutex<(Vec<u8>, Option<Grant>)>,
+    value: Mutex<(Vec<u8>, Option<Reservation>)>,
 }
 
 /// The value of `name`, or the names with a NUL after each.
@@ -49,8 +49,8 @@ pub(super) fn read(node: &Node, name: Option<Name<'_>>) -> Result<Arc<Value>> {
         return xattrs.get(name.as_bytes()).cloned().ok_or(Error::NoData);
     }
     let bytes: Vec<u8> = xattrs.keys().flat_map(|name| name.iter().copied().chain([0])).collect();
-    let mut grant = node.space.empty();
-    grant.set(bytes.len() as u64).map_err(|_| Error::NoMemory)?;
+    let mut grant = node.space.empty_reservation();
+    grant.resize(bytes.len() as u64).map_err(|_| Error::NoMemory)?;
     Ok(Arc::new(Value { bytes, _grant: grant }))
 }
 
@@ -70,9 +70,9 @@ impl Writing {
         let removal = size == 0 && replace && !create;
         // A removal is possible in a full tree, too.
         let grant = if removal {
-            node.space.empty()
+            node.space.empty_reservation()
         } else {
-            node.space.item(name.len().saturating_add(size))?
+            node.space.reserve_item(name.len().saturating_add(size))?
         };
         let value = Mutex::new((Vec::new(), Some(grant)));
         let writing = Writing { node, name: name.into(), size, create, replace, removal, value };

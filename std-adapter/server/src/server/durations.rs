@@ -42,7 +42,7 @@ struct Buckets {
 
 /// The durations of one type's requests.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Distribution {
+pub struct Histogram {
     /// The message type.
     pub kind: u8,
     /// All of them, added.
@@ -60,12 +60,9 @@ impl Default for Durations {
 
 impl Durations {
     /// Each type that was answered.
-    pub fn iter(&self) -> impl Iterator<Item = Distribution> + '_ {
-        let all = self
-            .0
-            .iter()
-            .zip(0u8..)
-            .map(|(buckets, half)| buckets.distribution(half.wrapping_mul(2)));
+    pub fn iter(&self) -> impl Iterator<Item = Histogram> + '_ {
+        let all =
+            self.0.iter().zip(0u8..).map(|(buckets, half)| buckets.histogram(half.wrapping_mul(2)));
         all.filter(|found| found.buckets.iter().any(|(_, count)| *count > 0))
     }
 
@@ -80,11 +77,11 @@ impl Durations {
 }
 
 impl Buckets {
-    fn distribution(&self, kind: u8) -> Distribution {
+    fn histogram(&self, kind: u8) -> Histogram {
         let bounds = BOUNDS.into_iter().map(Some).chain([None]);
         let counts = self.counts.iter().map(|count| count.load(Relaxed));
         let sum = Duration::from_nanos(self.sum.load(Relaxed));
-        Distribution { kind, sum, buckets: bounds.zip(counts).collect() }
+        Histogram { kind, sum, buckets: bounds.zip(counts).collect() }
     }
 }
 
@@ -142,7 +139,7 @@ mod tests {
         for nanoseconds in [0, 1_000, 1_001, 10_000_000_001] {
             durations.observe(110, Duration::from_nanos(nanoseconds));
         }
-        let all: Vec<Distribution> = durations.iter().collect();
+        let all: Vec<Histogram> = durations.iter().collect();
         assert_eq!(
             (all.len(), all[0].kind, all[0].sum),
             (1, 110, Duration::from_nanos(10_000_002_002))

@@ -1,6 +1,6 @@
 //! Sockets that listen.
 
-use std::fmt::Display;
+use std::fmt::{self, Display};
 use std::fs::File;
 use std::io;
 use std::net::{IpAddr, SocketAddr, TcpStream as StdTcp};
@@ -16,7 +16,7 @@ use tracing::warn;
 
 use super::inherited::{Inherited, inherited};
 use super::transport::Stream;
-use crate::keep_alive::keep_alive;
+use crate::keep_alive::enable_keep_alive;
 use crate::url::Url;
 
 /// One endpoint that listens. Dropping it closes it, and removes the file of a Unix socket.
@@ -48,12 +48,13 @@ impl Drop for SocketFile {
 
 impl Listener {
     pub(super) async fn bind(url: &Url) -> io::Result<Listener> {
-        let named = |error: io::Error| {
-            let hint = match url {
-                Url::Tcp { .. } => PORT_IN_USE,
-                _ => "; stop who listens there, or choose another path",
-            };
-            cannot_listen(url, &error, hint)
+        let named = |error: io::Error| match url {
+            Url::Tcp { .. } => listen_error(url, error),
+            _ => ListenError::wrap(
+                url,
+                error,
+                "stop the process that listens there, or choose another path",
+            ),
         };
         match url {
             Url::Tcp { host, port } => {
@@ -157,15 +158,41 @@ fn spare_descriptor() -> Option<File> {
     File::open("/dev/null").ok()
 }
 
-/// What to do about a port in use.
-pub const PORT_IN_USE: &str = "; choose another port, or 0 for any free one";
+/// Adds the address, and a hint if the port is in use, to an error from binding a TCP listener.
+pub fn listen_error(address: impl Display, error: io::Error) -> io::Error {
+    ListenError::wrap(address, error, "choose another port, or 0 for any free one")
+}
 
-/// The same error, telling what cannot be listened on, and `hint` about an address in use.
-pub fn cannot_listen(on: impl Display, error: &io::Error, hint: &str) -> io::Error {
-    let hint = if error.kind() == io::ErrorKind::AddrInUse { hint } else { "" };
-    let text = error.to_string();
-    let text = text.split(" (os error").next().unwrap_or_default();
-    io::Error::new(error.kind(), format!("cannot listen on {on}: {text}{hint}"))
+/// An error from binding a listener, with the address and a hint.
+#[derive(Debug)]
+struct ListenError {
+    message: String,
+    source: io::Error,
+}
+
+impl ListenError {
+    /// Wraps `source`. Its message ends with `hint` if the address is in use.
+    fn wrap(address: impl Display, source: io::Error, hint: &str) -> io::Error {
+        let cause = source.to_string();
+        let cause = cause.split(" (os error").next().unwrap_or_default();
+        let mut message = format!("cannot listen on {address}: {cause}");
+        if source.kind() == io::ErrorKind::AddrInUse {
+            message = format!("{message}; {hint}");
+        }
+        io::Error::new(source.kind(), ListenError { message, source })
+    }
+}
+
+impl Display for ListenError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
+impl std::error::Error for ListenError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        Some(&self.source)
+    }
 }
 
 /// Removes a socket that nobody listens on any more. A file of any other kind stays, and so does a
@@ -191,7 +218,7 @@ pub(super) enum Socket {
 impl Socket {
     fn tcp(socket: TcpStream, peer: SocketAddr) -> io::Result<Socket> {
         socket.set_nodelay(true)?;
-        keep_alive(&socket)?;
+        enable_keep_alive(&socket)?;
         Ok(Socket::Tcp(socket.into_std()?, peer))
     }
 

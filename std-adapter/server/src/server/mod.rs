@@ -38,11 +38,10 @@ use std::time::Duration;
 use connection::End;
 use datakit_core::serve::Disconnect;
 use datakit_core::vfs::Vfs;
-pub use durations::{Distribution, Durations};
+pub use durations::{Durations, Histogram};
+pub use listen::listen_error;
 use listen::{Listener, Socket};
-pub use listen::{PORT_IN_USE, cannot_listen};
-pub use seats::Seat;
-pub use seats::Seats;
+pub use seats::{PeerLimiter, PeerPermit};
 pub use stats::{Peer, Stats};
 use tokio::runtime::Builder;
 use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
@@ -177,7 +176,7 @@ impl Server {
         let running_threads = watch::Sender::new(());
         let _closes_when_dropped = closing.clone().drop_guard();
         let all = Arc::new(Shared { limits, stats, closing: closing.clone() });
-        let seats = Arc::<Seats>::default();
+        let seats = Arc::<PeerLimiter>::default();
         let threads =
             (0..threads).map(|_| thread(tree.clone(), all.clone(), running_threads.subscribe()));
         let threads = threads.collect::<io::Result<Vec<_>>>()?;
@@ -231,14 +230,19 @@ struct Shared {
 
 impl Shared {
     /// Admits a connection, or closes it if there are too many.
-    fn seat(&self, socket: &Socket, free: &Arc<Semaphore>, seats: &Arc<Seats>) -> Option<Held> {
+    fn seat(
+        &self,
+        socket: &Socket,
+        free: &Arc<Semaphore>,
+        seats: &Arc<PeerLimiter>,
+    ) -> Option<Held> {
         let (limit, per_peer) = (self.limits.connections, self.limits.connections_per_peer);
         let Ok(permit) = free.clone().try_acquire_owned() else {
             self.stats.refuse_connection();
             warn!(peer = socket.peer(), limit, "too many connections, closing this one");
             return None;
         };
-        let Some(seat) = seats.take(socket.address(), per_peer) else {
+        let Some(seat) = seats.try_acquire(socket.address(), per_peer) else {
             self.stats.refuse_connection();
             warn!(
                 peer = socket.peer(),
@@ -253,7 +257,7 @@ impl Shared {
 
 /// What a connection holds from its first to its last moment.
 struct Held {
-    _seat: Seat,
+    _seat: PeerPermit,
     _permit: OwnedSemaphorePermit,
 }
 
@@ -293,7 +297,7 @@ struct Guest {
 
 impl Drop for Guest {
     fn drop(&mut self) {
-        memory::freed(memory::CONNECTION);
+        memory::report_freed(memory::CONNECTION_BYTES);
         self.all.stats.leave(self.number);
     }
 }

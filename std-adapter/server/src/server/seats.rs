@@ -22,18 +22,22 @@ const THREADS: usize = 256;
 
 /// Connections of each address.
 #[derive(Default)]
-pub struct Seats(Mutex<HashMap<IpAddr, usize>>);
+pub struct PeerLimiter(Mutex<HashMap<IpAddr, usize>>);
 
 /// One connection among those of its peer, until it is dropped.
-pub struct Seat {
-    seats: Arc<Seats>,
+pub struct PeerPermit {
+    seats: Arc<PeerLimiter>,
     /// None for a Unix socket, whose clients have no address.
     address: Option<IpAddr>,
 }
 
-impl Seats {
+impl PeerLimiter {
     /// A seat, unless the peer has `most` already.
-    pub fn take(self: &Arc<Seats>, address: Option<IpAddr>, most: usize) -> Option<Seat> {
+    pub fn try_acquire(
+        self: &Arc<PeerLimiter>,
+        address: Option<IpAddr>,
+        most: usize,
+    ) -> Option<PeerPermit> {
         let address = address.map(group);
         if let Some(address) = address {
             let mut taken = self.0.lock();
@@ -43,11 +47,11 @@ impl Seats {
             }
             *count = count.saturating_add(1);
         }
-        Some(Seat { seats: self.clone(), address })
+        Some(PeerPermit { seats: self.clone(), address })
     }
 }
 
-impl Drop for Seat {
+impl Drop for PeerPermit {
     fn drop(&mut self) {
         let Some(address) = self.address else { return };
         let mut taken = self.seats.0.lock();
@@ -85,8 +89,8 @@ mod tests {
 
     #[test]
     fn a_peer_has_its_seats_and_no_more() {
-        let seats = Arc::new(Seats::default());
-        let take = |address: &str| seats.take(Some(address.parse().unwrap()), 2);
+        let seats = Arc::new(PeerLimiter::default());
+        let take = |address: &str| seats.try_acquire(Some(address.parse().unwrap()), 2);
         let taken = [
             take("192.0.2.1"),
             take("::ffff:192.0.2.1"),
@@ -98,7 +102,7 @@ mod tests {
         assert!(take("192.0.2.2").is_some() && take("2001:db8:0:1::1").is_some());
         drop(taken);
         assert!(take("192.0.2.1").is_some() && seats.0.lock().is_empty());
-        assert!((0..3).all(|_| seats.take(None, 0).is_some()));
+        assert!((0..3).all(|_| seats.try_acquire(None, 0).is_some()));
     }
 
     #[test]

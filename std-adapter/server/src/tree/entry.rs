@@ -8,7 +8,7 @@ use datakit_core::vfs::{FileType, Id, Result};
 use parking_lot::RwLock;
 
 use super::{Attributes, Directory, Leaf};
-use crate::ino;
+use crate::inode_numbers;
 
 /// A file, directory or symbolic link together with its name: an inode.
 ///
@@ -67,18 +67,18 @@ impl<C: ?Sized> Node<C> {
 impl Entry {
     /// Creates a directory.
     pub fn dir(name: impl AsRef<[u8]>, dir: impl Directory + 'static) -> Entry {
-        Entry::dir_with_ino(name.as_ref().into(), ino::next(), dir)
+        Entry::dir_with_ino(name.as_ref().into(), inode_numbers::next(), dir)
     }
 
     /// Creates a file.
     pub fn file(name: impl AsRef<[u8]>, file: impl Leaf + 'static) -> Entry {
-        Entry::file_with_ino(name.as_ref().into(), ino::next(), file)
+        Entry::file_with_ino(name.as_ref().into(), inode_numbers::next(), file)
     }
 
     /// Creates a symbolic link.
     pub fn symlink(name: impl AsRef<[u8]>, target: impl AsRef<[u8]>) -> Entry {
         let (name, target) = (name.as_ref().into(), target.as_ref().into());
-        Entry(NodeRef::Symlink(Node::new(name, ino::next(), target)))
+        Entry(NodeRef::Symlink(Node::new(name, inode_numbers::next(), target)))
     }
 
     /// Creates a directory with an inode number of the caller's, as [`with_ino`](Entry::with_ino)

@@ -10,7 +10,7 @@ use parking_lot::Mutex;
 
 use super::file::check_not_executable;
 use super::{BoxFuture, Leaf, OpenLeaf, ready};
-use crate::space::{Grant, Space};
+use crate::budget::{Budget, Reservation};
 
 /// The longest text that a client can write, in bytes. It bounds texts that are kept in memory as a
 /// whole, such as parameters and messages.
@@ -81,7 +81,7 @@ pub struct Text(Arc<Mutex<TextState>>);
 #[derive(Debug, Default)]
 struct TextState {
     text: Arc<Vec<u8>>,
-    grant: Option<Grant>,
+    grant: Option<Reservation>,
 }
 
 impl TextState {
@@ -89,7 +89,7 @@ impl TextState {
         let Some(grant) = &mut self.grant else { return change(Arc::make_mut(&mut self.text)) };
         let mut text = self.text.clone();
         change(Arc::make_mut(&mut text))?;
-        grant.set(text.len() as u64)?;
+        grant.resize(text.len() as u64)?;
         self.text = text;
         Ok(())
     }
@@ -102,10 +102,10 @@ impl Text {
     }
 
     /// Creates a file whose content is charged to `space`. Writes that exceed it fail.
-    pub fn in_space(text: impl Into<Vec<u8>>, space: &Arc<Space>) -> Text {
+    pub fn in_space(text: impl Into<Vec<u8>>, space: &Arc<Budget>) -> Text {
         Text(Arc::new(Mutex::new(TextState {
             text: Arc::new(text.into()),
-            grant: Some(space.empty()),
+            grant: Some(space.empty_reservation()),
         })))
     }
 
@@ -121,7 +121,7 @@ impl Text {
         state.text = Arc::new(text.into());
         if let Some(grant) = &mut state.grant {
             // A full space does not stop the program from setting its own text.
-            let _ = grant.set(state.text.len() as u64);
+            let _ = grant.resize(state.text.len() as u64);
         }
     }
 }

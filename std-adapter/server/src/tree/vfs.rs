@@ -53,7 +53,7 @@ struct Listing {
 
 impl Drop for Listing {
     fn drop(&mut self) {
-        memory::freed(self.entries.len() as u64 * LISTED_ENTRY_SIZE);
+        memory::report_freed(self.entries.len() as u64 * LISTED_ENTRY_SIZE);
     }
 }
 

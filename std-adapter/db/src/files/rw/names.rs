@@ -11,7 +11,7 @@ use super::RwTree;
 use crate::model::tree::{Name, names};
 use crate::transaction::FileAt;
 use datakit_server::clock::now;
-use datakit_server::ino;
+use datakit_server::inode_numbers;
 use datakit_server::tree::{Entry, WeakEntry};
 
 /// The most names of a path. The names below a directory are visited by recursion.
@@ -90,7 +90,7 @@ impl InodeTable {
         if let Some(top) = self.top.inode.upgrade() {
             return top;
         }
-        let top = Inode::new(rw, ino::next(), true, Location::Top);
+        let top = Inode::new(rw, inode_numbers::next(), true, Location::Top);
         self.top.inode = Arc::downgrade(&top);
         top
     }
@@ -103,7 +103,11 @@ impl InodeTable {
         name: &[u8],
         is_dir: bool,
     ) -> Arc<Inode> {
-        let derived = ino::below(dir.number ^ self.epoch, if is_dir { b'D' } else { b'F' }, name);
+        let derived = inode_numbers::hash_of_child(
+            dir.number ^ self.epoch,
+            if is_dir { b'D' } else { b'F' },
+            name,
+        );
         let known = self.known_mut(path);
         if let Some(inode) = known.inode.upgrade() {
             return inode;
@@ -120,8 +124,11 @@ impl InodeTable {
 
     /// What is at `path` was made just now, in place of nothing.
     pub(super) fn made(&mut self, path: &[u8], now: Time) {
-        *self.known_mut(path) =
-            NameEntry { number: Some(ino::next()), changed: Some(now), ..NameEntry::default() };
+        *self.known_mut(path) = NameEntry {
+            number: Some(inode_numbers::next()),
+            changed: Some(now),
+            ..NameEntry::default()
+        };
         self.touch_parent(path, now);
     }
 
@@ -217,7 +224,7 @@ impl InodeTable {
 }
 
 fn epoch() -> u64 {
-    ino::of(ino::next())
+    inode_numbers::hash_of(inode_numbers::next())
 }
 
 impl NameEntry {

@@ -73,7 +73,7 @@ impl Quarantine {
             "{}fetch-{}-{}",
             super::loose::PREFIX,
             std::process::id(),
-            datakit_server::ino::next()
+            datakit_server::inode_numbers::next()
         );
         let apart = Quarantine { dir: objects.join(name), objects };
         let failed = |error: io::Error| Error::io(apart.dir.display(), &error);

@@ -1,96 +1,98 @@
-//! The bytes of a file: chunks with holes between them.
+//! The content of a file: chunks with holes between them.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use datakit_core::vfs::{Error, Result};
 
+use crate::budget::{Budget, Reservation};
 use crate::memory;
-use crate::space::{Grant, Space};
 
 /// Bytes in a chunk.
 const CHUNK: u64 = 64 * 1024;
-/// Contents of more chunks are freed apart: a mebibyte takes a quarter of a millisecond.
-const FEW: usize = 16;
-/// Offsets are signed in a file system.
-const LARGEST: u64 = i64::MAX as u64;
+/// More chunks than this are freed in the background: unmapping a mebibyte takes a quarter of a
+/// millisecond.
+const FREE_IN_PLACE: usize = 16;
+/// The largest size of a file. File systems use signed offsets.
+const MAX_SIZE: u64 = i64::MAX as u64;
 
-/// A file's bytes. What no chunk holds reads as zeros. Clones share the chunks that neither
-/// changes.
+/// The content of a file that may have holes. Holes take no memory and read as zeros.
+///
+/// Clones share chunks until one of them writes to a chunk (copy-on-write). The memory is reserved
+/// from a [`Budget`].
 #[derive(Debug, Clone)]
-pub struct Content {
+pub struct SparseBytes {
     size: u64,
     chunks: BTreeMap<u64, Arc<Chunk>>,
-    space: Arc<Space>,
+    budget: Arc<Budget>,
 }
 
-/// Bytes of a chunk, up to the last one written; what is beyond them is a hole.
+/// The bytes of a chunk up to the last one written. The rest of the chunk is a hole.
 #[derive(Debug)]
 struct Chunk {
     bytes: Vec<u8>,
-    grant: Grant,
+    reservation: Reservation,
 }
 
-impl Content {
-    /// No bytes.
-    pub fn new(space: Arc<Space>) -> Content {
-        Content { size: 0, chunks: BTreeMap::new(), space }
+impl SparseBytes {
+    /// Creates an empty content.
+    pub fn new(budget: Arc<Budget>) -> SparseBytes {
+        SparseBytes { size: 0, chunks: BTreeMap::new(), budget }
     }
 
-    /// These bytes.
+    /// Copies `bytes`.
     ///
     /// # Errors
-    /// [`Error::NoSpace`], [`Error::NoMemory`].
-    pub fn of(bytes: &[u8], space: &Arc<Space>) -> Result<Content> {
-        let mut content = Content::new(space.clone());
+    /// [`Error::NoSpace`] if the budget is exhausted, [`Error::NoMemory`] if the allocation fails.
+    pub fn from_slice(bytes: &[u8], budget: &Arc<Budget>) -> Result<SparseBytes> {
+        let mut content = SparseBytes::new(budget.clone());
         let written = content.write(0, bytes)?;
         if written == bytes.len() { Ok(content) } else { Err(Error::NoSpace) }
     }
 
-    /// The same bytes in another space.
+    /// Copies the content into the memory of another budget.
     ///
     /// # Errors
-    /// Those of [`of`](Content::of).
-    pub fn copy(&self, space: &Arc<Space>) -> Result<Content> {
+    /// [`Error::NoSpace`] if the budget is exhausted, [`Error::NoMemory`] if the allocation fails.
+    pub fn copy_to(&self, budget: &Arc<Budget>) -> Result<SparseBytes> {
         let mut chunks = BTreeMap::new();
         for (index, chunk) in &self.chunks {
-            chunks.insert(*index, Arc::new(chunk.copy(*index, space)?));
+            chunks.insert(*index, Arc::new(chunk.copy_to(*index, budget)?));
         }
-        Ok(Content { size: self.size, chunks, space: space.clone() })
+        Ok(SparseBytes { size: self.size, chunks, budget: budget.clone() })
     }
 
-    /// Whether it takes its memory from `space`.
-    pub fn is_in(&self, space: &Arc<Space>) -> bool {
-        Arc::ptr_eq(&self.space, space)
+    /// Returns whether the memory is reserved from `budget`.
+    pub fn is_charged_to(&self, budget: &Arc<Budget>) -> bool {
+        Arc::ptr_eq(&self.budget, budget)
     }
 
-    /// All bytes, holes included, in one piece.
+    /// Copies the content, including holes, into one allocation.
     ///
     /// # Errors
-    /// [`Error::NoMemory`].
-    pub fn whole(&self) -> Result<Arc<[u8]>> {
+    /// [`Error::NoMemory`] if the allocation fails.
+    pub fn to_bytes(&self) -> Result<Arc<[u8]>> {
         let size = usize::try_from(self.size).map_err(|_| Error::NoMemory)?;
-        // An `Arc` cannot be asked for without aborting when there is none; so the same amount is
-        // asked for before.
+        // Allocating an `Arc` aborts when memory is exhausted, so try the same amount first.
         Vec::<u8>::new().try_reserve_exact(size).map_err(|_| Error::NoMemory)?;
-        let mut whole: Arc<[u8]> = std::iter::repeat_n(0, size).collect();
-        if let Some(bytes) = Arc::get_mut(&mut whole) {
-            self.read(0, bytes);
+        let mut bytes: Arc<[u8]> = std::iter::repeat_n(0, size).collect();
+        if let Some(slice) = Arc::get_mut(&mut bytes) {
+            self.read(0, slice);
         }
-        Ok(whole)
+        Ok(bytes)
     }
 
-    /// Length in bytes.
+    /// Returns the size in bytes, including holes.
     pub fn size(&self) -> u64 {
         self.size
     }
 
-    /// Bytes of memory set aside for it: holes take none.
-    pub(super) fn allocated(&self) -> u64 {
+    /// Returns the bytes of memory that the content takes. Holes take none.
+    pub(crate) fn allocated(&self) -> u64 {
         self.chunks.values().map(|chunk| chunk.bytes.capacity() as u64).sum()
     }
 
-    /// Copies what is at `offset` into `buf`: how many bytes, 0 from the end on.
+    /// Copies the bytes at `offset` into `buf`. Returns their number, which is 0 at the end.
     pub fn read(&self, offset: u64, buf: &mut [u8]) -> usize {
         let left = usize::try_from(self.size.saturating_sub(offset)).unwrap_or(usize::MAX);
         let count = left.min(buf.len());
@@ -110,12 +112,16 @@ impl Content {
         count
     }
 
-    /// Puts `data` at `offset`: how many bytes were taken, all of them unless the space ends
-    /// within.
+    /// Writes `data` at `offset`. Returns the number of bytes written, which is less than the length
+    /// of `data` only if memory runs out on the way.
+    ///
+    /// # Errors
+    /// [`Error::TooLarge`] if the end is beyond 2⁶³ - 1. [`Error::NoSpace`] if the budget is
+    /// exhausted and [`Error::NoMemory`] if the allocation fails, before anything was written.
     pub fn write(&mut self, offset: u64, data: &[u8]) -> Result<usize> {
         offset
             .checked_add(data.len() as u64)
-            .filter(|end| *end <= LARGEST)
+            .filter(|end| *end <= MAX_SIZE)
             .ok_or(Error::TooLarge)?;
         let (mut at, mut rest) = (offset, data);
         while !rest.is_empty() {
@@ -139,62 +145,66 @@ impl Content {
         let mut chunk = match self.chunks.get_mut(&index) {
             Some(chunk) => match Arc::get_mut(chunk) {
                 Some(chunk) => return chunk.write(index, within, data),
-                // A clone has it as well.
-                None => chunk.copy(index, &self.space)?,
+                // A clone shares the chunk.
+                None => chunk.copy_to(index, &self.budget)?,
             },
-            None => Chunk { bytes: Vec::new(), grant: self.space.empty() },
+            None => Chunk { bytes: Vec::new(), reservation: self.budget.empty_reservation() },
         };
         chunk.write(index, within, data)?;
         self.chunks.insert(index, Arc::new(chunk));
         Ok(())
     }
 
-    /// Cuts, or pads with a hole.
+    /// Truncates the content, or extends it with a hole.
+    ///
+    /// # Errors
+    /// [`Error::TooLarge`] if `size` is beyond 2⁶³ - 1. [`Error::NoSpace`] or [`Error::NoMemory`] if
+    /// the last chunk is shared and cannot be copied. The content is then unchanged.
     pub fn set_size(&mut self, size: u64) -> Result<()> {
-        if size > LARGEST {
+        if size > MAX_SIZE {
             return Err(Error::TooLarge);
         }
         if size < self.size {
             let (last, within) = (size / CHUNK, (size % CHUNK) as usize);
-            // First what can fail.
+            // The only step that can fail comes first.
             match self.chunks.get_mut(&last) {
                 Some(chunk) if within > 0 => {
                     if Arc::get_mut(chunk).is_none() {
-                        *chunk = Arc::new(chunk.copy(last, &self.space)?);
+                        *chunk = Arc::new(chunk.copy_to(last, &self.budget)?);
                     }
                     if let Some(chunk) = Arc::get_mut(chunk) {
-                        chunk.cut(within);
+                        chunk.truncate(within);
                     }
                 }
                 _ => {}
             }
-            free(self.chunks.split_off(&size.div_ceil(CHUNK)));
+            free_chunks(self.chunks.split_off(&size.div_ceil(CHUNK)));
         }
         self.size = size;
         Ok(())
     }
 }
 
-impl Drop for Content {
+impl Drop for SparseBytes {
     fn drop(&mut self) {
-        free(std::mem::take(&mut self.chunks));
+        free_chunks(std::mem::take(&mut self.chunks));
     }
 }
 
-/// Gives the space back at once, and the memory behind it without holding the thread up.
-fn free(mut chunks: BTreeMap<u64, Arc<Chunk>>) {
-    if chunks.len() > FEW {
-        // Less than before, which is always granted.
+/// Releases the reservations at once, and frees many chunks in the background.
+fn free_chunks(mut chunks: BTreeMap<u64, Arc<Chunk>>) {
+    if chunks.len() > FREE_IN_PLACE {
+        // Shrinking always succeeds.
         chunks
             .values_mut()
             .filter_map(Arc::get_mut)
-            .for_each(|chunk| chunk.grant.set(0).unwrap_or_default());
-        memory::drop_apart(chunks);
+            .for_each(|chunk| chunk.reservation.resize(0).unwrap_or_default());
+        memory::drop_in_background(chunks);
     }
 }
 
-impl PartialEq for Content {
-    fn eq(&self, other: &Content) -> bool {
+impl PartialEq for SparseBytes {
+    fn eq(&self, other: &SparseBytes) -> bool {
         let (mut ours, mut theirs) = ([0; 4096], [0; 4096]);
         let indexes = || self.chunks.keys().chain(other.chunks.keys());
         let mut offsets =
@@ -205,11 +215,11 @@ impl PartialEq for Content {
     }
 }
 
-impl Eq for Content {}
+impl Eq for SparseBytes {}
 
 impl Chunk {
-    fn copy(&self, index: u64, space: &Arc<Space>) -> Result<Chunk> {
-        let mut copy = Chunk { bytes: Vec::new(), grant: space.empty() };
+    fn copy_to(&self, index: u64, budget: &Arc<Budget>) -> Result<Chunk> {
+        let mut copy = Chunk { bytes: Vec::new(), reservation: budget.empty_reservation() };
         copy.reserve(index, self.bytes.capacity())?;
         copy.write(index, 0, &self.bytes)?;
         Ok(copy)
@@ -228,35 +238,35 @@ impl Chunk {
         Ok(())
     }
 
-    /// Only the first chunk grows by doubling, so that small files stay small: a file that has a
-    /// second one gets long.
+    /// Reserves memory up to `end`. Only the first chunk grows by doubling, which keeps small files
+    /// small. A file with a second chunk is likely to grow, so the others get their full size.
     fn reserve(&mut self, index: u64, end: usize) -> Result<()> {
         if end <= self.bytes.capacity() {
             return Ok(());
         }
-        let room = if index == 0 { end.next_power_of_two().max(64) } else { CHUNK as usize };
-        self.grant.set(room as u64)?;
+        let capacity = if index == 0 { end.next_power_of_two().max(64) } else { CHUNK as usize };
+        self.reservation.resize(capacity as u64)?;
         self.bytes
-            .try_reserve_exact(room.saturating_sub(self.bytes.len()))
+            .try_reserve_exact(capacity.saturating_sub(self.bytes.len()))
             .map_err(|_| Error::NoMemory)
     }
 
-    fn cut(&mut self, length: usize) {
+    fn truncate(&mut self, length: usize) {
         self.bytes.truncate(length);
         self.bytes.shrink_to_fit();
-        // Less than before, which is always granted.
-        let _ = self.grant.set(self.bytes.capacity() as u64);
+        // Shrinking always succeeds.
+        let _ = self.reservation.resize(self.bytes.capacity() as u64);
     }
 }
 
-/// Copies `from` to the start of `to`, which is at least as long.
+/// Copies `from` to the start of `to`, which must be at least as long.
 fn copy_to_start(to: &mut [u8], from: &[u8]) {
     if let Some(to) = to.get_mut(..from.len()) {
         to.copy_from_slice(from);
     }
 }
 
-/// Fills `to` from `from`, and with zeros where that ends.
+/// Fills `to` with the bytes of `from`, then with zeros.
 fn copy_or_zero(to: &mut [u8], from: &[u8]) {
     let (copied, zeroed) = to.split_at_mut(from.len().min(to.len()));
     copied.copy_from_slice(from.get(..copied.len()).unwrap_or_default());
@@ -268,37 +278,37 @@ mod tests {
     use super::*;
 
     #[test]
-    fn clones_share_what_neither_changes() {
-        let space = Space::new(1 << 20);
-        let mut one = Content::of(&[1; 3 * CHUNK as usize], &space).unwrap();
-        let used = space.used();
+    fn clones_share_chunks_until_one_changes_them() {
+        let budget = Budget::new(1 << 20);
+        let mut one = SparseBytes::from_slice(&[1; 3 * CHUNK as usize], &budget).unwrap();
+        let used = budget.used();
         let other = one.clone();
-        assert_eq!((space.used(), one == other), (used, true));
+        assert_eq!((budget.used(), one == other), (used, true));
         one.write(CHUNK, b"x").unwrap();
-        assert_eq!((space.used(), one == other), (used + CHUNK, false));
+        assert_eq!((budget.used(), one == other), (used + CHUNK, false));
         one.set_size(CHUNK + 10).unwrap();
         let mut bytes = [0; 2];
         assert_eq!((other.read(CHUNK, &mut bytes), bytes, other.size()), (2, [1, 1], 3 * CHUNK));
         drop(other);
-        assert_eq!(&one.whole().unwrap()[CHUNK as usize - 1..][..3], b"\x01x\x01");
+        assert_eq!(&one.to_bytes().unwrap()[CHUNK as usize - 1..][..3], b"\x01x\x01");
         drop(one);
-        assert_eq!(space.used(), 0);
+        assert_eq!(budget.used(), 0);
     }
 
     #[test]
-    fn a_change_that_is_refused_leaves_the_content_as_it_was() {
-        let whole = Space::new(4 * CHUNK);
-        let (one, other) = (whole.part(3 * CHUNK), whole.part(3 * CHUNK));
-        let mut content = Content::of(&[7; 3 * CHUNK as usize], &one).unwrap();
+    fn a_failed_change_leaves_the_content_unchanged() {
+        let parent = Budget::new(4 * CHUNK);
+        let (one, other) = (parent.child(3 * CHUNK), parent.child(3 * CHUNK));
+        let mut content = SparseBytes::from_slice(&[7; 3 * CHUNK as usize], &one).unwrap();
         assert_eq!(content.write(3 * CHUNK, b"x"), Err(Error::NoSpace));
         let clone = content.clone();
         assert_eq!(content.set_size(10), Err(Error::NoSpace));
         assert_eq!(content.write(5, b"x"), Err(Error::NoSpace));
         assert_eq!(content, clone);
-        // What one part uses the other one cannot.
-        assert!(Content::of(&[7; 2 * CHUNK as usize], &other).is_err());
-        assert_eq!((one.used(), other.used(), whole.used()), (3 * CHUNK, 0, 3 * CHUNK));
+        // Both children draw on the limit of their parent.
+        assert!(SparseBytes::from_slice(&[7; 2 * CHUNK as usize], &other).is_err());
+        assert_eq!((one.used(), other.used(), parent.used()), (3 * CHUNK, 0, 3 * CHUNK));
         drop((content, clone));
-        assert!(Content::of(&[7; 2 * CHUNK as usize], &other).is_ok());
+        assert!(SparseBytes::from_slice(&[7; 2 * CHUNK as usize], &other).is_ok());
     }
 }
