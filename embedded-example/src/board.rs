@@ -1,15 +1,15 @@
-//! The board's tree.
+//! The tree of the board.
 
 use core::fmt::{self, Write};
 
 use datakit_core::files::{Command, Doc, Help, LevelFile, Live, Queue, Status};
 use datakit_core::vfs::{Dir, Error, Result, dir, file};
 
-use crate::facts::{self, uptime_ms};
 use crate::params::{PARAMS, settings};
-use crate::signal::{Signal, Zone};
+use crate::simulation::{Simulation, Zone};
+use crate::state::{self, uptime_ms};
 
-/// What `ls /` shows.
+/// The root directory.
 pub static ROOT: Dir = Dir::new(&[
     file("help", &Help::new(&ROOT)),
     dir("board", &BOARD),
@@ -25,12 +25,12 @@ static BOARD: Dir = Dir::new(&[
     file("name", &Doc::new("lm3s6965evb")),
     file(
         "clock",
-        &Status::new(|out: &mut dyn Write| writeln!(out, "{} Hz", facts::CLOCK_HZ.get())),
+        &Status::new(|out: &mut dyn Write| writeln!(out, "{} Hz", state::CLOCK_HZ.get())),
     ),
     file("build", &Doc::new(BUILD)),
 ]);
 
-/// Which program this is.
+/// The name and the version of the firmware.
 const BUILD: &str = concat!(env!("CARGO_PKG_NAME"), " ", env!("CARGO_PKG_VERSION"));
 
 static NET: Dir = Dir::new(&[
@@ -38,25 +38,25 @@ static NET: Dir = Dir::new(&[
     file("mac", &Status::new(mac)),
     file(
         "frames-in",
-        &Status::new(|out: &mut dyn Write| writeln!(out, "{}", facts::FRAMES_IN.get())),
+        &Status::new(|out: &mut dyn Write| writeln!(out, "{}", state::FRAMES_IN.get())),
     ),
     file(
         "frames-out",
-        &Status::new(|out: &mut dyn Write| writeln!(out, "{}", facts::FRAMES_OUT.get())),
+        &Status::new(|out: &mut dyn Write| writeln!(out, "{}", state::FRAMES_OUT.get())),
     ),
     file(
         "frames-dropped",
-        &Status::new(|out: &mut dyn Write| writeln!(out, "{}", facts::FRAMES_DROPPED.get())),
+        &Status::new(|out: &mut dyn Write| writeln!(out, "{}", state::FRAMES_DROPPED.get())),
     ),
 ]);
 
 fn address(out: &mut dyn Write) -> fmt::Result {
-    let [a, b, c, d] = facts::ADDRESS;
-    writeln!(out, "{a}.{b}.{c}.{d}/{}", facts::PREFIX)
+    let [a, b, c, d] = state::ADDRESS;
+    writeln!(out, "{a}.{b}.{c}.{d}/{}", state::PREFIX)
 }
 
 fn mac(out: &mut dyn Write) -> fmt::Result {
-    let [a, b, c, d, e, f] = facts::MAC.get();
+    let [a, b, c, d, e, f] = state::MAC.get();
     writeln!(out, "{a:02x}:{b:02x}:{c:02x}:{d:02x}:{e:02x}:{f:02x}")
 }
 
@@ -65,13 +65,13 @@ static SYS: Dir = Dir::new(&[
     file("stack", &Status::new(stack)),
     file(
         "connections",
-        &Status::new(|out: &mut dyn Write| writeln!(out, "{}", facts::CONNECTIONS.get())),
+        &Status::new(|out: &mut dyn Write| writeln!(out, "{}", state::CONNECTIONS.get())),
     ),
     file("reset", &RESET),
 ]);
 
 fn stack(out: &mut dyn Write) -> fmt::Result {
-    let stack = facts::STACK.get().map(|ask| ask()).unwrap_or_default();
+    let stack = state::STACK.get().map(|probe| probe()).unwrap_or_default();
     writeln!(out, "{} of {} bytes", stack.used, stack.size)
 }
 
@@ -81,56 +81,56 @@ fn reset(command: &str, reply: &mut dyn Write) -> Result<()> {
     if command != "reset" {
         return Err(Error::Invalid.with_message("write `reset` to restart the board"));
     }
-    facts::RESET.set(true);
-    // The text has room for it.
+    state::RESET.set(true);
+    // The reply has room for it.
     let _ = reply.write_str("restarting\n");
     Ok(())
 }
 
 static LOG: Dir = Dir::new(&[
-    file("doc", &Doc::new("what the board says on its serial port, in defmt's frames")),
-    file("level", &LevelFile::new(&facts::LEVEL)),
+    file("doc", &Doc::new("log of the board on its serial port, as defmt frames")),
+    file("level", &LevelFile::new(&state::LEVEL)),
 ]);
 
-/// What happened, each event once and in order.
+/// The stream of events, each once and in order.
 pub static EVENTS: Queue<Event, 16> =
-    Queue::new(|event, out| writeln!(out, "{} {}", Seconds(event.at_ms), event.what));
+    Queue::new(|event, out| writeln!(out, "{} {}", Seconds(event.at_ms), event.kind));
 
-/// The latest step of the light and the sensor.
+/// The stream of the latest step of the light and the sensor.
 pub static TICKS: Live<Tick> = Live::new(Tick::FIRST, |tick, out| {
     let light = if tick.lit { "on" } else { "off" };
     writeln!(out, "{} {} light {light} sample {}", Seconds(tick.at_ms), tick.number, tick.sample)
 });
 
-/// Something that happened.
+/// An event, with its time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Event {
     at_ms: u64,
-    what: What,
+    kind: EventKind,
 }
 
-/// What can happen.
+/// The kind of an event.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum What {
+pub enum EventKind {
     /// The board has started.
     Boot,
-    /// A client was given a seat.
+    /// A client was assigned a slot.
     Connected,
-    /// A client left.
+    /// A client disconnected.
     Disconnected,
-    /// The sample went beyond a limit, or came back.
+    /// The sample entered another zone.
     Entered(Zone, i32),
 }
 
-impl fmt::Display for What {
+impl fmt::Display for EventKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            What::Boot => f.write_str("boot"),
-            What::Connected => f.write_str("connected"),
-            What::Disconnected => f.write_str("disconnected"),
-            What::Entered(Zone::Low, sample) => write!(f, "low {sample}"),
-            What::Entered(Zone::Normal, sample) => write!(f, "normal {sample}"),
-            What::Entered(Zone::High, sample) => write!(f, "high {sample}"),
+            EventKind::Boot => f.write_str("boot"),
+            EventKind::Connected => f.write_str("connected"),
+            EventKind::Disconnected => f.write_str("disconnected"),
+            EventKind::Entered(Zone::Low, sample) => write!(f, "low {sample}"),
+            EventKind::Entered(Zone::Normal, sample) => write!(f, "normal {sample}"),
+            EventKind::Entered(Zone::High, sample) => write!(f, "high {sample}"),
         }
     }
 }
@@ -148,7 +148,7 @@ impl Tick {
     const FIRST: Tick = Tick { at_ms: 0, number: 0, lit: false, sample: 0 };
 }
 
-/// Milliseconds, shown as seconds.
+/// Milliseconds that are displayed as seconds.
 struct Seconds(u64);
 
 impl fmt::Display for Seconds {
@@ -157,15 +157,15 @@ impl fmt::Display for Seconds {
     }
 }
 
-/// Puts an event on `events`.
-pub fn tell(what: What) {
-    EVENTS.publish(Event { at_ms: uptime_ms(), what });
+/// Publishes an event on the stream `events`.
+pub fn publish_event(kind: EventKind) {
+    EVENTS.publish(Event { at_ms: uptime_ms(), kind });
 }
 
-/// Turns the light and takes a sample, by the parameters, and shows both: whether the light is on
-/// now, and milliseconds until the next step is due.
-pub fn step(signal: &mut Signal) -> (bool, u32) {
-    let step = signal.step(&settings());
+/// Performs a step of the simulation as the parameters say, and publishes its result. Returns whether
+/// the light is on, and the milliseconds until the next step.
+pub fn step(simulation: &mut Simulation) -> (bool, u32) {
+    let step = simulation.step(&settings());
     TICKS.publish(Tick {
         at_ms: uptime_ms(),
         number: step.number,
@@ -173,7 +173,7 @@ pub fn step(signal: &mut Signal) -> (bool, u32) {
         sample: step.sample,
     });
     if let Some(zone) = step.entered {
-        tell(What::Entered(zone, step.sample));
+        publish_event(EventKind::Entered(zone, step.sample));
     }
     (step.lit, step.wait_ms)
 }
@@ -191,7 +191,10 @@ mod tests {
 
     type Tree = StaticTree<4, 128>;
 
-    fn opened<R>(path: &str, with: impl AsyncFnOnce(&Tree, &<Tree as Vfs>::Open) -> R) -> R {
+    fn with_open_file<R>(
+        path: &str,
+        with: impl AsyncFnOnce(&Tree, &<Tree as Vfs>::Open) -> R,
+    ) -> R {
         let tree = Tree::new(&ROOT);
         block_on(async {
             let mut inode = tree.root();
@@ -204,7 +207,7 @@ mod tests {
     }
 
     fn read(path: &str) -> String {
-        opened(path, async |tree, open| {
+        with_open_file(path, async |tree, open| {
             let mut buf = [0; 128];
             let n = tree.read(open, 0, &mut buf).await.unwrap();
             String::from_utf8(buf[..n].into()).unwrap()
@@ -212,54 +215,54 @@ mod tests {
     }
 
     fn write(path: &str, text: &str) -> Result<usize> {
-        opened(path, async |tree, open| {
+        with_open_file(path, async |tree, open| {
             let written = tree.write(open, 0, text.as_bytes()).await?;
             tree.flush(open).await.map(|()| written)
         })
     }
 
     #[test]
-    fn a_parameter_drives_the_next_step() {
+    fn parameters_control_the_next_step() {
         write("params/blink/period", "200\n").unwrap();
         write("params/blink/duty", "25").unwrap();
         write("params/wave/offset", "10").unwrap();
-        let mut signal = Signal::new();
-        let steps = [(); 2].map(|()| step(&mut signal));
+        let mut simulation = Simulation::new();
+        let steps = [(); 2].map(|()| step(&mut simulation));
         assert_eq!(steps, [(true, 50), (false, 150)]);
         let tick = read("ticks");
         assert!(tick.starts_with("0.000 2 light off sample -50\n"), "{tick}");
     }
 
     #[test]
-    fn a_limit_across_the_other_one_is_refused() {
+    fn limits_must_not_cross() {
         let error = write("params/limits/low", "2000000").unwrap_err();
         assert_eq!(error.to_string(), "the lower limit must be below the upper one");
         assert_eq!(read("params/limits/low"), "-90\n");
     }
 
     #[test]
-    fn a_reset_must_be_meant() {
+    fn reset_requires_the_word_reset() {
         assert_eq!(
             write("sys/reset", "now").unwrap_err().to_string(),
             "write `reset` to restart the board"
         );
-        assert!(!facts::RESET.get());
+        assert!(!state::RESET.get());
         write("sys/reset", "reset").unwrap();
-        assert!(facts::RESET.get());
+        assert!(state::RESET.get());
     }
 
     #[test]
-    fn hardware_that_is_not_there_reads_as_nothing() {
+    fn files_of_missing_hardware_read_as_zero() {
         assert_eq!(read("sys/stack"), "0 of 0 bytes\n");
         assert_eq!(read("net/mac"), "00:00:00:00:00:00\n");
         assert_eq!(read("net/address"), "10.0.2.15/24\n");
     }
 
     #[test]
-    fn every_event_is_told_in_order() {
-        opened("events", async |tree, open| {
-            tell(What::Connected);
-            tell(What::Entered(Zone::High, 95));
+    fn events_are_delivered_in_order() {
+        with_open_file("events", async |tree, open| {
+            publish_event(EventKind::Connected);
+            publish_event(EventKind::Entered(Zone::High, 95));
             let mut buf = [0; 32];
             let n = tree.read(open, 0, &mut buf).await.unwrap();
             assert_eq!(&buf[..n], b"0.000 connected\n");

@@ -1,16 +1,15 @@
-//! The arithmetic of a clock: a counter of 24 bits that counts down, and an interrupt each time it
-//! comes round.
+//! The arithmetic of the clock, which extends a 24-bit counter. The counter counts down and raises
+//! an interrupt at each wrap-around.
 
 /// The highest count.
 pub const TOP: u32 = 0x00ff_ffff;
 
-/// Cycles since boot, after so many rounds and with so much `left` of the next one; never less than
-/// `before`, the last answer.
+/// Returns the cycles since boot, from the number of finished rounds and the current count `left`.
+/// The result is never less than `before`, the previous result.
 ///
-/// A round begins at 0, where the interrupt is raised, and goes on with the highest count; so does
-/// the very first one. An emulator that its host keeps waiting shows the 0 of a round that has
-/// ended, but raises the interrupt later: between the two a round is missing, and the clock stands
-/// still.
+/// A round, including the first, starts at 0, where the interrupt is raised, and continues from the
+/// highest count down. An emulator on a busy host may show the 0 of a finished round and raise the
+/// interrupt only later. In between, one round is missing, and the clock stands still.
 pub fn cycles(rounds: u32, left: u32, before: u64) -> u64 {
     let elapsed = (TOP + 1).wrapping_sub(left) & TOP;
     (u64::from(rounds) * u64::from(TOP + 1) + u64::from(elapsed)).max(before)
@@ -21,7 +20,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn rounds_follow_each_other_without_a_gap() {
+    fn rounds_are_contiguous() {
         assert_eq!(cycles(0, 0, 0), 0);
         assert_eq!(cycles(0, TOP, 0), 1);
         assert_eq!(cycles(0, 1, 0), u64::from(TOP));
@@ -32,7 +31,7 @@ mod tests {
     #[test]
     fn time_never_goes_back() {
         let mut before = 0;
-        // The fourth shows the end of the first round, of which the interrupt is still to come.
+        // The fourth reading is the end of the first round, before its interrupt.
         for (rounds, left) in [(0, 0), (0, TOP), (0, 1), (0, 0), (1, 0), (1, TOP), (1, 5)] {
             let now = cycles(rounds, left, before);
             assert!(now >= before, "{now} after {before}");

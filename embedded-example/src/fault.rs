@@ -1,9 +1,10 @@
-//! The end after a panic or a fault: out of QEMU with exit code 101, into a debugger, or a reset
-//! where there is neither.
+//! The exit after a panic or a fault: QEMU exits with code 101, a debugger stops at a breakpoint, and
+//! without either the board resets.
 //!
-//! Semihosting is a breakpoint, and nothing tells whether somebody takes it: a debugger sets a bit,
-//! QEMU sets none. If nobody does, the breakpoint is a fault, whose handler resets. A breakpoint
-//! within that handler would lock the processor up, so the handler is left first.
+//! Semihosting executes a breakpoint. The firmware cannot tell whether something handles it: a
+//! debugger sets a status bit, but QEMU does not. If nothing does, the breakpoint raises a fault,
+//! and the fault handler resets the board. A breakpoint within the fault handler would lock up the
+//! processor, so the firmware returns from the handler first.
 
 use core::arch::asm;
 use core::sync::atomic::{AtomicBool, Ordering};
@@ -11,22 +12,22 @@ use core::sync::atomic::{AtomicBool, Ordering};
 use cortex_m::peripheral::SCB;
 use cortex_m::peripheral::scb::{Exception, VectActive};
 
-/// Whether the breakpoint was tried.
-static ENDING: AtomicBool = AtomicBool::new(false);
+/// Whether the breakpoint was executed.
+static EXITING: AtomicBool = AtomicBool::new(false);
 
-/// Ends the program.
-pub fn end() -> ! {
-    reset_if_ending();
-    ENDING.store(true, Ordering::Relaxed);
+/// Stops the program.
+pub fn exit() -> ! {
+    reset_if_exiting();
+    EXITING.store(true, Ordering::Relaxed);
     if matches!(SCB::vect_active(), VectActive::Exception(Exception::HardFault)) {
-        leave();
+        return_to_breakpoint();
     }
     breakpoint()
 }
 
-/// Called by the handler of faults: nobody took the breakpoint.
-pub fn reset_if_ending() {
-    if ENDING.load(Ordering::Relaxed) {
+/// Resets the board if nothing handled the breakpoint. The fault handler calls this.
+pub fn reset_if_exiting() {
+    if EXITING.load(Ordering::Relaxed) {
         SCB::sys_reset();
     }
 }
@@ -35,20 +36,20 @@ extern "C" fn breakpoint() -> ! {
     semihosting::process::exit(101)
 }
 
-/// The registers that the processor saves when it enters a handler: r0 to r3, r12, lr, pc, xpsr.
+/// The registers that the processor saves on exception entry: r0 to r3, r12, lr, pc, xpsr.
 #[repr(C, align(8))]
 struct Frame([u32; 8]);
 
-/// Returns from the handler of faults, but to `breakpoint`. Where an interrupt is active the
-/// processor refuses that with one more fault.
-fn leave() -> ! {
+/// Returns from the fault handler to `breakpoint`. If another interrupt is active, the processor
+/// refuses the return with another fault.
+fn return_to_breakpoint() -> ! {
     const THUMB: u32 = 1 << 24;
-    /// To a program, on the main stack.
+    /// EXC_RETURN: to thread mode, with the main stack.
     const RETURN: u32 = 0xffff_fff9;
     let pc = breakpoint as extern "C" fn() -> ! as usize as u32;
     let frame = Frame([0, 0, 0, 0, 0, u32::MAX, pc & !1, THUMB]);
-    // SAFETY: the frame is aligned and on the stack; what is above it is used no more, and what is
-    // below is free.
+    // SAFETY: the frame is aligned and on the stack. What is above it is no longer used, and what
+    // is below is free.
     unsafe {
         asm!("msr msp, {frame}", "bx {to}", frame = in(reg) &frame, to = in(reg) RETURN, options(noreturn))
     }

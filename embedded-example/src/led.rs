@@ -1,16 +1,16 @@
-//! The board's status light, on pin 0 of port F.
+//! The status light of the board, on pin 0 of port F.
 
 use crate::reg::registers;
 
 registers! {
     RCGC2 = 0x400F_E108;
-    /// The data register, with every pin but 0 masked out by the address.
+    /// The data register. The address masks all pins except 0.
     PIN = 0x4002_5004;
     DIR = 0x4002_5400;
     DEN = 0x4002_551C;
 }
 
-/// Makes the pin an output, dark.
+/// Configures the pin as an output and turns the light off.
 pub fn start() {
     RCGC2.set(1 << 5);
     DIR.set(1);

@@ -1,12 +1,12 @@
-//! What the board is made of, without the board: its tree and what the tree drives.
+//! The hardware-independent half of the firmware: the tree of the board, and what it controls.
 //!
-//! Depends on nothing but `datakit-core`, so that the host can serve and test the very same tree.
+//! It depends only on `datakit-core`, so the host can serve and test the same tree.
 #![no_std]
 #![forbid(unsafe_code)]
 
 pub mod board;
 pub mod cycles;
-pub mod facts;
 pub mod params;
-pub mod shares;
-pub mod signal;
+pub mod quota;
+pub mod simulation;
+pub mod state;

@@ -1,10 +1,10 @@
-//! defmt over UART0, one frame per line of log; nothing at all without the feature `log`.
+//! The log: defmt over UART0, one frame for each line. Without the feature `log` it is empty.
 
-/// Logs at `debug`, `info`, `warn` or `error`, if `log/level` lets it through.
+/// Logs a line at `debug`, `info`, `warn` or `error`, if the file `log/level` allows it.
 macro_rules! log {
     ($level:ident, $text:literal $(, $arg:expr)* $(,)?) => {{
         #[cfg(feature = "log")]
-        if datakit_firmware::facts::LEVEL.get() >= $crate::log::level::$level {
+        if datakit_firmware::state::LEVEL.get() >= $crate::log::level::$level {
             defmt::$level!($text $(, $arg)*);
         }
         #[cfg(not(feature = "log"))]
@@ -13,7 +13,7 @@ macro_rules! log {
 }
 pub(crate) use log;
 
-/// Which of the levels in `log/level` a line needs.
+/// The minimum values of `log/level` for each defmt level.
 #[cfg(feature = "log")]
 #[allow(non_upper_case_globals, dead_code)]
 pub mod level {
@@ -37,13 +37,13 @@ mod uart {
     registers! {
         RCGC1 = 0x400F_E104;
         DR = 0x4000_C000;
-        /// Flags: bit 5, no room to send.
+        /// Flags. Bit 5 is set while the transmit FIFO is full.
         FR = 0x4000_C018;
         LCRH = 0x4000_C02C;
         CTL = 0x4000_C030;
     }
 
-    /// Starts the UART, 8 bits, with FIFOs. The speed is QEMU's.
+    /// Starts the UART with 8 bits and FIFOs. QEMU ignores the baud rate.
     pub fn start() {
         RCGC1.set(1);
         LCRH.write(0x70);
@@ -64,11 +64,12 @@ mod uart {
 
     struct Shared(UnsafeCell<State>);
 
-    /// Whether a frame has begun and not ended.
-    static BEGUN: AtomicBool = AtomicBool::new(false);
+    /// Whether a frame has started and not ended.
+    static IN_FRAME: AtomicBool = AtomicBool::new(false);
 
-    // SAFETY: only touched between `acquire` and `release`, where interrupts are disabled and there
-    // is one core; a fault, which nothing disables, ends in a panic and finds out by `BEGUN`.
+    // SAFETY: accessed only between `acquire` and `release`, with interrupts disabled on a single
+    // core. Faults cannot be disabled, but their handler panics, and then `IN_FRAME` makes
+    // `acquire` exit before it accesses the state.
     unsafe impl Sync for Shared {}
 
     static STATE: Shared = Shared(UnsafeCell::new(State {
@@ -79,18 +80,18 @@ mod uart {
     #[defmt::global_logger]
     struct Uart;
 
-    // SAFETY: `acquire` disables interrupts until `release`, so that frames of different contexts
-    // do not mix.
+    // SAFETY: `acquire` disables interrupts until `release`, so frames of different contexts are
+    // not interleaved.
     unsafe impl defmt::Logger for Uart {
         fn acquire() {
-            // SAFETY: ended by `release`, which defmt calls once for each `acquire`.
+            // SAFETY: defmt calls `release` once for each `acquire`.
             let restore = unsafe { critical_section::acquire() };
-            if BEGUN.swap(true, Ordering::Relaxed) {
-                // A fault or a panic while a line is written: there is no way to tell of it.
-                crate::fault::end();
+            if IN_FRAME.swap(true, Ordering::Relaxed) {
+                // A fault or a panic within a line cannot be logged.
+                crate::fault::exit();
             }
-            // SAFETY: interrupts are disabled and no other reference lives: each is gone at the end
-            // of its statement.
+            // SAFETY: interrupts are disabled, and no other reference exists, because none outlives
+            // the method that creates it.
             let state = unsafe { &mut *STATE.0.get() };
             state.restore = restore;
             state.encoder.start_frame(send);
@@ -103,8 +104,8 @@ mod uart {
             let state = unsafe { &mut *STATE.0.get() };
             state.encoder.end_frame(send);
             let restore = state.restore;
-            BEGUN.store(false, Ordering::Relaxed);
-            // SAFETY: the state that `acquire` was given.
+            IN_FRAME.store(false, Ordering::Relaxed);
+            // SAFETY: `restore` comes from the matching `acquire`.
             unsafe { critical_section::release(restore) }
         }
 
@@ -118,17 +119,17 @@ mod uart {
     defmt::timestamp!("{=u64:us}", embassy_time_driver::now());
 }
 
-/// Makes the log ready, where there is one.
+/// Starts the log, if the firmware has one.
 pub fn start() {
     #[cfg(feature = "log")]
     uart::start();
 }
 
-/// The last words: where it happened and why, then the end.
+/// Logs the location and the message of the panic, and exits.
 #[panic_handler]
 fn panic(info: &core::panic::PanicInfo<'_>) -> ! {
     #[cfg(feature = "log")]
     defmt::error!("{}", defmt::Display2Format(info));
     let _ = info;
-    crate::fault::end()
+    crate::fault::exit()
 }

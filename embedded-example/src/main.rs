@@ -1,22 +1,21 @@
-//! The board: QEMU's lm3s6965evb, a Cortex-M3 with 256 KiB of flash and 64 KiB of RAM.
+//! The firmware for QEMU's lm3s6965evb: a Cortex-M3 with 256 KiB of flash and 64 KiB of RAM.
 //!
-//! `cargo run --release` boots it; `datakit -a tcp://127.0.0.1:5641 ls` or any other 9P client
-//! looks around:
+//! `cargo run --release` boots it. `datakit -a tcp://127.0.0.1:5641 ls /` or any other 9P client
+//! shows its tree:
 //!
 //! ```text
-//! board/  name clock build                params/  blink/ wave/ limits/ net/ and help, what each parameter takes
-//! net/    address mac frames-in ...       sys/     uptime stack connections, and reset: write `reset` to it
-//! log/    doc level                       events   what happened, each once      ticks  the light and the sensor, live
+//! board/  name clock build                params/  blink/ wave/ limits/ net/, and help
+//! net/    address mac frames-in ...       sys/     uptime stack connections reset
+//! log/    doc level                       events   one line per event      ticks  light and sensor
 //! ```
 //!
-//! Here are the executor, the interrupts and the tasks; what the board *is* stands in the library
-//! beside it.
+//! This file has the executor, the interrupt handlers and the tasks. The tree is in the library.
 #![no_std]
 #![no_main]
 #![expect(
     clippy::expect_used,
     clippy::panic,
-    reason = "a board that cannot start stops at once; nothing of it is reachable from the network"
+    reason = "a board that cannot start must stop; no panic here is reachable from the network"
 )]
 
 mod fault;
@@ -34,9 +33,9 @@ use core::sync::atomic::{AtomicBool, Ordering};
 use cortex_m::interrupt::InterruptNumber;
 use cortex_m::peripheral::NVIC;
 use cortex_m_rt::ExceptionFrame;
-use datakit_firmware::board::{self, What};
-use datakit_firmware::signal::Signal;
-use datakit_firmware::{facts, params};
+use datakit_firmware::board::{self, EventKind};
+use datakit_firmware::simulation::Simulation;
+use datakit_firmware::{params, state};
 use embassy_executor::{Spawner, raw};
 use embassy_futures::select::select;
 use embassy_net::Runner;
@@ -45,21 +44,21 @@ use log::log;
 use static_cell::{ConstStaticCell, StaticCell};
 
 use crate::mac::Mac;
-use crate::serve::{Hall, Opened, Seat, Tree};
+use crate::serve::{Acceptor, Quota, SlotMemory, Tree};
 
 #[cortex_m_rt::entry]
 fn main() -> ! {
     static EXECUTOR: StaticCell<raw::Executor> = StaticCell::new();
     log::start();
     led::start();
-    facts::CLOCK_HZ.set(time::CLOCK_HZ);
-    facts::UPTIME.set(Some(|| Instant::now().as_millis()));
-    facts::STACK.set(Some(stack::high_water));
+    state::CLOCK_HZ.set(time::CLOCK_HZ);
+    state::UPTIME.set(Some(|| Instant::now().as_millis()));
+    state::STACK.set(Some(stack::usage));
     if let Some(mut core) = cortex_m::Peripherals::take() {
         time::start(&mut core);
     }
     for irq in [time::IRQ, mac::IRQ] {
-        // SAFETY: both handlers are in place, and no critical section of ours is made of masked
+        // SAFETY: both handlers are ready, and no critical section here relies on masked
         // interrupts.
         unsafe { NVIC::unmask(Irq(irq)) };
     }
@@ -67,10 +66,10 @@ fn main() -> ! {
     start(executor.spawner());
     loop {
         WOKEN.store(false, Ordering::Relaxed);
-        // SAFETY: from here only, so never from within itself.
+        // SAFETY: this is the only call, so `poll` is never called recursively.
         unsafe { executor.poll() };
-        // An interrupt between the look and the sleep ends the sleep at once, even while it is
-        // disabled. Not WFE: QEMU does not sleep in it.
+        // WFI returns on a pending interrupt even if interrupts are disabled, so an interrupt
+        // between the check and the sleep is not missed. WFE would not sleep in QEMU.
         cortex_m::interrupt::free(|_| {
             if !WOKEN.load(Ordering::Relaxed) {
                 cortex_m::asm::wfi();
@@ -79,27 +78,30 @@ fn main() -> ! {
     }
 }
 
-/// Starts every task of the board. Not inlined: what it moves to its place is not to stay on the
-/// stack of `main`.
+/// Starts all tasks. Not inlined, so that the values it moves into statics do not stay on the stack
+/// of `main`.
 #[inline(never)]
 fn start(spawner: Spawner) {
     static TREE: StaticCell<Tree> = StaticCell::new();
-    static MEMORY: [ConstStaticCell<Seat>; serve::SEATS] =
-        [const { ConstStaticCell::new(Seat::new()) }; serve::SEATS];
-    static OPENED: StaticCell<Opened> = StaticCell::new();
-    let tree = (&*TREE.init_with(|| Tree::new(&board::ROOT)), &*OPENED.init_with(Opened::new));
+    static MEMORY: [ConstStaticCell<SlotMemory>; serve::CLIENT_SLOTS] =
+        [const { ConstStaticCell::new(SlotMemory::new()) }; serve::CLIENT_SLOTS];
+    static QUOTA: StaticCell<Quota> = StaticCell::new();
+    let tree = (&*TREE.init_with(|| Tree::new(&board::ROOT)), &*QUOTA.init_with(Quota::new));
     let (stack, runner) = net::start(Instant::now().as_ticks());
     spawner.spawn(network(runner).expect("spawned once"));
-    let hall = serve::start(stack);
+    let acceptor = serve::start(stack);
     for number in 0..net::SOCKETS {
-        spawner.spawn(door(hall, number).expect("as many as there are sockets"));
+        spawner.spawn(listener(acceptor, number).expect("the pool has a task for each socket"));
     }
     for (number, memory) in MEMORY.iter().enumerate() {
-        spawner.spawn(seat(hall, number, tree, memory.take()).expect("as many as there are seats"));
+        spawner.spawn(
+            client_slot(acceptor, number, tree, memory.take())
+                .expect("the pool has a task for each slot"),
+        );
     }
     spawner.spawn(blink().expect("spawned once"));
     spawner.spawn(restart().expect("spawned once"));
-    board::tell(What::Boot);
+    board::publish_event(EventKind::Boot);
     log!(info, "listening");
 }
 
@@ -109,77 +111,76 @@ async fn network(mut runner: Runner<'static, Mac>) -> ! {
 }
 
 #[embassy_executor::task(pool_size = net::SOCKETS)]
-async fn door(hall: &'static Hall, number: usize) -> ! {
-    serve::door(hall, number).await
+async fn listener(acceptor: &'static Acceptor, number: usize) -> ! {
+    serve::listener(acceptor, number).await
 }
 
-#[embassy_executor::task(pool_size = serve::SEATS)]
-async fn seat(
-    hall: &'static Hall,
+#[embassy_executor::task(pool_size = serve::CLIENT_SLOTS)]
+async fn client_slot(
+    acceptor: &'static Acceptor,
     number: usize,
-    tree: (&'static Tree, &'static Opened),
-    memory: &'static mut Seat,
+    tree: (&'static Tree, &'static Quota),
+    memory: &'static mut SlotMemory,
 ) -> ! {
-    serve::seat(hall, number, tree, memory).await
+    serve::client_slot(acceptor, number, tree, memory).await
 }
 
-/// Blinks and samples, as the parameters say.
+/// Blinks the light and samples the sensor as the parameters say.
 #[embassy_executor::task]
 async fn blink() -> ! {
-    let mut signal = Signal::new();
+    let mut simulation = Simulation::new();
     loop {
-        let (lit, wait_ms) = board::step(&mut signal);
+        let (lit, wait_ms) = board::step(&mut simulation);
         led::set(lit);
-        select(Timer::after_millis(wait_ms.into()), params::retimed()).await;
+        select(Timer::after_millis(wait_ms.into()), params::timing_changed()).await;
     }
 }
 
-/// Restarts when the tree was asked to.
+/// Restarts the board after `reset` was written to `sys/reset`.
 #[embassy_executor::task]
 async fn restart() -> ! {
-    while !facts::RESET.get() {
-        facts::RESET.changed(facts::RESET.version()).await;
+    while !state::RESET.get() {
+        state::RESET.changed(state::RESET.version()).await;
     }
     log!(warn, "restarting");
-    // The reply to the one who asked is still to be sent.
+    // Time to send the reply to the write.
     Timer::after_millis(100).await;
-    facts::CLOSING.set(true);
-    // Every client is to see the end of its connection; one that does not acknowledge it is not
-    // waited for.
+    state::SHUTTING_DOWN.set(true);
+    // Time for the clients to acknowledge the end of their connections, at most 500 ms.
     for _ in 0..50 {
         Timer::after_millis(10).await;
-        if facts::CONNECTIONS.get() == 0 {
+        if state::CONNECTIONS.get() == 0 {
             break;
         }
     }
-    // The last segments are still to go out.
+    // Time to send the last segments.
     Timer::after_millis(20).await;
     cortex_m::peripheral::SCB::sys_reset()
 }
 
-/// Whether a task was woken since the executor last looked.
+/// Whether a task was woken since the executor last polled.
 static WOKEN: AtomicBool = AtomicBool::new(false);
 
 /// Called by the executor when a task is woken.
-// SAFETY: the name and signature that embassy-executor asks for; there is one.
+// SAFETY: embassy-executor requires this name and signature, and this is the only definition.
 #[unsafe(export_name = "__pender")]
 fn pender(_: *mut ()) {
     WOKEN.store(true, Ordering::Relaxed);
 }
 
-/// An interrupt by its number.
+/// An interrupt number.
 #[derive(Clone, Copy)]
 struct Irq(u16);
 
-// SAFETY: the number is the interrupt's, of those that the LM3S6965 has.
+// SAFETY: the number identifies an interrupt of the LM3S6965.
 unsafe impl InterruptNumber for Irq {
     fn number(self) -> u16 {
         self.0
     }
 }
 
-/// Every interrupt of the chip ends up here.
-// SAFETY: it touches no memory that another context uses without a critical section.
+/// Handles every interrupt of the chip.
+// SAFETY: outside of critical sections it accesses only memory that no other context uses.
 #[cortex_m_rt::exception]
 unsafe fn DefaultHandler(irq: i16) {
     match u16::try_from(irq) {
@@ -189,12 +190,11 @@ unsafe fn DefaultHandler(irq: i16) {
     }
 }
 
-/// What no other handler took: memory that is not there, an instruction that is none, a stack
-/// beyond its end.
-// SAFETY: it never returns to what it interrupted, and the log, the one thing they share, is not
-// begun twice.
+/// Handles accesses to unmapped memory, invalid instructions and stack overflows.
+// SAFETY: it never returns to the interrupted code. The log is the only state that they share, and
+// it refuses to start a line within a line.
 #[cortex_m_rt::exception]
 unsafe fn HardFault(frame: &ExceptionFrame) -> ! {
-    fault::reset_if_ending();
+    fault::reset_if_exiting();
     panic!("fault at {:#x}", frame.pc())
 }

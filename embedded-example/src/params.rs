@@ -1,7 +1,8 @@
-//! `params/`: what can be set, and what it drives.
+//! The parameters in `params/`.
 //!
-//! Four types do for all: each further one costs 2 KiB of flash, each further parameter of a type
-//! next to nothing.
+//! To add one, add a [`Value`] and an entry for its [`Param`], and use the value, for example in
+//! [`settings`]. The parameters have only four types, because each further type costs 2 KiB of
+//! flash. Another parameter of a type costs 64 bytes and its texts.
 
 use core::future::{Future, poll_fn};
 use core::pin::pin;
@@ -10,9 +11,9 @@ use core::task::Poll;
 use datakit_core::files::{Choice, Help, Param, Value};
 use datakit_core::vfs::{Dir, dir, file};
 
-use crate::signal::{LENGTH_MAX, Settings, Wave};
+use crate::simulation::{LENGTH_MAX, Settings, Waveform};
 
-/// What `ls params` shows.
+/// The directory `params/`.
 pub static PARAMS: Dir = Dir::new(&[
     file("help", &Help::new(&PARAMS)),
     dir("blink", &BLINK),
@@ -26,10 +27,10 @@ static PERIOD: Value<u32> = Value::new(1000);
 static DUTY: Value<u32> = Value::new(50);
 
 static BLINK: Dir = Dir::new(&[
-    file("enabled", &Param::new(&ENABLED).doc("whether the light blinks; samples go on without")),
+    file("enabled", &Param::new(&ENABLED).doc("whether the light blinks; sampling continues")),
     file(
         "period",
-        &Param::new(&PERIOD).range(10, 60_000).unit("ms").doc("from one lighting to the next"),
+        &Param::new(&PERIOD).range(10, 60_000).unit("ms").doc("from one flash to the next"),
     ),
     file(
         "duty",
@@ -46,27 +47,20 @@ static SMOOTHING: Value<u32> = Value::new(0);
 static WAVE: Dir = Dir::new(&[
     file(
         "shape",
-        &Param::new(&SHAPE).names(&["square", "triangle", "saw"]).doc("of the sensor's signal"),
+        &Param::new(&SHAPE).names(&["square", "triangle", "saw"]).doc("shape of the signal"),
     ),
     file(
         "length",
-        &Param::new(&LENGTH).range(2, LENGTH_MAX).unit("samples").doc("one cycle of the signal"),
+        &Param::new(&LENGTH).range(2, LENGTH_MAX).unit("samples").doc("length of a cycle"),
     ),
     file(
         "amplitude",
-        &Param::new(&AMPLITUDE)
-            .range(0, 1_000_000)
-            .doc("from the middle of the signal to its peak"),
+        &Param::new(&AMPLITUDE).range(0, 1_000_000).doc("from the middle to the peak"),
     ),
-    file(
-        "offset",
-        &Param::new(&OFFSET).range(-1_000_000, 1_000_000).doc("the middle of the signal"),
-    ),
+    file("offset", &Param::new(&OFFSET).range(-1_000_000, 1_000_000).doc("middle of the signal")),
     file(
         "smoothing",
-        &Param::new(&SMOOTHING)
-            .range(0, 8)
-            .doc("each sample counts for one part in 2 to the power of this"),
+        &Param::new(&SMOOTHING).range(0, 8).doc("a sample has the weight 1 / 2^smoothing"),
     ),
 ]);
 
@@ -74,8 +68,8 @@ static HIGH: Value<i32> = Value::new(90);
 static LOW: Value<i32> = Value::new(-90);
 
 static LIMITS: Dir = Dir::new(&[
-    file("high", &Param::new(&HIGH).hook(above_low).doc("a sample from here on is an event")),
-    file("low", &Param::new(&LOW).hook(below_high).doc("a sample up to here is an event")),
+    file("high", &Param::new(&HIGH).hook(above_low).doc("samples at or above are events")),
+    file("low", &Param::new(&LOW).hook(below_high).doc("samples at or below are events")),
 ]);
 
 static IDLE: Value<u32> = Value::new(60);
@@ -84,9 +78,12 @@ static NAGLE: Value<bool> = Value::new(false);
 static NET: Dir = Dir::new(&[
     file(
         "idle",
-        &Param::new(&IDLE).range(3, 3600).unit("s").doc("a client that asks and awaits nothing for so long is given up, as is one that vanished; for new connections"),
+        &Param::new(&IDLE)
+            .range(3, 3600)
+            .unit("s")
+            .doc("idle and vanished clients are disconnected after this time; for new connections"),
     ),
-    file("nagle", &Param::new(&NAGLE).doc("gather small segments; for new connections")),
+    file("nagle", &Param::new(&NAGLE).doc("coalesce small segments; for new connections")),
 ]);
 
 fn above_low(high: i32) -> Result<(), &'static str> {
@@ -97,16 +94,16 @@ fn below_high(low: i32) -> Result<(), &'static str> {
     if low < HIGH.get() { Ok(()) } else { Err("the lower limit must be below the upper one") }
 }
 
-/// What the next step goes by.
+/// Returns the settings for the next step.
 pub fn settings() -> Settings {
     Settings {
         enabled: ENABLED.get(),
         period_ms: PERIOD.get(),
         duty: DUTY.get(),
-        wave: match SHAPE.get() {
-            Choice(0) => Wave::Square,
-            Choice(1) => Wave::Triangle,
-            Choice(_) => Wave::Saw,
+        waveform: match SHAPE.get() {
+            Choice(0) => Waveform::Square,
+            Choice(1) => Waveform::Triangle,
+            Choice(_) => Waveform::Saw,
         },
         length: LENGTH.get(),
         amplitude: AMPLITUDE.get(),
@@ -117,27 +114,27 @@ pub fn settings() -> Settings {
     }
 }
 
-/// Seconds after which a connection with a silent peer is given up.
+/// Returns the seconds after which an idle connection is closed.
 pub fn idle_seconds() -> u32 {
     IDLE.get()
 }
 
-/// Whether small segments are gathered.
+/// Returns whether Nagle's algorithm coalesces small segments.
 pub fn nagle() -> bool {
     NAGLE.get()
 }
 
-/// Waits until a parameter is set that says when the next step is due: it must not wait for the old
-/// time. May be dropped.
-pub async fn retimed() {
+/// Waits until a parameter is set that determines the time of the next step. Dropping the future
+/// loses nothing.
+pub async fn timing_changed() {
     let mut enabled = pin!(ENABLED.changed(ENABLED.version()));
     let mut period = pin!(PERIOD.changed(PERIOD.version()));
     let mut duty = pin!(DUTY.changed(DUTY.version()));
     poll_fn(|cx| {
-        let waits = enabled.as_mut().poll(cx).is_pending()
+        let unchanged = enabled.as_mut().poll(cx).is_pending()
             && period.as_mut().poll(cx).is_pending()
             && duty.as_mut().poll(cx).is_pending();
-        if waits { Poll::Pending } else { Poll::Ready(()) }
+        if unchanged { Poll::Pending } else { Poll::Ready(()) }
     })
     .await;
 }

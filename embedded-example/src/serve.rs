@@ -1,13 +1,13 @@
-//! Connections: a door accepts, a seat serves.
+//! Connections: listeners accept them, client slots serve them.
 //!
-//! There is one socket more than there are seats, and it listens: a client that comes back the
-//! moment it closed, or that comes while all seats are taken, finds an open door and waits for a
-//! seat, [a little](PATIENCE); then its connection is closed. Two that come in the same instant do
-//! not: the second is refused and has to try again, as with any listener without a backlog.
+//! There is one more socket than there are client slots, so one is always listening. A client that
+//! reconnects at once, or that connects while all slots are busy, is accepted and waits for a slot,
+//! for at most [`SLOT_TIMEOUT`]. Then its connection is closed. If two clients connect in the same
+//! instant, the second one is refused and must retry, as with any listener without a backlog.
 //!
-//! A client loses its seat when it has asked nothing for `params/net/idle` seconds and nothing of
-//! it waits for an answer. One that waits, for an event perhaps, is in use: if it vanished, TCP
-//! finds out in the same time.
+//! A client loses its slot when it has sent nothing for `params/net/idle` seconds and no request is
+//! in flight. A client that waits for an event, for example, is not idle. If it has vanished, TCP
+//! keep-alive detects that within the same time.
 
 use core::cell::{Cell, RefCell};
 use core::pin::pin;
@@ -15,9 +15,9 @@ use core::pin::pin;
 use datakit_core::serve::{self, Disconnect};
 use datakit_core::session::{Fid, FidArray, Fids, Limits, Session};
 use datakit_core::vfs::StaticTree;
-use datakit_firmware::board::{self, What};
-use datakit_firmware::shares::{Share, Shares};
-use datakit_firmware::{facts, params};
+use datakit_firmware::board::{self, EventKind};
+use datakit_firmware::quota::{OpenQuota, QuotaTree};
+use datakit_firmware::{params, state};
 use embassy_futures::select::select;
 use embassy_net::Stack;
 use embassy_net::tcp::{self, TcpReader, TcpSocket, TcpWriter};
@@ -31,96 +31,97 @@ use static_cell::{ConstStaticCell, StaticCell};
 use crate::log::log;
 use crate::net::SOCKETS;
 
-/// Clients that are served at once.
-pub const SEATS: usize = SOCKETS - 1;
+/// The number of clients that are served at the same time.
+pub const CLIENT_SLOTS: usize = SOCKETS - 1;
 
 /// The port of 9P.
 const PORT: u16 = 564;
 
-/// What a socket keeps for its reader, and for a peer that is slow to acknowledge, bytes.
+/// The buffers of a socket, in bytes.
 const RECEIVE: usize = 1460;
 const TRANSMIT: usize = 1460;
 
-/// Requests of a client that are in flight at once; all but one may wait for events.
+/// The number of requests of a client that can be in flight. All but one may wait for events.
 const WORKERS: usize = 4;
-/// The longest message that is taken or sent, bytes. The msize is larger, since Linux asks for a
-/// page at least; what a client then sends at once is bounded by the iounit, and only a message
-/// that is no read or write can still be too long.
+/// The maximum length of a message, in bytes. The msize is larger, because Linux requires at least
+/// a page. Clients respect the iounit when they read and write, so only other messages can exceed
+/// this.
 const FRAME: usize = 1024;
 const LIMITS: Limits = Limits { msize: 4096, iounit: (FRAME - 24) as u32 };
-/// Fids of a client.
+/// The maximum number of fids of a client.
 const FIDS: usize = 24;
-/// Open files of all clients.
+/// The maximum number of open files of all clients.
 const OPENS: usize = 24;
-/// Of these, what is kept free for each client.
+/// The number of these that are reserved for each client.
 const RESERVED: usize = 4;
-/// How long a client waits for a seat.
-const PATIENCE: Duration = Duration::from_millis(750);
+/// How long a client waits for a slot.
+const SLOT_TIMEOUT: Duration = Duration::from_millis(750);
 /// How long a client may take to acknowledge that the board closes its connection.
-const FAREWELL: Duration = Duration::from_millis(300);
-/// The longest text of one file that is not constant, bytes.
+const CLOSE_TIMEOUT: Duration = Duration::from_millis(300);
+/// The maximum length of a text that a file renders, in bytes.
 const TEXT: usize = 96;
 
-/// A socket and the door that it belongs to.
+/// A socket and the number of its listener.
 pub struct Socket {
-    door: usize,
+    listener: usize,
     tcp: &'static mut TcpSocket<'static>,
 }
 
-/// Where sockets go between doors and seats. Nobody waits where another one does: two tasks with
-/// one waker would wake each other in turn for ever, and the board would never sleep.
-pub struct Hall {
-    /// What each seat gets next.
-    seats: [Signal<NoopRawMutex, Socket>; SEATS],
-    /// Seats that nobody sits on.
-    free: RefCell<Vec<usize, SEATS>>,
-    /// Clients that found no free seat, in the order they came.
+/// Passes sockets between listeners and client slots. Each signal has a single waiting task. If two
+/// tasks waited for one, they would replace each other's waker in turn for ever, and the board
+/// would never sleep.
+pub struct Acceptor {
+    /// The next client of each slot.
+    slots: [Signal<NoopRawMutex, Socket>; CLIENT_SLOTS],
+    /// The numbers of the free slots.
+    free: RefCell<Vec<usize, CLIENT_SLOTS>>,
+    /// Clients that wait for a slot, in the order of their arrival.
     queue: RefCell<Deque<Socket, SOCKETS>>,
-    /// What each door gets back.
-    doors: [Signal<NoopRawMutex, Socket>; SOCKETS],
+    /// The socket that each listener gets back.
+    listeners: [Signal<NoopRawMutex, Socket>; SOCKETS],
 }
 
-impl Hall {
-    const fn new() -> Hall {
-        Hall {
-            seats: [const { Signal::new() }; SEATS],
+impl Acceptor {
+    const fn new() -> Acceptor {
+        Acceptor {
+            slots: [const { Signal::new() }; CLIENT_SLOTS],
             free: RefCell::new(Vec::new()),
             queue: RefCell::new(Deque::new()),
-            doors: [const { Signal::new() }; SOCKETS],
+            listeners: [const { Signal::new() }; SOCKETS],
         }
     }
 
-    /// Shows a client to a free seat, or has it wait.
-    fn enter(&self, socket: Socket) {
+    /// Assigns a client to a free slot, or queues it.
+    fn assign(&self, socket: Socket) {
         let free = self.free.borrow_mut().pop();
-        match free.and_then(|seat| self.seats.get(seat)) {
-            Some(seat) => seat.signal(socket),
-            // Has room for all of them.
+        match free.and_then(|slot| self.slots.get(slot)) {
+            Some(slot) => slot.signal(socket),
+            // The queue has room for all sockets.
             None => drop(self.queue.borrow_mut().push_back(socket)),
         }
     }
 
-    /// The next client for this seat. Waits until there is one.
-    async fn next(&self, seat: usize) -> Socket {
+    /// Waits for the next client of a slot.
+    async fn next_client(&self, slot: usize) -> Socket {
         if let Some(socket) = self.queue.borrow_mut().pop_front() {
             return socket;
         }
-        // Has room for all of them.
-        let _ = self.free.borrow_mut().push(seat);
-        match self.seats.get(seat) {
-            Some(seat) => seat.wait().await,
+        // The list has room for all slots.
+        let _ = self.free.borrow_mut().push(slot);
+        match self.slots.get(slot) {
+            Some(slot) => slot.wait().await,
             None => core::future::pending().await,
         }
     }
 
-    /// Takes the client of this door out of the queue, if it still waits there.
-    fn withdraw(&self, door: usize) -> Option<Socket> {
+    /// Removes the client of a listener from the queue, if it is still there.
+    fn withdraw(&self, listener: usize) -> Option<Socket> {
         let mut queue = self.queue.borrow_mut();
         let mut found = None;
         for _ in 0..queue.len() {
             match queue.pop_front() {
-                Some(socket) if socket.door == door => found = Some(socket),
-                // Was in it just now.
+                Some(socket) if socket.listener == listener => found = Some(socket),
+                // There is room, because the socket was just removed.
                 Some(socket) => drop(queue.push_back(socket)),
                 None => {}
             }
@@ -128,46 +129,47 @@ impl Hall {
         found
     }
 
-    /// Gives a socket back to its door.
-    fn leave(&self, socket: Socket) {
-        if let Some(door) = self.doors.get(socket.door) {
-            door.signal(socket);
+    /// Returns a socket to its listener.
+    fn return_socket(&self, socket: Socket) {
+        if let Some(listener) = self.listeners.get(socket.listener) {
+            listener.signal(socket);
         }
     }
 }
 
-/// Makes the sockets. Called once.
-pub fn start(stack: Stack<'static>) -> &'static Hall {
-    static HALL: StaticCell<Hall> = StaticCell::new();
+/// Creates the sockets. Call this once.
+pub fn start(stack: Stack<'static>) -> &'static Acceptor {
+    static ACCEPTOR: StaticCell<Acceptor> = StaticCell::new();
     static MEMORY: ConstStaticCell<[([u8; RECEIVE], [u8; TRANSMIT]); SOCKETS]> =
         ConstStaticCell::new([([0; RECEIVE], [0; TRANSMIT]); SOCKETS]);
     static HANDLES: [StaticCell<TcpSocket<'static>>; SOCKETS] =
         [const { StaticCell::new() }; SOCKETS];
-    let hall = HALL.init_with(Hall::new);
-    for (door, ((receive, transmit), socket)) in MEMORY.take().iter_mut().zip(&HANDLES).enumerate()
+    let acceptor = ACCEPTOR.init_with(Acceptor::new);
+    for (listener, ((receive, transmit), socket)) in
+        MEMORY.take().iter_mut().zip(&HANDLES).enumerate()
     {
-        hall.leave(Socket {
-            door,
+        acceptor.return_socket(Socket {
+            listener,
             tcp: socket.init_with(|| TcpSocket::new(stack, receive, transmit)),
         });
     }
-    hall
+    acceptor
 }
 
-/// Lets one client in after the other, through this door.
-pub async fn door(hall: &'static Hall, door: usize) -> ! {
-    let Some(back) = hall.doors.get(door) else { core::future::pending().await };
+/// Accepts one client after the other on one socket.
+pub async fn listener(acceptor: &'static Acceptor, listener: usize) -> ! {
+    let Some(back) = acceptor.listeners.get(listener) else { core::future::pending().await };
     let mut socket = back.wait().await;
     loop {
         let accepted = socket.tcp.accept(PORT).await;
-        socket = if accepted.is_err() || facts::CLOSING.get() {
-            turned_away(socket).await
+        socket = if accepted.is_err() || state::SHUTTING_DOWN.get() {
+            reject(socket).await
         } else {
-            hall.enter(socket);
-            match with_timeout(PATIENCE, back.wait()).await {
+            acceptor.assign(socket);
+            match with_timeout(SLOT_TIMEOUT, back.wait()).await {
                 Ok(socket) => socket,
-                Err(_) => match hall.withdraw(door) {
-                    Some(socket) => turned_away(socket).await,
+                Err(_) => match acceptor.withdraw(listener) {
+                    Some(socket) => reject(socket).await,
                     None => back.wait().await,
                 },
             }
@@ -176,79 +178,80 @@ pub async fn door(hall: &'static Hall, door: usize) -> ! {
 }
 
 /// Closes a connection that was not served.
-async fn turned_away(socket: Socket) -> Socket {
+async fn reject(socket: Socket) -> Socket {
     socket.tcp.abort();
     let _ = socket.tcp.flush().await;
     socket
 }
 
-/// The memory of one seat.
-pub struct Seat {
+/// The memory of a client slot.
+pub struct SlotMemory {
     frames: serve::Memory<WORKERS, FRAME>,
-    fids: FidArray<Seated, FIDS>,
+    fids: FidArray<ClientTree, FIDS>,
 }
 
-impl Seat {
-    /// Empty.
-    pub const fn new() -> Seat {
-        Seat { frames: serve::Memory::new(), fids: FidArray::new() }
+impl SlotMemory {
+    /// Creates empty memory.
+    pub const fn new() -> SlotMemory {
+        SlotMemory { frames: serve::Memory::new(), fids: FidArray::new() }
     }
 }
 
 /// The tree that all clients share.
 pub type Tree = StaticTree<OPENS, TEXT>;
 
-/// The tree as a client sees it.
-type Seated = Share<'static, SEATS, OPENS, RESERVED, TEXT>;
+/// The tree as one client sees it.
+type ClientTree = QuotaTree<'static, CLIENT_SLOTS, OPENS, RESERVED, TEXT>;
 
-/// The open files of the tree. One task uses it at a time: all seats are tasks of one executor.
-pub type Opened = Shares<SEATS, OPENS, RESERVED>;
+/// The quota of open files. It needs no lock, because all slots are tasks of one executor.
+pub type Quota = OpenQuota<CLIENT_SLOTS, OPENS, RESERVED>;
 
 /// Serves one client after the other.
-pub async fn seat(
-    hall: &'static Hall,
-    seat: usize,
-    (tree, opened): (&'static Tree, &'static Opened),
-    memory: &'static mut Seat,
+pub async fn client_slot(
+    acceptor: &'static Acceptor,
+    slot: usize,
+    (tree, quota): (&'static Tree, &'static Quota),
+    memory: &'static mut SlotMemory,
 ) -> ! {
-    let tree = Share::new(tree, opened, seat);
+    let tree = QuotaTree::new(tree, quota, slot);
     loop {
-        let socket = hall.next(seat).await;
-        facts::CONNECTIONS.add();
-        board::tell(What::Connected);
+        let socket = acceptor.next_client(slot).await;
+        state::CONNECTIONS.increment();
+        board::publish_event(EventKind::Connected);
         log!(info, "connected");
-        converse(socket.tcp, &tree, memory).await;
-        if facts::CLOSING.get() {
+        serve_client(socket.tcp, &tree, memory).await;
+        if state::SHUTTING_DOWN.get() {
             socket.tcp.close();
-            let _ = with_timeout(FAREWELL, socket.tcp.flush()).await;
+            let _ = with_timeout(CLOSE_TIMEOUT, socket.tcp.flush()).await;
         }
         log!(info, "disconnected");
-        board::tell(What::Disconnected);
-        facts::CONNECTIONS.subtract();
-        // Not `close`: the peer is gone or not to be trusted, and the socket is needed.
+        board::publish_event(EventKind::Disconnected);
+        state::CONNECTIONS.decrement();
+        // `abort` and not `close`: the peer is gone or misbehaves, and the socket is needed.
         socket.tcp.abort();
         let _ = socket.tcp.flush().await;
-        hall.leave(socket);
+        acceptor.return_socket(socket);
     }
 }
 
-/// Serves one client until it leaves, is silent for too long, or the board restarts.
-async fn converse(socket: &mut TcpSocket<'static>, tree: &Seated, memory: &mut Seat) {
+/// Serves one client until it disconnects, is idle for too long, or the board restarts.
+async fn serve_client(socket: &mut TcpSocket<'static>, tree: &ClientTree, memory: &mut SlotMemory) {
     let idle = Duration::from_secs(params::idle_seconds().into());
     socket.set_nagle_enabled(params::nagle());
-    // Asked three times whether it is still there, then given up.
+    // Three keep-alive probes are sent before the timeout.
     socket.set_keep_alive(Some(idle / 4));
     socket.set_timeout(Some(idle));
-    let Seat { frames, fids } = memory;
-    let session = Session::new(tree, Lent(fids), LIMITS);
+    let SlotMemory { frames, fids } = memory;
+    let session = Session::new(tree, BorrowedFids(fids), LIMITS);
     let (rx, tx) = socket.split();
-    let heard = Cell::new(Instant::now());
+    let last_active = Cell::new(Instant::now());
     let until = async |in_flight: &dyn Fn() -> usize| {
-        select(pin!(silence(&heard, idle, in_flight)), pin!(closing())).await;
+        select(pin!(idle_timeout(&last_active, idle, in_flight)), pin!(shutdown())).await;
     };
-    let (rx, tx) = (Input { rx, heard: &heard }, Output { tx, heard: &heard });
-    let stop = serve::serve_until(&session, rx, tx, frames, until).await;
-    match stop {
+    let rx = Reader { rx, last_active: &last_active };
+    let tx = Writer { tx, last_active: &last_active };
+    let disconnect = serve::serve_until(&session, rx, tx, frames, until).await;
+    match disconnect {
         Some(Disconnect::Closed) => {}
         Some(Disconnect::Truncated) => log!(warn, "closed in the middle of a message"),
         Some(Disconnect::InvalidSize(size)) => log!(warn, "message size {=u32}", size),
@@ -258,50 +261,50 @@ async fn converse(socket: &mut TcpSocket<'static>, tree: &Seated, memory: &mut S
     session.close().await;
 }
 
-/// Waits until a client has asked nothing for so long, and waits for nothing.
-async fn silence(heard: &Cell<Instant>, most: Duration, in_flight: &dyn Fn() -> usize) {
+/// Waits until the client has been inactive for the duration `idle` and no request is in flight.
+async fn idle_timeout(last_active: &Cell<Instant>, idle: Duration, in_flight: &dyn Fn() -> usize) {
     loop {
-        let end = heard.get() + most;
+        let end = last_active.get() + idle;
         if end <= Instant::now() {
             return;
         }
         Timer::at(end).await;
         if in_flight() > 0 {
-            heard.set(Instant::now());
+            last_active.set(Instant::now());
         }
     }
 }
 
 /// Waits until the board restarts.
-async fn closing() {
-    let mut seen = facts::CLOSING.version();
-    while !facts::CLOSING.get() {
-        seen = facts::CLOSING.changed(seen).await;
+async fn shutdown() {
+    let mut seen = state::SHUTTING_DOWN.version();
+    while !state::SHUTTING_DOWN.get() {
+        seen = state::SHUTTING_DOWN.changed(seen).await;
     }
 }
 
-/// A table of fids that stays where it is: moved into a session it would cost its size in stack,
-/// twice. A session leaves it empty.
-struct Lent<'m>(&'m mut FidArray<Seated, FIDS>);
+/// A borrowed table of fids. Moving the table into a session would take twice its size in stack. The
+/// session leaves it empty.
+struct BorrowedFids<'m>(&'m mut FidArray<ClientTree, FIDS>);
 
-impl Fids<Seated> for Lent<'_> {
-    fn get(&self, number: u32) -> Option<&Fid<Seated>> {
+impl Fids<ClientTree> for BorrowedFids<'_> {
+    fn get(&self, number: u32) -> Option<&Fid<ClientTree>> {
         self.0.get(number)
     }
 
-    fn get_mut(&mut self, number: u32) -> Option<&mut Fid<Seated>> {
+    fn get_mut(&mut self, number: u32) -> Option<&mut Fid<ClientTree>> {
         self.0.get_mut(number)
     }
 
-    fn insert(&mut self, number: u32, fid: Fid<Seated>) -> Result<(), Fid<Seated>> {
+    fn insert(&mut self, number: u32, fid: Fid<ClientTree>) -> Result<(), Fid<ClientTree>> {
         self.0.insert(number, fid)
     }
 
-    fn remove(&mut self, number: u32) -> Option<Fid<Seated>> {
+    fn remove(&mut self, number: u32) -> Option<Fid<ClientTree>> {
         self.0.remove(number)
     }
 
-    fn pop(&mut self) -> Option<Fid<Seated>> {
+    fn pop(&mut self) -> Option<Fid<ClientTree>> {
         self.0.pop()
     }
 
@@ -310,37 +313,38 @@ impl Fids<Seated> for Lent<'_> {
     }
 }
 
-/// The half of a socket that is read, and when something was last.
-struct Input<'s> {
+/// The receiving half of a socket, which notes when data arrives.
+struct Reader<'s> {
     rx: TcpReader<'s>,
-    heard: &'s Cell<Instant>,
+    last_active: &'s Cell<Instant>,
 }
 
-impl ErrorType for Input<'_> {
+impl ErrorType for Reader<'_> {
     type Error = tcp::Error;
 }
 
-impl Read for Input<'_> {
+impl Read for Reader<'_> {
     async fn read(&mut self, buf: &mut [u8]) -> Result<usize, tcp::Error> {
         let count = self.rx.read(buf).await?;
-        self.heard.set(Instant::now());
+        self.last_active.set(Instant::now());
         Ok(count)
     }
 }
 
-/// The half that is written: what was waited for is told, and from then on a client is silent.
-struct Output<'s> {
+/// The sending half of a socket. A reply counts as activity, because a client that waited for it is
+/// idle only from then on.
+struct Writer<'s> {
     tx: TcpWriter<'s>,
-    heard: &'s Cell<Instant>,
+    last_active: &'s Cell<Instant>,
 }
 
-impl ErrorType for Output<'_> {
+impl ErrorType for Writer<'_> {
     type Error = tcp::Error;
 }
 
-impl Write for Output<'_> {
+impl Write for Writer<'_> {
     async fn write(&mut self, buf: &[u8]) -> Result<usize, tcp::Error> {
-        self.heard.set(Instant::now());
+        self.last_active.set(Instant::now());
         self.tx.write(buf).await
     }
 
@@ -349,6 +353,6 @@ impl Write for Output<'_> {
     }
 }
 
-// `readable` as it is: `wait_read_ready` sleeps on when the peer closes, and a board's buffers are
-// not given back anyway.
-impl datakit_core::serve::TransportRead for Input<'_> {}
+// Uses the default `readable`: `wait_read_ready` of embassy-net does not return when the peer
+// closes, and the buffers of a board are not released while a connection is idle anyway.
+impl serve::TransportRead for Reader<'_> {}

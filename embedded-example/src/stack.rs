@@ -1,29 +1,28 @@
-//! How much stack the board has needed so far.
+//! Measures the stack usage of the board.
 
 use core::ptr;
 
-use datakit_firmware::facts::Stack;
+use datakit_firmware::state::StackUsage;
 
 unsafe extern "C" {
     /// The word above the stack, which grows down.
     static _stack_start: u32;
-    /// The lowest word that the stack may use.
+    /// The lowest word of the stack.
     static _stack_end: u32;
 }
 
-/// What the start-up code fills the stack with.
+/// The pattern with which the startup code fills the stack.
 const PAINT: u32 = cortex_m_rt::STACK_PAINT_VALUE;
 
-/// Looks for the deepest word that is no longer what it was painted with.
-pub fn high_water() -> Stack {
+/// Returns the peak usage: the stack down to the lowest word that lost its paint.
+pub fn usage() -> StackUsage {
     let end = ptr::addr_of!(_stack_end);
     let start = ptr::addr_of!(_stack_start);
     let size = start.addr().saturating_sub(end.addr());
-    // SAFETY: every address from `_stack_end` to `_stack_start` is RAM that is painted, in use, or
-    // was in use; reading what is in use gives some value and takes no reference. Volatile: the
-    // compiler does not know this memory.
+    // SAFETY: every address from `_stack_end` to `_stack_start` is readable RAM. The volatile read
+    // takes no reference and tolerates that the memory is in use.
     let unused =
         (0..size / 4).take_while(|word| unsafe { end.add(*word).read_volatile() } == PAINT).count()
             * 4;
-    Stack { used: size - unused, size }
+    StackUsage { used: size - unused, size }
 }

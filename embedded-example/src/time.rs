@@ -1,7 +1,7 @@
-//! The clock and the alarm behind `embassy-time`, without a tick.
+//! The tickless time driver for `embassy-time`.
 //!
-//! `now` is SysTick, which runs freely and is only looked at; a 1 kHz tick loses time whenever the
-//! host is busy. The alarm is a timer block in one-shot mode, set for the next thing that is due.
+//! `now` reads SysTick, which runs freely. A tick interrupt of 1 kHz would lose time whenever the
+//! host is busy. The alarm is a timer block in one-shot mode, set for the next expiration.
 
 use core::cell::{Cell, RefCell};
 use core::sync::atomic::{AtomicU32, Ordering};
@@ -20,10 +20,10 @@ use crate::reg::registers;
 /// The interrupt of timer block 0, half A.
 pub const IRQ: u16 = 19;
 
-/// Core clock after reset, as QEMU has it.
+/// The core clock after reset in QEMU.
 pub const CLOCK_HZ: u32 = 12_500_000;
 
-/// 25 cycles are 2 ticks of embassy-time's microseconds.
+/// 25 cycles are 2 ticks of embassy-time, which are microseconds.
 const CYCLES: u64 = 25;
 const TICKS: u64 = 2;
 
@@ -37,7 +37,7 @@ registers! {
     TAILR = 0x4003_0028;
 }
 
-/// Starts the clock. Called once, before the first task runs.
+/// Starts the clock. Call this once, before the first task runs.
 pub fn start(core: &mut Peripherals) {
     core.SYST.set_clock_source(SystClkSource::Core);
     core.SYST.set_reload(TOP);
@@ -52,22 +52,22 @@ pub fn start(core: &mut Peripherals) {
     IMR.write(1);
 }
 
-/// The alarm went off: wakes what is due and sets the next one.
+/// Handles the alarm: wakes the expired timers and sets the next alarm.
 pub fn on_alarm() {
     ICR.write(1);
     critical_section::with(|cs| CLOCK.arm(cs));
 }
 
-/// SysTick came round.
+/// Counts the wrap-arounds of SysTick.
 #[cortex_m_rt::exception]
 fn SysTick() {
     CLOCK.rounds.store(CLOCK.rounds.load(Ordering::Relaxed).wrapping_add(1), Ordering::Relaxed);
 }
 
 struct Clock {
-    /// Full rounds of SysTick, 1.34 s each.
+    /// Finished rounds of SysTick, 1.34 s each.
     rounds: AtomicU32,
-    /// The last time that was told, in cycles.
+    /// The last result of `now`, in cycles.
     latest: Mutex<Cell<u64>>,
     queue: Mutex<RefCell<Queue>>,
 }
@@ -84,8 +84,8 @@ impl Driver for Clock {
             let mut rounds = self.rounds.load(Ordering::Relaxed);
             let mut left = SYST::get_current();
             if SCB::is_pendst_pending() {
-                // It came round after interrupts were disabled; what was read before or after that
-                // is not known, so read again.
+                // SysTick wrapped around after interrupts were disabled, maybe after `left` was
+                // read, so read it again.
                 rounds = rounds.wrapping_add(1);
                 left = SYST::get_current();
             }
@@ -105,7 +105,7 @@ impl Driver for Clock {
 }
 
 impl Clock {
-    /// Wakes all that is due and sets the alarm for the first that is not.
+    /// Wakes the expired timers and sets the alarm for the next one.
     fn arm(&self, cs: CriticalSection<'_>) {
         let now = self.now();
         let due = self.queue.borrow_ref_mut(cs).next_expiration(now);
@@ -113,8 +113,9 @@ impl Clock {
         if due == u64::MAX {
             return;
         }
-        // An alarm further away than the timer can count goes off early, finds nothing due and is
-        // set again. One cycle more than the quotient, so that it never goes off before its time.
+        // An alarm beyond the range of the timer fires early, finds nothing expired and is set
+        // again. The extra cycle makes up for the rounded division, so that no alarm within the
+        // range fires early.
         let cycles = due.saturating_sub(now).saturating_mul(CYCLES) / TICKS + 1;
         TAILR.write(u32::try_from(cycles).unwrap_or(u32::MAX));
         CTL.write(1);

@@ -1,4 +1,4 @@
-//! Hands the linker the firmware's memory.
+//! Passes the memory layout of the firmware to the linker.
 
 use std::{env, fs, io, path::PathBuf};
 

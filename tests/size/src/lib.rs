@@ -1,9 +1,9 @@
-//! The firmware's board with its driver, clock and executor, and nothing on it; each image adds
-//! what is to be measured.
+//! The board of the firmware with its driver, clock and executor. Each image adds the code to
+//! measure.
 #![no_std]
 
-// The firmware's modules as they are. They tell their library what they did; here that is this one,
-// with no use for it.
+// The modules below are those of the firmware. They report to the library `datakit_firmware`, which
+// is this crate here.
 extern crate self as datakit_firmware;
 
 #[path = "../../../embedded-example/src/cycles.rs"]
@@ -16,8 +16,8 @@ mod reg;
 #[allow(dead_code, reason = "the firmware shows its clock rate in a file")]
 mod time;
 
-pub mod facts;
-pub mod seat;
+pub mod server;
+pub mod state;
 
 use core::sync::atomic::{AtomicBool, Ordering};
 
@@ -29,20 +29,20 @@ use static_cell::{ConstStaticCell, StaticCell};
 
 use crate::mac::{Buffers, Mac};
 
-/// Connections at once, in every image.
+/// The number of sockets in every image.
 pub const SOCKETS: usize = 3;
 
-/// Bytes that a socket keeps each way.
+/// The size of the receive and of the transmit buffer of a socket, in bytes.
 pub const SOCKET: usize = 1460;
 
-/// Runs a board for ever: the network, and whatever `start` spawns.
+/// Runs the board for ever: the network, and the tasks that `start` spawns.
 pub fn run(start: impl FnOnce(Spawner, Stack<'static>)) -> ! {
     static EXECUTOR: StaticCell<raw::Executor> = StaticCell::new();
     if let Some(mut core) = cortex_m::Peripherals::take() {
         time::start(&mut core);
     }
     for irq in [time::IRQ, mac::IRQ] {
-        // SAFETY: both handlers are in place, and no critical section of ours is made of masked
+        // SAFETY: both handlers are ready, and no critical section here relies on masked
         // interrupts.
         unsafe { NVIC::unmask(Irq(irq)) };
     }
@@ -52,7 +52,7 @@ pub fn run(start: impl FnOnce(Spawner, Stack<'static>)) -> ! {
     start(executor.spawner(), stack);
     loop {
         WOKEN.store(false, Ordering::Relaxed);
-        // SAFETY: from here only, so never from within itself.
+        // SAFETY: this is the only call, so `poll` is never called recursively.
         unsafe { executor.poll() };
         cortex_m::interrupt::free(|_| {
             if !WOKEN.load(Ordering::Relaxed) {
@@ -62,7 +62,7 @@ pub fn run(start: impl FnOnce(Spawner, Stack<'static>)) -> ! {
     }
 }
 
-/// Spawns a task of which the image has enough.
+/// Spawns a task. The pools of the images are large enough, so this does not fail.
 pub fn spawn<S, E: core::fmt::Debug>(spawner: Spawner, task: Result<SpawnToken<S>, E>) {
     if let Ok(task) = task {
         spawner.spawn(task);
@@ -88,7 +88,7 @@ async fn drive(mut runner: Runner<'static, Mac>) -> ! {
 
 static WOKEN: AtomicBool = AtomicBool::new(false);
 
-// SAFETY: the name and signature that embassy-executor asks for; there is one.
+// SAFETY: embassy-executor requires this name and signature, and this is the only definition.
 #[unsafe(export_name = "__pender")]
 fn pender(_: *mut ()) {
     WOKEN.store(true, Ordering::Relaxed);
@@ -97,14 +97,14 @@ fn pender(_: *mut ()) {
 #[derive(Clone, Copy)]
 struct Irq(u16);
 
-// SAFETY: the number is the interrupt's, of those that the LM3S6965 has.
+// SAFETY: the number identifies an interrupt of the LM3S6965.
 unsafe impl InterruptNumber for Irq {
     fn number(self) -> u16 {
         self.0
     }
 }
 
-// SAFETY: it touches no memory that another context uses without a critical section.
+// SAFETY: outside of critical sections it accesses only memory that no other context uses.
 #[cortex_m_rt::exception]
 unsafe fn DefaultHandler(irq: i16) {
     match u16::try_from(irq) {

@@ -1,4 +1,4 @@
-//! What a connection keeps in RAM, as symbols of that size. Does nothing.
+//! Symbols that are as large as the state of a connection in RAM. The program does nothing.
 #![no_std]
 #![no_main]
 
@@ -6,49 +6,49 @@ use core::cell::UnsafeCell;
 
 use datakit_core::serve::{self, Memory};
 use datakit_core::session::{FidArray, Session};
-use datakit_size::seat::{Input, Tree};
+use datakit_size::server::{Reader, Tree};
 use embassy_net::tcp::TcpWriter;
 
-type Served = Session<'static, Tree, FidArray<Tree, 16>>;
-type Crew<const FRAME: usize> = Memory<2, FRAME>;
+type ServedSession = Session<'static, Tree, FidArray<Tree, 16>>;
+type ConnectionMemory<const FRAME: usize> = Memory<2, FRAME>;
 
-/// As many bytes as something has.
+/// A symbol of `N` bytes.
 #[allow(dead_code)]
-struct Bytes<const N: usize>(UnsafeCell<[u8; N]>);
+struct Reserved<const N: usize>(UnsafeCell<[u8; N]>);
 
-// SAFETY: nobody touches it.
-unsafe impl<const N: usize> Sync for Bytes<N> {}
+// SAFETY: nothing accesses it.
+unsafe impl<const N: usize> Sync for Reserved<N> {}
 
-macro_rules! bytes {
+macro_rules! symbols {
     ($($name:ident = $size:expr;)*) => {
         $(#[used]
-        // SAFETY: no other symbol has the name.
+        // SAFETY: the name is unique.
         #[unsafe(no_mangle)]
-        static $name: Bytes<{ $size }> = Bytes(UnsafeCell::new([0; { $size }]));)*
+        static $name: Reserved<{ $size }> = Reserved(UnsafeCell::new([0; { $size }]));)*
     };
 }
 
-bytes! {
-    SESSION = size_of::<Served>();
-    MSIZE_MEMORY = size_of::<Crew<4120>>();
-    MSIZE_SERVE = returned(serving::<4120>);
-    SMALL_MEMORY = size_of::<Crew<536>>();
-    SMALL_SERVE = returned(serving::<536>);
+symbols! {
+    SESSION = size_of::<ServedSession>();
+    MSIZE_MEMORY = size_of::<ConnectionMemory<4120>>();
+    MSIZE_SERVE = size_of_output(serve_future::<4120>);
+    SMALL_MEMORY = size_of::<ConnectionMemory<536>>();
+    SMALL_SERVE = size_of_output(serve_future::<536>);
 }
 
-/// Not called: the size of what it returns is asked for.
-fn serving<const FRAME: usize>(
+/// Never called. Only the size of the future that it returns is needed.
+fn serve_future<const FRAME: usize>(
     (session, rx, tx, memory): (
-        &'static Served,
-        Input<'static>,
+        &'static ServedSession,
+        Reader<'static>,
         TcpWriter<'static>,
-        &'static mut Crew<FRAME>,
+        &'static mut ConnectionMemory<FRAME>,
     ),
 ) -> impl Future {
     serve::serve(session, rx, tx, memory)
 }
 
-const fn returned<A, F>(_: fn(A) -> F) -> usize {
+const fn size_of_output<A, F>(_: fn(A) -> F) -> usize {
     size_of::<F>()
 }
 

@@ -1,4 +1,4 @@
-//! What a board needs for TCP alone.
+//! A TCP echo server, the baseline of the measurements.
 #![no_std]
 #![no_main]
 

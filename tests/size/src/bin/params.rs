@@ -1,12 +1,12 @@
-//! `tree` with 16 more parameters.
+//! The image `tree` with 16 more parameters.
 #![no_std]
 #![no_main]
 
-use datakit_size::{run, seat};
+use datakit_size::{run, server};
 
 datakit_size::params!(ROOT: A B C D E F G H I J K L M N O P Q R S);
 
 #[cortex_m_rt::entry]
 fn main() -> ! {
-    run(|spawner, stack| seat::start(spawner, stack, &ROOT))
+    run(|spawner, stack| server::start(spawner, stack, &ROOT))
 }

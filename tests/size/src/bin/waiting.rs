@@ -1,5 +1,5 @@
-//! `tree` with 16 tasks that wait for values, and streams: what many tasks that wait cost a
-//! processor. `polls` counts what they do.
+//! A 9P server with 16 tasks that wait for values, and two streams. The file `polls` counts the polls
+//! of these tasks.
 #![no_std]
 #![no_main]
 
@@ -8,7 +8,7 @@ use core::sync::atomic::{AtomicU32, Ordering};
 
 use datakit_core::files::{Live, Param, Queue, Status, Value};
 use datakit_core::vfs::{Dir, file};
-use datakit_size::{run, seat, spawn};
+use datakit_size::{run, server, spawn};
 
 const TASKS: usize = 16;
 
@@ -35,11 +35,11 @@ fn main() -> ! {
         for number in 0..TASKS {
             spawn(spawner, wait(number));
         }
-        seat::start(spawner, stack, &ROOT);
+        server::start(spawner, stack, &ROOT);
     })
 }
 
-/// Waits for one of the values; the first task publishes what its value has become.
+/// Waits for changes of one of the values. The first task also publishes its value on the streams.
 #[embassy_executor::task(pool_size = TASKS)]
 async fn wait(number: usize) -> ! {
     let value = if number % 2 == 0 { &A } else { &B };

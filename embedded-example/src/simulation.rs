@@ -1,48 +1,48 @@
-//! What the parameters drive: a light that blinks, and a made-up sensor that is sampled at each
-//! blink.
+//! The simulation that the parameters control: a blinking light, and a sensor that is sampled
+//! whenever the light is switched.
 //!
-//! Plain numbers in, plain numbers out; when the steps happen is the board's business.
+//! It is pure computation. The board decides when each step happens.
 
-/// The shape of the sensor's signal.
+/// The shape of the sensor signal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Wave {
-    /// Low for half of the cycle, then high.
+pub enum Waveform {
+    /// Low for half of a cycle, then high.
     Square,
-    /// Up and down again in straight lines.
+    /// Rises and falls linearly.
     Triangle,
-    /// Up in a straight line, then down at once.
+    /// Rises linearly, then drops at once.
     Saw,
 }
 
-/// Samples in one cycle at most.
+/// The maximum number of samples in a cycle.
 pub const LENGTH_MAX: u32 = 10_000;
 
-/// What one step goes by.
+/// The settings of a step.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Settings {
-    /// Whether the light blinks at all.
+    /// Whether the light blinks.
     pub enabled: bool,
-    /// From one lighting to the next, milliseconds.
+    /// Milliseconds from one flash to the next.
     pub period_ms: u32,
-    /// How much of the period the light is on, percent.
+    /// How much of the period the light is on, in percent.
     pub duty: u32,
-    /// The signal's shape.
-    pub wave: Wave,
-    /// Samples in one cycle of the signal.
+    /// The shape of the signal.
+    pub waveform: Waveform,
+    /// Samples in a cycle of the signal.
     pub length: u32,
-    /// From the middle of the signal to its peak.
+    /// The distance from the middle of the signal to its peak.
     pub amplitude: i32,
     /// The middle of the signal.
     pub offset: i32,
-    /// Each sample moves the smoothed value by one part in two to this power of the difference.
+    /// The smoothing exponent: a sample has the weight 1 / 2^smoothing.
     pub smoothing: u32,
-    /// A smoothed value from here on is an alarm.
+    /// The upper limit: smoothed values at or above it are in [`Zone::High`].
     pub high: i32,
-    /// A smoothed value up to here is an alarm.
+    /// The lower limit: smoothed values at or below it are in [`Zone::Low`].
     pub low: i32,
 }
 
-/// Where the smoothed value is.
+/// The zone of a smoothed value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Zone {
     /// At or below the lower limit.
@@ -53,37 +53,37 @@ pub enum Zone {
     High,
 }
 
-/// What a step did.
+/// The result of a step.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Step {
-    /// Steps since boot.
+    /// Number of steps since boot.
     pub number: u32,
-    /// Whether the light is on now.
+    /// Whether the light is on.
     pub lit: bool,
     /// The smoothed sample.
     pub sample: i32,
-    /// The zone, when this step entered it.
+    /// The new zone, if this step entered one.
     pub entered: Option<Zone>,
     /// Milliseconds until the next step is due.
     pub wait_ms: u32,
 }
 
-/// The light and the sensor.
+/// The state of the light and the sensor.
 #[derive(Debug)]
-pub struct Signal {
+pub struct Simulation {
     number: u32,
     lit: bool,
     sample: i32,
     zone: Zone,
 }
 
-impl Signal {
-    /// Dark and silent.
-    pub const fn new() -> Signal {
-        Signal { number: 0, lit: false, sample: 0, zone: Zone::Normal }
+impl Simulation {
+    /// Creates a simulation with the light off and the sample 0.
+    pub const fn new() -> Simulation {
+        Simulation { number: 0, lit: false, sample: 0, zone: Zone::Normal }
     }
 
-    /// Turns the light and takes a sample.
+    /// Switches the light and takes a sample.
     pub fn step(&mut self, settings: &Settings) -> Step {
         self.number = self.number.wrapping_add(1);
         self.lit = settings.enabled && !self.lit;
@@ -97,7 +97,7 @@ impl Signal {
 
     fn smooth(&mut self, raw: i32, smoothing: u32) {
         let difference = i64::from(raw) - i64::from(self.sample);
-        // Rounded away from zero: a small difference must not stay for ever.
+        // Rounded away from zero, so that a small difference does not persist.
         let part = 1i64 << smoothing.min(31);
         let change = (difference + difference.signum() * (part - 1)) / part;
         self.sample = i32::try_from(i64::from(self.sample) + change).unwrap_or(raw);
@@ -114,32 +114,34 @@ impl Signal {
     }
 }
 
-impl Default for Signal {
-    fn default() -> Signal {
-        Signal::new()
+impl Default for Simulation {
+    fn default() -> Simulation {
+        Simulation::new()
     }
 }
 
-/// The signal at a step, before smoothing.
+/// Returns the signal at a step, before smoothing.
 fn raw(settings: &Settings, number: u32) -> i32 {
-    // The bounds of `params/wave/length`, within which nothing below overflows.
+    // Within these bounds, which `params/wave/length` has too, nothing below overflows.
     let length = i64::from(settings.length.clamp(2, LENGTH_MAX));
     let at = i64::from(number) % length;
     let peak = i64::from(settings.amplitude);
-    let value = match settings.wave {
-        Wave::Square if at * 2 < length => -peak,
-        Wave::Square => peak,
-        Wave::Triangle => peak - (4 * peak * (at - length / 2).abs() / length).min(2 * peak.abs()),
-        Wave::Saw => 2 * peak * at / (length - 1) - peak,
+    let value = match settings.waveform {
+        Waveform::Square if at * 2 < length => -peak,
+        Waveform::Square => peak,
+        Waveform::Triangle => {
+            peak - (4 * peak * (at - length / 2).abs() / length).min(2 * peak.abs())
+        }
+        Waveform::Saw => 2 * peak * at / (length - 1) - peak,
     };
     i32::try_from(value + i64::from(settings.offset)).unwrap_or(settings.offset)
 }
 
-/// How long the light stays as it is.
+/// Returns the milliseconds until the light is switched again.
 fn wait_ms(settings: &Settings, lit: bool) -> u32 {
     let on = u64::from(settings.period_ms) * u64::from(settings.duty.min(100)) / 100;
     let on = u32::try_from(on).unwrap_or(settings.period_ms);
-    // Never 0: the board does other things, too.
+    // At least 1, to leave time for other tasks.
     match (settings.enabled, lit) {
         (false, _) => settings.period_ms,
         (true, true) => on,
@@ -156,7 +158,7 @@ mod tests {
         enabled: true,
         period_ms: 1000,
         duty: 20,
-        wave: Wave::Saw,
+        waveform: Waveform::Saw,
         length: 5,
         amplitude: 10,
         offset: 100,
@@ -166,25 +168,26 @@ mod tests {
     };
 
     #[test]
-    fn the_light_is_on_for_its_part_of_the_period() {
-        let mut signal = Signal::new();
-        let steps = [(); 3].map(|()| signal.step(&SETTINGS)).map(|step| (step.lit, step.wait_ms));
+    fn light_is_on_for_its_share_of_the_period() {
+        let mut simulation = Simulation::new();
+        let steps =
+            [(); 3].map(|()| simulation.step(&SETTINGS)).map(|step| (step.lit, step.wait_ms));
         assert_eq!(steps, [(true, 200), (false, 800), (true, 200)]);
     }
 
     #[test]
-    fn a_light_that_is_disabled_goes_out_and_samples_go_on() {
-        let mut signal = Signal::new();
-        signal.step(&SETTINGS);
-        let step = signal.step(&Settings { enabled: false, ..SETTINGS });
+    fn disabled_light_goes_out_and_sampling_continues() {
+        let mut simulation = Simulation::new();
+        simulation.step(&SETTINGS);
+        let step = simulation.step(&Settings { enabled: false, ..SETTINGS });
         assert_eq!((step.lit, step.wait_ms, step.number), (false, 1000, 2));
     }
 
     #[test]
-    fn a_limit_is_told_once_when_it_is_crossed() {
-        let mut signal = Signal::new();
+    fn crossing_a_limit_is_reported_once() {
+        let mut simulation = Simulation::new();
         let steps =
-            [(); 6].map(|()| signal.step(&SETTINGS)).map(|step| (step.sample, step.entered));
+            [(); 6].map(|()| simulation.step(&SETTINGS)).map(|step| (step.sample, step.entered));
         let (high, low, normal) = (Some(Zone::High), Some(Zone::Low), Some(Zone::Normal));
         assert_eq!(
             steps,
@@ -193,30 +196,30 @@ mod tests {
     }
 
     #[test]
-    fn smoothing_arrives() {
-        let mut signal = Signal::new();
+    fn smoothed_value_reaches_its_target() {
+        let mut simulation = Simulation::new();
         let settings = Settings { amplitude: 0, smoothing: 3, ..SETTINGS };
         for _ in 0..100 {
-            signal.step(&settings);
+            simulation.step(&settings);
         }
-        assert_eq!(signal.sample, 100);
+        assert_eq!(simulation.sample, 100);
     }
 
     #[test]
     fn extreme_settings_do_not_overflow() {
-        for wave in [Wave::Square, Wave::Triangle, Wave::Saw] {
+        for waveform in [Waveform::Square, Waveform::Triangle, Waveform::Saw] {
             for limit in [i32::MIN, i32::MAX] {
                 let settings = Settings {
-                    wave,
+                    waveform,
                     amplitude: limit,
                     offset: limit,
                     length: u32::MAX,
                     period_ms: u32::MAX,
                     ..SETTINGS
                 };
-                let mut signal = Signal::new();
+                let mut simulation = Simulation::new();
                 for _ in 0..10 {
-                    signal.step(&settings);
+                    simulation.step(&settings);
                 }
             }
         }

@@ -1,4 +1,4 @@
-//! 9P on the board: what the images `tree` and `params` have more than `echo`.
+//! The 9P server of the images `tree`, `params` and `waiting`.
 
 use datakit_core::serve::{self, Memory};
 use datakit_core::session::{FidArray, Limits, Session};
@@ -25,12 +25,12 @@ pub fn start(spawner: Spawner, stack: Stack<'static>, root: &'static Dir) {
         [const { ConstStaticCell::new(Memory::new()) }; SOCKETS];
     let tree = TREE.init_with(|| Tree::new(root));
     for memory in &MEMORY {
-        spawn(spawner, seat(stack, tree, memory.take()));
+        spawn(spawner, serve_clients(stack, tree, memory.take()));
     }
 }
 
 #[embassy_executor::task(pool_size = SOCKETS)]
-async fn seat(
+async fn serve_clients(
     stack: Stack<'static>,
     tree: &'static Tree,
     memory: &'static mut Memory<WORKERS, FRAME>,
@@ -41,7 +41,7 @@ async fn seat(
         if socket.accept(564).await.is_ok() {
             let session = Session::new(tree, FidArray::<Tree, 24>::new(), LIMITS);
             let (rx, tx) = socket.split();
-            let _ = serve::serve(&session, Input(rx), tx, memory).await;
+            let _ = serve::serve(&session, Reader(rx), tx, memory).await;
             session.close().await;
         }
         socket.abort();
@@ -49,37 +49,37 @@ async fn seat(
     }
 }
 
-/// The half of a socket that is read.
-pub struct Input<'s>(TcpReader<'s>);
+/// The receiving half of a socket.
+pub struct Reader<'s>(TcpReader<'s>);
 
-impl ErrorType for Input<'_> {
+impl ErrorType for Reader<'_> {
     type Error = tcp::Error;
 }
 
-impl Read for Input<'_> {
+impl Read for Reader<'_> {
     async fn read(&mut self, buf: &mut [u8]) -> Result<usize, tcp::Error> {
         self.0.read(buf).await
     }
 }
 
-impl serve::TransportRead for Input<'_> {}
+impl serve::TransportRead for Reader<'_> {}
 
-/// A directory of parameters of one type, each with a range, a unit and a doc. The names are single
-/// letters, and every text is there once in every image: what one more parameter costs is then all
-/// but its texts.
+/// Defines a directory of parameters of one type, each with a range, a unit and a description. All
+/// images contain the same texts once, so the images differ by the cost of parameters without their
+/// texts.
 #[macro_export]
 macro_rules! params {
     ($root:ident: $($name:ident)*) => {
         $(static $name: datakit_core::files::Value<u32> = datakit_core::files::Value::new(1000);)*
 
         static $root: datakit_core::vfs::Dir = datakit_core::vfs::Dir::new(&[$(datakit_core::vfs::file(
-            $crate::seat::letter(stringify!($name)),
+            $crate::server::letter(stringify!($name)),
             &datakit_core::files::Param::new(&$name).range(10, 60_000).unit("ms").doc("one light to the next"),
         )),*]);
     };
 }
 
-/// A name of one letter, out of a text that has them all.
+/// Returns a name of one letter, as a part of a text that contains all letters.
 pub const fn letter(name: &str) -> &'static str {
     let from = name.as_bytes().first_chunk::<1>().expect("a letter")[0] - b'A';
     LETTERS.split_at(from as usize).1.split_at(1).0

@@ -1,6 +1,7 @@
-//! Open files, shared out among the clients.
+//! A quota of open files for each client.
 
 use core::cell::Cell;
+use core::fmt;
 use core::ops::ControlFlow;
 
 use datakit_core::Decimal;
@@ -9,80 +10,91 @@ use datakit_core::vfs::{
     SetAttr, StaticTree, Vfs,
 };
 
-/// How many files each of `SEATS` clients has open, of `OPENS` that there is room for. `RESERVED`
-/// are kept free for each: so many it can always open, whatever the others do.
-pub struct Shares<const SEATS: usize, const OPENS: usize, const RESERVED: usize> {
-    open: [Cell<usize>; SEATS],
+/// The numbers of open files of `CLIENTS` clients, which share room for `OPENS`. Each client can
+/// always open `RESERVED` files, whatever the others do.
+#[derive(Debug)]
+pub struct OpenQuota<const CLIENTS: usize, const OPENS: usize, const RESERVED: usize> {
+    open: [Cell<usize>; CLIENTS],
 }
 
-impl<const SEATS: usize, const OPENS: usize, const RESERVED: usize> Shares<SEATS, OPENS, RESERVED> {
-    /// Nobody has any.
+impl<const CLIENTS: usize, const OPENS: usize, const RESERVED: usize>
+    OpenQuota<CLIENTS, OPENS, RESERVED>
+{
+    /// Creates a quota without open files.
     pub const fn new() -> Self {
-        const { assert!(SEATS * RESERVED <= OPENS, "there is not so much to keep free") };
-        Shares { open: [const { Cell::new(0) }; SEATS] }
+        const { assert!(CLIENTS * RESERVED <= OPENS, "the reserved files exceed OPENS") };
+        OpenQuota { open: [const { Cell::new(0) }; CLIENTS] }
     }
 
-    fn seat(&self, seat: usize) -> Option<&Cell<usize>> {
-        self.open.get(seat)
+    fn open_files(&self, client: usize) -> Option<&Cell<usize>> {
+        self.open.get(client)
     }
 
-    /// Takes room for one more.
-    fn take(&self, seat: usize) -> Result<()> {
-        let own = self.seat(seat).ok_or(Error::TooManyOpen)?;
+    /// Acquires room for another open file.
+    fn acquire(&self, client: usize) -> Result<()> {
+        let own = self.open_files(client).ok_or(Error::TooManyOpen)?;
         let taken: usize = self.open.iter().map(|open| open.get().max(RESERVED)).sum();
         if own.get() >= RESERVED && taken >= OPENS {
             let own = Decimal::from(own.get());
             return Err(Error::TooManyOpen.with_message(format_args!(
-                "this connection has {own} files open, the rest is kept for others"
+                "this connection has {own} open files; the rest is reserved for others"
             )));
         }
         own.set(own.get() + 1);
         Ok(())
     }
 
-    fn give(&self, seat: usize) {
-        if let Some(own) = self.seat(seat) {
+    fn release(&self, client: usize) {
+        if let Some(own) = self.open_files(client) {
             own.set(own.get().saturating_sub(1));
         }
     }
 }
 
-impl<const SEATS: usize, const OPENS: usize, const RESERVED: usize> Default
-    for Shares<SEATS, OPENS, RESERVED>
+impl<const CLIENTS: usize, const OPENS: usize, const RESERVED: usize> Default
+    for OpenQuota<CLIENTS, OPENS, RESERVED>
 {
     fn default() -> Self {
         Self::new()
     }
 }
 
-/// The tree as one client sees it.
-pub struct Share<
+/// The tree for one client, which limits its open files.
+pub struct QuotaTree<
     't,
-    const SEATS: usize,
+    const CLIENTS: usize,
     const OPENS: usize,
     const RESERVED: usize,
     const TEXT: usize,
 > {
     tree: &'t StaticTree<OPENS, TEXT>,
-    shares: &'t Shares<SEATS, OPENS, RESERVED>,
-    seat: usize,
+    quota: &'t OpenQuota<CLIENTS, OPENS, RESERVED>,
+    client: usize,
 }
 
-impl<'t, const SEATS: usize, const OPENS: usize, const RESERVED: usize, const TEXT: usize>
-    Share<'t, SEATS, OPENS, RESERVED, TEXT>
+impl<'t, const CLIENTS: usize, const OPENS: usize, const RESERVED: usize, const TEXT: usize>
+    QuotaTree<'t, CLIENTS, OPENS, RESERVED, TEXT>
 {
-    /// For the client in this seat.
+    /// Creates the tree for the client with this number.
     pub fn new(
         tree: &'t StaticTree<OPENS, TEXT>,
-        shares: &'t Shares<SEATS, OPENS, RESERVED>,
-        seat: usize,
+        quota: &'t OpenQuota<CLIENTS, OPENS, RESERVED>,
+        client: usize,
     ) -> Self {
-        Share { tree, shares, seat }
+        QuotaTree { tree, quota, client }
     }
 }
 
-impl<const SEATS: usize, const OPENS: usize, const RESERVED: usize, const TEXT: usize> Vfs
-    for Share<'_, SEATS, OPENS, RESERVED, TEXT>
+impl<const CLIENTS: usize, const OPENS: usize, const RESERVED: usize, const TEXT: usize> fmt::Debug
+    for QuotaTree<'_, CLIENTS, OPENS, RESERVED, TEXT>
+{
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("QuotaTree").field("client", &self.client).finish_non_exhaustive()
+    }
+}
+
+impl<const CLIENTS: usize, const OPENS: usize, const RESERVED: usize, const TEXT: usize> Vfs
+    for QuotaTree<'_, CLIENTS, OPENS, RESERVED, TEXT>
 {
     type Inode = Path;
     type Open = Handle;
@@ -119,11 +131,11 @@ impl<const SEATS: usize, const OPENS: usize, const RESERVED: usize, const TEXT: 
     async fn open(&self, inode: &Path, mode: OpenMode) -> Result<Handle> {
         let file = self.tree.id(inode).kind != FileType::Dir;
         if file {
-            self.shares.take(self.seat)?;
+            self.quota.acquire(self.client)?;
         }
         let open = self.tree.open(inode, mode).await;
         if file && open.is_err() {
-            self.shares.give(self.seat);
+            self.quota.release(self.client);
         }
         open
     }
@@ -131,7 +143,7 @@ impl<const SEATS: usize, const OPENS: usize, const RESERVED: usize, const TEXT: 
     fn close(&self, open: &Handle) {
         self.tree.close(open);
         if open.is_file() {
-            self.shares.give(self.seat);
+            self.quota.release(self.client);
         }
     }
 
@@ -178,17 +190,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_client_leaves_the_others_their_share() {
-        let shares = Shares::<3, 24, 4>::new();
-        let most = |seat| (0..).find(|_| shares.take(seat).is_err()).unwrap();
-        assert_eq!((most(0), most(1), most(2)), (16, 4, 4));
-        let why = shares.take(0).unwrap_err();
+    fn client_leaves_the_reserved_files_to_others() {
+        let quota = OpenQuota::<3, 24, 4>::new();
+        let acquire_all = |client| (0..).find(|_| quota.acquire(client).is_err()).unwrap();
+        assert_eq!((acquire_all(0), acquire_all(1), acquire_all(2)), (16, 4, 4));
+        let error = quota.acquire(0).unwrap_err();
         assert_eq!(
-            (why.errno(), why.to_string().as_str()),
-            (24, "this connection has 16 files open, the rest is kept for others")
+            (error.errno(), error.to_string().as_str()),
+            (24, "this connection has 16 open files; the rest is reserved for others")
         );
-        // What one gives back goes to whoever wants more than is kept for it.
-        (0..10).for_each(|_| shares.give(0));
-        assert_eq!((most(2), most(0)), (10, 0));
+        // Released files are available to every client that exceeds its reserve.
+        (0..10).for_each(|_| quota.release(0));
+        assert_eq!((acquire_all(2), acquire_all(0)), (10, 0));
     }
 }

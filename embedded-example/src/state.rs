@@ -1,0 +1,77 @@
+//! State that the drivers write and the files of the tree show. On the host, where there are no
+//! drivers, it keeps its initial values.
+
+use core::sync::atomic::{AtomicU32, Ordering};
+
+use datakit_core::files::{Level, Value};
+
+/// The IP address of the board, to which QEMU's user network forwards.
+pub const ADDRESS: [u8; 4] = [10, 0, 2, 15];
+/// The length of the network prefix of [`ADDRESS`], in bits.
+pub const PREFIX: u8 = 24;
+
+/// Received Ethernet frames.
+pub static FRAMES_IN: Counter = Counter::new();
+/// Transmitted Ethernet frames.
+pub static FRAMES_OUT: Counter = Counter::new();
+/// Received Ethernet frames that were dropped.
+pub static FRAMES_DROPPED: Counter = Counter::new();
+/// Connected clients.
+pub static CONNECTIONS: Counter = Counter::new();
+/// Core clock, Hz.
+pub static CLOCK_HZ: Value<u32> = Value::new(0);
+/// The Ethernet address.
+pub static MAC: Value<[u8; 6]> = Value::new([0; 6]);
+/// The log level.
+pub static LEVEL: Value<Level> = Value::new(Level::Info);
+/// Set when a client asks for a restart.
+pub static RESET: Value<bool> = Value::new(false);
+/// Set when all connections must end, because the board restarts.
+pub static SHUTTING_DOWN: Value<bool> = Value::new(false);
+
+/// A function that reads the hardware, or `None` without hardware.
+pub type Probe<T> = Option<fn() -> T>;
+
+/// Milliseconds since boot.
+pub static UPTIME: Value<Probe<u64>> = Value::new(None);
+/// The peak stack usage.
+pub static STACK: Value<Probe<StackUsage>> = Value::new(None);
+
+/// The peak usage of the stack since boot.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct StackUsage {
+    /// Bytes used at the peak.
+    pub used: usize,
+    /// Size of the stack in bytes.
+    pub size: usize,
+}
+
+/// Returns the milliseconds since boot, or 0 without a clock.
+pub fn uptime_ms() -> u64 {
+    UPTIME.get().map_or(0, |probe| probe())
+}
+
+/// A counter that interrupt handlers may change. It wraps around.
+#[derive(Debug)]
+pub struct Counter(AtomicU32);
+
+impl Counter {
+    const fn new() -> Counter {
+        Counter(AtomicU32::new(0))
+    }
+
+    /// Returns the current count.
+    pub fn get(&self) -> u32 {
+        self.0.load(Ordering::Relaxed)
+    }
+
+    /// Adds 1.
+    pub fn increment(&self) {
+        self.0.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Subtracts 1.
+    pub fn decrement(&self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
