@@ -12,7 +12,7 @@ use datakit_core::wire::{
     self, Data, Dialect, Fid, List, Numeric, Rmessage as R, Str, Tag, Tmessage as T,
 };
 use datakit_db::object::{Commit, encode_tree};
-use datakit_db::store::{Memory, Move, Store};
+use datakit_db::store::{Memory, RefUpdate, Store};
 use datakit_db::{BranchName, Database, file_tree};
 use datakit_server::scratch::Scratch;
 use datakit_server::tree::{Empty, Entry};
@@ -175,7 +175,7 @@ fn a_listed_branch_costs_at_most_300_bytes_until_the_directory_is_closed() {
     let names: Vec<_> = (0..BRANCHES).map(|n| format!("feature-{n:04}")).collect();
     for name in &names {
         let branch = &BranchName::new(name).unwrap();
-        assert!(store.update(&[], &[Move { branch, from: None, to: Some(id) }]).unwrap());
+        assert!(store.update(&[], &[RefUpdate { branch, from: None, to: Some(id) }]).unwrap());
     }
     let database = Database::new(Arc::new(store)).unwrap();
     let tree = file_tree(&database, Entry::dir("debug", Empty));

@@ -11,9 +11,10 @@ use crate::metrics::{Address, Counters, Endpoint, Logs, Metrics, Summary};
 use clap::{Args, ValueEnum};
 use datakit_core::vfs::User;
 use datakit_db::identity::{AuthorPolicy, Identity};
-use datakit_db::push::{GATHER, GitProgram, auto_push};
-use datakit_db::schemes::{Scheme, Schemes};
-use datakit_db::store::{Fsync, Git, Memory, REMOTE_LIMIT, Store, clear_left};
+use datakit_db::remote::{
+    self, FetchLimits, GitPush, MAX_FETCH_BYTES, PUSH_DEBOUNCE, Scheme, Schemes, auto_push,
+};
+use datakit_db::store::{Fsync, Git, Memory, Store, remove_stale_fetch_dirs};
 use datakit_db::{self, Database};
 use datakit_server::Url;
 use datakit_server::memory;
@@ -59,10 +60,10 @@ pub(crate) struct ServeArgs {
     #[arg(long, value_name = "URL", requires = "git")]
     pub(crate) auto_push: Option<String>,
     /// Seconds without a sign of life after which a fetch or a push is given up; 0: never
-    #[arg(long, value_name = "SECONDS", default_value_t = datakit_db::PATIENCE.as_secs(), value_parser = clap::value_parser!(u64).range(0..=86_400))]
+    #[arg(long, value_name = "SECONDS", default_value_t = remote::TIMEOUT.as_secs(), value_parser = clap::value_parser!(u64).range(0..=86_400))]
     pub(crate) remote_timeout: u64,
     /// Bytes that one fetch from another repository may take; 0: any number
-    #[arg(long, value_name = "BYTES", default_value_t = REMOTE_LIMIT, value_parser = bytes::at_least(0))]
+    #[arg(long, value_name = "BYTES", default_value_t = MAX_FETCH_BYTES, value_parser = bytes::at_least(0))]
     pub(crate) remote_limit: u64,
     /// Ways to other repositories that clients may have the server take, of git, ssh, http, https
     /// and file, with commas; file is also paths
@@ -168,8 +169,11 @@ async fn serve(args: ServeArgs) -> Result<ExitCode, Box<dyn Error>> {
     };
     let logs = Logs::default();
     let sources = args.log.start(logs.clone())?;
-    let patience = (args.remote_timeout > 0).then(|| Duration::from_secs(args.remote_timeout));
-    let remote_limit = Some(args.remote_limit).filter(|limit| *limit > 0);
+    let remote_timeout =
+        (args.remote_timeout > 0).then(|| Duration::from_secs(args.remote_timeout));
+    let fetch_limits = FetchLimits::default()
+        .with_timeout(remote_timeout)
+        .with_max_bytes(Some(args.remote_limit).filter(|limit| *limit > 0));
     let schemes = match &args.remote_schemes {
         Some(schemes) => schemes.iter().copied().collect(),
         None if args.url.iter().all(is_local) => Schemes::default(),
@@ -178,18 +182,16 @@ async fn serve(args: ServeArgs) -> Result<ExitCode, Box<dyn Error>> {
     let mut authors = AuthorPolicy { always: args.author.clone(), ..AuthorPolicy::default() };
     let (store, dir): (Arc<dyn Store>, _) = match &args.git {
         Some(path) => {
-            let git = Git::open(path)?
-                .with_fsync(args.fsync.into())
-                .patient(patience)
-                .with_remote_limit(remote_limit);
+            let git =
+                Git::open(path)?.with_fsync(args.fsync.into()).with_fetch_limits(fetch_limits);
             authors.anonymous = git.configured_identity().unwrap_or_default();
             let git = git.with_identity(authors.of(User::default()));
             let dir = git.dir();
             (Arc::new(git), Some(dir))
         }
-        None => (Arc::new(Memory::new().patient(patience).with_remote_limit(remote_limit)), None),
+        None => (Arc::new(Memory::new().with_fetch_limits(fetch_limits)), None),
     };
-    clear_left();
+    remove_stale_fetch_dirs();
     let database = Database::with_memory(store, args.transaction_memory)?
         .with_authors(authors)
         .with_schemes(schemes);
@@ -209,8 +211,9 @@ async fn serve(args: ServeArgs) -> Result<ExitCode, Box<dyn Error>> {
     say(listening).await?;
     let pushes = Arc::new(Summary::default());
     if let (Some(url), Some(dir)) = (args.auto_push, dir) {
-        let (program, pushes) = (Arc::new(GitProgram::new(dir).patient(patience)), pushes.clone());
-        tokio::spawn(auto_push(database.clone(), program, url, GATHER, move |took| {
+        let (push, pushes) =
+            (Arc::new(GitPush::new(dir).with_timeout(remote_timeout)), pushes.clone());
+        tokio::spawn(auto_push(database.clone(), push, url, PUSH_DEBOUNCE, move |took| {
             pushes.observe(took)
         }));
     }

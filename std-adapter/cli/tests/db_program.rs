@@ -178,10 +178,11 @@ fn errors_say_what_is_wrong() {
             &["commit", "master", "-m", "", "a=-", "b=-"],
             "standard input can be only one of the files",
         ),
-        (&["fetch", "/nonexistent", "master"], "cannot fetch /nonexistent"),
     ] {
         assert_eq!(here.fail(arguments), format!("datakit: {text}\n"));
     }
+    let unreachable = "datakit: cannot fetch /nonexistent: fatal: '/nonexistent' does not appear";
+    assert!(here.fail(&["fetch", "/nonexistent", "master"]).starts_with(unreachable));
     assert!(
         here.fail(&["watch", "a b"]).starts_with("datakit: a b: invalid branch name \"a b\": ")
     );
@@ -206,7 +207,7 @@ fn the_reasons_arrive_without_naming_a_dialect() {
         "master",
     ]);
     let error = String::from_utf8(command.output().unwrap().stderr).unwrap();
-    assert_eq!(error, "datakit: cannot fetch /nonexistent\n");
+    assert!(error.starts_with("datakit: cannot fetch /nonexistent: fatal: "), "{error}");
 }
 
 /// A branch `feature` of the first commit of `master`, each with a commit of its own since.
@@ -264,7 +265,7 @@ fn silent_repositories_are_in_nobodys_way() {
     // The system connects whoever comes.
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("git://{}/x", listener.local_addr().unwrap());
-    let error = format!("datakit: cannot fetch {url}: no sign of life for 1s\n");
+    let error = format!("datakit: cannot fetch {url}: timed out: no data for 1 s\n");
     let fetch = || {
         here.client()
             .command(&["db", "fetch", &url, "master"])
@@ -276,10 +277,8 @@ fn silent_repositories_are_in_nobodys_way() {
     for fetch in fetches {
         assert_eq!(String::from_utf8(fetch.wait_with_output().unwrap().stderr).unwrap(), error);
     }
-    assert_eq!(
-        here.fail(&["fetch", "/nonexistent", "master"]),
-        "datakit: cannot fetch /nonexistent\n"
-    );
+    let error = here.fail(&["fetch", "/nonexistent", "master"]);
+    assert!(error.starts_with("datakit: cannot fetch /nonexistent: fatal: "), "{error}");
 }
 
 #[test]
@@ -290,7 +289,7 @@ fn a_push_that_hangs_is_given_up() {
     let (server, log) = Server::logging(&options, &[]);
     let here = Here { server, dir };
     here.commit("master", "f", "1");
-    let text = format!("cannot push to {url}, next try in 2s: git push: no sign of life for 1s");
+    let text = format!("cannot push to {url}, next try in 2 s: timed out: no data for 1 s");
     assert!(
         std::iter::from_fn(|| log.recv_timeout(PATIENCE).ok()).any(|line| line.contains(&text))
     );

@@ -113,11 +113,12 @@ fn the_machine_says_whose_certificates_are_good() {
     assert_eq!(fetched, format!("{far}\n"), "{:?}", log.try_iter().collect::<Vec<_>>());
 
     let (server, log) = trusting("others", &certificates().1);
-    assert_eq!(fetch(&server, &https), format!("datakit: cannot fetch {https}\n"));
+    let refused = format!("datakit: cannot fetch {https}: ");
+    assert!(fetch(&server, &https).starts_with(&refused));
     told(log, "certificate");
 
     let (server, log) = trusting("none", "");
-    assert_eq!(fetch(&server, &https), format!("datakit: cannot fetch {https}\n"));
+    assert!(fetch(&server, &https).starts_with(&refused));
     told(log, "cannot fetch");
     // Who does not encrypt needs none.
     assert_eq!(fetch(&server, &http), format!("{far}\n"));

@@ -11,7 +11,7 @@ use self::log::Log;
 pub(super) use self::log::{Lagged, LogReader};
 use crate::database::Branches;
 use crate::model::object::Object;
-use crate::store::{Move, Store};
+use crate::store::{RefUpdate, Store};
 use crate::{BranchName, Id, Result};
 use datakit_server::tree::Live;
 
@@ -152,8 +152,8 @@ impl Branch {
         Ok(moved)
     }
 
-    pub(super) fn motion(&self, from: Option<Id>, to: Option<Id>) -> Move<'_> {
-        Move { branch: &self.name, from, to }
+    pub(super) fn motion(&self, from: Option<Id>, to: Option<Id>) -> RefUpdate<'_> {
+        RefUpdate { branch: &self.name, from, to }
     }
 
     /// Tells its followers where it is, if that is news.

@@ -12,8 +12,8 @@ use crate::branch::Branch;
 use crate::counters::{DbCounters, Gauge, GaugeGuard};
 use crate::model::identity::AuthorPolicy;
 use crate::model::object_cache::ObjectCache;
-use crate::remote::schemes::Schemes;
-use crate::store::{Seen, Store, WatchGuard};
+use crate::remote::Schemes;
+use crate::store::{RefChanges, Store, WatchGuard};
 use crate::{BranchName, Error, Id, Result};
 use datakit_server::budget::Budget;
 
@@ -235,15 +235,15 @@ impl Database {
 
     /// Looks where the branches are that somebody follows, as far as another program may have moved
     /// them, and tells of those that moved. What nobody follows is not looked at.
-    pub fn refresh_branches(&self, seen: &Seen) {
+    pub fn refresh_branches(&self, seen: &RefChanges) {
         for branch in self.0.branches.followed() {
-            if seen.concerns(branch.name())
+            if seen.affects(branch.name())
                 && let Err(error) = branch.refresh()
             {
                 tracing::warn!("branch {}: {error}", branch.name());
             }
         }
-        if *seen != Seen::Nothing {
+        if *seen != RefChanges::Poll {
             // Branches that nobody follows may have moved as well.
             let _ = self.0.moved.send(None);
         }
@@ -257,7 +257,7 @@ impl Database {
         &self,
         work: impl FnOnce(&Database) -> Result<T> + Send + 'static,
     ) -> Result<T> {
-        if !self.0.objects.store().waits() {
+        if !self.0.objects.store().may_block() {
             return work(self);
         }
         self.run_apart(work).await
@@ -282,7 +282,7 @@ impl Database {
     /// Those of [`ObjectCache::blob`].
     pub(super) async fn blob(&self, id: Id) -> Result<Arc<[u8]>> {
         let objects = self.objects();
-        if !objects.store().waits() || objects.blob_length(id)? <= MAX_INLINE_UNPACK {
+        if !objects.store().may_block() || objects.blob_length(id)? <= MAX_INLINE_UNPACK {
             return objects.blob(id);
         }
         self.run_apart(move |database| database.objects().blob(id)).await
@@ -327,7 +327,8 @@ mod tests {
 
     use super::*;
     use crate::model::object::{Object, ObjectKind};
-    use crate::store::{FetchError, Memory, Move};
+    use crate::remote::{CancelFlag, FetchError};
+    use crate::store::{Memory, RefUpdate};
 
     /// Counts how often it is asked where a branch is.
     #[derive(Default)]
@@ -337,7 +338,7 @@ mod tests {
     }
 
     impl Store for Counting {
-        fn waits(&self) -> bool {
+        fn may_block(&self) -> bool {
             false
         }
 
@@ -362,17 +363,18 @@ mod tests {
             self.store.heads()
         }
 
-        fn update(&self, objects: &[(Id, Object)], moves: &[Move<'_>]) -> Result<bool> {
+        fn update(&self, objects: &[(Id, Object)], moves: &[RefUpdate<'_>]) -> Result<bool> {
             self.store.update(objects, moves)
         }
 
-        fn fetch(
+        fn fetch_cancellable(
             &self,
             remote: &str,
             url: &str,
             branch: &BranchName,
+            cancel: &CancelFlag,
         ) -> std::result::Result<Id, FetchError> {
-            self.store.fetch(remote, url, branch)
+            self.store.fetch_cancellable(remote, url, branch, cancel)
         }
     }
 
@@ -385,20 +387,20 @@ mod tests {
         let store = Arc::new(Counting::default());
         let database = Database::new(store.clone()).unwrap();
         let branches = ["a", "b", "b/c"].map(|branch| database.branch(&name(branch)));
-        let asked = |seen: &Seen| {
+        let asked = |seen: &RefChanges| {
             let before = store.asked.load(Relaxed);
             database.refresh_branches(seen);
             store.asked.load(Relaxed) - before
         };
-        assert_eq!(asked(&Seen::Any), 0);
+        assert_eq!(asked(&RefChanges::Any), 0);
         let following = [&branches[0], &branches[2]].map(|branch| branch.watch().unwrap());
-        let of = |branch: &str| Seen::Named([name(branch)].into());
+        let of = |branch: &str| RefChanges::Named([name(branch)].into());
         assert_eq!(
-            [&Seen::Any, &Seen::Nothing, &of("a"), &of("b"), &of("c")].map(asked),
+            [&RefChanges::Any, &RefChanges::Poll, &of("a"), &of("b"), &of("c")].map(asked),
             [2, 2, 1, 1, 0]
         );
         drop(following);
-        assert_eq!(asked(&Seen::Any), 0);
+        assert_eq!(asked(&RefChanges::Any), 0);
         drop(branches);
         assert_eq!(database.0.branches.0.lock().len(), 0);
     }
@@ -409,12 +411,13 @@ mod tests {
         let database = Database::new(store.clone()).unwrap();
         let branch = database.branch(&name("a"));
         let following = branch.watch().unwrap();
-        let go = |from, to| store.update(&[], &[Move { branch: branch.name(), from, to }]).unwrap();
+        let go =
+            |from, to| store.update(&[], &[RefUpdate { branch: branch.name(), from, to }]).unwrap();
         let shown = || following.head_watch().with(|head| *head);
         let first = Some(Id::EMPTY_TREE);
         assert!(go(None, first));
         assert_eq!(shown(), None);
-        database.refresh_branches(&Seen::Named([name("a")].into()));
+        database.refresh_branches(&RefChanges::Named([name("a")].into()));
         assert_eq!(shown(), first);
         assert!(go(first, None));
         assert_eq!((branch.head(), shown()), (Ok(None), None));
@@ -461,7 +464,7 @@ mod tests {
                 let name = BranchName::new("master").unwrap();
                 for _ in 0..20_000 {
                     if look {
-                        database.refresh_branches(&Seen::Any)
+                        database.refresh_branches(&RefChanges::Any)
                     } else {
                         drop(database.branch(&name))
                     }

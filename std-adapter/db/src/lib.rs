@@ -15,8 +15,9 @@ mod database;
 mod error;
 mod files;
 pub mod integrate;
+mod io_error;
 mod model;
-mod remote;
+pub mod remote;
 pub mod store;
 pub mod transaction;
 
@@ -25,6 +26,5 @@ pub use database::{Database, TRANSACTION_MEMORY};
 pub use datakit_client::db::{BranchName, Id};
 pub use error::{Error, Fault, Result};
 pub use files::tree as file_tree;
+pub use io_error::IoError;
 pub use model::{diff, history, identity, merge, object, object_cache, tree};
-pub use remote::timeout::PATIENCE;
-pub use remote::{push, schemes};

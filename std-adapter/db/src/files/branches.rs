@@ -97,7 +97,7 @@ impl Directory for Branches {
                 return Err(Error::OnlyDirectories);
             }
             let branch = BranchName::from_file_name(name.as_bytes()).map_err(crate::Error::from)?;
-            if let Some(other) = self.0.database().objects().store().in_the_way(&branch)? {
+            if let Some(other) = self.0.database().objects().store().conflicting_branch(&branch)? {
                 return Err(crate::Error::InTheWay { branch: branch.to_string(), other }.into());
             }
             self.0.make(&branch)?;

@@ -12,8 +12,8 @@ use tokio::sync::Semaphore;
 use super::Keeping;
 use super::quota::{Permit, Quota};
 use crate::counters::GaugeGuard;
-use crate::remote::said;
-use crate::store::{FetchError, Stop};
+use crate::remote::sanitize::sanitize_url;
+use crate::remote::{CancelFlag, FetchError};
 use crate::{BranchName, Database, Id};
 use datakit_server::inode_numbers;
 use datakit_server::tree::{
@@ -164,12 +164,12 @@ impl Directory for RemoteDir {
     }
 }
 
-/// Has a fetch end when this is dropped: with the request, or with its client.
-struct CancelOnDrop(Stop);
+/// Cancels a fetch when the request that waits for it is cancelled or its client disconnects.
+struct CancelOnDrop(CancelFlag);
 
 impl Drop for CancelOnDrop {
     fn drop(&mut self) {
-        self.0.set();
+        self.0.cancel();
     }
 }
 
@@ -179,24 +179,25 @@ impl Remote {
         if url.is_empty() {
             return Err(Error::Invalid.with_message("error: remote url is not defined").into());
         }
-        let shown = said::address(&url);
+        let shown = sanitize_url(&url);
         let database = &self.refs.database;
         database
             .schemes()
             .check(&url)
-            .map_err(|why| refused(Error::Invalid, &shown, &said::address(&why), true))?;
+            .map_err(|why| refused(Error::Invalid, &shown, &sanitize_url(&why.to_string())))?;
         let branch = BranchName::new(&branch).map_err(crate::Error::from)?;
-        let wanted = CancelOnDrop(Stop::default());
+        let cancel = CancelFlag::default();
+        let _cancel_on_drop = CancelOnDrop(cancel.clone());
         // Fair: both turns are given in the order in which they are asked for.
         let turn = self.turns.clone().acquire_owned().await;
-        let (refs, stop) = (self.refs.clone(), wanted.0.clone());
+        let refs = self.refs.clone();
         let in_flight = database.in_flight();
         let fetched = database.run_remote(move |_| {
             // A process that ends waits for the end of the fetch, which is soon.
             let _landing = in_flight;
             // For as long as it takes: it ends a little later than its request.
             let _turn = turn;
-            Ok(refs.fetch(&url, &branch, &stop))
+            Ok(refs.fetch(&url, &branch, &cancel))
         });
         let error = match fetched.await? {
             Ok(head) => {
@@ -206,37 +207,27 @@ impl Remote {
             Err(error) => error,
         };
         Err(match error {
-            FetchError::NoHead => Error::Invalid.with_message("error: no head to fetch").into(),
-            FetchError::Store(error) => error.into(),
-            FetchError::Failed(why) => refused(Error::Io, &shown, &why, false),
-            FetchError::Silent(patience) => {
-                refused(Error::Io, &shown, &format!("no sign of life for {patience:?}"), true)
+            FetchError::NoSuchBranch => {
+                Error::Invalid.with_message("error: no head to fetch").into()
             }
-            FetchError::TooMuch(bytes) => refused(
-                Error::Io,
-                &shown,
-                &format!("more than {bytes} bytes (--remote-limit)"),
-                true,
-            ),
+            FetchError::Store(error) => error.into(),
+            other => refused(Error::Io, &shown, &other.to_string()),
         })
     }
 }
 
-/// Why `url` was not fetched, in the log and where the command can be read; in the error itself
-/// where it is `short`.
-fn refused(error: Error, url: &str, why: &str, short: bool) -> CommandError {
+/// Logs and returns the reason why `url` was not fetched. A 9P error has room for the start of it
+/// only; the command file returns all of it.
+fn refused(error: Error, url: &str, why: &str) -> CommandError {
     tracing::warn!("cannot fetch {url}: {why}");
-    let error = match short {
-        true => error.with_message(format_args!("error: cannot fetch {url}: {why}")),
-        false => error.with_message(format_args!("error: cannot fetch {url}")),
-    };
-    CommandError { error, text: format!("error: cannot fetch {url}: {why}\n") }
+    let text = format!("error: cannot fetch {url}: {why}");
+    CommandError { error: error.with_message(&text), text: text + "\n" }
 }
 
 impl FetchedRefs {
-    fn fetch(&self, url: &str, branch: &BranchName, stop: &Stop) -> Result<Id, FetchError> {
+    fn fetch(&self, url: &str, branch: &BranchName, cancel: &CancelFlag) -> Result<Id, FetchError> {
         self.used.store(true, Ordering::Relaxed);
-        self.database.objects().store().fetch_unless(&self.name, url, branch, stop)
+        self.database.objects().store().fetch_cancellable(&self.name, url, branch, cancel)
     }
 }
 
@@ -250,7 +241,7 @@ impl Drop for FetchedRefs {
         let forget = move || {
             // The process ends after this.
             let _landing = in_flight;
-            if let Err(error) = database.objects().store().forget(&name) {
+            if let Err(error) = database.objects().store().forget_remote(&name) {
                 tracing::warn!("what was fetched as {name} stays: {error}");
             }
         };

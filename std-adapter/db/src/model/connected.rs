@@ -93,7 +93,7 @@ struct Found {
 
 impl Search<'_> {
     fn check_named(&self, id: Id) -> Result<()> {
-        if self.objects.store().holds(id)? { Ok(()) } else { Err(Error::NotFound) }
+        if self.objects.store().exists(id)? { Ok(()) } else { Err(Error::NotFound) }
     }
 
     /// Finds the commits that lead to these and to which no branch leads, with their trees.
@@ -107,7 +107,7 @@ impl Search<'_> {
         if tips.is_empty() {
             return Ok(());
         }
-        let shallow = self.objects.store().shallow()?;
+        let shallow = self.objects.store().shallow_commits()?;
         let commits = unreached(self.objects, &shallow, &tips, &roots)?;
         for (id, commit) in commits {
             self.found.push(Found { id, kind: ObjectKind::Commit, path: Vec::new() });
@@ -235,7 +235,7 @@ impl Search<'_> {
                 return Ok((*id, (*object).clone()));
             }
             let store = self.objects.store();
-            match store.holds(*id)?.then(|| store.read(*id)) {
+            match store.exists(*id)?.then(|| store.read(*id)) {
                 Some(Ok(Some(object))) if object.kind == *kind => Ok((*id, object)),
                 Some(Ok(Some(_))) => Err(broken(Fault::OtherKind(*kind))),
                 Some(Err(Error::Store(why))) => Err(broken(Fault::Unreadable(why))),

@@ -91,7 +91,7 @@ struct Due {
 
 impl Log {
     fn begin(&mut self, from: Id) -> Result<()> {
-        self.shallow = self.objects.store().shallow()?;
+        self.shallow = self.objects.store().shallow_commits()?;
         self.reach(from)
     }
 
@@ -224,7 +224,7 @@ impl Origin {
 impl<'o> Walk<'o> {
     fn new(objects: &'o ObjectCache, first: &[Id], second: &[Id]) -> Result<Walk<'o>> {
         let (queue, seen) = (BinaryHeap::new(), HashMap::new());
-        let shallow = objects.store().shallow()?;
+        let shallow = objects.store().shallow_commits()?;
         let graph = objects.store().commit_graph();
         let mut walk = Walk {
             objects,
@@ -306,7 +306,8 @@ mod tests {
 
     use super::*;
     use crate::model::object::{Object, ObjectKind};
-    use crate::store::{FetchError, Memory, Move, Store};
+    use crate::remote::{CancelFlag, FetchError};
+    use crate::store::{Memory, RefUpdate, Store};
     use crate::{BranchName, Fault};
 
     /// Commits made of their parents' indices and times.
@@ -390,8 +391,8 @@ mod tests {
     }
 
     impl Store for Counting {
-        fn waits(&self) -> bool {
-            self.memory.waits()
+        fn may_block(&self) -> bool {
+            self.memory.may_block()
         }
 
         fn read(&self, id: Id) -> Result<Option<Object>> {
@@ -415,17 +416,18 @@ mod tests {
             self.memory.heads()
         }
 
-        fn update(&self, objects: &[(Id, Object)], moves: &[Move<'_>]) -> Result<bool> {
+        fn update(&self, objects: &[(Id, Object)], moves: &[RefUpdate<'_>]) -> Result<bool> {
             self.memory.update(objects, moves)
         }
 
-        fn fetch(
+        fn fetch_cancellable(
             &self,
             remote: &str,
             url: &str,
             branch: &BranchName,
+            cancel: &CancelFlag,
         ) -> std::result::Result<Id, FetchError> {
-            self.memory.fetch(remote, url, branch)
+            self.memory.fetch_cancellable(remote, url, branch, cancel)
         }
     }
 

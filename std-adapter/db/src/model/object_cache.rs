@@ -128,7 +128,7 @@ impl ObjectCache {
         }
         let blob = self.read(id, ObjectKind::Blob)?;
         // A store in memory is its own cache.
-        if self.0.store.waits() {
+        if self.0.store.may_block() {
             if blob.len() <= MAX_CACHED_BLOB {
                 self.0.blobs.insert(id, blob.clone());
             } else {

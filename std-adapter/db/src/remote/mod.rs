@@ -1,7 +1,18 @@
-//! Fetching from and pushing to other repositories, with the `git` program.
+//! Other repositories: fetching from them and pushing to them with the `git` program.
+//!
+//! `git` provides transports, credentials, proxies and the ssh configuration. A machine without
+//! `git` serves everything else, and using a remote fails with [`GitError::NotInstalled`].
 
-pub(crate) mod process_group;
-pub mod push;
-pub(crate) mod said;
-pub mod schemes;
-pub(crate) mod timeout;
+mod auto_push;
+pub(crate) mod fetch;
+mod process_group;
+mod push;
+pub(crate) mod sanitize;
+pub(crate) mod subprocess;
+mod url;
+
+pub use auto_push::{PUSH_DEBOUNCE, auto_push};
+pub use fetch::{CancelFlag, FetchError, FetchLimits, MAX_FETCH_BYTES};
+pub use push::{GitPush, Push, PushError};
+pub use subprocess::{GitError, TIMEOUT};
+pub use url::{Scheme, Schemes, UrlError};

@@ -1,4 +1,4 @@
-//! Programs that end with all that they have started.
+//! Subprocesses that are killed together with everything they started.
 
 use std::io;
 use std::ops::{Deref, DerefMut};
@@ -8,68 +8,68 @@ use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process_group, test_kill_process_group};
 
-/// A running program with what it has started and that has not left its process group, as `git`
-/// starts `ssh`. All of it is killed when this is dropped.
+/// A subprocess in a process group of its own, which its children inherit: `git` starts `ssh`, for
+/// example. Dropping it kills the whole group.
 ///
-/// Signals of a terminal do not reach it, and it cannot ask anything there.
+/// Signals from the terminal do not reach the group, and it cannot prompt there.
 #[derive(Debug)]
-pub(crate) struct Group {
-    child: Child,
+pub(super) struct ProcessGroup {
+    leader: Child,
     ended: bool,
 }
 
-impl Group {
-    pub(crate) fn start(command: &mut Command) -> io::Result<Group> {
-        Ok(Group { child: command.process_group(0).spawn()?, ended: false })
+impl ProcessGroup {
+    pub(super) fn spawn(command: &mut Command) -> io::Result<ProcessGroup> {
+        Ok(ProcessGroup { leader: command.process_group(0).spawn()?, ended: false })
     }
 
-    /// Waits for the end of the program. What it leaves running goes on: it may have meant to.
-    pub(crate) fn wait(mut self) -> io::Result<ExitStatus> {
-        let status = self.child.wait()?;
+    /// Waits until the subprocess exits. Its children keep running.
+    pub(super) fn wait(mut self) -> io::Result<ExitStatus> {
+        let status = self.leader.wait()?;
         self.ended = true;
         Ok(status)
     }
 
-    /// Tells all of it to end, and kills after `grace` what does not.
-    pub(crate) fn end(mut self, grace: Duration) {
+    /// Sends SIGTERM to the group, and SIGKILL to whatever is left of it after `grace`.
+    pub(super) fn terminate(mut self, grace: Duration) {
         let Some(group) = self.id() else { return };
         let _ = kill_process_group(group, Signal::TERM);
-        let until = Instant::now() + grace;
-        while !self.ended && Instant::now() < until {
+        let deadline = Instant::now() + grace;
+        while !self.ended && Instant::now() < deadline {
             std::thread::sleep(Duration::from_millis(10));
-            // While the program is not waited for, it counts as one of the group.
-            let waited = !matches!(self.child.try_wait(), Ok(None));
-            self.ended = waited && test_kill_process_group(group).is_err();
+            // A leader that was not waited for is a zombie, which still counts as a member.
+            let reaped = !matches!(self.leader.try_wait(), Ok(None));
+            self.ended = reaped && test_kill_process_group(group).is_err();
         }
     }
 
-    /// The number of the group is that of the program.
+    /// The group has the process id of its leader.
     fn id(&self) -> Option<Pid> {
-        i32::try_from(self.child.id()).ok().and_then(Pid::from_raw)
+        i32::try_from(self.leader.id()).ok().and_then(Pid::from_raw)
     }
 }
 
-impl Drop for Group {
+impl Drop for ProcessGroup {
     fn drop(&mut self) {
         if !self.ended {
-            // It fails when nothing is left.
+            // Fails if the group is empty.
             let _ = self.id().map(|group| kill_process_group(group, Signal::KILL));
-            let _ = self.child.wait();
+            let _ = self.leader.wait();
         }
     }
 }
 
-impl Deref for Group {
+impl Deref for ProcessGroup {
     type Target = Child;
 
     fn deref(&self) -> &Child {
-        &self.child
+        &self.leader
     }
 }
 
-impl DerefMut for Group {
+impl DerefMut for ProcessGroup {
     fn deref_mut(&mut self) -> &mut Child {
-        &mut self.child
+        &mut self.leader
     }
 }
 
@@ -80,51 +80,52 @@ mod tests {
 
     use super::*;
 
-    /// A shell, once it has said that it is ready, and its output, which ends with the last that
-    /// has it.
-    fn shell(script: &str) -> (Group, impl Read) {
+    /// Starts a shell and waits for the first byte of its output. The returned output ends when
+    /// the last process that inherited it exits.
+    fn shell(script: &str) -> (ProcessGroup, impl Read) {
+        let mut command = Command::new("sh");
         let mut group =
-            Group::start(Command::new("sh").args(["-c", script]).stdout(Stdio::piped())).unwrap();
+            ProcessGroup::spawn(command.args(["-c", script]).stdout(Stdio::piped())).unwrap();
         let mut output = group.stdout.take().unwrap();
         output.read_exact(&mut [0]).unwrap();
         (group, output)
     }
 
-    fn rest(mut output: impl Read) -> String {
+    fn read_rest(mut output: impl Read) -> String {
         let mut rest = String::new();
         output.read_to_string(&mut rest).unwrap();
         rest
     }
 
     #[test]
-    fn what_a_program_started_ends_with_it() {
+    fn drop_kills_children_of_the_subprocess() {
         let (group, output) = shell("sleep 1000 & printf x; wait");
         drop(group);
-        assert_eq!(rest(output), "");
+        assert_eq!(read_rest(output), "");
     }
 
     #[test]
-    fn it_may_clear_up() {
-        let begun = Instant::now();
+    fn sigterm_leaves_time_to_clean_up() {
+        let start = Instant::now();
         let (group, output) = shell(
             "(trap 'sleep 0.1; printf clear; exit' TERM; printf x; while :; do sleep 0.01; done) & wait",
         );
-        group.end(Duration::from_secs(60));
-        assert_eq!(rest(output), "clear");
-        assert!(begun.elapsed() < Duration::from_secs(30));
+        group.terminate(Duration::from_secs(60));
+        assert_eq!(read_rest(output), "clear");
+        assert!(start.elapsed() < Duration::from_secs(30));
     }
 
     #[test]
-    fn who_will_not_end_is_killed() {
+    fn kills_a_process_group_that_ignores_sigterm() {
         let (group, output) = shell("trap '' TERM; printf x; while :; do sleep 0.01; done");
-        group.end(Duration::from_millis(50));
-        assert_eq!(rest(output), "");
+        group.terminate(Duration::from_millis(50));
+        assert_eq!(read_rest(output), "");
     }
 
     #[test]
-    fn what_it_leaves_running_goes_on() {
+    fn wait_leaves_background_children_running() {
         let (group, output) = shell("(sleep 0.1; printf late) & printf x");
         assert!(group.wait().unwrap().success());
-        assert_eq!(rest(output), "late");
+        assert_eq!(read_rest(output), "late");
     }
 }

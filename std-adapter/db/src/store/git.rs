@@ -1,7 +1,6 @@
 //! A store that is a Git repository.
 
 mod checkout;
-mod fetch;
 mod files;
 mod form;
 mod fsync;
@@ -11,7 +10,7 @@ mod moves;
 mod owner;
 mod packed;
 mod presence;
-mod program;
+mod quarantine;
 mod reflog;
 mod refs;
 mod repacked;
@@ -26,7 +25,6 @@ use std::io;
 use std::ops::Deref;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
 
 use gix::bstr::ByteSlice;
 use gix::objs::Find;
@@ -34,11 +32,11 @@ use gix::{Repository, ThreadSafeRepository};
 
 pub use fsync::Fsync;
 
-use super::{CommitGraph, FetchError, Move, REMOTE_LIMIT, Seen, Stop, Store, WatchGuard};
+use super::{CommitGraph, RefChanges, RefUpdate, Store, WatchGuard};
 use crate::model::identity::Identity;
 use crate::model::object::{Object, ObjectKind, id_of, object_id};
-use crate::{BranchName, Error, Id, PATIENCE, Result};
-use fetch::Limits;
+use crate::remote::{CancelFlag, FetchError, FetchLimits};
+use crate::{BranchName, Error, Id, Result};
 use files::Files;
 use reflog::Reason;
 use refs::{PackedRefs, Refs};
@@ -62,7 +60,7 @@ pub struct Git {
     packed: PackedRefs,
     presence: presence::Presence,
     work: form::Work,
-    limits: Limits,
+    fetch_limits: FetchLimits,
     owner: Option<owner::Owner>,
     identity: Identity,
     /// Handles that nobody uses now: what they have found out is not found out again.
@@ -100,7 +98,6 @@ impl Git {
         let (packed, presence, idle) =
             (PackedRefs::default(), presence::Presence::default(), Mutex::default());
         let (identity, work) = (Identity::default(), found.work(&repository.to_thread_local()));
-        let limits = Limits { patience: Some(PATIENCE), bytes: Some(REMOTE_LIMIT) };
         let (repository, generation) = (RwLock::new(repository), AtomicU64::new(0));
         let git = Git {
             repository,
@@ -108,7 +105,7 @@ impl Git {
             packed,
             presence,
             work,
-            limits,
+            fetch_limits: FetchLimits::default(),
             owner,
             identity,
             idle,
@@ -158,18 +155,10 @@ impl Git {
         Git { files: self.files.with_sync(sync), ..self }
     }
 
-    /// The same with another time after which a repository that says nothing is given up in a
-    /// [fetch](Store::fetch); at first it is [`PATIENCE`], `None` is without end.
+    /// Sets the limits of each [fetch](Store::fetch).
     #[must_use]
-    pub fn patient(self, patience: Option<Duration>) -> Git {
-        Git { limits: Limits { patience, ..self.limits }, ..self }
-    }
-
-    /// The same with another number of bytes that a [fetch](Store::fetch) may take; at first it is
-    /// [`REMOTE_LIMIT`], `None` is any.
-    #[must_use]
-    pub fn with_remote_limit(self, bytes: Option<u64>) -> Git {
-        Git { limits: Limits { bytes, ..self.limits }, ..self }
+    pub fn with_fetch_limits(self, fetch_limits: FetchLimits) -> Git {
+        Git { fetch_limits, ..self }
     }
 
     /// The same with who moves branches in its reflogs, where no commit says who.
@@ -330,7 +319,7 @@ impl CommitGraph for gix::commitgraph::Graph {
 }
 
 impl Store for Git {
-    fn waits(&self) -> bool {
+    fn may_block(&self) -> bool {
         true
     }
 
@@ -371,11 +360,11 @@ impl Store for Git {
         self.handle().refs().heads()
     }
 
-    fn in_the_way(&self, branch: &BranchName) -> Result<Option<String>> {
+    fn conflicting_branch(&self, branch: &BranchName) -> Result<Option<String>> {
         self.handle().refs().blocker(branch)
     }
 
-    fn update(&self, objects: &[(Id, Object)], moves: &[Move<'_>]) -> Result<bool> {
+    fn update(&self, objects: &[(Id, Object)], moves: &[RefUpdate<'_>]) -> Result<bool> {
         let handle = self.handle();
         let reason = Reason { objects, identity: &self.identity };
         handle
@@ -396,7 +385,7 @@ impl Store for Git {
         true
     }
 
-    fn holds(&self, id: Id) -> Result<bool> {
+    fn exists(&self, id: Id) -> Result<bool> {
         let handle = self.handle();
         self.presence.holds(handle.objects.store_ref().path(), handle.loose(), id)
     }
@@ -416,7 +405,7 @@ impl Store for Git {
         Ok(roots)
     }
 
-    fn shallow(&self) -> Result<HashSet<Id>> {
+    fn shallow_commits(&self) -> Result<HashSet<Id>> {
         let commits = self
             .handle()
             .shallow_commits()
@@ -437,33 +426,24 @@ impl Store for Git {
 
     fn watch(
         &self,
-        changed: Box<dyn Fn(&Seen) + Send + Sync>,
+        changed: Box<dyn Fn(&RefChanges) + Send + Sync>,
     ) -> Result<Option<Box<dyn WatchGuard>>> {
         Ok(Some(Box::new(watch::Watcher::new(&self.dir(), changed))))
     }
 
-    fn fetch(
+    fn fetch_cancellable(
         &self,
         remote: &str,
         url: &str,
         branch: &BranchName,
-    ) -> std::result::Result<Id, FetchError> {
-        self.fetch_unless(remote, url, branch, &Stop::default())
-    }
-
-    fn fetch_unless(
-        &self,
-        remote: &str,
-        url: &str,
-        branch: &BranchName,
-        stop: &Stop,
+        cancel: &CancelFlag,
     ) -> std::result::Result<Id, FetchError> {
         let handle = self.handle();
         let remote = handle.refs().free_remote(remote, branch)?;
-        fetch::fetch(&handle.refs(), &remote, url, branch, self.limits, stop)
+        quarantine::fetch(&handle.refs(), &remote, url, branch, self.fetch_limits, cancel)
     }
 
-    fn forget(&self, remote: &str) -> Result<()> {
+    fn forget_remote(&self, remote: &str) -> Result<()> {
         self.handle().refs().forget_remote(remote)
     }
 }

@@ -1,25 +1,25 @@
 //! A store that is gone with the process.
 
-use parking_lot::RwLock;
 use std::collections::{BTreeMap, HashMap};
 use std::hash::{BuildHasherDefault, Hasher};
-use std::time::Duration;
+
+use parking_lot::RwLock;
 
 use super::transfer::transfer;
-use super::{FetchError, Fsync, Git, Move, REMOTE_LIMIT, Stop, Store};
+use super::{Fsync, Git, RefUpdate, Store};
 use crate::model::object::{Object, ObjectKind};
-use crate::{BranchName, Error, Id, PATIENCE, Result};
+use crate::remote::{CancelFlag, FetchError, FetchLimits};
+use crate::{BranchName, Error, Id, Result};
 
 /// So many parts that threads seldom meet in one.
 const PARTS: usize = 64;
 
-/// Objects and branches in memory. Nothing is ever collected.
+/// ObjectCache and branches in memory. Nothing is ever collected.
 #[derive(Debug)]
 pub struct Memory {
     objects: [RwLock<HashMap<Id, Object, BuildHasherDefault<Prefix>>>; PARTS],
     heads: RwLock<BTreeMap<BranchName, Id>>,
-    patience: Option<Duration>,
-    remote_limit: Option<u64>,
+    fetch_limits: FetchLimits,
 }
 
 impl Memory {
@@ -29,23 +29,14 @@ impl Memory {
         Memory {
             objects: std::array::from_fn(|_| RwLock::default()),
             heads: RwLock::default(),
-            patience: Some(PATIENCE),
-            remote_limit: Some(REMOTE_LIMIT),
+            fetch_limits: FetchLimits::default(),
         }
     }
 
-    /// The same with another time after which a repository that says nothing is given up in a
-    /// [fetch](Store::fetch); at first it is [`PATIENCE`], `None` is without end.
+    /// Sets the limits of each [fetch](Store::fetch).
     #[must_use]
-    pub fn patient(self, patience: Option<Duration>) -> Memory {
-        Memory { patience, ..self }
-    }
-
-    /// The same with another number of bytes that a [fetch](Store::fetch) may take; at first it is
-    /// [`REMOTE_LIMIT`], `None` is any.
-    #[must_use]
-    pub fn with_remote_limit(self, bytes: Option<u64>) -> Memory {
-        Memory { remote_limit: bytes, ..self }
+    pub fn with_fetch_limits(self, fetch_limits: FetchLimits) -> Memory {
+        Memory { fetch_limits, ..self }
     }
 
     fn part(&self, id: Id) -> &RwLock<HashMap<Id, Object, BuildHasherDefault<Prefix>>> {
@@ -79,7 +70,7 @@ impl Hasher for Prefix {
 }
 
 impl Store for Memory {
-    fn waits(&self) -> bool {
+    fn may_block(&self) -> bool {
         false
     }
 
@@ -107,17 +98,17 @@ impl Store for Memory {
         Ok(self.heads.read().iter().map(|(name, id)| (name.clone(), *id)).collect())
     }
 
-    fn update(&self, objects: &[(Id, Object)], moves: &[Move<'_>]) -> Result<bool> {
+    fn update(&self, objects: &[(Id, Object)], moves: &[RefUpdate<'_>]) -> Result<bool> {
         self.write(objects)?;
         let mut heads = self.heads.write();
-        if moves.iter().any(|Move { branch, from, .. }| heads.get(branch) != from.as_ref()) {
+        if moves.iter().any(|RefUpdate { branch, from, .. }| heads.get(branch) != from.as_ref()) {
             return Ok(false);
         }
         let made = moves.iter().filter(|motion| motion.from.is_none() && motion.to.is_some());
-        for Move { branch, .. } in made {
+        for RefUpdate { branch, .. } in made {
             check_free(&heads, branch, None)?;
         }
-        for Move { branch, to, .. } in moves {
+        for RefUpdate { branch, to, .. } in moves {
             match to {
                 Some(to) => heads.insert((*branch).clone(), *to),
                 None => heads.remove(branch),
@@ -126,7 +117,7 @@ impl Store for Memory {
         Ok(true)
     }
 
-    fn in_the_way(&self, branch: &BranchName) -> Result<Option<String>> {
+    fn conflicting_branch(&self, branch: &BranchName) -> Result<Option<String>> {
         let heads = self.heads.read();
         Ok(if heads.contains_key(branch) {
             None
@@ -146,30 +137,19 @@ impl Store for Memory {
         Ok(true)
     }
 
-    /// By way of a repository on the disk, which is gone when this returns.
-    fn fetch(
+    /// Fetches into a temporary Git repository and copies the objects from there.
+    fn fetch_cancellable(
         &self,
         remote: &str,
         url: &str,
         branch: &BranchName,
-    ) -> std::result::Result<Id, FetchError> {
-        self.fetch_unless(remote, url, branch, &Stop::default())
-    }
-
-    fn fetch_unless(
-        &self,
-        remote: &str,
-        url: &str,
-        branch: &BranchName,
-        stop: &Stop,
+        cancel: &CancelFlag,
     ) -> std::result::Result<Id, FetchError> {
         let dir = tempfile::Builder::new().prefix(&fetch_prefix()).tempdir();
         let dir = dir.map_err(|error| Error::io("a directory for what is fetched", &error))?;
-        let there = Git::open(dir.path())?
-            .patient(self.patience)
-            .with_remote_limit(self.remote_limit)
-            .with_fsync(Fsync::None);
-        let head = there.fetch_unless(remote, url, branch, stop)?;
+        let there =
+            Git::open(dir.path())?.with_fetch_limits(self.fetch_limits).with_fsync(Fsync::None);
+        let head = there.fetch_cancellable(remote, url, branch, cancel)?;
         transfer(&there, self, head)?;
         Ok(head)
     }
@@ -214,7 +194,7 @@ fn fetch_prefix() -> String {
 }
 
 /// Removes directories of fetches that killed servers of this user left.
-pub fn clear_left() {
+pub fn remove_stale_fetch_dirs() {
     use std::os::unix::fs::MetadataExt;
     let user = rustix::process::geteuid().as_raw();
     for entry in std::fs::read_dir(std::env::temp_dir()).into_iter().flatten().flatten() {
@@ -235,6 +215,7 @@ pub fn clear_left() {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::remote::GitError;
 
     /// What `git` says in this directory.
     fn git(dir: &std::path::Path, args: &[&str]) -> String {
@@ -261,7 +242,7 @@ mod tests {
         let store = Memory::new();
         let (url, master) =
             (format!("file://{}", dir.display()), BranchName::new("master").unwrap());
-        assert_eq!(store.fetch("r", &url, &master), Err(FetchError::NoHead));
+        assert_eq!(store.fetch("r", &url, &master), Err(FetchError::NoSuchBranch));
         let empty = commit("empty");
         assert_eq!(store.fetch("r", &url, &master), Ok(empty));
         std::fs::create_dir(dir.join("d")).unwrap();
@@ -284,9 +265,12 @@ mod tests {
         let store = objects.store();
         assert_eq!(
             store.fetch("r", &url, &BranchName::new("no").unwrap()),
-            Err(FetchError::NoHead)
+            Err(FetchError::NoSuchBranch)
         );
-        assert!(matches!(store.fetch("r", "/no/refspec", &master), Err(FetchError::Failed(_))));
+        assert!(matches!(
+            store.fetch("r", "/no/refspec", &master),
+            Err(FetchError::Git(GitError::Failed(_)))
+        ));
         assert_eq!(store.heads().unwrap(), []);
         let left = std::fs::read_dir(std::env::temp_dir()).unwrap().flatten();
         let prefix = fetch_prefix();
@@ -303,7 +287,7 @@ mod tests {
         let (a, object) = Object::new(ObjectKind::Blob, *b"a").unwrap();
         store.write(&[(a, object)]).unwrap();
         let b = Id::EMPTY_TREE;
-        let go = |from, to| store.update(&[], &[Move { branch: &branch, from, to }]).unwrap();
+        let go = |from, to| store.update(&[], &[RefUpdate { branch: &branch, from, to }]).unwrap();
         assert!(!go(Some(a), Some(b)));
         assert!(go(None, Some(a)));
         assert!(!go(None, Some(b)) && !go(Some(b), None));

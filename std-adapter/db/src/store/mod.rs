@@ -1,163 +1,177 @@
-//! Where the database keeps its objects and branches.
+//! Storage for objects and branches: in memory or in a Git repository.
 
 mod git;
 mod memory;
 mod transfer;
 
 pub use git::{Fsync, Git};
-pub use memory::{Memory, clear_left};
+pub use memory::{Memory, remove_stale_fetch_dirs};
 
 use std::collections::{BTreeSet, HashSet};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
 
 use super::object::{Object, ObjectKind};
-use super::{BranchName, Error, Id, Result};
+use super::remote::{CancelFlag, FetchError};
+use super::{BranchName, Id, Result};
 
-/// Bytes that are taken of another repository in one fetch, where nobody says otherwise.
-pub const REMOTE_LIMIT: u64 = 4 << 30;
-
-/// Parents and times of commits, kept apart from the commits: `commit-graph(5)` of Git.
+/// Parents and times of commits in an index apart from the commits, as in `git-commit-graph(1)`.
 pub trait CommitGraph: Send + Sync {
-    /// The committer's time and the parents of a commit; `None` if it is not in the graph.
+    /// Returns the committer time and the parents of a commit, or `None` if it is not in the graph.
     fn commit(&self, id: Id) -> Option<(i64, Vec<Id>)>;
 }
 
-/// Objects by their hash, and branches with compare-and-swap: all that the database asks of what is
-/// below it.
+/// Storage for objects, found by their hash, and branches, which change by compare-and-swap.
 ///
-/// Calls may wait for a disk ([`waits`](Store::waits)), so that tasks make them on a thread of
-/// their own. A store is used by many threads at a time.
+/// Many threads use a store at the same time. Its methods may block on a disk if
+/// [`may_block`](Store::may_block) returns true, so async tasks then call them on a blocking thread.
 pub trait Store: Send + Sync + 'static {
-    /// Whether calls may wait for a disk; calls that do not are made where they are needed.
-    /// [`fetch`](Store::fetch) always waits, for a network.
-    fn waits(&self) -> bool;
+    /// Returns whether methods may block on a disk. [`fetch`](Store::fetch) always blocks, on the
+    /// network.
+    fn may_block(&self) -> bool;
 
-    /// An object; `None` if there is none of that name, or of a kind that the database does not
-    /// know.
+    /// Reads an object. Returns `None` if the object does not exist or has a kind that the database
+    /// does not support.
     ///
     /// # Errors
-    /// [`Error::Store`] for an object that is there and cannot be read.
+    /// [`Error::Store`](crate::Error::Store) if the object exists but cannot be read.
     fn read(&self, id: Id) -> Result<Option<Object>>;
 
-    /// Kind and length in bytes of an object.
+    /// Reads the kind of an object and its length in bytes.
     ///
     /// # Errors
-    /// Those of [`read`](Store::read).
+    /// [`Error::Store`](crate::Error::Store) if the object exists but cannot be read.
     fn header(&self, id: Id) -> Result<Option<(ObjectKind, u64)>>;
 
-    /// Whether other programs may remove objects.
+    /// Returns whether other programs may remove objects.
     fn is_shared(&self) -> bool {
         false
     }
 
-    /// Whether an object is there now, whatever was read before.
+    /// Checks whether an object exists at this moment. Nothing that was read before counts.
     ///
     /// # Errors
-    /// Those of [`read`](Store::read).
-    fn holds(&self, id: Id) -> Result<bool> {
+    /// [`Error::Store`](crate::Error::Store) if the objects cannot be searched.
+    fn exists(&self, id: Id) -> Result<bool> {
         Ok(self.header(id)?.is_some())
     }
 
-    /// What keeps objects from being removed: the heads of all branches, and of whatever else leads
-    /// to commits.
+    /// Returns the objects that the garbage collector starts from: the heads of all branches and
+    /// the targets of all other refs.
     ///
     /// # Errors
-    /// [`Error::Store`].
+    /// [`Error::Store`](crate::Error::Store) if the refs cannot be read.
     fn roots(&self) -> Result<Vec<Id>> {
         Ok(self.heads()?.into_iter().map(|(_, head)| head).collect())
     }
 
-    /// Keeps objects, each under its name. What they refer to is kept already, or comes before
-    /// them. When this returns they are as durable as the store makes anything: a branch that is
-    /// moved to one of them afterwards never leads to nothing.
+    /// Writes objects. An object comes after the objects that it refers to, unless those are stored
+    /// already.
+    ///
+    /// When this returns, the objects are as durable as the store makes anything, so a branch may
+    /// be set to one of them.
     ///
     /// # Errors
-    /// [`Error::NoSpace`], [`Error::ReadOnly`], [`Error::Store`]; some of the objects may be kept
-    /// then.
+    /// [`Error::NoSpace`](crate::Error::NoSpace), [`Error::ReadOnly`](crate::Error::ReadOnly),
+    /// [`Error::Store`](crate::Error::Store). Some of the objects may have been written.
     fn write(&self, objects: &[(Id, Object)]) -> Result<()>;
 
-    /// Writes again what another program has dropped since [`write`](Store::write) kept it. Where
-    /// there are no others, nothing is to be done.
+    /// Writes those objects again that another program removed since [`write`](Store::write). Does
+    /// nothing if no other program can remove objects.
     ///
     /// # Errors
-    /// Those of [`write`](Store::write).
+    /// The errors of [`write`](Store::write).
     fn rewrite_missing(&self, objects: &[(Id, Object)]) -> Result<()> {
         let _ = objects;
         Ok(())
     }
 
-    /// The commit that a branch is at.
+    /// Returns the head of a branch.
     ///
     /// # Errors
-    /// [`Error::Store`].
+    /// [`Error::Store`](crate::Error::Store) if the branch cannot be read.
     fn head(&self, branch: &BranchName) -> Result<Option<Id>>;
 
-    /// All branches that have a commit, by name.
+    /// Returns all branches that have a commit with their heads, sorted by name.
     ///
     /// # Errors
-    /// [`Error::Store`].
+    /// [`Error::Store`](crate::Error::Store) if the branches cannot be read.
     fn heads(&self) -> Result<Vec<(BranchName, Id)>>;
 
-    /// Keeps objects as [`write`](Store::write) does, and then moves branches, all or none, each
-    /// only if it still is where it is thought to be. False: one of them is not, and the objects
-    /// may be kept or not. In one call, because a disk is waited for less often than in two.
+    /// Writes objects as [`write`](Store::write) does, and then updates all of the branches or none.
+    /// Returns false and updates none if one of them is not at its expected commit. The objects may
+    /// have been written in that case.
+    ///
+    /// One call for both needs fewer waits for the disk than two.
     ///
     /// # Errors
-    /// [`Error::InTheWay`], [`Error::Refused`], [`Error::NoSpace`], [`Error::ReadOnly`],
-    /// [`Error::Store`]. A branch is where it was, or where it was to go.
-    fn update(&self, objects: &[(Id, Object)], moves: &[Move<'_>]) -> Result<bool>;
+    /// [`Error::InTheWay`](crate::Error::InTheWay), [`Error::Refused`](crate::Error::Refused),
+    /// [`Error::NoSpace`](crate::Error::NoSpace), [`Error::ReadOnly`](crate::Error::ReadOnly),
+    /// [`Error::Store`](crate::Error::Store). Each branch then has either its old or its new head.
+    fn update(&self, objects: &[(Id, Object)], updates: &[RefUpdate<'_>]) -> Result<bool>;
 
-    /// The branch that keeps `branch` from being made: `a` and `a/b` are never there both.
+    /// Returns the branch that prevents the creation of `branch`: `a` and `a/b` cannot both exist.
     ///
     /// # Errors
-    /// [`Error::Store`].
-    fn in_the_way(&self, branch: &BranchName) -> Result<Option<String>> {
+    /// [`Error::Store`](crate::Error::Store) if the branches cannot be read.
+    fn conflicting_branch(&self, branch: &BranchName) -> Result<Option<String>> {
         let _ = branch;
         Ok(None)
     }
 
-    /// Gives the branch `old`, if it is at `head`, the name `new`, if there is none: in one step,
-    /// so that nobody sees both or neither. False: the one is not there, or the other is.
+    /// Renames a branch that is at `head`, in one step for every observer. Returns false if `old`
+    /// is not at `head` or `new` exists.
     ///
     /// # Errors
-    /// Those of [`update`](Store::update).
+    /// The errors of [`update`](Store::update).
     fn rename(&self, old: &BranchName, new: &BranchName, head: Id) -> Result<bool> {
-        let [gone, made] = [(old, Some(head), None), (new, None, Some(head))];
-        let moves = [gone, made].map(|(branch, from, to)| Move { branch, from, to });
-        self.update(&[], &moves)
+        let remove = RefUpdate { branch: old, from: Some(head), to: None };
+        let create = RefUpdate { branch: new, from: None, to: Some(head) };
+        self.update(&[], &[remove, create])
     }
 
-    /// Commits at which the history ends although they have parents: those of a shallow clone.
+    /// Returns the commits of a shallow clone whose parents are not stored.
     ///
     /// # Errors
-    /// [`Error::Store`].
-    fn shallow(&self) -> Result<HashSet<Id>> {
+    /// [`Error::Store`](crate::Error::Store) if the list cannot be read.
+    fn shallow_commits(&self) -> Result<HashSet<Id>> {
         Ok(HashSet::new())
     }
 
-    /// What the store knows of commits without reading them; `None` if it knows of none.
+    /// Opens the commit graph. Returns `None` if there is none.
     fn commit_graph(&self) -> Option<Box<dyn CommitGraph>> {
         None
     }
 
-    /// Has `changed` called, from one thread at a time, soon after another program may have moved a
-    /// branch, until what is returned is dropped. `None` where there are no others.
+    /// Calls `changed` soon after another program may have changed a branch, until the returned
+    /// guard is dropped. The calls come from one thread. Returns `None` if no other program can
+    /// change branches.
     ///
     /// # Errors
-    /// [`Error::Store`] when branches cannot be watched.
+    /// [`Error::Store`](crate::Error::Store) if the branches cannot be watched.
     fn watch(
         &self,
-        changed: Box<dyn Fn(&Seen) + Send + Sync>,
+        changed: Box<dyn Fn(&RefChanges) + Send + Sync>,
     ) -> Result<Option<Box<dyn WatchGuard>>> {
         let _ = changed;
         Ok(None)
     }
 
-    /// Brings the branch `branch` of the repository at `url` here: objects are kept for as long as
-    /// the remote is not [forgotten](Store::forget), no branch moves. It takes as long as it takes,
-    /// but a repository that says nothing is given up after a time.
+    /// Fetches a branch of the repository at `url` and returns its head. The objects are kept until
+    /// [`forget_remote`](Store::forget_remote) is called with the same `remote`. No branch changes.
+    ///
+    /// This blocks until the fetch is complete, times out without progress, or `cancel` is
+    /// set.
+    ///
+    /// # Errors
+    /// [`FetchError`].
+    fn fetch_cancellable(
+        &self,
+        remote: &str,
+        url: &str,
+        branch: &BranchName,
+        cancel: &CancelFlag,
+    ) -> std::result::Result<Id, FetchError>;
+
+    /// Calls [`fetch_cancellable`](Store::fetch_cancellable) with a flag that is never set.
     ///
     /// # Errors
     /// [`FetchError`].
@@ -166,76 +180,46 @@ pub trait Store: Send + Sync + 'static {
         remote: &str,
         url: &str,
         branch: &BranchName,
-    ) -> std::result::Result<Id, FetchError>;
-
-    /// [`fetch`](Store::fetch) until nobody wants it any more.
-    ///
-    /// # Errors
-    /// [`FetchError`].
-    fn fetch_unless(
-        &self,
-        remote: &str,
-        url: &str,
-        branch: &BranchName,
-        stop: &Stop,
     ) -> std::result::Result<Id, FetchError> {
-        let _ = stop;
-        self.fetch(remote, url, branch)
+        self.fetch_cancellable(remote, url, branch, &CancelFlag::default())
     }
 
-    /// What was fetched as `remote` need not be kept any longer.
+    /// Stops keeping the objects that were fetched as `remote`.
     ///
     /// # Errors
-    /// [`Error::Store`].
-    fn forget(&self, remote: &str) -> Result<()> {
+    /// The errors of [`update`](Store::update).
+    fn forget_remote(&self, remote: &str) -> Result<()> {
         let _ = remote;
         Ok(())
     }
 }
 
-/// Tells work on another thread that nobody wants it any more. Clones are the same one.
-#[derive(Debug, Clone, Default)]
-pub struct Stop(Arc<AtomicBool>);
-
-impl Stop {
-    /// From now on.
-    pub fn set(&self) {
-        self.0.store(true, Ordering::Relaxed);
-    }
-
-    /// Whether that is so.
-    #[must_use]
-    pub fn is_set(&self) -> bool {
-        self.0.load(Ordering::Relaxed)
-    }
-}
-
-/// One branch to be moved.
+/// A compare-and-swap of one branch.
 #[derive(Debug, Clone, Copy)]
-pub struct Move<'a> {
-    /// Which.
+pub struct RefUpdate<'a> {
+    /// The branch.
     pub branch: &'a BranchName,
-    /// Where it must be; `None`: it must not be there.
+    /// The expected head. `None` means that the branch must not exist.
     pub from: Option<Id>,
-    /// Where it goes; `None` removes it.
+    /// The new head. `None` removes the branch.
     pub to: Option<Id>,
 }
 
-/// What was seen of other programs.
+/// Branches that another program may have changed.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Seen {
-    /// They may have moved the branches of these names, and those below them: `a/b` is below `a`.
+pub enum RefChanges {
+    /// Branches with these names, or with one of these names and a slash as prefix.
     Named(BTreeSet<BranchName>),
-    /// They may have moved any branch.
+    /// Any branch.
     Any,
-    /// Nothing, but something may have been missed.
-    Nothing,
+    /// No change was reported, but a report may have been lost. This is a periodic poll.
+    Poll,
 }
 
-impl Seen {
-    /// Whether the branch is to be looked at.
-    pub(super) fn concerns(&self, branch: &BranchName) -> bool {
-        let Seen::Named(names) = self else { return true };
+impl RefChanges {
+    /// Returns whether `branch` may have changed.
+    pub(super) fn affects(&self, branch: &BranchName) -> bool {
+        let RefChanges::Named(names) = self else { return true };
         let bytes = branch.as_bytes();
         names.contains(branch)
             || names.iter().any(|name| {
@@ -244,25 +228,5 @@ impl Seen {
     }
 }
 
-/// Branches are watched until this is dropped.
+/// A guard that stops watching branches when it is dropped.
 pub trait WatchGuard: Send + Sync {}
-
-/// Why nothing was fetched.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum FetchError {
-    /// The remote has no such branch.
-    #[error("no head to fetch")]
-    NoHead,
-    /// It could not be reached, or sent nonsense.
-    #[error("cannot fetch: {0}")]
-    Failed(String),
-    /// It sent more bytes than are taken.
-    #[error("cannot fetch: more than {0} bytes (--remote-limit)")]
-    TooMuch(u64),
-    /// It said nothing for so long.
-    #[error("cannot fetch: no sign of life for {0:?}")]
-    Silent(Duration),
-    /// It came, but could not be kept.
-    #[error(transparent)]
-    Store(#[from] Error),
-}

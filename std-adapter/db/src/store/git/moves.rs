@@ -18,7 +18,7 @@ use super::packed::Packed;
 use super::reflog::Reason;
 use super::refs::{Refs, Value, failed, is_absent, short};
 use super::sync_dir;
-use crate::store::Move;
+use crate::store::RefUpdate;
 use crate::{BranchName, Error, Id, Result};
 
 /// How long another program may hold the lock of a branch, or of `packed-refs`.
@@ -38,7 +38,7 @@ impl Refs<'_> {
     /// be; nothing need have been kept then.
     pub(super) fn update(
         &self,
-        moves: &[Move<'_>],
+        moves: &[RefUpdate<'_>],
         reason: &Reason<'_>,
         keep: impl FnOnce(&[File]) -> Result<()>,
     ) -> Result<bool> {
@@ -86,7 +86,11 @@ impl Refs<'_> {
     }
 
     /// Locks what is to be moved. `None`: it is elsewhere.
-    fn edit(&self, Move { branch, from, to }: &Move<'_>, until: Instant) -> Result<Option<Edit>> {
+    fn edit(
+        &self,
+        RefUpdate { branch, from, to }: &RefUpdate<'_>,
+        until: Instant,
+    ) -> Result<Option<Edit>> {
         let (name, at) = self.resolve(&branch.full())?;
         // A symbolic branch is removed itself, everything else is done to the one that it leads to.
         let name = if to.is_some() { name } else { branch.full() };

@@ -134,7 +134,7 @@ fn there<T>(result: io::Result<T>) -> io::Result<Option<T>> {
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::super::tests::Place;
-    use crate::store::{Git, Move, Store};
+    use crate::store::{Git, RefUpdate, Store};
     use crate::{BranchName, Error};
 
     #[test]
@@ -176,10 +176,14 @@ mod tests {
         for branch in ["master", "deep/one"] {
             let branch = BranchName::new(branch).unwrap();
             assert!(
-                store.update(&[], &[Move { branch: &branch, from: None, to: Some(id) }]).unwrap()
+                store
+                    .update(&[], &[RefUpdate { branch: &branch, from: None, to: Some(id) }])
+                    .unwrap()
             );
             assert!(
-                store.update(&[], &[Move { branch: &branch, from: Some(id), to: None }]).unwrap()
+                store
+                    .update(&[], &[RefUpdate { branch: &branch, from: Some(id), to: None }])
+                    .unwrap()
             );
         }
     }

@@ -73,9 +73,9 @@ impl Known {
     fn is_fresh(&self) -> bool {
         let now = SystemTime::now();
         self.dirs.iter().all(|(dir, then)| {
-            let drain =
+            let settled =
                 then.is_none_or(|then| now.duration_since(then).is_ok_and(|age| age > TICK));
-            drain && changed(dir) == *then
+            settled && changed(dir) == *then
         })
     }
 }

@@ -9,6 +9,7 @@ use std::process::Command;
 
 use super::*;
 use crate::model::object::{Commit, Object, encode_tree};
+use crate::remote::{GitError, TIMEOUT};
 
 /// A directory that goes with the test.
 pub(super) struct Place(pub(super) PathBuf);
@@ -42,7 +43,7 @@ pub(super) fn commit(store: &Git, message: &str) -> Id {
 }
 
 pub(super) fn go(store: &Git, branch: &str, from: Option<Id>, to: Option<Id>) -> bool {
-    store.update(&[], &[Move { branch: &BranchName::new(branch).unwrap(), from, to }]).unwrap()
+    store.update(&[], &[RefUpdate { branch: &BranchName::new(branch).unwrap(), from, to }]).unwrap()
 }
 
 fn at(store: &Git, branch: &str) -> Option<Id> {
@@ -94,13 +95,13 @@ fn an_object_is_found_after_its_pack_could_not_be_read_once() {
     let then = fs::metadata(index.with_extension("away")).unwrap().modified().unwrap();
     fs::File::create(index).unwrap().set_modified(then).unwrap();
     assert_eq!(
-        (store.read(id), store.header(id), store.holds(id)),
+        (store.read(id), store.header(id), store.exists(id)),
         (Ok(None), Ok(None), Ok(false))
     );
     fs::rename(index.with_extension("away"), index).unwrap();
     assert!(store.read(id).unwrap().is_some());
     assert!(store.header(id).unwrap().is_some());
-    assert!(store.holds(id).unwrap());
+    assert!(store.exists(id).unwrap());
 }
 
 #[test]
@@ -163,8 +164,8 @@ fn several_branches_move_or_none() {
             .update(
                 &[],
                 &[
-                    Move { branch: &old, from, to: None },
-                    Move { branch: &new, from: None, to: from },
+                    RefUpdate { branch: &old, from, to: None },
+                    RefUpdate { branch: &new, from: None, to: from },
                 ],
             )
             .unwrap()
@@ -207,14 +208,20 @@ fn another_repository_is_fetched_from() {
     let url = there.0.display().to_string();
     let master = BranchName::new("master").unwrap();
     assert_eq!(store.fetch("r", &url, &master), Ok(id));
-    assert_eq!(store.fetch("r", &url, &BranchName::new("no").unwrap()), Err(FetchError::NoHead));
-    assert!(matches!(store.fetch("r", "/nowhere", &master), Err(FetchError::Failed(_))));
+    assert_eq!(
+        store.fetch("r", &url, &BranchName::new("no").unwrap()),
+        Err(FetchError::NoSuchBranch)
+    );
+    assert!(matches!(
+        store.fetch("r", "/nowhere", &master),
+        Err(FetchError::Git(GitError::Failed(_)))
+    ));
     assert_eq!(
         (store.read(id).unwrap().unwrap().kind, store.heads().unwrap()),
         (ObjectKind::Commit, vec![])
     );
     assert_eq!(here.git(&["for-each-ref", "--format=%(refname)"]), "refs/remotes/r/master");
-    store.forget("r").unwrap();
+    store.forget_remote("r").unwrap();
     assert_eq!(here.git(&["for-each-ref"]), "");
 }
 
@@ -333,7 +340,7 @@ fn objects_are_kept_before_a_branch_moves_whatever_is_synced() {
         let (id, commit) = Commit::encode(tree, &[], b"all", 1_700_000_000).unwrap();
         objects.extend([(tree, empty), (id, commit)]);
         let branch = BranchName::new("master").unwrap();
-        let moves = |from, to| [Move { branch: &branch, from, to: Some(to) }];
+        let moves = |from, to| [RefUpdate { branch: &branch, from, to: Some(to) }];
         assert!(store.update(&objects, &moves(None, id)).unwrap());
         assert!(!store.update(&objects, &moves(Some(tree), id)).unwrap());
         assert_eq!(place.git(&["log", "--format=%s", "master"]), "all");

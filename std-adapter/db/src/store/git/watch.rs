@@ -9,7 +9,7 @@ use notify::event::{CreateKind, RemoveKind};
 use notify::{Event, EventKind, RecommendedWatcher, RecursiveMode, Watcher as _};
 
 use crate::BranchName;
-use crate::store::{Seen, WatchGuard};
+use crate::store::{RefChanges, WatchGuard};
 
 /// One change of a branch is several of files.
 const GATHER: Duration = Duration::from_millis(5);
@@ -28,14 +28,14 @@ const SHARE: u32 = 100;
 /// Watches `refs/heads` and `packed-refs` until it is dropped.
 pub(super) struct Watcher {
     /// Ends the thread when it goes.
-    _alive: Sender<Seen>,
+    _alive: Sender<RefChanges>,
     _told: Option<RecommendedWatcher>,
 }
 
 impl WatchGuard for Watcher {}
 
 impl Watcher {
-    pub(super) fn new(dir: &Path, changed: Box<dyn Fn(&Seen) + Send + Sync>) -> Watcher {
+    pub(super) fn new(dir: &Path, changed: Box<dyn Fn(&RefChanges) + Send + Sync>) -> Watcher {
         let (alive, events) = channel();
         let told = tell(dir, alive.clone());
         if let Err(error) = &told {
@@ -48,7 +48,7 @@ impl Watcher {
     }
 }
 
-fn tell(dir: &Path, events: Sender<Seen>) -> notify::Result<RecommendedWatcher> {
+fn tell(dir: &Path, events: Sender<RefChanges>) -> notify::Result<RecommendedWatcher> {
     let files = Files { heads: dir.join("refs").join("heads"), packed: dir.join("packed-refs") };
     let heads = files.heads.clone();
     let mut watcher = notify::recommended_watcher(move |event| {
@@ -70,44 +70,44 @@ struct Files {
 
 impl Files {
     /// What an event says about the branches; `None` if nothing.
-    fn seen(&self, event: notify::Result<Event>) -> Option<Seen> {
-        let Ok(event) = event else { return Some(Seen::Any) };
+    fn seen(&self, event: notify::Result<Event>) -> Option<RefChanges> {
+        let Ok(event) = event else { return Some(RefChanges::Any) };
         match event.kind {
-            _ if event.need_rescan() => return Some(Seen::Any),
+            _ if event.need_rescan() => return Some(RefChanges::Any),
             // Reads are events, too: a look at a branch would be the reason for the next.
             EventKind::Access(_) => return None,
             // Files that were made in a new directory before it was watched have no event.
             EventKind::Create(CreateKind::Folder) | EventKind::Remove(RemoveKind::Folder) => {
-                return Some(Seen::Any);
+                return Some(RefChanges::Any);
             }
             _ => {}
         }
         event.paths.iter().filter_map(|path| self.about(path)).reduce(merged)
     }
 
-    fn about(&self, path: &Path) -> Option<Seen> {
+    fn about(&self, path: &Path) -> Option<RefChanges> {
         let Ok(name) = path.strip_prefix(&self.heads) else {
-            return (path == self.packed).then_some(Seen::Any);
+            return (path == self.packed).then_some(RefChanges::Any);
         };
         let name = name.as_os_str().as_bytes();
         match BranchName::new(name) {
-            Ok(name) => Some(Seen::Named([name].into())),
+            Ok(name) => Some(RefChanges::Named([name].into())),
             // The lock of a branch: the branch itself is told of when it moves.
             Err(_) if name.ends_with(b".lock") => None,
-            Err(_) => Some(Seen::Any),
+            Err(_) => Some(RefChanges::Any),
         }
     }
 }
 
 /// Looks at branches when there is news, and from time to time.
 struct Looks {
-    changed: Box<dyn Fn(&Seen) + Send + Sync>,
+    changed: Box<dyn Fn(&RefChanges) + Send + Sync>,
     /// The time between two looks at all branches.
     all: Duration,
 }
 
 impl Looks {
-    fn follow(&self, events: &Receiver<Seen>) {
+    fn follow(&self, events: &Receiver<RefChanges>) {
         let start = Instant::now();
         let (mut at_all, mut last, mut rest, mut due) =
             (start, start, Duration::ZERO, start + LOOK);
@@ -115,17 +115,17 @@ impl Looks {
             let mut seen = match events.recv_timeout(due.saturating_duration_since(Instant::now()))
             {
                 Ok(seen) => seen,
-                Err(RecvTimeoutError::Timeout) if at_all.elapsed() >= self.all => Seen::Any,
-                Err(RecvTimeoutError::Timeout) => Seen::Nothing,
+                Err(RecvTimeoutError::Timeout) if at_all.elapsed() >= self.all => RefChanges::Any,
+                Err(RecvTimeoutError::Timeout) => RefChanges::Poll,
                 Err(RecvTimeoutError::Disconnected) => return,
             };
-            if seen != Seen::Nothing {
+            if seen != RefChanges::Poll {
                 std::thread::sleep(GATHER);
             }
             seen = events.try_iter().fold(seen, merged);
             let begun = Instant::now();
             (self.changed)(&seen);
-            if let Seen::Named(_) = seen {
+            if let RefChanges::Named(_) = seen {
                 // A symbolic branch moves with another: those that were not named are looked at as
                 // soon as the share allows it.
                 due = last + rest;
@@ -133,21 +133,21 @@ impl Looks {
             }
             (last, rest) = (begun, begun.elapsed().saturating_mul(SHARE).min(LOOK_AT_ALL));
             due = last + rest.max(LOOK);
-            if seen == Seen::Any {
+            if seen == RefChanges::Any {
                 at_all = begun;
             }
         }
     }
 }
 
-fn merged(one: Seen, other: Seen) -> Seen {
+fn merged(one: RefChanges, other: RefChanges) -> RefChanges {
     match (one, other) {
-        (Seen::Nothing, other) | (other, Seen::Nothing) => other,
-        (Seen::Named(mut names), Seen::Named(others)) => {
+        (RefChanges::Poll, other) | (other, RefChanges::Poll) => other,
+        (RefChanges::Named(mut names), RefChanges::Named(others)) => {
             names.extend(others);
-            Seen::Named(names)
+            RefChanges::Named(names)
         }
-        (Seen::Any, _) | (_, Seen::Any) => Seen::Any,
+        (RefChanges::Any, _) | (_, RefChanges::Any) => RefChanges::Any,
     }
 }
 
@@ -159,8 +159,8 @@ mod tests {
 
     use super::*;
 
-    fn named(names: &[&str]) -> Option<Seen> {
-        Some(Seen::Named(names.iter().map(|name| BranchName::new(name).unwrap()).collect()))
+    fn named(names: &[&str]) -> Option<RefChanges> {
+        Some(RefChanges::Named(names.iter().map(|name| BranchName::new(name).unwrap()).collect()))
     }
 
     #[test]
@@ -174,17 +174,17 @@ mod tests {
         let written = EventKind::Modify(ModifyKind::Data(DataChange::Any));
         assert_eq!(seen(renamed, &["/r/refs/heads/a.lock", "/r/refs/heads/a"]), named(&["a"]));
         assert_eq!(seen(renamed, &["/r/refs/heads/a", "/r/refs/heads/b/c"]), named(&["a", "b/c"]));
-        assert_eq!(seen(written, &["/r/packed-refs"]), Some(Seen::Any));
+        assert_eq!(seen(written, &["/r/packed-refs"]), Some(RefChanges::Any));
         assert_eq!(
             seen(EventKind::Create(CreateKind::Folder), &["/r/refs/heads/d"]),
-            Some(Seen::Any)
+            Some(RefChanges::Any)
         );
         assert_eq!(seen(EventKind::Other, &[]), None);
         assert_eq!(
             files.seen(Ok(Event::new(EventKind::Other).set_flag(Flag::Rescan))),
-            Some(Seen::Any)
+            Some(RefChanges::Any)
         );
-        assert_eq!(files.seen(Err(notify::Error::generic("lost"))), Some(Seen::Any));
+        assert_eq!(files.seen(Err(notify::Error::generic("lost"))), Some(RefChanges::Any));
         for other in ["/r/HEAD", "/r/index.lock", "/r/packed-refs.lock", "/r/refs/heads/a.lock"] {
             assert_eq!(seen(written, &[other]), None, "{other}");
         }
@@ -196,12 +196,12 @@ mod tests {
         let ((tell, events), (looked, looks)) = (channel(), channel());
         let looked = Mutex::new(looked);
         let changed =
-            Box::new(move |seen: &Seen| looked.lock().send(seen.clone()).unwrap_or_default());
+            Box::new(move |seen: &RefChanges| looked.lock().send(seen.clone()).unwrap_or_default());
         let thread =
             std::thread::spawn(move || Looks { changed, all: LOOK_AT_ALL }.follow(&events));
         tell.send(named(&["a"]).unwrap()).unwrap();
         assert_eq!(looks.recv().ok(), named(&["a"]));
-        assert_eq!(looks.recv(), Ok(Seen::Nothing));
+        assert_eq!(looks.recv(), Ok(RefChanges::Poll));
         drop(tell);
         thread.join().unwrap();
     }

@@ -6,7 +6,7 @@ use std::process::Command;
 
 use super::{Place, at};
 use crate::model::object::{Commit, EntryMode, Object, ObjectKind, TreeEntry, encode_tree};
-use crate::store::{Git, Move, Store};
+use crate::store::{Git, RefUpdate, Store};
 use crate::{BranchName, Error, Id, Result};
 
 /// Moves a branch to a new commit of these files.
@@ -27,7 +27,7 @@ fn advance(store: &Git, branch: &str, files: &[(&str, &str)]) -> Result<Id> {
     let parents: Vec<_> = from.into_iter().collect();
     let (id, commit) = Commit::encode(tree, &parents, b"ours", 1_700_000_000).unwrap();
     objects.push((id, commit));
-    store.update(&objects, &[Move { branch: &branch, from, to: Some(id) }]).map(|moved| {
+    store.update(&objects, &[RefUpdate { branch: &branch, from, to: Some(id) }]).map(|moved| {
         assert!(moved);
         id
     })
@@ -163,7 +163,7 @@ fn a_work_tree_in_which_a_commit_is_being_made_is_left_alone() {
 fn a_branch_in_use_is_removed_and_renamed_as_git_does_it() {
     let remove = |store: &Git, branch: &str| {
         let (name, from) = (BranchName::new(branch).unwrap(), at(store, branch));
-        store.update(&[], &[Move { branch: &name, from, to: None }])
+        store.update(&[], &[RefUpdate { branch: &name, from, to: None }])
     };
     let rename = |store: &Git, old: &str, new: &str| {
         store.rename(
@@ -295,7 +295,7 @@ fn a_linked_work_tree_goes_with_a_renamed_branch() {
     assert_eq!(linked.git(&["symbolic-ref", "HEAD"]), "refs/heads/dev/new");
     assert_eq!(place.git(&["symbolic-ref", "HEAD"]), "refs/heads/master");
     let refused =
-        store.update(&[], &[Move { branch: &new, from: at(&store, "dev/new"), to: None }]);
+        store.update(&[], &[RefUpdate { branch: &new, from: at(&store, "dev/new"), to: None }]);
     assert!(
         matches!(refused, Err(Error::Refused(text)) if text.starts_with("branch \"dev/new\" is checked out in /"))
     );

@@ -18,9 +18,12 @@ fn a_branch_is_fetched_by_http() {
     assert_eq!(store.fetch("r", &url, &master), Ok(id));
     assert_eq!(store.read(id).unwrap().unwrap().kind, ObjectKind::Commit);
     assert_eq!(here.git(&["for-each-ref", "--format=%(refname)"]), "refs/remotes/r/master");
-    assert_eq!(store.fetch("r", &url, &BranchName::new("no").unwrap()), Err(FetchError::NoHead));
+    assert_eq!(
+        store.fetch("r", &url, &BranchName::new("no").unwrap()),
+        Err(FetchError::NoSuchBranch)
+    );
     let failed = |url: &str| match store.fetch("r", url, &master) {
-        Err(FetchError::Failed(why)) => why,
+        Err(FetchError::Git(GitError::Failed(why))) => why,
         other => panic!("{url}: {other:?}"),
     };
     failed(&format!("http://{address}/nowhere"));

@@ -4,7 +4,7 @@ use std::process::{Command, Output};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::{Place, commit, go};
-use crate::store::{Git, Memory, Move, Store};
+use crate::store::{Git, Memory, RefUpdate, Store};
 use crate::{BranchName, Error, Id};
 
 fn git(place: &Place, args: &[&str]) -> Output {
@@ -89,7 +89,7 @@ fn a_branch_is_made_beside_another_one_exactly_if_git_makes_it() {
         let memory = Memory::new();
         for store in [&store as &dyn Store, &memory] {
             let make = |name: &BranchName| {
-                store.update(&[], &[Move { branch: name, from: None, to: Some(id) }])
+                store.update(&[], &[RefUpdate { branch: name, from: None, to: Some(id) }])
             };
             assert_eq!(make(&name(old)), Ok(true));
             if form == Form::Packed {
@@ -100,7 +100,7 @@ fn a_branch_is_made_beside_another_one_exactly_if_git_makes_it() {
             } else {
                 Err(Error::InTheWay { branch: new.to_owned(), other: old.to_owned() })
             };
-            let in_the_way = store.in_the_way(&name(new)).unwrap();
+            let in_the_way = store.conflicting_branch(&name(new)).unwrap();
             assert_eq!(
                 in_the_way,
                 (!theirs).then(|| old.to_owned()),
@@ -109,7 +109,9 @@ fn a_branch_is_made_beside_another_one_exactly_if_git_makes_it() {
             assert_eq!(make(&name(new)), expected, "{new} beside {old}, {form:?}");
             for branch in [old, new].map(name) {
                 let from = store.head(&branch).unwrap();
-                assert!(store.update(&[], &[Move { branch: &branch, from, to: None }]).unwrap());
+                assert!(
+                    store.update(&[], &[RefUpdate { branch: &branch, from, to: None }]).unwrap()
+                );
             }
             assert_eq!(names(store), [] as [&str; 0]);
         }
@@ -165,7 +167,9 @@ fn a_branch_is_renamed_exactly_if_git_renames_it() {
             for branch in
                 [Some(old), Some(third).filter(|_| has_third)].into_iter().flatten().map(name)
             {
-                memory.update(&[], &[Move { branch: &branch, from: None, to: Some(id) }]).unwrap();
+                memory
+                    .update(&[], &[RefUpdate { branch: &branch, from: None, to: Some(id) }])
+                    .unwrap();
             }
             assert_eq!(
                 memory.rename(&name(old), &name(new), id) == Ok(true),
@@ -245,8 +249,9 @@ fn a_branch_is_made_only_if_it_is_not_there() {
     let store = Git::open(&place.0).unwrap();
     let id = commit(&store, "x");
     for store in [&store as &dyn Store, &Memory::new()] {
-        let make =
-            |from| store.update(&[], &[Move { branch: &name("b"), from, to: Some(id) }]).unwrap();
+        let make = |from| {
+            store.update(&[], &[RefUpdate { branch: &name("b"), from, to: Some(id) }]).unwrap()
+        };
         // To the same commit as well.
         assert_eq!(
             [make(None), make(None), make(Some(Id::EMPTY_TREE)), make(Some(id))],
@@ -296,9 +301,9 @@ fn a_remote_that_renames_a_branch_into_a_directory_is_fetched_from() {
     assert!(other.rename(&name("a/b"), &name("a"), second).unwrap());
     assert_eq!(store.fetch("r", &url, &name("a")), Ok(second));
     assert_eq!(here.git(&["for-each-ref"]).lines().count(), 2);
-    store.forget("other").unwrap();
+    store.forget_remote("other").unwrap();
     assert_eq!(here.git(&["for-each-ref"]).lines().count(), 2);
-    store.forget("r").unwrap();
+    store.forget_remote("r").unwrap();
     assert_eq!(here.git(&["for-each-ref"]), "");
 }
 
@@ -329,7 +334,7 @@ fn a_damaged_repository_with_both_is_told_of_and_can_be_repaired() {
     std::fs::create_dir(&dir).unwrap();
     std::fs::write(dir.join("b"), format!("{b}\n")).unwrap();
     assert_eq!(names(&store), ["a", "a/b"]);
-    let moved = store.update(&[], &[Move { branch: &name("a"), from: Some(a), to: Some(b) }]);
+    let moved = store.update(&[], &[RefUpdate { branch: &name("a"), from: Some(a), to: Some(b) }]);
     assert_eq!(moved, Err(Error::InTheWay { branch: "a".to_owned(), other: "a/b".to_owned() }));
     assert!(go(&store, "a", Some(a), None));
     assert!(go(&store, "a/b", Some(b), Some(a)));

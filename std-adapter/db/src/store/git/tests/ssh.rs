@@ -5,6 +5,7 @@ use std::sync::mpsc::channel;
 use std::time::Duration;
 
 use super::*;
+use crate::remote::CancelFlag;
 
 /// A repository that has `script` for `ssh`, and another one, with a branch `master` at the commit.
 struct Pair {
@@ -35,7 +36,9 @@ impl Pair {
     }
 
     fn fetch_from(&self, url: &str, patience: Duration) -> std::result::Result<Id, FetchError> {
-        let store = Git::open(&self.here.0).unwrap().patient(Some(patience));
+        let store = Git::open(&self.here.0)
+            .unwrap()
+            .with_fetch_limits(FetchLimits::default().with_timeout(Some(patience)));
         store.fetch("r", url, &BranchName::new("master").unwrap())
     }
 }
@@ -48,7 +51,7 @@ fn a_branch_is_fetched_by_ssh() {
         "ssh",
         "echo \"$@\" >$here/asked; while [ $1 != me@far ]; do shift; done; shift; eval exec \"$@\"",
     );
-    assert_eq!(pair.fetch(PATIENCE), Ok(pair.far));
+    assert_eq!(pair.fetch(TIMEOUT), Ok(pair.far));
     let asked = fs::read_to_string(pair.here.0.join("asked")).unwrap();
     let path = format!("'{}/.git'", pair.there.0.display());
     assert_eq!(
@@ -63,7 +66,7 @@ fn a_branch_is_fetched_by_ssh() {
 fn nothing_in_a_url_is_an_option() {
     let pair = Pair::new("option", "echo >$here/asked");
     for url in ["ssh://-oProxyCommand=x/y", "ssh://-oProxyCommand=x@far/y", "me@-far:y", "far:-y"] {
-        pair.fetch_from(url, PATIENCE).unwrap_err();
+        pair.fetch_from(url, TIMEOUT).unwrap_err();
     }
     assert!(!pair.here.0.join("asked").exists());
 }
@@ -71,7 +74,9 @@ fn nothing_in_a_url_is_an_option() {
 #[test]
 fn the_reasons_of_ssh_are_told() {
     let pair = Pair::new("refused", "echo 'me@far: Permission denied (publickey).' >&2; exit 255");
-    let Err(FetchError::Failed(why)) = pair.fetch(PATIENCE) else { panic!("it was refused") };
+    let Err(FetchError::Git(GitError::Failed(why))) = pair.fetch(TIMEOUT) else {
+        panic!("it was refused")
+    };
     assert!(why.starts_with("me@far: Permission denied (publickey)."), "{why}");
 }
 
@@ -83,7 +88,7 @@ fn a_silent_program_is_killed_with_all_that_it_started() {
     let (tell, told) = channel();
     // As long as one of them has it open.
     std::thread::spawn(move || tell.send(fs::read(fifo).unwrap()));
-    assert_eq!(pair.fetch(SHORT), Err(FetchError::Silent(SHORT)));
+    assert_eq!(pair.fetch(SHORT), Err(FetchError::Git(GitError::TimedOut(SHORT))));
     told.recv_timeout(Duration::from_secs(10)).unwrap();
 }
 
@@ -102,7 +107,7 @@ fn who_stops_in_the_middle_is_given_up() {
     pair.there.git(&["add", "noise"]);
     pair.there.git(&["-c", "user.name=x", "-c", "user.email=x@x", "commit", "-qm", "noise"]);
     let patience = Duration::from_secs(1);
-    assert_eq!(pair.fetch(patience), Err(FetchError::Silent(patience)));
+    assert_eq!(pair.fetch(patience), Err(FetchError::Git(GitError::TimedOut(patience))));
     let packs = fs::read_dir(pair.here.0.join(".git/objects/pack")).unwrap();
     assert_eq!(packs.count(), 0);
 }
@@ -147,14 +152,16 @@ fn is_clean(pair: &Pair) {
 fn an_empty_pack_is_in_nobodys_way() {
     let pair = Pair::new("empty-pack", HOOKED);
     pack(&pair, "cat >/dev/null; exec git pack-objects -q --stdout </dev/null");
-    let Err(FetchError::Failed(why)) = pair.fetch(PATIENCE) else { panic!("nothing came") };
+    let Err(FetchError::Git(GitError::Failed(why))) = pair.fetch(TIMEOUT) else {
+        panic!("nothing came")
+    };
     assert!(
         why.contains("did not send all necessary objects") || why.contains("bad object"),
         "{why}"
     );
     is_clean(&pair);
     fs::write(pair.here.0.join("good"), "").unwrap();
-    assert_eq!(pair.fetch(PATIENCE), Ok(pair.far));
+    assert_eq!(pair.fetch(TIMEOUT), Ok(pair.far));
 }
 
 #[test]
@@ -168,11 +175,13 @@ fn endless_answers_are_cut_off() {
             "{blob}\nwhile :; do printf '\\0\\377\\377\\0\\0'; head -c 65535 /dev/zero || exit; done"
         ),
     );
-    let store = Git::open(&pair.here.0).unwrap().with_remote_limit(Some(3 << 20));
+    let store = Git::open(&pair.here.0)
+        .unwrap()
+        .with_fetch_limits(FetchLimits::default().with_max_bytes(Some(3 << 20)));
     let url = format!("ssh://me@far{}/.git", pair.there.0.display());
     assert_eq!(
         store.fetch("r", &url, &BranchName::new("master").unwrap()),
-        Err(FetchError::TooMuch(3 << 20))
+        Err(FetchError::TooLarge(3 << 20))
     );
     is_clean(&pair);
 }
@@ -184,13 +193,14 @@ fn a_fetch_that_nobody_wants_any_more_is_ended_with_all_that_it_started() {
     assert!(Command::new("mkfifo").arg(&fifo).status().unwrap().success());
     let store = Git::open(&pair.here.0).unwrap();
     let (stop, url) =
-        (crate::store::Stop::default(), format!("ssh://me@far{}/.git", pair.there.0.display()));
+        (CancelFlag::default(), format!("ssh://me@far{}/.git", pair.there.0.display()));
     std::thread::scope(|scope| {
-        let fetch = scope
-            .spawn(|| store.fetch_unless("r", &url, &BranchName::new("master").unwrap(), &stop));
+        let fetch = scope.spawn(|| {
+            store.fetch_cancellable("r", &url, &BranchName::new("master").unwrap(), &stop)
+        });
         // It is there.
         let far = fs::File::open(&fifo).unwrap();
-        stop.set();
+        stop.cancel();
         assert!(fetch.join().unwrap().is_err());
         // As long as one of them has it open.
         assert_eq!(std::io::read_to_string(far).unwrap(), "");

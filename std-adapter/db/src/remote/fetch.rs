@@ -1,0 +1,256 @@
+//! Fetching a branch of another repository with `git fetch`.
+
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use gix::Repository;
+use gix::bstr::ByteSlice;
+
+use super::subprocess::{self, GitError, TIMEOUT};
+use super::url::{Scheme, UrlError};
+use crate::{BranchName, Error};
+
+/// Default number of bytes that one fetch may take: 4 GiB.
+pub const MAX_FETCH_BYTES: u64 = 4 << 30;
+
+/// Settings of the served repository that a fetch uses. They say how to reach other repositories.
+const TRANSPORT_SETTINGS: [&str; 7] =
+    ["core.sshcommand", "core.gitproxy", "ssh.", "http.", "url.", "credential.", "protocol."];
+
+/// Settings of every fetch, which override those of the user and the repository.
+const FIXED_SETTINGS: [(&str, &str); 12] = [
+    ("core.hooksPath", "/dev/null"),
+    ("core.fsmonitor", "false"),
+    ("core.askPass", ""),
+    ("credential.interactive", "false"),
+    ("fetch.fsckObjects", "true"),
+    ("fetch.recurseSubmodules", "false"),
+    ("fetch.writeCommitGraph", "false"),
+    ("fetch.bundleURI", ""),
+    ("gc.auto", "0"),
+    ("maintenance.auto", "false"),
+    ("protocol.ext.allow", "never"),
+    ("transfer.bundleURI", "false"),
+];
+
+/// Data segment of each `git` process in bytes, on top of the bytes that it may fetch. At most the
+/// same again is granted for those.
+const MEMORY: u64 = 1 << 30;
+
+/// Sets `ulimit -d` to `$1` KiB and `ulimit -f` to `$2` blocks of 512 bytes, each unless it is
+/// empty, and runs `git` with the other arguments. Every process that `git` starts inherits both.
+const LIMITED_GIT: &str = "[ -z \"$1\" ] || ulimit -d \"$1\"; [ -z \"$2\" ] || ulimit -f \"$2\"; \
+    shift 2; exec git \"$@\"";
+
+/// Limits of one fetch. `None` means no limit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct FetchLimits {
+    /// Time without progress after which the fetch fails. The default is [`TIMEOUT`].
+    pub timeout: Option<Duration>,
+    /// Bytes on the disk and of messages. The default is [`MAX_FETCH_BYTES`].
+    pub max_bytes: Option<u64>,
+}
+
+impl Default for FetchLimits {
+    fn default() -> FetchLimits {
+        FetchLimits { timeout: Some(TIMEOUT), max_bytes: Some(MAX_FETCH_BYTES) }
+    }
+}
+
+impl FetchLimits {
+    /// Returns the limits with another `timeout`.
+    #[must_use]
+    pub fn with_timeout(self, timeout: Option<Duration>) -> FetchLimits {
+        FetchLimits { timeout, ..self }
+    }
+
+    /// Returns the limits with another `max_bytes`.
+    #[must_use]
+    pub fn with_max_bytes(self, max_bytes: Option<u64>) -> FetchLimits {
+        FetchLimits { max_bytes, ..self }
+    }
+}
+
+/// An error of a fetch.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum FetchError {
+    /// The remote does not have the branch.
+    #[error("no head to fetch")]
+    NoSuchBranch,
+    /// The URL is refused.
+    #[error(transparent)]
+    Url(#[from] UrlError),
+    /// The remote sent more than this many bytes.
+    #[error("more than {0} bytes (--remote-limit)")]
+    TooLarge(u64),
+    /// The `git` program failed.
+    #[error(transparent)]
+    Git(#[from] GitError),
+    /// The objects arrived but could not be stored.
+    #[error(transparent)]
+    Store(#[from] Error),
+}
+
+/// A flag that cancels a fetch on another thread. Clones share the flag.
+#[derive(Debug, Clone, Default)]
+pub struct CancelFlag(Arc<AtomicBool>);
+
+impl CancelFlag {
+    /// Cancels the fetch. It ends with [`GitError::Cancelled`] soon after.
+    pub fn cancel(&self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+
+    /// Returns whether [`cancel`](CancelFlag::cancel) was called.
+    #[must_use]
+    pub fn is_cancelled(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// Fetches `branch` of the repository at `url` into the same branch of the repository `dir`, with
+/// the transport settings of `served`.
+pub(crate) fn fetch(
+    dir: &Path,
+    served: &Repository,
+    url: &str,
+    branch: &BranchName,
+    limits: FetchLimits,
+    cancel: &CancelFlag,
+) -> Result<(), FetchError> {
+    Scheme::of(url)?;
+    let mut git = command(dir, served, url, branch, limits);
+    let mut bytes = 0;
+    let ran = subprocess::run(&mut git, limits.timeout, Duration::ZERO, |read| {
+        if cancel.is_cancelled() {
+            return Err(GitError::Cancelled.into());
+        }
+        bytes = directory_size(dir) + read;
+        match limits.max_bytes.filter(|limit| bytes > *limit) {
+            Some(limit) => Err(FetchError::TooLarge(limit)),
+            None => Ok(bytes),
+        }
+    });
+    let (status, stderr) = ran?;
+    if status.success() {
+        return Ok(());
+    }
+    // `ulimit` may have stopped it before the last check.
+    let bytes = bytes.max(directory_size(dir));
+    if let Some(limit) = limits.max_bytes.filter(|limit| bytes >= *limit) {
+        return Err(FetchError::TooLarge(limit));
+    }
+    let failure = stderr.failure();
+    Err(match status.code() {
+        // The shell did not find the program.
+        Some(127) => GitError::NotInstalled("git".to_owned()).into(),
+        _ if failure.contains("couldn't find remote ref refs/heads/") => FetchError::NoSuchBranch,
+        _ if failure.is_empty() => GitError::Failed(format!("git fetch: {status}")).into(),
+        _ => GitError::Failed(failure).into(),
+    })
+}
+
+/// Returns the command of a fetch, which a shell runs to set resource limits.
+fn command(
+    dir: &Path,
+    served: &Repository,
+    url: &str,
+    branch: &BranchName,
+    limits: FetchLimits,
+) -> Command {
+    let mut git = Command::new("sh");
+    subprocess::isolate(&mut git);
+    let kibibytes = limits.max_bytes.map(|bytes| (MEMORY + bytes.min(MEMORY)) / 1024);
+    let blocks = limits.max_bytes.map(|bytes| bytes / 512 + 1);
+    git.args(["-c", LIMITED_GIT, "sh"]);
+    git.args([kibibytes, blocks].map(|limit| limit.map(|n| n.to_string()).unwrap_or_default()));
+    git.arg("--git-dir").arg(dir).args([
+        "fetch",
+        "--progress",
+        "--no-tags",
+        "--no-write-fetch-head",
+        "--no-show-forced-updates",
+    ]);
+    git.args(["--", url, &format!("+refs/heads/{branch}:refs/heads/{branch}")]);
+    let settings = settings(served);
+    git.env("GIT_CONFIG_COUNT", settings.len().to_string());
+    for (number, (key, value)) in settings.iter().enumerate() {
+        git.env(format!("GIT_CONFIG_KEY_{number}"), key)
+            .env(format!("GIT_CONFIG_VALUE_{number}"), value);
+    }
+    // Traces every packet to standard error, where each one counts as progress.
+    git.env("GIT_TRACE_PACKET", "2");
+    git
+}
+
+/// Returns all settings of a fetch. `ssh` is told not to prompt.
+fn settings(served: &Repository) -> Vec<(String, String)> {
+    let mut settings = transport_settings(served);
+    let ssh = settings.iter_mut().rev().find(|(key, _)| key == "core.sshcommand");
+    let is_unset = |variable: &str| std::env::var_os(variable).is_none();
+    match ssh {
+        // A program other than OpenSSH may not know the option.
+        Some((_, command)) if is_openssh(command) => command.push_str(" -o BatchMode=yes"),
+        None if is_unset("GIT_SSH") && is_unset("GIT_SSH_COMMAND") => {
+            settings.push(("core.sshcommand".to_owned(), "ssh -o BatchMode=yes".to_owned()));
+        }
+        _ => {}
+    }
+    let fixed = FIXED_SETTINGS.iter();
+    settings.extend(fixed.map(|(key, value)| ((*key).to_owned(), (*value).to_owned())));
+    settings
+}
+
+/// Returns the settings of the served repository that are in [`TRANSPORT_SETTINGS`].
+fn transport_settings(served: &Repository) -> Vec<(String, String)> {
+    let config = served.config_snapshot();
+    let mut settings = Vec::new();
+    for section in config.plumbing().sections() {
+        let name = section.header().name().to_str_lossy().to_ascii_lowercase();
+        let subsection = section
+            .header()
+            .subsection_name()
+            .map(|name| format!("{}.", name.to_str_lossy()))
+            .unwrap_or_default();
+        for key in section.body().value_names() {
+            let full = format!("{name}.{subsection}{}", key.to_ascii_lowercase());
+            let is_transport = TRANSPORT_SETTINGS
+                .iter()
+                .any(|known| full == *known || known.ends_with('.') && full.starts_with(known));
+            if let Some(value) = section.body().values(key.as_ref()).last()
+                && is_transport
+            {
+                settings.push((full, value.to_str_lossy().into_owned()));
+            }
+        }
+    }
+    settings
+}
+
+/// Returns whether the program of a shell command is called `ssh`.
+fn is_openssh(command: &str) -> bool {
+    let program =
+        command.trim_start_matches(['\'', '"']).split(['\'', '"', ' ']).next().unwrap_or_default();
+    Path::new(program).file_name().is_some_and(|name| name == "ssh")
+}
+
+/// Returns the bytes of all files below a directory. Files that vanish meanwhile count 0.
+fn directory_size(dir: &Path) -> u64 {
+    let (mut size, mut dirs) = (0, vec![dir.to_owned()]);
+    while let Some(dir) = dirs.pop() {
+        for entry in fs::read_dir(dir).into_iter().flatten().flatten() {
+            match entry.metadata() {
+                Ok(found) if found.is_dir() => dirs.push(entry.path()),
+                Ok(found) => size += found.len(),
+                Err(_) => {}
+            }
+        }
+    }
+    size
+}

@@ -1,0 +1,131 @@
+//! Fetching into a quarantine.
+//!
+//! `git` fetches into a temporary repository that has ours as an alternate. It checks every object
+//! (`fetch.fsckObjects`) and that none is missing. Only then the objects move to our repository, so
+//! nobody sees a part of a fetch.
+
+use std::ffi::OsStr;
+use std::fs;
+use std::io;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use super::files::Files;
+use super::refs::Refs;
+use super::sync_dir;
+use crate::remote::fetch::{self, CancelFlag, FetchError, FetchLimits};
+use crate::{BranchName, Error, Id, Result};
+
+/// Fetches a branch to `refs/remotes/REMOTE/BRANCH` and returns its head.
+pub(super) fn fetch(
+    refs: &Refs<'_>,
+    remote: &str,
+    url: &str,
+    branch: &BranchName,
+    limits: FetchLimits,
+    cancel: &CancelFlag,
+) -> std::result::Result<Id, FetchError> {
+    let quarantine = Quarantine::new(refs)?;
+    fetch::fetch(&quarantine.dir, refs.repository, url, branch, limits, cancel)?;
+    let head = quarantine.head(branch)?;
+    quarantine.publish(refs.files)?;
+    refs.keep_remote(remote, branch, head)?;
+    Ok(head)
+}
+
+/// A temporary repository, which is removed when this is dropped.
+struct Quarantine {
+    dir: PathBuf,
+    /// The objects of our repository.
+    objects: PathBuf,
+}
+
+impl Drop for Quarantine {
+    fn drop(&mut self) {
+        if let Err(error) = fs::remove_dir_all(&self.dir) {
+            tracing::warn!("cannot remove {}: {error}", self.dir.display());
+        }
+    }
+}
+
+impl Quarantine {
+    fn new(refs: &Refs<'_>) -> Result<Quarantine> {
+        static CREATED: AtomicU64 = AtomicU64::new(0);
+        let objects = refs.repository.objects.store_ref().path();
+        let objects =
+            objects.canonicalize().map_err(|error| Error::io(objects.display(), &error))?;
+        // The next server removes directories with this prefix if this one is killed.
+        let number = CREATED.fetch_add(1, Ordering::Relaxed);
+        let name = format!("{}fetch-{}-{number}", super::loose::PREFIX, std::process::id());
+        let quarantine = Quarantine { dir: objects.join(name), objects };
+        let failed = |error: io::Error| Error::io(quarantine.dir.display(), &error);
+        quarantine.init(refs.common()).map_err(failed)?;
+        Ok(quarantine)
+    }
+
+    fn init(&self, common: &Path) -> io::Result<()> {
+        for dir in ["", "objects", "objects/info", "objects/pack", "refs", "refs/heads"] {
+            fs::create_dir(self.dir.join(dir))?;
+        }
+        fs::write(self.dir.join("HEAD"), "ref: refs/heads/-\n")?;
+        let config = "[core]\n\trepositoryformatversion = 0\n\tbare = true\n";
+        fs::write(self.dir.join("config"), config)?;
+        let alternates = [self.objects.as_os_str().as_bytes(), b"\n"].concat();
+        fs::write(self.dir.join("objects/info/alternates"), alternates)?;
+        // `git` must not look for the parents that our shallow commits lack.
+        match fs::copy(common.join("shallow"), self.dir.join("shallow")) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+            _ => Ok(()),
+        }
+    }
+
+    /// Returns the head of the fetched branch.
+    fn head(&self, branch: &BranchName) -> Result<Id> {
+        let path = self.dir.join("refs/heads").join(OsStr::from_bytes(branch.as_bytes()));
+        let text = fs::read(&path).map_err(|error| Error::io(path.display(), &error))?;
+        Ok(Id::parse(&text)?)
+    }
+
+    /// Moves the fetched objects to our repository.
+    fn publish(&self, files: &Files) -> Result<()> {
+        let failed = |error: io::Error| Error::io("objects that were fetched", &error);
+        let (mut moves, mut dirs) = (Vec::new(), Vec::new());
+        for dir in list(&self.dir.join("objects")).map_err(failed)? {
+            let Some(name) = dir.file_name().filter(|name| *name != "info" && dir.is_dir()) else {
+                continue;
+            };
+            let target = self.objects.join(name);
+            for file in list(&dir).map_err(failed)? {
+                if let Some(file_name) = file.file_name()
+                    && (name != "pack" || is_pack_file(&file))
+                {
+                    moves.push((file.clone(), target.join(file_name)));
+                }
+            }
+            dirs.push(target);
+        }
+        // A pack becomes visible with its index, so the index moves last.
+        moves.sort_by_key(|(from, _)| from.extension().is_some_and(|end| end == "idx"));
+        dirs.iter().try_for_each(|dir| files.make_dir(dir)).map_err(failed)?;
+        for (from, to) in moves {
+            if !to.exists() {
+                files.adopt_path(&from).map_err(failed)?;
+                fs::rename(&from, &to).map_err(failed)?;
+            }
+        }
+        if files.sync.names() {
+            dirs.push(self.objects.clone());
+            dirs.iter().try_for_each(|dir| sync_dir(dir)).map_err(failed)?;
+        }
+        Ok(())
+    }
+}
+
+fn is_pack_file(path: &Path) -> bool {
+    path.extension().is_some_and(|end| ["pack", "rev", "idx"].iter().any(|known| end == *known))
+}
+
+fn list(dir: &Path) -> io::Result<Vec<PathBuf>> {
+    fs::read_dir(dir)?.map(|entry| Ok(entry?.path())).collect()
+}
