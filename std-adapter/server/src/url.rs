@@ -1,82 +1,123 @@
-//! Where a server listens and a client connects: one text form for both.
+//! Endpoints: the addresses on which a server listens and to which a client connects.
 
 use std::fmt::{self, Display};
 use std::path::PathBuf;
 use std::str::FromStr;
 
-/// The port of `tcp://HOST`.
-pub(crate) const PORT: u16 = 5640;
-
-/// The Hyper-V service of an address that names none.
-pub(crate) const HYPERV_SERVICE: &str = "C378280D-DA14-42C8-A24E-0DE92A1028E2";
-
-/// An endpoint. [`FromStr`] reads it, [`Display`] prints it back with the port filled in.
+/// An endpoint, parsed from text.
+///
+/// | text | endpoint |
+/// |---|---|
+/// | `tcp://HOST[:PORT]`, `tcp:HOST[:PORT]`, `HOST[:PORT]` | TCP; the port defaults to 5640 |
+/// | `unix://PATH`, `file://PATH`, `/PATH`, `./PATH`, `../PATH` | a Unix socket |
+/// | `fd://N` | an inherited listening socket, as inetd and systemd pass one |
+/// | `\\.\pipe\NAME` | a Windows named pipe |
+/// | `hyperv-connect://VMID[/SERVICE]`, `hyperv-accept://VMID[/SERVICE]` | a Hyper-V socket |
+///
+/// An IPv6 address needs brackets: `[::1]:5640`. A name without a slash is always a host, so the
+/// socket `x.sock` in the working directory is `./x.sock`.
+///
+/// [`Display`] prints the URL form with the port filled in.
 ///
 /// ```
-/// let url: datakit_server::Url = "tcp://localhost".parse()?;
+/// use datakit_server::Url;
+///
+/// let url: Url = "localhost".parse()?;
 /// assert_eq!(url.to_string(), "tcp://localhost:5640");
+/// let url: Url = "/run/datakit.sock".parse()?;
+/// assert_eq!(url.to_string(), "unix:///run/datakit.sock");
 /// # Ok::<(), datakit_server::InvalidUrl>(())
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Url {
-    /// `tcp://HOST[:PORT]`: a name, an IPv4 address, or an IPv6 address in brackets, which are not
-    /// part of `host`.
+    /// A TCP endpoint.
     Tcp {
-        /// Name or address.
+        /// A host name, an IPv4 address, or an IPv6 address without its brackets.
         host: String,
-        /// Port; 0 asks the system for a free one.
+        /// The port. A server that binds port 0 gets a free one from the system.
         port: u16,
     },
-    /// `unix://PATH`: a Unix socket.
+    /// A Unix socket.
     Unix(PathBuf),
-    /// `file://PATH`: the older spelling of [`Url::Unix`].
+    /// A Unix socket in the older spelling `file://PATH`.
     File(PathBuf),
-    /// `fd://N`: an inherited socket that listens.
+    /// The descriptor number of an inherited listening socket.
     Fd(u32),
-    /// `\\.\pipe\NAME`: a Windows named pipe, kept whole.
+    /// The whole name of a Windows named pipe, including `\\.\pipe\`.
     Pipe(String),
-    /// `hyperv-connect://VMID[/SERVICE]`.
+    /// A Hyper-V socket to connect to.
     HypervConnect(Hyperv),
-    /// `hyperv-accept://VMID[/SERVICE]`.
+    /// A Hyper-V socket to listen on.
     HypervAccept(Hyperv),
 }
 
-/// A virtual machine and a service of it.
+impl Url {
+    /// The port of an address that names none.
+    pub const DEFAULT_PORT: u16 = 5640;
+}
+
+/// A service of a Hyper-V virtual machine.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Hyperv {
     /// The virtual machine.
     pub vmid: String,
-    /// The service as it was given; see [`Hyperv::service`].
+    /// The service, if the URL names one.
     pub service: Option<String>,
 }
 
 impl Hyperv {
-    /// The service to use: [`HYPERV_SERVICE`] when none was given.
+    /// The service of a URL that names none.
+    pub const DEFAULT_SERVICE: &str = "C378280D-DA14-42C8-A24E-0DE92A1028E2";
+
+    /// Returns the service, or [`DEFAULT_SERVICE`](Hyperv::DEFAULT_SERVICE) if the URL names none.
     #[must_use]
     pub fn service(&self) -> &str {
-        self.service.as_deref().unwrap_or(HYPERV_SERVICE)
+        self.service.as_deref().unwrap_or(Hyperv::DEFAULT_SERVICE)
     }
 }
 
-/// Why a text is not an endpoint. Its text is meant for the person who typed it.
+/// The error of parsing a [`Url`]. Its text names the mistake and the right form.
 #[derive(Debug, Clone, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum InvalidUrl {
-    /// No form of endpoint starts like this.
-    Endpoint,
-    /// A `tcp://` without a host, or with a port that is no number up to 65535.
-    Tcp,
-    /// An `fd://` with something else than a descriptor's number.
-    Fd(String),
+pub struct InvalidUrl {
+    text: String,
+    reason: Reason,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Reason {
+    Form,
+    Scheme,
+    Path,
+    Hyperv,
+    Host,
+    Port,
+    Brackets,
+    Fd,
 }
 
 impl Display for InvalidUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            InvalidUrl::Endpoint => f.write_str("invalid endpoint"),
-            InvalidUrl::Tcp => f.write_str("use tcp://host:port"),
-            InvalidUrl::Fd(text) => write!(f, "Failed to parse command-line argument [{text}]"),
+        let InvalidUrl { text, reason } = self;
+        if let Reason::Fd = reason {
+            let number = text.trim_start_matches("fd://");
+            return write!(
+                f,
+                "Failed to parse command-line argument [{number}]: use fd://N, for example fd://3"
+            );
         }
+        write!(f, "invalid endpoint `{text}`: ")?;
+        f.write_str(match reason {
+            Reason::Form => "use host:port, tcp://host:port, unix://path, /path or ./path",
+            Reason::Scheme => {
+                "unknown scheme, use tcp, unix, file, fd, hyperv-connect or hyperv-accept"
+            }
+            Reason::Path => "no path, use unix:///run/name.sock",
+            Reason::Hyperv => "use hyperv-connect://vmid or hyperv-connect://vmid/service",
+            Reason::Host => "no valid host name, use tcp://host:port",
+            Reason::Port => "the port must be a number up to 65535, use tcp://host:port",
+            Reason::Brackets => "an IPv6 address needs brackets, use tcp://[::1]:5640",
+            Reason::Fd => "",
+        })
     }
 }
 
@@ -86,50 +127,65 @@ impl FromStr for Url {
     type Err = InvalidUrl;
 
     fn from_str(text: &str) -> Result<Url, InvalidUrl> {
-        if text.starts_with(r"\\") {
-            return Ok(Url::Pipe(text.to_owned()));
-        }
-        let (scheme, rest) = text.split_once("://").ok_or(InvalidUrl::Endpoint)?;
-        match scheme {
-            "tcp" => tcp(rest),
-            "fd" => rest.parse().map(Url::Fd).map_err(|_| InvalidUrl::Fd(rest.to_owned())),
-            _ if rest.is_empty() => Err(InvalidUrl::Endpoint),
-            "unix" => Ok(Url::Unix(rest.into())),
-            "file" => Ok(Url::File(rest.into())),
-            "hyperv-connect" => hyperv(rest).map(Url::HypervConnect),
-            "hyperv-accept" => hyperv(rest).map(Url::HypervAccept),
-            _ => Err(InvalidUrl::Endpoint),
-        }
+        parse(text).map_err(|reason| InvalidUrl { text: text.to_owned(), reason })
     }
 }
 
-fn tcp(rest: &str) -> Result<Url, InvalidUrl> {
-    let (host, port) = match rest.strip_prefix('[') {
-        Some(rest) => {
-            let (host, after) = rest.split_once(']').ok_or(InvalidUrl::Tcp)?;
-            (
-                host,
-                if after.is_empty() {
-                    None
-                } else {
-                    Some(after.strip_prefix(':').ok_or(InvalidUrl::Tcp)?)
-                },
-            )
-        }
-        None => rest.split_once(':').map_or((rest, None), |(host, port)| (host, Some(port))),
-    };
-    let port = port.map_or(Ok(PORT), |port| port.parse().map_err(|_| InvalidUrl::Tcp))?;
-    if host.is_empty() || host.contains('/') {
-        return Err(InvalidUrl::Tcp);
+fn parse(text: &str) -> Result<Url, Reason> {
+    if text.starts_with(r"\\") {
+        return Ok(Url::Pipe(text.to_owned()));
     }
+    if let Some((scheme, rest)) = text.split_once("://") {
+        return match scheme {
+            "tcp" => parse_tcp(rest),
+            "fd" => rest.parse().map(Url::Fd).map_err(|_| Reason::Fd),
+            "unix" | "file" if rest.is_empty() => Err(Reason::Path),
+            "unix" => Ok(Url::Unix(rest.into())),
+            "file" => Ok(Url::File(rest.into())),
+            "hyperv-connect" => parse_hyperv(rest).map(Url::HypervConnect),
+            "hyperv-accept" => parse_hyperv(rest).map(Url::HypervAccept),
+            _ => Err(Reason::Scheme),
+        };
+    }
+    if ["/", "./", "../"].iter().any(|start| text.starts_with(start)) {
+        return Ok(Url::Unix(text.into()));
+    }
+    match text.strip_prefix("tcp:") {
+        Some(rest) => parse_tcp(rest),
+        None if text.is_empty() || text.contains('/') => Err(Reason::Form),
+        None => parse_tcp(text),
+    }
+}
+
+fn parse_tcp(address: &str) -> Result<Url, Reason> {
+    let (host, port) = match address.strip_prefix('[') {
+        Some(rest) => match rest.split_once(']').ok_or(Reason::Brackets)? {
+            (host, "") => (host, None),
+            (host, port) => (host, Some(port.strip_prefix(':').ok_or(Reason::Port)?)),
+        },
+        None => match address.split_once(':') {
+            Some((_, rest)) if rest.contains(':') => return Err(Reason::Brackets),
+            Some((host, port)) => (host, Some(port)),
+            None => (address, None),
+        },
+    };
+    // The system would take a bare number for an IPv4 address.
+    let is_number = host.bytes().all(|byte| byte.is_ascii_digit());
+    if is_number || host.contains(|c: char| c.is_whitespace() || r"/\@?#[]".contains(c)) {
+        return Err(Reason::Host);
+    }
+    let port = match port {
+        Some(port) => port.parse().map_err(|_| Reason::Port)?,
+        None => Url::DEFAULT_PORT,
+    };
     Ok(Url::Tcp { host: host.to_owned(), port })
 }
 
-fn hyperv(rest: &str) -> Result<Hyperv, InvalidUrl> {
+fn parse_hyperv(rest: &str) -> Result<Hyperv, Reason> {
     let (vmid, service) =
         rest.split_once('/').map_or((rest, None), |(vmid, service)| (vmid, Some(service)));
     if vmid.is_empty() || service.is_some_and(str::is_empty) {
-        return Err(InvalidUrl::Endpoint);
+        return Err(Reason::Hyperv);
     }
     Ok(Hyperv { vmid: vmid.to_owned(), service: service.map(str::to_owned) })
 }
@@ -161,7 +217,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn v21_endpoints_are_printed_as_they_were_written() {
+    fn v21_urls_print_as_they_were_written() {
         for text in [
             "tcp://localhost:1234",
             "tcp://[::1]:5640",
@@ -180,35 +236,80 @@ mod tests {
     }
 
     #[test]
-    fn v21_the_port_and_the_service_have_defaults() {
-        assert_eq!("tcp://localhost".parse::<Url>().unwrap().to_string(), "tcp://localhost:5640");
-        assert_eq!(
-            "tcp://[::1]".parse::<Url>().unwrap(),
-            Url::Tcp { host: "::1".into(), port: PORT }
-        );
-        let Ok(Url::HypervAccept(hyperv)) = "hyperv-accept://test".parse() else {
-            panic!("another kind")
-        };
-        assert_eq!((hyperv.vmid.as_str(), hyperv.service()), ("test", HYPERV_SERVICE));
+    fn short_addresses_print_as_urls() {
+        for (text, url) in [
+            ("localhost", "tcp://localhost:5640"),
+            ("localhost:564", "tcp://localhost:564"),
+            ("build-host.example:0", "tcp://build-host.example:0"),
+            ("127.0.0.1:1", "tcp://127.0.0.1:1"),
+            ("[::1]", "tcp://[::1]:5640"),
+            ("[fe80::1%eth0]:564", "tcp://[fe80::1%eth0]:564"),
+            ("tcp:localhost:1234", "tcp://localhost:1234"),
+            ("tcp:localhost", "tcp://localhost:5640"),
+            ("tcp:[::1]:1", "tcp://[::1]:1"),
+            ("/run/x.sock", "unix:///run/x.sock"),
+            ("./x.sock", "unix://./x.sock"),
+            ("../run/a:b", "unix://../run/a:b"),
+            // Without a slash it is a host.
+            ("x.sock", "tcp://x.sock:5640"),
+        ] {
+            let parsed = text.parse::<Url>().unwrap();
+            assert_eq!(parsed.to_string(), url, "{text}");
+            assert_eq!(url.parse(), Ok(parsed), "{text}");
+        }
     }
 
     #[test]
-    fn v21_a_wrong_endpoint_says_what_is_wrong() {
-        for (text, error) in [
-            ("", "invalid endpoint"),
-            ("localhost:5640", "invalid endpoint"),
-            ("http://localhost", "invalid endpoint"),
-            ("unix://", "invalid endpoint"),
-            ("hyperv-accept://", "invalid endpoint"),
-            ("tcp://localhost:port", "use tcp://host:port"),
-            ("tcp://localhost:65536", "use tcp://host:port"),
-            ("tcp://:1", "use tcp://host:port"),
-            ("tcp://::1", "use tcp://host:port"),
-            ("tcp://[::1]x", "use tcp://host:port"),
-            ("fd://three", "Failed to parse command-line argument [three]"),
-            ("fd://-1", "Failed to parse command-line argument [-1]"),
+    fn v21_port_and_service_have_defaults() {
+        assert_eq!("tcp://localhost".parse::<Url>().unwrap().to_string(), "tcp://localhost:5640");
+        assert_eq!(
+            "tcp://[::1]".parse::<Url>().unwrap(),
+            Url::Tcp { host: "::1".into(), port: Url::DEFAULT_PORT }
+        );
+        let Ok(Url::HypervAccept(hyperv)) = "hyperv-accept://test".parse() else {
+            panic!("expected a Hyper-V endpoint")
+        };
+        assert_eq!((hyperv.vmid.as_str(), hyperv.service()), ("test", Hyperv::DEFAULT_SERVICE));
+    }
+
+    #[test]
+    fn v21_errors_name_the_mistake_and_the_right_form() {
+        for (text, expected) in [
+            ("", "use host:port, tcp://host:port, unix://path"),
+            ("run/x.sock", "/path or ./path"),
+            ("unix:/run/x.sock", "unix://path"),
+            ("http://localhost", "unknown scheme"),
+            ("unix://", "no path"),
+            ("hyperv-accept://", "hyperv-connect://vmid"),
+            ("hyperv-accept://x/", "hyperv-connect://vmid"),
+            ("localhost:port", "the port must be a number up to 65535, use tcp://host:port"),
+            ("localhost:", "the port must be"),
+            ("tcp://localhost:65536", "the port must be"),
+            ("tcp://localhost:-1", "the port must be"),
+            ("tcp://[::1]x", "the port must be"),
+            ("tcp://[::1]:x", "the port must be"),
+            ("tcp://::1", "an IPv6 address needs brackets, use tcp://[::1]:5640"),
+            ("::1:5640", "brackets"),
+            ("name:with:colons", "brackets"),
+            ("tcp://[::1", "brackets"),
+            (":5640", "no valid host name, use tcp://host:port"),
+            ("5640", "no valid host name"),
+            ("tcp:5640", "no valid host name"),
+            ("tcp://a/b:1", "no valid host name"),
+            ("user@host:1", "no valid host name"),
+            ("two words", "no valid host name"),
         ] {
-            assert_eq!(text.parse::<Url>().unwrap_err().to_string(), error, "{text}");
+            let error = text.parse::<Url>().unwrap_err().to_string();
+            assert!(error.starts_with(&format!("invalid endpoint `{text}`: ")), "{error}");
+            assert!(error.contains(expected), "{error}");
+        }
+        for number in ["three", "-1", ""] {
+            assert_eq!(
+                format!("fd://{number}").parse::<Url>().unwrap_err().to_string(),
+                format!(
+                    "Failed to parse command-line argument [{number}]: use fd://N, for example fd://3"
+                )
+            );
         }
     }
 }
