@@ -1,22 +1,22 @@
 //! What is different between two trees.
 
 use crate::Result;
-use crate::model::merge::{dir, same, side_by_side};
 use crate::model::object_cache::ObjectCache;
+use crate::model::side_by_side::{dir, same, side_by_side};
 use crate::model::tree::{Tree, TreeDir, TreeNode, join};
 
 /// A file that is not the same in two trees.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Change {
     /// What happened to it.
-    pub how: MergePolicy,
+    pub kind: ChangeKind,
     /// Where.
     pub path: Vec<u8>,
 }
 
 /// What happened to a file between an old tree and a new one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum MergePolicy {
+pub enum ChangeKind {
     /// It is only in the new one.
     Added,
     /// It is only in the old one.
@@ -45,11 +45,11 @@ pub fn diff(objects: &ObjectCache, old: &Tree, new: &Tree) -> Result<Vec<Change>
 #[must_use]
 pub fn render(changes: &[Change]) -> Vec<u8> {
     let mut text = Vec::new();
-    for Change { how, path } in changes {
-        let sign = match how {
-            MergePolicy::Added => b"+ ",
-            MergePolicy::Removed => b"- ",
-            MergePolicy::Changed => b"* ",
+    for Change { kind, path } in changes {
+        let sign = match kind {
+            ChangeKind::Added => b"+ ",
+            ChangeKind::Removed => b"- ",
+            ChangeKind::Changed => b"* ",
         };
         text.extend([sign, path.as_slice(), b"\n"].concat());
     }
@@ -85,13 +85,13 @@ impl Diff<'_> {
         old: Option<&TreeNode>,
         new: Option<&TreeNode>,
     ) -> Result<()> {
-        let how = match (file(old)?, file(new)?) {
-            (None, Some(_)) => Some(MergePolicy::Added),
-            (Some(_), None) => Some(MergePolicy::Removed),
-            (old, new) => (old != new).then_some(MergePolicy::Changed),
+        let kind = match (file(old)?, file(new)?) {
+            (None, Some(_)) => Some(ChangeKind::Added),
+            (Some(_), None) => Some(ChangeKind::Removed),
+            (old, new) => (old != new).then_some(ChangeKind::Changed),
         };
-        if let Some(how) = how {
-            self.changes.push(Change { how, path: path.clone() });
+        if let Some(kind) = kind {
+            self.changes.push(Change { kind, path: path.clone() });
         }
         let empty = TreeDir::empty();
         self.dirs(path, dir(old).unwrap_or(&empty), dir(new).unwrap_or(&empty));
@@ -141,7 +141,7 @@ mod tests {
         let objects = objects();
         let changes =
             diff(&objects, &deep(&objects, 5000, "1"), &deep(&objects, 5000, "2")).unwrap();
-        assert_eq!((changes.len(), changes[0].how), (1, MergePolicy::Changed));
+        assert_eq!((changes.len(), changes[0].kind), (1, ChangeKind::Changed));
     }
 
     proptest! {
@@ -153,13 +153,13 @@ mod tests {
                 let changes = diff(&objects, &old_tree, &new_tree).unwrap();
                 prop_assert!(changes.is_sorted_by(|a, b| a.path < b.path));
                 let mut files = files_of(&objects, &old_tree);
-                for Change { how, path } in changes {
+                for Change { kind, path } in changes {
                     let path = String::from_utf8(path).unwrap();
-                    let before = match how {
-                        MergePolicy::Removed => files.remove(&path),
-                        MergePolicy::Added | MergePolicy::Changed => files.insert(path.clone(), new[&path].clone()),
+                    let before = match kind {
+                        ChangeKind::Removed => files.remove(&path),
+                        ChangeKind::Added | ChangeKind::Changed => files.insert(path.clone(), new[&path].clone()),
                     };
-                    prop_assert_eq!(before.is_some(), how != MergePolicy::Added);
+                    prop_assert_eq!(before.is_some(), kind != ChangeKind::Added);
                     prop_assert_ne!(before.as_ref(), new.get(&path));
                 }
                 prop_assert_eq!(&files, &new);

@@ -3,7 +3,6 @@
 mod commit_text;
 pub(crate) mod connected;
 pub mod diff;
-mod edited;
 pub(crate) mod entry_name;
 pub mod history;
 pub mod identity;
@@ -11,6 +10,7 @@ pub(crate) mod log_line;
 pub mod merge;
 pub mod object;
 pub mod object_cache;
+mod side_by_side;
 #[cfg(test)]
 pub(crate) mod test_trees;
 pub mod tree;

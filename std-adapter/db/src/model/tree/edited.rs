@@ -6,8 +6,8 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use super::dir::{Name, NewObjects, TreeDir, TreeNode};
 use crate::model::object::{EntryMode, Object, TreeEntries, TreeEntry, encode_sorted};
-use crate::model::tree::{Name, NewObjects, TreeDir, TreeNode};
 use crate::model::tree_text::{find, order};
 use crate::{Id, Result};
 

@@ -1,0 +1,10 @@
+//! What came from what: the graph of commits.
+
+mod log;
+mod merge_base;
+#[cfg(test)]
+mod tests;
+
+pub use log::{Log, log};
+pub(crate) use merge_base::merge_bases_of;
+pub use merge_base::{is_ancestor, merge_bases};

@@ -1,0 +1,103 @@
+//! Compares directories name by name.
+
+use std::sync::Arc;
+
+use crate::Result;
+use crate::model::object::{TreeEntries, TreeEntry};
+use crate::model::object_cache::ObjectCache;
+use crate::model::tree::{Name, TreeDir, TreeNode};
+
+/// A name, and what it stands for on each side.
+pub(crate) type NamedNodes<const N: usize> = (Name, [Option<TreeNode>; N]);
+
+/// The names that do not stand for the same in the last two of these directories, and what each of
+/// them has there.
+pub(crate) fn side_by_side<const N: usize>(
+    objects: &ObjectCache,
+    dirs: &[TreeDir; N],
+) -> Result<Vec<NamedNodes<N>>> {
+    let mut lists = Vec::with_capacity(N);
+    for dir in dirs {
+        lists.push(match dir {
+            TreeDir::Stored(id) => Listed::Stored(objects.tree(*id)?),
+            TreeDir::Edited(_) => Listed::Edited(dir.list(objects)?),
+        });
+    }
+    // All are in one order, so that each is gone through once.
+    let mut left: Vec<_> = lists.iter().map(|list| list.names().peekable()).collect();
+    let mut different = Vec::new();
+    while let Some(name) =
+        left.iter_mut().filter_map(|list| list.peek().map(|(name, _)| *name)).min()
+    {
+        let mut sides = [const { None }; N];
+        for (side, list) in sides.iter_mut().zip(&mut left) {
+            *side = list.next_if(|(there, _)| *there == name).map(|(_, node)| node);
+        }
+        if let [.., a, b] = sides.as_slice()
+            && !a.as_ref().zip(b.as_ref()).is_some_and(|(a, b)| a.is(b))
+            && (a.is_some() || b.is_some())
+        {
+            different.push((name.clone(), sides.map(|side| side.map(|side| side.node()))));
+        }
+    }
+    Ok(different)
+}
+
+/// The names of a directory.
+enum Listed {
+    Stored(Arc<TreeEntries>),
+    Edited(Vec<(Name, TreeNode)>),
+}
+
+/// What a name stands for, not taken out of its list.
+enum Side<'l> {
+    Entry(&'l TreeEntry),
+    Node(&'l TreeNode),
+}
+
+impl Listed {
+    /// In the order of their bytes.
+    fn names(&self) -> Box<dyn Iterator<Item = (&Name, Side<'_>)> + '_> {
+        match self {
+            Listed::Stored(entries) => Box::new(
+                entries.by_name().into_iter().map(|entry| (&entry.name, Side::Entry(entry))),
+            ),
+            Listed::Edited(nodes) => {
+                Box::new(nodes.iter().map(|(name, node)| (name, Side::Node(node))))
+            }
+        }
+    }
+}
+
+impl Side<'_> {
+    /// Whether both are the same without a look into them.
+    fn is(&self, other: &Side<'_>) -> bool {
+        match (self, other) {
+            (Side::Entry(a), Side::Entry(b)) => (a.mode, a.id) == (b.mode, b.id),
+            _ => false,
+        }
+    }
+
+    fn node(&self) -> TreeNode {
+        match self {
+            Side::Entry(entry) => TreeNode::of(entry),
+            Side::Node(node) => (*node).clone(),
+        }
+    }
+}
+
+pub(crate) fn dir(node: Option<&TreeNode>) -> Option<&TreeDir> {
+    match node {
+        Some(TreeNode::Dir(dir)) => Some(dir),
+        _ => None,
+    }
+}
+
+/// Whether two directories are known to be the same without a look into them.
+pub(crate) fn same(a: &TreeDir, b: &TreeDir) -> bool {
+    match (a, b) {
+        (TreeDir::Stored(a), TreeDir::Stored(b)) => a == b,
+        (TreeDir::Edited(a), TreeDir::Edited(b)) if Arc::ptr_eq(a, b) => true,
+        _ => a.is_empty() && b.is_empty(),
+    }
+}

@@ -1,0 +1,36 @@
+//! Paths: names joined by `/`.
+
+/// The names of a path.
+pub fn names(path: &[u8]) -> impl Iterator<Item = &[u8]> {
+    path.split(|byte| *byte == b'/').filter(|name| !name.is_empty())
+}
+
+/// The first names of a path, as many as `depth`.
+pub(crate) fn above(path: &[u8], depth: usize) -> &[u8] {
+    let mut ends = path
+        .iter()
+        .enumerate()
+        .filter(|(_, byte)| **byte == b'/')
+        .map(|(at, _)| at)
+        .chain([path.len()]);
+    match depth.checked_sub(1).and_then(|last| ends.nth(last)) {
+        Some(end) => path.get(..end).unwrap_or_default(),
+        None => b"",
+    }
+}
+
+/// A path and its last name; `None` for the top.
+#[must_use]
+pub fn split(path: &[u8]) -> Option<(&[u8], &[u8])> {
+    if path.is_empty() {
+        return None;
+    }
+    let at = path.iter().rposition(|byte| *byte == b'/');
+    Some(at.and_then(|at| Some((path.get(..at)?, path.get(at + 1..)?))).unwrap_or((b"", path)))
+}
+
+/// The path of `name` in the directory `dir`.
+#[must_use]
+pub fn join(dir: &[u8], name: &[u8]) -> Vec<u8> {
+    if dir.is_empty() { name.to_vec() } else { [dir, b"/", name].concat() }
+}
