@@ -118,10 +118,7 @@ impl Transaction {
         space: &Arc<Budget>,
     ) -> Result<Transaction> {
         let space = space.child(space.limit());
-        let rw = match head {
-            Some(head) => Tree::stored(database.objects().commit(head)?.tree),
-            None => Tree::stored(Id::EMPTY_TREE),
-        };
+        let rw = Tree::of_commit(database.objects(), head)?;
         let counted = Some(database.count(|counters| &counters.transactions));
         let state = State {
             rw,

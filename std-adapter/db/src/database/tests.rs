@@ -149,8 +149,6 @@ fn a_branch_that_goes_while_it_is_looked_at_stops_nobody() {
         });
     }
     for _ in 0..2 {
-        ended
-            .recv_timeout(std::time::Duration::from_secs(60))
-            .expect("no thread waits for itself");
+        ended.recv_timeout(std::time::Duration::from_secs(60)).expect("no thread waits for itself");
     }
 }

@@ -1,121 +1,30 @@
 //! `/branch/NAME`.
 
-use parking_lot::{Mutex, RwLock};
-use std::sync::{Arc, OnceLock, Weak};
+use std::sync::{Arc, OnceLock};
 
-use datakit_core::vfs::{Error, Name, Time};
+use datakit_core::vfs::{Error, Name};
 
-use super::branch_table::BranchTable;
+use super::branch_handle::BranchHandle;
+use super::diff_dir::DiffDir;
+use super::hash_text::{NO_REPLY, is_partial_hash, line};
 use super::log::LogFile;
-use super::quota::Quota;
-use super::ro::{RoTree, TreeSource, time_of};
-use super::snapshots::Diff;
+use super::ro::{RoTree, TreeSource};
 use super::streams::{HeadLive, Reflog};
 use super::transactions::Transactions;
 use super::watch::WatchDir;
-use super::{line, transaction};
 use crate::integrate::fast_forward;
-use crate::model::tree::Tree;
-use crate::{Branch, BranchName, Database, Id};
+use crate::{Database, Id};
 use datakit_server::inode_numbers;
 use datakit_server::tree::{
-    BoxFuture, Command, CommandError, DirOnly, Directory, Entry, READ_ONLY_DIR_MODE, Status,
-    WeakEntry, ready,
+    BoxFuture, Command, CommandError, DirOnly, Directory, Entry, READ_ONLY_DIR_MODE, Status, ready,
 };
 
-/// The branch that the files of a directory are about: after a rename it is another one. All files
-/// about one branch on one connection share one of these.
-pub(super) struct BranchHandle {
-    pub(super) database: Database,
-    pub(super) quota: Arc<Quota>,
-    branch: RwLock<BranchName>,
-    /// Tells the directories of this branch from those of all others.
-    pub(super) number: u64,
-    /// The directory itself, while there are fids of it.
-    dir: Mutex<Option<WeakEntry>>,
-    table: Weak<BranchTable>,
-}
-
-impl BranchHandle {
-    pub(super) fn new(
-        database: &Database,
-        quota: &Arc<Quota>,
-        branch: BranchName,
-        number: u64,
-        table: Weak<BranchTable>,
-    ) -> BranchHandle {
-        let (database, quota) = (database.clone(), quota.clone());
-        BranchHandle {
-            database,
-            quota,
-            branch: RwLock::new(branch),
-            number,
-            dir: Mutex::default(),
-            table,
-        }
-    }
-
-    pub(super) fn name(&self) -> BranchName {
-        self.branch.read().clone()
-    }
-
-    pub(super) fn rename(&self, branch: BranchName) {
-        *self.branch.write() = branch;
-    }
-
-    pub(super) fn branch(&self) -> Arc<Branch> {
-        self.database.branch(&self.name())
-    }
-
-    pub(super) fn head(&self) -> crate::Result<Option<Id>> {
-        self.database.objects().store().head(&self.name())
-    }
-
-    /// The tree of the head; the empty one for a branch without commits.
-    pub(super) fn tree(&self) -> crate::Result<Tree> {
-        tree_of(&self.database, self.head()?)
-    }
-
-    /// The same, and when the head was committed, if there is one.
-    fn tree_and_time(&self) -> crate::Result<(Tree, Option<Time>)> {
-        let Some(head) = self.head()? else { return Ok((Tree::stored(Id::EMPTY_TREE), None)) };
-        let commit = self.database.objects().commit(head)?;
-        Ok((Tree::stored(commit.tree), Some(time_of(&commit))))
-    }
-
-    /// The one directory that shows it, called `name`.
-    pub(super) fn dir(
-        self: &Arc<BranchHandle>,
-        name: impl FnOnce(&BranchName) -> Arc<[u8]>,
-    ) -> Entry {
-        let mut dir = self.dir.lock();
-        dir.as_ref().and_then(WeakEntry::upgrade).unwrap_or_else(|| {
-            let entry =
-                Entry::dir_with_ino(name(&self.name()), self.number, BranchDir::new(self.clone()));
-            *dir = entry.downgrade();
-            entry
-        })
-    }
-
-    pub(super) fn table(&self) -> &Weak<BranchTable> {
-        &self.table
-    }
-}
-
-impl Drop for BranchHandle {
-    fn drop(&mut self) {
-        if let Some(table) = self.table.upgrade() {
-            table.forget(self);
-        }
-    }
-}
-
-/// The tree of a commit.
-pub(super) fn tree_of(database: &Database, commit: Option<Id>) -> crate::Result<Tree> {
-    Ok(Tree::stored(match commit {
-        Some(commit) => database.objects().commit(commit)?.tree,
-        None => Id::EMPTY_TREE,
-    }))
+/// Returns the directory of a branch.
+pub(super) fn dir(handle: &Arc<BranchHandle>) -> Entry {
+    handle.dir(|handle| {
+        let name = handle.name().to_file_name();
+        Entry::dir_with_ino(name, handle.number, BranchDir::new(handle.clone()))
+    })
 }
 
 /// The directory of a branch. Its entries are made when somebody looks.
@@ -145,7 +54,7 @@ impl BranchDir {
             Box::new([
                 numbered(Entry::dir(
                     "diff",
-                    Diff::new(&self.handle.database, source, self.handle.number),
+                    DiffDir::new(&self.handle.database, source, self.handle.number),
                 )),
                 numbered(Entry::file("fast-forward", forward(handle()))),
                 numbered(Entry::file("head", head(handle()))),
@@ -208,28 +117,18 @@ fn log(handle: Arc<BranchHandle>) -> LogFile {
 }
 
 fn forward(handle: Arc<BranchHandle>) -> Command {
-    let refusal = handle.table().upgrade().and_then(|table| table.refusal(handle.number));
+    let refusal = handle.refusal();
     let command = Command::explaining(move |text| {
         let handle = handle.clone();
         async move {
-            let keep = |text| {
-                if let Some(table) = handle.table().upgrade() {
-                    table.set_refusal(handle.number, text);
-                }
-            };
-            keep(None);
+            handle.set_refusal(None);
             let moved = forward_to(&handle, &text).await.map_err(CommandError::from);
             moved
-                .inspect_err(|refusal| keep(Some(refusal.text.clone())))
-                .map(|()| transaction::NO_REPLY)
+                .inspect_err(|refusal| handle.set_refusal(Some(refusal.text.clone())))
+                .map(|()| NO_REPLY)
         }
     });
-    command.complete_unless(hash_begun).with_refusal(refusal)
-}
-
-/// Whether it can be the begin of a hash, and no more.
-pub(super) fn hash_begun(text: &str) -> bool {
-    text.len() < 40 && text.bytes().all(|digit| matches!(digit, b'0'..=b'9' | b'a'..=b'f'))
+    command.complete_unless(is_partial_hash).with_refusal(refusal)
 }
 
 async fn forward_to(handle: &BranchHandle, text: &str) -> crate::Result<()> {

@@ -7,9 +7,9 @@ use std::sync::{Arc, Weak};
 
 use datakit_core::vfs::{Error, Result};
 
-use super::branch::BranchHandle;
+use super::branch_handle::BranchHandle;
+use super::open_transactions::OpenTransactions;
 use super::quota::Quota;
-use super::transactions::OpenTransactions;
 use crate::{BranchName, Database};
 use datakit_server::inode_numbers;
 
@@ -191,12 +191,12 @@ impl BranchTable {
     }
 
     /// Keeps a table of transactions for as long as there are any.
-    pub(super) fn keep(&self, number: u64, table: &Arc<OpenTransactions>) {
+    pub(super) fn keep_transactions(&self, number: u64, table: &Arc<OpenTransactions>) {
         self.state.lock().transactions.entry(number).or_insert_with(|| table.clone());
     }
 
     /// There are none any more.
-    pub(super) fn let_go(&self, number: u64) {
+    pub(super) fn drop_transactions(&self, number: u64) {
         // Dropped after the lock: its transactions use slots.
         let _table = self.state.lock().transactions.remove(&number);
     }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use datakit_core::vfs::{Create, Error, Name, New, Result};
 
+use super::branch;
 use super::branch_table::BranchTable;
 use super::quota::Quota;
 use crate::{BranchName, Database};
@@ -28,7 +29,7 @@ impl Branches {
 
 /// The directory of a branch.
 fn entry(table: &Arc<BranchTable>, branch: &BranchName) -> Entry {
-    table.handle(branch).dir(BranchName::to_file_name)
+    branch::dir(&table.handle(branch))
 }
 
 /// A branch in a listing: its name and number. The files are made when it is looked up.

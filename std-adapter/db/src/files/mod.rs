@@ -5,9 +5,13 @@
 
 mod author;
 mod branch;
+mod branch_handle;
 mod branch_table;
 mod branches;
+mod diff_dir;
+mod hash_text;
 mod log;
+mod open_transactions;
 mod quota;
 mod remotes;
 mod ro;
@@ -18,12 +22,10 @@ mod transaction;
 mod transactions;
 mod watch;
 
-use datakit_core::vfs;
-
 use self::quota::Quota;
-use super::{Database, Id};
+use crate::Database;
 use datakit_server::inode_numbers;
-use datakit_server::tree::{BoxFuture, Dir, Entry, OpenLeaf, ReadOnly, Tree};
+use datakit_server::tree::{Dir, Entry, ReadOnly, Tree};
 
 /// The tree of one connection. `debug` is the directory of that name.
 #[must_use]
@@ -41,30 +43,4 @@ pub fn tree(database: &Database, debug: Entry) -> Tree {
     .into_iter()
     .collect();
     Tree::with_root(top("/", Entry::dir("/", ReadOnly(root))))
-}
-
-/// A hash that a client named.
-fn id(name: vfs::Name<'_>) -> vfs::Result<Id> {
-    Ok(Id::parse(name.as_bytes()).map_err(crate::Error::from)?)
-}
-
-/// A hash and a newline; only the newline for none.
-fn line(id: Option<Id>) -> String {
-    id.map_or_else(|| "\n".to_owned(), |id| format!("{id}\n"))
-}
-
-/// Keeps something for as long as a file is open.
-struct Keeping<K> {
-    open: Box<dyn OpenLeaf>,
-    _kept: K,
-}
-
-impl<K: Send + Sync> OpenLeaf for Keeping<K> {
-    fn read<'a>(&'a self, offset: u64, buf: &'a mut [u8]) -> BoxFuture<'a, usize> {
-        self.open.read(offset, buf)
-    }
-
-    fn may_block(&self) -> bool {
-        self.open.may_block()
-    }
 }

@@ -7,6 +7,7 @@ use datakit_core::vfs::{Error, Result};
 
 use crate::Database;
 use datakit_server::budget::Budget;
+use datakit_server::tree::{BoxFuture, OpenLeaf};
 
 /// Open transactions.
 const TRANSACTIONS: usize = 1024;
@@ -76,5 +77,21 @@ pub(super) struct Permit(Arc<AtomicUsize>);
 impl Drop for Permit {
     fn drop(&mut self) {
         self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// An open file that holds a guard, such as a [`Permit`], until it is closed.
+pub(super) struct Guarded<G> {
+    pub(super) open: Box<dyn OpenLeaf>,
+    pub(super) _guard: G,
+}
+
+impl<G: Send + Sync> OpenLeaf for Guarded<G> {
+    fn read<'a>(&'a self, offset: u64, buf: &'a mut [u8]) -> BoxFuture<'a, usize> {
+        self.open.read(offset, buf)
+    }
+
+    fn may_block(&self) -> bool {
+        self.open.may_block()
     }
 }

@@ -9,8 +9,8 @@ use datakit_core::vfs::{Create, Error, FileStat, Name, New, OpenMode};
 
 use tokio::sync::Semaphore;
 
-use super::Keeping;
-use super::quota::{Permit, Quota};
+use super::hash_text::line;
+use super::quota::{Guarded, Permit, Quota};
 use crate::counters::GaugeGuard;
 use crate::remote::sanitize::sanitize_url;
 use crate::remote::{CancelFlag, FetchError};
@@ -265,10 +265,9 @@ impl Leaf for Head {
         Box::pin(async move {
             let permit = self.0.quota.watches.acquire()?;
             let counted = self.0.refs.database.count(|counters| &counters.watches);
-            let text =
-                |head: &Option<Id>| head.map(|head| super::line(Some(head))).unwrap_or_default();
+            let text = |head: &Option<Id>| head.map(|head| line(Some(head))).unwrap_or_default();
             let open = self.0.head.file(text).open(mode).await?;
-            Ok(Box::new(Keeping { open, _kept: (counted, permit, self.0.clone()) })
+            Ok(Box::new(Guarded { open, _guard: (counted, permit, self.0.clone()) })
                 as Box<dyn OpenLeaf>)
         })
     }

@@ -3,12 +3,12 @@
 
 use std::sync::Arc;
 
-use datakit_core::vfs::{Error, Name, Result, Time};
+use datakit_core::vfs::{Error, Name, Time};
 
-use super::id;
+use super::diff_dir::DiffDir;
+use super::hash_text::parse_name;
 use super::log::LogFile;
-use super::ro::{RoTree, TreeSource, time_of};
-use crate::model::diff;
+use super::ro::{RoTree, time_of};
 use crate::model::object::{Commit, EntryMode};
 use crate::model::tree::{FileContent, Tree, TreeFile};
 use crate::{Database, Id};
@@ -45,7 +45,7 @@ impl Directory for Snapshots {
 
     fn lookup<'a>(&'a self, name: Name<'a>) -> BoxFuture<'a, Entry> {
         ready((|| {
-            let id = id(name)?;
+            let id = parse_name(name)?;
             let commit = self.0.objects().named_commit(id)?;
             let number = inode_numbers::hash_of(("snapshot", id.as_bytes()));
             let dir = SnapshotDir { database: self.0.clone(), id, commit, number };
@@ -69,7 +69,7 @@ impl SnapshotDir {
         let since = time_of(&self.commit);
         Some(match name {
             b"diff" => {
-                let diff = Diff::new(
+                let diff = DiffDir::new(
                     &self.database,
                     Arc::new(move || Ok((tree.clone(), Some(since)))),
                     self.number,
@@ -132,7 +132,7 @@ impl Directory for Commits {
 
     fn lookup<'a>(&'a self, name: Name<'a>) -> BoxFuture<'a, Entry> {
         ready((|| {
-            let id = id(name)?;
+            let id = parse_name(name)?;
             let commit = self.0.objects().named_commit(id)?;
             let parents: Vec<_> = commit.parents.iter().map(Id::to_string).collect();
             let json = serde_json::json!({
@@ -189,54 +189,5 @@ impl Directory for Trees {
 
     fn lookup<'a>(&'a self, name: Name<'a>) -> BoxFuture<'a, Entry> {
         ready(self.entry(name.as_bytes()).map_err(Error::from))
-    }
-}
-
-/// `diff/`: a text for each commit, of what changed from it to a tree.
-pub(super) struct Diff {
-    database: Database,
-    new: TreeSource,
-    number: u64,
-}
-
-impl Diff {
-    pub(super) fn new(database: &Database, new: TreeSource, number: u64) -> Diff {
-        Diff { database: database.clone(), new, number }
-    }
-}
-
-impl Directory for Diff {
-    fn mode(&self) -> u32 {
-        READ_ONLY_DIR_MODE
-    }
-
-    fn mtime(&self) -> Option<Time> {
-        (self.new)().ok()?.1
-    }
-
-    fn list(&self) -> BoxFuture<'_, Vec<Entry>> {
-        nothing_listed()
-    }
-
-    fn lookup<'a>(&'a self, name: Name<'a>) -> BoxFuture<'a, Entry> {
-        Box::pin(async move {
-            let (id, (new, since)) = (id(name)?, (self.new)()?);
-            // What is new is hashed for it.
-            let bytes = new.top().weight().1;
-            let lines = self.database.run_sized(bytes, move |database| {
-                let old = Tree::stored(database.objects().named_commit(id)?.tree);
-                Ok(diff::render(&diff::diff(database.objects(), &old, &new)?))
-            });
-            let text = ReadOnlyText::new(lines.await?);
-            let file = match since {
-                Some(since) => text.with_mtime(since),
-                None => text,
-            };
-            Result::Ok(Entry::file(name.as_bytes(), file).with_ino(inode_numbers::hash_of((
-                "diff",
-                self.number,
-                id.as_bytes(),
-            ))))
-        })
     }
 }

@@ -4,12 +4,12 @@ use std::sync::Arc;
 
 use datakit_core::vfs::{FileStat, OpenMode, Result};
 
-use super::branch::{BranchHandle, tree_of};
-use super::quota::Permit;
-use super::{Keeping, line};
+use super::branch_handle::BranchHandle;
+use super::hash_text::line;
+use super::quota::{Guarded, Permit};
 use crate::branch::{self, BranchWatch, Lagged};
 use crate::counters::GaugeGuard;
-use crate::model::tree::TreeNode;
+use crate::model::tree::{Tree, TreeNode};
 use crate::{Database, Error, Id};
 use datakit_server::tree::{BoxFuture, Leaf, OpenLeaf, OpenStream, TextSource, ready};
 
@@ -51,7 +51,7 @@ impl Leaf for HeadLive {
         Box::pin(async move {
             let guards = self.0.open_stream()?;
             let open = guards.branch.head_watch().file(|head| line(*head)).open(mode).await?;
-            Ok(Box::new(Keeping { open, _kept: guards }) as Box<dyn OpenLeaf>)
+            Ok(Box::new(Guarded { open, _guard: guards }) as Box<dyn OpenLeaf>)
         })
     }
 }
@@ -105,14 +105,14 @@ impl Leaf for TreeLive {
             let (database, path) = (self.handle.database.clone(), self.path.clone());
             let text = move |head: &Option<Id>| what_is_at(&database, *head, &path);
             let open = guards.branch.head_watch().try_file(text).open(mode).await?;
-            Ok(Box::new(Keeping { open, _kept: guards }) as Box<dyn OpenLeaf>)
+            Ok(Box::new(Guarded { open, _guard: guards }) as Box<dyn OpenLeaf>)
         })
     }
 }
 
 /// `D-HASH`, `F-HASH`, `X-HASH` or `L-HASH`, or nothing, and a newline.
 fn what_is_at(database: &Database, head: Option<Id>, path: &[u8]) -> Result<String> {
-    let node = match tree_of(database, head)?.get(database.objects(), path) {
+    let node = match Tree::of_commit(database.objects(), head)?.get(database.objects(), path) {
         Ok(node) => node,
         Err(Error::NotFound | Error::NotDirectory) => return Ok("\n".to_owned()),
         Err(error) => return Err(error.into()),

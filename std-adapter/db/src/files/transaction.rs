@@ -5,11 +5,12 @@ use std::sync::{Arc, Weak};
 use datakit_core::vfs::{Error, Name, Result};
 
 use super::author::Author;
-use super::branch::{BranchHandle, hash_begun};
+use super::branch_handle::BranchHandle;
+use super::diff_dir::DiffDir;
+use super::hash_text::{NO_REPLY, is_partial_hash, line};
+use super::open_transactions::OpenTransactions;
 use super::ro::{RoTree, TreeSource};
 use super::rw::RwTree;
-use super::snapshots::Diff;
-use super::transactions::OpenTransactions;
 use crate::Id;
 use crate::database::MAX_INLINE_BYTES;
 use crate::integrate::MergePolicy;
@@ -20,9 +21,6 @@ use datakit_server::tree::{
     BoxFuture, Command, CommandError, Directory, Entry, ReadOnlyText, Status, Text, ready,
 };
 use datakit_server::{inode_numbers, tree::is_prefix_of_any};
-
-/// What most commands have to say.
-pub(super) const NO_REPLY: &str = "";
 
 /// The directory of one transaction.
 pub(super) struct TransactionDir {
@@ -38,7 +36,7 @@ pub(super) struct TransactionDir {
 struct TransactionFiles {
     handle: Arc<BranchHandle>,
     /// Where it is for as long as it is open. That has this.
-    table: Weak<OpenTransactions>,
+    transactions: Weak<OpenTransactions>,
     transaction: Arc<Transaction>,
     rw: Arc<RwTree>,
     author: Author,
@@ -49,7 +47,7 @@ struct TransactionFiles {
 impl TransactionDir {
     pub(super) fn new(
         handle: &Arc<BranchHandle>,
-        table: &Arc<OpenTransactions>,
+        transactions: &Arc<OpenTransactions>,
         transaction: Arc<Transaction>,
         head: Option<Id>,
         identity: Identity,
@@ -58,11 +56,11 @@ impl TransactionDir {
         let parents = head.map(|head| format!("{head}\n")).unwrap_or_default();
         let parents = Text::in_space(parents, &handle.quota.memory);
         let rw = RwTree::new(&database, transaction.clone(), head);
-        let (handle, table) = (handle.clone(), Arc::downgrade(table));
+        let (handle, transactions) = (handle.clone(), Arc::downgrade(transactions));
         let (author, message) = (Author::new(identity), Text::in_space("", &handle.quota.memory));
         let files = Arc::new(TransactionFiles {
             handle,
-            table,
+            transactions,
             transaction,
             rw: rw.clone(),
             author,
@@ -77,7 +75,7 @@ impl TransactionDir {
         let entries = [
             Entry::file("author", files.author.clone()),
             Entry::file("ctl", files.ctl()),
-            Entry::dir("diff", Diff::new(&database, tree, number)),
+            Entry::dir("diff", DiffDir::new(&database, tree, number)),
             Entry::file("merge", files.merge()),
             Entry::file("msg", files.message.clone()),
             Entry::file("origin", ReadOnlyText::new("")),
@@ -191,8 +189,8 @@ impl TransactionFiles {
 
     /// Once it has ended.
     fn leave(&self) {
-        if let Some(table) = self.table.upgrade() {
-            table.sweep();
+        if let Some(transactions) = self.transactions.upgrade() {
+            self.handle.with_transactions(&transactions, |_| ());
         }
     }
 
@@ -220,7 +218,7 @@ impl TransactionFiles {
         };
         let committed = self.handle.database.run_sized(weight, commit).await?;
         self.leave();
-        Ok(if tell { super::line(committed.head) } else { NO_REPLY.to_owned() })
+        Ok(if tell { line(committed.head) } else { NO_REPLY.to_owned() })
     }
 
     /// The tree of the first of `parents`.
@@ -252,7 +250,7 @@ impl TransactionFiles {
                 Ok("ok")
             }
         })
-        .complete_unless(hash_begun)
+        .complete_unless(is_partial_hash)
     }
 
     fn add_parent(&self, parent: Id) {
@@ -302,10 +300,10 @@ fn unknown(command: &str) -> Error {
 
 #[cfg(test)]
 mod tests {
-    use super::super::quota::Quota;
-    use super::super::transactions::OpenTransaction;
     use super::*;
     use crate::files::branch_table::BranchTable;
+    use crate::files::open_transactions::OpenTransaction;
+    use crate::files::quota::Quota;
     use crate::store::Memory;
     use crate::{BranchName, Database};
     use datakit_server::tree::Empty;
@@ -318,15 +316,10 @@ mod tests {
             BranchTable::new(&database, &quota).handle(&BranchName::new("master").unwrap());
         for end in ["close", "commit", "remove"] {
             let transaction = Arc::new(Transaction::begin(&database, None).unwrap());
-            let table = OpenTransactions::of(&handle);
-            let dir = TransactionDir::new(
-                &handle,
-                &table,
-                transaction.clone(),
-                None,
-                Identity::default(),
-            );
-            table.open.lock().insert(
+            let open = handle.transactions();
+            let dir =
+                TransactionDir::new(&handle, &open, transaction.clone(), None, Identity::default());
+            open.0.lock().insert(
                 (*b"t").into(),
                 OpenTransaction {
                     entry: Entry::dir("t", Empty),
@@ -338,7 +331,7 @@ mod tests {
                 "remove" => dir.remove().await.unwrap(),
                 word => drop(dir.files.run_command(word).await.unwrap()),
             }
-            assert!(table.open.lock().is_empty(), "{end}");
+            assert!(open.0.lock().is_empty(), "{end}");
         }
     }
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use datakit_core::vfs::{Error, NAME_MAX, Name, Result};
 
-use super::branch::BranchHandle;
+use super::branch_handle::BranchHandle;
 use super::streams::TreeLive;
 use crate::model::tree::{TreeNode, join};
 use datakit_server::inode_numbers;

@@ -16,6 +16,8 @@
 
 use std::borrow::Cow;
 
+use gix::date::Time;
+
 use crate::model::object::Commit;
 use crate::{Error, Id, Result};
 
@@ -42,7 +44,7 @@ pub(crate) fn parse(data: &[u8]) -> Result<Commit> {
         [author, committer, ..]
             if author.starts_with(b"author ") && committer.starts_with(b"committer ") =>
         {
-            Person::of(committer).stamp.map_or(0, |stamp| stamp.seconds)
+            Person::of(committer).time.map_or(0, |time| time.seconds)
         }
         _ => 0,
     };
@@ -54,7 +56,7 @@ pub(crate) fn parse(data: &[u8]) -> Result<Commit> {
         tree,
         parents,
         author: author.shown(encoding),
-        written: author.stamp,
+        written: author.time,
         time,
         message: decoded(message, encoding).into_owned(),
     })
@@ -84,21 +86,12 @@ fn hash(text: &[u8]) -> Option<Id> {
     Id::parse(&text.to_ascii_lowercase()).ok().filter(|_| text.len() == 40)
 }
 
-/// A moment and the zone of the clock that showed it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Timestamp {
-    /// Seconds since 1970.
-    pub seconds: i64,
-    /// Minutes that the clock is ahead of UTC; less than a day.
-    pub ahead: i32,
-}
-
 /// `NAME <MAIL> SECONDS ZONE`, as much as there is of it.
 #[derive(Default)]
 struct Person<'c> {
     name: &'c [u8],
     mail: Option<&'c [u8]>,
-    stamp: Option<Timestamp>,
+    time: Option<Time>,
 }
 
 impl<'c> Person<'c> {
@@ -107,11 +100,11 @@ impl<'c> Person<'c> {
             // No address: all is the name but for a time behind it.
             let mut words = line.rsplitn(3, |byte| *byte == b' ');
             let (zone, seconds, name) = (words.next(), words.next(), words.next());
-            let stamp = zone
+            let time = zone
                 .zip(seconds)
-                .and_then(|(zone, seconds)| Timestamp::of(&[seconds, b" ", zone].concat()));
-            let name = if stamp.is_some() { name.unwrap_or_default() } else { line };
-            return Person { name: name.trim_ascii(), mail: None, stamp };
+                .and_then(|(zone, seconds)| parse_time(&[seconds, b" ", zone].concat()));
+            let name = if time.is_some() { name.unwrap_or_default() } else { line };
+            return Person { name: name.trim_ascii(), mail: None, time };
         };
         let (name, rest) = line.split_at(open);
         let rest = rest.get(1..).unwrap_or_default();
@@ -119,11 +112,7 @@ impl<'c> Person<'c> {
         // The time is behind the last one: an address may have another.
         let behind =
             rest.iter().rposition(|byte| *byte == b'>').and_then(|last| rest.get(last + 1..));
-        Person {
-            name: name.trim_ascii(),
-            mail: rest.get(..end),
-            stamp: behind.and_then(Timestamp::of),
-        }
+        Person { name: name.trim_ascii(), mail: rest.get(..end), time: behind.and_then(parse_time) }
     }
 
     fn shown(&self, encoding: Option<&[u8]>) -> String {
@@ -136,69 +125,36 @@ impl<'c> Person<'c> {
     }
 }
 
-impl Timestamp {
-    /// `SECONDS ZONE`; without a zone it is UTC. What is no number is no time, what is too large is
-    /// 1970, as Git has it.
-    fn of(text: &[u8]) -> Option<Timestamp> {
-        let text = str::from_utf8(text.trim_ascii()).ok()?;
-        let (seconds, zone) =
-            text.split_once(|c: char| c.is_ascii_whitespace()).unwrap_or((text, ""));
-        let digits = seconds.strip_prefix('-').unwrap_or(seconds);
-        if digits.is_empty() || !digits.bytes().all(|byte| byte.is_ascii_digit()) {
-            return None;
-        }
-        let seconds =
-            seconds.parse().ok().filter(|seconds| (FIRST..=LAST).contains(seconds)).unwrap_or(0);
-        Some(Timestamp { seconds, ahead: ahead(zone.trim_ascii()).unwrap_or(0) })
+/// Parses `SECONDS ZONE`; without a zone it is UTC. Like Git, it returns `None` if `SECONDS` is not
+/// a number, and 1970 if it is out of range.
+fn parse_time(text: &[u8]) -> Option<Time> {
+    let text = str::from_utf8(text.trim_ascii()).ok()?;
+    let (seconds, zone) = text.split_once(|c: char| c.is_ascii_whitespace()).unwrap_or((text, ""));
+    let digits = seconds.strip_prefix('-').unwrap_or(seconds);
+    if digits.is_empty() || !digits.bytes().all(|byte| byte.is_ascii_digit()) {
+        return None;
     }
-
-    /// As RFC 3339 has it, in its own zone.
-    #[must_use]
-    pub fn rfc3339(&self) -> String {
-        let local = self.seconds.saturating_add(i64::from(self.ahead) * 60);
-        let (days, second) = (local.div_euclid(86400), local.rem_euclid(86400));
-        let (year, month, day) = civil(days);
-        let (sign, zone) = (if self.ahead < 0 { '-' } else { '+' }, self.ahead.abs());
-        format!(
-            "{year:04}-{month:02}-{day:02}T{:02}:{:02}:{:02}{sign}{:02}:{:02}",
-            second / 3600,
-            second / 60 % 60,
-            second % 60,
-            zone / 60,
-            zone % 60
-        )
-    }
+    let seconds =
+        seconds.parse().ok().filter(|seconds| (FIRST..=LAST).contains(seconds)).unwrap_or(0);
+    Some(Time { seconds, offset: parse_offset(zone.trim_ascii()).unwrap_or(0) })
 }
 
-/// A day after the year 0 began and a day before the year 9999 ends: RFC 3339 has no other years,
-/// in any zone.
+/// The first and the last second that can be shown in every zone: RFC 3339 has only the years 0 to
+/// 9999.
 const FIRST: i64 = -62_167_219_200 + 86400;
-const LAST: i64 = 253_402_300_799 - 86400;
+const LAST: i64 = 253_402_207_200;
 
-/// Minutes of `+HHMM`; no clock is ahead or behind by a day.
-fn ahead(zone: &str) -> Option<i32> {
+/// Parses `+HHMM` into seconds; an offset of a day or more is `None`.
+fn parse_offset(zone: &str) -> Option<i32> {
     let (sign, digits) = match zone.as_bytes().first()? {
-        b'+' => (1, zone.get(1..)?),
-        b'-' => (-1, zone.get(1..)?),
+        b'+' => (60, zone.get(1..)?),
+        b'-' => (-60, zone.get(1..)?),
         _ => return None,
     };
     let number: i32 = digits.split(|c: char| !c.is_ascii_digit()).next()?.parse().ok()?;
     Some(number / 100 * 60 + number % 100)
         .filter(|minutes| *minutes < 24 * 60)
         .map(|minutes| sign * minutes)
-}
-
-/// Year, month and day of a number of days since 1970.
-fn civil(days: i64) -> (i64, i64, i64) {
-    // Days since 0000-03-01 in eras of 400 years; years that start in March end with the leap day.
-    let days = days + 719_468;
-    let (era, day) = (days.div_euclid(146_097), days.rem_euclid(146_097));
-    let year = (day - day / 1460 + day / 36_524 - day / 146_096) / 365;
-    let day = day - (365 * year + year / 4 - year / 100);
-    let month = (5 * day + 2) / 153;
-    let day = day - (153 * month + 2) / 5 + 1;
-    let month = if month < 10 { month + 3 } else { month - 9 };
-    (year + era * 400 + i64::from(month <= 2), month, day)
 }
 
 /// Text in UTF-8, if its encoding is known and all of it is in that; the bytes as they are

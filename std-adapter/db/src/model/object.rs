@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
+use gix::date::Time;
 use gix::objs::WriteTo;
 
 use crate::model::commit_text;
-pub use crate::model::commit_text::Timestamp;
 use crate::model::identity::Authorship;
 pub use crate::model::tree_text::TreeEntries;
 use crate::model::tree_text::order;
@@ -188,7 +188,7 @@ pub struct Commit {
     /// `NAME <EMAIL>` of the author, in UTF-8; as much of it as there is.
     pub author: String,
     /// When the author wrote it, if it says so.
-    pub written: Option<Timestamp>,
+    pub written: Option<Time>,
     /// When the committer made it, in seconds since 1970; 0 if it does not say. Histories are
     /// sorted by this.
     pub time: i64,
@@ -212,7 +212,8 @@ impl Commit {
     /// say.
     #[must_use]
     pub fn date(&self) -> String {
-        self.written.map_or_else(String::new, |written| written.rfc3339())
+        let format = gix::date::time::format::ISO8601_STRICT;
+        self.written.and_then(|written| written.format(format).ok()).unwrap_or_default()
     }
 
     /// The commit of this tree by the database itself, at `time` in zone +0000.

@@ -5,8 +5,8 @@ use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use proptest::prelude::*;
 
 use super::*;
-use crate::model::object_cache::ObjectCache;
 use crate::model::object::{Commit, Object, ObjectKind};
+use crate::model::object_cache::ObjectCache;
 use crate::remote::{CancelFlag, FetchError};
 use crate::store::{Memory, RefUpdate, Store};
 use crate::{BranchName, Error, Fault, Id, Result};
@@ -17,8 +17,7 @@ fn graph(objects: &ObjectCache, commits: &[(Vec<usize>, i64)]) -> Vec<Id> {
     for (number, (parents, time)) in commits.iter().enumerate() {
         let parents: Vec<_> = parents.iter().map(|parent| ids[*parent]).collect();
         let (id, object) =
-            Commit::encode(Id::EMPTY_TREE, &parents, number.to_string().as_bytes(), *time)
-                .unwrap();
+            Commit::encode(Id::EMPTY_TREE, &parents, number.to_string().as_bytes(), *time).unwrap();
         objects.store().write(&[(id, object)]).unwrap();
         ids.push(id);
     }

@@ -8,8 +8,8 @@ use super::dir::NewObjects;
 use crate::model::object::{Object, ObjectKind};
 use crate::model::object_cache::ObjectCache;
 use crate::{Error, Id, Result};
-use datakit_server::sparse_bytes::SparseBytes;
 use datakit_server::budget::Budget;
+use datakit_server::sparse_bytes::SparseBytes;
 
 /// The bytes of a file: as they are stored, or new.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -72,8 +72,9 @@ impl FileContent {
     ) -> Result<&mut SparseBytes> {
         match self {
             FileContent::Stored(id) => {
-                *self =
-                    FileContent::pending(SparseBytes::from_slice(&objects.blob(*id)?, space).map_err(no_space)?)
+                *self = FileContent::pending(
+                    SparseBytes::from_slice(&objects.blob(*id)?, space).map_err(no_space)?,
+                )
             }
             FileContent::Pending(Pending(content)) if !content.is_charged_to(space) => {
                 *content = Arc::new(content.copy_to(space).map_err(no_space)?);

@@ -30,6 +30,17 @@ impl Tree {
         Tree(TreeDir::Stored(id))
     }
 
+    /// Returns the tree of `commit`, or the empty tree for `None`.
+    ///
+    /// # Errors
+    /// [`Error::Broken`] if the store has no such commit or cannot read it.
+    pub fn of_commit(objects: &ObjectCache, commit: Option<Id>) -> Result<Tree> {
+        Ok(Tree::stored(match commit {
+            Some(commit) => objects.commit(commit)?.tree,
+            None => Id::EMPTY_TREE,
+        }))
+    }
+
     /// The tree with this directory at the top.
     #[must_use]
     pub fn of(top: TreeDir) -> Tree {

@@ -1,0 +1,127 @@
+//! The branch that the files of a directory refer to.
+
+use parking_lot::{Mutex, RwLock};
+use std::sync::{Arc, Weak};
+
+use datakit_core::vfs::Time;
+
+use super::branch_table::BranchTable;
+use super::open_transactions::{OpenTransactions, TransactionMap};
+use super::quota::Quota;
+use super::ro::time_of;
+use crate::model::tree::Tree;
+use crate::{Branch, BranchName, Database, Id};
+use datakit_server::tree::{Entry, WeakEntry};
+
+/// A handle to a branch, which a rename redirects to the new name. All files of one branch on one
+/// connection share one handle.
+pub(super) struct BranchHandle {
+    pub(super) database: Database,
+    pub(super) quota: Arc<Quota>,
+    name: RwLock<BranchName>,
+    /// The inode number of the branch's directory.
+    pub(super) number: u64,
+    /// The branch's directory, while fids refer to it.
+    dir: Mutex<Option<WeakEntry>>,
+    table: Weak<BranchTable>,
+}
+
+impl BranchHandle {
+    pub(super) fn new(
+        database: &Database,
+        quota: &Arc<Quota>,
+        name: BranchName,
+        number: u64,
+        table: Weak<BranchTable>,
+    ) -> BranchHandle {
+        let (database, quota) = (database.clone(), quota.clone());
+        let (name, dir) = (RwLock::new(name), Mutex::default());
+        BranchHandle { database, quota, name, number, dir, table }
+    }
+
+    pub(super) fn name(&self) -> BranchName {
+        self.name.read().clone()
+    }
+
+    pub(super) fn rename(&self, name: BranchName) {
+        *self.name.write() = name;
+    }
+
+    pub(super) fn branch(&self) -> Arc<Branch> {
+        self.database.branch(&self.name())
+    }
+
+    pub(super) fn head(&self) -> crate::Result<Option<Id>> {
+        self.database.objects().store().head(&self.name())
+    }
+
+    /// Returns the tree of the head, or the empty tree if the branch has no commit.
+    pub(super) fn tree(&self) -> crate::Result<Tree> {
+        Tree::of_commit(self.database.objects(), self.head()?)
+    }
+
+    /// Returns [`tree`](BranchHandle::tree) and the commit time of the head.
+    pub(super) fn tree_and_time(&self) -> crate::Result<(Tree, Option<Time>)> {
+        let Some(head) = self.head()? else { return Ok((Tree::stored(Id::EMPTY_TREE), None)) };
+        let commit = self.database.objects().commit(head)?;
+        Ok((Tree::stored(commit.tree), Some(time_of(&commit))))
+    }
+
+    /// Returns the branch's directory. If no fid refers to one, `make` creates it.
+    pub(super) fn dir(self: &Arc<Self>, make: impl FnOnce(&Arc<Self>) -> Entry) -> Entry {
+        let mut dir = self.dir.lock();
+        dir.as_ref().and_then(WeakEntry::upgrade).unwrap_or_else(|| {
+            let entry = make(self);
+            *dir = entry.downgrade();
+            entry
+        })
+    }
+
+    /// Returns why the last `fast-forward` failed, or `None` if it did not fail.
+    pub(super) fn refusal(&self) -> Option<String> {
+        self.table.upgrade()?.refusal(self.number)
+    }
+
+    pub(super) fn set_refusal(&self, text: Option<String>) {
+        if let Some(table) = self.table.upgrade() {
+            table.set_refusal(self.number, text);
+        }
+    }
+
+    /// Returns the open transactions of the branch.
+    pub(super) fn transactions(&self) -> Arc<OpenTransactions> {
+        let kept = self.table.upgrade().and_then(|table| table.transactions(self.number));
+        kept.unwrap_or_default()
+    }
+
+    /// Removes the transactions that have ended and calls `work` with the others. The connection's
+    /// [`BranchTable`] keeps `transactions` alive while it is not empty.
+    pub(super) fn with_transactions<R>(
+        &self,
+        transactions: &Arc<OpenTransactions>,
+        work: impl FnOnce(&mut TransactionMap) -> R,
+    ) -> R {
+        let mut open = transactions.0.lock();
+        let was_empty = open.is_empty();
+        open.retain(|_, transaction| transaction.transaction.is_open());
+        let result = work(&mut open);
+        if open.is_empty() != was_empty
+            && let Some(table) = self.table.upgrade()
+        {
+            if was_empty {
+                table.keep_transactions(self.number, transactions);
+            } else {
+                table.drop_transactions(self.number);
+            }
+        }
+        result
+    }
+}
+
+impl Drop for BranchHandle {
+    fn drop(&mut self) {
+        if let Some(table) = self.table.upgrade() {
+            table.forget(self);
+        }
+    }
+}

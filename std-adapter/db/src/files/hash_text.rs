@@ -1,0 +1,23 @@
+//! Hashes as clients write and read them.
+
+use datakit_core::vfs;
+
+use crate::{Error, Id};
+
+/// The reply of a command that has nothing to report.
+pub(super) const NO_REPLY: &str = "";
+
+/// Parses a file name that is a hash.
+pub(super) fn parse_name(name: vfs::Name<'_>) -> vfs::Result<Id> {
+    Ok(Id::parse(name.as_bytes()).map_err(Error::from)?)
+}
+
+/// Returns the hash and a newline, or only the newline for `None`.
+pub(super) fn line(id: Option<Id>) -> String {
+    id.map_or_else(|| "\n".to_owned(), |id| format!("{id}\n"))
+}
+
+/// Returns whether `text` may be the beginning of a hash whose rest is still to come.
+pub(super) fn is_partial_hash(text: &str) -> bool {
+    text.len() < 40 && text.bytes().all(|digit| matches!(digit, b'0'..=b'9' | b'a'..=b'f'))
+}

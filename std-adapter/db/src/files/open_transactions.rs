@@ -1,0 +1,25 @@
+//! The open transactions of a branch on one connection.
+
+use parking_lot::Mutex;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use super::quota::Permit;
+use crate::transaction::Transaction;
+use datakit_server::tree::Entry;
+
+/// Open transactions by name.
+pub(super) type TransactionMap = BTreeMap<Box<[u8]>, OpenTransaction>;
+
+/// The transactions of one branch. [`BranchHandle::with_transactions`] locks it.
+///
+/// [`BranchHandle::with_transactions`]: super::branch_handle::BranchHandle::with_transactions
+#[derive(Default)]
+pub(super) struct OpenTransactions(pub(super) Mutex<TransactionMap>);
+
+/// An open transaction and its permit from the quota of the connection.
+pub(super) struct OpenTransaction {
+    pub(super) entry: Entry,
+    pub(super) transaction: Arc<Transaction>,
+    pub(super) _permit: Permit,
+}
