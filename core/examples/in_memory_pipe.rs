@@ -87,8 +87,7 @@ impl Client<'_> {
 fn main() {
     let (requests, replies) = (Bytes::new(), Bytes::new());
     let tree: StaticTree = StaticTree::new(&ROOT);
-    let limits = Limits { msize: 1024, ..Limits::default() };
-    let session = Session::new(&tree, FidArray::<_, 8>::new(), limits);
+    let session = Session::new(&tree, FidArray::<_, 8>::new(), Limits::new(1024));
     let mut memory = Memory::<2, 1024>::new();
     let server = serve(&session, Receiver(&requests), &replies, &mut memory);
     let mut client = Client { requests: &requests, replies: &replies };

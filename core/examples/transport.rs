@@ -110,7 +110,7 @@ fn main() {
     recording.truncate(len);
 
     let tree: StaticTree = StaticTree::new(&ROOT);
-    let session = Session::new(&tree, FidArray::<_, 8>::new(), Limits { msize: 4096, iounit: 512 });
+    let session = Session::new(&tree, FidArray::<_, 8>::new(), Limits::new(4096).iounit(512));
     let mut memory = Memory::<2, 600>::new();
     let (rx, mut sender) = (UartRx(driver::Receiver { recording }), driver::Sender::default());
     let end = block_on(serve(&session, rx, UartTx(&mut sender), &mut memory));

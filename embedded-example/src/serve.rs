@@ -47,7 +47,7 @@ const WORKERS: usize = 4;
 /// a page. Clients respect the iounit when they read and write, so only other messages can exceed
 /// this.
 const FRAME: usize = 1024;
-const LIMITS: Limits = Limits { msize: 4096, iounit: (FRAME - 24) as u32 };
+const LIMITS: Limits = Limits::new(4096).iounit((FRAME - 24) as u32);
 /// The maximum number of fids of a client.
 const FIDS: usize = 24;
 /// The maximum number of open files of all clients.

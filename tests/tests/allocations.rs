@@ -49,7 +49,7 @@ struct Wired<'v, V: Vfs> {
 impl<'v, V: Vfs> Wired<'v, V> {
     /// A session in 9P2000.L that attached.
     fn attached(tree: &'v V) -> Self {
-        let session = Session::new(tree, FidArray::new(), Limits { msize: MSIZE, iounit: 0 });
+        let session = Session::new(tree, FidArray::new(), Limits::new(MSIZE));
         let mut wired = Wired { session, buf: vec![0; MSIZE as usize] };
         wired.ask(&T::Version { msize: MSIZE, version: LINUX.version().into() });
         let (uname, aname) = ("u".into(), "".into());

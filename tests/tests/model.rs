@@ -143,7 +143,7 @@ proptest! {
     #[test]
     fn a_session_agrees_with_a_model(dialect in 0..3u8, messages in vec(message(), 1..80)) {
         let tree = Scratch::new();
-        let session = Session::new(&tree, FidArray::new(), Limits { msize: MSIZE, iounit: 0 });
+        let session = Session::new(&tree, FidArray::new(), Limits::new(MSIZE));
         let model = Model::new(tree.id(&tree.root()).ino);
         let mut both = Both { tree: &tree, session, model, buf: vec![0; MSIZE as usize] };
         let spoken = [Version::Legacy, Version::Unix, Version::Linux][usize::from(dialect)];

@@ -19,8 +19,8 @@ pub(super) const COST_IN_PLACE: u32 = 1;
 /// The cost of any other request.
 pub(super) const COST_OTHER: u32 = 4;
 
-/// The receiving half of a transport. Both methods have defaults, so for most transports the
-/// implementation is empty.
+/// The receiving half of a transport. The methods have defaults that suit most transports, so an
+/// implementation can be empty.
 pub trait TransportRead: Read {
     /// Whether the connection shares its thread with others and must stay within a budget. If false,
     /// [`poll_budget`](TransportRead::poll_budget) is never called.
@@ -207,7 +207,7 @@ impl<W: Write, B: Buffer> Replies<W, B> {
     }
 
     /// Adds a reply. If it does not fit, writes the gathered replies first. Writes a large reply
-    /// immediately, and with `now` everything.
+    /// immediately. With `now`, writes everything immediately.
     ///
     /// Never calls the transport's own `flush`, which waits for the peer's acknowledgement on some
     /// transports.

@@ -98,7 +98,7 @@ where
         self.slots.in_flight()
     }
 
-    /// Returns whether no request is in flight and every reply has been handed to the transport.
+    /// Returns whether no request is in flight and every reply has been passed to the transport.
     pub fn is_idle(&self) -> bool {
         self.slots.in_flight() == 0 && self.tx.try_with(|tx| tx.is_empty()).unwrap_or(false)
     }
@@ -143,7 +143,7 @@ where
         buf: &mut B,
     ) -> Result<Request, Disconnect<R::Error>> {
         if B::GROWS && self.rx.is_acquired() {
-            buf.release(); // another worker reads, perhaps for hours
+            buf.release(); // another worker reads, and may wait for hours
         }
         let rx = self.rx.acquire().await;
         let frame = loop {
@@ -171,8 +171,8 @@ where
         let message = buf.reserve(0, frame.held).get(..frame.held).unwrap_or_default();
         let fresh = self.slots.start_request(slot, wire::tag(message));
         if fresh && frame.held == frame.size {
-            // Holds the reader meanwhile, so requests after a Tflush or Tversion are read when it
-            // is done. Nothing cancels this wait.
+            // The reader stays acquired, so requests after a Tflush or Tversion are read only when
+            // the aborted ones are gone. Nothing cancels this wait.
             self.slots.abort(slot, self.session.aborts(message)).await;
         }
         self.rx.release(rx);
@@ -195,8 +195,8 @@ where
         .await
     }
 
-    /// Answers requests [in place](Connection::answer_in_place) and waits while this connection has
-    /// used up its budget.
+    /// Answers requests [in place](Connection::answer_in_place), then waits until the connection has
+    /// budget for the next request.
     fn poll_budget(
         &self,
         rx: &mut Requests<R, I>,
@@ -234,7 +234,7 @@ where
             }
             Ok(false)
         };
-        // While another worker writes, requests take the ordinary way.
+        // While another worker writes, requests take the ordinary path.
         self.tx.try_with(answer).unwrap_or(Ok(false))
     }
 
@@ -314,8 +314,7 @@ impl Request {
 
 /// A value that one worker at a time uses: the reader or the writer.
 ///
-/// There is no guard. A worker that ends while it holds the value has ended the connection, so
-/// nobody needs the value again.
+/// There is no guard, because a worker that ends while it holds the value has ended the connection.
 struct Handoff<T> {
     value: Cell<Option<T>>,
     waker: WakerCell,

@@ -47,8 +47,8 @@ pub enum Disconnect<E> {
     Closed,
     /// The peer closed the connection in the middle of a message.
     Truncated,
-    /// The size field of a message was this, which is below 7 or above msize. The start of the next
-    /// message is unknown then.
+    /// A message had this size field, which is below 7 or above msize. The start of the next message
+    /// is unknown.
     InvalidSize(u32),
     /// The transport failed.
     Transport(E),

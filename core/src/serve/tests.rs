@@ -63,7 +63,7 @@ fn converse(
     messages: &[(u16, T<'_>)],
 ) -> Vec<(Tag, std::string::String)> {
     let tree: StaticTree = StaticTree::new(&ROOT);
-    let session = Session::new(&tree, FidArray::<_, 4>::new(), Limits { msize: 4096, iounit: 400 });
+    let session = Session::new(&tree, FidArray::<_, 4>::new(), Limits::new(4096).iounit(400));
     let (bytes, mut sent) = (script(messages), Vec::new());
     assert_eq!(
         block_on(serve(&session, Script(&bytes), Sent(&mut sent), memory)),

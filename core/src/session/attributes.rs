@@ -15,7 +15,7 @@ use crate::wire::{Dialect, Stat, StatUnix, Str, Tag};
 const ENOENT: u16 = 2;
 const ESTALE: u16 = 116;
 
-/// Mode bits that no tree supports. DMLINK is one of them except where Tcreate makes a hard link.
+/// Mode bits that no tree supports. [`DMLINK`] is valid only in a Tcreate that makes a hard link.
 const UNSUPPORTED: u32 = DMAPPEND | DMEXCL | DMMOUNT | DMAUTH | DMTMP | DMLINK;
 const DMSPECIAL: u32 = DMDEVICE | DMNAMEDPIPE | DMSOCKET;
 const DMSETID: u32 = DMSETUID | DMSETGID;
@@ -35,8 +35,8 @@ pub(super) enum ListedRecord {
     Removed,
 }
 
-/// Adds the extension to a record if it has one. In an immutable tree no record has one, and the macro
-/// keeps the await out of the future, which would otherwise compile it.
+/// Adds the extension to a record if it has one. In an immutable tree no record has one, and the
+/// macro keeps the code of the await out of the future.
 macro_rules! extend {
     ($session:ident, $inode:expr, $attr:expr, $free:expr, $len:expr) => {
         match ($attr).id.kind {
@@ -48,14 +48,14 @@ macro_rules! extend {
 }
 
 impl<V: Vfs, F: Fids<V>> Session<'_, V, F> {
-    /// stat(5).
+    /// Answers a Tstat (stat(5)).
     pub(super) async fn stat(&self, buf: &mut [u8], tag: Tag, fid: wire::Fid) -> Result<usize> {
         let inode = self.inode(fid)?;
         let attr = self.vfs.stat(&inode).await?;
         let room = buf.get_mut(COUNTED_HEADER..).unwrap_or_default();
         let n = self.record(&inode, &attr, room).ok_or_else(|| reply_too_large(room.len()))?;
         let n = match extend!(self, &inode, &attr, room, n) {
-            // The extension is left out if no message has room for the target. A client that cannot
+            // If no message has room for the target, leave the extension out: a client that cannot
             // stat a link cannot remove it either.
             Err(Error::Range) => n,
             extended => extended?,
@@ -160,8 +160,8 @@ impl<V: Vfs, F: Fids<V>> Session<'_, V, F> {
         }
     }
 
-    /// stat(5), Twstat: makes all changes or none. A request that sets nothing flushes the file to
-    /// stable storage.
+    /// Answers a Twstat (stat(5)): makes all changes or none. A request that sets nothing flushes the
+    /// file to stable storage.
     pub(super) async fn wstat(&self, fid: wire::Fid, stat: Stat<'_>) -> Result<()> {
         let inode = self.inode(fid)?;
         let id = self.vfs.id(&inode);
@@ -258,8 +258,8 @@ struct Owners {
     gid: heapless::String<10>,
 }
 
-/// Returns an owner as text, written to `room` unless it is root. In an immutable tree root owns every
-/// file.
+/// Returns an owner as text, written to `room` unless it is root. Root owns every file of an immutable
+/// tree.
 fn owner<V: Vfs>(id: u32, room: &mut heapless::String<10>) -> Str<'_> {
     if V::TreeKind::IMMUTABLE || id == 0 {
         return Str(b"root");
@@ -314,7 +314,7 @@ pub(super) fn permissions(mode: u32) -> Result<u32> {
     Ok((mode & DMSETID) >> 8 | (mode & DMSETVTX) >> 7 | mode & 0o777)
 }
 
-/// Returns a wstat value, or `None` if all ones say "do not change".
+/// Returns a wstat value, or `None` for all ones, which mean "do not change".
 fn to_set(value: u32) -> Option<u32> {
     Some(value).filter(|value| *value != u32::MAX)
 }

@@ -26,7 +26,7 @@ impl<V: Vfs, F: Fids<V>> Session<'_, V, F> {
         if self.dialect.get().is_none() && kind != wire::TVERSION {
             return Err(Error::TversionFirst);
         }
-        // In an immutable tree only reads wait, so only a read needs future state in its connection.
+        // In an immutable tree only reads wait, so no other request needs future state in RAM.
         if kind == wire::TREAD {
             let T::Read { fid, offset, count } = self.decode(frame)? else {
                 return Err(Error::NotSupported);
@@ -130,8 +130,8 @@ fn malformed_request(size: usize, malformed: Malformed) -> Error {
     }
 }
 
-/// Returns whether a session over `V` decodes and serves requests of this type. A
-/// [immutable tree](crate::vfs::ImmutableTree) does not serve requests that change it.
+/// Returns whether a session over `V` decodes and serves requests of this type. An immutable tree
+/// does not serve requests that change it.
 #[inline(always)]
 pub(super) fn is_served<V: Vfs>(kind: u8) -> bool {
     !V::TreeKind::IMMUTABLE || immutable_tree_error(kind).is_none()
@@ -143,8 +143,8 @@ pub(super) fn require_mutable<V: Vfs>() -> Result<()> {
     if V::TreeKind::IMMUTABLE { Err(Error::NotSupported) } else { Ok(()) }
 }
 
-/// Returns the fid of a request that no immutable tree serves, which is the first field of all of them,
-/// and the error that answers the request.
+/// For a request that no immutable tree serves, returns the fid and the error that answers it. The
+/// fid is the first field of every such request.
 fn refused_by_immutable_tree(frame: &[u8], dialect: Dialect) -> Option<(Fid, Error)> {
     let kind = wire::kind(frame);
     let in_dialect = (kind < wire::TVERSION) == (dialect == Dialect::Linux);

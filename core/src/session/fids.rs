@@ -45,7 +45,7 @@ pub(super) enum FidState<O> {
     Xattr { open: O, access: Access },
 }
 
-/// A bit set of the operations that an open file allows, and of what happened to it.
+/// A bit set: the operations that an open file allows, ORCLOSE, and whether a read has blocked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Access(u8);
 
@@ -214,11 +214,11 @@ impl<'v, V: Vfs, F: Fids<V>> Session<'v, V, F> {
             .ok_or_else(|| unknown_fid(fid))
     }
 
-    /// Returns the inode of a fid, or `or` if it is the attach point. The name of the attach point
-    /// is in a directory that the client must not see.
-    pub(super) fn inode_below_root(&self, fid: wire::Fid, or: Error) -> Result<V::Inode> {
+    /// Returns the inode of a fid, or `error` if it is the attach point, whose name is in a directory
+    /// that the client must not see.
+    pub(super) fn inode_below_root(&self, fid: wire::Fid, error: Error) -> Result<V::Inode> {
         let (inode, root) = self.with_fid(fid, |fid| Ok((fid.inode.clone(), fid.root)))?;
-        if self.vfs.id(&inode).ino == root { Err(or) } else { Ok(inode) }
+        if self.vfs.id(&inode).ino == root { Err(error) } else { Ok(inode) }
     }
 
     /// Returns the current qid of an inode.
@@ -270,7 +270,7 @@ impl<'v, V: Vfs, F: Fids<V>> Session<'v, V, F> {
         })
     }
 
-    /// Makes the fid refer to `inode`, not open.
+    /// Makes the fid refer to `inode`, and closes what it had open.
     pub(super) fn move_fid(&self, fid: wire::Fid, serial: u32, inode: V::Inode) -> Result<()> {
         let old = self
             .replace_fid(fid, serial, inode, FidState::Walked)
@@ -280,7 +280,7 @@ impl<'v, V: Vfs, F: Fids<V>> Session<'v, V, F> {
         Ok(())
     }
 
-    /// Makes the fid refer to `inode`, open. Closes the new state if the fid is gone.
+    /// Makes the fid refer to `inode`, which is open in `state`. Closes `state` if the fid is gone.
     pub(super) fn move_fid_opened(
         &self,
         fid: wire::Fid,
@@ -349,8 +349,8 @@ impl<'v, V: Vfs, F: Fids<V>> Session<'v, V, F> {
 
     /// Requests another poll if reads of a released state may still be pending.
     fn repoll_readers(&self, state: &FidState<V::Open>) {
-        // An immutable tree is polled after every file that closes: tracking whether a read has blocked
-        // takes more flash.
+        // An immutable tree is polled after every file that closes, because tracking whether a read
+        // has blocked takes more flash.
         if state.has(Access::WAITED)
             || V::TreeKind::IMMUTABLE && matches!(state, FidState::File { .. })
         {
@@ -358,8 +358,8 @@ impl<'v, V: Vfs, F: Fids<V>> Session<'v, V, F> {
         }
     }
 
-    /// Removes the file of a released fid, for Tremove and ORCLOSE. The attach point stays: its name
-    /// is in a directory that the client must not see.
+    /// Removes the file of a released fid, for Tremove and ORCLOSE. Refuses to remove the attach
+    /// point, whose name is in a directory that the client must not see.
     pub(super) async fn remove_file(&self, released: &Fid<V>) -> Result<()> {
         if self.vfs.id(&released.inode).ino == released.root {
             return Err(Error::Busy);
@@ -385,7 +385,7 @@ pub(super) struct ReservedFid<'s, 'v, V: Vfs, F: Fids<V>> {
 
 impl<V: Vfs, F: Fids<V>> ReservedFid<'_, '_, V, F> {
     pub(super) fn commit(self, inode: V::Inode, state: FidState<V::Open>) {
-        // No other request can have changed the fid: they do not see a reserved one.
+        // No other request has changed the fid, because they do not see a reserved one.
         self.session.replace_fid(self.fid, self.serial, inode, state);
         core::mem::forget(self);
     }

@@ -55,8 +55,9 @@ pub const MIN_MSIZE: u32 = 256;
 /// deliver little at a time, and many such reads may be pending at once.
 pub const MAX_BLOCKING_READ: usize = 4096;
 
-/// The limits that a server grants to a connection.
+/// The limits that a server imposes on a connection.
 #[derive(Debug, Clone, Copy)]
+#[non_exhaustive]
 pub struct Limits {
     /// The largest message, in bytes. A Linux mount needs at least 4096.
     pub msize: u32,
@@ -64,10 +65,24 @@ pub struct Limits {
     pub iounit: u32,
 }
 
+impl Limits {
+    /// Creates limits with this msize, in bytes, and without a limit on the data of a request.
+    #[must_use]
+    pub const fn new(msize: u32) -> Limits {
+        Limits { msize, iounit: 0 }
+    }
+
+    /// Sets the most data of one read or write, in bytes.
+    #[must_use]
+    pub const fn iounit(self, iounit: u32) -> Limits {
+        Limits { iounit, ..self }
+    }
+}
+
 impl Default for Limits {
     /// 128 KiB of data and 24 bytes of header, which is what Linux asks for.
     fn default() -> Limits {
-        Limits { msize: 128 * 1024 + 24, iounit: 0 }
+        Limits::new(128 * 1024 + 24)
     }
 }
 

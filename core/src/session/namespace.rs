@@ -9,8 +9,8 @@ use crate::wire::{self, DMDEVICE, DMDIR, DMLINK, DMNAMEDPIPE, DMSOCKET, DMSYMLIN
 use crate::wire::{Dialect, Field, List, Numeric, Qid, Str, Tag, Writer};
 
 impl<V: Vfs, F: Fids<V>> Session<'_, V, F> {
-    /// version(5): aborts all I/O in flight, clunks all fids and returns the negotiated msize and
-    /// version.
+    /// Answers a Tversion (version(5)): clunks all fids and returns the negotiated msize and version.
+    /// The requests in flight have already been aborted.
     pub(super) async fn version(
         &self,
         msize: u32,
@@ -28,8 +28,8 @@ impl<V: Vfs, F: Fids<V>> Session<'_, V, F> {
         Ok((msize.min(self.limits.msize), version))
     }
 
-    /// attach(5). `aname` is the path of the subtree to attach to. An empty path or `/` is the whole
-    /// tree.
+    /// Answers a Tattach (attach(5)). `aname` is the path of the subtree to attach to. An empty path
+    /// or `/` is the whole tree.
     pub(super) async fn attach(
         &self,
         fid: wire::Fid,
@@ -51,7 +51,7 @@ impl<V: Vfs, F: Fids<V>> Session<'_, V, F> {
         Ok(self.qid_of(id))
     }
 
-    /// walk(5). Writes the qids to `rest` in order and returns their number.
+    /// Answers a Twalk (walk(5)). Writes the qids to `rest` in order and returns their number.
     pub(super) async fn walk(
         &self,
         fid: wire::Fid,
@@ -135,8 +135,8 @@ impl<V: Vfs, F: Fids<V>> Session<'_, V, F> {
         dir.clone()
     }
 
-    /// open(5), Tcreate: creates and opens a file, makes the fid refer to it, and returns its qid and
-    /// iounit.
+    /// Answers a Tcreate (open(5)): creates and opens a file, makes the fid refer to it, and returns
+    /// its qid and iounit.
     pub(super) async fn create(
         &self,
         fid: wire::Fid,
@@ -229,7 +229,7 @@ impl<V: Vfs, F: Fids<V>> Session<'_, V, F> {
         Ok(self.qid(&inode))
     }
 
-    /// remove(5): clunks the fid even if the removal fails.
+    /// Answers a Tremove (remove(5)). Clunks the fid even if the removal fails.
     pub(super) async fn remove(&self, fid: wire::Fid) -> Result<()> {
         let taken = self.take_fid(fid)?;
         self.close_state(&taken.state);

@@ -11,7 +11,7 @@ use crate::vfs::{Error, FileType, OpenMode, Result, TreeKind, Vfs};
 use crate::wire::{self, Dialect, Qid, Rmessage as R, Tag, Tmessage as T};
 
 impl<V: Vfs, F: Fids<V>> Session<'_, V, F> {
-    /// open(5).
+    /// Answers a Topen (open(5)).
     pub(super) async fn open(&self, fid: wire::Fid, mode: u8) -> Result<Qid> {
         self.open_fid(fid, open_mode(mode), mode & ORCLOSE != 0).await
     }
@@ -106,7 +106,7 @@ impl<V: Vfs, F: Fids<V>> Session<'_, V, F> {
         }
     }
 
-    /// read(5). The file reads straight into the reply.
+    /// Answers a Tread (read(5)). The file reads straight into the reply.
     pub(super) async fn read(
         &self,
         buf: &mut [u8],
@@ -144,8 +144,8 @@ impl<V: Vfs, F: Fids<V>> Session<'_, V, F> {
         Ok(wire::finish_read(buf, wire::RREAD, tag, n))
     }
 
-    /// read(5) of a directory: returns whole stat records, starting at offset 0 or at the end of the
-    /// last read.
+    /// Reads a directory (read(5)): returns whole stat records, starting at offset 0 or at the end of
+    /// the last read.
     async fn read_dir(
         &self,
         fid: wire::Fid,
@@ -189,7 +189,7 @@ impl<V: Vfs, F: Fids<V>> Session<'_, V, F> {
         Ok(filled)
     }
 
-    /// read(5), Twrite.
+    /// Answers a Twrite (read(5)).
     pub(super) async fn write(&self, fid: wire::Fid, offset: u64, data: &[u8]) -> Result<u32> {
         let open = self.with_fid(fid, |fid| match &fid.state {
             FidState::Dir { .. } => Err(Error::WriteDirectory),
@@ -204,7 +204,7 @@ impl<V: Vfs, F: Fids<V>> Session<'_, V, F> {
         Ok(u32::try_from(n).unwrap_or(u32::MAX))
     }
 
-    /// clunk(5): releases the fid even if this returns an error.
+    /// Answers a Tclunk (clunk(5)). Releases the fid even if this returns an error.
     pub(super) async fn clunk(&self, fid: wire::Fid) -> Result<()> {
         let taken = self.take_fid(fid)?;
         let Some(open) = taken.state.opened() else { return Ok(()) };

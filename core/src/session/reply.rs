@@ -136,5 +136,5 @@ pub(super) fn finish_counted(
 #[inline(never)]
 pub(super) fn reply_too_large(room: usize) -> Error {
     Error::TooLarge
-        .with_message(format_args!("the reply does not fit {} bytes", Decimal::from(room)))
+        .with_message(format_args!("the reply does not fit in {} bytes", Decimal::from(room)))
 }

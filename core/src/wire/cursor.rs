@@ -6,9 +6,10 @@ use core::fmt;
 use super::{Dialect, HEADER, Tag};
 use crate::Decimal;
 
-/// The reason error bytes are not a message.
+/// The reason why bytes are not a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
+#[non_exhaustive]
 pub enum Malformed {
     /// No message of this dialect has this type. The frame itself is intact, so a server can answer
     /// with an error and continue.

@@ -74,9 +74,9 @@ pub struct StatUnix<'a> {
     pub extension: Str<'a>,
     /// Numeric owner. All ones mean "none" or "do not change".
     pub n_uid: u32,
-    /// Numeric group, with the same special value.
+    /// Numeric group. All ones mean "none" or "do not change".
     pub n_gid: u32,
-    /// Numeric user who wrote last, with the same special value.
+    /// Numeric user who wrote last. All ones mean "none" or "do not change".
     pub n_muid: u32,
 }
 

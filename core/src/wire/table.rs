@@ -45,8 +45,8 @@ macro_rules! messages {
             }
         }
 
-        /// A request. Fields have the names of the manual, and everything that is not a
-        /// number borrows from the frame.
+        /// A request. Fields have the names of the manual, and everything that is not a number
+        /// borrows from the frame.
         #[allow(missing_docs, reason = "the row's man-page line names the fields")]
         #[derive(Clone, Copy, Debug, PartialEq, Eq)]
         #[cfg_attr(feature = "defmt", derive(defmt::Format))]
@@ -59,8 +59,8 @@ macro_rules! messages {
             )?)*)*
         }
 
-        /// A reply. Fields have the names of section 5 of the manual, and everything that is not a
-        /// number borrows from the frame.
+        /// A reply. Fields have the names of the manual, and everything that is not a number borrows
+        /// from the frame.
         #[allow(missing_docs, reason = "the row's man-page line names the fields")]
         #[derive(Clone, Copy, Debug, PartialEq, Eq)]
         #[cfg_attr(feature = "defmt", derive(defmt::Format))]
@@ -243,7 +243,7 @@ macro_rules! record {
                 Self { $($field: $crate::wire::Field::decode(reader)),* }
             }
 
-            // Not inlined, x86 would write it byte by byte.
+            // Without inlining, x86 code writes it byte by byte.
             #[cfg_attr(target_pointer_width = "64", inline(always))]
             #[cfg_attr(not(target_pointer_width = "64"), inline)]
             fn encode(&self, writer: &mut $crate::wire::Writer<'_>) {

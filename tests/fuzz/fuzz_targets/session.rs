@@ -25,7 +25,7 @@ fuzz_target!(|data: &[u8]| {
     let dialect = [Dialect::Legacy, Dialect::Unix, Dialect::Linux][usize::from(first % 3)];
     let tree = Scratch::with_limit(SPACE);
     let session: Scratched<'_> =
-        Session::new(&tree, FidArray::new(), Limits { msize: MSIZE, iounit: 0 });
+        Session::new(&tree, FidArray::new(), Limits::new(MSIZE));
     begin(&session, dialect);
     let mut tag = 0u16;
     while let Some((kind, body, after)) = next(rest) {

@@ -13,7 +13,7 @@ use crate::{SOCKET, SOCKETS, spawn};
 
 const WORKERS: usize = 4;
 const FRAME: usize = 1024;
-const LIMITS: Limits = Limits { msize: 4096, iounit: (FRAME - 24) as u32 };
+const LIMITS: Limits = Limits::new(4096).iounit((FRAME - 24) as u32);
 
 /// The tree of every image.
 pub type Tree = StaticTree<16, 96>;

@@ -1,4 +1,4 @@
-//! Real bytes here; round trips and bytes from nowhere in `property`.
+//! Tests with real bytes. `property` has round trips and random bytes.
 
 mod property;
 
@@ -7,7 +7,7 @@ use std::vec::Vec;
 
 use super::{Rmessage as R, Tmessage as T, *};
 
-/// A frame as a dump shows it: hexadecimal, spaces ignored, text between quotes.
+/// Parses a dump of a frame: hexadecimal digits, spaces and quoted text.
 fn frame(dump: &str) -> Vec<u8> {
     let mut bytes = Vec::new();
     for (index, part) in dump.split('\'').enumerate() {
@@ -44,7 +44,7 @@ fn reply(dialect: Dialect, dump: &str, tag: u16, message: R<'_>) {
 const QID: Qid = Qid { kind: Qid::DIR, version: 5, path: 0x0102_0304 };
 
 #[test]
-fn requests_of_9p2000() {
+fn encodes_and_decodes_requests_of_9p2000() {
     let request = |dump, tag, message| request(Dialect::Legacy, dump, tag, message);
     request(
         "13000000 64 ffff 00200000 0600 '9P2000'",
@@ -95,7 +95,7 @@ fn requests_of_9p2000() {
 }
 
 #[test]
-fn replies_of_9p2000() {
+fn encodes_and_decodes_replies_of_9p2000() {
     let reply = |dump, tag, message| reply(Dialect::Legacy, dump, tag, message);
     reply("14000000 69 0100 80 05000000 0403020100000000", 1, R::Attach { qid: QID });
     reply("07000000 6d 0200", 2, R::Flush);
@@ -131,7 +131,7 @@ fn stat() -> Stat<'static> {
 }
 
 #[test]
-fn messages_of_unix() {
+fn encodes_and_decodes_messages_of_9p2000_u() {
     let dialect = Dialect::Unix;
     request(
         dialect,
@@ -174,9 +174,9 @@ fn messages_of_unix() {
     );
 }
 
-/// Some clients of .u send Twstat without what .u adds.
+/// Some .u clients send a Twstat without the fields that .u adds.
 #[test]
-fn short_stat_in_unix() {
+fn decodes_a_short_stat_in_9p2000_u() {
     let message = T::Wstat { fid: Fid(1), stat: stat() };
     let mut buf = [0; 128];
     let length = message.encode(Tag(1), Dialect::Legacy, &mut buf).unwrap();
@@ -187,9 +187,9 @@ fn short_stat_in_unix() {
     assert_eq!(T::decode(&buf[..length], Dialect::Legacy), Err(Malformed::Trailing));
 }
 
-/// The two counts in front of a stat must agree.
+/// A stat has two length fields, which must agree.
 #[test]
-fn stat_with_wrong_counts() {
+fn refuses_a_stat_with_wrong_lengths() {
     let message = R::Stat { stat: stat() };
     let mut buf = [0; 128];
     let length = message.encode(Tag(1), Dialect::Legacy, &mut buf).unwrap();
@@ -202,7 +202,7 @@ fn stat_with_wrong_counts() {
 
 #[cfg(feature = "linux")]
 #[test]
-fn requests_of_linux() {
+fn encodes_and_decodes_requests_of_9p2000_l() {
     let request = |dump, tag, message| request(Dialect::Linux, dump, tag, message);
     request(
         "15000000 64 ffff 18000200 0800 '9P2000.L'",
@@ -277,7 +277,7 @@ fn requests_of_linux() {
 
 #[cfg(feature = "linux")]
 #[test]
-fn replies_of_linux() {
+fn encodes_and_decodes_replies_of_9p2000_l() {
     reply(Dialect::Linux, "0b000000 07 0100 02000000", 1, R::Lerror { ecode: 2 });
     reply(
         Dialect::Linux,
@@ -292,12 +292,12 @@ fn replies_of_linux() {
 }
 
 #[test]
-fn type_of_another_dialect_is_unknown() {
+fn types_of_another_dialect_are_unknown() {
     let open = frame("0c000000 70 0400 02000000 11");
     assert_eq!(T::decode(&open, Dialect::Linux), Err(Malformed::Unknown(112)));
     let getattr = frame("13000000 18 0100 01000000 ff07000000000000");
     assert_eq!(T::decode(&getattr, Dialect::Unix), Err(Malformed::Unknown(24)));
-    // Neither Terror nor a reply is a request.
+    // Neither Terror nor a reply is a valid request.
     for number in ["6a", "6b", "06", "07", "65", "00", "ff"] {
         let bytes = frame(&std::format!("0b000000 {number} 0100 02000000"));
         for dialect in [Dialect::Legacy, Dialect::Unix, Dialect::Linux] {
@@ -308,14 +308,14 @@ fn type_of_another_dialect_is_unknown() {
 }
 
 #[test]
-fn malformed_frames() {
+fn refuses_malformed_frames() {
     let decode = |dump: &str| T::decode(&frame(dump), Dialect::Legacy).map(|_| ());
     assert_eq!(decode(""), Err(Malformed::Short));
     assert_eq!(decode("06000000 78 01"), Err(Malformed::Short));
     assert_eq!(decode("0c000000 78 0100 02000000"), Err(Malformed::Short));
     assert_eq!(decode("0a000000 78 0100 02000000"), Err(Malformed::Trailing));
     assert_eq!(decode("0c000000 78 0100 02000000 00"), Err(Malformed::Trailing));
-    // A NUL in a name, more names than bytes, more data than bytes.
+    // A NUL in a name, a name count beyond the frame, a data count beyond the frame.
     assert_eq!(decode("15000000 6e 0300 01000000 02000000 0100 0200 'a' 00"), Err(Malformed::Text));
     assert_eq!(decode("14000000 6e 0300 01000000 02000000 ffff 0100 'a'"), Err(Malformed::Short));
     assert_eq!(
@@ -324,9 +324,9 @@ fn malformed_frames() {
     );
 }
 
-/// The manual allows sixteen, clients send whole paths.
+/// The manual allows sixteen names, but clients send whole paths.
 #[test]
-fn walk_of_many_names() {
+fn decodes_a_walk_of_more_than_sixteen_names() {
     let wnames = [Str::from("n"); 40];
     let message = T::Walk { fid: Fid(1), newfid: Fid(2), wnames: (&wnames).into() };
     let mut buf = [0; 256];
@@ -334,9 +334,9 @@ fn walk_of_many_names() {
     assert_eq!(T::decode(&buf[..length], Dialect::Linux), Ok((Tag(1), message)));
 }
 
-/// Names on a disk are bytes.
+/// File names on a Unix disk are bytes.
 #[test]
-fn text_need_not_be_utf8() {
+fn strings_need_not_be_utf8() {
     let bytes = frame("15000000 6e 0300 01000000 02000000 0100 0200 ffe9");
     let (_, message) = T::decode(&bytes, Dialect::Legacy).unwrap();
     assert_eq!(
@@ -346,7 +346,7 @@ fn text_need_not_be_utf8() {
 }
 
 #[test]
-fn lengths_beyond_their_field_are_full() {
+fn refuses_to_encode_lengths_beyond_their_field() {
     let long = std::vec![b'x'; 65536];
     let mut buf = std::vec![0; 200_000];
     let error = R::Error { ename: Str(&long), errno: Errno(0) };
@@ -363,7 +363,7 @@ fn lengths_beyond_their_field_are_full() {
 }
 
 #[test]
-fn records_of_a_directory() {
+fn encodes_and_decodes_directory_records() {
     let mut buf = [0; 256];
     for dialect in [Dialect::Legacy, Dialect::Unix] {
         let first = stat().encode_into(&mut buf, dialect).unwrap();
@@ -387,7 +387,7 @@ fn records_of_a_directory() {
 }
 
 #[test]
-fn read_in_place() {
+fn finish_read_writes_the_header_in_place() {
     let mut buf = [0; 16];
     buf[RREAD_HEADER..].copy_from_slice(b"hello");
     let length = finish_read(&mut buf, 117, Tag(5), 4);
@@ -397,7 +397,7 @@ fn read_in_place() {
 }
 
 #[test]
-fn p1_version_strings() {
+fn p1_offered_versions_select_a_dialect() {
     let offered = |version: &str| Dialect::offered(version.into());
     assert_eq!(offered("9P2000"), Some(Dialect::Legacy));
     assert_eq!(offered("9P2000.u"), Some(Dialect::Unix));
@@ -410,7 +410,7 @@ fn p1_version_strings() {
 }
 
 #[test]
-fn trace_lines() {
+fn messages_format_as_one_line() {
     let wnames = ["a".into(), "b\n".into(), "".into()];
     let walk = T::Walk { fid: Fid(1), newfid: Fid(2), wnames: List::Slice(&wnames) };
     assert_eq!(walk.to_string(), r"Twalk fid 1 newfid 2 wnames [a b\n '']");

@@ -1,5 +1,5 @@
-//! Every message of every dialect goes through bytes and back; bytes of any origin are decoded or
-//! refused.
+//! Property tests: every message of every dialect survives a round trip, and random bytes are decoded
+//! or refused.
 
 use std::string::ToString;
 use std::vec;
@@ -12,7 +12,7 @@ use super::super::{Rmessage as R, Tmessage as T, *};
 
 const DIALECTS: [Dialect; 3] = [Dialect::Legacy, Dialect::Unix, Dialect::Linux];
 
-/// Owns what messages borrow.
+/// The values that messages borrow.
 #[derive(Clone, Debug)]
 struct Seed {
     texts: [Vec<u8>; 5],
@@ -238,7 +238,7 @@ fn replies_of_linux(s: &Seed) -> [R<'_>; 20] {
     ]
 }
 
-/// Writes the right size into a frame, so that decoding goes on to the body.
+/// Writes the correct size into a frame, so decoding continues to the body.
 fn resize(frame: &mut [u8]) {
     let size = (frame.len() as u32).to_le_bytes();
     if let Some(place) = frame.get_mut(..4) {
@@ -246,7 +246,7 @@ fn resize(frame: &mut [u8]) {
     }
 }
 
-/// Checks one message, `T` or `R`, in one dialect.
+/// Checks the round trip of one message, `T` or `R`, in one dialect.
 macro_rules! check {
     ($type:ident, $message:expr, $dialect:expr) => {{
         let (message, dialect) = ($message, $dialect);
@@ -259,7 +259,7 @@ macro_rules! check {
             prop_assert_eq!($type::decode(&buf[..short], dialect), Err(Malformed::Short));
             let mut cut = buf[..short].to_vec();
             resize(&mut cut);
-            // The one field that may be missing.
+            // The `datasync` of Tfsync may be missing.
             if !(cut.len() == 11 && cut[4] == 50) {
                 prop_assert!($type::decode(&cut, dialect).is_err(), "{} cut to {}", message, short);
             }
@@ -270,7 +270,7 @@ macro_rules! check {
     }};
 }
 
-/// Decodes, and if that is a message, sees whether it means the same after another trip.
+/// Decodes a frame. If it is a message, checks that it survives a round trip.
 macro_rules! survive {
     ($type:ident, $frame:expr, $dialect:expr) => {
         if let Ok((tag, message)) = $type::decode($frame, $dialect) {
@@ -288,7 +288,7 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 64, ..ProptestConfig::default() })]
 
     #[test]
-    fn requests_come_back(seed in seed()) {
+    fn requests_survive_a_round_trip(seed in seed()) {
         let names = seed.names();
         for dialect in DIALECTS {
             for message in requests(&seed, &names, dialect) {
@@ -298,7 +298,7 @@ proptest! {
     }
 
     #[test]
-    fn replies_come_back(seed in seed()) {
+    fn replies_survive_a_round_trip(seed in seed()) {
         for dialect in DIALECTS {
             for message in replies(&seed, dialect) {
                 check!(R, message, dialect);
@@ -306,9 +306,9 @@ proptest! {
         }
     }
 
-    /// A valid message with a few bytes changed reaches deeper than noise does.
+    /// A valid message with a few changed bytes reaches code that random bytes do not.
     #[test]
-    fn damaged_messages(seed in seed(), damage in many(any::<(prop::sample::Index, u8)>(), 1..4), cut in any::<prop::sample::Index>()) {
+    fn damaged_messages_are_decoded_or_refused(seed in seed(), damage in many(any::<(prop::sample::Index, u8)>(), 1..4), cut in any::<prop::sample::Index>()) {
         let names = seed.names();
         for dialect in DIALECTS {
             let frames = requests(&seed, &names, dialect)
@@ -336,7 +336,7 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 2048, ..ProptestConfig::default() })]
 
     #[test]
-    fn noise(mut frame in many(any::<u8>(), 0..100), sized in any::<bool>()) {
+    fn random_bytes_are_decoded_or_refused(mut frame in many(any::<u8>(), 0..100), sized in any::<bool>()) {
         if sized {
             resize(&mut frame);
         }

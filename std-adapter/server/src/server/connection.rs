@@ -60,7 +60,7 @@ pub(super) fn serve<'c, V: Vfs>(
     neighbours: Rc<Neighbours>,
 ) -> impl Future<Output = End> + use<'c, V> {
     let all = &guest.all;
-    let granted = session::Limits { msize: all.limits.msize, iounit: 0 };
+    let granted = session::Limits::new(all.limits.msize);
     let session = Session::new(vfs, FidMap::new(all.limits.fids), granted);
     let (lanes, watch) = (Lanes::new(all.limits.requests), Watch::new(&all.stats));
     let turn = Turn::new(neighbours);
