@@ -18,6 +18,12 @@ impl<T: Send + 'static> IntoBoxFuture<T> for Result<T> {
     }
 }
 
+impl<T> IntoBoxFuture<T> for BoxFuture<'static, T> {
+    fn into_box_future(self) -> BoxFuture<'static, T> {
+        self
+    }
+}
+
 impl<T, F> IntoBoxFuture<T> for std::pin::Pin<Box<F>>
 where
     F: Future<Output = Result<T>> + Send + 'static,

@@ -205,6 +205,12 @@ impl Dir {
         }
     }
 
+    /// Adds `entry` under `name`, which becomes its name, and returns the entry that it replaces.
+    pub fn insert_as(&self, name: impl AsRef<[u8]>, entry: Entry) -> Option<Entry> {
+        entry.set_name(name.as_ref());
+        self.insert(entry)
+    }
+
     /// Removes and returns the entry called `name`. Open files of it stay usable.
     pub fn remove(&self, name: impl AsRef<[u8]>) -> Option<Entry> {
         self.0.write().remove(name.as_ref())

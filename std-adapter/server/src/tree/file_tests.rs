@@ -1,4 +1,4 @@
-//! Texts, states, commands, values.
+//! Tests of texts, status files, commands and values.
 
 use parking_lot::Mutex;
 use std::sync::Arc;
@@ -19,7 +19,7 @@ fn mode(mode: u32) -> SetAttr {
 }
 
 #[tokio::test]
-async fn v1_a_constant_text() -> Done {
+async fn v1_a_constant_text_refuses_changes() -> Done {
     let tree = tree_of(ReadOnlyText::new("abc"));
     let f = walk(&tree, "f").await?;
     let open = tree.open(&f, OpenMode::READ_WRITE).await?;
@@ -30,14 +30,14 @@ async fn v1_a_constant_text() -> Done {
     assert_eq!(tree.set_attr(&f, mode(0o664)).await, Err(Error::ReadOnlyFile));
     assert_eq!(tree.remove(&f).await, Err(Error::ReadOnlyFile));
     let attr = tree.stat(&f).await?;
-    assert_eq!(attr.mode, 0o444, "what refuses every write shows no write bit");
+    assert_eq!(attr.mode, 0o444, "a read-only file shows no write bits");
     let age = crate::clock::now().sec - attr.mtime.sec;
-    assert!((0..600).contains(&age), "its time is the start of the program, {age} s ago");
+    assert!((0..600).contains(&age), "the time is the start of the program, {age} s ago");
     Ok(())
 }
 
 #[tokio::test]
-async fn v2_a_write_behind_the_end_is_padded() -> Done {
+async fn v2_a_write_past_the_end_fills_the_gap_with_zeros() -> Done {
     let text = Text::new("");
     let tree = tree_of(text.clone());
     let open = tree.open(&walk(&tree, "f").await?, OpenMode::WRITE).await?;
@@ -59,7 +59,7 @@ async fn v2_a_write_behind_the_end_is_padded() -> Done {
 }
 
 #[tokio::test]
-async fn v3_a_text_cannot_become_a_program() -> Done {
+async fn v3_a_text_cannot_be_made_executable() -> Done {
     let tree = tree_of(Text::new("hello"));
     let f = walk(&tree, "f").await?;
     tree.set_attr(&f, mode(0o664)).await?;
@@ -80,7 +80,7 @@ async fn v3_a_text_cannot_become_a_program() -> Done {
 }
 
 #[tokio::test]
-async fn v6_appends_leave_earlier_versions_as_they_were() -> Done {
+async fn v6_appends_do_not_change_earlier_snapshots() -> Done {
     let text = Text::new("");
     let tree = tree_of(text.clone());
     let open = tree.open(&walk(&tree, "f").await?, OpenMode::WRITE).await?;
@@ -102,7 +102,7 @@ fn counter() -> (Arc<AtomicU32>, Status) {
 }
 
 #[tokio::test]
-async fn v7_each_open_shows_its_own_evaluation() -> Done {
+async fn v7_each_open_evaluates_once() -> Done {
     let tree = tree_of(counter().1);
     let f = walk(&tree, "f").await?;
     let (one, two) = (tree.open(&f, OpenMode::READ).await?, tree.open(&f, OpenMode::READ).await?);
@@ -115,7 +115,7 @@ async fn v7_each_open_shows_its_own_evaluation() -> Done {
 }
 
 #[tokio::test]
-async fn v8_a_long_state_is_read_until_empty() -> Done {
+async fn v8_a_long_status_is_read_to_its_end() -> Done {
     let text = "0123456789".repeat(1000);
     let tree = tree_of(Status::new_async({
         let text = text.clone();
@@ -140,7 +140,7 @@ async fn v8_a_long_state_is_read_until_empty() -> Done {
 }
 
 #[tokio::test]
-async fn v9_a_stat_evaluates_unless_it_is_told_the_length() -> Done {
+async fn v9_stat_evaluates_unless_a_length_is_given() -> Done {
     let (count, status) = counter();
     let tree = tree_of(status);
     assert_eq!(tree.stat(&walk(&tree, "f").await?).await?.size, 2);
@@ -179,7 +179,7 @@ async fn v10_a_reply_is_read_once_by_the_same_or_a_later_open() -> Done {
 }
 
 #[tokio::test]
-async fn v11_a_failed_command_leaves_the_reply() -> Done {
+async fn v11_a_failed_command_keeps_the_reply() -> Done {
     let tree = tree_of(echo().with_reply("first"));
     let f = walk(&tree, "f").await?;
     assert_eq!(write(&tree, "f", "bad").await.unwrap_err().to_string(), "bad command");
@@ -195,7 +195,7 @@ async fn v11_a_failed_command_leaves_the_reply() -> Done {
 }
 
 #[tokio::test]
-async fn a_command_that_explains_shows_the_reason_until_the_next() -> Done {
+async fn an_explaining_command_shows_the_reason_until_the_next_command() -> Done {
     let tree = tree_of(Command::explaining(|command: String| async move {
         let error = Error::Busy.with_message("short");
         if command == "good" {
@@ -210,7 +210,7 @@ async fn a_command_that_explains_shows_the_reason_until_the_next() -> Done {
     }
     let f = walk(&tree, "f").await?;
     assert_eq!(tree.stat(&f).await?.size, 18);
-    // By one position for reads and writes, as a kernel has it.
+    // A kernel keeps one position for reads and writes.
     let open = tree.open(&f, OpenMode::READ_WRITE).await?;
     assert!(tree.write(&open, 0, b"worse\n").await.is_err());
     assert_eq!(read_at(&tree, &open, 0, 10).await?, "the reason");
@@ -222,7 +222,7 @@ async fn a_command_that_explains_shows_the_reason_until_the_next() -> Done {
 }
 
 #[tokio::test]
-async fn commands_that_wait_keep_their_order_on_one_open_file() -> Done {
+async fn commands_on_one_open_file_run_in_order() -> Done {
     let log = Arc::new(Mutex::new(Vec::new()));
     let tree = tree_of(Command::new_async({
         let log = log.clone();
@@ -246,9 +246,9 @@ async fn commands_that_wait_keep_their_order_on_one_open_file() -> Done {
 }
 
 #[derive(Clone, Default)]
-struct Slot(Arc<Mutex<Option<Vec<u8>>>>);
+struct Cell(Arc<Mutex<Option<Vec<u8>>>>);
 
-impl Value for Slot {
+impl Value for Cell {
     fn read(&self) -> BoxFuture<'_, Option<Vec<u8>>> {
         ready(Ok(self.0.lock().clone()))
     }
@@ -260,9 +260,9 @@ impl Value for Slot {
 }
 
 #[tokio::test]
-async fn v12_a_value_that_is_absent() -> Done {
-    let slot = Slot::default();
-    let tree = tree_of(Kv::new(slot.clone()));
+async fn v12_an_absent_value_is_created_by_a_write() -> Done {
+    let cell = Cell::default();
+    let tree = tree_of(Kv::new(cell.clone()));
     let f = walk(&tree, "f").await?;
     assert_eq!(read(&tree, "f").await, Err(Error::NotFound));
     assert_eq!(tree.stat(&f).await, Err(Error::NotFound));
@@ -271,8 +271,8 @@ async fn v12_a_value_that_is_absent() -> Done {
     tree.set_attr(&f, size(2)).await?;
     assert_eq!(read(&tree, "f").await?, "va");
     tree.set_attr(&f, size(0)).await?;
-    assert_eq!(*slot.0.lock(), Some(Vec::new()));
-    let read_only = tree_of(Kv::read_only(slot));
+    assert_eq!(*cell.0.lock(), Some(Vec::new()));
+    let read_only = tree_of(Kv::read_only(cell));
     assert_eq!(write(&read_only, "f", "x").await, Err(Error::ReadOnlyFile));
     let emptying = OpenMode { truncate: true, ..OpenMode::WRITE };
     assert!(read_only.open(&walk(&read_only, "f").await?, emptying).await.is_ok());
@@ -283,7 +283,7 @@ async fn v12_a_value_that_is_absent() -> Done {
     Ok(())
 }
 
-/// A file of the embedded world.
+/// A file of core.
 struct Gain(Mutex<u32>);
 
 impl File for Gain {
@@ -317,7 +317,7 @@ impl File for Gain {
 }
 
 #[tokio::test]
-async fn a_file_of_core_is_served() -> Done {
+async fn core_files_are_served() -> Done {
     let tree = tree_of(CoreFile::new(Gain(Mutex::new(5))));
     let open = tree.open(&walk(&tree, "f").await?, OpenMode::READ).await?;
     let other = tree.open(&walk(&tree, "f").await?, OpenMode::WRITE).await?;
@@ -332,7 +332,7 @@ async fn a_file_of_core_is_served() -> Done {
 }
 
 #[tokio::test]
-async fn commands_may_come_in_pieces() -> Done {
+async fn commands_may_arrive_in_several_writes() -> Done {
     let tree = tree_of(echo());
     let f = walk(&tree, "f").await?;
     let open = tree.open(&f, OpenMode::READ_WRITE).await?;
@@ -342,7 +342,7 @@ async fn commands_may_come_in_pieces() -> Done {
     }
     tree.flush(&open).await?;
     assert_eq!(read(&tree, "f").await?, "did calibrate");
-    // By a newline, by a write elsewhere, by a read.
+    // A newline, a write at another offset and a read complete a command.
     tree.write(&open, 0, b"on").await?;
     tree.write(&open, 2, b"e\n").await?;
     assert_eq!(read(&tree, "f").await?, "did one");
@@ -350,7 +350,7 @@ async fn commands_may_come_in_pieces() -> Done {
     tree.write(&open, 0, b"three").await?;
     assert_eq!(read(&tree, "f").await?, "did two");
     assert_eq!(read_at(&tree, &open, 0, 20).await?, "did three");
-    // The error is that of the request that ends it; a lost connection ends nothing.
+    // The request that completes a command reports its error. A lost connection completes none.
     tree.write(&open, 0, b"ba").await?;
     assert_eq!(tree.write(&open, 2, b"d\n").await.unwrap_err().to_string(), "bad command");
     tree.write(&open, 0, b"bad").await?;
@@ -358,7 +358,7 @@ async fn commands_may_come_in_pieces() -> Done {
     tree.write(&open, 0, b"four").await?;
     tree.close(&open);
     assert_eq!(read(&tree, "f").await?, "");
-    // EntryKind is kept is bounded.
+    // The length of an incomplete command is bounded.
     let open = tree.open(&f, OpenMode::READ_WRITE).await?;
     let piece = [b'x'; 40_000];
     tree.write(&open, 0, &piece).await?;
@@ -372,7 +372,7 @@ async fn commands_may_come_in_pieces() -> Done {
 }
 
 #[tokio::test]
-async fn a_complete_command_need_not_wait() -> Done {
+async fn a_complete_command_runs_without_a_newline() -> Done {
     let tree = tree_of(
         echo().complete_unless(|text| "go far".len() > text.len() && "go far".starts_with(text)),
     );
@@ -380,7 +380,7 @@ async fn a_complete_command_need_not_wait() -> Done {
     tree.write(&open, 0, b"go far").await?;
     assert_eq!(read(&tree, "f").await?, "did go far");
     assert!(tree.write(&open, 0, b"bad").await.is_err());
-    // In pieces it may be the beginning of a longer one.
+    // A command in several writes may be the start of a longer one.
     tree.write(&open, 0, b"go ").await?;
     tree.write(&open, 3, b"far").await?;
     assert_eq!(read(&tree, "f").await?, "");
@@ -389,7 +389,7 @@ async fn a_complete_command_need_not_wait() -> Done {
     Ok(())
 }
 
-/// A value that keeps what was ever written to it.
+/// A value that records every write.
 #[derive(Clone, Default)]
 struct Written(Arc<Mutex<Vec<String>>>);
 
@@ -405,7 +405,7 @@ impl Value for Written {
 }
 
 #[tokio::test]
-async fn a_stored_value_in_pieces_is_written_once() -> Done {
+async fn a_value_in_several_writes_is_stored_once() -> Done {
     let written = Written::default();
     let tree = tree_of(Kv::new(written.clone()));
     let f = walk(&tree, "f").await?;
@@ -426,7 +426,7 @@ async fn a_stored_value_in_pieces_is_written_once() -> Done {
 }
 
 #[tokio::test]
-async fn a_log_level_in_pieces_is_one_level() -> Done {
+async fn a_log_level_in_several_writes_is_set_once() -> Done {
     let sources = log::Sources::new();
     let source = sources.register("radio", "the radio", log::Level::Warning);
     let tree = Tree::new(sources.dir());
@@ -434,7 +434,7 @@ async fn a_log_level_in_pieces_is_one_level() -> Done {
     assert_eq!(tree.write(&level, 0, b"in").await, Ok(2));
     assert_eq!((tree.write(&level, 2, b"").await, source.level()), (Ok(0), log::Level::Warning));
     assert_eq!((tree.write(&level, 2, b"fo").await, source.level()), (Ok(2), log::Level::Info));
-    // EntryKind comes late of it is no level without a name.
+    // A late newline after the name is ignored; a newline alone is an unknown level.
     assert_eq!(tree.write(&level, 4, b"\n").await, Ok(1));
     assert_eq!(tree.write(&level, 0, b"\n").await.map_err(|error| error.errno()), Err(22));
     assert_eq!(source.level(), log::Level::Info);

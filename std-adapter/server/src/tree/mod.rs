@@ -50,6 +50,8 @@ mod text;
 mod vfs;
 
 #[cfg(test)]
+mod author_tests;
+#[cfg(test)]
 mod file_tests;
 #[cfg(test)]
 mod stream_tests;

@@ -1,4 +1,4 @@
-//! Streams: what is delivered, what is mark_follows, what waits.
+//! Tests of streams: deliveries, flush marks and reads that wait.
 
 use std::future::Future;
 use std::pin::pin;
@@ -11,7 +11,7 @@ use datakit_core::vfs::{Error, File, FileStat, OpenFile, OpenMode, Vfs};
 use super::tests::{Done, read_at, tree_of, walk};
 use super::*;
 
-/// One look at a read: `None` where it waits. It is dropped then, as a flush does.
+/// Polls a read once and drops it, as a flush does. Returns `None` if the read waits.
 fn poll(tree: &Tree, open: &Open, offset: u64) -> Option<Result<String>> {
     let read = pin!(read_at(tree, open, offset, 100));
     match read.poll(&mut Context::from_waker(Waker::noop())) {
@@ -35,7 +35,7 @@ fn numbers() -> (Live<u32>, Tree) {
 }
 
 #[tokio::test]
-async fn v13_two_readers_get_a_publication() -> Done {
+async fn v13_publications_reach_every_reader() -> Done {
     let (live, tree) = numbers();
     let readers = [open(&tree).await?, open(&tree).await?];
     for reader in &readers {
@@ -46,7 +46,7 @@ async fn v13_two_readers_get_a_publication() -> Done {
     assert_eq!((poll(&tree, &readers[0], 2), poll(&tree, &readers[0], 4)), (text("1\n"), text("")));
     let reader = &readers[1];
     assert_eq!(read_at(&tree, reader, 2, 1).await?, "1");
-    // The rest is of the value that was begun, whatever came meanwhile.
+    // The rest belongs to the value of the first part, although a newer one was published.
     live.publish(2);
     assert_eq!((poll(&tree, reader, 3), poll(&tree, reader, 4)), (text("\n"), text("")));
     assert_eq!(poll(&tree, reader, 4), text("2\n"));
@@ -54,7 +54,7 @@ async fn v13_two_readers_get_a_publication() -> Done {
 }
 
 #[tokio::test]
-async fn the_first_delivery_is_the_value_of_the_open() -> Done {
+async fn the_first_delivery_is_the_value_at_the_open() -> Done {
     let (live, tree) = numbers();
     let reader = open(&tree).await?;
     live.publish(5);
@@ -65,7 +65,7 @@ async fn the_first_delivery_is_the_value_of_the_open() -> Done {
 }
 
 #[tokio::test]
-async fn v14_what_looks_the_same_is_not_delivered_again() -> Done {
+async fn v14_equal_texts_are_delivered_once() -> Done {
     let (live, tree) = numbers();
     let reader = open(&tree).await?;
     assert_eq!((poll(&tree, &reader, 0), poll(&tree, &reader, 2)), (text("0\n"), text("")));
@@ -78,7 +78,7 @@ async fn v14_what_looks_the_same_is_not_delivered_again() -> Done {
 }
 
 #[tokio::test]
-async fn v15_a_wrong_offset_changes_nothing() -> Done {
+async fn v15_a_read_at_a_wrong_offset_changes_nothing() -> Done {
     let (_live, tree) = numbers();
     let reader = open(&tree).await?;
     assert_eq!(poll(&tree, &reader, 1), Some(Err(Error::Seek)));
@@ -91,7 +91,7 @@ async fn v15_a_wrong_offset_changes_nothing() -> Done {
 }
 
 #[tokio::test]
-async fn v16_a_cancelled_read_has_lost_nothing() -> Done {
+async fn v16_a_cancelled_read_loses_nothing() -> Done {
     let (live, tree) = numbers();
     let reader = open(&tree).await?;
     assert_eq!((poll(&tree, &reader, 0), poll(&tree, &reader, 2)), (text("0\n"), text("")));
@@ -102,7 +102,7 @@ async fn v16_a_cancelled_read_has_lost_nothing() -> Done {
 }
 
 #[tokio::test]
-async fn a_waiting_read_is_woken_by_a_publication() -> Done {
+async fn publishing_wakes_a_waiting_read() -> Done {
     let (live, tree) = numbers();
     let reader = open(&tree).await?;
     assert_eq!((poll(&tree, &reader, 0), poll(&tree, &reader, 2)), (text("0\n"), text("")));
@@ -117,7 +117,7 @@ async fn a_waiting_read_is_woken_by_a_publication() -> Done {
 }
 
 #[tokio::test]
-async fn an_empty_value_is_never_an_end() -> Done {
+async fn an_empty_value_does_not_end_the_stream() -> Done {
     let live = Live::new(String::new());
     let tree = tree_of(live.file(Clone::clone));
     let reader = open(&tree).await?;
@@ -132,7 +132,7 @@ async fn an_empty_value_is_never_an_end() -> Done {
 }
 
 #[tokio::test]
-async fn a_closed_stream_gives_its_watch_up() -> Done {
+async fn closing_a_stream_drops_its_receiver() -> Done {
     let (live, tree) = numbers();
     let reader = open(&tree).await?;
     assert_eq!(live.reader_count(), 1);
@@ -143,7 +143,7 @@ async fn a_closed_stream_gives_its_watch_up() -> Done {
 }
 
 #[tokio::test]
-async fn a_queue_delivers_everything_in_order_or_says_what_was_lost() -> Done {
+async fn queues_deliver_in_order_and_report_lost_texts() -> Done {
     let queue = Queue::new(3);
     let tree = tree_of(queue.file());
     queue.push("before the open\n");
@@ -169,13 +169,13 @@ async fn a_queue_delivers_everything_in_order_or_says_what_was_lost() -> Done {
     Ok(())
 }
 
-/// A stream of core that counts how often it is asked.
-struct Counted {
+/// A stream of core that counts its polls.
+struct PollCounter {
     live: files::Live<u32>,
-    asked: AtomicU32,
+    polls: AtomicU32,
 }
 
-impl File for &'static Counted {
+impl File for &'static PollCounter {
     fn stat(&self) -> FileStat {
         self.live.stat()
     }
@@ -195,16 +195,16 @@ impl File for &'static Counted {
         offset: u64,
         buf: &mut [u8],
     ) -> Poll<Result<usize>> {
-        self.asked.fetch_add(1, Ordering::Relaxed);
+        self.polls.fetch_add(1, Ordering::Relaxed);
         self.live.poll_read(open, cx, offset, buf)
     }
 }
 
 #[tokio::test]
-async fn many_readers_of_a_file_of_core_do_not_wake_each_other() -> Done {
-    static FILE: Counted = Counted {
+async fn readers_of_a_core_file_do_not_wake_each_other() -> Done {
+    static FILE: PollCounter = PollCounter {
         live: files::Live::new(0, |number, out| writeln!(out, "{number}")),
-        asked: AtomicU32::new(0),
+        polls: AtomicU32::new(0),
     };
     let tree = tree_of(CoreFile::new(&FILE));
     let mut reads = Vec::new();
@@ -217,8 +217,8 @@ async fn many_readers_of_a_file_of_core_do_not_wake_each_other() -> Done {
     for _ in 0..100 {
         tokio::task::yield_now().await;
     }
-    let asked = FILE.asked.load(Ordering::Relaxed);
-    assert!(asked <= 40, "{asked} looks of 10 readers");
+    let polls = FILE.polls.load(Ordering::Relaxed);
+    assert!(polls <= 40, "{polls} polls by 10 readers");
     FILE.live.publish(1);
     for read in reads {
         assert_eq!(read.await.unwrap()?, "1\n");
@@ -227,7 +227,7 @@ async fn many_readers_of_a_file_of_core_do_not_wake_each_other() -> Done {
 }
 
 #[tokio::test]
-async fn a_text_that_is_too_long_for_a_stream_of_core_is_refused() -> Done {
+async fn a_core_stream_refuses_a_text_that_is_too_long() -> Done {
     static LENGTH: files::Live<usize> =
         files::Live::new(70_000, |length, out| (0..*length).try_for_each(|_| out.write_char('x')));
     let tree = tree_of(CoreFile::from_static(&LENGTH));
@@ -240,7 +240,7 @@ async fn a_text_that_is_too_long_for_a_stream_of_core_is_refused() -> Done {
 }
 
 #[tokio::test]
-async fn the_mark_of_a_stream_comes_when_its_text_is_used_up() -> Done {
+async fn the_flush_mark_follows_the_last_byte_of_a_text() -> Done {
     let live = Live::new(7);
     let queue = Queue::new(9);
     for tree in
@@ -248,25 +248,25 @@ async fn the_mark_of_a_stream_comes_when_its_text_is_used_up() -> Done {
     {
         let (bytes, parts) = (open(&tree).await?, open(&tree).await?);
         queue.push("line 7\nand so on\n");
-        // As `read` of a shell: byte by byte, and no end between two lines or two deliveries.
+        // A shell's `read` takes one byte at a time and must not see an end between two lines.
         let mut all = String::new();
         for value in [7, 8] {
             while all.len() < (value - 6) * 17 {
                 all += &read_at(&tree, &bytes, all.len() as u64, 1).await?;
             }
-            assert_eq!(poll(&tree, &bytes, all.len() as u64), None, "it waits for the next one");
+            assert_eq!(poll(&tree, &bytes, all.len() as u64), None, "waits for the next text");
             live.publish(value + 1);
             queue.push("line 8\nand so on\n");
         }
         assert_eq!(all, "line 7\nand so on\nline 8\nand so on\n");
-        // As `cat` with a small buffer: nothing between the parts, the mark at the end.
+        // `cat` with a small buffer gets the mark after the last part only.
         let text =
             read_at(&tree, &parts, 0, 6).await? + "|" + &read_at(&tree, &parts, 6, 6).await?;
         assert_eq!(text, "line 7|\nand s");
         assert_eq!(read_at(&tree, &parts, 12, 6).await?, "o on\n");
         assert_eq!(read_at(&tree, &parts, 17, 6).await?, "");
     }
-    // A kernel that was asked for more than a message carries asks again: it is owed the mark.
+    // A kernel splits a read that exceeds a message, so a full large read is followed by the mark.
     let tree = tree_of(Live::new("x".repeat(4096)).file(Clone::clone));
     let large = open(&tree).await?;
     assert_eq!(read_at(&tree, &large, 0, 4096).await?.len(), 4096);

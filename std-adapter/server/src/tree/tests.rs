@@ -1,4 +1,4 @@
-//! Directories, names and numbers.
+//! Tests of directories, names, inode numbers and log levels.
 
 use parking_lot::Mutex;
 use std::collections::HashSet;
@@ -38,7 +38,7 @@ pub(super) async fn read(tree: &Tree, path: &str) -> Result<String> {
     read_at(tree, &open, 0, 4096).await
 }
 
-/// As `printf TEXT > PATH` does it.
+/// Writes a file as `printf TEXT > PATH` does.
 pub(super) async fn write(tree: &Tree, path: &str, text: &str) -> Result<usize> {
     let open = tree.open(&walk(tree, path).await?, OpenMode::WRITE).await?;
     let written = tree.write(&open, 0, text.as_bytes()).await?;
@@ -47,12 +47,12 @@ pub(super) async fn write(tree: &Tree, path: &str, text: &str) -> Result<usize> 
     finished.map(|()| written)
 }
 
-/// A tree whose only entry is the file `f`.
+/// Returns a tree whose only entry is the file `f`.
 pub(super) fn tree_of(file: impl Leaf + 'static) -> Tree {
     Tree::new([Entry::file("f", file)].into_iter().collect::<Dir>())
 }
 
-async fn list(tree: &Tree, dir: &Inode) -> Result<Vec<String>> {
+pub(super) async fn list(tree: &Tree, dir: &Inode) -> Result<Vec<String>> {
     let open = tree.open(dir, OpenMode::READ).await?;
     let mut names = Vec::new();
     let mut each = |entry: DirEntry<'_, Inode>| {
@@ -63,12 +63,12 @@ async fn list(tree: &Tree, dir: &Inode) -> Result<Vec<String>> {
     Ok(names)
 }
 
-fn new(new: New<'_>) -> Create<'_> {
+pub(super) fn new(new: New<'_>) -> Create<'_> {
     Create { new, mode: 0o664, uid: 0, gid: 0, exclusive: false }
 }
 
 #[tokio::test]
-async fn v17_a_list_is_read_only() -> Done {
+async fn v17_list_dirs_refuse_changes() -> Done {
     let file = Entry::file("f", ReadOnlyText::new("text"));
     let inner = Entry::dir("d", ListDir::new(move || vec![file.clone()]));
     let tree = Tree::new(ListDir::new(move || vec![inner.clone()]));
@@ -88,7 +88,7 @@ async fn v17_a_list_is_read_only() -> Done {
 }
 
 #[tokio::test]
-async fn v18_a_changed_map_shows_in_the_next_listing_in_name_order() -> Done {
+async fn v18_listings_show_changes_in_name_order() -> Done {
     let map = Dir::new();
     let tree = Tree::new(map.clone());
     for called in ["b", "c", "a"] {
@@ -98,7 +98,7 @@ async fn v18_a_changed_map_shows_in_the_next_listing_in_name_order() -> Done {
     let (open, b) = (tree.open(&tree.root(), OpenMode::READ).await?, walk(&tree, "b").await?);
     map.remove(b"b");
     assert_eq!(list(&tree, &tree.root()).await?, ["a", "c"]);
-    // An open directory shows what it had; what is open goes on.
+    // An open directory keeps the entries that it had, and open files stay usable.
     let mut count = 0;
     let mut each = |_: DirEntry<'_, Inode>| {
         count += 1;
@@ -125,7 +125,7 @@ fn v19_inode_numbers_are_unique() {
 }
 
 #[tokio::test]
-async fn two_lookups_give_one_number() -> Done {
+async fn lookups_of_one_name_return_one_inode_number() -> Done {
     let tree = tree_of(ReadOnlyText::new("x"));
     let (one, two) = (walk(&tree, "f").await?, walk(&tree, "f").await?);
     assert_eq!(tree.id(&one), tree.id(&two));
@@ -135,7 +135,7 @@ async fn two_lookups_give_one_number() -> Done {
     Ok(())
 }
 
-/// A directory that clients may change.
+/// A directory in which clients create, rename and remove entries.
 #[derive(Clone, Default)]
 struct Writable(Arc<Mutex<Vec<Entry>>>);
 
@@ -170,7 +170,7 @@ impl Directory for Writable {
 }
 
 #[tokio::test]
-async fn a_directory_of_your_own() -> Done {
+async fn custom_directories_create_rename_and_remove() -> Done {
     let tree = Tree::new(Writable::default());
     let root = tree.root();
     let d = tree.create(&root, name("d"), new(New::Dir)).await?;
@@ -196,7 +196,7 @@ async fn a_directory_of_your_own() -> Done {
 }
 
 #[tokio::test]
-async fn a_read_only_directory_shows_no_write_bit() -> Done {
+async fn read_only_directories_show_no_write_bits() -> Done {
     let tree = Tree::new(ReadOnly(Writable::default()));
     let root = tree.root();
     assert_eq!(tree.stat(&root).await?.mode, 0o555);
@@ -208,7 +208,7 @@ async fn a_read_only_directory_shows_no_write_bit() -> Done {
 }
 
 #[tokio::test]
-async fn attributes_of_directories() -> Done {
+async fn directories_accept_owners_and_refuse_modes_and_lengths() -> Done {
     let tree = Tree::new(Empty);
     let root = tree.root();
     assert_eq!(tree.stat(&root).await?.mode, 0o775);
@@ -225,7 +225,7 @@ async fn attributes_of_directories() -> Done {
 }
 
 #[tokio::test]
-async fn log_levels_are_read_and_set() -> Done {
+async fn log_level_files_read_and_set_levels() -> Done {
     let sources = Sources::new();
     let tree = Tree::new(sources.dir());
     let source = sources.register("net", "the network", Level::Warning);
@@ -250,7 +250,7 @@ async fn log_levels_are_read_and_set() -> Done {
 }
 
 #[test]
-fn the_tree_is_shared_by_threads() {
+fn trees_are_send_and_sync() {
     fn shared<T: Send + Sync + Clone>() {}
     shared::<Tree>();
     shared::<Inode>();
@@ -258,8 +258,8 @@ fn the_tree_is_shared_by_threads() {
 }
 
 #[tokio::test]
-async fn a_deep_walk_is_given_up_without_deep_calls() -> Done {
-    /// A directory that is in itself.
+async fn dropping_a_deep_path_does_not_recurse() -> Done {
+    /// A directory that contains itself.
     struct Endless(Mutex<Option<Entry>>);
     impl Directory for Arc<Endless> {
         fn list(&self) -> BoxFuture<'_, Vec<Entry>> {
@@ -280,7 +280,7 @@ async fn a_deep_walk_is_given_up_without_deep_calls() -> Done {
 }
 
 fn name_of<V: Vfs>(tree: &V, inode: &V::Inode) -> Vec<u8> {
-    let mut told = Vec::new();
-    tree.name(inode, &mut |name| told = name.to_vec());
-    told
+    let mut found = Vec::new();
+    tree.name(inode, &mut |name| found = name.to_vec());
+    found
 }

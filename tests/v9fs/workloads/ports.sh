@@ -1,0 +1,66 @@
+# The port forwards of the example `ports`: $FORWARD is a free port of the host, and on port $ECHO
+# the host sends back what it gets.
+. "$RIG/workloads/lib.sh"
+[ -n "${FORWARD:-}" ] || exit 77
+cd "$TOP"
+name=tcp:127.0.0.1:$FORWARD:tcp:127.0.0.1:$ECHO
+
+# through TEXT: sends TEXT through the forward and prints the answer.
+through() {
+  echo "$1" | busybox nc -w 5 "$HOST" "$FORWARD"
+}
+
+# gone NAME: waits until NAME is gone; a killed process closes its files a moment later.
+gone() {
+  tries=0
+  while [ -e "$1" ]; do
+    [ $((tries += 1)) -lt 100 ]
+    sleep 0.1
+  done
+}
+
+grep -q OK README
+refused '' through early
+
+# A forward lives while its ctl is open.
+mkdir "$name"
+exec 3<>"$name/ctl"
+echo "$name" >&3
+read -r reply <&3
+same "OK $name" "$reply"
+same "README $name" "$(echo $(ls))"
+same ping "$(through ping)"
+# Another open of ctl does not end it.
+cat "$name/ctl"
+same pong "$(through pong)"
+exec 3>&-
+[ ! -e "$name" ]
+refused '' through late
+
+# Killing the process that holds ctl ends its forward.
+mkdir "$name"
+( set +x
+  exec 3<>"$name/ctl"
+  echo "$name" >&3
+  exec sleep 60 ) &
+holder=$!
+tries=0
+until same again "$(through again)"; do
+  [ $((tries += 1)) -lt 100 ]
+  sleep 0.1
+done
+kill -KILL $holder
+if wait $holder; then exit 1; fi
+gone "$name"
+refused '' through late
+
+# A refusal says why.
+mkdir udp:1.2.3.4:5
+exec 3<>udp:1.2.3.4:5/ctl
+echo udp:1.2.3.4:5 >&3
+read -r reply <&3
+case $reply in "ERROR the form is tcp:"*) ;; *) exit 1;; esac
+exec 3>&-
+same README "$(ls)"
+refused '' mkdir README
+refused '' touch file
