@@ -1,71 +1,70 @@
-//! The program: a server, and the commands of a client.
+//! The program: a server and the client commands.
 #![forbid(unsafe_code)]
 
 mod args;
-mod bytes;
+mod byte_count;
 mod commands;
+mod connect;
 mod copy;
 mod db;
-mod debug;
+mod debug_dir;
+mod error;
 mod log;
+mod manual;
 mod metrics;
+mod operand;
 mod output;
-mod path;
+mod parallel;
 mod serve;
 
 use std::process::ExitCode;
 
-use clap::CommandFactory;
-
 use mimalloc::MiMalloc;
+use signal_hook::{consts::SIGPIPE, low_level::emulate_default_handler};
 
 use crate::args::{Command, Program};
+use crate::error::{CliError, CliResult};
 
-/// The C library's allocator keeps what small allocations have freed: see `datakit_server::memory`.
+/// The C library's allocator keeps freed small allocations: see `datakit_server::memory`.
 #[global_allocator]
 static ALLOCATOR: MiMalloc = MiMalloc;
 
 fn main() -> ExitCode {
     let program = match Program::read() {
         Ok(program) => program,
-        // Help is asked for; anything else is a failure like the others.
-        Err(other) => {
-            let _ = other.print();
-            return if other.use_stderr() { ExitCode::FAILURE } else { ExitCode::SUCCESS };
-        }
+        Err(error) => error.exit(),
     };
-    let done = match program.command {
-        None => serve::run(program.serve).map_err(|error| error.to_string()),
-        Some(Command::Serve(args)) => serve::run(args).map_err(|error| error.to_string()),
-        Some(Command::Completions { shell }) => {
-            clap_complete::generate(
-                shell,
-                &mut Program::command(),
-                "datakit",
-                &mut std::io::stdout(),
-            );
-            Ok(ExitCode::SUCCESS)
-        }
-        Some(Command::Client(command)) => client(commands::run(program.connection, command)),
-        Some(Command::Db(command)) => client(db::run(program.connection, command)),
+    let result = match program.command {
+        Command::Serve(args) => match serve::run(args) {
+            Ok(status) => return status,
+            Err(error) => Err(CliError::Failed(error.to_string())),
+        },
+        Command::Completions { shell } => manual::completions(shell),
+        Command::Man { dir } => manual::man(dir.as_deref()),
+        Command::Client(command) => run_client(commands::run(program.connection, command)),
+        Command::Db(command) => run_client(db::run(program.connection, command)),
     };
-    match done {
-        Ok(status) => status,
-        // The reader of a pipe that has read enough is no failure worth a word.
-        Err(text) if text == output::BROKEN_PIPE => ExitCode::FAILURE,
-        Err(text) => {
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(CliError::BrokenPipe) => {
+            // Rust ignores SIGPIPE from the start. Let it end the program, as it ends `cat`.
+            let _ = emulate_default_handler(SIGPIPE);
+            ExitCode::FAILURE
+        }
+        Err(CliError::Reported) => ExitCode::FAILURE,
+        Err(CliError::Failed(text)) => {
             output::complain(&text);
             ExitCode::FAILURE
         }
     }
 }
 
-fn client(command: impl Future<Output = commands::Done>) -> Result<ExitCode, String> {
-    let runtime =
-        tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
+/// Runs a client command on this thread, where its requests and replies need no other to wake.
+fn run_client(command: impl Future<Output = CliResult>) -> CliResult {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(|error| error.to_string())?;
-    let done = runtime.block_on(command);
-    // A read of the terminal cannot be called back.
+    let result = runtime.block_on(command);
+    // A blocked read of the terminal cannot be interrupted.
     runtime.shutdown_background();
-    done.map(|()| ExitCode::SUCCESS)
+    result
 }

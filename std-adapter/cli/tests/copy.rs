@@ -1,5 +1,5 @@
-//! `datakit cp` leaves whole files or none, and never writes through a link.
-// Clippy's allowance for tests ends at functions that they share.
+//! `datakit cp` leaves complete files or none, and never writes through a link.
+// Clippy allows panics in tests only, not in functions that they share.
 #![allow(clippy::unwrap_used)]
 #![cfg(unix)]
 
@@ -13,7 +13,7 @@ use std::process::{Child, Command, Stdio};
 
 use crate::common::{Client, Scratch, Server, end, in_every_dialect, within};
 
-/// The names in a directory of this machine, hidden ones too.
+/// Returns the names in a local directory, sorted.
 fn names(dir: &Path) -> Vec<String> {
     let mut names: Vec<String> = fs::read_dir(dir)
         .unwrap()
@@ -23,45 +23,45 @@ fn names(dir: &Path) -> Vec<String> {
     names
 }
 
-/// A copy that has sent a part of a file, and waits for the rest.
-fn half_an_upload(client: &Client<'_>, dir: &Scratch) -> (Child, File) {
+/// Starts a copy that has sent a part of a file and waits for the rest.
+fn start_upload(client: &Client<'_>, dir: &Scratch) -> (Child, File) {
     let pipe = dir.0.join("pipe");
     assert!(Command::new("mkfifo").arg(&pipe).status().unwrap().success());
     let copy =
         client.command(&["cp", &dir.path("pipe"), ":file"]).stderr(Stdio::piped()).spawn().unwrap();
     let mut writer = File::options().write(true).open(&pipe).unwrap();
     writer.write_all(&[b'x'; 50_000]).unwrap();
-    within("a part at the server", || client.run(&["ls", "/"]).contains(".part"));
+    within("a part at the server", || client.run(&["ls", "-a", "/"]).contains(".part"));
     (copy, writer)
 }
 
 #[test]
-fn an_interrupted_upload_leaves_nothing() {
+fn an_interrupted_upload_leaves_no_part() {
     in_every_dialect(|client| {
         for signal in ["INT", "TERM", "HUP"] {
             let dir = Scratch::new(&format!("cp-{}-{signal}", client.dialect));
             client.run(&["write", "file", "before"]);
-            let (mut copy, _writer) = half_an_upload(&client, &dir);
+            let (mut copy, _writer) = start_upload(&client, &dir);
             assert_eq!(end(&mut copy, signal).code(), Some(1));
-            assert_eq!(client.run(&["ls", "/"]), "file\n");
+            assert_eq!(client.run(&["ls", "-a", "/"]), "file\n");
             assert_eq!(client.run(&["cat", "file"]), "before");
         }
     });
 }
 
 #[test]
-fn a_killed_upload_leaves_no_file_of_that_name() {
+fn a_killed_upload_leaves_the_part_under_its_own_name() {
     in_every_dialect(|client| {
         let dir = Scratch::new(&format!("cp-{}-kill", client.dialect));
-        let (mut copy, _writer) = half_an_upload(&client, &dir);
+        let (mut copy, _writer) = start_upload(&client, &dir);
         end(&mut copy, "KILL");
-        let names = client.run(&["ls", "/"]);
+        let names = client.run(&["ls", "-a", "/"]);
         assert!(names.starts_with(".file.") && names.ends_with(".part\n"), "{names}");
     });
 }
 
 #[test]
-fn an_upload_that_does_not_fit_leaves_what_was_there() {
+fn an_upload_that_does_not_fit_keeps_the_old_file() {
     let (server, dir) = (
         Server::start("tcp://127.0.0.1:0", &["--scratch", "--scratch-memory", "1000000"]),
         Scratch::new("cp-full"),
@@ -74,7 +74,7 @@ fn an_upload_that_does_not_fit_leaves_what_was_there() {
         assert_eq!(text, format!("datakit: {target}: No space left on device\n"));
     }
     assert_eq!(
-        (client.run(&["ls", "/"]), client.run(&["cat", "old"])),
+        (client.run(&["ls", "-a", "/"]), client.run(&["cat", "old"])),
         ("old\n".into(), "before".into())
     );
 }
@@ -88,7 +88,7 @@ fn an_upload_replaces_the_file_and_keeps_its_mode() {
     for (source, length) in [("one", 3), ("two", 300_000), ("one", 3)] {
         client.run(&["cp", &dir.path(source), ":file"]);
         assert_eq!(client.run(&["cat", "file"]).len(), length);
-        assert_eq!(client.run(&["ls", "/"]), "file\n");
+        assert_eq!(client.run(&["ls", "-a", "/"]), "file\n");
     }
 }
 
@@ -105,7 +105,7 @@ fn a_control_file_is_written_in_its_place() {
 }
 
 #[test]
-fn an_interrupted_download_leaves_what_was_there() {
+fn an_interrupted_download_keeps_the_old_file() {
     let (server, dir) = (Server::start("tcp://127.0.0.1:0", &[]), Scratch::new("cp-down"));
     let client = server.client();
     fs::write(dir.0.join("old"), "before").unwrap();
@@ -160,7 +160,7 @@ fn no_link_of_the_destination_is_written_through() {
         let output = command.current_dir(&dir.0).output().unwrap();
         let text = String::from_utf8(output.stderr).unwrap();
         assert!(
-            text.ends_with(": nothing is copied through a link\n") && !output.status.success(),
+            text.ends_with(": will not copy through a link\n") && !output.status.success(),
             "{from} {to}: {text}"
         );
         untouched(&dir);
@@ -205,7 +205,7 @@ fn a_second_run_does_not_follow_the_links_of_the_first() {
     client.run(&["mkdir", "made/way"]);
     client.run(&["write", "made/way/secret", "overwritten"]);
     let text = client.fail(&["cp", "-r", ":made", &to]);
-    assert!(text.ends_with("way: nothing is copied through a link\n"), "{text}");
+    assert!(text.ends_with("way: will not copy through a link\n"), "{text}");
     untouched(&dir);
     // And a file.
     client.run(&["rm", "-r", "made/way"]);

@@ -25,8 +25,9 @@ fn last(dir: &Scratch) -> String {
 
 fn commit(address: &str, user: &str, options: &[&str]) {
     let client = Client { address, dialect: "9p2000.u" };
-    let mut command =
-        client.command(&[&["db", "commit", "master", "-m", "x", "f=-"], options].concat());
+    let mut command = client.command(
+        &[&["db", "commit", "master", "-m", "x", "--allow-empty", "f=-"], options].concat(),
+    );
     let status =
         command.env("USER", user).stdin(Stdio::null()).stdout(Stdio::null()).status().unwrap();
     assert!(status.success());
@@ -72,7 +73,7 @@ fn commits_carry_the_local_zone() {
         .args(["serve", "--url", "tcp://127.0.0.1:0", "--git", &dir.path("")])
         .env("TZ", "XXX-5:45");
     let mut server = server.stdout(Stdio::piped()).spawn().unwrap();
-    let line = lines(server.stdout.take().unwrap()).recv_timeout(common::PATIENCE).unwrap();
+    let line = lines(server.stdout.take().unwrap()).recv_timeout(common::TIMEOUT).unwrap();
     commit(line.strip_prefix("listening on ").unwrap(), "alice", &[]);
     let last = last(&dir);
     common::end(&mut server, "TERM");

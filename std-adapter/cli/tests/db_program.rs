@@ -1,5 +1,5 @@
-//! `datakit db` against `datakit serve`: each command in a process of its own.
-// Clippy's allowance for tests ends at the functions they share.
+//! `datakit db` against `datakit serve`.
+// Clippy allows panics in tests only, not in functions that they share.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic)]
 
 mod common;
@@ -10,18 +10,18 @@ use std::os::unix::fs::PermissionsExt;
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::Receiver;
 
-use common::{Client, PATIENCE, PROGRAM, Scratch, Server, end, lines};
+use common::{Client, PROGRAM, Scratch, Server, TIMEOUT, end, lines};
 use serde_json::Value;
 
-/// A server with a database, and files of this machine to put into it.
-struct Here {
+/// A server with a database, and a local directory with files to commit.
+struct Fixture {
     server: Server,
     dir: Scratch,
 }
 
-impl Here {
-    fn new(name: &str) -> Here {
-        Here { server: Server::start("tcp://127.0.0.1:0", &[]), dir: Scratch::new(name) }
+impl Fixture {
+    fn new(name: &str) -> Fixture {
+        Fixture { server: Server::start("tcp://127.0.0.1:0", &[]), dir: Scratch::new(name) }
     }
 
     fn client(&self) -> Client<'_> {
@@ -40,17 +40,17 @@ impl Here {
         serde_json::from_str(&self.run(arguments)).unwrap()
     }
 
-    /// `FILE=PATH` of a file with this content.
-    fn put(&self, file: &str, content: &str) -> String {
+    /// Writes a local file and returns the operand `FILE=PATH`.
+    fn update(&self, file: &str, content: &str) -> String {
         let path = self.dir.path(&file.replace('/', "_"));
         std::fs::write(&path, content).unwrap();
         format!("{file}={path}")
     }
 
-    /// Commits one file; the hash.
+    /// Commits one file and returns the hash.
     fn commit(&self, branch: &str, file: &str, content: &str) -> String {
-        let put = self.put(file, content);
-        self.run(&["commit", branch, "-m", &format!("Put {file}"), &put]).trim().to_owned()
+        let update = self.update(file, content);
+        self.run(&["commit", branch, "-m", &format!("Put {file}"), &update]).trim().to_owned()
     }
 
     fn watch(&self, arguments: &[&str]) -> (Child, Receiver<String>) {
@@ -62,14 +62,13 @@ impl Here {
 }
 
 #[test]
-fn files_are_committed_and_the_log_tells() {
-    let here = Here::new("db-commit");
-    let run = here.put("bin/run", "#!/bin/sh\n");
-    std::fs::set_permissions(here.dir.path("bin_run"), std::fs::Permissions::from_mode(0o755))
+fn log_and_show_print_what_commit_committed() {
+    let db = Fixture::new("db-commit");
+    let run = db.update("bin/run", "#!/bin/sh\n");
+    std::fs::set_permissions(db.dir.path("bin_run"), std::fs::Permissions::from_mode(0o755))
         .unwrap();
-    let first =
-        here.run(&["commit", "master", "-m", "First", &run, &here.put("etc/motd", "one\n")]);
-    let mut writing = here.client().command(&[
+    let first = db.run(&["commit", "master", "-m", "First", &run, &db.update("etc/motd", "one\n")]);
+    let mut writing = db.client().command(&[
         "db",
         "commit",
         "master",
@@ -82,15 +81,15 @@ fn files_are_committed_and_the_log_tells() {
     let second = String::from_utf8(writing.wait_with_output().unwrap().stdout).unwrap();
     let (first, second) = (first.trim(), second.trim());
 
-    assert_eq!(here.client().run(&["cat", "branch/master/ro/etc/motd"]), "two\n");
-    assert!(here.client().run(&["ls", "-l", "branch/master/ro/bin"]).starts_with("-rwx"));
+    assert_eq!(db.client().run(&["cat", "branch/master/ro/etc/motd"]), "two\n");
+    assert!(db.client().run(&["ls", "-l", "branch/master/ro/bin"]).starts_with("-rwx"));
     assert_eq!(
-        here.run(&["log", "--oneline", "master"]),
+        db.run(&["log", "--oneline", "master"]),
         format!("{second} Second\n{first} First\n")
     );
-    assert_eq!(here.run(&["log", "-n", "1", "--oneline", first]), format!("{first} First\n"));
+    assert_eq!(db.run(&["log", "-n", "1", "--oneline", first]), format!("{first} First\n"));
 
-    let log = here.run(&["log", "master"]);
+    let log = db.run(&["log", "master"]);
     let log: Vec<&str> = log.lines().filter(|line| !line.starts_with("Date:   20")).collect();
     let author = "Author: datakit <datakit@mobyproject.org>";
     let (commit, parent) = (format!("commit {second}"), format!("commit {first}"));
@@ -109,7 +108,7 @@ fn files_are_committed_and_the_log_tells() {
     ];
     assert_eq!(log, text);
 
-    let json = here.json(&["log", "--json", "master"]);
+    let json = db.json(&["log", "--json", "master"]);
     assert_eq!(
         (json[0]["hash"].as_str(), json[0]["parents"][0].as_str()),
         (Some(second), Some(first))
@@ -117,157 +116,152 @@ fn files_are_committed_and_the_log_tells() {
     assert_eq!(json[0]["message"], "Second\n\nwith a body");
     assert_eq!(json[1]["parents"], Value::Array(Vec::new()));
 
-    assert!(here.run(&["show", first]).ends_with("    First\n\n+ bin/run\n+ etc/motd\n"));
-    assert_eq!(here.json(&["show", "--json", first])["changes"][1]["path"], "etc/motd");
+    assert!(db.run(&["show", first]).ends_with("    First\n\n+ bin/run\n+ etc/motd\n"));
+    assert_eq!(db.json(&["show", "--json", first])["changes"][1]["path"], "etc/motd");
 }
 
 #[test]
-fn branches_are_listed() {
-    let here = Here::new("db-branches");
-    assert_eq!(here.run(&["branches"]), "");
-    assert_eq!(here.run(&["branches", "--json"]), "[]\n");
-    let (one, two) = (here.commit("master", "f", "1"), here.commit("a/b", "f", "2"));
-    assert_eq!(here.run(&["branches"]), "a/b\nmaster\n");
-    assert_eq!(here.run(&["branches", "-l"]), format!("a/b    {two}\nmaster {one}\n"));
+fn branches_lists_names_and_heads() {
+    let db = Fixture::new("db-branches");
+    assert_eq!(db.run(&["branches"]), "");
+    assert_eq!(db.run(&["branches", "--json"]), "[]\n");
+    let (one, two) = (db.commit("master", "f", "1"), db.commit("a/b", "f", "2"));
+    assert_eq!(db.run(&["branches"]), "a/b\nmaster\n");
+    assert_eq!(db.run(&["branches", "-v"]), format!("a/b    {two} Put f\nmaster {one} Put f\n"));
     assert_eq!(
-        here.json(&["branches", "--json"])[1],
+        db.json(&["branches", "--json"])[1],
         serde_json::json!({ "name": "master", "head": one })
     );
 }
 
 #[test]
-fn a_branch_and_a_path_are_watched_until_an_interrupt() {
-    let here = Here::new("db-watch");
-    let (mut heads, head) = here.watch(&["master"]);
-    let (mut states, state) = here.watch(&["master", "/d/f"]);
-    assert_eq!(head.recv_timeout(PATIENCE).unwrap(), "no commits");
-    assert_eq!(state.recv_timeout(PATIENCE).unwrap(), "nothing");
-    let hash = here.commit("master", "d/f", "one\n");
-    assert_eq!(head.recv_timeout(PATIENCE).unwrap(), format!("{hash} Put d/f"));
-    assert_eq!(state.recv_timeout(PATIENCE).unwrap(), "file 4 bytes");
-    let (mut contents, content) = here.watch(&["--print", "master", "d/f"]);
-    let (mut names, name) = here.watch(&["-p", "master", "/"]);
-    assert_eq!(content.recv_timeout(PATIENCE).unwrap(), "one");
-    assert_eq!(name.recv_timeout(PATIENCE).unwrap(), "d");
-    here.commit("master", "d/f", "two\n");
-    assert_eq!(content.recv_timeout(PATIENCE).unwrap(), "two");
+fn watch_follows_a_branch_and_a_path_until_an_interrupt() {
+    let db = Fixture::new("db-watch");
+    let (mut heads, head) = db.watch(&["master"]);
+    let (mut states, state) = db.watch(&["master", "/d/f"]);
+    assert_eq!(head.recv_timeout(TIMEOUT).unwrap(), "no commits");
+    assert_eq!(state.recv_timeout(TIMEOUT).unwrap(), "nothing");
+    let hash = db.commit("master", "d/f", "one\n");
+    assert_eq!(head.recv_timeout(TIMEOUT).unwrap(), format!("{hash} Put d/f"));
+    assert_eq!(state.recv_timeout(TIMEOUT).unwrap(), "file 4 bytes");
+    let (mut contents, content) = db.watch(&["--print", "master", "d/f"]);
+    let (mut names, name) = db.watch(&["-p", "master", "/"]);
+    assert_eq!(content.recv_timeout(TIMEOUT).unwrap(), "one");
+    assert_eq!(name.recv_timeout(TIMEOUT).unwrap(), "d");
+    db.commit("master", "d/f", "two\n");
+    assert_eq!(content.recv_timeout(TIMEOUT).unwrap(), "two");
     for watch in [&mut heads, &mut states, &mut contents, &mut names] {
         assert!(end(watch, "INT").success());
     }
 }
 
 #[test]
-fn errors_say_what_is_wrong() {
-    let here = Here::new("db-errors");
-    here.commit("master", "d/f", "x");
-    let put = here.put("x", "x");
-    let file = put.strip_prefix("x=").unwrap();
+fn errors_give_the_reason() {
+    let db = Fixture::new("db-errors");
+    db.commit("master", "d/f", "x");
+    let update = db.update("x", "x");
+    let file = update.strip_prefix("x=").unwrap();
     let none = "4b825dc642cb6eb9a060e54bf8d69288fbee4904";
     for (arguments, text) in [
-        (&["log", "none"][..], "none: no such branch, and no hash of a commit"),
+        (&["log", "none"][..], "none: no such branch or commit"),
         (&["show", none], "4b825dc642cb6eb9a060e54bf8d69288fbee4904: no such commit"),
-        (&["diff", "master", "none"], "none: no such branch, and no hash of a commit"),
-        (&["merge", "master", "none"], "none: no such branch, and no hash of a commit"),
+        (&["diff", "master", "none"], "none: no such branch or commit"),
+        (&["merge", "master", "none"], "none: no such branch or commit"),
         (
-            &["commit", "master", "-m", "", "f=/nonexistent"],
+            &["commit", "master", "-m", "x", "f=/nonexistent"],
             "/nonexistent: No such file or directory",
         ),
-        (&["commit", "master", "-m", "", &format!("d={file}")], "d: Is a directory"),
-        (&["commit", "master", "-m", "", &format!("d/f/g={file}")], "d/f: Not a directory"),
+        (&["commit", "master", "-m", "x", &format!("d={file}")], "d: Is a directory"),
+        (&["commit", "master", "-m", "x", &format!("d/f/g={file}")], "d/f: Not a directory"),
         (
-            &["commit", "master", "-m", "", "a=-", "b=-"],
-            "standard input can be only one of the files",
+            &["commit", "master", "-m", "x", "a=-", "b=-"],
+            "standard input can be the content of one file only",
         ),
     ] {
-        assert_eq!(here.fail(arguments), format!("datakit: {text}\n"));
+        assert_eq!(db.fail(arguments), format!("datakit: {text}\n"));
     }
-    let unreachable = "datakit: cannot fetch /nonexistent: fatal: '/nonexistent' does not appear";
-    assert!(here.fail(&["fetch", "/nonexistent", "master"]).starts_with(unreachable));
-    assert!(
-        here.fail(&["watch", "a b"]).starts_with("datakit: a b: invalid branch name \"a b\": ")
-    );
-    assert!(here.fail(&["watch", "master", "a//b"]).starts_with("datakit: \"a//b\" is no path: "));
+    assert!(db.fail(&["watch", "a b"]).starts_with("datakit: a b: invalid branch name \"a b\": "));
+    assert!(db.fail(&["watch", "master", "a//b"]).starts_with("datakit: \"a//b\" is no path: "));
     for (file, why) in
-        [("f", "there is no '='"), ("f=", "there is no file"), ("/f=x", "\"/f\" is no path: ")]
+        [("f", "there is no '='"), ("f=", "there is no path"), ("/f=x", "\"/f\" is no path: ")]
     {
-        let error = here.fail(&["commit", "master", "-m", "", file]);
+        let error = db.client().fail_with(2, &["db", "commit", "master", "-m", "x", file]);
         assert!(error.starts_with("error: invalid value") && error.contains(why), "{error}");
     }
 }
 
 #[test]
-fn the_reasons_arrive_without_naming_a_dialect() {
-    let here = Here::new("db-dialect");
-    here.commit("master", "f", "x");
+fn a_failed_fetch_gives_the_reason_of_git() {
+    let db = Fixture::new("db-dialect");
+    db.commit("master", "f", "x");
     let mut command = Command::new(PROGRAM);
-    command.env("DATAKIT_ADDRESS", here.server.address()).args([
+    command.env("DATAKIT_ADDRESS", db.server.address()).args([
         "db",
         "fetch",
         "/nonexistent",
         "master",
     ]);
     let error = String::from_utf8(command.output().unwrap().stderr).unwrap();
-    assert!(error.starts_with("datakit: cannot fetch /nonexistent: fatal: "), "{error}");
+    assert!(error.starts_with("datakit: cannot fetch /nonexistent: "), "{error}");
+    assert!(error.contains("not appear to be a git repository"), "{error}");
 }
 
-/// A branch `feature` of the first commit of `master`, each with a commit of its own since.
-fn forked(here: &Here, file: &str) -> (String, String) {
-    let base = here.commit("master", "f", "base");
-    here.run(&["merge", "feature", &base]);
-    (here.commit("feature", file, "theirs"), here.commit("master", "f", "ours"))
+/// Commits to `feature` and to `master` after a common commit, and returns the hashes.
+fn fork(db: &Fixture, file: &str) -> (String, String) {
+    let base = db.commit("master", "f", "base");
+    db.run(&["merge", "feature", &base]);
+    (db.commit("feature", file, "theirs"), db.commit("master", "f", "ours"))
 }
 
 #[test]
-fn a_branch_is_merged() {
-    let here = Here::new("db-merge");
-    let (theirs, ours) = forked(&here, "g");
-    assert_eq!(here.run(&["diff", "feature", "master"]), "* f\n- g\n");
-    assert_eq!(here.json(&["diff", "--json", "master", &theirs])[1]["change"], "added");
-    let merged = here.run(&["merge", "master", "feature"]);
-    assert!(here.run(&["log", "-n1", "master"]).contains(&format!("\nMerge: {ours} {theirs}\n")));
-    assert!(
-        here.run(&["show", merged.trim()]).ends_with("\n    Merge feature into master\n\n+ g\n")
-    );
-    // All of `feature` is there already.
-    let again = here.run(&["merge", "feature", "master", "-m", "Back"]);
-    assert_eq!(here.run(&["merge", "feature", "feature"]), again);
+fn merge_commits_to_the_branch() {
+    let db = Fixture::new("db-merge");
+    let (theirs, ours) = fork(&db, "g");
+    assert_eq!(db.run(&["diff", "feature", "master"]), "* f\n- g\n");
+    assert_eq!(db.json(&["diff", "--json", "master", &theirs])[1]["change"], "added");
+    let merged = db.run(&["merge", "master", "feature"]);
+    assert!(db.run(&["log", "-n1", "master"]).contains(&format!("\nMerge: {ours} {theirs}\n")));
+    assert!(db.run(&["show", merged.trim()]).ends_with("\n    Merge feature into master\n\n+ g\n"));
+    // `feature` contains nothing new.
+    let again = db.run(&["merge", "feature", "master", "-m", "Back"]);
+    assert_eq!(db.run(&["merge", "feature", "feature"]), again);
 }
 
-/// Into a database that is in memory only.
+/// The fetching database is in memory.
 #[test]
-fn a_branch_of_another_repository_is_fetched_and_merged() {
-    let here = Here::new("db-fetch");
-    let path = here.dir.path("there");
-    let there = Here {
+fn a_fetched_branch_can_be_merged() {
+    let db = Fixture::new("db-fetch");
+    let path = db.dir.path("there");
+    let there = Fixture {
         server: Server::start("tcp://127.0.0.1:0", &["--git", &path]),
         dir: Scratch::new("db-fetch-there"),
     };
     let far = there.commit("master", "d/far", "away");
     let url = format!("file://{path}/.git");
-    assert_eq!(here.run(&["fetch", &url, "master"]), format!("{far}\n"));
+    assert_eq!(db.run(&["fetch", &url, "master"]), format!("{far}\n"));
     assert_eq!(
-        here.fail(&["fetch", &url, "none"]),
-        format!("datakit: {url}: no such branch: none\n")
+        db.fail(&["fetch", &url, "none"]),
+        format!("datakit: cannot fetch {url}: no such branch: none\n")
     );
-    here.commit("master", "near", "here");
-    here.run(&["merge", "master", &far]);
+    db.commit("master", "near", "here");
+    db.run(&["merge", "master", &far]);
     assert_eq!(
-        here.client().run(&["cat", "branch/master/ro/d/far", "branch/master/ro/near"]),
+        db.client().run(&["cat", "branch/master/ro/d/far", "branch/master/ro/near"]),
         "awayhere"
     );
 }
 
-/// More of them than are fetched from at a time.
+/// Starts more fetches than the server runs at a time.
 #[test]
-fn silent_repositories_are_in_nobodys_way() {
+fn silent_remotes_time_out_and_block_nobody() {
     let server = Server::start("tcp://127.0.0.1:0", &["--remote-timeout", "1"]);
-    let here = Here { server, dir: Scratch::new("db-silent") };
-    // The system connects whoever comes.
+    let db = Fixture { server, dir: Scratch::new("db-silent") };
+    // The kernel accepts connections, but nothing answers.
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("git://{}/x", listener.local_addr().unwrap());
     let error = format!("datakit: cannot fetch {url}: timed out: no data for 1 s\n");
     let fetch = || {
-        here.client()
+        db.client()
             .command(&["db", "fetch", &url, "master"])
             .stderr(Stdio::piped())
             .spawn()
@@ -277,32 +271,119 @@ fn silent_repositories_are_in_nobodys_way() {
     for fetch in fetches {
         assert_eq!(String::from_utf8(fetch.wait_with_output().unwrap().stderr).unwrap(), error);
     }
-    let error = here.fail(&["fetch", "/nonexistent", "master"]);
-    assert!(error.starts_with("datakit: cannot fetch /nonexistent: fatal: "), "{error}");
+    let error = db.fail(&["fetch", "/nonexistent", "master"]);
+    assert!(error.starts_with("datakit: cannot fetch /nonexistent"), "{error}");
 }
 
 #[test]
-fn a_push_that_hangs_is_given_up() {
+fn a_silent_push_times_out() {
     let (dir, listener) = (Scratch::new("db-push"), TcpListener::bind("127.0.0.1:0").unwrap());
     let url = format!("git://{}/x", listener.local_addr().unwrap());
     let options = ["--git", &dir.path("here"), "--auto-push", &url, "--remote-timeout", "1"];
     let (server, log) = Server::logging(&options, &[]);
-    let here = Here { server, dir };
-    here.commit("master", "f", "1");
+    let db = Fixture { server, dir };
+    db.commit("master", "f", "1");
     let text = format!("cannot push to {url}, next try in 2 s: timed out: no data for 1 s");
-    assert!(
-        std::iter::from_fn(|| log.recv_timeout(PATIENCE).ok()).any(|line| line.contains(&text))
-    );
+    assert!(std::iter::from_fn(|| log.recv_timeout(TIMEOUT).ok()).any(|line| line.contains(&text)));
 }
 
 #[test]
-fn conflicts_are_listed() {
-    let here = Here::new("db-conflict");
-    let (_, ours) = forked(&here, "f");
-    let output = here.client().command(&["db", "merge", "master", "feature"]).output().unwrap();
+fn merge_lists_conflicts() {
+    let db = Fixture::new("db-conflict");
+    let (_, ours) = fork(&db, "f");
+    let output = db.client().command(&["db", "merge", "master", "feature"]).output().unwrap();
     assert_eq!(output.status.code(), Some(1));
     assert_eq!(String::from_utf8(output.stdout).unwrap(), "conflict f\n");
-    let error = "datakit: master: feature is in conflict with it, nothing was committed\n";
+    let error = "datakit: master: conflicts with feature: nothing was committed\n";
     assert_eq!(String::from_utf8(output.stderr).unwrap(), error);
-    assert!(here.run(&["branches", "-l"]).contains(&format!("master  {ours}\n")));
+    assert!(db.run(&["branches", "-v"]).contains(&format!("master  {ours} Put f\n")));
+}
+
+#[test]
+fn branches_are_removed_renamed_and_fast_forwarded() {
+    let db = Fixture::new("db-branch-commands");
+    let first = db.commit("master", "f", "1");
+    db.run(&["merge", "old/name", &first]);
+    let second = db.commit("master", "f", "2");
+    assert_eq!(db.run(&["mv", "old/name", "new"]), "");
+    assert_eq!(db.run(&["fast-forward", "new", "master"]), format!("{second}\n"));
+    assert_eq!(db.run(&["branches"]), "master\nnew\n");
+    let error = db.fail(&["fast-forward", "new", &first]);
+    assert!(error.contains(&format!("not a fast-forward: {first}")), "{error}");
+    assert_eq!(db.run(&["rm", "new"]), "");
+    assert_eq!(db.run(&["branches"]), "master\n");
+    for arguments in [&["rm", "none"][..], &["mv", "none", "new"]] {
+        assert_eq!(db.fail(arguments), "datakit: none: No such file or directory\n");
+    }
+}
+
+#[test]
+fn files_of_a_commit_are_listed_and_printed() {
+    let db = Fixture::new("db-cat");
+    let first = db.commit("master", "d/f", "one\n");
+    db.commit("master", "d/f", "two\n");
+    assert_eq!(db.run(&["ls", "master"]), "d\n");
+    assert_eq!(db.run(&["ls", "master:d"]), "f\n");
+    assert_eq!(db.run(&["cat", "master:d/f", &format!("{first}:/d/f")]), "two\none\n");
+    assert!(db.run(&["ls", "-l", "master:d/f"]).starts_with("-rw"));
+    assert!(db.fail(&["cat", "master"]).ends_with(": Is a directory\n"));
+    assert!(db.fail(&["cat", "master:none"]).ends_with("/none: No such file or directory\n"));
+}
+
+#[test]
+fn a_commit_is_named_by_a_prefix_of_its_hash() {
+    let db = Fixture::new("db-prefix");
+    let first = db.commit("master", "f", "1");
+    let second = db.commit("master", "f", "2");
+    for hash in [&first, &second] {
+        assert!(db.run(&["show", &hash[..8]]).starts_with(&format!("commit {hash}\n")));
+    }
+    assert!(db.fail(&["show", &first[..3]]).contains("no such branch or commit"));
+    let missing =
+        if first.starts_with("dead") || second.starts_with("dead") { "beef" } else { "dead" };
+    assert!(db.fail(&["show", missing]).contains("no commit of a branch has this prefix"));
+}
+
+#[test]
+fn log_selects_by_path_and_count() {
+    let db = Fixture::new("db-log-path");
+    let base = db.commit("master", "a", "1");
+    db.commit("master", "b", "1");
+    db.run(&["merge", "side", &base]);
+    let side = db.commit("side", "c", "1");
+    db.run(&["merge", "master", "side"]);
+    let a = db.commit("master", "a", "2");
+    let hashes = |arguments: &[&str]| {
+        let log = db.run(&[&["log", "--oneline"], arguments].concat());
+        log.lines().map(|line| line[..40].to_owned()).collect::<Vec<_>>()
+    };
+    assert_eq!(hashes(&["master", "--", "a"]), [a.clone(), base]);
+    assert_eq!(hashes(&["master", "--", "c"]), [side]);
+    assert_eq!(hashes(&["master", "--max-count", "1"]), [a]);
+    assert_eq!(hashes(&["master", "--", "none"]), [""; 0]);
+}
+
+#[test]
+fn commit_removes_files_and_refuses_an_empty_commit() {
+    let db = Fixture::new("db-commit-rm");
+    db.commit("master", "d/f", "1");
+    db.commit("master", "g", "1");
+    let unchanged = db.update("g", "1");
+    let error = "datakit: master: nothing to commit: use --allow-empty to commit anyway\n";
+    assert_eq!(db.fail(&["commit", "master", "-m", "Nothing", &unchanged]), error);
+    assert_eq!(db.fail(&["commit", "master", "-m", "Nothing"]), error);
+    assert_eq!(db.fail(&["commit", "new", "-m", "Nothing"]), error.replace("master", "new"));
+    let update = db.update("h", "1");
+    let empty = db.fail(&["commit", "master", "-m", " ", &update]);
+    assert_eq!(empty, "datakit: the commit message is empty: use --allow-empty to commit anyway\n");
+
+    let author = ["--author", "Ada <ada@example.org>"];
+    let options = ["commit", "master", "-m", "Remove", "--rm", "d", "--rm", "/g", &update];
+    let removed = db.run(&[&options, &author[..]].concat());
+    assert_eq!(db.run(&["ls", "master"]), "h\n");
+    assert!(db.run(&["show", removed.trim()]).contains("\nAuthor: Ada <ada@example.org>\n"));
+    db.run(&["commit", "master", "-m", "", "--allow-empty"]);
+    assert!(
+        db.fail(&["commit", "master", "-m", "x", "--rm", "none"]).starts_with("datakit: none: ")
+    );
 }

@@ -8,7 +8,7 @@ use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
-use common::{Client, PATIENCE, Scratch, Server, end, within};
+use common::{Client, Scratch, Server, TIMEOUT, end, within};
 use datakit_client::db::Db;
 
 fn git(dir: &Path, arguments: &[&str]) -> String {
@@ -68,7 +68,7 @@ fn neither_passwords_nor_control_characters_are_told() {
     let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     let url = format!("http://user:secret@127.0.0.1:{port}/\u{1b}[2J{}", "x".repeat(500));
     let error = client(&server).fail(&["db", "fetch", &url, "master"]);
-    let line = std::iter::from_fn(|| log.recv_timeout(PATIENCE).ok())
+    let line = std::iter::from_fn(|| log.recv_timeout(TIMEOUT).ok())
         .find(|line| line.contains("cannot fetch"))
         .unwrap();
     for text in [error, line] {
@@ -86,7 +86,7 @@ fn a_machine_without_git_serves_all_else() {
     std::os::unix::fs::symlink("/bin/sh", bin.path("sh")).unwrap();
     let (server, log) = Server::logging(&[], &[("PATH", bin.0.to_str().unwrap())]);
     assert!(client(&server).fail(&["db", "fetch", "/x", "master"]).contains("cannot fetch /x"));
-    let line = std::iter::from_fn(|| log.recv_timeout(PATIENCE).ok())
+    let line = std::iter::from_fn(|| log.recv_timeout(TIMEOUT).ok())
         .find(|line| line.contains("cannot fetch"))
         .unwrap();
     assert!(line.contains("the git program is not installed on this machine"), "{line}");
@@ -109,19 +109,19 @@ async fn one_connection_fetches_twice_at_a_time() {
         .collect();
     let mut asked = Vec::new();
     for _ in 0..2 {
-        asked.push(tokio::time::timeout(PATIENCE, listener.accept()).await.unwrap().unwrap());
+        asked.push(tokio::time::timeout(TIMEOUT, listener.accept()).await.unwrap().unwrap());
     }
     // Another one has its turn at once, and the first has no third.
     let (there, head) = repository("remotes-fair");
     let other = Db::connect(&url).await.unwrap();
-    let fetched = tokio::time::timeout(PATIENCE, other.fetch(&there.path(""), "master"))
+    let fetched = tokio::time::timeout(TIMEOUT, other.fetch(&there.path(""), "master"))
         .await
         .unwrap()
         .unwrap();
     assert_eq!(fetched.id().to_string(), head);
     assert!(tokio::time::timeout(Duration::from_millis(200), listener.accept()).await.is_err());
     asked.clear();
-    tokio::time::timeout(PATIENCE, listener.accept()).await.unwrap().unwrap();
+    tokio::time::timeout(TIMEOUT, listener.accept()).await.unwrap().unwrap();
     fetches.iter().for_each(tokio::task::JoinHandle::abort);
 }
 

@@ -12,7 +12,7 @@ use std::process::Command;
 use std::sync::Arc;
 use std::sync::mpsc::Receiver;
 
-use common::{Client, PATIENCE, Scratch, Server};
+use common::{Client, Scratch, Server, TIMEOUT};
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
 use rustls::ServerConfig;
 use rustls::pki_types::PrivateKeyDer;
@@ -104,7 +104,7 @@ fn the_machine_says_whose_certificates_are_good() {
     };
     let told = |log: Receiver<String>, why: &str| {
         let failed = |line: &String| line.contains("cannot fetch");
-        let line = std::iter::from_fn(|| log.recv_timeout(PATIENCE).ok()).find(failed).unwrap();
+        let line = std::iter::from_fn(|| log.recv_timeout(TIMEOUT).ok()).find(failed).unwrap();
         assert!(line.contains(why), "{line}");
     };
 

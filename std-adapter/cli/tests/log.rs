@@ -1,5 +1,5 @@
-//! What `datakit serve` logs, as its options say.
-// Clippy's allowance for tests ends at the functions they share.
+//! The log of `datakit serve`.
+// Clippy allows panics in tests only, not in functions that they share.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic)]
 
 mod common;
@@ -10,25 +10,25 @@ use std::net::TcpStream;
 use std::process::{Command, Stdio};
 use std::sync::mpsc::Receiver;
 
-use common::{Client, PATIENCE, PROGRAM, Scratch, Server, within};
+use common::{Client, PROGRAM, Scratch, Server, TIMEOUT, within};
 use rustix::fs::{OFlags, fcntl_setfl};
 
 const STARTING: &str = concat!("Starting datakit ", env!("CARGO_PKG_VERSION"), " ...");
 
 fn next(log: &Receiver<String>) -> String {
-    log.recv_timeout(PATIENCE).unwrap()
+    log.recv_timeout(TIMEOUT).unwrap()
 }
 
-/// Everything that it logs to its end.
-fn rest(mut server: Server, log: &Receiver<String>) -> Vec<String> {
+/// Ends the server and returns the rest of its log.
+fn end_log(mut server: Server, log: &Receiver<String>) -> Vec<String> {
     assert!(server.end("TERM").success());
     log.iter().collect()
 }
 
-/// The level that every source has.
+/// Returns the level that all sources have.
 fn level(server: &Server) -> String {
     let client = server.client();
-    let levels = ["db", "server", "client", "program"]
+    let levels = ["db", "server", "program"]
         .map(|source| client.run(&["cat", &format!("/debug/src/{source}/level")]));
     assert!(levels.iter().all(|level| *level == levels[0]), "{levels:?}");
     levels[0].trim().to_owned()
@@ -48,10 +48,16 @@ fn options_set_the_level_that_the_files_show_and_change() {
         (&[], &[("DATAKIT_VERBOSE", "debug")], "debug"),
         (&[], &[("DATAKIT_VERBOSE", "")], "warning"),
         (&["-v"], &[("DATAKIT_VERBOSE", "error")], "info"),
+        (&["--verbosity", "app"], &[], "app"),
+        (&["--verbosity", "off"], &[], "quiet"),
+        (&[], &[("RUST_LOG", "debug")], "debug"),
+        (&[], &[("RUST_LOG", "hyper=trace,warn")], "warning"),
+        (&[], &[("RUST_LOG", "debug"), ("DATAKIT_VERBOSE", "error")], "error"),
+        (&["-q"], &[("RUST_LOG", "debug")], "quiet"),
     ] {
         let (server, log) = Server::logging(options, environment);
         assert_eq!(level(&server), expected, "{options:?} {environment:?}");
-        let log = rest(server, &log);
+        let log = end_log(server, &log);
         assert_eq!(log.iter().any(|line| line.ends_with(STARTING)), expected != "quiet", "{log:?}");
         assert_eq!(
             log.iter().any(|line| line.contains("connected")),
@@ -62,18 +68,18 @@ fn options_set_the_level_that_the_files_show_and_change() {
 }
 
 #[test]
-fn a_quiet_server_can_be_made_to_talk() {
+fn a_level_file_makes_a_quiet_server_log() {
     let (server, log) = Server::logging(&["-q"], &[]);
     let client = server.client();
     client.run(&["write", "/debug/src/server/level", "info"]);
     assert!(next(&log).contains("disconnected"));
     client.run(&["write", "/debug/src/server/level", "quiet"]);
-    let log = rest(server, &log);
+    let log = end_log(server, &log);
     assert!(log.len() == 1 && log[0].contains(": connected"), "{log:?}");
 }
 
-/// The first line of a log, which is about the start.
-fn first(options: &[&str]) -> String {
+/// Returns the first line of the log, which reports the start.
+fn first_line(options: &[&str]) -> String {
     let (_server, log) = Server::logging(options, &[]);
     let line = next(&log);
     assert!(line.contains(STARTING), "{line}");
@@ -81,18 +87,21 @@ fn first(options: &[&str]) -> String {
 }
 
 #[test]
-fn lines_have_the_time_that_was_asked_for() {
-    assert_eq!(first(&[]), format!(" INFO datakit::serve: {STARTING}"));
-    assert_eq!(first(&["--log-destination", "quiet", "--log-clock", "monotonic"]), first(&[]));
-    let line = first(&["--log-destination", "timestamp"]);
+fn lines_have_the_requested_time() {
+    assert_eq!(first_line(&[]), format!(" INFO datakit::serve: {STARTING}"));
+    assert_eq!(
+        first_line(&["--log-destination", "quiet", "--log-clock", "monotonic"]),
+        first_line(&[])
+    );
+    let line = first_line(&["--log-destination", "timestamp"]);
     assert!(line.starts_with("20") && line[..line.find(' ').unwrap()].ends_with('Z'), "{line}");
-    let line = first(&["--log-destination=timestamp", "--log-clock=monotonic"]);
+    let line = first_line(&["--log-destination=timestamp", "--log-clock=monotonic"]);
     let seconds = line.trim_start().split_once("s ").unwrap().0;
-    assert!(seconds.parse::<f64>().unwrap() < PATIENCE.as_secs_f64(), "{line}");
+    assert!(seconds.parse::<f64>().unwrap() < TIMEOUT.as_secs_f64(), "{line}");
 }
 
 #[test]
-fn colours_are_for_terminals_and_who_asks_for_them() {
+fn only_a_terminal_gets_colours_by_default() {
     for (options, colours) in
         [(&[][..], false), (&["--color", "always"], true), (&["--color=never"], false)]
     {
@@ -102,7 +111,7 @@ fn colours_are_for_terminals_and_who_asks_for_them() {
 }
 
 #[test]
-fn what_this_system_does_not_have_is_refused() {
+fn unsupported_log_options_are_refused() {
     let refused = |options: &[&str], level: &str| {
         let mut command = Command::new(PROGRAM);
         command
@@ -110,70 +119,69 @@ fn what_this_system_does_not_have_is_refused() {
             .args(options)
             .env("DATAKIT_VERBOSE", level);
         let output = command.stdin(Stdio::null()).output().unwrap();
-        assert_eq!((output.status.code(), output.stdout.len()), (Some(1), 0));
-        String::from_utf8(output.stderr).unwrap()
+        assert_eq!(output.stdout.len(), 0);
+        (output.status.code(), String::from_utf8(output.stderr).unwrap())
     };
     for (name, system) in [("eventlog", "Windows"), ("asl", "macOS")] {
         let text =
-            format!("datakit: --log-destination {name} is for {system}, not for this system\n");
-        assert_eq!(refused(&["--log-destination", name], ""), text);
+            format!("datakit: --log-destination {name} exists on {system}, not on this system\n");
+        assert_eq!(refused(&["--log-destination", name], ""), (Some(1), text));
     }
-    let text = "datakit: DATAKIT_VERBOSE: \"loud\" is none of quiet, error, warning, info, debug\n";
-    assert_eq!(refused(&[], "loud"), text);
-    assert!(
-        refused(&["--verbosity", "loud"], "")
-            .starts_with("error: invalid value 'loud' for '--verbosity <LEVEL>'")
-    );
+    let text = "datakit: DATAKIT_VERBOSE: unknown level \"loud\": use one of quiet, app, error, warning, info, debug\n";
+    assert_eq!(refused(&[], "loud"), (Some(1), text.to_owned()));
+    let (status, text) = refused(&["--verbosity", "loud"], "");
+    assert!(text.starts_with("error: invalid value 'loud' for '--verbosity <LEVEL>'"), "{text}");
+    assert_eq!(status, Some(2));
 }
 
-/// Connects so many times with a message of an impossible size.
-fn provoke(server: &Server, times: usize) {
+/// Connects `times` times and sends a message of an invalid size.
+fn send_malformed(server: &Server, times: usize) {
     for _ in 0..times {
         let mut socket =
             TcpStream::connect(server.address().strip_prefix("tcp://").unwrap()).unwrap();
         socket.write_all(&[0xff; 7]).unwrap();
-        // Refused, and so logged.
+        // The server has refused and logged it when it closes the connection.
         let _ = socket.read(&mut [0]);
     }
 }
 
-/// How many lines became so: `lost`, `left-out`.
-fn counted(server: &Server, what: &str) -> u64 {
+/// Returns the counter `lost` or `left-out`.
+fn log_counter(server: &Server, what: &str) -> u64 {
     let text = server.client().run(&["cat", "/debug/server/log"]);
     let line = text.lines().find_map(|line| line.strip_prefix(what)).unwrap();
     line.trim().parse().unwrap()
 }
 
 #[test]
-fn a_log_that_nobody_reads_does_not_stop_the_server() {
+fn an_unread_log_does_not_stop_the_server() {
     let (mut server, unread) = Server::with_unread_log(&["-v"]);
-    // Two lines each: more than the pipe and the queue before it take.
-    provoke(&server, 2500);
-    assert!(counted(&server, "lost") > 0);
+    // Two lines each: more than fits in the pipe and the queue.
+    send_malformed(&server, 2500);
+    assert!(log_counter(&server, "lost") > 0);
     assert!(server.client().run(&["ls", "/"]).contains("branch"));
     let log = common::lines(unread);
-    let told = std::iter::from_fn(|| log.recv_timeout(PATIENCE).ok())
-        .find(|line| line.contains("are lost"));
+    let told = std::iter::from_fn(|| log.recv_timeout(TIMEOUT).ok())
+        .find(|line| line.contains("lines lost"));
     assert!(told.unwrap().contains("WARN"));
     assert!(server.end("TERM").success());
 }
 
 #[test]
-fn warnings_that_clients_provoke_are_one_a_second() {
+fn warnings_are_limited_to_one_a_second() {
     let (server, log) = Server::logging(&[], &[]);
     let begun = std::time::Instant::now();
-    provoke(&server, 300);
+    send_malformed(&server, 300);
     let seconds = begun.elapsed().as_secs() as usize;
-    assert!(counted(&server, "left-out") >= 290 - seconds as u64);
-    within("the rest is counted in the log", || {
+    assert!(log_counter(&server, "left-out") >= 290 - seconds as u64);
+    within("a summary of the suppressed lines", || {
         log.try_iter().any(|line| line.contains(" more like this one: "))
     });
-    let written = rest(server, &log).iter().filter(|line| line.contains("below 7")).count();
+    let written = end_log(server, &log).iter().filter(|line| line.contains("below 7")).count();
     assert!(written <= seconds + 2, "{written} lines in {seconds} s");
 }
 
 #[test]
-fn a_standard_output_that_nobody_reads_does_not_stop_the_start() {
+fn an_unread_standard_output_does_not_stop_the_start() {
     let here = Scratch::new("unread-output");
     let (_reader, mut writer) = std::io::pipe().unwrap();
     fcntl_setfl(&writer, OFlags::NONBLOCK).unwrap();
@@ -190,4 +198,21 @@ fn a_standard_output_that_nobody_reads_does_not_stop_the_start() {
     let client = Client { address: &address, dialect: "9p2000.L" };
     within("it serves", || client.command(&["ls", "/"]).output().unwrap().status.success());
     assert!(common::end(&mut server, "TERM").success());
+}
+
+#[test]
+fn an_address_that_is_not_loopback_warns_that_there_is_no_authentication() {
+    for (listen, expected) in [("tcp://0.0.0.0:0", true), ("tcp://127.0.0.1:0", false)] {
+        let options = ["--scratch", "--listen-9p", listen];
+        let mut server = Command::new(PROGRAM);
+        server.arg("serve").args(options).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut server = server.spawn().unwrap();
+        let address = common::lines(server.stdout.take().unwrap()).recv_timeout(TIMEOUT).unwrap();
+        let log = common::lines(server.stderr.take().unwrap());
+        assert!(next(&log).contains("Starting"));
+        assert!(common::end(&mut server, "TERM").success());
+        let warnings: Vec<String> =
+            log.iter().filter(|line| line.contains("no authentication")).collect();
+        assert_eq!(warnings.len(), usize::from(expected), "{address}: {warnings:?}");
+    }
 }

@@ -1,4 +1,4 @@
-//! After a burst the memory of `datakit serve` is what it was before.
+//! After a burst `datakit serve` returns the memory to the system.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic)]
 #![cfg(target_os = "linux")]
 
@@ -13,44 +13,44 @@ use datakit_core::wire::{Dialect, Fid, List, Numeric, Str, Tag, Tmessage as T};
 
 const MIB: usize = 1 << 20;
 
-/// Bytes that a process has in memory.
+/// Returns the resident set size in bytes.
 fn resident(server: &Server) -> usize {
     let statm = std::fs::read_to_string(format!("/proc/{}/statm", server.id())).unwrap();
     statm.split(' ').nth(1).unwrap().parse::<usize>().unwrap() * 4096
 }
 
-/// Has a burst take at least `much`, and its end give that back.
-fn comes_back<B>(server: &Server, much: usize, burst: impl FnOnce() -> B, end: impl FnOnce(B)) {
+/// Checks that a burst takes at least `min` bytes, and that its end returns them.
+fn check_returned<B>(server: &Server, min: usize, burst: impl FnOnce() -> B, end: impl FnOnce(B)) {
     let before = resident(server);
     let burst = burst();
-    let most = resident(server);
-    assert!(most >= before + much, "{} MiB, {} before", most / MIB, before / MIB);
+    let peak = resident(server);
+    assert!(peak >= before + min, "{} MiB, {} before", peak / MIB, before / MIB);
     end(burst);
     let ended = Instant::now();
     while resident(server) > before + 32 * MIB {
         let (seconds, now) = (ended.elapsed().as_secs(), resident(server));
         assert!(
             seconds < 10,
-            "after {seconds} s {} MiB, {} before, {} at most",
+            "after {seconds} s {} MiB, {} before, {} at the peak",
             now / MIB,
             before / MIB,
-            most / MIB
+            peak / MIB
         );
         std::thread::sleep(Duration::from_millis(20));
     }
 }
 
 #[test]
-fn a_removed_large_file_gives_its_memory_back() {
+fn removing_a_large_file_returns_its_memory() {
     let server = Server::scratch();
     let (client, here) = (server.client(), Scratch::new("memory-large"));
     std::fs::write(here.path("large"), vec![1; 300 * MIB]).unwrap();
     let write = || client.run(&["cp", &here.path("large"), ":/large"]);
-    comes_back(&server, 290 * MIB, write, |_| assert_eq!(client.run(&["rm", "/large"]), ""));
+    check_returned(&server, 290 * MIB, write, |_| assert_eq!(client.run(&["rm", "/large"]), ""));
 }
 
 #[test]
-fn many_removed_small_files_give_their_memory_back() {
+fn removing_many_small_files_returns_their_memory() {
     let server = Server::scratch();
     let (client, here) = (server.client(), Scratch::new("memory-small"));
     std::fs::create_dir(here.path("files")).unwrap();
@@ -59,15 +59,15 @@ fn many_removed_small_files_give_their_memory_back() {
     }
     let write = || client.run(&["cp", "-r", &here.path("files"), ":/files"]);
     let remove = |_| {
-        // What comes last is at the end of the heap.
+        // Keeps an allocation at the end of the heap.
         client.run(&["write", "/last", "x"]);
         client.run(&["rm", "-r", "/files"]);
     };
-    comes_back(&server, 80 * MIB, write, remove);
+    check_returned(&server, 80 * MIB, write, remove);
 }
 
-/// Asks for much, and reads none of it but the beginning.
-fn greedy(address: &str) -> TcpStream {
+/// Requests 63 MB and reads only the first bytes.
+fn request_much(address: &str) -> TcpStream {
     let mut socket = TcpStream::connect(address.strip_prefix("tcp://").unwrap()).unwrap();
     let mut requests = Vec::new();
     let mut send = |tag, request: &T<'_>| {
@@ -90,15 +90,15 @@ fn greedy(address: &str) -> TcpStream {
 }
 
 #[test]
-fn clients_that_read_nothing_give_their_memory_back_when_they_go() {
+fn disconnecting_clients_that_do_not_read_returns_their_memory() {
     let server = Server::scratch();
     let (client, here) = (server.client(), Scratch::new("memory-greedy"));
     std::fs::write(here.path("large"), vec![1; MIB]).unwrap();
     client.run(&["cp", &here.path("large"), ":/large"]);
     let connect = || {
-        let sockets: Vec<_> = (0..100).map(|_| greedy(server.address())).collect();
+        let sockets: Vec<_> = (0..100).map(|_| request_much(server.address())).collect();
         std::thread::sleep(Duration::from_millis(500));
         sockets
     };
-    comes_back(&server, 90 * MIB, connect, drop);
+    check_returned(&server, 90 * MIB, connect, drop);
 }

@@ -1,5 +1,5 @@
-//! What `datakit serve --listen-prometheus` shows, asked for in plain HTTP.
-// Clippy's allowance for tests ends at the functions they share.
+//! The metrics of `datakit serve --listen-prometheus`, over plain HTTP.
+// Clippy allows panics in tests only, not in functions that they share.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic)]
 
 mod common;
@@ -9,11 +9,11 @@ use std::net::TcpStream;
 use std::process::{Command, Stdio};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use common::{PATIENCE, PROGRAM, Server, within};
+use common::{PROGRAM, Server, TIMEOUT, within};
 use datakit_client::{Client, OpenMode, Options};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-/// A server with metrics, and HOST:PORT of these.
+/// Starts a server with metrics, and returns the HOST:PORT of the metrics.
 fn start(options: &[&str]) -> (Server, String) {
     let options: Vec<&str> =
         ["--listen-prometheus", "127.0.0.1:0"].iter().chain(options).copied().collect();
@@ -24,36 +24,36 @@ fn start(options: &[&str]) -> (Server, String) {
     (server, at)
 }
 
-/// The whole answer to this request line.
-fn ask(at: &str, request: &str) -> String {
+/// Sends a request line and returns the whole response.
+fn request(at: &str, line: &str) -> String {
     let mut socket = TcpStream::connect(at).unwrap();
-    socket.set_read_timeout(Some(PATIENCE)).unwrap();
-    write!(socket, "{request} HTTP/1.1\r\nHost: {at}\r\n\r\n").unwrap();
+    socket.set_read_timeout(Some(TIMEOUT)).unwrap();
+    write!(socket, "{line} HTTP/1.1\r\nHost: {at}\r\n\r\n").unwrap();
     let mut answer = String::new();
     socket.read_to_string(&mut answer).unwrap();
     answer
 }
 
-/// All metrics of one scrape.
+/// Returns the text of one scrape.
 fn scrape(at: &str) -> String {
-    let answer = ask(at, "GET /metrics");
+    let answer = request(at, "GET /metrics");
     let (head, body) = answer.split_once("\r\n\r\n").unwrap();
     assert!(head.starts_with("HTTP/1.1 200 OK\r\n"), "{head}");
     assert!(head.lines().any(|line| line == "content-type: text/plain; version=0.0.4"), "{head}");
     body.to_owned()
 }
 
-/// The value of a sample, by its name and labels.
+/// Returns the value of a sample by its name and labels.
 fn value(text: &str, sample: &str) -> f64 {
     let line = text.lines().find_map(|line| line.strip_prefix(sample)?.strip_prefix(' '));
     line.unwrap_or_else(|| panic!("no {sample} in\n{text}")).parse().unwrap()
 }
 
 #[test]
-fn only_a_get_of_metrics_is_answered() {
+fn only_get_metrics_is_served() {
     let (_server, at) = start(&[]);
     scrape(&at);
-    for request in [
+    for line in [
         "GET /",
         "GET /metrics/",
         "GET /favicon.ico",
@@ -61,10 +61,10 @@ fn only_a_get_of_metrics_is_answered() {
         "HEAD /metrics",
         "DELETE /metrics",
     ] {
-        let answer = ask(&at, request);
-        assert!(answer.starts_with("HTTP/1.1 400 Bad Request\r\n"), "{request}: {answer}");
+        let answer = request(&at, line);
+        assert!(answer.starts_with("HTTP/1.1 400 Bad Request\r\n"), "{line}: {answer}");
     }
-    assert!(ask(&at, "nonsense").starts_with("HTTP/1.1 400 Bad Request\r\n"));
+    assert!(request(&at, "nonsense").starts_with("HTTP/1.1 400 Bad Request\r\n"));
     scrape(&at);
 }
 
@@ -97,9 +97,9 @@ fn requests_and_bytes_are_counted() {
 }
 
 #[tokio::test]
-async fn connections_fids_and_waits_come_and_go() {
+async fn gauges_follow_connections_fids_and_blocked_requests() {
     let (server, at) = start(&[]);
-    let options = Options::default().timeout(PATIENCE);
+    let options = Options::default().timeout(TIMEOUT);
     let client = Client::connect(&server.address().parse().unwrap(), options).await.unwrap();
     let text = scrape(&at);
     assert_eq!(
@@ -110,13 +110,13 @@ async fn connections_fids_and_waits_come_and_go() {
 
     let mut events = client.open("/debug/server/events", OpenMode::READ).await.unwrap().watch();
     assert!(tokio::time::timeout(Duration::from_millis(1), events.next()).await.is_err());
-    within("a request that waits", || {
+    within("a blocked request", || {
         let text = scrape(&at);
         value(&text, "datakit_requests_waiting") == 1.0 && value(&text, "datakit_fids") > fids
     });
     drop((events, client));
     tokio::task::spawn_blocking(move || {
-        within("nobody", || {
+        within("no connection", || {
             let text = scrape(&at);
             ["datakit_connections", "datakit_fids", "datakit_requests_waiting"]
                 .iter()
@@ -129,12 +129,12 @@ async fn connections_fids_and_waits_come_and_go() {
 }
 
 #[test]
-fn the_log_is_counted_as_far_as_it_is_told() {
+fn logged_messages_are_counted() {
     let (server, at) = start(&[]);
     server.client().run(&["cat", "/debug/server/version"]);
     let text = scrape(&at);
     assert!(!text.contains("src=\"server\""), "{text}");
-    // The line about the start.
+    // The message about the start.
     assert_eq!(value(&text, "datakit_logs_messages_total{level=\"app\",src=\"program\"}"), 1.0);
     server.client().run(&["write", "/debug/src/server/level", "info"]);
     server.client().run(&["cat", "/debug/server/version"]);
@@ -144,7 +144,7 @@ fn the_log_is_counted_as_far_as_it_is_told() {
 }
 
 #[test]
-fn the_process_and_what_nobody_counts_yet() {
+fn process_metrics_and_zero_counters_are_shown() {
     let (_server, at) = start(&[]);
     let text = scrape(&at);
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs_f64();
@@ -169,7 +169,7 @@ fn the_process_and_what_nobody_counts_yet() {
 }
 
 #[test]
-fn a_silent_connection_does_not_keep_others_out() {
+fn silent_connections_do_not_block_a_scrape() {
     let (_server, at) = start(&[]);
     let silent: Vec<TcpStream> = (0..3).map(|_| TcpStream::connect(&at).unwrap()).collect();
     scrape(&at);
@@ -177,7 +177,7 @@ fn a_silent_connection_does_not_keep_others_out() {
 }
 
 #[test]
-fn an_address_that_cannot_be_had_says_why() {
+fn an_unusable_address_is_explained() {
     let (_server, at) = start(&[]);
     let refused = |address: &str| {
         let options = ["serve", "--url", "tcp://127.0.0.1:0", "--listen-prometheus", address];
@@ -187,11 +187,14 @@ fn an_address_that_cannot_be_had_says_why() {
     };
     let hint = "Address already in use; choose another port, or 0 for any free one";
     assert_eq!(refused(&at), format!("datakit: cannot listen on http://{at}/metrics: {hint}\n"));
-    assert!(refused("localhost").contains("use port or host:port"));
+    let options = ["serve", "--listen-prometheus", "localhost"];
+    let output = Command::new(PROGRAM).args(options).output().unwrap();
+    assert_eq!(output.status.code(), Some(2));
+    assert!(String::from_utf8(output.stderr).unwrap().contains("use PORT or HOST:PORT"));
 }
 
 #[test]
-fn a_port_alone_is_that_of_all_interfaces() {
+fn a_port_alone_listens_on_all_interfaces() {
     let server = Server::start("tcp://127.0.0.1:0", &["--listen-prometheus", "0"]);
     let line = server.line();
     let port = line
@@ -202,7 +205,7 @@ fn a_port_alone_is_that_of_all_interfaces() {
 }
 
 #[tokio::test]
-async fn one_address_does_not_keep_others_from_the_metrics() {
+async fn one_address_cannot_use_all_connections() {
     let (_server, at) = start(&["--scratch"]);
     let _silent: Vec<TcpStream> = (0..40).map(|_| TcpStream::connect(&at).unwrap()).collect();
     let socket = tokio::net::TcpSocket::new_v4().unwrap();
@@ -210,7 +213,7 @@ async fn one_address_does_not_keep_others_from_the_metrics() {
     let mut socket = socket.connect(at.parse().unwrap()).await.unwrap();
     socket.write_all(b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n").await.unwrap();
     let mut answer = String::new();
-    // Sooner than the silent ones are given up.
+    // Before the silent connections time out.
     tokio::time::timeout(Duration::from_secs(5), socket.read_to_string(&mut answer))
         .await
         .unwrap()

@@ -1,5 +1,5 @@
-//! A repository that lacks some of its objects, or has damaged ones: every command says so, and
-//! shows and copies the rest.
+//! A repository with missing or damaged objects: every command reports them, and shows and copies the
+//! rest.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic)]
 
 mod common;
@@ -20,7 +20,7 @@ fn git(dir: &Path, arguments: &[&str]) -> String {
     String::from_utf8(output.stdout).unwrap().trim().to_owned()
 }
 
-/// What is done to an object.
+/// Damage to the file of an object.
 enum Damage {
     Removed,
     Emptied,
@@ -29,7 +29,7 @@ enum Damage {
 }
 
 impl Damage {
-    fn happens_to(&self, path: &PathBuf) {
+    fn apply(&self, path: &PathBuf) {
         let bytes = std::fs::read(path).unwrap();
         std::fs::remove_file(path).unwrap();
         match self {
@@ -44,8 +44,8 @@ impl Damage {
 
 const WHOLE: [&str; 3] = ["a", "d/whole", "z"];
 
-/// A bare repository whose `master` has `a`, `b`, `d/whole`, `e/f`, `link` and `z`; the objects of
-/// `b`, `e` and `link` are damaged.
+/// Creates a bare repository whose `master` contains `a`, `b`, `d/whole`, `e/f`, `link` and `z`.
+/// Damages the objects of `b`, `e` and `link`.
 fn damaged(scratch: &Scratch, damage: &Damage) -> (PathBuf, [String; 3]) {
     let (bare, work) = (scratch.0.join("bare"), scratch.0.join("work"));
     for dir in [&bare, &work] {
@@ -58,7 +58,7 @@ fn damaged(scratch: &Scratch, damage: &Damage) -> (PathBuf, [String; 3]) {
         std::fs::create_dir(work.join(dir)).unwrap();
     }
     for file in ["a", "b", "d/whole", "e/f", "z"] {
-        // Long enough that half of the object is not all of its content.
+        // Long enough for half of the object to lack content.
         std::fs::write(work.join(file), format!("content of {file}, ").repeat(2000)).unwrap();
     }
     std::os::unix::fs::symlink("target", work.join("link")).unwrap();
@@ -66,14 +66,14 @@ fn damaged(scratch: &Scratch, damage: &Damage) -> (PathBuf, [String; 3]) {
     git(&work, &["commit", "-q", "-m", "all"]);
     git(&work, &["push", "-q", bare.to_str().unwrap(), "master"]);
     let ids = ["b", "e", "link"].map(|path| git(&bare, &["rev-parse", &format!("master:{path}")]));
-    // Written one by one, not in a pack.
+    // The objects are loose, not in a pack.
     assert!(
         git(&bare, &["count-objects"]).starts_with("10 "),
         "{}",
         git(&bare, &["count-objects"])
     );
     for id in &ids {
-        damage.happens_to(&bare.join("objects").join(&id[..2]).join(&id[2..]));
+        damage.apply(&bare.join("objects").join(&id[..2]).join(&id[2..]));
     }
     (bare, ids)
 }
@@ -88,7 +88,7 @@ fn run(client: &Client<'_>, arguments: &[&str]) -> (bool, String, String) {
 }
 
 #[test]
-fn missing_objects_are_errors_and_hide_nothing_else() {
+fn missing_objects_are_reported_and_hide_nothing_else() {
     let scratch = Scratch::new("missing");
     for damage in [Damage::Removed, Damage::Emptied, Damage::Scrambled, Damage::CutOff] {
         let (bare, [b, e, _]) = damaged(&scratch, &damage);
@@ -99,7 +99,7 @@ fn missing_objects_are_errors_and_hide_nothing_else() {
             for top in ["branch/master/ro".to_owned(), format!("snapshots/{commit}/ro")] {
                 let (_, names, error) = run(&client, &["ls", &top]);
                 assert_eq!(names, "a\nb\nd\ne\nlink\nz\n", "{dialect} {error}");
-                // One that is cut off still has its length in front.
+                // An object that is cut off still begins with its length.
                 if !matches!(damage, Damage::CutOff) {
                     let (ok, lines, errors) = run(&client, &["ls", "-l", &top]);
                     assert!(
@@ -150,7 +150,7 @@ fn missing_objects_are_errors_and_hide_nothing_else() {
 }
 
 #[test]
-fn a_partial_clone_says_so_at_the_start() {
+fn a_partial_clone_is_reported_at_the_start() {
     let scratch = Scratch::new("partial");
     let (bare, _) = damaged(&scratch, &Damage::Removed);
     let work = scratch.0.join("work");
@@ -160,7 +160,7 @@ fn a_partial_clone_says_so_at_the_start() {
     let from = format!("file://{}", work.display());
     git(&work, &["clone", "-q", "--bare", "--filter=blob:none", &from, &partial]);
     let (server, log) = Server::logging(&["--git", &partial], &[]);
-    let line = log.recv_timeout(common::PATIENCE).unwrap();
+    let line = log.recv_timeout(common::TIMEOUT).unwrap();
     assert!(line.contains("partial clone"), "{line}");
     let client = Client { address: server.address(), dialect: "9P2000.u" };
     let (ok, _, error) = run(&client, &["cat", "branch/master/ro/a"]);

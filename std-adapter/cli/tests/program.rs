@@ -1,6 +1,5 @@
-//! The program against itself: `datakit serve` in one process, the commands in others, in every
-//! dialect.
-// Clippy's allowance for tests ends at the functions they share.
+//! Client commands against `datakit serve`, in every dialect.
+// Clippy allows panics in tests only, not in functions that they share.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic)]
 
 mod common;
@@ -11,10 +10,10 @@ use std::net::TcpListener;
 use std::os::unix::ffi::OsStrExt;
 use std::process::{Command, Stdio};
 
-use common::{Client, PATIENCE, PROGRAM, Scratch, Server, end, in_every_dialect, lines, within};
+use common::{Client, PROGRAM, Scratch, Server, TIMEOUT, end, in_every_dialect, lines, within};
 
 #[test]
-fn a_text_is_written_and_read_back() {
+fn cat_prints_what_write_wrote() {
     in_every_dialect(|client| {
         client.run(&["write", "/a", "hello\n"]);
         assert_eq!(client.run(&["cat", "/a", "a"]), "hello\nhello\n");
@@ -57,7 +56,7 @@ fn errors_name_the_path_and_the_reason() {
                 client.dialect
             );
         }
-        // What is none is the file on the way.
+        // Dialects with texts name the file that is not a directory.
         let reason = if client.dialect == "9P2000.L" {
             "Is not a directory"
         } else {
@@ -100,7 +99,7 @@ fn directories_are_listed_moved_and_removed() {
 }
 
 #[test]
-fn files_are_copied_both_ways_but_not_onto_themselves() {
+fn cp_copies_both_ways_but_not_a_file_onto_itself() {
     let dir = Scratch::new("cp");
     let content: Vec<u8> = (0..1_700_000u32).map(|n| (n / 7) as u8).collect();
     let (from, to) = (dir.path("from"), dir.path("to"));
@@ -123,7 +122,7 @@ fn files_are_copied_both_ways_but_not_onto_themselves() {
 }
 
 #[test]
-fn directories_are_copied_both_ways() {
+fn cp_r_copies_directories_both_ways() {
     in_every_dialect(|client| {
         let dir = Scratch::new("cp-r");
         let from = dir.0.join("from");
@@ -144,8 +143,7 @@ fn directories_are_copied_both_ways() {
         client.run(&["cp", "-r", typed, ":/"]);
         client.run(&["cp", "--recursive", ":from", ":copy"]);
         client.run(&["cp", "-r", ":copy", &dir.path("to")]);
-        // The target is a directory now: the copy goes into it; a second one on top of it changes
-        // nothing.
+        // The target is a directory now, so the copy goes into it. Copying again changes nothing.
         client.run(&["cp", "-r", ":copy", &dir.path("to")]);
         client.run(&["cp", "-r", ":copy", &dir.path("to")]);
 
@@ -158,15 +156,15 @@ fn directories_are_copied_both_ways() {
             );
             assert_eq!(std::fs::read_link(to.join("link")).is_ok(), links);
         }
-        let inside = "datakit: :from: a directory is not copied into itself\n";
+        let inside = "datakit: :from: cannot copy a directory into itself\n";
         assert_eq!(client.fail(&["cp", "-r", ":from", ":from/deep"]), inside);
         assert_eq!(client.fail(&["cp", "-r", ":from", ":/"]), inside);
     });
 }
 
-/// A server could send a link to somewhere first, and a directory of that name later.
+/// A server could first send a link, and later a directory with the name of the link.
 #[test]
-fn nothing_is_copied_through_a_link() {
+fn cp_does_not_write_through_a_link() {
     let (server, dir) = (Server::scratch(), Scratch::new("cp-link"));
     let client = server.client();
     client.run(&["mkdir", "d", "d/sub"]);
@@ -175,15 +173,12 @@ fn nothing_is_copied_through_a_link() {
     std::fs::create_dir(dir.0.join("elsewhere")).unwrap();
     std::os::unix::fs::symlink("../../elsewhere", dir.0.join("to/d/sub")).unwrap();
     let text = client.fail(&["cp", "-r", ":d", &dir.path("to")]);
-    assert_eq!(
-        text,
-        format!("datakit: {}: nothing is copied through a link\n", dir.path("to/d/sub"))
-    );
+    assert_eq!(text, format!("datakit: {}: will not copy through a link\n", dir.path("to/d/sub")));
     assert_eq!(std::fs::read_dir(dir.0.join("elsewhere")).unwrap().count(), 0);
 }
 
 #[test]
-fn names_need_not_be_utf8() {
+fn names_may_contain_any_bytes() {
     in_every_dialect(|client| {
         let bytes = |path: &'static [u8]| OsStr::from_bytes(path);
         client.bytes(&[bytes(b"mkdir"), bytes(b"d\xff")]);
@@ -202,16 +197,16 @@ fn names_need_not_be_utf8() {
     });
 }
 
-/// What differs from run to run, left out of a JSON text line by line.
-fn steady(json: &str) -> String {
+/// Replaces the values that differ between runs.
+fn normalize(json: &str) -> String {
     let varies = ["owner", "group", "accessed", "modified", "version", "path"];
-    let steady = |line: &str| match line.split_once("\": ") {
+    let normalize = |line: &str| match line.split_once("\": ") {
         Some((key, value)) if varies.contains(&key.trim().trim_matches('"')) => {
             format!("{key}\": _{}\n", if value.ends_with(',') { "," } else { "" })
         }
         _ => format!("{line}\n"),
     };
-    json.lines().map(steady).collect()
+    json.lines().map(normalize).collect()
 }
 
 const FILE: &str = r#"{
@@ -269,24 +264,24 @@ const TREE: &str = r#"{
 "#;
 
 #[test]
-fn json_is_as_it_was() {
+fn json_output_has_a_fixed_form() {
     let server = Server::scratch();
     let client = server.client();
     client.run(&["mkdir", "d"]);
     client.run(&["write", "d/f", "12345"]);
-    assert_eq!(steady(&client.run(&["stat", "--json", "d/f"])), FILE);
+    assert_eq!(normalize(&client.run(&["stat", "--json", "d/f"])), FILE);
     let indented: String = FILE.lines().map(|line| format!("  {line}\n")).collect();
-    assert_eq!(steady(&client.run(&["ls", "--json", "d"])), format!("[\n{indented}]\n"));
-    assert_eq!(steady(&client.run(&["tree", "--json", "d"])), TREE);
+    assert_eq!(normalize(&client.run(&["ls", "--json", "d"])), format!("[\n{indented}]\n"));
+    assert_eq!(normalize(&client.run(&["tree", "--json", "d"])), TREE);
     client.run(&["mkdir", "empty"]);
     assert_eq!(client.run(&["ls", "--json", "empty"]), "[]\n");
 }
 
 #[test]
-fn what_cannot_be_written_in_debug_shows_no_write_bit() {
+fn read_only_files_in_debug_have_no_write_bit() {
     let server = Server::start("tcp://127.0.0.1:0", &[]);
     let client = server.client();
-    let due = [
+    let expected = [
         ("/", 0o555),
         ("debug", 0o555),
         ("debug/server", 0o555),
@@ -298,7 +293,7 @@ fn what_cannot_be_written_in_debug_shows_no_write_bit() {
         ("debug/src/server/doc", 0o444),
         ("debug/src/server/level", 0o664),
     ];
-    for (path, mode) in due {
+    for (path, mode) in expected {
         let stat: serde_json::Value =
             serde_json::from_str(&client.run(&["stat", "--json", path])).unwrap();
         assert_eq!(stat["mode"], mode, "{path}");
@@ -312,10 +307,10 @@ fn flushes(client: &Client<'_>) -> u32 {
     line.split(' ').next().unwrap().parse().unwrap()
 }
 
-/// Each connection makes events, so they are made until the stream delivers one. An interrupt
-/// between two reads has nothing to flush; then it is done again.
+/// Connects until the stream delivers an event. An interrupt between two reads has nothing to flush,
+/// so the test repeats until a flush is counted.
 #[test]
-fn a_stream_is_watched_until_an_interrupt_and_flushed() {
+fn an_interrupt_ends_watch_and_flushes_the_read() {
     let server = Server::start("tcp://127.0.0.1:0", &[]);
     for dialect in ["9P2000", "9P2000.u", "9P2000.L"] {
         let client = Client { address: server.address(), dialect };
@@ -341,7 +336,7 @@ fn a_stream_is_watched_until_an_interrupt_and_flushed() {
 }
 
 #[test]
-fn a_watched_file_that_goes_with_the_server_is_an_error() {
+fn watch_fails_when_the_server_ends() {
     let mut server = Server::start("tcp://127.0.0.1:0", &[]);
     let client = server.client();
     let mut command = client.command(&["watch", "/debug/server/events"]);
@@ -353,13 +348,13 @@ fn a_watched_file_that_goes_with_the_server_is_an_error() {
         events.try_recv().is_ok()
     });
     assert!(server.end("TERM").success());
-    let error = errors.recv_timeout(PATIENCE).unwrap();
+    let error = errors.recv_timeout(TIMEOUT).unwrap();
     assert!(error.starts_with("datakit: /debug/server/events: connection lost: "), "{error}");
     assert_eq!(watch.wait().unwrap().code(), Some(1));
 }
 
 #[test]
-fn completions_know_the_commands() {
+fn completions_contain_the_commands() {
     for shell in ["bash", "elvish", "fish", "powershell", "zsh"] {
         let output = Command::new(PROGRAM).args(["completions", shell]).output().unwrap();
         let text = String::from_utf8(output.stdout).unwrap();
@@ -371,7 +366,7 @@ fn completions_know_the_commands() {
 }
 
 #[test]
-fn nobody_listens() {
+fn a_refused_connection_names_the_address() {
     let output =
         Command::new(PROGRAM).args(["-a", "unix:///nonexistent/socket", "ls"]).output().unwrap();
     assert_eq!(output.status.code(), Some(1));
@@ -380,7 +375,7 @@ fn nobody_listens() {
 }
 
 #[test]
-fn a_server_that_says_nothing_is_given_up() {
+fn a_silent_server_times_out() {
     let silent = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = format!("tcp://{}", silent.local_addr().unwrap());
     let client = Client { address: &address, dialect: "9p2000.L" };
@@ -391,17 +386,17 @@ fn a_server_that_says_nothing_is_given_up() {
 }
 
 #[test]
-fn options_without_an_effect_are_errors() {
+fn options_of_another_command_are_usage_errors() {
     for (arguments, text) in [
-        (&["--scratch", "ls"][..], "'--scratch' is an option of `serve`"),
-        (&["--url", "tcp://127.0.0.1:0", "cat", "x"], "'--listen-9p' is an option of `serve`"),
-        (&["--max-fids", "3", "serve"], "'--max-fids' is an option of `serve`"),
-        (&["serve", "-a", "tcp://127.0.0.1:0"], "'--address' is for connecting"),
-        (&["--timeout", "3"], "'--timeout' is for connecting"),
+        (&["--scratch", "ls"][..], "unexpected argument 'ls' found"),
+        (&["ls", "--scratch"], "unexpected argument '--scratch' found"),
+        (&["serve", "-a", "tcp://127.0.0.1:0"], "unexpected argument '-a' found"),
+        (&["-a", "tcp://127.0.0.1:0", "serve"], "`serve` does not connect to a server"),
+        (&["--timeout", "3"], "'datakit' requires a subcommand"),
     ] {
         let output = Command::new(PROGRAM).args(arguments).output().unwrap();
-        assert_eq!(output.status.code(), Some(1), "{arguments:?}");
+        assert_eq!(output.status.code(), Some(2), "{arguments:?}");
         let error = String::from_utf8(output.stderr).unwrap();
-        assert!(error.starts_with(&format!("error: {text}")), "{arguments:?}: {error}");
+        assert!(error.contains(text), "{arguments:?}: {error}");
     }
 }

@@ -331,8 +331,13 @@ impl Node {
         }
     }
 
-    /// Trenameat: this directory's `oldname` becomes `newname` in `dir`.
-    pub(crate) async fn rename_at(&self, oldname: &[u8], dir: &Node, newname: &[u8]) -> Result<()> {
+    /// Renames the entry `oldname` of this directory to `newname` in `dir`, by Trenameat. Whether it
+    /// replaces what has that name is up to the server.
+    ///
+    /// # Errors
+    /// [`Error::Server`] if the server refuses it; the dialects other than 9P2000.L have no such
+    /// request.
+    pub async fn rename_at(&self, oldname: &[u8], dir: &Node, newname: &[u8]) -> Result<()> {
         let (olddirfid, newdirfid) = (self.fid(), dir.fid());
         let (oldname, newname) = (Str(oldname), Str(newname));
         self.done(&T::Renameat { olddirfid, oldname, newdirfid, newname }).await

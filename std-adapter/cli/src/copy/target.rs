@@ -1,4 +1,4 @@
-//! Where a copy goes, and how a file gets there whole or not at all.
+//! The target of a copy, and how a file gets there complete or not at all.
 
 use std::ffi::{OsStr, OsString};
 use std::io;
@@ -8,295 +8,396 @@ use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use datakit_client::{Client, Error, OpenMode};
-use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags};
+use datakit_client::{Client, Dialect, Error, File, FileType, Node, OpenMode};
+use rustix::fs::{AtFlags, CWD, FileType as HostType, Mode, OFlags};
 
-use super::{End, reason};
-use crate::commands::{Done, at};
-use crate::path::{Place, ServerPath};
+use super::parts::{Part, PartGuard, Parts};
+use super::transfer::{HostFile, Sink};
+use super::{CopyError, is_dir};
+use crate::error::{CliError, CliResult, at, io_reason};
+use crate::operand::{Location, ServerPath};
+use crate::parallel::is_exhausted;
 
-const THROUGH_A_LINK: &str = "nothing is copied through a link";
-/// A directory that is entered by itself, not by a link.
+const THROUGH_A_LINK: &str = "will not copy through a link";
+/// Opens a directory, but not through a link.
 const ENTER: OFlags = OFlags::DIRECTORY.union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
 
-/// A directory that files are copied into. On this machine it is open, so a link that appears later
-/// leads nowhere else.
+/// A directory that files are copied into. It is open, so a link that replaces it later leads
+/// nowhere else.
 #[derive(Clone)]
-pub(crate) enum Dir {
+pub(super) enum TargetDir {
     Host(Arc<OwnedFd>, PathBuf),
-    Server(ServerPath),
+    Server { node: Arc<Node>, path: ServerPath, is_new: bool },
 }
 
-/// A name in a directory; there may be nothing yet.
-pub(crate) enum Target {
-    Host { dir: Arc<OwnedFd>, name: OsString, path: PathBuf },
-    Server(ServerPath),
+/// A name in a directory, which need not exist.
+pub(super) enum Target {
+    Host {
+        dir: Arc<OwnedFd>,
+        name: OsString,
+        path: PathBuf,
+    },
+    /// `is_new`: this command created the directory, so the name is free.
+    Server {
+        dir: Arc<Node>,
+        path: ServerPath,
+        is_new: bool,
+    },
 }
 
-/// The destination as it was typed.
-pub(crate) enum Top {
-    /// A directory that is there.
-    Dir(Dir),
+/// The target as it was typed.
+pub(super) enum Destination {
+    /// An existing directory.
+    Dir(TargetDir),
     Name(Target),
 }
 
-impl Top {
-    /// What is typed as a directory that is there means the name `last` in it.
-    pub(crate) async fn new(client: &Client, place: &Place, last: &[u8]) -> Done<Top> {
-        let top = match place {
-            Place::Host(path) => host_top(path).map_err(at(place))?,
-            Place::Server(path) if super::is_dir(client, place).await => {
-                Top::Dir(Dir::Server(path.clone()))
+impl Destination {
+    /// Looks up a target. An existing directory stands for the name `last` in it.
+    pub(super) async fn new(
+        client: &Client,
+        location: &Location,
+        last: &[u8],
+    ) -> CliResult<Destination> {
+        let destination = match location {
+            Location::Host(path) => host_destination(path).map_err(at(location))?,
+            Location::Server(path) if is_dir(client, location).await => {
+                let node = Arc::new(client.walk(path).await.map_err(at(location))?);
+                let (path, is_new) = (path.clone(), false);
+                Destination::Dir(TargetDir::Server { node, path, is_new })
             }
-            Place::Server(path) => Top::Name(Target::Server(path.clone())),
+            Location::Server(path) => {
+                let dir = client.walk(path.parent()).await.map_err(at(location))?;
+                let (dir, path, is_new) = (Arc::new(dir), path.clone(), false);
+                Destination::Name(Target::Server { dir, path, is_new })
+            }
+            Location::Stdio => return Err(at(location)("only one file can be copied to it")),
         };
-        Ok(match top {
+        Ok(match destination {
             // The source has no name of its own.
-            Top::Dir(dir) if matches!(last, b"" | b"." | b"..") => Top::Dir(dir),
-            Top::Dir(dir) => Top::Name(dir.join(last)),
-            name @ Top::Name(_) => name,
+            Destination::Dir(dir) if matches!(last, b"" | b"." | b"..") => Destination::Dir(dir),
+            Destination::Dir(dir) => Destination::Name(dir.join(last)),
+            name @ Destination::Name(_) => name,
         })
     }
 }
 
-fn host_top(path: &Path) -> Done<Top> {
+fn host_destination(path: &Path) -> Result<Destination, String> {
     let open =
         |path: &Path| rustix::fs::open(path, OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty());
     let Some(name) = path.file_name() else {
-        let dir = open(path).map_err(system)?;
-        return Ok(Top::Dir(Dir::Host(Arc::new(dir), path.to_owned())));
+        let dir = open(path).map_err(errno_reason)?;
+        return Ok(Destination::Dir(TargetDir::Host(Arc::new(dir), path.to_owned())));
     };
     let parent = match path.parent() {
-        // The links of an absolute path are the system's or the user's. A relative one may lead
-        // through an earlier copy.
-        Some(parent) if parent.is_absolute() => open(parent).map_err(system)?,
+        // Links in an absolute path are the system's or the user's. A relative path may lead through
+        // a link that an earlier copy created.
+        Some(parent) if parent.is_absolute() => open(parent).map_err(errno_reason)?,
         parent => enter_all(parent.unwrap_or(Path::new("")))?,
     };
-    let target =
-        Target::Host { dir: Arc::new(parent), name: name.to_owned(), path: path.to_owned() };
-    Ok(match target.existing_dir()? {
-        Some(dir) => Top::Dir(dir),
-        None => Top::Name(target),
+    let (dir, name) = (Arc::new(parent), name.to_owned());
+    Ok(match existing_dir(&dir, &name, path)? {
+        Some(dir) => Destination::Dir(dir),
+        None => Destination::Name(Target::Host { dir, name, path: path.to_owned() }),
     })
 }
 
-/// Opens a relative path, none of whose names may be a link.
-fn enter_all(path: &Path) -> Done<OwnedFd> {
-    let mut dir = rustix::fs::openat(CWD, ".", ENTER, Mode::empty()).map_err(system)?;
+/// Opens a relative path in which no name is a link.
+fn enter_all(path: &Path) -> Result<OwnedFd, String> {
+    let mut dir = rustix::fs::openat(CWD, ".", ENTER, Mode::empty()).map_err(errno_reason)?;
     for name in path.components().filter(|name| *name != Component::CurDir) {
         dir = enter(&dir, name.as_os_str())?;
     }
     Ok(dir)
 }
 
-fn enter(dir: &OwnedFd, name: &OsStr) -> Done<OwnedFd> {
+fn enter(dir: &OwnedFd, name: &OsStr) -> Result<OwnedFd, String> {
     rustix::fs::openat(dir, name, ENTER, Mode::empty()).map_err(|error| match kind_of(dir, name) {
-        Ok(Some(FileType::Symlink)) => THROUGH_A_LINK.to_owned(),
-        _ => system(error),
+        Ok(Some(HostType::Symlink)) => THROUGH_A_LINK.to_owned(),
+        _ => errno_reason(error),
     })
 }
 
-/// What has this name; `None` is nothing.
-fn kind_of(dir: &OwnedFd, name: &OsStr) -> Done<Option<FileType>> {
+/// Returns the type of a directory entry; `None` if there is no such entry.
+fn kind_of(dir: &OwnedFd, name: &OsStr) -> Result<Option<HostType>, String> {
     match rustix::fs::statat(dir, name, AtFlags::SYMLINK_NOFOLLOW) {
-        Ok(stat) => Ok(Some(FileType::from_raw_mode(stat.st_mode))),
+        Ok(stat) => Ok(Some(HostType::from_raw_mode(stat.st_mode))),
         Err(rustix::io::Errno::NOENT) => Ok(None),
-        Err(error) => Err(system(error)),
+        Err(error) => Err(errno_reason(error)),
     }
 }
 
-/// The system's text without its number.
-fn system(error: rustix::io::Errno) -> String {
-    reason(&io::Error::from(error))
+/// Opens a directory entry if it is a directory.
+fn existing_dir(
+    dir: &Arc<OwnedFd>,
+    name: &OsStr,
+    path: &Path,
+) -> Result<Option<TargetDir>, String> {
+    match kind_of(dir, name)? {
+        Some(HostType::Directory) => {
+            Ok(Some(TargetDir::Host(Arc::new(enter(dir, name)?), path.to_owned())))
+        }
+        Some(HostType::Symlink) => Err(THROUGH_A_LINK.to_owned()),
+        _ => Ok(None),
+    }
 }
 
-impl Dir {
-    pub(crate) fn join(&self, name: &[u8]) -> Target {
+fn errno_reason(error: rustix::io::Errno) -> String {
+    io_reason(&io::Error::from(error))
+}
+
+impl TargetDir {
+    pub(super) fn join(&self, name: &[u8]) -> Target {
         match self {
-            Dir::Host(dir, path) => {
+            TargetDir::Host(dir, path) => {
                 let name = OsStr::from_bytes(name);
                 Target::Host { dir: dir.clone(), name: name.to_owned(), path: path.join(name) }
             }
-            Dir::Server(path) => Target::Server(path.join(name)),
+            TargetDir::Server { node, path, is_new } => {
+                Target::Server { dir: node.clone(), path: path.join(name), is_new: *is_new }
+            }
+        }
+    }
+}
+
+/// A file that is open for writing.
+pub(super) struct Staged {
+    pub(super) sink: Sink,
+    pub(super) staging: Staging,
+}
+
+/// How a file is written.
+pub(super) enum Staging {
+    /// Under a temporary name. The complete file is renamed.
+    Renamed(PartGuard),
+    /// In place, since nothing else is possible: a device, a control file, a directory that takes no
+    /// new names. The guard holds a file that was created here.
+    InPlace(PartGuard),
+}
+
+impl Staging {
+    pub(super) fn into_part(self) -> PartGuard {
+        match self {
+            Staging::Renamed(part) | Staging::InPlace(part) => part,
         }
     }
 }
 
 impl Target {
-    /// As it is shown, and as a place of the server is compared.
-    pub(crate) fn place(&self) -> Place {
+    /// Returns the path to show.
+    pub(super) fn location(&self) -> Location {
         match self {
-            Target::Host { path, .. } => Place::Host(path.clone()),
-            Target::Server(path) => Place::Server(path.clone()),
+            Target::Host { path, .. } => Location::Host(path.clone()),
+            Target::Server { path, .. } => Location::Server(path.clone()),
         }
     }
 
-    fn existing_dir(&self) -> Done<Option<Dir>> {
-        let Target::Host { dir, name, path } = self else { return Ok(None) };
-        match kind_of(dir, name)? {
-            Some(FileType::Directory) => {
-                Ok(Some(Dir::Host(Arc::new(enter(dir, name)?), path.clone())))
-            }
-            Some(FileType::Symlink) => Err(THROUGH_A_LINK.to_owned()),
-            _ => Ok(None),
-        }
+    fn error(&self, error: impl std::fmt::Display) -> CliError {
+        at(&self.location())(error)
     }
 
-    /// Makes the directory, or takes the one that is there.
-    pub(crate) async fn make_dir(&self, client: &Client) -> Done<Dir> {
+    fn client_error(&self, error: &Error) -> CopyError {
+        CopyError::of_target(&self.location(), error)
+    }
+
+    /// Creates the directory, or opens the existing one.
+    pub(super) async fn create_dir(&self, client: &Client) -> CliResult<TargetDir> {
         match self {
             Target::Host { dir, name, path } => {
-                if let Some(there) = self.existing_dir()? {
-                    return Ok(there);
-                }
-                rustix::fs::mkdirat(dir, name.as_os_str(), Mode::from_raw_mode(0o777))
-                    .map_err(system)?;
-                Ok(Dir::Host(Arc::new(enter(dir, name)?), path.clone()))
+                let create = || {
+                    if let Some(existing) = existing_dir(dir, name, path)? {
+                        return Ok(existing);
+                    }
+                    rustix::fs::mkdirat(dir, name.as_os_str(), Mode::from_raw_mode(0o777))
+                        .map_err(errno_reason)?;
+                    Ok(TargetDir::Host(Arc::new(enter(dir, name)?), path.clone()))
+                };
+                create().map_err(|error: String| self.error(error))
             }
-            Target::Server(path) => match client.mkdir(path, 0o777).await {
-                Err(error) if !super::is_dir(client, &self.place()).await => Err(error.to_string()),
-                _ => Ok(Dir::Server(path.clone())),
-            },
+            Target::Server { dir, path, .. } => {
+                let created = dir.mkdir(path.last(), 0o777).await;
+                let location = self.location();
+                if let Err(error) = &created
+                    && !is_dir(client, &location).await
+                {
+                    return Err(self.error(error));
+                }
+                let node = dir.walk(path.last()).await.map_err(|error| self.error(error))?;
+                let (node, path) = (Arc::new(node), path.clone());
+                Ok(TargetDir::Server { node, path, is_new: created.is_ok() })
+            }
         }
     }
 
-    /// Makes a symbolic link, if it is not there already.
-    pub(crate) async fn link(&self, client: &Client, to: &[u8]) -> Done {
-        let (made, there) = match self {
+    /// Creates a symbolic link, unless the same link exists.
+    pub(super) async fn create_link(&self, client: &Client, to: &[u8]) -> CliResult {
+        let (created, existing) = match self {
             Target::Host { dir, name, .. } => (
-                rustix::fs::symlinkat(OsStr::from_bytes(to), dir, name.as_os_str()).map_err(system),
+                rustix::fs::symlinkat(OsStr::from_bytes(to), dir, name.as_os_str())
+                    .map_err(errno_reason),
                 rustix::fs::readlinkat(dir, name.as_os_str(), Vec::new())
                     .ok()
                     .map(std::ffi::CString::into_bytes),
             ),
-            Target::Server(path) => (
-                client.symlink(path, to).await.map_err(|error| error.to_string()),
+            Target::Server { dir, path, .. } => (
+                dir.symlink(path.last(), to).await.map_err(|error| error.to_string()),
                 client.read_link(path).await.ok().map(|target| target.as_bytes().to_vec()),
             ),
         };
-        if there.as_deref() == Some(to) { Ok(()) } else { made }
+        if existing.as_deref() == Some(to) {
+            return Ok(());
+        }
+        created.map_err(|error| self.error(error))
     }
-}
 
-/// What is to be removed when a copy is not finished.
-pub(crate) enum Unfinished {
-    Host(Arc<OwnedFd>, OsString),
-    Server(ServerPath),
-}
-
-impl Unfinished {
-    pub(crate) async fn remove(self, client: &Client) {
-        // Nothing to be done about a failure: the name says that it is a part.
+    /// Opens a file for the copy: under a temporary name if the tree allows it.
+    pub(super) async fn open(&self, client: &Client, parts: &Parts) -> Result<Staged, CopyError> {
         match self {
-            Unfinished::Host(dir, name) => drop(rustix::fs::unlinkat(dir, name, AtFlags::empty())),
-            Unfinished::Server(path) => drop(client.remove(path).await),
+            Target::Host { dir, name, .. } => {
+                open_host(dir, name, parts).map_err(|error| self.error(error).into())
+            }
+            Target::Server { dir, path, is_new } => {
+                let beside = open_beside(client, dir, path, *is_new, parts).await;
+                match beside.map_err(|error| self.client_error(&error))? {
+                    Some((file, part)) => {
+                        Ok(Staged { sink: Sink::Server(file), staging: Staging::Renamed(part) })
+                    }
+                    None => self.open_in_place(client, parts).await,
+                }
+            }
+        }
+    }
+
+    /// Opens the target itself, which is on the server.
+    pub(super) async fn open_in_place(
+        &self,
+        client: &Client,
+        parts: &Parts,
+    ) -> Result<Staged, CopyError> {
+        let Target::Server { path, .. } = self else {
+            return Err(self.error("cannot be written in place").into());
+        };
+        let is_missing = client.walk(path).await.is_err_and(|error| error.is_not_found());
+        let file = client.open_to_write(path).await.map_err(|error| self.client_error(&error))?;
+        let part = if is_missing { parts.add(Part::Server(path.clone())) } else { parts.none() };
+        Ok(Staged { sink: Sink::Server(file), staging: Staging::InPlace(part) })
+    }
+
+    /// Renames the complete file. Returns `false` if the tree does not rename.
+    pub(super) async fn publish(
+        &self,
+        client: &Client,
+        part: Option<&Part>,
+    ) -> Result<bool, CopyError> {
+        match (self, part) {
+            (Target::Host { name, .. }, Some(Part::Host(dir, temporary))) => {
+                rustix::fs::renameat(dir, temporary.as_os_str(), dir, name.as_os_str())
+                    .map_err(|error| self.error(errno_reason(error)))?;
+                Ok(true)
+            }
+            (Target::Server { dir, path, .. }, Some(Part::Server(temporary))) => {
+                let mut renamed = Err(Error::Unsupported("not tried yet"));
+                if client.dialect() == Dialect::Linux {
+                    renamed = dir.rename_at(temporary.last(), dir, path.last()).await;
+                }
+                if renamed.is_err() {
+                    renamed = client.rename(temporary, path).await;
+                }
+                match renamed {
+                    Ok(()) => Ok(true),
+                    Err(Error::Server { .. } | Error::Unsupported(_)) => Ok(false),
+                    Err(error) => Err(self.client_error(&error)),
+                }
+            }
+            _ => Ok(false),
         }
     }
 }
 
-/// How a file is written.
-pub(crate) enum Staging {
-    /// Under another name, which becomes the target's when it is whole.
-    Renamed(Unfinished),
-    /// In its place, since there is no other way: a device, a control file, a directory that takes
-    /// no new names. It is removed on failure if it was made here.
-    InPlace(Option<Unfinished>),
-}
-
-/// Opens what the data goes to: beside the target where the tree allows that.
-pub(crate) async fn open(client: &Client, target: &Target) -> Done<(End, Staging)> {
-    match target {
-        Target::Host { dir, name, .. } => open_host(dir, name),
-        Target::Server(path) => match open_beside(client, path).await {
-            Some((end, temporary)) => Ok((end, Staging::Renamed(Unfinished::Server(temporary)))),
-            None => open_in_place(client, path).await,
-        },
-    }
-}
-
-/// Opens the target itself.
-pub(crate) async fn open_in_place(client: &Client, path: &ServerPath) -> Done<(End, Staging)> {
-    let missing = client.walk(path).await.is_err_and(|error| error.is_not_found());
-    let file = client.open_to_write(path).await.map_err(|error| error.to_string())?;
-    Ok((End::Server(file), Staging::InPlace(missing.then(|| Unfinished::Server(path.clone())))))
-}
-
-fn open_host(dir: &Arc<OwnedFd>, name: &OsStr) -> Done<(End, Staging)> {
+fn open_host(dir: &Arc<OwnedFd>, name: &OsStr, parts: &Parts) -> Result<Staged, String> {
     let open = |name: &OsStr, flags| {
         let flags = OFlags::WRONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC | flags;
         rustix::fs::openat(dir, name, flags, Mode::from_raw_mode(0o666))
     };
-    let end = |file: OwnedFd| End::Host(tokio::fs::File::from_std(file.into()));
-    let kind = kind_of(dir, name)?;
-    let there = match kind {
-        None => None,
-        Some(FileType::Symlink) => return Err(THROUGH_A_LINK.to_owned()),
-        // Also to learn that it may be written.
-        Some(_) => Some(open(name, OFlags::empty()).map_err(system)?),
-    };
-    if let (Some(file), Some(kind)) = (there, kind) {
-        let temporary = temporary_name(name.as_bytes());
-        let stat = rustix::fs::fstat(&file).map_err(system)?;
-        if kind == FileType::RegularFile
-            && let Ok(copy) = open(OsStr::from_bytes(&temporary), OFlags::CREATE | OFlags::EXCL)
-        {
-            let _ = rustix::fs::fchmod(&copy, Mode::from_raw_mode(stat.st_mode & 0o777));
-            let name = OsStr::from_bytes(&temporary).to_owned();
-            return Ok((end(copy), Staging::Renamed(Unfinished::Host(dir.clone(), name))));
-        }
-        if kind == FileType::RegularFile {
-            rustix::fs::ftruncate(&file, 0).map_err(system)?;
-        }
-        return Ok((end(file), Staging::InPlace(None)));
-    }
     let temporary = OsStr::from_bytes(&temporary_name(name.as_bytes())).to_owned();
-    let copy = open(&temporary, OFlags::CREATE | OFlags::EXCL).map_err(system)?;
-    Ok((end(copy), Staging::Renamed(Unfinished::Host(dir.clone(), temporary))))
-}
-
-/// A new file beside the target, if the tree takes one, and if the target may be replaced.
-async fn open_beside(client: &Client, path: &ServerPath) -> Option<(End, ServerPath)> {
-    let there = match client.stat(path).await {
-        Ok(there) if there.kind == datakit_client::FileType::File => Some(there),
-        Err(error) if error.is_not_found() => None,
-        _ => return None,
+    let staged = |file: OwnedFd, name| Staged {
+        sink: Sink::Host(HostFile::direct(file.into(), 0)),
+        staging: Staging::Renamed(parts.add(Part::Host(dir.clone(), name))),
     };
-    let temporary = path.beside(&temporary_name(path.last()));
-    let mode = there.as_ref().map_or(0o666, |there| there.mode & 0o777);
-    let file = client.create(&temporary, mode, OpenMode::WRITE).await.ok()?;
-    if there.is_some() && client.open(path, OpenMode::WRITE).await.is_err() {
-        Unfinished::Server(temporary).remove(client).await;
-        return None;
+    let kind = match kind_of(dir, name)? {
+        None => {
+            let file = open(&temporary, OFlags::CREATE | OFlags::EXCL).map_err(errno_reason)?;
+            return Ok(staged(file, temporary));
+        }
+        Some(HostType::Symlink) => return Err(THROUGH_A_LINK.to_owned()),
+        Some(kind) => kind,
+    };
+    // Opened even if it is replaced, to find out whether it may be written.
+    let file = open(name, OFlags::empty()).map_err(errno_reason)?;
+    if kind == HostType::RegularFile {
+        if let Ok(copy) = open(&temporary, OFlags::CREATE | OFlags::EXCL) {
+            let mode = rustix::fs::fstat(&file).map_err(errno_reason)?.st_mode;
+            let _ = rustix::fs::fchmod(&copy, Mode::from_raw_mode(mode & 0o777));
+            return Ok(staged(copy, temporary));
+        }
+        rustix::fs::ftruncate(&file, 0).map_err(errno_reason)?;
     }
-    Some((End::Server(file), temporary))
+    Ok(Staged {
+        sink: Sink::Host(HostFile::pooled(file.into())),
+        staging: Staging::InPlace(parts.none()),
+    })
 }
 
-/// Says whose part it is. Names are at most 255 bytes.
+/// Creates a file beside the target. Returns `None` if the tree refuses it, or if the target exists
+/// and must not be replaced.
+async fn open_beside(
+    client: &Client,
+    dir: &Node,
+    path: &ServerPath,
+    is_new: bool,
+    parts: &Parts,
+) -> datakit_client::Result<Option<(File, PartGuard)>> {
+    let mut existing = None;
+    if !is_new {
+        match dir.walk(path.last()).await {
+            Ok(node) => {
+                let metadata = node.stat().await?;
+                if metadata.kind != FileType::File {
+                    return Ok(None);
+                }
+                existing = Some((node, metadata.mode & 0o777));
+            }
+            Err(error) if error.is_not_found() => {}
+            Err(error) if is_exhausted(&error) => return Err(error),
+            Err(_) => return Ok(None),
+        }
+    }
+    let temporary = path.parent().join(temporary_name(path.last()));
+    let part = parts.add(Part::Server(temporary.clone()));
+    let mode = existing.as_ref().map_or(0o666, |(_, mode)| *mode);
+    let created = match dir.clone_fid().await {
+        Ok(dir) => dir.create(temporary.last(), mode, OpenMode::WRITE).await,
+        Err(error) => Err(error),
+    };
+    let file = match created {
+        Ok(file) => file,
+        Err(error) => {
+            part.complete();
+            return if is_exhausted(&error) { Err(error) } else { Ok(None) };
+        }
+    };
+    if let Some((node, _)) = existing
+        && node.open(OpenMode::WRITE).await.is_err()
+    {
+        part.remove(client).await;
+        return Ok(None);
+    }
+    Ok(Some((file, part)))
+}
+
+/// Returns a name that shows whose incomplete copy it is. Names have at most 255 bytes.
 fn temporary_name(name: &[u8]) -> Vec<u8> {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     let unique = format!(".{}-{:x}.part", std::process::id(), now.as_nanos());
     [b".", name.get(..200).unwrap_or(name), unique.as_bytes()].concat()
-}
-
-/// Gives the whole file its name. `false`: the tree does not do that.
-pub(crate) async fn publish(
-    client: &Client,
-    unfinished: &Unfinished,
-    target: &Target,
-) -> Done<bool> {
-    match (unfinished, target) {
-        (Unfinished::Host(dir, temporary), Target::Host { name, .. }) => {
-            rustix::fs::renameat(dir, temporary.as_os_str(), dir, name.as_os_str())
-                .map_err(system)?;
-            Ok(true)
-        }
-        (Unfinished::Server(temporary), Target::Server(path)) => {
-            match client.rename(temporary, path).await {
-                Ok(()) => Ok(true),
-                Err(Error::Server { .. } | Error::Unsupported(_)) => Ok(false),
-                Err(error) => Err(error.to_string()),
-            }
-        }
-        _ => Ok(false),
-    }
 }

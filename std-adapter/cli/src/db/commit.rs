@@ -1,93 +1,88 @@
 //! `datakit db commit`.
 
-use std::ffi::OsString;
-use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::fs::PermissionsExt;
-use std::path::PathBuf;
 
 use datakit_client::db::{Db, Path, Transaction};
-use tokio::io::AsyncReadExt;
 
-use crate::commands::{Done, at};
+use super::watch::parse_path;
+use crate::commands::read_stdin;
+use crate::error::{CliError, CliResult, at, io_reason};
+use crate::operand::FileUpdate;
 use crate::output;
 
-/// A file that is put into a branch.
-#[derive(Debug, Clone)]
-pub(crate) struct Put {
-    to: Path,
-    /// `None` is standard input.
-    from: Option<PathBuf>,
+/// What to commit.
+pub(super) struct CommitRequest<'a> {
+    pub(super) message: &'a str,
+    pub(super) author: Option<&'a str>,
+    pub(super) allow_empty: bool,
+    pub(super) removals: &'a [String],
+    pub(super) updates: &'a [FileUpdate],
 }
 
-impl Put {
-    /// Reads `FILE=PATH`. The name of a file in the branch has no `=` in it.
-    pub(crate) fn parse(typed: OsString) -> Result<Put, String> {
-        let typed = typed.into_vec();
-        let mut halves = typed.splitn(2, |byte| *byte == b'=');
-        let (Some(to), Some(from)) = (halves.next(), halves.next()) else {
-            return Err(
-                "there is no '=' between the file in the branch and the one of this machine"
-                    .to_owned(),
-            );
+/// The new content of a file.
+struct Content {
+    bytes: Vec<u8>,
+    executable: bool,
+}
+
+impl Content {
+    async fn read(update: &FileUpdate) -> CliResult<Content> {
+        let Some(path) = &update.source else {
+            return Ok(Content { bytes: read_stdin().await?, executable: false });
         };
-        let to = Path::parse(to).map_err(|error| error.to_string())?;
-        let from = (from != b"-").then(|| PathBuf::from(OsString::from_vec(from.to_vec())));
-        match &from {
-            Some(from) if from.as_os_str().as_bytes().is_empty() => {
-                Err("there is no file behind the '='".to_owned())
-            }
-            _ => Ok(Put { to, from }),
-        }
-    }
-
-    /// Its content, and whether it may be executed.
-    async fn read(&self) -> Done<(Vec<u8>, bool)> {
-        let Some(from) = &self.from else {
-            let mut content = Vec::new();
-            tokio::io::stdin().read_to_end(&mut content).await.map_err(at(&"standard input"))?;
-            return Ok((content, false));
-        };
-        let shown = from.display();
-        let reason = |error: std::io::Error| at(&shown)(datakit_reason(&error));
-        let mode = tokio::fs::metadata(from).await.map_err(reason)?.permissions().mode();
-        Ok((tokio::fs::read(from).await.map_err(reason)?, mode & 0o100 != 0))
+        let shown = path.display();
+        let reason = |error: std::io::Error| at(&shown)(io_reason(&error));
+        let mode = tokio::fs::metadata(path).await.map_err(reason)?.permissions().mode();
+        let bytes = tokio::fs::read(path).await.map_err(reason)?;
+        Ok(Content { bytes, executable: mode & 0o100 != 0 })
     }
 }
 
-/// The system's text without its number, as in the server's errors.
-fn datakit_reason(error: &std::io::Error) -> String {
-    let text = error.to_string();
-    text.split(" (os error").next().unwrap_or_default().to_owned()
-}
-
-pub(crate) async fn commit(
-    db: &Db,
-    branch: &str,
-    message: &str,
-    author: Option<&str>,
-    files: &[Put],
-) -> Done {
-    if files.iter().filter(|file| file.from.is_none()).count() > 1 {
-        return Err("standard input can be only one of the files".to_owned());
+pub(super) async fn commit(db: &Db, branch: &str, request: &CommitRequest<'_>) -> CliResult {
+    let CommitRequest { message, author, allow_empty, removals, updates } = *request;
+    if message.trim().is_empty() && !allow_empty {
+        let text = "the commit message is empty: use --allow-empty to commit anyway";
+        return Err(CliError::Failed(text.to_owned()));
     }
-    // All is read before anything is begun.
+    if updates.iter().filter(|update| update.source.is_none()).count() > 1 {
+        let text = "standard input can be the content of one file only";
+        return Err(CliError::Failed(text.to_owned()));
+    }
+    // All input is read before the transaction begins.
     let mut contents = Vec::new();
-    for file in files {
-        contents.push((&file.to, file.read().await?));
+    for update in updates {
+        contents.push((&update.file, Content::read(update).await?));
     }
-    let branch_handle = db.branch(branch).await.map_err(at(&branch))?;
-    let transaction = branch_handle.transaction().await.map_err(at(&branch))?;
+    let handle = db.branch(branch).await.map_err(at(&branch))?;
+    let transaction = handle.transaction().await.map_err(at(&branch))?;
     if let Some(author) = author {
         transaction.set_author(&format!("{author}\n")).await.map_err(at(&"author"))?;
     }
-    for (to, (content, executable)) in &contents {
-        put(&transaction, to, content, *executable).await?;
+    for path in removals {
+        let parsed = parse_path(path)?;
+        transaction.remove(&parsed).await.map_err(at(path))?;
+    }
+    for (path, content) in &contents {
+        put_file(&transaction, path, content).await?;
+    }
+    if !allow_empty && is_unchanged(&transaction).await.map_err(at(&branch))? {
+        transaction.abort().await;
+        return Err(at(&branch)("nothing to commit: use --allow-empty to commit anyway"));
     }
     let head = transaction.commit(message).await.map_err(at(&branch))?;
     output::print(format!("{}\n", head.id()).as_bytes())
 }
 
-async fn put(transaction: &Transaction, to: &Path, content: &[u8], executable: bool) -> Done {
-    transaction.make_dirs(&to.parent()).await.map_err(at(&to.parent()))?;
-    transaction.create_file(to, content, executable).await.map_err(at(to))
+async fn put_file(transaction: &Transaction, path: &Path, content: &Content) -> CliResult {
+    let parent = path.parent();
+    transaction.make_dirs(&parent).await.map_err(at(&parent))?;
+    transaction.create_file(path, &content.bytes, content.executable).await.map_err(at(path))
+}
+
+/// Returns whether the tree is that of the first parent, or empty without parents.
+async fn is_unchanged(transaction: &Transaction) -> datakit_client::db::Result<bool> {
+    match transaction.parents().await?.first() {
+        Some(head) => Ok(transaction.diff(head).await?.is_empty()),
+        None => Ok(transaction.tree().read_dir(&Path::ROOT).await?.is_empty()),
+    }
 }

@@ -2,59 +2,61 @@
 
 use datakit_client::db::{self, Commit, Content, Db, Path, PathValue};
 
-use crate::commands::{Done, at};
+use super::log::subject;
+use crate::error::{CliResult, at};
 use crate::output;
 
-pub(crate) async fn watch(db: &Db, branch: &str, path: Option<&str>, print: bool) -> Done {
-    let path = path.map(parse).transpose()?;
+/// Prints the head of a branch, or what `path` holds in it, and every change until SIGINT.
+pub(super) async fn watch(db: &Db, branch: &str, path: Option<&str>, print: bool) -> CliResult {
+    let path = path.map(parse_path).transpose()?;
     let handle = db.branch(branch).await.map_err(at(&branch))?;
     let following = async {
         match &path {
-            None => follow(handle.watch_head().await, branch, shown_head).await,
+            None => follow(handle.watch_head().await, branch, head_line).await,
             Some(path) => {
                 let watch = handle.watch_path(path).await;
-                let show =
-                    async |value| if print { content(value).await } else { state(value).await };
-                follow(watch, path, show).await
+                let format = async |value| match print {
+                    true => content(value).await,
+                    false => summary(value).await,
+                };
+                follow(watch, path, format).await
             }
         }
     };
     tokio::select! {
-        done = following => done,
+        result = following => result,
         _ = tokio::signal::ctrl_c() => Ok(()),
     }
 }
 
-/// Slashes at the ends are nothing that has to be typed right.
-fn parse(typed: &str) -> Done<Path> {
+/// Parses a path in a tree, with or without slashes at its ends.
+pub(super) fn parse_path(typed: &str) -> CliResult<Path> {
     match typed.trim_matches('/') {
         "" => Ok(Path::ROOT),
-        path => path.parse().map_err(|error: db::Error| error.to_string()),
+        path => path.parse().map_err(|error: db::Error| error.to_string().into()),
     }
 }
 
 async fn follow<T: Send + 'static>(
     watch: db::Result<db::Watch<T>>,
-    what: impl std::fmt::Display,
-    mut show: impl AsyncFnMut(T) -> db::Result<Vec<u8>>,
-) -> Done {
-    let mut watch = watch.map_err(at(&what))?;
+    subject: impl std::fmt::Display,
+    mut format: impl AsyncFnMut(T) -> db::Result<Vec<u8>>,
+) -> CliResult {
+    let mut watch = watch.map_err(at(&subject))?;
     while let Some(value) = watch.next().await {
-        let text = show(value.map_err(at(&what))?).await.map_err(at(&what))?;
+        let text = format(value.map_err(at(&subject))?).await.map_err(at(&subject))?;
         output::print(&text)?;
     }
     Ok(())
 }
 
-async fn shown_head(head: Option<Commit>) -> db::Result<Vec<u8>> {
+async fn head_line(head: Option<Commit>) -> db::Result<Vec<u8>> {
     let Some(head) = head else { return Ok(b"no commits\n".to_vec()) };
-    let message = head.message().await?;
-    let subject = message.lines().next().unwrap_or_default();
-    Ok(format!("{} {}\n", head.id(), output::line(subject)).into())
+    Ok(format!("{} {}\n", head.id(), subject(&head.message().await?)).into())
 }
 
-/// What is there, on one line.
-async fn state(value: Option<PathValue>) -> db::Result<Vec<u8>> {
+/// Describes a value in one line.
+async fn summary(value: Option<PathValue>) -> db::Result<Vec<u8>> {
     Ok(match value {
         Some(PathValue::File(bytes)) => format!("file {} bytes\n", bytes.len()),
         Some(PathValue::Exec(bytes)) => format!("executable {} bytes\n", bytes.len()),
@@ -69,7 +71,7 @@ async fn state(value: Option<PathValue>) -> db::Result<Vec<u8>> {
     .into())
 }
 
-/// What is there, as it is.
+/// Returns the content of a file, the target of a link or the names in a directory.
 async fn content(value: Option<PathValue>) -> db::Result<Vec<u8>> {
     Ok(match value {
         Some(PathValue::File(bytes) | PathValue::Exec(bytes)) => bytes,

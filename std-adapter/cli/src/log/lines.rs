@@ -1,9 +1,8 @@
-//! Lines on their way to standard error, for which nobody waits.
+//! The queue of log lines for standard error.
 //!
-//! A thread of its own writes them: who reads the other end of the pipe may be slow or asleep. What
-//! it cannot take is lost and counted.
+//! A thread writes them, because the reader of the pipe may be slow. Lines that do not fit in the
+//! queue are dropped and counted.
 
-use parking_lot::Mutex;
 use std::collections::HashMap;
 use std::fmt::{Debug, Write as _};
 use std::io::{self, Write};
@@ -11,143 +10,150 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
-use crate::metrics::Logs;
+use parking_lot::Mutex;
 use tracing::callsite::Identifier;
 use tracing::field::{Field, Visit};
 use tracing::{Event, Level};
 use tracing_subscriber::fmt::MakeWriter;
 
-/// Lines that wait to be written.
-const WAITING: usize = 1024;
-/// Bytes of a line; more of it is cut off.
-const LONGEST: usize = 4096;
-/// One line of each kind in so long, of those that are logged without being asked for.
-const EACH: Duration = Duration::from_secs(1);
-/// How long the end of the program waits for lines.
-const PATIENCE: Duration = Duration::from_secs(1);
+use crate::metrics::LogCounters;
 
-/// Where the lines about lines come from, which are never left out.
-const OWN: &str = "datakit::log";
+/// Lines in the queue.
+const QUEUE_LENGTH: usize = 1024;
+/// Bytes of a line. Longer lines are cut.
+const MAX_LINE: usize = 4096;
+/// Each place in the program logs at most one error or warning in this time.
+const INTERVAL: Duration = Duration::from_secs(1);
+/// How long the end of the program waits for the queue.
+const FLUSH_TIMEOUT: Duration = Duration::from_secs(1);
 
-static WRITER: OnceLock<SyncSender<Line>> = OnceLock::new();
+/// The target of messages about the log, which are never suppressed.
+const OWN_TARGET: &str = "datakit::log";
 
-enum Line {
-    Text(Vec<u8>),
-    /// Lines of some kind are being left out.
-    LeftOut,
-    /// Everything before this was written.
-    Written(SyncSender<()>),
+static WRITER: OnceLock<SyncSender<Item>> = OnceLock::new();
+
+/// An item of the queue.
+enum Item {
+    Line(Vec<u8>),
+    /// A line was suppressed, so a summary is due after [`INTERVAL`].
+    Suppressed,
+    /// Replies when everything before it is written.
+    Flush(SyncSender<()>),
 }
 
-/// Takes lines, and never waits.
+/// The sending side of the queue. Never blocks.
 #[derive(Clone)]
 pub(super) struct Lines {
-    writer: SyncSender<Line>,
-    logs: Logs,
-    kinds: Arc<Mutex<HashMap<Identifier, Kind>>>,
+    queue: SyncSender<Item>,
+    logs: LogCounters,
+    callsites: Arc<Mutex<HashMap<Identifier, Callsite>>>,
 }
 
-/// The lines of one place in the program.
-struct Kind {
-    begun: Instant,
-    left_out: u64,
-    /// What the last one said.
-    text: String,
+/// One place in the program that logs errors or warnings.
+struct Callsite {
+    last_written: Instant,
+    suppressed: u64,
+    /// The message of the last line that was written.
+    message: String,
 }
 
 impl Lines {
-    /// Begins to write to standard error.
-    pub(super) fn start(logs: &Logs) -> io::Result<Lines> {
-        let (writer, waiting) = sync_channel(WAITING);
-        let lines = Lines { writer: writer.clone(), logs: logs.clone(), kinds: Arc::default() };
+    /// Starts the thread.
+    pub(super) fn start(logs: &LogCounters) -> io::Result<Lines> {
+        let (queue, items) = sync_channel(QUEUE_LENGTH);
+        let lines = Lines { queue: queue.clone(), logs: logs.clone(), callsites: Arc::default() };
         let own = lines.clone();
         std::thread::Builder::new()
             .name("datakit-log".into())
-            .spawn(move || own.write(&waiting))?;
-        // The first one stays, as the subscriber does.
-        let _ = WRITER.set(writer);
+            .spawn(move || own.write_all(&items))?;
+        // The first queue stays, as the first subscriber does.
+        let _ = WRITER.set(queue);
         Ok(lines)
     }
 
-    /// Whether a line is to be written: clients can provoke warnings as often as they like.
+    /// Returns whether an event becomes a line. Clients can provoke warnings, so these are limited to
+    /// one for each place in [`INTERVAL`].
     pub(super) fn admits(&self, event: &Event<'_>) -> bool {
         let metadata = event.metadata();
-        if *metadata.level() > Level::WARN || metadata.target() == OWN {
+        if *metadata.level() > Level::WARN || metadata.target() == OWN_TARGET {
             return true;
         }
-        let mut kinds = self.kinds.lock();
-        if let Some(kind) = kinds.get_mut(&metadata.callsite())
-            && kind.begun.elapsed() < EACH
+        let mut callsites = self.callsites.lock();
+        if let Some(callsite) = callsites.get_mut(&metadata.callsite())
+            && callsite.last_written.elapsed() < INTERVAL
         {
-            kind.left_out = kind.left_out.saturating_add(1);
-            self.logs.leave_out();
-            if kind.left_out == 1 {
-                // Where the queue is full, it is told with the lines that were lost.
-                let _ = self.writer.try_send(Line::LeftOut);
+            callsite.suppressed = callsite.suppressed.saturating_add(1);
+            self.logs.count_suppressed();
+            if callsite.suppressed == 1 {
+                // If the queue is full, the summary comes with that of the lost lines.
+                let _ = self.queue.try_send(Item::Suppressed);
             }
             return false;
         }
-        let kind = kinds.entry(metadata.callsite());
-        let kind = kind.or_insert_with(|| Kind {
-            begun: Instant::now(),
-            left_out: 0,
-            text: String::new(),
+        let now = Instant::now();
+        let callsite = callsites.entry(metadata.callsite()).or_insert_with(|| Callsite {
+            last_written: now,
+            suppressed: 0,
+            message: String::new(),
         });
-        kind.begun = Instant::now();
-        kind.text.clear();
-        event.record(&mut Message(&mut kind.text));
+        callsite.last_written = now;
+        callsite.message.clear();
+        event.record(&mut MessageVisitor(&mut callsite.message));
         true
     }
 
-    fn write(&self, waiting: &Receiver<Line>) {
-        let (mut told, mut tell) = (0, None::<Instant>);
+    /// Writes the items of the queue until all senders are gone.
+    fn write_all(&self, items: &Receiver<Item>) {
+        let (mut reported, mut report_at) = (0, None::<Instant>);
         loop {
-            let next = match tell {
-                None => waiting.recv().map_err(|_| RecvTimeoutError::Disconnected),
-                Some(at) => waiting.recv_timeout(at.saturating_duration_since(Instant::now())),
+            let next = match report_at {
+                None => items.recv().map_err(|_| RecvTimeoutError::Disconnected),
+                Some(at) => items.recv_timeout(at.saturating_duration_since(Instant::now())),
             };
             match next {
-                // A standard error that is closed takes no lines; nobody is left to be told.
-                Ok(Line::Text(text)) => io::stderr().write_all(&text).unwrap_or_default(),
-                Ok(Line::LeftOut) => tell = tell.or(Some(Instant::now() + EACH)),
-                Ok(Line::Written(done)) => done.send(()).unwrap_or_default(),
+                // If standard error is closed, nobody can be told.
+                Ok(Item::Line(line)) => io::stderr().write_all(&line).unwrap_or_default(),
+                Ok(Item::Suppressed) => {
+                    report_at = report_at.or(Some(Instant::now() + INTERVAL));
+                }
+                Ok(Item::Flush(done)) => done.send(()).unwrap_or_default(),
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => return,
             }
             let lost = self.logs.lost();
-            if lost > told {
-                tell = tell.or(Some(Instant::now() + EACH));
+            if lost > reported {
+                report_at = report_at.or(Some(Instant::now() + INTERVAL));
             }
-            if tell.is_some_and(|at| at <= Instant::now()) {
-                tell = None;
-                self.tell_left_out();
-                if lost > told {
-                    let lost = lost.saturating_sub(told);
-                    tracing::warn!(target: OWN, "{lost} lines of this log are lost: it was not read in time");
+            if report_at.is_some_and(|at| at <= Instant::now()) {
+                report_at = None;
+                self.report_suppressed();
+                if lost > reported {
+                    let lost = lost.saturating_sub(reported);
+                    tracing::warn!(target: OWN_TARGET, "{lost} log lines lost: standard error was not read in time");
                 }
-                told = lost;
+                reported = lost;
             }
         }
     }
 
-    fn tell_left_out(&self) {
-        let mut kinds = self.kinds.lock();
-        let told: Vec<_> = kinds
+    fn report_suppressed(&self) {
+        let mut callsites = self.callsites.lock();
+        let suppressed: Vec<_> = callsites
             .values_mut()
-            .filter(|kind| kind.left_out > 0)
-            .map(|kind| (std::mem::take(&mut kind.left_out), kind.text.clone()))
+            .filter(|callsite| callsite.suppressed > 0)
+            .map(|callsite| (std::mem::take(&mut callsite.suppressed), callsite.message.clone()))
             .collect();
-        drop(kinds);
-        for (count, text) in told {
-            tracing::warn!(target: OWN, "{count} more like this one: {text}");
+        drop(callsites);
+        for (count, message) in suppressed {
+            tracing::warn!(target: OWN_TARGET, "{count} more like this one: {message}");
         }
     }
 }
 
-/// The message of an event, without its fields.
-struct Message<'t>(&'t mut String);
+/// Takes the message of an event, without its fields.
+struct MessageVisitor<'t>(&'t mut String);
 
-impl Visit for Message<'_> {
+impl Visit for MessageVisitor<'_> {
     fn record_debug(&mut self, field: &Field, value: &dyn Debug) {
         if field.name() == "message" {
             // Writing to a string does not fail.
@@ -156,34 +162,34 @@ impl Visit for Message<'_> {
     }
 }
 
-/// Waits a moment until the lines that were logged are written.
+/// Waits until the queue is written, for at most [`FLUSH_TIMEOUT`].
 pub(crate) fn flush() {
-    let (done, written) = sync_channel(1);
+    let (done, flushed) = sync_channel(1);
     if let Some(writer) = WRITER.get()
-        && writer.try_send(Line::Written(done)).is_ok()
+        && writer.try_send(Item::Flush(done)).is_ok()
     {
-        let _ = written.recv_timeout(PATIENCE);
+        let _ = flushed.recv_timeout(FLUSH_TIMEOUT);
     }
 }
 
-/// One line in the making.
-pub(super) struct Writer<'l> {
+/// A line that is being formatted. It enters the queue when it is dropped.
+pub(super) struct LineWriter<'l> {
     lines: &'l Lines,
-    text: Vec<u8>,
+    line: Vec<u8>,
 }
 
 impl<'l> MakeWriter<'l> for Lines {
-    type Writer = Writer<'l>;
+    type Writer = LineWriter<'l>;
 
-    fn make_writer(&'l self) -> Writer<'l> {
-        Writer { lines: self, text: Vec::new() }
+    fn make_writer(&'l self) -> LineWriter<'l> {
+        LineWriter { lines: self, line: Vec::new() }
     }
 }
 
-impl Write for Writer<'_> {
+impl Write for LineWriter<'_> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let room = LONGEST.saturating_sub(self.text.len());
-        self.text.extend_from_slice(bytes.get(..room).unwrap_or(bytes));
+        let free = MAX_LINE.saturating_sub(self.line.len());
+        self.line.extend_from_slice(bytes.get(..free).unwrap_or(bytes));
         Ok(bytes.len())
     }
 
@@ -192,15 +198,14 @@ impl Write for Writer<'_> {
     }
 }
 
-impl Drop for Writer<'_> {
+impl Drop for LineWriter<'_> {
     fn drop(&mut self) {
-        if !self.text.ends_with(b"\n") {
-            self.text.push(b'\n');
+        if !self.line.ends_with(b"\n") {
+            self.line.push(b'\n');
         }
-        if let Err(TrySendError::Full(_)) =
-            self.lines.writer.try_send(Line::Text(std::mem::take(&mut self.text)))
-        {
-            self.lines.logs.lose();
+        let line = std::mem::take(&mut self.line);
+        if let Err(TrySendError::Full(_)) = self.lines.queue.try_send(Item::Line(line)) {
+            self.lines.logs.count_lost();
         }
     }
 }

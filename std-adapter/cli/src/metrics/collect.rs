@@ -1,9 +1,12 @@
-//! Reads the counters of others when metrics are asked for.
+//! Collectors that read the counters of the process, the server and the database.
 
 use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use datakit_core::wire::KindName;
+use datakit_db::counters::DbCounters;
+use datakit_server::{Histogram, Peer, Stats};
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{
     DescriptorEncoder, EncodeCounterValue, EncodeGaugeValue, EncodeMetric, MetricEncoder,
@@ -14,31 +17,29 @@ use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::gauge::ConstGauge;
 use rustix::time::{ClockId, clock_gettime};
 
-use datakit_core::wire::KindName;
-use datakit_db::counters::DbCounters;
-use datakit_server::{Histogram, Peer, Stats};
-
-/// The process, as every program shows itself to Prometheus.
+/// The standard metrics of a process.
 #[derive(Debug)]
-pub(super) struct Process {
-    /// Since 1970.
+pub(super) struct ProcessCollector {
+    /// Time from 1970 to the start.
     started: Duration,
 }
 
-impl Process {
-    pub(super) fn started_now() -> Process {
-        // A clock before 1970 is wrong anyway.
-        Process { started: SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default() }
+impl ProcessCollector {
+    pub(super) fn started_now() -> ProcessCollector {
+        // A clock before 1970 is wrong, so 0 does no harm.
+        ProcessCollector {
+            started: SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default(),
+        }
     }
 }
 
-impl Collector for Process {
+impl Collector for ProcessCollector {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
         let to = &mut encoder;
         gauge(
             to,
             "process_start_time_seconds",
-            "Start of the process, since 1970.",
+            "Start of the process, in seconds since 1970.",
             self.started.as_secs_f64(),
         )?;
         counter(
@@ -56,19 +57,19 @@ fn processor_time() -> Duration {
 
 /// Connections and their requests.
 #[derive(Debug)]
-pub(super) struct Server(pub(super) Arc<Stats>);
+pub(super) struct ServerCollector(pub(super) Arc<Stats>);
 
-impl Collector for Server {
+impl Collector for ServerCollector {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
-        let (Server(stats), to) = (self, &mut encoder);
+        let (ServerCollector(stats), to) = (self, &mut encoder);
         let peers = stats.peers();
         let sum = |of: fn(&Peer) -> u32| peers.iter().map(|peer| u64::from(of(peer))).sum::<u64>();
-        gauge(to, "datakit_connections", "Connections.", peers.len())?;
-        gauge(to, "datakit_fids", "Fids in use, of all connections.", sum(Peer::fids))?;
+        gauge(to, "datakit_connections", "Open connections.", peers.len())?;
+        gauge(to, "datakit_fids", "Fids of all connections.", sum(Peer::fids))?;
         gauge(
             to,
             "datakit_requests_waiting",
-            "Requests that wait inside files.",
+            "Requests that block in files.",
             sum(Peer::in_flight),
         )?;
         counter(to, "datakit_received_bytes", "Bytes read from clients.", stats.received_bytes())?;
@@ -77,16 +78,16 @@ impl Collector for Server {
         counter(
             to,
             "datakit_connections_refused",
-            "Connections closed at once: too many.",
+            "Connections refused because of a limit.",
             refused,
         )?;
         let refused = stats.refused_frames();
-        counter(to, "datakit_messages_refused", "Messages of an impossible size.", refused)?;
+        counter(to, "datakit_messages_refused", "Messages with an invalid size.", refused)?;
         let answered = stats.requests().map(|(kind, answered, _)| (kind, answered));
-        by_type(to, "datakit_requests", "Requests answered.", answered)?;
+        by_type(to, "datakit_requests", "Requests with a reply.", answered)?;
         let errors = stats.requests().map(|(kind, _, errors)| (kind, errors));
-        by_type(to, "datakit_request_errors", "Requests answered with an error.", errors)?;
-        let help = "Time from reading a request to its answer.";
+        by_type(to, "datakit_request_errors", "Requests with an error reply.", errors)?;
+        let help = "Time from reading a request to its reply.";
         let to = to.encode_descriptor(
             "datakit_request_duration_seconds",
             help,
@@ -97,20 +98,15 @@ impl Collector for Server {
     }
 }
 
-/// Transactions and what they led to.
+/// Transactions, watches and commits.
 #[derive(Debug)]
-pub(super) struct Database(pub(super) Arc<DbCounters>);
+pub(super) struct DatabaseCollector(pub(super) Arc<DbCounters>);
 
-impl Collector for Database {
+impl Collector for DatabaseCollector {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
-        let (Database(database), to) = (self, &mut encoder);
-        gauge(
-            to,
-            "datakit_transactions",
-            "Transactions that are open.",
-            database.transactions.value(),
-        )?;
-        gauge(to, "datakit_watches", "Watches that are open.", database.watches.value())?;
+        let (DatabaseCollector(database), to) = (self, &mut encoder);
+        gauge(to, "datakit_transactions", "Open transactions.", database.transactions.value())?;
+        gauge(to, "datakit_watches", "Open watches.", database.watches.value())?;
         counter(to, "datakit_commits", "Commits made by transactions.", database.commits.value())?;
         counter(
             to,
@@ -119,7 +115,12 @@ impl Collector for Database {
             database.conflicts.value(),
         )?;
         let retries = database.retries.value();
-        counter(to, "datakit_commit_retries", "Commits tried again: the branch had moved.", retries)
+        counter(
+            to,
+            "datakit_commit_retries",
+            "Commits retried because the branch had moved.",
+            retries,
+        )
     }
 }
 
@@ -132,7 +133,7 @@ fn gauge(
     ConstGauge::new(value).encode(to.encode_descriptor(name, help, None, MetricType::Gauge)?)
 }
 
-/// The format adds `_total` to the name.
+/// Encodes a counter. The format adds `_total` to its name.
 fn counter(
     to: &mut DescriptorEncoder<'_>,
     name: &str,
@@ -142,7 +143,7 @@ fn counter(
     ConstCounter::new(value).encode(to.encode_descriptor(name, help, None, MetricType::Counter)?)
 }
 
-/// A counter for each message type.
+/// Encodes a counter for each message type.
 fn by_type(
     to: &mut DescriptorEncoder<'_>,
     name: &str,
@@ -157,7 +158,7 @@ fn by_type(
     Ok(())
 }
 
-/// A histogram for each message type.
+/// Encodes a histogram for each message type.
 fn histograms(mut to: MetricEncoder<'_>, of: impl Iterator<Item = Histogram>) -> fmt::Result {
     for Histogram { kind, sum, buckets } in of {
         let count = buckets.iter().map(|(_, count)| count).sum();

@@ -1,12 +1,14 @@
-//! `GET /metrics`, and nothing else.
+//! The HTTP endpoint, which answers `GET /metrics` only.
 
 use std::convert::Infallible;
 use std::fmt::{self, Display};
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use datakit_server::{PeerLimiter, listen_error};
 use http_body_util::Full;
 use hyper::body::{Bytes, Incoming};
 use hyper::header::{CONTENT_TYPE, HeaderValue};
@@ -19,25 +21,24 @@ use tokio::sync::Semaphore;
 use tokio::time::{sleep, timeout};
 use tracing::warn;
 
-use super::{Address, Metrics};
-use datakit_server::{PeerLimiter, listen_error};
+use super::Metrics;
 
 /// The path of the metrics.
 const PATH: &str = "/metrics";
-/// Without a charset: all that is sent is ASCII, and this is what the original sent.
+/// The type that the original sent. The text is ASCII, so it needs no charset.
 const TEXT_FORMAT: &str = "text/plain; version=0.0.4";
-/// Connections at a time; further ones wait until one of these ends.
-const CONNECTIONS: usize = 16;
-/// Of these, connections of one address.
-const OF_PEER: usize = 8;
-/// How long a connection may last: a request and its answer.
-const PATIENCE: Duration = Duration::from_secs(10);
+/// Connections at a time. Others wait until one ends.
+const MAX_CONNECTIONS: usize = 16;
+/// Connections of one IP address at a time.
+const MAX_CONNECTIONS_PER_PEER: usize = 8;
+/// How long a request and its response may take.
+const TIMEOUT: Duration = Duration::from_secs(10);
 
-/// A socket on which metrics can be asked for. Prints as the URL to ask.
+/// A listening socket. Its `Display` is the URL of the metrics.
 #[derive(Debug)]
 pub(crate) struct Endpoint {
     socket: TcpListener,
-    address: Address,
+    address: HttpAddress,
 }
 
 impl Display for Endpoint {
@@ -47,15 +48,15 @@ impl Display for Endpoint {
 }
 
 impl Endpoint {
-    /// Listens there.
+    /// Listens at an address.
     ///
     /// # Errors
-    /// Names the URL and what to do about it, for a port in use, a name that cannot be resolved.
-    pub(crate) async fn bind(address: &Address) -> io::Result<Endpoint> {
-        let Address { host, port } = address;
+    /// A port in use or a name that cannot be resolved. The text names the URL and a remedy.
+    pub(crate) async fn bind(address: &HttpAddress) -> io::Result<Endpoint> {
+        let HttpAddress { host, port } = address;
         let socket = match host {
             Some(host) => TcpListener::bind((host.as_str(), *port)).await,
-            // The first takes both kinds; some systems have no IPv6.
+            // The IPv6 socket takes IPv4 connections, too, but some systems have no IPv6.
             None => {
                 let any: [SocketAddr; 2] =
                     [(Ipv6Addr::UNSPECIFIED, *port).into(), (Ipv4Addr::UNSPECIFIED, *port).into()];
@@ -65,28 +66,30 @@ impl Endpoint {
         let named = |error| listen_error(format_args!("http://{address}{PATH}"), error);
         let socket = socket.map_err(named)?;
         let port = socket.local_addr().map_err(named)?.port();
-        Ok(Endpoint { socket, address: Address { host: host.clone(), port } })
+        Ok(Endpoint { socket, address: HttpAddress { host: host.clone(), port } })
     }
 
-    /// Answers until the future is dropped; what is being answered then goes on.
+    /// Serves until the future is dropped. Connections that are open then are served to their end.
     pub(crate) async fn serve(self, metrics: Metrics) {
-        let (metrics, room) = (Arc::new(metrics), Arc::new(Semaphore::new(CONNECTIONS)));
-        let seats = Arc::<PeerLimiter>::default();
-        // It is never closed.
-        while let Ok(permit) = room.clone().acquire_owned().await {
+        let (metrics, permits) = (Arc::new(metrics), Arc::new(Semaphore::new(MAX_CONNECTIONS)));
+        let peers = Arc::<PeerLimiter>::default();
+        // The semaphore is never closed.
+        while let Ok(permit) = permits.clone().acquire_owned().await {
             match self.socket.accept().await {
                 Ok((socket, peer)) => {
-                    let Some(seat) = seats.try_acquire(Some(peer.ip()), OF_PEER) else { continue };
+                    let Some(slot) = peers.try_acquire(Some(peer.ip()), MAX_CONNECTIONS_PER_PEER)
+                    else {
+                        continue;
+                    };
                     let metrics = metrics.clone();
                     tokio::spawn(async move {
-                        one(socket, &metrics).await;
-                        drop((permit, seat));
+                        serve_connection(socket, &metrics).await;
+                        drop((permit, slot));
                     });
                 }
                 Err(error) => {
                     warn!(url = %self, %error, "cannot accept");
-                    // No descriptors left, perhaps: that comes back at once until something is
-                    // closed.
+                    // Without free descriptors the error repeats until a file is closed.
                     sleep(Duration::from_secs(1)).await;
                 }
             }
@@ -94,17 +97,17 @@ impl Endpoint {
     }
 }
 
-/// One request and its answer: who scrapes every few seconds can afford a connection each time, and
-/// none is left to idle.
-async fn one(socket: TcpStream, metrics: &Metrics) {
-    let service = service_fn(async |request| Ok::<_, Infallible>(answer(&request, metrics)));
+/// Serves one request. Without keep-alive no connection idles, and a scraper can afford a new
+/// connection every few seconds.
+async fn serve_connection(socket: TcpStream, metrics: &Metrics) {
+    let service = service_fn(async |request| Ok::<_, Infallible>(respond(&request, metrics)));
     let connection =
         http1::Builder::new().keep_alive(false).serve_connection(TokioIo::new(socket), service);
-    // Whoever asked has gone, or is too slow: there is nobody to tell.
-    let _ = timeout(PATIENCE, connection).await;
+    // If the client is gone or too slow, nobody can be told.
+    let _ = timeout(TIMEOUT, connection).await;
 }
 
-fn answer(request: &Request<Incoming>, metrics: &Metrics) -> Response<Full<Bytes>> {
+fn respond(request: &Request<Incoming>, metrics: &Metrics) -> Response<Full<Bytes>> {
     let (status, kind, text) = if request.method() == Method::GET && request.uri().path() == PATH {
         (StatusCode::OK, TEXT_FORMAT, metrics.render())
     } else {
@@ -114,4 +117,96 @@ fn answer(request: &Request<Incoming>, metrics: &Metrics) -> Response<Full<Bytes
     *response.status_mut() = status;
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(kind));
     response
+}
+
+/// A host and a port, or a port on all interfaces.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct HttpAddress {
+    /// A name or an address, IPv6 without brackets; `None` is all interfaces.
+    host: Option<String>,
+    /// 0 asks the system for a free port.
+    port: u16,
+}
+
+/// The error of a text that is not an address.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct InvalidAddress;
+
+impl Display for InvalidAddress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("use PORT or HOST:PORT, for example 9090 or 127.0.0.1:9090")
+    }
+}
+
+impl std::error::Error for InvalidAddress {}
+
+impl FromStr for HttpAddress {
+    type Err = InvalidAddress;
+
+    fn from_str(text: &str) -> Result<HttpAddress, InvalidAddress> {
+        let (host, port) =
+            text.rsplit_once(':').map_or((None, text), |(host, port)| (Some(host), port));
+        let port = port.parse().map_err(|_| InvalidAddress)?;
+        let host = match host {
+            None | Some("*") => None,
+            Some(host) => Some(parse_host(host).ok_or(InvalidAddress)?.to_owned()),
+        };
+        Ok(HttpAddress { host, port })
+    }
+}
+
+/// Returns the host without brackets. An IPv6 address needs them.
+fn parse_host(host: &str) -> Option<&str> {
+    match host.strip_prefix('[') {
+        Some(rest) => rest.strip_suffix(']').filter(|inner| inner.contains(':')),
+        None => Some(host).filter(|host| !host.is_empty() && !host.contains([':', '/'])),
+    }
+}
+
+impl Display for HttpAddress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.host {
+            None => write!(f, "*:{}", self.port),
+            Some(host) if host.contains(':') => write!(f, "[{host}]:{}", self.port),
+            Some(host) => write!(f, "{host}:{}", self.port),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_printed_address_parses_to_itself() {
+        for (text, printed) in [
+            ("0", "*:0"),
+            ("*:9090", "*:9090"),
+            ("localhost:9090", "localhost:9090"),
+            ("0.0.0.0:1", "0.0.0.0:1"),
+            ("[::1]:65535", "[::1]:65535"),
+        ] {
+            let address: HttpAddress = text.parse().unwrap();
+            assert_eq!(address.to_string(), printed);
+            assert_eq!(printed.parse(), Ok(address));
+        }
+    }
+
+    #[test]
+    fn an_invalid_address_is_refused() {
+        for text in [
+            "",
+            "x",
+            "65536",
+            "-1",
+            "localhost",
+            ":9090",
+            "localhost:",
+            "::1:9090",
+            "[]:1",
+            "http://a:1",
+        ] {
+            assert_eq!(text.parse::<HttpAddress>(), Err(InvalidAddress), "{text}");
+        }
+    }
 }

@@ -1,92 +1,96 @@
-//! What a server counts, for Prometheus: `GET /metrics`.
+//! Prometheus metrics: `GET /metrics`.
 //!
 //! ```text
-//! server::Stats, DbCounters, Summary, Logs -> collect -> registry, text format 0.0.4 -> http
+//! server::Stats, DbCounters, PushSummary, LogCounters -> collect -> registry -> text format 0.0.4 -> http
 //! ```
 //!
-//! Whoever counts knows nothing of this module but [`Summary`] and [`Logs`]: the numbers are read
-//! when somebody asks for them.
-//!
-//! ```no_run
-//! # async fn example() -> std::io::Result<()> {
-//! use crate::metrics::{Counters, Endpoint, Metrics};
-//! use datakit_server::{Limits, Server};
-//!
-//! let server = Server::bind(&["tcp://127.0.0.1:0".parse().unwrap()], Limits::default()).await?;
-//! let endpoint = Endpoint::bind(&"127.0.0.1:0".parse().unwrap()).await?;
-//! println!("metrics on {endpoint}");
-//! let counters = Counters { server: server.stats(), ..Counters::default() };
-//! tokio::spawn(endpoint.serve(Metrics::new(&counters)));
-//! # Ok(())
-//! # }
-//! ```
+//! The counters of the server and the database are read when a scrape asks for them.
 
-mod address;
 mod collect;
 mod http;
-mod summary;
 
+use std::fmt::{self, Write};
 use std::sync::Arc;
+use std::time::Duration;
 
-pub(crate) use address::Address;
-use collect::{Database, Process, Server};
-pub(crate) use http::Endpoint;
+use datakit_db::counters::DbCounters;
+use datakit_server::Stats;
+use parking_lot::Mutex;
 use prometheus_client::encoding::prometheus_text;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::registry::Registry;
-pub(crate) use summary::Summary;
 
-use datakit_db::counters::DbCounters;
-use datakit_server::Stats;
+use self::collect::{DatabaseCollector, ProcessCollector, ServerCollector};
+pub(crate) use self::http::{Endpoint, HttpAddress};
 
-/// Where the numbers come from. Whoever counts has a clone of their part.
+/// The counters that are shown. Clones share them.
 #[derive(Debug, Default, Clone)]
 pub(crate) struct Counters {
     /// Connections and requests.
-    pub server: Arc<Stats>,
+    pub(crate) server: Arc<Stats>,
     /// Transactions and commits.
-    pub database: Arc<DbCounters>,
-    /// How long each `git push` took.
-    pub pushes: Arc<Summary>,
+    pub(crate) database: Arc<DbCounters>,
+    /// The time that each `git push` took.
+    pub(crate) pushes: Arc<PushSummary>,
     /// Messages of the log.
-    pub logs: Logs,
+    pub(crate) logs: LogCounters,
 }
 
-/// Messages of the log, by level and source, and what became of them. Clones count together.
+/// Counters of log messages. Clones share them.
 #[derive(Debug, Default, Clone)]
-pub(crate) struct Logs {
+pub(crate) struct LogCounters {
     messages: Family<[(&'static str, &'static str); 2], Counter>,
     lost: Counter,
-    left_out: Counter,
+    suppressed: Counter,
 }
 
-impl Logs {
-    /// One more message of this level from this source.
-    pub(crate) fn count(&self, level: &'static str, source: &'static str) {
+impl LogCounters {
+    /// Counts a message of this level from this source.
+    pub(crate) fn count_message(&self, level: &'static str, source: &'static str) {
         self.messages.get_or_create(&[("level", level), ("src", source)]).inc();
     }
 
-    /// A line was lost, because those before it were not read.
-    pub(crate) fn lose(&self) {
+    /// Counts a line that was lost because standard error was not read.
+    pub(crate) fn count_lost(&self) {
         self.lost.inc();
     }
 
-    /// Lines that were lost.
-    #[must_use]
+    /// Returns the number of lost lines.
     pub(crate) fn lost(&self) -> u64 {
         self.lost.get()
     }
 
-    /// A line was left out, because there are many like it.
-    pub(crate) fn leave_out(&self) {
-        self.left_out.inc();
+    /// Counts a line that was suppressed because there were many like it.
+    pub(crate) fn count_suppressed(&self) {
+        self.suppressed.inc();
     }
 
-    /// Lines that were left out.
-    #[must_use]
-    pub(crate) fn left_out(&self) -> u64 {
-        self.left_out.get()
+    /// Returns the number of suppressed lines.
+    pub(crate) fn suppressed(&self) -> u64 {
+        self.suppressed.get()
+    }
+}
+
+/// A summary without quantiles, which the registry's library does not have.
+#[derive(Debug, Default)]
+pub(crate) struct PushSummary(Mutex<(u64, Duration)>);
+
+impl PushSummary {
+    /// Adds a push.
+    pub(crate) fn observe(&self, took: Duration) {
+        let (count, sum) = &mut *self.0.lock();
+        *count = count.saturating_add(1);
+        *sum = sum.saturating_add(took);
+    }
+
+    fn render(&self, name: &str, help: &str, text: &mut String) -> fmt::Result {
+        let (count, sum) = *self.0.lock();
+        let sum = sum.as_secs_f64();
+        writeln!(
+            text,
+            "# HELP {name} {help}\n# TYPE {name} summary\n{name}_sum {sum}\n{name}_count {count}"
+        )
     }
 }
 
@@ -94,39 +98,31 @@ impl Logs {
 #[derive(Debug)]
 pub(crate) struct Metrics {
     registry: Registry,
-    pushes: Arc<Summary>,
+    pushes: Arc<PushSummary>,
 }
 
 impl Metrics {
-    /// Shows these counters; from now on the server measures how long requests take.
-    #[must_use]
+    /// Registers the counters. From now on the server measures how long requests take.
     pub(crate) fn new(counters: &Counters) -> Metrics {
         let Counters { server, database, pushes, logs } = counters.clone();
-        // Asked for once, it measures.
+        // The first call starts the measurement.
         let _ = server.durations();
         let mut registry = Registry::default();
-        registry.register_collector(Box::new(Process::started_now()));
-        registry.register_collector(Box::new(Server(server)));
-        registry.register_collector(Box::new(Database(database)));
+        registry.register_collector(Box::new(ProcessCollector::started_now()));
+        registry.register_collector(Box::new(ServerCollector(server)));
+        registry.register_collector(Box::new(DatabaseCollector(database)));
         registry.register("datakit_logs_messages", "Messages logged", logs.messages);
-        registry.register(
-            "datakit_logs_lost",
-            "Lines lost because the log was not read",
-            logs.lost,
-        );
-        registry.register(
-            "datakit_logs_left_out",
-            "Lines left out because there were many like them",
-            logs.left_out,
-        );
+        let help = "Lines lost because standard error was not read";
+        registry.register("datakit_logs_lost", help, logs.lost);
+        let help = "Lines suppressed because there were many like them";
+        registry.register("datakit_logs_left_out", help, logs.suppressed);
         Metrics { registry, pushes }
     }
 
-    /// All of them, in the text format 0.0.4.
-    #[must_use]
+    /// Returns the metrics in the text format 0.0.4.
     pub(crate) fn render(&self) -> String {
         let mut text = String::new();
-        // A string takes all that it is given.
+        // Writing to a string does not fail.
         let _ = prometheus_text::encode(&mut text, &self.registry);
         let _ = self.pushes.render(
             "DataKit_git_push_duration_seconds",
@@ -139,21 +135,19 @@ impl Metrics {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
 
     #[test]
-    fn every_counter_is_shown() {
+    fn metrics_include_every_counter() {
         let counters = Counters::default();
         let metrics = Metrics::new(&counters);
         counters.database.transactions.up();
         counters.database.commits.count();
         counters.pushes.observe(Duration::from_millis(1500));
         counters.pushes.observe(Duration::from_secs(1));
-        counters.logs.count("warning", "server");
-        counters.logs.lose();
-        counters.logs.leave_out();
+        counters.logs.count_message("warning", "server");
+        counters.logs.count_lost();
+        counters.logs.count_suppressed();
         let text = metrics.render();
         for line in [
             "# TYPE datakit_transactions gauge",

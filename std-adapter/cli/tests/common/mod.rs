@@ -1,6 +1,6 @@
-//! The program as a process: a server, and the commands of a client against it. Nothing here waits
-//! for longer than [`PATIENCE`].
-// Each test file uses its part of it; clippy's allowance for tests ends at functions that they
+//! Runs the program: a server, and client commands against it. Nothing here waits for longer than
+//! [`TIMEOUT`].
+// Each test file uses a part of this. Clippy allows panics in tests only, not in functions that they
 // share.
 #![allow(
     dead_code,
@@ -18,13 +18,13 @@ use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
 
 pub(crate) const PROGRAM: &str = env!("CARGO_BIN_EXE_datakit");
-pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
+pub(crate) const TIMEOUT: Duration = Duration::from_secs(20);
 
-/// A server that ends with the test.
+/// A server that is killed at the end of the test.
 pub(crate) struct Server {
     child: Child,
     lines: Receiver<String>,
-    /// Where it listens.
+    /// The addresses that it listens on.
     pub(crate) addresses: Vec<String>,
 }
 
@@ -36,17 +36,17 @@ impl Drop for Server {
 }
 
 impl Server {
-    /// An empty scratch tree.
+    /// Serves an empty scratch tree.
     pub(crate) fn scratch() -> Server {
         Server::start("tcp://127.0.0.1:0", &["--scratch"])
     }
 
-    /// Waits until it listens on all of the addresses.
+    /// Starts a server and waits until it listens on all addresses.
     pub(crate) fn start(listen: &str, options: &[&str]) -> Server {
         Server::run(listen, Server::command(listen, options))
     }
 
-    /// One whose standard input is a socket that listens.
+    /// Starts a server whose standard input is a listening socket.
     pub(crate) fn inheriting(socket: impl Into<Stdio>) -> Server {
         let listen = "fd://0";
         let mut command = Server::command(listen, &["--scratch"]);
@@ -54,7 +54,7 @@ impl Server {
         Server::run(listen, command)
     }
 
-    /// One whose log is read.
+    /// Starts a server and returns the lines of its log.
     pub(crate) fn logging(
         options: &[&str],
         environment: &[(&str, &str)],
@@ -67,7 +67,7 @@ impl Server {
         (server, log)
     }
 
-    /// One whose log is not read yet.
+    /// Starts a server and returns the pipe of its log, which nobody reads yet.
     pub(crate) fn with_unread_log(options: &[&str]) -> (Server, ChildStderr) {
         let listen = "tcp://127.0.0.1:0";
         let mut command = Server::command(listen, options);
@@ -77,7 +77,7 @@ impl Server {
         (server, log)
     }
 
-    /// One that may have so many open files.
+    /// Starts a server with a limit on open files.
     pub(crate) fn with_files(files: u32, options: &[&str]) -> Server {
         let listen = "tcp://127.0.0.1:0";
         let serve = Server::command(listen, options);
@@ -90,10 +90,13 @@ impl Server {
     }
 
     fn command(listen: &str, options: &[&str]) -> Command {
-        // Tests that are run under nohup(1) would have it ignore SIGHUP. `env` becomes the program.
+        // Under nohup(1) the server would inherit an ignored SIGHUP. env(1) executes the program.
         let mut command = Command::new("/usr/bin/env");
         command.args(["--default-signal=HUP", PROGRAM, "serve", "--url", listen]).args(options);
-        command.env_remove("DATAKIT_ADDRESS").env_remove("DATAKIT_VERBOSE").stdout(Stdio::piped());
+        for variable in ["DATAKIT_ADDRESS", "DATAKIT_VERBOSE", "RUST_LOG"] {
+            command.env_remove(variable);
+        }
+        command.stdout(Stdio::piped());
         command
     }
 
@@ -108,16 +111,16 @@ impl Server {
         server
     }
 
-    /// The next line that it prints.
+    /// Returns the next line that the server prints.
     pub(crate) fn line(&self) -> String {
-        self.lines.recv_timeout(PATIENCE).expect("the server says where it listens")
+        self.lines.recv_timeout(TIMEOUT).expect("the server prints its address")
     }
 
     pub(crate) fn address(&self) -> &str {
         &self.addresses[0]
     }
 
-    /// A client in the best dialect.
+    /// Returns a client that speaks 9P2000.L.
     pub(crate) fn client(&self) -> Client<'_> {
         Client { address: self.address(), dialect: "9p2000.L" }
     }
@@ -126,13 +129,13 @@ impl Server {
         self.child.id().to_string()
     }
 
-    /// Sends a signal and waits for the end.
+    /// Sends a signal and waits until the server ends.
     pub(crate) fn end(&mut self, signal: &str) -> ExitStatus {
         end(&mut self.child, signal)
     }
 }
 
-/// Sends a signal and waits for the end.
+/// Sends a signal and waits until the process ends.
 pub(crate) fn end(child: &mut Child, signal: &str) -> ExitStatus {
     let sent = Command::new("kill").args(["-s", signal, &child.id().to_string()]).status().unwrap();
     assert!(sent.success());
@@ -144,16 +147,16 @@ pub(crate) fn end(child: &mut Child, signal: &str) -> ExitStatus {
     status.unwrap()
 }
 
-/// Looks until it is so. For what sends no event: the end of a process.
-pub(crate) fn within(what: &str, mut is_so: impl FnMut() -> bool) {
-    let end = Instant::now() + PATIENCE;
-    while !is_so() {
-        assert!(Instant::now() < end, "not within {PATIENCE:?}: {what}");
+/// Polls until a condition holds, for conditions that send no event.
+pub(crate) fn within(what: &str, mut condition: impl FnMut() -> bool) {
+    let end = Instant::now() + TIMEOUT;
+    while !condition() {
+        assert!(Instant::now() < end, "not within {TIMEOUT:?}: {what}");
         std::thread::sleep(Duration::from_millis(5));
     }
 }
 
-/// The lines of a pipe, as they come.
+/// Returns the lines of a pipe as they arrive.
 pub(crate) fn lines(pipe: impl Read + Send + 'static) -> Receiver<String> {
     let (sender, receiver) = channel();
     std::thread::spawn(move || {
@@ -166,7 +169,7 @@ pub(crate) fn lines(pipe: impl Read + Send + 'static) -> Receiver<String> {
     receiver
 }
 
-/// One dialect at one server.
+/// A server and the dialect to speak with it.
 pub(crate) struct Client<'s> {
     pub(crate) address: &'s str,
     pub(crate) dialect: &'s str,
@@ -182,7 +185,7 @@ impl Client<'_> {
         command
     }
 
-    /// What it prints; it must succeed.
+    /// Runs a command that must succeed, and returns what it prints.
     pub(crate) fn bytes(&self, arguments: &[impl AsRef<OsStr>]) -> Vec<u8> {
         let Output { status, stdout, stderr } = self.command(arguments).output().unwrap();
         let stderr = String::from_utf8(stderr).unwrap();
@@ -195,10 +198,15 @@ impl Client<'_> {
         String::from_utf8(self.bytes(arguments)).unwrap()
     }
 
-    /// What it complains; it must fail with 1.
+    /// Runs a command that must exit with 1, and returns its standard error.
     pub(crate) fn fail(&self, arguments: &[&str]) -> String {
+        self.fail_with(1, arguments)
+    }
+
+    /// Runs a command that must exit with this status, and returns its standard error.
+    pub(crate) fn fail_with(&self, status: i32, arguments: &[&str]) -> String {
         let output = self.command(arguments).output().unwrap();
-        assert_eq!(output.status.code(), Some(1), "{} {arguments:?}", self.dialect);
+        assert_eq!(output.status.code(), Some(status), "{} {arguments:?}", self.dialect);
         String::from_utf8(output.stderr).unwrap()
     }
 }
@@ -210,7 +218,7 @@ pub(crate) fn in_every_dialect(test: impl Fn(Client<'_>)) {
     }
 }
 
-/// An empty directory that goes with the test.
+/// An empty directory that is removed at the end of the test.
 pub(crate) struct Scratch(pub(crate) PathBuf);
 
 impl Scratch {

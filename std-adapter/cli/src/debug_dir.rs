@@ -1,9 +1,8 @@
-//! `debug/`: what the server knows of itself, as files.
+//! The directory `debug/`: the state of the server as files.
 
 use std::fmt::Write;
 use std::sync::Arc;
 
-use crate::metrics::Logs;
 use datakit_core::wire::KindName;
 use datakit_db::Database;
 use datakit_db::counters::DbCounters;
@@ -11,11 +10,13 @@ use datakit_server::Stats;
 use datakit_server::tree::log::Sources;
 use datakit_server::tree::{Dir, Entry, ReadOnly, ReadOnlyText, Status};
 
-/// `debug/`: `src`, `server`.
-pub(crate) fn dir(
+use crate::metrics::LogCounters;
+
+/// Returns `debug/` with `src` and `server`.
+pub(crate) fn entry(
     stats: &Arc<Stats>,
     sources: &Sources,
-    logs: &Logs,
+    logs: &LogCounters,
     database: &Database,
 ) -> Entry {
     let status = |name: &str, text: fn(&Stats) -> String| {
@@ -34,10 +35,10 @@ pub(crate) fn dir(
         Entry::file(
             "log",
             Status::new(move || {
-                Ok(format!("lost {}\nleft-out {}\n", logs.lost(), logs.left_out()))
+                Ok(format!("lost {}\nleft-out {}\n", logs.lost(), logs.suppressed()))
             }),
         ),
-        Entry::file("database", Status::new(move || Ok(in_use(&counters)))),
+        Entry::file("database", Status::new(move || Ok(database_counters(&counters)))),
     ]
     .into_iter()
     .collect();
@@ -46,7 +47,7 @@ pub(crate) fn dir(
     Entry::dir("debug", ReadOnly(debug))
 }
 
-/// A line for each connection: peer, dialect, msize, fids, requests in flight, age in seconds.
+/// Formats a line for each connection: peer, dialect, msize, fids, requests in flight, age in seconds.
 fn connections(stats: &Stats) -> String {
     let mut text = String::new();
     for peer in stats.peers() {
@@ -65,9 +66,8 @@ fn connections(stats: &Stats) -> String {
     text
 }
 
-/// A line for each kind of thing that clients have in the database, and how many there are; then
-/// what they did.
-fn in_use(counters: &DbCounters) -> String {
+/// Formats the number of open transactions, watches and remotes, then the totals since the start.
+fn database_counters(counters: &DbCounters) -> String {
     let DbCounters { transactions, watches, remotes, commits, conflicts, retries } = counters;
     let gauges = [("transactions", transactions), ("watches", watches), ("remotes", remotes)];
     let counts = [("commits", commits), ("conflicts", conflicts), ("retries", retries)];
@@ -75,7 +75,7 @@ fn in_use(counters: &DbCounters) -> String {
     lines.chain(counts.iter().map(|(name, count)| format!("{name} {}\n", count.value()))).collect()
 }
 
-/// A line for each message type that was seen: name, requests answered, errors among them.
+/// Formats a line for each message type that was received: name, replies, errors among them.
 fn requests(stats: &Stats) -> String {
     let mut text = String::new();
     for (kind, answered, errors) in stats.requests() {
@@ -84,8 +84,7 @@ fn requests(stats: &Stats) -> String {
     text
 }
 
-/// What was refused before it could be answered: connections above the limit, messages of an
-/// impossible size.
+/// Formats the number of connections above a limit and of messages of an impossible size.
 fn refused(stats: &Stats) -> String {
     format!("connections {}\nframes {}\n", stats.refused_connections(), stats.refused_frames())
 }

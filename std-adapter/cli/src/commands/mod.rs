@@ -1,0 +1,161 @@
+//! The client commands about files.
+
+mod list;
+mod metadata;
+mod remove;
+mod walk;
+mod watch;
+
+use std::ffi::OsString;
+
+use datakit_client::{Client, Dialect, OpenMode, Qid};
+use tokio::io::AsyncReadExt;
+
+pub(crate) use self::list::ls;
+use crate::args::{ClientCommand, Connection};
+use crate::connect::with_client;
+use crate::error::{CliError, CliResult, at, for_each, io_reason};
+use crate::operand::{Location, ServerPath};
+use crate::{copy, output};
+
+/// Connects and runs a command.
+pub(crate) async fn run(connection: Connection, command: ClientCommand) -> CliResult {
+    // Only 9P2000.L replaces a name in a rename, and moves a file to another directory.
+    let renames = matches!(command, ClientCommand::Mv { .. } | ClientCommand::Cp { .. });
+    let preferred = renames.then_some(Dialect::Linux);
+    with_client(connection, preferred, async |client| dispatch(client, command).await).await
+}
+
+async fn dispatch(client: &Client, command: ClientCommand) -> CliResult {
+    match command {
+        ClientCommand::Ls { options, paths } => ls(client, &paths, &options).await,
+        ClientCommand::Cat { paths } => {
+            for_each(&paths, async |path| cat(client, path).await).await
+        }
+        ClientCommand::Stat { json, paths } => list::stat(client, &paths, json).await,
+        ClientCommand::Tree { json, path } => walk::tree(client, &path, json).await,
+        ClientCommand::Find { name, kind, maxdepth, paths } => {
+            let find = walk::Find::new(client, name, kind, maxdepth);
+            for_each(&paths, async |path| find.run(path).await).await
+        }
+        ClientCommand::Du { summarize, human_readable, bytes, paths } => {
+            let du = walk::DiskUsage { client, summarize, human_readable, bytes };
+            for_each(&paths, async |path| du.run(path).await).await
+        }
+        ClientCommand::Write { path, text } => {
+            client.write(&path, &content(text).await?).await.map_err(at(&path))
+        }
+        ClientCommand::Append { path, text } => append(client, &path, &content(text).await?).await,
+        ClientCommand::Mkdir { parents, paths } => {
+            for_each(&paths, async |path| match parents {
+                true => make_dirs(client, path).await,
+                false => client.mkdir(path, 0o777).await.map_err(at(path)),
+            })
+            .await
+        }
+        ClientCommand::Rm { recursive, force, paths } => {
+            for_each(&paths, async |path| remove::rm(client, path, recursive, force).await).await
+        }
+        ClientCommand::Mv { sources, target } => mv(client, &sources, &target).await,
+        ClientCommand::Cp { recursive, sources, target } => {
+            copy::cp(client, &sources, &target, recursive).await
+        }
+        ClientCommand::Watch { path } => watch::watch(client, &path).await,
+    }
+}
+
+/// Prints a file.
+pub(crate) async fn cat(client: &Client, path: &ServerPath) -> CliResult {
+    let file = client.open_to_read(path).await.map_err(at(path))?;
+    let mut chunks = file.chunks();
+    while let Some(data) = chunks.next().await.map_err(at(path))? {
+        output::print(&data)?;
+    }
+    Ok(())
+}
+
+/// Returns the text, or standard input if it is absent or `-`.
+async fn content(text: Option<OsString>) -> CliResult<Vec<u8>> {
+    match text.map(OsString::into_encoded_bytes) {
+        Some(text) if text != b"-" => Ok(text),
+        _ => read_stdin().await,
+    }
+}
+
+/// Reads standard input to its end.
+pub(crate) async fn read_stdin() -> CliResult<Vec<u8>> {
+    let mut content = Vec::new();
+    let read = tokio::io::stdin().read_to_end(&mut content).await;
+    read.map_err(|error| at(&"standard input")(io_reason(&error)))?;
+    Ok(content)
+}
+
+async fn append(client: &Client, path: &ServerPath, text: &[u8]) -> CliResult {
+    let append = async {
+        let file = match client.walk(path).await {
+            // Some servers open directories for writing.
+            Ok(node) if node.qid().kind & Qid::DIR != 0 => return Ok(false),
+            Ok(node) => node.open(OpenMode::WRITE).await?,
+            Err(error) if error.is_not_found() => {
+                client.create(path, 0o666, OpenMode::WRITE).await?
+            }
+            Err(error) => return Err(error),
+        };
+        let length = file.stat().await?.len;
+        file.write_all_at(length, text).await?;
+        file.close().await?;
+        Ok(true)
+    };
+    match append.await.map_err(at(path))? {
+        true => Ok(()),
+        false => Err(at(path)("Is a directory")),
+    }
+}
+
+/// Creates a directory and its parents, as `mkdir -p` does.
+async fn make_dirs(client: &Client, path: &ServerPath) -> CliResult {
+    let error = match client.mkdir(path, 0o777).await {
+        Ok(()) => return Ok(()),
+        Err(error) => error,
+    };
+    if client.stat(path).await.is_ok_and(|metadata| metadata.is_dir()) {
+        return Ok(());
+    }
+    if !error.is_not_found() || path.last().is_empty() {
+        return Err(at(path)(error));
+    }
+    Box::pin(make_dirs(client, &path.parent())).await?;
+    client.mkdir(path, 0o777).await.map_err(at(path))
+}
+
+async fn mv(client: &Client, sources: &[ServerPath], target: &ServerPath) -> CliResult {
+    let is_dir = client.stat(target).await.is_ok_and(|metadata| metadata.is_dir());
+    if sources.len() > 1 && !is_dir {
+        return Err(at(target)("not a directory: several files can only be moved to one"));
+    }
+    for_each(sources, async |source| match is_dir {
+        true => rename(client, source, target.join(source.last())).await,
+        false => rename(client, source, target.clone()).await,
+    })
+    .await
+}
+
+async fn rename(client: &Client, from: &ServerPath, to: ServerPath) -> CliResult {
+    match client.rename(from, &to).await {
+        // 9P2000 and 9P2000.u cannot rename to another directory (EXDEV), so copy and remove.
+        Err(error) if error.errno() == Some(18) => {
+            if client.stat(from).await.map_err(at(from))?.is_dir() {
+                return Err(at(from)(error));
+            }
+            let (source, target) = (Location::Server(from.clone()), Location::Server(to));
+            copy::cp(client, &[source], &target, false).await?;
+            client.remove(from).await.map_err(at(from))
+        }
+        other => other.map_err(at(from)),
+    }
+}
+
+/// Returns the error of a directory where a file is needed.
+pub(crate) fn is_a_directory(path: &impl std::fmt::Display) -> CliError {
+    CliError::Failed(format!("{path}: Is a directory"))
+}

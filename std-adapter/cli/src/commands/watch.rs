@@ -1,0 +1,90 @@
+//! `datakit watch`.
+
+use std::time::{Duration, SystemTime};
+
+use datakit_client::{Client, OpenMode, Qid, Result, Watch};
+
+use crate::connect::CLOSE_TIMEOUT;
+use crate::error::{CliResult, at};
+use crate::operand::ServerPath;
+use crate::output;
+
+/// How often a file that is not a stream is looked at.
+const POLL_INTERVAL: Duration = Duration::from_secs(1);
+/// The largest file whose content is compared, in bytes.
+const MAX_POLLED: usize = 16 << 20;
+
+/// Prints a stream, or the changes of a file, until SIGINT.
+pub(super) async fn watch(client: &Client, path: &ServerPath) -> CliResult {
+    let node = client.walk(path).await.map_err(at(path))?;
+    if node.qid().kind & Qid::DIR != 0 {
+        return Err(at(path)("Is a directory: only a stream or a file can be watched"));
+    }
+    drop(node);
+    let mut stream = client.watch(path).await.map_err(at(path))?;
+    let ended = tokio::select! {
+        ended = print_stream(&mut stream, path) => Some(ended),
+        _ = tokio::signal::ctrl_c() => None,
+    };
+    // Flushes the pending read. The result is on standard output already, whatever this returns.
+    let _ = tokio::time::timeout(CLOSE_TIMEOUT, stream.close()).await;
+    let Some(printed) = ended.transpose()? else { return Ok(()) };
+    match printed {
+        // The end of a file looks like the end of a stream after its first text.
+        Printed { texts: 0 | 1, last } => tokio::select! {
+            result = poll(client, path, last) => result,
+            _ = tokio::signal::ctrl_c() => Ok(()),
+        },
+        Printed { .. } => Ok(()),
+    }
+}
+
+/// What a stream delivered until its end.
+struct Printed {
+    texts: u64,
+    last: Vec<u8>,
+}
+
+async fn print_stream(stream: &mut Watch, path: &ServerPath) -> CliResult<Printed> {
+    let mut printed = Printed { texts: 0, last: Vec::new() };
+    while let Some(text) = stream.next().await.map_err(at(path))? {
+        output::print(&text)?;
+        printed = Printed { texts: printed.texts.saturating_add(1), last: text };
+    }
+    Ok(printed)
+}
+
+/// Prints what changes in a file whose `content` is printed already.
+async fn poll(client: &Client, path: &ServerPath, mut content: Vec<u8>) -> CliResult {
+    let mut state = None;
+    loop {
+        tokio::time::sleep(POLL_INTERVAL).await;
+        let Some(read) = read_changed(client, path, &mut state).await.map_err(at(path))? else {
+            continue;
+        };
+        match read.strip_prefix(&*content) {
+            Some(added) => output::print(added)?,
+            None => output::print(&read)?,
+        }
+        content = read;
+    }
+}
+
+/// What shows that a file is unchanged: version, length and time of the last change.
+type FileState = (u32, u64, SystemTime);
+
+/// Reads a file unless its state shows that it is unchanged. Files of version 0 show nothing.
+async fn read_changed(
+    client: &Client,
+    path: &ServerPath,
+    state: &mut Option<FileState>,
+) -> Result<Option<Vec<u8>>> {
+    let metadata = client.stat(path).await?;
+    let now = Some((metadata.qid.version, metadata.len, metadata.modified));
+    if metadata.qid.version != 0 && *state == now {
+        return Ok(None);
+    }
+    let content = client.open(path, OpenMode::READ).await?.read_up_to(MAX_POLLED).await?;
+    *state = now;
+    Ok(Some(content))
+}

@@ -1,0 +1,35 @@
+//! The connection of a client command.
+
+use std::time::Duration;
+
+use datakit_client::{Client, Dialect, Error, Options};
+
+use crate::args::Connection;
+use crate::error::CliResult;
+
+/// How long a command waits for the server to clean up after it.
+pub(crate) const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// Connects, runs `command` and closes the connection. Offers the dialect `preferred` first if the
+/// command line names none.
+pub(crate) async fn with_client(
+    connection: Connection,
+    preferred: Option<Dialect>,
+    command: impl AsyncFnOnce(&Client) -> CliResult,
+) -> CliResult {
+    let Connection { address, dialect, timeout } = connection;
+    let options = Options::default().timeout(Duration::from_secs(timeout));
+    let options = match (dialect, preferred) {
+        (Some(dialect), _) => options.dialect(dialect.into()),
+        (None, Some(preferred)) => options.prefer(preferred),
+        (None, None) => options,
+    };
+    let client = Client::connect(&address, options).await.map_err(|error| match error {
+        Error::Lost(why) => format!("{address}: {why}"),
+        other => format!("{address}: {other}"),
+    })?;
+    let result = command(&client).await;
+    // Without it the program could exit with unread data, which resets the server's connection.
+    let _ = tokio::time::timeout(CLOSE_TIMEOUT, client.close()).await;
+    result
+}

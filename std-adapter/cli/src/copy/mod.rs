@@ -1,0 +1,357 @@
+//! `datakit cp`: files and directories, between this machine and the server or within the server.
+
+mod parts;
+mod target;
+mod transfer;
+
+use std::os::unix::ffi::OsStringExt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+
+use datakit_client::{Client, Dialect, Error, FileType};
+use tokio::signal::unix::{SignalKind, signal};
+
+use self::parts::Parts;
+use self::target::{Destination, Staged, Staging, Target, TargetDir};
+use self::transfer::{Progress, Source, transfer};
+use crate::commands::{cat, is_a_directory};
+use crate::error::{CliError, CliResult, at, for_each, io_reason};
+use crate::operand::Location;
+use crate::parallel::{Batch, DirFuture, Limits, check_depth, is_exhausted};
+
+/// Copies `sources` to `to`. Removes incomplete files if it fails or is interrupted.
+pub(crate) async fn cp(
+    client: &Client,
+    sources: &[Location],
+    to: &Location,
+    recursive: bool,
+) -> CliResult {
+    let copier = Arc::new(Copier {
+        client: client.clone(),
+        limits: Limits::new(),
+        parts: Parts::default(),
+        progress: Progress::new(),
+        has_failed: AtomicBool::new(false),
+    });
+    let result = tokio::select! {
+        result = copier.copy_all(sources, to, recursive) => result,
+        () = interrupted() => Err(CliError::Failed("interrupted".to_owned())),
+    };
+    copier.parts.remove_all(client).await;
+    copier.progress.clear();
+    result
+}
+
+/// Waits for SIGINT, SIGTERM or SIGHUP.
+async fn interrupted() {
+    let signals =
+        [SignalKind::interrupt(), SignalKind::terminate(), SignalKind::hangup()].map(signal);
+    let [Ok(mut int), Ok(mut term), Ok(mut hup)] = signals else {
+        return std::future::pending().await;
+    };
+    tokio::select! { _ = int.recv() => {}, _ = term.recv() => {}, _ = hup.recv() => {} }
+}
+
+/// Why a file was not copied.
+#[derive(Debug)]
+struct CopyError {
+    error: CliError,
+    /// The other files can still be copied.
+    is_skippable: bool,
+    /// The server is out of fids or open files, so the file may be copied alone.
+    is_exhausted: bool,
+}
+
+impl CopyError {
+    /// Returns the error of a source. The other files are copied unless the connection is lost.
+    fn of_source(from: &Location, error: &Error) -> CopyError {
+        let is_skippable = matches!(error, Error::Server { .. } | Error::Unsupported(_));
+        CopyError { is_skippable, ..CopyError::of_target(from, error) }
+    }
+
+    /// Returns the error of a target, which ends the copy.
+    fn of_target(to: &Location, error: &Error) -> CopyError {
+        let is_exhausted = is_exhausted(error);
+        CopyError { error: at(to)(error), is_skippable: false, is_exhausted }
+    }
+
+    fn of_host_source(from: &Location, error: &std::io::Error) -> CopyError {
+        CopyError { is_skippable: true, ..CopyError::from(at(from)(io_reason(error))) }
+    }
+}
+
+impl From<CliError> for CopyError {
+    fn from(error: CliError) -> CopyError {
+        CopyError { error, is_skippable: false, is_exhausted: false }
+    }
+}
+
+/// One command, shared by its tasks.
+struct Copier {
+    client: Client,
+    limits: Limits,
+    parts: Parts,
+    progress: Progress,
+    /// A file was skipped.
+    has_failed: AtomicBool,
+}
+
+impl Copier {
+    async fn copy_all(
+        self: &Arc<Self>,
+        sources: &[Location],
+        to: &Location,
+        recursive: bool,
+    ) -> CliResult {
+        if sources.len() > 1 && !is_dir(&self.client, to).await {
+            return Err(at(to)("not a directory: several files can only be copied to one"));
+        }
+        let result = for_each(sources, async |from| self.copy(from, to, recursive).await).await;
+        if self.has_failed.load(Relaxed) { result.and(Err(CliError::Reported)) } else { result }
+    }
+
+    async fn copy(self: &Arc<Self>, from: &Location, to: &Location, recursive: bool) -> CliResult {
+        match (from, to) {
+            (Location::Server(_), _) | (_, Location::Server(_)) => {}
+            _ => {
+                let text = "cp: neither path is on the server: write it as :PATH";
+                return Err(CliError::Failed(text.to_owned()));
+            }
+        }
+        let is_dir = is_dir(&self.client, from).await;
+        if is_dir && !recursive {
+            return Err(is_a_directory(from));
+        }
+        if let (Location::Server(path), Location::Stdio) = (from, to) {
+            return if is_dir { Err(is_a_directory(from)) } else { cat(&self.client, path).await };
+        }
+        let destination = Destination::new(&self.client, to, from.last()).await?;
+        match (is_dir, destination) {
+            (false, Destination::Name(target)) => self.copy_or_skip(from, &target).await,
+            (false, Destination::Dir(_)) => Err(is_a_directory(to)),
+            (true, Destination::Dir(dir)) => Arc::clone(self).copy_dir(from.clone(), dir).await,
+            (true, Destination::Name(target)) => {
+                self.check_not_inside(from, &target.location()).await?;
+                let dir = target.create_dir(&self.client).await?;
+                Arc::clone(self).copy_dir(from.clone(), dir).await
+            }
+        }
+    }
+
+    /// Copies what a directory contains: files and directories at the same time, then links.
+    fn copy_dir(self: Arc<Self>, from: Location, into: TargetDir) -> DirFuture {
+        Box::pin(async move {
+            check_depth(&from)?;
+            let entries = match self.entries(&from).await {
+                Ok(entries) => entries,
+                Err(error) => return self.skip(error),
+            };
+            let mut batch = Batch::new(&self.limits);
+            let mut links = Vec::new();
+            for Entry { name, kind, link } in entries {
+                let (copier, from, to) = (Arc::clone(&self), from.join(&name), into.join(&name));
+                match (kind, link) {
+                    (FileType::Dir, _) => {
+                        let copy = async move {
+                            let dir = to.create_dir(&copier.client).await?;
+                            copier.copy_dir(from, dir).await
+                        };
+                        batch.add_dir(Box::pin(copy)).await?;
+                    }
+                    (FileType::File, _) => {
+                        batch
+                            .add_file(async move { copier.copy_or_skip(&from, &to).await })
+                            .await?;
+                    }
+                    (FileType::Symlink, link) => links.push((from, to, link)),
+                    _ => self.skip(CopyError {
+                        is_skippable: true,
+                        ..at(&from)("neither a file nor a directory nor a link").into()
+                    })?,
+                }
+            }
+            batch.finish().await?;
+            // Last, so no file of this directory is written through one of its links.
+            for (from, to, link) in links {
+                match self.link_target(&from, link).await {
+                    Ok(link) => to.create_link(&self.client, &link).await?,
+                    Err(error) => self.skip(error)?,
+                }
+            }
+            Ok(())
+        })
+    }
+
+    /// Copies one file. Reports the error and returns `Ok` if the other files can still be copied.
+    async fn copy_or_skip(&self, from: &Location, to: &Target) -> CliResult {
+        let together = self.limits.together().await;
+        let mut result = self.copy_file(from, to).await;
+        drop(together);
+        if result.as_ref().is_err_and(|error| error.is_exhausted) {
+            let _alone = self.limits.alone().await;
+            result = self.copy_file(from, to).await;
+        }
+        result.or_else(|error| self.skip(error))
+    }
+
+    fn skip(&self, error: CopyError) -> CliResult {
+        if !error.is_skippable {
+            return Err(error.error);
+        }
+        self.has_failed.store(true, Relaxed);
+        self.progress.complain(&error.error);
+        Ok(())
+    }
+
+    /// Copies one file under a temporary name, and renames the complete file.
+    async fn copy_file(&self, from: &Location, to: &Target) -> Result<(), CopyError> {
+        let source = Source::open(&self.client, from, &self.progress).await?;
+        self.check_not_same(&source, from, to).await?;
+        let Staged { sink, staging } = to.open(&self.client, &self.parts).await?;
+        let copied = transfer(source, from, sink, &to.location(), &self.progress).await;
+        if copied.is_err() {
+            staging.into_part().remove(&self.client).await;
+            return copied;
+        }
+        match staging {
+            Staging::InPlace(part) => part.complete(),
+            Staging::Renamed(part) => {
+                if to.publish(&self.client, part.part()).await? {
+                    part.complete();
+                } else {
+                    part.remove(&self.client).await;
+                    self.copy_in_place(from, to).await?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Copies a file again, for a server that creates files but does not rename them.
+    async fn copy_in_place(&self, from: &Location, to: &Target) -> Result<(), CopyError> {
+        if matches!(from, Location::Stdio) {
+            let text = "the server cannot rename, and standard input cannot be read again";
+            return Err(at(&to.location())(text).into());
+        }
+        let source = Source::open(&self.client, from, &self.progress).await?;
+        let Staged { sink, staging } = to.open_in_place(&self.client, &self.parts).await?;
+        let part = staging.into_part();
+        let copied = transfer(source, from, sink, &to.location(), &self.progress).await;
+        match copied {
+            Ok(()) => part.complete(),
+            Err(_) => part.remove(&self.client).await,
+        }
+        copied
+    }
+
+    /// Refuses to copy a file onto itself, which would empty it.
+    async fn check_not_same(&self, source: &Source, from: &Location, to: &Target) -> CliResult {
+        let (Source::Server(source), Target::Server { path, .. }) = (source, to) else {
+            return Ok(());
+        };
+        match self.client.walk(path).await {
+            Ok(target) if target.qid().path == source.qid().path => {
+                let to = to.location();
+                Err(CliError::Failed(format!("{from} and {to} are the same file")))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Refuses to copy a directory into itself, which would not end.
+    async fn check_not_inside(&self, from: &Location, to: &Location) -> CliResult {
+        let (Location::Server(source), Location::Server(target)) = (from, to) else {
+            return Ok(());
+        };
+        let source = self.client.walk(source).await.map_err(at(from))?.qid().path;
+        let mut node = self.client.walk("/").await.map_err(at(to))?;
+        for name in target.names() {
+            let Ok(next) = node.walk(name).await else { return Ok(()) };
+            node = next;
+            if node.qid().path == source {
+                return Err(at(from)("cannot copy a directory into itself"));
+            }
+        }
+        Ok(())
+    }
+
+    /// Returns what a directory contains.
+    async fn entries(&self, from: &Location) -> Result<Vec<Entry>, CopyError> {
+        match from {
+            Location::Host(path) => {
+                host_entries(path).map_err(|error| CopyError::of_host_source(from, &error))
+            }
+            Location::Server(path) => {
+                let entries = self.client.read_dir(path).await;
+                let entries = entries.map_err(|error| CopyError::of_source(from, &error))?;
+                let entry = |entry: datakit_client::DirEntry| Entry {
+                    name: entry.name.as_bytes().to_vec(),
+                    kind: entry.kind,
+                    link: entry
+                        .metadata
+                        .and_then(|metadata| metadata.target)
+                        .map(|target| target.as_bytes().to_vec()),
+                };
+                Ok(entries.into_iter().map(entry).collect())
+            }
+            Location::Stdio => Ok(Vec::new()),
+        }
+    }
+
+    /// Returns where a link points, if its directory did not tell.
+    async fn link_target(
+        &self,
+        from: &Location,
+        known: Option<Vec<u8>>,
+    ) -> Result<Vec<u8>, CopyError> {
+        let (None, Location::Server(path)) = (&known, from) else {
+            return Ok(known.unwrap_or_default());
+        };
+        let read = async {
+            if self.client.dialect() == Dialect::Legacy {
+                // Tells a damaged link from one that this dialect cannot read.
+                self.client.stat(path).await?;
+            }
+            self.client.read_link(path).await
+        };
+        let target = read.await.map_err(|error| CopyError::of_source(from, &error))?;
+        Ok(target.as_bytes().to_vec())
+    }
+}
+
+async fn is_dir(client: &Client, location: &Location) -> bool {
+    match location {
+        Location::Host(path) => path.is_dir(),
+        Location::Server(path) => client.stat(path).await.is_ok_and(|metadata| metadata.is_dir()),
+        Location::Stdio => false,
+    }
+}
+
+/// One name in a source directory.
+struct Entry {
+    name: Vec<u8>,
+    kind: FileType,
+    /// Where a link points; `None` if the directory does not tell.
+    link: Option<Vec<u8>>,
+}
+
+fn host_entries(path: &std::path::Path) -> std::io::Result<Vec<Entry>> {
+    let mut entries = Vec::new();
+    for entry in std::fs::read_dir(path)? {
+        let entry = entry?;
+        let kind = match entry.file_type()? {
+            kind if kind.is_dir() => FileType::Dir,
+            kind if kind.is_file() => FileType::File,
+            kind if kind.is_symlink() => FileType::Symlink,
+            _ => FileType::Special,
+        };
+        let link = match kind {
+            FileType::Symlink => {
+                Some(std::fs::read_link(entry.path())?.into_os_string().into_vec())
+            }
+            _ => None,
+        };
+        entries.push(Entry { name: entry.file_name().into_vec(), kind, link });
+    }
+    Ok(entries)
+}

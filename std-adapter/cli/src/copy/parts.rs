@@ -1,0 +1,95 @@
+//! Incomplete copies, which are removed unless the copy is completed.
+
+use std::collections::HashMap;
+use std::ffi::OsString;
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+
+use datakit_client::Client;
+use parking_lot::Mutex;
+use rustix::fs::AtFlags;
+
+use crate::connect::CLOSE_TIMEOUT;
+use crate::operand::ServerPath;
+
+/// An incomplete file.
+#[derive(Clone)]
+pub(super) enum Part {
+    Host(Arc<OwnedFd>, OsString),
+    Server(ServerPath),
+}
+
+impl Part {
+    async fn remove(self, client: &Client) {
+        // If this fails, the name shows that the file is incomplete.
+        match self {
+            Part::Host(dir, name) => drop(rustix::fs::unlinkat(dir, name, AtFlags::empty())),
+            Part::Server(path) => drop(client.remove(path).await),
+        }
+    }
+}
+
+/// The incomplete files of one command. Clones share them.
+#[derive(Clone, Default)]
+pub(super) struct Parts(Arc<Mutex<Table>>);
+
+#[derive(Default)]
+struct Table {
+    next: u64,
+    parts: HashMap<u64, Part>,
+}
+
+impl Parts {
+    /// Adds a file before it is created, so an interrupt at any time removes it.
+    pub(super) fn add(&self, part: Part) -> PartGuard {
+        let mut table = self.0.lock();
+        let id = table.next;
+        table.next = id.wrapping_add(1);
+        table.parts.insert(id, part.clone());
+        PartGuard { parts: self.clone(), entry: Some((id, part)) }
+    }
+
+    /// Returns a guard of a file that is not removed.
+    pub(super) fn none(&self) -> PartGuard {
+        PartGuard { parts: self.clone(), entry: None }
+    }
+
+    /// Removes all incomplete files. Gives up if the server does not answer.
+    pub(super) async fn remove_all(&self, client: &Client) {
+        let parts = std::mem::take(&mut self.0.lock().parts);
+        let remove = async {
+            for part in parts.into_values() {
+                part.remove(client).await;
+            }
+        };
+        let _ = tokio::time::timeout(CLOSE_TIMEOUT, remove).await;
+    }
+}
+
+/// A file of [`Parts`]. It stays in the table when the guard is dropped.
+pub(super) struct PartGuard {
+    parts: Parts,
+    entry: Option<(u64, Part)>,
+}
+
+impl PartGuard {
+    /// Returns the file, if there is one to be removed.
+    pub(super) fn part(&self) -> Option<&Part> {
+        self.entry.as_ref().map(|(_, part)| part)
+    }
+
+    /// Keeps the file, which is complete.
+    pub(super) fn complete(self) {
+        if let Some((id, _)) = &self.entry {
+            self.parts.0.lock().parts.remove(id);
+        }
+    }
+
+    /// Removes the file.
+    pub(super) async fn remove(self, client: &Client) {
+        if let Some((id, part)) = self.entry {
+            part.remove(client).await;
+            self.parts.0.lock().parts.remove(&id);
+        }
+    }
+}

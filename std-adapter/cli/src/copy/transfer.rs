@@ -1,0 +1,270 @@
+//! Moves the bytes of one file, and shows how far it is.
+
+use std::fs;
+use std::io::{self, Read, Write};
+use std::path::Path;
+
+use bytes::{Bytes, BytesMut};
+use datakit_client::{Chunks, Client, File, OpenMode, Writes};
+use indicatif::{ProgressBar, ProgressStyle};
+use parking_lot::Mutex;
+use tokio::io::{AsyncReadExt, AsyncWriteExt, Stdin};
+
+use super::CopyError;
+use crate::error::{CliError, at, io_reason};
+use crate::operand::Location;
+use crate::output;
+
+/// Bytes in one read of a local file.
+const CHUNK_SIZE: usize = 1 << 17;
+
+/// An open file that is copied.
+pub(super) enum Source {
+    Host(HostFile),
+    Stdin(Stdin),
+    Server(File),
+}
+
+impl Source {
+    /// Opens a file, and adds its length to `progress`.
+    pub(super) async fn open(
+        client: &Client,
+        from: &Location,
+        progress: &Progress,
+    ) -> Result<Source, CopyError> {
+        match from {
+            Location::Host(path) => {
+                let opened = HostFile::open_to_read(path).await;
+                let (file, length) =
+                    opened.map_err(|error| CopyError::of_host_source(from, &error))?;
+                progress.add_length(length);
+                Ok(Source::Host(file))
+            }
+            Location::Server(path) => {
+                let open = async {
+                    let node = client.walk(path).await?;
+                    // Only the progress bar needs the length.
+                    if progress.is_shown() {
+                        progress.add_length(node.stat().await?.len);
+                    }
+                    node.open(OpenMode::READ).await
+                };
+                let file = open.await.map_err(|error| CopyError::of_source(from, &error))?;
+                Ok(Source::Server(file))
+            }
+            Location::Stdio => Ok(Source::Stdin(tokio::io::stdin())),
+        }
+    }
+}
+
+/// An open file that is written.
+pub(super) enum Sink {
+    Host(HostFile),
+    Server(File),
+}
+
+/// Copies all bytes and closes the copy.
+pub(super) async fn transfer(
+    mut source: Source,
+    from: &Location,
+    mut sink: Sink,
+    to: &Location,
+    progress: &Progress,
+) -> Result<(), CopyError> {
+    progress.set_name(to);
+    let of_source = |error| CopyError::of_source(from, &error);
+    let of_host_source = |error| CopyError::of_host_source(from, &error);
+    let mut reader = match &mut source {
+        Source::Host(file) => Reader::Host(file),
+        Source::Stdin(stdin) => Reader::Stdin(stdin),
+        Source::Server(file) => Reader::Server(file.chunks()),
+    };
+    let mut writer = match &mut sink {
+        Sink::Host(file) => Writer::Host(file),
+        Sink::Server(file) => Writer::Server(file.writes_at(0)),
+    };
+    loop {
+        let data = match &mut reader {
+            Reader::Host(file) => file.read().await.map_err(of_host_source)?,
+            Reader::Stdin(stdin) => {
+                let mut data = BytesMut::with_capacity(CHUNK_SIZE);
+                stdin.read_buf(&mut data).await.map_err(of_host_source)?;
+                data.freeze()
+            }
+            Reader::Server(chunks) => chunks.next().await.map_err(of_source)?.unwrap_or_default(),
+        };
+        if data.is_empty() {
+            break;
+        }
+        progress.advance(data.len());
+        match &mut writer {
+            Writer::Host(file) => file.write(data).await.map_err(|error| host_error(to, &error))?,
+            Writer::Server(writes) => {
+                writes.write(data).await.map_err(|error| CopyError::of_target(to, &error))?;
+            }
+        }
+    }
+    match writer {
+        Writer::Host(file) => file.flush().await.map_err(|error| host_error(to, &error))?,
+        Writer::Server(writes) => {
+            writes.finish().await.map_err(|error| CopyError::of_target(to, &error))?;
+        }
+    }
+    match sink {
+        Sink::Host(_) => Ok(()),
+        Sink::Server(file) => file.close().await.map_err(|error| CopyError::of_target(to, &error)),
+    }
+}
+
+fn host_error(to: &Location, error: &io::Error) -> CopyError {
+    at(to)(io_reason(error)).into()
+}
+
+enum Reader<'f> {
+    Host(&'f mut HostFile),
+    Stdin(&'f mut Stdin),
+    Server(Chunks<'f>),
+}
+
+enum Writer<'f> {
+    Host(&'f mut HostFile),
+    Server(Writes<'f>),
+}
+
+/// A file on this machine. The first chunk of a regular file is read or written on the calling
+/// thread: handing it to the thread pool costs more than the system call.
+pub(super) enum HostFile {
+    Direct { file: fs::File, is_at_end: bool, length: usize },
+    Pooled(tokio::fs::File),
+}
+
+impl HostFile {
+    /// Returns the file and its length in bytes.
+    async fn open_to_read(path: &Path) -> io::Result<(HostFile, u64)> {
+        let metadata = fs::metadata(path)?;
+        if metadata.is_file() {
+            let file = fs::File::open(path)?;
+            return Ok((HostFile::direct(file, metadata.len()), metadata.len()));
+        }
+        // Opening a FIFO waits for a writer.
+        let file = tokio::fs::File::open(path).await?;
+        Ok((HostFile::Pooled(file), 0))
+    }
+
+    /// Wraps a regular file. `length` is in bytes, 0 for one that is written.
+    pub(super) fn direct(file: fs::File, length: u64) -> HostFile {
+        let length = usize::try_from(length).unwrap_or(usize::MAX).min(CHUNK_SIZE);
+        HostFile::Direct { file, is_at_end: false, length }
+    }
+
+    /// Wraps a file of which a read or write may wait.
+    pub(super) fn pooled(file: fs::File) -> HostFile {
+        HostFile::Pooled(tokio::fs::File::from_std(file))
+    }
+
+    /// Turns the file into a pooled one.
+    fn make_pooled(&mut self) -> io::Result<&mut tokio::fs::File> {
+        if let HostFile::Direct { file, .. } = self {
+            *self = HostFile::pooled(file.try_clone()?);
+        }
+        match self {
+            HostFile::Pooled(file) => Ok(file),
+            HostFile::Direct { .. } => Err(io::ErrorKind::Unsupported.into()),
+        }
+    }
+
+    /// Returns the next chunk; empty at the end.
+    async fn read(&mut self) -> io::Result<Bytes> {
+        if let HostFile::Direct { file, is_at_end, length } = self {
+            if *is_at_end {
+                return Ok(Bytes::new());
+            }
+            // One byte more, so that reading the whole file reaches its end.
+            let mut data = Vec::with_capacity(length.saturating_add(1));
+            let count = file.take(CHUNK_SIZE as u64).read_to_end(&mut data)?;
+            if count < CHUNK_SIZE {
+                *is_at_end = true;
+            } else {
+                self.make_pooled()?;
+            }
+            return Ok(data.into());
+        }
+        let mut data = BytesMut::with_capacity(CHUNK_SIZE);
+        self.make_pooled()?.read_buf(&mut data).await?;
+        Ok(data.freeze())
+    }
+
+    async fn write(&mut self, data: Bytes) -> io::Result<()> {
+        match self {
+            HostFile::Direct { file, length, .. } if *length == 0 => {
+                *length = data.len();
+                file.write_all(&data)
+            }
+            _ => self.make_pooled()?.write_all(&data).await,
+        }
+    }
+
+    async fn flush(&mut self) -> io::Result<()> {
+        match self {
+            HostFile::Direct { .. } => Ok(()),
+            HostFile::Pooled(file) => file.flush().await,
+        }
+    }
+}
+
+/// One bar for the whole command if standard error is a terminal.
+pub(super) struct Progress {
+    bar: ProgressBar,
+    /// The length of all files that were opened, in bytes.
+    length: Mutex<u64>,
+}
+
+impl Progress {
+    pub(super) fn new() -> Progress {
+        let style = ProgressStyle::with_template("{spinner} {prefix} {bytes} {bytes_per_sec}");
+        let bar = ProgressBar::new(0)
+            .with_style(style.unwrap_or_else(|_| ProgressStyle::default_spinner()));
+        Progress { bar, length: Mutex::new(0) }
+    }
+
+    fn is_shown(&self) -> bool {
+        !self.bar.is_hidden()
+    }
+
+    /// Adds the length of a file. Streams have 0, so their length is unknown.
+    fn add_length(&self, length: u64) {
+        if length == 0 || !self.is_shown() {
+            return;
+        }
+        let mut total = self.length.lock();
+        if *total == 0 {
+            let style = ProgressStyle::with_template(
+                "{prefix} {wide_bar} {bytes}/{total_bytes} {bytes_per_sec} {eta}",
+            );
+            self.bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
+        }
+        *total = total.saturating_add(length);
+        self.bar.set_length(*total);
+    }
+
+    fn set_name(&self, to: &Location) {
+        if self.is_shown() {
+            self.bar.set_prefix(output::printable(&to.to_string()));
+        }
+    }
+
+    fn advance(&self, count: usize) {
+        if self.is_shown() {
+            self.bar.inc(count as u64);
+        }
+    }
+
+    /// Prints an error above the bar.
+    pub(super) fn complain(&self, error: &CliError) {
+        self.bar.suspend(|| output::complain(&error.to_string()));
+    }
+
+    pub(super) fn clear(&self) {
+        self.bar.finish_and_clear();
+    }
+}

@@ -1,0 +1,289 @@
+//! What the server logs to standard error.
+
+mod lines;
+
+use std::io::IsTerminal;
+
+use clap::builder::PossibleValue;
+use clap::{ArgAction, Args, ColorChoice, ValueEnum};
+use datakit_server::tree::log::{Level, Source, Sources};
+use tracing::{Event, Metadata, Subscriber};
+use tracing_subscriber::Layer;
+use tracing_subscriber::filter::dynamic_filter_fn;
+use tracing_subscriber::fmt::time::{SystemTime, uptime};
+use tracing_subscriber::layer::{Context, Filter};
+use tracing_subscriber::prelude::*;
+
+use self::lines::Lines;
+pub(crate) use self::lines::flush;
+use crate::metrics::LogCounters;
+
+/// The sources of the log: name, target of their events and description.
+const SOURCES: [(&str, &str, &str); 3] = [
+    ("db", "datakit_db", "the database: changes by other programs, fetches and pushes"),
+    ("server", "datakit_server", "connections: opened, closed and refused ones"),
+    ("program", "datakit", "everything else"),
+];
+
+/// The name of events of the level `app`, which `tracing` does not have.
+pub(crate) const APP: &str = "app";
+
+/// The environment variables with the level of the log, in order of precedence.
+const DATAKIT_VERBOSE: &str = "DATAKIT_VERBOSE";
+const RUST_LOG: &str = "RUST_LOG";
+
+/// What to log.
+#[derive(Args, Debug, Clone)]
+#[command(next_help_heading = "Log")]
+pub(crate) struct LogArgs {
+    /// More log output (`-vv` for debug)
+    #[arg(short, long, action = ArgAction::Count)]
+    verbose: u8,
+    /// No log output, whatever the other options say
+    #[arg(short, long)]
+    quiet: bool,
+    /// Level of the log, whatever -v says [default: $DATAKIT_VERBOSE, $RUST_LOG or warning]
+    ///
+    /// Each level includes the ones before it. The files debug/src/*/level change the level of a
+    /// source while the server runs. RUST_LOG takes the same levels, for all sources or for one:
+    /// `RUST_LOG=info,db=debug`.
+    #[arg(long, value_name = "LEVEL")]
+    verbosity: Option<LevelName>,
+    /// Where to log to, and with what time
+    #[arg(long, value_name = "DESTINATION", default_value = "quiet")]
+    log_destination: Destination,
+    /// Clock of the destination `timestamp`
+    #[arg(long, value_name = "CLOCK", default_value = "posix")]
+    log_clock: Clock,
+    /// Colour the log; auto: if standard error is a terminal and NO_COLOR is not set
+    #[arg(long, value_name = "WHEN", default_value = "auto")]
+    color: ColorChoice,
+}
+
+/// A level as it is typed: a name of [`Level`], or what other programs call it.
+#[derive(Clone, Copy, Debug)]
+struct LevelName(Level);
+
+impl ValueEnum for LevelName {
+    fn value_variants<'a>() -> &'a [LevelName] {
+        const {
+            &[
+                LevelName(Level::Quiet),
+                LevelName(Level::App),
+                LevelName(Level::Error),
+                LevelName(Level::Warning),
+                LevelName(Level::Info),
+                LevelName(Level::Debug),
+            ]
+        }
+    }
+
+    fn to_possible_value(&self) -> Option<PossibleValue> {
+        let value = PossibleValue::new(self.0.as_str());
+        Some(match self.0 {
+            Level::Quiet => value.alias("off").help("Nothing"),
+            Level::App => value.help("The start of the server"),
+            Level::Error => value.help("Failures"),
+            Level::Warning => value.alias("warn").help("Likely problems"),
+            Level::Info => value.help("Connections, fetches and pushes"),
+            Level::Debug => value.alias("trace").help("Details"),
+        })
+    }
+}
+
+/// Where the log goes.
+#[derive(ValueEnum, Clone, Copy, Debug)]
+enum Destination {
+    /// Standard error, without the time
+    Quiet,
+    /// Standard error, with the time
+    Timestamp,
+    /// The Windows event log: not on this system
+    Eventlog,
+    /// The macOS system log: not on this system
+    Asl,
+}
+
+/// Which time a line has.
+#[derive(ValueEnum, Clone, Copy, Debug)]
+enum Clock {
+    /// Date and time in UTC
+    Posix,
+    /// Seconds since the start, unaffected by changes of the system's time
+    Monotonic,
+}
+
+impl LogArgs {
+    /// Starts to log to standard error, as far as the level files allow, and to count messages.
+    ///
+    /// # Errors
+    /// A destination of another system, or a level in the environment that does not exist.
+    pub(crate) fn start(&self, logs: LogCounters) -> Result<Sources, String> {
+        let sources = Sources::new();
+        let mut table: Vec<(&str, Source)> = Vec::new();
+        for (name, target, doc) in SOURCES {
+            table.push((target, sources.register(name, doc, self.level(name, target)?)));
+        }
+        let to = Lines::start(&logs).map_err(|error| format!("cannot log: {error}"))?;
+        let written = self.layer(to.clone())?.with_filter(LineFilter { table: table.clone(), to });
+        let counted = CountLayer(logs)
+            .with_filter(dynamic_filter_fn(move |metadata, _| is_logged(&table, metadata)));
+        // If a test has installed a subscriber already, that one stays.
+        let _ = tracing_subscriber::registry().with(written).with(counted).try_init();
+        Ok(sources)
+    }
+
+    /// Returns the level of a source.
+    fn level(&self, name: &str, target: &str) -> Result<Level, String> {
+        if self.quiet {
+            return Ok(Level::Quiet);
+        }
+        match (self.verbosity, self.verbose) {
+            (Some(level), _) => Ok(level.0),
+            (None, 0) => level_of_environment(name, target),
+            (None, 1) => Ok(Level::Info),
+            (None, _) => Ok(Level::Debug),
+        }
+    }
+
+    fn layer<S>(&self, to: Lines) -> Result<Box<dyn Layer<S> + Send + Sync>, String>
+    where
+        S: Subscriber + for<'span> tracing_subscriber::registry::LookupSpan<'span>,
+    {
+        let unsupported = |name, system| {
+            Err(format!("--log-destination {name} exists on {system}, not on this system"))
+        };
+        let lines = tracing_subscriber::fmt::layer().with_writer(to).with_ansi(self.is_coloured());
+        match (self.log_destination, self.log_clock) {
+            (Destination::Quiet, _) => Ok(lines.without_time().boxed()),
+            (Destination::Timestamp, Clock::Posix) => Ok(lines.with_timer(SystemTime).boxed()),
+            (Destination::Timestamp, Clock::Monotonic) => Ok(lines.with_timer(uptime()).boxed()),
+            (Destination::Eventlog, _) => unsupported("eventlog", "Windows"),
+            (Destination::Asl, _) => unsupported("asl", "macOS"),
+        }
+    }
+
+    fn is_coloured(&self) -> bool {
+        match self.color {
+            ColorChoice::Always => true,
+            ColorChoice::Never => false,
+            ColorChoice::Auto => {
+                std::io::stderr().is_terminal()
+                    && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
+            }
+        }
+    }
+}
+
+fn level_of_environment(name: &str, target: &str) -> Result<Level, String> {
+    let variable = |name| {
+        let value = std::env::var_os(name).unwrap_or_default();
+        value.to_string_lossy().into_owned()
+    };
+    let typed = variable(DATAKIT_VERBOSE);
+    if typed.is_empty() {
+        return Ok(parse_rust_log(&variable(RUST_LOG), name, target).unwrap_or(Level::Warning));
+    }
+    parse_level(&typed).ok_or_else(|| {
+        let names: Vec<&str> = Level::ALL.into_iter().map(Level::as_str).collect();
+        format!("{DATAKIT_VERBOSE}: unknown level {typed:?}: use one of {}", names.join(", "))
+    })
+}
+
+fn parse_level(name: &str) -> Option<Level> {
+    LevelName::from_str(name, true).ok().map(|level| level.0)
+}
+
+/// Returns the level that `RUST_LOG` sets for a source, by its name, by its target or for all.
+/// Directives of other programs are ignored.
+fn parse_rust_log(value: &str, name: &str, target: &str) -> Option<Level> {
+    let directives = value.split(',').map(|directive| match directive.split_once('=') {
+        Some((of, level)) => (Some(of.trim()), level.trim()),
+        None => (None, directive.trim()),
+    });
+    let (mut of_all, mut of_source) = (None, None);
+    for (of, level) in directives {
+        match of {
+            None => of_all = parse_level(level).or(of_all),
+            Some(of) if of == name || of == target => of_source = parse_level(level).or(of_source),
+            Some(_) => {}
+        }
+    }
+    of_source.or(of_all)
+}
+
+/// Lets through the events that become lines.
+struct LineFilter {
+    table: Vec<(&'static str, Source)>,
+    to: Lines,
+}
+
+impl<S> Filter<S> for LineFilter {
+    fn enabled(&self, metadata: &Metadata<'_>, _: &Context<'_, S>) -> bool {
+        is_logged(&self.table, metadata)
+    }
+
+    fn event_enabled(&self, event: &Event<'_>, _: &Context<'_, S>) -> bool {
+        self.to.admits(event)
+    }
+}
+
+/// Counts every message, even if it does not become a line.
+struct CountLayer(LogCounters);
+
+impl<S: Subscriber> Layer<S> for CountLayer {
+    fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
+        let metadata = event.metadata();
+        let source = SOURCES.iter().find(|(_, target, _)| metadata.target().starts_with(target));
+        if let Some((name, _, _)) = source {
+            self.0.count_message(level_of(metadata).as_str(), name);
+        }
+    }
+}
+
+fn level_of(metadata: &Metadata<'_>) -> Level {
+    if metadata.name() == APP {
+        return Level::App;
+    }
+    match *metadata.level() {
+        tracing::Level::ERROR => Level::Error,
+        tracing::Level::WARN => Level::Warning,
+        tracing::Level::INFO => Level::Info,
+        _ => Level::Debug,
+    }
+}
+
+fn is_logged(table: &[(&str, Source)], metadata: &Metadata<'_>) -> bool {
+    table
+        .iter()
+        .find(|(target, _)| metadata.target().starts_with(target))
+        .is_some_and(|(_, source)| source.enables(level_of(metadata)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_level_can_be_typed() {
+        for level in Level::ALL {
+            assert_eq!(parse_level(level.as_str()), Some(level));
+        }
+        assert_eq!(parse_level("warn"), Some(Level::Warning));
+    }
+
+    #[test]
+    fn rust_log_sets_all_sources_or_one() {
+        for (value, level) in [
+            ("", None),
+            ("info", Some(Level::Info)),
+            ("INFO,server=debug", Some(Level::Info)),
+            ("info,db=debug", Some(Level::Debug)),
+            ("datakit_db=off,info", Some(Level::Quiet)),
+            ("hyper=trace", None),
+            ("loud,db=loud", None),
+        ] {
+            assert_eq!(parse_rust_log(value, "db", "datakit_db"), level, "{value}");
+        }
+    }
+}

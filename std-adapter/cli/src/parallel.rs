@@ -1,0 +1,173 @@
+//! Bounded concurrency for the commands that work through a tree.
+
+use std::pin::Pin;
+use std::sync::Arc;
+
+use datakit_client::Error;
+use tokio::sync::{OwnedSemaphorePermit, RwLock, RwLockReadGuard, RwLockWriteGuard, Semaphore};
+use tokio::task::{JoinError, JoinSet};
+
+use crate::error::{CliError, CliResult};
+
+/// Files that a command works on at a time.
+const MAX_FILES: usize = 32;
+/// Directories that a command works on at a time, each with the ones that it is in.
+const MAX_DIRS: usize = 8;
+/// Names in the longest path. Deeper trees are taken for endless ones.
+const MAX_DEPTH: usize = 256;
+
+/// A boxed result of work on a directory, which may contain directories.
+pub(crate) type DirFuture = Pin<Box<dyn Future<Output = CliResult> + Send>>;
+
+/// The limits of one command. Clones share them.
+#[derive(Clone)]
+pub(crate) struct Limits {
+    files: Arc<Semaphore>,
+    dirs: Arc<Semaphore>,
+    /// Write-locked by a file that needs the server to itself.
+    turn: Arc<RwLock<()>>,
+}
+
+impl Limits {
+    pub(crate) fn new() -> Limits {
+        Limits {
+            files: Arc::new(Semaphore::new(MAX_FILES)),
+            dirs: Arc::new(Semaphore::new(MAX_DIRS)),
+            turn: Arc::default(),
+        }
+    }
+
+    /// Takes part in the work on several files.
+    pub(crate) async fn together(&self) -> RwLockReadGuard<'_, ()> {
+        self.turn.read().await
+    }
+
+    /// Waits until no other file is in progress. A server with few fids, such as a board, then has
+    /// enough of them.
+    pub(crate) async fn alone(&self) -> RwLockWriteGuard<'_, ()> {
+        self.turn.write().await
+    }
+}
+
+/// Returns whether a server refused a request because it is out of fids, open files or workers.
+pub(crate) fn is_exhausted(error: &Error) -> bool {
+    matches!(error.errno(), Some(11 | 23 | 24))
+}
+
+/// The tasks for what one directory contains. Dropping it cancels them.
+pub(crate) struct Batch {
+    limits: Limits,
+    tasks: JoinSet<CliResult>,
+}
+
+impl Batch {
+    pub(crate) fn new(limits: &Limits) -> Batch {
+        Batch { limits: limits.clone(), tasks: JoinSet::new() }
+    }
+
+    /// Starts the work on a file once fewer than [`MAX_FILES`] are in progress.
+    ///
+    /// # Errors
+    /// That of a task that has failed meanwhile.
+    pub(crate) async fn add_file(
+        &mut self,
+        work: impl Future<Output = CliResult> + Send + 'static,
+    ) -> CliResult {
+        let permit = Arc::clone(&self.limits.files).acquire_owned().await;
+        let permit = permit.map_err(|closed| closed.to_string())?;
+        self.spawn(permit, work)
+    }
+
+    /// Starts the work on a directory, or waits for it to end if [`MAX_DIRS`] are in progress.
+    /// Waiting for another directory instead could deadlock, as that one may wait for this one.
+    ///
+    /// # Errors
+    /// That of a task that has failed meanwhile.
+    pub(crate) async fn add_dir(&mut self, work: DirFuture) -> CliResult {
+        match Arc::clone(&self.limits.dirs).try_acquire_owned() {
+            Ok(permit) => self.spawn(permit, work),
+            Err(_) => work.await,
+        }
+    }
+
+    fn spawn(
+        &mut self,
+        permit: OwnedSemaphorePermit,
+        work: impl Future<Output = CliResult> + Send + 'static,
+    ) -> CliResult {
+        self.tasks.spawn(async move {
+            let result = work.await;
+            drop(permit);
+            result
+        });
+        while let Some(ended) = self.tasks.try_join_next() {
+            ended.map_err(task_error)??;
+        }
+        Ok(())
+    }
+
+    /// Waits until all tasks have ended.
+    ///
+    /// # Errors
+    /// That of the first task that fails. The others are cancelled.
+    pub(crate) async fn finish(mut self) -> CliResult {
+        while let Some(ended) = self.tasks.join_next().await {
+            ended.map_err(task_error)??;
+        }
+        Ok(())
+    }
+}
+
+fn task_error(error: JoinError) -> CliError {
+    CliError::Failed(error.to_string())
+}
+
+/// Checks that a path is not longer than [`MAX_DEPTH`] names.
+pub(crate) fn check_depth(path: &impl std::fmt::Display) -> CliResult {
+    let path = path.to_string();
+    if path.matches('/').count() > MAX_DEPTH {
+        return Err(CliError::Failed(format!("{path}: more than {MAX_DEPTH} directories deep")));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
+
+    use super::*;
+
+    /// Starts `width` directories in each directory, `depth` levels deep.
+    fn dirs(limits: Limits, width: usize, depth: usize, count: Arc<AtomicUsize>) -> DirFuture {
+        Box::pin(async move {
+            let mut batch = Batch::new(&limits);
+            for _ in 0..width * usize::from(depth > 0) {
+                batch.add_dir(dirs(limits.clone(), width, depth - 1, count.clone())).await?;
+                let count = count.clone();
+                batch
+                    .add_file(async move {
+                        tokio::task::yield_now().await;
+                        count.fetch_add(1, SeqCst);
+                        Ok(())
+                    })
+                    .await?;
+            }
+            batch.finish().await
+        })
+    }
+
+    #[tokio::test]
+    async fn nested_directories_do_not_deadlock() {
+        let count = Arc::default();
+        dirs(Limits::new(), 6, 4, Arc::clone(&count)).await.unwrap();
+        assert_eq!(count.load(SeqCst), 6 + 36 + 216 + 1296);
+    }
+
+    #[tokio::test]
+    async fn the_first_failure_ends_a_batch() {
+        let mut batch = Batch::new(&Limits::new());
+        batch.add_file(std::future::pending()).await.unwrap();
+        batch.add_file(async { Err(CliError::Failed("lost".to_owned())) }).await.unwrap();
+        assert_eq!(batch.finish().await, Err(CliError::Failed("lost".to_owned())));
+    }
+}
