@@ -1,8 +1,8 @@
-//! The firmware of `embedded-example/` in QEMU, one board a test.
+//! Runs the firmware of `embedded-example/` in QEMU, one board for each test.
 //!
-//! QEMU's user network forwards a port of the host, chosen by the system, to the board's port 564.
-//! A connection that comes while the board boots or turns a closed socket over is reset; everything
-//! here tries again then, as any client of a board has to.
+//! QEMU's user network forwards a port of the host, which the system chooses, to port 564 of the
+//! board. A connection is reset while the board boots or reopens a socket. All methods here retry
+//! then, as any client of a board must.
 
 use std::ffi::OsString;
 use std::fs;
@@ -21,12 +21,12 @@ use crate::gdb;
 use crate::wire_client::WireClient;
 use crate::{PATIENCE, within};
 
-/// Between two tries to connect.
+/// The pause between two attempts to connect.
 const PAUSE: Duration = Duration::from_millis(5);
 /// The msize that [`Board::wire_client`] offers.
 const MSIZE: u32 = 4096;
 
-/// Every path of the board's tree, as [`listing`] gives them.
+/// Every path of the tree of the board, in the order of [`list_tree`].
 pub const PATHS: &[&str] = &[
     "help",
     "board",
@@ -69,8 +69,11 @@ pub const PATHS: &[&str] = &[
     "ticks",
 ];
 
-/// A board that runs. Dropped, it is switched off; unless somebody waited for its
-/// [`end`](Board::end) it must not have stopped by itself before, as it does when it panics.
+/// A running board. Dropping it stops QEMU.
+///
+/// # Panics
+/// Dropping it panics if QEMU has exited by itself, as after a panic of the firmware, unless the
+/// test called [`wait_for_exit`](Board::wait_for_exit).
 pub struct Board {
     qemu: Child,
     port: u16,
@@ -79,34 +82,34 @@ pub struct Board {
 }
 
 impl Board {
-    /// Switches a board on.
+    /// Boots a board.
     ///
     /// # Panics
-    /// Says what to do when the firmware is not built or QEMU is not installed.
+    /// Panics if the firmware is not built or QEMU is not installed.
     pub fn boot() -> Board {
         Board::start(&firmware(), "none".into(), true)
     }
 
-    /// Switches a board on that runs another program: an image of `tests/size/`.
+    /// Boots a board with an image of `tests/size/` instead of the firmware.
     ///
     /// # Panics
-    /// As [`boot`](Board::boot).
+    /// Panics in the same cases as [`boot`](Board::boot).
     pub fn boot_image(name: &str) -> Board {
         Board::start(&firmware().with_file_name(name), "none".into(), true)
     }
 
-    /// Switches a board on as it is on a desk: there is neither a debugger nor semihosting.
+    /// Boots a board without a debugger and without semihosting.
     ///
     /// # Panics
-    /// As [`boot`](Board::boot).
-    pub fn boot_alone() -> Board {
+    /// Panics in the same cases as [`boot`](Board::boot).
+    pub fn boot_without_semihosting() -> Board {
         Board::start(&firmware(), "none".into(), false)
     }
 
-    /// Switches a board on that logs to a file, in defmt's frames.
+    /// Boots a board that logs to a file, as defmt frames.
     ///
     /// # Panics
-    /// As [`boot`](Board::boot).
+    /// Panics in the same cases as [`boot`](Board::boot).
     pub fn boot_with_log(log: &Path) -> Board {
         let mut serial = OsString::from("file:");
         serial.push(log);
@@ -140,30 +143,32 @@ impl Board {
             answers: BufReader::new(qemu.stdout.take().expect("piped")),
         };
         let mut board = Board { qemu, port: 0, monitor, ended: false };
-        board.port =
-            board.monitor.ask("info usernet", forwarded).expect("QEMU tells the port it forwards");
-        // What is sent before is lost, and sent again by QEMU after 6 s.
+        board.port = board
+            .monitor
+            .query("info usernet", forwarded_port)
+            .expect("QEMU lists the forwarded port");
+        // QEMU drops data for a board whose network is down, and retransmits it only after 6 s.
         let start = Instant::now();
-        while board.monitor.word(MAC_CONTROL) & 1 == 0 {
-            assert!(start.elapsed() < PATIENCE, "the board does not start its network");
+        while board.monitor.read_word(MAC_CONTROL) & 1 == 0 {
+            assert!(start.elapsed() < PATIENCE, "the board did not start its network");
         }
         board
     }
 
-    /// Where the host finds the board.
+    /// Returns the URL of the board on the host.
     pub fn url(&self) -> Url {
         Url::Tcp { host: "127.0.0.1".into(), port: self.port }
     }
 
-    /// The same, as an address.
+    /// Returns the address of the board on the host.
     pub fn addr(&self) -> SocketAddr {
         SocketAddr::from((Ipv4Addr::LOCALHOST, self.port))
     }
 
-    /// A client that is attached.
+    /// Connects an attached client.
     ///
     /// # Panics
-    /// When the board does not let it in within [`PATIENCE`].
+    /// Panics if the board does not accept it within [`PATIENCE`].
     pub async fn client(&self, dialect: Dialect) -> Client {
         let options = Options::default().dialect(dialect);
         let start = Instant::now();
@@ -178,10 +183,10 @@ impl Board {
         }
     }
 
-    /// A connection on which fid 0 is attached to the root, for messages made by hand.
+    /// Opens a connection for raw messages, with fid 0 attached to the root.
     ///
     /// # Panics
-    /// When the board does not let it in within [`PATIENCE`].
+    /// Panics if the board does not accept it within [`PATIENCE`].
     pub fn wire_client(&self, dialect: Dialect) -> WireClient {
         let start = Instant::now();
         loop {
@@ -193,47 +198,47 @@ impl Board {
         }
     }
 
-    /// Has the processor go on in the handler of an interrupt that the firmware does not expect, as
-    /// a debugger can.
+    /// Makes the processor continue in the handler of an interrupt that the firmware does not
+    /// expect, as a debugger could.
     ///
     /// # Panics
-    /// When QEMU does not do it.
+    /// Panics if QEMU refuses.
     pub fn interrupt(&mut self) {
-        let handler = self.monitor.word(FIRST_INTERRUPT);
-        // Bit 0 says "Thumb" in the table, but not in the register.
-        self.go_on_at(handler & !1);
+        let handler = self.monitor.read_word(FIRST_INTERRUPT);
+        // Bit 0 marks Thumb code in the vector table, but must be clear in the register.
+        self.resume_at(handler & !1);
     }
 
-    /// Has the processor go on where no instructions can be, which is a fault.
+    /// Makes the processor continue at an address without code, which raises a fault.
     ///
     /// # Panics
-    /// When QEMU does not do it.
+    /// Panics if QEMU refuses.
     pub fn fault(&mut self) {
-        self.go_on_at(NO_CODE);
+        self.resume_at(NO_CODE);
     }
 
-    fn go_on_at(&mut self, address: u32) {
+    fn resume_at(&mut self, address: u32) {
         let socket = std::env::temp_dir().join(format!("datakit-gdb-{}", self.qemu.id()));
         let command = format!("gdbserver unix:{},server=on,wait=off", socket.display());
         self.monitor
-            .ask(&command, |line| line.contains("Waiting for gdb").then_some(()))
-            .expect("a server for gdb");
-        let done = gdb::go_on_at(&socket, address);
+            .query(&command, |line| line.contains("Waiting for gdb").then_some(()))
+            .expect("QEMU starts a gdb server");
+        let done = gdb::resume_at(&socket, address);
         let _ = fs::remove_file(&socket);
-        done.expect("QEMU's server for gdb does it");
+        done.expect("QEMU resumes the processor");
     }
 
-    /// The time that the host's processors have worked for the board since it was switched on.
+    /// Returns the processor time that QEMU has used since it started.
     ///
     /// # Panics
-    /// Where there is no Linux below.
-    pub fn worked(&self) -> Duration {
+    /// Panics on systems other than Linux.
+    pub fn cpu_time(&self) -> Duration {
         let stat = fs::read_to_string(format!("/proc/{}/stat", self.qemu.id()))
-            .expect("what Linux knows of QEMU");
-        // Behind the program's name, which may have spaces: the 12th and 13th, in hundredths of a
-        // second.
-        let behind = stat.rsplit_once(')').expect("a name").1;
-        let hundredths: u64 = behind
+            .expect("the statistics of the QEMU process");
+        // utime and stime, in hundredths of a second, are the 12th and 13th field after the name of
+        // the program. The name may contain spaces.
+        let fields = stat.rsplit_once(')').expect("a name").1;
+        let hundredths: u64 = fields
             .split_whitespace()
             .skip(11)
             .take(2)
@@ -242,18 +247,18 @@ impl Board {
         Duration::from_millis(hundredths * 10)
     }
 
-    /// Waits until the board stops by itself: QEMU's status.
+    /// Waits until the board stops by itself, and returns the exit status of QEMU.
     ///
     /// # Panics
-    /// When it does not within [`PATIENCE`].
-    pub fn end(&mut self) -> ExitStatus {
+    /// Panics if it does not stop within [`PATIENCE`].
+    pub fn wait_for_exit(&mut self) -> ExitStatus {
         let mut status = None;
         within(PATIENCE, "the board stops", || {
             status = self.qemu.try_wait().expect("a status");
             status.is_some()
         });
         self.ended = true;
-        status.expect("just looked at")
+        status.expect("checked above")
     }
 }
 
@@ -268,21 +273,21 @@ impl Drop for Board {
     }
 }
 
-/// The firmware, an ELF file.
+/// Returns the path of the firmware, an ELF file.
 pub fn firmware() -> PathBuf {
     let built = "../embedded-example/target/thumbv7m-none-eabi/release/datakit-firmware";
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join(built)
 }
 
-/// QEMU's monitor.
+/// The monitor of QEMU.
 struct Monitor {
     commands: ChildStdin,
     answers: BufReader<ChildStdout>,
 }
 
 impl Monitor {
-    /// Gives a command and reads on to the line that `find` takes.
-    fn ask<T>(&mut self, command: &str, find: impl Fn(&str) -> Option<T>) -> io::Result<T> {
+    /// Sends a command, and returns what `find` finds in the first line for which it is `Some`.
+    fn query<T>(&mut self, command: &str, find: impl Fn(&str) -> Option<T>) -> io::Result<T> {
         writeln!(self.commands, "{command}")?;
         let mut line = String::new();
         while self.answers.read_line(&mut line)? > 0 {
@@ -294,37 +299,37 @@ impl Monitor {
         Err(io::ErrorKind::UnexpectedEof.into())
     }
 
-    /// The word at an address of the board, as in `0000000040048008: 0x00000001`.
-    fn word(&mut self, address: u32) -> u32 {
+    /// Reads a word from the memory of the board. QEMU prints it as `0000000040048008: 0x00000001`.
+    fn read_word(&mut self, address: u32) -> u32 {
         let start = format!("{address:016x}: 0x");
-        self.ask(&format!("xp /1wx {address}"), |line| {
+        self.query(&format!("xp /1wx {address}"), |line| {
             u32::from_str_radix(line.trim_end().strip_prefix(&start)?, 16).ok()
         })
         .expect("QEMU shows the board's memory")
     }
 }
 
-/// The port in `TCP[HOST_FORWARD] 12 127.0.0.1 43211 10.0.2.15 564 0 0`.
-fn forwarded(line: &str) -> Option<u16> {
+/// Parses the port in a line such as `TCP[HOST_FORWARD] 12 127.0.0.1 43211 10.0.2.15 564 0 0`.
+fn forwarded_port(line: &str) -> Option<u16> {
     let mut words =
         line.split_whitespace().skip_while(|word| !word.starts_with("TCP[HOST_FORWARD]"));
     words.nth(3)?.parse().ok()
 }
 
-/// RCTL of the board's MAC, whose bit 0 is "receive".
+/// The receive control register (RCTL) of the MAC. Bit 0 enables the receiver.
 const MAC_CONTROL: u32 = 0x4004_8008;
 
-/// The handler of interrupt 0 in the table of all, an interrupt that the firmware does not use.
+/// The address of the handler of interrupt 0, which the firmware does not use, in the vector table.
 const FIRST_INTERRUPT: u32 = 0x40;
 
-/// Among the registers of peripherals, where the processor takes no instructions from.
+/// An address in the region of peripherals, from which the processor cannot execute.
 const NO_CODE: u32 = 0x5000_0000;
 
-/// Every path below the root of a server, each directory before what is in it.
+/// Returns all paths below the root of a server, each directory before its entries.
 ///
 /// # Panics
-/// When a directory cannot be listed.
-pub async fn listing(client: &Client) -> Vec<String> {
+/// Panics if a directory cannot be listed.
+pub async fn list_tree(client: &Client) -> Vec<String> {
     let mut paths = Vec::new();
     let mut rest = vec![String::new()];
     while let Some(path) = rest.pop() {

@@ -1,4 +1,4 @@
-//! As much of gdb's remote protocol as it takes to have QEMU's processor go on elsewhere.
+//! The part of gdb's remote protocol that makes the processor in QEMU continue at another address.
 
 use std::io::{self, Read, Write};
 use std::os::unix::net::UnixStream;
@@ -6,14 +6,14 @@ use std::path::Path;
 
 use crate::PATIENCE;
 
-/// Has an ARM processor go on at `address`, by the server for gdb at `socket`.
-pub(crate) fn go_on_at(socket: &Path, address: u32) -> io::Result<()> {
+/// Makes an ARM processor continue at `address`, through the gdb server at `socket`.
+pub(crate) fn resume_at(socket: &Path, address: u32) -> io::Result<()> {
     let mut gdb = UnixStream::connect(socket)?;
     gdb.set_read_timeout(Some(PATIENCE))?;
-    // It takes commands only when it has told that the processor stands still, ...
+    // The server accepts commands only after it has reported that the processor stopped.
     gdb.write_all(b"\x03")?;
     wait_for(&mut gdb, b'T')?;
-    // ... and sets a single register only for a gdb that has asked which there are.
+    // It sets a single register only for clients that have read the register descriptions.
     send(&mut gdb, "qXfer:features:read:target.xml:0,ffb")?;
     wait_for(&mut gdb, b'l')?;
     send(&mut gdb, &format!("Pf={:08x}", address.swap_bytes()))?;
@@ -27,7 +27,7 @@ fn send(gdb: &mut UnixStream, text: &str) -> io::Result<()> {
     write!(gdb, "${text}#{sum:02x}")
 }
 
-/// Reads on to the end of a packet with this first letter, and says of each that it came.
+/// Reads and acknowledges packets until one starts with `first`.
 fn wait_for(gdb: &mut UnixStream, first: u8) -> io::Result<()> {
     let mut packet = Vec::new();
     let mut byte = [0];

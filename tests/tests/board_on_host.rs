@@ -1,15 +1,15 @@
-//! The tree of the firmware, the very same code, served on the host: what differs in QEMU is then
-//! the board.
+//! The tree of the firmware, served on the host. If a test fails in QEMU but not here, the reason is
+//! the board and not the tree.
 
 use datakit_client::{Client, Options};
 use datakit_core::vfs::StaticTree;
 use datakit_core::wire::Dialect;
 use datakit_firmware::board::ROOT;
 use datakit_server::{Limits, Server};
-use datakit_tests::board::{PATHS, listing};
+use datakit_tests::board::{PATHS, list_tree};
 
 #[tokio::test]
-async fn the_tree_of_the_board_is_served_on_the_host() {
+async fn host_serves_the_tree_of_the_board() {
     let server =
         Server::bind(&["tcp://127.0.0.1:0".parse().unwrap()], Limits::default()).await.unwrap();
     let url = server.urls()[0].clone();
@@ -19,7 +19,7 @@ async fn the_tree_of_the_board_is_served_on_the_host() {
     }));
     for dialect in [Dialect::Legacy, Dialect::Unix, Dialect::Linux] {
         let client = Client::connect(&url, Options::default().dialect(dialect)).await.unwrap();
-        assert_eq!(listing(&client).await, PATHS);
+        assert_eq!(list_tree(&client).await, PATHS);
         assert_eq!(client.read("board/name").await.unwrap().trim_ascii_end(), b"lm3s6965evb");
         assert_eq!(client.read("net/address").await.unwrap(), b"10.0.2.15/24\n");
         assert_eq!(client.read("params/blink/period").await.unwrap(), b"1000\n");

@@ -1,9 +1,9 @@
-//! The firmware as its clients see it: each test boots a board of its own in QEMU.
+//! The firmware, tested by clients. Each test boots its own board in QEMU.
 
+#[path = "qemu/clients.rs"]
+mod clients;
 #[path = "qemu/log.rs"]
 mod log;
-#[path = "qemu/seats.rs"]
-mod seats;
 
 use std::future::Future;
 use std::io::Write;
@@ -13,30 +13,32 @@ use std::time::{Duration, Instant};
 use datakit_client::{Client, Error, Watch};
 use datakit_core::wire::{self, Data, Dialect, Fid, Rmessage, Tag, Tmessage};
 use datakit_tests::PATIENCE;
-use datakit_tests::board::{Board, PATHS, listing};
+use datakit_tests::board::{Board, PATHS, list_tree};
 use datakit_tests::malformed::{ANSWERED, FATAL, noise};
 use datakit_tests::random::Random;
 use datakit_tests::wire_client::WireClient;
 
-async fn text(client: &Client, path: &str) -> String {
+/// Reads a whole file as text.
+async fn read_text(client: &Client, path: &str) -> String {
     String::from_utf8(client.read(path).await.unwrap()).unwrap()
 }
 
-async fn soon<T>(what: impl Future<Output = T>) -> T {
-    tokio::time::timeout(PATIENCE, what).await.expect("within the time a board may take")
+/// Awaits a future, and panics after [`PATIENCE`].
+async fn soon<T>(future: impl Future<Output = T>) -> T {
+    tokio::time::timeout(PATIENCE, future).await.expect("the board answers in time")
 }
 
 #[tokio::test]
-async fn qemu_boots_and_lists_its_tree() {
+async fn qemu_board_boots_and_lists_its_tree() {
     let board = Board::boot();
     let client = board.client(Dialect::Linux).await;
-    assert_eq!(listing(&client).await, PATHS);
-    assert_eq!(text(&client, "board/name").await.trim_end(), "lm3s6965evb");
-    assert_eq!(text(&client, "net/address").await, "10.0.2.15/24\n");
+    assert_eq!(list_tree(&client).await, PATHS);
+    assert_eq!(read_text(&client, "board/name").await.trim_end(), "lm3s6965evb");
+    assert_eq!(read_text(&client, "net/address").await, "10.0.2.15/24\n");
 }
 
 #[tokio::test]
-async fn qemu_three_clients_at_once() {
+async fn qemu_serves_three_clients_at_once() {
     let board = Board::boot();
     let (a, b, c) = tokio::join!(
         board.client(Dialect::Legacy),
@@ -45,17 +47,17 @@ async fn qemu_three_clients_at_once() {
     );
     let reads = |client: Client| async move {
         for _ in 0..100 {
-            assert_eq!(text(&client, "sys/connections").await, "3\n");
-            assert!(text(&client, "sys/stack").await.ends_with(" bytes\n"));
+            assert_eq!(read_text(&client, "sys/connections").await, "3\n");
+            assert!(read_text(&client, "sys/stack").await.ends_with(" bytes\n"));
         }
         client
     };
-    // They stay connected until all are done.
+    // The clients stay connected until all are done.
     soon(async { tokio::join!(reads(a), reads(b), reads(c)) }).await;
 }
 
-/// Milliseconds from one step of the light to the next, by the board's clock. The first delivery
-/// may be of before.
+/// Returns the milliseconds between two steps of the light, by the clock of the board. Skips the
+/// first two ticks, which may be older than the call.
 async fn step_ms(ticks: &mut Watch) -> u64 {
     let mut at = Vec::new();
     for _ in 0..6 {
@@ -70,23 +72,23 @@ async fn step_ms(ticks: &mut Watch) -> u64 {
 }
 
 #[tokio::test]
-async fn qemu_parameters_are_read_written_and_take_effect() {
+async fn qemu_parameters_can_be_changed_and_take_effect() {
     let board = Board::boot();
     let client = board.client(Dialect::Linux).await;
-    assert_eq!(text(&client, "params/blink/period").await, "1000\n");
+    assert_eq!(read_text(&client, "params/blink/period").await, "1000\n");
     let mut ticks = client.watch("ticks").await.unwrap();
     client.write("params/blink/period", b"400\n").await.unwrap();
-    assert_eq!(text(&client, "params/blink/period").await, "400\n");
+    assert_eq!(read_text(&client, "params/blink/period").await, "400\n");
     let slow = step_ms(&mut ticks).await;
     client.write("params/blink/period", b"100").await.unwrap();
     let fast = step_ms(&mut ticks).await;
-    // The light is on for half of the period; a busy host makes a board late, never early.
+    // The light is on for half of the period. On a busy host the board can be late but not early.
     assert!((195..400).contains(&slow), "{slow} ms");
     assert!((45..slow).contains(&fast), "{fast} ms");
 }
 
 #[tokio::test]
-async fn qemu_a_refused_value_stays() {
+async fn qemu_refused_value_changes_nothing() {
     let board = Board::boot();
     let client = board.client(Dialect::Unix).await;
     for (path, value, allowed, kept) in [
@@ -96,47 +98,47 @@ async fn qemu_a_refused_value_stays() {
         ("params/limits/low", "90", "the lower limit must be below the upper one", "-90\n"),
     ] {
         let refused = client.write(path, value.as_bytes()).await;
-        let Err(Error::Server { errno: 22, text: why }) = &refused else {
+        let Err(Error::Server { errno: 22, text: reason }) = &refused else {
             panic!("{path}: {refused:?}")
         };
-        assert!(why.contains(allowed), "{path}: {why}");
-        assert_eq!(text(&client, path).await, kept);
+        assert!(reason.contains(allowed), "{path}: {reason}");
+        assert_eq!(read_text(&client, path).await, kept);
     }
 }
 
 #[tokio::test]
-async fn qemu_streams_deliver() {
+async fn qemu_streams_deliver_events_and_ticks() {
     let board = Board::boot();
     let client = board.client(Dialect::Linux).await;
     let mut events = client.watch("events").await.unwrap();
     let mut ticks = client.watch("ticks").await.unwrap();
-    // A client that comes and goes is two events.
+    // A client that connects and disconnects causes two events.
     drop(board.client(Dialect::Linux).await);
-    let mut told = Vec::new();
-    while !told.iter().any(|line: &String| line.ends_with(" disconnected\n")) {
-        told.push(String::from_utf8(soon(events.next()).await.unwrap().unwrap()).unwrap());
+    let mut lines = Vec::new();
+    while !lines.iter().any(|line: &String| line.ends_with(" disconnected\n")) {
+        lines.push(String::from_utf8(soon(events.next()).await.unwrap().unwrap()).unwrap());
     }
-    assert!(told.iter().any(|line| line.ends_with(" connected\n")), "{told:?}");
+    assert!(lines.iter().any(|line| line.ends_with(" connected\n")), "{lines:?}");
     for _ in 0..3 {
         let tick = soon(ticks.next()).await.unwrap().unwrap();
         assert!(String::from_utf8(tick).unwrap().contains(" light "));
     }
-    // And other files are answered while both wait.
-    assert_eq!(text(&client, "sys/connections").await, "1\n");
+    // Other files can be read while both streams wait.
+    assert_eq!(read_text(&client, "sys/connections").await, "1\n");
 }
 
 #[test]
-fn qemu_a_blocked_read_is_flushed() {
+fn qemu_flush_cancels_a_blocked_read() {
     let board = Board::boot();
     let mut client = board.wire_client(Dialect::Unix);
     client.open_path(1, "events", 0);
-    // More often than there are workers: each must come back.
+    // More often than there are workers, so a worker that is not released would be noticed.
     for _ in 0..20 {
         client.send(Tag(7), &Tmessage::Read { fid: Fid(1), offset: 0, count: 100 });
         client.send(Tag(8), &Tmessage::Flush { oldtag: Tag(7) });
         assert!(matches!(client.reply(), (Tag(8), Ok(_))));
     }
-    // The stream goes on where it was.
+    // The stream continues at the same offset.
     client.send(Tag(7), &Tmessage::Read { fid: Fid(1), offset: 0, count: 100 });
     let _other = board.wire_client(Dialect::Unix);
     let frame = client.receive().unwrap();
@@ -147,36 +149,36 @@ fn qemu_a_blocked_read_is_flushed() {
     assert!(data.ends_with(b" connected\n"), "{}", String::from_utf8_lossy(data));
 }
 
-/// Fids from 1 on that could be made until the board refused.
-fn take_all_fids(client: &mut WireClient) -> u32 {
+/// Creates fids from 1 on until the board refuses, and returns their number.
+fn use_all_fids(client: &mut WireClient) -> u32 {
     for fid in 1..1000 {
-        if let Err((why, errno)) = client.walk(0, fid, "") {
-            assert!(errno == 24 && why.contains("fids are in use"), "{errno} {why}");
+        if let Err((reason, errno)) = client.walk(0, fid, "") {
+            assert!(errno == 24 && reason.contains("fids are in use"), "{errno} {reason}");
             return fid - 1;
         }
     }
-    panic!("a board with a thousand fids");
+    panic!("the board accepts a thousand fids");
 }
 
 #[test]
-fn qemu_fids_run_out_and_the_connection_lives() {
+fn qemu_connection_survives_running_out_of_fids() {
     let board = Board::boot();
     let mut client = board.wire_client(Dialect::Unix);
-    let taken = take_all_fids(&mut client);
-    assert!(taken >= 8, "{taken} fids");
-    client.clunk(taken).unwrap();
-    client.walk(0, taken, "help").unwrap();
-    client.stat(taken, |stat| assert_eq!(stat.name, "help"));
-    // Another client has its own, and so has the next one in the same seat.
-    assert_eq!(take_all_fids(&mut board.wire_client(Dialect::Unix)), taken);
+    let count = use_all_fids(&mut client);
+    assert!(count >= 8, "{count} fids");
+    client.clunk(count).unwrap();
+    client.walk(0, count, "help").unwrap();
+    client.stat(count, |stat| assert_eq!(stat.name, "help"));
+    // Another client has its own fids, and so has the next client in the same slot.
+    assert_eq!(use_all_fids(&mut board.wire_client(Dialect::Unix)), count);
     drop(client);
     for _ in 0..3 {
-        assert_eq!(take_all_fids(&mut board.wire_client(Dialect::Unix)), taken);
+        assert_eq!(use_all_fids(&mut board.wire_client(Dialect::Unix)), count);
     }
 }
 
 #[test]
-fn qemu_200_connects() {
+fn qemu_accepts_200_connections_in_sequence() {
     let board = Board::boot();
     for _ in 0..200 {
         let mut client = board.wire_client(Dialect::Linux);
@@ -184,20 +186,19 @@ fn qemu_200_connects() {
     }
 }
 
-/// The part of one of the host's processors, in percent, that the board takes while nothing happens
-/// but its blinking.
-fn idle_percent(board: &Board) -> u128 {
-    let (start, before) = (Instant::now(), board.worked());
+/// Measures the load that an idle board causes on one processor of the host, in percent.
+fn idle_load(board: &Board) -> u128 {
+    let (start, before) = (Instant::now(), board.cpu_time());
     thread::sleep(Duration::from_secs(3));
-    (board.worked() - before).as_millis() * 100 / start.elapsed().as_millis()
+    (board.cpu_time() - before).as_millis() * 100 / start.elapsed().as_millis()
 }
 
 #[test]
-fn qemu_an_idle_board_sleeps() {
+fn qemu_idle_board_sleeps() {
     let board = Board::boot();
-    let alone = idle_percent(&board);
-    assert!(alone < 5, "{alone} percent without a client");
-    // As many tasks as there can be, each of which waits for several things.
+    let alone = idle_load(&board);
+    assert!(alone < 5, "{alone} % load without clients");
+    // All client slots are busy, and their tasks wait for several events.
     let mut clients =
         [Dialect::Legacy, Dialect::Unix, Dialect::Linux].map(|dialect| board.wire_client(dialect));
     for client in &mut clients {
@@ -207,11 +208,11 @@ fn qemu_an_idle_board_sleeps() {
         }
         client.walk(0, 2, "help").unwrap();
     }
-    let watched = idle_percent(&board);
-    assert!(watched < 5, "{watched} percent with three clients that wait");
+    let waiting = idle_load(&board);
+    assert!(waiting < 5, "{waiting} % load with three waiting clients");
 }
 
-/// What the file `polls` of the image `waiting` counts.
+/// Reads the count in the file `polls` of the image `waiting`.
 fn polls(client: &mut WireClient) -> u32 {
     client.open_path(90, "polls", 0);
     let text = client.read(90, 0, 20).unwrap();
@@ -220,7 +221,7 @@ fn polls(client: &mut WireClient) -> u32 {
 }
 
 #[test]
-fn qemu_sixteen_tasks_and_four_streams_that_wait_sleep() {
+fn qemu_sleeps_while_16_tasks_and_4_streams_wait() {
     let board = Board::boot_image("waiting");
     let mut clients = [Dialect::Unix, Dialect::Linux].map(|dialect| board.wire_client(dialect));
     for client in &mut clients {
@@ -235,17 +236,17 @@ fn qemu_sixteen_tasks_and_four_streams_that_wait_sleep() {
     }
     let mut witness = board.wire_client(Dialect::Unix);
     let before = polls(&mut witness);
-    assert!(before <= 64, "16 tasks began to wait in {before} polls");
-    let idle = idle_percent(&board);
-    assert!(idle <= 1, "{idle} percent with 16 tasks and 4 streams that wait");
-    assert_eq!(polls(&mut witness), before, "polls while nothing happens");
-    // One change, and all 16 look once or twice.
+    assert!(before <= 64, "{before} polls until 16 tasks waited");
+    let idle = idle_load(&board);
+    assert!(idle <= 1, "{idle} % load with 16 waiting tasks and 4 waiting streams");
+    assert_eq!(polls(&mut witness), before, "the tasks are not polled without an event");
+    // One change wakes each of the 16 tasks once or twice.
     witness.open_path(1, "a", 1);
     witness.write(1, 0, b"5\n").unwrap();
     for client in &mut clients {
-        let mut told = [client.receive().unwrap(), client.receive().unwrap()];
-        told.sort_by_key(|frame| wire::tag(frame).0);
-        for (frame, tag) in told.iter().zip([8, 9]) {
+        let mut frames = [client.receive().unwrap(), client.receive().unwrap()];
+        frames.sort_by_key(|frame| wire::tag(frame).0);
+        for (frame, tag) in frames.iter().zip([8, 9]) {
             let Ok((Tag(got), Rmessage::Read { data: Data(data) })) =
                 Rmessage::decode(frame, client.dialect)
             else {
@@ -255,16 +256,16 @@ fn qemu_sixteen_tasks_and_four_streams_that_wait_sleep() {
         }
     }
     let woken = polls(&mut witness) - before;
-    assert!((16..=64).contains(&woken), "{woken} polls of 16 tasks for one change");
+    assert!((16..=64).contains(&woken), "{woken} polls of 16 tasks after one change");
 }
 
-/// Whether the board still answers this client.
+/// Returns whether the board still answers this client.
 fn answers(client: &mut WireClient) -> bool {
     client.rpc(&Tmessage::Stat { fid: Fid(0) }).is_ok()
 }
 
 #[test]
-fn qemu_malformed_frames_leave_it_serving() {
+fn qemu_keeps_serving_after_malformed_frames() {
     let board = Board::boot();
     let mut witness = board.wire_client(Dialect::Unix);
     let mut client = board.wire_client(Dialect::Unix);
@@ -277,10 +278,10 @@ fn qemu_malformed_frames_leave_it_serving() {
     for (what, frame) in FATAL {
         let mut client = board.wire_client(Dialect::Unix);
         client.socket.write_all(frame).unwrap();
-        assert!(client.closed(), "{what}: the board keeps the connection");
+        assert!(client.closed(), "{what}: the board kept the connection");
         assert!(answers(&mut witness), "{what}");
     }
-    // One that leaves in the middle of a message.
+    // A client that disconnects in the middle of a message.
     board.wire_client(Dialect::Unix).socket.write_all(&[100, 0, 0, 0, 118]).unwrap();
     noise(&mut board.wire_client(Dialect::Unix), &mut Random::new(1));
     assert!(answers(&mut witness));
@@ -288,16 +289,16 @@ fn qemu_malformed_frames_leave_it_serving() {
 }
 
 #[tokio::test]
-async fn qemu_three_dialects() {
+async fn qemu_speaks_three_dialects() {
     let board = Board::boot();
     for (dialect, value) in
         [(Dialect::Legacy, "300\n"), (Dialect::Unix, "400\n"), (Dialect::Linux, "500\n")]
     {
         let client = board.client(dialect).await;
         assert_eq!(client.dialect(), dialect);
-        assert_eq!(listing(&client).await, PATHS);
+        assert_eq!(list_tree(&client).await, PATHS);
         client.write("params/blink/period", value.as_bytes()).await.unwrap();
-        assert_eq!(text(&client, "params/blink/period").await, value);
+        assert_eq!(read_text(&client, "params/blink/period").await, value);
         assert!(client.stat("nothing").await.unwrap_err().is_not_found());
         let refused = client.write("help", b"help me").await;
         assert!(matches!(refused, Err(Error::Server { .. })), "{refused:?}");

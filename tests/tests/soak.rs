@@ -1,9 +1,9 @@
-//! One board that stays up while three clients do everything at once, for `SOAK_SECONDS` (600):
+//! A soak test: three clients use one board for `SOAK_SECONDS` (600 by default). Run it with
 //! `tests/run soak`.
 //!
-//! Each client connects in some dialect, does some of the [`ACTIVITIES`], leaves in some way and
-//! comes back. Every answer is checked; at the end the board must have lost nothing. What is done
-//! is the same in every run, when it is done is not.
+//! Each client connects with a random dialect, performs random [`ACTIVITIES`], disconnects in a
+//! random way, and starts again. It checks every reply. At the end the board must not have leaked
+//! anything. The random choices are the same in every run, but their timing is not.
 
 #[path = "soak/activities.rs"]
 mod activities;
@@ -23,20 +23,20 @@ use datakit_tests::{PATIENCE, within};
 
 use crate::activities::{ACTIVITIES, content, set};
 
-/// As many as the board has seats.
+/// The number of client slots of the board.
 const CLIENTS: u32 = 3;
-/// Stack that must never have been used, bytes.
+/// The part of the stack that must stay unused, in bytes.
 const SPARE_STACK: u32 = 1024;
-/// Streams of one client, nearly as many files as the board can have open for all.
+/// The number of streams that one client opens at the end, almost all open files of the board.
 const STREAMS: u32 = 20;
 
 #[test]
-fn soak() {
+fn soak_three_clients_find_no_wrong_reply_and_no_leak() {
     let seconds = std::env::var("SOAK_SECONDS")
-        .map_or(600, |text| text.parse().expect("a number of seconds"));
+        .map_or(600, |text| text.parse().expect("SOAK_SECONDS is a number"));
     let end = Instant::now() + Duration::from_secs(seconds);
     let board = Board::boot();
-    // Many deliveries, and many crossings of a limit.
+    // A short period causes many ticks and many events.
     let mut client = board.wire_client(Dialect::Unix);
     set(&mut client, "params/blink/period", "40");
     drop(client);
@@ -48,7 +48,7 @@ fn soak() {
             scope.spawn(move || visitor.visit_until(end))
         });
         for visitor in visitors {
-            for (what, times) in visitor.join().expect("all answers were right") {
+            for (what, times) in visitor.join().expect("every reply was right") {
                 *total.entry(what).or_default() += times;
             }
         }
@@ -57,13 +57,14 @@ fn soak() {
         println!("{times:8} {what}");
     }
     println!("{:8} in {seconds} s", total.values().sum::<u64>());
-    look_over(&board);
+    check_for_leaks(&board);
 }
 
-/// The board has lost nothing: no frame, no seat, no open file, and not its stack.
-fn look_over(board: &Board) {
+/// Checks that the board dropped no frames, leaked no client slots and no open files, and did not
+/// exhaust its stack.
+fn check_for_leaks(board: &Board) {
     let mut client = board.wire_client(Dialect::Unix);
-    within(PATIENCE, "everybody else has left", || {
+    within(PATIENCE, "all other clients are gone", || {
         content(&mut client, "sys/connections") == "1\n"
     });
     for path in ["sys/uptime", "sys/stack", "net/frames-in", "net/frames-out", "net/frames-dropped"]
@@ -80,18 +81,17 @@ fn look_over(board: &Board) {
     assert_eq!(content(&mut client, "net/frames-dropped"), "0\n");
 }
 
-/// How often something was done.
+/// The number of times that each activity was performed.
 type Counts = BTreeMap<&'static str, u64>;
 
-/// One of the clients, that comes and goes.
+/// A client that connects again and again.
 struct Visitor<'b> {
     number: u32,
     board: &'b Board,
     failed: &'b AtomicBool,
     random: Random,
     counts: Counts,
-    /// What the board's clock said last, milliseconds: a board that restarts meanwhile is found
-    /// out.
+    /// The last uptime of the board, in milliseconds, to detect a restart.
     uptime: u64,
 }
 
@@ -108,19 +108,20 @@ impl<'b> Visitor<'b> {
     }
 
     fn visit_until(mut self, end: Instant) -> Counts {
-        let _alarm = Alarm(self.failed);
+        let _guard = FailureGuard(self.failed);
         while Instant::now() < end && !self.failed.load(Ordering::Relaxed) {
             let dialect =
                 [Dialect::Legacy, Dialect::Unix, Dialect::Linux][self.random.below(3) as usize];
             let mut client = self.board.wire_client(dialect);
             self.count("connections");
             for _ in 0..self.random.below(8) {
-                let (what, act) = ACTIVITIES[self.random.below(ACTIVITIES.len() as u32) as usize];
-                act(&mut client, &mut self.random, self.number);
+                let (what, activity) =
+                    ACTIVITIES[self.random.below(ACTIVITIES.len() as u32) as usize];
+                activity(&mut client, &mut self.random, self.number);
                 self.count(what);
-                self.look(&mut client);
+                self.check_board(&mut client);
             }
-            self.leave(client);
+            self.disconnect(client);
         }
         self.counts
     }
@@ -129,8 +130,8 @@ impl<'b> Visitor<'b> {
         *self.counts.entry(what).or_default() += 1;
     }
 
-    /// The board is still the same.
-    fn look(&mut self, client: &mut WireClient) {
+    /// Checks that the board did not restart and counts its clients correctly.
+    fn check_board(&mut self, client: &mut WireClient) {
         let uptime = content(client, "sys/uptime").trim_end().replace('.', "").parse().unwrap();
         assert!(uptime >= self.uptime, "the board has restarted: {uptime} after {}", self.uptime);
         self.uptime = uptime;
@@ -138,17 +139,17 @@ impl<'b> Visitor<'b> {
         assert!((1..=CLIENTS).contains(&connections), "{connections} connections");
     }
 
-    fn leave(&mut self, mut client: WireClient) {
+    fn disconnect(&mut self, mut client: WireClient) {
         match self.random.below(5) {
             0 => {
                 let (what, frame) = FATAL[self.random.below(FATAL.len() as u32) as usize];
                 client.socket.write_all(frame).unwrap();
                 assert!(client.closed(), "{what}");
-                self.count("left by a fatal frame");
+                self.count("disconnects after a fatal frame");
             }
             1 => {
                 client.socket.write_all(&[100, 0, 0, 0, 118, 1]).unwrap();
-                self.count("left in the middle of a message");
+                self.count("disconnects within a message");
             }
             2 => {
                 for fid in 1..=3 {
@@ -160,17 +161,17 @@ impl<'b> Visitor<'b> {
                         &Tmessage::Read { fid: Fid(fid.into()), offset: 0, count: 100 },
                     );
                 }
-                self.count("left with blocked reads");
+                self.count("disconnects with blocked reads");
             }
-            _ => self.count("left in peace"),
+            _ => self.count("orderly disconnects"),
         }
     }
 }
 
-/// Tells the others to stop when one fails.
-struct Alarm<'f>(&'f AtomicBool);
+/// Makes the other clients stop when one panics.
+struct FailureGuard<'f>(&'f AtomicBool);
 
-impl Drop for Alarm<'_> {
+impl Drop for FailureGuard<'_> {
     fn drop(&mut self) {
         if thread::panicking() {
             self.0.store(true, Ordering::Relaxed);

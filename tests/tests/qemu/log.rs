@@ -1,5 +1,5 @@
-//! What the board says on its serial port, decoded by defmt's own decoder with the table in the
-//! firmware.
+//! The log of the board on its serial port, decoded by the decoder of defmt with the symbol table of
+//! the firmware.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -9,17 +9,17 @@ use datakit_tests::board::{Board, firmware};
 use datakit_tests::{PATIENCE, within};
 use defmt_decoder::{DecodeError, Table};
 
-/// A log of this test's own.
-fn file(name: &str) -> PathBuf {
+/// Returns the path of a new log file.
+fn log_file(name: &str) -> PathBuf {
     let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
     let _ = fs::remove_file(&path);
     path
 }
 
-/// What is in a log so far: level and text of each line.
-fn lines(log: &Path) -> Vec<String> {
+/// Decodes a log. Returns the level and the text of each line.
+fn read_lines(log: &Path) -> Vec<String> {
     let elf = fs::read(firmware()).unwrap();
-    let table = Table::parse(&elf).unwrap().expect("a firmware with the feature `log`");
+    let table = Table::parse(&elf).unwrap().expect("the firmware has the feature `log`");
     let mut decoder = table.new_stream_decoder();
     decoder.received(&fs::read(log).unwrap());
     let mut lines = Vec::new();
@@ -30,40 +30,40 @@ fn lines(log: &Path) -> Vec<String> {
                 lines.push(format!("{level} {}", frame.display_message()));
             }
             Err(DecodeError::UnexpectedEof) => return lines,
-            Err(DecodeError::Malformed) => panic!("{} is no log, after {lines:?}", log.display()),
+            Err(DecodeError::Malformed) => panic!("{} is malformed after {lines:?}", log.display()),
         }
     }
 }
 
 #[test]
-fn qemu_the_log_is_decoded() {
-    let log = file("log");
+fn qemu_log_can_be_decoded_and_filtered() {
+    let log = log_file("log");
     let board = Board::boot_with_log(&log);
     drop(board.wire_client(Dialect::Linux));
     let three = ["info listening", "info connected", "info disconnected"];
     within(PATIENCE, "a log of the connection", || {
-        lines(&log).starts_with(&three.map(String::from))
+        read_lines(&log).starts_with(&three.map(String::from))
     });
-    // At this level it stays silent, but for what is worth a warning.
+    // At the level `warning` the log has no lines for connections, only for errors.
     let mut client = board.wire_client(Dialect::Linux);
     client.open_path(1, "log/level", 1);
     client.write(1, 0, b"warning").unwrap();
-    let before = lines(&log).len();
+    let before = read_lines(&log).len();
     client.send_raw(255, datakit_core::wire::Tag(1), &[0; 5000]);
     assert!(client.closed());
-    within(PATIENCE, "a warning", || lines(&log).len() > before);
-    assert_eq!(lines(&log)[before..], ["warn message size 5007"]);
+    within(PATIENCE, "a warning", || read_lines(&log).len() > before);
+    assert_eq!(read_lines(&log)[before..], ["warn message size 5007"]);
 }
 
 #[test]
-fn qemu_a_panic_is_told_and_ends_qemu_with_a_failure() {
-    let log = file("panic");
+fn qemu_panic_is_logged_and_exits_with_101() {
+    let log = log_file("panic");
     let mut board = Board::boot_with_log(&log);
     let _client = board.wire_client(Dialect::Linux);
     board.interrupt();
-    assert_eq!(board.end().code(), Some(101));
-    let lines = lines(&log);
-    let last = lines.last().expect("last words");
+    assert_eq!(board.wait_for_exit().code(), Some(101));
+    let lines = read_lines(&log);
+    let last = lines.last().expect("the log has lines");
     assert!(
         last.starts_with("error panicked at src/main.rs") && last.ends_with("has no handler"),
         "{last}"
@@ -71,14 +71,14 @@ fn qemu_a_panic_is_told_and_ends_qemu_with_a_failure() {
 }
 
 #[test]
-fn qemu_a_fault_ends_like_a_panic() {
-    let log = file("fault");
+fn qemu_fault_is_logged_and_exits_with_101() {
+    let log = log_file("fault");
     let mut board = Board::boot_with_log(&log);
     let _client = board.wire_client(Dialect::Linux);
     board.fault();
-    assert_eq!(board.end().code(), Some(101));
-    let lines = lines(&log);
-    let last = lines.last().expect("last words");
+    assert_eq!(board.wait_for_exit().code(), Some(101));
+    let lines = read_lines(&log);
+    let last = lines.last().expect("the log has lines");
     assert!(
         last.starts_with("error panicked at src/main.rs") && last.ends_with("fault at 0x50000000"),
         "{last}"

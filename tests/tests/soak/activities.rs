@@ -1,5 +1,4 @@
-//! What a client of the board may do. Each leaves the connection with fid 0 only, attached to the
-//! root.
+//! The activities of the clients. Each ends with only fid 0 in use, attached to the root.
 
 use std::io::Write;
 
@@ -9,52 +8,56 @@ use datakit_tests::malformed::{ANSWERED, noise};
 use datakit_tests::random::Random;
 use datakit_tests::wire_client::WireClient;
 
-/// An activity, by the client with this number.
-type Act = fn(&mut WireClient, &mut Random, u32);
+/// A function that performs an activity as the client with this number.
+type Activity = fn(&mut WireClient, &mut Random, u32);
 
-/// All of them, and how they are counted.
-pub const ACTIVITIES: &[(&str, Act)] = &[
-    ("parameters set and read back", parameter),
-    ("values refused", refused_value),
-    ("whole trees walked and read", whole_tree),
-    ("requests in a bunch", bunch),
-    ("blocked reads flushed", flush),
-    ("ticks followed", ticks),
-    ("events followed", events),
-    ("tables of fids filled", all_fids),
-    ("malformed frames", malformed),
+/// All activities, with their names in the summary.
+pub const ACTIVITIES: &[(&str, Activity)] = &[
+    ("rounds of parameters set and read", set_parameters),
+    ("rounds of refused values", write_refused_values),
+    ("complete reads of the tree", read_tree),
+    ("rounds of pipelined reads", pipeline_reads),
+    ("rounds of flushed reads", flush_blocked_reads),
+    ("reads of ticks", follow_ticks),
+    ("reads of events", follow_events),
+    ("exhausted fid tables", use_all_fids),
+    ("rounds of malformed frames", send_malformed_frames),
     ("rounds of noise", |client, random, _| noise(client, random)),
 ];
 
-/// The fid of what is opened only to be looked at.
-const LOOK: u32 = 90;
-/// More than any file of the board says at once.
-const ENOUGH: u32 = 900;
+/// The fid for files that are open only within one function.
+const TEMPORARY: u32 = 90;
+/// The count of reads, which is more than the length of every text of the board.
+const COUNT: u32 = 900;
 
-/// What a file says that ends.
+/// Reads a whole file that is not a stream.
 pub fn content(client: &mut WireClient, path: &str) -> String {
-    client.open_path(LOOK, path, 0);
+    client.open_path(TEMPORARY, path, 0);
     let mut text = Vec::new();
     loop {
-        let data = client.read(LOOK, text.len() as u64, ENOUGH).unwrap();
+        let data = client.read(TEMPORARY, text.len() as u64, COUNT).unwrap();
         if data.is_empty() {
             break;
         }
         text.extend(data);
     }
-    client.clunk(LOOK).unwrap();
+    client.clunk(TEMPORARY).unwrap();
     String::from_utf8(text).unwrap()
 }
 
-/// Writes a value.
+/// Writes a value to a file.
 pub fn set(client: &mut WireClient, path: &str, value: &str) {
-    client.open_path(LOOK, path, 1);
-    assert_eq!(client.write(LOOK, 0, value.as_bytes()), Ok(value.len() as u32), "{path} {value}");
-    client.clunk(LOOK).unwrap();
+    client.open_path(TEMPORARY, path, 1);
+    assert_eq!(
+        client.write(TEMPORARY, 0, value.as_bytes()),
+        Ok(value.len() as u32),
+        "{path} {value}"
+    );
+    client.clunk(TEMPORARY).unwrap();
 }
 
-/// A parameter that only this client sets, and what it may be.
-fn own(random: &mut Random, number: u32) -> (&'static str, u32) {
+/// Chooses a valid value of the parameter that only this client sets.
+fn own_parameter(random: &mut Random, number: u32) -> (&'static str, u32) {
     match number {
         0 => ("params/blink/duty", 1 + random.below(99)),
         1 => ("params/wave/length", 2 + random.below(38)),
@@ -62,28 +65,28 @@ fn own(random: &mut Random, number: u32) -> (&'static str, u32) {
     }
 }
 
-fn parameter(client: &mut WireClient, random: &mut Random, number: u32) {
+fn set_parameters(client: &mut WireClient, random: &mut Random, number: u32) {
     for _ in 0..20 {
-        let (path, value) = own(random, number);
+        let (path, value) = own_parameter(random, number);
         set(client, path, &value.to_string());
         assert_eq!(content(client, path), format!("{value}\n"));
     }
 }
 
-fn refused_value(client: &mut WireClient, random: &mut Random, number: u32) {
-    let (path, value) = own(random, number);
+fn write_refused_values(client: &mut WireClient, random: &mut Random, number: u32) {
+    let (path, value) = own_parameter(random, number);
     set(client, path, &value.to_string());
     for wrong in ["", "much", "99999999", "-99999999", "0x10", "1 2"] {
-        client.open_path(LOOK, path, 1);
-        let written = client.write(LOOK, 0, wrong.as_bytes());
-        // Nothing written says nothing.
-        assert!(written.is_err() || wrong.is_empty(), "{path} takes {wrong:?}");
-        client.clunk(LOOK).unwrap();
+        client.open_path(TEMPORARY, path, 1);
+        let written = client.write(TEMPORARY, 0, wrong.as_bytes());
+        // An empty write has no effect and succeeds.
+        assert!(written.is_err() || wrong.is_empty(), "{path} accepts {wrong:?}");
+        client.clunk(TEMPORARY).unwrap();
     }
     assert_eq!(content(client, path), format!("{value}\n"));
 }
 
-fn whole_tree(client: &mut WireClient, _: &mut Random, _: u32) {
+fn read_tree(client: &mut WireClient, _: &mut Random, _: u32) {
     for path in PATHS {
         let qids = client.walk(0, 1, path).unwrap();
         assert_eq!(qids.len(), path.split('/').count(), "{path}");
@@ -96,13 +99,13 @@ fn whole_tree(client: &mut WireClient, _: &mut Random, _: u32) {
     }
     assert!(
         client.walk(0, 1, "params/nothing").is_ok_and(|qids| qids.len() == 1),
-        "a walk that gets nowhere"
+        "a partial walk succeeds"
     );
     assert!(client.walk(0, 1, "nothing").is_err());
 }
 
-/// As many requests at once as there are workers; replies come in any order, each once.
-fn bunch(client: &mut WireClient, random: &mut Random, _: u32) {
+/// Sends as many reads at once as there are workers. Each gets one reply, in any order.
+fn pipeline_reads(client: &mut WireClient, random: &mut Random, _: u32) {
     let help = content(client, "help").into_bytes();
     client.open_path(1, "help", 0);
     for _ in 0..20 {
@@ -111,14 +114,14 @@ fn bunch(client: &mut WireClient, random: &mut Random, _: u32) {
         for (tag, offset) in (0..).zip(&offsets) {
             client.send(
                 Tag(tag),
-                &Tmessage::Read { fid: Fid(1), offset: *offset as u64, count: ENOUGH },
+                &Tmessage::Read { fid: Fid(1), offset: *offset as u64, count: COUNT },
             );
         }
         let mut missing = vec![0, 1, 2, 3];
         while !missing.is_empty() {
-            let (tag, data) = delivery(client).expect("data");
+            let (tag, data) = receive_read(client).expect("data");
             missing.remove(
-                missing.iter().position(|other| *other == tag.0).expect("one reply for each tag"),
+                missing.iter().position(|other| *other == tag.0).expect("each tag gets one reply"),
             );
             let rest = &help[offsets[usize::from(tag.0)]..];
             assert_eq!(data, rest[..rest.len().min(data.len())]);
@@ -128,8 +131,8 @@ fn bunch(client: &mut WireClient, random: &mut Random, _: u32) {
     client.clunk(1).unwrap();
 }
 
-/// The next message: its tag, and its data when it is a read's.
-fn delivery(client: &mut WireClient) -> Result<(Tag, Vec<u8>), Tag> {
+/// Receives a reply. Returns the tag and the data of an Rread, or the tag of an Rflush as an error.
+fn receive_read(client: &mut WireClient) -> Result<(Tag, Vec<u8>), Tag> {
     let (tag, reply) = client.reply();
     let frame = reply.unwrap();
     match Rmessage::decode(&frame, client.dialect).unwrap() {
@@ -139,9 +142,9 @@ fn delivery(client: &mut WireClient) -> Result<(Tag, Vec<u8>), Tag> {
     }
 }
 
-/// Reads of three streams block, and are flushed in another order. One that was answered before is
-/// not answered again.
-fn flush(client: &mut WireClient, random: &mut Random, _: u32) {
+/// Flushes blocked reads of three streams in another order. A read may be answered before its flush,
+/// but not after it.
+fn flush_blocked_reads(client: &mut WireClient, random: &mut Random, _: u32) {
     let mut offsets = [0; 4];
     for fid in 1..=3 {
         client.open_path(fid, "events", 0);
@@ -156,12 +159,12 @@ fn flush(client: &mut WireClient, random: &mut Random, _: u32) {
         for old in [first, first % 3 + 1, (first + 1) % 3 + 1] {
             client.send(Tag(10 + old), &Tmessage::Flush { oldtag: Tag(old) });
             loop {
-                match delivery(client) {
+                match receive_read(client) {
                     Ok((tag, data)) => {
                         open.remove(
                             open.iter()
                                 .position(|other| *other == tag.0)
-                                .expect("a read that is under way"),
+                                .expect("the read is in flight"),
                         );
                         offsets[usize::from(tag.0)] += data.len() as u64;
                     }
@@ -180,45 +183,45 @@ fn flush(client: &mut WireClient, random: &mut Random, _: u32) {
     }
 }
 
-/// The next `count` deliveries of a stream, whole.
-fn follow(client: &mut WireClient, path: &str, count: usize) -> Vec<String> {
+/// Reads the next `count` texts of a stream.
+fn read_stream(client: &mut WireClient, path: &str, count: usize) -> Vec<String> {
     client.open_path(1, path, 0);
-    let (mut offset, mut told, mut text) = (0, Vec::new(), Vec::new());
-    while told.len() < count {
+    let (mut offset, mut texts, mut text) = (0, Vec::new(), Vec::new());
+    while texts.len() < count {
         let data = client.read(1, offset, 100).unwrap();
         offset += data.len() as u64;
         text.extend_from_slice(&data);
         if data.is_empty() && !text.is_empty() {
-            told.push(String::from_utf8(std::mem::take(&mut text)).unwrap());
+            texts.push(String::from_utf8(std::mem::take(&mut text)).unwrap());
         }
     }
     client.clunk(1).unwrap();
-    told
+    texts
 }
 
-/// The board's clock at the start of a line, milliseconds.
+/// Parses the time at the start of a line, in milliseconds.
 fn at_ms(line: &str) -> u64 {
     line.split(' ').next().unwrap().replace('.', "").parse().unwrap()
 }
 
-fn ticks(client: &mut WireClient, random: &mut Random, _: u32) {
-    let told = follow(client, "ticks", 2 + random.below(10) as usize);
+fn follow_ticks(client: &mut WireClient, random: &mut Random, _: u32) {
+    let texts = read_stream(client, "ticks", 2 + random.below(10) as usize);
     let steps: Vec<u64> =
-        told.iter().map(|line| line.split(' ').nth(1).unwrap().parse().unwrap()).collect();
-    assert!(steps.is_sorted_by(|a, b| a < b), "{told:?}");
-    assert!(told.iter().all(|line| line.contains(" light ") && line.ends_with('\n')), "{told:?}");
+        texts.iter().map(|line| line.split(' ').nth(1).unwrap().parse().unwrap()).collect();
+    assert!(steps.is_sorted_by(|a, b| a < b), "{texts:?}");
+    assert!(texts.iter().all(|line| line.contains(" light ") && line.ends_with('\n')), "{texts:?}");
 }
 
-fn events(client: &mut WireClient, random: &mut Random, _: u32) {
-    let told = follow(client, "events", 1 + random.below(4) as usize);
+fn follow_events(client: &mut WireClient, random: &mut Random, _: u32) {
+    let texts = read_stream(client, "events", 1 + random.below(4) as usize);
     assert!(
-        told.iter().all(|line| line.ends_with('\n') && line.split(' ').count() >= 2),
-        "{told:?}"
+        texts.iter().all(|line| line.ends_with('\n') && line.split(' ').count() >= 2),
+        "{texts:?}"
     );
-    assert!(told.is_sorted_by_key(|line| at_ms(line)), "{told:?}");
+    assert!(texts.is_sorted_by_key(|line| at_ms(line)), "{texts:?}");
 }
 
-fn all_fids(client: &mut WireClient, _: &mut Random, _: u32) {
+fn use_all_fids(client: &mut WireClient, _: &mut Random, _: u32) {
     let refused = |fid: &u32| match client.walk(0, *fid, "") {
         Ok(_) => false,
         Err((_, errno)) => {
@@ -226,14 +229,14 @@ fn all_fids(client: &mut WireClient, _: &mut Random, _: u32) {
             true
         }
     };
-    let free = (1..1000).find(refused).expect("a board with fewer fids");
+    let free = (1..1000).find(refused).expect("the board has a limit on fids");
     assert!(free > 8, "{free}");
     for fid in 1..free {
         client.clunk(fid).unwrap();
     }
 }
 
-fn malformed(client: &mut WireClient, _: &mut Random, _: u32) {
+fn send_malformed_frames(client: &mut WireClient, _: &mut Random, _: u32) {
     for (what, frame) in ANSWERED {
         client.socket.write_all(frame).unwrap();
         assert!(matches!(client.reply(), (Tag(1), Err(_))), "{what}");
