@@ -78,8 +78,8 @@ fn main() -> ! {
     }
 }
 
-/// Starts all tasks. Not inlined, so that the values it moves into statics do not stay on the stack
-/// of `main`.
+/// Starts all tasks. Not inlined, because the values that it moves into statics would stay on the
+/// stack of `main`.
 #[inline(never)]
 fn start(spawner: Spawner) {
     static TREE: StaticCell<Tree> = StaticCell::new();

@@ -10,7 +10,7 @@ use datakit_core::vfs::{
     SetAttr, StaticTree, Vfs,
 };
 
-/// The numbers of open files of `CLIENTS` clients, which share room for `OPENS`. Each client can
+/// The numbers of open files of `CLIENTS` clients, which share a pool of `OPENS`. Each client can
 /// always open `RESERVED` files, whatever the others do.
 #[derive(Debug)]
 pub struct OpenQuota<const CLIENTS: usize, const OPENS: usize, const RESERVED: usize> {

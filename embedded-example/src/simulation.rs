@@ -97,7 +97,7 @@ impl Simulation {
 
     fn smooth(&mut self, raw: i32, smoothing: u32) {
         let difference = i64::from(raw) - i64::from(self.sample);
-        // Rounded away from zero, so that a small difference does not persist.
+        // Rounded away from zero. Otherwise a small difference would persist.
         let part = 1i64 << smoothing.min(31);
         let change = (difference + difference.signum() * (part - 1)) / part;
         self.sample = i32::try_from(i64::from(self.sample) + change).unwrap_or(raw);

@@ -14,7 +14,7 @@ unsafe extern "C" {
 /// The pattern with which the startup code fills the stack.
 const PAINT: u32 = cortex_m_rt::STACK_PAINT_VALUE;
 
-/// Returns the peak usage: the stack down to the lowest word that lost its paint.
+/// Returns the peak usage: the stack down to the lowest word that was overwritten.
 pub fn usage() -> StackUsage {
     let end = ptr::addr_of!(_stack_end);
     let start = ptr::addr_of!(_stack_start);

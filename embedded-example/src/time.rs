@@ -114,8 +114,8 @@ impl Clock {
             return;
         }
         // An alarm beyond the range of the timer fires early, finds nothing expired and is set
-        // again. The extra cycle makes up for the rounded division, so that no alarm within the
-        // range fires early.
+        // again. The extra cycle makes up for the rounded division. Otherwise an alarm within
+        // the range could fire early.
         let cycles = due.saturating_sub(now).saturating_mul(CYCLES) / TICKS + 1;
         TAILR.write(u32::try_from(cycles).unwrap_or(u32::MAX));
         CTL.write(1);

@@ -1,8 +1,8 @@
 //! Runs the firmware of `embedded-example/` in QEMU, one board for each test.
 //!
 //! QEMU's user network forwards a port of the host, which the system chooses, to port 564 of the
-//! board. A connection is reset while the board boots or reopens a socket. All methods here retry
-//! then, as any client of a board must.
+//! board. A connection is reset while the board boots or reopens a socket. The methods of
+//! [`Board`] retry then, as any client of a board must.
 
 use std::ffi::OsString;
 use std::fs;
@@ -235,7 +235,7 @@ impl Board {
     pub fn cpu_time(&self) -> Duration {
         let stat = fs::read_to_string(format!("/proc/{}/stat", self.qemu.id()))
             .expect("the statistics of the QEMU process");
-        // utime and stime, in hundredths of a second, are the 12th and 13th field after the name of
+        // utime and stime, in hundredths of a second, are the 12th and 13th fields after the name of
         // the program. The name may contain spaces.
         let fields = stat.rsplit_once(')').expect("a name").1;
         let hundredths: u64 = fields

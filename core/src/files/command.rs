@@ -16,7 +16,7 @@ type Handler = fn(&str, &mut dyn fmt::Write) -> Result<()>;
 /// A file that runs what is written to it. A command ends with a newline, a read or the clunk.
 ///
 /// The reply, of at most `N` bytes, is kept until it was read, by the same open file or a later
-/// one. If a command fails, the request that ended it gets the error, and the last reply stays.
+/// one. If a command fails, the request that ended it gets the error, and the last reply is kept.
 pub struct Command<const N: usize> {
     handler: Handler,
     doc: &'static str,

@@ -166,7 +166,7 @@ where
     }
 
     fn write(&self, open: &mut OpenFile<'_>, offset: u64, data: &[u8]) -> Result<usize> {
-        // The write of a piece that goes beyond `N` bytes fails itself, not the end of the value.
+        // Refuses a piece beyond `N` bytes at once, and not only when the value ends.
         if offset.saturating_add(data.len() as u64) > N as u64 {
             overlay(&[], offset, data, &mut FixedText::<N>::new())?;
         }

@@ -42,7 +42,7 @@ impl<T> Value<T> {
             cell.replace(value)
         });
         WAITERS.wake();
-        // Dropped outside of the critical section, because that may take long.
+        // Dropped outside of the critical section, because a destructor may take long.
         drop(old);
     }
 
@@ -325,7 +325,7 @@ pub trait ParamType: Clone + Default + Send {
 /// A [`ParamType`] whose values can be limited to a range.
 pub trait Number: ParamType<Limits = (Self, Self)> + Copy {}
 
-/// A choice between a few names, which [`Param::names`] sets. The number is the index of the name.
+/// A choice between a few names, which [`Param::names`] sets. The field is the index of the name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct Choice(pub u8);
@@ -383,7 +383,7 @@ fn is_numeric(text: &[u8]) -> bool {
     text.trim_ascii_start().iter().all(|byte| byte.is_ascii_digit() || b"+-.eE".contains(byte))
 }
 
-/// Parses an integer of any width. The parsers in `core` would be one copy for each width.
+/// Parses an integer of any width. The parsers in `core` are compiled once for each width.
 fn unsigned(text: &[u8]) -> Option<u64> {
     let digits = text.strip_prefix(b"+").unwrap_or(text);
     let value = digits.iter().try_fold(0u64, |value, byte| {

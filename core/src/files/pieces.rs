@@ -3,7 +3,7 @@
 //! A program that buffers its output, or a small iounit, can split a value anywhere: `12` at offset
 //! 0 and `34` at offset 2 are the value `1234`. A value ends with a newline at the end of a write,
 //! with a write at another offset than the end of the last one (in particular at 0), with a read,
-//! with the clunk, or as soon as nothing can follow it. Only then it is set, as a whole, and an
+//! with the clunk, or as soon as nothing can follow it. Only then is it set, as a whole, and an
 //! error goes to the request that ended it. A lost connection sets nothing.
 
 use crate::vfs::{OpenFile, Result};

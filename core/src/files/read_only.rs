@@ -142,8 +142,8 @@ impl File for Doc {
     }
 }
 
-/// A file with one line for each file in a directory and below: its path and its
-/// [description](File::describe). The text can have any length, because each read renders it anew
+/// A file that lists the files of a directory and its subdirectories, one per line, with the path
+/// and the [description](File::describe) of each. The text can have any length, because each read renders it anew
 /// and stores only the part that is asked for.
 #[derive(Debug, Clone, Copy)]
 pub struct Help(&'static Dir);

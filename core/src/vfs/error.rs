@@ -64,7 +64,7 @@ errors! {
     5 Io "Input/output error"
     /// The open file is gone, or the fid is not open.
     9 BadFile "Bad file descriptor"
-    /// The request would wait, but only one worker is left that does not. That one must stay free.
+    /// The request would have to wait, but all other workers wait already, and one must stay free.
     11 TooManyWaiting "too many requests are waiting"
     /// Memory, or a limit on memory, is exhausted.
     12 NoMemory "Cannot allocate memory"

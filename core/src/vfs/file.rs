@@ -44,8 +44,8 @@ pub struct OpenState {
     pub taken: u16,
     /// The next read of a stream returns 0 bytes, to mark the end of a delivery.
     pub mark: bool,
-    /// The text is a value that is still being written. It ends at the offset `delivered`, and it
-    /// is empty after an open that truncates.
+    /// The text is a value that is still being written. It ends at the offset `delivered`. After an
+    /// open with [`OpenMode::truncate`] it is empty.
     pub partial: bool,
 }
 

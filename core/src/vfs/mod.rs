@@ -74,8 +74,7 @@ pub trait Vfs {
     type Inode: Clone;
     /// A handle of an open file or directory, cheap to clone. Clones are the same open file.
     type Open: Clone;
-    /// What a session may assume about the tree: nothing for [`MutableTree`], more for
-    /// [`ImmutableTree`].
+    /// [`MutableTree`], or [`ImmutableTree`] if the structure never changes and only reads wait.
     type TreeKind: TreeKind;
 
     /// Returns the root directory.

@@ -1,4 +1,4 @@
-//! What a session may assume about a tree: whether its methods wait, and whether it can change.
+//! The two kinds of trees, which differ in the assumptions that a session may make.
 
 use core::future::Future;
 use core::pin::{Pin, pin};

@@ -138,10 +138,10 @@ fn write(tree: &Tree, open: Handle, offset: u64, data: &str) -> Result<usize> {
 fn pieces_are_set_as_one_value() {
     let tree = Tree::new(&PIECES);
     let period = open(&tree, "period", OpenMode { truncate: true, ..OpenMode::READ_WRITE });
-    // 12 alone would be refused, and it is not set in between.
+    // `12` alone would be refused, but more may follow, so it is not parsed yet.
     assert_eq!((write(&tree, period, 0, "12"), PERIOD.get()), (Ok(2), 1000));
     assert_eq!((write(&tree, period, 2, "34"), PERIOD.get()), (Ok(2), 1000));
-    // An empty write neither is a value nor ends one. libixp sends one after each of its writes.
+    // An empty write is not a value and does not end one. libixp sends one after each write.
     assert_eq!((write(&tree, period, 4, ""), PERIOD.get()), (Ok(0), 1000));
     assert_eq!((block_on(tree.flush(&period)), PERIOD.get()), (Ok(()), 1234));
     // A newline, a write at 0 and a read end a value.

@@ -18,7 +18,7 @@ pub const ERROR_MESSAGE_MAX: usize = 104;
 pub struct ErrorMessage(storage::Stored);
 
 impl ErrorMessage {
-    // One copy for all callers, outside of their hot path.
+    // One copy serves all callers and stays out of their hot path.
     #[cold]
     #[inline(never)]
     pub(super) fn new(text: &dyn fmt::Display) -> ErrorMessage {

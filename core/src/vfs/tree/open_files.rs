@@ -37,7 +37,7 @@ pub(super) struct OpenFiles<const OPENS: usize, const TEXT: usize> {
 /// Room for one open file. A free slot is all zeros, so a tree in a `static` needs no flash for its
 /// initial value.
 struct OpenSlot<const TEXT: usize> {
-    /// The file itself and not its path, so that it stays usable when its name is removed.
+    /// The file itself and not its path, because it stays usable when its name is removed.
     file: Option<&'static (dyn File + Sync)>,
     generation: u32,
     append: bool,
