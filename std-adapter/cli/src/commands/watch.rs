@@ -20,22 +20,22 @@ pub(super) async fn watch(client: &Client, path: &ServerPath) -> CliResult {
     if node.qid().kind & Qid::DIR != 0 {
         return Err(at(path)("Is a directory: only a stream or a file can be watched"));
     }
+    // A stream has no version, so a file that has one is not a stream.
+    if node.stat().await.map_err(at(path))?.qid.version != 0 {
+        return poll_until_interrupt(client, path, Vec::new()).await;
+    }
     drop(node);
     let mut stream = client.watch(path).await.map_err(at(path))?;
     let ended = tokio::select! {
         ended = print_stream(&mut stream, path) => Some(ended),
         _ = tokio::signal::ctrl_c() => None,
     };
-    // Flushes the pending read. The result is on standard output already, whatever this returns.
+    // Flushes the pending read. Everything is printed already, whatever this returns.
     let _ = tokio::time::timeout(CLOSE_TIMEOUT, stream.close()).await;
-    let Some(printed) = ended.transpose()? else { return Ok(()) };
-    match printed {
-        // The end of a file looks like the end of a stream after its first text.
-        Printed { texts: 0 | 1, last } => tokio::select! {
-            result = poll(client, path, last) => result,
-            _ = tokio::signal::ctrl_c() => Ok(()),
-        },
-        Printed { .. } => Ok(()),
+    match ended.transpose()? {
+        // A file without a version looks like a stream that ends after its first text.
+        Some(Printed { texts: 0 | 1, last }) => poll_until_interrupt(client, path, last).await,
+        _ => Ok(()),
     }
 }
 
@@ -54,19 +54,25 @@ async fn print_stream(stream: &mut Watch, path: &ServerPath) -> CliResult<Printe
     Ok(printed)
 }
 
+async fn poll_until_interrupt(client: &Client, path: &ServerPath, printed: Vec<u8>) -> CliResult {
+    tokio::select! {
+        result = poll(client, path, printed) => result,
+        _ = tokio::signal::ctrl_c() => Ok(()),
+    }
+}
+
 /// Prints what changes in a file whose `content` is printed already.
 async fn poll(client: &Client, path: &ServerPath, mut content: Vec<u8>) -> CliResult {
     let mut state = None;
     loop {
-        tokio::time::sleep(POLL_INTERVAL).await;
-        let Some(read) = read_changed(client, path, &mut state).await.map_err(at(path))? else {
-            continue;
-        };
-        match read.strip_prefix(&*content) {
-            Some(added) => output::print(added)?,
-            None => output::print(&read)?,
+        if let Some(read) = read_changed(client, path, &mut state).await.map_err(at(path))? {
+            match read.strip_prefix(&*content) {
+                Some(added) => output::print(added)?,
+                None => output::print(&read)?,
+            }
+            content = read;
         }
-        content = read;
+        tokio::time::sleep(POLL_INTERVAL).await;
     }
 }
 
