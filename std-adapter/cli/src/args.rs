@@ -145,8 +145,8 @@ fn with_connection(command: clap::Command, options: &[Arg]) -> clap::Command {
     }
 }
 
-/// Translates what other programs have taught people to type: options without a command are those of
-/// the server, and find(1) has long options with one dash.
+/// Translates what people know from other programs: options without a command are those of the
+/// server, `help COMMAND` is `COMMAND --help`, and find(1) has long options with one dash.
 fn conventional(arguments: impl Iterator<Item = OsString>) -> Vec<OsString> {
     let mut arguments: Vec<OsString> = arguments.collect();
     let is_serve = match arguments.get(1).map(|first| first.to_string_lossy()) {
@@ -159,6 +159,10 @@ fn conventional(arguments: impl Iterator<Item = OsString>) -> Vec<OsString> {
     };
     if is_serve {
         arguments.insert(arguments.len().min(1), "serve".into());
+    }
+    if arguments.get(1).is_some_and(|first| first == "help") {
+        arguments.remove(1);
+        arguments.push("--help".into());
     }
     if let Some(find) = arguments.iter().position(|argument| argument == "find") {
         for argument in arguments.iter_mut().skip(find) {
@@ -176,8 +180,8 @@ fn conventional(arguments: impl Iterator<Item = OsString>) -> Vec<OsString> {
 pub(crate) struct Connection {
     /// The server [default: $DATAKIT_ADDRESS or localhost]
     ///
-    /// HOST, HOST:PORT, tcp://HOST:PORT, tcp:HOST:PORT, unix://PATH or the path of a socket. The default
-    /// port is 5640.
+    /// HOST, HOST:PORT, tcp://HOST:PORT, tcp:HOST:PORT, unix://PATH, or the path of a socket that
+    /// begins with `/`, `./` or `../`. The default port is 5640.
     #[arg(
         short,
         long,

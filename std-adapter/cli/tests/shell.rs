@@ -67,6 +67,24 @@ fn the_address_may_precede_or_follow_the_command() {
 }
 
 #[test]
+fn an_address_may_be_a_host_and_port_or_the_path_of_a_socket() {
+    let dir = Scratch::new("addresses");
+    let socket = dir.path("socket");
+    let server = Server::start(&format!("127.0.0.1:0,{socket}"), &["--scratch"]);
+    let port = server.address().rsplit(':').next().unwrap().to_owned();
+    for address in [
+        &format!("localhost:{port}"),
+        &format!("127.0.0.1:{port}"),
+        &format!("tcp:127.0.0.1:{port}"),
+        &format!("unix://{socket}"),
+        &socket,
+    ] {
+        let output = datakit(&["-a", address, "stat", "/"]);
+        assert!(output.status.success(), "{address}: {output:?}");
+    }
+}
+
+#[test]
 fn stat_prints_several_files() {
     let server = Server::scratch();
     let client = server.client();
@@ -207,7 +225,15 @@ fn usage_errors_exit_with_2_and_help_with_0() {
         assert_eq!(output.status.code(), Some(2), "{arguments:?}");
         assert!(output.stdout.is_empty() && output.stderr.starts_with(b"error: "));
     }
-    for arguments in [&["-h"][..], &["--help"], &["db", "-h"], &["ls", "--help"], &["--version"]] {
+    for arguments in [
+        &["-h"][..],
+        &["--help"],
+        &["db", "-h"],
+        &["ls", "--help"],
+        &["--version"],
+        &["help"],
+        &["help", "db", "log"],
+    ] {
         let output = datakit(arguments);
         assert!(output.status.success() && output.stderr.is_empty(), "{arguments:?}");
     }
