@@ -99,7 +99,7 @@ fn dynamic() -> Dir {
 fn database() -> Tree {
     let database =
         Database::with_memory(Arc::new(Memory::new()), SPACE).expect("an empty database");
-    db::file_tree(&database, Entry::dir("debug", Dir::new()))
+    datakit_db::file_tree(&database, Entry::dir("debug", Dir::new()))
 }
 
 /// Tversion and Tattach.
