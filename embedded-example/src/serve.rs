@@ -13,7 +13,7 @@ use core::cell::{Cell, RefCell};
 use core::pin::pin;
 
 use datakit_core::serve::{self, Disconnect};
-use datakit_core::session::{Fid, FidArray, Fids, Limits, Session};
+use datakit_core::session::{FidArray, FidEntry, FidTable, Limits, Session};
 use datakit_core::vfs::StaticTree;
 use datakit_firmware::board::{self, EventKind};
 use datakit_firmware::quota::{OpenQuota, QuotaTree};
@@ -287,24 +287,28 @@ async fn shutdown() {
 /// session leaves it empty.
 struct BorrowedFids<'m>(&'m mut FidArray<ClientTree, FIDS>);
 
-impl Fids<ClientTree> for BorrowedFids<'_> {
-    fn get(&self, number: u32) -> Option<&Fid<ClientTree>> {
+impl FidTable<ClientTree> for BorrowedFids<'_> {
+    fn get(&self, number: u32) -> Option<&FidEntry<ClientTree>> {
         self.0.get(number)
     }
 
-    fn get_mut(&mut self, number: u32) -> Option<&mut Fid<ClientTree>> {
+    fn get_mut(&mut self, number: u32) -> Option<&mut FidEntry<ClientTree>> {
         self.0.get_mut(number)
     }
 
-    fn insert(&mut self, number: u32, fid: Fid<ClientTree>) -> Result<(), Fid<ClientTree>> {
+    fn insert(
+        &mut self,
+        number: u32,
+        fid: FidEntry<ClientTree>,
+    ) -> Result<(), FidEntry<ClientTree>> {
         self.0.insert(number, fid)
     }
 
-    fn remove(&mut self, number: u32) -> Option<Fid<ClientTree>> {
+    fn remove(&mut self, number: u32) -> Option<FidEntry<ClientTree>> {
         self.0.remove(number)
     }
 
-    fn pop(&mut self) -> Option<Fid<ClientTree>> {
+    fn pop(&mut self) -> Option<FidEntry<ClientTree>> {
         self.0.pop()
     }
 

@@ -9,10 +9,10 @@ use super::Disconnect;
 
 /// Frames and replies above this size, in bytes, bypass the shared buffers. That saves a copy and
 /// costs a system call.
-const DIRECT: usize = 32 * 1024;
+const DIRECT_MIN: usize = 32 * 1024;
 /// The size requested of the shared buffers, in bytes: a batch of 32 requests of 4 KiB. A board's
 /// buffers are smaller.
-const BATCH: usize = 136 * 1024;
+const BATCH_SIZE: usize = 136 * 1024;
 
 /// The cost of a request that is answered in place, in units of [`TransportRead::poll_budget`].
 pub(super) const COST_IN_PLACE: u32 = 1;
@@ -116,7 +116,7 @@ impl<R: TransportRead, B: Buffer> Requests<R, B> {
 
     /// Returns the frame at the front if it is complete. It stays there until
     /// [`consume`](Requests::consume).
-    pub(super) fn first(&mut self, msize: u32) -> Result<Option<&[u8]>, Disconnect<R::Error>> {
+    pub(super) fn peek_frame(&mut self, msize: u32) -> Result<Option<&[u8]>, Disconnect<R::Error>> {
         match self.size() {
             Some(size) if size < 7 || size > msize => Err(Disconnect::InvalidSize(size)),
             Some(size) => Ok(self.bytes().get(..size as usize)),
@@ -130,12 +130,12 @@ impl<R: TransportRead, B: Buffer> Requests<R, B> {
     }
 
     /// Moves the frame at the front to `own` if it is complete. Never waits.
-    pub(super) fn next(
+    pub(super) fn take_frame(
         &mut self,
         own: &mut impl Buffer,
         msize: u32,
     ) -> Result<Option<Frame>, Disconnect<R::Error>> {
-        let Some(frame) = self.first(msize)? else { return Ok(None) };
+        let Some(frame) = self.peek_frame(msize)? else { return Ok(None) };
         let size = frame.len();
         let held = copy(frame, own.reserve(size, 0));
         self.consume(size);
@@ -147,7 +147,7 @@ impl<R: TransportRead, B: Buffer> Requests<R, B> {
         self.io.poll_budget(cost, cx)
     }
 
-    /// Reads once from the transport, after [`first`](Requests::first) has found no complete frame.
+    /// Reads once from the transport, after [`peek_frame`](Requests::peek_frame) has found no complete frame.
     ///
     /// A frame that is large, or does not fit into the shared buffer, is read completely, straight to
     /// `own`, and returned. Bytes that `own` cannot hold are read and dropped, so the next frame
@@ -162,12 +162,12 @@ impl<R: TransportRead, B: Buffer> Requests<R, B> {
             self.io.readable().await.map_err(Disconnect::Transport)?;
         }
         let size = self.size().map(|size| size as usize);
-        let buf = self.buf.reserve(BATCH, self.tail);
+        let buf = self.buf.reserve(BATCH_SIZE, self.tail);
         if self.head > 0 {
             buf.copy_within(self.head..self.tail, 0);
             (self.head, self.tail) = (0, self.tail - self.head);
         }
-        let large = size.filter(|size| *size > buf.len() || *size > DIRECT);
+        let large = size.filter(|size| *size > buf.len() || *size > DIRECT_MIN);
         let own = large.map(|size| own.reserve(size, 0)).unwrap_or_default();
         let mut had = self.tail;
         copy(buf.get(..had).unwrap_or_default(), own);
@@ -211,7 +211,7 @@ impl<W: Write, B: Buffer> Replies<W, B> {
     ///
     /// Never calls the transport's own `flush`, which waits for the peer's acknowledgement on some
     /// transports.
-    pub(super) async fn push(
+    pub(super) async fn push_reply(
         &mut self,
         mut reply: &[u8],
         now: bool,
@@ -242,8 +242,8 @@ impl<W: Write, B: Buffer> Replies<W, B> {
 
     /// Copies a reply to the buffer. Returns false if it does not fit.
     fn gather(&mut self, reply: &[u8]) -> bool {
-        let free = self.free();
-        let fits = reply.len() <= free.len() && reply.len() <= DIRECT;
+        let free = self.free_space();
+        let fits = reply.len() <= free.len() && reply.len() <= DIRECT_MIN;
         if fits {
             let n = copy(reply, free);
             self.advance(n);
@@ -258,9 +258,9 @@ impl<W: Write, B: Buffer> Replies<W, B> {
 
     /// Returns the free part of the buffer, in which a reply can be made in place. Call
     /// [`advance`](Replies::advance) afterwards.
-    pub(super) fn free(&mut self) -> &mut [u8] {
+    pub(super) fn free_space(&mut self) -> &mut [u8] {
         let filled = self.filled;
-        self.buf.reserve(BATCH, filled).get_mut(filled..).unwrap_or_default()
+        self.buf.reserve(BATCH_SIZE, filled).get_mut(filled..).unwrap_or_default()
     }
 
     pub(super) fn advance(&mut self, n: usize) {

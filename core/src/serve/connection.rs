@@ -13,7 +13,7 @@ use super::Disconnect;
 use super::buffer::{Buffer, COST_IN_PLACE, COST_OTHER, Frame, Replies, Requests, TransportRead};
 use super::request_slots::{RequestSlot, SlotStorage, Slots, WakerCell};
 use crate::Decimal;
-use crate::session::{Fids, Session};
+use crate::session::{FidTable, Session};
 use crate::vfs::{Error, TreeKind, Vfs};
 use crate::wire;
 
@@ -41,7 +41,7 @@ impl<R, W, I, O> fmt::Debug for Io<R, W, I, O> {
 pub struct Connection<
     'a,
     V: Vfs,
-    F: Fids<V>,
+    F: FidTable<V>,
     R: TransportRead,
     W: Write,
     I: Buffer,
@@ -59,7 +59,7 @@ pub struct Connection<
 impl<V, F, R, W, I, O, L> fmt::Debug for Connection<'_, V, F, R, W, I, O, L>
 where
     V: Vfs,
-    F: Fids<V>,
+    F: FidTable<V>,
     R: TransportRead,
     W: Write,
     I: Buffer,
@@ -74,7 +74,7 @@ where
 impl<'a, V, F, R, W, I, O, L> Connection<'a, V, F, R, W, I, O, L>
 where
     V: Vfs,
-    F: Fids<V>,
+    F: FidTable<V>,
     R: TransportRead,
     W: Write<Error = R::Error>,
     I: Buffer,
@@ -130,7 +130,7 @@ where
             // Free the slot first: a pending Tflush then writes Rflush after this reply.
             self.slots.finish_request(slot);
             let reply = buf.get(..len).unwrap_or_default();
-            tx.push(reply, self.reader_parked.get()).await?; // -> transport
+            tx.push_reply(reply, self.reader_parked.get()).await?; // -> transport
             self.tx.release(tx);
         }
     }
@@ -155,7 +155,7 @@ where
                 if R::COOPERATIVE { self.poll_budget(rx, msize, cx) } else { Poll::Ready(Ok(())) }
             })
             .await?;
-            if let Some(frame) = rx.next(buf, msize)? {
+            if let Some(frame) = rx.take_frame(buf, msize)? {
                 break frame;
             }
             self.flush().await?; // the worker that is about to wait sends first
@@ -183,7 +183,7 @@ where
     async fn flush(&self) -> Result<(), Disconnect<R::Error>> {
         let mut flush = pin!(async {
             let tx = self.tx.acquire().await;
-            tx.push(&[], true).await?;
+            tx.push_reply(&[], true).await?;
             self.tx.release(tx);
             Ok(())
         });
@@ -207,7 +207,8 @@ where
         if V::TreeKind::HAS_FAST_PATH && self.answer_in_place(rx, msize, within_budget)? {
             return Poll::Pending;
         }
-        let pending = rx.first(msize)?.is_some() && rx.poll_budget(COST_OTHER, cx).is_pending();
+        let pending =
+            rx.peek_frame(msize)?.is_some() && rx.poll_budget(COST_OTHER, cx).is_pending();
         if pending { Poll::Pending } else { Poll::Ready(Ok(())) }
     }
 
@@ -220,11 +221,11 @@ where
         mut go_on: impl FnMut(&mut Requests<R, I>) -> bool,
     ) -> Result<bool, Disconnect<R::Error>> {
         let answer = |tx: &mut &mut Replies<W, O>| {
-            while let Some(frame) = rx.first(msize)? {
+            while let Some(frame) = rx.peek_frame(msize)? {
                 if self.slots.is_in_flight(wire::tag(frame)) {
                     break;
                 }
-                let Some(len) = self.session.try_answer_now(frame, tx.free()) else { break };
+                let Some(len) = self.session.try_answer_now(frame, tx.free_space()) else { break };
                 let size = frame.len();
                 tx.advance(len);
                 rx.consume(size);

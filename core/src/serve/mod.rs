@@ -35,7 +35,7 @@ pub use connection::{Connection, Io};
 #[doc(hidden)]
 pub use request_slots::{RequestSlot, SlotStorage};
 
-use crate::session::{Fids, Session};
+use crate::session::{FidTable, Session};
 use crate::vfs::Vfs;
 
 /// The reason why a connection ended.
@@ -117,7 +117,7 @@ pub async fn serve<V, F, R, W, const WORKERS: usize, const FRAME: usize>(
 ) -> Disconnect<R::Error>
 where
     V: Vfs,
-    F: Fids<V>,
+    F: FidTable<V>,
     R: TransportRead,
     W: Write<Error = R::Error>,
 {
@@ -143,7 +143,7 @@ pub async fn serve_until<V, F, R, W, const WORKERS: usize, const FRAME: usize>(
 ) -> Option<Disconnect<R::Error>>
 where
     V: Vfs,
-    F: Fids<V>,
+    F: FidTable<V>,
     R: TransportRead,
     W: Write<Error = R::Error>,
 {
@@ -165,7 +165,7 @@ fn workers<
     'l,
     'a,
     V: Vfs,
-    F: Fids<V>,
+    F: FidTable<V>,
     R: TransportRead,
     W: Write<Error = R::Error>,
     I: Buffer,

@@ -3,7 +3,7 @@
 use core::fmt::Write;
 
 use super::reply::{COUNTED_HEADER, finish_counted, reply_too_large};
-use super::{Fids, Session};
+use super::{FidTable, Session};
 use crate::Decimal;
 use crate::vfs::{
     Attr, Error, FileType, Result, SetAttr, SetTime, Time, TreeKind, Vfs, without_set_id,
@@ -47,7 +47,7 @@ macro_rules! extend {
     };
 }
 
-impl<V: Vfs, F: Fids<V>> Session<'_, V, F> {
+impl<V: Vfs, F: FidTable<V>> Session<'_, V, F> {
     /// Answers a Tstat (stat(5)).
     pub(super) async fn stat(&self, buf: &mut [u8], tag: Tag, fid: wire::Fid) -> Result<usize> {
         let inode = self.inode(fid)?;
@@ -233,7 +233,7 @@ impl<V: Vfs, F: Fids<V>> Session<'_, V, F> {
     }
 }
 
-impl<V: Vfs, F: Fids<V>> Session<'_, V, F> {
+impl<V: Vfs, F: FidTable<V>> Session<'_, V, F> {
     /// Returns the mode to set together with `size`. If a user other than root changes the length,
     /// the set-ID bits are cleared (`truncate(2)`).
     pub(super) async fn mode_with(

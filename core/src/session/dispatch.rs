@@ -1,11 +1,11 @@
 //! Dispatch: decodes a request, picks its handler and encodes the reply.
 
-use super::{Aborts, Fids, Session, namespace};
+use super::{Aborts, FidTable, Session, namespace};
 use crate::Decimal;
 use crate::vfs::{Error, Result, TreeKind, Vfs, outlined};
 use crate::wire::{self, Dialect, Fid, Malformed, Rmessage as R, Tag, Tmessage as T};
 
-impl<V: Vfs, F: Fids<V>> Session<'_, V, F> {
+impl<V: Vfs, F: FidTable<V>> Session<'_, V, F> {
     /// Returns which requests in flight the request in `frame` aborts.
     pub fn aborts(&self, frame: &[u8]) -> Aborts {
         if !matches!(wire::kind(frame), wire::TFLUSH | wire::TVERSION) {

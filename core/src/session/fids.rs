@@ -9,8 +9,8 @@ use crate::Decimal;
 use crate::vfs::{Error, FileType, Id, OpenMode, Result, TreeKind, Vfs};
 use crate::wire::{self, Dialect, Qid};
 
-/// The entry of one fid in a [`Fids`] table.
-pub struct Fid<V: Vfs> {
+/// The entry of one fid in a [`FidTable`] table.
+pub struct FidEntry<V: Vfs> {
     /// Distinguishes this use of the fid number from later ones, so a request that waited finds its
     /// own fid again or none.
     pub(super) serial: u32,
@@ -22,9 +22,9 @@ pub struct Fid<V: Vfs> {
     pub(super) state: FidState<V::Open>,
 }
 
-impl<V: Vfs> fmt::Debug for Fid<V> {
+impl<V: Vfs> fmt::Debug for FidEntry<V> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Fid").field("uid", &self.uid).finish_non_exhaustive()
+        f.debug_struct("FidEntry").field("uid", &self.uid).finish_non_exhaustive()
     }
 }
 
@@ -110,25 +110,25 @@ impl<O> FidState<O> {
 }
 
 /// A table of fids: [`FidArray`] on a board, a hash map in a server with many fids.
-pub trait Fids<V: Vfs> {
+pub trait FidTable<V: Vfs> {
     /// Returns the fid with this number.
-    fn get(&self, number: u32) -> Option<&Fid<V>>;
+    fn get(&self, number: u32) -> Option<&FidEntry<V>>;
 
     /// Returns the fid with this number for modification.
-    fn get_mut(&mut self, number: u32) -> Option<&mut Fid<V>>;
+    fn get_mut(&mut self, number: u32) -> Option<&mut FidEntry<V>>;
 
     /// Adds a fid whose number is free.
     ///
     /// # Errors
     /// Returns the fid if the table is full.
-    fn insert(&mut self, number: u32, fid: Fid<V>) -> core::result::Result<(), Fid<V>>;
+    fn insert(&mut self, number: u32, fid: FidEntry<V>) -> core::result::Result<(), FidEntry<V>>;
 
     /// Removes and returns the fid with this number.
-    fn remove(&mut self, number: u32) -> Option<Fid<V>>;
+    fn remove(&mut self, number: u32) -> Option<FidEntry<V>>;
 
     /// Removes and returns any fid. The session calls this until the table is empty. Meanwhile
-    /// [`get`](Fids::get) need not find the fids that remain.
-    fn pop(&mut self) -> Option<Fid<V>>;
+    /// [`get`](FidTable::get) need not find the fids that remain.
+    fn pop(&mut self) -> Option<FidEntry<V>>;
 
     /// Returns the number of fids.
     fn len(&self) -> usize;
@@ -140,7 +140,7 @@ pub trait Fids<V: Vfs> {
 }
 
 /// A table of at most `N` fids with linear search, which is the fastest up to about 64 fids.
-pub struct FidArray<V: Vfs, const N: usize>(heapless::Vec<(u32, Fid<V>), N>);
+pub struct FidArray<V: Vfs, const N: usize>(heapless::Vec<(u32, FidEntry<V>), N>);
 
 impl<V: Vfs, const N: usize> fmt::Debug for FidArray<V, N> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -162,25 +162,25 @@ impl<V: Vfs, const N: usize> Default for FidArray<V, N> {
     }
 }
 
-impl<V: Vfs, const N: usize> Fids<V> for FidArray<V, N> {
-    fn get(&self, number: u32) -> Option<&Fid<V>> {
+impl<V: Vfs, const N: usize> FidTable<V> for FidArray<V, N> {
+    fn get(&self, number: u32) -> Option<&FidEntry<V>> {
         self.0.iter().find(|(n, _)| *n == number).map(|(_, fid)| fid)
     }
 
-    fn get_mut(&mut self, number: u32) -> Option<&mut Fid<V>> {
+    fn get_mut(&mut self, number: u32) -> Option<&mut FidEntry<V>> {
         self.0.iter_mut().find(|(n, _)| *n == number).map(|(_, fid)| fid)
     }
 
-    fn insert(&mut self, number: u32, fid: Fid<V>) -> core::result::Result<(), Fid<V>> {
+    fn insert(&mut self, number: u32, fid: FidEntry<V>) -> core::result::Result<(), FidEntry<V>> {
         self.0.push((number, fid)).map_err(|(_, fid)| fid)
     }
 
-    fn remove(&mut self, number: u32) -> Option<Fid<V>> {
+    fn remove(&mut self, number: u32) -> Option<FidEntry<V>> {
         let at = self.0.iter().position(|(n, _)| *n == number)?;
         Some(self.0.swap_remove(at).1)
     }
 
-    fn pop(&mut self) -> Option<Fid<V>> {
+    fn pop(&mut self) -> Option<FidEntry<V>> {
         self.0.pop().map(|(_, fid)| fid)
     }
 
@@ -189,7 +189,7 @@ impl<V: Vfs, const N: usize> Fids<V> for FidArray<V, N> {
     }
 }
 
-impl<'v, V: Vfs, F: Fids<V>> Session<'v, V, F> {
+impl<'v, V: Vfs, F: FidTable<V>> Session<'v, V, F> {
     /// Returns the inode of a fid.
     pub(super) fn inode(&self, fid: wire::Fid) -> Result<V::Inode> {
         self.with_fid(fid, |fid| Ok(fid.inode.clone()))
@@ -199,14 +199,14 @@ impl<'v, V: Vfs, F: Fids<V>> Session<'v, V, F> {
     pub(super) fn with_fid<X>(
         &self,
         fid: wire::Fid,
-        look: impl FnOnce(&Fid<V>) -> Result<X>,
+        look: impl FnOnce(&FidEntry<V>) -> Result<X>,
     ) -> Result<X> {
         look(&*self.find_fid(fid)?)
     }
 
     // Not inlined on a board, where one copy saves flash.
     #[cfg_attr(not(target_pointer_width = "64"), inline(never))]
-    fn find_fid(&self, fid: wire::Fid) -> Result<Ref<'_, Fid<V>>> {
+    fn find_fid(&self, fid: wire::Fid) -> Result<Ref<'_, FidEntry<V>>> {
         let found = Ref::filter_map(self.fids.borrow(), |fids| fids.get(fid.0));
         found
             .ok()
@@ -247,7 +247,7 @@ impl<'v, V: Vfs, F: Fids<V>> Session<'v, V, F> {
         &self,
         fid: wire::Fid,
         serial: u32,
-        change: impl FnOnce(&mut Fid<V>) -> X,
+        change: impl FnOnce(&mut FidEntry<V>) -> X,
     ) -> Option<X> {
         self.fids.borrow_mut().get_mut(fid.0).filter(|found| found.serial == serial).map(change)
     }
@@ -313,7 +313,7 @@ impl<'v, V: Vfs, F: Fids<V>> Session<'v, V, F> {
         }
         let serial = self.next_serial();
         let count = fids.len();
-        match fids.insert(fid.0, Fid { serial, uid, root, inode, state: FidState::Reserved }) {
+        match fids.insert(fid.0, FidEntry { serial, uid, root, inode, state: FidState::Reserved }) {
             Ok(()) => Ok(ReservedFid { session: self, fid, serial }),
             Err(_) => Err(Error::TooManyOpen
                 .with_message(format_args!("all {} fids are in use", Decimal::from(count)))),
@@ -327,7 +327,7 @@ impl<'v, V: Vfs, F: Fids<V>> Session<'v, V, F> {
     }
 
     /// Removes a fid from the table.
-    pub(super) fn take_fid(&self, fid: wire::Fid) -> Result<Fid<V>> {
+    pub(super) fn take_fid(&self, fid: wire::Fid) -> Result<FidEntry<V>> {
         let mut fids = self.fids.borrow_mut();
         match fids.get(fid.0) {
             Some(found) if !matches!(found.state, FidState::Reserved) => {
@@ -340,7 +340,7 @@ impl<'v, V: Vfs, F: Fids<V>> Session<'v, V, F> {
     }
 
     /// Removes any fid from the table and closes what it had open.
-    pub(super) fn pop_fid(&self) -> Option<Fid<V>> {
+    pub(super) fn pop_fid(&self) -> Option<FidEntry<V>> {
         // The borrow ends before the tree is called.
         let fid = self.fids.borrow_mut().pop()?;
         self.close_state(&fid.state);
@@ -360,7 +360,7 @@ impl<'v, V: Vfs, F: Fids<V>> Session<'v, V, F> {
 
     /// Removes the file of a released fid, for Tremove and ORCLOSE. Refuses to remove the attach
     /// point, whose name is in a directory that the client must not see.
-    pub(super) async fn remove_file(&self, released: &Fid<V>) -> Result<()> {
+    pub(super) async fn remove_file(&self, released: &FidEntry<V>) -> Result<()> {
         if self.vfs.id(&released.inode).ino == released.root {
             return Err(Error::Busy);
         }
@@ -377,13 +377,13 @@ impl<'v, V: Vfs, F: Fids<V>> Session<'v, V, F> {
 
 /// A fid that a request is creating. Dropping it without [`commit`](ReservedFid::commit) frees the
 /// number.
-pub(super) struct ReservedFid<'s, 'v, V: Vfs, F: Fids<V>> {
+pub(super) struct ReservedFid<'s, 'v, V: Vfs, F: FidTable<V>> {
     session: &'s Session<'v, V, F>,
     fid: wire::Fid,
     pub(super) serial: u32,
 }
 
-impl<V: Vfs, F: Fids<V>> ReservedFid<'_, '_, V, F> {
+impl<V: Vfs, F: FidTable<V>> ReservedFid<'_, '_, V, F> {
     pub(super) fn commit(self, inode: V::Inode, state: FidState<V::Open>) {
         // No other request has changed the fid, because they do not see a reserved one.
         self.session.replace_fid(self.fid, self.serial, inode, state);
@@ -391,7 +391,7 @@ impl<V: Vfs, F: Fids<V>> ReservedFid<'_, '_, V, F> {
     }
 }
 
-impl<V: Vfs, F: Fids<V>> Drop for ReservedFid<'_, '_, V, F> {
+impl<V: Vfs, F: FidTable<V>> Drop for ReservedFid<'_, '_, V, F> {
     fn drop(&mut self) {
         let mut fids = self.session.fids.borrow_mut();
         if fids.get(self.fid.0).is_some_and(|fid| fid.serial == self.serial) {

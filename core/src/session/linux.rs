@@ -7,7 +7,7 @@ use super::fids::{Access, FidState};
 use super::namespace::symlink;
 use super::open_files::entry_too_long;
 use super::reply::{COUNTED_HEADER, finish_counted, reply_too_large};
-use super::{Fids, Session};
+use super::{FidTable, Session};
 use crate::vfs::{
     self, Create, DirEntry, Error, FileType, Lock, LockKind, Name, New, OpenMode, Result, SetTime,
     Time, TreeKind, Vfs,
@@ -18,7 +18,7 @@ use crate::wire::{Rmessage as R, Tmessage as T};
 /// The file system type that `statfs(2)` shows for 9P.
 const V9FS_MAGIC: u32 = 0x0102_1997;
 
-impl<V: Vfs, F: Fids<V>> Session<'_, V, F> {
+impl<V: Vfs, F: FidTable<V>> Session<'_, V, F> {
     /// Answers one of these requests. The message borrows the front of `buf`, so handlers finish with
     /// it before the reply is written there.
     pub(super) async fn dispatch_linux(

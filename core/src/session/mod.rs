@@ -42,7 +42,7 @@ mod reply;
 use core::cell::{Cell, RefCell};
 
 use fids::Access;
-pub use fids::{Fid, FidArray, Fids};
+pub use fids::{FidArray, FidEntry, FidTable};
 
 use crate::vfs::{Error, TreeKind, Vfs};
 use crate::wire::{self, Dialect, Tag};
@@ -114,7 +114,7 @@ pub trait Observe {
 ///
 /// Dropping a session closes everything that its fids had open. [`close`](Session::close) also
 /// removes the files that were opened with ORCLOSE.
-pub struct Session<'v, V: Vfs, F: Fids<V>> {
+pub struct Session<'v, V: Vfs, F: FidTable<V>> {
     vfs: &'v V,
     fids: RefCell<F>,
     limits: Limits,
@@ -127,7 +127,7 @@ pub struct Session<'v, V: Vfs, F: Fids<V>> {
     observer: Option<&'v dyn Observe>,
 }
 
-impl<V: Vfs, F: Fids<V>> core::fmt::Debug for Session<'_, V, F> {
+impl<V: Vfs, F: FidTable<V>> core::fmt::Debug for Session<'_, V, F> {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
         f.debug_struct("Session")
             .field("limits", &self.limits)
@@ -138,7 +138,7 @@ impl<V: Vfs, F: Fids<V>> core::fmt::Debug for Session<'_, V, F> {
     }
 }
 
-impl<'v, V: Vfs, F: Fids<V>> Session<'v, V, F> {
+impl<'v, V: Vfs, F: FidTable<V>> Session<'v, V, F> {
     /// Creates the session of a connection that has not negotiated its version yet.
     pub fn new(vfs: &'v V, fids: F, limits: Limits) -> Self {
         Session {
@@ -240,7 +240,7 @@ impl<'v, V: Vfs, F: Fids<V>> Session<'v, V, F> {
     }
 }
 
-impl<V: Vfs, F: Fids<V>> Drop for Session<'_, V, F> {
+impl<V: Vfs, F: FidTable<V>> Drop for Session<'_, V, F> {
     fn drop(&mut self) {
         while self.pop_fid().is_some() {}
     }

@@ -3,12 +3,12 @@
 use super::attributes::permissions;
 use super::fids::FidState;
 use super::reply::{COUNTED_HEADER, finish_counted, reply_too_large};
-use super::{Fids, MIN_MSIZE, Session};
+use super::{FidTable, MIN_MSIZE, Session};
 use crate::vfs::{Create, Error, FileType, Name, New, OpenMode, Result, TreeKind, User, Vfs};
 use crate::wire::{self, DMDEVICE, DMDIR, DMLINK, DMNAMEDPIPE, DMSOCKET, DMSYMLINK};
 use crate::wire::{Dialect, Field, List, Numeric, Qid, Str, Tag, Writer};
 
-impl<V: Vfs, F: Fids<V>> Session<'_, V, F> {
+impl<V: Vfs, F: FidTable<V>> Session<'_, V, F> {
     /// Answers a Tversion (version(5)): clunks all fids and returns the negotiated msize and version.
     /// The requests in flight have already been aborted.
     pub(super) async fn version(

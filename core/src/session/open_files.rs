@@ -5,12 +5,12 @@ use core::ops::ControlFlow;
 use super::attributes::ListedRecord;
 use super::fids::{Access, FidState, unknown_fid};
 use super::namespace::{ORCLOSE, open_mode};
-use super::{Fids, MIN_MSIZE, Session};
+use super::{FidTable, MIN_MSIZE, Session};
 use crate::Decimal;
 use crate::vfs::{Error, FileType, OpenMode, Result, TreeKind, Vfs};
 use crate::wire::{self, Dialect, Qid, Rmessage as R, Tag, Tmessage as T};
 
-impl<V: Vfs, F: Fids<V>> Session<'_, V, F> {
+impl<V: Vfs, F: FidTable<V>> Session<'_, V, F> {
     /// Answers a Topen (open(5)).
     pub(super) async fn open(&self, fid: wire::Fid, mode: u8) -> Result<Qid> {
         self.open_fid(fid, open_mode(mode), mode & ORCLOSE != 0).await

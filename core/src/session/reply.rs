@@ -2,18 +2,18 @@
 
 use super::dispatch::is_served;
 use super::fids::FidState;
-use super::{Fid, Fids, MAX_BLOCKING_READ, Session};
+use super::{FidEntry, FidTable, MAX_BLOCKING_READ, Session};
 use crate::Decimal;
 use crate::vfs::{Error, NAME_MAX, Result, Vfs};
 use crate::wire::{self, Dialect, Errno, Qid, Rmessage as R, Str, Tag, Tmessage as T, Writer};
 
 /// Bytes of an Rstat or Rreadlink with the longest name and link target that Linux has.
-const LINK_ROOM: usize = 4096 + 512;
+const LINK_REPLY_MAX: usize = 4096 + 512;
 
 /// Bytes of `size[4] type[1] tag[2] count[2]`.
 pub(super) const COUNTED_HEADER: usize = wire::HEADER + 2;
 
-impl<V: Vfs, F: Fids<V>> Session<'_, V, F> {
+impl<V: Vfs, F: FidTable<V>> Session<'_, V, F> {
     /// Returns how many bytes of buffer answering the request in `frame` may take, the request
     /// included.
     pub fn buffer_size(&self, frame: &[u8]) -> usize {
@@ -31,7 +31,7 @@ impl<V: Vfs, F: Fids<V>> Session<'_, V, F> {
                 }
                 _ => 0,
             },
-            wire::TSTAT | wire::TREADLINK => LINK_ROOM,
+            wire::TSTAT | wire::TREADLINK => LINK_REPLY_MAX,
             // The reply is built behind the request. The owner of the lock may have the longest
             // name.
             wire::TGETLOCK => frame.len().saturating_add(64 + NAME_MAX),
@@ -45,7 +45,7 @@ impl<V: Vfs, F: Fids<V>> Session<'_, V, F> {
     /// large buffer meanwhile.
     fn read_size(&self, fid: wire::Fid, count: u32) -> usize {
         let blocks = match self.fids.borrow().get(fid.0) {
-            Some(Fid { state: FidState::File { open, .. }, .. }) => self.vfs.may_block(open),
+            Some(FidEntry { state: FidState::File { open, .. }, .. }) => self.vfs.may_block(open),
             _ => false,
         };
         let size = self.data_size(count);

@@ -114,7 +114,7 @@ impl<'a> Reader<'a> {
 
     /// Takes `count` bytes.
     #[inline]
-    pub fn take(&mut self, count: usize) -> &'a [u8] {
+    pub fn take_bytes(&mut self, count: usize) -> &'a [u8] {
         self.split(count).unwrap_or_default()
     }
 
@@ -132,7 +132,7 @@ impl<'a> Reader<'a> {
     #[inline]
     pub fn sized<T>(&mut self, body: impl FnOnce(&mut Self) -> T) -> T {
         let size = self.number(2);
-        let record = self.take(size as usize);
+        let record = self.take_bytes(size as usize);
         let rest = core::mem::replace(&mut self.bytes, record);
         let value = body(self);
         if !self.bytes.is_empty() {

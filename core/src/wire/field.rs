@@ -49,7 +49,7 @@ impl<'a> Field<'a> for Data<'a> {
     fn decode(reader: &mut Reader<'a>) -> Self {
         let count = u32::decode(reader);
         // A count that does not fit `usize` is larger than any frame.
-        Data(reader.take(usize::try_from(count).unwrap_or(usize::MAX)))
+        Data(reader.take_bytes(usize::try_from(count).unwrap_or(usize::MAX)))
     }
 
     #[inline]

@@ -99,7 +99,7 @@ impl<'a> Field<'a> for Str<'a> {
     // Not inlined, to save flash: most messages have a string.
     fn decode(reader: &mut Reader<'a>) -> Self {
         let length = u16::decode(reader);
-        let bytes = reader.take(length.into());
+        let bytes = reader.take_bytes(length.into());
         // Not `contains`, whose optimised byte search takes more flash.
         if !bytes.iter().all(|byte| *byte != 0) {
             reader.fail(Malformed::Text);

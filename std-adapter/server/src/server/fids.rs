@@ -4,7 +4,7 @@
 use std::collections::HashMap;
 use std::collections::hash_map::IntoIter;
 
-use datakit_core::session::{Fid, Fids};
+use datakit_core::session::{FidEntry, FidTable};
 use datakit_core::vfs::Vfs;
 
 /// As many are found as fast one after the other as by their hash, in a fourth of the memory if
@@ -15,15 +15,15 @@ const FEW: usize = 8;
 pub(super) struct FidMap<V: Vfs> {
     table: Table<V>,
     /// Those that were many when all began to go.
-    leaving: Option<Box<IntoIter<u32, Fid<V>>>>,
+    leaving: Option<Box<IntoIter<u32, FidEntry<V>>>>,
     most: usize,
 }
 
 enum Table<V: Vfs> {
     /// At most [`FEW`].
-    Few(Vec<(u32, Fid<V>)>),
+    Few(Vec<(u32, FidEntry<V>)>),
     #[expect(clippy::box_collection, reason = "apart, so that a connection that has few is small")]
-    Many(Box<HashMap<u32, Fid<V>, Spread>>),
+    Many(Box<HashMap<u32, FidEntry<V>, Spread>>),
 }
 
 impl<V: Vfs> FidMap<V> {
@@ -32,22 +32,22 @@ impl<V: Vfs> FidMap<V> {
     }
 }
 
-impl<V: Vfs> Fids<V> for FidMap<V> {
-    fn get(&self, number: u32) -> Option<&Fid<V>> {
+impl<V: Vfs> FidTable<V> for FidMap<V> {
+    fn get(&self, number: u32) -> Option<&FidEntry<V>> {
         match &self.table {
             Table::Few(few) => few.iter().find(|(n, _)| *n == number).map(|(_, fid)| fid),
             Table::Many(many) => many.get(&number),
         }
     }
 
-    fn get_mut(&mut self, number: u32) -> Option<&mut Fid<V>> {
+    fn get_mut(&mut self, number: u32) -> Option<&mut FidEntry<V>> {
         match &mut self.table {
             Table::Few(few) => few.iter_mut().find(|(n, _)| *n == number).map(|(_, fid)| fid),
             Table::Many(many) => many.get_mut(&number),
         }
     }
 
-    fn insert(&mut self, number: u32, fid: Fid<V>) -> Result<(), Fid<V>> {
+    fn insert(&mut self, number: u32, fid: FidEntry<V>) -> Result<(), FidEntry<V>> {
         if self.len() >= self.most {
             return Err(fid);
         }
@@ -69,7 +69,7 @@ impl<V: Vfs> Fids<V> for FidMap<V> {
         Ok(())
     }
 
-    fn remove(&mut self, number: u32) -> Option<Fid<V>> {
+    fn remove(&mut self, number: u32) -> Option<FidEntry<V>> {
         match &mut self.table {
             Table::Few(few) => {
                 let at = few.iter().position(|(n, _)| *n == number)?;
@@ -79,7 +79,7 @@ impl<V: Vfs> Fids<V> for FidMap<V> {
         }
     }
 
-    fn pop(&mut self) -> Option<Fid<V>> {
+    fn pop(&mut self) -> Option<FidEntry<V>> {
         if let Some((_, fid)) = self.leaving.as_mut().and_then(|leaving| leaving.next()) {
             return Some(fid);
         }
