@@ -20,7 +20,7 @@
 use std::ops::ControlFlow;
 use std::sync::{Arc, Mutex};
 
-use datakit_client::{self, Client, Dialect, File, Metadata, Node, Qid};
+use datakit_client::{self, Client, Dialect, Fid, File, Metadata, Qid};
 use datakit_core::vfs::{
     Attr, Create, DirEntry, Error, FileType, Id, MutableTree, Name, New, OpenMode, Result, SetAttr,
     Time, Vfs,
@@ -39,7 +39,7 @@ pub struct Remote {
 pub struct Inode(Arc<Place>);
 
 struct Place {
-    node: Node,
+    node: Fid,
     /// Where it was found, or was moved to since; nothing for the root.
     found: Mutex<Option<(Inode, Vec<u8>)>>,
 }

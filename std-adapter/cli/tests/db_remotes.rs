@@ -146,7 +146,9 @@ fn what_was_fetched_goes_with_the_server() {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         let url = server.address().parse().unwrap();
         let kept = runtime.block_on(async {
-            let client = datakit_client::Client::connect(&url, Db::options()).await.unwrap();
+            let client = datakit_client::Client::connect(&url, datakit_client::Options::default())
+                .await
+                .unwrap();
             client.mkdir("remotes/r", 0o755).await.unwrap();
             client.write("remotes/r/url", there.path("").as_bytes()).await.unwrap();
             client.write("remotes/r/fetch", b"master").await.unwrap();

@@ -1,16 +1,20 @@
-//! From an address to an attached root: the transport, the version, the attach.
+//! Connecting: the transport, and the negotiation of the version.
 
+use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
 use datakit_core::wire::{Dialect, HEADER, Rmessage, Str, Tag, Tmessage};
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
-use tokio::net::TcpStream;
-
-use super::error::{Error, Result};
-use super::link::Link;
 use datakit_server::Url;
 use datakit_server::enable_keep_alive;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::net::TcpStream;
+#[cfg(unix)]
+use tokio::net::UnixStream;
+use tracing::{Span, debug};
+
+use super::connection::Connection;
+use super::error::{Disconnect, Error, Result};
 
 /// Settings of a connection, with a method for each that is not the default.
 ///
@@ -122,7 +126,7 @@ impl Options {
     }
 }
 
-/// The user and the group of this process, as far as the standard library tells.
+/// Returns the user and the group of this process, where the standard library knows them.
 fn ids() -> Option<(u32, u32)> {
     #[cfg(target_os = "linux")]
     {
@@ -136,58 +140,66 @@ fn ids() -> Option<(u32, u32)> {
 /// The smallest msize. A Tversion and most errors fit.
 const MIN_MSIZE: u32 = 256;
 
-pub(crate) async fn dial(url: &Url, options: &Options) -> Result<Arc<Link>> {
+/// Connects to a server and agrees on a version.
+pub(crate) async fn dial(url: &Url, options: &Options) -> Result<Arc<Connection>> {
     match url {
         Url::Tcp { host, port } => {
-            let stream = TcpStream::connect((host.as_str(), *port)).await.map_err(Error::lost)?;
-            // Requests are batched here already; waiting for more only adds latency.
-            stream.set_nodelay(true).map_err(Error::lost)?;
-            // A server that is switched off says nothing, and a stream may be silent for days.
-            enable_keep_alive(&stream).map_err(Error::lost)?;
+            let connecting = TcpStream::connect((host.as_str(), *port));
+            let stream = connecting.await.map_err(Disconnect::from)?;
+            // Requests are batched already: Nagle's algorithm would only add latency.
+            stream.set_nodelay(true).map_err(Disconnect::from)?;
+            // A stream may be silent for days, so only probes notice that the server is gone.
+            enable_keep_alive(&stream).map_err(Disconnect::from)?;
             let (reader, writer) = stream.into_split();
             negotiate(reader, writer, options).await
         }
         #[cfg(unix)]
         Url::Unix(path) | Url::File(path) => {
-            let (reader, writer) =
-                tokio::net::UnixStream::connect(path).await.map_err(Error::lost)?.into_split();
+            let stream = UnixStream::connect(path).await.map_err(Disconnect::from)?;
+            let (reader, writer) = stream.into_split();
             negotiate(reader, writer, options).await
         }
         #[cfg(windows)]
         Url::Pipe(name) => {
             let pipe = tokio::net::windows::named_pipe::ClientOptions::new()
                 .open(name)
-                .map_err(Error::lost)?;
+                .map_err(Disconnect::from)?;
             let (reader, writer) = tokio::io::split(pipe);
             negotiate(reader, writer, options).await
         }
-        _ => Err(Error::Unsupported("a client cannot connect to this kind of endpoint")),
+        _ => Err(Error::Unsupported("a client cannot connect to this kind of address")),
     }
 }
 
-/// Agrees on a dialect and an msize.
+/// Agrees on a dialect and an msize, and starts the connection. Offers the next dialect if the
+/// server answers `unknown`.
 pub(crate) async fn negotiate<R, W>(
     mut reader: R,
     mut writer: W,
     options: &Options,
-) -> Result<Arc<Link>>
+) -> Result<Arc<Connection>>
 where
     R: AsyncRead + Unpin + Send + 'static,
     W: AsyncWrite + Unpin + Send + 'static,
 {
+    let span = Span::current();
+    debug!("connected");
     for offer in &options.dialects {
-        let (msize, version) = ask(&mut reader, &mut writer, options.msize, *offer).await?;
+        let (msize, version) =
+            offer_version(&mut reader, &mut writer, options.msize, *offer).await?;
         let Some(dialect) = dialect_of(&version) else { continue };
         if !options.dialects.contains(&dialect) {
             return Err(Error::Unsupported(match dialect {
-                Dialect::Legacy => "the server speaks 9P2000, not the dialect asked for",
-                Dialect::Unix => "the server speaks 9P2000.u, not the dialect asked for",
-                Dialect::Linux => "the server speaks 9P2000.L, not the dialect asked for",
+                Dialect::Legacy => "the server offers 9P2000, which the options do not allow",
+                Dialect::Unix => "the server offers 9P2000.u, which the options do not allow",
+                Dialect::Linux => "the server offers 9P2000.L, which the options do not allow",
             }));
         }
-        return Ok(Link::start(reader, writer, dialect, msize, options.gid));
+        span.record("dialect", dialect.version());
+        debug!(dialect = dialect.version(), msize, "agreed on a version");
+        return Ok(Connection::start(reader, writer, (dialect, msize), options.gid, span));
     }
-    Err(Error::Unsupported("the server speaks no dialect of 9P that is known here"))
+    Err(Error::Unsupported("the server speaks none of the dialects that the options allow"))
 }
 
 fn dialect_of(version: &[u8]) -> Option<Dialect> {
@@ -196,7 +208,8 @@ fn dialect_of(version: &[u8]) -> Option<Dialect> {
         .find(|dialect| dialect.version().as_bytes() == version)
 }
 
-async fn ask<R, W>(
+/// Sends one Tversion. Returns the msize and the version of the reply.
+async fn offer_version<R, W>(
     reader: &mut R,
     writer: &mut W,
     msize: u32,
@@ -210,35 +223,36 @@ where
     let message = Tmessage::Version { msize, version: Str(dialect.version().as_bytes()) };
     let length = message
         .encode(Tag::NONE, dialect, &mut frame)
-        .map_err(|_| Error::protocol("Tversion does not fit"))?;
-    writer.write_all(frame.get(..length).unwrap_or_default()).await.map_err(Error::lost)?;
-    writer.flush().await.map_err(Error::lost)?;
+        .map_err(|_| Error::Unsupported("the version does not fit a Tversion"))?;
+    writer.write_all(frame.get(..length).unwrap_or_default()).await.map_err(Disconnect::from)?;
+    writer.flush().await.map_err(Disconnect::from)?;
 
-    let size = reader.read_u32_le().await.map_err(not_9p)?;
-    let rest =
-        usize::try_from(size).ok().filter(|size| (HEADER..=MIN_MSIZE as usize).contains(size));
-    let rest = rest.ok_or_else(|| Error::protocol("the first reply is no Rversion"))? - 4;
+    let not_version = || Error::invalid_reply("the first reply is not Rversion");
+    let size = reader.read_u32_le().await.map_err(closed_early)?;
+    let body = usize::try_from(size)
+        .ok()
+        .filter(|size| (HEADER..=MIN_MSIZE as usize).contains(size))
+        .ok_or_else(not_version)?
+        - 4;
     let mut reply = size.to_le_bytes().to_vec();
-    reply.resize(4 + rest, 0);
-    reader.read_exact(reply.get_mut(4..).unwrap_or_default()).await.map_err(not_9p)?;
+    reply.resize(4 + body, 0);
+    reader.read_exact(reply.get_mut(4..).unwrap_or_default()).await.map_err(closed_early)?;
     match Rmessage::decode(&reply, dialect) {
         Ok((_, Rmessage::Version { msize: agreed, version }))
             if (MIN_MSIZE..=msize).contains(&agreed) =>
         {
             Ok((agreed, version.as_bytes().to_vec()))
         }
-        Ok((_, Rmessage::Version { .. })) => {
-            Err(Error::protocol("the server's msize is below 256 or above what was offered"))
-        }
-        _ => Err(Error::protocol("the first reply is no Rversion")),
+        Ok((_, Rmessage::Version { msize: agreed, .. })) => Err(Error::invalid_reply(format!(
+            "the server's msize is {agreed}: it must be from {MIN_MSIZE} to the offered {msize}"
+        ))),
+        _ => Err(not_version()),
     }
 }
 
-fn not_9p(error: std::io::Error) -> Error {
+fn closed_early(error: io::Error) -> Disconnect {
     match error.kind() {
-        std::io::ErrorKind::UnexpectedEof => {
-            Error::lost("the server closed it instead of answering Tversion")
-        }
-        _ => Error::lost(error),
+        io::ErrorKind::UnexpectedEof => Disconnect::ClosedBeforeVersion,
+        _ => error.into(),
     }
 }

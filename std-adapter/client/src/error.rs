@@ -1,43 +1,92 @@
-//! What can go wrong between a call and its result.
+//! The errors of the client.
 
+use std::borrow::Cow;
+use std::error::Error as StdError;
 use std::fmt::{self, Display};
+use std::io::{self, ErrorKind};
 use std::sync::Arc;
+use std::time::Duration;
 
-use datakit_core::vfs::Error as Row;
+use datakit_core::vfs::Error as VfsError;
+use datakit_core::wire::Malformed;
 
-/// The result of every call of the client.
-pub type Result<T> = std::result::Result<T, Error>;
+/// The result of the client's calls.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
 
-/// Why a call failed. Cheap to clone: one lost connection fails many calls.
+/// The error of a call. It is cheap to clone: one lost connection fails many calls.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Error {
-    /// The server answered with an error.
+    /// The server refused the request.
     Server {
-        /// The Linux error number. 9P2000 sends none: it is found by the text then, 0 when the text
-        /// is unknown.
+        /// The Linux error number, or 0 if it is unknown. 9P2000 sends no numbers: the client looks
+        /// the text up.
         errno: u32,
-        /// The text. 9P2000.L sends none: it is found by the number then.
+        /// The reason. 9P2000.L sends no texts: the client looks the number up.
         text: String,
     },
-    /// The connection could not be made, or is gone. All requests that waited and all later ones
-    /// fail with this error; connect again.
-    Lost(Arc<str>),
-    /// The server broke the protocol. What it did to this one request is unknown.
-    Protocol(Arc<str>),
-    /// The server sent, or went on sending, more than this call takes. What came of it is gone.
+    /// The connection could not be made or was lost. All pending and later requests fail with this
+    /// error. Connect again to recover.
+    Lost(Disconnect),
+    /// The server broke the protocol in one reply. Whether it executed the request is unknown.
+    Protocol(ProtocolError),
+    /// The server sent more than this call accepts. The client discards what it received.
     TooLong {
-        /// The kind of thing: a file, a directory, a delivery of a stream.
+        /// What exceeded the limit: a file, a directory, or a delivery of a stream.
         what: &'static str,
-        /// In bytes; names in a directory.
+        /// The limit: in bytes, or in names for a directory.
         limit: usize,
     },
-    /// The dialect of this connection, or this system, cannot do it, as the text says; nothing was
-    /// sent.
+    /// The dialect of this connection or this operating system does not support the operation. The
+    /// client sent nothing.
     Unsupported(&'static str),
 }
 
-/// Spellings of other servers, for 9P2000, which sends no numbers.
+/// The reason why a connection was not made or was lost.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub enum Disconnect {
+    /// A system call failed.
+    Io(Arc<io::Error>),
+    /// The server closed the connection.
+    Closed,
+    /// The server closed the connection before it answered Tversion, so it may not speak 9P.
+    ClosedBeforeVersion,
+    /// Connecting took longer than [`Options::timeout`](crate::Options::timeout).
+    TimedOut(Duration),
+    /// The server did not accept the last requests within a second of the last handle's drop.
+    Stuck,
+    /// After this violation of the protocol, replies can no longer be matched with requests.
+    Protocol(ProtocolError),
+}
+
+/// A violation of the protocol by the server.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum ProtocolError {
+    /// A reply or a directory entry could not be decoded.
+    Malformed(Malformed),
+    /// The reply belongs to another type of request.
+    UnexpectedReply {
+        /// The type byte of the request.
+        request: u8,
+        /// The type byte of the reply.
+        reply: u8,
+    },
+    /// No pending request has the tag of the reply.
+    UnknownTag(u16),
+    /// The size of a reply is below the header's or above the msize.
+    FrameSize {
+        /// The size in the reply's header, in bytes.
+        size: usize,
+        /// The limit that client and server agreed on, in bytes.
+        msize: usize,
+    },
+    /// The reply is well-formed, but its content is not acceptable.
+    Invalid(Cow<'static, str>),
+}
+
+/// Spellings of other servers for 9P2000, which sends no numbers.
 const SPELLINGS: &[(&str, u32)] = &[
     ("file does not exist", 2),
     ("file not found", 2),
@@ -52,33 +101,48 @@ const SPELLINGS: &[(&str, u32)] = &[
     ("Read-only file system", 30),
 ];
 
+/// The error kinds of the numbers that std distinguishes.
+const KINDS: &[(u32, ErrorKind)] = &[
+    (1, ErrorKind::PermissionDenied),
+    (2, ErrorKind::NotFound),
+    (13, ErrorKind::PermissionDenied),
+    (16, ErrorKind::ResourceBusy),
+    (17, ErrorKind::AlreadyExists),
+    (18, ErrorKind::CrossesDevices),
+    (20, ErrorKind::NotADirectory),
+    (21, ErrorKind::IsADirectory),
+    (22, ErrorKind::InvalidInput),
+    (27, ErrorKind::FileTooLarge),
+    (28, ErrorKind::StorageFull),
+    (29, ErrorKind::NotSeekable),
+    (30, ErrorKind::ReadOnlyFilesystem),
+    (38, ErrorKind::Unsupported),
+    (39, ErrorKind::DirectoryNotEmpty),
+    (95, ErrorKind::Unsupported),
+    (116, ErrorKind::StaleNetworkFileHandle),
+];
+
 impl Error {
-    /// An error of the server's kind with the text that belongs to the number.
-    pub(crate) fn number(errno: u32) -> Error {
+    /// Returns the error of a Linux number with its usual text.
+    pub(crate) fn from_errno(errno: u32) -> Error {
         Error::Server { errno, text: text_of(errno) }
     }
 
-    /// What an error reply says; either half may be missing.
-    pub(crate) fn reply(errno: u32, text: String) -> Error {
+    /// Returns the error of an error reply, whose number or text may be missing.
+    pub(crate) fn from_reply(errno: u32, text: String) -> Error {
         match (errno, text.is_empty()) {
             (0, _) => Error::Server { errno: errno_of(&text), text },
-            (_, true) => Error::number(errno),
+            (_, true) => Error::from_errno(errno),
             _ => Error::Server { errno, text },
         }
     }
 
-    /// The system's errors come without their numbers, which are no Linux ones everywhere.
-    pub(crate) fn lost(why: impl Display) -> Error {
-        let why = why.to_string();
-        Error::Lost(why.split(" (os error").next().unwrap_or_default().into())
+    pub(crate) fn invalid_reply(reason: impl Into<Cow<'static, str>>) -> Error {
+        Error::Protocol(ProtocolError::Invalid(reason.into()))
     }
 
-    pub(crate) fn protocol(why: impl Display) -> Error {
-        Error::Protocol(why.to_string().into())
-    }
-
-    /// The Linux error number of a server's error; `None` for the other kinds and where it is not
-    /// known.
+    /// Returns the Linux error number of a server's error; `None` for other errors and if the
+    /// number is unknown.
     #[must_use]
     pub fn errno(&self) -> Option<u32> {
         match self {
@@ -87,25 +151,40 @@ impl Error {
         }
     }
 
-    /// There is no entry of that name.
+    /// Returns true if there is no file of that name.
     #[must_use]
     pub fn is_not_found(&self) -> bool {
         self.errno() == Some(2)
     }
 
-    /// The name is taken.
+    /// Returns true if the name is taken.
     pub(crate) fn is_exists(&self) -> bool {
         self.errno() == Some(17)
     }
 
-    /// The server does not do this, however it says so; another way may work.
+    /// Returns true if the server has no such operation. Another way may work.
     pub(crate) fn is_not_supported(&self) -> bool {
         matches!(self.errno(), Some(38 | 95)) || matches!(self, Error::Unsupported(_))
+    }
+
+    fn kind(&self) -> ErrorKind {
+        match self {
+            Error::Server { errno, .. } => KINDS
+                .iter()
+                .find(|(number, _)| number == errno)
+                .map_or(ErrorKind::Other, |(_, kind)| *kind),
+            Error::Lost(Disconnect::Io(error)) => error.kind(),
+            Error::Lost(Disconnect::TimedOut(_)) => ErrorKind::TimedOut,
+            Error::Lost(_) => ErrorKind::ConnectionAborted,
+            Error::Protocol(_) => ErrorKind::InvalidData,
+            Error::TooLong { .. } => ErrorKind::FileTooLarge,
+            Error::Unsupported(_) => ErrorKind::Unsupported,
+        }
     }
 }
 
 fn errno_of(text: &str) -> u32 {
-    let row = Row::ALL
+    let row = VfsError::ALL
         .iter()
         .find(|row| row.read_message(|row| row == text))
         .map(|row| u32::from(row.errno()));
@@ -114,11 +193,11 @@ fn errno_of(text: &str) -> u32 {
 }
 
 fn text_of(errno: u32) -> String {
-    if let Some(row) = Row::ALL.iter().find(|row| u32::from(row.errno()) == errno) {
+    if let Some(row) = VfsError::ALL.iter().find(|row| u32::from(row.errno()) == errno) {
         return row.to_string();
     }
     let text = i32::try_from(errno)
-        .map(std::io::Error::from_raw_os_error)
+        .map(io::Error::from_raw_os_error)
         .map(|error| error.to_string())
         .unwrap_or_default();
     text.rsplit_once(" (os error")
@@ -129,29 +208,148 @@ impl Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Error::Server { text, .. } => f.write_str(text),
-            Error::Lost(why) => write!(f, "connection lost: {why}"),
-            Error::Protocol(why) => write!(f, "protocol error: {why}"),
+            Error::Lost(reason) => write!(f, "connection lost: {reason}"),
+            Error::Protocol(violation) => write!(f, "protocol error: {violation}"),
             Error::TooLong { what, limit } => {
                 write!(f, "the {what} is too long: the limit is {limit}")
             }
-            Error::Unsupported(what) => f.write_str(what),
+            Error::Unsupported(reason) => f.write_str(reason),
         }
     }
 }
 
-impl std::error::Error for Error {}
+impl StdError for Error {
+    fn source(&self) -> Option<&(dyn StdError + 'static)> {
+        match self {
+            Error::Lost(reason) => Some(reason),
+            Error::Protocol(violation) => Some(violation),
+            _ => None,
+        }
+    }
+}
+
+/// The kind corresponds to the error number; the source is the [`Error`].
+impl From<Error> for io::Error {
+    fn from(error: Error) -> io::Error {
+        io::Error::new(error.kind(), error)
+    }
+}
+
+impl From<Disconnect> for Error {
+    fn from(reason: Disconnect) -> Error {
+        Error::Lost(reason)
+    }
+}
+
+impl From<ProtocolError> for Error {
+    fn from(violation: ProtocolError) -> Error {
+        Error::Protocol(violation)
+    }
+}
+
+impl From<io::Error> for Disconnect {
+    fn from(error: io::Error) -> Disconnect {
+        Disconnect::Io(Arc::new(error))
+    }
+}
+
+impl From<ProtocolError> for Disconnect {
+    fn from(violation: ProtocolError) -> Disconnect {
+        Disconnect::Protocol(violation)
+    }
+}
+
+impl Display for Disconnect {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            // The number is left out: outside of Linux it is not the number of the protocol.
+            Disconnect::Io(error) => {
+                f.write_str(error.to_string().split(" (os error").next().unwrap_or_default())
+            }
+            Disconnect::Closed => f.write_str("the server closed the connection"),
+            Disconnect::ClosedBeforeVersion => {
+                f.write_str("the server closed the connection instead of answering Tversion")
+            }
+            Disconnect::TimedOut(limit) => {
+                write!(f, "timed out: no connection within {} s", limit.as_secs_f64())
+            }
+            Disconnect::Stuck => f.write_str("the server does not accept any data"),
+            Disconnect::Protocol(violation) => violation.fmt(f),
+        }
+    }
+}
+
+/// Equal reasons have the same text.
+impl PartialEq for Disconnect {
+    fn eq(&self, other: &Disconnect) -> bool {
+        self.to_string() == other.to_string()
+    }
+}
+
+impl Eq for Disconnect {}
+
+impl StdError for Disconnect {
+    fn source(&self) -> Option<&(dyn StdError + 'static)> {
+        match self {
+            Disconnect::Io(error) => Some(&**error),
+            Disconnect::Protocol(violation) => Some(violation),
+            _ => None,
+        }
+    }
+}
+
+impl Display for ProtocolError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            ProtocolError::Malformed(malformed) => write!(f, "malformed reply: {malformed}"),
+            ProtocolError::UnexpectedReply { request, reply } => {
+                write!(f, "reply of type {reply} to a request of type {request}")
+            }
+            ProtocolError::UnknownTag(tag) => {
+                write!(f, "reply with tag {tag}, which no request has")
+            }
+            ProtocolError::FrameSize { size, msize } => {
+                write!(f, "reply of {size} bytes: the msize is {msize}")
+            }
+            ProtocolError::Invalid(reason) => f.write_str(reason),
+        }
+    }
+}
+
+impl StdError for ProtocolError {
+    fn source(&self) -> Option<&(dyn StdError + 'static)> {
+        match self {
+            ProtocolError::Malformed(malformed) => Some(malformed),
+            _ => None,
+        }
+    }
+}
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn either_half_of_an_error_finds_the_other() {
+    fn a_missing_number_or_text_is_looked_up() {
         let missing = Error::Server { errno: 2, text: "No such file or directory".into() };
-        assert_eq!(Error::reply(0, "No such file or directory".into()), missing);
-        assert_eq!(Error::number(2), missing);
-        assert!(Error::reply(0, "file does not exist".into()).is_not_found());
-        assert_eq!(Error::reply(0, "out of cheese".into()).errno(), None);
-        assert_eq!(Error::reply(5, "out of cheese".into()).to_string(), "out of cheese");
+        assert_eq!(Error::from_reply(0, "No such file or directory".into()), missing);
+        assert_eq!(Error::from_errno(2), missing);
+        assert!(Error::from_reply(0, "file does not exist".into()).is_not_found());
+        assert_eq!(Error::from_reply(0, "out of cheese".into()).errno(), None);
+        assert_eq!(Error::from_reply(5, "out of cheese".into()).to_string(), "out of cheese");
+    }
+
+    #[test]
+    fn causes_are_reachable_by_source() {
+        let refused = io::Error::from(ErrorKind::ConnectionRefused);
+        let error = Error::Lost(refused.into());
+        let cause = error.source().and_then(StdError::source);
+        let cause = cause.and_then(|cause| cause.downcast_ref::<io::Error>());
+        assert_eq!(cause.map(io::Error::kind), Some(ErrorKind::ConnectionRefused));
+
+        let io = io::Error::from(Error::from_errno(17));
+        assert_eq!(io.kind(), ErrorKind::AlreadyExists);
+        let inner = io.get_ref().and_then(|inner| inner.downcast_ref::<Error>());
+        assert_eq!(inner, Some(&Error::from_errno(17)));
     }
 }

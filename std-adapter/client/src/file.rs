@@ -1,104 +1,92 @@
-//! An open file: reading and writing, directories, streams.
+//! An open file: positioned reads and writes, and tokio's I/O traits.
 
-use std::collections::HashSet;
-use std::sync::Arc;
+use std::fmt::{self, Debug};
+use std::io::{self, SeekFrom};
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
 
-use bytes::Bytes;
-use datakit_core::wire::{Dialect, Dirent, Qid, Rmessage as R, Stat, Tmessage as T};
+use bytes::{Buf, Bytes};
+use datakit_core::wire::Qid;
+use tokio::io::{AsyncRead, AsyncSeek, AsyncWrite, ReadBuf};
 
+use super::connection::OwnedFid;
+use super::directory::{DirReader, Entries, read_page};
 use super::error::{Error, Result};
-use super::link::{Call, Handle, Link};
 use super::metadata::{DirEntry, Metadata};
-use super::node::{self, unexpected};
-use super::transfer::{Chunks, Writes};
+use super::open_file::{BoxFuture, OpenFile};
+use super::transfer::{Chunks, ReadAhead, WriteBehind, Writes};
+use super::watch::Watch;
 
-/// What to leave for the header of Twrite, the longest one around data (IOHDRSZ).
-const AROUND_DATA: u32 = 24;
+/// The longest file that [`File::read_all`] returns, in bytes.
+const MAX_FILE: usize = 1 << 30;
 
-/// The most bytes that a call returns as a whole, in bytes. Longer files are read with
-/// [`File::chunks`].
-pub(crate) const MAX_FILE: usize = 1 << 30;
-/// The longest text, in bytes: a name, a message, a list.
-pub(crate) const MAX_TEXT: usize = 1 << 24;
-/// The most names in one listing.
-const MAX_NAMES: usize = 1 << 20;
-/// The longest listing as it is sent, in bytes.
-const MAX_LISTING: usize = 1 << 28;
-
-/// An open file. Dropping it clunks its fid in the background; [`File::close`] waits for that.
+/// An open file.
 ///
-/// Requests may be made concurrently; the server may answer them in any order.
+/// It has two interfaces. Methods such as [`File::read_at`] take an offset and `&self`; many
+/// requests may be in flight, and the server may answer them in any order. The implementations of
+/// [`AsyncRead`], [`AsyncWrite`] and [`AsyncSeek`] share one position, which starts at 0:
+///
+/// - Reads and writes are pipelined where the file has a known length. All operations are cancel
+///   safe.
+/// - A write returns before the server has executed it. A later write, flush, shutdown, seek or
+///   [`File::close`] returns its error. All writes fail from then on until a seek.
+/// - The source of an [`io::Error`] is the [`Error`] of this crate.
+///
+/// Dropping the file clunks its fid in the background and flushes writes in flight, which may then
+/// be lost. [`File::close`] waits for both.
 pub struct File {
-    pub(crate) handle: Handle,
-    pub(crate) qid: Qid,
-    /// The most bytes in one request.
-    pub(crate) unit: u32,
+    open: OpenFile,
+    cursor: Cursor,
 }
 
 impl File {
-    pub(crate) fn new(handle: Handle, qid: Qid, iounit: u32) -> File {
-        let most = handle.link.msize.saturating_sub(AROUND_DATA);
-        let unit = if iounit == 0 { most } else { iounit.min(most) };
-        File { handle, qid, unit }
+    pub(crate) fn new(owned: OwnedFid, qid: Qid, iounit: u32) -> File {
+        File { open: OpenFile::new(owned, qid, iounit), cursor: Cursor::default() }
     }
 
-    pub(crate) fn link(&self) -> &Arc<Link> {
-        &self.handle.link
-    }
-
-    /// The server's identity of the file.
+    /// Returns the server's identity of the file.
     #[must_use]
     pub fn qid(&self) -> Qid {
-        self.qid
+        self.open.qid
     }
 
-    /// The most bytes that one request reads or writes.
+    /// Returns the most bytes that one request reads or writes.
     #[must_use]
     pub fn unit(&self) -> usize {
-        self.unit as usize
+        self.open.unit as usize
     }
 
-    /// Reads at a byte offset into `buf`, at most [`File::unit`] bytes, and returns how many; 0 is
-    /// the end, or a stream's flush mark.
+    /// Reads at a byte offset into `buf`, at most [`File::unit`] bytes, and returns the number of
+    /// bytes. 0 is the end of the file, or the flush mark of a stream.
     ///
-    /// Waits as long as the server does. Dropped, the request is flushed: a server may have handed
-    /// its bytes out all the same.
+    /// Waits as long as the server does. Dropping the future flushes the request; the server may
+    /// have consumed the bytes of a stream nevertheless.
     ///
     /// # Errors
-    /// What the server refuses: a stream is read in order.
+    /// [`Error::Server`] if the server refuses, for example a read of a stream out of order.
     pub async fn read_at(&self, offset: u64, buf: &mut [u8]) -> Result<usize> {
-        let count = u32::try_from(buf.len()).unwrap_or(u32::MAX).min(self.unit);
-        let frame = self.link().call(&T::Read { fid: self.handle.fid, offset, count }).await?;
-        let data = self.data(&frame, count)?;
-        buf.get_mut(..data.len())
-            .ok_or_else(|| Error::protocol("more data than asked for"))?
-            .copy_from_slice(data);
+        let count = u32::try_from(buf.len()).unwrap_or(u32::MAX).min(self.open.unit);
+        let data = self.open.read(offset, count).await?;
+        if let Some(buf) = buf.get_mut(..data.len()) {
+            buf.copy_from_slice(&data);
+        }
         Ok(data.len())
     }
 
-    /// The data of a reply to a request for `count` bytes.
-    pub(crate) fn data<'f>(&self, frame: &'f [u8], count: u32) -> Result<&'f [u8]> {
-        match self.link().decode(frame)? {
-            R::Read { data } | R::Readdir { data } if data.0.len() <= count as usize => Ok(data.0),
-            R::Read { .. } | R::Readdir { .. } => Err(Error::protocol("more data than asked for")),
-            other => Err(unexpected(&other)),
-        }
-    }
-
-    /// Reads from the start until the first empty read: all of a file, the current value of a
-    /// parameter, the first delivery of a stream.
+    /// Reads from the start to the first empty read: a whole file, the current value of a
+    /// parameter, or the first delivery of a stream.
     ///
     /// # Errors
-    /// What the server refuses; [`Error::TooLong`] above 1 GiB, for which there is
-    /// [`File::chunks`].
+    /// [`Error::Server`] if the server refuses; [`Error::TooLong`] above 1 GiB. Use
+    /// [`File::chunks`] for longer files.
     pub async fn read_all(&self) -> Result<Vec<u8>> {
         self.read_up_to(MAX_FILE).await
     }
 
-    /// The same with another limit, in bytes.
+    /// Reads the whole file, like [`File::read_all`], with another limit in bytes.
     ///
     /// # Errors
-    /// What the server refuses; [`Error::TooLong`] above `limit`.
+    /// [`Error::Server`] if the server refuses; [`Error::TooLong`] above `limit`.
     pub async fn read_up_to(&self, limit: usize) -> Result<Vec<u8>> {
         let (mut all, mut chunks) = (Vec::new(), self.chunks());
         while let Some(data) = chunks.next().await? {
@@ -110,33 +98,27 @@ impl File {
         Ok(all)
     }
 
-    /// The same piece by piece. Of a file that shows its length several reads are under way at a
-    /// time.
+    /// Returns the content from the start in pieces, without a copy. Several reads of a file with a
+    /// known length are in flight.
     #[must_use]
     pub fn chunks(&self) -> Chunks<'_> {
-        Chunks::new(self)
+        Chunks::new(&self.open)
     }
 
-    fn read_message(&self, offset: u64) -> T<'static> {
-        T::Read { fid: self.handle.fid, offset, count: self.unit }
-    }
-
-    /// Writes one message at a byte offset: at most [`File::unit`] bytes of `data`, and returns how
-    /// many the server took.
+    /// Sends one write at a byte offset, of at most [`File::unit`] bytes of `data`, and returns the
+    /// number of bytes that the server wrote.
     ///
     /// # Errors
-    /// What the server refuses: a parameter parses what it is given.
+    /// [`Error::Server`] if the server refuses, for example a value that a parameter cannot parse.
     pub async fn write_at(&self, offset: u64, data: &[u8]) -> Result<usize> {
-        let data = data.get(..self.unit()).unwrap_or(data);
-        let frame = self.link().call(&node::write_message(self.handle.fid, offset, data)).await?;
-        self.written(&frame, data.len())
+        self.open.write(offset, data.get(..self.unit()).unwrap_or(data)).await
     }
 
-    /// Writes all of `data` at a byte offset, in as few messages as hold it. Empty data sends
-    /// nothing.
+    /// Writes all of `data` at a byte offset, in as few requests as possible. Sends nothing for
+    /// empty data.
     ///
     /// # Errors
-    /// What the server refuses; what came before it is written.
+    /// [`Error::Server`] if the server refuses. Data before the refused part is written.
     pub async fn write_all_at(&self, offset: u64, data: &[u8]) -> Result<()> {
         let mut writes = self.writes_at(offset);
         for piece in data.chunks(self.unit().max(1)) {
@@ -145,222 +127,222 @@ impl File {
         writes.finish().await
     }
 
-    /// The same piece by piece. Of a file that shows the length of what was written first, several
-    /// writes are under way at a time.
+    /// Starts a sequence of writes at a byte offset. Several writes are in flight once the server
+    /// shows that it stores what was written.
     #[must_use]
     pub fn writes_at(&self, offset: u64) -> Writes<'_> {
-        Writes::new(self, offset)
+        Writes::new(&self.open, offset)
     }
 
-    /// The names in an open directory, without `.` and `..`, in the server's order.
+    /// Reads all entries of an open directory, without `.` and `..`, in the server's order.
     ///
     /// # Errors
-    /// `Is not a directory` (20), and what the server refuses; [`Error::TooLong`] above a million
-    /// names or 256 MiB. A listing that returns to an offset where it was is an
-    /// [`Error::Protocol`].
+    /// [`Error::Server`] with errno 20 if this is not a directory; [`Error::TooLong`] above a
+    /// million names or 256 MiB; [`Error::Protocol`] if the listing returns to an earlier offset.
     pub async fn read_dir(&self) -> Result<Vec<DirEntry>> {
-        let (mut entries, mut seen) = (Vec::new(), HashSet::from([0]));
-        let (mut offset, mut bytes, mut names) = (0, 0, 0);
-        while let Some(page) = self.page(offset, &mut entries).await? {
-            (offset, bytes, names) = (page.next, bytes + page.bytes, names + page.names);
-            if names > MAX_NAMES || bytes > MAX_LISTING {
-                return Err(Error::TooLong {
-                    what: "directory",
-                    limit: if names > MAX_NAMES { MAX_NAMES } else { MAX_LISTING },
-                });
-            }
-            if !seen.insert(offset) {
-                return Err(Error::protocol("a directory that does not end"));
-            }
+        let (mut reader, mut entries) = (DirReader::default(), Vec::new());
+        let mut next = std::future::poll_fn(|cx| reader.poll_next(&self.open, cx));
+        while let Some(entry) = (&mut next).await? {
+            entries.push(entry);
         }
         Ok(entries)
     }
 
-    /// The names of one read of an open directory from `offset`, and the offset of the next one;
+    /// Returns the entries of an open directory as a stream, which reads as far as it is polled.
+    #[must_use]
+    pub fn into_entries(self) -> Entries {
+        Entries::new(self.open)
+    }
+
+    /// Reads one page of an open directory at `offset`, and returns the offset of the next page;
     /// `None` is the end.
     ///
-    /// A listing begins at 0 and goes on where the last read ended. In 9P2000.L it can go on after
-    /// any [`DirEntry`], at its `next`.
+    /// A listing begins at 0 and continues where the last read ended. In 9P2000.L it can also
+    /// continue after any [`DirEntry`], at its `next`.
     ///
     /// # Errors
-    /// `Is not a directory` (20), and what the server refuses: an offset of another place, a
-    /// message too short for an entry.
+    /// [`Error::Server`] with errno 20 if this is not a directory, and if the server refuses the
+    /// offset.
     pub async fn read_dir_at(&self, offset: u64) -> Result<Option<(Vec<DirEntry>, u64)>> {
-        let mut entries = Vec::new();
-        Ok(self.page(offset, &mut entries).await?.map(|page| (entries, page.next)))
+        read_page(&self.open, offset).await
     }
 
-    async fn page(&self, offset: u64, entries: &mut Vec<DirEntry>) -> Result<Option<Page>> {
-        if self.qid.kind & Qid::DIR == 0 {
-            return Err(Error::number(20));
-        }
-        let message = match self.link().dialect {
-            Dialect::Linux => T::Readdir { fid: self.handle.fid, offset, count: self.unit },
-            _ => self.read_message(offset),
-        };
-        let frame = self.link().call(&message).await?;
-        let data = self.data(&frame, self.unit)?;
-        if data.is_empty() {
-            return Ok(None);
-        }
-        match self.entries(data, offset, entries)? {
-            page if page.next == offset => Err(Error::protocol("a directory that does not go on")),
-            page => Ok(Some(page)),
-        }
-    }
-
-    /// Takes the records of one read.
-    fn entries(&self, data: &[u8], offset: u64, entries: &mut Vec<DirEntry>) -> Result<Page> {
-        let mut page = Page { next: offset, bytes: data.len(), names: 0 };
-        let unreadable = |malformed| {
-            Error::protocol(format_args!("a directory entry that cannot be read: {malformed:?}"))
-        };
-        if self.link().dialect != Dialect::Linux {
-            for stat in Stat::decode_all(data, self.link().dialect) {
-                page.names += 1;
-                add(entries, DirEntry::of_stat(&stat.map_err(unreadable)?))?;
-            }
-            page.next = offset.saturating_add(data.len() as u64);
-            return Ok(page);
-        }
-        for entry in Dirent::decode_all(data) {
-            let entry = entry.map_err(unreadable)?;
-            page.next = entry.offset;
-            page.names += 1;
-            add(entries, DirEntry::of_dirent(&entry))?;
-        }
-        Ok(page)
-    }
-
-    /// What the server says about the file.
+    /// Reads the attributes of the file.
     ///
     /// # Errors
-    /// Those of the server and the connection.
+    /// [`Error::Server`] if the server refuses.
     pub async fn stat(&self) -> Result<Metadata> {
-        node::stat(self.link(), self.handle.fid).await
+        self.open.connection().stat(self.open.number()).await
     }
 
-    /// Reads the file as a stream from its start.
+    /// Follows the file as a stream from its start.
     #[must_use]
     pub fn watch(self) -> Watch {
-        Watch { file: self, offset: 0, text: Vec::new(), state: Progress::Start, pending: None }
+        Watch::new(self.open)
     }
 
-    /// Closes the file and waits until the server has done so: some files act on it.
+    /// Waits for writes in flight, closes the file, and waits until the server has closed it. Some
+    /// files act on the clunk.
     ///
     /// # Errors
-    /// What the server says about it; the file is closed in any case.
-    pub async fn close(self) -> Result<()> {
-        let link = Arc::clone(self.link());
-        let frame = link.call_freeing(self.handle, |fid| T::Clunk { fid }).await?;
-        link.decode(&frame).map(drop)
+    /// [`Error::Server`] if the server refused a delayed write or the clunk. The file is closed in
+    /// any case.
+    pub async fn close(mut self) -> Result<()> {
+        let flushed = std::future::poll_fn(|cx| self.cursor.poll_flush(&self.open, cx)).await;
+        flushed.and(self.open.close().await)
     }
 }
 
-/// What one read of a directory brought.
-struct Page {
-    /// The offset of the next read.
-    next: u64,
-    bytes: usize,
-    /// With those that are left out.
-    names: usize,
+impl Debug for File {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("File")
+            .field("fid", &self.open.number())
+            .field("qid", &self.open.qid)
+            .field("position", &self.cursor.position)
+            .finish_non_exhaustive()
+    }
 }
 
-/// A name that would lead out of the directory is not believed: callers walk to what they find
-/// here.
-fn add(entries: &mut Vec<DirEntry>, entry: DirEntry) -> Result<()> {
-    match entry.name.as_bytes() {
-        b"." | b".." => {}
-        name if name.is_empty() || name.iter().any(|byte| matches!(byte, b'/' | 0)) => {
-            return Err(Error::protocol(
-                "a directory entry without a name, or with a slash or a NUL in it",
-            ));
+/// The position of a file and the transfers that start there. At most one of `reads` and `writes`
+/// is in use.
+#[derive(Default)]
+struct Cursor {
+    position: u64,
+    reads: Option<ReadAhead>,
+    /// Data that was received but not returned yet.
+    received: Bytes,
+    writes: Option<WriteBehind>,
+    seek: Option<SeekFrom>,
+    /// The request for the file's length in a seek from the end.
+    stat: Option<BoxFuture<Result<Metadata>>>,
+}
+
+impl Cursor {
+    fn poll_read(
+        &mut self,
+        file: &OpenFile,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<Result<()>> {
+        if buf.remaining() == 0 {
+            return Poll::Ready(Ok(()));
         }
-        _ => entries.push(entry),
-    }
-    Ok(())
-}
-
-/// A stream: a file that delivers text after text. Each delivery ends with an empty read, the flush
-/// mark; two in a row end the stream.
-pub struct Watch {
-    file: File,
-    /// All bytes delivered so far.
-    offset: u64,
-    /// The delivery that is not whole yet.
-    text: Vec<u8>,
-    state: Progress,
-    pending: Option<Call>,
-}
-
-#[derive(PartialEq, Eq)]
-enum Progress {
-    /// Nothing read yet, or text without its mark.
-    Start,
-    /// The last read was a mark.
-    Mark,
-    End,
-}
-
-impl Watch {
-    /// Waits for the next delivery; `None` is the end of the stream, for good.
-    ///
-    /// Cancel safe: the read stays under way when the future is dropped, and the next call goes on
-    /// with it. Only dropping the `Watch` flushes it.
-    ///
-    /// # Errors
-    /// What the server refuses. The next call tries the same read again. [`Error::TooLong`] for a
-    /// delivery above 16 MiB, which ends the stream.
-    pub async fn next(&mut self) -> Result<Option<Vec<u8>>> {
-        while self.state != Progress::End {
-            let frame = self.answer().await?;
-            let data = self.file.data(&frame, self.file.unit)?;
-            match (data.is_empty(), &self.state) {
-                (false, _) if data.len() > MAX_TEXT - self.text.len() => {
-                    (self.state, self.text) = (Progress::End, Vec::new());
-                    return Err(Error::TooLong { what: "delivery", limit: MAX_TEXT });
-                }
-                (false, _) => {
-                    self.offset = self.offset.saturating_add(data.len() as u64);
-                    self.text.extend_from_slice(data);
-                    self.state = Progress::Start;
-                }
-                (true, Progress::Mark) => self.state = Progress::End,
-                (true, _) => {
-                    self.state = Progress::Mark;
-                    if !self.text.is_empty() {
-                        return Ok(Some(std::mem::take(&mut self.text)));
-                    }
-                }
+        ready!(self.poll_flush(file, cx))?;
+        self.writes = None;
+        if self.received.is_empty() {
+            let reads = self.reads.get_or_insert_with(|| ReadAhead::new(self.position));
+            match ready!(reads.poll_next(file, cx))? {
+                Some(data) => self.received = data,
+                // A file may grow, and a stream continues after its flush mark.
+                None => self.reads = None,
             }
         }
-        Ok(None)
+        let count = self.received.len().min(buf.remaining());
+        buf.put_slice(self.received.get(..count).unwrap_or_default());
+        self.received.advance(count);
+        self.position = self.position.saturating_add(count as u64);
+        Poll::Ready(Ok(()))
     }
 
-    /// Flushes the read that is under way, closes the file and waits until the server has done
-    /// both.
-    ///
-    /// # Errors
-    /// Those of [`File::close`].
-    pub async fn close(self) -> Result<()> {
-        drop(self.pending);
-        self.file.close().await
+    fn poll_write(
+        &mut self,
+        file: &OpenFile,
+        cx: &mut Context<'_>,
+        data: &[u8],
+    ) -> Poll<Result<usize>> {
+        if data.is_empty() {
+            return Poll::Ready(Ok(0));
+        }
+        (self.reads, self.received) = (None, Bytes::new());
+        let writes = self.writes.get_or_insert_with(|| WriteBehind::new(self.position));
+        ready!(writes.poll_ready(file, cx))?;
+        let data = data.get(..file.unit as usize).unwrap_or(data);
+        writes.start_write(file, Bytes::copy_from_slice(data))?;
+        self.position = self.position.saturating_add(data.len() as u64);
+        Poll::Ready(Ok(data.len()))
     }
 
-    async fn answer(&mut self) -> Result<Bytes> {
-        let call = match &mut self.pending {
-            Some(call) => call,
-            none => {
-                self.file.link().room().await;
-                none.insert(
-                    self.file
-                        .link()
-                        .submit(&self.file.read_message(self.offset), super::tags::Then::Nothing)?,
-                )
+    fn poll_flush(&mut self, file: &OpenFile, cx: &mut Context<'_>) -> Poll<Result<()>> {
+        match &mut self.writes {
+            Some(writes) => writes.poll_flush(file, cx),
+            None => Poll::Ready(Ok(())),
+        }
+    }
+
+    fn poll_seek(&mut self, file: &OpenFile, cx: &mut Context<'_>) -> Poll<io::Result<u64>> {
+        let Some(to) = self.seek else { return Poll::Ready(Ok(self.position)) };
+        let flushed = ready!(self.poll_flush(file, cx));
+        self.writes = None;
+        let position = match (flushed, to) {
+            (Err(error), _) => Err(error.into()),
+            (Ok(()), SeekFrom::Start(position)) => Ok(Some(position)),
+            (Ok(()), SeekFrom::Current(distance)) => Ok(self.position.checked_add_signed(distance)),
+            (Ok(()), SeekFrom::End(distance)) => {
+                let stat = self.stat.get_or_insert_with(|| file.stat());
+                let metadata = ready!(stat.as_mut().poll(cx));
+                metadata
+                    .map(|metadata| metadata.len.checked_add_signed(distance))
+                    .map_err(io::Error::from)
             }
         };
-        let answer = call.await;
-        self.pending = None;
-        answer
+        (self.seek, self.stat) = (None, None);
+        let position = position?.ok_or_else(|| {
+            io::Error::new(io::ErrorKind::InvalidInput, "seek to a negative or too large position")
+        })?;
+        if position != self.position {
+            (self.reads, self.received) = (None, Bytes::new());
+            self.position = position;
+        }
+        Poll::Ready(Ok(position))
+    }
+}
+
+/// Reads ahead of the position where the file has a known length. An empty read is the end of the
+/// file, or the flush mark of a stream; the next read asks the server again.
+impl AsyncRead for File {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let File { open, cursor } = self.get_mut();
+        cursor.poll_read(open, cx, buf).map_err(io::Error::from)
+    }
+}
+
+/// Returns before the server has executed the write.
+impl AsyncWrite for File {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        data: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        let File { open, cursor } = self.get_mut();
+        cursor.poll_write(open, cx, data).map_err(io::Error::from)
+    }
+
+    /// Waits until the server has executed all writes.
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let File { open, cursor } = self.get_mut();
+        cursor.poll_flush(open, cx).map_err(io::Error::from)
+    }
+
+    /// Flushes. [`File::close`] also waits for the clunk.
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.poll_flush(cx)
+    }
+}
+
+/// Flushes before it moves the position.
+impl AsyncSeek for File {
+    fn start_seek(self: Pin<&mut Self>, to: SeekFrom) -> io::Result<()> {
+        let cursor = &mut self.get_mut().cursor;
+        (cursor.seek, cursor.stat) = (Some(to), None);
+        Ok(())
+    }
+
+    fn poll_complete(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<u64>> {
+        let File { open, cursor } = self.get_mut();
+        cursor.poll_seek(open, cx)
     }
 }

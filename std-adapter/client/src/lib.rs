@@ -1,304 +1,308 @@
-//! A 9P client for tokio: 9P2000, 9P2000.u and 9P2000.L behind one set of calls.
-//!
-//! ```no_run
-//! # async fn example() -> datakit_client::Result<()> {
-//! use datakit_client::{Client, Options};
-//!
-//! let url = "tcp://127.0.0.1:5640".parse().unwrap();
-//! let client = Client::connect(&url, Options::default()).await?;
-//! client.write("/led", b"on").await?;
-//! let mut events = client.watch("/events").await?;
-//! while let Some(event) = events.next().await? {
-//!     println!("{}", String::from_utf8_lossy(&event));
-//! }
-//! # Ok(()) }
-//! ```
-//!
-//! Paths are bytes, normally UTF-8, split at `/`; empty names and `.` are left out.
-//!
-//! - One connection is shared by all clones, and by all that was made from them; requests are
-//!   pipelined.
-//! - A future that is dropped flushes its request (Tflush). Its tag is used again after Rflush, its
-//!   fid after it was clunked.
-//! - A lost connection fails all requests that wait and all later ones with [`Error::Lost`]. It
-//!   does not come back: connect again.
-//! - The last handle dropped closes the connection, once what is to be written is written.
-
+#![doc = include_str!("../README.md")]
 #![forbid(unsafe_code)]
+#![warn(missing_debug_implementations)]
 
+mod byte_string;
 mod connect;
+mod connection;
 pub mod db;
+mod directory;
+mod driver;
 mod error;
+mod fid;
 mod file;
-mod link;
 mod metadata;
-mod node;
+mod open_file;
 mod tags;
 #[cfg(test)]
 mod tests;
-mod text;
 mod transfer;
-mod wires;
+mod watch;
 
+use std::fmt::{self, Debug};
 use std::sync::Arc;
 use std::time::Duration;
 
+pub use byte_string::ByteString;
 pub use connect::Options;
-pub use datakit_core::wire::{Dialect, Qid};
-pub use error::{Error, Result};
-pub use file::{File, Watch};
+pub use datakit_core::wire::{Dialect, Malformed, Qid};
+use datakit_server::Url;
+pub use directory::Entries;
+pub use error::{Disconnect, Error, ProtocolError, Result};
+pub use fid::{Fid, OpenMode};
+pub use file::File;
 pub use metadata::{DirEntry, FileType, Listing, Metadata};
-pub use node::{Node, OpenMode};
-pub use text::ByteString;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::task::JoinSet;
+use tracing::{Instrument, field, info_span};
 pub use transfer::{Chunks, Writes};
+pub use watch::Watch;
 
-use self::link::Link;
-use datakit_server::Url;
+use self::connection::Connection;
 
-/// How many files one listing asks about at a time.
-const ABREAST: usize = 32;
+/// The most attribute requests of one listing in flight.
+const CONCURRENCY: usize = 32;
 
-/// A connection with an attached root. Clones share both.
+/// A connection with an attached root directory. Clones share both.
+///
+/// Paths are bytes, normally UTF-8, and are split at `/`. Empty names and `.` are dropped.
 #[derive(Clone)]
 pub struct Client {
-    root: Arc<Node>,
-    link: Arc<Link>,
+    root: Arc<Fid>,
+    connection: Arc<Connection>,
 }
 
 impl Client {
-    /// Connects, agrees on a version and attaches. Needs a tokio runtime with I/O and time, where
-    /// it leaves two tasks.
+    /// Connects, agrees on a version and attaches. Spawns two tasks on the current tokio runtime,
+    /// which needs I/O and time.
     ///
     /// # Errors
-    /// [`Error::Lost`] when nobody listens, or nobody answers in time; [`Error::Unsupported`] when
-    /// the server does not speak the dialect of `options`, and the server's error when it refuses
-    /// the attach.
+    /// [`Error::Lost`] if the connection cannot be made or the timeout of `options` expires;
+    /// [`Error::Unsupported`] if the server speaks none of the allowed dialects; [`Error::Server`]
+    /// if it refuses the attach.
     pub async fn connect(url: &Url, options: Options) -> Result<Client> {
-        within(options.timeout, async {
-            let link = connect::dial(url, &options).await?;
-            Client::root(link, &options).await
-        })
-        .await
+        let span = info_span!("connection", peer = %url, dialect = field::Empty);
+        let connecting = async {
+            let connection = connect::dial(url, &options).await?;
+            Client::attach_root(connection, &options).await
+        };
+        within(options.timeout, connecting).instrument(span).await
     }
 
-    /// The same over any two-way stream: a pipe, a serial line with framing below, a test's duplex.
+    /// Connects over any bidirectional stream, for example a pipe, TLS or a serial line.
     ///
     /// # Errors
-    /// Those of [`Client::connect`].
+    /// As for [`Client::connect`].
     pub async fn from_stream<S>(stream: S, options: Options) -> Result<Client>
     where
         S: AsyncRead + AsyncWrite + Send + 'static,
     {
-        within(options.timeout, async {
+        let span = info_span!("connection", peer = "stream", dialect = field::Empty);
+        let connecting = async {
             let (reader, writer) = tokio::io::split(stream);
-            let link = connect::negotiate(reader, writer, &options).await?;
-            Client::root(link, &options).await
-        })
-        .await
+            let connection = connect::negotiate(reader, writer, &options).await?;
+            Client::attach_root(connection, &options).await
+        };
+        within(options.timeout, connecting).instrument(span).await
     }
 
-    async fn root(link: Arc<Link>, options: &Options) -> Result<Client> {
+    async fn attach_root(connection: Arc<Connection>, options: &Options) -> Result<Client> {
         let (uname, aname, n_uname) = options.user();
-        let root = Node::attach(&link, uname, aname, n_uname).await?;
-        Ok(Client { root: Arc::new(root), link })
+        let root = Fid::attach(&connection, uname, aname, n_uname).await?;
+        Ok(Client { root: Arc::new(root), connection })
     }
 
-    /// Another root on the same connection, for another user or tree.
+    /// Attaches to another root on the same connection, as another user or to another tree.
     ///
     /// # Errors
-    /// The server's, when it refuses the attach.
+    /// [`Error::Server`] if the server refuses the attach.
     pub async fn attach(&self, uname: &str, aname: &str, n_uname: u32) -> Result<Client> {
-        let root = Node::attach(&self.link, uname, aname, n_uname).await?;
-        Ok(Client { root: Arc::new(root), link: Arc::clone(&self.link) })
+        let root = Fid::attach(&self.connection, uname, aname, n_uname).await?;
+        Ok(Client { root: Arc::new(root), connection: Arc::clone(&self.connection) })
     }
 
-    /// Waits until the connection is closed: for all handles of it, for what is to be written, and
-    /// at most a second for the other side.
+    /// Drops this handle and waits until the connection is closed. That happens after all other
+    /// handles are dropped and pending requests are written; the server then has one second to
+    /// close its side.
     pub async fn close(self) {
-        let ended = self.link.ended();
+        let ended = self.connection.ended();
         drop(self);
         ended.cancelled().await;
     }
 
-    /// The dialect agreed on.
+    /// Returns the dialect that client and server agreed on.
     #[must_use]
     pub fn dialect(&self) -> Dialect {
-        self.link.dialect
+        self.connection.dialect
     }
 
-    /// The longest message agreed on, in bytes, header included.
+    /// Returns the length of the longest message, in bytes with its header.
     #[must_use]
     pub fn msize(&self) -> u32 {
-        self.link.msize
+        self.connection.msize
     }
 
-    /// The place `path` names, for what is not a single call.
+    /// Walks to `path`, for a sequence of operations on one file.
     ///
     /// # Errors
-    /// Those of [`Node::walk`].
-    pub async fn walk(&self, path: impl AsRef<[u8]>) -> Result<Node> {
+    /// [`Error::Server`] with errno 2 if the file does not exist, and errno 20 if a name before the
+    /// last one is not a directory.
+    pub async fn walk(&self, path: impl AsRef<[u8]>) -> Result<Fid> {
         self.root.walk(path).await
     }
 
     /// Opens a file or a directory.
     ///
     /// # Errors
-    /// Those of [`Node::walk`] and [`Node::open`].
-    pub async fn open(&self, path: impl AsRef<[u8]>, how: OpenMode) -> Result<File> {
-        self.walk(path).await?.open(how).await
+    /// [`Error::Server`] if the file does not exist or the server refuses.
+    pub async fn open(&self, path: impl AsRef<[u8]>, mode: OpenMode) -> Result<File> {
+        self.walk(path).await?.open(mode).await
     }
 
-    /// Makes a file with these permission bits and opens it.
+    /// Creates a file with these permission bits and opens it.
     ///
     /// # Errors
-    /// Those of [`Node::walk`] and [`Node::create`].
-    pub async fn create(&self, path: impl AsRef<[u8]>, mode: u32, how: OpenMode) -> Result<File> {
-        let (dir, name) = node::split_last(path.as_ref())?;
-        self.root.walk_names(&dir).await?.create(name, mode, how).await
+    /// [`Error::Server`], for example with errno 17 if the name is taken and the server does not
+    /// truncate the file that has it.
+    pub async fn create(
+        &self,
+        path: impl AsRef<[u8]>,
+        permissions: u32,
+        mode: OpenMode,
+    ) -> Result<File> {
+        let (dir, name) = fid::split_last(path.as_ref())?;
+        self.root.walk_names(&dir).await?.create(name, permissions, mode).await
     }
 
-    /// All of a file, see [`File::read_all`].
+    /// Reads a whole file, see [`File::read_all`].
     ///
     /// # Errors
-    /// Those of [`Client::open`] and [`File::read_all`]; `Is a directory` (21) for a directory,
-    /// which is read with [`Client::read_dir`].
+    /// [`Error::Server`], with errno 21 for a directory; [`Error::TooLong`] above 1 GiB.
     pub async fn read(&self, path: impl AsRef<[u8]>) -> Result<Vec<u8>> {
         self.open_to_read(path).await?.read_all().await
     }
 
-    /// A file to read: anything but a directory.
+    /// Opens a file for reading. Refuses a directory.
     ///
     /// # Errors
-    /// `Is a directory` (21), and those of [`Client::open`].
+    /// [`Error::Server`], with errno 21 for a directory.
     pub async fn open_to_read(&self, path: impl AsRef<[u8]>) -> Result<File> {
         self.walk_to_file(path).await?.open(OpenMode::READ).await
     }
 
-    /// Some servers open directories for anything.
-    async fn walk_to_file(&self, path: impl AsRef<[u8]>) -> Result<Node> {
-        let node = self.walk(path).await?;
-        if node.qid().kind & Qid::DIR == 0 { Ok(node) } else { Err(Error::number(21)) }
+    /// Walks to a file. Refuses a directory, which some servers open for anything.
+    async fn walk_to_file(&self, path: impl AsRef<[u8]>) -> Result<Fid> {
+        let fid = self.walk(path).await?;
+        if fid.is_dir() { Err(Error::from_errno(21)) } else { Ok(fid) }
     }
 
-    /// Makes `data` all of a file; makes the file if it is missing.
-    ///
-    /// The file is closed when this returns. It is opened with "truncate" and, when the tree
-    /// refuses that, without.
+    /// Replaces the content of a file, which is created if it does not exist. Returns after the
+    /// file is closed.
     ///
     /// # Errors
-    /// What the server refuses.
+    /// [`Error::Server`] if the server refuses.
     pub async fn write(&self, path: impl AsRef<[u8]>, data: &[u8]) -> Result<()> {
         let file = self.open_to_write(path).await?;
         file.write_all_at(0, data).await?;
         file.close().await
     }
 
-    /// A file to write from its start: emptied, or made if it is missing.
+    /// Opens a file for writing and truncates it, or creates it. Opens it without truncation if the
+    /// server refuses that.
     ///
     /// # Errors
-    /// `Is a directory` (21), and what the server refuses.
+    /// [`Error::Server`], with errno 21 for a directory.
     pub async fn open_to_write(&self, path: impl AsRef<[u8]>) -> Result<File> {
         let path = path.as_ref();
-        let node = match self.walk_to_file(path).await {
+        let fid = match self.walk_to_file(path).await {
             Err(error) if error.is_not_found() => {
                 match self.create(path, 0o666, OpenMode::WRITE.truncate()).await {
-                    // Somebody else made it meanwhile.
+                    // Another client has created it meanwhile.
                     Err(error) if error.is_exists() => self.walk_to_file(path).await?,
-                    made => return made,
+                    created => return created,
                 }
             }
             other => other?,
         };
-        match node.open(OpenMode::WRITE.truncate()).await {
+        match fid.open(OpenMode::WRITE.truncate()).await {
             Err(Error::Server { .. }) => self.open(path, OpenMode::WRITE).await,
             other => other,
         }
     }
 
-    /// What the server says about a file.
+    /// Reads the attributes of a file.
     ///
     /// # Errors
-    /// Those of [`Node::walk`] and [`Node::stat`].
+    /// [`Error::Server`], with errno 2 if the file does not exist.
     pub async fn stat(&self, path: impl AsRef<[u8]>) -> Result<Metadata> {
         self.walk(path).await?.stat().await
     }
 
-    /// The names in a directory.
+    /// Reads all entries of a directory, without `.` and `..`, in the server's order.
     ///
     /// # Errors
-    /// Those of [`Client::open`] and [`File::read_dir`].
+    /// [`Error::Server`], with errno 20 if the path is not a directory; [`Error::TooLong`] above a
+    /// million names or 256 MiB; [`Error::Protocol`] if the listing returns to an earlier offset.
     pub async fn read_dir(&self, path: impl AsRef<[u8]>) -> Result<Vec<DirEntry>> {
-        let node = self.walk(path).await?;
-        // Refused here: opening may have an effect on a file.
-        if node.qid().kind & Qid::DIR == 0 {
-            return Err(Error::number(20));
-        }
-        node.open(OpenMode::READ).await?.read_dir().await
+        self.open_dir(path).await?.read_dir().await
     }
 
-    /// The names in a directory with all about them: one request more per name in 9P2000.L, many at
-    /// a time. Names that vanish meanwhile are left out.
+    /// Returns the entries of a directory as a stream, for directories that are long or that are
+    /// read in part.
     ///
     /// # Errors
-    /// Those of [`Client::read_dir`] and [`Client::stat`].
+    /// [`Error::Server`], with errno 20 if the path is not a directory.
+    pub async fn entries(&self, path: impl AsRef<[u8]>) -> Result<Entries> {
+        Ok(self.open_dir(path).await?.into_entries())
+    }
+
+    /// Opens a directory. Refuses a file before opening it, because that may have an effect.
+    async fn open_dir(&self, path: impl AsRef<[u8]>) -> Result<File> {
+        let fid = self.walk(path).await?;
+        if fid.is_dir() { fid.open(OpenMode::READ).await } else { Err(Error::from_errno(20)) }
+    }
+
+    /// Reads the attributes of all files in a directory. In 9P2000.L this takes several requests
+    /// per file, which are pipelined. Files that are removed meanwhile are left out.
+    ///
+    /// # Errors
+    /// As for [`Client::read_dir`], and the first error for a file.
     pub async fn list(&self, path: impl AsRef<[u8]>) -> Result<Vec<Metadata>> {
         let Listing { files, failed } = self.list_all(path).await?;
         failed.into_iter().next().map_or(Ok(files), |(_, error)| Err(error))
     }
 
-    /// The same where some names are there and cannot be looked at: of these only the kind is
-    /// known, and why.
+    /// Reads the attributes of all files in a directory, like [`Client::list`]. If the server
+    /// refuses some of them, the listing has their type and the error.
     ///
     /// # Errors
-    /// Those of [`Client::read_dir`]; those of the connection.
+    /// As for [`Client::read_dir`].
     pub async fn list_all(&self, path: impl AsRef<[u8]>) -> Result<Listing> {
         let path = path.as_ref();
         let dir = Arc::new(self.walk(path).await?);
         let entries = self.read_dir(path).await?;
-        let mut all: Vec<Option<Metadata>> = Vec::with_capacity(entries.len());
-        let mut failed = Vec::new();
-        let mut asked = JoinSet::new();
+        let mut listing = PartialListing::default();
+        let mut requests = JoinSet::new();
         for (index, entry) in entries.into_iter().enumerate() {
             let known = entry.metadata.filter(|metadata| metadata.is_dir() || !metadata.is_bare());
             if known.is_none() {
-                let bare = Metadata::of_entry(entry.name, entry.kind, entry.qid);
-                asked.spawn(stat_below(Arc::clone(&dir), index, bare));
+                let bare = Metadata::from_entry(entry.name, entry.kind, entry.qid);
+                requests.spawn(stat_below(Arc::clone(&dir), index, bare));
             }
-            all.push(known);
-            if asked.len() >= ABREAST {
-                take_answer(&mut asked, &mut all, &mut failed).await?;
+            listing.files.push(known);
+            if requests.len() >= CONCURRENCY {
+                listing.add_next(&mut requests).await?;
             }
         }
-        while !asked.is_empty() {
-            take_answer(&mut asked, &mut all, &mut failed).await?;
+        while !requests.is_empty() {
+            listing.add_next(&mut requests).await?;
         }
-        Ok(Listing { files: all.into_iter().flatten().collect(), failed })
+        let files = listing.files.into_iter().flatten().collect();
+        Ok(Listing { files, failed: listing.failed })
     }
 
-    /// Makes a directory with these permission bits.
+    /// Creates a directory with these permission bits.
     ///
     /// # Errors
-    /// Those of [`Node::walk`] and [`Node::mkdir`].
+    /// [`Error::Server`], for example with errno 17 if the name is taken.
     pub async fn mkdir(&self, path: impl AsRef<[u8]>, mode: u32) -> Result<()> {
-        let (dir, name) = node::split_last(path.as_ref())?;
+        let (dir, name) = fid::split_last(path.as_ref())?;
         self.root.walk_names(&dir).await?.mkdir(name, mode).await
     }
 
-    /// Makes a symbolic link at `path`.
+    /// Creates a symbolic link at `path`.
     ///
     /// # Errors
-    /// Those of [`Node::walk`] and [`Node::symlink`].
+    /// [`Error::Unsupported`] in 9P2000; [`Error::Server`] if the server refuses.
     pub async fn symlink(&self, path: impl AsRef<[u8]>, target: impl AsRef<[u8]>) -> Result<()> {
-        let (dir, name) = node::split_last(path.as_ref())?;
+        let (dir, name) = fid::split_last(path.as_ref())?;
         self.root.walk_names(&dir).await?.symlink(name, target).await
     }
 
-    /// Where a symbolic link points.
+    /// Reads the target of a symbolic link.
     ///
     /// # Errors
-    /// Those of [`Node::walk`] and [`Node::read_link`].
+    /// [`Error::Server`] with errno 22 if the path is not a link; [`Error::Unsupported`] in 9P2000.
     pub async fn read_link(&self, path: impl AsRef<[u8]>) -> Result<ByteString> {
         self.walk(path).await?.read_link().await
     }
@@ -306,23 +310,23 @@ impl Client {
     /// Removes a file, a link or an empty directory.
     ///
     /// # Errors
-    /// Those of [`Node::walk`] and [`Node::remove`].
+    /// [`Error::Server`], for example with errno 39 for a directory that is not empty.
     pub async fn remove(&self, path: impl AsRef<[u8]>) -> Result<()> {
         self.walk(path).await?.remove().await
     }
 
-    /// Gives a file another name or directory. Whether it replaces what has that name is up to the
-    /// server.
+    /// Renames a file, or moves it to another directory. Whether an existing file is replaced is up
+    /// to the server.
     ///
     /// # Errors
-    /// `Invalid cross-device link` (18) for another directory in 9P2000 and .u, which cannot say
-    /// that; and what the server refuses.
+    /// [`Error::Server`] if the server refuses, and with errno 18 for another directory in 9P2000
+    /// and 9P2000.u, which have no such request.
     pub async fn rename(&self, from: impl AsRef<[u8]>, to: impl AsRef<[u8]>) -> Result<()> {
         let ((dir, old), (newdir, new)) =
-            (node::split_last(from.as_ref())?, node::split_last(to.as_ref())?);
+            (fid::split_last(from.as_ref())?, fid::split_last(to.as_ref())?);
         if self.dialect() != Dialect::Linux {
             if dir != newdir {
-                return Err(Error::number(18));
+                return Err(Error::from_errno(18));
             }
             return self.walk(from.as_ref()).await?.set_name(new).await;
         }
@@ -336,47 +340,64 @@ impl Client {
         }
     }
 
-    /// Follows a stream.
+    /// Follows a stream file.
     ///
     /// # Errors
-    /// Those of [`Client::open`].
+    /// [`Error::Server`] if the file does not exist or the server refuses.
     pub async fn watch(&self, path: impl AsRef<[u8]>) -> Result<Watch> {
         Ok(self.open(path, OpenMode::READ).await?.watch())
     }
 }
 
-async fn within<T>(timeout: Duration, connecting: impl Future<Output = Result<T>>) -> Result<T> {
-    let late = |_| Error::lost(format_args!("no answer within {} s", timeout.as_secs_f64()));
-    tokio::time::timeout(timeout, connecting).await.map_err(late)?
+impl Debug for Client {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Client")
+            .field("dialect", &self.connection.dialect)
+            .field("msize", &self.connection.msize)
+            .field("root", &self.root)
+            .finish()
+    }
 }
 
-type Answer = (usize, Metadata, Result<Metadata>);
+async fn within<T>(limit: Duration, connecting: impl Future<Output = Result<T>>) -> Result<T> {
+    let expired = |_| Error::Lost(Disconnect::TimedOut(limit));
+    tokio::time::timeout(limit, connecting).await.map_err(expired)?
+}
 
-async fn stat_below(dir: Arc<Node>, index: usize, bare: Metadata) -> Answer {
+/// The index of an entry, its attributes without a request, and the reply.
+type StatReply = (usize, Metadata, Result<Metadata>);
+
+async fn stat_below(dir: Arc<Fid>, index: usize, bare: Metadata) -> StatReply {
     let metadata = match dir.walk_names(&[bare.name.as_bytes()]).await {
-        Ok(node) => node.stat().await,
+        Ok(fid) => fid.stat().await,
         Err(error) => Err(error),
     };
     (index, bare, metadata)
 }
 
-async fn take_answer(
-    asked: &mut JoinSet<Answer>,
-    all: &mut [Option<Metadata>],
-    failed: &mut Vec<(ByteString, Error)>,
-) -> Result<()> {
-    let Some(Ok((index, bare, answer))) = asked.join_next().await else { return Ok(()) };
-    let found = match answer {
-        Ok(metadata) => Metadata { name: bare.name, ..metadata },
-        Err(error) if error.is_not_found() => return Ok(()),
-        Err(error @ Error::Server { .. }) => {
-            failed.push((bare.name.clone(), error));
-            bare
+/// A listing while requests for attributes are in flight.
+#[derive(Default)]
+struct PartialListing {
+    /// `None` while the attributes are unknown.
+    files: Vec<Option<Metadata>>,
+    failed: Vec<(ByteString, Error)>,
+}
+
+impl PartialListing {
+    async fn add_next(&mut self, requests: &mut JoinSet<StatReply>) -> Result<()> {
+        let Some(Ok((index, bare, reply))) = requests.join_next().await else { return Ok(()) };
+        let metadata = match reply {
+            Ok(metadata) => Metadata { name: bare.name, ..metadata },
+            Err(error) if error.is_not_found() => return Ok(()),
+            Err(error @ Error::Server { .. }) => {
+                self.failed.push((bare.name.clone(), error));
+                bare
+            }
+            Err(error) => return Err(error),
+        };
+        if let Some(file) = self.files.get_mut(index) {
+            *file = Some(metadata);
         }
-        Err(error) => return Err(error),
-    };
-    if let Some(place) = all.get_mut(index) {
-        *place = Some(found);
+        Ok(())
     }
-    Ok(())
 }

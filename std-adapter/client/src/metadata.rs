@@ -1,4 +1,4 @@
-//! One form of what the dialects say about a file.
+//! File attributes and directory entries in one form for all dialects.
 
 use std::time::{Duration, SystemTime};
 
@@ -7,96 +7,94 @@ use datakit_core::wire::{
     Qid, Stat, Str, Time,
 };
 
+use super::byte_string::ByteString;
 use super::error::Error;
-use super::text::ByteString;
 
-/// What kind of file.
+/// The type of a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum FileType {
-    /// Anything with content that is none of the others.
+    /// A file with content that is none of the other types.
     File,
     /// A directory.
     Dir,
-    /// A symbolic link; 9P2000 cannot tell what it points to.
+    /// A symbolic link. 9P2000 cannot read its target.
     Symlink,
     /// A device, pipe or socket.
     Special,
 }
 
-/// What the server says about a file, in one form for all dialects.
+/// The attributes of a file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Metadata {
-    /// The last name; empty in 9P2000.L, which does not send it.
+    /// The last name of the path; empty in 9P2000.L, which does not send it.
     pub name: ByteString,
-    /// What kind of file.
+    /// The type.
     pub kind: FileType,
-    /// The permission bits, `0o7777` at most.
+    /// The permission bits, at most `0o7777`.
     pub mode: u32,
-    /// Length in bytes; 0 for directories and usually for streams.
+    /// The length in bytes; 0 for directories and usually for streams.
     pub len: u64,
     /// The server's identity of the file: equal paths are the same file. The version changes with
-    /// the content, 0 is "never cache".
+    /// the content; version 0 means that the content must not be cached.
     pub qid: Qid,
     /// The owner: a name, or a decimal number in 9P2000.L.
     pub owner: String,
     /// The group: a name, or a decimal number in 9P2000.L.
     pub group: String,
-    /// The number of names; 1 in 9P2000 and .u, which do not send it.
+    /// The number of hard links; 1 in 9P2000 and .u, which do not send it.
     pub links: u64,
-    /// The last read, in whole seconds except in 9P2000.L.
+    /// The time of the last read, in whole seconds except in 9P2000.L.
     pub accessed: SystemTime,
-    /// The last change of the content.
+    /// The time of the last change of the content, in whole seconds except in 9P2000.L.
     pub modified: SystemTime,
-    /// Where a link points; `None` in 9P2000, which cannot tell.
+    /// The target of a link; `None` in 9P2000, which does not send it.
     pub target: Option<ByteString>,
 }
 
-/// One name in a directory.
+/// An entry of a directory.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct DirEntry {
     /// The name.
     pub name: ByteString,
-    /// What kind of file.
+    /// The type of the file.
     pub kind: FileType,
     /// The server's identity of the file.
     pub qid: Qid,
-    /// 9P2000 and .u send all of it with the name; 9P2000.L does not.
+    /// All attributes, which 9P2000 and .u send with the name; `None` in 9P2000.L.
     pub metadata: Option<Metadata>,
-    /// Where a listing goes on after this name; `None` in 9P2000 and .u, which go on after a whole
-    /// read only.
+    /// The offset at which a listing continues after this entry; `None` in 9P2000 and .u, where it
+    /// continues after a whole read only.
     pub next: Option<u64>,
 }
 
-/// All names in a directory.
+/// All files in a directory with their attributes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Listing {
-    /// All of them. Those that cannot be looked at have no permissions, no length and no owner.
+    /// All files. Those in `failed` have no permissions, no length and no owner here.
     pub files: Vec<Metadata>,
-    /// Those that cannot be looked at, and why.
+    /// The names of the files whose attributes the server refused, with its errors.
     pub failed: Vec<(ByteString, Error)>,
 }
 
-impl Metadata {
-    /// Whether it is a directory.
-    #[must_use]
-    pub fn is_dir(&self) -> bool {
-        self.kind == FileType::Dir
-    }
-}
-
-/// For what is only shown: owners, groups, reasons.
-pub(crate) fn shown(text: Str<'_>) -> String {
+/// Replaces bytes that are not UTF-8, in text that is only shown: owners, groups, reasons.
+pub(crate) fn lossy(text: Str<'_>) -> String {
     String::from_utf8_lossy(text.as_bytes()).into_owned()
 }
 
 impl Metadata {
-    pub(crate) fn of_stat(stat: &Stat<'_>) -> Metadata {
-        let kind = kind_of_stat(stat);
-        // One that cannot be read is listed without a target, and no link has an empty one.
+    /// Returns true for a directory.
+    #[must_use]
+    pub fn is_dir(&self) -> bool {
+        self.kind == FileType::Dir
+    }
+
+    pub(crate) fn from_stat(stat: &Stat<'_>) -> Metadata {
+        let kind = type_of_stat(stat);
+        // A link that the server cannot read has an empty target.
         let extension =
             stat.unix.map(|unix| unix.extension).filter(|target| !target.as_bytes().is_empty());
         let target = extension.map(ByteString::from).filter(|_| kind == FileType::Symlink);
@@ -106,44 +104,42 @@ impl Metadata {
             mode: stat.mode & 0o777 | special_bits(stat.mode),
             len: stat.length,
             qid: stat.qid,
-            owner: shown(stat.uid),
-            group: shown(stat.gid),
+            owner: lossy(stat.uid),
+            group: lossy(stat.gid),
             links: 1,
-            accessed: time(stat.atime.into(), 0),
-            modified: time(stat.mtime.into(), 0),
+            accessed: system_time(stat.atime.into(), 0),
+            modified: system_time(stat.mtime.into(), 0),
             target,
         }
     }
 
-    /// Of a file about which the server says nothing but what its directory does.
-    pub(crate) fn of_entry(name: ByteString, kind: FileType, qid: Qid) -> Metadata {
-        let (owner, group) = (String::new(), String::new());
-        let (accessed, modified) = (SystemTime::UNIX_EPOCH, SystemTime::UNIX_EPOCH);
+    /// Returns the attributes that a directory entry shows; the others are empty.
+    pub(crate) fn from_entry(name: ByteString, kind: FileType, qid: Qid) -> Metadata {
         Metadata {
             name,
             kind,
             mode: 0,
             len: 0,
             qid,
-            owner,
-            group,
+            owner: String::new(),
+            group: String::new(),
             links: 1,
-            accessed,
-            modified,
+            accessed: SystemTime::UNIX_EPOCH,
+            modified: SystemTime::UNIX_EPOCH,
             target: None,
         }
     }
 
-    /// A record of a directory that may be there only for its name.
+    /// Returns true for a record that a server may have filled in for the name's sake only.
     pub(crate) fn is_bare(&self) -> bool {
         self.mode == 0 && self.len == 0
     }
 
-    pub(crate) fn of_attr(attr: &Attr) -> Metadata {
+    pub(crate) fn from_attr(attr: &Attr) -> Metadata {
         let kind = match attr.mode & 0o170_000 {
             0o040_000 => FileType::Dir,
             0o120_000 => FileType::Symlink,
-            0o100_000 | 0 => kind_of_qid(attr.qid),
+            0o100_000 | 0 => type_of_qid(attr.qid),
             _ => FileType::Special,
         };
         Metadata {
@@ -155,30 +151,30 @@ impl Metadata {
             owner: attr.uid.to_string(),
             group: attr.gid.to_string(),
             links: attr.nlink,
-            accessed: exact(attr.atime),
-            modified: exact(attr.mtime),
+            accessed: exact_time(attr.atime),
+            modified: exact_time(attr.mtime),
             target: None,
         }
     }
 }
 
 impl DirEntry {
-    pub(crate) fn of_stat(stat: &Stat<'_>) -> DirEntry {
+    pub(crate) fn from_stat(stat: &Stat<'_>) -> DirEntry {
         DirEntry {
             name: stat.name.into(),
-            kind: kind_of_stat(stat),
+            kind: type_of_stat(stat),
             qid: stat.qid,
-            metadata: Some(Metadata::of_stat(stat)),
+            metadata: Some(Metadata::from_stat(stat)),
             next: None,
         }
     }
 
-    pub(crate) fn of_dirent(entry: &Dirent<'_>) -> DirEntry {
+    pub(crate) fn from_dirent(entry: &Dirent<'_>) -> DirEntry {
         let kind = match entry.kind {
             4 => FileType::Dir,
             10 => FileType::Symlink,
             1 | 2 | 6 | 12 => FileType::Special,
-            _ => kind_of_qid(entry.qid),
+            _ => type_of_qid(entry.qid),
         };
         DirEntry {
             name: entry.name.into(),
@@ -190,18 +186,18 @@ impl DirEntry {
     }
 }
 
-const DMSPECIAL: u32 = DMDEVICE | DMNAMEDPIPE | DMSOCKET;
-
-fn kind_of_stat(stat: &Stat<'_>) -> FileType {
+fn type_of_stat(stat: &Stat<'_>) -> FileType {
     match stat.mode {
         mode if mode & DMDIR != 0 => FileType::Dir,
         mode if mode & DMSYMLINK != 0 => FileType::Symlink,
-        mode if stat.unix.is_some() && mode & DMSPECIAL != 0 => FileType::Special,
-        _ => kind_of_qid(stat.qid),
+        mode if stat.unix.is_some() && mode & (DMDEVICE | DMNAMEDPIPE | DMSOCKET) != 0 => {
+            FileType::Special
+        }
+        _ => type_of_qid(stat.qid),
     }
 }
 
-fn kind_of_qid(qid: Qid) -> FileType {
+fn type_of_qid(qid: Qid) -> FileType {
     match qid.kind {
         kind if kind & Qid::DIR != 0 => FileType::Dir,
         kind if kind & Qid::SYMLINK != 0 => FileType::Symlink,
@@ -209,28 +205,27 @@ fn kind_of_qid(qid: Qid) -> FileType {
     }
 }
 
-/// The set-ID and sticky bits of .u, and the same bits of Linux.
+/// The set-id and sticky bits: of 9P2000.u and of Linux.
 const SPECIAL_BITS: [(u32, u32); 3] = [(DMSETUID, 0o4000), (DMSETGID, 0o2000), (DMSETVTX, 0o1000)];
 
-/// Converts the special mode bits of .u to those of Linux.
+/// Returns the special bits of a mode of 9P2000.u as those of Linux.
 fn special_bits(mode: u32) -> u32 {
     SPECIAL_BITS.into_iter().filter(|(wire, _)| mode & wire != 0).map(|(_, bit)| bit).sum()
 }
 
-/// Converts the special mode bits of Linux to those of .u.
+/// Returns the special bits of a mode of Linux as those of 9P2000.u.
 pub(crate) fn wire_bits(mode: u32) -> u32 {
     SPECIAL_BITS.into_iter().filter(|(_, bit)| mode & bit != 0).map(|(wire, _)| wire).sum()
 }
 
-fn exact(at: Time) -> SystemTime {
-    time(at.sec.cast_signed(), at.nsec)
+fn exact_time(at: Time) -> SystemTime {
+    system_time(at.sec.cast_signed(), at.nsec)
 }
 
-/// A time that this system cannot represent reads as 1970.
-fn time(seconds: i64, nanoseconds: u64) -> SystemTime {
+/// Converts a time. A time that this system cannot represent becomes the Unix epoch.
+fn system_time(seconds: i64, nanoseconds: u64) -> SystemTime {
     let epoch = SystemTime::UNIX_EPOCH;
-    let seconds_off = Duration::from_secs(seconds.unsigned_abs());
-    let whole =
-        if seconds < 0 { epoch.checked_sub(seconds_off) } else { epoch.checked_add(seconds_off) };
+    let distance = Duration::from_secs(seconds.unsigned_abs());
+    let whole = if seconds < 0 { epoch.checked_sub(distance) } else { epoch.checked_add(distance) };
     whole.and_then(|whole| whole.checked_add(Duration::from_nanos(nanoseconds))).unwrap_or(epoch)
 }

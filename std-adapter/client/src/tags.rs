@@ -1,169 +1,175 @@
-//! Which tag belongs to which request, until its reply has been taken or its flush answered.
+//! The tags of a connection: each belongs to one request until its reply has been taken or its
+//! flush answered.
 
 use std::task::Waker;
 
 use bytes::Bytes;
-use datakit_core::wire::{Fid, Tag};
+use datakit_core::wire::{Fid as FidNumber, Tag};
 
-use super::error::{Error, Result};
+use super::error::{Error, ProtocolError, Result};
 
-/// What the reply to a request changes, whether somebody still waits for it or not.
+/// The effect of a reply on fids and tags, whether or not a caller still waits for it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Then {
+pub(crate) enum OnReply {
     Nothing,
-    /// Tattach, and Twalk of so many names: success makes the fid.
-    Makes {
-        fid: Fid,
+    /// Tattach, or Twalk of this many names: success creates the fid.
+    CreatesFid {
+        fid: FidNumber,
         names: u16,
     },
     /// Tclunk and Tremove: any reply frees the fid.
-    Frees(Fid),
+    FreesFid(FidNumber),
     /// Tflush: any reply frees this tag.
-    Flushes(Tag),
+    FreesTag(Tag),
 }
 
-enum Slot {
+enum TagState {
     Free,
-    /// Somebody waits for the reply.
-    Waiting(Then, Waker),
-    /// The reply is here.
-    Answered(Then, Bytes),
-    /// Nobody waits; for a request that is being flushed, the tag is busy until Rflush (`None`: its
-    /// reply came before).
-    Left(Option<Then>),
-    /// Nobody ever waited: a clunk, a flush.
-    Background(Then),
+    /// A caller waits for the reply.
+    Waiting(OnReply, Waker),
+    /// The reply is here, but the caller has not taken it yet.
+    Answered(OnReply, Bytes),
+    /// The caller is gone and the request is being flushed: the tag is busy until Rflush. `None` if
+    /// the reply came before.
+    Flushing(Option<OnReply>),
+    /// No caller ever waited: a clunk or a flush.
+    Background(OnReply),
 }
 
-/// Whom a reply concerns.
-pub(crate) enum Answer {
-    /// Who waits for it; to be woken without a lock held.
-    Wakes(Waker),
-    /// Nobody: what it changes is settled at once.
-    Settles(Then),
+/// The consequence of a reply.
+pub(crate) enum ReplyAction {
+    /// Wake the caller, without holding the lock.
+    Wake(Waker),
+    /// No caller waits: apply the effect at once.
+    Apply(OnReply),
 }
 
 /// All tags of a connection.
 #[derive(Default)]
-pub(crate) struct Tags {
-    slots: Vec<Slot>,
+pub(crate) struct TagPool {
+    states: Vec<TagState>,
     free: Vec<u16>,
 }
 
-impl Tags {
-    /// A free tag for a request.
-    pub(crate) fn take(&mut self, then: Then) -> Result<Tag> {
-        let slot = Slot::Waiting(then, Waker::noop().clone());
+impl TagPool {
+    /// Returns a free tag for a request.
+    pub(crate) fn acquire(&mut self, on_reply: OnReply) -> Result<Tag> {
+        let state = TagState::Waiting(on_reply, Waker::noop().clone());
         if let Some(number) = self.free.pop() {
-            self.put(Tag(number), slot);
+            self.set_state(Tag(number), state);
             return Ok(Tag(number));
         }
         let number =
-            u16::try_from(self.slots.len()).ok().filter(|number| Tag(*number) != Tag::NONE);
-        let number = number.ok_or(Error::Unsupported("all tags wait for replies"))?;
-        self.slots.push(slot);
+            u16::try_from(self.states.len()).ok().filter(|number| Tag(*number) != Tag::NONE);
+        let number = number.ok_or(Error::Unsupported("65535 requests wait for replies already"))?;
+        self.states.push(state);
         Ok(Tag(number))
     }
 
-    /// Nobody waits any more, and the request is being flushed: busy until [`Tags::flushed`].
-    pub(crate) fn leave(&mut self, tag: Tag) {
-        if let Some(then) = self.waiting(tag) {
-            self.put(tag, Slot::Left(Some(then)));
+    /// Marks a request as abandoned and being flushed. Its tag is busy until [`TagPool::flushed`].
+    pub(crate) fn start_flush(&mut self, tag: Tag) {
+        if let Some(on_reply) = self.pending_effect(tag) {
+            self.set_state(tag, TagState::Flushing(Some(on_reply)));
         }
     }
 
-    /// Nobody waits for the reply: busy until it is here.
-    pub(crate) fn background(&mut self, tag: Tag) {
-        if let Some(then) = self.waiting(tag) {
-            self.put(tag, Slot::Background(then));
+    /// Marks a request that no caller waits for. Its tag is busy until the reply.
+    pub(crate) fn detach(&mut self, tag: Tag) {
+        if let Some(on_reply) = self.pending_effect(tag) {
+            self.set_state(tag, TagState::Background(on_reply));
         }
     }
 
-    fn waiting(&self, tag: Tag) -> Option<Then> {
-        match self.slots.get(usize::from(tag.0)) {
-            Some(Slot::Waiting(then, _) | Slot::Left(Some(then))) => Some(*then),
+    fn pending_effect(&self, tag: Tag) -> Option<OnReply> {
+        match self.states.get(usize::from(tag.0)) {
+            Some(TagState::Waiting(on_reply, _) | TagState::Flushing(Some(on_reply))) => {
+                Some(*on_reply)
+            }
             _ => None,
         }
     }
 
-    pub(crate) fn free(&mut self, tag: Tag) {
-        if !matches!(self.replace(tag, Slot::Free), Slot::Free) {
+    /// Frees a tag whose request was not sent or whose reply was taken.
+    pub(crate) fn release(&mut self, tag: Tag) {
+        if !matches!(self.replace(tag, TagState::Free), TagState::Free) {
             self.free.push(tag.0);
         }
     }
 
-    /// The reply of a request somebody waits for, once it is there; frees the tag.
+    /// Takes the reply to a request once it is there, and frees the tag.
     ///
-    /// Takes `waker` and leaves the one it replaces, to be dropped without a lock held.
-    pub(crate) fn poll(&mut self, tag: Tag, waker: &mut Waker) -> Option<(Then, Bytes)> {
-        match self.slots.get_mut(usize::from(tag.0))? {
-            Slot::Waiting(_, known) => std::mem::swap(known, waker),
-            Slot::Answered(then, frame) => {
-                let taken = (*then, std::mem::take(frame));
-                self.free(tag);
-                return Some(taken);
+    /// Stores `waker` and leaves the previous one in its place, for the caller to drop without the
+    /// lock.
+    pub(crate) fn poll_reply(&mut self, tag: Tag, waker: &mut Waker) -> Option<(OnReply, Bytes)> {
+        match self.states.get_mut(usize::from(tag.0))? {
+            TagState::Waiting(_, known) => std::mem::swap(known, waker),
+            TagState::Answered(on_reply, frame) => {
+                let reply = (*on_reply, std::mem::take(frame));
+                self.release(tag);
+                return Some(reply);
             }
             _ => {}
         }
         None
     }
 
-    /// A reply has come.
-    pub(crate) fn reply(&mut self, tag: Tag, frame: &Bytes) -> Result<Answer> {
-        match self.replace(tag, Slot::Free) {
-            Slot::Waiting(then, waker) => {
-                self.put(tag, Slot::Answered(then, frame.clone()));
-                Ok(Answer::Wakes(waker))
+    /// Stores a reply that was received.
+    pub(crate) fn receive(
+        &mut self,
+        tag: Tag,
+        frame: &Bytes,
+    ) -> Result<ReplyAction, ProtocolError> {
+        match self.replace(tag, TagState::Free) {
+            TagState::Waiting(on_reply, waker) => {
+                self.set_state(tag, TagState::Answered(on_reply, frame.clone()));
+                Ok(ReplyAction::Wake(waker))
             }
-            Slot::Left(Some(then)) => {
-                self.put(tag, Slot::Left(None));
-                Ok(Answer::Settles(then))
+            TagState::Flushing(Some(on_reply)) => {
+                self.set_state(tag, TagState::Flushing(None));
+                Ok(ReplyAction::Apply(on_reply))
             }
-            Slot::Background(then) => {
+            TagState::Background(on_reply) => {
                 self.free.push(tag.0);
-                Ok(Answer::Settles(then))
+                Ok(ReplyAction::Apply(on_reply))
             }
             other => {
-                self.put(tag, other);
-                Err(Error::protocol(format_args!(
-                    "a reply with tag {}, which no request has",
-                    tag.0
-                )))
+                self.set_state(tag, other);
+                Err(ProtocolError::UnknownTag(tag.0))
             }
         }
     }
 
-    /// Rflush has come: the tag is free. Returns what the request would have changed, if it was
+    /// Frees the tag of a flushed request after Rflush. Returns the request's effect if it was
     /// never answered.
-    pub(crate) fn flushed(&mut self, oldtag: Tag) -> Option<Then> {
-        match self.replace(oldtag, Slot::Free) {
-            Slot::Left(then) => {
+    pub(crate) fn flushed(&mut self, oldtag: Tag) -> Option<OnReply> {
+        match self.replace(oldtag, TagState::Free) {
+            TagState::Flushing(on_reply) => {
                 self.free.push(oldtag.0);
-                then
+                on_reply
             }
             other => {
-                self.put(oldtag, other);
+                self.set_state(oldtag, other);
                 None
             }
         }
     }
 
-    /// Everybody who waits.
+    /// Returns the wakers of all waiting callers.
     pub(crate) fn wakers(&self) -> Vec<Waker> {
-        let waiting = |slot: &Slot| {
-            if let Slot::Waiting(_, waker) = slot { Some(waker.clone()) } else { None }
+        let waiting = |state: &TagState| {
+            if let TagState::Waiting(_, waker) = state { Some(waker.clone()) } else { None }
         };
-        self.slots.iter().filter_map(waiting).collect()
+        self.states.iter().filter_map(waiting).collect()
     }
 
-    fn put(&mut self, tag: Tag, slot: Slot) {
-        self.replace(tag, slot);
+    fn set_state(&mut self, tag: Tag, state: TagState) {
+        self.replace(tag, state);
     }
 
-    /// A tag that was never given out reads as free.
-    fn replace(&mut self, tag: Tag, slot: Slot) -> Slot {
-        self.slots
+    /// Replaces the state of a tag. A tag that was never in use counts as free.
+    fn replace(&mut self, tag: Tag, state: TagState) -> TagState {
+        self.states
             .get_mut(usize::from(tag.0))
-            .map_or(Slot::Free, |known| std::mem::replace(known, slot))
+            .map_or(TagState::Free, |known| std::mem::replace(known, state))
     }
 }

@@ -1,4 +1,4 @@
-//! The client against a peer that answers what a test tells it to.
+//! Tests of the client against a peer whose replies the test chooses.
 
 mod hostile;
 mod transfer;
@@ -11,7 +11,7 @@ use datakit_core::wire::{
 };
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
 
-use super::{Client, Error, OpenMode, Options};
+use super::{Client, Disconnect, Error, OpenMode, Options, ProtocolError};
 
 const DIR: Qid = Qid { kind: Qid::DIR, version: 0, path: 1 };
 const FILE: Qid = Qid { kind: Qid::FILE, version: 0, path: 2 };
@@ -25,7 +25,7 @@ struct Peer {
 }
 
 impl Peer {
-    /// The next request that is no Tclunk; those are answered and noted.
+    /// Receives a request. Answers and records each Tclunk before it.
     async fn receive(&mut self) -> (Tag, T<'_>) {
         while let Some((tag, fid)) = self.next().await {
             self.clunked.push(fid);
@@ -34,7 +34,7 @@ impl Peer {
         T::decode(&self.frame, self.dialect).unwrap()
     }
 
-    /// Reads a frame; its tag and fid if it is a Tclunk.
+    /// Receives a frame. Returns its tag and fid if it is a Tclunk.
     async fn next(&mut self) -> Option<(Tag, Fid)> {
         let size = tokio::time::timeout(Duration::from_secs(10), self.stream.read_u32_le())
             .await
@@ -55,8 +55,8 @@ impl Peer {
         self.stream.write_all(&frame[..length]).await.unwrap();
     }
 
-    /// Answers a walk of all names.
-    async fn walked(&mut self, names: usize, qid: Qid) -> Fid {
+    /// Answers a Twalk with all its names.
+    async fn answer_walk(&mut self, names: usize, qid: Qid) -> Fid {
         let (tag, message) = self.receive().await;
         let T::Walk { newfid, wnames, .. } = message else { panic!("{message:?}") };
         assert_eq!(wnames.len(), names);
@@ -65,24 +65,24 @@ impl Peer {
         newfid
     }
 
-    async fn opened(&mut self) {
+    async fn answer_open(&mut self) {
         let (tag, message) = self.receive().await;
         assert!(matches!(message, T::Open { .. }), "{message:?}");
         self.send(tag, R::Open { qid: FILE, iounit: 0 }).await;
     }
 
-    /// Answers a read at this offset.
-    async fn read(&mut self, at: u64, text: &str) {
+    /// Answers a Tread at this offset.
+    async fn answer_read(&mut self, at: u64, text: &str) {
         let (tag, message) = self.receive().await;
         assert!(matches!(message, T::Read { offset, .. } if offset == at), "{message:?}");
         self.send(tag, R::Read { data: Data(text.as_bytes()) }).await;
     }
 }
 
-/// What fits one message of the 8192 bytes.
+/// The data of one message with an msize of 8192 bytes.
 const UNIT: usize = 8168;
 
-/// A client and its peer, which has answered this version.
+/// Returns a client and its peer, which has answered with this version.
 async fn connected(version: &'static str, dialect: Dialect) -> (Client, Peer) {
     let (near, far) = tokio::io::duplex(1 << 16);
     let mut peer = Peer { stream: far, dialect, frame: Vec::new(), clunked: Vec::new() };
@@ -99,17 +99,17 @@ async fn connected(version: &'static str, dialect: Dialect) -> (Client, Peer) {
     (client, answering.await.unwrap())
 }
 
-/// A file that the peer has opened.
+/// Opens a file.
 async fn file(client: &Client, peer: &mut Peer, how: OpenMode) -> super::File {
     let other = client.clone();
     let opening = tokio::spawn(async move { other.open("long", how).await });
-    peer.walked(1, FILE).await;
-    peer.opened().await;
+    peer.answer_walk(1, FILE).await;
+    peer.answer_open().await;
     opening.await.unwrap().unwrap()
 }
 
 #[tokio::test]
-async fn the_dialect_is_the_one_the_server_answers() {
+async fn the_server_chooses_the_dialect() {
     for (version, dialect) in
         [("9P2000", Dialect::Legacy), ("9P2000.u", Dialect::Unix), ("9P2000.L", Dialect::Linux)]
     {
@@ -119,7 +119,7 @@ async fn the_dialect_is_the_one_the_server_answers() {
 }
 
 #[tokio::test]
-async fn an_error_has_its_number_and_its_text_in_every_dialect() {
+async fn errors_have_a_number_and_a_text_in_every_dialect() {
     for (version, dialect) in
         [("9P2000", Dialect::Legacy), ("9P2000.u", Dialect::Unix), ("9P2000.L", Dialect::Linux)]
     {
@@ -140,7 +140,7 @@ async fn an_error_has_its_number_and_its_text_in_every_dialect() {
 }
 
 #[tokio::test]
-async fn replies_find_their_requests_in_any_order() {
+async fn replies_may_arrive_in_any_order() {
     let (client, mut peer) = connected("9P2000", Dialect::Legacy).await;
     let other = client.clone();
     let first = tokio::spawn(async move { client.walk("a").await.map(|node| node.qid()) });
@@ -160,13 +160,13 @@ async fn a_long_path_is_walked_in_steps_of_16_names() {
     let other = client.clone();
     let walk = tokio::spawn(async move { other.walk(&path).await.map(drop) });
     for names in [16, 16, 1] {
-        peer.walked(names, DIR).await;
+        peer.answer_walk(names, DIR).await;
     }
     walk.await.unwrap().unwrap();
 }
 
 #[tokio::test]
-async fn a_walk_that_ends_early_says_why() {
+async fn a_partial_walk_reports_the_reason() {
     let (client, mut peer) = connected("9P2000", Dialect::Legacy).await;
     for (qid, errno) in [(DIR, 2), (FILE, 20)] {
         let client = client.clone();
@@ -178,7 +178,7 @@ async fn a_walk_that_ends_early_says_why() {
 }
 
 #[tokio::test]
-async fn a_dropped_request_is_flushed_and_its_tag_is_used_again_after_rflush() {
+async fn a_dropped_request_is_flushed_and_frees_its_tag_after_rflush() {
     let (client, mut peer) = connected("9P2000", Dialect::Legacy).await;
     let waiting = client.clone();
     let walk = tokio::spawn(async move { waiting.walk("a").await.map(drop) });
@@ -200,7 +200,7 @@ async fn a_dropped_request_is_flushed_and_its_tag_is_used_again_after_rflush() {
         let other = client.clone();
         let walk = tokio::spawn(async move { other.walk(name).await.map(drop) });
         tags.push(peer.receive().await.0);
-        // The first is answered, so that Rflush has been read when the others are made; those wait.
+        // After the first reply, the client has read Rflush as well. The other requests stay pending.
         if name == "c" {
             peer.send(tags[0], R::Walk { wqids: List::from(&[FILE]) }).await;
             walk.await.unwrap().unwrap();
@@ -210,7 +210,7 @@ async fn a_dropped_request_is_flushed_and_its_tag_is_used_again_after_rflush() {
 }
 
 #[tokio::test]
-async fn a_fid_made_before_rflush_is_clunked() {
+async fn a_fid_created_before_rflush_is_clunked() {
     let (client, mut peer) = connected("9P2000", Dialect::Legacy).await;
     let other = client.clone();
     let walk = tokio::spawn(async move { other.walk("a").await.map(drop) });
@@ -227,7 +227,7 @@ async fn a_fid_made_before_rflush_is_clunked() {
 }
 
 #[tokio::test]
-async fn a_lost_connection_fails_what_waits_and_what_comes_later() {
+async fn a_lost_connection_fails_pending_and_later_requests() {
     let (client, mut peer) = connected("9P2000", Dialect::Legacy).await;
     let waiting = client.clone();
     let walk = tokio::spawn(async move { waiting.walk("a").await.map(drop) });
@@ -238,20 +238,20 @@ async fn a_lost_connection_fails_what_waits_and_what_comes_later() {
 }
 
 #[tokio::test]
-async fn a_stream_delivers_at_its_marks_and_ends_with_two() {
+async fn two_flush_marks_end_a_stream() {
     let (client, mut peer) = connected("9P2000", Dialect::Legacy).await;
     let other = client.clone();
     let watching = tokio::spawn(async move { other.watch("events").await });
-    peer.walked(1, FILE).await;
-    peer.opened().await;
+    peer.answer_walk(1, FILE).await;
+    peer.answer_open().await;
     let mut watch = watching.await.unwrap().unwrap();
 
-    // The future is dropped while the read is under way; the next one goes on with it.
+    // The future is dropped while the read is in flight. The next one continues with it.
     assert!(tokio::time::timeout(Duration::ZERO, watch.next()).await.is_err());
     let following =
         tokio::spawn(async move { (watch.next().await, watch.next().await, watch.next().await) });
     for (at, text) in [(0, "hel"), (3, "lo"), (5, ""), (5, "again"), (10, ""), (10, "")] {
-        peer.read(at, text).await;
+        peer.answer_read(at, text).await;
     }
     let (first, second, end) = following.await.unwrap();
     assert_eq!(first.unwrap().as_deref(), Some(&b"hello"[..]));
@@ -260,34 +260,34 @@ async fn a_stream_delivers_at_its_marks_and_ends_with_two() {
 }
 
 #[tokio::test]
-async fn a_dropped_file_is_clunked_and_its_number_used_again() {
+async fn dropping_a_file_clunks_it_and_frees_its_number() {
     let (client, mut peer) = connected("9P2000", Dialect::Legacy).await;
     let other = client.clone();
     let opening = tokio::spawn(async move { other.open("a", OpenMode::READ).await });
-    let fid = peer.walked(1, FILE).await;
-    peer.opened().await;
+    let fid = peer.answer_walk(1, FILE).await;
+    peer.answer_open().await;
     drop(opening.await.unwrap().unwrap());
     for name in ["b", "c"] {
         let other = client.clone();
         let walk = tokio::spawn(async move { other.walk(name).await.map(std::mem::forget) });
-        let made = peer.walked(1, FILE).await;
+        let made = peer.answer_walk(1, FILE).await;
         walk.await.unwrap().unwrap();
-        // Rclunk has been read before the reply to `b`.
+        // The client reads Rclunk before the reply to `b`.
         assert_eq!(made == fid, name == "c");
     }
     assert_eq!(peer.clunked, [fid]);
 }
 
 #[tokio::test]
-async fn writing_falls_back_when_the_tree_does_not_truncate() {
+async fn write_opens_without_truncation_if_the_server_refuses_it() {
     let (client, mut peer) = connected("9P2000.u", Dialect::Unix).await;
     let other = client.clone();
     let writing = tokio::spawn(async move { other.write("led", b"on").await });
-    peer.walked(1, FILE).await;
+    peer.answer_walk(1, FILE).await;
     let (tag, message) = peer.receive().await;
     assert!(matches!(message, T::Open { mode: 0x11, .. }), "{message:?}");
     peer.send(tag, R::Error { ename: Str(b"Invalid argument"), errno: Errno(22) }).await;
-    peer.walked(1, FILE).await;
+    peer.answer_walk(1, FILE).await;
     let (tag, message) = peer.receive().await;
     assert!(matches!(message, T::Open { mode: 1, .. }), "{message:?}");
     peer.send(tag, R::Open { qid: FILE, iounit: 0 }).await;
@@ -300,15 +300,15 @@ async fn writing_falls_back_when_the_tree_does_not_truncate() {
 }
 
 #[tokio::test]
-async fn a_closed_stream_is_flushed_before_it_is_clunked() {
+async fn closing_a_stream_flushes_before_it_clunks() {
     let (client, mut peer) = connected("9P2000", Dialect::Legacy).await;
     let other = client.clone();
     let watching = tokio::spawn(async move { other.watch("events").await });
-    let fid = peer.walked(1, FILE).await;
-    peer.opened().await;
+    let fid = peer.answer_walk(1, FILE).await;
+    peer.answer_open().await;
     let mut watch = watching.await.unwrap().unwrap();
     assert!(tokio::time::timeout(Duration::from_millis(1), watch.next()).await.is_err());
-    let (read, ..) = peer.asked().await;
+    let (read, ..) = peer.receive_read().await;
     let closing = tokio::spawn(watch.close());
     let (flush, message) = peer.receive().await;
     assert_eq!(message, T::Flush { oldtag: read });
@@ -320,16 +320,16 @@ async fn a_closed_stream_is_flushed_before_it_is_clunked() {
 }
 
 #[tokio::test]
-async fn connecting_ends_at_the_timeout() {
+async fn connecting_times_out() {
     let (near, _far) = tokio::io::duplex(1 << 16);
     let error = Client::from_stream(near, Options::default().timeout(Duration::from_millis(1)))
         .await
         .map(drop);
-    assert_eq!(error, Err(Error::Lost("no answer within 0.001 s".into())));
+    assert_eq!(error, Err(Error::Lost(Disconnect::TimedOut(Duration::from_millis(1)))));
 }
 
 #[tokio::test]
-async fn what_a_stream_buffers_is_sent_on() {
+async fn buffered_streams_are_flushed() {
     let (near, far) = tokio::io::duplex(1 << 16);
     let mut peer =
         Peer { stream: far, dialect: Dialect::Legacy, frame: Vec::new(), clunked: Vec::new() };
@@ -344,17 +344,17 @@ async fn what_a_stream_buffers_is_sent_on() {
 
 type Walk = std::pin::Pin<Box<dyn Future<Output = ()> + Send>>;
 
-/// A waker that holds a request, as that of an executor may.
-struct Holds {
+/// A waker that owns a request, as an executor's waker may.
+struct OwningWaker {
     _request: parking_lot::Mutex<Walk>,
 }
 
-impl std::task::Wake for Holds {
-    fn wake(self: std::sync::Arc<Holds>) {}
+impl std::task::Wake for OwningWaker {
+    fn wake(self: std::sync::Arc<OwningWaker>) {}
 }
 
 #[tokio::test]
-async fn a_waker_that_holds_a_request_is_dropped_without_the_lock() {
+async fn wakers_are_dropped_without_the_lock() {
     let (client, _peer) = connected("9P2000", Dialect::Legacy).await;
     let walk = |name: &'static str| -> Walk {
         let client = client.clone();
@@ -365,8 +365,8 @@ async fn a_waker_that_holds_a_request_is_dropped_without_the_lock() {
     };
     let (mut first, mut second) = (walk("a"), walk("b"));
     poll(&mut second, Waker::noop());
-    poll(&mut first, &Waker::from(std::sync::Arc::new(Holds { _request: second.into() })));
-    // Drops the other waker.
+    poll(&mut first, &Waker::from(std::sync::Arc::new(OwningWaker { _request: second.into() })));
+    // This poll drops the other waker.
     let (tell, told) = std::sync::mpsc::channel();
     std::thread::spawn(move || {
         let pending = first.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending();

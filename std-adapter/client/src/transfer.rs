@@ -1,262 +1,344 @@
-//! Long transfers: several reads or writes of one file under way at a time.
+//! Pipelined transfers: several reads or writes of one file in flight.
 //!
-//! Only a file that has a version and shows the length of what it holds is read or written ahead.
-//! Streams, commands and parameters get one request after the other, in order.
+//! Only files that have a version and show the length of their content are read or written ahead.
+//! Streams, commands and parameters get one request after the other.
 
 use std::collections::VecDeque;
+use std::fmt::{self, Debug};
 use std::pin::Pin;
+use std::task::{Context, Poll, ready};
 
 use bytes::{Buf, Bytes};
-use datakit_core::wire::{Qid, Rmessage as R, Tmessage as T};
+use datakit_core::wire::Qid;
+use futures_core::Stream;
 
+use super::connection::Call;
 use super::error::{Error, Result};
-use super::file::File;
-use super::link::Call;
-use super::node::{unexpected, write_message};
-use super::tags::Then;
+use super::metadata::Metadata;
+use super::open_file::{BoxFuture, OpenFile, reliable_length};
 
-/// How many requests of one transfer are under way at a time.
-const ABREAST: usize = 8;
+/// The most requests of one transfer in flight.
+const CONCURRENCY: usize = 8;
 
-/// The content of a file from its start, piece by piece. Dropping it flushes the reads that are
-/// under way.
-pub struct Chunks<'f> {
-    file: &'f File,
+type StatFuture = BoxFuture<Result<Metadata>>;
+
+/// Reads a file in order, with several reads in flight.
+pub(crate) struct ReadAhead {
     /// In the order of their offsets, without gaps.
-    ahead: VecDeque<Asked>,
-    /// Where the next read starts.
+    pending: VecDeque<PendingRead>,
+    /// The offset of the next read.
     next: u64,
-    /// Reads may be made ahead up to here.
-    known: u64,
-    /// What the last answer lacks: its offset and length. To be asked for before anything else.
+    /// The offset up to which reads may be sent ahead.
+    length: u64,
+    /// The offset and size of the part that the last reply lacked. It is requested first.
     missing: Option<(u64, u32)>,
-    /// The question for the file's length, while it is under way.
-    length: Option<Pin<Box<dyn Future<Output = u64> + Send + Sync + 'f>>>,
-    state: Reading,
+    /// The request for the file's length while it is pending.
+    stat: Option<StatFuture>,
+    phase: ReadPhase,
 }
 
-struct Asked {
+struct PendingRead {
     offset: u64,
     count: u32,
     call: Call,
 }
 
 #[derive(PartialEq, Eq)]
-enum Reading {
+enum ReadPhase {
     First,
-    /// The first answer was a whole message: how far to read ahead is still to be found out.
-    Whole,
+    /// The first reply was full, so the length of the file is needed.
+    Length,
     More,
     End,
 }
 
-impl<'f> Chunks<'f> {
-    pub(crate) fn new(file: &'f File) -> Chunks<'f> {
-        Chunks {
-            file,
-            ahead: VecDeque::new(),
-            next: 0,
-            known: 0,
+impl ReadAhead {
+    pub(crate) fn new(offset: u64) -> ReadAhead {
+        ReadAhead {
+            pending: VecDeque::new(),
+            next: offset,
+            length: 0,
             missing: None,
-            length: None,
-            state: Reading::First,
+            stat: None,
+            phase: ReadPhase::First,
         }
     }
 
-    /// The next piece, of at most [`File::unit`] bytes; `None` is the end of the file, or a
-    /// stream's flush mark.
-    ///
-    /// Cancel safe: the reads stay under way when the future is dropped.
-    ///
-    /// # Errors
-    /// What the server refuses. The next call tries the same read again.
-    pub async fn next(&mut self) -> Result<Option<Bytes>> {
-        if self.state == Reading::End {
-            return Ok(None);
+    /// Returns the next piece; `None` is the end of the file. After an error the next call reads at
+    /// the same offset again.
+    pub(crate) fn poll_next(
+        &mut self,
+        file: &OpenFile,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<Option<Bytes>>> {
+        if self.phase == ReadPhase::End {
+            return Poll::Ready(Ok(None));
         }
-        self.ask_ahead().await?;
-        let Some(first) = self.ahead.front_mut() else { return Ok(None) };
-        let answer = (&mut first.call).await;
-        // Nothing waits from here on: what was taken is returned.
+        ready!(self.poll_submit(file, cx))?;
+        let Some(first) = self.pending.front_mut() else { return Poll::Ready(Ok(None)) };
+        let reply = ready!(Pin::new(&mut first.call).poll(cx));
         let (offset, count) = (first.offset, first.count);
-        self.ahead.pop_front();
-        let data = answer.and_then(|frame| Ok(frame.slice_ref(self.file.data(&frame, count)?)));
-        let taken = data.and_then(|data| self.took(offset, count, &data).map(|()| data));
-        if taken.is_err() {
-            self.ahead.clear();
-            self.next = offset;
+        self.pending.pop_front();
+        let data = reply.and_then(|frame| file.read_data(&frame, count));
+        match &data {
+            Ok(data) => self.received(offset, count, data.len()),
+            Err(_) => {
+                self.pending.clear();
+                self.missing = None;
+                self.next = offset;
+            }
         }
-        taken.map(|data| Some(data).filter(|data| !data.is_empty()))
+        Poll::Ready(data.map(|data| Some(data).filter(|data| !data.is_empty())))
     }
 
-    /// Has as many reads under way as the file is good for, at least one.
-    async fn ask_ahead(&mut self) -> Result<()> {
+    /// Sends as many reads as the file allows, at least one.
+    fn poll_submit(&mut self, file: &OpenFile, cx: &mut Context<'_>) -> Poll<Result<()>> {
         if let Some((offset, count)) = self.missing {
-            let asked = self.ask(offset, count).await?;
+            ready!(file.poll_reserve(cx));
+            let call = file.submit_read(offset, count)?;
+            self.pending.push_front(PendingRead { offset, count, call });
             self.missing = None;
-            self.ahead.push_front(asked);
         }
-        if self.state == Reading::Whole {
-            let file = self.file;
-            self.known = self.length.get_or_insert_with(|| Box::pin(file.shown_length())).await;
-            self.length = None;
-            self.state = Reading::More;
+        if self.phase == ReadPhase::Length {
+            let stat = self.stat.get_or_insert_with(|| file.stat());
+            self.length = reliable_length(ready!(stat.as_mut().poll(cx)));
+            self.stat = None;
+            self.phase = ReadPhase::More;
         }
-        while self.ahead.is_empty() || (self.next < self.known && self.ahead.len() < ABREAST) {
-            let asked = self.ask(self.next, self.file.unit).await?;
-            self.next = self.next.saturating_add(asked.count.into());
-            self.ahead.push_back(asked);
+        while self.pending.is_empty()
+            || (self.next < self.length && self.pending.len() < CONCURRENCY)
+        {
+            ready!(file.poll_reserve(cx));
+            let (offset, count) = (self.next, file.unit);
+            let call = file.submit_read(offset, count)?;
+            self.pending.push_back(PendingRead { offset, count, call });
+            self.next = offset.saturating_add(count.into());
         }
-        Ok(())
+        Poll::Ready(Ok(()))
     }
 
-    /// Once this waits no more, the request is sent and the caller has it.
-    async fn ask(&self, offset: u64, count: u32) -> Result<Asked> {
-        let message = T::Read { fid: self.file.handle.fid, offset, count };
-        Ok(Asked { offset, count, call: self.file.submit(&message).await? })
-    }
-
-    /// Notes how far the file is read, and what this answer lacks.
-    fn took(&mut self, offset: u64, count: u32, data: &Bytes) -> Result<()> {
-        let end = offset.saturating_add(data.len() as u64);
-        let missing = count.saturating_sub(u32::try_from(data.len()).unwrap_or(u32::MAX));
-        self.state = match self.state {
-            _ if data.is_empty() => Reading::End,
-            Reading::First if missing == 0 => Reading::Whole,
-            Reading::Whole => Reading::Whole,
-            _ => Reading::More,
+    fn received(&mut self, offset: u64, count: u32, received: usize) {
+        let end = offset.saturating_add(received as u64);
+        let missing = count.saturating_sub(u32::try_from(received).unwrap_or(u32::MAX));
+        self.phase = match self.phase {
+            _ if received == 0 => ReadPhase::End,
+            ReadPhase::First if missing == 0 => ReadPhase::Length,
+            ReadPhase::Length => ReadPhase::Length,
+            _ => ReadPhase::More,
         };
-        if data.is_empty() {
-            self.ahead.clear();
-        } else if missing > 0 && self.ahead.is_empty() {
+        if received == 0 {
+            self.pending.clear();
+        } else if missing > 0 && self.pending.is_empty() {
             self.next = end;
         } else if missing > 0 {
             self.missing = Some((end, missing));
         }
-        Ok(())
     }
 }
 
-/// What goes into a file, piece by piece. Dropping it before [`Writes::finish`] flushes the writes
-/// that are under way.
-pub struct Writes<'f> {
-    file: &'f File,
-    ahead: VecDeque<Sent>,
-    /// Where the next write starts.
+/// Writes a file in order, with several writes in flight.
+pub(crate) struct WriteBehind {
+    pending: VecDeque<PendingWrite>,
+    /// The offset of the next write.
     next: u64,
-    /// How many writes may be under way; `None` is not known yet.
-    abreast: Option<usize>,
-    /// What was refused: nothing after it is to be written.
+    /// The most writes in flight; `None` until it is known.
+    concurrency: Option<usize>,
+    /// The request for the file's length while it is pending, and the end of the data that the file
+    /// must show.
+    stat: Option<(StatFuture, u64)>,
+    /// The first error. Nothing after it is written.
     failed: Option<Error>,
 }
 
-struct Sent {
+struct PendingWrite {
     offset: u64,
     data: Bytes,
-    /// `None` while it is to be sent again, since the server left a part of it.
+    /// `None` while the rest of a short write waits to be sent.
     call: Option<Call>,
 }
 
-impl<'f> Writes<'f> {
-    pub(crate) fn new(file: &'f File, offset: u64) -> Writes<'f> {
-        Writes { file, ahead: VecDeque::new(), next: offset, abreast: None, failed: None }
+impl WriteBehind {
+    pub(crate) fn new(offset: u64) -> WriteBehind {
+        WriteBehind {
+            pending: VecDeque::new(),
+            next: offset,
+            concurrency: None,
+            stat: None,
+            failed: None,
+        }
     }
 
-    /// Writes `data` after what came before it. Returns before the server has answered.
-    ///
-    /// When the future is dropped a part of `data` may be on its way; what came before it stays
-    /// under way.
-    ///
-    /// # Errors
-    /// What the server refused of this or of an earlier piece, and so from then on; what else was
-    /// under way may be written or not.
-    pub async fn write(&mut self, mut data: Bytes) -> Result<()> {
-        self.failed.clone().map_or(Ok(()), Err)?;
-        while !data.is_empty() {
-            while self.ahead.len() >= self.abreast.unwrap_or(1) {
-                let end = self.settle().await?;
-                if self.abreast.is_none() && self.ahead.is_empty() {
-                    let plain = self.file.qid.kind & Qid::APPEND == 0;
-                    let ahead = plain && self.file.shown_length().await >= end;
-                    self.abreast = Some(if ahead { ABREAST } else { 1 });
+    fn check_failed(&self) -> Result<()> {
+        self.failed.clone().map_or(Ok(()), Err)
+    }
+
+    /// Waits until another write may be sent.
+    pub(crate) fn poll_ready(&mut self, file: &OpenFile, cx: &mut Context<'_>) -> Poll<Result<()>> {
+        self.check_failed()?;
+        loop {
+            if let Some((stat, end)) = &mut self.stat {
+                let length = reliable_length(ready!(stat.as_mut().poll(cx)));
+                self.concurrency = Some(if length >= *end { CONCURRENCY } else { 1 });
+                self.stat = None;
+            }
+            if self.pending.len() < self.concurrency.unwrap_or(1) {
+                return file.poll_reserve(cx).map(Ok);
+            }
+            let end = ready!(self.poll_oldest(file, cx))?;
+            if self.concurrency.is_none() && self.pending.is_empty() {
+                if file.qid.kind & Qid::APPEND == 0 {
+                    self.stat = Some((file.stat(), end));
+                } else {
+                    self.concurrency = Some(1);
                 }
             }
-            let piece = data.slice(..data.len().min(self.file.unit()));
-            let call = Some(self.send(self.next, &piece).await?);
-            data.advance(piece.len());
-            let offset = self.next;
-            self.next = offset.saturating_add(piece.len() as u64);
-            self.ahead.push_back(Sent { offset, data: piece, call });
         }
+    }
+
+    /// Sends at most one request's worth of data after [`WriteBehind::poll_ready`].
+    pub(crate) fn start_write(&mut self, file: &OpenFile, data: Bytes) -> Result<()> {
+        let offset = self.next;
+        let call = file.submit_write(offset, &data).inspect_err(|error| self.fail(error))?;
+        self.next = offset.saturating_add(data.len() as u64);
+        self.pending.push_back(PendingWrite { offset, data, call: Some(call) });
         Ok(())
     }
 
-    /// Waits until the server has taken all of it.
-    ///
-    /// # Errors
-    /// Those of [`Writes::write`].
-    pub async fn finish(mut self) -> Result<()> {
-        self.failed.clone().map_or(Ok(()), Err)?;
-        while !self.ahead.is_empty() {
-            self.settle().await?;
+    /// Waits until the server has answered all writes.
+    pub(crate) fn poll_flush(&mut self, file: &OpenFile, cx: &mut Context<'_>) -> Poll<Result<()>> {
+        self.check_failed()?;
+        while !self.pending.is_empty() {
+            ready!(self.poll_oldest(file, cx))?;
         }
-        Ok(())
+        Poll::Ready(Ok(()))
     }
 
-    async fn send(&self, offset: u64, data: &Bytes) -> Result<Call> {
-        self.file.submit(&write_message(self.file.handle.fid, offset, data)).await
-    }
-
-    /// Takes the answer to the oldest write, and has written again what the server left of it.
-    /// Returns how far the file is written. Dropped, it has changed nothing.
-    async fn settle(&mut self) -> Result<u64> {
-        let file = self.file;
-        let Some(oldest) = self.ahead.front_mut() else { return Ok(self.next) };
-        let call = match &mut oldest.call {
-            Some(call) => call,
+    /// Waits for the reply to the oldest write and sends the rest of a short one again. Returns the
+    /// end of the written data.
+    fn poll_oldest(&mut self, file: &OpenFile, cx: &mut Context<'_>) -> Poll<Result<u64>> {
+        let Some(oldest) = self.pending.front_mut() else { return Poll::Ready(Ok(self.next)) };
+        let reply = match &mut oldest.call {
+            Some(call) => ready!(Pin::new(call).poll(cx)),
             none => {
-                let again = write_message(file.handle.fid, oldest.offset, &oldest.data);
-                none.insert(file.submit(&again).await?)
+                ready!(file.poll_reserve(cx));
+                match file.submit_write(oldest.offset, &oldest.data) {
+                    Ok(call) => ready!(Pin::new(none.insert(call)).poll(cx)),
+                    Err(error) => Err(error),
+                }
             }
         };
-        let answer = call.await;
         oldest.call = None;
-        let taken = match answer.and_then(|frame| file.written(&frame, oldest.data.len())) {
-            Ok(0) => Err(Error::number(5)),
+        let written = match reply.and_then(|frame| file.written(&frame, oldest.data.len())) {
+            Ok(0) => Err(Error::from_reply(5, "the server wrote none of the data".into())),
             other => other,
         };
-        let count = taken.inspect_err(|error| self.failed = Some(error.clone()))?;
+        let count = match written {
+            Ok(count) => count,
+            Err(error) => {
+                self.fail(&error);
+                return Poll::Ready(Err(error));
+            }
+        };
         oldest.data.advance(count);
         oldest.offset = oldest.offset.saturating_add(count as u64);
         let end = oldest.offset;
         if oldest.data.is_empty() {
-            self.ahead.pop_front();
+            self.pending.pop_front();
         }
-        Ok(end)
+        Poll::Ready(Ok(end))
+    }
+
+    /// Remembers the error and flushes the later writes.
+    fn fail(&mut self, error: &Error) {
+        self.failed = Some(error.clone());
+        self.pending.clear();
     }
 }
 
-impl File {
-    async fn submit(&self, message: &T<'_>) -> Result<Call> {
-        self.link().room().await;
-        self.link().submit(message, Then::Nothing)
+/// The content of a file from its start, in pieces. It is a [`Stream`], or is read with
+/// [`Chunks::next`].
+///
+/// Dropping it flushes the reads in flight.
+pub struct Chunks<'f> {
+    file: &'f OpenFile,
+    reads: ReadAhead,
+}
+
+impl<'f> Chunks<'f> {
+    pub(crate) fn new(file: &'f OpenFile) -> Chunks<'f> {
+        Chunks { file, reads: ReadAhead::new(0) }
     }
 
-    /// What Rwrite says.
-    pub(crate) fn written(&self, frame: &[u8], sent: usize) -> Result<usize> {
-        match self.link().decode(frame)? {
-            R::Write { count } if count as usize <= sent => Ok(count as usize),
-            R::Write { .. } => Err(Error::protocol("more data written than sent")),
-            other => Err(unexpected(&other)),
-        }
+    /// Returns the next piece of at most [`File::unit`](super::File::unit) bytes. `None` is the end
+    /// of the file, or the flush mark of a stream.
+    ///
+    /// # Cancel safety
+    /// The reads stay in flight if the future is dropped. No data is lost.
+    ///
+    /// # Errors
+    /// [`Error::Server`] if the server refuses. The next call tries the same read again.
+    pub async fn next(&mut self) -> Result<Option<Bytes>> {
+        std::future::poll_fn(|cx| self.reads.poll_next(self.file, cx)).await
+    }
+}
+
+impl Stream for Chunks<'_> {
+    type Item = Result<Bytes>;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes>>> {
+        let file = self.file;
+        self.reads.poll_next(file, cx).map(Result::transpose)
+    }
+}
+
+impl Debug for Chunks<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Chunks").field("next", &self.reads.next).finish_non_exhaustive()
+    }
+}
+
+/// A sequence of writes to a file. Dropping it before [`Writes::finish`] flushes the writes in
+/// flight.
+pub struct Writes<'f> {
+    file: &'f OpenFile,
+    writes: WriteBehind,
+}
+
+impl<'f> Writes<'f> {
+    pub(crate) fn new(file: &'f OpenFile, offset: u64) -> Writes<'f> {
+        Writes { file, writes: WriteBehind::new(offset) }
     }
 
-    /// In bytes; 0 where the server does not tell, and of files that have no versions: what they
-    /// hold is made as it is read.
-    async fn shown_length(&self) -> u64 {
-        match self.stat().await {
-            Ok(metadata) if metadata.qid.version != 0 => metadata.len,
-            _ => 0,
+    /// Writes `data` after the previous data. Returns before the server has answered.
+    ///
+    /// # Cancel safety
+    /// If the future is dropped, a part of `data` may have been sent. Earlier writes stay in
+    /// flight.
+    ///
+    /// # Errors
+    /// [`Error::Server`] if the server refused this or an earlier piece. All later calls return the
+    /// same error. Other writes in flight may have been executed or not.
+    pub async fn write(&mut self, mut data: Bytes) -> Result<()> {
+        self.writes.check_failed()?;
+        while !data.is_empty() {
+            std::future::poll_fn(|cx| self.writes.poll_ready(self.file, cx)).await?;
+            let piece = data.split_to(data.len().min(self.file.unit as usize));
+            self.writes.start_write(self.file, piece)?;
         }
+        Ok(())
+    }
+
+    /// Waits until the server has executed all writes.
+    ///
+    /// # Errors
+    /// [`Error::Server`] if the server refused any of them.
+    pub async fn finish(mut self) -> Result<()> {
+        std::future::poll_fn(|cx| self.writes.poll_flush(self.file, cx)).await
+    }
+}
+
+impl Debug for Writes<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Writes").field("next", &self.writes.next).finish_non_exhaustive()
     }
 }

@@ -1,82 +1,80 @@
-//! One branch.
+//! Branches.
 
 use std::fmt::{self, Debug};
 use std::ops::ControlFlow;
 
-use super::BranchName;
-use super::at::At;
-use super::commit::{Commit, hash};
+use super::branch_name::BranchName;
+use super::commit::{Commit, parse_id};
 use super::error::{Error, Result};
 use super::path::Path;
+use super::remote_path::RemotePath;
 use super::transaction::Transaction;
 use super::watch::{PathValue, Watch};
 use crate::{ByteString, Client};
 
-/// A branch, which may have no commits yet.
+/// A branch. It may have no commits yet.
 #[derive(Clone)]
 pub struct Branch {
-    at: At,
+    dir: RemotePath,
     name: BranchName,
 }
 
 impl Branch {
     pub(super) fn new(client: &Client, name: BranchName) -> Branch {
-        Branch {
-            at: At::root(client).below([b"branch".to_vec(), name.to_file_name().to_vec()]),
-            name,
-        }
+        let dir = RemotePath::root(client).join("branch").join(name.to_file_name());
+        Branch { dir, name }
     }
 
-    pub(super) fn at(&self) -> &At {
-        &self.at
+    pub(super) fn remote_path(&self) -> &RemotePath {
+        &self.dir
     }
 
-    /// Its name.
+    /// Returns the name.
     #[must_use]
     pub fn name(&self) -> ByteString {
         self.name.as_bytes().into()
     }
 
-    /// Where it is now; `None` without commits.
+    /// Reads the head; `None` without commits.
     ///
     /// # Errors
-    /// [`Error::NotFound`] when the branch was removed, here and below.
+    /// [`Error::NotFound`] if the branch was removed.
     pub async fn head(&self) -> Result<Option<Commit>> {
-        head(&self.at.client, &self.at.to("head").read_text().await?)
+        parse_head(&self.dir.client, &self.dir.join("head").read_text().await?)
     }
 
-    /// Removes the branch. Its commits stay for as long as something else leads to them.
+    /// Removes the branch. Its commits remain as long as another branch contains them.
     ///
     /// # Errors
-    /// Those of the connection.
+    /// [`Error::NotFound`] if the branch does not exist.
     pub async fn remove(&self) -> Result<()> {
-        self.at.remove().await
+        self.dir.remove().await
     }
 
-    /// Moves the branch to a commit that came from its head, or to any commit if it has none.
+    /// Moves the branch to a descendant of its head, or to any commit if it has no head.
     ///
     /// # Errors
-    /// [`Error::NotFastForward`], also when somebody else moved the branch meanwhile;
-    /// [`Error::NotFound`] for a commit that is not there.
+    /// [`Error::NotFastForward`], also if another client has moved the branch meanwhile;
+    /// [`Error::NotFound`] if the commit does not exist.
     pub async fn fast_forward(&self, to: &Commit) -> Result<()> {
-        self.at.to("fast-forward").command(&to.id().to_string()).await
+        self.dir.join("fast-forward").command(&to.id().to_string()).await
     }
 
-    /// Begins a transaction. It is known to this connection only, and ends with it.
+    /// Starts a transaction. It belongs to this connection and ends with it.
     ///
     /// # Errors
-    /// Those of the connection.
+    /// [`Error::NotFound`] if the branch was removed; [`Error::Client`].
     pub async fn transaction(&self) -> Result<Transaction> {
-        Transaction::begin(self).await
+        Transaction::start(self).await
     }
 
-    /// A transaction that is over when this returns: `f` commits it, or aborts it.
+    /// Runs `f` with a transaction, which `f` commits or aborts.
     ///
-    /// Dropped, it aborts the transaction.
+    /// Dropping the future aborts the transaction.
     ///
     /// # Errors
-    /// That of `f`, after an abort. [`Error::TransactionOpen`], also after an abort, when `f` succeeds
-    /// without having ended it.
+    /// The error of `f`, after an abort; [`Error::TransactionOpen`] if `f` succeeds without a
+    /// commit or an abort, after an abort.
     ///
     /// ```no_run
     /// # async fn example(branch: datakit_client::db::Branch) -> datakit_client::db::Result<()> {
@@ -94,61 +92,61 @@ impl Branch {
         f: impl AsyncFnOnce(&Transaction) -> std::result::Result<T, E>,
     ) -> std::result::Result<T, E> {
         let transaction = self.transaction().await?;
-        let done = f(&transaction).await;
-        let unfinished = !transaction.closed();
+        let result = f(&transaction).await;
+        let still_open = !transaction.closed();
         transaction.abort().await;
-        if unfinished && done.is_ok() {
+        if still_open && result.is_ok() {
             return Err(Error::TransactionOpen.into());
         }
-        done
+        result
     }
 
-    /// Follows where the branch is: at once where it is now, and then each time that it is
-    /// elsewhere; `None` without commits. Moves that come while nobody reads are skipped but for
-    /// the last.
+    /// Follows the head: returns the current head at once, and then each new one. `None` is a
+    /// branch without commits. Intermediate heads are skipped while the watch is not read.
     ///
     /// # Errors
-    /// Those of the connection.
+    /// [`Error::NotFound`] if the branch was removed; [`Error::Client`].
     pub async fn watch_head(&self) -> Result<Watch<Option<Commit>>> {
-        Watch::open(&self.at.to("head.live"), |client, line| {
-            Box::pin(async move { head(&client, &line) })
-        })
-        .await
+        self.watch_commits("head.live").await
     }
 
-    /// Follows every move of the branch from now on, in order and without gaps; `None` is its
-    /// removal. The server ends the stream of a reader that is too slow. The original server does
-    /// not keep to this: it skips moves as [`Branch::watch_head`] does.
+    /// Follows every move of the branch from now on, in order and without gaps. `None` is the
+    /// removal of the branch. The server ends the stream of a client that reads too slowly. The
+    /// original server skips moves, like [`Branch::watch_head`].
     ///
     /// # Errors
-    /// Those of the connection.
+    /// [`Error::NotFound`] if the branch was removed; [`Error::Client`].
     pub async fn reflog(&self) -> Result<Watch<Option<Commit>>> {
-        Watch::open(&self.at.to("reflog"), |client, line| {
-            Box::pin(async move { head(&client, &line) })
+        self.watch_commits("reflog").await
+    }
+
+    async fn watch_commits(&self, file: &str) -> Result<Watch<Option<Commit>>> {
+        Watch::open(&self.dir.join(file), |client, line| {
+            Box::pin(async move { parse_head(&client, &line) })
         })
         .await
     }
 
-    /// Follows what is at a path of the branch: at once what is there now, and then each time that
-    /// it is something else; `None` for nothing. Changes that come while nobody reads are skipped
-    /// but for the last.
+    /// Follows the value at a path of the branch: returns the current value at once, and then each
+    /// new one. `None` means that nothing exists at the path. Intermediate values are skipped while
+    /// the watch is not read.
     ///
     /// # Errors
-    /// Those of the connection.
+    /// [`Error::NotFound`] if the branch was removed; [`Error::Client`].
     pub async fn watch_path(&self, path: &Path) -> Result<Watch<Option<PathValue>>> {
         let nodes = path.names().map(|name| [name.as_bytes(), b".node"].concat());
-        let live = self.at.to("watch").below(nodes).to("tree.live");
+        let live = self.dir.join("watch").join_all(nodes).join("tree.live");
         Watch::open(&live, |client, line| {
             Box::pin(async move { PathValue::read(&client, &line).await })
         })
         .await
     }
 
-    /// Waits until the head is as `f` wants it: it is called with the head, at once and each time
-    /// that it is another one, and breaks with the result. Dropping the future ends the wait.
+    /// Calls `f` with the current head and with each new one until it breaks with a result.
+    /// Dropping the future ends the wait.
     ///
     /// # Errors
-    /// That of `f`; [`Error::StreamEnded`] when the server ends the stream.
+    /// The error of `f`; [`Error::StreamEnded`] if the server ends the stream.
     pub async fn wait_for_head<T>(
         &self,
         f: impl AsyncFnMut(Option<Commit>) -> Result<ControlFlow<T>>,
@@ -156,10 +154,11 @@ impl Branch {
         wait(self.watch_head().await?, f).await
     }
 
-    /// Waits until what is at a path is as `f` wants it, see [`Branch::wait_for_head`].
+    /// Calls `f` with the current value at a path and with each new one until it breaks with a
+    /// result. Dropping the future ends the wait.
     ///
     /// # Errors
-    /// Those of [`Branch::wait_for_head`].
+    /// The error of `f`; [`Error::StreamEnded`] if the server ends the stream.
     pub async fn wait_for_path<T>(
         &self,
         path: &Path,
@@ -177,18 +176,18 @@ where
     V: Send + 'static,
 {
     while let Some(value) = watch.next().await {
-        if let ControlFlow::Break(done) = f(value?).await? {
-            return Ok(done);
+        if let ControlFlow::Break(result) = f(value?).await? {
+            return Ok(result);
         }
     }
     Err(Error::StreamEnded)
 }
 
-/// A line with a hash, or an empty one.
-fn head(client: &Client, line: &str) -> Result<Option<Commit>> {
+/// Parses a line with a hash, or an empty line.
+fn parse_head(client: &Client, line: &str) -> Result<Option<Commit>> {
     match line.trim() {
         "" => Ok(None),
-        text => Ok(Some(Commit::new(client, hash(text)?))),
+        text => Ok(Some(Commit::new(client, parse_id(text)?))),
     }
 }
 

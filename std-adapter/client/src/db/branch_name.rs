@@ -3,8 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-/// The longest component in bytes. A component is a file name, and so is the component with `.lock`
-/// appended.
+/// The longest component, in bytes. The component with `.lock` appended must be a file name.
 const COMPONENT_MAX: usize = 250;
 
 /// The name of a branch that Git accepts, without `refs/heads/`. It may contain slashes.
@@ -12,15 +11,22 @@ const COMPONENT_MAX: usize = 250;
 pub struct BranchName(Arc<[u8]>);
 
 /// The error of a name that Git refuses for a branch.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("invalid branch name {name:?}: {reason}")]
+#[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct InvalidBranchName {
-    /// The name that was given.
+    /// The name.
     pub name: String,
     /// The rule that it breaks.
     pub reason: String,
 }
+
+impl fmt::Display for InvalidBranchName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "invalid branch name {:?}: {}", self.name, self.reason)
+    }
+}
+
+impl std::error::Error for InvalidBranchName {}
 
 impl BranchName {
     /// Checks a name by the rules of `git check-ref-format --branch`.
@@ -50,8 +56,8 @@ impl BranchName {
         [b"refs/heads/", self.as_bytes()].concat()
     }
 
-    /// Returns the name of the directory that stands for this branch: a slash, which no kernel lets
-    /// through in a file name, is `%2F`, and a percent sign is `%25`.
+    /// Returns the name of the directory that represents this branch. File names have no slashes, so
+    /// a slash becomes `%2F` and a percent sign becomes `%25`.
     #[must_use]
     pub fn to_file_name(&self) -> Arc<[u8]> {
         if !self.0.iter().any(|byte| matches!(byte, b'/' | b'%')) {
@@ -68,7 +74,7 @@ impl BranchName {
         escaped.into()
     }
 
-    /// Checks the name of a directory that stands for a branch. A slash may be there as it is.
+    /// Checks the name of a directory that represents a branch. A slash may be unescaped.
     ///
     /// # Errors
     /// [`InvalidBranchName`] with the rule that the branch name breaks.
@@ -77,7 +83,7 @@ impl BranchName {
     }
 }
 
-/// Undoes the escapes of a file name, whether or not Git accepts the result.
+/// Resolves the escapes of a file name. Git may refuse the result.
 pub(super) fn unescape(name: &[u8]) -> Vec<u8> {
     let mut rest = name;
     let mut plain = Vec::with_capacity(name.len());
@@ -93,7 +99,7 @@ pub(super) fn unescape(name: &[u8]) -> Vec<u8> {
     plain
 }
 
-/// The rules of gitcheckref-format(1), and those of `git branch`.
+/// Returns the first rule of git-check-ref-format(1) or `git branch` that the name breaks.
 fn broken_rule(name: &[u8]) -> Option<String> {
     let broken = |rule: &str| Some(rule.to_owned());
     if name.is_empty() {
@@ -145,7 +151,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn d12_names_that_git_refuses_are_refused() {
+    fn d12_refuses_names_that_git_refuses() {
         for good in ["master", "a/b", "v1.0_x-y", "\u{e4}", "@", "a@b", "a.lock.b"] {
             BranchName::new(good).unwrap();
         }
@@ -159,7 +165,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_name_is_escaped_and_read_back() {
+    fn file_names_round_trip() {
         for (plain, escaped) in
             [("a/b", "a%2Fb"), ("100%", "100%25"), ("%2F", "%252F"), ("master", "master")]
         {

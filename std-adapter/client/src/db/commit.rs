@@ -1,46 +1,46 @@
-//! Commits, and what changed between two.
+//! Commits, and the changes between two of them.
 
 use std::fmt::{self, Debug, Display};
 
-use super::at::At;
 use super::error::{Error, Result};
-use super::history::History;
+use super::id::Id;
+use super::json::{JsonValue, parse_object};
 use super::path::Path;
+use super::remote_path::RemotePath;
 use super::tree::Tree;
-use crate::db::Id;
-use crate::{Client, OpenMode};
+use crate::Client;
 
-/// A commit. It never changes, so a handle costs no request.
+/// A commit. Commits never change, so creating a handle takes no request.
 #[derive(Clone)]
 pub struct Commit {
     client: Client,
     id: Id,
 }
 
-/// All that a commit says.
+/// The fields of a commit.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Details {
-    /// Its hash.
+    /// The hash.
     pub id: Id,
-    /// The commits that it was made from, in its order.
+    /// The parents in their order.
     pub parents: Vec<Commit>,
-    /// `NAME <EMAIL>`; empty from the original server, which does not tell.
+    /// `NAME <EMAIL>`; empty with the original server, which does not send it.
     pub author: String,
-    /// When it was made, as RFC 3339 has it; empty from the original server.
+    /// The time of the commit in the format of RFC 3339; empty with the original server.
     pub date: String,
-    /// The message, verbatim.
+    /// The message, unchanged.
     pub message: String,
 }
 
-/// What happened to a file from one tree to another. Directories have no changes of their own.
+/// A change of a file between two trees. Directories have no changes of their own.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Change {
     /// The file is new.
     Added(Path),
     /// The file is gone.
     Removed(Path),
-    /// Its content or its mode is another one.
+    /// The content or the mode of the file differs.
     Updated(Path),
 }
 
@@ -49,119 +49,112 @@ impl Commit {
         Commit { client: client.clone(), id }
     }
 
-    /// Its hash.
+    pub(super) fn client(&self) -> &Client {
+        &self.client
+    }
+
+    /// Returns the hash.
     #[must_use]
     pub fn id(&self) -> Id {
         self.id
     }
 
-    fn at(&self) -> At {
-        At::root(&self.client).below(["snapshots", &self.id.to_string()])
+    pub(super) fn remote_path(&self) -> RemotePath {
+        RemotePath::root(&self.client).join_all(["snapshots", &self.id.to_string()])
     }
 
-    /// Its files.
+    /// Returns the tree of the commit.
     #[must_use]
     pub fn tree(&self) -> Tree {
-        Tree::new(self.at().to("ro"))
+        Tree::new(self.remote_path().join("ro"))
     }
 
-    /// Its message. Bytes that are not UTF-8 are U+FFFD in it.
+    /// Reads the message. U+FFFD replaces bytes that are not UTF-8.
     ///
     /// # Errors
-    /// [`Error::NotFound`] for a commit that is no longer there, here and below.
+    /// [`Error::NotFound`] if the commit no longer exists.
     pub async fn message(&self) -> Result<String> {
-        self.at().to("msg").read_text().await
+        self.remote_path().join("msg").read_text().await
     }
 
-    /// The commits that it was made from, in its order. The original server sorts them.
+    /// Reads the parents in their order. The original server sorts them.
     ///
     /// # Errors
-    /// Those of [`Commit::message`].
+    /// [`Error::NotFound`] if the commit no longer exists.
     pub async fn parents(&self) -> Result<Vec<Commit>> {
-        commits(&self.client, &self.at().to("parents").read_text().await?)
+        parse_commits(&self.client, &self.remote_path().join("parents").read_text().await?)
     }
 
-    /// What changed from `old` to this commit, in the server's order: by path.
+    /// Reads the changes from `old` to this commit, sorted by path.
     ///
     /// # Errors
-    /// Those of [`Commit::message`].
+    /// [`Error::NotFound`] if one of the commits no longer exists.
     pub async fn diff(&self, old: &Commit) -> Result<Vec<Change>> {
-        changes(&self.at().below(["diff", &old.id.to_string()]).read().await?)
+        let path = self.remote_path().join_all(["diff", &old.id.to_string()]);
+        parse_changes(&path.read().await?)
     }
 
-    /// It and all that it came from, as `git log` has them, in one stream; `None` from a server
-    /// that has no such file.
+    /// Reads all fields from one file in JSON. The file of the original server lacks most fields,
+    /// so this takes a few requests there.
     ///
     /// # Errors
-    /// Those of [`Commit::message`].
-    pub async fn history(&self) -> Result<Option<History>> {
-        match self.at().to("log").walk().await {
-            Ok(node) => Ok(Some(History::new(&self.client, node.open(OpenMode::READ).await?))),
-            Err(Error::NotFound) => {
-                // The commit is not there, or the file is not.
-                self.at().walk().await?;
-                Ok(None)
-            }
-            Err(error) => Err(error),
-        }
-    }
-
-    /// All that it says, with one request for a file of JSON. From the original server, whose file
-    /// says less, in a few requests.
-    ///
-    /// # Errors
-    /// Those of [`Commit::message`].
+    /// [`Error::NotFound`] if the commit no longer exists.
     pub async fn details(&self) -> Result<Details> {
-        let json = At::root(&self.client).below(["commits", &self.id.to_string()]).read().await?;
-        if let Some(details) = self.parse(&json) {
+        let path = RemotePath::root(&self.client).join_all(["commits", &self.id.to_string()]);
+        let json = String::from_utf8(path.read().await?).ok();
+        if let Some(details) = json.and_then(|json| self.parse_details(&json)) {
             return Ok(details);
         }
         let parents = self.parents().await?;
         let mut message = self.message().await?;
-        // Only the original server has no details, and its `msg` has a newline behind the message.
+        // The original server appends a newline.
         if message.ends_with('\n') {
             message.pop();
         }
         Ok(Details { id: self.id, parents, author: String::new(), date: String::new(), message })
     }
 
-    fn parse(&self, json: &[u8]) -> Option<Details> {
-        let json: serde_json::Value = serde_json::from_slice(json).ok()?;
-        let text = |name: &str| Some(json.get(name)?.as_str()?.to_owned());
-        let parents = json.get("parents")?.as_array()?.iter().map(|id| hash(id.as_str()?).ok());
-        let parents = parents.map(|id| Some(Commit::new(&self.client, id?)));
+    fn parse_details(&self, json: &str) -> Option<Details> {
+        let mut members = parse_object(json)?;
+        let mut text = |name| match members.remove(name)? {
+            JsonValue::Text(text) => Some(text),
+            JsonValue::Array(_) => None,
+        };
+        let (author, date, message) = (text("author")?, text("date")?, text("message")?);
+        let JsonValue::Array(parents) = members.remove("parents")? else { return None };
+        let parents = parents.iter().map(|id| Some(Commit::new(&self.client, parse_id(id).ok()?)));
         Some(Details {
             id: self.id,
             parents: parents.collect::<Option<_>>()?,
-            author: text("author")?,
-            date: text("date")?,
-            message: text("message")?,
+            author,
+            date,
+            message,
         })
     }
 }
 
-/// The commits of a text with one hash a line.
-pub(super) fn commits(client: &Client, text: &str) -> Result<Vec<Commit>> {
+/// Parses a text with one hash per line.
+pub(super) fn parse_commits(client: &Client, text: &str) -> Result<Vec<Commit>> {
     let lines = text.lines().filter(|line| !line.trim().is_empty());
-    lines.map(|line| Ok(Commit::new(client, hash(line)?))).collect()
+    lines.map(|line| Ok(Commit::new(client, parse_id(line)?))).collect()
 }
 
-/// A hash that the server sent.
-pub(super) fn hash(text: &str) -> Result<Id> {
+/// Parses a hash that the server sent.
+pub(super) fn parse_id(text: &str) -> Result<Id> {
     Id::parse(text.as_bytes()).map_err(Error::unreadable)
 }
 
-/// The lines `+ PATH`, `- PATH` and `* PATH`.
-pub(super) fn changes(text: &[u8]) -> Result<Vec<Change>> {
+/// Parses lines of the form `+ PATH`, `- PATH` and `* PATH`.
+pub(super) fn parse_changes(text: &[u8]) -> Result<Vec<Change>> {
     let lines = text.split(|byte| *byte == b'\n').filter(|line| !line.is_empty());
     lines
         .map(|line| {
-            change(line).ok_or_else(|| Error::unreadable("a line of a diff that cannot be read"))
+            parse_change(line).ok_or_else(|| Error::unreadable("a line of the diff is invalid"))
         })
         .collect()
 }
 
-fn change(line: &[u8]) -> Option<Change> {
+fn parse_change(line: &[u8]) -> Option<Change> {
     let (sign, path) = line.split_at_checked(2)?;
     let path = Path::parse(path).ok()?;
     match sign {
@@ -173,7 +166,7 @@ fn change(line: &[u8]) -> Option<Change> {
 }
 
 impl Change {
-    /// The file.
+    /// Returns the path of the file.
     #[must_use]
     pub fn path(&self) -> &Path {
         match self {
@@ -182,7 +175,7 @@ impl Change {
     }
 }
 
-/// `+ PATH`, `- PATH` or `* PATH`.
+/// Writes `+ PATH`, `- PATH` or `* PATH`.
 impl Display for Change {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let sign = match self {
@@ -194,7 +187,7 @@ impl Display for Change {
     }
 }
 
-/// Handles of the same commit are equal, whatever connection they are of.
+/// Handles of the same commit are equal, even on different connections.
 impl PartialEq for Commit {
     fn eq(&self, other: &Commit) -> bool {
         self.id == other.id
@@ -214,14 +207,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_diff_is_read_and_shown() {
+    fn a_diff_round_trips() {
         let text = "+ foo\n- src/old name\n* file\n";
-        let read = changes(text.as_bytes()).unwrap();
-        assert_eq!(read.iter().map(|change| format!("{change}\n")).collect::<String>(), text);
-        assert_eq!(read.first(), Some(&Change::Added("foo".parse().unwrap())));
-        assert!(changes(b"").unwrap().is_empty());
-        assert!(
-            changes(b"? x\n").is_err() && changes(b"+ /x\n").is_err() && changes(b"+").is_err()
-        );
+        let changes = parse_changes(text.as_bytes()).unwrap();
+        assert_eq!(changes.iter().map(|change| format!("{change}\n")).collect::<String>(), text);
+        assert_eq!(changes.first(), Some(&Change::Added("foo".parse().unwrap())));
+        assert!(parse_changes(b"").unwrap().is_empty());
+        for invalid in ["? x\n", "+ /x\n", "+"] {
+            assert!(parse_changes(invalid.as_bytes()).is_err(), "{invalid}");
+        }
     }
 }

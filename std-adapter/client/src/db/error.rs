@@ -1,72 +1,112 @@
-//! What a client of the database is told when something cannot be done.
+//! The errors of the client of the database.
 
-use thiserror::Error as ThisError;
+use std::error::Error as StdError;
+use std::fmt::{self, Display};
 
-/// The result of every call about the database.
+use super::branch_name::InvalidBranchName;
+use super::id::InvalidId;
+
+/// The result of calls to the database.
 pub type Result<T> = std::result::Result<T, Error>;
 
-/// Why a call failed. Those that the server sends are found by the number of the error, and by the
-/// text where the number says less or the server sends none.
-#[derive(Debug, Clone, PartialEq, Eq, ThisError)]
+/// The error of a call to the database. The client recognizes the server's errors by their number,
+/// and by their text where the number is ambiguous or missing.
+#[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Error {
     /// The name is taken.
-    #[error("Already exists")]
     Exists,
-    /// There is no such entry, branch or commit.
-    #[error("No such file or directory")]
+    /// There is no such file, branch or commit.
     NotFound,
-    /// A directory where something else was needed.
-    #[error("Is a directory")]
+    /// The path is a directory.
     IsDirectory,
-    /// Something else where a directory was needed.
-    #[error("Not a directory")]
+    /// The path, or a name before its last one, is not a directory.
     NotDirectory,
-    /// A directory or a symbolic link where a file was needed.
-    #[error("Not a file")]
+    /// The path is a directory or a symbolic link, not a file.
     NotFile,
-    /// Something else where a symbolic link was needed.
-    #[error("Not a symlink")]
+    /// The path is not a symbolic link.
     NotSymlink,
-    /// The branch and the transaction changed the same, as the text says. The transaction is still
-    /// open.
-    #[error("Merge conflict: {0}")]
+    /// The branch and the transaction changed the same file; the text names it. The transaction is
+    /// still open.
     Conflict(String),
     /// A merge left conflicts that are not resolved yet. The transaction is still open.
-    #[error("conflicts file is not empty")]
     OpenConflicts,
-    /// The head of the branch is no ancestor of the commit.
-    #[error("not-fast-forward")]
+    /// The head of the branch is not an ancestor of the commit.
     NotFastForward,
-    /// The text is no hash of a commit.
-    #[error("{0}")]
-    InvalidHash(String),
+    /// The text is not the hash of a commit.
+    InvalidHash(InvalidId),
     /// Git refuses the name for a branch.
-    #[error("{0}")]
-    InvalidBranch(String),
-    /// The text is no path, see [`Path`](super::Path), or the operation needs another path than the
-    /// root.
-    #[error("{0:?} is no path: names with a slash between each two")]
-    InvalidPath(String),
-    /// The transaction has ended, by a commit or an abort.
-    #[error("the transaction has ended")]
+    InvalidBranch(InvalidBranchName),
+    /// The text is not a [`Path`](super::Path), or the operation does not accept the root.
+    InvalidPath {
+        /// The text.
+        path: String,
+        /// The rule that it breaks.
+        reason: &'static str,
+    },
+    /// The transaction has ended by a commit or an abort.
     TransactionEnded,
-    /// The closure of [`Branch::with_transaction`](super::Branch::with_transaction) succeeded
+    /// The closure of [`Branch::with_transaction`](super::Branch::with_transaction) returned
     /// without a commit or an abort.
-    #[error("the transaction was neither committed nor aborted")]
     TransactionOpen,
-    /// A stream ended: the server has ended it, or was not read for too long.
-    #[error("the stream has ended")]
+    /// The server ended the stream, for example because it was not read for too long.
     StreamEnded,
-    /// Anything else.
-    #[error(transparent)]
+    /// Any other error of the client or the server.
     Client(crate::Error),
+}
+
+impl Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Error::Exists => f.write_str("Already exists"),
+            Error::NotFound => f.write_str("No such file or directory"),
+            Error::IsDirectory => f.write_str("Is a directory"),
+            Error::NotDirectory => f.write_str("Not a directory"),
+            Error::NotFile => f.write_str("Not a file"),
+            Error::NotSymlink => f.write_str("Not a symlink"),
+            Error::Conflict(reason) => write!(f, "Merge conflict: {reason}"),
+            Error::OpenConflicts => f.write_str("conflicts file is not empty"),
+            Error::NotFastForward => f.write_str("not-fast-forward"),
+            Error::InvalidHash(invalid) => invalid.fmt(f),
+            Error::InvalidBranch(invalid) => invalid.fmt(f),
+            Error::InvalidPath { path, reason } => write!(f, "`{path}`: {reason}"),
+            Error::TransactionEnded => f.write_str("the transaction has ended"),
+            Error::TransactionOpen => {
+                f.write_str("the transaction was neither committed nor aborted")
+            }
+            Error::StreamEnded => f.write_str("the server ended the stream"),
+            Error::Client(error) => error.fmt(f),
+        }
+    }
+}
+
+impl StdError for Error {
+    fn source(&self) -> Option<&(dyn StdError + 'static)> {
+        match self {
+            Error::InvalidHash(invalid) => Some(invalid),
+            Error::InvalidBranch(invalid) => Some(invalid),
+            Error::Client(error) => Some(error),
+            _ => None,
+        }
+    }
+}
+
+impl From<InvalidId> for Error {
+    fn from(invalid: InvalidId) -> Error {
+        Error::InvalidHash(invalid)
+    }
+}
+
+impl From<InvalidBranchName> for Error {
+    fn from(invalid: InvalidBranchName) -> Error {
+        Error::InvalidBranch(invalid)
+    }
 }
 
 impl From<crate::Error> for Error {
     fn from(error: crate::Error) -> Error {
         let crate::Error::Server { errno, text } = &error else { return Error::Client(error) };
-        let known = of_text(text).or(match errno {
+        let known = from_text(text).or(match errno {
             2 => Some(Error::NotFound),
             17 => Some(Error::Exists),
             20 => Some(Error::NotDirectory),
@@ -77,38 +117,48 @@ impl From<crate::Error> for Error {
     }
 }
 
-/// Errors that share a number with others, or have none.
-fn of_text(text: &str) -> Option<Error> {
-    if let Some(why) = text.strip_prefix("Merge conflict: ") {
-        return Some(Error::Conflict(why.to_owned()));
+/// Recognizes the errors that share a number with others or have none.
+fn from_text(text: &str) -> Option<Error> {
+    if let Some(reason) = text.strip_prefix("Merge conflict: ") {
+        return Some(Error::Conflict(reason.to_owned()));
+    }
+    if let Some(invalid) = text.strip_prefix("invalid-hash ") {
+        let (text, reason) = quoted(invalid)?;
+        return Some(InvalidId { text, reason }.into());
+    }
+    if let Some(invalid) = text.strip_prefix("invalid branch name ") {
+        let (name, reason) = quoted(invalid)?;
+        return Some(InvalidBranchName { name, reason }.into());
     }
     match text {
         "conflicts file is not empty" => Some(Error::OpenConflicts),
         "not-fast-forward" => Some(Error::NotFastForward),
-        // Of a file that something was to be made in.
+        // The server reports the creation of a file below a file like this.
         _ if text.ends_with(" is not a directory") => Some(Error::NotDirectory),
-        _ if text.starts_with("invalid-hash ") => Some(Error::InvalidHash(text.to_owned())),
-        _ if text.starts_with("invalid branch name ") => {
-            Some(Error::InvalidBranch(text.to_owned()))
-        }
         _ => None,
     }
 }
 
+/// Splits `"TEXT": REASON`. Resolves the escapes of quotes and backslashes only.
+fn quoted(text: &str) -> Option<(String, String)> {
+    let (text, reason) = text.strip_prefix('"')?.split_once("\": ")?;
+    Some((text.replace("\\\"", "\"").replace("\\\\", "\\"), reason.to_owned()))
+}
+
 impl Error {
-    /// The server does not know this word of a command: an older one.
+    /// Returns true if the server is too old for the word of a command.
     pub(super) fn is_unknown_command(&self) -> bool {
         matches!(self, Error::Client(crate::Error::Server { text, .. }) if text.starts_with("Unknown command "))
     }
 
-    /// Nothing is there, or nothing can be since the path leads through a file.
+    /// Returns true if nothing exists at the path, or if the path leads through a file.
     pub(super) fn is_absent(&self) -> bool {
         matches!(self, Error::NotFound | Error::NotDirectory)
     }
 
-    /// What cannot be read although the server sent it.
-    pub(super) fn unreadable(what: impl std::fmt::Display) -> Error {
-        Error::Client(crate::Error::protocol(what))
+    /// Returns the error of a text that the server sent and that cannot be parsed.
+    pub(super) fn unreadable(reason: impl Display) -> Error {
+        Error::Client(crate::Error::invalid_reply(reason.to_string()))
     }
 }
 
@@ -116,12 +166,12 @@ impl Error {
 mod tests {
     use super::*;
 
-    fn error(errno: u32, text: &str) -> Error {
-        crate::Error::reply(errno, text.to_owned()).into()
+    fn from_reply(errno: u32, text: &str) -> Error {
+        crate::Error::from_reply(errno, text.to_owned()).into()
     }
 
     #[test]
-    fn errors_of_both_servers_are_recognised() {
+    fn errors_of_both_servers_are_recognized() {
         for (errno, text, known) in [
             (0, "No such file or directory", Error::NotFound),
             (0, "Already exists", Error::Exists),
@@ -136,10 +186,15 @@ mod tests {
             (16, "conflicts file is not empty", Error::OpenConflicts),
             (0, "Merge conflict: x: changed", Error::Conflict("x: changed".to_owned())),
         ] {
-            assert_eq!(error(errno, text), known, "{errno} {text}");
+            assert_eq!(from_reply(errno, text), known, "{errno} {text}");
         }
-        assert!(matches!(error(22, "invalid-hash \"x\": short"), Error::InvalidHash(_)));
-        assert!(matches!(error(16, "Device or resource busy"), Error::Client(_)));
-        assert!(error(0, "Unknown command \"x\"").is_unknown_command());
+        for text in ["invalid-hash \"x\\\"y\": short", "invalid branch name \"a b\": it has a ' '"]
+        {
+            let error = from_reply(22, text);
+            assert!(error.source().is_some(), "{error:?}");
+            assert_eq!(error.to_string(), text);
+        }
+        assert!(matches!(from_reply(16, "Device or resource busy"), Error::Client(_)));
+        assert!(from_reply(0, "Unknown command \"x\"").is_unknown_command());
     }
 }

@@ -1,7 +1,7 @@
-//! Escapes in the lines of a log: a text of several lines becomes one.
+//! Escapes that turn a text of several lines into one line of a log.
 
-/// Appends `text` to `to` as part of one line: a backslash becomes `\\`, a newline `\n`, a tab `\t`
-/// and any other control character `\xHH`. All other bytes stay.
+/// Appends `text` to `to` without line breaks: a backslash becomes `\\`, a newline `\n`, a tab `\t`
+/// and any other control character `\xHH`. Other bytes do not change.
 pub fn escape(text: &[u8], to: &mut Vec<u8>) {
     for byte in text {
         match byte {
@@ -14,7 +14,7 @@ pub fn escape(text: &[u8], to: &mut Vec<u8>) {
     }
 }
 
-/// Undoes [`escape`]. Sequences that `escape` does not write stay as they are.
+/// Reverses [`escape`]. Sequences that `escape` does not produce do not change.
 #[must_use]
 pub fn unescape(text: &[u8]) -> Vec<u8> {
     let (mut plain, mut rest) = (Vec::with_capacity(text.len()), text);

@@ -1,78 +1,104 @@
-//! The history of a commit, line by line.
+//! The history of a commit, read line by line.
 
-use super::commit::{Commit, Details, hash};
+use std::fmt::{self, Debug};
+
+use super::commit::{Commit, Details, parse_id};
 use super::error::{Error, Result};
 use super::escape::unescape;
-use crate::{Client, File};
+use crate::{Client, File, OpenMode};
 
-/// A commit and all that it came from, the newest first, read as far as it is asked for.
+/// A commit and its ancestors, the newest first, read as far as they are asked for.
 pub struct History {
     client: Client,
     file: File,
-    /// What was read and not asked for yet, from `place` on.
+    /// Text that was read. The next line begins at `line_start`.
     text: Vec<u8>,
-    place: usize,
+    line_start: usize,
     offset: u64,
 }
 
-/// The longest line, in bytes: a message.
-const LONGEST: usize = 64 << 20;
+/// The longest line, in bytes.
+const MAX_LINE: usize = 64 << 20;
 
-impl History {
-    pub(super) fn new(client: &Client, file: File) -> History {
-        History { client: client.clone(), file, text: Vec::new(), place: 0, offset: 0 }
-    }
-
-    /// The next commit; `None` at the end.
+impl Commit {
+    /// Reads this commit and its ancestors in the order of `git log`, as one stream. Returns `None`
+    /// if the server has no such file.
     ///
     /// # Errors
-    /// Where a commit is missing, after those that are there.
+    /// [`Error::NotFound`] if the commit no longer exists.
+    pub async fn history(&self) -> Result<Option<History>> {
+        match self.remote_path().join("log").walk().await {
+            Ok(fid) => {
+                let (client, file) = (self.client().clone(), fid.open(OpenMode::READ).await?);
+                Ok(Some(History { client, file, text: Vec::new(), line_start: 0, offset: 0 }))
+            }
+            Err(Error::NotFound) => {
+                // Either the commit or only the file is missing.
+                self.remote_path().walk().await?;
+                Ok(None)
+            }
+            Err(error) => Err(error),
+        }
+    }
+}
+
+impl History {
+    /// Returns the next commit; `None` at the end.
+    ///
+    /// # Errors
+    /// [`Error::Client`] where a commit is missing, after the commits before it.
     pub async fn next(&mut self) -> Result<Option<Details>> {
-        let mut searched = self.place;
+        let mut searched = self.line_start;
         loop {
             let rest = self.text.get(searched..).unwrap_or_default();
             if let Some(end) = rest.iter().position(|byte| *byte == b'\n') {
                 let end = searched.saturating_add(end);
-                let line = self.text.get(self.place..end).unwrap_or_default();
-                let details = self.parse(line)?;
-                self.place = end.saturating_add(1);
+                let line = self.text.get(self.line_start..end).unwrap_or_default();
+                let details = self.parse_line(line)?;
+                self.line_start = end.saturating_add(1);
                 return Ok(Some(details));
             }
-            self.text.drain(..self.place);
-            self.place = 0;
+            self.text.drain(..self.line_start);
+            self.line_start = 0;
             searched = self.text.len();
-            if searched > LONGEST {
-                return Err(Error::unreadable("a line of a log without an end"));
+            if searched > MAX_LINE {
+                return Err(Error::unreadable("a line of the log does not end"));
             }
             let mut piece = vec![0; self.file.unit()];
             let count = self.file.read_at(self.offset, &mut piece).await?;
+            if count == 0 && self.text.is_empty() {
+                return Ok(None);
+            }
             if count == 0 {
-                return if self.text.is_empty() {
-                    Ok(None)
-                } else {
-                    Err(Error::unreadable("a log that is cut off"))
-                };
+                return Err(Error::unreadable("the log ends within a line"));
             }
             self.offset = self.offset.saturating_add(count as u64);
             self.text.extend_from_slice(piece.get(..count).unwrap_or_default());
         }
     }
 
-    fn parse(&self, line: &[u8]) -> Result<Details> {
-        let mut fields = line.splitn(5, |byte| *byte == b'\t');
+    fn parse_line(&self, line: &[u8]) -> Result<Details> {
+        let mut fields = line
+            .splitn(5, |byte| *byte == b'\t')
+            .map(|field| String::from_utf8_lossy(&unescape(field)).into_owned());
         let mut field = || {
-            fields.next().ok_or_else(|| Error::unreadable("a line of a log with too few fields"))
+            fields.next().ok_or_else(|| Error::unreadable("a line of the log has too few fields"))
         };
-        let text = |bytes: &[u8]| String::from_utf8_lossy(&unescape(bytes)).into_owned();
-        let id = hash(&text(field()?))?;
-        let parents = text(field()?);
+        let id = parse_id(&field()?)?;
+        let parents = field()?;
         let parents = parents
             .split_ascii_whitespace()
-            .map(|parent| Ok(Commit::new(&self.client, hash(parent)?)));
+            .map(|parent| Ok(Commit::new(&self.client, parse_id(parent)?)));
         let parents = parents.collect::<Result<_>>()?;
-        let (date, author, message) = (text(field()?), text(field()?), text(field()?));
-        // As in the other file about a commit.
+        let (date, author, message) = (field()?, field()?, field()?);
+        // The format of the dates in `Commit::details`.
         let date = date.strip_suffix('Z').map(|utc| format!("{utc}+00:00")).unwrap_or(date);
         Ok(Details { id, parents, author, date, message })
+    }
+}
+
+impl Debug for History {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("History").field("offset", &self.offset).finish_non_exhaustive()
     }
 }

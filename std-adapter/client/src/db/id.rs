@@ -1,22 +1,29 @@
-//! Names of objects: the hash of their content.
+//! Object ids: the hash of the content.
 
 use std::fmt;
 use std::str::FromStr;
 
-/// The name of a Git object: a SHA-1 hash, written as 40 lower-case hex digits.
+/// The id of a Git object: a SHA-1 hash, written as 40 lower-case hex digits.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Id([u8; 20]);
 
 /// The error of a text that is not an [`Id`].
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("invalid-hash {text:?}: {reason}")]
+#[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct InvalidId {
-    /// The text that was given.
+    /// The text.
     pub text: String,
-    /// What is wrong with it.
+    /// The reason why it is not an id.
     pub reason: String,
 }
+
+impl fmt::Display for InvalidId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "invalid-hash {:?}: {}", self.text, self.reason)
+    }
+}
+
+impl std::error::Error for InvalidId {}
 
 impl Id {
     /// The tree without entries.
@@ -29,7 +36,7 @@ impl Id {
         &self.0
     }
 
-    /// Makes an id from the 20 bytes of a hash.
+    /// Creates an id from the 20 bytes of a hash.
     #[must_use]
     pub fn from_bytes(hash: [u8; 20]) -> Id {
         Id(hash)
@@ -104,7 +111,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn parse_says_what_is_wrong() {
+    fn parse_errors_name_the_reason() {
         let error = Id::parse(b" hello\n").unwrap_err().to_string();
         assert_eq!(error, "invalid-hash \"hello\": a hash has 40 hex digits, not 5 characters");
         let upper = Id::EMPTY_TREE.to_string().to_uppercase();
@@ -114,7 +121,7 @@ mod tests {
     }
 
     #[test]
-    fn parse_reads_what_display_writes() {
+    fn display_and_parse_round_trip() {
         let text = "4b825dc642cb6eb9a060e54bf8d69288fbee4904";
         assert_eq!(Id::parse(format!("{text}\n").as_bytes()).unwrap(), Id::EMPTY_TREE);
         assert_eq!(Id::EMPTY_TREE.to_string(), text);

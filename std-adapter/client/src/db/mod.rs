@@ -1,4 +1,4 @@
-//! A client of the database: branches, commits, transactions and watches over 9P.
+//! A client of the Datakit database: branches, commits, transactions and watches over 9P.
 //!
 //! ```
 //! use std::ops::ControlFlow;
@@ -22,7 +22,7 @@
 //!     assert_eq!(head.tree().read_file(&"etc/app/level".parse()?).await?, b"debug");
 //!     assert_eq!(head.message().await?, "Say more");
 //!
-//!     // Whoever needs it waits for it.
+//!     // Waits until the file exists.
 //!     let level = master
 //!         .wait_for_path(&"etc/app/level".parse()?, async |value| {
 //!             Ok(value.map_or(ControlFlow::Continue(()), ControlFlow::Break))
@@ -45,16 +45,14 @@
 //! # }
 //! ```
 //!
-//! - All handles share one connection and may be used by many tasks at a time; the requests are
-//!   pipelined.
-//! - A future that is dropped flushes its request and gives its fid back. A [`Transaction`] that is
-//!   dropped is aborted, a [`Watch`] ends.
-//! - A lost connection fails everything with [`Error::Client`]; connect again and make the handles
-//!   anew.
-//! - The original server, written in OCaml, is served as well. What it does differently is said
-//!   where it matters; besides, it cannot reach or list branches with a slash in their names.
+//! - All handles share one connection. Many tasks may use them at a time; requests are pipelined.
+//! - Dropping a future flushes its request and releases its fid. Dropping a [`Transaction`] aborts
+//!   it, and dropping a [`Watch`] ends it.
+//! - After a lost connection all calls fail with [`Error::Client`]. Connect again to recover.
+//! - The client also works with the original server, which is written in OCaml. The documentation
+//!   of each method says what differs. That server cannot list or reach branches with a slash in
+//!   their names.
 
-mod at;
 mod branch;
 mod branch_name;
 mod commit;
@@ -62,85 +60,80 @@ mod error;
 mod escape;
 mod history;
 mod id;
+mod json;
 mod path;
+mod remote_path;
 #[cfg(test)]
 mod tests;
 mod transaction;
 mod tree;
 mod watch;
 
-use std::hash::{BuildHasher, Hasher, RandomState};
-
 pub use branch::Branch;
 pub use branch_name::{BranchName, InvalidBranchName};
 pub use commit::{Change, Commit, Details};
+use datakit_server::Url;
 pub use error::{Error, Result};
 pub use escape::{escape, unescape};
 pub use history::History;
 pub use id::{Id, InvalidId};
 pub use path::Path;
 use tokio::runtime::Handle;
-pub use transaction::{Merge, Transaction};
+pub use transaction::{MergeResult, Transaction};
 pub use tree::{Content, EntryKind, Stat, Tree};
 pub use watch::{PathValue, Watch};
 
-use self::at::At;
-use super::{ByteString, Client, Dialect, Options};
-use datakit_server::Url;
+use self::commit::parse_id;
+use self::remote_path::{RemotePath, unique_name};
+use super::{ByteString, Client, Options};
 
 /// A database on a server. Clones share the connection.
-#[derive(Clone)]
+#[derive(Debug, Clone)]
 pub struct Db {
     client: Client,
 }
 
 impl Db {
-    /// Connects in 9P2000.u, in which the server tells the reasons of its errors.
+    /// Connects with the default [`Options`].
     ///
     /// # Errors
-    /// Those of [`Client::connect`].
+    /// As for [`Client::connect`], in [`Error::Client`].
     pub async fn connect(url: &Url) -> Result<Db> {
-        Ok(Db::new(Client::connect(url, Db::options()).await?))
+        Ok(Db::new(Client::connect(url, Options::default()).await?))
     }
 
-    /// What to ask a server for: 9P2000.u, and the rest as usual.
-    #[must_use]
-    pub fn options() -> Options {
-        Options::default().dialect(Dialect::Unix)
-    }
-
-    /// The database of a connection that is there.
+    /// Uses an existing connection, whose root is the root of a database.
     ///
-    /// In 9P2000.L, which sends no reasons, a conflict cannot be told from other errors:
-    /// [`Error::Conflict`], [`Error::OpenConflicts`], [`Error::NotFastForward`] and
-    /// [`Error::InvalidHash`] are [`Error::Client`]. In 9P2000 there are no symbolic links to make.
+    /// Prefer 9P2000.u. 9P2000.L sends no reasons, so [`Error::Conflict`],
+    /// [`Error::OpenConflicts`], [`Error::NotFastForward`] and [`Error::InvalidHash`] become
+    /// [`Error::Client`]. 9P2000 cannot create symbolic links.
     #[must_use]
     pub fn new(client: Client) -> Db {
         Db { client }
     }
 
-    /// The connection.
+    /// Returns the connection.
     #[must_use]
     pub fn client(&self) -> &Client {
         &self.client
     }
 
-    /// Waits until the connection is closed, see [`Client::close`].
+    /// Closes the connection, see [`Client::close`].
     pub async fn close(self) {
         self.client.close().await;
     }
 
-    fn at(&self, name: &str) -> At {
-        At::root(&self.client).to(name)
+    fn root_entry(&self, name: &str) -> RemotePath {
+        RemotePath::root(&self.client).join(name)
     }
 
-    /// The names of the branches, sorted: those that have commits, and those that this connection
-    /// has asked for.
+    /// Lists the branches, sorted: those with commits, and those that this connection has created
+    /// handles for.
     ///
     /// # Errors
-    /// Those of the connection.
+    /// [`Error::Client`] if the server refuses.
     pub async fn branches(&self) -> Result<Vec<ByteString>> {
-        let names = self.at("branch").list().await?;
+        let names = self.root_entry("branch").list().await?;
         let mut names: Vec<ByteString> = names
             .iter()
             .map(|name| ByteString::from(&*branch_name::unescape(name.as_bytes())))
@@ -149,91 +142,80 @@ impl Db {
         Ok(names)
     }
 
-    /// A branch, whether it is there or not: it is there for others with its first commit.
+    /// Returns a branch, which may exist or not. The first commit creates it for other clients.
     ///
     /// # Errors
-    /// [`Error::InvalidBranch`] for a name that Git refuses.
+    /// [`Error::InvalidBranch`] if Git refuses the name.
     pub async fn branch(&self, name: impl AsRef<[u8]>) -> Result<Branch> {
-        let branch = self.named(name)?;
-        // Succeeds also for a branch that is there.
-        self.at("branch").mkdir(branch.at().name()).await?;
-        Ok(branch)
-    }
-
-    fn named(&self, name: impl AsRef<[u8]>) -> Result<Branch> {
-        let name =
-            BranchName::new(name).map_err(|error| Error::InvalidBranch(error.to_string()))?;
+        let name = BranchName::new(name)?;
+        // Succeeds for an existing branch as well.
+        self.root_entry("branch").mkdir(name.to_file_name()).await?;
         Ok(Branch::new(&self.client, name))
     }
 
     /// Removes a branch.
     ///
     /// # Errors
-    /// [`Error::NotFound`]; [`Error::InvalidBranch`].
+    /// [`Error::NotFound`] if the branch does not exist; [`Error::InvalidBranch`].
     pub async fn remove_branch(&self, name: impl AsRef<[u8]>) -> Result<()> {
-        self.named(name)?.remove().await
+        Branch::new(&self.client, BranchName::new(name)?).remove().await
     }
 
-    /// The commit of a hash.
+    /// Returns the commit with a hash.
     ///
     /// # Errors
-    /// [`Error::InvalidHash`] for another text; [`Error::NotFound`] when there is no such
+    /// [`Error::InvalidHash`] if the text is not a hash; [`Error::NotFound`] if there is no such
     /// commit.
     pub async fn commit(&self, hash: impl AsRef<[u8]>) -> Result<Commit> {
-        let id = Id::parse(hash.as_ref()).map_err(|error| Error::InvalidHash(error.to_string()))?;
-        self.at("commits").to(id.to_string()).read().await?;
+        let id = Id::parse(hash.as_ref())?;
+        self.root_entry("commits").join(id.to_string()).read().await?;
         Ok(Commit::new(&self.client, id))
     }
 
-    /// The tree of an id as it stands in `tree.live`: `D-` and the hash of a tree. Of the id of a
-    /// file, which starts with `F-`, `X-` or `L-`, the root is the file. Nothing is asked here: an
-    /// id that is none fails when the tree is read.
+    /// Returns the tree of an id in the format of `tree.live`: `D-` and the hash of a tree. For the
+    /// id of a file, which starts with `F-`, `X-` or `L-`, the root is the file. Sends no request;
+    /// an invalid id fails when the tree is read.
     #[must_use]
     pub fn tree(&self, id: impl AsRef<[u8]>) -> Tree {
-        Tree::new(self.at("trees").to(id))
+        Tree::new(self.root_entry("trees").join(id))
     }
 
-    /// Has the server fetch a branch of another repository. No branch of the database moves by it.
+    /// Lets the server fetch a branch of another repository. No branch of the database moves.
     ///
-    /// Waits for as long as the server needs. The server keeps what it fetched from being collected
-    /// only until this returns: have a branch lead to it soon.
+    /// Waits as long as the server does. The server protects the fetched commits from garbage
+    /// collection only until this returns, so let a branch point to them soon.
     ///
     /// # Errors
-    /// [`Error::Client`] with the server's reason: no such branch there, or nobody to fetch from.
+    /// [`Error::Client`] with the server's reason, for example that there is no such branch.
     pub async fn fetch(&self, url: &str, branch: &str) -> Result<Commit> {
-        let (remotes, name) = (self.at("remotes"), unique());
-        let remote = Remote(Some(remotes.to(&name)));
+        let (remotes, name) = (self.root_entry("remotes"), unique_name());
+        let dir = remotes.join(&name);
+        let guard = RemoteGuard(Some(dir.clone()));
         remotes.mkdir(&name).await?;
-        let at = remotes.to(&name);
-        at.to("url").replace(url.as_bytes()).await?;
-        at.to("fetch").command(branch).await?;
-        let head = commit::hash(&at.to("head").read_text().await?)?;
-        remote.remove().await;
+        dir.join("url").replace(url.as_bytes()).await?;
+        dir.join("fetch").command(branch).await?;
+        let head = parse_id(&dir.join("head").read_text().await?)?;
+        guard.remove().await;
         Ok(Commit::new(&self.client, head))
     }
 }
 
-/// A remote that goes with its fetch, also with one that failed or that nobody waits for any more.
-struct Remote(Option<At>);
+/// Removes the directory of a remote after its fetch, even if the fetch fails or is cancelled.
+struct RemoteGuard(Option<RemotePath>);
 
-impl Remote {
-    /// The original server keeps it.
+impl RemoteGuard {
+    /// Removes the directory. The original server refuses this and keeps it.
     async fn remove(mut self) {
-        if let Some(at) = self.0.take() {
-            let _ = at.remove().await;
+        if let Some(dir) = self.0.take() {
+            let _ = dir.remove().await;
         }
     }
 }
 
-impl Drop for Remote {
+impl Drop for RemoteGuard {
     fn drop(&mut self) {
-        if let (Some(at), Ok(runtime)) = (self.0.take(), Handle::try_current()) {
-            runtime.spawn(async move { at.remove().await });
+        if let (Some(dir), Ok(runtime)) = (self.0.take(), Handle::try_current()) {
+            runtime.spawn(async move { dir.remove().await });
         }
     }
-}
-
-/// A name that nobody else on the connection uses: 63 random bits in decimal.
-fn unique() -> String {
-    (RandomState::new().build_hasher().finish() >> 1).to_string()
 }

@@ -6,14 +6,14 @@ use std::str::FromStr;
 use super::error::{Error, Result};
 use crate::ByteString;
 
-/// A path below the root of a tree: names that are not empty, not `.`, not `..` and have no slash
-/// and no NUL in them.
+/// A path below the root of a tree. Its names are not empty, not `.` and not `..`, and contain no
+/// slash and no NUL byte.
 ///
 /// ```
 /// use datakit_client::db::Path;
 ///
 /// let path: Path = "src/main.rs".parse()?;
-/// assert_eq!(path.pop(), Some(("src".parse()?, "main.rs".into())));
+/// assert_eq!(path.split_last(), Some(("src".parse()?, "main.rs".into())));
 /// assert_eq!(path.parent().join("lib.rs")?.to_string(), "src/lib.rs");
 /// for wrong in ["", "/src", "src/", "a//b", ".", "a/../b"] {
 ///     assert!(wrong.parse::<Path>().is_err());
@@ -24,94 +24,108 @@ use crate::ByteString;
 pub struct Path(Vec<ByteString>);
 
 impl Path {
-    /// The root, which has no text: the path without names.
+    /// The root: the path without names.
     pub const ROOT: Path = Path(Vec::new());
 
-    /// The path in a text, split at the slashes.
+    /// Parses a path: names separated by single slashes.
     ///
     /// # Errors
-    /// [`Error::InvalidPath`] when one of the names is not allowed, so also for the empty text and
-    /// for slashes at either end.
+    /// [`Error::InvalidPath`] if a name is not allowed. This includes the empty text and a slash at
+    /// either end.
     pub fn parse(text: impl AsRef<[u8]>) -> Result<Path> {
         let text = text.as_ref();
         let names: Vec<&[u8]> = text.split(|byte| *byte == b'/').collect();
-        if names.iter().all(|name| allowed(name)) {
-            Ok(Path(names.into_iter().map(ByteString::from).collect()))
-        } else {
-            Err(invalid(text))
+        if names.iter().all(|name| broken_rule(name).is_none()) {
+            return Ok(Path(names.into_iter().map(ByteString::from).collect()));
         }
+        Err(invalid(
+            text,
+            match text {
+                b"" => "a path must not be empty",
+                [b'/', ..] => "the path must be relative, for example etc/hosts",
+                [.., b'/'] => "the path must not end with a slash",
+                _ => names.iter().find_map(|name| broken_rule(name)).unwrap_or_default(),
+            },
+        ))
     }
 
-    /// The path of these names; of none, the root.
+    /// Creates a path from its names. No names make the root.
     ///
     /// # Errors
-    /// [`Error::InvalidPath`] when one of the names is not allowed.
+    /// [`Error::InvalidPath`] if a name is not allowed.
     pub fn from_names<N: AsRef<[u8]>>(names: impl IntoIterator<Item = N>) -> Result<Path> {
         names.into_iter().try_fold(Path::ROOT, |path, name| path.join(name))
     }
 
-    /// The path with one more name.
+    /// Appends a name.
     ///
     /// # Errors
-    /// [`Error::InvalidPath`] when the name is not allowed.
+    /// [`Error::InvalidPath`] if the name is not allowed.
     pub fn join(mut self, name: impl AsRef<[u8]>) -> Result<Path> {
         let name = name.as_ref();
-        if !allowed(name) {
-            return Err(invalid(name));
+        if let Some(rule) = broken_rule(name) {
+            return Err(invalid(name, rule));
         }
         self.0.push(name.into());
         Ok(self)
     }
 
-    /// The path with all of another one behind it.
+    /// Appends all names of another path.
     #[must_use]
     pub fn concat(mut self, below: &Path) -> Path {
         self.0.extend_from_slice(&below.0);
         self
     }
 
-    /// The directory and the last name; `None` for the root.
+    /// Returns the directory and the last name; `None` for the root.
     #[must_use]
-    pub fn pop(&self) -> Option<(Path, ByteString)> {
+    pub fn split_last(&self) -> Option<(Path, ByteString)> {
         let (last, dir) = self.0.split_last()?;
         Some((Path(dir.to_vec()), last.clone()))
     }
 
-    /// The last name; `None` for the root.
+    /// Returns the last name; `None` for the root.
     #[must_use]
     pub fn name(&self) -> Option<&ByteString> {
         self.0.last()
     }
 
-    /// The directory that it is in; that of the root is the root.
+    /// Returns the path without its last name. The parent of the root is the root.
     #[must_use]
     pub fn parent(&self) -> Path {
-        self.pop().map_or(Path::ROOT, |(dir, _)| dir)
+        self.split_last().map_or(Path::ROOT, |(dir, _)| dir)
     }
 
-    /// The names.
+    /// Returns the names.
     pub fn names(&self) -> impl ExactSizeIterator<Item = &ByteString> {
         self.0.iter()
     }
 
-    /// Whether it is the root.
+    /// Returns true for the root.
     #[must_use]
     pub fn is_root(&self) -> bool {
         self.0.is_empty()
     }
 
-    /// The same for what the root cannot be: a file, a link, something to remove.
-    pub(super) fn split(&self) -> Result<(Path, ByteString)> {
-        self.pop().ok_or_else(|| invalid(b"/"))
+    /// Like [`Path::split_last`] for operations that do not accept the root.
+    pub(super) fn dir_and_name(&self) -> Result<(Path, ByteString)> {
+        self.split_last().ok_or_else(|| invalid(b"/", "the operation does not accept the root"))
     }
 }
 
-fn allowed(name: &[u8]) -> bool {
-    !matches!(name, b"" | b"." | b"..") && !name.iter().any(|byte| matches!(byte, b'/' | 0))
+/// Returns the rule that a name breaks.
+fn broken_rule(name: &[u8]) -> Option<&'static str> {
+    match name {
+        b"" => Some("a name must not be empty"),
+        b"." | b".." => Some("`.` and `..` are not allowed"),
+        name if name.contains(&b'/') => Some("a name must not contain a slash"),
+        name if name.contains(&0) => Some("a name must not contain a NUL byte"),
+        _ => None,
+    }
 }
 
-fn invalid(text: &[u8]) -> Error {
-    Error::InvalidPath(String::from_utf8_lossy(text).into_owned())
+fn invalid(text: &[u8], reason: &'static str) -> Error {
+    Error::InvalidPath { path: String::from_utf8_lossy(text).into_owned(), reason }
 }
 
 impl FromStr for Path {
@@ -122,7 +136,7 @@ impl FromStr for Path {
     }
 }
 
-/// The names with slashes between them; the root shows as `/`.
+/// Writes the names with slashes between them, and `/` for the root.
 impl Display for Path {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if self.is_root() {
@@ -143,9 +157,20 @@ mod tests {
     use super::*;
 
     #[test]
-    fn c1_only_plain_paths_are_paths() {
-        for wrong in ["a//b", "/a", "a/", "", ".", "..", "a/../b", "a/./b", "a\0b"] {
-            assert_eq!(wrong.parse::<Path>(), Err(Error::InvalidPath(wrong.to_owned())));
+    fn c1_refuses_paths_that_are_not_plain() {
+        for (wrong, reason) in [
+            ("a//b", "a name must not be empty"),
+            ("/a", "the path must be relative, for example etc/hosts"),
+            ("a/", "the path must not end with a slash"),
+            ("", "a path must not be empty"),
+            (".", "`.` and `..` are not allowed"),
+            ("..", "`.` and `..` are not allowed"),
+            ("a/../b", "`.` and `..` are not allowed"),
+            ("a/./b", "`.` and `..` are not allowed"),
+            ("a\0b", "a name must not contain a NUL byte"),
+        ] {
+            let path = wrong.to_owned();
+            assert_eq!(wrong.parse::<Path>(), Err(Error::InvalidPath { path, reason }));
         }
         assert!(Path::from_names(["a/b"]).is_err() && Path::from_names([""]).is_err());
         assert_eq!(Path::from_names(["a", "b"]), "a/b".parse());
@@ -154,15 +179,15 @@ mod tests {
     }
 
     #[test]
-    fn c1_a_path_is_taken_apart() {
+    fn c1_splits_and_joins_paths() {
         let path: Path = "a/b/c".parse().unwrap();
         let dir: Path = "a/b".parse().unwrap();
-        assert_eq!(path.pop(), Some((dir.clone(), "c".into())));
+        assert_eq!(path.split_last(), Some((dir.clone(), "c".into())));
         assert_eq!((path.name(), path.parent()), (Some(&"c".into()), dir.clone()));
         assert_eq!(dir.join("c").unwrap(), path);
         assert_eq!("a".parse::<Path>().unwrap().concat(&"b/c".parse().unwrap()), path);
         assert_eq!(
-            (Path::ROOT.pop(), Path::ROOT.name(), Path::ROOT.parent()),
+            (Path::ROOT.split_last(), Path::ROOT.name(), Path::ROOT.parent()),
             (None, None, Path::ROOT)
         );
         assert_eq!(

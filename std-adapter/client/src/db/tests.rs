@@ -1,4 +1,4 @@
-//! The client against a server in memory.
+//! Tests of the client against a server in memory.
 
 mod cases;
 mod changes;
@@ -15,10 +15,10 @@ use datakit_server::Url;
 use datakit_server::tree::{Dir, Entry};
 use datakit_server::{Limits, Server, Stats};
 
-/// Longer than anything here takes.
-const PATIENCE: Duration = Duration::from_secs(20);
+/// Longer than any step of a test takes.
+const TIMEOUT: Duration = Duration::from_secs(20);
 
-/// A server of an empty database, which ends with the test.
+/// A server with an empty database. It ends with the test.
 struct Served {
     url: Url,
     database: Database,
@@ -43,12 +43,12 @@ impl Served {
         Db::connect(&self.url).await.unwrap()
     }
 
-    /// Whether the connections have no fid but that of the root.
+    /// Returns true if the connections have no fid except the root.
     fn only_the_root(&self) -> bool {
         self.stats.peers().iter().all(|peer| peer.fids() == 1)
     }
 
-    /// How many transactions are open.
+    /// Returns the number of open transactions.
     fn transactions(&self) -> i64 {
         self.database.counters().transactions.value()
     }
@@ -59,17 +59,14 @@ impl Served {
     }
 }
 
-/// Waits until it is so: for what the server does without telling.
-async fn within(what: &str, mut is_so: impl FnMut() -> bool) {
-    let looking = async {
-        while !is_so() {
+/// Waits until a condition holds that the server does not announce.
+async fn within(what: &str, mut holds: impl FnMut() -> bool) {
+    let polling = async {
+        while !holds() {
             tokio::time::sleep(Duration::from_millis(2)).await;
         }
     };
-    assert!(
-        tokio::time::timeout(PATIENCE, looking).await.is_ok(),
-        "not within {PATIENCE:?}: {what}"
-    );
+    assert!(tokio::time::timeout(TIMEOUT, polling).await.is_ok(), "not within {TIMEOUT:?}: {what}");
 }
 
 fn path(text: &str) -> Path {

@@ -1,91 +1,73 @@
-//! Changing a branch.
+//! Transactions: changes to a branch.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::fmt::{self, Debug};
 
 use tokio::runtime::Handle;
 
-use super::at::At;
 use super::branch::Branch;
-use super::commit::{Change, Commit, changes, commits, hash};
+use super::commit::{Change, Commit, parse_changes, parse_commits, parse_id};
 use super::error::{Error, Result};
 use super::path::Path;
-use super::tree::Tree;
-use super::unique;
+use super::remote_path::{RemotePath, unique_name};
+use super::tree::{TransactionState, Tree};
 use crate::{ByteString, Client, Dialect, OpenMode};
 
-/// Changes to a branch that nobody else sees before they are committed, and that are committed
-/// together or not at all.
+/// A set of changes to a branch that are committed together or not at all. Other clients do not see
+/// them before the commit.
 ///
-/// It starts from the head of the branch. What comes to the branch meanwhile is merged with at the
-/// commit, and can make it fail.
+/// A transaction starts from the head of the branch. The commit merges it with changes that reach
+/// the branch meanwhile, and fails if they conflict.
 ///
-/// A transaction that is dropped is aborted: a task of the tokio runtime tells the server, which
-/// otherwise drops it with the connection. Once it has ended all calls fail with [`Error::TransactionEnded`],
-/// and nothing is sent.
+/// Dropping a transaction aborts it in a task of the tokio runtime; the server also aborts it when
+/// the connection ends. After the end, all calls fail with [`Error::TransactionEnded`] without a
+/// request.
 ///
-/// The paths of what is made, written or removed are those of anything but the root: for that they
-/// fail with [`Error::InvalidPath`]. A future that is dropped flushes its request: the change is
-/// made or not, a file may have been written in part.
+/// Methods that create, write or remove refuse the root with [`Error::InvalidPath`]. Dropping their
+/// future flushes the request: the change may be made or not, and a file may be written in part.
 pub struct Transaction {
     branch: Branch,
-    at: At,
-    alive: Alive,
+    dir: RemotePath,
+    state: TransactionState,
 }
 
-/// Whether a transaction has not ended yet, as far as this side knows.
-#[derive(Clone)]
-pub(super) struct Alive(Arc<AtomicBool>);
-
-impl Alive {
-    fn new() -> Alive {
-        Alive(Arc::new(AtomicBool::new(true)))
-    }
-
-    pub(super) fn check(&self) -> Result<()> {
-        if self.0.load(Relaxed) { Ok(()) } else { Err(Error::TransactionEnded) }
-    }
-
-    /// True for the one who ended it.
-    fn end(&self) -> bool {
-        self.0.swap(false, Relaxed)
-    }
-}
-
-/// What a merge did to a transaction. The trees can be read until the next merge and the end of the
-/// transaction.
-pub struct Merge {
-    /// The transaction before it.
+/// The result of a merge into a transaction. The trees are valid until the next merge and the end of
+/// the transaction.
+#[derive(Debug)]
+pub struct MergeResult {
+    /// The transaction before the merge.
     pub ours: Tree,
-    /// The commit that was merged.
+    /// The merged commit.
     pub theirs: Tree,
-    /// What both came from; an empty tree if nothing.
+    /// The common ancestor, or an empty tree.
     pub base: Tree,
-    /// The files that both changed. In the transaction each is a text that says so, to be replaced
-    /// or removed before the commit.
+    /// The files that both sides changed. Each contains a text that describes the conflict, to be
+    /// replaced or removed before the commit.
     pub conflicts: Vec<Path>,
 }
 
-/// How many names are tried, should somebody else on the connection have one of so many.
-const TRIES: u32 = 3;
+/// How many names are tried for a new transaction.
+const MAX_TRIES: u32 = 3;
 
 impl Transaction {
-    /// The guard is there before the request is sent: what the server begins is ended also when
-    /// nobody waits any more.
-    pub(super) async fn begin(branch: &Branch) -> Result<Transaction> {
-        let all = branch.at().to("transactions");
+    /// Creates the directory of a transaction. Its guard exists before the request is sent, so a
+    /// transaction is aborted even if this future is dropped.
+    pub(super) async fn start(branch: &Branch) -> Result<Transaction> {
+        let all = branch.remote_path().join("transactions");
         let mut tries = 0;
         loop {
-            let name = unique();
-            let transaction =
-                Transaction { branch: branch.clone(), at: all.to(&name), alive: Alive::new() };
+            let name = unique_name();
+            let transaction = Transaction {
+                branch: branch.clone(),
+                dir: all.join(&name),
+                state: TransactionState::open(),
+            };
             match all.mkdir(&name).await {
                 Ok(()) => return Ok(transaction),
                 Err(error) => {
-                    // Of somebody else, or not there.
-                    transaction.alive.end();
+                    // It was not created, or belongs to another task.
+                    transaction.state.end();
                     tries += 1;
-                    if error != Error::Exists || tries == TRIES {
+                    if error != Error::Exists || tries == MAX_TRIES {
                         return Err(error);
                     }
                 }
@@ -94,49 +76,48 @@ impl Transaction {
     }
 
     fn client(&self) -> &Client {
-        &self.at.client
+        &self.dir.client
     }
 
-    fn file(&self, name: &str) -> Result<At> {
-        self.alive.check()?;
-        Ok(self.at.to(name))
+    fn control_file(&self, name: &str) -> Result<RemotePath> {
+        self.state.check_open()?;
+        Ok(self.dir.join(name))
     }
 
-    /// A place in the tree.
-    fn place(&self, path: &Path) -> Result<At> {
-        Ok(self.file("rw")?.below(path.names()))
+    fn remote_path(&self, path: &Path) -> Result<RemotePath> {
+        Ok(self.control_file("rw")?.join_all(path.names()))
     }
 
-    /// The directory and the name of what is to be made.
-    fn new_place(&self, path: &Path) -> Result<(At, ByteString)> {
-        let (dir, name) = path.split()?;
-        Ok((self.place(&dir)?, name))
+    /// Returns the directory and the name of a new entry.
+    fn new_entry(&self, path: &Path) -> Result<(RemotePath, ByteString)> {
+        let (dir, name) = path.dir_and_name()?;
+        Ok((self.remote_path(&dir)?, name))
     }
 
-    /// The files as they are now, with the changes that were made.
+    /// Returns the current tree, with all changes so far.
     #[must_use]
     pub fn tree(&self) -> Tree {
-        self.side("rw")
+        self.subtree("rw")
     }
 
-    fn side(&self, name: &str) -> Tree {
-        Tree::of_transaction(self.at.to(name), self.alive.clone())
+    fn subtree(&self, name: &str) -> Tree {
+        Tree::of_transaction(self.dir.join(name), self.state.clone())
     }
 
-    /// Makes a directory. Git has no empty ones: it is not committed before there is a file in it.
+    /// Creates a directory. Git stores no empty directories, so it is committed only with a file in
+    /// it.
     ///
     /// # Errors
-    /// [`Error::Exists`]; [`Error::NotFound`] without the directory that it is to be in.
+    /// [`Error::Exists`]; [`Error::NotFound`] if the parent directory does not exist.
     pub async fn create_dir(&self, path: &Path) -> Result<()> {
-        let (dir, name) = self.new_place(path)?;
+        let (dir, name) = self.new_entry(path)?;
         dir.mkdir(name).await
     }
 
-    /// Makes a directory, and those that it is to be in. Those that are there already stay as they
-    /// are.
+    /// Creates a directory and its missing parents.
     ///
     /// # Errors
-    /// [`Error::NotDirectory`] where one of them is something else.
+    /// [`Error::NotDirectory`] if one of them exists and is not a directory.
     pub async fn make_dirs(&self, path: &Path) -> Result<()> {
         let mut missing = Vec::new();
         let mut next = path.clone();
@@ -154,7 +135,7 @@ impl Transaction {
         }
         for dir in missing.iter().rev() {
             match self.create_dir(dir).await {
-                // Somebody else needed it too.
+                // Another task may have created it.
                 Ok(()) | Err(Error::Exists) => {}
                 Err(error) => return Err(error),
             }
@@ -162,55 +143,56 @@ impl Transaction {
         Ok(())
     }
 
-    /// Removes the file or link of that name in 9P2000.L, which makes no name twice; the server
-    /// replaces it in the other dialects.
-    async fn make_room(&self, dir: &At, name: &ByteString) -> Result<()> {
+    /// Removes an existing file or link in 9P2000.L, where a create does not replace it.
+    async fn remove_existing(&self, dir: &RemotePath, name: &ByteString) -> Result<()> {
         if self.client().dialect() != Dialect::Linux {
             return Ok(());
         }
-        match dir.to(name).walk_to_file().await {
-            Ok(node) => Ok(node.remove().await?),
+        match dir.join(name).walk_to_file().await {
+            Ok(fid) => Ok(fid.remove().await?),
             Err(Error::NotFound) => Ok(()),
             Err(error) => Err(error),
         }
     }
 
-    /// Makes a file, in place of a file or a link that is there.
+    /// Creates a file, or replaces an existing file or link.
     ///
     /// # Errors
-    /// [`Error::IsDirectory`]; [`Error::NotFound`] without the directory that it is to be in.
+    /// [`Error::IsDirectory`]; [`Error::NotFound`] if the parent directory does not exist.
     pub async fn create_file(&self, path: &Path, content: &[u8], executable: bool) -> Result<()> {
-        let (dir, name) = self.new_place(path)?;
-        self.make_room(&dir, &name).await?;
-        let file = dir.walk().await?.create(name, permissions(executable), OpenMode::WRITE).await?;
+        let (dir, name) = self.new_entry(path)?;
+        self.remove_existing(&dir, &name).await?;
+        let dir = dir.walk().await?;
+        let file = dir.create(name, permissions(executable), OpenMode::WRITE).await?;
         file.write_all_at(0, content).await?;
         Ok(file.close().await?)
     }
 
-    /// Makes a symbolic link, in place of a file or a link that is there. The target is any text.
+    /// Creates a symbolic link, or replaces an existing file or link. The target may be any text.
     ///
     /// # Errors
-    /// Those of [`Transaction::create_file`]; [`Error::Client`] in 9P2000, which has no links.
+    /// [`Error::IsDirectory`]; [`Error::NotFound`] if the parent directory does not exist;
+    /// [`Error::Client`] in 9P2000, which has no links.
     pub async fn create_symlink(&self, path: &Path, target: impl AsRef<[u8]>) -> Result<()> {
-        let (dir, name) = self.new_place(path)?;
-        self.make_room(&dir, &name).await?;
+        let (dir, name) = self.new_entry(path)?;
+        self.remove_existing(&dir, &name).await?;
         Ok(dir.walk().await?.symlink(name, target).await?)
     }
 
-    /// Makes `content` all of a file that is there. It stays executable if it was.
+    /// Replaces the content of an existing file. An executable file remains executable.
     ///
     /// # Errors
     /// [`Error::NotFound`]; [`Error::IsDirectory`].
     pub async fn replace_file(&self, path: &Path, content: &[u8]) -> Result<()> {
-        path.split()?;
-        self.place(path)?.replace(content).await
+        path.dir_and_name()?;
+        self.remote_path(path)?.replace(content).await
     }
 
-    /// Makes `content` all of a file, which is made if it is missing. It stays executable if it
-    /// was.
+    /// Replaces the content of a file, which is created if it does not exist. An executable file
+    /// remains executable.
     ///
     /// # Errors
-    /// [`Error::IsDirectory`]; [`Error::NotFound`] without the directory that it is to be in.
+    /// [`Error::IsDirectory`]; [`Error::NotFound`] if the parent directory does not exist.
     pub async fn create_or_replace_file(&self, path: &Path, content: &[u8]) -> Result<()> {
         match self.replace_file(path, content).await {
             Err(Error::NotFound) => self.create_file(path, content, false).await,
@@ -218,13 +200,13 @@ impl Transaction {
         }
     }
 
-    /// Makes a file a program, or no program any more. A link becomes a file that holds the target.
+    /// Makes a file executable or not executable. A link becomes a file that contains its target.
     ///
     /// # Errors
     /// [`Error::NotFound`]; [`Error::IsDirectory`].
     pub async fn set_executable(&self, path: &Path, executable: bool) -> Result<()> {
-        path.split()?;
-        Ok(self.place(path)?.walk_to_file().await?.set_mode(permissions(executable)).await?)
+        path.dir_and_name()?;
+        Ok(self.remote_path(path)?.walk_to_file().await?.set_mode(permissions(executable)).await?)
     }
 
     /// Removes a file, a link, or a directory with everything in it.
@@ -232,135 +214,143 @@ impl Transaction {
     /// # Errors
     /// [`Error::NotFound`].
     pub async fn remove(&self, path: &Path) -> Result<()> {
-        path.split()?;
-        self.place(path)?.remove().await
+        path.dir_and_name()?;
+        self.remote_path(path)?.remove().await
     }
 
-    /// Cuts a file to so many bytes, or extends it with zeros.
+    /// Truncates a file to `length` bytes, or extends it with zeros.
     ///
     /// # Errors
     /// [`Error::NotFound`]; [`Error::IsDirectory`].
     pub async fn truncate(&self, path: &Path, length: u64) -> Result<()> {
-        path.split()?;
-        Ok(self.place(path)?.walk_to_file().await?.set_len(length).await?)
+        path.dir_and_name()?;
+        Ok(self.remote_path(path)?.walk_to_file().await?.set_len(length).await?)
     }
 
-    /// The commits that the new one is made from: at first the head of the branch, then also those
-    /// that were merged.
+    /// Reads the parents of the new commit: the head of the branch at the start, then the merged
+    /// commits.
     ///
     /// # Errors
-    /// [`Error::Client`] when the file holds something else than hashes.
+    /// [`Error::Client`] if the file contains anything but hashes.
     pub async fn parents(&self) -> Result<Vec<Commit>> {
-        commits(self.client(), &self.file("parents")?.read_text().await?)
+        parse_commits(self.client(), &self.control_file("parents")?.read_text().await?)
     }
 
-    /// Says which commits the new one is made from. Neither files nor the branch change by it.
+    /// Sets the parents of the new commit. Files and the branch do not change.
     ///
     /// # Errors
-    /// Those of the connection.
+    /// [`Error::Client`] if the server refuses.
     pub async fn set_parents(&self, parents: &[Commit]) -> Result<()> {
         let lines: String = parents.iter().map(|parent| format!("{}\n", parent.id())).collect();
-        self.file("parents")?.replace(lines.as_bytes()).await
+        self.control_file("parents")?.replace(lines.as_bytes()).await
     }
 
-    /// What changed from `old` to the transaction as it is now, in the server's order: by path.
+    /// Reads the changes from `old` to the current tree, sorted by path.
     ///
     /// # Errors
-    /// [`Error::NotFound`] for a commit that is not there.
+    /// [`Error::NotFound`] if the commit does not exist.
     pub async fn diff(&self, old: &Commit) -> Result<Vec<Change>> {
-        changes(&self.file("diff")?.to(old.id().to_string()).read().await?)
+        parse_changes(&self.control_file("diff")?.join(old.id().to_string()).read().await?)
     }
 
-    /// Merges a commit into the transaction, and makes it one of its parents. Conflicts are no
-    /// error.
+    /// Merges a commit into the transaction and adds it to the parents. Conflicts are not an error.
     ///
     /// # Errors
-    /// [`Error::OpenConflicts`] when those of the last merge are not resolved;
-    /// [`Error::NotFound`] for a commit that is not there.
-    pub async fn merge(&self, theirs: &Commit) -> Result<Merge> {
-        self.file("merge")?.command(&theirs.id().to_string()).await?;
+    /// [`Error::OpenConflicts`] if conflicts of the last merge are not resolved;
+    /// [`Error::NotFound`] if the commit does not exist.
+    pub async fn merge(&self, theirs: &Commit) -> Result<MergeResult> {
+        self.control_file("merge")?.command(&theirs.id().to_string()).await?;
         let conflicts = self.conflicts().await?;
-        Ok(Merge {
-            ours: self.side("ours"),
-            theirs: self.side("theirs"),
-            base: self.side("base"),
+        Ok(MergeResult {
+            ours: self.subtree("ours"),
+            theirs: self.subtree("theirs"),
+            base: self.subtree("base"),
             conflicts,
         })
     }
 
-    /// The files that the last merge left to be resolved: none before the first. Writing or
-    /// removing a file resolves it.
+    /// Reads the unresolved files of the last merge. Writing or removing a file resolves it.
     ///
     /// # Errors
-    /// Those of the connection.
+    /// [`Error::Client`] if the server refuses.
     pub async fn conflicts(&self) -> Result<Vec<Path>> {
-        let text = match self.file("conflicts")?.read().await {
+        let text = match self.control_file("conflicts")?.read().await {
+            // There was no merge yet.
             Err(Error::NotFound) => return Ok(Vec::new()),
             other => other?,
         };
         text.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()).map(Path::parse).collect()
     }
 
-    /// Says who wrote the commit: `NAME <MAIL>`, and behind it perhaps a date. Without this it is
-    /// the user who attached, or as the server is set up.
+    /// Sets the author of the commit: `NAME <EMAIL>`, optionally followed by a date. The default is
+    /// the attached user, or the author in the server's settings.
     ///
     /// # Errors
-    /// [`Error::Client`] when the server does not take it.
+    /// [`Error::Client`] if the server refuses the text.
     pub async fn set_author(&self, author: &str) -> Result<()> {
-        self.file("author")?.replace(author.as_bytes()).await
+        self.control_file("author")?.replace(author.as_bytes()).await
     }
 
-    /// Commits the changes, and ends the transaction. Returns where the branch is then: at the new
-    /// commit, or at the merge of it and what came to the branch meanwhile.
+    /// Commits the changes and ends the transaction. Returns the new head of the branch: the new
+    /// commit, or its merge with the commits that reached the branch meanwhile.
     ///
-    /// Dropped, it commits or not. The original server does not tell which commit it made: the head
-    /// of the branch is asked for then, which may be a later one.
+    /// If the future is dropped, the changes may be committed or not. The original server does not
+    /// report the new commit. The result is then the current head of the branch, which may be newer.
     ///
     /// # Errors
     /// [`Error::Conflict`] and [`Error::OpenConflicts`], after which the transaction is still open;
-    /// [`Error::NotFound`] for parents that are not there.
+    /// [`Error::NotFound`] if one of the parents does not exist.
     pub async fn commit(&self, message: &str) -> Result<Commit> {
-        self.file("msg")?.replace(message.as_bytes()).await?;
-        let ctl = self.file("ctl")?;
-        let head = match ctl.ask("commit id").await {
+        self.control_file("msg")?.replace(message.as_bytes()).await?;
+        let ctl = self.control_file("ctl")?;
+        let head = match ctl.command_with_reply("commit id").await {
             Err(error) if error.is_unknown_command() => {
                 ctl.command("commit").await?;
                 None
             }
             reply => Some(reply?),
         };
-        self.alive.end();
+        self.state.end();
         match head.as_deref().map(str::trim) {
-            Some(head) if !head.is_empty() => Ok(Commit::new(self.client(), hash(head)?)),
+            Some(head) if !head.is_empty() => Ok(Commit::new(self.client(), parse_id(head)?)),
             _ => self.branch.head().await?.ok_or(Error::NotFound),
         }
     }
 
-    /// Ends the transaction without a commit. Never fails, also not the second time: a connection
-    /// that is gone has ended it too.
+    /// Ends the transaction without a commit. Never fails: a lost connection ends the transaction
+    /// as well. A second call has no effect.
     pub async fn abort(&self) {
-        if self.alive.end() {
-            let _ = self.at.to("ctl").command("close").await;
+        if self.state.end() {
+            let _ = self.dir.join("ctl").command("close").await;
         }
     }
 
-    /// Whether it has ended, by a commit or an abort.
+    /// Returns true if the transaction has ended, by a commit or an abort.
     #[must_use]
     pub fn closed(&self) -> bool {
-        self.alive.check().is_err()
+        self.state.check_open().is_err()
     }
 }
 
 impl Drop for Transaction {
     fn drop(&mut self) {
-        if !self.alive.end() {
+        if !self.state.end() {
             return;
         }
-        // Without a runtime the connection is at its end as well.
+        // Without a runtime, the connection ends as well.
         if let Ok(runtime) = Handle::try_current() {
-            let ctl = self.at.to("ctl");
+            let ctl = self.dir.join("ctl");
             runtime.spawn(async move { ctl.command("close").await });
         }
+    }
+}
+
+impl Debug for Transaction {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Transaction")
+            .field("branch", &self.branch)
+            .field("closed", &self.closed())
+            .finish_non_exhaustive()
     }
 }
 

@@ -1,29 +1,51 @@
-//! What is in a tree.
+//! The files of a tree.
 
-use super::at::At;
+use std::fmt::{self, Debug};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+
 use super::error::{Error, Result};
 use super::path::Path;
-use super::transaction::Alive;
-use crate::{ByteString, Metadata, Node, OpenMode};
+use super::remote_path::RemotePath;
+use crate::{ByteString, Fid, FileType, Metadata, OpenMode};
 
-/// A tree to read: that of a commit, that of a transaction as it is at the moment, or one that a
-/// watch told of.
+/// A read-only tree: the tree of a commit, the current tree of a transaction, or a tree that a
+/// watch returned.
 ///
-/// Every call asks the server; a future that is dropped flushes its request. That of a transaction
-/// fails with [`Error::TransactionEnded`] once the transaction has ended.
+/// Every call asks the server. Dropping its future flushes the request. Calls on the tree of a
+/// transaction fail with [`Error::TransactionEnded`] once the transaction has ended.
 #[derive(Clone)]
 pub struct Tree {
-    at: At,
-    /// Of a transaction.
-    alive: Option<Alive>,
+    root: RemotePath,
+    /// The state of the transaction that this tree belongs to.
+    transaction: Option<TransactionState>,
 }
 
-/// What kind of thing is at a path.
+/// A flag that a transaction shares with its trees: whether it is still open.
+#[derive(Debug, Clone)]
+pub(super) struct TransactionState(Arc<AtomicBool>);
+
+impl TransactionState {
+    pub(super) fn open() -> TransactionState {
+        TransactionState(Arc::new(AtomicBool::new(true)))
+    }
+
+    pub(super) fn check_open(&self) -> Result<()> {
+        if self.0.load(Relaxed) { Ok(()) } else { Err(Error::TransactionEnded) }
+    }
+
+    /// Ends the transaction. Returns true if it was open before.
+    pub(super) fn end(&self) -> bool {
+        self.0.swap(false, Relaxed)
+    }
+}
+
+/// The type of a tree entry, with the distinctions that Git makes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum EntryKind {
-    /// A file that is no program.
+    /// A file that is not executable.
     File,
-    /// A program.
+    /// An executable file.
     Exec,
     /// A symbolic link.
     Link,
@@ -31,16 +53,16 @@ pub enum EntryKind {
     Dir,
 }
 
-/// What is known of what is at a path without reading it.
+/// The attributes of a tree entry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Stat {
-    /// What kind of thing.
+    /// The type.
     pub kind: EntryKind,
-    /// Its length in bytes; 0 for directories.
+    /// The length in bytes; 0 for directories.
     pub size: u64,
 }
 
-/// What is at a path.
+/// The content of a tree entry.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Content {
     /// The bytes of a file, executable or not.
@@ -52,136 +74,145 @@ pub enum Content {
 }
 
 impl Tree {
-    pub(super) fn new(at: At) -> Tree {
-        Tree { at, alive: None }
+    pub(super) fn new(root: RemotePath) -> Tree {
+        Tree { root, transaction: None }
     }
 
-    pub(super) fn of_transaction(at: At, alive: Alive) -> Tree {
-        Tree { at, alive: Some(alive) }
+    pub(super) fn of_transaction(root: RemotePath, state: TransactionState) -> Tree {
+        Tree { root, transaction: Some(state) }
     }
 
-    fn at(&self, path: &Path) -> Result<At> {
-        self.alive.as_ref().map_or(Ok(()), Alive::check)?;
-        Ok(self.at.below(path.names()))
+    fn remote_path(&self, path: &Path) -> Result<RemotePath> {
+        self.transaction.as_ref().map_or(Ok(()), TransactionState::check_open)?;
+        Ok(self.root.join_all(path.names()))
     }
 
-    /// What is at a path, whatever it is.
+    /// Reads an entry of any type.
     ///
     /// # Errors
-    /// [`Error::NotFound`]; [`Error::NotDirectory`] where the path leads through a file.
+    /// [`Error::NotFound`]; [`Error::NotDirectory`] if the path leads through a file.
     pub async fn read(&self, path: &Path) -> Result<Content> {
-        let at = self.at(path)?;
-        let (kind, node, metadata) = find(&at).await?;
+        let path = self.remote_path(path)?;
+        let (kind, fid, metadata) = find(&path).await?;
         Ok(match kind {
-            EntryKind::Dir => Content::Dir(list(&at).await?),
-            EntryKind::Link => Content::Link(target(node, metadata).await?),
-            EntryKind::File | EntryKind::Exec => Content::File(content(node).await?),
+            EntryKind::Dir => Content::Dir(list(&path).await?),
+            EntryKind::Link => Content::Link(target(fid, metadata).await?),
+            EntryKind::File | EntryKind::Exec => Content::File(content(fid).await?),
         })
     }
 
-    /// The bytes of a file, executable or not.
+    /// Reads a file, executable or not.
     ///
     /// # Errors
-    /// [`Error::NotFile`] for a directory and for a link, and those of [`Tree::read`].
+    /// [`Error::NotFile`] for a directory or a link; [`Error::NotFound`]; [`Error::NotDirectory`]
+    /// if the path leads through a file.
     pub async fn read_file(&self, path: &Path) -> Result<Vec<u8>> {
-        let (kind, node, _) = find(&self.at(path)?).await?;
+        let (kind, fid, _) = find(&self.remote_path(path)?).await?;
         match kind {
-            EntryKind::File | EntryKind::Exec => content(node).await,
+            EntryKind::File | EntryKind::Exec => content(fid).await,
             EntryKind::Dir | EntryKind::Link => Err(Error::NotFile),
         }
     }
 
-    /// The names in a directory, sorted.
+    /// Reads the names in a directory, sorted.
     ///
     /// # Errors
-    /// [`Error::NotDirectory`] for anything else, and those of [`Tree::read`].
+    /// [`Error::NotDirectory`] if the path is not a directory; [`Error::NotFound`].
     pub async fn read_dir(&self, path: &Path) -> Result<Vec<ByteString>> {
-        let at = self.at(path)?;
-        match find(&at).await?.0 {
-            EntryKind::Dir => list(&at).await,
+        let path = self.remote_path(path)?;
+        match find(&path).await?.0 {
+            EntryKind::Dir => list(&path).await,
             _ => Err(Error::NotDirectory),
         }
     }
 
-    /// The target of a symbolic link.
+    /// Reads the target of a symbolic link.
     ///
     /// # Errors
-    /// [`Error::NotSymlink`] for anything else, and those of [`Tree::read`].
+    /// [`Error::NotSymlink`] if the path is not a link; [`Error::NotFound`];
+    /// [`Error::NotDirectory`] if the path leads through a file.
     pub async fn read_link(&self, path: &Path) -> Result<ByteString> {
-        let (kind, node, metadata) = find(&self.at(path)?).await?;
+        let (kind, fid, metadata) = find(&self.remote_path(path)?).await?;
         match kind {
-            EntryKind::Link => target(node, metadata).await,
+            EntryKind::Link => target(fid, metadata).await,
             _ => Err(Error::NotSymlink),
         }
     }
 
-    /// The kind and the length of what is at a path; `None` if nothing is, also where the path
-    /// leads through a file.
+    /// Reads the type and the length of an entry; `None` if it does not exist or the path leads
+    /// through a file.
     ///
     /// # Errors
-    /// [`Error::TransactionEnded`], [`Error::Client`].
+    /// [`Error::TransactionEnded`]; [`Error::Client`].
     pub async fn stat(&self, path: &Path) -> Result<Option<Stat>> {
-        match find(&self.at(path)?).await {
+        match find(&self.remote_path(path)?).await {
             Ok((kind, _, metadata)) => {
-                Ok(Some(Stat { kind, size: if kind == EntryKind::Dir { 0 } else { metadata.len } }))
+                let size = if kind == EntryKind::Dir { 0 } else { metadata.len };
+                Ok(Some(Stat { kind, size }))
             }
             Err(error) if error.is_absent() => Ok(None),
             Err(error) => Err(error),
         }
     }
 
-    /// Whether anything is at a path.
+    /// Returns true if an entry exists.
     ///
     /// # Errors
-    /// Those of [`Tree::stat`].
+    /// [`Error::TransactionEnded`]; [`Error::Client`].
     pub async fn exists(&self, path: &Path) -> Result<bool> {
         Ok(self.stat(path).await?.is_some())
     }
 
-    /// Whether anything but a directory is at a path.
+    /// Returns true if an entry exists that is not a directory.
     ///
     /// # Errors
-    /// Those of [`Tree::stat`].
+    /// [`Error::TransactionEnded`]; [`Error::Client`].
     pub async fn exists_file(&self, path: &Path) -> Result<bool> {
         Ok(self.stat(path).await?.is_some_and(|stat| stat.kind != EntryKind::Dir))
     }
 
-    /// Whether a directory is at a path.
+    /// Returns true if a directory exists.
     ///
     /// # Errors
-    /// Those of [`Tree::stat`].
+    /// [`Error::TransactionEnded`]; [`Error::Client`].
     pub async fn exists_dir(&self, path: &Path) -> Result<bool> {
         Ok(self.stat(path).await?.is_some_and(|stat| stat.kind == EntryKind::Dir))
     }
 }
 
-/// By the mode: the qids of the original server do not tell links from files.
-async fn find(at: &At) -> Result<(EntryKind, Node, Metadata)> {
-    let node = at.walk().await?;
-    let metadata = node.stat().await?;
-    let kind = match metadata.kind {
-        crate::FileType::Dir => EntryKind::Dir,
-        crate::FileType::Symlink => EntryKind::Link,
-        _ if metadata.mode & 0o100 != 0 => EntryKind::Exec,
-        _ => EntryKind::File,
-    };
-    Ok((kind, node, metadata))
-}
-
-async fn content(node: Node) -> Result<Vec<u8>> {
-    Ok(node.open(OpenMode::READ).await?.read_all().await?)
-}
-
-/// The database's links can also be read like files, which 9P2000 has to do.
-async fn target(node: Node, metadata: Metadata) -> Result<ByteString> {
-    match metadata.target {
-        Some(target) => Ok(target),
-        None => Ok(ByteString::from(&*content(node).await?)),
+impl Debug for Tree {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Tree").field("root", &self.root).finish_non_exhaustive()
     }
 }
 
-async fn list(at: &At) -> Result<Vec<ByteString>> {
-    let mut names = at.list().await?;
+/// Determines the type by the mode: the qids of the original server do not distinguish links.
+async fn find(path: &RemotePath) -> Result<(EntryKind, Fid, Metadata)> {
+    let fid = path.walk().await?;
+    let metadata = fid.stat().await?;
+    let kind = match metadata.kind {
+        FileType::Dir => EntryKind::Dir,
+        FileType::Symlink => EntryKind::Link,
+        _ if metadata.mode & 0o100 != 0 => EntryKind::Exec,
+        _ => EntryKind::File,
+    };
+    Ok((kind, fid, metadata))
+}
+
+async fn content(fid: Fid) -> Result<Vec<u8>> {
+    Ok(fid.open(OpenMode::READ).await?.read_all().await?)
+}
+
+/// Reads the target of a link like a file where the dialect does not send it: in 9P2000.
+async fn target(fid: Fid, metadata: Metadata) -> Result<ByteString> {
+    match metadata.target {
+        Some(target) => Ok(target),
+        None => Ok(ByteString::from(&*content(fid).await?)),
+    }
+}
+
+async fn list(path: &RemotePath) -> Result<Vec<ByteString>> {
+    let mut names = path.list().await?;
     names.sort();
     Ok(names)
 }

@@ -1,22 +1,22 @@
-//! Streams of what changes.
+//! Watches: streams of the heads of a branch, or of the values at a path.
 
 use std::collections::VecDeque;
 use std::fmt::{self, Debug};
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
 use futures_core::Stream;
 
-use super::at::At;
 use super::error::{Error, Result};
+use super::remote_path::RemotePath;
 use super::tree::Tree;
 use crate::{ByteString, Client, OpenMode};
 
-/// A stream of values, the first of which is mostly the present one. It is followed with
-/// [`Watch::next`], or as a [`Stream`].
+/// A stream of values. Most watches return the current value first. It is a [`Stream`], or is read
+/// with [`Watch::next`].
 ///
-/// An error is the last item: a connection that is lost is not made again. Dropping the watch tells
-/// the server, which forgets it.
+/// It ends after the first error; a lost connection is not made again. Dropping the watch ends it
+/// on the server as well.
 ///
 /// ```no_run
 /// # async fn example(branch: datakit_client::db::Branch) -> datakit_client::db::Result<()> {
@@ -30,90 +30,92 @@ use crate::{ByteString, Client, OpenMode};
 /// # Ok(()) }
 /// ```
 pub struct Watch<T> {
-    state: State<T>,
-    of_line: OfLine<T>,
-}
-
-type Wait<T> = Pin<Box<dyn Future<Output = T> + Send>>;
-/// What a line of the stream means; that may have to be asked for.
-type OfLine<T> = fn(Client, String) -> Wait<Result<T>>;
-
-enum State<T> {
-    Idle(Lines),
-    /// The stream is with the future meanwhile.
-    Busy(Wait<(Lines, Option<Result<T>>)>),
-    End,
-}
-
-struct Lines {
     client: Client,
-    watch: crate::Watch,
-    /// What was delivered and not asked for yet.
-    ahead: VecDeque<String>,
+    deliveries: crate::Watch,
+    /// Lines that were delivered but not returned yet.
+    lines: VecDeque<String>,
+    parse_line: ParseLine<T>,
+    /// The value of the current line while it is read.
+    value: Option<BoxFuture<Result<T>>>,
+    ended: bool,
 }
 
-impl Lines {
-    async fn next(&mut self) -> Result<Option<String>> {
-        while self.ahead.is_empty() {
-            let Some(text) = self.watch.next().await? else { return Ok(None) };
-            self.ahead.extend(String::from_utf8_lossy(&text).lines().map(str::to_owned));
-        }
-        Ok(self.ahead.pop_front())
-    }
-}
+type BoxFuture<T> = Pin<Box<dyn Future<Output = T> + Send>>;
+/// Parses a line of the stream. This may take requests.
+type ParseLine<T> = fn(Client, String) -> BoxFuture<Result<T>>;
 
 impl<T: Send + 'static> Watch<T> {
-    pub(super) async fn open(at: &At, of_line: OfLine<T>) -> Result<Watch<T>> {
-        let watch = at.walk().await?.open(OpenMode::READ).await?.watch();
-        let lines = Lines { client: at.client.clone(), watch, ahead: VecDeque::new() };
-        Ok(Watch { state: State::Idle(lines), of_line })
+    pub(super) async fn open(path: &RemotePath, parse_line: ParseLine<T>) -> Result<Watch<T>> {
+        let deliveries = path.walk().await?.open(OpenMode::READ).await?.watch();
+        Ok(Watch {
+            client: path.client.clone(),
+            deliveries,
+            lines: VecDeque::new(),
+            parse_line,
+            value: None,
+            ended: false,
+        })
     }
 
-    /// Waits for the next value. `None` is the end, for good.
+    /// Waits for the next value; `None` is the end.
     ///
-    /// Cancel safe: what was asked for stays under way when the future is dropped, and the next
-    /// call goes on with it.
+    /// # Cancel safety
+    /// Requests stay in flight if the future is dropped, and the next call continues with them.
+    ///
+    /// # Errors
+    /// [`Error::Client`] if the connection is lost or the server refuses a read.
     pub async fn next(&mut self) -> Option<Result<T>> {
         std::future::poll_fn(|cx| Pin::new(&mut *self).poll_next(cx)).await
     }
-}
 
-async fn step<T>(mut lines: Lines, of_line: OfLine<T>) -> (Lines, Option<Result<T>>) {
-    let item = match lines.next().await {
-        Ok(Some(line)) => Some(of_line(lines.client.clone(), line).await),
-        Ok(None) => None,
-        Err(error) => Some(Err(error)),
-    };
-    (lines, item)
+    fn poll_value(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<T>>> {
+        loop {
+            if let Some(value) = &mut self.value {
+                let value = ready!(value.as_mut().poll(cx));
+                self.value = None;
+                return Poll::Ready(Some(value));
+            }
+            if let Some(line) = self.lines.pop_front() {
+                self.value = Some((self.parse_line)(self.client.clone(), line));
+                continue;
+            }
+            match ready!(Pin::new(&mut self.deliveries).poll_next(cx)) {
+                Some(Ok(text)) => {
+                    self.lines.extend(String::from_utf8_lossy(&text).lines().map(str::to_owned));
+                }
+                Some(Err(error)) => return Poll::Ready(Some(Err(error.into()))),
+                None => return Poll::Ready(None),
+            }
+        }
+    }
 }
 
 impl<T: Send + 'static> Stream for Watch<T> {
     type Item = Result<T>;
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<T>>> {
-        let mut busy = match std::mem::replace(&mut self.state, State::End) {
-            State::Idle(lines) => Box::pin(step(lines, self.of_line)),
-            State::Busy(busy) => busy,
-            State::End => return Poll::Ready(None),
-        };
-        let Poll::Ready((lines, item)) = busy.as_mut().poll(cx) else {
-            self.state = State::Busy(busy);
-            return Poll::Pending;
-        };
-        if matches!(item, Some(Ok(_))) {
-            self.state = State::Idle(lines);
+        if self.ended {
+            return Poll::Ready(None);
         }
+        let item = ready!(self.poll_value(cx));
+        self.ended = !matches!(item, Some(Ok(_)));
         Poll::Ready(item)
     }
 }
 
-/// What is at a path of a branch, as a watch tells it.
+impl<T> Debug for Watch<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Watch").field("ended", &self.ended).finish_non_exhaustive()
+    }
+}
+
+/// The value at a path of a branch.
 #[derive(Clone)]
 #[non_exhaustive]
 pub enum PathValue {
-    /// The bytes of a file.
+    /// The bytes of a file that is not executable.
     File(Vec<u8>),
-    /// The bytes of a program.
+    /// The bytes of an executable file.
     Exec(Vec<u8>),
     /// The target of a symbolic link.
     Link(ByteString),
@@ -122,20 +124,18 @@ pub enum PathValue {
 }
 
 impl PathValue {
-    /// What a line of `tree.live` names: it never changes, and is read at leisure.
+    /// Reads the object that a line of `tree.live` names. Objects never change.
     pub(super) async fn read(client: &Client, line: &str) -> Result<Option<PathValue>> {
         let line = line.trim();
-        let at = At::root(client).below(["trees", line]);
+        let object = RemotePath::root(client).join_all(["trees", line]);
         Ok(Some(match line.get(..2) {
             None if line.is_empty() => return Ok(None),
-            Some("D-") => PathValue::Dir(Tree::new(at)),
-            Some("F-") => PathValue::File(at.read().await?),
-            Some("X-") => PathValue::Exec(at.read().await?),
-            Some("L-") => PathValue::Link(ByteString::from(&*at.read().await?)),
+            Some("D-") => PathValue::Dir(Tree::new(object)),
+            Some("F-") => PathValue::File(object.read().await?),
+            Some("X-") => PathValue::Exec(object.read().await?),
+            Some("L-") => PathValue::Link(ByteString::from(&*object.read().await?)),
             _ => {
-                return Err(Error::unreadable(format_args!(
-                    "a line of tree.live that cannot be read: {line:?}"
-                )));
+                return Err(Error::unreadable(format_args!("invalid line of tree.live: {line:?}")));
             }
         }))
     }

@@ -1,29 +1,29 @@
-//! Servers that do not keep to the protocol.
+//! Servers that violate the protocol.
 
 use super::*;
 
 #[tokio::test]
-async fn a_reply_to_another_request_is_an_error_of_the_protocol() {
+async fn a_reply_of_the_wrong_type_is_a_protocol_error() {
     let (client, mut peer) = connected("9P2000", Dialect::Legacy).await;
     let other = client.clone();
     let removing = tokio::spawn(async move { other.remove("a").await });
-    peer.walked(1, FILE).await;
+    peer.answer_walk(1, FILE).await;
     let (tag, message) = peer.receive().await;
     assert!(matches!(message, T::Remove { .. }), "{message:?}");
     peer.send(tag, R::Write { count: 1 }).await;
     let error = removing.await.unwrap().unwrap_err();
-    assert_eq!(error, Error::Protocol("a reply of type 119 to a request of type 122".into()));
-    // The connection goes on.
+    assert_eq!(error, ProtocolError::UnexpectedReply { request: 122, reply: 119 }.into());
+    // The connection remains usable.
     let walking = tokio::spawn(async move { client.walk("b").await.map(drop) });
-    peer.walked(1, FILE).await;
+    peer.answer_walk(1, FILE).await;
     walking.await.unwrap().unwrap();
 }
 
 #[tokio::test]
-async fn a_server_that_takes_nothing_does_not_hold_up_the_end() {
+async fn close_does_not_wait_for_a_stuck_server() {
     let (client, mut peer) = connected("9P2000", Dialect::Legacy).await;
     let file = file(&client, &mut peer, OpenMode::WRITE).await;
-    // More than there is room for on the way.
+    // More than the stream buffers.
     for _ in 0..20 {
         assert!(tokio::time::timeout(Duration::ZERO, file.write_at(0, &[1; UNIT])).await.is_err());
         tokio::task::yield_now().await;
@@ -32,14 +32,13 @@ async fn a_server_that_takes_nothing_does_not_hold_up_the_end() {
     tokio::time::timeout(Duration::from_secs(10), client.close()).await.unwrap();
 }
 
-/// Numbers that look random and are the same each time.
+/// A pseudo-random number generator with a fixed sequence.
 fn noise(seed: &mut u32) -> u32 {
     *seed = seed.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
     *seed >> 16
 }
 
-/// Answers each request with a frame of a random reply's type and random content, of which the size
-/// and the tag are mostly right.
+/// Answers each request with a frame of random type and content. Most sizes and tags are right.
 async fn babble(mut peer: Peer, mut seed: u32) {
     loop {
         let mut size = [0; 4];
@@ -67,7 +66,7 @@ async fn babble(mut peer: Peer, mut seed: u32) {
 }
 
 #[tokio::test]
-async fn a_server_that_answers_nonsense_is_an_error_at_most() {
+async fn random_replies_cause_errors_only() {
     for seed in 0..90 {
         let (version, dialect) = [
             ("9P2000", Dialect::Legacy),
@@ -88,15 +87,15 @@ async fn a_server_that_answers_nonsense_is_an_error_at_most() {
                 let _ = tokio::time::timeout(Duration::ZERO, client.stat("a")).await;
             }
         };
-        // A listing may be long, since the peer says so.
+        // The peer may pretend that a listing is long.
         let _ = tokio::time::timeout(Duration::from_millis(200), using).await;
         tokio::time::timeout(Duration::from_secs(10), client.close()).await.unwrap();
         server.await.unwrap();
     }
 }
 
-/// Answers each Tread and Treaddir with what `data` makes of its offset and count, and the rest of
-/// the requests as a server does.
+/// Answers each Tread and Treaddir with `data` of its offset and count, and other requests with
+/// success.
 async fn deliver(mut peer: Peer, qid: Qid, data: impl Fn(u64, u32) -> Vec<u8>) {
     let dialect = peer.dialect;
     loop {
@@ -137,26 +136,26 @@ async fn deliver(mut peer: Peer, qid: Qid, data: impl Fn(u64, u32) -> Vec<u8>) {
     }
 }
 
-/// One record of a Treaddir.
+/// Encodes one record of Rreaddir.
 fn dirent(next: u64, name: &[u8]) -> Vec<u8> {
     let length = u16::try_from(name.len()).unwrap().to_le_bytes();
     [&[0; 13][..], &next.to_le_bytes(), &[0], &length, name].concat()
 }
 
 #[tokio::test]
-async fn a_listing_that_goes_round_is_an_error() {
+async fn a_cyclic_listing_is_an_error() {
     let (client, peer) = connected("9P2000.L", Dialect::Linux).await;
     tokio::spawn(deliver(peer, DIR, |offset, _| {
         dirent(if offset == 9 { 3 } else { offset + 3 }, b"name")
     }));
     let error = client.read_dir("a").await.unwrap_err();
-    assert_eq!(error, Error::Protocol("a directory that does not end".into()));
+    assert_eq!(error, Error::invalid_reply("the directory listing does not end"));
 }
 
 #[tokio::test]
-async fn a_listing_without_an_end_is_an_error() {
+async fn an_endless_listing_is_an_error() {
     let (client, peer) = connected("9P2000.L", Dialect::Linux).await;
-    // Names that are not even shown count as well.
+    // Names that are not listed count as well.
     let page = |offset, count| {
         (0..u64::from(count) / 26).flat_map(|record| dirent(offset + record + 1, b"..")).collect()
     };
@@ -165,7 +164,7 @@ async fn a_listing_without_an_end_is_an_error() {
 }
 
 #[tokio::test]
-async fn a_delivery_without_an_end_is_an_error() {
+async fn an_endless_delivery_is_an_error() {
     let (client, peer) = connected("9P2000", Dialect::Legacy).await;
     tokio::spawn(deliver(peer, FILE, |_, count| vec![b'x'; count as usize]));
     let mut watch = client.watch("a").await.unwrap();
@@ -174,7 +173,7 @@ async fn a_delivery_without_an_end_is_an_error() {
 }
 
 #[tokio::test]
-async fn a_text_without_an_end_is_an_error() {
+async fn a_file_above_the_limit_is_an_error() {
     let (client, peer) = connected("9P2000", Dialect::Legacy).await;
     tokio::spawn(deliver(peer, FILE, |_, count| vec![b'x'; count as usize]));
     let file = client.open("a", OpenMode::READ).await.unwrap();
@@ -185,13 +184,13 @@ async fn a_text_without_an_end_is_an_error() {
 }
 
 #[tokio::test]
-async fn more_data_than_asked_for_is_an_error() {
+async fn more_data_than_requested_is_an_error() {
     for (version, dialect, qid) in
         [("9P2000", Dialect::Legacy, FILE), ("9P2000.L", Dialect::Linux, DIR)]
     {
         let (client, peer) = connected(version, dialect).await;
         tokio::spawn(deliver(peer, qid, |_, count| vec![0; count as usize + 1]));
-        let more = Error::Protocol("more data than asked for".into());
+        let more = Error::invalid_reply("the server sent more data than requested");
         if qid == DIR {
             assert_eq!(client.read_dir("a").await.unwrap_err(), more);
             continue;
@@ -204,7 +203,7 @@ async fn more_data_than_asked_for_is_an_error() {
 }
 
 #[tokio::test]
-async fn names_that_lead_out_of_a_directory_are_not_listed() {
+async fn names_that_lead_out_of_a_directory_are_an_error() {
     for name in [&b"../a"[..], b"/", b"a/b", b"", b"a\0b"] {
         let (client, peer) = connected("9P2000.L", Dialect::Linux).await;
         tokio::spawn(deliver(peer, DIR, move |_, _| dirent(1, name)));

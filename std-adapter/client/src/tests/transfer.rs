@@ -1,27 +1,27 @@
-//! Long transfers: what is under way at a time, what comes back short, what is given up.
+//! Pipelined transfers: requests in flight, short replies, cancellation.
 
 use super::*;
 
 const VERSIONED: Qid = Qid { kind: Qid::FILE, version: 1, path: 3 };
 
 impl Peer {
-    /// Answers a question for the length.
-    async fn length(&mut self, length: usize) {
+    /// Answers a Tstat with this length.
+    async fn answer_stat(&mut self, length: usize) {
         let (tag, message) = self.receive().await;
         assert!(matches!(message, T::Stat { .. }), "{message:?}");
         let stat = Stat { qid: VERSIONED, length: length as u64, ..Stat::default() };
         self.send(tag, R::Stat { stat }).await;
     }
 
-    /// The next read: its tag, offset and count.
-    pub(super) async fn asked(&mut self) -> (Tag, usize, usize) {
+    /// Receives a Tread: its tag, offset and count.
+    pub(super) async fn receive_read(&mut self) -> (Tag, usize, usize) {
         let (tag, message) = self.receive().await;
         let T::Read { offset, count, .. } = message else { panic!("{message:?}") };
         (tag, offset as usize, count as usize)
     }
 
-    /// The next write: its tag, offset and data.
-    async fn sent(&mut self) -> (Tag, usize, Vec<u8>) {
+    /// Receives a Twrite: its tag, offset and data.
+    async fn receive_write(&mut self) -> (Tag, usize, Vec<u8>) {
         let (tag, message) = self.receive().await;
         let T::Write { offset, data, .. } = message else { panic!("{message:?}") };
         (tag, offset as usize, data.0.to_vec())
@@ -29,32 +29,33 @@ impl Peer {
 }
 
 #[tokio::test]
-async fn a_long_file_is_read_ahead_up_to_its_length_and_in_order() {
+async fn a_long_file_is_read_ahead_up_to_its_length() {
     let (client, mut peer) = connected("9P2000", Dialect::Legacy).await;
     let content: Vec<u8> = (0..4 * UNIT).map(|n| (n / 5) as u8).collect();
     let reading = tokio::spawn(async move { client.read("long").await });
-    peer.walked(1, FILE).await;
-    peer.opened().await;
-    let (tag, offset, count) = peer.asked().await;
+    peer.answer_walk(1, FILE).await;
+    peer.answer_open().await;
+    let (tag, offset, count) = peer.receive_read().await;
     assert_eq!((offset, count), (0, UNIT));
     peer.send(tag, R::Read { data: Data(&content[..UNIT]) }).await;
-    peer.length(content.len()).await;
+    peer.answer_stat(content.len()).await;
 
-    let mut asked = [peer.asked().await, peer.asked().await, peer.asked().await];
+    let mut asked =
+        [peer.receive_read().await, peer.receive_read().await, peer.receive_read().await];
     assert_eq!(
         asked.map(|(_, offset, count)| (offset, count)),
         [1, 2, 3].map(|n| (n * UNIT, UNIT))
     );
     asked.reverse();
     for (tag, offset, count) in asked {
-        // The one in the middle is cut short.
+        // The second reply is short.
         let count = if offset == 2 * UNIT { 100 } else { count };
         peer.send(tag, R::Read { data: Data(&content[offset..offset + count]) }).await;
     }
-    let (tag, offset, count) = peer.asked().await;
+    let (tag, offset, count) = peer.receive_read().await;
     assert_eq!((offset, count), (2 * UNIT + 100, UNIT - 100));
     peer.send(tag, R::Read { data: Data(&content[offset..offset + count]) }).await;
-    let (tag, offset, _) = peer.asked().await;
+    let (tag, offset, _) = peer.receive_read().await;
     assert_eq!(offset, content.len());
     peer.send(tag, R::Read { data: Data(b"") }).await;
     assert!(reading.await.unwrap().unwrap() == content);
@@ -65,14 +66,14 @@ async fn a_file_without_a_length_is_read_in_order() {
     let (client, mut peer) = connected("9P2000", Dialect::Legacy).await;
     let content = [7; UNIT];
     let reading = tokio::spawn(async move { client.read("stream").await });
-    peer.walked(1, FILE).await;
-    peer.opened().await;
-    let (tag, ..) = peer.asked().await;
+    peer.answer_walk(1, FILE).await;
+    peer.answer_open().await;
+    let (tag, ..) = peer.receive_read().await;
     peer.send(tag, R::Read { data: Data(&content) }).await;
-    peer.length(0).await;
+    peer.answer_stat(0).await;
     for data in [&content[..], &b"end"[..], &b""[..]] {
-        let (tag, ..) = peer.asked().await;
-        // Nothing else comes before the answer.
+        let (tag, ..) = peer.receive_read().await;
+        // No other request is sent before the reply.
         assert!(
             tokio::time::timeout(Duration::from_millis(1), peer.stream.read_u32_le())
                 .await
@@ -84,28 +85,29 @@ async fn a_file_without_a_length_is_read_in_order() {
 }
 
 #[tokio::test]
-async fn a_file_that_keeps_what_is_written_is_written_ahead() {
+async fn a_file_that_shows_its_length_is_written_ahead() {
     let (client, mut peer) = connected("9P2000", Dialect::Legacy).await;
     let content: Vec<u8> = (0..4 * UNIT).map(|n| (n / 5) as u8).collect();
     let data = content.clone();
     let writing = tokio::spawn(async move { client.write("long", &data).await });
-    peer.walked(1, FILE).await;
-    peer.opened().await;
-    let (tag, _, data) = peer.sent().await;
+    peer.answer_walk(1, FILE).await;
+    peer.answer_open().await;
+    let (tag, _, data) = peer.receive_write().await;
     assert_eq!(data.len(), UNIT);
     peer.send(tag, R::Write { count: UNIT as u32 }).await;
-    peer.length(UNIT).await;
+    peer.answer_stat(UNIT).await;
 
     let mut file = data;
     file.resize(content.len(), 0);
-    let mut sent = vec![peer.sent().await, peer.sent().await, peer.sent().await];
+    let mut sent =
+        vec![peer.receive_write().await, peer.receive_write().await, peer.receive_write().await];
     sent.reverse();
     for (tag, offset, data) in sent {
         let count = if offset == 2 * UNIT { 100 } else { data.len() };
         file[offset..offset + count].copy_from_slice(&data[..count]);
         peer.send(tag, R::Write { count: count as u32 }).await;
     }
-    let (tag, offset, data) = peer.sent().await;
+    let (tag, offset, data) = peer.receive_write().await;
     assert_eq!((offset, data.len()), (2 * UNIT + 100, UNIT - 100));
     file[offset..offset + data.len()].copy_from_slice(&data);
     peer.send(tag, R::Write { count: data.len() as u32 }).await;
@@ -116,14 +118,14 @@ async fn a_file_that_keeps_what_is_written_is_written_ahead() {
 }
 
 #[tokio::test]
-async fn what_was_read_is_not_lost_with_a_dropped_future() {
+async fn dropping_next_loses_no_data() {
     let (client, mut peer) = connected("9P2000", Dialect::Legacy).await;
     let file = file(&client, &mut peer, OpenMode::READ).await;
     let content: Vec<u8> = (0..2 * UNIT).map(|n| (n / 5) as u8).collect();
     let mut chunks = file.chunks();
     let mut read = Vec::new();
     let reading = async {
-        // Given up whenever it waits.
+        // The future is dropped whenever it waits.
         while read.len() < content.len() {
             if let Ok(chunk) = tokio::time::timeout(Duration::from_millis(2), chunks.next()).await {
                 read.extend_from_slice(&chunk.unwrap().unwrap());
@@ -131,7 +133,7 @@ async fn what_was_read_is_not_lost_with_a_dropped_future() {
         }
     };
     let answering = async {
-        let (tag, ..) = peer.asked().await;
+        let (tag, ..) = peer.receive_read().await;
         peer.send(tag, R::Read { data: Data(&content[..UNIT]) }).await;
         tokio::time::sleep(Duration::from_millis(10)).await;
         loop {
@@ -156,19 +158,19 @@ async fn what_was_read_is_not_lost_with_a_dropped_future() {
     tokio::select! {
         () = reading => {}
         () = answering => {}
-        () = tokio::time::sleep(Duration::from_secs(10)) => panic!("it does not end"),
+        () = tokio::time::sleep(Duration::from_secs(10)) => panic!("timed out"),
     }
     assert!(read == content);
 }
 
 #[tokio::test]
-async fn a_refused_read_is_tried_again_at_its_place() {
+async fn a_refused_read_is_repeated_at_the_same_offset() {
     let (client, mut peer) = connected("9P2000", Dialect::Legacy).await;
     let file = file(&client, &mut peer, OpenMode::READ).await;
     let mut chunks = file.chunks();
     let answering = async {
         for (at, text) in [(0, "a"), (1, ""), (1, "b")] {
-            let (tag, offset, _) = peer.asked().await;
+            let (tag, offset, _) = peer.receive_read().await;
             assert_eq!(offset, at);
             match text {
                 "" => peer.send(tag, R::Error { ename: Str(b"not now"), errno: Errno(0) }).await,
@@ -185,13 +187,13 @@ async fn a_refused_read_is_tried_again_at_its_place() {
 }
 
 #[tokio::test]
-async fn a_refused_write_is_not_forgotten() {
+async fn later_calls_report_a_refused_write() {
     let (client, mut peer) = connected("9P2000", Dialect::Legacy).await;
     let file = file(&client, &mut peer, OpenMode::WRITE).await;
     let mut writes = file.writes_at(0);
     writes.write("a".into()).await.unwrap();
     let answering = async {
-        let (tag, ..) = peer.sent().await;
+        let (tag, ..) = peer.receive_write().await;
         peer.send(tag, R::Error { ename: Str(b"no room"), errno: Errno(0) }).await;
     };
     let (refused, ()) = tokio::join!(writes.write("b".into()), answering);

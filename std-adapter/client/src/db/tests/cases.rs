@@ -1,13 +1,13 @@
-//! The cases C1-C7; C1 is with the paths.
+//! The cases C2 to C7. The tests of C1 are beside `Path`.
 
 use std::ops::ControlFlow;
 use std::time::Duration;
 
-use super::super::{Content, EntryKind, Error, Stat, Tree};
-use super::{PATIENCE, Served, path, within};
+use super::super::{Content, EntryKind, Error, Id, Stat, Tree};
+use super::{Served, TIMEOUT, path, within};
 
 #[tokio::test]
-async fn c2_a_transaction_that_is_not_ended_is_aborted() {
+async fn c2_aborts_a_transaction_that_the_closure_leaves_open() {
     let served = Served::start().await;
     let master = served.db().await.branch("master").await.unwrap();
     let begun = master
@@ -28,9 +28,9 @@ async fn c2_a_transaction_that_is_not_ended_is_aborted() {
     assert_eq!(aborted.await, Ok("aborted"));
 }
 
-/// What spawns needs futures that are `Send`, also those of async closures.
+/// `tokio::spawn` requires that the futures of async closures are `Send`.
 #[tokio::test]
-async fn c2_a_transaction_can_be_another_tasks() {
+async fn c2_a_transaction_runs_in_a_spawned_task() {
     let served = Served::start().await;
     let master = served.db().await.branch("master").await.unwrap();
     let committed = tokio::spawn(async move {
@@ -44,7 +44,7 @@ async fn c2_a_transaction_can_be_another_tasks() {
 }
 
 #[tokio::test]
-async fn c3_nothing_is_done_in_a_transaction_that_has_ended() {
+async fn c3_refuses_calls_after_the_end_of_a_transaction() {
     let served = Served::start().await;
     let master = served.db().await.branch("master").await.unwrap();
     for commit in [true, false] {
@@ -72,24 +72,24 @@ async fn c3_nothing_is_done_in_a_transaction_that_has_ended() {
 }
 
 #[tokio::test]
-async fn c3_a_transaction_that_is_dropped_is_aborted() {
+async fn c3_dropping_a_transaction_aborts_it() {
     let served = Served::start().await;
     let master = served.db().await.branch("master").await.unwrap();
     let tx = master.transaction().await.unwrap();
     tx.create_file(&path("f"), b"", false).await.unwrap();
     drop(tx);
     within("the abort", || served.transactions() == 0).await;
-    // Also when nobody waits for it to begin.
+    // The future of the start is dropped, too.
     let _ = tokio::time::timeout(Duration::from_micros(300), master.transaction()).await;
     within("the abort", || served.transactions() == 0).await;
 }
 
 #[tokio::test]
-async fn c4_what_is_no_commit_is_an_error_at_once() {
+async fn c4_refuses_hashes_that_are_not_commits() {
     let served = Served::start().await;
     let db = served.db().await;
-    let hello = "invalid-hash \"hello\": a hash has 40 hex digits, not 5 characters";
-    assert_eq!(db.commit("hello").await, Err(Error::InvalidHash(hello.to_owned())));
+    let invalid = "hello".parse::<Id>().unwrap_err();
+    assert_eq!(db.commit("hello").await, Err(Error::InvalidHash(invalid)));
     assert_eq!(db.commit("4b825dc642cb6eb9a060e54bf8d69288fbee4904").await, Err(Error::NotFound));
     let head =
         db.branch("master").await.unwrap().transaction().await.unwrap().commit("x").await.unwrap();
@@ -97,7 +97,7 @@ async fn c4_what_is_no_commit_is_an_error_at_once() {
 }
 
 #[tokio::test]
-async fn c5_a_path_is_waited_for() {
+async fn c5_waits_for_a_path() {
     let served = Served::start().await;
     let db = served.db().await;
     let master = db.branch("master").await.unwrap();
@@ -116,13 +116,13 @@ async fn c5_a_path_is_waited_for() {
         });
         made.await.map(|_| ControlFlow::Continue(()).map_break(|()| Vec::new()))
     });
-    let seen = tokio::time::timeout(PATIENCE, waited).await.unwrap().unwrap();
+    let seen = tokio::time::timeout(TIMEOUT, waited).await.unwrap().unwrap();
     assert_eq!(seen, ["None", "Some(File(\"content\"))", "Some(Exec(\"content\"))"]);
 }
 
-/// The switch of other clients is to drop the future here.
+/// Dropping the future replaces the switch of the OCaml client.
 #[tokio::test]
-async fn c5_a_wait_ends_while_it_is_blocked() {
+async fn c5_dropping_a_blocked_wait_ends_it() {
     let served = Served::start().await;
     let master = served.db().await.branch("master").await.unwrap();
     let none = path("none/at/all");
@@ -135,7 +135,7 @@ async fn c5_a_wait_ends_while_it_is_blocked() {
         served.only_the_root() && served.database.counters().watches.value() == 0
     })
     .await;
-    // An error ends it as well.
+    // An error of the closure ends the wait as well.
     let error = master.wait_for_head::<()>(async |_| Err(Error::NotFile)).await;
     assert_eq!(error, Err(Error::NotFile));
     within("the clunk", || {
@@ -145,7 +145,7 @@ async fn c5_a_wait_ends_while_it_is_blocked() {
 }
 
 #[tokio::test]
-async fn c6_kinds_are_told_apart() {
+async fn c6_distinguishes_entry_kinds() {
     let served = Served::start().await;
     let master = served.db().await.branch("master").await.unwrap();
     let tx = master.transaction().await.unwrap();
@@ -153,11 +153,11 @@ async fn c6_kinds_are_told_apart() {
     tx.create_file(&path("d/f"), b"12345", false).await.unwrap();
     tx.create_file(&path("d/x"), b"#!", true).await.unwrap();
     tx.create_symlink(&path("d/l"), "../else where").await.unwrap();
-    kinds_are_told_apart(&tx.tree()).await;
-    kinds_are_told_apart(&tx.commit("").await.unwrap().tree()).await;
+    check_entry_kinds(&tx.tree()).await;
+    check_entry_kinds(&tx.commit("").await.unwrap().tree()).await;
 }
 
-async fn kinds_are_told_apart(tree: &Tree) {
+async fn check_entry_kinds(tree: &Tree) {
     for absent in ["none", "none/none", "d/none", "d/f/none"] {
         assert_eq!(tree.stat(&path(absent)).await, Ok(None));
         assert_eq!(tree.exists(&path(absent)).await, Ok(false));
@@ -190,7 +190,7 @@ async fn kinds_are_told_apart(tree: &Tree) {
 }
 
 #[tokio::test]
-async fn c7_no_fid_is_left_behind() {
+async fn c7_failed_calls_leave_no_fids() {
     let served = Served::start().await;
     let db = served.db().await;
     let tx = db.branch("master").await.unwrap().transaction().await.unwrap();

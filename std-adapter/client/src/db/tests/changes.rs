@@ -1,9 +1,9 @@
-//! Transactions, branches, watches: what the operations do.
+//! The operations of transactions, branches and watches.
 
 use std::time::Duration;
 
 use super::super::{Branch, Change, Commit, Error, PathValue, Transaction, Watch};
-use super::{PATIENCE, Served, path};
+use super::{Served, TIMEOUT, path};
 use crate::Dialect;
 
 async fn put(branch: &Branch, file: &str, content: &str) -> Commit {
@@ -18,11 +18,11 @@ async fn text(tx: &Transaction, file: &str) -> String {
 }
 
 async fn next<T: Send + 'static>(watch: &mut Watch<T>) -> T {
-    tokio::time::timeout(PATIENCE, watch.next()).await.unwrap().unwrap().unwrap()
+    tokio::time::timeout(TIMEOUT, watch.next()).await.unwrap().unwrap().unwrap()
 }
 
 #[tokio::test]
-async fn files_are_made_changed_and_removed() {
+async fn transactions_create_change_and_remove_files() {
     let served = Served::start().await;
     for dialect in [Dialect::Unix, Dialect::Linux, Dialect::Legacy] {
         let master = served.in_dialect(dialect).await.branch(dialect.version()).await.unwrap();
@@ -55,7 +55,7 @@ async fn files_are_made_changed_and_removed() {
         assert_eq!(tx.tree().read_dir(&super::Path::ROOT).await.unwrap(), ["f"]);
 
         for root in [tx.create_dir(&super::Path::ROOT).await, tx.remove(&super::Path::ROOT).await] {
-            assert!(matches!(root, Err(Error::InvalidPath(_))));
+            assert!(matches!(root, Err(Error::InvalidPath { .. })));
         }
         if dialect != Dialect::Legacy {
             for target in ["replaced", "f"] {
@@ -79,7 +79,7 @@ async fn files_are_made_changed_and_removed() {
 }
 
 #[tokio::test]
-async fn a_commit_says_what_it_is() {
+async fn details_match_the_commit() {
     let served = Served::start().await;
     let db = served.db().await;
     let master = db.branch("master").await.unwrap();
@@ -94,7 +94,7 @@ async fn a_commit_says_what_it_is() {
 }
 
 #[tokio::test]
-async fn branches_are_listed_moved_and_removed() {
+async fn branches_can_be_listed_moved_and_removed() {
     let served = Served::start().await;
     let db = served.db().await;
     let master = db.branch("master").await.unwrap();
@@ -119,7 +119,7 @@ async fn branches_are_listed_moved_and_removed() {
 }
 
 #[tokio::test]
-async fn parents_are_set() {
+async fn set_parents_replaces_the_parents() {
     let served = Served::start().await;
     let db = served.db().await;
     let head = put(&db.branch("master").await.unwrap(), "f", "1").await;
@@ -133,12 +133,12 @@ async fn parents_are_set() {
 }
 
 #[tokio::test]
-async fn a_head_is_followed() {
+async fn watch_head_and_reflog_return_new_heads() {
     let served = Served::start().await;
     let master = served.db().await.branch("master").await.unwrap();
     let (mut heads, mut log) = (master.watch_head().await.unwrap(), master.reflog().await.unwrap());
     assert_eq!(next(&mut heads).await, None);
-    // A stream that is waited for in vain goes on with the same read.
+    // A dropped `next` leaves its read in flight.
     assert!(tokio::time::timeout(Duration::from_millis(10), heads.next()).await.is_err());
     assert!(tokio::time::timeout(Duration::from_millis(10), log.next()).await.is_err());
     let first = put(&master, "f", "1").await;
@@ -151,7 +151,7 @@ async fn a_head_is_followed() {
 }
 
 #[tokio::test]
-async fn a_path_is_followed_as_a_stream() {
+async fn watch_path_is_a_stream() {
     use std::pin::pin;
 
     let served = Served::start().await;
@@ -160,7 +160,7 @@ async fn a_path_is_followed_as_a_stream() {
     let mut watch = pin!(master.watch_path(&path("d")).await.unwrap());
     let mut next = async || {
         let next = std::future::poll_fn(|cx| futures_core::Stream::poll_next(watch.as_mut(), cx));
-        match tokio::time::timeout(PATIENCE, next).await.unwrap().unwrap().unwrap() {
+        match tokio::time::timeout(TIMEOUT, next).await.unwrap().unwrap().unwrap() {
             Some(PathValue::Dir(tree)) => {
                 format!("{:?}", tree.read_dir(&super::Path::ROOT).await.unwrap())
             }
@@ -179,7 +179,7 @@ async fn a_path_is_followed_as_a_stream() {
 }
 
 #[tokio::test]
-async fn a_watch_ends_with_the_connection() {
+async fn a_lost_connection_ends_a_watch() {
     let (near, far) = tokio::io::duplex(1 << 16);
     let proxy = tokio::spawn({
         let served = Served::start().await;
@@ -190,7 +190,8 @@ async fn a_watch_ends_with_the_connection() {
             let _ = tokio::io::copy_bidirectional(&mut far, &mut server).await;
         }
     });
-    let db = super::Db::new(crate::Client::from_stream(near, super::Db::options()).await.unwrap());
+    let db =
+        super::Db::new(crate::Client::from_stream(near, crate::Options::default()).await.unwrap());
     let mut heads = db.branch("master").await.unwrap().watch_head().await.unwrap();
     assert_eq!(next(&mut heads).await, None);
     proxy.abort();
@@ -198,7 +199,7 @@ async fn a_watch_ends_with_the_connection() {
     assert!(heads.next().await.is_none());
 }
 
-/// `pr` and `master` of one commit, each with a change to `file` and one of its own.
+/// Returns `master` and `pr`, which have a common ancestor and both changed `file`.
 async fn forked(db: &super::Db, ours: &str, theirs: &str) -> (Branch, Branch) {
     let (master, pr) = (db.branch("master").await.unwrap(), db.branch("pr").await.unwrap());
     let base = put(&master, "file", "base").await;
@@ -210,7 +211,7 @@ async fn forked(db: &super::Db, ours: &str, theirs: &str) -> (Branch, Branch) {
 }
 
 #[tokio::test]
-async fn a_merge_without_conflicts_has_both() {
+async fn a_merge_combines_both_sides() {
     let served = Served::start().await;
     let db = served.db().await;
     let (master, pr) = forked(&db, "base", "theirs").await;
@@ -231,7 +232,7 @@ async fn a_merge_without_conflicts_has_both() {
 }
 
 #[tokio::test]
-async fn conflicts_are_listed_and_resolved() {
+async fn conflicts_must_be_resolved_before_the_commit() {
     let served = Served::start().await;
     let db = served.db().await;
     let (master, pr) = forked(&db, "ours", "theirs").await;
@@ -264,7 +265,7 @@ async fn a_conflict_at_the_commit_leaves_the_transaction_open() {
 }
 
 #[tokio::test]
-async fn a_fetch_that_fails_says_why() {
+async fn a_failed_fetch_reports_the_reason() {
     let served = Served::start().await;
     let db = served.db().await;
     let error = db.fetch("/nonexistent/repository", "master").await.unwrap_err();

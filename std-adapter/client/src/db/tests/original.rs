@@ -1,5 +1,4 @@
-//! What the original server does otherwise, played by a few of its files in 9P2000, which sends no
-//! numbers of errors either.
+//! A few files that behave as on the original server, in 9P2000, which sends no error numbers.
 
 use parking_lot::Mutex;
 use std::sync::Arc;
@@ -18,7 +17,7 @@ const HASH: &str = "c0ffee00c0ffee00c0ffee00c0ffee00c0ffee00";
 
 type Make = dyn Fn(&[u8]) -> Entry + Send + Sync;
 
-/// A directory in which everything can be made and nothing removed.
+/// A directory in which any name can be created and nothing removed.
 struct Making(Dir, Box<Make>);
 
 impl Making {
@@ -120,7 +119,7 @@ fn root(log: &Log) -> Tree {
 }
 
 #[tokio::test]
-async fn the_original_server_is_a_server_too() {
+async fn works_with_the_original_server() {
     let log = Log::default();
     let server =
         Server::bind(&["tcp://127.0.0.1:0".parse().unwrap()], Limits::default()).await.unwrap();
@@ -130,7 +129,7 @@ async fn the_original_server_is_a_server_too() {
     let options = Options::default().dialect(Dialect::Legacy);
     let db = Db::new(Client::connect(&url, options).await.unwrap());
 
-    // It does not tell which commit it made.
+    // The reply to `commit` is empty.
     let master = db.branch("master").await.unwrap();
     assert_eq!(master.head().await, Ok(None));
     let tx = master.transaction().await.unwrap();
@@ -145,14 +144,14 @@ async fn the_original_server_is_a_server_too() {
     assert_eq!((details.message.as_str(), details.author.as_str()), ("Hello", ""));
     assert_eq!(details.parents, std::slice::from_ref(&head));
 
-    // Its links have no bit in their qids, and what is missing has no number.
+    // The qids of links have no link bit, and errors have no number.
     let tree = head.tree();
     assert_eq!(tree.stat(&path("link")).await.unwrap().unwrap().kind, EntryKind::Link);
     assert_eq!(tree.read(&path("link")).await, Ok(Content::Link("to/somewhere".into())));
     assert_eq!(tree.read_file(&path("none")).await, Err(Error::NotFound));
     assert_eq!(tree.exists(&path("file/none")).await, Ok(false));
 
-    // Its remotes stay.
+    // Remotes cannot be removed.
     assert_eq!(db.fetch("somewhere", "master").await, Ok(head));
 
     drop(master.transaction().await.unwrap());

@@ -1,11 +1,11 @@
-//! What the server calls things.
+//! Names and link targets as the server sends them.
 
 use std::fmt::{self, Debug, Display};
 
 use datakit_core::wire::Str;
 
-/// A name or the target of a link: UTF-8 by custom, bytes in fact. Paths of the client take it as
-/// it is.
+/// A name or the target of a link. It is UTF-8 by convention, but may hold any bytes. The client
+/// accepts it wherever a path is asked for.
 ///
 /// ```
 /// # use datakit_client::ByteString;
@@ -17,13 +17,13 @@ use datakit_core::wire::Str;
 pub struct ByteString(Box<[u8]>);
 
 impl ByteString {
-    /// All of it.
+    /// Returns the bytes.
     #[must_use]
     pub fn as_bytes(&self) -> &[u8] {
         &self.0
     }
 
-    /// The same as a `str`; `None` when it is not UTF-8.
+    /// Returns the bytes as a `str`; `None` if they are not UTF-8.
     #[must_use]
     pub fn to_str(&self) -> Option<&str> {
         str::from_utf8(&self.0).ok()
@@ -73,6 +73,7 @@ impl Display for ByteString {
     }
 }
 
+/// Shows bytes that are not printable ASCII as escapes.
 impl Debug for ByteString {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "\"{}\"", self.0.escape_ascii())

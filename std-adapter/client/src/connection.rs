@@ -1,0 +1,273 @@
+//! A connection: how a request gets its tag and its fid, and how its reply comes back.
+//!
+//! ```text
+//! calls -> encode into `out` -> writer task, all pending requests in one write -> socket
+//! calls <- state of the tag  <- reader task <- socket
+//! ```
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
+
+use bytes::Bytes;
+use datakit_core::wire::{
+    self, Attr, Dialect, Fid as FidNumber, RERROR, RLERROR, Rmessage, Tag, Tmessage,
+};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio_util::sync::CancellationToken;
+use tracing::Span;
+
+use super::byte_string::ByteString;
+use super::driver::{Driver, creates_fid};
+use super::error::{Error, ProtocolError, Result};
+use super::metadata::{FileType, Metadata, lossy};
+use super::tags::OnReply;
+
+/// The state that all handles of one connection share. Dropping the last handle lets the writer
+/// finish and closes the connection.
+pub(crate) struct Connection {
+    driver: Arc<Driver>,
+    pub(crate) dialect: Dialect,
+    /// The longest message, in bytes.
+    pub(crate) msize: u32,
+    /// The group of new files in 9P2000.L.
+    pub(crate) gid: u32,
+}
+
+impl Connection {
+    /// Takes over both halves of a connection after the version was agreed on. Spawns two tasks on
+    /// the current runtime.
+    pub(crate) fn start<R, W>(
+        reader: R,
+        writer: W,
+        (dialect, msize): (Dialect, u32),
+        gid: u32,
+        span: Span,
+    ) -> Arc<Connection>
+    where
+        R: AsyncRead + Unpin + Send + 'static,
+        W: AsyncWrite + Unpin + Send + 'static,
+    {
+        let driver = Driver::start(reader, writer, dialect, msize, span);
+        Arc::new(Connection { driver, dialect, msize, gid })
+    }
+
+    /// Sends a request and waits for the reply, which may be an error reply. Waits first while too
+    /// many bytes wait to be written.
+    ///
+    /// Dropping the future sends Tflush. The tag is free again after Rflush.
+    pub(crate) async fn call(self: &Arc<Connection>, message: &Tmessage<'_>) -> Result<Bytes> {
+        self.reserve().await;
+        self.submit(message)?.await
+    }
+
+    /// Sends a request whose reply has no content.
+    pub(crate) async fn call_for_unit(
+        self: &Arc<Connection>,
+        message: &Tmessage<'_>,
+    ) -> Result<()> {
+        let frame = self.call(message).await?;
+        self.decode(&frame).map(drop)
+    }
+
+    /// Sends a request that creates a fid: `message` is called with its number.
+    pub(crate) async fn call_creating<'m>(
+        self: &Arc<Connection>,
+        names: usize,
+        message: impl FnOnce(FidNumber) -> Tmessage<'m>,
+    ) -> Result<(Bytes, Option<OwnedFid>)> {
+        self.reserve().await;
+        let fid = self.driver.state().fids.acquire()?;
+        let names = u16::try_from(names).unwrap_or(u16::MAX);
+        let call = self
+            .submit_with(&message(fid), OnReply::CreatesFid { fid, names })
+            .inspect_err(|_| self.driver.state().fids.release(fid))?;
+        let frame = call.await?;
+        let created = creates_fid(&frame, names)
+            .then(|| OwnedFid { connection: Arc::clone(self), number: fid });
+        Ok((frame, created))
+    }
+
+    /// Sends Tremove or Tclunk, which free the fid whatever the reply is.
+    pub(crate) async fn call_freeing(
+        self: &Arc<Connection>,
+        fid: OwnedFid,
+        message: fn(FidNumber) -> Tmessage<'static>,
+    ) -> Result<()> {
+        self.reserve().await;
+        let call = self.submit_with(&message(fid.number), OnReply::FreesFid(fid.number))?;
+        fid.forget();
+        let frame = call.await?;
+        self.decode(&frame).map(drop)
+    }
+
+    /// Returns a token that is cancelled when the connection is closed.
+    pub(crate) fn ended(&self) -> CancellationToken {
+        self.driver.ended()
+    }
+
+    async fn reserve(&self) {
+        std::future::poll_fn(|cx| self.poll_reserve(cx)).await;
+    }
+
+    /// Waits while too many bytes wait to be written.
+    pub(crate) fn poll_reserve(&self, cx: &mut Context<'_>) -> Poll<()> {
+        self.driver.poll_reserve(cx)
+    }
+
+    /// Sends a request without waiting. The caller has reserved space.
+    pub(crate) fn submit(self: &Arc<Connection>, message: &Tmessage<'_>) -> Result<Call> {
+        self.submit_with(message, OnReply::Nothing)
+    }
+
+    fn submit_with(
+        self: &Arc<Connection>,
+        message: &Tmessage<'_>,
+        on_reply: OnReply,
+    ) -> Result<Call> {
+        let (tag, request) = self.driver.state().send(message, on_reply)?;
+        self.driver.wake_writer();
+        Ok(Call { connection: Arc::clone(self), tag, request, pending: true })
+    }
+
+    /// Decodes a reply. An error reply becomes an error.
+    pub(crate) fn decode<'f>(&self, frame: &'f [u8]) -> Result<Rmessage<'f>> {
+        match Rmessage::decode(frame, self.dialect) {
+            Ok((_, Rmessage::Error { ename, errno })) => {
+                Err(Error::from_reply(errno.0, lossy(ename)))
+            }
+            Ok((_, Rmessage::Lerror { ecode })) => Err(Error::from_errno(ecode)),
+            Ok((_, message)) => Ok(message),
+            Err(malformed) => Err(ProtocolError::Malformed(malformed).into()),
+        }
+    }
+
+    /// Sends Tstat or Tgetattr. Reads the target of a link as well.
+    pub(crate) async fn stat(self: &Arc<Connection>, fid: FidNumber) -> Result<Metadata> {
+        let message = match self.dialect {
+            Dialect::Linux => Tmessage::Getattr { fid, mask: Attr::BASIC },
+            _ => Tmessage::Stat { fid },
+        };
+        let frame = self.call(&message).await?;
+        match self.decode(&frame)? {
+            Rmessage::Stat { stat } => Ok(Metadata::from_stat(&stat)),
+            Rmessage::Getattr { attr } => {
+                let mut metadata = Metadata::from_attr(&attr);
+                if metadata.kind == FileType::Symlink {
+                    metadata.target = self.read_link(fid).await.ok();
+                }
+                Ok(metadata)
+            }
+            other => Err(unexpected(&other)),
+        }
+    }
+
+    /// Sends Treadlink.
+    pub(crate) async fn read_link(self: &Arc<Connection>, fid: FidNumber) -> Result<ByteString> {
+        let frame = self.call(&Tmessage::Readlink { fid }).await?;
+        match self.decode(&frame)? {
+            Rmessage::Readlink { target } => Ok(target.into()),
+            other => Err(unexpected(&other)),
+        }
+    }
+}
+
+/// Returns the error of a reply that does not belong to the request.
+pub(crate) fn unexpected(message: &Rmessage<'_>) -> Error {
+    Error::invalid_reply(format!("unexpected reply: {message:?}"))
+}
+
+impl Drop for Connection {
+    fn drop(&mut self) {
+        self.driver.close();
+    }
+}
+
+/// A fid on the server. Dropping it clunks it in the background.
+pub(crate) struct OwnedFid {
+    pub(crate) connection: Arc<Connection>,
+    pub(crate) number: FidNumber,
+}
+
+impl OwnedFid {
+    fn forget(mut self) {
+        self.number = FidNumber::NONE;
+    }
+}
+
+impl Drop for OwnedFid {
+    fn drop(&mut self) {
+        if self.number != FidNumber::NONE {
+            self.connection.driver.state().clunk(self.number);
+            self.connection.driver.wake_writer();
+        }
+    }
+}
+
+/// A pending request. It owns its tag until the reply is taken.
+pub(crate) struct Call {
+    connection: Arc<Connection>,
+    tag: Tag,
+    /// The type byte of the request.
+    request: u8,
+    pending: bool,
+}
+
+impl Future for Call {
+    type Output = Result<Bytes>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<Bytes>> {
+        // Dropped after the lock: the last waker of a task drops the task's calls, which take the
+        // lock.
+        let mut waker = cx.waker().clone();
+        let connection = Arc::clone(&self.connection);
+        let mut state = connection.driver.state();
+        if let Some((on_reply, frame)) = state.tags.poll_reply(self.tag, &mut waker) {
+            self.pending = false;
+            check_type(&frame, self.request)?;
+            match on_reply {
+                OnReply::CreatesFid { fid, names } if !creates_fid(&frame, names) => {
+                    state.fids.release(fid)
+                }
+                OnReply::FreesFid(fid) => state.fids.release(fid),
+                _ => {}
+            }
+            return Poll::Ready(Ok(frame));
+        }
+        match state.check_connected() {
+            Ok(()) => Poll::Pending,
+            Err(lost) => Poll::Ready(Err(lost)),
+        }
+    }
+}
+
+/// Checks that a reply belongs to a request of this type. The effect of any other reply on the
+/// request's fid is unknown, so the fid number is not used again.
+fn check_type(frame: &[u8], request: u8) -> Result<()> {
+    match wire::kind(frame) {
+        RLERROR | RERROR => Ok(()),
+        reply if reply == request.wrapping_add(1) => Ok(()),
+        reply => Err(ProtocolError::UnexpectedReply { request, reply }.into()),
+    }
+}
+
+impl Drop for Call {
+    fn drop(&mut self) {
+        if !self.pending {
+            return;
+        }
+        let mut waker = Waker::noop().clone();
+        let mut state = self.connection.driver.state();
+        if state.check_connected().is_err() {
+            return;
+        }
+        // A reply that arrived but was not taken has the same effect as a later one.
+        if let Some((on_reply, frame)) = state.tags.poll_reply(self.tag, &mut waker) {
+            state.apply(on_reply, Some(&frame));
+        } else {
+            state.flush(self.tag);
+        }
+        drop(state);
+        self.connection.driver.wake_writer();
+    }
+}

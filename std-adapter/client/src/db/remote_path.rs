@@ -1,0 +1,102 @@
+//! A path on the server, and the operations on files that the database needs.
+
+use std::hash::{BuildHasher, Hasher, RandomState};
+
+use super::error::{Error, Result};
+use crate::{ByteString, Client, Fid, OpenMode};
+
+/// The longest text that is read as a whole, in bytes: a name, a message, a list.
+const MAX_TEXT: usize = 1 << 24;
+
+/// A path on the server, where a file may exist or not. Every operation walks to it anew and clunks
+/// its fid at the end.
+#[derive(Debug, Clone)]
+pub(super) struct RemotePath {
+    pub(super) client: Client,
+    names: Vec<ByteString>,
+}
+
+impl RemotePath {
+    pub(super) fn root(client: &Client) -> RemotePath {
+        RemotePath { client: client.clone(), names: Vec::new() }
+    }
+
+    /// Appends a name.
+    pub(super) fn join(&self, name: impl AsRef<[u8]>) -> RemotePath {
+        self.join_all([name])
+    }
+
+    /// Appends names. The caller has checked that they are names.
+    pub(super) fn join_all<N: AsRef<[u8]>>(
+        &self,
+        names: impl IntoIterator<Item = N>,
+    ) -> RemotePath {
+        let mut path = self.clone();
+        path.names.extend(names.into_iter().map(|name| ByteString::from(name.as_ref())));
+        path
+    }
+
+    pub(super) async fn walk(&self) -> Result<Fid> {
+        let names: Vec<&[u8]> = self.names.iter().map(ByteString::as_bytes).collect();
+        Ok(self.client.root.walk_names(&names).await?)
+    }
+
+    /// Walks to a file. Refuses a directory, for which servers ignore some requests.
+    pub(super) async fn walk_to_file(&self) -> Result<Fid> {
+        let fid = self.walk().await?;
+        if fid.is_dir() { Err(Error::IsDirectory) } else { Ok(fid) }
+    }
+
+    /// Reads a whole file, or the first delivery of a stream.
+    pub(super) async fn read(&self) -> Result<Vec<u8>> {
+        Ok(self.walk().await?.open(OpenMode::READ).await?.read_all().await?)
+    }
+
+    pub(super) async fn read_text(&self) -> Result<String> {
+        let file = self.walk().await?.open(OpenMode::READ).await?;
+        Ok(String::from_utf8_lossy(&file.read_up_to(MAX_TEXT).await?).into_owned())
+    }
+
+    pub(super) async fn list(&self) -> Result<Vec<ByteString>> {
+        let entries = self.walk().await?.open(OpenMode::READ).await?.read_dir().await?;
+        Ok(entries.into_iter().map(|entry| entry.name).collect())
+    }
+
+    pub(super) async fn mkdir(&self, name: impl AsRef<[u8]>) -> Result<()> {
+        Ok(self.walk().await?.mkdir(name, 0o755).await?)
+    }
+
+    pub(super) async fn remove(&self) -> Result<()> {
+        Ok(self.walk().await?.remove().await?)
+    }
+
+    /// Writes a command.
+    pub(super) async fn command(&self, text: &str) -> Result<()> {
+        let file = self.walk().await?.open(OpenMode::WRITE).await?;
+        file.write_all_at(0, text.as_bytes()).await?;
+        Ok(file.close().await?)
+    }
+
+    /// Writes a command and reads the reply.
+    pub(super) async fn command_with_reply(&self, text: &str) -> Result<String> {
+        let file = self.walk().await?.open(OpenMode::READ_WRITE).await?;
+        file.write_all_at(0, text.as_bytes()).await?;
+        let reply = file.read_all().await?;
+        Ok(String::from_utf8_lossy(&reply).into_owned())
+    }
+
+    /// Replaces the content of an existing file. Sets its length to 0, because the original server
+    /// ignores the truncation of an open.
+    pub(super) async fn replace(&self, content: &[u8]) -> Result<()> {
+        let fid = self.walk_to_file().await?;
+        fid.set_len(0).await?;
+        let file = fid.open(OpenMode::WRITE).await?;
+        file.write_all_at(0, content).await?;
+        Ok(file.close().await?)
+    }
+}
+
+/// Returns a name that no other task of the connection uses: 63 random bits in decimal.
+pub(super) fn unique_name() -> String {
+    (RandomState::new().build_hasher().finish() >> 1).to_string()
+}

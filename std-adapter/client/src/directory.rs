@@ -1,0 +1,196 @@
+//! Directory listings.
+
+use std::collections::{HashSet, VecDeque};
+use std::fmt::{self, Debug};
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use datakit_core::wire::{Dialect, Dirent, Qid, Stat};
+use futures_core::Stream;
+
+use super::connection::Call;
+use super::error::{Error, ProtocolError, Result};
+use super::metadata::DirEntry;
+use super::open_file::OpenFile;
+
+/// The most names in one listing.
+const MAX_NAMES: usize = 1 << 20;
+/// The longest listing as the server sends it, in bytes.
+const MAX_LISTING: usize = 1 << 28;
+
+/// The entries of a directory as a [`Stream`], without `.` and `..`, in the server's order.
+///
+/// It ends after the first error. A listing above a million names or 256 MiB is
+/// [`Error::TooLong`]; one that returns to an earlier offset is [`Error::Protocol`]. Dropping it
+/// clunks the directory's fid in the background.
+pub struct Entries {
+    file: OpenFile,
+    reader: DirReader,
+}
+
+impl Entries {
+    pub(crate) fn new(file: OpenFile) -> Entries {
+        Entries { file, reader: DirReader::default() }
+    }
+
+    /// Returns the next entry; `None` is the end.
+    ///
+    /// # Cancel safety
+    /// The read stays in flight if the future is dropped. No entry is lost.
+    ///
+    /// # Errors
+    /// [`Error::Server`] with errno 20 if this is not a directory; [`Error::TooLong`];
+    /// [`Error::Protocol`].
+    pub async fn next(&mut self) -> Result<Option<DirEntry>> {
+        std::future::poll_fn(|cx| self.reader.poll_next(&self.file, cx)).await
+    }
+}
+
+impl Stream for Entries {
+    type Item = Result<DirEntry>;
+
+    fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<DirEntry>>> {
+        let Entries { file, reader } = self.get_mut();
+        reader.poll_next(file, cx).map(Result::transpose)
+    }
+}
+
+impl Debug for Entries {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Entries").field("qid", &self.file.qid).finish_non_exhaustive()
+    }
+}
+
+/// Reads an open directory to its end.
+#[derive(Default)]
+pub(crate) struct DirReader {
+    /// The offset of the next read.
+    offset: u64,
+    call: Option<Call>,
+    entries: VecDeque<DirEntry>,
+    /// Earlier offsets, to detect a listing that repeats.
+    seen: HashSet<u64>,
+    names: usize,
+    bytes: usize,
+    ended: bool,
+}
+
+impl DirReader {
+    pub(crate) fn poll_next(
+        &mut self,
+        file: &OpenFile,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<Option<DirEntry>>> {
+        loop {
+            if let Some(entry) = self.entries.pop_front() {
+                return Poll::Ready(Ok(Some(entry)));
+            }
+            if self.ended {
+                return Poll::Ready(Ok(None));
+            }
+            let page = ready!(self.poll_page(file, cx));
+            self.call = None;
+            let added = page.and_then(|page| page.map_or(Ok(None), |page| self.add_page(page)));
+            self.ended = !matches!(added, Ok(Some(())));
+            added.inspect_err(|_| self.entries.clear())?;
+        }
+    }
+
+    fn poll_page(&mut self, file: &OpenFile, cx: &mut Context<'_>) -> Poll<Result<Option<Page>>> {
+        let call = match &mut self.call {
+            Some(call) => call,
+            none => {
+                check_dir(file)?;
+                ready!(file.poll_reserve(cx));
+                none.insert(file.submit_list(self.offset)?)
+            }
+        };
+        let frame = ready!(Pin::new(call).poll(cx))?;
+        Poll::Ready(Page::decode(file, &frame, self.offset))
+    }
+
+    fn add_page(&mut self, page: Page) -> Result<Option<()>> {
+        self.seen.insert(self.offset);
+        self.offset = page.next;
+        self.names += page.names;
+        self.bytes += page.bytes;
+        self.entries.extend(page.entries);
+        if self.names > MAX_NAMES || self.bytes > MAX_LISTING {
+            let limit = if self.names > MAX_NAMES { MAX_NAMES } else { MAX_LISTING };
+            return Err(Error::TooLong { what: "directory", limit });
+        }
+        if self.seen.contains(&self.offset) {
+            return Err(Error::invalid_reply("the directory listing does not end"));
+        }
+        Ok(Some(()))
+    }
+}
+
+/// Lists one page of a directory from `offset`; `None` is the end. Returns the offset of the next
+/// page as well.
+pub(crate) async fn read_page(
+    file: &OpenFile,
+    offset: u64,
+) -> Result<Option<(Vec<DirEntry>, u64)>> {
+    check_dir(file)?;
+    std::future::poll_fn(|cx| file.poll_reserve(cx)).await;
+    let frame = file.submit_list(offset)?.await?;
+    Ok(Page::decode(file, &frame, offset)?.map(|page| (page.entries, page.next)))
+}
+
+fn check_dir(file: &OpenFile) -> Result<()> {
+    if file.qid.kind & Qid::DIR == 0 { Err(Error::from_errno(20)) } else { Ok(()) }
+}
+
+/// The entries of one read of a directory.
+struct Page {
+    entries: Vec<DirEntry>,
+    /// The offset of the next read.
+    next: u64,
+    bytes: usize,
+    /// The number of names, with those that are not listed.
+    names: usize,
+}
+
+impl Page {
+    /// Decodes the reply to a read at `offset`; `None` is the end of the directory.
+    fn decode(file: &OpenFile, frame: &bytes::Bytes, offset: u64) -> Result<Option<Page>> {
+        let data = file.read_data(frame, file.unit)?;
+        if data.is_empty() {
+            return Ok(None);
+        }
+        let mut page = Page { entries: Vec::new(), next: offset, bytes: data.len(), names: 0 };
+        if file.connection().dialect == Dialect::Linux {
+            for entry in Dirent::decode_all(&data) {
+                let entry = entry.map_err(ProtocolError::Malformed)?;
+                page.next = entry.offset;
+                page.add(DirEntry::from_dirent(&entry))?;
+            }
+        } else {
+            for stat in Stat::decode_all(&data, file.connection().dialect) {
+                page.add(DirEntry::from_stat(&stat.map_err(ProtocolError::Malformed)?))?;
+            }
+            page.next = offset.saturating_add(data.len() as u64);
+        }
+        if page.next == offset {
+            return Err(Error::invalid_reply("the directory listing does not advance"));
+        }
+        Ok(Some(page))
+    }
+
+    /// Adds an entry. Rejects names that would lead out of the directory, because callers walk to
+    /// the names of a listing.
+    fn add(&mut self, entry: DirEntry) -> Result<()> {
+        self.names += 1;
+        match entry.name.as_bytes() {
+            b"." | b".." => {}
+            name if name.is_empty() || name.iter().any(|byte| matches!(byte, b'/' | 0)) => {
+                return Err(Error::invalid_reply(
+                    "a directory entry has an empty name, or one with a slash or NUL byte",
+                ));
+            }
+            _ => self.entries.push(entry),
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,405 @@
+//! A fid that is not open: a reference to a file of the server.
+
+use std::fmt::{self, Debug};
+use std::sync::Arc;
+
+use datakit_core::wire::{
+    DMDIR, DMSYMLINK, Dialect, Extension, Fid as FidNumber, List, Numeric, Qid, Rmessage as R,
+    SetAttr, Stat, StatUnix, Str, Tmessage as T,
+};
+
+use super::byte_string::ByteString;
+use super::connection::{Connection, OwnedFid, unexpected};
+use super::error::{Error, Result};
+use super::file::File;
+use super::metadata::{Metadata, wire_bits};
+
+/// The most names in one Twalk (MAXWELEM).
+const MAX_WALK_NAMES: usize = 16;
+
+/// The access for which a file is opened.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct OpenMode {
+    access: u8,
+    truncate: bool,
+}
+
+impl OpenMode {
+    /// For reading.
+    pub const READ: OpenMode = OpenMode { access: 0, truncate: false };
+    /// For writing.
+    pub const WRITE: OpenMode = OpenMode { access: 1, truncate: false };
+    /// For reading and writing.
+    pub const READ_WRITE: OpenMode = OpenMode { access: 2, truncate: false };
+
+    /// Also truncates the file to length 0. Servers ignore this for files without a length.
+    #[must_use]
+    pub fn truncate(self) -> OpenMode {
+        OpenMode { truncate: true, ..self }
+    }
+
+    /// The mode byte of Topen and Tcreate.
+    fn byte(self) -> u8 {
+        self.access | if self.truncate { 0x10 } else { 0 }
+    }
+
+    /// The flags of Tlopen and Tlcreate.
+    fn flags(self) -> u32 {
+        u32::from(self.access) | if self.truncate { 0o1000 } else { 0 }
+    }
+}
+
+/// A file or directory of the server that is not open, like a descriptor of `open(2)` with
+/// `O_PATH`.
+///
+/// It stays with the file that it was walked to when that file is renamed. Dropping it clunks the
+/// fid in the background.
+pub struct Fid {
+    owned: OwnedFid,
+    /// As the walk returned it.
+    qid: Qid,
+}
+
+/// Splits a path into its names. Drops empty names and `.`; the server resolves `..`.
+pub(crate) fn split_names(path: &[u8]) -> Vec<&[u8]> {
+    path.split(|byte| *byte == b'/').filter(|name| !name.is_empty() && *name != b".").collect()
+}
+
+/// Splits a path into its directory and its last name.
+pub(crate) fn split_last(path: &[u8]) -> Result<(Vec<&[u8]>, &[u8])> {
+    let mut names = split_names(path);
+    match names.pop() {
+        Some(last) if last != b".." => Ok((names, last)),
+        _ => {
+            Err(Error::from_reply(22, "the path must end in a name, for example etc/hosts".into()))
+        }
+    }
+}
+
+impl Fid {
+    /// Sends Tattach.
+    pub(crate) async fn attach(
+        connection: &Arc<Connection>,
+        uname: &str,
+        aname: &str,
+        n_uname: u32,
+    ) -> Result<Fid> {
+        let message = |fid| T::Attach {
+            fid,
+            afid: FidNumber::NONE,
+            uname: Str(uname.as_bytes()),
+            aname: Str(aname.as_bytes()),
+            n_uname: Numeric(n_uname),
+        };
+        let (frame, created) = connection.call_creating(0, message).await?;
+        match (connection.decode(&frame)?, created) {
+            (R::Attach { qid }, Some(owned)) => Ok(Fid { owned, qid }),
+            (other, _) => Err(unexpected(&other)),
+        }
+    }
+
+    fn connection(&self) -> &Arc<Connection> {
+        &self.owned.connection
+    }
+
+    fn number(&self) -> FidNumber {
+        self.owned.number
+    }
+
+    /// Returns the server's identity of the file, as it was when this fid was walked to.
+    #[must_use]
+    pub fn qid(&self) -> Qid {
+        self.qid
+    }
+
+    /// Returns true if this is a directory.
+    #[must_use]
+    pub fn is_dir(&self) -> bool {
+        self.qid.kind & Qid::DIR != 0
+    }
+
+    /// Walks to `path` below this directory (`walk(5)`). Sends one request for 16 names.
+    ///
+    /// # Errors
+    /// [`Error::Server`] with errno 2 if the file does not exist, and errno 20 if a name before the
+    /// last one is not a directory.
+    pub async fn walk(&self, path: impl AsRef<[u8]>) -> Result<Fid> {
+        self.walk_names(&split_names(path.as_ref())).await
+    }
+
+    pub(crate) async fn walk_names(&self, names: &[&[u8]]) -> Result<Fid> {
+        let mut steps = names.chunks(MAX_WALK_NAMES);
+        let mut fid = self.walk_step(steps.next().unwrap_or_default()).await?;
+        for step in steps {
+            fid = fid.walk_step(step).await?;
+        }
+        Ok(fid)
+    }
+
+    /// Sends one Twalk to a new fid.
+    async fn walk_step(&self, names: &[&[u8]]) -> Result<Fid> {
+        let wnames: Vec<Str<'_>> = names.iter().map(|name| Str(name)).collect();
+        let fid = self.number();
+        let message = |newfid| T::Walk { fid, newfid, wnames: List::from(wnames.as_slice()) };
+        let (frame, created) = self.connection().call_creating(names.len(), message).await?;
+        let last = match self.connection().decode(&frame)? {
+            R::Walk { wqids } => wqids.iter().last(),
+            other => return Err(unexpected(&other)),
+        };
+        match created {
+            Some(owned) => Ok(Fid { owned, qid: last.unwrap_or(self.qid) }),
+            // walk(5): a reply with fewer qids means that the next name was not found.
+            None if last.is_some_and(|qid| qid.kind & Qid::DIR == 0) => Err(Error::from_errno(20)),
+            None => Err(Error::from_errno(2)),
+        }
+    }
+
+    /// Returns a second fid of the same file.
+    ///
+    /// # Errors
+    /// [`Error::Lost`] if the connection is lost, and [`Error::Server`] if the server refuses.
+    pub async fn clone_fid(&self) -> Result<Fid> {
+        self.walk_names(&[]).await
+    }
+
+    /// Reads the attributes of the file.
+    ///
+    /// # Errors
+    /// [`Error::Server`], for example with errno 116 if the file was removed.
+    pub async fn stat(&self) -> Result<Metadata> {
+        self.connection().stat(self.number()).await
+    }
+
+    /// Opens the file (`open(5)`). A directory is opened with [`OpenMode::READ`] to list it.
+    ///
+    /// # Errors
+    /// [`Error::Server`] if the server refuses.
+    pub async fn open(self, mode: OpenMode) -> Result<File> {
+        let fid = self.number();
+        let message = match self.connection().dialect {
+            Dialect::Linux => T::Lopen { fid, flags: mode.flags() },
+            _ => T::Open { fid, mode: mode.byte() },
+        };
+        self.open_with(&message).await
+    }
+
+    async fn open_with(self, message: &T<'_>) -> Result<File> {
+        let connection = Arc::clone(self.connection());
+        let frame = connection.call(message).await?;
+        match connection.decode(&frame)? {
+            R::Open { qid, iounit }
+            | R::Lopen { qid, iounit }
+            | R::Create { qid, iounit }
+            | R::Lcreate { qid, iounit } => Ok(File::new(self.owned, qid, iounit)),
+            other => Err(unexpected(&other)),
+        }
+    }
+
+    /// Creates a file in this directory and opens it. `permissions` are its permission bits.
+    ///
+    /// # Errors
+    /// [`Error::Server`], for example with errno 17 if the name is taken and the server does not
+    /// truncate the file that has it.
+    pub async fn create(
+        self,
+        name: impl AsRef<[u8]>,
+        permissions: u32,
+        mode: OpenMode,
+    ) -> Result<File> {
+        let (fid, gid) = (self.number(), self.connection().gid);
+        let name = Str(name.as_ref());
+        let message = match self.connection().dialect {
+            Dialect::Linux => {
+                T::Lcreate { fid, name, flags: mode.flags() | 0o100, mode: permissions, gid }
+            }
+            dialect => {
+                let (perm, mode) = (wire_mode(permissions, dialect), mode.byte());
+                T::Create { fid, name, perm, mode, extension: Extension(None) }
+            }
+        };
+        self.open_with(&message).await
+    }
+
+    /// Creates a directory in this one. `mode` is its permission bits.
+    ///
+    /// # Errors
+    /// [`Error::Server`], for example with errno 17 if the name is taken.
+    pub async fn mkdir(&self, name: impl AsRef<[u8]>, mode: u32) -> Result<()> {
+        let (name, gid) = (Str(name.as_ref()), self.connection().gid);
+        match self.connection().dialect {
+            Dialect::Linux => {
+                self.request(&T::Mkdir { dfid: self.number(), name, mode, gid }).await
+            }
+            dialect => {
+                let perm = DMDIR | wire_mode(mode, dialect);
+                self.create_special(name, perm, Extension(None)).await
+            }
+        }
+    }
+
+    /// Creates a symbolic link in this directory. The target may be any text.
+    ///
+    /// # Errors
+    /// [`Error::Unsupported`] in 9P2000; [`Error::Server`] if the server refuses.
+    pub async fn symlink(&self, name: impl AsRef<[u8]>, target: impl AsRef<[u8]>) -> Result<()> {
+        let (name, target) = (Str(name.as_ref()), Str(target.as_ref()));
+        match self.connection().dialect {
+            Dialect::Linux => {
+                let gid = self.connection().gid;
+                self.request(&T::Symlink { dfid: self.number(), name, target, gid }).await
+            }
+            Dialect::Unix => {
+                self.create_special(name, DMSYMLINK | 0o777, Extension(Some(target))).await
+            }
+            Dialect::Legacy => Err(Error::Unsupported("9P2000 has no symbolic links")),
+        }
+    }
+
+    /// Sends Tcreate on a fid of its own, because Tcreate moves the fid to the new file.
+    async fn create_special(
+        &self,
+        name: Str<'_>,
+        perm: u32,
+        extension: Extension<'_>,
+    ) -> Result<()> {
+        let dir = self.clone_fid().await?;
+        dir.request(&T::Create { fid: dir.number(), name, perm, mode: 0, extension }).await
+    }
+
+    /// Reads the target of a symbolic link.
+    ///
+    /// # Errors
+    /// [`Error::Server`] with errno 22 if this is not a link; [`Error::Unsupported`] in 9P2000.
+    pub async fn read_link(&self) -> Result<ByteString> {
+        match self.connection().dialect {
+            Dialect::Linux => self.connection().read_link(self.number()).await,
+            Dialect::Unix => self.stat().await?.target.ok_or_else(|| Error::from_errno(22)),
+            Dialect::Legacy => Err(Error::Unsupported("9P2000 cannot read symbolic links")),
+        }
+    }
+
+    /// Removes the file (`remove(5)`). The server clunks the fid even if it refuses.
+    ///
+    /// # Errors
+    /// [`Error::Server`], for example with errno 39 for a directory that is not empty.
+    pub async fn remove(self) -> Result<()> {
+        let connection = Arc::clone(self.connection());
+        connection.call_freeing(self.owned, |fid| T::Remove { fid }).await
+    }
+
+    /// Truncates the file or extends it with zeros. `len` is in bytes.
+    ///
+    /// # Errors
+    /// [`Error::Server`] if the server refuses: parameters and streams have no length.
+    pub async fn set_len(&self, len: u64) -> Result<()> {
+        let set = SetAttr { valid: SetAttr::SIZE, size: len, ..SetAttr::default() };
+        self.set_attributes(set, Stat { length: len, ..unchanged_stat() }).await
+    }
+
+    /// Sets the permission bits, at most `0o7777`. 9P2000 has the lower nine only.
+    ///
+    /// # Errors
+    /// [`Error::Server`] if the server refuses.
+    pub async fn set_mode(&self, mode: u32) -> Result<()> {
+        let set = SetAttr { valid: SetAttr::MODE, mode: mode & 0o7777, ..SetAttr::default() };
+        let dialect = self.connection().dialect;
+        // stat(5): Twstat must not change the directory bit.
+        let dir = match dialect {
+            Dialect::Linux => 0,
+            _ if self.stat().await?.is_dir() => DMDIR,
+            _ => 0,
+        };
+        let stat = Stat { mode: dir | wire_mode(mode, dialect), ..unchanged_stat() };
+        self.set_attributes(set, stat).await
+    }
+
+    async fn set_attributes(&self, set: SetAttr, stat: Stat<'_>) -> Result<()> {
+        match self.connection().dialect {
+            Dialect::Linux => self.request(&T::Setattr { fid: self.number(), set }).await,
+            _ => self.request(&T::Wstat { fid: self.number(), stat }).await,
+        }
+    }
+
+    /// Renames the file within its directory by Twstat, which 9P2000.L does not have.
+    ///
+    /// # Errors
+    /// [`Error::Unsupported`] in 9P2000.L; [`Error::Server`] if the server refuses, for example
+    /// with errno 17 if the name is taken.
+    pub async fn set_name(&self, name: impl AsRef<[u8]>) -> Result<()> {
+        if self.connection().dialect == Dialect::Linux {
+            return Err(Error::Unsupported("9P2000.L renames in two directories only"));
+        }
+        let stat = Stat { name: Str(name.as_ref()), ..unchanged_stat() };
+        self.request(&T::Wstat { fid: self.number(), stat }).await
+    }
+
+    /// Sends Trenameat: `oldname` in this directory becomes `newname` in `dir`.
+    pub(crate) async fn rename_at(&self, oldname: &[u8], dir: &Fid, newname: &[u8]) -> Result<()> {
+        let (olddirfid, newdirfid) = (self.number(), dir.number());
+        let (oldname, newname) = (Str(oldname), Str(newname));
+        self.request(&T::Renameat { olddirfid, oldname, newdirfid, newname }).await
+    }
+
+    /// Moves the file to `name` in `dir` by Trename, which only 9P2000.L has. Whether an existing
+    /// file is replaced is up to the server.
+    ///
+    /// # Errors
+    /// [`Error::Unsupported`] in 9P2000 and 9P2000.u; [`Error::Server`] if the server refuses.
+    pub async fn rename_to(&self, dir: &Fid, name: impl AsRef<[u8]>) -> Result<()> {
+        if self.connection().dialect != Dialect::Linux {
+            return Err(Error::Unsupported(
+                "9P2000 and 9P2000.u cannot move a file to another directory",
+            ));
+        }
+        let name = Str(name.as_ref());
+        self.request(&T::Rename { fid: self.number(), dfid: dir.number(), name }).await
+    }
+
+    async fn request(&self, message: &T<'_>) -> Result<()> {
+        self.connection().call_for_unit(message).await
+    }
+}
+
+impl Debug for Fid {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Fid")
+            .field("number", &self.owned.number)
+            .field("qid", &self.qid)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Returns the permission bits of a mode of 9P2000 or 9P2000.u.
+fn wire_mode(mode: u32, dialect: Dialect) -> u32 {
+    mode & 0o777 | if dialect == Dialect::Unix { wire_bits(mode) } else { 0 }
+}
+
+/// Returns a stat that changes nothing: all ones and empty strings (`stat(5)`).
+fn unchanged_stat() -> Stat<'static> {
+    let unix = StatUnix { extension: Str(b""), n_uid: u32::MAX, n_gid: u32::MAX, n_muid: u32::MAX };
+    Stat {
+        kind: u16::MAX,
+        dev: u32::MAX,
+        qid: Qid { kind: u8::MAX, version: u32::MAX, path: u64::MAX },
+        mode: u32::MAX,
+        atime: u32::MAX,
+        mtime: u32::MAX,
+        length: u64::MAX,
+        unix: Some(unix),
+        ..Stat::default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn paths_are_split_at_slashes() {
+        assert_eq!(split_names(b"/a//b/./c/"), [b"a", b"b", b"c"]);
+        assert_eq!(split_names(b"../a"), [&b".."[..], b"a"]);
+        assert!(split_names(b"/").is_empty() && split_names(b"").is_empty());
+        assert_eq!(split_last(b"/a/b/").unwrap(), (vec![&b"a"[..]], &b"b"[..]));
+        assert!(split_last(b"/").is_err() && split_last(b"a/..").is_err());
+    }
+}

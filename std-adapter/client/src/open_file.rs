@@ -1,0 +1,127 @@
+//! The requests on an open fid, below [`File`](super::File) and everything that reads or writes one.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use datakit_core::wire::{Data, Dialect, Fid as FidNumber, Qid, Rmessage as R, Tmessage as T};
+
+use super::connection::{Call, Connection, OwnedFid, unexpected};
+use super::error::{Error, Result};
+use super::metadata::Metadata;
+
+/// The part of an msize that a read or write does not use for data, in bytes (IOHDRSZ).
+const IO_HEADER: u32 = 24;
+
+pub(crate) type BoxFuture<T> = Pin<Box<dyn Future<Output = T> + Send + Sync>>;
+
+/// A fid that is open.
+pub(crate) struct OpenFile {
+    owned: OwnedFid,
+    pub(crate) qid: Qid,
+    /// The most bytes of data in one request.
+    pub(crate) unit: u32,
+}
+
+impl OpenFile {
+    pub(crate) fn new(owned: OwnedFid, qid: Qid, iounit: u32) -> OpenFile {
+        let max = owned.connection.msize.saturating_sub(IO_HEADER);
+        let unit = if iounit == 0 { max } else { iounit.min(max) };
+        OpenFile { owned, qid, unit }
+    }
+
+    pub(crate) fn connection(&self) -> &Arc<Connection> {
+        &self.owned.connection
+    }
+
+    pub(crate) fn number(&self) -> FidNumber {
+        self.owned.number
+    }
+
+    /// Waits while too many bytes wait to be written.
+    pub(crate) fn poll_reserve(&self, cx: &mut Context<'_>) -> Poll<()> {
+        self.connection().poll_reserve(cx)
+    }
+
+    /// Sends Tread after space was reserved.
+    pub(crate) fn submit_read(&self, offset: u64, count: u32) -> Result<Call> {
+        self.connection().submit(&self.read_message(offset, count))
+    }
+
+    /// Sends Twrite after space was reserved.
+    pub(crate) fn submit_write(&self, offset: u64, data: &[u8]) -> Result<Call> {
+        self.connection().submit(&self.write_message(offset, data))
+    }
+
+    /// Sends the request that lists the directory from `offset`, after space was reserved.
+    pub(crate) fn submit_list(&self, offset: u64) -> Result<Call> {
+        let (fid, count) = (self.number(), self.unit);
+        match self.connection().dialect {
+            Dialect::Linux => self.connection().submit(&T::Readdir { fid, offset, count }),
+            _ => self.submit_read(offset, count),
+        }
+    }
+
+    pub(crate) async fn read(&self, offset: u64, count: u32) -> Result<Bytes> {
+        let frame = self.connection().call(&self.read_message(offset, count)).await?;
+        self.read_data(&frame, count)
+    }
+
+    pub(crate) async fn write(&self, offset: u64, data: &[u8]) -> Result<usize> {
+        let frame = self.connection().call(&self.write_message(offset, data)).await?;
+        self.written(&frame, data.len())
+    }
+
+    fn read_message(&self, offset: u64, count: u32) -> T<'static> {
+        T::Read { fid: self.number(), offset, count }
+    }
+
+    fn write_message<'d>(&self, offset: u64, data: &'d [u8]) -> T<'d> {
+        T::Write { fid: self.number(), offset, data: Data(data) }
+    }
+
+    /// Returns the data of a reply to a request for `count` bytes.
+    pub(crate) fn read_data(&self, frame: &Bytes, count: u32) -> Result<Bytes> {
+        match self.connection().decode(frame)? {
+            R::Read { data } | R::Readdir { data } if data.0.len() <= count as usize => {
+                Ok(frame.slice_ref(data.0))
+            }
+            R::Read { .. } | R::Readdir { .. } => {
+                Err(Error::invalid_reply("the server sent more data than requested"))
+            }
+            other => Err(unexpected(&other)),
+        }
+    }
+
+    /// Returns the count of Rwrite.
+    pub(crate) fn written(&self, frame: &[u8], sent: usize) -> Result<usize> {
+        match self.connection().decode(frame)? {
+            R::Write { count } if count as usize <= sent => Ok(count as usize),
+            R::Write { .. } => {
+                Err(Error::invalid_reply("the server wrote more data than it was sent"))
+            }
+            other => Err(unexpected(&other)),
+        }
+    }
+
+    /// Reads the attributes in a future of its own.
+    pub(crate) fn stat(&self) -> BoxFuture<Result<Metadata>> {
+        let (connection, fid) = (Arc::clone(self.connection()), self.number());
+        Box::pin(async move { connection.stat(fid).await })
+    }
+
+    pub(crate) async fn close(self) -> Result<()> {
+        let connection = Arc::clone(self.connection());
+        connection.call_freeing(self.owned, |fid| T::Clunk { fid }).await
+    }
+}
+
+/// Returns how far a file may be read or written ahead, in bytes. A file without a version has no
+/// stored content: the server produces it while it is read.
+pub(crate) fn reliable_length(metadata: Result<Metadata>) -> u64 {
+    match metadata {
+        Ok(metadata) if metadata.qid.version != 0 => metadata.len,
+        _ => 0,
+    }
+}
