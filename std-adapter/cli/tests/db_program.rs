@@ -181,10 +181,12 @@ fn errors_give_the_reason() {
         assert_eq!(db.fail(arguments), format!("datakit: {text}\n"));
     }
     assert!(db.fail(&["watch", "a b"]).starts_with("datakit: a b: invalid branch name \"a b\": "));
-    assert!(db.fail(&["watch", "master", "a//b"]).starts_with("datakit: \"a//b\" is no path: "));
-    for (file, why) in
-        [("f", "there is no '='"), ("f=", "there is no path"), ("/f=x", "\"/f\" is no path: ")]
-    {
+    assert!(db.fail(&["watch", "master", "a//b"]).starts_with("datakit: `a//b`: "));
+    for (file, why) in [
+        ("f", "there is no '='"),
+        ("f=", "there is no path"),
+        ("/f=x", "`/f`: the path must be relative"),
+    ] {
         let error = db.client().fail_with(2, &["db", "commit", "master", "-m", "x", file]);
         assert!(error.starts_with("error: invalid value") && error.contains(why), "{error}");
     }

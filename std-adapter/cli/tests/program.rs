@@ -381,7 +381,7 @@ fn a_silent_server_times_out() {
     let client = Client { address: &address, dialect: "9p2000.L" };
     assert_eq!(
         client.fail(&["ls", "--timeout", "1"]),
-        format!("datakit: {address}: no answer within 1 s\n")
+        format!("datakit: {address}: timed out: no connection within 1 s\n")
     );
 }
 

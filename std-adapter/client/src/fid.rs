@@ -333,10 +333,20 @@ impl Fid {
         self.request(&T::Wstat { fid: self.number(), stat }).await
     }
 
-    /// Sends Trenameat: `oldname` in this directory becomes `newname` in `dir`.
-    pub(crate) async fn rename_at(&self, oldname: &[u8], dir: &Fid, newname: &[u8]) -> Result<()> {
+    /// Renames the entry `oldname` of this directory to `newname` in `dir` by Trenameat, which only
+    /// 9P2000.L has. Whether an existing file is replaced is up to the server.
+    ///
+    /// # Errors
+    /// [`Error::Unsupported`] in 9P2000 and 9P2000.u; [`Error::Server`] if the server refuses.
+    pub async fn rename_at(
+        &self,
+        oldname: impl AsRef<[u8]>,
+        dir: &Fid,
+        newname: impl AsRef<[u8]>,
+    ) -> Result<()> {
+        self.check_linux()?;
         let (olddirfid, newdirfid) = (self.number(), dir.number());
-        let (oldname, newname) = (Str(oldname), Str(newname));
+        let (oldname, newname) = (Str(oldname.as_ref()), Str(newname.as_ref()));
         self.request(&T::Renameat { olddirfid, oldname, newdirfid, newname }).await
     }
 
@@ -346,13 +356,16 @@ impl Fid {
     /// # Errors
     /// [`Error::Unsupported`] in 9P2000 and 9P2000.u; [`Error::Server`] if the server refuses.
     pub async fn rename_to(&self, dir: &Fid, name: impl AsRef<[u8]>) -> Result<()> {
-        if self.connection().dialect != Dialect::Linux {
-            return Err(Error::Unsupported(
-                "9P2000 and 9P2000.u cannot move a file to another directory",
-            ));
-        }
+        self.check_linux()?;
         let name = Str(name.as_ref());
         self.request(&T::Rename { fid: self.number(), dfid: dir.number(), name }).await
+    }
+
+    fn check_linux(&self) -> Result<()> {
+        if self.connection().dialect == Dialect::Linux {
+            return Ok(());
+        }
+        Err(Error::Unsupported("9P2000 and 9P2000.u cannot move a file to another directory"))
     }
 
     async fn request(&self, message: &T<'_>) -> Result<()> {
