@@ -36,12 +36,13 @@ const MAX_FILE: usize = 1 << 30;
 /// be lost. [`File::close`] waits for both.
 pub struct File {
     open: OpenFile,
-    cursor: Cursor,
+    /// `None` until the first use, to keep this type small.
+    cursor: Option<Box<Cursor>>,
 }
 
 impl File {
     pub(crate) fn new(owned: OwnedFid, qid: Qid, iounit: u32) -> File {
-        File { open: OpenFile::new(owned, qid, iounit), cursor: Cursor::default() }
+        File { open: OpenFile::new(owned, qid, iounit), cursor: None }
     }
 
     /// Returns the server's identity of the file.
@@ -188,8 +189,15 @@ impl File {
     /// [`Error::Server`] if the server refused a delayed write or the clunk. The file is closed in
     /// any case.
     pub async fn close(mut self) -> Result<()> {
-        let flushed = std::future::poll_fn(|cx| self.cursor.poll_flush(&self.open, cx)).await;
+        let flushed = match &mut self.cursor {
+            Some(cursor) => std::future::poll_fn(|cx| cursor.poll_flush(&self.open, cx)).await,
+            None => Ok(()),
+        };
         flushed.and(self.open.close().await)
+    }
+
+    fn parts(&mut self) -> (&OpenFile, &mut Cursor) {
+        (&self.open, self.cursor.get_or_insert_default())
     }
 }
 
@@ -198,7 +206,7 @@ impl Debug for File {
         f.debug_struct("File")
             .field("fid", &self.open.number())
             .field("qid", &self.open.qid)
-            .field("position", &self.cursor.position)
+            .field("position", &self.cursor.as_ref().map_or(0, |cursor| cursor.position))
             .finish_non_exhaustive()
     }
 }
@@ -305,7 +313,7 @@ impl AsyncRead for File {
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        let File { open, cursor } = self.get_mut();
+        let (open, cursor) = self.get_mut().parts();
         cursor.poll_read(open, cx, buf).map_err(io::Error::from)
     }
 }
@@ -317,13 +325,13 @@ impl AsyncWrite for File {
         cx: &mut Context<'_>,
         data: &[u8],
     ) -> Poll<io::Result<usize>> {
-        let File { open, cursor } = self.get_mut();
+        let (open, cursor) = self.get_mut().parts();
         cursor.poll_write(open, cx, data).map_err(io::Error::from)
     }
 
     /// Waits until the server has executed all writes.
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let File { open, cursor } = self.get_mut();
+        let (open, cursor) = self.get_mut().parts();
         cursor.poll_flush(open, cx).map_err(io::Error::from)
     }
 
@@ -336,13 +344,13 @@ impl AsyncWrite for File {
 /// Flushes before it moves the position.
 impl AsyncSeek for File {
     fn start_seek(self: Pin<&mut Self>, to: SeekFrom) -> io::Result<()> {
-        let cursor = &mut self.get_mut().cursor;
+        let (_, cursor) = self.get_mut().parts();
         (cursor.seek, cursor.stat) = (Some(to), None);
         Ok(())
     }
 
     fn poll_complete(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<u64>> {
-        let File { open, cursor } = self.get_mut();
+        let (open, cursor) = self.get_mut().parts();
         cursor.poll_seek(open, cx)
     }
 }
