@@ -8,7 +8,7 @@ use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use datakit_client::{Client, Dialect, Error, File, FileType, Node, OpenMode};
+use datakit_client::{Client, Dialect, Error, Fid, File, FileType, OpenMode};
 use rustix::fs::{AtFlags, CWD, FileType as HostType, Mode, OFlags};
 
 use super::parts::{Part, PartGuard, Parts};
@@ -27,7 +27,7 @@ const ENTER: OFlags = OFlags::DIRECTORY.union(OFlags::NOFOLLOW).union(OFlags::CL
 #[derive(Clone)]
 pub(super) enum TargetDir {
     Host(Arc<OwnedFd>, PathBuf),
-    Server { node: Arc<Node>, path: ServerPath, is_new: bool },
+    Server { node: Arc<Fid>, path: ServerPath, is_new: bool },
 }
 
 /// A name in a directory, which need not exist.
@@ -39,7 +39,7 @@ pub(super) enum Target {
     },
     /// `is_new`: this command created the directory, so the name is free.
     Server {
-        dir: Arc<Node>,
+        dir: Arc<Fid>,
         path: ServerPath,
         is_new: bool,
     },
@@ -352,7 +352,7 @@ fn open_host(dir: &Arc<OwnedFd>, name: &OsStr, parts: &Parts) -> Result<Staged, 
 /// and must not be replaced.
 async fn open_beside(
     client: &Client,
-    dir: &Node,
+    dir: &Fid,
     path: &ServerPath,
     is_new: bool,
     parts: &Parts,
