@@ -1,158 +1,159 @@
-//! A store that is a Git repository.
+//! A store in a Git repository.
 
-mod checkout;
-mod files;
-mod form;
-mod fsync;
-mod lock;
-mod loose;
-mod moves;
-mod owner;
-mod packed;
-mod presence;
+mod discover;
+mod file_policy;
+mod handle;
+mod lock_file;
+mod loose_writer;
+mod object_lookup;
+mod packed_refs;
 mod quarantine;
+mod ref_update;
 mod reflog;
 mod refs;
-mod repacked;
+mod remote_refs;
+mod server_lock;
 #[cfg(test)]
 mod tests;
 mod watch;
+mod work_trees;
 
-use parking_lot::{Mutex, RwLock};
 use std::collections::HashSet;
+use std::fmt;
 use std::fs;
 use std::io;
-use std::ops::Deref;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
 
+use gix::ThreadSafeRepository;
 use gix::bstr::ByteSlice;
-use gix::objs::Find;
-use gix::{Repository, ThreadSafeRepository};
+use gix::objs::{Find, FindHeader};
 
-pub use fsync::Fsync;
+pub use file_policy::Fsync;
 
 use super::{CommitGraph, RefChanges, RefUpdate, Store, WatchGuard};
 use crate::model::identity::Identity;
 use crate::model::object::{Object, ObjectKind, id_of, object_id};
 use crate::remote::{CancelFlag, FetchError, FetchLimits};
 use crate::{BranchName, Error, Id, Result};
-use files::Files;
-use reflog::Reason;
-use refs::{PackedRefs, Refs};
+use discover::MainWorkTree;
+use file_policy::FilePolicy;
+use handle::{Handle, HandlePool};
+use object_lookup::ExistenceCache;
+use packed_refs::PackedRefsCache;
+use reflog::ReflogReason;
+use refs::{RefTarget, Refs};
+use server_lock::ServerLock;
 
-/// Packs that may be there, also while others repack.
-const PACKS: u16 = 4096;
+/// Most packs of the repository, including those that appear and vanish while others repack.
+const MAX_PACKS: u16 = 4096;
 
-/// A Git repository, bare or with work trees. Index and files of one follow when a branch that is
-/// checked out there moves; where that would overwrite something the branch does not move.
+/// A Git repository, bare or with work trees.
 ///
-/// Other programs may use it at the same time, `git gc` included. What was written is on the disk
-/// when a call returns, as far as [`Fsync`] says: files are written under another name, synced and
-/// renamed, and then their directories are synced.
+/// If a branch is checked out in a work tree, index and files of that work tree are updated with
+/// the branch. If that would overwrite something, the branch is not updated.
 ///
-/// One of these at a time: of another one on the same repository, also in another process,
-/// [`Git::open`] fails. So the locks of branches that a killed server leaves behind are known to be
-/// nobody's, and are removed when the repository is opened.
+/// Other programs may use the repository at the same time, including `git gc`. What was written is
+/// on the disk when a method returns, as far as [`Fsync`] says: files are written under a temporary
+/// name, synced and renamed, and then their directories are synced.
+///
+/// A repository can be opened once: [`Git::open`] fails while another value for it exists, in this
+/// or another process. So locks of branches that a killed server left are known to be abandoned,
+/// and are removed when the repository is opened.
 pub struct Git {
-    repository: RwLock<ThreadSafeRepository>,
-    files: Files,
-    packed: PackedRefs,
-    presence: presence::Presence,
-    work: form::Work,
+    handles: HandlePool,
+    policy: FilePolicy,
+    packed_refs: PackedRefsCache,
+    existence: ExistenceCache,
+    work_tree: MainWorkTree,
     fetch_limits: FetchLimits,
-    owner: Option<owner::Owner>,
     identity: Identity,
-    /// Handles that nobody uses now: what they have found out is not found out again.
-    idle: Mutex<Vec<Open>>,
-    /// Times that the repository was opened again.
-    generation: AtomicU64,
+    lock: Option<ServerLock>,
+}
+
+impl fmt::Debug for Git {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Git").field("dir", &self.dir()).finish_non_exhaustive()
+    }
 }
 
 impl Git {
-    /// The repository at `path`: in `path/.git`, where a file `.git` leads to, or `path` itself. It
-    /// is made where there is none. A linked work tree serves all of its repository.
+    /// Opens the repository at `path`: `path/.git`, the target of a file `path/.git`, or `path`
+    /// itself. Creates one if there is none. A linked work tree opens all of its repository.
     ///
-    /// Locks of branches that nobody gives up are removed, for which this waits a few seconds where
-    /// there are some.
+    /// Abandoned locks of branches are removed, which takes up to one second if there are some.
     ///
     /// # Errors
-    /// What is wrong with the path, or with the repository there; that it is open already.
+    /// [`Error::Store`] if the path or the repository cannot be used or another server has opened
+    /// it; [`Error::NoSpace`] and [`Error::ReadOnly`] if it cannot be created.
     pub fn open(path: &Path) -> Result<Git> {
-        let found = match form::find(path)? {
+        let found = match discover::discover(path)? {
             Some(found) => found,
             None => {
                 create(path)?;
-                form::find(path)?.ok_or_else(|| failed(path, &"the new repository is gone"))?
+                let created = discover::discover(path)?;
+                created.ok_or_else(|| open_error(path, &"the new repository was removed"))?
             }
         };
         let dir = found.dir.clone();
-        form::check(&dir)?;
-        let repository = ThreadSafeRepository::open_opts(&dir, options())
-            .map_err(|error| failed(&dir, &error))?;
-        let common = repository.refs.common_dir().unwrap_or(repository.refs.git_dir());
-        let shared = repository.to_thread_local().config_snapshot().string("core.sharedRepository");
-        let files =
-            Files::of(common, shared.as_ref().map(|shared| shared.to_str_lossy()).as_deref())?;
-        let owner = owner::Owner::of(&dir, common, &files)?;
-        let (packed, presence, idle) =
-            (PackedRefs::default(), presence::Presence::default(), Mutex::default());
-        let (identity, work) = (Identity::default(), found.work(&repository.to_thread_local()));
-        let (repository, generation) = (RwLock::new(repository), AtomicU64::new(0));
+        discover::check_format(&dir)?;
+        let repository = ThreadSafeRepository::open_opts(&dir, open_options())
+            .map_err(|error| open_error(&dir, &error))?;
+        let local = repository.to_thread_local();
+        let shared = local.config_snapshot().string("core.sharedRepository");
+        let shared = shared.as_ref().map(|shared| shared.to_str_lossy());
+        let policy = FilePolicy::new(local.common_dir(), shared.as_deref())?;
         let git = Git {
-            repository,
-            files,
-            packed,
-            presence,
-            work,
+            lock: ServerLock::acquire(&dir, local.common_dir(), &policy)?,
+            work_tree: found.main_work_tree(&local),
+            handles: HandlePool::new(repository),
+            policy,
+            packed_refs: PackedRefsCache::default(),
+            existence: ExistenceCache::default(),
             fetch_limits: FetchLimits::default(),
-            owner,
-            identity,
-            idle,
-            generation,
+            identity: Identity::default(),
         };
-        if git.is_partial() {
+        if git.is_partial_clone() {
             tracing::warn!(
-                "{}: a partial clone: the objects that it lacks are not fetched, and reading them fails; \
-                 `git fetch --refetch --no-filter` completes it",
+                "{}: reading fails for the objects that this partial clone lacks; \
+                 `git fetch --refetch --no-filter` fetches them",
                 dir.display()
             );
         }
-        if git.owner.is_some()
-            && let Err(error) = git.clear()
+        if git.lock.is_some()
+            && let Err(error) = git.remove_stale()
         {
-            tracing::warn!("what a killed server left stays: {error}");
+            tracing::warn!("cannot remove what a killed server left: {error}");
         }
         Ok(git)
     }
 
-    /// Whether it was cloned without some of the objects, which `git` would fetch when they are
-    /// needed.
-    fn is_partial(&self) -> bool {
-        let handle = self.handle();
-        let promisor = |entry: io::Result<fs::DirEntry>| {
+    /// Returns whether the repository is a clone without some of the objects, which `git` would
+    /// fetch on demand.
+    fn is_partial_clone(&self) -> bool {
+        let handle = self.handles.get();
+        let is_promisor = |entry: io::Result<fs::DirEntry>| {
             entry.is_ok_and(|entry| {
                 entry.path().extension().is_some_and(|extension| extension == "promisor")
             })
         };
         let packs = fs::read_dir(handle.objects.store_ref().path().join("pack"));
         handle.config_snapshot().string("extensions.partialClone").is_some()
-            || packs.is_ok_and(|mut packs| packs.any(promisor))
+            || packs.is_ok_and(|mut packs| packs.any(is_promisor))
     }
 
-    /// Removes what a killed server left: what it had fetched, and objects that it was writing.
-    fn clear(&self) -> Result<()> {
-        let handle = self.handle();
-        handle.refs().forget_left()?;
+    /// Removes remotes and unfinished objects of killed servers.
+    fn remove_stale(&self) -> Result<()> {
+        let handle = self.handles.get();
+        self.refs(&handle).forget_stale_remotes()?;
         let objects = handle.objects.store_ref().path();
-        loose::clear(objects).map_err(|error| Error::io(objects.display(), &error))
+        loose_writer::remove_stale_staging(objects)
+            .map_err(|error| Error::io(objects.display(), &error))
     }
 
-    /// The same, but waiting for more or less of what is written. [`Fsync::All`] unless this is
-    /// called.
+    /// Sets what is synced. The default is [`Fsync::All`].
     #[must_use]
-    pub fn with_fsync(self, sync: Fsync) -> Git {
-        Git { files: self.files.with_sync(sync), ..self }
+    pub fn with_fsync(self, fsync: Fsync) -> Git {
+        Git { policy: self.policy.with_fsync(fsync), ..self }
     }
 
     /// Sets the limits of each [fetch](Store::fetch).
@@ -161,14 +162,13 @@ impl Git {
         Git { fetch_limits, ..self }
     }
 
-    /// The same with who moves branches in its reflogs, where no commit says who.
+    /// Sets the author of reflog entries for updates that write no commit.
     #[must_use]
     pub fn with_identity(self, identity: Identity) -> Git {
         Git { identity, ..self }
     }
 
-    /// `user.name` and `user.email` as Git's configuration has them, that of the repository and
-    /// that of the user.
+    /// Returns `user.name` and `user.email` from the configuration of the repository and the user.
     #[must_use]
     pub fn configured_identity(&self) -> Option<Identity> {
         let all = gix::open::Options::default().with(gix::sec::Trust::Full);
@@ -181,64 +181,40 @@ impl Git {
         .ok()
     }
 
-    /// Where it is: the directory with `objects` and `refs`.
+    /// Returns the directory with `objects` and `refs`.
     #[must_use]
     pub fn dir(&self) -> PathBuf {
-        self.handle().common_dir().to_owned()
+        self.handles.get().common_dir().to_owned()
     }
 
-    fn handle(&self) -> Handle<'_> {
-        let idle = self.idle.lock().pop();
-        Handle { git: self, open: Some(idle.unwrap_or_else(|| self.open_handle())) }
-    }
-
-    fn open_handle(&self) -> Open {
-        // Read first: a handle of the old store with the new number would be kept.
-        let generation = self.generation.load(Ordering::Acquire);
-        Open::new(&self.repository.read(), generation)
-    }
-
-    /// What `look` finds, also while another program repacks.
-    fn find<T>(&self, look: impl Fn(&gix::odb::Handle) -> Result<Option<T>>) -> Result<Option<T>> {
-        let handle = self.handle();
-        if let Ok(Some(found)) = look(&handle.objects) {
-            return Ok(Some(found));
-        }
-        let found = repacked::look(handle.objects.store_ref().path(), look)?;
-        if found.is_some() {
-            self.open_again(handle.git_dir());
-        }
-        Ok(found)
-    }
-
-    /// Leaves a store that does not find what is there.
-    fn open_again(&self, dir: &Path) {
-        match ThreadSafeRepository::open_opts(dir, options()) {
-            Ok(repository) => {
-                *self.repository.write() = repository;
-                self.generation.fetch_add(1, Ordering::Release);
-                self.idle.lock().clear();
-            }
-            // The old one stays in use: it is slower, not wrong.
-            Err(error) => tracing::warn!("{}: {error}", dir.display()),
+    fn refs<'g>(&'g self, handle: &'g Handle<'_>) -> Refs<'g> {
+        Refs {
+            repository: handle,
+            policy: &self.policy,
+            packed: &self.packed_refs,
+            work_tree: &self.work_tree,
         }
     }
 }
 
-fn failed(dir: &Path, error: &dyn std::fmt::Display) -> Error {
+fn open_error(dir: &Path, error: &dyn fmt::Display) -> Error {
     Error::Store(format!("{}: {error}", dir.display()))
 }
 
-/// Nothing of the user's or the system's settings: a server is the same wherever it runs.
-fn options() -> gix::open::Options {
+/// Returns options that ignore the settings of the user and the system, so a server behaves the
+/// same everywhere.
+///
+/// Replacement refs (`git replace`) are ignored, because gix reads them only when it opens a
+/// repository.
+fn open_options() -> gix::open::Options {
     gix::open::Options::isolated()
         .with(gix::sec::Trust::Full)
-        .object_store_slots(gix::odb::store::init::Slots::Given(PACKS))
-        .config_overrides(["init.defaultBranch=master"])
+        .object_store_slots(gix::odb::store::init::Slots::Given(MAX_PACKS))
+        .config_overrides(["init.defaultBranch=master", "core.useReplaceRefs=false"])
 }
 
-/// Makes an empty one in `path/.git`, that every `git` accepts. It is bare: nobody works in files
-/// beside it.
+/// Creates an empty repository in `path/.git` that every version of `git` accepts. It is bare,
+/// because it has no work tree.
 fn create(path: &Path) -> Result<()> {
     let dir = path.join(".git");
     fs::create_dir_all(&dir).map_err(|error| Error::io(dir.display(), &error))?;
@@ -246,67 +222,10 @@ fn create(path: &Path) -> Result<()> {
         &dir,
         gix::create::Kind::Bare,
         gix::create::Options::default(),
-        options(),
+        open_options(),
     )
-    .map_err(|error| failed(&dir, &error))?;
+    .map_err(|error| open_error(&dir, &error))?;
     Ok(())
-}
-
-/// What one thread uses at a time.
-struct Open {
-    generation: u64,
-    repository: Repository,
-    loose: loose::Loose,
-}
-
-impl Open {
-    fn new(repository: &ThreadSafeRepository, generation: u64) -> Open {
-        let repository = repository.to_thread_local();
-        let loose = loose::Loose::new(repository.objects.store_ref().path());
-        Open { generation, repository, loose }
-    }
-}
-
-/// A handle in use.
-struct Handle<'g> {
-    git: &'g Git,
-    open: Option<Open>,
-}
-
-impl Handle<'_> {
-    #[allow(clippy::expect_used, reason = "it is there until the handle is dropped")]
-    fn open(&self) -> &Open {
-        self.open.as_ref().expect("until it is dropped")
-    }
-
-    fn loose(&self) -> &loose::Loose {
-        &self.open().loose
-    }
-
-    fn refs(&self) -> Refs<'_> {
-        Refs {
-            repository: self,
-            files: &self.git.files,
-            packed: &self.git.packed,
-            work: &self.git.work,
-        }
-    }
-}
-
-impl Deref for Handle<'_> {
-    type Target = Repository;
-
-    fn deref(&self) -> &Repository {
-        &self.open().repository
-    }
-}
-
-impl Drop for Handle<'_> {
-    fn drop(&mut self) {
-        let current = self.git.generation.load(Ordering::Acquire);
-        let open = self.open.take().filter(|open| open.generation == current);
-        self.git.idle.lock().extend(open);
-    }
 }
 
 impl CommitGraph for gix::commitgraph::Graph {
@@ -323,20 +242,23 @@ impl Store for Git {
         true
     }
 
+    fn is_shared(&self) -> bool {
+        true
+    }
+
     fn read(&self, id: Id) -> Result<Option<Object>> {
-        self.find(|objects| {
+        self.handles.find(|objects| {
             let mut data = Vec::new();
-            let found = objects.try_find(&object_id(id), &mut data);
-            let kind = found
-                .map(|found| found.map(|object| object.kind))
+            let found = objects
+                .try_find(&object_id(id), &mut data)
                 .map_err(|error| Error::Store(error.to_string()))?;
-            Ok(kind.and_then(ObjectKind::of_git).map(|kind| Object { kind, data: data.into() }))
+            let kind = found.and_then(|object| ObjectKind::of_git(object.kind));
+            Ok(kind.map(|kind| Object { kind, data: data.into() }))
         })
     }
 
     fn header(&self, id: Id) -> Result<Option<(ObjectKind, u64)>> {
-        use gix::objs::FindHeader;
-        self.find(|objects| {
+        self.handles.find(|objects| {
             let header = objects
                 .try_header(&object_id(id))
                 .map_err(|error| Error::Store(error.to_string()))?;
@@ -344,60 +266,18 @@ impl Store for Git {
         })
     }
 
-    fn write(&self, objects: &[(Id, Object)]) -> Result<()> {
-        self.handle().loose().write(&self.files, objects, &[])
-    }
-
-    fn rewrite_missing(&self, objects: &[(Id, Object)]) -> Result<()> {
-        self.handle().loose().rewrite_missing(&self.files, objects)
-    }
-
-    fn head(&self, branch: &BranchName) -> Result<Option<Id>> {
-        self.handle().refs().head(branch)
-    }
-
-    fn heads(&self) -> Result<Vec<(BranchName, Id)>> {
-        self.handle().refs().heads()
-    }
-
-    fn conflicting_branch(&self, branch: &BranchName) -> Result<Option<String>> {
-        self.handle().refs().blocker(branch)
-    }
-
-    fn update(&self, objects: &[(Id, Object)], moves: &[RefUpdate<'_>]) -> Result<bool> {
-        let handle = self.handle();
-        let reason = Reason { objects, identity: &self.identity };
-        handle
-            .refs()
-            .update(moves, &reason, |locks| handle.loose().write(&self.files, objects, locks))
-    }
-
-    fn rename(&self, old: &BranchName, new: &BranchName, head: Id) -> Result<bool> {
-        self.handle().refs().rename(
-            old,
-            new,
-            head,
-            &Reason { objects: &[], identity: &self.identity },
-        )
-    }
-
-    fn is_shared(&self) -> bool {
-        true
-    }
-
     fn exists(&self, id: Id) -> Result<bool> {
-        let handle = self.handle();
-        self.presence.holds(handle.objects.store_ref().path(), handle.loose(), id)
+        let handle = self.handles.get();
+        self.existence.exists(handle.objects.store_ref().path(), handle.loose(), id)
     }
 
     fn roots(&self) -> Result<Vec<Id>> {
-        let handle = self.handle();
-        let refs = handle.refs().below(b"refs/")?;
+        let refs = self.refs(&self.handles.get()).with_prefix(b"refs/")?;
         let mut roots: Vec<_> = refs
             .into_values()
-            .filter_map(|value| match value {
-                refs::Value::At(id) => Some(id),
-                refs::Value::Missing | refs::Value::Symbolic(_) => None,
+            .filter_map(|target| match target {
+                RefTarget::Object(id) => Some(id),
+                RefTarget::Missing | RefTarget::Symbolic(_) => None,
             })
             .collect();
         roots.sort_unstable();
@@ -405,19 +285,47 @@ impl Store for Git {
         Ok(roots)
     }
 
+    fn write(&self, objects: &[(Id, Object)]) -> Result<()> {
+        self.handles.get().loose().write(&self.policy, objects, &[])
+    }
+
+    fn rewrite_missing(&self, objects: &[(Id, Object)]) -> Result<()> {
+        self.handles.get().loose().rewrite_missing(&self.policy, objects)
+    }
+
+    fn head(&self, branch: &BranchName) -> Result<Option<Id>> {
+        self.refs(&self.handles.get()).head(branch)
+    }
+
+    fn heads(&self) -> Result<Vec<(BranchName, Id)>> {
+        self.refs(&self.handles.get()).heads()
+    }
+
+    fn conflicting_branch(&self, branch: &BranchName) -> Result<Option<String>> {
+        self.refs(&self.handles.get()).conflicting_branch(branch)
+    }
+
+    fn update(&self, objects: &[(Id, Object)], updates: &[RefUpdate<'_>]) -> Result<bool> {
+        let handle = self.handles.get();
+        let reason = ReflogReason { objects, identity: &self.identity };
+        let write = |files: &[fs::File]| handle.loose().write(&self.policy, objects, files);
+        self.refs(&handle).update(updates, &reason, write)
+    }
+
+    fn rename(&self, old: &BranchName, new: &BranchName, head: Id) -> Result<bool> {
+        let reason = ReflogReason { objects: &[], identity: &self.identity };
+        self.refs(&self.handles.get()).rename(old, new, head, &reason)
+    }
+
     fn shallow_commits(&self) -> Result<HashSet<Id>> {
-        let commits = self
-            .handle()
-            .shallow_commits()
-            .map_err(|error| Error::Store(format!("shallow: {error}")))?;
-        Ok(commits.iter().flat_map(|commits| commits.iter()).map(|id| id_of(id)).collect())
+        self.refs(&self.handles.get()).shallow_commits()
     }
 
     fn commit_graph(&self) -> Option<Box<dyn CommitGraph>> {
-        match self.handle().commit_graph_if_enabled() {
+        match self.handles.get().commit_graph_if_enabled() {
             Ok(graph) => Some(Box::new(graph?)),
             Err(error) => {
-                // The commits themselves say the same.
+                // The commits themselves have the same information.
                 tracing::warn!("{}: commit-graph: {error}", self.dir().display());
                 None
             }
@@ -438,17 +346,13 @@ impl Store for Git {
         branch: &BranchName,
         cancel: &CancelFlag,
     ) -> std::result::Result<Id, FetchError> {
-        let handle = self.handle();
-        let remote = handle.refs().free_remote(remote, branch)?;
-        quarantine::fetch(&handle.refs(), &remote, url, branch, self.fetch_limits, cancel)
+        let handle = self.handles.get();
+        let refs = self.refs(&handle);
+        let remote = refs.free_remote_name(remote, branch)?;
+        quarantine::fetch(&refs, &remote, url, branch, self.fetch_limits, cancel)
     }
 
     fn forget_remote(&self, remote: &str) -> Result<()> {
-        self.handle().refs().forget_remote(remote)
+        self.refs(&self.handles.get()).forget_remote(remote)
     }
-}
-
-/// Waits until the names in a directory are on the disk.
-fn sync_dir(dir: &Path) -> io::Result<()> {
-    fs::File::open(dir)?.sync_all()
 }

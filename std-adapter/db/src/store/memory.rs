@@ -1,4 +1,4 @@
-//! A store that is gone with the process.
+//! A store in memory.
 
 use std::collections::{BTreeMap, HashMap};
 use std::hash::{BuildHasherDefault, Hasher};
@@ -11,19 +11,22 @@ use crate::model::object::{Object, ObjectKind};
 use crate::remote::{CancelFlag, FetchError, FetchLimits};
 use crate::{BranchName, Error, Id, Result};
 
-/// So many parts that threads seldom meet in one.
-const PARTS: usize = 64;
+/// Number of separately locked parts. Threads rarely need the same one at the same time.
+const SHARDS: usize = 64;
 
-/// ObjectCache and branches in memory. Nothing is ever collected.
+type Shard = RwLock<HashMap<Id, Object, BuildHasherDefault<PrefixHasher>>>;
+
+/// Objects and branches in memory. They are lost when the process ends, and objects are never
+/// removed before.
 #[derive(Debug)]
 pub struct Memory {
-    objects: [RwLock<HashMap<Id, Object, BuildHasherDefault<Prefix>>>; PARTS],
+    objects: [Shard; SHARDS],
     heads: RwLock<BTreeMap<BranchName, Id>>,
     fetch_limits: FetchLimits,
 }
 
 impl Memory {
-    /// An empty store.
+    /// Creates an empty store.
     #[must_use]
     pub fn new() -> Memory {
         Memory {
@@ -39,11 +42,11 @@ impl Memory {
         Memory { fetch_limits, ..self }
     }
 
-    fn part(&self, id: Id) -> &RwLock<HashMap<Id, Object, BuildHasherDefault<Prefix>>> {
-        // By the last byte: the map itself goes by the first ones.
+    fn shard(&self, id: Id) -> &Shard {
+        // The last byte, because the map uses the first ones.
         let [first, ..] = &self.objects;
         let [.., last] = id.as_bytes();
-        self.objects.get(usize::from(*last) % PARTS).unwrap_or(first)
+        self.objects.get(usize::from(*last) % SHARDS).unwrap_or(first)
     }
 }
 
@@ -53,11 +56,11 @@ impl Default for Memory {
     }
 }
 
-/// A hash is spread as well as can be: its first bytes will do.
+/// A hasher that returns the first bytes of an id, which is a hash already.
 #[derive(Debug, Default)]
-struct Prefix(u64);
+struct PrefixHasher(u64);
 
-impl Hasher for Prefix {
+impl Hasher for PrefixHasher {
     fn write(&mut self, bytes: &[u8]) {
         if let Some(first) = bytes.first_chunk() {
             self.0 = u64::from_le_bytes(*first);
@@ -75,17 +78,17 @@ impl Store for Memory {
     }
 
     fn read(&self, id: Id) -> Result<Option<Object>> {
-        Ok(self.part(id).read().get(&id).cloned())
+        Ok(self.shard(id).read().get(&id).cloned())
     }
 
     fn header(&self, id: Id) -> Result<Option<(ObjectKind, u64)>> {
-        let objects = self.part(id).read();
+        let objects = self.shard(id).read();
         Ok(objects.get(&id).map(|object| (object.kind, object.data.len() as u64)))
     }
 
     fn write(&self, objects: &[(Id, Object)]) -> Result<()> {
         for (id, object) in objects {
-            self.part(*id).write().entry(*id).or_insert_with(|| object.clone());
+            self.shard(*id).write().entry(*id).or_insert_with(|| object.clone());
         }
         Ok(())
     }
@@ -98,17 +101,17 @@ impl Store for Memory {
         Ok(self.heads.read().iter().map(|(name, id)| (name.clone(), *id)).collect())
     }
 
-    fn update(&self, objects: &[(Id, Object)], moves: &[RefUpdate<'_>]) -> Result<bool> {
+    fn update(&self, objects: &[(Id, Object)], updates: &[RefUpdate<'_>]) -> Result<bool> {
         self.write(objects)?;
         let mut heads = self.heads.write();
-        if moves.iter().any(|RefUpdate { branch, from, .. }| heads.get(branch) != from.as_ref()) {
+        if updates.iter().any(|RefUpdate { branch, from, .. }| heads.get(branch) != from.as_ref()) {
             return Ok(false);
         }
-        let made = moves.iter().filter(|motion| motion.from.is_none() && motion.to.is_some());
-        for RefUpdate { branch, .. } in made {
-            check_free(&heads, branch, None)?;
+        let created = updates.iter().filter(|update| update.from.is_none() && update.to.is_some());
+        for RefUpdate { branch, .. } in created {
+            check_no_conflict(&heads, branch, None)?;
         }
-        for RefUpdate { branch, to, .. } in moves {
+        for RefUpdate { branch, to, .. } in updates {
             match to {
                 Some(to) => heads.insert((*branch).clone(), *to),
                 None => heads.remove(branch),
@@ -122,7 +125,7 @@ impl Store for Memory {
         Ok(if heads.contains_key(branch) {
             None
         } else {
-            in_the_way(&heads, branch, None).map(ToString::to_string)
+            conflicting_branch(&heads, branch, None).map(ToString::to_string)
         })
     }
 
@@ -131,7 +134,7 @@ impl Store for Memory {
         if heads.get(old) != Some(&head) || heads.contains_key(new) {
             return Ok(false);
         }
-        check_free(&heads, new, Some(old))?;
+        check_no_conflict(&heads, new, Some(old))?;
         heads.remove(old);
         heads.insert(new.clone(), head);
         Ok(true)
@@ -146,7 +149,7 @@ impl Store for Memory {
         cancel: &CancelFlag,
     ) -> std::result::Result<Id, FetchError> {
         let dir = tempfile::Builder::new().prefix(&fetch_prefix()).tempdir();
-        let dir = dir.map_err(|error| Error::io("a directory for what is fetched", &error))?;
+        let dir = dir.map_err(|error| Error::io("a temporary directory for a fetch", &error))?;
         let there =
             Git::open(dir.path())?.with_fetch_limits(self.fetch_limits).with_fsync(Fsync::None);
         let head = there.fetch_cancellable(remote, url, branch, cancel)?;
@@ -155,57 +158,57 @@ impl Store for Memory {
     }
 }
 
-/// The branch that keeps `name` from being made; `but` is about to go.
-fn in_the_way<'h>(
+/// Returns the branch that prevents the creation of `name`. Ignores `except`, which is about to be
+/// removed.
+fn conflicting_branch<'h>(
     heads: &'h BTreeMap<BranchName, Id>,
     name: &BranchName,
-    but: Option<&BranchName>,
+    except: Option<&BranchName>,
 ) -> Option<&'h BranchName> {
     let bytes = name.as_bytes();
-    let prefixes = bytes
-        .iter()
-        .enumerate()
-        .filter(|(_, byte)| **byte == b'/')
-        .filter_map(|(at, _)| bytes.get(..at));
-    let above = prefixes.filter_map(|prefix| heads.get_key_value(&BranchName::new(prefix).ok()?));
-    let below = [bytes, b"/"].concat();
-    // What begins with the name is behind it, with some others: `a-b` comes before `a/b`.
-    let behind = heads.range(name..).take_while(|(other, _)| other.as_bytes().starts_with(bytes));
-    let below = behind.filter(|(other, _)| other.as_bytes().starts_with(&below));
-    above.chain(below).map(|(other, _)| other).find(|other| Some(*other) != but)
+    let slashes = bytes.iter().enumerate().filter(|(_, byte)| **byte == b'/');
+    let prefixes = slashes.filter_map(|(at, _)| bytes.get(..at));
+    let parents = prefixes.filter_map(|prefix| heads.get_key_value(&BranchName::new(prefix).ok()?));
+    let prefix = [bytes, b"/"].concat();
+    // Names that start with `name` follow it, but not all of them are children: `a-b` comes before
+    // `a/b`.
+    let following =
+        heads.range(name..).take_while(|(other, _)| other.as_bytes().starts_with(bytes));
+    let children = following.filter(|(other, _)| other.as_bytes().starts_with(&prefix));
+    parents.chain(children).map(|(other, _)| other).find(|other| Some(*other) != except)
 }
 
-fn check_free(
+fn check_no_conflict(
     heads: &BTreeMap<BranchName, Id>,
     name: &BranchName,
-    but: Option<&BranchName>,
+    except: Option<&BranchName>,
 ) -> Result<()> {
-    in_the_way(heads, name, but).map_or(Ok(()), |other| {
+    conflicting_branch(heads, name, except).map_or(Ok(()), |other| {
         Err(Error::InTheWay { branch: name.to_string(), other: other.to_string() })
     })
 }
 
-/// Of the names of those directories.
-const FETCH: &str = "datakit-fetch-";
+/// Prefix of the temporary repositories of fetches.
+const FETCH_PREFIX: &str = "datakit-fetch-";
 
-/// With the number of the process.
+/// Returns the prefix with the id of this process.
 fn fetch_prefix() -> String {
-    format!("{FETCH}{}-", std::process::id())
+    format!("{FETCH_PREFIX}{}-", std::process::id())
 }
 
-/// Removes directories of fetches that killed servers of this user left.
+/// Removes the temporary directories of fetches that killed servers of the same user left.
 pub fn remove_stale_fetch_dirs() {
     use std::os::unix::fs::MetadataExt;
     let user = rustix::process::geteuid().as_raw();
     for entry in std::fs::read_dir(std::env::temp_dir()).into_iter().flatten().flatten() {
         let name = entry.file_name().to_string_lossy().into_owned();
         let process = name
-            .strip_prefix(FETCH)
+            .strip_prefix(FETCH_PREFIX)
             .and_then(|rest| rest.split('-').next())
             .and_then(|pid| pid.parse().ok());
         let Some(process) = process.and_then(rustix::process::Pid::from_raw) else { continue };
         let gone = rustix::process::test_kill_process(process) == Err(rustix::io::Errno::SRCH);
-        // Not what another user may have put there.
+        // Anybody may create such a directory in `/tmp`.
         if gone && entry.metadata().is_ok_and(|found| found.is_dir() && found.uid() == user) {
             let _ = std::fs::remove_dir_all(entry.path());
         }
@@ -217,7 +220,7 @@ mod tests {
     use super::*;
     use crate::remote::GitError;
 
-    /// What `git` says in this directory.
+    /// Runs `git` in a directory and returns its output.
     fn git(dir: &std::path::Path, args: &[&str]) -> String {
         let output =
             std::process::Command::new("git").arg("-C").arg(dir).args(args).output().unwrap();
@@ -230,7 +233,7 @@ mod tests {
     }
 
     #[test]
-    fn another_repository_is_fetched_from() {
+    fn fetch_copies_a_branch_with_its_history() {
         let there = tempfile::tempdir().unwrap();
         let dir = there.path();
         git(dir, &["init", "-q", "-b", "master", "."]);
@@ -249,7 +252,7 @@ mod tests {
         std::fs::write(dir.join("d/f"), "far").unwrap();
         git(dir, &["add", "d"]);
         let second = commit("second");
-        // What was packed is unpacked, too.
+        // Fetches from packs as well.
         git(dir, &["gc", "-q"]);
         assert_eq!(store.fetch("r", &url, &master), Ok(second));
         assert_eq!(store.fetch("other", &url, &master), Ok(second));
@@ -272,26 +275,24 @@ mod tests {
             Err(FetchError::Git(GitError::Failed(_)))
         ));
         assert_eq!(store.heads().unwrap(), []);
-        let left = std::fs::read_dir(std::env::temp_dir()).unwrap().flatten();
-        let prefix = fetch_prefix();
-        assert_eq!(
-            left.filter(|entry| entry.file_name().to_string_lossy().starts_with(&prefix)).count(),
-            0
-        );
+        let temporary = std::fs::read_dir(std::env::temp_dir()).unwrap().flatten();
+        let mut names = temporary.map(|entry| entry.file_name().to_string_lossy().into_owned());
+        assert_eq!(names.find(|name| name.starts_with(&fetch_prefix())), None);
     }
 
     #[test]
-    fn a_branch_moves_only_from_where_it_is() {
+    fn update_compares_and_swaps() {
         let store = Memory::new();
         let branch = BranchName::new("master").unwrap();
         let (a, object) = Object::new(ObjectKind::Blob, *b"a").unwrap();
         store.write(&[(a, object)]).unwrap();
         let b = Id::EMPTY_TREE;
-        let go = |from, to| store.update(&[], &[RefUpdate { branch: &branch, from, to }]).unwrap();
-        assert!(!go(Some(a), Some(b)));
-        assert!(go(None, Some(a)));
-        assert!(!go(None, Some(b)) && !go(Some(b), None));
-        assert!(go(Some(a), Some(b)) && go(Some(b), None));
+        let update =
+            |from, to| store.update(&[], &[RefUpdate { branch: &branch, from, to }]).unwrap();
+        assert!(!update(Some(a), Some(b)));
+        assert!(update(None, Some(a)));
+        assert!(!update(None, Some(b)) && !update(Some(b), None));
+        assert!(update(Some(a), Some(b)) && update(Some(b), None));
         assert_eq!(store.heads().unwrap(), []);
         assert_eq!(store.header(a).unwrap(), Some((ObjectKind::Blob, 1)));
     }

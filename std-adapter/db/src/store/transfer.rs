@@ -1,40 +1,40 @@
-//! Objects from one store to another.
+//! Copying objects from one store to another.
 
 use super::Store;
 use crate::model::object::{Commit, EntryMode, Object, ObjectKind, TreeEntries};
 use crate::{Error, Id, Result};
 
-/// What is left to do with an object.
+/// A step of the depth-first walk.
 enum Step {
-    /// It may be there already.
-    Look(Id),
-    /// All that it refers to is there.
-    Keep(Id, Object),
+    /// Visit an object unless the target has it.
+    Visit(Id),
+    /// Write an object. Everything that it refers to was written.
+    Write(Id, Object),
 }
 
-/// Has `to` keep an object of `from` with everything that can be reached from it. What `to` has it
-/// has with everything already.
+/// Copies an object and everything reachable from it. An object that `to` has is complete there
+/// already.
 pub(super) fn transfer(from: &dyn Store, to: &dyn Store, top: Id) -> Result<()> {
-    // No recursion: a history may have any length.
-    let mut left = vec![Step::Look(top)];
-    while let Some(step) = left.pop() {
+    // A stack instead of recursion, because a history may have any length.
+    let mut stack = vec![Step::Visit(top)];
+    while let Some(step) = stack.pop() {
         match step {
-            Step::Keep(id, object) => to.write(&[(id, object)])?,
-            Step::Look(id) if to.header(id)?.is_some() => {}
-            Step::Look(id) => {
+            Step::Write(id, object) => to.write(&[(id, object)])?,
+            Step::Visit(id) if to.header(id)?.is_some() => {}
+            Step::Visit(id) => {
                 let found = from.read(id)?;
                 let object =
                     found.ok_or_else(|| Error::Store(format!("object {id} is missing")))?;
-                let below = references(&object)?;
-                left.push(Step::Keep(id, object));
-                left.extend(below.into_iter().map(Step::Look));
+                let children = references(&object)?;
+                stack.push(Step::Write(id, object));
+                stack.extend(children.into_iter().map(Step::Visit));
             }
         }
     }
     Ok(())
 }
 
-/// The objects that one refers to.
+/// Returns the objects that an object refers to.
 fn references(object: &Object) -> Result<Vec<Id>> {
     let mut references = match object.kind {
         ObjectKind::Blob => Vec::new(),
@@ -51,7 +51,7 @@ fn references(object: &Object) -> Result<Vec<Id>> {
             commit.parents.into_iter().chain([commit.tree]).collect()
         }
     };
-    // It is there whether anybody wrote it or not.
+    // The empty tree exists everywhere without being written.
     references.retain(|id| *id != Id::EMPTY_TREE);
     Ok(references)
 }

@@ -11,9 +11,9 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use super::files::Files;
+use super::file_policy::{FilePolicy, sync_dir};
+use super::loose_writer::STAGING_PREFIX;
 use super::refs::Refs;
-use super::sync_dir;
 use crate::remote::fetch::{self, CancelFlag, FetchError, FetchLimits};
 use crate::{BranchName, Error, Id, Result};
 
@@ -29,7 +29,7 @@ pub(super) fn fetch(
     let quarantine = Quarantine::new(refs)?;
     fetch::fetch(&quarantine.dir, refs.repository, url, branch, limits, cancel)?;
     let head = quarantine.head(branch)?;
-    quarantine.publish(refs.files)?;
+    quarantine.publish(refs.policy)?;
     refs.keep_remote(remote, branch, head)?;
     Ok(head)
 }
@@ -57,7 +57,7 @@ impl Quarantine {
             objects.canonicalize().map_err(|error| Error::io(objects.display(), &error))?;
         // The next server removes directories with this prefix if this one is killed.
         let number = CREATED.fetch_add(1, Ordering::Relaxed);
-        let name = format!("{}fetch-{}-{number}", super::loose::PREFIX, std::process::id());
+        let name = format!("{}fetch-{}-{number}", STAGING_PREFIX, std::process::id());
         let quarantine = Quarantine { dir: objects.join(name), objects };
         let failed = |error: io::Error| Error::io(quarantine.dir.display(), &error);
         quarantine.init(refs.common()).map_err(failed)?;
@@ -88,7 +88,7 @@ impl Quarantine {
     }
 
     /// Moves the fetched objects to our repository.
-    fn publish(&self, files: &Files) -> Result<()> {
+    fn publish(&self, policy: &FilePolicy) -> Result<()> {
         let failed = |error: io::Error| Error::io("objects that were fetched", &error);
         let (mut moves, mut dirs) = (Vec::new(), Vec::new());
         for dir in list(&self.dir.join("objects")).map_err(failed)? {
@@ -107,14 +107,14 @@ impl Quarantine {
         }
         // A pack becomes visible with its index, so the index moves last.
         moves.sort_by_key(|(from, _)| from.extension().is_some_and(|end| end == "idx"));
-        dirs.iter().try_for_each(|dir| files.make_dir(dir)).map_err(failed)?;
+        dirs.iter().try_for_each(|dir| policy.create_dir(dir)).map_err(failed)?;
         for (from, to) in moves {
             if !to.exists() {
-                files.adopt_path(&from).map_err(failed)?;
+                policy.apply_to_path(&from).map_err(failed)?;
                 fs::rename(&from, &to).map_err(failed)?;
             }
         }
-        if files.sync.names() {
+        if policy.fsync.syncs_dirs() {
             dirs.push(self.objects.clone());
             dirs.iter().try_for_each(|dir| sync_dir(dir)).map_err(failed)?;
         }

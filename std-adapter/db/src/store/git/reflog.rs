@@ -1,8 +1,7 @@
-//! `logs/`: who moved a branch, from where to where, and why.
+//! Reflogs: who changed a branch, from which commit to which, and why.
 //!
-//! A log that is there is continued, and one is begun when `core.logAllRefUpdates` says so, as Git
-//! does it: `true` is the default of a repository with a work tree. The log of a branch goes with
-//! the branch.
+//! As in Git, an existing log is continued, and a new one is created if `core.logAllRefUpdates` says
+//! so, which is the default for a repository with a work tree. The log is removed with its branch.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
@@ -12,35 +11,40 @@ use gix::actor::Signature;
 use gix::bstr::{BString, ByteSlice};
 use gix::refs::store::WriteReflog;
 
-use super::refs::{HEADS, Refs};
+use super::lock_file::remove_empty_dirs;
+use super::refs::{HEADS, Refs, is_absent};
 use crate::Id;
 use crate::model::identity::{Authorship, Identity};
 use crate::model::object::{Object, ObjectKind};
 
-/// Why branches move.
-pub(super) struct Reason<'a> {
-    /// What was written for the moves. A commit in it says who made it.
+/// Where the author and the message of a log line come from.
+pub(super) struct ReflogReason<'a> {
+    /// The objects that were written for the update. If the new head is among them, the line gets
+    /// the committer and the subject of that commit.
     pub(super) objects: &'a [(Id, Object)],
-    /// Whoever does all else.
+    /// The author of all other lines.
     pub(super) identity: &'a Identity,
 }
 
-impl Reason<'_> {
-    /// Who moves a branch to `to`, and the message.
-    fn of(&self, to: Id) -> (Signature, BString) {
-        let found = self
-            .objects
-            .iter()
-            .rev()
-            .find(|(id, object)| *id == to && object.kind == ObjectKind::Commit);
-        let forward = || (Authorship::now(self.identity).committer, "fast-forward".into());
-        found.and_then(|(_, object)| committed(object)).unwrap_or_else(forward)
+impl ReflogReason<'_> {
+    /// Returns author and message for an update to `to`.
+    fn describe(&self, to: Id) -> (Signature, BString) {
+        let commits =
+            self.objects.iter().rev().filter(|(_, object)| object.kind == ObjectKind::Commit);
+        let commit = commits.filter(|(id, _)| *id == to).map(|(_, commit)| commit).next();
+        commit
+            .and_then(describe_commit)
+            .unwrap_or_else(|| (self.signature(), "fast-forward".into()))
+    }
+
+    fn signature(&self) -> Signature {
+        Authorship::now(self.identity).committer
     }
 }
 
-fn committed(object: &Object) -> Option<(Signature, BString)> {
+fn describe_commit(object: &Object) -> Option<(Signature, BString)> {
     let commit = gix::objs::CommitRef::from_bytes(&object.data, gix::hash::Kind::Sha1).ok()?;
-    let by = commit.committer().ok()?.to_owned().ok()?;
+    let committer = commit.committer().ok()?.to_owned().ok()?;
     let kind = match commit.parents().count() {
         0 => "commit (initial)",
         1 => "commit",
@@ -48,51 +52,47 @@ fn committed(object: &Object) -> Option<(Signature, BString)> {
     };
     let mut message: BString = format!("{kind}: ").into();
     let subject = commit.message.lines().next().unwrap_or_default();
-    // One line: a tab ends what is before the message, and a carriage return would be another line
-    // to some.
+    // A log entry is one line: control characters, which include tab and CR, become spaces.
     message.extend(subject.iter().map(|byte| if byte.is_ascii_control() { b' ' } else { *byte }));
-    Some((by, message))
+    Some((committer, message))
 }
 
 impl Refs<'_> {
-    /// Logs that `name` is about to move.
-    pub(super) fn log_move(
+    /// Logs that `name` is about to change.
+    pub(super) fn log_update(
         &self,
         name: &[u8],
         from: Option<Id>,
         to: Id,
-        reason: &Reason<'_>,
+        reason: &ReflogReason<'_>,
     ) -> io::Result<()> {
-        self.log(name, from, to, || reason.of(to))
+        self.log(name, from, to, || reason.describe(to))
     }
 
-    /// Logs that `new` was `old` before.
+    /// Logs that `old` was renamed to `new`.
     pub(super) fn log_rename(
         &self,
         old: &[u8],
         new: &[u8],
-        at: Id,
-        reason: &Reason<'_>,
+        head: Id,
+        reason: &ReflogReason<'_>,
     ) -> io::Result<()> {
         let message = format!("Branch: renamed {} to {}", old.as_bstr(), new.as_bstr());
-        self.log(new, Some(at), at, || (Authorship::now(reason.identity).committer, message.into()))
+        self.log(new, Some(head), head, || (reason.signature(), message.into()))
     }
 
-    /// In the log of the ref, and in that of `HEAD` where it leads there.
+    /// Appends a line to the log of a ref, and to the log of `HEAD` if that points to the ref.
     fn log(
         &self,
         name: &[u8],
         from: Option<Id>,
         to: Id,
-        reason: impl FnOnce() -> (Signature, BString),
+        describe: impl FnOnce() -> (Signature, BString),
     ) -> io::Result<()> {
         let logs = self.common().join("logs");
-        let own = self.open_log(
-            &logs,
-            &logs.join(gix::path::from_byte_slice(name).map_err(io::Error::other)?),
-            name,
-        )?;
-        let head = if self.is_head(name) {
+        let path = logs.join(gix::path::from_byte_slice(name).map_err(io::Error::other)?);
+        let own = self.open_log(&logs, &path, name)?;
+        let head = if self.head_points_to(name) {
             let logs = self.repository.git_dir().join("logs");
             self.open_log(&logs, &logs.join("HEAD"), b"HEAD")?
         } else {
@@ -101,20 +101,20 @@ impl Refs<'_> {
         if own.is_none() && head.is_none() {
             return Ok(());
         }
-        let (by, message) = reason();
-        let mut line =
-            format!("{} {to} ", from.map_or_else(|| "0".repeat(40), |from| from.to_string()))
-                .into_bytes();
-        by.write_to(&mut line)?;
+        let (author, message) = describe();
+        let from = from.map_or_else(|| "0".repeat(40), |from| from.to_string());
+        let mut line = format!("{from} {to} ").into_bytes();
+        author.write_to(&mut line)?;
         line.push(b'\t');
         line.extend_from_slice(&message);
         line.push(b'\n');
         own.into_iter().chain(head).try_for_each(|mut log| log.write_all(&line))
     }
 
-    /// The log of a ref, which is made if it is wanted. `None`: there is none.
+    /// Opens the log of a ref, and creates it if the configuration says so. Returns `None` if there
+    /// is no log.
     fn open_log(&self, logs: &Path, path: &Path, name: &[u8]) -> io::Result<Option<File>> {
-        let wanted = match self.repository.refs.write_reflog {
+        let create = match self.repository.refs.write_reflog {
             WriteReflog::Disable => false,
             WriteReflog::Normal => name == b"HEAD" || name.starts_with(HEADS),
             WriteReflog::Always => true,
@@ -122,25 +122,24 @@ impl Refs<'_> {
         let mut log = OpenOptions::new();
         log.append(true);
         match log.open(path) {
-            Err(error) if !super::refs::is_absent(&error) => Err(error),
-            Err(_) if !wanted => Ok(None),
+            Err(error) if !is_absent(&error) => Err(error),
+            Err(_) if !create => Ok(None),
             Err(error) => {
                 if error.kind() == io::ErrorKind::IsADirectory {
-                    // Of branches that are gone.
-                    super::lock::remove_empty(path);
+                    // Left by branches that were removed.
+                    remove_empty_dirs(path);
                 }
-                self.files.make_dir(logs)?;
-                path.parent().map_or(Ok(()), |dir| self.files.make_dirs(logs, dir))?;
+                self.policy.create_dir(logs)?;
+                path.parent().map_or(Ok(()), |dir| self.policy.create_dirs(logs, dir))?;
                 let log = log.create(true).open(path)?;
-                self.files.adopt(&log)?;
+                self.policy.apply(&log)?;
                 Ok(Some(log))
             }
             opened => opened.map(Some),
         }
     }
 
-    /// Whether `HEAD` leads to this branch.
-    fn is_head(&self, name: &[u8]) -> bool {
+    fn head_points_to(&self, name: &[u8]) -> bool {
         let head = fs::read(self.repository.git_dir().join("HEAD")).unwrap_or_default();
         head.strip_prefix(b"ref:").is_some_and(|to| to.trim_ascii() == name)
     }

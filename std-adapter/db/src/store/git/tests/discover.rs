@@ -1,11 +1,11 @@
-//! Repositories of every form.
+//! Opening repositories of every layout and format.
 
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use super::{Place, at, commit, go};
+use super::{TempRepository, head_of, set_branch, write_commit};
 use crate::Error;
 use crate::store::{Git, Store};
 
@@ -18,19 +18,19 @@ fn refusal(path: &Path) -> String {
 }
 
 #[test]
-fn repositories_of_another_format_are_refused_with_the_reason() {
+fn unsupported_formats_are_refused_with_the_reason() {
     for (case, config, why) in [
         ("v2", &["core.repositoryFormatVersion=2"][..], "has format version 2; only 0 and 1"),
         ("odd", &["core.repositoryFormatVersion=x"], "core.repositoryFormatVersion is \"x\""),
         (
             "unknown",
             &["core.repositoryFormatVersion=1", "extensions.New=true"],
-            "has extensions.new, which is not known",
+            "has extensions.new, which is not supported",
         ),
         (
             "sha256",
             &["core.repositoryFormatVersion=1", "extensions.objectFormat=sha256"],
-            "names its objects by sha256",
+            "has objects named by sha256",
         ),
         (
             "reftable",
@@ -44,13 +44,13 @@ fn repositories_of_another_format_are_refused_with_the_reason() {
         ),
         ("v0", &["extensions.refStorage=files"], "must be 1 and is 0"),
     ] {
-        let place = Place::new(&format!("form-{case}"));
-        place.git(&["init", "-q", "."]);
+        let repository = TempRepository::new(&format!("form-{case}"));
+        repository.git(&["init", "-q", "."]);
         for line in config {
             let (key, value) = line.split_once('=').unwrap();
-            place.git(&["config", "-f", ".git/config", key, value]);
+            repository.git(&["config", "-f", ".git/config", key, value]);
         }
-        let text = refusal(&place.0);
+        let text = refusal(&repository.0);
         assert!(text.contains(why), "{text}");
     }
 }
@@ -60,15 +60,15 @@ fn reftable_and_sha256_repositories_of_git_are_refused() {
     for (option, why) in
         [("--ref-format=reftable", "reftable"), ("--object-format=sha256", "sha256")]
     {
-        let place = Place::new(&format!("form-of-git-{why}"));
-        place.git(&["init", "-q", option, "."]);
-        let text = refusal(&place.0);
+        let repository = TempRepository::new(&format!("form-of-git-{why}"));
+        repository.git(&["init", "-q", option, "."]);
+        let text = refusal(&repository.0);
         assert!(text.contains(why), "{text}");
     }
 }
 
 #[test]
-fn known_extensions_and_what_git_ignores_are_served() {
+fn supported_and_ignored_extensions_are_accepted() {
     for (case, config) in [
         (
             "known",
@@ -86,27 +86,27 @@ fn known_extensions_and_what_git_ignores_are_served() {
                 "extensions.noop=1",
             ],
         ),
-        // Git does not look at it in this version.
+        // In version 0, Git ignores unknown extensions.
         ("ignored", &["core.repositoryFormatVersion=0", "extensions.new=true"]),
     ] {
-        let place = Place::new(&format!("form-{case}"));
-        place.git(&["init", "-q", "--bare", ".git"]);
+        let repository = TempRepository::new(&format!("form-{case}"));
+        repository.git(&["init", "-q", "--bare", ".git"]);
         for line in config {
             let (key, value) = line.split_once('=').unwrap();
-            place.git(&["config", key, value]);
+            repository.git(&["config", key, value]);
         }
-        let store = Git::open(&place.0).unwrap();
-        let id = commit(&store, "x");
-        assert!(go(&store, "b", None, Some(id)));
-        assert_eq!(place.git(&["rev-parse", "b"]), id.to_string());
+        let store = Git::open(&repository.0).unwrap();
+        let id = write_commit(&store, "x");
+        assert!(set_branch(&store, "b", None, Some(id)));
+        assert_eq!(repository.git(&["rev-parse", "b"]), id.to_string());
     }
 }
 
 #[test]
-fn a_linked_work_tree_and_its_repository_are_one_server() {
-    let place = Place::new("form-linked");
-    place.git(&["init", "-q", "-b", "master", "."]);
-    place.git(&[
+fn a_linked_work_tree_opens_its_repository() {
+    let repository = TempRepository::new("form-linked");
+    repository.git(&["init", "-q", "-b", "master", "."]);
+    repository.git(&[
         "-c",
         "user.name=x",
         "-c",
@@ -117,37 +117,44 @@ fn a_linked_work_tree_and_its_repository_are_one_server() {
         "-m",
         "x",
     ]);
-    let dir = place.0.join("linked");
-    place.git(&["worktree", "add", "-q", dir.to_str().unwrap(), "-b", "dev"]);
-    for path in [dir.clone(), place.0.join(".git/worktrees/linked"), place.0.join(".git")] {
+    let dir = repository.0.join("linked");
+    repository.git(&["worktree", "add", "-q", dir.to_str().unwrap(), "-b", "dev"]);
+    for path in [dir.clone(), repository.0.join(".git/worktrees/linked"), repository.0.join(".git")]
+    {
         let store = Git::open(&path).unwrap();
         assert_eq!(
             fs::canonicalize(store.dir()).unwrap(),
-            fs::canonicalize(place.0.join(".git")).unwrap()
+            fs::canonicalize(repository.0.join(".git")).unwrap()
         );
         assert_eq!(store.heads().unwrap().len(), 2);
         assert!(
-            matches!(Git::open(&place.0), Err(Error::Store(text)) if text.contains("another datakit"))
+            matches!(Git::open(&repository.0), Err(Error::Store(text)) if text.contains("another datakit"))
         );
     }
 }
 
 #[test]
-fn a_git_file_is_followed_or_refused() {
-    let (place, apart) = (Place::new("form-file"), Place::new("form-apart"));
-    place.git(&["init", "-q", "--separate-git-dir", apart.0.join("repo").to_str().unwrap(), "."]);
-    let store = Git::open(&place.0).unwrap();
-    let id = commit(&store, "x");
-    assert!(go(&store, "b", None, Some(id)));
-    assert_eq!(place.git(&["rev-parse", "b"]), id.to_string());
+fn a_git_file_leads_to_the_repository() {
+    let (repository, apart) = (TempRepository::new("form-file"), TempRepository::new("form-apart"));
+    repository.git(&[
+        "init",
+        "-q",
+        "--separate-git-dir",
+        apart.0.join("repo").to_str().unwrap(),
+        ".",
+    ]);
+    let store = Git::open(&repository.0).unwrap();
+    let id = write_commit(&store, "x");
+    assert!(set_branch(&store, "b", None, Some(id)));
+    assert_eq!(repository.git(&["rev-parse", "b"]), id.to_string());
     drop(store);
     for (text, why) in [
         ("gitdir: /nowhere\n", "leads to /nowhere"),
         ("nonsense", "names no directory"),
         ("gitdir: .", "no HEAD"),
     ] {
-        fs::write(place.0.join(".git"), text).unwrap();
-        let refused = refusal(&place.0);
+        fs::write(repository.0.join(".git"), text).unwrap();
+        let refused = refusal(&repository.0);
         assert!(refused.contains(why), "{refused}");
     }
 }
@@ -165,20 +172,23 @@ fn all_below(dir: &Path) -> Vec<PathBuf> {
     all
 }
 
-/// What a server makes in a repository: branches, a rename, a removal, objects.
+/// Creates objects and branches, renames a branch and removes one.
 fn fill(store: &Git) {
-    let (a, b) = (commit(store, "a"), commit(store, "b"));
+    let (a, b) = (write_commit(store, "a"), write_commit(store, "b"));
     for branch in ["deep/er/one", "deep/er/two", "three"] {
-        assert!(go(store, branch, None, Some(a)));
+        assert!(set_branch(store, branch, None, Some(a)));
     }
-    assert!(go(store, "three", Some(a), Some(b)) && go(store, "deep/er/two", Some(a), None));
+    assert!(
+        set_branch(store, "three", Some(a), Some(b))
+            && set_branch(store, "deep/er/two", Some(a), None)
+    );
     let name = |text| crate::BranchName::new(text).unwrap();
     assert!(store.rename(&name("three"), &name("new/three"), b).unwrap());
-    assert_eq!(at(store, "new/three"), Some(b));
+    assert_eq!(head_of(store, "new/three"), Some(b));
 }
 
 #[test]
-fn a_shared_repository_stays_one() {
+fn new_files_get_the_permissions_of_a_shared_repository() {
     for (shared, file, object, dir) in [
         ("group", 0o664, 0o444, 0o2775),
         ("all", 0o664, 0o444, 0o2775),
@@ -186,10 +196,10 @@ fn a_shared_repository_stays_one() {
         ("0640", 0o640, 0o440, 0o2750),
         ("umask", 0o644, 0o444, 0o755),
     ] {
-        let place = Place::new(&format!("form-shared-{shared}"));
-        place.git(&["init", "-q", "--bare", ".git"]);
-        place.git(&["config", "core.sharedRepository", shared]);
-        let store = Git::open(&place.0).unwrap();
+        let repository = TempRepository::new(&format!("form-shared-{shared}"));
+        repository.git(&["init", "-q", "--bare", ".git"]);
+        repository.git(&["config", "core.sharedRepository", shared]);
+        let store = Git::open(&repository.0).unwrap();
         let before = all_below(&store.dir());
         fill(&store);
         let made: Vec<_> =
@@ -217,42 +227,45 @@ fn a_shared_repository_stays_one() {
 }
 
 #[test]
-fn what_root_makes_belongs_to_the_owner_of_the_repository() {
+fn files_created_by_root_belong_to_the_owner_of_the_repository() {
     if !rustix::process::geteuid().is_root() {
-        eprintln!("not root, so there is nothing to be seen");
+        eprintln!("skipped: needs root");
         return;
     }
-    let place = Place::new("form-owner");
-    place.git(&["init", "-q", "-b", "master", "."]);
-    for path in all_below(&place.0).into_iter().chain([place.0.clone()]) {
+    let repository = TempRepository::new("form-owner");
+    repository.git(&["init", "-q", "-b", "master", "."]);
+    for path in all_below(&repository.0).into_iter().chain([repository.0.clone()]) {
         chown(path, Some(12345), Some(23456)).unwrap();
     }
-    let store = Git::open(&place.0).unwrap();
+    let store = Git::open(&repository.0).unwrap();
     fill(&store);
-    // The work tree as well.
-    assert!(go(&store, "master", None, at(&store, "new/three")));
+    // Updates the work tree.
+    assert!(set_branch(&store, "master", None, head_of(&store, "new/three")));
     drop(store);
-    for path in all_below(&place.0) {
+    for path in all_below(&repository.0) {
         let found = fs::symlink_metadata(&path).unwrap();
         assert_eq!((found.uid(), found.gid()), (12345, 23456), "{}", path.display());
     }
-    // To whom git does not complain of somebody else's repository.
+    // As the owner: `git` refuses a repository of another user.
     let mut git = Command::new("git");
     std::os::unix::process::CommandExt::uid(&mut git, 12345);
-    git.arg("-C").arg(&place.0).args(["fsck", "--strict"]).env("HOME", "/nonexistent");
+    git.arg("-C").arg(&repository.0).args(["fsck", "--strict"]).env("HOME", "/nonexistent");
     assert!(git.status().unwrap().success());
 }
 
 #[test]
-fn what_is_said_of_the_main_work_tree_alone_counts() {
-    let place = Place::new("form-worktree-config");
-    place.git(&["init", "-q", "-b", "master", "."]);
-    // As `git sparse-checkout` in a linked work tree of a bare repository does it.
-    place.git(&["config", "core.repositoryFormatVersion", "1"]);
-    place.git(&["config", "extensions.worktreeConfig", "true"]);
-    place.git(&["config", "--unset", "core.bare"]);
-    place.git(&["config", "--worktree", "core.bare", "true"]);
-    let store = Git::open(&place.0).unwrap();
-    let (a, b) = (commit(&store, "a"), commit(&store, "b"));
-    assert!(go(&store, "master", None, Some(a)) && go(&store, "master", Some(a), Some(b)));
+fn config_worktree_applies_to_the_main_work_tree() {
+    let repository = TempRepository::new("form-worktree-config");
+    repository.git(&["init", "-q", "-b", "master", "."]);
+    // `git sparse-checkout` does this in a linked work tree of a bare repository.
+    repository.git(&["config", "core.repositoryFormatVersion", "1"]);
+    repository.git(&["config", "extensions.worktreeConfig", "true"]);
+    repository.git(&["config", "--unset", "core.bare"]);
+    repository.git(&["config", "--worktree", "core.bare", "true"]);
+    let store = Git::open(&repository.0).unwrap();
+    let (a, b) = (write_commit(&store, "a"), write_commit(&store, "b"));
+    assert!(
+        set_branch(&store, "master", None, Some(a))
+            && set_branch(&store, "master", Some(a), Some(b))
+    );
 }

@@ -1,0 +1,217 @@
+//! How files are created in a repository: durability, owner and permissions.
+
+use std::fs::{self, File, Permissions};
+use std::io;
+use std::os::unix::fs::{MetadataExt, PermissionsExt, chown, fchown};
+use std::path::Path;
+use std::thread;
+
+use crate::{Error, Result};
+
+/// What is on the disk when a commit is acknowledged.
+///
+/// Killing the process loses nothing in any case, because the kernel has the data. The levels
+/// differ in what a power cut can lose.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Fsync {
+    /// Syncs files and directories. A power cut loses no acknowledged commit.
+    #[default]
+    All,
+    /// Syncs files before they get their final names, as `git` does. A power cut can lose the latest
+    /// commits, but leaves no partial one.
+    Files,
+    /// Syncs nothing. A power cut can lose the latest commits and leave branches that point to
+    /// missing objects.
+    None,
+}
+
+impl Fsync {
+    pub(super) fn syncs_files(self) -> bool {
+        self != Fsync::None
+    }
+
+    pub(super) fn syncs_dirs(self) -> bool {
+        self == Fsync::All
+    }
+}
+
+/// Syncs several files at the same time, one thread each. A disk does that in about the time of
+/// one.
+pub(super) fn sync_all(files: &[&File]) -> io::Result<()> {
+    let Some((first, others)) = files.split_first() else { return Ok(()) };
+    thread::scope(|scope| {
+        let spawn = |file| {
+            thread::Builder::new()
+                .spawn_scoped(scope, move || File::sync_all(file))
+                .map_err(|_| file)
+        };
+        let others: Vec<_> = others.iter().copied().map(spawn).collect();
+        let mut result = first.sync_all();
+        for other in others {
+            result = result.and(match other {
+                Ok(thread) => {
+                    thread.join().unwrap_or_else(|_| Err(io::Error::other("a thread panicked")))
+                }
+                // Without a thread, sync here.
+                Err(file) => file.sync_all(),
+            });
+        }
+        result
+    })
+}
+
+/// Syncs the names in a directory.
+pub(super) fn sync_dir(dir: &Path) -> io::Result<()> {
+    File::open(dir)?.sync_all()
+}
+
+/// How new files are created.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct FilePolicy {
+    pub(super) fsync: Fsync,
+    sharing: Sharing,
+    /// User and group of new files, if this process is root and the repository belongs to another
+    /// user.
+    owner: Option<(u32, u32)>,
+}
+
+/// The setting `core.sharedRepository`.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+enum Sharing {
+    /// The umask decides.
+    #[default]
+    Umask,
+    /// These permission bits are added.
+    Add(u32),
+    /// The permissions are exactly these bits.
+    Exactly(u32),
+}
+
+impl FilePolicy {
+    /// Returns the policy of the repository `common` with this value of `core.sharedRepository`.
+    ///
+    /// # Errors
+    /// [`Error::Store`] if `git` does not know the value.
+    pub(super) fn new(common: &Path, shared: Option<&str>) -> Result<FilePolicy> {
+        let sharing = match shared {
+            Some(text) => Sharing::parse(text).ok_or_else(|| {
+                Error::Store(format!("{}: core.sharedRepository is {text:?}", common.display()))
+            })?,
+            None => Sharing::Umask,
+        };
+        let found = fs::metadata(common).map_err(|error| Error::io(common.display(), &error))?;
+        let foreign = rustix::process::geteuid().is_root() && found.uid() != 0;
+        let owner = foreign.then(|| (found.uid(), found.gid()));
+        Ok(FilePolicy { fsync: Fsync::All, sharing, owner })
+    }
+
+    pub(super) fn with_fsync(self, fsync: Fsync) -> FilePolicy {
+        FilePolicy { fsync, ..self }
+    }
+
+    /// Returns the user and group of subprocesses that work in the repository, or `None` to keep
+    /// those of this process.
+    pub(super) fn owner(&self) -> Option<(u32, u32)> {
+        self.owner
+    }
+
+    /// Sets owner and permissions of a new file.
+    pub(super) fn apply(&self, file: &File) -> io::Result<()> {
+        if let Some((user, group)) = self.owner {
+            fchown(file, Some(user), Some(group))?;
+        }
+        if self.sharing == Sharing::Umask {
+            return Ok(());
+        }
+        let mode = file.metadata()?.permissions().mode();
+        file.set_permissions(Permissions::from_mode(self.sharing.mode(mode)))
+    }
+
+    /// Sets owner and permissions of a new file or directory by its path.
+    pub(super) fn apply_to_path(&self, path: &Path) -> io::Result<()> {
+        if let Some((user, group)) = self.owner {
+            chown(path, Some(user), Some(group))?;
+        }
+        if self.sharing == Sharing::Umask {
+            return Ok(());
+        }
+        let found = fs::metadata(path)?;
+        let mode = self.sharing.mode(found.permissions().mode());
+        let mode = if found.is_dir() { directory_mode(mode) } else { mode };
+        fs::set_permissions(path, Permissions::from_mode(mode))
+    }
+
+    /// Creates a directory unless it exists.
+    pub(super) fn create_dir(&self, dir: &Path) -> io::Result<()> {
+        match fs::create_dir(dir) {
+            Ok(()) => match self.apply_to_path(dir) {
+                // Another program removed the empty directory. The caller's next step fails.
+                Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+                applied => applied,
+            },
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Creates `dir` and its missing parents below `top`, which exists.
+    pub(super) fn create_dirs(&self, top: &Path, dir: &Path) -> io::Result<()> {
+        let missing: Vec<_> =
+            dir.ancestors().take_while(|dir| *dir != top && dir.starts_with(top)).collect();
+        missing.into_iter().rev().try_for_each(|dir| self.create_dir(dir))
+    }
+}
+
+impl Sharing {
+    /// Parses a word, a number or octal permissions, as `git` does.
+    fn parse(text: &str) -> Option<Sharing> {
+        match text.to_ascii_lowercase().as_str() {
+            "umask" | "false" | "no" | "off" | "0" | "" => return Some(Sharing::Umask),
+            "group" | "true" | "yes" | "on" | "1" => return Some(Sharing::Add(0o660)),
+            "all" | "world" | "everybody" | "2" => return Some(Sharing::Add(0o664)),
+            _ => {}
+        }
+        // The owner must be able to read and write.
+        let bits = u32::from_str_radix(text, 8).ok().filter(|bits| bits & 0o600 == 0o600)?;
+        Some(Sharing::Exactly(bits & 0o666))
+    }
+
+    /// Returns the mode of a new file that has `mode` because of the umask.
+    fn mode(self, mode: u32) -> u32 {
+        let (Sharing::Add(bits) | Sharing::Exactly(bits)) = self else { return mode };
+        let bits = if mode & 0o200 == 0 { bits & !0o222 } else { bits };
+        let bits = if mode & 0o100 == 0 { bits } else { bits | (bits & 0o444) >> 2 };
+        if matches!(self, Sharing::Exactly(_)) { mode & !0o777 | bits } else { mode | bits }
+    }
+}
+
+/// Adds search permission for everybody who may read, and setgid so that new files get the group of
+/// the directory.
+fn directory_mode(mode: u32) -> u32 {
+    let mode = mode | (mode & 0o444) >> 2;
+    if mode & 0o060 == 0 { mode } else { mode | 0o2000 }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn shared_repositories_get_the_modes_that_git_sets() {
+        let of = |text: &str| Sharing::parse(text).unwrap();
+        assert_eq!(
+            (of("group").mode(0o100_644), of("group").mode(0o100_444)),
+            (0o100_664, 0o100_444)
+        );
+        assert_eq!((of("all").mode(0o100_600), of("0640").mode(0o100_644)), (0o100_664, 0o100_640));
+        assert_eq!(
+            (of("0660").mode(0o100_444), directory_mode(of("0660").mode(0o40_755))),
+            (0o100_440, 0o42_770)
+        );
+        assert_eq!(directory_mode(of("true").mode(0o40_755)), 0o42_775);
+        assert_eq!(
+            (of("umask"), Sharing::parse("0400"), Sharing::parse("some")),
+            (Sharing::Umask, None, None)
+        );
+    }
+}

@@ -1,0 +1,114 @@
+//! A pool of gix handles on one repository.
+
+use std::ops::Deref;
+use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use gix::{Repository, ThreadSafeRepository};
+use parking_lot::{Mutex, RwLock};
+
+use super::loose_writer::LooseWriter;
+use super::object_lookup::retry_while_repacking;
+use super::open_options;
+use crate::Result;
+
+/// Handles for the threads that use a repository. An idle handle keeps what it learned about the
+/// disk, so the next thread does not have to.
+pub(super) struct HandlePool {
+    repository: RwLock<ThreadSafeRepository>,
+    idle: Mutex<Vec<IdleHandle>>,
+    /// How often the repository was opened again.
+    generation: AtomicU64,
+}
+
+struct IdleHandle {
+    generation: u64,
+    repository: Repository,
+    loose: LooseWriter,
+}
+
+/// A handle that is used by one thread. Dropping it returns it to the pool.
+pub(super) struct Handle<'p> {
+    pool: &'p HandlePool,
+    inner: Option<IdleHandle>,
+}
+
+impl HandlePool {
+    pub(super) fn new(repository: ThreadSafeRepository) -> HandlePool {
+        HandlePool {
+            repository: RwLock::new(repository),
+            idle: Mutex::default(),
+            generation: AtomicU64::new(0),
+        }
+    }
+
+    pub(super) fn get(&self) -> Handle<'_> {
+        let idle = self.idle.lock().pop();
+        Handle { pool: self, inner: Some(idle.unwrap_or_else(|| self.create())) }
+    }
+
+    fn create(&self) -> IdleHandle {
+        // Read before the repository. Otherwise a handle of the old repository could have the new
+        // generation and would be kept.
+        let generation = self.generation.load(Ordering::Acquire);
+        let repository = self.repository.read().to_thread_local();
+        let loose = LooseWriter::new(repository.objects.store_ref().path());
+        IdleHandle { generation, repository, loose }
+    }
+
+    /// Returns what `lookup` finds, even if another program repacks meanwhile.
+    pub(super) fn find<T>(
+        &self,
+        lookup: impl Fn(&gix::odb::Handle) -> Result<Option<T>>,
+    ) -> Result<Option<T>> {
+        let handle = self.get();
+        if let Ok(Some(found)) = lookup(&handle.objects) {
+            return Ok(Some(found));
+        }
+        let found = retry_while_repacking(handle.objects.store_ref().path(), lookup)?;
+        if found.is_some() {
+            self.reopen(handle.git_dir());
+        }
+        Ok(found)
+    }
+
+    /// Opens the repository again, because its store did not find an object that exists.
+    fn reopen(&self, dir: &Path) {
+        match ThreadSafeRepository::open_opts(dir, open_options()) {
+            Ok(repository) => {
+                *self.repository.write() = repository;
+                self.generation.fetch_add(1, Ordering::Release);
+                self.idle.lock().clear();
+            }
+            // The old store stays in use. Each of its misses costs another lookup.
+            Err(error) => tracing::warn!("cannot open {} again: {error}", dir.display()),
+        }
+    }
+}
+
+impl Handle<'_> {
+    #[allow(clippy::expect_used, reason = "only `drop` takes it")]
+    fn inner(&self) -> &IdleHandle {
+        self.inner.as_ref().expect("present until drop")
+    }
+
+    pub(super) fn loose(&self) -> &LooseWriter {
+        &self.inner().loose
+    }
+}
+
+impl Deref for Handle<'_> {
+    type Target = Repository;
+
+    fn deref(&self) -> &Repository {
+        &self.inner().repository
+    }
+}
+
+impl Drop for Handle<'_> {
+    fn drop(&mut self) {
+        let current = self.pool.generation.load(Ordering::Acquire);
+        let inner = self.inner.take().filter(|inner| inner.generation == current);
+        self.pool.idle.lock().extend(inner);
+    }
+}

@@ -1,0 +1,184 @@
+//! Lock files as Git has them: one program at a time creates `NAME.lock`, writes the new content to
+//! it and renames it to `NAME`.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, ErrorKind};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use super::file_policy::FilePolicy;
+
+/// Longest pause between two attempts.
+const MAX_PAUSE: Duration = Duration::from_millis(50);
+
+/// A lock that is held. Dropping it removes the lock file and parent directories that are empty.
+#[derive(Debug)]
+pub(super) struct LockFile {
+    /// The file that is locked.
+    target: PathBuf,
+    path: PathBuf,
+    /// The parent directory that is never removed.
+    top: PathBuf,
+    pub(super) file: File,
+    committed: bool,
+}
+
+/// An error of [`LockFile::acquire`].
+#[derive(Debug)]
+pub(super) enum LockError {
+    /// This file has the name of a parent directory.
+    NotADirectory(PathBuf),
+    /// Another program held this lock file until the deadline.
+    Timeout(PathBuf),
+    /// The system call failed.
+    Io(io::Error),
+}
+
+/// Retries with growing pauses until a deadline.
+pub(super) struct Backoff {
+    deadline: Instant,
+    pause: Duration,
+}
+
+impl Backoff {
+    pub(super) fn until(deadline: Instant) -> Backoff {
+        Backoff { deadline, pause: Duration::ZERO }
+    }
+
+    /// Sleeps before the next attempt. Returns false if the deadline has passed.
+    pub(super) fn wait(&mut self) -> bool {
+        if Instant::now() >= self.deadline {
+            return false;
+        }
+        std::thread::sleep(self.pause);
+        self.pause = (self.pause * 2).clamp(Duration::from_micros(200), MAX_PAUSE);
+        true
+    }
+}
+
+impl LockFile {
+    /// Locks `target`, a file below `top`. Missing parent directories are created.
+    ///
+    /// Retries when another program creates or removes a parent directory at the same time:
+    /// `git pack-refs` removes a directory as soon as it is empty.
+    pub(super) fn acquire(
+        target: &Path,
+        top: &Path,
+        policy: &FilePolicy,
+        deadline: Instant,
+    ) -> Result<LockFile, LockError> {
+        let path = with_suffix(target, ".lock");
+        let mut backoff = Backoff::until(deadline);
+        loop {
+            let error =
+                match OpenOptions::new().write(true).create_new(true).mode(0o666).open(&path) {
+                    Ok(file) => {
+                        let (target, top) = (target.to_owned(), top.to_owned());
+                        let lock = LockFile { target, path, top, file, committed: false };
+                        return policy.apply(&lock.file).map(|()| lock).map_err(LockError::Io);
+                    }
+                    Err(error) => error,
+                };
+            match error.kind() {
+                ErrorKind::NotFound => {
+                    let created = path.parent().map_or(Ok(()), |dir| policy.create_dirs(top, dir));
+                    match created {
+                        Err(error) if !is_race(&error) => return Err(LockError::Io(error)),
+                        _ => {}
+                    }
+                }
+                ErrorKind::NotADirectory => {
+                    if let Some(file) = file_above(target, top) {
+                        return Err(LockError::NotADirectory(file));
+                    }
+                }
+                ErrorKind::AlreadyExists => {}
+                _ => return Err(LockError::Io(error)),
+            }
+            if !backoff.wait() {
+                return Err(if error.kind() == ErrorKind::AlreadyExists {
+                    LockError::Timeout(path)
+                } else {
+                    LockError::Io(error)
+                });
+            }
+        }
+    }
+
+    /// Renames the lock file to its target, which releases the lock. Removes empty directories that
+    /// have the name of the target.
+    pub(super) fn commit(&mut self, deadline: Instant) -> io::Result<()> {
+        let mut backoff = Backoff::until(deadline);
+        loop {
+            match fs::rename(&self.path, &self.target) {
+                Ok(()) => {
+                    self.committed = true;
+                    return Ok(());
+                }
+                // Another program is creating a branch in the directory or removing the directory.
+                Err(error) if self.target.is_dir() => {
+                    remove_empty_dirs(&self.target);
+                    if self.target.is_dir() && !backoff.wait() {
+                        return Err(error);
+                    }
+                }
+                Err(error) => return Err(error),
+            }
+        }
+    }
+}
+
+impl Drop for LockFile {
+    fn drop(&mut self) {
+        if !self.committed {
+            // Cannot be missing: only the holder removes it.
+            let _ = fs::remove_file(&self.path);
+            remove_empty_parents(&self.path, &self.top);
+        }
+    }
+}
+
+/// Appends a suffix to the last name of a path.
+pub(super) fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
+    let mut path = path.as_os_str().to_owned();
+    path.push(suffix);
+    path.into()
+}
+
+/// Returns whether an error can come from a directory that another program created or removed.
+fn is_race(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        ErrorKind::NotFound | ErrorKind::NotADirectory | ErrorKind::AlreadyExists
+    )
+}
+
+/// Returns the topmost parent of `path` that is not a directory.
+fn file_above(path: &Path, top: &Path) -> Option<PathBuf> {
+    let parents = path.ancestors().skip(1).take_while(|dir| *dir != top && dir.starts_with(top));
+    parents
+        .filter(|dir| fs::symlink_metadata(dir).is_ok_and(|found| !found.is_dir()))
+        .last()
+        .map(Path::to_owned)
+}
+
+/// Removes a directory tree if it contains nothing but directories.
+pub(super) fn remove_empty_dirs(dir: &Path) {
+    let entries = fs::read_dir(dir).into_iter().flatten().flatten();
+    for entry in entries.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir())) {
+        remove_empty_dirs(&entry.path());
+    }
+    // Fails if the directory is not empty.
+    let _ = fs::remove_dir(dir);
+}
+
+/// Removes the parents of `path` below `top` that are empty.
+pub(super) fn remove_empty_parents(path: &Path, top: &Path) {
+    let parents = path.ancestors().skip(1).take_while(|dir| *dir != top && dir.starts_with(top));
+    for dir in parents {
+        if fs::remove_dir(dir).is_err() {
+            return;
+        }
+    }
+}

@@ -1,0 +1,235 @@
+//! Writing objects as loose files that are durable before anything refers to them.
+
+use std::collections::BTreeSet;
+use std::fs::{self, File};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::SystemTime;
+
+use gix::hash::Kind::Sha1;
+use gix::objs::Write;
+use gix::odb::loose::Store;
+
+use super::file_policy::{FilePolicy, sync_all};
+use crate::model::object::{Object, object_id};
+use crate::{Error, Id, Result};
+
+/// Most files that are open and synced at the same time.
+const SYNC_BATCH: usize = 16;
+
+/// Prefix of directories for new objects. `git gc` knows `tmp_objdir-` and removes such directories
+/// after two weeks.
+pub(super) const STAGING_PREFIX: &str = "tmp_objdir-datakit-";
+
+/// Most times that a missing directory is created again.
+const MAX_RETRIES: u32 = 100;
+
+/// A writer of loose objects, used by one thread at a time.
+///
+/// gix writes loose objects without fsync. So it writes them to a staging directory, and they are
+/// renamed to their final names once they are synced.
+pub(super) struct LooseWriter {
+    objects: Store,
+    staging: Store,
+}
+
+/// A file in the staging directory. It is removed on drop unless it was published.
+struct StagedFile {
+    path: PathBuf,
+    target: PathBuf,
+    published: bool,
+}
+
+impl LooseWriter {
+    /// Creates a writer for the directory `objects`.
+    pub(super) fn new(objects: &Path) -> LooseWriter {
+        static CREATED: AtomicU64 = AtomicU64::new(0);
+        let number = CREATED.fetch_add(1, Ordering::Relaxed);
+        let staging = format!("{STAGING_PREFIX}{}-{number}", std::process::id());
+        let staging = Store::at(objects.join(staging), Sha1);
+        LooseWriter { objects: Store::at(objects, Sha1), staging }
+    }
+
+    /// Writes missing objects, and fsyncs existing ones because their writer may not have. Syncs
+    /// `files` as well.
+    pub(super) fn write(
+        &self,
+        policy: &FilePolicy,
+        objects: &[(Id, Object)],
+        files: &[File],
+    ) -> Result<()> {
+        let failed =
+            |error| Error::io(format_args!("objects in {}", self.objects.path().display()), &error);
+        let mut dirs = BTreeSet::new();
+        let (first, last) =
+            objects.split_at(objects.len().saturating_sub(1) / SYNC_BATCH * SYNC_BATCH);
+        let mut write = |objects: &[_], files: &[_]| {
+            self.retry(policy, || self.write_batch(policy, objects, files, &mut dirs))
+        };
+        for batch in first.chunks(SYNC_BATCH) {
+            write(batch, &[]).map_err(failed)?;
+        }
+        write(last, files).map_err(failed)?;
+        if policy.fsync.syncs_dirs() { sync_dirs(&dirs).map_err(failed) } else { Ok(()) }
+    }
+
+    /// Returns whether an object has a loose file with a valid header.
+    pub(super) fn exists(&self, id: Id) -> bool {
+        self.objects.try_header(&object_id(id)).is_ok_and(|found| found.is_some())
+    }
+
+    /// Writes objects that are missing. Existing ones were synced by an earlier
+    /// [`write`](LooseWriter::write).
+    pub(super) fn rewrite_missing(
+        &self,
+        policy: &FilePolicy,
+        objects: &[(Id, Object)],
+    ) -> Result<()> {
+        let is_missing =
+            |(id, _): &&(Id, Object)| !self.objects.object_path(&object_id(*id)).exists();
+        let missing: Vec<_> = objects.iter().filter(is_missing).cloned().collect();
+        self.write(policy, &missing, &[])
+    }
+
+    /// Retries `write` while a directory is missing: the staging directory does not exist yet, or
+    /// `git gc` removed it or an empty directory.
+    fn retry(
+        &self,
+        policy: &FilePolicy,
+        mut write: impl FnMut() -> io::Result<()>,
+    ) -> io::Result<()> {
+        for _ in 0..MAX_RETRIES {
+            match write() {
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                    policy.create_dir(self.staging.path())?
+                }
+                done => return done,
+            }
+        }
+        write()
+    }
+
+    /// Writes and syncs objects, and adds the directories to sync to `dirs`.
+    fn write_batch(
+        &self,
+        policy: &FilePolicy,
+        objects: &[(Id, Object)],
+        files: &[File],
+        dirs: &mut BTreeSet<PathBuf>,
+    ) -> io::Result<()> {
+        let mut staged = Vec::with_capacity(objects.len());
+        let mut open = Vec::with_capacity(objects.len());
+        for (number, (id, object)) in objects.iter().enumerate() {
+            let target = self.objects.object_path(&object_id(*id));
+            dirs.extend(target.parent().map(Path::to_owned));
+            match open_and_touch(&target).filter(|_| self.exists(*id)) {
+                Some(file) => open.push(file),
+                None => staged.push(self.stage(policy, number, object, target)?),
+            }
+        }
+        if policy.fsync.syncs_files() {
+            for file in &staged {
+                open.push(File::open(&file.path)?);
+            }
+            sync_all(&open.iter().chain(files).collect::<Vec<_>>())?;
+        }
+        // In the given order: an object is published after those that it refers to.
+        staged.iter_mut().try_for_each(|file| self.publish(policy, file, dirs))
+    }
+
+    /// Writes an object to the staging directory. The file is named by a number instead of the
+    /// hash, so all files are in one directory instead of 256.
+    fn stage(
+        &self,
+        policy: &FilePolicy,
+        number: usize,
+        object: &Object,
+        target: PathBuf,
+    ) -> io::Result<StagedFile> {
+        let id = gix::ObjectId::from_hex(format!("{number:040x}").as_bytes())
+            .map_err(io::Error::other)?;
+        let written = self.staging.write_buf_with_known_id(object.kind.as_git(), &object.data, id);
+        written.map_err(|error| io_cause(&error))?;
+        let staged = StagedFile { path: self.staging.object_path(&id), target, published: false };
+        policy.apply_to_path(&staged.path)?;
+        Ok(staged)
+    }
+
+    /// Renames a staged file to its final name.
+    fn publish(
+        &self,
+        policy: &FilePolicy,
+        staged: &mut StagedFile,
+        dirs: &mut BTreeSet<PathBuf>,
+    ) -> io::Result<()> {
+        match (fs::rename(&staged.path, &staged.target), staged.target.parent()) {
+            // The first object with these two digits, or `git gc` packed the others.
+            (Err(error), Some(dir)) if error.kind() == io::ErrorKind::NotFound => {
+                policy.create_dir(dir)?;
+                dirs.insert(self.objects.path().to_owned());
+                fs::rename(&staged.path, &staged.target)?;
+            }
+            (renamed, _) => renamed?,
+        }
+        staged.published = true;
+        Ok(())
+    }
+}
+
+impl Drop for LooseWriter {
+    fn drop(&mut self) {
+        // Fails if the directory was never created. `git gc` removes what cannot be removed here.
+        let _ = fs::remove_dir_all(self.staging.path());
+    }
+}
+
+impl Drop for StagedFile {
+    fn drop(&mut self) {
+        if !self.published {
+            let _ = fs::remove_file(&self.path);
+        }
+    }
+}
+
+/// Removes the staging directories of killed servers.
+pub(super) fn remove_stale_staging(objects: &Path) -> io::Result<()> {
+    for entry in fs::read_dir(objects)? {
+        let entry = entry?;
+        if entry.file_name().as_encoded_bytes().starts_with(STAGING_PREFIX.as_bytes()) {
+            fs::remove_dir_all(entry.path())?;
+        }
+    }
+    Ok(())
+}
+
+/// Returns the I/O error in the chain of a gix error.
+fn io_cause(error: &gix::Error) -> io::Error {
+    match error.downcast_any_ref::<io::Error>() {
+        Some(cause) => io::Error::new(cause.kind(), cause.to_string()),
+        None => io::Error::other(error.to_string()),
+    }
+}
+
+/// Opens the loose file of an object and sets its modification time to now, because `git gc` removes
+/// old objects that nothing refers to.
+///
+/// An object in a pack does not count as existing: `git repack -d` may drop it with the old pack at
+/// any time.
+fn open_and_touch(path: &Path) -> Option<File> {
+    let file = File::open(path).ok()?;
+    file.set_modified(SystemTime::now()).ok()?;
+    Some(file)
+}
+
+fn sync_dirs(dirs: &BTreeSet<PathBuf>) -> io::Result<()> {
+    let mut open = Vec::with_capacity(dirs.len());
+    for dir in dirs {
+        match File::open(dir) {
+            // `git gc` packed everything in it.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            opened => open.push(opened?),
+        }
+    }
+    open.chunks(SYNC_BATCH).try_for_each(|batch| sync_all(&batch.iter().collect::<Vec<_>>()))
+}

@@ -1,0 +1,150 @@
+//! Finding objects while other programs repack or remove them.
+//!
+//! A store of gix remembers what it found on the disk. That causes two errors here:
+//!
+//! - A repack moves objects between loose files and packs during a lookup, so gix finds an object
+//!   in neither. If gix failed to open an index once, it never opens it again. Therefore
+//!   [`retry_while_repacking`] repeats a lookup that found nothing, with a new store, until the
+//!   list of packs stays the same during the lookup. The name of a pack is a hash of its content,
+//!   so an object that moved changes the list.
+//! - gix reads from packs that `git gc` has removed since. Therefore [`ExistenceCache`] opens a new
+//!   store whenever a directory of packs or a list of alternates changed.
+
+use std::collections::BTreeSet;
+use std::ffi::OsString;
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
+
+use gix::hash::Kind::Sha1;
+use gix::objs::Exists;
+use gix::odb::Handle;
+use parking_lot::Mutex;
+
+use super::loose_writer::LooseWriter;
+use crate::model::object::object_id;
+use crate::{Error, Id, Result};
+
+/// Most lookups while the packs change. Each one lasts for a part of a repack, which takes tens of
+/// milliseconds at least.
+const MAX_LOOKUPS: u32 = 64;
+
+/// Age up to which a modification time is not trusted: a second change within one tick of the
+/// file system's clock, which is some milliseconds, would not change it.
+const CLOCK_TICK: Duration = Duration::from_secs(1);
+
+/// Calls `lookup` with a new store of the directory `objects`, and repeats that while `lookup`
+/// returns nothing and the packs changed meanwhile.
+///
+/// # Errors
+/// The error of the last lookup; [`Error::Store`] if `objects` cannot be read.
+pub(super) fn retry_while_repacking<T>(
+    objects: &Path,
+    mut lookup: impl FnMut(&Handle) -> Result<Option<T>>,
+) -> Result<Option<T>> {
+    let failed = |error: io::Error| read_error(objects, &error);
+    let mut before = list_packs(objects).map_err(failed)?;
+    for _ in 1..MAX_LOOKUPS {
+        let found = lookup(&gix::odb::at(objects, Sha1).map_err(failed)?);
+        if matches!(found, Ok(Some(_))) {
+            return found;
+        }
+        let after = list_packs(objects).map_err(failed)?;
+        if after == before {
+            return found;
+        }
+        before = after;
+    }
+    lookup(&gix::odb::at(objects, Sha1).map_err(failed)?)
+}
+
+/// Returns the indices of all packs, including those of alternates.
+fn list_packs(objects: &Path) -> io::Result<BTreeSet<OsString>> {
+    let mut packs = BTreeSet::new();
+    for store in object_dirs(&gix::odb::at(objects, Sha1)?, objects)? {
+        let entries = match fs::read_dir(store.join("pack")) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+            entries => entries?,
+        };
+        for entry in entries {
+            let path = entry?.path();
+            if path.extension().is_some_and(|extension| extension == "idx")
+                || path.ends_with("multi-pack-index")
+            {
+                packs.insert(path.into_os_string());
+            }
+        }
+    }
+    Ok(packs)
+}
+
+/// Returns the directories of a store: `objects` and its alternates.
+fn object_dirs(handle: &Handle, objects: &Path) -> io::Result<Vec<PathBuf>> {
+    let mut dirs = handle.store_ref().alternate_db_paths().map_err(io::Error::other)?;
+    dirs.push(objects.to_owned());
+    Ok(dirs)
+}
+
+fn read_error(objects: &Path, error: &io::Error) -> Error {
+    Error::io(format_args!("objects in {}", objects.display()), error)
+}
+
+/// Answers whether an object exists at this moment, with a store that is opened again when
+/// something changed on the disk.
+#[derive(Default)]
+pub(super) struct ExistenceCache(Mutex<Option<OpenStore>>);
+
+struct OpenStore {
+    handle: Handle,
+    /// Directories of packs and lists of alternates, with their modification times.
+    watched: Vec<(PathBuf, Option<SystemTime>)>,
+}
+
+impl ExistenceCache {
+    /// Checks whether the directory `objects` has an object, in a loose file or in a pack.
+    pub(super) fn exists(&self, objects: &Path, loose: &LooseWriter, id: Id) -> Result<bool> {
+        if loose.exists(id) || self.find(objects, id)? {
+            return Ok(true);
+        }
+        let found = retry_while_repacking(objects, |handle| {
+            Ok(handle.exists(&object_id(id)).then_some(()))
+        });
+        Ok(found?.is_some())
+    }
+
+    fn find(&self, objects: &Path, id: Id) -> Result<bool> {
+        let mut cached = self.0.lock();
+        if cached.as_ref().is_none_or(|store| !store.is_current()) {
+            let opened = OpenStore::new(objects).map_err(|error| read_error(objects, &error))?;
+            *cached = Some(opened);
+        }
+        Ok(cached.as_ref().is_some_and(|store| store.handle.exists(&object_id(id))))
+    }
+}
+
+impl OpenStore {
+    fn new(objects: &Path) -> io::Result<OpenStore> {
+        let handle = gix::odb::at(objects, Sha1)?;
+        // Times before the first lookup, so every later change is noticed.
+        let watched = object_dirs(&handle, objects)?
+            .iter()
+            .flat_map(|dir| [dir.join("pack"), dir.join("info/alternates")])
+            .map(|path| (path.clone(), modified(&path)))
+            .collect();
+        Ok(OpenStore { handle, watched })
+    }
+
+    fn is_current(&self) -> bool {
+        let now = SystemTime::now();
+        self.watched.iter().all(|(path, then)| {
+            let trusted =
+                then.is_none_or(|then| now.duration_since(then).is_ok_and(|age| age > CLOCK_TICK));
+            trusted && modified(path) == *then
+        })
+    }
+}
+
+fn modified(path: &Path) -> Option<SystemTime> {
+    fs::metadata(path).and_then(|found| found.modified()).ok()
+}

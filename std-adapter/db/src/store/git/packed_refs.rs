@@ -1,0 +1,183 @@
+//! `packed-refs`: one file with many refs, which is rewritten for each change.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs::{self, File, Metadata, OpenOptions};
+use std::io::{self, ErrorKind, Read as _, Write};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Instant;
+
+use gix::bstr::ByteSlice;
+use gix::refs::packed::Buffer;
+use parking_lot::Mutex;
+
+use super::file_policy::{FilePolicy, sync_dir};
+use super::lock_file::{LockError, LockFile, with_suffix};
+use crate::Id;
+
+/// The content of `packed-refs`, read again whenever the file was replaced.
+#[derive(Default)]
+pub(super) struct PackedRefsCache(Mutex<Option<CachedFile>>);
+
+struct CachedFile {
+    /// Kept open so that no other file gets its inode number. Modification times alone do not tell
+    /// two files apart, because both may be written within one tick of the clock.
+    _file: File,
+    stamp: [u64; 5],
+    refs: Arc<Buffer>,
+}
+
+impl PackedRefsCache {
+    /// Returns the current content, or `None` if there is no file.
+    pub(super) fn read(&self, path: &Path) -> io::Result<Option<Arc<Buffer>>> {
+        let mut cached = self.0.lock();
+        let now = match fs::metadata(path) {
+            Err(error) if error.kind() == ErrorKind::NotFound => {
+                *cached = None;
+                return Ok(None);
+            }
+            found => found?,
+        };
+        if cached.as_ref().is_none_or(|cached| cached.stamp != stamp(&now)) {
+            *cached = CachedFile::read(path)?;
+        }
+        Ok(cached.as_ref().map(|cached| cached.refs.clone()))
+    }
+}
+
+impl CachedFile {
+    fn read(path: &Path) -> io::Result<Option<CachedFile>> {
+        let mut file = match File::open(path) {
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+            opened => opened?,
+        };
+        let stamp = stamp(&file.metadata()?);
+        let mut text = Vec::new();
+        file.read_to_end(&mut text)?;
+        let refs = Buffer::from_bytes(&text, gix::hash::Kind::Sha1).map_err(io::Error::other)?;
+        Ok(Some(CachedFile { _file: file, stamp, refs: Arc::new(refs) }))
+    }
+}
+
+fn stamp(of: &Metadata) -> [u64; 5] {
+    [of.dev(), of.ino(), of.size(), of.mtime().cast_unsigned(), of.mtime_nsec().cast_unsigned()]
+}
+
+/// `packed-refs` while it is locked.
+pub(super) struct PackedRefsLock<'p> {
+    path: PathBuf,
+    policy: &'p FilePolicy,
+    _lock: LockFile,
+}
+
+/// The lines of each ref: its target, and the peeled object of a tag.
+type RefLines<'t> = BTreeMap<&'t [u8], Vec<&'t [u8]>>;
+
+impl<'p> PackedRefsLock<'p> {
+    pub(super) fn acquire(
+        common: &Path,
+        policy: &'p FilePolicy,
+        deadline: Instant,
+    ) -> Result<PackedRefsLock<'p>, LockError> {
+        let path = common.join("packed-refs");
+        let lock = LockFile::acquire(&path, common, policy, deadline)?;
+        // The file may be a symbolic link.
+        let path = fs::canonicalize(&path).unwrap_or(path);
+        Ok(PackedRefsLock { path, policy, _lock: lock })
+    }
+
+    /// Removes refs and sets others, in one step. Writes nothing if nothing changes.
+    pub(super) fn change(
+        &self,
+        remove: &BTreeSet<&[u8]>,
+        set: &BTreeMap<&[u8], Id>,
+    ) -> io::Result<()> {
+        let text = match fs::read(&self.path) {
+            Err(error) if error.kind() == ErrorKind::NotFound => Vec::new(),
+            read => read?,
+        };
+        let set: BTreeMap<&[u8], Vec<u8>> = set
+            .iter()
+            .map(|(name, id)| (*name, [id.to_string().as_bytes(), b" ", name].concat()))
+            .collect();
+        let (header, mut refs) = parse(&text)?;
+        let before = refs.len();
+        refs.retain(|name, _| !remove.contains(name));
+        let mut changed = refs.len() != before;
+        for (name, line) in &set {
+            let old = refs.insert(*name, vec![line]);
+            changed |= old.is_none_or(|old| old.first() != Some(&line.as_slice()));
+        }
+        if changed { self.write(&header, &refs) } else { Ok(()) }
+    }
+
+    fn write(&self, header: &str, refs: &RefLines<'_>) -> io::Result<()> {
+        let new = with_suffix(&self.path, ".new");
+        // Exists only if a program was killed, since it is written under the lock.
+        let _ = fs::remove_file(&new);
+        let mut file = OpenOptions::new().write(true).create_new(true).mode(0o666).open(&new)?;
+        self.policy.apply(&file)?;
+        let mut text = header.as_bytes().to_vec();
+        for line in refs.values().flatten() {
+            text.extend_from_slice(line);
+            text.push(b'\n');
+        }
+        file.write_all(&text)?;
+        if self.policy.fsync.syncs_files() {
+            file.sync_all()?;
+        }
+        fs::rename(&new, &self.path)?;
+        match self.path.parent().filter(|_| self.policy.fsync.syncs_dirs()) {
+            Some(dir) => sync_dir(dir),
+            None => Ok(()),
+        }
+    }
+}
+
+/// Returns the header of the next version of the file, and the refs in it.
+fn parse(text: &[u8]) -> io::Result<(String, RefLines<'_>)> {
+    let invalid = |line: &[u8]| {
+        io::Error::new(
+            ErrorKind::InvalidData,
+            format!("packed-refs has an invalid line: {:?}", line.as_bstr()),
+        )
+    };
+    let mut traits = " peeled fully-peeled".to_owned();
+    let (mut refs, mut last) = (RefLines::new(), None);
+    if !text.is_empty() {
+        traits.clear();
+    }
+    for line in text.lines() {
+        if let Some(header) = line.strip_prefix(b"# pack-refs with:") {
+            let known = header.to_str_lossy();
+            let kept = known.split_whitespace().filter(|word| *word != "sorted");
+            traits = kept.flat_map(|word| [" ", word]).collect();
+        } else if line.starts_with(b"#") {
+        } else if line.starts_with(b"^") {
+            let name = last.ok_or_else(|| invalid(line))?;
+            refs.entry(name).or_default().push(line);
+        } else {
+            let (_, name) = line.split_once_str(b" ").ok_or_else(|| invalid(line))?;
+            refs.insert(name, vec![line]);
+            last = Some(name);
+        }
+    }
+    Ok((format!("# pack-refs with:{traits} sorted \n"), refs))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn refs_are_sorted_with_their_peeled_lines() {
+        let text = b"# pack-refs with: peeled fully-peeled \n1 refs/tags/v\n^2\n3 refs/heads/a\n";
+        let (header, refs) = parse(text).unwrap();
+        assert_eq!(header, "# pack-refs with: peeled fully-peeled sorted \n");
+        let lines: Vec<_> = refs.values().flatten().map(|line| line.as_bstr()).collect();
+        assert_eq!(lines, ["3 refs/heads/a", "1 refs/tags/v", "^2"]);
+        assert_eq!(parse(b"1 refs/heads/a").unwrap().0, "# pack-refs with: sorted \n");
+        assert!(parse(b"^1\n").is_err() && parse(b"nonsense\n").is_err());
+    }
+}

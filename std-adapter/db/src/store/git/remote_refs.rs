@@ -1,0 +1,84 @@
+//! Refs that keep fetched objects: `refs/remotes/REMOTE/BRANCH`.
+
+use std::io::{self, Write};
+use std::time::Instant;
+
+use gix::bstr::ByteSlice;
+
+use super::lock_file::remove_empty_parents;
+use super::ref_update::LOCK_TIMEOUT;
+use super::refs::Refs;
+use crate::{BranchName, Error, Id, Result};
+
+/// Prefix of the refs of remotes.
+const REMOTES: &str = "refs/remotes/";
+
+impl Refs<'_> {
+    /// Returns the name under which a branch of `remote` is kept. This is `remote`, followed by `+`
+    /// for each conflict: a remote may have had `a` before it had `a/b`, and `a` is still kept.
+    pub(super) fn free_remote_name(&self, remote: &str, branch: &BranchName) -> Result<String> {
+        let mut remote = remote.to_owned();
+        while self.conflicting_ref(&full_name(&remote, branch), None)?.is_some() {
+            remote.push('+');
+        }
+        Ok(remote)
+    }
+
+    /// Keeps a fetched commit until [`forget_remote`](Refs::forget_remote).
+    pub(super) fn keep_remote(&self, remote: &str, branch: &BranchName, id: Id) -> Result<()> {
+        let deadline = Instant::now() + LOCK_TIMEOUT;
+        let name = full_name(remote, branch);
+        let remotes = self.common().join("refs/remotes");
+        self.policy.create_dir(&remotes).map_err(|error| Error::io(remotes.display(), &error))?;
+        let mut lock = self.lock(&name, deadline)?;
+        let failed = |error: io::Error| Error::io(name.as_bstr(), &error);
+        writeln!(lock.file, "{id}").map_err(failed)?;
+        if self.policy.fsync.syncs_files() {
+            lock.file.sync_all().map_err(failed)?;
+        }
+        lock.commit(deadline).map_err(failed)?;
+        self.sync_parents(std::iter::once(&*name))
+    }
+
+    /// Removes the refs of a remote.
+    pub(super) fn forget_remote(&self, remote: &str) -> Result<()> {
+        self.forget_remotes(|name| name.trim_end_matches('+') == remote)
+    }
+
+    /// Removes the refs of all remotes of killed servers. Servers call a remote
+    /// `datakit-PID-NUMBER`.
+    pub(super) fn forget_stale_remotes(&self) -> Result<()> {
+        let is_number =
+            |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+        self.forget_remotes(|name| {
+            let parts = name.strip_prefix("datakit-").and_then(|name| name.split_once('-'));
+            parts.is_some_and(|(pid, number)| {
+                is_number(pid) && is_number(number.trim_end_matches('+'))
+            })
+        })
+    }
+
+    /// Removes the refs of the remotes that `matches` accepts. They need no locks, because only
+    /// their server updates them.
+    fn forget_remotes(&self, matches: impl Fn(&str) -> bool) -> Result<()> {
+        let found = self.with_prefix(REMOTES.as_bytes())?;
+        let names: Vec<_> = found
+            .keys()
+            .map(|name| &**name)
+            .filter(|name| {
+                let name = name.to_str_lossy();
+                let remote = name.strip_prefix(REMOTES).and_then(|name| name.split_once('/'));
+                remote.is_some_and(|(remote, _)| matches(remote))
+            })
+            .collect();
+        self.remove_all(&names, Instant::now() + LOCK_TIMEOUT)?;
+        for name in &names {
+            remove_empty_parents(&self.path(name), &self.top(name));
+        }
+        self.sync_parents(names.iter().copied())
+    }
+}
+
+fn full_name(remote: &str, branch: &BranchName) -> Vec<u8> {
+    [REMOTES.as_bytes(), remote.as_bytes(), b"/", branch.as_bytes()].concat()
+}

@@ -1,0 +1,190 @@
+//! Exclusive use of a repository by one server, and removal of locks that a killed one left.
+//!
+//! A branch is locked by the file `BRANCH.lock`. It does not say who created it, and nobody removes
+//! it after SIGKILL or a power cut, so the branch could never change again. Therefore a server
+//! holds an flock on `datakit.lock` for as long as it lives. The kernel releases it with the
+//! process, so a server that gets it knows that no other one is running and may clean up. The file
+//! itself stays.
+//!
+//! `git` does not use `datakit.lock`. It locks a branch for an instant only, so a lock file is
+//! removed only if it did not change for [`GRACE`]. That is also how long `git` itself waits for
+//! `packed-refs.lock`.
+
+use std::fs::{self, File, Metadata};
+use std::io;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use rustix::fs::{FlockOperation, flock};
+
+use super::file_policy::FilePolicy;
+use crate::{Error, Result};
+
+/// Age at which a lock file is considered abandoned.
+const GRACE: Duration = Duration::from_secs(1);
+
+/// The exclusive lock of a repository, released on drop.
+pub(super) struct ServerLock(File);
+
+impl Drop for ServerLock {
+    fn drop(&mut self) {
+        // A child between fork and exec shares the open file and would keep the lock for an
+        // instant.
+        let _ = flock(&self.0, FlockOperation::Unlock);
+    }
+}
+
+impl ServerLock {
+    /// Locks the repository `dir`, whose branches are in `common`, and removes abandoned lock
+    /// files. Returns `None` if nothing can be written there, since nothing needs a lock then.
+    ///
+    /// # Errors
+    /// [`Error::Store`] if another server has the lock.
+    pub(super) fn acquire(
+        dir: &Path,
+        common: &Path,
+        policy: &FilePolicy,
+    ) -> Result<Option<ServerLock>> {
+        let path = common.join("datakit.lock");
+        // Opened for reading: the disk may become read-only later.
+        let file = match File::open(&path).or_else(|_| {
+            let new = File::create(&path)?;
+            policy.apply(&new)?;
+            File::open(&path)
+        }) {
+            Ok(file) => file,
+            Err(error) => {
+                return match Error::io(path.display(), &error) {
+                    Error::ReadOnly(_) => Ok(None),
+                    other => Err(other),
+                };
+            }
+        };
+        match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => {}
+            Err(rustix::io::Errno::WOULDBLOCK) => {
+                return Err(Error::Store(format!(
+                    "{}: another datakit serves this repository",
+                    dir.display()
+                )));
+            }
+            Err(error) => return Err(Error::io(path.display(), &error.into())),
+        }
+        match remove_abandoned(common)
+            .map_err(|error| Error::io(format_args!("old locks in {}", common.display()), &error))
+        {
+            Ok(()) | Err(Error::ReadOnly(_)) => Ok(Some(ServerLock(file))),
+            Err(other) => Err(other),
+        }
+    }
+}
+
+/// Removes lock files that nobody holds.
+fn remove_abandoned(common: &Path) -> io::Result<()> {
+    let mut locks = Vec::new();
+    collect_locks(&common.join("refs"), &mut locks)?;
+    let linked = fs::read_dir(common.join("worktrees")).into_iter().flatten().flatten();
+    let heads = linked.map(|entry| entry.path().join("HEAD.lock"));
+    // `packed-refs.new` is only written while `packed-refs.lock` is held. `index.lock` is not in
+    // the list: it may be held for as long as somebody writes a commit message.
+    let others = ["packed-refs.lock", "packed-refs.new", "HEAD.lock"].map(|name| common.join(name));
+    for path in others.into_iter().chain(heads) {
+        if let Some(found) = unless_missing(fs::symlink_metadata(&path))? {
+            locks.push((path, found));
+        }
+    }
+    if locks.iter().any(|(_, found)| !is_old(found)) {
+        std::thread::sleep(GRACE);
+    }
+    for (path, found) in locks {
+        let Some(now) = unless_missing(fs::symlink_metadata(&path))? else { continue };
+        if identity(&found) == identity(&now) {
+            tracing::warn!("removed {}, left by a program that was killed", path.display());
+            unless_missing(fs::remove_file(&path))?;
+        }
+    }
+    Ok(())
+}
+
+fn is_old(found: &Metadata) -> bool {
+    found.modified().ok().and_then(|time| time.elapsed().ok()).is_some_and(|age| age >= GRACE)
+}
+
+/// Returns what differs if a file was replaced or changed.
+fn identity(found: &Metadata) -> (u64, u64, i64, i64) {
+    (found.dev(), found.ino(), found.mtime(), found.mtime_nsec())
+}
+
+fn collect_locks(dir: &Path, locks: &mut Vec<(PathBuf, Metadata)>) -> io::Result<()> {
+    let Some(entries) = unless_missing(fs::read_dir(dir))? else { return Ok(()) };
+    for entry in entries {
+        let entry = entry?;
+        let Some(found) = unless_missing(entry.metadata())? else { continue };
+        let path = entry.path();
+        if found.is_dir() {
+            collect_locks(&path, locks)?;
+        } else if path.extension().is_some_and(|extension| extension == "lock") {
+            locks.push((path, found));
+        }
+    }
+    Ok(())
+}
+
+/// Turns "not found" into `None`: other programs remove files at any time.
+fn unless_missing<T>(result: io::Result<T>) -> io::Result<Option<T>> {
+    match result {
+        Ok(found) => Ok(Some(found)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::super::tests::{TempRepository, set_branch, write_commit};
+    use crate::Error;
+    use crate::store::Git;
+
+    #[test]
+    fn a_second_server_is_refused() {
+        let repository = TempRepository::new("once");
+        let first = Git::open(&repository.0).unwrap();
+        assert!(
+            matches!(Git::open(&repository.0), Err(Error::Store(text)) if text.contains("another datakit"))
+        );
+        drop(first);
+        Git::open(&repository.0).unwrap();
+    }
+
+    #[test]
+    fn locks_of_a_killed_server_are_removed() {
+        let repository = TempRepository::new("killed");
+        let store = Git::open(&repository.0).unwrap();
+        let (id, dir) = (write_commit(&store, "a"), store.dir());
+        drop(store);
+        std::fs::create_dir_all(dir.join("refs/heads/deep")).unwrap();
+        std::fs::create_dir_all(dir.join("worktrees/w")).unwrap();
+        let locks = [
+            "refs/heads/master.lock",
+            "index.lock",
+            "refs/heads/deep/one.lock",
+            "packed-refs.lock",
+            "packed-refs.new",
+            "HEAD.lock",
+            "worktrees/w/HEAD.lock",
+        ]
+        .map(|lock| dir.join(lock));
+        for lock in &locks {
+            std::fs::write(lock, "").unwrap();
+        }
+        let store = Git::open(&repository.0).unwrap();
+        let left: Vec<_> = locks.iter().filter(|lock| lock.exists()).collect();
+        assert_eq!(left, [&dir.join("index.lock")]);
+        for branch in ["master", "deep/one"] {
+            assert!(set_branch(&store, branch, None, Some(id)));
+            assert!(set_branch(&store, branch, Some(id), None));
+        }
+    }
+}
