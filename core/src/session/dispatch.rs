@@ -1,6 +1,6 @@
 //! Dispatch: decodes a request, picks its handler and encodes the reply.
 
-use super::{Aborts, FidTable, Session, namespace};
+use super::{Aborts, FidTable, Session};
 use crate::Decimal;
 use crate::vfs::{Error, Result, TreeKind, Vfs, outlined};
 use crate::wire::{self, Dialect, Fid, Malformed, Rmessage as R, Tag, Tmessage as T};
@@ -58,7 +58,7 @@ impl<V: Vfs, F: FidTable<V>> Session<'_, V, F> {
             T::Stat { fid } => return V::TreeKind::handle(move || self.stat(buf, tag, fid)).await,
             T::Walk { fid, newfid, wnames } => {
                 let count = done!(self.walk(fid, newfid, wnames, rest));
-                return namespace::finish_walk(buf, len, tag, count);
+                return self.encode_walk(buf, len, tag, count);
             }
             T::Version { msize, version } => {
                 let (msize, version) = done!(self.version(msize, version));

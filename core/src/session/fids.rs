@@ -9,7 +9,7 @@ use crate::Decimal;
 use crate::vfs::{Error, FileType, Id, OpenMode, Result, TreeKind, Vfs};
 use crate::wire::{self, Dialect, Qid};
 
-/// The entry of one fid in a [`FidTable`] table.
+/// The entry of one fid in a [`FidTable`].
 pub struct FidEntry<V: Vfs> {
     /// Distinguishes this use of the fid number from later ones, so a request that waited finds its
     /// own fid again or none.

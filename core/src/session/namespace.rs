@@ -2,11 +2,11 @@
 
 use super::attributes::permissions;
 use super::fids::FidState;
-use super::reply::{COUNTED_HEADER, finish_counted, reply_too_large};
+use super::reply::{reply_too_large, store_qid};
 use super::{FidTable, MIN_MSIZE, Session};
 use crate::vfs::{Create, Error, FileType, Name, New, OpenMode, Result, TreeKind, User, Vfs};
 use crate::wire::{self, DMDEVICE, DMDIR, DMLINK, DMNAMEDPIPE, DMSOCKET, DMSYMLINK};
-use crate::wire::{Dialect, Field, List, Numeric, Qid, Str, Tag, Writer};
+use crate::wire::{Dialect, List, Numeric, Qid, Str};
 
 impl<V: Vfs, F: FidTable<V>> Session<'_, V, F> {
     /// Answers a Tversion (version(5)): clunks all fids and returns the negotiated msize and version.
@@ -305,19 +305,4 @@ fn device(text: &[u8]) -> Option<FileType> {
         "c" => Some(FileType::Char { major, minor }),
         _ => None,
     }
-}
-
-/// Stores a qid behind the request, where [`finish_walk`] finds it.
-fn store_qid(rest: &mut [u8], index: usize, qid: Qid) {
-    let at = index.saturating_mul(Qid::SIZE);
-    qid.encode(&mut Writer::new(rest.get_mut(at..).unwrap_or_default(), Dialect::Legacy));
-}
-
-/// Builds the Rwalk from the qids that [`walk`](Session::walk) stored behind the request of `len`
-/// bytes. Overwrites the request.
-pub(super) fn finish_walk(buf: &mut [u8], len: usize, tag: Tag, count: usize) -> Result<usize> {
-    let qids = count.saturating_mul(Qid::SIZE);
-    // A Twalk is at least 17 bytes, so the qids move towards the front.
-    buf.copy_within(len..len.saturating_add(qids), COUNTED_HEADER);
-    finish_counted(buf, wire::RWALK, tag, count, qids)
 }

@@ -5,7 +5,9 @@ use super::fids::FidState;
 use super::{FidEntry, FidTable, MAX_BLOCKING_READ, Session};
 use crate::Decimal;
 use crate::vfs::{Error, NAME_MAX, Result, Vfs};
-use crate::wire::{self, Dialect, Errno, Qid, Rmessage as R, Str, Tag, Tmessage as T, Writer};
+use crate::wire::{
+    self, Dialect, Errno, Field, Qid, Rmessage as R, Str, Tag, Tmessage as T, Writer,
+};
 
 /// Bytes of an Rstat or Rreadlink with the longest name and link target that Linux has.
 const LINK_REPLY_MAX: usize = 4096 + 512;
@@ -86,6 +88,21 @@ impl<V: Vfs, F: FidTable<V>> Session<'_, V, F> {
         reply.encode_known(tag, self.current_dialect(), buf, is_encoded::<V>)
     }
 
+    /// Builds an Rwalk from the qids that [`store_qid`] stored behind the request of `len` bytes.
+    /// Overwrites the request.
+    pub(super) fn encode_walk(
+        &self,
+        buf: &mut [u8],
+        len: usize,
+        tag: Tag,
+        count: usize,
+    ) -> Result<usize> {
+        let qids = count.saturating_mul(Qid::SIZE);
+        // A Twalk is at least 17 bytes, so the qids move towards the front.
+        buf.copy_within(len..len.saturating_add(qids), COUNTED_HEADER);
+        finish_counted(buf, wire::RWALK, tag, count, qids)
+    }
+
     /// Encodes an error reply in the current dialect and returns its length.
     pub(super) fn encode_error(&self, buf: &mut [u8], tag: Tag, error: &Error) -> usize {
         let errno = u32::from(error.errno());
@@ -105,6 +122,12 @@ impl<V: Vfs, F: FidTable<V>> Session<'_, V, F> {
         })
         .unwrap_or(0)
     }
+}
+
+/// Stores a qid of a walk behind the request, where [`encode_walk`](Session::encode_walk) finds it.
+pub(super) fn store_qid(rest: &mut [u8], index: usize, qid: Qid) {
+    let at = index.saturating_mul(Qid::SIZE);
+    qid.encode(&mut Writer::new(rest.get_mut(at..).unwrap_or_default(), Dialect::Legacy));
 }
 
 /// Returns whether replies to requests of this type are encoded. The others are built in place.
