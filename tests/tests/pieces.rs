@@ -1,5 +1,5 @@
-//! Parameters and commands that a client writes in pieces, and writes of nothing: over a socket, in
-//! every dialect, on a board's tree and in the database.
+//! Parameters and commands that arrive in several writes, and writes of zero bytes: over a socket, in
+//! every dialect, on the tree of a board and in the database.
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
 
@@ -15,7 +15,7 @@ use datakit_tests::wire_client::{Refusal, WireClient};
 
 const ALL: [Dialect; 3] = [Dialect::Legacy, Dialect::Unix, Dialect::Linux];
 
-/// For writing.
+/// The open mode OWRITE.
 const WRITE: u8 = 1;
 
 static PERIOD: Value<u32> = Value::new(1000);
@@ -27,7 +27,7 @@ static RESET: Command<16> = Command::new(|command, _| {
 static ROOT: Dir =
     Dir::new(&[file("period", &Param::new(&PERIOD).range(100, 60_000)), file("reset", &RESET)]);
 
-/// As `printf` of each piece into one open file: the first refusal.
+/// Writes each piece to one open file, clunks it, and returns the first refusal.
 fn written(client: &mut WireClient, path: &str, pieces: &[&str]) -> Result<(), Refusal> {
     client.open_path(9, path, WRITE);
     let mut offset = 0;
@@ -41,32 +41,32 @@ fn written(client: &mut WireClient, path: &str, pieces: &[&str]) -> Result<(), R
 }
 
 #[test]
-fn a_parameter_in_pieces_is_set_once_by_every_client() {
+fn a_parameter_in_several_writes_is_set_once() {
     let served = serve(Limits::default(), |_| StaticTree::<8, 96>::new(&ROOT));
     for dialect in ALL {
         let mut client = WireClient::attached(served.addr, dialect, 8192);
         let before = PERIOD.version();
-        // As libixp's `ixpc write`, as stdio with a small buffer, as a program without one.
+        // As libixp's `ixpc write`, stdio with a small buffer and an unbuffered program write.
         for (pieces, value) in
             [(&["120\n", ""][..], 120), (&["12", "34"], 1234), (&["2", "5", "0", "\n"], 250)]
         {
             written(&mut client, "period", pieces).unwrap();
             assert_eq!(PERIOD.get(), value, "{dialect:?} {pieces:?}");
         }
-        assert_eq!(PERIOD.version() - before, 3, "each is set once, and nothing between");
+        assert_eq!(PERIOD.version() - before, 3, "each value is set once");
         assert!(
             written(&mut client, "period", &["9", "9"]).is_err(),
-            "the clunk says that it is refused"
+            "the clunk reports the refusal"
         );
         assert!(written(&mut client, "period", &["later"]).is_err());
         assert_eq!(PERIOD.get(), 250);
-        // After an error at the clunk the fid is free.
+        // A clunk that fails still frees the fid.
         written(&mut client, "period", &["1000"]).unwrap();
     }
 }
 
 #[test]
-fn a_connection_that_is_lost_sets_no_half_of_a_value() {
+fn a_lost_connection_sets_no_partial_value() {
     static V: Value<u32> = Value::new(7);
     static TOP: Dir = Dir::new(&[file("v", &Param::new(&V))]);
     let served = serve(Limits::default(), |_| StaticTree::<8, 96>::new(&TOP));
@@ -74,14 +74,14 @@ fn a_connection_that_is_lost_sets_no_half_of_a_value() {
     client.open_path(1, "v", WRITE);
     client.write(1, 0, b"12").unwrap();
     drop(client);
-    datakit_tests::within(datakit_tests::PATIENCE, "it is gone", || {
+    datakit_tests::within(datakit_tests::PATIENCE, "the connection is gone", || {
         served.stats.connections() == 0
     });
     assert_eq!(V.get(), 7);
 }
 
 #[test]
-fn a_command_in_pieces_runs_once() {
+fn a_command_in_several_writes_runs_once() {
     let served = serve(Limits::default(), |_| StaticTree::<8, 96>::new(&ROOT));
     for dialect in ALL {
         let mut client = WireClient::attached(served.addr, dialect, 8192);
@@ -93,7 +93,7 @@ fn a_command_in_pieces_runs_once() {
 }
 
 #[test]
-fn commands_of_the_database_may_come_in_pieces() {
+fn database_commands_may_arrive_in_several_writes() {
     for (place, dialect) in [(Place::memory(), Dialect::Unix), (Place::git(), Dialect::Linux)] {
         let connection = place.connect();
         let heads = ["0", "1", "2"].map(|text| connection.master().commit(&[("a", text)]));
@@ -107,17 +107,17 @@ fn commands_of_the_database_may_come_in_pieces() {
         written(&mut client, "branch/dev/fast-forward", &[&second[..39], &second[39..], "\n"])
             .unwrap();
         assert_eq!(connection.branch("dev").head(), *second);
-        // A word is run when it is complete: a client that does not look at the clunk's answer sees
-        // an error on its write.
+        // A complete word runs at once, so a client that ignores the result of the clunk gets the
+        // error from its write.
         client.open_path(3, "branch/dev/fast-forward", WRITE);
         assert!(client.write(3, 0, b"nowhere").is_err());
-        // Too short for a hash, which is known at the end.
+        // The clunk shows that the hash is too short.
         assert!(written(&mut client, "branch/dev/fast-forward", &[start]).is_err());
     }
 }
 
 #[test]
-fn a_commit_in_pieces_is_not_run_before_all_its_words_are_there() {
+fn a_commit_in_several_writes_waits_for_all_its_words() {
     for place in [Place::memory(), Place::git()] {
         let connection = place.connect();
         connection.master().commit(&[("a", "0")]);
@@ -125,7 +125,7 @@ fn a_commit_in_pieces_is_not_run_before_all_its_words_are_there() {
         client.walk(0, 20, "branch/master/transactions").unwrap();
         client.create(20, "t", DMDIR | 0o755, None).unwrap();
         let head = connection.master().commit(&[("b", "1")]);
-        // As a program without a buffer writes it, and cut where a shorter command ends.
+        // Single bytes, and pieces that end where a shorter command would.
         let bytes: Vec<_> = "commit ff-only\n".split("").collect();
         for pieces in [&bytes[..], &["com", "mit", " ff-only\n"]] {
             assert!(written(&mut client, "branch/master/transactions/t/ctl", pieces).is_err());

@@ -1,5 +1,4 @@
-//! What every tree must do: one suite, run on all three in the same process, then on all three
-//! through a server, in each dialect.
+//! One acceptance suite for all three trees: called directly, and through a server in each dialect.
 
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)]
 
@@ -66,27 +65,27 @@ fn scratch() -> Scratch {
 }
 
 #[test]
-fn static_tree() {
+fn static_tree_passes() {
     block_on(suite(&StaticTree::<8, 64>::new(&ROOT), Can::HERE.only_read())).unwrap();
 }
 
 #[test]
-fn dynamic_tree() {
+fn dynamic_tree_passes() {
     block_on(suite(&dynamic(), Can::HERE.only_read())).unwrap();
 }
 
 #[test]
-fn scratch_tree() {
+fn scratch_tree_passes() {
     block_on(suite(&scratch(), Can::HERE)).unwrap();
 }
 
 #[test]
-fn static_tree_through_a_server() {
+fn static_tree_passes_through_a_server() {
     through_a_server(Can::only_read, || |_: &Peer| StaticTree::<8, 64>::new(&ROOT));
 }
 
 #[test]
-fn dynamic_tree_through_a_server() {
+fn dynamic_tree_passes_through_a_server() {
     through_a_server(Can::only_read, || {
         let tree = dynamic();
         move |_: &Peer| tree.clone()
@@ -94,15 +93,15 @@ fn dynamic_tree_through_a_server() {
 }
 
 #[test]
-fn scratch_tree_through_a_server() {
+fn scratch_tree_passes_through_a_server() {
     through_a_server(std::convert::identity, || {
         let tree = scratch();
         move |_: &Peer| tree.clone()
     });
 }
 
-/// The suite on a server of what `make` makes anew for each dialect, with messages that hold all of
-/// a listing and with the shortest ones.
+/// Runs the suite through a server of a new tree for each dialect and message size: one size holds a
+/// whole listing, the other is the smallest.
 fn through_a_server<V, M>(limit: fn(Can) -> Can, make: impl Fn() -> M)
 where
     V: Vfs + 'static,
@@ -127,29 +126,29 @@ where
     }
 }
 
-/// What can be said on the way between the suite and a tree.
+/// What a tree and the connection to it support.
 #[derive(Clone, Copy)]
 struct Can {
-    /// Clients may change the tree.
+    /// Clients can change the tree.
     change: bool,
-    /// A file can be moved to another directory. 9P2000 and .u rename by Twstat, which names no
-    /// directory.
+    /// A file can be moved to another directory. 9P2000 and 9P2000.u rename by Twstat, which names
+    /// no directory.
     moves: bool,
-    /// There are symbolic links. 9P2000 has none.
+    /// Symbolic links exist. 9P2000 has none.
     links: bool,
-    /// There is a session in between.
+    /// A session is in between.
     remote: bool,
     errors: Errors,
 }
 
-/// What of an error arrives.
+/// How much of an error arrives.
 #[derive(Clone, Copy)]
 enum Errors {
-    /// The tree's own.
+    /// The error of the tree.
     All,
-    /// Its text. The session has one of its own for a walk below a file.
+    /// The text. The session has its own text for a walk below a file.
     Text,
-    /// Its number, in .L: read-only files and read-only directories have the same.
+    /// The number, in 9P2000.L. Read-only files and read-only directories share one.
     Number,
 }
 
@@ -165,10 +164,10 @@ impl Can {
         Can { change: false, ..self }
     }
 
-    /// Fails unless `result` is this error, as far as can be told.
+    /// Fails unless `result` is this error, as far as the connection shows it.
     #[track_caller]
     fn refused<T>(self, result: Result<T>, due: Error) {
-        let Err(error) = result else { panic!("{due:?} was due") };
+        let Err(error) = result else { panic!("expected {due:?}") };
         match self.errors {
             Errors::Text
                 if due == Error::NotDirectory && error.to_string() == "Can't walk from a file" => {}
@@ -178,19 +177,19 @@ impl Can {
     }
 }
 
-/// The suite: `hello`, `dir/sub/leaf` and `many/n0..n4` are in `tree`.
+/// Runs the suite on a tree of `hello`, `dir/sub/leaf` and `many/n0` to `many/n4`.
 async fn suite<V: Vfs>(tree: &V, can: Can) -> Result<()> {
     names(tree, can).await?;
     identities(tree).await?;
     reads(tree).await?;
     listings(tree).await?;
-    opens_are_given_back(tree).await?;
-    modes_are_kept(tree, can).await?;
+    closed_files_free_their_slots(tree).await?;
+    open_modes_are_enforced(tree, can).await?;
     if can.change { changes(tree, can).await } else { refusals(tree, can).await }
 }
 
-/// The session refuses what a fid was not opened for; a tree need not be asked.
-async fn modes_are_kept<V: Vfs>(tree: &V, can: Can) -> Result<()> {
+/// The session enforces the mode of an open without asking the tree.
+async fn open_modes_are_enforced<V: Vfs>(tree: &V, can: Can) -> Result<()> {
     if !can.remote {
         return Ok(());
     }
@@ -202,7 +201,7 @@ async fn modes_are_kept<V: Vfs>(tree: &V, can: Can) -> Result<()> {
     tree.close(&open);
     let open = tree.open(&hello, OpenMode::WRITE).await?;
     can.refused(tree.read(&open, 0, &mut [0; 8]).await, Error::BadFile);
-    // Of nothing, whatever the file.
+    // A write of zero bytes succeeds on every file.
     assert_eq!(tree.write(&open, 1000, b"").await?, 0);
     tree.close(&open);
     assert_eq!(content(tree, "hello").await?, HELLO);
@@ -261,7 +260,7 @@ async fn reads<V: Vfs>(tree: &V) -> Result<()> {
             let rest = &HELLO[offset..];
             assert_eq!(&buf[..n], &rest[..rest.len().min(count)], "{count} at {offset}");
             if let Some(now) = tree.try_read_now(&open, offset as u64, &mut buf[..count]) {
-                assert_eq!(now?, n, "at once as with a wait");
+                assert_eq!(now?, n, "both reads agree");
             }
         }
     }
@@ -278,7 +277,7 @@ async fn listings<V: Vfs>(tree: &V) -> Result<()> {
         BTreeSet::from(NAMES)
     );
     assert_eq!(whole.len(), NAMES.len());
-    // From any place in any steps the same entries follow, each once.
+    // Steps of any size list the same entries, each once.
     for step in 1..=NAMES.len() {
         let (mut cookie, mut all) = (0, Vec::new());
         loop {
@@ -297,8 +296,8 @@ async fn listings<V: Vfs>(tree: &V) -> Result<()> {
     Ok(())
 }
 
-/// Many more than any of the trees has room for at a time.
-async fn opens_are_given_back<V: Vfs>(tree: &V) -> Result<()> {
+/// Opens many more files than a tree has room for at a time.
+async fn closed_files_free_their_slots<V: Vfs>(tree: &V) -> Result<()> {
     let (file, dir) = (walk(tree, "hello").await?, walk(tree, "many").await?);
     for _ in 0..100 {
         let opens =
@@ -342,7 +341,7 @@ async fn changes<V: Vfs>(tree: &V, can: Can) -> Result<()> {
     tree.set_attr(&made, SetAttr { size: Some(5), ..SetAttr::default() }).await?;
     assert_eq!(content(tree, moved).await?, b"one\0\0");
     can.refused(tree.remove(&walk(tree, "dir").await?).await, Error::NotEmpty);
-    // Open files of it go on.
+    // An open file stays usable after its removal.
     let open = tree.open(&made, OpenMode::READ).await?;
     tree.remove(&made).await?;
     can.refused(walk(tree, moved).await, Error::NotFound);
@@ -356,7 +355,7 @@ async fn changes<V: Vfs>(tree: &V, can: Can) -> Result<()> {
     removed_while_listed(tree).await
 }
 
-/// A name that is there is not made again, whoever asks; what has it stays what it was.
+/// Creating an existing name fails and leaves the existing file unchanged.
 async fn existing_names<V: Vfs>(tree: &V, can: Can) -> Result<()> {
     let root = tree.root();
     for called in ["hello", "dir"] {
@@ -374,7 +373,7 @@ async fn existing_names<V: Vfs>(tree: &V, can: Can) -> Result<()> {
 
 async fn symbolic_links<V: Vfs>(tree: &V, can: Can) -> Result<()> {
     let dir = walk(tree, "dir").await?;
-    // As long as the shortest messages have room for, twice: none hides the other.
+    // Two targets that fill the smallest message: neither hides the other from the listing.
     for called in ["long0", "long1"] {
         make(tree, &dir, called, New::Symlink(&[b't'; 120])).await?;
     }
@@ -448,7 +447,7 @@ async fn content<V: Vfs>(tree: &V, path: &str) -> Result<Vec<u8>> {
     Ok(buf)
 }
 
-/// At most `most` entries from `cookie` on: names, and where it goes on after each.
+/// Lists at most `most` entries from `cookie` on: each name with the cookie that follows it.
 async fn list<V: Vfs>(
     tree: &V,
     open: &V::Open,
@@ -466,7 +465,7 @@ async fn list<V: Vfs>(
 }
 
 fn name_of<V: Vfs>(tree: &V, inode: &V::Inode) -> Vec<u8> {
-    let mut told = Vec::new();
-    tree.name(inode, &mut |name| told = name.to_vec());
-    told
+    let mut found = Vec::new();
+    tree.name(inode, &mut |name| found = name.to_vec());
+    found
 }

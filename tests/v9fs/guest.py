@@ -1,4 +1,4 @@
-"""What every kind of guest has in common."""
+"""Code shared by all kinds of guests."""
 
 import os
 import signal
@@ -12,16 +12,16 @@ HOST_SEEN_FROM_GUEST = "10.0.2.2"
 
 
 class RigError(Exception):
-    """The rig could not do its work; says nothing about the servers."""
+    """A failure of the rig itself, which says nothing about the servers."""
 
 
 def workload_files():
-    """The scripts and the programs that they call."""
+    """Returns the paths of the scripts and of the programs that they call."""
     return sorted(path for path in (HERE / "workloads").iterdir() if path.suffix in (".sh", ".py"))
 
 
 def plan(args):
-    """The shell lines that the guest runs after `session.sh`."""
+    """Returns the shell lines that the guest runs after `session.sh`."""
     settings = {"HOST": HOST_SEEN_FROM_GUEST, "LIMIT": str(args.limit),
                 "VERBOSE": "1000" if args.verbose else ""}
     lines = [f"{key}={value}\n" for key, value in settings.items()]
@@ -30,12 +30,12 @@ def plan(args):
 
 
 def reported(command, timeout, run):
-    """Starts the guest; yields the lines that it reports, until its END."""
+    """Starts the guest and yields its output lines up to END."""
     started = time.monotonic()
     with open(run / "stderr", "wb") as stderr:
         guest = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
                                  stderr=stderr, cwd=run, start_new_session=True)
-    # A process group of its own: User Mode Linux is one process for each process in it.
+    # Kills the process group, because User Mode Linux has a host process for each guest process.
     end = lambda: guest.poll() is None and os.killpg(guest.pid, signal.SIGKILL)
     alarm = threading.Timer(timeout, end)
     alarm.start()
@@ -48,7 +48,7 @@ def reported(command, timeout, run):
                 raise RigError("the guest has no network")
             yield line
         if time.monotonic() - started >= timeout:
-            raise RigError(f"not done after {timeout:g} s")
+            raise RigError(f"timed out after {timeout:g} s")
         logs = [path for name in ("console", "stderr") if (path := run / name).exists()]
         texts = [path.read_text(errors="replace")[-2000:] for path in logs]
         raise RigError("\n".join(["the guest ended early", *texts]))

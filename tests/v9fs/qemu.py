@@ -1,7 +1,7 @@
-"""A guest in QEMU: Debian's kernel with busybox, where User Mode Linux is not to be had.
+"""A guest in QEMU with Debian's kernel and busybox, for machines without User Mode Linux.
 
-Kernel and busybox are taken out of Debian packages into $DATAKIT_CACHE, or else target/v9fs
-of the repository; nothing is installed.
+Kernel and busybox are unpacked from Debian packages into $DATAKIT_CACHE, or into target/v9fs of the
+repository if that is not set. Nothing is installed.
 """
 
 import fcntl
@@ -20,11 +20,11 @@ CACHE = Path(os.environ.get("DATAKIT_CACHE") or HERE.parents[1] / "target" / "v9
 MODULES = ("virtio_pci", "virtio_net", "9pnet_fd", "9p")
 
 
-# ---- The kernel, out of its package -----------------------------------------
+# ---- The kernel package --------------------------------------------------------
 
 
 def unpacked_kernel():
-    """The folder with `vmlinux`, `busybox`, `order` and the modules; made once."""
+    """Returns the folder with `vmlinux`, `busybox`, `order` and the modules, and creates it once."""
     done = CACHE / "guest"
     CACHE.mkdir(parents=True, exist_ok=True)
     with open(CACHE / "lock", "w") as lock:
@@ -37,12 +37,12 @@ def unpacked_kernel():
 
 
 def download(folder):
-    # linux-image-amd64 only points at the newest kernel; the cloud flavour has no 9P.
+    # linux-image-amd64 only depends on the newest kernel. The cloud flavour has no 9P.
     meta = subprocess.run(["apt-cache", "depends", "linux-image-amd64"],
                           capture_output=True, text=True, check=True)
     kernel = re.search(r"Depends: (linux-image-\d\S+)", meta.stdout)
     if not kernel:
-        raise RigError("no linux-image-amd64 known here; has apt-get update been run?")
+        raise RigError("no package linux-image-amd64: run apt-get update")
     names = [kernel[1], "busybox-static"]
     print("rig: downloading", *names, file=sys.stderr)
     got = subprocess.run(["apt-get", "download", *names], cwd=folder, capture_output=True,
@@ -66,7 +66,7 @@ def unpack(packages, tmp, made):
         collect(name, files, modules)
     for name in ("9p", "9pnet_fd"):
         if name not in modules:
-            raise RigError(f"{packages} have no module {name}")
+            raise RigError(f"no module {name} in {packages}")
     for name, content in modules.items():
         (made / f"{name}.ko").write_bytes(content)
     (made / "order").write_text("".join(f"{name}\n" for name in modules))
@@ -77,7 +77,7 @@ def module_name(path):
 
 
 def collect(name, files, modules):
-    """Adds a module behind those it depends on. One with no file is built in."""
+    """Adds a module after its dependencies. A module without a file is built into the kernel."""
     if name in modules or name not in files:
         return
     content = files[name].read_bytes()
@@ -90,7 +90,7 @@ def collect(name, files, modules):
 
 
 def uncompressed(image):
-    """The ELF inside a bzImage: emulated, unpacking it would take most of the boot."""
+    """Returns the ELF in a bzImage, because unpacking it in emulation takes most of the boot."""
     start = image.find(b"\xfd7zXZ\0")
     if start < 0:
         return None
@@ -120,7 +120,7 @@ exec poweroff -f
 
 
 def initrd(kernel, args):
-    """An archive with all the guest ever needs; uncompressed, which boots faster."""
+    """Returns an archive of all files of the guest, uncompressed because that boots faster."""
     archive = Archive()
     for folder in ("bin", "dev", "proc", "sys", "tmp", "mnt", "modules", "workloads"):
         archive.add(folder, 0o040755)
@@ -137,7 +137,7 @@ def initrd(kernel, args):
 
 
 class Archive:
-    """A cpio archive of the kind the kernel unpacks ("newc")."""
+    """A cpio archive in the format that the kernel unpacks ("newc")."""
 
     def __init__(self):
         self.content = bytearray()
@@ -161,7 +161,7 @@ class Archive:
 
 
 def boot(run, args):
-    """Starts the guest; returns the lines that it reports."""
+    """Starts the guest and returns its output lines."""
     kernel = unpacked_kernel()
     (run / "initrd").write_bytes(initrd(kernel, args))
     return reported(qemu_command(kernel, run), args.timeout, run)
@@ -183,6 +183,6 @@ def qemu_command(kernel, run):
 
 
 def kvm_in_hardware():
-    """A /dev/kvm without these modules is software, and slower than TCG."""
+    """Returns whether KVM has hardware support. Without these modules it is slower than TCG."""
     modules = (Path("/sys/module", name) for name in ("kvm_intel", "kvm_amd"))
     return any(module.exists() for module in modules) and os.access("/dev/kvm", os.R_OK | os.W_OK)

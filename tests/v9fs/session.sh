@@ -1,6 +1,6 @@
-# What a guest does with the servers; for bash and for busybox's sh. $HOST, $LIMIT, $VERBOSE and $RIG are set.
+# Runs in the guest, in bash or busybox's sh. The rig sets $HOST, $LIMIT, $VERBOSE and $RIG.
 
-# session NAME OPTIONS WORKLOAD...: mounts, runs each, unmounts.
+# session NAME OPTIONS WORKLOAD...: mounts a server, runs the workloads, and unmounts.
 session() {
   name=$1 options=$2; shift 2
   export TOP=/mnt/$name HOST OPTIONS=$options
@@ -9,13 +9,13 @@ session() {
   step mount mount -t 9p -o $options $HOST $TOP || return
   for workload; do
     step $workload sh -eux $RIG/workloads/$workload.sh
-    # Its process still sits in the kernel: nothing more can be learned here.
+    # The process is stuck in the kernel, so further workloads would fail as well.
     [ $status = 125 ] && return
   done
   step umount umount $TOP || umount -l $TOP
 }
 
-# step NAME COMMAND...: runs it, says what came of it; fails when it did.
+# step NAME COMMAND...: runs the command and reports the result. Fails if the command does.
 step() {
   echo "BEGIN $name/$1"
   limited "$@"
@@ -23,8 +23,8 @@ step() {
   verdict $1 $status
 }
 
-# limited NAME COMMAND...: its status; 124 when it took too long, 125 when even
-# SIGKILL did not end it, as happens when the server leaves a Tflush unanswered.
+# limited NAME COMMAND...: returns the status of the command, 124 if it took longer than $LIMIT, or 125
+# if SIGKILL did not end it either, which happens if the server does not answer a Tflush.
 limited() {
   shift
   rm -f /tmp/ended; mkfifo /tmp/ended
@@ -37,13 +37,13 @@ limited() {
   return 125
 }
 
-# verdict NAME STATUS: the line about it; fails when the step did.
+# verdict NAME STATUS: prints the result of a step. Fails unless STATUS is 0.
 verdict() {
   case $2 in
     0) echo "PASS $name/$1";;
     77) echo "SKIP $name/$1";;
     124) echo "FAIL $name/$1 (over $LIMIT s)";;
-    125) echo "FAIL $name/$1 (over $LIMIT s, and not to be killed: is Tflush answered?)";;
+    125) echo "FAIL $name/$1 (over $LIMIT s, and SIGKILL does not end it: is Tflush answered?)";;
     *) echo "FAIL $name/$1 (status $2)";;
   esac
   [ $2 = 0 ] && [ -z "$VERBOSE" ] && return

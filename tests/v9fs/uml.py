@@ -1,8 +1,8 @@
-"""A guest of User Mode Linux: a kernel that runs as a process of the host.
+"""A guest in User Mode Linux: a kernel that runs as a process of the host.
 
-It needs no emulated processor, so it boots in about a second, and its root is the host's own
-file system, read-only: git, vim, rsync and Python are there without an image. The network
-is slirp's, which needs no privileges.
+It needs no emulated processor and boots in about a second. Its root is the file system of the host,
+read-only, which provides git, vim, rsync and Python without an image. slirp provides the network
+without privileges.
 """
 
 import contextlib
@@ -14,8 +14,8 @@ from guest import HERE, plan, reported
 
 PROGRAMS = ("linux.uml", "slirp-fullbolt", "bash", "busybox")
 
-# /tmp, /run and /mnt are the guest's own. The files of this run are mounted again below /mnt,
-# because /tmp hides them where they usually are.
+# The guest has its own /tmp, /run and /mnt. The files of this run are mounted again below /mnt,
+# because the new /tmp hides them.
 INIT = r"""#!/bin/bash
 export PATH=/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin HOME=/tmp TERM=dumb LANG=C.UTF-8 LC_ALL=C.UTF-8
 mount -t proc none /proc; mount -t sysfs none /sys
@@ -45,12 +45,12 @@ exec slirp-fullbolt 'host addr 127.0.0.1' 'mtu 1500' 2>/dev/null
 
 
 def missing():
-    """The programs that this guest needs and this machine does not have."""
+    """Returns the programs that this guest needs and that are not installed."""
     return [program for program in PROGRAMS if not shutil.which(program)]
 
 
 def boot(run, args):
-    """Starts the guest; returns the lines that it reports."""
+    """Starts the guest and returns its output lines."""
     for target in args.targets:
         target.port = relay(target.port)
     for name, text in (("init", INIT), ("slirp", SLIRP), ("plan", plan(args))):
@@ -65,20 +65,20 @@ def command(run):
     return [
         "linux.uml", "mem=512M", f"uml_dir={run}/", "umid=guest",
         "root=/dev/root", "rootfstype=hostfs", "rootflags=/", "ro", f"RUN={run}",
-        # Relative to the directory of this run: in a path that is given here, _ means a space.
+        # A relative path, because _ means a space in this option.
         "eth0=slirp,,./slirp", "con=null", "con0=null,fd:1",
         "quiet", "loglevel=0", f"init={run / 'init'}",
     ]
 
 
-# ---- Acknowledged at once ---------------------------------------------------
+# ---- A relay that acknowledges at once -------------------------------------------
 
 
 def relay(port):
-    """A port whose connections go on to `port`.
+    """Returns a port whose connections are relayed to `port`.
 
-    slirp leaves Nagle's algorithm on: it holds the second packet of a message until the first
-    one is acknowledged, which Linux delays by 40 ms. The relay acknowledges at once.
+    slirp uses Nagle's algorithm: it holds the second packet of a message until the first one is
+    acknowledged, which Linux delays by 40 ms. The relay acknowledges at once.
     """
     listener = socket.create_server(("127.0.0.1", 0))
     threading.Thread(target=accept, args=(listener, port), daemon=True).start()
@@ -98,7 +98,7 @@ def accept(listener, port):
 
 
 def pump(source, sink):
-    """Copies until the end of one side, and then ends both."""
+    """Copies until one side ends, and then shuts both down."""
     sink.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     with contextlib.suppress(OSError):
         while True:

@@ -1,6 +1,6 @@
-"""How the checks of `posix.py` call, compare and report.
+"""Functions with which `posix.py` makes calls, compares results and reports failures.
 
-A failed check is one line: the subject, the call, what was expected and what came instead.
+A failed check prints one line: the subject, the call, the expected and the actual result.
 """
 
 import errno
@@ -14,8 +14,8 @@ LINUX = DIALECT == "9p2000.L"
 UNIX = DIALECT != "9p2000"
 OTHER = 65534
 
-# Failures that are known: (subject, call, what it should give), with the dialects and the reason.
-# One that passes after all is a failure until its line is gone.
+# Expected failures: (subject, call, correct result), with the dialects and the reason. A check that is
+# listed here and passes is reported as a failure.
 KNOWN = {}
 
 subjects = []
@@ -23,13 +23,13 @@ failures = []
 
 
 def subject(function):
-    """Marks what tests one system call: it runs in a directory of its own."""
+    """Registers the checks of one system call. They run in a directory of their own."""
     subjects.append(function)
     return function
 
 
 def run(names):
-    """Runs the subjects of these names, or all; returns the exit status."""
+    """Runs the subjects with these names, or all. Returns the exit status."""
     for function in subjects:
         name = function.__name__.rstrip("_")
         if names and name not in names:
@@ -57,7 +57,7 @@ def judge(call, expected, got):
     dialects, reason = KNOWN.get((run.now, call, expected), ("", None))
     reason = reason if DIALECT in dialects.split() else None
     if reason and expected == got:
-        fault(call, f"a failure ({reason})", "none any more: take it out of KNOWN")
+        fault(call, f"a failure ({reason})", "success: remove it from KNOWN")
     elif not reason and expected != got:
         fault(call, expected, got)
 
@@ -68,12 +68,12 @@ def same(what, expected, got):
 
 
 def fails(expected, call, *args, user=0, **more):
-    """The call fails with the error of this name, perhaps made by another user."""
+    """Checks that the call fails with the error `expected`, optionally as another user."""
     judge(described(call, args, more, user), expected, outcome(call, args, more, user))
 
 
 def works(call, *args, user=0, **more):
-    """The call succeeds, perhaps made by another user."""
+    """Checks that the call succeeds, optionally as another user."""
     judge(described(call, args, more, user), "success", outcome(call, args, more, user))
 
 
@@ -96,7 +96,7 @@ def outcome(call, args, more, user):
 
 
 def as_user(user, function):
-    """What the function returns in a process of this user."""
+    """Returns the result of the function in a process of this user."""
     reader, writer = os.pipe()
     if not (child := os.fork()):
         try:
@@ -116,7 +116,7 @@ def as_user(user, function):
 
 
 def make(name, content=b"", mode=0o644):
-    """Makes a file."""
+    """Creates a file."""
     with open(name, "wb") as file:
         file.write(content)
     os.chmod(name, mode)
@@ -128,13 +128,13 @@ def content(name):
 
 
 def mode(name):
-    """The permissions of what the name itself is, in octal digits."""
+    """Returns the permission bits as octal digits, without following a symbolic link."""
     return oct(os.lstat(name).st_mode & 0o7777)
 
 
 def moves(times, name, call, *args):
-    """The call succeeds and moves exactly these times of `name`: a (for atime), m and c."""
-    # Only .L has fractions of a second.
+    """Checks that the call succeeds and changes exactly these times of `name`: m and c."""
+    # Only 9P2000.L has fractions of a second.
     if not LINUX:
         return works(call, *args)
     before = os.lstat(name)
@@ -146,11 +146,11 @@ def moves(times, name, call, *args):
         for letter in "mc"
         if getattr(after, f"st_{letter}time_ns") != getattr(before, f"st_{letter}time_ns")
     )
-    same(f"times of {name} moved by {described(call, args, {}, 0)}", times, moved)
+    same(f"times of {name} changed by {described(call, args, {}, 0)}", times, moved)
 
 
 def path_errors(call, *rest, directory=False):
-    """What every call says of an impossible path. `call` gets the path, then `rest`."""
+    """Checks the errors of impossible paths. `call` gets the path, then `rest`."""
     make("file")
     works(os.symlink, "loop", "loop") if UNIX else None
     fails("ENOTDIR", call, "file/name", *rest)

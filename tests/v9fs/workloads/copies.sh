@@ -1,9 +1,9 @@
-# Trees that cp, tar and rsync bring, compare and bring again.
+# Copies trees to the mount and back with cp, tar and rsync, and compares them.
 . "$RIG/workloads/lib.sh"
 needs rsync tar
 scratch
 
-# What is copied lies outside, and so does what comes back.
+# The source and the copy that comes back are outside the mount.
 from=/tmp/copies back=/tmp/back
 rm -rf $from $back
 mkdir -p $from/dir/below $from/empty $back
@@ -21,7 +21,7 @@ if [ "$DIALECT" != 9p2000 ]; then
 fi
 touch -h -d @1000000000 $from/dir/* $from/large $from/dir $from/empty
 
-# listed TREE: names, kinds, modes, times and contents.
+# listed TREE: prints names, types, modes, times and contents.
 listed() {
   ( cd "$1"
     find . -mindepth 1 \( -type d -printf '%p %y %m\n' \) -o \( -type l -printf '%p %y %l\n' \) -o \
@@ -35,11 +35,11 @@ tar -C $from -cf - . | { mkdir tar; tar -C tar -xpf -; }
 same "$(listed $from)" "$(listed tar)"
 tar -cf cp.tar cp
 tar -df cp.tar
-# Plain 9P2000 cannot say who owns a file.
+# 9P2000 cannot set the owner of a file.
 all=-a; [ "$DIALECT" != 9p2000 ] || all=-rlptD
 rsync $all $from/ rsync
 same "$(listed $from)" "$(listed rsync)"
-# A second run has nothing to do, a third one does it.
+# A second run has nothing to do. The third run copies what changed in between.
 same '' "$(rsync $all --itemize-changes $from/ rsync | grep -v '/$')"
 echo more >>$from/dir/one
 rm $from/nothing

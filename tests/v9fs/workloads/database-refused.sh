@@ -1,4 +1,4 @@
-# A commit that is refused says why, in every dialect: an error of 9P has no text in a mount.
+# A refused commit gives its reason in a file, because a mount shows no text of a 9P error.
 . "$RIG/workloads/lib.sh"
 [ -n "${DATABASE:-}" ] || exit 77
 cd "$TOP"
@@ -18,7 +18,7 @@ same file "$(cat $t/conflicts)"
 refused '' sh -c "echo nonsense >$t/ctl"
 [ "$(cat $t/ctl)" != "$reason" ]
 
-# A branch that moved.
+# The head of the branch has moved since the transaction started.
 mkdir $a/transactions/three
 echo 3 >$a/transactions/three/rw/third
 mkdir $a/transactions/four

@@ -1,4 +1,4 @@
-# Ordinary tools write into a transaction, with all that they ask of a file.
+# Ordinary tools copy, edit and move files in a transaction.
 . "$RIG/workloads/lib.sh"
 [ -n "${DATABASE:-}" ] || exit 77
 cd "$TOP"
@@ -47,7 +47,7 @@ mkdir -p /tmp/back
 cp -a $a/ro /tmp/back/$$
 diff -r $a/ro /tmp/back/$$
 
-# What is not committed goes as a directory does.
+# Removing the directory of a transaction aborts it.
 mkdir $t
 mkdir $t/rw/dir
 echo x >$t/rw/dir/file

@@ -1,4 +1,4 @@
-# The recipes of the database in a mounted tree, as people type them.
+# Runs the database recipes of the documentation in a mounted tree.
 . "$RIG/workloads/lib.sh"
 [ -n "${DATABASE:-}" ] || exit 77
 cd "$TOP"
@@ -20,7 +20,7 @@ same 16 "$(size $a/ro/src/Makefile)"
 first=$(cat $a/head)
 same "My commit" "$(head -n 1 snapshots/$first/msg)"
 same '' "$(cat snapshots/$first/parents)"
-# In 9P2000 the kernel does not know the text.
+# The kernel's message differs between dialects.
 refused '' sh -c "echo x >$a/ro/file"
 
 # A fork, a change on each side, a merge.
@@ -42,7 +42,7 @@ echo commit >$t/ctl
 same 'file other src third' "$(echo $(ls $a/ro))"
 same 2 "$(wc -l <snapshots/$(cat $a/head)/parents)"
 
-# Trees by what watches tell of them.
+# A watch names a tree that can be listed.
 tree=$(head -n 1 $a/watch/src.node/tree.live)
 same Makefile "$(ls trees/$tree)"
 same "$tree" "$(head -n 1 $b/watch/src.node/tree.live)"
@@ -56,7 +56,7 @@ ls -l $t >/dev/null
 echo close >$t/ctl
 [ ! -e $t ]
 
-# The log level, a remote, other names, the end.
+# Sets a log level, uses a remote, renames and removes branches.
 level=debug/src/server/level
 before=$(cat $level)
 echo debug >$level

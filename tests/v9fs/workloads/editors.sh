@@ -1,4 +1,4 @@
-# Editors save in their own ways: in place, beside and renamed, with backups and swap files.
+# Editors save in different ways: in place, by a rename, with backups and swap files.
 . "$RIG/workloads/lib.sh"
 scratch
 printf 'one\ntwo\nthree\n' >file
@@ -18,7 +18,7 @@ if command -v ed; then
   printf '2d\nwq\n' | ed -s file
 fi
 
-# vim as it comes, with a backup that is a copy, and with one that is renamed.
+# vim with its default backup, with a copied backup and with a renamed backup.
 if command -v vim; then
   for copy in auto yes no; do
     vim -es -u NONE -N -c "set backup backupcopy=$copy swapfile directory=." \
@@ -36,7 +36,7 @@ if command -v perl; then
 fi
 same file "$(ls -A)"
 
-# As libraries save: written beside, synchronised, renamed over.
+# Libraries write a temporary file, sync it and rename it over the old one.
 if command -v python3; then
   python3 - <<'PYTHON'
 import os, tempfile

@@ -1,8 +1,8 @@
-"""Random reads, writes, truncates and maps of one file against a model, after fsx.
+"""Compares random reads, writes, truncations and maps of one file with a model, as fsx does.
 
   fsx.py FILE SEED ROUNDS [map]
 
-With `map` it also writes through shared maps, which v9fs allows with some kinds of cache only.
+With `map` it also writes through shared maps, which v9fs allows only with some cache modes.
 """
 
 import mmap
@@ -20,7 +20,7 @@ def main():
     for number in range(rounds):
         case.step()
         if case.wrong:
-            print(f"fsx: seed {seed}, step {number}: {case.wrong}; the calls before it:")
+            print(f"fsx: seed {seed}, step {number}: {case.wrong}; the last calls:")
             print(*case.calls[-RECENT:], sep="\n")
             return 1
     case.close()
@@ -29,7 +29,7 @@ def main():
 
 
 class Case:
-    """The file, what it should contain, and what was done to it."""
+    """The file, its expected content, and the calls so far."""
 
     def __init__(self, name, chance, maps):
         self.name, self.chance, self.maps = name, chance, maps
@@ -57,7 +57,7 @@ class Case:
             self.wrong = f"{self.calls[-1]}: at {offset + at} expected {show(expected)}, got {show(got)}"
 
     def place(self, beyond=0):
-        """An offset, often at a page's border, and a length."""
+        """Returns an offset, often at a page boundary, and a length."""
         offset = self.chance.randrange(len(self.model) + 1 + beyond)
         if self.chance.random() < 0.3:
             offset -= offset % 4096

@@ -1,4 +1,4 @@
-# Random calls on one file against a model, without a cache and with the kernel's.
+# Compares random calls on one file with a model, with and without the kernel's cache.
 . "$RIG/workloads/lib.sh"
 needs python3
 scratch

@@ -1,4 +1,4 @@
-# A repository on the mount itself: made, cloned, packed, checked.
+# Creates, clones, packs and checks Git repositories on the mount.
 . "$RIG/workloads/lib.sh"
 needs git
 scratch
@@ -43,7 +43,8 @@ for repository in origin clone bare.git; do
 done
 same "$(bytes 60000 | sum)" "$(sum <clone/src/file-3)"
 
-# Git moves what is pushed from one directory to another: by a link, which .u and .L have, or by a rename, which only .L has.
+# A push moves objects between directories: by a hard link, which .u and .L have, or by a rename,
+# which only .L has.
 only 9p2000.L 9p2000.u
 echo pushed >clone/pushed
 git -C clone add pushed
@@ -54,7 +55,7 @@ same pushed "$(cat origin/pushed)"
 git -C origin worktree add -q ../tree side
 same side "$(cat tree/side)"
 git -C origin worktree remove ../tree
-# Git renames the log of a branch by way of another directory, which only .L can do.
+# Renaming a branch moves its log through another directory, which only .L can do.
 only 9p2000.L
 git -C origin branch -m side other/side
 same other/side "$(git -C origin branch --format='%(refname:short)' --list 'other/*')"

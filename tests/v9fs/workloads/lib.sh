@@ -1,7 +1,7 @@
-# What the workloads share. They run under `sh -eux` with the tree mounted on
-# $TOP in the dialect $DIALECT; status 77 says "does not apply".
+# Shared functions. Workloads run under `sh -eux` with the tree mounted on $TOP in the dialect
+# $DIALECT. Exit status 77 means that a workload does not apply.
 
-# An empty folder of the workload's own, entered, and gone afterwards.
+# scratch: creates an empty folder, enters it, and removes it at the end.
 scratch() {
   own=$TOP/${DIR:-.}/rig.$$.$(date +%s)
   mkdir "$own"
@@ -9,31 +9,31 @@ scratch() {
   cd "$own"
 }
 
-# only DIALECT...: goes on in these alone.
+# only DIALECT...: skips the workload in other dialects.
 only() {
   case " $* " in *" $DIALECT "*) ;; *) exit 77;; esac
 }
 
-# needs PROGRAM...: goes on only in a guest that has them.
+# needs PROGRAM...: skips the workload in a guest without these programs.
 needs() {
   for program; do
     command -v "$program" >/dev/null || exit 77
   done
 }
 
-# refused TEXT COMMAND...: the command fails, and says so.
+# refused TEXT COMMAND...: checks that the command fails with a message that contains TEXT.
 refused() {
   text=$1; shift
   if said=$("$@" 2>&1); then return 1; fi
   case $said in *"$text"*) ;; *) return 1;; esac
 }
 
-# same WANTED GOT
+# same WANTED GOT: checks that both are equal.
 same() {
   [ "$1" = "$2" ]
 }
 
-# bytes COUNT: the same bytes each time, none of them like its neighbours.
+# bytes COUNT: prints COUNT bytes, the same ones in each call, without long repetitions.
 bytes() {
   seq 1 200000 | head -c "$1"
 }

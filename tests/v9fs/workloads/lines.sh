@@ -1,5 +1,5 @@
-# A stream line by line in shells and awk, which read byte by byte or in blocks: $LINES, where
-# lines come by themselves, or the heads of a branch of the database.
+# Reads a stream line by line in shells and awk, some of which read single bytes and some blocks. The
+# stream is $LINES, a file that produces lines by itself, or the heads of a branch.
 . "$RIG/workloads/lib.sh"
 [ -n "${DATABASE:-}${LINES:-}" ] || exit 77
 cd "$TOP"
@@ -13,7 +13,7 @@ if [ -z "${LINES:-}" ]; then
     echo $1 >$a/transactions/$1/rw/file
     echo commit >$a/transactions/$1/ctl
   }
-  # A branch without a commit says so with an empty line.
+  # The stream of a branch without a commit starts with an empty line.
   commit 0
   ( set +x
     number=0

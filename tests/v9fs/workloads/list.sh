@@ -1,4 +1,4 @@
-# Enough long names that a listing takes several messages of 8 KiB.
+# Lists so many long names that the listing takes several messages of 8 KiB.
 . "$RIG/workloads/lib.sh"
 scratch
 same "" "$(ls)"

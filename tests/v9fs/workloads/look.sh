@@ -1,8 +1,8 @@
-# Reads whatever is there, and changes nothing.
+# Reads all files of the tree and changes nothing.
 . "$RIG/workloads/lib.sh"
 cd "$TOP"
 ls -la
-# A file only to be written is no failure; one that blocks is.
+# Skips write-only files and the stream. Any other file that blocks fails the workload.
 find . ${STREAM:+! -path "./$STREAM"} -type f -perm -400 | head -n 100 >/tmp/found
 while read -r file; do
   head -c 65536 "$file" >/dev/null

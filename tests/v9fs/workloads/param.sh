@@ -1,4 +1,4 @@
-# Reads the parameter $PARAM, sets it to $VALUE, and sets it back.
+# Reads the parameter $PARAM, sets it to $VALUE, and restores it.
 . "$RIG/workloads/lib.sh"
 [ -n "${PARAM:-}" ] || exit 77
 cd "$TOP"

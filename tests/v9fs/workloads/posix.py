@@ -1,5 +1,6 @@
-"""What POSIX and Linux promise of the calls on files and directories, after the subjects of
-pjdfstest. Run in an empty directory of a mounted tree, as root; arguments choose subjects.
+"""Checks system calls on files and directories against POSIX and Linux, by the subjects of pjdfstest.
+
+Run it as root in an empty directory of a mounted tree. Arguments choose subjects.
 """
 
 import ctypes
@@ -32,7 +33,7 @@ def chmod():
         same("mode of file", oct(bits), mode("file"))
         works(os.chmod, "dir", bits)
         same("mode of dir", oct(bits), mode("dir"))
-    # chmod/12: another user's write takes the rights away that it would give.
+    # pjdfstest chmod/12: a write by another user clears the set-id bits.
     make("set", b"x", 0o6777)
     works(write_at, "set", 0, b"y", user=OTHER)
     same("mode of set", oct(0o777), mode("set"))
@@ -65,7 +66,7 @@ def chown():
     os.mkdir("dir")
     works(os.chown, "dir", 5, 6)
     same("owner of dir", (5, 6), owner("dir"))
-    # The owner may give a file to a group of his own, which takes the set-id bits off.
+    # The owner may give a file to a group of theirs, which clears the set-id bits.
     make("own", mode=0o6755)
     os.chown("own", OTHER, 1)
     works(os.chmod, "own", 0o6755)
@@ -92,7 +93,7 @@ def ftruncate():
     fails("EINVAL", os.ftruncate, handle, 1)
     os.close(handle)
     same("content", b"0123456789", content("file"))
-    # The right to write is the handle's, not the file's at that time.
+    # The open file keeps its write access, whatever the mode of the file.
     handle = os.open("read-only", os.O_CREAT | RDWR, 0)
     works(os.ftruncate, handle, 3)
     same("size", 3, os.lstat("read-only").st_size)
@@ -156,15 +157,15 @@ def plain_link():
 
 
 def link_again(handle, name):
-    """Gives the file of this handle a name, if it still has one."""
-    # linkat itself: Python's link does not follow.
+    """Links the open file to `name`, which fails if it has no name left."""
+    # Calls linkat, because Python's link does not follow symbolic links.
     follow, here = 0x400, -100
     if libc.linkat(here, f"/proc/self/fd/{handle}".encode(), here, name.encode(), follow) != 0:
         raise OSError(ctypes.get_errno(), "linkat", name)
 
 
 def path_errors_into(source, call):
-    """The same of the second path of link and rename."""
+    """Checks the errors of impossible paths as the second argument of link and rename."""
     os.rename(source, "kept")
     path_errors(lambda_named(f"{call.__name__} to", lambda path: call("kept", path)))
     os.rename("kept", source)
@@ -185,7 +186,7 @@ def mkdir():
     os.umask(0o27)
     works(os.mkdir, "dir", 0o777)
     os.umask(0o22)
-    same("mode behind umask 027", oct(0o750), mode("dir"))
+    same("mode with umask 027", oct(0o750), mode("dir"))
     make("file")
     for name in ("dir", "file", "."):
         fails("EEXIST", os.mkdir, name)
@@ -215,7 +216,7 @@ def mkfifo():
     reader = os.open("fifo", RDONLY | os.O_NONBLOCK)
     writer = os.open("fifo", WRONLY)
     os.write(writer, b"through")
-    same("what came through", b"through", os.read(reader, 99))
+    same("data through the fifo", b"through", os.read(reader, 99))
     os.close(reader)
     os.close(writer)
     works(os.rename, "fifo", "renamed")
@@ -231,13 +232,13 @@ def open_():
         os.remove("file")
     fails("ENOENT", os.open, "file", RDONLY)
     make("file", b"content")
-    # A name that is there is opened as it is.
+    # An existing file is opened unchanged.
     works(os.open, "file", os.O_CREAT | RDWR)
-    same("content behind O_CREAT", b"content", content("file"))
+    same("content after O_CREAT", b"content", content("file"))
     fails("EEXIST", os.open, "file", os.O_CREAT | os.O_EXCL | RDWR)
-    same("content behind O_EXCL", b"content", content("file"))
+    same("content after O_EXCL", b"content", content("file"))
     moves("mc", "file", os.open, "file", os.O_TRUNC | WRONLY)
-    same("content behind O_TRUNC", b"", content("file"))
+    same("content after O_TRUNC", b"", content("file"))
     os.mkdir("dir")
     for flags in (WRONLY, RDWR, os.O_TRUNC | RDWR, os.O_CREAT | RDWR):
         fails("EISDIR", os.open, "dir", flags)
@@ -254,7 +255,7 @@ def open_():
         os.write(handle, b"+%d" % (handle == first))
     os.close(first)
     os.close(second)
-    same("two that append", b"content+1+0+1", content("file"))
+    same("content after two appenders", b"content+1+0+1", content("file"))
     if UNIX:
         os.symlink("nowhere", "dangling")
         fails("EEXIST", os.open, "dangling", os.O_CREAT | os.O_EXCL | RDWR)
@@ -266,7 +267,7 @@ def open_():
         os.chmod("file", 0o604)
         works(os.open, "file", RDONLY, user=OTHER)
         fails("EACCES", os.open, "file", WRONLY, user=OTHER)
-        # The mode of a new file does not bind the one who makes it.
+        # The mode of a new file does not restrict the open that creates it.
         handle = os.open("none", os.O_CREAT | RDWR, 0)
         works(os.write, handle, b"written")
         os.close(handle)
@@ -290,7 +291,7 @@ def rename():
     fails("ENOTDIR", os.rename, "full", "new")
     fails("EISDIR", os.rename, "new", "empty")
     if not LINUX:
-        # Only .L renames across directories; in the others the kernel says EXDEV.
+        # Only 9P2000.L renames across directories. In other dialects the kernel returns EXDEV.
         works(os.rename, "empty", "void")
         same("names", ["full", "new", "void"], sorted(os.listdir()))
         return
@@ -302,16 +303,16 @@ def rename():
     works(os.rename, "empty/below", "to/below")
     same("nlink", [2, 3], [os.lstat(name).st_nlink for name in ("empty", "to")])
     moves("mc", "to", os.rename, "new", "to/new")
-    # Two names of one file: nothing is done.
+    # Renaming a file to another name of the same file does nothing.
     os.link("to/new", "same")
     works(os.rename, "to/new", "same")
     same("names", ["below", "new"], sorted(os.listdir("to")))
-    # What is open stays what it is when its name goes to another file.
+    # An open file stays usable when another file takes its name.
     make("target", b"target")
     handle = os.open("target", RDWR)
     works(os.rename, "same", "target")
-    same("what is open", b"target", os.read(handle, 99))
-    same("nlink of what is open", 0, os.fstat(handle).st_nlink)
+    same("content of the replaced file", b"target", os.read(handle, 99))
+    same("nlink of the replaced file", 0, os.fstat(handle).st_nlink)
     works(os.write, handle, b"+")
     same("content", b"old", content("target"))
     os.close(handle)
@@ -353,7 +354,7 @@ def symlink():
     if not UNIX:
         return fails("EPERM", os.symlink, "target", "link")
     path_errors(lambda_named("symlink at", lambda path: os.symlink("target", path)))
-    # As long as the guest's kernel takes: what does not fit one message would hide the rest.
+    # Up to the longest target that the kernel accepts. A listing must show such a link as well.
     for length in (1, 255, 2047, 2049, 4000):
         target = ("t" * 99 + "/") * 41
         works(os.symlink, target[:length], "link")
@@ -369,7 +370,7 @@ def symlink():
     fails("EEXIST", os.symlink, "target", "file")
     works(os.symlink, "file", "link")
     fails("EEXIST", os.symlink, "target", "link")
-    same("content behind a link", b"content", content("link"))
+    same("content through a link", b"content", content("link"))
     os.mkdir("dir")
     moves("mc", "dir", os.symlink, "nowhere", "dir/link")
     fails("ENOENT", os.stat, "dir/link")
@@ -401,7 +402,7 @@ def unlink():
     os.symlink("dir/file", "link")
     works(os.unlink, "link")
     works(os.lstat, "dir/file")
-    # Sticky: only the owner removes from it.
+    # In a sticky directory only the owner removes a file.
     os.mkdir("sticky")
     os.chmod("sticky", 0o1777)
     make("sticky/file")
@@ -422,7 +423,7 @@ def utimensat():
     fails("EACCES", os.utime, "file", user=OTHER)
     works(os.utime, "file")
     same("now", True, abs(os.stat("file").st_mtime - time.time()) < 60)
-    # The last second of 32 bits but one: that one says "leave it" in a Twstat.
+    # The largest time that fits 32 bits, except the one that means "unchanged" in a Twstat.
     works(os.utime, "file", (2**32 - 2, 2**32 - 2))
     same("in 2106", 2**32 - 2, int(os.stat("file").st_mtime))
     if not LINUX:
@@ -431,7 +432,7 @@ def utimensat():
     times = (1_234_567_890_123_456_789, 987_654_321_987_654_321)
     moves("mc", "file", os.utime, "file", None)
     works(os.utime, "file", ns=times)
-    # Linux 6.1 cuts the times that it sets to seconds.
+    # Linux 6.1 truncates the times that it sets to seconds.
     seconds = lambda name: (int(os.stat(name).st_atime), int(os.stat(name).st_mtime))
     same("times", (1_234_567_890, 987_654_321), seconds("file"))
     works(set_times, "file", (0, UTIME_OMIT), (5, 6))
@@ -452,7 +453,7 @@ UTIME_NOW, UTIME_OMIT = (1 << 30) - 1, (1 << 30) - 2
 
 
 def set_times(name, atime, mtime):
-    """utimensat itself: Python's utime has neither UTIME_NOW nor UTIME_OMIT for one of both."""
+    """Calls utimensat, because Python's utime cannot pass UTIME_NOW or UTIME_OMIT for one time."""
     times = (ctypes.c_long * 4)(*atime, *mtime)
     if libc.utimensat(-100, name.encode(), times, 0) != 0:
         raise OSError(ctypes.get_errno(), "utimensat", name)

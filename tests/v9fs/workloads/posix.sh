@@ -1,4 +1,4 @@
-# The calls of POSIX and Linux, with all their errors.
+# Checks POSIX and Linux system calls and their errors.
 . "$RIG/workloads/lib.sh"
 needs python3
 scratch

@@ -5,7 +5,7 @@ rm file
 refused "No such file" cat file
 refused "No such file" rm file
 same "" "$(ls)"
-# The name is free again, also for the other kind.
+# The name can be used again, also for another type of file.
 mkdir file
 rmdir file
 echo again >file

@@ -1,4 +1,4 @@
-# In the same folder: a file, one that is open, and a folder with something in it.
+# Renames a file, an open file and a folder with contents, all in one folder.
 . "$RIG/workloads/lib.sh"
 scratch
 echo content >old

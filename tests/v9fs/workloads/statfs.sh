@@ -1,4 +1,4 @@
-# In the other dialects the kernel makes the answer up.
+# In the other dialects the kernel invents the answer.
 . "$RIG/workloads/lib.sh"
 only 9p2000.L
 [ "$(stat -f -c %S "$TOP")" -gt 0 ]

@@ -1,11 +1,11 @@
-# Kills a process that is blocked in a read of $STREAM: the kernel sends Tflush
-# and lets the process end only when that is answered.
+# Kills a process that is blocked in a read of $STREAM. The kernel sends Tflush, and the process ends
+# when Rflush arrives.
 . "$RIG/workloads/lib.sh"
 [ -n "${STREAM:-}" ] || exit 77
 cd "$TOP"
 
-# until_blocked PID: waits until it sleeps, and still does a while later: that is in a 9P request.
-# Not by /proc/PID/wchan, which has another function's name in User Mode Linux.
+# until_blocked PID: waits until the process has slept for a while, which means that it waits for a
+# 9P reply. In User Mode Linux, /proc/PID/wchan does not name the right function.
 until_blocked() {
   asleep=0
   while [ $asleep -lt 5 ]; do
@@ -18,7 +18,7 @@ for round in 1 2 3; do
   cat "$STREAM" >/tmp/streamed &
   reader=$!
   until_blocked $reader
-  # The connection serves others meanwhile.
+  # The connection still serves other requests.
   ls >/dev/null
   kill -KILL $reader
   if wait $reader; then exit 1; else same 137 $?; fi

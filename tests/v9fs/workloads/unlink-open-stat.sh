@@ -1,4 +1,4 @@
-# An open file whose name is gone still tells its size.
+# fstat works on an open file that was removed.
 . "$RIG/workloads/lib.sh"
 scratch
 printf 0123456789 >file

@@ -8,7 +8,7 @@ use tokio::sync::Mutex;
 
 use super::pieces::{Piece, Pieces};
 use super::text::{end_of_write, overlay, resize};
-use super::{BoxFuture, Leaf, OpenLeaf, ready};
+use super::{BoxFuture, IntoBoxFuture, Leaf, OpenLeaf, ready};
 
 /// A value in a store, read and written as a whole.
 pub trait Value: Send + Sync {
@@ -66,8 +66,60 @@ impl Kv {
         Kv::with_access(value, true)
     }
 
+    /// Creates a file over two closures: one returns the value, `None` if it does not exist, and one
+    /// replaces it. They return a [`Result`], or a boxed future of one if they have to wait.
+    ///
+    /// ```
+    /// use std::sync::{Arc, Mutex};
+    /// use datakit_core::vfs::Error;
+    /// use datakit_server::tree::{Entry, Kv};
+    ///
+    /// let gain = Arc::new(Mutex::new(1.0));
+    /// let written = gain.clone();
+    /// let file = Kv::from_fns(
+    ///     move || Ok(Some(format!("{}\n", gain.lock().unwrap()).into_bytes())),
+    ///     move |text| {
+    ///         let text = String::from_utf8(text).map_err(|_| Error::NotUtf8)?;
+    ///         *written.lock().unwrap() = text.trim().parse::<f64>().map_err(|_| Error::Invalid)?;
+    ///         Ok(())
+    ///     },
+    /// );
+    /// let entry = Entry::file("gain", file);
+    /// ```
+    pub fn from_fns<R, W>(
+        read: impl Fn() -> R + Send + Sync + 'static,
+        write: impl Fn(Vec<u8>) -> W + Send + Sync + 'static,
+    ) -> Kv
+    where
+        R: IntoBoxFuture<Option<Vec<u8>>>,
+        W: IntoBoxFuture<()>,
+    {
+        Kv::new(ValueFns { read, write })
+    }
+
     fn with_access(value: impl Value + 'static, read_only: bool) -> Kv {
         Kv(Arc::new(KvInner { value: Box::new(value), read_only, changing: Mutex::default() }))
+    }
+}
+
+struct ValueFns<R, W> {
+    read: R,
+    write: W,
+}
+
+impl<R, W, A, B> Value for ValueFns<R, W>
+where
+    R: Fn() -> A + Send + Sync,
+    W: Fn(Vec<u8>) -> B + Send + Sync,
+    A: IntoBoxFuture<Option<Vec<u8>>>,
+    B: IntoBoxFuture<()>,
+{
+    fn read(&self) -> BoxFuture<'_, Option<Vec<u8>>> {
+        (self.read)().into_box_future()
+    }
+
+    fn write(&self, value: Vec<u8>) -> BoxFuture<'_, ()> {
+        (self.write)(value).into_box_future()
     }
 }
 

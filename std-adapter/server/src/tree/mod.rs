@@ -19,7 +19,7 @@
 //! | a constant text, a text that clients may change | [`ReadOnlyText`], [`Text`] |
 //! | a text computed at each open | [`Status`] |
 //! | commands and their replies | [`Command`] |
-//! | a value that is read and written as a whole | [`Kv`] over a [`Value`] |
+//! | a value that is read and written as a whole | [`Kv`] over closures or a [`Value`] |
 //! | a stream of the latest value, a stream of every value | [`Live`], [`Queue`] |
 //! | a file of [`datakit_core::files`] | [`CoreFile`] |
 //! | any other file | your own [`Leaf`] |
@@ -31,6 +31,11 @@
 //! | any other directory | your own [`Directory`] |
 //! | your own mode, owner, times and size | [`Entry::with_attributes`] |
 //! | a notice when the last client closes a file | [`Leaf::on_clunk`] |
+//!
+//! The files that have a namesake in [`datakit_core::files`] behave like it. Those of core are for
+//! `static` items on a device; these allocate, wait and share state between threads.
+//!
+//! The example `ports` of this crate shows a tree that clients control.
 
 mod attributes;
 mod callback_dir;
