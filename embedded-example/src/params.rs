@@ -68,8 +68,8 @@ static HIGH: Value<i32> = Value::new(90);
 static LOW: Value<i32> = Value::new(-90);
 
 static LIMITS: Dir = Dir::new(&[
-    file("high", &Param::new(&HIGH).hook(above_low).doc("samples at or above are events")),
-    file("low", &Param::new(&LOW).hook(below_high).doc("samples at or below are events")),
+    file("high", &Param::new(&HIGH).hook(above_low).doc("samples at or above it are events")),
+    file("low", &Param::new(&LOW).hook(below_high).doc("samples at or below it are events")),
 ]);
 
 static IDLE: Value<u32> = Value::new(60);

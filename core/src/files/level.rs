@@ -169,7 +169,7 @@ impl File for LevelFile {
     }
 
     fn describe(&self, out: &mut dyn Write) -> fmt::Result {
-        out.write_str("level of logging, one of")?;
+        out.write_str("log level: one of")?;
         Level::ALL.into_iter().try_for_each(|level| write!(out, " {}", Plain(level.as_str())))
     }
 }

@@ -243,7 +243,7 @@ impl<T: Clone, const N: usize, const WAITERS: usize> File for Queue<T, N, WAITER
     }
 
     fn describe(&self, out: &mut dyn fmt::Write) -> fmt::Result {
-        write!(out, "stream of every value, of which {} are kept", crate::Decimal::from(N))
+        write!(out, "stream of every value; the last {} are kept", crate::Decimal::from(N))
     }
 }
 

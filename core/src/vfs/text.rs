@@ -72,14 +72,20 @@ pub fn read_at(content: &[u8], offset: u64, buf: &mut [u8]) -> Result<usize> {
     Ok(count)
 }
 
-pub(crate) fn beyond_end(offset: u64, length: u64) -> Error {
+/// Returns the error of a read beyond the end of a file: [`Error::Invalid`] with the message
+/// `Offset 6 beyond end-of-file (len = 5)`.
+#[must_use]
+pub fn beyond_end(offset: u64, length: u64) -> Error {
     let (offset, length) = (Decimal::from(offset), Decimal::from(length));
     Error::Invalid.with_message(format_args!("Offset {offset} beyond end-of-file (len = {length})"))
 }
 
-/// Rejects offsets that are negative as signed numbers: file systems use signed offsets, 9P
-/// unsigned ones.
-pub(crate) fn check_offset(offset: u64) -> Result<()> {
+/// Checks that an offset or a length is not negative as a signed number. File systems use signed
+/// offsets, and 9P unsigned ones.
+///
+/// # Errors
+/// [`Error::Invalid`] with the message `Negative offset -2`.
+pub fn check_offset(offset: u64) -> Result<()> {
     match offset.cast_signed() {
         negative @ ..0 => Err(Error::Invalid
             .with_message(format_args!("Negative offset {}", Decimal::from(negative)))),

@@ -4,7 +4,7 @@ use std::fmt;
 use std::future::Future;
 use std::sync::Arc;
 
-use datakit_core::vfs::{Error, FileStat, OpenMode, Result, Time, read_at};
+use datakit_core::vfs::{Error, FileStat, OpenMode, Result, Time, check_offset, read_at};
 
 use parking_lot::Mutex;
 
@@ -212,11 +212,7 @@ pub(super) fn end_of_write(offset: u64, count: usize) -> Result<usize> {
 /// `Negative offset -1` if `length` is negative as a signed number, and [`Error::TooLarge`] above
 /// [`TEXT_MAX`].
 pub(super) fn resize(text: &mut Vec<u8>, length: u64) -> Result<()> {
-    if length.cast_signed() < 0 {
-        return Err(
-            Error::Invalid.with_message(format_args!("Negative offset {}", length.cast_signed()))
-        );
-    }
+    check_offset(length)?;
     let length =
         usize::try_from(length).ok().filter(|length| *length <= TEXT_MAX).ok_or(Error::TooLarge)?;
     text.resize(length, 0);

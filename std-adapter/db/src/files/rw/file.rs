@@ -4,7 +4,9 @@ use parking_lot::Mutex;
 use std::any::Any;
 use std::sync::Arc;
 
-use datakit_core::vfs::{Error, FileStat, FileType, OpenMode, Result, Time, read_at};
+use datakit_core::vfs::{
+    Error, FileStat, FileType, OpenMode, Result, Time, beyond_end, check_offset, read_at,
+};
 
 use super::dir::{home, remove};
 use super::inodes::Inode;
@@ -199,12 +201,8 @@ impl OpenRw {
 fn read_pending(content: &FileContent, offset: u64, buf: &mut [u8]) -> Result<usize> {
     let Some(content) = content.as_pending() else { return Err(Error::Io) };
     let size = content.size();
-    match checked_sign(offset) {
-        Ok(()) if offset <= size => Ok(content.read(offset, buf)),
-        Ok(()) => Err(Error::Invalid
-            .with_message(format_args!("Offset {offset} beyond end-of-file (len = {size})"))),
-        Err(error) => Err(error),
-    }
+    check_offset(offset)?;
+    if offset <= size { Ok(content.read(offset, buf)) } else { Err(beyond_end(offset, size)) }
 }
 
 /// Makes a large blob content that can be changed, before it is: other requests go on meanwhile.
@@ -225,18 +223,8 @@ async fn load(inode: &Inode) -> Result<()> {
     rw.with_file(inode, |_, at| Ok(rw.transaction.load(at, id, loaded)?))
 }
 
-/// An offset, which is signed in a file system and unsigned on the wire.
-fn checked_sign(offset: u64) -> Result<()> {
-    if offset.cast_signed() < 0 {
-        return Err(
-            Error::Invalid.with_message(format_args!("Negative offset {}", offset.cast_signed()))
-        );
-    }
-    Ok(())
-}
-
 /// An offset or length of a file that clients make.
 fn checked(offset: u64) -> Result<u64> {
-    checked_sign(offset)?;
+    check_offset(offset)?;
     if offset <= MAX_FILE_SIZE { Ok(offset) } else { Err(Error::TooLarge) }
 }
