@@ -2,10 +2,12 @@
 
 use std::pin::Pin;
 use std::sync::Arc;
+use std::time::Duration;
 
 use datakit_client::Error;
-use tokio::sync::{OwnedSemaphorePermit, RwLock, RwLockReadGuard, RwLockWriteGuard, Semaphore};
+use tokio::sync::{OwnedSemaphorePermit, RwLock, Semaphore};
 use tokio::task::{JoinError, JoinSet};
+use tokio::time::sleep;
 
 use crate::error::{CliError, CliResult};
 
@@ -13,18 +15,37 @@ use crate::error::{CliError, CliResult};
 const MAX_FILES: usize = 32;
 /// Directories that a command works on at a time, each with the ones that it is in.
 const MAX_DIRS: usize = 8;
+/// Directories of the server whose nodes a command keeps. Each occupies a fid.
+const MAX_NODES: usize = 8;
+/// How often work is repeated on an exhausted server, and how long after the last time.
+const RETRIES: u32 = 5;
+const RETRY_DELAY: Duration = Duration::from_millis(5);
 /// Names in the longest path. Deeper trees are taken for endless ones.
 const MAX_DEPTH: usize = 256;
 
 /// A boxed result of work on a directory, which may contain directories.
 pub(crate) type DirFuture = Pin<Box<dyn Future<Output = CliResult> + Send>>;
 
+/// An error that may be that of an exhausted server.
+pub(crate) trait MaybeExhausted {
+    /// Returns whether the server refused a request because it is out of fids, open files or workers.
+    fn is_exhausted(&self) -> bool;
+}
+
+impl MaybeExhausted for Error {
+    fn is_exhausted(&self) -> bool {
+        // EAGAIN, ENFILE and EMFILE.
+        matches!(self.errno(), Some(11 | 23 | 24))
+    }
+}
+
 /// The limits of one command. Clones share them.
 #[derive(Clone)]
 pub(crate) struct Limits {
     files: Arc<Semaphore>,
     dirs: Arc<Semaphore>,
-    /// Write-locked by a file that needs the server to itself.
+    nodes: Arc<Semaphore>,
+    /// Write-locked by work that needs the server to itself.
     turn: Arc<RwLock<()>>,
 }
 
@@ -33,25 +54,39 @@ impl Limits {
         Limits {
             files: Arc::new(Semaphore::new(MAX_FILES)),
             dirs: Arc::new(Semaphore::new(MAX_DIRS)),
+            nodes: Arc::new(Semaphore::new(MAX_NODES)),
             turn: Arc::default(),
         }
     }
 
-    /// Takes part in the work on several files.
-    pub(crate) async fn together(&self) -> RwLockReadGuard<'_, ()> {
-        self.turn.read().await
+    /// Runs `work` beside other work. If the server is exhausted, runs it again when no other work is
+    /// in progress: a server with few fids, such as a board, then has enough of them.
+    pub(crate) async fn run<T, E, F>(&self, work: impl Fn() -> F) -> Result<T, E>
+    where
+        E: MaybeExhausted,
+        F: Future<Output = Result<T, E>>,
+    {
+        let together = self.turn.read().await;
+        let mut result = work().await;
+        drop(together);
+        if result.as_ref().is_err_and(E::is_exhausted) {
+            let _alone = self.turn.write().await;
+            for _ in 0..RETRIES {
+                // The fids of the other work may not be clunked yet.
+                sleep(RETRY_DELAY).await;
+                result = work().await;
+                if !result.as_ref().is_err_and(E::is_exhausted) {
+                    break;
+                }
+            }
+        }
+        result
     }
 
-    /// Waits until no other file is in progress. A server with few fids, such as a board, then has
-    /// enough of them.
-    pub(crate) async fn alone(&self) -> RwLockWriteGuard<'_, ()> {
-        self.turn.write().await
+    /// Returns a permit to keep the node of a directory, unless [`MAX_NODES`] are kept.
+    pub(crate) fn node_permit(&self) -> Option<OwnedSemaphorePermit> {
+        Arc::clone(&self.nodes).try_acquire_owned().ok()
     }
-}
-
-/// Returns whether a server refused a request because it is out of fids, open files or workers.
-pub(crate) fn is_exhausted(error: &Error) -> bool {
-    matches!(error.errno(), Some(11 | 23 | 24))
 }
 
 /// The tasks for what one directory contains. Dropping it cancels them.

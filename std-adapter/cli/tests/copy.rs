@@ -131,12 +131,12 @@ fn a_download_keeps_the_mode_of_the_file_that_it_replaces() {
     server.client().run(&["cp", ":file", &dir.path("old")]);
     assert_eq!(fs::read_to_string(&old).unwrap(), "content");
     assert_eq!(fs::metadata(&old).unwrap().permissions().mode() & 0o777, 0o640);
-    // A device is written as it is.
+    // A device is written in place.
     server.client().run(&["cp", ":file", "/dev/null"]);
 }
 
-/// A directory with a secret outside of the place that is copied to.
-fn outside(name: &str) -> Scratch {
+/// Creates `to`, and `outside/secret`, which no copy may change.
+fn with_secret(name: &str) -> Scratch {
     let dir = Scratch::new(name);
     fs::create_dir_all(dir.0.join("outside")).unwrap();
     fs::create_dir_all(dir.0.join("to")).unwrap();
@@ -144,14 +144,14 @@ fn outside(name: &str) -> Scratch {
     dir
 }
 
-fn untouched(dir: &Scratch) {
+fn assert_untouched(dir: &Scratch) {
     assert_eq!(names(&dir.0.join("outside")), ["secret"]);
     assert_eq!(fs::read_to_string(dir.0.join("outside/secret")).unwrap(), "secret");
 }
 
 #[test]
-fn no_link_of_the_destination_is_written_through() {
-    let (server, dir) = (Server::scratch(), outside("cp-links"));
+fn cp_refuses_every_link_in_the_target() {
+    let (server, dir) = (Server::scratch(), with_secret("cp-links"));
     let client = server.client();
     client.run(&["mkdir", "d", "d/sub"]);
     client.run(&["write", "d/sub/f", "x"]);
@@ -163,7 +163,7 @@ fn no_link_of_the_destination_is_written_through() {
             text.ends_with(": will not copy through a link\n") && !output.status.success(),
             "{from} {to}: {text}"
         );
-        untouched(&dir);
+        assert_untouched(&dir);
     };
     for (target, place) in [
         (&*dir.path("outside/secret"), "file"),
@@ -180,7 +180,7 @@ fn no_link_of_the_destination_is_written_through() {
             refused(":d", &place);
         }
     }
-    // Below a link of a relative path, and below the top.
+    // A link in the middle of a relative path, and links below the target.
     refused(":d/sub/f", "to/up/outside/secret");
     fs::create_dir(dir.0.join("to/d")).unwrap();
     symlink("../../outside", dir.0.join("to/d/sub")).unwrap();
@@ -192,24 +192,93 @@ fn no_link_of_the_destination_is_written_through() {
 }
 
 #[test]
-fn a_second_run_does_not_follow_the_links_of_the_first() {
-    let (server, dir) = (Server::scratch(), outside("cp-twice"));
+fn a_second_copy_does_not_follow_links_of_the_first() {
+    let (server, dir) = (Server::scratch(), with_secret("cp-twice"));
     let (client, to) = (server.client(), dir.path("to"));
     fs::create_dir(dir.0.join("made")).unwrap();
     symlink("../../outside", dir.0.join("made/way")).unwrap();
     client.run(&["cp", "-r", &dir.path("made"), ":"]);
     client.run(&["cp", "-r", ":made", &to]);
     assert_eq!(names(&dir.0.join("to/made")), ["way"]);
-    // Now the name is a directory with a file below it.
+    // The server replaces the link by a directory.
     client.run(&["rm", "made/way"]);
     client.run(&["mkdir", "made/way"]);
     client.run(&["write", "made/way/secret", "overwritten"]);
     let text = client.fail(&["cp", "-r", ":made", &to]);
     assert!(text.ends_with("way: will not copy through a link\n"), "{text}");
-    untouched(&dir);
-    // And a file.
+    assert_untouched(&dir);
+    // The server replaces the link by a file.
     client.run(&["rm", "-r", "made/way"]);
     client.run(&["write", "made/way", "overwritten"]);
     client.fail(&["cp", "-r", ":made", &to]);
-    untouched(&dir);
+    assert_untouched(&dir);
+}
+
+/// Creates `dirs` nested directories with `files` files in each, and returns the top.
+fn create_tree(dir: &Scratch, dirs: usize, files: usize) -> String {
+    let top = dir.0.join("tree");
+    let mut path = top.clone();
+    for depth in 0..dirs {
+        path = path.join(format!("d{depth}"));
+        fs::create_dir_all(path.join("sibling")).unwrap();
+        for file in 0..files {
+            fs::write(path.join(format!("f{file}")), format!("{depth} {file}\n")).unwrap();
+            fs::write(path.join(format!("sibling/f{file}")), "").unwrap();
+        }
+    }
+    top.to_str().unwrap().to_owned()
+}
+
+/// Returns whether diff(1) finds two directories equal.
+fn is_equal(one: &str, other: &str) -> bool {
+    Command::new("diff").args(["-r", one, other]).status().unwrap().success()
+}
+
+#[test]
+fn many_files_are_copied_and_removed_in_every_dialect() {
+    let dir = Scratch::new("cp-many");
+    let tree = create_tree(&dir, 8, 40);
+    in_every_dialect(|client| {
+        let copy = dir.path(&format!("copy-{}", client.dialect));
+        client.run(&["cp", "-r", &tree, ":tree"]);
+        client.run(&["cp", "-r", ":tree", ":again"]);
+        client.run(&["cp", "-r", ":again", &copy]);
+        assert!(is_equal(&tree, &copy));
+        // Existing files are replaced.
+        client.run(&["cp", "-r", &tree, ":/"]);
+        client.run(&["cp", "-r", ":tree/d0", &copy]);
+        assert!(is_equal(&tree, &copy));
+        client.run(&["rm", "-r", "tree", "again"]);
+        assert_eq!(client.run(&["ls", "-a"]), "");
+    });
+}
+
+/// A board has 16 fids for a connection.
+#[test]
+fn a_server_with_few_fids_is_copied_and_emptied() {
+    let options = ["--scratch", "--max-fids", "16"];
+    let (server, dir) = (Server::start("tcp://127.0.0.1:0", &options), Scratch::new("cp-fids"));
+    let client = server.client();
+    let tree = create_tree(&dir, 3, 40);
+    client.run(&["cp", "-r", &tree, ":tree"]);
+    client.run(&["cp", "-r", ":tree", &dir.path("copy")]);
+    assert!(is_equal(&tree, &dir.path("copy")));
+    client.run(&["rm", "-r", "tree"]);
+    assert_eq!(client.run(&["ls", "-a"]), "");
+}
+
+#[test]
+fn an_interrupted_recursive_copy_leaves_complete_files_only() {
+    let (server, dir) = (Server::scratch(), Scratch::new("cp-interrupt"));
+    let client = server.client();
+    let tree = create_tree(&dir, 10, 100);
+    let mut copy = client.command(&["cp", "-r", &tree, ":tree"]);
+    let mut copy = copy.stderr(Stdio::null()).spawn().unwrap();
+    within("the first file", || client.run(&["find", "/"]).contains("/f"));
+    end(&mut copy, "INT");
+    let files = client.run(&["find", "/", "-type", "f"]);
+    assert!(!files.contains(".part"), "{files}");
+    for file in files.lines().filter(|file| !file.contains("sibling")).take(20) {
+        assert!(client.run(&["cat", file]).ends_with('\n'), "{file}");
+    }
 }

@@ -5,7 +5,7 @@ use datakit_client::Client;
 use super::is_a_directory;
 use crate::error::{CliResult, at};
 use crate::operand::ServerPath;
-use crate::parallel::{Batch, DirFuture, Limits, check_depth, is_exhausted};
+use crate::parallel::{Batch, DirFuture, Limits, check_depth};
 
 /// Removes a file, or a directory with everything below it if `recursive`.
 pub(super) async fn rm(
@@ -29,13 +29,13 @@ fn remove_dir(client: Client, path: ServerPath, limits: Limits) -> DirFuture {
     Box::pin(async move {
         check_depth(&path)?;
         // Some directories, such as those of transactions, can be removed whole, but not file by file.
-        match client.remove(&path).await {
+        match limits.run(|| client.remove(&path)).await {
             // 9P2000 sends a text instead of ENOTEMPTY (39).
             Err(error) if error.errno().is_none_or(|errno| errno == 39) => {}
             other => return other.map_err(at(&path)),
         }
         let mut batch = Batch::new(&limits);
-        for entry in client.read_dir(&path).await.map_err(at(&path))? {
+        for entry in limits.run(|| client.read_dir(&path)).await.map_err(at(&path))? {
             let child = path.join(&entry.name);
             if entry.kind == datakit_client::FileType::Dir {
                 batch.add_dir(remove_dir(client.clone(), child, limits.clone())).await?;
@@ -44,17 +44,10 @@ fn remove_dir(client: Client, path: ServerPath, limits: Limits) -> DirFuture {
             }
         }
         batch.finish().await?;
-        client.remove(&path).await.map_err(at(&path))
+        limits.run(|| client.remove(&path)).await.map_err(at(&path))
     })
 }
 
 async fn remove_file(client: Client, path: ServerPath, limits: Limits) -> CliResult {
-    let together = limits.together().await;
-    let mut removed = client.remove(&path).await;
-    drop(together);
-    if removed.as_ref().is_err_and(is_exhausted) {
-        let _alone = limits.alone().await;
-        removed = client.remove(&path).await;
-    }
-    removed.map_err(at(&path))
+    limits.run(|| client.remove(&path)).await.map_err(at(&path))
 }

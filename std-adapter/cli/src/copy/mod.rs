@@ -17,7 +17,7 @@ use self::transfer::{Progress, Source, transfer};
 use crate::commands::{cat, is_a_directory};
 use crate::error::{CliError, CliResult, at, for_each, io_reason};
 use crate::operand::Location;
-use crate::parallel::{Batch, DirFuture, Limits, check_depth, is_exhausted};
+use crate::parallel::{Batch, DirFuture, Limits, MaybeExhausted, check_depth};
 
 /// Copies `sources` to `to`. Removes incomplete files if it fails or is interrupted.
 pub(crate) async fn cp(
@@ -71,8 +71,7 @@ impl CopyError {
 
     /// Returns the error of a target, which ends the copy.
     fn of_target(to: &Location, error: &Error) -> CopyError {
-        let is_exhausted = is_exhausted(error);
-        CopyError { error: at(to)(error), is_skippable: false, is_exhausted }
+        CopyError { error: at(to)(error), is_skippable: false, is_exhausted: error.is_exhausted() }
     }
 
     fn of_host_source(from: &Location, error: &std::io::Error) -> CopyError {
@@ -83,6 +82,12 @@ impl CopyError {
 impl From<CliError> for CopyError {
     fn from(error: CliError) -> CopyError {
         CopyError { error, is_skippable: false, is_exhausted: false }
+    }
+}
+
+impl MaybeExhausted for CopyError {
+    fn is_exhausted(&self) -> bool {
+        self.is_exhausted
     }
 }
 
@@ -125,14 +130,14 @@ impl Copier {
         if let (Location::Server(path), Location::Stdio) = (from, to) {
             return if is_dir { Err(is_a_directory(from)) } else { cat(&self.client, path).await };
         }
-        let destination = Destination::new(&self.client, to, from.last()).await?;
+        let destination = Destination::new(&self.client, &self.limits, to, from.last()).await?;
         match (is_dir, destination) {
             (false, Destination::Name(target)) => self.copy_or_skip(from, &target).await,
             (false, Destination::Dir(_)) => Err(is_a_directory(to)),
             (true, Destination::Dir(dir)) => Arc::clone(self).copy_dir(from.clone(), dir).await,
             (true, Destination::Name(target)) => {
                 self.check_not_inside(from, &target.location()).await?;
-                let dir = target.create_dir(&self.client).await?;
+                let dir = self.create_dir(&target).await?;
                 Arc::clone(self).copy_dir(from.clone(), dir).await
             }
         }
@@ -142,7 +147,7 @@ impl Copier {
     fn copy_dir(self: Arc<Self>, from: Location, into: TargetDir) -> DirFuture {
         Box::pin(async move {
             check_depth(&from)?;
-            let entries = match self.entries(&from).await {
+            let entries = match self.limits.run(|| self.entries(&from)).await {
                 Ok(entries) => entries,
                 Err(error) => return self.skip(error),
             };
@@ -153,7 +158,7 @@ impl Copier {
                 match (kind, link) {
                     (FileType::Dir, _) => {
                         let copy = async move {
-                            let dir = to.create_dir(&copier.client).await?;
+                            let dir = copier.create_dir(&to).await?;
                             copier.copy_dir(from, dir).await
                         };
                         batch.add_dir(Box::pin(copy)).await?;
@@ -173,7 +178,7 @@ impl Copier {
             batch.finish().await?;
             // Last, so no file of this directory is written through one of its links.
             for (from, to, link) in links {
-                match self.link_target(&from, link).await {
+                match self.limits.run(|| self.link_target(&from, link.clone())).await {
                     Ok(link) => to.create_link(&self.client, &link).await?,
                     Err(error) => self.skip(error)?,
                 }
@@ -184,14 +189,13 @@ impl Copier {
 
     /// Copies one file. Reports the error and returns `Ok` if the other files can still be copied.
     async fn copy_or_skip(&self, from: &Location, to: &Target) -> CliResult {
-        let together = self.limits.together().await;
-        let mut result = self.copy_file(from, to).await;
-        drop(together);
-        if result.as_ref().is_err_and(|error| error.is_exhausted) {
-            let _alone = self.limits.alone().await;
-            result = self.copy_file(from, to).await;
-        }
+        let result = self.limits.run(|| self.copy_file(from, to)).await;
         result.or_else(|error| self.skip(error))
+    }
+
+    async fn create_dir(&self, target: &Target) -> CliResult<TargetDir> {
+        let created = self.limits.run(|| target.create_dir(&self.client, &self.limits)).await;
+        created.map_err(|error| error.error)
     }
 
     fn skip(&self, error: CopyError) -> CliResult {

@@ -8,26 +8,50 @@ use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use datakit_client::{Client, Dialect, Error, Fid, File, FileType, OpenMode};
+use datakit_client::{Client, Dialect, Error, File, FileType, Fid, OpenMode};
 use rustix::fs::{AtFlags, CWD, FileType as HostType, Mode, OFlags};
+use tokio::sync::OwnedSemaphorePermit;
 
 use super::parts::{Part, PartGuard, Parts};
 use super::transfer::{HostFile, Sink};
 use super::{CopyError, is_dir};
 use crate::error::{CliError, CliResult, at, io_reason};
 use crate::operand::{Location, ServerPath};
-use crate::parallel::is_exhausted;
+use crate::parallel::{Limits, MaybeExhausted};
 
 const THROUGH_A_LINK: &str = "will not copy through a link";
 /// Opens a directory, but not through a link.
 const ENTER: OFlags = OFlags::DIRECTORY.union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
 
-/// A directory that files are copied into. It is open, so a link that replaces it later leads
-/// nowhere else.
+/// A directory that files are copied into. A local one is open, so a link that replaces it later
+/// leads nowhere else.
 #[derive(Clone)]
 pub(super) enum TargetDir {
     Host(Arc<OwnedFd>, PathBuf),
-    Server { node: Arc<Fid>, path: ServerPath, is_new: bool },
+    /// `is_new`: this command created the directory, so it was empty.
+    Server {
+        node: KeptNode,
+        path: ServerPath,
+        is_new: bool,
+    },
+}
+
+/// The node of a directory on the server, which saves walking there for each file. `None` if enough
+/// nodes are kept.
+type KeptNode = Option<Arc<(Fid, OwnedSemaphorePermit)>>;
+
+/// Walks to a directory, if its node may be kept.
+async fn keep_node(
+    client: &Client,
+    limits: &Limits,
+    path: &ServerPath,
+) -> datakit_client::Result<KeptNode> {
+    let Some(permit) = limits.node_permit() else { return Ok(None) };
+    match client.walk(path).await {
+        Ok(node) => Ok(Some(Arc::new((node, permit)))),
+        Err(error) if error.is_exhausted() => Ok(None),
+        Err(error) => Err(error),
+    }
 }
 
 /// A name in a directory, which need not exist.
@@ -39,7 +63,7 @@ pub(super) enum Target {
     },
     /// `is_new`: this command created the directory, so the name is free.
     Server {
-        dir: Arc<Fid>,
+        dir: KeptNode,
         path: ServerPath,
         is_new: bool,
     },
@@ -56,19 +80,20 @@ impl Destination {
     /// Looks up a target. An existing directory stands for the name `last` in it.
     pub(super) async fn new(
         client: &Client,
+        limits: &Limits,
         location: &Location,
         last: &[u8],
     ) -> CliResult<Destination> {
         let destination = match location {
             Location::Host(path) => host_destination(path).map_err(at(location))?,
             Location::Server(path) if is_dir(client, location).await => {
-                let node = Arc::new(client.walk(path).await.map_err(at(location))?);
+                let node = keep_node(client, limits, path).await.map_err(at(location))?;
                 let (path, is_new) = (path.clone(), false);
                 Destination::Dir(TargetDir::Server { node, path, is_new })
             }
             Location::Server(path) => {
-                let dir = client.walk(path.parent()).await.map_err(at(location))?;
-                let (dir, path, is_new) = (Arc::new(dir), path.clone(), false);
+                let dir = keep_node(client, limits, &path.parent()).await.map_err(at(location))?;
+                let (path, is_new) = (path.clone(), false);
                 Destination::Name(Target::Server { dir, path, is_new })
             }
             Location::Stdio => return Err(at(location)("only one file can be copied to it")),
@@ -201,7 +226,11 @@ impl Target {
     }
 
     /// Creates the directory, or opens the existing one.
-    pub(super) async fn create_dir(&self, client: &Client) -> CliResult<TargetDir> {
+    pub(super) async fn create_dir(
+        &self,
+        client: &Client,
+        limits: &Limits,
+    ) -> Result<TargetDir, CopyError> {
         match self {
             Target::Host { dir, name, path } => {
                 let create = || {
@@ -212,19 +241,21 @@ impl Target {
                         .map_err(errno_reason)?;
                     Ok(TargetDir::Host(Arc::new(enter(dir, name)?), path.clone()))
                 };
-                create().map_err(|error: String| self.error(error))
+                create().map_err(|error: String| self.error(error).into())
             }
             Target::Server { dir, path, .. } => {
-                let created = dir.mkdir(path.last(), 0o777).await;
-                let location = self.location();
+                let created = match dir.as_deref() {
+                    Some((dir, _)) => dir.mkdir(path.last(), 0o777).await,
+                    None => client.mkdir(path, 0o777).await,
+                };
                 if let Err(error) = &created
-                    && !is_dir(client, &location).await
+                    && (error.is_exhausted() || !is_dir(client, &self.location()).await)
                 {
-                    return Err(self.error(error));
+                    return Err(self.client_error(error));
                 }
-                let node = dir.walk(path.last()).await.map_err(|error| self.error(error))?;
-                let (node, path) = (Arc::new(node), path.clone());
-                Ok(TargetDir::Server { node, path, is_new: created.is_ok() })
+                let node = keep_node(client, limits, path).await;
+                let node = node.map_err(|error| self.client_error(&error))?;
+                Ok(TargetDir::Server { node, path: path.clone(), is_new: created.is_ok() })
             }
         }
     }
@@ -239,8 +270,8 @@ impl Target {
                     .ok()
                     .map(std::ffi::CString::into_bytes),
             ),
-            Target::Server { dir, path, .. } => (
-                dir.symlink(path.last(), to).await.map_err(|error| error.to_string()),
+            Target::Server { path, .. } => (
+                client.symlink(path, to).await.map_err(|error| error.to_string()),
                 client.read_link(path).await.ok().map(|target| target.as_bytes().to_vec()),
             ),
         };
@@ -257,7 +288,7 @@ impl Target {
                 open_host(dir, name, parts).map_err(|error| self.error(error).into())
             }
             Target::Server { dir, path, is_new } => {
-                let beside = open_beside(client, dir, path, *is_new, parts).await;
+                let beside = open_beside(client, dir.as_deref(), path, *is_new, parts).await;
                 match beside.map_err(|error| self.client_error(&error))? {
                     Some((file, part)) => {
                         Ok(Staged { sink: Sink::Server(file), staging: Staging::Renamed(part) })
@@ -296,14 +327,14 @@ impl Target {
                 Ok(true)
             }
             (Target::Server { dir, path, .. }, Some(Part::Server(temporary))) => {
-                let mut renamed = Err(Error::Unsupported("not tried yet"));
-                if client.dialect() == Dialect::Linux {
-                    renamed = dir.rename_at(temporary.last(), dir, path.last()).await;
-                }
-                if renamed.is_err() {
-                    renamed = client.rename(temporary, path).await;
-                }
+                let renamed = match dir.as_deref() {
+                    Some((dir, _)) if client.dialect() == Dialect::Linux => {
+                        dir.rename_at(temporary.last(), dir, path.last()).await
+                    }
+                    _ => client.rename(temporary, path).await,
+                };
                 match renamed {
+                    Err(error) if error.is_exhausted() => Err(self.client_error(&error)),
                     Ok(()) => Ok(true),
                     Err(Error::Server { .. } | Error::Unsupported(_)) => Ok(false),
                     Err(error) => Err(self.client_error(&error)),
@@ -352,14 +383,18 @@ fn open_host(dir: &Arc<OwnedFd>, name: &OsStr, parts: &Parts) -> Result<Staged, 
 /// and must not be replaced.
 async fn open_beside(
     client: &Client,
-    dir: &Fid,
+    dir: Option<&(Fid, OwnedSemaphorePermit)>,
     path: &ServerPath,
     is_new: bool,
     parts: &Parts,
 ) -> datakit_client::Result<Option<(File, PartGuard)>> {
     let mut existing = None;
     if !is_new {
-        match dir.walk(path.last()).await {
+        let walked = match dir {
+            Some((dir, _)) => dir.walk(path.last()).await,
+            None => client.walk(path).await,
+        };
+        match walked {
             Ok(node) => {
                 let metadata = node.stat().await?;
                 if metadata.kind != FileType::File {
@@ -368,22 +403,26 @@ async fn open_beside(
                 existing = Some((node, metadata.mode & 0o777));
             }
             Err(error) if error.is_not_found() => {}
-            Err(error) if is_exhausted(&error) => return Err(error),
+            Err(error) if error.is_exhausted() => return Err(error),
             Err(_) => return Ok(None),
         }
     }
     let temporary = path.parent().join(temporary_name(path.last()));
     let part = parts.add(Part::Server(temporary.clone()));
     let mode = existing.as_ref().map_or(0o666, |(_, mode)| *mode);
-    let created = match dir.clone_fid().await {
-        Ok(dir) => dir.create(temporary.last(), mode, OpenMode::WRITE).await,
-        Err(error) => Err(error),
+    let create = async {
+        let dir = match dir {
+            Some((dir, _)) => dir.clone_fid().await?,
+            None => client.walk(path.parent()).await?,
+        };
+        dir.create(temporary.last(), mode, OpenMode::WRITE).await
     };
+    let created = create.await;
     let file = match created {
         Ok(file) => file,
         Err(error) => {
             part.complete();
-            return if is_exhausted(&error) { Err(error) } else { Ok(None) };
+            return if error.is_exhausted() { Err(error) } else { Ok(None) };
         }
     };
     if let Some((node, _)) = existing
