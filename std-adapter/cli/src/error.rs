@@ -2,8 +2,6 @@
 
 use std::fmt::{self, Display};
 
-use crate::output;
-
 /// The result of a command.
 pub(crate) type CliResult<T = ()> = Result<T, CliError>;
 
@@ -39,38 +37,9 @@ pub(crate) fn at<E: Display>(subject: &impl Display) -> impl Fn(E) -> CliError {
     move |error| CliError::Failed(format!("{subject}: {error}"))
 }
 
-/// Runs `command` for each operand. An operand that fails does not stop the others.
-///
-/// # Errors
-/// [`CliError::Reported`] if an operand failed, [`CliError::BrokenPipe`] at once.
-pub(crate) async fn for_each<T>(
-    operands: &[T],
-    mut command: impl AsyncFnMut(&T) -> CliResult,
-) -> CliResult {
-    let mut result = Ok(());
-    for operand in operands {
-        match command(operand).await {
-            Ok(()) => continue,
-            Err(CliError::BrokenPipe) => return Err(CliError::BrokenPipe),
-            Err(CliError::Reported) => {}
-            Err(CliError::Failed(text)) => output::complain(&text),
-        }
-        result = Err(CliError::Reported);
-    }
-    result
-}
-
-/// Prints every failure.
-///
-/// # Errors
-/// [`CliError::Reported`] if there is one.
-pub(crate) fn report_all(failures: impl IntoIterator<Item = CliError>) -> CliResult {
-    let mut result = Ok(());
-    for failure in failures {
-        output::complain(&failure.to_string());
-        result = Err(CliError::Reported);
-    }
-    result
+/// Returns the error of a directory where a file is needed.
+pub(crate) fn is_a_directory(path: &impl Display) -> CliError {
+    CliError::Failed(format!("{path}: Is a directory"))
 }
 
 /// Returns the system's text without `(os error N)`, as the server's errors have it.

@@ -13,9 +13,9 @@ mod log;
 mod manual;
 mod metrics;
 mod operand;
-mod output;
 mod parallel;
 mod serve;
+mod stdio;
 
 use std::process::ExitCode;
 
@@ -53,7 +53,7 @@ fn main() -> ExitCode {
         }
         Err(CliError::Reported) => ExitCode::FAILURE,
         Err(CliError::Failed(text)) => {
-            output::complain(&text);
+            stdio::complain(&text);
             ExitCode::FAILURE
         }
     }

@@ -6,13 +6,13 @@ use clap_complete::Shell;
 
 use crate::args::Program;
 use crate::error::{CliResult, at, io_reason};
-use crate::output;
+use crate::stdio;
 
 /// Prints the completions of `shell`.
 pub(crate) fn completions(shell: Shell) -> CliResult {
     let mut text = Vec::new();
     clap_complete::generate(shell, &mut Program::full_command(), "datakit", &mut text);
-    output::print(&text)
+    stdio::print(&text)
 }
 
 /// Prints datakit(1), or writes the pages of all commands to `dir`.
@@ -22,7 +22,7 @@ pub(crate) fn man(dir: Option<&Path>) -> CliResult {
         let mut text = Vec::new();
         let rendered = clap_mangen::Man::new(command).render(&mut text);
         rendered.map_err(|error| at(&"manual page")(io_reason(&error)))?;
-        return output::print(&text);
+        return stdio::print(&text);
     };
     let reason = |error: std::io::Error| at(&dir.display())(io_reason(&error));
     std::fs::create_dir_all(dir).map_err(reason)?;

@@ -4,9 +4,9 @@ use datakit_client::{Client, Listing, Metadata};
 
 use super::metadata::{facts, long, short, to_json, with_name};
 use crate::args::LsArgs;
-use crate::error::{CliError, CliResult, at, report_all};
+use crate::error::{CliError, CliResult, at};
 use crate::operand::ServerPath;
-use crate::output;
+use crate::stdio::{self, report_all};
 
 /// What one operand of `ls` lists.
 enum Listed {
@@ -33,7 +33,7 @@ pub(crate) async fn ls(client: &Client, paths: &[ServerPath], options: &LsArgs) 
     let mut is_first = files.is_empty();
     if options.json {
         files.extend(dirs.iter().flat_map(|(_, dir)| dir.files.iter().cloned()));
-        output::print_json(&files.iter().map(to_json).collect())?;
+        stdio::print_json(&files.iter().map(to_json).collect())?;
     } else if !files.is_empty() {
         print(&files, options)?;
     }
@@ -41,7 +41,7 @@ pub(crate) async fn ls(client: &Client, paths: &[ServerPath], options: &LsArgs) 
         if !options.json {
             if paths.len() > 1 {
                 let blank = if is_first { "" } else { "\n" };
-                output::print(format!("{blank}{}:\n", output::line(&path.to_string())).as_bytes())?;
+                stdio::print(format!("{blank}{}:\n", stdio::line(&path.to_string())).as_bytes())?;
             }
             is_first = false;
             print(&dir.files, options)?;
@@ -79,7 +79,7 @@ async fn look_up(client: &Client, path: &ServerPath, options: &LsArgs) -> CliRes
 }
 
 fn print(files: &[Metadata], options: &LsArgs) -> CliResult {
-    output::print(&if options.long { long(files, options.human_readable) } else { short(files) })
+    stdio::print(&if options.long { long(files, options.human_readable) } else { short(files) })
 }
 
 /// Prints everything about each file.
@@ -93,11 +93,11 @@ pub(super) async fn stat(client: &Client, paths: &[ServerPath], json: bool) -> C
     }
     if !json {
         let texts: Vec<Vec<u8>> = found.iter().map(facts).collect();
-        output::print(&texts.join(&b'\n'))?;
+        stdio::print(&texts.join(&b'\n'))?;
     } else if paths.len() > 1 {
-        output::print_json(&found.iter().map(to_json).collect())?;
+        stdio::print_json(&found.iter().map(to_json).collect())?;
     } else if let Some(file) = found.first() {
-        output::print_json(&to_json(file))?;
+        stdio::print_json(&to_json(file))?;
     }
     report_all(failures)
 }

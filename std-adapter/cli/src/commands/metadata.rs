@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use crate::byte_count;
 use crate::operand::ServerPath;
-use crate::output::{name_bytes, printable};
+use crate::stdio::{name_bytes, printable};
 
 /// Replaces the name by the last one of `path`: the server may send none, or one that says less.
 pub(super) fn with_name(mut metadata: Metadata, path: &ServerPath) -> Metadata {

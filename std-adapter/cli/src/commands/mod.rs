@@ -9,14 +9,14 @@ mod watch;
 use std::ffi::OsString;
 
 use datakit_client::{Client, Dialect, OpenMode, Qid};
-use tokio::io::AsyncReadExt;
 
 pub(crate) use self::list::ls;
 use crate::args::{ClientCommand, Connection};
 use crate::connect::with_client;
-use crate::error::{CliError, CliResult, at, for_each, io_reason};
+use crate::copy;
+use crate::error::{CliResult, at, is_a_directory};
 use crate::operand::{Location, ServerPath};
-use crate::{copy, output};
+use crate::stdio::{for_each, print_file, read_stdin};
 
 /// Connects and runs a command.
 pub(crate) async fn run(connection: Connection, command: ClientCommand) -> CliResult {
@@ -30,7 +30,7 @@ async fn dispatch(client: &Client, command: ClientCommand) -> CliResult {
     match command {
         ClientCommand::Ls { options, paths } => ls(client, &paths, &options).await,
         ClientCommand::Cat { paths } => {
-            for_each(&paths, async |path| cat(client, path).await).await
+            for_each(&paths, async |path| print_file(client, path).await).await
         }
         ClientCommand::Stat { json, paths } => list::stat(client, &paths, json).await,
         ClientCommand::Tree { json, path } => walk::tree(client, &path, json).await,
@@ -64,30 +64,12 @@ async fn dispatch(client: &Client, command: ClientCommand) -> CliResult {
     }
 }
 
-/// Prints a file.
-pub(crate) async fn cat(client: &Client, path: &ServerPath) -> CliResult {
-    let file = client.open_to_read(path).await.map_err(at(path))?;
-    let mut chunks = file.chunks();
-    while let Some(data) = chunks.next().await.map_err(at(path))? {
-        output::print(&data)?;
-    }
-    Ok(())
-}
-
 /// Returns the text, or standard input if it is absent or `-`.
 async fn content(text: Option<OsString>) -> CliResult<Vec<u8>> {
     match text.map(OsString::into_encoded_bytes) {
         Some(text) if text != b"-" => Ok(text),
         _ => read_stdin().await,
     }
-}
-
-/// Reads standard input to its end.
-pub(crate) async fn read_stdin() -> CliResult<Vec<u8>> {
-    let mut content = Vec::new();
-    let read = tokio::io::stdin().read_to_end(&mut content).await;
-    read.map_err(|error| at(&"standard input")(io_reason(&error)))?;
-    Ok(content)
 }
 
 async fn append(client: &Client, path: &ServerPath, text: &[u8]) -> CliResult {
@@ -108,7 +90,7 @@ async fn append(client: &Client, path: &ServerPath, text: &[u8]) -> CliResult {
     };
     match append.await.map_err(at(path))? {
         true => Ok(()),
-        false => Err(at(path)("Is a directory")),
+        false => Err(is_a_directory(path)),
     }
 }
 
@@ -153,9 +135,4 @@ async fn rename(client: &Client, from: &ServerPath, to: ServerPath) -> CliResult
         }
         other => other.map_err(at(from)),
     }
-}
-
-/// Returns the error of a directory where a file is needed.
-pub(crate) fn is_a_directory(path: &impl std::fmt::Display) -> CliError {
-    CliError::Failed(format!("{path}: Is a directory"))
 }

@@ -2,8 +2,7 @@
 
 use datakit_client::Client;
 
-use super::is_a_directory;
-use crate::error::{CliResult, at};
+use crate::error::{CliResult, at, is_a_directory};
 use crate::operand::ServerPath;
 use crate::parallel::{Batch, DirFuture, Limits, check_depth};
 

@@ -8,10 +8,10 @@ use serde_json::Value;
 use super::metadata::{to_json, with_name};
 use crate::args::FindType;
 use crate::byte_count;
-use crate::error::{CliError, CliResult, at, report_all};
+use crate::error::{CliError, CliResult, at};
 use crate::operand::ServerPath;
-use crate::output::{self, name_bytes};
 use crate::parallel::check_depth;
+use crate::stdio::{self, name_bytes, report_all};
 
 /// The most files that `tree` shows. All of them are in memory.
 const MAX_TREE: usize = 1 << 20;
@@ -53,9 +53,9 @@ pub(super) async fn tree(client: &Client, path: &ServerPath, json: bool) -> CliR
     let mut builder = TreeBuilder { client, failures: Vec::new(), count: 0 };
     let root = builder.build(path, metadata).await?;
     if json {
-        output::print_json(&root.to_json())?;
+        stdio::print_json(&root.to_json())?;
     } else {
-        output::print(&root.to_text())?;
+        stdio::print(&root.to_text())?;
     }
     report_all(builder.failures)
 }
@@ -149,7 +149,7 @@ impl<'c> Find<'c> {
         if self.matches(&metadata) {
             let mut line = name_bytes(&ByteString::from(path.as_ref()));
             line.push(b'\n');
-            output::print(&line)?;
+            stdio::print(&line)?;
         }
         if metadata.is_dir() && depth < self.max_depth {
             for file in list_sorted(self.client, path, failures).await? {
@@ -246,7 +246,7 @@ impl DiskUsage<'_> {
             _ => size.div_ceil(1024).to_string(),
         };
         let name = name_bytes(&ByteString::from(path.as_ref()));
-        output::print(&[size.as_bytes(), b"\t", &name, b"\n"].concat())
+        stdio::print(&[size.as_bytes(), b"\t", &name, b"\n"].concat())
     }
 }
 

@@ -7,7 +7,7 @@ use datakit_client::{Client, OpenMode, Qid, Result, Watch};
 use crate::connect::CLOSE_TIMEOUT;
 use crate::error::{CliResult, at};
 use crate::operand::ServerPath;
-use crate::output;
+use crate::stdio;
 
 /// How often a file that is not a stream is looked at.
 const POLL_INTERVAL: Duration = Duration::from_secs(1);
@@ -48,7 +48,7 @@ struct Printed {
 async fn print_stream(stream: &mut Watch, path: &ServerPath) -> CliResult<Printed> {
     let mut printed = Printed { texts: 0, last: Vec::new() };
     while let Some(text) = stream.next().await.map_err(at(path))? {
-        output::print(&text)?;
+        stdio::print(&text)?;
         printed = Printed { texts: printed.texts.saturating_add(1), last: text };
     }
     Ok(printed)
@@ -67,8 +67,8 @@ async fn poll(client: &Client, path: &ServerPath, mut content: Vec<u8>) -> CliRe
     loop {
         if let Some(read) = read_changed(client, path, &mut state).await.map_err(at(path))? {
             match read.strip_prefix(&*content) {
-                Some(added) => output::print(added)?,
-                None => output::print(&read)?,
+                Some(added) => stdio::print(added)?,
+                None => stdio::print(&read)?,
             }
             content = read;
         }

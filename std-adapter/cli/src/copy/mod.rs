@@ -1,5 +1,6 @@
 //! `datakit cp`: files and directories, between this machine and the server or within the server.
 
+mod error;
 mod parts;
 mod target;
 mod transfer;
@@ -8,16 +9,17 @@ use std::os::unix::ffi::OsStringExt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
-use datakit_client::{Client, Dialect, Error, FileType};
+use datakit_client::{Client, Dialect, FileType};
 use tokio::signal::unix::{SignalKind, signal};
 
+use self::error::CopyError;
 use self::parts::Parts;
-use self::target::{Destination, Staged, Staging, Target, TargetDir};
+use self::target::{Destination, Staged, Staging, Target, TargetDir, is_dir};
 use self::transfer::{Progress, Source, transfer};
-use crate::commands::{cat, is_a_directory};
-use crate::error::{CliError, CliResult, at, for_each, io_reason};
+use crate::error::{CliError, CliResult, at, is_a_directory};
 use crate::operand::Location;
-use crate::parallel::{Batch, DirFuture, Limits, MaybeExhausted, check_depth};
+use crate::parallel::{Batch, DirFuture, Limits, check_depth};
+use crate::stdio::{for_each, print_file};
 
 /// Copies `sources` to `to`. Removes incomplete files if it fails or is interrupted.
 pub(crate) async fn cp(
@@ -50,45 +52,6 @@ async fn interrupted() {
         return std::future::pending().await;
     };
     tokio::select! { _ = int.recv() => {}, _ = term.recv() => {}, _ = hup.recv() => {} }
-}
-
-/// Why a file was not copied.
-#[derive(Debug)]
-struct CopyError {
-    error: CliError,
-    /// The other files can still be copied.
-    is_skippable: bool,
-    /// The server is out of fids or open files, so the file may be copied alone.
-    is_exhausted: bool,
-}
-
-impl CopyError {
-    /// Returns the error of a source. The other files are copied unless the connection is lost.
-    fn of_source(from: &Location, error: &Error) -> CopyError {
-        let is_skippable = matches!(error, Error::Server { .. } | Error::Unsupported(_));
-        CopyError { is_skippable, ..CopyError::of_target(from, error) }
-    }
-
-    /// Returns the error of a target, which ends the copy.
-    fn of_target(to: &Location, error: &Error) -> CopyError {
-        CopyError { error: at(to)(error), is_skippable: false, is_exhausted: error.is_exhausted() }
-    }
-
-    fn of_host_source(from: &Location, error: &std::io::Error) -> CopyError {
-        CopyError { is_skippable: true, ..CopyError::from(at(from)(io_reason(error))) }
-    }
-}
-
-impl From<CliError> for CopyError {
-    fn from(error: CliError) -> CopyError {
-        CopyError { error, is_skippable: false, is_exhausted: false }
-    }
-}
-
-impl MaybeExhausted for CopyError {
-    fn is_exhausted(&self) -> bool {
-        self.is_exhausted
-    }
 }
 
 /// One command, shared by its tasks.
@@ -128,7 +91,11 @@ impl Copier {
             return Err(is_a_directory(from));
         }
         if let (Location::Server(path), Location::Stdio) = (from, to) {
-            return if is_dir { Err(is_a_directory(from)) } else { cat(&self.client, path).await };
+            return if is_dir {
+                Err(is_a_directory(from))
+            } else {
+                print_file(&self.client, path).await
+            };
         }
         let destination = Destination::new(&self.client, &self.limits, to, from.last()).await?;
         match (is_dir, destination) {
@@ -169,10 +136,9 @@ impl Copier {
                             .await?;
                     }
                     (FileType::Symlink, link) => links.push((from, to, link)),
-                    _ => self.skip(CopyError {
-                        is_skippable: true,
-                        ..at(&from)("neither a file nor a directory nor a link").into()
-                    })?,
+                    _ => self.skip(CopyError::skippable(at(&from)(
+                        "neither a file nor a directory nor a link",
+                    )))?,
                 }
             }
             batch.finish().await?;
@@ -320,14 +286,6 @@ impl Copier {
         };
         let target = read.await.map_err(|error| CopyError::of_source(from, &error))?;
         Ok(target.as_bytes().to_vec())
-    }
-}
-
-async fn is_dir(client: &Client, location: &Location) -> bool {
-    match location {
-        Location::Host(path) => path.is_dir(),
-        Location::Server(path) => client.stat(path).await.is_ok_and(|metadata| metadata.is_dir()),
-        Location::Stdio => false,
     }
 }
 

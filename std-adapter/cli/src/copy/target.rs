@@ -12,9 +12,10 @@ use datakit_client::{Client, Dialect, Error, File, FileType, Fid, OpenMode};
 use rustix::fs::{AtFlags, CWD, FileType as HostType, Mode, OFlags};
 use tokio::sync::OwnedSemaphorePermit;
 
+use super::error::CopyError;
 use super::parts::{Part, PartGuard, Parts};
 use super::transfer::{HostFile, Sink};
-use super::{CopyError, is_dir};
+
 use crate::error::{CliError, CliResult, at, io_reason};
 use crate::operand::{Location, ServerPath};
 use crate::parallel::{Limits, MaybeExhausted};
@@ -182,6 +183,15 @@ impl TargetDir {
                 Target::Server { dir: node.clone(), path: path.join(name), is_new: *is_new }
             }
         }
+    }
+}
+
+/// Returns whether a location is a directory.
+pub(super) async fn is_dir(client: &Client, location: &Location) -> bool {
+    match location {
+        Location::Host(path) => path.is_dir(),
+        Location::Server(path) => client.stat(path).await.is_ok_and(|metadata| metadata.is_dir()),
+        Location::Stdio => false,
     }
 }
 

@@ -10,10 +10,10 @@ use indicatif::{ProgressBar, ProgressStyle};
 use parking_lot::Mutex;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, Stdin};
 
-use super::CopyError;
+use super::error::CopyError;
 use crate::error::{CliError, at, io_reason};
 use crate::operand::Location;
-use crate::output;
+use crate::stdio;
 
 /// Bytes in one read of a local file.
 const CHUNK_SIZE: usize = 1 << 17;
@@ -249,7 +249,7 @@ impl Progress {
 
     fn set_name(&self, to: &Location) {
         if self.is_shown() {
-            self.bar.set_prefix(output::printable(&to.to_string()));
+            self.bar.set_prefix(stdio::printable(&to.to_string()));
         }
     }
 
@@ -261,7 +261,7 @@ impl Progress {
 
     /// Prints an error above the bar.
     pub(super) fn complain(&self, error: &CliError) {
-        self.bar.suspend(|| output::complain(&error.to_string()));
+        self.bar.suspend(|| stdio::complain(&error.to_string()));
     }
 
     pub(super) fn clear(&self) {

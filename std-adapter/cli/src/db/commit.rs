@@ -4,11 +4,10 @@ use std::os::unix::fs::PermissionsExt;
 
 use datakit_client::db::{Db, Path, Transaction};
 
-use super::watch::parse_path;
-use crate::commands::read_stdin;
+use super::text::parse_path;
 use crate::error::{CliError, CliResult, at, io_reason};
 use crate::operand::FileUpdate;
-use crate::output;
+use crate::stdio::{self, read_stdin};
 
 /// What to commit.
 pub(super) struct CommitRequest<'a> {
@@ -70,7 +69,7 @@ pub(super) async fn commit(db: &Db, branch: &str, request: &CommitRequest<'_>) -
         return Err(at(&branch)("nothing to commit: use --allow-empty to commit anyway"));
     }
     let head = transaction.commit(message).await.map_err(at(&branch))?;
-    output::print(format!("{}\n", head.id()).as_bytes())
+    stdio::print(format!("{}\n", head.id()).as_bytes())
 }
 
 async fn put_file(transaction: &Transaction, path: &Path, content: &Content) -> CliResult {

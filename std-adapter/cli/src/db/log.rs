@@ -1,16 +1,15 @@
 //! `datakit db log` and `datakit db show`.
 
-use std::collections::{HashSet, VecDeque};
 use std::fmt::Write;
 
-use datakit_client::db::{Change, Commit, Content, Db, Details, History, Id, Path, Result, Tree};
+use datakit_client::db::{Change, Commit, Content, Db, Details, Path, Result, Tree};
 use serde_json::{Value, json};
 
+use super::history::Commits;
 use super::revision::find_commit;
-use super::watch::parse_path;
-use super::{change_lines, change_to_json};
+use super::text::{change_lines, change_to_json, parse_path, subject};
 use crate::error::{CliResult, at};
-use crate::output;
+use crate::stdio;
 
 /// How commits are printed.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -47,7 +46,7 @@ pub(super) async fn log(
             Ok(None) => break,
             // What was read before the error is printed, too.
             Err(error) => {
-                output::print(text.as_bytes())?;
+                stdio::print(text.as_bytes())?;
                 return Err(at(&start)(error));
             }
         };
@@ -63,13 +62,13 @@ pub(super) async fn log(
         }
         count += 1;
         if text.len() >= PIECE_SIZE {
-            output::print(text.as_bytes())?;
+            stdio::print(text.as_bytes())?;
             text.clear();
         }
     }
     match format {
-        LogFormat::Json => output::print_json(&objects.into()),
-        _ => output::print(text.as_bytes()),
+        LogFormat::Json => stdio::print_json(&objects.into()),
+        _ => stdio::print(text.as_bytes()),
     }
 }
 
@@ -98,55 +97,6 @@ async fn changes_any(db: &Db, details: &Details, paths: &[Path]) -> Result<bool>
     Ok(true)
 }
 
-/// A commit and its ancestors.
-pub(super) enum Commits {
-    Log(Box<History>),
-    /// For a server without a file for the history.
-    Walk(Walk),
-}
-
-impl Commits {
-    pub(super) async fn from(commit: &Commit) -> Result<Commits> {
-        if let Some(history) = commit.history().await? {
-            return Ok(Commits::Log(Box::new(history)));
-        }
-        let mut walk = Walk::default();
-        walk.add(commit);
-        Ok(Commits::Walk(walk))
-    }
-
-    pub(super) async fn next(&mut self) -> Result<Option<Details>> {
-        match self {
-            Commits::Log(history) => history.next().await,
-            Commits::Walk(walk) => walk.next().await,
-        }
-    }
-}
-
-/// Reads one commit after the other, breadth first: such a server sends no dates.
-#[derive(Default)]
-pub(super) struct Walk {
-    known: HashSet<Id>,
-    queue: VecDeque<Commit>,
-}
-
-impl Walk {
-    async fn next(&mut self) -> Result<Option<Details>> {
-        let Some(commit) = self.queue.pop_front() else { return Ok(None) };
-        let details = commit.details().await?;
-        for parent in &details.parents {
-            self.add(parent);
-        }
-        Ok(Some(details))
-    }
-
-    fn add(&mut self, commit: &Commit) {
-        if self.known.insert(commit.id()) {
-            self.queue.push_back(commit.clone());
-        }
-    }
-}
-
 /// Prints a commit and its changes.
 pub(super) async fn show(db: &Db, name: &str, as_json: bool) -> CliResult {
     let commit = find_commit(db, name).await?;
@@ -158,9 +108,9 @@ pub(super) async fn show(db: &Db, name: &str, as_json: bool) -> CliResult {
             let changes = changes.iter().map(change_to_json).collect();
             object.insert("changes".to_owned(), changes);
         }
-        return output::print_json(&object);
+        return stdio::print_json(&object);
     }
-    output::print(format!("{}\n{}", to_text(&details), change_lines(&changes)).as_bytes())
+    stdio::print(format!("{}\n{}", to_text(&details), change_lines(&changes)).as_bytes())
 }
 
 /// Returns the changes since the first parent. All files of a commit without parents are new.
@@ -185,11 +135,6 @@ async fn add_files(tree: &Tree, dir: Path, files: &mut Vec<Change>) -> Result<()
     Ok(())
 }
 
-/// Returns the first line of a message.
-pub(super) fn subject(message: &str) -> String {
-    output::line(message.lines().next().unwrap_or_default())
-}
-
 /// Formats a commit as `git log` does. The original server sends no author and no date.
 fn to_text(details: &Details) -> String {
     let mut text = format!("commit {}\n", details.id);
@@ -199,12 +144,12 @@ fn to_text(details: &Details) -> String {
     }
     for (name, value) in [("Author:", &details.author), ("Date:  ", &details.date)] {
         if !value.is_empty() {
-            let _ = writeln!(text, "{name} {}", output::line(value));
+            let _ = writeln!(text, "{name} {}", stdio::line(value));
         }
     }
     text.push('\n');
     for line in details.message.trim_end().lines() {
-        let _ = writeln!(text, "{}", format!("    {}", output::line(line)).trim_end());
+        let _ = writeln!(text, "{}", format!("    {}", stdio::line(line)).trim_end());
     }
     text
 }

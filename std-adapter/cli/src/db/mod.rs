@@ -1,21 +1,24 @@
 //! `datakit db`: branches and commits.
 
 mod commit;
+mod history;
 mod log;
 mod revision;
+mod text;
 mod watch;
 
 use datakit_client::Client;
-use datakit_client::db::{BranchName, Change, Db, Error};
-use serde_json::{Value, json};
+use datakit_client::db::{BranchName, Db, Error};
+use serde_json::json;
 
 use self::revision::find_commit;
+use self::text::{change_lines, change_to_json, subject};
 use crate::args::{Connection, DbCommand};
-use crate::commands::{cat, ls};
+use crate::commands::ls;
 use crate::connect::with_client;
-use crate::error::{CliError, CliResult, at, for_each, report_all};
+use crate::error::{CliError, CliResult, at};
 use crate::operand::{CommitPath, ServerPath};
-use crate::output;
+use crate::stdio::{self, for_each, print_file, report_all};
 
 /// Connects and runs a command.
 pub(crate) async fn run(connection: Connection, command: DbCommand) -> CliResult {
@@ -47,7 +50,8 @@ async fn dispatch(client: &Client, db: &Db, command: DbCommand) -> CliResult {
             report_all(failures)
         }
         DbCommand::Cat { paths } => {
-            for_each(&paths, async |path| cat(client, &server_path(db, path).await?).await).await
+            for_each(&paths, async |path| print_file(client, &server_path(db, path).await?).await)
+                .await
         }
         DbCommand::Log { oneline, json, max_count, start, paths } => {
             let format = match (json, oneline) {
@@ -77,7 +81,7 @@ async fn dispatch(client: &Client, db: &Db, command: DbCommand) -> CliResult {
         DbCommand::Fetch { url, branch } => {
             let fetched = db.fetch(&url, &branch).await;
             let head = fetched.map_err(|error| fetch_error(&url, &branch, &error))?;
-            output::print(format!("{}\n", head.id()).as_bytes())
+            stdio::print(format!("{}\n", head.id()).as_bytes())
         }
     }
 }
@@ -94,22 +98,22 @@ async fn branches(db: &Db, verbose: bool, json: bool) -> CliResult {
     }
     if json {
         let branch = |(name, head): &(String, Option<datakit_client::db::Commit>)| json!({ "name": name, "head": head.as_ref().map(|head| head.id().to_string()) });
-        return output::print_json(&found.iter().map(branch).collect());
+        return stdio::print_json(&found.iter().map(branch).collect());
     }
     let width = found.iter().map(|(name, _)| name.chars().count()).max().unwrap_or_default();
     let mut text = String::new();
     for (name, head) in found {
-        let shown = output::line(&name);
+        let shown = stdio::line(&name);
         match head {
             Some(head) => {
                 let message = head.message().await.map_err(at(&name))?;
-                let subject = log::subject(&message);
+                let subject = subject(&message);
                 text.push_str(&format!("{shown:width$} {} {subject}\n", head.id()));
             }
             None => text.push_str(&format!("{shown}\n")),
         }
     }
-    output::print(text.as_bytes())
+    stdio::print(text.as_bytes())
 }
 
 /// Renames the branch's directory, which renames the branch.
@@ -133,7 +137,7 @@ async fn fast_forward(db: &Db, branch: &str, commit: &str) -> CliResult {
         )),
         other => at(&branch)(other),
     })?;
-    output::print(format!("{}\n", commit.id()).as_bytes())
+    stdio::print(format!("{}\n", commit.id()).as_bytes())
 }
 
 /// Returns the path of a file of a commit in the server's tree.
@@ -153,42 +157,29 @@ async fn merge(db: &Db, into: &str, from: &str, message: Option<String>) -> CliR
     if head.as_ref().is_none_or(|head| *head == theirs) {
         transaction.abort().await;
         branch.fast_forward(&theirs).await.map_err(at(&into))?;
-        return output::print(format!("{}\n", theirs.id()).as_bytes());
+        return stdio::print(format!("{}\n", theirs.id()).as_bytes());
     }
     let merge = transaction.merge(&theirs).await.map_err(at(&into))?;
     if !merge.conflicts.is_empty() {
         transaction.abort().await;
         let line = |path: &datakit_client::db::Path| {
-            format!("conflict {}\n", output::line(&path.to_string()))
+            format!("conflict {}\n", stdio::line(&path.to_string()))
         };
-        output::print(merge.conflicts.iter().map(line).collect::<String>().as_bytes())?;
+        stdio::print(merge.conflicts.iter().map(line).collect::<String>().as_bytes())?;
         return Err(at(&into)(format!("conflicts with {from}: nothing was committed")));
     }
     let message = message.unwrap_or_else(|| format!("Merge {from} into {into}"));
     let head = transaction.commit(&message).await.map_err(at(&into))?;
-    output::print(format!("{}\n", head.id()).as_bytes())
+    stdio::print(format!("{}\n", head.id()).as_bytes())
 }
 
 async fn diff(db: &Db, old: &str, new: &str, json: bool) -> CliResult {
     let (from, to) = (find_commit(db, old).await?, find_commit(db, new).await?);
     let changes = to.diff(&from).await.map_err(at(&new))?;
     if json {
-        return output::print_json(&changes.iter().map(change_to_json).collect());
+        return stdio::print_json(&changes.iter().map(change_to_json).collect());
     }
-    output::print(change_lines(&changes).as_bytes())
-}
-
-fn change_lines(changes: &[Change]) -> String {
-    changes.iter().map(|change| format!("{}\n", output::line(&change.to_string()))).collect()
-}
-
-fn change_to_json(change: &Change) -> Value {
-    let name = match change {
-        Change::Added(_) => "added",
-        Change::Removed(_) => "removed",
-        Change::Updated(_) => "updated",
-    };
-    json!({ "change": name, "path": change.path().to_string() })
+    stdio::print(change_lines(&changes).as_bytes())
 }
 
 /// Names the repository, unless the server's text does.

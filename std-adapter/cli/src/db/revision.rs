@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use datakit_client::db::{Commit, Db, Error, Id, Result};
 
-use super::log::Commits;
+use super::history::Commits;
 use crate::error::{CliResult, at};
 
 /// The shortest prefix of a hash.

@@ -2,9 +2,9 @@
 
 use datakit_client::db::{self, Commit, Content, Db, Path, PathValue};
 
-use super::log::subject;
+use super::text::{parse_path, subject};
 use crate::error::{CliResult, at};
-use crate::output;
+use crate::stdio;
 
 /// Prints the head of a branch, or what `path` holds in it, and every change until SIGINT.
 pub(super) async fn watch(db: &Db, branch: &str, path: Option<&str>, print: bool) -> CliResult {
@@ -29,14 +29,6 @@ pub(super) async fn watch(db: &Db, branch: &str, path: Option<&str>, print: bool
     }
 }
 
-/// Parses a path in a tree, with or without slashes at its ends.
-pub(super) fn parse_path(typed: &str) -> CliResult<Path> {
-    match typed.trim_matches('/') {
-        "" => Ok(Path::ROOT),
-        path => path.parse().map_err(|error: db::Error| error.to_string().into()),
-    }
-}
-
 async fn follow<T: Send + 'static>(
     watch: db::Result<db::Watch<T>>,
     subject: impl std::fmt::Display,
@@ -45,7 +37,7 @@ async fn follow<T: Send + 'static>(
     let mut watch = watch.map_err(at(&subject))?;
     while let Some(value) = watch.next().await {
         let text = format(value.map_err(at(&subject))?).await.map_err(at(&subject))?;
-        output::print(&text)?;
+        stdio::print(&text)?;
     }
     Ok(())
 }
@@ -61,7 +53,7 @@ async fn summary(value: Option<PathValue>) -> db::Result<Vec<u8>> {
         Some(PathValue::File(bytes)) => format!("file {} bytes\n", bytes.len()),
         Some(PathValue::Exec(bytes)) => format!("executable {} bytes\n", bytes.len()),
         Some(PathValue::Link(target)) => {
-            format!("symlink -> {}\n", output::line(&target.to_string()))
+            format!("symlink -> {}\n", stdio::line(&target.to_string()))
         }
         Some(PathValue::Dir(tree)) => {
             format!("directory {} names\n", tree.read_dir(&Path::ROOT).await?.len())

@@ -21,7 +21,7 @@ use tokio::sync::Semaphore;
 use tokio::time::{sleep, timeout};
 use tracing::warn;
 
-use super::Metrics;
+use super::registry::Metrics;
 
 /// The path of the metrics.
 const PATH: &str = "/metrics";

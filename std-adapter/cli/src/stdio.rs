@@ -1,11 +1,13 @@
-//! Standard output and standard error.
+//! Standard input, standard output and standard error.
 
 use std::io::{self, IsTerminal as _, Write as _};
 
-use datakit_client::ByteString;
+use datakit_client::{ByteString, Client};
 use serde_json::Value;
+use tokio::io::AsyncReadExt;
 
 use crate::error::{CliError, CliResult, at, io_reason};
+use crate::operand::ServerPath;
 
 /// Writes to standard output and flushes it.
 pub(crate) fn print(bytes: &[u8]) -> CliResult {
@@ -14,6 +16,24 @@ pub(crate) fn print(bytes: &[u8]) -> CliResult {
         io::ErrorKind::BrokenPipe => CliError::BrokenPipe,
         _ => at(&"standard output")(io_reason(&error)),
     })
+}
+
+/// Prints a file of the server.
+pub(crate) async fn print_file(client: &Client, path: &ServerPath) -> CliResult {
+    let file = client.open_to_read(path).await.map_err(at(path))?;
+    let mut chunks = file.chunks();
+    while let Some(data) = chunks.next().await.map_err(at(path))? {
+        print(&data)?;
+    }
+    Ok(())
+}
+
+/// Reads standard input to its end.
+pub(crate) async fn read_stdin() -> CliResult<Vec<u8>> {
+    let mut content = Vec::new();
+    let read = tokio::io::stdin().read_to_end(&mut content).await;
+    read.map_err(|error| at(&"standard input")(io_reason(&error)))?;
+    Ok(content)
 }
 
 /// Prints a value with indentation.
@@ -25,6 +45,40 @@ pub(crate) fn print_json(value: &Value) -> CliResult {
 pub(crate) fn complain(text: &str) {
     let text = if io::stderr().is_terminal() { printable(text) } else { text.to_owned() };
     eprintln!("datakit: {text}");
+}
+
+/// Runs `command` for each operand. An operand that fails does not stop the others.
+///
+/// # Errors
+/// [`CliError::Reported`] if an operand failed, [`CliError::BrokenPipe`] at once.
+pub(crate) async fn for_each<T>(
+    operands: &[T],
+    mut command: impl AsyncFnMut(&T) -> CliResult,
+) -> CliResult {
+    let mut result = Ok(());
+    for operand in operands {
+        match command(operand).await {
+            Ok(()) => continue,
+            Err(CliError::BrokenPipe) => return Err(CliError::BrokenPipe),
+            Err(CliError::Reported) => {}
+            Err(CliError::Failed(text)) => complain(&text),
+        }
+        result = Err(CliError::Reported);
+    }
+    result
+}
+
+/// Prints every failure.
+///
+/// # Errors
+/// [`CliError::Reported`] if there is one.
+pub(crate) fn report_all(failures: impl IntoIterator<Item = CliError>) -> CliResult {
+    let mut result = Ok(());
+    for failure in failures {
+        complain(&failure.to_string());
+        result = Err(CliError::Reported);
+    }
+    result
 }
 
 /// Escapes the characters of JSON that a terminal does not show. All of them are in strings.

@@ -1,0 +1,51 @@
+//! Why a file was not copied.
+
+use datakit_client::Error;
+
+use crate::error::{CliError, at, io_reason};
+use crate::operand::Location;
+use crate::parallel::MaybeExhausted;
+
+/// Why a file was not copied.
+#[derive(Debug)]
+pub(super) struct CopyError {
+    pub(super) error: CliError,
+    /// The other files can still be copied.
+    pub(super) is_skippable: bool,
+    /// The server is out of fids or open files, so the file may be copied alone.
+    is_exhausted: bool,
+}
+
+impl CopyError {
+    /// Returns the error of a source. The other files are copied unless the connection is lost.
+    pub(super) fn of_source(from: &Location, error: &Error) -> CopyError {
+        let is_skippable = matches!(error, Error::Server { .. } | Error::Unsupported(_));
+        CopyError { is_skippable, ..CopyError::of_target(from, error) }
+    }
+
+    /// Returns the error of a target, which ends the copy.
+    pub(super) fn of_target(to: &Location, error: &Error) -> CopyError {
+        CopyError { error: at(to)(error), is_skippable: false, is_exhausted: error.is_exhausted() }
+    }
+
+    pub(super) fn of_host_source(from: &Location, error: &std::io::Error) -> CopyError {
+        CopyError::skippable(at(from)(io_reason(error)))
+    }
+
+    /// Returns an error after which the other files are copied.
+    pub(super) fn skippable(error: CliError) -> CopyError {
+        CopyError { is_skippable: true, ..error.into() }
+    }
+}
+
+impl From<CliError> for CopyError {
+    fn from(error: CliError) -> CopyError {
+        CopyError { error, is_skippable: false, is_exhausted: false }
+    }
+}
+
+impl MaybeExhausted for CopyError {
+    fn is_exhausted(&self) -> bool {
+        self.is_exhausted
+    }
+}

@@ -1,0 +1,54 @@
+//! The history of a commit.
+
+use std::collections::{HashSet, VecDeque};
+
+use datakit_client::db::{Commit, Details, History, Id, Result};
+
+/// A commit and its ancestors.
+pub(super) enum Commits {
+    Log(Box<History>),
+    /// For a server without a file for the history.
+    Walk(Walk),
+}
+
+impl Commits {
+    pub(super) async fn from(commit: &Commit) -> Result<Commits> {
+        if let Some(history) = commit.history().await? {
+            return Ok(Commits::Log(Box::new(history)));
+        }
+        let mut walk = Walk::default();
+        walk.add(commit);
+        Ok(Commits::Walk(walk))
+    }
+
+    pub(super) async fn next(&mut self) -> Result<Option<Details>> {
+        match self {
+            Commits::Log(history) => history.next().await,
+            Commits::Walk(walk) => walk.next().await,
+        }
+    }
+}
+
+/// Reads one commit after the other, breadth first: such a server sends no dates.
+#[derive(Default)]
+pub(super) struct Walk {
+    known: HashSet<Id>,
+    queue: VecDeque<Commit>,
+}
+
+impl Walk {
+    async fn next(&mut self) -> Result<Option<Details>> {
+        let Some(commit) = self.queue.pop_front() else { return Ok(None) };
+        let details = commit.details().await?;
+        for parent in &details.parents {
+            self.add(parent);
+        }
+        Ok(Some(details))
+    }
+
+    fn add(&mut self, commit: &Commit) {
+        if self.known.insert(commit.id()) {
+            self.queue.push_back(commit.clone());
+        }
+    }
+}

@@ -1,0 +1,160 @@
+//! The registry of the metrics, and the counters that have no other place.
+
+use std::fmt::{self, Write};
+use std::sync::Arc;
+use std::time::Duration;
+
+use datakit_db::counters::DbCounters;
+use datakit_server::Stats;
+use parking_lot::Mutex;
+use prometheus_client::encoding::prometheus_text;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::registry::Registry;
+
+use super::collect::{DatabaseCollector, ProcessCollector, ServerCollector};
+
+/// The counters that are shown. Clones share them.
+#[derive(Debug, Default, Clone)]
+pub(crate) struct Counters {
+    /// Connections and requests.
+    pub(crate) server: Arc<Stats>,
+    /// Transactions and commits.
+    pub(crate) database: Arc<DbCounters>,
+    /// The time that each `git push` took.
+    pub(crate) pushes: Arc<PushSummary>,
+    /// Messages of the log.
+    pub(crate) logs: LogCounters,
+}
+
+/// Counters of log messages. Clones share them.
+#[derive(Debug, Default, Clone)]
+pub(crate) struct LogCounters {
+    messages: Family<[(&'static str, &'static str); 2], Counter>,
+    lost: Counter,
+    suppressed: Counter,
+}
+
+impl LogCounters {
+    /// Counts a message of this level from this source.
+    pub(crate) fn count_message(&self, level: &'static str, source: &'static str) {
+        self.messages.get_or_create(&[("level", level), ("src", source)]).inc();
+    }
+
+    /// Counts a line that was lost because standard error was not read.
+    pub(crate) fn count_lost(&self) {
+        self.lost.inc();
+    }
+
+    /// Returns the number of lost lines.
+    pub(crate) fn lost(&self) -> u64 {
+        self.lost.get()
+    }
+
+    /// Counts a line that was suppressed because there were many like it.
+    pub(crate) fn count_suppressed(&self) {
+        self.suppressed.inc();
+    }
+
+    /// Returns the number of suppressed lines.
+    pub(crate) fn suppressed(&self) -> u64 {
+        self.suppressed.get()
+    }
+}
+
+/// A summary without quantiles, which the registry's library does not have.
+#[derive(Debug, Default)]
+pub(crate) struct PushSummary(Mutex<(u64, Duration)>);
+
+impl PushSummary {
+    /// Adds a push.
+    pub(crate) fn observe(&self, took: Duration) {
+        let (count, sum) = &mut *self.0.lock();
+        *count = count.saturating_add(1);
+        *sum = sum.saturating_add(took);
+    }
+
+    fn render(&self, name: &str, help: &str, text: &mut String) -> fmt::Result {
+        let (count, sum) = *self.0.lock();
+        let sum = sum.as_secs_f64();
+        writeln!(
+            text,
+            "# HELP {name} {help}\n# TYPE {name} summary\n{name}_sum {sum}\n{name}_count {count}"
+        )
+    }
+}
+
+/// All metrics of a process.
+#[derive(Debug)]
+pub(crate) struct Metrics {
+    registry: Registry,
+    pushes: Arc<PushSummary>,
+}
+
+impl Metrics {
+    /// Registers the counters. From now on the server measures how long requests take.
+    pub(crate) fn new(counters: &Counters) -> Metrics {
+        let Counters { server, database, pushes, logs } = counters.clone();
+        // The first call starts the measurement.
+        let _ = server.durations();
+        let mut registry = Registry::default();
+        registry.register_collector(Box::new(ProcessCollector::started_now()));
+        registry.register_collector(Box::new(ServerCollector(server)));
+        registry.register_collector(Box::new(DatabaseCollector(database)));
+        registry.register("datakit_logs_messages", "Messages logged", logs.messages);
+        let help = "Lines lost because standard error was not read";
+        registry.register("datakit_logs_lost", help, logs.lost);
+        let help = "Lines suppressed because there were many like them";
+        registry.register("datakit_logs_left_out", help, logs.suppressed);
+        Metrics { registry, pushes }
+    }
+
+    /// Returns the metrics in the text format 0.0.4.
+    pub(crate) fn render(&self) -> String {
+        let mut text = String::new();
+        // Writing to a string does not fail.
+        let _ = prometheus_text::encode(&mut text, &self.registry);
+        let _ = self.pushes.render(
+            "DataKit_git_push_duration_seconds",
+            "Time that `git push` took.",
+            &mut text,
+        );
+        text
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn metrics_include_every_counter() {
+        let counters = Counters::default();
+        let metrics = Metrics::new(&counters);
+        counters.database.transactions.up();
+        counters.database.commits.count();
+        counters.pushes.observe(Duration::from_millis(1500));
+        counters.pushes.observe(Duration::from_secs(1));
+        counters.logs.count_message("warning", "server");
+        counters.logs.count_lost();
+        counters.logs.count_suppressed();
+        let text = metrics.render();
+        for line in [
+            "# TYPE datakit_transactions gauge",
+            "datakit_transactions 1",
+            "# TYPE datakit_commits_total counter",
+            "datakit_commits_total 1",
+            "datakit_merge_conflicts_total 0",
+            "# TYPE DataKit_git_push_duration_seconds summary",
+            "DataKit_git_push_duration_seconds_sum 2.5",
+            "DataKit_git_push_duration_seconds_count 2",
+            "# TYPE datakit_logs_messages_total counter",
+            "datakit_logs_messages_total{level=\"warning\",src=\"server\"} 1",
+            "datakit_logs_lost_total 1",
+            "datakit_logs_left_out_total 1",
+        ] {
+            assert!(text.lines().any(|found| found == line), "no {line:?} in\n{text}");
+        }
+        assert!(text.ends_with('\n') && !text.contains("# EOF"));
+    }
+}
