@@ -15,8 +15,8 @@ use crate::error::{CliError, CliResult};
 const MAX_FILES: usize = 32;
 /// Directories that a command works on at a time, each with the ones that it is in.
 const MAX_DIRS: usize = 8;
-/// Directories of the server whose nodes a command keeps. Each occupies a fid.
-const MAX_NODES: usize = 8;
+/// Directories of the server whose fids a command keeps.
+const MAX_KEPT_FIDS: usize = 8;
 /// How often work is repeated on an exhausted server, and how long after the last time.
 const RETRIES: u32 = 5;
 const RETRY_DELAY: Duration = Duration::from_millis(5);
@@ -44,7 +44,7 @@ impl MaybeExhausted for Error {
 pub(crate) struct Limits {
     files: Arc<Semaphore>,
     dirs: Arc<Semaphore>,
-    nodes: Arc<Semaphore>,
+    kept_fids: Arc<Semaphore>,
     /// Write-locked by work that needs the server to itself.
     turn: Arc<RwLock<()>>,
 }
@@ -54,7 +54,7 @@ impl Limits {
         Limits {
             files: Arc::new(Semaphore::new(MAX_FILES)),
             dirs: Arc::new(Semaphore::new(MAX_DIRS)),
-            nodes: Arc::new(Semaphore::new(MAX_NODES)),
+            kept_fids: Arc::new(Semaphore::new(MAX_KEPT_FIDS)),
             turn: Arc::default(),
         }
     }
@@ -83,9 +83,9 @@ impl Limits {
         result
     }
 
-    /// Returns a permit to keep the node of a directory, unless [`MAX_NODES`] are kept.
-    pub(crate) fn node_permit(&self) -> Option<OwnedSemaphorePermit> {
-        Arc::clone(&self.nodes).try_acquire_owned().ok()
+    /// Returns a permit to keep the fid of a directory, unless [`MAX_KEPT_FIDS`] are kept.
+    pub(crate) fn fid_permit(&self) -> Option<OwnedSemaphorePermit> {
+        Arc::clone(&self.kept_fids).try_acquire_owned().ok()
     }
 }
 

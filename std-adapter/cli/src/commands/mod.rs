@@ -76,8 +76,8 @@ async fn append(client: &Client, path: &ServerPath, text: &[u8]) -> CliResult {
     let append = async {
         let file = match client.walk(path).await {
             // Some servers open directories for writing.
-            Ok(node) if node.qid().kind & Qid::DIR != 0 => return Ok(false),
-            Ok(node) => node.open(OpenMode::WRITE).await?,
+            Ok(fid) if fid.qid().kind & Qid::DIR != 0 => return Ok(false),
+            Ok(fid) => fid.open(OpenMode::WRITE).await?,
             Err(error) if error.is_not_found() => {
                 client.create(path, 0o666, OpenMode::WRITE).await?
             }

@@ -16,15 +16,15 @@ const MAX_POLLED: usize = 16 << 20;
 
 /// Prints a stream, or the changes of a file, until SIGINT.
 pub(super) async fn watch(client: &Client, path: &ServerPath) -> CliResult {
-    let node = client.walk(path).await.map_err(at(path))?;
-    if node.qid().kind & Qid::DIR != 0 {
+    let fid = client.walk(path).await.map_err(at(path))?;
+    if fid.qid().kind & Qid::DIR != 0 {
         return Err(at(path)("Is a directory: only a stream or a file can be watched"));
     }
     // A stream has no version, so a file that has one is not a stream.
-    if node.stat().await.map_err(at(path))?.qid.version != 0 {
+    if fid.stat().await.map_err(at(path))?.qid.version != 0 {
         return poll_until_interrupt(client, path, Vec::new()).await;
     }
-    drop(node);
+    drop(fid);
     let mut stream = client.watch(path).await.map_err(at(path))?;
     let ended = tokio::select! {
         ended = print_stream(&mut stream, path) => Some(ended),

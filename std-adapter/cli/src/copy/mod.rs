@@ -234,11 +234,11 @@ impl Copier {
             return Ok(());
         };
         let source = self.client.walk(source).await.map_err(at(from))?.qid().path;
-        let mut node = self.client.walk("/").await.map_err(at(to))?;
+        let mut fid = self.client.walk("/").await.map_err(at(to))?;
         for name in target.names() {
-            let Ok(next) = node.walk(name).await else { return Ok(()) };
-            node = next;
-            if node.qid().path == source {
+            let Ok(next) = fid.walk(name).await else { return Ok(()) };
+            fid = next;
+            if fid.qid().path == source {
                 return Err(at(from)("cannot copy a directory into itself"));
             }
         }

@@ -8,7 +8,7 @@ use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use datakit_client::{Client, Dialect, Error, File, FileType, Fid, OpenMode};
+use datakit_client::{Client, Dialect, Error, Fid, File, FileType, OpenMode};
 use rustix::fs::{AtFlags, CWD, FileType as HostType, Mode, OFlags};
 use tokio::sync::OwnedSemaphorePermit;
 
@@ -31,25 +31,25 @@ pub(super) enum TargetDir {
     Host(Arc<OwnedFd>, PathBuf),
     /// `is_new`: this command created the directory, so it was empty.
     Server {
-        node: KeptNode,
+        fid: KeptFid,
         path: ServerPath,
         is_new: bool,
     },
 }
 
-/// The node of a directory on the server, which saves walking there for each file. `None` if enough
-/// nodes are kept.
-type KeptNode = Option<Arc<(Fid, OwnedSemaphorePermit)>>;
+/// The fid of a directory on the server, which saves walking there for each file. `None` if enough
+/// fids are kept.
+type KeptFid = Option<Arc<(Fid, OwnedSemaphorePermit)>>;
 
-/// Walks to a directory, if its node may be kept.
-async fn keep_node(
+/// Walks to a directory, if its fid may be kept.
+async fn keep_fid(
     client: &Client,
     limits: &Limits,
     path: &ServerPath,
-) -> datakit_client::Result<KeptNode> {
-    let Some(permit) = limits.node_permit() else { return Ok(None) };
+) -> datakit_client::Result<KeptFid> {
+    let Some(permit) = limits.fid_permit() else { return Ok(None) };
     match client.walk(path).await {
-        Ok(node) => Ok(Some(Arc::new((node, permit)))),
+        Ok(fid) => Ok(Some(Arc::new((fid, permit)))),
         Err(error) if error.is_exhausted() => Ok(None),
         Err(error) => Err(error),
     }
@@ -64,7 +64,7 @@ pub(super) enum Target {
     },
     /// `is_new`: this command created the directory, so the name is free.
     Server {
-        dir: KeptNode,
+        dir: KeptFid,
         path: ServerPath,
         is_new: bool,
     },
@@ -88,12 +88,12 @@ impl Destination {
         let destination = match location {
             Location::Host(path) => host_destination(path).map_err(at(location))?,
             Location::Server(path) if is_dir(client, location).await => {
-                let node = keep_node(client, limits, path).await.map_err(at(location))?;
+                let fid = keep_fid(client, limits, path).await.map_err(at(location))?;
                 let (path, is_new) = (path.clone(), false);
-                Destination::Dir(TargetDir::Server { node, path, is_new })
+                Destination::Dir(TargetDir::Server { fid, path, is_new })
             }
             Location::Server(path) => {
-                let dir = keep_node(client, limits, &path.parent()).await.map_err(at(location))?;
+                let dir = keep_fid(client, limits, &path.parent()).await.map_err(at(location))?;
                 let (path, is_new) = (path.clone(), false);
                 Destination::Name(Target::Server { dir, path, is_new })
             }
@@ -179,8 +179,8 @@ impl TargetDir {
                 let name = OsStr::from_bytes(name);
                 Target::Host { dir: dir.clone(), name: name.to_owned(), path: path.join(name) }
             }
-            TargetDir::Server { node, path, is_new } => {
-                Target::Server { dir: node.clone(), path: path.join(name), is_new: *is_new }
+            TargetDir::Server { fid, path, is_new } => {
+                Target::Server { dir: fid.clone(), path: path.join(name), is_new: *is_new }
             }
         }
     }
@@ -263,9 +263,9 @@ impl Target {
                 {
                     return Err(self.client_error(error));
                 }
-                let node = keep_node(client, limits, path).await;
-                let node = node.map_err(|error| self.client_error(&error))?;
-                Ok(TargetDir::Server { node, path: path.clone(), is_new: created.is_ok() })
+                let fid = keep_fid(client, limits, path).await;
+                let fid = fid.map_err(|error| self.client_error(&error))?;
+                Ok(TargetDir::Server { fid, path: path.clone(), is_new: created.is_ok() })
             }
         }
     }
@@ -405,12 +405,12 @@ async fn open_beside(
             None => client.walk(path).await,
         };
         match walked {
-            Ok(node) => {
-                let metadata = node.stat().await?;
+            Ok(fid) => {
+                let metadata = fid.stat().await?;
                 if metadata.kind != FileType::File {
                     return Ok(None);
                 }
-                existing = Some((node, metadata.mode & 0o777));
+                existing = Some((fid, metadata.mode & 0o777));
             }
             Err(error) if error.is_not_found() => {}
             Err(error) if error.is_exhausted() => return Err(error),
@@ -435,8 +435,8 @@ async fn open_beside(
             return if error.is_exhausted() { Err(error) } else { Ok(None) };
         }
     };
-    if let Some((node, _)) = existing
-        && node.open(OpenMode::WRITE).await.is_err()
+    if let Some((fid, _)) = existing
+        && fid.open(OpenMode::WRITE).await.is_err()
     {
         part.remove(client).await;
         return Ok(None);

@@ -42,12 +42,12 @@ impl Source {
             }
             Location::Server(path) => {
                 let open = async {
-                    let node = client.walk(path).await?;
+                    let fid = client.walk(path).await?;
                     // Only the progress bar needs the length.
                     if progress.is_shown() {
-                        progress.add_length(node.stat().await?.len);
+                        progress.add_length(fid.stat().await?.len);
                     }
-                    node.open(OpenMode::READ).await
+                    fid.open(OpenMode::READ).await
                 };
                 let file = open.await.map_err(|error| CopyError::of_source(from, &error))?;
                 Ok(Source::Server(file))
