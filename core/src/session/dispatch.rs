@@ -154,7 +154,7 @@ fn refused_by_immutable_tree(frame: &[u8], dialect: Dialect) -> Option<(Fid, Err
 }
 
 /// Returns the error with which an immutable tree answers requests of this type.
-// Inlined so that the compiler evaluates it wherever `kind` is a constant.
+// Inlined, so the compiler evaluates it wherever `kind` is a constant.
 #[inline(always)]
 fn immutable_tree_error(kind: u8) -> Option<Error> {
     match kind {
