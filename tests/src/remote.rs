@@ -1,21 +1,20 @@
-//! A tree on the other side of a connection, as a tree: what is asked of a [`Vfs`] in the same
-//! process can be asked of a server.
+//! A [`Vfs`] over a connection: tests of file trees in the same process also run against a server.
 //!
-//! Every call is one or more requests of [`datakit_client`]; nothing is remembered but what the
+//! Every call sends one or more requests of [`datakit_client`]. The tree remembers only what the
 //! dialect cannot ask for:
 //!
 //! | | 9P2000 | 9P2000.u | 9P2000.L |
 //! |---|---|---|---|
-//! | the name of an inode | asked | asked | remembered |
-//! | the directory of a directory | asked (`..`) | asked | asked |
-//! | the directory of a file | remembered | remembered | remembered |
-//! | going on with a listing | at the end of a message | at the end of a message | anywhere |
-//! | [`Error`] | by its text | text and number | by its number: the first row that has it |
+//! | name of an inode | asked | asked | remembered |
+//! | parent of a directory | asked (`..`) | asked | asked |
+//! | parent of a file | remembered | remembered | remembered |
+//! | resuming a listing | after a message | after a message | after any entry |
+//! | [`Error`] found by | text | text and number | number: the first row that has it |
 //! | rename to another directory | no | no | yes |
 //! | symbolic links | no | yes | yes |
 //!
-//! The client has no calls for owners, times, appending, hard links, devices, locks and extended
-//! attributes: those are [`Error::NotSupported`] here. That a name must be new is looked up first.
+//! The client has no calls for owners, times, append mode, hard links, devices, locks and extended
+//! attributes, so these are [`Error::NotSupported`]. An exclusive create looks the name up first.
 
 use std::ops::ControlFlow;
 use std::sync::{Arc, Mutex};
@@ -27,63 +26,69 @@ use datakit_core::vfs::{
 };
 use tokio::runtime::Handle;
 
-/// The tree of a server. Only in a tokio runtime of several threads: calls that do not wait in a
-/// [`Vfs`] wait here.
+/// The tree of a server. It needs a multi-threaded tokio runtime, because synchronous methods of
+/// [`Vfs`] block here.
+#[derive(Debug)]
 pub struct Remote {
     root: Inode,
     dialect: Dialect,
 }
 
 /// A fid that is not open.
-#[derive(Clone)]
-pub struct Inode(Arc<Place>);
+#[derive(Clone, Debug)]
+pub struct Inode(Arc<RemoteInode>);
 
-struct Place {
-    node: Fid,
-    /// Where it was found, or was moved to since; nothing for the root.
+#[derive(Debug)]
+struct RemoteInode {
+    fid: Fid,
+    /// The last known directory and name; `None` for the root.
     found: Mutex<Option<(Inode, Vec<u8>)>>,
 }
 
 /// A fid that is open.
-#[derive(Clone)]
-pub struct Open(Arc<Opened>);
+#[derive(Clone, Debug)]
+pub struct Open(Arc<RemoteFile>);
 
-struct Opened {
-    /// Taken by the close.
+#[derive(Debug)]
+struct RemoteFile {
+    /// `None` after the close.
     file: Mutex<Option<Arc<File>>>,
     inode: Inode,
     listing: tokio::sync::Mutex<Listing>,
 }
 
-/// What was read of a directory in 9P2000 and .u: a cookie counts these entries.
-#[derive(Default)]
+/// The entries of a directory read so far in 9P2000 and .u. A cookie is an index into them.
+#[derive(Debug, Default)]
 struct Listing {
     entries: Vec<datakit_client::DirEntry>,
     offset: u64,
 }
 
 impl Remote {
-    /// The tree that `client` is attached to.
+    /// Creates the tree of the root that `client` is attached to.
     ///
     /// # Errors
-    /// Those of the connection.
+    /// [`Error::Io`] if the connection is lost.
     pub async fn new(client: &Client) -> Result<Remote> {
-        let node = client.walk("").await.map_err(error)?;
+        let fid = client.walk("").await.map_err(error)?;
         Ok(Remote {
-            root: Inode(Arc::new(Place { node, found: Mutex::new(None) })),
+            root: Inode(Arc::new(RemoteInode { fid, found: Mutex::new(None) })),
             dialect: client.dialect(),
         })
     }
 
     async fn walk(&self, dir: &Inode, name: &[u8]) -> Result<Inode> {
-        let node = dir.0.node.walk(text(name)?).await.map_err(error)?;
-        Ok(Inode(Arc::new(Place { node, found: Mutex::new(Some((dir.clone(), name.to_vec()))) })))
+        let fid = dir.0.fid.walk(text(name)?).await.map_err(error)?;
+        Ok(Inode(Arc::new(RemoteInode {
+            fid,
+            found: Mutex::new(Some((dir.clone(), name.to_vec()))),
+        })))
     }
 
-    /// The entry at `cookie` of an open directory, and where it goes on after it.
+    /// Returns the entry at `cookie` of an open directory, and the cookie after it.
     async fn entry(
         &self,
-        open: &Opened,
+        open: &RemoteFile,
         cookie: u64,
     ) -> Result<Option<(datakit_client::DirEntry, u64)>> {
         let file = open.file()?;
@@ -108,7 +113,7 @@ impl Remote {
     }
 }
 
-impl Opened {
+impl RemoteFile {
     fn file(&self) -> Result<Arc<File>> {
         self.file.lock().unwrap().clone().ok_or(Error::BadFile)
     }
@@ -126,23 +131,23 @@ impl Vfs for Remote {
     fn parent(&self, inode: &Inode) -> Inode {
         let found = inode.0.found.lock().unwrap().clone();
         if self.id(inode).kind == FileType::Dir {
-            let node = now(inode.0.node.walk("..")).unwrap();
-            // Going up the way it was found keeps the names, which .L does not tell.
+            let fid = now(inode.0.fid.walk("..")).unwrap();
+            // The remembered directory has its name, which 9P2000.L does not send.
             let above =
-                found.map(|(dir, _)| dir).filter(|dir| dir.0.node.qid().path == node.qid().path);
+                found.map(|(dir, _)| dir).filter(|dir| dir.0.fid.qid().path == fid.qid().path);
             let found = above.and_then(|dir| dir.0.found.lock().unwrap().clone());
-            return Inode(Arc::new(Place { node, found: Mutex::new(found) }));
+            return Inode(Arc::new(RemoteInode { fid, found: Mutex::new(found) }));
         }
         found.map_or_else(|| self.root(), |(dir, _)| dir)
     }
 
     fn id(&self, inode: &Inode) -> Id {
-        id(inode.0.node.qid())
+        id(inode.0.fid.qid())
     }
 
     fn name(&self, inode: &Inode, with: &mut dyn FnMut(&[u8])) {
         if self.dialect != Dialect::Linux {
-            return with(now(inode.0.node.stat()).unwrap().name.as_bytes());
+            return with(now(inode.0.fid.stat()).unwrap().name.as_bytes());
         }
         match &*inode.0.found.lock().unwrap() {
             Some((_, name)) => with(name),
@@ -155,7 +160,7 @@ impl Vfs for Remote {
     }
 
     async fn stat(&self, inode: &Inode) -> Result<Attr> {
-        attr(&inode.0.node.stat().await.map_err(error)?)
+        attr(&inode.0.fid.stat().await.map_err(error)?)
     }
 
     async fn open(&self, inode: &Inode, mode: OpenMode) -> Result<Open> {
@@ -165,11 +170,11 @@ impl Vfs for Remote {
             (false, true) => datakit_client::OpenMode::WRITE,
             (true, true) => datakit_client::OpenMode::READ_WRITE,
         };
-        let node = inode.0.node.clone_fid().await.map_err(error)?;
+        let node = inode.0.fid.clone_fid().await.map_err(error)?;
         let file =
             node.open(if mode.truncate { how.truncate() } else { how }).await.map_err(error)?;
         let file = Mutex::new(Some(Arc::new(file)));
-        Ok(Open(Arc::new(Opened {
+        Ok(Open(Arc::new(RemoteFile {
             file,
             inode: inode.clone(),
             listing: tokio::sync::Mutex::default(),
@@ -206,7 +211,7 @@ impl Vfs for Remote {
             cookie = next;
             let name = entry.name.as_bytes();
             let inode = match self.walk(&dir.0.inode, name).await {
-                // Removed since it was read.
+                // It was removed after the listing.
                 Err(Error::NotFound) => continue,
                 found => found?,
             };
@@ -219,7 +224,7 @@ impl Vfs for Remote {
     }
 
     async fn create(&self, dir: &Inode, name: Name<'_>, create: Create<'_>) -> Result<Inode> {
-        let (node, called) = (&dir.0.node, text(name.as_bytes())?);
+        let (node, called) = (&dir.0.fid, text(name.as_bytes())?);
         if create.exclusive && self.lookup(dir, name).await.is_ok() {
             return Err(Error::Exists);
         }
@@ -240,15 +245,15 @@ impl Vfs for Remote {
     }
 
     async fn remove(&self, inode: &Inode) -> Result<()> {
-        inode.0.node.clone_fid().await.map_err(error)?.remove().await.map_err(error)
+        inode.0.fid.clone_fid().await.map_err(error)?.remove().await.map_err(error)
     }
 
     async fn rename(&self, inode: &Inode, dir: &Inode, name: Name<'_>) -> Result<()> {
         let called = text(name.as_bytes())?;
         if self.dialect == Dialect::Linux {
-            inode.0.node.rename_to(&dir.0.node, called).await.map_err(error)?;
+            inode.0.fid.rename_to(&dir.0.fid, called).await.map_err(error)?;
         } else if self.id(&self.parent(inode)).ino == self.id(dir).ino {
-            inode.0.node.set_name(called).await.map_err(error)?;
+            inode.0.fid.set_name(called).await.map_err(error)?;
         } else {
             return Err(Error::CrossDevice);
         }
@@ -257,7 +262,7 @@ impl Vfs for Remote {
     }
 
     async fn set_attr(&self, inode: &Inode, set: SetAttr) -> Result<()> {
-        let node = &inode.0.node;
+        let node = &inode.0.fid;
         match set {
             SetAttr {
                 mode: None,
@@ -280,7 +285,7 @@ impl Vfs for Remote {
     }
 
     async fn readlink(&self, inode: &Inode, buf: &mut [u8]) -> Result<usize> {
-        let target = inode.0.node.read_link().await.map_err(error)?;
+        let target = inode.0.fid.read_link().await.map_err(error)?;
         buf.get_mut(..target.as_bytes().len())
             .ok_or(Error::Range)?
             .copy_from_slice(target.as_bytes());
@@ -288,12 +293,12 @@ impl Vfs for Remote {
     }
 }
 
-/// Waits where a [`Vfs`] does not.
+/// Blocks on a request in a synchronous method.
 fn now<T>(asked: impl Future<Output = datakit_client::Result<T>>) -> Result<T> {
     tokio::task::block_in_place(|| Handle::current().block_on(asked)).map_err(error)
 }
 
-/// The client's names are text.
+/// Returns a name as UTF-8, which the tests use only.
 fn text(name: &[u8]) -> Result<&str> {
     std::str::from_utf8(name).map_err(|_| Error::Invalid)
 }
@@ -324,7 +329,7 @@ fn attr(metadata: &Metadata) -> Result<Attr> {
     })
 }
 
-/// The row of the server's error; a text of its own where no row has that one.
+/// Returns the row of the server's error, with its own text if no row has that text.
 fn error(error: datakit_client::Error) -> Error {
     let (errno, text) = match error {
         datakit_client::Error::Server { errno, text } => (errno, text),

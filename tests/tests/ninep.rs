@@ -1,8 +1,8 @@
-//! A 9P2000 client of others, the crate `ninep`, works on what this server serves.
+//! The server with another 9P2000 client, the crate `ninep`.
 //!
-//! It opens the fids it walked to and keeps them, the one of the attach as well: a file is opened
-//! again only after `clunk_path`, the root never. It takes a walk that ends early for success, so
-//! missing names are asked for in the root.
+//! That client opens the fids that it walks to and keeps them, including the fid of the attach. It
+//! opens a file again only after `clunk_path`, and the root never. It treats a partial walk as
+//! success, so the tests look for missing names in the root.
 
 #![cfg(unix)]
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)]
@@ -32,7 +32,7 @@ fn scratch() -> Served {
 fn text<X: std::fmt::Debug>(refused: Result<X, Error>) -> String {
     match refused.unwrap_err() {
         Error::Rerror { ename } => ename,
-        other => panic!("no error of the server: {other}"),
+        other => panic!("not an error of the server: {other}"),
     }
 }
 
@@ -62,7 +62,7 @@ fn ninep_lists_and_reads() {
     assert_eq!(client.read_from("/short", 4, 3).unwrap(), b"two");
     client.clunk_path("/short").unwrap();
     assert_eq!(client.iter_lines("/short").unwrap().collect::<Vec<_>>(), ["one", "two", "three"]);
-    // Several messages, whatever the msize.
+    // Longer than any msize.
     assert_eq!(client.read("/long").unwrap(), long.as_bytes());
     client.clunk_path("/long").unwrap();
     assert_eq!(client.iter_chunks("/long").unwrap().flatten().collect::<Vec<_>>(), long.as_bytes());
@@ -73,7 +73,7 @@ fn ninep_lists_and_reads() {
 }
 
 #[test]
-fn ninep_is_told_what_is_wrong() {
+fn ninep_receives_error_texts() {
     let tree =
         Tree::new([Entry::file("short", ReadOnlyText::new("text"))].into_iter().collect::<Dir>());
     let served = serve(Limits::default(), move |_| tree.clone());
@@ -81,13 +81,13 @@ fn ninep_is_told_what_is_wrong() {
     assert_eq!(text(client.read("/no")), "No such file or directory");
     assert_eq!(text(client.write_str("/short", 0, "other")), "Read-only file");
     assert_eq!(text(client.create("/", "new", FILE, Mode::WRITE)), "Directory is read-only");
-    // Open from the write that was refused.
+    // The refused write has opened the file.
     assert_eq!(text(client.read("/short")), "Already open");
     assert_eq!(text(client.remove("/short")), "Read-only file");
 }
 
 #[test]
-fn ninep_changes_a_tree() {
+fn ninep_creates_writes_renames_and_removes() {
     let served = scratch();
     let client = connect(&served);
     client.create("/", "dir", DIR, Mode::READ).unwrap();
@@ -95,7 +95,7 @@ fn ninep_changes_a_tree() {
     client.create("/dir", "file", FILE, Mode::READ_WRITE).unwrap();
     client.clunk_path("/dir/file").unwrap();
 
-    // More than a message holds.
+    // Longer than a message.
     let content: Vec<u8> = (0..200_000u32).map(|n| n as u8).collect();
     assert_eq!(client.write("/dir/file", 0, &content).unwrap(), content.len());
     client.clunk_path("/dir/file").unwrap();
@@ -113,7 +113,7 @@ fn ninep_changes_a_tree() {
 
     let other = connect(&served);
     assert_eq!(text(other.remove("/dir")), "Directory not empty");
-    // The server has freed that fid (remove(5)); this client keeps it.
+    // The server has clunked that fid (remove(5)), but the client keeps it.
     assert!(text(other.clunk_path("/dir")).starts_with("Unknown fid"));
     let other = connect(&served);
     other.remove("/dir/renamed").unwrap();

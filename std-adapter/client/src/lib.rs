@@ -26,7 +26,7 @@ use std::time::Duration;
 pub use byte_string::ByteString;
 pub use connect::Options;
 pub use datakit_core::wire::{Dialect, Malformed, Qid};
-use datakit_server::Url;
+pub use datakit_server::Url;
 pub use directory::Entries;
 pub use error::{Disconnect, Error, ProtocolError, Result};
 pub use fid::{Fid, OpenMode};

@@ -1,6 +1,7 @@
 //! Tests of the client against a peer whose replies the test chooses.
 
 mod hostile;
+mod io;
 mod transfer;
 
 use std::task::{Context, Waker};

@@ -72,7 +72,7 @@ mod watch;
 pub use branch::Branch;
 pub use branch_name::{BranchName, InvalidBranchName};
 pub use commit::{Change, Commit, Details};
-use datakit_server::Url;
+
 pub use error::{Error, Result};
 pub use escape::{escape, unescape};
 pub use history::History;
@@ -85,7 +85,7 @@ pub use watch::{PathValue, Watch};
 
 use self::commit::parse_id;
 use self::remote_path::{RemotePath, unique_name};
-use super::{ByteString, Client, Options};
+use super::{ByteString, Client, Options, Url};
 
 /// A database on a server. Clones share the connection.
 #[derive(Debug, Clone)]

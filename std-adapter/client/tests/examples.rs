@@ -1,0 +1,99 @@
+//! Runs the examples against a server in memory.
+
+#![allow(clippy::unwrap_used)]
+
+#[allow(dead_code)]
+#[path = "../examples/client.rs"]
+mod client;
+#[allow(dead_code)]
+#[path = "../examples/config.rs"]
+mod config;
+#[allow(dead_code)]
+#[path = "../examples/database.rs"]
+mod database;
+#[allow(dead_code)]
+#[path = "../examples/watch.rs"]
+mod watch;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use config::Config;
+use datakit_client::Url;
+use datakit_client::db::Db;
+use datakit_db::store::Memory;
+use datakit_db::{Database, file_tree};
+use datakit_server::tree::{Dir, Entry};
+use datakit_server::{Limits, Scratch, Server};
+
+async fn bind() -> (Server, Url) {
+    let url = "tcp://127.0.0.1:0".parse().unwrap();
+    let server = Server::bind(&[url], Limits::default()).await.unwrap();
+    let url = server.urls().remove(0);
+    (server, url)
+}
+
+async fn serve_database() -> Url {
+    let (server, url) = bind().await;
+    let database = Database::new(Arc::new(Memory::new())).unwrap();
+    let debug = Entry::dir("debug", Dir::new());
+    tokio::spawn(
+        server.serve(move |_| file_tree(&database, debug.clone()), std::future::pending()),
+    );
+    url
+}
+
+#[tokio::test]
+async fn client_writes_reads_and_lists() {
+    let (server, url) = bind().await;
+    let tree = Scratch::new();
+    tokio::spawn(server.serve(move |_| tree.clone(), std::future::pending()));
+    assert_eq!(client::run(&url).await.unwrap(), ["hello, world", "File greeting"]);
+}
+
+#[tokio::test]
+async fn database_commits_to_master() {
+    let url = serve_database().await;
+    let head = database::run(&url).await.unwrap();
+    assert_eq!(head.message().await.unwrap(), "Set the log level");
+    let master = Db::connect(&url).await.unwrap().branch("master").await.unwrap();
+    assert_eq!(master.head().await.unwrap(), Some(head));
+}
+
+#[tokio::test]
+async fn watch_prints_heads_and_values() {
+    let url = serve_database().await;
+    let head = database::run(&url).await.unwrap();
+    let mut output = Vec::new();
+    watch::run(&url, "master", None, 1, &mut output).await.unwrap();
+    let path = "etc/app/level".parse().unwrap();
+    watch::run(&url, "master", Some(path), 1, &mut output).await.unwrap();
+    let expected = format!("{} Set the log level\netc/app/level: File(\"debug\\n\")\n", head.id());
+    assert_eq!(String::from_utf8(output).unwrap(), expected);
+}
+
+#[tokio::test]
+async fn config_has_defaults_settings_and_notifications() {
+    let url = serve_database().await;
+    let dir = "app".parse().unwrap();
+    let config = Config::open(&url, &["master", "defaults"], "defaults", dir).await.unwrap();
+    let mut mtu = config.field("net/mtu", 1500).await.unwrap();
+    let ipv6 = config.field("net/ipv6", true).await.unwrap();
+    assert_eq!((mtu.next().await.unwrap(), ipv6.get().await.unwrap()), (1500, true));
+
+    // A value that is set twice, or a change of another field, is not a new value.
+    assert!(tokio::time::timeout(Duration::from_millis(50), mtu.next()).await.is_err());
+    ipv6.set(&false, "not yet").await.unwrap();
+    mtu.set(&9000, "jumbo frames").await.unwrap();
+    assert_eq!((mtu.next().await.unwrap(), ipv6.get().await.unwrap()), (9000, false));
+
+    // Text that does not parse counts as the default.
+    let master = Db::connect(&url).await.unwrap().branch("master").await.unwrap();
+    let broken = master.with_transaction(async |transaction| {
+        let path = "app/net/mtu".parse()?;
+        transaction.replace_file(&path, b"large\n").await?;
+        transaction.commit("Break it").await
+    });
+    broken.await.unwrap();
+    assert_eq!(mtu.next().await.unwrap(), 1500);
+}
