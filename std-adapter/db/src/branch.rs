@@ -1,4 +1,4 @@
-//! One branch: where it is, and who is told when it moves.
+//! A branch: its head, and notifications when it moves.
 
 mod log;
 
@@ -15,34 +15,33 @@ use crate::store::{RefUpdate, Store};
 use crate::{BranchName, Id, Result};
 use datakit_server::tree::Live;
 
-/// A branch in use. All users of one branch share one of these, and it is gone with the last of
-/// them.
+/// A branch in use. All users of a branch share one `Branch`.
 pub struct Branch {
     store: Arc<dyn Store>,
     name: BranchName,
     moved: broadcast::Sender<Option<BranchName>>,
-    /// Held while the branch is moved and until everybody is told: moves are told in the order in
-    /// which they happened.
-    moving: Mutex<()>,
-    /// There only while somebody follows it.
-    followed: Mutex<Weak<WatchState>>,
+    /// Held while the branch moves and until all watchers are notified, so watchers see moves in
+    /// order.
+    move_lock: Mutex<()>,
+    /// Present while the branch has watchers.
+    watched: Mutex<Weak<WatchState>>,
     table: Weak<Branches>,
 }
 
-/// What the followers of a branch share.
+/// The state that all watchers of a branch share.
 struct WatchState {
-    /// Where it was seen last.
+    /// The head that was published last.
     shown: Live<Option<Id>>,
     log: Log,
 }
 
-/// A branch that is followed until this is dropped.
+/// A subscription to a branch. Dropping it ends the subscription.
 pub struct BranchWatch {
     branch: Arc<Branch>,
-    followed: Arc<WatchState>,
+    watched: Arc<WatchState>,
 }
 
-/// While this is held nobody else of this process moves the branch.
+/// Prevents other threads of this process from moving the branch until it is dropped.
 pub struct BranchLock<'b>(#[expect(dead_code, reason = "it is held")] MutexGuard<'b, ()>);
 
 impl Branch {
@@ -52,116 +51,122 @@ impl Branch {
         moved: broadcast::Sender<Option<BranchName>>,
         table: Weak<Branches>,
     ) -> Branch {
-        Branch { store, name, moved, moving: Mutex::new(()), followed: Mutex::default(), table }
+        Branch { store, name, moved, move_lock: Mutex::new(()), watched: Mutex::default(), table }
     }
 
-    /// Its name.
+    /// Returns the name of the branch.
     #[must_use]
     pub fn name(&self) -> &BranchName {
         &self.name
     }
 
-    /// Where it is now.
+    /// Returns the head, or `None` if the branch does not exist.
     ///
     /// # Errors
-    /// [`Error::Store`](crate::Error::Store).
+    /// [`Error::Io`](crate::Error::Io) or [`Error::Store`](crate::Error::Store) if the store cannot
+    /// read it.
     pub fn head(&self) -> Result<Option<Id>> {
         let head = self.store.head(&self.name)?;
         if self.is_unpublished(head)
-            && let Some(_lock) = self.moving.try_lock()
+            && let Some(_lock) = self.move_lock.try_lock()
         {
-            // Read again: it may have moved before it was held. Somebody else who holds it tells of
-            // it.
+            // Read the head again under the lock: it may have moved in between. If another thread
+            // holds the lock, that thread publishes the head.
             self.publish(self.store.head(&self.name)?);
         }
         Ok(head)
     }
 
-    /// Follows it from where it is now: every move from now on is seen.
+    /// Subscribes to the branch: the subscription sees every move from now on.
     ///
     /// # Errors
-    /// [`Error::Store`](crate::Error::Store).
+    /// [`Error::Io`](crate::Error::Io) or [`Error::Store`](crate::Error::Store) if the store cannot
+    /// read the head.
     pub fn watch(self: &Arc<Branch>) -> Result<BranchWatch> {
-        let followed = match self.followed() {
-            Some(followed) => followed,
+        let watched = match self.watched() {
+            Some(watched) => watched,
             None => {
                 let head = self.store.head(&self.name)?;
-                let mut place = self.followed.lock();
+                let mut place = self.watched.lock();
                 place.upgrade().unwrap_or_else(|| {
-                    let followed =
+                    let watched =
                         Arc::new(WatchState { shown: Live::new(head), log: Log::default() });
-                    *place = Arc::downgrade(&followed);
-                    followed
+                    *place = Arc::downgrade(&watched);
+                    watched
                 })
             }
         };
-        // A move that came before the branch was marked as followed has not been told.
+        // Publish a move that happened before the branch was marked as watched.
         self.head()?;
-        Ok(BranchWatch { branch: self.clone(), followed })
+        Ok(BranchWatch { branch: self.clone(), watched })
     }
 
-    fn followed(&self) -> Option<Arc<WatchState>> {
-        self.followed.lock().upgrade()
+    fn watched(&self) -> Option<Arc<WatchState>> {
+        self.watched.lock().upgrade()
     }
 
     pub(super) fn is_watched(&self) -> bool {
-        self.followed.lock().strong_count() > 0
+        self.watched.lock().strong_count() > 0
     }
 
     fn is_unpublished(&self, head: Option<Id>) -> bool {
-        self.followed().is_some_and(|followed| followed.shown.with(|shown| *shown != head))
+        self.watched().is_some_and(|watched| watched.shown.with(|shown| *shown != head))
     }
 
-    /// Keeps the others of this process from moving it.
+    /// Waits until no other thread of this process moves the branch, and locks it.
     pub fn lock(&self) -> BranchLock<'_> {
-        BranchLock(self.moving.lock())
+        BranchLock(self.move_lock.lock())
     }
 
-    /// [`hold`](Branch::_lock) if nobody else does.
+    /// [`lock`](Branch::lock)s the branch unless another thread holds the lock.
     pub fn try_lock(&self) -> Option<BranchLock<'_>> {
-        self.moving.try_lock().map(BranchLock)
+        self.move_lock.try_lock().map(BranchLock)
     }
 
-    /// Moves it if it still is at `from`, and tells everybody. False: it is elsewhere.
+    /// Moves the branch from `from` to `to` (compare-and-swap) and notifies watchers. Returns
+    /// `false` if the branch is not at `from`.
     ///
     /// # Errors
-    /// Those of [`Store::update`].
+    /// [`Error::BranchConflict`](crate::Error::BranchConflict) or
+    /// [`Error::Refused`](crate::Error::Refused) if Git does not allow the move;
+    /// [`Error::Io`](crate::Error::Io) or [`Error::Store`](crate::Error::Store) if the store fails.
     pub fn advance(&self, from: Option<Id>, to: Option<Id>) -> Result<bool> {
-        let _lock = self.lock();
-        self.advance_held(&_lock, &[], from, to)
+        let lock = self.lock();
+        self.advance_locked(&lock, &[], from, to)
     }
 
-    /// [`advance`](Branch::advance) for who holds it, to a commit that needs `objects`, which are
-    /// kept before.
+    /// [`advance`](Branch::advance)s the branch for the holder of its lock. The store writes
+    /// `objects`, which the commit `to` needs, before it moves the branch.
     ///
     /// # Errors
-    /// Those of [`Store::update`].
-    pub fn advance_held(
+    /// As [`advance`](Branch::advance).
+    pub fn advance_locked(
         &self,
         _: &BranchLock<'_>,
         objects: &[(Id, Object)],
         from: Option<Id>,
         to: Option<Id>,
     ) -> Result<bool> {
-        let moved = from == to || self.store.update(objects, &[self.motion(from, to)])?;
+        let moved = from == to || self.store.update(objects, &[self.ref_update(from, to)])?;
         if !moved {
             self.publish(self.store.head(&self.name)?);
         } else if from != to {
-            self.moved(to);
+            self.notify_moved(to);
         }
         Ok(moved)
     }
 
-    pub(super) fn motion(&self, from: Option<Id>, to: Option<Id>) -> RefUpdate<'_> {
+    pub(super) fn ref_update(&self, from: Option<Id>, to: Option<Id>) -> RefUpdate<'_> {
         RefUpdate { branch: &self.name, from, to }
     }
 
-    /// Tells its followers where it is, if that is news.
+    /// Publishes the head if it changed.
     ///
     /// # Errors
-    /// [`Error::Store`](crate::Error::Store).
+    /// [`Error::Io`](crate::Error::Io) or [`Error::Store`](crate::Error::Store) if the store cannot
+    /// read the head.
     pub fn refresh(&self) -> Result<()> {
-        // A look that finds no news does not hold the branch.
+        // Take the lock only if the head moved.
         if self.is_watched() && self.is_unpublished(self.store.head(&self.name)?) {
             let _lock = self.lock();
             self.publish(self.store.head(&self.name)?);
@@ -169,19 +174,19 @@ impl Branch {
         Ok(())
     }
 
-    /// Tells everybody that it was moved. Only while it is held.
-    pub(super) fn moved(&self, head: Option<Id>) {
+    /// Notifies all watchers of a move. The caller holds the lock.
+    pub(super) fn notify_moved(&self, head: Option<Id>) {
         self.publish(head);
-        // Nobody may listen.
+        // Sending fails if nobody listens.
         let _ = self.moved.send(Some(self.name.clone()));
     }
 
-    /// Tells the followers where it is. Only while it is held.
+    /// Publishes the head if it changed. The caller holds the lock.
     fn publish(&self, head: Option<Id>) {
-        let Some(followed) = self.followed() else { return };
-        if followed.shown.with(|shown| *shown != head) {
-            followed.shown.publish(head);
-            followed.log.push(head);
+        let Some(watched) = self.watched() else { return };
+        if watched.shown.with(|shown| *shown != head) {
+            watched.shown.publish(head);
+            watched.log.push(head);
         }
     }
 }
@@ -195,20 +200,20 @@ impl Drop for Branch {
 }
 
 impl BranchWatch {
-    /// The branch.
+    /// Returns the branch.
     #[must_use]
     pub fn branch(&self) -> &Branch {
         &self.branch
     }
 
-    /// Where it was seen last, as a value that streams follow.
+    /// Returns the published head, which streams can follow.
     #[must_use]
     pub fn head_watch(&self) -> &Live<Option<Id>> {
-        &self.followed.shown
+        &self.watched.shown
     }
 
-    /// Every move from now on, in order.
+    /// Returns a reader of every move from now on.
     pub(super) fn log(&self) -> LogReader {
-        self.followed.log.reader()
+        self.watched.log.reader()
     }
 }

@@ -1,63 +1,63 @@
-//! What a database counts of itself. It owns the numbers, whoever shows them only reads.
+//! Counters of a database.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering::Relaxed};
 
-/// The numbers of one database.
+/// The counters of one database.
 #[derive(Debug, Default)]
 pub struct DbCounters {
-    /// Transactions that are open.
+    /// Open transactions.
     pub transactions: Gauge,
-    /// Commits that came to a branch.
+    /// Successful commits.
     pub commits: Counter,
-    /// Commits that were refused because of a conflict.
+    /// Commits that failed with a conflict.
     pub conflicts: Counter,
-    /// Commits tried again because their branch had moved meanwhile.
+    /// Compare-and-swap retries because another program moved the branch.
     pub retries: Counter,
-    /// Streams that are open: of a branch, of a path, of a remote.
+    /// Open streams of branches, paths and remotes.
     pub watches: Gauge,
     /// Remotes of all connections.
     pub remotes: Gauge,
 }
 
-/// What only grows.
+/// A number that only grows.
 #[derive(Debug, Default)]
 pub struct Counter(AtomicU64);
 
 impl Counter {
-    /// One more.
+    /// Adds one.
     pub fn count(&self) {
         self.0.fetch_add(1, Relaxed);
     }
 
-    /// How many there were.
+    /// Returns the count.
     pub fn value(&self) -> u64 {
         self.0.load(Relaxed)
     }
 }
 
-/// What comes and goes.
+/// A number that grows and shrinks.
 #[derive(Debug, Default)]
 pub struct Gauge(AtomicI64);
 
 impl Gauge {
-    /// One more.
+    /// Adds one.
     pub fn up(&self) {
         self.0.fetch_add(1, Relaxed);
     }
 
-    /// One less.
+    /// Subtracts one.
     pub fn down(&self) {
         self.0.fetch_sub(1, Relaxed);
     }
 
-    /// How many there are.
+    /// Returns the current value.
     pub fn value(&self) -> i64 {
         self.0.load(Relaxed)
     }
 }
 
-/// One more of something for as long as this is there.
+/// Adds one to a gauge until it is dropped.
 #[derive(Debug)]
 pub(crate) struct GaugeGuard {
     counters: Arc<DbCounters>,
@@ -82,7 +82,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_gauge_goes_both_ways() {
+    fn gauges_grow_and_shrink() {
         let counters = DbCounters::default();
         counters.watches.up();
         counters.watches.up();

@@ -1,4 +1,4 @@
-//! The database as a whole: its objects, its branches, and what changed in them.
+//! A database: objects, branches, and notifications of branch changes.
 
 use parking_lot::Mutex;
 use std::collections::HashMap;
@@ -17,84 +17,85 @@ use crate::store::{RefChanges, Store, WatchGuard};
 use crate::{BranchName, Error, Id, Result};
 use datakit_server::budget::Budget;
 
-/// A database. Clones are the same one.
+/// A database of branches in a [`Store`]. Clones share the same database.
 #[derive(Clone)]
 pub struct Database(Arc<DatabaseState>);
 
 struct DatabaseState {
     objects: ObjectCache,
-    /// Of all that is not committed yet.
+    /// Limits the memory of all uncommitted changes.
     memory: Arc<Budget>,
     branches: Arc<Branches>,
     counters: Arc<DbCounters>,
-    /// Told of every branch that moves, whoever moved it; of `None` when others may have moved.
+    /// Sends the name of every branch that changes, and `None` if another program may have changed
+    /// any branch.
     moved: Sender<Option<BranchName>>,
-    watching: OnceLock<Box<dyn WatchGuard>>,
-    /// Each commit on its way to a branch holds a receiver.
+    watch_guard: OnceLock<Box<dyn WatchGuard>>,
+    /// Counts commits in flight: each of them holds a receiver.
     in_flight: watch::Sender<()>,
     authors: OnceLock<AuthorPolicy>,
     schemes: OnceLock<Schemes>,
-    /// Turns of those who [wait for others](Database::run_remote).
-    remote: Arc<Semaphore>,
+    /// Limits concurrent calls of [`run_remote`](Database::run_remote).
+    fetch_permits: Arc<Semaphore>,
 }
 
-/// The branches in use. A branch is moved under the lock of its one [`Branch`], so that everybody
-/// sees every move.
+/// The branches in use. Each has exactly one [`Branch`], whose lock serialises its updates, so
+/// watchers see every update.
 #[derive(Default)]
 pub(super) struct Branches(Mutex<HashMap<BranchName, Weak<Branch>>>);
 
 impl Branches {
-    /// Takes out a branch whose last user has gone.
+    /// Removes a branch that has no users left.
     pub(super) fn forget(&self, branch: &Branch) {
         let mut table = self.0.lock();
-        // Somebody may use the branch again already, by another entry.
+        // The table may already hold a new `Branch` of the same name.
         if table.get(branch.name()).is_some_and(|found| std::ptr::eq(found.as_ptr(), branch)) {
             table.remove(branch.name());
         }
-        // After many were in use at a time.
+        // Give memory back after a peak.
         let used = table.len();
         if used.saturating_mul(8) < table.capacity() {
             table.shrink_to(used.saturating_mul(2));
         }
     }
 
-    fn followed(&self) -> Vec<Arc<Branch>> {
+    fn watched(&self) -> Vec<Arc<Branch>> {
         let used: Vec<_> = self.0.lock().values().filter_map(Weak::upgrade).collect();
-        // Without the lock: if the last user of one goes meanwhile, dropping it here takes it out
-        // of the table.
+        // The lock is released here, because dropping the last reference to a branch locks the
+        // table again.
         used.into_iter().filter(|branch| branch.is_watched()).collect()
     }
 }
 
-/// Bytes that one task may unpack, copy or hash on the thread of a connection, which has others to
-/// serve: about half a millisecond.
+/// How many bytes a task may unpack, copy or hash on a runtime thread, in about half a millisecond.
+/// Other connections wait for that thread.
 pub(super) const MAX_INLINE_BYTES: u64 = 256 << 10;
 
-/// The same of unpacking, which is slower.
+/// The same limit for unpacking, which is slower.
 const MAX_INLINE_UNPACK: u64 = 64 << 10;
 
-/// Bytes of all that is not committed yet, unless something else is said.
+/// The default limit for the memory of all uncommitted changes, in bytes.
 pub const TRANSACTION_MEMORY: u64 = 1 << 30;
 
-/// Fetches at a time.
+/// The number of concurrent fetches.
 const MAX_FETCHES: usize = 16;
 
-/// Moves that a slow reader of [`Database::moves`] may be behind.
+/// How many updates a receiver of [`Database::moves`] may be behind.
 const MOVES_CAPACITY: usize = 4096;
 
 impl Database {
-    /// The database in `store`. Branches that other programs move are followed from now on.
+    /// Opens the database in `store` and watches for changes by other programs.
     ///
     /// # Errors
-    /// [`Error::Store`] when the branches of the store cannot be watched.
+    /// [`Error::Store`] if the store cannot watch its branches.
     pub fn new(store: Arc<dyn Store>) -> Result<Database> {
         Database::with_memory(store, TRANSACTION_MEMORY)
     }
 
-    /// The same where all that is not committed yet takes at most `memory` bytes.
+    /// Opens a database that limits the memory of uncommitted changes to `memory` bytes.
     ///
     /// # Errors
-    /// Those of [`new`](Database::new).
+    /// [`Error::Store`] if the store cannot watch its branches.
     pub fn with_memory(store: Arc<dyn Store>, memory: u64) -> Result<Database> {
         let shared = Arc::new(DatabaseState {
             objects: ObjectCache::new(store.clone()),
@@ -102,64 +103,63 @@ impl Database {
             branches: Arc::default(),
             counters: Arc::default(),
             moved: Sender::new(MOVES_CAPACITY),
-            watching: OnceLock::new(),
-            remote: Arc::new(Semaphore::new(MAX_FETCHES)),
+            watch_guard: OnceLock::new(),
+            fetch_permits: Arc::new(Semaphore::new(MAX_FETCHES)),
             in_flight: watch::Sender::new(()),
             authors: OnceLock::new(),
             schemes: OnceLock::new(),
         });
         let weak = Arc::downgrade(&shared);
-        let watching = store.watch(Box::new(move |seen| {
+        let watch_guard = store.watch(Box::new(move |changes| {
             if let Some(shared) = weak.upgrade() {
-                Database(shared).refresh_branches(seen);
+                Database(shared).refresh_branches(changes);
             }
         }))?;
-        if let Some(watching) = watching {
-            // Nobody else can have set it.
-            let _ = shared.watching.set(watching);
+        if let Some(watch_guard) = watch_guard {
+            // The cell is empty: nobody else has the state yet.
+            let _ = shared.watch_guard.set(watch_guard);
         }
         Ok(Database(shared))
     }
 
-    /// The same with these authors of commits; they are set once.
+    /// Sets who commits are attributed to. Only the first call has an effect.
     #[must_use]
     pub fn with_authors(self, authors: AuthorPolicy) -> Database {
-        // A second time is a mistake of the program, and the first one stays.
         let _ = self.0.authors.set(authors);
         self
     }
 
-    /// Who commits are by.
+    /// Returns who commits are attributed to.
     #[must_use]
     pub fn authors(&self) -> &AuthorPolicy {
         self.0.authors.get_or_init(AuthorPolicy::default)
     }
 
-    /// The same with these ways to other repositories; they are set once.
+    /// Sets the URL schemes that remotes may have. Only the first call has an effect.
     #[must_use]
     pub fn with_schemes(self, schemes: Schemes) -> Database {
         let _ = self.0.schemes.set(schemes);
         self
     }
 
-    /// The ways to other repositories.
+    /// Returns the URL schemes that remotes may have.
     #[must_use]
     pub fn schemes(&self) -> &Schemes {
         self.0.schemes.get_or_init(Schemes::default)
     }
 
-    /// Its objects.
+    /// Returns the objects of the database.
     #[must_use]
     pub fn objects(&self) -> &ObjectCache {
         &self.0.objects
     }
 
-    /// The memory of all that is not committed yet.
+    /// Returns the budget for uncommitted changes.
     pub(super) fn memory(&self) -> &Arc<Budget> {
         &self.0.memory
     }
 
-    /// Its counters.
+    /// Returns the counters.
     #[must_use]
     pub fn counters(&self) -> &Arc<DbCounters> {
         &self.0.counters
@@ -169,19 +169,20 @@ impl Database {
         GaugeGuard::new(self.0.counters.clone(), of)
     }
 
-    /// For as long as a commit is on its way to a branch: [`drain`](Database::drain) waits for
-    /// it.
+    /// Marks a commit as in flight until the receiver is dropped. [`drain`](Database::drain) waits
+    /// for it.
     pub(super) fn in_flight(&self) -> watch::Receiver<()> {
         self.0.in_flight.subscribe()
     }
 
-    /// Waits until no commit is on its way to a branch. A process that ends then has done all of
-    /// each, or nothing.
+    /// Waits until no commit or fetch is in flight. A process that exits afterwards leaves nothing
+    /// half done.
     pub async fn drain(&self) {
         self.0.in_flight.closed().await;
     }
 
-    /// A branch, whether it has commits or not. While somebody uses it there is one of it.
+    /// Returns the branch `name`, which may have no commit yet. All users of a branch share one
+    /// [`Branch`].
     #[must_use]
     pub fn branch(&self, name: &BranchName) -> Arc<Branch> {
         let table = &self.0.branches;
@@ -196,63 +197,65 @@ impl Database {
         branch
     }
 
-    /// The branches that have commits, by name, with their heads.
+    /// Returns the branches that have commits, sorted by name, with their heads.
     ///
     /// # Errors
-    /// [`Error::Store`].
+    /// [`Error::Io`] or [`Error::Store`] if the store cannot read them.
     pub fn heads(&self) -> Result<Vec<(BranchName, Id)>> {
         self.0.objects.store().heads()
     }
 
-    /// The names of branches that move from now on, in order; `None` when another program may have
-    /// moved any. Who lags behind for too long is told so.
+    /// Subscribes to branch updates. The receiver yields the names of updated branches in order,
+    /// and `None` if another program may have updated any branch. A receiver that falls too far
+    /// behind gets `RecvError::Lagged`.
     #[must_use]
     pub fn moves(&self) -> Receiver<Option<BranchName>> {
         self.0.moved.subscribe()
     }
 
-    /// Gives `new` the head of `old`, which is no branch any more: both or neither.
+    /// Renames `old` to `new` in one step.
     ///
     /// # Errors
-    /// [`Error::IsDirectory`] when `new` has commits. [`Error::InTheWay`], [`Error::Refused`],
-    /// [`Error::Store`] and its like.
+    /// [`Error::IsDirectory`] if `new` has commits. [`Error::BranchConflict`] or [`Error::Refused`]
+    /// if Git does not allow the new name. [`Error::Io`] or [`Error::Store`] if the store fails.
     pub fn rename(&self, old: &Branch, new: &Branch) -> Result<()> {
         loop {
             if new.head()?.is_some() {
                 return Err(Error::IsDirectory);
             }
             let Some(head) = old.head()? else { return Ok(()) };
-            // In the order of their names: two renames at once do not wait for each other.
+            // Lock in the order of the names, so two concurrent renames cannot deadlock.
             let (first, second) = if old.name() < new.name() { (old, new) } else { (new, old) };
             let (_first, _second) = (first.lock(), second.lock());
             if self.0.objects.store().rename(old.name(), new.name(), head)? {
-                old.moved(None);
-                new.moved(Some(head));
+                old.notify_moved(None);
+                new.notify_moved(Some(head));
                 return Ok(());
             }
         }
     }
 
-    /// Looks where the branches are that somebody follows, as far as another program may have moved
-    /// them, and tells of those that moved. What nobody follows is not looked at.
-    pub fn refresh_branches(&self, seen: &RefChanges) {
-        for branch in self.0.branches.followed() {
-            if seen.affects(branch.name())
+    /// Reads the heads of the watched branches that `changes` may affect, and notifies watchers of
+    /// those that moved. Other branches are not read.
+    pub fn refresh_branches(&self, changes: &RefChanges) {
+        for branch in self.0.branches.watched() {
+            if changes.affects(branch.name())
                 && let Err(error) = branch.refresh()
             {
                 tracing::warn!("branch {}: {error}", branch.name());
             }
         }
-        if *seen != RefChanges::Poll {
-            // Branches that nobody follows may have moved as well.
+        if *changes != RefChanges::Poll {
+            // Branches without watchers may have moved too.
             let _ = self.0.moved.send(None);
         }
     }
 
-    /// Does work that may wait for the store: on a thread of its own if it does.
+    /// Runs `work` that may block on the store: on a blocking thread if the store may block, else
+    /// directly.
     ///
     /// # Errors
-    /// Those of the work.
+    /// The error of `work`; [`Error::Store`] if it panics.
     pub async fn run<T: Send + 'static>(
         &self,
         work: impl FnOnce(&Database) -> Result<T> + Send + 'static,
@@ -260,63 +263,63 @@ impl Database {
         if !self.0.objects.store().may_block() {
             return work(self);
         }
-        self.run_apart(work).await
+        self.run_blocking(work).await
     }
 
-    /// Does work that may wait for the store, or that takes about as long as hashing so many bytes:
-    /// on a thread of its own if it does, or if that is long.
+    /// Runs `work` that may block on the store and hashes about `bytes` bytes: on a blocking thread
+    /// if the store may block or `bytes` is large, else directly.
     ///
     /// # Errors
-    /// Those of the work.
+    /// The error of `work`; [`Error::Store`] if it panics.
     pub async fn run_sized<T: Send + 'static>(
         &self,
         bytes: u64,
         work: impl FnOnce(&Database) -> Result<T> + Send + 'static,
     ) -> Result<T> {
-        if bytes > MAX_INLINE_BYTES { self.run_apart(work).await } else { self.run(work).await }
+        if bytes > MAX_INLINE_BYTES { self.run_blocking(work).await } else { self.run(work).await }
     }
 
-    /// The content of a blob. A large one is unpacked on a thread of its own.
+    /// Returns the content of a blob. Large blobs are unpacked on a blocking thread.
     ///
     /// # Errors
-    /// Those of [`ObjectCache::blob`].
+    /// [`Error::Broken`] if the blob is missing or cannot be read.
     pub(super) async fn blob(&self, id: Id) -> Result<Arc<[u8]>> {
         let objects = self.objects();
         if !objects.store().may_block() || objects.blob_length(id)? <= MAX_INLINE_UNPACK {
             return objects.blob(id);
         }
-        self.run_apart(move |database| database.objects().blob(id)).await
+        self.run_blocking(move |database| database.objects().blob(id)).await
     }
 
-    /// Does work that may wait for others for long, as a fetch from a server that says little: only
-    /// some of it at a time, so that it does not take the threads of those who commit.
+    /// Runs `work` that waits for another host, on a blocking thread. The number of concurrent
+    /// calls is limited, so slow remotes leave threads for commits.
     ///
     /// # Errors
-    /// Those of the work.
+    /// The error of `work`; [`Error::Store`] if it panics.
     pub async fn run_remote<T: Send + 'static>(
         &self,
         work: impl FnOnce(&Database) -> Result<T> + Send + 'static,
     ) -> Result<T> {
-        let turn = self.0.remote.clone().acquire_owned().await;
+        let permit = self.0.fetch_permits.clone().acquire_owned().await;
         let work = move |database: &Database| {
-            // For as long as it takes: who asked for it may be gone.
-            let _turn = turn;
+            // The permit lasts as long as the work, even if the caller has gone.
+            let _permit = permit;
             work(database)
         };
-        self.run_apart(work).await
+        self.run_blocking(work).await
     }
 
-    /// Does work that waits for more than the store: always on a thread of its own.
+    /// Runs `work` on a blocking thread.
     ///
     /// # Errors
-    /// Those of the work.
-    pub async fn run_apart<T: Send + 'static>(
+    /// The error of `work`; [`Error::Store`] if it panics.
+    pub async fn run_blocking<T: Send + 'static>(
         &self,
         work: impl FnOnce(&Database) -> Result<T> + Send + 'static,
     ) -> Result<T> {
         let database = self.clone();
         let done = tokio::task::spawn_blocking(move || work(&database)).await;
-        done.unwrap_or_else(|error| Err(Error::Store(format!("a task failed: {error}"))))
+        done.unwrap_or_else(|error| Err(Error::store_from("a worker task failed", error)))
     }
 }
 

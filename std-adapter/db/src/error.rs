@@ -1,139 +1,179 @@
-//! Why the database refused.
+//! Why an operation of the database failed.
+
+use std::fmt;
+use std::sync::Arc;
 
 use datakit_client::db::{InvalidBranchName, InvalidId};
 use datakit_core::vfs;
 
-use crate::Id;
 use crate::model::merge::Conflicts;
 use crate::model::object::ObjectKind;
+use crate::{Id, IoError};
 use datakit_server::tree::CommandError;
 
-/// The result of every operation of the database.
+/// The result of an operation of the database.
 pub type Result<T> = std::result::Result<T, Error>;
 
-/// Why an operation was refused. The texts are those that clients see, some compare them literally.
+/// Why an operation failed.
+///
+/// Clients of the file tree see the texts, and some compare them literally.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// No such object, branch or path.
+    /// There is no such object, branch or path.
     #[error("No such file or directory")]
     NotFound,
     /// The name is taken.
     #[error("Already exists")]
     Exists,
-    /// A directory where something else was needed.
+    /// The operation does not apply to a directory.
     #[error("Is a directory")]
     IsDirectory,
-    /// Something else where a directory was needed.
+    /// The operation requires a directory.
     #[error("Is not a directory")]
     NotDirectory,
-    /// A directory with entries where an empty one was needed.
+    /// The operation requires an empty directory.
     #[error("Directory not empty")]
     NotEmpty,
-    /// A directory was to be moved into itself.
-    #[error("a directory cannot be moved below itself")]
-    BelowItself,
-    /// A text that is no hash.
+    /// A directory cannot be moved into itself.
+    #[error("cannot move a directory into itself")]
+    IntoItself,
+    /// The text is not a hash.
     #[error("invalid-hash {text:?}: {reason}")]
     InvalidHash {
-        /// What was given.
+        /// The text.
         text: String,
         /// What is wrong with it.
         reason: String,
     },
-    /// A name that Git refuses for a branch.
+    /// Git does not allow the name for a branch.
     #[error("invalid branch name {name:?}: {reason}")]
     InvalidBranch {
-        /// What was given.
+        /// The name.
         name: String,
-        /// Git's rule that it breaks.
+        /// The rule of Git that it breaks.
         reason: String,
     },
-    /// A branch that cannot be made beside another one: `a` and `a/b`.
-    #[error("branch {other:?} is in the way of {branch:?}")]
-    InTheWay {
-        /// What was to be made.
+    /// The branch cannot exist together with another one: `a` and `a/b`.
+    #[error("cannot create branch {branch:?}: branch {other:?} exists")]
+    BranchConflict {
+        /// The branch that cannot be created.
         branch: String,
-        /// What is there.
+        /// The branch that exists.
         other: String,
     },
-    /// Git would not do it either; the text says why.
+    /// Git would refuse the operation too; the text gives the reason.
     #[error("{0}")]
     Refused(String),
-    /// A name that a Git tree must not have.
-    #[error("invalid name {0:?}: Git refuses it in a tree")]
+    /// Git does not allow the name in a tree.
+    #[error("invalid name {0:?}: Git does not allow it in a tree")]
     InvalidName(String),
-    /// A message that Git would cut.
-    #[error("a commit message has no NUL byte: there is one at offset {0}")]
+    /// The commit message contains a NUL byte, at which Git would truncate it.
+    #[error("commit message contains a NUL byte at offset {0}")]
     InvalidMessage(usize),
-    /// A path of too many names.
-    #[error("a path has at most {0} names")]
+    /// The path has too many components.
+    #[error("path has more than {0} components")]
     TooDeep(usize),
-    /// A tree has an entry of this name, which is not shown and would be lost by a change.
-    #[error(
-        "the directory has an entry {0:?} that Git refuses, or has it twice: change it with Git"
-    )]
+    /// The directory has an entry that the database hides, and a change would lose it.
+    #[error("directory has an invalid or duplicate entry {0:?}: repair it with Git first")]
     Unchangeable(String),
-    /// An object that the store should have is not there, or is something else, or cannot be read.
+    /// An object is missing, has another kind, or cannot be read.
     #[error("{}", broken(*.id, .fault, .path))]
     Broken {
-        /// Its name.
+        /// The hash of the object.
         id: Id,
         /// What is wrong with it.
+        #[source]
         fault: Fault,
-        /// The path that needs it, as far as it is known.
+        /// The path that refers to it; empty if unknown.
         path: Vec<u8>,
     },
-    /// The branch is elsewhere, or the commit does not come from where it is.
-    /// [`explain`](Error::explain) has the reason.
+    /// The branch is not where it was expected to be, or the commit does not descend from its head.
+    /// [`explain`](Error::explain) returns the reason.
     #[error("not-fast-forward")]
     NotFastForward(String),
-    /// The branch was removed after the transaction began; the commit would bring its history back.
-    #[error("the branch was removed, it was at {0}")]
+    /// The branch was removed after the transaction began, and the commit would restore its
+    /// history.
+    #[error("branch was removed while the transaction was open; its head was {0}")]
     Removed(Id),
-    /// The commit and the head of the branch changed the same.
+    /// The commit and the head of the branch made conflicting changes.
     #[error("Merge conflict: {0}")]
     Conflict(Box<Conflicts>),
-    /// A merge is not resolved yet.
+    /// The conflicts of an earlier merge are not resolved.
     #[error("conflicts file is not empty")]
     OpenConflicts,
-    /// A transaction that is being committed or merged with something is not changed meanwhile.
-    #[error("a commit or merge of this transaction is under way")]
-    UnderWay,
-    /// A text that is no author.
+    /// The transaction cannot change while it is committed or merged.
+    #[error("transaction is busy: a commit or merge is in progress")]
+    Busy,
+    /// The text does not name an author.
     #[error("invalid author {text:?}: {reason}")]
     InvalidAuthor {
-        /// What was given.
+        /// The text.
         text: String,
         /// What is wrong with it.
         reason: String,
     },
-    /// The store is read-only.
+    /// Uncommitted changes need more memory than they may use.
     #[error("{0}")]
-    ReadOnly(String),
-    /// No space is left for the store.
-    #[error("{0}")]
-    NoSpace(String),
-    /// The store failed.
-    #[error("{0}")]
-    Store(String),
+    NoMemory(String),
+    /// A system call of the store failed.
+    #[error("{}: {context}", reason(.source.get()))]
+    Io {
+        /// What the store tried to do.
+        context: String,
+        /// Why it failed.
+        source: IoError,
+    },
+    /// The store failed in another way.
+    #[error(transparent)]
+    Store(StoreError),
 }
 
 /// What is wrong with an object.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum Fault {
-    /// The store has no object of that name.
+    /// The store has no object with that hash.
     #[error("is missing")]
     Missing,
-    /// It is a tree where a blob is needed, or the like.
-    #[error("is no {0}")]
+    /// It is, for example, a tree where a blob is required.
+    #[error("is not a {0}")]
     OtherKind(ObjectKind),
-    /// It is there and cannot be read.
+    /// The object exists but cannot be read.
     #[error("cannot be read: {0}")]
-    Unreadable(String),
+    Unreadable(Box<Error>),
 }
 
-/// What is wrong goes first: the end of a long text does not get to the client.
+/// A failure of the store that is not a failed system call.
+///
+/// Two of them are equal if they have the same text.
+#[derive(Debug, Clone)]
+pub struct StoreError {
+    text: String,
+    source: Option<Arc<dyn std::error::Error + Send + Sync>>,
+}
+
+impl PartialEq for StoreError {
+    fn eq(&self, other: &StoreError) -> bool {
+        self.text == other.text
+    }
+}
+
+impl Eq for StoreError {}
+
+impl fmt::Display for StoreError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text)
+    }
+}
+
+impl std::error::Error for StoreError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        Some(self.source.as_deref()? as _)
+    }
+}
+
+/// Puts the fault before the path: a client may not receive the end of a long text.
 fn broken(id: Id, fault: &Fault, path: &[u8]) -> String {
     let path = String::from_utf8_lossy(path);
     match fault {
@@ -145,18 +185,18 @@ fn broken(id: Id, fault: &Fault, path: &[u8]) -> String {
 }
 
 impl Error {
-    /// The reason in full, in lines. The text of an error reply has room for some of it only, and
-    /// 9P2000.L sends none.
+    /// Returns the complete reason, as lines of text. An error reply has room for only part of it,
+    /// and 9P2000.L sends none.
     #[must_use]
     pub fn explain(&self) -> String {
         match self {
             Error::NotFastForward(reason) => format!("not-fast-forward: {reason}\n"),
-            Error::Conflict(refused) => refused.explain(),
+            Error::Conflict(conflicts) => conflicts.explain(),
             other => format!("{other}\n"),
         }
     }
 
-    /// The same error about an object, with the path that needs it unless a longer one is known.
+    /// Adds `path` to an error about an object, unless the error has a path already.
     #[must_use]
     pub fn at(self, path: &[u8]) -> Error {
         match self {
@@ -167,8 +207,8 @@ impl Error {
         }
     }
 
-    /// The same error about an object that a client has named: what the store never had is not
-    /// found.
+    /// Turns an error about an object whose hash a client chose into [`Error::NotFound`], unless
+    /// the object exists and cannot be read.
     #[must_use]
     pub fn of_named(self) -> Error {
         match self {
@@ -177,21 +217,42 @@ impl Error {
         }
     }
 
-    /// What a failed system call of a store is; `doing` says what was tried.
-    pub fn io(doing: impl std::fmt::Display, error: &std::io::Error) -> Error {
-        use std::io::ErrorKind;
-        // What is wrong goes first: the end of a long text does not get to the client.
-        let text = format!("{}: {doing}", reason(error));
-        match error.kind() {
-            ErrorKind::StorageFull | ErrorKind::QuotaExceeded => Error::NoSpace(text),
-            ErrorKind::ReadOnlyFilesystem | ErrorKind::PermissionDenied => Error::ReadOnly(text),
-            _ => Error::Store(text),
-        }
+    /// Returns the error for a failed system call; `context` says what the store tried to do.
+    pub fn io(context: impl fmt::Display, error: impl Into<IoError>) -> Error {
+        Error::Io { context: context.to_string(), source: error.into() }
+    }
+
+    /// Returns the error for a failure of the store that has no other cause.
+    pub fn store(text: impl Into<String>) -> Error {
+        Error::Store(StoreError { text: text.into(), source: None })
+    }
+
+    /// Returns the error for a failure of the store with the cause `error`.
+    pub fn store_from(
+        context: impl fmt::Display,
+        error: impl Into<Box<dyn std::error::Error + Send + Sync>>,
+    ) -> Error {
+        let source = error.into();
+        let text = format!("{context}: {source}");
+        Error::Store(StoreError { text, source: Some(source.into()) })
+    }
+
+    /// Returns the error for a failure of the store whose text is that of its cause.
+    pub(crate) fn store_cause(error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Error {
+        let source = error.into();
+        Error::Store(StoreError { text: source.to_string(), source: Some(source.into()) })
+    }
+
+    /// Returns whether the store is read-only or lacks permissions.
+    pub(crate) fn is_read_only(&self) -> bool {
+        use std::io::ErrorKind::{PermissionDenied, ReadOnlyFilesystem};
+        matches!(self, Error::Io { source, .. }
+            if matches!(source.get().kind(), ReadOnlyFilesystem | PermissionDenied))
     }
 }
 
-/// What the system says, without the number that it has for it.
-fn reason(error: &std::io::Error) -> String {
+/// Returns the text of an error without its number (` (os error 2)`).
+pub(crate) fn reason(error: &std::io::Error) -> String {
     let text = error.to_string();
     text.split_once(" (os error ").map_or(text.clone(), |(reason, _)| reason.to_owned())
 }
@@ -208,31 +269,36 @@ impl From<InvalidBranchName> for Error {
     }
 }
 
-/// What a client of the tree is told.
+/// Maps the error to the number that a client of the tree receives.
 impl From<Error> for vfs::Error {
     fn from(error: Error) -> vfs::Error {
+        use std::io::ErrorKind;
         let number = match &error {
             Error::NotFound => return vfs::Error::NotFound,
             Error::Exists => return vfs::Error::Exists,
             Error::IsDirectory => return vfs::Error::IsDirectory,
             Error::NotDirectory => return vfs::Error::NotDirectory,
             Error::NotEmpty => return vfs::Error::NotEmpty,
-            Error::BelowItself => vfs::Error::Invalid,
+            Error::IntoItself => vfs::Error::Invalid,
             Error::InvalidHash { .. }
             | Error::InvalidBranch { .. }
             | Error::InvalidName(_)
             | Error::InvalidMessage(_)
             | Error::InvalidAuthor { .. } => vfs::Error::Invalid,
-            Error::InTheWay { .. } => vfs::Error::Exists,
+            Error::BranchConflict { .. } => vfs::Error::Exists,
             Error::Refused(_) => vfs::Error::Busy,
             Error::TooDeep(_) => vfs::Error::NameTooLong,
             Error::NotFastForward(_)
             | Error::Removed(_)
             | Error::Conflict(_)
             | Error::OpenConflicts
-            | Error::UnderWay => vfs::Error::Busy,
-            Error::ReadOnly(_) => vfs::Error::ReadOnlyFile,
-            Error::NoSpace(_) => vfs::Error::NoSpace,
+            | Error::Busy => vfs::Error::Busy,
+            Error::NoMemory(_) => vfs::Error::NoSpace,
+            error if error.is_read_only() => vfs::Error::ReadOnlyFile,
+            Error::Io { source, .. } => match source.get().kind() {
+                ErrorKind::StorageFull | ErrorKind::QuotaExceeded => vfs::Error::NoSpace,
+                _ => vfs::Error::Io,
+            },
             Error::Unchangeable(_) => vfs::Error::NotSupported,
             Error::Broken { .. } | Error::Store(_) => vfs::Error::Io,
         };
@@ -254,19 +320,20 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_wrong_is_told_however_long_the_path_is() {
+    fn io_error_text_begins_with_the_reason() {
         let long =
             format_args!("object {} in /{}", Id::EMPTY_TREE, "directory/".repeat(20)).to_string();
-        for (number, why, told) in [
+        for (number, why, expected) in [
             (28, "No space left on device: object 4b82", vfs::Error::NoSpace),
             (30, "Read-only file system: object 4b82", vfs::Error::ReadOnlyFile),
             (13, "Permission denied: object 4b82", vfs::Error::ReadOnlyFile),
             (5, "Input/output error: object 4b82", vfs::Error::Io),
         ] {
-            let error = vfs::Error::from(Error::io(&long, &io::Error::from_raw_os_error(number)));
+            let error =
+                vfs::Error::from(Error::io(long.as_str(), io::Error::from_raw_os_error(number)));
             assert!(error.to_string().starts_with(why), "{error}");
-            assert_eq!(error.errno(), told.errno());
+            assert_eq!(error.errno(), expected.errno());
         }
-        assert_eq!(Error::io("x", &io::Error::other("odd")).to_string(), "odd: x");
+        assert_eq!(Error::io("x", io::Error::other("odd")).to_string(), "odd: x");
     }
 }

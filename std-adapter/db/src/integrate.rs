@@ -1,4 +1,4 @@
-//! Bringing a commit to a branch.
+//! Moves a branch to a commit, by fast-forward or merge.
 
 use crate::branch::Branch;
 use crate::model::connected;
@@ -10,29 +10,30 @@ use crate::model::object_cache::ObjectCache;
 use crate::model::tree::{NewObjects, Tree};
 use crate::{Database, Error, Id, Result};
 
-/// Tries while the others of this process wait: only other programs can be in the way, and none of
-/// them moves a branch so often.
+/// Limits compare-and-swap retries. The branch is locked within this process, so only other
+/// programs race.
 const MAX_RETRIES: u32 = 1000;
 
-/// How a commit comes to a branch.
+/// What to do if the branch has moved since the transaction began.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum MergePolicy {
-    /// Merged with what came meanwhile.
+    /// Merge the commit with the new head.
     Merge,
-    /// Compare-and-swap: only if the branch is where the transaction began, on top of that.
+    /// Fail, unless the branch is where the transaction began and the commit descends from there.
     FastForward,
 }
 
-/// Moves `branch` to the commit that ends `new`, or to a merge of both where each has what the
-/// other has not: where the branch is then. The rest of `new` is what the commit needs; the store
-/// has none of it yet. The transaction began at `start`.
+/// Moves `branch` to the last commit of `new`, or to a merge of that commit and the head, and
+/// returns the new head. The other objects of `new` are those that the commit needs and the store
+/// lacks. `start` is where the transaction began.
 ///
-/// Many that commit to one branch at once get there one after the other: nobody merges with what
-/// the next one makes old.
+/// Concurrent commits to one branch are serialised by its lock, so no merge is obsolete before it
+/// is done.
 ///
 /// # Errors
-/// [`Error::Conflict`], [`Error::NotFastForward`], [`Error::Removed`], and those of the store. The
-/// branch is where it was.
+/// On an error, the branch has not moved. [`Error::Conflict`] if the merge conflicts;
+/// [`Error::NotFastForward`] if the branch moved and `policy` forbids a merge; [`Error::Removed`]
+/// if the branch was removed; [`Error::Io`] or [`Error::Store`] if the objects cannot be written.
 pub fn integrate(
     database: &Database,
     branch: &Branch,
@@ -49,8 +50,9 @@ pub fn integrate(
     }
 }
 
-/// Compare-and-swap from `start`. The commit is made on top of it, so it is never `start` itself,
-/// and of all that begin there one succeeds, also where their commits are the same object.
+/// Moves the branch from `start` to `commit` by compare-and-swap. The commit descends from `start`
+/// and differs from it, so only one of several transactions that began at `start` succeeds, even if
+/// their commits are identical.
 fn compare_and_swap(
     database: &Database,
     branch: &Branch,
@@ -63,40 +65,40 @@ fn compare_and_swap(
         && !leads_to(database.objects(), parents, start)?
     {
         return Err(Error::NotFastForward(format!(
-            "parents do not lead to {start}, where the transaction began"
+            "no parent descends from {start}, where the transaction began"
         )));
     }
-    let hold = branch.lock();
+    let lock = branch.lock();
     for _ in 0..MAX_RETRIES {
         check_start(branch, start)?;
-        if branch.advance_held(&hold, new, start, Some(commit))? {
-            drop(hold);
+        if branch.advance_locked(&lock, new, start, Some(commit))? {
+            drop(lock);
             finish_commit(database, [new, &NewObjects::new()]);
             return Ok(commit);
         }
-        // The store may also refuse because another program is just looking at the branch.
+        // The store also refuses while another program holds the lock of the ref.
         database.counters().retries.count();
     }
     Err(moved_too_often(branch))
 }
 
 fn moved_too_often(branch: &Branch) -> Error {
-    Error::Store(format!(
-        "branch {} was moved by another program {MAX_RETRIES} times",
+    Error::store(format!(
+        "gave up after {MAX_RETRIES} attempts: other programs keep moving branch {}",
         branch.name()
     ))
 }
 
-/// Whether the branch still is where a transaction began.
+/// Checks that the branch is still where a transaction began.
 ///
 /// # Errors
-/// [`Error::NotFastForward`] if not.
+/// [`Error::NotFastForward`] if it has moved.
 pub(super) fn check_start(branch: &Branch, start: Option<Id>) -> Result<()> {
     let head = branch.head()?;
     if head == start { Ok(()) } else { Err(Error::NotFastForward(moved_text(branch, start, head))) }
 }
 
-/// Where a branch was and is.
+/// Describes how a branch moved.
 fn moved_text(branch: &Branch, from: Option<Id>, to: Option<Id>) -> String {
     let at = |id: Option<Id>| id.map_or_else(|| "no commit".to_owned(), |id| id.to_string());
     format!("branch {} moved from {} to {}", branch.name(), at(from), at(to))
@@ -123,9 +125,9 @@ fn integrate_merged(
     if let Some(head) = integrate_uncontended(database, branch, start, parents, new, commit)? {
         return Ok(head);
     }
-    // Not while others wait for the branch.
+    // Write the objects before taking the lock, which others wait for.
     database.objects().store().write(new)?;
-    let hold = branch.lock();
+    let lock = branch.lock();
     for _ in 0..MAX_RETRIES {
         let head = database.objects().store().head(branch.name())?;
         let (to, merge) = match head {
@@ -142,11 +144,11 @@ fn integrate_merged(
                 }
             })?,
         };
-        // Of a commit that is written already, the reflog is told.
+        // A commit that is already written is passed again for the message of its reflog entry.
         let batch =
             if merge.is_empty() { new.get(new.len() - 1..).unwrap_or_default() } else { &merge };
-        if branch.advance_held(&hold, batch, head, Some(to))? {
-            drop(hold);
+        if branch.advance_locked(&lock, batch, head, Some(to))? {
+            drop(lock);
             finish_commit(database, [new, &merge]);
             return Ok(to);
         }
@@ -155,8 +157,7 @@ fn integrate_merged(
     Err(moved_too_often(branch))
 }
 
-/// A branch that is not there is made by the commit, unless that would bring back what somebody
-/// removed.
+/// Refuses to create a branch if that would restore the history of a removed one.
 fn check_removed(start: Option<Id>, parents: &[Id]) -> Result<()> {
     match start {
         Some(start) if parents.contains(&start) => Err(Error::Removed(start)),
@@ -164,8 +165,9 @@ fn check_removed(start: Option<Id>, parents: &[Id]) -> Result<()> {
     }
 }
 
-/// The same where nobody is in the way: the branch is where the commit comes from, and nobody else
-/// moves it. Objects and branch go to the disk together then.
+/// Moves the branch without a merge if its head is a parent of the commit and no other thread holds
+/// its lock. The store can then sync objects and ref together. Returns `None` if the caller has to
+/// merge.
 fn integrate_uncontended(
     database: &Database,
     branch: &Branch,
@@ -174,17 +176,17 @@ fn integrate_uncontended(
     new: &NewObjects,
     commit: Id,
 ) -> Result<Option<Id>> {
-    let Some(hold) = branch.try_lock() else { return Ok(None) };
+    let Some(lock) = branch.try_lock() else { return Ok(None) };
     let head = database.objects().store().head(branch.name())?;
     if head.is_none() {
         check_removed(start, parents)?;
     }
     if head.is_some_and(|head| !parents.contains(&head))
-        || !branch.advance_held(&hold, new, head, Some(commit))?
+        || !branch.advance_locked(&lock, new, head, Some(commit))?
     {
         return Ok(None);
     }
-    drop(hold);
+    drop(lock);
     finish_commit(database, [new, &NewObjects::new()]);
     Ok(Some(commit))
 }
@@ -194,19 +196,20 @@ fn finish_commit(database: &Database, batches: [&NewObjects; 2]) {
     database.counters().commits.count();
 }
 
-/// Writes again what was dropped before a branch led to it: `git gc` moves such objects to a pack,
-/// and `git repack -ad` drops that pack. From now on neither does.
+/// Writes objects again that were pruned before the branch referred to them: `git gc` packs
+/// unreachable objects, and `git repack -ad` deletes that pack. Now that they are reachable, Git
+/// keeps them.
 fn rewrite_missing(objects: &ObjectCache, batches: [&NewObjects; 2]) {
     for batch in batches {
         if let Err(error) = objects.store().rewrite_missing(batch) {
-            // The branch has moved, and nearly always nothing was to be written.
-            tracing::warn!("whether all of a commit is there is not known: {error}");
+            // The branch has already moved, and there is rarely anything to write.
+            tracing::warn!("cannot check that all objects of a commit exist: {error}");
         }
     }
 }
 
-/// The commit that has both, one of the two or a merge that is made of them, and what is to be kept
-/// for the merge.
+/// Returns a commit that contains both `head` and `commit`: one of the two, or a merge with the
+/// objects it needs.
 fn merge_with_head(
     objects: &ObjectCache,
     head: Id,
@@ -242,7 +245,7 @@ fn merge_with_head(
     Ok((id, batch))
 }
 
-/// Stores a commit behind all that it needs.
+/// Writes a commit after the objects that it needs.
 pub(super) fn store_commit(
     objects: &ObjectCache,
     mut batch: NewObjects,
@@ -253,11 +256,11 @@ pub(super) fn store_commit(
     objects.store().write(&batch)
 }
 
-/// Moves `branch` forward to a commit that is there already.
+/// Moves `branch` forward to an existing commit.
 ///
 /// # Errors
-/// [`Error::NotFound`] for a commit that is not there; [`Error::NotFastForward`], also if the
-/// branch moved meanwhile.
+/// [`Error::NotFound`] if there is no such commit; [`Error::NotFastForward`] if it does not descend
+/// from the head, or the branch moved meanwhile.
 pub fn fast_forward(database: &Database, branch: &Branch, commit: Id) -> Result<()> {
     database.objects().named_commit(commit)?;
     let head = branch.head()?;
@@ -267,18 +270,18 @@ pub fn fast_forward(database: &Database, branch: &Branch, commit: Id) -> Result<
     {
         let name = branch.name();
         return Err(Error::NotFastForward(format!(
-            "branch {name} is at {head}, from which {commit} does not come"
+            "branch {name} is at {head}, which is not an ancestor of {commit}"
         )));
     }
     if head == Some(commit) {
         return Ok(());
     }
     let gathered = connected::gather_commit(database.objects(), head, commit)?;
-    let hold = branch.lock();
+    let lock = branch.lock();
     for _ in 0..MAX_RETRIES {
         check_start(branch, head)?;
-        if branch.advance_held(&hold, &gathered, head, Some(commit))? {
-            drop(hold);
+        if branch.advance_locked(&lock, &gathered, head, Some(commit))? {
+            drop(lock);
             rewrite_missing(database.objects(), [&gathered, &NewObjects::new()]);
             return Ok(());
         }

@@ -1,4 +1,4 @@
-//! A transaction: a tree that is changed in private and then committed to a branch.
+//! A transaction: a private tree that is changed and then committed to a branch.
 
 mod edit;
 mod state;
@@ -21,21 +21,21 @@ use crate::{Database, Error, Id, Result};
 use datakit_server::budget::{Budget, Reservation};
 use datakit_server::memory;
 
-/// Said of a commit without a message.
+/// The message of a commit whose author wrote none.
 const NO_MESSAGE: &[u8] = b"(no commit message)";
 
-/// A transaction on one branch. It ends with a commit, when it is closed, or when it is dropped,
-/// and then everything in it is gone. While it is committed it can be read and not changed
-/// ([`Error::UnderWay`]).
+/// A transaction on one branch. A commit, [`close`](Transaction::close) or a drop ends it and
+/// discards its tree. While a commit or merge is in progress it can be read, but changes fail with
+/// [`Error::Busy`].
 pub struct Transaction {
     database: Database,
-    /// The memory of all that is not committed.
+    /// Limits the memory of uncommitted changes.
     space: Arc<Budget>,
     state: Mutex<State>,
 }
 
 impl Drop for Transaction {
-    /// A connection that ends has others beside it.
+    /// Frees a large tree on another thread, because other connections wait for this one.
     fn drop(&mut self) {
         if self.space.used() > MAX_INLINE_BYTES {
             let state = self.state.get_mut();
@@ -47,7 +47,7 @@ impl Drop for Transaction {
     }
 }
 
-/// For as long as a commit or merge is under way.
+/// Marks the transaction as busy until it is dropped.
 struct BusyGuard<'t>(&'t Transaction);
 
 impl Drop for BusyGuard<'_> {
@@ -56,17 +56,17 @@ impl Drop for BusyGuard<'_> {
     }
 }
 
-/// A file of a transaction.
+/// Identifies a file of a transaction.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum FileAt<'a> {
-    /// The one at this path.
+    /// The file at this path.
     Path(&'a [u8]),
-    /// The one that was [detached](Transaction::detach) with this number.
+    /// The file [detached](Transaction::detach) under this number.
     Detached(u64),
 }
 
-/// A merge that is [prepared](Transaction::prepare_merge). Nothing else is done in the transaction
-/// until it is applied or dropped.
+/// A [prepared](Transaction::prepare_merge) merge. The transaction is busy until the merge is
+/// applied or dropped.
 pub struct Prepared<'t> {
     busy: BusyGuard<'t>,
     rw: Tree,
@@ -75,43 +75,43 @@ pub struct Prepared<'t> {
     kept: NewObjects,
 }
 
-/// What the last merge was between.
+/// The three trees of the last merge.
 #[derive(Debug, Clone)]
 pub struct MergeInputs {
-    /// The transaction before it.
+    /// The tree of the transaction before the merge.
     pub ours: Tree,
-    /// The commit that was merged.
+    /// The tree of the merged commit.
     pub theirs: Tree,
-    /// What both came from; empty if nothing.
+    /// The tree of the common ancestor; empty if there is none.
     pub base: Tree,
 }
 
-/// What a commit did.
+/// The result of a commit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Committed {
-    /// Where the branch is now: the new commit, or a merge of it.
+    /// The head of the branch after the commit: the new commit or a merge of it.
     pub head: Option<Id>,
 }
 
-/// How to commit.
+/// Options of a commit.
 #[derive(Debug, Clone, Copy)]
 pub struct Options {
-    /// Whether the commit may be merged with what came meanwhile.
+    /// Whether to merge if the branch has moved.
     pub policy: MergePolicy,
-    /// Nothing is committed if the tree is that of the first parent.
+    /// Commit nothing if the tree equals that of the first parent.
     pub if_changed: bool,
 }
 
 impl Transaction {
-    /// A transaction that starts from `head`, the tree of which is what its files are at first.
+    /// Begins a transaction with the tree of the commit `head`, or an empty tree for `None`.
     ///
     /// # Errors
-    /// [`Error::NotFound`] if there is no such commit.
+    /// [`Error::Broken`] if `head` is missing or cannot be read.
     pub fn begin(database: &Database, head: Option<Id>) -> Result<Transaction> {
         Transaction::begin_in(database, head, database.memory())
     }
 
-    /// The same with memory of `space`, of which it may take all.
+    /// Begins a transaction that charges its memory to `space`.
     pub(super) fn begin_in(
         database: &Database,
         head: Option<Id>,
@@ -135,13 +135,13 @@ impl Transaction {
         Ok(Transaction { database: database.clone(), space, state: Mutex::new(state) })
     }
 
-    /// Whether it has not ended yet.
+    /// Returns whether the transaction has not ended.
     #[must_use]
     pub fn is_open(&self) -> bool {
         self.open().is_ok()
     }
 
-    /// Drops all that was not committed. What is being committed is.
+    /// Ends the transaction and discards uncommitted changes. A commit in progress completes.
     pub fn close(&self) {
         self.state.lock().end();
     }
@@ -151,14 +151,14 @@ impl Transaction {
         if state.counted.is_some() { Ok(state) } else { Err(Error::NotFound) }
     }
 
-    /// To be changed.
+    /// Locks the state for a change.
     fn open_mut(&self) -> Result<MutexGuard<'_, State>> {
         let state = self.open()?;
-        if state.busy { Err(Error::UnderWay) } else { Ok(state) }
+        if state.busy { Err(Error::Busy) } else { Ok(state) }
     }
 
-    /// Keeps others from changing it: the tree as it is now. What takes its time is done without
-    /// the lock, for which whole threads would wait.
+    /// Marks the transaction as busy and returns its tree. A commit or merge then works on that
+    /// tree without the lock, so other requests do not wait for it.
     fn work(&self) -> Result<(BusyGuard<'_>, Tree)> {
         let mut state = self.open_mut()?;
         if !state.conflicts.is_empty() {
@@ -172,10 +172,10 @@ impl Transaction {
         self.database.objects()
     }
 
-    /// About how much a commit has to write, in bytes.
+    /// Returns about how many bytes a commit has to write.
     pub(super) fn weight(&self) -> u64 {
         let used = self.space.used();
-        // Few names then. A hole takes no memory, but has to be written.
+        // A hole takes no memory but has to be written, so small transactions are measured exactly.
         if used > MAX_INLINE_BYTES {
             used
         } else {
@@ -183,32 +183,33 @@ impl Transaction {
         }
     }
 
-    /// Memory for what a file of it is to have.
+    /// Returns the budget that files of the transaction are charged to.
     pub(super) fn space(&self) -> &Arc<Budget> {
         &self.space
     }
 
-    /// The tree as it is now.
+    /// Returns the current tree.
     ///
     /// # Errors
-    /// [`Error::NotFound`] when the transaction has ended, here and below.
+    /// [`Error::NotFound`] if the transaction has ended.
     pub fn tree(&self) -> Result<Tree> {
         Ok(self.open()?.rw.clone())
     }
 
-    /// What is at `path`.
+    /// Returns the node at `path`.
     ///
     /// # Errors
-    /// Those of [`Tree::get`].
+    /// [`Error::NotFound`] if there is none or the transaction has ended; [`Error::NotDirectory`]
+    /// if `path` leads through a file; [`Error::Broken`] if a directory cannot be read.
     pub fn get(&self, path: &[u8]) -> Result<TreeNode> {
-        // A clone, so that the store is not read under the lock.
+        // Work on a clone: the store must not be read under the lock.
         self.tree()?.get(self.objects(), path)
     }
 
-    /// A file.
+    /// Returns a file.
     ///
     /// # Errors
-    /// Those of [`Tree::get`]; [`Error::IsDirectory`] for something else.
+    /// [`Error::IsDirectory`] if the node is not a file; the errors of [`get`](Transaction::get).
     pub fn file(&self, at: FileAt<'_>) -> Result<TreeFile> {
         match at {
             FileAt::Path(path) => match self.get(path)? {
@@ -221,8 +222,9 @@ impl Transaction {
         }
     }
 
-    /// Keeps a file that has lost its path under `number`, unseen and never committed, until it is
-    /// [forgotten](Transaction::forget) or the transaction ends.
+    /// Keeps the content of a removed file under `number`, because a client has it open. It is
+    /// invisible and never committed, and lasts until [`forget`](Transaction::forget) or the end of
+    /// the transaction.
     pub fn detach(&self, number: u64, file: TreeFile) {
         let mut state = self.state.lock();
         if state.counted.is_some() {
@@ -230,16 +232,17 @@ impl Transaction {
         }
     }
 
-    /// Drops a file that was [detached](Transaction::detach).
+    /// Discards a [detached](Transaction::detach) file.
     pub fn forget(&self, number: u64) {
         let file = self.state.lock().detached.remove(&number);
         drop(file);
     }
 
-    /// Starts anew with the tree of a commit.
+    /// Replaces the tree with that of the commit `to`.
     ///
     /// # Errors
-    /// [`Error::NotFound`] if there is no such commit.
+    /// [`Error::NotFound`] if there is no such commit or the transaction has ended; [`Error::Busy`]
+    /// during a commit or merge.
     pub fn reset(&self, to: Id) -> Result<()> {
         let tree = Tree::stored(self.objects().named_commit(to)?.tree);
         let mut state = self.open_mut()?;
@@ -251,11 +254,11 @@ impl Transaction {
         Ok(())
     }
 
-    /// The paths that the last merge left to be resolved, or that were in the way of the last
-    /// commit; `None` if nothing was merged and no commit was refused for its paths.
+    /// Returns the unresolved paths of the last merge and the paths that the last commit conflicted
+    /// on, or `None` if there was no merge and no conflict.
     ///
     /// # Errors
-    /// [`Error::NotFound`] when the transaction has ended.
+    /// [`Error::NotFound`] if the transaction has ended.
     pub fn conflicts(&self) -> Result<Option<Vec<Vec<u8>>>> {
         let state = self.open()?;
         if state.merged.is_none() && state.refused.is_none() {
@@ -266,29 +269,31 @@ impl Transaction {
         Ok(Some(paths.into_iter().collect()))
     }
 
-    /// What the last merge was between; `None` before the first.
+    /// Returns the inputs of the last merge, or `None` before the first merge.
     ///
     /// # Errors
-    /// [`Error::NotFound`] when the transaction has ended.
+    /// [`Error::NotFound`] if the transaction has ended.
     pub fn merged(&self) -> Result<Option<MergeInputs>> {
         Ok(self.open()?.merged.clone())
     }
 
-    /// Merges the commit `theirs` into the tree, which `parents` and `message` would make a commit
-    /// of: then `theirs` is one parent more. What cannot be merged is marked in the tree and has to
-    /// be resolved before the commit.
+    /// Merges the commit `theirs` into the tree. `parents` and `message` describe the commit that
+    /// represents our side; the caller adds `theirs` to the parents. Conflicting paths are marked
+    /// in the tree and must be resolved before the commit.
     ///
     /// # Errors
-    /// [`Error::OpenConflicts`]; [`Error::UnderWay`]; [`Error::NotFound`] for a commit that is not
-    /// there. Nothing has changed then.
+    /// On an error, nothing has changed. [`Error::OpenConflicts`] if an earlier merge is
+    /// unresolved; [`Error::Busy`] during a commit or merge; [`Error::NotFound`] if there is no
+    /// commit `theirs` or the transaction has ended.
     pub fn merge(&self, theirs: Id, parents: &[Id], message: &[u8], by: &Authorship) -> Result<()> {
         self.prepare_merge(theirs, parents, message, by)?.apply()
     }
 
-    /// Does all of a [`merge`](Transaction::merge) but for its last step, which takes no time.
+    /// Computes a [`merge`](Transaction::merge). Only [`apply`](Prepared::apply), which is fast,
+    /// changes the transaction.
     ///
     /// # Errors
-    /// Those of [`merge`](Transaction::merge).
+    /// As [`merge`](Transaction::merge).
     pub fn prepare_merge(
         &self,
         theirs: Id,
@@ -310,7 +315,8 @@ impl Transaction {
         let merged = merge::merge(objects, &base, &ours_tree, &theirs_tree)?;
         let mut rw = merged.tree;
         for dir in before.empty_dirs() {
-            // Where a file came, or above it, there was no directory as far as the merge knows.
+            // The merge may have removed parents of empty directories, which are not part of a
+            // stored tree.
             rw.make_dirs(objects, &dir)?;
         }
         let conflicts = merged.conflicts.into_iter().map(|conflict| conflict.path).collect();
@@ -318,12 +324,15 @@ impl Transaction {
         Ok(Prepared { busy, rw, conflicts, sides, kept })
     }
 
-    /// Commits the tree and brings the commit to `branch`; then the transaction has ended.
+    /// Commits the tree to `branch` and ends the transaction.
     ///
     /// # Errors
-    /// [`Error::OpenConflicts`], [`Error::UnderWay`], [`Error::NotFound`] for a parent that is not
-    /// there, [`Error::Conflict`], [`Error::NotFastForward`], [`Error::Removed`], and those of the
-    /// store. The transaction goes on as it was.
+    /// On an error, the transaction continues unchanged. [`Error::OpenConflicts`] if a merge is
+    /// unresolved; [`Error::Busy`] during a commit or merge; [`Error::NotFound`] if a parent does
+    /// not exist; [`Error::Conflict`] if the branch has conflicting changes;
+    /// [`Error::NotFastForward`] if it moved and `options` forbid a merge; [`Error::Removed`] if
+    /// the branch was removed; [`Error::NoMemory`], [`Error::Io`] or [`Error::Store`] if the
+    /// objects cannot be written.
     pub fn commit(
         &self,
         branch: &Branch,
@@ -332,7 +341,7 @@ impl Transaction {
         by: &Authorship,
         options: Options,
     ) -> Result<Committed> {
-        let _landing = self.database.in_flight();
+        let _in_flight = self.database.in_flight();
         let (_working, rw) = self.work()?;
         let (start, kept) = {
             let mut state = self.open()?;
@@ -344,7 +353,7 @@ impl Transaction {
         match &committed {
             Ok(_) => self.close(),
             Err(Error::Conflict(refused)) => {
-                // It may have been closed meanwhile.
+                // The transaction may have been closed during the commit.
                 if let Ok(mut state) = self.open() {
                     state.refused = Some(
                         refused.conflicts.iter().map(|conflict| conflict.path.clone()).collect(),
@@ -386,8 +395,8 @@ impl Transaction {
         Ok(Committed { head: Some(head) })
     }
 
-    /// Memory for the files of a tree in one piece each, which is how they are hashed and stored.
-    /// It counts against the limit of the process only: what a connection may write it can commit.
+    /// Reserves memory for contiguous copies of the new files, which hashing and writing need. Only
+    /// the process limit applies: a connection can commit whatever it could write.
     fn set_aside(&self, tree: &Tree) -> Result<Reservation> {
         let mut aside = self.database.memory().empty_reservation();
         aside.resize(tree.top().weight().1).map_err(no_space)?;
@@ -403,7 +412,7 @@ impl Transaction {
     }
 }
 
-/// What is to be committed.
+/// The content of a commit.
 struct Made<'m> {
     rw: &'m Tree,
     kept: &'m NewObjects,
@@ -413,10 +422,11 @@ struct Made<'m> {
 }
 
 impl Prepared<'_> {
-    /// Puts the merged tree in place of that of the transaction.
+    /// Replaces the tree of the transaction with the merged tree.
     ///
     /// # Errors
-    /// [`Error::NotFound`] if the transaction was closed meanwhile.
+    /// [`Error::NotFound`] if the transaction has ended; [`Error::NoMemory`] if the merged tree
+    /// exceeds the limit.
     pub fn apply(self) -> Result<()> {
         let Prepared { busy, rw, conflicts, sides, kept } = self;
         let mut state = busy.0.open()?;

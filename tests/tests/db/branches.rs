@@ -184,14 +184,23 @@ fn a_branch_in_the_way_is_named(place: &Place) {
     let head = a.commit(&[("x", "1")]);
     let transaction = below.transaction();
     transaction.write("x", "2");
-    assert_eq!(refused(transaction.commit("")), "branch \"a\" is in the way of \"a/b\"");
-    assert_eq!(refused(below.fast_forward(&head)), "branch \"a\" is in the way of \"a/b\"");
+    assert_eq!(
+        refused(transaction.commit("")),
+        "cannot create branch \"a/b\": branch \"a\" exists"
+    );
+    assert_eq!(
+        refused(below.fast_forward(&head)),
+        "cannot create branch \"a/b\": branch \"a\" exists"
+    );
     let other = place.connect();
-    assert_eq!(refused(other.mkdir("branch/a%2Fb")), "branch \"a\" is in the way of \"a/b\"");
+    assert_eq!(
+        refused(other.mkdir("branch/a%2Fb")),
+        "cannot create branch \"a/b\": branch \"a\" exists"
+    );
     other.branch("c").fast_forward(&head).unwrap();
     assert_eq!(
         refused(other.rename("branch/c", "a%2Fb%2Fc")),
-        "branch \"a\" is in the way of \"a/b/c\""
+        "cannot create branch \"a/b/c\": branch \"a\" exists"
     );
     assert_eq!(place.connect().names("branch"), "a c");
 }
@@ -207,7 +216,10 @@ fn a_branch_is_renamed_into_a_directory_of_its_own_name_and_back(place: &Place) 
             (new.to_owned(), format!("{head}\n"))
         );
     }
-    assert_eq!(refused(place.connect().mkdir("branch/a")), "branch \"a/b\" is in the way of \"a\"");
+    assert_eq!(
+        refused(place.connect().mkdir("branch/a")),
+        "cannot create branch \"a\": branch \"a/b\" exists"
+    );
 }
 
 fn head_is_no_branch_name(place: &Place) {

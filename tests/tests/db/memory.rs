@@ -22,7 +22,7 @@ on_both! {
 }
 
 const MIB: u64 = 1 << 20;
-const ENOSPC: &str = "no memory is left for what is not committed yet";
+const ENOSPC: &str = "out of memory for uncommitted changes";
 
 /// A transaction with fid 1 as its `rw`.
 fn begin(place: &Place) -> WireClient {

@@ -254,7 +254,7 @@ fn names_of_git_itself_are_refused(place: &Place) {
     let transaction = master.transaction();
     for name in [".git", ".GIT", "git~1"] {
         let error = refused(connection.create(&transaction.rw(name), 0o644, ""));
-        assert_eq!(error, format!("invalid name {name:?}: Git refuses it in a tree"));
+        assert_eq!(error, format!("invalid name {name:?}: Git does not allow it in a tree"));
         assert!(connection.mkdir(&transaction.rw(name)).is_err());
     }
     transaction.write("f", "");
@@ -279,7 +279,7 @@ fn names_that_git_takes_for_its_own_on_some_platform_are_refused(place: &Place) 
         "GIT~1 ",
     ];
     for name in names {
-        let expected = format!("invalid name {name:?}: Git refuses it in a tree");
+        let expected = format!("invalid name {name:?}: Git does not allow it in a tree");
         for refusal in [
             connection.create(&transaction.rw(name), 0o644, ""),
             connection.mkdir(&transaction.rw(name)),
@@ -290,7 +290,7 @@ fn names_that_git_takes_for_its_own_on_some_platform_are_refused(place: &Place) 
         }
     }
     for name in [".gitmodules", ".gitattributes", ".gitignore", ".mailmap", "gitmod~1"] {
-        let expected = format!("invalid name {name:?}: Git refuses it in a tree");
+        let expected = format!("invalid name {name:?}: Git does not allow it in a tree");
         assert_eq!(refused(connection.symlink(&transaction.rw(name), "f")), expected);
         assert_eq!(refused(connection.rename(&transaction.rw("link"), name)), expected);
     }
@@ -311,7 +311,7 @@ fn a_message_with_nul_is_refused(place: &Place) {
     let transaction = master.transaction();
     transaction.write("f", "");
     let refusal = refused(transaction.commit("a\0b"));
-    assert_eq!(refusal, "a commit message has no NUL byte: there is one at offset 1");
+    assert_eq!(refusal, "commit message contains a NUL byte at offset 1");
     assert!(transaction.is_open() && master.head().is_empty());
     transaction.commit("a b").unwrap();
 }

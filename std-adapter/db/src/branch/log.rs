@@ -1,4 +1,4 @@
-//! The moves of a branch, for those who follow its log.
+//! The recent moves of a branch, for the readers of its reflog.
 
 use parking_lot::Mutex;
 use std::collections::VecDeque;
@@ -8,10 +8,10 @@ use tokio::sync::Notify;
 
 use crate::Id;
 
-/// Moves that a reader may be behind before it is cut off.
+/// How many moves a reader may be behind before it is cut off.
 const LOG_CAPACITY: usize = 4096;
 
-/// The latest moves. It grows with them: a branch that does not move costs nothing.
+/// The recent moves. A log without moves allocates nothing.
 #[derive(Default)]
 pub(super) struct Log(Arc<LogState>);
 
@@ -23,24 +23,24 @@ struct LogState {
 
 #[derive(Default)]
 struct Moves {
-    /// The number of the first one kept.
+    /// The number of the oldest move kept.
     first: u64,
     kept: VecDeque<Option<Id>>,
 }
 
-/// One reader, who gets every move since it began.
+/// A reader that gets every move since its creation.
 pub(crate) struct LogReader {
     log: Arc<LogState>,
     next: u64,
 }
 
-/// The reader is so far behind that a move was dropped.
+/// The reader fell so far behind that the log dropped a move.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Lagged;
 
 impl Log {
     pub(super) fn push(&self, head: Option<Id>) {
-        // Only readers have clones.
+        // Only readers hold clones, so without clones there is nothing to keep.
         if Arc::strong_count(&self.0) > 1 { self.0.push(head) } else { self.0.clear() }
     }
 
@@ -74,7 +74,7 @@ impl Moves {
         self.first.saturating_add(self.kept.len() as u64)
     }
 
-    /// The move of this number; `None` while it has not happened.
+    /// Returns the move with this number, or `None` if it has not happened yet.
     fn get(&self, number: u64) -> Result<Option<Option<Id>>, Lagged> {
         let index = number.checked_sub(self.first).ok_or(Lagged)?;
         Ok(usize::try_from(index).ok().and_then(|index| self.kept.get(index)).copied())
@@ -85,10 +85,10 @@ impl LogReader {
     /// Waits for the next move.
     ///
     /// # Cancel safety
-    /// A wait that is dropped loses nothing.
+    /// Dropping the future loses no move.
     pub(crate) async fn next(&mut self) -> Result<Option<Id>, Lagged> {
         loop {
-            // Before the look: a push after it must not be missed.
+            // Subscribe before reading, so a push in between is not missed.
             let pushed = self.log.pushed.notified();
             let found = self.log.moves.lock().get(self.next)?;
             match found {
@@ -107,7 +107,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn a_reader_gets_every_move_or_an_end() {
+    async fn readers_get_every_move_or_lag() {
         let log = Log::default();
         log.push(None);
         let (mut reader, mut slow) = (log.reader(), log.reader());
@@ -123,7 +123,7 @@ mod tests {
     }
 
     #[test]
-    fn a_log_without_readers_keeps_nothing() {
+    fn log_without_readers_keeps_nothing() {
         let log = Log::default();
         let reader = log.reader();
         (0..10).for_each(|_| log.push(None));

@@ -6,7 +6,7 @@ use crate::model::object::{Object, ObjectKind};
 use crate::remote::{CancelFlag, FetchError};
 use crate::store::{Memory, RefUpdate};
 
-/// Counts how often it is asked where a branch is.
+/// Counts how often a head is read.
 #[derive(Default)]
 struct Counting {
     store: Memory,
@@ -59,7 +59,7 @@ fn name(name: &str) -> BranchName {
 }
 
 #[test]
-fn only_branches_that_are_followed_are_looked_at() {
+fn refresh_reads_only_watched_branches() {
     let store = Arc::new(Counting::default());
     let database = Database::new(store.clone()).unwrap();
     let branches = ["a", "b", "b/c"].map(|branch| database.branch(&name(branch)));
@@ -82,7 +82,7 @@ fn only_branches_that_are_followed_are_looked_at() {
 }
 
 #[test]
-fn followers_are_told_what_others_did() {
+fn refresh_notifies_watchers() {
     let store = Arc::new(Counting::default());
     let database = Database::new(store.clone()).unwrap();
     let branch = database.branch(&name("a"));
@@ -100,7 +100,7 @@ fn followers_are_told_what_others_did() {
 }
 
 #[tokio::test]
-async fn some_that_hang_are_not_more() {
+async fn concurrent_remote_work_is_limited() {
     let database = Database::new(Arc::new(Memory::new())).unwrap();
     let (begun, mut begins) = tokio::sync::mpsc::unbounded_channel();
     let (tasks, ends): (Vec<_>, Vec<_>) = (0..=MAX_FETCHES)
@@ -118,10 +118,10 @@ async fn some_that_hang_are_not_more() {
         begins.recv().await.unwrap();
     }
     assert!(begins.try_recv().is_err());
-    // Others are not kept from their work.
-    assert_eq!(database.run_apart(|_| Ok(1)).await, Ok(1));
+    // Local work is not limited.
+    assert_eq!(database.run_blocking(|_| Ok(1)).await, Ok(1));
     for end in ends {
-        // The one that has not begun takes it later.
+        // The work that still waits receives its message later.
         end.send(()).unwrap();
     }
     for task in tasks {
@@ -131,7 +131,7 @@ async fn some_that_hang_are_not_more() {
 }
 
 #[test]
-fn a_branch_that_goes_while_it_is_looked_at_stops_nobody() {
+fn dropping_a_branch_during_a_refresh_does_not_deadlock() {
     let database = Database::new(Arc::new(Memory::new())).unwrap();
     let (end, ended) = channel();
     for look in [true, false] {
@@ -149,6 +149,6 @@ fn a_branch_that_goes_while_it_is_looked_at_stops_nobody() {
         });
     }
     for _ in 0..2 {
-        ended.recv_timeout(std::time::Duration::from_secs(60)).expect("no thread waits for itself");
+        ended.recv_timeout(std::time::Duration::from_secs(60)).expect("no deadlock");
     }
 }

@@ -135,7 +135,7 @@ async fn forward_to(handle: &BranchHandle, text: &str) -> crate::Result<()> {
     let to = Id::parse(text.as_bytes())?;
     let branch = handle.branch();
     let forward = move |database: &Database| {
-        let _landing = database.in_flight();
+        let _in_flight = database.in_flight();
         fast_forward(database, &branch, to)
     };
     handle.database.run(forward).await

@@ -99,7 +99,9 @@ impl Directory for Branches {
             }
             let branch = BranchName::from_file_name(name.as_bytes()).map_err(crate::Error::from)?;
             if let Some(other) = self.0.database().objects().store().conflicting_branch(&branch)? {
-                return Err(crate::Error::InTheWay { branch: branch.to_string(), other }.into());
+                return Err(
+                    crate::Error::BranchConflict { branch: branch.to_string(), other }.into()
+                );
             }
             self.0.make(&branch)?;
             Ok(entry(&self.0, &branch))

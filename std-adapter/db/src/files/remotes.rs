@@ -194,7 +194,7 @@ impl Remote {
         let in_flight = database.in_flight();
         let fetched = database.run_remote(move |_| {
             // A process that ends waits for the end of the fetch, which is soon.
-            let _landing = in_flight;
+            let _in_flight = in_flight;
             // For as long as it takes: it ends a little later than its request.
             let _turn = turn;
             Ok(refs.fetch(&url, &branch, &cancel))
@@ -240,7 +240,7 @@ impl Drop for FetchedRefs {
         let in_flight = self.database.in_flight();
         let forget = move || {
             // The process ends after this.
-            let _landing = in_flight;
+            let _in_flight = in_flight;
             if let Err(error) = database.objects().store().forget_remote(&name) {
                 tracing::warn!("what was fetched as {name} stays: {error}");
             }

@@ -180,7 +180,7 @@ impl TransactionFiles {
                 transaction.close();
                 Ok(())
             };
-            self.handle.database.run_apart(close).await?;
+            self.handle.database.run_blocking(close).await?;
         }
         self.transaction.close();
         self.leave();

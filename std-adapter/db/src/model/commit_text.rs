@@ -27,15 +27,15 @@ use crate::{Error, Id, Result};
 /// [`Error::Store`] without a tree, or with a parent that is no hash: there is nothing to show
 /// then, or no history to follow.
 pub(crate) fn parse(data: &[u8]) -> Result<Commit> {
-    let broken = |what: &str| Error::Store(format!("a commit that cannot be read: {what}"));
+    let broken = |what: &str| Error::store(format!("malformed commit: {what}"));
     let (headers, message) = split_at_empty_line(data);
     let mut lines = lines(headers).peekable();
     let tree = lines.next().and_then(|line| line.strip_prefix(b"tree ")).and_then(hash);
-    let tree = tree.ok_or_else(|| broken("it does not begin with a tree"))?;
+    let tree = tree.ok_or_else(|| broken("the first line does not name a tree"))?;
     let mut parents = Vec::new();
     while let Some(parent) = lines.next_if(|line| line.starts_with(b"parent ")) {
         let parent = parent.strip_prefix(b"parent ").and_then(hash);
-        parents.push(parent.ok_or_else(|| broken("a parent is no hash"))?);
+        parents.push(parent.ok_or_else(|| broken("a parent is not a hash"))?);
     }
     // The time by which commits are sorted is that of the committer, and only where Git looks for
     // it: two lines behind the parents.

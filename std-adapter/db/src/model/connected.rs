@@ -238,8 +238,7 @@ impl Search<'_> {
             match store.exists(*id)?.then(|| store.read(*id)) {
                 Some(Ok(Some(object))) if object.kind == *kind => Ok((*id, object)),
                 Some(Ok(Some(_))) => Err(broken(Fault::OtherKind(*kind))),
-                Some(Err(Error::Store(why))) => Err(broken(Fault::Unreadable(why))),
-                Some(Err(error)) => Err(error),
+                Some(Err(error)) => Err(broken(Fault::Unreadable(Box::new(error)))),
                 Some(Ok(None)) | None => Err(broken(Fault::Missing)),
             }
         };

@@ -73,7 +73,7 @@ impl Object {
     pub fn new(kind: ObjectKind, data: impl Into<Arc<[u8]>>) -> Result<(Id, Object)> {
         let data = data.into();
         let id = gix::objs::compute_hash(gix::hash::Kind::Sha1, kind.as_git(), &data)
-            .map_err(|error| Error::Store(format!("hash of an object: {error}")))?;
+            .map_err(|error| Error::store_from("cannot hash the object", error))?;
         Ok((id_of(&id), Object { kind, data }))
     }
 }
@@ -156,8 +156,8 @@ pub(crate) fn encode_sorted(entries: &[&TreeEntry]) -> Result<(Id, Object)> {
     let mut bytes = Vec::with_capacity(entries.iter().map(|entry| 28 + entry.name.len()).sum());
     for TreeEntry { name, mode, id } in entries {
         if name.is_empty() || name.contains(&0) {
-            return Err(Error::Store(format!(
-                "a tree cannot have the name {:?}",
+            return Err(Error::store(format!(
+                "a tree entry cannot have the name {:?}",
                 String::from_utf8_lossy(name)
             )));
         }
@@ -174,7 +174,7 @@ fn written(object: &dyn WriteTo) -> Result<Vec<u8>> {
     let mut bytes = Vec::new();
     object
         .write_to(&mut bytes)
-        .map_err(|error| Error::Store(format!("an object that cannot be written: {error}")))?;
+        .map_err(|error| Error::store_from("cannot encode the object", error))?;
     Ok(bytes)
 }
 

@@ -247,10 +247,7 @@ fn broken(id: Id, fault: Fault) -> Error {
 }
 
 fn unreadable(id: Id, error: Error) -> Error {
-    match error {
-        Error::Store(why) => broken(id, Fault::Unreadable(why)),
-        other => other,
-    }
+    broken(id, Fault::Unreadable(Box::new(error)))
 }
 
 #[cfg(test)]

@@ -146,7 +146,7 @@ pub(crate) fn raw_entries(data: &[u8]) -> impl Iterator<Item = Result<RawEntry<'
 
 /// The first entry, and what is behind it.
 fn entry(data: &[u8]) -> Result<(RawEntry<'_>, &[u8])> {
-    let cut = || Error::Store("a tree that cannot be read: an entry is cut off".to_owned());
+    let cut = || Error::store("malformed tree: an entry is truncated");
     let space = data.iter().position(|byte| *byte == b' ').ok_or_else(cut)?;
     let (mode, rest) = data.split_at(space);
     let rest = rest.get(1..).unwrap_or_default();

@@ -150,7 +150,7 @@ impl Pusher {
         branches: &[(BranchName, Option<Id>)],
     ) -> Result<std::result::Result<(), PushError>> {
         let (push, url, branches) = (self.push.clone(), self.url.clone(), branches.to_vec());
-        self.database.run_apart(move |_| Ok(push.push(&url, &branches))).await
+        self.database.run_blocking(move |_| Ok(push.push(&url, &branches))).await
     }
 
     fn schedule_retries(&mut self, branches: &[(BranchName, Option<Id>)], error: &PushError) {

@@ -84,20 +84,20 @@ impl Git {
     ///
     /// # Errors
     /// [`Error::Store`] if the path or the repository cannot be used or another server has opened
-    /// it; [`Error::NoSpace`] and [`Error::ReadOnly`] if it cannot be created.
+    /// it; [`Error::Io`] if it cannot be created.
     pub fn open(path: &Path) -> Result<Git> {
         let found = match discover::discover(path)? {
             Some(found) => found,
             None => {
                 create(path)?;
                 let created = discover::discover(path)?;
-                created.ok_or_else(|| open_error(path, &"the new repository was removed"))?
+                created.ok_or_else(|| open_error(path, "the new repository was removed"))?
             }
         };
         let dir = found.dir.clone();
         discover::check_format(&dir)?;
         let repository = ThreadSafeRepository::open_opts(&dir, open_options())
-            .map_err(|error| open_error(&dir, &error))?;
+            .map_err(|error| open_error(&dir, error))?;
         let local = repository.to_thread_local();
         let shared = local.config_snapshot().string("core.sharedRepository");
         let shared = shared.as_ref().map(|shared| shared.to_str_lossy());
@@ -147,7 +147,7 @@ impl Git {
         self.refs(&handle).forget_stale_remotes()?;
         let objects = handle.objects.store_ref().path();
         loose_writer::remove_stale_staging(objects)
-            .map_err(|error| Error::io(objects.display(), &error))
+            .map_err(|error| Error::io(objects.display(), error))
     }
 
     /// Sets what is synced. The default is [`Fsync::All`].
@@ -197,8 +197,8 @@ impl Git {
     }
 }
 
-fn open_error(dir: &Path, error: &dyn fmt::Display) -> Error {
-    Error::Store(format!("{}: {error}", dir.display()))
+fn open_error(dir: &Path, error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Error {
+    Error::store_from(dir.display(), error)
 }
 
 /// Returns options that ignore the settings of the user and the system, so a server behaves the
@@ -217,14 +217,14 @@ fn open_options() -> gix::open::Options {
 /// because it has no work tree.
 fn create(path: &Path) -> Result<()> {
     let dir = path.join(".git");
-    fs::create_dir_all(&dir).map_err(|error| Error::io(dir.display(), &error))?;
+    fs::create_dir_all(&dir).map_err(|error| Error::io(dir.display(), error))?;
     ThreadSafeRepository::init_opts(
         &dir,
         gix::create::Kind::Bare,
         gix::create::Options::default(),
         open_options(),
     )
-    .map_err(|error| open_error(&dir, &error))?;
+    .map_err(|error| open_error(&dir, error))?;
     Ok(())
 }
 
@@ -249,9 +249,7 @@ impl Store for Git {
     fn read(&self, id: Id) -> Result<Option<Object>> {
         self.handles.find(|objects| {
             let mut data = Vec::new();
-            let found = objects
-                .try_find(&object_id(id), &mut data)
-                .map_err(|error| Error::Store(error.to_string()))?;
+            let found = objects.try_find(&object_id(id), &mut data).map_err(Error::store_cause)?;
             let kind = found.and_then(|object| ObjectKind::of_git(object.kind));
             Ok(kind.map(|kind| Object { kind, data: data.into() }))
         })
@@ -259,9 +257,7 @@ impl Store for Git {
 
     fn header(&self, id: Id) -> Result<Option<(ObjectKind, u64)>> {
         self.handles.find(|objects| {
-            let header = objects
-                .try_header(&object_id(id))
-                .map_err(|error| Error::Store(error.to_string()))?;
+            let header = objects.try_header(&object_id(id)).map_err(Error::store_cause)?;
             Ok(header.and_then(|header| Some((ObjectKind::of_git(header.kind)?, header.size))))
         })
     }

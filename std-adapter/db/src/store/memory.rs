@@ -149,7 +149,7 @@ impl Store for Memory {
         cancel: &CancelFlag,
     ) -> std::result::Result<Id, FetchError> {
         let dir = tempfile::Builder::new().prefix(&fetch_prefix()).tempdir();
-        let dir = dir.map_err(|error| Error::io("a temporary directory for a fetch", &error))?;
+        let dir = dir.map_err(|error| Error::io("a temporary directory for a fetch", error))?;
         let there =
             Git::open(dir.path())?.with_fetch_limits(self.fetch_limits).with_fsync(Fsync::None);
         let head = there.fetch_cancellable(remote, url, branch, cancel)?;
@@ -184,7 +184,7 @@ fn check_no_conflict(
     except: Option<&BranchName>,
 ) -> Result<()> {
     conflicting_branch(heads, name, except).map_or(Ok(()), |other| {
-        Err(Error::InTheWay { branch: name.to_string(), other: other.to_string() })
+        Err(Error::BranchConflict { branch: name.to_string(), other: other.to_string() })
     })
 }
 

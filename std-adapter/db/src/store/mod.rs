@@ -70,8 +70,7 @@ pub trait Store: Send + Sync + 'static {
     /// be set to one of them.
     ///
     /// # Errors
-    /// [`Error::NoSpace`](crate::Error::NoSpace), [`Error::ReadOnly`](crate::Error::ReadOnly),
-    /// [`Error::Store`](crate::Error::Store). Some of the objects may have been written.
+    /// [`Error::Io`](crate::Error::Io), [`Error::Store`](crate::Error::Store). Some of the objects may have been written.
     fn write(&self, objects: &[(Id, Object)]) -> Result<()>;
 
     /// Writes those objects again that another program removed since [`write`](Store::write). Does
@@ -103,9 +102,8 @@ pub trait Store: Send + Sync + 'static {
     /// One call for both needs fewer waits for the disk than two.
     ///
     /// # Errors
-    /// [`Error::InTheWay`](crate::Error::InTheWay), [`Error::Refused`](crate::Error::Refused),
-    /// [`Error::NoSpace`](crate::Error::NoSpace), [`Error::ReadOnly`](crate::Error::ReadOnly),
-    /// [`Error::Store`](crate::Error::Store). Each branch then has either its old or its new head.
+    /// [`Error::BranchConflict`](crate::Error::BranchConflict), [`Error::Refused`](crate::Error::Refused),
+    /// [`Error::Io`](crate::Error::Io), [`Error::Store`](crate::Error::Store). Each branch then has either its old or its new head.
     fn update(&self, objects: &[(Id, Object)], updates: &[RefUpdate<'_>]) -> Result<bool>;
 
     /// Returns the branch that prevents the creation of `branch`: `a` and `a/b` cannot both exist.

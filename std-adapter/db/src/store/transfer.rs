@@ -24,7 +24,7 @@ pub(super) fn transfer(from: &dyn Store, to: &dyn Store, top: Id) -> Result<()> 
             Step::Visit(id) => {
                 let found = from.read(id)?;
                 let object =
-                    found.ok_or_else(|| Error::Store(format!("object {id} is missing")))?;
+                    found.ok_or_else(|| Error::store(format!("object {id} is missing")))?;
                 let children = references(&object)?;
                 stack.push(Step::Write(id, object));
                 stack.extend(children.into_iter().map(Step::Visit));

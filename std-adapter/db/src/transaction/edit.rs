@@ -1,4 +1,4 @@
-//! Changes of the tree of a transaction.
+//! Changes of a transaction's tree.
 
 use super::state::is_at_or_below;
 use super::{FileAt, Transaction};
@@ -9,11 +9,12 @@ use crate::{Error, Id, Result};
 use datakit_server::sparse_bytes::SparseBytes;
 
 impl Transaction {
-    /// Makes an empty file, in place of a file that is there.
+    /// Creates a file with this content, or replaces the file at `path`.
     ///
     /// # Errors
-    /// [`Error::IsDirectory`] where a directory is; [`Error::InvalidName`]; those of
-    /// [`Tree::put`](crate::model::tree::Tree::put).
+    /// [`Error::IsDirectory`] if `path` is a directory; [`Error::InvalidName`] if Git does not
+    /// allow the name; [`Error::NotFound`] or [`Error::NotDirectory`] if the parent is not a
+    /// directory; [`Error::NoMemory`] if the limit is reached.
     pub fn create(&self, path: &[u8], mode: EntryMode, content: &[u8]) -> Result<()> {
         let (_, name) = split(path).ok_or(Error::IsDirectory)?;
         check_name(name, mode)?;
@@ -33,11 +34,12 @@ impl Transaction {
         Ok(())
     }
 
-    /// Makes a directory. It is gone after the commit if nothing was put into it.
+    /// Creates a directory. A commit leaves out directories that are empty.
     ///
     /// # Errors
-    /// [`Error::Exists`]; [`Error::InvalidName`]; those of
-    /// [`Tree::put`](crate::model::tree::Tree::put).
+    /// [`Error::Exists`] if `path` exists; [`Error::InvalidName`] if Git does not allow the name;
+    /// [`Error::NotFound`] or [`Error::NotDirectory`] if the parent is not a directory;
+    /// [`Error::NoMemory`] if the limit is reached.
     pub fn mkdir(&self, path: &[u8]) -> Result<()> {
         let (_, name) = split(path).ok_or(Error::Exists)?;
         check_name(name, EntryMode::Dir)?;
@@ -54,10 +56,11 @@ impl Transaction {
         Ok(())
     }
 
-    /// Removes what is at `path`, a directory with everything in it: what it was.
+    /// Removes the node at `path`, with everything below it, and returns it.
     ///
     /// # Errors
-    /// Those of [`Tree::take`](crate::model::tree::Tree::take).
+    /// [`Error::NotFound`] if there is none; [`Error::NotDirectory`] if `path` leads through a
+    /// file; [`Error::IsDirectory`] for the top.
     pub fn remove(&self, path: &[u8]) -> Result<TreeNode> {
         let mut state = self.open_mut()?;
         state.reserve(self.objects(), path, 0)?;
@@ -67,13 +70,14 @@ impl Transaction {
         Ok(node)
     }
 
-    /// Moves what is at `from` to `to`, in place of a file, or of an empty directory if it is a
-    /// directory: what was there.
+    /// Moves `from` to `to` and returns the node that it replaced: a file, or an empty directory if
+    /// `from` is a directory.
     ///
     /// # Errors
-    /// [`Error::IsDirectory`] and [`Error::NotDirectory`] if one of the two is a directory and the
-    /// other is none; [`Error::NotEmpty`]; [`Error::BelowItself`]; [`Error::TooDeep`];
-    /// [`Error::InvalidName`]; those of [`Tree::take`](crate::model::tree::Tree::take).
+    /// [`Error::IsDirectory`] or [`Error::NotDirectory`] if only one of the two is a directory;
+    /// [`Error::NotEmpty`] if `to` is not empty; [`Error::IntoItself`] if `to` is below `from`;
+    /// [`Error::TooDeep`] if a path would be too long; [`Error::InvalidName`] if Git does not allow
+    /// the name; [`Error::NotFound`] if `from` does not exist.
     pub fn rename(&self, from: &[u8], to: &[u8]) -> Result<Option<TreeNode>> {
         let (parent, name) = split(to).ok_or(Error::IsDirectory)?;
         let mut state = self.open_mut()?;
@@ -83,7 +87,7 @@ impl Transaction {
             return Ok(None);
         }
         if is_at_or_below(parent, from) {
-            return Err(Error::BelowItself);
+            return Err(Error::IntoItself);
         }
         let replaced = match state.rw.get(self.objects(), to) {
             Ok(there) => Some(there),
@@ -122,12 +126,11 @@ impl Transaction {
         Ok(replaced)
     }
 
-    /// Has `change` change the bytes of a file, which are set aside in the memory of the
-    /// transaction.
+    /// Calls `change` with the content of a file, which is charged to the transaction's budget.
     ///
     /// # Errors
-    /// Those of `change`, after which nothing has changed; those of
-    /// [`Tree::file_mut`](crate::model::tree::Tree::file_mut).
+    /// The error of `change`, after which nothing has changed; [`Error::NotFound`] if there is no
+    /// such file; [`Error::IsDirectory`] if it is a directory.
     pub(crate) fn change<E: From<Error>>(
         &self,
         at: FileAt<'_>,
@@ -141,10 +144,10 @@ impl Transaction {
         Ok(())
     }
 
-    /// Drops the content of a file.
+    /// Truncates a file to length zero.
     ///
     /// # Errors
-    /// Those of [`Tree::file_mut`](crate::model::tree::Tree::file_mut).
+    /// [`Error::NotFound`] if there is no such file; [`Error::IsDirectory`] if it is a directory.
     pub(crate) fn empty(&self, at: FileAt<'_>) -> Result<()> {
         let mut state = self.open_mut()?;
         state.file_mut(self.objects(), at)?.content =
@@ -155,11 +158,11 @@ impl Transaction {
         Ok(())
     }
 
-    /// Gives a file the content that was made of the blob `of` for it. If it has another one by
-    /// now, nothing changes.
+    /// Replaces the blob `of` of a file with the loaded `content`. Does nothing if the file has
+    /// changed since.
     ///
     /// # Errors
-    /// Those of [`Tree::file_mut`](crate::model::tree::Tree::file_mut).
+    /// [`Error::NotFound`] if there is no such file; [`Error::IsDirectory`] if it is a directory.
     pub(crate) fn load(&self, at: FileAt<'_>, of: Id, content: SparseBytes) -> Result<()> {
         let mut state = self.open_mut()?;
         let file = state.file_mut(self.objects(), at)?;
@@ -169,11 +172,11 @@ impl Transaction {
         Ok(())
     }
 
-    /// Makes a file a normal one or a program; of a link, its target is the content then.
+    /// Sets the mode of a file. A symbolic link becomes a file whose content is the target.
     ///
     /// # Errors
-    /// Those of [`Tree::file_mut`](crate::model::tree::Tree::file_mut); [`Error::InvalidName`] for a
-    /// link where there must be none.
+    /// [`Error::NotFound`] if there is no such file; [`Error::IsDirectory`] if it is a directory;
+    /// [`Error::InvalidName`] if Git does not allow a link of that name.
     pub fn chmod(&self, at: FileAt<'_>, mode: EntryMode) -> Result<()> {
         if let FileAt::Path(path) = at {
             check_name(split(path).ok_or(Error::IsDirectory)?.1, mode)?;
@@ -184,7 +187,7 @@ impl Transaction {
     }
 }
 
-/// What is at `path` takes of the memory for names.
+/// Returns how much of the name memory the node at `path` takes.
 fn weight_of(path: &[u8], node: &TreeNode) -> u64 {
     let name = split(path).map_or(0, |(_, name)| cost(name));
     match node {

@@ -1,5 +1,4 @@
-//! The state of an open transaction: its tree, what is set aside for it, and what is in the way of
-//! its commit.
+//! The state of an open transaction.
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
@@ -13,38 +12,38 @@ use datakit_server::budget::Reservation;
 
 pub(super) struct State {
     pub(super) rw: Tree,
-    /// Set aside for names.
+    /// The memory reserved for names.
     pub(super) names: Reservation,
-    /// Where it began: the head of the branch at that time, or the commit of the last reset.
+    /// The head of the branch when the transaction began, or the commit of the last reset.
     pub(super) start: Option<Id>,
-    /// Files without a name that are still in use, by their numbers.
+    /// Removed files that clients still have open, by number.
     pub(super) detached: HashMap<u64, TreeFile>,
-    /// Paths that a merge left to be resolved.
+    /// Paths that a merge left unresolved.
     pub(super) conflicts: BTreeSet<Vec<u8>>,
-    /// Paths for which the last commit was refused, without those that were changed since. `None`
-    /// if it was not refused for any.
+    /// Paths on which the last commit conflicted, without those that changed since. `None` if it
+    /// did not conflict.
     pub(super) refused: Option<BTreeSet<Vec<u8>>>,
     pub(super) merged: Option<MergeInputs>,
-    /// What merges have written that is on no branch yet: another program may drop it before the
-    /// commit.
+    /// Objects that merges have written and no branch refers to yet. Another program may prune them
+    /// before the commit.
     pub(super) kept: Arc<NewObjects>,
-    /// A commit or merge is under way: it has a tree of its own, and nobody changes this one until
-    /// it is over.
+    /// A commit or merge is in progress. It works on a copy of the tree, and the tree does not
+    /// change until it ends.
     pub(super) busy: bool,
-    /// For as long as it is open.
+    /// Counts the transaction while it is open.
     pub(super) counted: Option<GaugeGuard>,
 }
 
 impl State {
-    /// Sets memory aside for a change at `path` and `new` bytes more.
+    /// Reserves memory for a change at `path` and `new` additional bytes.
     pub(super) fn reserve(&mut self, objects: &ObjectCache, path: &[u8], new: u64) -> Result<()> {
         let growth = self.rw.growth(objects, path)?.saturating_add(new);
         self.names.resize(self.names.bytes().saturating_add(growth)).map_err(no_space)
     }
 
-    /// Gives memory for names back.
+    /// Releases memory reserved for names.
     pub(super) fn release(&mut self, bytes: u64) {
-        // Less than before, which is always granted.
+        // Shrinking a reservation cannot fail.
         let _ = self.names.resize(self.names.bytes().saturating_sub(bytes));
     }
 
@@ -77,7 +76,7 @@ impl State {
         [Some(&mut self.conflicts), self.refused.as_mut()].into_iter().flatten()
     }
 
-    /// `path` was changed.
+    /// Removes a path that was changed from the conflicts.
     pub(super) fn resolved(&mut self, path: &[u8]) {
         for list in self.lists() {
             list.remove(path);
@@ -102,7 +101,7 @@ impl State {
     }
 }
 
-/// Whether `path` is `top` or something below it.
+/// Returns whether `path` is `top` or below it.
 pub(super) fn is_at_or_below(path: &[u8], top: &[u8]) -> bool {
     path.strip_prefix(top).is_some_and(|rest| rest.is_empty() || rest.starts_with(b"/"))
 }

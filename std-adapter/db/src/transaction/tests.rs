@@ -4,7 +4,7 @@ use crate::model::identity::Identity;
 use crate::model::object::EntryMode;
 use crate::model::test_trees;
 
-/// A commit of these files, on no branch.
+/// Stores a commit of these files on no branch.
 fn commit(database: &Database, files: &[(&str, &str)], parents: &[Id]) -> Id {
     let objects = database.objects();
     let tree = test_trees::keep(objects, &test_trees::edited(objects, &test_trees::files(files)));
@@ -24,30 +24,30 @@ fn names(transaction: &Transaction, dir: &[u8]) -> Vec<String> {
 }
 
 #[test]
-fn a_transaction_that_is_being_committed_is_read_and_not_changed() {
+fn transaction_can_be_read_but_not_changed_during_a_commit() {
     let database = Database::new(test_trees::objects().store().clone()).unwrap();
     let branch = database.branch(&BranchName::new("master").unwrap());
     let transaction = Transaction::begin(&database, None).unwrap();
     transaction.create(b"f", EntryMode::Normal, b"x").unwrap();
     let options = Options { policy: MergePolicy::Merge, if_changed: false };
     std::thread::scope(|scope| {
-        let hold = branch.lock();
+        let lock = branch.lock();
         let commit = scope.spawn(|| transaction.commit(&branch, &[], b"", &by(), options));
-        // It may not have begun.
-        while transaction.create(b"g", EntryMode::Normal, b"") != Err(Error::UnderWay) {
+        // The commit may not have begun.
+        while transaction.create(b"g", EntryMode::Normal, b"") != Err(Error::Busy) {
             std::thread::yield_now();
         }
-        assert_eq!(transaction.remove(b"f"), Err(Error::UnderWay));
-        assert_eq!(transaction.merge(Id::EMPTY_TREE, &[], b"", &by()), Err(Error::UnderWay));
+        assert_eq!(transaction.remove(b"f"), Err(Error::Busy));
+        assert_eq!(transaction.merge(Id::EMPTY_TREE, &[], b"", &by()), Err(Error::Busy));
         assert!(transaction.is_open() && transaction.get(b"f").is_ok());
-        drop(hold);
+        drop(lock);
         assert!(commit.join().unwrap().unwrap().head.is_some());
     });
     assert!(!transaction.is_open());
 }
 
 #[test]
-fn a_directory_is_not_moved_deeper_than_paths_may_be() {
+fn rename_refuses_paths_that_are_too_deep() {
     let database = Database::new(test_trees::objects().store().clone()).unwrap();
     let transaction = Transaction::begin(&database, None).unwrap();
     let path = |name: &str, depth: usize| vec![name; depth].join("/").into_bytes();
@@ -65,7 +65,7 @@ fn a_directory_is_not_moved_deeper_than_paths_may_be() {
 }
 
 #[test]
-fn empty_directories_outlive_a_merge_but_not_a_file_in_their_place() {
+fn merge_keeps_empty_directories_unless_a_file_replaces_them() {
     let database = Database::new(test_trees::objects().store().clone()).unwrap();
     let base = commit(&database, &[("a/f", "1"), ("gone/f", "1")], &[]);
     let theirs = commit(&database, &[("a/f", "2"), ("file", "3"), ("way", "4")], &[base]);

@@ -215,7 +215,7 @@ async fn load(inode: &Inode) -> Result<()> {
         return Ok(());
     }
     let space = rw.transaction.space().clone();
-    let loaded = rw.database.run_apart(move |database| {
+    let loaded = rw.database.run_blocking(move |database| {
         let blob = database.objects().blob(id)?;
         SparseBytes::from_slice(&blob, &space).map_err(no_space)
     });

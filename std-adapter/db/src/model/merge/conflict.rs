@@ -27,7 +27,7 @@ pub enum ConflictKind {
 impl fmt::Display for ConflictKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            ConflictKind::FileAndDir => "TreeFile vs dir",
+            ConflictKind::FileAndDir => "File vs dir",
             ConflictKind::RemovedAndChanged => "option: add/del",
             ConflictKind::MadeTwice => "default: add/add and no common ancestor",
             ConflictKind::ChangedTwice => "Changed on both branches",

@@ -126,8 +126,8 @@ impl Pending {
 
 /// What could not be set aside.
 pub(crate) fn no_space(error: vfs::Error) -> Error {
-    Error::NoSpace(match error {
-        vfs::Error::NoSpace => "no memory is left for what is not committed yet".to_owned(),
+    Error::NoMemory(match error {
+        vfs::Error::NoSpace => "out of memory for uncommitted changes".to_owned(),
         other => other.to_string(),
     })
 }

@@ -101,7 +101,7 @@ fn is_repository(dir: &Path) -> bool {
 
 /// Returns the directory that a file names after `prefix`, relative to the file.
 fn read_link_file(file: &Path, prefix: &[u8]) -> Result<PathBuf> {
-    let text = fs::read(file).map_err(|error| Error::io(file.display(), &error))?;
+    let text = fs::read(file).map_err(|error| Error::io(file.display(), error))?;
     let to = text.strip_prefix(prefix).map(<[u8]>::trim_ascii).filter(|to| !to.is_empty());
     let to = to.map(OsStr::from_bytes).ok_or_else(|| refused(file, "names no directory"))?;
     let to = file.parent().unwrap_or(Path::new("")).join(to);
@@ -178,5 +178,5 @@ fn parse_number(text: &BStr) -> Option<u64> {
 }
 
 fn refused(path: &Path, reason: &str) -> Error {
-    Error::Store(format!("{} {reason}", path.display()))
+    Error::store(format!("{} {reason}", path.display()))
 }

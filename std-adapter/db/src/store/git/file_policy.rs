@@ -95,11 +95,11 @@ impl FilePolicy {
     pub(super) fn new(common: &Path, shared: Option<&str>) -> Result<FilePolicy> {
         let sharing = match shared {
             Some(text) => Sharing::parse(text).ok_or_else(|| {
-                Error::Store(format!("{}: core.sharedRepository is {text:?}", common.display()))
+                Error::store(format!("{}: core.sharedRepository is {text:?}", common.display()))
             })?,
             None => Sharing::Umask,
         };
-        let found = fs::metadata(common).map_err(|error| Error::io(common.display(), &error))?;
+        let found = fs::metadata(common).map_err(|error| Error::io(common.display(), error))?;
         let foreign = rustix::process::geteuid().is_root() && found.uid() != 0;
         let owner = foreign.then(|| (found.uid(), found.gid()));
         Ok(FilePolicy { fsync: Fsync::All, sharing, owner })

@@ -60,7 +60,7 @@ impl LooseWriter {
         files: &[File],
     ) -> Result<()> {
         let failed =
-            |error| Error::io(format_args!("objects in {}", self.objects.path().display()), &error);
+            |error| Error::io(format_args!("objects in {}", self.objects.path().display()), error);
         let mut dirs = BTreeSet::new();
         let (first, last) =
             objects.split_at(objects.len().saturating_sub(1) / SYNC_BATCH * SYNC_BATCH);

@@ -43,7 +43,7 @@ pub(super) fn retry_while_repacking<T>(
     objects: &Path,
     mut lookup: impl FnMut(&Handle) -> Result<Option<T>>,
 ) -> Result<Option<T>> {
-    let failed = |error: io::Error| read_error(objects, &error);
+    let failed = |error: io::Error| read_error(objects, error);
     let mut before = list_packs(objects).map_err(failed)?;
     for _ in 1..MAX_LOOKUPS {
         let found = lookup(&gix::odb::at(objects, Sha1).map_err(failed)?);
@@ -86,7 +86,7 @@ fn object_dirs(handle: &Handle, objects: &Path) -> io::Result<Vec<PathBuf>> {
     Ok(dirs)
 }
 
-fn read_error(objects: &Path, error: &io::Error) -> Error {
+fn read_error(objects: &Path, error: io::Error) -> Error {
     Error::io(format_args!("objects in {}", objects.display()), error)
 }
 
@@ -116,7 +116,7 @@ impl ExistenceCache {
     fn find(&self, objects: &Path, id: Id) -> Result<bool> {
         let mut cached = self.0.lock();
         if cached.as_ref().is_none_or(|store| !store.is_current()) {
-            let opened = OpenStore::new(objects).map_err(|error| read_error(objects, &error))?;
+            let opened = OpenStore::new(objects).map_err(|error| read_error(objects, error))?;
             *cached = Some(opened);
         }
         Ok(cached.as_ref().is_some_and(|store| store.handle.exists(&object_id(id))))

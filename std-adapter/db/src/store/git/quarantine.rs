@@ -54,12 +54,12 @@ impl Quarantine {
         static CREATED: AtomicU64 = AtomicU64::new(0);
         let objects = refs.repository.objects.store_ref().path();
         let objects =
-            objects.canonicalize().map_err(|error| Error::io(objects.display(), &error))?;
+            objects.canonicalize().map_err(|error| Error::io(objects.display(), error))?;
         // The next server removes directories with this prefix if this one is killed.
         let number = CREATED.fetch_add(1, Ordering::Relaxed);
         let name = format!("{}fetch-{}-{number}", STAGING_PREFIX, std::process::id());
         let quarantine = Quarantine { dir: objects.join(name), objects };
-        let failed = |error: io::Error| Error::io(quarantine.dir.display(), &error);
+        let failed = |error: io::Error| Error::io(quarantine.dir.display(), error);
         quarantine.init(refs.common()).map_err(failed)?;
         Ok(quarantine)
     }
@@ -83,13 +83,13 @@ impl Quarantine {
     /// Returns the head of the fetched branch.
     fn head(&self, branch: &BranchName) -> Result<Id> {
         let path = self.dir.join("refs/heads").join(OsStr::from_bytes(branch.as_bytes()));
-        let text = fs::read(&path).map_err(|error| Error::io(path.display(), &error))?;
+        let text = fs::read(&path).map_err(|error| Error::io(path.display(), error))?;
         Ok(Id::parse(&text)?)
     }
 
     /// Moves the fetched objects to our repository.
     fn publish(&self, policy: &FilePolicy) -> Result<()> {
-        let failed = |error: io::Error| Error::io("objects that were fetched", &error);
+        let failed = |error: io::Error| Error::io("objects that were fetched", error);
         let (mut moves, mut dirs) = (Vec::new(), Vec::new());
         for dir in list(&self.dir.join("objects")).map_err(failed)? {
             let Some(name) = dir.file_name().filter(|name| *name != "info" && dir.is_dir()) else {

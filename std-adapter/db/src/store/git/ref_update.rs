@@ -59,7 +59,7 @@ impl Refs<'_> {
         let mut lock_files = Vec::new();
         for LockedRef { name, to, lock, .. } in &mut locked {
             let Some(to) = to else { continue };
-            let failed = |error| Error::io(name.as_bstr(), &error);
+            let failed = |error| Error::io(name.as_bstr(), error);
             writeln!(lock.file, "{to}").map_err(failed)?;
             if self.policy.fsync.syncs_files() {
                 lock_files.push(lock.file.try_clone().map_err(failed)?);
@@ -73,10 +73,9 @@ impl Refs<'_> {
         with_work_trees(&work_trees, || {
             locked.iter_mut().try_for_each(|LockedRef { name, from, to, lock }| {
                 let Some(to) = *to else { return Ok(()) };
-                self.log_update(name, *from, to, reason).map_err(|error| {
-                    Error::io(format_args!("log of {}", name.as_bstr()), &error)
-                })?;
-                lock.commit(deadline).map_err(|error| Error::io(name.as_bstr(), &error))
+                self.log_update(name, *from, to, reason)
+                    .map_err(|error| Error::io(format_args!("log of {}", name.as_bstr()), error))?;
+                lock.commit(deadline).map_err(|error| Error::io(name.as_bstr(), error))
             })
         })?;
         let removed: Vec<_> =
@@ -154,7 +153,7 @@ impl Refs<'_> {
         let work_trees = self.checked_out_in(&old)?;
         let updates = self.work_tree_updates(&new, None, Some(head))?;
         let packed = self.lock_packed_refs(deadline)?;
-        let failed = |error: io::Error| Error::io("packed-refs", &error);
+        let failed = |error: io::Error| Error::io("packed-refs", error);
         // Pack the branch and remove its loose file. Then one change of `packed-refs` renames it,
         // and no file has the name of a directory that the new name needs.
         packed.change(&BTreeSet::new(), &BTreeMap::from([(&*old, head)])).map_err(failed)?;
@@ -242,7 +241,7 @@ impl Refs<'_> {
         let removed = names.iter().copied().collect();
         packed
             .change(&removed, &BTreeMap::new())
-            .map_err(|error| Error::io("packed-refs", &error))?;
+            .map_err(|error| Error::io("packed-refs", error))?;
         for name in names {
             self.remove_loose(name)?;
             let logs = self.common().join("logs");
@@ -264,7 +263,7 @@ impl Refs<'_> {
         match fs::remove_file(&path) {
             // A packed ref has no file, and a directory may have its name.
             Err(error) if !is_absent(&error) && !path.is_dir() => {
-                Err(Error::io(name.as_bstr(), &error))
+                Err(Error::io(name.as_bstr(), error))
             }
             _ => Ok(()),
         }
@@ -284,7 +283,7 @@ impl Refs<'_> {
         // Deepest first. A directory that is missing was removed with its last branch.
         for dir in dirs.into_iter().rev() {
             match sync_dir(dir) {
-                Err(error) if !is_absent(&error) => return Err(Error::io(dir.display(), &error)),
+                Err(error) if !is_absent(&error) => return Err(Error::io(dir.display(), error)),
                 _ => {}
             }
         }
@@ -312,17 +311,17 @@ fn is_symbolic(name: &[u8], to: &[u8]) -> Error {
 }
 
 fn conflict(name: &[u8], other: &[u8]) -> Error {
-    Error::InTheWay { branch: short_name(name), other: short_name(other) }
+    Error::BranchConflict { branch: short_name(name), other: short_name(other) }
 }
 
 fn lock_error(name: &[u8], error: LockError) -> Error {
     match error {
         LockError::Timeout(path) => {
-            ref_error(name, &format_args!("another program holds {}", path.display()))
+            ref_error(name, format!("another program holds {}", path.display()))
         }
         LockError::NotADirectory(path) => {
-            ref_error(name, &format_args!("{} is not a directory", path.display()))
+            ref_error(name, format!("{} is not a directory", path.display()))
         }
-        LockError::Io(error) => Error::io(name.as_bstr(), &error),
+        LockError::Io(error) => Error::io(name.as_bstr(), error),
     }
 }

@@ -73,7 +73,7 @@ impl Refs<'_> {
                 RefTarget::Symbolic(to) => name = to,
             }
         }
-        Err(ref_error(&name, &"too many symbolic refs in a chain"))
+        Err(ref_error(&name, "too many symbolic refs in a chain"))
     }
 
     /// Reads a ref without following it.
@@ -97,34 +97,34 @@ impl Refs<'_> {
         let text = match fs::read(&path) {
             Ok(text) => text,
             Err(error) if is_absent(&error) => return Ok(RefTarget::Missing),
-            Err(error) => return Err(Error::io(name.as_bstr(), &error)),
+            Err(error) => return Err(Error::io(name.as_bstr(), error)),
         };
         if let Some(to) = text.strip_prefix(b"ref:") {
             let to = to.trim().to_vec();
             return if is_ref_name(&to) {
                 Ok(RefTarget::Symbolic(to))
             } else {
-                Err(ref_error(name, &"its target is not a valid ref name"))
+                Err(ref_error(name, "its target is not a valid ref name"))
             };
         }
         let id = text.get(..40).filter(|_| text.get(40).is_none_or(u8::is_ascii_whitespace));
         match id.map(Id::parse) {
             Some(Ok(id)) => Ok(RefTarget::Object(id)),
-            _ => Err(ref_error(name, &"its file does not contain a hash")),
+            _ => Err(ref_error(name, "its file does not contain a hash")),
         }
     }
 
     pub(super) fn packed_target(&self, name: &[u8]) -> Result<Option<Id>> {
         let Ok(name) = <&FullNameRef>::try_from(name.as_bstr()) else { return Ok(None) };
         let Some(packed) = self.packed_refs()? else { return Ok(None) };
-        let found = packed.try_find(name).map_err(|error| ref_error(name.as_bstr(), &error))?;
+        let found = packed.try_find(name).map_err(|error| ref_error(name.as_bstr(), error))?;
         Ok(found.map(|found| id_of(&found.target())))
     }
 
     fn packed_refs(&self) -> Result<Option<Arc<Buffer>>> {
         self.packed
             .read(&self.common().join("packed-refs"))
-            .map_err(|error| Error::io("packed-refs", &error))
+            .map_err(|error| Error::io("packed-refs", error))
     }
 
     pub(super) fn heads(&self) -> Result<Vec<(BranchName, Id)>> {
@@ -159,7 +159,7 @@ impl Refs<'_> {
         // Read after the loose refs: a ref that was packed meanwhile is found here.
         if let Some(packed) = self.packed_refs()? {
             let packed =
-                packed.iter_prefixed(prefix.into()).map_err(|error| ref_error(prefix, &error))?;
+                packed.iter_prefixed(prefix.into()).map_err(|error| ref_error(prefix, error))?;
             for packed in packed.flatten() {
                 found
                     .entry(packed.name.as_bstr().to_vec())
@@ -177,7 +177,7 @@ impl Refs<'_> {
         let path = self.common().join("shallow");
         match fs::read(&path) {
             Err(error) if error.kind() == ErrorKind::NotFound => Ok(HashSet::new()),
-            Err(error) => Err(Error::io(path.display(), &error)),
+            Err(error) => Err(Error::io(path.display(), error)),
             Ok(text) => text.lines().map(|line| Ok(Id::parse(line)?)).collect(),
         }
     }
@@ -210,7 +210,7 @@ impl Refs<'_> {
         }
         let Some(packed) = self.packed_refs()? else { return Ok(None) };
         let children =
-            packed.iter_prefixed(prefix.into()).map_err(|error| ref_error(name, &error))?;
+            packed.iter_prefixed(prefix.into()).map_err(|error| ref_error(name, error))?;
         let mut children = children.flatten().map(|child| child.name.as_bstr().to_vec());
         Ok(children.find(|child| Some(&**child) != except))
     }
@@ -255,6 +255,9 @@ pub(super) fn short_name(name: &[u8]) -> String {
     name.strip_prefix(HEADS).unwrap_or(name).as_bstr().to_string()
 }
 
-pub(super) fn ref_error(name: &[u8], error: &dyn std::fmt::Display) -> Error {
-    Error::Store(format!("{}: {error}", name.as_bstr()))
+pub(super) fn ref_error(
+    name: &[u8],
+    error: impl Into<Box<dyn std::error::Error + Send + Sync>>,
+) -> Error {
+    Error::store_from(name.as_bstr(), error)
 }

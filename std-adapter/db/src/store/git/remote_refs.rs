@@ -29,9 +29,9 @@ impl Refs<'_> {
         let deadline = Instant::now() + LOCK_TIMEOUT;
         let name = full_name(remote, branch);
         let remotes = self.common().join("refs/remotes");
-        self.policy.create_dir(&remotes).map_err(|error| Error::io(remotes.display(), &error))?;
+        self.policy.create_dir(&remotes).map_err(|error| Error::io(remotes.display(), error))?;
         let mut lock = self.lock(&name, deadline)?;
-        let failed = |error: io::Error| Error::io(name.as_bstr(), &error);
+        let failed = |error: io::Error| Error::io(name.as_bstr(), error);
         writeln!(lock.file, "{id}").map_err(failed)?;
         if self.policy.fsync.syncs_files() {
             lock.file.sync_all().map_err(failed)?;

@@ -55,27 +55,25 @@ impl ServerLock {
         }) {
             Ok(file) => file,
             Err(error) => {
-                return match Error::io(path.display(), &error) {
-                    Error::ReadOnly(_) => Ok(None),
-                    other => Err(other),
-                };
+                let error = Error::io(path.display(), error);
+                return if error.is_read_only() { Ok(None) } else { Err(error) };
             }
         };
         match flock(&file, FlockOperation::NonBlockingLockExclusive) {
             Ok(()) => {}
             Err(rustix::io::Errno::WOULDBLOCK) => {
-                return Err(Error::Store(format!(
+                return Err(Error::store(format!(
                     "{}: another datakit serves this repository",
                     dir.display()
                 )));
             }
-            Err(error) => return Err(Error::io(path.display(), &error.into())),
+            Err(error) => return Err(Error::io(path.display(), std::io::Error::from(error))),
         }
         match remove_abandoned(common)
-            .map_err(|error| Error::io(format_args!("old locks in {}", common.display()), &error))
+            .map_err(|error| Error::io(format_args!("old locks in {}", common.display()), error))
         {
-            Ok(()) | Err(Error::ReadOnly(_)) => Ok(Some(ServerLock(file))),
-            Err(other) => Err(other),
+            Err(error) if !error.is_read_only() => Err(error),
+            _ => Ok(Some(ServerLock(file))),
         }
     }
 }
@@ -144,7 +142,6 @@ fn unless_missing<T>(result: io::Result<T>) -> io::Result<Option<T>> {
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::super::tests::{TempRepository, set_branch, write_commit};
-    use crate::Error;
     use crate::store::Git;
 
     #[test]
@@ -152,7 +149,7 @@ mod tests {
         let repository = TempRepository::new("once");
         let first = Git::open(&repository.0).unwrap();
         assert!(
-            matches!(Git::open(&repository.0), Err(Error::Store(text)) if text.contains("another datakit"))
+            matches!(Git::open(&repository.0), Err(error) if error.to_string().contains("another datakit"))
         );
         drop(first);
         Git::open(&repository.0).unwrap();

@@ -11,7 +11,7 @@ use crate::store::{Git, Store};
 
 fn refusal(path: &Path) -> String {
     match Git::open(path) {
-        Err(Error::Store(text)) => text,
+        Err(error @ (Error::Store(_) | Error::Io { .. })) => error.to_string(),
         Err(other) => panic!("{other:?}"),
         Ok(_) => panic!("{} is served", path.display()),
     }
@@ -128,7 +128,7 @@ fn a_linked_work_tree_opens_its_repository() {
         );
         assert_eq!(store.heads().unwrap().len(), 2);
         assert!(
-            matches!(Git::open(&repository.0), Err(Error::Store(text)) if text.contains("another datakit"))
+            matches!(Git::open(&repository.0), Err(error) if error.to_string().contains("another datakit"))
         );
     }
 }
