@@ -1,4 +1,5 @@
-//! Who commits are by: `datakit serve --author`, Git's configuration, `datakit db commit --author`.
+//! Authors of commits: `datakit serve --author`, the configuration of Git, `datakit db commit
+//! --author`.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic)]
 
 mod common;
@@ -7,7 +8,7 @@ use std::process::{Command, Stdio};
 
 use common::{Client, PROGRAM, Scratch, Server, lines};
 
-/// Author and committer of the last commit.
+/// Returns author and committer of the last commit.
 fn last(dir: &Scratch) -> String {
     let output = Command::new("git")
         .args([
@@ -34,7 +35,7 @@ fn commit(address: &str, user: &str, options: &[&str]) {
 }
 
 #[test]
-fn authors_come_from_the_transaction_the_option_the_user_and_the_configuration() {
+fn the_author_is_that_of_the_transaction_the_option_the_user_or_the_configuration() {
     let dir = Scratch::new("db-identity");
     for arguments in [
         &["init", "-q", "--bare"][..],
@@ -66,7 +67,7 @@ fn authors_come_from_the_transaction_the_option_the_user_and_the_configuration()
 }
 
 #[test]
-fn commits_carry_the_local_zone() {
+fn commits_have_the_local_time_zone() {
     let dir = Scratch::new("db-zone");
     let mut server = Command::new(PROGRAM);
     server
@@ -81,7 +82,7 @@ fn commits_carry_the_local_zone() {
 }
 
 #[test]
-fn an_author_that_is_none_is_refused_at_start() {
+fn an_invalid_author_is_refused_at_start() {
     let output = Command::new(PROGRAM).args(["serve", "--author", "nonsense"]).output().unwrap();
     assert!(!output.status.success());
     assert!(String::from_utf8_lossy(&output.stderr).contains("there is no '<'"));

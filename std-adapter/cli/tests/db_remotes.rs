@@ -1,4 +1,4 @@
-//! Fetches by `datakit serve`: which are allowed, what is told of them, what stays.
+//! Remotes of `datakit serve`: allowed URLs, errors, limits and cleanup.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic)]
 
 mod common;
@@ -22,7 +22,7 @@ fn git(dir: &Path, arguments: &[&str]) -> String {
     String::from_utf8(output.stdout).unwrap().trim().to_owned()
 }
 
-/// A repository with a commit on `master`.
+/// Creates a repository with a commit on `master`, and returns it with its head.
 fn repository(name: &str) -> (Scratch, String) {
     let dir = Scratch::new(name);
     git(&dir.0, &["init", "-q", "-b", "master"]);
@@ -36,7 +36,7 @@ fn client(server: &Server) -> Client<'_> {
 }
 
 #[test]
-fn a_server_that_others_can_reach_fetches_no_local_paths() {
+fn a_server_that_other_machines_can_reach_does_not_fetch_local_paths() {
     let (there, head) = repository("remotes-there");
     let path = there.path("");
     let local = Server::start("tcp://127.0.0.1:0", &[]);
@@ -63,7 +63,7 @@ fn a_server_that_others_can_reach_fetches_no_local_paths() {
 }
 
 #[test]
-fn neither_passwords_nor_control_characters_are_told() {
+fn errors_contain_no_passwords_or_control_characters() {
     let (server, log) = Server::logging(&["-v"], &[]);
     let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     let url = format!("http://user:secret@127.0.0.1:{port}/\u{1b}[2J{}", "x".repeat(500));
@@ -81,23 +81,32 @@ fn neither_passwords_nor_control_characters_are_told() {
 }
 
 #[test]
-fn a_machine_without_git_serves_all_else() {
-    let bin = Scratch::new("remotes-bin");
+fn without_git_only_remotes_fail() {
+    let missing = "the git program is not installed on this machine";
+    let (bin, dir) = (Scratch::new("remotes-bin"), Scratch::new("remotes-no-git"));
     std::os::unix::fs::symlink("/bin/sh", bin.path("sh")).unwrap();
-    let (server, log) = Server::logging(&[], &[("PATH", bin.0.to_str().unwrap())]);
-    assert!(client(&server).fail(&["db", "fetch", "/x", "master"]).contains("cannot fetch /x"));
-    let line = std::iter::from_fn(|| log.recv_timeout(TIMEOUT).ok())
-        .find(|line| line.contains("cannot fetch"))
-        .unwrap();
-    assert!(line.contains("the git program is not installed on this machine"), "{line}");
+    let options = ["--git", &dir.path(""), "--auto-push", "/y"];
+    let (server, log) = Server::logging(&options, &[("PATH", bin.0.to_str().unwrap())]);
+    let next_line = |text: &str| {
+        let mut lines = std::iter::from_fn(|| log.recv_timeout(TIMEOUT).ok());
+        lines.find(|line| line.contains(text)).unwrap()
+    };
+    let error = client(&server).fail(&["db", "fetch", "/x", "master"]);
+    assert_eq!(error, format!("datakit: cannot fetch /x: {missing}\n"));
+    assert!(next_line("cannot fetch /x").contains(missing));
     assert_eq!(client(&server).run(&["db", "branches"]), "");
+    let file = bin.path("file");
+    std::fs::write(&file, "text").unwrap();
+    client(&server).run(&["db", "commit", "master", "-m", "x", &format!("f={file}")]);
+    assert_eq!(client(&server).run(&["cat", "branch/master/ro/f"]), "text");
+    assert!(next_line("cannot push to /y").contains(missing));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn one_connection_fetches_twice_at_a_time() {
+async fn a_connection_has_two_fetches_at_a_time() {
     let server = Server::start("tcp://127.0.0.1:0", &[]);
     let url: datakit_server::Url = server.address().parse().unwrap();
-    // The system connects whoever comes.
+    // Connects clients without `accept`.
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let silent = format!("git://{}/x", listener.local_addr().unwrap());
     let greedy = Db::connect(&url).await.unwrap();
@@ -111,7 +120,7 @@ async fn one_connection_fetches_twice_at_a_time() {
     for _ in 0..2 {
         asked.push(tokio::time::timeout(TIMEOUT, listener.accept()).await.unwrap().unwrap());
     }
-    // Another one has its turn at once, and the first has no third.
+    // Another connection can fetch at once, and the first one does not start a third fetch.
     let (there, head) = repository("remotes-fair");
     let other = Db::connect(&url).await.unwrap();
     let fetched = tokio::time::timeout(TIMEOUT, other.fetch(&there.path(""), "master"))
@@ -126,23 +135,14 @@ async fn one_connection_fetches_twice_at_a_time() {
 }
 
 #[test]
-fn what_was_fetched_goes_with_the_server() {
+fn fetched_refs_are_removed_when_the_server_ends() {
     let (there, head) = repository("remotes-kept");
     let here = Scratch::new("remotes-here");
     let path = here.path("");
     for signal in ["TERM", "HUP", "KILL"] {
         let mut server = Server::start("tcp://127.0.0.1:0", &["--git", &path]);
-        let client = Client { address: server.address(), dialect: "9p2000.u" };
-        let mut holding = Command::new(common::PROGRAM);
-        // A remote that stays: its head is read for ever.
-        let script = format!(
-            "exec 3>&1; {0} -a {1} --dialect 9p2000.u db fetch {2} master",
-            common::PROGRAM,
-            client.address,
-            there.path("")
-        );
-        let _ = &mut holding;
-        assert!(Command::new("sh").args(["-c", &script]).status().unwrap().success());
+        // The command removes its remote at its end.
+        client(&server).run(&["db", "fetch", &there.path(""), "master"]);
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         let url = server.address().parse().unwrap();
         let kept = runtime.block_on(async {
@@ -168,14 +168,14 @@ fn what_was_fetched_goes_with_the_server() {
 }
 
 #[test]
-fn a_hang_up_leaves_no_socket() {
+fn sighup_removes_the_socket() {
     let dir = Scratch::new("remotes-socket");
     let socket = dir.path("s");
     let mut server = Server::start(&format!("unix://{socket}"), &[]);
     assert!(Path::new(&socket).exists());
     assert_eq!(server.end("HUP").code(), Some(0));
     assert!(!Path::new(&socket).exists());
-    // Under nohup it goes on.
+    // `nohup` ignores SIGHUP.
     let mut command = Command::new("nohup");
     command.args([common::PROGRAM, "serve", "--url", &format!("unix://{socket}")]);
     let mut server = command

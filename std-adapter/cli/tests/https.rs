@@ -1,5 +1,5 @@
-//! Fetching from a server whose certificate only some of the machine's users know.
-// Clippy's allowance for tests ends at the functions they share.
+//! Fetching over HTTPS from a server with a private certificate authority.
+// Clippy allows these in tests, but not in functions that tests share.
 #![allow(clippy::unwrap_used, clippy::panic)]
 
 mod common;
@@ -18,7 +18,7 @@ use rustls::ServerConfig;
 use rustls::pki_types::PrivateKeyDer;
 use tokio_rustls::TlsAcceptor;
 
-/// A certificate of 127.0.0.1, and that of the authority it has it from, as PEM.
+/// Returns the configuration of a server for 127.0.0.1, and the certificate of its authority as PEM.
 fn certificates() -> (ServerConfig, String) {
     let (key, key_of_server) = (KeyPair::generate().unwrap(), KeyPair::generate().unwrap());
     let mut authority = CertificateParams::new([]).unwrap();
@@ -33,13 +33,13 @@ fn certificates() -> (ServerConfig, String) {
     (config.with_single_cert(vec![certificate.der().clone()], key).unwrap(), pem)
 }
 
-/// Has `address` by TLS as well; where.
-fn encrypted(address: String, config: ServerConfig) -> String {
+/// Starts a TLS proxy to `address` and returns its own address.
+fn start_tls_proxy(address: String, config: ServerConfig) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     listener.set_nonblocking(true).unwrap();
     let (here, tls) =
         (listener.local_addr().unwrap().to_string(), TlsAcceptor::from(Arc::new(config)));
-    // It ends with the tests.
+    // Runs until the process ends.
     std::thread::spawn(move || {
         tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(
             async {
@@ -58,7 +58,7 @@ fn encrypted(address: String, config: ServerConfig) -> String {
     here
 }
 
-/// A repository in a directory, with a commit on `master`, and its hash.
+/// Creates a repository with a commit on `master`, and returns the hash.
 fn repository(path: &Path) -> String {
     let git = |args: &[&str]| {
         let output = Command::new("git").arg("-C").arg(path).args(args).output().unwrap();
@@ -85,13 +85,15 @@ fn repository(path: &Path) -> String {
 }
 
 #[test]
-fn the_machine_says_whose_certificates_are_good() {
+fn ssl_cert_file_selects_the_trusted_certificates() {
     let dir = Scratch::new("https");
     let far = repository(&dir.0);
     let plain = http_backend::serve(&dir.0, true);
     let (config, ours) = certificates();
-    let (http, https) =
-        (format!("http://{plain}/.git"), format!("https://{}/.git", encrypted(plain, config)));
+    let (http, https) = (
+        format!("http://{plain}/.git"),
+        format!("https://{}/.git", start_tls_proxy(plain, config)),
+    );
     let trusting = |file: &str, pem: &str| {
         let file = dir.path(file);
         std::fs::write(&file, pem).unwrap();
@@ -102,7 +104,7 @@ fn the_machine_says_whose_certificates_are_good() {
         let output = client.command(&["db", "fetch", url, "master"]).output().unwrap();
         String::from_utf8([output.stdout, output.stderr].concat()).unwrap()
     };
-    let told = |log: Receiver<String>, why: &str| {
+    let assert_logged = |log: Receiver<String>, why: &str| {
         let failed = |line: &String| line.contains("cannot fetch");
         let line = std::iter::from_fn(|| log.recv_timeout(TIMEOUT).ok()).find(failed).unwrap();
         assert!(line.contains(why), "{line}");
@@ -115,11 +117,11 @@ fn the_machine_says_whose_certificates_are_good() {
     let (server, log) = trusting("others", &certificates().1);
     let refused = format!("datakit: cannot fetch {https}: ");
     assert!(fetch(&server, &https).starts_with(&refused));
-    told(log, "certificate");
+    assert_logged(log, "certificate");
 
     let (server, log) = trusting("none", "");
     assert!(fetch(&server, &https).starts_with(&refused));
-    told(log, "cannot fetch");
-    // Who does not encrypt needs none.
+    assert_logged(log, "cannot fetch");
+    // Plain HTTP needs no certificates.
     assert_eq!(fetch(&server, &http), format!("{far}\n"));
 }

@@ -1,4 +1,4 @@
-//! Clients that die: nothing of theirs stays.
+//! Clients whose connection ends: the server frees everything that they used.
 
 use std::time::Duration;
 
@@ -9,24 +9,24 @@ use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
-use crate::place::{PATIENCE, Program, Repository, begin, commit, counters, wanted};
+use crate::setup::{Server, TIMEOUT, TempRepository, begin, commit, counters, short_or_full};
 
-/// The start of a `Twrite` of 200 bytes, the rest of which never comes.
-const HALF: [u8; 9] = [200, 0, 0, 0, 118, 1, 0, 2, 0];
+/// The first bytes of a Twrite message of 200 bytes.
+const PARTIAL_MESSAGE: [u8; 9] = [200, 0, 0, 0, 118, 1, 0, 2, 0];
 
-/// A client whose connection ends in the middle of a message when `cut` is told to.
-struct Mortal {
+/// A client whose connection ends in the middle of a message after a signal on `cut`.
+struct DyingClient {
     db: Db,
     cut: oneshot::Sender<()>,
 }
 
-impl Mortal {
-    /// With `reset`, the server is sent a reset instead of an end.
-    async fn connect(program: &Program, reset: bool) -> Mortal {
+impl DyingClient {
+    /// With `reset`, the server gets a TCP reset instead of a FIN.
+    async fn connect(server: &Server, reset: bool) -> DyingClient {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("tcp://{}", listener.local_addr().unwrap()).parse().unwrap();
         let (cut, now) = oneshot::channel();
-        let to = program.address().to_owned();
+        let to = server.address().to_owned();
         tokio::spawn(async move {
             let (mut client, _) = listener.accept().await.unwrap();
             let mut server = TcpStream::connect(to).await.unwrap();
@@ -35,15 +35,15 @@ impl Mortal {
             }
             tokio::select! {
                 _ = copy_bidirectional(&mut client, &mut server) => {}
-                _ = now => server.write_all(&HALF).await.unwrap(),
+                _ = now => server.write_all(&PARTIAL_MESSAGE).await.unwrap(),
             }
         });
-        Mortal { db: timeout(PATIENCE, Db::connect(&url)).await.unwrap().unwrap(), cut }
+        DyingClient { db: timeout(TIMEOUT, Db::connect(&url)).await.unwrap().unwrap(), cut }
     }
 }
 
-/// Reads what is there, and then waits for what never comes.
-async fn waiting<T: Send + 'static>(
+/// Waits for an event that never comes, after the `first` one.
+async fn wait_forever<T: Send + 'static>(
     watch: Result<Watch<T>, datakit_client::db::Error>,
     first: bool,
 ) -> JoinHandle<()> {
@@ -60,15 +60,15 @@ async fn requests_under_way(db: &Db) -> usize {
     text.lines().map(|line| line.split(' ').nth(4).unwrap().parse::<usize>().unwrap()).sum()
 }
 
-/// Looks until it is so, for one second. Nobody is told of what the server drops.
-async fn soon(what: &str, mut is_so: impl AsyncFnMut() -> bool) {
+/// Polls a condition for up to one second.
+async fn eventually(what: &str, mut condition: impl AsyncFnMut() -> bool) {
     for _ in 0..200 {
-        if is_so().await {
+        if condition().await {
             return;
         }
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
-    panic!("not within a second: {what}");
+    panic!("not after one second: {what}");
 }
 
 async fn in_use(db: &Db) -> [u64; 3] {
@@ -76,9 +76,9 @@ async fn in_use(db: &Db) -> [u64; 3] {
     ["transactions", "watches", "remotes"].map(|name| counters[name])
 }
 
-async fn nothing_is_left(db: &Db, repository: &Repository) {
-    soon("nothing in use", async || in_use(db).await == [0, 0, 0]).await;
-    soon("no other connection", async || {
+async fn assert_nothing_left(db: &Db, repository: &TempRepository) {
+    eventually("nothing in use", async || in_use(db).await == [0, 0, 0]).await;
+    eventually("no other connection", async || {
         db.client()
             .read("/debug/server/connections")
             .await
@@ -88,12 +88,14 @@ async fn nothing_is_left(db: &Db, repository: &Repository) {
             == 2
     })
     .await;
-    soon("nothing fetched", async || repository.git(&["for-each-ref", "refs/remotes"]).is_empty())
-        .await;
+    eventually("nothing fetched", async || {
+        repository.git(&["for-each-ref", "refs/remotes"]).is_empty()
+    })
+    .await;
 }
 
-/// A remote with the server's own repository, fetched from, and a reader of its head.
-async fn fetched(db: &Db, url: &str) -> JoinHandle<()> {
+/// Creates a remote, fetches from it and waits for a new head.
+async fn fetch_and_watch(db: &Db, url: &str) -> JoinHandle<()> {
     let client = db.client();
     client.mkdir("/remotes/r", 0o755).await.unwrap();
     client.write("/remotes/r/url", url.as_bytes()).await.unwrap();
@@ -104,82 +106,87 @@ async fn fetched(db: &Db, url: &str) -> JoinHandle<()> {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_dead_client_leaves_nothing_behind() {
-    let repository = Repository::new("dead");
-    let program = Program::start(&repository.0);
-    let observer = program.connect().await;
+async fn a_dead_client_leaves_nothing_in_use() {
+    let repository = TempRepository::new("dead");
+    let server = Server::start(&repository.0);
+    let observer = server.connect().await;
     commit(&observer, "master", "first", "x").await.unwrap();
-    let there = Repository::new("there");
+    let there = TempRepository::new("there");
     there.git(&["clone", "-q", "--bare", &repository.0.display().to_string(), "."]);
     for reset in [false, true] {
-        let Mortal { db, cut } = Mortal::connect(&program, reset).await;
+        let DyingClient { db, cut } = DyingClient::connect(&server, reset).await;
         let master = db.branch("master").await.unwrap();
         let open = begin(&db, "master", "d/second", "y").await.unwrap();
         let client = db.client();
         client.mkdir("/branch/master/transactions/t", 0o755).await.unwrap();
         let file = client.open_to_write("/branch/master/transactions/t/rw/first").await.unwrap();
         let waits = [
-            waiting(master.watch_head().await, true).await,
-            waiting(master.watch_path(&"first".parse().unwrap()).await, true).await,
-            waiting(master.reflog().await, false).await,
-            fetched(&db, &there.0.display().to_string()).await,
+            wait_forever(master.watch_head().await, true).await,
+            wait_forever(master.watch_path(&"first".parse().unwrap()).await, true).await,
+            wait_forever(master.reflog().await, false).await,
+            fetch_and_watch(&db, &there.0.display().to_string()).await,
         ];
-        soon("all of them wait", async || requests_under_way(&observer).await == waits.len()).await;
+        eventually("all of them are waiting", async || {
+            requests_under_way(&observer).await == waits.len()
+        })
+        .await;
         assert_eq!(in_use(&observer).await, [2, 4, 1]);
         assert_ne!(repository.git(&["for-each-ref", "refs/remotes"]), "");
         cut.send(()).unwrap();
-        nothing_is_left(&observer, &repository).await;
+        assert_nothing_left(&observer, &repository).await;
         for wait in waits {
-            timeout(PATIENCE, wait).await.unwrap().unwrap();
+            timeout(TIMEOUT, wait).await.unwrap().unwrap();
         }
         drop((open, file));
     }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn who_dies_in_a_commit_leaves_all_of_it_or_nothing() {
-    let rounds = wanted(10, 100);
-    let repository = Repository::new("dies");
-    let program = Program::start(&repository.0);
-    let observer = program.connect().await;
+async fn a_client_that_dies_in_a_commit_leaves_all_of_it_or_nothing() {
+    let rounds = short_or_full(10, 100);
+    let repository = TempRepository::new("dies");
+    let server = Server::start(&repository.0);
+    let observer = server.connect().await;
     commit(&observer, "master", "first", "x").await.unwrap();
     let mut acknowledged = 0;
     for round in 0..rounds {
-        let Mortal { db, cut } = Mortal::connect(&program, round % 2 == 0).await;
+        let DyingClient { db, cut } = DyingClient::connect(&server, round % 2 == 0).await;
         let transaction = begin(&db, "master", &format!("{round}/a"), "x").await.unwrap();
         transaction.create_file(&format!("{round}/b").parse().unwrap(), b"x", false).await.unwrap();
         let committing = tokio::spawn(async move { transaction.commit("both").await });
-        soon("a request", async || {
+        eventually("a request", async || {
             requests_under_way(&observer).await > 0 || committing.is_finished()
         })
         .await;
-        // Nobody may be there any more.
+        // Fails if the connection has ended.
         let _ = cut.send(());
-        acknowledged += usize::from(timeout(PATIENCE, committing).await.unwrap().unwrap().is_ok());
-        nothing_is_left(&observer, &repository).await;
+        acknowledged += usize::from(timeout(TIMEOUT, committing).await.unwrap().unwrap().is_ok());
+        assert_nothing_left(&observer, &repository).await;
     }
     let files = repository.lines(&["ls-tree", "-r", "--name-only", "master"]);
     let landed = (0..rounds).filter(|round| files.contains(&format!("{round}/a"))).count();
     let whole = (0..rounds).filter(|round| files.contains(&format!("{round}/b"))).count();
-    println!("{rounds} clients died in a commit: {acknowledged} were told, {landed} landed");
+    println!(
+        "{rounds} clients died in a commit: {acknowledged} commits acknowledged, {landed} made"
+    );
     assert_eq!((landed, files.len()), (whole, 2 * landed + 1));
     assert!(landed >= acknowledged);
-    repository.is_sound();
+    repository.assert_sound();
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_fetch_for_the_dead_is_ended() {
-    let repository = Repository::new("late");
-    let program = Program::start(&repository.0);
-    let observer = program.connect().await;
+async fn a_fetch_ends_with_its_client() {
+    let repository = TempRepository::new("late");
+    let server = Server::start(&repository.0);
+    let observer = server.connect().await;
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("git://{}/", listener.local_addr().unwrap());
-    let Mortal { db, cut } = Mortal::connect(&program, false).await;
+    let DyingClient { db, cut } = DyingClient::connect(&server, false).await;
     let fetching = tokio::spawn(async move { db.fetch(&url, "master").await });
-    let (mut asked, _) = timeout(PATIENCE, listener.accept()).await.unwrap().unwrap();
+    let (mut asked, _) = timeout(TIMEOUT, listener.accept()).await.unwrap().unwrap();
     cut.send(()).unwrap();
-    timeout(PATIENCE, fetching).await.unwrap().unwrap().unwrap_err();
-    // The other side sees the end of the program that asked.
-    timeout(PATIENCE, asked.read_to_end(&mut Vec::new())).await.unwrap().unwrap();
-    nothing_is_left(&observer, &repository).await;
+    timeout(TIMEOUT, fetching).await.unwrap().unwrap().unwrap_err();
+    // The remote sees EOF when `git` is killed.
+    timeout(TIMEOUT, asked.read_to_end(&mut Vec::new())).await.unwrap().unwrap();
+    assert_nothing_left(&observer, &repository).await;
 }

@@ -1,4 +1,4 @@
-//! A disk that is full, and one that is read-only.
+//! Full and read-only disks.
 
 use std::fs::File;
 use std::io::Write;
@@ -9,46 +9,47 @@ use std::process::Command;
 use datakit_client::db::{Db, Transaction};
 use tokio::time::timeout;
 
-use crate::place::{PATIENCE, Program, Repository, begin, commit};
+use crate::setup::{Server, TIMEOUT, TempRepository, begin, commit};
 
-/// What a disk of memory gives and takes at a time.
+/// Allocation unit of tmpfs in bytes.
 const PAGE: u64 = 4096;
 
-/// A repository on a small disk of its own.
-struct Disk(Repository);
+/// A repository on a small file system of its own.
+struct Disk(TempRepository);
 
 impl Disk {
     fn mount(name: &str) -> Disk {
-        let repository = Repository::new(name);
+        let repository = TempRepository::new(name);
         run("mount", &["-t", "tmpfs", "-o", "size=2m", "tmpfs"], &repository);
         Disk(repository)
     }
 
-    /// `ro` or `rw`.
-    fn make(&self, how: &str) {
-        run("mount", &["-o", &format!("remount,{how}")], &self.0);
+    /// Remounts with the option `ro` or `rw`.
+    fn remount(&self, option: &str) {
+        run("mount", &["-o", &format!("remount,{option}")], &self.0);
     }
 
     fn filler(&self) -> PathBuf {
         self.0.0.join("filler")
     }
 
-    /// Leaves no space; how much that took.
+    /// Fills the disk and returns how many bytes that took.
     fn fill(&self) -> u64 {
         let mut file = File::create(self.filler()).unwrap();
         while file.write_all(&[1; PAGE as usize]).is_ok() {}
         file.metadata().unwrap().len().next_multiple_of(PAGE)
     }
 
-    fn leave(&self, filled: u64) {
+    /// Reduces the filling to `filled` bytes.
+    fn shrink(&self, filled: u64) {
         File::options().write(true).open(self.filler()).unwrap().set_len(filled).unwrap();
     }
 }
 
 impl Deref for Disk {
-    type Target = Repository;
+    type Target = TempRepository;
 
-    fn deref(&self) -> &Repository {
+    fn deref(&self) -> &TempRepository {
         &self.0
     }
 }
@@ -59,15 +60,16 @@ impl Drop for Disk {
     }
 }
 
-fn run(program: &str, args: &[&str], at: &Repository) {
+fn run(program: &str, args: &[&str], at: &TempRepository) {
     let out = Command::new(program).args(args).arg(&at.0).output().unwrap();
     assert!(out.status.success(), "{program} {args:?}: {}", String::from_utf8_lossy(&out.stderr));
 }
 
-/// The commit is refused for this reason, and nothing else has happened.
+/// Commits, and checks that a refusal has the given reason and no other effect. Returns whether the
+/// commit was refused.
 async fn is_refused(disk: &Disk, db: &Db, transaction: &Transaction, why: &str) -> bool {
     let head = disk.git(&["rev-parse", "master"]);
-    let Err(error) = timeout(PATIENCE, transaction.commit("again")).await.unwrap() else {
+    let Err(error) = timeout(TIMEOUT, transaction.commit("again")).await.unwrap() else {
         return false;
     };
     assert!(error.to_string().starts_with(why), "{error}");
@@ -80,7 +82,7 @@ async fn is_refused(disk: &Disk, db: &Db, transaction: &Transaction, why: &str) 
     true
 }
 
-fn leftovers(disk: &Disk) -> Vec<PathBuf> {
+fn temporary_objects(disk: &Disk) -> Vec<PathBuf> {
     let dirs =
         std::fs::read_dir(disk.0.0.join(".git/objects")).unwrap().map(|dir| dir.unwrap().path());
     let files =
@@ -91,53 +93,53 @@ fn leftovers(disk: &Disk) -> Vec<PathBuf> {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-#[ignore = "mounts a disk, which only root may; `tests/run reliability` does"]
-async fn a_full_disk_refuses_the_commit_and_nothing_else() {
+#[ignore = "needs root to mount a disk; `tests/run reliability` runs it"]
+async fn a_full_disk_refuses_the_commit_and_has_no_other_effect() {
     let disk = Disk::mount("full");
-    let program = Program::start(&disk.0.0);
-    let (db, other) = (program.connect().await, program.connect().await);
+    let server = Server::start(&disk.0.0);
+    let (db, other) = (server.connect().await, server.connect().await);
     commit(&db, "master", "first", "x").await.unwrap();
     let transaction = begin(&db, "master", "d/second", &"y".repeat(100_000)).await.unwrap();
     let mut filled = disk.fill();
-    // A page more each time: the disk is full for the file, then for its directories, the commit,
-    // the branch.
+    // One more page each time: the disk is full for the file, then for its directories, the commit
+    // and the branch.
     let mut refused = 0;
     while is_refused(&disk, &other, &transaction, "No space left on device: ").await {
         refused += 1;
-        filled = filled.checked_sub(PAGE).expect("space enough for a commit");
-        disk.leave(filled);
+        filled = filled.checked_sub(PAGE).expect("enough space for a commit");
+        disk.shrink(filled);
     }
     println!("full {refused} times, then committed");
     assert!(refused >= 4, "the disk was full {refused} times only");
     assert_eq!(disk.git(&["show", "master:d/second"]).len(), 100_000);
-    assert_eq!((leftovers(&disk), disk.locks()), (vec![], vec![]));
+    assert_eq!((temporary_objects(&disk), disk.locks()), (vec![], vec![]));
     std::fs::remove_file(disk.filler()).unwrap();
     commit(&other, "master", "third", "z").await.unwrap();
-    disk.is_sound();
+    disk.assert_sound();
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-#[ignore = "mounts a disk, which only root may; `tests/run reliability` does"]
-async fn a_read_only_disk_refuses_the_commit_and_nothing_else() {
+#[ignore = "needs root to mount a disk; `tests/run reliability` runs it"]
+async fn a_read_only_disk_refuses_the_commit_and_has_no_other_effect() {
     let why = "Read-only file system: ";
     let disk = Disk::mount("read-only");
-    let program = Program::start(&disk.0.0);
-    let db = program.connect().await;
+    let server = Server::start(&disk.0.0);
+    let db = server.connect().await;
     commit(&db, "master", "first", "x").await.unwrap();
     let transaction = begin(&db, "master", "second", "y").await.unwrap();
-    disk.make("ro");
+    disk.remount("ro");
     assert!(is_refused(&disk, &db, &transaction, why).await);
-    disk.make("rw");
+    disk.remount("rw");
     transaction.commit("now").await.unwrap();
-    drop(program);
-    // A server that finds it so serves what is there.
-    disk.make("ro");
-    let program = Program::start(&disk.0.0);
-    let db = program.connect().await;
+    drop(server);
+    // A server on a read-only disk serves the existing commits.
+    disk.remount("ro");
+    let server = Server::start(&disk.0.0);
+    let db = server.connect().await;
     let transaction = begin(&db, "master", "third", "z").await.unwrap();
     assert!(is_refused(&disk, &db, &transaction, why).await);
-    disk.make("rw");
+    disk.remount("rw");
     transaction.commit("now").await.unwrap();
     assert_eq!(disk.git(&["ls-tree", "--name-only", "master"]), "first\nsecond\nthird");
-    disk.is_sound();
+    disk.assert_sound();
 }

@@ -7,26 +7,26 @@ use std::time::{Duration, Instant};
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
-use crate::place::{PATIENCE, Program, Repository, commit, wanted};
+use crate::setup::{Server, TIMEOUT, TempRepository, commit, short_or_full};
 
-/// What was acknowledged: branch, head, path of the file.
+/// Acknowledged commits: branch, head, path of the file.
 type Acknowledged = Arc<Mutex<Vec<[String; 3]>>>;
 
 const CLIENTS: usize = 3;
 
-/// The same times each run, none of them round.
-fn moments(count: usize) -> impl Iterator<Item = Duration> {
+/// Returns the delays before the kills: spread out, and the same in each run.
+fn kill_delays(count: usize) -> impl Iterator<Item = Duration> {
     (0..count as u64).map(|round| Duration::from_millis(100 + round.wrapping_mul(7919) % 307))
 }
 
-/// Commits to a branch of its own and to that of all, by turns, until the server is gone.
-async fn load(
-    program: &Program,
+/// Commits to a shared branch and to one of its own in turn, until the server is killed.
+async fn commit_until_killed(
+    server: &Server,
     round: usize,
     client: usize,
     acknowledged: &Acknowledged,
 ) -> JoinHandle<()> {
-    let (db, acknowledged) = (program.connect().await, acknowledged.clone());
+    let (db, acknowledged) = (server.connect().await, acknowledged.clone());
     tokio::spawn(async move {
         for number in 0.. {
             let branch =
@@ -38,19 +38,19 @@ async fn load(
     })
 }
 
-/// No lock of the server before is in the way of any branch.
-async fn every_branch_moves(program: &Program, round: usize, acknowledged: &Acknowledged) {
-    let db = program.connect().await;
+/// Commits to every branch. A lock that the killed server left would prevent that.
+async fn commit_to_every_branch(server: &Server, round: usize, acknowledged: &Acknowledged) {
+    let db = server.connect().await;
     for branch in
         ["shared".to_owned()].into_iter().chain((0..CLIENTS).map(|client| format!("own/{client}")))
     {
         let path = format!("{round}/first");
-        let head = timeout(PATIENCE, commit(&db, &branch, &path, &path)).await.unwrap().unwrap();
+        let head = timeout(TIMEOUT, commit(&db, &branch, &path, &path)).await.unwrap().unwrap();
         acknowledged.lock().unwrap().push([branch, head, path]);
     }
 }
 
-fn all_is_there(repository: &Repository, acknowledged: &[[String; 3]]) {
+fn assert_all_present(repository: &TempRepository, acknowledged: &[[String; 3]]) {
     let branches: BTreeSet<_> = acknowledged.iter().map(|[branch, ..]| branch).collect();
     let there: BTreeMap<_, _> = branches
         .into_iter()
@@ -69,18 +69,18 @@ fn all_is_there(repository: &Repository, acknowledged: &[[String; 3]]) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn d57_nothing_acknowledged_is_lost() {
-    let repository = Repository::new("killed");
+async fn d57_a_kill_loses_no_acknowledged_commit() {
+    let repository = TempRepository::new("killed");
     let acknowledged = Acknowledged::default();
-    let kills = wanted(8, 100);
+    let kills = short_or_full(8, 100);
     let mut slowest = Duration::ZERO;
-    for (round, moment) in moments(kills).enumerate() {
+    for (round, moment) in kill_delays(kills).enumerate() {
         let begun = Instant::now();
-        let program = Program::start(&repository.0);
-        every_branch_moves(&program, round, &acknowledged).await;
+        let server = Server::start(&repository.0);
+        commit_to_every_branch(&server, round, &acknowledged).await;
         slowest = slowest.max(begun.elapsed());
-        // Some find their branches packed, some all of it. Not before: git gives up at locks that a
-        // killed server left.
+        // Some rounds find packed branches, some packed objects. Not packed before the server runs,
+        // because `git` fails at locks that a killed server left.
         match round % 4 {
             1 => drop(repository.git(&["pack-refs", "--all"])),
             3 => drop(repository.git(&["gc", "-q"])),
@@ -88,23 +88,23 @@ async fn d57_nothing_acknowledged_is_lost() {
         }
         let mut clients = Vec::new();
         for client in 0..CLIENTS {
-            clients.push(load(&program, round, client, &acknowledged).await);
+            clients.push(commit_until_killed(&server, round, client, &acknowledged).await);
         }
         tokio::time::sleep(moment).await;
-        drop(program);
+        drop(server);
         for client in clients {
-            timeout(PATIENCE, client).await.unwrap().unwrap();
+            timeout(TIMEOUT, client).await.unwrap().unwrap();
         }
-        repository.is_sound();
+        repository.assert_sound();
     }
-    let program = Program::start(&repository.0);
-    every_branch_moves(&program, kills, &acknowledged).await;
+    let server = Server::start(&repository.0);
+    commit_to_every_branch(&server, kills, &acknowledged).await;
     let acknowledged = std::mem::take(&mut *acknowledged.lock().unwrap());
-    all_is_there(&repository, &acknowledged);
-    repository.is_sound();
+    assert_all_present(&repository, &acknowledged);
+    repository.assert_sound();
     let commits = acknowledged.len();
     println!(
         "{kills} kills: all of {commits} acknowledged commits are there; back within {slowest:?}"
     );
-    assert!(commits > kills * (CLIENTS + 2), "too few to mean anything");
+    assert!(commits > kills * (CLIENTS + 2), "too few commits for a meaningful result");
 }

@@ -1,15 +1,15 @@
-//! What the database withstands: kills, crowds, other programs, full disks, clients that die,
-//! repositories of any kind.
+//! Reliability of the database: kills, many clients, other programs, full disks, clients that die,
+//! unusual and large repositories.
 //!
-//! `RELIABILITY=full` is the long form. What mounts a disk is ignored unless it is asked for with
-//! `--include-ignored`: only root may. Each test prints what it measured; `--nocapture` shows it.
+//! `RELIABILITY=full` runs the long form. Tests that mount a disk need root and are ignored unless
+//! `--include-ignored` is given. Each test prints its measurements, which `--nocapture` shows.
 #![allow(clippy::unwrap_used, clippy::panic, clippy::expect_used, clippy::indexing_slicing)]
 
-mod crowd;
 mod dead_client;
 mod disk;
 mod killed;
 mod large;
-mod others;
-mod place;
+mod many_clients;
+mod other_programs;
+mod setup;
 mod unusual;

@@ -1,35 +1,35 @@
-//! Names, entries and repositories that few have.
+//! Unusual names, entries and repositories.
 
 use datakit_client::ByteString;
 use datakit_client::db::{Change, Error, Path};
 
-use crate::place::{Program, Repository, commit};
+use crate::setup::{Server, TempRepository, commit};
 
 fn path(text: impl AsRef<[u8]>) -> Path {
     Path::parse(text).unwrap()
 }
 
-/// Not UTF-8, and with a byte that a terminal would mind.
+/// A name that is not UTF-8 and contains a control character.
 const ODD: &[u8] = b"\xff\xfe\x07 odd";
 
-/// A branch with all that a tree can have.
-fn odd() -> Repository {
+/// Creates a branch with every kind of entry.
+fn odd_repository() -> TempRepository {
     let long = "l".repeat(255);
     let mut commands =
         b"commit refs/heads/master\ncommitter a <a@b> 1700000000 +0000\ndata 1\nx\n".to_vec();
     commands.extend(format!("M 644 inline {long}\ndata 4\nlong\n").bytes());
-    // As git quotes it.
+    // In the quoting of `git fast-import`.
     commands.extend(b"M 755 inline \"d/\\377\\376\\007 odd\"\ndata 3\nodd\n");
     commands.extend(b"M 120000 inline d/link\ndata 7\n../else\n");
     commands.extend(b"M 160000 1234567890123456789012345678901234567890 d/module\n");
-    Repository::imported("odd", &commands)
+    TempRepository::imported("odd", &commands)
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn odd_names_links_and_submodules_are_kept() {
-    let repository = odd();
-    let program = Program::start(&repository.0);
-    let db = program.connect().await;
+async fn odd_names_links_and_submodules_are_preserved() {
+    let repository = odd_repository();
+    let server = Server::start(&repository.0);
+    let db = server.connect().await;
     let master = db.branch("master").await.unwrap();
     let before = master.head().await.unwrap().unwrap();
     let tree = before.tree();
@@ -67,12 +67,12 @@ async fn odd_names_links_and_submodules_are_kept() {
         assert!(listed.contains(line), "{line} in {listed}");
     }
     assert!(listed.contains(&long) && listed.contains(&longer) && listed.contains("100755"));
-    repository.is_sound();
+    repository.assert_sound();
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn empty_trees_are_read_and_left_out() {
-    let repository = Repository::imported("empty", b"");
+async fn empty_trees_are_read_and_not_written() {
+    let repository = TempRepository::imported("empty", b"");
     let empty = repository.git_fed(&["mktree"], b"");
     let blob = repository.git_fed(&["hash-object", "-w", "--stdin"], b"x");
     let nested =
@@ -83,8 +83,8 @@ async fn empty_trees_are_read_and_left_out() {
         let commit = repository.git(&["commit-tree", tree, "-m", branch]);
         repository.git(&["update-ref", &format!("refs/heads/{branch}"), &commit]);
     }
-    let program = Program::start(&repository.0);
-    let db = program.connect().await;
+    let server = Server::start(&repository.0);
+    let db = server.connect().await;
     let [master, nothing] =
         [db.branch("master").await.unwrap(), db.branch("nothing").await.unwrap()];
     let head = master.head().await.unwrap().unwrap();
@@ -97,37 +97,37 @@ async fn empty_trees_are_read_and_left_out() {
     commit(&db, "nothing", "f", "x").await.unwrap();
     commit(&db, "master", "d/g", "y").await.unwrap();
     assert_eq!(repository.git(&["ls-tree", "-r", "-t", "--name-only", "master"]), "d\nd/g\nf");
-    // The last file goes, and with it the tree of a whole branch.
+    // Removing the last file leaves an empty tree.
     let transaction = nothing.transaction().await.unwrap();
     transaction.remove(&path("f")).await.unwrap();
     transaction.commit("Nothing again").await.unwrap();
     assert_eq!(repository.git(&["rev-parse", "nothing^{tree}"]), empty);
-    repository.is_sound();
+    repository.assert_sound();
 }
 
-/// A line of commits of one file each.
-fn line(count: usize) -> Repository {
+/// Creates a linear history in which each commit adds one file.
+fn linear_history(count: usize) -> TempRepository {
     let mut commands = String::new();
     for number in 0..count {
         commands +=
             &format!("commit refs/heads/master\ncommitter a <a@b> {number} +0000\ndata 1\nx\n");
         commands += &format!("M 644 inline f{number}\ndata 1\nx\n");
     }
-    Repository::imported("line", commands.as_bytes())
+    TempRepository::imported("line", commands.as_bytes())
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_shallow_clone_is_worked_in() {
-    let whole = line(20);
-    let shallow = Repository::new("shallow");
+async fn a_shallow_clone_can_be_read_and_changed() {
+    let whole = linear_history(20);
+    let shallow = TempRepository::new("shallow");
     shallow.git(&["clone", "-q", "--depth", "3", &format!("file://{}", whole.0.display()), "."]);
-    let program = Program::start(&shallow.0);
-    let db = program.connect().await;
+    let server = Server::start(&shallow.0);
+    let db = server.connect().await;
     let master = db.branch("master").await.unwrap();
     let head = master.head().await.unwrap().unwrap();
     assert_eq!(head.tree().read_dir(&Path::ROOT).await.unwrap().len(), 20);
 
-    // As far as the history goes, and no further.
+    // The history ends at the shallow boundary.
     let mut last = head.clone();
     let mut seen = 1;
     while let Some(parent) = last.parents().await.unwrap().pop() {
@@ -143,7 +143,7 @@ async fn a_shallow_clone_is_worked_in() {
         [Change::Added(path("f18")), Change::Added(path("f19"))]
     );
 
-    // A merge with what is as old as anything that is there.
+    // A merge with a commit at the shallow boundary.
     let old = db.branch("old").await.unwrap();
     old.fast_forward(&last).await.unwrap();
     commit(&db, "old", "theirs", "x").await.unwrap();
@@ -151,24 +151,24 @@ async fn a_shallow_clone_is_worked_in() {
     assert_eq!(transaction.merge(&old.head().await.unwrap().unwrap()).await.unwrap().conflicts, []);
     transaction.commit("Merge").await.unwrap();
     commit(&db, "master", "after", "x").await.unwrap();
-    shallow.is_sound();
-    // What was made is part of the whole.
+    shallow.assert_sound();
+    // The new commits fit into the complete history.
     shallow.git(&["fetch", "-q", "--unshallow"]);
     assert_eq!(shallow.git(&["rev-list", "--count", "master"]), "23");
-    shallow.is_sound();
+    shallow.assert_sound();
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_packed_repository_is_worked_in() {
-    let repository = line(20);
+async fn a_packed_repository_can_be_read_and_changed() {
+    let repository = linear_history(20);
     repository.git(&["gc", "-q", "--prune=now"]);
-    assert_eq!(repository.loose(), 0);
+    assert_eq!(repository.count_loose(), 0);
     assert!(!repository.0.join(".git/refs/heads/master").exists());
-    let program = Program::start(&repository.0);
-    let db = program.connect().await;
+    let server = Server::start(&repository.0);
+    let db = server.connect().await;
     for number in 0..3 {
         commit(&db, "master", &format!("new{number}"), "x").await.unwrap();
-        // The server has the old pack in its hands.
+        // The server has the old pack open.
         repository.git(&["gc", "-q", "--prune=now"]);
     }
     let tree = db.branch("master").await.unwrap().head().await.unwrap().unwrap().tree();
@@ -176,5 +176,5 @@ async fn a_packed_repository_is_worked_in() {
     assert_eq!(tree.read_file(&path("f0")).await.unwrap(), b"x");
     db.remove_branch("master").await.unwrap();
     assert_eq!(repository.git(&["for-each-ref"]), "");
-    repository.is_sound();
+    repository.assert_sound();
 }

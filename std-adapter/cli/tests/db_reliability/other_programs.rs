@@ -1,5 +1,4 @@
-//! Plain git in the same repository: it commits to the branch of the clients, and repacks under
-//! them.
+//! `git` in the same repository: it commits to the branch that clients use, and repacks meanwhile.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -8,23 +7,23 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
-use crate::place::{PATIENCE, Program, Repository, commit, wanted};
+use crate::setup::{Server, TIMEOUT, TempRepository, commit, short_or_full};
 
-/// Times that git tries to bring one commit to a branch that others move.
-const TRIES: usize = 10_000;
+/// Most attempts of `git` to commit to a branch that others update.
+const MAX_ATTEMPTS: usize = 10_000;
 
 const CLIENTS: usize = 4;
 
-/// A commit of one more file on top of the branch, as scripts make them; how often that was tried.
-fn commit_with_git(repository: &Repository, index: &str, path: &str) -> usize {
+/// Commits one more file with plumbing commands. Returns the number of failed attempts.
+fn commit_with_git(repository: &TempRepository, index: &str, path: &str) -> usize {
     std::fs::write(repository.0.join("content"), path).unwrap();
-    let done = (0..TRIES).find(|_| try_with_git(repository, index, path).is_some());
-    done.unwrap_or_else(|| panic!("{path}: the branch has moved {TRIES} times"))
+    let done = (0..MAX_ATTEMPTS).find(|_| try_with_git(repository, index, path).is_some());
+    done.unwrap_or_else(|| panic!("{path}: the branch changed {MAX_ATTEMPTS} times"))
 }
 
-/// `None` when the branch moved meanwhile, or when gc removed the directory into which git was
-/// about to write an object.
-fn try_with_git(repository: &Repository, index: &str, path: &str) -> Option<()> {
+/// Tries to commit once. Returns `None` if the branch changed meanwhile, or `git gc` removed the
+/// directory of a new object.
+fn try_with_git(repository: &TempRepository, index: &str, path: &str) -> Option<()> {
     let git = |args: &[&str]| {
         let out = repository.command(args).env("GIT_INDEX_FILE", index).output().unwrap();
         out.status.success().then(|| String::from_utf8(out.stdout).unwrap().trim().to_owned())
@@ -38,18 +37,18 @@ fn try_with_git(repository: &Repository, index: &str, path: &str) -> Option<()> 
     git(&["update-ref", "refs/heads/master", &commit, &head]).map(drop)
 }
 
-/// Says when to stop, also where the test fails.
-struct Until(Arc<AtomicBool>);
+/// Sets a flag on drop, so threads also stop if the test fails.
+struct SetOnDrop(Arc<AtomicBool>);
 
-impl Drop for Until {
+impl Drop for SetOnDrop {
     fn drop(&mut self) {
         self.0.store(true, Ordering::Relaxed);
     }
 }
 
-/// Tidies up until it is told to stop. A lock that somebody holds makes git give up; the next time
-/// it may succeed.
-fn tidy(repository: &Repository, stop: &AtomicBool) -> [usize; 3] {
+/// Packs refs, collects garbage and repacks until `stop` is set. Returns how often each succeeded:
+/// `git` fails if it finds a lock.
+fn run_maintenance(repository: &TempRepository, stop: &AtomicBool) -> [usize; 3] {
     let mut done = [0; 3];
     while !stop.load(Ordering::Relaxed) || done.contains(&0) {
         for (count, args) in
@@ -61,9 +60,9 @@ fn tidy(repository: &Repository, stop: &AtomicBool) -> [usize; 3] {
     done
 }
 
-/// Client `client` commits so many files, one by one.
-async fn commit_all(program: &Program, client: usize, each: usize) -> JoinHandle<()> {
-    let db = program.connect().await;
+/// Starts client number `client`, which commits `each` files one after the other.
+async fn commit_all(server: &Server, client: usize, each: usize) -> JoinHandle<()> {
+    let db = server.connect().await;
     tokio::spawn(async move {
         for number in 0..each {
             commit(&db, "master", &format!("{client}-{number}"), "x").await.unwrap();
@@ -71,15 +70,15 @@ async fn commit_all(program: &Program, client: usize, each: usize) -> JoinHandle
     })
 }
 
-/// What clients and, if `theirs` is not 0, git commit to one branch while git tidies up.
-async fn all_survives(repository: Repository, each: usize, theirs: usize) {
+/// Checks that no commit of clients or `git` to one branch is lost during maintenance.
+async fn assert_all_survives(repository: TempRepository, each: usize, theirs: usize) {
     let repository = Arc::new(repository);
-    let program = Program::start(&repository.0);
-    commit(&program.connect().await, "master", "first", "x").await.unwrap();
-    let until = Until(Arc::default());
-    let tidying = {
-        let (repository, stop) = (repository.clone(), until.0.clone());
-        tokio::task::spawn_blocking(move || tidy(&repository, &stop))
+    let server = Server::start(&repository.0);
+    commit(&server.connect().await, "master", "first", "x").await.unwrap();
+    let stop = SetOnDrop(Arc::default());
+    let maintenance = {
+        let (repository, stop) = (repository.clone(), stop.0.clone());
+        tokio::task::spawn_blocking(move || run_maintenance(&repository, &stop))
     };
     let git = {
         let repository = repository.clone();
@@ -92,22 +91,22 @@ async fn all_survives(repository: Repository, each: usize, theirs: usize) {
     };
     let mut clients = Vec::new();
     for client in 0..CLIENTS {
-        clients.push(commit_all(&program, client, each).await);
+        clients.push(commit_all(&server, client, each).await);
     }
     for client in clients {
-        timeout(PATIENCE * 4, client).await.unwrap().unwrap();
+        timeout(TIMEOUT * 4, client).await.unwrap().unwrap();
     }
-    let tried = timeout(PATIENCE * 4, git).await.unwrap().unwrap();
-    drop(until);
-    let [refs, gc, repacks] = timeout(PATIENCE, tidying).await.unwrap().unwrap();
+    let tried = timeout(TIMEOUT * 4, git).await.unwrap().unwrap();
+    drop(stop);
+    let [refs, gc, repacks] = timeout(TIMEOUT, maintenance).await.unwrap().unwrap();
     let ours =
         (0..CLIENTS).flat_map(|client| (0..each).map(move |number| format!("{client}-{number}")));
     let git = (0..theirs).map(|number| format!("git-{number}"));
     let all: BTreeSet<_> = ours.chain(git).chain(["first".to_owned()]).collect();
     assert_eq!(repository.lines(&["ls-tree", "-r", "--name-only", "master"]), all);
     assert_eq!(repository.messages("master"), all);
-    repository.is_sound();
-    let retries = program.counters().await["retries"];
+    repository.assert_sound();
+    let retries = server.counters().await["retries"];
     println!(
         "{} commits by clients ({retries} retries) and {theirs} by git ({tried}), \
          pack-refs {refs} times, gc {gc}, repack {repacks}",
@@ -116,33 +115,33 @@ async fn all_survives(repository: Repository, each: usize, theirs: usize) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn git_commits_and_repacks_meanwhile() {
-    let repository = Repository::imported("others", b"");
-    // Else gc puts what no branch leads to yet in a pack, and repack drops that pack: git loses its
-    // own commits so.
+async fn nothing_is_lost_while_git_commits_and_repacks() {
+    let repository = TempRepository::imported("others", b"");
+    // Otherwise `git gc` moves new unreachable objects to a cruft pack and `git repack -ad` drops
+    // that pack, so `git` loses its own commits.
     repository.git(&["config", "gc.cruftPacks", "false"]);
-    all_survives(repository, wanted(10, 200), wanted(5, 100)).await;
+    assert_all_survives(repository, short_or_full(10, 200), short_or_full(5, 100)).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn git_drops_what_no_branch_leads_to_meanwhile() {
-    all_survives(Repository::imported("drops", b""), wanted(10, 200), 0).await;
+async fn nothing_is_lost_while_git_drops_unreachable_objects() {
+    assert_all_survives(TempRepository::imported("drops", b""), short_or_full(10, 200), 0).await;
 }
 
-/// Branches in directories, which git removes as soon as nothing is in them.
+/// The branches are in directories, which `git pack-refs` removes when they are empty.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn branches_come_and_go_while_git_packs_them() {
-    let repository = Arc::new(Repository::imported("come-and-go", b""));
-    let program = Program::start(&repository.0);
-    let until = Until(Arc::default());
-    let tidying = {
-        let (repository, stop) = (repository.clone(), until.0.clone());
-        tokio::task::spawn_blocking(move || tidy(&repository, &stop))
+async fn branches_are_created_and_removed_while_git_packs_them() {
+    let repository = Arc::new(TempRepository::imported("come-and-go", b""));
+    let server = Server::start(&repository.0);
+    let stop = SetOnDrop(Arc::default());
+    let maintenance = {
+        let (repository, stop) = (repository.clone(), stop.0.clone());
+        tokio::task::spawn_blocking(move || run_maintenance(&repository, &stop))
     };
-    let each = wanted(15, 150);
+    let each = short_or_full(15, 150);
     let mut clients = Vec::new();
     for client in 0..CLIENTS {
-        let db = program.connect().await;
+        let db = server.connect().await;
         clients.push(tokio::spawn(async move {
             for number in 0..each {
                 let [first, second] =
@@ -156,13 +155,13 @@ async fn branches_come_and_go_while_git_packs_them() {
         }));
     }
     for client in clients {
-        timeout(PATIENCE * 4, client).await.unwrap().unwrap();
+        timeout(TIMEOUT * 4, client).await.unwrap().unwrap();
     }
-    drop(until);
-    let [refs, gc, repacks] = timeout(PATIENCE, tidying).await.unwrap().unwrap();
+    drop(stop);
+    let [refs, gc, repacks] = timeout(TIMEOUT, maintenance).await.unwrap().unwrap();
     let left = repository.lines(&["for-each-ref", "--format=%(refname:lstrip=2)"]);
     let second = |client| (0..each).map(move |number| format!("deep/{client}/{number}/second"));
     assert_eq!(left, (0..CLIENTS).flat_map(second).collect());
-    repository.is_sound();
+    repository.assert_sound();
     println!("{} branches, pack-refs {refs} times, gc {gc}, repack {repacks}", CLIENTS * each);
 }

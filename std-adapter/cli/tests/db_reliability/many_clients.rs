@@ -1,4 +1,4 @@
-//! Many clients that commit to one branch at once.
+//! Many clients that commit to one branch at the same time.
 
 use std::collections::BTreeSet;
 use std::time::Instant;
@@ -6,14 +6,14 @@ use std::time::Instant;
 use datakit_client::db::{Db, Error};
 use tokio::time::timeout;
 
-use crate::place::{PATIENCE, Program, Repository, commit, commit_as, wanted};
+use crate::setup::{Server, TIMEOUT, TempRepository, commit, commit_as, short_or_full};
 
 const CLIENTS: usize = 64;
 
-/// Where nothing but clients of one server moves the branch, nobody tries in vain.
-async fn nothing_is_tried_again(program: &Program, commits: usize, begun: Instant) {
+/// Checks that no commit was retried: retries are for branches that other programs update.
+async fn assert_no_retries(server: &Server, commits: usize, begun: Instant) {
     let took = begun.elapsed().as_secs_f64();
-    let counters = program.counters().await;
+    let counters = server.counters().await;
     let (retries, landed) = (counters["retries"], counters["commits"]);
     println!(
         "{CLIENTS} clients, {landed} commits: {:.0} a second, {:.2} retries each, {} conflicts",
@@ -26,14 +26,14 @@ async fn nothing_is_tried_again(program: &Program, commits: usize, begun: Instan
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_crowd_that_changes_different_files_succeeds() {
-    let each = wanted(3, 16);
-    let repository = Repository::new("crowd");
-    let program = Program::start(&repository.0);
+async fn commits_of_different_files_all_succeed() {
+    let each = short_or_full(3, 16);
+    let repository = TempRepository::new("crowd");
+    let server = Server::start(&repository.0);
     let begun = Instant::now();
     let mut tasks = Vec::new();
     for client in 0..CLIENTS {
-        let db = program.connect().await;
+        let db = server.connect().await;
         tasks.push(tokio::spawn(async move {
             for number in 0..each {
                 commit(&db, "master", &format!("{client}/{number}"), "x").await.unwrap();
@@ -41,19 +41,19 @@ async fn a_crowd_that_changes_different_files_succeeds() {
         }));
     }
     for task in tasks {
-        timeout(PATIENCE * 4, task).await.unwrap().unwrap();
+        timeout(TIMEOUT * 4, task).await.unwrap().unwrap();
     }
-    nothing_is_tried_again(&program, CLIENTS * each, begun).await;
+    assert_no_retries(&server, CLIENTS * each, begun).await;
     let all: BTreeSet<_> = (0..CLIENTS)
         .flat_map(|client| (0..each).map(move |number| format!("{client}/{number}")))
         .collect();
     assert_eq!(repository.lines(&["ls-tree", "-r", "--name-only", "master"]), all);
     assert_eq!(repository.messages("master"), all);
-    repository.is_sound();
+    repository.assert_sound();
 }
 
-/// The messages of what was committed to one file; conflicts are told, and nothing else.
-async fn insist(db: Db, client: usize, each: usize) -> Vec<String> {
+/// Commits to one file `each` times. Returns the messages of the commits that had no conflict.
+async fn commit_same_file(db: Db, client: usize, each: usize) -> Vec<String> {
     let mut landed = Vec::new();
     for number in 0..each {
         let text = format!("{client} {number}");
@@ -67,26 +67,26 @@ async fn insist(db: Db, client: usize, each: usize) -> Vec<String> {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_crowd_that_changes_one_file_is_told_of_conflicts() {
-    let each = wanted(2, 16);
-    let repository = Repository::new("same");
-    let program = Program::start(&repository.0);
-    commit(&program.connect().await, "master", "same", "first").await.unwrap();
+async fn commits_of_one_file_succeed_or_report_a_conflict() {
+    let each = short_or_full(2, 16);
+    let repository = TempRepository::new("same");
+    let server = Server::start(&repository.0);
+    commit(&server.connect().await, "master", "same", "first").await.unwrap();
     let begun = Instant::now();
     let mut tasks = Vec::new();
     for client in 0..CLIENTS {
-        tasks.push(tokio::spawn(insist(program.connect().await, client, each)));
+        tasks.push(tokio::spawn(commit_same_file(server.connect().await, client, each)));
     }
     let mut landed = BTreeSet::from(["same".to_owned()]);
     for task in tasks {
-        landed.extend(timeout(PATIENCE * 4, task).await.unwrap().unwrap());
+        landed.extend(timeout(TIMEOUT * 4, task).await.unwrap().unwrap());
     }
-    nothing_is_tried_again(&program, landed.len(), begun).await;
-    // What was acknowledged is there, what was refused is not, and one of them is the last.
+    assert_no_retries(&server, landed.len(), begun).await;
+    // Exactly the acknowledged commits are in the history, and one of them is the last.
     assert_eq!(repository.messages("master"), landed);
     assert!(landed.contains(&repository.git(&["show", "master:same"])));
-    let conflicts = program.counters().await["conflicts"];
+    let conflicts = server.counters().await["conflicts"];
     assert_eq!(conflicts as usize, CLIENTS * each + 1 - landed.len());
-    assert!(landed.len() > 1, "nobody got through");
-    repository.is_sound();
+    assert!(landed.len() > 1, "every commit had a conflict");
+    repository.assert_sound();
 }

@@ -1,4 +1,4 @@
-//! Repositories, servers of them, and what every test does with both.
+//! Repositories, servers and commits for all tests.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{BufRead, BufReader, Write};
@@ -9,29 +9,29 @@ use std::time::{Duration, Instant};
 use datakit_client::db::{Db, Error, Path as DbPath, Transaction};
 use tokio::time::timeout;
 
-pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
+pub(crate) const TIMEOUT: Duration = Duration::from_secs(60);
 
-/// One of two numbers: of the short form and of the long one.
-pub(crate) fn wanted(short: usize, full: usize) -> usize {
+/// Returns `full` if `RELIABILITY=full` is set, and `short` otherwise.
+pub(crate) fn short_or_full(short: usize, full: usize) -> usize {
     if std::env::var("RELIABILITY").is_ok_and(|form| form == "full") { full } else { short }
 }
 
-/// A repository in a directory that goes with the test.
-pub(crate) struct Repository(pub(crate) PathBuf);
+/// A repository in a directory that is removed at the end of the test.
+pub(crate) struct TempRepository(pub(crate) PathBuf);
 
-impl Repository {
-    pub(crate) fn new(name: &str) -> Repository {
+impl TempRepository {
+    pub(crate) fn new(name: &str) -> TempRepository {
         let path = std::env::temp_dir().join(format!("datakit-{}-{name}", std::process::id()));
         let _ = std::fs::remove_dir_all(&path);
         std::fs::create_dir_all(&path).unwrap();
-        Repository(path)
+        TempRepository(path)
     }
 
-    /// One with a branch `master` and whatever else `git fast-import` makes of these commands.
-    pub(crate) fn imported(name: &str, commands: &[u8]) -> Repository {
-        let repository = Repository::new(name);
+    /// Creates a repository from the commands of a `git fast-import` stream.
+    pub(crate) fn imported(name: &str, commands: &[u8]) -> TempRepository {
+        let repository = TempRepository::new(name);
         repository.git(&["init", "-q", "-b", "master", "."]);
-        // No work tree is to go with the branch.
+        // No work tree is updated with the branches.
         repository.git(&["config", "core.bare", "true"]);
         repository.git_fed(&["fast-import", "--quiet"], commands);
         repository
@@ -47,7 +47,7 @@ impl Repository {
         git
     }
 
-    /// What git prints, without the space around it; it must succeed.
+    /// Runs `git` and returns its trimmed output. Fails the test if `git` fails.
     pub(crate) fn git(&self, args: &[&str]) -> String {
         printed(args, &self.command(args).output().unwrap())
     }
@@ -60,7 +60,7 @@ impl Repository {
             .stderr(Stdio::piped())
             .spawn()
             .unwrap();
-        // Nothing of what is printed meanwhile fills a pipe.
+        // These commands print little before EOF, so neither side blocks on a full pipe.
         git.stdin.take().unwrap().write_all(input).unwrap();
         printed(args, &git.wait_with_output().unwrap())
     }
@@ -69,22 +69,22 @@ impl Repository {
         self.git(args).lines().map(str::to_owned).collect()
     }
 
-    /// The messages of all commits of a branch but merges.
+    /// Returns the messages of all commits of a branch except merges.
     pub(crate) fn messages(&self, branch: &str) -> BTreeSet<String> {
         self.lines(&["log", "--no-merges", "--format=%s", branch])
     }
 
-    pub(crate) fn is_sound(&self) {
+    pub(crate) fn assert_sound(&self) {
         let found = self.git(&["fsck", "--strict", "--no-dangling"]);
         assert_eq!(found, "", "fsck");
     }
 
-    /// Objects that nobody packed yet.
-    pub(crate) fn loose(&self) -> usize {
+    /// Returns the number of loose objects.
+    pub(crate) fn count_loose(&self) -> usize {
         self.git(&["count-objects"]).split(' ').next().unwrap().parse().unwrap()
     }
 
-    /// The locks of branches.
+    /// Returns the lock files of branches.
     pub(crate) fn locks(&self) -> Vec<PathBuf> {
         let (mut locks, mut dirs) = (Vec::new(), vec![self.0.join(".git/refs")]);
         while let Some(dir) = dirs.pop() {
@@ -107,40 +107,40 @@ fn printed(args: &[&str], out: &Output) -> String {
     String::from_utf8_lossy(&out.stdout).trim().to_owned()
 }
 
-impl Drop for Repository {
+impl Drop for TempRepository {
     fn drop(&mut self) {
         let _ = std::fs::remove_dir_all(&self.0);
     }
 }
 
-/// `datakit serve --git`, killed when it goes.
-pub(crate) struct Program(Child, String);
+/// A running `datakit serve --git`, which is killed on drop.
+pub(crate) struct Server(Child, String);
 
-impl Program {
-    /// Waits until it listens.
-    pub(crate) fn start(path: &Path) -> Program {
-        let mut program = Command::new(env!("CARGO_BIN_EXE_datakit"))
+impl Server {
+    /// Starts a server and waits until it listens.
+    pub(crate) fn start(path: &Path) -> Server {
+        let mut server = Command::new(env!("CARGO_BIN_EXE_datakit"))
             .args(["serve", "--listen-9p", "tcp://127.0.0.1:0", "--git"])
             .arg(path)
             .stdout(Stdio::piped())
             .spawn()
             .unwrap();
         let mut line = String::new();
-        BufReader::new(program.stdout.take().unwrap()).read_line(&mut line).unwrap();
-        let url = line.trim().strip_prefix("listening on ").expect("where it listens").to_owned();
-        Program(program, url)
+        BufReader::new(server.stdout.take().unwrap()).read_line(&mut line).unwrap();
+        let url = line.trim().strip_prefix("listening on ").expect("the address").to_owned();
+        Server(server, url)
     }
 
-    /// Without the scheme.
+    /// Returns the address without the scheme.
     pub(crate) fn address(&self) -> &str {
         self.1.strip_prefix("tcp://").unwrap()
     }
 
     pub(crate) async fn connect(&self) -> Db {
-        timeout(PATIENCE, Db::connect(&self.1.parse().unwrap())).await.unwrap().unwrap()
+        timeout(TIMEOUT, Db::connect(&self.1.parse().unwrap())).await.unwrap().unwrap()
     }
 
-    /// What the server counts of its database.
+    /// Returns the counters of the database.
     pub(crate) async fn counters(&self) -> BTreeMap<String, u64> {
         counters(&self.connect().await).await
     }
@@ -153,15 +153,14 @@ pub(crate) async fn counters(db: &Db) -> BTreeMap<String, u64> {
     pairs.map(|(name, number)| (name.to_owned(), number.parse().unwrap())).collect()
 }
 
-impl Drop for Program {
-    /// SIGKILL.
+impl Drop for Server {
     fn drop(&mut self) {
         let _ = self.0.kill();
         let _ = self.0.wait();
     }
 }
 
-/// Commits one file, with its path as the message; where the branch is then.
+/// Commits one file with its path as the message, and returns the new head.
 pub(crate) async fn commit(db: &Db, branch: &str, path: &str, text: &str) -> Result<String, Error> {
     commit_as(db, branch, path, text, path).await
 }
@@ -177,7 +176,7 @@ pub(crate) async fn commit_as(
     Ok(transaction.commit(message).await?.id().to_string())
 }
 
-/// A transaction in which one file is written.
+/// Begins a transaction and writes one file in it.
 pub(crate) async fn begin(
     db: &Db,
     branch: &str,
@@ -186,18 +185,18 @@ pub(crate) async fn begin(
 ) -> Result<Transaction, Error> {
     let transaction = db.branch(branch).await?.transaction().await?;
     let path: DbPath = path.parse()?;
-    if let Some((dir, _)) = path.pop() {
+    if let Some((dir, _)) = path.split_last() {
         transaction.make_dirs(&dir).await?;
     }
     transaction.create_or_replace_file(&path, text.as_bytes()).await?;
     Ok(transaction)
 }
 
-/// How long something takes, and what comes of it.
+/// Returns the result of a future and how long it took.
 pub(crate) async fn timed<T>(what: &str, work: impl Future<Output = T>) -> (T, Duration) {
     let begun = Instant::now();
     let done =
-        timeout(PATIENCE, work).await.unwrap_or_else(|_| panic!("not within {PATIENCE:?}: {what}"));
+        timeout(TIMEOUT, work).await.unwrap_or_else(|_| panic!("not within {TIMEOUT:?}: {what}"));
     let took = begun.elapsed();
     println!("{what}: {:.1} ms", took.as_secs_f64() * 1000.0);
     (done, took)
