@@ -45,7 +45,7 @@ where
     let thread = std::thread::spawn(move || {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         runtime.block_on(async move {
-            let limits = Limits { threads: 1, ..limits };
+            let limits = limits.threads(1);
             let server =
                 Server::bind(&["tcp://127.0.0.1:0".parse().unwrap()], limits).await.unwrap();
             let url = server.urls()[0].to_string();

@@ -59,7 +59,7 @@ fn a_size_above_msize_closes_the_connection() {
 
 #[test]
 fn connections_above_the_limit_are_closed_and_counted() {
-    let (_, served) = served_with(Limits { connections: 1, ..Limits::default() });
+    let (_, served) = served_with(Limits::default().connections(1));
     let mut first = WireClient::attached(served.addr, Dialect::Unix, 8192);
     assert!(WireClient::connect(served.addr).closed());
     assert_eq!(served.stats.refused_connections(), 1);
@@ -68,8 +68,7 @@ fn connections_above_the_limit_are_closed_and_counted() {
 
 #[test]
 fn one_peer_cannot_take_the_seats_of_others() {
-    let (_, served) =
-        served_with(Limits { connections: 4, connections_per_peer: 2, ..Limits::default() });
+    let (_, served) = served_with(Limits::default().connections(4).connections_per_peer(2));
     let first = [(); 2].map(|()| WireClient::attached(served.addr, Dialect::Unix, 8192));
     assert!(WireClient::connect(served.addr).closed());
     // Another address of this machine is another peer.
@@ -84,7 +83,7 @@ fn one_peer_cannot_take_the_seats_of_others() {
 #[test]
 fn an_idle_connection_is_closed_and_one_that_waits_or_asks_is_not() {
     let idle = Duration::from_millis(300);
-    let (live, served) = served_with(Limits { idle_timeout: Some(idle), ..Limits::default() });
+    let (live, served) = served_with(Limits::default().idle_timeout(Some(idle)));
     let mut waiting = WireClient::attached(served.addr, Dialect::Unix, 8192);
     waiting.open_path(1, "live", 0);
     waiting.send(Tag(7), &T::Read { fid: Fid(1), offset: 0, count: 64 });
@@ -195,7 +194,7 @@ fn p20_a_client_that_vanishes_while_it_waits_frees_its_streams() {
 
 #[test]
 fn a_client_that_never_reads_is_given_up_and_harms_nobody() {
-    let limits = Limits { write_timeout: Duration::from_millis(300), ..Limits::default() };
+    let limits = Limits::default().write_timeout(Duration::from_millis(300));
     let (live, served) = served_with(limits);
     let mut client = WireClient::attached(served.addr, Dialect::Unix, 65536);
     client.open_path(1, "live", 0);
@@ -218,7 +217,7 @@ fn a_client_that_never_reads_is_given_up_and_harms_nobody() {
 
 #[test]
 fn a_client_that_does_not_attach_is_sent_away() {
-    let limits = Limits { attach_timeout: Duration::from_millis(200), ..Limits::default() };
+    let limits = Limits::default().attach_timeout(Duration::from_millis(200));
     let (_, served) = served_with(limits);
     assert!(WireClient::connect(served.addr).closed());
 }
@@ -318,7 +317,7 @@ fn requests_that_wait_with_large_buffers_are_bounded_by_bytes() {
     root.insert(Entry::file("never", Kv::new(Never)));
     root.insert(Entry::file("text", ReadOnlyText::new("abc")));
     let tree = Tree::new(root);
-    let served = serve(Limits { buffered: 500_000, ..Limits::default() }, move |_| tree.clone());
+    let served = serve(Limits::default().buffered(500_000), move |_| tree.clone());
     let mut client = WireClient::attached(served.addr, Dialect::Unix, 131_096);
     client.open_path(1, "never", 0);
     client.open_path(2, "text", 0);

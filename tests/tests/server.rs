@@ -1,4 +1,4 @@
-//! How a server starts and how it ends.
+//! Starting a server, what it listens on, and stopping it.
 
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)]
 
@@ -10,11 +10,11 @@ use std::time::Duration;
 use datakit_client::{Client, Options};
 use datakit_core::vfs::{FileStat, OpenMode};
 use datakit_core::wire::{Dialect, Fid, Tag, Tmessage as T};
-use datakit_server::scratch::Scratch;
 use datakit_server::tree::{BoxFuture, Dir, Entry, Leaf, Live, OpenLeaf, Tree, ready};
-use datakit_server::{Limits, Server};
+use datakit_server::{Limits, Scratch, Server, Url};
 use datakit_tests::wire_client::WireClient;
 use datakit_tests::{serve, within};
+use tokio::io::AsyncWriteExt;
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -23,9 +23,9 @@ fn block_on<X>(future: impl Future<Output = X>) -> X {
     tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(future)
 }
 
-/// Whether the kernel asks after the peer of the connection to this port: the timer 2 in
-/// `/proc/net/tcp`.
-fn asks_after_its_peer(port: u16) -> bool {
+/// Returns whether the kernel has a keep-alive timer for the connection to this port, which is timer
+/// 2 in `/proc/net/tcp`.
+fn has_keep_alive_timer(port: u16) -> bool {
     let remote = format!(":{port:04X}");
     let connections = std::fs::read_to_string("/proc/self/net/tcp").unwrap();
     let mut timers = connections.lines().filter_map(|line| {
@@ -39,19 +39,19 @@ fn asks_after_its_peer(port: u16) -> bool {
 }
 
 #[test]
-fn a_client_finds_out_that_its_server_is_switched_off() {
+fn a_client_enables_tcp_keep_alive() {
     let served = serve(Limits::default(), |_| Scratch::default());
     let url = format!("tcp://{}", served.addr).parse().unwrap();
     block_on(async {
         let _client = Client::connect(&url, Options::default()).await.unwrap();
-        assert!(asks_after_its_peer(served.addr.port()));
+        assert!(has_keep_alive_timer(served.addr.port()));
     });
 }
 
 #[test]
 fn dropping_the_server_ends_its_connections() {
     block_on(async {
-        let limits = Limits { threads: 1, ..Limits::default() };
+        let limits = Limits::default().threads(1);
         let server = Server::bind(&["tcp://127.0.0.1:0".parse().unwrap()], limits).await.unwrap();
         let addr = server.urls()[0].to_string().trim_start_matches("tcp://").parse().unwrap();
         let (tree, stats) = (Scratch::new(), server.stats());
@@ -59,15 +59,15 @@ fn dropping_the_server_ends_its_connections() {
             tokio::task::spawn_blocking(move || WireClient::attached(addr, Dialect::Unix, 8192));
         let mut client = tokio::select! {
             client = client => client.unwrap(),
-            _ = server.serve(move |_| tree.clone(), pending()) => panic!("nobody stops it"),
+            _ = server.serve(move |_| tree.clone(), pending()) => panic!("the server stopped by itself"),
         };
         assert!(client.closed());
-        within(SECOND, "the connection gone", || stats.connections() == 0);
+        within(SECOND, "the connection ended", || stats.connections() == 0);
     });
 }
 
 #[test]
-fn a_socket_that_somebody_listens_on_is_left_alone() {
+fn bind_replaces_a_stale_socket_file_but_not_one_in_use() {
     let path = std::env::temp_dir().join(format!("datakit-{}.sock", std::process::id()));
     let url = format!("unix://{}", path.display()).parse().unwrap();
     block_on(async {
@@ -78,17 +78,17 @@ fn a_socket_that_somebody_listens_on_is_left_alone() {
         assert!(path.exists());
         drop(first);
         assert!(!path.exists());
-        // What a server that was killed leaves behind is in nobody's way.
+        // A killed server leaves its socket file behind.
         drop(std::os::unix::net::UnixListener::bind(&path).unwrap());
         Server::bind(std::slice::from_ref(&url), Limits::default()).await.unwrap();
     });
     assert!(!path.exists());
 }
 
-/// A file that cannot be removed in any time.
-struct Sticky(Live<u32>);
+/// A file whose removal never completes.
+struct Unremovable(Live<u32>);
 
-impl Leaf for Sticky {
+impl Leaf for Unremovable {
     fn stat(&self) -> BoxFuture<'_, FileStat> {
         ready(Ok(FileStat::new(0)))
     }
@@ -103,21 +103,23 @@ impl Leaf for Sticky {
 }
 
 #[test]
-fn a_removal_that_hangs_does_not_keep_what_a_client_had_open() {
+fn a_removal_that_hangs_does_not_keep_files_open() {
     let live = Live::new(0);
     let dir = Dir::new();
-    dir.insert(Entry::file("sticky", Sticky(live.clone())));
+    dir.insert(Entry::file("unremovable", Unremovable(live.clone())));
     let tree = Tree::new(dir);
     let served = serve(Limits::default(), move |_| tree.clone());
     let mut client = WireClient::attached(served.addr, Dialect::Unix, 8192);
-    (1..=20).for_each(|fid| client.open_path(fid, "sticky", 0x40));
+    (1..=20).for_each(|fid| client.open_path(fid, "unremovable", 0x40));
     assert_eq!(live.reader_count(), 20);
     drop(client);
-    within(SECOND, "all is closed", || live.reader_count() == 0 && served.stats.connections() == 0);
+    within(SECOND, "all files are closed", || {
+        live.reader_count() == 0 && served.stats.connections() == 0
+    });
 }
 
 #[test]
-fn what_was_answered_is_sent_before_the_server_ends() {
+fn replies_are_sent_before_the_server_stops() {
     let tree = Scratch::new();
     let served = serve(Limits::default(), move |_| tree.clone());
     let mut client = WireClient::attached(served.addr, Dialect::Unix, 131_072);
@@ -131,7 +133,7 @@ fn what_was_answered_is_sent_before_the_server_ends() {
         let len = read.encode(Tag(tag), Dialect::Unix, &mut frame).unwrap();
         requests.extend_from_slice(&frame[..len]);
     }
-    // In one piece: when the first is answered, all have arrived.
+    // In one write, so all have arrived when the first is answered.
     client.socket.write_all(&requests).unwrap();
     within(SECOND, "the first is answered", || {
         served.stats.requests().any(|(kind, ..)| kind == 116)
@@ -146,4 +148,99 @@ fn what_was_answered_is_sent_before_the_server_ends() {
     }
     assert_eq!(replies, READS);
     stopping.join().unwrap();
+}
+
+/// Serves a scratch tree until `client` completes.
+async fn serve_until<X>(server: Server, client: impl Future<Output = X>) -> X {
+    let tree = Scratch::new();
+    tokio::select! {
+        result = client => result,
+        result = server.serve(move |_| tree.clone(), pending()) => panic!("it stopped: {result:?}"),
+    }
+}
+
+#[test]
+fn listeners_of_std_and_tokio_are_served() {
+    let dir = tempfile::tempdir().unwrap();
+    let paths = ["std", "tokio"].map(|name| dir.path().join(name));
+    block_on(async {
+        let server = Server::new(Limits::default().threads(1))
+            .with_listener(std::net::TcpListener::bind("127.0.0.1:0").unwrap())
+            .unwrap()
+            .with_listener(tokio::net::TcpListener::bind("[::1]:0").await.unwrap())
+            .unwrap()
+            .with_listener(std::os::unix::net::UnixListener::bind(&paths[0]).unwrap())
+            .unwrap()
+            .with_listener(tokio::net::UnixListener::bind(&paths[1]).unwrap())
+            .unwrap();
+        let urls = server.urls();
+        assert_eq!(urls[2..], paths.clone().map(Url::Unix));
+        serve_until(server, async {
+            for url in &urls {
+                let client = Client::connect(url, Options::default()).await.unwrap();
+                client.stat("").await.unwrap();
+            }
+        })
+        .await;
+    });
+    // The files of sockets belong to the caller.
+    assert!(paths.iter().all(|path| path.exists()));
+}
+
+#[test]
+fn a_stream_is_served_on_the_callers_runtime() {
+    block_on(async {
+        let server = Server::new(Limits::default());
+        let (ours, theirs) = tokio::io::duplex(100);
+        let client = async {
+            let client = Client::from_stream(theirs, Options::default()).await.unwrap();
+            let data = vec![7; 100_000];
+            client.write("file", &data).await.unwrap();
+            assert_eq!(client.read("file").await.unwrap(), data);
+            assert_eq!(server.stats().peers()[0].name, "duplex");
+        };
+        let tree = Scratch::new();
+        let (result, ()) = tokio::join!(server.serve_stream(ours, "duplex", &tree), client);
+        result.unwrap();
+        assert_eq!(server.stats().connections(), 0);
+    });
+}
+
+#[test]
+fn a_stream_that_buffers_writes_is_flushed() {
+    block_on(async {
+        let server = Server::new(Limits::default());
+        let (ours, theirs) = tokio::io::duplex(1 << 16);
+        let tree = Scratch::new();
+        let buffered = tokio::io::BufWriter::new(ours);
+        tokio::select! {
+            result = server.serve_stream(buffered, "buffered", &tree) => panic!("{result:?}"),
+            client = Client::from_stream(theirs, Options::default()) => drop(client.unwrap()),
+        }
+    });
+}
+
+#[test]
+fn errors_of_a_stream_tell_the_reason() {
+    let limits = Limits::default().attach_timeout(Duration::from_millis(50));
+    block_on(async {
+        let (server, tree) = (Server::new(limits), Scratch::new());
+        for (bytes, kind, text) in [
+            (&[6, 0, 0, 0, 100, 0, 0][..], ErrorKind::InvalidData, "message size 6"),
+            (&[19, 0, 0, 0, 100], ErrorKind::UnexpectedEof, "in the middle of a message"),
+        ] {
+            let (ours, mut theirs) = tokio::io::duplex(100);
+            theirs.write_all(bytes).await.unwrap();
+            drop(theirs);
+            let error = server.serve_stream(ours, "x", &tree).await.unwrap_err();
+            assert_eq!(error.kind(), kind, "{error}");
+            assert!(error.to_string().contains(text), "{error}");
+        }
+        let (ours, _theirs) = tokio::io::duplex(100);
+        let error = server.serve_stream(ours, "x", &tree).await.unwrap_err();
+        assert_eq!(
+            (error.kind(), error.to_string().as_str()),
+            (ErrorKind::TimedOut, "did not attach in time")
+        );
+    });
 }

@@ -234,7 +234,7 @@ fn no_reply_follows_its_rflush_and_nothing_is_lost() {
 
 #[test]
 fn the_last_worker_waits_for_nobody() {
-    let world = world(Limits { requests: 4, ..Limits::default() });
+    let world = world(Limits::default().requests(4));
     let mut client = client(&world);
     (1..=5).for_each(|fid| at_its_end(&mut client, fid));
     for fid in 1..=3u16 {
@@ -328,7 +328,7 @@ fn nobody_reads_half_of_two_values() {
 
 #[test]
 fn requests_in_a_row_are_all_answered() {
-    let world = world(Limits { requests: 4, ..Limits::default() });
+    let world = world(Limits::default().requests(4));
     let mut client = client(&world);
     client.open_path(1, "text", 0);
     for tag in 0..500 {
@@ -466,7 +466,7 @@ fn a_tag_in_flight_is_not_taken_by_a_read_of_memory_either() {
 
 #[test]
 fn a_request_that_could_not_wait_is_counted_as_an_error() {
-    let world = world(Limits { requests: 2, ..Limits::default() });
+    let world = world(Limits::default().requests(2));
     let mut client = client(&world);
     at_its_end(&mut client, 1);
     client.send(Tag(20), &read(1));

@@ -78,7 +78,7 @@ pub(crate) struct ServeArgs {
     #[arg(
         long,
         value_name = "BYTES",
-        default_value_t = datakit_server::scratch::LIMIT,
+        default_value_t = Scratch::DEFAULT_LIMIT,
         value_parser = at_least(4096),
         requires = "scratch"
     )]
@@ -128,18 +128,16 @@ pub(crate) struct LimitArgs {
 impl From<&LimitArgs> for Limits {
     fn from(args: &LimitArgs) -> Limits {
         let number = |number: u32| usize::try_from(number).unwrap_or(usize::MAX);
-        Limits {
-            connections: number(args.max_connections),
-            connections_per_peer: number(args.max_connections_per_peer),
-            fids: number(args.max_fids),
-            requests: number(args.max_requests),
-            msize: args.msize,
-            buffered: number(args.max_buffered),
-            attach_timeout: Duration::from_secs(args.attach_timeout),
-            idle_timeout: (args.idle_timeout > 0).then(|| Duration::from_secs(args.idle_timeout)),
-            threads: number(args.threads),
-            ..Limits::default()
-        }
+        Limits::default()
+            .connections(number(args.max_connections))
+            .connections_per_peer(number(args.max_connections_per_peer))
+            .fids(number(args.max_fids))
+            .requests(number(args.max_requests))
+            .msize(args.msize)
+            .buffered(number(args.max_buffered))
+            .attach_timeout(Duration::from_secs(args.attach_timeout))
+            .idle_timeout((args.idle_timeout > 0).then(|| Duration::from_secs(args.idle_timeout)))
+            .threads(number(args.threads))
     }
 }
 

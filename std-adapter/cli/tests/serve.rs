@@ -112,7 +112,7 @@ fn an_unusable_address_is_explained() {
             "cannot listen on unix:///nonexistent/socket: No such file or directory",
         ),
         ("hyperv-accept://vm", "hyperv-accept://vm is not supported on this system"),
-        ("fd://0", "cannot listen on fd://0: it is not a socket that listens"),
+        ("fd://0", "cannot listen on fd://0: it is not a listening socket"),
         ("fd://4294967295", "cannot listen on fd://4294967295: Bad file descriptor"),
     ] {
         assert_eq!(refused(url), format!("datakit: {text}\n"));

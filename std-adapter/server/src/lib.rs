@@ -1,14 +1,4 @@
-//! Serves file trees over 9P: a tokio server and the trees it serves.
-//!
-//! ```text
-//! sockets -> server -> datakit_core (frame, session) -> scratch, tree -> datakit_core -> sockets
-//! ```
-//!
-//! - [`Server`]: listens, and serves a tree to each connection on a thread of its own core.
-//! - [`scratch`]: a writable tree in memory.
-//! - [`tree`]: directories that change at run time, files of closures, values and streams.
-//! - [`url`]: where to listen and to connect.
-//! - [`memory`]: returns freed memory to the system.
+#![doc = include_str!("../README.md")]
 #![forbid(unsafe_code)]
 
 pub mod budget;
@@ -25,6 +15,7 @@ mod url;
 pub use keep_alive::enable_keep_alive;
 pub use scratch::Scratch;
 pub use server::{
-    Durations, Histogram, Limits, MSIZE, Peer, PeerLimiter, PeerPermit, Server, Stats, listen_error,
+    Durations, Histogram, Limits, Listener, MSIZE, Peer, PeerLimiter, PeerPermit, Server, Stats,
+    listen_error,
 };
 pub use url::{Hyperv, InvalidUrl, Url};

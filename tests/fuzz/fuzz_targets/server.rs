@@ -78,7 +78,7 @@ fn serve<V: Vfs + 'static>(
     runtime.block_on(async {
         let url: Url = "tcp://127.0.0.1:0".parse().expect("a URL");
         let limits =
-            Limits { msize: MSIZE, threads: 1, fids: 64, requests: 8, ..Limits::default() };
+            Limits::default().msize(MSIZE).threads(1).fids(64).requests(8);
         let server = Server::bind(&[url], limits).await.expect("a port");
         let Url::Tcp { port, .. } = server.urls()[0] else { return };
         sender.send(port).expect("somebody waits for it");

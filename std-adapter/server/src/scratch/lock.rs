@@ -8,103 +8,99 @@ use datakit_core::vfs::{Error, Lock, LockKind, NAME_MAX, Result};
 
 use crate::budget::{Budget, Reservation};
 
-/// A file with more ranges than this refuses further ones: a client could ask for one a byte.
-const MOST: usize = 4096;
-/// What a range is charged to the space of the tree.
-const COST: u64 = 512;
+/// The most ranges of a file. A client could otherwise lock every second byte.
+const MAX_RANGES: usize = 4096;
+/// The memory that a range is charged, in bytes.
+const RANGE_COST: u64 = 512;
 
-/// The locks of one file. An owner is a process on a client's host.
+/// The locks of one file. The owner of a lock is a process on a client's host.
 #[derive(Debug, Default)]
 pub(super) struct Locks {
-    table: Mutex<Table>,
-    /// There was a lock once: closing a file looks no further without.
+    table: Mutex<LockTable>,
+    /// Whether there was ever a lock. If not, closing the file does not take the mutex.
     used: AtomicBool,
 }
 
 #[derive(Debug, Default)]
-struct Table {
-    held: Vec<Held>,
-    /// There as long as there are ranges.
-    grant: Option<Reservation>,
+struct LockTable {
+    ranges: Vec<LockedRange>,
+    /// `Some` while there are ranges.
+    reservation: Option<Reservation>,
 }
 
 #[derive(Debug, Clone)]
-struct Held {
-    /// The open file through which it was taken, and with which it goes.
+struct LockedRange {
+    /// The number of the open file through which the lock was taken. Closing it releases the lock.
     open: u64,
     write: bool,
     start: u64,
-    /// The first byte after it; the greatest number means without end.
+    /// The first byte after the range. `u64::MAX` is no end.
     end: u64,
     process: u32,
     client: Box<[u8]>,
 }
 
 impl Locks {
-    /// Takes or gives up a lock: whether it was granted. Giving up the middle of a range makes two
-    /// of it.
-    pub(super) fn lock(&self, open: u64, lock: &Lock<'_>, space: &Arc<Budget>) -> Result<bool> {
+    /// Acquires or releases a lock, and returns whether it was granted. Releasing the middle of a
+    /// range splits it.
+    pub(super) fn lock(&self, open: u64, lock: &Lock<'_>, budget: &Arc<Budget>) -> Result<bool> {
         if lock.client.len() > NAME_MAX {
             return Err(Error::NameTooLong);
         }
         self.used.store(true, Ordering::Relaxed);
         let mut table = self.table.lock();
-        if table.held.iter().any(|other| other.bars(lock)) {
+        if table.ranges.iter().any(|range| range.conflicts_with(lock)) {
             return Ok(false);
         }
-        let (start, end) = range(lock);
-        let mut held: Vec<Held> = table.held.iter().flat_map(|own| own.without(lock)).collect();
+        let mut ranges: Vec<LockedRange> =
+            table.ranges.iter().flat_map(|range| range.without(lock)).collect();
         if lock.kind != LockKind::Unlock {
             let write = lock.kind == LockKind::Write;
-            held.push(Held {
-                open,
-                write,
-                start,
-                end,
-                process: lock.process,
-                client: lock.client.into(),
-            });
+            let (start, end) = bounds(lock);
+            let (process, client) = (lock.process, lock.client.into());
+            ranges.push(LockedRange { open, write, start, end, process, client });
         }
-        if held.len() > MOST {
+        if ranges.len() > MAX_RANGES {
             return Err(Error::NoMemory.with_message("too many locks on this file"));
         }
-        table.charge(held.len(), space)?;
-        table.held = held;
+        table.charge(ranges.len(), budget)?;
+        table.ranges = ranges;
         Ok(true)
     }
 
-    /// Tells `with` the first lock that `lock` would have to wait for.
-    pub(super) fn in_the_way<R>(
+    /// Calls `with` with the first lock that conflicts with `lock`.
+    pub(super) fn get_lock<R>(
         &self,
         lock: &Lock<'_>,
         with: impl FnOnce(Option<Lock<'_>>) -> R,
     ) -> R {
-        let found = self.table.lock().held.iter().find(|other| other.bars(lock)).cloned();
-        with(found.as_ref().map(Held::lock))
+        let found =
+            self.table.lock().ranges.iter().find(|range| range.conflicts_with(lock)).cloned();
+        with(found.as_ref().map(LockedRange::to_lock))
     }
 
-    /// Gives up what was taken through `open`.
+    /// Releases the locks that were taken through `open`.
     pub(super) fn close(&self, open: u64) {
         if self.used.load(Ordering::Relaxed) {
             let mut table = self.table.lock();
-            table.held.retain(|held| held.open != open);
-            if table.held.is_empty() {
-                *table = Table::default();
+            table.ranges.retain(|range| range.open != open);
+            if table.ranges.is_empty() {
+                *table = LockTable::default();
             }
         }
     }
 }
 
-impl Table {
-    fn charge(&mut self, ranges: usize, space: &Arc<Budget>) -> Result<()> {
-        self.grant
-            .get_or_insert_with(|| space.empty_reservation())
-            .resize(COST.saturating_mul(ranges as u64))
+impl LockTable {
+    fn charge(&mut self, ranges: usize, budget: &Arc<Budget>) -> Result<()> {
+        self.reservation
+            .get_or_insert_with(|| budget.empty_reservation())
+            .resize(RANGE_COST.saturating_mul(ranges as u64))
     }
 }
 
-impl Held {
-    fn bars(&self, lock: &Lock<'_>) -> bool {
+impl LockedRange {
+    fn conflicts_with(&self, lock: &Lock<'_>) -> bool {
         let exclusive = self.write || lock.kind == LockKind::Write;
         lock.kind != LockKind::Unlock && exclusive && !self.same_owner(lock) && self.overlaps(lock)
     }
@@ -114,30 +110,30 @@ impl Held {
     }
 
     fn overlaps(&self, lock: &Lock<'_>) -> bool {
-        let (start, end) = range(lock);
+        let (start, end) = bounds(lock);
         self.start < end && start < self.end
     }
 
-    /// What is left of it when its owner asks for `lock`: up to two pieces.
-    fn without(&self, lock: &Lock<'_>) -> impl Iterator<Item = Held> + use<> {
-        let (start, end) = range(lock);
+    /// Returns the up to two ranges that remain if `lock` replaces a part of this one.
+    fn without(&self, lock: &Lock<'_>) -> impl Iterator<Item = LockedRange> + use<> {
+        let (start, end) = bounds(lock);
         let whole = !(self.same_owner(lock) && self.overlaps(lock));
-        let before =
-            Held { end: if whole { self.end } else { self.end.min(start) }, ..self.clone() };
-        let after =
-            Held { start: if whole { self.end } else { self.start.max(end) }, ..self.clone() };
-        [before, after].into_iter().filter(|piece| piece.start < piece.end)
+        let end_before = if whole { self.end } else { self.end.min(start) };
+        let start_after = if whole { self.end } else { self.start.max(end) };
+        let before = LockedRange { end: end_before, ..self.clone() };
+        let after = LockedRange { start: start_after, ..self.clone() };
+        [before, after].into_iter().filter(|range| range.start < range.end)
     }
 
-    fn lock(&self) -> Lock<'_> {
+    fn to_lock(&self) -> Lock<'_> {
         let kind = if self.write { LockKind::Write } else { LockKind::Read };
         let length = if self.end == u64::MAX { 0 } else { self.end.saturating_sub(self.start) };
         Lock { kind, start: self.start, length, process: self.process, client: &self.client }
     }
 }
 
-/// First byte, and the first one after.
-fn range(lock: &Lock<'_>) -> (u64, u64) {
+/// Returns the first byte of a lock and the first byte after it.
+fn bounds(lock: &Lock<'_>) -> (u64, u64) {
     match lock.length {
         0 => (lock.start, u64::MAX),
         length => (lock.start, lock.start.saturating_add(length)),

@@ -1,85 +1,66 @@
 //! A writable tree in memory: what a RAM disk is to a kernel.
 //!
-//! Files with holes, directories, symbolic and hard links, named pipes and devices (recorded, the
-//! client's host runs them), owners, times, extended attributes, advisory locks. A limit bounds all
-//! of it together. The time of the last read is not kept.
+//! It has files with holes, directories, symbolic and hard links, named pipes and devices (recorded
+//! for the client's host), owners, times, extended attributes and advisory locks. A limit bounds the
+//! memory of all of them. The time of the last read is not recorded.
 //!
 //! ```text
-//! Inode = a name in a directory (what a fid stands for)  ->  Node = what is behind it, shared by hard links
+//! Dentry = a name in a directory, to which a fid refers  ->  Inode = the file, shared by its hard links
 //! ```
 //!
-//! Changes of names go one after the other through one lock; reads, writes and lookups only meet on
-//! the same file or directory. No lock is held over an await, and no call waits.
+//! One lock serializes all changes of names. Reads, writes and lookups only contend for the same
+//! file or directory. No lock is held over an await, and no operation waits.
 
+mod inode;
 mod lock;
-mod names;
-mod node;
+mod namespace;
+mod xattr;
+mod xattr_writer;
 
 #[cfg(test)]
 mod tests;
-mod xattr;
 
 use parking_lot::Mutex;
 use std::ops::ControlFlow;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Weak};
 
 use datakit_core::vfs::{
     Attr, Create, DirEntry, Error, Id, Lock, MutableTree, Name, New, OpenMode, Result, SetAttr,
     StatFs, Vfs,
 };
 
-use self::node::{Body, Node};
-use self::xattr::{Value, Writing};
-use crate::budget::{Budget, Reservation};
+pub use self::inode::Dentry;
+use self::inode::{Body, Inode};
+use self::xattr::XattrValue;
+use self::xattr_writer::XattrWriter;
+use crate::budget::Budget;
 
-/// Bytes that a tree may use unless it is told otherwise.
-pub const LIMIT: u64 = 1 << 30;
-
-/// A writable tree in memory. Clones are the same tree; the content goes with the last one and the
-/// last inode.
+/// A writable tree in memory. Clones share the tree, which is freed with the last clone and the last
+/// [`Dentry`].
+///
+/// The tree does not check permissions: the clients' hosts do.
 #[derive(Debug, Clone)]
-pub struct Scratch(Arc<Tree>);
+pub struct Scratch(Arc<ScratchInner>);
 
 #[derive(Debug)]
-struct Tree {
-    root: Inode,
-    space: Arc<Budget>,
-    /// Held for every change of names.
-    changes: Mutex<()>,
-    opens: AtomicU64,
+struct ScratchInner {
+    root: Dentry,
+    budget: Arc<Budget>,
+    /// Held during every change of names.
+    namespace_lock: Mutex<()>,
+    next_open: AtomicU64,
 }
 
-/// A name in a [`Scratch`] tree and what is behind it. Clones are the same one; it stays valid when
-/// the name is removed.
+/// An open file or directory of a [`Scratch`] tree. Clones share it.
 #[derive(Debug, Clone)]
-pub struct Inode(Arc<Dentry>);
-
-#[derive(Debug)]
-struct Dentry {
-    node: Arc<Node>,
-    place: Mutex<Place>,
-}
-
-/// Where a name is. Changed under [`Tree::changes`]; its own lock is taken last and alone.
-#[derive(Debug)]
-struct Place {
-    /// Nothing for the root and for what has been removed.
-    parent: Weak<Dentry>,
-    name: Arc<[u8]>,
-    /// What the name is charged.
-    grant: Reservation,
-}
-
-/// An open file or directory of a [`Scratch`] tree. Clones are the same one.
-#[derive(Debug, Clone)]
-pub struct Open(Opened);
+pub struct OpenFile(OpenKind);
 
 #[derive(Debug, Clone)]
-enum Opened {
-    Node { node: Arc<Node>, append: bool, drops_set_id: bool, number: u64 },
-    Value(Arc<Value>),
-    Writing(Arc<Writing>),
+enum OpenKind {
+    Inode { inode: Arc<Inode>, append: bool, drops_set_id: bool, number: u64 },
+    Xattr(Arc<XattrValue>),
+    XattrWriter(Arc<XattrWriter>),
 }
 
 impl Default for Scratch {
@@ -89,32 +70,40 @@ impl Default for Scratch {
 }
 
 impl Scratch {
-    /// An empty tree of at most [`LIMIT`] bytes.
+    /// The limit of [`new`](Scratch::new), in bytes.
+    pub const DEFAULT_LIMIT: u64 = 1 << 30;
+
+    /// Creates an empty tree with a limit of 1 GiB.
     #[must_use]
     pub fn new() -> Scratch {
-        Scratch::with_limit(LIMIT)
+        Scratch::with_limit(Scratch::DEFAULT_LIMIT)
     }
 
-    /// An empty tree of at most `limit` bytes: content, names and about 512 bytes for each of them.
-    /// What does not fit is [`Error::NoSpace`].
+    /// Creates an empty tree with a limit in bytes. Content, names and about 512 bytes for each file
+    /// and each name count. Operations that exceed the limit fail with [`Error::NoSpace`].
     #[must_use]
     pub fn with_limit(limit: u64) -> Scratch {
-        let space = Budget::new(limit);
+        let budget = Budget::new(limit);
         let create = Create { new: New::Dir, mode: 0o777, uid: 0, gid: 0, exclusive: true };
-        // The root is not charged to the limit: there is a tree even in no space at all.
-        let root = Node::new(&create, &Budget::new(u64::MAX))
-            .and_then(|node| Inode::new(node, b"/", &space, true));
-        let Ok(root) = root else { unreachable!("an unlimited space grants everything") };
-        Scratch(Arc::new(Tree { root, space, changes: Mutex::new(()), opens: AtomicU64::new(0) }))
+        // The root is not charged, so a tree without any space still has one.
+        let Ok(inode) = Inode::new(&create, &Budget::new(u64::MAX)) else {
+            unreachable!("an unlimited budget is never exhausted")
+        };
+        Scratch(Arc::new(ScratchInner {
+            root: Dentry::new(inode, b"/", budget.empty_reservation()),
+            budget,
+            namespace_lock: Mutex::new(()),
+            next_open: AtomicU64::new(0),
+        }))
     }
 }
 
-impl Drop for Tree {
-    /// Level by level: by recursion, a deep tree would overflow the stack.
+impl Drop for ScratchInner {
+    /// Frees the tree with a stack of its own. Recursion into a deep tree overflows the stack.
     fn drop(&mut self) {
         let mut rest = vec![self.root.clone()];
-        while let Some(inode) = rest.pop() {
-            if let Body::Dir(entries) = &inode.node().body {
+        while let Some(dentry) = rest.pop() {
+            if let Body::Dir(entries) = &dentry.inode().body {
                 rest.extend(entries.write().drain());
             }
         }
@@ -122,89 +111,85 @@ impl Drop for Tree {
 }
 
 impl Vfs for Scratch {
-    type Inode = Inode;
-    type Open = Open;
+    type Inode = Dentry;
+    type Open = OpenFile;
     type TreeKind = MutableTree;
 
-    fn root(&self) -> Inode {
+    fn root(&self) -> Dentry {
         self.0.root.clone()
     }
 
-    fn parent(&self, inode: &Inode) -> Inode {
-        inode.parent().unwrap_or_else(|| self.root())
+    fn parent(&self, dentry: &Dentry) -> Dentry {
+        dentry.parent().unwrap_or_else(|| self.root())
     }
 
-    fn id(&self, inode: &Inode) -> Id {
-        inode.node().id()
+    fn id(&self, dentry: &Dentry) -> Id {
+        dentry.inode().id()
     }
 
-    fn name(&self, inode: &Inode, with: &mut dyn FnMut(&[u8])) {
-        let name = inode.name();
+    fn name(&self, dentry: &Dentry, with: &mut dyn FnMut(&[u8])) {
+        let name = dentry.name();
         with(&name)
     }
 
-    async fn lookup(&self, dir: &Inode, name: Name<'_>) -> Result<Inode> {
-        dir.node().entries()?.read().get(name.as_bytes()).cloned().ok_or(Error::NotFound)
+    async fn lookup(&self, dir: &Dentry, name: Name<'_>) -> Result<Dentry> {
+        dir.inode().entries()?.read().get(name.as_bytes()).cloned().ok_or(Error::NotFound)
     }
 
-    async fn stat(&self, inode: &Inode) -> Result<Attr> {
-        Ok(inode.node().attr())
+    async fn stat(&self, dentry: &Dentry) -> Result<Attr> {
+        Ok(dentry.inode().attr())
     }
 
-    async fn open(&self, inode: &Inode, mode: OpenMode) -> Result<Open> {
-        let node = inode.node().clone();
-        match node.body {
-            Body::File(_) if mode.truncate => node.truncate(0, mode.drops_set_id)?,
+    async fn open(&self, dentry: &Dentry, mode: OpenMode) -> Result<OpenFile> {
+        let inode = dentry.inode().clone();
+        match inode.body {
+            Body::File(_) if mode.truncate => inode.truncate(0, mode.drops_set_id)?,
             Body::Special => return Err(Error::NotSupported),
             _ => {}
         }
-        let number = self.0.opens.fetch_add(1, Ordering::Relaxed);
-        Ok(Open(Opened::Node {
-            node,
-            append: mode.append,
-            drops_set_id: mode.drops_set_id,
-            number,
-        }))
+        let number = self.0.next_open.fetch_add(1, Ordering::Relaxed);
+        let OpenMode { append, drops_set_id, .. } = mode;
+        Ok(OpenFile(OpenKind::Inode { inode, append, drops_set_id, number }))
     }
 
-    fn close(&self, open: &Open) {
-        if let Opened::Node { node, number, .. } = &open.0 {
-            node.locks.close(*number);
+    fn close(&self, open: &OpenFile) {
+        if let OpenKind::Inode { inode, number, .. } = &open.0 {
+            inode.locks.close(*number);
         }
     }
 
-    async fn flush(&self, open: &Open) -> Result<()> {
+    async fn flush(&self, open: &OpenFile) -> Result<()> {
         match &open.0 {
-            Opened::Writing(writing) => writing.flush(),
+            OpenKind::XattrWriter(writer) => writer.finish(),
             _ => Ok(()),
         }
     }
 
-    async fn read(&self, open: &Open, offset: u64, buf: &mut [u8]) -> Result<usize> {
+    async fn read(&self, open: &OpenFile, offset: u64, buf: &mut [u8]) -> Result<usize> {
         open.read(offset, buf)
     }
 
-    fn try_read_now(&self, open: &Open, offset: u64, buf: &mut [u8]) -> Option<Result<usize>> {
+    fn try_read_now(&self, open: &OpenFile, offset: u64, buf: &mut [u8]) -> Option<Result<usize>> {
         Some(open.read(offset, buf))
     }
 
-    async fn write(&self, open: &Open, offset: u64, data: &[u8]) -> Result<usize> {
+    async fn write(&self, open: &OpenFile, offset: u64, data: &[u8]) -> Result<usize> {
         open.write(offset, data)
     }
 
-    fn try_write_now(&self, open: &Open, offset: u64, data: &[u8]) -> Option<Result<usize>> {
+    fn try_write_now(&self, open: &OpenFile, offset: u64, data: &[u8]) -> Option<Result<usize>> {
         Some(open.write(offset, data))
     }
 
     async fn readdir(
         &self,
-        dir: &Open,
+        dir: &OpenFile,
         cookie: u64,
-        each: &mut dyn FnMut(DirEntry<'_, Inode>) -> ControlFlow<()>,
+        each: &mut dyn FnMut(DirEntry<'_, Dentry>) -> ControlFlow<()>,
     ) -> Result<()> {
-        let entries = dir.node()?.entries()?.read();
-        for (next, name, inode) in entries.from(cookie) {
-            if each(DirEntry { name, inode: &|| inode.clone(), id: inode.node().id(), next })
+        let entries = dir.inode()?.entries()?.read();
+        for (next, name, dentry) in entries.iter_from(cookie) {
+            if each(DirEntry { name, inode: &|| dentry.clone(), id: dentry.inode().id(), next })
                 .is_break()
             {
                 break;
@@ -213,92 +198,97 @@ impl Vfs for Scratch {
         Ok(())
     }
 
-    async fn create(&self, dir: &Inode, name: Name<'_>, create: Create<'_>) -> Result<Inode> {
+    async fn create(&self, dir: &Dentry, name: Name<'_>, create: Create<'_>) -> Result<Dentry> {
         self.create_now(dir, name, &create)
     }
 
-    async fn remove(&self, inode: &Inode) -> Result<()> {
-        self.remove_now(inode)
+    async fn remove(&self, dentry: &Dentry) -> Result<()> {
+        self.remove_now(dentry)
     }
 
-    async fn rename(&self, inode: &Inode, dir: &Inode, name: Name<'_>) -> Result<()> {
-        self.rename_now(inode, dir, name)
+    async fn rename(&self, dentry: &Dentry, dir: &Dentry, name: Name<'_>) -> Result<()> {
+        self.rename_now(dentry, dir, name)
     }
 
-    async fn link(&self, inode: &Inode, dir: &Inode, name: Name<'_>) -> Result<()> {
-        self.link_now(inode, dir, name)
+    async fn link(&self, dentry: &Dentry, dir: &Dentry, name: Name<'_>) -> Result<()> {
+        self.link_now(dentry, dir, name)
     }
 
-    async fn set_attr(&self, inode: &Inode, set: SetAttr) -> Result<()> {
-        inode.node().set_attr(&set)
+    async fn set_attr(&self, dentry: &Dentry, set: SetAttr) -> Result<()> {
+        dentry.inode().set_attr(&set)
     }
 
-    async fn readlink(&self, inode: &Inode, buf: &mut [u8]) -> Result<usize> {
-        let Body::Symlink(target) = &inode.node().body else { return Err(Error::Invalid) };
+    async fn readlink(&self, dentry: &Dentry, buf: &mut [u8]) -> Result<usize> {
+        let Body::Symlink(target) = &dentry.inode().body else { return Err(Error::Invalid) };
         buf.get_mut(..target.len()).ok_or(Error::Range)?.copy_from_slice(target);
         Ok(target.len())
     }
 
     async fn statfs(&self) -> Result<StatFs> {
-        Ok(self.0.space.statfs())
+        Ok(self.0.budget.statfs())
     }
 
-    async fn open_xattr(&self, inode: &Inode, name: Option<Name<'_>>) -> Result<(Open, u64)> {
-        let value = xattr::read(inode.node(), name)?;
+    async fn open_xattr(&self, dentry: &Dentry, name: Option<Name<'_>>) -> Result<(OpenFile, u64)> {
+        let inode = dentry.inode();
+        let xattrs = inode.xattrs.lock();
+        let value = match name {
+            Some(name) => xattrs.get(name)?,
+            None => xattrs.list(&inode.budget)?,
+        };
         let length = value.bytes().len() as u64;
-        Ok((Open(Opened::Value(value)), length))
+        Ok((OpenFile(OpenKind::Xattr(value)), length))
     }
 
     async fn create_xattr(
         &self,
-        inode: &Inode,
+        dentry: &Dentry,
         name: Name<'_>,
         size: u64,
         create: bool,
         replace: bool,
-    ) -> Result<Open> {
-        let writing = Writing::new(inode.node().clone(), name, size, create, replace)?;
-        Ok(Open(Opened::Writing(Arc::new(writing))))
+    ) -> Result<OpenFile> {
+        let writer = XattrWriter::new(dentry.inode().clone(), name, size, create, replace)?;
+        Ok(OpenFile(OpenKind::XattrWriter(Arc::new(writer))))
     }
 
-    async fn lock(&self, open: &Open, lock: Lock<'_>) -> Result<bool> {
-        let Opened::Node { node, number, .. } = &open.0 else { return Err(Error::BadFile) };
-        node.locks.lock(*number, &lock, &node.space)
+    async fn lock(&self, open: &OpenFile, lock: Lock<'_>) -> Result<bool> {
+        let OpenKind::Inode { inode, number, .. } = &open.0 else { return Err(Error::BadFile) };
+        inode.locks.lock(*number, &lock, &inode.budget)
     }
 
     async fn get_lock<R>(
         &self,
-        open: &Open,
+        open: &OpenFile,
         lock: Lock<'_>,
         with: impl FnOnce(Option<Lock<'_>>) -> R,
     ) -> Result<R> {
-        Ok(open.node()?.locks.in_the_way(&lock, with))
+        Ok(open.inode()?.locks.get_lock(&lock, with))
     }
 }
 
-impl Open {
-    fn node(&self) -> Result<&Arc<Node>> {
+impl OpenFile {
+    fn inode(&self) -> Result<&Arc<Inode>> {
         match &self.0 {
-            Opened::Node { node, .. } => Ok(node),
+            OpenKind::Inode { inode, .. } => Ok(inode),
             _ => Err(Error::BadFile),
         }
     }
 
     fn read(&self, offset: u64, buf: &mut [u8]) -> Result<usize> {
         match &self.0 {
-            Opened::Node { node, .. } => node.read(offset, buf),
-            Opened::Value(value) => datakit_core::vfs::read_at(value.bytes(), offset, buf),
-            Opened::Writing(_) => Err(Error::BadFile),
+            OpenKind::Inode { inode, .. } => inode.read(offset, buf),
+            OpenKind::Xattr(value) => datakit_core::vfs::read_at(value.bytes(), offset, buf),
+            OpenKind::XattrWriter(_) => Err(Error::BadFile),
         }
     }
 
     fn write(&self, offset: u64, data: &[u8]) -> Result<usize> {
         match &self.0 {
-            Opened::Node { node, append, drops_set_id, .. } => {
-                node.write(offset, data, *append, *drops_set_id)
+            OpenKind::Inode { inode, append, drops_set_id, .. } => {
+                inode.write(offset, data, *append, *drops_set_id)
             }
-            Opened::Value(_) => Err(Error::BadFile),
-            Opened::Writing(writing) => writing.write(offset, data),
+            OpenKind::Xattr(_) => Err(Error::BadFile),
+            OpenKind::XattrWriter(writer) => writer.write(offset, data),
         }
     }
 }

@@ -1,4 +1,4 @@
-//! The tree through its own operations, without a session.
+//! The operations of the tree, called without a session.
 
 use std::future::Future;
 use std::task::{Context, Poll, Waker};
@@ -18,7 +18,7 @@ fn new(new: New<'_>) -> Create<'_> {
     Create { new, mode: 0o644, uid: 7, gid: 8, exclusive: false }
 }
 
-async fn file(tree: &Scratch, dir: &Inode, called: &str, content: &[u8]) -> Result<Inode> {
+async fn file(tree: &Scratch, dir: &Dentry, called: &str, content: &[u8]) -> Result<Dentry> {
     let inode = tree.create(dir, name(called), new(New::File)).await?;
     let open = tree.open(&inode, OpenMode::READ_WRITE).await?;
     assert_eq!(tree.write(&open, 0, content).await?, content.len());
@@ -26,7 +26,7 @@ async fn file(tree: &Scratch, dir: &Inode, called: &str, content: &[u8]) -> Resu
     Ok(inode)
 }
 
-async fn read(tree: &Scratch, inode: &Inode) -> Result<Vec<u8>> {
+async fn read(tree: &Scratch, inode: &Dentry) -> Result<Vec<u8>> {
     let open = tree.open(inode, OpenMode::READ).await?;
     let mut buf = vec![0; 4096];
     let count = tree.read(&open, 0, &mut buf).await?;
@@ -34,10 +34,10 @@ async fn read(tree: &Scratch, inode: &Inode) -> Result<Vec<u8>> {
     Ok(buf)
 }
 
-async fn list(tree: &Scratch, dir: &Inode) -> Result<Vec<String>> {
+async fn list(tree: &Scratch, dir: &Dentry) -> Result<Vec<String>> {
     let open = tree.open(dir, OpenMode::READ).await?;
     let mut names = Vec::new();
-    let mut each = |entry: DirEntry<'_, Inode>| {
+    let mut each = |entry: DirEntry<'_, Dentry>| {
         names.push(String::from_utf8_lossy(entry.name).into_owned());
         ControlFlow::Continue(())
     };
@@ -46,7 +46,7 @@ async fn list(tree: &Scratch, dir: &Inode) -> Result<Vec<String>> {
 }
 
 #[tokio::test]
-async fn two_lookups_give_the_same_number() -> Done {
+async fn a_lookup_returns_the_inode_number_of_the_create() -> Done {
     let tree = Scratch::new();
     let made = file(&tree, &tree.root(), "a", b"abc").await?;
     let found = tree.lookup(&tree.root(), name("a")).await?;
@@ -81,7 +81,7 @@ async fn rename_across_directories_keeps_the_inode() -> Done {
 }
 
 #[tokio::test]
-async fn rename_of_directories() -> Done {
+async fn rename_of_a_directory_follows_rename_2() -> Done {
     let tree = Scratch::new();
     let root = tree.root();
     let a = tree.create(&root, name("a"), new(New::Dir)).await?;
@@ -139,7 +139,7 @@ async fn holes_read_as_zeros() -> Done {
 }
 
 #[tokio::test]
-async fn content_is_what_a_plain_vector_would_hold() -> Done {
+async fn random_writes_and_truncations_equal_those_of_a_vector() -> Done {
     let tree = Scratch::new();
     let f = file(&tree, &tree.root(), "f", b"").await?;
     let open = tree.open(&f, OpenMode::READ_WRITE).await?;
@@ -188,7 +188,7 @@ async fn appends_go_to_the_end() -> Done {
 }
 
 #[tokio::test]
-async fn an_existing_name_is_not_made_again() -> Done {
+async fn create_of_an_existing_name_fails_and_changes_nothing() -> Done {
     let tree = Scratch::new();
     let root = tree.root();
     let f = file(&tree, &root, "f", b"abc").await?;
@@ -211,7 +211,7 @@ async fn hard_links_share_one_inode() -> Done {
     assert_eq!((tree.id(&g).ino, tree.stat(&g).await?.nlink), (tree.id(&f).ino, 2));
     assert_eq!(tree.link(&f, &root, name("g")).await, Err(Error::Exists));
     assert_eq!(tree.link(&root, &root, name("h")).await, Err(Error::NotPermitted));
-    // Two names of one file: `rename(2)` does nothing.
+    // rename(2) does nothing if both are names of the same file.
     tree.rename(&f, &root, name("g")).await?;
     assert_eq!(list(&tree, &root).await?, ["f", "g"]);
     tree.remove(&f).await?;
@@ -241,7 +241,7 @@ async fn symlinks_and_devices_are_recorded() -> Done {
 }
 
 #[tokio::test]
-async fn extended_attributes() -> Done {
+async fn an_extended_attribute_changes_when_it_is_flushed() -> Done {
     let tree = Scratch::new();
     let f = file(&tree, &tree.root(), "f", b"").await?;
     assert_eq!(tree.open_xattr(&f, Some(name("user.a"))).await.unwrap_err(), Error::NoData);
@@ -275,7 +275,7 @@ async fn extended_attributes() -> Done {
 }
 
 #[tokio::test]
-async fn locks_bar_other_owners() -> Done {
+async fn locks_conflict_with_those_of_other_owners() -> Done {
     let tree = Scratch::new();
     let f = file(&tree, &tree.root(), "f", b"").await?;
     let (one, two) =
@@ -287,19 +287,19 @@ async fn locks_bar_other_owners() -> Done {
     assert!(tree.lock(&two, lock(LockKind::Read, 100, 0, 2)).await?);
     assert!(tree.lock(&one, lock(LockKind::Unlock, 40, 20, 1)).await?);
     assert!(tree.lock(&two, lock(LockKind::Write, 40, 20, 2)).await?);
-    let there = |lock: Option<Lock<'_>>| lock.map(|lock| (lock.start, lock.length, lock.process));
+    let bounds = |lock: Option<Lock<'_>>| lock.map(|lock| (lock.start, lock.length, lock.process));
     assert_eq!(
-        tree.get_lock(&two, lock(LockKind::Read, 50, 20, 2), there).await?,
+        tree.get_lock(&two, lock(LockKind::Read, 50, 20, 2), bounds).await?,
         Some((60, 40, 1))
     );
-    assert_eq!(tree.get_lock(&two, lock(LockKind::Read, 40, 10, 2), there).await?, None);
+    assert_eq!(tree.get_lock(&two, lock(LockKind::Read, 40, 10, 2), bounds).await?, None);
     tree.close(&one);
     assert!(tree.lock(&two, lock(LockKind::Write, 0, 0, 2)).await?);
     Ok(())
 }
 
 #[tokio::test]
-async fn attributes_are_set() -> Done {
+async fn set_attr_changes_only_the_given_attributes() -> Done {
     let tree = Scratch::new();
     let f = file(&tree, &tree.root(), "f", b"").await?;
     let time = Time { sec: 5, nsec: 6 };
@@ -319,7 +319,7 @@ async fn attributes_are_set() -> Done {
 }
 
 #[tokio::test]
-async fn what_does_not_fit_is_no_space_and_comes_back() -> Done {
+async fn writes_above_the_limit_fail_and_removal_frees_the_space() -> Done {
     let tree = Scratch::with_limit(1 << 20);
     let before = tree.statfs().await?;
     let f = file(&tree, &tree.root(), "f", b"").await?;
@@ -334,7 +334,7 @@ async fn what_does_not_fit_is_no_space_and_comes_back() -> Done {
 }
 
 #[tokio::test]
-async fn every_kind_of_thing_takes_space_and_gives_it_back() -> Done {
+async fn every_type_of_file_is_charged_until_it_is_removed() -> Done {
     const LIMIT: u64 = 1 << 20;
     let long = "l".repeat(255);
     for (what, kind) in [
@@ -369,7 +369,7 @@ async fn every_kind_of_thing_takes_space_and_gives_it_back() -> Done {
         links += 1;
         assert!(links < 3000, "names cost nothing");
     }
-    // The last bytes go to a longer name.
+    // A longer name uses up the last bytes.
     let first = tree.lookup(&tree.root(), name("0")).await?;
     let other = tree.lookup(&tree.root(), name("1")).await?;
     let renamed = (
@@ -388,7 +388,7 @@ async fn every_kind_of_thing_takes_space_and_gives_it_back() -> Done {
 }
 
 #[tokio::test]
-async fn a_refused_rename_costs_nothing() -> Done {
+async fn a_failed_rename_is_not_charged() -> Done {
     let tree = Scratch::with_limit(1 << 20);
     let root = tree.root();
     let (a, full) = (tree.create(&root, name("a"), new(New::Dir)).await?, "f".repeat(255));
@@ -401,7 +401,7 @@ async fn a_refused_rename_costs_nothing() -> Done {
 }
 
 #[tokio::test]
-async fn what_open_files_hold_counts_as_space() -> Done {
+async fn extended_attributes_are_charged_while_they_are_open() -> Done {
     let tree = Scratch::with_limit(1 << 20);
     let f = file(&tree, &tree.root(), "f", b"").await?;
     let before = tree.statfs().await?;
@@ -429,7 +429,7 @@ async fn what_open_files_hold_counts_as_space() -> Done {
 }
 
 #[tokio::test]
-async fn names_of_attributes_have_a_limit_in_all() -> Done {
+async fn the_list_of_attribute_names_has_a_limit() -> Done {
     let tree = Scratch::new();
     let f = file(&tree, &tree.root(), "f", b"").await?;
     let set = async |number: usize| {
@@ -448,7 +448,7 @@ async fn names_of_attributes_have_a_limit_in_all() -> Done {
 }
 
 #[tokio::test]
-async fn locks_have_a_limit_however_they_come_to_be() -> Done {
+async fn the_number_of_locked_ranges_has_a_limit() -> Done {
     let tree = Scratch::with_limit(1 << 20);
     let f = file(&tree, &tree.root(), "f", b"").await?;
     let open = tree.open(&f, OpenMode::READ_WRITE).await?;
@@ -467,7 +467,7 @@ async fn locks_have_a_limit_however_they_come_to_be() -> Done {
 }
 
 #[tokio::test]
-async fn a_listing_survives_the_removal_of_what_it_showed() -> Done {
+async fn a_listing_survives_the_removal_of_listed_entries() -> Done {
     let tree = Scratch::new();
     let root = tree.root();
     for i in 0..100 {
@@ -476,7 +476,7 @@ async fn a_listing_survives_the_removal_of_what_it_showed() -> Done {
     let (open, mut cookie, mut shown) = (tree.open(&root, OpenMode::READ).await?, 0, 0);
     loop {
         let (mut batch, from) = (Vec::new(), cookie);
-        let mut each = |entry: DirEntry<'_, Inode>| {
+        let mut each = |entry: DirEntry<'_, Dentry>| {
             batch.push((entry.inode)());
             cookie = entry.next;
             if batch.len() == 7 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
@@ -495,7 +495,7 @@ async fn a_listing_survives_the_removal_of_what_it_showed() -> Done {
 }
 
 #[tokio::test]
-async fn a_hundred_thousand_entries() -> Done {
+async fn a_directory_holds_a_hundred_thousand_entries() -> Done {
     let tree = Scratch::new();
     let root = tree.root();
     for i in 0..100_000 {
@@ -506,7 +506,7 @@ async fn a_hundred_thousand_entries() -> Done {
     tree.remove(&middle).await?;
     let open = tree.open(&root, OpenMode::READ).await?;
     let (start, mut count) = (Instant::now(), 0);
-    let mut each = |_: DirEntry<'_, Inode>| {
+    let mut each = |_: DirEntry<'_, Dentry>| {
         count += 1;
         if count == 1000 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     };
@@ -528,26 +528,26 @@ async fn a_deep_tree_is_dropped_without_recursion() -> Done {
 }
 
 #[test]
-fn the_tree_is_shared_by_threads() {
+fn the_tree_is_send_and_sync() {
     fn shared<T: Send + Sync + Clone>() {}
     shared::<Scratch>();
-    shared::<Inode>();
-    shared::<Open>();
+    shared::<Dentry>();
+    shared::<OpenFile>();
 }
 
-/// What a call of this tree gives: none of them waits.
+/// Polls an operation to completion. No operation of this tree waits.
 fn now<T>(call: impl Future<Output = T>) -> T {
     match std::pin::pin!(call).poll(&mut Context::from_waker(Waker::noop())) {
         Poll::Ready(done) => done,
-        Poll::Pending => panic!("a scratch tree waits for nothing"),
+        Poll::Pending => panic!("an operation waits"),
     }
 }
 
-/// Every entry below `dir`, checked for its way back up.
-fn count(tree: &Scratch, dir: &Inode) -> u64 {
+/// Counts the entries below `dir`, and checks their parents.
+fn count(tree: &Scratch, dir: &Dentry) -> u64 {
     let open = now(tree.open(dir, OpenMode::READ)).unwrap();
     let mut below = Vec::new();
-    let mut each = |entry: DirEntry<'_, Inode>| {
+    let mut each = |entry: DirEntry<'_, Dentry>| {
         below.push((entry.inode)());
         ControlFlow::Continue(())
     };
@@ -561,7 +561,7 @@ fn count(tree: &Scratch, dir: &Inode) -> u64 {
 }
 
 #[test]
-fn threads_that_move_directories_about_leave_a_tree() {
+fn concurrent_renames_never_create_a_cycle() {
     let tree = Scratch::new();
     let mover = |seed: u64| {
         let tree = tree.clone();
@@ -579,7 +579,7 @@ fn threads_that_move_directories_about_leave_a_tree() {
                     (below(known.len() as u64) as usize, below(known.len() as u64) as usize);
                 let called = below(20).to_string();
                 let kind = if below(3) == 0 { New::File } else { New::Dir };
-                // Most of these are refused; that they leave a tree behind is the point.
+                // Most of these fail, which is fine.
                 match below(4) {
                     0 => drop(now(tree.rename(&known[one], &known[two], name(&called)))),
                     1 => drop(now(tree.remove(&known[one]))),
@@ -591,12 +591,12 @@ fn threads_that_move_directories_about_leave_a_tree() {
     };
     let threads: Vec<_> = (1..5).map(|seed| std::thread::spawn(mover(seed))).collect();
     threads.into_iter().for_each(|thread| thread.join().unwrap());
-    // The root is counted in a space of its own.
-    assert_eq!(count(&tree, &tree.root()), tree.0.space.inodes());
+    // The root is counted in its own budget.
+    assert_eq!(count(&tree, &tree.root()), tree.0.budget.inodes());
 }
 
 fn name_of<V: Vfs>(tree: &V, inode: &V::Inode) -> Vec<u8> {
-    let mut told = Vec::new();
-    tree.name(inode, &mut |name| told = name.to_vec());
-    told
+    let mut found = Vec::new();
+    tree.name(inode, &mut |name| found = name.to_vec());
+    found
 }

@@ -1,198 +1,265 @@
-//! One connection: a crew of workers that grows while all of them wait inside files.
+//! One connection: the workers that answer its requests, its timeouts and its end.
 
+use std::cell::OnceCell;
 use std::convert::Infallible;
-use std::fmt;
 use std::future::{Future, poll_fn};
 use std::io;
 use std::iter::once;
 use std::pin::{Pin, pin};
-use std::rc::Rc;
 use std::task::{Context, Poll};
+use std::{error, fmt};
 
-use datakit_core::serve::{self, Disconnect, Io};
+use datakit_core::serve::{self, Disconnect, Io, RequestSlot, SlotStorage};
 use datakit_core::session::{self, Session};
 use datakit_core::vfs::Vfs;
 use tokio::time::{Duration, Instant, Sleep, sleep, timeout};
 
-use super::buffers::{Batch, Frame, Held};
-use super::durations::Watch;
+use super::buffer_pool::{BatchBuffer, BufferedBytes, FrameBuffer};
 use super::fids::FidMap;
-use super::lanes::Lanes;
+use super::stats::RequestObserver;
+use super::time_slice::TimeSlice;
 use super::transport::{Rx, Stream, Tx};
-use super::turn::{Neighbours, Turn};
-use super::{GRACE, Guest, HANG_UP};
+use super::{ConnectionEntry, SHUTDOWN_GRACE};
+
+/// The time that a tree may take to remove the files that go with a connection. The rest is only
+/// closed.
+const CLOSE_TIMEOUT: Duration = Duration::from_millis(500);
 
 type Worker<'l> = Pin<Box<dyn Future<Output = Result<Infallible, Disconnect<io::Error>>> + 'l>>;
 
-/// Why a connection ended.
-pub(super) enum End {
-    /// The line did.
-    Line(Disconnect<io::Error>),
-    /// It never attached.
-    Silent,
-    /// It attached, and had nothing in flight for so long.
-    Idle(Duration),
-    /// The server shuts down, and nothing is left to answer.
+/// The reason why a connection ended.
+#[derive(Debug)]
+pub(super) enum EndReason {
+    /// The transport or the peer ended it.
+    Disconnect(Disconnect<io::Error>),
+    /// The peer did not attach in time.
+    AttachTimeout,
+    /// The peer attached, and had no request in flight for this long.
+    IdleTimeout(Duration),
+    /// The server shuts down.
     Shutdown,
 }
 
-impl fmt::Display for End {
+impl fmt::Display for EndReason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            End::Line(Disconnect::Transport(error)) => write!(f, "{error}"),
-            End::Line(stop) => write!(f, "{stop}"),
-            End::Silent => f.write_str("did not attach in time"),
-            End::Idle(long) => write!(f, "idle for {long:?}"),
-            End::Shutdown => f.write_str("the server shuts down"),
+            EndReason::Disconnect(Disconnect::Transport(error)) => write!(f, "{error}"),
+            EndReason::Disconnect(reason) => write!(f, "{reason}"),
+            EndReason::AttachTimeout => f.write_str("did not attach in time"),
+            EndReason::IdleTimeout(time) => write!(f, "idle for {time:?}"),
+            EndReason::Shutdown => f.write_str("the server shuts down"),
         }
+    }
+}
+
+impl error::Error for EndReason {
+    fn source(&self) -> Option<&(dyn error::Error + 'static)> {
+        match self {
+            EndReason::Disconnect(Disconnect::Transport(error)) => error.source(),
+            _ => None,
+        }
+    }
+}
+
+impl EndReason {
+    /// Returns `Ok` if the peer closed the connection between two messages, or the server shuts down.
+    pub(super) fn into_result(self) -> io::Result<()> {
+        let kind = match self {
+            EndReason::Disconnect(Disconnect::Closed) | EndReason::Shutdown => return Ok(()),
+            EndReason::Disconnect(Disconnect::Transport(error)) => return Err(error),
+            EndReason::Disconnect(Disconnect::Truncated) => io::ErrorKind::UnexpectedEof,
+            EndReason::Disconnect(_) => io::ErrorKind::InvalidData,
+            EndReason::AttachTimeout | EndReason::IdleTimeout(_) => io::ErrorKind::TimedOut,
+        };
+        Err(io::Error::new(kind, self))
     }
 }
 
 /// Serves one connection until it ends. Dropping the future drops its requests, fids and streams.
 ///
-/// A thousand connections that do nothing are a thousand of these futures. So what only some need
-/// is made when they need it, and what comes from here is captured: an async function would hold
-/// its arguments twice.
+/// There may be thousands of these futures, most of them idle. So rarely needed state is allocated
+/// on demand, and the arguments are captured here, because an async function stores them twice.
 pub(super) fn serve<'c, V: Vfs>(
     stream: &'c mut Stream,
-    vfs: &'c V,
-    guest: &'c Guest,
-    neighbours: Rc<Neighbours>,
-) -> impl Future<Output = End> + use<'c, V> {
-    let all = &guest.all;
-    let granted = session::Limits::new(all.limits.msize);
-    let session = Session::new(vfs, FidMap::new(all.limits.fids), granted);
-    let (lanes, watch) = (Lanes::new(all.limits.requests), Watch::new(&all.stats));
-    let turn = Turn::new(neighbours);
+    tree: &'c V,
+    entry: &'c ConnectionEntry,
+) -> impl Future<Output = EndReason> + use<'c, V> {
+    let state = &entry.state;
+    let limits = session::Limits::new(state.limits.msize);
+    let session = Session::new(tree, FidMap::new(state.limits.fids), limits);
+    let slots = GrowingSlots::new(state.limits.requests);
+    let observer = RequestObserver::new(&state.stats);
+    let time_slice = TimeSlice::new();
     async move {
-        let session = session.with_observer(&watch);
+        let session = session.with_observer(&observer);
         let end = {
-            let (all, held) = (&guest.all, Held::default());
-            let (rx, tx) = stream.halves(&all.limits.write_timeout, &all.stats, &turn);
-            let mut io = Io::new(rx, tx, Batch::new(&held), Batch::new(&held));
-            let line = Line::new(&session, &mut io, &lanes);
-            let mut shutdown = pin!(all.closing.cancelled());
-            let mut crew = Crew::new(&line, &held, &watch);
-            let mut silent = Some(Box::pin(sleep(all.limits.attach_timeout)));
-            let mut grace: Option<Pin<Box<Sleep>>> = None;
-            let mut idle = all.limits.idle_timeout.map(|most| Box::new(Idle::new(most)));
-            let session = &session;
-            let turn = &turn;
+            let (state, buffered) = (&entry.state, BufferedBytes::default());
+            let (rx, tx) = stream.split(&state.limits.write_timeout, &state.stats, &time_slice);
+            let mut io = Io::new(rx, tx, BatchBuffer::new(&buffered), BatchBuffer::new(&buffered));
+            let connection = Connection::new(&session, &mut io, &slots);
+            let mut workers = Workers::new(&connection, &buffered, &observer);
+            let mut shutdown = pin!(state.shutdown.cancelled());
+            let mut attach_timer = Some(Box::pin(sleep(state.limits.attach_timeout)));
+            let mut grace_timer: Option<Pin<Box<Sleep>>> = None;
+            let mut idle_timer = state.limits.idle_timeout.map(|max| Box::new(IdleTimer::new(max)));
+            let (session, time_slice) = (&session, &time_slice);
             poll_fn(move |cx| {
-                turn.begin();
-                if let Poll::Ready(stop) = crew.walk(guest.all.limits.buffered, cx) {
-                    return Poll::Ready(End::Line(stop));
+                time_slice.start();
+                if let Poll::Ready(reason) = workers.poll(entry.state.limits.buffered, cx) {
+                    return Poll::Ready(EndReason::Disconnect(reason));
                 }
-                let line = crew.line;
-                guest.peer.show(
-                    session.dialect(),
-                    session.msize(),
-                    session.fids(),
-                    line.in_flight(),
-                );
+                let connection = workers.connection;
+                let in_flight = connection.in_flight();
+                entry.update(session.dialect(), session.msize(), session.fids(), in_flight);
                 if session.attached() {
-                    silent = None;
-                } else if silent.as_mut().is_some_and(|timer| timer.as_mut().poll(cx).is_ready()) {
-                    return Poll::Ready(End::Silent);
-                }
-                if let Some(idle) = &mut idle
-                    && session.attached()
-                    && idle.poll(line.in_flight(), turn.requests(), cx).is_ready()
+                    attach_timer = None;
+                    if let Some(timer) = &mut idle_timer
+                        && timer.poll(in_flight, time_slice.requests(), cx).is_ready()
+                    {
+                        return Poll::Ready(EndReason::IdleTimeout(timer.timeout));
+                    }
+                } else if let Some(timer) = &mut attach_timer
+                    && timer.as_mut().poll(cx).is_ready()
                 {
-                    return Poll::Ready(End::Idle(idle.most));
+                    return Poll::Ready(EndReason::AttachTimeout);
                 }
-                if grace.is_none() && shutdown.as_mut().poll(cx).is_ready() {
-                    grace = Some(Box::pin(sleep(GRACE)));
+                if grace_timer.is_none() && shutdown.as_mut().poll(cx).is_ready() {
+                    grace_timer = Some(Box::pin(sleep(SHUTDOWN_GRACE)));
                 }
-                let over = grace
-                    .as_mut()
-                    .is_some_and(|timer| line.is_idle() || timer.as_mut().poll(cx).is_ready());
-                if over { Poll::Ready(End::Shutdown) } else { Poll::Pending }
+                if let Some(timer) = &mut grace_timer
+                    && (connection.is_idle() || timer.as_mut().poll(cx).is_ready())
+                {
+                    return Poll::Ready(EndReason::Shutdown);
+                }
+                Poll::Pending
             })
             .await
         };
-        turn.leave();
-        // The peer need not wait for the files that go with the connection.
-        stream.end().await;
-        // Dropped halfway, the session closes the rest.
-        let _ = Box::pin(timeout(HANG_UP, session.close())).await;
+        time_slice.leave_queue();
+        // Before the session closes, so the peer need not wait for the removal of files.
+        stream.shutdown().await;
+        // If the timeout drops `close` halfway, dropping the session closes the rest.
+        let _ = Box::pin(timeout(CLOSE_TIMEOUT, session.close())).await;
         end
     }
 }
 
-/// How long nothing was asked.
-struct Idle {
-    most: Duration,
+/// Measures the time without requests.
+struct IdleTimer {
+    timeout: Duration,
     timer: Pin<Box<Sleep>>,
-    /// Requests until then.
+    /// The number of requests at the time `since`.
     requests: u64,
     since: Instant,
 }
 
-impl Idle {
-    fn new(most: Duration) -> Idle {
-        Idle { most, timer: Box::pin(sleep(most)), requests: 0, since: Instant::now() }
+impl IdleTimer {
+    fn new(timeout: Duration) -> IdleTimer {
+        let timer = Box::pin(sleep(timeout));
+        IdleTimer { timeout, timer, requests: 0, since: Instant::now() }
     }
 
-    /// Ready when it was too long. A request that waits in a stream is in flight.
+    /// Ready after the timeout. A request that waits in a stream is in flight and keeps the
+    /// connection alive.
     fn poll(&mut self, in_flight: usize, requests: u64, cx: &mut Context<'_>) -> Poll<()> {
         if in_flight > 0 || requests != self.requests {
             (self.requests, self.since) = (requests, Instant::now());
         }
         while self.timer.as_mut().poll(cx).is_ready() {
-            if self.since.elapsed() >= self.most {
+            if self.since.elapsed() >= self.timeout {
                 return Poll::Ready(());
             }
-            self.timer.as_mut().reset(self.since + self.most);
+            self.timer.as_mut().reset(self.since + self.timeout);
         }
         Poll::Pending
     }
 }
 
-type Line<'a, 's, 'h, V> =
-    serve::Connection<'a, V, FidMap<V>, Rx<'s>, Tx<'s>, Batch<'h>, Batch<'h>, Lanes>;
+type Connection<'a, 's, 'b, V> = serve::Connection<
+    'a,
+    V,
+    FidMap<V>,
+    Rx<'s>,
+    Tx<'s>,
+    BatchBuffer<'b>,
+    BatchBuffer<'b>,
+    GrowingSlots,
+>;
 
-/// The workers of one line.
-struct Crew<'l, 'a, 's, 'h, V: Vfs> {
-    line: &'l Line<'a, 's, 'h, V>,
-    held: &'h Held,
-    watch: &'l Watch<'l>,
+/// The workers of one connection. Their number grows while all of them wait inside files.
+struct Workers<'l, 'a, 's, 'b, V: Vfs> {
+    connection: &'l Connection<'a, 's, 'b, V>,
+    buffered: &'b BufferedBytes,
+    observer: &'l RequestObserver<'l>,
     first: Worker<'l>,
-    /// Those that came because all others waited inside files.
     others: Vec<Worker<'l>>,
 }
 
-impl<'l, 'a, 's, 'h, V: Vfs> Crew<'l, 'a, 's, 'h, V> {
-    fn new(line: &'l Line<'a, 's, 'h, V>, held: &'h Held, watch: &'l Watch<'l>) -> Self {
-        Crew {
-            line,
-            held,
-            watch,
-            first: Box::pin(line.worker(0, Frame::new(held))),
-            others: Vec::new(),
-        }
+impl<'l, 'a, 's, 'b, V: Vfs> Workers<'l, 'a, 's, 'b, V> {
+    fn new(
+        connection: &'l Connection<'a, 's, 'b, V>,
+        buffered: &'b BufferedBytes,
+        observer: &'l RequestObserver<'l>,
+    ) -> Self {
+        let first = Box::pin(connection.worker(0, FrameBuffer::new(buffered)));
+        Workers { connection, buffered, observer, first, others: Vec::new() }
     }
 
-    /// Polls every worker, and takes one more on when nobody is left to read. No further request
-    /// may wait while more than `buffered` bytes are held.
-    fn walk(&mut self, buffered: usize, cx: &mut Context<'_>) -> Poll<Disconnect<io::Error>> {
-        let Crew { line, held, watch, first, others } = self;
+    /// Polls every worker, and adds one if none is left to read. While more than `max_buffered`
+    /// bytes are held, no further request may wait.
+    fn poll(&mut self, max_buffered: usize, cx: &mut Context<'_>) -> Poll<Disconnect<io::Error>> {
+        let Workers { connection, buffered, observer, first, others } = self;
         let mut polled = 0;
         loop {
-            line.set_full(held.bytes() > buffered);
+            connection.set_full(buffered.get() > max_buffered);
             for (number, worker) in
                 once(&mut *first).chain(others.iter_mut()).enumerate().skip(polled)
             {
-                watch.turn(number);
-                if let Poll::Ready(Err(stop)) = worker.as_mut().poll(cx) {
-                    return Poll::Ready(stop);
+                observer.set_worker(number);
+                if let Poll::Ready(Err(reason)) = worker.as_mut().poll(cx) {
+                    return Poll::Ready(reason);
                 }
             }
             polled = 1 + others.len();
-            if line.in_flight() < polled || polled == line.max_requests() {
+            if connection.in_flight() < polled || polled == connection.max_requests() {
                 return Poll::Pending;
             }
-            others.push(Box::pin(line.worker(polled, Frame::new(held))));
+            others.push(Box::pin(connection.worker(polled, FrameBuffer::new(buffered))));
         }
+    }
+}
+
+/// Request slots: the first in place, because most connections never have a second worker. The
+/// others are allocated together when the second is needed.
+struct GrowingSlots {
+    first: RequestSlot,
+    others: OnceCell<Box<[RequestSlot]>>,
+    max: u32,
+}
+
+impl GrowingSlots {
+    /// Creates at most `max` slots, and at least two: one for a request that waits, and one for the
+    /// request behind it.
+    fn new(max: usize) -> GrowingSlots {
+        GrowingSlots {
+            first: RequestSlot::new(),
+            others: OnceCell::new(),
+            max: u32::try_from(max).unwrap_or(u32::MAX).max(2),
+        }
+    }
+}
+
+impl SlotStorage for GrowingSlots {
+    fn capacity(&self) -> usize {
+        self.max as usize
+    }
+
+    fn slot(&self, index: usize) -> Option<&RequestSlot> {
+        let Some(index) = index.checked_sub(1) else { return Some(&self.first) };
+        self.others.get_or_init(|| (1..self.max).map(|_| RequestSlot::new()).collect()).get(index)
+    }
+
+    fn first(&self, count: usize) -> impl Iterator<Item = &RequestSlot> {
+        once(&self.first).chain(self.others.get().into_iter().flatten()).take(count)
     }
 }

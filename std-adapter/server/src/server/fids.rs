@@ -1,5 +1,4 @@
-//! The fid table of a desktop: searched one after the other while there are few, hashed when there
-//! are more, with a limit.
+//! The fid table of a connection: a vector while there are few fids, a hash map when there are more.
 
 use std::collections::HashMap;
 use std::collections::hash_map::IntoIter;
@@ -7,28 +6,28 @@ use std::collections::hash_map::IntoIter;
 use datakit_core::session::{FidEntry, FidTable};
 use datakit_core::vfs::Vfs;
 
-/// As many are found as fast one after the other as by their hash, in a fourth of the memory if
-/// there is one.
+/// The most fids in a vector. Searching it is as fast as hashing, and one fid takes a fourth of the
+/// memory.
 const FEW: usize = 8;
 
-/// At most `most` fids.
+/// A table of at most `max` fids.
 pub(super) struct FidMap<V: Vfs> {
     table: Table<V>,
-    /// Those that were many when all began to go.
-    leaving: Option<Box<IntoIter<u32, FidEntry<V>>>>,
-    most: usize,
+    /// The rest of a map that `pop` empties.
+    drained: Option<Box<IntoIter<u32, FidEntry<V>>>>,
+    max: usize,
 }
 
 enum Table<V: Vfs> {
     /// At most [`FEW`].
     Few(Vec<(u32, FidEntry<V>)>),
-    #[expect(clippy::box_collection, reason = "apart, so that a connection that has few is small")]
-    Many(Box<HashMap<u32, FidEntry<V>, Spread>>),
+    #[expect(clippy::box_collection, reason = "a connection with few fids stays small")]
+    Many(Box<HashMap<u32, FidEntry<V>, FidHasher>>),
 }
 
 impl<V: Vfs> FidMap<V> {
-    pub(super) fn new(most: usize) -> FidMap<V> {
-        FidMap { table: Table::Few(Vec::new()), leaving: None, most }
+    pub(super) fn new(max: usize) -> FidMap<V> {
+        FidMap { table: Table::Few(Vec::new()), drained: None, max }
     }
 }
 
@@ -48,12 +47,12 @@ impl<V: Vfs> FidTable<V> for FidMap<V> {
     }
 
     fn insert(&mut self, number: u32, fid: FidEntry<V>) -> Result<(), FidEntry<V>> {
-        if self.len() >= self.most {
+        if self.len() >= self.max {
             return Err(fid);
         }
         match &mut self.table {
             Table::Few(few) if few.len() < FEW => {
-                // `push` alone would make room for four, where most have one.
+                // `push` would reserve space for four, and most connections have one.
                 if few.len() == few.capacity() {
                     few.reserve_exact(few.len().max(1));
                 }
@@ -80,22 +79,22 @@ impl<V: Vfs> FidTable<V> for FidMap<V> {
     }
 
     fn pop(&mut self) -> Option<FidEntry<V>> {
-        if let Some((_, fid)) = self.leaving.as_mut().and_then(|leaving| leaving.next()) {
+        if let Some((_, fid)) = self.drained.as_mut().and_then(|drained| drained.next()) {
             return Some(fid);
         }
-        // To look for any fid in the map again and again would take its size squared.
+        // Taking an arbitrary entry of a hash map takes linear time, so the map becomes an iterator.
         match std::mem::replace(&mut self.table, Table::Few(Vec::new())) {
             Table::Few(mut few) => {
-                self.leaving = None;
-                let gone = few.pop();
+                self.drained = None;
+                let fid = few.pop();
                 self.table = Table::Few(few);
-                gone.map(|(_, fid)| fid)
+                fid.map(|(_, fid)| fid)
             }
             Table::Many(many) => {
-                let mut leaving = Box::new(many.into_iter());
-                let gone = leaving.next();
-                self.leaving = Some(leaving);
-                gone.map(|(_, fid)| fid)
+                let mut drained = Box::new(many.into_iter());
+                let fid = drained.next();
+                self.drained = Some(drained);
+                fid.map(|(_, fid)| fid)
             }
         }
     }
@@ -105,36 +104,36 @@ impl<V: Vfs> FidTable<V> for FidMap<V> {
             Table::Few(few) => few.len(),
             Table::Many(many) => many.len(),
         };
-        table + self.leaving.as_ref().map_or(0, |leaving| leaving.len())
+        table + self.drained.as_ref().map_or(0, |drained| drained.len())
     }
 }
 
-/// Hashes a number by one multiplication with a secret of the table: a peer chooses its fids, and
-/// must not choose collisions.
+/// Hashes a fid by one multiplication with a secret. The peer chooses its fids and must not be able
+/// to choose collisions.
 #[derive(Clone)]
-struct Spread(u64);
+struct FidHasher(u64);
 
-impl Default for Spread {
-    fn default() -> Spread {
+impl Default for FidHasher {
+    fn default() -> FidHasher {
         use std::hash::{BuildHasher, RandomState};
         thread_local! {
             static SECRET: u64 = RandomState::new().hash_one(0u8) | 1;
         }
-        Spread(SECRET.with(|secret| *secret))
+        FidHasher(SECRET.with(|secret| *secret))
     }
 }
 
-impl std::hash::BuildHasher for Spread {
-    type Hasher = Spreading;
+impl std::hash::BuildHasher for FidHasher {
+    type Hasher = FidHash;
 
-    fn build_hasher(&self) -> Spreading {
-        Spreading(self.0)
+    fn build_hasher(&self) -> FidHash {
+        FidHash(self.0)
     }
 }
 
-struct Spreading(u64);
+struct FidHash(u64);
 
-impl std::hash::Hasher for Spreading {
+impl std::hash::Hasher for FidHash {
     fn finish(&self) -> u64 {
         self.0
     }
@@ -174,7 +173,7 @@ mod tests {
         }
     }
 
-    /// One fid, 0.
+    /// Returns a session that has attached fid 0.
     async fn attached(tree: &Scratch) -> Table<'_> {
         let session = Session::new(tree, FidMap::new(100_000), Limits::default());
         ask(&session, &T::Version { msize: 8192, version: "9P2000".into() }).await;
@@ -188,16 +187,16 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn few_become_many() {
+    async fn the_table_changes_from_a_vector_to_a_map_and_back() {
         let tree = Scratch::new();
         let session = attached(&tree).await;
-        for most in [FEW, FEW + 1, 3 * FEW] {
-            let most = most as u32;
-            walk(&session, 1..most).await;
-            // Those that are there already are not made again.
-            walk(&session, 0..most).await;
-            assert_eq!(session.fids(), most as usize);
-            for fid in 1..most {
+        for count in [FEW, FEW + 1, 3 * FEW] {
+            let count = count as u32;
+            walk(&session, 1..count).await;
+            // Fids in use are refused.
+            walk(&session, 0..count).await;
+            assert_eq!(session.fids(), count as usize);
+            for fid in 1..count {
                 ask(&session, &T::Clunk { fid: Fid(fid) }).await;
             }
             assert_eq!(session.fids(), 1);
@@ -205,15 +204,19 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn many_fids_go_one_by_one_as_fast_as_they_came() {
+    async fn closing_many_fids_takes_linear_time() {
         let tree = Scratch::new();
         let session = attached(&tree).await;
         let began = std::time::Instant::now();
         walk(&session, 1..100_000).await;
-        let (came, began) = (began.elapsed(), std::time::Instant::now());
+        let (opening, began) = (began.elapsed(), std::time::Instant::now());
         assert_eq!(session.fids(), 100_000);
         session.close().await;
         assert_eq!(session.fids(), 0);
-        assert!(began.elapsed() < came * 3, "{came:?} to come, {:?} to go", began.elapsed());
+        assert!(
+            began.elapsed() < opening * 3,
+            "{opening:?} to open, {:?} to close",
+            began.elapsed()
+        );
     }
 }

@@ -1,54 +1,74 @@
-//! Sockets that listen.
+//! Listening sockets.
 
 use std::fmt::{self, Display};
 use std::fs::File;
 use std::io;
-use std::net::{IpAddr, SocketAddr, TcpStream as StdTcp};
+use std::net::{IpAddr, SocketAddr, TcpListener as StdTcpListener, TcpStream as StdTcpStream};
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::FileTypeExt;
-use std::os::unix::net::UnixStream as StdUnix;
+use std::os::unix::net::{UnixListener as StdUnixListener, UnixStream as StdUnixStream};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::Duration;
 
+use rustix::net::{AddressFamily, SocketType, sockopt};
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 use tokio::sync::Mutex;
 use tracing::warn;
 
-use super::inherited::{Inherited, inherited};
 use super::transport::Stream;
 use crate::keep_alive::enable_keep_alive;
 use crate::url::Url;
 
-/// One endpoint that listens. Dropping it closes it, and removes the file of a Unix socket.
-pub(super) struct Listener {
+/// The pause after a failed accept. EMFILE returns at once until a descriptor is closed.
+const ACCEPT_RETRY: Duration = Duration::from_millis(10);
+
+/// A listening socket: bound to a [`Url`], or made from a TCP or Unix listener of the standard
+/// library or of tokio.
+///
+/// Dropping it closes it. It removes the file of a Unix socket that [`bind`](Listener::bind)
+/// created.
+#[derive(Debug)]
+pub struct Listener {
     url: Url,
-    socket: Listening,
-    /// Of a Unix socket that was made here.
+    socket: ListenSocket,
     _file: Option<SocketFile>,
-    /// The last accept failed, and was logged.
+    /// The last accept failed and was logged.
     failing: AtomicBool,
-    /// Of a file that is closed when there are no descriptors left.
+    /// A descriptor to close when there are no others left.
     spare: Mutex<Option<File>>,
 }
 
-enum Listening {
+#[derive(Debug)]
+enum ListenSocket {
     Tcp(TcpListener),
-    /// And who its clients are said to be.
+    /// With the name that all of its clients get.
     Unix(UnixListener, String),
 }
 
+/// The file of a Unix socket. Dropping it removes the file.
+#[derive(Debug)]
 struct SocketFile(PathBuf);
 
 impl Drop for SocketFile {
     fn drop(&mut self) {
-        // It may be gone already; nobody is left to be told.
+        // The file may already be gone.
         let _ = std::fs::remove_file(&self.0);
     }
 }
 
 impl Listener {
-    pub(super) async fn bind(url: &Url) -> io::Result<Listener> {
-        let named = |error: io::Error| match url {
+    /// Listens on an endpoint. Removes a socket file that no process listens on.
+    ///
+    /// # Errors
+    /// An [`io::Error`] that names the endpoint and suggests a remedy, for example for a port in use,
+    /// with the system's error as its source. [`io::ErrorKind::Unsupported`] if this system does not
+    /// have such endpoints.
+    ///
+    /// # Panics
+    /// Outside of a tokio runtime with I/O enabled.
+    pub async fn bind(url: &Url) -> io::Result<Listener> {
+        let with_url = |error: io::Error| match url {
             Url::Tcp { .. } => listen_error(url, error),
             _ => ListenError::wrap(
                 url,
@@ -58,30 +78,19 @@ impl Listener {
         };
         match url {
             Url::Tcp { host, port } => {
-                let socket = TcpListener::bind((host.as_str(), *port)).await.map_err(named)?;
-                let port = socket.local_addr().map_err(named)?.port();
-                Ok(Listener::new(
-                    Url::Tcp { host: host.clone(), port },
-                    Listening::Tcp(socket),
-                    None,
-                ))
+                let socket = TcpListener::bind((host.as_str(), *port)).await.map_err(with_url)?;
+                let port = socket.local_addr().map_err(with_url)?.port();
+                let url = Url::Tcp { host: host.clone(), port };
+                Ok(Listener::new(url, ListenSocket::Tcp(socket), None))
             }
             Url::Unix(path) | Url::File(path) => {
-                remove_stale(path).await.map_err(named)?;
-                let socket = UnixListener::bind(path).map_err(named)?;
-                let socket = Listening::Unix(socket, path.display().to_string());
+                remove_stale(path).await.map_err(with_url)?;
+                let socket = UnixListener::bind(path).map_err(with_url)?;
+                let socket = ListenSocket::Unix(socket, path.display().to_string());
                 Ok(Listener::new(url.clone(), socket, Some(SocketFile(path.clone()))))
             }
             Url::Fd(number) => {
-                let socket = match inherited(*number).map_err(named)? {
-                    Inherited::Tcp(socket) => {
-                        Listening::Tcp(TcpListener::from_std(socket).map_err(named)?)
-                    }
-                    Inherited::Unix(socket) => Listening::Unix(
-                        UnixListener::from_std(socket).map_err(named)?,
-                        url.to_string(),
-                    ),
-                };
+                let socket = inherited_socket(*number, url).map_err(with_url)?;
                 Ok(Listener::new(url.clone(), socket, None))
             }
             other => Err(io::Error::new(
@@ -91,58 +100,101 @@ impl Listener {
         }
     }
 
-    fn new(url: Url, socket: Listening, file: Option<SocketFile>) -> Listener {
-        let spare = Mutex::new(spare_descriptor());
+    fn new(url: Url, socket: ListenSocket, file: Option<SocketFile>) -> Listener {
+        let spare = Mutex::new(open_spare());
         Listener { url, socket, _file: file, failing: AtomicBool::new(false), spare }
     }
 
-    pub(super) fn url(&self) -> &Url {
+    /// Returns the endpoint, with the port that the system chose.
+    #[must_use]
+    pub fn url(&self) -> &Url {
         &self.url
     }
 
-    /// The next connection; `None` when one was given up before it was accepted, or there are no
-    /// descriptors left for it.
-    pub(super) async fn accept(&self) -> io::Result<Option<Socket>> {
-        let accepted = self.next().await;
-        match accepted {
+    /// Accepts a connection. Returns `None` if the client gave up before that, or if there was no
+    /// descriptor left for it.
+    pub(super) async fn accept(&self) -> Option<AcceptedSocket> {
+        match self.accept_once().await {
             Ok(socket) => {
                 self.failing.store(false, Relaxed);
-                Ok(Some(socket))
+                Some(socket)
             }
             Err(error) => {
-                // A line for a hundred failures a second is enough.
+                // One line is enough for a hundred failures a second.
                 if !self.failing.swap(true, Relaxed) {
                     warn!(url = %self.url, %error, "cannot accept");
                 }
                 if is_out_of_descriptors(&error) {
-                    self.turn_away().await;
+                    self.refuse_one().await;
                 }
-                // EMFILE comes back at once until something is closed.
-                tokio::time::sleep(Duration::from_millis(10)).await;
-                Ok(None)
+                tokio::time::sleep(ACCEPT_RETRY).await;
+                None
             }
         }
     }
 
-    async fn next(&self) -> io::Result<Socket> {
+    async fn accept_once(&self) -> io::Result<AcceptedSocket> {
         match &self.socket {
-            Listening::Tcp(listener) => {
-                listener.accept().await.and_then(|(socket, peer)| Socket::tcp(socket, peer))
+            ListenSocket::Tcp(listener) => {
+                let (socket, peer) = listener.accept().await?;
+                socket.set_nodelay(true)?;
+                enable_keep_alive(&socket)?;
+                Ok(AcceptedSocket::Tcp(socket.into_std()?, peer))
             }
-            Listening::Unix(listener, peer) => listener
-                .accept()
-                .await
-                .and_then(|(socket, _)| Ok(Socket::Unix(socket.into_std()?, peer.clone()))),
+            ListenSocket::Unix(listener, peer) => {
+                let (socket, _) = listener.accept().await?;
+                Ok(AcceptedSocket::Unix(socket.into_std()?, peer.clone()))
+            }
         }
     }
 
-    /// Closes a connection for which there is no descriptor, by one that is kept for this: its
-    /// client need not wait for others to go.
-    async fn turn_away(&self) {
+    /// Accepts and closes a connection by means of the spare descriptor, so its client does not wait
+    /// for a descriptor.
+    async fn refuse_one(&self) {
         let mut spare = self.spare.lock().await;
         drop(spare.take());
-        let _ = tokio::time::timeout(Duration::ZERO, self.next()).await;
-        *spare = spare_descriptor();
+        let _ = tokio::time::timeout(Duration::ZERO, self.accept_once()).await;
+        *spare = open_spare();
+    }
+}
+
+impl TryFrom<TcpListener> for Listener {
+    type Error = io::Error;
+
+    fn try_from(socket: TcpListener) -> io::Result<Listener> {
+        let address = socket.local_addr()?;
+        let url = Url::Tcp { host: address.ip().to_string(), port: address.port() };
+        Ok(Listener::new(url, ListenSocket::Tcp(socket), None))
+    }
+}
+
+impl TryFrom<UnixListener> for Listener {
+    type Error = io::Error;
+
+    fn try_from(socket: UnixListener) -> io::Result<Listener> {
+        let address = socket.local_addr()?;
+        // A socket without a path is in the abstract namespace of Linux.
+        let path = address.as_pathname().unwrap_or(Path::new("(abstract)"));
+        let socket = ListenSocket::Unix(socket, path.display().to_string());
+        Ok(Listener::new(Url::Unix(path.into()), socket, None))
+    }
+}
+
+impl TryFrom<StdTcpListener> for Listener {
+    type Error = io::Error;
+
+    fn try_from(socket: StdTcpListener) -> io::Result<Listener> {
+        socket.set_nonblocking(true)?;
+        TcpListener::from_std(socket)?.try_into()
+    }
+}
+
+impl TryFrom<StdUnixListener> for Listener {
+    type Error = io::Error;
+
+    fn try_from(socket: StdUnixListener) -> io::Result<Listener> {
+        socket.set_nonblocking(true)?;
+        UnixListener::from_std(socket)?.try_into()
     }
 }
 
@@ -153,8 +205,8 @@ fn is_out_of_descriptors(error: &io::Error) -> bool {
         .any(|errno| error.raw_os_error() == Some(errno.raw_os_error()))
 }
 
-/// Any descriptor will do. Where there is none, the next one that is turned away has to wait.
-fn spare_descriptor() -> Option<File> {
+/// Opens a descriptor to keep in reserve. Without one, a client that cannot be accepted waits.
+fn open_spare() -> Option<File> {
     File::open("/dev/null").ok()
 }
 
@@ -171,7 +223,7 @@ struct ListenError {
 }
 
 impl ListenError {
-    /// Wraps `source`. Its message ends with `hint` if the address is in use.
+    /// Wraps `source`. The message ends with `hint` if the address is in use.
     fn wrap(address: impl Display, source: io::Error, hint: &str) -> io::Error {
         let cause = source.to_string();
         let cause = cause.split(" (os error").next().unwrap_or_default();
@@ -195,8 +247,8 @@ impl std::error::Error for ListenError {
     }
 }
 
-/// Removes a socket that nobody listens on any more. A file of any other kind stays, and so does a
-/// socket that is in use: `bind` reports both.
+/// Removes a socket that no process listens on. Files of other kinds and sockets in use stay, and
+/// `bind` then reports them.
 async fn remove_stale(path: &Path) -> io::Result<()> {
     match std::fs::symlink_metadata(path) {
         Ok(found) if found.file_type().is_socket() => match UnixStream::connect(path).await {
@@ -209,41 +261,76 @@ async fn remove_stale(path: &Path) -> io::Result<()> {
     }
 }
 
-/// A connection that was accepted, on its way to the thread that will serve it.
-pub(super) enum Socket {
-    Tcp(StdTcp, SocketAddr),
-    Unix(StdUnix, String),
+/// Returns the inherited listening socket with this descriptor number. The descriptor itself stays
+/// open when the listener is dropped.
+fn inherited_socket(number: u32, url: &Url) -> io::Result<ListenSocket> {
+    let invalid = |text: &str| io::Error::new(io::ErrorKind::InvalidInput, text);
+    let fd = duplicate(number)?;
+    let listens = sockopt::socket_type(&fd)
+        .and_then(|kind| Ok(kind == SocketType::STREAM && sockopt::socket_acceptconn(&fd)?));
+    let family = match listens {
+        Ok(true) => sockopt::socket_domain(&fd)?,
+        Ok(false) | Err(rustix::io::Errno::NOTSOCK) => {
+            return Err(invalid("it is not a listening socket"));
+        }
+        Err(error) => return Err(error.into()),
+    };
+    rustix::io::ioctl_fionbio(&fd, true)?;
+    match family {
+        AddressFamily::INET | AddressFamily::INET6 => {
+            TcpListener::from_std(fd.into()).map(ListenSocket::Tcp)
+        }
+        AddressFamily::UNIX => {
+            let socket = UnixListener::from_std(fd.into())?;
+            Ok(ListenSocket::Unix(socket, url.to_string()))
+        }
+        _ => Err(invalid("it is neither a TCP nor a Unix socket")),
+    }
 }
 
-impl Socket {
-    fn tcp(socket: TcpStream, peer: SocketAddr) -> io::Result<Socket> {
-        socket.set_nodelay(true)?;
-        enable_keep_alive(&socket)?;
-        Ok(Socket::Tcp(socket.into_std()?, peer))
-    }
+/// Duplicates a descriptor of this process by its number. Asks the kernel as for another process
+/// (`pidfd_getfd(2)`), because taking the number directly is `unsafe`: it may have an owner.
+#[cfg(target_os = "linux")]
+fn duplicate(number: u32) -> io::Result<OwnedFd> {
+    use rustix::process::{PidfdFlags, PidfdGetfdFlags, getpid, pidfd_getfd, pidfd_open};
+    let number = i32::try_from(number).map_err(|_| rustix::io::Errno::BADF)?;
+    Ok(pidfd_getfd(pidfd_open(getpid(), PidfdFlags::empty())?, number, PidfdGetfdFlags::empty())?)
+}
 
-    pub(super) fn peer(&self) -> String {
+#[cfg(not(target_os = "linux"))]
+fn duplicate(_: u32) -> io::Result<OwnedFd> {
+    Err(io::Error::new(io::ErrorKind::Unsupported, "it is not supported on this system"))
+}
+
+/// An accepted connection on its way to the thread that will serve it.
+#[derive(Debug)]
+pub(super) enum AcceptedSocket {
+    Tcp(StdTcpStream, SocketAddr),
+    Unix(StdUnixStream, String),
+}
+
+impl AcceptedSocket {
+    /// Returns the name of the peer.
+    pub(super) fn peer_name(&self) -> String {
         match self {
-            Socket::Tcp(_, peer) => peer.to_string(),
-            Socket::Unix(_, peer) => peer.clone(),
+            AcceptedSocket::Tcp(_, peer) => peer.to_string(),
+            AcceptedSocket::Unix(_, peer) => peer.clone(),
         }
     }
 
-    /// The address of the peer; a client of a Unix socket has none.
-    pub(super) fn address(&self) -> Option<IpAddr> {
+    /// Returns the address of the peer. Clients of Unix sockets have none.
+    pub(super) fn peer_address(&self) -> Option<IpAddr> {
         match self {
-            Socket::Tcp(_, peer) => Some(peer.ip()),
-            Socket::Unix(..) => None,
+            AcceptedSocket::Tcp(_, peer) => Some(peer.ip()),
+            AcceptedSocket::Unix(..) => None,
         }
     }
 
-    /// The socket, registered with the reactor of the calling thread, and who is at its other end.
-    pub(super) fn register(self) -> (io::Result<Stream>, String) {
+    /// Registers the socket with the reactor of the calling thread.
+    pub(super) fn register(self) -> io::Result<Stream> {
         match self {
-            Socket::Tcp(socket, peer) => {
-                (TcpStream::from_std(socket).map(Stream::Tcp), peer.to_string())
-            }
-            Socket::Unix(socket, peer) => (UnixStream::from_std(socket).map(Stream::Unix), peer),
+            AcceptedSocket::Tcp(socket, _) => TcpStream::from_std(socket).map(Stream::Tcp),
+            AcceptedSocket::Unix(socket, _) => UnixStream::from_std(socket).map(Stream::Unix),
         }
     }
 }

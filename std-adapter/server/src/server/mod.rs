@@ -1,32 +1,17 @@
-//! Serves file trees over TCP and Unix sockets: a thread per core, a task per connection.
+//! The tokio server: a thread per core, and a task per connection.
 //!
-//! A connection stays on one thread, so its session needs no lock; a tree that several connections
-//! share is `Send + Sync`. Each connection asks for its tree anew: a server of one shared tree
-//! gives out clones, one with private parts makes them there.
-//!
-//! ```no_run
-//! # async fn example() -> std::io::Result<()> {
-//! use datakit_server::scratch::Scratch;
-//! use datakit_server::{Limits, Server};
-//!
-//! let server = Server::bind(&["tcp://127.0.0.1:0".parse().unwrap()], Limits::default()).await?;
-//! println!("listening on {}", server.urls()[0]);
-//! let tree = Scratch::new();
-//! server.serve(move |_peer| tree.clone(), std::future::pending()).await
-//! # }
-//! ```
+//! A connection stays on one thread, so its session needs no lock. A tree that several connections
+//! share must be `Send + Sync`. The server asks for the tree of each connection: a server of one
+//! shared tree returns a clone, and a server of private trees makes one.
 
-mod buffers;
+mod buffer_pool;
 mod connection;
-mod durations;
 mod fids;
-mod inherited;
-mod lanes;
+mod limits;
 mod listen;
-mod seats;
 mod stats;
+mod time_slice;
 mod transport;
-mod turn;
 
 use std::future::Future;
 use std::io;
@@ -35,83 +20,42 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::time::Duration;
 
-use connection::End;
+use connection::EndReason;
 use datakit_core::serve::Disconnect;
 use datakit_core::vfs::Vfs;
-pub use durations::{Durations, Histogram};
-pub use listen::listen_error;
-use listen::{Listener, Socket};
-pub use seats::{PeerLimiter, PeerPermit};
-pub use stats::{Peer, Stats};
+use datakit_core::wire::Dialect;
+pub use limits::{Limits, MSIZE, PeerLimiter, PeerPermit};
+use listen::AcceptedSocket;
+pub use listen::{Listener, listen_error};
+pub use stats::{Durations, Histogram, Peer, Stats};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::runtime::Builder;
 use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::task::{JoinSet, LocalSet, spawn_local};
 use tokio_util::sync::CancellationToken;
-use tracing::{info, warn};
-use turn::Neighbours;
+use tracing::field::{Empty, display};
+use tracing::{Instrument, Span, info, info_span, warn};
+use transport::Stream;
 
 use crate::memory;
 use crate::url::Url;
 
-/// How long requests that are being answered may go on after the server was told to stop.
-const GRACE: Duration = Duration::from_secs(1);
-/// How long a tree may take to remove what is to go with a connection; then the rest is only
-/// closed.
-const HANG_UP: Duration = Duration::from_millis(500);
+/// The time for which requests in flight may continue after shutdown begins.
+const SHUTDOWN_GRACE: Duration = Duration::from_secs(1);
 
-/// What one server grants its clients.
-#[derive(Debug, Clone)]
-pub struct Limits {
-    /// Connections at a time; further ones are closed at once. At most as many as there are
-    /// descriptors for.
-    pub connections: usize,
-    /// Connections at a time from one address, or one network of 64 bits; those over Unix sockets
-    /// have none.
-    pub connections_per_peer: usize,
-    /// Fids of one connection.
-    pub fids: usize,
-    /// Requests of one connection at a time; all but one may wait inside files.
-    pub requests: usize,
-    /// The largest message, in bytes.
-    pub msize: u32,
-    /// Bytes that may be buffered for one connection; above that no further request of it may wait
-    /// inside a file. At least a few messages: a batch of requests, their replies, and each request
-    /// that waits.
-    pub buffered: usize,
-    /// How long a connection may take to attach.
-    pub attach_timeout: Duration,
-    /// How long a connection that attached may have no request in flight and send none; without
-    /// this, for ever.
-    pub idle_timeout: Option<Duration>,
-    /// How long a peer may take none of its replies.
-    pub write_timeout: Duration,
-    /// Threads that serve; 0: one for each core.
-    pub threads: usize,
-}
-
-/// The largest message, if nothing else is said: a megabyte of data, as much as any client is known
-/// to offer. Half as much pays for more wake-ups than it saves by staying in a core's second cache.
-pub const MSIZE: u32 = 1024 * 1024 + 24;
-
-impl Default for Limits {
-    fn default() -> Limits {
-        Limits {
-            connections: 4096,
-            connections_per_peer: 1024,
-            fids: 65536,
-            requests: 64,
-            msize: MSIZE,
-            buffered: 4 << 20,
-            attach_timeout: Duration::from_secs(30),
-            idle_timeout: None,
-            write_timeout: Duration::from_secs(60),
-            threads: 0,
-        }
-    }
-}
-
-/// Sockets that listen, and the counters of what comes in over them.
+/// A 9P server: listening sockets, limits and counters.
+///
+/// ```no_run
+/// # async fn example() -> std::io::Result<()> {
+/// use datakit_server::{Limits, Scratch, Server};
+///
+/// let server = Server::bind(&["localhost:5640".parse().unwrap()], Limits::default()).await?;
+/// let tree = Scratch::new();
+/// server.serve(move |_peer| tree.clone(), std::future::pending()).await
+/// # }
+/// ```
+#[derive(Debug)]
 pub struct Server {
     listeners: Vec<Listener>,
     limits: Limits,
@@ -119,37 +63,78 @@ pub struct Server {
 }
 
 impl Server {
-    /// Listens on every endpoint.
-    ///
-    /// # Errors
-    /// Names the endpoint and what to do about it, for a port in use, a name that cannot be
-    /// resolved, an endpoint of another system.
-    pub async fn bind(urls: &[Url], limits: Limits) -> io::Result<Server> {
-        let mut listeners = Vec::new();
-        for url in urls {
-            listeners.push(Listener::bind(url).await?);
-        }
-        Ok(Server { listeners, limits, stats: Arc::new(Stats::default()) })
+    /// Creates a server without listeners. Add some with [`with_listener`](Server::with_listener), or
+    /// serve streams with [`serve_stream`](Server::serve_stream).
+    #[must_use]
+    pub fn new(limits: Limits) -> Server {
+        Server { listeners: Vec::new(), limits, stats: Arc::default() }
     }
 
-    /// Where it listens, with the ports that were chosen.
+    /// Creates a server that listens on these endpoints.
+    ///
+    /// # Errors
+    /// An [`io::Error`] that names the endpoint and suggests a remedy, for example for a port in use,
+    /// with the system's error as its source. [`io::ErrorKind::Unsupported`] if this system does not
+    /// have such endpoints.
+    pub async fn bind(urls: &[Url], limits: Limits) -> io::Result<Server> {
+        let mut server = Server::new(limits);
+        for url in urls {
+            server.listeners.push(Listener::bind(url).await?);
+        }
+        Ok(server)
+    }
+
+    /// Adds a listening socket: a `TcpListener` or `UnixListener` of the standard library or of
+    /// tokio, or a [`Listener`].
+    ///
+    /// ```no_run
+    /// # async fn example() -> std::io::Result<()> {
+    /// use datakit_server::{Limits, Server};
+    ///
+    /// let listener = std::net::TcpListener::bind("127.0.0.1:0")?;
+    /// let server = Server::new(Limits::default()).with_listener(listener)?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// The error of the system if the socket cannot be registered with the runtime.
+    ///
+    /// # Panics
+    /// Outside of a tokio runtime with I/O enabled.
+    pub fn with_listener<L>(mut self, listener: L) -> io::Result<Server>
+    where
+        L: TryInto<Listener>,
+        io::Error: From<L::Error>,
+    {
+        self.listeners.push(listener.try_into()?);
+        Ok(self)
+    }
+
+    /// Returns the endpoints of the listeners, with the ports that the system chose.
     #[must_use]
     pub fn urls(&self) -> Vec<Url> {
         self.listeners.iter().map(|listener| listener.url().clone()).collect()
     }
 
-    /// The counters of this server, which a tree may show.
+    /// Returns the counters of this server.
     #[must_use]
     pub fn stats(&self) -> Arc<Stats> {
         self.stats.clone()
     }
 
-    /// Accepts and serves until `stop` is ready: then no new connection is accepted, requests that
-    /// are being answered get a second to end, and the socket files are removed. Dropping the
-    /// future does the same without waiting for it.
+    /// Accepts and serves connections until `stop` completes. It then accepts no more, gives requests
+    /// in flight a second to finish, and removes the files of its Unix sockets.
+    ///
+    /// `tree` returns the tree of a connection. Connections run on threads of the server, not on the
+    /// caller's runtime.
     ///
     /// # Errors
-    /// A listener that failed; a single connection that fails ends only that connection.
+    /// The error of the system if a thread cannot be created. The error of a connection only ends
+    /// that connection.
+    ///
+    /// # Cancel safety
+    /// Dropping the future shuts the server down in the same way, but does not wait for it.
     pub async fn serve<V, M>(self, tree: M, stop: impl Future<Output = ()>) -> io::Result<()>
     where
         V: Vfs + 'static,
@@ -161,126 +146,170 @@ impl Server {
             threads => threads,
         };
         let wanted = limits.connections;
-        let (threads, connections) = seats::possible(&limits, threads);
+        let (threads, connections) = limits::fit_descriptors(&limits, threads);
         limits.connections = connections;
         if connections < wanted {
-            // The default is a limit like any other, and most servers never come near it.
-            info!(
-                wanted,
-                connections, "fewer connections than wanted: the system allows no more open files"
-            );
+            // Not a warning: most servers never come near the default limit.
+            info!(wanted, connections, "the limit on open files allows fewer connections");
         }
-        let closing = CancellationToken::new();
-        let free = Arc::new(Semaphore::new(connections.min(Semaphore::MAX_PERMITS)));
-        // Each thread holds a receiver until it ends.
-        let running_threads = watch::Sender::new(());
-        let _closes_when_dropped = closing.clone().drop_guard();
-        let all = Arc::new(Shared { limits, stats, closing: closing.clone() });
-        let seats = Arc::<PeerLimiter>::default();
-        let threads =
-            (0..threads).map(|_| thread(tree.clone(), all.clone(), running_threads.subscribe()));
-        let threads = threads.collect::<io::Result<Vec<_>>>()?;
-        let (threads, next) = (Arc::new(threads), Arc::new(AtomicUsize::new(0)));
+        let shutdown = CancellationToken::new();
+        let _shuts_down_when_dropped = shutdown.clone().drop_guard();
+        let state = Arc::new(ServerState { limits, stats, shutdown: shutdown.clone() });
+        // Each worker thread holds a receiver until it ends.
+        let running = watch::Sender::new(());
+        let senders = (0..threads)
+            .map(|_| spawn_worker(tree.clone(), state.clone(), running.subscribe()))
+            .collect::<io::Result<Vec<_>>>()?;
+        let workers = Arc::new(WorkerThreads { senders, next: AtomicUsize::new(0) });
+        let admission = Arc::new(Admission::new(connections));
         let mut accepting = JoinSet::new();
         for listener in listeners {
-            let (threads, next, free, all) =
-                (threads.clone(), next.clone(), free.clone(), all.clone());
-            let seats = seats.clone();
+            let (state, workers, admission) = (state.clone(), workers.clone(), admission.clone());
             accepting.spawn(async move {
                 loop {
                     let socket = tokio::select! {
-                        socket = listener.accept() => socket?,
-                        () = all.closing.cancelled() => return Ok(()),
+                        socket = listener.accept() => socket,
+                        () = state.shutdown.cancelled() => return,
                     };
-                    let Some(socket) = socket else { continue };
-                    let Some(held) = all.seat(&socket, &free, &seats) else { continue };
-                    let thread = next.fetch_add(1, Relaxed) % threads.len();
-                    // A thread ends only after every sender has gone.
-                    let _ = threads.get(thread).map(|thread| thread.send((socket, held)));
+                    if let Some(socket) = socket
+                        && let Some(permit) = admission.admit(&socket, &state)
+                    {
+                        workers.send(socket, permit);
+                    }
                 }
             });
         }
-        let ended: io::Result<()> = tokio::select! {
+        let result = tokio::select! {
             () = stop => Ok(()),
-            Some(ended) = accepting.join_next() => ended.unwrap_or_else(|panic| Err(io::Error::other(panic))),
+            Some(result) = accepting.join_next() => result.map_err(io::Error::other),
         };
-        closing.cancel();
+        shutdown.cancel();
         while accepting.join_next().await.is_some() {}
-        drop(threads);
-        // Every connection ends by itself within the grace, and with it its thread; the bound is
-        // for one that is stuck.
-        let _ = tokio::time::timeout(GRACE * 2, running_threads.closed()).await;
-        ended
+        drop(workers);
+        // Every connection ends within the grace period, and its thread with the last one. The
+        // timeout is for a thread that is blocked.
+        let _ = tokio::time::timeout(SHUTDOWN_GRACE * 2, running.closed()).await;
+        result
+    }
+
+    /// Serves one connection over any byte stream on the caller's runtime, until the peer closes it:
+    /// an accepted socket, TLS, standard input and output, or a pipe in a test.
+    ///
+    /// `name` is the name of the peer in [`Stats`] and in the log. The limits on connections do not
+    /// apply. The future is not [`Send`]: await it directly or spawn it with
+    /// [`spawn_local`](tokio::task::spawn_local).
+    ///
+    /// ```no_run
+    /// # async fn example() -> std::io::Result<()> {
+    /// use datakit_server::{Limits, Scratch, Server};
+    /// use tokio::io::{join, stdin, stdout};
+    ///
+    /// let server = Server::new(Limits::default());
+    /// server.serve_stream(join(stdin(), stdout()), "stdio", &Scratch::new()).await
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// - [`io::ErrorKind::UnexpectedEof`] if the peer closes the stream in the middle of a message.
+    /// - [`io::ErrorKind::InvalidData`] if a message is shorter than 7 bytes or longer than msize.
+    /// - [`io::ErrorKind::TimedOut`] after one of the timeouts in [`Limits`].
+    /// - The error of the stream.
+    ///
+    /// # Cancel safety
+    /// Dropping the future drops the requests in flight and closes the stream.
+    pub async fn serve_stream<S, V>(&self, stream: S, name: &str, tree: &V) -> io::Result<()>
+    where
+        S: AsyncRead + AsyncWrite + Unpin + 'static,
+        V: Vfs,
+    {
+        let (limits, stats) = (self.limits.clone(), self.stats.clone());
+        let state = Arc::new(ServerState { limits, stats, shutdown: CancellationToken::new() });
+        let entry = ConnectionEntry::new(state, name.to_owned());
+        let mut stream = Stream::Other(Box::new(stream));
+        entry.serve(&mut stream, tree).await.into_result()
     }
 }
 
-/// What the connections of one thread need.
-struct Work<M> {
-    tree: M,
-    all: Arc<Shared>,
-    neighbours: Rc<Neighbours>,
-}
-
-/// What every connection needs.
-struct Shared {
+/// The state that all threads share.
+#[derive(Debug)]
+struct ServerState {
     limits: Limits,
     stats: Arc<Stats>,
-    closing: CancellationToken,
+    shutdown: CancellationToken,
 }
 
-impl Shared {
-    /// Admits a connection, or closes it if there are too many.
-    fn seat(
-        &self,
-        socket: &Socket,
-        free: &Arc<Semaphore>,
-        seats: &Arc<PeerLimiter>,
-    ) -> Option<Held> {
-        let (limit, per_peer) = (self.limits.connections, self.limits.connections_per_peer);
-        let Ok(permit) = free.clone().try_acquire_owned() else {
-            self.stats.refuse_connection();
-            warn!(peer = socket.peer(), limit, "too many connections, closing this one");
+/// Limits the number of connections in total and per peer.
+struct Admission {
+    total: Arc<Semaphore>,
+    peers: Arc<PeerLimiter>,
+}
+
+/// The permission for one connection. It is dropped when the connection ends.
+type Permit = (OwnedSemaphorePermit, PeerPermit);
+
+impl Admission {
+    fn new(connections: usize) -> Admission {
+        let total = Arc::new(Semaphore::new(connections.min(Semaphore::MAX_PERMITS)));
+        Admission { total, peers: Arc::default() }
+    }
+
+    /// Returns a permit, or counts and logs the refusal.
+    fn admit(&self, socket: &AcceptedSocket, state: &ServerState) -> Option<Permit> {
+        let limit = state.limits.connections;
+        let Ok(permit) = self.total.clone().try_acquire_owned() else {
+            state.stats.count_refused_connection();
+            warn!(peer = socket.peer_name(), limit, "too many connections, closing this one");
             return None;
         };
-        let Some(seat) = seats.try_acquire(socket.address(), per_peer) else {
-            self.stats.refuse_connection();
+        let limit = state.limits.connections_per_peer;
+        let Some(peer_permit) = self.peers.try_acquire(socket.peer_address(), limit) else {
+            state.stats.count_refused_connection();
             warn!(
-                peer = socket.peer(),
-                limit = per_peer,
-                "too many connections of one peer, closing this one"
+                peer = socket.peer_name(),
+                limit, "too many connections of one peer, closing this one"
             );
             return None;
         };
-        Some(Held { _seat: seat, _permit: permit })
+        Some((permit, peer_permit))
     }
 }
 
-/// What a connection holds from its first to its last moment.
-struct Held {
-    _seat: PeerPermit,
-    _permit: OwnedSemaphorePermit,
+/// The threads that serve connections.
+struct WorkerThreads {
+    senders: Vec<UnboundedSender<(AcceptedSocket, Permit)>>,
+    next: AtomicUsize,
 }
 
-/// A thread with a reactor of its own. It serves what it is sent, and ends with the last connection
-/// after the sender is dropped; the tree is dropped before `ended`.
-fn thread<V, M>(
+impl WorkerThreads {
+    /// Hands a connection to the next thread.
+    fn send(&self, socket: AcceptedSocket, permit: Permit) {
+        let index = self.next.fetch_add(1, Relaxed) % self.senders.len();
+        if let Some(sender) = self.senders.get(index) {
+            // Cannot fail: a thread ends after all senders are dropped.
+            let _ = sender.send((socket, permit));
+        }
+    }
+}
+
+/// Spawns a thread with its own reactor, which serves the connections that it is sent. After the
+/// sender is dropped it ends with its last connection, and then drops the tree before `running`.
+fn spawn_worker<V, M>(
     tree: M,
-    all: Arc<Shared>,
-    ended: watch::Receiver<()>,
-) -> io::Result<UnboundedSender<(Socket, Held)>>
+    state: Arc<ServerState>,
+    running: watch::Receiver<()>,
+) -> io::Result<UnboundedSender<(AcceptedSocket, Permit)>>
 where
     V: Vfs + 'static,
     M: Fn(&Peer) -> V + Clone + Send + 'static,
 {
-    let (sender, mut sockets) = unbounded_channel::<(Socket, Held)>();
+    let (sender, mut receiver) = unbounded_channel();
     let runtime = Builder::new_current_thread().enable_all().build()?;
     std::thread::Builder::new().name("datakit-serve".into()).spawn(move || {
-        let _ended = ended;
-        let tasks = LocalSet::new();
-        let work = Rc::new(Work { tree, all, neighbours: Rc::default() });
+        let _running = running;
+        let (tasks, tree) = (LocalSet::new(), Rc::new(tree));
         runtime.block_on(tasks.run_until(async {
-            while let Some((socket, held)) = sockets.recv().await {
-                spawn_local(one(socket, held, work.clone()));
+            while let Some((socket, permit)) = receiver.recv().await {
+                spawn_local(serve_connection(socket, permit, tree.clone(), state.clone()));
             }
         }));
         runtime.block_on(tasks);
@@ -288,52 +317,71 @@ where
     Ok(sender)
 }
 
-/// A connection in the list, until it is dropped.
-struct Guest {
-    all: Arc<Shared>,
-    number: u64,
-    peer: Arc<Peer>,
-}
-
-impl Drop for Guest {
-    fn drop(&mut self) {
-        memory::report_freed(memory::CONNECTION_BYTES);
-        self.all.stats.leave(self.number);
+/// Serves an accepted connection to its end.
+fn serve_connection<V: Vfs, M: Fn(&Peer) -> V>(
+    socket: AcceptedSocket,
+    permit: Permit,
+    tree: Rc<M>,
+    state: Arc<ServerState>,
+) -> impl Future<Output = ()> {
+    let entry = ConnectionEntry::new(state, socket.peer_name());
+    let mut stream = socket.register();
+    async move {
+        match &mut stream {
+            Ok(stream) => {
+                let tree = tree(&entry.peer);
+                entry.serve(stream, &tree).await;
+            }
+            Err(error) => warn!(peer = entry.peer.name, %error, "cannot use this socket"),
+        }
+        drop(permit);
     }
 }
 
-/// One connection, from its first byte to the line about its end.
-fn one<V: Vfs, M: Fn(&Peer) -> V>(
-    socket: Socket,
-    held: Held,
-    work: Rc<Work<M>>,
-) -> impl Future<Output = ()> {
-    let (mut stream, name) = socket.register();
-    let (number, peer) = work.all.stats.enter(name);
-    let guest = Guest { all: work.all.clone(), number, peer };
-    async move {
-        let end = match &mut stream {
-            Ok(stream) => {
-                info!(peer = guest.peer.name, "connected");
-                connection::serve(
-                    stream,
-                    &(work.tree)(&guest.peer),
-                    &guest,
-                    work.neighbours.clone(),
-                )
-                .await
+/// A connection in the list of [`Stats`]. Dropping it removes it.
+struct ConnectionEntry {
+    state: Arc<ServerState>,
+    number: u64,
+    peer: Arc<Peer>,
+    /// Entered while the connection is polled, so it surrounds the events of the tree.
+    span: Span,
+}
+
+impl ConnectionEntry {
+    fn new(state: Arc<ServerState>, name: String) -> ConnectionEntry {
+        let (number, peer) = state.stats.add_connection(name);
+        let span = info_span!("connection", peer = peer.name, dialect = Empty);
+        ConnectionEntry { state, number, peer, span }
+    }
+
+    /// Serves the connection to its end, and logs start and end.
+    async fn serve<V: Vfs>(&self, stream: &mut Stream, tree: &V) -> EndReason {
+        let (peer, stats) = (&self.peer, &self.state.stats);
+        info!(peer = peer.name, "connected");
+        let reason = connection::serve(stream, tree, self).instrument(self.span.clone()).await;
+        stats.events().push(format!("disconnected {} {reason}\n", peer.name));
+        let (dialect, msize) = (peer.dialect(), peer.msize());
+        match reason {
+            EndReason::Disconnect(Disconnect::InvalidSize(_)) => {
+                stats.count_refused_frame();
+                warn!(peer = peer.name, dialect, msize, %reason, "disconnected");
             }
-            Err(error) => return warn!(peer = guest.peer.name, %error, "cannot use this socket"),
-        };
-        let (peer, stats) = (&guest.peer, &guest.all.stats);
-        stats.events().push(format!("disconnected {} {end}\n", peer.name));
-        match end {
-            End::Line(Disconnect::InvalidSize(_)) => {
-                stats.refuse_frame();
-                warn!(peer = peer.name, msize = peer.msize(), "disconnected: {end}");
-            }
-            _ => info!(peer = peer.name, "disconnected: {end}"),
+            _ => info!(peer = peer.name, dialect, %reason, "disconnected"),
         }
-        drop(held);
+        reason
+    }
+
+    /// Publishes the state of the session.
+    fn update(&self, dialect: Option<Dialect>, msize: u32, fids: usize, in_flight: usize) {
+        if self.peer.update(dialect, msize, fids, in_flight) {
+            self.span.record("dialect", display(self.peer.dialect()));
+        }
+    }
+}
+
+impl Drop for ConnectionEntry {
+    fn drop(&mut self) {
+        memory::report_freed(memory::CONNECTION_BYTES);
+        self.state.stats.remove_connection(self.number);
     }
 }

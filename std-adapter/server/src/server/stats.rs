@@ -1,25 +1,25 @@
-//! What a server knows of itself: connections, requests, errors. Shared by all threads; reading it
-//! disturbs nobody.
+//! Counters of a server: connections, requests, errors, durations. All threads share them.
 
-use parking_lot::{Mutex, MutexGuard};
+use parking_lot::Mutex;
+use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
+use datakit_core::session::Observe;
 use datakit_core::wire::Dialect;
 
-use super::durations::Durations;
 use crate::tree::Queue;
 
-/// Events kept for readers that are behind.
-const EVENTS: usize = 1024;
+/// The number of events that are kept for slow readers.
+const EVENTS_CAPACITY: usize = 1024;
 
-/// Counters of a whole server.
+/// The counters of a server.
 #[derive(Debug)]
 pub struct Stats {
     started: Instant,
-    next: AtomicU64,
+    next_connection: AtomicU64,
     peers: Mutex<BTreeMap<u64, Arc<Peer>>>,
     requests: [Count; 128],
     refused_connections: AtomicU64,
@@ -36,10 +36,10 @@ struct Count {
     errors: AtomicU64,
 }
 
-/// One connection, as others may see it.
+/// The state of one connection, for statistics.
 #[derive(Debug)]
 pub struct Peer {
-    /// Who it is: address or path.
+    /// The name of the peer: its address, or the path of the Unix socket that it connected to.
     pub name: String,
     since: Instant,
     dialect: AtomicU8,
@@ -49,12 +49,12 @@ pub struct Peer {
 }
 
 impl Peer {
-    /// How long it has been connected.
+    /// Returns the time since the connection was accepted.
     pub fn age(&self) -> Duration {
         self.since.elapsed()
     }
 
-    /// What was negotiated, as its version string; `-` before that.
+    /// Returns the version string of the negotiated dialect, or `-` before Tversion.
     pub fn dialect(&self) -> &'static str {
         match self.dialect.load(Relaxed) {
             1 => Dialect::Legacy.version(),
@@ -64,32 +64,41 @@ impl Peer {
         }
     }
 
-    /// The largest message, in bytes.
+    /// Returns the negotiated size of the largest message in bytes, header included.
     pub fn msize(&self) -> u32 {
         self.msize.load(Relaxed)
     }
 
-    /// Fids in use.
+    /// Returns the number of fids in use.
     pub fn fids(&self) -> u32 {
         self.fids.load(Relaxed)
     }
 
-    /// Requests being answered, those that wait in files included.
+    /// Returns the number of requests in flight, including those that wait inside files.
     pub fn in_flight(&self) -> u32 {
         self.in_flight.load(Relaxed)
     }
 
-    pub(super) fn show(&self, dialect: Option<Dialect>, msize: u32, fids: usize, in_flight: usize) {
+    /// Returns whether the dialect has changed.
+    pub(super) fn update(
+        &self,
+        dialect: Option<Dialect>,
+        msize: u32,
+        fids: usize,
+        in_flight: usize,
+    ) -> bool {
         let dialect = match dialect {
             None => 0,
             Some(Dialect::Legacy) => 1,
             Some(Dialect::Unix) => 2,
             Some(Dialect::Linux) => 3,
         };
-        self.dialect.store(dialect, Relaxed);
         self.msize.store(msize, Relaxed);
         self.fids.store(u32::try_from(fids).unwrap_or(u32::MAX), Relaxed);
         self.in_flight.store(u32::try_from(in_flight).unwrap_or(u32::MAX), Relaxed);
+        let changed = self.dialect.load(Relaxed) != dialect;
+        self.dialect.store(dialect, Relaxed);
+        changed
     }
 }
 
@@ -97,7 +106,7 @@ impl Default for Stats {
     fn default() -> Stats {
         Stats {
             started: Instant::now(),
-            next: AtomicU64::new(0),
+            next_connection: AtomicU64::new(0),
             peers: Mutex::default(),
             requests: std::array::from_fn(|_| Count::default()),
             refused_connections: AtomicU64::new(0),
@@ -105,28 +114,29 @@ impl Default for Stats {
             received: AtomicU64::new(0),
             sent: AtomicU64::new(0),
             durations: OnceLock::new(),
-            events: Queue::new(EVENTS),
+            events: Queue::new(EVENTS_CAPACITY),
         }
     }
 }
 
 impl Stats {
-    /// How long the server has been up.
+    /// Returns the time since the server was created.
     pub fn uptime(&self) -> Duration {
         self.started.elapsed()
     }
 
-    /// The connections there are, oldest first.
+    /// Returns the current connections, oldest first.
     pub fn peers(&self) -> Vec<Arc<Peer>> {
-        self.lock().values().cloned().collect()
+        self.peers.lock().values().cloned().collect()
     }
 
-    /// How many connections there are.
+    /// Returns the number of connections.
     pub fn connections(&self) -> usize {
-        self.lock().len()
+        self.peers.lock().len()
     }
 
-    /// Message type, requests answered, errors among them; only types that were asked for.
+    /// Returns the message type, the number of requests answered and the number of errors among them,
+    /// for each type that was requested at least once.
     pub fn requests(&self) -> impl Iterator<Item = (u8, u64, u64)> + '_ {
         self.requests.iter().zip(0u8..).filter_map(|(count, half)| {
             let answered = count.answered.load(Relaxed);
@@ -134,59 +144,56 @@ impl Stats {
         })
     }
 
-    /// Connections closed at once because there were too many.
+    /// Returns the number of connections closed at once because there were too many.
     pub fn refused_connections(&self) -> u64 {
         self.refused_connections.load(Relaxed)
     }
 
-    /// Messages whose size field was below 7 or above msize; each cost its connection.
+    /// Returns the number of messages with a size below 7 or above msize. Each of them ended its
+    /// connection.
     pub fn refused_frames(&self) -> u64 {
         self.refused_frames.load(Relaxed)
     }
 
-    /// Bytes that clients have sent, those of broken messages included.
+    /// Returns the number of bytes received, including those of malformed messages.
     pub fn received_bytes(&self) -> u64 {
         self.received.load(Relaxed)
     }
 
-    /// Bytes that clients were sent.
+    /// Returns the number of bytes sent.
     pub fn sent_bytes(&self) -> u64 {
         self.sent.load(Relaxed)
     }
 
-    /// How long requests took, measured since the first call of this: before it nobody looks at a
-    /// clock.
+    /// Returns the durations of requests. The first call starts the measurement, so a server that
+    /// nobody watches reads no clock.
     pub fn durations(&self) -> &Durations {
         self.durations.get_or_init(Durations::default)
     }
 
-    pub(super) fn measured(&self) -> Option<&Durations> {
-        self.durations.get()
-    }
-
-    pub(super) fn receive(&self, bytes: usize) {
+    pub(super) fn add_received(&self, bytes: usize) {
         self.received.fetch_add(bytes as u64, Relaxed);
     }
 
-    pub(super) fn send(&self, bytes: usize) {
+    pub(super) fn add_sent(&self, bytes: usize) {
         self.sent.fetch_add(bytes as u64, Relaxed);
     }
 
-    pub(super) fn refuse_connection(&self) {
+    pub(super) fn count_refused_connection(&self) {
         self.refused_connections.fetch_add(1, Relaxed);
     }
 
-    pub(super) fn refuse_frame(&self) {
+    pub(super) fn count_refused_frame(&self) {
         self.refused_frames.fetch_add(1, Relaxed);
     }
 
-    /// Who connects and who goes, a line each: `connected PEER`, `disconnected PEER REASON`.
+    /// Returns a stream of lines: `connected PEER` and `disconnected PEER REASON`.
     pub fn events(&self) -> &Queue {
         &self.events
     }
 
-    /// Puts a connection into the list: its number there, and what is shown of it.
-    pub(super) fn enter(&self, name: String) -> (u64, Arc<Peer>) {
+    /// Adds a connection to the list. Returns its number in the list and its state.
+    pub(super) fn add_connection(&self, name: String) -> (u64, Arc<Peer>) {
         let peer = Arc::new(Peer {
             name,
             since: Instant::now(),
@@ -195,27 +202,188 @@ impl Stats {
             fids: AtomicU32::new(0),
             in_flight: AtomicU32::new(0),
         });
-        let number = self.next.fetch_add(1, Relaxed);
-        self.lock().insert(number, peer.clone());
+        let number = self.next_connection.fetch_add(1, Relaxed);
+        self.peers.lock().insert(number, peer.clone());
         self.events.push(format!("connected {}\n", peer.name));
         (number, peer)
     }
 
-    pub(super) fn leave(&self, number: u64) {
-        self.lock().remove(&number);
+    pub(super) fn remove_connection(&self, number: u64) {
+        self.peers.lock().remove(&number);
     }
 
-    fn lock(&self) -> MutexGuard<'_, BTreeMap<u64, Arc<Peer>>> {
-        // The map is whole between any two statements: a panic elsewhere has not harmed it.
-        self.peers.lock()
-    }
-
-    pub(super) fn answered(&self, kind: u8, error: bool) {
+    fn count_answered(&self, kind: u8, error: bool) {
         if let Some(count) = self.requests.get(usize::from(kind / 2)) {
             count.answered.fetch_add(1, Relaxed);
             if error {
                 count.errors.fetch_add(1, Relaxed);
             }
         }
+    }
+}
+
+/// Inclusive upper bounds of the buckets: from a value in memory to a stream with rare events.
+const BOUNDS: [Duration; 15] = [
+    Duration::from_micros(1),
+    Duration::from_micros(5),
+    Duration::from_micros(10),
+    Duration::from_micros(50),
+    Duration::from_micros(100),
+    Duration::from_micros(500),
+    Duration::from_millis(1),
+    Duration::from_millis(5),
+    Duration::from_millis(10),
+    Duration::from_millis(50),
+    Duration::from_millis(100),
+    Duration::from_millis(500),
+    Duration::from_secs(1),
+    Duration::from_secs(5),
+    Duration::from_secs(10),
+];
+
+/// Histograms of request durations by message type.
+///
+/// The time that a request waits inside a file is included. Cancelled requests are not counted.
+#[derive(Debug)]
+pub struct Durations(Box<[Buckets; 128]>);
+
+#[derive(Debug, Default)]
+struct Buckets {
+    /// One for each bound, and one for everything above.
+    counts: [AtomicU64; BOUNDS.len() + 1],
+    /// In nanoseconds, enough for 584 years.
+    sum: AtomicU64,
+}
+
+/// The histogram of the durations of one type of request.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Histogram {
+    /// The message type.
+    pub kind: u8,
+    /// The sum of all durations.
+    pub sum: Duration,
+    /// For each bucket its inclusive upper bound and the number of requests in it alone. The last
+    /// bucket has no bound.
+    pub buckets: Vec<(Option<Duration>, u64)>,
+}
+
+impl Default for Durations {
+    fn default() -> Durations {
+        Durations(Box::new(std::array::from_fn(|_| Buckets::default())))
+    }
+}
+
+impl Durations {
+    /// Returns the histogram of each type that has been answered.
+    pub fn iter(&self) -> impl Iterator<Item = Histogram> + '_ {
+        let all =
+            self.0.iter().zip(0u8..).map(|(buckets, half)| buckets.histogram(half.wrapping_mul(2)));
+        all.filter(|found| found.buckets.iter().any(|(_, count)| *count > 0))
+    }
+
+    fn record(&self, kind: u8, took: Duration) {
+        let Some(buckets) = self.0.get(usize::from(kind / 2)) else { return };
+        let bucket = BOUNDS.partition_point(|bound| *bound < took);
+        if let Some(count) = buckets.counts.get(bucket) {
+            count.fetch_add(1, Relaxed);
+        }
+        buckets.sum.fetch_add(u64::try_from(took.as_nanos()).unwrap_or(u64::MAX), Relaxed);
+    }
+}
+
+impl Buckets {
+    fn histogram(&self, kind: u8) -> Histogram {
+        let bounds = BOUNDS.into_iter().map(Some).chain([None]);
+        let counts = self.counts.iter().map(|count| count.load(Relaxed));
+        let sum = Duration::from_nanos(self.sum.load(Relaxed));
+        Histogram { kind, sum, buckets: bounds.zip(counts).collect() }
+    }
+}
+
+/// Counts and measures the requests of one connection.
+///
+/// A request starts and ends in the same worker, and workers are polled in turn, so the index of the
+/// worker identifies the request.
+pub(super) struct RequestObserver<'s> {
+    stats: &'s Stats,
+    worker: Cell<usize>,
+    /// The start of the request of each worker.
+    started: RefCell<Vec<Option<Instant>>>,
+}
+
+impl<'s> RequestObserver<'s> {
+    pub(super) fn new(stats: &'s Stats) -> RequestObserver<'s> {
+        RequestObserver { stats, worker: Cell::new(0), started: RefCell::default() }
+    }
+
+    /// Sets the worker that is about to be polled.
+    pub(super) fn set_worker(&self, worker: usize) {
+        self.worker.set(worker);
+    }
+}
+
+impl Observe for RequestObserver<'_> {
+    fn started(&self) {
+        if self.stats.durations.get().is_none() {
+            return;
+        }
+        let (mut started, worker) = (self.started.borrow_mut(), self.worker.get());
+        if started.len() <= worker {
+            started.resize(worker.saturating_add(1), None);
+        }
+        if let Some(started) = started.get_mut(worker) {
+            *started = Some(Instant::now());
+        }
+    }
+
+    fn answered(&self, kind: u8, error: bool) {
+        self.stats.count_answered(kind, error);
+        let Some(durations) = self.stats.durations.get() else { return };
+        let started = self.started.borrow_mut().get_mut(self.worker.get()).and_then(Option::take);
+        if let Some(started) = started {
+            durations.record(kind, started.elapsed());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_duration_equal_to_a_bound_counts_in_its_bucket() {
+        let durations = Durations::default();
+        for nanoseconds in [0, 1_000, 1_001, 10_000_000_001] {
+            durations.record(110, Duration::from_nanos(nanoseconds));
+        }
+        let all: Vec<Histogram> = durations.iter().collect();
+        assert_eq!(
+            (all.len(), all[0].kind, all[0].sum),
+            (1, 110, Duration::from_nanos(10_000_002_002))
+        );
+        let counts: Vec<u64> = all[0].buckets.iter().map(|(_, count)| *count).collect();
+        assert_eq!(counts, [2, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1]);
+    }
+
+    #[test]
+    fn durations_of_overlapping_requests_are_measured_apart() {
+        let stats = Stats::default();
+        let observer = RequestObserver::new(&stats);
+        observer.started();
+        observer.answered(110, false);
+        assert_eq!(observer.started.borrow().len(), 0, "measured before `durations` was called");
+        let durations = stats.durations();
+        observer.set_worker(1);
+        observer.started();
+        observer.set_worker(0);
+        observer.started();
+        observer.answered(116, false);
+        observer.set_worker(1);
+        observer.answered(116, true);
+        observer.answered(116, true);
+        let counted: u64 =
+            durations.iter().flat_map(|found| found.buckets).map(|(_, count)| count).sum();
+        assert_eq!(counted, 2);
+        assert_eq!(stats.requests().collect::<Vec<_>>(), [(110, 1, 0), (116, 3, 2)]);
     }
 }

@@ -1,6 +1,6 @@
-//! Sockets as core wants them.
+//! Adapts sockets and other byte streams to the transport traits of `datakit_core`.
 
-use std::future::poll_fn;
+use std::future::{Future, poll_fn};
 use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -8,25 +8,31 @@ use std::time::Duration;
 
 use datakit_core::serve::TransportRead;
 use embedded_io_async::{ErrorType, Read, Write};
-use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf, ReadHalf, WriteHalf};
 use tokio::net::{TcpStream, UnixStream, tcp, unix};
 
 use super::stats::Stats;
-use super::turn::Turn;
+use super::time_slice::TimeSlice;
 
-/// The socket of a connection.
+/// The byte stream of a connection.
 pub(super) enum Stream {
     Tcp(TcpStream),
     Unix(UnixStream),
+    Other(Box<dyn ByteStream>),
 }
 
+/// A stream that is neither a TCP nor a Unix socket: TLS, a pipe, standard input and output.
+pub(super) trait ByteStream: AsyncRead + AsyncWrite + Unpin {}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> ByteStream for S {}
+
 impl Stream {
-    /// Both halves. Borrowed, since owned halves share the socket in memory of their own.
-    pub(super) fn halves<'s>(
+    /// Splits the stream into borrowed halves. Owned halves of a socket would allocate.
+    pub(super) fn split<'s>(
         &'s mut self,
-        patience: &'s Duration,
+        timeout: &'s Duration,
         stats: &'s Stats,
-        turn: &'s Turn,
+        time_slice: &'s TimeSlice,
     ) -> (Rx<'s>, Tx<'s>) {
         let (rx, tx) = match self {
             Stream::Tcp(socket) => {
@@ -37,16 +43,21 @@ impl Stream {
                 let (rx, tx) = socket.split();
                 (RxHalf::Unix(rx), TxHalf::Unix(tx))
             }
+            Stream::Other(stream) => {
+                let (rx, tx) = tokio::io::split(&mut **stream);
+                (RxHalf::Other(Box::new(Prefetch::new(rx))), TxHalf::Other(tx))
+            }
         };
-        (Rx { half: rx, stats, turn }, Tx { half: tx, patience, stats, turn })
+        (Rx { half: rx, stats, time_slice }, Tx { half: tx, timeout, stats, time_slice })
     }
 
-    /// Tells the peer that nothing more comes. Does not wait.
-    pub(super) async fn end(&mut self) {
-        // It may have gone before.
+    /// Shuts down the sending direction.
+    pub(super) async fn shutdown(&mut self) {
+        // The peer may already be gone.
         let _ = match self {
             Stream::Tcp(socket) => socket.shutdown().await,
             Stream::Unix(socket) => socket.shutdown().await,
+            Stream::Other(stream) => stream.shutdown().await,
         };
     }
 }
@@ -55,12 +66,13 @@ impl Stream {
 pub(super) struct Rx<'s> {
     half: RxHalf<'s>,
     stats: &'s Stats,
-    turn: &'s Turn,
+    time_slice: &'s TimeSlice,
 }
 
 enum RxHalf<'s> {
     Tcp(tcp::ReadHalf<'s>),
     Unix(unix::ReadHalf<'s>),
+    Other(Box<Prefetch<'s>>),
 }
 
 impl ErrorType for Rx<'_> {
@@ -73,10 +85,11 @@ impl Read for Rx<'_> {
         poll_fn(|cx| match &mut self.half {
             RxHalf::Tcp(half) => Pin::new(half).poll_read(cx, &mut buf),
             RxHalf::Unix(half) => Pin::new(half).poll_read(cx, &mut buf),
+            RxHalf::Other(half) => half.poll_read(cx, &mut buf),
         })
         .await?;
-        self.stats.receive(buf.filled().len());
-        self.turn.received(buf.filled().len());
+        self.stats.add_received(buf.filled().len());
+        self.time_slice.spend_received(buf.filled().len());
         Ok(buf.filled().len())
     }
 }
@@ -85,32 +98,69 @@ impl TransportRead for Rx<'_> {
     const COOPERATIVE: bool = true;
 
     async fn readable(&mut self) -> io::Result<()> {
-        // The future of the socket's own `readable` has a place in a list of waiters, 200 bytes;
-        // there is one reader.
-        poll_fn(|cx| match &self.half {
+        // The future of the socket's own `readable` contains a list node of 200 bytes. There is only
+        // one reader, so the poll function is enough.
+        poll_fn(|cx| match &mut self.half {
             RxHalf::Tcp(half) => half.as_ref().poll_read_ready(cx),
             RxHalf::Unix(half) => half.as_ref().poll_read_ready(cx),
+            RxHalf::Other(half) => half.poll_readable(cx),
         })
         .await
     }
 
     fn poll_budget(&mut self, cost: u32, cx: &mut Context<'_>) -> Poll<()> {
-        self.turn.poll(cost, cx)
+        self.time_slice.poll_request(cost, cx)
     }
 }
 
-/// The sending half. A peer that takes nothing for `patience` loses the connection: it holds a
-/// batch of replies.
+/// A stream that cannot report that it is readable, with the bytes that were read to find out. The
+/// connection therefore needs no buffer while it waits.
+struct Prefetch<'s> {
+    half: ReadHalf<&'s mut (dyn ByteStream + 'static)>,
+    bytes: [u8; 512],
+    start: usize,
+    end: usize,
+}
+
+impl<'s> Prefetch<'s> {
+    fn new(half: ReadHalf<&'s mut (dyn ByteStream + 'static)>) -> Prefetch<'s> {
+        Prefetch { half, bytes: [0; 512], start: 0, end: 0 }
+    }
+
+    fn poll_readable(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if self.start == self.end {
+            let mut buf = ReadBuf::new(&mut self.bytes);
+            std::task::ready!(Pin::new(&mut self.half).poll_read(cx, &mut buf))?;
+            (self.start, self.end) = (0, buf.filled().len());
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_read(&mut self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let prefetched = self.bytes.get(self.start..self.end).unwrap_or_default();
+        if prefetched.is_empty() {
+            return Pin::new(&mut self.half).poll_read(cx, buf);
+        }
+        let count = prefetched.len().min(buf.remaining());
+        buf.put_slice(prefetched.get(..count).unwrap_or_default());
+        self.start = self.start.saturating_add(count);
+        Poll::Ready(Ok(()))
+    }
+}
+
+/// The sending half of a connection. Fails if the peer accepts nothing for `timeout`, because the
+/// connection holds a batch of replies meanwhile.
 pub(super) struct Tx<'s> {
     half: TxHalf<'s>,
-    patience: &'s Duration,
+    timeout: &'s Duration,
     stats: &'s Stats,
-    turn: &'s Turn,
+    time_slice: &'s TimeSlice,
 }
 
 enum TxHalf<'s> {
     Tcp(tcp::WriteHalf<'s>),
     Unix(unix::WriteHalf<'s>),
+    Other(WriteHalf<&'s mut (dyn ByteStream + 'static)>),
 }
 
 impl Tx<'_> {
@@ -118,7 +168,21 @@ impl Tx<'_> {
         match &mut self.half {
             TxHalf::Tcp(half) => Pin::new(half),
             TxHalf::Unix(half) => Pin::new(half),
+            TxHalf::Other(half) => Pin::new(half),
         }
+    }
+
+    /// Fails if `progress` takes longer than the timeout.
+    async fn with_timeout<T>(
+        timeout: Duration,
+        progress: impl Future<Output = io::Result<T>>,
+    ) -> io::Result<T> {
+        tokio::time::timeout(timeout, progress).await.unwrap_or_else(|_| {
+            Err(io::Error::new(
+                io::ErrorKind::TimedOut,
+                format!("timed out: the peer accepted no reply for {timeout:?}"),
+            ))
+        })
     }
 }
 
@@ -128,27 +192,22 @@ impl ErrorType for Tx<'_> {
 
 impl Write for Tx<'_> {
     async fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
-        // A timer is made only when the socket is full, and apart: every idle worker would have
-        // room for it.
-        let at_once = poll_fn(|cx| Poll::Ready(self.half().poll_write(cx, buf))).await;
-        let written = match at_once {
+        let timeout = *self.timeout;
+        // The timers are boxed, or the future of every idle worker would reserve space for them.
+        let written = match poll_fn(|cx| Poll::Ready(self.half().poll_write(cx, buf))).await {
             Poll::Ready(written) => written?,
-            Poll::Pending => {
-                let patience = self.patience;
-                let late = || {
-                    io::Error::new(
-                        io::ErrorKind::TimedOut,
-                        format!("took no reply for {patience:?}"),
-                    )
-                };
-                Box::pin(tokio::time::timeout(*patience, self.half().write(buf)))
-                    .await
-                    .map_err(|_| late())??
-            }
+            Poll::Pending => Box::pin(Tx::with_timeout(timeout, self.half().write(buf))).await?,
         };
-        self.stats.send(written);
-        self.turn.sent(written);
-        // `write_all` would panic.
+        if let TxHalf::Other(half) = &mut self.half {
+            // Sockets do not buffer, but other streams may, and the core never flushes.
+            match poll_fn(|cx| Poll::Ready(Pin::new(&mut *half).poll_flush(cx))).await {
+                Poll::Ready(flushed) => flushed?,
+                Poll::Pending => Box::pin(Tx::with_timeout(timeout, half.flush())).await?,
+            }
+        }
+        self.stats.add_sent(written);
+        self.time_slice.spend_sent(written);
+        // `write_all` panics if a write returns 0.
         if written == 0 { Err(io::ErrorKind::WriteZero.into()) } else { Ok(written) }
     }
 

@@ -1,0 +1,108 @@
+//! Writing an extended attribute, which changes when the file that stands for it is closed.
+
+use parking_lot::Mutex;
+use std::sync::Arc;
+
+use datakit_core::vfs::{Error, Name, Result};
+
+use super::inode::Inode;
+use super::xattr::{MAX_XATTR_SIZE, XattrValue, Xattrs};
+use crate::budget::Reservation;
+
+/// An open file that collects the new value of an attribute.
+#[derive(Debug)]
+pub(super) struct XattrWriter {
+    inode: Arc<Inode>,
+    name: Box<[u8]>,
+    size: usize,
+    create: bool,
+    replace: bool,
+    /// Removes the attribute instead of writing a value.
+    is_removal: bool,
+    /// The bytes written so far, and the reservation for the announced size.
+    value: Mutex<(Vec<u8>, Option<Reservation>)>,
+}
+
+impl XattrWriter {
+    /// Checks the request and reserves memory. The attribute changes in
+    /// [`finish`](XattrWriter::finish).
+    pub(super) fn new(
+        inode: Arc<Inode>,
+        name: Name<'_>,
+        size: u64,
+        create: bool,
+        replace: bool,
+    ) -> Result<XattrWriter> {
+        let size =
+            usize::try_from(size).ok().filter(|_| size <= MAX_XATTR_SIZE).ok_or_else(too_big)?;
+        let name = name.as_bytes();
+        // 9P2000.L has no other request for `removexattr(2)`. Without the flag, size 0 sets an empty
+        // value.
+        let is_removal = size == 0 && replace && !create;
+        // A removal reserves nothing, so it succeeds in a full tree.
+        let reservation = if is_removal {
+            inode.budget.empty_reservation()
+        } else {
+            inode.budget.reserve_item(name.len().saturating_add(size))?
+        };
+        let value = Mutex::new((Vec::new(), Some(reservation)));
+        let writer =
+            XattrWriter { inode, name: name.into(), size, create, replace, is_removal, value };
+        writer.check_flags(&writer.inode.xattrs.lock())?;
+        Ok(writer)
+    }
+
+    fn check_flags(&self, xattrs: &Xattrs) -> Result<()> {
+        match xattrs.contains(&self.name) {
+            true if self.create => Err(Error::Exists),
+            false if self.replace => Err(Error::NoData),
+            _ => Ok(()),
+        }
+    }
+
+    /// Appends a part of the value. Parts must arrive in order.
+    pub(super) fn write(&self, offset: u64, data: &[u8]) -> Result<usize> {
+        let (bytes, _) = &mut *self.value.lock();
+        if offset != bytes.len() as u64 {
+            return Err(Error::Seek);
+        }
+        if bytes.len().saturating_add(data.len()) > self.size {
+            return Err(
+                Error::NoSpace.with_message("more than the announced size of the attribute")
+            );
+        }
+        bytes.extend_from_slice(data);
+        Ok(data.len())
+    }
+
+    /// Sets or removes the attribute.
+    pub(super) fn finish(&self) -> Result<()> {
+        let (bytes, reservation) = &mut *self.value.lock();
+        if bytes.len() != self.size {
+            return Err(
+                Error::Invalid.with_message("less than the announced size of the attribute")
+            );
+        }
+        let mut xattrs = self.inode.xattrs.lock();
+        self.check_flags(&xattrs)?;
+        if self.is_removal {
+            xattrs.remove(&self.name);
+        } else {
+            xattrs.check_list_size(&self.name)?;
+            // The reservation moves to the attribute, so the file can be finished only once.
+            let reservation = reservation.take().ok_or(Error::BadFile)?;
+            let value = XattrValue::new(std::mem::take(bytes), reservation);
+            xattrs.insert(self.name.clone(), value);
+        }
+        self.inode.touch_ctime();
+        Ok(())
+    }
+}
+
+/// E2BIG, as `setxattr(2)` returns it.
+fn too_big() -> Error {
+    Error::from_errno(
+        7,
+        format_args!("the value of an attribute has at most {MAX_XATTR_SIZE} bytes"),
+    )
+}

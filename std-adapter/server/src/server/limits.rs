@@ -1,0 +1,185 @@
+//! Limits of a server, in numbers and per peer.
+
+use parking_lot::Mutex;
+use std::collections::HashMap;
+use std::net::{IpAddr, Ipv6Addr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use rustix::process::{Resource, getrlimit};
+
+/// The default of [`Limits::msize`]: 1 MiB of data, the most that any known client asks for.
+/// Halving it costs more wake-ups than it gains in L2 hits.
+pub const MSIZE: u32 = 1024 * 1024 + 24;
+
+/// Defines [`Limits`] with a setter for each field.
+macro_rules! limits {
+    ($($(#[doc = $doc:literal])* $name:ident: $type:ty = $default:expr,)*) => {
+        /// The resources that a server grants its clients.
+        ///
+        /// ```
+        /// use datakit_server::Limits;
+        ///
+        /// let limits = Limits::default().connections(100).requests(16);
+        /// assert_eq!(limits.connections, 100);
+        /// ```
+        #[derive(Debug, Clone)]
+        #[non_exhaustive]
+        pub struct Limits {
+            $($(#[doc = $doc])* pub $name: $type,)*
+        }
+
+        impl Default for Limits {
+            fn default() -> Limits {
+                Limits { $($name: $default,)* }
+            }
+        }
+
+        impl Limits {
+            $(
+                #[doc = concat!("Sets [`", stringify!($name), "`](field@Limits::", stringify!($name), ").")]
+                #[must_use]
+                pub fn $name(self, $name: $type) -> Limits {
+                    Limits { $name, ..self }
+                }
+            )*
+        }
+    };
+}
+
+limits! {
+    /// The most connections at a time. Further ones are closed at once. The server lowers this to
+    /// what the limit on open descriptors (`RLIMIT_NOFILE`) allows.
+    connections: usize = 4096,
+    /// The most connections at a time from one IPv4 address or one IPv6 network of 64 bits. Clients
+    /// of Unix sockets are not limited by this.
+    connections_per_peer: usize = 1024,
+    /// The most fids of a connection.
+    fids: usize = 65536,
+    /// The most requests of a connection in flight, at least 2. All but one may wait inside files.
+    requests: usize = 64,
+    /// The largest message that is negotiated, in bytes.
+    msize: u32 = MSIZE,
+    /// The bytes that a connection may buffer before it takes no further request that waits inside a
+    /// file. Should hold several messages: a batch of requests, a batch of replies and each request
+    /// that waits.
+    buffered: usize = 4 << 20,
+    /// The time in which a connection must attach.
+    attach_timeout: Duration = Duration::from_secs(30),
+    /// The time for which an attached connection may have no request in flight. `None` is for ever.
+    idle_timeout: Option<Duration> = None,
+    /// The time for which a peer may accept none of its replies.
+    write_timeout: Duration = Duration::from_secs(60),
+    /// The number of serving threads. 0 is one for each core.
+    threads: usize = 0,
+}
+
+/// Descriptors left for everything but connections: repositories, programs that fetch and push,
+/// metrics, standard output.
+const RESERVED_DESCRIPTORS: u64 = 128;
+
+/// Descriptors of the reactor of a serving thread.
+const DESCRIPTORS_PER_THREAD: u64 = 4;
+
+/// The most serving threads.
+const MAX_THREADS: usize = 256;
+
+/// Returns the number of threads and connections, reduced to the descriptors that the process may
+/// open.
+pub(super) fn fit_descriptors(limits: &Limits, threads: usize) -> (usize, usize) {
+    let descriptors = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
+    // If descriptors are few, at least half of them serve connections.
+    let free = descriptors.saturating_sub(RESERVED_DESCRIPTORS.min(descriptors / 4));
+    let max_threads =
+        usize::try_from(free / 4 / DESCRIPTORS_PER_THREAD).unwrap_or(usize::MAX).min(MAX_THREADS);
+    let threads = threads.clamp(1, max_threads.max(1));
+    let free = free.saturating_sub((threads as u64).saturating_mul(DESCRIPTORS_PER_THREAD));
+    (threads, limits.connections.min(usize::try_from(free).unwrap_or(usize::MAX)))
+}
+
+/// Counts the connections of each peer, to refuse those above a limit.
+#[derive(Debug, Default)]
+pub struct PeerLimiter(Mutex<HashMap<IpAddr, usize>>);
+
+/// The permission for one connection of a peer. Dropping it releases it.
+#[derive(Debug)]
+pub struct PeerPermit {
+    limiter: Arc<PeerLimiter>,
+    /// `None` for a Unix socket, whose clients have no address.
+    address: Option<IpAddr>,
+}
+
+impl PeerLimiter {
+    /// Returns a permit, or `None` if the peer has `limit` connections. A connection without an
+    /// address always gets one.
+    pub fn try_acquire(
+        self: &Arc<PeerLimiter>,
+        address: Option<IpAddr>,
+        limit: usize,
+    ) -> Option<PeerPermit> {
+        let address = address.map(peer_address);
+        if let Some(address) = address {
+            let mut counts = self.0.lock();
+            let count = counts.entry(address).or_default();
+            if *count >= limit {
+                return None;
+            }
+            *count = count.saturating_add(1);
+        }
+        Some(PeerPermit { limiter: self.clone(), address })
+    }
+}
+
+impl Drop for PeerPermit {
+    fn drop(&mut self) {
+        let Some(address) = self.address else { return };
+        let mut counts = self.limiter.0.lock();
+        let left = counts.get(&address).copied().unwrap_or_default().saturating_sub(1);
+        if left > 0 {
+            counts.insert(address, left)
+        } else {
+            counts.remove(&address)
+        };
+    }
+}
+
+/// Maps all addresses of a peer to one: a host with IPv6 usually has a network of 64 bits.
+fn peer_address(address: IpAddr) -> IpAddr {
+    match address.to_canonical() {
+        IpAddr::V4(address) => address.into(),
+        IpAddr::V6(address) => Ipv6Addr::from(u128::from(address) & !u128::from(u64::MAX)).into(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_peer_gets_no_more_permits_than_its_limit() {
+        let limiter = Arc::new(PeerLimiter::default());
+        let acquire = |address: &str| limiter.try_acquire(Some(address.parse().unwrap()), 2);
+        let permits = [
+            acquire("192.0.2.1"),
+            acquire("::ffff:192.0.2.1"),
+            acquire("2001:db8::1"),
+            acquire("2001:db8::2:1"),
+        ];
+        assert!(permits.iter().all(Option::is_some));
+        assert!(acquire("192.0.2.1").is_none() && acquire("2001:db8::3").is_none());
+        assert!(acquire("192.0.2.2").is_some() && acquire("2001:db8:0:1::1").is_some());
+        drop(permits);
+        assert!(acquire("192.0.2.1").is_some() && limiter.0.lock().is_empty());
+        assert!((0..3).all(|_| limiter.try_acquire(None, 0).is_some()));
+    }
+
+    #[test]
+    fn threads_leave_descriptors_for_connections() {
+        let limits = Limits::default().connections(usize::MAX);
+        let (threads, connections) = fit_descriptors(&limits, 5000);
+        assert!((1..=MAX_THREADS).contains(&threads) && connections > 0);
+        let descriptors = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
+        assert!(connections as u64 + threads as u64 * DESCRIPTORS_PER_THREAD <= descriptors);
+        assert_eq!(fit_descriptors(&Limits::default(), 0).0, 1);
+    }
+}
