@@ -1,11 +1,11 @@
-//! Attributes that the author of a tree sets, in place of those that a file or directory reports.
+//! Attributes that the author of a tree sets. They override those that a file or directory reports.
 
 use datakit_core::vfs::{Attr, Time};
 
 /// Attributes of an [`Entry`](super::Entry) that its author sets.
 ///
-/// An attribute that is not set here comes from the file or directory itself. Nothing here changes
-/// what clients may do: permission bits are shown, and checked by the client's kernel if at all.
+/// An attribute that is not set comes from the file or directory itself. The attributes are only
+/// shown: the server does not check permission bits, although the kernel of a client may.
 ///
 /// ```
 /// use datakit_core::vfs::Time;
@@ -26,7 +26,7 @@ pub struct Attributes {
 }
 
 impl Attributes {
-    /// Sets nothing.
+    /// Creates attributes that override nothing.
     #[must_use]
     pub fn new() -> Attributes {
         Attributes::default()
@@ -74,7 +74,7 @@ impl Attributes {
         self.atime(time).mtime(time).ctime(time)
     }
 
-    /// Returns `attr` with the attributes that are set here.
+    /// Returns `attr` with the attributes that are set replaced.
     pub(super) fn apply(&self, attr: Attr) -> Attr {
         let (uid, gid) = self.owner.unwrap_or((attr.uid, attr.gid));
         let size = self.size.unwrap_or(attr.size);

@@ -8,7 +8,7 @@ use datakit_core::vfs::{Create, Error, Name, New, OpenMode, SetAttr, Time, Vfs};
 use super::tests::{Done, list, name, new, read, tree_of, walk};
 use super::*;
 
-/// A directory of texts in which clients do everything.
+/// A directory in which clients create, rename and remove entries.
 fn notes() -> (Dir, CallbackDir) {
     let notes = Dir::new();
     let [files, dirs, removed, renamed] = [(); 4].map(|()| notes.clone());
@@ -39,7 +39,7 @@ async fn callbacks_create_rename_and_remove() -> Done {
     assert_eq!(tree.create(&root, name("dir"), new(New::File)).await.unwrap_err(), Error::Exists);
     tree.rename(&file, &root, name("new")).await?;
     assert_eq!(tree.id(&walk(&tree, "new").await?), tree.id(&file));
-    // The callback decides: a text, a directory and a symbolic link would refuse.
+    // The callback alone decides: a text or a directory itself would refuse.
     for inode in [&file, &dir, &link] {
         tree.remove(inode).await?;
     }
@@ -141,7 +141,7 @@ async fn clunk_hooks_run_when_the_last_open_file_goes() -> Done {
     drop((one, two, request_in_flight));
     assert_eq!(calls(), 1);
     let again = tree.open(&f, OpenMode::READ).await?;
-    // Code that uses the tree without a session may forget to close.
+    // Code that uses the tree without a session may drop an open file without closing it.
     drop(again);
     assert_eq!(calls(), 2);
     Ok(())

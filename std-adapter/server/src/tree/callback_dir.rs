@@ -6,7 +6,7 @@ use datakit_core::vfs::{Create, Error, Name, New, Result, Time, User};
 
 use super::{BoxFuture, Directory, Entry, READ_ONLY_DIR_MODE, ready};
 
-/// A result, or a boxed future of one: what a callback of a [`CallbackDir`] may return.
+/// The return type of callbacks: a [`Result`], or a boxed future of one.
 pub trait IntoBoxFuture<T> {
     /// Converts `self`. A result becomes a future that is ready at once.
     fn into_box_future(self) -> BoxFuture<'static, T>;
@@ -41,9 +41,10 @@ type Rename = dyn Fn(&Entry, Name<'_>) -> BoxFuture<'static, ()> + Send + Sync;
 
 /// A directory whose operations are closures.
 ///
-/// An operation without a callback goes to the directory that this one is [over](CallbackDir::over),
-/// and is refused if there is none. A callback returns a [`Result`], or a boxed future of one if it
-/// has to wait. Callbacks run in the tasks of connections and must not block.
+/// An operation without a callback is passed to the directory that was given to
+/// [`over`](CallbackDir::over), and refused if there is none. A callback returns a [`Result`], or a
+/// boxed future of one if it has to wait. Callbacks run in the tasks of connections and must not
+/// block.
 ///
 /// ```
 /// use datakit_core::vfs::Error;
@@ -85,9 +86,9 @@ impl CallbackDir {
         CallbackDir { base: Some(Box::new(base)), ..CallbackDir::default() }
     }
 
-    /// Lists the entries. Called when a client opens the directory, and for lookups if there is no
-    /// callback for them. It returns the same entries for the same things: a new entry is a new
-    /// inode.
+    /// Sets the callback that lists the entries. It is called when a client opens the directory, and
+    /// for lookups if those have no callback. It should keep its entries and return them again,
+    /// because a new entry is a new inode.
     #[must_use]
     pub fn read_dir<R>(mut self, callback: impl Fn() -> R + Send + Sync + 'static) -> CallbackDir
     where
@@ -97,8 +98,8 @@ impl CallbackDir {
         self
     }
 
-    /// Finds an entry by name. Entries that are found need not be listed. A name without an entry is
-    /// [`Error::NotFound`].
+    /// Sets the callback that finds an entry by name. It may find entries that are not listed, and
+    /// returns [`Error::NotFound`] if there is none.
     #[must_use]
     pub fn lookup<R>(
         mut self,
@@ -111,8 +112,8 @@ impl CallbackDir {
         self
     }
 
-    /// Creates a file or a symbolic link ([`Create::new`] says which). A name in use is
-    /// [`Error::Exists`].
+    /// Sets the callback that creates a file or a symbolic link, depending on [`Create::new`]. It
+    /// returns [`Error::Exists`] if the name is in use.
     #[must_use]
     pub fn create<R>(
         mut self,
@@ -125,7 +126,7 @@ impl CallbackDir {
         self
     }
 
-    /// Creates a directory. A name in use is [`Error::Exists`].
+    /// Sets the callback that creates a directory. It returns [`Error::Exists`] if the name is in use.
     #[must_use]
     pub fn mkdir<R>(
         mut self,
@@ -138,7 +139,7 @@ impl CallbackDir {
         self
     }
 
-    /// Removes an entry. The callback alone decides: the file or directory is not asked.
+    /// Sets the callback that removes an entry. The tree does not ask the file or directory itself.
     #[must_use]
     pub fn remove<R>(
         mut self,
@@ -151,8 +152,8 @@ impl CallbackDir {
         self
     }
 
-    /// Gives an entry another name in this directory. On success the tree changes the entry's own
-    /// name.
+    /// Sets the callback that gives an entry another name in this directory. On success the tree
+    /// changes the name in the entry.
     #[must_use]
     pub fn rename<R>(
         mut self,
@@ -237,6 +238,10 @@ impl Directory for CallbackDir {
         }
     }
 
+    fn ignores_removal(&self, child: &Entry) -> bool {
+        self.remove.is_none() && self.base().ignores_removal(child)
+    }
+
     fn unlink<'a>(&'a self, child: &'a Entry) -> BoxFuture<'a, ()> {
         self.base().unlink(child)
     }
@@ -259,6 +264,10 @@ impl Directory for CallbackDir {
 
     fn mtime(&self) -> Option<Time> {
         self.base().mtime()
+    }
+
+    fn current_parent(&self) -> Option<Entry> {
+        self.base().current_parent()
     }
 }
 

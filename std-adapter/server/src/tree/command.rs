@@ -91,8 +91,8 @@ impl Command {
         })
     }
 
-    /// Creates a command file as [`new`](Command::new) does, where the handler may wait. A request
-    /// that is cancelled drops the future.
+    /// Creates a command file like [`new`](Command::new) whose handler may wait. Cancelling the
+    /// request drops the future.
     pub fn new_async<T, F>(handler: impl Fn(String) -> F + Send + Sync + 'static) -> Command
     where
         T: Into<Vec<u8>>,
@@ -104,10 +104,9 @@ impl Command {
         })
     }
 
-    /// Creates a command file as [`new_async`](Command::new_async) does, whose content after a
-    /// failure is the reason, until the next command. Reading does not consume the reason. Use it
-    /// where users need more than an error number: 9P2000.L carries no text, and a kernel shows none
-    /// in any dialect.
+    /// Creates a command file like [`new_async`](Command::new_async) that explains failures: after a
+    /// failed command the content of the file is the reason, until the next command. Reading does
+    /// not consume the reason. This helps users of a mount, who only see the error number.
     pub fn explaining<T, F>(handler: impl Fn(String) -> F + Send + Sync + 'static) -> Command
     where
         T: Into<Vec<u8>>,
@@ -275,7 +274,7 @@ impl OpenLeaf for OpenCommand {
                 return Ok(0);
             }
             self.run(self.pieces.finish_before(offset, 0)).await?;
-            // A command that arrives in several writes may always go on: `commit` with ` ff-only`.
+            // A command in several writes may always continue, as `commit` does with ` ff-only`.
             let may_continue = |text: &[u8], single: bool| {
                 let more = self.file.may_continue;
                 !single || str::from_utf8(text).is_ok_and(|text| more(text.trim_start()))

@@ -51,15 +51,15 @@ pub trait Directory: Send + Sync {
         self.create(name, create)
     }
 
-    /// Gives `child` another name in this directory. On success the tree changes the entry's own
-    /// name.
+    /// Gives `child` another name in this directory. On success the tree changes the name in
+    /// the entry.
     fn rename<'a>(&'a self, child: &'a Entry, name: Name<'a>) -> BoxFuture<'a, ()> {
         let _ = (child, name);
         ready(Err(Error::ReadOnlyDirectory))
     }
 
     /// Moves `child` to `name` in `dir`, another directory of this tree. On success the tree changes
-    /// the entry's own name.
+    /// the name in the entry.
     ///
     /// # Errors
     /// [`Error::CrossDevice`], the default, makes clients copy and remove instead.
@@ -99,8 +99,8 @@ pub trait Directory: Send + Sync {
         None
     }
 
-    /// Returns whether removing `child` succeeds without any effect. This lets `rm -r` empty a
-    /// directory whose entries only go together with it.
+    /// Returns whether removing `child` succeeds without any effect. This lets `rm -r` work on a
+    /// directory whose entries can only be removed together with it.
     fn ignores_removal(&self, child: &Entry) -> bool {
         let _ = child;
         false
@@ -121,8 +121,9 @@ pub trait Directory: Send + Sync {
         ready(Err(Error::ReadOnlyDirectory))
     }
 
-    /// Drops `child`, which has agreed to its removal, from the listing. The default assumes that
-    /// the child's own `remove` has done so. It refuses symbolic links, which are not asked.
+    /// Drops `child`, which has agreed to its removal, from the listing. The default does
+    /// nothing, because the `remove` of the child has done so already. It refuses symbolic links,
+    /// which have no such method.
     fn unlink<'a>(&'a self, child: &'a Entry) -> BoxFuture<'a, ()> {
         ready(if child.kind() == FileType::Symlink {
             Err(Error::ReadOnlyDirectory)
@@ -151,12 +152,13 @@ impl Directory for Empty {
     }
 }
 
-/// A directory whose entries a function returns, at every listing and every lookup.
+/// A directory whose entries are the result of a function, which is called at every listing and
+/// lookup.
 pub struct ListDir<F>(F);
 
 impl<F: Fn() -> Vec<Entry> + Send + Sync> ListDir<F> {
-    /// Creates a directory of the entries that `list` returns. `list` keeps its entries and returns
-    /// them again: a new entry is a new inode.
+    /// Creates a directory of the entries that `list` returns. `list` should keep its entries and
+    /// return them again, because a new entry is a new inode.
     pub fn new(list: F) -> ListDir<F> {
         ListDir(list)
     }
@@ -205,7 +207,7 @@ impl Dir {
         }
     }
 
-    /// Adds `entry` under `name`, which becomes its name, and returns the entry that it replaces.
+    /// Renames `entry` to `name`, adds it, and returns the entry that it replaces.
     pub fn insert_as(&self, name: impl AsRef<[u8]>, entry: Entry) -> Option<Entry> {
         entry.set_name(name.as_ref());
         self.insert(entry)
@@ -256,7 +258,7 @@ impl Directory for Dir {
             return ready(Err(Error::ReadOnlyDirectory));
         }
         let (name, mut entries) = (child.name(), self.0.write());
-        // A newer entry may have taken the name; it stays.
+        // The name may belong to a newer entry, which stays.
         let there = entries.get(&name).is_some_and(|found| found.is_same(child));
         ready(if there { entries.remove(&name).map(drop) } else { None }.ok_or(Error::NotFound))
     }

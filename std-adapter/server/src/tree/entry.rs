@@ -12,13 +12,12 @@ use crate::inode_numbers;
 
 /// A file, directory or symbolic link together with its name: an inode.
 ///
-/// Clones are the same inode. A new entry is a new inode with a number of its own, so code that
-/// makes entries keeps them: two lookups of one name must find one number.
+/// Clones are the same inode, and every new entry gets a new inode number. A directory should keep
+/// its entries, because two lookups of a name must find the same number.
 #[derive(Clone)]
 pub struct Entry(NodeRef);
 
-/// A reference to a node, one variant for each type of file. A node is a single allocation, because
-/// listings make entries by the thousand.
+/// A reference to a node. A node is a single allocation, because a listing may create thousands.
 #[derive(Clone)]
 enum NodeRef {
     Dir(Arc<Node<dyn Directory>>),
@@ -29,13 +28,13 @@ enum NodeRef {
 struct Node<C: ?Sized> {
     ino: u64,
     name: Arc<[u8]>,
-    /// Empty until the entry is renamed or given attributes: most names are read by the thousand
-    /// and never change, and reading them takes no lock.
+    /// Empty until the entry is renamed or given attributes. Listings read thousands of names, most
+    /// of which never change, and take no lock for them.
     changes: OnceLock<Box<RwLock<Changes>>>,
     content: C,
 }
 
-/// The name and the attributes of an entry of which either was changed.
+/// The name and the attributes of an entry that was renamed or given attributes.
 struct Changes {
     name: Arc<[u8]>,
     attributes: Attributes,
@@ -81,20 +80,20 @@ impl Entry {
         Entry(NodeRef::Symlink(Node::new(name, inode_numbers::next(), target)))
     }
 
-    /// Creates a directory with an inode number of the caller's, as [`with_ino`](Entry::with_ino)
-    /// does. The name is not copied.
+    /// Creates a directory with the inode number `ino`; see [`with_ino`](Entry::with_ino). The name is
+    /// not copied.
     pub fn dir_with_ino(name: Arc<[u8]>, ino: u64, dir: impl Directory + 'static) -> Entry {
         Entry(NodeRef::Dir(Node::new(name, ino, dir)))
     }
 
-    /// Creates a file with an inode number of the caller's, as [`with_ino`](Entry::with_ino) does.
-    /// The name is not copied.
+    /// Creates a file with the inode number `ino`; see [`with_ino`](Entry::with_ino). The name is not
+    /// copied.
     pub fn file_with_ino(name: Arc<[u8]>, ino: u64, file: impl Leaf + 'static) -> Entry {
         Entry(NodeRef::File(Node::new(name, ino, file)))
     }
 
-    /// Sets the inode number of an entry that was just created. Entries with the same number are
-    /// the same inode; the caller ensures that they show the same thing.
+    /// Sets the inode number of an entry that was just created. Clients take entries with the same
+    /// number for the same file.
     #[must_use]
     pub fn with_ino(mut self, number: u64) -> Entry {
         // A fresh entry has no clones, so `get_mut` succeeds.
@@ -109,7 +108,7 @@ impl Entry {
         self
     }
 
-    /// Sets attributes, in place of those that the file or directory reports.
+    /// Sets attributes. They override those that the file or directory reports.
     #[must_use]
     pub fn with_attributes(self, attributes: Attributes) -> Entry {
         self.set_attributes(attributes);
@@ -198,7 +197,7 @@ impl Entry {
         }
     }
 
-    /// Asks the file or directory to remove itself. A symbolic link has no say.
+    /// Asks the file or directory to remove itself. A symbolic link always agrees.
     ///
     /// # Errors
     /// The error of [`Leaf::remove`] or [`Directory::remove`].

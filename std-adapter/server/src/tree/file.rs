@@ -13,8 +13,8 @@ pub trait Leaf: Send + Sync {
     /// Returns length, permission bits and version.
     fn stat(&self) -> BoxFuture<'_, FileStat>;
 
-    /// Returns [`stat`](Leaf::stat) and [`mtime`](Leaf::mtime) together, if that takes no waiting.
-    /// On `None` the tree calls those two.
+    /// Returns [`stat`](Leaf::stat) and [`mtime`](Leaf::mtime) together, if both are known without
+    /// waiting. On `None` the tree calls those two.
     fn try_stat_now(&self) -> Option<Result<(FileStat, Option<Time>)>> {
         None
     }
@@ -65,11 +65,11 @@ pub trait Leaf: Send + Sync {
         ready(Err(Error::ReadOnlyFile))
     }
 
-    /// Calls `hook` whenever the last open fid of the file goes: by a clunk, or because the
-    /// connection is lost. It is called again after later opens.
+    /// Calls `hook` whenever the last open fid of the file is closed, by a clunk or because the
+    /// connection is lost. Opening the file again arms it again.
     ///
-    /// Fids that were walked to and not opened do not count, because the Linux client keeps them
-    /// in its cache of names. The hook runs after [`OpenLeaf::flush`] and [`OpenLeaf::close`] of the
+    /// Fids that were walked to and not opened do not count: the Linux client keeps them in its
+    /// dentry cache. The hook runs after [`OpenLeaf::flush`] and [`OpenLeaf::close`] of the
     /// last open file. It must not block. An open that races with the last clunk may succeed before
     /// the hook runs.
     fn on_clunk(self, hook: impl Fn() + Send + Sync + 'static) -> OnClunk<Self>
@@ -99,8 +99,8 @@ pub trait OpenLeaf: Send + Sync {
         false
     }
 
-    /// Performs [`read`](OpenLeaf::read) if that takes no waiting and does not depend on other
-    /// reads. On `None` the tree calls `read`.
+    /// Reads like [`read`](OpenLeaf::read) if the data is available and the result does not depend
+    /// on other reads. On `None` the tree calls `read`.
     fn try_read_now(&self, offset: u64, buf: &mut [u8]) -> Option<Result<usize>> {
         let _ = (offset, buf);
         None

@@ -60,8 +60,8 @@ impl<T: Send + Sync + 'static> Live<T> {
         self.try_file(move |value| Ok(format(value)))
     }
 
-    /// Returns a file as [`file`](Live::file) does, where `format` may fail. Its error is the error
-    /// of the open or the read.
+    /// Returns a file like [`file`](Live::file) where `format` may fail. The open or the read fails
+    /// with its error.
     pub fn try_file<S: Into<Vec<u8>>>(
         &self,
         format: impl Fn(&T) -> Result<S> + Send + Sync + 'static,

@@ -30,10 +30,10 @@
 //! | the log levels of the program | [`log::Sources`] |
 //! | any other directory | your own [`Directory`] |
 //! | your own mode, owner, times and size | [`Entry::with_attributes`] |
-//! | a notice when the last client closes a file | [`Leaf::on_clunk`] |
+//! | a hook that runs when the last client closes a file | [`Leaf::on_clunk`] |
 //!
-//! The files that have a namesake in [`datakit_core::files`] behave like it. Those of core are for
-//! `static` items on a device; these allocate, wait and share state between threads.
+//! Types with a namesake in [`datakit_core::files`] behave the same. Those of core are for `static`
+//! items on a device. Those here allocate, may wait, and can be shared between threads.
 //!
 //! The example `ports` of this crate shows a tree that clients control.
 

@@ -1,4 +1,4 @@
-//! A file that tells its author when its last open fid goes.
+//! A file that calls a hook when its last open fid is closed.
 
 use std::any::Any;
 use std::fmt;
@@ -22,7 +22,7 @@ struct Hook {
     call: Box<dyn Fn() + Send + Sync>,
 }
 
-/// Counts one open file; dropping the last one calls the hook.
+/// Counts one open file. Dropping the last guard calls the hook.
 struct OpenGuard(Arc<Hook>);
 
 impl OpenGuard {
@@ -34,7 +34,7 @@ impl OpenGuard {
 
 impl Drop for OpenGuard {
     fn drop(&mut self) {
-        // Acquire and release: the hook sees what every earlier holder did.
+        // AcqRel: the hook sees the effects of every earlier close.
         if self.0.open.fetch_sub(1, Ordering::AcqRel) == 1 {
             (self.0.call)();
         }
@@ -106,7 +106,7 @@ impl<L: Leaf> Leaf for OnClunk<L> {
 
 struct OpenWithGuard {
     file: Box<dyn OpenLeaf>,
-    /// Taken at the close. Requests in flight keep the open file itself longer than that.
+    /// Taken at the close. A request in flight may keep the open file itself alive for longer.
     guard: Mutex<Option<OpenGuard>>,
 }
 
@@ -134,7 +134,7 @@ impl OpenLeaf for OpenWithGuard {
     fn close(&self) {
         self.file.close();
         let guard = self.guard.lock().take();
-        // The hook runs without the lock.
+        // Dropped after the lock is released, because it may run the hook.
         drop(guard);
     }
 }

@@ -236,7 +236,7 @@ impl Status {
         Status { evaluate: Box::new(move || ready(evaluate().map(Into::into))), length: None }
     }
 
-    /// Creates a file as [`new`](Status::new) does, where `evaluate` may wait.
+    /// Creates a file like [`new`](Status::new) where `evaluate` may wait.
     pub fn new_async<T, F>(evaluate: impl Fn() -> F + Send + Sync + 'static) -> Status
     where
         T: Into<Vec<u8>>,
