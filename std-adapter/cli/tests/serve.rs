@@ -298,7 +298,7 @@ async fn a_checked_out_branch_does_not_move_without_git() {
             _ => {
                 let text = committed.unwrap_err().to_string();
                 assert!(
-                    text.contains("work tree of \"master\": there is no git program to update it"),
+                    text.contains("work tree of \"master\": the git program that would update it is not installed"),
                     "{text}"
                 );
             }

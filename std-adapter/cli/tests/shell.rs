@@ -278,9 +278,11 @@ fn short_help_fits_on_a_screen_and_names_every_command() {
 fn man_writes_a_page_for_each_command() {
     let dir = Scratch::new("man");
     let page = String::from_utf8(datakit(&["man"]).stdout).unwrap();
-    assert!(page.contains(".TH datakit 1"), "{page}");
+    assert!(page.contains(".TH datakit 1") && page.contains("Fail if connecting"), "{page}");
     assert!(datakit(&["man", &dir.path("pages")]).status.success());
-    for name in ["datakit", "datakit-ls", "datakit-serve", "datakit-db", "datakit-db-log"] {
+    for name in
+        ["datakit", "datakit-man", "datakit-ls", "datakit-serve", "datakit-db", "datakit-db-log"]
+    {
         let page = std::fs::read_to_string(dir.path(&format!("pages/{name}.1"))).unwrap();
         assert!(page.contains(&format!(".TH {name} 1")), "{page}");
     }

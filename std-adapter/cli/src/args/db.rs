@@ -1,0 +1,164 @@
+//! The arguments of `datakit db`.
+
+use std::num::NonZeroUsize;
+
+use clap::Subcommand;
+use clap::builder::{OsStringValueParser, TypedValueParser};
+
+use super::files::LsArgs;
+use crate::operand::{CommitPath, FileUpdate};
+
+pub(super) const EXAMPLES: &str = "\
+Examples:
+  datakit db commit master -m 'Raise the level' etc/level=level.txt etc/motd=-
+  datakit db log master --oneline
+  datakit db cat master:etc/motd
+  datakit db diff master feature
+  datakit db merge master feature
+  datakit db watch master etc/level --print
+
+COMMIT is a hash, an unambiguous prefix of a hash with at least 4 digits, or a branch, which stands for its
+head.";
+
+/// The commands about a database.
+#[derive(Subcommand, Debug)]
+pub(crate) enum DbCommand {
+    /// List the branches
+    Branches {
+        /// Print the hash and the subject of each head as well
+        #[arg(short, long)]
+        verbose: bool,
+        /// Print a JSON array of names and heads
+        #[arg(long)]
+        json: bool,
+    },
+    /// Remove branches
+    Rm {
+        /// The branches
+        #[arg(required = true, value_name = "BRANCH")]
+        branches: Vec<String>,
+    },
+    /// Rename a branch
+    Mv {
+        /// The branch
+        from: String,
+        /// Its new name
+        to: String,
+    },
+    /// Move a branch to a commit that descends from its head, and print the hash of the commit
+    FastForward {
+        /// The branch
+        branch: String,
+        /// The commit
+        commit: String,
+    },
+    /// List a directory of a commit
+    Ls {
+        #[command(flatten)]
+        options: LsArgs,
+        /// The commit, and the directory in it
+        #[arg(required = true, value_name = "COMMIT[:PATH]")]
+        paths: Vec<CommitPath>,
+    },
+    /// Print files of a commit
+    Cat {
+        /// The commit, and the file in it
+        #[arg(required = true, value_name = "COMMIT[:PATH]")]
+        paths: Vec<CommitPath>,
+    },
+    /// Print the history of a commit, newest first
+    Log {
+        /// Print one line for each commit: the hash and the subject
+        #[arg(long, conflicts_with = "json")]
+        oneline: bool,
+        /// Print a JSON array
+        #[arg(long)]
+        json: bool,
+        /// Print at most N commits
+        #[arg(short = 'n', long, value_name = "N")]
+        max_count: Option<NonZeroUsize>,
+        /// The commit to start from
+        #[arg(value_name = "COMMIT")]
+        start: String,
+        /// Print only commits in which one of these paths differs from every parent
+        #[arg(last = true, value_name = "PATH")]
+        paths: Vec<String>,
+    },
+    /// Print a commit and its changes since its first parent
+    Show {
+        /// Print a JSON object
+        #[arg(long)]
+        json: bool,
+        /// The commit
+        commit: String,
+    },
+    /// Commit files to a branch, and print the hash of its new head
+    ///
+    /// Missing directories are created and existing files replaced. A local file that is executable
+    /// is executable in the branch. If the branch moves meanwhile, the commit is merged with its new
+    /// head.
+    Commit {
+        /// The branch; the first commit creates it
+        branch: String,
+        /// The message
+        #[arg(short, long)]
+        message: String,
+        /// The author [default: the user of the connection, or the server's choice]
+        #[arg(long, value_name = "NAME <EMAIL>")]
+        author: Option<String>,
+        /// Commit even if the message is empty or nothing changes
+        #[arg(long)]
+        allow_empty: bool,
+        /// Remove this file or directory from the branch
+        #[arg(long = "rm", value_name = "PATH")]
+        removals: Vec<String>,
+        /// A file in the branch, and the local file that supplies its content; `-` is standard input
+        #[arg(value_name = "FILE=PATH", value_parser = OsStringValueParser::new().try_map(FileUpdate::parse))]
+        updates: Vec<FileUpdate>,
+    },
+    /// Merge a commit into a branch, and print the hash of the branch's new head
+    ///
+    /// If both changed the same file, the conflicts are listed, nothing is committed, and the exit
+    /// status is 1. A branch without commits moves to the commit.
+    Merge {
+        /// The message [default: "Merge FROM into INTO"]
+        #[arg(short, long)]
+        message: Option<String>,
+        /// The branch that moves
+        into: String,
+        /// The commit to merge
+        from: String,
+    },
+    /// Print the head of a branch, or what a path of it holds, and every change until interrupted
+    Watch {
+        /// Print the content of the file, the target of the link or the names in the directory
+        #[arg(short, long, requires = "path")]
+        print: bool,
+        /// The branch
+        branch: String,
+        /// The path, which need not exist; / is the whole tree
+        path: Option<String>,
+    },
+    /// Print the files that differ between two commits
+    ///
+    /// Each line is a sign and a path: `+` for a file that is only in NEW, `-` for one that is only
+    /// in OLD, `*` for one whose content or mode differs.
+    Diff {
+        /// Print a JSON array
+        #[arg(long)]
+        json: bool,
+        /// The old commit
+        old: String,
+        /// The new commit
+        new: String,
+    },
+    /// Fetch a branch of another repository, and print the hash of its head
+    ///
+    /// The server runs `git fetch`. No branch moves: `merge`, `fast-forward` and `show` take the hash.
+    Fetch {
+        /// The repository, as the server's git reaches it
+        url: String,
+        /// The branch there
+        branch: String,
+    },
+}

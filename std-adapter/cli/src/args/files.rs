@@ -1,0 +1,190 @@
+//! The arguments of the commands about files.
+
+use std::ffi::OsString;
+
+use clap::{Args, Subcommand, ValueEnum};
+
+use crate::operand::{Location, ServerPath};
+
+/// The options of `ls` and `db ls`.
+#[derive(Args, Debug)]
+pub(crate) struct LsArgs {
+    /// Include names that start with a dot
+    #[arg(short, long)]
+    pub(crate) all: bool,
+    /// Print mode, owner, group, size and time as well
+    #[arg(short)]
+    pub(crate) long: bool,
+    /// Print sizes with a unit, such as 1.5K
+    #[arg(short = 'h', long)]
+    pub(crate) human_readable: bool,
+    /// List directories themselves instead of their contents
+    #[arg(short, long)]
+    pub(crate) directory: bool,
+    /// Print a JSON array of all names
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// The commands about files.
+#[derive(Subcommand, Debug)]
+pub(crate) enum ClientCommand {
+    /// List directories
+    Ls {
+        #[command(flatten)]
+        options: LsArgs,
+        /// The directories; a file is listed itself
+        #[arg(value_name = "PATH", default_value = "/")]
+        paths: Vec<ServerPath>,
+    },
+    /// Print files; of a stream, the first text that it delivers
+    Cat {
+        /// The files
+        #[arg(required = true, value_name = "PATH")]
+        paths: Vec<ServerPath>,
+    },
+    /// Print everything known about files
+    Stat {
+        /// Print a JSON object, or an array of several
+        #[arg(long)]
+        json: bool,
+        /// The files
+        #[arg(required = true, value_name = "PATH")]
+        paths: Vec<ServerPath>,
+    },
+    /// Print a directory and everything below it as a tree
+    Tree {
+        /// Print a JSON object
+        #[arg(long)]
+        json: bool,
+        /// Where to start
+        #[arg(default_value = "/")]
+        path: ServerPath,
+    },
+    /// Print the paths of files that match
+    ///
+    /// `-name`, `-type` and `-maxdepth` work with a single dash, too.
+    Find {
+        /// Print only files of this name, in which `*` stands for any text and `?` for one byte
+        #[arg(long, value_name = "PATTERN")]
+        name: Option<OsString>,
+        /// Print only files of this type: f for files, d for directories, l for symbolic links
+        #[arg(long = "type", value_name = "TYPE")]
+        kind: Option<FindType>,
+        /// Descend at most N directories
+        #[arg(long, value_name = "N")]
+        maxdepth: Option<usize>,
+        /// Where to start
+        #[arg(value_name = "PATH", default_value = "/")]
+        paths: Vec<ServerPath>,
+    },
+    /// Print how much the files below a directory hold
+    ///
+    /// Prints the sum of the files' sizes for each directory, in KiB.
+    Du {
+        /// Print one line for each operand
+        #[arg(short, long)]
+        summarize: bool,
+        /// Print sizes with a unit, such as 1.5K
+        #[arg(short = 'h', long)]
+        human_readable: bool,
+        /// Print sizes in bytes
+        #[arg(short, long, conflicts_with = "human_readable")]
+        bytes: bool,
+        /// Where to start
+        #[arg(value_name = "PATH", default_value = "/")]
+        paths: Vec<ServerPath>,
+    },
+    /// Write a text to a file, creating the file if needed
+    ///
+    /// TEXT replaces the content of the file. No newline is added; '' empties the file.
+    Write {
+        /// The file
+        path: ServerPath,
+        /// The content; standard input if absent or `-`
+        #[arg(allow_hyphen_values = true)]
+        text: Option<OsString>,
+    },
+    /// Add a text to the end of a file, creating the file if needed
+    ///
+    /// No newline is added. 9P has no atomic append: two writers at the same time can overwrite each
+    /// other's text.
+    Append {
+        /// The file
+        path: ServerPath,
+        /// The text; standard input if absent or `-`
+        #[arg(allow_hyphen_values = true)]
+        text: Option<OsString>,
+    },
+    /// Create directories
+    Mkdir {
+        /// Create missing parents, and accept directories that exist
+        #[arg(short, long)]
+        parents: bool,
+        /// The directories
+        #[arg(required = true, value_name = "PATH")]
+        paths: Vec<ServerPath>,
+    },
+    /// Remove files
+    Rm {
+        /// Remove directories and everything below them
+        #[arg(short, long, visible_short_alias = 'R')]
+        recursive: bool,
+        /// Ignore files that do not exist
+        #[arg(short, long)]
+        force: bool,
+        /// The files
+        #[arg(required = true, value_name = "PATH")]
+        paths: Vec<ServerPath>,
+    },
+    /// Rename files, or move them to a directory
+    Mv {
+        /// The files
+        #[arg(required = true, value_name = "SOURCE")]
+        sources: Vec<ServerPath>,
+        /// The new path, or a directory to move the files to
+        target: ServerPath,
+    },
+    /// Copy files to, from or within the server
+    ///
+    /// A path on the server starts with a colon; a path on this machine does not: `cp notes.txt
+    /// :/scratch/notes.txt`. `-` is standard input or standard output. Write a local name that
+    /// starts with a colon or is a dash as `./:name` and `./-`.
+    ///
+    /// A file is written under a temporary name, `.NAME.*.part`, and renamed when it is complete, if
+    /// the server can rename. Modes, owners and times are not copied. Links are copied as links, and
+    /// nothing is written through a link.
+    Cp {
+        /// Copy directories and everything below them, 32 files at a time
+        #[arg(short, long, visible_short_alias = 'R')]
+        recursive: bool,
+        /// The files; `:PATH` is on the server
+        #[arg(required = true, value_name = "SOURCE")]
+        sources: Vec<Location>,
+        /// The copy, or a directory to copy to; `:PATH` is on the server
+        target: Location,
+    },
+    /// Print a stream or the changes of a file until interrupted
+    ///
+    /// Prints the texts that a stream delivers, as they come, until the stream ends. A file that is
+    /// not a stream is printed, and looked at again every second: text added to its end is printed
+    /// alone, after any other change the whole file is printed.
+    Watch {
+        /// The stream or file
+        path: ServerPath,
+    },
+}
+
+/// The types of files that `find` knows.
+#[derive(ValueEnum, Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum FindType {
+    /// A file
+    #[value(name = "f")]
+    File,
+    /// A directory
+    #[value(name = "d")]
+    Directory,
+    /// A symbolic link
+    #[value(name = "l")]
+    Link,
+}

@@ -1,0 +1,261 @@
+//! The command line.
+
+mod db;
+mod files;
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+use clap::builder::Resettable;
+use clap::error::ErrorKind;
+use clap::parser::ValueSource;
+use clap::{Arg, ArgAction, Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
+use clap_complete::Shell;
+use datakit_client::Dialect;
+use datakit_server::Url;
+
+pub(crate) use self::db::DbCommand;
+pub(crate) use self::files::{ClientCommand, FindType, LsArgs};
+use crate::serve::ServeArgs;
+
+/// Read, write and watch a file tree over 9P, or serve one
+///
+/// PATH is a path in the server's tree; the leading slash is optional. Without a command, datakit
+/// serves: options that stand alone are those of `datakit serve`.
+#[derive(Parser, Debug)]
+#[command(
+    name = "datakit",
+    version,
+    help_template = TEMPLATE,
+    after_long_help = EXAMPLES,
+    disable_help_subcommand = true,
+    max_term_width = 100
+)]
+pub(crate) struct Program {
+    #[command(flatten)]
+    pub(crate) connection: Connection,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// `datakit -h` fits on a screen of 24 lines.
+const TEMPLATE: &str = "\
+{about-with-newline}
+{usage-heading} {usage}
+
+{subcommands}
+  man     Print or write manual pages; `completions` prints those of a shell
+
+{options}{after-help}";
+
+const EXAMPLES: &str = "\
+Examples:
+  datakit serve --git notes --listen-9p tcp://127.0.0.1:5640,unix:///run/datakit.sock
+  datakit ls -l /
+  datakit write /led on
+  datakit watch /events
+  datakit -a board.local cp config.json :/etc/config.json
+  datakit cp -r :/tmp/results .
+
+Exit status: 0 on success, 1 if anything failed, 2 for a mistake on the command line. An error is
+printed to standard error as `datakit: PATH: REASON`. A server that gets SIGTERM or SIGHUP finishes the
+commits in progress and exits with 0; after SIGINT it exits with 1.
+
+Environment: DATAKIT_ADDRESS is the server of client commands. DATAKIT_VERBOSE and RUST_LOG set the log
+level of `datakit serve`.";
+
+/// The options of [`Connection`] that may precede the command.
+const CONNECTION_OPTIONS: [&str; 8] =
+    ["-a", "--address", "--dialect", "--timeout", "-h", "--help", "-V", "--version"];
+
+impl Program {
+    /// Reads the command line.
+    ///
+    /// # Errors
+    /// A mistake in it, or a request for help or the version.
+    pub(crate) fn read() -> Result<Program, clap::Error> {
+        // The template of the help lists them in one line.
+        let mut command =
+            ["completions", "man"].into_iter().fold(Program::full_command(), |command, name| {
+                command.mut_subcommand(name, |command| command.hide(true))
+            });
+        let matches = command.try_get_matches_from_mut(conventional(std::env::args_os()))?;
+        let mut program = Program::from_arg_matches(&matches)?;
+        let is_typed = |id: &&str| matches.value_source(id) == Some(ValueSource::CommandLine);
+        let typed = ["address", "dialect", "timeout"].into_iter().find(is_typed);
+        let mut next = matches.subcommand();
+        while let Some((name, matches)) = next {
+            if is_local(name) {
+                let Some(option) = typed else { break };
+                let text =
+                    format!("`{name}` does not connect to a server, so it takes no '--{option}'");
+                return Err(command.error(ErrorKind::ArgumentConflict, text));
+            }
+            program.connection.update_from_arg_matches(matches)?;
+            next = matches.subcommand();
+        }
+        Ok(program)
+    }
+
+    /// Returns the definition of the command line. Client commands take the options of
+    /// [`Connection`], too.
+    pub(crate) fn full_command() -> clap::Command {
+        let options = Connection::augment_args(clap::Command::new(""));
+        let options: Vec<Arg> = options
+            .get_arguments()
+            .map(|option| option.clone().default_value(Resettable::Reset).env(Resettable::Reset))
+            .map(with_long_help)
+            .collect();
+        // Defined here, as clap has no way to hide its own from `-h`.
+        let version = Arg::new("version").short('V').long("version").action(ArgAction::Version);
+        let version = version.hide_short_help(true).help("Print version");
+        let command = Program::command().disable_version_flag(true).arg(version);
+        command.mut_args(with_long_help).mut_subcommands(|command| match command.get_name() {
+            name if is_local(name) => command,
+            _ => with_connection(command, &options)
+                .mut_subcommands(|command| with_connection(command, &options)),
+        })
+    }
+}
+
+/// Returns whether a command does not connect to a server.
+fn is_local(command: &str) -> bool {
+    matches!(command, "serve" | "completions" | "man")
+}
+
+/// Gives an option that `-h` hides its help as the long help, which manual pages need.
+fn with_long_help(option: Arg) -> Arg {
+    match option.get_help().cloned() {
+        Some(help) if option.is_hide_short_help_set() && option.get_long_help().is_none() => {
+            option.long_help(help)
+        }
+        _ => option,
+    }
+}
+
+/// Adds the options of [`Connection`], without the short ones that `command` uses itself.
+fn with_connection(command: clap::Command, options: &[Arg]) -> clap::Command {
+    let is_used = |short| command.get_arguments().any(|arg| arg.get_short() == Some(short));
+    let options: Vec<Arg> = options
+        .iter()
+        .map(|option| match option.get_short() {
+            Some(short) if is_used(short) => option.clone().short(Resettable::Reset),
+            _ => option.clone(),
+        })
+        .collect();
+    if is_used('h') {
+        let help = Arg::new("help").long("help").action(ArgAction::Help).help("Print help");
+        command.disable_help_flag(true).arg(help).args(options)
+    } else {
+        command.args(options)
+    }
+}
+
+/// Translates what people know from other programs: options without a command are those of the
+/// server, `help COMMAND` is `COMMAND --help`, and find(1) has long options with one dash.
+fn conventional(arguments: impl Iterator<Item = OsString>) -> Vec<OsString> {
+    let mut arguments: Vec<OsString> = arguments.collect();
+    let is_serve = match arguments.get(1).map(|first| first.to_string_lossy()) {
+        None => true,
+        Some(first) => {
+            let name = first.split('=').next().unwrap_or_default();
+            let known = CONNECTION_OPTIONS.contains(&name) || name.starts_with("-a");
+            first.starts_with('-') && !known
+        }
+    };
+    if is_serve {
+        arguments.insert(arguments.len().min(1), "serve".into());
+    }
+    if arguments.get(1).is_some_and(|first| first == "help") {
+        arguments.remove(1);
+        arguments.push("--help".into());
+    }
+    if let Some(find) = arguments.iter().position(|argument| argument == "find") {
+        for argument in arguments.iter_mut().skip(find) {
+            if ["-name", "-type", "-maxdepth"].iter().any(|option| *argument == *option) {
+                *argument = [OsString::from("-"), argument.clone()].into_iter().collect();
+            }
+        }
+    }
+    arguments
+}
+
+/// How to reach the server.
+#[derive(Args, Debug)]
+#[command(next_help_heading = "Connection")]
+pub(crate) struct Connection {
+    /// The server [default: $DATAKIT_ADDRESS or localhost]
+    ///
+    /// HOST, HOST:PORT, tcp://HOST:PORT, tcp:HOST:PORT, unix://PATH, or the path of a socket that
+    /// begins with `/`, `./` or `../`. The default port is 5640.
+    #[arg(
+        short,
+        long,
+        env = "DATAKIT_ADDRESS",
+        default_value = "tcp://127.0.0.1:5640",
+        hide_env = true,
+        hide_default_value = true
+    )]
+    pub(crate) address: Url,
+    /// Speak only this dialect [default: any; 9P2000.u first, whose errors have a text, and 9P2000.L
+    /// first for cp and mv]
+    #[arg(long, hide_short_help = true)]
+    pub(crate) dialect: Option<DialectName>,
+    /// Fail if connecting takes longer [default: 10]
+    #[arg(
+        long,
+        value_name = "SECONDS",
+        default_value_t = 10,
+        hide_default_value = true,
+        hide_short_help = true,
+        value_parser = clap::value_parser!(u64).range(1..=86400)
+    )]
+    pub(crate) timeout: u64,
+}
+
+/// The dialects by their version strings.
+#[derive(ValueEnum, Clone, Copy, Debug)]
+pub(crate) enum DialectName {
+    /// The base protocol
+    #[value(name = "9p2000", alias = "9P2000")]
+    Legacy,
+    /// Adds error numbers and symbolic links
+    #[value(name = "9p2000.u", alias = "9P2000.u")]
+    Unix,
+    /// Linux system calls; errors are numbers without a text
+    #[value(name = "9p2000.L", alias = "9P2000.L", alias = "9p2000.l")]
+    Linux,
+}
+
+impl From<DialectName> for Dialect {
+    fn from(name: DialectName) -> Dialect {
+        match name {
+            DialectName::Legacy => Dialect::Legacy,
+            DialectName::Unix => Dialect::Unix,
+            DialectName::Linux => Dialect::Linux,
+        }
+    }
+}
+
+/// All commands.
+#[derive(Subcommand, Debug)]
+pub(crate) enum Command {
+    /// Serve a tree until interrupted
+    Serve(ServeArgs),
+    #[command(flatten)]
+    Client(ClientCommand),
+    /// Work with the branches and commits of a database
+    #[command(subcommand, after_help = db::EXAMPLES)]
+    Db(DbCommand),
+    /// Print the completions of a shell
+    Completions {
+        /// The shell
+        shell: Shell,
+    },
+    /// Print the manual page, or write those of all commands
+    Man {
+        /// Write `datakit.1` and a page for each command to this directory
+        #[arg(value_name = "DIR")]
+        dir: Option<PathBuf>,
+    },
+}
