@@ -27,8 +27,9 @@ use crate::activities::{ACTIVITIES, content, set};
 const CLIENTS: u32 = 3;
 /// The part of the stack that must stay unused, in bytes.
 const SPARE_STACK: u32 = 1024;
-/// The number of streams that one client opens at the end, almost all open files of the board.
-const STREAMS: u32 = 20;
+/// The number of streams that one client opens at the end. It may open 16 files, because the board
+/// reserves 8 of 24 for the other clients, and needs one to read files.
+const STREAMS: u32 = 15;
 
 #[test]
 fn soak_three_clients_find_no_wrong_reply_and_no_leak() {
