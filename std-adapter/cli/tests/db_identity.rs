@@ -85,5 +85,5 @@ fn commits_have_the_local_time_zone() {
 fn an_invalid_author_is_refused_at_start() {
     let output = Command::new(PROGRAM).args(["serve", "--author", "nonsense"]).output().unwrap();
     assert!(!output.status.success());
-    assert!(String::from_utf8_lossy(&output.stderr).contains("there is no '<'"));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("expected NAME <MAIL>"));
 }

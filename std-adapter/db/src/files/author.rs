@@ -1,4 +1,4 @@
-//! `transactions/ID/author`.
+//! The file `transactions/ID/author`.
 
 use parking_lot::Mutex;
 use std::sync::Arc;
@@ -8,9 +8,9 @@ use datakit_core::vfs::{Error, FileStat, OpenMode, Result, read_at};
 use crate::model::identity::{Authorship, Identity, MAX_AUTHOR_BYTES};
 use datakit_server::tree::{BoxFuture, Leaf, OpenLeaf, ready};
 
-/// `NAME <MAIL>` of who wrote the commit, and perhaps the date. A write at offset 0 begins anew,
-/// and the whole must be right with its newline or when the file is closed; after an error it is
-/// what it was. Emptied, it is the user who attached.
+/// The author of the commit: `NAME <MAIL>` and an optional date. A write at offset 0 replaces the
+/// text. It is checked when it ends with a newline or the file is closed, and an invalid text is
+/// discarded. An empty file stands for the attached user.
 #[derive(Clone)]
 pub(super) struct Author(Arc<AuthorState>);
 
@@ -22,7 +22,7 @@ struct AuthorState {
 #[derive(Default)]
 struct AuthorText {
     now: Vec<u8>,
-    /// The last that was right.
+    /// The last valid text.
     right: Vec<u8>,
 }
 
@@ -31,7 +31,7 @@ impl Author {
         Author(Arc::new(AuthorState { committer, text: Mutex::default() }))
     }
 
-    /// Who a commit is by.
+    /// Returns the author and committer of a commit.
     pub(super) fn by(&self) -> crate::Result<Authorship> {
         let text = self.0.text.lock().now.clone();
         Authorship::author(&text, &self.0.committer)
@@ -46,7 +46,7 @@ impl Author {
         }
     }
 
-    /// Whether it is right as it is now; if not, it is again what it was.
+    /// Checks the text, and restores the last valid one on an error.
     fn check(&self) -> crate::Result<()> {
         let mut text = self.0.text.lock();
         let checked = Authorship::author(&text.now, &self.0.committer);

@@ -1,4 +1,4 @@
-//! `/branch/NAME`.
+//! The directory `/branch/NAME`.
 
 use std::sync::{Arc, OnceLock};
 
@@ -27,7 +27,7 @@ pub(super) fn dir(handle: &Arc<BranchHandle>) -> Entry {
     })
 }
 
-/// The directory of a branch. Its entries are made when somebody looks.
+/// The directory of a branch. Its entries are created on first use.
 struct BranchDir {
     handle: Arc<BranchHandle>,
     entries: OnceLock<Box<[Entry; 9]>>,
@@ -46,7 +46,7 @@ impl BranchDir {
                 Arc::new(move || handle.tree_and_time())
             };
             let ro = RoTree::new(&self.handle.database, source.clone(), self.handle.number);
-            // The same inodes when the directory was dropped and is made again.
+            // The inode numbers must stay the same when the directory is dropped and created again.
             let numbered = |entry: Entry| {
                 let number = inode_numbers::hash_of(("branch", self.handle.number, entry.name()));
                 entry.with_ino(number)
@@ -83,12 +83,12 @@ impl Directory for BranchDir {
         ready(found.cloned().ok_or(Error::NotFound))
     }
 
-    /// Git keeps none, and `mkdir -m` sets one.
+    /// Git stores no modes of directories, but `mkdir -m` sets one, so this succeeds.
     fn chmod(&self, _: u32) -> BoxFuture<'_, ()> {
         ready(Ok(()))
     }
 
-    /// Deletes the branch, whatever is in the directory.
+    /// Removes the branch, regardless of the entries of the directory.
     fn remove(&self) -> BoxFuture<'_, ()> {
         let branch = self.handle.branch();
         Box::pin(async move {

@@ -1,5 +1,4 @@
-//! The branches of one connection: those that fids, streams and transactions use, and those that
-//! were made and have no commit yet.
+//! The branches that a connection uses or has created without a commit.
 
 use parking_lot::Mutex;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -13,17 +12,17 @@ use super::quota::Quota;
 use crate::{BranchName, Database};
 use datakit_server::inode_numbers;
 
-/// Branches without a commit that one connection may make.
+/// How many branches without a commit a connection may create.
 const MAX_EMPTY_BRANCHES: usize = 4096;
 
-/// Reasons that are kept, the last ones.
+/// How many failures of `fast-forward` are remembered.
 const MAX_REFUSALS: usize = 64;
 
-/// Names that were given up and keep their own inode number.
+/// How many renamed or removed names keep an inode number of their own.
 const MAX_RETIRED_NUMBERS: usize = 1024;
 
-/// What one connection knows of branches beside what the store says. What nobody uses is not in it:
-/// a listing adds nothing.
+/// What a connection knows about branches beyond the store. Unused branches take no memory: listing
+/// them adds nothing.
 pub(super) struct BranchTable {
     database: Database,
     quota: Arc<Quota>,
@@ -31,18 +30,18 @@ pub(super) struct BranchTable {
 }
 
 struct State {
-    /// The branches in use, with their numbers.
+    /// The branches in use, with their inode numbers.
     handles: BTreeMap<BranchName, (Weak<BranchHandle>, u64)>,
-    /// Those that are there also without a commit.
+    /// Branches that are shown even without a commit.
     made: BTreeSet<BranchName>,
-    /// Inode numbers of names that were renamed or removed, which the next branch of that name must
-    /// not have; all other numbers follow from the name and from `origin`.
+    /// Inode numbers of names that were renamed or removed. The next branch of such a name must
+    /// have another number. All other numbers are derived from the name and `origin`.
     numbers: BTreeMap<BranchName, u64>,
     origin: u64,
-    /// Open transactions by the number of their branch: they stay when no fid is left.
+    /// Open transactions by the number of their branch. They outlive the fids of the branch.
     transactions: BTreeMap<u64, Arc<OpenTransactions>>,
-    /// Why the last `fast-forward` of a branch failed, by its number: the file is read when no fid
-    /// of the branch is left.
+    /// Why the last `fast-forward` of a branch failed, by its number. The reason outlives the fids
+    /// of the branch.
     refusals: VecDeque<(u64, String)>,
 }
 
@@ -56,7 +55,7 @@ impl State {
 
     fn set_number(&mut self, name: &BranchName, number: u64) {
         if self.numbers.len() >= MAX_RETIRED_NUMBERS {
-            // All numbers but those of branches in use are new from now on.
+            // From now on, all numbers are new except those of branches in use.
             self.numbers.clear();
             self.origin = inode_numbers::next();
         }
@@ -85,7 +84,7 @@ impl BranchTable {
         &self.database
     }
 
-    /// What all files about a branch share.
+    /// Returns the handle that all files of a branch share.
     pub(super) fn handle(self: &Arc<BranchTable>, name: &BranchName) -> Arc<BranchHandle> {
         let state = &mut *self.state.lock();
         if let Some(handle) = state.handles.get(name).and_then(|(handle, _)| handle.upgrade()) {
@@ -103,17 +102,17 @@ impl BranchTable {
         handle
     }
 
-    /// The inode number of the directory of a branch.
+    /// Returns the inode number of a branch's directory.
     pub(super) fn number(&self, name: &BranchName) -> u64 {
         self.state.lock().number(name)
     }
 
-    /// Shows a branch from now on also while it has no commit.
+    /// Shows a branch even while it has no commit.
     pub(super) fn make(&self, name: &BranchName) -> Result<()> {
         let full =
             |state: &State| state.made.len() >= MAX_EMPTY_BRANCHES && !state.made.contains(name);
         if full(&self.state.lock()) {
-            // Those that have commits by now are shown for that.
+            // Branches that have a commit by now need no entry.
             let heads = self.database.heads()?;
             let state = &mut *self.state.lock();
             heads.iter().for_each(|(name, _)| {
@@ -138,7 +137,7 @@ impl BranchTable {
         self.state.lock().made.iter().cloned().collect()
     }
 
-    /// The branch of `handle` is called `new` now.
+    /// Records that the branch of `handle` was renamed to `new`.
     pub(super) fn renamed(&self, handle: &Arc<BranchHandle>, new: &BranchName) {
         let old = handle.name();
         handle.rename(new.clone());
@@ -152,7 +151,7 @@ impl BranchTable {
         state.set_number(new, handle.number);
     }
 
-    /// The directory of this branch was removed: the next one of that name is another.
+    /// Records that a branch was removed. The next branch of that name gets another inode number.
     pub(super) fn removed(&self, name: &BranchName) {
         let state = &mut *self.state.lock();
         state.handles.remove(name);
@@ -160,22 +159,22 @@ impl BranchTable {
         state.set_number(name, inode_numbers::next());
     }
 
-    /// Takes out a slot whose last user has gone.
+    /// Removes a handle that has no users left.
     pub(super) fn forget(&self, handle: &BranchHandle) {
         let (name, state) = (handle.name(), &mut *self.state.lock());
-        // The name may be in use again already, by another slot.
+        // The table may already hold a new handle for the name.
         if state.handles.get(&name).is_some_and(|(found, _)| std::ptr::eq(found.as_ptr(), handle)) {
             state.handles.remove(&name);
         }
     }
 
-    /// Why the last `fast-forward` of the branch of this number failed.
+    /// Returns why the last `fast-forward` of a branch failed.
     pub(super) fn refusal(&self, number: u64) -> Option<String> {
         let state = self.state.lock();
         state.refusals.iter().find(|(of, _)| *of == number).map(|(_, text)| text.clone())
     }
 
-    /// A `fast-forward` failed, or began or succeeded.
+    /// Records why a `fast-forward` failed, or clears the reason.
     pub(super) fn set_refusal(&self, number: u64, text: Option<String>) {
         let state = &mut *self.state.lock();
         state.refusals.retain(|(of, _)| *of != number);
@@ -185,19 +184,19 @@ impl BranchTable {
         }
     }
 
-    /// The open transactions on the branch of this number.
+    /// Returns the open transactions of a branch.
     pub(super) fn transactions(&self, number: u64) -> Option<Arc<OpenTransactions>> {
         self.state.lock().transactions.get(&number).cloned()
     }
 
-    /// Keeps a table of transactions for as long as there are any.
+    /// Keeps the transactions of a branch alive.
     pub(super) fn keep_transactions(&self, number: u64, table: &Arc<OpenTransactions>) {
         self.state.lock().transactions.entry(number).or_insert_with(|| table.clone());
     }
 
-    /// There are none any more.
+    /// Stops keeping the transactions of a branch alive.
     pub(super) fn drop_transactions(&self, number: u64) {
-        // Dropped after the lock: its transactions use slots.
+        // Dropped after the lock is released, because transactions use handles.
         let _table = self.state.lock().transactions.remove(&number);
     }
 }
@@ -217,7 +216,7 @@ mod tests {
     }
 
     #[test]
-    fn branches_without_a_commit_have_a_limit() {
+    fn number_of_branches_without_commit_is_limited() {
         let table = table();
         (0..MAX_EMPTY_BRANCHES).for_each(|n| table.make(&name(format!("b{n}"))).unwrap());
         table.make(&name("b0")).unwrap();
@@ -227,7 +226,7 @@ mod tests {
     }
 
     #[test]
-    fn a_branch_in_use_has_one_slot_and_a_name_that_was_given_up_another_number() {
+    fn branch_has_one_handle_and_a_retired_name_a_new_number() {
         let table = table();
         let (old, new) = (name("old"), name("new"));
         let before = table.number(&old);
@@ -239,7 +238,7 @@ mod tests {
         assert_eq!(table.number(&new), before);
         assert_ne!(table.number(&old), before);
         assert!(table.state.lock().handles.is_empty());
-        // However many names are given up, no number is used for two of them.
+        // However many names are retired, no two of them share a number.
         (0..=MAX_RETIRED_NUMBERS).for_each(|n| table.removed(&name(format!("b{n}"))));
         assert_ne!(table.number(&old), before);
         assert!(table.state.lock().numbers.len() <= MAX_RETIRED_NUMBERS);

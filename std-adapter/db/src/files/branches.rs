@@ -1,4 +1,4 @@
-//! `/branch`: a directory for each branch.
+//! The directory `/branch`, with a directory for each branch.
 
 use std::sync::Arc;
 
@@ -10,8 +10,7 @@ use super::quota::Quota;
 use crate::{BranchName, Database};
 use datakit_server::tree::{BoxFuture, Directory, Entry, READ_ONLY_DIR_MODE, ready};
 
-/// All branches of the repository, and those that were made on this connection and have no commit
-/// yet.
+/// All branches of the repository, and those that the connection created without a commit.
 pub(super) struct Branches(Arc<BranchTable>);
 
 impl Branches {
@@ -27,12 +26,12 @@ impl Branches {
     }
 }
 
-/// The directory of a branch.
+/// Returns the directory of a branch.
 fn entry(table: &Arc<BranchTable>, branch: &BranchName) -> Entry {
     branch::dir(&table.handle(branch))
 }
 
-/// A branch in a listing: its name and number. The files are made when it is looked up.
+/// A branch in a listing: its name and inode number. Its files are created by a lookup.
 struct Listed {
     table: Arc<BranchTable>,
     branch: BranchName,
@@ -91,7 +90,7 @@ impl Directory for Branches {
         })())
     }
 
-    /// Also of one that is there, which clients count on.
+    /// Succeeds for an existing branch too, which clients rely on.
     fn create<'a>(&'a self, name: Name<'a>, create: Create<'a>) -> BoxFuture<'a, Entry> {
         ready((|| {
             if create.new != New::Dir {

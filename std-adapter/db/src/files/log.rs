@@ -1,4 +1,4 @@
-//! `log`: the history of a commit, a line for each, made as it is read.
+//! The file `log`: the history of a commit, a line for each commit, produced while it is read.
 
 use parking_lot::Mutex;
 use std::sync::Arc;
@@ -11,7 +11,7 @@ use crate::model::log_line;
 use crate::{Database, Error, Id};
 use datakit_server::tree::{BoxFuture, Leaf, OpenLeaf, ready};
 
-/// The commit whose history it is, asked for when it is opened.
+/// Returns the commit where the log begins. It is called at every open.
 pub(super) type Start = Box<dyn Fn() -> crate::Result<Option<Id>> + Send + Sync>;
 
 /// A file `log`.
@@ -21,12 +21,12 @@ pub(super) struct LogFile {
 }
 
 impl Leaf for LogFile {
-    /// Nobody knows its length before it is read.
+    /// The length is unknown before the log is read.
     fn stat(&self) -> BoxFuture<'_, FileStat> {
         ready(Ok(FileStat::new(0).read_only()))
     }
 
-    /// With its last commit.
+    /// Returns the time of the newest commit.
     fn mtime(&self) -> Option<Time> {
         let start = (self.start)().ok()??;
         Some(time_of(&*self.database.objects().commit(start).ok()?))
@@ -51,7 +51,7 @@ struct OpenLog {
 impl OpenLeaf for OpenLog {
     fn read<'a>(&'a self, offset: u64, buf: &'a mut [u8]) -> BoxFuture<'a, usize> {
         Box::pin(async move {
-            // Who has left a read may have its work still under way.
+            // The lock may be held by the work of a read that was cancelled.
             if let Some(reader) = self.reader.try_lock()
                 && let Some(text) = reader.ready_at(offset)
             {
@@ -61,7 +61,7 @@ impl OpenLeaf for OpenLog {
             let work = move |database: &Database| {
                 let reader = &mut *reader.lock();
                 if offset < reader.begin {
-                    // A history does not change: it is the same text again.
+                    // A history does not change, so reading it again yields the same text.
                     *reader = Reader::new(database, start);
                 }
                 reader.text_at(offset, count)
@@ -72,14 +72,14 @@ impl OpenLeaf for OpenLog {
     }
 }
 
-/// Bytes that are made at a time at least: readers of single bytes do not wait for each.
+/// How many bytes are produced at a time at least, so reads of single bytes are fast.
 const READ_AHEAD: usize = 16 << 10;
 
-/// A place in the text.
+/// A position in the text.
 struct Reader {
-    /// `None` at the end.
+    /// `None` at the end of the history.
     log: Option<Log>,
-    /// What comes next, and where it begins.
+    /// The text that was produced but not read, and its offset.
     text: Vec<u8>,
     begin: u64,
     failed: Option<Error>,
@@ -91,13 +91,14 @@ impl Reader {
         Reader { log, text: Vec::new(), begin: 0, failed: None }
     }
 
-    /// What is at `offset`, if anything is at hand.
+    /// Returns the text at `offset`, if it has been produced.
     fn ready_at(&self, offset: u64) -> Option<&[u8]> {
         let skipped = usize::try_from(offset.checked_sub(self.begin)?).ok()?;
         self.text.get(skipped..).filter(|text| !text.is_empty())
     }
 
-    /// At most `count` bytes at `offset`; none at the end. What was read before is not kept.
+    /// Returns up to `count` bytes at `offset`, or none at the end. Text before `offset` is
+    /// discarded.
     fn text_at(&mut self, offset: u64, count: usize) -> crate::Result<Vec<u8>> {
         loop {
             let before = usize::try_from(offset.saturating_sub(self.begin))
@@ -112,13 +113,13 @@ impl Reader {
             self.more(count.max(READ_AHEAD));
         }
         if self.begin != offset || self.text.is_empty() {
-            // All that is good was read.
+            // Report the error after all text before it was read.
             return self.failed.clone().map_or(Ok(Vec::new()), Err);
         }
         Ok(self.text.get(..count).unwrap_or(&self.text).to_vec())
     }
 
-    /// Makes more of the text, until there is as much as `count`.
+    /// Produces text until there are `count` bytes or the history ends.
     fn more(&mut self, count: usize) {
         while let Some(log) = &mut self.log {
             match log.next() {

@@ -1,7 +1,8 @@
 //! The database as a file tree: `branch commits debug remotes snapshots trees`.
 //!
-//! A connection has a tree of its own: the branches that it made, its transactions and its remotes
-//! are in no other. Files know what the rest of the database does, which knows no files.
+//! Each connection has its own tree: other connections do not see its transactions, its remotes, or
+//! its branches without a commit. This module depends on the rest of the crate, which does not
+//! depend on it.
 
 mod author;
 mod branch;
@@ -27,7 +28,7 @@ use crate::Database;
 use datakit_server::inode_numbers;
 use datakit_server::tree::{Dir, Entry, ReadOnly, Tree};
 
-/// The tree of one connection. `debug` is the directory of that name.
+/// Returns the file tree for one connection. `debug` becomes its directory `debug`.
 #[must_use]
 pub fn tree(database: &Database, debug: Entry) -> Tree {
     let top = |name: &str, entry: Entry| entry.with_ino(inode_numbers::hash_of(("root", name)));

@@ -1,4 +1,4 @@
-//! What one connection may have of the database at a time.
+//! Limits of one connection.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -9,22 +9,22 @@ use crate::Database;
 use datakit_server::budget::Budget;
 use datakit_server::tree::{BoxFuture, OpenLeaf};
 
-/// Open transactions.
-const TRANSACTIONS: usize = 1024;
+/// The number of open transactions.
+const MAX_TRANSACTIONS: usize = 1024;
 
-/// Remotes.
-const REMOTES: usize = 256;
+/// The number of remotes.
+const MAX_REMOTES: usize = 256;
 
-/// Open streams: of branches, paths and remotes.
-const WATCHES: usize = 4096;
+/// The number of open streams: of branches, paths and remotes.
+const MAX_WATCHES: usize = 4096;
 
-/// A connection may take this part of the memory for what is not committed: one that takes all it
-/// may leaves some to others.
-const PART: u64 = 4;
+/// A connection may use `1 / MEMORY_SHARE` of the memory for uncommitted changes, which leaves
+/// memory for other connections.
+const MEMORY_SHARE: u64 = 4;
 
-/// The limits of one connection, and what it has.
+/// The limits of one connection, and what it uses.
 pub(super) struct Quota {
-    /// For all of its transactions together, and for the texts that it writes.
+    /// The memory of all its transactions and of the texts that it writes.
     pub(super) memory: Arc<Budget>,
     pub(super) transactions: Limit,
     pub(super) remotes: Limit,
@@ -35,43 +35,43 @@ impl Quota {
     pub(super) fn new(database: &Database) -> Arc<Quota> {
         let memory = database.memory();
         Arc::new(Quota {
-            memory: memory.child(memory.limit() / PART),
-            transactions: Limit::new(TRANSACTIONS, "open transactions"),
-            remotes: Limit::new(REMOTES, "remotes"),
-            watches: Limit::new(WATCHES, "open streams"),
+            memory: memory.child(memory.limit() / MEMORY_SHARE),
+            transactions: Limit::new(MAX_TRANSACTIONS, "open transactions"),
+            remotes: Limit::new(MAX_REMOTES, "remotes"),
+            watches: Limit::new(MAX_WATCHES, "open streams"),
         })
     }
 }
 
-/// How many there may be of something, and how many there are.
+/// A limited number of permits.
 pub(super) struct Limit {
-    most: usize,
+    limit: usize,
     what: &'static str,
-    taken: Arc<AtomicUsize>,
+    acquired: Arc<AtomicUsize>,
 }
 
 impl Limit {
-    fn new(most: usize, what: &'static str) -> Limit {
-        Limit { most, what, taken: Arc::default() }
+    fn new(limit: usize, what: &'static str) -> Limit {
+        Limit { limit, what, acquired: Arc::default() }
     }
 
-    /// One more, until it is dropped.
+    /// Acquires a permit, which is released when it is dropped.
     ///
     /// # Errors
-    /// [`Error::NoSpace`], which says what there are too many of.
+    /// [`Error::NoSpace`] if the limit is reached; its message names the limit.
     pub(super) fn acquire(&self) -> Result<Permit> {
-        let more = |taken: usize| (taken < self.most).then_some(taken.saturating_add(1));
-        let Ok(_) = self.taken.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more) else {
+        let more = |acquired: usize| (acquired < self.limit).then_some(acquired.saturating_add(1));
+        let Ok(_) = self.acquired.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more) else {
             return Err(Error::NoSpace.with_message(format_args!(
                 "a connection has at most {} {}",
-                self.most, self.what
+                self.limit, self.what
             )));
         };
-        Ok(Permit(self.taken.clone()))
+        Ok(Permit(self.acquired.clone()))
     }
 }
 
-/// One of those that a [`Limit`] counts.
+/// A permit of a [`Limit`].
 pub(super) struct Permit(Arc<AtomicUsize>);
 
 impl Drop for Permit {

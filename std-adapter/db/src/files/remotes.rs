@@ -1,4 +1,4 @@
-//! `/remotes`: other repositories, from which branches are fetched.
+//! The directory `/remotes`: other repositories, from which branches are fetched.
 
 use parking_lot::Mutex;
 use std::collections::BTreeMap;
@@ -25,11 +25,11 @@ pub(super) struct Remotes {
     database: Database,
     quota: Arc<Quota>,
     known: Mutex<BTreeMap<Box<[u8]>, Entry>>,
-    /// Of fetches, so that one connection leaves some for the others.
+    /// Limits the fetches of this connection, which leaves some to others.
     turns: Arc<Semaphore>,
 }
 
-/// Fetches of one connection at a time.
+/// How many fetches of one connection run at a time.
 const MAX_CONCURRENT_FETCHES: usize = 2;
 
 impl Remotes {
@@ -92,7 +92,7 @@ struct RemoteDir {
     entries: [Entry; 3],
 }
 
-/// What the files of a remote share.
+/// The state that the files of a remote share.
 struct Remote {
     refs: Arc<FetchedRefs>,
     url: Text,
@@ -103,12 +103,12 @@ struct Remote {
     _permit: Permit,
 }
 
-/// What was fetched, for as long as there is the remote or a fetch of it.
+/// Keeps fetched objects alive as long as the remote or a fetch of it exists.
 struct FetchedRefs {
     database: Database,
-    /// The name under which it is kept, which no other remote of any connection has.
+    /// The name of the refs that keep the objects, unique among all connections.
     name: String,
-    /// Whether anything was asked for.
+    /// Whether a fetch was started.
     used: AtomicBool,
 }
 
@@ -188,14 +188,15 @@ impl Remote {
         let branch = BranchName::new(&branch).map_err(crate::Error::from)?;
         let cancel = CancelFlag::default();
         let _cancel_on_drop = CancelOnDrop(cancel.clone());
-        // Fair: both turns are given in the order in which they are asked for.
+        // The semaphore is fair: fetches start in the order of their requests.
         let turn = self.turns.clone().acquire_owned().await;
         let refs = self.refs.clone();
         let in_flight = database.in_flight();
         let fetched = database.run_remote(move |_| {
-            // A process that ends waits for the end of the fetch, which is soon.
+            // A process that exits waits for the fetch, which is cancelled and ends soon.
             let _in_flight = in_flight;
-            // For as long as it takes: it ends a little later than its request.
+            // The permit lasts as long as the fetch, which ends a little later than a cancelled
+            // request.
             let _turn = turn;
             Ok(refs.fetch(&url, &branch, &cancel))
         });
@@ -239,21 +240,23 @@ impl Drop for FetchedRefs {
         let (database, name) = (self.database.clone(), std::mem::take(&mut self.name));
         let in_flight = self.database.in_flight();
         let forget = move || {
-            // The process ends after this.
+            // The process waits for this before it exits.
             let _in_flight = in_flight;
             if let Err(error) = database.objects().store().forget_remote(&name) {
-                tracing::warn!("what was fetched as {name} stays: {error}");
+                tracing::warn!("cannot forget the remote {name}: {error}");
             }
         };
-        // A connection ends on a thread that serves others, and perhaps with it: what is spawned on
-        // its runtime may never run then.
+        // This uses a thread of its own: the thread of the connection serves others, and its
+        // runtime may be shutting down, which would drop a spawned task.
         if let Err(error) = std::thread::Builder::new().name("forget".to_owned()).spawn(forget) {
-            tracing::warn!("what was fetched stays until the next start: {error}");
+            tracing::warn!(
+                "cannot start a thread, fetched objects stay until the next start: {error}"
+            );
         }
     }
 }
 
-/// `head`: a line once something was fetched, and then each time that it is another one.
+/// The file `head`: a stream of the fetched heads, a line for each.
 struct Head(Arc<Remote>);
 
 impl Leaf for Head {

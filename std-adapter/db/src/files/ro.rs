@@ -1,4 +1,4 @@
-//! Read-only trees: of a head, a commit, a tree object, or one side of a merge.
+//! Read-only trees: of a head, a commit, a tree object, or an input of a merge.
 
 use std::sync::Arc;
 
@@ -7,28 +7,29 @@ use datakit_core::vfs::{Error, FileStat, FileType, NAME_MAX, Name, OpenMode, Res
 use crate::Database;
 use crate::model::object::{Commit, EntryMode};
 use crate::model::object_cache::ObjectCache;
+use crate::model::tree::Name as NodeName;
 use crate::model::tree::{FileContent, Tree, TreeDir, TreeFile, TreeNode, join};
 use datakit_server::inode_numbers;
 use datakit_server::memory::LargeBytes;
 use datakit_server::tree::{BoxFuture, Directory, Entry, Leaf, OpenBytes, OpenLeaf, ready};
 
-/// The tree to be shown and when it came to be, as far as that is known; asked for at every access.
+/// Returns the tree to show and its modification time, if known. It is called at every access.
 pub(super) type TreeSource = Arc<dyn Fn() -> crate::Result<(Tree, Option<Time>)> + Send + Sync>;
 
-/// A tree that is shown.
+/// A read-only tree.
 pub(super) struct RoTree {
     database: Database,
     top: Lookup,
-    /// Inodes have a number for each place of this, path and kind.
+    /// Inode numbers are derived from this number, the path and the kind.
     number: u64,
     attributes: Attributes,
 }
 
 /// How a directory is found.
 enum Lookup {
-    /// It was, in a tree that never changes.
+    /// It is known, because the tree never changes.
     Found(TreeDir),
-    /// By its path, in what the tree is at that time.
+    /// By its path in the current tree.
     Path(TreeSource),
 }
 
@@ -42,7 +43,7 @@ impl RoTree {
         }
     }
 
-    /// The same tree for ever.
+    /// Creates a tree that never changes.
     pub(super) fn fixed(database: &Database, tree: &Tree, number: u64) -> RoTree {
         RoTree {
             database: database.clone(),
@@ -52,20 +53,20 @@ impl RoTree {
         }
     }
 
-    /// The same, shown as of that time.
+    /// Sets the modification time of a tree that never changes.
     pub(super) fn since(mut self, time: Time) -> RoTree {
         self.attributes.since = Some(time);
         self
     }
 
-    /// The same where removals are taken and change nothing: it goes with the directory that has
-    /// it.
-    pub(super) fn kept(mut self) -> RoTree {
-        self.attributes.kept = true;
+    /// Makes removals succeed without effect: the tree disappears together with the directory that
+    /// contains it.
+    pub(super) fn ignoring_removal(mut self) -> RoTree {
+        self.attributes.ignores_removal = true;
         self
     }
 
-    /// All of it, under a name.
+    /// Returns the top directory, called `name`.
     pub(super) fn top(self, name: &str) -> Entry {
         let number = inode_numbers::hash_of(("ro", self.number));
         let RoTree { database, top: lookup, attributes, .. } = self;
@@ -76,7 +77,7 @@ impl RoTree {
         )
     }
 
-    /// One file that never changes.
+    /// Returns a file that never changes.
     pub(super) fn file(database: &Database, name: &[u8], file: TreeFile, number: u64) -> Entry {
         let lookup = Lookup::Found(TreeDir::empty());
         let attributes = Attributes::default();
@@ -91,26 +92,26 @@ impl RoTree {
     }
 }
 
-/// A directory of such a tree.
+/// A directory of a read-only tree.
 struct RoDir(Arc<DirRef>);
 
-/// Where a directory is, shared with the entries of it that were looked at.
+/// The location of a directory, which its entries share.
 struct DirRef {
     database: Database,
     lookup: Lookup,
     path: Vec<u8>,
-    /// The inode of the directory.
+    /// The inode number of the directory.
     number: u64,
     attributes: Attributes,
 }
 
-/// What is shown of a tree beside what is in it.
+/// Attributes of a read-only tree.
 #[derive(Clone, Copy, Default)]
 struct Attributes {
-    /// When it came to be what it is, of a tree that never changes.
+    /// The modification time of a tree that never changes.
     since: Option<Time>,
-    /// Whether removals are taken and change nothing.
-    kept: bool,
+    /// Whether removals succeed without effect.
+    ignores_removal: bool,
 }
 
 impl DirRef {
@@ -119,11 +120,11 @@ impl DirRef {
     }
 
     fn dir(&self) -> crate::Result<TreeDir> {
-        Ok(self.look()?.0)
+        Ok(self.resolve()?.0)
     }
 
-    /// The directory, and when the tree came to be what it is.
-    fn look(&self) -> crate::Result<(TreeDir, Option<Time>)> {
+    /// Returns the directory and the modification time of the tree.
+    fn resolve(&self) -> crate::Result<(TreeDir, Option<Time>)> {
         match &self.lookup {
             Lookup::Found(dir) => Ok((dir.clone(), self.attributes.since)),
             Lookup::Path(source) => {
@@ -140,7 +141,7 @@ impl DirRef {
         }
     }
 
-    /// The directory `name` in this one, which is `dir` now.
+    /// Returns the location of `name`, which is the directory `dir` at this moment.
     fn below(&self, name: &[u8], dir: &TreeDir, number: u64) -> DirRef {
         let lookup = match &self.lookup {
             Lookup::Found(_) => Lookup::Found(dir.clone()),
@@ -155,10 +156,9 @@ impl DirRef {
         }
     }
 
-    /// What `node`, which `name` stands for here, is shown as. Nothing below it is read for that:
-    /// an object that is missing is in nobody's way but that of its own readers. Submodules are not
-    /// shown, nor are names for which clients have no room.
-    fn entry(self: &Arc<DirRef>, name: crate::model::tree::Name, node: TreeNode) -> Option<Entry> {
+    /// Returns the entry for a node, without reading anything below it, so a missing object affects
+    /// only those who read it. Submodules and names that are too long for clients are hidden.
+    fn entry(self: &Arc<DirRef>, name: NodeName, node: TreeNode) -> Option<Entry> {
         if name.len() > NAME_MAX {
             return None;
         }
@@ -177,12 +177,7 @@ impl DirRef {
         }
     }
 
-    fn file(
-        self: &Arc<DirRef>,
-        name: crate::model::tree::Name,
-        file: TreeFile,
-        number: u64,
-    ) -> Entry {
+    fn file(self: &Arc<DirRef>, name: NodeName, file: TreeFile, number: u64) -> Entry {
         let link = file.mode == EntryMode::Link;
         let lookup = match &self.lookup {
             Lookup::Found(_) => FileLookup::Found(file),
@@ -202,15 +197,13 @@ impl Directory for RoDir {
     }
 
     fn ignores_removal(&self, _: &Entry) -> bool {
-        self.0.attributes.kept
+        self.0.attributes.ignores_removal
     }
 
     fn list(&self) -> BoxFuture<'_, Vec<Entry>> {
         ready((|| {
             let mut entries = Vec::new();
-            let see = |name: &crate::model::tree::Name, node| {
-                entries.extend(self.0.entry(name.clone(), node))
-            };
+            let see = |name: &NodeName, node| entries.extend(self.0.entry(name.clone(), node));
             self.0.dir()?.each(self.0.objects(), see).map_err(|error| error.at(&self.0.path))?;
             Ok(entries)
         })())
@@ -232,12 +225,12 @@ impl Directory for RoDir {
 
 struct RoFile {
     dir: Arc<DirRef>,
-    name: crate::model::tree::Name,
+    name: NodeName,
     lookup: FileLookup,
     link: bool,
 }
 
-/// As [`Lookup`], of a file.
+/// Does for a file what [`Lookup`] does for a directory.
 enum FileLookup {
     Found(TreeFile),
     ByName,
@@ -245,15 +238,15 @@ enum FileLookup {
 
 impl RoFile {
     fn file(&self) -> Result<TreeFile> {
-        Ok(self.look()?.0)
+        Ok(self.resolve()?.0)
     }
 
-    /// The file, and when the tree came to be what it is.
-    fn look(&self) -> Result<(TreeFile, Option<Time>)> {
+    /// Returns the file and the modification time of the tree.
+    fn resolve(&self) -> Result<(TreeFile, Option<Time>)> {
         if let FileLookup::Found(file) = &self.lookup {
             return Ok((file.clone(), self.dir.attributes.since));
         }
-        let (dir, since) = self.dir.look()?;
+        let (dir, since) = self.dir.resolve()?;
         match dir.get(self.dir.objects(), &self.name).map_err(|error| error.at(&self.dir.path))? {
             Some(TreeNode::File(file)) => Ok((file, since)),
             _ => Err(Error::NotFound),
@@ -261,11 +254,11 @@ impl RoFile {
     }
 
     fn stat_and_time(&self) -> Result<(FileStat, Option<Time>)> {
-        let (file, since) = self.look()?;
+        let (file, since) = self.resolve()?;
         Ok((stat(file.mode, self.at(file.content.length(self.dir.objects()))?), since))
     }
 
-    /// With the path in its errors.
+    /// Adds the path to an error.
     fn at<T>(&self, done: crate::Result<T>) -> Result<T> {
         Ok(done.map_err(|error| error.at(&join(&self.dir.path, &self.name)))?)
     }
@@ -308,15 +301,15 @@ impl Leaf for RoFile {
     }
 }
 
-/// When a commit was made.
+/// Returns the commit time.
 pub(super) fn time_of(commit: &Commit) -> Time {
     Time { sec: commit.time, nsec: 0 }
 }
 
-/// The permission bits of a directory, as Git checks one out.
+/// The permission bits of directories, as Git checks them out.
 pub(super) const DIRECTORY: u32 = 0o755;
 
-/// What a file of this mode is shown as: as Git checks it out.
+/// Returns the attributes of a file, as Git checks it out.
 pub(super) fn stat(mode: EntryMode, length: u64) -> FileStat {
     let bits = match mode {
         EntryMode::Normal => 0o644,

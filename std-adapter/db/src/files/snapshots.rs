@@ -1,5 +1,5 @@
-//! `/snapshots`, `/commits`, `/trees` and the `diff` directories: what is named by a hash and never
-//! changes.
+//! The directories `/snapshots`, `/commits` and `/trees`, whose entries are named by hashes and
+//! never change.
 
 use std::sync::Arc;
 
@@ -15,17 +15,17 @@ use crate::{Database, Id};
 use datakit_server::inode_numbers;
 use datakit_server::tree::{BoxFuture, Directory, Entry, READ_ONLY_DIR_MODE, ReadOnlyText, ready};
 
-fn nothing_listed() -> BoxFuture<'static, Vec<Entry>> {
+fn empty_list() -> BoxFuture<'static, Vec<Entry>> {
     ready(Ok(Vec::new()))
 }
 
-/// A text about a commit, which is the same whenever it is looked at.
+/// Returns a file with an immutable text about a commit.
 fn text(name: &[u8], kind: &str, (id, commit): (Id, &Commit), text: impl AsRef<[u8]>) -> Entry {
     let text = ReadOnlyText::new(text).with_mtime(time_of(commit));
     Entry::file(name, text).with_ino(inode_numbers::hash_of((kind, name, id.as_bytes())))
 }
 
-/// `/snapshots`: a directory for each commit.
+/// The directory `/snapshots`, with a directory for each commit.
 pub(super) struct Snapshots(Database);
 
 impl Snapshots {
@@ -40,7 +40,7 @@ impl Directory for Snapshots {
     }
 
     fn list(&self) -> BoxFuture<'_, Vec<Entry>> {
-        nothing_listed()
+        empty_list()
     }
 
     fn lookup<'a>(&'a self, name: Name<'a>) -> BoxFuture<'a, Entry> {
@@ -112,7 +112,7 @@ impl Directory for SnapshotDir {
     }
 }
 
-/// `/commits`: a file of JSON for each commit.
+/// The directory `/commits`, with a JSON file for each commit.
 pub(super) struct Commits(Database);
 
 impl Commits {
@@ -127,7 +127,7 @@ impl Directory for Commits {
     }
 
     fn list(&self) -> BoxFuture<'_, Vec<Entry>> {
-        nothing_listed()
+        empty_list()
     }
 
     fn lookup<'a>(&'a self, name: Name<'a>) -> BoxFuture<'a, Entry> {
@@ -148,7 +148,7 @@ impl Directory for Commits {
     }
 }
 
-/// `/trees`: any tree or blob, by what `tree.live` says of it.
+/// The directory `/trees`, with all trees and blobs under the names that `tree.live` reports.
 pub(super) struct Trees(Database);
 
 impl Trees {
@@ -184,7 +184,7 @@ impl Directory for Trees {
     }
 
     fn list(&self) -> BoxFuture<'_, Vec<Entry>> {
-        nothing_listed()
+        empty_list()
     }
 
     fn lookup<'a>(&'a self, name: Name<'a>) -> BoxFuture<'a, Entry> {

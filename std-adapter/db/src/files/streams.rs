@@ -1,4 +1,4 @@
-//! Streams about a branch: where it is, where it went, what is at a path of it.
+//! Streams of a branch: its head, its reflog, and the node at a path.
 
 use std::sync::Arc;
 
@@ -13,8 +13,7 @@ use crate::model::tree::{Tree, TreeNode};
 use crate::{Database, Error, Id};
 use datakit_server::tree::{BoxFuture, Leaf, OpenLeaf, OpenStream, TextSource, ready};
 
-/// What an open stream keeps: the branch that it follows, and its place among the streams that are
-/// counted.
+/// What an open stream holds: its subscription to the branch, its permit and its count.
 struct StreamGuards {
     branch: BranchWatch,
     _counted: GaugeGuard,
@@ -22,7 +21,7 @@ struct StreamGuards {
 }
 
 impl BranchHandle {
-    /// What another program did is seen before the first line.
+    /// Subscribes to the branch, and publishes changes that other programs made before.
     fn open_stream(&self) -> Result<StreamGuards> {
         let permit = self.quota.watches.acquire()?;
         let branch = self.branch().watch()?;
@@ -34,17 +33,17 @@ impl BranchHandle {
     }
 }
 
-fn nothing_known() -> BoxFuture<'static, FileStat> {
+fn unknown_length() -> BoxFuture<'static, FileStat> {
     ready(Ok(FileStat::new(0).read_only()))
 }
 
-/// `head.live`: the head, and then each other one; those that come and go between two reads are
-/// skipped.
+/// The file `head.live`: the head, and each later head. Heads that are replaced between two reads
+/// are skipped.
 pub(super) struct HeadLive(pub(super) Arc<BranchHandle>);
 
 impl Leaf for HeadLive {
     fn stat(&self) -> BoxFuture<'_, FileStat> {
-        nothing_known()
+        unknown_length()
     }
 
     fn open(&self, mode: OpenMode) -> BoxFuture<'_, Box<dyn OpenLeaf>> {
@@ -56,12 +55,13 @@ impl Leaf for HeadLive {
     }
 }
 
-/// `reflog`: each head from the open on. It ends for who does not read it for too long.
+/// The file `reflog`: every head since the file was opened. It ends if the reader falls too far
+/// behind.
 pub(super) struct Reflog(pub(super) Arc<BranchHandle>);
 
 impl Leaf for Reflog {
     fn stat(&self) -> BoxFuture<'_, FileStat> {
-        nothing_known()
+        unknown_length()
     }
 
     fn open(&self, _: OpenMode) -> BoxFuture<'_, Box<dyn OpenLeaf>> {
@@ -82,13 +82,13 @@ impl TextSource for Heads {
     async fn next(&mut self, _: &[u8]) -> Result<Option<Vec<u8>>> {
         match self.moves.next().await {
             Ok(head) => Ok(Some(line(head).into())),
-            // The stream ends: a log with a gap would pass for a complete one.
+            // The stream ends, because a log with a gap would pass for a complete one.
             Err(Lagged) => Ok(None),
         }
     }
 }
 
-/// `tree.live`: what is at a path of a branch, and then each time that it is something else.
+/// The file `tree.live`: the hash at a path of the branch, and each later hash.
 pub(super) struct TreeLive {
     pub(super) handle: Arc<BranchHandle>,
     pub(super) path: Vec<u8>,
@@ -96,22 +96,22 @@ pub(super) struct TreeLive {
 
 impl Leaf for TreeLive {
     fn stat(&self) -> BoxFuture<'_, FileStat> {
-        nothing_known()
+        unknown_length()
     }
 
     fn open(&self, mode: OpenMode) -> BoxFuture<'_, Box<dyn OpenLeaf>> {
         Box::pin(async move {
             let guards = self.handle.open_stream()?;
             let (database, path) = (self.handle.database.clone(), self.path.clone());
-            let text = move |head: &Option<Id>| what_is_at(&database, *head, &path);
+            let text = move |head: &Option<Id>| node_line(&database, *head, &path);
             let open = guards.branch.head_watch().try_file(text).open(mode).await?;
             Ok(Box::new(Guarded { open, _guard: guards }) as Box<dyn OpenLeaf>)
         })
     }
 }
 
-/// `D-HASH`, `F-HASH`, `X-HASH` or `L-HASH`, or nothing, and a newline.
-fn what_is_at(database: &Database, head: Option<Id>, path: &[u8]) -> Result<String> {
+/// Returns a line with `D-HASH`, `F-HASH`, `X-HASH` or `L-HASH`, or an empty line.
+fn node_line(database: &Database, head: Option<Id>, path: &[u8]) -> Result<String> {
     let node = match Tree::of_commit(database.objects(), head)?.get(database.objects(), path) {
         Ok(node) => node,
         Err(Error::NotFound | Error::NotDirectory) => return Ok("\n".to_owned()),
@@ -119,7 +119,7 @@ fn what_is_at(database: &Database, head: Option<Id>, path: &[u8]) -> Result<Stri
     };
     let id = |node: &TreeNode| -> crate::Result<Id> {
         match node {
-            // Nothing of it is new: it was just read.
+            // The directory was just read, so it has no uncommitted content.
             TreeNode::Dir(dir) => dir.write(&mut Vec::new()),
             TreeNode::File(file) => file.content.id(),
             TreeNode::Submodule(id) => Ok(*id),

@@ -1,4 +1,4 @@
-//! `transactions/ID`: the files of a transaction.
+//! The directory `transactions/ID`.
 
 use std::sync::{Arc, Weak};
 
@@ -26,16 +26,17 @@ use datakit_server::{inode_numbers, tree::is_prefix_of_any};
 pub(super) struct TransactionDir {
     files: Arc<TransactionFiles>,
     entries: [Entry; 8],
-    /// There after a merge, or a commit that was refused for some paths.
+    /// Shown after a merge or a conflict.
     conflicts: Entry,
-    /// Those that are there after a merge.
+    /// Shown after a merge.
     merged: [Entry; 3],
 }
 
-/// What the files of a transaction share.
+/// The state that the files of a transaction share.
 struct TransactionFiles {
     handle: Arc<BranchHandle>,
-    /// Where it is for as long as it is open. That has this.
+    /// The table that contains the transaction while it is open. It owns this state, so the
+    /// reference is weak.
     transactions: Weak<OpenTransactions>,
     transaction: Arc<Transaction>,
     rw: Arc<RwTree>,
@@ -128,24 +129,24 @@ impl Directory for TransactionDir {
         })())
     }
 
-    /// Only `rw` can be emptied on the way to the end of a transaction.
+    /// `rm -r` removes the entries before the directory; only those of `rw` really go.
     fn ignores_removal(&self, child: &Entry) -> bool {
         *child.name() != *b"rw"
     }
 
-    /// Git keeps none, and `mkdir -m` sets one.
+    /// Git stores no modes of directories, but `mkdir -m` sets one, so this succeeds.
     fn chmod(&self, _: u32) -> BoxFuture<'_, ()> {
         ready(Ok(()))
     }
 
-    /// As `close`.
+    /// Closes the transaction, like the command `close`.
     fn remove(&self) -> BoxFuture<'_, ()> {
         Box::pin(self.files.close())
     }
 }
 
 impl TransactionFiles {
-    /// The lines of `parents`.
+    /// Parses the lines of `parents`.
     fn parents(&self) -> crate::Result<Vec<Id>> {
         let text = self.parents.get();
         let lines = text.split(|byte| *byte == b'\n').filter(|line| !line.trim_ascii().is_empty());
@@ -158,7 +159,7 @@ impl TransactionFiles {
             let files = files.clone();
             async move { files.run_command(&command).await }
         })
-        .complete_unless(word_begun)
+        .complete_unless(is_partial_word)
     }
 
     async fn run_command(&self, command: &str) -> std::result::Result<String, CommandError> {
@@ -172,7 +173,7 @@ impl TransactionFiles {
         Ok(NO_REPLY.to_owned())
     }
 
-    /// What it has is dropped before this is over: its memory is free then.
+    /// Closes the transaction. Its memory is free when this returns.
     async fn close(&self) -> Result<()> {
         if self.transaction.weight() > MAX_INLINE_BYTES {
             let transaction = self.transaction.clone();
@@ -183,18 +184,18 @@ impl TransactionFiles {
             self.handle.database.run_blocking(close).await?;
         }
         self.transaction.close();
-        self.leave();
+        self.remove_from_table();
         Ok(())
     }
 
-    /// Once it has ended.
-    fn leave(&self) {
+    /// Removes the ended transaction from the table.
+    fn remove_from_table(&self) {
         if let Some(transactions) = self.transactions.upgrade() {
             self.handle.with_transactions(&transactions, |_| ());
         }
     }
 
-    /// `commit`, and behind it `ff-only`, `if-changed` and `id`, in any order.
+    /// Runs the command `commit`, with `ff-only`, `if-changed` and `id` in any order.
     async fn commit(
         &self,
         command: &str,
@@ -217,11 +218,11 @@ impl TransactionFiles {
             transaction.commit(&branch, &parents, &message, &by, options)
         };
         let committed = self.handle.database.run_sized(weight, commit).await?;
-        self.leave();
+        self.remove_from_table();
         Ok(if tell { line(committed.head) } else { NO_REPLY.to_owned() })
     }
 
-    /// The tree of the first of `parents`.
+    /// Resets the tree to that of the first parent.
     async fn reset(&self) -> Result<()> {
         let to = *self
             .parents()?
@@ -279,12 +280,14 @@ impl TransactionFiles {
             Some(sides) => Ok((side(&sides), None)),
             None => Err(crate::Error::NotFound),
         });
-        RoTree::new(&self.handle.database, source, inode_numbers::next()).kept().top(name)
+        RoTree::new(&self.handle.database, source, inode_numbers::next())
+            .ignoring_removal()
+            .top(name)
     }
 }
 
-/// Whether the last word of a command is the begin of one that is longer.
-fn word_begun(command: &str) -> bool {
+/// Returns whether the last word of a command may be the beginning of a longer word.
+fn is_partial_word(command: &str) -> bool {
     let (first, last) =
         command.rsplit_once(|c: char| c.is_ascii_whitespace()).unwrap_or(("", command));
     if first.is_empty() {
@@ -309,7 +312,7 @@ mod tests {
     use datakit_server::tree::Empty;
 
     #[tokio::test]
-    async fn what_has_ended_is_let_go_of_at_once() {
+    async fn ended_transactions_leave_the_table() {
         let database = Database::new(Arc::new(Memory::new())).unwrap();
         let quota = Quota::new(&database);
         let handle =

@@ -1,4 +1,4 @@
-//! `transactions/`: a directory for each that is open on this connection.
+//! The directory `transactions/`, with a directory for each open transaction of this connection.
 
 use std::sync::Arc;
 
@@ -10,7 +10,7 @@ use super::transaction::TransactionDir;
 use crate::transaction::Transaction;
 use datakit_server::tree::{BoxFuture, Directory, Entry, ready};
 
-/// The transactions on one branch.
+/// The open transactions of one branch.
 pub(super) struct Transactions {
     handle: Arc<BranchHandle>,
     transactions: Arc<OpenTransactions>,

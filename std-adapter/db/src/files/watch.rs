@@ -1,4 +1,4 @@
-//! `watch/`: a directory `X.node` for each name, and in each `tree.live`.
+//! The directory `watch/`: a directory `X.node` for each name, each with a file `tree.live`.
 
 use std::sync::Arc;
 
@@ -10,7 +10,7 @@ use crate::model::tree::{TreeNode, join};
 use datakit_server::inode_numbers;
 use datakit_server::tree::{BoxFuture, Directory, Entry, READ_ONLY_DIR_MODE, ready};
 
-/// The directory about one path of a branch, which need not be there.
+/// The directory for one path of a branch, which need not exist.
 pub(super) struct WatchDir {
     handle: Arc<BranchHandle>,
     path: Vec<u8>,
@@ -39,7 +39,7 @@ impl WatchDir {
         Entry::dir([name, NODE].concat(), WatchDir::new(self.handle.clone(), path)).with_ino(number)
     }
 
-    /// What is there now: a hint, since any name can be watched.
+    /// Lists the current names as a hint. A lookup of any name succeeds.
     fn names(&self) -> Result<Vec<Entry>> {
         let objects = self.handle.database.objects();
         let dir = match self.handle.tree()?.dir(objects, &self.path) {
@@ -48,7 +48,7 @@ impl WatchDir {
             Err(error) => return Err(error.into()),
         };
         let names = dir.list(objects).map_err(|error| error.at(&self.path))?;
-        // With its ending, each is to be a name as well.
+        // The name with the suffix must not be too long either.
         let shown = names.iter().filter(|(name, node)| {
             !matches!(node, TreeNode::Submodule(_))
                 && name.len().saturating_add(NODE.len()) <= NAME_MAX

@@ -1,18 +1,18 @@
-//! A commit as Git reads it: leniently.
+//! The encoding of commits.
 //!
 //! ```text
 //! tree HASH
 //! parent HASH            (any number)
 //! author NAME <MAIL> SECONDS ZONE
 //! committer NAME <MAIL> SECONDS ZONE
-//! encoding LABEL         (and other headers, in any order; a line that begins with a space goes on with the one before)
+//! encoding LABEL         (and other headers in any order; a line that begins with a space continues the previous one)
 //!
 //! MESSAGE
 //! ```
 //!
-//! Only the tree, the parents behind it and the message are needed. Histories that other programs
-//! made have every kind of damage in the other lines, and are read as far as they go: what cannot
-//! be read is empty, as `git log --format='%an %ae %aI'` shows it.
+//! Commits are decoded as leniently as Git does it. Only the tree, the parents after it and the
+//! message are required. The other lines of existing histories have every kind of damage; a part
+//! that cannot be decoded is empty, as in `git log --format='%an %ae %aI'`.
 
 use std::borrow::Cow;
 
@@ -21,11 +21,10 @@ use gix::date::Time;
 use crate::model::object::Commit;
 use crate::{Error, Id, Result};
 
-/// The commit in these bytes.
+/// Decodes a commit.
 ///
 /// # Errors
-/// [`Error::Store`] without a tree, or with a parent that is no hash: there is nothing to show
-/// then, or no history to follow.
+/// [`Error::Store`] if the tree is missing, or a parent is not a hash.
 pub(crate) fn parse(data: &[u8]) -> Result<Commit> {
     let broken = |what: &str| Error::store(format!("malformed commit: {what}"));
     let (headers, message) = split_at_empty_line(data);
@@ -37,8 +36,8 @@ pub(crate) fn parse(data: &[u8]) -> Result<Commit> {
         let parent = parent.strip_prefix(b"parent ").and_then(hash);
         parents.push(parent.ok_or_else(|| broken("a parent is not a hash"))?);
     }
-    // The time by which commits are sorted is that of the committer, and only where Git looks for
-    // it: two lines behind the parents.
+    // Git sorts commits by the committer's time, which it finds only in the second line after the
+    // parents.
     let rest: Vec<&[u8]> = lines.collect();
     let time = match rest.as_slice() {
         [author, committer, ..]
@@ -48,7 +47,7 @@ pub(crate) fn parse(data: &[u8]) -> Result<Commit> {
         }
         _ => 0,
     };
-    // The last ones count, as in `git log --format`.
+    // The last of several headers counts, as in `git log --format`.
     let last = |header: &[u8]| rest.iter().rev().find_map(|line| line.strip_prefix(header));
     let encoding = last(b"encoding ");
     let author = last(b"author ").map(Person::of).unwrap_or_default();
@@ -62,7 +61,7 @@ pub(crate) fn parse(data: &[u8]) -> Result<Commit> {
     })
 }
 
-/// The headers, and what comes behind the first empty line.
+/// Returns the headers and the message, which follows the first empty line.
 fn split_at_empty_line(data: &[u8]) -> (&[u8], &[u8]) {
     let mut start = 0;
     while let Some(rest) = data.get(start..).filter(|rest| !rest.is_empty()) {
@@ -75,18 +74,18 @@ fn split_at_empty_line(data: &[u8]) -> (&[u8], &[u8]) {
     (data, &[])
 }
 
-/// Lines without their ends. Those of a program of Windows end with two characters.
+/// Splits the headers into lines that end with LF or CRLF.
 fn lines(headers: &[u8]) -> impl Iterator<Item = &[u8]> {
     let whole = headers.strip_suffix(b"\n").unwrap_or(headers);
     whole.split(|byte| *byte == b'\n').map(|line| line.strip_suffix(b"\r").unwrap_or(line))
 }
 
-/// Forty digits, capital letters as well.
+/// Parses 40 hexadecimal digits of either case.
 fn hash(text: &[u8]) -> Option<Id> {
     Id::parse(&text.to_ascii_lowercase()).ok().filter(|_| text.len() == 40)
 }
 
-/// `NAME <MAIL> SECONDS ZONE`, as much as there is of it.
+/// The parts of `NAME <MAIL> SECONDS ZONE` that a header has.
 #[derive(Default)]
 struct Person<'c> {
     name: &'c [u8],
@@ -97,7 +96,7 @@ struct Person<'c> {
 impl<'c> Person<'c> {
     fn of(line: &'c [u8]) -> Person<'c> {
         let Some(open) = line.iter().position(|byte| *byte == b'<') else {
-            // No address: all is the name but for a time behind it.
+            // Without an address, everything before the time is the name.
             let mut words = line.rsplitn(3, |byte| *byte == b' ');
             let (zone, seconds, name) = (words.next(), words.next(), words.next());
             let time = zone
@@ -109,7 +108,7 @@ impl<'c> Person<'c> {
         let (name, rest) = line.split_at(open);
         let rest = rest.get(1..).unwrap_or_default();
         let end = rest.iter().position(|byte| *byte == b'>').unwrap_or(rest.len());
-        // The time is behind the last one: an address may have another.
+        // The time follows the last `>`: the address may contain one.
         let behind =
             rest.iter().rposition(|byte| *byte == b'>').and_then(|last| rest.get(last + 1..));
         Person { name: name.trim_ascii(), mail: rest.get(..end), time: behind.and_then(parse_time) }
@@ -125,7 +124,7 @@ impl<'c> Person<'c> {
     }
 }
 
-/// Parses `SECONDS ZONE`; without a zone it is UTC. Like Git, it returns `None` if `SECONDS` is not
+/// Parses `SECONDS ZONE`; the default zone is UTC. Like Git, it returns `None` if `SECONDS` is not
 /// a number, and 1970 if it is out of range.
 fn parse_time(text: &[u8]) -> Option<Time> {
     let text = str::from_utf8(text.trim_ascii()).ok()?;
@@ -139,12 +138,12 @@ fn parse_time(text: &[u8]) -> Option<Time> {
     Some(Time { seconds, offset: parse_offset(zone.trim_ascii()).unwrap_or(0) })
 }
 
-/// The first and the last second that can be shown in every zone: RFC 3339 has only the years 0 to
-/// 9999.
+/// The first and last second that RFC 3339 can express in every time zone. It has only the years 0
+/// to 9999.
 const FIRST: i64 = -62_167_219_200 + 86400;
 const LAST: i64 = 253_402_207_200;
 
-/// Parses `+HHMM` into seconds; an offset of a day or more is `None`.
+/// Parses `+HHMM` into seconds. Returns `None` for a day or more.
 fn parse_offset(zone: &str) -> Option<i32> {
     let (sign, digits) = match zone.as_bytes().first()? {
         b'+' => (60, zone.get(1..)?),
@@ -157,13 +156,12 @@ fn parse_offset(zone: &str) -> Option<i32> {
         .map(|minutes| sign * minutes)
 }
 
-/// Text in UTF-8, if its encoding is known and all of it is in that; the bytes as they are
-/// otherwise.
+/// Converts text to UTF-8 if its encoding is known and it is valid; otherwise returns it unchanged.
 fn decoded<'t>(text: &'t [u8], encoding: Option<&[u8]>) -> Cow<'t, [u8]> {
     let Some(label) = encoding.map(|label| label.trim_ascii().to_ascii_lowercase()) else {
         return Cow::Borrowed(text);
     };
-    // Browsers read these as windows-1252, and Git does not.
+    // Unlike browsers, Git does not decode these labels as windows-1252.
     const LATIN_1: [&[u8]; 6] =
         [b"iso-8859-1", b"iso8859-1", b"iso_8859-1", b"iso88591", b"latin1", b"latin-1"];
     if LATIN_1.contains(&&*label) {
@@ -185,7 +183,8 @@ fn decoded<'t>(text: &'t [u8], encoding: Option<&[u8]>) -> Cow<'t, [u8]> {
     }
 }
 
-/// In which even names have two bytes a character. Headers are written in ASCII all the same.
+/// Returns whether the encoding uses two bytes for ASCII characters. Headers are in ASCII even
+/// then.
 fn is_wide(encoding: &encoding_rs::Encoding) -> bool {
     encoding == encoding_rs::UTF_16LE || encoding == encoding_rs::UTF_16BE
 }
@@ -206,7 +205,7 @@ mod tests {
     }
 
     #[test]
-    fn dates_are_those_of_the_author_in_his_zone() {
+    fn dates_use_the_authors_time_zone() {
         for (author, expected) in [
             ("A <a@b> 1700000000 +0200", "2023-11-15T00:13:20+02:00"),
             ("A <a@b> 1700000000 -0830", "2023-11-14T13:43:20-08:30"),
@@ -228,7 +227,7 @@ mod tests {
     }
 
     #[test]
-    fn names_are_read_as_far_as_they_go() {
+    fn decodes_damaged_author_lines() {
         for (author, expected) in [
             ("A B <a@b> 1 +0000", "A B <a@b>"),
             ("  A B   <a@b> 1 +0000", "A B <a@b>"),
@@ -245,7 +244,7 @@ mod tests {
     }
 
     #[test]
-    fn texts_are_decoded() {
+    fn converts_text_to_utf_8() {
         let text = |label: &str, bytes: &[u8]| {
             let headers = format!("encoding {label}\n\n");
             commit([b"author J\xf6 <j@x> 1 +0000\n", headers.as_bytes(), bytes].concat())
@@ -260,13 +259,13 @@ mod tests {
         assert_eq!(text("UTF-16", b"\xff\xfeh\0i\0").message, b"hi");
         assert_eq!(text("UTF-16BE", b"\0h\0i").message, b"hi");
         assert_eq!(text("UTF-16", b"plain").message, b"plain");
-        // Not in that encoding, and an encoding that nobody knows.
+        // Text that is invalid in its encoding, and an unknown encoding.
         assert_eq!(text("Shift_JIS", b"\xff\xff").message, b"\xff\xff");
         assert_eq!(text("klingon", b"\xfc").message, b"\xfc");
     }
 
     #[test]
-    fn the_message_is_behind_the_first_empty_line() {
+    fn message_follows_the_first_empty_line() {
         let sign = "gpgsig -----BEGIN\n \n empty above\nmergetag object 1\n tree 2\n\n";
         assert_eq!(
             commit(format!("author A <a> 1 +0000\n{sign}text\n\nmore")).message,
@@ -278,7 +277,7 @@ mod tests {
     }
 
     #[test]
-    fn only_a_tree_and_parents_that_are_hashes_are_needed() {
+    fn requires_only_a_tree_and_valid_parents() {
         let upper = Id::EMPTY_TREE.to_string().to_uppercase();
         let read = parse(
             format!("tree {upper}\r\nparent {upper}\r\nauthor A <a> 1 +0000\r\n\r\nm\r\n")
@@ -297,12 +296,12 @@ mod tests {
 
     proptest! {
         #[test]
-        fn any_bytes_are_read_or_refused(data in prop::collection::vec(any::<u8>(), 0..200)) {
+        fn decodes_arbitrary_bytes_without_panic(data in prop::collection::vec(any::<u8>(), 0..200)) {
             let _ = parse(&data);
         }
 
         #[test]
-        fn any_headers_are_read(headers in "([a-z]{0,9} ?[<>\\-+ 0-9A-Za-z\\n\\r\\x00]{0,30}\n?){0,6}", label in "[a-zA-Z0-9-]{0,12}") {
+        fn decodes_arbitrary_headers(headers in "([a-z]{0,9} ?[<>\\-+ 0-9A-Za-z\\n\\r\\x00]{0,30}\n?){0,6}", label in "[a-zA-Z0-9-]{0,12}") {
             let start = format!("tree {}\n", Id::EMPTY_TREE);
             let text = format!("{start}author {headers}\ncommitter {headers}\nencoding {label}\n\n{headers}");
             let _ = parse(text.as_bytes()).unwrap().date();
@@ -310,7 +309,7 @@ mod tests {
     }
 
     #[test]
-    fn commits_are_sorted_by_the_committer_where_git_finds_it() {
+    fn time_is_that_of_the_committer_where_git_finds_it() {
         assert_eq!(commit("author A <a> 1 +0000\ncommitter B <b> 2 +0000\n\n").time, 2);
         assert_eq!(commit("committer B <b> 2 +0000\nauthor A <a> 1 +0000\n\n").time, 0);
         assert_eq!(commit("author A <a> 1 +0000\ncommitter B <b> never\n\n").time, 0);

@@ -1,11 +1,10 @@
-//! That all a commit needs is in the store, and stays there: as
-//! `git rev-list --objects COMMIT --not --all` finds it out.
+//! Finds the objects that must be written again before a branch may refer to a commit, as `git
+//! rev-list --objects COMMIT --not --all` lists them.
 //!
-//! What a branch leads to is there and stays. Anything else may have been pruned since it was read,
-//! or may be pruned before a branch leads to it: objects of a transaction that were in the store
-//! already, those that a merge has written, a branch that was removed. So a commit is compared with
-//! what branches lead to, and what is left is looked up in the store, not in a cache, and written
-//! again, which makes it new for `git gc`.
+//! Git keeps the objects that a ref reaches. It may prune all others at any time: objects of a
+//! removed branch, objects that a merge wrote, or old objects that a transaction reuses. So the
+//! search compares a commit with what the refs reach, looks the remaining objects up in the store
+//! rather than in a cache, and has them written again, which resets their age for `git gc`.
 
 use std::collections::{BinaryHeap, HashMap, HashSet};
 use std::sync::Arc;
@@ -16,20 +15,20 @@ use crate::model::tree::NewObjects;
 use crate::model::tree_text::{RawEntry, order_of, raw_entries};
 use crate::{Error, Fault, Id, Result};
 
-/// So many objects are read and written again rather than looked for in the rest of the tree, where
-/// a rename may have them from.
+/// Up to this many objects are written again without checking whether a rename moved them within
+/// the tree.
 const RENAME_SEARCH_MIN: usize = 64;
 
-/// What is about to be written, or was written and is still at hand.
+/// Objects that are in memory.
 pub(crate) type AtHand<'b> = HashMap<Id, &'b Object>;
 
-/// What has to be written before a commit of `tree` with these parents, which is to come to a
-/// branch at `head`: objects that no branch leads to, those that are needed by others first. `new`
-/// are objects that will be written behind them.
+/// Returns the objects that must be written before a commit of `tree` with these `parents` moves a
+/// branch from `head`: those that no ref reaches, dependencies first. `new` are objects that the
+/// caller writes afterwards, and `kept` are objects that are still in memory.
 ///
 /// # Errors
-/// [`Error::NotFound`] for a parent that is not there, [`Error::Broken`] for anything else that is
-/// not.
+/// [`Error::NotFound`] if a parent does not exist; [`Error::Broken`] if another object is missing
+/// or cannot be read.
 pub(crate) fn gather(
     objects: &ObjectCache,
     head: Option<Id>,
@@ -57,10 +56,11 @@ pub(crate) fn gather(
     search.batch()
 }
 
-/// The same for a commit that is in the store.
+/// Does the same as [`gather`] for a commit that is in the store.
 ///
 /// # Errors
-/// Those of [`gather`]; [`Error::NotFound`] for the commit itself.
+/// [`Error::NotFound`] if the commit does not exist; [`Error::Broken`] if another object is missing
+/// or cannot be read.
 pub(crate) fn gather_commit(
     objects: &ObjectCache,
     head: Option<Id>,
@@ -81,7 +81,7 @@ struct Search<'a> {
     new: AtHand<'a>,
     kept: AtHand<'a>,
     seen: HashSet<Id>,
-    /// What no branch leads to, those that need others first.
+    /// Objects that no ref reaches, dependencies last.
     found: Vec<Found>,
 }
 
@@ -96,7 +96,7 @@ impl Search<'_> {
         if self.objects.store().exists(id)? { Ok(()) } else { Err(Error::NotFound) }
     }
 
-    /// Finds the commits that lead to these and to which no branch leads, with their trees.
+    /// Finds the ancestors of `tips` that no ref reaches, and their trees.
     fn commits(&mut self, head: Option<Id>, tips: &[Id]) -> Result<()> {
         if tips.iter().all(|tip| Some(*tip) == head) {
             return Ok(());
@@ -120,11 +120,11 @@ impl Search<'_> {
         Ok(())
     }
 
-    /// Finds what is in a tree and in none of `others`, which are whole.
+    /// Finds the objects of a tree that are in none of `others`, which are complete.
     fn tree(&mut self, tree: Id, others: Vec<Id>) -> Result<()> {
         let mut left = Vec::new();
         self.reach(Vec::new(), tree, others, &mut left);
-        // No recursion: a repository may have any number of directories in each other.
+        // A loop, not recursion: directories may be nested to any depth.
         while let Some((path, tree, others)) = left.pop() {
             self.entries(&path, tree, &others, &mut left).map_err(|error| error.at(&path))?;
         }
@@ -163,8 +163,8 @@ impl Search<'_> {
             let mut below = Vec::new();
             let mut same = false;
             for (other, place) in others.iter().zip(&mut places) {
-                // Both are in one order, so that each is gone through once; in a tree that is not,
-                // entries are only looked up in the store.
+                // Both lists are sorted, so one pass suffices. If a tree is not sorted, more of its
+                // entries are looked up in the store.
                 let is_before = |at: usize| {
                     other.get(at).is_some_and(|other| {
                         order_of(
@@ -199,7 +199,7 @@ impl Search<'_> {
         Ok(())
     }
 
-    /// The bytes of a tree.
+    /// Returns the encoded tree.
     fn data(&self, tree: Id) -> Result<Arc<[u8]>> {
         match self.new.get(&tree).or_else(|| self.kept.get(&tree)) {
             Some(object) => Ok(object.data.clone()),
@@ -207,7 +207,8 @@ impl Search<'_> {
         }
     }
 
-    /// Leaves out what is somewhere else in these trees, as after a rename of a large directory.
+    /// Leaves out objects that are elsewhere in these trees, as after the rename of a large
+    /// directory.
     fn leave_out(&mut self, trees: &[Id]) -> Result<()> {
         if self.found.len() <= RENAME_SEARCH_MIN {
             return Ok(());
@@ -227,7 +228,7 @@ impl Search<'_> {
         Ok(())
     }
 
-    /// The objects themselves, as the store has them.
+    /// Reads the objects from the store.
     fn batch(&self) -> Result<NewObjects> {
         let object = |Found { id, kind, path }: &Found| {
             let broken = |fault| Error::Broken { id: *id, fault, path: path.clone() };
@@ -242,21 +243,21 @@ impl Search<'_> {
                 Some(Ok(None)) | None => Err(broken(Fault::Missing)),
             }
         };
-        // What is needed by others comes first.
+        // Dependencies come first.
         self.found.iter().rev().map(object).collect()
     }
 }
 
-/// A commit on the way.
+/// The state of a commit in the walk.
 #[derive(Clone, Copy, Default)]
 struct Seen {
-    /// A root leads to it.
+    /// A ref reaches the commit.
     reached: bool,
     done: bool,
 }
 
-/// The commits that lead to `tips` and not to `roots`, newest first. With clocks that are wrong,
-/// some of the latter as well.
+/// Returns the ancestors of `tips` that `roots` do not reach, newest first. If commit times are
+/// wrong, it may return some that they reach.
 fn unreached(
     objects: &ObjectCache,
     shallow: &HashSet<Id>,
@@ -266,7 +267,8 @@ fn unreached(
     let mut seen: HashMap<Id, Seen> = HashMap::new();
     let mut queue = BinaryHeap::new();
     for root in roots {
-        // A tag, or a branch that is broken: what it leads to is looked up.
+        // An error means a tag or a damaged ref; the objects that it reaches are looked up in the
+        // store instead.
         if let Ok(commit) = objects.commit(*root) {
             seen.insert(*root, Seen { reached: true, done: false });
             queue.push((commit.time, *root));

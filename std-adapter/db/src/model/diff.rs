@@ -1,39 +1,39 @@
-//! What is different between two trees.
+//! The differences between two trees.
 
 use crate::Result;
 use crate::model::object_cache::ObjectCache;
 use crate::model::side_by_side::{dir, same, side_by_side};
 use crate::model::tree::{Tree, TreeDir, TreeNode, join};
 
-/// A file that is not the same in two trees.
+/// A file that differs between two trees.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Change {
-    /// What happened to it.
+    /// How it differs.
     pub kind: ChangeKind,
-    /// Where.
+    /// Its path.
     pub path: Vec<u8>,
 }
 
-/// What happened to a file between an old tree and a new one.
+/// How a file differs between an old tree and a new one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ChangeKind {
-    /// It is only in the new one.
+    /// Only the new tree has it.
     Added,
-    /// It is only in the old one.
+    /// Only the old tree has it.
     Removed,
-    /// Its content or mode is another one.
+    /// Its content or mode differs.
     Changed,
 }
 
-/// The files that differ, in the order of their paths' bytes. Directories are no change of their
-/// own; those that are the same are not looked into. Submodules are not shown.
+/// Returns the files that differ, sorted by the bytes of their paths. Directories and submodules
+/// are not listed, and identical directories are not read.
 ///
 /// # Errors
-/// [`Error::NotFound`](crate::Error::NotFound) where one of the trees is not in the store.
+/// [`Error::Broken`](crate::Error::Broken) if a tree is missing or cannot be read.
 pub fn diff(objects: &ObjectCache, old: &Tree, new: &Tree) -> Result<Vec<Change>> {
     let mut diff = Diff { objects, changes: Vec::new(), left: Vec::new() };
     diff.dirs(Vec::new(), old.top(), new.top());
-    // No recursion: a client or a repository may have any number of directories in each other.
+    // A loop, not recursion: directories may be nested to any depth.
     while let Some((path, dirs)) = diff.left.pop() {
         diff.names(&path, &dirs)?;
     }
@@ -41,7 +41,7 @@ pub fn diff(objects: &ObjectCache, old: &Tree, new: &Tree) -> Result<Vec<Change>
     Ok(diff.changes)
 }
 
-/// A line a change: `+ PATH`, `- PATH` or `* PATH`.
+/// Formats each change as a line: `+ PATH`, `- PATH` or `* PATH`.
 #[must_use]
 pub fn render(changes: &[Change]) -> Vec<u8> {
     let mut text = Vec::new();
@@ -59,7 +59,7 @@ pub fn render(changes: &[Change]) -> Vec<u8> {
 struct Diff<'o> {
     objects: &'o ObjectCache,
     changes: Vec<Change>,
-    /// Directories to be looked into, old and new.
+    /// Pairs of directories still to compare.
     left: Vec<(Vec<u8>, [TreeDir; 2])>,
 }
 
@@ -116,7 +116,7 @@ mod tests {
     use crate::model::test_trees::{CLASHING, deep, edited, files_of, objects, some_files, stored};
 
     #[test]
-    fn d49_what_differs_is_listed_by_path() {
+    fn d49_lists_differences_by_path() {
         let objects = objects();
         let mut old = Tree::stored(Id::EMPTY_TREE);
         let put =
@@ -137,7 +137,7 @@ mod tests {
         assert_eq!(diff(&objects, &new, &new).unwrap(), []);
     }
     #[test]
-    fn directories_may_be_deep() {
+    fn diffs_deep_directories() {
         let objects = objects();
         let changes =
             diff(&objects, &deep(&objects, 5000, "1"), &deep(&objects, 5000, "2")).unwrap();
@@ -146,7 +146,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn changes_lead_from_the_old_to_the_new([old, new] in [some_files(CLASHING), some_files(CLASHING)]) {
+        fn changes_turn_the_old_tree_into_the_new([old, new] in [some_files(CLASHING), some_files(CLASHING)]) {
             let objects = objects();
             for old_tree in [stored(&objects, &old), edited(&objects, &old)] {
                 let new_tree = stored(&objects, &new);

@@ -1,20 +1,21 @@
-//! Names that Git refuses in a tree: those that some file system takes for Git's own.
+//! Names that Git does not allow in a tree, because some file system treats them as names of Git's
+//! own files.
 //!
-//! All platforms' rules hold everywhere, because a repository goes from one to another. They are
-//! those of `verify_path` and of `git fsck --strict`: in HFS+ some characters do not count, and
-//! what is no UTF-8 ends a name; in NTFS a name has a short form, ends before spaces, dots and
-//! streams (`.git::$INDEX_ALLOCATION`), and a backslash separates two.
+//! The rules of all platforms always apply, since a repository may move to any of them. They follow
+//! `verify_path` and `git fsck --strict`. HFS+ ignores some characters and ends a name at invalid
+//! UTF-8. NTFS has short names, and ends a name before trailing spaces and dots and before a stream
+//! (`.git::$INDEX_ALLOCATION`); a backslash is a separator.
 
 use gix::bstr::ByteSlice;
 
 use crate::model::object::EntryMode;
 use crate::{Error, Result};
 
-/// A file of Git's in a work tree.
+/// A file in the work tree that Git interprets.
 struct Special {
-    /// Behind its dot.
+    /// The name without its leading dot.
     name: &'static [u8],
-    /// What NTFS begins a short name with when the plain ones are taken.
+    /// The prefix of the hashed short name, which NTFS uses when the plain short names are taken.
     short: &'static [u8; 6],
 }
 
@@ -23,10 +24,10 @@ const ATTRIBUTES: Special = Special { name: b"gitattributes", short: b"gi7d29" }
 const IGNORE: Special = Special { name: b"gitignore", short: b"gi250a" };
 const MAILMAP: Special = Special { name: b"mailmap", short: b"maba30" };
 
-/// Refuses a name that Git does not want in a tree, for an entry of this kind.
+/// Checks that Git allows the name for an entry with this mode.
 ///
 /// # Errors
-/// [`Error::InvalidName`].
+/// [`Error::InvalidName`] if it does not.
 pub(crate) fn check_name(name: &[u8], mode: EntryMode) -> Result<()> {
     let plain = !name.is_empty()
         && name != b"."
@@ -43,7 +44,7 @@ fn is_dot_git(name: &[u8]) -> bool {
     is_in_hfs(name, b"git") || behind_backslashes(name).any(is_dot_git_in_ntfs)
 }
 
-/// Whether it must be a file, and is none.
+/// Returns whether the name must be a regular file but is not.
 fn is_misplaced(name: &[u8], mode: EntryMode) -> bool {
     let specials: &[&Special] = match mode {
         EntryMode::Link => &[&MODULES, &ATTRIBUTES, &IGNORE, &MAILMAP],
@@ -54,7 +55,7 @@ fn is_misplaced(name: &[u8], mode: EntryMode) -> bool {
         || behind_backslashes(name).any(|name| is_in_ntfs(name, &MODULES))
 }
 
-/// The name, and what is behind each backslash in it.
+/// Returns the name and the part after each backslash.
 fn behind_backslashes(name: &[u8]) -> impl Iterator<Item = &[u8]> {
     let behind = name
         .iter()
@@ -64,17 +65,17 @@ fn behind_backslashes(name: &[u8]) -> impl Iterator<Item = &[u8]> {
     std::iter::once(name).chain(behind)
 }
 
-/// `.git` and its short name.
+/// Returns whether NTFS treats the name as `.git` or its short name.
 fn is_dot_git_in_ntfs(name: &[u8]) -> bool {
     let rest = [&b".git"[..], b"git~1"].iter().find_map(|git| without_prefix(name, git));
     rest.is_some_and(|rest| ends(rest.split(|byte| *byte == b'\\').next().unwrap_or_default()))
 }
 
-/// A special file under its name, or a short one.
+/// Returns whether NTFS treats the name as `special` or one of its short names.
 fn is_in_ntfs(name: &[u8], special: &Special) -> bool {
     let plain = name.strip_prefix(b".").and_then(|name| without_prefix(name, special.name));
     let first = special.name.get(..6).unwrap_or_default();
-    // After four of them, NTFS hashes.
+    // NTFS uses a hashed name after the fourth plain one.
     let short = without_prefix(name, first).and_then(|rest| match rest {
         [b'~', b'1'..=b'4', rest @ ..] => Some(rest),
         _ => None,
@@ -82,7 +83,8 @@ fn is_in_ntfs(name: &[u8], special: &Special) -> bool {
     [plain, short, behind_hashed(name, special.short)].into_iter().flatten().any(ends)
 }
 
-/// What is behind `gi7eb~12`: eight bytes, of which some begin a hash, and a number follows.
+/// Strips a hashed short name such as `gi7eb~12`: eight bytes that begin with part of the hash, a
+/// tilde and a number.
 fn behind_hashed<'n>(name: &'n [u8], hash: &[u8; 6]) -> Option<&'n [u8]> {
     let (eight, rest) = name.split_at_checked(8)?;
     let tilde = eight.iter().position(|byte| *byte == b'~')?;
@@ -96,7 +98,7 @@ fn behind_hashed<'n>(name: &'n [u8], hash: &[u8; 6]) -> Option<&'n [u8]> {
     }
 }
 
-/// Whether NTFS drops all of it: spaces and dots, before the end or a stream.
+/// Returns whether NTFS ignores the rest of a name: spaces and dots before the end or a stream.
 fn ends(rest: &[u8]) -> bool {
     rest.iter().find(|byte| !matches!(byte, b' ' | b'.')).is_none_or(|byte| *byte == b':')
 }
@@ -106,11 +108,11 @@ fn without_prefix<'n>(name: &'n [u8], prefix: &[u8]) -> Option<&'n [u8]> {
     first.eq_ignore_ascii_case(prefix).then_some(rest)
 }
 
-/// Whether HFS+ has it for a dot and `needle`.
+/// Returns whether HFS+ treats the name as a dot followed by `needle`.
 fn is_in_hfs(name: &[u8], needle: &[u8]) -> bool {
     let mut characters = name
         .utf8_chunks()
-        // What is no UTF-8 ends the name.
+        // Invalid UTF-8 ends the name.
         .take(1)
         .flat_map(|chunk| chunk.valid().chars())
         .take_while(|character| !matches!(character, '\u{fffe}' | '\u{ffff}'))
@@ -122,7 +124,7 @@ fn is_in_hfs(name: &[u8], needle: &[u8]) -> bool {
         && characters.next().is_none()
 }
 
-/// Characters that HFS+ does not compare.
+/// Returns whether HFS+ ignores the character.
 fn is_ignored(character: char) -> bool {
     matches!(character, '\u{200c}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{206a}'..='\u{206f}' | '\u{feff}')
 }
@@ -198,14 +200,14 @@ mod tests {
     }
 
     #[test]
-    fn names_are_refused_exactly_if_git_refuses_them() {
+    fn refuses_exactly_the_names_that_git_fsck_reports() {
         let dir = tempfile::tempdir().unwrap();
         let store = Git::open(dir.path()).unwrap();
         let (mut objects, mut cases) = (Vec::new(), Vec::new());
         for (number, name) in table().into_iter().enumerate() {
             for mode in [EntryMode::Normal, EntryMode::Link, EntryMode::Dir] {
-                // A directory that must be none is named itself in what git says, and what is in it
-                // tells it from others.
+                // For a directory, `git fsck` reports the directory itself, so its content must be
+                // unique.
                 let text =
                     if mode == EntryMode::Dir { format!("# {number}\n") } else { "#\n".to_owned() };
                 let (blob, object) = Object::new(ObjectKind::Blob, text.into_bytes()).unwrap();
@@ -229,7 +231,7 @@ mod tests {
                 cases.push((name.clone(), mode, id, top));
             }
         }
-        // Half of them are in the file system's cache only, which is quick.
+        // Writing without sync is fast.
         store.with_fsync(crate::store::Fsync::None).write(&objects).unwrap();
         let found = git(dir.path(), &["fsck", "--strict", "--no-dangling"]);
         let said = String::from_utf8_lossy(&[found.stdout, found.stderr].concat()).into_owned();
@@ -252,7 +254,7 @@ mod tests {
     }
 
     #[test]
-    fn what_git_does_not_add_to_an_index_is_refused() {
+    fn refuses_names_that_git_does_not_add_to_an_index() {
         let dir = tempfile::tempdir().unwrap();
         let store = Git::open(dir.path()).unwrap();
         let (blob, object) = Object::new(ObjectKind::Blob, *b"#").unwrap();
@@ -276,7 +278,7 @@ mod tests {
     }
 
     #[test]
-    fn names_of_git_itself_are_refused() {
+    fn refuses_names_of_gits_own_files() {
         for bad in [&b".git"[..], b".GIT", b"git~1", b".", b"..", b"", b"a/b", b"a\0b"] {
             assert!(check_name(bad, EntryMode::Normal).is_err(), "{:?}", bad.as_bstr());
         }

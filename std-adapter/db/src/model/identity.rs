@@ -1,4 +1,4 @@
-//! Names and addresses in commits: those of the author, the committer, and the user who attached.
+//! Names and addresses of authors, committers and attached users.
 
 use std::fmt;
 
@@ -8,16 +8,16 @@ use gix::date::Time;
 
 use crate::{Error, Result};
 
-/// Bytes of an `author` file.
+/// The maximum length of an `author` file, in bytes.
 pub const MAX_AUTHOR_BYTES: usize = 1024;
-/// Characters of a name that is made of a user's.
+/// The maximum length of a name that is derived from a user name, in characters.
 const MAX_NAME_CHARS: usize = 128;
-/// The last second of the year 9999, which Git's own tools can show.
+/// The end of the year 9999, the last time that Git's tools show.
 const MAX_TIME: i64 = 253_402_300_799;
-/// Users that are nobody: what clients say who do not know better.
+/// User names that clients send if they do not know the user.
 const ANONYMOUS: [&[u8]; 2] = [b"nobody", b"none"];
 
-/// `MAX_NAME_CHARS <MAIL>`.
+/// A name and an address: `NAME <MAIL>`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Identity {
     name: String,
@@ -25,7 +25,7 @@ pub struct Identity {
 }
 
 impl Default for Identity {
-    /// The one that commits have where nobody says otherwise.
+    /// Returns the default identity of commits.
     fn default() -> Identity {
         Identity { name: "datakit".to_owned(), mail: "datakit@mobyproject.org".to_owned() }
     }
@@ -43,33 +43,34 @@ impl std::str::FromStr for Identity {
     fn from_str(text: &str) -> std::result::Result<Identity, String> {
         match parse(text)? {
             (identity, None) => Ok(identity),
-            _ => Err("there is something behind the address".to_owned()),
+            _ => Err("unexpected text after the address".to_owned()),
         }
     }
 }
 
 impl Identity {
-    /// A name and an address.
+    /// Creates an identity.
     ///
     /// # Errors
-    /// The rule that one of them breaks.
+    /// The reason, if the name is empty or one of the two contains a character that Git does not
+    /// allow.
     pub fn new(name: &str, mail: &str) -> std::result::Result<Identity, String> {
         let (name, mail) = (name.trim(), mail.trim());
         let odd = |char: char| char.is_control() || char == '<' || char == '>';
         if name.is_empty() {
-            return Err("there is no name".to_owned());
+            return Err("the name is empty".to_owned());
         }
         if name.contains(odd) || mail.contains(odd) || mail.contains(char::is_whitespace) {
             return Err(
-                "a name has no '<', '>' or control character, an address no white space either"
+                "names and addresses must not contain '<', '>' or control characters, nor addresses white space"
                     .to_owned(),
             );
         }
         Ok(Identity { name: name.to_owned(), mail: mail.to_owned() })
     }
 
-    /// The user who attached, by the name or, where a kernel sends only the number, by what this
-    /// machine calls it. `None` for nobody.
+    /// Returns the identity of an attached user, or `None` if the user is anonymous. A kernel
+    /// client sends only a user number, whose name this machine looks up.
     fn of_user(user: User<'_>) -> Option<Identity> {
         let name = match (user.name, user.number) {
             (b"", Some(number)) => local_name(number),
@@ -89,7 +90,7 @@ impl Identity {
     }
 }
 
-/// What the system calls a user.
+/// Looks up a user name in `/etc/passwd`.
 fn local_name(number: u32) -> String {
     let users = std::fs::read_to_string("/etc/passwd").unwrap_or_default();
     let named = users.lines().find_map(|line| {
@@ -100,15 +101,15 @@ fn local_name(number: u32) -> String {
     named.unwrap_or_else(|| format!("uid-{number}"))
 }
 
-/// `MAX_NAME_CHARS <MAIL>`, and perhaps a date in one of the forms that Git reads.
+/// Parses `NAME <MAIL>` and an optional date in a format that Git understands.
 fn parse(text: &str) -> std::result::Result<(Identity, Option<Time>), String> {
-    let no_mail = || "there is no '<' with a '>' behind it".to_owned();
+    let no_mail = || "expected NAME <MAIL>".to_owned();
     let (name, rest) = text.trim().split_once('<').ok_or_else(no_mail)?;
     let (mail, date) = rest.split_once('>').ok_or_else(no_mail)?;
     let identity = Identity::new(name, mail)?;
     let date = match date.trim() {
         "" => None,
-        date => Some(parse_date(date).ok_or_else(|| format!("{date:?} is no date"))?),
+        date => Some(parse_date(date).ok_or_else(|| format!("invalid date {date:?}"))?),
     };
     Ok((identity, date))
 }
@@ -118,17 +119,18 @@ fn parse_date(date: &str) -> Option<Time> {
     (0..=MAX_TIME).contains(&time.seconds).then_some(time)
 }
 
-/// Who a database's commits are by.
+/// Decides who commits are attributed to.
 #[derive(Debug, Clone, Default)]
 pub struct AuthorPolicy {
-    /// Of all commits whose transaction does not say otherwise, whoever attached.
+    /// The identity of all commits whose transaction does not set an author, regardless of the
+    /// user.
     pub always: Option<Identity>,
-    /// Of those of nobody in particular.
+    /// The identity of commits by anonymous users.
     pub anonymous: Identity,
 }
 
 impl AuthorPolicy {
-    /// Who the commits of a user are by.
+    /// Returns the identity for commits of a user.
     #[must_use]
     pub fn of(&self, user: User<'_>) -> Identity {
         let by = self.always.clone().or_else(|| Identity::of_user(user));
@@ -136,28 +138,28 @@ impl AuthorPolicy {
     }
 }
 
-/// Who wrote a commit and who makes it, now and in the local zone.
+/// The author and the committer of a commit, with times in the local time zone.
 #[derive(Debug, Clone)]
 pub struct Authorship {
-    /// Who wrote it, and when.
+    /// Who wrote the change, and when.
     pub author: Signature,
-    /// Who makes it, and when: now.
+    /// Who creates the commit, and when.
     pub committer: Signature,
 }
 
 impl Authorship {
-    /// One for both, now.
+    /// Returns an authorship with one identity for both, dated now.
     #[must_use]
     pub fn now(identity: &Identity) -> Authorship {
         let signature = identity.sign(Time::now_local_or_utc());
         Authorship { author: signature.clone(), committer: signature }
     }
 
-    /// `committer` now, and the author that `text` says: nothing, or what is written to an `author`
-    /// file.
+    /// Returns an authorship with `committer`, dated now, and the author in `text`, the content of
+    /// an `author` file. If it is empty, the committer is the author.
     ///
     /// # Errors
-    /// [`Error::InvalidAuthor`].
+    /// [`Error::InvalidAuthor`] if `text` is malformed.
     pub fn author(text: &[u8], committer: &Identity) -> Result<Authorship> {
         let by = Authorship::now(committer);
         if text.trim_ascii().is_empty() {
@@ -165,7 +167,7 @@ impl Authorship {
         }
         let shown = || String::from_utf8_lossy(text).trim().to_owned();
         let invalid = |reason| Error::InvalidAuthor { text: shown(), reason };
-        let text = str::from_utf8(text).map_err(|_| invalid("it is not UTF-8".to_owned()))?;
+        let text = str::from_utf8(text).map_err(|_| invalid("not valid UTF-8".to_owned()))?;
         let (identity, time) = parse(text).map_err(invalid)?;
         Ok(Authorship {
             author: identity.sign(time.unwrap_or(by.committer.time)),
@@ -179,7 +181,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_author_has_a_name_an_address_and_perhaps_a_date() {
+    fn parses_authors_with_optional_date() {
         let committer = Identity::default();
         for (text, name, mail, time) in [
             ("A B <a@b>", "A B", "a@b", None),
@@ -221,7 +223,7 @@ mod tests {
     }
 
     #[test]
-    fn a_user_is_an_author_and_nobody_is_not() {
+    fn anonymous_users_get_the_default_identity() {
         let of = |name: &str, number| {
             AuthorPolicy::default().of(User { name: name.as_bytes(), number }).to_string()
         };

@@ -1,8 +1,8 @@
-//! A commit in one line: what `git log --format='%H%x09%P%x09%aI%x09%an <%ae>%x09%B'` prints,
-//! escaped so that it is one line.
+//! A commit as one line: the output of `git log --format='%H%x09%P%x09%aI%x09%an <%ae>%x09%B'`,
+//! escaped.
 //!
-//! In the author and the message a backslash is `\\\\`, a newline `\\n`, a tab `\\t`, and any other
-//! control character `\\xHH`. All other bytes are as they are.
+//! In the author and the message, a backslash becomes `\\`, a newline `\n`, a tab `\t`, and any
+//! other control character `\xHH`. All other bytes are verbatim.
 
 use datakit_client::db::escape;
 
@@ -22,7 +22,7 @@ pub(crate) fn write(id: Id, commit: &Commit, to: &mut Vec<u8>) {
     to.push(b'\t');
     let date = commit.date();
     match date.strip_suffix("+00:00") {
-        // As Git has UTC.
+        // Git writes UTC as `Z`.
         Some(utc) => to.extend_from_slice(format!("{utc}Z").as_bytes()),
         None => to.extend_from_slice(date.as_bytes()),
     }
@@ -40,7 +40,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_commit_is_one_line_whatever_is_in_it() {
+    fn commit_is_one_line_whatever_it_contains() {
         let tree = format!("tree {}\n", Id::EMPTY_TREE);
         let parents = format!("parent {0}\nparent {0}\n", Id::EMPTY_TREE);
         let by = "author A\tB <a@b> 1700000000 +0000\n\n";

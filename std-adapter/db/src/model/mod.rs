@@ -1,4 +1,4 @@
-//! Objects, trees, diffs, merges and histories: what a commit is, whatever stores it.
+//! Objects, trees, diffs, merges and histories, independent of where they are stored.
 
 mod commit_text;
 pub(crate) mod connected;

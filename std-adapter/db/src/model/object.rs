@@ -1,4 +1,4 @@
-//! What a database is made of: blobs, trees and commits, in the format of Git.
+//! Blobs, trees and commits in the format of Git.
 
 use std::sync::Arc;
 
@@ -11,10 +11,10 @@ pub use crate::model::tree_text::TreeEntries;
 use crate::model::tree_text::order;
 use crate::{Error, Id, Result};
 
-/// The kinds of objects that the database reads and writes.
+/// The kind of an object.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum ObjectKind {
-    /// The content of a file, or the target of a link.
+    /// The content of a file or the target of a symbolic link.
     Blob,
     /// A directory.
     Tree,
@@ -23,7 +23,7 @@ pub enum ObjectKind {
 }
 
 impl ObjectKind {
-    /// As Git has it.
+    /// Returns the kind as gix names it.
     #[must_use]
     pub fn as_git(self) -> gix::objs::Kind {
         match self {
@@ -33,7 +33,7 @@ impl ObjectKind {
         }
     }
 
-    /// `None` for a tag.
+    /// Converts a kind of gix. Returns `None` for a tag.
     #[must_use]
     pub fn of_git(kind: gix::objs::Kind) -> Option<ObjectKind> {
         match kind {
@@ -45,7 +45,7 @@ impl ObjectKind {
     }
 }
 
-/// As Git calls it.
+/// Writes the name that Git uses.
 impl std::fmt::Display for ObjectKind {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(match self {
@@ -56,20 +56,20 @@ impl std::fmt::Display for ObjectKind {
     }
 }
 
-/// An object as it is stored, without header and compression.
+/// An object without header and compression.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Object {
-    /// What it is.
+    /// The kind of the object.
     pub kind: ObjectKind,
-    /// Its bytes.
+    /// The encoded object.
     pub data: Arc<[u8]>,
 }
 
 impl Object {
-    /// An object of these bytes, and its name.
+    /// Creates an object and returns it with its hash.
     ///
     /// # Errors
-    /// [`Error::Store`] if the hash cannot be computed: content made to attack SHA-1.
+    /// [`Error::Store`] if the content is a SHA-1 collision attack.
     pub fn new(kind: ObjectKind, data: impl Into<Arc<[u8]>>) -> Result<(Id, Object)> {
         let data = data.into();
         let id = gix::objs::compute_hash(gix::hash::Kind::Sha1, kind.as_git(), &data)
@@ -78,35 +78,36 @@ impl Object {
     }
 }
 
-/// Converts an id to the type that gix takes.
+/// Converts an id to that of gix.
 pub(crate) fn object_id(id: Id) -> gix::ObjectId {
     gix::ObjectId::Sha1(*id.as_bytes())
 }
 
-/// Converts an id of gix. Only repositories of SHA-1 are served, so it has 20 bytes.
+/// Converts an id of gix. It has 20 bytes, because only SHA-1 repositories are opened.
 pub(crate) fn id_of(id: &gix::oid) -> Id {
     let mut hash = [0; 20];
     hash.iter_mut().zip(id.as_bytes()).for_each(|(to, from)| *to = *from);
     Id::from_bytes(hash)
 }
 
-/// What a name of a tree stands for, as its mode says.
+/// What an entry of a tree is, as its mode says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum EntryMode {
     /// 100644: a file.
     Normal,
-    /// 100755: a program.
+    /// 100755: an executable file.
     Exec,
-    /// 120000: a symbolic link, whose blob is the target.
+    /// 120000: a symbolic link. Its blob contains the target.
     Link,
     /// 40000: a directory.
     Dir,
-    /// 160000: a commit of another repository. Not shown, but kept. So is what Git has no name for.
+    /// 160000: a commit of another repository, or an entry with an unknown mode. Such entries are
+    /// hidden but preserved.
     Submodule,
 }
 
 impl EntryMode {
-    /// As it stands in a tree.
+    /// Returns the mode as a tree encodes it.
     fn octal(self) -> &'static [u8] {
         match self {
             EntryMode::Normal => b"100644",
@@ -117,7 +118,7 @@ impl EntryMode {
         }
     }
 
-    /// The letter of `tree.live` and `/trees`; a submodule has none.
+    /// Returns the letter that `tree.live` and `/trees` use, or `None` for a submodule.
     #[must_use]
     pub fn letter(self) -> Option<char> {
         match self {
@@ -130,28 +131,28 @@ impl EntryMode {
     }
 }
 
-/// One name of a tree.
+/// An entry of a tree.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TreeEntry {
-    /// The name: any bytes but `/` and NUL.
+    /// The name: any bytes except `/` and NUL.
     pub name: Arc<[u8]>,
-    /// What it stands for.
+    /// What the entry is.
     pub mode: EntryMode,
-    /// The object.
+    /// The hash of the object.
     pub id: Id,
 }
 
-/// The tree of these entries, in whatever order they are.
+/// Encodes a tree with these entries, in any order.
 ///
 /// # Errors
-/// [`Error::Store`] for a name that no tree can have.
+/// [`Error::Store`] if a tree cannot contain a name.
 pub fn encode_tree(entries: impl IntoIterator<Item = TreeEntry>) -> Result<(Id, Object)> {
     let mut entries: Vec<_> = entries.into_iter().collect();
     entries.sort_by(order);
     encode_sorted(&entries.iter().collect::<Vec<_>>())
 }
 
-/// The same of entries that are in Git's order.
+/// Encodes a tree with entries that are in Git's order.
 pub(crate) fn encode_sorted(entries: &[&TreeEntry]) -> Result<(Id, Object)> {
     let mut bytes = Vec::with_capacity(entries.iter().map(|entry| 28 + entry.name.len()).sum());
     for TreeEntry { name, mode, id } in entries {
@@ -178,48 +179,48 @@ fn written(object: &dyn WriteTo) -> Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// A commit.
+/// A decoded commit.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Commit {
-    /// The directory at the top.
+    /// The tree.
     pub tree: Id,
-    /// What it was made from, the main line first.
+    /// The parents; the first one continues the branch.
     pub parents: Vec<Id>,
-    /// `NAME <EMAIL>` of the author, in UTF-8; as much of it as there is.
+    /// `NAME <EMAIL>` of the author in UTF-8, or the part of it that the commit has.
     pub author: String,
-    /// When the author wrote it, if it says so.
+    /// The author's date, if the commit has one.
     pub written: Option<Time>,
-    /// When the committer made it, in seconds since 1970; 0 if it does not say. Histories are
-    /// sorted by this.
+    /// The committer's date in seconds since 1970, or 0 if the commit has none. Histories are
+    /// sorted by it.
     pub time: i64,
-    /// The message, in UTF-8 if the commit names an encoding that is known, and verbatim otherwise.
+    /// The message: in UTF-8 if its encoding is known, else verbatim.
     pub message: Vec<u8>,
 }
 
-/// Who the database's own commits are by.
+/// The default name and address for commits.
 pub const AUTHOR: (&str, &str) = ("datakit", "datakit@mobyproject.org");
 
 impl Commit {
-    /// The commit in these bytes, read as leniently as Git reads it.
+    /// Decodes a commit as leniently as Git does.
     ///
     /// # Errors
-    /// [`Error::Store`] where there is no tree, or a parent that is no hash.
+    /// [`Error::Store`] if the tree is missing, or a parent is not a hash.
     pub fn decode(data: &[u8]) -> Result<Commit> {
         commit_text::parse(data)
     }
 
-    /// When it was written, as RFC 3339 has it, in the zone of the author; empty if it does not
-    /// say.
+    /// Returns the author's date in RFC 3339 format and the author's time zone, or an empty text if
+    /// the commit has none.
     #[must_use]
     pub fn date(&self) -> String {
         let format = gix::date::time::format::ISO8601_STRICT;
         self.written.and_then(|written| written.format(format).ok()).unwrap_or_default()
     }
 
-    /// The commit of this tree by the database itself, at `time` in zone +0000.
+    /// Encodes a commit by the database itself, at `time` seconds since 1970 in UTC.
     ///
     /// # Errors
-    /// [`Error::InvalidMessage`]; those of [`Object::new`].
+    /// [`Error::InvalidMessage`] if the message contains a NUL byte.
     pub fn encode(tree: Id, parents: &[Id], message: &[u8], time: i64) -> Result<(Id, Object)> {
         let (name, email) = AUTHOR;
         let by = gix::actor::Signature {
@@ -230,10 +231,10 @@ impl Commit {
         Commit::encode_by(tree, parents, message, &Authorship { author: by.clone(), committer: by })
     }
 
-    /// The commit of this tree.
+    /// Encodes a commit.
     ///
     /// # Errors
-    /// [`Error::InvalidMessage`]; those of [`Object::new`].
+    /// [`Error::InvalidMessage`] if the message contains a NUL byte.
     pub fn encode_by(
         tree: Id,
         parents: &[Id],
@@ -261,7 +262,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_tree_is_sorted_as_git_sorts() {
+    fn encodes_trees_in_gits_order() {
         let entry =
             |name: &str, mode| TreeEntry { name: name.as_bytes().into(), mode, id: Id::EMPTY_TREE };
         let (_, object) = encode_tree([
@@ -273,7 +274,7 @@ mod tests {
         .unwrap();
         let names = TreeEntries::parse(&object.data).unwrap();
         let names: Vec<_> = names.iter().map(|entry| (&*entry.name, entry.mode)).collect();
-        // `b` counts as `b/`.
+        // `b` sorts as `b/`.
         let expected: [(&[u8], EntryMode); 4] = [
             (b"a", EntryMode::Link),
             (b"b-", EntryMode::Submodule),
@@ -284,12 +285,12 @@ mod tests {
     }
 
     #[test]
-    fn the_empty_tree_has_its_known_name() {
+    fn empty_tree_has_its_known_hash() {
         assert_eq!(encode_tree([]).unwrap().0, Id::EMPTY_TREE);
     }
 
     #[test]
-    fn a_commit_is_read_back() {
+    fn decodes_an_encoded_commit() {
         let (id, object) =
             Commit::encode(Id::EMPTY_TREE, &[Id::EMPTY_TREE], b"no newline", 1_700_000_000)
                 .unwrap();

@@ -1,5 +1,4 @@
-//! Objects read and understood: what the rest of the database asks, with a cache of what was asked
-//! before.
+//! Decoded objects, with a cache of recently read ones.
 
 use parking_lot::Mutex;
 use std::collections::HashMap;
@@ -12,41 +11,39 @@ use crate::model::object::{Commit, Object, ObjectKind, TreeEntries};
 use crate::store::Store;
 use crate::{Error, Fault, Id, Result};
 
-/// Bytes that each of the three caches may hold, about. A server of a large repository is to stay
-/// small.
+/// The approximate limit of each cache, in bytes. A server of a large repository should stay small.
 const CACHE_BYTES: u64 = 8 << 20;
 
-/// A larger blob is not kept: it would throw out many small ones.
+/// A larger blob is not cached, since it would evict many small ones.
 const MAX_CACHED_BLOB: usize = 64 << 10;
 
-/// A tree of more bytes is not kept in a cache. It would throw out the others, if it were let in at
-/// all.
+/// A tree that takes more bytes is not cached: it would evict all others, or exceed a shard.
 const MAX_CACHED_TREE: u64 = 512 << 10;
 
-/// Parts of a cache that are locked one by one. What is larger than a part is not let in.
+/// The number of shards of a cache, each with its own lock. An entry must fit into one shard.
 const CACHE_SHARDS: usize = 8;
 
-/// A store with what was read from it lately. Clones are the same.
+/// A [`Store`] with a cache. Clones share the same cache.
 #[derive(Clone)]
 pub struct ObjectCache(Arc<CacheState>);
 
 struct CacheState {
     store: Arc<dyn Store>,
     trees: Cache<Id, Arc<TreeEntries>, Weight>,
-    /// The last two that are larger than what is cached. Each file of a listing is looked up in its
-    /// directory.
+    /// The last two trees that are too large for the cache, because listing a directory looks up
+    /// each of its files in it.
     large: Mutex<[Option<NamedTree>; 2]>,
     commits: Cache<Id, Arc<Commit>, Weight>,
     blobs: Cache<Id, Arc<[u8]>, Weight>,
-    /// Larger ones that somebody has open: each is in memory once, and for no longer.
+    /// Large blobs that clients have open, so that each is in memory only once.
     shared: Mutex<HashMap<Id, Weak<[u8]>>>,
     lengths: Cache<Id, u64, Weight>,
 }
 
-/// A tree by its name.
+/// A tree and its hash.
 type NamedTree = (Id, Arc<TreeEntries>);
 
-/// Bytes that a cached value takes, about.
+/// Computes the approximate memory of cached values, in bytes.
 #[derive(Clone)]
 struct Weight;
 
@@ -75,7 +72,7 @@ impl Weighter<Id, u64> for Weight {
 }
 
 impl ObjectCache {
-    /// What is in `store`, nothing cached.
+    /// Creates an empty cache for `store`.
     #[must_use]
     pub fn new(store: Arc<dyn Store>) -> ObjectCache {
         fn cache<V: Clone>() -> Cache<Id, V, Weight>
@@ -94,7 +91,7 @@ impl ObjectCache {
                     DefaultHashBuilder::default(),
                     DefaultLifecycle::default(),
                 ),
-                // Only without one of the two capacities.
+                // This fails only if a capacity is not set.
                 Err(_) => Cache::with_weighter(1024, CACHE_BYTES, Weight),
             }
         }
@@ -109,16 +106,16 @@ impl ObjectCache {
         }))
     }
 
-    /// The store itself.
+    /// Returns the store.
     #[must_use]
     pub fn store(&self) -> &Arc<dyn Store> {
         &self.0.store
     }
 
-    /// The content of a blob.
+    /// Returns the content of a blob.
     ///
     /// # Errors
-    /// [`Error::Broken`] if there is none of that name, or it is something else, or cannot be read.
+    /// [`Error::Broken`] if there is no such blob, or it cannot be read.
     pub fn blob(&self, id: Id) -> Result<Arc<[u8]>> {
         if let Some(blob) = self.0.blobs.get(&id) {
             return Ok(blob);
@@ -127,7 +124,7 @@ impl ObjectCache {
             return Ok(blob);
         }
         let blob = self.read(id, ObjectKind::Blob)?;
-        // A store in memory is its own cache.
+        // A store in memory needs no cache.
         if self.0.store.may_block() {
             if blob.len() <= MAX_CACHED_BLOB {
                 self.0.blobs.insert(id, blob.clone());
@@ -138,20 +135,20 @@ impl ObjectCache {
         Ok(blob)
     }
 
-    /// Has others that open a large blob use this one.
+    /// Remembers a large blob for other clients that open it.
     fn share(&self, id: Id, blob: &Arc<[u8]>) {
         let mut shared = self.0.shared.lock();
-        // What nobody has open any more goes when the table would grow.
+        // Remove blobs that nobody has open before the table would grow.
         if shared.len() == shared.capacity() {
             shared.retain(|_, blob| blob.strong_count() > 0);
         }
         shared.insert(id, Arc::downgrade(blob));
     }
 
-    /// The length of a blob in bytes.
+    /// Returns the length of a blob in bytes.
     ///
     /// # Errors
-    /// Those of [`blob`](ObjectCache::blob).
+    /// [`Error::Broken`] if there is no such blob, or it cannot be read.
     pub fn blob_length(&self, id: Id) -> Result<u64> {
         if let Some(blob) = self.0.blobs.get(&id) {
             return Ok(blob.len() as u64);
@@ -169,24 +166,24 @@ impl ObjectCache {
         Ok(length)
     }
 
-    /// The bytes of a tree.
+    /// Returns an encoded tree.
     ///
     /// # Errors
-    /// Those of [`blob`](ObjectCache::blob).
+    /// [`Error::Broken`] if there is no such tree, or it cannot be read.
     pub(crate) fn tree_data(&self, id: Id) -> Result<Arc<[u8]>> {
         self.read(id, ObjectKind::Tree)
     }
 
-    /// The entries of a tree, in Git's order.
+    /// Returns the entries of a tree in Git's order.
     ///
     /// # Errors
-    /// [`Error::Broken`] if there is none of that name, or it is something else, or cannot be read.
+    /// [`Error::Broken`] if there is no such tree, or it cannot be read.
     pub fn tree(&self, id: Id) -> Result<Arc<TreeEntries>> {
         if let Some(tree) = self.0.trees.get(&id).or_else(|| self.large(id)) {
             return Ok(tree);
         }
         if id == Id::EMPTY_TREE {
-            // It is there whether anybody wrote it or not, as in Git.
+            // As in Git, the empty tree exists even if nobody wrote it.
             return Ok(Arc::default());
         }
         let tree = TreeEntries::parse(&self.read(id, ObjectKind::Tree)?)
@@ -209,10 +206,10 @@ impl ObjectCache {
         *older = last.replace((id, tree));
     }
 
-    /// A commit.
+    /// Returns a commit.
     ///
     /// # Errors
-    /// Those of [`blob`](ObjectCache::blob).
+    /// [`Error::Broken`] if there is no such commit, or it cannot be read.
     pub fn commit(&self, id: Id) -> Result<Arc<Commit>> {
         if let Some(commit) = self.0.commits.get(&id) {
             return Ok(commit);
@@ -224,10 +221,10 @@ impl ObjectCache {
         Ok(commit)
     }
 
-    /// The commit that a client has named.
+    /// Returns a commit whose hash a client chose.
     ///
     /// # Errors
-    /// [`Error::NotFound`] if there is none; [`Error::Broken`] if it cannot be read.
+    /// [`Error::NotFound`] if there is no such commit; [`Error::Broken`] if it cannot be read.
     pub fn named_commit(&self, id: Id) -> Result<Arc<Commit>> {
         self.commit(id).map_err(Error::of_named)
     }
@@ -256,7 +253,7 @@ mod tests {
     use crate::store::Git;
 
     #[test]
-    fn a_large_blob_that_is_open_is_in_memory_once() {
+    fn open_large_blob_is_in_memory_once() {
         let dir = tempfile::tempdir().unwrap();
         let objects = ObjectCache::new(Arc::new(Git::open(dir.path()).unwrap()));
         let (id, object) = Object::new(ObjectKind::Blob, vec![7; MAX_CACHED_BLOB + 1]).unwrap();

@@ -7,11 +7,11 @@ use crate::model::object::{TreeEntries, TreeEntry};
 use crate::model::object_cache::ObjectCache;
 use crate::model::tree::{Name, TreeDir, TreeNode};
 
-/// A name, and what it stands for on each side.
+/// A name and its node on each side.
 pub(crate) type NamedNodes<const N: usize> = (Name, [Option<TreeNode>; N]);
 
-/// The names that do not stand for the same in the last two of these directories, and what each of
-/// them has there.
+/// Returns the names that differ between the last two of these directories, with their nodes in all
+/// of them.
 pub(crate) fn side_by_side<const N: usize>(
     objects: &ObjectCache,
     dirs: &[TreeDir; N],
@@ -23,7 +23,7 @@ pub(crate) fn side_by_side<const N: usize>(
             TreeDir::Edited(_) => Listed::Edited(dir.list(objects)?),
         });
     }
-    // All are in one order, so that each is gone through once.
+    // All lists have the same order, so one pass suffices.
     let mut left: Vec<_> = lists.iter().map(|list| list.names().peekable()).collect();
     let mut different = Vec::new();
     while let Some(name) =
@@ -43,20 +43,20 @@ pub(crate) fn side_by_side<const N: usize>(
     Ok(different)
 }
 
-/// The names of a directory.
+/// The entries of a directory.
 enum Listed {
     Stored(Arc<TreeEntries>),
     Edited(Vec<(Name, TreeNode)>),
 }
 
-/// What a name stands for, not taken out of its list.
+/// A borrowed entry.
 enum Side<'l> {
     Entry(&'l TreeEntry),
     Node(&'l TreeNode),
 }
 
 impl Listed {
-    /// In the order of their bytes.
+    /// Returns the entries sorted by the bytes of their names.
     fn names(&self) -> Box<dyn Iterator<Item = (&Name, Side<'_>)> + '_> {
         match self {
             Listed::Stored(entries) => Box::new(
@@ -70,7 +70,7 @@ impl Listed {
 }
 
 impl Side<'_> {
-    /// Whether both are the same without a look into them.
+    /// Returns whether both are known to be equal without reading them.
     fn is(&self, other: &Side<'_>) -> bool {
         match (self, other) {
             (Side::Entry(a), Side::Entry(b)) => (a.mode, a.id) == (b.mode, b.id),
@@ -93,7 +93,7 @@ pub(crate) fn dir(node: Option<&TreeNode>) -> Option<&TreeDir> {
     }
 }
 
-/// Whether two directories are known to be the same without a look into them.
+/// Returns whether both directories are known to be equal without reading them.
 pub(crate) fn same(a: &TreeDir, b: &TreeDir) -> bool {
     match (a, b) {
         (TreeDir::Stored(a), TreeDir::Stored(b)) => a == b,

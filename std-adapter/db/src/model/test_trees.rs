@@ -1,4 +1,4 @@
-//! Small trees for the tests of what compares trees.
+//! Small trees for tests.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -11,7 +11,7 @@ use crate::model::object_cache::ObjectCache;
 use crate::model::tree::{NewObjects, Tree, TreeDir, TreeNode, join, names};
 use crate::store::Memory;
 
-/// Paths and texts; that of a program starts with `x`.
+/// Paths and contents. The content of an executable file begins with `x`.
 pub(crate) type Files = BTreeMap<String, String>;
 
 pub(crate) fn objects() -> ObjectCache {
@@ -22,7 +22,7 @@ pub(crate) fn files(list: &[(&str, &str)]) -> Files {
     list.iter().map(|(path, text)| ((*path).to_owned(), (*text).to_owned())).collect()
 }
 
-/// A tree of these files that was not written yet.
+/// Builds a tree of these files without writing it.
 pub(crate) fn edited(objects: &ObjectCache, files: &Files) -> Tree {
     let mut tree = Tree::stored(Id::EMPTY_TREE);
     for (path, text) in files {
@@ -51,7 +51,7 @@ pub(crate) fn stored(objects: &ObjectCache, files: &Files) -> Tree {
     Tree::stored(keep(objects, &edited(objects, files)))
 }
 
-/// The files of a tree, which has no two entries of one name.
+/// Returns the files of a tree, and checks that no name occurs twice.
 pub(crate) fn files_of(objects: &ObjectCache, tree: &Tree) -> Files {
     fn add(objects: &ObjectCache, path: &[u8], dir: &TreeDir, files: &mut Files) {
         for (name, node) in dir.list(objects).unwrap() {
@@ -73,7 +73,8 @@ pub(crate) fn files_of(objects: &ObjectCache, tree: &Tree) -> Files {
     files
 }
 
-/// Files of some of these paths. Of a file and one below it, only the first.
+/// Generates files at some of these paths. If one path is below another, only the upper one is
+/// used.
 pub(crate) fn some_files(paths: &'static [&'static str]) -> impl Strategy<Value = Files> {
     let path = prop::sample::select(paths);
     prop::collection::btree_map(path.prop_map(str::to_owned), "x?[01]", 0..7).prop_map(
@@ -89,14 +90,14 @@ pub(crate) fn some_files(paths: &'static [&'static str]) -> impl Strategy<Value 
     )
 }
 
-/// Paths of which none is a directory of another.
+/// Paths of which none is below another.
 pub(crate) const APART: &[&str] = &["a", "b", "d/a", "d/b", "d/e/f", "c/x", "g"];
 
-/// Paths that can be both.
+/// Paths of which some are below others.
 pub(crate) const CLASHING: &[&str] =
     &["a", "a/b", "a/c", "a/b/c", "a.b", "a-", "d/a", "d", "d/a/b"];
 
-/// Directories in each other, and in the innermost a file of this text.
+/// Stores nested directories with a file in the innermost one.
 pub(crate) fn deep(objects: &ObjectCache, depth: usize, text: &str) -> Tree {
     let mut node = keep(objects, &edited(objects, &files(&[("d", text)])));
     for _ in 1..depth {

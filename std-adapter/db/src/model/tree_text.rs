@@ -1,13 +1,13 @@
-//! A tree as Git reads it: leniently, but for names that are none.
+//! The encoding of trees.
 //!
 //! ```text
-//! MODE in octal, a space, NAME, a zero, 20 bytes of hash       (for each entry)
+//! MODE in octal, a space, NAME, a NUL byte, 20 bytes of hash       (for each entry)
 //! ```
 //!
-//! Programs have written trees that are not in Git's order, and modes of all kinds. What a tree
-//! means is unambiguous all the same, so entries are sorted here and modes made those that Git
-//! makes of them. Names that lead out of the directory, and second entries of one name, are left
-//! out: nobody can ask for them, and some were made to attack those who check them out.
+//! Trees are decoded as leniently as Git does it: other programs have written trees in another
+//! order and with unusual modes, which are unambiguous all the same. Entries are sorted, and modes
+//! are normalised. Names that would leave the directory and duplicate names are hidden: no path can
+//! refer to them, and some are attacks on programs that check them out.
 
 use std::cmp::Ordering;
 use std::collections::HashSet;
@@ -16,11 +16,11 @@ use std::ops::Deref;
 use crate::model::object::{EntryMode, TreeEntry};
 use crate::{Error, Id, Result};
 
-/// The entries of a tree, in Git's order, each name once.
+/// The entries of a tree in Git's order, without duplicate names.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct TreeEntries {
     entries: Box<[TreeEntry]>,
-    /// The first name that was left out.
+    /// The first hidden name.
     refused: Option<Box<[u8]>>,
     weight: u64,
 }
@@ -34,12 +34,12 @@ impl Deref for TreeEntries {
 }
 
 impl TreeEntries {
-    /// The entries of a tree in its bytes.
+    /// Decodes a tree.
     ///
     /// # Errors
-    /// [`Error::Store`] where the bytes are no tree.
+    /// [`Error::Store`] if an entry is malformed.
     pub fn parse(data: &[u8]) -> Result<TreeEntries> {
-        // An entry has at least 24 bytes, and mostly a name of some length.
+        // An entry has at least 24 bytes, and most names have several.
         let mut entries = Vec::with_capacity(data.len() / 40);
         let (mut refused, mut sorted) = (None, true);
         for raw in raw_entries(data) {
@@ -66,7 +66,7 @@ impl TreeEntries {
         Ok(parsed)
     }
 
-    /// A file and a directory of one name need not be next to each other.
+    /// Removes duplicates. A file and a directory with the same name need not be adjacent.
     fn drop_doubles(&mut self) {
         let adjacent =
             self.entries.windows(2).any(|pair| matches!(pair, [a, b] if a.name == b.name));
@@ -83,8 +83,8 @@ impl TreeEntries {
         }
     }
 
-    /// Whether a file may have the name of a directory: then what is between them begins with that
-    /// name.
+    /// Returns whether a file may have the same name as a directory. All entries between the two
+    /// then begin with that name.
     fn may_have_both(&self) -> bool {
         self.entries.iter().enumerate().filter(|(_, entry)| entry.mode == EntryMode::Dir).any(
             |(at, dir)| {
@@ -96,26 +96,26 @@ impl TreeEntries {
         )
     }
 
-    /// About the memory that they take, in bytes.
+    /// Returns the approximate memory of the entries, in bytes.
     pub(crate) fn weight(&self) -> u64 {
         self.weight
     }
 
-    /// In the order of the bytes of their names.
+    /// Returns the entries sorted by the bytes of their names.
     pub(crate) fn by_name(&self) -> Vec<&TreeEntry> {
         let mut sorted: Vec<_> = self.entries.iter().collect();
-        // Git has a directory where its name with a slash would be, and all else in this order.
+        // Git sorts a directory as if its name ended with a slash, and everything else in this
+        // order.
         if sorted.iter().any(|entry| entry.mode == EntryMode::Dir) {
             sorted.sort_by(|a, b| a.name.cmp(&b.name));
         }
         sorted
     }
 
-    /// Names that this tree has and nobody can be shown: what is made of its entries would lose
-    /// them.
+    /// Checks that no entry is hidden: a changed copy of the tree would lose it.
     ///
     /// # Errors
-    /// [`Error::Unchangeable`].
+    /// [`Error::Unchangeable`] if an entry is hidden.
     pub fn check_whole(&self) -> Result<()> {
         match &self.refused {
             None => Ok(()),
@@ -124,14 +124,15 @@ impl TreeEntries {
     }
 }
 
-/// An entry as it stands in a tree.
+/// An entry as the tree encodes it.
 pub(crate) struct RawEntry<'t> {
     pub(crate) name: &'t [u8],
     pub(crate) mode: EntryMode,
     pub(crate) id: Id,
 }
 
-/// The entries of a tree as they stand there, whatever their names. It ends with the first error.
+/// Returns the entries in their encoded order, with any names. The iterator ends after the first
+/// error.
 pub(crate) fn raw_entries(data: &[u8]) -> impl Iterator<Item = Result<RawEntry<'_>>> {
     let mut rest = data;
     std::iter::from_fn(move || {
@@ -144,7 +145,7 @@ pub(crate) fn raw_entries(data: &[u8]) -> impl Iterator<Item = Result<RawEntry<'
     })
 }
 
-/// The first entry, and what is behind it.
+/// Splits off the first entry.
 fn entry(data: &[u8]) -> Result<(RawEntry<'_>, &[u8])> {
     let cut = || Error::store("malformed tree: an entry is truncated");
     let space = data.iter().position(|byte| *byte == b' ').ok_or_else(cut)?;
@@ -156,8 +157,8 @@ fn entry(data: &[u8]) -> Result<(RawEntry<'_>, &[u8])> {
     Ok((RawEntry { name, mode: mode_of(mode), id: Id::from_bytes(*id) }, rest))
 }
 
-/// What Git makes of a mode: any file is a program or not, and what it does not know is a commit of
-/// another repository. A mode that is no number is none of these, and not shown either.
+/// Normalises a mode as Git does: a file is executable or not, and an unknown mode is a submodule.
+/// So is a malformed mode, which hides the entry.
 fn mode_of(octal: &[u8]) -> EntryMode {
     let mode = octal.iter().try_fold(0u32, |mode, digit| match digit {
         b'0'..=b'7' => mode.checked_mul(8)?.checked_add(u32::from(digit - b'0')),
@@ -172,17 +173,17 @@ fn mode_of(octal: &[u8]) -> EntryMode {
     }
 }
 
-/// Whether a path can have this name.
+/// Returns whether a path can contain this name.
 fn can_be_shown(name: &[u8]) -> bool {
     !matches!(name, b"" | b"." | b"..") && !name.contains(&b'/')
 }
 
-/// Git's order is that of the names with a slash behind those of directories.
+/// Compares entries in Git's order, in which a directory sorts as if its name ended with a slash.
 pub(crate) fn order(a: &TreeEntry, b: &TreeEntry) -> Ordering {
     order_of((&a.name, a.mode == EntryMode::Dir), (&b.name, b.mode == EntryMode::Dir))
 }
 
-/// An entry of this name, of entries in Git's order.
+/// Finds a name in entries that are in Git's order.
 pub(crate) fn find<'t>(entries: &'t [TreeEntry], name: &[u8]) -> Option<&'t TreeEntry> {
     let by = |is_dir: bool| {
         let at = entries.binary_search_by(|entry| {
@@ -193,7 +194,7 @@ pub(crate) fn find<'t>(entries: &'t [TreeEntry], name: &[u8]) -> Option<&'t Tree
     by(false).or_else(|| by(true))
 }
 
-/// The same as [`order`] of names, and whether they are those of directories.
+/// Compares two names, each with whether it is a directory, like [`order`].
 pub(crate) fn order_of((a, a_is_dir): (&[u8], bool), (b, b_is_dir): (&[u8], bool)) -> Ordering {
     let common = a.len().min(b.len());
     let (a_start, b_start) =
@@ -224,7 +225,7 @@ mod tests {
     }
 
     #[test]
-    fn entries_are_in_order_whatever_the_tree_is() {
+    fn sorts_entries_of_unsorted_trees() {
         let (sorted, whole) =
             names(&[("100644", "b"), ("40000", "a"), ("100644", "a.c"), ("100644", "a-")]);
         assert_eq!(
@@ -234,7 +235,7 @@ mod tests {
     }
 
     #[test]
-    fn names_that_no_path_has_are_left_out_and_known() {
+    fn hides_names_that_no_path_can_have() {
         for bad in ["", ".", "..", "x/y", "/"] {
             assert_eq!(
                 names(&[("100644", bad), ("100644", "f")]),
@@ -247,14 +248,14 @@ mod tests {
     }
 
     #[test]
-    fn the_first_of_two_entries_of_one_name_counts() {
+    fn keeps_the_first_of_duplicate_names() {
         assert_eq!(names(&[("100644", "a"), ("100755", "a")]), (vec!["a".to_owned()], false));
         let apart = [("100644", "a"), ("100644", "a.b"), ("40000", "a")];
         assert_eq!(names(&apart), (vec!["a".to_owned(), "a.b".to_owned()], false));
     }
 
     #[test]
-    fn modes_are_what_git_makes_of_them() {
+    fn normalises_modes_as_git_does() {
         let modes = [
             ("100644", EntryMode::Normal),
             ("100664", EntryMode::Normal),
@@ -284,14 +285,14 @@ mod tests {
 
     proptest! {
         #[test]
-        fn any_bytes_are_a_sorted_tree_or_none(data in prop::collection::vec(any::<u8>(), 0..200)) {
+        fn decodes_arbitrary_bytes_to_sorted_entries_or_an_error(data in prop::collection::vec(any::<u8>(), 0..200)) {
             if let Ok(entries) = TreeEntries::parse(&data) {
                 prop_assert!(entries.is_sorted_by(|a, b| order(a, b).is_lt()));
             }
         }
 
         #[test]
-        fn any_entries_are_shown_once(entries in prop::collection::vec(("[0-7]{0,6}", "[a-c./]{0,3}"), 0..12)) {
+        fn shows_each_name_once(entries in prop::collection::vec(("[0-7]{0,6}", "[a-c./]{0,3}"), 0..12)) {
             let entries: Vec<_> = entries.iter().map(|(mode, name)| (mode.as_str(), name.as_str())).collect();
             let parsed = TreeEntries::parse(&tree(&entries)).unwrap();
             let mut names: Vec<_> = parsed.iter().map(|entry| &*entry.name).collect();
@@ -304,7 +305,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_cut_off_is_no_tree() {
+    fn refuses_truncated_trees() {
         let whole = tree(&[("100644", "file")]);
         for length in 1..whole.len() {
             assert!(TreeEntries::parse(&whole[..length]).is_err(), "{length}");

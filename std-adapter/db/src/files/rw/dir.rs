@@ -24,7 +24,7 @@ impl RwDir {
     fn entries(&self) -> Result<Vec<Entry>> {
         let rw = self.rw()?;
         let objects = rw.database.objects();
-        if self.0.gone().is_some() {
+        if self.0.removed_at().is_some() {
             return Ok(Vec::new());
         }
         let mut names = rw.names.lock();
@@ -35,7 +35,7 @@ impl RwDir {
             .dir(objects, &path)?
             .list(objects)
             .map_err(|error| error.at(&path))?;
-        // Of names that are too long clients cannot be told.
+        // Names that are too long for clients are hidden.
         let can_be_shown = |name: &[u8], node: &TreeNode| {
             name.len() <= NAME_MAX && !matches!(node, TreeNode::Submodule(_))
         };
@@ -82,7 +82,7 @@ impl RwDir {
             New::Special(_) => return Err(Error::NotSupported),
         }
         match there {
-            // The same file, emptied, as `open` with O_TRUNC does it.
+            // The existing file is truncated, as `open` with `O_TRUNC` does.
             Some(TreeNode::File(TreeFile {
                 mode: EntryMode::Normal | EntryMode::Exec, ..
             })) if create.new == New::File => {
@@ -92,7 +92,7 @@ impl RwDir {
                 if let Some(replaced) = replaced {
                     rw.removed(&mut names, &path, replaced);
                 }
-                names.made(&path, now());
+                names.created(&path, now());
             }
         }
         let inode = names.inode(&self.0, &path, name, create.new == New::Dir);
@@ -120,7 +120,7 @@ impl RwDir {
     }
 }
 
-/// The inode of what a tree shows, if it is of such a tree.
+/// Returns the inode behind an entry of such a tree.
 fn inode_of(shown: &dyn Any) -> Option<&Arc<Inode>> {
     let dir = shown.downcast_ref::<RwDir>().map(|RwDir(inode)| inode);
     dir.or_else(|| shown.downcast_ref::<RwFile>().map(|RwFile(inode)| inode))
@@ -133,7 +133,7 @@ pub(super) fn remove(inode: &Inode) -> Result<()> {
     if !path.is_empty() {
         return rw.remove(&mut names, &path);
     }
-    // The top stays, empty.
+    // The top itself stays.
     let objects = rw.database.objects();
     for (name, _) in rw.transaction.tree()?.top().list(objects)? {
         rw.remove(&mut names, &name)?;
@@ -173,7 +173,7 @@ impl Directory for RwDir {
         ready(dir.and_then(|dir| dir.move_in(child, name.as_bytes())))
     }
 
-    /// With everything in it.
+    /// Removes the directory and everything in it.
     fn remove(&self) -> BoxFuture<'_, ()> {
         ready(remove(&self.0))
     }
@@ -182,7 +182,7 @@ impl Directory for RwDir {
         ready(Ok(()))
     }
 
-    /// Git keeps no modes of directories.
+    /// Git stores no modes of directories.
     fn chmod(&self, _: u32) -> BoxFuture<'_, ()> {
         ready(Ok(()))
     }

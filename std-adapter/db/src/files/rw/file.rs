@@ -1,4 +1,4 @@
-//! Files and links of `rw/`.
+//! Files and symbolic links of `rw/`.
 
 use parking_lot::Mutex;
 use std::any::Any;
@@ -19,10 +19,10 @@ use crate::model::tree::{FileContent, TreeFile, no_space};
 use datakit_server::sparse_bytes::SparseBytes;
 use datakit_server::tree::{BoxFuture, Entry, Leaf, OpenLeaf, ready};
 
-/// The largest file that clients can make, in bytes.
+/// The size limit of files that clients write, in bytes.
 const MAX_FILE_SIZE: u64 = 1 << 30;
 
-/// A file, or a symbolic link: a change of mode makes one the other.
+/// A file or symbolic link; a change of its mode turns one into the other.
 pub(super) struct RwFile(pub(super) Arc<Inode>);
 
 impl RwFile {
@@ -32,14 +32,14 @@ impl RwFile {
         Ok((rw, file))
     }
 
-    /// With the path in its errors.
+    /// Adds the path to an error.
     fn at<T>(&self, done: crate::Result<T>) -> Result<T> {
         Ok(done.map_err(|error| error.at(&self.0.path().unwrap_or_default()))?)
     }
 }
 
 impl RwFile {
-    /// Drops the content, which need not be read for that.
+    /// Truncates the file without reading its content.
     fn empty(&self) -> Result<()> {
         let rw = self.0.rw.upgrade().ok_or_else(gone)?;
         rw.with_file(&self.0, |names, at| {
@@ -50,7 +50,7 @@ impl RwFile {
     }
 }
 
-/// Has `change` change the content of a file.
+/// Calls `change` with the content of a file.
 fn change(inode: &Inode, change: impl FnOnce(&mut SparseBytes) -> Result<()>) -> Result<()> {
     let rw = inode.rw.upgrade().ok_or_else(gone)?;
     rw.with_file(inode, |names, at| {
@@ -63,12 +63,12 @@ fn change(inode: &Inode, change: impl FnOnce(&mut SparseBytes) -> Result<()>) ->
     })
 }
 
-/// Where memory is missing it says for what.
+/// Adds a message to an error about missing memory.
 fn named(error: Error) -> Error {
     if matches!(error, Error::NoSpace | Error::NoMemory) { no_space(error).into() } else { error }
 }
 
-/// An error of the tree's through a call of the database's.
+/// Carries an error of the file tree through a call of the database.
 struct Failed(Error);
 
 impl From<crate::Error> for Failed {
@@ -145,12 +145,11 @@ impl Leaf for RwFile {
     }
 }
 
-/// A file that is open. Large content is read from the store, and made one that can be changed, on
-/// a thread of its own.
+/// An open file. Large content is read, and copied for a change, on a blocking thread.
 struct OpenRw {
     inode: Arc<Inode>,
     append: bool,
-    /// The blob that was read last.
+    /// The last blob that was read.
     blob: Mutex<Option<(Id, Arc<[u8]>)>>,
 }
 
@@ -197,7 +196,7 @@ impl OpenRw {
     }
 }
 
-/// As [`read_at`], of content with holes.
+/// Reads content with holes like [`read_at`].
 fn read_pending(content: &FileContent, offset: u64, buf: &mut [u8]) -> Result<usize> {
     let Some(content) = content.as_pending() else { return Err(Error::Io) };
     let size = content.size();
@@ -205,7 +204,7 @@ fn read_pending(content: &FileContent, offset: u64, buf: &mut [u8]) -> Result<us
     if offset <= size { Ok(content.read(offset, buf)) } else { Err(beyond_end(offset, size)) }
 }
 
-/// Makes a large blob content that can be changed, before it is: other requests go on meanwhile.
+/// Loads a large blob for a change on a blocking thread, so other requests do not wait.
 async fn load(inode: &Inode) -> Result<()> {
     let rw = inode.rw.upgrade().ok_or_else(gone)?;
     let file = rw.with_file(inode, |_, at| Ok(rw.transaction.file(at)?))?;
@@ -223,7 +222,7 @@ async fn load(inode: &Inode) -> Result<()> {
     rw.with_file(inode, |_, at| Ok(rw.transaction.load(at, id, loaded)?))
 }
 
-/// An offset or length of a file that clients make.
+/// Checks an offset or length that a client sent.
 fn checked(offset: u64) -> Result<u64> {
     check_offset(offset)?;
     if offset <= MAX_FILE_SIZE { Ok(offset) } else { Err(Error::TooLarge) }

@@ -1,5 +1,4 @@
-//! What is known of the names in a transaction's tree beyond the tree itself: inode numbers, times,
-//! and the inodes in use.
+//! Inodes of a transaction's tree: numbers, modification times, and which are in use.
 
 use parking_lot::Mutex;
 use std::collections::BTreeMap;
@@ -14,67 +13,68 @@ use datakit_server::clock::now;
 use datakit_server::inode_numbers;
 use datakit_server::tree::{Entry, WeakEntry};
 
-/// The most names of a path. The names below a directory are visited by recursion.
+/// The maximum number of components of a path. The table is visited recursively.
 const MAX_DEPTH: usize = 1024;
 
-/// Names that are kept at least before those that nobody needs are looked for.
+/// The minimum size of the table before unused entries are removed.
 const MIN_SWEEP: usize = 1024;
 
-/// The names of one transaction. Locked before the transaction itself, and held while both change.
+/// The inodes of one transaction. Its lock is taken before that of the transaction, and held while
+/// both change.
 pub(super) struct InodeTable {
     top: NameEntry,
-    /// Part of all numbers that follow from a name: a tree that replaces another one has new ones.
+    /// Part of every derived inode number. It changes when a reset or merge replaces the tree.
     epoch: u64,
-    /// When the content began to be what it is where nothing was changed since.
+    /// The modification time of everything that has not changed.
     since: Time,
-    /// About how many names there are, and at how many those that nobody needs are looked for.
+    /// The approximate number of entries, and the number at which unused ones are removed.
     size: usize,
     sweep_at: usize,
 }
 
-/// What is known of one name.
+/// An entry for a name.
 #[derive(Default)]
 struct NameEntry {
-    /// Its inode number where that does not follow from its name: it was made, or moved here.
+    /// The inode number, if it is not derived from the name because the node was created or moved
+    /// here.
     number: Option<u64>,
-    /// When it was made or changed.
+    /// The modification time, if the node has changed.
     changed: Option<Time>,
     inode: Weak<Inode>,
     below: BTreeMap<Name, NameEntry>,
 }
 
-/// A file or directory that somebody holds. It stays what it is when its name is removed, moved, or
-/// given to another one.
+/// A file or directory in use. It keeps its identity when its name is removed, moved or reused.
 pub(super) struct Inode {
     pub(super) rw: Weak<RwTree>,
     pub(super) number: u64,
     pub(super) is_dir: bool,
     /// Changed under the lock of [`InodeTable`].
-    place: Mutex<Location>,
-    /// What the tree has of it, while the tree has it.
+    location: Mutex<Location>,
+    /// The entry for the file tree, while it is in use.
     entry: Mutex<Option<WeakEntry>>,
 }
 
-/// Where an inode is.
+/// The location of an inode.
 enum Location {
-    /// The directory at the top.
+    /// The top directory.
     Top,
-    /// Under this name.
+    /// A name in a directory.
     In(Arc<Inode>, Name),
-    /// It has no name any more. A file has its content still, changed at this time.
-    Gone(Time),
+    /// No name: the node was removed. A file keeps its content, last changed at this time.
+    Removed(Time),
 }
 
-/// An inode that has lost its name, where it was, and when it was changed.
+/// An inode that has lost its name.
 pub(super) struct UnlinkedInode {
     pub(super) inode: Arc<Inode>,
-    /// Below the path that was removed.
+    /// Its path relative to the removed node.
     pub(super) path: Vec<u8>,
     changed: Option<Time>,
 }
 
 impl InodeTable {
-    /// Those of a tree that was made at `since`.
+    /// Creates the table of a tree that was made at `since`.
     pub(super) fn new(since: Time) -> InodeTable {
         InodeTable {
             top: NameEntry::default(),
@@ -85,7 +85,7 @@ impl InodeTable {
         }
     }
 
-    /// The inode of the directory at the top.
+    /// Returns the inode of the top directory.
     pub(super) fn top(&mut self, rw: &Weak<RwTree>) -> Arc<Inode> {
         if let Some(top) = self.top.inode.upgrade() {
             return top;
@@ -95,7 +95,7 @@ impl InodeTable {
         top
     }
 
-    /// The inode of `name` in `dir`, which is at `path`.
+    /// Returns the inode of `name` in `dir`; its path is `path`.
     pub(super) fn inode(
         &mut self,
         dir: &Arc<Inode>,
@@ -122,8 +122,8 @@ impl InodeTable {
         inode
     }
 
-    /// What is at `path` was made just now, in place of nothing.
-    pub(super) fn made(&mut self, path: &[u8], now: Time) {
+    /// Records that `path` was created.
+    pub(super) fn created(&mut self, path: &[u8], now: Time) {
         *self.known_mut(path) = NameEntry {
             number: Some(inode_numbers::next()),
             changed: Some(now),
@@ -132,7 +132,7 @@ impl InodeTable {
         self.touch_parent(path, now);
     }
 
-    /// What is at `path` changed.
+    /// Records that `path` has changed.
     pub(super) fn touch(&mut self, path: &[u8], now: Time) {
         self.known_mut(path).changed = Some(now);
     }
@@ -143,24 +143,23 @@ impl InodeTable {
         }
     }
 
-    /// When what is at `path` changed.
+    /// Returns the modification time of `path`.
     pub(super) fn changed(&self, path: &[u8]) -> Time {
         let known = names(path).try_fold(&self.top, |known, name| known.below.get(name));
         known.and_then(|known| known.changed).unwrap_or(self.since)
     }
 
-    /// What was at and below `path` is there no more: the inodes of it that somebody holds.
+    /// Records that `path` was removed, and returns the inodes in use at and below it.
     pub(super) fn remove(&mut self, path: &[u8], now: Time) -> Vec<UnlinkedInode> {
         let mut lost = Vec::new();
         if let Some(known) = self.take(path) {
-            known.in_use(&mut Vec::new(), &mut lost);
+            known.collect_used(&mut Vec::new(), &mut lost);
         }
         self.touch_parent(path, now);
         lost
     }
 
-    /// `inode` is called `name` in `dir` from now on, with all that is below it. Nothing is at
-    /// `to`.
+    /// Records that `inode` moved to `name` in `dir`, with everything below it. Nothing is at `to`.
     pub(super) fn rename(
         &mut self,
         inode: &Inode,
@@ -173,13 +172,13 @@ impl InodeTable {
         let mut known = self.take(from).unwrap_or_default();
         known.number = Some(inode.number);
         *self.known_mut(to) = known;
-        *inode.place.lock() = Location::In(dir.clone(), name.into());
+        *inode.location.lock() = Location::In(dir.clone(), name.into());
         self.touch_parent(from, now);
         self.touch_parent(to, now);
     }
 
-    /// Another tree is in place of this one. An inode is that of its path still where `stays` says
-    /// so of path and kind; those that are not.
+    /// Records that another tree replaced this one. Inodes for whose path and kind `stays` returns
+    /// `true` keep their path; the others are returned.
     pub(super) fn replace(
         &mut self,
         now: Time,
@@ -188,7 +187,7 @@ impl InodeTable {
         let mut old = std::mem::replace(self, InodeTable::new(now));
         self.top.inode = std::mem::take(&mut old.top.inode);
         let (mut used, mut lost) = (Vec::new(), Vec::new());
-        old.top.in_use(&mut Vec::new(), &mut used);
+        old.top.collect_used(&mut Vec::new(), &mut used);
         for mut found in used {
             if stays(&found.path, found.inode.is_dir) {
                 self.known_mut(&found.path).inode = Arc::downgrade(&found.inode);
@@ -200,9 +199,9 @@ impl InodeTable {
         lost
     }
 
-    /// `lost` is nowhere.
-    pub(super) fn bury(&self, lost: &UnlinkedInode) {
-        *lost.inode.place.lock() = Location::Gone(lost.changed.unwrap_or(self.since));
+    /// Marks an inode as removed.
+    pub(super) fn mark_removed(&self, lost: &UnlinkedInode) {
+        *lost.inode.location.lock() = Location::Removed(lost.changed.unwrap_or(self.since));
     }
 
     fn take(&mut self, path: &[u8]) -> Option<NameEntry> {
@@ -228,7 +227,7 @@ fn epoch() -> u64 {
 }
 
 impl NameEntry {
-    /// Drops the names below it that nobody needs: how many are left.
+    /// Removes unused entries below this one, and returns how many are left.
     fn sweep(&mut self) -> usize {
         let mut left: usize = 0;
         self.below.retain(|_, known| {
@@ -241,8 +240,8 @@ impl NameEntry {
         left
     }
 
-    /// Adds the inodes at and below it that somebody holds, those above before those below.
-    fn in_use(&self, path: &mut Vec<u8>, found: &mut Vec<UnlinkedInode>) {
+    /// Adds the inodes in use at and below this entry to `found`, parents first.
+    fn collect_used(&self, path: &mut Vec<u8>, found: &mut Vec<UnlinkedInode>) {
         if let Some(inode) = self.inode.upgrade() {
             found.push(UnlinkedInode { inode, path: path.clone(), changed: self.changed });
         }
@@ -252,27 +251,28 @@ impl NameEntry {
                 path.push(b'/');
             }
             path.extend_from_slice(name);
-            known.in_use(path, found);
+            known.collect_used(path, found);
             path.truncate(length);
         }
     }
 }
 
 impl Inode {
-    fn new(rw: &Weak<RwTree>, number: u64, is_dir: bool, place: Location) -> Arc<Inode> {
+    fn new(rw: &Weak<RwTree>, number: u64, is_dir: bool, location: Location) -> Arc<Inode> {
         Arc::new(Inode {
             rw: rw.clone(),
             number,
             is_dir,
-            place: Mutex::new(place),
+            location: Mutex::new(location),
             entry: Mutex::default(),
         })
     }
 
-    /// Its path. Under the lock of [`InodeTable`] it stays that.
+    /// Returns the path. It stays valid while [`InodeTable`] is locked.
     ///
     /// # Errors
-    /// [`Error::NotFound`] when it has none any more; [`Error::NameTooLong`].
+    /// [`Error::NotFound`] if the node was removed; [`Error::NameTooLong`] if the path has too many
+    /// components.
     pub(super) fn path(&self) -> Result<Vec<u8>> {
         let (mut names, mut next) = (Vec::new(), self.up()?);
         while let Some((dir, name)) = next {
@@ -286,37 +286,37 @@ impl Inode {
         Ok(names.join(&b'/'))
     }
 
-    /// The directory that has it, and its name there; `None` for the top.
+    /// Returns the parent and the name, or `None` for the top.
     fn up(&self) -> Result<Option<(Arc<Inode>, Name)>> {
-        match &*self.place.lock() {
+        match &*self.location.lock() {
             Location::Top => Ok(None),
             Location::In(dir, name) => Ok(Some((dir.clone(), name.clone()))),
-            Location::Gone(_) => Err(Error::NotFound),
+            Location::Removed(_) => Err(Error::NotFound),
         }
     }
 
-    /// The directory that has it.
+    /// Returns the parent directory.
     pub(super) fn parent(&self) -> Option<Arc<Inode>> {
         self.up().ok().flatten().map(|(dir, _)| dir)
     }
 
-    /// When it was changed, if it has no name any more.
-    pub(super) fn gone(&self) -> Option<Time> {
-        match &*self.place.lock() {
-            Location::Gone(changed) => Some(*changed),
+    /// Returns the modification time if the node was removed.
+    pub(super) fn removed_at(&self) -> Option<Time> {
+        match &*self.location.lock() {
+            Location::Removed(changed) => Some(*changed),
             _ => None,
         }
     }
 
-    /// Its content was changed where it is.
+    /// Records that the content has changed.
     pub(super) fn touch(&self, names: &mut InodeTable, at: FileAt<'_>) {
         match at {
             FileAt::Path(path) => names.touch(path, now()),
-            FileAt::Detached(_) => *self.place.lock() = Location::Gone(now()),
+            FileAt::Detached(_) => *self.location.lock() = Location::Removed(now()),
         }
     }
 
-    /// What the tree has of it, made if it has nothing.
+    /// Returns the entry for the file tree, which `make` creates if there is none.
     pub(super) fn entry(&self, make: impl FnOnce() -> Entry) -> Entry {
         let mut kept = self.entry.lock();
         kept.as_ref().and_then(WeakEntry::upgrade).unwrap_or_else(|| {
@@ -326,19 +326,19 @@ impl Inode {
         })
     }
 
-    /// Its name.
+    /// Returns the name.
     pub(super) fn name(&self) -> Name {
         self.up().ok().flatten().map_or_else(|| b"rw"[..].into(), |(_, name)| name)
     }
 }
 
 impl Drop for Inode {
-    /// The content of a file without a name goes with it. Directories above are dropped one after
-    /// the other, not one within the other.
+    /// Discards the content of a removed file. Parents are dropped in a loop, since recursion could
+    /// overflow the stack.
     fn drop(&mut self) {
-        let place = self.place.get_mut();
-        let mut next = match std::mem::replace(place, Location::Top) {
-            Location::Gone(_) if !self.is_dir => {
+        let location = self.location.get_mut();
+        let mut next = match std::mem::replace(location, Location::Top) {
+            Location::Removed(_) if !self.is_dir => {
                 if let Some(rw) = self.rw.upgrade() {
                     rw.forget(self.number);
                 }
@@ -349,8 +349,8 @@ impl Drop for Inode {
         };
         while let Some(dir) = next {
             next = Arc::into_inner(dir).and_then(|mut dir| {
-                let place = dir.place.get_mut();
-                match std::mem::replace(place, Location::Top) {
+                let location = dir.location.get_mut();
+                match std::mem::replace(location, Location::Top) {
                     Location::In(dir, _) => Some(dir),
                     _ => None,
                 }

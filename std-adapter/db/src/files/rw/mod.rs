@@ -1,8 +1,9 @@
-//! `rw/`: the tree of a transaction, to be changed.
+//! The directory `rw/`: the changeable tree of a transaction.
 //!
-//! An open file is a file, not a name: what is removed or replaced lives on, unseen, for as long as
-//! somebody holds it, and what is made in its place is another file. A tree that replaces this one,
-//! by a reset or a merge, gives files new content; those that are in it no more are removed ones.
+//! An open file refers to an inode, not to a name. A removed or replaced file lives on, invisibly,
+//! while a client has it open, and a file created in its place is another one. When a reset or
+//! merge replaces the tree, files get new content, and those that the new tree does not contain are
+//! removed.
 
 mod dir;
 mod file;
@@ -29,13 +30,13 @@ use datakit_server::tree::Entry;
 pub(super) struct RwTree {
     database: Database,
     transaction: Arc<Transaction>,
-    /// Locked before the transaction's own lock.
+    /// This lock is taken before that of the transaction.
     names: Mutex<InodeTable>,
     me: Weak<RwTree>,
 }
 
 impl RwTree {
-    /// The tree of a transaction that began at `head`.
+    /// Creates the tree of a transaction that began at `head`.
     pub(super) fn new(
         database: &Database,
         transaction: Arc<Transaction>,
@@ -52,20 +53,20 @@ impl RwTree {
         })
     }
 
-    /// All of it.
+    /// Returns the top directory.
     pub(super) fn top(&self) -> Entry {
         let top = self.names.lock().top(&self.me);
         entry(&top)
     }
 
-    /// As [`Transaction::reset`].
+    /// Does what [`Transaction::reset`] does.
     pub(super) fn reset(&self, to: Id) -> crate::Result<()> {
-        // Not read while others wait.
+        // Read the commit before taking the lock.
         self.database.objects().named_commit(to)?;
         self.replace(|transaction| transaction.reset(to))
     }
 
-    /// As [`Transaction::merge`].
+    /// Does what [`Transaction::merge`] does.
     pub(super) fn merge(
         &self,
         theirs: Id,
@@ -93,17 +94,17 @@ impl RwTree {
                     .is_ok_and(|node| is_dir == matches!(node, TreeNode::Dir(_)))
         };
         let lost = names.replace(now(), stays);
-        self.bury(&names, &before, lost);
+        self.detach(&names, &before, lost);
         Ok(())
     }
 
-    /// What is `lost` has no name any more; files have the content still that they had in `tree`.
-    fn bury(&self, names: &InodeTable, tree: &Tree, lost: Vec<UnlinkedInode>) {
+    /// Marks inodes as removed. Files keep the content that they had in `tree`.
+    fn detach(&self, names: &InodeTable, tree: &Tree, lost: Vec<UnlinkedInode>) {
         for lost in lost {
             if let Ok(TreeNode::File(file)) = tree.get(self.database.objects(), &lost.path) {
                 self.transaction.detach(lost.inode.number, file);
             }
-            names.bury(&lost);
+            names.mark_removed(&lost);
         }
     }
 
@@ -113,34 +114,34 @@ impl RwTree {
         Ok(())
     }
 
-    /// `node` is no more at `path`.
+    /// Records that `node` was removed from `path`.
     fn removed(&self, names: &mut InodeTable, path: &[u8], node: TreeNode) {
         let lost = names.remove(path, now());
         match node {
-            TreeNode::Dir(dir) => self.bury(names, &Tree::of(dir), lost),
+            TreeNode::Dir(dir) => self.detach(names, &Tree::of(dir), lost),
             TreeNode::File(file) => {
                 for lost in lost {
                     self.transaction.detach(lost.inode.number, file.clone());
-                    names.bury(&lost);
+                    names.mark_removed(&lost);
                 }
             }
             TreeNode::Submodule(_) => {}
         }
     }
 
-    /// Nobody holds the file without a name any more.
+    /// Discards a removed file that no client has open.
     fn forget(&self, number: u64) {
         self.transaction.forget(number);
     }
 
-    /// Does `work` with what is open of the file, wherever it is, while nothing moves.
+    /// Calls `work` with the current location of a file, under the lock.
     fn with_file<R>(
         &self,
         inode: &Inode,
         work: impl FnOnce(&mut InodeTable, FileAt<'_>) -> Result<R>,
     ) -> Result<R> {
         let mut names = self.names.lock();
-        if inode.gone().is_some() {
+        if inode.removed_at().is_some() {
             return work(&mut names, FileAt::Detached(inode.number));
         }
         let path = inode.path()?;
@@ -149,11 +150,11 @@ impl RwTree {
 
     fn changed(&self, inode: &Inode) -> Option<Time> {
         let names = self.names.lock();
-        inode.gone().or_else(|| Some(names.changed(&inode.path().ok()?)))
+        inode.removed_at().or_else(|| Some(names.changed(&inode.path().ok()?)))
     }
 }
 
-/// What the tree shows of an inode.
+/// Returns the entry for an inode.
 fn entry(inode: &Arc<Inode>) -> Entry {
     inode.entry(|| {
         let (name, number) = (inode.name(), inode.number);

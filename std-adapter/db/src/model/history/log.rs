@@ -1,4 +1,4 @@
-//! Walks a history from its newest commit on.
+//! The history of a commit, newest commit first.
 
 use std::cmp::{Ordering, Reverse};
 use std::collections::{BinaryHeap, HashSet};
@@ -8,9 +8,8 @@ use crate::model::object::Commit;
 use crate::model::object_cache::ObjectCache;
 use crate::{Error, Id, Result};
 
-/// All that `from` came from, itself first: the newest first, each once, as `git log` has them.
-///
-/// It ends with the first error.
+/// Returns an iterator over `from` and all its ancestors, each once, in the order of `git log`. It
+/// ends after the first error.
 #[must_use]
 pub fn log(objects: &ObjectCache, from: Id) -> Log {
     let (seen, queue) = (HashSet::new(), BinaryHeap::new());
@@ -20,8 +19,8 @@ pub fn log(objects: &ObjectCache, from: Id) -> Log {
     log
 }
 
-/// A walk through the history of a commit. Each commit is read once; what it keeps of those behind
-/// it are their names.
+/// An iterator over a history. It reads each commit once and remembers only the hashes of those it
+/// has visited.
 pub struct Log {
     objects: ObjectCache,
     shallow: HashSet<Id>,
@@ -30,7 +29,7 @@ pub struct Log {
     failed: Option<Error>,
 }
 
-/// A commit that is next, by its time. Of one time, by turns.
+/// A commit in the queue. Commits of the same time leave it in the order in which they entered.
 struct Due {
     by: (i64, Reverse<usize>),
     id: Id,

@@ -1,4 +1,4 @@
-//! Lowest common ancestors, found as `git merge-base --all` finds them.
+//! Lowest common ancestors, as `git merge-base --all` finds them.
 
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap, HashSet};
@@ -9,19 +9,18 @@ use crate::model::object_cache::ObjectCache;
 use crate::store::CommitGraph;
 use crate::{Id, Result};
 
-/// The lowest common ancestors of two commits: those of which no other one comes. Newest first;
-/// none if the two have nothing in common.
+/// Returns the lowest common ancestors of two commits, newest first: those that are not ancestors
+/// of another common ancestor.
 ///
-/// Commits are looked at from the newest on, as far as is needed. Times that lie cost time and
-/// nothing else.
+/// The search visits commits from the newest on and stops as early as possible. Wrong commit times
+/// make it slower, but the result stays correct.
 ///
 /// # Errors
-/// [`Error::Broken`] if one of the two is not there, or a commit that had to be looked at: only a
-/// shallow repository ends somewhere.
+/// [`Error::Broken`](crate::Error::Broken) if a visited commit is missing or cannot be read. Only
+/// the history of a shallow repository may end early.
 pub fn merge_bases(objects: &ObjectCache, a: Id, b: Id) -> Result<Vec<Id>> {
     let (of_a, of_b) = (objects.commit(a)?, objects.commit(b)?);
-    // By far the most frequent, and not left to clocks: with a wrong one the walk could go a long
-    // way.
+    // The most frequent cases need no walk, which could be long if a commit time is wrong.
     if a == b || of_b.parents.contains(&a) {
         return Ok(vec![a]);
     }
@@ -31,11 +30,11 @@ pub fn merge_bases(objects: &ObjectCache, a: Id, b: Id) -> Result<Vec<Id>> {
     merge_bases_of(objects, &[a], &[b])
 }
 
-/// As [`merge_bases`], between merges, not made yet, of all commits of `first` and of all of
-/// `second`.
+/// Returns the [`merge_bases`] of two hypothetical merges: one of all commits in `first`, the other
+/// of all in `second`.
 ///
 /// # Errors
-/// Those of the store.
+/// As [`merge_bases`].
 pub(crate) fn merge_bases_of(
     objects: &ObjectCache,
     first: &[Id],
@@ -49,10 +48,10 @@ pub(crate) fn merge_bases_of(
     lowest(objects, &found.into_iter().map(|(_, id)| id).collect::<Vec<_>>())
 }
 
-/// Whether `of` is `ancestor`, or came from it.
+/// Returns whether `ancestor` is `of` or an ancestor of it.
 ///
 /// # Errors
-/// Those of [`merge_bases`].
+/// [`Error::Broken`](crate::Error::Broken) if a visited commit is missing or cannot be read.
 pub fn is_ancestor(objects: &ObjectCache, ancestor: Id, of: Id) -> Result<bool> {
     objects.commit(ancestor)?;
     Ok(ancestor == of
@@ -60,8 +59,7 @@ pub fn is_ancestor(objects: &ObjectCache, ancestor: Id, of: Id) -> Result<bool> 
         || is_behind(objects, ancestor, &[of])?)
 }
 
-/// Without those from which another one comes. Where times are right there are none; nearly always
-/// there is one in all.
+/// Removes bases that are ancestors of other bases. There are none if all commit times are right.
 fn lowest(objects: &ObjectCache, bases: &[Id]) -> Result<Vec<Id>> {
     let mut lowest = Vec::new();
     for base in bases {
@@ -73,7 +71,7 @@ fn lowest(objects: &ObjectCache, bases: &[Id]) -> Result<Vec<Id>> {
     Ok(lowest)
 }
 
-/// Whether one of `from` came from `ancestor`.
+/// Returns whether `ancestor` is an ancestor of one of `from`.
 fn is_behind(objects: &ObjectCache, ancestor: Id, from: &[Id]) -> Result<bool> {
     let mut walk = Walk::new(objects, &[ancestor], from)?;
     while walk.marks(ancestor) & SECOND == 0 {
@@ -84,50 +82,51 @@ fn is_behind(objects: &ObjectCache, ancestor: Id, from: &[Id]) -> Result<bool> {
     Ok(true)
 }
 
-/// Reached from the first side.
+/// The commit is reachable from the first side.
 const FIRST: u8 = 1;
-/// Reached from the second.
+/// The commit is reachable from the second side.
 const SECOND: u8 = 2;
-/// Behind a common ancestor: of no interest.
+/// The commit is an ancestor of a common ancestor.
 const STALE: u8 = 4;
 
-/// A walk from two sides to what they have in common, as `git merge-base` makes it.
+/// A walk from two sides to their common ancestors, as in `git merge-base`.
 ///
-/// It ends when all that waits is stale. Then nothing was missed, whatever the times say: what lies
-/// between a side and a lowest common ancestor is never stale, and that ancestor is not, until it
-/// was looked at.
+/// It ends when all queued commits are stale. It then has all lowest common ancestors, even if
+/// commit times are wrong: neither such an ancestor nor a commit on the way to it becomes stale
+/// before it is visited.
 struct Walk<'o> {
     objects: &'o ObjectCache,
     graph: Option<Box<dyn CommitGraph>>,
     shallow: HashSet<Id>,
     queue: BinaryHeap<Next>,
     seen: HashMap<Id, Seen>,
-    /// Waiting, and not stale.
+    /// The number of queued commits that are not stale.
     interesting: usize,
     turn: u64,
-    /// Common ancestors and their times: all of the lowest, and maybe others.
+    /// Common ancestors with their times: all lowest ones, and possibly others.
     common: Vec<(i64, Id)>,
 }
 
-/// Time, number of marks, turn: the newest goes first. Of one time, what was reached in more ways,
-/// so that it catches up with what it makes stale, and then by turns, so that no side runs ahead.
+/// Time, number of marks, and position: the newest commit leaves the queue first. Among commits of
+/// the same time, those with more marks go first, to reach the commits that they make stale, and
+/// then the older entries, to keep both sides level.
 type Next = (i64, u32, Reverse<u64>, Id);
 
 #[derive(Default)]
 struct Seen {
     marks: u8,
-    /// What it came from, while its marks are news to that.
+    /// The parents, while they have not received the marks.
     waiting: Option<Origin>,
 }
 
-/// When a commit was made, and what it came from.
+/// The time and parents of a commit.
 struct Origin {
     time: i64,
     parents: Parents,
 }
 
 enum Parents {
-    /// As the commit-graph of the store has them.
+    /// Parents from the commit-graph file of the store.
     Listed(Vec<Id>),
     Of(Arc<Commit>),
 }
@@ -173,7 +172,7 @@ impl<'o> Walk<'o> {
         self.seen.get(&id).map_or(0, |seen| seen.marks)
     }
 
-    /// Marks a commit, and has it wait if that is news.
+    /// Marks a commit, and queues it if a mark is new.
     fn reach(&mut self, id: Id, how: u8) -> Result<()> {
         let before = self.marks(id);
         let marks = before | how;
@@ -195,14 +194,14 @@ impl<'o> Walk<'o> {
         Ok(())
     }
 
-    /// Looks at the next commit; false at the end.
+    /// Visits the next commit. Returns `false` at the end of the walk.
     fn step(&mut self) -> Result<bool> {
         if self.interesting == 0 {
             return Ok(false);
         }
         let Some((time, .., id)) = self.queue.pop() else { return Ok(false) };
         let Some(seen) = self.seen.get_mut(&id) else { return Ok(true) };
-        // None: it is in the queue once more, with fewer marks.
+        // Without parents, this is a stale entry: the commit was queued again with more marks.
         let Some(origin) = seen.waiting.take() else { return Ok(true) };
         let mut marks = seen.marks;
         self.interesting -= usize::from(marks & STALE == 0);

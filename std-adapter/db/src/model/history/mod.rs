@@ -1,4 +1,4 @@
-//! What came from what: the graph of commits.
+//! The graph of commits: logs and common ancestors.
 
 mod log;
 mod merge_base;

@@ -11,7 +11,7 @@ use crate::remote::{CancelFlag, FetchError};
 use crate::store::{Memory, RefUpdate, Store};
 use crate::{BranchName, Error, Fault, Id, Result};
 
-/// Commits made of their parents' indices and times.
+/// Stores commits that are given by the indices of their parents and their times.
 fn graph(objects: &ObjectCache, commits: &[(Vec<usize>, i64)]) -> Vec<Id> {
     let mut ids: Vec<Id> = Vec::new();
     for (number, (parents, time)) in commits.iter().enumerate() {
@@ -33,7 +33,7 @@ fn ancestors(commits: &[(Vec<usize>, i64)], of: usize) -> BTreeSet<usize> {
 }
 
 #[test]
-fn a_criss_cross_has_two_bases() {
+fn criss_cross_has_two_merge_bases() {
     let objects = ObjectCache::new(Arc::new(Memory::new()));
     let commits: Vec<(Vec<usize>, i64)> =
         [vec![], vec![0], vec![0], vec![1, 2], vec![2, 1]].into_iter().zip(0..).collect();
@@ -46,7 +46,7 @@ fn a_criss_cross_has_two_bases() {
 }
 
 #[test]
-fn a_missing_ancestor_is_an_error() {
+fn missing_ancestor_is_an_error() {
     let objects = ObjectCache::new(Arc::new(Memory::new()));
     let gone = Commit::encode(Id::EMPTY_TREE, &[], b"gone", 0).unwrap().0;
     let (id, object) = Commit::encode(Id::EMPTY_TREE, &[gone], b"one", 1).unwrap();
@@ -63,8 +63,8 @@ fn a_missing_ancestor_is_an_error() {
 }
 
 #[test]
-fn near_commits_are_found_near() {
-    // Clocks that run, that stand, and that are set back before the last commit.
+fn near_merge_bases_need_few_reads() {
+    // Clocks that run, stand still, or are set back before the last commit.
     for time in [|n: i64| n, |_| 7, |n: i64| if n == 1999 { 0 } else { n }] {
         let mut commits: Vec<_> = (0..2000)
             .map(|n: usize| (n.checked_sub(1).into_iter().collect(), time(n as i64)))
@@ -83,7 +83,7 @@ fn near_commits_are_found_near() {
     }
 }
 
-/// Counts what is read.
+/// Counts reads.
 #[derive(Default)]
 struct Counting {
     memory: Memory,
@@ -132,7 +132,7 @@ impl Store for Counting {
 }
 
 prop_compose! {
-    /// Each commit has some of the ones before it as parents, and any time.
+    /// Generates commits whose parents are earlier commits and whose times are arbitrary.
     fn commits()(shape in prop::collection::vec((prop::collection::vec(any::<prop::sample::Index>(), 0..3), 0i64..6), 1..14))
         -> Vec<(Vec<usize>, i64)>
     {
@@ -145,7 +145,7 @@ prop_compose! {
 
 proptest! {
     #[test]
-    fn bases_are_those_of_sets(commits in commits()) {
+    fn merge_bases_match_a_naive_model(commits in commits()) {
         let objects = ObjectCache::new(Arc::new(Memory::new()));
         let ids = graph(&objects, &commits);
         let all: Vec<_> = (0..commits.len()).map(|commit| ancestors(&commits, commit)).collect();
@@ -166,7 +166,7 @@ proptest! {
     }
 
     #[test]
-    fn bases_of_several_are_those_of_their_merges(commits in commits(), at in any::<[prop::sample::Index; 4]>()) {
+    fn merge_bases_of_several_match_those_of_merges(commits in commits(), at in any::<[prop::sample::Index; 4]>()) {
         let objects = ObjectCache::new(Arc::new(Memory::new()));
         let [a, b, c, d] = at.map(|at| at.index(commits.len()));
         let mut merges = commits.clone();
@@ -177,7 +177,7 @@ proptest! {
     }
 
     #[test]
-    fn a_log_has_every_ancestor_once(commits in commits()) {
+    fn log_has_every_ancestor_once(commits in commits()) {
         let objects = ObjectCache::new(Arc::new(Memory::new()));
         let ids = graph(&objects, &commits);
         let last = commits.len() - 1;

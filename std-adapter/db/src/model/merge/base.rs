@@ -1,4 +1,4 @@
-//! The common base of two commits, whose own bases are merged if there are several.
+//! The base of a merge. If two commits have several merge bases, these are merged recursively.
 
 use std::collections::HashMap;
 
@@ -8,15 +8,14 @@ use crate::model::object_cache::ObjectCache;
 use crate::model::tree::{NewObjects, Tree};
 use crate::{Id, Result};
 
-/// Times that bases of bases are merged; a history that crosses more often than that is merged with
-/// the newest base there.
+/// How many merge bases are merged with each other. Beyond that, only the newest base is used.
 const MAX_BASE_MERGES: usize = 32;
 
-/// The tree that two commits came from: of their one lowest common ancestor, or a merge of all of
-/// them. `None` if they have nothing in common.
+/// Returns the base tree for a merge of two commits: the tree of their merge base, or the merge of
+/// all their merge bases. Returns `None` if they have no common ancestor.
 ///
 /// # Errors
-/// [`Error::NotFound`] if one of the two is not there.
+/// [`Error::Broken`](crate::Error::Broken) if a commit or tree is missing or cannot be read.
 pub fn base_tree(objects: &ObjectCache, a: Id, b: Id) -> Result<Option<Tree>> {
     let bases = history::merge_bases(objects, a, b)?;
     Bases { objects, crossings: MAX_BASE_MERGES, done: HashMap::new() }.merged(bases)
@@ -25,12 +24,12 @@ pub fn base_tree(objects: &ObjectCache, a: Id, b: Id) -> Result<Option<Tree>> {
 struct Bases<'o> {
     objects: &'o ObjectCache,
     crossings: usize,
-    /// What was merged already: where three branches cross, the same bases are met again and again.
+    /// Merges done so far. Criss-cross histories reach the same bases repeatedly.
     done: HashMap<Vec<Id>, Tree>,
 }
 
 impl Bases<'_> {
-    /// One tree of commits of which none came from another.
+    /// Merges the trees of commits that are not ancestors of each other.
     fn merged(&mut self, bases: Vec<Id>) -> Result<Option<Tree>> {
         let Some((first, others)) = bases.split_first() else { return Ok(None) };
         if let Some(tree) = self.done.get(&bases) {
@@ -42,16 +41,16 @@ impl Bases<'_> {
         }
         self.crossings -= 1;
         for (count, other) in (1..).zip(others) {
-            // Of the base with all that was merged before, not only of the first.
+            // The base of everything merged so far, not only of the first commit.
             let before = bases.get(..count).unwrap_or_default();
             let below = history::merge_bases_of(self.objects, before, &[*other])?;
             let below = self.merged(below)?.unwrap_or(Tree::stored(Id::EMPTY_TREE));
-            // What cannot be merged there is a file that says so, which neither side has: it is a
-            // conflict here, too, where both differ.
+            // A conflict becomes a file with a marker. Neither side has that file, so the outer
+            // merge conflicts too where the sides differ.
             let other = self.tree(*other)?;
             merged = merge_with(NameCheck::Skip, self.objects, &below, &merged, &other)?.tree;
         }
-        // Written, so that directories are known by their names again.
+        // Write the tree, so that unchanged directories can be compared by hash.
         let mut batch = NewObjects::new();
         let merged = Tree::stored(merged.write(&mut batch)?);
         self.objects.store().write(&batch)?;

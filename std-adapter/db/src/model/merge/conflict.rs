@@ -1,26 +1,26 @@
-//! Conflicts, and how they are told.
+//! Conflicts of a merge, and their texts.
 
 use std::fmt;
 
-/// A path that both sides changed.
+/// A path with conflicting changes.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Conflict {
-    /// Where.
+    /// The path.
     pub path: Vec<u8>,
-    /// How they differ.
+    /// How the changes conflict.
     pub kind: ConflictKind,
 }
 
-/// How the two sides of a conflict differ.
+/// How two changes of a path conflict.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum ConflictKind {
-    /// A file on one side, a directory on the other.
+    /// One side has a file, the other a directory.
     FileAndDir,
     /// One side removed what the other changed.
     RemovedAndChanged,
-    /// Both made it, not in the same way.
+    /// Both sides created it differently.
     MadeTwice,
-    /// Both changed it, not in the same way.
+    /// Both sides changed it differently.
     ChangedTwice,
 }
 
@@ -35,22 +35,22 @@ impl fmt::Display for ConflictKind {
     }
 }
 
-/// A merge that a branch does not take.
+/// The conflicts that prevent a commit.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Conflicts {
-    /// At least one.
+    /// The conflicts, at least one.
     pub conflicts: Vec<Conflict>,
     /// How the branch moved while the transaction was open.
     pub moved: String,
 }
 
-/// Paths that are named in the text of an error reply.
+/// How many paths an error reply lists.
 const MAX_LISTED_PATHS: usize = 3;
-/// Bytes of an explanation.
+/// The length of an explanation, in bytes.
 const MAX_EXPLANATION_BYTES: usize = 64 * 1024;
 
 impl Conflicts {
-    /// A line for each path, as far as there is room, and one for the branch.
+    /// Returns a line about the branch and a line for each path, up to a limit.
     #[must_use]
     pub fn explain(&self) -> String {
         let mut text = format!("{}\n", self.moved);
@@ -78,7 +78,7 @@ impl fmt::Display for Conflicts {
     }
 }
 
-/// A path in one line.
+/// Escapes control characters in a path.
 fn printable(path: &[u8]) -> String {
     let plain = |char: char| {
         if char.is_control() { char.escape_default().to_string() } else { char.to_string() }

@@ -1,4 +1,4 @@
-//! Three trees into one: what each side changed, unless both changed the same.
+//! Three-way merges of trees.
 
 mod base;
 mod conflict;
@@ -15,30 +15,30 @@ use crate::model::side_by_side::{dir, same, side_by_side};
 use crate::model::tree::{Tree, TreeDir, TreeNode, join, split};
 use crate::{Error, Id, Result};
 
-/// What a merge made.
+/// The result of a merge.
 #[derive(Debug, Clone)]
 pub struct Merged {
-    /// The tree. A path that could not be merged has a file that says why.
+    /// The merged tree. A conflicting path is a file that describes the conflict.
     pub tree: Tree,
-    /// The paths that could not be merged, in the order of their bytes.
+    /// The conflicts, sorted by the bytes of their paths.
     pub conflicts: Vec<Conflict>,
 }
 
-/// Merges `ours` and `theirs`, which both came from `base`. Directories that are the same on both
-/// are not looked into, and those in which nothing is left are dropped.
+/// Merges `ours` and `theirs` relative to `base`. Directories that are equal on both sides are not
+/// read, and directories that become empty are removed.
 ///
 /// # Errors
-/// [`Error::NotFound`] where one of the trees is not in the store; [`Error::InvalidName`] where
-/// `theirs` brings a name that Git refuses.
+/// [`Error::Broken`] if a tree is missing or cannot be read; [`Error::InvalidName`] if `theirs`
+/// adds a name that Git does not allow.
 pub fn merge(objects: &ObjectCache, base: &Tree, ours: &Tree, theirs: &Tree) -> Result<Merged> {
     merge_with(NameCheck::Check, objects, base, ours, theirs)
 }
 
-/// Whether names that come in are looked at.
+/// Whether to check the names that a merge adds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum NameCheck {
     Check,
-    /// Of a base, which nobody commits.
+    /// For a base tree, which is never committed.
     Skip,
 }
 
@@ -52,7 +52,7 @@ fn merge_with(
     let merged = Merged { tree: ours.clone(), conflicts: Vec::new() };
     let mut merge = Merge { objects, names, merged, left: Vec::new() };
     merge.dirs(Vec::new(), base.top(), ours.top(), theirs.top())?;
-    // No recursion: a client or a repository may have any number of directories in each other.
+    // A loop, not recursion: directories may be nested to any depth.
     while let Some((path, dirs)) = merge.left.pop() {
         merge.names(&path, &dirs)?;
     }
@@ -63,16 +63,16 @@ fn merge_with(
 struct Merge<'o> {
     objects: &'o ObjectCache,
     names: NameCheck,
-    /// Our tree, with what is done already.
+    /// The result so far, which begins as our tree.
     merged: Merged,
-    /// Directories to be looked into.
+    /// Directories still to merge.
     left: Vec<(Vec<u8>, Dirs)>,
 }
 
-/// Base, ours, theirs.
+/// The base, our and their version of a directory.
 type Dirs = [TreeDir; 3];
 
-/// A file or submodule, as far as a merge tells one from another.
+/// The identity of a file or submodule.
 type FileId = (EntryMode, Id);
 
 impl Merge<'_> {
@@ -83,8 +83,8 @@ impl Merge<'_> {
         ours: &TreeDir,
         theirs: &TreeDir,
     ) -> Result<()> {
-        // Where only one side has the directory nothing below can be a file here and a directory
-        // there. Elsewhere it can, also if one side is as it was.
+        // If only one side has the directory, a file on one side cannot meet a directory on the
+        // other below it. If both have it, that can happen even if one side did not change.
         let one = ours.is_empty() || theirs.is_empty();
         if same(ours, theirs) || one && same(theirs, base) {
             return Ok(());
@@ -101,7 +101,7 @@ impl Merge<'_> {
     }
 
     fn names(&mut self, path: &[u8], dirs: &Dirs) -> Result<()> {
-        // Each is read once: one of very many names is too large for the cache.
+        // Each directory is read only once: a very large one does not fit into the cache.
         for (name, [base, ours, theirs]) in
             side_by_side(self.objects, dirs).map_err(|error| error.at(path))?
         {
@@ -159,7 +159,7 @@ impl Merge<'_> {
         Ok(())
     }
 
-    /// Puts `node` at `path`, in directories that are made if need be.
+    /// Puts `node` at `path`, and creates missing parents.
     fn put(&mut self, path: &[u8], node: TreeNode) -> Result<()> {
         if self.names == NameCheck::Check {
             check_names(self.objects, split(path).map(|(_, name)| name), &node)?;
@@ -177,7 +177,7 @@ impl Merge<'_> {
         tree.put(self.objects, path, node)
     }
 
-    /// Takes out what is at `path`, and the directories that have nothing else.
+    /// Removes `path`, and parents that become empty.
     fn remove(&mut self, path: &[u8]) -> Result<()> {
         let (tree, mut path) = (&mut self.merged.tree, path);
         while let Some((parent, _)) = split(path) {
@@ -192,7 +192,7 @@ impl Merge<'_> {
     }
 }
 
-/// Refuses what has a name that Git refuses, or has something of such a name in it.
+/// Refuses a node if Git does not allow its name or that of a node below it.
 fn check_names(objects: &ObjectCache, name: Option<&[u8]>, node: &TreeNode) -> Result<()> {
     if let Some(name) = name {
         check_name(name, node.mode())?;

@@ -26,7 +26,7 @@ fn marker(kind: ConflictKind) -> String {
 }
 
 #[test]
-fn each_case_of_the_table() {
+fn merges_each_case_of_the_table() {
     let both =
         merged(&[("a", "1"), ("b", "1")], &[("a", "2"), ("b", "1")], &[("a", "1"), ("b", "2")]);
     assert_eq!(both, (files(&[("a", "2"), ("b", "2")]), vec![]));
@@ -36,7 +36,7 @@ fn each_case_of_the_table() {
         (&[("p", "1")][..], &[("p", "2")][..], &[][..], ConflictKind::RemovedAndChanged),
         (&[], &[("p", "1")], &[("p", "2")], ConflictKind::MadeTwice),
         (&[("p", "1")], &[("p", "2")], &[("p", "3")], ConflictKind::ChangedTwice),
-        // The mode counts as the content does.
+        // A change of mode conflicts like a change of content.
         (&[("p", "1")], &[("p", "2")], &[("p", "x1")], ConflictKind::ChangedTwice),
         (&[("p", "1")], &[("p", "1")], &[("p/x", "1")], ConflictKind::FileAndDir),
         (&[("p/x", "1")], &[("p", "1")], &[("p/x", "1"), ("p/y", "1")], ConflictKind::FileAndDir),
@@ -49,7 +49,7 @@ fn each_case_of_the_table() {
 }
 
 #[test]
-fn a_submodule_is_as_a_file() {
+fn merges_submodules_like_files() {
     let objects = objects();
     let module = |id| {
         let mut tree = Tree::stored(Id::EMPTY_TREE);
@@ -72,7 +72,7 @@ fn a_submodule_is_as_a_file() {
 }
 
 #[test]
-fn the_same_directories_are_not_read() {
+fn does_not_read_equal_directories() {
     let objects = objects();
     let nowhere = |name: &str| {
         let entry =
@@ -92,7 +92,7 @@ fn the_same_directories_are_not_read() {
 }
 
 #[test]
-fn directories_may_be_large_and_deep() {
+fn merges_large_and_deep_directories() {
     let objects = objects();
     let many: Files = (0..20_000).map(|n| (format!("file {n:05}"), "1".to_owned())).collect();
     let with = |path: &str| {
@@ -106,10 +106,9 @@ fn directories_may_be_large_and_deep() {
     assert_eq!(merge(&objects, &base, &changed, &base).unwrap().tree, changed);
 }
 
-/// Directories that are changed are written, dropped and compared one within the other: there is an
-/// end before that of the stack.
+/// Changed directories are written, dropped and compared recursively, so their depth is limited.
 #[test]
-fn depth_is_an_error_before_it_is_the_end_of_the_stack() {
+fn refuses_depth_before_the_stack_overflows() {
     let deeper = |levels: usize| {
         let objects = objects();
         let top = |tree: &Tree, name: &[u8]| {
@@ -121,7 +120,7 @@ fn depth_is_an_error_before_it_is_the_end_of_the_stack() {
         let (ours, theirs) = (top(&base, b"ours"), top(&base, b"theirs"));
         keep(&objects, &merge(&objects, &base, &ours, &theirs).unwrap().tree);
         keep(&objects, &merge(&objects, &base, &changed, &theirs).unwrap().tree);
-        // Here it is our tree that changes, down to its bottom.
+        // This merge changes our tree down to its deepest directory.
         merge(&objects, &base, &ours, &changed).map(|merged| keep(&objects, &merged.tree))
     };
     let run = move || (deeper(MAX_DEPTH - 1).is_ok(), deeper(5000));
@@ -137,7 +136,7 @@ fn commit(objects: &ObjectCache, list: &[(&str, &str)], parents: &[Id], time: i6
 }
 
 #[test]
-fn d38_bases_are_merged_themselves() {
+fn d38_merges_several_merge_bases() {
     let objects = objects();
     let root = commit(&objects, &[("a", "0"), ("b", "0"), ("c", "0")], &[], 0);
     let left = commit(&objects, &[("a", "1"), ("b", "0"), ("c", "1")], &[root], 1);
@@ -157,7 +156,7 @@ fn d38_bases_are_merged_themselves() {
 }
 
 #[test]
-fn three_branches_may_cross_often() {
+fn merges_repeated_criss_cross_of_three_branches() {
     let objects = objects();
     let mut level = vec![commit(&objects, &[], &[], 0)];
     for time in 1..60 {
@@ -168,7 +167,7 @@ fn three_branches_may_cross_often() {
     base_tree(&objects, level[0], level[1]).unwrap().unwrap();
 }
 
-/// What the table says, path by path.
+/// Computes the expected result path by path.
 fn table(base: &Files, ours: &Files, theirs: &Files) -> (Files, Vec<Conflict>) {
     let (mut files, mut conflicts) = (Files::new(), Vec::new());
     let has_below = |files: &Files, path: &str| {
@@ -200,20 +199,20 @@ fn table(base: &Files, ours: &Files, theirs: &Files) -> (Files, Vec<Conflict>) {
 
 proptest! {
     #[test]
-    fn one_side_alone_is_taken(base in some_files(APART), changed in some_files(APART)) {
+    fn takes_the_only_changed_side(base in some_files(APART), changed in some_files(APART)) {
         let objects = objects();
         let (base, side) = (stored(&objects, &base), stored(&objects, &changed));
         for (ours, theirs) in [(&base, &side), (&side, &base), (&side, &side)] {
             let merged = merge(&objects, &base, ours, theirs).unwrap();
             prop_assert_eq!(merged.conflicts, vec![]);
-            // Nothing empty is left: it is the same before it is written.
+            // No empty directories are left, even before the tree is written.
             prop_assert_eq!(keep(&objects, &merged.tree), keep(&objects, &side));
             prop_assert_eq!(files_of(&objects, &merged.tree), changed.clone());
         }
     }
 
     #[test]
-    fn every_path_is_as_the_table_says(
+    fn merges_every_path_as_the_table_says(
         [base, ours, theirs] in [some_files(CLASHING), some_files(CLASHING), some_files(CLASHING)],
     ) {
         let objects = objects();
@@ -230,7 +229,7 @@ proptest! {
 }
 
 #[test]
-fn a_merge_that_brings_a_name_that_git_refuses_is_refused() {
+fn refuses_to_add_names_that_git_does_not_allow() {
     let objects = objects();
     let tree = |list: &[(&str, &str)]| stored(&objects, &files(list));
     let (base, ours) = (tree(&[("a", "1")]), tree(&[("a", "2")]));
@@ -243,7 +242,7 @@ fn a_merge_that_brings_a_name_that_git_refuses_is_refused() {
         let all = tree(&[(bad, "1")]);
         let none = Tree::stored(Id::EMPTY_TREE);
         assert!(matches!(merge(&objects, &none, &none, &all), Err(Error::InvalidName(_))), "{bad}");
-        // Where both have it already it is in nobody's way.
+        // An invalid name that both sides have already does not prevent the merge.
         let [base, theirs] = [("b", "1"), ("b", "2")].map(|b| tree(&[("a", "1"), (bad, "1"), b]));
         let ours = tree(&[("a", "2"), (bad, "1"), ("b", "1")]);
         merge(&objects, &base, &ours, &theirs).unwrap();

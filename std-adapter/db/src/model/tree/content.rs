@@ -1,4 +1,4 @@
-//! The content of a file: a stored blob, or bytes that no commit has stored yet.
+//! The content of a file: a stored blob or uncommitted bytes.
 
 use std::sync::Arc;
 
@@ -11,38 +11,38 @@ use crate::{Error, Id, Result};
 use datakit_server::budget::Budget;
 use datakit_server::sparse_bytes::SparseBytes;
 
-/// The bytes of a file: as they are stored, or new.
+/// The content of a file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum FileContent {
-    /// A blob.
+    /// A blob in the store.
     Stored(Id),
-    /// Not stored yet. A change costs what is changed.
+    /// Uncommitted bytes.
     Pending(Pending),
 }
 
-/// New bytes of a file, with holes. Clones share what neither changes.
+/// Uncommitted bytes, which may have holes. Clones share unchanged parts.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Pending(pub(super) Arc<SparseBytes>);
 
 impl FileContent {
-    /// New bytes, which count against no limit.
+    /// Creates uncommitted content without a memory limit.
     pub(super) fn of(bytes: &[u8]) -> FileContent {
-        // Without a limit it fails when there is no memory at all.
+        // Without a limit, this fails only if the process is out of memory.
         let content = SparseBytes::from_slice(bytes, &Budget::new(u64::MAX))
             .unwrap_or_else(|_| SparseBytes::new(Budget::new(u64::MAX)));
         FileContent::Pending(Pending(Arc::new(content)))
     }
 
-    /// New bytes that are set aside in `space`.
+    /// Wraps uncommitted bytes.
     pub(crate) fn pending(content: SparseBytes) -> FileContent {
         FileContent::Pending(Pending(Arc::new(content)))
     }
 
-    /// All bytes in one piece.
+    /// Returns the content as contiguous bytes.
     ///
     /// # Errors
-    /// [`Error::Broken`] when the blob is not in the store, or cannot be read; [`Error::NoSpace`]
-    /// when there is no memory for them.
+    /// [`Error::Broken`] if the blob is missing or cannot be read; [`Error::NoMemory`] if there is
+    /// no memory for a copy.
     pub fn bytes(&self, objects: &ObjectCache) -> Result<Arc<[u8]>> {
         match self {
             FileContent::Stored(id) => objects.blob(*id),
@@ -50,10 +50,10 @@ impl FileContent {
         }
     }
 
-    /// Their number.
+    /// Returns the length in bytes.
     ///
     /// # Errors
-    /// [`Error::Broken`] when the blob is not in the store, or cannot be read.
+    /// [`Error::Broken`] if the blob is missing or cannot be read.
     pub fn length(&self, objects: &ObjectCache) -> Result<u64> {
         match self {
             FileContent::Stored(id) => objects.blob_length(*id),
@@ -61,10 +61,11 @@ impl FileContent {
         }
     }
 
-    /// The bytes, to be changed, set aside in `space`.
+    /// Returns the bytes for a change, charged to `space`. A blob is loaded first.
     ///
     /// # Errors
-    /// [`Error::Broken`] when the blob is not in the store, or cannot be read; [`Error::NoSpace`].
+    /// [`Error::Broken`] if the blob is missing or cannot be read; [`Error::NoMemory`] if the limit
+    /// is reached.
     pub(crate) fn edit(
         &mut self,
         objects: &ObjectCache,
@@ -87,7 +88,7 @@ impl FileContent {
         }
     }
 
-    /// The new bytes, if they are not those of a blob.
+    /// Returns the uncommitted bytes, or `None` for a blob.
     pub(crate) fn as_pending(&self) -> Option<&SparseBytes> {
         match self {
             FileContent::Pending(Pending(content)) => Some(content),
@@ -95,10 +96,11 @@ impl FileContent {
         }
     }
 
-    /// The name of the blob, whether it is stored yet or not.
+    /// Returns the hash of the content, stored or not.
     ///
     /// # Errors
-    /// [`Error::Store`] if it has none.
+    /// [`Error::NoMemory`] if there is no memory for a copy; [`Error::Store`] if the content cannot
+    /// be hashed.
     pub fn id(&self) -> Result<Id> {
         match self {
             FileContent::Stored(id) => Ok(*id),
@@ -124,7 +126,7 @@ impl Pending {
     }
 }
 
-/// What could not be set aside.
+/// Converts an error of a budget.
 pub(crate) fn no_space(error: vfs::Error) -> Error {
     Error::NoMemory(match error {
         vfs::Error::NoSpace => "out of memory for uncommitted changes".to_owned(),

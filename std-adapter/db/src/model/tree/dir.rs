@@ -1,4 +1,4 @@
-//! Directories of a tree, and what their names stand for.
+//! Directories of a tree and their nodes.
 
 use std::sync::Arc;
 
@@ -9,47 +9,47 @@ use crate::model::object_cache::ObjectCache;
 use crate::model::tree_text::find;
 use crate::{Error, Id, Result};
 
-/// The most names of a path in which something is changed. Directories with changes are written,
-/// and dropped, one within the other, and the stack has an end.
+/// The maximum number of components in a path that is changed. Changed directories are written and
+/// dropped recursively, so their depth is limited.
 pub const MAX_DEPTH: usize = 512;
 
-/// A name in a directory, which is any bytes but `/` and NUL.
+/// The name of a directory entry: any bytes except `/` and NUL.
 pub type Name = Arc<[u8]>;
 
-/// What is written at the end, in the order in which it can be kept.
+/// Objects to write, dependencies first.
 pub type NewObjects = Vec<(Id, Object)>;
 
-/// What a path stands for.
+/// What is at a path.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum TreeNode {
     /// A directory.
     Dir(TreeDir),
-    /// A file or a link.
+    /// A file or symbolic link.
     File(TreeFile),
-    /// A commit of another repository: kept, and not looked into.
+    /// A commit of another repository, which is preserved but not followed.
     Submodule(Id),
 }
 
-/// A directory: as it is stored, or with changes.
+/// A directory, either stored or changed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum TreeDir {
-    /// Nothing was changed in it.
+    /// A tree in the store.
     Stored(Id),
-    /// What it has now.
+    /// A directory with uncommitted changes.
     Edited(Arc<EditedDir>),
 }
 
-/// A file: what it is and what is in it.
+/// A file or symbolic link.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TreeFile {
     /// [`Normal`](EntryMode::Normal), [`Exec`](EntryMode::Exec) or [`Link`](EntryMode::Link).
     pub mode: EntryMode,
-    /// Its bytes; of a link, the target.
+    /// The content, or the target of a symbolic link.
     pub content: FileContent,
 }
 
 impl TreeNode {
-    /// A stored one.
+    /// Converts an entry of a stored tree.
     #[must_use]
     pub fn of(entry: &TreeEntry) -> TreeNode {
         match entry.mode {
@@ -59,13 +59,13 @@ impl TreeNode {
         }
     }
 
-    /// A new file.
+    /// Creates a file with uncommitted content.
     #[must_use]
     pub fn file(mode: EntryMode, content: impl Into<Vec<u8>>) -> TreeNode {
         TreeNode::File(TreeFile { mode, content: FileContent::of(&content.into()) })
     }
 
-    /// Its mode in a tree.
+    /// Returns the mode of the node's entry in a tree.
     #[must_use]
     pub fn mode(&self) -> EntryMode {
         match self {
@@ -77,16 +77,16 @@ impl TreeNode {
 }
 
 impl TreeDir {
-    /// A directory without entries.
+    /// Creates an empty directory.
     #[must_use]
     pub fn empty() -> TreeDir {
         TreeDir::Edited(Arc::default())
     }
 
-    /// What `name` stands for.
+    /// Returns the node called `name`.
     ///
     /// # Errors
-    /// [`Error::Broken`] when the directory itself is not in the store, or cannot be read.
+    /// [`Error::Broken`] if the directory is missing from the store or cannot be read.
     pub fn get(&self, objects: &ObjectCache, name: &[u8]) -> Result<Option<TreeNode>> {
         match self {
             TreeDir::Edited(entries) => Ok(entries.get(name)),
@@ -97,20 +97,20 @@ impl TreeDir {
         }
     }
 
-    /// All names, in the order of their bytes.
+    /// Returns all entries, sorted by the bytes of their names.
     ///
     /// # Errors
-    /// [`Error::Broken`] when the directory itself is not in the store, or cannot be read.
+    /// [`Error::Broken`] if the directory is missing from the store or cannot be read.
     pub fn list(&self, objects: &ObjectCache) -> Result<Vec<(Name, TreeNode)>> {
         let mut list = Vec::new();
         self.each(objects, |name, node| list.push((name.clone(), node)))?;
         Ok(list)
     }
 
-    /// Has `see` see all names, in the order of their bytes.
+    /// Calls `see` with each entry, sorted by the bytes of their names.
     ///
     /// # Errors
-    /// Those of [`list`](TreeDir::list).
+    /// [`Error::Broken`] if the directory is missing from the store or cannot be read.
     pub fn each(&self, objects: &ObjectCache, mut see: impl FnMut(&Name, TreeNode)) -> Result<()> {
         match self {
             TreeDir::Edited(entries) => entries.each(see),
@@ -125,11 +125,10 @@ impl TreeDir {
         Ok(())
     }
 
-    /// Refuses a directory that would be too deep at a path of so many names: what has changes in
-    /// it is visited by recursion.
+    /// Checks that the directory fits below a path with this many components.
     ///
     /// # Errors
-    /// [`Error::TooDeep`].
+    /// [`Error::TooDeep`] if a changed directory would be too deep.
     pub fn check_depth(&self, names: usize) -> Result<()> {
         let mut rest = vec![(self, names)];
         while let Some((dir, depth)) = rest.pop() {
@@ -145,7 +144,8 @@ impl TreeDir {
         Ok(())
     }
 
-    /// Whether it has no entry. One that has only empty directories is not empty yet.
+    /// Returns whether the directory has no entry. Empty subdirectories count as entries until the
+    /// tree is written.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         match self {
@@ -154,8 +154,8 @@ impl TreeDir {
         }
     }
 
-    /// About what the names in it and below it take that nobody has written yet, in bytes, and the
-    /// sum of the lengths of such files.
+    /// Returns the approximate memory of uncommitted names at and below this directory, and the
+    /// total length of uncommitted files, both in bytes.
     pub(crate) fn weight(&self) -> (u64, u64) {
         let (mut names, mut bytes) = (0_u64, 0_u64);
         let mut rest = vec![self];
@@ -191,10 +191,11 @@ impl TreeDir {
         }
     }
 
-    /// As [`Tree::write`].
+    /// Encodes the directory like [`Tree::write`](super::Tree::write).
     ///
     /// # Errors
-    /// [`Error::Store`].
+    /// [`Error::NoMemory`] if there is no memory for a copy of a file; [`Error::Store`] if an
+    /// object cannot be encoded.
     pub fn write(&self, batch: &mut NewObjects) -> Result<Id> {
         match self {
             TreeDir::Stored(id) => Ok(*id),
@@ -207,7 +208,7 @@ impl TreeDir {
     }
 }
 
-/// About what a name takes that was changed, or is beside such a one, in bytes.
+/// Returns the approximate memory that a name takes in a changed directory, in bytes.
 pub(crate) fn cost(name: &[u8]) -> u64 {
     (name.len() as u64).saturating_mul(2).saturating_add(256)
 }

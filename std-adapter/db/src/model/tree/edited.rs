@@ -1,7 +1,7 @@
-//! A directory with changes: what it was when it was read, and what is different since.
+//! A directory with changes, kept apart from its stored entries.
 //!
-//! A change of one name in a directory of very many costs that name, and writing it costs its
-//! bytes.
+//! So a change in a very large directory costs little more than the changed entry, and writing it
+//! costs its size.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -11,18 +11,18 @@ use crate::model::object::{EntryMode, Object, TreeEntries, TreeEntry, encode_sor
 use crate::model::tree_text::{find, order};
 use crate::{Id, Result};
 
-/// The names of a directory that was changed.
+/// A changed directory.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct EditedDir {
     before: Arc<TreeEntries>,
-    /// What names stand for now, if they stand for something.
+    /// The changed names with their nodes; `None` is a removed entry.
     changes: BTreeMap<Name, Option<TreeNode>>,
-    /// How many names there are.
+    /// The number of entries.
     count: usize,
 }
 
 impl EditedDir {
-    /// A directory as it is stored.
+    /// Creates an unchanged copy of a stored directory.
     pub(crate) fn of(before: Arc<TreeEntries>) -> EditedDir {
         EditedDir { count: before.len(), before, changes: BTreeMap::new() }
     }
@@ -31,7 +31,7 @@ impl EditedDir {
         self.count == 0
     }
 
-    /// About what is kept of the directory as it was, in bytes.
+    /// Returns the approximate memory of the stored entries, in bytes.
     pub(crate) fn weight(&self) -> u64 {
         self.before.weight()
     }
@@ -75,12 +75,12 @@ impl EditedDir {
         removed
     }
 
-    /// The nodes that were changed.
+    /// Returns the changed nodes, without the removed ones.
     pub(crate) fn changed(&self) -> impl Iterator<Item = (&Name, &TreeNode)> {
         self.changes.iter().filter_map(|(name, node)| Some((name, node.as_ref()?)))
     }
 
-    /// All names, in the order of their bytes.
+    /// Calls `see` with each entry, sorted by the bytes of their names.
     pub(crate) fn each(&self, mut see: impl FnMut(&Name, TreeNode)) {
         let before = self.before.by_name();
         let mut before =
@@ -94,7 +94,7 @@ impl EditedDir {
         before.for_each(|entry| see(&entry.name, TreeNode::of(entry)));
     }
 
-    /// As [`TreeDir::write`].
+    /// Encodes the directory like [`TreeDir::write`].
     pub(crate) fn write(&self, batch: &mut NewObjects) -> Result<(Id, Object)> {
         let mut changed = Vec::with_capacity(self.changes.len());
         for (name, node) in self.changed() {
@@ -115,7 +115,7 @@ impl EditedDir {
             all.push(entry);
         }
         all.extend(changed);
-        // Directories without entries are left out, as Git has none.
+        // Git has no empty directories.
         all.retain(|entry| (entry.mode, entry.id) != (EntryMode::Dir, Id::EMPTY_TREE));
         encode_sorted(&all)
     }
@@ -148,11 +148,11 @@ mod tests {
 
     proptest! {
         #[test]
-        fn changes_are_those_of_a_map(
+        fn changes_match_a_map(
             before in prop::collection::btree_map("[a-c.-]{1,2}", mode(), 0..6),
             changes in prop::collection::vec(("[a-c.-]{1,2}", prop::option::of(mode())), 0..12),
         ) {
-            // No name that is none.
+            // Leave out names that no entry can have.
             let named = |name: &String| name != "." && name != "..";
             let mut model: BTreeMap<_, _> = before.into_iter().filter(|(name, _)| named(name)).collect();
             let (_, object) = encode_tree(model.iter().map(|(name, mode)| entry(name, *mode))).unwrap();
@@ -183,7 +183,7 @@ mod tests {
     }
 
     #[test]
-    fn a_change_in_a_large_directory_leaves_the_rest_as_it_is() {
+    fn change_in_a_large_directory_copies_one_entry() {
         let objects = ObjectCache::new(Arc::new(Memory::new()));
         let names: Vec<_> = (0..10_000).map(|n| format!("{n:05}")).collect();
         let (id, object) =
@@ -191,7 +191,7 @@ mod tests {
         objects.store().write(&[(id, object)]).unwrap();
         let mut tree = crate::model::tree::Tree::stored(id);
         tree.put(&objects, b"05000", TreeNode::file(EntryMode::Normal, "new")).unwrap();
-        let TreeDir::Edited(edited) = tree.top() else { panic!("it was changed") };
+        let TreeDir::Edited(edited) = tree.top() else { panic!("expected a changed directory") };
         assert_eq!((edited.changed().count(), edited.count), (1, 10_000));
         assert!(Arc::ptr_eq(&edited.before, &objects.tree(id).unwrap()));
     }

@@ -1,4 +1,4 @@
-//! A tree of files that is changed piece by piece, and shares all that is not changed.
+//! Trees that change in place and share their unchanged parts.
 
 mod content;
 mod dir;
@@ -16,15 +16,15 @@ pub use path::{join, names, split};
 use crate::model::object_cache::ObjectCache;
 use crate::{Error, Id, Result};
 
-/// A directory with everything below it. A clone costs nothing; a change costs the directories on
-/// its way, and what was not looked into was not even read.
+/// A directory tree. A clone is cheap, and a change copies only the directories on its path.
+/// Directories are read when they are used.
 ///
-/// Paths are names joined by `/`, without one at the start; the empty path is the top.
+/// A path consists of names joined by `/`, without a leading `/`. The empty path is the top.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Tree(TreeDir);
 
 impl Tree {
-    /// The tree that is stored under this name; nobody looks whether there is one.
+    /// Returns the stored tree with this hash, without checking that it exists.
     #[must_use]
     pub fn stored(id: Id) -> Tree {
         Tree(TreeDir::Stored(id))
@@ -41,22 +41,23 @@ impl Tree {
         }))
     }
 
-    /// The tree with this directory at the top.
+    /// Creates a tree with this top directory.
     #[must_use]
     pub fn of(top: TreeDir) -> Tree {
         Tree(top)
     }
 
-    /// The directory at the top.
+    /// Returns the top directory.
     #[must_use]
     pub fn top(&self) -> &TreeDir {
         &self.0
     }
 
-    /// What is at `path`.
+    /// Returns the node at `path`.
     ///
     /// # Errors
-    /// [`Error::NotFound`]; [`Error::NotDirectory`] when a file is on the way.
+    /// [`Error::NotFound`] if there is none; [`Error::NotDirectory`] if `path` leads through a
+    /// file; [`Error::Broken`] if a directory cannot be read.
     pub fn get(&self, objects: &ObjectCache, path: &[u8]) -> Result<TreeNode> {
         let mut node = TreeNode::Dir(self.0.clone());
         for (depth, name) in names(path).enumerate() {
@@ -67,10 +68,11 @@ impl Tree {
         Ok(node)
     }
 
-    /// The directory at `path`.
+    /// Returns the directory at `path`.
     ///
     /// # Errors
-    /// Those of [`get`](Tree::get), [`Error::NotDirectory`] also for something else at its end.
+    /// [`Error::NotFound`] if there is none; [`Error::NotDirectory`] if it is not a directory;
+    /// [`Error::Broken`] if a directory cannot be read.
     pub fn dir(&self, objects: &ObjectCache, path: &[u8]) -> Result<TreeDir> {
         match self.get(objects, path)? {
             TreeNode::Dir(dir) => Ok(dir),
@@ -78,32 +80,35 @@ impl Tree {
         }
     }
 
-    /// Puts `node` at `path`, in place of what is there. The directory that has it must be there.
+    /// Puts `node` at `path` and replaces what is there. The parent directory must exist.
     ///
     /// # Errors
-    /// [`Error::NotFound`], [`Error::NotDirectory`]; [`Error::IsDirectory`] for the top.
+    /// [`Error::NotFound`] or [`Error::NotDirectory`] if the parent is not a directory;
+    /// [`Error::IsDirectory`] for the top; [`Error::TooDeep`] if the path has too many components.
     pub fn put(&mut self, objects: &ObjectCache, path: &[u8], node: TreeNode) -> Result<()> {
         let (parent, name) = split(path).ok_or(Error::IsDirectory)?;
         self.entries_mut(objects, parent)?.insert(name.into(), node);
         Ok(())
     }
 
-    /// Takes out what is at `path`. A directory that has nothing else stays, empty, until the tree
-    /// is written.
+    /// Removes and returns the node at `path`. A parent that becomes empty stays until the tree is
+    /// written.
     ///
     /// # Errors
-    /// Those of [`put`](Tree::put).
+    /// [`Error::NotFound`] if there is none; [`Error::NotDirectory`] if `path` leads through a
+    /// file; [`Error::IsDirectory`] for the top.
     pub fn take(&mut self, objects: &ObjectCache, path: &[u8]) -> Result<TreeNode> {
         let (parent, name) = split(path).ok_or(Error::IsDirectory)?;
-        // Looked at first: a directory that has no such name is not made a changed one.
+        // Check first, so a failed removal does not mark the directory as changed.
         self.get(objects, path)?;
         self.entries_mut(objects, parent)?.remove(name).ok_or(Error::NotFound)
     }
 
-    /// The file at `path`, to be changed.
+    /// Returns the file at `path` for a change.
     ///
     /// # Errors
-    /// Those of [`put`](Tree::put); [`Error::IsDirectory`] also for a directory or submodule.
+    /// [`Error::NotFound`] if there is none; [`Error::IsDirectory`] if it is a directory or
+    /// submodule; [`Error::TooDeep`] if the path has too many components.
     pub fn file_mut(&mut self, objects: &ObjectCache, path: &[u8]) -> Result<&mut TreeFile> {
         let (parent, name) = split(path).ok_or(Error::IsDirectory)?;
         match self.entries_mut(objects, parent)?.get_mut(name) {
@@ -113,7 +118,7 @@ impl Tree {
         }
     }
 
-    /// The directories without entries that nobody has written yet, and which writing leaves out.
+    /// Returns the paths of empty directories, which a written tree does not contain.
     #[must_use]
     pub fn empty_dirs(&self) -> Vec<Vec<u8>> {
         let (mut empty, mut left) = (Vec::new(), vec![(Vec::new(), &self.0)]);
@@ -131,11 +136,12 @@ impl Tree {
         empty
     }
 
-    /// Makes a directory at `path`, and those above it that are not there. False, and nothing is
-    /// made: a file is in its place or on the way.
+    /// Creates a directory at `path`, with its parents. Returns `false` and creates nothing if a
+    /// file is in its place or that of a parent.
     ///
     /// # Errors
-    /// Those of [`put`](Tree::put) but for [`Error::NotDirectory`].
+    /// [`Error::TooDeep`] if the path has too many components; [`Error::Broken`] if a directory
+    /// cannot be read.
     pub fn make_dirs(&mut self, objects: &ObjectCache, path: &[u8]) -> Result<bool> {
         let ends = path.iter().enumerate().filter(|(_, byte)| **byte == b'/').map(|(at, _)| at);
         for dir in
@@ -151,11 +157,11 @@ impl Tree {
         Ok(true)
     }
 
-    /// What the memory of the directories above `path` would grow by if something were changed
-    /// there, in bytes.
+    /// Returns by how many bytes the changed directories above `path` grow if something changes
+    /// there.
     ///
     /// # Errors
-    /// [`Error::NotFound`] when a directory is not in the store.
+    /// [`Error::Broken`] if a directory cannot be read.
     pub(crate) fn growth(&self, objects: &ObjectCache, path: &[u8]) -> Result<u64> {
         let Some((parent, _)) = split(path) else { return Ok(0) };
         let (mut dir, mut growth) = (self.0.clone(), 0_u64);
@@ -168,7 +174,7 @@ impl Tree {
             let Some(name) = below.next() else { return Ok(growth) };
             dir = match dir.get(objects, name)? {
                 Some(TreeNode::Dir(dir)) => dir,
-                // The change will say so.
+                // The change itself reports the error.
                 _ => return Ok(growth),
             };
         }
@@ -192,11 +198,12 @@ impl Tree {
         dir.entries_mut(objects).map_err(|error| error.at(path))
     }
 
-    /// Its name in the store, and what must be written for that: empty directories are left out, at
-    /// any depth.
+    /// Encodes the tree, adds the objects to `batch` and returns its hash. Empty directories are
+    /// left out.
     ///
     /// # Errors
-    /// [`Error::Store`].
+    /// [`Error::NoMemory`] if there is no memory for a copy of a file; [`Error::Store`] if an
+    /// object cannot be encoded.
     pub fn write(&self, batch: &mut NewObjects) -> Result<Id> {
         self.0.write(batch)
     }
@@ -224,7 +231,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_written_is_read_back() {
+    fn written_trees_read_back_equal() {
         let objects = objects();
         let mut tree = Tree::stored(Id::EMPTY_TREE);
         for dir in ["a", "a/b", "empty", "empty/er"] {
@@ -235,7 +242,7 @@ mod tests {
         let id = keep(&objects, &tree);
         let tree = Tree::stored(id);
         let list = tree.top().list(&objects).unwrap();
-        // Empty directories are gone; `a` comes before `a.c` here, after it in Git.
+        // Empty directories are gone. `a` sorts before `a.c` here, but after it in Git.
         assert_eq!(
             list.iter().map(|(name, _)| &**name).collect::<Vec<_>>(),
             [b"a".as_slice(), b"a.c"]
@@ -252,7 +259,7 @@ mod tests {
     }
 
     #[test]
-    fn a_change_leaves_snapshots_alone() {
+    fn changes_do_not_affect_clones() {
         let objects = objects();
         let mut tree = Tree::stored(Id::EMPTY_TREE);
         tree.put(&objects, b"f", TreeNode::file(EntryMode::Normal, "one")).unwrap();
@@ -273,10 +280,10 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_looked_into_is_not_read() {
+    fn unused_directories_are_not_read() {
         let objects = objects();
         let mut tree = Tree::stored(Id::EMPTY_TREE);
-        // A tree that is in no store.
+        // A tree that is not in the store.
         let nowhere = encode_tree([TreeEntry {
             name: (*b"x").into(),
             mode: EntryMode::Dir,
@@ -293,7 +300,7 @@ mod tests {
     }
 
     #[test]
-    fn a_path_is_so_deep_and_no_deeper() {
+    fn depth_of_changed_paths_is_limited() {
         let objects = objects();
         let mut tree = Tree::stored(Id::EMPTY_TREE);
         let mut path = b"d".to_vec();
@@ -312,7 +319,7 @@ mod tests {
     }
 
     #[test]
-    fn a_directory_is_found_in_gits_order() {
+    fn lookup_finds_every_name_in_gits_order() {
         let objects = objects();
         let mut tree = Tree::stored(Id::EMPTY_TREE);
         for name in ["b-", "b", "b.c", "b0", "a"] {

@@ -1,11 +1,11 @@
 //! Paths: names joined by `/`.
 
-/// The names of a path.
+/// Returns the names of a path.
 pub fn names(path: &[u8]) -> impl Iterator<Item = &[u8]> {
     path.split(|byte| *byte == b'/').filter(|name| !name.is_empty())
 }
 
-/// The first names of a path, as many as `depth`.
+/// Returns the first `depth` names of a path.
 pub(crate) fn above(path: &[u8], depth: usize) -> &[u8] {
     let mut ends = path
         .iter()
@@ -19,7 +19,7 @@ pub(crate) fn above(path: &[u8], depth: usize) -> &[u8] {
     }
 }
 
-/// A path and its last name; `None` for the top.
+/// Splits a path into its parent and its last name. Returns `None` for the top.
 #[must_use]
 pub fn split(path: &[u8]) -> Option<(&[u8], &[u8])> {
     if path.is_empty() {
@@ -29,7 +29,7 @@ pub fn split(path: &[u8]) -> Option<(&[u8], &[u8])> {
     Some(at.and_then(|at| Some((path.get(..at)?, path.get(at + 1..)?))).unwrap_or((b"", path)))
 }
 
-/// The path of `name` in the directory `dir`.
+/// Returns the path of `name` in the directory `dir`.
 #[must_use]
 pub fn join(dir: &[u8], name: &[u8]) -> Vec<u8> {
     if dir.is_empty() { name.to_vec() } else { [dir, b"/", name].concat() }
