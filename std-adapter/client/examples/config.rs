@@ -138,7 +138,7 @@ impl<T: FromStr + Display + Clone + PartialEq> Field<T> {
     }
 }
 
-/// Returns a branch that has a commit, because one without commits cannot be watched by others.
+/// Returns a branch. Gives it a first commit if it has none, so that other clients see it.
 async fn existing_branch(db: &Db, name: &str) -> Result<Branch> {
     let branch = db.branch(name).await?;
     if branch.head().await?.is_none() {

@@ -16,7 +16,7 @@ use tracing::{Span, debug};
 use super::connection::Connection;
 use super::error::{Disconnect, Error, Result};
 
-/// Settings of a connection, with a method for each that is not the default.
+/// The settings of a connection. Start from the default and change them with the methods.
 ///
 /// ```
 /// use std::time::Duration;
@@ -137,11 +137,11 @@ fn ids() -> Option<(u32, u32)> {
     None
 }
 
-/// The smallest msize. A Tversion and most errors fit.
+/// The smallest msize, in bytes. It fits a Tversion and most errors.
 const MIN_MSIZE: u32 = 256;
 
 /// Connects to a server and agrees on a version.
-pub(crate) async fn dial(url: &Url, options: &Options) -> Result<Arc<Connection>> {
+pub(crate) async fn dial(url: &Url, options: &Options, span: Span) -> Result<Arc<Connection>> {
     match url {
         Url::Tcp { host, port } => {
             let connecting = TcpStream::connect((host.as_str(), *port));
@@ -151,13 +151,13 @@ pub(crate) async fn dial(url: &Url, options: &Options) -> Result<Arc<Connection>
             // A stream may be silent for days, so only probes notice that the server is gone.
             enable_keep_alive(&stream).map_err(Disconnect::from)?;
             let (reader, writer) = stream.into_split();
-            negotiate(reader, writer, options).await
+            negotiate(reader, writer, options, span).await
         }
         #[cfg(unix)]
         Url::Unix(path) | Url::File(path) => {
             let stream = UnixStream::connect(path).await.map_err(Disconnect::from)?;
             let (reader, writer) = stream.into_split();
-            negotiate(reader, writer, options).await
+            negotiate(reader, writer, options, span).await
         }
         #[cfg(windows)]
         Url::Pipe(name) => {
@@ -165,24 +165,24 @@ pub(crate) async fn dial(url: &Url, options: &Options) -> Result<Arc<Connection>
                 .open(name)
                 .map_err(Disconnect::from)?;
             let (reader, writer) = tokio::io::split(pipe);
-            negotiate(reader, writer, options).await
+            negotiate(reader, writer, options, span).await
         }
         _ => Err(Error::Unsupported("a client cannot connect to this kind of address")),
     }
 }
 
 /// Agrees on a dialect and an msize, and starts the connection. Offers the next dialect if the
-/// server answers `unknown`.
+/// server answers `unknown`. Records the dialect in `span`.
 pub(crate) async fn negotiate<R, W>(
     mut reader: R,
     mut writer: W,
     options: &Options,
+    span: Span,
 ) -> Result<Arc<Connection>>
 where
     R: AsyncRead + Unpin + Send + 'static,
     W: AsyncWrite + Unpin + Send + 'static,
 {
-    let span = Span::current();
     debug!("connected");
     for offer in &options.dialects {
         let (msize, version) =

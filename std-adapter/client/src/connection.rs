@@ -55,7 +55,7 @@ impl Connection {
     /// Sends a request and waits for the reply, which may be an error reply. Waits first while too
     /// many bytes wait to be written.
     ///
-    /// Dropping the future sends Tflush. The tag is free again after Rflush.
+    /// Dropping the future cancels the request with Tflush. The tag is free again after Rflush.
     pub(crate) async fn call(self: &Arc<Connection>, message: &Tmessage<'_>) -> Result<Bytes> {
         self.reserve().await;
         self.submit(message)?.await

@@ -1,5 +1,6 @@
 //! The two tasks of a connection, and the state that they share with the callers.
 
+use std::collections::HashMap;
 use std::io;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
@@ -17,7 +18,7 @@ use tracing::{Span, debug, info};
 use super::error::{Disconnect, Error, ProtocolError, Result};
 use super::tags::{OnReply, ReplyAction, TagPool};
 
-/// First guess for the size of an encoded message without its data, in bytes.
+/// The buffer size that most messages fit without their data, in bytes.
 const USUAL_SIZE: usize = 1024;
 
 /// Callers wait while this many bytes wait to be written.
@@ -27,7 +28,7 @@ const MAX_BACKLOG: usize = 1 << 20;
 /// after the last handle was dropped.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// The part of a connection that both tasks know.
+/// The state that the callers and both tasks of a connection share.
 pub(super) struct Driver {
     state: Mutex<DriverState>,
     /// Wakes the writer task.
@@ -42,17 +43,17 @@ pub(super) struct Driver {
     span: Span,
 }
 
-/// The state behind the lock.
+/// The part of the state that the lock protects.
 pub(super) struct DriverState {
     pub(super) tags: TagPool,
     pub(super) fids: FidPool,
     /// Encoded requests that the writer task has not taken yet.
     out: Vec<u8>,
-    /// Callers that wait until the writer task has taken `out`.
-    backlogged: Vec<Waker>,
+    /// Callers that wait until the writer task has taken `out`, by the identity of their wakers.
+    backlogged: HashMap<(usize, usize), Waker>,
     dialect: Dialect,
     msize: usize,
-    /// The last handle was dropped, or the connection is lost.
+    /// True when the last handle was dropped or the connection is lost.
     closing: bool,
     lost: Option<Disconnect>,
 }
@@ -98,7 +99,7 @@ impl Driver {
             tags: TagPool::default(),
             fids: FidPool { free: Vec::new(), next: 0 },
             out: Vec::new(),
-            backlogged: Vec::new(),
+            backlogged: HashMap::new(),
             dialect,
             msize: msize as usize,
             closing: false,
@@ -122,7 +123,7 @@ impl Driver {
         self.state.lock()
     }
 
-    /// Has the writer task look for requests.
+    /// Wakes the writer task, which then takes all pending requests.
     pub(super) fn wake_writer(&self) {
         self.wake_writer.notify_one();
     }
@@ -141,16 +142,13 @@ impl Driver {
 
     /// Waits while too many bytes wait to be written.
     pub(super) fn poll_reserve(&self, cx: &mut Context<'_>) -> Poll<()> {
-        // Cloned before the lock and dropped after it: the last waker of a task drops the task's
-        // calls, which take the lock.
-        let waker = cx.waker().clone();
         let mut state = self.state();
         if state.out.len() < MAX_BACKLOG {
             return Poll::Ready(());
         }
-        if !state.backlogged.iter().any(|known| known.will_wake(&waker)) {
-            state.backlogged.push(waker);
-        }
+        let waker = cx.waker();
+        let identity = (waker.data().addr(), std::ptr::from_ref(waker.vtable()).addr());
+        state.backlogged.entry(identity).or_insert_with(|| waker.clone());
         Poll::Pending
     }
 
@@ -164,7 +162,7 @@ impl Driver {
         let closed_here = std::mem::replace(&mut state.closing, true);
         state.out.clear();
         let mut wakers = state.tags.wakers();
-        wakers.append(&mut state.backlogged);
+        wakers.extend(std::mem::take(&mut state.backlogged).into_values());
         drop(state);
         self.lost.cancel();
         wakers.into_iter().for_each(Waker::wake);
@@ -328,7 +326,7 @@ async fn write(driver: Arc<Driver>, mut writer: impl AsyncWrite + Unpin, mut rea
             std::mem::swap(&mut batch, &mut state.out);
             (state.closing, std::mem::take(&mut state.backlogged))
         };
-        backlogged.into_iter().for_each(Waker::wake);
+        backlogged.into_values().for_each(Waker::wake);
         if let Err(reason) = write_batch(&driver, &mut writer, &batch).await {
             driver.disconnect(reason);
         }

@@ -32,8 +32,8 @@ const MAX_FILE: usize = 1 << 30;
 ///   [`File::close`] returns its error. All writes fail from then on until a seek.
 /// - The source of an [`io::Error`] is the [`Error`] of this crate.
 ///
-/// Dropping the file clunks its fid in the background and flushes writes in flight, which may then
-/// be lost. [`File::close`] waits for both.
+/// Dropping the file cancels writes in flight, which may then be lost, and clunks its fid in the
+/// background. [`File::close`] waits for the writes and the clunk.
 pub struct File {
     open: OpenFile,
     /// `None` until the first use, to keep this type small.
@@ -60,8 +60,8 @@ impl File {
     /// Reads at a byte offset into `buf`, at most [`File::unit`] bytes, and returns the number of
     /// bytes. 0 is the end of the file, or the flush mark of a stream.
     ///
-    /// Waits as long as the server does. Dropping the future flushes the request; the server may
-    /// have consumed the bytes of a stream nevertheless.
+    /// Waits as long as the server does. Dropping the future cancels the request, but the server may
+    /// have consumed the bytes of a stream already.
     ///
     /// # Errors
     /// [`Error::Server`] if the server refuses, for example a read of a stream out of order.

@@ -63,10 +63,10 @@ impl Client {
     pub async fn connect(url: &Url, options: Options) -> Result<Client> {
         let span = info_span!("connection", peer = %url, dialect = field::Empty);
         let connecting = async {
-            let connection = connect::dial(url, &options).await?;
+            let connection = connect::dial(url, &options, span.clone()).await?;
             Client::attach_root(connection, &options).await
         };
-        within(options.timeout, connecting).instrument(span).await
+        within(options.timeout, connecting).instrument(span.clone()).await
     }
 
     /// Connects over any bidirectional stream, for example a pipe, TLS or a serial line.
@@ -80,10 +80,10 @@ impl Client {
         let span = info_span!("connection", peer = "stream", dialect = field::Empty);
         let connecting = async {
             let (reader, writer) = tokio::io::split(stream);
-            let connection = connect::negotiate(reader, writer, &options).await?;
+            let connection = connect::negotiate(reader, writer, &options, span.clone()).await?;
             Client::attach_root(connection, &options).await
         };
-        within(options.timeout, connecting).instrument(span).await
+        within(options.timeout, connecting).instrument(span.clone()).await
     }
 
     async fn attach_root(connection: Arc<Connection>, options: &Options) -> Result<Client> {

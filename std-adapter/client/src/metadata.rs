@@ -80,7 +80,7 @@ pub struct Listing {
     pub failed: Vec<(ByteString, Error)>,
 }
 
-/// Replaces bytes that are not UTF-8, in text that is only shown: owners, groups, reasons.
+/// Converts text that is only shown, such as owners and reasons, to UTF-8.
 pub(crate) fn lossy(text: Str<'_>) -> String {
     String::from_utf8_lossy(text.as_bytes()).into_owned()
 }
@@ -130,7 +130,7 @@ impl Metadata {
         }
     }
 
-    /// Returns true for a record that a server may have filled in for the name's sake only.
+    /// Returns true if the record may hold a name only: some servers leave the other fields empty.
     pub(crate) fn is_bare(&self) -> bool {
         self.mode == 0 && self.len == 0
     }
@@ -205,7 +205,7 @@ fn type_of_qid(qid: Qid) -> FileType {
     }
 }
 
-/// The set-id and sticky bits: of 9P2000.u and of Linux.
+/// The set-id and sticky bits of 9P2000.u, each with that of Linux.
 const SPECIAL_BITS: [(u32, u32); 3] = [(DMSETUID, 0o4000), (DMSETGID, 0o2000), (DMSETVTX, 0o1000)];
 
 /// Returns the special bits of a mode of 9P2000.u as those of Linux.

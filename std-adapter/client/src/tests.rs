@@ -2,6 +2,7 @@
 
 mod hostile;
 mod io;
+mod log;
 mod transfer;
 
 use std::task::{Context, Waker};
@@ -201,7 +202,7 @@ async fn a_dropped_request_is_flushed_and_frees_its_tag_after_rflush() {
         let other = client.clone();
         let walk = tokio::spawn(async move { other.walk(name).await.map(drop) });
         tags.push(peer.receive().await.0);
-        // After the first reply, the client has read Rflush as well. The other requests stay pending.
+        // When the first reply arrives, the client has read Rflush. The others stay pending.
         if name == "c" {
             peer.send(tags[0], R::Walk { wqids: List::from(&[FILE]) }).await;
             walk.await.unwrap().unwrap();

@@ -24,7 +24,7 @@ type StatFuture = BoxFuture<Result<Metadata>>;
 
 /// Reads a file in order, with several reads in flight.
 pub(crate) struct ReadAhead {
-    /// In the order of their offsets, without gaps.
+    /// The reads in flight, in the order of their offsets and without gaps.
     pending: VecDeque<PendingRead>,
     /// The offset of the next read.
     next: u64,
@@ -248,7 +248,7 @@ impl WriteBehind {
         Poll::Ready(Ok(end))
     }
 
-    /// Remembers the error and flushes the later writes.
+    /// Remembers the error and cancels the later writes.
     fn fail(&mut self, error: &Error) {
         self.failed = Some(error.clone());
         self.pending.clear();
@@ -258,7 +258,7 @@ impl WriteBehind {
 /// The content of a file from its start, in pieces. It is a [`Stream`], or is read with
 /// [`Chunks::next`].
 ///
-/// Dropping it flushes the reads in flight.
+/// Dropping it cancels the reads in flight.
 pub struct Chunks<'f> {
     file: &'f OpenFile,
     reads: ReadAhead,
@@ -297,7 +297,7 @@ impl Debug for Chunks<'_> {
     }
 }
 
-/// A sequence of writes to a file. Dropping it before [`Writes::finish`] flushes the writes in
+/// A sequence of writes to a file. Dropping it before [`Writes::finish`] cancels the writes in
 /// flight.
 pub struct Writes<'f> {
     file: &'f OpenFile,

@@ -16,7 +16,7 @@ const MAX_DELIVERY: usize = 1 << 24;
 /// The deliveries of a stream file, as a [`Stream`] or by [`Watch::next`].
 ///
 /// Each delivery ends with an empty read, the flush mark. Two empty reads in a row end the stream.
-/// Dropping the watch flushes the read in flight and clunks the fid in the background.
+/// Dropping the watch cancels the read in flight and clunks the fid in the background.
 pub struct Watch {
     file: OpenFile,
     /// The number of bytes read so far.
@@ -88,7 +88,7 @@ impl Watch {
         Poll::Ready(Ok(None))
     }
 
-    /// Flushes the read in flight, closes the file, and waits until the server has done both.
+    /// Cancels the read in flight, closes the file, and waits until the server has done both.
     ///
     /// # Errors
     /// [`Error::Server`] if the server reports an error for the clunk.

@@ -46,7 +46,7 @@
 //! ```
 //!
 //! - All handles share one connection. Many tasks may use them at a time; requests are pipelined.
-//! - Dropping a future flushes its request and releases its fid. Dropping a [`Transaction`] aborts
+//! - Dropping a future cancels its request and releases its fid. Dropping a [`Transaction`] aborts
 //!   it, and dropping a [`Watch`] ends it.
 //! - After a lost connection all calls fail with [`Error::Client`]. Connect again to recover.
 //! - The client also works with the original server, which is written in OCaml. The documentation

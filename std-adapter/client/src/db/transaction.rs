@@ -23,7 +23,7 @@ use crate::{ByteString, Client, Dialect, OpenMode};
 /// request.
 ///
 /// Methods that create, write or remove refuse the root with [`Error::InvalidPath`]. Dropping their
-/// future flushes the request: the change may be made or not, and a file may be written in part.
+/// future cancels the request: the change may be made or not, and a file may be written in part.
 pub struct Transaction {
     branch: Branch,
     dir: RemotePath,
@@ -33,6 +33,7 @@ pub struct Transaction {
 /// The result of a merge into a transaction. The trees are valid until the next merge and the end of
 /// the transaction.
 #[derive(Debug)]
+#[non_exhaustive]
 pub struct MergeResult {
     /// The transaction before the merge.
     pub ours: Tree,

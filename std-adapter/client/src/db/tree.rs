@@ -12,7 +12,7 @@ use crate::{ByteString, Fid, FileType, Metadata, OpenMode};
 /// A read-only tree: the tree of a commit, the current tree of a transaction, or a tree that a
 /// watch returned.
 ///
-/// Every call asks the server. Dropping its future flushes the request. Calls on the tree of a
+/// Every call asks the server. Dropping its future cancels the request. Calls on the tree of a
 /// transaction fail with [`Error::TransactionEnded`] once the transaction has ended.
 #[derive(Clone)]
 pub struct Tree {
