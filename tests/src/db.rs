@@ -16,7 +16,7 @@ use datakit_core::wire::Dialect;
 use datakit_db::store::{Git, Memory, Store};
 use datakit_db::{Database, TRANSACTION_MEMORY, file_tree};
 use datakit_server::Limits;
-use datakit_server::tree::log::{Level, Sources};
+use datakit_server::tree::log::{Level, LogSources};
 use datakit_server::tree::{Dir, Entry, ReadOnly};
 use tokio::runtime::Runtime;
 use tokio::time::timeout;
@@ -98,7 +98,7 @@ impl Place {
 
     fn of(store: Arc<dyn Store>, repository: Option<Repository>, memory: u64) -> Place {
         let database = Database::with_memory(store, memory).unwrap();
-        let sources = Sources::new();
+        let sources = LogSources::new();
         let _ = sources.register("db", "the database", Level::Warning);
         let (tree, debug) = (database.clone(), sources.entry());
         let served = serve(Limits::default(), move |_| {

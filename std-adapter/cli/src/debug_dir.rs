@@ -7,7 +7,7 @@ use datakit_core::wire::KindName;
 use datakit_db::Database;
 use datakit_db::counters::DbCounters;
 use datakit_server::Stats;
-use datakit_server::tree::log::Sources;
+use datakit_server::tree::log::LogSources;
 use datakit_server::tree::{Dir, Entry, ReadOnly, ReadOnlyText, Status};
 
 use crate::metrics::LogCounters;
@@ -15,7 +15,7 @@ use crate::metrics::LogCounters;
 /// Returns `debug/` with `src` and `server`.
 pub(crate) fn entry(
     stats: &Arc<Stats>,
-    sources: &Sources,
+    sources: &LogSources,
     logs: &LogCounters,
     database: &Database,
 ) -> Entry {

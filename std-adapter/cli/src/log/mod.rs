@@ -6,7 +6,7 @@ use std::io::IsTerminal;
 
 use clap::builder::PossibleValue;
 use clap::{ArgAction, Args, ColorChoice, ValueEnum};
-use datakit_server::tree::log::{Level, Source, Sources};
+use datakit_server::tree::log::{Level, LogSource, LogSources};
 use tracing::{Event, Metadata, Subscriber};
 use tracing_subscriber::Layer;
 use tracing_subscriber::filter::dynamic_filter_fn;
@@ -118,9 +118,9 @@ impl LogArgs {
     ///
     /// # Errors
     /// A destination of another system, or a level in the environment that does not exist.
-    pub(crate) fn start(&self, logs: LogCounters) -> Result<Sources, String> {
-        let sources = Sources::new();
-        let mut table: Vec<(&str, Source)> = Vec::new();
+    pub(crate) fn start(&self, logs: LogCounters) -> Result<LogSources, String> {
+        let sources = LogSources::new();
+        let mut table: Vec<(&str, LogSource)> = Vec::new();
         for (name, target, doc) in SOURCES {
             table.push((target, sources.register(name, doc, self.level(name, target)?)));
         }
@@ -214,7 +214,7 @@ fn parse_rust_log(value: &str, name: &str, target: &str) -> Option<Level> {
 
 /// Lets through the events that become lines.
 struct LineFilter {
-    table: Vec<(&'static str, Source)>,
+    table: Vec<(&'static str, LogSource)>,
     to: Lines,
 }
 
@@ -253,7 +253,7 @@ fn level_of(metadata: &Metadata<'_>) -> Level {
     }
 }
 
-fn is_logged(table: &[(&str, Source)], metadata: &Metadata<'_>) -> bool {
+fn is_logged(table: &[(&str, LogSource)], metadata: &Metadata<'_>) -> bool {
     table
         .iter()
         .find(|(target, _)| metadata.target().starts_with(target))

@@ -29,17 +29,17 @@ struct CommandInner {
     explains: bool,
     /// Whether more may follow a text that has no newline.
     may_continue: fn(&str) -> bool,
-    reply: Mutex<Reply>,
+    reply: Mutex<CommandReply>,
 }
 
 #[derive(Default)]
-struct Reply {
+struct CommandReply {
     text: Vec<u8>,
     /// The reason why the last command failed, which is shown in place of `text`.
     refusal: Option<Arc<[u8]>>,
 }
 
-impl Reply {
+impl CommandReply {
     fn len(&self) -> usize {
         self.refusal.as_ref().map_or(self.text.len(), |refusal| refusal.len())
     }
@@ -208,7 +208,7 @@ impl OpenCommand {
             }
             failure.error
         })?;
-        *self.file.reply.lock() = Reply { text, refusal: None };
+        *self.file.reply.lock() = CommandReply { text, refusal: None };
         Ok(())
     }
 }

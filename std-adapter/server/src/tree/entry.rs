@@ -41,7 +41,7 @@ struct Changes {
 }
 
 /// The content of an entry.
-pub(super) enum EntryKind<'e> {
+pub(super) enum EntryContent<'e> {
     Dir(&'e dyn Directory),
     File(&'e dyn Leaf),
     /// The target.
@@ -171,9 +171,9 @@ impl Entry {
     #[must_use]
     pub fn kind(&self) -> FileType {
         match self.content() {
-            EntryKind::Dir(_) => FileType::Dir,
-            EntryKind::File(leaf) => leaf.kind(),
-            EntryKind::Symlink(_) => FileType::Symlink,
+            EntryContent::Dir(_) => FileType::Dir,
+            EntryContent::File(leaf) => leaf.kind(),
+            EntryContent::Symlink(_) => FileType::Symlink,
         }
     }
 
@@ -192,7 +192,7 @@ impl Entry {
     #[must_use]
     pub fn as_dir(&self) -> Option<&dyn Directory> {
         match self.content() {
-            EntryKind::Dir(dir) => Some(dir),
+            EntryContent::Dir(dir) => Some(dir),
             _ => None,
         }
     }
@@ -203,18 +203,18 @@ impl Entry {
     /// The error of [`Leaf::remove`] or [`Directory::remove`].
     pub async fn remove(&self) -> Result<()> {
         match self.content() {
-            EntryKind::Dir(dir) => dir.remove().await,
-            EntryKind::File(leaf) => leaf.remove().await,
-            EntryKind::Symlink(_) => Ok(()),
+            EntryContent::Dir(dir) => dir.remove().await,
+            EntryContent::File(leaf) => leaf.remove().await,
+            EntryContent::Symlink(_) => Ok(()),
         }
     }
 
     /// Returns the directory that contains the entry now, if the entry may have been moved.
     pub(super) fn current_parent(&self) -> Option<Entry> {
         match self.content() {
-            EntryKind::Dir(dir) => dir.current_parent(),
-            EntryKind::File(leaf) => leaf.current_parent(),
-            EntryKind::Symlink(_) => None,
+            EntryContent::Dir(dir) => dir.current_parent(),
+            EntryContent::File(leaf) => leaf.current_parent(),
+            EntryContent::Symlink(_) => None,
         }
     }
 
@@ -222,9 +222,9 @@ impl Entry {
     #[must_use]
     pub fn as_any(&self) -> Option<&dyn Any> {
         match self.content() {
-            EntryKind::Dir(dir) => dir.as_any(),
-            EntryKind::File(leaf) => leaf.as_any(),
-            EntryKind::Symlink(_) => None,
+            EntryContent::Dir(dir) => dir.as_any(),
+            EntryContent::File(leaf) => leaf.as_any(),
+            EntryContent::Symlink(_) => None,
         }
     }
 
@@ -238,11 +238,11 @@ impl Entry {
         }
     }
 
-    pub(super) fn content(&self) -> EntryKind<'_> {
+    pub(super) fn content(&self) -> EntryContent<'_> {
         match &self.0 {
-            NodeRef::Dir(node) => EntryKind::Dir(&node.content),
-            NodeRef::File(node) => EntryKind::File(&node.content),
-            NodeRef::Symlink(node) => EntryKind::Symlink(&node.content),
+            NodeRef::Dir(node) => EntryContent::Dir(&node.content),
+            NodeRef::File(node) => EntryContent::File(&node.content),
+            NodeRef::Symlink(node) => EntryContent::Symlink(&node.content),
         }
     }
 }

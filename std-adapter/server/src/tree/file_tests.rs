@@ -427,7 +427,7 @@ async fn a_value_in_several_writes_is_stored_once() -> Done {
 
 #[tokio::test]
 async fn a_log_level_in_several_writes_is_set_once() -> Done {
-    let sources = log::Sources::new();
+    let sources = log::LogSources::new();
     let source = sources.register("radio", "the radio", log::Level::Warning);
     let tree = Tree::new(sources.dir());
     let level = tree.open(&walk(&tree, "src/radio/level").await?, OpenMode::WRITE).await?;

@@ -15,9 +15,9 @@ use super::{ReadOnly, ReadOnlyText, ready};
 
 /// A part of the program with a log level of its own. Clones are the same source.
 #[derive(Debug, Clone)]
-pub struct Source(Arc<AtomicU8>);
+pub struct LogSource(Arc<AtomicU8>);
 
-impl Source {
+impl LogSource {
     /// Returns the level.
     #[must_use]
     pub fn level(&self) -> Level {
@@ -39,18 +39,18 @@ impl Source {
 
 /// The log sources of a program. Clones are the same set.
 #[derive(Debug, Clone, Default)]
-pub struct Sources(Arc<RwLock<Vec<Entry>>>);
+pub struct LogSources(Arc<RwLock<Vec<Entry>>>);
 
-impl Sources {
+impl LogSources {
     /// Creates an empty set.
     #[must_use]
-    pub fn new() -> Sources {
-        Sources::default()
+    pub fn new() -> LogSources {
+        LogSources::default()
     }
 
     /// Adds a source. Later listings show it.
-    pub fn register(&self, name: &str, doc: &str, level: Level) -> Source {
-        let source = Source(Arc::new(AtomicU8::new(level as u8)));
+    pub fn register(&self, name: &str, doc: &str, level: Level) -> LogSource {
+        let source = LogSource(Arc::new(AtomicU8::new(level as u8)));
         let doc = Entry::file("doc", ReadOnlyText::new(format!("{doc}\n")));
         let dir: Dir = [doc, Entry::file("level", LevelFile(source.clone()))].into_iter().collect();
         self.0.write().push(Entry::dir(name, ReadOnly(dir)));
@@ -71,7 +71,7 @@ impl Sources {
     }
 }
 
-struct LevelFile(Source);
+struct LevelFile(LogSource);
 
 impl LevelFile {
     fn text(&self) -> Vec<u8> {

@@ -27,7 +27,7 @@
 //! | a directory whose entries are computed | [`ListDir`] |
 //! | a directory in which clients create, rename and remove | [`CallbackDir`] |
 //! | a restricted view of a directory | [`ReadOnly`], [`DirOnly`] |
-//! | the log levels of the program | [`log::Sources`] |
+//! | the log levels of the program | [`log::LogSources`] |
 //! | any other directory | your own [`Directory`] |
 //! | your own mode, owner, times and size | [`Entry::with_attributes`] |
 //! | a hook that runs when the last client closes a file | [`Leaf::on_clunk`] |
@@ -74,7 +74,7 @@ pub use self::command::{Command, CommandError};
 pub use self::core_adapter::CoreFile;
 pub use self::directory::READ_ONLY_DIR_MODE;
 pub use self::directory::{Dir, DirOnly, Directory, Empty, ListDir, ReadOnly};
-use self::entry::EntryKind;
+use self::entry::EntryContent;
 pub use self::entry::{Entry, WeakEntry};
 pub use self::file::{Leaf, OpenLeaf};
 pub use self::kv::{Kv, Value};
@@ -85,7 +85,7 @@ pub use self::queue::Queue;
 pub use self::stream::{OpenStream, TextSource};
 pub use self::text::OpenBytes;
 pub use self::text::{ReadOnlyText, Status, Text};
-pub use self::vfs::{Inode, Open};
+pub use self::vfs::{EntryPath, Open};
 
 /// A boxed future of a [`Result`]. Dropping it cancels the operation.
 pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = Result<T>> + Send + 'a>>;
@@ -98,7 +98,7 @@ pub fn ready<'a, T: Send + 'a>(result: Result<T>) -> BoxFuture<'a, T> {
 /// A dynamic tree. Clones are the same tree.
 #[derive(Debug, Clone)]
 pub struct Tree {
-    root: Inode,
+    root: EntryPath,
 }
 
 impl Tree {
@@ -112,6 +112,6 @@ impl Tree {
     #[must_use]
     pub fn with_root(root: Entry) -> Tree {
         vfs::start_time();
-        Tree { root: Inode::root(root) }
+        Tree { root: EntryPath::root(root) }
     }
 }

@@ -23,11 +23,11 @@ pub trait TextSource: Send {
 /// A read delivers bytes of one text only. Once a text is read to its end, a read of zero bytes
 /// [marks](mark_follows) that nothing more is ready, and the read after that waits. Offsets count
 /// the bytes delivered since the open; any other offset is [`Error::Seek`].
-pub struct OpenStream<S>(Mutex<Reader<S>>);
+pub struct OpenStream<S>(Mutex<StreamReader<S>>);
 
-struct Reader<S> {
+struct StreamReader<S> {
     source: S,
-    cursor: Cursor,
+    cursor: TextCursor,
     ended: bool,
 }
 
@@ -39,8 +39,8 @@ impl<S: TextSource> OpenStream<S> {
 
     /// Creates a stream that delivers `text` before those of `source`.
     pub fn with_first(source: S, text: Vec<u8>) -> OpenStream<S> {
-        let cursor = Cursor { text, ..Cursor::default() };
-        OpenStream(Mutex::new(Reader { source, cursor, ended: false }))
+        let cursor = TextCursor { text, ..TextCursor::default() };
+        OpenStream(Mutex::new(StreamReader { source, cursor, ended: false }))
     }
 }
 
@@ -51,7 +51,7 @@ impl<S: TextSource> OpenLeaf for OpenStream<S> {
 
     fn read<'a>(&'a self, offset: u64, buf: &'a mut [u8]) -> BoxFuture<'a, usize> {
         Box::pin(async move {
-            let Reader { source, cursor, ended } = &mut *self.0.lock().await;
+            let StreamReader { source, cursor, ended } = &mut *self.0.lock().await;
             loop {
                 if let Some(done) = cursor.read(offset, buf) {
                     return done;
@@ -77,7 +77,7 @@ impl<S> fmt::Debug for OpenStream<S> {
 /// The text that is being delivered, and the position of the reader in it. A read that waits
 /// changes nothing here.
 #[derive(Default)]
-struct Cursor {
+struct TextCursor {
     text: Vec<u8>,
     /// Bytes of `text` that were delivered.
     taken: usize,
@@ -87,7 +87,7 @@ struct Cursor {
     mark: bool,
 }
 
-impl Cursor {
+impl TextCursor {
     /// Reads from the current text; `None` if all of it was delivered.
     fn read(&mut self, offset: u64, buf: &mut [u8]) -> Option<Result<usize>> {
         if offset != self.delivered {

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use datakit_core::vfs::{Create, DirEntry, Error, Name, New, OpenMode, SetAttr, Vfs};
 
-use super::log::{Level, Sources};
+use super::log::{Level, LogSources};
 use super::*;
 
 pub(super) type Done = Result<()>;
@@ -16,7 +16,7 @@ pub(super) fn name(text: &str) -> Name<'_> {
     Name::new(text.as_bytes()).unwrap()
 }
 
-pub(super) async fn walk(tree: &Tree, path: &str) -> Result<Inode> {
+pub(super) async fn walk(tree: &Tree, path: &str) -> Result<EntryPath> {
     let mut inode = tree.root();
     for part in path.split('/') {
         inode = tree.lookup(&inode, name(part)).await?;
@@ -52,10 +52,10 @@ pub(super) fn tree_of(file: impl Leaf + 'static) -> Tree {
     Tree::new([Entry::file("f", file)].into_iter().collect::<Dir>())
 }
 
-pub(super) async fn list(tree: &Tree, dir: &Inode) -> Result<Vec<String>> {
+pub(super) async fn list(tree: &Tree, dir: &EntryPath) -> Result<Vec<String>> {
     let open = tree.open(dir, OpenMode::READ).await?;
     let mut names = Vec::new();
-    let mut each = |entry: DirEntry<'_, Inode>| {
+    let mut each = |entry: DirEntry<'_, EntryPath>| {
         names.push(String::from_utf8_lossy(entry.name).into_owned());
         ControlFlow::Continue(())
     };
@@ -100,7 +100,7 @@ async fn v18_listings_show_changes_in_name_order() -> Done {
     assert_eq!(list(&tree, &tree.root()).await?, ["a", "c"]);
     // An open directory keeps the entries that it had, and open files stay usable.
     let mut count = 0;
-    let mut each = |_: DirEntry<'_, Inode>| {
+    let mut each = |_: DirEntry<'_, EntryPath>| {
         count += 1;
         ControlFlow::Continue(())
     };
@@ -226,7 +226,7 @@ async fn directories_accept_owners_and_refuse_modes_and_lengths() -> Done {
 
 #[tokio::test]
 async fn log_level_files_read_and_set_levels() -> Done {
-    let sources = Sources::new();
+    let sources = LogSources::new();
     let tree = Tree::new(sources.dir());
     let source = sources.register("net", "the network", Level::Warning);
     assert_eq!(read(&tree, "src/net/doc").await?, "the network\n");
@@ -253,7 +253,7 @@ async fn log_level_files_read_and_set_levels() -> Done {
 fn trees_are_send_and_sync() {
     fn shared<T: Send + Sync + Clone>() {}
     shared::<Tree>();
-    shared::<Inode>();
+    shared::<EntryPath>();
     shared::<Open>();
 }
 

@@ -10,18 +10,18 @@ use datakit_core::vfs::{
 };
 use tokio::sync::Mutex;
 
-use super::{Directory, Entry, EntryKind, OpenBytes, OpenLeaf, Tree};
+use super::{Directory, Entry, EntryContent, OpenBytes, OpenLeaf, Tree};
 use crate::clock;
 use crate::memory;
 
 /// An entry of a [`Tree`] and the path by which it was found: `..` goes back along that path.
 #[derive(Debug, Clone)]
-pub struct Inode(Arc<PathElement>);
+pub struct EntryPath(Arc<PathElement>);
 
 #[derive(Debug)]
 struct PathElement {
     entry: Entry,
-    parent: Option<Inode>,
+    parent: Option<EntryPath>,
     /// The user who attached; `None` below the root, and for an anonymous user.
     user: Option<Box<AttachedUser>>,
 }
@@ -34,11 +34,11 @@ struct AttachedUser {
 
 /// An open file or directory of a [`Tree`].
 #[derive(Clone)]
-pub struct Open(OpenKind);
+pub struct Open(OpenEntry);
 
 #[derive(Clone)]
-enum OpenKind {
-    Dir(Arc<Listing>),
+enum OpenEntry {
+    Dir(Arc<OpenDir>),
     File(Arc<SerialFile>),
 }
 
@@ -46,12 +46,12 @@ enum OpenKind {
 const LISTED_ENTRY_SIZE: u64 = 256;
 
 /// The entries that a directory had when it was opened.
-struct Listing {
-    dir: Inode,
+struct OpenDir {
+    dir: EntryPath,
     entries: Vec<Entry>,
 }
 
-impl Drop for Listing {
+impl Drop for OpenDir {
     fn drop(&mut self) {
         memory::report_freed(self.entries.len() as u64 * LISTED_ENTRY_SIZE);
     }
@@ -70,25 +70,25 @@ impl Drop for PathElement {
     /// stack.
     fn drop(&mut self) {
         let mut next = self.parent.take();
-        while let Some(Inode(element)) = next {
+        while let Some(EntryPath(element)) = next {
             next = Arc::into_inner(element).and_then(|mut element| element.parent.take());
         }
     }
 }
 
-impl Inode {
-    pub(super) fn root(entry: Entry) -> Inode {
-        Inode(Arc::new(PathElement { entry, parent: None, user: None }))
+impl EntryPath {
+    pub(super) fn root(entry: Entry) -> EntryPath {
+        EntryPath(Arc::new(PathElement { entry, parent: None, user: None }))
     }
 
-    fn child(&self, entry: Entry) -> Inode {
-        Inode(Arc::new(PathElement { entry, parent: Some(self.clone()), user: None }))
+    fn child(&self, entry: Entry) -> EntryPath {
+        EntryPath(Arc::new(PathElement { entry, parent: Some(self.clone()), user: None }))
     }
 
     /// Returns the root as `user` attached to it.
-    fn attached_by(&self, user: User<'_>) -> Inode {
+    fn attached_by(&self, user: User<'_>) -> EntryPath {
         let user = AttachedUser { name: user.name.into(), number: user.number };
-        Inode(Arc::new(PathElement {
+        EntryPath(Arc::new(PathElement {
             entry: self.0.entry.clone(),
             parent: None,
             user: Some(Box::new(user)),
@@ -113,7 +113,7 @@ impl Inode {
 
     /// Returns the inode of `dir`, which contains this entry now: the ancestor along the path, or,
     /// if this entry has been moved, an inode found from the nearest common ancestor.
-    fn ancestor_or_moved(&self, dir: Entry) -> Inode {
+    fn ancestor_or_moved(&self, dir: Entry) -> EntryPath {
         let (mut below, mut dir) = (Vec::new(), dir);
         let mut inode = loop {
             let mut path = std::iter::successors(Some(self), |inode| inode.0.parent.as_ref());
@@ -133,7 +133,7 @@ impl Inode {
 
     fn dir(&self) -> Result<&dyn Directory> {
         match self.entry().content() {
-            EntryKind::Dir(dir) => Ok(dir),
+            EntryContent::Dir(dir) => Ok(dir),
             _ => Err(Error::NotDirectory),
         }
     }
@@ -147,19 +147,19 @@ pub(super) fn start_time() -> Time {
 }
 
 impl Vfs for Tree {
-    type Inode = Inode;
+    type Inode = EntryPath;
     type Open = Open;
     type TreeKind = MutableTree;
 
-    fn root(&self) -> Inode {
+    fn root(&self) -> EntryPath {
         self.root.clone()
     }
 
-    fn attach(&self, user: User<'_>) -> Inode {
+    fn attach(&self, user: User<'_>) -> EntryPath {
         if user == User::default() { self.root() } else { self.root.attached_by(user) }
     }
 
-    fn parent(&self, inode: &Inode) -> Inode {
+    fn parent(&self, inode: &EntryPath) -> EntryPath {
         let Some(parent) = &inode.0.parent else { return inode.clone() };
         inode
             .entry()
@@ -167,11 +167,11 @@ impl Vfs for Tree {
             .map_or_else(|| parent.clone(), |dir| parent.ancestor_or_moved(dir))
     }
 
-    fn id(&self, inode: &Inode) -> Id {
+    fn id(&self, inode: &EntryPath) -> Id {
         inode.entry().id()
     }
 
-    fn name(&self, inode: &Inode, with: &mut dyn FnMut(&[u8])) {
+    fn name(&self, inode: &EntryPath, with: &mut dyn FnMut(&[u8])) {
         match inode.0.parent {
             Some(_) => inode.entry().with_name(with),
             None => with(b"/"),
@@ -186,16 +186,16 @@ impl Vfs for Tree {
         true
     }
 
-    async fn lookup(&self, dir: &Inode, name: Name<'_>) -> Result<Inode> {
+    async fn lookup(&self, dir: &EntryPath, name: Name<'_>) -> Result<EntryPath> {
         Ok(dir.child(dir.dir()?.lookup(name).await?))
     }
 
-    async fn stat(&self, inode: &Inode) -> Result<Attr> {
+    async fn stat(&self, inode: &EntryPath) -> Result<Attr> {
         let id = inode.entry().id();
         let (attr, mtime) = match inode.entry().content() {
-            EntryKind::Dir(dir) => (Attr::new(id, dir.mode(), 0), dir.mtime()),
-            EntryKind::Symlink(target) => (Attr::new(id, 0o777, target.len() as u64), None),
-            EntryKind::File(leaf) => {
+            EntryContent::Dir(dir) => (Attr::new(id, dir.mode(), 0), dir.mtime()),
+            EntryContent::Symlink(target) => (Attr::new(id, 0o777, target.len() as u64), None),
+            EntryContent::File(leaf) => {
                 let (stat, mtime) = match leaf.try_stat_now() {
                     Some(now) => now?,
                     None => (leaf.stat().await?, leaf.mtime()),
@@ -208,16 +208,16 @@ impl Vfs for Tree {
         Ok(inode.entry().attributes().map_or(attr, |attributes| attributes.apply(attr)))
     }
 
-    async fn open(&self, inode: &Inode, mode: OpenMode) -> Result<Open> {
+    async fn open(&self, inode: &EntryPath, mode: OpenMode) -> Result<Open> {
         let leaf = match inode.entry().content() {
-            EntryKind::File(leaf) => leaf.open(mode).await?,
-            EntryKind::Symlink(target) => Box::new(OpenBytes(Box::<[u8]>::from(target))),
-            EntryKind::Dir(dir) => {
+            EntryContent::File(leaf) => leaf.open(mode).await?,
+            EntryContent::Symlink(target) => Box::new(OpenBytes(Box::<[u8]>::from(target))),
+            EntryContent::Dir(dir) => {
                 let entries = dir.list().await?;
-                return Ok(Open(OpenKind::Dir(Arc::new(Listing { dir: inode.clone(), entries }))));
+                return Ok(Open(OpenEntry::Dir(Arc::new(OpenDir { dir: inode.clone(), entries }))));
             }
         };
-        Ok(Open(OpenKind::File(Arc::new(SerialFile {
+        Ok(Open(OpenEntry::File(Arc::new(SerialFile {
             leaf,
             reading: Mutex::new(()),
             writing: Mutex::new(()),
@@ -225,15 +225,15 @@ impl Vfs for Tree {
     }
 
     fn close(&self, open: &Open) {
-        if let OpenKind::File(file) = &open.0 {
+        if let OpenEntry::File(file) = &open.0 {
             file.leaf.close();
         }
     }
 
     async fn flush(&self, open: &Open) -> Result<()> {
         match &open.0 {
-            OpenKind::File(file) => file.leaf.flush().await,
-            OpenKind::Dir(_) => Ok(()),
+            OpenEntry::File(file) => file.leaf.flush().await,
+            OpenEntry::Dir(_) => Ok(()),
         }
     }
 
@@ -245,15 +245,15 @@ impl Vfs for Tree {
 
     fn may_block(&self, open: &Open) -> bool {
         match &open.0 {
-            OpenKind::File(file) => file.leaf.may_block(),
-            OpenKind::Dir(_) => false,
+            OpenEntry::File(file) => file.leaf.may_block(),
+            OpenEntry::Dir(_) => false,
         }
     }
 
     fn try_read_now(&self, open: &Open, offset: u64, buf: &mut [u8]) -> Option<Result<usize>> {
         match &open.0 {
-            OpenKind::File(file) => file.leaf.try_read_now(offset, buf),
-            OpenKind::Dir(_) => None,
+            OpenEntry::File(file) => file.leaf.try_read_now(offset, buf),
+            OpenEntry::Dir(_) => None,
         }
     }
 
@@ -267,9 +267,9 @@ impl Vfs for Tree {
         &self,
         dir: &Open,
         cookie: u64,
-        each: &mut dyn FnMut(DirEntry<'_, Inode>) -> ControlFlow<()>,
+        each: &mut dyn FnMut(DirEntry<'_, EntryPath>) -> ControlFlow<()>,
     ) -> Result<()> {
-        let OpenKind::Dir(listing) = &dir.0 else { return Err(Error::NotDirectory) };
+        let OpenEntry::Dir(listing) = &dir.0 else { return Err(Error::NotDirectory) };
         let start = usize::try_from(cookie).unwrap_or(usize::MAX);
         // An index and not `skip`: a read in 9P2000 asks for one entry at a time.
         let rest = listing.entries.get(start..).unwrap_or_default();
@@ -284,11 +284,16 @@ impl Vfs for Tree {
         Ok(())
     }
 
-    async fn create(&self, dir: &Inode, name: Name<'_>, create: Create<'_>) -> Result<Inode> {
+    async fn create(
+        &self,
+        dir: &EntryPath,
+        name: Name<'_>,
+        create: Create<'_>,
+    ) -> Result<EntryPath> {
         Ok(dir.child(dir.dir()?.create_by(name, create, dir.user()).await?))
     }
 
-    async fn remove(&self, inode: &Inode) -> Result<()> {
+    async fn remove(&self, inode: &EntryPath) -> Result<()> {
         let parent = inode.0.parent.as_ref().ok_or(Error::NotPermitted)?;
         if parent.dir()?.ignores_removal(inode.entry()) {
             return Ok(());
@@ -296,7 +301,7 @@ impl Vfs for Tree {
         parent.dir()?.remove_child(inode.entry()).await
     }
 
-    async fn rename(&self, inode: &Inode, dir: &Inode, name: Name<'_>) -> Result<()> {
+    async fn rename(&self, inode: &EntryPath, dir: &EntryPath, name: Name<'_>) -> Result<()> {
         if inode.0.parent.is_none() {
             return Err(Error::NotPermitted.with_message("Can't rename /"));
         }
@@ -313,17 +318,17 @@ impl Vfs for Tree {
 
     /// Passes mode and length to the file. Owners and times are accepted and ignored, as the original
     /// DataKit does.
-    async fn set_attr(&self, inode: &Inode, set: SetAttr) -> Result<()> {
+    async fn set_attr(&self, inode: &EntryPath, set: SetAttr) -> Result<()> {
         let leaf = match inode.entry().content() {
-            EntryKind::File(leaf) => leaf,
-            EntryKind::Dir(dir) => {
+            EntryContent::File(leaf) => leaf,
+            EntryContent::Dir(dir) => {
                 check_set_attr(FileType::Dir, &SetAttr { mode: None, ..set })?;
                 return match set.mode {
                     Some(mode) => dir.chmod(mode).await,
                     None => Ok(()),
                 };
             }
-            EntryKind::Symlink(_) => return check_set_attr(FileType::Symlink, &set),
+            EntryContent::Symlink(_) => return check_set_attr(FileType::Symlink, &set),
         };
         match (set.mode, set.size) {
             (None, None) => Ok(()),
@@ -336,11 +341,11 @@ impl Vfs for Tree {
         }
     }
 
-    async fn readlink(&self, inode: &Inode, buf: &mut [u8]) -> Result<usize> {
+    async fn readlink(&self, inode: &EntryPath, buf: &mut [u8]) -> Result<usize> {
         let target = match inode.entry().content() {
-            EntryKind::Symlink(target) => target.to_vec(),
-            EntryKind::File(leaf) => leaf.target().await?,
-            EntryKind::Dir(_) => return Err(Error::Invalid),
+            EntryContent::Symlink(target) => target.to_vec(),
+            EntryContent::File(leaf) => leaf.target().await?,
+            EntryContent::Dir(_) => return Err(Error::Invalid),
         };
         buf.get_mut(..target.len()).ok_or(Error::Range)?.copy_from_slice(&target);
         Ok(target.len())
@@ -362,8 +367,8 @@ fn check_set_attr(kind: FileType, set: &SetAttr) -> Result<()> {
 impl Open {
     fn file(&self) -> Result<&SerialFile> {
         match &self.0 {
-            OpenKind::File(file) => Ok(file),
-            OpenKind::Dir(_) => Err(Error::IsDirectory),
+            OpenEntry::File(file) => Ok(file),
+            OpenEntry::Dir(_) => Err(Error::IsDirectory),
         }
     }
 }
@@ -371,8 +376,8 @@ impl Open {
 impl fmt::Debug for Open {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.0 {
-            OpenKind::Dir(listing) => f.debug_tuple("OpenDir").field(listing.dir.entry()).finish(),
-            OpenKind::File(_) => f.debug_struct("OpenFile").finish_non_exhaustive(),
+            OpenEntry::Dir(listing) => f.debug_tuple("OpenDir").field(listing.dir.entry()).finish(),
+            OpenEntry::File(_) => f.debug_struct("OpenFile").finish_non_exhaustive(),
         }
     }
 }
