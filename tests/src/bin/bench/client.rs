@@ -1,4 +1,4 @@
-//! One connection, one request at a time: what comes before and after the measured part.
+//! A blocking client with one request in flight. It prepares the measured operations.
 
 use std::{
     io::{self, Read, Write},
@@ -15,49 +15,49 @@ use crate::{
     wire::{Frames, Message, OVERHEAD, kind, kind_of, u16_at, u32_at},
 };
 
-/// The attached root.
+/// The fid of the attached root.
 pub(crate) const ROOT: u32 = 0;
-/// The message size offered; 128 KiB of data.
+/// The msize that the client offers: 128 KiB of data and a header.
 pub(crate) const MSIZE: u32 = (128 << 10) + OVERHEAD;
-/// Longer than this without an answer is a hang, and an error.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
+/// How long a reply may take before the measurement fails.
+pub(crate) const TIMEOUT: Duration = Duration::from_secs(20);
 
 const RDWR: u32 = 2;
 const ENOENT: u32 = 2;
 
-/// Where the files of the benchmark are.
+/// The address of a server, and the files on it that are measured.
 #[derive(Clone)]
-pub(crate) struct Place {
+pub(crate) struct Target {
     /// HOST:PORT, or the path of a Unix socket.
     pub(crate) address: String,
-    /// The directories down from the attached root.
+    /// The path from the attached root to the directory with the files.
     pub(crate) under: Vec<String>,
-    /// Paths of the small files that are walked to, in turn.
+    /// The paths of the small files, which are read in turn.
     pub(crate) small: Vec<String>,
-    /// Bytes that are asked for of each.
+    /// The number of bytes to read from each small file.
     pub(crate) count: u32,
 }
 
-impl Place {
+impl Target {
     pub(crate) fn new(address: String) -> Self {
         Self { address, under: Vec::new(), small: vec!["small.txt".into()], count: 64 }
     }
 }
 
+/// An attached connection.
 pub(crate) struct Client {
     pub(crate) socket: Socket,
     pub(crate) frames: Frames,
     pub(crate) out: Vec<u8>,
-    /// What the server granted.
+    /// The msize that the server accepted.
     pub(crate) msize: u32,
 }
 
 impl Client {
-    /// Connects, agrees on 9P2000.L and makes [`ROOT`] the directory of `place`. Closing the
-    /// connection frees everything.
-    pub(crate) fn attach(place: &Place, msize: u32) -> Res<Self> {
-        let socket = Socket::connect(&place.address)
-            .map_err(|error| format!("{}: {error}", place.address))?;
+    /// Connects, negotiates 9P2000.L, and attaches [`ROOT`] to the directory of `target`.
+    pub(crate) fn attach(target: &Target, msize: u32) -> Res<Self> {
+        let socket = Socket::connect(&target.address)
+            .map_err(|error| format!("{}: {error}", target.address))?;
         let mut client = Self { socket, frames: Frames::new(), out: Vec::new(), msize };
         let granted = client.call(kind::TVERSION, |m| m.u32(msize).text("9P2000.L"))?;
         if granted.get(13..) != Some(b"9P2000.L") {
@@ -65,13 +65,13 @@ impl Client {
         }
         client.msize = u32_at(granted, 7)?;
         client.call(kind::TATTACH, |m| m.u32(ROOT).u32(u32::MAX).text("root").text("").u32(0))?;
-        for name in &place.under {
+        for name in &target.under {
             client.walk(ROOT, name)?;
         }
         Ok(client)
     }
 
-    /// Sends one request and waits for its answer, an error if that is an error.
+    /// Sends one request and returns its reply. Fails if the reply is an error.
     pub(crate) fn call(
         &mut self,
         asked: u8,
@@ -79,12 +79,12 @@ impl Client {
     ) -> Res<&[u8]> {
         let tag = if asked == kind::TVERSION { u16::MAX } else { 0 };
         self.out.clear();
-        fill(Message::new(&mut self.out, asked, tag)).end();
+        fill(Message::new(&mut self.out, asked, tag)).finish();
         self.socket.write_all(&self.out).map_err(|error| format!("send: {error}"))?;
         self.out.clear();
-        // Asked twice, since a frame that is returned in the loop keeps `frames` borrowed for all
-        // of it.
-        while !self.frames.ready() {
+        // Checks `ready` first: returning the frame from inside a loop does not pass the borrow
+        // checker.
+        while !self.frames.has_frame() {
             receive(&mut self.frames, &mut self.socket)?;
         }
         let frame = self.frames.next()?.ok_or("no frame")?;
@@ -92,16 +92,15 @@ impl Client {
         Ok(frame)
     }
 
-    /// Makes `fid` the file at `path` below the root.
+    /// Walks from the root to `path`.
     pub(crate) fn walk(&mut self, fid: u32, path: &str) -> Res<()> {
         let reply = self.call(kind::TWALK, |m| m.u32(ROOT).u32(fid).path(path))?;
         (usize::from(u16_at(reply, 7)?) == path.split('/').count())
             .then_some(())
-            .ok_or_else(|| format!("no {path}"))
+            .ok_or_else(|| format!("{path} not found"))
     }
 
-    /// Opens for reading, or for both with `write`; the most bytes that one read or write should
-    /// carry.
+    /// Opens a fid to read, or to read and write. Returns the most bytes that one message carries.
     pub(crate) fn open(&mut self, fid: u32, write: bool) -> Res<u32> {
         let flags = if write { RDWR } else { 0 };
         let reply = self.call(kind::TLOPEN, |m| m.u32(fid).u32(flags))?;
@@ -115,7 +114,7 @@ impl Client {
     }
 }
 
-/// A connection.
+/// A connected TCP or Unix socket.
 pub(crate) enum Socket {
     Tcp(TcpStream),
     Unix(UnixStream),
@@ -125,14 +124,14 @@ impl Socket {
     fn connect(address: &str) -> io::Result<Self> {
         if address.starts_with('/') {
             let socket = UnixStream::connect(address)?;
-            socket.set_read_timeout(Some(PATIENCE))?;
-            socket.set_write_timeout(Some(PATIENCE))?;
+            socket.set_read_timeout(Some(TIMEOUT))?;
+            socket.set_write_timeout(Some(TIMEOUT))?;
             return Ok(Self::Unix(socket));
         }
         let socket = TcpStream::connect(address)?;
         socket.set_nodelay(true)?;
-        socket.set_read_timeout(Some(PATIENCE))?;
-        socket.set_write_timeout(Some(PATIENCE))?;
+        socket.set_read_timeout(Some(TIMEOUT))?;
+        socket.set_write_timeout(Some(TIMEOUT))?;
         Ok(Self::Tcp(socket))
     }
 }
@@ -168,27 +167,27 @@ impl AsFd for Socket {
     }
 }
 
-/// One read, in which the server may not hang up.
+/// Reads once. EOF is an error.
 pub(crate) fn receive(frames: &mut Frames, socket: &mut Socket) -> Res<()> {
     match frames.fill(socket) {
-        Ok(0) => Err("the server hung up".into()),
+        Ok(0) => Err("the server closed the connection".into()),
         Ok(_) => Ok(()),
         Err(error) => Err(format!("receive: {error}")),
     }
 }
 
-/// An error unless `frame` is of the type `wanted`.
+/// Fails unless `frame` has the type `wanted`.
 pub(crate) fn expect(frame: &[u8], wanted: u8) -> Res<()> {
     match kind_of(frame) {
         got if got == wanted => Ok(()),
-        kind::RLERROR => Err(format!("errno {} in place of type {wanted}", u32_at(frame, 7)?)),
-        got => Err(format!("type {got} in place of type {wanted}")),
+        kind::RLERROR => Err(format!("errno {} instead of type {wanted}", u32_at(frame, 7)?)),
+        got => Err(format!("type {got} instead of type {wanted}")),
     }
 }
 
-/// Puts the files of the benchmark into the root: what is there already stays as it is.
-pub(crate) fn fill_tree(place: &Place, big: u64) -> Res<()> {
-    let mut client = Client::attach(place, MSIZE)?;
+/// Creates the files of the benchmark that do not exist yet.
+pub(crate) fn fill_tree(target: &Target, big: u64) -> Res<()> {
+    let mut client = Client::attach(target, MSIZE)?;
     for (name, length) in [("small.txt", 32), ("rw.bin", 4096), ("big.bin", big)] {
         if !exists(&mut client, name)? {
             create(&mut client, ROOT, name, length).map_err(|error| format!("{name}: {error}"))?;
@@ -230,7 +229,7 @@ fn create(client: &mut Client, parent: u32, name: &str, length: u64) -> Res<()> 
         let taken = client
             .call(kind::TWRITE, |m| m.u32(FILE).u64(offset).u32(data.len() as u32).bytes(data))?;
         match u32_at(taken, 7)? {
-            0 => return Err("a write took nothing".into()),
+            0 => return Err("the server wrote 0 bytes".into()),
             taken => offset += u64::from(taken),
         }
     }

@@ -1,7 +1,9 @@
-//! The floor: a responder in the shape of a 9P server that does none of its work. Every request
-//! gets a canned answer of the right size; no fid, no file, no allocation per message, one write
-//! for all the answers to one read. With the same client on the same CPU no server is much faster,
-//! so a server is judged by its share of the floor.
+//! The floor: a responder that looks like a 9P server and does none of its work.
+//!
+//! It answers every request with prepared bytes of the right length. It has no fids and no files,
+//! allocates nothing per message, and sends the replies to one read with one write. No server can
+//! be much faster with the same client on the same CPU, so a server is judged by its share of the
+//! floor.
 
 use std::{
     collections::HashMap,
@@ -22,13 +24,13 @@ use crate::{
 };
 
 const MSIZE: u32 = (1 << 20) + OVERHEAD;
-/// A larger read is sent from `BLOCK` as it lies there, not copied to the output first.
+/// Reads of at least this many bytes are sent directly from `BLOCK`, without a copy.
 const DIRECT: usize = 16 * 1024;
 static BLOCK: [u8; MSIZE as usize] = [b'x'; MSIZE as usize];
-/// Names in the one directory there is.
+/// The number of names in the only directory.
 const ENTRIES: usize = 1000;
 
-/// Says where it listens and answers until it is ended or whoever started it has ended.
+/// Prints the address and serves until this process or its parent ends.
 pub(crate) fn run(single: bool) -> Res<()> {
     set_parent_process_death_signal(Some(Signal::TERM))
         .map_err(|error| format!("floor: {error}"))?;
@@ -38,8 +40,8 @@ pub(crate) fn run(single: bool) -> Res<()> {
     serve(&listener, single).map_err(|error| format!("floor: {error}"))
 }
 
-/// Answers everybody from a thread each, or all from this one with `single`; ends only with an
-/// error.
+/// Serves all connections, each on its own thread, or all on this one if `single` is set. Returns
+/// only on an error.
 pub(crate) fn serve(listener: &TcpListener, single: bool) -> io::Result<()> {
     if single { serve_in_one(listener) } else { serve_in_threads(listener) }
 }
@@ -48,7 +50,7 @@ fn serve_in_threads(listener: &TcpListener) -> io::Result<()> {
     loop {
         let (socket, _) = listener.accept()?;
         let mut peer = Peer::new(socket)?;
-        thread::Builder::new().spawn(move || while peer.turn() {})?;
+        thread::Builder::new().spawn(move || while peer.serve_batch() {})?;
     }
 }
 
@@ -67,7 +69,7 @@ fn serve_in_one(listener: &TcpListener) -> io::Result<()> {
                 epoll::add(&poll, &peer.socket, EventData::new_u64(serial), EventFlags::IN)?;
                 peers.insert(serial, peer);
                 serial += 1;
-            } else if !peers.get_mut(&key).is_some_and(Peer::turn) {
+            } else if !peers.get_mut(&key).is_some_and(Peer::serve_batch) {
                 peers.remove(&key);
             }
         }
@@ -86,12 +88,13 @@ impl Peer {
         Ok(Self { socket, frames: Frames::new(), out: Vec::new() })
     }
 
-    /// One read and the answers to what it brought; false when the peer is gone or talks nonsense.
-    fn turn(&mut self) -> bool {
-        self.answer_batch().unwrap_or(false)
+    /// Reads once and answers all complete requests. Returns false if the peer closed the
+    /// connection or sent a malformed message.
+    fn serve_batch(&mut self) -> bool {
+        self.try_serve_batch().unwrap_or(false)
     }
 
-    fn answer_batch(&mut self) -> Res<bool> {
+    fn try_serve_batch(&mut self) -> Res<bool> {
         let Self { socket, frames, out } = self;
         if frames.fill(socket).map_err(|error| error.to_string())? == 0 {
             return Ok(false);
@@ -109,43 +112,43 @@ impl Peer {
     }
 }
 
-/// Appends the answer, but for the bytes returned, which belong right behind it.
+/// Appends the reply to `out`, except for its last bytes, which are returned.
 fn answer(frame: &[u8], out: &mut Vec<u8>) -> Res<&'static [u8]> {
     let asked = kind_of(frame);
     let reply = Message::new(out, asked.wrapping_add(1), tag_of(frame));
     match asked {
-        kind::TVERSION => reply.u32(u32_at(frame, HEADER)?.min(MSIZE)).text("9P2000.L").end(),
-        kind::TATTACH | kind::TMKDIR => reply.bytes(&[0; 13]).end(),
+        kind::TVERSION => reply.u32(u32_at(frame, HEADER)?.min(MSIZE)).text("9P2000.L").finish(),
+        kind::TATTACH | kind::TMKDIR => reply.bytes(&[0; 13]).finish(),
         kind::TWALK => {
             let names = u16_at(frame, 15)?.min(16);
-            reply.u16(names).bytes(&[0; 13 * 16][..13 * usize::from(names)]).end();
+            reply.u16(names).bytes(&[0; 13 * 16][..13 * usize::from(names)]).finish();
         }
-        kind::TLOPEN | kind::TLCREATE => reply.bytes(&[0; 17]).end(),
-        kind::TGETATTR => reply.bytes(&[0; 153]).end(),
-        kind::TWRITE => reply.u32(u32_at(frame, 19)?).end(),
+        kind::TLOPEN | kind::TLCREATE => reply.bytes(&[0; 17]).finish(),
+        kind::TGETATTR => reply.bytes(&[0; 153]).finish(),
+        kind::TWRITE => reply.u32(u32_at(frame, 19)?).finish(),
         kind::TREAD => {
             let count = u32_at(frame, 19)?.min(MSIZE - OVERHEAD) as usize;
             let data = &BLOCK[..count];
             if count >= DIRECT {
-                reply.u32(count as u32).end_before(count);
+                reply.u32(count as u32).finish_before(count);
                 return Ok(data);
             }
-            reply.u32(count as u32).bytes(data).end();
+            reply.u32(count as u32).bytes(data).finish();
         }
         kind::TREADDIR => {
             let data = page(u64_at(frame, 11)?, u32_at(frame, 19)?);
-            reply.u32(data.len() as u32).bytes(data).end();
+            reply.u32(data.len() as u32).bytes(data).finish();
         }
-        _ => reply.end(),
+        _ => reply.finish(),
     }
     Ok(&[])
 }
 
-/// qid, offset, type, length and five letters of each entry.
+/// The length of an entry: qid, offset, type, length of the name, and a name of five bytes.
 const ENTRY: usize = 13 + 8 + 1 + 2 + 5;
 static LISTING: [u8; ENTRY * ENTRIES] = listing();
 
-/// The whole entries that fit into `count` bytes.
+/// Returns the entries from `offset` that fit into `count` bytes.
 fn page(offset: u64, count: u32) -> &'static [u8] {
     let from = (offset as usize).min(ENTRIES);
     let entries = (count as usize / ENTRY).min(ENTRIES - from);
@@ -172,7 +175,7 @@ const fn listing() -> [u8; ENTRY * ENTRIES] {
     all
 }
 
-/// Both with one system call when the socket takes them.
+/// Sends both parts, with one system call if the socket accepts them.
 fn send(socket: &mut TcpStream, head: &[u8], body: &[u8]) -> io::Result<()> {
     let sent = socket.write_vectored(&[IoSlice::new(head), IoSlice::new(body)])?;
     socket.write_all(head.get(sent..).unwrap_or_default())?;

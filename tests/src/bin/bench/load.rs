@@ -1,5 +1,5 @@
-//! The closed loop: a new operation starts when one ends, from one thread, whatever the number of
-//! connections.
+//! The load generator: a closed loop in one thread for all connections. Whenever an operation
+//! completes, the next one starts.
 
 use std::{
     io::Write as _,
@@ -8,100 +8,100 @@ use std::{
 
 use crate::{
     Res,
-    client::{Client, PATIENCE, Place, receive},
+    client::{Client, TIMEOUT, Target, receive},
     ready::Ready,
     wire::tag_of,
-    workload::{Operation, Progress, Script, Slot, Workload},
+    workload::{InFlight, Operation, Progress, Script, Workload},
 };
 
-/// Runs that long before it counts: caches, pools and the scheduler settle.
+/// The time before the measurement starts, in which caches, pools and the scheduler settle.
 const WARMUP: Duration = Duration::from_millis(100);
 
-/// One measurement.
+/// The result of one measurement.
 pub(crate) struct Measured {
-    /// Operations a second.
+    /// Operations per second.
     pub(crate) rate: f64,
-    /// Bytes of data a second.
+    /// Bytes of data per second.
     pub(crate) bytes: f64,
     pub(crate) p50: Duration,
     pub(crate) p99: Duration,
 }
 
-/// Measures `workload` on the server at `place` for `length`, on connections of its own.
+/// Measures `workload` on the server at `target` for `length`, on new connections.
 pub(crate) fn measure(
-    place: &Place,
+    target: &Target,
     workload: &Workload,
     length: Duration,
     big: u64,
 ) -> Res<Measured> {
-    let mut lines = Vec::with_capacity(workload.connections);
+    let mut drivers = Vec::with_capacity(workload.connections);
     for _ in 0..workload.connections {
-        lines.push(Line::new(place, workload, big)?);
+        drivers.push(LoadDriver::new(target, workload, big)?);
     }
     let mut window = Window::new(length);
-    for line in &mut lines {
-        line.start(Instant::now())?;
+    for driver in &mut drivers {
+        driver.start(Instant::now())?;
     }
-    match lines.as_mut_slice() {
-        // Nothing to choose from: a blocking read saves a system call of the client's. But who
-        // sleeps in one of a Unix socket is woken as well when the server takes what it was sent,
-        // to go to sleep again. The pipes to `git`, which a burst is compared with, do not cost
-        // these two switches of the thread.
-        [line] if workload.operation != Operation::Burst => {
-            while line.busy > 0 {
-                line.turn(&mut window)?;
+    match drivers.as_mut_slice() {
+        // With one connection a blocking read saves the client the system call to epoll. A burst
+        // uses epoll anyway: a thread that blocks in the read of a Unix socket is also woken when
+        // the server reads the request. `git` is measured with pipes, which have no such wake-up.
+        [driver] if workload.operation != Operation::Burst => {
+            while driver.busy > 0 {
+                driver.advance(&mut window)?;
             }
         }
-        lines => take_turns(lines, &mut window)?,
+        drivers => take_turns(drivers, &mut window)?,
     }
     window.result()
 }
 
-fn take_turns(lines: &mut [Line], window: &mut Window) -> Res<()> {
-    let mut ready = Ready::of(lines.iter().map(|line| &line.client.socket))?;
-    ready.limit(window.end.duration_since(window.begin) + PATIENCE)?;
-    let mut busy = lines.len();
+fn take_turns(drivers: &mut [LoadDriver], window: &mut Window) -> Res<()> {
+    let mut ready = Ready::new(drivers.iter().map(|driver| &driver.client.socket))?;
+    ready.set_deadline(window.end.duration_since(window.begin) + TIMEOUT)?;
+    let mut busy = drivers.len();
     while busy > 0 {
         for number in ready.wait()? {
-            let line = &mut lines[number];
-            line.turn(window)?;
-            busy -= usize::from(line.busy == 0);
+            let driver = &mut drivers[number];
+            driver.advance(window)?;
+            busy -= usize::from(driver.busy == 0);
         }
     }
     Ok(())
 }
 
-/// One connection and its operations in flight.
-struct Line {
+/// A connection and its operations in flight.
+struct LoadDriver {
     client: Client,
     script: Script,
-    slots: Vec<(Slot, Instant)>,
-    /// Of one operation.
+    slots: Vec<(InFlight, Instant)>,
+    /// The number of tags of one operation.
     tags: u16,
-    /// Operations that have not ended.
+    /// The number of operations in flight.
     busy: usize,
 }
 
-impl Line {
-    fn new(place: &Place, workload: &Workload, big: u64) -> Res<Self> {
-        let mut client = Client::attach(place, workload.operation.msize())?;
-        let script = workload.operation.prepare(&mut client, place, big)?;
-        let slots = vec![(Slot::default(), Instant::now()); workload.depth.into()];
+impl LoadDriver {
+    fn new(target: &Target, workload: &Workload, big: u64) -> Res<Self> {
+        let mut client = Client::attach(target, workload.operation.msize())?;
+        let script = workload.operation.prepare(&mut client, target, big)?;
+        let slots = vec![(InFlight::default(), Instant::now()); workload.depth.into()];
         Ok(Self { client, script, slots, tags: workload.operation.tags(), busy: 0 })
     }
 
     fn start(&mut self, now: Instant) -> Res<()> {
         for (tag, (slot, started)) in self.slots.iter_mut().enumerate() {
             *started = now;
-            self.script.begin(tag as u16 * self.tags, slot, &mut self.client.out);
+            self.script.start(tag as u16 * self.tags, slot, &mut self.client.out);
         }
         self.busy = self.slots.len();
         self.send()
     }
 
-    /// One read, and everything that follows from the answers it brought in one write. One look at
-    /// the clock serves the whole batch, so that the clock is not what is measured.
-    fn turn(&mut self, window: &mut Window) -> Res<()> {
+    /// Reads once, handles all complete replies, and sends the next requests with one write.
+    ///
+    /// Reads the clock once per batch, because reading it is not free either.
+    fn advance(&mut self, window: &mut Window) -> Res<()> {
         let Client { socket, frames, out, .. } = &mut self.client;
         receive(frames, socket)?;
         let now = Instant::now();
@@ -111,12 +111,12 @@ impl Line {
             let (slot, started) = self
                 .slots
                 .get_mut(usize::from(tag / self.tags))
-                .ok_or("an answer with a foreign tag")?;
-            if let Progress::Done(bytes) = self.script.answered(frame, slot, out)? {
+                .ok_or_else(|| format!("a reply with unknown tag {tag}"))?;
+            if let Progress::Done(bytes) = self.script.handle_reply(frame, slot, out)? {
                 window.count(*started, now, bytes);
                 if now < window.end {
                     *started = now;
-                    self.script.begin(tag, slot, out);
+                    self.script.start(tag, slot, out);
                 } else {
                     self.busy -= 1;
                 }
@@ -133,12 +133,12 @@ impl Line {
     }
 }
 
-/// Counts the operations that end between its two ends.
+/// Counts the operations that complete between `begin` and `end`.
 struct Window {
     begin: Instant,
     end: Instant,
     bytes: u64,
-    /// Of every operation, in nanoseconds.
+    /// The latency of every operation, in nanoseconds.
     latencies: Vec<u32>,
 }
 
@@ -160,7 +160,7 @@ impl Window {
         let secs = self.end.duration_since(self.begin).as_secs_f64();
         let count = self.latencies.len();
         if count == 0 {
-            return Err("no operation ended in the time given".into());
+            return Err("no operation completed in the measured time".into());
         }
         self.latencies.sort_unstable();
         let at =
@@ -183,30 +183,30 @@ mod tests {
 
     const BIG: u64 = 4 << 20;
 
-    fn floor(single: bool) -> Place {
+    fn floor(single: bool) -> Target {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap().to_string();
         thread::spawn(move || floor::serve(&listener, single));
-        Place::new(address)
+        Target::new(address)
     }
 
     #[test]
     fn every_workload_runs_against_its_floor() {
         for workload in &WORKLOADS {
-            let place = floor(workload.single);
-            client::fill_tree(&place, BIG).unwrap();
-            let measured = measure(&place, workload, Duration::from_millis(50), BIG).unwrap();
+            let target = floor(workload.single);
+            client::fill_tree(&target, BIG).unwrap();
+            let measured = measure(&target, workload, Duration::from_millis(50), BIG).unwrap();
             assert!(measured.rate > 0.0 && measured.p50 <= measured.p99, "{}", workload.name);
         }
     }
 
     #[test]
-    fn a_server_that_hangs_up_is_an_error() {
+    fn a_closed_connection_is_an_error() {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let place = Place::new(listener.local_addr().unwrap().to_string());
+        let target = Target::new(listener.local_addr().unwrap().to_string());
         let server = thread::spawn(move || drop(listener.accept()));
-        let error = measure(&place, &WORKLOADS[0], Duration::from_millis(50), BIG).err().unwrap();
-        assert!(error.contains("hung up") || error.contains("receive"), "{error}");
+        let error = measure(&target, &WORKLOADS[0], Duration::from_millis(50), BIG).err().unwrap();
+        assert!(error.contains("closed") || error.contains("receive"), "{error}");
         server.join().unwrap();
     }
 

@@ -1,8 +1,8 @@
-//! `bench`: the server against the do-nothing floor, in turns, on one pinned CPU.
+//! `bench`: compares the server with a floor, which is a responder that does no work.
 //!
-//! A figure alone says more of the machine than of the server; the share of what the same client
-//! gets from a responder that does nothing, in the same minute and on the same CPU, is what the
-//! budgets are stated in. Linux only.
+//! The two are measured in turns on one pinned CPU. Budgets are shares: the server's speed divided
+//! by the speed that the same client reaches with the floor. An absolute speed depends more on the
+//! machine than on the server. Linux only.
 
 mod client;
 mod db;
@@ -20,33 +20,35 @@ use process::Server;
 use report::{Pair, Row};
 use workload::{WORKLOADS, Workload};
 
-/// Errors end the workload or the program with a line for a person.
+/// A result whose error is a message for the user. It ends the workload or the program.
 pub(crate) type Res<T> = Result<T, String>;
 
 const HELP: &str = "\
-bench: the 9P server against a responder that does nothing (9P2000.L, TCP on loopback, one pinned CPU)
+bench: compares the 9P server with a responder that does no work (9P2000.L, TCP on loopback, one pinned CPU)
 
   bench [options]          starts `datakit serve --scratch` (DATAKIT_BIN, or beside this program) and the floor
-  bench floor [--single]   only the floor: a thread for each connection, or one for all
-  bench db [options]       the database beside `git`, in turns; rounds, secs, only, on, cpu, quick and check as below
+  bench floor [--single]   runs only the floor, with one thread per connection or a single thread
+  bench db [options]       compares the database with `git`; takes rounds, secs, only, on, cpu, quick and check
 
-  --rounds N        rounds in which the two take turns (default 5); medians are shown
+  --rounds N        measure both sides N times, in turns, and print medians (default 5)
   --secs S          length of one measurement in seconds (default 1)
-  --only A,B,..     of: commit-files commit-all commit-none commit-memory branches-64 blob-1 blob-32 listing live idle-100k (db);
-                    or: read-32 write-32 cycle-32 stat-32 read-1 stat-1 cycle-1 bulk readdir conns-64 idle
-  --quick           one short round on a smaller file: does it work, not how fast
-  --server A,PID    measure this server at HOST:PORT; the files are made if they are missing
+  --only A,B,..     run only these workloads
+                    bench:    read-32 write-32 cycle-32 stat-32 read-1 stat-1 cycle-1 bulk readdir conns-64 idle
+                    bench db: commit-files commit-all commit-none commit-memory branches-64 blob-1 blob-32 listing live idle-100k
+  --quick           one short round on a smaller file, to check that everything works
+  --server A,PID    measure the server at HOST:PORT with this process id; missing files are created
   --under DIR       the directory that holds the files (default: the root)
-  --on DIR          db: repositories in DIR, whatever that is on (default: on an ext4 of their own, if one may be mounted)
+  --on DIR          db: create the repositories in DIR (default: on a new ext4 file system, if mounting is allowed)
   --cpu N           the CPU to use (default: the last one allowed)
-  --check           exit status 1 if a must is missed
+  --check           exit with status 1 if a must is missed
 
-The share is the server's speed over the floor's. Depth 1 and 64 connections are compared with the floor of one thread.
-idle is the resident memory for each of 1000 attached connections, of a server that has done nothing else.
-Exit status: 0, 1 with --check, 2 if nothing could be measured.
+The share is the server's speed divided by the floor's. Depth 1 and 64 connections are compared with the floor of one thread.
+idle is the resident memory per connection of a new server with 1000 attached connections.
+Musts hold for the cargo profile `release`, aims for `dist`.
+Exit status: 0 on success, 1 if --check finds a missed must, 2 if nothing could be measured.
 ";
 
-/// Connections of the idle workload.
+/// The number of connections in the idle workload.
 const IDLE: usize = 1000;
 
 struct Options {
@@ -54,28 +56,29 @@ struct Options {
     length: Duration,
     only: Option<Vec<String>>,
     server: Option<String>,
-    /// The directories down to the one with the files.
+    /// The path of the directory that holds the files.
     under: Vec<String>,
     /// The directory for repositories.
     on: Option<PathBuf>,
     cpu: Option<usize>,
     check: bool,
-    /// Bytes of the large file.
+    /// The length of the large file in bytes.
     big: u64,
     quick: bool,
 }
 
 fn main() -> ExitCode {
-    let words: Vec<String> = env::args().skip(1).collect();
-    let ended = match words.first().map(String::as_str) {
+    let args: Vec<String> = env::args().skip(1).collect();
+    let ended = match args.first().map(String::as_str) {
         Some("--help" | "-h") => {
             print!("{HELP}");
             Ok(true)
         }
-        Some("floor") => floor::run(words.iter().any(|word| word == "--single")).map(|()| true),
-        Some("db") => parse(&words[1..], |name| db::ROWS.contains(&name))
-            .and_then(|options| db::run(&options)),
-        _ => parse(&words, is_workload).and_then(|options| bench(&options)),
+        Some("floor") => floor::run(args.iter().any(|arg| arg == "--single")).map(|()| true),
+        Some("db") => {
+            parse(&args[1..], |name| db::ROWS.contains(&name)).and_then(|options| db::run(&options))
+        }
+        _ => parse(&args, is_workload).and_then(|options| bench(&options)),
     };
     match ended {
         Ok(true) => ExitCode::SUCCESS,
@@ -87,8 +90,8 @@ fn main() -> ExitCode {
     }
 }
 
-/// `known` are the names that `--only` takes.
-fn parse(words: &[String], known: impl Fn(&str) -> bool) -> Res<Options> {
+/// Parses the options. `known` returns whether `--only` accepts a name.
+fn parse(args: &[String], known: impl Fn(&str) -> bool) -> Res<Options> {
     let mut options = Options {
         rounds: 5,
         length: Duration::from_secs(1),
@@ -101,10 +104,10 @@ fn parse(words: &[String], known: impl Fn(&str) -> bool) -> Res<Options> {
         big: 256 << 20,
         quick: false,
     };
-    let mut words = words.iter().cloned();
-    while let Some(word) = words.next() {
-        let mut value = || words.next().ok_or(format!("{word} wants a value"));
-        match word.as_str() {
+    let mut args = args.iter().cloned();
+    while let Some(arg) = args.next() {
+        let mut value = || args.next().ok_or(format!("{arg} needs a value"));
+        match arg.as_str() {
             "--rounds" => options.rounds = number::<usize>(&value()?)?.max(1),
             "--secs" => options.length = seconds(&value()?)?,
             "--only" => options.only = Some(names(&value()?, &known)?),
@@ -122,22 +125,22 @@ fn parse(words: &[String], known: impl Fn(&str) -> bool) -> Res<Options> {
                 options.length = Duration::from_millis(200);
                 options.big = 32 << 20;
             }
-            other => return Err(format!("what is {other}? See --help")),
+            other => return Err(format!("unknown option {other}; see --help")),
         }
     }
     Ok(options)
 }
 
-fn number<T: std::str::FromStr>(word: &str) -> Res<T> {
-    word.parse().map_err(|_| format!("{word} is no number that fits here"))
+fn number<T: std::str::FromStr>(arg: &str) -> Res<T> {
+    arg.parse().map_err(|_| format!("{arg} is not a number, or is out of range"))
 }
 
-fn seconds(word: &str) -> Res<Duration> {
-    let secs: f64 = number(word)?;
+fn seconds(arg: &str) -> Res<Duration> {
+    let secs: f64 = number(arg)?;
     if (0.01..=3600.0).contains(&secs) {
         Ok(Duration::from_secs_f64(secs))
     } else {
-        Err(format!("--secs {word}"))
+        Err(format!("--secs {arg}: must be between 0.01 and 3600"))
     }
 }
 
@@ -145,15 +148,15 @@ fn is_workload(name: &str) -> bool {
     name == "idle" || WORKLOADS.iter().any(|workload| workload.name == name)
 }
 
-fn names(word: &str, known: impl Fn(&str) -> bool) -> Res<Vec<String>> {
-    let names: Vec<String> = word.split(',').map(str::to_owned).collect();
+fn names(arg: &str, known: impl Fn(&str) -> bool) -> Res<Vec<String>> {
+    let names: Vec<String> = arg.split(',').map(str::to_owned).collect();
     match names.iter().find(|name| !known(name)) {
-        Some(name) => Err(format!("there is no workload {name}")),
+        Some(name) => Err(format!("unknown workload {name}; see --help")),
         None => Ok(names),
     }
 }
 
-/// Whether the run counts as passed.
+/// Runs the workloads and prints the table. Returns whether the run passed.
 fn bench(options: &Options) -> Res<bool> {
     let cpu = process::pin(options.cpu)?;
     let wanted =
@@ -163,8 +166,7 @@ fn bench(options: &Options) -> Res<bool> {
     println!("CPU {cpu}, {} rounds of {:?}, medians", options.rounds, options.length);
     let mut rows = Vec::new();
     if wanted("idle") {
-        // First, and on servers of their own: memory that another workload freed would hide what a
-        // connection takes.
+        // Runs first, on new servers: a connection could reuse memory that another workload freed.
         rows.push(idle(options, cpu).unwrap_or_else(|error| Row::failed("idle", &error)));
     }
     if !workloads.is_empty() {
@@ -175,19 +177,19 @@ fn bench(options: &Options) -> Res<bool> {
     Ok(!options.check || rows.iter().all(|row| row.passed))
 }
 
-/// On `cpu`, which one that was started here has inherited.
+/// Starts the server under test, or finds the one that was given, and pins it to `cpu`.
 fn under_test(options: &Options, cpu: usize) -> Res<Server> {
     let mut server = match &options.server {
         Some(given) => Server::running(given)?,
         None => Server::datakit(&["--scratch"])?,
     };
     server.pin(cpu)?;
-    server.place.under.clone_from(&options.under);
+    server.target.under.clone_from(&options.under);
     Ok(server)
 }
 
 fn idle(options: &Options, cpu: usize) -> Res<Row> {
-    // Before the servers start, since they inherit it.
+    // The servers inherit the limit, so raise it before they start.
     process::allow_files(IDLE as u64 + 100)?;
     let server = under_test(options, cpu)?.idle(IDLE)?;
     let floor = Server::floor(true)?.idle(IDLE)?;
@@ -197,12 +199,13 @@ fn idle(options: &Options, cpu: usize) -> Res<Row> {
 fn run(options: &Options, cpu: usize, workloads: &[&Workload]) -> Res<Vec<Row>> {
     let server = under_test(options, cpu)?;
     let floors = [Server::floor(false)?, Server::floor(true)?];
-    client::fill_tree(&server.place, options.big).map_err(|error| format!("the files: {error}"))?;
+    client::fill_tree(&server.target, options.big)
+        .map_err(|error| format!("the files: {error}"))?;
     let mut done: Vec<Res<Vec<Pair>>> = workloads.iter().map(|_| Ok(Vec::new())).collect();
     for round in 0..options.rounds {
         for (workload, pairs) in workloads.iter().zip(&mut done) {
             let floor = &floors[usize::from(workload.single)];
-            // The first error of a workload stays; the others go on.
+            // A failed workload is not run again. The others continue.
             let Ok(earlier) = pairs else { continue };
             match turns(options, workload, &server, floor, round % 2 == 1) {
                 Ok(pair) => earlier.push(pair),
@@ -212,13 +215,13 @@ fn run(options: &Options, cpu: usize, workloads: &[&Workload]) -> Res<Vec<Row>> 
         eprintln!("round {} of {}", round + 1, options.rounds);
     }
     let row = |(workload, pairs): (&&Workload, Res<Vec<Pair>>)| match pairs {
-        Ok(pairs) => Row::of(workload, &pairs),
+        Ok(pairs) => Row::new(workload, &pairs),
         Err(error) => Row::failed(workload.name, &error),
     };
     Ok(workloads.iter().zip(done).map(row).collect())
 }
 
-/// One measurement of each; who begins changes from round to round.
+/// Measures both sides once. The caller alternates `server_first` from round to round.
 fn turns(
     options: &Options,
     workload: &Workload,
@@ -226,8 +229,8 @@ fn turns(
     floor: &Server,
     server_first: bool,
 ) -> Res<Pair> {
-    let measure = |target: &Server, name: &str| {
-        let measured = load::measure(&target.place, workload, options.length, options.big);
+    let measure = |side: &Server, name: &str| {
+        let measured = load::measure(&side.target, workload, options.length, options.big);
         measured.map_err(|error| format!("{name}: {error}"))
     };
     if server_first {

@@ -1,4 +1,4 @@
-//! The processes under test, and what the kernel says of them.
+//! The processes under test, and their CPU and memory.
 
 use std::{
     env, fs,
@@ -19,35 +19,35 @@ use rustix::{
 
 use crate::{
     Res,
-    client::{Client, MSIZE, PATIENCE, Place},
+    client::{Client, MSIZE, TIMEOUT, Target},
 };
 
-/// A server that listens. One that was started here is ended when this is dropped.
+/// A server that listens. Dropping it kills the process, unless the process was already running.
 pub(crate) struct Server {
-    pub(crate) place: Place,
+    pub(crate) target: Target,
     pub(crate) pid: u32,
     child: Option<Child>,
-    /// Of a Unix socket.
+    /// The path of the Unix socket, which the drop removes.
     path: Option<PathBuf>,
-    /// Kept open, so that the server can go on printing.
+    /// Kept open, because the server continues to print.
     _stdout: Option<BufReader<ChildStdout>>,
 }
 
 impl Server {
-    /// One that runs already, given as `ADDR,PID`.
+    /// Returns a server that is already running, given as `ADDR,PID`.
     pub(crate) fn running(given: &str) -> Res<Self> {
-        let (address, pid) = given.split_once(',').ok_or("--server wants ADDR,PID")?;
-        let pid = pid.parse().map_err(|_| format!("{pid} is no process id"))?;
+        let (address, pid) = given.split_once(',').ok_or("--server needs ADDR,PID")?;
+        let pid = pid.parse().map_err(|_| format!("{pid} is not a process id"))?;
         let address = address.strip_prefix("tcp://").unwrap_or(address).to_owned();
-        Ok(Self { place: Place::new(address), pid, child: None, path: None, _stdout: None })
+        Ok(Self { target: Target::new(address), pid, child: None, path: None, _stdout: None })
     }
 
-    /// `datakit serve` with these options, by TCP.
+    /// Starts `datakit serve` with these options on a TCP port.
     pub(crate) fn datakit(options: &[&str]) -> Res<Self> {
         Self::serve("tcp://127.0.0.1:0", options)
     }
 
-    /// The same by a Unix socket, as local programs talk to each other.
+    /// Starts `datakit serve` with these options on a Unix socket.
     pub(crate) fn local(options: &[&str]) -> Res<Self> {
         static STARTED: AtomicUsize = AtomicUsize::new(0);
         let name =
@@ -66,11 +66,12 @@ impl Server {
         Self::start(Command::new(program).args(["serve", "-q", "--listen-9p", url]).args(options))
     }
 
+    /// Starts this program as the floor.
     pub(crate) fn floor(single: bool) -> Res<Self> {
         Self::start(Command::new(own_path()?).arg("floor").args(single.then_some("--single")))
     }
 
-    /// Starts it and waits until it says where it listens.
+    /// Starts the command and waits until it prints its address.
     fn start(command: &mut Command) -> Res<Self> {
         let name = command.get_program().to_string_lossy().into_owned();
         let started = command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn();
@@ -78,7 +79,7 @@ impl Server {
         let pid = child.id();
         let stdout = child.stdout.take();
         let mut server = Self {
-            place: Place::new(String::new()),
+            target: Target::new(String::new()),
             pid,
             child: Some(child),
             path: None,
@@ -86,12 +87,12 @@ impl Server {
         };
         let (address, stdout) = listening(stdout.ok_or("no standard output")?)
             .map_err(|error| format!("{name} {error}"))?;
-        server.place.address = address;
+        server.target.address = address;
         server._stdout = Some(stdout);
         Ok(server)
     }
 
-    /// Moves every thread it has to `cpu`; threads that those start stay there.
+    /// Pins all threads of the process to `cpu`. New threads inherit the setting.
     pub(crate) fn pin(&self, cpu: usize) -> Res<()> {
         let path = format!("/proc/{}/task", self.pid);
         for thread in fs::read_dir(&path).map_err(|error| format!("{path}: {error}"))? {
@@ -102,7 +103,7 @@ impl Server {
         Ok(())
     }
 
-    /// Resident memory in bytes.
+    /// Returns the resident memory in bytes.
     pub(crate) fn resident(&self) -> Res<u64> {
         let path = format!("/proc/{}/status", self.pid);
         let status = fs::read_to_string(&path).map_err(|error| format!("{path}: {error}"))?;
@@ -111,14 +112,14 @@ impl Server {
         kib.map(|kib| kib * 1024).ok_or_else(|| format!("{path} has no VmRSS"))
     }
 
-    /// What `count` attached connections that do nothing keep resident, in bytes for each of them.
+    /// Attaches `count` idle connections and returns the resident memory per connection, in bytes.
     pub(crate) fn idle(&self, count: usize) -> Res<f64> {
-        // What only the first connection needs is not counted.
-        let _first = Client::attach(&self.place, MSIZE)?;
+        // The first connection also allocates what all of them share, so it is not counted.
+        let _first = Client::attach(&self.target, MSIZE)?;
         let before = self.resident()?;
         let mut clients = Vec::with_capacity(count);
         for _ in 0..count {
-            clients.push(Client::attach(&self.place, MSIZE)?);
+            clients.push(Client::attach(&self.target, MSIZE)?);
         }
         let after = self.resident()?;
         Ok(after.saturating_sub(before) as f64 / count as f64)
@@ -128,22 +129,22 @@ impl Server {
 impl Drop for Server {
     fn drop(&mut self) {
         if let Some(mut child) = self.child.take() {
-            // Either fails only if it has ended by itself.
+            // Both fail only if the process has already exited.
             let _ = child.kill();
             let _ = child.wait();
         }
         if let Some(path) = &self.path {
-            // What cannot be removed is left in the directory for such things.
+            // On failure the socket stays in the temporary directory.
             let _ = fs::remove_file(path);
         }
     }
 }
 
-/// The address in the first line that tells one.
+/// Reads lines up to the first one with an address, and returns that address.
 fn listening(stdout: ChildStdout) -> Res<(String, BufReader<ChildStdout>)> {
-    let (tell, told) = mpsc::channel();
-    // A thread, since a pipe cannot be read with a deadline. If the deadline passes, the end of the
-    // child ends it too.
+    let (sender, receiver) = mpsc::channel();
+    // Reading a pipe has no timeout, so a thread reads. After a timeout the caller kills the child,
+    // and the thread ends at EOF.
     thread::spawn(move || {
         let mut stdout = BufReader::new(stdout);
         let mut line = String::new();
@@ -152,21 +153,23 @@ fn listening(stdout: ChildStdout) -> Res<(String, BufReader<ChildStdout>)> {
             if let Some(address) =
                 url.and_then(|url| url.strip_prefix("tcp://").or(url.strip_prefix("unix://")))
             {
-                let _ = tell.send((address.to_owned(), stdout));
+                let _ = sender.send((address.to_owned(), stdout));
                 return;
             }
             line.clear();
         }
     });
-    told.recv_timeout(PATIENCE).map_err(|_| "did not say where it listens".to_owned())
+    receiver.recv_timeout(TIMEOUT).map_err(|_| "did not print its address".to_owned())
 }
 
 fn own_path() -> Res<PathBuf> {
     env::current_exe().map_err(|error| format!("own path: {error}"))
 }
 
-/// Keeps this process and everything it starts from now on on one CPU, `wanted` or the last it may
-/// use: a sleeping CPU that must be woken costs more than a request does. The CPU chosen.
+/// Pins this process and its later children to one CPU, and returns that CPU.
+///
+/// The CPU is `wanted`, or the last one that is allowed. With several CPUs, waking an idle one
+/// would cost more than a request.
 pub(crate) fn pin(wanted: Option<usize>) -> Res<usize> {
     let allowed = sched_getaffinity(None).map_err(|error| format!("sched_getaffinity: {error}"))?;
     let last = (0..CpuSet::MAX_CPU).rev().find(|&cpu| allowed.is_set(cpu));
@@ -181,7 +184,7 @@ fn only(cpu: usize) -> CpuSet {
     set
 }
 
-/// Lets this process and its children open `files` descriptors each, within the hard limit.
+/// Raises the limit of open files of this process and its children to `files`.
 pub(crate) fn allow_files(files: u64) -> Res<()> {
     let limit = getrlimit(Resource::Nofile);
     if limit.current.is_none_or(|current| current >= files) {
@@ -189,5 +192,5 @@ pub(crate) fn allow_files(files: u64) -> Res<()> {
     }
     let raised = Rlimit { current: Some(files), maximum: limit.maximum };
     setrlimit(Resource::Nofile, raised)
-        .map_err(|error| format!("{files} open files are needed: {error}"))
+        .map_err(|error| format!("cannot raise the limit of open files to {files}: {error}"))
 }

@@ -1,4 +1,4 @@
-//! Which of many connections have something to be read.
+//! Waits for many connections at once.
 
 use std::time::Duration;
 
@@ -15,19 +15,20 @@ use rustix::{
 
 use crate::Res;
 
+/// An epoll instance with a deadline.
 pub(crate) struct Ready {
     poll: OwnedFd,
     events: Vec<Event>,
-    /// Among what is waited for: a time limit of each wait would be a timer set in each round trip.
+    /// A timer in the same epoll set. A timeout per wait would set a timer on each round trip.
     late: OwnedFd,
 }
 
-/// The number of the timer.
+/// The epoll key of the timer.
 const LATE: u64 = u64::MAX;
 
 impl Ready {
-    /// Of these, numbered from 0.
-    pub(crate) fn of<'s, S: AsFd + 's>(sockets: impl IntoIterator<Item = &'s S>) -> Res<Self> {
+    /// Registers the sockets, numbered from 0.
+    pub(crate) fn new<'s, S: AsFd + 's>(sockets: impl IntoIterator<Item = &'s S>) -> Res<Self> {
         let poll = epoll::create(CreateFlags::CLOEXEC).map_err(failed)?;
         let late =
             timerfd_create(TimerfdClockId::Monotonic, TimerfdFlags::CLOEXEC).map_err(failed)?;
@@ -40,8 +41,8 @@ impl Ready {
         Ok(Self { poll, events: Vec::with_capacity(count as usize + 1), late })
     }
 
-    /// From now on all waiting is to end within `time`.
-    pub(crate) fn limit(&self, time: Duration) -> Res<()> {
+    /// Sets the deadline of all later waits to `time` from now.
+    pub(crate) fn set_deadline(&self, time: Duration) -> Res<()> {
         let it_value =
             Timespec { tv_sec: time.as_secs() as i64, tv_nsec: time.subsec_nanos().into() };
         let it_interval = Timespec { tv_sec: 0, tv_nsec: 0 };
@@ -49,11 +50,11 @@ impl Ready {
         timerfd_settime(&self.late, TimerfdTimerFlags::empty(), &timer).map(drop).map_err(failed)
     }
 
-    /// Waits for some; an error after the limit.
+    /// Waits until some sockets are readable and returns their numbers. Fails at the deadline.
     pub(crate) fn wait(&mut self) -> Res<impl Iterator<Item = usize> + '_> {
         epoll::wait(&self.poll, spare_capacity(&mut self.events), None).map_err(failed)?;
         if self.events.iter().any(|event| event.data.u64() == LATE) {
-            return Err("no answer for a long time".into());
+            return Err("timed out: no reply before the deadline".into());
         }
         Ok(self.events.drain(..).map(|event| event.data.u64() as usize))
     }

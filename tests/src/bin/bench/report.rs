@@ -1,30 +1,32 @@
-//! Medians over the rounds, the table, and the verdict.
+//! The table: medians of the rounds, and whether they reach the budget.
 
 use std::time::Duration;
 
 use crate::{load::Measured, workload::Operation, workload::Workload};
 
-/// What the server and the floor did in one round.
+/// The measurements of server and floor in one round.
 pub(crate) struct Pair {
     pub(crate) server: Measured,
     pub(crate) floor: Measured,
 }
 
-/// A line of the table.
+/// A row of the table.
 pub(crate) struct Row {
     name: &'static str,
     value: String,
     share: String,
     latency: String,
     budget: String,
-    /// Whether the must was reached.
+    /// Whether the row reached its must.
     pub(crate) passed: bool,
 }
 
 impl Row {
-    /// `rounds` is not empty. The share is the median of the rounds' shares: both sides of a round
-    /// met the same machine.
-    pub(crate) fn of(workload: &Workload, rounds: &[Pair]) -> Self {
+    /// Summarizes `rounds`, which must not be empty.
+    ///
+    /// The share is the median of the shares of each round. Both sides of a round run in the same
+    /// seconds, so they see the same machine.
+    pub(crate) fn new(workload: &Workload, rounds: &[Pair]) -> Self {
         let bulk = workload.operation == Operation::Bulk;
         let speed = |measured: &Measured| if bulk { measured.bytes } else { measured.rate };
         let share = median(rounds.iter().map(|pair| speed(&pair.server) / speed(&pair.floor)));
@@ -51,7 +53,7 @@ impl Row {
         }
     }
 
-    /// Memory for each idle connection, in bytes; less is better.
+    /// Reports the memory of each idle connection, in bytes. Less is better.
     pub(crate) fn idle(server: f64, floor: f64) -> Self {
         const MUST: f64 = 4.0;
         const AIM: f64 = 2.5;
@@ -70,7 +72,7 @@ impl Row {
         }
     }
 
-    /// A workload that could not be run is a must that is missed.
+    /// Reports a workload that failed. It counts as a missed must.
     pub(crate) fn failed(name: &'static str, error: &str) -> Self {
         let none = String::new;
         Self {
@@ -143,13 +145,13 @@ mod tests {
 
     #[test]
     fn a_slow_round_of_both_does_not_move_the_share() {
-        let row = Row::of(&WORKLOADS[0], &[pair(90.0, 100.0), pair(9.0, 10.0), pair(80.0, 100.0)]);
+        let row = Row::new(&WORKLOADS[0], &[pair(90.0, 100.0), pair(9.0, 10.0), pair(80.0, 100.0)]);
         assert_eq!((row.share.as_str(), row.passed), ("0.90", true));
     }
 
     #[test]
     fn a_share_below_the_must_is_missed() {
-        assert!(!Row::of(&WORKLOADS[0], &[pair(60.0, 100.0)]).passed);
+        assert!(!Row::new(&WORKLOADS[0], &[pair(60.0, 100.0)]).passed);
     }
 
     #[test]

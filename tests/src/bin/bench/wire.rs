@@ -1,11 +1,12 @@
-//! Just enough of 9P2000.L, written by hand: a load generator with the server's own codec would
-//! share its mistakes and could be tuned together with it.
+//! The part of 9P2000.L that the load generator needs.
+//!
+//! It does not use the server's codec, because it would then share the codec's mistakes.
 
 use std::io::{self, Read};
 
 use crate::Res;
 
-/// Message types; the answer to a request has its number plus one.
+/// Message types. The type of a reply is the type of its request plus one.
 pub(crate) mod kind {
     pub(crate) const RLERROR: u8 = 7;
     pub(crate) const TLOPEN: u8 = 12;
@@ -28,14 +29,14 @@ pub(crate) mod kind {
     pub(crate) const RCLUNK: u8 = 121;
 }
 
-/// size, type and tag.
+/// The length of size, type and tag.
 pub(crate) const HEADER: usize = 7;
-/// What a message that carries data needs besides the data, by custom.
+/// The bytes that clients reserve for the header of a message with data (`IOHDRSZ`).
 pub(crate) const OVERHEAD: u32 = 24;
-/// The greatest frame that is taken from anybody.
-const LARGEST: usize = 2 << 20;
+/// The largest message that is accepted, in bytes.
+const MESSAGE_MAX: usize = 2 << 20;
 
-/// One message being appended to `out`; nothing is sent before `end` has filled in its size.
+/// A message that is appended to `out` field by field. `finish` sets its size.
 pub(crate) struct Message<'a> {
     out: &'a mut Vec<u8>,
     start: usize,
@@ -65,7 +66,7 @@ impl<'a> Message<'a> {
         self.u16(text.len() as u16).bytes(text.as_bytes())
     }
 
-    /// The names of a walk, with their number before them.
+    /// Appends the names of a walk, preceded by their number.
     pub(crate) fn path(self, path: &str) -> Self {
         path.split('/').fold(self.u16(path.split('/').count() as u16), Self::text)
     }
@@ -75,12 +76,12 @@ impl<'a> Message<'a> {
         self
     }
 
-    pub(crate) fn end(self) {
-        self.end_before(0);
+    pub(crate) fn finish(self) {
+        self.finish_before(0);
     }
 
-    /// Ends a message whose last `more` bytes are sent from elsewhere, right behind `out`.
-    pub(crate) fn end_before(self, more: usize) {
+    /// Sets the size of a message whose last `more` bytes are not in `out` and are sent after it.
+    pub(crate) fn finish_before(self, more: usize) {
         let size = (self.out.len() - self.start + more) as u32;
         self.out[self.start..self.start + 4].copy_from_slice(&size.to_le_bytes());
     }
@@ -108,23 +109,25 @@ pub(crate) fn u64_at(frame: &[u8], at: usize) -> Res<u64> {
 
 fn array_at<const N: usize>(frame: &[u8], at: usize) -> Res<[u8; N]> {
     let bytes = frame.get(at..at + N).and_then(|bytes| bytes.try_into().ok());
-    bytes.ok_or_else(|| format!("a message of type {} ends early", kind_of(frame)))
+    bytes.ok_or_else(|| format!("a message of type {} is too short", kind_of(frame)))
 }
 
-/// The incoming half of a stream, cut into frames. Starts small, so that an idle connection costs
-/// little, and grows when one read fills it: the whole pipelined batch should come in with one
-/// system call.
+/// A receive buffer that splits a stream into frames.
+///
+/// It starts small, because idle connections should need little memory. It grows when a read fills
+/// it, because one system call should read a whole pipelined batch.
 pub(crate) struct Frames {
     buf: Vec<u8>,
     head: usize,
     tail: usize,
-    /// Where the first frame begins.
+    /// The offset of the first frame in `buf`.
     start: usize,
 }
 
-/// Where in a page a buffer starts, so that it is the same for everybody and in every run: on some
-/// processors the kernel's copy to a few bytes further in a page than it copies from is many times
-/// slower, and that would be all there is to see.
+/// The offset in a page at which every grown buffer starts, in every run.
+///
+/// On some processors a copy is many times slower if the offset in the page of its destination is
+/// a few bytes above that of its source. That would dominate the measurement.
 const IN_PAGE: usize = 1024;
 const PAGE: usize = 4096;
 
@@ -133,15 +136,15 @@ impl Frames {
         Self { buf: vec![0; 4096], head: 0, tail: 0, start: 0 }
     }
 
-    /// One read; 0 is the end of the stream.
+    /// Reads once and returns the number of bytes, which is 0 at EOF.
     pub(crate) fn fill(&mut self, from: &mut impl Read) -> io::Result<usize> {
         self.buf.copy_within(self.head..self.tail, self.start);
         self.tail -= self.head - self.start;
         self.head = self.start;
         let len = from.read(&mut self.buf[self.tail..])?;
         self.tail += len;
-        if self.tail == self.buf.len() && self.buf.len() < 2 * LARGEST {
-            self.grow((self.buf.len() * 8).min(2 * LARGEST));
+        if self.tail == self.buf.len() && self.buf.len() < 2 * MESSAGE_MAX {
+            self.grow((self.buf.len() * 8).min(2 * MESSAGE_MAX));
         }
         Ok(len)
     }
@@ -154,20 +157,20 @@ impl Frames {
         *self = Self { buf, head: start, tail: start + kept, start };
     }
 
-    /// Whether `next` has something to say.
-    pub(crate) fn ready(&self) -> bool {
+    /// Returns whether `next` will return a frame or an error.
+    pub(crate) fn has_frame(&self) -> bool {
         let rest = &self.buf[self.head..self.tail];
         rest.first_chunk().is_some_and(|size| u32::from_le_bytes(*size) as usize <= rest.len())
     }
 
-    /// The next complete frame with its header.
+    /// Returns the next frame with its header, or `None` until it is complete.
     pub(crate) fn next(&mut self) -> Res<Option<&[u8]>> {
         let rest = &self.buf[self.head..self.tail];
         let Some(size) = rest.first_chunk().map(|size| u32::from_le_bytes(*size) as usize) else {
             return Ok(None);
         };
-        if !(HEADER..=LARGEST).contains(&size) {
-            return Err(format!("a frame of {size} bytes"));
+        if !(HEADER..=MESSAGE_MAX).contains(&size) {
+            return Err(format!("a frame of {size} bytes: must be {HEADER} to {MESSAGE_MAX}"));
         }
         let frame = rest.get(..size);
         self.head += frame.map_or(0, <[u8]>::len);
@@ -180,16 +183,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn frames_come_whole_however_they_arrive() {
+    fn frames_that_arrive_byte_by_byte_are_returned_whole() {
         let mut sent = Vec::new();
-        Message::new(&mut sent, kind::TCLUNK, 3).u32(9).end();
-        Message::new(&mut sent, kind::TWALK, 4).u32(0).u32(1).u16(1).text("small.txt").end();
+        Message::new(&mut sent, kind::TCLUNK, 3).u32(9).finish();
+        Message::new(&mut sent, kind::TWALK, 4).u32(0).u32(1).u16(1).text("small.txt").finish();
         let mut frames = Frames::new();
         let mut got = Vec::new();
         for byte in &sent {
             frames.fill(&mut &[*byte][..]).unwrap();
             assert_eq!(
-                frames.ready(),
+                frames.has_frame(),
                 frames.buf[frames.head..frames.tail].len() == [11, 28][got.len().min(1)]
             );
             if let Some(frame) = frames.next().unwrap() {
@@ -203,15 +206,15 @@ mod tests {
     fn a_size_below_the_header_is_refused() {
         let mut frames = Frames::new();
         frames.fill(&mut &[6, 0, 0, 0, 0, 0, 0][..]).unwrap();
-        assert!(frames.ready() && frames.next().is_err());
+        assert!(frames.has_frame() && frames.next().is_err());
     }
 
     #[test]
     fn a_message_larger_than_the_first_buffer_arrives() {
         let mut sent = Vec::new();
-        Message::new(&mut sent, kind::RREAD, 0).u32(100_000).bytes(&[1; 100_000]).end();
+        Message::new(&mut sent, kind::RREAD, 0).u32(100_000).bytes(&[1; 100_000]).finish();
         let (mut frames, mut from) = (Frames::new(), &sent[..]);
-        while !frames.ready() {
+        while !frames.has_frame() {
             assert_ne!(frames.fill(&mut from).unwrap(), 0);
         }
         assert_eq!(frames.next().unwrap().map(<[u8]>::len), Some(sent.len()));

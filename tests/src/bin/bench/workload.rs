@@ -1,44 +1,47 @@
-//! What is measured: a row for each workload with its budget, and the messages that make one
-//! operation of it.
+//! The workloads with their budgets, and the messages of each operation.
 
 use crate::{
     Res,
-    client::{Client, MSIZE, Place, ROOT, expect},
+    client::{Client, MSIZE, ROOT, Target, expect},
     wire::{Message, OVERHEAD, kind, kind_of, tag_of, u16_at, u32_at, u64_at},
 };
 
-/// A workload, what it is compared with, and which share of that it must and should reach.
+/// A workload and its budget: the share of the floor that it must reach and should reach.
 pub(crate) struct Workload {
     pub(crate) name: &'static str,
     pub(crate) operation: Operation,
     pub(crate) connections: usize,
-    /// Operations in flight on each connection.
+    /// The number of operations in flight on each connection.
     pub(crate) depth: u16,
-    /// Compared with the floor that answers everything from one thread.
+    /// Whether the floor serves all connections on one thread.
     pub(crate) single: bool,
+    /// The share that the profile `release` must reach.
     pub(crate) must: f64,
+    /// The share that the profile `dist` should reach.
     pub(crate) aim: f64,
-    /// How many times the median the 99th percentile must and should stay below.
+    /// Limits of the 99th percentile as multiples of the median: must and aim.
     pub(crate) tail: Option<(f64, f64)>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Operation {
-    /// 4 KiB at offset 0 of an open file.
+    /// Reads 4 KiB at offset 0 of an open file.
     Read,
+    /// Writes 4 KiB at offset 0 of an open file.
     Write,
+    /// Gets the attributes of a file.
     Getattr,
-    /// walk, open, read of a small file, clunk.
+    /// Walks to a small file, opens, reads and clunks it, one message after the other.
     Cycle,
-    /// The same, all four sent at once.
+    /// Sends the four messages of `Cycle` at once.
     Burst,
-    /// As much as the server grants, through the whole file; counted in bytes.
+    /// Reads a large file from start to end with the largest messages. Counts bytes.
     Bulk,
-    /// walk, open, read to the end, clunk of a directory of 1000.
+    /// Lists a directory of 1000 entries.
     Readdir,
 }
 
-/// One connection; depth 1 is compared with the floor of one thread.
+/// Returns a workload on one connection. Depth 1 is compared with the floor of one thread.
 pub(crate) const fn row(
     name: &'static str,
     operation: Operation,
@@ -67,55 +70,55 @@ pub(crate) static WORKLOADS: [Workload; 10] = [
     },
 ];
 
-/// The file that stays open during the measurement.
+/// The fid of the file that stays open during the measurement.
 const OPEN: u32 = 1;
-/// Operations that walk use this plus their slot.
+/// The first fid of operations that walk. Each adds its tag.
 const WALKED: u32 = 100;
 const BLOCK: u32 = 4096;
-/// All that `stat` shows of a file.
+/// The attributes of `stat(2)` (`P9_GETATTR_BASIC`).
 const BASIC: u64 = 0x7ff;
 const O_DIRECTORY: u32 = 0o200_000;
 
-/// An operation in flight; its number is the tag of its messages.
+/// The state of an operation in flight. Its index determines the tags of its messages.
 #[derive(Clone, Default)]
-pub(crate) struct Slot {
+pub(crate) struct InFlight {
     offset: u64,
     entries: usize,
-    /// Small files walked to so far.
+    /// The number of small files that this slot has read.
     turn: usize,
 }
 
 /// The state that all operations of a connection share.
 pub(crate) struct Script {
     operation: Operation,
-    /// Data bytes in one read or directory read.
+    /// The count of each read or directory read, in bytes.
     count: u32,
     big: u64,
     block: Vec<u8>,
     small: Vec<String>,
 }
 
-/// How far an answer brought its operation.
+/// The progress of an operation after a reply.
 pub(crate) enum Progress {
-    /// The next request of it has been appended to the output.
-    Goes,
-    /// It is over and carried so many bytes of data.
+    /// The operation continues, and its next request is in the output.
+    Continues,
+    /// The operation is complete. Holds the number of data bytes that it transferred.
     Done(u64),
 }
 
 impl Operation {
-    /// Tags of one operation, the first of which is a multiple of this.
+    /// Returns the number of tags of one operation. The first tag is a multiple of it.
     pub(crate) fn tags(self) -> u16 {
         if self == Operation::Burst { 4 } else { 1 }
     }
 
-    /// The message size to offer.
+    /// Returns the msize to offer.
     pub(crate) fn msize(self) -> u32 {
         if self == Operation::Bulk { (1 << 20) + OVERHEAD } else { MSIZE }
     }
 
-    /// Opens what this operation needs open. `big` is the length of the large file.
-    pub(crate) fn prepare(self, client: &mut Client, place: &Place, big: u64) -> Res<Script> {
+    /// Opens the file that this operation uses. `big` is the length of the large file.
+    pub(crate) fn prepare(self, client: &mut Client, target: &Target, big: u64) -> Res<Script> {
         let mut count = BLOCK;
         match self {
             Operation::Read | Operation::Bulk => {
@@ -128,7 +131,7 @@ impl Operation {
                 client.open(OPEN, true)?;
             }
             Operation::Getattr => client.walk(OPEN, "small.txt")?,
-            Operation::Cycle | Operation::Burst => count = place.count,
+            Operation::Cycle | Operation::Burst => count = target.count,
             Operation::Readdir => count = client.msize - OVERHEAD,
         }
         Ok(Script {
@@ -136,56 +139,58 @@ impl Operation {
             count,
             big,
             block: vec![b'w'; BLOCK as usize],
-            small: place.small.clone(),
+            small: target.small.clone(),
         })
     }
 }
 
 impl Script {
     /// Appends the first request of an operation.
-    pub(crate) fn begin(&self, tag: u16, slot: &mut Slot, out: &mut Vec<u8>) {
+    pub(crate) fn start(&self, tag: u16, slot: &mut InFlight, out: &mut Vec<u8>) {
         let fid = WALKED + u32::from(tag);
         match self.operation {
             Operation::Read => read(out, tag, OPEN, 0, self.count),
             Operation::Bulk => read(out, tag, OPEN, slot.offset, self.count),
             Operation::Write => {
                 let message = Message::new(out, kind::TWRITE, tag).u32(OPEN).u64(0);
-                message.u32(self.block.len() as u32).bytes(&self.block).end();
+                message.u32(self.block.len() as u32).bytes(&self.block).finish();
             }
-            Operation::Getattr => Message::new(out, kind::TGETATTR, tag).u32(OPEN).u64(BASIC).end(),
+            Operation::Getattr => {
+                Message::new(out, kind::TGETATTR, tag).u32(OPEN).u64(BASIC).finish()
+            }
             Operation::Cycle => walk(out, tag, fid, self.next(tag, slot)),
             Operation::Burst => {
                 walk(out, tag, fid, self.next(tag, slot));
-                Message::new(out, kind::TLOPEN, tag + 1).u32(fid).u32(0).end();
+                Message::new(out, kind::TLOPEN, tag + 1).u32(fid).u32(0).finish();
                 read(out, tag + 2, fid, 0, self.count);
                 clunk(out, tag + 3, fid);
             }
             Operation::Readdir => {
-                *slot = Slot::default();
+                *slot = InFlight::default();
                 walk(out, tag, fid, "dir1k");
             }
         }
     }
 
-    /// The small file that is walked to next.
-    fn next(&self, tag: u16, slot: &mut Slot) -> &str {
-        // Apart from those of the others in flight.
+    /// Returns the path of the next small file.
+    fn next(&self, tag: u16, slot: &mut InFlight) -> &str {
+        // Adding the tag gives each operation in flight a different file.
         let next = slot.turn * 61 + usize::from(tag);
         slot.turn += 1;
         &self.small[next % self.small.len()]
     }
 
-    /// Takes an answer of an operation and appends the next request, if one is left.
-    pub(crate) fn answered(
+    /// Handles a reply to an operation, and appends its next request, if there is one.
+    pub(crate) fn handle_reply(
         &self,
         frame: &[u8],
-        slot: &mut Slot,
+        slot: &mut InFlight,
         out: &mut Vec<u8>,
     ) -> Res<Progress> {
         match self.operation {
             Operation::Read => match data_len(frame, kind::RREAD)? {
                 BLOCK => Ok(Progress::Done(BLOCK.into())),
-                len => Err(format!("a read of {BLOCK} bytes brought {len}")),
+                len => Err(format!("a read of {BLOCK} bytes returned {len}")),
             },
             Operation::Bulk => {
                 let len = u64::from(data_len(frame, kind::RREAD)?);
@@ -197,30 +202,32 @@ impl Script {
                 expect(frame, kind::RWRITE)?;
                 match u32_at(frame, 7)? {
                     BLOCK => Ok(Progress::Done(BLOCK.into())),
-                    len => Err(format!("a write of {BLOCK} bytes took {len}")),
+                    len => Err(format!("a write of {BLOCK} bytes wrote {len}")),
                 }
             }
             Operation::Getattr => expect(frame, kind::RGETATTR).map(|()| Progress::Done(0)),
             Operation::Burst => match kind_of(frame) {
-                kind::RWALK | kind::RLOPEN => Ok(Progress::Goes),
-                kind::RREAD if data_len(frame, kind::RREAD)? == self.count => Ok(Progress::Goes),
+                kind::RWALK | kind::RLOPEN => Ok(Progress::Continues),
+                kind::RREAD if data_len(frame, kind::RREAD)? == self.count => {
+                    Ok(Progress::Continues)
+                }
                 other => expect(frame, kind::RCLUNK)
                     .map(|()| Progress::Done(self.count.into()))
                     .map_err(|error| format!("{other}: {error}")),
             },
-            Operation::Cycle | Operation::Readdir => self.walked(frame, slot, out),
+            Operation::Cycle | Operation::Readdir => self.handle_step(frame, slot, out),
         }
     }
 
-    /// Operations of several messages: the type of the answer says which message is next.
-    fn walked(&self, frame: &[u8], slot: &mut Slot, out: &mut Vec<u8>) -> Res<Progress> {
+    /// Handles a reply to an operation of several messages. Its type determines the next message.
+    fn handle_step(&self, frame: &[u8], slot: &mut InFlight, out: &mut Vec<u8>) -> Res<Progress> {
         let tag = tag_of(frame);
         let fid = WALKED + u32::from(tag);
         let lists = self.operation == Operation::Readdir;
         match kind_of(frame) {
             kind::RWALK if u16_at(frame, 7)? > 0 => {
                 let flags = if lists { O_DIRECTORY } else { 0 };
-                Message::new(out, kind::TLOPEN, tag).u32(fid).u32(flags).end();
+                Message::new(out, kind::TLOPEN, tag).u32(fid).u32(flags).finish();
             }
             kind::RLOPEN if lists => readdir(out, tag, fid, 0, self.count),
             kind::RLOPEN => read(out, tag, fid, 0, self.count),
@@ -235,7 +242,7 @@ impl Script {
             kind::RCLUNK => return Ok(Progress::Done(0)),
             other => return expect(frame, 0).and(Err(format!("unexpected type {other}"))),
         }
-        Ok(Progress::Goes)
+        Ok(Progress::Continues)
     }
 }
 
@@ -244,11 +251,11 @@ fn data_len(frame: &[u8], wanted: u8) -> Res<u32> {
     let len = u32_at(frame, 7)?;
     (frame.len() == 11 + len as usize)
         .then_some(len)
-        .ok_or_else(|| "data of another length than said".into())
+        .ok_or_else(|| format!("{len} bytes of data in a message of {} bytes", frame.len()))
 }
 
-/// Counts the entries of a directory read and remembers where the next one continues.
-fn count_entries(frame: &[u8], slot: &mut Slot) -> Res<usize> {
+/// Counts the entries of a directory read and stores the offset of the next one.
+fn count_entries(frame: &[u8], slot: &mut InFlight) -> Res<usize> {
     let end = 11 + data_len(frame, kind::RREADDIR)? as usize;
     let (mut at, mut entries) = (11, 0);
     while at < end {
@@ -257,21 +264,21 @@ fn count_entries(frame: &[u8], slot: &mut Slot) -> Res<usize> {
         entries += 1;
     }
     slot.entries += entries;
-    (at == end).then_some(entries).ok_or_else(|| "half an entry".into())
+    (at == end).then_some(entries).ok_or_else(|| "a directory entry is cut off".into())
 }
 
 fn walk(out: &mut Vec<u8>, tag: u16, fid: u32, path: &str) {
-    Message::new(out, kind::TWALK, tag).u32(ROOT).u32(fid).path(path).end();
+    Message::new(out, kind::TWALK, tag).u32(ROOT).u32(fid).path(path).finish();
 }
 
 fn read(out: &mut Vec<u8>, tag: u16, fid: u32, offset: u64, count: u32) {
-    Message::new(out, kind::TREAD, tag).u32(fid).u64(offset).u32(count).end();
+    Message::new(out, kind::TREAD, tag).u32(fid).u64(offset).u32(count).finish();
 }
 
 fn readdir(out: &mut Vec<u8>, tag: u16, fid: u32, offset: u64, count: u32) {
-    Message::new(out, kind::TREADDIR, tag).u32(fid).u64(offset).u32(count).end();
+    Message::new(out, kind::TREADDIR, tag).u32(fid).u64(offset).u32(count).finish();
 }
 
 fn clunk(out: &mut Vec<u8>, tag: u16, fid: u32) {
-    Message::new(out, kind::TCLUNK, tag).u32(fid).end();
+    Message::new(out, kind::TCLUNK, tag).u32(fid).finish();
 }

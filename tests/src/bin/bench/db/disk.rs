@@ -1,4 +1,4 @@
-//! Where repositories are measured: a file system of their own.
+//! The file system that holds the measured repositories.
 
 use std::{
     env,
@@ -12,39 +12,37 @@ use std::{
 
 use crate::Res;
 
-/// Of the image, of which only what is used takes room.
+/// The size of the image in bytes. The file is sparse.
 const SIZE: u64 = 4 << 30;
-/// Set for the program that has its mounts for itself.
-const APART: &str = "DATAKIT_BENCH_APART";
+/// An environment variable that is set in a process with its own mount namespace.
+const IN_NAMESPACE: &str = "DATAKIT_BENCH_NAMESPACE";
 
-/// A directory for repositories, which goes when this is dropped.
+/// A directory for repositories. Dropping it removes the directory.
 pub(crate) struct Disk {
     dir: PathBuf,
-    /// What is mounted there, or why nothing is.
-    own: Res<()>,
+    /// `Ok` if a file system is mounted on `dir`, or else the reason why not.
+    mounted: Res<()>,
 }
 
 impl Disk {
-    /// In this directory, on whatever that is.
-    pub(crate) fn within(dir: &Path) -> Res<Self> {
+    /// Creates a directory in `dir`, on the file system of `dir`.
+    pub(crate) fn in_dir(dir: &Path) -> Res<Self> {
         let dir = dir.join(format!("datakit-bench-{}", process::id()));
         fs::create_dir_all(&dir).map_err(|error| format!("{}: {error}", dir.display()))?;
-        Ok(Self { dir, own: Err("the file system that is there".into()) })
+        Ok(Self { dir, mounted: Err("an existing file system".into()) })
     }
 
-    /// An ext4 with a journal, as most machines have it, in an image; without the rights for that,
-    /// in the directory for such things.
+    /// Creates a directory on a new ext4 with a journal, which is mounted from an image. Without
+    /// the right to mount, uses the temporary directory.
     ///
-    /// What somebody did a minute ago to the file system of the machine is not measured then.
-    /// Without a journal ext4 does not use again what was deleted within the last minutes, and
-    /// looks at all of it whenever it makes a file: after a build, or the run before, a file took
-    /// up to 800 microseconds here and not 20, for both sides, of which one starts programs
-    /// besides.
-    pub(crate) fn own() -> Res<Self> {
-        let mut disk = Self::within(&env::temp_dir())?;
-        disk.own = match env::var_os(APART) {
+    /// A new file system makes the result independent of earlier activity. Without a journal, ext4
+    /// does not reuse inodes that were deleted in the last minutes, and scans all of them whenever
+    /// it creates a file. After a build, creating a file took up to 800 µs instead of 20 µs.
+    pub(crate) fn mounted() -> Res<Self> {
+        let mut disk = Self::in_dir(&env::temp_dir())?;
+        disk.mounted = match env::var_os(IN_NAMESPACE) {
             Some(_) => disk.mount(),
-            None => Err("no right to mount one of their own".into()),
+            None => Err("no right to mount a new file system".into()),
         };
         Ok(disk)
     }
@@ -64,34 +62,33 @@ impl Disk {
                     [OsStr::new("-o"), OsStr::new("loop"), image.as_os_str(), self.dir.as_os_str()],
                 )
             });
-        // A name is not needed any more: with the last process in it, file system and image are
-        // gone.
+        // The mount keeps the image alive, so its name can go now. The kernel frees both when the
+        // mount namespace ends.
         mounted
             .and(fs::remove_file(&image).map_err(|error| format!("{}: {error}", image.display())))
     }
 }
 
-/// Becomes the same program with mounts of its own, where that is allowed: whatever ends it leaves
-/// nothing mounted.
-pub(crate) fn go_apart() {
-    if env::var_os(APART).is_none()
+/// Executes this program again in its own mount namespace, if that is allowed. The mounts then
+/// disappear with the process, even if it is killed.
+pub(crate) fn enter_mount_namespace() {
+    if env::var_os(IN_NAMESPACE).is_none()
         && let Ok(program) = env::current_exe()
     {
-        let mut apart = Command::new("unshare");
-        apart
+        let mut command = Command::new("unshare");
+        command
             .args(["--mount", "--propagation=private"])
             .arg(program)
             .args(env::args_os().skip(1))
-            .env(APART, "1");
-        // It does not come back. Without the rights `unshare` says so and ends, so that they are
-        // asked for first.
+            .env(IN_NAMESPACE, "1");
+        // `exec` does not return, and `unshare` exits without the right to mount. So try it first.
         if run("unshare", ["--mount", "true"]).is_ok() {
-            let _ = apart.exec();
+            let _ = command.exec();
         }
     }
 }
 
-/// What it says is of no interest unless it fails.
+/// Runs a program and discards its output. On failure the error is its standard error.
 fn run<A: AsRef<OsStr>>(program: &str, args: impl IntoIterator<Item = A>) -> Res<()> {
     let done = Command::new(program).args(args).output().map_err(|error| match error.kind() {
         ErrorKind::NotFound => format!("{program} is not installed"),
@@ -106,8 +103,8 @@ fn run<A: AsRef<OsStr>>(program: &str, args: impl IntoIterator<Item = A>) -> Res
 
 impl fmt::Display for Disk {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.own {
-            Ok(()) => write!(f, "repositories on an ext4 of their own"),
+        match &self.mounted {
+            Ok(()) => write!(f, "repositories on a new ext4"),
             Err(why) => write!(f, "repositories in {} ({why})", self.dir.display()),
         }
     }
@@ -115,11 +112,11 @@ impl fmt::Display for Disk {
 
 impl Drop for Disk {
     fn drop(&mut self) {
-        if self.own.is_ok() {
-            // If it is still in use it goes with this program.
+        if self.mounted.is_ok() {
+            // On failure the mount goes with the mount namespace.
             let _ = run("umount", [self.dir.as_os_str()]);
         }
-        // What cannot be removed is left in the directory for such things.
+        // On failure the directory stays in the temporary directory.
         let _ = fs::remove_dir_all(&self.dir);
     }
 }

@@ -1,4 +1,4 @@
-//! What `git` does of the same.
+//! The same workloads done by `git`.
 
 use std::{
     io::{BufRead as _, BufReader, Read as _, Write as _},
@@ -9,7 +9,7 @@ use std::{
 use super::{Fsync, repository::Repository};
 use crate::Res;
 
-/// Commits by five programs, as a script makes them that wants no working tree.
+/// Commits with five plumbing commands each, without a working tree.
 pub(crate) struct Plumbing<'r> {
     repository: &'r Repository,
     sync: Fsync,
@@ -46,7 +46,7 @@ impl<'r> Plumbing<'r> {
     }
 }
 
-/// `git cat-file --batch`, which is asked for one blob after the other.
+/// A running `git cat-file --batch`.
 pub(crate) struct Cat {
     child: Child,
     to: ChildStdin,
@@ -78,27 +78,27 @@ impl Cat {
         })
     }
 
-    /// Blobs a second, with `depth` of them asked for at a time.
+    /// Returns the blobs per second with `depth` requests in flight.
     pub(crate) fn rate(&mut self, length: Duration, depth: usize) -> Res<f64> {
         let failed = |error: std::io::Error| format!("git cat-file: {error}");
         let (begin, mut done) = (Instant::now(), 0u64);
-        self.ask(depth).map_err(failed)?;
+        self.request(depth).map_err(failed)?;
         while begin.elapsed() < length {
-            // What has come is answered with as many new questions, in one write.
+            // Takes all blobs that have arrived, and sends as many new requests with one write.
             let mut came = 0;
             while came == 0 || (!self.from.buffer().is_empty() && came < depth) {
-                self.take().map_err(failed)?;
+                self.read_blob().map_err(failed)?;
                 came += 1;
             }
             done += came as u64;
-            self.ask(came).map_err(failed)?;
+            self.request(came).map_err(failed)?;
         }
         let rate = done as f64 / begin.elapsed().as_secs_f64();
-        (0..depth).try_for_each(|_| self.take()).map_err(failed)?;
+        (0..depth).try_for_each(|_| self.read_blob()).map_err(failed)?;
         Ok(rate)
     }
 
-    fn ask(&mut self, count: usize) -> std::io::Result<()> {
+    fn request(&mut self, count: usize) -> std::io::Result<()> {
         let mut text = String::new();
         for _ in 0..count {
             text += &self.ids[self.turn % self.ids.len()];
@@ -107,13 +107,14 @@ impl Cat {
         self.to.write_all(text.as_bytes())
     }
 
-    /// `HASH blob LENGTH`, the bytes, and a newline.
-    fn take(&mut self) -> std::io::Result<()> {
+    /// Reads one reply: `HASH blob LENGTH`, the content, and a newline.
+    fn read_blob(&mut self) -> std::io::Result<()> {
         let mut line = String::new();
         self.from.read_line(&mut line)?;
         let length =
             line.trim_end().rsplit(' ').next().and_then(|length| length.parse::<usize>().ok());
-        let length = length.ok_or_else(|| std::io::Error::other(format!("says {line:?}")))?;
+        let length =
+            length.ok_or_else(|| std::io::Error::other(format!("unexpected output {line:?}")))?;
         let mut blob = vec![0; length + 1];
         self.from.read_exact(&mut blob)
     }
@@ -121,7 +122,7 @@ impl Cat {
 
 impl Drop for Cat {
     fn drop(&mut self) {
-        // Either fails only if it has ended by itself.
+        // Both fail only if the process has already exited.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }

@@ -1,4 +1,4 @@
-//! Many that follow one branch.
+//! Many connections that follow one branch.
 
 use std::{
     io::Write as _,
@@ -7,47 +7,47 @@ use std::{
 
 use crate::{
     Res,
-    client::{Client, MSIZE, PATIENCE, Place, expect, receive},
+    client::{Client, MSIZE, TIMEOUT, Target, expect, receive},
     ready::Ready,
     wire::{Message, kind},
 };
 
 const LIVE: u32 = 1;
 
-/// Connections that read `head.live`, and wait for what comes next.
+/// Connections that each have a pending read of `head.live`.
 pub(crate) struct Watchers {
     clients: Vec<(Client, u64)>,
     ready: Ready,
 }
 
 impl Watchers {
-    pub(crate) fn new(place: &Place, branch: &str, count: usize) -> Res<Self> {
+    pub(crate) fn new(target: &Target, branch: &str, count: usize) -> Res<Self> {
         let mut clients = Vec::new();
         for _ in 0..count {
-            let mut client = Client::attach(place, MSIZE)?;
+            let mut client = Client::attach(target, MSIZE)?;
             client.walk(LIVE, &format!("branch/{branch}/head.live"))?;
             client.open(LIVE, false)?;
-            ask(&mut client, 0)?;
+            send_read(&mut client, 0)?;
             clients.push((client, 0));
         }
-        let ready = Ready::of(clients.iter().map(|(client, _)| &client.socket))?;
+        let ready = Ready::new(clients.iter().map(|(client, _)| &client.socket))?;
         let mut watchers = Self { clients, ready };
-        // Where the branch is now.
+        // The first delivery is the current head.
         watchers.wait()?;
         Ok(watchers)
     }
 
-    /// How long after the moment that `change` returns each of them has the news; nothing for those
-    /// that had it before.
+    /// Makes a change and returns the time from the moment that `change` returns until each
+    /// connection has the news. A connection that had it before counts as zero.
     pub(crate) fn after(&mut self, change: impl FnOnce() -> Res<Instant>) -> Res<Vec<Duration>> {
         let acknowledged = change()?;
         let came = self.wait()?;
         Ok(came.into_iter().map(|came| came.saturating_duration_since(acknowledged)).collect())
     }
 
-    /// Waits for one delivery to each and asks for the next.
+    /// Waits until each connection has one delivery, and then sends the next reads.
     fn wait(&mut self) -> Res<Vec<Instant>> {
-        self.ready.limit(PATIENCE)?;
+        self.ready.set_deadline(TIMEOUT)?;
         let mut came = Vec::with_capacity(self.clients.len());
         let mut news = Vec::with_capacity(self.clients.len());
         while came.len() < self.clients.len() {
@@ -62,17 +62,17 @@ impl Watchers {
                 }
             }
         }
-        // Not before all have it: what is measured is the server.
+        // Sends the reads only now, because earlier ones would delay the other deliveries.
         for number in news {
             let (client, offset) = &mut self.clients[number];
-            ask(client, *offset)?;
+            send_read(client, *offset)?;
         }
         Ok(came)
     }
 }
 
-fn ask(client: &mut Client, offset: u64) -> Res<()> {
-    Message::new(&mut client.out, kind::TREAD, 0).u32(LIVE).u64(offset).u32(4096).end();
+fn send_read(client: &mut Client, offset: u64) -> Res<()> {
+    Message::new(&mut client.out, kind::TREAD, 0).u32(LIVE).u64(offset).u32(4096).finish();
     let sent = client.socket.write_all(&client.out);
     client.out.clear();
     sent.map_err(|error| format!("send: {error}"))

@@ -1,4 +1,4 @@
-//! `bench db`: the database beside `git`, in turns, on one pinned CPU.
+//! `bench db`: compares the database with `git`, in turns, on one pinned CPU.
 
 mod commit;
 mod disk;
@@ -10,7 +10,7 @@ use std::{env, time::Duration};
 
 use crate::{
     Options, Res,
-    client::Place,
+    client::Target,
     load, process,
     process::Server,
     report::median,
@@ -20,6 +20,7 @@ use commit::Committer;
 use disk::Disk;
 use repository::Repository;
 
+/// The names of the workloads.
 pub(crate) const ROWS: [&str; 10] = [
     "commit-files",
     "commit-all",
@@ -33,15 +34,14 @@ pub(crate) const ROWS: [&str; 10] = [
     "idle-100k",
 ];
 
-/// What the disk has when a commit is acknowledged.
+/// What is on disk when a commit is acknowledged.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Fsync {
-    /// On neither side anything.
+    /// Neither side syncs anything.
     None,
-    /// On both sides the files of objects and branches, before they get their names.
+    /// Both sides sync the files of objects and branches.
     Files,
-    /// The same, and of ours the names as well: the default of the server, for which git has
-    /// nothing.
+    /// The server also syncs directories, which is its default. git cannot do that.
     All,
 }
 
@@ -62,8 +62,8 @@ impl Fsync {
     }
 }
 
-/// A line of the table.
-struct Row {
+/// A row of the table.
+struct DbRow {
     name: &'static str,
     ours: String,
     beside: String,
@@ -72,7 +72,7 @@ struct Row {
     passed: bool,
 }
 
-/// What is measured, and what it is measured on.
+/// The settings of all workloads.
 struct Bench<'o> {
     options: &'o Options,
     cpu: usize,
@@ -80,15 +80,15 @@ struct Bench<'o> {
     disk: Disk,
 }
 
-/// Whether every must was reached.
+/// Runs the workloads and prints the table. Returns whether the run passed.
 pub(crate) fn run(options: &Options) -> Res<bool> {
     let on = options.on.clone().or_else(|| options.quick.then(env::temp_dir));
     if on.is_none() {
-        disk::go_apart();
+        disk::enter_mount_namespace();
     }
     let cpu = process::pin(options.cpu)?;
     let files = if options.quick { 1000 } else { 10_000 };
-    let disk = on.map_or_else(Disk::own, |dir| Disk::within(&dir))?;
+    let disk = on.map_or_else(Disk::mounted, |dir| Disk::in_dir(&dir))?;
     let bench = Bench { options, cpu, files, disk };
     println!(
         "CPU {cpu}, {} rounds of {:?}, medians; {}",
@@ -97,10 +97,10 @@ pub(crate) fn run(options: &Options) -> Res<bool> {
     let wanted =
         |name: &str| options.only.as_ref().is_none_or(|only| only.iter().any(|one| one == name));
     let mut passed = true;
-    println!("| workload      | {:>14} {:>22} | ratio | must", "datakit", "beside it");
+    println!("| workload      | {:>14} {:>22} | ratio | must", "datakit", "compared with");
     for name in ROWS.into_iter().filter(|name| wanted(name)) {
-        let row = bench.row(name).unwrap_or_else(|error| Row::failed(name, &error));
-        let Row { name, ours, beside, ratio, budget, .. } = &row;
+        let row = bench.row(name).unwrap_or_else(|error| DbRow::failed(name, &error));
+        let DbRow { name, ours, beside, ratio, budget, .. } = &row;
         let verdict = if row.passed { "" } else { "  MISSED" };
         println!("| {name:<13} | {ours:>14} {beside:>22} | {ratio:>5} | {budget}{verdict}");
         passed &= row.passed;
@@ -108,24 +108,25 @@ pub(crate) fn run(options: &Options) -> Res<bool> {
     Ok(passed || !options.check)
 }
 
-impl Row {
-    fn failed(name: &'static str, error: &str) -> Row {
+impl DbRow {
+    fn failed(name: &'static str, error: &str) -> DbRow {
         let (ours, beside, ratio) = (format!("FAILED: {error}"), String::new(), String::new());
-        Row { name, ours, beside, ratio, budget: "", passed: false }
+        DbRow { name, ours, beside, ratio, budget: "", passed: false }
     }
 
-    /// Rates of each round, ours and what is beside it: the median of their ratios must be `must`.
+    /// Summarizes the rates of each round, ours and theirs. The median of the ratios must reach
+    /// `must`.
     fn rates(
         name: &'static str,
         rounds: &[(f64, f64)],
         beside: &str,
         must: f64,
         budget: &'static str,
-    ) -> Row {
+    ) -> DbRow {
         let ours = median(rounds.iter().map(|(ours, _)| *ours));
         let theirs = median(rounds.iter().map(|(_, theirs)| *theirs));
         let ratio = median(rounds.iter().map(|(ours, theirs)| ours / theirs));
-        Row {
+        DbRow {
             name,
             ours: format!("{ours:.0}/s"),
             beside: format!("{theirs:.0}/s {beside}"),
@@ -135,20 +136,16 @@ impl Row {
         }
     }
 
-    fn alone(name: &'static str, ours: String, budget: &'static str, passed: bool) -> Row {
-        Row { name, ours, beside: String::new(), ratio: "-".into(), budget, passed }
+    fn alone(name: &'static str, ours: String, budget: &'static str, passed: bool) -> DbRow {
+        DbRow { name, ours, beside: String::new(), ratio: "-".into(), budget, passed }
     }
 }
 
 impl Bench<'_> {
-    fn row(&self, name: &'static str) -> Res<Row> {
+    fn row(&self, name: &'static str) -> Res<DbRow> {
         match name {
-            "commit-files" => {
-                self.commit_disk(name, Fsync::Files, "5, both sync files and not names")
-            }
-            "commit-all" => {
-                self.commit_disk(name, Fsync::All, "5, git syncs files, datakit names, too")
-            }
+            "commit-files" => self.commit_disk(name, Fsync::Files, "5, both sync files"),
+            "commit-all" => self.commit_disk(name, Fsync::All, "5, datakit also syncs directories"),
             "commit-none" => self.commit_disk(name, Fsync::None, "5, neither syncs anything"),
             "commit-memory" => self.commit_memory(name),
             "branches-64" => self.branches(name),
@@ -170,16 +167,15 @@ impl Bench<'_> {
         Ok(server)
     }
 
-    /// One small file of many, changed and committed; each in a repository of its own, that nothing
-    /// else was done to.
-    fn commit_disk(&self, name: &'static str, sync: Fsync, budget: &'static str) -> Res<Row> {
+    /// Changes and commits one small file of many. Each side has a new repository.
+    fn commit_disk(&self, name: &'static str, sync: Fsync, budget: &'static str) -> Res<DbRow> {
         let made =
             |whose: &str| Repository::new(&self.disk, &format!("{name}-{whose}"), self.files);
         let (ours, theirs) = (made("ours")?, made("git")?);
         let path = ours.path();
         let server = self.serve(&["--git", &path, sync.for_datakit()])?;
         let mut plumbing = git::Plumbing::new(&theirs, sync)?;
-        let mut committer = Committer::new(&server.place, &["master"])?;
+        let mut committer = Committer::new(&server.target, &["master"])?;
         let rounds = self.rounds(|| {
             Ok((
                 committer.rate(self.options.length, "d007/f007")?,
@@ -189,101 +185,102 @@ impl Bench<'_> {
         for (repository, made) in [(&ours, committer.made), (&theirs, plumbing.made)] {
             repository.check(made)?;
         }
-        Ok(Row::rates(name, &rounds, "git plumbing", 5.0, budget))
+        Ok(DbRow::rates(name, &rounds, "git plumbing", 5.0, budget))
     }
 
-    fn commit_memory(&self, name: &'static str) -> Res<Row> {
+    fn commit_memory(&self, name: &'static str) -> Res<DbRow> {
         const MUST: f64 = 5000.0;
         let server = self.serve(&[])?;
-        let mut committer = Committer::new(&server.place, &["master"])?;
+        let mut committer = Committer::new(&server.target, &["master"])?;
         let rates: Res<Vec<f64>> =
             (0..self.options.rounds).map(|_| committer.rate(self.options.length, "file")).collect();
         let rate = median(rates?.into_iter());
-        Ok(Row::alone(name, format!("{rate:.0}/s"), "5000/s, one client, one core", rate >= MUST))
+        Ok(DbRow::alone(name, format!("{rate:.0}/s"), "5000/s, one client, one core", rate >= MUST))
     }
 
-    /// 64 clients with a branch each, against one: on every CPU there is, so that a lock of all
-    /// would show.
-    fn branches(&self, name: &'static str) -> Res<Row> {
+    /// Compares 64 clients, each with its own branch, with a single one. Uses all CPUs, because a
+    /// lock that all branches share would slow down the 64 clients.
+    fn branches(&self, name: &'static str) -> Res<DbRow> {
         let server = Server::local(&[])?;
         let names: Vec<String> = (0..64).map(|number| format!("b{number}")).collect();
         let names: Vec<&str> = names.iter().map(String::as_str).collect();
         let (mut many, mut one) =
-            (Committer::new(&server.place, &names)?, Committer::new(&server.place, &["one"])?);
+            (Committer::new(&server.target, &names)?, Committer::new(&server.target, &["one"])?);
         let rounds = self.rounds(|| {
             Ok((many.rate(self.options.length, "file")?, one.rate(self.options.length, "file")?))
         })?;
-        Ok(Row::rates(name, &rounds, "one client", 1.0, "not below one client's"))
+        Ok(DbRow::rates(name, &rounds, "one client", 1.0, "not below one client's"))
     }
 
-    /// A blob of 1 KiB, another one each time, by walk, open, read and clunk below
-    /// `snapshots/HASH/ro`: with one in flight all four are sent at once, so that it is one round
-    /// trip for both.
-    fn blob(&self, name: &'static str, operation: Operation, depth: u16) -> Res<Row> {
+    /// Reads blobs of 1 KiB below `snapshots/HASH/ro`, each by walk, open, read and clunk. With one
+    /// blob in flight all four messages are sent at once, because `git` needs one round trip as
+    /// well.
+    fn blob(&self, name: &'static str, operation: Operation, depth: u16) -> Res<DbRow> {
         let repository = Repository::new(&self.disk, name, self.files)?;
         let server = self.serve(&["--git", &repository.path()])?;
-        let mut place = self.snapshot(&server, &repository)?;
-        place.small = repository.paths(1000);
-        place.count = repository::BLOB as u32;
+        let mut target = self.snapshot(&server, &repository)?;
+        target.small = repository.paths(1000);
+        target.count = repository::BLOB as u32;
         let workload = Workload { name, ..row(name, operation, depth, 1.0, 1.0) };
-        let mut cat = git::Cat::new(&repository, &place.small)?;
+        let mut cat = git::Cat::new(&repository, &target.small)?;
         let rounds = self.rounds(|| {
-            let ours = load::measure(&place, &workload, self.options.length, 0)?.rate;
+            let ours = load::measure(&target, &workload, self.options.length, 0)?.rate;
             Ok((ours, cat.rate(self.options.length, depth.into())?))
         })?;
-        Ok(Row::rates(name, &rounds, "git cat-file --batch", 1.0, "1"))
+        Ok(DbRow::rates(name, &rounds, "git cat-file --batch", 1.0, "1"))
     }
 
-    fn snapshot(&self, server: &Server, repository: &Repository) -> Res<Place> {
-        let mut place = server.place.clone();
-        place.under = vec!["snapshots".into(), repository.head()?, "ro".into()];
-        Ok(place)
+    fn snapshot(&self, server: &Server, repository: &Repository) -> Res<Target> {
+        let mut target = server.target.clone();
+        target.under = vec!["snapshots".into(), repository.head()?, "ro".into()];
+        Ok(target)
     }
 
-    /// A directory of 1000, against one in the memory of the scratch tree.
-    fn listing(&self, name: &'static str) -> Res<Row> {
+    /// Compares listing 1000 entries of a snapshot with listing as many of the scratch tree.
+    fn listing(&self, name: &'static str) -> Res<DbRow> {
         let repository = Repository::new(&self.disk, name, self.files)?;
         let server = self.serve(&["--git", &repository.path()])?;
         let scratch = self.serve(&["--scratch"])?;
-        crate::client::fill_tree(&scratch.place, 4096)?;
-        let place = self.snapshot(&server, &repository)?;
+        crate::client::fill_tree(&scratch.target, 4096)?;
+        let target = self.snapshot(&server, &repository)?;
         let workload = row(name, Operation::Readdir, 1, 0.5, 0.5);
         let rounds = self.rounds(|| {
-            let measure = |place: &Place| {
-                Ok::<_, String>(load::measure(place, &workload, self.options.length, 0)?.rate)
+            let measure = |target: &Target| {
+                Ok::<_, String>(load::measure(target, &workload, self.options.length, 0)?.rate)
             };
-            Ok((measure(&place)?, measure(&scratch.place)?))
+            Ok((measure(&target)?, measure(&scratch.target)?))
         })?;
-        Ok(Row::rates(name, &rounds, "scratch tree", 0.5, "0.5 of scratch"))
+        Ok(DbRow::rates(name, &rounds, "scratch tree", 0.5, "0.5 of scratch"))
     }
 
-    /// From the commit's reply to what `head.live` delivers to each of 1000 connections.
-    fn live(&self, name: &'static str) -> Res<Row> {
+    /// Measures the time from the reply to a commit until `head.live` delivers it to each of 1000
+    /// connections.
+    fn live(&self, name: &'static str) -> Res<DbRow> {
         const WATCHERS: usize = 1000;
         process::allow_files(WATCHERS as u64 + 100)?;
         let server = self.serve(&[])?;
-        let mut committer = Committer::new(&server.place, &["master"])?;
-        // Only then there is a branch for others to see.
+        let mut committer = Committer::new(&server.target, &["master"])?;
+        // Other connections see the branch only after its first commit.
         committer.one("file")?;
-        let mut watchers = live::Watchers::new(&server.place, "master", WATCHERS)?;
+        let mut watchers = live::Watchers::new(&server.target, "master", WATCHERS)?;
         let mut delays = Vec::new();
         for _ in 0..self.options.rounds * 10 {
             delays.extend(watchers.after(|| committer.one("file"))?);
         }
         let millis = median(delays.iter().map(|delay: &Duration| delay.as_secs_f64() * 1e3));
-        Ok(Row::alone(name, format!("{millis:.2} ms"), "5 ms, 1000 watchers", millis < 5.0))
+        Ok(DbRow::alone(name, format!("{millis:.2} ms"), "5 ms, 1000 watchers", millis < 5.0))
     }
 
-    /// Resident memory with a large repository that was looked at and committed to.
-    fn idle(&self, name: &'static str) -> Res<Row> {
+    /// Measures the resident memory after a listing of and a commit to a large repository.
+    fn idle(&self, name: &'static str) -> Res<DbRow> {
         const MUST: f64 = 64.0;
         let repository = Repository::new(&self.disk, name, self.files * 10)?;
         let server = self.serve(&["--git", &repository.path()])?;
-        let place = self.snapshot(&server, &repository)?;
+        let target = self.snapshot(&server, &repository)?;
         let listing = row(name, Operation::Readdir, 1, 0.0, 0.0);
-        load::measure(&place, &listing, Duration::from_millis(10), 0)?;
-        Committer::new(&server.place, &["master"])?.one("d007/f007")?;
+        load::measure(&target, &listing, Duration::from_millis(10), 0)?;
+        Committer::new(&server.target, &["master"])?.one("d007/f007")?;
         let mib = server.resident()? as f64 / f64::from(1 << 20);
-        Ok(Row::alone(name, format!("{mib:.1} MiB"), "64 MiB", mib < MUST))
+        Ok(DbRow::alone(name, format!("{mib:.1} MiB"), "64 MiB", mib < MUST))
     }
 }

@@ -1,4 +1,4 @@
-//! Repositories to measure on, made by `git` itself.
+//! The repositories that are measured. `git` creates them.
 
 use std::{
     fs,
@@ -10,10 +10,11 @@ use std::{
 use super::disk::Disk;
 use crate::Res;
 
-/// Bytes of every file.
+/// The length of every file in bytes.
 pub(crate) const BLOB: usize = 1024;
+/// The number of files in every other directory.
 const IN_DIRECTORY: usize = 100;
-/// Names in the one large directory.
+/// The number of files in the large directory.
 const LISTED: usize = 1000;
 
 /// A bare repository with one commit on `master`.
@@ -23,27 +24,26 @@ pub(crate) struct Repository {
 }
 
 impl Repository {
-    /// `files` files, 1000 of them in `dir1k` and a hundred in each other directory. All of it is
-    /// in one pack.
+    /// Creates a repository of `files` files in one pack: 1000 in `dir1k`, and 100 in each other
+    /// directory.
     pub(crate) fn new(disk: &Disk, name: &str, files: usize) -> Res<Self> {
         let dir = disk.path().join(name);
         let repository = Self { dir, files };
         fs::create_dir_all(&repository.dir)
             .map_err(|error| format!("{}: {error}", repository.dir.display()))?;
         repository.git(&["init", "-q", "--bare", "-b", "master"], "")?;
-        // The collection that git itself begins would be measured with it.
+        // Automatic garbage collection would disturb the measurement.
         repository.git(&["config", "gc.auto", "0"], "")?;
         repository.git(
             &["-c", "fastimport.unpackLimit=0", "fast-import", "--quiet"],
             &repository.history(),
         )?;
-        repository.spread()?;
+        repository.create_object_directories()?;
         Ok(repository)
     }
 
-    /// The directories that loose objects come to lie in: only the first commits in the life of a
-    /// repository make them.
-    fn spread(&self) -> Res<()> {
+    /// Creates the directories of loose objects, which otherwise the first commits would create.
+    fn create_object_directories(&self) -> Res<()> {
         for first in 0..=u8::MAX {
             let dir = self.dir.join(format!("objects/{first:02x}"));
             fs::create_dir_all(&dir).map_err(|error| format!("{}: {error}", dir.display()))?;
@@ -66,7 +66,7 @@ impl Repository {
         text
     }
 
-    /// The first `count` files that are not in the large directory.
+    /// Returns the paths of the first `count` files that are not in the large directory.
     pub(crate) fn paths(&self, count: usize) -> Vec<String> {
         let count = count.min(self.files - LISTED).max(IN_DIRECTORY * 10);
         (0..count)
@@ -82,16 +82,16 @@ impl Repository {
         self.git(&["rev-parse", "master"], "")
     }
 
-    /// An error unless all that was made is on `master` and whole.
+    /// Fails unless all `made` commits are on `master` and `git fsck` passes.
     pub(crate) fn check(&self, made: u64) -> Res<()> {
         self.git(&["fsck", "--strict", "--no-dangling"], "")?;
         match self.git(&["rev-list", "--count", "master"], "")? {
             count if count == (made + 1).to_string() => Ok(()),
-            count => Err(format!("{count} commits of {}", made + 1)),
+            count => Err(format!("{count} commits on master: must be {}", made + 1)),
         }
     }
 
-    /// What `git` prints on this input.
+    /// Runs `git` with this input and returns its output.
     pub(crate) fn git(&self, args: &[&str], input: &str) -> Res<String> {
         let failed = |error: &dyn std::fmt::Display| format!("git {}: {error}", args.join(" "));
         let mut child = self
@@ -101,7 +101,7 @@ impl Repository {
             .stderr(Stdio::piped())
             .spawn()
             .map_err(|error| failed(&error))?;
-        // What is read to its end before anything is printed.
+        // None of these commands prints before EOF of its input, so this cannot deadlock.
         child
             .stdin
             .take()
@@ -114,7 +114,7 @@ impl Repository {
         Ok(String::from_utf8_lossy(&out.stdout).trim_end().to_owned())
     }
 
-    /// `git` in this repository, with nobody's settings.
+    /// Returns a `git` command in this repository that ignores the settings of user and system.
     pub(crate) fn command(&self, args: &[&str]) -> Command {
         let mut command = Command::new("git");
         command.arg("-C").arg(&self.dir).args(args);
