@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
-"""Writes a small corpus for each fuzz target into the directory that is named: `seeds.py DIR`.
+"""Writes a small corpus for each fuzz target: `seeds.py DIR`.
 
-Inputs that get behind the first checks of each reader. What a fuzzer finds beyond them is not kept in the repository; an input
-that once failed belongs here, with a line that says what it showed.
+The inputs pass the first checks of each decoder. Inputs that a fuzzer finds are not kept in the
+repository, except those that failed: add them here, with a comment about the bug.
 """
 
 import sys
@@ -46,7 +46,7 @@ def dirent(name, offset):
 
 
 def requests(dialect):
-    """The requests of a client that makes a tree, uses it and leaves, all on fid 0 and its copies."""
+    """Yields the requests of a client that creates files, uses them and removes them."""
     walk = lambda fid, new, *names: (110, pack("<IIH", fid, new, len(names)) + b"".join(map(text, names)))
     clunk = lambda fid: (120, pack("<I", fid))
     read = lambda fid, offset=0, count=512: (116, pack("<IQI", fid, offset, count))
@@ -91,7 +91,7 @@ def requests(dialect):
 
 
 def control(dialect):
-    """The requests of a client of the dynamic tree: a command, a status, a stream that is flushed."""
+    """Yields the requests of a client of the dynamic tree: a command, a status and a stream."""
     opened = lambda fid, mode: (12, pack("<II", fid, mode)) if dialect == 2 else (112, pack("<IB", fid, mode))
     for fid, (name, mode) in enumerate((("status", 0), ("ctl", 2)), 1):
         yield 110, pack("<IIH", 0, fid, 1) + text(name)
@@ -106,7 +106,7 @@ def control(dialect):
 
 
 def commits(dialect):
-    """The requests of a client of the database: a branch, a transaction, a file, a commit."""
+    """Yields the requests of a client of the database: a branch, a transaction, a file, a commit."""
     numbers = iter(range(1, 60))
 
     def make(path, name):
@@ -143,7 +143,7 @@ def commits(dialect):
 
 
 def frames():
-    """Whole frames of requests and replies."""
+    """Yields whole frames of requests and replies."""
     for dialect in range(3):
         for kind, body in requests(dialect):
             yield pack("<IBH", 7 + len(body), kind, 1) + body

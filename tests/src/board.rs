@@ -19,7 +19,7 @@ use datakit_server::Url;
 
 use crate::gdb;
 use crate::wire_client::WireClient;
-use crate::{PATIENCE, within};
+use crate::{TIMEOUT, within};
 
 /// The pause between two attempts to connect.
 const PAUSE: Duration = Duration::from_millis(5);
@@ -150,7 +150,7 @@ impl Board {
         // QEMU drops data for a board whose network is down, and retransmits it only after 6 s.
         let start = Instant::now();
         while board.monitor.read_word(MAC_CONTROL) & 1 == 0 {
-            assert!(start.elapsed() < PATIENCE, "the board did not start its network");
+            assert!(start.elapsed() < TIMEOUT, "the board did not start its network");
         }
         board
     }
@@ -168,16 +168,14 @@ impl Board {
     /// Connects an attached client.
     ///
     /// # Panics
-    /// Panics if the board does not accept it within [`PATIENCE`].
+    /// Panics if the board does not accept it within [`TIMEOUT`].
     pub async fn client(&self, dialect: Dialect) -> Client {
         let options = Options::default().dialect(dialect);
         let start = Instant::now();
         loop {
             match Client::connect(&self.url(), options.clone()).await {
                 Ok(client) => return client,
-                Err(Error::Lost(_)) if start.elapsed() < PATIENCE => {
-                    tokio::time::sleep(PAUSE).await
-                }
+                Err(Error::Lost(_)) if start.elapsed() < TIMEOUT => tokio::time::sleep(PAUSE).await,
                 Err(error) => panic!("cannot connect to the board: {error}"),
             }
         }
@@ -186,13 +184,13 @@ impl Board {
     /// Opens a connection for raw messages, with fid 0 attached to the root.
     ///
     /// # Panics
-    /// Panics if the board does not accept it within [`PATIENCE`].
+    /// Panics if the board does not accept it within [`TIMEOUT`].
     pub fn wire_client(&self, dialect: Dialect) -> WireClient {
         let start = Instant::now();
         loop {
             match WireClient::try_attached(self.addr(), dialect, MSIZE) {
                 Ok(client) => return client,
-                Err(_) if start.elapsed() < PATIENCE => thread::sleep(PAUSE),
+                Err(_) if start.elapsed() < TIMEOUT => thread::sleep(PAUSE),
                 Err(error) => panic!("cannot connect to the board: {error}"),
             }
         }
@@ -250,10 +248,10 @@ impl Board {
     /// Waits until the board stops by itself, and returns the exit status of QEMU.
     ///
     /// # Panics
-    /// Panics if it does not stop within [`PATIENCE`].
+    /// Panics if it does not stop within [`TIMEOUT`].
     pub fn wait_for_exit(&mut self) -> ExitStatus {
         let mut status = None;
-        within(PATIENCE, "the board stops", || {
+        within(TIMEOUT, "the board stops", || {
             status = self.qemu.try_wait().expect("a status");
             status.is_some()
         });

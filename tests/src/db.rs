@@ -1,7 +1,7 @@
-//! A served database, and a blocking client that speaks of branches and transactions.
+//! A served database, and a blocking client for its branches and transactions.
 //!
-//! Every call ends within [`PATIENCE`] or fails the test. The dialect is 9P2000.u, which sends
-//! errors as texts.
+//! Every call fails the test after [`TIMEOUT`]. The default dialect is 9P2000.u, because it sends
+//! errors as text.
 
 mod repository;
 
@@ -23,18 +23,18 @@ use tokio::time::timeout;
 
 pub use self::repository::Repository;
 use crate::wire_client::WireClient;
-use crate::{PATIENCE, Served, serve};
+use crate::{Served, TIMEOUT, serve};
 
-/// How long nothing must come where nothing is due.
+/// How long a test waits to see that nothing arrives.
 const QUIET: Duration = Duration::from_millis(30);
 
-/// The tree without entries.
+/// The hash of the empty tree.
 pub const EMPTY_TREE: &str = "4b825dc642cb6eb9a060e54bf8d69288fbee4904";
-/// A hash that nothing has.
+/// A hash of no object.
 pub const UNKNOWN: &str = "0123456789012345678901234567890123456789";
 
-/// Runs cases on a database in memory and on one in a Git repository. A case is a function of a
-/// [`Place`].
+/// Runs each case on a database in memory and on one in a Git repository. A case is a function
+/// that takes a [`Place`].
 #[macro_export]
 macro_rules! on_both {
     ($($case:ident),* $(,)?) => {
@@ -47,35 +47,35 @@ macro_rules! on_both {
     };
 }
 
-/// An empty database that is served, and the repository that it is in.
+/// A served database and its repository.
 pub struct Place {
     served: Served,
     /// The database itself, for its counters.
     pub database: Database,
-    /// Nothing for one in memory. Goes last.
+    /// `None` for a database in memory. The last field, because it is dropped last.
     repository: Option<Repository>,
 }
 
 impl Place {
-    /// In memory.
+    /// Serves an empty database in memory.
     #[must_use]
     pub fn memory() -> Place {
         Place::of(Arc::new(Memory::new()), None, TRANSACTION_MEMORY)
     }
 
-    /// Another one of the same kind, empty.
+    /// Serves an empty database of the same kind.
     #[must_use]
     pub fn again(&self) -> Place {
         if self.repository.is_some() { Place::git() } else { Place::memory() }
     }
 
-    /// Where it listens.
+    /// Returns the URL of the server.
     #[must_use]
     pub fn url(&self) -> String {
         format!("tcp://{}", self.served.addr)
     }
 
-    /// The same with at most so many bytes for what is not committed yet.
+    /// Serves the same store again with at most `memory` bytes for uncommitted changes.
     #[must_use]
     pub fn limited(self, memory: u64) -> Place {
         let Place { served, database, repository } = self;
@@ -84,13 +84,13 @@ impl Place {
         Place::of(store, repository, memory)
     }
 
-    /// In a Git repository that was not there before.
+    /// Serves an empty database in a new Git repository.
     #[must_use]
     pub fn git() -> Place {
         Place::on(Repository::none())
     }
 
-    /// On a repository.
+    /// Serves the database in `repository`.
     #[must_use]
     pub fn on(repository: Repository) -> Place {
         Place::of(stored(repository.path()), Some(repository), TRANSACTION_MEMORY)
@@ -108,16 +108,16 @@ impl Place {
         Place { served, database, repository }
     }
 
-    /// The repository.
+    /// Returns the repository.
     ///
     /// # Panics
-    /// In memory.
+    /// If the database is in memory.
     #[must_use]
     pub fn repository(&self) -> &Repository {
         self.repository.as_ref().unwrap()
     }
 
-    /// Ends the server: what it leaves.
+    /// Stops the server and returns its repository.
     #[must_use]
     pub fn stop(self) -> Repository {
         let Place { served, database, repository } = self;
@@ -125,38 +125,38 @@ impl Place {
         repository.unwrap()
     }
 
-    /// A new connection.
+    /// Opens a connection.
     #[must_use]
     pub fn connect(&self) -> Connection {
         Connection::to(&self.url())
     }
 
-    /// A new connection in this dialect.
+    /// Opens a connection in this dialect.
     #[must_use]
     pub fn connect_in(&self, dialect: Dialect) -> Connection {
         Connection::speaking(&format!("tcp://{}", self.served.addr), dialect)
     }
 
-    /// A new connection of a user. `u32::MAX` is no number.
+    /// Opens a connection as a user. The number `u32::MAX` stands for none.
     #[must_use]
     pub fn connect_as(&self, dialect: Dialect, uname: &str, n_uname: u32) -> Connection {
         let options = Options::default().dialect(dialect).uname(uname).n_uname(n_uname);
         Connection::with(&format!("tcp://{}", self.served.addr), options)
     }
 
-    /// A new connection on the level of messages.
+    /// Opens a connection that sends single messages.
     #[must_use]
     pub fn raw(&self, dialect: Dialect) -> WireClient {
         WireClient::attached(self.served.addr, dialect, 8215)
     }
 }
 
-/// The store in a repository on disk.
+/// Opens the store of a repository on disk.
 fn stored(path: &Path) -> Arc<dyn Store> {
     Arc::new(Git::open(path).unwrap())
 }
 
-/// One connection to a database. Paths are from its root.
+/// A connection to a database. Its paths start at the root.
 pub struct Connection {
     client: Client,
     runtime: Runtime,
@@ -164,13 +164,13 @@ pub struct Connection {
 }
 
 impl Connection {
-    /// Connects.
+    /// Connects to a server.
     #[must_use]
     pub fn to(url: &str) -> Connection {
         Connection::speaking(url, Dialect::Unix)
     }
 
-    /// Connects in a dialect.
+    /// Connects to a server in this dialect.
     #[must_use]
     pub fn speaking(url: &str, dialect: Dialect) -> Connection {
         Connection::with(url, Options::default().dialect(dialect))
@@ -183,23 +183,23 @@ impl Connection {
     }
 
     fn wait<X>(&self, future: impl Future<Output = X>) -> X {
-        self.runtime.block_on(async { timeout(PATIENCE, future).await }).expect("an answer in time")
+        self.runtime.block_on(async { timeout(TIMEOUT, future).await }).expect("a reply in time")
     }
 
-    /// All of a file.
+    /// Reads a whole file.
     ///
     /// # Errors
-    /// The server's, here and below.
+    /// The error of the server, here and in all methods below.
     pub fn try_read(&self, path: &str) -> Result<String> {
         self.wait(self.client.read(path)).map(|bytes| String::from_utf8(bytes).unwrap())
     }
 
-    /// All of a file.
+    /// Reads a whole file.
     pub fn read(&self, path: &str) -> String {
         self.try_read(path).unwrap_or_else(|error| panic!("{path}: {error}"))
     }
 
-    /// What one open file has at these offsets, at most so many bytes of each.
+    /// Opens a file once and reads it in pieces, each given as an offset and a count.
     pub fn read_in(&self, path: &str, pieces: &mut dyn Iterator<Item = (u64, usize)>) -> String {
         self.wait(async {
             let (file, mut text) =
@@ -216,7 +216,7 @@ impl Connection {
     /// Opens a file to write, and writes `text` at its start in one message.
     ///
     /// # Errors
-    /// Those of the write too.
+    /// The error of the server for the open, the write or the close.
     pub fn put(&self, path: &str, text: &str) -> Result<()> {
         self.wait(async {
             let file = self.client.open(path, OpenMode::WRITE).await?;
@@ -225,10 +225,10 @@ impl Connection {
         })
     }
 
-    /// Creates a file, and writes it in pieces.
+    /// Creates a file and writes `text` into it.
     ///
     /// # Errors
-    /// Those of the writes too.
+    /// The error of the server for the create, a write or the close.
     pub fn create(&self, path: &str, mode: u32, text: &str) -> Result<()> {
         self.wait(async {
             let file = self.client.create(path, mode, OpenMode::WRITE).await?;
@@ -237,10 +237,10 @@ impl Connection {
         })
     }
 
-    /// The names in a directory, sorted.
+    /// Returns the names in a directory, sorted.
     ///
     /// # Errors
-    /// The server's.
+    /// The error of the server.
     pub fn try_names(&self, path: &str) -> Result<Vec<String>> {
         let entries = self.wait(self.client.read_dir(path))?;
         let mut names: Vec<_> = entries.iter().map(|entry| entry.name.to_string()).collect();
@@ -248,174 +248,174 @@ impl Connection {
         Ok(names)
     }
 
-    /// The names in a directory, sorted, with spaces between.
+    /// Returns the names in a directory, sorted and joined with spaces.
     pub fn names(&self, path: &str) -> String {
         self.try_names(path).unwrap_or_else(|error| panic!("{path}: {error}")).join(" ")
     }
 
-    /// What is known about a file.
+    /// Returns the attributes of a file.
     ///
     /// # Errors
-    /// The server's.
+    /// The error of the server.
     pub fn stat(&self, path: &str) -> Result<Metadata> {
         self.wait(self.client.stat(path))
     }
 
-    /// Makes a directory.
+    /// Creates a directory.
     ///
     /// # Errors
-    /// The server's.
+    /// The error of the server.
     pub fn mkdir(&self, path: &str) -> Result<()> {
         self.wait(self.client.mkdir(path, 0o755))
     }
 
-    /// Makes a symbolic link.
+    /// Creates a symbolic link.
     ///
     /// # Errors
-    /// The server's.
+    /// The error of the server.
     pub fn symlink(&self, path: &str, target: &str) -> Result<()> {
         self.wait(self.client.symlink(path, target))
     }
 
-    /// Removes.
+    /// Removes a file or an empty directory.
     ///
     /// # Errors
-    /// The server's.
+    /// The error of the server.
     pub fn remove(&self, path: &str) -> Result<()> {
         self.wait(self.client.remove(path))
     }
 
-    /// Gives what is at `path` another name.
+    /// Renames the file at `path` within its directory.
     ///
     /// # Errors
-    /// The server's.
+    /// The error of the server.
     pub fn rename(&self, path: &str, name: &str) -> Result<()> {
         self.wait(async { self.client.walk(path).await?.set_name(name).await })
     }
 
-    /// Sets the permission bits.
+    /// Sets the permission bits of a file.
     ///
     /// # Errors
-    /// The server's.
+    /// The error of the server.
     pub fn chmod(&self, path: &str, mode: u32) -> Result<()> {
         self.wait(async { self.client.walk(path).await?.set_mode(mode).await })
     }
 
-    /// Sets the length.
+    /// Sets the length of a file.
     ///
     /// # Errors
-    /// The server's.
+    /// The error of the server.
     pub fn truncate(&self, path: &str, length: u64) -> Result<()> {
         self.wait(async { self.client.walk(path).await?.set_len(length).await })
     }
 
     /// Opens a file to read and write.
-    pub fn open(&self, path: &str) -> Opened<'_> {
+    pub fn open(&self, path: &str) -> OpenFile<'_> {
         let file = self
             .wait(self.client.open(path, OpenMode::READ_WRITE))
             .unwrap_or_else(|error| panic!("{path}: {error}"));
-        Opened { connection: self, file }
+        OpenFile { connection: self, file }
     }
 
-    /// Follows a stream.
+    /// Opens a stream.
     pub fn follow(&self, path: &str) -> Stream<'_> {
         let watch =
             self.wait(self.client.watch(path)).unwrap_or_else(|error| panic!("{path}: {error}"));
         Stream { connection: self, watch }
     }
 
-    /// A branch, which is made if it is not there.
+    /// Returns a branch, and creates it if it does not exist.
     pub fn branch(&self, name: &str) -> Branch<'_> {
         self.mkdir(&format!("branch/{name}")).unwrap();
         Branch { connection: self, path: format!("branch/{name}") }
     }
 
-    /// The branch `master`.
+    /// Returns the branch `master`, and creates it if it does not exist.
     pub fn master(&self) -> Branch<'_> {
         self.branch("master")
     }
 }
 
 /// An open file.
-pub struct Opened<'c> {
+pub struct OpenFile<'c> {
     connection: &'c Connection,
     file: File,
 }
 
-impl Opened<'_> {
-    /// All of it, now.
+impl OpenFile<'_> {
+    /// Reads the current content.
     pub fn read(&self) -> String {
         String::from_utf8(self.connection.wait(self.file.read_all()).unwrap()).unwrap()
     }
 
-    /// Writes in one message.
+    /// Writes `text` in one message.
     pub fn write(&self, offset: u64, text: &str) {
         let written = self.connection.wait(self.file.write_at(offset, text.as_bytes())).unwrap();
         assert_eq!(written, text.len());
     }
 }
 
-/// A stream that is read delivery by delivery.
+/// An open stream.
 pub struct Stream<'c> {
     connection: &'c Connection,
     watch: Watch,
 }
 
 impl Stream<'_> {
-    /// The next delivery without its newline.
+    /// Returns the next delivery without its newline.
     ///
     /// # Panics
-    /// If there is none in time.
+    /// If nothing arrives in time.
     pub fn line(&mut self) -> String {
-        let text = self.connection.wait(self.watch.next()).unwrap().expect("the stream goes on");
+        let text = self.connection.wait(self.watch.next()).unwrap().expect("the stream is open");
         let line = str::from_utf8(&text).unwrap().strip_suffix('\n').expect("a whole line");
         assert!(!line.contains('\n'), "one line at a time: {line:?}");
         line.to_owned()
     }
 
-    /// Has a read wait: nothing is there to be delivered.
+    /// Asserts that a read waits, because there is nothing to deliver.
     pub fn quiet(&mut self) {
         let next =
             self.connection.runtime.block_on(async { timeout(QUIET, self.watch.next()).await });
-        assert!(next.is_err(), "nothing was due: {next:?}");
+        assert!(next.is_err(), "unexpected delivery: {next:?}");
     }
 
-    /// Closes the file and waits until the server has.
+    /// Closes the stream and waits for the reply of the server.
     pub fn close(self) {
         self.connection.wait(self.watch.close()).unwrap();
     }
 }
 
-/// A branch on a connection.
+/// A branch, accessed through a connection.
 pub struct Branch<'c> {
     connection: &'c Connection,
     path: String,
 }
 
 impl<'c> Branch<'c> {
-    /// The path of a file of the branch.
+    /// Returns the path of a file of the branch.
     #[must_use]
     pub fn path(&self, file: &str) -> String {
         format!("{}/{file}", self.path)
     }
 
-    /// A file of the branch.
+    /// Reads a file of the branch.
     pub fn read(&self, file: &str) -> String {
         self.connection.read(&self.path(file))
     }
 
-    /// The hash of the head; empty if there is none.
+    /// Returns the hash of the head, or an empty string without a head.
     pub fn head(&self) -> String {
         let head = self.read("head");
         head.strip_suffix('\n').expect("a whole line").to_owned()
     }
 
-    /// Follows a stream of the branch.
+    /// Opens a stream of the branch.
     pub fn follow(&self, file: &str) -> Stream<'c> {
         self.connection.follow(&self.path(file))
     }
 
-    /// Follows what is at a path of the branch.
+    /// Watches a path of the branch.
     pub fn watch(&self, path: &str) -> Stream<'c> {
         let nodes: String = path
             .split('/')
@@ -425,39 +425,39 @@ impl<'c> Branch<'c> {
         self.follow(&format!("watch/{nodes}tree.live"))
     }
 
-    /// Moves it forward to a commit.
+    /// Fast-forwards the branch to a commit.
     ///
     /// # Errors
-    /// The server's.
+    /// The error of the server.
     pub fn fast_forward(&self, commit: &str) -> Result<()> {
         self.connection.put(&self.path("fast-forward"), commit)
     }
 
-    /// Begins a transaction.
+    /// Starts a transaction with a new name.
     pub fn transaction(&self) -> Transaction<'c> {
         let number = self.connection.transactions.get() + 1;
         self.connection.transactions.set(number);
         self.begin(&number.to_string()).unwrap()
     }
 
-    /// Begins a transaction of this name.
+    /// Starts a transaction with this name.
     ///
     /// # Errors
-    /// The server's.
+    /// The error of the server.
     pub fn begin(&self, name: &str) -> Result<Transaction<'c>> {
         let path = self.path(&format!("transactions/{name}"));
         self.connection.mkdir(&path)?;
         Ok(Transaction { connection: self.connection, path })
     }
 
-    /// Commits files in a transaction of their own: the new head.
+    /// Commits files in a new transaction and returns the new head.
     pub fn commit(&self, files: &[(&str, &str)]) -> String {
         self.change(|transaction| {
             files.iter().for_each(|(path, text)| transaction.write(path, text))
         })
     }
 
-    /// Commits what `change` does in a transaction of its own: the new head.
+    /// Runs `change` in a new transaction, commits it, and returns the new head.
     pub fn change(&self, change: impl FnOnce(&Transaction<'_>)) -> String {
         let transaction = self.transaction();
         change(&transaction);
@@ -466,36 +466,36 @@ impl<'c> Branch<'c> {
     }
 }
 
-/// A transaction on a connection. Paths are those of its `rw`.
+/// A transaction. Its paths start at its directory `rw`.
 pub struct Transaction<'c> {
     connection: &'c Connection,
     path: String,
 }
 
 impl Transaction<'_> {
-    /// The path of a file of the transaction.
+    /// Returns the path of a file of the transaction, such as `msg`.
     #[must_use]
     pub fn path(&self, file: &str) -> String {
         format!("{}/{file}", self.path)
     }
 
-    /// The path of a file in `rw`.
+    /// Returns the path of a file in `rw`.
     #[must_use]
     pub fn rw(&self, path: &str) -> String {
         self.path(&format!("rw/{path}"))
     }
 
-    /// Whether it has not ended.
+    /// Returns whether the transaction has not ended.
     pub fn is_open(&self) -> bool {
         self.connection.stat(&self.path).is_ok()
     }
 
-    /// Makes a file in place of what was there, and the directories on its way.
+    /// Creates or replaces a file, and creates its parent directories.
     pub fn write(&self, path: &str, text: &str) {
         self.write_as(path, 0o644, text);
     }
 
-    /// The same with permission bits.
+    /// Works like [`write`](Transaction::write), and sets the permission bits.
     pub fn write_as(&self, path: &str, mode: u32, text: &str) {
         if let Some((dir, _)) = path.rsplit_once('/') {
             self.make_dirs(dir);
@@ -505,7 +505,7 @@ impl Transaction<'_> {
             .unwrap_or_else(|error| panic!("{path}: {error}"));
     }
 
-    /// Makes a directory and those on its way, as far as they are missing.
+    /// Creates a directory and its parents, unless they exist.
     pub fn make_dirs(&self, path: &str) {
         for (end, _) in path.match_indices('/').chain([(path.len(), "")]) {
             match self.connection.mkdir(&self.rw(&path[..end])) {
@@ -515,17 +515,17 @@ impl Transaction<'_> {
         }
     }
 
-    /// A file.
+    /// Reads a file.
     pub fn read(&self, path: &str) -> String {
         self.connection.read(&self.rw(path))
     }
 
-    /// The names in a directory, with spaces between.
+    /// Returns the names in a directory, sorted and joined with spaces.
     pub fn names(&self, path: &str) -> String {
         self.connection.names(&self.rw(path))
     }
 
-    /// Removes.
+    /// Removes a file or an empty directory.
     pub fn remove(&self, path: &str) {
         self.connection.remove(&self.rw(path)).unwrap_or_else(|error| panic!("{path}: {error}"));
     }
@@ -533,7 +533,7 @@ impl Transaction<'_> {
     /// Writes a word to `ctl`.
     ///
     /// # Errors
-    /// The server's.
+    /// The error of the server.
     pub fn ctl(&self, word: &str) -> Result<()> {
         self.connection.put(&self.path("ctl"), word)
     }
@@ -541,7 +541,7 @@ impl Transaction<'_> {
     /// Commits with a message.
     ///
     /// # Errors
-    /// The server's.
+    /// The error of the server.
     pub fn commit(&self, message: &str) -> Result<()> {
         if !message.is_empty() {
             self.connection.put(&self.path("msg"), message)?;
@@ -549,7 +549,7 @@ impl Transaction<'_> {
         self.ctl("commit")
     }
 
-    /// Replaces `parents` by these hashes, in the way clients do.
+    /// Replaces the content of `parents`, as clients do.
     pub fn set_parents(&self, parents: &[&str]) {
         let path = self.path("parents");
         self.connection.truncate(&path, 0).unwrap();
@@ -558,29 +558,29 @@ impl Transaction<'_> {
             .unwrap();
     }
 
-    /// Merges a commit: what is to be resolved, with spaces between.
+    /// Merges a commit and returns the conflicts, joined with spaces.
     ///
     /// # Errors
-    /// The server's.
+    /// The error of the server.
     pub fn merge(&self, commit: &str) -> Result<String> {
         self.connection.put(&self.path("merge"), commit)?;
         Ok(self.conflicts())
     }
 
-    /// What is to be resolved, with spaces between.
+    /// Returns the paths with conflicts, joined with spaces.
     pub fn conflicts(&self) -> String {
         let lines = self.connection.read(&self.path("conflicts"));
         lines.strip_suffix('\n').unwrap_or(&lines).replace('\n', " ")
     }
 }
 
-/// The text of an error.
+/// Returns the text of the error.
 ///
 /// # Panics
-/// If there was none.
+/// If the result is `Ok`.
 pub fn refused<X>(result: Result<X>) -> String {
     match result {
-        Ok(_) => panic!("an error was due"),
+        Ok(_) => panic!("the call must fail"),
         Err(error) => error.to_string(),
     }
 }

@@ -4,12 +4,12 @@ use std::io::{self, Read, Write};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 
-use crate::PATIENCE;
+use crate::TIMEOUT;
 
 /// Makes an ARM processor continue at `address`, through the gdb server at `socket`.
 pub(crate) fn resume_at(socket: &Path, address: u32) -> io::Result<()> {
     let mut gdb = UnixStream::connect(socket)?;
-    gdb.set_read_timeout(Some(PATIENCE))?;
+    gdb.set_read_timeout(Some(TIMEOUT))?;
     // The server accepts commands only after it has reported that the processor stopped.
     gdb.write_all(b"\x03")?;
     wait_for(&mut gdb, b'T')?;

@@ -1,6 +1,6 @@
-//! The kit of the tests: a real server and a client that says exactly what it is told to.
+//! Helpers of the tests: a real server, and clients that send exactly the requested messages.
 
-// A kit of tests fails by panicking.
+// The helpers panic to fail a test.
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, clippy::expect_used)]
 
 pub mod board;
@@ -20,21 +20,20 @@ use datakit_core::vfs::Vfs;
 use datakit_server::{Limits, Peer, Server, Stats};
 use tokio::sync::oneshot;
 
-/// How long anything may take before the test fails; what is tested here takes milliseconds.
-pub const PATIENCE: Duration = Duration::from_secs(10);
+/// How long a step may take before the test fails. All of them normally take milliseconds.
+pub const TIMEOUT: Duration = Duration::from_secs(10);
 
-/// A server in a thread of its own, on a port of the system's choice. Dropping it stops it and
-/// waits for its end.
+/// A server on its own thread, on a free port. Dropping it stops the server and joins the thread.
 pub struct Served {
-    /// Where it listens.
+    /// The address that it listens on.
     pub addr: SocketAddr,
-    /// Its counters.
+    /// The counters of the server.
     pub stats: Arc<Stats>,
     stop: Option<oneshot::Sender<()>>,
     thread: Option<JoinHandle<()>>,
 }
 
-/// Serves what `tree` makes for each connection, with one thread for the connections.
+/// Starts a server that calls `tree` for each connection, with one worker thread.
 pub fn serve<V, M>(limits: Limits, tree: M) -> Served
 where
     V: Vfs + 'static,
@@ -58,7 +57,7 @@ where
             server.serve(tree, stop).await.unwrap();
         });
     });
-    let (addr, stats) = start.recv_timeout(PATIENCE).unwrap();
+    let (addr, stats) = start.recv_timeout(TIMEOUT).unwrap();
     Served { addr, stats, stop: Some(stop), thread: Some(thread) }
 }
 
@@ -72,8 +71,9 @@ impl Drop for Served {
     }
 }
 
-/// Looks until `what` is so, at most as long as `most`; then the test fails. For states that send
-/// no event.
+/// Polls until `is_so` returns true. Fails the test with `what` after `most`.
+///
+/// Use it for states that send no event.
 pub fn within(most: Duration, what: &str, mut is_so: impl FnMut() -> bool) {
     let end = Instant::now() + most;
     while !is_so() {
@@ -82,7 +82,7 @@ pub fn within(most: Duration, what: &str, mut is_so: impl FnMut() -> bool) {
     }
 }
 
-/// The examples of the README, as tests.
+/// Runs the examples of the README.
 #[cfg(doctest)]
 #[doc = include_str!("../../README.md")]
 struct Readme;

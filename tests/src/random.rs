@@ -1,16 +1,16 @@
-//! Numbers that look like chance and are the same in every run.
+//! Pseudo-random numbers that are the same in every run.
 
-/// A generator of Marsaglia's, "xorshift".
+/// Marsaglia's generator "xorshift".
 pub struct Random(u32);
 
 impl Random {
-    /// One of its sequences.
+    /// Creates a generator. Each seed gives another sequence.
     pub fn new(seed: u32) -> Random {
-        // From 0 it never gets away.
+        // The state must not be 0, because 0 is a fixed point.
         Random(seed.wrapping_mul(0x9e37_79b9) | 1)
     }
 
-    /// The next number.
+    /// Returns the next number.
     #[allow(clippy::should_implement_trait)]
     pub fn next(&mut self) -> u32 {
         self.0 ^= self.0 << 13;
@@ -19,7 +19,7 @@ impl Random {
         self.0
     }
 
-    /// A number below `bound`, which is small.
+    /// Returns a number below `bound`, which must be small.
     pub fn below(&mut self, bound: u32) -> u32 {
         (self.next() >> 8) % bound
     }

@@ -1,5 +1,4 @@
-//! A blocking client on the level of messages: it knows no fids and no errors but those it is asked
-//! for.
+//! A blocking client that sends single messages. The caller chooses fids and tags.
 
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -11,12 +10,12 @@ use datakit_core::wire::{
 
 use tokio::net::TcpSocket;
 
-use crate::PATIENCE;
+use crate::TIMEOUT;
 
-/// An error reply: its text, empty in .L, and its number, 0 in 9P2000.
+/// An error reply: its text, which is empty in .L, and its number, which is 0 in 9P2000.
 pub type Refusal = (String, u32);
 
-/// A stat record that changes nothing.
+/// Returns a stat record that changes nothing when it is sent in Twstat.
 #[must_use]
 pub fn untouched() -> Stat<'static> {
     let qid = Qid { kind: 0xff, version: u32::MAX, path: u64::MAX };
@@ -41,23 +40,23 @@ pub fn untouched() -> Stat<'static> {
     }
 }
 
-/// One connection.
+/// A connection that sends and receives messages.
 pub struct WireClient {
-    /// The socket, for bytes that are no messages.
+    /// The socket, for bytes that are not messages.
     pub socket: TcpStream,
-    /// What was negotiated.
+    /// The negotiated dialect.
     pub dialect: Dialect,
     /// The largest message, in bytes.
     pub msize: u32,
 }
 
 impl WireClient {
-    /// Connects, without a word.
+    /// Connects and sends nothing.
     pub fn connect(addr: SocketAddr) -> WireClient {
         WireClient::try_connect(addr).unwrap()
     }
 
-    /// Connects from another address of this machine.
+    /// Connects from the local address `source`.
     pub fn connect_from(source: &str, addr: SocketAddr) -> WireClient {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build().unwrap();
         let socket = runtime.block_on(async {
@@ -74,8 +73,8 @@ impl WireClient {
     }
 
     fn over(socket: TcpStream) -> io::Result<WireClient> {
-        socket.set_read_timeout(Some(PATIENCE))?;
-        socket.set_write_timeout(Some(PATIENCE))?;
+        socket.set_read_timeout(Some(TIMEOUT))?;
+        socket.set_write_timeout(Some(TIMEOUT))?;
         socket.set_nodelay(true)?;
         Ok(WireClient { socket, dialect: Dialect::Legacy, msize: 8192 })
     }
@@ -85,10 +84,10 @@ impl WireClient {
         WireClient::try_attached(addr, dialect, msize).unwrap()
     }
 
-    /// As [`attached`](WireClient::attached), for a server that may not let everybody in.
+    /// Works like [`attached`](WireClient::attached), for a server that may refuse the connection.
     ///
     /// # Errors
-    /// What the socket says.
+    /// The error of the socket.
     pub fn try_attached(addr: SocketAddr, dialect: Dialect, msize: u32) -> io::Result<WireClient> {
         let mut client = WireClient::try_connect(addr)?;
         assert_eq!(client.try_version(msize, dialect.version())?.1, dialect.version());
@@ -97,7 +96,7 @@ impl WireClient {
         Ok(client)
     }
 
-    /// Negotiates: msize and version of the reply. The dialect stays what it was.
+    /// Sends Tversion and returns msize and version of the reply. Does not change `dialect`.
     pub fn version(&mut self, msize: u32, version: &str) -> (u32, String) {
         self.try_version(msize, version).unwrap()
     }
@@ -128,7 +127,7 @@ impl WireClient {
         Ok(self.try_rpc(&request)?.map(drop))
     }
 
-    /// Attaches `fid` to `aname` for the user of this number.
+    /// Attaches `fid` to `aname` as the user with the id `uid`.
     pub fn attach_as(&mut self, fid: u32, aname: &str, uid: u32) -> Result<(), Refusal> {
         let (uname, n_uname) = ("u".into(), Numeric(uid));
         self.rpc(&T::Attach { fid: Fid(fid), afid: Fid::NONE, uname, aname: aname.into(), n_uname })
@@ -146,7 +145,7 @@ impl WireClient {
         self.socket.write_all(&buf[..len])
     }
 
-    /// Sends a frame of this type and body.
+    /// Sends a frame with any type and body.
     pub fn send_raw(&mut self, kind: u8, tag: Tag, body: &[u8]) {
         let mut frame = u32::try_from(wire::HEADER + body.len()).unwrap().to_le_bytes().to_vec();
         frame.push(kind);
@@ -155,10 +154,10 @@ impl WireClient {
         self.socket.write_all(&frame).unwrap();
     }
 
-    /// The next message.
+    /// Receives the next message.
     ///
     /// # Errors
-    /// What the socket says: the end of the connection, no message in time.
+    /// The error of the socket: EOF, or a timeout after [`TIMEOUT`].
     pub fn receive(&mut self) -> io::Result<Vec<u8>> {
         let mut frame = vec![0; 4];
         self.socket.read_exact(&mut frame)?;
@@ -169,7 +168,7 @@ impl WireClient {
         Ok(frame)
     }
 
-    /// The next message's tag and its frame, or the refusal in it.
+    /// Receives the next message and returns its tag with its frame or its error.
     pub fn reply(&mut self) -> (Tag, Result<Vec<u8>, Refusal>) {
         self.try_reply().unwrap()
     }
@@ -183,7 +182,7 @@ impl WireClient {
         })
     }
 
-    /// A request and its reply, with nothing else in between.
+    /// Sends a request and returns its reply, which must be the next message.
     pub fn rpc(&mut self, request: &T<'_>) -> Result<Vec<u8>, Refusal> {
         self.try_rpc(request).unwrap()
     }
@@ -195,12 +194,12 @@ impl WireClient {
         Ok(reply)
     }
 
-    /// The text of the error that `request` must get.
+    /// Sends a request that must fail, and returns the text of the error.
     pub fn refused(&mut self, request: &T<'_>) -> String {
-        self.rpc(request).expect_err("an error was due").0
+        self.rpc(request).expect_err("the request must fail").0
     }
 
-    /// Whether the server closes the connection, whatever it says before that.
+    /// Returns whether the server closes the connection. Discards all messages before that.
     pub fn closed(&mut self) -> bool {
         let mut buf = [0; 4096];
         loop {
@@ -212,7 +211,7 @@ impl WireClient {
         }
     }
 
-    /// Walks from `fid` to `newfid`, names separated by `/`: the qids.
+    /// Walks from `fid` to `newfid` along names separated by `/`, and returns the qids.
     pub fn walk(&mut self, fid: u32, newfid: u32, path: &str) -> Result<Vec<Qid>, Refusal> {
         let names: Vec<Str<'_>> =
             path.split('/').filter(|name| !name.is_empty()).map(Str::from).collect();
@@ -225,7 +224,7 @@ impl WireClient {
         Ok(wqids.iter().collect())
     }
 
-    /// Opens `fid` with the bits of a mode byte; in .L the same access.
+    /// Opens `fid` with a mode byte, or in .L with flags for the same access.
     pub fn open(&mut self, fid: u32, mode: u8) -> Result<(), Refusal> {
         let request = match self.dialect {
             Dialect::Linux => T::Lopen { fid: Fid(fid), flags: u32::from(mode & 3) },
@@ -239,13 +238,13 @@ impl WireClient {
         self.rpc(&T::Lopen { fid: Fid(fid), flags }).map(drop)
     }
 
-    /// Makes or opens `name` in the directory `fid`, which then is that file, with the flags of
-    /// `open(2)`, in .L.
+    /// Creates or opens `name` in the directory `fid` with the flags of `open(2)`, in .L. Then
+    /// `fid` is that file.
     pub fn lcreate(&mut self, fid: u32, name: &str, flags: u32, mode: u32) -> Result<(), Refusal> {
         self.rpc(&T::Lcreate { fid: Fid(fid), name: name.into(), flags, mode, gid: 0 }).map(drop)
     }
 
-    /// The attributes of .L.
+    /// Returns the attributes of a file, in .L.
     pub fn getattr(&mut self, fid: u32) -> Result<Attr, Refusal> {
         let frame = self.rpc(&T::Getattr { fid: Fid(fid), mask: Attr::ALL })?;
         let (_, R::Getattr { attr }) = R::decode(&frame, self.dialect).unwrap() else {
@@ -259,7 +258,7 @@ impl WireClient {
         self.rpc(&T::Setattr { fid: Fid(fid), set }).map(drop)
     }
 
-    /// Removes what `fid` stands for; the fid is gone.
+    /// Removes the file of `fid`, and clunks `fid`.
     pub fn remove(&mut self, fid: u32) -> Result<(), Refusal> {
         self.rpc(&T::Remove { fid: Fid(fid) }).map(drop)
     }
@@ -279,7 +278,7 @@ impl WireClient {
         Ok(data.0.to_vec())
     }
 
-    /// Writes: how many bytes were taken.
+    /// Writes `data` and returns how many bytes the server wrote.
     pub fn write(&mut self, fid: u32, offset: u64, data: &[u8]) -> Result<u32, Refusal> {
         let frame = self.rpc(&T::Write { fid: Fid(fid), offset, data: Data(data) })?;
         let (_, R::Write { count }) = R::decode(&frame, self.dialect).unwrap() else {
@@ -288,12 +287,12 @@ impl WireClient {
         Ok(count)
     }
 
-    /// Clunks.
+    /// Clunks `fid`.
     pub fn clunk(&mut self, fid: u32) -> Result<(), Refusal> {
         self.rpc(&T::Clunk { fid: Fid(fid) }).map(drop)
     }
 
-    /// Shows `with` the stat record of 9P2000 and .u.
+    /// Passes the stat record to `with`, in 9P2000 and .u.
     pub fn stat<X>(&mut self, fid: u32, with: impl FnOnce(&Stat<'_>) -> X) -> X {
         let frame = self.rpc(&T::Stat { fid: Fid(fid) }).unwrap();
         let (_, R::Stat { stat }) = R::decode(&frame, self.dialect).unwrap() else {
@@ -302,7 +301,7 @@ impl WireClient {
         with(&stat)
     }
 
-    /// Makes `name` in the directory `fid`, which then is the new file, open for both.
+    /// Creates `name` in the directory `fid`. Then `fid` is the new file, open to read and write.
     pub fn create(
         &mut self,
         fid: u32,

@@ -1,4 +1,4 @@
-//! What requests cost the allocator: a session over each kind of tree, without sockets.
+//! Counts the allocations of requests, in a session on each kind of tree, without sockets.
 
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)]
 
@@ -22,13 +22,13 @@ const ROUNDS: u64 = 1000;
 const MSIZE: u32 = 8192;
 const LINUX: Dialect = Dialect::Linux;
 
-/// `open(2)`: for reading and writing.
+/// The flag `O_RDWR` of `open(2)`.
 const O_RDWR: u32 = 2;
 
-/// All attributes that `stat(2)` knows.
+/// The attributes of `stat(2)` (`P9_GETATTR_BASIC`).
 const BASIC: u64 = 0x7ff;
 
-/// The root, an open file, a fid that comes and goes.
+/// The fids of the root, of the open file, and of files that are clunked again.
 const ROOT_FID: Fid = Fid(0);
 const OPEN: Fid = Fid(1);
 const PASSING: Fid = Fid(2);
@@ -40,14 +40,14 @@ static FILE: Bytes<64> = Bytes::new();
 static DIR: Dir = Dir::new(&[file("file", &FILE)]);
 static ROOT: Dir = Dir::new(&[dir("dir", &DIR)]);
 
-/// A session and the one buffer that all its messages go through.
+/// A session and the buffer of all its messages.
 struct Wired<'v, V: Vfs> {
     session: Session<'v, V, FidArray<V, 8>>,
     buf: Vec<u8>,
 }
 
 impl<'v, V: Vfs> Wired<'v, V> {
-    /// A session in 9P2000.L that attached.
+    /// Creates a session in 9P2000.L and attaches to the root.
     fn attached(tree: &'v V) -> Self {
         let session = Session::new(tree, FidArray::new(), Limits::new(MSIZE));
         let mut wired = Wired { session, buf: vec![0; MSIZE as usize] };
@@ -57,7 +57,7 @@ impl<'v, V: Vfs> Wired<'v, V> {
         wired
     }
 
-    /// Sends a request, which must not be refused.
+    /// Sends a request, which must succeed.
     fn ask(&mut self, request: &T<'_>) {
         let len = request.encode(Tag(1), LINUX, &mut self.buf).unwrap();
         let kind = wire::kind(&self.buf);
@@ -90,7 +90,7 @@ impl<'v, V: Vfs> Wired<'v, V> {
         self.ask(&T::Write { fid: OPEN, offset: 0, data: Data(CONTENT) });
     }
 
-    /// The same read, answered without a future if the tree can.
+    /// Reads through `try_answer_now`, if the tree supports it.
     fn try_read_now(&mut self) {
         let mut request = [0; 64];
         let len = T::Read { fid: OPEN, offset: 0, count: 64 }
@@ -106,25 +106,25 @@ impl<'v, V: Vfs> Wired<'v, V> {
     }
 }
 
-/// The message at the beginning of `buf`.
+/// Returns the message at the start of `buf`.
 fn frame(buf: &[u8]) -> &[u8] {
     let size = u32::from_le_bytes(buf[..4].try_into().unwrap());
     &buf[..size as usize]
 }
 
-/// Allocations of all rounds of `requests`, after a few that do not count.
+/// Counts the allocations of all rounds of `requests`, after a few warm-up rounds.
 fn allocations<'v, V: Vfs>(wired: &mut Wired<'v, V>, requests: impl Fn(&mut Wired<'v, V>)) -> u64 {
     (0..16).for_each(|_| requests(wired));
     measure(|| (0..ROUNDS).for_each(|_| requests(wired))).count_total
 }
 
-/// What no tree may allocate for, with `dir/file` there.
+/// Checks the requests for which no tree may allocate. The tree must have `dir/file`.
 fn steady<'v, V: Vfs>(tree: &'v V) {
     let mut wired = Wired::attached(tree);
     wired.open(OPEN);
     assert_eq!(allocations(&mut wired, Wired::write), 0, "write");
     assert_eq!(allocations(&mut wired, Wired::read), 0, "read");
-    assert_eq!(allocations(&mut wired, Wired::try_read_now), 0, "read at once");
+    assert_eq!(allocations(&mut wired, Wired::try_read_now), 0, "read without a future");
     let getattr = |w: &mut Wired<'v, V>| w.ask(&T::Getattr { fid: OPEN, mask: BASIC });
     assert_eq!(allocations(&mut wired, getattr), 0, "getattr");
     let walk = |w: &mut Wired<'v, V>| {
@@ -140,7 +140,7 @@ fn steady<'v, V: Vfs>(tree: &'v V) {
 }
 
 #[test]
-fn the_counter_counts() {
+fn allocations_are_counted() {
     assert_eq!(measure(|| drop(std::hint::black_box(Box::new(1)))).count_total, 1);
 }
 
@@ -159,14 +159,14 @@ fn a_scratch_tree_allocates_for_no_request_that_changes_no_names() {
     steady(&tree);
 }
 
-/// What the requests leave allocated, in bytes, and the most that was allocated meanwhile.
+/// Returns the bytes that are still allocated after the requests, and the peak during them.
 fn bytes(requests: impl FnOnce()) -> (i64, u64) {
     let info = measure(requests);
     (info.bytes_current, info.bytes_max)
 }
 
 #[test]
-fn a_listed_branch_costs_at_most_300_bytes_until_the_directory_is_closed() {
+fn listing_branches_allocates_at_most_300_bytes_each_until_the_clunk() {
     const BRANCHES: u16 = 1000;
     let store = Memory::new();
     let (tree, empty) = encode_tree([]).unwrap();
@@ -192,16 +192,16 @@ fn a_listed_branch_costs_at_most_300_bytes_until_the_directory_is_closed() {
             wired.clunk(OPEN);
         }
     };
-    // Tables that stay are made.
+    // The first listing allocates tables that stay.
     list(&mut wired);
     wired.clunk(PASSING);
     let (open, most) = bytes(|| list(&mut wired));
     assert!(
         open > 0 && most <= 300 * u64::from(BRANCHES),
-        "{most} bytes, {open} of them while it is open"
+        "peak {most} bytes, {open} while the directory is open"
     );
     let (left, _) = bytes(|| wired.clunk(PASSING));
     assert_eq!(left, -open);
     let (left, most) = bytes(|| look(&mut wired));
-    assert!(left <= 4096 && most < 65536, "{left} bytes are left, of {most}");
+    assert!(left <= 4096 && most < 65536, "{left} bytes still allocated, peak {most}");
 }

@@ -1,5 +1,7 @@
-//! A session and a naive model are sent the same messages: after each one they agree on which fids
-//! there are and what each stands for, by path, kind, and open or not.
+//! Sends the same messages to a session and to a naive model.
+//!
+//! After each message both must have the same fids, and each fid must have the same path, kind and
+//! open mode in both.
 
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)]
 
@@ -14,7 +16,7 @@ use datakit_core::wire::{Dialect, Fid, Qid, Rmessage as R, Tag, Tmessage as T};
 use datakit_server::scratch::Scratch;
 use embassy_futures::block_on;
 use model::messages::{Message, Version, message};
-use model::state::{FIDS, Known, Model, Opened};
+use model::state::{FIDS, Known, Model, OpenState};
 use proptest::collection::vec;
 use proptest::prelude::*;
 
@@ -22,7 +24,7 @@ const MSIZE: u32 = 8192;
 
 type Scratched<'v> = Session<'v, Scratch, FidArray<Scratch, FIDS>>;
 
-/// Both sides, and where the replies go.
+/// The session, the model, and a buffer for messages.
 struct Both<'v> {
     tree: &'v Scratch,
     session: Scratched<'v>,
@@ -31,9 +33,10 @@ struct Both<'v> {
 }
 
 impl Both<'_> {
-    /// A message for both sides, then all that can be asked without changing anything.
+    /// Sends a message to both sides, and compares them with requests that change nothing.
     fn check(&mut self, message: &Message) {
-        // Of two that go at once one may be in the other, and which goes first is not promised.
+        // If Tversion removes two files at once, their order is unspecified, and it matters if one
+        // is the parent of the other.
         if matches!(message, Message::Version(_)) && self.model.leaving().len() > 1 {
             return;
         }
@@ -52,7 +55,7 @@ impl Both<'_> {
         }
     }
 
-    /// What the session says of a fid.
+    /// Checks that the session agrees with the model about a fid.
     fn probe(&mut self, fid: u32, known: &Known) {
         let node = &self.model.nodes[&known.ino];
         let (name, dir) = (node.name.clone(), node.entries.is_some());
@@ -76,7 +79,7 @@ impl Both<'_> {
         if let Some(path) = self.model.path(known.ino) {
             assert_eq!(self.resolve(&path), known.ino, "fid {fid} should be {path:?}");
         }
-        // No read goes on there: what kind of open file it is shows in the refusal.
+        // No directory can be read at this offset. The reply shows how the fid was opened.
         let opened =
             self.ask(&T::Read { fid: Fid(fid), offset: u64::MAX, count: 0 }, |reply| match reply {
                 R::Read { .. } => "file",
@@ -88,20 +91,20 @@ impl Both<'_> {
                 other => panic!("fid {fid}: {other:?}"),
             });
         let due = match known.opened {
-            Opened::No if self.model.dialect == Some(Dialect::Linux) => "not to be read",
-            Opened::No => "closed",
-            Opened::File { access: 1, .. } => "not to be read",
-            Opened::File { .. } => "file",
-            Opened::Dir { .. } => "directory",
+            OpenState::No if self.model.dialect == Some(Dialect::Linux) => "not to be read",
+            OpenState::No => "closed",
+            OpenState::File { access: 1, .. } => "not to be read",
+            OpenState::File { .. } => "file",
+            OpenState::Dir { .. } => "directory",
         };
         assert_eq!(opened, due, "fid {fid}");
-        // Where a directory goes on: too short a read says so, or that it is the end. In .L there
-        // is no such place.
-        if let Opened::Dir { at } = known.opened {
+        // The session must accept the offset of the model. A count of 0 returns no data, or an
+        // error about the count. In .L, Tread does not read directories.
+        if let OpenState::Dir { at } = known.opened {
             self.ask(&T::Read { fid: Fid(fid), offset: at, count: 0 }, |reply| {
                 let elsewhere =
                     matches!(reply, R::Error { ename, .. } if ename == "Can't seek in a directory");
-                assert!(!elsewhere, "fid {fid} does not go on at {at}");
+                assert!(!elsewhere, "fid {fid} does not continue at {at}");
             });
         }
     }
@@ -113,7 +116,8 @@ impl Both<'_> {
         with(R::decode(&frame, dialect).unwrap().1)
     }
 
-    /// As the server asks: at once, or with a wait, which ends at once on a tree in memory.
+    /// Answers like the server: tries without a future first. The future of a tree in memory never
+    /// waits.
     fn answer(&mut self, len: usize) -> Vec<u8> {
         let frame = self.buf[..len].to_vec();
         let n = match self.session.try_answer_now(&frame, &mut self.buf) {
@@ -126,7 +130,7 @@ impl Both<'_> {
         self.buf[..n].to_vec()
     }
 
-    /// The number of what is at a path of the tree, without a session.
+    /// Returns the inode number at a path of the tree, without using the session.
     fn resolve(&self, path: &[String]) -> u64 {
         let mut inode = self.tree.root();
         for name in path {
@@ -148,8 +152,8 @@ proptest! {
         let mut both = Both { tree: &tree, session, model, buf: vec![0; MSIZE as usize] };
         let spoken = [Version::Legacy, Version::Unix, Version::Linux][usize::from(dialect)];
         both.check(&Message::Version(spoken));
-        // `a/b` and a file, so that short sequences find something.
-        for message in Message::beginning() {
+        // Creates some files, because short sequences would rarely find any.
+        for message in Message::setup() {
             both.check(&message);
         }
         for message in &messages {

@@ -74,7 +74,7 @@ fn a_lost_connection_sets_no_partial_value() {
     client.open_path(1, "v", WRITE);
     client.write(1, 0, b"12").unwrap();
     drop(client);
-    datakit_tests::within(datakit_tests::PATIENCE, "the connection is gone", || {
+    datakit_tests::within(datakit_tests::TIMEOUT, "the connection is gone", || {
         served.stats.connections() == 0
     });
     assert_eq!(V.get(), 7);

@@ -8,7 +8,7 @@ use std::time::Duration;
 use datakit_client::{Client, File, OpenMode, Options};
 use datakit_core::wire::Dialect;
 use datakit_server::Limits;
-use datakit_tests::{PATIENCE, Served, serve};
+use datakit_tests::{Served, TIMEOUT, serve};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::{sleep, timeout};
@@ -74,7 +74,7 @@ async fn names(client: &Client) -> Vec<String> {
 async fn ping(stream: &mut TcpStream) -> String {
     stream.write_all(b"ping").await.unwrap();
     let mut buf = [0; 4];
-    timeout(PATIENCE, stream.read_exact(&mut buf)).await.unwrap().unwrap();
+    timeout(TIMEOUT, stream.read_exact(&mut buf)).await.unwrap().unwrap();
     String::from_utf8_lossy(&buf).into_owned()
 }
 
@@ -85,7 +85,7 @@ async fn closed(addr: SocketAddr) {
             sleep(Duration::from_millis(2)).await;
         }
     };
-    timeout(PATIENCE, refused).await.unwrap();
+    timeout(TIMEOUT, refused).await.unwrap();
 }
 
 #[tokio::test]
@@ -109,7 +109,7 @@ async fn forwards_tcp_while_ctl_is_open() {
         ctl.close().await.unwrap();
         closed(from).await;
         assert_eq!(names(&client).await, ["README"], "{dialect:?}");
-        let end = timeout(PATIENCE, one.read(&mut [0; 1])).await.unwrap();
+        let end = timeout(TIMEOUT, one.read(&mut [0; 1])).await.unwrap();
         assert!(matches!(end, Ok(0) | Err(_)), "open connections end with the forward");
     }
 }

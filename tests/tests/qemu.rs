@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use datakit_client::{Client, Error, Watch};
 use datakit_core::wire::{self, Data, Dialect, Fid, Rmessage, Tag, Tmessage};
-use datakit_tests::PATIENCE;
+use datakit_tests::TIMEOUT;
 use datakit_tests::board::{Board, PATHS, list_tree};
 use datakit_tests::malformed::{ANSWERED, FATAL, noise};
 use datakit_tests::random::Random;
@@ -23,9 +23,9 @@ async fn read_text(client: &Client, path: &str) -> String {
     String::from_utf8(client.read(path).await.unwrap()).unwrap()
 }
 
-/// Awaits a future, and panics after [`PATIENCE`].
+/// Awaits a future, and panics after [`TIMEOUT`].
 async fn soon<T>(future: impl Future<Output = T>) -> T {
-    tokio::time::timeout(PATIENCE, future).await.expect("the board answers in time")
+    tokio::time::timeout(TIMEOUT, future).await.expect("the board answers in time")
 }
 
 #[tokio::test]

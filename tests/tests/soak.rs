@@ -19,7 +19,7 @@ use datakit_tests::board::Board;
 use datakit_tests::malformed::FATAL;
 use datakit_tests::random::Random;
 use datakit_tests::wire_client::WireClient;
-use datakit_tests::{PATIENCE, within};
+use datakit_tests::{TIMEOUT, within};
 
 use crate::activities::{ACTIVITIES, content, set};
 
@@ -65,7 +65,7 @@ fn soak_three_clients_find_no_wrong_reply_and_no_leak() {
 /// exhaust its stack.
 fn check_for_leaks(board: &Board) {
     let mut client = board.wire_client(Dialect::Unix);
-    within(PATIENCE, "all other clients are gone", || {
+    within(TIMEOUT, "all other clients are gone", || {
         content(&mut client, "sys/connections") == "1\n"
     });
     for path in ["sys/uptime", "sys/stack", "net/frames-in", "net/frames-out", "net/frames-dropped"]

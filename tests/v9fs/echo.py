@@ -1,4 +1,4 @@
-"""Listens on a free port of the loopback, prints its address, and sends back what it gets."""
+"""Listens on a free port of the loopback interface, prints its address, and echoes all data."""
 
 import shutil
 import socketserver

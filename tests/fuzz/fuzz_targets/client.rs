@@ -1,9 +1,10 @@
-//! A client takes whatever a server answers: each call ends, with an error at most, and nothing
-//! leads out of a directory.
+//! A client accepts any reply of a server: each call returns, and no name in a directory leads out
+//! of it.
 //!
-//! The input: a byte that chooses the dialect, then replies of `length[2] mode[1] body[length]`,
-//! one for each request. A mode of 0 to 127 is a reply of the request's own type and tag, others
-//! choose the type themselves. After the last one the server closes.
+//! The input is a byte that chooses the dialect, and then one reply of
+//! `length[2] mode[1] body[length]` per request. With a mode of 0 to 127 the reply has the type
+//! that the request expects. Any other mode is the type of the reply. The server closes the
+//! connection after the last reply.
 #![no_main]
 
 use datakit_client::db::Db;
@@ -35,7 +36,7 @@ async fn files(client: &Client) {
     for name in client.read_dir("a").await.into_iter().flatten().map(|entry| entry.name) {
         let inside =
             !name.as_bytes().contains(&b'/') && !matches!(name.as_bytes(), b"" | b"." | b"..");
-        assert!(inside, "{name:?} leads out");
+        assert!(inside, "{name:?} leads out of the directory");
     }
     let _ = client.list("a").await;
     let _ = client.read("a/b").await;
@@ -80,7 +81,7 @@ async fn database(client: Client) {
     }
 }
 
-/// Answers each request with the next reply.
+/// Answers each request with the next reply of the input.
 async fn answer(mut stream: DuplexStream, dialect: Dialect, replies: Vec<u8>) {
     let mut replies = &*replies;
     loop {

@@ -1,4 +1,4 @@
-//! Bytes of any origin are decoded or refused, and what was decoded can be looked at to the end.
+//! Any bytes are decoded or rejected, and every field of a decoded message can be read.
 #![no_main]
 
 use std::fmt::{Display, Write};
@@ -19,7 +19,7 @@ fuzz_target!(|data: &[u8]| {
     let _ = Dirent::decode_all(data).count();
 });
 
-/// Goes through every field, lists included, as a trace does.
+/// Formats the message, which reads every field and every element of its lists.
 fn look(message: &impl Display) {
     let mut line = String::new();
     let _ = write!(line, "{message}");

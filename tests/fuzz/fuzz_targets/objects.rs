@@ -1,8 +1,8 @@
-//! Commits and trees of any bytes are read or refused: no panic, no entry that leads out of its
-//! directory, and what is written back is what was read.
+//! Commits and trees of any bytes are decoded or rejected: nothing panics, no entry leads out of
+//! its directory, and a decoded commit can be encoded and decoded again.
 //!
-//! The input: two objects, the first of which has the length that the first two bytes say. Both are
-//! read as commits and as trees, and compared and merged as trees.
+//! The input is two objects. The first two bytes are the length of the first one. Both are read as
+//! commits and as trees, and compared and merged as trees.
 #![no_main]
 
 use std::sync::Arc;
@@ -45,12 +45,12 @@ fn commit(objects: &ObjectCache, store: &dyn Store, data: &[u8]) {
     let Ok(commit) = direct else { return };
     let _ = commit.date();
     assert!(!commit.author.contains('\n'), "{commit:?}");
-    // Its parents are missing, and so is what is behind them.
+    // The log has at least this commit. Its parents are missing from the store.
     let found = history::log(objects, id).take(10).count();
     assert!(found >= 1);
     let written = Commit::encode(commit.tree, &commit.parents, &commit.message, commit.time);
     let Ok((_, object)) = written else { return };
-    let again = Commit::decode(&object.data).expect("what was written is read");
+    let again = Commit::decode(&object.data).expect("an encoded commit can be decoded");
     assert_eq!(
         (again.tree, again.parents, again.message),
         (commit.tree, commit.parents, commit.message)
@@ -65,11 +65,10 @@ fn tree(objects: &ObjectCache, store: &dyn Store, data: &[u8]) -> Option<Tree> {
         let name: &[u8] = name;
         let inside =
             !name.contains(&b'/') && !name.contains(&0) && !matches!(name, b"" | b"." | b"..");
-        assert!(inside, "{name:?} leads out");
-        // What is listed is found.
+        assert!(inside, "{name:?} leads out of the directory");
         assert!(
             tree.top().get(objects, name).is_ok_and(|node| node.is_some()),
-            "{name:?} is listed and not found"
+            "{name:?} is listed but not found"
         );
     }
     Some(tree)

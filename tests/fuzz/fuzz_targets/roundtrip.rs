@@ -1,17 +1,17 @@
-//! What was decoded is encoded to bytes that say the same: decoded again they are the same message,
-//! encoded again the same bytes.
+//! A decoded message survives a round trip: encoding it and decoding the result gives the same
+//! message, and encoding that gives the same bytes.
 #![no_main]
 
 use datakit_core::wire::{Dialect, Rmessage, Tmessage};
 use libfuzzer_sys::fuzz_target;
 
-/// Bytes that a canonical encoding may have more than the frame: fields that older clients leave
-/// out.
+/// How much longer than the frame its canonical encoding may be, in bytes. Older clients leave out
+/// some fields.
 const SLACK: usize = 64;
 
 fuzz_target!(|data: &[u8]| {
     let mut frame = data.to_vec();
-    // The right size in front, so that the fuzzer need not find it.
+    // Sets the right size, because the fuzzer would rarely find it.
     let size = (frame.len() as u32).to_le_bytes();
     let Some(field) = frame.first_chunk_mut::<4>() else { return };
     *field = size;
@@ -27,14 +27,14 @@ macro_rules! there_and_back {
             let Ok((tag, message)) = $message::decode(frame, dialect) else { return };
             let mut first = vec![0; frame.len() + SLACK];
             let Ok(n) = message.encode(tag, dialect, &mut first) else {
-                // A record of .u gets the fields it came without, and may outgrow its own size
-                // field.
+                // Encoding adds the missing fields of a .u record, which may then be too long for
+                // its size field.
                 assert!(dialect == Dialect::Unix, "no room for {message:?}");
                 return;
             };
             first.truncate(n);
             let (again_tag, again) =
-                $message::decode(&first, dialect).expect("what was encoded can be decoded");
+                $message::decode(&first, dialect).expect("an encoded message can be decoded");
             assert_eq!(tag, again_tag);
             if n == frame.len() {
                 assert_eq!(first, frame, "{message:?}");

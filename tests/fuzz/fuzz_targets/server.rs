@@ -1,9 +1,9 @@
-//! The whole server takes any bytes, answers with sound frames only, and ends with the connection:
-//! over a scratch tree, a dynamic tree and a database in memory.
+//! The whole server accepts any bytes, sends only well-formed frames, and closes the connection
+//! after the client does. It serves a scratch tree, a dynamic tree and a database in memory.
 //!
-//! The input: a byte that chooses tree and dialect, then bytes as a client sends them. With a bit
-//! of the first byte set, Tversion and Tattach go first, and the sizes of the frames are put right,
-//! so that the fuzzer need not find them.
+//! The input is a byte that chooses tree and dialect, and then the bytes that the client sends. If
+//! the highest bit of the first byte is set, Tversion and Tattach are sent first, and the sizes of
+//! the frames are corrected, because the fuzzer would rarely find these.
 #![no_main]
 
 use std::future::pending;
@@ -26,8 +26,8 @@ use libfuzzer_sys::fuzz_target;
 
 const MSIZE: u32 = 4096;
 /// How long the server may take for one input.
-const PATIENCE: Duration = Duration::from_secs(20);
-/// Bytes that the trees may hold, few enough to be used up.
+const TIMEOUT: Duration = Duration::from_secs(20);
+/// The memory limit of the trees in bytes, small enough that inputs reach it.
 const SPACE: u64 = 256 * 1024;
 
 fuzz_target!(|data: &[u8]| {
@@ -50,7 +50,7 @@ fuzz_target!(|data: &[u8]| {
     }
 });
 
-/// Where the servers listen: scratch, dynamic, database. Each connection has a tree of its own.
+/// Returns the ports of the servers: scratch, dynamic, database. Each connection gets a new tree.
 fn ports() -> &'static [u16; 3] {
     static PORTS: OnceLock<[u16; 3]> = OnceLock::new();
     PORTS.get_or_init(|| {
@@ -62,7 +62,7 @@ fn ports() -> &'static [u16; 3] {
     })
 }
 
-/// Runs a server on a thread of its own, and returns its port.
+/// Starts a server on a new thread and returns its port.
 fn started(run: impl FnOnce(Sender<u16>) + Send + 'static) -> u16 {
     let (sender, receiver) = channel();
     thread::spawn(move || run(sender));
@@ -81,8 +81,8 @@ fn serve<V: Vfs + 'static>(
             Limits::default().msize(MSIZE).threads(1).fids(64).requests(8);
         let server = Server::bind(&[url], limits).await.expect("a port");
         let Url::Tcp { port, .. } = server.urls()[0] else { return };
-        sender.send(port).expect("somebody waits for it");
-        server.serve(tree, pending()).await.expect("it serves for ever");
+        sender.send(port).expect("the receiver waits");
+        server.serve(tree, pending()).await.expect("the server never ends");
     });
 }
 
@@ -102,7 +102,7 @@ fn database() -> Tree {
     datakit_db::file_tree(&database, Entry::dir("debug", Dir::new()))
 }
 
-/// Tversion and Tattach.
+/// Encodes Tversion and Tattach.
 fn begin(dialect: Dialect) -> Vec<u8> {
     let version = Tmessage::Version { msize: MSIZE, version: Str(dialect.version().as_bytes()) };
     let (uname, aname) = (Str(b"glenda"), Str(b""));
@@ -117,8 +117,8 @@ fn begin(dialect: Dialect) -> Vec<u8> {
     all
 }
 
-/// The input as frames of `length[2] type[1] tag[1] body[length]`; a body is cut where the input
-/// ends.
+/// Converts `length[2] type[1] tag[1] body[length]` of the input to frames. The end of the input
+/// truncates the last body.
 fn framed(mut data: &[u8]) -> Vec<u8> {
     let mut all = Vec::new();
     while let Some((&[low, high, kind, tag], rest)) = data.split_first_chunk() {
@@ -132,15 +132,15 @@ fn framed(mut data: &[u8]) -> Vec<u8> {
     all
 }
 
-/// Sends all of it, and returns what comes back until the server closes the connection.
+/// Sends the input and returns everything that the server sends until it closes the connection.
 fn exchange(port: u16, input: &[u8]) -> Vec<u8> {
     let mut stream = TcpStream::connect(("127.0.0.1", port)).expect("the server accepts");
-    stream.set_read_timeout(Some(PATIENCE)).expect("a timeout");
+    stream.set_read_timeout(Some(TIMEOUT)).expect("a timeout");
     let mut writer = stream.try_clone().expect("a second handle");
     let mut replies = Vec::new();
     thread::scope(|scope| {
         scope.spawn(move || {
-            // The server may close before it has read all.
+            // The server may close the connection before it has read everything.
             let _ = writer.write_all(input);
             let _ = writer.shutdown(Shutdown::Write);
         });
@@ -148,7 +148,7 @@ fn exchange(port: u16, input: &[u8]) -> Vec<u8> {
             assert_eq!(
                 error.kind(),
                 std::io::ErrorKind::ConnectionReset,
-                "the server goes on: {error}"
+                "the server does not close the connection: {error}"
             );
         }
     });

@@ -1,8 +1,9 @@
-//! A session over a scratch tree answers any sequence of frames, each with a sound frame of the
-//! same tag.
+//! A session on a scratch tree answers each frame of any sequence with a well-formed frame that has
+//! the same tag.
 //!
-//! The input: a byte that chooses the dialect, then requests of `length[2] type[1] body[length]`.
-//! Version and attach go first, so that the fuzzer need not find them; it may send them again.
+//! The input is a byte that chooses the dialect, and then requests of
+//! `length[2] type[1] body[length]`. Tversion and Tattach are sent first, because the fuzzer would
+//! rarely find them. The input may contain them again.
 #![no_main]
 
 use std::future::Future;
@@ -15,7 +16,7 @@ use datakit_core::wire::{self, Dialect, Fid, Numeric, Rmessage, Str, Tag, Tmessa
 use libfuzzer_sys::fuzz_target;
 
 const MSIZE: u32 = 8192;
-/// Bytes that the tree may hold, few enough to be used up.
+/// The memory limit of the tree in bytes, small enough that inputs reach it.
 const SPACE: u64 = 64 * 1024;
 
 type Scratched<'v> = Session<'v, Scratch, FidArray<Scratch, 16>>;
@@ -51,7 +52,8 @@ fn begin(session: &Scratched<'_>, dialect: Dialect) {
     assert_eq!(session.fids(), 1);
 }
 
-/// The next request's type and body, and what follows; a body is cut where the input ends.
+/// Returns the type and body of the next request, and the rest of the input. The end of the input
+/// truncates the body.
 fn next(data: &[u8]) -> Option<(u8, &[u8], &[u8])> {
     let (&[low, high, kind], rest) = data.split_first_chunk()?;
     let len = usize::from(u16::from_le_bytes([low, high])).min(rest.len());
@@ -64,12 +66,12 @@ fn frame(kind: u8, tag: Tag, body: &[u8]) -> Vec<u8> {
     [&size.to_le_bytes()[..], &[kind], &tag.0.to_le_bytes(), body].concat()
 }
 
-/// Asks twice, as the server does: for an answer at hand, then for one that may wait. One that
-/// waits is cancelled.
+/// Sends a request like the server: first without a future, then with one. A future that waits is
+/// dropped.
 fn ask(session: &Scratched<'_>, request: &[u8]) {
     let msize = session.msize() as usize;
     if request.len() > msize {
-        // The reader of frames ends such a connection.
+        // The server closes the connection when it receives such a frame.
         return;
     }
     let mut buf = vec![0; msize];
@@ -97,7 +99,7 @@ fn sound(session: &Scratched<'_>, request: &[u8], reply: &[u8], msize: usize) {
     );
 }
 
-/// What the future has ready at once.
+/// Polls a future once and returns its value if it is ready.
 fn once<T>(future: impl Future<Output = T>) -> Option<T> {
     match pin!(future).poll(&mut Context::from_waker(Waker::noop())) {
         Poll::Ready(value) => Some(value),

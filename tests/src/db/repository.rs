@@ -1,14 +1,14 @@
-//! A repository of a test, and what `git` does to it.
+//! A temporary Git repository that tests change with `git`.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 
-/// A directory that goes with the test, perhaps with a Git repository in it.
+/// A temporary directory, which may hold a Git repository. Dropping it removes the directory.
 pub struct Repository(PathBuf);
 
 impl Repository {
-    /// An empty directory.
+    /// Creates an empty directory.
     #[must_use]
     pub fn none() -> Repository {
         static NUMBER: AtomicU32 = AtomicU32::new(0);
@@ -18,7 +18,7 @@ impl Repository {
         Repository(path)
     }
 
-    /// A bare repository made by `git`.
+    /// Creates a bare repository with `git`.
     #[must_use]
     pub fn bare() -> Repository {
         let repository = Repository::none();
@@ -26,27 +26,27 @@ impl Repository {
         repository
     }
 
-    /// Where it is.
+    /// Returns the path of the directory.
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.0
     }
 
-    /// The Git directory: `.git` below the path, or the path itself.
+    /// Returns the Git directory, which is `.git` below the path, or the path itself.
     #[must_use]
     pub fn git_dir(&self) -> PathBuf {
         Some(self.0.join(".git")).filter(|dir| dir.exists()).unwrap_or_else(|| self.0.clone())
     }
 
-    /// What `git` prints, which must succeed; without the last newline.
+    /// Runs `git`, which must succeed, and returns its output without the last newline.
     pub fn git(&self, arguments: &[&str]) -> String {
         let (succeeds, out) = self.try_git(arguments);
         assert!(succeeds, "git {arguments:?}: {out}");
         out
     }
 
-    /// Whether `git` succeeds, and what it prints on either stream. Settings of the machine have no
-    /// effect.
+    /// Runs `git` without the settings of user and system. Returns whether it succeeds, and its
+    /// output; on failure this includes standard error.
     pub fn try_git(&self, arguments: &[&str]) -> (bool, String) {
         let mut command = Command::new("git");
         command.arg("-C").arg(&self.0).args(arguments).stdin(Stdio::null());
@@ -67,7 +67,7 @@ impl Repository {
         (output.status.success(), text.trim_end_matches('\n').to_owned())
     }
 
-    /// An object of these bytes, whatever they are: its name.
+    /// Writes an object with these bytes, even if they are malformed, and returns its hash.
     pub fn object(&self, kind: &str, data: &[u8]) -> String {
         let file = self.0.join("object-of-a-test");
         std::fs::write(&file, data).unwrap();
@@ -77,21 +77,21 @@ impl Repository {
         id
     }
 
-    /// Points a branch to an object without a look at it.
+    /// Points a branch to an object without checking the object.
     pub fn point(&self, branch: &str, id: &str) {
         let path = self.git_dir().join("refs/heads").join(branch);
         std::fs::create_dir_all(path.parent().unwrap()).unwrap();
         std::fs::write(path, format!("{id}\n")).unwrap();
     }
 
-    /// The file of an object that is not in a pack.
+    /// Returns the path of a loose object.
     #[must_use]
     pub fn loose(&self, id: &str) -> PathBuf {
         let (fan, rest) = id.split_at(2);
         self.git_dir().join("objects").join(fan).join(rest)
     }
 
-    /// A commit made by `git` that has one file on top of `parent`, on no branch yet.
+    /// Creates a commit with `git` that adds one file to `parent`. Changes no branch.
     pub fn commit(&self, parent: Option<&str>, name: &str, text: &str) -> String {
         let file = self.0.join("content-of-a-test");
         std::fs::write(&file, text).unwrap();

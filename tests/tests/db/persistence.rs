@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use datakit_tests::PATIENCE;
+use datakit_tests::TIMEOUT;
 use datakit_tests::db::{Place, Repository};
 
 #[test]
@@ -140,6 +140,6 @@ fn packed_branches_and_collected_objects() {
     assert_eq!(repository.git(&["for-each-ref"]), "");
     let begun = Instant::now();
     while place.database.counters().transactions.value() != 0 {
-        assert!(begun.elapsed() < PATIENCE);
+        assert!(begun.elapsed() < TIMEOUT);
     }
 }

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use datakit_tests::db::{EMPTY_TREE, Place, refused};
-use datakit_tests::{PATIENCE, on_both};
+use datakit_tests::{TIMEOUT, on_both};
 
 on_both! {
     d39_heads_are_followed,
@@ -107,7 +107,7 @@ fn d45_a_reader_that_goes_leaves_no_watch(place: &Place) {
     drop(connection);
     let begun = Instant::now();
     while watches() != 0 {
-        assert!(begun.elapsed() < PATIENCE, "{} watches are left", watches());
+        assert!(begun.elapsed() < TIMEOUT, "{} watches are left", watches());
         std::thread::sleep(Duration::from_millis(5));
     }
 }

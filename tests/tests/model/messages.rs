@@ -1,4 +1,4 @@
-//! The messages that both sides are sent.
+//! The messages that are sent to both sides.
 
 use datakit_core::wire::{
     DMDIR, Data, Dialect, Extension, Fid, List, Numeric, Qid, Stat, StatUnix, Str, Tag,
@@ -8,17 +8,17 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::select;
 
-use super::state::{Model, Opened};
+use super::state::{Model, OpenState};
 
 const O_CREAT: u32 = 0o100;
 const O_EXCL: u32 = 0o200;
 const O_TRUNC: u32 = 0o1000;
 
-/// The bits of a mode byte of Topen that have an effect on more than content.
+/// The mode bits of Topen beyond the access.
 pub const ORCLOSE: u8 = 0x40;
 pub const OTRUNC: u8 = 0x10;
 
-/// What a client asks for; how that is said depends on the dialect.
+/// A request of a client. Its encoding depends on the dialect.
 #[derive(Debug, Clone)]
 pub enum Message {
     Version(Version),
@@ -66,13 +66,13 @@ pub enum Message {
     Stat {
         fid: u32,
     },
-    /// In .L to another directory, else in the one where it is.
+    /// Renames a file, in .L into the directory `dfid`, otherwise within its own directory.
     Rename {
         fid: u32,
         dfid: u32,
         name: &'static str,
     },
-    /// A request that only the other dialects have.
+    /// A request of another dialect.
     Foreign {
         fid: u32,
     },
@@ -86,11 +86,11 @@ pub enum Version {
     Unknown,
 }
 
-/// Where a read begins.
+/// The offset of a read.
 #[derive(Debug, Clone, Copy)]
 pub enum At {
     Start,
-    /// Where the last read of this directory ended.
+    /// The end of the last read of this directory.
     Here,
     Elsewhere,
 }
@@ -111,7 +111,7 @@ fn mode() -> impl Strategy<Value = u8> {
     select(&[0, 0, 0, 1, 2, 3, 0x10, 0x11, ORCLOSE, ORCLOSE | 2, 0x80][..])
 }
 
-/// Any message.
+/// Generates any message.
 pub fn message() -> impl Strategy<Value = Message> {
     let version = select(&[Version::Legacy, Version::Unix, Version::Linux, Version::Unknown][..]);
     let aname = select(&["", "/", "/a", "a/b", "/a/", "c", "/no"][..]);
@@ -137,9 +137,9 @@ pub fn message() -> impl Strategy<Value = Message> {
 }
 
 impl Message {
-    /// `a/b` and the file `c`; fid 0 is the root, fids 1 and 2 are `a` and `b` of a narrower
-    /// attach.
-    pub fn beginning() -> Vec<Message> {
+    /// Creates `a/b` and the file `c`. Leaves fid 0 at the root, and fids 1 and 2 at `a` and `b`
+    /// of an attach to `a`.
+    pub fn setup() -> Vec<Message> {
         let walk = |newfid, names| Message::Walk { fid: 0, newfid, names };
         vec![
             Message::Attach { fid: 0, aname: "" },
@@ -157,7 +157,7 @@ impl Message {
         ]
     }
 
-    /// Writes the frame, returns its length.
+    /// Encodes the message into `buf` and returns the length of the frame.
     pub fn encode(&self, model: &Model, buf: &mut [u8]) -> usize {
         let dialect = model.dialect.unwrap_or(Dialect::Legacy);
         let linux = dialect == Dialect::Linux;
@@ -236,7 +236,7 @@ impl At {
     pub fn offset(self, fid: u32, model: &Model) -> u64 {
         match (self, model.fids.get(&fid).map(|known| &known.opened)) {
             (At::Start, _) => 0,
-            (At::Here, Some(Opened::Dir { at, .. })) => *at,
+            (At::Here, Some(OpenState::Dir { at, .. })) => *at,
             (At::Here, _) => 1,
             (At::Elsewhere, _) => 12345,
         }
@@ -247,12 +247,12 @@ fn create(fid: u32, name: &'static str, perm: u32, mode: u8) -> T<'static> {
     T::Create { fid: Fid(fid), name: name.into(), perm, mode, extension: Extension(None) }
 }
 
-/// The flags of Tlopen that mean what a mode byte means; nothing there means ORCLOSE.
+/// Returns the flags of Tlopen for a mode byte. There is no flag for ORCLOSE.
 fn flags(mode: u8) -> u32 {
     u32::from(mode & 3) | if mode & 0x10 == 0 { 0 } else { O_TRUNC }
 }
 
-/// A stat record that changes nothing but the name.
+/// Returns a stat record that changes only the name.
 fn renamed(name: &'static str) -> Stat<'static> {
     Stat {
         kind: u16::MAX,

@@ -1,4 +1,4 @@
-//! What fids and names there should be.
+//! The model: the expected fids and names.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -6,44 +6,46 @@ use datakit_core::wire::{Dialect, Dirent, Qid, Rmessage as R, Stat};
 
 use super::messages::{Message, ORCLOSE, OTRUNC};
 
-/// The fids that a session has room for, fewer than the messages name.
+/// The maximum number of fids of the session. The messages use more, so the limit is tested.
 pub const FIDS: usize = 5;
 
 /// A tree and the fids of one connection.
 pub struct Model {
     pub dialect: Option<Dialect>,
-    /// By inode number; what was removed stays, because fids may stand for it.
+    /// All inodes by number. Removed ones stay, because fids may still refer to them.
     pub nodes: BTreeMap<u64, Node>,
     pub fids: BTreeMap<u32, Known>,
     root: u64,
 }
 
+/// A file or directory of the model.
 pub struct Node {
     pub name: String,
-    /// The directory that has it; nothing for the root and for what was removed.
+    /// The parent directory; `None` for the root and for removed files.
     dir: Option<u64>,
-    /// Of a directory.
+    /// The entries of a directory; `None` for a file.
     pub entries: Option<BTreeMap<String, u64>>,
 }
 
-/// What a fid stands for.
+/// The state of a fid.
 #[derive(Debug, Clone)]
 pub struct Known {
     pub ino: u64,
-    /// What was attached to.
+    /// The root of the attach.
     top: u64,
-    pub opened: Opened,
+    pub opened: OpenState,
 }
 
+/// How a fid was opened.
 #[derive(Debug, Clone)]
-pub enum Opened {
+pub enum OpenState {
     No,
-    /// `access`: 0 to be read, 1 to be written, 2 both, 3 read as a program.
+    /// An open file. `access` is 0 to read, 1 to write, 2 for both, and 3 to execute.
     File {
         access: u8,
         orclose: bool,
     },
-    /// `at`: where the next Tread must begin.
+    /// An open directory. `at` is the offset of the next Tread.
     Dir {
         at: u64,
     },
@@ -55,7 +57,7 @@ impl Model {
         Model { dialect: None, nodes: BTreeMap::from([(root, node)]), fids: BTreeMap::new(), root }
     }
 
-    /// The names that lead to an inode from the root; `None` when it was removed.
+    /// Returns the path of an inode from the root; `None` if it was removed.
     pub fn path(&self, mut ino: u64) -> Option<Vec<String>> {
         let mut path = Vec::new();
         while ino != self.root {
@@ -66,14 +68,14 @@ impl Model {
         Some(path)
     }
 
-    /// What goes when its fid does.
+    /// Returns the inodes that are removed when their fid is clunked.
     pub fn leaving(&self) -> Vec<u64> {
-        let leaves = |opened: &Opened| matches!(opened, Opened::File { orclose: true, .. });
+        let leaves = |opened: &OpenState| matches!(opened, OpenState::File { orclose: true, .. });
         self.fids.values().filter(|known| leaves(&known.opened)).map(|known| known.ino).collect()
     }
 
-    /// Does what a message asks for; `None` is a refusal. The reply tells the numbers of new
-    /// inodes, and how far a directory was read.
+    /// Applies a message and returns `None` if it must fail. Takes the numbers of new inodes and
+    /// the lengths of directory reads from the reply.
     pub fn apply(&mut self, message: &Message, reply: &R<'_>) -> Option<()> {
         if let Message::Version(version) = message {
             for ino in self.leaving() {
@@ -91,12 +93,12 @@ impl Model {
                 let names = aname.split('/').filter(|name| !name.is_empty());
                 let ino =
                     names.into_iter().try_fold(self.root, |ino, name| self.child(ino, name))?;
-                self.fids.insert(fid, Known { ino, top: ino, opened: Opened::No });
+                self.fids.insert(fid, Known { ino, top: ino, opened: OpenState::No });
                 Some(())
             }
             Message::Walk { fid, newfid, ref names } => self.walk(fid, newfid, names, reply),
             Message::Open { fid, mode } => {
-                let Known { ino, top, opened: Opened::No } = *self.fids.get(&fid)? else {
+                let Known { ino, top, opened: OpenState::No } = *self.fids.get(&fid)? else {
                     return None;
                 };
                 let orclose = !linux && mode & ORCLOSE != 0;
@@ -104,11 +106,11 @@ impl Model {
                 {
                     return None;
                 }
-                // What was attached to is not removed from within.
+                // A client cannot remove the root of its attach.
                 if orclose && ino == top { None } else { self.open(fid, ino, mode, orclose) }
             }
             Message::Create { fid, name, mode, exclusive } => {
-                let Known { ino: dir, opened: Opened::No, .. } = *self.fids.get(&fid)? else {
+                let Known { ino: dir, opened: OpenState::No, .. } = *self.fids.get(&fid)? else {
                     return None;
                 };
                 let ino = match self.child(dir, name) {
@@ -120,7 +122,7 @@ impl Model {
             }
             Message::Mkdir { fid, name, mode } => {
                 let Known { ino: dir, ref opened, .. } = *self.fids.get(&fid)?;
-                if !linux && (!matches!(opened, Opened::No) || mode & (OTRUNC | ORCLOSE) != 0) {
+                if !linux && (!matches!(opened, OpenState::No) || mode & (OTRUNC | ORCLOSE) != 0) {
                     return None;
                 }
                 let ino = self.make(dir, name, Some(BTreeMap::new()), reply)?;
@@ -131,7 +133,7 @@ impl Model {
                 self.read(fid, offset, count, reply)
             }
             Message::Readdir { fid } if linux => {
-                let Known { ino, opened: Opened::Dir { .. }, .. } = self.fids.get(&fid)? else {
+                let Known { ino, opened: OpenState::Dir { .. }, .. } = self.fids.get(&fid)? else {
                     return None;
                 };
                 let R::Readdir { data } = reply else { return Some(()) };
@@ -143,16 +145,18 @@ impl Model {
             }
             Message::Readdir { fid } => self.read(fid, 0, u32::MAX, reply),
             Message::Write { fid } => match self.fids.get(&fid)?.opened {
-                Opened::File { access: 1 | 2, .. } => Some(()),
+                OpenState::File { access: 1 | 2, .. } => Some(()),
                 _ => None,
             },
             Message::Clunk { fid } => match self.fids.remove(&fid)? {
-                Known { ino, opened: Opened::File { orclose: true, .. }, .. } => self.unlink(ino),
+                Known { ino, opened: OpenState::File { orclose: true, .. }, .. } => {
+                    self.unlink(ino)
+                }
                 _ => Some(()),
             },
             Message::Remove { fid } => {
                 let known = self.fids.remove(&fid)?;
-                // What was attached to is not removed from within.
+                // A client cannot remove the root of its attach.
                 if known.ino == known.top { None } else { self.unlink(known.ino) }
             }
             Message::Stat { fid } => self.fids.get(&fid).map(drop),
@@ -160,7 +164,7 @@ impl Model {
                 let Known { ino, top, .. } = *self.fids.get(&fid)?;
                 if ino == top { None } else { self.rename(ino, self.fids.get(&dfid)?.ino, name) }
             }
-            // No name: nothing changes (stat(5)).
+            // An empty name changes nothing (stat(5)).
             Message::Rename { fid, name: "", .. } => self.fids.get(&fid).map(drop),
             Message::Rename { fid, name, .. } => {
                 let Known { ino, top, .. } = *self.fids.get(&fid)?;
@@ -169,7 +173,7 @@ impl Model {
         }
     }
 
-    /// Whether the fid can be made.
+    /// Returns `None` if the fid is in use, or if there are too many fids.
     fn free(&self, fid: u32) -> Option<()> {
         (!self.fids.contains_key(&fid) && self.fids.len() < FIDS).then_some(())
     }
@@ -204,7 +208,7 @@ impl Model {
             );
         }
         if way.len() == names.len() {
-            self.fids.insert(newfid, Known { ino, top, opened: Opened::No });
+            self.fids.insert(newfid, Known { ino, top, opened: OpenState::No });
         }
         Some(())
     }
@@ -215,8 +219,8 @@ impl Model {
             _ if !self.is_dir(ino) => None,
             ".." if ino == top => Some(ino),
             ".." => {
-                // What was removed is nowhere; what was moved out of the tree that was attached to
-                // stays outside of it.
+                // The parent of a removed directory is the root. `..` never leaves the tree of the
+                // attach, and stays in a directory that was moved out of it.
                 let up = self.nodes[&ino].dir.unwrap_or(self.root);
                 Some(if self.is_below(up, top) { up } else { ino })
             }
@@ -230,8 +234,8 @@ impl Model {
     }
 
     fn open(&mut self, fid: u32, ino: u64, mode: u8, orclose: bool) -> Option<()> {
-        let file = Opened::File { access: mode & 3, orclose };
-        let opened = if self.is_dir(ino) { Opened::Dir { at: 0 } } else { file };
+        let file = OpenState::File { access: mode & 3, orclose };
+        let opened = if self.is_dir(ino) { OpenState::Dir { at: 0 } } else { file };
         let known = self.fids.get_mut(&fid)?;
         *known = Known { ino, opened, ..known.clone() };
         Some(())
@@ -252,7 +256,7 @@ impl Model {
             return None;
         }
         let (R::Create { qid, .. } | R::Lcreate { qid, .. } | R::Mkdir { qid }) = *reply else {
-            panic!("{name} can be made, and got {reply:?}");
+            panic!("{name} can be created, but the reply is {reply:?}");
         };
         assert_eq!(qid.kind == Qid::DIR, entries.is_some());
         let node = Node { name: name.to_owned(), dir: Some(dir), entries };
@@ -266,7 +270,7 @@ impl Model {
         entries.unwrap().insert(name.to_owned(), ino);
     }
 
-    /// Takes it out of its directory, if it is in one and holds nothing.
+    /// Removes an inode from its directory. Returns `None` if it has entries or was removed before.
     fn unlink(&mut self, ino: u64) -> Option<()> {
         let node = self.nodes.get_mut(&ino)?;
         if node.entries.as_ref().is_some_and(|entries| !entries.is_empty()) {
@@ -299,15 +303,14 @@ impl Model {
     fn read(&mut self, fid: u32, offset: u64, count: u32, reply: &R<'_>) -> Option<()> {
         let Known { ino, ref opened, .. } = *self.fids.get(&fid)?;
         let place = match opened {
-            Opened::No | Opened::File { access: 1, .. } => return None,
-            Opened::File { .. } => return Some(()),
-            Opened::Dir { .. } if self.dialect? == Dialect::Linux => return None,
-            Opened::Dir { at, .. } if offset != 0 && offset != *at => return None,
-            Opened::Dir { .. } => offset,
+            OpenState::No | OpenState::File { access: 1, .. } => return None,
+            OpenState::File { .. } => return Some(()),
+            OpenState::Dir { .. } if self.dialect? == Dialect::Linux => return None,
+            OpenState::Dir { at, .. } if offset != 0 && offset != *at => return None,
+            OpenState::Dir { .. } => offset,
         };
         let R::Read { data } = reply else {
-            // An entry is longer than that; whether there is one more, only a listing in order
-            // would tell.
+            // An entry may be longer than a small `count`. With 100 bytes or more, an error is wrong.
             return if count < 100 { None } else { Some(()) };
         };
         if offset == 0 && count >= 8000 {
@@ -317,13 +320,13 @@ impl Model {
                 Stat::decode_all(data.0, dialect).map(|stat| stat.unwrap().name.to_string()),
             );
         }
-        if let Some(Known { opened: Opened::Dir { at, .. }, .. }) = self.fids.get_mut(&fid) {
+        if let Some(Known { opened: OpenState::Dir { at, .. }, .. }) = self.fids.get_mut(&fid) {
             *at = place + data.0.len() as u64;
         }
         Some(())
     }
 
-    /// A whole listing has every entry once.
+    /// Checks that a whole listing has every entry once.
     fn listed(&self, ino: u64, names: impl Iterator<Item = String>) {
         let names: Vec<String> = names.collect();
         let due: BTreeSet<&String> =

@@ -103,7 +103,7 @@ fn a_file_opened_with_orclose_goes_with_its_fid_and_with_its_connection() {
         client.open_path(1, "lost", ORCLOSE | 1);
         drop(client);
         let mut other = crate::client(&served, dialect);
-        within(datakit_tests::PATIENCE, "the file goes with its connection", || {
+        within(datakit_tests::TIMEOUT, "the file goes with its connection", || {
             !is_there(&mut other, "lost")
         });
     }

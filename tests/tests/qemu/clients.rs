@@ -7,7 +7,7 @@ use datakit_client::Error;
 use datakit_core::wire::{Dialect, Fid, Rmessage, Tag, Tmessage};
 use datakit_tests::board::Board;
 use datakit_tests::wire_client::WireClient;
-use datakit_tests::{PATIENCE, within};
+use datakit_tests::{TIMEOUT, within};
 
 use super::{read_text, soon};
 
@@ -41,7 +41,7 @@ fn qemu_closed_connection_frees_its_slot_within_a_second() {
         for tag in 10..13 {
             resetting.send(Tag(tag), &Tmessage::Stat { fid: Fid(0) });
         }
-        within(PATIENCE, "both have a slot", || content(&mut witness, "sys/connections") == "3\n");
+        within(TIMEOUT, "both have a slot", || content(&mut witness, "sys/connections") == "3\n");
         drop((closing, resetting));
         within(Duration::from_secs(1), "both slots are free", || {
             content(&mut witness, "sys/connections") == "1\n"
@@ -77,7 +77,7 @@ fn qemu_fourth_client_waits_for_a_slot() {
     fourth.socket.set_read_timeout(Some(Duration::from_millis(300))).unwrap();
     assert!(fourth.receive().is_err(), "there are only three slots");
     assert_eq!(content(&mut clients[0], "sys/connections"), "3\n");
-    fourth.socket.set_read_timeout(Some(PATIENCE)).unwrap();
+    fourth.socket.set_read_timeout(Some(TIMEOUT)).unwrap();
     drop(clients.remove(1));
     let frame = fourth.receive().unwrap();
     assert!(matches!(
@@ -198,7 +198,7 @@ fn qemu_panic_resets_a_board_without_semihosting() {
         client.write(1, 0, b"77\n").unwrap();
         fail(&mut board);
         // The board boots again, with the initial values.
-        within(PATIENCE, "the board restarts", || {
+        within(TIMEOUT, "the board restarts", || {
             WireClient::try_attached(board.addr(), Dialect::Unix, 4096)
                 .is_ok_and(|mut client| content(&mut client, "params/blink/period") == "1000\n")
         });

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use datakit_core::wire::Dialect;
 use datakit_tests::board::{Board, firmware};
-use datakit_tests::{PATIENCE, within};
+use datakit_tests::{TIMEOUT, within};
 use defmt_decoder::{DecodeError, Table};
 
 /// Returns the path of a new log file.
@@ -41,7 +41,7 @@ fn qemu_log_can_be_decoded_and_filtered() {
     let board = Board::boot_with_log(&log);
     drop(board.wire_client(Dialect::Linux));
     let three = ["info listening", "info connected", "info disconnected"];
-    within(PATIENCE, "a log of the connection", || {
+    within(TIMEOUT, "a log of the connection", || {
         read_lines(&log).starts_with(&three.map(String::from))
     });
     // At the level `warning` the log has no lines for connections, only for errors.
@@ -51,7 +51,7 @@ fn qemu_log_can_be_decoded_and_filtered() {
     let before = read_lines(&log).len();
     client.send_raw(255, datakit_core::wire::Tag(1), &[0; 5000]);
     assert!(client.closed());
-    within(PATIENCE, "a warning", || read_lines(&log).len() > before);
+    within(TIMEOUT, "a warning", || read_lines(&log).len() > before);
     assert_eq!(read_lines(&log)[before..], ["warn message size 5007"]);
 }
 
