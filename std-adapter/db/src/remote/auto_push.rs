@@ -32,7 +32,7 @@ pub async fn auto_push(
     debounce: Duration,
     on_push: impl Fn(Duration),
 ) {
-    // Subscribe before reading the heads: no change is missed.
+    // Subscribe before reading the heads, so no change is missed.
     let mut changes = database.moves();
     let mut pusher =
         Pusher { database: database.clone(), push, url, debounce, branches: BTreeMap::new() };
@@ -78,7 +78,7 @@ struct Pusher {
     branches: BTreeMap<BranchName, RemoteBranch>,
 }
 
-/// A branch that was pushed, or that could not be.
+/// What is known about a branch in the remote.
 #[derive(Default)]
 struct RemoteBranch {
     /// Its head in the remote after the last successful push.
@@ -124,7 +124,7 @@ impl Pusher {
         self.branches.get(name).is_some_and(|branch| branch.retry.is_some())
     }
 
-    /// Pushes branches at once. If the remote refuses some, bisects until it is known which ones.
+    /// Pushes branches together. If the remote refuses some, bisects to find out which ones.
     /// Returns whether at least one was pushed.
     async fn push_all(&mut self, branches: Vec<(BranchName, Option<Id>)>) -> Result<bool> {
         let (mut pushed, mut parts) = (false, vec![branches]);
@@ -242,7 +242,7 @@ mod tests {
         wait_for_branches(&there, "before nested/one new").await;
         set("before", Some(id), None);
         wait_for_branches(&there, "nested/one new").await;
-        // A branch that was already removed in the remote does not fail the push.
+        // Removing a branch that the remote no longer has is not an error.
         git(&there, &["update-ref", "-d", "refs/heads/new"]);
         set("new", Some(id), None);
         set("late", None, Some(id));
@@ -285,7 +285,7 @@ mod tests {
         };
         commit_to("bad");
         commit_to("good");
-        // Long enough that a branch which waits for another one is visibly late.
+        // Long enough to notice a branch that waits for another one.
         let debounce = Duration::from_millis(200);
         let pushing = tokio::spawn(auto_push(
             database.clone(),

@@ -17,11 +17,11 @@ use crate::{BranchName, Error};
 /// Default number of bytes that one fetch may take: 4 GiB.
 pub const MAX_FETCH_BYTES: u64 = 4 << 30;
 
-/// Settings of the served repository that a fetch uses. They say how to reach other repositories.
+/// Settings of the served repository that apply to a fetch: how to reach other repositories.
 const TRANSPORT_SETTINGS: [&str; 7] =
     ["core.sshcommand", "core.gitproxy", "ssh.", "http.", "url.", "credential.", "protocol."];
 
-/// Settings of every fetch, which override those of the user and the repository.
+/// Settings of every fetch. They override those of the user and the repository.
 const FIXED_SETTINGS: [(&str, &str); 12] = [
     ("core.hooksPath", "/dev/null"),
     ("core.fsmonitor", "false"),
@@ -37,8 +37,8 @@ const FIXED_SETTINGS: [(&str, &str); 12] = [
     ("transfer.bundleURI", "false"),
 ];
 
-/// Data segment of each `git` process in bytes, on top of the bytes that it may fetch. At most the
-/// same again is granted for those.
+/// Limit in bytes for the data segment of each `git` process. The bytes that it may fetch are
+/// added, up to the same amount again.
 const MEMORY: u64 = 1 << 30;
 
 /// Sets `ulimit -d` to `$1` KiB and `ulimit -f` to `$2` blocks of 512 bytes, each unless it is
@@ -52,7 +52,8 @@ const LIMITED_GIT: &str = "[ -z \"$1\" ] || ulimit -d \"$1\"; [ -z \"$2\" ] || u
 pub struct FetchLimits {
     /// Time without progress after which the fetch fails. The default is [`TIMEOUT`].
     pub timeout: Option<Duration>,
-    /// Bytes on the disk and of messages. The default is [`MAX_FETCH_BYTES`].
+    /// Maximum number of bytes that the remote may send, counted on the disk and in messages. The
+    /// default is [`MAX_FETCH_BYTES`].
     pub max_bytes: Option<u64>,
 }
 
@@ -156,7 +157,7 @@ pub(crate) fn fetch(
     })
 }
 
-/// Returns the command of a fetch, which a shell runs to set resource limits.
+/// Returns the command of a fetch. It starts a shell, which sets resource limits and runs `git`.
 fn command(
     dir: &Path,
     served: &Repository,
@@ -184,12 +185,12 @@ fn command(
         git.env(format!("GIT_CONFIG_KEY_{number}"), key)
             .env(format!("GIT_CONFIG_VALUE_{number}"), value);
     }
-    // Traces every packet to standard error, where each one counts as progress.
+    // With a trace of every packet on standard error, each packet counts as progress.
     git.env("GIT_TRACE_PACKET", "2");
     git
 }
 
-/// Returns all settings of a fetch. `ssh` is told not to prompt.
+/// Returns all settings of a fetch. One of them keeps `ssh` from prompting.
 fn settings(served: &Repository) -> Vec<(String, String)> {
     let mut settings = transport_settings(served);
     let ssh = settings.iter_mut().rev().find(|(key, _)| key == "core.sshcommand");

@@ -6,13 +6,13 @@ use std::time::Duration;
 use super::subprocess::{self, GitError, TIMEOUT};
 use crate::{BranchName, Id};
 
-/// Most branches per `git push`. Linux limits the length of a command.
+/// Maximum number of branches per `git push`, because Linux limits the length of a command.
 const MAX_BRANCHES_PER_PUSH: usize = 250;
 
 /// Time between SIGTERM and SIGKILL for a push that timed out.
 const GRACE: Duration = Duration::from_secs(5);
 
-/// Text in the output of `git push` about a branch that the remote or a hook refused.
+/// Appears in the output of `git push` for each branch that the remote or a hook refused.
 const REJECTED: &str = "rejected]";
 
 /// A way to push branches to another repository.
@@ -45,7 +45,7 @@ pub struct GitPush {
 }
 
 impl GitPush {
-    /// Creates a value that pushes from the Git directory `dir`.
+    /// Creates a `GitPush` for the Git directory `dir`.
     #[must_use]
     pub fn new(dir: PathBuf) -> GitPush {
         GitPush { dir, timeout: Some(TIMEOUT) }

@@ -1,13 +1,13 @@
 //! Text from other programs and repositories, made safe for logs and clients.
 
-/// Most characters of a failure message.
+/// Maximum number of characters in a failure message.
 const MAX_MESSAGE_CHARS: usize = 1000;
-/// Most characters of a URL.
+/// Maximum number of characters in a URL.
 const MAX_URL_CHARS: usize = 200;
-/// Bytes kept of standard error. These are the last ones, because the reasons of a failure come at
-/// the end.
+/// Number of bytes that are kept from the end of standard error, where the reasons of a failure
+/// are.
 const TAIL_BYTES: usize = 4096;
-/// Marks a line of `GIT_TRACE_PACKET`.
+/// Appears in each line that `GIT_TRACE_PACKET` causes.
 const TRACE_MARK: &str = " pkt-line.c:";
 
 /// The end of what `git` wrote to standard error, without packet traces and overwritten progress.
@@ -57,7 +57,7 @@ impl StderrTail {
     }
 }
 
-/// Returns a URL, or a text about one, without its password and control characters.
+/// Returns a URL, or a message that contains one, without passwords and control characters.
 pub(crate) fn sanitize_url(url: &str) -> String {
     sanitize(url, MAX_URL_CHARS)
 }

@@ -15,8 +15,8 @@ use crate::io_error::IoError;
 /// Git's own servers send a keep-alive every five seconds when they have nothing else to send.
 pub const TIMEOUT: Duration = Duration::from_secs(60);
 
-/// Variables with which an outer `git` (a hook or an alias that starts the server) points at its
-/// own repository and configuration.
+/// Variables that point to another repository or configuration. They are set if the server was
+/// started by a hook or an alias of `git`.
 const OUTER_GIT: [&str; 12] = [
     "GIT_DIR",
     "GIT_WORK_TREE",
@@ -34,7 +34,7 @@ const OUTER_GIT: [&str; 12] = [
 
 /// Longest time between two checks of a running subprocess.
 const TICK: Duration = Duration::from_millis(100);
-/// Bytes of standard error per read.
+/// Size of the buffer for standard error in bytes.
 const READ_SIZE: usize = 8192;
 
 /// An error of the `git` subprocess.
@@ -65,8 +65,8 @@ impl From<io::Error> for GitError {
     }
 }
 
-/// Returns a command that runs `git` without prompts, in English, and unaffected by an outer
-/// `git`.
+/// Returns a command that runs `git` without prompts, with English messages, and without the
+/// variables of an outer `git`.
 pub(crate) fn git() -> Command {
     let mut git = Command::new("git");
     isolate(&mut git);
@@ -92,8 +92,8 @@ pub(super) fn isolate(command: &mut Command) {
 /// Runs `command` until it exits, and returns its status and the end of its standard error.
 ///
 /// `check` gets the number of bytes read from standard error so far, at least every [`TICK`]. It
-/// returns a measure of progress: the subprocess is alive as long as this changes or it writes to
-/// standard error.
+/// returns a measure of progress. The timeout starts again when this changes and when the
+/// subprocess writes to standard error.
 ///
 /// # Errors
 /// [`GitError::NotInstalled`], [`GitError::Io`]; [`GitError::TimedOut`] after `timeout` without

@@ -44,7 +44,7 @@ use reflog::ReflogReason;
 use refs::{RefTarget, Refs};
 use server_lock::ServerLock;
 
-/// Most packs of the repository, including those that appear and vanish while others repack.
+/// Maximum number of packs, including those that appear and vanish while other programs repack.
 const MAX_PACKS: u16 = 4096;
 
 /// A Git repository, bare or with work trees.
@@ -201,8 +201,8 @@ fn open_error(dir: &Path, error: impl Into<Box<dyn std::error::Error + Send + Sy
     Error::store_from(dir.display(), error)
 }
 
-/// Returns options that ignore the settings of the user and the system, so a server behaves the
-/// same everywhere.
+/// Returns options that ignore the settings of the user and the system. So a server behaves the
+/// same for every user and on every machine.
 ///
 /// Replacement refs (`git replace`) are ignored, because gix reads them only when it opens a
 /// repository.

@@ -16,8 +16,8 @@ const SHARDS: usize = 64;
 
 type Shard = RwLock<HashMap<Id, Object, BuildHasherDefault<PrefixHasher>>>;
 
-/// Objects and branches in memory. They are lost when the process ends, and objects are never
-/// removed before.
+/// Objects and branches in memory. Objects are never removed, and everything is lost when the
+/// process ends.
 #[derive(Debug)]
 pub struct Memory {
     objects: [Shard; SHARDS],

@@ -22,7 +22,8 @@ pub trait CommitGraph: Send + Sync {
 /// Storage for objects, found by their hash, and branches, which change by compare-and-swap.
 ///
 /// Many threads use a store at the same time. Its methods may block on a disk if
-/// [`may_block`](Store::may_block) returns true, so async tasks then call them on a blocking thread.
+/// [`may_block`](Store::may_block) returns true, so async tasks then call them on a blocking
+/// thread.
 pub trait Store: Send + Sync + 'static {
     /// Returns whether methods may block on a disk. [`fetch`](Store::fetch) always blocks, on the
     /// network.
@@ -46,7 +47,7 @@ pub trait Store: Send + Sync + 'static {
         false
     }
 
-    /// Checks whether an object exists at this moment. Nothing that was read before counts.
+    /// Checks whether an object exists at this moment, without relying on earlier reads.
     ///
     /// # Errors
     /// [`Error::Store`](crate::Error::Store) if the objects cannot be searched.
@@ -70,7 +71,8 @@ pub trait Store: Send + Sync + 'static {
     /// be set to one of them.
     ///
     /// # Errors
-    /// [`Error::Io`](crate::Error::Io), [`Error::Store`](crate::Error::Store). Some of the objects may have been written.
+    /// [`Error::Io`](crate::Error::Io), [`Error::Store`](crate::Error::Store). Some of the objects
+    /// may have been written.
     fn write(&self, objects: &[(Id, Object)]) -> Result<()>;
 
     /// Writes those objects again that another program removed since [`write`](Store::write). Does
@@ -95,15 +97,16 @@ pub trait Store: Send + Sync + 'static {
     /// [`Error::Store`](crate::Error::Store) if the branches cannot be read.
     fn heads(&self) -> Result<Vec<(BranchName, Id)>>;
 
-    /// Writes objects as [`write`](Store::write) does, and then updates all of the branches or none.
-    /// Returns false and updates none if one of them is not at its expected commit. The objects may
-    /// have been written in that case.
+    /// Writes objects as [`write`](Store::write) does, and then updates all of the branches or
+    /// none. Returns false and updates none if one of them is not at its expected commit. The
+    /// objects may have been written in that case.
     ///
     /// One call for both needs fewer waits for the disk than two.
     ///
     /// # Errors
-    /// [`Error::BranchConflict`](crate::Error::BranchConflict), [`Error::Refused`](crate::Error::Refused),
-    /// [`Error::Io`](crate::Error::Io), [`Error::Store`](crate::Error::Store). Each branch then has either its old or its new head.
+    /// [`Error::BranchConflict`](crate::Error::BranchConflict),
+    /// [`Error::Refused`](crate::Error::Refused), [`Error::Io`](crate::Error::Io),
+    /// [`Error::Store`](crate::Error::Store). Each branch then has either its old or its new head.
     fn update(&self, objects: &[(Id, Object)], updates: &[RefUpdate<'_>]) -> Result<bool>;
 
     /// Returns the branch that prevents the creation of `branch`: `a` and `a/b` cannot both exist.
@@ -156,8 +159,7 @@ pub trait Store: Send + Sync + 'static {
     /// Fetches a branch of the repository at `url` and returns its head. The objects are kept until
     /// [`forget_remote`](Store::forget_remote) is called with the same `remote`. No branch changes.
     ///
-    /// This blocks until the fetch is complete, times out without progress, or `cancel` is
-    /// set.
+    /// This blocks until the fetch is complete, times out without progress, or `cancel` is set.
     ///
     /// # Errors
     /// [`FetchError`].

@@ -1,5 +1,5 @@
-//! `git http-backend` behind a server that does no more than it must.
-// Clippy's allowance for tests ends at functions that they share.
+//! A minimal HTTP server in front of `git http-backend`.
+// Clippy allows these in tests, but not in functions that tests share.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
 
 use std::convert::Infallible;
@@ -16,22 +16,23 @@ use hyper::service::service_fn;
 use hyper::{Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
 
-/// Serves the repositories below `root`, to whoever has no password where `open`; its address.
-pub(crate) fn serve(root: &Path, open: bool) -> String {
+/// Serves the repositories below `root` and returns the address. Unless `public`, every request is
+/// answered with 401 Unauthorized.
+pub(crate) fn serve(root: &Path, public: bool) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     listener.set_nonblocking(true).unwrap();
     let address = listener.local_addr().unwrap().to_string();
     let root: Arc<Path> = root.into();
-    // It ends with the tests.
+    // Runs until the process ends.
     std::thread::spawn(move || {
         tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(
             async {
                 let listener = tokio::net::TcpListener::from_std(listener).unwrap();
                 while let Ok((socket, _)) = listener.accept().await {
                     let root = root.clone();
-                    let answer = service_fn(move |request| answer(root.clone(), open, request));
+                    let service = service_fn(move |request| respond(root.clone(), public, request));
                     tokio::spawn(
-                        http1::Builder::new().serve_connection(TokioIo::new(socket), answer),
+                        http1::Builder::new().serve_connection(TokioIo::new(socket), service),
                     );
                 }
             },
@@ -40,12 +41,12 @@ pub(crate) fn serve(root: &Path, open: bool) -> String {
     address
 }
 
-type Answer = std::result::Result<Response<Full<Bytes>>, Infallible>;
+type HttpResult = std::result::Result<Response<Full<Bytes>>, Infallible>;
 
-async fn answer(root: Arc<Path>, open: bool, request: Request<Incoming>) -> Answer {
+async fn respond(root: Arc<Path>, public: bool, request: Request<Incoming>) -> HttpResult {
     let (head, body) = request.into_parts();
     let body = body.collect().await.unwrap().to_bytes();
-    if !open {
+    if !public {
         let refused = Response::builder()
             .status(StatusCode::UNAUTHORIZED)
             .header("WWW-Authenticate", "Basic realm=x");

@@ -17,8 +17,8 @@ pub enum Fsync {
     /// Syncs files and directories. A power cut loses no acknowledged commit.
     #[default]
     All,
-    /// Syncs files before they get their final names, as `git` does. A power cut can lose the latest
-    /// commits, but leaves no partial one.
+    /// Syncs files before they get their final names, as `git` does. A power cut can lose the
+    /// latest commits, but leaves no partial one.
     Files,
     /// Syncs nothing. A power cut can lose the latest commits and leave branches that point to
     /// missing objects.
@@ -35,8 +35,8 @@ impl Fsync {
     }
 }
 
-/// Syncs several files at the same time, one thread each. A disk does that in about the time of
-/// one.
+/// Syncs files at the same time, with one thread per file. A disk takes about as long for all of
+/// them as for one.
 pub(super) fn sync_all(files: &[&File]) -> io::Result<()> {
     let Some((first, others)) = files.split_first() else { return Ok(()) };
     thread::scope(|scope| {
@@ -52,7 +52,7 @@ pub(super) fn sync_all(files: &[&File]) -> io::Result<()> {
                 Ok(thread) => {
                     thread.join().unwrap_or_else(|_| Err(io::Error::other("a thread panicked")))
                 }
-                // Without a thread, sync here.
+                // The system has no more threads, so sync on this one.
                 Err(file) => file.sync_all(),
             });
         }
@@ -145,7 +145,8 @@ impl FilePolicy {
     pub(super) fn create_dir(&self, dir: &Path) -> io::Result<()> {
         match fs::create_dir(dir) {
             Ok(()) => match self.apply_to_path(dir) {
-                // Another program removed the empty directory. The caller's next step fails.
+                // Another program removed the empty directory. The caller notices that in its next
+                // step.
                 Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
                 applied => applied,
             },

@@ -80,7 +80,7 @@ impl HandlePool {
                 self.generation.fetch_add(1, Ordering::Release);
                 self.idle.lock().clear();
             }
-            // The old store stays in use. Each of its misses costs another lookup.
+            // The old store stays in use. It is slower, because each miss needs a second lookup.
             Err(error) => tracing::warn!("cannot open {} again: {error}", dir.display()),
         }
     }

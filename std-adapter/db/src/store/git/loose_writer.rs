@@ -15,20 +15,20 @@ use super::file_policy::{FilePolicy, sync_all};
 use crate::model::object::{Object, object_id};
 use crate::{Error, Id, Result};
 
-/// Most files that are open and synced at the same time.
+/// Maximum number of files that are open and synced at the same time.
 const SYNC_BATCH: usize = 16;
 
 /// Prefix of directories for new objects. `git gc` knows `tmp_objdir-` and removes such directories
 /// after two weeks.
 pub(super) const STAGING_PREFIX: &str = "tmp_objdir-datakit-";
 
-/// Most times that a missing directory is created again.
+/// Maximum number of times that a missing directory is created again.
 const MAX_RETRIES: u32 = 100;
 
 /// A writer of loose objects, used by one thread at a time.
 ///
-/// gix writes loose objects without fsync. So it writes them to a staging directory, and they are
-/// renamed to their final names once they are synced.
+/// gix writes loose objects without fsync. So they are written to a staging directory, synced, and
+/// renamed to their final names.
 pub(super) struct LooseWriter {
     objects: Store,
     staging: Store,
@@ -164,7 +164,8 @@ impl LooseWriter {
         dirs: &mut BTreeSet<PathBuf>,
     ) -> io::Result<()> {
         match (fs::rename(&staged.path, &staged.target), staged.target.parent()) {
-            // The first object with these two digits, or `git gc` packed the others.
+            // The directory does not exist: this is the first object in it, or `git gc` packed the
+            // others.
             (Err(error), Some(dir)) if error.kind() == io::ErrorKind::NotFound => {
                 policy.create_dir(dir)?;
                 dirs.insert(self.objects.path().to_owned());
@@ -211,8 +212,8 @@ fn io_cause(error: &gix::Error) -> io::Error {
     }
 }
 
-/// Opens the loose file of an object and sets its modification time to now, because `git gc` removes
-/// old objects that nothing refers to.
+/// Opens the loose file of an object and sets its modification time to now, because `git gc`
+/// removes old objects that nothing refers to.
 ///
 /// An object in a pack does not count as existing: `git repack -d` may drop it with the old pack at
 /// any time.

@@ -2,8 +2,8 @@
 //!
 //! A store of gix remembers what it found on the disk. That causes two errors here:
 //!
-//! - A repack moves objects between loose files and packs during a lookup, so gix finds an object
-//!   in neither. If gix failed to open an index once, it never opens it again. Therefore
+//! - If a repack moves an object during a lookup, gix may find it neither in a loose file nor in a
+//!   pack. If gix failed to open an index once, it never opens that index again. Therefore
 //!   [`retry_while_repacking`] repeats a lookup that found nothing, with a new store, until the
 //!   list of packs stays the same during the lookup. The name of a pack is a hash of its content,
 //!   so an object that moved changes the list.
@@ -26,12 +26,12 @@ use super::loose_writer::LooseWriter;
 use crate::model::object::object_id;
 use crate::{Error, Id, Result};
 
-/// Most lookups while the packs change. Each one lasts for a part of a repack, which takes tens of
-/// milliseconds at least.
+/// Maximum number of lookups while the packs change. A repack takes at least tens of milliseconds,
+/// which is the time of several lookups.
 const MAX_LOOKUPS: u32 = 64;
 
-/// Age up to which a modification time is not trusted: a second change within one tick of the
-/// file system's clock, which is some milliseconds, would not change it.
+/// Minimum age of a modification time that is trusted. A second change within one tick of the file
+/// system's clock, which is some milliseconds, does not change the time.
 const CLOCK_TICK: Duration = Duration::from_secs(1);
 
 /// Calls `lookup` with a new store of the directory `objects`, and repeats that while `lookup`
@@ -126,7 +126,7 @@ impl ExistenceCache {
 impl OpenStore {
     fn new(objects: &Path) -> io::Result<OpenStore> {
         let handle = gix::odb::at(objects, Sha1)?;
-        // Times before the first lookup, so every later change is noticed.
+        // Read before the first lookup, so every later change is noticed.
         let watched = object_dirs(&handle, objects)?
             .iter()
             .flat_map(|dir| [dir.join("pack"), dir.join("info/alternates")])

@@ -14,6 +14,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use super::file_policy::{FilePolicy, sync_dir};
 use super::loose_writer::STAGING_PREFIX;
 use super::refs::Refs;
+use super::{open_error, open_options};
 use crate::remote::fetch::{self, CancelFlag, FetchError, FetchLimits};
 use crate::{BranchName, Error, Id, Result};
 
@@ -27,7 +28,10 @@ pub(super) fn fetch(
     cancel: &CancelFlag,
 ) -> std::result::Result<Id, FetchError> {
     let quarantine = Quarantine::new(refs)?;
-    fetch::fetch(&quarantine.dir, refs.repository, url, branch, limits, cancel)?;
+    // Opened again to read the settings, which may have changed since the server started.
+    let dir = refs.repository.git_dir();
+    let served = gix::open_opts(dir, open_options()).map_err(|error| open_error(dir, error))?;
+    fetch::fetch(&quarantine.dir, &served, url, branch, limits, cancel)?;
     let head = quarantine.head(branch)?;
     quarantine.publish(refs.policy)?;
     refs.keep_remote(remote, branch, head)?;

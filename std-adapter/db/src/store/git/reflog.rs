@@ -1,7 +1,8 @@
 //! Reflogs: who changed a branch, from which commit to which, and why.
 //!
-//! As in Git, an existing log is continued, and a new one is created if `core.logAllRefUpdates` says
-//! so, which is the default for a repository with a work tree. The log is removed with its branch.
+//! As in Git, an existing log is continued, and a new one is created if `core.logAllRefUpdates`
+//! says so, which is the default for a repository with a work tree. The log is removed with its
+//! branch.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};

@@ -22,7 +22,7 @@ use crate::{BranchName, Error, Id, Result};
 /// Prefix of the full names of branches.
 pub(super) const HEADS: &[u8] = b"refs/heads/";
 
-/// Most symbolic refs in a chain, as in `git`.
+/// Maximum length of a chain of symbolic refs. It is that of `git`.
 const MAX_SYMREF_DEPTH: usize = 5;
 
 /// The refs of a repository.
@@ -146,8 +146,8 @@ impl Refs<'_> {
         Ok(heads)
     }
 
-    /// Returns the refs whose names start with `prefix`, which ends with a slash. Files that are not
-    /// valid refs are left out.
+    /// Returns the refs whose names start with `prefix`, which ends with a slash. Files that are
+    /// not valid refs are left out.
     pub(super) fn with_prefix(&self, prefix: &[u8]) -> Result<BTreeMap<Vec<u8>, RefTarget>> {
         let names = loose_names(&self.path(prefix), prefix);
         let loose =
@@ -171,8 +171,8 @@ impl Refs<'_> {
 
     /// Returns the commits listed in `shallow`.
     ///
-    /// `Repository::shallow_commits` of gix caches the list and misses a new file whose modification
-    /// time is not later than that of the old one.
+    /// `Repository::shallow_commits` of gix caches the list and misses a new file whose
+    /// modification time is the same or earlier.
     pub(super) fn shallow_commits(&self) -> Result<HashSet<Id>> {
         let path = self.common().join("shallow");
         match fs::read(&path) {
@@ -182,7 +182,8 @@ impl Refs<'_> {
         }
     }
 
-    /// Returns the branch that prevents the creation of `branch`. Returns `None` if `branch` exists.
+    /// Returns the branch that prevents the creation of `branch`. Returns `None` if `branch`
+    /// exists.
     pub(super) fn conflicting_branch(&self, branch: &BranchName) -> Result<Option<String>> {
         let (name, head) = self.resolve(&branch.full())?;
         if head.is_some() {
@@ -216,13 +217,14 @@ impl Refs<'_> {
     }
 }
 
-/// Returns the names of the parent directories of a ref below `refs/heads` or its like.
+/// Returns the names of the parent directories of a ref, except `refs` and the directory below it.
 fn parents(name: &[u8]) -> impl Iterator<Item = &[u8]> {
     let slashes = name.iter().enumerate().filter(|(_, byte)| **byte == b'/').map(|(at, _)| at);
     slashes.skip(2).filter_map(|at| name.get(..at))
 }
 
-/// Returns the names of the files below a directory, with `prefix`, sorted. Leaves out lock files.
+/// Returns the sorted names of the files below a directory, each with `prefix`. Leaves out lock
+/// files.
 fn loose_names(dir: &Path, prefix: &[u8]) -> Vec<Vec<u8>> {
     let (mut names, mut dirs) = (Vec::new(), vec![(dir.to_owned(), prefix.to_vec())]);
     while let Some((dir, prefix)) = dirs.pop() {
@@ -244,8 +246,8 @@ fn is_ref_name(name: &[u8]) -> bool {
     name.starts_with(b"refs/") && gix::validate::reference::name(name.as_bstr()).is_ok()
 }
 
-/// Returns whether an error means that there is no such file. A parent may be a file, and the file
-/// may be a directory, because refs of different names come and go.
+/// Returns whether an error means that a loose ref does not exist. This includes a parent that is a
+/// file and a directory in place of the file.
 pub(super) fn is_absent(error: &io::Error) -> bool {
     matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory | ErrorKind::IsADirectory)
 }

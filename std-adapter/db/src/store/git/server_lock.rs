@@ -37,7 +37,7 @@ impl Drop for ServerLock {
 
 impl ServerLock {
     /// Locks the repository `dir`, whose branches are in `common`, and removes abandoned lock
-    /// files. Returns `None` if nothing can be written there, since nothing needs a lock then.
+    /// files. Returns `None` on a read-only file system, where no lock is needed.
     ///
     /// # Errors
     /// [`Error::Store`] if another server has the lock.
@@ -109,7 +109,7 @@ fn is_old(found: &Metadata) -> bool {
     found.modified().ok().and_then(|time| time.elapsed().ok()).is_some_and(|age| age >= GRACE)
 }
 
-/// Returns what differs if a file was replaced or changed.
+/// Returns values that tell whether a file was replaced or changed.
 fn identity(found: &Metadata) -> (u64, u64, i64, i64) {
     (found.dev(), found.ino(), found.mtime(), found.mtime_nsec())
 }

@@ -20,7 +20,7 @@ const POLL_INTERVAL: Duration = Duration::from_millis(500);
 /// Time between two polls of all branches, if changes are reported.
 const FULL_POLL_INTERVAL: Duration = Duration::from_secs(60);
 
-/// A poll takes at most one part in this many of the time. So polls get rarer with the number of
+/// Polls take at most one part in `POLL_SHARE` of the time. So they become rarer if there are many
 /// branches.
 const POLL_SHARE: u32 = 100;
 
@@ -131,8 +131,8 @@ impl Poller {
             let begin = Instant::now();
             (self.changed)(&changes);
             if let RefChanges::Named(_) = changes {
-                // A symbolic branch changes with its target and is not named. So poll as soon as
-                // the share allows.
+                // A symbolic branch changes with its target, but is not named in the event. So poll
+                // as soon as the share allows.
                 due = last_poll + pause;
                 continue;
             }

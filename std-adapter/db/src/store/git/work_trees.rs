@@ -1,10 +1,10 @@
 //! Updating the work trees in which a branch is checked out, as
 //! `receive.denyCurrentBranch=updateInstead` does.
 //!
-//! An index that stays behind its branch is dangerous: the next `git commit` there would revert what
-//! the branch got meanwhile. So an update of the branch updates index and files too. If that would
-//! overwrite something, the branch is not updated. The `git` program does both, and is not started
-//! for branches that are not checked out.
+//! An index that stays behind its branch is dangerous: the next `git commit` there would revert
+//! what the branch got meanwhile. So an update of the branch updates index and files too. If that
+//! would overwrite something, the branch is not updated. The `git` program updates index and files.
+//! It is started only for branches that are checked out.
 
 use std::ffi::OsStr;
 use std::fs;
@@ -237,8 +237,8 @@ impl WorkTreeUpdate {
         if output.status.success() { Ok(()) } else { Err(self.refusal("", &failure(&output))) }
     }
 
-    /// Runs `git`, and retries while another program holds the lock of the index, which `git status`
-    /// does for an instant.
+    /// Runs `git`, and retries while another program holds the lock of the index, which `git
+    /// status` does for an instant.
     fn git(&self, args: &[&str]) -> Result<Output> {
         let mut backoff = Backoff::until(Instant::now() + INDEX_TIMEOUT);
         loop {

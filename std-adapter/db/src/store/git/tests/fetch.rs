@@ -173,6 +173,21 @@ fn a_branch_is_fetched_over_ssh() {
 }
 
 #[test]
+fn settings_that_change_while_serving_apply_to_the_next_fetch() {
+    let pair = SshPair::new("settings", "echo old >&2; exit 1");
+    let store = Git::open(&pair.here.0).unwrap();
+    fs::create_dir(pair.here.0.join("new")).unwrap();
+    let new = pair.here.0.join("new/ssh");
+    write_script(&new, "echo new >&2; exit 1");
+    pair.here.git(&["config", "core.sshCommand", &new.display().to_string()]);
+    let failed = store.fetch("r", &pair.url(), &master());
+    assert!(
+        matches!(&failed, Err(FetchError::Git(GitError::Failed(text))) if text.starts_with("new")),
+        "{failed:?}"
+    );
+}
+
+#[test]
 fn options_in_urls_are_refused() {
     let pair = SshPair::new("option", "echo >$here/asked");
     for url in ["ssh://-oProxyCommand=x/y", "ssh://-oProxyCommand=x@far/y", "me@-far:y", "far:-y"] {

@@ -1,4 +1,5 @@
-//! State of the repository that changes while it is open: packs, alternates, refs, the shallow list.
+//! State of the repository that changes while it is open: packs, alternates, refs, the shallow
+//! list.
 
 use super::*;
 
