@@ -1,4 +1,4 @@
-//! [`std::io::Error`] as a part of errors that can be cloned and compared.
+//! An [`std::io::Error`] that can be cloned and compared.
 
 use std::fmt;
 use std::io;
