@@ -1,4 +1,5 @@
-//! Passes the linker scripts to the linker, for the board only: the library also builds for the host.
+//! Passes the linker scripts to the linker, for the board only: the library also builds for the
+//! host.
 
 use std::{env, fs, io, path::PathBuf};
 

@@ -162,8 +162,8 @@ pub fn publish_event(kind: EventKind) {
     EVENTS.publish(Event { at_ms: uptime_ms(), kind });
 }
 
-/// Performs a step of the simulation as the parameters say, and publishes its result. Returns whether
-/// the light is on, and the milliseconds until the next step.
+/// Performs a step of the simulation as the parameters say, and publishes its result. Returns
+/// whether the light is on, and the milliseconds until the next step.
 pub fn step(simulation: &mut Simulation) -> (bool, u32) {
     let step = simulation.step(&settings());
     TICKS.publish(Tick {

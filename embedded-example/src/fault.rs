@@ -1,5 +1,5 @@
-//! The exit after a panic or a fault: QEMU exits with code 101, a debugger stops at a breakpoint, and
-//! without either the board resets.
+//! The exit after a panic or a fault: QEMU exits with code 101, a debugger stops at a breakpoint,
+//! and without either the board resets.
 //!
 //! Semihosting executes a breakpoint. The firmware cannot tell whether something handles it: a
 //! debugger sets a status bit, but QEMU does not. If nothing does, the breakpoint raises a fault,

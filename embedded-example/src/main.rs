@@ -44,7 +44,7 @@ use log::log;
 use static_cell::{ConstStaticCell, StaticCell};
 
 use crate::mac::Mac;
-use crate::serve::{Acceptor, Quota, SlotMemory, Tree};
+use crate::serve::{Acceptor, ClientQuota, SlotMemory, Tree};
 
 #[cortex_m_rt::entry]
 fn main() -> ! {
@@ -85,8 +85,8 @@ fn start(spawner: Spawner) {
     static TREE: StaticCell<Tree> = StaticCell::new();
     static MEMORY: [ConstStaticCell<SlotMemory>; serve::CLIENT_SLOTS] =
         [const { ConstStaticCell::new(SlotMemory::new()) }; serve::CLIENT_SLOTS];
-    static QUOTA: StaticCell<Quota> = StaticCell::new();
-    let tree = (&*TREE.init_with(|| Tree::new(&board::ROOT)), &*QUOTA.init_with(Quota::new));
+    static QUOTA: StaticCell<ClientQuota> = StaticCell::new();
+    let tree = (&*TREE.init_with(|| Tree::new(&board::ROOT)), &*QUOTA.init_with(ClientQuota::new));
     let (stack, runner) = net::start(Instant::now().as_ticks());
     spawner.spawn(network(runner).expect("spawned once"));
     let acceptor = serve::start(stack);
@@ -119,7 +119,7 @@ async fn listener(acceptor: &'static Acceptor, number: usize) -> ! {
 async fn client_slot(
     acceptor: &'static Acceptor,
     number: usize,
-    tree: (&'static Tree, &'static Quota),
+    tree: (&'static Tree, &'static ClientQuota),
     memory: &'static mut SlotMemory,
 ) -> ! {
     serve::client_slot(acceptor, number, tree, memory).await

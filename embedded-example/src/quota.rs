@@ -6,7 +6,7 @@ use core::ops::ControlFlow;
 
 use datakit_core::Decimal;
 use datakit_core::vfs::{
-    Attr, DirEntry, Error, FileType, Handle, Id, ImmutableTree, Name, OpenMode, Path, Result,
+    Attr, DirEntry, Error, FileType, Handle, Id, ImmutableTree, Name, OpenMode, PackedPath, Result,
     SetAttr, StaticTree, Vfs,
 };
 
@@ -96,23 +96,23 @@ impl<const CLIENTS: usize, const OPENS: usize, const RESERVED: usize, const TEXT
 impl<const CLIENTS: usize, const OPENS: usize, const RESERVED: usize, const TEXT: usize> Vfs
     for QuotaTree<'_, CLIENTS, OPENS, RESERVED, TEXT>
 {
-    type Inode = Path;
+    type Inode = PackedPath;
     type Open = Handle;
     type TreeKind = ImmutableTree;
 
-    fn root(&self) -> Path {
+    fn root(&self) -> PackedPath {
         self.tree.root()
     }
 
-    fn parent(&self, inode: &Path) -> Path {
+    fn parent(&self, inode: &PackedPath) -> PackedPath {
         self.tree.parent(inode)
     }
 
-    fn id(&self, inode: &Path) -> Id {
+    fn id(&self, inode: &PackedPath) -> Id {
         self.tree.id(inode)
     }
 
-    fn name(&self, inode: &Path, with: &mut dyn FnMut(&[u8])) {
+    fn name(&self, inode: &PackedPath, with: &mut dyn FnMut(&[u8])) {
         self.tree.name(inode, with);
     }
 
@@ -120,15 +120,15 @@ impl<const CLIENTS: usize, const OPENS: usize, const RESERVED: usize, const TEXT
         self.tree.strict_walk()
     }
 
-    async fn lookup(&self, dir: &Path, name: Name<'_>) -> Result<Path> {
+    async fn lookup(&self, dir: &PackedPath, name: Name<'_>) -> Result<PackedPath> {
         self.tree.lookup(dir, name).await
     }
 
-    async fn stat(&self, inode: &Path) -> Result<Attr> {
+    async fn stat(&self, inode: &PackedPath) -> Result<Attr> {
         self.tree.stat(inode).await
     }
 
-    async fn open(&self, inode: &Path, mode: OpenMode) -> Result<Handle> {
+    async fn open(&self, inode: &PackedPath, mode: OpenMode) -> Result<Handle> {
         let file = self.tree.id(inode).kind != FileType::Dir;
         if file {
             self.quota.acquire(self.client)?;
@@ -167,16 +167,16 @@ impl<const CLIENTS: usize, const OPENS: usize, const RESERVED: usize, const TEXT
         &self,
         dir: &Handle,
         cookie: u64,
-        each: &mut dyn FnMut(DirEntry<'_, Path>) -> ControlFlow<()>,
+        each: &mut dyn FnMut(DirEntry<'_, PackedPath>) -> ControlFlow<()>,
     ) -> Result<()> {
         self.tree.readdir(dir, cookie, each).await
     }
 
-    async fn remove(&self, inode: &Path) -> Result<()> {
+    async fn remove(&self, inode: &PackedPath) -> Result<()> {
         self.tree.remove(inode).await
     }
 
-    async fn set_attr(&self, inode: &Path, set: SetAttr) -> Result<()> {
+    async fn set_attr(&self, inode: &PackedPath, set: SetAttr) -> Result<()> {
         self.tree.set_attr(inode, set).await
     }
 }

@@ -204,13 +204,13 @@ pub type Tree = StaticTree<OPENS, TEXT>;
 type ClientTree = QuotaTree<'static, CLIENT_SLOTS, OPENS, RESERVED, TEXT>;
 
 /// The quota of open files. It needs no lock, because all slots are tasks of one executor.
-pub type Quota = OpenQuota<CLIENT_SLOTS, OPENS, RESERVED>;
+pub type ClientQuota = OpenQuota<CLIENT_SLOTS, OPENS, RESERVED>;
 
 /// Serves one client after the other.
 pub async fn client_slot(
     acceptor: &'static Acceptor,
     slot: usize,
-    (tree, quota): (&'static Tree, &'static Quota),
+    (tree, quota): (&'static Tree, &'static ClientQuota),
     memory: &'static mut SlotMemory,
 ) -> ! {
     let tree = QuotaTree::new(tree, quota, slot);
@@ -248,8 +248,8 @@ async fn serve_client(socket: &mut TcpSocket<'static>, tree: &ClientTree, memory
     let until = async |in_flight: &dyn Fn() -> usize| {
         select(pin!(idle_timeout(&last_active, idle, in_flight)), pin!(shutdown())).await;
     };
-    let rx = Reader { rx, last_active: &last_active };
-    let tx = Writer { tx, last_active: &last_active };
+    let rx = ClientReader { rx, last_active: &last_active };
+    let tx = ClientWriter { tx, last_active: &last_active };
     let disconnect = serve::serve_until(&session, rx, tx, frames, until).await;
     match disconnect {
         Some(Disconnect::Closed) => {}
@@ -283,8 +283,8 @@ async fn shutdown() {
     }
 }
 
-/// A borrowed table of fids. Moving the table into a session would take twice its size in stack. The
-/// session leaves it empty.
+/// A borrowed table of fids. Moving the table into a session would take twice its size in stack.
+/// The session leaves it empty.
 struct BorrowedFids<'m>(&'m mut FidArray<ClientTree, FIDS>);
 
 impl FidTable<ClientTree> for BorrowedFids<'_> {
@@ -318,16 +318,16 @@ impl FidTable<ClientTree> for BorrowedFids<'_> {
 }
 
 /// The receiving half of a socket, which notes when data arrives.
-struct Reader<'s> {
+struct ClientReader<'s> {
     rx: TcpReader<'s>,
     last_active: &'s Cell<Instant>,
 }
 
-impl ErrorType for Reader<'_> {
+impl ErrorType for ClientReader<'_> {
     type Error = tcp::Error;
 }
 
-impl Read for Reader<'_> {
+impl Read for ClientReader<'_> {
     async fn read(&mut self, buf: &mut [u8]) -> Result<usize, tcp::Error> {
         let count = self.rx.read(buf).await?;
         self.last_active.set(Instant::now());
@@ -337,16 +337,16 @@ impl Read for Reader<'_> {
 
 /// The sending half of a socket. A reply counts as activity, because a client that waited for it is
 /// idle only from then on.
-struct Writer<'s> {
+struct ClientWriter<'s> {
     tx: TcpWriter<'s>,
     last_active: &'s Cell<Instant>,
 }
 
-impl ErrorType for Writer<'_> {
+impl ErrorType for ClientWriter<'_> {
     type Error = tcp::Error;
 }
 
-impl Write for Writer<'_> {
+impl Write for ClientWriter<'_> {
     async fn write(&mut self, buf: &[u8]) -> Result<usize, tcp::Error> {
         self.last_active.set(Instant::now());
         self.tx.write(buf).await
@@ -359,4 +359,4 @@ impl Write for Writer<'_> {
 
 // Uses the default `readable`: `wait_read_ready` of embassy-net does not return when the peer
 // closes, and the buffers of a board are not released while a connection is idle anyway.
-impl serve::TransportRead for Reader<'_> {}
+impl serve::TransportRead for ClientReader<'_> {}

@@ -233,8 +233,8 @@ impl Board {
     pub fn cpu_time(&self) -> Duration {
         let stat = fs::read_to_string(format!("/proc/{}/stat", self.qemu.id()))
             .expect("the statistics of the QEMU process");
-        // utime and stime, in hundredths of a second, are the 12th and 13th fields after the name of
-        // the program. The name may contain spaces.
+        // utime and stime, in hundredths of a second, are the 12th and 13th fields after the name
+        // of the program. The name may contain spaces.
         let fields = stat.rsplit_once(')').expect("a name").1;
         let hundredths: u64 = fields
             .split_whitespace()

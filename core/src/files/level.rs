@@ -82,7 +82,10 @@ impl FromStr for Level {
 /// use datakit_core::files::{Doc, Level, LevelFile, Value};
 /// use datakit_core::vfs::{Dir, file};
 /// static RADIO: Value<Level> = Value::new(Level::Warning);
-/// static RADIO_LOG: Dir = Dir::new(&[file("doc", &Doc::new("the radio")), file("level", &LevelFile::new(&RADIO))]);
+/// static RADIO_LOG: Dir = Dir::new(&[
+///     file("doc", &Doc::new("the radio")),
+///     file("level", &LevelFile::new(&RADIO)),
+/// ]);
 /// ```
 #[derive(Debug)]
 pub struct LevelFile {

@@ -106,7 +106,9 @@ type Hook<T> = fn(T) -> core::result::Result<(), &'static str>;
 /// use datakit_core::files::{Param, Value};
 /// use datakit_core::vfs::{Dir, file};
 /// static GAIN: Value<f32> = Value::new(1.0);
-/// static ROOT: Dir = Dir::new(&[file("gain", &Param::new(&GAIN).range(0.0, 10.0).unit("dB").doc("front-end gain"))]);
+/// static ROOT: Dir = Dir::new(&[
+///     file("gain", &Param::new(&GAIN).range(0.0, 10.0).unit("dB").doc("front-end gain")),
+/// ]);
 /// assert_eq!(GAIN.get(), 1.0);
 /// ```
 pub struct Param<T: ParamType + 'static> {
@@ -135,7 +137,8 @@ impl<T: ParamType> Param<T> {
         Param { value, limits: T::ANY, unit: "", doc: "", hook: None, read_only: false }
     }
 
-    /// Sets the unit. It is only shown to people and is not part of the text that is read or written.
+    /// Sets the unit. It is only shown to people and is not part of the text that is read or
+    /// written.
     #[must_use]
     pub const fn unit(self, unit: &'static str) -> Param<T> {
         Param { unit, ..self }

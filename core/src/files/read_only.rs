@@ -143,8 +143,8 @@ impl File for Doc {
 }
 
 /// A file that lists the files of a directory and its subdirectories, one per line, with the path
-/// and the [description](File::describe) of each. The text can have any length, because each read renders it anew
-/// and stores only the part that is asked for.
+/// and the [description](File::describe) of each. The text can have any length, because each read
+/// renders it anew and stores only the part that is asked for.
 #[derive(Debug, Clone, Copy)]
 pub struct Help(&'static Dir);
 

@@ -284,8 +284,8 @@ fn poll_stream<const N: usize>(
         }
     }
     if open.text.bytes().len() > usize::from(u16::MAX) {
-        // `taken` cannot count so many bytes. Dropping the text makes the next read deliver the next
-        // one.
+        // `taken` cannot count so many bytes. Dropping the text makes the next read deliver the
+        // next one.
         open.text.clear();
         return Poll::Ready(Err(
             Error::TooLarge.with_message("a text of a stream has at most 65535 bytes")

@@ -12,12 +12,12 @@ use embassy_futures::{block_on, poll_once};
 
 use super::*;
 use crate::vfs::{
-    Dir, Error, Handle, Name, OpenMode, Path, Result, SetAttr, StaticTree, Text, Vfs, file,
+    Dir, Error, Handle, Name, OpenMode, PackedPath, Result, SetAttr, StaticTree, Text, Vfs, file,
 };
 
 type Tree = StaticTree<4, 64>;
 
-fn inode(tree: &Tree, name: &str) -> Path {
+fn inode(tree: &Tree, name: &str) -> PackedPath {
     block_on(tree.lookup(&tree.root(), Name::new(name.as_bytes()).unwrap())).unwrap()
 }
 

@@ -10,8 +10,8 @@ use crate::vfs::{Error, FileStat, Result, Text, check_offset};
 /// stay, so a write never shortens the content.
 ///
 /// # Errors
-/// [`Error::Invalid`] with the message `Bad write offset -2`; [`Error::TooLarge`] if the result does
-/// not fit.
+/// [`Error::Invalid`] with the message `Bad write offset -2`; [`Error::TooLarge`] if the result
+/// does not fit.
 pub(super) fn overlay(old: &[u8], offset: u64, data: &[u8], new: &mut dyn Text) -> Result<()> {
     if offset.cast_signed() < 0 {
         return Err(Error::Invalid.with_message(format_args!(
@@ -81,8 +81,8 @@ impl fmt::Display for Quoted<'_> {
     }
 }
 
-/// A text that is written without padding. The `Display` of `str` supports a width, and the code for
-/// that takes more flash than any text here.
+/// A text that is written without padding. The `Display` of `str` supports a width, and the code
+/// for that takes more flash than any text here.
 pub(super) struct Plain<'a>(pub(super) &'a str);
 
 impl fmt::Display for Plain<'_> {

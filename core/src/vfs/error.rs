@@ -37,7 +37,8 @@ macro_rules! errors {
                 }
             }
 
-            // Three tables of bytes, because a table of `&str` would take as much flash as the texts.
+            // Three tables of bytes, because a table of `&str` would take as much flash as the
+            // texts.
             const ERRNOS: &'static [u8] = &[$($errno),*];
             const LENGTHS: &'static [u8] = &[$($text.len() as u8),*];
             const TEXTS: &'static str = concat!($($text),*, "the reason is no longer known");
@@ -157,8 +158,9 @@ impl Error {
     ///
     /// ```
     /// use datakit_core::vfs::Error;
-    /// let error = Error::Invalid.with_message(format_args!("{} is above the greatest value {}", 12, 10));
-    /// assert_eq!((error.errno(), error.to_string().as_str()), (22, "12 is above the greatest value 10"));
+    /// let error = Error::Invalid.with_message(format_args!("{} is above the maximum {}", 12, 10));
+    /// assert_eq!(error.errno(), 22);
+    /// assert_eq!(error.to_string(), "12 is above the maximum 10");
     /// ```
     #[must_use]
     pub fn with_message(self, message: impl Display) -> Error {
@@ -174,8 +176,8 @@ impl Error {
 
     /// Calls `with` with the text that 9P2000 and 9P2000.u carry.
     ///
-    /// Without the feature `alloc` only the last two messages formatted at run time are kept. For an
-    /// older one the text says that the reason is no longer known.
+    /// Without the feature `alloc` only the last two messages formatted at run time are kept. For
+    /// an older one the text says that the reason is no longer known.
     pub fn read_message<R>(&self, with: impl FnOnce(&str) -> R) -> R {
         let own = match self {
             Error::Custom(_, message) => message.text(),

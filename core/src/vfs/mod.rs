@@ -29,7 +29,7 @@ pub use file::{File, FileStat, OpenFile, OpenState, mark_follows};
 pub use name::{NAME_MAX, Name};
 pub use text::{FixedText, Text, Window, beyond_end, check_offset, read_at};
 pub use tree::{
-    DEPTH_MAX, Dir, DynamicDir, Entries, Entry, Handle, Key, Node, Path, StaticTree, dir,
+    DEPTH_MAX, Dir, DynamicDir, Entry, EntryTable, Handle, Key, Node, PackedPath, StaticTree, dir,
     dynamic_dir, file,
 };
 pub(crate) use tree_kind::outlined;

@@ -16,7 +16,7 @@ use core::task::Poll;
 
 use open_files::{HandleKind, OpenFiles};
 
-pub use dynamic_dir::{DynamicDir, Entries, Key};
+pub use dynamic_dir::{DynamicDir, EntryTable, Key};
 pub use open_files::Handle;
 pub use static_dir::{DEPTH_MAX, Dir, Entry, Node, dir, dynamic_dir, file};
 
@@ -49,7 +49,7 @@ impl<const OPENS: usize, const TEXT: usize> fmt::Debug for StaticTree<OPENS, TEX
 /// An inode of a [`StaticTree`]: its path, packed into a `u64`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
-pub struct Path(u64);
+pub struct PackedPath(u64);
 
 impl<const OPENS: usize, const TEXT: usize> StaticTree<OPENS, TEXT> {
     /// Creates the tree below `root`.
@@ -66,7 +66,7 @@ impl<const OPENS: usize, const TEXT: usize> StaticTree<OPENS, TEXT> {
     }
 
     /// Follows a path down from the root.
-    fn resolve(&self, path: Path) -> Resolved {
+    fn resolve(&self, path: PackedPath) -> Resolved {
         let bytes = path.0.to_le_bytes();
         let mut resolved =
             Resolved { node: Some(Node::Dir(self.root)), dir: None, key: Key(0), start: 0, end: 0 };
@@ -82,11 +82,11 @@ impl<const OPENS: usize, const TEXT: usize> StaticTree<OPENS, TEXT> {
         resolved
     }
 
-    fn node(&self, path: Path) -> Result<Node> {
+    fn node(&self, path: PackedPath) -> Result<Node> {
         self.resolve(path).node.ok_or(Error::Stale)
     }
 
-    fn entries(&self, path: Path) -> Result<(Resolved, &'static dyn Entries)> {
+    fn entries(&self, path: PackedPath) -> Result<(Resolved, &'static dyn EntryTable)> {
         let resolved = self.resolve(path);
         match resolved.node.ok_or(Error::Stale)?.entries() {
             Some((dir, _)) => Ok((resolved, dir)),
@@ -100,7 +100,7 @@ struct Resolved {
     /// The node at the end of the path, or `None` if it was removed from its directory.
     node: Option<Node>,
     /// The directory that contains the node, and its key there.
-    dir: Option<&'static dyn Entries>,
+    dir: Option<&'static dyn EntryTable>,
     key: Key,
     /// The range of bytes in the path that hold the key.
     start: usize,
@@ -109,16 +109,16 @@ struct Resolved {
 
 impl Resolved {
     /// Returns the path of a child. It fits because [`Dir::new`] checks the depth of the tables.
-    fn child(&self, path: Path, key: Key) -> Path {
+    fn child(&self, path: PackedPath, key: Key) -> PackedPath {
         let mut bytes = path.0.to_le_bytes();
         for (byte, part) in bytes.iter_mut().skip(self.end).zip(key.0.to_le_bytes()) {
             *byte = part;
         }
-        Path(u64::from_le_bytes(bytes))
+        PackedPath(u64::from_le_bytes(bytes))
     }
 }
 
-fn id(path: Path, node: Option<Node>) -> Id {
+fn id(path: PackedPath, node: Option<Node>) -> Id {
     let kind = match node {
         Some(Node::Dir(_) | Node::DynamicDir(_)) => FileType::Dir,
         Some(Node::File(_)) | None => FileType::File,
@@ -128,24 +128,24 @@ fn id(path: Path, node: Option<Node>) -> Id {
 }
 
 impl<const OPENS: usize, const TEXT: usize> Vfs for StaticTree<OPENS, TEXT> {
-    type Inode = Path;
+    type Inode = PackedPath;
     type Open = Handle;
     type TreeKind = ImmutableTree;
 
-    fn root(&self) -> Path {
-        Path(0)
+    fn root(&self) -> PackedPath {
+        PackedPath(0)
     }
 
-    fn parent(&self, inode: &Path) -> Path {
+    fn parent(&self, inode: &PackedPath) -> PackedPath {
         let above = (0..self.resolve(*inode).start).fold(0, |above, _| above << 8 | 0xff);
-        Path(inode.0 & above)
+        PackedPath(inode.0 & above)
     }
 
-    fn id(&self, inode: &Path) -> Id {
+    fn id(&self, inode: &PackedPath) -> Id {
         id(*inode, self.resolve(*inode).node)
     }
 
-    fn name(&self, inode: &Path, with: &mut dyn FnMut(&[u8])) {
+    fn name(&self, inode: &PackedPath, with: &mut dyn FnMut(&[u8])) {
         let resolved = self.resolve(*inode);
         match resolved.dir {
             Some(dir) if resolved.node.is_some() => dir.name(resolved.key, with),
@@ -158,13 +158,13 @@ impl<const OPENS: usize, const TEXT: usize> Vfs for StaticTree<OPENS, TEXT> {
         self.strict_walk
     }
 
-    async fn lookup(&self, dir: &Path, name: Name<'_>) -> Result<Path> {
+    async fn lookup(&self, dir: &PackedPath, name: Name<'_>) -> Result<PackedPath> {
         let (resolved, entries) = self.entries(*dir)?;
         let key = entries.find(name.as_bytes()).ok_or(Error::NotFound)?;
         Ok(resolved.child(*dir, key))
     }
 
-    async fn stat(&self, inode: &Path) -> Result<Attr> {
+    async fn stat(&self, inode: &PackedPath) -> Result<Attr> {
         let node = self.node(*inode)?;
         let id = id(*inode, Some(node));
         Ok(match node {
@@ -176,7 +176,7 @@ impl<const OPENS: usize, const TEXT: usize> Vfs for StaticTree<OPENS, TEXT> {
         })
     }
 
-    async fn open(&self, inode: &Path, mode: OpenMode) -> Result<Handle> {
+    async fn open(&self, inode: &PackedPath, mode: OpenMode) -> Result<Handle> {
         match self.node(*inode)? {
             Node::File(file) => self.open_files.open(file, mode),
             Node::Dir(_) | Node::DynamicDir(_) => Ok(Handle(HandleKind::Dir(*inode))),
@@ -227,7 +227,7 @@ impl<const OPENS: usize, const TEXT: usize> Vfs for StaticTree<OPENS, TEXT> {
         &self,
         dir: &Handle,
         cookie: u64,
-        each: &mut dyn FnMut(DirEntry<'_, Path>) -> ControlFlow<()>,
+        each: &mut dyn FnMut(DirEntry<'_, PackedPath>) -> ControlFlow<()>,
     ) -> Result<()> {
         let HandleKind::Dir(path) = dir.0 else { return Err(Error::NotDirectory) };
         let (resolved, dir) = self.entries(path)?;
@@ -247,7 +247,7 @@ impl<const OPENS: usize, const TEXT: usize> Vfs for StaticTree<OPENS, TEXT> {
         Ok(())
     }
 
-    async fn remove(&self, inode: &Path) -> Result<()> {
+    async fn remove(&self, inode: &PackedPath) -> Result<()> {
         let resolved = self.resolve(*inode);
         match (resolved.node.ok_or(Error::Stale)?, resolved.dir) {
             (Node::File(file), Some(dir)) => file.remove().and_then(|()| dir.remove(resolved.key)),
@@ -255,7 +255,7 @@ impl<const OPENS: usize, const TEXT: usize> Vfs for StaticTree<OPENS, TEXT> {
         }
     }
 
-    async fn set_attr(&self, inode: &Path, set: SetAttr) -> Result<()> {
+    async fn set_attr(&self, inode: &PackedPath, set: SetAttr) -> Result<()> {
         match (self.node(*inode)?, set.mode, set.size) {
             // Owners and times are not stored. Setting them succeeds, because `cp -p` and `touch`
             // do so.

@@ -41,7 +41,7 @@ async fn serve_clients(
         if socket.accept(564).await.is_ok() {
             let session = Session::new(tree, FidArray::<Tree, 24>::new(), LIMITS);
             let (rx, tx) = socket.split();
-            let _ = serve::serve(&session, Reader(rx), tx, memory).await;
+            let _ = serve::serve(&session, SocketReader(rx), tx, memory).await;
             session.close().await;
         }
         socket.abort();
@@ -50,19 +50,19 @@ async fn serve_clients(
 }
 
 /// The receiving half of a socket.
-pub struct Reader<'s>(TcpReader<'s>);
+pub struct SocketReader<'s>(TcpReader<'s>);
 
-impl ErrorType for Reader<'_> {
+impl ErrorType for SocketReader<'_> {
     type Error = tcp::Error;
 }
 
-impl Read for Reader<'_> {
+impl Read for SocketReader<'_> {
     async fn read(&mut self, buf: &mut [u8]) -> Result<usize, tcp::Error> {
         self.0.read(buf).await
     }
 }
 
-impl serve::TransportRead for Reader<'_> {}
+impl serve::TransportRead for SocketReader<'_> {}
 
 /// Defines a directory of parameters of one type, each with a range, a unit and a description. All
 /// images contain the same texts once, so the images differ by the cost of parameters without their

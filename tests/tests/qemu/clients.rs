@@ -61,7 +61,8 @@ fn qemu_slot_keeps_no_state_of_the_last_client() {
         for fid in [3, 2, 1, 4u16] {
             client.send(Tag(fid), &Tmessage::Read { fid: Fid(fid.into()), offset: 0, count: 100 });
         }
-        // A fourth blocked read is refused, because one worker must notice the end of the connection.
+        // A fourth blocked read is refused, because one worker must notice the end of the
+        // connection.
         let (tag, reply) = client.reply();
         let (reason, _) = reply.unwrap_err();
         assert!(tag == Tag(4) && reason.contains("wait"), "{tag} {reason}");

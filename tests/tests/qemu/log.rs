@@ -1,5 +1,5 @@
-//! The log of the board on its serial port, decoded by the decoder of defmt with the symbol table of
-//! the firmware.
+//! The log of the board on its serial port, decoded by the decoder of defmt with the symbol table
+//! of the firmware.
 
 use std::fs;
 use std::path::{Path, PathBuf};

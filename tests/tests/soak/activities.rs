@@ -144,8 +144,8 @@ fn receive_read(client: &mut WireClient) -> Result<(Tag, Vec<u8>), Tag> {
     }
 }
 
-/// Flushes blocked reads of three streams in another order. A read may be answered before its flush,
-/// but not after it.
+/// Flushes blocked reads of three streams in another order. A read may be answered before its
+/// flush, but not after it.
 fn flush_blocked_reads(client: &mut WireClient, random: &mut Random, _: u32) {
     let mut offsets = [0; 4];
     for fid in 1..=3 {

@@ -1,8 +1,8 @@
 //! The messages of errors that are formatted at run time.
 //!
 //! Most functions pass errors on, so an error must be small: four bytes on a board. Its message is
-//! therefore kept elsewhere. With the feature `alloc` it is on the heap; without it, a static buffer
-//! holds the last few messages of the program.
+//! therefore kept elsewhere: on the heap with the feature `alloc`, and otherwise in a static buffer
+//! that holds the last few messages of the program.
 
 use core::fmt::{self, Write};
 use core::ops::Deref;

@@ -45,9 +45,9 @@ impl Key {
     }
 }
 
-/// The contract of a directory in a [`StaticTree`](super::StaticTree), with at most 255 entries.
-/// [`Dir`](super::Dir) and [`DynamicDir`] implement it.
-pub trait Entries {
+/// The contract of a directory in a [`StaticTree`](super::StaticTree): a table of at most 255
+/// entries. [`Dir`](super::Dir) and [`DynamicDir`] implement it.
+pub trait EntryTable {
     /// Returns the key of the entry called `name`.
     fn find(&self, name: &[u8]) -> Option<Key>;
 
@@ -73,10 +73,10 @@ pub trait Entries {
 ///
 /// A slot is retired after 2^24 entries, so an inode number is never reused.
 pub struct DynamicDir<const N: usize, const NAME: usize = 32> {
-    slots: CriticalSectionMutex<RefCell<[Slot<NAME>; N]>>,
+    slots: CriticalSectionMutex<RefCell<[DirSlot<NAME>; N]>>,
 }
 
-struct Slot<const NAME: usize> {
+struct DirSlot<const NAME: usize> {
     generation: u32,
     entry: Option<(String<NAME>, Node)>,
 }
@@ -86,7 +86,7 @@ impl<const N: usize, const NAME: usize> DynamicDir<N, NAME> {
     #[must_use]
     pub const fn new() -> DynamicDir<N, NAME> {
         const { assert!(N <= 255, "a directory has at most 255 entries") };
-        let slots = [const { Slot { generation: 0, entry: None } }; N];
+        let slots = [const { DirSlot { generation: 0, entry: None } }; N];
         DynamicDir { slots: CriticalSectionMutex::new(RefCell::new(slots)) }
     }
 
@@ -132,7 +132,7 @@ impl<const N: usize, const NAME: usize> DynamicDir<N, NAME> {
         self.len() == 0
     }
 
-    fn with_slots<R>(&self, f: impl FnOnce(&mut [Slot<NAME>; N]) -> R) -> R {
+    fn with_slots<R>(&self, f: impl FnOnce(&mut [DirSlot<NAME>; N]) -> R) -> R {
         // Borrowed only in critical sections, which call no foreign code and cannot be interrupted.
         self.slots.lock(|slots| f(&mut slots.borrow_mut()))
     }
@@ -150,9 +150,9 @@ impl<const N: usize, const NAME: usize> fmt::Debug for DynamicDir<N, NAME> {
     }
 }
 
-impl<const N: usize, const NAME: usize> Entries for DynamicDir<N, NAME> {
+impl<const N: usize, const NAME: usize> EntryTable for DynamicDir<N, NAME> {
     fn find(&self, name: &[u8]) -> Option<Key> {
-        let is = |slot: &Slot<NAME>| {
+        let is = |slot: &DirSlot<NAME>| {
             slot.entry.as_ref().is_some_and(|(taken, _)| taken.as_bytes() == name)
         };
         self.with_slots(|slots| {
@@ -191,7 +191,10 @@ impl<const N: usize, const NAME: usize> Entries for DynamicDir<N, NAME> {
     }
 }
 
-fn find_slot<const NAME: usize>(slots: &mut [Slot<NAME>], key: Key) -> Option<&mut Slot<NAME>> {
+fn find_slot<const NAME: usize>(
+    slots: &mut [DirSlot<NAME>],
+    key: Key,
+) -> Option<&mut DirSlot<NAME>> {
     slots.get_mut(usize::from(key.index()?)).filter(|slot| slot.generation == key.generation())
 }
 

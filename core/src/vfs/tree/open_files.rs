@@ -3,7 +3,7 @@
 use core::cell::{Cell, RefCell, RefMut};
 use core::mem::ManuallyDrop;
 
-use super::Path;
+use super::PackedPath;
 use crate::vfs::{Error, File, FixedText, OpenFile, OpenMode, OpenState, Result, Text, Waiter};
 
 /// An open file or directory of a [`StaticTree`](super::StaticTree). Copies are the same open file.
@@ -24,7 +24,7 @@ impl Handle {
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub(super) enum HandleKind {
     /// A directory, which needs no slot.
-    Dir(Path),
+    Dir(PackedPath),
     /// A slot of the pool, and the generation of the file that may use it.
     File { index: u16, generation: u32 },
 }

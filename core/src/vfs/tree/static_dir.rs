@@ -2,7 +2,7 @@
 
 use core::fmt;
 
-use super::{Entries, Key};
+use super::{EntryTable, Key};
 use crate::vfs::{Error, File, NAME_MAX, Result};
 
 /// The maximum number of levels below the root: an inode has one byte for each.
@@ -18,7 +18,9 @@ const ENTRIES_MAX: usize = 255;
 /// use datakit_core::files::{Param, Value};
 /// use datakit_core::vfs::{Dir, dir, file};
 /// static GAIN: Value<f32> = Value::new(1.0);
-/// static RADIO: Dir = Dir::new(&[file("gain", &Param::new(&GAIN).range(0.0, 10.0).unit("dB").doc("front-end gain"))]);
+/// static RADIO: Dir = Dir::new(&[
+///     file("gain", &Param::new(&GAIN).range(0.0, 10.0).unit("dB").doc("front-end gain")),
+/// ]);
 /// static ROOT: Dir = Dir::new(&[dir("radio", &RADIO)]);
 /// ```
 ///
@@ -47,7 +49,7 @@ pub enum Node {
     /// A file.
     File(&'static (dyn File + Sync)),
     /// A directory that changes at run time, such as a [`DynamicDir`](super::DynamicDir).
-    DynamicDir(&'static (dyn Entries + Sync)),
+    DynamicDir(&'static (dyn EntryTable + Sync)),
 }
 
 /// Creates an entry for a directory that never changes.
@@ -64,7 +66,7 @@ pub const fn file(name: &'static str, file: &'static (dyn File + Sync)) -> Entry
 
 /// Creates an entry for a directory that changes at run time.
 #[must_use]
-pub const fn dynamic_dir(name: &'static str, dir: &'static (dyn Entries + Sync)) -> Entry {
+pub const fn dynamic_dir(name: &'static str, dir: &'static (dyn EntryTable + Sync)) -> Entry {
     Entry { name, node: Node::DynamicDir(dir) }
 }
 
@@ -110,7 +112,7 @@ impl Dir {
 }
 
 /// The key of an entry is its index + 1.
-impl Entries for Dir {
+impl EntryTable for Dir {
     fn find(&self, name: &[u8]) -> Option<Key> {
         (1..)
             .zip(self.entries)
@@ -168,7 +170,7 @@ impl Node {
     }
 
     /// Returns the entries of a directory, and the number of bytes of its keys in a path.
-    pub(super) fn entries(self) -> Option<(&'static dyn Entries, usize)> {
+    pub(super) fn entries(self) -> Option<(&'static dyn EntryTable, usize)> {
         match self {
             Node::Dir(dir) => Some((dir, 1)),
             Node::DynamicDir(dir) => Some((dir, 4)),

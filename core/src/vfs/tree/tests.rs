@@ -15,20 +15,20 @@ static ROOT: Dir =
     Dir::new(&[file("name", &Blob::new("board")), dir("net", &NET), dir("empty", &EMPTY)]);
 static EMPTY: Dir = Dir::new(&[]);
 
-fn walk<const O: usize, const T: usize>(tree: &StaticTree<O, T>, path: &str) -> Result<Path> {
+fn walk<const O: usize, const T: usize>(tree: &StaticTree<O, T>, path: &str) -> Result<PackedPath> {
     path.split('/')
         .try_fold(tree.root(), |dir, name| block_on(tree.lookup(&dir, Name::new(name.as_bytes())?)))
 }
 
 fn list<const O: usize, const T: usize>(
     tree: &StaticTree<O, T>,
-    dir: Path,
+    dir: PackedPath,
     cookie: u64,
     most: usize,
 ) -> Vec<(String, Id, u64)> {
     let open = block_on(tree.open(&dir, OpenMode::READ)).unwrap();
     let mut all = Vec::new();
-    let mut each = |e: DirEntry<'_, Path>| {
+    let mut each = |e: DirEntry<'_, PackedPath>| {
         assert_eq!(tree.id(&(e.inode)()), e.id);
         all.push((String::from_utf8(e.name.to_vec()).unwrap(), e.id, e.next));
         if all.len() == most { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
@@ -41,7 +41,7 @@ fn list<const O: usize, const T: usize>(
 fn inode_is_the_packed_path() {
     let tree = StaticTree::<2, 16>::new(&ROOT);
     let addr = walk(&tree, "net/addr").unwrap();
-    assert_eq!(addr, Path(0x0102));
+    assert_eq!(addr, PackedPath(0x0102));
     assert_eq!(tree.parent(&addr), walk(&tree, "net").unwrap());
     assert_eq!(
         (tree.parent(&tree.parent(&addr)), tree.parent(&tree.root())),
@@ -145,7 +145,7 @@ fn tree_of_255_entries_and_eight_levels_works() {
     static TOP: Dir = Dir::new(&[dynamic_dir("wide", &WIDE)]);
     let tree = StaticTree::<2, 16>::new(&D1);
     let deep = walk(&tree, "d/d/d/d/d/d/d/f").unwrap();
-    assert_eq!(deep, Path(0x0101_0101_0101_0101));
+    assert_eq!(deep, PackedPath(0x0101_0101_0101_0101));
     let open = block_on(tree.open(&deep, OpenMode::READ)).unwrap();
     assert_eq!(block_on(tree.read(&open, 0, &mut [0; 8])), Ok(4));
     assert_eq!(tree.parent(&deep), walk(&tree, "d/d/d/d/d/d/d").unwrap());

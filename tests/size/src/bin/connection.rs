@@ -6,7 +6,7 @@ use core::cell::UnsafeCell;
 
 use datakit_core::serve::{self, Memory};
 use datakit_core::session::{FidArray, Session};
-use datakit_size::server::{Reader, Tree};
+use datakit_size::server::{SocketReader, Tree};
 use embassy_net::tcp::TcpWriter;
 
 type ServedSession = Session<'static, Tree, FidArray<Tree, 16>>;
@@ -40,7 +40,7 @@ symbols! {
 fn serve_future<const FRAME: usize>(
     (session, rx, tx, memory): (
         &'static ServedSession,
-        Reader<'static>,
+        SocketReader<'static>,
         TcpWriter<'static>,
         &'static mut ConnectionMemory<FRAME>,
     ),

@@ -1,5 +1,5 @@
-//! A 9P server with 16 tasks that wait for values, and two streams. The file `polls` counts the polls
-//! of these tasks.
+//! A 9P server with 16 tasks that wait for values, and two streams. The file `polls` counts the
+//! polls of these tasks.
 #![no_std]
 #![no_main]
 
