@@ -13,11 +13,11 @@ use crate::error::{CliError, CliResult};
 
 /// Files that a command works on at a time.
 const MAX_FILES: usize = 32;
-/// Directories that a command works on at a time, each with the ones that it is in.
+/// Directories that a command works on at a time, in addition to their parents.
 const MAX_DIRS: usize = 8;
 /// Directories of the server whose fids a command keeps.
 const MAX_KEPT_FIDS: usize = 8;
-/// How often work is repeated on an exhausted server, and how long after the last time.
+/// How often work is repeated on an exhausted server, and the delay in between.
 const RETRIES: u32 = 5;
 const RETRY_DELAY: Duration = Duration::from_millis(5);
 /// Names in the longest path. Deeper trees are taken for endless ones.
@@ -34,8 +34,12 @@ pub(crate) trait MaybeExhausted {
 
 impl MaybeExhausted for Error {
     fn is_exhausted(&self) -> bool {
-        // EAGAIN, ENFILE and EMFILE.
-        matches!(self.errno(), Some(11 | 23 | 24))
+        match self.errno() {
+            // EAGAIN, ENFILE and EMFILE.
+            Some(errno) => matches!(errno, 11 | 23 | 24),
+            // 9P2000 sends a text only.
+            None => self.to_string().ends_with("fids are in use"),
+        }
     }
 }
 
@@ -72,12 +76,12 @@ impl Limits {
         if result.as_ref().is_err_and(E::is_exhausted) {
             let _alone = self.turn.write().await;
             for _ in 0..RETRIES {
-                // The fids of the other work may not be clunked yet.
-                sleep(RETRY_DELAY).await;
                 result = work().await;
                 if !result.as_ref().is_err_and(E::is_exhausted) {
                     break;
                 }
+                // The fids of the other work may not be clunked yet.
+                sleep(RETRY_DELAY).await;
             }
         }
         result
@@ -103,7 +107,7 @@ impl Batch {
     /// Starts the work on a file once fewer than [`MAX_FILES`] are in progress.
     ///
     /// # Errors
-    /// That of a task that has failed meanwhile.
+    /// The error of a task that has failed meanwhile.
     pub(crate) async fn add_file(
         &mut self,
         work: impl Future<Output = CliResult> + Send + 'static,
@@ -117,7 +121,7 @@ impl Batch {
     /// Waiting for another directory instead could deadlock, as that one may wait for this one.
     ///
     /// # Errors
-    /// That of a task that has failed meanwhile.
+    /// The error of a task that has failed meanwhile.
     pub(crate) async fn add_dir(&mut self, work: DirFuture) -> CliResult {
         match Arc::clone(&self.limits.dirs).try_acquire_owned() {
             Ok(permit) => self.spawn(permit, work),
@@ -144,7 +148,7 @@ impl Batch {
     /// Waits until all tasks have ended.
     ///
     /// # Errors
-    /// That of the first task that fails. The others are cancelled.
+    /// The error of the first task that fails. The others are cancelled.
     pub(crate) async fn finish(mut self) -> CliResult {
         while let Some(ended) = self.tasks.join_next().await {
             ended.map_err(task_error)??;

@@ -258,13 +258,15 @@ fn many_files_are_copied_and_removed_in_every_dialect() {
 fn a_server_with_few_fids_is_copied_and_emptied() {
     let options = ["--scratch", "--max-fids", "16"];
     let (server, dir) = (Server::start("tcp://127.0.0.1:0", &options), Scratch::new("cp-fids"));
-    let client = server.client();
     let tree = create_tree(&dir, 3, 40);
-    client.run(&["cp", "-r", &tree, ":tree"]);
-    client.run(&["cp", "-r", ":tree", &dir.path("copy")]);
-    assert!(is_equal(&tree, &dir.path("copy")));
-    client.run(&["rm", "-r", "tree"]);
-    assert_eq!(client.run(&["ls", "-a"]), "");
+    for dialect in ["9P2000", "9P2000.u", "9P2000.L"] {
+        let (client, copy) = (Client { address: server.address(), dialect }, dir.path(dialect));
+        client.run(&["cp", "-r", &tree, ":tree"]);
+        client.run(&["cp", "-r", ":tree", &copy]);
+        assert!(is_equal(&tree, &copy));
+        client.run(&["rm", "-r", "tree"]);
+        assert_eq!(client.run(&["find", "/"]), "/\n");
+    }
 }
 
 #[test]

@@ -161,6 +161,9 @@ fn find_selects_by_name_type_and_depth() {
     for file in ["src/main.rs", "src/bin/a.rs", "src/notes"] {
         client.run(&["write", file, ""]);
     }
+    // Only the command `find` has long options with one dash.
+    client.run(&["write", "find", "-name"]);
+    assert_eq!(client.run(&["cat", "find"]), "-name");
     let all = "src\nsrc/bin\nsrc/bin/a.rs\nsrc/main.rs\nsrc/notes\n";
     assert_eq!(client.run(&["find", "src"]), all);
     assert_eq!(client.run(&["find", "/", "-name", "*.rs"]), "/src/bin/a.rs\n/src/main.rs\n");

@@ -170,7 +170,9 @@ fn conventional(arguments: impl Iterator<Item = OsString>) -> Vec<OsString> {
         arguments.remove(1);
         arguments.push("--help".into());
     }
-    if let Some(find) = arguments.iter().position(|argument| argument == "find") {
+    if let Some(find) = command_index(&arguments)
+        && arguments.get(find).is_some_and(|command| command == "find")
+    {
         for argument in arguments.iter_mut().skip(find) {
             if ["-name", "-type", "-maxdepth"].iter().any(|option| *argument == *option) {
                 *argument = [OsString::from("-"), argument.clone()].into_iter().collect();
@@ -178,6 +180,19 @@ fn conventional(arguments: impl Iterator<Item = OsString>) -> Vec<OsString> {
         }
     }
     arguments
+}
+
+/// Returns the index of the command, after the options of [`Connection`] and their values.
+fn command_index(arguments: &[OsString]) -> Option<usize> {
+    let mut index = 1;
+    loop {
+        let argument = arguments.get(index)?.to_string_lossy();
+        match &*argument {
+            "-a" | "--address" | "--dialect" | "--timeout" => index += 2,
+            option if option.starts_with('-') => index += 1,
+            _ => return Some(index),
+        }
+    }
 }
 
 /// How to reach the server.

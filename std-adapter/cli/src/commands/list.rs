@@ -19,7 +19,7 @@ pub(crate) async fn ls(client: &Client, paths: &[ServerPath], options: &LsArgs) 
     let (mut files, mut dirs, mut failures) = (Vec::new(), Vec::new(), Vec::new());
     for path in paths {
         match look_up(client, path, options).await {
-            // Several operands are told apart by the whole path.
+            // The whole path distinguishes several operands.
             Ok(Listed::File(mut file)) => {
                 if !path.last().is_empty() && (paths.len() > 1 || options.directory) {
                     file.name = path.as_ref().into();

@@ -179,7 +179,7 @@ impl HostFile {
             if *is_at_end {
                 return Ok(Bytes::new());
             }
-            // One byte more, so that reading the whole file reaches its end.
+            // One byte more than the file, to find its end with the same read.
             let mut data = Vec::with_capacity(length.saturating_add(1));
             let count = file.take(CHUNK_SIZE as u64).read_to_end(&mut data)?;
             if count < CHUNK_SIZE {
