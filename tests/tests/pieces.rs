@@ -1,5 +1,5 @@
-//! Parameters and commands that arrive in several writes, and writes of zero bytes: over a socket, in
-//! every dialect, on the tree of a board and in the database.
+//! Parameters and commands that arrive in several writes, and writes of zero bytes: over a socket,
+//! in every dialect, on the tree of a board and in the database.
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
 

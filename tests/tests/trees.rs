@@ -100,8 +100,8 @@ fn scratch_tree_passes_through_a_server() {
     });
 }
 
-/// Runs the suite through a server of a new tree for each dialect and message size: one size holds a
-/// whole listing, the other is the smallest.
+/// Runs the suite through a server of a new tree for each dialect and message size: one size holds
+/// a whole listing, the other is the smallest.
 fn through_a_server<V, M>(limit: fn(Can) -> Can, make: impl Fn() -> M)
 where
     V: Vfs + 'static,

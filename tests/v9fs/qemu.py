@@ -24,7 +24,7 @@ MODULES = ("virtio_pci", "virtio_net", "9pnet_fd", "9p")
 
 
 def unpacked_kernel():
-    """Returns the folder with `vmlinux`, `busybox`, `order` and the modules, and creates it once."""
+    """Returns the folder with `vmlinux`, `busybox`, `order` and the modules; unpacks them once."""
     done = CACHE / "guest"
     CACHE.mkdir(parents=True, exist_ok=True)
     with open(CACHE / "lock", "w") as lock:

@@ -23,8 +23,8 @@ step() {
   verdict $1 $status
 }
 
-# limited NAME COMMAND...: returns the status of the command, 124 if it took longer than $LIMIT, or 125
-# if SIGKILL did not end it either, which happens if the server does not answer a Tflush.
+# limited NAME COMMAND...: returns the status of the command, 124 if it took longer than $LIMIT, or
+# 125 if SIGKILL did not end it either, which happens if the server does not answer a Tflush.
 limited() {
   shift
   rm -f /tmp/ended; mkfifo /tmp/ended

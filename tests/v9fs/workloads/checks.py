@@ -14,8 +14,8 @@ LINUX = DIALECT == "9p2000.L"
 UNIX = DIALECT != "9p2000"
 OTHER = 65534
 
-# Expected failures: (subject, call, correct result), with the dialects and the reason. A check that is
-# listed here and passes is reported as a failure.
+# Expected failures: (subject, call, correct result), with the dialects and the reason. A check that
+# is listed here and passes is reported as a failure.
 KNOWN = {}
 
 subjects = []

@@ -1,5 +1,5 @@
-# Reads a stream line by line in shells and awk, some of which read single bytes and some blocks. The
-# stream is $LINES, a file that produces lines by itself, or the heads of a branch.
+# Reads a stream line by line in shells and awk, some of which read single bytes and some blocks.
+# The stream is $LINES, a file that produces lines by itself, or the heads of a branch.
 . "$RIG/workloads/lib.sh"
 [ -n "${DATABASE:-}${LINES:-}" ] || exit 77
 cd "$TOP"

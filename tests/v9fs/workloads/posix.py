@@ -1,4 +1,4 @@
-"""Checks system calls on files and directories against POSIX and Linux, by the subjects of pjdfstest.
+"""Checks system calls on files and directories against POSIX and Linux, as pjdfstest does.
 
 Run it as root in an empty directory of a mounted tree. Arguments choose subjects.
 """

@@ -1,5 +1,5 @@
-# Kills a process that is blocked in a read of $STREAM. The kernel sends Tflush, and the process ends
-# when Rflush arrives.
+# Kills a process that is blocked in a read of $STREAM. The kernel sends Tflush, and the process
+# ends when Rflush arrives.
 . "$RIG/workloads/lib.sh"
 [ -n "${STREAM:-}" ] || exit 77
 cd "$TOP"

@@ -11,7 +11,8 @@ use datakit_core::vfs::{Attr, Time};
 /// use datakit_core::vfs::Time;
 /// use datakit_server::tree::{Attributes, Entry, ReadOnlyText};
 ///
-/// let secret = Attributes::new().mode(0o400).owner(1000, 1000).times(Time { sec: 86_400, nsec: 0 });
+/// let day = Time { sec: 86_400, nsec: 0 };
+/// let secret = Attributes::new().mode(0o400).owner(1000, 1000).times(day);
 /// let entry = Entry::file("token", ReadOnlyText::new("s3cret\n")).with_attributes(secret);
 /// entry.set_attributes(secret.mode(0o440));
 /// ```

@@ -86,8 +86,8 @@ impl CallbackDir {
         CallbackDir { base: Some(Box::new(base)), ..CallbackDir::default() }
     }
 
-    /// Sets the callback that lists the entries. It is called when a client opens the directory, and
-    /// for lookups if those have no callback. It should keep its entries and return them again,
+    /// Sets the callback that lists the entries. It is called when a client opens the directory,
+    /// and for lookups if those have no callback. It should keep its entries and return them again,
     /// because a new entry is a new inode.
     #[must_use]
     pub fn read_dir<R>(mut self, callback: impl Fn() -> R + Send + Sync + 'static) -> CallbackDir
@@ -126,7 +126,8 @@ impl CallbackDir {
         self
     }
 
-    /// Sets the callback that creates a directory. It returns [`Error::Exists`] if the name is in use.
+    /// Sets the callback that creates a directory. It returns [`Error::Exists`] if the name is in
+    /// use.
     #[must_use]
     pub fn mkdir<R>(
         mut self,

@@ -80,8 +80,8 @@ impl From<Error> for CommandError {
 
 impl Command {
     /// Creates a command file. `handler` gets a command without the white space around it and
-    /// returns the reply. Its error becomes the error of the request that completed the command, and
-    /// leaves the last reply in place.
+    /// returns the reply. Its error becomes the error of the request that completed the command,
+    /// and leaves the last reply in place.
     pub fn new<T: Into<Vec<u8>>>(
         handler: impl Fn(&str) -> Result<T> + Send + Sync + 'static,
     ) -> Command {
@@ -104,8 +104,8 @@ impl Command {
         })
     }
 
-    /// Creates a command file like [`new_async`](Command::new_async) that explains failures: after a
-    /// failed command the content of the file is the reason, until the next command. Reading does
+    /// Creates a command file like [`new_async`](Command::new_async) that explains failures: after
+    /// a failed command the content of the file is the reason, until the next command. Reading does
     /// not consume the reason. This helps users of a mount, who only see the error number.
     pub fn explaining<T, F>(handler: impl Fn(String) -> F + Send + Sync + 'static) -> Command
     where
@@ -131,8 +131,8 @@ impl Command {
     }
 
     /// Runs a command without a newline at once if it arrives in a single write, unless
-    /// `may_continue` returns true for it. A client that closes the file without checking the result
-    /// then gets the error from its write.
+    /// `may_continue` returns true for it. A client that closes the file without checking the
+    /// result then gets the error from its write.
     #[must_use]
     pub fn complete_unless(mut self, may_continue: fn(&str) -> bool) -> Command {
         // A fresh file has no clones, so `get_mut` succeeds.

@@ -58,8 +58,8 @@ pub trait Directory: Send + Sync {
         ready(Err(Error::ReadOnlyDirectory))
     }
 
-    /// Moves `child` to `name` in `dir`, another directory of this tree. On success the tree changes
-    /// the name in the entry.
+    /// Moves `child` to `name` in `dir`, another directory of this tree. On success the tree
+    /// changes the name in the entry.
     ///
     /// # Errors
     /// [`Error::CrossDevice`], the default, makes clients copy and remove instead.

@@ -80,14 +80,14 @@ impl Entry {
         Entry(NodeRef::Symlink(Node::new(name, inode_numbers::next(), target)))
     }
 
-    /// Creates a directory with the inode number `ino`; see [`with_ino`](Entry::with_ino). The name is
-    /// not copied.
+    /// Creates a directory with the inode number `ino`; see [`with_ino`](Entry::with_ino). The name
+    /// is not copied.
     pub fn dir_with_ino(name: Arc<[u8]>, ino: u64, dir: impl Directory + 'static) -> Entry {
         Entry(NodeRef::Dir(Node::new(name, ino, dir)))
     }
 
-    /// Creates a file with the inode number `ino`; see [`with_ino`](Entry::with_ino). The name is not
-    /// copied.
+    /// Creates a file with the inode number `ino`; see [`with_ino`](Entry::with_ino). The name is
+    /// not copied.
     pub fn file_with_ino(name: Arc<[u8]>, ino: u64, file: impl Leaf + 'static) -> Entry {
         Entry(NodeRef::File(Node::new(name, ino, file)))
     }

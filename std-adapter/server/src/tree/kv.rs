@@ -66,8 +66,8 @@ impl Kv {
         Kv::with_access(value, true)
     }
 
-    /// Creates a file over two closures: one returns the value, `None` if it does not exist, and one
-    /// replaces it. They return a [`Result`], or a boxed future of one if they have to wait.
+    /// Creates a file over two closures: one returns the value, `None` if it does not exist, and
+    /// one replaces it. They return a [`Result`], or a boxed future of one if they have to wait.
     ///
     /// ```
     /// use std::sync::{Arc, Mutex};

@@ -51,8 +51,8 @@ impl<T: Send + Sync + 'static> Live<T> {
         self.0.receiver_count()
     }
 
-    /// Returns a file that delivers the value as `format` renders it. Any number of files may follow
-    /// one value. A call of [`publish`](Live::publish) in `format` deadlocks.
+    /// Returns a file that delivers the value as `format` renders it. Any number of files may
+    /// follow one value. A call of [`publish`](Live::publish) in `format` deadlocks.
     pub fn file<S: Into<Vec<u8>>>(
         &self,
         format: impl Fn(&T) -> S + Send + Sync + 'static,

@@ -174,7 +174,8 @@ impl OpenLeaf for OpenText {
 }
 
 /// Writes `data` at `offset` over `text`. Bytes after the data stay; a gap before it is filled with
-/// zeros. Changes the text in place, unlike its namesake in core, which renders into a fixed buffer.
+/// zeros. Changes the text in place, unlike its namesake in core, which renders into a fixed
+/// buffer.
 ///
 /// # Errors
 /// `Bad write offset -2` if `offset` is negative as a signed number, and [`Error::TooLarge`] above

@@ -316,8 +316,8 @@ impl Vfs for Tree {
         Ok(())
     }
 
-    /// Passes mode and length to the file. Owners and times are accepted and ignored, as the original
-    /// DataKit does.
+    /// Passes mode and length to the file. Owners and times are accepted and ignored, as the
+    /// original DataKit does.
     async fn set_attr(&self, inode: &EntryPath, set: SetAttr) -> Result<()> {
         let leaf = match inode.entry().content() {
             EntryContent::File(leaf) => leaf,
