@@ -54,7 +54,7 @@ if wait $holder; then exit 1; fi
 gone "$name"
 refused '' through late
 
-# A refusal says why.
+# ctl gives the reason for a refusal.
 mkdir udp:1.2.3.4:5
 exec 3<>udp:1.2.3.4:5/ctl
 echo udp:1.2.3.4:5 >&3

@@ -58,7 +58,7 @@ impl Pieces {
         let mut piece = self.0.lock();
         let single = piece.text.is_empty();
         if single {
-            // A late newline of a value that was complete without it.
+            // Ignores the trailing newline of a value that is complete already.
             if offset != 0 && offset == piece.start && data.trim_ascii().is_empty() {
                 return Ok(None);
             }

@@ -42,7 +42,7 @@ enum OpenEntry {
     File(Arc<SerialFile>),
 }
 
-/// Memory that an entry of a listing takes, in bytes, roughly.
+/// Approximate memory of an entry in a listing, in bytes.
 const LISTED_ENTRY_SIZE: u64 = 256;
 
 /// The entries that a directory had when it was opened.
@@ -271,7 +271,7 @@ impl Vfs for Tree {
     ) -> Result<()> {
         let OpenEntry::Dir(listing) = &dir.0 else { return Err(Error::NotDirectory) };
         let start = usize::try_from(cookie).unwrap_or(usize::MAX);
-        // An index and not `skip`: a read in 9P2000 asks for one entry at a time.
+        // Indexes instead of skipping, because a read in 9P2000 asks for one entry at a time.
         let rest = listing.entries.get(start..).unwrap_or_default();
         for (next, entry) in (cookie.saturating_add(1)..).zip(rest) {
             let inode = || listing.dir.child(entry.clone());
@@ -352,7 +352,8 @@ impl Vfs for Tree {
     }
 }
 
-/// Checks a change of attributes of a directory or symbolic link, of which nothing can be changed.
+/// Checks a change of the attributes of a directory or symbolic link. They accept no change that has
+/// an effect.
 fn check_set_attr(kind: FileType, set: &SetAttr) -> Result<()> {
     match set {
         SetAttr { mode: Some(_), .. } => Err(Error::NotPermitted),
