@@ -42,7 +42,7 @@ pub struct Inode(Arc<RemoteInode>);
 struct RemoteInode {
     fid: Fid,
     /// The last known directory and name; `None` for the root.
-    found: Mutex<Option<(Inode, Vec<u8>)>>,
+    location: Mutex<Option<(Inode, Vec<u8>)>>,
 }
 
 /// A fid that is open.
@@ -72,16 +72,16 @@ impl Remote {
     pub async fn new(client: &Client) -> Result<Remote> {
         let fid = client.walk("").await.map_err(error)?;
         Ok(Remote {
-            root: Inode(Arc::new(RemoteInode { fid, found: Mutex::new(None) })),
+            root: Inode(Arc::new(RemoteInode { fid, location: Mutex::new(None) })),
             dialect: client.dialect(),
         })
     }
 
     async fn walk(&self, dir: &Inode, name: &[u8]) -> Result<Inode> {
-        let fid = dir.0.fid.walk(text(name)?).await.map_err(error)?;
+        let fid = dir.0.fid.walk(utf8(name)?).await.map_err(error)?;
         Ok(Inode(Arc::new(RemoteInode {
             fid,
-            found: Mutex::new(Some((dir.clone(), name.to_vec()))),
+            location: Mutex::new(Some((dir.clone(), name.to_vec()))),
         })))
     }
 
@@ -129,16 +129,16 @@ impl Vfs for Remote {
     }
 
     fn parent(&self, inode: &Inode) -> Inode {
-        let found = inode.0.found.lock().unwrap().clone();
+        let location = inode.0.location.lock().unwrap().clone();
         if self.id(inode).kind == FileType::Dir {
-            let fid = now(inode.0.fid.walk("..")).unwrap();
+            let fid = block_on(inode.0.fid.walk("..")).unwrap();
             // The remembered directory has its name, which 9P2000.L does not send.
             let above =
-                found.map(|(dir, _)| dir).filter(|dir| dir.0.fid.qid().path == fid.qid().path);
-            let found = above.and_then(|dir| dir.0.found.lock().unwrap().clone());
-            return Inode(Arc::new(RemoteInode { fid, found: Mutex::new(found) }));
+                location.map(|(dir, _)| dir).filter(|dir| dir.0.fid.qid().path == fid.qid().path);
+            let location = above.and_then(|dir| dir.0.location.lock().unwrap().clone());
+            return Inode(Arc::new(RemoteInode { fid, location: Mutex::new(location) }));
         }
-        found.map_or_else(|| self.root(), |(dir, _)| dir)
+        location.map_or_else(|| self.root(), |(dir, _)| dir)
     }
 
     fn id(&self, inode: &Inode) -> Id {
@@ -147,9 +147,9 @@ impl Vfs for Remote {
 
     fn name(&self, inode: &Inode, with: &mut dyn FnMut(&[u8])) {
         if self.dialect != Dialect::Linux {
-            return with(now(inode.0.fid.stat()).unwrap().name.as_bytes());
+            return with(block_on(inode.0.fid.stat()).unwrap().name.as_bytes());
         }
-        match &*inode.0.found.lock().unwrap() {
+        match &*inode.0.location.lock().unwrap() {
             Some((_, name)) => with(name),
             None => with(b"/"),
         }
@@ -213,7 +213,7 @@ impl Vfs for Remote {
             let inode = match self.walk(&dir.0.inode, name).await {
                 // It was removed after the listing.
                 Err(Error::NotFound) => continue,
-                found => found?,
+                walked => walked?,
             };
             if each(DirEntry { name, inode: &|| inode.clone(), id: id(entry.qid), next }).is_break()
             {
@@ -224,7 +224,7 @@ impl Vfs for Remote {
     }
 
     async fn create(&self, dir: &Inode, name: Name<'_>, create: Create<'_>) -> Result<Inode> {
-        let (node, called) = (&dir.0.fid, text(name.as_bytes())?);
+        let (node, new_name) = (&dir.0.fid, utf8(name.as_bytes())?);
         if create.exclusive && self.lookup(dir, name).await.is_ok() {
             return Err(Error::Exists);
         }
@@ -232,12 +232,12 @@ impl Vfs for Remote {
             New::File => {
                 let place = node.clone_fid().await.map_err(error)?;
                 place
-                    .create(called, create.mode, datakit_client::OpenMode::READ_WRITE)
+                    .create(new_name, create.mode, datakit_client::OpenMode::READ_WRITE)
                     .await
                     .map(drop)
             }
-            New::Dir => node.mkdir(called, create.mode).await,
-            New::Symlink(target) => node.symlink(called, text(target)?).await,
+            New::Dir => node.mkdir(new_name, create.mode).await,
+            New::Symlink(target) => node.symlink(new_name, utf8(target)?).await,
             New::Special(_) => return Err(Error::NotSupported),
         };
         made.map_err(error)?;
@@ -249,15 +249,15 @@ impl Vfs for Remote {
     }
 
     async fn rename(&self, inode: &Inode, dir: &Inode, name: Name<'_>) -> Result<()> {
-        let called = text(name.as_bytes())?;
+        let new_name = utf8(name.as_bytes())?;
         if self.dialect == Dialect::Linux {
-            inode.0.fid.rename_to(&dir.0.fid, called).await.map_err(error)?;
+            inode.0.fid.rename_to(&dir.0.fid, new_name).await.map_err(error)?;
         } else if self.id(&self.parent(inode)).ino == self.id(dir).ino {
-            inode.0.fid.set_name(called).await.map_err(error)?;
+            inode.0.fid.set_name(new_name).await.map_err(error)?;
         } else {
             return Err(Error::CrossDevice);
         }
-        *inode.0.found.lock().unwrap() = Some((dir.clone(), name.as_bytes().to_vec()));
+        *inode.0.location.lock().unwrap() = Some((dir.clone(), name.as_bytes().to_vec()));
         Ok(())
     }
 
@@ -294,12 +294,12 @@ impl Vfs for Remote {
 }
 
 /// Blocks on a request in a synchronous method.
-fn now<T>(asked: impl Future<Output = datakit_client::Result<T>>) -> Result<T> {
+fn block_on<T>(asked: impl Future<Output = datakit_client::Result<T>>) -> Result<T> {
     tokio::task::block_in_place(|| Handle::current().block_on(asked)).map_err(error)
 }
 
 /// Returns a name as UTF-8, which the tests use only.
-fn text(name: &[u8]) -> Result<&str> {
+fn utf8(name: &[u8]) -> Result<&str> {
     std::str::from_utf8(name).map_err(|_| Error::Invalid)
 }
 

@@ -72,7 +72,9 @@ impl Client {
     /// Connects over any bidirectional stream, for example a pipe, TLS or a serial line.
     ///
     /// # Errors
-    /// As for [`Client::connect`].
+    /// [`Error::Lost`] if the stream ends or the timeout of `options` expires;
+    /// [`Error::Unsupported`] if the server speaks none of the allowed dialects; [`Error::Server`]
+    /// if it refuses the attach.
     pub async fn from_stream<S>(stream: S, options: Options) -> Result<Client>
     where
         S: AsyncRead + AsyncWrite + Send + 'static,
@@ -246,7 +248,8 @@ impl Client {
     /// per file, which are pipelined. Files that are removed meanwhile are left out.
     ///
     /// # Errors
-    /// As for [`Client::read_dir`], and the first error for a file.
+    /// [`Error::Server`], with errno 20 if the path is not a directory, and if the server refuses
+    /// the attributes of a file; [`Error::TooLong`] above a million names or 256 MiB.
     pub async fn list(&self, path: impl AsRef<[u8]>) -> Result<Vec<Metadata>> {
         let Listing { files, failed } = self.list_all(path).await?;
         failed.into_iter().next().map_or(Ok(files), |(_, error)| Err(error))
@@ -256,7 +259,8 @@ impl Client {
     /// refuses some of them, the listing has their type and the error.
     ///
     /// # Errors
-    /// As for [`Client::read_dir`].
+    /// [`Error::Server`], with errno 20 if the path is not a directory; [`Error::TooLong`] above a
+    /// million names or 256 MiB.
     pub async fn list_all(&self, path: impl AsRef<[u8]>) -> Result<Listing> {
         let path = path.as_ref();
         let dir = Arc::new(self.walk(path).await?);

@@ -114,7 +114,29 @@ impl Parser<'_> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
+
+    proptest! {
+        #[test]
+        fn reads_what_serde_json_writes(
+            text in ".*",
+            list in proptest::collection::vec(".*", 0..4),
+            pretty: bool,
+        ) {
+            let json = serde_json::json!({ "text": text, "list": list });
+            let json = if pretty { format!("{json:#}\n") } else { json.to_string() };
+            let members = parse_object(&json).unwrap();
+            prop_assert_eq!(&members["text"], &JsonValue::Text(text));
+            prop_assert_eq!(&members["list"], &JsonValue::Array(list));
+        }
+
+        #[test]
+        fn any_text_is_parsed_or_refused(text in "[\\[\\]{}:,\"\\\\u0-9a-f ]*") {
+            let _ = parse_object(&text);
+        }
+    }
 
     #[test]
     fn objects_of_strings_and_arrays_are_parsed() {

@@ -97,7 +97,7 @@ impl Db {
     /// Connects with the default [`Options`].
     ///
     /// # Errors
-    /// As for [`Client::connect`], in [`Error::Client`].
+    /// [`Error::Client`] if the connection cannot be made or the server refuses the attach.
     pub async fn connect(url: &Url) -> Result<Db> {
         Ok(Db::new(Client::connect(url, Options::default()).await?))
     }
