@@ -1,4 +1,4 @@
-//! What no well-behaved client sends, and clients that are gone.
+//! Malformed messages, misbehaving clients and clients that vanish.
 
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)]
 
@@ -27,7 +27,7 @@ fn served_with(limits: Limits) -> (Live<u32>, Served) {
     (live, serve(limits, move |_| tree.clone()))
 }
 
-fn still_serves(served: &Served) {
+fn assert_still_serves(served: &Served) {
     let mut other = WireClient::attached(served.addr, Dialect::Unix, 8192);
     other.walk(0, 1, "text").unwrap();
 }
@@ -41,7 +41,7 @@ fn a_size_below_the_header_closes_the_connection() {
         client.socket.write_all(&[120, 1, 0]).unwrap();
         assert!(client.closed(), "size {size}");
     }
-    still_serves(&served);
+    assert_still_serves(&served);
 }
 
 #[test]
@@ -53,8 +53,8 @@ fn a_size_above_msize_closes_the_connection() {
         client.socket.write_all(&[120, 1, 0]).unwrap();
         assert!(client.closed(), "size {size}");
     }
-    still_serves(&served);
-    within(SECOND, "all are counted", || served.stats.refused_frames() == 3);
+    assert_still_serves(&served);
+    within(SECOND, "all three are counted", || served.stats.refused_frames() == 3);
 }
 
 #[test]
@@ -67,21 +67,21 @@ fn connections_above_the_limit_are_closed_and_counted() {
 }
 
 #[test]
-fn one_peer_cannot_take_the_seats_of_others() {
+fn a_peer_cannot_use_up_the_connections_of_others() {
     let (_, served) = served_with(Limits::default().connections(4).connections_per_peer(2));
     let first = [(); 2].map(|()| WireClient::attached(served.addr, Dialect::Unix, 8192));
     assert!(WireClient::connect(served.addr).closed());
-    // Another address of this machine is another peer.
+    // Another address counts as another peer, even of the same machine.
     let mut other = WireClient::connect_from("127.0.0.2", served.addr);
     assert_eq!(other.version(8192, "9P2000.u").1, "9P2000.u");
     assert_eq!(served.stats.refused_connections(), 1);
     drop(first);
-    within(SECOND, "the seats are free", || served.stats.connections() == 1);
+    within(SECOND, "the connections ended", || served.stats.connections() == 1);
     WireClient::attached(served.addr, Dialect::Unix, 8192);
 }
 
 #[test]
-fn an_idle_connection_is_closed_and_one_that_waits_or_asks_is_not() {
+fn only_connections_without_requests_are_idle() {
     let idle = Duration::from_millis(300);
     let (live, served) = served_with(Limits::default().idle_timeout(Some(idle)));
     let mut waiting = WireClient::attached(served.addr, Dialect::Unix, 8192);
@@ -91,30 +91,30 @@ fn an_idle_connection_is_closed_and_one_that_waits_or_asks_is_not() {
     waiting.send(Tag(7), &T::Read { fid: Fid(1), offset: 2, count: 64 });
     waiting.receive().unwrap();
     waiting.send(Tag(7), &T::Read { fid: Fid(1), offset: 2, count: 64 });
-    let mut asking = WireClient::attached(served.addr, Dialect::Unix, 8192);
-    let begun = Instant::now();
+    let mut active = WireClient::attached(served.addr, Dialect::Unix, 8192);
+    let started = Instant::now();
     let mut silent = WireClient::attached(served.addr, Dialect::Unix, 8192);
-    let silence = std::thread::spawn(move || silent.closed());
-    while begun.elapsed() < idle * 3 {
-        asking.walk(0, 2, "text").unwrap();
-        asking.rpc(&T::Clunk { fid: Fid(2) }).unwrap();
+    let closed = std::thread::spawn(move || silent.closed());
+    while started.elapsed() < idle * 3 {
+        active.walk(0, 2, "text").unwrap();
+        active.rpc(&T::Clunk { fid: Fid(2) }).unwrap();
         std::thread::sleep(Duration::from_millis(10));
     }
-    assert!(silence.join().unwrap());
+    assert!(closed.join().unwrap());
     live.publish(5);
     waiting.receive().unwrap();
 }
 
 #[test]
-fn an_unknown_type_is_an_error_with_its_tag_and_the_session_goes_on() {
+fn an_unknown_message_type_gets_an_error_with_its_tag() {
     let (_, served) = served();
     for dialect in [Dialect::Legacy, Dialect::Unix, Dialect::Linux] {
         let mut client = WireClient::attached(served.addr, dialect, 8192);
         for (tag, kind) in (7..).zip([0u8, 99, 101, 107, 128, 255]) {
             client.send_raw(kind, Tag(tag), b"");
-            let (found, reply) = client.reply();
+            let (reply_tag, reply) = client.reply();
             let (text, errno) = reply.unwrap_err();
-            assert_eq!(found, Tag(tag));
+            assert_eq!(reply_tag, Tag(tag));
             match dialect {
                 Dialect::Legacy => assert!(text.contains(&kind.to_string()), "{text}"),
                 _ => assert_eq!(errno, 95, "EOPNOTSUPP for {kind}"),
@@ -125,7 +125,7 @@ fn an_unknown_type_is_an_error_with_its_tag_and_the_session_goes_on() {
 }
 
 #[test]
-fn a_message_of_another_dialect_is_unknown() {
+fn a_message_of_another_dialect_is_refused() {
     let (_, served) = served();
     let mut client = WireClient::attached(served.addr, Dialect::Unix, 8192);
     client.send_raw(24, Tag(3), &[0; 12]);
@@ -136,7 +136,7 @@ fn a_message_of_another_dialect_is_unknown() {
 }
 
 #[test]
-fn trailing_and_missing_bytes_are_an_error_of_that_request_alone() {
+fn trailing_and_missing_bytes_fail_only_that_request() {
     let (_, served) = served();
     let mut client = WireClient::attached(served.addr, Dialect::Unix, 8192);
     client.walk(0, 1, "text").unwrap();
@@ -149,7 +149,7 @@ fn trailing_and_missing_bytes_are_an_error_of_that_request_alone() {
 }
 
 #[test]
-fn a_frame_in_pieces_is_a_frame() {
+fn a_frame_may_arrive_byte_by_byte() {
     let (_, served) = served();
     let mut client = WireClient::attached(served.addr, Dialect::Unix, 8192);
     let mut frame = [0; 64];
@@ -162,7 +162,7 @@ fn a_frame_in_pieces_is_a_frame() {
 }
 
 #[test]
-fn the_end_in_the_middle_of_a_frame_frees_everything() {
+fn eof_in_the_middle_of_a_frame_frees_the_connection() {
     let (live, served) = served();
     let mut client = WireClient::attached(served.addr, Dialect::Unix, 8192);
     client.open_path(1, "live", 0);
@@ -172,7 +172,7 @@ fn the_end_in_the_middle_of_a_frame_frees_everything() {
     within(SECOND, "connection and stream freed", || {
         served.stats.connections() == 0 && live.reader_count() == 0
     });
-    still_serves(&served);
+    assert_still_serves(&served);
 }
 
 #[test]
@@ -193,7 +193,7 @@ fn p20_a_client_that_vanishes_while_it_waits_frees_its_streams() {
 }
 
 #[test]
-fn a_client_that_never_reads_is_given_up_and_harms_nobody() {
+fn a_client_that_never_reads_is_disconnected() {
     let limits = Limits::default().write_timeout(Duration::from_millis(300));
     let (live, served) = served_with(limits);
     let mut client = WireClient::attached(served.addr, Dialect::Unix, 65536);
@@ -204,25 +204,25 @@ fn a_client_that_never_reads_is_given_up_and_harms_nobody() {
         .encode(Tag(4), Dialect::Unix, &mut frame)
         .unwrap();
     client.socket.set_write_timeout(Some(Duration::from_millis(200))).unwrap();
-    // Some 60 MB of replies: more than any socket buffers.
+    // About 60 MB of replies, more than any socket buffers.
     for _ in 0..1000 {
         if client.socket.write_all(&frame[..len]).is_err() {
             break;
         }
     }
-    still_serves(&served);
-    within(Duration::from_secs(5), "the connection given up", || served.stats.connections() == 0);
+    assert_still_serves(&served);
+    within(Duration::from_secs(5), "the connection is closed", || served.stats.connections() == 0);
     assert_eq!(live.reader_count(), 0);
 }
 
 #[test]
-fn a_client_that_does_not_attach_is_sent_away() {
+fn a_client_that_does_not_attach_is_disconnected() {
     let limits = Limits::default().attach_timeout(Duration::from_millis(200));
     let (_, served) = served_with(limits);
     assert!(WireClient::connect(served.addr).closed());
 }
 
-/// Numbers that are the same in every run.
+/// A pseudo-random generator with a fixed seed.
 struct Noise(u64);
 
 impl Noise {
@@ -233,7 +233,7 @@ impl Noise {
         self.0
     }
 
-    /// Small values often, so that fids, counts and lengths are met.
+    /// Prefers small values, which hit valid fids, counts and lengths.
     fn byte(&mut self) -> u8 {
         let [byte, small, ..] = self.next().to_le_bytes();
         if small % 4 == 0 { byte } else { byte % 4 }
@@ -241,7 +241,7 @@ impl Noise {
 }
 
 #[test]
-fn noise_in_sound_frames_is_answered_frame_by_frame() {
+fn every_frame_of_random_bytes_is_answered() {
     let tree = Scratch::new();
     let served = serve(Limits::default(), move |_| tree.clone());
     let mut noise = Noise(0x9e37_79b9_7f4a_7c15);
@@ -249,7 +249,7 @@ fn noise_in_sound_frames_is_answered_frame_by_frame() {
         let mut client = WireClient::attached(served.addr, dialect, 8192);
         for tag in 0..2000 {
             if tag % 20 == 0 {
-                // Noise clunks the root soon; in use is as good.
+                // Random messages clunk the root sooner or later. An error means that it is in use.
                 let _ = client.attach(0);
             }
             let kind = match noise.next() % 128 {
@@ -267,7 +267,7 @@ fn noise_in_sound_frames_is_answered_frame_by_frame() {
 }
 
 #[test]
-fn files_to_be_removed_on_clunk_go_with_their_client() {
+fn orclose_files_are_removed_when_the_client_disconnects() {
     let tree = Scratch::new();
     let served = serve(Limits::default(), move |_| tree.clone());
     let mut client = WireClient::attached(served.addr, Dialect::Legacy, 8192);
@@ -279,12 +279,12 @@ fn files_to_be_removed_on_clunk_go_with_their_client() {
     let mut other = WireClient::attached(served.addr, Dialect::Unix, 8192);
     other.walk(0, 1, "temporary").unwrap();
     drop(client);
-    within(SECOND, "the connection gone", || served.stats.connections() == 1);
+    within(SECOND, "the connection ended", || served.stats.connections() == 1);
     assert_eq!(other.walk(0, 2, "temporary").unwrap_err().1, 2);
 }
 
 #[test]
-fn files_to_be_removed_on_clunk_go_with_a_version() {
+fn orclose_files_are_removed_by_tversion() {
     let tree = Scratch::new();
     let served = serve(Limits::default(), move |_| tree.clone());
     let mut client = WireClient::attached(served.addr, Dialect::Unix, 8192);
@@ -298,7 +298,7 @@ fn files_to_be_removed_on_clunk_go_with_a_version() {
     assert_eq!(client.walk(0, 2, "temporary").unwrap_err().1, 2);
 }
 
-/// A value that is never at hand, and a stat that is.
+/// A value whose read never completes.
 struct Never;
 
 impl Value for Never {
@@ -312,7 +312,7 @@ impl Value for Never {
 }
 
 #[test]
-fn requests_that_wait_with_large_buffers_are_bounded_by_bytes() {
+fn waiting_requests_are_limited_by_their_buffered_bytes() {
     let root = Dir::new();
     root.insert(Entry::file("never", Kv::new(Never)));
     root.insert(Entry::file("text", ReadOnlyText::new("abc")));
@@ -325,7 +325,7 @@ fn requests_that_wait_with_large_buffers_are_bounded_by_bytes() {
         client.send(Tag(tag), &T::Read { fid: Fid(1), offset: 0, count: 100_000 });
     }
     client.send(Tag(99), &T::Read { fid: Fid(2), offset: 0, count: 3 });
-    // Some wait, the rest is told so, and whatever does not wait gets through.
+    // Some wait, the others are refused, and a request that does not wait is answered.
     let mut refused = 0;
     loop {
         match client.reply() {

@@ -1,5 +1,5 @@
-//! What a client that sends without pause leaves to the others on its thread, in work done between
-//! two replies to them, not in time.
+//! Fairness between the connections of a thread, measured by the work that is done for busy clients
+//! between two replies to another one. Time would depend on the machine.
 
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)]
 
@@ -19,18 +19,19 @@ use datakit_tests::{Served, serve};
 
 const MSIZE: u32 = 1 << 18;
 
-/// Replies that the light client waits for, one after the other.
+/// The number of measured replies.
 const ROUNDS: usize = 101;
 
-/// Clients that send the same requests again and again, whatever comes back. Dropping it ends them.
+/// Clients that send the same requests without pause and ignore the replies. Dropping it stops
+/// them.
 struct Flood {
     clients: Vec<WireClient>,
     threads: Vec<JoinHandle<()>>,
 }
 
 impl Flood {
-    /// `prepare` opens fid 1; `requests` are all in flight at a time, over and over.
-    fn of(
+    /// Starts clients that call `prepare` and then send `requests` in a loop.
+    fn start(
         served: &Served,
         clients: usize,
         prepare: impl Fn(&mut WireClient),
@@ -71,17 +72,17 @@ impl Drop for Flood {
     }
 }
 
-/// The median of how much `work` grows while a light client waits for one reply.
-fn between(served: &Served, work: impl Fn(&Stats) -> u64) -> u64 {
-    let mut light = WireClient::attached(served.addr, Dialect::Linux, 8192);
-    let mut once = || {
+/// Returns the median growth of `work` while a client waits for one reply.
+fn work_per_reply(served: &Served, work: impl Fn(&Stats) -> u64) -> u64 {
+    let mut client = WireClient::attached(served.addr, Dialect::Linux, 8192);
+    let mut measure = || {
         let before = work(&served.stats);
-        light.rpc(&T::Getattr { fid: Fid(0), mask: 0x7ff }).unwrap();
+        client.rpc(&T::Getattr { fid: Fid(0), mask: 0x7ff }).unwrap();
         work(&served.stats) - before
     };
-    // The flood has begun.
-    while once() == 0 {}
-    let mut grown: Vec<u64> = (0..ROUNDS).map(|_| once()).collect();
+    // Wait until the flood starts.
+    while measure() == 0 {}
+    let mut grown: Vec<u64> = (0..ROUNDS).map(|_| measure()).collect();
     grown.sort_unstable();
     grown[ROUNDS / 2]
 }
@@ -108,48 +109,54 @@ fn open(client: &mut WireClient) {
 }
 
 #[test]
-fn short_reads_without_pause_leave_room_for_others() {
+fn short_reads_yield_to_other_clients() {
     let served = scratch();
-    let _flood = Flood::of(&served, 1, open, &[T::Read { fid: Fid(1), offset: 0, count: 1 }; 4000]);
-    let most = between(&served, answered);
-    assert!(most <= 4 * 512, "{most} requests were answered before one of another client");
+    let _flood =
+        Flood::start(&served, 1, open, &[T::Read { fid: Fid(1), offset: 0, count: 1 }; 4000]);
+    let work = work_per_reply(&served, answered);
+    assert!(work <= 4 * 512, "{work} requests were answered before one of another client");
 }
 
 #[test]
-fn bulk_reads_leave_room_for_others() {
+fn bulk_reads_yield_to_other_clients() {
     let served = scratch();
-    let _flood =
-        Flood::of(&served, 4, open, &[T::Read { fid: Fid(1), offset: 0, count: 128 * 1024 }; 32]);
-    let most = between(&served, Stats::sent_bytes);
+    let _flood = Flood::start(
+        &served,
+        4,
+        open,
+        &[T::Read { fid: Fid(1), offset: 0, count: 128 * 1024 }; 32],
+    );
+    let work = work_per_reply(&served, Stats::sent_bytes);
     assert!(
-        most <= 4 * 4 * 128 * 1024,
-        "{most} bytes were sent before the reply to another client"
+        work <= 4 * 4 * 128 * 1024,
+        "{work} bytes were sent before the reply to another client"
     );
 }
 
 #[test]
-fn requests_about_names_leave_room_for_others() {
+fn walks_yield_to_other_clients() {
     let served = scratch();
     let walk = T::Walk { fid: Fid(0), newfid: Fid(1), wnames: List::Slice(&[Str(b"file")]) };
     let requests: Vec<_> =
         [walk, T::Clunk { fid: Fid(1) }].into_iter().cycle().take(4000).collect();
-    let _flood = Flood::of(&served, 1, |_| {}, &requests);
-    let most = between(&served, answered);
-    assert!(most <= 4 * 128, "{most} requests were answered before one of another client");
+    let _flood = Flood::start(&served, 1, |_| {}, &requests);
+    let work = work_per_reply(&served, answered);
+    assert!(work <= 4 * 128, "{work} requests were answered before one of another client");
 }
 
 #[test]
-fn a_dynamic_tree_leaves_room_for_others() {
+fn reads_of_a_dynamic_tree_yield_to_other_clients() {
     let root: Dir = [Entry::file("file", Status::new(|| Ok("x\n")))].into_iter().collect();
     let tree = Tree::new(root);
     let served = serve(Limits::default(), move |_| tree.clone());
-    let _flood = Flood::of(&served, 1, open, &[T::Read { fid: Fid(1), offset: 0, count: 1 }; 4000]);
-    let most = between(&served, answered);
-    assert!(most <= 4 * 512, "{most} requests were answered before one of another client");
+    let _flood =
+        Flood::start(&served, 1, open, &[T::Read { fid: Fid(1), offset: 0, count: 1 }; 4000]);
+    let work = work_per_reply(&served, answered);
+    assert!(work <= 4 * 512, "{work} requests were answered before one of another client");
 }
 
 #[test]
-fn a_database_leaves_room_for_others() {
+fn walks_of_a_database_yield_to_other_clients() {
     let database = Database::new(Arc::new(Memory::new())).unwrap();
     let served =
         serve(Limits::default(), move |_| file_tree(&database, Entry::dir("debug", Empty)));
@@ -162,7 +169,7 @@ fn a_database_leaves_room_for_others() {
         client.rpc(&T::Mkdir { dfid: Fid(1), name: "master".into(), mode: 0o755, gid: 0 }).unwrap();
         client.rpc(&T::Clunk { fid: Fid(1) }).unwrap();
     };
-    let _flood = Flood::of(&served, 1, make, &requests);
-    let most = between(&served, answered);
-    assert!(most <= 4 * 128, "{most} requests were answered before one of another client");
+    let _flood = Flood::start(&served, 1, make, &requests);
+    let work = work_per_reply(&served, answered);
+    assert!(work <= 4 * 128, "{work} requests were answered before one of another client");
 }

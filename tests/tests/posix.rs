@@ -1,5 +1,5 @@
-//! What the manual of Plan 9, POSIX and Linux promise of files, in each dialect that can say it,
-//! message by message.
+//! The promises of Plan 9's manual, POSIX and Linux about files, message by message, in each
+//! dialect that can express them.
 
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)]
 
@@ -47,13 +47,13 @@ const ENAMETOOLONG: u32 = 36;
 const ELOOP: u32 = 40;
 const ENODATA: u32 = 61;
 
-/// An empty scratch tree.
+/// Serves an empty scratch tree.
 fn scratch() -> Served {
     let tree = Scratch::new();
     serve(Limits::default(), move |_| tree.clone())
 }
 
-/// The file `text`, the directory `dir`, and the stream `live` of the dynamic tree.
+/// Serves a dynamic tree with the file `text`, the directory `dir` and the stream `live`.
 fn dynamic() -> (Live<u32>, Served) {
     let live = Live::new(0);
     let entries = [
@@ -69,14 +69,14 @@ fn client(served: &Served, dialect: Dialect) -> WireClient {
     WireClient::attached(served.addr, dialect, 8192)
 }
 
-/// The number of a refusal in .u and .L.
+/// Returns the error number, in 9P2000.u and 9P2000.L.
 #[track_caller]
-fn errno<X: std::fmt::Debug>(refused: Result<X, Refusal>) -> u32 {
-    refused.expect_err("an error was due").1
+fn errno<X: std::fmt::Debug>(result: Result<X, Refusal>) -> u32 {
+    result.expect_err("the request must fail").1
 }
 
-/// A file of this content, made and closed.
-fn file(client: &mut WireClient, name: &str, content: &[u8]) {
+/// Creates a file with this content and closes it.
+fn create_file(client: &mut WireClient, name: &str, content: &[u8]) {
     client.walk(0, 90, "").unwrap();
     match client.dialect {
         Dialect::Linux => client.lcreate(90, name, O_CREAT | O_EXCL | O_RDWR, 0o644).unwrap(),
@@ -88,7 +88,7 @@ fn file(client: &mut WireClient, name: &str, content: &[u8]) {
     client.clunk(90).unwrap();
 }
 
-fn dir(client: &mut WireClient, name: &str) {
+fn create_dir(client: &mut WireClient, name: &str) {
     match client.dialect {
         Dialect::Linux => {
             client.rpc(&T::Mkdir { dfid: Fid(0), name: name.into(), mode: 0o755, gid: 0 }).unwrap();
@@ -101,7 +101,7 @@ fn dir(client: &mut WireClient, name: &str) {
     }
 }
 
-fn symlink(client: &mut WireClient, name: &str, target: &str) -> Result<(), Refusal> {
+fn create_symlink(client: &mut WireClient, name: &str, target: &str) -> Result<(), Refusal> {
     if client.dialect == Dialect::Linux {
         return client
             .rpc(&T::Symlink { dfid: Fid(0), name: name.into(), target: target.into(), gid: 0 })
@@ -116,7 +116,7 @@ fn symlink(client: &mut WireClient, name: &str, target: &str) -> Result<(), Refu
     made
 }
 
-/// All of a file.
+/// Reads a whole file.
 fn content(client: &mut WireClient, path: &str) -> Vec<u8> {
     client.open_path(92, path, 0);
     let content = client.read(92, 0, 8000).unwrap();
@@ -124,7 +124,7 @@ fn content(client: &mut WireClient, path: &str) -> Vec<u8> {
     content
 }
 
-fn is_there(client: &mut WireClient, path: &str) -> bool {
+fn exists(client: &mut WireClient, path: &str) -> bool {
     let found = client.walk(0, 93, path).is_ok();
     if found {
         client.clunk(93).unwrap();

@@ -23,8 +23,8 @@ fn block_on<X>(future: impl Future<Output = X>) -> X {
     tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(future)
 }
 
-/// Returns whether the kernel has a keep-alive timer for the connection to this port, which is timer
-/// 2 in `/proc/net/tcp`.
+/// Returns whether the kernel has a keep-alive timer for the connection to this port, which is
+/// timer 2 in `/proc/net/tcp`.
 fn has_keep_alive_timer(port: u16) -> bool {
     let remote = format!(":{port:04X}");
     let connections = std::fs::read_to_string("/proc/self/net/tcp").unwrap();

@@ -2,9 +2,9 @@
 //!
 //! The program `datakit` uses mimalloc, which returns whole pages a moment after they were freed,
 //! but only while the program allocates or frees. A server may be idle after a burst. So code that
-//! frees a lot calls [`report_freed`], and [`return_freed_memory`] then allocates and frees a little
-//! until the pages are back. With the C library's allocator, which keeps everything but the end of
-//! its heaps, this has no effect and does no harm.
+//! frees a lot calls [`report_freed`], and [`return_freed_memory`] then allocates and frees a
+//! little until the pages are back. With the C library's allocator, which keeps everything but the
+//! end of its heaps, this has no effect and does no harm.
 
 use std::hint::black_box;
 use std::ops::Deref;

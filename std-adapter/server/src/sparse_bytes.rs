@@ -112,8 +112,8 @@ impl SparseBytes {
         count
     }
 
-    /// Writes `data` at `offset`. Returns the number of bytes written, which is less than the length
-    /// of `data` only if memory runs out on the way.
+    /// Writes `data` at `offset`. Returns the number of bytes written, which is less than the
+    /// length of `data` only if memory runs out on the way.
     ///
     /// # Errors
     /// [`Error::TooLarge`] if the end is beyond 2⁶³ - 1. [`Error::NoSpace`] if the budget is
@@ -158,8 +158,8 @@ impl SparseBytes {
     /// Truncates the content, or extends it with a hole.
     ///
     /// # Errors
-    /// [`Error::TooLarge`] if `size` is beyond 2⁶³ - 1. [`Error::NoSpace`] or [`Error::NoMemory`] if
-    /// the last chunk is shared and cannot be copied. The content is then unchanged.
+    /// [`Error::TooLarge`] if `size` is beyond 2⁶³ - 1. [`Error::NoSpace`] or [`Error::NoMemory`]
+    /// if the last chunk is shared and cannot be copied. The content is then unchanged.
     pub fn set_size(&mut self, size: u64) -> Result<()> {
         if size > MAX_SIZE {
             return Err(Error::TooLarge);

@@ -1,4 +1,4 @@
-//! Modes, times, counts: what a change shows and what shows no change.
+//! Modes, times, sizes and link counts, and the changes that update them.
 
 use datakit_core::files::{Param, Value};
 use datakit_core::vfs::{self, StaticTree};
@@ -14,7 +14,7 @@ fn set_mode(mode: u32) -> SetAttr {
 }
 
 #[test]
-fn special_bits_go_both_ways() {
+fn special_mode_bits_are_set_and_reported() {
     let served = scratch();
     let bits = [
         (DMSETUID, 0o4000),
@@ -28,7 +28,7 @@ fn special_bits_go_both_ways() {
         let (made, name) = (format!("made{n}"), format!("set{n}"));
         unix.walk(0, 1, "").unwrap();
         unix.create(1, &made, wire | 0o755, None).unwrap();
-        file(&mut unix, &name, b"");
+        create_file(&mut unix, &name, b"");
         unix.walk(0, 2, &name).unwrap();
         wstat(&mut unix, 2, Stat { mode: wire | 0o755, ..untouched() }).unwrap();
         for (fid, name) in [(1, &made), (2, &name)] {
@@ -46,7 +46,7 @@ fn special_bits_go_both_ways() {
 }
 
 #[test]
-fn a_change_by_a_user_takes_set_id_bits_off() {
+fn a_write_by_a_user_clears_set_id_bits() {
     let served = scratch();
     for dialect in [Dialect::Unix, Dialect::Linux] {
         let (mut root, mut user) = (client(&served, Dialect::Linux), client(&served, dialect));
@@ -55,7 +55,7 @@ fn a_change_by_a_user_takes_set_id_bits_off() {
             [(0o4777, 0o777), (0o6755, 0o755), (0o2766, 0o2766), (0o1777, 0o1777)]
         {
             let name = format!("{}{before:o}", dialect.version());
-            file(&mut root, &name, b"content");
+            create_file(&mut root, &name, b"content");
             root.walk(0, 2, &name).unwrap();
             let mut check = |what: &str, change: &mut dyn FnMut(&mut WireClient)| {
                 root.setattr(2, set_mode(before)).unwrap();
@@ -81,7 +81,7 @@ fn a_change_by_a_user_takes_set_id_bits_off() {
                 }
                 user.clunk(3).unwrap();
             });
-            // The mode is told beside the length where it is changed, as here: all of it.
+            // Here the Twstat that changes the length also carries the whole mode.
             root.setattr(2, set_mode(before)).unwrap();
             user.walk(1, 3, &name).unwrap();
             match dialect {
@@ -100,7 +100,7 @@ fn a_change_by_a_user_takes_set_id_bits_off() {
                 0o100_000 | after,
                 "truncation of {before:o}"
             );
-            // Reading changes nothing, and root keeps what it writes.
+            // Reads keep the bits, and so do writes by root.
             root.setattr(2, set_mode(before)).unwrap();
             user.walk(1, 3, &name).unwrap();
             user.open(3, 0).unwrap();
@@ -117,11 +117,11 @@ fn a_change_by_a_user_takes_set_id_bits_off() {
 }
 
 #[test]
-fn a_change_of_owner_takes_set_id_bits_off() {
+fn a_change_of_owner_clears_set_id_bits() {
     let served = scratch();
     let mut client = client(&served, Dialect::Linux);
-    file(&mut client, "f", b"");
-    dir(&mut client, "d");
+    create_file(&mut client, "f", b"");
+    create_dir(&mut client, "d");
     for (path, before, after) in
         [("f", 0o106_755, 0o100_755), ("f", 0o102_644, 0o102_644), ("d", 0o043_755, 0o043_755)]
     {
@@ -131,7 +131,7 @@ fn a_change_of_owner_takes_set_id_bits_off() {
             client.setattr(1, SetAttr { valid, uid: 7, gid: 8, ..SetAttr::default() }).unwrap();
             assert_eq!(client.getattr(1).unwrap().mode, after);
         }
-        // The mode that comes with the owner is the one that counts.
+        // A mode that is set together with the owner wins.
         let set = SetAttr {
             valid: SetAttr::UID | SetAttr::MODE,
             uid: 9,
@@ -145,14 +145,14 @@ fn a_change_of_owner_takes_set_id_bits_off() {
 }
 
 #[test]
-fn a_write_of_nothing_changes_nothing() {
+fn an_empty_write_changes_nothing() {
     let (_live, dynamic) = dynamic();
     let scratch = scratch();
     for served in [&scratch, &dynamic] {
         for dialect in ALL {
             let mut client = client(served, dialect);
-            if !is_there(&mut client, "text") {
-                file(&mut client, "text", b"text");
+            if !exists(&mut client, "text") {
+                create_file(&mut client, "text", b"text");
             }
             let mut probe = crate::client(served, Dialect::Linux);
             probe.walk(0, 1, "text").unwrap();
@@ -172,10 +172,10 @@ fn a_write_of_nothing_changes_nothing() {
 }
 
 #[test]
-fn times_that_a_dialect_cannot_tell_are_the_nearest_it_can() {
+fn times_outside_of_the_dialects_range_are_clamped() {
     let served = scratch();
     let (mut linux, mut unix) = (client(&served, Dialect::Linux), client(&served, Dialect::Unix));
-    file(&mut linux, "f", b"");
+    create_file(&mut linux, "f", b"");
     linux.walk(0, 1, "f").unwrap();
     unix.walk(0, 1, "f").unwrap();
     let cases = [(-1i64, 0), (i64::MIN, 0), (1 << 32, u32::MAX), (i64::MAX, u32::MAX), (5, 5)];
@@ -192,10 +192,10 @@ fn times_that_a_dialect_cannot_tell_are_the_nearest_it_can() {
 }
 
 #[test]
-fn blocks_are_those_that_a_file_takes() {
+fn holes_take_no_blocks() {
     let served = scratch();
     let mut client = client(&served, Dialect::Linux);
-    file(&mut client, "f", b"");
+    create_file(&mut client, "f", b"");
     client.walk(0, 1, "f").unwrap();
     client.lopen(1, O_RDWR).unwrap();
     assert_eq!(client.getattr(1).unwrap().blocks, 0);
@@ -211,11 +211,11 @@ fn blocks_are_those_that_a_file_takes() {
 }
 
 #[test]
-fn what_was_removed_has_no_links_and_gets_none() {
+fn a_removed_file_has_no_links_and_cannot_be_linked() {
     let served = scratch();
     let mut client = client(&served, Dialect::Linux);
-    file(&mut client, "f", b"");
-    dir(&mut client, "d");
+    create_file(&mut client, "f", b"");
+    create_dir(&mut client, "d");
     for (path, flags) in [("f", 0), ("d", 0x200)] {
         client.walk(0, 1, path).unwrap();
         client.walk(0, 2, path).unwrap();
@@ -229,9 +229,9 @@ fn what_was_removed_has_no_links_and_gets_none() {
         client.clunk(1).unwrap();
         client.clunk(2).unwrap();
     }
-    // Replaced by a rename: the same.
+    // The same holds for a file that a rename replaced.
     for name in ["a", "b"] {
-        file(&mut client, name, b"");
+        create_file(&mut client, name, b"");
     }
     client.walk(0, 1, "b").unwrap();
     let (olddirfid, newdirfid) = (Fid(0), Fid(0));
@@ -243,7 +243,7 @@ fn what_was_removed_has_no_links_and_gets_none() {
         errno(client.rpc(&T::Link { dfid: Fid(0), fid: Fid(1), name: "again".into() })),
         ENOENT
     );
-    // Of two names one is left.
+    // A file with one name left can be linked.
     client.walk(0, 2, "b").unwrap();
     client.rpc(&T::Link { dfid: Fid(0), fid: Fid(2), name: "c".into() }).unwrap();
     client.rpc(&T::Unlinkat { dirfid: Fid(0), name: "b".into(), flags: 0 }).unwrap();
@@ -252,12 +252,12 @@ fn what_was_removed_has_no_links_and_gets_none() {
 }
 
 #[test]
-fn a_rename_moves_the_change_time_of_what_it_renames() {
+fn a_rename_updates_ctime() {
     let served = scratch();
     for dialect in ALL {
         let (mut client, mut probe) = (client(&served, dialect), client(&served, Dialect::Linux));
         let name = dialect.version();
-        file(&mut client, name, b"");
+        create_file(&mut client, name, b"");
         client.walk(0, 1, name).unwrap();
         probe.walk(0, 1, name).unwrap();
         let before = probe.getattr(1).unwrap();
@@ -276,12 +276,12 @@ fn a_rename_moves_the_change_time_of_what_it_renames() {
     }
 }
 
-/// `chown(2)` with two times -1.
+/// As `chown(2)` with -1 for both ids.
 #[test]
-fn a_change_of_nothing_moves_the_change_time() {
+fn a_chown_that_changes_nothing_updates_ctime() {
     let served = scratch();
     let mut client = client(&served, Dialect::Linux);
-    file(&mut client, "f", b"");
+    create_file(&mut client, "f", b"");
     client.walk(0, 1, "f").unwrap();
     let before = client.getattr(1).unwrap();
     client.setattr(1, SetAttr::default()).unwrap();
@@ -292,9 +292,8 @@ fn a_change_of_nothing_moves_the_change_time() {
     assert_eq!((after.mtime, after.mode, after.uid), (before.mtime, before.mode, before.uid));
 }
 
-/// Of a file of a board: what it cannot keep is refused.
 #[test]
-fn a_parameter_takes_no_mode_that_it_cannot_keep() {
+fn a_parameter_refuses_a_change_of_mode() {
     static VALUE: Value<u32> = Value::new(1);
     static PARAM: Param<u32> = Param::new(&VALUE);
     static ROOT: vfs::Dir = vfs::Dir::new(&[vfs::file("param", &PARAM)]);

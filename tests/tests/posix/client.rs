@@ -1,4 +1,4 @@
-//! What our own client makes of it, in each dialect.
+//! The same promises as seen through datakit-client, in each dialect.
 
 use std::time::{Duration, SystemTime};
 
@@ -13,7 +13,7 @@ async fn connect(served: &Served, dialect: Dialect) -> Client {
 }
 
 #[tokio::test]
-async fn clients_that_write_one_missing_file_all_succeed() {
+async fn concurrent_writes_to_a_missing_file_all_succeed() {
     for dialect in ALL {
         let served = scratch();
         let mut writing = Vec::new();
@@ -31,7 +31,7 @@ async fn clients_that_write_one_missing_file_all_succeed() {
 }
 
 #[tokio::test]
-async fn modes_have_the_bits_that_the_dialect_has() {
+async fn modes_have_the_bits_of_the_dialect() {
     let served = scratch();
     for (dialect, due) in
         [(Dialect::Legacy, 0o755), (Dialect::Unix, 0o7755), (Dialect::Linux, 0o7755)]
@@ -49,10 +49,10 @@ async fn modes_have_the_bits_that_the_dialect_has() {
 }
 
 #[tokio::test]
-async fn times_before_1970_are_shown_as_they_are() {
+async fn times_before_1970_are_negative() {
     let served = scratch();
     let mut wire = client(&served, WireDialect::Linux);
-    file(&mut wire, "f", b"");
+    create_file(&mut wire, "f", b"");
     wire.walk(0, 1, "f").unwrap();
     let mtime = Time { sec: (-10i64).cast_unsigned(), nsec: 500_000_000 };
     let valid = SetAttr::MTIME | SetAttr::MTIME_SET;

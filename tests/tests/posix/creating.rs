@@ -1,4 +1,4 @@
-//! Making a name that is there already, or is not.
+//! Creating files, with names that are new and names that exist.
 
 use std::sync::Barrier;
 
@@ -11,10 +11,10 @@ use datakit_tests::db::Place;
 use crate::*;
 
 #[test]
-fn a_create_alone_does_not_truncate() {
+fn create_without_truncate_keeps_the_content() {
     let served = scratch();
     let mut client = client(&served, Dialect::Linux);
-    file(&mut client, "f", b"kept");
+    create_file(&mut client, "f", b"kept");
     for (flags, due) in [
         (O_CREAT, &b"kept"[..]),
         (O_CREAT | O_WRONLY | O_APPEND, b"kept"),
@@ -34,7 +34,7 @@ fn a_create_alone_does_not_truncate() {
 }
 
 #[test]
-fn two_appending_clients_lose_no_line() {
+fn concurrent_appends_lose_no_line() {
     let served = scratch();
     std::thread::scope(|scope| {
         for writer in 0..2 {
@@ -64,7 +64,7 @@ fn two_appending_clients_lose_no_line() {
 }
 
 #[test]
-fn one_of_many_wins_an_exclusive_create() {
+fn only_one_client_wins_an_exclusive_create() {
     const CLIENTS: usize = 20;
     for dialect in ALL {
         let (served, start) = (scratch(), Barrier::new(CLIENTS));
@@ -92,16 +92,16 @@ fn one_of_many_wins_an_exclusive_create() {
 }
 
 #[test]
-fn a_name_that_is_there_is_not_made_again() {
+fn create_of_an_existing_name_is_refused() {
     let served = scratch();
     for dialect in CLASSIC {
         let mut client = client(&served, dialect);
         let name = dialect.version();
-        file(&mut client, name, b"kept");
+        create_file(&mut client, name, b"kept");
         for perm in [0o644, DMDIR | 0o755] {
             client.walk(0, 1, "").unwrap();
             assert_eq!(client.create(1, name, perm, None).unwrap_err().0, "Already exists");
-            // The fid is still the directory.
+            // The fid still refers to the directory.
             client.walk(1, 2, name).unwrap();
             client.clunk(2).unwrap();
             client.clunk(1).unwrap();
@@ -123,11 +123,11 @@ fn a_name_that_is_there_is_not_made_again() {
 }
 
 #[test]
-fn a_create_over_a_directory_or_a_link_is_refused() {
+fn create_over_a_directory_or_a_symlink_is_refused() {
     let served = scratch();
     let mut client = client(&served, Dialect::Linux);
-    dir(&mut client, "d");
-    symlink(&mut client, "l", "nowhere").unwrap();
+    create_dir(&mut client, "d");
+    create_symlink(&mut client, "l", "nowhere").unwrap();
     for (name, flags, due) in [
         ("d", O_CREAT | O_WRONLY, EISDIR),
         ("d", O_CREAT | O_EXCL, EEXIST),
@@ -139,11 +139,11 @@ fn a_create_over_a_directory_or_a_link_is_refused() {
         assert_eq!(errno(client.lcreate(1, name, flags, 0o644)), due, "{name} with {flags:#o}");
         client.clunk(1).unwrap();
     }
-    assert!(!is_there(&mut client, "nowhere") && !is_there(&mut client, "new"));
+    assert!(!exists(&mut client, "nowhere") && !exists(&mut client, "new"));
 }
 
 #[test]
-fn a_mode_of_two_kinds_or_of_another_kind_is_refused() {
+fn a_mode_with_a_wrong_file_type_is_refused() {
     let served = scratch();
     let mut client = client(&served, Dialect::Unix);
     for perm in [DMDIR | DMSYMLINK, DMDIR | DMNAMEDPIPE, DMNAMEDPIPE | DMSOCKET] {
@@ -151,12 +151,12 @@ fn a_mode_of_two_kinds_or_of_another_kind_is_refused() {
         assert_eq!(errno(client.create(1, "new", perm | 0o644, Some("x"))), EINVAL, "{perm:#x}");
         client.clunk(1).unwrap();
     }
-    assert!(!is_there(&mut client, "new"));
+    assert!(!exists(&mut client, "new"));
     client.walk(0, 1, "").unwrap();
     client.create(1, "pipe", DMNAMEDPIPE | 0o644, None).unwrap();
     wstat(&mut client, 1, Stat { mode: DMNAMEDPIPE | 0o600, ..untouched() }).unwrap();
     assert_eq!(client.stat(1, |stat| stat.mode), DMNAMEDPIPE | 0o600);
-    file(&mut client, "f", b"");
+    create_file(&mut client, "f", b"");
     client.walk(0, 2, "f").unwrap();
     for (fid, mode) in
         [(1, DMSOCKET), (1, DMDIR), (2, DMNAMEDPIPE), (2, DMDEVICE), (2, DMSYMLINK), (2, DMDIR)]
@@ -169,10 +169,10 @@ fn a_mode_of_two_kinds_or_of_another_kind_is_refused() {
     }
 }
 
-/// Transactions and remotes; a branch that is there may be made again, which DataKit's clients
-/// count on.
+/// Checks transactions and remotes. Creating an existing branch succeeds, on which DataKit's
+/// clients rely.
 #[test]
-fn a_name_of_the_database_is_made_once() {
+fn create_of_an_existing_transaction_is_refused() {
     let place = Place::memory();
     for dialect in ALL {
         let mut client = place.raw(dialect);
@@ -203,9 +203,9 @@ fn a_name_of_the_database_is_made_once() {
     }
 }
 
-/// DataKit's Tcreate empties a file of a transaction; the calls of Linux are those of Linux.
+/// Tcreate truncates a file of a transaction, as in the original DataKit. Tlcreate obeys its flags.
 #[test]
-fn a_transaction_obeys_the_flags_of_linux() {
+fn tlcreate_in_a_transaction_obeys_its_flags() {
     let place = Place::memory();
     place.connect().master().commit(&[("f", "kept"), ("d/x", "")]);
     for dialect in ALL {
@@ -258,13 +258,13 @@ fn a_transaction_obeys_the_flags_of_linux() {
 }
 
 #[test]
-fn what_is_no_permission_is_not_dropped_silently() {
+fn unknown_permission_bits_are_refused() {
     let served = scratch();
     for dialect in CLASSIC {
         let mut client = client(&served, dialect);
-        file(&mut client, dialect.version(), b"");
+        create_file(&mut client, dialect.version(), b"");
         let bits = [DMAPPEND, DMEXCL, DMMOUNT, DMAUTH, DMTMP];
-        // In .u this one makes a link, and only there.
+        // This bit creates a symlink in 9P2000.u only.
         for bit in bits.into_iter().chain((dialect == Dialect::Legacy).then_some(DMLINK)) {
             client.walk(0, 1, "").unwrap();
             assert_eq!(
@@ -272,7 +272,7 @@ fn what_is_no_permission_is_not_dropped_silently() {
                 "Operation not supported"
             );
             client.clunk(1).unwrap();
-            assert!(!is_there(&mut client, "new"));
+            assert!(!exists(&mut client, "new"));
             client.walk(0, 1, dialect.version()).unwrap();
             let refused = wstat(&mut client, 1, Stat { mode: bit | 0o600, ..untouched() });
             assert_eq!(refused.unwrap_err().0, "Operation not supported");
@@ -283,16 +283,16 @@ fn what_is_no_permission_is_not_dropped_silently() {
 }
 
 #[test]
-fn a_link_is_not_made_to_nothing_nor_to_what_no_path_can_be() {
+fn empty_and_overlong_symlink_targets_are_refused() {
     let served = scratch();
     let longest = "t".repeat(4095);
     for dialect in [Dialect::Unix, Dialect::Linux] {
         let mut client = client(&served, dialect);
         let name = dialect.version();
-        assert_eq!(errno(symlink(&mut client, name, "")), ENOENT);
-        assert_eq!(errno(symlink(&mut client, name, &"t".repeat(4096))), ENAMETOOLONG);
-        assert!(!is_there(&mut client, name));
-        symlink(&mut client, name, &longest).unwrap();
+        assert_eq!(errno(create_symlink(&mut client, name, "")), ENOENT);
+        assert_eq!(errno(create_symlink(&mut client, name, &"t".repeat(4096))), ENAMETOOLONG);
+        assert!(!exists(&mut client, name));
+        create_symlink(&mut client, name, &longest).unwrap();
     }
     let mut client = client(&served, Dialect::Unix);
     client.walk(0, 1, "").unwrap();

@@ -1,4 +1,4 @@
-//! Long link targets, in short messages.
+//! Symlink targets that are longer than a message.
 
 use datakit_core::vfs::{Create, Name, New, Vfs};
 use datakit_core::wire::{DMDEVICE, Dialect, Fid, Rmessage as R, Tmessage as T};
@@ -6,7 +6,7 @@ use embassy_futures::block_on;
 
 use crate::*;
 
-/// The names in the root, as `client` reads them.
+/// Lists the names in the root.
 fn names(client: &mut WireClient) -> Vec<String> {
     client.open_path(50, "", 0);
     let (mut names, mut offset) = (Vec::new(), 0);
@@ -24,7 +24,7 @@ fn names(client: &mut WireClient) -> Vec<String> {
     names
 }
 
-/// The target of a link in .u or .L, as far as it is told.
+/// Reads the target of a symlink in 9P2000.u or 9P2000.L.
 fn target(client: &mut WireClient, path: &str) -> Result<String, Refusal> {
     client.walk(0, 51, path).unwrap();
     let target = match client.dialect {
@@ -42,7 +42,7 @@ fn target(client: &mut WireClient, path: &str) -> Result<String, Refusal> {
 }
 
 #[test]
-fn a_target_that_fits_the_message_is_answered_and_hides_nothing() {
+fn a_long_target_hides_no_entry_from_a_listing() {
     const MSIZE: u32 = 4096;
     let tree = Scratch::new();
     let lengths = [1, 2000, 2047, 2048, 2049, 3900, 4095];
@@ -69,8 +69,8 @@ fn a_target_that_fits_the_message_is_answered_and_hides_nothing() {
             assert_eq!(target(client, &format!("link{length}")).unwrap(), "t".repeat(length));
         }
     }
-    // No message has room for it: .L says so, and in .u the record comes without it, so that the
-    // link can be removed.
+    // No message can hold the target. 9P2000.L reports an error, and the stat record of 9P2000.u
+    // omits it, so the link can be removed.
     assert_eq!(target(&mut unix, "link4095").unwrap(), "");
     assert!(target(&mut linux, "link4095").is_err());
     let mut large = WireClient::attached(served.addr, Dialect::Linux, 8192);
@@ -81,7 +81,7 @@ fn a_target_that_fits_the_message_is_answered_and_hides_nothing() {
 }
 
 #[test]
-fn a_long_target_of_the_dynamic_tree_hides_nothing() {
+fn a_long_target_in_a_dynamic_tree_hides_no_entry() {
     let entries = ["a", "b", "c"].map(|name| Entry::symlink(name, "t".repeat(10_000)));
     let tree = Tree::new(entries.into_iter().collect::<Dir>());
     let served = serve(Limits::default(), move |_| tree.clone());
@@ -94,7 +94,7 @@ fn a_long_target_of_the_dynamic_tree_hides_nothing() {
 }
 
 #[test]
-fn devices_keep_their_numbers_in_a_listing() {
+fn a_listing_has_the_numbers_of_devices() {
     let served = scratch();
     let mut client = client(&served, Dialect::Unix);
     client.walk(0, 1, "").unwrap();

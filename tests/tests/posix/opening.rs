@@ -1,4 +1,4 @@
-//! Opening, and what an open file may be used for.
+//! Open modes, and the operations that each of them allows.
 
 use datakit_core::wire::{Dialect, Fid, Tmessage as T};
 use datakit_tests::db::Place;
@@ -7,22 +7,22 @@ use datakit_tests::within;
 use crate::*;
 
 #[test]
-fn a_directory_is_not_opened_to_be_written_truncated_or_removed() {
+fn a_directory_opens_only_for_reading() {
     let (_live, dynamic) = dynamic();
     let scratch = scratch();
     for dialect in CLASSIC {
         for served in [&scratch, &dynamic] {
             let mut client = client(served, dialect);
             if std::ptr::eq(served, &scratch) && dialect == Dialect::Legacy {
-                dir(&mut client, "dir");
+                create_dir(&mut client, "dir");
             }
             for mode in [1, 2, OTRUNC, ORCLOSE, 1 | OTRUNC, 3 | ORCLOSE] {
                 client.walk(0, 1, "dir").unwrap();
                 assert_eq!(client.open(1, mode).unwrap_err().0, "Is a directory", "{mode:#x}");
                 client.clunk(1).unwrap();
             }
-            assert!(is_there(&mut client, "dir"));
-            // 0x80: ninep opens directories so.
+            assert!(exists(&mut client, "dir"));
+            // The client ninep opens directories with 0x80.
             client.open_path(1, "dir", 0x80);
         }
     }
@@ -37,7 +37,7 @@ fn a_directory_is_not_opened_to_be_written_truncated_or_removed() {
 }
 
 #[test]
-fn a_directory_is_not_made_to_be_truncated_or_removed() {
+fn create_of_a_directory_refuses_truncate_and_orclose() {
     let served = scratch();
     for dialect in CLASSIC {
         let mut client = client(&served, dialect);
@@ -48,13 +48,13 @@ fn a_directory_is_not_made_to_be_truncated_or_removed() {
                 T::Create { fid: Fid(1), name: "d".into(), perm: DMDIR | 0o755, mode, extension };
             assert_eq!(client.refused(&create), "Is a directory");
             client.clunk(1).unwrap();
-            assert!(!is_there(&mut client, "d"));
+            assert!(!exists(&mut client, "d"));
         }
     }
 }
 
 #[test]
-fn a_branch_outlives_a_client_that_opens_it_with_orclose_and_goes() {
+fn a_branch_opened_with_orclose_is_not_removed() {
     let place = Place::memory();
     let connection = place.connect();
     connection.master().commit(&[("a", "1")]);
@@ -65,59 +65,59 @@ fn a_branch_outlives_a_client_that_opens_it_with_orclose_and_goes() {
         for fid in [1, 2] {
             assert_eq!(client.open(fid, ORCLOSE).unwrap_err().0, "Is a directory");
         }
-        // What was attached to is not removed from within.
+        // The root of an attach cannot be removed.
         client.attach_as(3, "/branch/master", 0).unwrap();
         assert_eq!(client.remove(3).unwrap_err().0, "Device or resource busy");
         drop(client);
         let mut other = place.raw(dialect);
-        assert!(is_there(&mut other, "branch/master"));
+        assert!(exists(&mut other, "branch/master"));
     }
 }
 
 #[test]
-fn a_file_that_was_attached_to_is_not_removed_by_any_way() {
+fn the_root_of_an_attach_cannot_be_removed() {
     let served = scratch();
     for dialect in CLASSIC {
         let mut client = client(&served, dialect);
-        if !is_there(&mut client, "f") {
-            file(&mut client, "f", b"");
+        if !exists(&mut client, "f") {
+            create_file(&mut client, "f", b"");
         }
         client.attach_as(1, "/f", 0).unwrap();
         assert_eq!(client.open(1, ORCLOSE).unwrap_err().0, "Device or resource busy");
         assert_eq!(client.remove(1).unwrap_err().0, "Device or resource busy");
-        assert!(is_there(&mut client, "f"));
+        assert!(exists(&mut client, "f"));
     }
 }
 
 #[test]
-fn a_file_opened_with_orclose_goes_with_its_fid_and_with_its_connection() {
+fn a_file_opened_with_orclose_is_removed_with_its_fid_or_connection() {
     let served = scratch();
     for dialect in CLASSIC {
         let mut client = client(&served, dialect);
         for name in ["clunked", "lost"] {
-            file(&mut client, name, b"");
+            create_file(&mut client, name, b"");
         }
         client.open_path(1, "clunked", ORCLOSE);
         client.clunk(1).unwrap();
-        assert!(!is_there(&mut client, "clunked"));
+        assert!(!exists(&mut client, "clunked"));
         client.open_path(1, "lost", ORCLOSE | 1);
         drop(client);
         let mut other = crate::client(&served, dialect);
         within(datakit_tests::TIMEOUT, "the file goes with its connection", || {
-            !is_there(&mut other, "lost")
+            !exists(&mut other, "lost")
         });
     }
 }
 
 #[test]
-fn a_fid_is_used_for_what_it_was_opened_for() {
+fn an_open_fid_allows_only_the_access_of_its_mode() {
     let (_live, dynamic) = dynamic();
     let scratch = scratch();
     for dialect in ALL {
         for served in [&scratch, &dynamic] {
             let mut client = client(served, dialect);
-            if !is_there(&mut client, "text") {
-                file(&mut client, "text", b"text");
+            if !exists(&mut client, "text") {
+                create_file(&mut client, "text", b"text");
             }
             let bad = if dialect == Dialect::Linux { "" } else { "Bad file descriptor" };
             for (mode, reads, writes) in
@@ -126,7 +126,7 @@ fn a_fid_is_used_for_what_it_was_opened_for() {
                 client.open_path(1, "text", mode);
                 let (read, write) = (client.read(1, 0, 10), client.write(1, 0, b"t"));
                 assert_eq!((read.is_ok(), write.is_ok()), (reads, writes), "{mode}");
-                // Also where nothing is read or written.
+                // Also if the count is 0.
                 assert_eq!(
                     (client.read(1, 0, 0).is_ok(), client.write(1, 0, b"").is_ok()),
                     (reads, writes),
@@ -153,7 +153,7 @@ fn a_fid_is_used_for_what_it_was_opened_for() {
 }
 
 #[test]
-fn a_file_that_was_made_is_used_for_what_it_was_opened_for() {
+fn a_created_file_allows_only_the_access_of_its_mode() {
     let served = scratch();
     let mut client = client(&served, Dialect::Linux);
     client.walk(0, 1, "").unwrap();
@@ -167,7 +167,7 @@ fn a_file_that_was_made_is_used_for_what_it_was_opened_for() {
 }
 
 #[test]
-fn a_control_file_opens_for_both() {
+fn a_control_file_opens_for_reading_and_writing() {
     let place = Place::memory();
     place.connect().master().commit(&[("a", "1")]);
     for dialect in ALL {
@@ -180,12 +180,12 @@ fn a_control_file_opens_for_both() {
 }
 
 #[test]
-fn only_directories_open_as_directories_and_links_are_not_followed() {
+fn o_directory_and_o_nofollow_are_obeyed() {
     let served = scratch();
     let mut client = client(&served, Dialect::Linux);
-    file(&mut client, "f", b"");
-    dir(&mut client, "d");
-    symlink(&mut client, "l", "f").unwrap();
+    create_file(&mut client, "f", b"");
+    create_dir(&mut client, "d");
+    create_symlink(&mut client, "l", "f").unwrap();
     for (path, flags, due) in [
         ("f", O_DIRECTORY, ENOTDIR),
         ("l", O_DIRECTORY, ENOTDIR),
@@ -202,7 +202,7 @@ fn only_directories_open_as_directories_and_links_are_not_followed() {
 }
 
 #[test]
-fn a_directory_of_linux_is_not_read_as_records() {
+fn tread_of_a_directory_is_refused_in_9p2000_l() {
     let (_live, dynamic) = dynamic();
     for served in [scratch(), dynamic, serve_static()] {
         let mut client = client(&served, Dialect::Linux);

@@ -1,4 +1,4 @@
-//! Reads that wait in a file whose fid goes.
+//! Reads that wait in a stream whose fid is clunked or removed.
 
 use datakit_core::files::Live as CoreLive;
 use datakit_core::vfs::{self, StaticTree};
@@ -8,8 +8,8 @@ use datakit_tests::db::Place;
 
 use crate::*;
 
-/// `fid` is the stream, and a read of it waits.
-fn blocked(client: &mut WireClient, fid: u32, tag: Tag) {
+/// Opens the stream as `fid` and sends a read that waits.
+fn send_waiting_read(client: &mut WireClient, fid: u32, tag: Tag) {
     client.open_path(fid, "live", 0);
     assert_eq!(client.read(fid, 0, 100).unwrap(), b"0\n");
     assert_eq!(client.read(fid, 2, 100).unwrap(), b"");
@@ -20,7 +20,7 @@ static LIVE: CoreLive<u32> = CoreLive::new(0, |value, out| writeln!(out, "{value
 static ROOT: vfs::Dir = vfs::Dir::new(&[vfs::file("live", &LIVE), vfs::file("other", &LIVE)]);
 
 #[test]
-fn a_blocked_read_ends_when_its_fid_does() {
+fn a_waiting_read_fails_when_its_fid_is_clunked() {
     let (live, dynamic) = dynamic();
     let fixed = serve(Limits::default(), |_| StaticTree::<80, 64>::new(&ROOT));
     for (served, other) in [(&dynamic, "text"), (&fixed, "other")] {
@@ -29,12 +29,12 @@ fn a_blocked_read_ends_when_its_fid_does() {
             let wnames = [Str(b""), Str(b"")];
             let ways = [
                 T::Clunk { fid: Fid(1) },
-                // The file refuses to be removed, and the fid is gone.
+                // The file refuses the removal, but the fid is clunked.
                 T::Remove { fid: Fid(1) },
                 T::Walk { fid: Fid(1), newfid: Fid(1), wnames: List::from(&wnames[..0]) },
             ];
             for way in ways {
-                blocked(&mut client, 1, Tag(7));
+                send_waiting_read(&mut client, 1, Tag(7));
                 let done = client.rpc(&way);
                 assert_eq!(done.is_ok(), !matches!(way, T::Remove { .. }), "{done:?}");
                 let (tag, reply) = client.reply();
@@ -52,21 +52,21 @@ fn a_blocked_read_ends_when_its_fid_does() {
 }
 
 #[test]
-fn clunked_streams_do_not_use_up_the_connection() {
+fn clunked_streams_free_their_request_slots() {
     let (live, dynamic) = dynamic();
     let fixed = serve(Limits::default(), |_| StaticTree::<80, 64>::new(&ROOT));
     for served in [&dynamic, &fixed] {
         let mut client = client(served, Dialect::Unix);
         for round in 0..200 {
-            blocked(&mut client, 1, Tag(1000 + round));
+            send_waiting_read(&mut client, 1, Tag(1000 + round));
             client.clunk(1).unwrap();
             let (tag, reply) = client.reply();
             assert_eq!((tag, errno(reply)), (Tag(1000 + round), EBADF));
         }
-        // As many as wait at a time, and then all of them go.
+        // Let as many reads wait as the connection allows, then clunk all of their fids.
         let fids = 1..=60u16;
         for fid in fids.clone() {
-            blocked(&mut client, fid.into(), Tag(fid + 100));
+            send_waiting_read(&mut client, fid.into(), Tag(fid + 100));
         }
         for fid in fids.clone() {
             client.send(Tag(2000 + fid), &T::Clunk { fid: Fid(fid.into()) });
@@ -86,7 +86,7 @@ fn clunked_streams_do_not_use_up_the_connection() {
 }
 
 #[test]
-fn a_blocked_read_of_the_database_ends_when_its_fid_does() {
+fn a_waiting_read_of_the_database_fails_when_its_fid_is_clunked() {
     let place = Place::memory();
     place.connect().master().commit(&[("a", "1")]);
     for dialect in ALL {
@@ -111,12 +111,12 @@ fn a_blocked_read_of_the_database_ends_when_its_fid_does() {
 }
 
 #[test]
-fn a_read_that_waits_goes_on_beside_other_fids_that_go() {
+fn a_waiting_read_survives_the_clunk_of_other_fids() {
     let (live, dynamic) = dynamic();
     let mut client = client(&dynamic, Dialect::Unix);
-    blocked(&mut client, 1, Tag(7));
+    send_waiting_read(&mut client, 1, Tag(7));
     for _ in 0..3 {
-        blocked(&mut client, 2, Tag(8));
+        send_waiting_read(&mut client, 2, Tag(8));
         client.clunk(2).unwrap();
         assert_eq!(client.reply().0, Tag(8));
     }

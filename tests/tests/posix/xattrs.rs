@@ -7,7 +7,7 @@ use crate::*;
 const CREATE: u32 = 1;
 const REPLACE: u32 = 2;
 
-/// `setxattr(2)` of `path`, through to the clunk.
+/// Sets an attribute of `path` as `setxattr(2)` does, including the clunk.
 fn set(
     client: &mut WireClient,
     path: &str,
@@ -26,7 +26,7 @@ fn set(
     client.clunk(60).and(begun.map(drop))
 }
 
-/// `getxattr(2)`, or `listxattr(2)` for an empty name.
+/// Reads an attribute as `getxattr(2)` does, or the list of names if `name` is empty.
 fn get(client: &mut WireClient, path: &str, name: &str) -> Result<Vec<u8>, Refusal> {
     client.walk(0, 61, path).unwrap();
     let walked = client.rpc(&T::Xattrwalk { fid: Fid(61), newfid: Fid(62), name: name.into() });
@@ -44,12 +44,12 @@ fn get(client: &mut WireClient, path: &str, name: &str) -> Result<Vec<u8>, Refus
 fn world() -> (Served, WireClient) {
     let served = scratch();
     let mut client = client(&served, Dialect::Linux);
-    file(&mut client, "f", b"");
+    create_file(&mut client, "f", b"");
     (served, client)
 }
 
 #[test]
-fn an_empty_value_is_a_value() {
+fn an_attribute_may_be_empty() {
     let (_served, mut client) = world();
     for flags in [CREATE, 0] {
         set(&mut client, "f", "user.empty", b"", flags).unwrap();
@@ -59,7 +59,7 @@ fn an_empty_value_is_a_value() {
     set(&mut client, "f", "user.empty", b"full", REPLACE).unwrap();
     set(&mut client, "f", "user.empty", b"", 0).unwrap();
     assert_eq!(get(&mut client, "f", "user.empty").unwrap(), b"");
-    // `removexattr(2)`.
+    // Remove it, as `removexattr(2)` does.
     set(&mut client, "f", "user.empty", b"", REPLACE).unwrap();
     assert_eq!(errno(get(&mut client, "f", "user.empty")), ENODATA);
     assert_eq!(errno(set(&mut client, "f", "user.empty", b"", REPLACE)), ENODATA);
@@ -67,7 +67,7 @@ fn an_empty_value_is_a_value() {
 }
 
 #[test]
-fn names_of_attributes_are_not_path_elements() {
+fn attribute_names_may_contain_slashes_and_dots() {
     let (_served, mut client) = world();
     let longest = format!("user.{}", "n".repeat(250));
     for name in ["user.a/b", "/", "..", ".", "user./", &longest] {
@@ -80,7 +80,7 @@ fn names_of_attributes_are_not_path_elements() {
 }
 
 #[test]
-fn flags_and_limits_are_those_of_linux() {
+fn flags_and_limits_follow_setxattr_2() {
     let (_served, mut client) = world();
     assert_eq!(errno(set(&mut client, "f", "user.a", b"v", REPLACE)), ENODATA);
     set(&mut client, "f", "user.a", b"v", CREATE).unwrap();
@@ -91,14 +91,14 @@ fn flags_and_limits_are_those_of_linux() {
     set(&mut client, "f", "user.large", &largest, 0).unwrap();
     assert_eq!(get(&mut client, "f", "user.large").unwrap(), largest);
     assert_eq!(errno(set(&mut client, "f", "user.larger", &vec![7; 64 * 1024 + 1], 0)), E2BIG);
-    // Directories and links have attributes as well.
-    dir(&mut client, "d");
+    // Directories and symlinks have attributes as well.
+    create_dir(&mut client, "d");
     set(&mut client, "d", "user.a", b"v", 0).unwrap();
     assert_eq!(get(&mut client, "d", "user.a").unwrap(), b"v");
 }
 
 #[test]
-fn a_change_of_attributes_moves_the_change_time_alone() {
+fn a_change_of_an_attribute_updates_only_ctime() {
     let (_served, mut client) = world();
     client.walk(0, 1, "f").unwrap();
     let mut before = client.getattr(1).unwrap();
@@ -112,7 +112,7 @@ fn a_change_of_attributes_moves_the_change_time_alone() {
 }
 
 #[test]
-fn a_value_is_written_or_read_as_it_was_begun() {
+fn a_value_is_either_written_or_read() {
     let (_served, mut client) = world();
     client.walk(0, 1, "f").unwrap();
     client

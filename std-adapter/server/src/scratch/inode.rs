@@ -27,8 +27,8 @@ pub(super) struct DentryInner {
     pub(super) location: Mutex<Location>,
 }
 
-/// The name and the parent of a dentry. Changed under the namespace lock. Its own lock is taken last
-/// and alone.
+/// The name and the parent of a dentry. Changed under the namespace lock. Its own lock is taken
+/// last and alone.
 #[derive(Debug)]
 pub(super) struct Location {
     /// Dangling for the root and for a removed name.
@@ -169,7 +169,8 @@ impl Inode {
         Attr { id: self.id(), mode, size, allocated, nlink, uid, gid, atime, mtime, ctime }
     }
 
-    /// Returns whether the inode has a name. Without one it is freed when the last client closes it.
+    /// Returns whether the inode has a name. Without one it is freed when the last client closes
+    /// it.
     pub(super) fn has_name(&self) -> bool {
         self.metadata.lock().nlink > 0
     }

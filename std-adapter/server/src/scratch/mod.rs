@@ -1,8 +1,8 @@
 //! A writable tree in memory: what a RAM disk is to a kernel.
 //!
 //! It has files with holes, directories, symbolic and hard links, named pipes and devices (recorded
-//! for the client's host), owners, times, extended attributes and advisory locks. A limit bounds the
-//! memory of all of them. The time of the last read is not recorded.
+//! for the client's host), owners, times, extended attributes and advisory locks. A limit bounds
+//! the memory of all of them. The time of the last read is not recorded.
 //!
 //! ```text
 //! Dentry = a name in a directory, to which a fid refers  ->  Inode = the file, shared by its hard links
@@ -36,8 +36,8 @@ use self::xattr::XattrValue;
 use self::xattr_writer::XattrWriter;
 use crate::budget::Budget;
 
-/// A writable tree in memory. Clones share the tree, which is freed with the last clone and the last
-/// [`Dentry`].
+/// A writable tree in memory. Clones share the tree, which is freed with the last clone and the
+/// last [`Dentry`].
 ///
 /// The tree does not check permissions: the clients' hosts do.
 #[derive(Debug, Clone)]
@@ -79,8 +79,8 @@ impl Scratch {
         Scratch::with_limit(Scratch::DEFAULT_LIMIT)
     }
 
-    /// Creates an empty tree with a limit in bytes. Content, names and about 512 bytes for each file
-    /// and each name count. Operations that exceed the limit fail with [`Error::NoSpace`].
+    /// Creates an empty tree with a limit in bytes. Content, names and about 512 bytes for each
+    /// file and each name count. Operations that exceed the limit fail with [`Error::NoSpace`].
     #[must_use]
     pub fn with_limit(limit: u64) -> Scratch {
         let budget = Budget::new(limit);

@@ -36,8 +36,8 @@ impl XattrWriter {
         let size =
             usize::try_from(size).ok().filter(|_| size <= MAX_XATTR_SIZE).ok_or_else(too_big)?;
         let name = name.as_bytes();
-        // 9P2000.L has no other request for `removexattr(2)`. Without the flag, size 0 sets an empty
-        // value.
+        // 9P2000.L has no other request for `removexattr(2)`. Without the flag, size 0 sets an
+        // empty value.
         let is_removal = size == 0 && replace && !create;
         // A removal reserves nothing, so it succeeds in a full tree.
         let reservation = if is_removal {

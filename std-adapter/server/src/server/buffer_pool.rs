@@ -64,8 +64,8 @@ thread_local! {
     };
 }
 
-/// Returns a buffer of at least `n` bytes: of the smallest size class that fits, or a new one if none
-/// does.
+/// Returns a buffer of at least `n` bytes: of the smallest size class that fits, or a new one if
+/// none does.
 fn acquire(n: usize) -> Block {
     SIZE_CLASSES.with_borrow_mut(|classes| match classes.iter_mut().find(|class| n <= class.size) {
         Some(class) => class.spare.pop().unwrap_or_else(|| Block::new(class.size)),

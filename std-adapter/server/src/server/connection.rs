@@ -62,7 +62,8 @@ impl error::Error for EndReason {
 }
 
 impl EndReason {
-    /// Returns `Ok` if the peer closed the connection between two messages, or the server shuts down.
+    /// Returns `Ok` if the peer closed the connection between two messages, or the server shuts
+    /// down.
     pub(super) fn into_result(self) -> io::Result<()> {
         let kind = match self {
             EndReason::Disconnect(Disconnect::Closed) | EndReason::Shutdown => return Ok(()),

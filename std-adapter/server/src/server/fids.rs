@@ -1,4 +1,5 @@
-//! The fid table of a connection: a vector while there are few fids, a hash map when there are more.
+//! The fid table of a connection: a vector while there are few fids, a hash map when there are
+//! more.
 
 use std::collections::HashMap;
 use std::collections::hash_map::IntoIter;
@@ -82,7 +83,8 @@ impl<V: Vfs> FidTable<V> for FidMap<V> {
         if let Some((_, fid)) = self.drained.as_mut().and_then(|drained| drained.next()) {
             return Some(fid);
         }
-        // Taking an arbitrary entry of a hash map takes linear time, so the map becomes an iterator.
+        // Taking an arbitrary entry of a hash map takes linear time, so the map becomes an
+        // iterator.
         match std::mem::replace(&mut self.table, Table::Few(Vec::new())) {
             Table::Few(mut few) => {
                 self.drained = None;

@@ -60,9 +60,9 @@ limits! {
     requests: usize = 64,
     /// The largest message that is negotiated, in bytes.
     msize: u32 = MSIZE,
-    /// The bytes that a connection may buffer before it takes no further request that waits inside a
-    /// file. Should hold several messages: a batch of requests, a batch of replies and each request
-    /// that waits.
+    /// The bytes that a connection may buffer before it takes no further request that waits inside
+    /// a file. Should hold several messages: a batch of requests, a batch of replies and each
+    /// request that waits.
     buffered: usize = 4 << 20,
     /// The time in which a connection must attach.
     attach_timeout: Duration = Duration::from_secs(30),

@@ -61,9 +61,9 @@ impl Listener {
     /// Listens on an endpoint. Removes a socket file that no process listens on.
     ///
     /// # Errors
-    /// An [`io::Error`] that names the endpoint and suggests a remedy, for example for a port in use,
-    /// with the system's error as its source. [`io::ErrorKind::Unsupported`] if this system does not
-    /// have such endpoints.
+    /// An [`io::Error`] that names the endpoint and suggests a remedy, for example for a port in
+    /// use, with the system's error as its source. [`io::ErrorKind::Unsupported`] if this system
+    /// does not have such endpoints.
     ///
     /// # Panics
     /// Outside of a tokio runtime with I/O enabled.
@@ -148,8 +148,8 @@ impl Listener {
         }
     }
 
-    /// Accepts and closes a connection by means of the spare descriptor, so its client does not wait
-    /// for a descriptor.
+    /// Accepts and closes a connection by means of the spare descriptor, so its client does not
+    /// wait for a descriptor.
     async fn refuse_one(&self) {
         let mut spare = self.spare.lock().await;
         drop(spare.take());

@@ -63,8 +63,8 @@ pub struct Server {
 }
 
 impl Server {
-    /// Creates a server without listeners. Add some with [`with_listener`](Server::with_listener), or
-    /// serve streams with [`serve_stream`](Server::serve_stream).
+    /// Creates a server without listeners. Add some with [`with_listener`](Server::with_listener),
+    /// or serve streams with [`serve_stream`](Server::serve_stream).
     #[must_use]
     pub fn new(limits: Limits) -> Server {
         Server { listeners: Vec::new(), limits, stats: Arc::default() }
@@ -73,9 +73,9 @@ impl Server {
     /// Creates a server that listens on these endpoints.
     ///
     /// # Errors
-    /// An [`io::Error`] that names the endpoint and suggests a remedy, for example for a port in use,
-    /// with the system's error as its source. [`io::ErrorKind::Unsupported`] if this system does not
-    /// have such endpoints.
+    /// An [`io::Error`] that names the endpoint and suggests a remedy, for example for a port in
+    /// use, with the system's error as its source. [`io::ErrorKind::Unsupported`] if this system
+    /// does not have such endpoints.
     pub async fn bind(urls: &[Url], limits: Limits) -> io::Result<Server> {
         let mut server = Server::new(limits);
         for url in urls {
@@ -123,11 +123,11 @@ impl Server {
         self.stats.clone()
     }
 
-    /// Accepts and serves connections until `stop` completes. It then accepts no more, gives requests
-    /// in flight a second to finish, and removes the files of its Unix sockets.
+    /// Accepts and serves connections until `stop` completes. It then accepts no more, gives
+    /// requests in flight a second to finish, and removes the files of its Unix sockets.
     ///
-    /// `tree` returns the tree of a connection. Connections run on threads of the server, not on the
-    /// caller's runtime.
+    /// `tree` returns the tree of a connection. Connections run on threads of the server, not on
+    /// the caller's runtime.
     ///
     /// # Errors
     /// The error of the system if a thread cannot be created. The error of a connection only ends
@@ -192,8 +192,8 @@ impl Server {
         result
     }
 
-    /// Serves one connection over any byte stream on the caller's runtime, until the peer closes it:
-    /// an accepted socket, TLS, standard input and output, or a pipe in a test.
+    /// Serves one connection over any byte stream on the caller's runtime, until the peer closes
+    /// it: an accepted socket, TLS, standard input and output, or a pipe in a test.
     ///
     /// `name` is the name of the peer in [`Stats`] and in the log. The limits on connections do not
     /// apply. The future is not [`Send`]: await it directly or spawn it with

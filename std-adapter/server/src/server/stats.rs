@@ -135,8 +135,8 @@ impl Stats {
         self.peers.lock().len()
     }
 
-    /// Returns the message type, the number of requests answered and the number of errors among them,
-    /// for each type that was requested at least once.
+    /// Returns the message type, the number of requests answered and the number of errors among
+    /// them, for each type that was requested at least once.
     pub fn requests(&self) -> impl Iterator<Item = (u8, u64, u64)> + '_ {
         self.requests.iter().zip(0u8..).filter_map(|(count, half)| {
             let answered = count.answered.load(Relaxed);
@@ -302,8 +302,8 @@ impl Buckets {
 
 /// Counts and measures the requests of one connection.
 ///
-/// A request starts and ends in the same worker, and workers are polled in turn, so the index of the
-/// worker identifies the request.
+/// A request starts and ends in the same worker, and workers are polled in turn, so the index of
+/// the worker identifies the request.
 pub(super) struct RequestObserver<'s> {
     stats: &'s Stats,
     worker: Cell<usize>,

@@ -35,8 +35,8 @@ thread_local! {
 struct RunQueue {
     connections: Cell<usize>,
     last_number: Cell<u64>,
-    /// Connections whose slice is used up and that have more to do. One of them continues after each
-    /// poll of the reactor, so a client with few requests waits for one slice, however many
+    /// Connections whose slice is used up and that have more to do. One of them continues after
+    /// each poll of the reactor, so a client with few requests waits for one slice, however many
     /// connections there are. The first is about to be woken.
     ready: RefCell<VecDeque<(u64, Waker)>>,
 }

@@ -98,8 +98,8 @@ impl TransportRead for Rx<'_> {
     const COOPERATIVE: bool = true;
 
     async fn readable(&mut self) -> io::Result<()> {
-        // The future of the socket's own `readable` contains a list node of 200 bytes. There is only
-        // one reader, so the poll function is enough.
+        // The future of the socket's own `readable` contains a list node of 200 bytes. There is
+        // only one reader, so the poll function is enough.
         poll_fn(|cx| match &mut self.half {
             RxHalf::Tcp(half) => half.as_ref().poll_read_ready(cx),
             RxHalf::Unix(half) => half.as_ref().poll_read_ready(cx),

@@ -1,4 +1,4 @@
-//! The 9P cases that change something, over a socket.
+//! The protocol cases that write, over a socket.
 
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)]
 
@@ -12,15 +12,15 @@ use datakit_server::tree::{Dir, Entry, Text, Tree};
 use datakit_tests::wire_client::{Refusal, WireClient, untouched};
 use datakit_tests::{Served, serve};
 
-const CLASSIC: [Dialect; 2] = [Dialect::Legacy, Dialect::Unix];
+const WITHOUT_LINUX: [Dialect; 2] = [Dialect::Legacy, Dialect::Unix];
 
 fn scratch() -> Served {
     let tree = Scratch::new();
     serve(Limits::default(), move |_| tree.clone())
 }
 
-fn text<X: std::fmt::Debug>(refused: Result<X, Refusal>) -> String {
-    refused.unwrap_err().0
+fn text<X: std::fmt::Debug>(result: Result<X, Refusal>) -> String {
+    result.unwrap_err().0
 }
 
 fn wstat(client: &mut WireClient, fid: u32, stat: Stat<'_>) -> Result<(), Refusal> {
@@ -28,7 +28,7 @@ fn wstat(client: &mut WireClient, fid: u32, stat: Stat<'_>) -> Result<(), Refusa
 }
 
 #[test]
-fn p12_a_link_needs_a_target() {
+fn p12_a_symlink_needs_a_target() {
     let served = scratch();
     let mut client = WireClient::attached(served.addr, Dialect::Unix, 8192);
     client.walk(0, 1, "").unwrap();
@@ -46,9 +46,9 @@ fn p12_a_link_needs_a_target() {
 }
 
 #[test]
-fn p13_a_wstat_sets_one_thing() {
+fn p13_a_wstat_sets_one_attribute() {
     let served = scratch();
-    for dialect in CLASSIC {
+    for dialect in WITHOUT_LINUX {
         let mut client = WireClient::attached(served.addr, dialect, 8192);
         client.walk(0, 1, "").unwrap();
         client.create(1, dialect.version(), 0o644, None).unwrap();
@@ -66,7 +66,7 @@ fn p13_a_wstat_sets_one_thing() {
 }
 
 #[test]
-fn p13_setattr_sets_several_things_in_linux() {
+fn p13_tsetattr_sets_several_attributes() {
     let served = scratch();
     let mut client = WireClient::attached(served.addr, Dialect::Linux, 8192);
     client.walk(0, 1, "").unwrap();
@@ -86,12 +86,12 @@ fn p13_setattr_sets_several_things_in_linux() {
 }
 
 #[test]
-fn p14_a_wstat_without_the_tail_of_unix() {
+fn p14_a_wstat_may_omit_the_fields_of_9p2000_u() {
     let served = scratch();
     let mut client = WireClient::attached(served.addr, Dialect::Unix, 8192);
     client.walk(0, 1, "").unwrap();
     client.create(1, "f", 0o644, None).unwrap();
-    // The record of 9P2000, with its own size and the size of the whole in front of it.
+    // A stat record of 9P2000 with its size in front, and before it the size of the parameter.
     let mut record = [0; 256];
     let stat = Stat { length: 5, unix: None, ..untouched() };
     let len = stat.encode_into(&mut record, Dialect::Legacy).unwrap();
@@ -104,9 +104,9 @@ fn p14_a_wstat_without_the_tail_of_unix() {
 }
 
 #[test]
-fn p15_wstats_that_are_refused() {
+fn p15_impossible_wstats_are_refused() {
     let served = scratch();
-    for dialect in CLASSIC {
+    for dialect in WITHOUT_LINUX {
         let mut client = WireClient::attached(served.addr, dialect, 8192);
         assert_eq!(
             text(wstat(&mut client, 0, Stat { name: "n".into(), ..untouched() })),
@@ -123,9 +123,9 @@ fn p15_wstats_that_are_refused() {
 }
 
 #[test]
-fn p5_a_walk_that_fails_later_gives_what_was_found() {
+fn p5_a_walk_that_fails_later_returns_the_qids_found() {
     let served = scratch();
-    for dialect in CLASSIC {
+    for dialect in WITHOUT_LINUX {
         let mut client = WireClient::attached(served.addr, dialect, 8192);
         client.walk(0, 1, "").unwrap();
         client.create(1, dialect.version(), DMDIR | 0o755, None).unwrap();
@@ -136,14 +136,14 @@ fn p5_a_walk_that_fails_later_gives_what_was_found() {
 }
 
 #[test]
-fn p4_up_stays_in_what_was_attached_to() {
+fn p4_dotdot_stays_below_the_attached_directory() {
     for dialect in [Dialect::Legacy, Dialect::Unix, Dialect::Linux] {
         let tree = Scratch::new();
         let served = serve(Limits::default(), move |_| tree.clone());
-        let mut setting_up = WireClient::attached(served.addr, Dialect::Legacy, 8192);
+        let mut owner = WireClient::attached(served.addr, Dialect::Legacy, 8192);
         for (fid, path, name) in [(1, "", "a"), (2, "a", "b"), (3, "a/b", "c")] {
-            setting_up.walk(0, fid, path).unwrap();
-            setting_up.create(fid, name, DMDIR | 0o755, None).unwrap();
+            owner.walk(0, fid, path).unwrap();
+            owner.create(fid, name, DMDIR | 0o755, None).unwrap();
         }
         let mut client = WireClient::attached(served.addr, dialect, 8192);
         let (uname, aname) = (Str(b"u"), Str(b"/a"));
@@ -152,7 +152,7 @@ fn p4_up_stays_in_what_was_attached_to() {
         client.rpc(&request).unwrap();
         let top = client.walk(1, 2, "..").unwrap()[0];
         assert_eq!(client.walk(1, 3, "b/c/../../..").unwrap().last(), Some(&top));
-        // What was removed has no way up to what is above.
+        // A removed directory has no parent.
         let c = client.walk(1, 4, "b/c").unwrap()[1];
         client.walk(4, 5, "").unwrap();
         client.rpc(&T::Remove { fid: Fid(5) }).unwrap();
@@ -161,10 +161,10 @@ fn p4_up_stays_in_what_was_attached_to() {
 }
 
 #[test]
-fn p19_what_nobody_may_do_is_number_one() {
+fn p19_a_forbidden_change_is_eperm() {
     let tree = Tree::new([Entry::file("text", Text::new("x"))].into_iter().collect::<Dir>());
     let served = serve(Limits::default(), move |_| tree.clone());
-    for (dialect, errno) in CLASSIC.into_iter().zip([0, 1]) {
+    for (dialect, errno) in WITHOUT_LINUX.into_iter().zip([0, 1]) {
         let mut client = WireClient::attached(served.addr, dialect, 8192);
         client.walk(0, 1, "text").unwrap();
         let refused = wstat(&mut client, 1, Stat { mode: 0o755, ..untouched() });

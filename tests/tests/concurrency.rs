@@ -1,4 +1,4 @@
-//! What servers of 9P get wrong: requests that overlap.
+//! Overlapping requests: flushes, clunks and versions while other requests wait.
 
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)]
 
@@ -20,7 +20,7 @@ use tokio::sync::watch;
 
 const SECOND: Duration = Duration::from_secs(1);
 
-/// What waits until it is let through, and tells that it waits.
+/// A gate at which futures wait until it is opened.
 #[derive(Clone)]
 struct Gate {
     open: watch::Sender<bool>,
@@ -31,7 +31,7 @@ impl Gate {
         Gate { open: watch::Sender::new(false) }
     }
 
-    fn let_through(&self) {
+    fn open(&self) {
         self.open.send_replace(true);
     }
 
@@ -45,12 +45,12 @@ impl Gate {
 }
 
 /// A stream whose open waits at a gate.
-struct Gated {
+struct GatedFile {
     gate: Gate,
     live: Live<u32>,
 }
 
-impl Leaf for Gated {
+impl Leaf for GatedFile {
     fn stat(&self) -> BoxFuture<'_, FileStat> {
         ready(Ok(FileStat::new(0)))
     }
@@ -64,12 +64,12 @@ impl Leaf for Gated {
 }
 
 /// A directory whose lookups wait at a gate.
-struct Behind {
+struct GatedDir {
     gate: Gate,
     dir: Dir,
 }
 
-impl Directory for Behind {
+impl Directory for GatedDir {
     fn list(&self) -> BoxFuture<'_, Vec<Entry>> {
         self.dir.list()
     }
@@ -82,20 +82,23 @@ impl Directory for Behind {
     }
 }
 
-/// A directory that makes streams whose opens wait at a gate.
-struct Making {
+/// A directory that creates streams whose opens wait at a gate.
+struct GatedCreateDir {
     gate: Gate,
     live: Live<u32>,
 }
 
-impl Directory for Making {
+impl Directory for GatedCreateDir {
     fn list(&self) -> BoxFuture<'_, Vec<Entry>> {
         ready(Ok(Vec::new()))
     }
 
     fn create<'a>(&'a self, name: Name<'a>, _: Create<'a>) -> BoxFuture<'a, Entry> {
         let name = String::from_utf8_lossy(name.as_bytes());
-        ready(Ok(Entry::file(&*name, Gated { gate: self.gate.clone(), live: self.live.clone() })))
+        ready(Ok(Entry::file(
+            &*name,
+            GatedFile { gate: self.gate.clone(), live: self.live.clone() },
+        )))
     }
 }
 
@@ -105,7 +108,8 @@ struct World {
     served: Served,
 }
 
-/// `text`, `live`, `long` (a stream of long texts), `gated`, `behind/text`, `making`.
+/// Serves `text`, `live`, `long` (a stream of long texts), `state`, `gated`, `behind/text` and
+/// `making`.
 fn world(limits: Limits) -> World {
     let (live, gate) = (Live::new(0), Gate::new());
     let dir: Dir = [Entry::file("text", ReadOnlyText::new("abc"))].into_iter().collect();
@@ -115,9 +119,9 @@ fn world(limits: Limits) -> World {
         Entry::file("live", live.file(|n| format!("{n}\n"))),
         Entry::file("long", live.file(|n| format!("{n}").repeat(1000))),
         Entry::file("state", Status::new(move || Ok(value.with(|n| format!("{n}").repeat(1000))))),
-        Entry::file("gated", Gated { gate: gate.clone(), live: live.clone() }),
-        Entry::dir("behind", Behind { gate: gate.clone(), dir }),
-        Entry::dir("making", Making { gate: gate.clone(), live: live.clone() }),
+        Entry::file("gated", GatedFile { gate: gate.clone(), live: live.clone() }),
+        Entry::dir("behind", GatedDir { gate: gate.clone(), dir }),
+        Entry::dir("making", GatedCreateDir { gate: gate.clone(), live: live.clone() }),
     ]
     .into_iter()
     .collect();
@@ -129,8 +133,8 @@ fn client(world: &World) -> WireClient {
     WireClient::attached(world.served.addr, Dialect::Unix, 8192)
 }
 
-/// `fid` is the stream, read until it waits.
-fn at_its_end(client: &mut WireClient, fid: u32) {
+/// Opens the stream as `fid` and reads until the next read waits.
+fn open_live(client: &mut WireClient, fid: u32) {
     client.open_path(fid, "live", 0);
     assert_eq!(client.read(fid, 0, 100).unwrap(), b"0\n");
     assert_eq!(client.read(fid, 2, 100).unwrap(), b"");
@@ -141,22 +145,22 @@ fn read(fid: u32) -> T<'static> {
 }
 
 #[test]
-fn a_fid_clunked_while_its_open_waits_stays_gone() {
+fn a_fid_clunked_while_its_open_waits_stays_clunked() {
     let world = world(Limits::default());
     let mut client = client(&world);
     client.walk(0, 5, "gated").unwrap();
     client.send(Tag(10), &T::Open { fid: Fid(5), mode: 0 });
     within(SECOND, "the open waits", || world.gate.waiting() == 1);
     client.clunk(5).unwrap();
-    world.gate.let_through();
+    world.gate.open();
     let (tag, reply) = client.reply();
     assert_eq!((tag, reply.unwrap_err().0.as_str()), (Tag(10), "Unknown fid 5"));
-    assert_eq!(world.live.reader_count(), 0, "what was opened for nobody is closed");
+    assert_eq!(world.live.reader_count(), 0, "the late open is closed");
     assert_eq!(client.clunk(5).unwrap_err().0, "Unknown fid 5");
 }
 
 #[test]
-fn a_number_used_again_while_an_open_waits_is_another_fid() {
+fn a_fid_number_reused_while_an_open_waits_is_a_new_fid() {
     let world = world(Limits::default());
     let mut client = client(&world);
     client.walk(0, 5, "gated").unwrap();
@@ -164,7 +168,7 @@ fn a_number_used_again_while_an_open_waits_is_another_fid() {
     within(SECOND, "the open waits", || world.gate.waiting() == 1);
     client.clunk(5).unwrap();
     client.walk(0, 5, "text").unwrap();
-    world.gate.let_through();
+    world.gate.open();
     assert_eq!(client.reply().1.unwrap_err().0, "Unknown fid 5");
     client.open(5, 0).unwrap();
     assert_eq!(client.read(5, 0, 100).unwrap(), b"abc");
@@ -172,7 +176,7 @@ fn a_number_used_again_while_an_open_waits_is_another_fid() {
 }
 
 #[test]
-fn a_newfid_is_taken_before_the_walk_waits() {
+fn newfid_is_reserved_before_the_walk_waits() {
     let world = world(Limits::default());
     let mut client = client(&world);
     client.walk(0, 1, "behind").unwrap();
@@ -182,7 +186,7 @@ fn a_newfid_is_taken_before_the_walk_waits() {
     within(SECOND, "the walk waits", || world.gate.waiting() == 1);
     assert_eq!(client.walk(0, 5, "text").unwrap_err().0, "Fid 5 already in use");
     assert_eq!(client.clunk(5).unwrap_err().0, "Unknown fid 5");
-    // A walk that is taken back gives the number back.
+    // A flushed walk releases newfid.
     client.rpc(&T::Flush { oldtag: Tag(10) }).unwrap();
     client.walk(0, 5, "text").unwrap();
 }
@@ -196,16 +200,16 @@ fn a_flushed_open_leaves_nothing_open() {
     within(SECOND, "the open waits", || world.gate.waiting() == 1);
     client.rpc(&T::Flush { oldtag: Tag(10) }).unwrap();
     assert_eq!((world.gate.waiting(), world.live.reader_count()), (0, 0));
-    world.gate.let_through();
+    world.gate.open();
     client.open(5, 0).unwrap();
     assert_eq!(client.read(5, 0, 10).unwrap(), b"0\n");
 }
 
 #[test]
-fn no_reply_follows_its_rflush_and_nothing_is_lost() {
+fn no_reply_follows_its_rflush_and_no_value_is_lost() {
     let world = world(Limits::default());
     let mut client = client(&world);
-    at_its_end(&mut client, 1);
+    open_live(&mut client, 1);
     let (mut offset, mut answered) = (2, 0);
     for n in 1..300 {
         let text = format!("{n}\n");
@@ -233,10 +237,10 @@ fn no_reply_follows_its_rflush_and_nothing_is_lost() {
 }
 
 #[test]
-fn the_last_worker_waits_for_nobody() {
+fn the_last_worker_refuses_a_request_that_would_wait() {
     let world = world(Limits::default().requests(4));
     let mut client = client(&world);
-    (1..=5).for_each(|fid| at_its_end(&mut client, fid));
+    (1..=5).for_each(|fid| open_live(&mut client, fid));
     for fid in 1..=3u16 {
         client.send(Tag(20 + fid), &read(fid.into()));
     }
@@ -246,7 +250,7 @@ fn the_last_worker_waits_for_nobody() {
     client.walk(0, 9, "text").unwrap();
     client.clunk(5).unwrap();
     client.rpc(&T::Flush { oldtag: Tag(22) }).unwrap();
-    // There is room again for one that waits.
+    // One more request may wait again.
     client.send(Tag(30), &read(4));
     client.stat(9, |stat| assert_eq!(stat.length, 3));
     world.live.publish(8);
@@ -257,15 +261,15 @@ fn the_last_worker_waits_for_nobody() {
 }
 
 #[test]
-fn a_version_ends_everything_before_it() {
+fn tversion_aborts_all_requests_and_frees_all_fids() {
     let world = world(Limits::default());
     let mut client = client(&world);
     for fid in 1..=10u16 {
-        at_its_end(&mut client, fid.into());
+        open_live(&mut client, fid.into());
         client.send(Tag(20 + fid), &read(fid.into()));
     }
     assert_eq!(world.live.reader_count(), 10);
-    // The next message is Rversion, and no reply of before follows it.
+    // The next message is Rversion, and no reply to an earlier request follows it.
     assert_eq!(client.version(4096, "9P2000.u"), (4096, "9P2000.u".to_owned()));
     assert_eq!(world.live.reader_count(), 0);
     world.live.publish(5);
@@ -276,7 +280,7 @@ fn a_version_ends_everything_before_it() {
 }
 
 #[test]
-fn a_version_while_an_open_waits_leaves_nothing_open() {
+fn tversion_while_an_open_waits_leaves_nothing_open() {
     let world = world(Limits::default());
     let mut client = client(&world);
     client.walk(0, 5, "gated").unwrap();
@@ -284,22 +288,22 @@ fn a_version_while_an_open_waits_leaves_nothing_open() {
     within(SECOND, "the open waits", || world.gate.waiting() == 1);
     client.version(8192, "9P2000.u");
     assert_eq!(world.gate.waiting(), 0);
-    world.gate.let_through();
+    world.gate.open();
     client.attach(0).unwrap();
     client.walk(0, 5, "text").unwrap();
     assert_eq!(world.live.reader_count(), 0);
 }
 
 #[test]
-fn a_tag_in_flight_is_not_taken_twice() {
+fn a_request_with_a_tag_in_flight_is_refused() {
     let world = world(Limits::default());
     let mut client = client(&world);
-    at_its_end(&mut client, 1);
+    open_live(&mut client, 1);
     client.send(Tag(20), &read(1));
     client.send(Tag(20), &T::Stat { fid: Fid(0) });
     let (tag, reply) = client.reply();
     assert_eq!((tag, reply.unwrap_err().1), (Tag(20), 22));
-    // The first one is still there.
+    // The first request still waits.
     client.walk(0, 2, "text").unwrap();
     world.live.publish(3);
     let (tag, reply) = client.reply();
@@ -307,19 +311,19 @@ fn a_tag_in_flight_is_not_taken_twice() {
 }
 
 #[test]
-fn nobody_reads_half_of_two_values() {
+fn reads_never_mix_two_values() {
     let world = world(Limits::default());
     world.live.publish(1);
     for path in ["state", "long"] {
         world.live.publish(1);
         let mut client = client(&world);
         client.open_path(1, path, 0);
-        let (mut text, mut marks) = (client.read(1, 0, 300).unwrap(), 0);
+        let (mut text, mut empty_reads) = (client.read(1, 0, 300).unwrap(), 0);
         world.live.publish(2);
         while text.len() < 1000 {
             let more = client.read(1, text.len() as u64, 300).unwrap();
-            marks = if more.is_empty() { marks + 1 } else { 0 };
-            assert!(marks < 2, "{path} ends after {} bytes", text.len());
+            empty_reads = if more.is_empty() { empty_reads + 1 } else { 0 };
+            assert!(empty_reads < 2, "{path} ends after {} bytes", text.len());
             text.extend(more);
         }
         assert!(text.iter().all(|byte| *byte == b'1'), "{path}");
@@ -327,7 +331,7 @@ fn nobody_reads_half_of_two_values() {
 }
 
 #[test]
-fn requests_in_a_row_are_all_answered() {
+fn every_pipelined_request_is_answered() {
     let world = world(Limits::default().requests(4));
     let mut client = client(&world);
     client.open_path(1, "text", 0);
@@ -348,10 +352,10 @@ fn requests_in_a_row_are_all_answered() {
 }
 
 #[test]
-fn a_fid_clunked_while_its_read_waits_is_gone_and_so_is_the_read() {
+fn clunking_a_fid_fails_its_waiting_read() {
     let world = world(Limits::default());
     let mut client = client(&world);
-    at_its_end(&mut client, 1);
+    open_live(&mut client, 1);
     client.send(Tag(20), &read(1));
     client.clunk(1).unwrap();
     let (tag, refused) = client.reply();
@@ -363,7 +367,7 @@ fn a_fid_clunked_while_its_read_waits_is_gone_and_so_is_the_read() {
     client.walk(0, 1, "text").unwrap();
 }
 
-/// Several messages in one write.
+/// Sends several messages in one write.
 fn send_at_once(client: &mut WireClient, requests: &[(Tag, T<'_>)]) {
     let (mut bytes, mut frame) = (Vec::new(), [0; 256]);
     for (tag, request) in requests {
@@ -374,10 +378,10 @@ fn send_at_once(client: &mut WireClient, requests: &[(Tag, T<'_>)]) {
 }
 
 #[test]
-fn nothing_overtakes_a_version_that_has_to_wait() {
+fn requests_after_a_waiting_tversion_are_answered_after_it() {
     let world = world(Limits::default());
     let mut client = client(&world);
-    at_its_end(&mut client, 1);
+    open_live(&mut client, 1);
     client.send(Tag(20), &read(1));
     client.rpc(&T::Stat { fid: Fid(0) }).unwrap();
     let version = || T::Version { msize: 8192, version: "9P2000.u".into() };
@@ -397,24 +401,24 @@ fn nothing_overtakes_a_version_that_has_to_wait() {
 }
 
 #[test]
-fn a_flush_of_a_flush_leaves_both_answered() {
+fn a_flush_of_a_flush_is_answered_after_it() {
     let world = world(Limits::default());
     let mut client = client(&world);
-    at_its_end(&mut client, 1);
+    open_live(&mut client, 1);
     client.send(Tag(20), &read(1));
     client.rpc(&T::Stat { fid: Fid(0) }).unwrap();
     let flush = |oldtag| T::Flush { oldtag: Tag(oldtag) };
     send_at_once(&mut client, &[(Tag(21), flush(20)), (Tag(22), flush(21)), (Tag(23), flush(20))]);
     let mut tags: Vec<Tag> =
         (0..3).map(|_| client.reply()).map(|(tag, reply)| reply.map(|_| tag).unwrap()).collect();
-    let place = |tags: &[Tag], tag| tags.iter().position(|found| *found == Tag(tag));
-    assert!(place(&tags, 21) < place(&tags, 22), "{tags:?}");
+    let position = |tags: &[Tag], tag| tags.iter().position(|found| *found == Tag(tag));
+    assert!(position(&tags, 21) < position(&tags, 22), "{tags:?}");
     tags.sort_by_key(|tag| tag.0);
     assert_eq!(tags, [Tag(21), Tag(22), Tag(23)]);
 }
 
 #[test]
-fn a_fid_walked_onto_itself_while_its_open_waits_is_another_fid() {
+fn a_fid_walked_onto_itself_while_its_open_waits_is_a_new_fid() {
     let world = world(Limits::default());
     let mut client = client(&world);
     client.walk(0, 5, "").unwrap();
@@ -423,15 +427,15 @@ fn a_fid_walked_onto_itself_while_its_open_waits_is_another_fid() {
     client.send(Tag(10), &T::Open { fid: Fid(5), mode: 0 });
     within(SECOND, "the open waits", || world.gate.waiting() == 1);
     client.walk(5, 5, "").unwrap();
-    world.gate.let_through();
+    world.gate.open();
     let (tag, reply) = client.reply();
     assert_eq!((tag, reply.unwrap_err().0.as_str()), (Tag(10), "Unknown fid 5"));
-    assert_eq!(world.live.reader_count(), 0, "what was opened for nobody is closed");
+    assert_eq!(world.live.reader_count(), 0, "the late open is closed");
     client.open(5, 0).unwrap();
 }
 
 #[test]
-fn a_create_that_is_taken_back_leaves_the_fid_a_directory() {
+fn a_flushed_create_leaves_the_fid_a_directory() {
     let world = world(Limits::default());
     let mut client = client(&world);
     client.walk(0, 5, "making").unwrap();
@@ -443,21 +447,21 @@ fn a_create_that_is_taken_back_leaves_the_fid_a_directory() {
         extension: Extension(None),
     };
     client.send(Tag(10), &create);
-    within(SECOND, "the open of what was made waits", || world.gate.waiting() == 1);
+    within(SECOND, "the open of the new file waits", || world.gate.waiting() == 1);
     client.rpc(&T::Flush { oldtag: Tag(10) }).unwrap();
     client.stat(5, |stat| assert_eq!(stat.name, "making"));
-    world.gate.let_through();
+    world.gate.open();
     client.rpc(&create).unwrap();
     client.stat(5, |stat| assert_eq!(stat.name, "new"));
     assert_eq!(client.read(5, 0, 10).unwrap(), b"0\n");
 }
 
 #[test]
-fn a_tag_in_flight_is_not_taken_by_a_read_of_memory_either() {
+fn a_read_answered_in_place_with_a_tag_in_flight_is_refused() {
     let world = world(Limits::default());
     let mut client = client(&world);
     client.open_path(2, "text", 0);
-    at_its_end(&mut client, 1);
+    open_live(&mut client, 1);
     client.send(Tag(20), &read(1));
     client.send(Tag(20), &T::Read { fid: Fid(2), offset: 0, count: 3 });
     let (tag, reply) = client.reply();
@@ -465,10 +469,10 @@ fn a_tag_in_flight_is_not_taken_by_a_read_of_memory_either() {
 }
 
 #[test]
-fn a_request_that_could_not_wait_is_counted_as_an_error() {
+fn a_refused_wait_is_counted_as_an_error() {
     let world = world(Limits::default().requests(2));
     let mut client = client(&world);
-    at_its_end(&mut client, 1);
+    open_live(&mut client, 1);
     client.send(Tag(20), &read(1));
     client.rpc(&T::Stat { fid: Fid(0) }).unwrap();
     let reads = || {
@@ -485,7 +489,7 @@ fn a_request_that_could_not_wait_is_counted_as_an_error() {
 }
 
 #[test]
-fn the_longest_owner_of_a_lock_fits_its_reply() {
+fn the_longest_lock_owner_fits_in_rgetlock() {
     let tree = Scratch::new();
     let served = serve(Limits::default(), move |_| tree.clone());
     let mut client = WireClient::attached(served.addr, Dialect::Linux, 8192);
@@ -501,13 +505,13 @@ fn the_longest_owner_of_a_lock_fits_its_reply() {
     let reply =
         client.rpc(&T::Getlock { fid, kind, start, length, proc_id: 2, client_id }).unwrap();
     let (_, R::Getlock { client_id, .. }) = R::decode(&reply, Dialect::Linux).unwrap() else {
-        panic!("no Rgetlock")
+        panic!("expected Rgetlock")
     };
     assert_eq!(client_id, owner.as_str());
 }
 
 #[test]
-fn the_root_of_an_attach_keeps_its_name() {
+fn the_root_of_an_attach_can_be_neither_renamed_nor_removed() {
     let tree = Scratch::new();
     let served = serve(Limits::default(), move |_| tree.clone());
     let mut client = WireClient::attached(served.addr, Dialect::Linux, 8192);

@@ -1,4 +1,4 @@
-//! The 9P cases, over a socket, as a client meets them.
+//! The protocol cases that read, over a socket.
 
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)]
 
@@ -15,9 +15,10 @@ use datakit_tests::wire_client::{Refusal, WireClient};
 use datakit_tests::{Served, serve};
 
 const ALL: [Dialect; 3] = [Dialect::Legacy, Dialect::Unix, Dialect::Linux];
-const CLASSIC: [Dialect; 2] = [Dialect::Legacy, Dialect::Unix];
+const WITHOUT_LINUX: [Dialect; 2] = [Dialect::Legacy, Dialect::Unix];
 
-/// `branch/master/{head,run,link}`, `live`, `many/0000..0999`, `text`, and a way down of 20 names.
+/// Creates `branch/master/{head,run,link}`, `live`, `many/entry{0000..0999}`, `text`, and a path of
+/// 20 names.
 fn tree() -> (Live<u32>, Tree) {
     let live = Live::new(0);
     let master: Dir = [
@@ -52,8 +53,8 @@ fn served() -> (Live<u32>, Served) {
     (live, serve(Limits::default(), move |_| tree.clone()))
 }
 
-fn text<X: std::fmt::Debug>(refused: Result<X, Refusal>) -> String {
-    refused.unwrap_err().0
+fn text<X: std::fmt::Debug>(result: Result<X, Refusal>) -> String {
+    result.unwrap_err().0
 }
 
 fn kinds(qids: &[Qid]) -> Vec<u8> {
@@ -61,10 +62,10 @@ fn kinds(qids: &[Qid]) -> Vec<u8> {
 }
 
 #[test]
-fn p1_versions() {
+fn p1_versions_are_negotiated() {
     let (_, served) = served();
     let mut client = WireClient::connect(served.addr);
-    let answers = [
+    let expected = [
         ("9P2000.u", "9P2000.u"),
         ("9P2000", "9P2000"),
         ("9P2000.L", "9P2000.L"),
@@ -72,8 +73,8 @@ fn p1_versions() {
         ("foo", "unknown"),
         ("9P2000.u", "9P2000.u"),
     ];
-    for (asked, answer) in answers {
-        assert_eq!(client.version(8192, asked), (8192, answer.to_owned()));
+    for (offered, version) in expected {
+        assert_eq!(client.version(8192, offered), (8192, version.to_owned()));
     }
 }
 
@@ -89,12 +90,12 @@ fn p2_no_reply_is_larger_than_msize() {
         }
     }
     let mut client = WireClient::connect(served.addr);
-    let most = Limits::default().msize;
-    assert_eq!(client.version(u32::MAX, "9P2000").0, most);
+    let max = Limits::default().msize;
+    assert_eq!(client.version(u32::MAX, "9P2000").0, max);
 }
 
 #[test]
-fn p3_a_walk_gives_the_qids_of_the_way() {
+fn p3_a_walk_returns_the_qid_of_each_step() {
     let (_, served) = served();
     for dialect in ALL {
         let mut client = WireClient::attached(served.addr, dialect, 8192);
@@ -106,7 +107,7 @@ fn p3_a_walk_gives_the_qids_of_the_way() {
 }
 
 #[test]
-fn p4_up_and_no_further_than_the_root() {
+fn p4_dotdot_stops_at_the_root() {
     let (_, served) = served();
     for dialect in ALL {
         let mut client = WireClient::attached(served.addr, dialect, 8192);
@@ -118,23 +119,23 @@ fn p4_up_and_no_further_than_the_root() {
 }
 
 #[test]
-fn p5_walks_that_fail() {
+fn p5_a_failed_walk_creates_no_fid() {
     let (_, served) = served();
-    for dialect in CLASSIC {
+    for dialect in WITHOUT_LINUX {
         let mut client = WireClient::attached(served.addr, dialect, 8192);
         assert_eq!(text(client.walk(0, 5, ".")), "'.' is not valid in 9p");
         client.walk(0, 1, "branch/master/head").unwrap();
         assert_eq!(text(client.walk(1, 5, "x")), "Can't walk from a file");
         assert_eq!(text(client.walk(0, 5, "missing")), "No such file or directory");
         assert_eq!(text(client.clunk(5)), "Unknown fid 5");
-        // DataKit's trees answer all or nothing.
+        // A dynamic tree returns no partial walk.
         assert_eq!(text(client.walk(0, 5, "branch/missing")), "No such file or directory");
         assert_eq!(text(client.clunk(5)), "Unknown fid 5");
     }
 }
 
 #[test]
-fn p6_a_walk_of_twenty_names() {
+fn p6_a_walk_may_have_twenty_names() {
     let (_, served) = served();
     let path: String = (1..20).map(|level| format!("d{level}/")).collect::<String>() + "bottom";
     for dialect in ALL {
@@ -146,7 +147,7 @@ fn p6_a_walk_of_twenty_names() {
 }
 
 #[test]
-fn p7_fids_in_use_and_unknown() {
+fn p7_used_and_unknown_fids_are_refused() {
     let (_, served) = served();
     let mut client = WireClient::attached(served.addr, Dialect::Unix, 8192);
     client.walk(0, 5, "text").unwrap();
@@ -157,9 +158,9 @@ fn p7_fids_in_use_and_unknown() {
 }
 
 #[test]
-fn p8_requests_in_the_wrong_order() {
+fn p8_requests_in_the_wrong_state_are_refused() {
     let (_, served) = served();
-    for dialect in CLASSIC {
+    for dialect in WITHOUT_LINUX {
         let mut client = WireClient::attached(served.addr, dialect, 8192);
         client.walk(0, 1, "text").unwrap();
         assert_eq!(text(client.read(1, 0, 10)), "Can't read from unopened fid");
@@ -174,7 +175,7 @@ fn p8_requests_in_the_wrong_order() {
 }
 
 #[test]
-fn p9_a_read_only_file_opens_for_writing() {
+fn p9_a_read_only_file_opens_for_writing_and_refuses_writes() {
     let (_, served) = served();
     for dialect in ALL {
         let mut client = WireClient::attached(served.addr, dialect, 8192);
@@ -193,9 +194,9 @@ fn names(data: &[u8], dialect: Dialect) -> Vec<String> {
 }
 
 #[test]
-fn p10_a_thousand_entries_exactly_once() {
+fn p10_a_listing_has_each_of_a_thousand_entries_once() {
     let (_, served) = served();
-    for dialect in CLASSIC {
+    for dialect in WITHOUT_LINUX {
         let mut client = WireClient::attached(served.addr, dialect, 8215);
         client.open_path(1, "many", 0);
         let (mut offset, mut all) = (0u64, Vec::new());
@@ -220,7 +221,7 @@ fn p10_a_thousand_entries_exactly_once() {
 }
 
 #[test]
-fn p10_a_thousand_entries_exactly_once_in_linux() {
+fn p10_treaddir_lists_each_of_a_thousand_entries_once() {
     let (_, served) = served();
     let mut client = WireClient::attached(served.addr, Dialect::Linux, 8215);
     client.open_path(1, "many", 0);
@@ -245,9 +246,9 @@ fn p10_a_thousand_entries_exactly_once_in_linux() {
 }
 
 #[test]
-fn p11_no_seeking_in_a_directory() {
+fn p11_directories_refuse_seeks() {
     let (_, served) = served();
-    for dialect in CLASSIC {
+    for dialect in WITHOUT_LINUX {
         let mut client = WireClient::attached(served.addr, dialect, 8192);
         client.open_path(1, "many", 0);
         let first = client.read(1, 0, 1000).unwrap();
@@ -257,8 +258,8 @@ fn p11_no_seeking_in_a_directory() {
     }
 }
 
-/// Fid 1 is the stream, read until it waits.
-fn waiting(served: &Served, dialect: Dialect) -> WireClient {
+/// Opens the stream as fid 1 and reads until the next read waits.
+fn client_at_end_of_live(served: &Served, dialect: Dialect) -> WireClient {
     let mut client = WireClient::attached(served.addr, dialect, 8192);
     client.open_path(1, "live", 0);
     assert_eq!(client.read(1, 0, 100).unwrap(), b"0\n");
@@ -267,29 +268,28 @@ fn waiting(served: &Served, dialect: Dialect) -> WireClient {
 }
 
 #[test]
-fn p16_a_flush_takes_a_waiting_read_back() {
+fn p16_a_flush_cancels_a_waiting_read() {
     for dialect in ALL {
         let (live, served) = served();
-        let mut client = waiting(&served, dialect);
+        let mut client = client_at_end_of_live(&served, dialect);
         client.send(Tag(20), &T::Read { fid: Fid(1), offset: 2, count: 100 });
         client.walk(0, 2, "text").unwrap();
         client.send(Tag(21), &T::Flush { oldtag: Tag(20) });
         let (tag, reply) = client.reply();
         assert!(tag == Tag(21) && reply.is_ok());
         live.publish(7);
-        // Nothing of tag 20 comes: the next reply is that of the next request, and it has lost
-        // nothing.
+        // No reply to tag 20 arrives, and the next read gets the value.
         assert_eq!(client.read(1, 2, 100).unwrap(), b"7\n");
         client.rpc(&T::Flush { oldtag: Tag(999) }).unwrap();
     }
 }
 
 #[test]
-fn p17_a_waiting_read_is_in_nobodys_way() {
+fn p17_a_waiting_read_does_not_block_other_requests() {
     let (live, served) = served();
     for dialect in ALL {
         live.publish(0);
-        let mut client = waiting(&served, dialect);
+        let mut client = client_at_end_of_live(&served, dialect);
         client.send(Tag(500), &T::Read { fid: Fid(1), offset: 2, count: 100 });
         for _ in 0..100 {
             client.walk(0, 2, "branch/master").unwrap();
@@ -302,7 +302,7 @@ fn p17_a_waiting_read_is_in_nobodys_way() {
 }
 
 #[test]
-fn p18_a_failing_remove_frees_the_fid() {
+fn p18_a_failed_remove_clunks_the_fid() {
     let (_, served) = served();
     for dialect in ALL {
         let mut client = WireClient::attached(served.addr, dialect, 8192);
@@ -316,8 +316,8 @@ fn p18_a_failing_remove_frees_the_fid() {
 fn p19_errors_carry_numbers_where_the_dialect_has_them() {
     let tree = Scratch::new();
     let served = serve(Limits::default(), move |_| tree.clone());
-    let mut maker = WireClient::attached(served.addr, Dialect::Linux, 8192);
-    maker.rpc(&T::Mkdir { dfid: Fid(0), name: "d".into(), mode: 0o755, gid: 0 }).unwrap();
+    let mut linux = WireClient::attached(served.addr, Dialect::Linux, 8192);
+    linux.rpc(&T::Mkdir { dfid: Fid(0), name: "d".into(), mode: 0o755, gid: 0 }).unwrap();
     let (_, dynamic) = self::served();
     for dialect in ALL {
         let mut client = WireClient::attached(served.addr, dialect, 8192);
@@ -337,15 +337,15 @@ fn p19_errors_carry_numbers_where_the_dialect_has_them() {
         }
     }
     assert_eq!(
-        maker.rpc(&T::Mkdir { dfid: Fid(0), name: "d".into(), mode: 0o755, gid: 0 }).unwrap_err().1,
+        linux.rpc(&T::Mkdir { dfid: Fid(0), name: "d".into(), mode: 0o755, gid: 0 }).unwrap_err().1,
         17
     );
 }
 
 #[test]
-fn p21_stat_of_a_program_a_link_and_a_directory() {
+fn p21_stat_returns_the_modes_of_programs_links_and_directories() {
     let (_, served) = served();
-    for dialect in CLASSIC {
+    for dialect in WITHOUT_LINUX {
         let mut client = WireClient::attached(served.addr, dialect, 8192);
         let expected = [
             ("branch/master/head", 0o444),
