@@ -79,7 +79,7 @@ impl Place {
     #[must_use]
     pub fn limited(self, memory: u64) -> Place {
         let Place { served, database, repository } = self;
-        let store = database.objects().store().clone();
+        let store = database.store().clone();
         drop((served, database));
         Place::of(store, repository, memory)
     }

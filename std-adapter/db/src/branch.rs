@@ -3,6 +3,7 @@
 mod log;
 
 use parking_lot::{Mutex, MutexGuard};
+use std::fmt;
 use std::sync::{Arc, Weak};
 
 use tokio::sync::broadcast;
@@ -42,7 +43,20 @@ pub struct BranchWatch {
 }
 
 /// Prevents other threads of this process from moving the branch until it is dropped.
+#[derive(Debug)]
 pub struct BranchLock<'b>(#[expect(dead_code, reason = "it is held")] MutexGuard<'b, ()>);
+
+impl fmt::Debug for Branch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Branch").field("name", &self.name).finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for BranchWatch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("BranchWatch").field("branch", &self.branch).finish_non_exhaustive()
+    }
+}
 
 impl Branch {
     pub(super) fn new(

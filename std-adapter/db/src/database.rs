@@ -2,6 +2,7 @@
 
 use parking_lot::Mutex;
 use std::collections::HashMap;
+use std::fmt;
 use std::sync::{Arc, OnceLock, Weak};
 
 use tokio::sync::Semaphore;
@@ -37,6 +38,12 @@ struct DatabaseState {
     schemes: OnceLock<Schemes>,
     /// Limits concurrent calls of [`run_remote`](Database::run_remote).
     fetch_permits: Arc<Semaphore>,
+}
+
+impl fmt::Debug for Database {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Database").field("counters", &self.0.counters).finish_non_exhaustive()
+    }
 }
 
 /// The branches in use. Each has exactly one [`Branch`], whose lock serialises its updates, so
@@ -148,9 +155,14 @@ impl Database {
         self.0.schemes.get_or_init(Schemes::default)
     }
 
-    /// Returns the objects of the database.
+    /// Returns the store.
     #[must_use]
-    pub fn objects(&self) -> &ObjectCache {
+    pub fn store(&self) -> &Arc<dyn Store> {
+        self.objects().store()
+    }
+
+    /// Returns the decoded objects.
+    pub(crate) fn objects(&self) -> &ObjectCache {
         &self.0.objects
     }
 
@@ -256,7 +268,7 @@ impl Database {
     ///
     /// # Errors
     /// The error of `work`; [`Error::Store`] if it panics.
-    pub async fn run<T: Send + 'static>(
+    pub(crate) async fn run<T: Send + 'static>(
         &self,
         work: impl FnOnce(&Database) -> Result<T> + Send + 'static,
     ) -> Result<T> {
@@ -271,7 +283,7 @@ impl Database {
     ///
     /// # Errors
     /// The error of `work`; [`Error::Store`] if it panics.
-    pub async fn run_sized<T: Send + 'static>(
+    pub(crate) async fn run_sized<T: Send + 'static>(
         &self,
         bytes: u64,
         work: impl FnOnce(&Database) -> Result<T> + Send + 'static,
@@ -296,7 +308,7 @@ impl Database {
     ///
     /// # Errors
     /// The error of `work`; [`Error::Store`] if it panics.
-    pub async fn run_remote<T: Send + 'static>(
+    pub(crate) async fn run_remote<T: Send + 'static>(
         &self,
         work: impl FnOnce(&Database) -> Result<T> + Send + 'static,
     ) -> Result<T> {
@@ -313,7 +325,7 @@ impl Database {
     ///
     /// # Errors
     /// The error of `work`; [`Error::Store`] if it panics.
-    pub async fn run_blocking<T: Send + 'static>(
+    pub(crate) async fn run_blocking<T: Send + 'static>(
         &self,
         work: impl FnOnce(&Database) -> Result<T> + Send + 'static,
     ) -> Result<T> {

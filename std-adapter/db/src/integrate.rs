@@ -15,9 +15,11 @@ use crate::{Database, Error, Id, Result};
 const MAX_RETRIES: u32 = 1000;
 
 /// What to do if the branch has moved since the transaction began.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum MergePolicy {
     /// Merge the commit with the new head.
+    #[default]
     Merge,
     /// Fail, unless the branch is where the transaction began and the commit descends from there.
     FastForward,
@@ -34,7 +36,7 @@ pub enum MergePolicy {
 /// On an error, the branch has not moved. [`Error::Conflict`] if the merge conflicts;
 /// [`Error::NotFastForward`] if the branch moved and `policy` forbids a merge; [`Error::Removed`]
 /// if the branch was removed; [`Error::Io`] or [`Error::Store`] if the objects cannot be written.
-pub fn integrate(
+pub(crate) fn integrate(
     database: &Database,
     branch: &Branch,
     start: Option<Id>,

@@ -1,30 +1,33 @@
-//! The database: branches, transactions and merges of a Git repository, as files.
-//!
-//! ```text
-//! files (9P) -> transaction, branch -> model -> store (memory, a repository)
-//! ```
-//!
-//! What is to the right knows nothing of what is to its left: the store knows neither trees nor
-//! branches' histories, the merge knows no branch, a transaction knows no file.
-
+#![doc = include_str!("../README.md")]
 #![forbid(unsafe_code)]
+#![warn(missing_debug_implementations)]
 
 mod branch;
 pub mod counters;
 mod database;
 mod error;
 mod files;
-pub mod integrate;
+mod integrate;
 mod io_error;
 mod model;
 pub mod remote;
 pub mod store;
-pub mod transaction;
+mod transaction;
 
-pub use branch::{Branch, BranchLock};
+pub use branch::{Branch, BranchLock, BranchWatch};
 pub use database::{Database, TRANSACTION_MEMORY};
 pub use datakit_client::db::{BranchName, Id};
-pub use error::{Error, Fault, Result};
+pub use error::{Error, Fault, Result, StoreError};
 pub use files::tree as file_tree;
+pub use integrate::{MergePolicy, fast_forward};
 pub use io_error::IoError;
-pub use model::{diff, history, identity, merge, object, object_cache, tree};
+pub use model::merge::{Conflict, ConflictKind, Conflicts};
+pub use model::{identity, object};
+pub use transaction::{CommitOptions, Committed, Transaction};
+
+/// Internals for the fuzz targets. They are not part of the public interface and may change at any
+/// time.
+#[doc(hidden)]
+pub mod fuzz {
+    pub use crate::model::{diff, history, merge, object_cache, tree};
+}

@@ -5,6 +5,7 @@ mod state;
 
 use parking_lot::{Mutex, MutexGuard};
 use std::collections::{BTreeSet, HashMap};
+use std::fmt;
 use std::sync::Arc;
 
 use self::state::State;
@@ -34,6 +35,12 @@ pub struct Transaction {
     state: Mutex<State>,
 }
 
+impl fmt::Debug for Transaction {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Transaction").field("is_open", &self.is_open()).finish_non_exhaustive()
+    }
+}
+
 impl Drop for Transaction {
     /// Frees a large tree on another thread, because other connections wait for this one.
     fn drop(&mut self) {
@@ -58,7 +65,7 @@ impl Drop for BusyGuard<'_> {
 
 /// Identifies a file of a transaction.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum FileAt<'a> {
+pub(crate) enum FileAt<'a> {
     /// The file at this path.
     Path(&'a [u8]),
     /// The file [detached](Transaction::detach) under this number.
@@ -67,7 +74,7 @@ pub enum FileAt<'a> {
 
 /// A [prepared](Transaction::prepare_merge) merge. The transaction is busy until the merge is
 /// applied or dropped.
-pub struct Prepared<'t> {
+pub(crate) struct Prepared<'t> {
     busy: BusyGuard<'t>,
     rw: Tree,
     conflicts: BTreeSet<Vec<u8>>,
@@ -77,29 +84,45 @@ pub struct Prepared<'t> {
 
 /// The three trees of the last merge.
 #[derive(Debug, Clone)]
-pub struct MergeInputs {
+pub(crate) struct MergeInputs {
     /// The tree of the transaction before the merge.
-    pub ours: Tree,
+    pub(crate) ours: Tree,
     /// The tree of the merged commit.
-    pub theirs: Tree,
+    pub(crate) theirs: Tree,
     /// The tree of the common ancestor; empty if there is none.
-    pub base: Tree,
+    pub(crate) base: Tree,
 }
 
 /// The result of a commit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Committed {
     /// The head of the branch after the commit: the new commit or a merge of it.
     pub head: Option<Id>,
 }
 
-/// Options of a commit.
-#[derive(Debug, Clone, Copy)]
-pub struct Options {
+/// Options of a commit. By default it merges, and commits an unchanged tree too.
+#[derive(Debug, Clone, Copy, Default)]
+#[non_exhaustive]
+pub struct CommitOptions {
     /// Whether to merge if the branch has moved.
     pub policy: MergePolicy,
     /// Commit nothing if the tree equals that of the first parent.
     pub if_changed: bool,
+}
+
+impl CommitOptions {
+    /// Sets what to do if the branch has moved.
+    #[must_use]
+    pub fn policy(self, policy: MergePolicy) -> CommitOptions {
+        CommitOptions { policy, ..self }
+    }
+
+    /// Sets whether to commit nothing if the tree equals that of the first parent.
+    #[must_use]
+    pub fn if_changed(self, if_changed: bool) -> CommitOptions {
+        CommitOptions { if_changed, ..self }
+    }
 }
 
 impl Transaction {
@@ -192,7 +215,7 @@ impl Transaction {
     ///
     /// # Errors
     /// [`Error::NotFound`] if the transaction has ended.
-    pub fn tree(&self) -> Result<Tree> {
+    pub(crate) fn tree(&self) -> Result<Tree> {
         Ok(self.open()?.rw.clone())
     }
 
@@ -201,16 +224,25 @@ impl Transaction {
     /// # Errors
     /// [`Error::NotFound`] if there is none or the transaction has ended; [`Error::NotDirectory`]
     /// if `path` leads through a file; [`Error::Broken`] if a directory cannot be read.
-    pub fn get(&self, path: &[u8]) -> Result<TreeNode> {
+    pub(crate) fn get(&self, path: &[u8]) -> Result<TreeNode> {
         // Work on a clone: the store must not be read under the lock.
         self.tree()?.get(self.objects(), path)
+    }
+
+    /// Returns the content of the file, or the target of the symbolic link, at `path`.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`] if there is none or the transaction has ended; [`Error::IsDirectory`] if
+    /// it is a directory; [`Error::Broken`] if the blob cannot be read.
+    pub fn read(&self, path: &[u8]) -> Result<Arc<[u8]>> {
+        self.file(FileAt::Path(path))?.content.bytes(self.objects())
     }
 
     /// Returns a file.
     ///
     /// # Errors
     /// [`Error::IsDirectory`] if the node is not a file; the errors of [`get`](Transaction::get).
-    pub fn file(&self, at: FileAt<'_>) -> Result<TreeFile> {
+    pub(crate) fn file(&self, at: FileAt<'_>) -> Result<TreeFile> {
         match at {
             FileAt::Path(path) => match self.get(path)? {
                 TreeNode::File(file) => Ok(file),
@@ -225,7 +257,7 @@ impl Transaction {
     /// Keeps the content of a removed file under `number`, because a client has it open. It is
     /// invisible and never committed, and lasts until [`forget`](Transaction::forget) or the end of
     /// the transaction.
-    pub fn detach(&self, number: u64, file: TreeFile) {
+    pub(crate) fn detach(&self, number: u64, file: TreeFile) {
         let mut state = self.state.lock();
         if state.counted.is_some() {
             state.detached.insert(number, file);
@@ -233,7 +265,7 @@ impl Transaction {
     }
 
     /// Discards a [detached](Transaction::detach) file.
-    pub fn forget(&self, number: u64) {
+    pub(crate) fn forget(&self, number: u64) {
         let file = self.state.lock().detached.remove(&number);
         drop(file);
     }
@@ -273,7 +305,7 @@ impl Transaction {
     ///
     /// # Errors
     /// [`Error::NotFound`] if the transaction has ended.
-    pub fn merged(&self) -> Result<Option<MergeInputs>> {
+    pub(crate) fn merged(&self) -> Result<Option<MergeInputs>> {
         Ok(self.open()?.merged.clone())
     }
 
@@ -294,7 +326,7 @@ impl Transaction {
     ///
     /// # Errors
     /// As [`merge`](Transaction::merge).
-    pub fn prepare_merge(
+    pub(crate) fn prepare_merge(
         &self,
         theirs: Id,
         parents: &[Id],
@@ -339,7 +371,7 @@ impl Transaction {
         parents: &[Id],
         message: &[u8],
         by: &Authorship,
-        options: Options,
+        options: CommitOptions,
     ) -> Result<Committed> {
         let _in_flight = self.database.in_flight();
         let (_working, rw) = self.work()?;
@@ -370,7 +402,7 @@ impl Transaction {
         branch: &Branch,
         start: Option<Id>,
         made: &Made<'_>,
-        options: Options,
+        options: CommitOptions,
     ) -> Result<Committed> {
         let Made { rw, kept, parents, message, by } = *made;
         for parent in parents {
@@ -427,7 +459,7 @@ impl Prepared<'_> {
     /// # Errors
     /// [`Error::NotFound`] if the transaction has ended; [`Error::NoMemory`] if the merged tree
     /// exceeds the limit.
-    pub fn apply(self) -> Result<()> {
+    pub(crate) fn apply(self) -> Result<()> {
         let Prepared { busy, rw, conflicts, sides, kept } = self;
         let mut state = busy.0.open()?;
         state.names.resize(rw.top().weight().0).map_err(no_space)?;

@@ -8,13 +8,13 @@
 use std::sync::Arc;
 
 use datakit_db::Id;
-use datakit_db::diff::diff;
-use datakit_db::history;
-use datakit_db::merge::merge;
+use datakit_db::fuzz::diff::diff;
+use datakit_db::fuzz::history;
+use datakit_db::fuzz::merge::merge;
 use datakit_db::object::{Commit, Object, ObjectKind};
-use datakit_db::object_cache::ObjectCache;
+use datakit_db::fuzz::object_cache::ObjectCache;
 use datakit_db::store::{Memory, Store};
-use datakit_db::tree::Tree;
+use datakit_db::fuzz::tree::Tree;
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|data: &[u8]| {
@@ -29,7 +29,7 @@ fuzz_target!(|data: &[u8]| {
     });
     let [Some(ours), Some(theirs)] = trees else { return };
     let _ = diff(&objects, &ours, &theirs);
-    let _ = merge(&objects, &Tree::of(datakit_db::tree::TreeDir::empty()), &ours, &theirs);
+    let _ = merge(&objects, &Tree::of(datakit_db::fuzz::tree::TreeDir::empty()), &ours, &theirs);
 });
 
 fn stored(store: &dyn Store, kind: ObjectKind, data: &[u8]) -> Option<Id> {

@@ -184,13 +184,14 @@ fn snapshots_show_the_time_of_their_commit(place: &Place) {
 
 /// A commit of the same tree on top of `head`, written and committed at these times.
 fn commit_at(place: &Place, head: &str, written: i64, committed: i64) -> String {
-    let objects = place.database.objects();
-    let tree = objects.commit(head.parse().unwrap()).unwrap().tree;
+    let store = place.database.store();
+    let parent = store.read(head.parse().unwrap()).unwrap().unwrap();
+    let tree = object::Commit::decode(&parent.data).unwrap().tree;
     let text = format!(
         "tree {tree}\nparent {head}\nauthor A <a> {written} +0200\ncommitter C <c> {committed} -0100\n\nm\n"
     );
     let (id, commit) = Object::new(object::ObjectKind::Commit, text.into_bytes()).unwrap();
-    objects.store().write(&[(id, commit)]).unwrap();
+    store.write(&[(id, commit)]).unwrap();
     id.to_string()
 }
 

@@ -16,7 +16,7 @@ use crate::database::MAX_INLINE_BYTES;
 use crate::integrate::MergePolicy;
 use crate::model::identity::Identity;
 use crate::model::tree::Tree;
-use crate::transaction::{MergeInputs, Options, Transaction};
+use crate::transaction::{CommitOptions, MergeInputs, Transaction};
 use datakit_server::tree::{
     BoxFuture, Command, CommandError, Directory, Entry, ReadOnlyText, Status, Text, ready,
 };
@@ -201,7 +201,7 @@ impl TransactionFiles {
         command: &str,
         words: &[&str],
     ) -> std::result::Result<String, CommandError> {
-        let mut options = Options { policy: MergePolicy::Merge, if_changed: false };
+        let mut options = CommitOptions { policy: MergePolicy::Merge, if_changed: false };
         let mut tell = false;
         for word in words {
             match *word {

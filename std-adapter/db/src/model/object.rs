@@ -24,8 +24,7 @@ pub enum ObjectKind {
 
 impl ObjectKind {
     /// Returns the kind as gix names it.
-    #[must_use]
-    pub fn as_git(self) -> gix::objs::Kind {
+    pub(crate) fn as_git(self) -> gix::objs::Kind {
         match self {
             ObjectKind::Blob => gix::objs::Kind::Blob,
             ObjectKind::Tree => gix::objs::Kind::Tree,
@@ -34,8 +33,7 @@ impl ObjectKind {
     }
 
     /// Converts a kind of gix. Returns `None` for a tag.
-    #[must_use]
-    pub fn of_git(kind: gix::objs::Kind) -> Option<ObjectKind> {
+    pub(crate) fn of_git(kind: gix::objs::Kind) -> Option<ObjectKind> {
         match kind {
             gix::objs::Kind::Blob => Some(ObjectKind::Blob),
             gix::objs::Kind::Tree => Some(ObjectKind::Tree),

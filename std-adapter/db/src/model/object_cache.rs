@@ -2,6 +2,7 @@
 
 use parking_lot::Mutex;
 use std::collections::HashMap;
+use std::fmt;
 use std::sync::{Arc, Weak};
 
 use quick_cache::sync::{Cache, DefaultLifecycle};
@@ -68,6 +69,12 @@ impl Weighter<Id, Arc<[u8]>> for Weight {
 impl Weighter<Id, u64> for Weight {
     fn weight(&self, _: &Id, _: &u64) -> u64 {
         64
+    }
+}
+
+impl fmt::Debug for ObjectCache {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ObjectCache").finish_non_exhaustive()
     }
 }
 

@@ -56,12 +56,32 @@ impl Transaction {
         Ok(())
     }
 
-    /// Removes the node at `path`, with everything below it, and returns it.
+    /// Removes what is at `path`, with everything below it.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`] if there is nothing; [`Error::NotDirectory`] if `path` leads through a
+    /// file; [`Error::IsDirectory`] for the top; [`Error::Busy`] during a commit or merge.
+    pub fn remove(&self, path: &[u8]) -> Result<()> {
+        self.take(path).map(drop)
+    }
+
+    /// Moves `from` to `to`. This replaces a file, or an empty directory if `from` is a directory.
+    ///
+    /// # Errors
+    /// [`Error::IsDirectory`] or [`Error::NotDirectory`] if only one of the two is a directory;
+    /// [`Error::NotEmpty`] if `to` is not empty; [`Error::IntoItself`] if `to` is below `from`;
+    /// [`Error::TooDeep`] if a path would be too long; [`Error::InvalidName`] if Git does not allow
+    /// the name; [`Error::NotFound`] if `from` does not exist.
+    pub fn rename(&self, from: &[u8], to: &[u8]) -> Result<()> {
+        self.replace(from, to).map(drop)
+    }
+
+    /// Removes the node at `path` like [`remove`](Transaction::remove), and returns it.
     ///
     /// # Errors
     /// [`Error::NotFound`] if there is none; [`Error::NotDirectory`] if `path` leads through a
     /// file; [`Error::IsDirectory`] for the top.
-    pub fn remove(&self, path: &[u8]) -> Result<TreeNode> {
+    pub(crate) fn take(&self, path: &[u8]) -> Result<TreeNode> {
         let mut state = self.open_mut()?;
         state.reserve(self.objects(), path, 0)?;
         let node = state.rw.take(self.objects(), path)?;
@@ -70,15 +90,11 @@ impl Transaction {
         Ok(node)
     }
 
-    /// Moves `from` to `to` and returns the node that it replaced: a file, or an empty directory if
-    /// `from` is a directory.
+    /// Moves `from` to `to` like [`rename`](Transaction::rename), and returns the replaced node.
     ///
     /// # Errors
-    /// [`Error::IsDirectory`] or [`Error::NotDirectory`] if only one of the two is a directory;
-    /// [`Error::NotEmpty`] if `to` is not empty; [`Error::IntoItself`] if `to` is below `from`;
-    /// [`Error::TooDeep`] if a path would be too long; [`Error::InvalidName`] if Git does not allow
-    /// the name; [`Error::NotFound`] if `from` does not exist.
-    pub fn rename(&self, from: &[u8], to: &[u8]) -> Result<Option<TreeNode>> {
+    /// As [`rename`](Transaction::rename).
+    pub(crate) fn replace(&self, from: &[u8], to: &[u8]) -> Result<Option<TreeNode>> {
         let (parent, name) = split(to).ok_or(Error::IsDirectory)?;
         let mut state = self.open_mut()?;
         let node = state.rw.get(self.objects(), from)?;
@@ -177,7 +193,7 @@ impl Transaction {
     /// # Errors
     /// [`Error::NotFound`] if there is no such file; [`Error::IsDirectory`] if it is a directory;
     /// [`Error::InvalidName`] if Git does not allow a link of that name.
-    pub fn chmod(&self, at: FileAt<'_>, mode: EntryMode) -> Result<()> {
+    pub(crate) fn chmod(&self, at: FileAt<'_>, mode: EntryMode) -> Result<()> {
         if let FileAt::Path(path) = at {
             check_name(split(path).ok_or(Error::IsDirectory)?.1, mode)?;
         }

@@ -29,7 +29,7 @@ fn transaction_can_be_read_but_not_changed_during_a_commit() {
     let branch = database.branch(&BranchName::new("master").unwrap());
     let transaction = Transaction::begin(&database, None).unwrap();
     transaction.create(b"f", EntryMode::Normal, b"x").unwrap();
-    let options = Options { policy: MergePolicy::Merge, if_changed: false };
+    let options = CommitOptions { policy: MergePolicy::Merge, if_changed: false };
     std::thread::scope(|scope| {
         let lock = branch.lock();
         let commit = scope.spawn(|| transaction.commit(&branch, &[], b"", &by(), options));
@@ -60,7 +60,7 @@ fn rename_refuses_paths_that_are_too_deep() {
         Err(Error::TooDeep(crate::model::tree::MAX_DEPTH))
     );
     assert_eq!(names(&transaction, b""), ["a", "b"]);
-    assert_eq!(transaction.rename(b"a", &deep(200)), Ok(None));
+    assert_eq!(transaction.rename(b"a", &deep(200)), Ok(()));
     assert_eq!(names(&transaction, b""), ["b"]);
 }
 
@@ -83,7 +83,7 @@ fn merge_keeps_empty_directories_unless_a_file_replaces_them() {
 
     let branch = database.branch(&crate::BranchName::new("master").unwrap());
     assert!(branch.advance(None, Some(base)).unwrap());
-    let options = Options { policy: MergePolicy::Merge, if_changed: false };
+    let options = CommitOptions { policy: MergePolicy::Merge, if_changed: false };
     let head =
         transaction.commit(&branch, &[base, theirs], b"", &by(), options).unwrap().head.unwrap();
     let tree = database.objects().commit(head).unwrap().tree;

@@ -21,6 +21,7 @@ pub fn log(objects: &ObjectCache, from: Id) -> Log {
 
 /// An iterator over a history. It reads each commit once and remembers only the hashes of those it
 /// has visited.
+#[derive(Debug)]
 pub struct Log {
     objects: ObjectCache,
     shallow: HashSet<Id>,
@@ -30,6 +31,7 @@ pub struct Log {
 }
 
 /// A commit in the queue. Commits of the same time leave it in the order in which they entered.
+#[derive(Debug)]
 struct Due {
     by: (i64, Reverse<usize>),
     id: Id,

@@ -5,8 +5,8 @@ mod dir;
 mod edited;
 mod path;
 
+pub use content::FileContent;
 pub(crate) use content::no_space;
-pub use content::{FileContent, Pending};
 pub(crate) use dir::cost;
 pub use dir::{MAX_DEPTH, Name, NewObjects, TreeDir, TreeFile, TreeNode};
 pub use edited::EditedDir;
