@@ -121,6 +121,27 @@ async fn the_server_chooses_the_dialect() {
 }
 
 #[tokio::test]
+async fn dialects_are_offered_in_order() {
+    for (options, offers) in [
+        (Options::default(), &["9P2000.u", "9P2000.L", "9P2000"][..]),
+        (Options::default().prefer(Dialect::Linux), &["9P2000.L", "9P2000.u", "9P2000"]),
+        (Options::default().dialect(Dialect::Legacy), &["9P2000"]),
+    ] {
+        let (near, far) = tokio::io::duplex(1 << 16);
+        let mut peer =
+            Peer { stream: far, dialect: Dialect::Legacy, frame: Vec::new(), clunked: Vec::new() };
+        let connecting = tokio::spawn(Client::from_stream(near, options));
+        for offer in offers {
+            let (tag, message) = peer.receive().await;
+            let T::Version { version, .. } = message else { panic!("{message:?}") };
+            assert_eq!(version.as_bytes(), offer.as_bytes());
+            peer.send(tag, R::Version { msize: 8192, version: Str(b"unknown") }).await;
+        }
+        assert!(matches!(connecting.await.unwrap(), Err(Error::Unsupported(_))));
+    }
+}
+
+#[tokio::test]
 async fn errors_have_a_number_and_a_text_in_every_dialect() {
     for (version, dialect) in
         [("9P2000", Dialect::Legacy), ("9P2000.u", Dialect::Unix), ("9P2000.L", Dialect::Linux)]

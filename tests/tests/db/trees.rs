@@ -72,7 +72,7 @@ fn names_that_lead_elsewhere_never_reach_a_client() {
         for path in ["new", "d/new"] {
             assert!(
                 refused(connection.create(&transaction.rw(path), 0o644, ""))
-                    .contains("that Git refuses")
+                    .contains("repair it with Git")
             );
         }
         assert_eq!(transaction.names(""), "d f");
