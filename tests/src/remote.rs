@@ -21,8 +21,8 @@ use std::sync::{Arc, Mutex};
 
 use datakit_client::{self, Client, Dialect, Fid, File, Metadata, Qid};
 use datakit_core::vfs::{
-    Attr, Create, DirEntry, Error, FileType, Id, MutableTree, Name, New, OpenMode, Result, SetAttr,
-    Time, Vfs,
+    Attr, Create, CreateKind, DirEntry, Error, FileType, Id, MutableTree, Name, OpenMode, Result,
+    SetAttr, Time, Vfs,
 };
 use tokio::runtime::Handle;
 
@@ -228,17 +228,17 @@ impl Vfs for Remote {
         if create.exclusive && self.lookup(dir, name).await.is_ok() {
             return Err(Error::Exists);
         }
-        let made = match create.new {
-            New::File => {
+        let made = match create.kind {
+            CreateKind::File => {
                 let place = node.clone_fid().await.map_err(error)?;
                 place
                     .create(new_name, create.mode, datakit_client::OpenMode::READ_WRITE)
                     .await
                     .map(drop)
             }
-            New::Dir => node.mkdir(new_name, create.mode).await,
-            New::Symlink(target) => node.symlink(new_name, utf8(target)?).await,
-            New::Special(_) => return Err(Error::NotSupported),
+            CreateKind::Dir => node.mkdir(new_name, create.mode).await,
+            CreateKind::Symlink(target) => node.symlink(new_name, utf8(target)?).await,
+            CreateKind::Special(_) => return Err(Error::NotSupported),
         };
         made.map_err(error)?;
         self.lookup(dir, name).await

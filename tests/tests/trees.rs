@@ -8,7 +8,7 @@ use std::ops::ControlFlow;
 use datakit_client::{Client, Dialect, Options};
 use datakit_core::files::Blob;
 use datakit_core::vfs::{
-    self, Create, Error, FileType, Name, New, OpenMode, Result, SetAttr, StaticTree, Vfs,
+    self, Create, CreateKind, Error, FileType, Name, OpenMode, Result, SetAttr, StaticTree, Vfs,
 };
 use datakit_server::scratch::Scratch;
 use datakit_server::tree::{Dir, Entry, ReadOnlyText, Tree};
@@ -52,9 +52,9 @@ fn scratch() -> Scratch {
     let tree = Scratch::new();
     block_on(async {
         let root = tree.root();
-        let dir = make(&tree, &root, "dir", New::Dir).await.unwrap();
-        let sub = make(&tree, &dir, "sub", New::Dir).await.unwrap();
-        let many = make(&tree, &root, "many", New::Dir).await.unwrap();
+        let dir = make(&tree, &root, "dir", CreateKind::Dir).await.unwrap();
+        let sub = make(&tree, &dir, "sub", CreateKind::Dir).await.unwrap();
+        let many = make(&tree, &root, "many", CreateKind::Dir).await.unwrap();
         fill(&tree, &root, "hello", HELLO).await.unwrap();
         fill(&tree, &sub, "leaf", b"leaf").await.unwrap();
         for (n, called) in NAMES.iter().enumerate() {
@@ -316,7 +316,7 @@ async fn refusals<V: Vfs>(tree: &V, can: Can) -> Result<()> {
     let size = SetAttr { size: Some(0), ..SetAttr::default() };
     can.refused(tree.set_attr(&hello, size).await, Error::ReadOnlyFile);
     can.refused(tree.remove(&hello).await, Error::ReadOnlyFile);
-    for new in [New::File, New::Dir] {
+    for new in [CreateKind::File, CreateKind::Dir] {
         can.refused(make(tree, &tree.root(), "new", new).await, Error::ReadOnlyDirectory);
     }
     let many = walk(tree, "many").await?;
@@ -360,8 +360,8 @@ async fn existing_names<V: Vfs>(tree: &V, can: Can) -> Result<()> {
     let root = tree.root();
     for called in ["hello", "dir"] {
         let before = tree.id(&walk(tree, called).await?);
-        for new in [New::File, New::Dir, New::Symlink(b"x")] {
-            if can.links || !matches!(new, New::Symlink(_)) {
+        for new in [CreateKind::File, CreateKind::Dir, CreateKind::Symlink(b"x")] {
+            if can.links || !matches!(new, CreateKind::Symlink(_)) {
                 can.refused(make(tree, &root, called, new).await, Error::Exists);
             }
         }
@@ -375,7 +375,7 @@ async fn symbolic_links<V: Vfs>(tree: &V, can: Can) -> Result<()> {
     let dir = walk(tree, "dir").await?;
     // Two targets that fill the smallest message: neither hides the other from the listing.
     for called in ["long0", "long1"] {
-        make(tree, &dir, called, New::Symlink(&[b't'; 120])).await?;
+        make(tree, &dir, called, CreateKind::Symlink(&[b't'; 120])).await?;
     }
     let open = tree.open(&dir, OpenMode::READ).await?;
     let listed: BTreeSet<String> =
@@ -392,7 +392,8 @@ async fn symbolic_links<V: Vfs>(tree: &V, can: Can) -> Result<()> {
         tree.remove(&link).await?;
     }
 
-    let link = make(tree, &walk(tree, "dir").await?, "link", New::Symlink(b"sub/leaf")).await?;
+    let link =
+        make(tree, &walk(tree, "dir").await?, "link", CreateKind::Symlink(b"sub/leaf")).await?;
     assert_eq!(tree.id(&link).kind, FileType::Symlink);
     let mut buf = [0; 64];
     let n = tree.readlink(&link, &mut buf).await?;
@@ -424,13 +425,19 @@ async fn walk<V: Vfs>(tree: &V, path: &str) -> Result<V::Inode> {
     Ok(inode)
 }
 
-async fn make<V: Vfs>(tree: &V, dir: &V::Inode, called: &str, new: New<'_>) -> Result<V::Inode> {
-    let mode = if new == New::Dir { 0o755 } else { 0o644 };
-    tree.create(dir, name(called), Create { new, mode, uid: 0, gid: 0, exclusive: true }).await
+async fn make<V: Vfs>(
+    tree: &V,
+    dir: &V::Inode,
+    called: &str,
+    new: CreateKind<'_>,
+) -> Result<V::Inode> {
+    let mode = if new == CreateKind::Dir { 0o755 } else { 0o644 };
+    tree.create(dir, name(called), Create { kind: new, mode, uid: 0, gid: 0, exclusive: true })
+        .await
 }
 
 async fn fill<V: Vfs>(tree: &V, dir: &V::Inode, called: &str, content: &[u8]) -> Result<V::Inode> {
-    let inode = make(tree, dir, called, New::File).await?;
+    let inode = make(tree, dir, called, CreateKind::File).await?;
     let open = tree.open(&inode, OpenMode::WRITE).await?;
     assert_eq!(tree.write(&open, 0, content).await?, content.len());
     tree.flush(&open).await?;

@@ -9,8 +9,8 @@ use super::open_files::entry_too_long;
 use super::reply::{COUNTED_HEADER, finish_counted, reply_too_large};
 use super::{FidTable, Session};
 use crate::vfs::{
-    self, Create, DirEntry, Error, FileType, Lock, LockKind, Name, New, OpenMode, Result, SetTime,
-    Time, TreeKind, Vfs,
+    self, Create, CreateKind, DirEntry, Error, FileType, Lock, LockKind, Name, OpenMode, Result,
+    SetTime, Time, TreeKind, Vfs,
 };
 use crate::wire::{self, Attr, Dirent, Qid, SetAttr, Str, Tag};
 use crate::wire::{Rmessage as R, Tmessage as T};
@@ -66,9 +66,9 @@ impl<V: Vfs, F: FidTable<V>> Session<'_, V, F> {
                 qid: changed!(self.lcreate(fid, name, flags, mode, gid)),
                 iounit: self.iounit(),
             },
-            T::Mkdir { dfid, name, mode, gid } => {
-                R::Mkdir { qid: changed!(self.create_unopened(dfid, name, New::Dir, mode, gid)) }
-            }
+            T::Mkdir { dfid, name, mode, gid } => R::Mkdir {
+                qid: changed!(self.create_unopened(dfid, name, CreateKind::Dir, mode, gid)),
+            },
             T::Symlink { dfid, name, target, gid } => {
                 require_mutable::<V>()?;
                 let link = symlink(target.as_bytes())?;
@@ -240,7 +240,8 @@ impl<V: Vfs, F: FidTable<V>> Session<'_, V, F> {
             return Err(Error::Invalid);
         }
         let name = self.parse_name(name.as_bytes())?;
-        let create = Create { new: New::File, mode: mode & 0o7777, uid, gid, exclusive: true };
+        let create =
+            Create { kind: CreateKind::File, mode: mode & 0o7777, uid, gid, exclusive: true };
         let exclusive = flags & O_EXCL != 0;
         for _ in 0..TRIES {
             let there =
@@ -290,12 +291,12 @@ impl<V: Vfs, F: FidTable<V>> Session<'_, V, F> {
         &self,
         dfid: wire::Fid,
         name: Str<'_>,
-        new: New<'_>,
+        new: CreateKind<'_>,
         mode: u32,
         gid: u32,
     ) -> Result<Qid> {
         let (dir, uid) = self.with_fid(dfid, |fid| Ok((fid.inode.clone(), fid.uid)))?;
-        let create = Create { new, mode: mode & 0o7777, uid, gid, exclusive: true };
+        let create = Create { kind: new, mode: mode & 0o7777, uid, gid, exclusive: true };
         let name = self.parse_name(name.as_bytes())?;
         let inode = self.vfs.create(&dir, name, create).await?;
         Ok(self.qid(&inode))
@@ -495,13 +496,13 @@ fn lock(kind: u8, start: u64, length: u64, process: u32, client: Str<'_>) -> Res
 }
 
 /// Returns the kind of file that Tmknod creates, which can be a regular file (`mknod(2)`).
-fn mknod_kind(mode: u32, major: u32, minor: u32) -> Result<New<'static>> {
+fn mknod_kind(mode: u32, major: u32, minor: u32) -> Result<CreateKind<'static>> {
     match mode & 0o170_000 {
-        0 | 0o100_000 => Ok(New::File),
-        0o010_000 => Ok(New::Special(FileType::Fifo)),
-        0o140_000 => Ok(New::Special(FileType::Socket)),
-        0o020_000 => Ok(New::Special(FileType::Char { major, minor })),
-        0o060_000 => Ok(New::Special(FileType::Block { major, minor })),
+        0 | 0o100_000 => Ok(CreateKind::File),
+        0o010_000 => Ok(CreateKind::Special(FileType::Fifo)),
+        0o140_000 => Ok(CreateKind::Special(FileType::Socket)),
+        0o020_000 => Ok(CreateKind::Special(FileType::Char { major, minor })),
+        0o060_000 => Ok(CreateKind::Special(FileType::Block { major, minor })),
         _ => Err(Error::Invalid),
     }
 }

@@ -4,7 +4,9 @@ use super::attributes::permissions;
 use super::fids::FidState;
 use super::reply::{reply_too_large, store_qid};
 use super::{FidTable, MIN_MSIZE, Session};
-use crate::vfs::{Create, Error, FileType, Name, New, OpenMode, Result, TreeKind, User, Vfs};
+use crate::vfs::{
+    Create, CreateKind, Error, FileType, Name, OpenMode, Result, TreeKind, User, Vfs,
+};
 use crate::wire::{self, DMDEVICE, DMDIR, DMLINK, DMNAMEDPIPE, DMSOCKET, DMSYMLINK};
 use crate::wire::{Dialect, List, Numeric, Qid, Str};
 
@@ -155,15 +157,17 @@ impl<V: Vfs, F: FidTable<V>> Session<'_, V, F> {
         // open(5) forbids truncating a directory and removing it on close. ORDWR is accepted, since
         // some clients create directories with it: a write then fails.
         match new {
-            New::Dir if mode & (OTRUNC | ORCLOSE) != 0 => return Err(Error::IsDirectory),
-            New::Symlink(_) | New::Special(_) if mode & ORCLOSE != 0 => return Err(Error::Invalid),
+            CreateKind::Dir if mode & (OTRUNC | ORCLOSE) != 0 => return Err(Error::IsDirectory),
+            CreateKind::Symlink(_) | CreateKind::Special(_) if mode & ORCLOSE != 0 => {
+                return Err(Error::Invalid);
+            }
             _ => {}
         }
         let parent = self.vfs.stat(&dir).await?;
         // open(5): a new file gets the permissions `perm & (~0666 | (dir.perm & 0666))`.
-        let most = if new == New::Dir { 0o777 } else { 0o666 };
+        let most = if new == CreateKind::Dir { 0o777 } else { 0o666 };
         let bits = bits & (!most | parent.mode & most);
-        let create = Create { new, mode: bits, uid, gid: parent.gid, exclusive: false };
+        let create = Create { kind: new, mode: bits, uid, gid: parent.gid, exclusive: false };
         let name = self.parse_name(name.as_bytes())?;
         let inode = self.vfs.create(&dir, name, create).await?;
         let qid = self
@@ -255,27 +259,27 @@ pub(super) fn open_mode(mode: u8) -> OpenMode {
 }
 
 /// Returns the kind of file that Tcreate creates.
-fn new_kind<'a>(perm: u32, extension: Option<Str<'a>>) -> Result<New<'a>> {
+fn new_kind<'a>(perm: u32, extension: Option<Str<'a>>) -> Result<CreateKind<'a>> {
     let text = extension.map(|text| text.as_bytes()).unwrap_or_default();
     if (perm & (DMDIR | DMSYMLINK | DMNAMEDPIPE | DMSOCKET | DMDEVICE)).count_ones() > 1 {
         return Err(Error::Invalid);
     }
     if perm & DMDIR != 0 {
-        Ok(New::Dir)
+        Ok(CreateKind::Dir)
     } else if perm & DMSYMLINK != 0 {
         match text {
             [] => Err(Error::NotFound.with_message(Error::SymlinkTarget)),
             text => symlink(text),
         }
     } else if perm & DMNAMEDPIPE != 0 {
-        Ok(New::Special(FileType::Fifo))
+        Ok(CreateKind::Special(FileType::Fifo))
     } else if perm & DMSOCKET != 0 {
-        Ok(New::Special(FileType::Socket))
+        Ok(CreateKind::Special(FileType::Socket))
     } else if perm & DMDEVICE != 0 {
         let wanted = format_args!("a device needs `b MAJOR MINOR` or `c MAJOR MINOR`");
-        device(text).map(New::Special).ok_or_else(|| Error::Invalid.with_message(wanted))
+        device(text).map(CreateKind::Special).ok_or_else(|| Error::Invalid.with_message(wanted))
     } else {
-        Ok(New::File)
+        Ok(CreateKind::File)
     }
 }
 
@@ -284,11 +288,11 @@ fn new_kind<'a>(perm: u32, extension: Option<Str<'a>>) -> Result<New<'a>> {
 /// # Errors
 /// [`Error::NotFound`] if `target` is empty, [`Error::NameTooLong`] if it is longer than
 /// [`TARGET_MAX`], and [`Error::Invalid`] if it contains a NUL.
-pub(super) fn symlink(target: &[u8]) -> Result<New<'_>> {
+pub(super) fn symlink(target: &[u8]) -> Result<CreateKind<'_>> {
     match target.len() {
         0 => Err(Error::NotFound),
         1..=TARGET_MAX if target.contains(&0) => Err(Error::Invalid),
-        1..=TARGET_MAX => Ok(New::Symlink(target)),
+        1..=TARGET_MAX => Ok(CreateKind::Symlink(target)),
         _ => Err(Error::NameTooLong),
     }
 }

@@ -177,9 +177,9 @@ pub const fn without_set_id(mode: u32) -> u32 {
     mode & !(0o4000 | group)
 }
 
-/// The object that a create makes.
+/// The kind of object that a create makes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum New<'a> {
+pub enum CreateKind<'a> {
     /// An empty file.
     File,
     /// An empty directory.
@@ -193,8 +193,8 @@ pub enum New<'a> {
 /// The arguments of a create.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Create<'a> {
-    /// The object to make.
-    pub new: New<'a>,
+    /// The kind of object to make.
+    pub kind: CreateKind<'a>,
     /// The twelve permission bits.
     pub mode: u32,
     /// Owner: the user who attached.

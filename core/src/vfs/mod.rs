@@ -21,8 +21,8 @@ use core::fmt;
 use core::ops::ControlFlow;
 
 pub use attr::{
-    Attr, Create, FileType, Id, Lock, LockKind, New, OpenMode, SetAttr, SetTime, StatFs, Time,
-    User, without_set_id,
+    Attr, Create, CreateKind, FileType, Id, Lock, LockKind, OpenMode, SetAttr, SetTime, StatFs,
+    Time, User, without_set_id,
 };
 pub use error::{ERROR_MESSAGE_MAX, Error, ErrorMessage, Result};
 pub use file::{File, FileStat, OpenFile, OpenState, mark_follows};

@@ -1,6 +1,6 @@
 //! Symlink targets that are longer than a message.
 
-use datakit_core::vfs::{Create, Name, New, Vfs};
+use datakit_core::vfs::{Create, CreateKind, Name, Vfs};
 use datakit_core::wire::{DMDEVICE, Dialect, Fid, Rmessage as R, Tmessage as T};
 use embassy_futures::block_on;
 
@@ -49,10 +49,10 @@ fn a_long_target_hides_no_entry_from_a_listing() {
     block_on(async {
         for length in lengths {
             let (name, target) = (format!("link{length}"), "t".repeat(length));
-            let new = New::Symlink(target.as_bytes());
-            let create = Create { new, mode: 0o777, uid: 0, gid: 0, exclusive: true };
+            let new = CreateKind::Symlink(target.as_bytes());
+            let create = Create { kind: new, mode: 0o777, uid: 0, gid: 0, exclusive: true };
             tree.create(&tree.root(), Name::new(name.as_bytes()).unwrap(), create).await.unwrap();
-            let create = Create { new: New::File, ..create };
+            let create = Create { kind: CreateKind::File, ..create };
             let name = format!("file{length}");
             tree.create(&tree.root(), Name::new(name.as_bytes()).unwrap(), create).await.unwrap();
         }

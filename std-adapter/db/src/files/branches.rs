@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use datakit_core::vfs::{Create, Error, Name, New, Result};
+use datakit_core::vfs::{Create, CreateKind, Error, Name, Result};
 
 use super::branch;
 use super::branch_table::BranchTable;
@@ -93,7 +93,7 @@ impl Directory for Branches {
     /// Succeeds for an existing branch too, which clients rely on.
     fn create<'a>(&'a self, name: Name<'a>, create: Create<'a>) -> BoxFuture<'a, Entry> {
         ready((|| {
-            if create.new != New::Dir {
+            if create.kind != CreateKind::Dir {
                 return Err(Error::OnlyDirectories);
             }
             let branch = BranchName::from_file_name(name.as_bytes()).map_err(crate::Error::from)?;

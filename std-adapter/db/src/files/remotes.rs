@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use datakit_core::vfs::{Create, Error, FileStat, Name, New, OpenMode};
+use datakit_core::vfs::{Create, CreateKind, Error, FileStat, Name, OpenMode};
 
 use tokio::sync::Semaphore;
 
@@ -50,7 +50,7 @@ impl Directory for Remotes {
 
     fn create<'a>(&'a self, name: Name<'a>, create: Create<'a>) -> BoxFuture<'a, Entry> {
         ready((|| {
-            if create.new != New::Dir {
+            if create.kind != CreateKind::Dir {
                 return Err(Error::OnlyDirectories);
             }
             let mut known = self.known.lock();

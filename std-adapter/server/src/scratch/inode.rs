@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Weak};
 
 use datakit_core::vfs::{
-    Attr, Create, Error, FileType, Id, New, Result, SetAttr, SetTime, Time, without_set_id,
+    Attr, Create, CreateKind, Error, FileType, Id, Result, SetAttr, SetTime, Time, without_set_id,
 };
 
 use super::lock::Locks;
@@ -116,15 +116,17 @@ pub(super) struct Entries {
 impl Inode {
     /// Creates an inode without a name.
     pub(super) fn new(create: &Create<'_>, budget: &Arc<Budget>) -> Result<Arc<Inode>> {
-        let (kind, body, bytes) = match create.new {
-            New::File | New::Special(FileType::File) => {
+        let (kind, body, bytes) = match create.kind {
+            CreateKind::File | CreateKind::Special(FileType::File) => {
                 let content = SparseBytes::new(budget.clone());
                 (FileType::File, Body::File(RwLock::new(content)), 0)
             }
-            New::Dir => (FileType::Dir, Body::Dir(RwLock::default()), 0),
-            New::Symlink(target) => (FileType::Symlink, Body::Symlink(target.into()), target.len()),
-            New::Special(FileType::Dir | FileType::Symlink) => return Err(Error::Invalid),
-            New::Special(kind) => (kind, Body::Special, 0),
+            CreateKind::Dir => (FileType::Dir, Body::Dir(RwLock::default()), 0),
+            CreateKind::Symlink(target) => {
+                (FileType::Symlink, Body::Symlink(target.into()), target.len())
+            }
+            CreateKind::Special(FileType::Dir | FileType::Symlink) => return Err(Error::Invalid),
+            CreateKind::Special(kind) => (kind, Body::Special, 0),
         };
         let reservation = budget.reserve_item(bytes)?;
         budget.add_inode();

@@ -26,8 +26,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use datakit_core::vfs::{
-    Attr, Create, DirEntry, Error, Id, Lock, MutableTree, Name, New, OpenMode, Result, SetAttr,
-    StatFs, Vfs,
+    Attr, Create, CreateKind, DirEntry, Error, Id, Lock, MutableTree, Name, OpenMode, Result,
+    SetAttr, StatFs, Vfs,
 };
 
 pub use self::inode::Dentry;
@@ -84,7 +84,7 @@ impl Scratch {
     #[must_use]
     pub fn with_limit(limit: u64) -> Scratch {
         let budget = Budget::new(limit);
-        let create = Create { new: New::Dir, mode: 0o777, uid: 0, gid: 0, exclusive: true };
+        let create = Create { kind: CreateKind::Dir, mode: 0o777, uid: 0, gid: 0, exclusive: true };
         // The root is not charged, so a tree without any space still has one.
         let Ok(inode) = Inode::new(&create, &Budget::new(u64::MAX)) else {
             unreachable!("an unlimited budget is never exhausted")

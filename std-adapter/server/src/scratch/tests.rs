@@ -14,12 +14,12 @@ fn name(text: &str) -> Name<'_> {
     Name::new(text.as_bytes()).unwrap()
 }
 
-fn new(new: New<'_>) -> Create<'_> {
-    Create { new, mode: 0o644, uid: 7, gid: 8, exclusive: false }
+fn new(new: CreateKind<'_>) -> Create<'_> {
+    Create { kind: new, mode: 0o644, uid: 7, gid: 8, exclusive: false }
 }
 
 async fn file(tree: &Scratch, dir: &Dentry, called: &str, content: &[u8]) -> Result<Dentry> {
-    let inode = tree.create(dir, name(called), new(New::File)).await?;
+    let inode = tree.create(dir, name(called), new(CreateKind::File)).await?;
     let open = tree.open(&inode, OpenMode::READ_WRITE).await?;
     assert_eq!(tree.write(&open, 0, content).await?, content.len());
     tree.close(&open);
@@ -64,8 +64,8 @@ async fn rename_across_directories_keeps_the_inode() -> Done {
     let tree = Scratch::new();
     let root = tree.root();
     let (a, b) = (
-        tree.create(&root, name("a"), new(New::Dir)).await?,
-        tree.create(&root, name("b"), new(New::Dir)).await?,
+        tree.create(&root, name("a"), new(CreateKind::Dir)).await?,
+        tree.create(&root, name("b"), new(CreateKind::Dir)).await?,
     );
     let f = file(&tree, &a, "f", b"content").await?;
     let old = file(&tree, &b, "g", b"old").await?;
@@ -84,13 +84,13 @@ async fn rename_across_directories_keeps_the_inode() -> Done {
 async fn rename_of_a_directory_follows_rename_2() -> Done {
     let tree = Scratch::new();
     let root = tree.root();
-    let a = tree.create(&root, name("a"), new(New::Dir)).await?;
-    let b = tree.create(&a, name("b"), new(New::Dir)).await?;
+    let a = tree.create(&root, name("a"), new(CreateKind::Dir)).await?;
+    let b = tree.create(&a, name("b"), new(CreateKind::Dir)).await?;
     assert_eq!(tree.stat(&a).await?.nlink, 3);
     assert_eq!(tree.rename(&a, &b, name("c")).await.unwrap_err().errno(), 22);
     assert_eq!(tree.rename(&a, &a, name("c")).await.unwrap_err().errno(), 22);
     assert_eq!(tree.rename(&root, &a, name("c")).await, Err(Error::Busy));
-    let full = tree.create(&root, name("full"), new(New::Dir)).await?;
+    let full = tree.create(&root, name("full"), new(CreateKind::Dir)).await?;
     let f = file(&tree, &full, "f", b"").await?;
     assert_eq!(tree.rename(&a, &root, name("full")).await, Err(Error::NotEmpty));
     assert_eq!(tree.rename(&a, &full, name("f")).await, Err(Error::NotDirectory));
@@ -98,7 +98,10 @@ async fn rename_of_a_directory_follows_rename_2() -> Done {
     tree.remove(&f).await?;
     tree.rename(&a, &root, name("full")).await?;
     assert_eq!(list(&tree, &root).await?, ["full"]);
-    assert_eq!(tree.create(&full, name("x"), new(New::File)).await.unwrap_err(), Error::NotFound);
+    assert_eq!(
+        tree.create(&full, name("x"), new(CreateKind::File)).await.unwrap_err(),
+        Error::NotFound
+    );
     assert_eq!(tree.id(&tree.lookup(&a, name("b")).await?).ino, tree.id(&b).ino);
     Ok(())
 }
@@ -192,11 +195,17 @@ async fn create_of_an_existing_name_fails_and_changes_nothing() -> Done {
     let tree = Scratch::new();
     let root = tree.root();
     let f = file(&tree, &root, "f", b"abc").await?;
-    let exclusive = Create { exclusive: true, ..new(New::File) };
+    let exclusive = Create { exclusive: true, ..new(CreateKind::File) };
     assert_eq!(tree.create(&root, name("f"), exclusive).await.unwrap_err(), Error::Exists);
-    assert_eq!(tree.create(&root, name("f"), new(New::Dir)).await.unwrap_err(), Error::Exists);
+    assert_eq!(
+        tree.create(&root, name("f"), new(CreateKind::Dir)).await.unwrap_err(),
+        Error::Exists
+    );
     assert_eq!(read(&tree, &f).await?, b"abc");
-    assert_eq!(tree.create(&root, name("f"), new(New::File)).await.unwrap_err(), Error::Exists);
+    assert_eq!(
+        tree.create(&root, name("f"), new(CreateKind::File)).await.unwrap_err(),
+        Error::Exists
+    );
     assert_eq!(read(&tree, &f).await?, b"abc");
     Ok(())
 }
@@ -223,7 +232,7 @@ async fn hard_links_share_one_inode() -> Done {
 async fn symlinks_and_devices_are_recorded() -> Done {
     let tree = Scratch::new();
     let root = tree.root();
-    let link = tree.create(&root, name("l"), new(New::Symlink(b"to/there"))).await?;
+    let link = tree.create(&root, name("l"), new(CreateKind::Symlink(b"to/there"))).await?;
     let mut buf = [0; 16];
     assert_eq!((tree.readlink(&link, &mut buf).await?, &buf[..8]), (8, &b"to/there"[..]));
     assert_eq!(tree.readlink(&link, &mut [0; 3]).await, Err(Error::Range));
@@ -234,7 +243,7 @@ async fn symlinks_and_devices_are_recorded() -> Done {
         (8, b"to/there".to_vec())
     );
     let null = FileType::Char { major: 1, minor: 3 };
-    let device = tree.create(&root, name("null"), new(New::Special(null))).await?;
+    let device = tree.create(&root, name("null"), new(CreateKind::Special(null))).await?;
     assert_eq!(tree.id(&device).kind, null);
     assert_eq!(tree.open(&device, OpenMode::READ).await.unwrap_err(), Error::NotSupported);
     Ok(())
@@ -338,10 +347,10 @@ async fn every_type_of_file_is_charged_until_it_is_removed() -> Done {
     const LIMIT: u64 = 1 << 20;
     let long = "l".repeat(255);
     for (what, kind) in [
-        ("files", New::File),
-        ("directories", New::Dir),
-        ("links", New::Symlink(&[b't'; 4000])),
-        ("pipes", New::Special(FileType::Fifo)),
+        ("files", CreateKind::File),
+        ("directories", CreateKind::Dir),
+        ("links", CreateKind::Symlink(&[b't'; 4000])),
+        ("pipes", CreateKind::Special(FileType::Fifo)),
     ] {
         let tree = Scratch::with_limit(LIMIT);
         let (root, before) = (tree.root(), tree.statfs().await?);
@@ -391,8 +400,8 @@ async fn every_type_of_file_is_charged_until_it_is_removed() -> Done {
 async fn a_failed_rename_is_not_charged() -> Done {
     let tree = Scratch::with_limit(1 << 20);
     let root = tree.root();
-    let (a, full) = (tree.create(&root, name("a"), new(New::Dir)).await?, "f".repeat(255));
-    let dir = tree.create(&root, name(&full), new(New::Dir)).await?;
+    let (a, full) = (tree.create(&root, name("a"), new(CreateKind::Dir)).await?, "f".repeat(255));
+    let dir = tree.create(&root, name(&full), new(CreateKind::Dir)).await?;
     file(&tree, &dir, "x", b"").await?;
     let before = tree.statfs().await?;
     assert_eq!(tree.rename(&a, &root, name(&full)).await, Err(Error::NotEmpty));
@@ -499,7 +508,7 @@ async fn a_directory_holds_a_hundred_thousand_entries() -> Done {
     let tree = Scratch::new();
     let root = tree.root();
     for i in 0..100_000 {
-        tree.create(&root, name(&i.to_string()), new(New::File)).await?;
+        tree.create(&root, name(&i.to_string()), new(CreateKind::File)).await?;
     }
     assert!(list(&tree, &root).await?.iter().enumerate().all(|(i, name)| *name == i.to_string()));
     let middle = tree.lookup(&root, name("50000")).await?;
@@ -521,7 +530,7 @@ async fn a_deep_tree_is_dropped_without_recursion() -> Done {
     let tree = Scratch::new();
     let mut dir = tree.root();
     for _ in 0..100_000 {
-        dir = tree.create(&dir, name("d"), new(New::Dir)).await?;
+        dir = tree.create(&dir, name("d"), new(CreateKind::Dir)).await?;
     }
     drop(tree);
     Ok(())
@@ -578,7 +587,7 @@ fn concurrent_renames_never_create_a_cycle() {
                 let (one, two) =
                     (below(known.len() as u64) as usize, below(known.len() as u64) as usize);
                 let called = below(20).to_string();
-                let kind = if below(3) == 0 { New::File } else { New::Dir };
+                let kind = if below(3) == 0 { CreateKind::File } else { CreateKind::Dir };
                 // Most of these fail, which is fine.
                 match below(4) {
                     0 => drop(now(tree.rename(&known[one], &known[two], name(&called)))),

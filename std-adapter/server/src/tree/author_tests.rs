@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use datakit_core::vfs::{Create, Error, Name, New, OpenMode, SetAttr, Time, Vfs};
+use datakit_core::vfs::{Create, CreateKind, Error, Name, OpenMode, SetAttr, Time, Vfs};
 
 use super::tests::{Done, list, name, new, read, tree_of, walk};
 use super::*;
@@ -13,8 +13,10 @@ fn notes() -> (Dir, CallbackDir) {
     let notes = Dir::new();
     let [files, dirs, removed, renamed] = [(); 4].map(|()| notes.clone());
     let dir = CallbackDir::over(notes.clone())
-        .create(move |name, create| match create.new {
-            New::Symlink(target) => files.try_insert(Entry::symlink(name.as_bytes(), target)),
+        .create(move |name, create| match create.kind {
+            CreateKind::Symlink(target) => {
+                files.try_insert(Entry::symlink(name.as_bytes(), target))
+            }
             _ => files.try_insert(Entry::file(name.as_bytes(), Text::new(""))),
         })
         .mkdir(move |name, _| dirs.try_insert(Entry::dir(name.as_bytes(), Dir::new())))
@@ -32,11 +34,14 @@ async fn callbacks_create_rename_and_remove() -> Done {
     let (notes, dir) = notes();
     let tree = Tree::new(dir);
     let root = tree.root();
-    let file = tree.create(&root, name("file"), new(New::File)).await?;
-    let dir = tree.create(&root, name("dir"), new(New::Dir)).await?;
-    let link = tree.create(&root, name("link"), new(New::Symlink(b"file"))).await?;
+    let file = tree.create(&root, name("file"), new(CreateKind::File)).await?;
+    let dir = tree.create(&root, name("dir"), new(CreateKind::Dir)).await?;
+    let link = tree.create(&root, name("link"), new(CreateKind::Symlink(b"file"))).await?;
     assert_eq!(list(&tree, &root).await?, ["dir", "file", "link"]);
-    assert_eq!(tree.create(&root, name("dir"), new(New::File)).await.unwrap_err(), Error::Exists);
+    assert_eq!(
+        tree.create(&root, name("dir"), new(CreateKind::File)).await.unwrap_err(),
+        Error::Exists
+    );
     tree.rename(&file, &root, name("new")).await?;
     assert_eq!(tree.id(&walk(&tree, "new").await?), tree.id(&file));
     // The callback alone decides: a text or a directory itself would refuse.
@@ -83,15 +88,15 @@ async fn operations_without_a_callback_are_refused() -> Done {
     let make = async |tree: &Tree, kind| {
         tree.create(&tree.root(), name("new"), new(kind)).await.unwrap_err().to_string()
     };
-    assert_eq!(make(&tree, New::File).await, "Directory is read-only");
-    assert_eq!(make(&tree, New::Dir).await, "Directory is read-only");
+    assert_eq!(make(&tree, CreateKind::File).await, "Directory is read-only");
+    assert_eq!(make(&tree, CreateKind::Dir).await, "Directory is read-only");
     assert_eq!(tree.stat(&root).await?.mode, READ_ONLY_DIR_MODE);
 
     let tree =
         Tree::new(CallbackDir::new().mkdir(|name, _| Ok(Entry::dir(name.as_bytes(), Empty))));
-    assert_eq!(make(&tree, New::File).await, "Can only contain directories");
+    assert_eq!(make(&tree, CreateKind::File).await, "Can only contain directories");
     assert_eq!(tree.stat(&tree.root()).await?.mode, 0o775);
-    let made = tree.create(&tree.root(), name("made"), new(New::Dir)).await?;
+    let made = tree.create(&tree.root(), name("made"), new(CreateKind::Dir)).await?;
     assert_eq!(tree.rename(&made, &tree.root(), name("x")).await, Err(Error::ReadOnlyDirectory));
     assert_eq!(tree.remove(&made).await, Err(Error::ReadOnlyDirectory));
     Ok(())

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use datakit_core::vfs::{Create, Error, Name, New, Result, Time, User};
+use datakit_core::vfs::{Create, CreateKind, Error, Name, Result, Time, User};
 
 use super::{BoxFuture, Directory, Entry, READ_ONLY_DIR_MODE, ready};
 
@@ -206,7 +206,7 @@ impl Directory for CallbackDir {
         create: Create<'a>,
         user: User<'a>,
     ) -> BoxFuture<'a, Entry> {
-        let is_dir = create.new == New::Dir;
+        let is_dir = create.kind == CreateKind::Dir;
         match if is_dir { &self.mkdir } else { &self.create } {
             Some(make) => make(name, create),
             None if !is_dir && self.base.is_none() && self.mkdir.is_some() => {

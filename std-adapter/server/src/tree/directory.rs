@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, btree_map};
 use std::fmt;
 use std::sync::Arc;
 
-use datakit_core::vfs::{Create, Error, FileType, Name, New, Result, Time, User};
+use datakit_core::vfs::{Create, CreateKind, Error, FileType, Name, Result, Time, User};
 use parking_lot::RwLock;
 
 use super::{BoxFuture, Entry, ready};
@@ -322,7 +322,7 @@ impl<D: Directory> Directory for DirOnly<D> {
         create: Create<'a>,
         user: User<'a>,
     ) -> BoxFuture<'a, Entry> {
-        if create.new == New::Dir {
+        if create.kind == CreateKind::Dir {
             self.0.create_by(name, create, user)
         } else {
             ready(Err(Error::OnlyDirectories))

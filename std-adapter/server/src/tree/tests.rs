@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
-use datakit_core::vfs::{Create, DirEntry, Error, Name, New, OpenMode, SetAttr, Vfs};
+use datakit_core::vfs::{Create, CreateKind, DirEntry, Error, Name, OpenMode, SetAttr, Vfs};
 
 use super::log::{Level, LogSources};
 use super::*;
@@ -63,8 +63,8 @@ pub(super) async fn list(tree: &Tree, dir: &EntryPath) -> Result<Vec<String>> {
     Ok(names)
 }
 
-pub(super) fn new(new: New<'_>) -> Create<'_> {
-    Create { new, mode: 0o664, uid: 0, gid: 0, exclusive: false }
+pub(super) fn new(new: CreateKind<'_>) -> Create<'_> {
+    Create { kind: new, mode: 0o664, uid: 0, gid: 0, exclusive: false }
 }
 
 #[tokio::test]
@@ -73,7 +73,7 @@ async fn v17_list_dirs_refuse_changes() -> Done {
     let inner = Entry::dir("d", ListDir::new(move || vec![file.clone()]));
     let tree = Tree::new(ListDir::new(move || vec![inner.clone()]));
     let dir = walk(&tree, "d").await?;
-    for kind in [New::File, New::Dir] {
+    for kind in [CreateKind::File, CreateKind::Dir] {
         let error = tree.create(&dir, name("new"), new(kind)).await.unwrap_err();
         assert_eq!(error.to_string(), "Directory is read-only");
     }
@@ -107,10 +107,10 @@ async fn v18_listings_show_changes_in_name_order() -> Done {
     tree.readdir(&open, 1, &mut each).await?;
     assert_eq!((count, tree.stat(&b).await?.size), (2, 1));
     let only = Tree::new(DirOnly(map));
-    let error = only.create(&only.root(), name("f"), new(New::File)).await.unwrap_err();
+    let error = only.create(&only.root(), name("f"), new(CreateKind::File)).await.unwrap_err();
     assert_eq!(error.to_string(), "Can only contain directories");
     assert_eq!(
-        only.create(&only.root(), name("d"), new(New::Dir)).await.unwrap_err(),
+        only.create(&only.root(), name("d"), new(CreateKind::Dir)).await.unwrap_err(),
         Error::ReadOnlyDirectory
     );
     Ok(())
@@ -145,11 +145,11 @@ impl Directory for Writable {
     }
 
     fn create<'a>(&'a self, name: Name<'a>, create: Create<'a>) -> BoxFuture<'a, Entry> {
-        let made = match create.new {
-            New::File => Entry::file(name.as_bytes(), Text::new("")),
-            New::Dir => Entry::dir(name.as_bytes(), Writable::default()),
-            New::Symlink(target) => Entry::symlink(name.as_bytes(), target),
-            New::Special(_) => return ready(Err(Error::NotSupported)),
+        let made = match create.kind {
+            CreateKind::File => Entry::file(name.as_bytes(), Text::new("")),
+            CreateKind::Dir => Entry::dir(name.as_bytes(), Writable::default()),
+            CreateKind::Symlink(target) => Entry::symlink(name.as_bytes(), target),
+            CreateKind::Special(_) => return ready(Err(Error::NotSupported)),
         };
         self.0.lock().push(made.clone());
         ready(Ok(made))
@@ -173,11 +173,11 @@ impl Directory for Writable {
 async fn custom_directories_create_rename_and_remove() -> Done {
     let tree = Tree::new(Writable::default());
     let root = tree.root();
-    let d = tree.create(&root, name("d"), new(New::Dir)).await?;
-    let link = tree.create(&d, name("l"), new(New::Symlink(b"target"))).await?;
+    let d = tree.create(&root, name("d"), new(CreateKind::Dir)).await?;
+    let link = tree.create(&d, name("l"), new(CreateKind::Symlink(b"target"))).await?;
     let mut buf = [0; 10];
     assert_eq!((tree.readlink(&link, &mut buf).await?, &buf[..6]), (6, &b"target"[..]));
-    let f = tree.create(&d, name("f"), new(New::File)).await?;
+    let f = tree.create(&d, name("f"), new(CreateKind::File)).await?;
     tree.rename(&f, &d, name("g")).await?;
     assert_eq!(tree.id(&walk(&tree, "d/g").await?), tree.id(&f));
     assert_eq!(tree.rename(&f, &root, name("g")).await, Err(Error::CrossDevice));
@@ -188,7 +188,7 @@ async fn custom_directories_create_rename_and_remove() -> Done {
     assert_eq!(tree.remove(&d).await, Err(Error::NotEmpty));
     tree.remove(&link).await?;
     assert_eq!(list(&tree, &d).await?, ["g"]);
-    let e = tree.create(&root, name("e"), new(New::Dir)).await?;
+    let e = tree.create(&root, name("e"), new(CreateKind::Dir)).await?;
     tree.remove(&e).await?;
     assert_eq!(list(&tree, &root).await?, ["d"]);
     assert_eq!(tree.remove(&root).await, Err(Error::NotPermitted));
@@ -201,7 +201,7 @@ async fn read_only_directories_show_no_write_bits() -> Done {
     let root = tree.root();
     assert_eq!(tree.stat(&root).await?.mode, 0o555);
     assert_eq!(
-        tree.create(&root, name("d"), new(New::Dir)).await.unwrap_err(),
+        tree.create(&root, name("d"), new(CreateKind::Dir)).await.unwrap_err(),
         Error::ReadOnlyDirectory
     );
     Ok(())

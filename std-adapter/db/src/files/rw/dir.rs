@@ -3,7 +3,7 @@
 use std::any::Any;
 use std::sync::Arc;
 
-use datakit_core::vfs::{Create, Error, NAME_MAX, Name, New, Result, Time};
+use datakit_core::vfs::{Create, CreateKind, Error, NAME_MAX, Name, Result, Time};
 
 use super::file::RwFile;
 use super::inodes::Inode;
@@ -75,17 +75,17 @@ impl RwDir {
         if there.is_some() && create.exclusive {
             return Err(Error::Exists);
         }
-        match create.new {
-            New::Dir => rw.transaction.mkdir(&path)?,
-            New::File => rw.transaction.create(&path, file_mode(create.mode), b"")?,
-            New::Symlink(target) => rw.transaction.create(&path, EntryMode::Link, target)?,
-            New::Special(_) => return Err(Error::NotSupported),
+        match create.kind {
+            CreateKind::Dir => rw.transaction.mkdir(&path)?,
+            CreateKind::File => rw.transaction.create(&path, file_mode(create.mode), b"")?,
+            CreateKind::Symlink(target) => rw.transaction.create(&path, EntryMode::Link, target)?,
+            CreateKind::Special(_) => return Err(Error::NotSupported),
         }
         match there {
             // The existing file is truncated, as `open` with `O_TRUNC` does.
             Some(TreeNode::File(TreeFile {
                 mode: EntryMode::Normal | EntryMode::Exec, ..
-            })) if create.new == New::File => {
+            })) if create.kind == CreateKind::File => {
                 names.touch(&path, now());
             }
             replaced => {
@@ -95,7 +95,7 @@ impl RwDir {
                 names.created(&path, now());
             }
         }
-        let inode = names.inode(&self.0, &path, name, create.new == New::Dir);
+        let inode = names.inode(&self.0, &path, name, create.kind == CreateKind::Dir);
         drop(names);
         Ok(entry(&inode))
     }
