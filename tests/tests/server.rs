@@ -5,12 +5,13 @@
 use std::future::{Future, pending};
 use std::io::{ErrorKind, Write};
 use std::net::TcpStream;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use datakit_client::{Client, Options};
 use datakit_core::vfs::{FileStat, OpenMode};
 use datakit_core::wire::{Dialect, Fid, Tag, Tmessage as T};
-use datakit_server::tree::{BoxFuture, Dir, Entry, Leaf, Live, OpenLeaf, Tree, ready};
+use datakit_server::tree::{BoxFuture, Dir, Entry, Leaf, Live, OpenLeaf, Status, Tree, ready};
 use datakit_server::{Limits, Scratch, Server, Url};
 use datakit_tests::wire_client::WireClient;
 use datakit_tests::{serve, within};
@@ -243,4 +244,58 @@ fn errors_of_a_stream_tell_the_reason() {
             (ErrorKind::TimedOut, "did not attach in time")
         );
     });
+}
+
+/// A shared buffer for log lines.
+#[derive(Clone, Default)]
+struct LogBuffer(Arc<Mutex<Vec<u8>>>);
+
+impl Write for LogBuffer {
+    fn write(&mut self, line: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().unwrap().extend(line);
+        Ok(line.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+#[test]
+fn events_of_the_tree_are_in_the_span_of_their_connection() {
+    let log = LogBuffer::default();
+    let buffer = log.clone();
+    let subscriber = tracing_subscriber::fmt()
+        .without_time()
+        .with_ansi(false)
+        .with_writer(move || buffer.clone())
+        .finish();
+    let _guard = tracing::subscriber::set_default(subscriber);
+    let root: Dir = [Entry::file(
+        "file",
+        Status::new(|| {
+            tracing::info!(target: "tree", "read");
+            Ok("x")
+        }),
+    )]
+    .into_iter()
+    .collect();
+    block_on(async {
+        let (server, tree) = (Server::new(Limits::default()), Tree::new(root));
+        let (ours, theirs) = tokio::io::duplex(1000);
+        let client = async {
+            let client = Client::from_stream(theirs, Options::default()).await.unwrap();
+            assert_eq!(client.read("file").await.unwrap(), b"x");
+        };
+        let (result, ()) = tokio::join!(server.serve_stream(ours, "me", &tree), client);
+        result.unwrap();
+    });
+    let log = String::from_utf8(log.0.lock().unwrap().clone()).unwrap();
+    let lines: Vec<&str> = log.lines().map(str::trim).collect();
+    let server = "INFO datakit_server::server:";
+    assert_eq!(lines[0], format!("{server} connected peer=\"me\""));
+    assert_eq!(lines[1], "INFO connection{peer=\"me\" dialect=9P2000.u}: tree: read");
+    let end =
+        format!("{server} disconnected peer=\"me\" dialect=\"9P2000.u\" reason=closed by the peer");
+    assert_eq!(lines.last().unwrap(), &end);
 }

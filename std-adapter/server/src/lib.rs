@@ -4,7 +4,6 @@
 pub mod budget;
 pub mod clock;
 pub mod inode_numbers;
-mod keep_alive;
 pub mod memory;
 pub mod scratch;
 mod server;
@@ -12,10 +11,9 @@ pub mod sparse_bytes;
 pub mod tree;
 mod url;
 
-pub use keep_alive::enable_keep_alive;
 pub use scratch::Scratch;
 pub use server::{
     Durations, Histogram, Limits, Listener, MSIZE, Peer, PeerLimiter, PeerPermit, Server, Stats,
-    listen_error,
+    enable_keep_alive, listen_error,
 };
 pub use url::{Hyperv, InvalidUrl, Url};

@@ -37,7 +37,7 @@ macro_rules! limits {
 
         impl Limits {
             $(
-                #[doc = concat!("Sets [`", stringify!($name), "`](field@Limits::", stringify!($name), ").")]
+                #[doc = concat!("Sets the limit `", stringify!($name), "`.")]
                 #[must_use]
                 pub fn $name(self, $name: $type) -> Limits {
                     Limits { $name, ..self }

@@ -4,7 +4,7 @@ use std::fmt::{self, Display};
 use std::fs::File;
 use std::io;
 use std::net::{IpAddr, SocketAddr, TcpListener as StdTcpListener, TcpStream as StdTcpStream};
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::FileTypeExt;
 use std::os::unix::net::{UnixListener as StdUnixListener, UnixStream as StdUnixStream};
 use std::path::{Path, PathBuf};
@@ -17,17 +17,23 @@ use tokio::sync::Mutex;
 use tracing::warn;
 
 use super::transport::Stream;
-use crate::keep_alive::enable_keep_alive;
 use crate::url::Url;
 
 /// The pause after a failed accept. EMFILE returns at once until a descriptor is closed.
 const ACCEPT_RETRY: Duration = Duration::from_millis(10);
 
-/// A listening socket: bound to a [`Url`], or made from a TCP or Unix listener of the standard
-/// library or of tokio.
+/// Silence before the first keep-alive probe.
+const KEEP_ALIVE_IDLE: Duration = Duration::from_secs(60);
+/// Time between keep-alive probes.
+const KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(15);
+/// Unanswered keep-alive probes before the connection is dropped.
+const KEEP_ALIVE_PROBES: u32 = 4;
+
+/// A listening socket of a [`Server`](super::Server). Dropping it closes it, and removes the file of
+/// a Unix socket that the server created.
 ///
-/// Dropping it closes it. It removes the file of a Unix socket that [`bind`](Listener::bind)
-/// created.
+/// The conversions from TCP and Unix listeners of the standard library and of tokio are for
+/// [`Server::with_listener`](super::Server::with_listener).
 #[derive(Debug)]
 pub struct Listener {
     url: Url,
@@ -59,15 +65,7 @@ impl Drop for SocketFile {
 
 impl Listener {
     /// Listens on an endpoint. Removes a socket file that no process listens on.
-    ///
-    /// # Errors
-    /// An [`io::Error`] that names the endpoint and suggests a remedy, for example for a port in
-    /// use, with the system's error as its source. [`io::ErrorKind::Unsupported`] if this system
-    /// does not have such endpoints.
-    ///
-    /// # Panics
-    /// Outside of a tokio runtime with I/O enabled.
-    pub async fn bind(url: &Url) -> io::Result<Listener> {
+    pub(super) async fn bind(url: &Url) -> io::Result<Listener> {
         let with_url = |error: io::Error| match url {
             Url::Tcp { .. } => listen_error(url, error),
             _ => ListenError::wrap(
@@ -106,8 +104,7 @@ impl Listener {
     }
 
     /// Returns the endpoint, with the port that the system chose.
-    #[must_use]
-    pub fn url(&self) -> &Url {
+    pub(super) fn url(&self) -> &Url {
         &self.url
     }
 
@@ -208,6 +205,18 @@ fn is_out_of_descriptors(error: &io::Error) -> bool {
 /// Opens a descriptor to keep in reserve. Without one, a client that cannot be accepted waits.
 fn open_spare() -> Option<File> {
     File::open("/dev/null").ok()
+}
+
+/// Enables TCP keep-alive (`tcp(7)`): the system drops the connection 2 minutes after the peer's
+/// machine has disappeared.
+///
+/// # Errors
+/// The error of `setsockopt(2)`.
+pub fn enable_keep_alive(socket: impl AsFd) -> io::Result<()> {
+    sockopt::set_socket_keepalive(&socket, true)?;
+    sockopt::set_tcp_keepidle(&socket, KEEP_ALIVE_IDLE)?;
+    sockopt::set_tcp_keepintvl(&socket, KEEP_ALIVE_INTERVAL)?;
+    Ok(sockopt::set_tcp_keepcnt(&socket, KEEP_ALIVE_PROBES)?)
 }
 
 /// Adds the address, and a hint if the port is in use, to an error from binding a TCP listener.

@@ -26,7 +26,7 @@ use datakit_core::vfs::Vfs;
 use datakit_core::wire::Dialect;
 pub use limits::{Limits, MSIZE, PeerLimiter, PeerPermit};
 use listen::AcceptedSocket;
-pub use listen::{Listener, listen_error};
+pub use listen::{Listener, enable_keep_alive, listen_error};
 pub use stats::{Durations, Histogram, Peer, Stats};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::runtime::Builder;
@@ -85,7 +85,7 @@ impl Server {
     }
 
     /// Adds a listening socket: a `TcpListener` or `UnixListener` of the standard library or of
-    /// tokio, or a [`Listener`].
+    /// tokio.
     ///
     /// ```no_run
     /// # async fn example() -> std::io::Result<()> {
@@ -104,8 +104,7 @@ impl Server {
     /// Outside of a tokio runtime with I/O enabled.
     pub fn with_listener<L>(mut self, listener: L) -> io::Result<Server>
     where
-        L: TryInto<Listener>,
-        io::Error: From<L::Error>,
+        L: TryInto<Listener, Error = io::Error>,
     {
         self.listeners.push(listener.try_into()?);
         Ok(self)
