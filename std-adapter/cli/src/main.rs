@@ -59,9 +59,10 @@ fn main() -> ExitCode {
     }
 }
 
-/// Runs a client command on this thread, where its requests and replies need no other to wake.
+/// Runs a client command on this thread, and its connection and tasks on another.
 fn run_client(command: impl Future<Output = CliResult>) -> CliResult {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime =
+        tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
     let runtime = runtime.map_err(|error| error.to_string())?;
     let result = runtime.block_on(command);
     // A blocked read of the terminal cannot be interrupted.
