@@ -106,20 +106,20 @@ mod tests {
     const SHORT: Duration = Duration::from_millis(500);
 
     /// A repository with one commit, which is pushed as `master`.
-    struct Source {
+    struct PushSource {
         dir: tempfile::TempDir,
         push: GitPush,
         id: Id,
     }
 
-    impl Source {
-        fn with_timeout(timeout: Duration) -> Source {
+    impl PushSource {
+        fn with_timeout(timeout: Duration) -> PushSource {
             let dir = tempfile::tempdir().unwrap();
             let store = Git::open(dir.path()).unwrap();
             let (tree, empty) = encode_tree([]).unwrap();
             let (id, commit) = Commit::encode(tree, &[], b"x", 1).unwrap();
             store.write(&[(tree, empty), (id, commit)]).unwrap();
-            Source { push: GitPush::new(store.dir()).with_timeout(Some(timeout)), dir, id }
+            PushSource { push: GitPush::new(store.dir()).with_timeout(Some(timeout)), dir, id }
         }
 
         /// Makes `git` run a script instead of `ssh`, in the directory of the repository.
@@ -144,7 +144,7 @@ mod tests {
 
     #[test]
     fn a_silent_remote_times_out() {
-        let source = Source::with_timeout(SHORT);
+        let source = PushSource::with_timeout(SHORT);
         // Connects clients without `accept`.
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         for scheme in ["git", "http"] {
@@ -155,7 +155,7 @@ mod tests {
 
     #[test]
     fn a_timeout_ends_everything_that_git_started() {
-        let source = Source::with_timeout(SHORT);
+        let source = PushSource::with_timeout(SHORT);
         let fifo = source.dir.path().join("fifo");
         assert!(Command::new("mkfifo").arg(&fifo).status().unwrap().success());
         source.use_ssh_script("exec 9>fifo; sleep 1000 & wait");
@@ -168,7 +168,7 @@ mod tests {
 
     #[test]
     fn a_slow_push_with_progress_succeeds() {
-        let source = Source::with_timeout(Duration::from_secs(2));
+        let source = PushSource::with_timeout(Duration::from_secs(2));
         let slowly = "for n in 1 2 3 4 5 6 7 8 9 10; do echo $n >&2; sleep 0.3; done";
         source.use_ssh_script(&format!(
             "git init -q --bare there; {slowly}; exec git receive-pack there"
@@ -180,14 +180,14 @@ mod tests {
 
     #[test]
     fn a_push_that_leaves_a_background_process_succeeds() {
-        let source = Source::with_timeout(Duration::from_secs(2));
+        let source = PushSource::with_timeout(Duration::from_secs(2));
         source.use_ssh_script("git init -q --bare there; sleep 10 & exec git receive-pack there");
         assert_eq!(source.push("ssh://far/x"), Ok(()));
     }
 
     #[test]
     fn many_branches_are_pushed_in_parts() {
-        let source = Source::with_timeout(TIMEOUT);
+        let source = PushSource::with_timeout(TIMEOUT);
         let remote = tempfile::tempdir().unwrap();
         let git = |args: &[&str]| {
             let output = Command::new("git").arg("-C").arg(remote.path()).args(args).output();

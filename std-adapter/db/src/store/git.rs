@@ -37,7 +37,7 @@ use crate::remote::{CancelFlag, FetchError, FetchLimits};
 use crate::{BranchName, Error, Id, Result};
 use discover::MainWorkTree;
 use file_policy::FilePolicy;
-use handle::{Handle, HandlePool};
+use handle::{HandlePool, PooledHandle};
 use object_lookup::ExistenceCache;
 use packed_refs::PackedRefsCache;
 use reflog::ReflogReason;
@@ -187,7 +187,7 @@ impl Git {
         self.handles.get().common_dir().to_owned()
     }
 
-    fn refs<'g>(&'g self, handle: &'g Handle<'_>) -> Refs<'g> {
+    fn refs<'g>(&'g self, handle: &'g PooledHandle<'_>) -> Refs<'g> {
         Refs {
             repository: handle,
             policy: &self.policy,

@@ -5,7 +5,7 @@ use crate::model::object::{Commit, EntryMode, Object, ObjectKind, TreeEntries};
 use crate::{Error, Id, Result};
 
 /// A step of the depth-first walk.
-enum Step {
+enum WalkStep {
     /// Visit an object unless the target has it.
     Visit(Id),
     /// Write an object. Everything that it refers to was written.
@@ -16,18 +16,18 @@ enum Step {
 /// already.
 pub(super) fn transfer(from: &dyn Store, to: &dyn Store, top: Id) -> Result<()> {
     // A stack instead of recursion, because a history may have any length.
-    let mut stack = vec![Step::Visit(top)];
+    let mut stack = vec![WalkStep::Visit(top)];
     while let Some(step) = stack.pop() {
         match step {
-            Step::Write(id, object) => to.write(&[(id, object)])?,
-            Step::Visit(id) if to.header(id)?.is_some() => {}
-            Step::Visit(id) => {
+            WalkStep::Write(id, object) => to.write(&[(id, object)])?,
+            WalkStep::Visit(id) if to.header(id)?.is_some() => {}
+            WalkStep::Visit(id) => {
                 let found = from.read(id)?;
                 let object =
                     found.ok_or_else(|| Error::store(format!("object {id} is missing")))?;
                 let children = references(&object)?;
-                stack.push(Step::Write(id, object));
-                stack.extend(children.into_iter().map(Step::Visit));
+                stack.push(WalkStep::Write(id, object));
+                stack.extend(children.into_iter().map(WalkStep::Visit));
             }
         }
     }

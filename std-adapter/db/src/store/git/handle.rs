@@ -28,7 +28,7 @@ struct IdleHandle {
 }
 
 /// A handle that is used by one thread. Dropping it returns it to the pool.
-pub(super) struct Handle<'p> {
+pub(super) struct PooledHandle<'p> {
     pool: &'p HandlePool,
     inner: Option<IdleHandle>,
 }
@@ -42,9 +42,9 @@ impl HandlePool {
         }
     }
 
-    pub(super) fn get(&self) -> Handle<'_> {
+    pub(super) fn get(&self) -> PooledHandle<'_> {
         let idle = self.idle.lock().pop();
-        Handle { pool: self, inner: Some(idle.unwrap_or_else(|| self.create())) }
+        PooledHandle { pool: self, inner: Some(idle.unwrap_or_else(|| self.create())) }
     }
 
     fn create(&self) -> IdleHandle {
@@ -86,7 +86,7 @@ impl HandlePool {
     }
 }
 
-impl Handle<'_> {
+impl PooledHandle<'_> {
     #[allow(clippy::expect_used, reason = "only `drop` takes it")]
     fn inner(&self) -> &IdleHandle {
         self.inner.as_ref().expect("present until drop")
@@ -97,7 +97,7 @@ impl Handle<'_> {
     }
 }
 
-impl Deref for Handle<'_> {
+impl Deref for PooledHandle<'_> {
     type Target = Repository;
 
     fn deref(&self) -> &Repository {
@@ -105,7 +105,7 @@ impl Deref for Handle<'_> {
     }
 }
 
-impl Drop for Handle<'_> {
+impl Drop for PooledHandle<'_> {
     fn drop(&mut self) {
         let current = self.pool.generation.load(Ordering::Acquire);
         let inner = self.inner.take().filter(|inner| inner.generation == current);
