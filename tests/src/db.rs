@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use datakit_client::{Client, File, Metadata, OpenMode, Options, Result, Watch};
 use datakit_core::wire::Dialect;
-use datakit_db::store::{Git, Memory, Store};
+use datakit_db::store::{GitStore, MemoryStore, Store};
 use datakit_db::{Database, TRANSACTION_MEMORY, file_tree};
 use datakit_server::Limits;
 use datakit_server::tree::log::{Level, LogSources};
@@ -60,7 +60,7 @@ impl Place {
     /// Serves an empty database in memory.
     #[must_use]
     pub fn memory() -> Place {
-        Place::of(Arc::new(Memory::new()), None, TRANSACTION_MEMORY)
+        Place::of(Arc::new(MemoryStore::new()), None, TRANSACTION_MEMORY)
     }
 
     /// Serves an empty database of the same kind.
@@ -153,7 +153,7 @@ impl Place {
 
 /// Opens the store of a repository on disk.
 fn stored(path: &Path) -> Arc<dyn Store> {
-    Arc::new(Git::open(path).unwrap())
+    Arc::new(GitStore::open(path).unwrap())
 }
 
 /// A connection to a database. Its paths start at the root.

@@ -12,7 +12,7 @@ use datakit_core::wire::{
     self, Data, Dialect, Fid, List, Numeric, Rmessage as R, Str, Tag, Tmessage as T,
 };
 use datakit_db::object::{Commit, encode_tree};
-use datakit_db::store::{Memory, RefUpdate, Store};
+use datakit_db::store::{MemoryStore, RefUpdate, Store};
 use datakit_db::{BranchName, Database, file_tree};
 use datakit_server::scratch::Scratch;
 use datakit_server::tree::{Empty, Entry};
@@ -168,7 +168,7 @@ fn bytes(requests: impl FnOnce()) -> (i64, u64) {
 #[test]
 fn listing_branches_allocates_at_most_300_bytes_each_until_the_clunk() {
     const BRANCHES: u16 = 1000;
-    let store = Memory::new();
+    let store = MemoryStore::new();
     let (tree, empty) = encode_tree([]).unwrap();
     let (id, commit) = Commit::encode(tree, &[], b"x", 1).unwrap();
     store.write(&[(tree, empty), (id, commit)]).unwrap();

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 
 use datakit_core::wire::{Dialect, Fid, List, Str, Tag, Tmessage as T};
-use datakit_db::store::Memory;
+use datakit_db::store::MemoryStore;
 use datakit_db::{Database, file_tree};
 use datakit_server::scratch::Scratch;
 use datakit_server::tree::{Dir, Empty, Entry, Status, Tree};
@@ -157,7 +157,7 @@ fn reads_of_a_dynamic_tree_yield_to_other_clients() {
 
 #[test]
 fn walks_of_a_database_yield_to_other_clients() {
-    let database = Database::new(Arc::new(Memory::new())).unwrap();
+    let database = Database::new(Arc::new(MemoryStore::new())).unwrap();
     let served =
         serve(Limits::default(), move |_| file_tree(&database, Entry::dir("debug", Empty)));
     let names = [Str(b"branch"), Str(b"master"), Str(b"head")];

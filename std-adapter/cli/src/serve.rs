@@ -15,7 +15,7 @@ use datakit_db::identity::{AuthorPolicy, Identity};
 use datakit_db::remote::{
     self, FetchLimits, GitPush, MAX_FETCH_BYTES, PUSH_DEBOUNCE, Scheme, Schemes, auto_push,
 };
-use datakit_db::store::{Fsync, Git, Memory, Store, remove_stale_fetch_dirs};
+use datakit_db::store::{Fsync, GitStore, MemoryStore, Store, remove_stale_fetch_dirs};
 use datakit_db::{self, Database};
 use datakit_server::Url;
 use datakit_server::memory;
@@ -251,13 +251,13 @@ fn open_database(
     let (store, git_dir): (Arc<dyn Store>, _) = match &args.git {
         Some(path) => {
             let git =
-                Git::open(path)?.with_fsync(args.fsync.into()).with_fetch_limits(fetch_limits);
+                GitStore::open(path)?.with_fsync(args.fsync.into()).with_fetch_limits(fetch_limits);
             authors.anonymous = git.configured_identity().unwrap_or_default();
             let git = git.with_identity(authors.of(User::default()));
             let dir = git.dir();
             (Arc::new(git), Some(dir))
         }
-        None => (Arc::new(Memory::new().with_fetch_limits(fetch_limits)), None),
+        None => (Arc::new(MemoryStore::new().with_fetch_limits(fetch_limits)), None),
     };
     remove_stale_fetch_dirs();
     let database = Database::with_memory(store, args.transaction_memory)?

@@ -21,7 +21,7 @@ use std::time::Duration;
 use config::Config;
 use datakit_client::Url;
 use datakit_client::db::Db;
-use datakit_db::store::Memory;
+use datakit_db::store::MemoryStore;
 use datakit_db::{Database, file_tree};
 use datakit_server::tree::{Dir, Entry};
 use datakit_server::{Limits, Scratch, Server};
@@ -35,7 +35,7 @@ async fn bind() -> (Server, Url) {
 
 async fn serve_database() -> Url {
     let (server, url) = bind().await;
-    let database = Database::new(Arc::new(Memory::new())).unwrap();
+    let database = Database::new(Arc::new(MemoryStore::new())).unwrap();
     let debug = Entry::dir("debug", Dir::new());
     tokio::spawn(
         server.serve(move |_| file_tree(&database, debug.clone()), std::future::pending()),

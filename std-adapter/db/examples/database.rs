@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use datakit_db::identity::{Authorship, Identity};
 use datakit_db::object::EntryMode;
-use datakit_db::store::Git;
+use datakit_db::store::GitStore;
 use datakit_db::{BranchName, CommitOptions, Database, Transaction};
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -16,7 +16,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let [repository, branch, path, text] = arguments.as_slice() else {
         return Err("usage: database REPOSITORY BRANCH PATH TEXT".into());
     };
-    let database = Database::new(Arc::new(Git::open(Path::new(repository))?))?;
+    let database = Database::new(Arc::new(GitStore::open(Path::new(repository))?))?;
     let branch = database.branch(&BranchName::new(branch)?);
     let watch = branch.watch()?;
 

@@ -13,7 +13,7 @@ use datakit_db::fuzz::history;
 use datakit_db::fuzz::merge::merge;
 use datakit_db::object::{Commit, Object, ObjectKind};
 use datakit_db::fuzz::object_cache::ObjectCache;
-use datakit_db::store::{Memory, Store};
+use datakit_db::store::{MemoryStore, Store};
 use datakit_db::fuzz::tree::Tree;
 use libfuzzer_sys::fuzz_target;
 
@@ -21,7 +21,7 @@ fuzz_target!(|data: &[u8]| {
     let Some((&[low, high], rest)) = data.split_first_chunk() else { return };
     let (first, second) =
         rest.split_at(usize::from(u16::from_le_bytes([low, high])).min(rest.len()));
-    let store = Arc::new(Memory::new());
+    let store = Arc::new(MemoryStore::new());
     let objects = ObjectCache::new(store.clone());
     let trees = [first, second].map(|data| {
         commit(&objects, &*store, data);

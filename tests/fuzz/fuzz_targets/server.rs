@@ -14,7 +14,7 @@ use std::sync::{Arc, OnceLock};
 use std::thread;
 use std::time::Duration;
 
-use datakit_db::store::Memory;
+use datakit_db::store::MemoryStore;
 use datakit_db::{self, Database};
 use datakit_server::scratch::Scratch;
 use datakit_server::{Limits, Peer, Server};
@@ -98,7 +98,7 @@ fn dynamic() -> Dir {
 
 fn database() -> Tree {
     let database =
-        Database::with_memory(Arc::new(Memory::new()), SPACE).expect("an empty database");
+        Database::with_memory(Arc::new(MemoryStore::new()), SPACE).expect("an empty database");
     datakit_db::file_tree(&database, Entry::dir("debug", Dir::new()))
 }
 

@@ -4,7 +4,7 @@
 //! use std::ops::ControlFlow;
 //!
 //! use datakit_client::db::{Db, Result};
-//! # use datakit_db::{Database, file_tree, store::Memory};
+//! # use datakit_db::{Database, file_tree, store::MemoryStore};
 //! # use datakit_server::{Limits, Server};
 //! # use datakit_server::tree::{Dir, Entry};
 //! # use datakit_server::Url;
@@ -35,7 +35,7 @@
 //! # async fn main() {
 //! #     let server = Server::bind(&["tcp://127.0.0.1:0".parse().unwrap()], Limits::default()).await.unwrap();
 //! #     let url = server.urls().remove(0);
-//! #     let database = Database::new(std::sync::Arc::new(Memory::new())).unwrap();
+//! #     let database = Database::new(std::sync::Arc::new(MemoryStore::new())).unwrap();
 //! #     let debug = Entry::dir("debug", Dir::new());
 //! #     let served = server.serve(move |_| file_tree(&database, debug.clone()), std::future::pending());
 //! #     tokio::select! {

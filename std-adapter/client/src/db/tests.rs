@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use super::{Db, Path};
 use crate::{Client, Options};
-use datakit_db::store::Memory;
+use datakit_db::store::MemoryStore;
 use datakit_db::{Database, file_tree};
 use datakit_server::Url;
 use datakit_server::tree::{Dir, Entry};
@@ -30,7 +30,7 @@ impl Served {
         let server =
             Server::bind(&["tcp://127.0.0.1:0".parse().unwrap()], Limits::default()).await.unwrap();
         let (url, stats) = (server.urls().remove(0), server.stats());
-        let database = Database::new(Arc::new(Memory::new())).unwrap();
+        let database = Database::new(Arc::new(MemoryStore::new())).unwrap();
         let debug = Entry::dir("debug", Dir::new());
         let shown = database.clone();
         tokio::spawn(

@@ -4,12 +4,12 @@ use std::sync::mpsc::channel;
 use super::*;
 use crate::model::object::{Object, ObjectKind};
 use crate::remote::{CancelFlag, FetchError};
-use crate::store::{Memory, RefUpdate};
+use crate::store::{MemoryStore, RefUpdate};
 
 /// Counts how often a head is read.
 #[derive(Default)]
 struct Counting {
-    store: Memory,
+    store: MemoryStore,
     asked: AtomicUsize,
 }
 
@@ -101,7 +101,7 @@ fn refresh_notifies_watchers() {
 
 #[tokio::test]
 async fn concurrent_remote_work_is_limited() {
-    let database = Database::new(Arc::new(Memory::new())).unwrap();
+    let database = Database::new(Arc::new(MemoryStore::new())).unwrap();
     let (begun, mut begins) = tokio::sync::mpsc::unbounded_channel();
     let (tasks, ends): (Vec<_>, Vec<_>) = (0..=MAX_FETCHES)
         .map(|_| {
@@ -132,7 +132,7 @@ async fn concurrent_remote_work_is_limited() {
 
 #[test]
 fn dropping_a_branch_during_a_refresh_does_not_deadlock() {
-    let database = Database::new(Arc::new(Memory::new())).unwrap();
+    let database = Database::new(Arc::new(MemoryStore::new())).unwrap();
     let (end, ended) = channel();
     for look in [true, false] {
         let (database, end) = (database.clone(), end.clone());

@@ -204,10 +204,10 @@ impl BranchTable {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::store::Memory;
+    use crate::store::MemoryStore;
 
     fn table() -> Arc<BranchTable> {
-        let database = Database::new(Arc::new(Memory::new())).unwrap();
+        let database = Database::new(Arc::new(MemoryStore::new())).unwrap();
         BranchTable::new(&database, &Quota::new(&database))
     }
 

@@ -307,13 +307,13 @@ mod tests {
     use crate::files::branch_table::BranchTable;
     use crate::files::open_transactions::OpenTransaction;
     use crate::files::quota::Quota;
-    use crate::store::Memory;
+    use crate::store::MemoryStore;
     use crate::{BranchName, Database};
     use datakit_server::tree::Empty;
 
     #[tokio::test]
     async fn ended_transactions_leave_the_table() {
-        let database = Database::new(Arc::new(Memory::new())).unwrap();
+        let database = Database::new(Arc::new(MemoryStore::new())).unwrap();
         let quota = Quota::new(&database);
         let handle =
             BranchTable::new(&database, &quota).handle(&BranchName::new("master").unwrap());

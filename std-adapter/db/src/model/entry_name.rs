@@ -138,7 +138,7 @@ mod tests {
     use super::*;
     use crate::Id;
     use crate::model::object::{Object, ObjectKind, TreeEntry, encode_tree};
-    use crate::store::{Git, Store};
+    use crate::store::{GitStore, Store};
 
     fn git(dir: &Path, args: &[&str]) -> Output {
         Command::new("git").arg("-C").arg(dir).args(args).output().unwrap()
@@ -202,7 +202,7 @@ mod tests {
     #[test]
     fn refuses_exactly_the_names_that_git_fsck_reports() {
         let dir = tempfile::tempdir().unwrap();
-        let store = Git::open(dir.path()).unwrap();
+        let store = GitStore::open(dir.path()).unwrap();
         let (mut objects, mut cases) = (Vec::new(), Vec::new());
         for (number, name) in table().into_iter().enumerate() {
             for mode in [EntryMode::Normal, EntryMode::Link, EntryMode::Dir] {
@@ -256,7 +256,7 @@ mod tests {
     #[test]
     fn refuses_names_that_git_does_not_add_to_an_index() {
         let dir = tempfile::tempdir().unwrap();
-        let store = Git::open(dir.path()).unwrap();
+        let store = GitStore::open(dir.path()).unwrap();
         let (blob, object) = Object::new(ObjectKind::Blob, *b"#").unwrap();
         store.write(&[(blob, object)]).unwrap();
         let names =

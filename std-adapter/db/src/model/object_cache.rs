@@ -257,12 +257,12 @@ fn unreadable(id: Id, error: Error) -> Error {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::store::Git;
+    use crate::store::GitStore;
 
     #[test]
     fn open_large_blob_is_in_memory_once() {
         let dir = tempfile::tempdir().unwrap();
-        let objects = ObjectCache::new(Arc::new(Git::open(dir.path()).unwrap()));
+        let objects = ObjectCache::new(Arc::new(GitStore::open(dir.path()).unwrap()));
         let (id, object) = Object::new(ObjectKind::Blob, vec![7; MAX_CACHED_BLOB + 1]).unwrap();
         objects.store().write(&[(id, object)]).unwrap();
         let first = objects.blob(id).unwrap();

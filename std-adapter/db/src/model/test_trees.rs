@@ -9,13 +9,13 @@ use crate::Id;
 use crate::model::object::EntryMode;
 use crate::model::object_cache::ObjectCache;
 use crate::model::tree::{NewObjects, Tree, TreeDir, TreeNode, join, names};
-use crate::store::Memory;
+use crate::store::MemoryStore;
 
 /// Paths and contents. The content of an executable file begins with `x`.
 pub(crate) type Files = BTreeMap<String, String>;
 
 pub(crate) fn objects() -> ObjectCache {
-    ObjectCache::new(Arc::new(Memory::new()))
+    ObjectCache::new(Arc::new(MemoryStore::new()))
 }
 
 pub(crate) fn files(list: &[(&str, &str)]) -> Files {

@@ -191,7 +191,7 @@ mod tests {
     use super::super::push::GitPush;
     use super::*;
     use crate::object::{Commit, encode_tree};
-    use crate::store::{Git, Memory};
+    use crate::store::{GitStore, MemoryStore};
 
     fn git(dir: &Path, args: &[&str]) -> String {
         let output = Command::new("git").arg("-C").arg(dir).args(args).output().unwrap();
@@ -214,7 +214,7 @@ mod tests {
     async fn d60_auto_push_mirrors_the_branches() {
         let (here, there) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
         let there = there.path().join("remote");
-        let store = Git::open(here.path()).unwrap();
+        let store = GitStore::open(here.path()).unwrap();
         let dir = store.dir();
         let database = Database::new(Arc::new(store)).unwrap();
         let (tree, empty) = encode_tree([]).unwrap();
@@ -268,7 +268,7 @@ mod tests {
         std::fs::write(&hook, "#!/bin/sh\necho $1 >>tried\n[ $1 != refs/heads/bad ]\n").unwrap();
         std::fs::set_permissions(&hook, std::os::unix::fs::PermissionsExt::from_mode(0o755))
             .unwrap();
-        let store = Git::open(here.path()).unwrap();
+        let store = GitStore::open(here.path()).unwrap();
         let dir = store.dir();
         let database = Database::new(Arc::new(store)).unwrap();
         let (tree, empty) = encode_tree([]).unwrap();
@@ -312,7 +312,7 @@ mod tests {
 
     #[tokio::test]
     async fn nothing_due_pushes_nothing() {
-        let database = Database::new(Arc::new(Memory::new())).unwrap();
+        let database = Database::new(Arc::new(MemoryStore::new())).unwrap();
         let push: Arc<dyn Push> = Arc::new(GitPush::new(PathBuf::from("/nowhere")));
         let (url, branches) = ("/nowhere".to_owned(), BTreeMap::new());
         let mut pusher = Pusher { database, push, url, debounce: PUSH_DEBOUNCE, branches };

@@ -101,7 +101,7 @@ mod tests {
 
     use super::*;
     use crate::object::{Commit, encode_tree};
-    use crate::store::{Git, Store};
+    use crate::store::{GitStore, Store};
 
     const SHORT: Duration = Duration::from_millis(500);
 
@@ -115,7 +115,7 @@ mod tests {
     impl PushSource {
         fn with_timeout(timeout: Duration) -> PushSource {
             let dir = tempfile::tempdir().unwrap();
-            let store = Git::open(dir.path()).unwrap();
+            let store = GitStore::open(dir.path()).unwrap();
             let (tree, empty) = encode_tree([]).unwrap();
             let (id, commit) = Commit::encode(tree, &[], b"x", 1).unwrap();
             store.write(&[(tree, empty), (id, commit)]).unwrap();

@@ -56,10 +56,10 @@ const MAX_PACKS: u16 = 4096;
 /// on the disk when a method returns, as far as [`Fsync`] says: files are written under a temporary
 /// name, synced and renamed, and then their directories are synced.
 ///
-/// A repository can be opened once: [`Git::open`] fails while another value for it exists, in this
-/// or another process. So locks of branches that a killed server left are known to be abandoned,
-/// and are removed when the repository is opened.
-pub struct Git {
+/// A repository can be opened once: [`GitStore::open`] fails while another value for it exists, in
+/// this or another process. So locks of branches that a killed server left are known to be
+/// abandoned, and are removed when the repository is opened.
+pub struct GitStore {
     handles: HandlePool,
     policy: FilePolicy,
     packed_refs: PackedRefsCache,
@@ -70,13 +70,13 @@ pub struct Git {
     lock: Option<ServerLock>,
 }
 
-impl fmt::Debug for Git {
+impl fmt::Debug for GitStore {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Git").field("dir", &self.dir()).finish_non_exhaustive()
+        f.debug_struct("GitStore").field("dir", &self.dir()).finish_non_exhaustive()
     }
 }
 
-impl Git {
+impl GitStore {
     /// Opens the repository at `path`: `path/.git`, the target of a file `path/.git`, or `path`
     /// itself. Creates one if there is none. A linked work tree opens all of its repository.
     ///
@@ -85,7 +85,7 @@ impl Git {
     /// # Errors
     /// [`Error::Store`] if the path or the repository cannot be used or another server has opened
     /// it; [`Error::Io`] if it cannot be created.
-    pub fn open(path: &Path) -> Result<Git> {
+    pub fn open(path: &Path) -> Result<GitStore> {
         let found = match discover::discover(path)? {
             Some(found) => found,
             None => {
@@ -102,7 +102,7 @@ impl Git {
         let shared = local.config_snapshot().string("core.sharedRepository");
         let shared = shared.as_ref().map(|shared| shared.to_str_lossy());
         let policy = FilePolicy::new(local.common_dir(), shared.as_deref())?;
-        let git = Git {
+        let git = GitStore {
             lock: ServerLock::acquire(&dir, local.common_dir(), &policy)?,
             work_tree: found.main_work_tree(&local),
             handles: HandlePool::new(repository),
@@ -152,20 +152,20 @@ impl Git {
 
     /// Sets what is synced. The default is [`Fsync::All`].
     #[must_use]
-    pub fn with_fsync(self, fsync: Fsync) -> Git {
-        Git { policy: self.policy.with_fsync(fsync), ..self }
+    pub fn with_fsync(self, fsync: Fsync) -> GitStore {
+        GitStore { policy: self.policy.with_fsync(fsync), ..self }
     }
 
     /// Sets the limits of each [fetch](Store::fetch).
     #[must_use]
-    pub fn with_fetch_limits(self, fetch_limits: FetchLimits) -> Git {
-        Git { fetch_limits, ..self }
+    pub fn with_fetch_limits(self, fetch_limits: FetchLimits) -> GitStore {
+        GitStore { fetch_limits, ..self }
     }
 
     /// Sets the author of reflog entries for updates that write no commit.
     #[must_use]
-    pub fn with_identity(self, identity: Identity) -> Git {
-        Git { identity, ..self }
+    pub fn with_identity(self, identity: Identity) -> GitStore {
+        GitStore { identity, ..self }
     }
 
     /// Returns `user.name` and `user.email` from the configuration of the repository and the user.
@@ -237,7 +237,7 @@ impl CommitGraph for gix::commitgraph::Graph {
     }
 }
 
-impl Store for Git {
+impl Store for GitStore {
     fn may_block(&self) -> bool {
         true
     }

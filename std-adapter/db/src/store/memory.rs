@@ -6,7 +6,7 @@ use std::hash::{BuildHasherDefault, Hasher};
 use parking_lot::RwLock;
 
 use super::transfer::transfer;
-use super::{Fsync, Git, RefUpdate, Store};
+use super::{Fsync, GitStore, RefUpdate, Store};
 use crate::model::object::{Object, ObjectKind};
 use crate::remote::{CancelFlag, FetchError, FetchLimits};
 use crate::{BranchName, Error, Id, Result};
@@ -19,17 +19,17 @@ type Shard = RwLock<HashMap<Id, Object, BuildHasherDefault<PrefixHasher>>>;
 /// Objects and branches in memory. Objects are never removed, and everything is lost when the
 /// process ends.
 #[derive(Debug)]
-pub struct Memory {
+pub struct MemoryStore {
     objects: [Shard; SHARDS],
     heads: RwLock<BTreeMap<BranchName, Id>>,
     fetch_limits: FetchLimits,
 }
 
-impl Memory {
+impl MemoryStore {
     /// Creates an empty store.
     #[must_use]
-    pub fn new() -> Memory {
-        Memory {
+    pub fn new() -> MemoryStore {
+        MemoryStore {
             objects: std::array::from_fn(|_| RwLock::default()),
             heads: RwLock::default(),
             fetch_limits: FetchLimits::default(),
@@ -38,8 +38,8 @@ impl Memory {
 
     /// Sets the limits of each [fetch](Store::fetch).
     #[must_use]
-    pub fn with_fetch_limits(self, fetch_limits: FetchLimits) -> Memory {
-        Memory { fetch_limits, ..self }
+    pub fn with_fetch_limits(self, fetch_limits: FetchLimits) -> MemoryStore {
+        MemoryStore { fetch_limits, ..self }
     }
 
     fn shard(&self, id: Id) -> &Shard {
@@ -50,9 +50,9 @@ impl Memory {
     }
 }
 
-impl Default for Memory {
-    fn default() -> Memory {
-        Memory::new()
+impl Default for MemoryStore {
+    fn default() -> MemoryStore {
+        MemoryStore::new()
     }
 }
 
@@ -72,7 +72,7 @@ impl Hasher for PrefixHasher {
     }
 }
 
-impl Store for Memory {
+impl Store for MemoryStore {
     fn may_block(&self) -> bool {
         false
     }
@@ -150,8 +150,9 @@ impl Store for Memory {
     ) -> std::result::Result<Id, FetchError> {
         let dir = tempfile::Builder::new().prefix(&fetch_prefix()).tempdir();
         let dir = dir.map_err(|error| Error::io("a temporary directory for a fetch", error))?;
-        let there =
-            Git::open(dir.path())?.with_fetch_limits(self.fetch_limits).with_fsync(Fsync::None);
+        let there = GitStore::open(dir.path())?
+            .with_fetch_limits(self.fetch_limits)
+            .with_fsync(Fsync::None);
         let head = there.fetch_cancellable(remote, url, branch, cancel)?;
         transfer(&there, self, head)?;
         Ok(head)
@@ -242,7 +243,7 @@ mod tests {
             git(dir, &[&who[..], &["commit", "-q", "--allow-empty", "-m", message]].concat());
             Id::parse(git(dir, &["rev-parse", "HEAD"]).as_bytes()).unwrap()
         };
-        let store = Memory::new();
+        let store = MemoryStore::new();
         let (url, master) =
             (format!("file://{}", dir.display()), BranchName::new("master").unwrap());
         assert_eq!(store.fetch("r", &url, &master), Err(FetchError::NoSuchBranch));
@@ -282,7 +283,7 @@ mod tests {
 
     #[test]
     fn update_compares_and_swaps() {
-        let store = Memory::new();
+        let store = MemoryStore::new();
         let branch = BranchName::new("master").unwrap();
         let (a, object) = Object::new(ObjectKind::Blob, *b"a").unwrap();
         store.write(&[(a, object)]).unwrap();

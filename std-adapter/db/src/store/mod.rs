@@ -4,8 +4,8 @@ mod git;
 mod memory;
 mod transfer;
 
-pub use git::{Fsync, Git};
-pub use memory::{Memory, remove_stale_fetch_dirs};
+pub use git::{Fsync, GitStore};
+pub use memory::{MemoryStore, remove_stale_fetch_dirs};
 
 use std::collections::{BTreeSet, HashSet};
 

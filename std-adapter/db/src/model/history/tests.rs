@@ -8,7 +8,7 @@ use super::*;
 use crate::model::object::{Commit, Object, ObjectKind};
 use crate::model::object_cache::ObjectCache;
 use crate::remote::{CancelFlag, FetchError};
-use crate::store::{Memory, RefUpdate, Store};
+use crate::store::{MemoryStore, RefUpdate, Store};
 use crate::{BranchName, Error, Fault, Id, Result};
 
 /// Stores commits that are given by the indices of their parents and their times.
@@ -34,7 +34,7 @@ fn ancestors(commits: &[(Vec<usize>, i64)], of: usize) -> BTreeSet<usize> {
 
 #[test]
 fn criss_cross_has_two_merge_bases() {
-    let objects = ObjectCache::new(Arc::new(Memory::new()));
+    let objects = ObjectCache::new(Arc::new(MemoryStore::new()));
     let commits: Vec<(Vec<usize>, i64)> =
         [vec![], vec![0], vec![0], vec![1, 2], vec![2, 1]].into_iter().zip(0..).collect();
     let ids = graph(&objects, &commits);
@@ -47,7 +47,7 @@ fn criss_cross_has_two_merge_bases() {
 
 #[test]
 fn missing_ancestor_is_an_error() {
-    let objects = ObjectCache::new(Arc::new(Memory::new()));
+    let objects = ObjectCache::new(Arc::new(MemoryStore::new()));
     let gone = Commit::encode(Id::EMPTY_TREE, &[], b"gone", 0).unwrap().0;
     let (id, object) = Commit::encode(Id::EMPTY_TREE, &[gone], b"one", 1).unwrap();
     let (other, other_object) = Commit::encode(Id::EMPTY_TREE, &[gone], b"other", 1).unwrap();
@@ -86,7 +86,7 @@ fn near_merge_bases_need_few_reads() {
 /// Counts reads.
 #[derive(Default)]
 struct Counting {
-    memory: Memory,
+    memory: MemoryStore,
     reads: AtomicUsize,
 }
 
@@ -146,7 +146,7 @@ prop_compose! {
 proptest! {
     #[test]
     fn merge_bases_match_a_naive_model(commits in commits()) {
-        let objects = ObjectCache::new(Arc::new(Memory::new()));
+        let objects = ObjectCache::new(Arc::new(MemoryStore::new()));
         let ids = graph(&objects, &commits);
         let all: Vec<_> = (0..commits.len()).map(|commit| ancestors(&commits, commit)).collect();
         for (a, ours) in all.iter().enumerate() {
@@ -167,7 +167,7 @@ proptest! {
 
     #[test]
     fn merge_bases_of_several_match_those_of_merges(commits in commits(), at in any::<[prop::sample::Index; 4]>()) {
-        let objects = ObjectCache::new(Arc::new(Memory::new()));
+        let objects = ObjectCache::new(Arc::new(MemoryStore::new()));
         let [a, b, c, d] = at.map(|at| at.index(commits.len()));
         let mut merges = commits.clone();
         merges.extend([(vec![a, b], 6), (vec![c, d], 6)]);
@@ -178,7 +178,7 @@ proptest! {
 
     #[test]
     fn log_has_every_ancestor_once(commits in commits()) {
-        let objects = ObjectCache::new(Arc::new(Memory::new()));
+        let objects = ObjectCache::new(Arc::new(MemoryStore::new()));
         let ids = graph(&objects, &commits);
         let last = commits.len() - 1;
         let logged: Vec<_> = log(&objects, ids[last]).map(|commit| commit.unwrap().0).collect();

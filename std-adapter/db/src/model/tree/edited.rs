@@ -134,7 +134,7 @@ mod tests {
     use super::*;
     use crate::model::object::encode_tree;
     use crate::model::object_cache::ObjectCache;
-    use crate::store::Memory;
+    use crate::store::MemoryStore;
 
     fn entry(name: &str, mode: EntryMode) -> TreeEntry {
         TreeEntry { name: name.as_bytes().into(), mode, id: Id::from_bytes([7; 20]) }
@@ -184,7 +184,7 @@ mod tests {
 
     #[test]
     fn change_in_a_large_directory_copies_one_entry() {
-        let objects = ObjectCache::new(Arc::new(Memory::new()));
+        let objects = ObjectCache::new(Arc::new(MemoryStore::new()));
         let names: Vec<_> = (0..10_000).map(|n| format!("{n:05}")).collect();
         let (id, object) =
             encode_tree(names.iter().map(|name| entry(name, EntryMode::Normal))).unwrap();

@@ -216,11 +216,11 @@ mod tests {
     use super::*;
     use crate::Fault;
     use crate::model::object::{EntryMode, TreeEntry, encode_tree};
-    use crate::store::Memory;
+    use crate::store::MemoryStore;
     use datakit_server::budget::Budget;
 
     fn objects() -> ObjectCache {
-        ObjectCache::new(Arc::new(Memory::new()))
+        ObjectCache::new(Arc::new(MemoryStore::new()))
     }
 
     fn keep(objects: &ObjectCache, tree: &Tree) -> Id {

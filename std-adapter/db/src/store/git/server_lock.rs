@@ -142,23 +142,23 @@ fn unless_missing<T>(result: io::Result<T>) -> io::Result<Option<T>> {
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::super::tests::{TempRepository, set_branch, write_commit};
-    use crate::store::Git;
+    use crate::store::GitStore;
 
     #[test]
     fn a_second_server_is_refused() {
         let repository = TempRepository::new("once");
-        let first = Git::open(&repository.0).unwrap();
+        let first = GitStore::open(&repository.0).unwrap();
         assert!(
-            matches!(Git::open(&repository.0), Err(error) if error.to_string().contains("another datakit"))
+            matches!(GitStore::open(&repository.0), Err(error) if error.to_string().contains("another datakit"))
         );
         drop(first);
-        Git::open(&repository.0).unwrap();
+        GitStore::open(&repository.0).unwrap();
     }
 
     #[test]
     fn locks_of_a_killed_server_are_removed() {
         let repository = TempRepository::new("killed");
-        let store = Git::open(&repository.0).unwrap();
+        let store = GitStore::open(&repository.0).unwrap();
         let (id, dir) = (write_commit(&store, "a"), store.dir());
         drop(store);
         std::fs::create_dir_all(dir.join("refs/heads/deep")).unwrap();
@@ -176,7 +176,7 @@ mod tests {
         for lock in &locks {
             std::fs::write(lock, "").unwrap();
         }
-        let store = Git::open(&repository.0).unwrap();
+        let store = GitStore::open(&repository.0).unwrap();
         let left: Vec<_> = locks.iter().filter(|lock| lock.exists()).collect();
         assert_eq!(left, [&dir.join("index.lock")]);
         for branch in ["master", "deep/one"] {

@@ -38,26 +38,26 @@ impl Drop for TempRepository {
 }
 
 /// Writes a commit of an empty tree.
-pub(super) fn write_commit(store: &Git, message: &str) -> Id {
+pub(super) fn write_commit(store: &GitStore, message: &str) -> Id {
     let (tree, empty) = encode_tree([]).unwrap();
     let (id, commit) = Commit::encode(tree, &[], message.as_bytes(), 1_700_000_000).unwrap();
     store.write(&[(tree, empty), (id, commit)]).unwrap();
     id
 }
 
-pub(super) fn set_branch(store: &Git, branch: &str, from: Option<Id>, to: Option<Id>) -> bool {
+pub(super) fn set_branch(store: &GitStore, branch: &str, from: Option<Id>, to: Option<Id>) -> bool {
     let branch = BranchName::new(branch).unwrap();
     store.update(&[], &[RefUpdate { branch: &branch, from, to }]).unwrap()
 }
 
-fn head_of(store: &Git, branch: &str) -> Option<Id> {
+fn head_of(store: &GitStore, branch: &str) -> Option<Id> {
     store.head(&BranchName::new(branch).unwrap()).unwrap()
 }
 
 #[test]
 fn a_walk_uses_the_commit_graph_if_there_is_one() {
     let repository = TempRepository::new("commit-graph");
-    let store = std::sync::Arc::new(Git::open(&repository.0).unwrap());
+    let store = std::sync::Arc::new(GitStore::open(&repository.0).unwrap());
     let tree = encode_tree([]).unwrap().0;
     let mut line = vec![write_commit(&store, "first")];
     for time in 1_700_000_001..1_700_000_006 {
@@ -83,7 +83,7 @@ fn a_walk_uses_the_commit_graph_if_there_is_one() {
 #[test]
 fn d54_git_accepts_a_new_repository() {
     let repository = TempRepository::new("fresh");
-    let store = Git::open(&repository.0).unwrap();
+    let store = GitStore::open(&repository.0).unwrap();
     assert_eq!(repository.git(&["rev-parse", "--is-bare-repository"]), "true");
     repository.git(&["fsck", "--strict"]);
     let id = write_commit(&store, "first");
@@ -99,7 +99,7 @@ fn d54_git_accepts_a_new_repository() {
 fn d54_a_bare_repository_is_opened_in_place() {
     let repository = TempRepository::new("bare");
     repository.git(&["init", "-q", "--bare", "."]);
-    let store = Git::open(&repository.0).unwrap();
+    let store = GitStore::open(&repository.0).unwrap();
     assert_eq!(fs::canonicalize(store.dir()).unwrap(), fs::canonicalize(&repository.0).unwrap());
     assert_eq!(store.heads().unwrap(), []);
 }
@@ -107,7 +107,7 @@ fn d54_a_bare_repository_is_opened_in_place() {
 #[test]
 fn packed_branches_are_read_updated_and_removed() {
     let repository = TempRepository::new("packed");
-    let store = Git::open(&repository.0).unwrap();
+    let store = GitStore::open(&repository.0).unwrap();
     let (a, b) = (write_commit(&store, "a"), write_commit(&store, "b"));
     for branch in ["master", "nested/one", "other"] {
         assert!(set_branch(&store, branch, None, Some(a)));
@@ -132,7 +132,7 @@ fn packed_branches_are_read_updated_and_removed() {
 #[test]
 fn several_updates_are_made_together_or_not_at_all() {
     let repository = TempRepository::new("several");
-    let store = Git::open(&repository.0).unwrap();
+    let store = GitStore::open(&repository.0).unwrap();
     let (a, b) = (write_commit(&store, "a"), write_commit(&store, "b"));
     assert!(set_branch(&store, "old", None, Some(a)));
     let (old, new) = (BranchName::new("old").unwrap(), BranchName::new("new").unwrap());
@@ -150,7 +150,7 @@ fn several_updates_are_made_together_or_not_at_all() {
 #[test]
 fn lock_files_are_not_listed_as_branches() {
     let repository = TempRepository::new("lock");
-    let store = Git::open(&repository.0).unwrap();
+    let store = GitStore::open(&repository.0).unwrap();
     let id = write_commit(&store, "a");
     assert!(set_branch(&store, "master", None, Some(id)));
     fs::write(store.dir().join("refs/heads/x.lock"), "").unwrap();
@@ -160,13 +160,13 @@ fn lock_files_are_not_listed_as_branches() {
 #[test]
 fn locks_of_a_killed_program_do_not_block_a_new_server() {
     let repository = TempRepository::new("stale");
-    let id = write_commit(&Git::open(&repository.0).unwrap(), "a");
+    let id = write_commit(&GitStore::open(&repository.0).unwrap(), "a");
     let heads = repository.0.join(".git/refs/heads");
     fs::create_dir_all(heads.join("nested")).unwrap();
     for lock in ["master.lock", "nested/one.lock"] {
         fs::write(heads.join(lock), "").unwrap();
     }
-    let store = Git::open(&repository.0).unwrap();
+    let store = GitStore::open(&repository.0).unwrap();
     assert!(set_branch(&store, "master", None, Some(id)));
     assert!(set_branch(&store, "nested/one", None, Some(id)));
 }
@@ -174,7 +174,7 @@ fn locks_of_a_killed_program_do_not_block_a_new_server() {
 #[test]
 fn changes_by_other_programs_are_reported() {
     let repository = TempRepository::new("watch");
-    let store = Git::open(&repository.0).unwrap();
+    let store = GitStore::open(&repository.0).unwrap();
     let id = write_commit(&store, "a");
     assert!(set_branch(&store, "master", None, Some(id)));
     let (sender, receiver) = std::sync::mpsc::channel();
@@ -193,7 +193,7 @@ fn changes_by_other_programs_are_reported() {
 #[test]
 fn existing_objects_get_a_new_modification_time() {
     let repository = TempRepository::new("old");
-    let store = Git::open(&repository.0).unwrap();
+    let store = GitStore::open(&repository.0).unwrap();
     let id = write_commit(&store, "a").to_string();
     let path = store.dir().join("objects").join(&id[..2]).join(&id[2..]);
     fs::File::open(&path).unwrap().set_modified(SystemTime::UNIX_EPOCH).unwrap();
@@ -213,7 +213,7 @@ fn staging_dirs(repository: &Path) -> Vec<PathBuf> {
 #[test]
 fn staging_directories_are_created_and_removed_as_needed() {
     let repository = TempRepository::new("staging");
-    let store = Git::open(&repository.0).unwrap();
+    let store = GitStore::open(&repository.0).unwrap();
     let dir = store.dir();
     write_commit(&store, "a");
     let [staging] = &staging_dirs(&dir)[..] else { panic!("one directory") };
@@ -229,7 +229,7 @@ fn staging_directories_are_created_and_removed_as_needed() {
     fs::write(killed.join("half"), "").unwrap();
     let of_git = dir.join("objects/tmp_objdir-incoming-1");
     fs::create_dir(&of_git).unwrap();
-    let _store = Git::open(&repository.0).unwrap();
+    let _store = GitStore::open(&repository.0).unwrap();
     assert_eq!(staging_dirs(&dir), [of_git]);
 }
 
@@ -237,7 +237,7 @@ fn staging_directories_are_created_and_removed_as_needed() {
 fn every_fsync_level_writes_objects_before_the_branch() {
     for fsync in [Fsync::All, Fsync::Files, Fsync::None] {
         let repository = TempRepository::new(&format!("{fsync:?}"));
-        let store = Git::open(&repository.0).unwrap().with_fsync(fsync);
+        let store = GitStore::open(&repository.0).unwrap().with_fsync(fsync);
         // More than one batch.
         let mut objects: Vec<_> =
             (0..50).map(|n: u8| Object::new(ObjectKind::Blob, [n]).unwrap()).collect();

@@ -7,10 +7,10 @@ use std::process::Command;
 
 use super::{TempRepository, head_of, set_branch, write_commit};
 use crate::Error;
-use crate::store::{Git, Store};
+use crate::store::{GitStore, Store};
 
 fn refusal(path: &Path) -> String {
-    match Git::open(path) {
+    match GitStore::open(path) {
         Err(error @ (Error::Store(_) | Error::Io { .. })) => error.to_string(),
         Err(other) => panic!("{other:?}"),
         Ok(_) => panic!("{} is served", path.display()),
@@ -95,7 +95,7 @@ fn supported_and_ignored_extensions_are_accepted() {
             let (key, value) = line.split_once('=').unwrap();
             repository.git(&["config", key, value]);
         }
-        let store = Git::open(&repository.0).unwrap();
+        let store = GitStore::open(&repository.0).unwrap();
         let id = write_commit(&store, "x");
         assert!(set_branch(&store, "b", None, Some(id)));
         assert_eq!(repository.git(&["rev-parse", "b"]), id.to_string());
@@ -121,14 +121,14 @@ fn a_linked_work_tree_opens_its_repository() {
     repository.git(&["worktree", "add", "-q", dir.to_str().unwrap(), "-b", "dev"]);
     for path in [dir.clone(), repository.0.join(".git/worktrees/linked"), repository.0.join(".git")]
     {
-        let store = Git::open(&path).unwrap();
+        let store = GitStore::open(&path).unwrap();
         assert_eq!(
             fs::canonicalize(store.dir()).unwrap(),
             fs::canonicalize(repository.0.join(".git")).unwrap()
         );
         assert_eq!(store.heads().unwrap().len(), 2);
         assert!(
-            matches!(Git::open(&repository.0), Err(error) if error.to_string().contains("another datakit"))
+            matches!(GitStore::open(&repository.0), Err(error) if error.to_string().contains("another datakit"))
         );
     }
 }
@@ -143,7 +143,7 @@ fn a_git_file_leads_to_the_repository() {
         apart.0.join("repo").to_str().unwrap(),
         ".",
     ]);
-    let store = Git::open(&repository.0).unwrap();
+    let store = GitStore::open(&repository.0).unwrap();
     let id = write_commit(&store, "x");
     assert!(set_branch(&store, "b", None, Some(id)));
     assert_eq!(repository.git(&["rev-parse", "b"]), id.to_string());
@@ -173,7 +173,7 @@ fn all_below(dir: &Path) -> Vec<PathBuf> {
 }
 
 /// Creates objects and branches, renames a branch and removes one.
-fn fill(store: &Git) {
+fn fill(store: &GitStore) {
     let (a, b) = (write_commit(store, "a"), write_commit(store, "b"));
     for branch in ["deep/er/one", "deep/er/two", "three"] {
         assert!(set_branch(store, branch, None, Some(a)));
@@ -199,7 +199,7 @@ fn new_files_get_the_permissions_of_a_shared_repository() {
         let repository = TempRepository::new(&format!("form-shared-{shared}"));
         repository.git(&["init", "-q", "--bare", ".git"]);
         repository.git(&["config", "core.sharedRepository", shared]);
-        let store = Git::open(&repository.0).unwrap();
+        let store = GitStore::open(&repository.0).unwrap();
         let before = all_below(&store.dir());
         fill(&store);
         let made: Vec<_> =
@@ -237,7 +237,7 @@ fn files_created_by_root_belong_to_the_owner_of_the_repository() {
     for path in all_below(&repository.0).into_iter().chain([repository.0.clone()]) {
         chown(path, Some(12345), Some(23456)).unwrap();
     }
-    let store = Git::open(&repository.0).unwrap();
+    let store = GitStore::open(&repository.0).unwrap();
     fill(&store);
     // Updates the work tree.
     assert!(set_branch(&store, "master", None, head_of(&store, "new/three")));
@@ -262,7 +262,7 @@ fn config_worktree_applies_to_the_main_work_tree() {
     repository.git(&["config", "extensions.worktreeConfig", "true"]);
     repository.git(&["config", "--unset", "core.bare"]);
     repository.git(&["config", "--worktree", "core.bare", "true"]);
-    let store = Git::open(&repository.0).unwrap();
+    let store = GitStore::open(&repository.0).unwrap();
     let (a, b) = (write_commit(&store, "a"), write_commit(&store, "b"));
     assert!(
         set_branch(&store, "master", None, Some(a))

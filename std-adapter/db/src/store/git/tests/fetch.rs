@@ -24,7 +24,7 @@ fn timed_out(timeout: Duration) -> std::result::Result<Id, FetchError> {
 #[test]
 fn a_branch_is_fetched_from_a_path() {
     let (here, there) = (TempRepository::new("here"), TempRepository::new("there"));
-    let (store, other) = (Git::open(&here.0).unwrap(), Git::open(&there.0).unwrap());
+    let (store, other) = (GitStore::open(&here.0).unwrap(), GitStore::open(&there.0).unwrap());
     let id = write_commit(&other, "far");
     assert!(set_branch(&other, "master", None, Some(id)));
     let url = there.0.display().to_string();
@@ -47,7 +47,7 @@ fn a_branch_is_fetched_from_a_path() {
 #[test]
 fn remotes_of_a_killed_server_are_forgotten() {
     let repository = TempRepository::new("left");
-    let store = Git::open(&repository.0).unwrap();
+    let store = GitStore::open(&repository.0).unwrap();
     let id = write_commit(&store, "a").to_string();
     drop(store);
     for remote in [
@@ -60,7 +60,7 @@ fn remotes_of_a_killed_server_are_forgotten() {
         repository.git(&["update-ref", &format!("refs/remotes/{remote}"), &id]);
     }
     repository.git(&["pack-refs", "--all"]);
-    let _store = Git::open(&repository.0).unwrap();
+    let _store = GitStore::open(&repository.0).unwrap();
     let left = repository.git(&["for-each-ref", "--format=%(refname:lstrip=2)"]);
     assert_eq!(left, "datakit-1/master\ndatakit-x/master\norigin/master");
 }
@@ -68,7 +68,8 @@ fn remotes_of_a_killed_server_are_forgotten() {
 #[test]
 fn a_silent_server_times_out() {
     let here = TempRepository::new("silent");
-    let store = Git::open(&here.0).unwrap().with_fetch_limits(limits_with_timeout(Some(SHORT)));
+    let store =
+        GitStore::open(&here.0).unwrap().with_fetch_limits(limits_with_timeout(Some(SHORT)));
     // Connects clients without `accept`.
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
@@ -84,7 +85,7 @@ fn a_refused_connection_fails_at_once() {
     let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     for timeout in [None, Some(TIMEOUT)] {
         let limits = limits_with_timeout(timeout);
-        let store = Git::open(&here.0).unwrap().with_fetch_limits(limits);
+        let store = GitStore::open(&here.0).unwrap().with_fetch_limits(limits);
         for scheme in ["git", "http"] {
             let url = format!("{scheme}://{address}/x");
             let failed = store.fetch("r", &url, &master());
@@ -108,7 +109,7 @@ impl SshPair {
     fn new(name: &str, script: &str) -> SshPair {
         let here = TempRepository::new(&format!("{name}-here"));
         let there = TempRepository::new(&format!("{name}-there"));
-        let other = Git::open(&there.0).unwrap();
+        let other = GitStore::open(&there.0).unwrap();
         let far = write_commit(&other, "far");
         assert!(set_branch(&other, "master", None, Some(far)));
         here.git(&["init", "-q"]);
@@ -129,7 +130,7 @@ impl SshPair {
 
     fn fetch_from(&self, url: &str, timeout: Duration) -> std::result::Result<Id, FetchError> {
         let limits = limits_with_timeout(Some(timeout));
-        Git::open(&self.here.0).unwrap().with_fetch_limits(limits).fetch("r", url, &master())
+        GitStore::open(&self.here.0).unwrap().with_fetch_limits(limits).fetch("r", url, &master())
     }
 
     /// Creates a FIFO that a script can hold open.
@@ -175,7 +176,7 @@ fn a_branch_is_fetched_over_ssh() {
 #[test]
 fn settings_that_change_while_serving_apply_to_the_next_fetch() {
     let pair = SshPair::new("settings", "echo old >&2; exit 1");
-    let store = Git::open(&pair.here.0).unwrap();
+    let store = GitStore::open(&pair.here.0).unwrap();
     fs::create_dir(pair.here.0.join("new")).unwrap();
     let new = pair.here.0.join("new/ssh");
     write_script(&new, "echo new >&2; exit 1");
@@ -223,7 +224,7 @@ fn a_timeout_kills_everything_that_git_started() {
 fn cancelling_kills_everything_that_git_started() {
     let pair = SshPair::new("cancelled", "exec 9>$here/fifo; sleep 1000 & wait");
     let fifo = pair.fifo();
-    let store = Git::open(&pair.here.0).unwrap();
+    let store = GitStore::open(&pair.here.0).unwrap();
     let (cancel, url) = (CancelFlag::default(), pair.url());
     std::thread::scope(|scope| {
         let fetch = scope.spawn(|| store.fetch_cancellable("r", &url, &master(), &cancel));
@@ -300,7 +301,7 @@ fn an_endless_pack_is_cut_off_at_the_limit() {
     let zeros = "while :; do printf '\\0\\377\\377\\0\\0'; head -c 65535 /dev/zero || exit; done";
     replace_pack(&pair, &format!("{blob}\n{zeros}"));
     let limits = FetchLimits::default().with_max_bytes(Some(3 << 20));
-    let store = Git::open(&pair.here.0).unwrap().with_fetch_limits(limits);
+    let store = GitStore::open(&pair.here.0).unwrap().with_fetch_limits(limits);
     assert_eq!(store.fetch("r", &pair.url(), &master()), Err(FetchError::TooLarge(3 << 20)));
     pair.assert_clean();
 }

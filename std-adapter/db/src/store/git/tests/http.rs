@@ -10,7 +10,7 @@ use super::*;
 #[test]
 fn a_branch_is_fetched_over_http() {
     let (here, there) = (TempRepository::new("http-here"), TempRepository::new("http-there"));
-    let (store, other) = (Git::open(&here.0).unwrap(), Git::open(&there.0).unwrap());
+    let (store, other) = (GitStore::open(&here.0).unwrap(), GitStore::open(&there.0).unwrap());
     let id = write_commit(&other, "far");
     assert!(set_branch(&other, "master", None, Some(id)));
     let address = serve(&there.0, true);

@@ -4,7 +4,7 @@ use std::process::{Command, Output};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::{TempRepository, set_branch, write_commit};
-use crate::store::{Git, Memory, RefUpdate, Store};
+use crate::store::{GitStore, MemoryStore, RefUpdate, Store};
 use crate::{BranchName, Error, Id};
 
 fn git(repository: &TempRepository, args: &[&str]) -> Output {
@@ -70,7 +70,7 @@ enum Form {
 #[test]
 fn branches_conflict_if_they_conflict_in_git() {
     let repository = TempRepository::new("beside");
-    let store = Git::open(&repository.0).unwrap();
+    let store = GitStore::open(&repository.0).unwrap();
     let id = write_commit(&store, "x");
     for (form, old, new) in [Form::Loose, Form::Packed]
         .into_iter()
@@ -86,7 +86,7 @@ fn branches_conflict_if_they_conflict_in_git() {
             repository.git(&["branch", "-q", "-D", old]);
             made && git(&repository, &["branch", "-q", "-D", new]).status.success()
         };
-        let memory = Memory::new();
+        let memory = MemoryStore::new();
         for store in [&store as &dyn Store, &memory] {
             let create = |name: &BranchName| {
                 store.update(&[], &[RefUpdate { branch: name, from: None, to: Some(id) }])
@@ -118,7 +118,7 @@ fn branches_conflict_if_they_conflict_in_git() {
 #[test]
 fn branches_can_be_renamed_if_git_can_rename_them() {
     let repository = TempRepository::new("renames");
-    let store = Git::open(&repository.0).unwrap();
+    let store = GitStore::open(&repository.0).unwrap();
     let id = write_commit(&store, "x");
     for (old, new) in PAIRS
         .into_iter()
@@ -160,7 +160,7 @@ fn branches_can_be_renamed_if_git_can_rename_them() {
             repository.git(&["fsck", "--strict"]);
             remove_all();
 
-            let memory = Memory::new();
+            let memory = MemoryStore::new();
             for branch in
                 [Some(old), Some(third).filter(|_| has_third)].into_iter().flatten().map(name)
             {
@@ -180,7 +180,7 @@ fn branches_can_be_renamed_if_git_can_rename_them() {
 #[test]
 fn a_rename_is_atomic_and_keeps_the_reflog() {
     let repository = TempRepository::new("once");
-    let store = Git::open(&repository.0).unwrap();
+    let store = GitStore::open(&repository.0).unwrap();
     let id = write_commit(&store, "x");
     repository.git(&["-c", "core.logAllRefUpdates=always", "branch", "a", &id.to_string()]);
     // Every rename changes `packed-refs` only from here on.
@@ -206,7 +206,7 @@ fn a_rename_is_atomic_and_keeps_the_reflog() {
 #[test]
 fn updates_succeed_while_git_removes_empty_directories() {
     let repository = TempRepository::new("meanwhile");
-    let store = Git::open(&repository.0).unwrap();
+    let store = GitStore::open(&repository.0).unwrap();
     let over = AtomicBool::new(false);
     std::thread::scope(|scope| {
         scope.spawn(|| {
@@ -243,9 +243,9 @@ fn updates_succeed_while_git_removes_empty_directories() {
 #[test]
 fn create_fails_if_the_branch_exists() {
     let repository = TempRepository::new("made-once");
-    let store = Git::open(&repository.0).unwrap();
+    let store = GitStore::open(&repository.0).unwrap();
     let id = write_commit(&store, "x");
-    for store in [&store as &dyn Store, &Memory::new()] {
+    for store in [&store as &dyn Store, &MemoryStore::new()] {
         let make = |from| {
             store.update(&[], &[RefUpdate { branch: &name("b"), from, to: Some(id) }]).unwrap()
         };
@@ -260,7 +260,7 @@ fn create_fails_if_the_branch_exists() {
 #[test]
 fn updates_follow_symbolic_branches() {
     let repository = TempRepository::new("symbolic");
-    let store = Git::open(&repository.0).unwrap();
+    let store = GitStore::open(&repository.0).unwrap();
     let (a, b) = (write_commit(&store, "a"), write_commit(&store, "b"));
     repository.git(&["symbolic-ref", "refs/heads/alias", "refs/heads/real"]);
     repository.git(&["symbolic-ref", "refs/heads/second", "refs/heads/alias"]);
@@ -288,7 +288,7 @@ fn updates_follow_symbolic_branches() {
 #[test]
 fn a_remote_may_rename_a_branch_to_its_own_child() {
     let (here, there) = (TempRepository::new("fetch-here"), TempRepository::new("fetch-there"));
-    let (store, other) = (Git::open(&here.0).unwrap(), Git::open(&there.0).unwrap());
+    let (store, other) = (GitStore::open(&here.0).unwrap(), GitStore::open(&there.0).unwrap());
     let url = there.0.display().to_string();
     let first = write_commit(&other, "first");
     assert!(set_branch(&other, "a", None, Some(first)));
@@ -310,7 +310,7 @@ fn a_remote_may_rename_a_branch_to_its_own_child() {
 #[test]
 fn rename_and_remove_move_the_settings_of_a_branch() {
     let repository = TempRepository::new("settings");
-    let store = Git::open(&repository.0).unwrap();
+    let store = GitStore::open(&repository.0).unwrap();
     let id = write_commit(&store, "x");
     assert!(set_branch(&store, "a\"b", None, Some(id)));
     repository.git(&["config", "branch.a\"b.merge", "refs/heads/theirs"]);
@@ -326,7 +326,7 @@ fn rename_and_remove_move_the_settings_of_a_branch() {
 #[test]
 fn a_repository_with_conflicting_branches_can_be_repaired() {
     let repository = TempRepository::new("damaged");
-    let store = Git::open(&repository.0).unwrap();
+    let store = GitStore::open(&repository.0).unwrap();
     let (a, b) = (write_commit(&store, "a"), write_commit(&store, "b"));
     assert!(set_branch(&store, "a", None, Some(a)));
     repository.git(&["pack-refs", "--all"]);
@@ -347,7 +347,7 @@ fn a_repository_with_conflicting_branches_can_be_repaired() {
 #[test]
 fn rename_to_a_dangling_symbolic_branch_is_refused() {
     let repository = TempRepository::new("dangling");
-    let store = Git::open(&repository.0).unwrap();
+    let store = GitStore::open(&repository.0).unwrap();
     let id = write_commit(&store, "x");
     assert!(set_branch(&store, "a", None, Some(id)));
     repository.git(&["symbolic-ref", "refs/heads/alias", "refs/heads/nowhere"]);

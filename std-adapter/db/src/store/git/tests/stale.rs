@@ -15,8 +15,8 @@ fn modified(path: &Path) -> SystemTime {
 #[test]
 fn an_object_is_found_after_its_pack_could_not_be_read_once() {
     let repository = TempRepository::new("pack-unread");
-    let id = write_commit(&Git::open(&repository.0).unwrap(), "packed");
-    let store = Git::open(&repository.0).unwrap();
+    let id = write_commit(&GitStore::open(&repository.0).unwrap(), "packed");
+    let store = GitStore::open(&repository.0).unwrap();
     assert!(set_branch(&store, "master", None, Some(id)));
     repository.git(&["repack", "-adq"]);
     let packs: Vec<_> = fs::read_dir(store.dir().join("objects/pack"))
@@ -43,7 +43,7 @@ fn an_object_is_found_after_its_pack_could_not_be_read_once() {
 #[test]
 fn an_object_that_a_repack_dropped_is_written_again() {
     let repository = TempRepository::new("dropped");
-    let store = Git::open(&repository.0).unwrap();
+    let store = GitStore::open(&repository.0).unwrap();
     let (kept, dropped) = (write_commit(&store, "kept"), write_commit(&store, "dropped"));
     assert!(set_branch(&store, "master", None, Some(kept)));
     assert!(set_branch(&store, "other", None, Some(dropped)));
@@ -61,8 +61,8 @@ fn an_object_that_a_repack_dropped_is_written_again() {
 #[test]
 fn objects_of_a_removed_alternate_do_not_exist() {
     let (repository, other) = (TempRepository::new("borrower"), TempRepository::new("lender"));
-    let id = write_commit(&Git::open(&other.0).unwrap(), "borrowed");
-    let store = Git::open(&repository.0).unwrap();
+    let id = write_commit(&GitStore::open(&other.0).unwrap(), "borrowed");
+    let store = GitStore::open(&repository.0).unwrap();
     let alternates = store.dir().join("objects/info/alternates");
     let old = SystemTime::now() - Duration::from_secs(60);
     for pack in [false, true] {
@@ -86,7 +86,7 @@ fn objects_of_a_removed_alternate_do_not_exist() {
 #[test]
 fn a_shallow_list_with_an_older_time_is_read() {
     let repository = TempRepository::new("shallow-list");
-    let store = Git::open(&repository.0).unwrap();
+    let store = GitStore::open(&repository.0).unwrap();
     let (a, b) = (write_commit(&store, "a"), write_commit(&store, "b"));
     let path = store.dir().join("shallow");
     let now = SystemTime::now();
@@ -102,16 +102,16 @@ fn a_shallow_list_with_an_older_time_is_read() {
 #[test]
 fn replacement_refs_never_change_what_is_read() {
     let repository = TempRepository::new("replaced");
-    let store = Git::open(&repository.0).unwrap();
+    let store = GitStore::open(&repository.0).unwrap();
     let (a, b) = (write_commit(&store, "a"), write_commit(&store, "b"));
-    let message = |store: &Git| {
+    let message = |store: &GitStore| {
         let commit = store.read(a).unwrap().unwrap();
         Commit::decode(&commit.data).unwrap().message
     };
     repository.git(&["replace", &a.to_string(), &b.to_string()]);
     assert_eq!(message(&store), b"a");
     drop(store);
-    let store = Git::open(&repository.0).unwrap();
+    let store = GitStore::open(&repository.0).unwrap();
     assert_eq!(message(&store), b"a");
     repository.git(&["replace", "-d", &a.to_string()]);
     assert_eq!(message(&store), b"a");
@@ -120,7 +120,7 @@ fn replacement_refs_never_change_what_is_read() {
 #[test]
 fn packed_refs_of_the_same_size_and_time_are_read() {
     let repository = TempRepository::new("packed-again");
-    let store = Git::open(&repository.0).unwrap();
+    let store = GitStore::open(&repository.0).unwrap();
     let (a, b) = (write_commit(&store, "a"), write_commit(&store, "b"));
     let path = store.dir().join("packed-refs");
     let now = SystemTime::now();
@@ -136,7 +136,7 @@ fn packed_refs_of_the_same_size_and_time_are_read() {
 #[test]
 fn a_replaced_commit_graph_is_read() {
     let repository = TempRepository::new("graph-again");
-    let store = Git::open(&repository.0).unwrap();
+    let store = GitStore::open(&repository.0).unwrap();
     let ids = ["a", "b"].map(|message| write_commit(&store, message));
     for (id, other) in [(ids[0], ids[1]), (ids[1], ids[0])] {
         fs::write(store.dir().join("refs/heads/master"), format!("{id}\n")).unwrap();

@@ -6,11 +6,11 @@ use std::process::Command;
 
 use super::{TempRepository, head_of};
 use crate::model::object::{Commit, EntryMode, Object, ObjectKind, TreeEntry, encode_tree};
-use crate::store::{Git, RefUpdate, Store};
+use crate::store::{GitStore, RefUpdate, Store};
 use crate::{BranchName, Error, Id, Result};
 
 /// Commits these files to a branch.
-fn advance(store: &Git, branch: &str, files: &[(&str, &str)]) -> Result<Id> {
+fn advance(store: &GitStore, branch: &str, files: &[(&str, &str)]) -> Result<Id> {
     let branch = BranchName::new(branch).unwrap();
     let from = store.head(&branch).unwrap();
     let mut objects = Vec::new();
@@ -41,13 +41,13 @@ fn refusal(error: Result<Id>) -> String {
 }
 
 /// Creates a repository with a work tree and no commits.
-fn with_work_tree(name: &str) -> (TempRepository, Git) {
+fn with_work_tree(name: &str) -> (TempRepository, GitStore) {
     let repository = TempRepository::new(name);
     repository.git(&["init", "-q", "-b", "master", "."]);
     for (key, value) in [("user.name", "git"), ("user.email", "git@localhost")] {
         repository.git(&["config", key, value]);
     }
-    let store = Git::open(&repository.0).unwrap();
+    let store = GitStore::open(&repository.0).unwrap();
     (repository, store)
 }
 
@@ -161,11 +161,11 @@ fn a_locked_index_blocks_the_update() {
 
 #[test]
 fn branches_in_use_are_removed_and_renamed_if_git_does_it() {
-    let remove = |store: &Git, branch: &str| {
+    let remove = |store: &GitStore, branch: &str| {
         let (name, from) = (BranchName::new(branch).unwrap(), head_of(store, branch));
         store.update(&[], &[RefUpdate { branch: &name, from, to: None }])
     };
-    let rename = |store: &Git, old: &str, new: &str| {
+    let rename = |store: &GitStore, old: &str, new: &str| {
         store.rename(
             &BranchName::new(old).unwrap(),
             &BranchName::new(new).unwrap(),
@@ -259,13 +259,13 @@ fn a_work_tree_with_a_git_file_is_updated_with_its_branch() {
         dir.to_str().unwrap(),
         ".",
     ]);
-    let store = Git::open(&repository.0).unwrap();
+    let store = GitStore::open(&repository.0).unwrap();
     advance(&store, "master", &[("a", "1")]).unwrap();
     assert_eq!(repository.git(&["status", "--porcelain"]), "");
     assert!(repository.0.join("a").exists());
     drop(store);
     // The Git directory does not know where the work tree is.
-    let store = Git::open(&dir).unwrap();
+    let store = GitStore::open(&dir).unwrap();
     let refused = refusal(advance(&store, "master", &[("a", "2")]));
     assert_eq!(
         refused,
@@ -287,7 +287,7 @@ fn a_submodule_is_updated_with_its_branch() {
     );
     let sub = TempRepository(outer.0.join("sub"));
     for path in [sub.0.clone(), outer.0.join(".git/modules/sub")] {
-        let store = Git::open(&path).unwrap();
+        let store = GitStore::open(&path).unwrap();
         let text = path.display().to_string();
         advance(&store, "master", &[("a", &text)]).unwrap();
         assert_eq!(
