@@ -34,21 +34,21 @@ pub const EMPTY_TREE: &str = "4b825dc642cb6eb9a060e54bf8d69288fbee4904";
 pub const UNKNOWN: &str = "0123456789012345678901234567890123456789";
 
 /// Runs each case on a database in memory and on one in a Git repository. A case is a function
-/// that takes a [`Place`].
+/// that takes a [`TestDb`].
 #[macro_export]
 macro_rules! on_both {
     ($($case:ident),* $(,)?) => {
         mod memory {
-            $(#[test] fn $case() { super::$case(&datakit_tests::db::Place::memory()); })*
+            $(#[test] fn $case() { super::$case(&datakit_tests::db::TestDb::memory()); })*
         }
         mod git {
-            $(#[test] fn $case() { super::$case(&datakit_tests::db::Place::git()); })*
+            $(#[test] fn $case() { super::$case(&datakit_tests::db::TestDb::git()); })*
         }
     };
 }
 
 /// A served database and its repository.
-pub struct Place {
+pub struct TestDb {
     served: Served,
     /// The database itself, for its counters.
     pub database: Database,
@@ -56,17 +56,17 @@ pub struct Place {
     repository: Option<Repository>,
 }
 
-impl Place {
+impl TestDb {
     /// Serves an empty database in memory.
     #[must_use]
-    pub fn memory() -> Place {
-        Place::of(Arc::new(MemoryStore::new()), None, TRANSACTION_MEMORY)
+    pub fn memory() -> TestDb {
+        TestDb::serve(Arc::new(MemoryStore::new()), None, TRANSACTION_MEMORY)
     }
 
     /// Serves an empty database of the same kind.
     #[must_use]
-    pub fn again(&self) -> Place {
-        if self.repository.is_some() { Place::git() } else { Place::memory() }
+    pub fn new_like(&self) -> TestDb {
+        if self.repository.is_some() { TestDb::git() } else { TestDb::memory() }
     }
 
     /// Returns the URL of the server.
@@ -77,26 +77,26 @@ impl Place {
 
     /// Serves the same store again with at most `memory` bytes for uncommitted changes.
     #[must_use]
-    pub fn limited(self, memory: u64) -> Place {
-        let Place { served, database, repository } = self;
+    pub fn limited(self, memory: u64) -> TestDb {
+        let TestDb { served, database, repository } = self;
         let store = database.store().clone();
         drop((served, database));
-        Place::of(store, repository, memory)
+        TestDb::serve(store, repository, memory)
     }
 
     /// Serves an empty database in a new Git repository.
     #[must_use]
-    pub fn git() -> Place {
-        Place::on(Repository::none())
+    pub fn git() -> TestDb {
+        TestDb::on(Repository::none())
     }
 
     /// Serves the database in `repository`.
     #[must_use]
-    pub fn on(repository: Repository) -> Place {
-        Place::of(stored(repository.path()), Some(repository), TRANSACTION_MEMORY)
+    pub fn on(repository: Repository) -> TestDb {
+        TestDb::serve(stored(repository.path()), Some(repository), TRANSACTION_MEMORY)
     }
 
-    fn of(store: Arc<dyn Store>, repository: Option<Repository>, memory: u64) -> Place {
+    fn serve(store: Arc<dyn Store>, repository: Option<Repository>, memory: u64) -> TestDb {
         let database = Database::with_memory(store, memory).unwrap();
         let sources = LogSources::new();
         let _ = sources.register("db", "the database", Level::Warning);
@@ -105,7 +105,7 @@ impl Place {
             let debug: Dir = [debug.clone()].into_iter().collect();
             file_tree(&tree, Entry::dir("debug", ReadOnly(debug)))
         });
-        Place { served, database, repository }
+        TestDb { served, database, repository }
     }
 
     /// Returns the repository.
@@ -120,7 +120,7 @@ impl Place {
     /// Stops the server and returns its repository.
     #[must_use]
     pub fn stop(self) -> Repository {
-        let Place { served, database, repository } = self;
+        let TestDb { served, database, repository } = self;
         drop((served, database));
         repository.unwrap()
     }

@@ -1,4 +1,4 @@
-//! The database, in memory and in a Git repository: the cases D1 to D53, each by name.
+//! Tests of the database, in memory and in a Git repository, among them the cases D1 to D59.
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)]
 
 #[path = "db/authors.rs"]

@@ -9,7 +9,7 @@ use datakit_core::files::{Command, Param, Value};
 use datakit_core::vfs::{Dir, Error, StaticTree, file};
 use datakit_core::wire::{DMDIR, Dialect};
 use datakit_server::Limits;
-use datakit_tests::db::Place;
+use datakit_tests::db::TestDb;
 use datakit_tests::serve;
 use datakit_tests::wire_client::{Refusal, WireClient};
 
@@ -94,7 +94,7 @@ fn a_command_in_several_writes_runs_once() {
 
 #[test]
 fn database_commands_may_arrive_in_several_writes() {
-    for (place, dialect) in [(Place::memory(), Dialect::Unix), (Place::git(), Dialect::Linux)] {
+    for (place, dialect) in [(TestDb::memory(), Dialect::Unix), (TestDb::git(), Dialect::Linux)] {
         let connection = place.connect();
         let heads = ["0", "1", "2"].map(|text| connection.master().commit(&[("a", text)]));
         connection.mkdir("branch/dev").unwrap();
@@ -118,7 +118,7 @@ fn database_commands_may_arrive_in_several_writes() {
 
 #[test]
 fn a_commit_in_several_writes_waits_for_all_its_words() {
-    for place in [Place::memory(), Place::git()] {
+    for place in [TestDb::memory(), TestDb::git()] {
         let connection = place.connect();
         connection.master().commit(&[("a", "0")]);
         let mut client = place.raw(Dialect::Unix);

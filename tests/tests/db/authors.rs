@@ -1,16 +1,16 @@
-//! Who commits are by, and the logs of branches.
+//! The authors of commits, and the reflogs of branches.
 
 use datakit_core::wire::Dialect;
-use datakit_tests::db::{Connection, Place, Repository, refused};
+use datakit_tests::db::{Connection, Repository, TestDb, refused};
 use datakit_tests::on_both;
 
 on_both! {
-    a_commit_is_by_the_user_who_attached,
-    a_transaction_may_say_who_its_author_is,
-    an_author_that_is_none_is_refused,
+    the_author_of_a_commit_is_the_attached_user,
+    the_author_file_sets_the_author,
+    an_invalid_author_is_refused,
 }
 
-/// The author of a new commit.
+/// Commits with this author, or without one, and returns the author of the commit.
 fn committed(connection: &Connection, author: Option<&str>) -> String {
     let branch = connection.master();
     let transaction = branch.transaction();
@@ -25,20 +25,20 @@ fn committed(connection: &Connection, author: Option<&str>) -> String {
         .to_owned()
 }
 
-fn a_commit_is_by_the_user_who_attached(place: &Place) {
+fn the_author_of_a_commit_is_the_attached_user(db: &TestDb) {
     for dialect in [Dialect::Legacy, Dialect::Unix, Dialect::Linux] {
-        let alice = place.connect_as(dialect, "alice", 7);
+        let alice = db.connect_as(dialect, "alice", 7);
         assert!(committed(&alice, None).contains("\"alice <alice@localhost>\""));
-        let nobody = place.connect_as(dialect, "nobody", u32::MAX);
+        let nobody = db.connect_as(dialect, "nobody", u32::MAX);
         assert!(committed(&nobody, None).contains("\"datakit <datakit@mobyproject.org>\""));
     }
-    // As a kernel attaches for a user.
-    let root = place.connect_as(Dialect::Linux, "", 0);
+    // A kernel attaches with the number of a user and no name.
+    let root = db.connect_as(Dialect::Linux, "", 0);
     assert!(committed(&root, None).contains("\"root <root@localhost>\""));
 }
 
-fn a_transaction_may_say_who_its_author_is(place: &Place) {
-    let alice = place.connect_as(Dialect::Unix, "alice", u32::MAX);
+fn the_author_file_sets_the_author(db: &TestDb) {
+    let alice = db.connect_as(Dialect::Unix, "alice", u32::MAX);
     let transaction = alice.master().transaction();
     assert_eq!(alice.read(&transaction.path("author")), "alice <alice@localhost>\n");
     assert!(
@@ -51,7 +51,7 @@ fn a_transaction_may_say_who_its_author_is(place: &Place) {
     );
     let json = alice.read(&format!("commits/{}", alice.master().head()));
     assert!(json.contains("2023-11-15T03:43:20+05:30"), "{json}");
-    // In pieces, and emptied again.
+    // Written in pieces, and truncated again.
     let author = alice.open(&transaction.path("author"));
     author.write(0, "Car");
     author.write(3, "ol <c@d>");
@@ -60,8 +60,8 @@ fn a_transaction_may_say_who_its_author_is(place: &Place) {
     assert_eq!(alice.read(&transaction.path("author")), "alice <alice@localhost>\n");
 }
 
-fn an_author_that_is_none_is_refused(place: &Place) {
-    let connection = place.connect();
+fn an_invalid_author_is_refused(db: &TestDb) {
+    let connection = db.connect();
     let transaction = connection.master().transaction();
     let author = transaction.path("author");
     connection.put(&author, "Bob <b@c>").unwrap();
@@ -75,18 +75,18 @@ fn an_author_that_is_none_is_refused(place: &Place) {
     assert_eq!(connection.read(&author), "Bob <b@c>");
 }
 
-/// A repository whose branches have logs.
-fn logged(all: &str) -> Place {
+/// Serves a repository with this setting of `core.logAllRefUpdates`.
+fn logged(all: &str) -> TestDb {
     let repository = Repository::bare();
     repository.git(&["config", "core.logAllRefUpdates", all]);
-    Place::on(repository)
+    TestDb::on(repository)
 }
 
 #[test]
-fn reflogs_are_continued_where_git_would() {
+fn reflogs_are_written_as_git_is_configured() {
     for all in ["true", "always"] {
-        let place = logged(all);
-        let connection = place.connect_as(Dialect::Unix, "alice", u32::MAX);
+        let db = logged(all);
+        let connection = db.connect_as(Dialect::Unix, "alice", u32::MAX);
         let (master, dev) = (connection.master(), connection.branch("dev"));
         let first = master.commit(&[("f", "1")]);
         dev.fast_forward(&first).unwrap();
@@ -95,7 +95,7 @@ fn reflogs_are_continued_where_git_would() {
         other.write("b", "1");
         one.commit("A subject\n\nand a body").unwrap();
         other.commit("b").unwrap();
-        let git = |branch: &str| place.repository().git(&["log", "-g", "--format=%gn %gs", branch]);
+        let git = |branch: &str| db.repository().git(&["log", "-g", "--format=%gn %gs", branch]);
         let lines = [
             "alice commit (merge): Merge",
             "alice commit: A subject",
@@ -109,19 +109,19 @@ fn reflogs_are_continued_where_git_would() {
             git("new"),
             "datakit Branch: renamed refs/heads/dev to refs/heads/new\ndatakit fast-forward"
         );
-        assert_eq!(place.repository().git(&["rev-parse", "new@{1}"]), first);
+        assert_eq!(db.repository().git(&["rev-parse", "new@{1}"]), first);
         connection.remove("branch/new").unwrap();
-        assert!(!place.repository().git_dir().join("logs/refs/heads/new").exists());
-        place.repository().git(&["fsck", "--strict"]);
+        assert!(!db.repository().git_dir().join("logs/refs/heads/new").exists());
+        db.repository().git(&["fsck", "--strict"]);
     }
 }
 
 #[test]
-fn a_repository_without_reflogs_stays_so() {
-    for place in [logged("false"), Place::on(Repository::bare())] {
-        let connection = place.connect();
+fn a_repository_without_reflogs_gets_none() {
+    for db in [logged("false"), TestDb::on(Repository::bare())] {
+        let connection = db.connect();
         connection.master().commit(&[("f", "1")]);
-        assert!(!place.repository().git_dir().join("logs/refs").exists());
-        assert!(!place.repository().git_dir().join("logs/HEAD").exists());
+        assert!(!db.repository().git_dir().join("logs/refs").exists());
+        assert!(!db.repository().git_dir().join("logs/HEAD").exists());
     }
 }

@@ -1,50 +1,50 @@
-//! The root, and branches.
+//! The root directory, and branches.
 
-use datakit_tests::db::{Place, UNKNOWN, refused};
+use datakit_tests::db::{TestDb, UNKNOWN, refused};
 use datakit_tests::on_both;
 
 on_both! {
     d1_the_root_has_six_names,
-    d2_a_branch_is_made_for_this_connection,
-    d3_a_transaction_is_committed,
+    d2_mkdir_creates_a_branch_for_this_connection_only,
+    d3_commits_a_transaction,
     d4_a_second_commit_has_the_first_as_its_parent,
-    d5_a_commit_without_a_message_says_so,
+    d5_a_commit_without_a_message_gets_a_default_message,
     d6_a_commit_without_changes_moves_the_head,
-    d7_a_transaction_is_closed,
-    d8_a_name_is_used_once,
-    d9_a_branch_is_removed,
+    d7_close_ends_a_transaction,
+    d8_the_name_of_a_transaction_is_used_once,
+    d9_removing_a_branch_removes_its_ref,
     d10_a_rename_onto_a_branch_is_refused,
-    d11_a_branch_goes_forward,
+    d11_a_branch_is_only_fast_forwarded,
     d12_an_invalid_name_is_refused_at_once,
-    a_renamed_branch_goes_on_under_its_new_name,
+    a_renamed_branch_keeps_its_history,
     a_slash_in_a_name_is_escaped,
-    a_branch_in_the_way_is_named,
-    a_branch_is_renamed_into_a_directory_of_its_own_name_and_back,
-    head_is_no_branch_name,
+    the_error_names_the_conflicting_branch,
+    a_branch_can_be_renamed_below_its_own_name_and_back,
+    head_is_not_a_valid_branch_name,
 }
 
-fn d1_the_root_has_six_names(place: &Place) {
-    assert_eq!(place.connect().names("/"), "branch commits debug remotes snapshots trees");
+fn d1_the_root_has_six_names(db: &TestDb) {
+    assert_eq!(db.connect().names("/"), "branch commits debug remotes snapshots trees");
 }
 
-fn d2_a_branch_is_made_for_this_connection(place: &Place) {
-    let connection = place.connect();
+fn d2_mkdir_creates_a_branch_for_this_connection_only(db: &TestDb) {
+    let connection = db.connect();
     let master = connection.master();
     assert_eq!(
         (connection.names("branch"), master.read("head")),
         ("master".to_owned(), "\n".to_owned())
     );
     connection.mkdir("branch/master").unwrap();
-    assert_eq!(place.connect().names("branch"), "");
-    assert_eq!(place.database.heads().unwrap(), []);
+    assert_eq!(db.connect().names("branch"), "");
+    assert_eq!(db.database.heads().unwrap(), []);
     assert_eq!(
         connection.names("branch/master"),
         "diff fast-forward head head.live log reflog ro transactions watch"
     );
 }
 
-fn d3_a_transaction_is_committed(place: &Place) {
-    let connection = place.connect();
+fn d3_commits_a_transaction(db: &TestDb) {
+    let connection = db.connect();
     let master = connection.master();
     let transaction = master.transaction();
     assert_eq!(connection.read(&transaction.path("parents")), "");
@@ -56,16 +56,16 @@ fn d3_a_transaction_is_committed(place: &Place) {
     assert!(!transaction.is_open());
 }
 
-fn d4_a_second_commit_has_the_first_as_its_parent(place: &Place) {
-    let connection = place.connect();
+fn d4_a_second_commit_has_the_first_as_its_parent(db: &TestDb) {
+    let connection = db.connect();
     let master = connection.master();
     let first = master.commit(&[("a", "1")]);
     let second = master.commit(&[("a", "2")]);
     assert_eq!(connection.read(&format!("snapshots/{second}/parents")), format!("{first}\n"));
 }
 
-fn d5_a_commit_without_a_message_says_so(place: &Place) {
-    let connection = place.connect();
+fn d5_a_commit_without_a_message_gets_a_default_message(db: &TestDb) {
+    let connection = db.connect();
     let master = connection.master();
     let transaction = master.transaction();
     transaction.write("a", "");
@@ -73,8 +73,8 @@ fn d5_a_commit_without_a_message_says_so(place: &Place) {
     assert_eq!(connection.read(&format!("snapshots/{}/msg", master.head())), "(no commit message)");
 }
 
-fn d6_a_commit_without_changes_moves_the_head(place: &Place) {
-    let connection = place.connect();
+fn d6_a_commit_without_changes_moves_the_head(db: &TestDb) {
+    let connection = db.connect();
     let master = connection.master();
     let first = master.commit(&[("a", "1")]);
     let (mut heads, mut tree) = (master.follow("head.live"), master.watch(""));
@@ -86,8 +86,8 @@ fn d6_a_commit_without_changes_moves_the_head(place: &Place) {
     tree.quiet();
 }
 
-fn d7_a_transaction_is_closed(place: &Place) {
-    let master = place.connect();
+fn d7_close_ends_a_transaction(db: &TestDb) {
+    let master = db.connect();
     let master = master.master();
     let transaction = master.transaction();
     transaction.write("a", "1");
@@ -97,8 +97,8 @@ fn d7_a_transaction_is_closed(place: &Place) {
     assert!(!transaction.is_open() && master.head().is_empty());
 }
 
-fn d8_a_name_is_used_once(place: &Place) {
-    let connection = place.connect();
+fn d8_the_name_of_a_transaction_is_used_once(db: &TestDb) {
+    let connection = db.connect();
     let master = connection.master();
     let _open = master.begin("t").unwrap();
     assert_eq!(refused(connection.mkdir("branch/master/transactions/t")), "Already exists");
@@ -109,27 +109,27 @@ fn d8_a_name_is_used_once(place: &Place) {
     assert_eq!(connection.names("branch/master/transactions"), "t");
 }
 
-fn d9_a_branch_is_removed(place: &Place) {
-    let connection = place.connect();
+fn d9_removing_a_branch_removes_its_ref(db: &TestDb) {
+    let connection = db.connect();
     let master = connection.master();
     let head = master.commit(&[("a", "1")]);
     let mut heads = master.follow("head.live");
     assert_eq!(heads.line(), head);
-    place.connect().remove("branch/master").unwrap();
+    db.connect().remove("branch/master").unwrap();
     assert_eq!(heads.line(), "");
-    assert_eq!(place.database.heads().unwrap(), []);
+    assert_eq!(db.database.heads().unwrap(), []);
 }
 
-fn d10_a_rename_onto_a_branch_is_refused(place: &Place) {
-    let connection = place.connect();
+fn d10_a_rename_onto_a_branch_is_refused(db: &TestDb) {
+    let connection = db.connect();
     let (a, b) = (connection.branch("a"), connection.branch("b"));
     let (at_a, at_b) = (a.commit(&[("x", "1")]), b.commit(&[("x", "2")]));
     assert_eq!(refused(connection.rename("branch/a", "b")), "Is a directory");
     assert_eq!((a.head(), b.head()), (at_a, at_b));
 }
 
-fn d11_a_branch_goes_forward(place: &Place) {
-    let connection = place.connect();
+fn d11_a_branch_is_only_fast_forwarded(db: &TestDb) {
+    let connection = db.connect();
     let master = connection.master();
     let (first, second) = (master.commit(&[("a", "1")]), master.commit(&[("a", "2")]));
     let dev = connection.branch("dev");
@@ -143,8 +143,8 @@ fn d11_a_branch_goes_forward(place: &Place) {
     assert_eq!(dev.head(), second);
 }
 
-fn d12_an_invalid_name_is_refused_at_once(place: &Place) {
-    let connection = place.connect();
+fn d12_an_invalid_name_is_refused_at_once(db: &TestDb) {
+    let connection = db.connect();
     for name in ["a b", "x..y"] {
         let error = refused(connection.mkdir(&format!("branch/{name}")));
         assert!(error.starts_with(&format!("invalid branch name {name:?}: ")), "{error}");
@@ -152,8 +152,8 @@ fn d12_an_invalid_name_is_refused_at_once(place: &Place) {
     assert_eq!(connection.names("branch"), "");
 }
 
-fn a_renamed_branch_goes_on_under_its_new_name(place: &Place) {
-    let connection = place.connect();
+fn a_renamed_branch_keeps_its_history(db: &TestDb) {
+    let connection = db.connect();
     let old = connection.branch("old");
     let head = old.commit(&[("a", "1")]);
     let before = connection.stat("branch/old").unwrap().qid;
@@ -165,21 +165,21 @@ fn a_renamed_branch_goes_on_under_its_new_name(place: &Place) {
     let new = connection.branch("new");
     assert_eq!((new.head(), new.read("ro/a")), (head.clone(), "1".to_owned()));
     assert_ne!(new.commit(&[("a", "2")]), head);
-    assert_eq!(place.connect().names("branch"), "new");
+    assert_eq!(db.connect().names("branch"), "new");
 }
 
-fn a_slash_in_a_name_is_escaped(place: &Place) {
-    let connection = place.connect();
+fn a_slash_in_a_name_is_escaped(db: &TestDb) {
+    let connection = db.connect();
     let branch = connection.branch("feature%2Fx");
     branch.commit(&[("a", "1")]);
-    let heads = place.database.heads().unwrap();
+    let heads = db.database.heads().unwrap();
     assert_eq!(heads[0].0.to_string(), "feature/x");
-    assert_eq!(place.connect().names("branch"), "feature%2Fx");
+    assert_eq!(db.connect().names("branch"), "feature%2Fx");
 }
 
-fn a_branch_in_the_way_is_named(place: &Place) {
-    let connection = place.connect();
-    // Made before there is a branch, as directories of this connection.
+fn the_error_names_the_conflicting_branch(db: &TestDb) {
+    let connection = db.connect();
+    // These directories of the connection are created before any branch exists.
     let (a, below) = (connection.branch("a"), connection.branch("a%2Fb"));
     let head = a.commit(&[("x", "1")]);
     let transaction = below.transaction();
@@ -192,7 +192,7 @@ fn a_branch_in_the_way_is_named(place: &Place) {
         refused(below.fast_forward(&head)),
         "cannot create branch \"a/b\": branch \"a\" exists"
     );
-    let other = place.connect();
+    let other = db.connect();
     assert_eq!(
         refused(other.mkdir("branch/a%2Fb")),
         "cannot create branch \"a/b\": branch \"a\" exists"
@@ -202,28 +202,28 @@ fn a_branch_in_the_way_is_named(place: &Place) {
         refused(other.rename("branch/c", "a%2Fb%2Fc")),
         "cannot create branch \"a/b/c\": branch \"a\" exists"
     );
-    assert_eq!(place.connect().names("branch"), "a c");
+    assert_eq!(db.connect().names("branch"), "a c");
 }
 
-fn a_branch_is_renamed_into_a_directory_of_its_own_name_and_back(place: &Place) {
-    let connection = place.connect();
+fn a_branch_can_be_renamed_below_its_own_name_and_back(db: &TestDb) {
+    let connection = db.connect();
     let head = connection.branch("a").commit(&[("x", "1")]);
     for (old, new) in [("a", "a%2Fb"), ("a%2Fb", "a"), ("a", "a%2Fb%2Fc"), ("a%2Fb%2Fc", "a%2Fb")] {
         connection.rename(&format!("branch/{old}"), new).unwrap();
-        let other = place.connect();
+        let other = db.connect();
         assert_eq!(
             (other.names("branch"), other.read(&format!("branch/{new}/head"))),
             (new.to_owned(), format!("{head}\n"))
         );
     }
     assert_eq!(
-        refused(place.connect().mkdir("branch/a")),
+        refused(db.connect().mkdir("branch/a")),
         "cannot create branch \"a\": branch \"a/b\" exists"
     );
 }
 
-fn head_is_no_branch_name(place: &Place) {
-    let connection = place.connect();
+fn head_is_not_a_valid_branch_name(db: &TestDb) {
+    let connection = db.connect();
     assert!(refused(connection.mkdir("branch/HEAD")).starts_with("invalid branch name \"HEAD\""));
     connection.branch("a").commit(&[("x", "1")]);
     assert!(

@@ -1,10 +1,10 @@
-//! Commits of other programs, with every kind of damage in what Git itself does not need.
+//! Commits of other programs, with every kind of damage that Git tolerates.
 
-use datakit_tests::db::{Place, Repository};
+use datakit_tests::db::{Repository, TestDb};
 use serde_json::Value;
 
-/// Headers behind `tree` and `parent`, the empty line and the message; what is shown as author,
-/// date and message.
+/// A name, the bytes of a commit after `tree` and `parent`, and the author, date and message that
+/// are shown.
 const KINDS: [(&str, &[u8], [&str; 3]); 32] = [
     ("plain", b"author A <a@b> 1700000000 +0200\ncommitter C <c@d> 1700000009 -0100\n\nm\n", [AUTHOR, DATE, "m\n"]),
     ("no author", b"committer C <c@d> 1 +0000\n\nm", ["", "", "m"]),
@@ -96,7 +96,7 @@ const DATE: &str = "2023-11-15T00:13:20+02:00";
 const UTC: &str = "2023-11-14T22:13:20+00:00";
 const EPOCH: &str = "1970-01-01T00:00:00+00:00";
 
-/// A repository with a first commit, and a second one of this kind.
+/// Writes a commit with these bytes on top of `first`, and returns its hash.
 fn damaged(repository: &Repository, first: &str, headers: &[u8]) -> String {
     let tree = repository.git(&["rev-parse", &format!("{first}^{{tree}}")]);
     let head = format!("tree {tree}\nparent {first}\n");
@@ -104,7 +104,7 @@ fn damaged(repository: &Repository, first: &str, headers: &[u8]) -> String {
 }
 
 #[test]
-fn commits_are_read_as_leniently_as_git_reads_them() {
+fn commits_are_read_as_leniently_as_by_git() {
     let repository = Repository::bare();
     let first = repository.commit(None, "f", "1");
     let commits: Vec<_> =
@@ -112,8 +112,8 @@ fn commits_are_read_as_leniently_as_git_reads_them() {
     for (number, commit) in commits.iter().enumerate() {
         repository.point(&format!("kind{number}"), commit);
     }
-    let place = Place::on(repository);
-    let connection = place.connect();
+    let db = TestDb::on(repository);
+    let connection = db.connect();
     for (number, (commit, (kind, _, [author, date, message]))) in
         commits.iter().zip(KINDS).enumerate()
     {
@@ -134,14 +134,14 @@ fn commits_are_read_as_leniently_as_git_reads_them() {
 }
 
 #[test]
-fn branches_with_damaged_commits_go_on() {
+fn branches_with_damaged_commits_stay_usable() {
     let repository = Repository::bare();
     let first = repository.commit(None, "f", "1");
     for (number, (_, headers, _)) in KINDS.iter().enumerate() {
         repository.point(&format!("kind{number}"), &damaged(&repository, &first, headers));
     }
-    let place = Place::on(repository);
-    let connection = place.connect();
+    let db = TestDb::on(repository);
+    let connection = db.connect();
     for (number, (kind, ..)) in KINDS.iter().enumerate() {
         let branch = connection.branch(&format!("kind{number}"));
         let damaged = branch.head();
@@ -149,7 +149,7 @@ fn branches_with_damaged_commits_go_on() {
         late.write("late", "1");
         other.write("other", "1");
         other.commit("in between").unwrap();
-        // Merges look at what both came from.
+        // A merge reads the damaged commit, because it looks for the merge base.
         late.commit("late").unwrap_or_else(|error| panic!("{kind}: {error}"));
         assert_eq!(connection.names(&branch.path("ro")), "f late other", "{kind}");
         let merging = connection.branch(&format!("merge{number}"));

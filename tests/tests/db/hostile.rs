@@ -1,16 +1,16 @@
-//! Other repositories that send what none should.
+//! Remote repositories with malicious objects.
 
 use std::io::Write;
 use std::process::{Command, Stdio};
 
-use datakit_tests::db::{Place, Repository, refused};
+use datakit_tests::db::{Repository, TestDb, refused};
 use datakit_tests::on_both;
 
 on_both! {
-    a_tree_that_leads_elsewhere_is_not_fetched,
+    a_tree_that_leads_out_of_the_directory_is_not_fetched,
 }
 
-/// Writes an object as it is, whatever Git thinks of it.
+/// Writes an object without the checks of Git.
 fn write(repository: &Repository, kind: &str, data: &[u8]) -> String {
     let mut git = Command::new("git");
     git.arg("-C").arg(repository.path()).args([
@@ -26,13 +26,13 @@ fn write(repository: &Repository, kind: &str, data: &[u8]) -> String {
     String::from_utf8(git.wait_with_output().unwrap().stdout).unwrap().trim().to_owned()
 }
 
-fn a_tree_that_leads_elsewhere_is_not_fetched(place: &Place) {
+fn a_tree_that_leads_out_of_the_directory_is_not_fetched(db: &TestDb) {
     let there = Repository::bare();
     let blob = write(&there, "blob", b"x");
     let raw: Vec<u8> =
         (0..20).map(|n| u8::from_str_radix(&blob[2 * n..2 * n + 2], 16).unwrap()).collect();
     let entry = |name: &str| [b"100644 ", name.as_bytes(), b"\0", &raw].concat();
-    let connection = place.connect();
+    let connection = db.connect();
     connection.mkdir("remotes/r").unwrap();
     connection.put("remotes/r/url", there.path().to_str().unwrap()).unwrap();
     let doubled = [entry("a"), entry("a")].concat();

@@ -1,16 +1,16 @@
 //! `log`: the history of a branch or commit in one file, as `git log` prints it.
 
-use datakit_tests::db::{Place, Repository, UNKNOWN};
+use datakit_tests::db::{Repository, TestDb, UNKNOWN};
 use datakit_tests::on_both;
 
 on_both! {
     a_log_has_a_line_for_each_commit,
-    a_log_is_read_in_pieces_and_again,
+    a_log_can_be_read_in_pieces_and_again,
     a_branch_without_commits_has_an_empty_log,
 }
 
-fn a_log_has_a_line_for_each_commit(place: &Place) {
-    let connection = place.connect();
+fn a_log_has_a_line_for_each_commit(db: &TestDb) {
+    let connection = db.connect();
     let master = connection.master();
     let first = master.commit(&[("f", "1")]);
     let second = master.commit(&[("f", "2")]);
@@ -31,8 +31,8 @@ fn a_log_has_a_line_for_each_commit(place: &Place) {
     );
 }
 
-fn a_log_is_read_in_pieces_and_again(place: &Place) {
-    let connection = place.connect();
+fn a_log_can_be_read_in_pieces_and_again(db: &TestDb) {
+    let connection = db.connect();
     let master = connection.master();
     for number in 0..20 {
         master.commit(&[("f", &number.to_string())]);
@@ -46,7 +46,7 @@ fn a_log_is_read_in_pieces_and_again(place: &Place) {
             log
         );
     }
-    // Back and forth.
+    // Reads at an earlier offset, too.
     let at = log.len() as u64 / 2;
     let half = &log[log.len() / 2..];
     assert_eq!(
@@ -55,12 +55,12 @@ fn a_log_is_read_in_pieces_and_again(place: &Place) {
     );
 }
 
-fn a_branch_without_commits_has_an_empty_log(place: &Place) {
-    let connection = place.connect();
+fn a_branch_without_commits_has_an_empty_log(db: &TestDb) {
+    let connection = db.connect();
     assert_eq!(connection.branch("new").read("log"), "");
 }
 
-/// What `git log` prints in this format, with the line ends of the messages escaped.
+/// Returns the output of `git log` in the same format, with escaped line feeds in messages.
 fn of_git(repository: &Repository, commit: &str) -> String {
     let text = repository.git(&["log", "--format=%H%x09%P%x09%aI%x09%an <%ae>%x09%B%x00", commit]);
     text.split('\0')
@@ -71,11 +71,11 @@ fn of_git(repository: &Repository, commit: &str) -> String {
 }
 
 #[test]
-fn a_log_is_in_the_order_of_git() {
+fn a_log_has_the_order_of_git_log() {
     let repository = Repository::bare();
     let tree = repository.object("tree", b"");
     let mut commits: Vec<String> = Vec::new();
-    // Times that stand still, run and go back; merges of what is near and far.
+    // Commit times stay, advance or go back, and merges join near and distant commits.
     for number in 0..60usize {
         let time = 1_700_000_000 + [0, 5, 5, 3, 60, 61, 61][number % 7] + number / 7 * 50;
         let parents =
@@ -89,32 +89,32 @@ fn a_log_is_in_the_order_of_git() {
         commits.push(repository.object("commit", text.as_bytes()));
     }
     repository.point("master", commits.last().unwrap());
-    let place = Place::on(repository);
-    let connection = place.connect();
-    assert_eq!(connection.master().read("log"), of_git(place.repository(), "master"));
+    let db = TestDb::on(repository);
+    let connection = db.connect();
+    assert_eq!(connection.master().read("log"), of_git(db.repository(), "master"));
 }
 
 #[test]
-fn a_log_ends_with_an_error_where_a_commit_is_missing_and_well_where_it_is_shallow() {
+fn a_log_ends_with_an_error_at_a_missing_commit_but_not_at_a_shallow_one() {
     let repository = Repository::bare();
     let first = repository.commit(None, "f", "1");
     let second = repository.commit(Some(&first), "f", "2");
     let third = repository.commit(Some(&second), "f", "3");
     repository.point("master", &third);
     std::fs::remove_file(repository.loose(&first)).unwrap();
-    let place = Place::on(repository);
-    let connection = place.connect();
+    let db = TestDb::on(repository);
+    let connection = db.connect();
     let master = connection.master();
     let error = connection.try_read("branch/master/log").unwrap_err().to_string();
     assert_eq!(error, format!("object {first} is missing"));
-    // What is there is read before that.
+    // The log lists the existing commits first.
     let text = connection.read_in("branch/master/log", &mut [(0, 1 << 17)].into_iter());
     assert_eq!(text.lines().count(), 2);
-    std::fs::write(place.repository().git_dir().join("shallow"), format!("{second}\n")).unwrap();
+    std::fs::write(db.repository().git_dir().join("shallow"), format!("{second}\n")).unwrap();
     assert_eq!(master.read("log"), text);
     assert!(connection.try_read(&format!("snapshots/{UNKNOWN}/log")).is_err());
-    // A shallow history has a merge base where it ends.
-    let other = place.repository().commit(Some(&second), "g", "1");
+    // The last commits of a shallow history can be merge bases.
+    let other = db.repository().commit(Some(&second), "g", "1");
     let transaction = master.transaction();
     assert_eq!(transaction.merge(&other).unwrap(), "");
     transaction.commit("merged").unwrap();

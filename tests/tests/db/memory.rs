@@ -1,33 +1,33 @@
-//! What is not committed yet takes a bounded amount of memory, and what takes its time keeps nobody
-//! waiting.
+//! Limits on the memory of uncommitted changes, and slow requests that must not block other
+//! connections.
 
 use std::time::Duration;
 
 use datakit_core::wire::{Dialect, Fid, Tmessage as T};
-use datakit_tests::db::{Connection, Place, refused};
+use datakit_tests::db::{Connection, TestDb, refused};
 use datakit_tests::wire_client::WireClient;
 use datakit_tests::{on_both, within};
 
 on_both! {
-    a_byte_far_behind_the_end_costs_a_page,
-    content_is_refused_above_the_budget_and_memory_comes_back,
+    a_byte_far_beyond_the_end_costs_one_page,
+    content_above_the_budget_is_refused_and_its_memory_is_freed,
     names_count_against_the_budget,
-    a_large_directory_that_is_changed_counts_against_the_budget,
-    a_commit_of_a_large_hole_is_refused_without_memory,
-    what_a_connection_may_write_it_can_commit,
+    a_changed_large_directory_counts_against_the_budget,
+    committing_a_large_hole_is_refused_without_allocating_it,
+    content_within_the_budget_can_be_committed,
     texts_are_at_most_64_kib,
     transactions_remotes_and_streams_of_a_connection_are_limited,
-    others_are_served_while_large_content_is_committed,
-    others_are_served_while_a_large_file_is_first_written,
+    other_clients_are_served_during_a_large_commit,
+    other_clients_are_served_during_the_first_write_to_a_large_file,
 }
 
 const MIB: u64 = 1 << 20;
 const ENOSPC: &str = "out of memory for uncommitted changes";
 
-/// A transaction with fid 1 as its `rw`.
-fn begin(place: &Place) -> WireClient {
-    place.connect().master();
-    let mut raw = place.raw(Dialect::Unix);
+/// Starts the transaction `t` on `master`, and walks fid 1 to its `rw`.
+fn begin(db: &TestDb) -> WireClient {
+    db.connect().master();
+    let mut raw = db.raw(Dialect::Unix);
     raw.walk(0, 1, "branch").unwrap();
     raw.create(1, "master", 0x8000_01ed, None).unwrap();
     raw.clunk(1).unwrap();
@@ -43,7 +43,7 @@ fn create(raw: &mut WireClient, fid: u32, name: &str) {
     raw.create(fid, name, 0o644, None).unwrap();
 }
 
-/// Writes until that is refused, at most `most` bytes: how many were taken, and the error.
+/// Writes up to `most` bytes until a write fails. Returns the number of bytes, and the error.
 fn fill(raw: &mut WireClient, fid: u32, most: u64) -> (u64, Option<String>) {
     let (mut at, data) = (0, vec![7; 8000]);
     while at < most {
@@ -62,9 +62,9 @@ fn word(raw: &mut WireClient, text: &str) -> Result<u32, String> {
     done
 }
 
-fn a_byte_far_behind_the_end_costs_a_page(place: &Place) {
+fn a_byte_far_beyond_the_end_costs_one_page(db: &TestDb) {
     const LAST: u64 = (1 << 30) - 1;
-    let mut raw = begin(place);
+    let mut raw = begin(db);
     for fid in 10..20 {
         create(&mut raw, fid, &format!("f{fid}"));
         raw.write(fid, LAST, b"x").unwrap();
@@ -74,25 +74,25 @@ fn a_byte_far_behind_the_end_costs_a_page(place: &Place) {
     }
 }
 
-fn content_is_refused_above_the_budget_and_memory_comes_back(place: &Place) {
-    let place = place.again().limited(16 * MIB);
-    let (mut raw, mut other) = (begin(&place), begin(&place));
+fn content_above_the_budget_is_refused_and_its_memory_is_freed(db: &TestDb) {
+    let db = db.new_like().limited(16 * MIB);
+    let (mut raw, mut other) = (begin(&db), begin(&db));
     create(&mut raw, 10, "f");
     let (taken, error) = fill(&mut raw, 10, 8 * MIB);
     assert_eq!(error.as_deref(), Some(ENOSPC));
     assert!((3 * MIB..=4 * MIB).contains(&taken), "{taken}");
-    // It goes on itself, and so do others.
+    // This transaction stays usable, and so do others.
     assert_eq!(raw.read(10, taken - 1, 10).unwrap(), [7]);
     create(&mut other, 10, "f");
     assert_eq!(fill(&mut other, 10, 2 * MIB).1, None);
-    // Removed, but still open; then closed.
+    // Memory comes back when a removed file is closed, and not before.
     raw.walk(1, 11, "f").unwrap();
     raw.rpc(&T::Remove { fid: Fid(11) }).unwrap();
     create(&mut raw, 12, "g");
     assert!(fill(&mut raw, 12, 2 * MIB).1.is_some());
     raw.clunk(10).unwrap();
     assert_eq!(fill(&mut raw, 12, 2 * MIB).1, None);
-    // Closed and committed transactions give all of it back, whatever is still open in them.
+    // Closing or committing a transaction frees all of its memory, even if files are still open.
     for end in ["close", "commit", "close"] {
         word(&mut raw, end).unwrap();
         raw.walk(0, 20, "branch/master/transactions").unwrap();
@@ -104,21 +104,21 @@ fn content_is_refused_above_the_budget_and_memory_comes_back(place: &Place) {
         create(&mut raw, 12, "h");
         assert_eq!(fill(&mut raw, 12, 3 * MIB).1, None, "{end}");
     }
-    // And so does the end of a connection.
+    // The end of a connection frees the memory of its transactions.
     drop(raw);
     drop(other);
     for _ in 0..4 {
         within(Duration::from_secs(10), "memory comes back", || {
-            let mut raw = begin(&place);
+            let mut raw = begin(&db);
             create(&mut raw, 10, "f");
             fill(&mut raw, 10, 3 * MIB).1.is_none()
         });
     }
 }
 
-fn names_count_against_the_budget(place: &Place) {
-    let place = place.again().limited(4 * MIB);
-    let mut raw = begin(&place);
+fn names_count_against_the_budget(db: &TestDb) {
+    let db = db.new_like().limited(4 * MIB);
+    let mut raw = begin(&db);
     for (kind, perm, extension) in [
         ("dir", 0x8000_01ed, None),
         ("file", 0o644, None),
@@ -145,13 +145,13 @@ fn names_count_against_the_budget(place: &Place) {
     }
 }
 
-fn a_large_directory_that_is_changed_counts_against_the_budget(place: &Place) {
+fn a_changed_large_directory_counts_against_the_budget(db: &TestDb) {
     let files: Vec<_> = (0..5000).map(|number| format!("d/file{number}")).collect();
     let files: Vec<_> = files.iter().map(|name| (name.as_str(), "")).collect();
-    let large = place.again();
+    let large = db.new_like();
     large.connect().master().commit(&files);
-    let place = large.limited(MIB / 2);
-    let mut raw = begin(&place);
+    let db = large.limited(MIB / 2);
+    let mut raw = begin(&db);
     raw.walk(1, 10, "d/file17").unwrap();
     raw.open(10, 1).unwrap();
     assert_eq!(raw.write(10, 0, b"x").unwrap_err().0, ENOSPC);
@@ -161,31 +161,31 @@ fn a_large_directory_that_is_changed_counts_against_the_budget(place: &Place) {
     word(&mut raw, "commit").unwrap();
 }
 
-fn a_commit_of_a_large_hole_is_refused_without_memory(place: &Place) {
-    let place = place.again().limited(64 * MIB);
-    let connection = place.connect();
-    let mut raw = begin(&place);
+fn committing_a_large_hole_is_refused_without_allocating_it(db: &TestDb) {
+    let db = db.new_like().limited(64 * MIB);
+    let connection = db.connect();
+    let mut raw = begin(&db);
     create(&mut raw, 10, "hole");
     raw.write(10, (1 << 30) - 1, b"x").unwrap();
     assert_eq!(word(&mut raw, "commit").unwrap_err(), ENOSPC);
-    // The transaction goes on.
+    // The transaction stays usable.
     connection.master();
     raw.open_path(11, "branch/master/transactions/t/rw/hole", 0x11);
     word(&mut raw, "commit").unwrap();
     assert_eq!(connection.read("branch/master/ro/hole"), "");
 }
 
-fn what_a_connection_may_write_it_can_commit(place: &Place) {
-    let place = place.again().limited(16 * MIB);
-    let mut raw = begin(&place);
+fn content_within_the_budget_can_be_committed(db: &TestDb) {
+    let db = db.new_like().limited(16 * MIB);
+    let mut raw = begin(&db);
     create(&mut raw, 10, "f");
     assert_eq!(fill(&mut raw, 10, 3 * MIB), (3 * MIB / 8000 * 8000 + 8000, None));
     word(&mut raw, "commit").unwrap();
-    assert!(place.connect().stat("branch/master/ro/f").unwrap().len >= 3 * MIB);
+    assert!(db.connect().stat("branch/master/ro/f").unwrap().len >= 3 * MIB);
 }
 
-fn texts_are_at_most_64_kib(place: &Place) {
-    let connection = place.connect();
+fn texts_are_at_most_64_kib(db: &TestDb) {
+    let connection = db.connect();
     let transaction = connection.master().transaction();
     connection.mkdir("remotes/r").unwrap();
     for path in [transaction.path("msg"), transaction.path("parents"), "remotes/r/url".to_owned()] {
@@ -194,7 +194,7 @@ fn texts_are_at_most_64_kib(place: &Place) {
         for length in [(64 << 10) + 1, 64 << 20, 1 << 40] {
             assert_eq!(refused(connection.truncate(&path, length)), "File too large");
         }
-        let mut raw = place.raw(Dialect::Unix);
+        let mut raw = db.raw(Dialect::Unix);
         raw.walk(0, 1, "remotes").unwrap();
         raw.create(1, "x", 0x8000_01ed, None).unwrap();
         raw.open_path(2, "remotes/x/url", 1);
@@ -203,11 +203,11 @@ fn texts_are_at_most_64_kib(place: &Place) {
     }
 }
 
-fn transactions_remotes_and_streams_of_a_connection_are_limited(place: &Place) {
+fn transactions_remotes_and_streams_of_a_connection_are_limited(db: &TestDb) {
     fn until_refused(most: usize, mut one: impl FnMut(usize) -> Result<(), String>) -> String {
         (0..most).find_map(|number| one(number).err()).expect("a limit")
     }
-    let connection = place.connect();
+    let connection = db.connect();
     let master = connection.master();
     master.commit(&[("f", "1")]);
     let mkdir = |path: String| connection.mkdir(&path).map_err(|error| refused::<()>(Err(error)));
@@ -221,7 +221,7 @@ fn transactions_remotes_and_streams_of_a_connection_are_limited(place: &Place) {
     );
     connection.remove("remotes/7").unwrap();
     mkdir("remotes/again".to_owned()).unwrap();
-    let mut raw = place.raw(Dialect::Unix);
+    let mut raw = db.raw(Dialect::Unix);
     let error = until_refused(10000, |number| {
         let fid = u32::try_from(number).unwrap() + 1;
         raw.walk(0, fid, "branch/master/head.live").unwrap();
@@ -230,14 +230,14 @@ fn transactions_remotes_and_streams_of_a_connection_are_limited(place: &Place) {
     assert_eq!(error, "a connection has at most 4096 open streams");
     raw.clunk(1).unwrap();
     raw.open_path(1, "branch/master/reflog", 0);
-    // Others have their own.
+    // Other connections have their own limits.
     mkdir("branch/other".to_owned()).unwrap();
-    Connection::to(&place.url()).follow("branch/master/head.live").line();
+    Connection::to(&db.url()).follow("branch/master/head.live").line();
 }
 
-/// How many requests of another connection are answered while `work` is under way.
-fn served_meanwhile(place: &Place, work: impl FnOnce() + Send) -> usize {
-    let mut other = place.raw(Dialect::Unix);
+/// Runs `work`, and returns how many requests of another connection are answered meanwhile.
+fn served_meanwhile(db: &TestDb, work: impl FnOnce() + Send) -> usize {
+    let mut other = db.raw(Dialect::Unix);
     let mut served = 0;
     std::thread::scope(|scope| {
         let work = scope.spawn(work);
@@ -249,30 +249,30 @@ fn served_meanwhile(place: &Place, work: impl FnOnce() + Send) -> usize {
     served
 }
 
-/// A request that keeps the thread is in the way of all but the first one or two of them; the work
-/// takes the time of dozens.
+/// The number of replies that shows that the work does not block the thread: a request that blocks
+/// it would let one or two through, and the work takes as long as dozens.
 const MANY: usize = 3;
 
-fn others_are_served_while_large_content_is_committed(place: &Place) {
-    let mut raw = begin(place);
+fn other_clients_are_served_during_a_large_commit(db: &TestDb) {
+    let mut raw = begin(db);
     create(&mut raw, 10, "f");
     fill(&mut raw, 10, 8 * MIB);
-    let served = served_meanwhile(place, move || {
+    let served = served_meanwhile(db, move || {
         word(&mut raw, "commit").unwrap();
     });
     assert!(served > MANY, "{served}");
 }
 
 #[test]
-fn others_are_served_while_a_large_file_is_unpacked() {
-    let place = Place::git();
-    let mut raw = begin(&place);
+fn other_clients_are_served_while_a_large_file_is_unpacked() {
+    let db = TestDb::git();
+    let mut raw = begin(&db);
     create(&mut raw, 10, "f");
     fill(&mut raw, 10, 16 * MIB);
     word(&mut raw, "commit").unwrap();
-    let mut begun = begin(&place);
+    let mut begun = begin(&db);
     for path in ["branch/master/ro/f", "branch/master/transactions/t/rw/f"] {
-        let served = served_meanwhile(&place, || {
+        let served = served_meanwhile(&db, || {
             begun.walk(0, 10, path).unwrap();
             begun.open(10, 0).unwrap();
             assert_eq!(begun.read(10, MIB, 2).unwrap(), [7, 7]);
@@ -282,16 +282,16 @@ fn others_are_served_while_a_large_file_is_unpacked() {
     }
 }
 
-fn others_are_served_while_a_large_file_is_first_written(place: &Place) {
-    let mut raw = begin(place);
+fn other_clients_are_served_during_the_first_write_to_a_large_file(db: &TestDb) {
+    let mut raw = begin(db);
     create(&mut raw, 10, "f");
     fill(&mut raw, 10, 16 * MIB);
     word(&mut raw, "commit").unwrap();
     drop(raw);
-    let mut raw = begin(place);
+    let mut raw = begin(db);
     raw.walk(1, 10, "f").unwrap();
     raw.open(10, 2).unwrap();
-    let served = served_meanwhile(place, || {
+    let served = served_meanwhile(db, || {
         raw.write(10, 5, b"x").unwrap();
     });
     assert!(served > MANY, "{served}");

@@ -1,21 +1,21 @@
 //! Merges within a transaction.
 
-use datakit_tests::db::{Branch, Connection, Place, UNKNOWN, refused};
+use datakit_tests::db::{Branch, Connection, TestDb, UNKNOWN, refused};
 use datakit_tests::on_both;
 
 on_both! {
-    d30_a_branch_is_merged,
-    d31_an_unknown_commit_is_not_merged,
-    d32_a_merge_has_files_of_its_own,
-    d33_unrelated_histories,
-    d34_removed_and_changed,
-    d35_a_conflict_is_resolved,
-    d36_one_merge_after_the_other,
-    d37_a_conflict_moves_with_its_file,
-    d38_a_criss_cross_history,
+    d30_merges_a_branch_into_a_transaction,
+    d31_an_unknown_commit_cannot_be_merged,
+    d32_a_merge_adds_ours_theirs_base_and_conflicts,
+    d33_unrelated_histories_merge_with_an_empty_base,
+    d34_a_removal_conflicts_with_a_change,
+    d35_a_conflict_is_resolved_by_writing_or_removing_its_file,
+    d36_several_merges_go_into_one_commit,
+    d37_a_conflict_follows_its_renamed_file,
+    d38_criss_cross_histories_merge,
 }
 
-/// `master` with these files, and `pr` forked from it.
+/// Creates `master` with these files, and forks `pr` from it.
 fn forked<'c>(connection: &'c Connection, files: &[(&str, &str)]) -> (Branch<'c>, Branch<'c>) {
     let master = connection.master();
     let head = master.commit(files);
@@ -24,8 +24,8 @@ fn forked<'c>(connection: &'c Connection, files: &[(&str, &str)]) -> (Branch<'c>
     (master, pr)
 }
 
-fn d30_a_branch_is_merged(place: &Place) {
-    let connection = place.connect();
+fn d30_merges_a_branch_into_a_transaction(db: &TestDb) {
+    let connection = db.connect();
     let (master, pr) = forked(&connection, &[("file", "0")]);
     let (old, theirs) = (master.head(), pr.commit(&[("file", "1")]));
     let transaction = master.transaction();
@@ -42,8 +42,8 @@ fn d30_a_branch_is_merged(place: &Place) {
     assert_eq!(master.read("ro/file"), "1");
 }
 
-fn d31_an_unknown_commit_is_not_merged(place: &Place) {
-    let connection = place.connect();
+fn d31_an_unknown_commit_cannot_be_merged(db: &TestDb) {
+    let connection = db.connect();
     let master = connection.master();
     let transaction = master.transaction();
     transaction.write("f", "1");
@@ -55,8 +55,8 @@ fn d31_an_unknown_commit_is_not_merged(place: &Place) {
     assert!(connection.stat(&transaction.path("conflicts")).is_err());
 }
 
-fn d32_a_merge_has_files_of_its_own(place: &Place) {
-    let connection = place.connect();
+fn d32_a_merge_adds_ours_theirs_base_and_conflicts(db: &TestDb) {
+    let connection = db.connect();
     let (master, pr) = forked(&connection, &[("file", "0")]);
     let theirs = pr.commit(&[("file", "1")]);
     let transaction = master.transaction();
@@ -66,8 +66,8 @@ fn d32_a_merge_has_files_of_its_own(place: &Place) {
     assert_eq!(names(), "author base conflicts ctl diff merge msg origin ours parents rw theirs");
 }
 
-fn d33_unrelated_histories(place: &Place) {
-    let connection = place.connect();
+fn d33_unrelated_histories_merge_with_an_empty_base(db: &TestDb) {
+    let connection = db.connect();
     let (master, other) = (connection.master(), connection.branch("other"));
     master.commit(&[("same", "1"), ("differs", "1")]);
     let theirs = other.commit(&[("same", "1"), ("differs", "2")]);
@@ -80,8 +80,8 @@ fn d33_unrelated_histories(place: &Place) {
     assert_eq!(connection.names(&transaction.path("base")), "");
 }
 
-fn d34_removed_and_changed(place: &Place) {
-    let connection = place.connect();
+fn d34_a_removal_conflicts_with_a_change(db: &TestDb) {
+    let connection = db.connect();
     let (master, pr) = forked(&connection, &[("gone", "0"), ("edited", "0"), ("keep", "0")]);
     let theirs = pr.change(|transaction| {
         transaction.remove("gone");
@@ -94,8 +94,8 @@ fn d34_removed_and_changed(place: &Place) {
     assert_eq!(transaction.read("edited"), "** Conflict **\noption: add/del\n");
 }
 
-fn d35_a_conflict_is_resolved(place: &Place) {
-    let connection = place.connect();
+fn d35_a_conflict_is_resolved_by_writing_or_removing_its_file(db: &TestDb) {
+    let connection = db.connect();
     let (master, pr) = forked(&connection, &[("a", "0"), ("b", "0"), ("c", "0")]);
     let theirs = pr.commit(&[("a", "1"), ("b", "1"), ("c", "1")]);
     let transaction = master.transaction();
@@ -113,8 +113,8 @@ fn d35_a_conflict_is_resolved(place: &Place) {
     assert_eq!(connection.names("branch/master/ro"), "a c");
 }
 
-fn d36_one_merge_after_the_other(place: &Place) {
-    let connection = place.connect();
+fn d36_several_merges_go_into_one_commit(db: &TestDb) {
+    let connection = db.connect();
     let (master, pr) = forked(&connection, &[("f", "0")]);
     let third = connection.branch("third");
     third.fast_forward(&master.head()).unwrap();
@@ -129,8 +129,8 @@ fn d36_one_merge_after_the_other(place: &Place) {
     assert_eq!(connection.read(&format!("snapshots/{}/parents", master.head())).lines().count(), 3);
 }
 
-fn d37_a_conflict_moves_with_its_file(place: &Place) {
-    let connection = place.connect();
+fn d37_a_conflict_follows_its_renamed_file(db: &TestDb) {
+    let connection = db.connect();
     let (master, pr) = forked(&connection, &[("f", "0")]);
     let theirs = pr.commit(&[("f", "1")]);
     let transaction = master.transaction();
@@ -140,8 +140,8 @@ fn d37_a_conflict_moves_with_its_file(place: &Place) {
     assert_eq!(transaction.conflicts(), "moved");
 }
 
-fn d38_a_criss_cross_history(place: &Place) {
-    let connection = place.connect();
+fn d38_criss_cross_histories_merge(db: &TestDb) {
+    let connection = db.connect();
     let (master, pr) = forked(&connection, &[("f", "0")]);
     let (ours, theirs) = (master.commit(&[("a", "1")]), pr.commit(&[("b", "1")]));
     let merge = |branch: &Branch<'_>, other: &str| {

@@ -1,42 +1,43 @@
-//! An open file is a file, not a name: what fids of a transaction's `rw` stand for when names are
-//! removed, replaced and moved.
+//! Open files in `rw` of a transaction while their names are removed, replaced and moved. A fid
+//! refers to a file, not to a name.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use datakit_core::wire::{
     Dialect, Extension, Fid, List, Qid, Rmessage as R, SetAttr, Stat, Str, Tmessage as T,
 };
-use datakit_tests::db::Place;
+use datakit_tests::db::TestDb;
 use datakit_tests::on_both;
 use datakit_tests::wire_client::{Refusal, WireClient, untouched};
 
 on_both! {
-    a_removed_file_is_read_and_written_until_its_last_fid_goes,
-    a_file_replaced_by_a_rename_is_read_and_written_apart_from_the_new_one,
+    a_removed_file_stays_usable_until_its_last_fid_is_clunked,
+    a_file_replaced_by_a_rename_stays_usable,
     a_write_to_a_removed_file_is_not_committed,
-    a_name_made_anew_has_another_qid,
-    a_file_that_is_created_again_is_the_same_file_emptied,
-    a_removed_directory_does_not_list_or_fill_the_new_one_of_its_name,
+    a_recreated_name_has_a_new_qid,
+    creating_an_existing_file_truncates_it_and_keeps_the_inode,
+    a_removed_directory_is_independent_of_a_new_one_with_its_name,
     a_file_in_a_removed_directory_keeps_its_content,
-    a_reset_changes_files_and_removes_those_that_are_not_in_the_commit,
-    a_merge_changes_files_and_leaves_open_ones_open,
-    a_rename_moves_between_directories,
-    a_rename_between_directories_obeys_the_rules,
-    open_files_follow_a_directory_that_is_moved,
-    a_conflict_moves_between_directories,
-    files_show_the_time_of_their_change,
+    a_reset_restores_files_and_removes_new_ones,
+    a_merge_changes_files_and_keeps_them_open,
+    trenameat_moves_files_between_directories,
+    invalid_moves_between_directories_are_refused,
+    open_files_follow_a_moved_directory,
+    a_conflict_follows_a_move_between_directories,
+    files_have_the_time_of_their_last_change,
 }
 
 const DIALECTS: [Dialect; 3] = [Dialect::Legacy, Dialect::Unix, Dialect::Linux];
 
-/// A transaction `t` on `master`, on the level of messages. Fid 1 is its directory, fid 2 its `rw`.
+/// A transaction `t` on `master`, used through single messages. Fid 1 is its directory, fid 2 its
+/// `rw`.
 struct Raw(WireClient);
 
 impl Raw {
-    fn new(place: &Place, dialect: Dialect) -> Raw {
-        let mut raw = Raw(place.raw(dialect));
+    fn new(db: &TestDb, dialect: Dialect) -> Raw {
+        let mut raw = Raw(db.raw(dialect));
         raw.0.walk(0, 1, "branch").unwrap();
-        // Also of a branch that is there.
+        // Creating an existing branch succeeds, too.
         raw.mkdir(1, "master").unwrap();
         raw.0.clunk(1).unwrap();
         raw.0.walk(0, 3, "branch/master/transactions").unwrap();
@@ -47,7 +48,7 @@ impl Raw {
         raw
     }
 
-    /// Makes a directory; `dir` stays what it is.
+    /// Creates a directory. The fid `dir` stays at its parent.
     fn mkdir(&mut self, dir: u32, name: &str) -> Result<(), Refusal> {
         if self.0.dialect == Dialect::Linux {
             return self
@@ -68,7 +69,7 @@ impl Raw {
         made.map(drop)
     }
 
-    /// Makes a file in `rw` with this content: `fid` is the file, open.
+    /// Creates a file in `rw` with this content. Then `fid` is the open file.
     fn make(&mut self, fid: u32, dir: &str, name: &str, text: &str) {
         self.0.walk(2, fid, dir).unwrap();
         self.create(fid, name).unwrap();
@@ -121,7 +122,7 @@ impl Raw {
         *qids.last().unwrap()
     }
 
-    /// Length and qid as a stat has them.
+    /// Returns the length and the qid of a file.
     fn stat(&mut self, fid: u32) -> (u64, Qid) {
         if self.0.dialect != Dialect::Linux {
             return self.0.stat(fid, |stat| (stat.length, stat.qid));
@@ -149,7 +150,7 @@ impl Raw {
         self.0.rpc(&T::Wstat { fid: Fid(fid), stat: Stat { mode, ..untouched() } }).map(drop)
     }
 
-    /// Gives what is at `path` another name in its directory, in all dialects.
+    /// Renames a file within its directory, in any dialect.
     fn rename(&mut self, path: &str, name: &str) -> Result<(), Refusal> {
         self.0.walk(2, 98, path).unwrap();
         let stat = Stat { name: Str::from(name), ..untouched() };
@@ -184,7 +185,7 @@ impl Raw {
         done.map(drop)
     }
 
-    /// Gives an order to a file of the transaction.
+    /// Writes `text` to a file of the transaction, such as `ctl`.
     fn order(&mut self, file: &str, text: &str) -> Result<u32, Refusal> {
         self.0.walk(1, 98, file).unwrap();
         self.0.open(98, 1).unwrap();
@@ -194,11 +195,11 @@ impl Raw {
     }
 }
 
-fn a_removed_file_is_read_and_written_until_its_last_fid_goes(place: &Place) {
+fn a_removed_file_stays_usable_until_its_last_fid_is_clunked(db: &TestDb) {
     for dialect in DIALECTS {
-        let mut raw = Raw::new(place, dialect);
+        let mut raw = Raw::new(db, dialect);
         raw.make(10, "", "f", "old");
-        // Open, and merely walked to.
+        // Fid 11 is opened, fid 12 is not.
         raw.0.walk(2, 11, "f").unwrap();
         raw.0.walk(2, 12, "f").unwrap();
         raw.remove("f");
@@ -221,9 +222,9 @@ fn a_removed_file_is_read_and_written_until_its_last_fid_goes(place: &Place) {
     }
 }
 
-fn a_file_replaced_by_a_rename_is_read_and_written_apart_from_the_new_one(place: &Place) {
+fn a_file_replaced_by_a_rename_stays_usable(db: &TestDb) {
     for dialect in DIALECTS {
-        let mut raw = Raw::new(place, dialect);
+        let mut raw = Raw::new(db, dialect);
         raw.make(10, "", "f", "old");
         raw.0.walk(2, 11, "f").unwrap();
         raw.make(12, "", "new", "new");
@@ -242,9 +243,9 @@ fn a_file_replaced_by_a_rename_is_read_and_written_apart_from_the_new_one(place:
     }
 }
 
-fn a_write_to_a_removed_file_is_not_committed(place: &Place) {
+fn a_write_to_a_removed_file_is_not_committed(db: &TestDb) {
     for dialect in DIALECTS {
-        let mut raw = Raw::new(place, dialect);
+        let mut raw = Raw::new(db, dialect);
         raw.make(10, "", "keep", dialect.version());
         raw.make(11, "", "gone", "1");
         raw.remove("gone");
@@ -252,19 +253,19 @@ fn a_write_to_a_removed_file_is_not_committed(place: &Place) {
         raw.0.walk(2, 12, "").unwrap();
         raw.0.open(12, 0).unwrap();
         raw.order("ctl", "commit").unwrap();
-        let connection = place.connect();
+        let connection = db.connect();
         assert_eq!(connection.names("branch/master/ro"), "keep");
         assert_eq!(connection.read("branch/master/ro/keep"), dialect.version());
-        // The end of the transaction is the end of all that is in it.
+        // The end of the transaction closes its files.
         assert!(raw.0.read(11, 0, 10).is_err());
         assert!(raw.0.write(11, 0, b"x").is_err());
     }
 }
 
-fn a_name_made_anew_has_another_qid(place: &Place) {
-    place.connect().master().commit(&[("f", "committed"), ("d/x", "1")]);
+fn a_recreated_name_has_a_new_qid(db: &TestDb) {
+    db.connect().master().commit(&[("f", "committed"), ("d/x", "1")]);
     for dialect in DIALECTS {
-        let mut raw = Raw::new(place, dialect);
+        let mut raw = Raw::new(db, dialect);
         let mut seen = vec![raw.qid("f").path, raw.qid("d").path];
         for kind in ["file", "dir", "file", "file", "dir", "dir"] {
             raw.remove("f");
@@ -288,16 +289,16 @@ fn a_name_made_anew_has_another_qid(place: &Place) {
         raw.make(10, "d", "x", "2");
         assert!(!seen.contains(&raw.qid("d").path));
         assert_ne!(raw.qid("d/x").path, moved);
-        // What a reset brings back is new as well.
+        // Files that a reset restores get new qids, too.
         raw.order("ctl", "reset").unwrap();
         assert!(!seen.contains(&raw.qid("f").path));
     }
 }
 
-/// D21: the inode stays, as with `open` and O_TRUNC.
-fn a_file_that_is_created_again_is_the_same_file_emptied(place: &Place) {
+/// D21: the inode stays the same, as with O_TRUNC of `open(2)`.
+fn creating_an_existing_file_truncates_it_and_keeps_the_inode(db: &TestDb) {
     for dialect in DIALECTS {
-        let mut raw = Raw::new(place, dialect);
+        let mut raw = Raw::new(db, dialect);
         raw.make(10, "", "f", "long content");
         let before = raw.qid("f").path;
         raw.make(11, "", "f", "new");
@@ -305,9 +306,9 @@ fn a_file_that_is_created_again_is_the_same_file_emptied(place: &Place) {
     }
 }
 
-fn a_removed_directory_does_not_list_or_fill_the_new_one_of_its_name(place: &Place) {
+fn a_removed_directory_is_independent_of_a_new_one_with_its_name(db: &TestDb) {
     for dialect in DIALECTS {
-        let mut raw = Raw::new(place, dialect);
+        let mut raw = Raw::new(db, dialect);
         raw.mkdir(2, "d").unwrap();
         for fid in 10..14 {
             raw.0.walk(2, fid, "d").unwrap();
@@ -334,10 +335,10 @@ fn a_removed_directory_does_not_list_or_fill_the_new_one_of_its_name(place: &Pla
     }
 }
 
-fn a_file_in_a_removed_directory_keeps_its_content(place: &Place) {
-    place.connect().master().commit(&[("d/e/committed", "1"), ("d/top", "2")]);
+fn a_file_in_a_removed_directory_keeps_its_content(db: &TestDb) {
+    db.connect().master().commit(&[("d/e/committed", "1"), ("d/top", "2")]);
     for dialect in DIALECTS {
-        let mut raw = Raw::new(place, dialect);
+        let mut raw = Raw::new(db, dialect);
         raw.open(10, "d/e/committed");
         raw.open(11, "d/top");
         raw.make(12, "d/e", "fresh", "3");
@@ -353,10 +354,10 @@ fn a_file_in_a_removed_directory_keeps_its_content(place: &Place) {
     }
 }
 
-fn a_reset_changes_files_and_removes_those_that_are_not_in_the_commit(place: &Place) {
-    place.connect().master().commit(&[("kept", "committed"), ("d/kept", "1")]);
+fn a_reset_restores_files_and_removes_new_ones(db: &TestDb) {
+    db.connect().master().commit(&[("kept", "committed"), ("d/kept", "1")]);
     for dialect in DIALECTS {
-        let mut raw = Raw::new(place, dialect);
+        let mut raw = Raw::new(db, dialect);
         raw.open(10, "kept");
         raw.0.write(10, 0, b"changed!!").unwrap();
         raw.make(11, "", "new", "fresh");
@@ -375,8 +376,8 @@ fn a_reset_changes_files_and_removes_those_that_are_not_in_the_commit(place: &Pl
     }
 }
 
-fn a_merge_changes_files_and_leaves_open_ones_open(place: &Place) {
-    let connection = place.connect();
+fn a_merge_changes_files_and_keeps_them_open(db: &TestDb) {
+    let connection = db.connect();
     let master = connection.master();
     let base = master.commit(&[("f", "base"), ("gone", "1")]);
     let dev = connection.branch("dev");
@@ -386,7 +387,7 @@ fn a_merge_changes_files_and_leaves_open_ones_open(place: &Place) {
         transaction.remove("gone");
     });
     for dialect in DIALECTS {
-        let mut raw = Raw::new(place, dialect);
+        let mut raw = Raw::new(db, dialect);
         raw.open(10, "f");
         raw.open(11, "gone");
         raw.make(12, "", "mine", "2");
@@ -399,9 +400,9 @@ fn a_merge_changes_files_and_leaves_open_ones_open(place: &Place) {
     }
 }
 
-fn a_rename_moves_between_directories(place: &Place) {
-    place.connect().master().commit(&[("a/f", "1"), ("b/g", "2"), ("b/h", "3")]);
-    let mut raw = Raw::new(place, Dialect::Linux);
+fn trenameat_moves_files_between_directories(db: &TestDb) {
+    db.connect().master().commit(&[("a/f", "1"), ("b/g", "2"), ("b/h", "3")]);
+    let mut raw = Raw::new(db, Dialect::Linux);
     raw.open(10, "a/f");
     raw.open(11, "b/g");
     let moved = raw.qid("a/f").path;
@@ -412,7 +413,7 @@ fn a_rename_moves_between_directories(place: &Place) {
     );
     raw.0.write(10, 1, b"!").unwrap();
     assert_eq!(raw.read_path("b/g").unwrap(), "1!");
-    // Where it is now counts, not where it was found.
+    // The current directory of a file counts, not the one in which it was found.
     raw.0.walk(2, 12, "b/g").unwrap();
     raw.0.walk(2, 13, "a").unwrap();
     raw.0.rpc(&T::Rename { fid: Fid(12), dfid: Fid(13), name: "again".into() }).unwrap();
@@ -422,19 +423,19 @@ fn a_rename_moves_between_directories(place: &Place) {
     raw.0.rpc(&T::Remove { fid: Fid(12) }).unwrap();
     raw.make(15, "", "left", "");
     raw.order("ctl", "commit").unwrap();
-    assert_eq!(place.connect().names("branch/master/ro"), "b left");
-    assert_eq!(place.connect().names("branch/master/ro/b"), "h");
+    assert_eq!(db.connect().names("branch/master/ro"), "b left");
+    assert_eq!(db.connect().names("branch/master/ro/b"), "h");
 }
 
-fn a_rename_between_directories_obeys_the_rules(place: &Place) {
+fn invalid_moves_between_directories_are_refused(db: &TestDb) {
     const ENOENT: u32 = 2;
     const EXDEV: u32 = 18;
     const ENOTDIR: u32 = 20;
     const EISDIR: u32 = 21;
     const EINVAL: u32 = 22;
     const ENOTEMPTY: u32 = 39;
-    place.connect().master().commit(&[("a/b/c/f", "1"), ("d/x", "2"), ("f", "3")]);
-    let mut raw = Raw::new(place, Dialect::Linux);
+    db.connect().master().commit(&[("a/b/c/f", "1"), ("d/x", "2"), ("f", "3")]);
+    let mut raw = Raw::new(db, Dialect::Linux);
     raw.0.walk(2, 10, "d").unwrap();
     raw.mkdir(10, "empty").unwrap();
     for (from, to, errno) in [
@@ -454,7 +455,7 @@ fn a_rename_between_directories_obeys_the_rules(place: &Place) {
     raw.move_to("f", "d/x").unwrap();
     assert_eq!(raw.read_path("d/x").unwrap(), "3");
     raw.move_to("d/x", "d/x").unwrap();
-    // Not to another transaction, and not out of `rw`.
+    // Neither to another transaction nor out of `rw`.
     raw.0.walk(0, 20, "branch/master/transactions").unwrap();
     raw.mkdir(20, "other").unwrap();
     raw.0.walk(20, 21, "other/rw").unwrap();
@@ -465,9 +466,9 @@ fn a_rename_between_directories_obeys_the_rules(place: &Place) {
     }
 }
 
-fn open_files_follow_a_directory_that_is_moved(place: &Place) {
-    place.connect().master().commit(&[("a/b/f", "1"), ("to/x", "2")]);
-    let mut raw = Raw::new(place, Dialect::Linux);
+fn open_files_follow_a_moved_directory(db: &TestDb) {
+    db.connect().master().commit(&[("a/b/f", "1"), ("to/x", "2")]);
+    let mut raw = Raw::new(db, Dialect::Linux);
     raw.open(10, "a/b/f");
     raw.0.walk(2, 11, "a/b").unwrap();
     raw.make(12, "a/b", "fresh", "3");
@@ -484,7 +485,7 @@ fn open_files_follow_a_directory_that_is_moved(place: &Place) {
         (raw.read_path("to/moved/f").unwrap(), raw.read(12)),
         ("one".to_owned(), "3".to_owned())
     );
-    // `..` leads to where it is now, and to the top from there.
+    // `..` leads to the current parent directory, and on to the directory of the transaction.
     raw.0.walk(11, 15, "../x").unwrap();
     raw.0.walk(11, 16, "../../a").unwrap();
     raw.0.walk(11, 17, "../../../ctl").unwrap();
@@ -494,8 +495,8 @@ fn open_files_follow_a_directory_that_is_moved(place: &Place) {
     assert!(raw.0.walk(2, 19, "a/b").is_err());
 }
 
-fn a_conflict_moves_between_directories(place: &Place) {
-    let connection = place.connect();
+fn a_conflict_follows_a_move_between_directories(db: &TestDb) {
+    let connection = db.connect();
     let master = connection.master();
     let base = master.commit(&[("d/f", "0"), ("to/x", "0")]);
     let dev = connection.branch("dev");
@@ -503,7 +504,7 @@ fn a_conflict_moves_between_directories(place: &Place) {
     let theirs = dev.change(|transaction| {
         transaction.write("d/f", "theirs");
     });
-    let mut raw = Raw::new(place, Dialect::Linux);
+    let mut raw = Raw::new(db, Dialect::Linux);
     raw.open(10, "d/f");
     raw.0.write(10, 0, b"ours").unwrap();
     raw.order("merge", &theirs).unwrap();
@@ -516,11 +517,11 @@ fn a_conflict_moves_between_directories(place: &Place) {
     assert!(connection.read("branch/master/ro/to/d/f").starts_with("resolved"));
 }
 
-fn files_show_the_time_of_their_change(place: &Place) {
-    let connection = place.connect();
+fn files_have_the_time_of_their_last_change(db: &TestDb) {
+    let connection = db.connect();
     let before = SystemTime::now().duration_since(UNIX_EPOCH).unwrap() - Duration::from_secs(1);
     connection.master().commit(&[("d/f", "1")]);
-    let mut raw = Raw::new(place, Dialect::Unix);
+    let mut raw = Raw::new(db, Dialect::Unix);
     raw.make(10, "d", "new", "2");
     for path in ["d/f", "d/new", "d", ""] {
         raw.0.walk(2, 11, path).unwrap();

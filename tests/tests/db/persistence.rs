@@ -1,40 +1,40 @@
-//! A repository that others use as well, and that outlives the server.
+//! Repositories that outlive the server and are used by other programs.
 
 use std::time::{Duration, Instant};
 
 use datakit_tests::TIMEOUT;
-use datakit_tests::db::{Place, Repository};
+use datakit_tests::db::{Repository, TestDb};
 
 #[test]
 fn d53_a_repository_outlives_the_server() {
-    let place = Place::git();
-    let connection = place.connect();
+    let db = TestDb::git();
+    let connection = db.connect();
     let head = connection.master().commit(&[("a/b", "1"), ("c", "2")]);
     drop(connection);
-    let repository = place.stop();
+    let repository = db.stop();
     repository.git(&["fsck", "--strict"]);
     assert_eq!(
         repository.git(&["log", "--format=%H %an <%ae> %s", "master"]),
         format!("{head} datakit <datakit@mobyproject.org> a change")
     );
-    let place = Place::on(repository);
-    let connection = place.connect();
+    let db = TestDb::on(repository);
+    let connection = db.connect();
     let master = connection.master();
     assert_eq!((master.head(), master.read("ro/a/b")), (head, "1".to_owned()));
 }
 
 #[test]
-fn d54_a_bare_repository_is_served() {
-    let place = Place::on(Repository::bare());
-    let head = place.connect().master().commit(&[("a", "1")]);
-    assert_eq!(place.repository().git(&["rev-parse", "master"]), head);
-    place.repository().git(&["fsck", "--strict"]);
+fn d54_a_bare_repository_is_served_as_it_is() {
+    let db = TestDb::on(Repository::bare());
+    let head = db.connect().master().commit(&[("a", "1")]);
+    assert_eq!(db.repository().git(&["rev-parse", "master"]), head);
+    db.repository().git(&["fsck", "--strict"]);
 }
 
 #[test]
 fn d55_commits_of_git_are_seen() {
-    let place = Place::git();
-    let connection = place.connect();
+    let db = TestDb::git();
+    let connection = db.connect();
     let master = connection.master();
     let first = master.commit(&[("a", "1")]);
     let (mut heads, mut file, mut log) =
@@ -43,7 +43,7 @@ fn d55_commits_of_git_are_seen() {
     log.quiet();
     let open = master.transaction();
     open.write("mine", "1");
-    let repository = place.repository();
+    let repository = db.repository();
     let second = repository.commit(Some(&first), "theirs", "2");
     let begun = Instant::now();
     repository.git(&["update-ref", "refs/heads/master", &second, &first]);
@@ -57,14 +57,14 @@ fn d55_commits_of_git_are_seen() {
 }
 
 #[test]
-fn d56_branches_of_git_are_seen() {
-    let place = Place::git();
-    let connection = place.connect();
+fn d56_branches_that_git_creates_and_removes_are_seen() {
+    let db = TestDb::git();
+    let connection = db.connect();
     let master = connection.master();
     let head = master.commit(&[("a", "1")]);
     let mut heads = master.follow("head.live");
     assert_eq!(heads.line(), head);
-    let repository = place.repository();
+    let repository = db.repository();
     repository.git(&["update-ref", "refs/heads/new", &head]);
     assert_eq!(connection.names("branch"), "master new");
     repository.git(&["update-ref", "-d", "refs/heads/master"]);
@@ -72,14 +72,14 @@ fn d56_branches_of_git_are_seen() {
 }
 
 #[test]
-fn d58_two_connections_commit_to_one_branch() {
+fn d58_two_connections_commit_to_one_branch_without_losing_an_update() {
     const EACH: usize = 25;
-    let place = Place::git();
+    let db = TestDb::git();
     std::thread::scope(|scope| {
         for client in ["a", "b"] {
-            let place = &place;
+            let db = &db;
             scope.spawn(move || {
-                let connection = place.connect();
+                let connection = db.connect();
                 let master = connection.master();
                 for number in 0..EACH {
                     master.commit(&[(&format!("{client}/{number}"), "x")]);
@@ -87,20 +87,20 @@ fn d58_two_connections_commit_to_one_branch() {
             });
         }
     });
-    let connection = place.connect();
+    let connection = db.connect();
     for client in ["a", "b"] {
         assert_eq!(
             connection.names(&format!("branch/master/ro/{client}")).split(' ').count(),
             EACH
         );
     }
-    place.repository().git(&["fsck", "--strict"]);
+    db.repository().git(&["fsck", "--strict"]);
 }
 
 #[test]
 fn d59_a_large_file_is_written_in_linear_time() {
-    let place = Place::memory();
-    let connection = place.connect();
+    let db = TestDb::memory();
+    let connection = db.connect();
     let master = connection.master();
     let transaction = master.transaction();
     let piece = "x".repeat(8192);
@@ -114,20 +114,20 @@ fn d59_a_large_file_is_written_in_linear_time() {
         };
         (half(0), half(640))
     };
-    // Were every append as long as the file, the second half would always take three times as long
-    // as the first.
+    // If the time of an append grew with the file, the second half would always take three times as
+    // long as the first.
     assert!((0..5).any(|_| matches!(halves(), (first, second) if second < first * 2)));
     transaction.commit("large").unwrap();
     assert_eq!(connection.stat("branch/master/ro/large").unwrap().len, 10 << 20);
 }
 
 #[test]
-fn packed_branches_and_collected_objects() {
-    let place = Place::git();
-    let connection = place.connect();
+fn packed_branches_and_packed_objects_are_read() {
+    let db = TestDb::git();
+    let connection = db.connect();
     let master = connection.master();
     let first = master.commit(&[("a", "1")]);
-    let repository = place.repository();
+    let repository = db.repository();
     for command in [&["pack-refs", "--all"][..], &["gc", "-q", "--prune=now"]] {
         repository.git(command);
         assert_eq!(master.read("ro/a"), "1");
@@ -139,7 +139,7 @@ fn packed_branches_and_collected_objects() {
     connection.remove("branch/master").unwrap();
     assert_eq!(repository.git(&["for-each-ref"]), "");
     let begun = Instant::now();
-    while place.database.counters().transactions.value() != 0 {
+    while db.database.counters().transactions.value() != 0 {
         assert!(begun.elapsed() < TIMEOUT);
     }
 }

@@ -1,14 +1,15 @@
-//! What another program has removed from the repository: nothing leads to it from then on.
+//! Objects that another program has removed from the repository. Nothing may refer to them
+//! afterwards.
 
 use std::time::{Duration, UNIX_EPOCH};
 
-use datakit_tests::db::{Place, Repository, UNKNOWN, refused};
+use datakit_tests::db::{Repository, TestDb, UNKNOWN, refused};
 
-/// A server, and a commit that it has read and that `git` has pruned, from its own file or from a
-/// pack.
-fn with_pruned(packed: bool) -> (Place, String) {
-    let place = Place::on(Repository::bare());
-    let repository = place.repository();
+/// Serves a repository and returns a commit that the server has read and `git` has pruned. The
+/// commit was in a pack or a loose object.
+fn with_pruned(packed: bool) -> (TestDb, String) {
+    let db = TestDb::on(Repository::bare());
+    let repository = db.repository();
     let first = repository.commit(None, "f", "1");
     repository.git(&["update-ref", "refs/heads/master", &first]);
     let gone = repository.commit(Some(&first), "g", "gone");
@@ -16,21 +17,21 @@ fn with_pruned(packed: bool) -> (Place, String) {
     if packed {
         repository.git(&["repack", "-adq"]);
     }
-    let connection = place.connect();
+    let connection = db.connect();
     assert_eq!(connection.read(&format!("snapshots/{gone}/ro/g")), "gone");
     assert_eq!(connection.read("branch/gone/ro/g"), "gone");
     repository.git(&["update-ref", "-d", "refs/heads/gone"]);
     repository.git(&["repack", "-adq"]);
     repository.git(&["prune", "--expire=now"]);
     assert!(!repository.try_git(&["cat-file", "-e", &gone]).0);
-    (place, gone)
+    (db, gone)
 }
 
 #[test]
 fn no_branch_moves_to_a_pruned_commit() {
     for packed in [false, true] {
-        let (place, gone) = with_pruned(packed);
-        let connection = place.connect();
+        let (db, gone) = with_pruned(packed);
+        let connection = db.connect();
         for branch in ["master", "new"] {
             assert_eq!(
                 refused(connection.branch(branch).fast_forward(&gone)),
@@ -41,16 +42,16 @@ fn no_branch_moves_to_a_pruned_commit() {
             refused(connection.branch("new").fast_forward(UNKNOWN)),
             "No such file or directory"
         );
-        place.repository().git(&["fsck", "--strict"]);
-        place.repository().git(&["gc", "-q"]);
+        db.repository().git(&["fsck", "--strict"]);
+        db.repository().git(&["gc", "-q"]);
     }
 }
 
 #[test]
 fn no_commit_has_a_pruned_parent() {
     for packed in [false, true] {
-        let (place, gone) = with_pruned(packed);
-        let connection = place.connect();
+        let (db, gone) = with_pruned(packed);
+        let connection = db.connect();
         let master = connection.master();
         let transaction = master.transaction();
         transaction.write("h", "1");
@@ -60,14 +61,14 @@ fn no_commit_has_a_pruned_parent() {
         assert_eq!(refused(transaction.commit("m")), "No such file or directory");
         transaction.set_parents(&[&master.head()]);
         transaction.commit("m").unwrap();
-        place.repository().git(&["fsck", "--strict"]);
+        db.repository().git(&["fsck", "--strict"]);
     }
 }
 
 #[test]
-fn what_a_merge_has_written_outlives_a_prune_until_the_commit() {
-    let place = Place::git();
-    let connection = place.connect();
+fn objects_of_a_merge_survive_a_prune_until_the_commit() {
+    let db = TestDb::git();
+    let connection = db.connect();
     let (master, other) = (connection.master(), connection.branch("other"));
     let base = master.commit(&[("f", "0"), ("d/deep/g", "0")]);
     other.fast_forward(&base).unwrap();
@@ -76,7 +77,7 @@ fn what_a_merge_has_written_outlives_a_prune_until_the_commit() {
     transaction.write("ours", "only here");
     transaction.write("d/deep/new", "only here, too");
     assert_eq!(transaction.merge(&theirs).unwrap(), "");
-    let repository = place.repository();
+    let repository = db.repository();
     repository.git(&["prune", "--expire=now"]);
     transaction.write("later", "1");
     transaction.commit("merged").unwrap();
@@ -88,12 +89,12 @@ fn what_a_merge_has_written_outlives_a_prune_until_the_commit() {
 
 #[test]
 fn a_commit_that_lacks_an_object_is_refused_with_its_path() {
-    let place = Place::on(Repository::bare());
-    let repository = place.repository();
+    let db = TestDb::on(Repository::bare());
+    let repository = db.repository();
     let first = repository.commit(None, "f", "1");
     let second = repository.commit(Some(&first), "g", "2");
     repository.git(&["update-ref", "refs/heads/master", &first]);
-    let connection = place.connect();
+    let connection = db.connect();
     assert_eq!(connection.read(&format!("snapshots/{second}/ro/g")), "2");
     let blob = repository.git(&["rev-parse", &format!("{second}:g")]);
     std::fs::remove_file(repository.loose(&blob)).unwrap();
@@ -108,9 +109,9 @@ fn a_commit_that_lacks_an_object_is_refused_with_its_path() {
 }
 
 #[test]
-fn what_no_branch_led_to_is_new_when_one_does() {
-    let place = Place::on(Repository::bare());
-    let repository = place.repository();
+fn unreferenced_objects_are_refreshed_when_a_branch_refers_to_them() {
+    let db = TestDb::on(Repository::bare());
+    let repository = db.repository();
     let first = repository.commit(None, "f", "1");
     let second = repository.commit(Some(&first), "g", "2");
     let objects = repository.git(&["rev-list", "--objects", "--no-object-names", &second]);
@@ -118,7 +119,7 @@ fn what_no_branch_led_to_is_new_when_one_does() {
     for file in &files {
         std::fs::File::open(file).unwrap().set_modified(UNIX_EPOCH).unwrap();
     }
-    let connection = place.connect();
+    let connection = db.connect();
     connection.master().fast_forward(&second).unwrap();
     for file in &files {
         let age =
@@ -128,19 +129,19 @@ fn what_no_branch_led_to_is_new_when_one_does() {
 }
 
 #[test]
-fn a_tree_of_a_removed_branch_is_written_again_or_refused() {
+fn committing_a_tree_of_a_removed_branch_keeps_it_or_is_refused() {
     for prune in [false, true] {
-        let place = Place::on(Repository::bare());
-        let repository = place.repository();
+        let db = TestDb::on(Repository::bare());
+        let repository = db.repository();
         let first = repository.commit(None, "f", "1");
         let other = repository.commit(None, "other", "2");
         repository.git(&["update-ref", "refs/heads/master", &first]);
         repository.git(&["update-ref", "refs/heads/other", &other]);
         repository.git(&["repack", "-adq"]);
-        let connection = place.connect();
+        let connection = db.connect();
         let master = connection.master();
         let transaction = master.transaction();
-        // The files of the one, on top of the other.
+        // The transaction has the files of `other` and the parent `first`.
         transaction.set_parents(&[&other]);
         transaction.ctl("reset").unwrap();
         transaction.set_parents(&[&first]);
@@ -164,16 +165,16 @@ fn a_tree_of_a_removed_branch_is_written_again_or_refused() {
 
 #[test]
 fn a_moved_directory_is_not_written_again() {
-    let place = Place::git();
-    let connection = place.connect();
+    let db = TestDb::git();
+    let connection = db.connect();
     let master = connection.master();
     let files: Vec<_> = (0..100).map(|n| format!("d/{n}")).collect();
     master.commit(&files.iter().map(|path| (path.as_str(), path.as_str())).collect::<Vec<_>>());
-    let repository = place.repository();
+    let repository = db.repository();
     repository.git(&["repack", "-adq"]);
     master.change(|transaction| connection.rename(&transaction.rw("d"), "e").unwrap());
     assert_eq!(connection.names("branch/master/ro"), "e");
-    // The tree at the top and the commit.
+    // The new objects are the root tree and the commit.
     assert_eq!(repository.git(&["count-objects"]).split(' ').next(), Some("2"));
     repository.git(&["fsck", "--strict"]);
 }

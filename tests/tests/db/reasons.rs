@@ -1,20 +1,20 @@
-//! What is read after a command that failed.
+//! Command files return the reason of a failed command.
 
 use datakit_core::wire::Dialect;
-use datakit_tests::db::{Place, UNKNOWN, refused};
+use datakit_tests::db::{TestDb, UNKNOWN, refused};
 use datakit_tests::on_both;
 
 on_both! {
-    a_refused_commit_says_why_in_every_dialect,
-    every_path_in_the_way_of_a_commit_is_listed,
-    every_command_file_says_why_it_failed,
+    a_refused_commit_gives_its_reason_in_every_dialect,
+    every_conflicting_path_is_listed,
+    every_command_file_gives_the_reason_of_a_failure,
 }
 
 const DIALECTS: [Dialect; 3] = [Dialect::Legacy, Dialect::Unix, Dialect::Linux];
 
-fn a_refused_commit_says_why_in_every_dialect(place: &Place) {
+fn a_refused_commit_gives_its_reason_in_every_dialect(db: &TestDb) {
     for (number, dialect) in DIALECTS.into_iter().enumerate() {
-        let connection = place.connect_in(dialect);
+        let connection = db.connect_in(dialect);
         let branch = connection.branch(&format!("b{number}"));
         let first = branch.commit(&[("a", "0"), ("d/b", "0")]);
         let (one, other) = (branch.transaction(), branch.transaction());
@@ -30,7 +30,7 @@ fn a_refused_commit_says_why_in_every_dialect(place: &Place) {
             "branch b{number} moved from {first} to {head}\nMerge conflict: Changed on both branches: a\n\
              Merge conflict: Changed on both branches: d/b\n"
         );
-        // More than once, from the start and in pieces.
+        // The reason can be read repeatedly, as a whole and in pieces.
         for _ in 0..2 {
             assert_eq!(connection.read(&other.path("ctl")), reason);
         }
@@ -46,8 +46,8 @@ fn a_refused_commit_says_why_in_every_dialect(place: &Place) {
     }
 }
 
-fn every_path_in_the_way_of_a_commit_is_listed(place: &Place) {
-    let connection = place.connect();
+fn every_conflicting_path_is_listed(db: &TestDb) {
+    let connection = db.connect();
     let master = connection.master();
     let paths: Vec<_> = (0..100).map(|n| format!("{}{n:03}", "long".repeat(20))).collect();
     let files = |text| paths.iter().map(|path| (path.as_str(), text)).collect::<Vec<_>>();
@@ -64,9 +64,9 @@ fn every_path_in_the_way_of_a_commit_is_listed(place: &Place) {
     );
 }
 
-fn every_command_file_says_why_it_failed(place: &Place) {
+fn every_command_file_gives_the_reason_of_a_failure(db: &TestDb) {
     for dialect in DIALECTS {
-        let connection = place.connect_in(dialect);
+        let connection = db.connect_in(dialect);
         let master = connection.master();
         let transaction = master.transaction();
         let says = |path: &str, word: &str, reason: &str| {

@@ -1,20 +1,20 @@
-//! What is named by a hash; remotes; the log's levels.
+//! Snapshots, trees and commits by hash; remotes; log levels.
 
 use datakit_client::FileType;
-use datakit_tests::db::{Place, Repository, UNKNOWN, refused};
+use datakit_tests::db::{Repository, TestDb, UNKNOWN, refused};
 use datakit_tests::on_both;
 
 on_both! {
-    d46_a_snapshot_has_its_commit,
-    d47_trees_and_blobs_by_their_names,
-    d48_a_commit_is_a_file,
-    d49_what_changed_from_a_commit,
-    d51_a_remote_is_known_once,
-    d52_levels_of_the_log,
+    d46_a_snapshot_has_the_files_of_its_commit,
+    d47_trees_and_blobs_are_found_by_their_ids,
+    d48_commits_has_commits_only,
+    d49_diff_lists_added_removed_and_changed_paths,
+    d51_the_name_of_a_remote_is_used_once,
+    d52_log_levels_are_files,
 }
 
-fn d46_a_snapshot_has_its_commit(place: &Place) {
-    let connection = place.connect();
+fn d46_a_snapshot_has_the_files_of_its_commit(db: &TestDb) {
+    let connection = db.connect();
     let master = connection.master();
     let head = master.commit(&[("f", "1")]);
     let read = |file: &str| connection.read(&format!("snapshots/{head}/{file}"));
@@ -35,8 +35,8 @@ fn d46_a_snapshot_has_its_commit(place: &Place) {
     assert_eq!(refused(connection.put(&format!("snapshots/{head}/ro/f"), "x")), "Read-only file");
 }
 
-fn d47_trees_and_blobs_by_their_names(place: &Place) {
-    let connection = place.connect();
+fn d47_trees_and_blobs_are_found_by_their_ids(db: &TestDb) {
+    let connection = db.connect();
     let master = connection.master();
     master.change(|transaction| {
         transaction.write("d/file", "content");
@@ -58,8 +58,8 @@ fn d47_trees_and_blobs_by_their_names(place: &Place) {
     }
 }
 
-fn d48_a_commit_is_a_file(place: &Place) {
-    let connection = place.connect();
+fn d48_commits_has_commits_only(db: &TestDb) {
+    let connection = db.connect();
     let master = connection.master();
     let head = master.commit(&[("f", "1")]);
     let text = connection.read(&format!("commits/{head}"));
@@ -79,8 +79,8 @@ fn d48_a_commit_is_a_file(place: &Place) {
     assert!(refused(connection.stat("commits/garbage")).starts_with("invalid-hash \"garbage\""));
 }
 
-fn d49_what_changed_from_a_commit(place: &Place) {
-    let connection = place.connect();
+fn d49_diff_lists_added_removed_and_changed_paths(db: &TestDb) {
+    let connection = db.connect();
     let master = connection.master();
     let first = master.commit(&[("file", "1"), ("src/Makefile", "1"), ("x", "1")]);
     let second = master.commit(&[("foo", "1"), ("file", "2")]);
@@ -101,8 +101,8 @@ fn d49_what_changed_from_a_commit(place: &Place) {
 }
 
 #[test]
-fn d50_a_branch_is_fetched() {
-    let (here, there) = (Place::git(), Repository::bare());
+fn d50_fetches_a_branch_from_a_remote() {
+    let (here, there) = (TestDb::git(), Repository::bare());
     let connection = here.connect();
     connection.mkdir("remotes/o").unwrap();
     let fetch = |branch: &str| connection.put("remotes/o/fetch", branch);
@@ -125,16 +125,16 @@ fn d50_a_branch_is_fetched() {
     assert_eq!(connection.names("remotes"), "");
 }
 
-fn d51_a_remote_is_known_once(place: &Place) {
-    let connection = place.connect();
+fn d51_the_name_of_a_remote_is_used_once(db: &TestDb) {
+    let connection = db.connect();
     connection.mkdir("remotes/o").unwrap();
     assert_eq!(refused(connection.mkdir("remotes/o")), "Already exists");
     assert_eq!(connection.names("remotes/o"), "fetch head url");
-    assert_eq!(place.connect().names("remotes"), "");
+    assert_eq!(db.connect().names("remotes"), "");
 }
 
-fn d52_levels_of_the_log(place: &Place) {
-    let connection = place.connect();
+fn d52_log_levels_are_files(db: &TestDb) {
+    let connection = db.connect();
     assert_eq!(connection.names("debug/src"), "db");
     assert!(connection.read("debug/src/db/doc").ends_with('\n'));
     let before = connection.read("debug/src/db/level");

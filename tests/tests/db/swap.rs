@@ -1,24 +1,24 @@
 //! `commit ff-only` is compare-and-swap, and a plain commit merges.
 
-use datakit_tests::db::{Place, Repository, refused};
+use datakit_tests::db::{Repository, TestDb, refused};
 use datakit_tests::on_both;
 
 on_both! {
     ff_only_succeeds_once_for_equal_commits,
-    ff_only_succeeds_once_where_there_was_no_branch,
+    ff_only_succeeds_once_for_a_new_branch,
     ff_only_counts_every_success,
     ff_only_fails_after_the_branch_was_removed,
-    ff_only_fails_after_the_branch_was_made_anew,
-    ff_only_after_a_reset_begins_at_the_parent,
-    ff_only_with_a_merge_begins_where_the_transaction_did,
+    ff_only_fails_after_the_branch_was_recreated,
+    ff_only_after_a_reset_starts_from_the_parent,
+    ff_only_with_a_merge_starts_from_the_start_of_the_transaction,
     ff_only_never_drops_the_head,
-    ff_only_of_an_unchanged_tree_fails_where_the_branch_moved,
+    ff_only_of_an_unchanged_tree_fails_after_the_branch_moved,
     fast_forward_fails_after_the_branch_moved,
-    a_plain_commit_does_not_bring_back_a_removed_branch,
-    a_plain_commit_makes_a_branch_that_never_was,
+    a_plain_commit_does_not_restore_a_removed_branch,
+    a_plain_commit_creates_a_missing_branch,
 }
 
-/// How many of these succeed.
+/// Returns how many of these succeed. The others must fail with `not-fast-forward`.
 fn successes<X>(results: impl IntoIterator<Item = datakit_client::Result<X>>) -> usize {
     let refusals = results.into_iter().map(|result| result.map_err(|error| error.to_string()));
     refusals
@@ -28,10 +28,10 @@ fn successes<X>(results: impl IntoIterator<Item = datakit_client::Result<X>>) ->
         .count()
 }
 
-fn ff_only_succeeds_once_for_equal_commits(place: &Place) {
-    let connections: Vec<_> = (0..8).map(|_| place.connect()).collect();
+fn ff_only_succeeds_once_for_equal_commits(db: &TestDb) {
+    let connections: Vec<_> = (0..8).map(|_| db.connect()).collect();
     connections[0].master().commit(&[("n", "0")]);
-    // Some of them are made within one second.
+    // Some commits have the same time, because times are in seconds.
     for round in 0..4 {
         let branches: Vec<_> = connections.iter().map(|connection| connection.master()).collect();
         let transactions: Vec<_> = branches.iter().map(|branch| branch.transaction()).collect();
@@ -45,8 +45,8 @@ fn ff_only_succeeds_once_for_equal_commits(place: &Place) {
     }
 }
 
-fn ff_only_succeeds_once_where_there_was_no_branch(place: &Place) {
-    let connection = place.connect();
+fn ff_only_succeeds_once_for_a_new_branch(db: &TestDb) {
+    let connection = db.connect();
     let branch = connection.branch("new");
     let transactions: Vec<_> = (0..4).map(|_| branch.transaction()).collect();
     transactions.iter().for_each(|transaction| transaction.write("f", "1"));
@@ -56,12 +56,12 @@ fn ff_only_succeeds_once_where_there_was_no_branch(place: &Place) {
     );
 }
 
-fn ff_only_counts_every_success(place: &Place) {
+fn ff_only_counts_every_success(db: &TestDb) {
     const CLIENTS: u32 = 4;
     const TO: u32 = 200;
-    place.connect().master().commit(&[("n", "0")]);
+    db.connect().master().commit(&[("n", "0")]);
     let count = || {
-        let connection = place.connect();
+        let connection = db.connect();
         let master = connection.master();
         let mut successes = 0;
         loop {
@@ -84,32 +84,32 @@ fn ff_only_counts_every_success(place: &Place) {
         let clients: Vec<_> = (0..CLIENTS).map(|_| scope.spawn(count)).collect();
         clients.into_iter().map(|client| client.join().unwrap()).sum()
     });
-    assert_eq!(place.connect().master().read("ro/n"), successes.to_string());
+    assert_eq!(db.connect().master().read("ro/n"), successes.to_string());
     assert_eq!(successes, TO);
 }
 
-fn ff_only_fails_after_the_branch_was_removed(place: &Place) {
-    let connection = place.connect();
+fn ff_only_fails_after_the_branch_was_removed(db: &TestDb) {
+    let connection = db.connect();
     let head = connection.master().commit(&[("f", "1")]);
     let master = connection.master();
     let transaction = master.transaction();
     transaction.write("f", "2");
-    place.connect().remove("branch/master").unwrap();
+    db.connect().remove("branch/master").unwrap();
     assert_eq!(refused(transaction.ctl("commit ff-only")), "not-fast-forward");
     let reason = connection.read(&transaction.path("ctl"));
     assert_eq!(reason, format!("not-fast-forward: branch master moved from {head} to no commit\n"));
     assert_eq!(connection.master().head(), "");
 }
 
-fn ff_only_fails_after_the_branch_was_made_anew(place: &Place) {
-    let connection = place.connect();
+fn ff_only_fails_after_the_branch_was_recreated(db: &TestDb) {
+    let connection = db.connect();
     let master = connection.master();
     let absent = master.transaction();
     absent.write("f", "0");
     let head = master.commit(&[("f", "1")]);
     let before = master.transaction();
     before.write("f", "2");
-    place.connect().remove("branch/master").unwrap();
+    db.connect().remove("branch/master").unwrap();
     let again = connection.master().commit(&[("f", "other")]);
     assert_ne!(again, head);
     for transaction in [absent, before] {
@@ -118,15 +118,15 @@ fn ff_only_fails_after_the_branch_was_made_anew(place: &Place) {
     assert_eq!(connection.master().head(), again);
 }
 
-fn ff_only_after_a_reset_begins_at_the_parent(place: &Place) {
-    let connection = place.connect();
+fn ff_only_after_a_reset_starts_from_the_parent(db: &TestDb) {
+    let connection = db.connect();
     let master = connection.master();
     master.commit(&[("f", "1")]);
     let transaction = master.transaction();
     let head = master.commit(&[("g", "1")]);
     transaction.write("f", "2");
     assert_eq!(refused(transaction.ctl("commit ff-only")), "not-fast-forward");
-    // Other parents alone are no other beginning.
+    // Other parents do not change the commit at which the transaction began.
     transaction.set_parents(&[&head]);
     assert_eq!(refused(transaction.ctl("commit ff-only")), "not-fast-forward");
     transaction.ctl("reset").unwrap();
@@ -136,8 +136,8 @@ fn ff_only_after_a_reset_begins_at_the_parent(place: &Place) {
     assert_eq!(connection.names("branch/master/ro"), "f g");
 }
 
-fn ff_only_with_a_merge_begins_where_the_transaction_did(place: &Place) {
-    let connection = place.connect();
+fn ff_only_with_a_merge_starts_from_the_start_of_the_transaction(db: &TestDb) {
+    let connection = db.connect();
     let (master, dev) = (connection.master(), connection.branch("dev"));
     let head = master.commit(&[("f", "1")]);
     dev.fast_forward(&head).unwrap();
@@ -155,8 +155,8 @@ fn ff_only_with_a_merge_begins_where_the_transaction_did(place: &Place) {
     moved.ctl("commit").unwrap();
 }
 
-fn ff_only_never_drops_the_head(place: &Place) {
-    let connection = place.connect();
+fn ff_only_never_drops_the_head(db: &TestDb) {
+    let connection = db.connect();
     let master = connection.master();
     let first = master.commit(&[("f", "1")]);
     let head = master.commit(&[("f", "2")]);
@@ -171,8 +171,8 @@ fn ff_only_never_drops_the_head(place: &Place) {
     assert_eq!(master.head(), head);
 }
 
-fn ff_only_of_an_unchanged_tree_fails_where_the_branch_moved(place: &Place) {
-    let connection = place.connect();
+fn ff_only_of_an_unchanged_tree_fails_after_the_branch_moved(db: &TestDb) {
+    let connection = db.connect();
     let master = connection.master();
     let head = master.commit(&[("f", "1")]);
     let (one, other) = (master.transaction(), master.transaction());
@@ -182,8 +182,8 @@ fn ff_only_of_an_unchanged_tree_fails_where_the_branch_moved(place: &Place) {
     assert_eq!(refused(other.ctl("commit if-changed ff-only")), "not-fast-forward");
 }
 
-fn fast_forward_fails_after_the_branch_moved(place: &Place) {
-    let connection = place.connect();
+fn fast_forward_fails_after_the_branch_moved(db: &TestDb) {
+    let connection = db.connect();
     let master = connection.master();
     let first = master.commit(&[("f", "1")]);
     let head = master.commit(&[("f", "2")]);
@@ -199,27 +199,27 @@ fn fast_forward_fails_after_the_branch_moved(place: &Place) {
     assert_eq!(connection.read(&master.path("fast-forward")), "");
 }
 
-fn a_plain_commit_does_not_bring_back_a_removed_branch(place: &Place) {
-    let connection = place.connect();
+fn a_plain_commit_does_not_restore_a_removed_branch(db: &TestDb) {
+    let connection = db.connect();
     let head = connection.master().commit(&[("f", "1")]);
     let master = connection.master();
     let transaction = master.transaction();
     transaction.write("g", "1");
-    place.connect().remove("branch/master").unwrap();
+    db.connect().remove("branch/master").unwrap();
     let master = connection.master();
     assert_eq!(
         refused(transaction.ctl("commit")),
         format!("branch was removed while the transaction was open; its head was {head}")
     );
     assert_eq!((master.head(), transaction.read("g")), (String::new(), "1".to_owned()));
-    // Without the removed history it is another branch of the same name.
+    // Without the parents it creates a new branch of the same name.
     transaction.set_parents(&[]);
     transaction.ctl("commit").unwrap();
     assert_eq!(connection.read(&format!("snapshots/{}/parents", master.head())), "");
 }
 
-fn a_plain_commit_makes_a_branch_that_never_was(place: &Place) {
-    let connection = place.connect();
+fn a_plain_commit_creates_a_missing_branch(db: &TestDb) {
+    let connection = db.connect();
     let head = connection.master().commit(&[("f", "1")]);
     let dev = connection.branch("dev");
     for word in ["commit", "commit ff-only"] {
@@ -232,44 +232,44 @@ fn a_plain_commit_makes_a_branch_that_never_was(place: &Place) {
 
 #[test]
 fn ff_only_fails_after_git_rewound_the_branch() {
-    let place = Place::on(Repository::bare());
-    let connection = place.connect();
+    let db = TestDb::on(Repository::bare());
+    let connection = db.connect();
     let master = connection.master();
     let first = master.commit(&[("f", "1")]);
     let removed = master.commit(&[("f", "2")]);
     let transaction = master.transaction();
     transaction.write("g", "1");
-    place.repository().git(&["update-ref", "refs/heads/master", &first]);
+    db.repository().git(&["update-ref", "refs/heads/master", &first]);
     assert_eq!(refused(transaction.ctl("commit ff-only")), "not-fast-forward");
     let reason = connection.read(&transaction.path("ctl"));
     assert_eq!(
         reason,
         format!("not-fast-forward: branch master moved from {removed} to {first}\n")
     );
-    place.repository().git(&["update-ref", "-d", "refs/heads/master"]);
+    db.repository().git(&["update-ref", "-d", "refs/heads/master"]);
     assert_eq!(refused(transaction.ctl("commit ff-only")), "not-fast-forward");
     assert!(refused(transaction.ctl("commit")).starts_with("branch was removed"));
-    assert_eq!(place.repository().git(&["for-each-ref"]), "");
-    // Also one that is packed.
-    place.repository().git(&["update-ref", "refs/heads/master", &removed]);
-    place.repository().git(&["pack-refs", "--all"]);
+    assert_eq!(db.repository().git(&["for-each-ref"]), "");
+    // The same for a branch in `packed-refs`.
+    db.repository().git(&["update-ref", "refs/heads/master", &removed]);
+    db.repository().git(&["pack-refs", "--all"]);
     transaction.ctl("commit ff-only").unwrap();
 }
 
 #[test]
 fn ff_only_and_git_never_both_move_a_branch() {
     const TIMES: usize = 40;
-    let place = Place::on(Repository::bare());
-    let connection = place.connect();
+    let db = TestDb::on(Repository::bare());
+    let connection = db.connect();
     let mut head = connection.master().commit(&[("f", "0")]);
     let master = connection.master();
     for time in 0..TIMES {
-        let by_git = place.repository().commit(Some(&head), "by-git", &time.to_string());
+        let by_git = db.repository().commit(Some(&head), "by-git", &time.to_string());
         let transaction = master.transaction();
         transaction.write("f", &format!("{time} ours"));
         let (git, ours) = std::thread::scope(|scope| {
             let git = scope.spawn(|| {
-                place.repository().try_git(&["update-ref", "refs/heads/master", &by_git, &head]).0
+                db.repository().try_git(&["update-ref", "refs/heads/master", &by_git, &head]).0
             });
             let ours = transaction.ctl("commit ff-only");
             (git.join().unwrap(), ours)

@@ -1,29 +1,28 @@
-//! What ordinary tools ask of a mounted database: `cp -a`, `tar xp`, `rsync -a`, `mkdir -m`,
-//! `rm -rf`.
+//! The requests of `cp -a`, `tar xp`, `rsync -a`, `mkdir -m` and `rm -rf` on a mounted database.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use datakit_client::FileType;
 use datakit_core::wire::{DMDIR, Dialect, Fid, SetAttr, Stat, StatUnix, Time, Tmessage as T};
 use datakit_db::object::{self, Object};
-use datakit_tests::db::{Connection, Place};
+use datakit_tests::db::{Connection, TestDb};
 use datakit_tests::on_both;
 use datakit_tests::wire_client::{Refusal, WireClient, untouched};
 
 on_both! {
-    modes_are_shown_as_git_means_them,
-    attributes_of_files_and_directories_are_taken_and_forgotten,
+    modes_are_those_that_git_stores,
+    setting_modes_owners_and_times_succeeds_without_effect,
     rm_rf_closes_a_transaction,
     rm_rf_of_rw_empties_it,
     rm_rf_removes_a_remote,
-    msg_ends_as_the_message_of_the_commit_does,
+    msg_is_the_message_that_was_committed,
     snapshots_show_the_time_of_their_commit,
-    what_a_commit_has_shows_the_time_of_the_committer,
-    what_refuses_every_write_shows_no_write_bit,
+    files_of_a_commit_show_the_time_of_the_committer,
+    files_that_refuse_every_write_have_no_write_bits,
 }
 
-fn modes_are_shown_as_git_means_them(place: &Place) {
-    let connection = place.connect();
+fn modes_are_those_that_git_stores(db: &TestDb) {
+    let connection = db.connect();
     let master = connection.master();
     let transaction = master.transaction();
     transaction.write("d/file", "1");
@@ -80,10 +79,10 @@ fn set(raw: &mut WireClient, fid: u32, what: &str) -> Result<(), Refusal> {
     raw.rpc(&request).map(drop)
 }
 
-fn attributes_of_files_and_directories_are_taken_and_forgotten(place: &Place) {
-    place.connect().master().commit(&[("d/f", "1")]);
+fn setting_modes_owners_and_times_succeeds_without_effect(db: &TestDb) {
+    db.connect().master().commit(&[("d/f", "1")]);
     for dialect in [Dialect::Legacy, Dialect::Unix, Dialect::Linux] {
-        let mut raw = place.raw(dialect);
+        let mut raw = db.raw(dialect);
         raw.walk(0, 1, "branch/master/transactions").unwrap();
         match dialect {
             Dialect::Linux => {
@@ -100,12 +99,12 @@ fn attributes_of_files_and_directories_are_taken_and_forgotten(place: &Place) {
             raw.clunk(2).unwrap();
         }
     }
-    let transaction = place.connect();
+    let transaction = db.connect();
     let transaction = transaction.master().transaction();
     assert_eq!(transaction.read("d/f"), "1");
 }
 
-/// As `rm -rf` does it: what is in a directory before the directory.
+/// Removes a tree like `rm -rf`: the entries of a directory before the directory.
 fn rm_rf(connection: &Connection, path: &str) -> datakit_client::Result<()> {
     if connection.stat(path)?.kind == FileType::Dir {
         for name in connection.try_names(path)? {
@@ -115,8 +114,8 @@ fn rm_rf(connection: &Connection, path: &str) -> datakit_client::Result<()> {
     connection.remove(path)
 }
 
-fn rm_rf_closes_a_transaction(place: &Place) {
-    let connection = place.connect();
+fn rm_rf_closes_a_transaction(db: &TestDb) {
+    let connection = db.connect();
     let master = connection.master();
     let base = master.commit(&[("d/e/f", "1"), ("g", "2")]);
     let dev = connection.branch("dev");
@@ -135,8 +134,8 @@ fn rm_rf_closes_a_transaction(place: &Place) {
     assert_eq!(connection.read("branch/master/ro/d/e/f"), "1");
 }
 
-fn rm_rf_of_rw_empties_it(place: &Place) {
-    let connection = place.connect();
+fn rm_rf_of_rw_empties_it(db: &TestDb) {
+    let connection = db.connect();
     let master = connection.master();
     master.commit(&[("d/e/f", "1"), ("g", "2")]);
     let transaction = master.transaction();
@@ -147,15 +146,15 @@ fn rm_rf_of_rw_empties_it(place: &Place) {
     assert_eq!(connection.names("branch/master/ro"), "only");
 }
 
-fn rm_rf_removes_a_remote(place: &Place) {
-    let connection = place.connect();
+fn rm_rf_removes_a_remote(db: &TestDb) {
+    let connection = db.connect();
     connection.mkdir("remotes/r").unwrap();
     rm_rf(&connection, "remotes/r").unwrap();
     assert_eq!(connection.names("remotes"), "");
 }
 
-fn msg_ends_as_the_message_of_the_commit_does(place: &Place) {
-    let connection = place.connect();
+fn msg_is_the_message_that_was_committed(db: &TestDb) {
+    let connection = db.connect();
     let master = connection.master();
     for message in ["one line", "one line\n", "Subject\n\nBody\n\n"] {
         let commit = {
@@ -167,11 +166,11 @@ fn msg_ends_as_the_message_of_the_commit_does(place: &Place) {
     }
 }
 
-fn snapshots_show_the_time_of_their_commit(place: &Place) {
-    let connection = place.connect();
+fn snapshots_show_the_time_of_their_commit(db: &TestDb) {
+    let connection = db.connect();
     let before = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
     let commit = connection.master().commit(&[("d/f", "1")]);
-    let mut raw = place.raw(Dialect::Unix);
+    let mut raw = db.raw(Dialect::Unix);
     let times = ["", "/msg", "/parents", "/hash", "/ro", "/ro/d", "/ro/d/f"].map(|path| {
         raw.walk(0, 1, &format!("snapshots/{commit}{path}")).unwrap();
         let time = raw.stat(1, |stat| stat.mtime);
@@ -182,9 +181,9 @@ fn snapshots_show_the_time_of_their_commit(place: &Place) {
     assert!(times.windows(2).all(|pair| pair[0] == pair[1]), "{times:?}");
 }
 
-/// A commit of the same tree on top of `head`, written and committed at these times.
-fn commit_at(place: &Place, head: &str, written: i64, committed: i64) -> String {
-    let store = place.database.store();
+/// Creates a commit with the tree of `head` as its child, with these author and committer times.
+fn commit_at(db: &TestDb, head: &str, written: i64, committed: i64) -> String {
+    let store = db.database.store();
     let parent = store.read(head.parse().unwrap()).unwrap().unwrap();
     let tree = object::Commit::decode(&parent.data).unwrap().tree;
     let text = format!(
@@ -195,17 +194,17 @@ fn commit_at(place: &Place, head: &str, written: i64, committed: i64) -> String 
     id.to_string()
 }
 
-fn what_a_commit_has_shows_the_time_of_the_committer(place: &Place) {
-    let connection = place.connect();
+fn files_of_a_commit_show_the_time_of_the_committer(db: &TestDb) {
+    let connection = db.connect();
     let first = connection.master().commit(&[("d/e/f", "1")]);
     let mut last = first.clone();
     let held = ["ro", "ro/d", "ro/d/e/f", "diff", "log"];
-    let mut holding = place.raw(Dialect::Linux);
+    let mut holding = db.raw(Dialect::Linux);
     for (fid, path) in (1..).zip(held) {
         holding.walk(0, fid, &format!("branch/master/{path}")).unwrap();
     }
     for committed in [2_000_000_000, 1_000_000_000] {
-        let head = commit_at(place, &last, 1_234_567_890, committed);
+        let head = commit_at(db, &last, 1_234_567_890, committed);
         connection.master().fast_forward(&head).unwrap();
         let branch = held.map(|path| format!("branch/master/{path}"));
         let texts = ["", "/diff", "/hash", "/log", "/msg", "/parents", "/ro", "/ro/d", "/ro/d/e/f"];
@@ -216,10 +215,10 @@ fn what_a_commit_has_shows_the_time_of_the_committer(place: &Place) {
             format!("commits/{head}"),
         ];
         for path in branch.iter().chain(&snapshot).chain(&named) {
-            let mut unix = place.raw(Dialect::Unix);
+            let mut unix = db.raw(Dialect::Unix);
             unix.walk(0, 1, path).unwrap();
             assert_eq!(i64::from(unix.stat(1, |stat| stat.mtime)), committed, "{path}");
-            let mut linux = place.raw(Dialect::Linux);
+            let mut linux = db.raw(Dialect::Linux);
             linux.walk(0, 1, path).unwrap();
             let attr = linux.getattr(1).unwrap();
             assert_eq!(
@@ -228,7 +227,7 @@ fn what_a_commit_has_shows_the_time_of_the_committer(place: &Place) {
                 "{path}"
             );
         }
-        // What was looked at before the branch moved shows the time of the new head.
+        // Fids from before the move of the branch show the time of the new head.
         for (fid, path) in (1..).zip(held) {
             assert_eq!(
                 i64::try_from(holding.getattr(fid).unwrap().mtime.sec).unwrap(),
@@ -240,8 +239,8 @@ fn what_a_commit_has_shows_the_time_of_the_committer(place: &Place) {
     }
 }
 
-fn what_refuses_every_write_shows_no_write_bit(place: &Place) {
-    let connection = place.connect();
+fn files_that_refuse_every_write_have_no_write_bits(db: &TestDb) {
+    let connection = db.connect();
     let master = connection.master();
     let base = master.commit(&[("d/f", "1")]);
     let dev = connection.branch("dev");
@@ -297,8 +296,7 @@ fn what_refuses_every_write_shows_no_write_bit(place: &Place) {
         );
     }
 
-    // What can be written, where something can be made or removed, and trees, which are as Git
-    // checks them out.
+    // Writable files and directories have write bits, and so have trees, as Git checks them out.
     let writable =
         ["author", "ctl", "merge", "msg", "parents", "rw/d/f"].map(|name| transaction.path(name));
     let places = ["branch", "remotes", "remotes/r"].map(String::from);

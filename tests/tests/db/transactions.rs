@@ -1,35 +1,35 @@
-//! What can be done in a transaction.
+//! Changes in a transaction.
 
 use datakit_client::FileType;
-use datakit_tests::db::{Place, UNKNOWN, refused};
+use datakit_tests::db::{TestDb, UNKNOWN, refused};
 use datakit_tests::on_both;
 
 on_both! {
     d13_parents_must_be_commits,
-    d14_a_parent_of_another_branch,
-    d15_changes_of_different_files_are_merged,
-    d16_changes_of_the_same_file_are_a_conflict,
-    d17_the_same_change_twice_is_none,
-    d18_a_file_and_a_directory_of_one_name_are_a_conflict,
+    d14_a_branch_may_start_from_a_commit_of_another_branch,
+    d15_changes_of_different_files_merge,
+    d16_different_changes_of_one_file_conflict,
+    d17_the_same_change_twice_is_not_a_conflict,
+    d18_a_file_and_a_directory_of_one_name_conflict,
     d19_an_empty_directory_is_not_committed,
-    d20_what_is_empty_is_gone_after_the_commit,
-    d21_create_truncates,
+    d20_directories_that_became_empty_are_gone_after_the_commit,
+    d21_creating_an_existing_file_truncates_it,
     d22_the_last_content_wins,
-    d23_a_program_stays_one,
+    d23_an_executable_stays_executable,
     d24_a_link_has_a_target,
-    d25_two_fids_of_one_file,
-    d26_a_renamed_file_is_followed,
-    d27_directories_are_made_on_the_way,
-    d28_a_deep_path,
+    d25_two_fids_of_one_file_see_each_others_writes,
+    d26_a_renamed_file_keeps_its_fids,
+    d27_parents_are_created_unless_they_exist,
+    d28_a_path_of_30_levels_works,
     d29_transactions_of_two_connections_are_independent,
-    names_of_git_itself_are_refused,
-    names_that_git_takes_for_its_own_on_some_platform_are_refused,
+    names_that_git_reserves_are_refused,
+    names_that_git_reserves_on_other_platforms_are_refused,
     a_message_with_nul_is_refused,
-    more_words_for_ctl,
+    ctl_accepts_and_refuses_words,
 }
 
-fn d13_parents_must_be_commits(place: &Place) {
-    let connection = place.connect();
+fn d13_parents_must_be_commits(db: &TestDb) {
+    let connection = db.connect();
     let master = connection.master();
     let transaction = master.transaction();
     transaction.set_parents(&["hello"]);
@@ -39,16 +39,16 @@ fn d13_parents_must_be_commits(place: &Place) {
     assert!(transaction.is_open());
 }
 
-fn d14_a_parent_of_another_branch(place: &Place) {
-    let connection = place.connect();
+fn d14_a_branch_may_start_from_a_commit_of_another_branch(db: &TestDb) {
+    let connection = db.connect();
     let head = connection.master().commit(&[("a", "1")]);
     let dev = connection.branch("dev");
     let commit = dev.change(|transaction| transaction.set_parents(&[&head]));
     assert_eq!(connection.read(&format!("snapshots/{commit}/parents")), format!("{head}\n"));
 }
 
-fn d15_changes_of_different_files_are_merged(place: &Place) {
-    let connection = place.connect();
+fn d15_changes_of_different_files_merge(db: &TestDb) {
+    let connection = db.connect();
     let master = connection.master();
     master.commit(&[("base", "0")]);
     let (one, other) = (master.transaction(), master.transaction());
@@ -62,8 +62,8 @@ fn d15_changes_of_different_files_are_merged(place: &Place) {
     assert_eq!(connection.read(&format!("snapshots/{head}/parents")).lines().count(), 2);
 }
 
-fn d16_changes_of_the_same_file_are_a_conflict(place: &Place) {
-    let connection = place.connect();
+fn d16_different_changes_of_one_file_conflict(db: &TestDb) {
+    let connection = db.connect();
     let master = connection.master();
     master.commit(&[("f", "0")]);
     let (one, other) = (master.transaction(), master.transaction());
@@ -79,8 +79,8 @@ fn d16_changes_of_the_same_file_are_a_conflict(place: &Place) {
     assert_eq!(master.read("ro/f"), "1");
 }
 
-fn d17_the_same_change_twice_is_none(place: &Place) {
-    let connection = place.connect();
+fn d17_the_same_change_twice_is_not_a_conflict(db: &TestDb) {
+    let connection = db.connect();
     let master = connection.master();
     master.commit(&[("f", "0")]);
     let (one, other) = (master.transaction(), master.transaction());
@@ -91,8 +91,8 @@ fn d17_the_same_change_twice_is_none(place: &Place) {
     assert_eq!(master.read("ro/f"), "1");
 }
 
-fn d18_a_file_and_a_directory_of_one_name_are_a_conflict(place: &Place) {
-    let connection = place.connect();
+fn d18_a_file_and_a_directory_of_one_name_conflict(db: &TestDb) {
+    let connection = db.connect();
     let master = connection.master();
     master.commit(&[("d/y", "0")]);
     let (file, dir) = (master.transaction(), master.transaction());
@@ -105,8 +105,8 @@ fn d18_a_file_and_a_directory_of_one_name_are_a_conflict(place: &Place) {
     assert_eq!(master.read("ro/d"), "a file");
 }
 
-fn d19_an_empty_directory_is_not_committed(place: &Place) {
-    let connection = place.connect();
+fn d19_an_empty_directory_is_not_committed(db: &TestDb) {
+    let connection = db.connect();
     let master = connection.master();
     let transaction = master.transaction();
     connection.mkdir(&transaction.rw("d")).unwrap();
@@ -116,8 +116,8 @@ fn d19_an_empty_directory_is_not_committed(place: &Place) {
     assert_eq!(connection.names("branch/master/ro"), "");
 }
 
-fn d20_what_is_empty_is_gone_after_the_commit(place: &Place) {
-    let connection = place.connect();
+fn d20_directories_that_became_empty_are_gone_after_the_commit(db: &TestDb) {
+    let connection = db.connect();
     let master = connection.master();
     master.commit(&[("a/b/file", "1"), ("keep", "1")]);
     let transaction = master.transaction();
@@ -132,8 +132,8 @@ fn d20_what_is_empty_is_gone_after_the_commit(place: &Place) {
     assert_eq!(connection.names("branch/master/ro"), "keep");
 }
 
-fn d21_create_truncates(place: &Place) {
-    let connection = place.connect();
+fn d21_creating_an_existing_file_truncates_it(db: &TestDb) {
+    let connection = db.connect();
     let master = connection.master();
     let transaction = master.transaction();
     transaction.write("f", "long content");
@@ -144,8 +144,8 @@ fn d21_create_truncates(place: &Place) {
     assert_eq!(refused(connection.create(&transaction.rw("d"), 0o644, "")), "Is a directory");
 }
 
-fn d22_the_last_content_wins(place: &Place) {
-    let connection = place.connect();
+fn d22_the_last_content_wins(db: &TestDb) {
+    let connection = db.connect();
     let master = connection.master();
     master.change(|transaction| {
         transaction.write("f", "first");
@@ -154,8 +154,8 @@ fn d22_the_last_content_wins(place: &Place) {
     assert_eq!(master.read("ro/f"), "2nd");
 }
 
-fn d23_a_program_stays_one(place: &Place) {
-    let connection = place.connect();
+fn d23_an_executable_stays_executable(db: &TestDb) {
+    let connection = db.connect();
     let master = connection.master();
     let transaction = master.transaction();
     transaction.write_as("f", 0o755, "one");
@@ -167,8 +167,8 @@ fn d23_a_program_stays_one(place: &Place) {
     assert_eq!(mode(), 0o644);
 }
 
-fn d24_a_link_has_a_target(place: &Place) {
-    let connection = place.connect();
+fn d24_a_link_has_a_target(db: &TestDb) {
+    let connection = db.connect();
     let master = connection.master();
     let transaction = master.transaction();
     connection.symlink(&transaction.rw("l"), "some/where").unwrap();
@@ -184,8 +184,8 @@ fn d24_a_link_has_a_target(place: &Place) {
     assert_eq!(master.read("ro/l"), "some/where");
 }
 
-fn d25_two_fids_of_one_file(place: &Place) {
-    let connection = place.connect();
+fn d25_two_fids_of_one_file_see_each_others_writes(db: &TestDb) {
+    let connection = db.connect();
     let master = connection.master();
     let transaction = master.transaction();
     transaction.write("f", "");
@@ -199,8 +199,8 @@ fn d25_two_fids_of_one_file(place: &Place) {
     );
 }
 
-fn d26_a_renamed_file_is_followed(place: &Place) {
-    let connection = place.connect();
+fn d26_a_renamed_file_keeps_its_fids(db: &TestDb) {
+    let connection = db.connect();
     let master = connection.master();
     let transaction = master.transaction();
     transaction.write("d/old", "content");
@@ -220,8 +220,8 @@ fn d26_a_renamed_file_is_followed(place: &Place) {
     assert_eq!((open.read(), transaction.names("")), ("Content".to_owned(), "e".to_owned()));
 }
 
-fn d27_directories_are_made_on_the_way(place: &Place) {
-    let connection = place.connect();
+fn d27_parents_are_created_unless_they_exist(db: &TestDb) {
+    let connection = db.connect();
     let master = connection.master();
     let transaction = master.transaction();
     for path in ["foo/bar/baz", "foo/bar/baz", "foo/bar/other"] {
@@ -230,16 +230,16 @@ fn d27_directories_are_made_on_the_way(place: &Place) {
     assert_eq!(connection.stat(&transaction.rw("foo/bar/baz")).unwrap().kind, FileType::Dir);
 }
 
-fn d28_a_deep_path(place: &Place) {
-    let connection = place.connect();
+fn d28_a_path_of_30_levels_works(db: &TestDb) {
+    let connection = db.connect();
     let master = connection.master();
     let path = format!("{}leaf", "d/".repeat(30));
     master.commit(&[(&path, "deep")]);
     assert_eq!(master.read(&format!("ro/{path}")), "deep");
 }
 
-fn d29_transactions_of_two_connections_are_independent(place: &Place) {
-    let (a, b) = (place.connect(), place.connect());
+fn d29_transactions_of_two_connections_are_independent(db: &TestDb) {
+    let (a, b) = (db.connect(), db.connect());
     let (at_a, at_b) = (a.master(), b.master());
     let (one, other) = (at_a.begin("t").unwrap(), at_b.begin("t").unwrap());
     one.write("f", "1");
@@ -248,8 +248,8 @@ fn d29_transactions_of_two_connections_are_independent(place: &Place) {
     assert!(other.is_open());
 }
 
-fn names_of_git_itself_are_refused(place: &Place) {
-    let connection = place.connect();
+fn names_that_git_reserves_are_refused(db: &TestDb) {
+    let connection = db.connect();
     let master = connection.master();
     let transaction = master.transaction();
     for name in [".git", ".GIT", "git~1"] {
@@ -263,8 +263,8 @@ fn names_of_git_itself_are_refused(place: &Place) {
     transaction.commit("a long name").unwrap();
 }
 
-fn names_that_git_takes_for_its_own_on_some_platform_are_refused(place: &Place) {
-    let connection = place.connect();
+fn names_that_git_reserves_on_other_platforms_are_refused(db: &TestDb) {
+    let connection = db.connect();
     let master = connection.master();
     let transaction = master.transaction();
     transaction.write("f", "");
@@ -298,15 +298,15 @@ fn names_that_git_takes_for_its_own_on_some_platform_are_refused(place: &Place) 
         assert!(connection.mkdir(&transaction.rw(name)).is_err());
         connection.create(&transaction.rw(name), 0o644, "").unwrap();
     }
-    // Plain git has them as well.
+    // git accepts these names, too.
     for name in ["a\\b", ".gitignore", "git~2", ".gitx", "con"] {
         connection.create(&transaction.rw(name), 0o644, "").unwrap();
     }
     transaction.commit("odd").unwrap();
 }
 
-fn a_message_with_nul_is_refused(place: &Place) {
-    let connection = place.connect();
+fn a_message_with_nul_is_refused(db: &TestDb) {
+    let connection = db.connect();
     let master = connection.master();
     let transaction = master.transaction();
     transaction.write("f", "");
@@ -316,8 +316,8 @@ fn a_message_with_nul_is_refused(place: &Place) {
     transaction.commit("a b").unwrap();
 }
 
-fn more_words_for_ctl(place: &Place) {
-    let connection = place.connect();
+fn ctl_accepts_and_refuses_words(db: &TestDb) {
+    let connection = db.connect();
     let master = connection.master();
     let first = master.commit(&[("f", "1")]);
     let (one, other) = (master.transaction(), master.transaction());

@@ -1,11 +1,11 @@
-//! Trees that Git reads and would not write.
+//! Trees that Git reads but would not write.
 
 use datakit_client::FileType;
-use datakit_tests::db::{Place, Repository, refused};
+use datakit_tests::db::{Repository, TestDb, refused};
 
 const LONG: [u8; 256] = [b'n'; 256];
 
-/// A tree of these entries, in this order, whose blobs have their names as content.
+/// Writes a tree of these entries in this order. The content of each blob is its name.
 fn tree(repository: &Repository, entries: &[(&str, &[u8])]) -> String {
     let mut data = Vec::new();
     for (mode, name) in entries {
@@ -27,20 +27,20 @@ fn bytes(id: &str) -> Vec<u8> {
     (0..20).map(|at| u8::from_str_radix(&id[2 * at..2 * at + 2], 16).unwrap()).collect()
 }
 
-/// A server whose `master` has this tree.
-fn served(entries: &[(&str, &[u8])]) -> Place {
+/// Serves a repository whose `master` has this tree.
+fn served(entries: &[(&str, &[u8])]) -> TestDb {
     let repository = Repository::bare();
     let tree = tree(&repository, entries);
     let commit =
         repository.object("commit", format!("tree {tree}\nauthor a <a> 1 +0000\n\nodd").as_bytes());
     repository.point("master", &commit);
-    Place::on(repository)
+    TestDb::on(repository)
 }
 
 #[test]
-fn trees_that_are_not_sorted_are_read_and_written_sorted() {
-    let place = served(&[("100644", b"z"), ("040000", b"d"), ("100644", b"a"), ("100644", b"d.c")]);
-    let connection = place.connect();
+fn unsorted_trees_are_read_and_written_sorted() {
+    let db = served(&[("100644", b"z"), ("040000", b"d"), ("100644", b"a"), ("100644", b"d.c")]);
+    let connection = db.connect();
     let master = connection.master();
     assert_eq!(connection.names("branch/master/ro"), "a d d.c z");
     for file in ["a", "z", "d.c"] {
@@ -51,7 +51,7 @@ fn trees_that_are_not_sorted_are_read_and_written_sorted() {
     assert_eq!(transaction.names(""), "a d d.c z");
     transaction.write("m", "new");
     transaction.commit("sorted").unwrap();
-    let repository = place.repository();
+    let repository = db.repository();
     let names = repository.git(&["ls-tree", "--name-only", "master"]);
     assert_eq!(names, "a\nd.c\nd\nm\nz");
     let (_, complaints) = repository.try_git(&["fsck", "--strict", "master"]);
@@ -59,14 +59,14 @@ fn trees_that_are_not_sorted_are_read_and_written_sorted() {
 }
 
 #[test]
-fn names_that_lead_elsewhere_never_reach_a_client() {
+fn names_that_lead_out_of_the_directory_never_reach_a_client() {
     for bad in [&b""[..], b".", b"..", b"x/y", b"/etc/passwd"] {
-        let place = served(&[("100644", bad), ("40000", b"d"), ("100644", b"f")]);
-        let connection = place.connect();
+        let db = served(&[("100644", bad), ("40000", b"d"), ("100644", b"f")]);
+        let connection = db.connect();
         let master = connection.master();
         assert_eq!(connection.names("branch/master/ro"), "d f", "{bad:?}");
         assert_eq!(master.read("ro/f"), "f");
-        // A change here or below would lose an entry.
+        // A change of this directory or of one below would lose an entry, so it is refused.
         let transaction = master.transaction();
         assert_eq!(transaction.names(""), "d f");
         for path in ["new", "d/new"] {
@@ -81,23 +81,23 @@ fn names_that_lead_elsewhere_never_reach_a_client() {
 
 #[test]
 fn the_first_of_two_entries_of_one_name_is_shown() {
-    let place = served(&[
+    let db = served(&[
         ("100644", b"a"),
         ("100644", b"a"),
         ("100644", b"b"),
         ("100644", b"b.c"),
         ("40000", b"b"),
     ]);
-    let connection = place.connect();
+    let connection = db.connect();
     let names = connection.try_names("branch/master/ro").unwrap();
     assert_eq!(names, ["a", "b", "b.c"]);
     assert_eq!(connection.stat("branch/master/ro/b").unwrap().kind, FileType::File);
 }
 
 #[test]
-fn names_that_clients_have_no_room_for_hide_no_others_and_are_kept() {
-    let place = served(&[("100644", b"a"), ("100644", &LONG), ("100644", b"z")]);
-    let connection = place.connect();
+fn names_too_long_for_clients_are_kept_and_hide_no_others() {
+    let db = served(&[("100644", b"a"), ("100644", &LONG), ("100644", b"z")]);
+    let connection = db.connect();
     let master = connection.master();
     assert_eq!(connection.names("branch/master/ro"), "a z");
     assert_eq!(connection.names("branch/master/watch"), "a.node tree.live z.node");
@@ -105,12 +105,12 @@ fn names_that_clients_have_no_room_for_hide_no_others_and_are_kept() {
     assert_eq!(transaction.names(""), "a z");
     transaction.write("m", "new");
     transaction.commit("with the long one").unwrap();
-    let names = place.repository().git(&["ls-tree", "--name-only", "master"]);
+    let names = db.repository().git(&["ls-tree", "--name-only", "master"]);
     assert_eq!(names.lines().map(str::len).collect::<Vec<_>>(), [1, 1, 256, 1]);
 }
 
 #[test]
-fn modes_of_all_kinds_are_shown_as_what_git_makes_of_them() {
+fn unusual_modes_are_shown_as_git_interprets_them() {
     let entries: [(&str, &[u8]); 7] = [
         ("100600", b"a"),
         ("100664", b"b"),
@@ -120,8 +120,8 @@ fn modes_of_all_kinds_are_shown_as_what_git_makes_of_them() {
         ("10644", b"f"),
         ("120777", b"g"),
     ];
-    let place = served(&entries);
-    let connection = place.connect();
+    let db = served(&entries);
+    let connection = db.connect();
     assert_eq!(connection.names("branch/master/ro"), "a b c d e g");
     let program = |name: &str| {
         connection.stat(&format!("branch/master/ro/{name}")).unwrap().mode & 0o100 != 0
@@ -130,6 +130,6 @@ fn modes_of_all_kinds_are_shown_as_what_git_makes_of_them() {
     assert_eq!(connection.stat("branch/master/ro/g").unwrap().kind, FileType::Symlink);
     let master = connection.master();
     master.commit(&[("new", "1")]);
-    let modes = place.repository().git(&["ls-tree", "--format=%(objectmode)", "master"]);
+    let modes = db.repository().git(&["ls-tree", "--format=%(objectmode)", "master"]);
     assert_eq!(modes, "100644\n100644\n100755\n100755\n040000\n160000\n120000\n100644");
 }

@@ -2,21 +2,21 @@
 
 use std::time::{Duration, Instant};
 
-use datakit_tests::db::{EMPTY_TREE, Place, refused};
+use datakit_tests::db::{EMPTY_TREE, TestDb, refused};
 use datakit_tests::{TIMEOUT, on_both};
 
 on_both! {
-    d39_heads_are_followed,
-    d40_a_path_is_followed,
+    d39_head_live_follows_a_branch,
+    d40_tree_live_follows_a_path,
     d41_a_change_elsewhere_is_silent,
-    d42_any_name_can_be_watched,
-    d43_a_log_has_every_move,
+    d42_a_path_can_be_watched_before_it_exists,
+    d43_reflog_has_every_move,
     d44_nothing_is_lost_between_open_and_read,
-    d45_a_reader_that_goes_leaves_no_watch,
+    d45_a_closed_stream_leaves_no_watch,
 }
 
-fn d39_heads_are_followed(place: &Place) {
-    let connection = place.connect();
+fn d39_head_live_follows_a_branch(db: &TestDb) {
+    let connection = db.connect();
     let master = connection.master();
     let mut heads = master.follow("head.live");
     assert_eq!(heads.line(), "");
@@ -28,8 +28,8 @@ fn d39_heads_are_followed(place: &Place) {
     heads.quiet();
 }
 
-fn d40_a_path_is_followed(place: &Place) {
-    let connection = place.connect();
+fn d40_tree_live_follows_a_path(db: &TestDb) {
+    let connection = db.connect();
     let master = connection.master();
     let (mut file, mut dir, mut root) = (master.watch("d/f"), master.watch("d"), master.watch(""));
     assert_eq!(
@@ -51,8 +51,8 @@ fn d40_a_path_is_followed(place: &Place) {
     assert_eq!(file.line(), "");
 }
 
-fn d41_a_change_elsewhere_is_silent(place: &Place) {
-    let connection = place.connect();
+fn d41_a_change_elsewhere_is_silent(db: &TestDb) {
+    let connection = db.connect();
     let master = connection.master();
     master.commit(&[("here", "1")]);
     let mut here = master.watch("here");
@@ -61,8 +61,8 @@ fn d41_a_change_elsewhere_is_silent(place: &Place) {
     here.quiet();
 }
 
-fn d42_any_name_can_be_watched(place: &Place) {
-    let connection = place.connect();
+fn d42_a_path_can_be_watched_before_it_exists(db: &TestDb) {
+    let connection = db.connect();
     let master = connection.master();
     master.commit(&[("dir/file", "1"), ("top", "1")]);
     assert_eq!(connection.names("branch/master/watch"), "dir.node top.node tree.live");
@@ -71,8 +71,8 @@ fn d42_any_name_can_be_watched(place: &Place) {
     assert_eq!(refused(connection.stat("branch/master/watch/foo")), "No such file or directory");
 }
 
-fn d43_a_log_has_every_move(place: &Place) {
-    let connection = place.connect();
+fn d43_reflog_has_every_move(db: &TestDb) {
+    let connection = db.connect();
     let master = connection.master();
     master.commit(&[("a", "0")]);
     let mut log = master.follow("reflog");
@@ -81,27 +81,27 @@ fn d43_a_log_has_every_move(place: &Place) {
     for head in moves {
         assert_eq!(log.line(), head);
     }
-    place.connect().remove("branch/master").unwrap();
+    db.connect().remove("branch/master").unwrap();
     assert_eq!(log.line(), "");
 }
 
-fn d44_nothing_is_lost_between_open_and_read(place: &Place) {
-    let connection = place.connect();
+fn d44_nothing_is_lost_between_open_and_read(db: &TestDb) {
+    let connection = db.connect();
     let master = connection.master();
     let mut file = master.watch("f");
     master.commit(&[("f", "1")]);
-    // The state at the open, and then what came after it.
+    // The stream starts with the state at the open, and continues with later changes.
     assert_eq!(file.line(), "");
     assert!(file.line().starts_with("F-"));
 }
 
-fn d45_a_reader_that_goes_leaves_no_watch(place: &Place) {
-    let connection = place.connect();
+fn d45_a_closed_stream_leaves_no_watch(db: &TestDb) {
+    let connection = db.connect();
     let master = connection.master();
     let mut streams = [master.follow("head.live"), master.follow("reflog"), master.watch("f")];
     streams[0].line();
     streams[1].quiet();
-    let watches = || place.database.counters().watches.value();
+    let watches = || db.database.counters().watches.value();
     assert_eq!(watches(), 3);
     drop(streams);
     drop(connection);

@@ -1,21 +1,21 @@
-//! Repositories in which somebody works with plain `git`.
+//! Repositories with a work tree that is used with `git`.
 
-use datakit_tests::db::{Place, Repository, refused};
+use datakit_tests::db::{Repository, TestDb, refused};
 
-/// With a work tree, in which `master` has no commit yet.
-fn with_work_tree() -> Place {
+/// Serves a repository with a work tree, in which `master` has no commit yet.
+fn with_work_tree() -> TestDb {
     let repository = Repository::none();
     repository.git(&["init", "-q", "-b", "master", "."]);
-    Place::on(repository)
+    TestDb::on(repository)
 }
 
 #[test]
-fn a_commit_in_the_work_tree_keeps_what_was_committed_here() {
-    let place = with_work_tree();
-    let connection = place.connect();
+fn commits_of_clients_and_of_the_work_tree_follow_each_other() {
+    let db = with_work_tree();
+    let connection = db.connect();
     let master = connection.master();
     let ours = master.commit(&[("ours", "1")]);
-    let repository = place.repository();
+    let repository = db.repository();
     std::fs::write(repository.path().join("theirs"), "2").unwrap();
     repository.git(&["add", "theirs"]);
     repository.git(&["commit", "-q", "-m", "theirs"]);
@@ -27,12 +27,12 @@ fn a_commit_in_the_work_tree_keeps_what_was_committed_here() {
 }
 
 #[test]
-fn a_commit_onto_unfinished_work_is_refused_and_says_why() {
-    let place = with_work_tree();
-    let connection = place.connect();
+fn a_commit_onto_uncommitted_changes_is_refused_with_the_reason() {
+    let db = with_work_tree();
+    let connection = db.connect();
     let master = connection.master();
     let first = master.commit(&[("f", "1")]);
-    let file = place.repository().path().join("f");
+    let file = db.repository().path().join("f");
     std::fs::write(&file, "mine").unwrap();
     let transaction = master.transaction();
     transaction.write("f", "2");
@@ -45,35 +45,35 @@ fn a_commit_onto_unfinished_work_is_refused_and_says_why() {
         (master.head(), std::fs::read_to_string(&file).unwrap()),
         (first.clone(), "mine".to_owned())
     );
-    // Another branch is nobody's concern, and the transaction goes on.
+    // Another branch may move, and the transaction stays usable.
     let second = connection.branch("other").commit(&[("f", "3")]);
     assert!(refused(master.fast_forward(&second)).starts_with("not-fast-forward"));
-    place.repository().git(&["checkout", "-q", "f"]);
+    db.repository().git(&["checkout", "-q", "f"]);
     transaction.commit("theirs").unwrap();
     assert_eq!(std::fs::read_to_string(&file).unwrap(), "2");
 }
 
 #[test]
-fn a_branch_that_is_checked_out_is_renamed_and_not_removed() {
-    let place = with_work_tree();
-    let connection = place.connect();
+fn a_checked_out_branch_can_be_renamed_but_not_removed() {
+    let db = with_work_tree();
+    let connection = db.connect();
     connection.master().commit(&[("f", "1")]);
     connection.rename("branch/master", "master%2Fmain").unwrap();
-    let repository = place.repository();
+    let repository = db.repository();
     assert_eq!(repository.git(&["symbolic-ref", "HEAD"]), "refs/heads/master/main");
     assert_eq!(repository.git(&["status", "--porcelain"]), "");
-    let text = refused(place.connect().remove("branch/master%2Fmain"));
+    let text = refused(db.connect().remove("branch/master%2Fmain"));
     assert!(text.starts_with("branch \"master/main\" is checked out in /"), "{text}");
-    assert_eq!(place.connect().names("branch"), "master%2Fmain");
+    assert_eq!(db.connect().names("branch"), "master%2Fmain");
     repository.git(&["checkout", "-q", "--detach"]);
-    place.connect().remove("branch/master%2Fmain").unwrap();
+    db.connect().remove("branch/master%2Fmain").unwrap();
 }
 
 #[test]
 fn new_repositories_are_bare() {
-    let place = Place::git();
-    place.connect().master().commit(&[("f", "1")]);
-    let repository = place.repository();
+    let db = TestDb::git();
+    db.connect().master().commit(&[("f", "1")]);
+    let repository = db.repository();
     assert_eq!(repository.git(&["rev-parse", "--is-bare-repository"]), "true");
     assert_eq!(repository.git(&["log", "--format=%s", "--name-only"]).lines().last(), Some("f"));
     assert!(!repository.try_git(&["add", "f"]).0);

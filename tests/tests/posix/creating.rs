@@ -6,7 +6,7 @@ use datakit_core::wire::{
     DMAPPEND, DMAUTH, DMDEVICE, DMEXCL, DMLINK, DMMOUNT, DMNAMEDPIPE, DMSOCKET, DMTMP, Dialect,
     Extension, Fid, Tmessage as T,
 };
-use datakit_tests::db::Place;
+use datakit_tests::db::TestDb;
 
 use crate::*;
 
@@ -173,7 +173,7 @@ fn a_mode_with_a_wrong_file_type_is_refused() {
 /// clients rely.
 #[test]
 fn create_of_an_existing_transaction_is_refused() {
-    let place = Place::memory();
+    let place = TestDb::memory();
     for dialect in ALL {
         let mut client = place.raw(dialect);
         for (path, once) in
@@ -206,7 +206,7 @@ fn create_of_an_existing_transaction_is_refused() {
 /// Tcreate truncates a file of a transaction, as in the original DataKit. Tlcreate obeys its flags.
 #[test]
 fn tlcreate_in_a_transaction_obeys_its_flags() {
-    let place = Place::memory();
+    let place = TestDb::memory();
     place.connect().master().commit(&[("f", "kept"), ("d/x", "")]);
     for dialect in ALL {
         let mut client = place.raw(dialect);

@@ -1,7 +1,7 @@
 //! Open modes, and the operations that each of them allows.
 
 use datakit_core::wire::{Dialect, Fid, Tmessage as T};
-use datakit_tests::db::Place;
+use datakit_tests::db::TestDb;
 use datakit_tests::within;
 
 use crate::*;
@@ -55,7 +55,7 @@ fn create_of_a_directory_refuses_truncate_and_orclose() {
 
 #[test]
 fn a_branch_opened_with_orclose_is_not_removed() {
-    let place = Place::memory();
+    let place = TestDb::memory();
     let connection = place.connect();
     connection.master().commit(&[("a", "1")]);
     for dialect in CLASSIC {
@@ -168,7 +168,7 @@ fn a_created_file_allows_only_the_access_of_its_mode() {
 
 #[test]
 fn a_control_file_opens_for_reading_and_writing() {
-    let place = Place::memory();
+    let place = TestDb::memory();
     place.connect().master().commit(&[("a", "1")]);
     for dialect in ALL {
         let mut client = place.raw(dialect);

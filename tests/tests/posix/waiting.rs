@@ -4,7 +4,7 @@ use datakit_core::files::Live as CoreLive;
 use datakit_core::vfs::{self, StaticTree};
 use datakit_core::wire::{Dialect, Fid, List, Str, Tag, Tmessage as T};
 
-use datakit_tests::db::Place;
+use datakit_tests::db::TestDb;
 
 use crate::*;
 
@@ -87,7 +87,7 @@ fn clunked_streams_free_their_request_slots() {
 
 #[test]
 fn a_waiting_read_of_the_database_fails_when_its_fid_is_clunked() {
-    let place = Place::memory();
+    let place = TestDb::memory();
     place.connect().master().commit(&[("a", "1")]);
     for dialect in ALL {
         let mut client = place.raw(dialect);
