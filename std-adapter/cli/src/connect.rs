@@ -29,7 +29,7 @@ pub(crate) async fn with_client(
         other => format!("{address}: {other}"),
     })?;
     let result = command(&client).await;
-    // Without it the program could exit with unread data, which resets the server's connection.
+    // A program that exits with unread data resets the connection, which the server would log.
     let _ = tokio::time::timeout(CLOSE_TIMEOUT, client.close()).await;
     result
 }

@@ -47,7 +47,8 @@ pub(crate) fn entry(
     Entry::dir("debug", ReadOnly(debug))
 }
 
-/// Formats a line for each connection: peer, dialect, msize, fids, requests in flight, age in seconds.
+/// Formats a line for each connection: peer, dialect, msize, fids, requests in flight, age in
+/// seconds.
 fn connections(stats: &Stats) -> String {
     let mut text = String::new();
     for peer in stats.peers() {

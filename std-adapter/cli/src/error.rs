@@ -5,14 +5,14 @@ use std::fmt::{self, Display};
 /// The result of a command.
 pub(crate) type CliResult<T = ()> = Result<T, CliError>;
 
-/// Why a command failed.
+/// The reason why a command failed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum CliError {
     /// The reader of standard output closed it.
     BrokenPipe,
-    /// The reasons are already on standard error.
+    /// The reasons have been printed to standard error.
     Reported,
-    /// The text to print, without the program's name.
+    /// Any other reason, as text without the program's name.
     Failed(String),
 }
 

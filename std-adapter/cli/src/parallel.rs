@@ -11,24 +11,25 @@ use tokio::time::sleep;
 
 use crate::error::{CliError, CliResult};
 
-/// Files that a command works on at a time.
+/// The maximum number of files that a command works on concurrently.
 const MAX_FILES: usize = 32;
-/// Directories that a command works on at a time, in addition to their parents.
+/// The maximum number of directories that a command works on concurrently, not counting parents.
 const MAX_DIRS: usize = 8;
-/// Directories of the server whose fids a command keeps.
+/// The maximum number of directories whose fids a command keeps.
 const MAX_KEPT_FIDS: usize = 8;
-/// How often work is repeated on an exhausted server, and the delay in between.
+/// How often work is repeated on an exhausted server, and the delay between two attempts.
 const RETRIES: u32 = 5;
 const RETRY_DELAY: Duration = Duration::from_millis(5);
-/// Names in the longest path. Deeper trees are taken for endless ones.
+/// The maximum number of names in a path. A deeper tree is assumed to be endless.
 const MAX_DEPTH: usize = 256;
 
-/// A boxed result of work on a directory, which may contain directories.
+/// The work on a directory. It is boxed because it contains the work on subdirectories.
 pub(crate) type DirFuture = Pin<Box<dyn Future<Output = CliResult> + Send>>;
 
-/// An error that may be that of an exhausted server.
+/// An error that may mean that the server is out of resources.
 pub(crate) trait MaybeExhausted {
-    /// Returns whether the server refused a request because it is out of fids, open files or workers.
+    /// Returns whether the server refused a request because it is out of fids, open files or
+    /// workers.
     fn is_exhausted(&self) -> bool;
 }
 
@@ -63,8 +64,8 @@ impl Limits {
         }
     }
 
-    /// Runs `work` beside other work. If the server is exhausted, runs it again when no other work is
-    /// in progress: a server with few fids, such as a board, then has enough of them.
+    /// Runs `work` concurrently with other work. If the server is exhausted, runs it again while no
+    /// other work is in progress: a server with few fids, such as a board, then has enough of them.
     pub(crate) async fn run<T, E, F>(&self, work: impl Fn() -> F) -> Result<T, E>
     where
         E: MaybeExhausted,
@@ -93,7 +94,7 @@ impl Limits {
     }
 }
 
-/// The tasks for what one directory contains. Dropping it cancels them.
+/// The tasks of one directory. Dropping the batch cancels them.
 pub(crate) struct Batch {
     limits: Limits,
     tasks: JoinSet<CliResult>,

@@ -163,8 +163,8 @@ impl From<FsyncArg> for Fsync {
     }
 }
 
-/// How long the end of the server waits for commits in progress. Longer than a commit waits for
-/// other programs.
+/// How long the server waits for commits in progress before it exits. A commit waits for other
+/// programs for less time.
 const COMMIT_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Serves until SIGINT, SIGTERM or SIGHUP. Returns success for the last two.
@@ -266,7 +266,7 @@ fn open_database(
     Ok((database, git_dir))
 }
 
-/// How long the start waits for the reader of standard output.
+/// How long the server waits for the reader of standard output before it starts to serve.
 const PRINT_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Prints the addresses. If standard output is not read, serving starts anyway.

@@ -18,7 +18,8 @@ use rustls::ServerConfig;
 use rustls::pki_types::PrivateKeyDer;
 use tokio_rustls::TlsAcceptor;
 
-/// Returns the configuration of a server for 127.0.0.1, and the certificate of its authority as PEM.
+/// Returns the configuration of a server for 127.0.0.1, and the certificate of its authority as
+/// PEM.
 fn certificates() -> (ServerConfig, String) {
     let (key, key_of_server) = (KeyPair::generate().unwrap(), KeyPair::generate().unwrap());
     let mut authority = CertificateParams::new([]).unwrap();

@@ -1,5 +1,5 @@
-//! A repository with missing or damaged objects: every command reports them, and shows and copies the
-//! rest.
+//! A repository with missing or damaged objects: every command reports them, and shows and copies
+//! the rest.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic)]
 
 mod common;

@@ -307,8 +307,8 @@ fn flushes(client: &Client<'_>) -> u32 {
     line.split(' ').next().unwrap().parse().unwrap()
 }
 
-/// Connects until the stream delivers an event. An interrupt between two reads has nothing to flush,
-/// so the test repeats until a flush is counted.
+/// Connects until the stream delivers an event. An interrupt between two reads has nothing to
+/// flush, so the test repeats until a flush is counted.
 #[test]
 fn an_interrupt_ends_watch_and_flushes_the_read() {
     let server = Server::start("tcp://127.0.0.1:0", &[]);

@@ -95,8 +95,8 @@ pub(crate) enum DbCommand {
     /// Commit files to a branch, and print the hash of its new head
     ///
     /// Missing directories are created and existing files replaced. A local file that is executable
-    /// is executable in the branch. If the branch moves meanwhile, the commit is merged with its new
-    /// head.
+    /// is executable in the branch. If the branch moves meanwhile, the commit is merged with its
+    /// new head.
     Commit {
         /// The branch; the first commit creates it
         branch: String,
@@ -112,7 +112,8 @@ pub(crate) enum DbCommand {
         /// Remove this file or directory from the branch
         #[arg(long = "rm", value_name = "PATH")]
         removals: Vec<String>,
-        /// A file in the branch, and the local file that supplies its content; `-` is standard input
+        /// A file in the branch, and the local file that supplies its content; `-` is standard
+        /// input
         #[arg(value_name = "FILE=PATH", value_parser = OsStringValueParser::new().try_map(FileUpdate::parse))]
         updates: Vec<FileUpdate>,
     },
@@ -154,7 +155,8 @@ pub(crate) enum DbCommand {
     },
     /// Fetch a branch of another repository, and print the hash of its head
     ///
-    /// The server runs `git fetch`. No branch moves: `merge`, `fast-forward` and `show` take the hash.
+    /// The server runs `git fetch`. No branch moves: `merge`, `fast-forward` and `show` take the
+    /// hash.
     Fetch {
         /// The repository, as the server's git reaches it
         url: String,

@@ -78,7 +78,7 @@ pub(crate) enum ClientCommand {
         #[arg(value_name = "PATH", default_value = "/")]
         paths: Vec<ServerPath>,
     },
-    /// Print how much the files below a directory hold
+    /// Print the total size of the files below a directory
     ///
     /// Prints the sum of the files' sizes for each directory, in KiB.
     Du {
@@ -107,8 +107,8 @@ pub(crate) enum ClientCommand {
     },
     /// Add a text to the end of a file, creating the file if needed
     ///
-    /// No newline is added. 9P has no atomic append: two writers at the same time can overwrite each
-    /// other's text.
+    /// No newline is added. 9P has no atomic append: two writers at the same time can overwrite
+    /// each other's text.
     Append {
         /// The file
         path: ServerPath,
@@ -151,9 +151,9 @@ pub(crate) enum ClientCommand {
     /// :/scratch/notes.txt`. `-` is standard input or standard output. Write a local name that
     /// starts with a colon or is a dash as `./:name` and `./-`.
     ///
-    /// A file is written under a temporary name, `.NAME.*.part`, and renamed when it is complete, if
-    /// the server can rename. Modes, owners and times are not copied. Links are copied as links, and
-    /// nothing is written through a link.
+    /// A file is written under a temporary name, `.NAME.*.part`, and renamed when it is complete,
+    /// if the server can rename. Modes, owners and times are not copied. Links are copied as links,
+    /// and nothing is written through a link.
     Cp {
         /// Copy directories and everything below them, 32 files at a time
         #[arg(short, long, visible_short_alias = 'R')]
@@ -166,9 +166,9 @@ pub(crate) enum ClientCommand {
     },
     /// Print a stream or the changes of a file until interrupted
     ///
-    /// Prints the texts that a stream delivers, as they come, until the stream ends. A file that is
-    /// not a stream is printed, and looked at again every second: text added to its end is printed
-    /// alone, after any other change the whole file is printed.
+    /// Prints the texts that a stream delivers, as they arrive, until the stream ends. A file that
+    /// is not a stream is printed and then checked every second. Text that was appended is printed
+    /// alone; after any other change the whole file is printed.
     Watch {
         /// The stream or file
         path: ServerPath,

@@ -72,7 +72,7 @@ impl Program {
     /// Reads the command line.
     ///
     /// # Errors
-    /// A mistake in it, or a request for help or the version.
+    /// A usage error, or a request for help or the version.
     pub(crate) fn read() -> Result<Program, clap::Error> {
         // The template of the help lists them in one line.
         let mut command =
@@ -106,7 +106,7 @@ impl Program {
             .map(|option| option.clone().default_value(Resettable::Reset).env(Resettable::Reset))
             .map(with_long_help)
             .collect();
-        // Defined here, as clap has no way to hide its own from `-h`.
+        // Defined here because the option that clap adds cannot be hidden from `-h`.
         let version = Arg::new("version").short('V').long("version").action(ArgAction::Version);
         let version = version.hide_short_help(true).help("Print version");
         let command = Program::command().disable_version_flag(true).arg(version);
@@ -123,7 +123,7 @@ fn is_local(command: &str) -> bool {
     matches!(command, "serve" | "completions" | "man")
 }
 
-/// Gives an option that `-h` hides its help as the long help, which manual pages need.
+/// Copies the help of an option that `-h` hides to its long help, which manual pages show.
 fn with_long_help(option: Arg) -> Arg {
     match option.get_help().cloned() {
         Some(help) if option.is_hide_short_help_set() && option.get_long_help().is_none() => {
@@ -195,7 +195,7 @@ fn command_index(arguments: &[OsString]) -> Option<usize> {
     }
 }
 
-/// How to reach the server.
+/// The options for connecting to a server.
 #[derive(Args, Debug)]
 #[command(next_help_heading = "Connection")]
 pub(crate) struct Connection {
@@ -212,8 +212,8 @@ pub(crate) struct Connection {
         hide_default_value = true
     )]
     pub(crate) address: Url,
-    /// Speak only this dialect [default: any; 9P2000.u first, whose errors have a text, and 9P2000.L
-    /// first for cp and mv]
+    /// Speak only this dialect [default: any; 9P2000.u first, whose errors have a text, and
+    /// 9P2000.L first for cp and mv]
     #[arg(long, hide_short_help = true)]
     pub(crate) dialect: Option<DialectName>,
     /// Fail if connecting takes longer [default: 10]
@@ -267,7 +267,7 @@ pub(crate) enum Command {
         /// The shell
         shell: Shell,
     },
-    /// Print the manual page, or write those of all commands
+    /// Print the manual page, or write the pages of all commands
     Man {
         /// Write `datakit.1` and a page for each command to this directory
         #[arg(value_name = "DIR")]

@@ -8,7 +8,7 @@ use crate::error::{CliError, CliResult, at};
 use crate::operand::ServerPath;
 use crate::stdio::{self, report_all};
 
-/// What one operand of `ls` lists.
+/// The result of looking up one operand of `ls`.
 enum Listed {
     File(Metadata),
     Dir(Listing),

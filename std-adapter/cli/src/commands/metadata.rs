@@ -10,7 +10,7 @@ use crate::byte_count;
 use crate::operand::ServerPath;
 use crate::stdio::{name_bytes, printable};
 
-/// Replaces the name by the last one of `path`: the server may send none, or one that says less.
+/// Sets the name to the last one of `path`, as the server may send none or a different one.
 pub(super) fn with_name(mut metadata: Metadata, path: &ServerPath) -> Metadata {
     metadata.name = match path.last() {
         b"" => "/".into(),
@@ -84,7 +84,8 @@ fn mode(file: &Metadata) -> String {
 fn date(time: SystemTime) -> String {
     let seconds = seconds(time);
     let (days, second) = (seconds / 86400, seconds % 86400);
-    // Days since 0000-03-01, in eras of 400 years. A year that begins in March ends with the leap day.
+    // Days since 0000-03-01, in eras of 400 years. A year that begins in March ends with the leap
+    // day.
     let days = days + 719_468;
     let (era, day) = (days / 146_097, days % 146_097);
     let year = (day - day / 1460 + day / 36_524 - day / 146_096) / 365;

@@ -13,10 +13,10 @@ use crate::operand::ServerPath;
 use crate::parallel::check_depth;
 use crate::stdio::{self, name_bytes, report_all};
 
-/// The most files that `tree` shows. All of them are in memory.
+/// The maximum number of files in a tree, which is built in memory.
 const MAX_TREE: usize = 1 << 20;
 
-/// Lists a directory by name. What the server refuses is added to `failures`.
+/// Lists a directory sorted by name. Adds errors of the server to `failures`.
 ///
 /// # Errors
 /// A lost connection.
@@ -131,7 +131,7 @@ impl<'c> Find<'c> {
         Find { client, name, kind, max_depth: max_depth.unwrap_or(usize::MAX) }
     }
 
-    /// Prints what matches at `path` and below it.
+    /// Prints the matching paths at and below `path`.
     pub(super) async fn run(&self, path: &ServerPath) -> CliResult {
         let metadata = with_name(self.client.stat(path).await.map_err(at(path))?, path);
         let mut failures = Vec::new();
@@ -172,8 +172,8 @@ impl<'c> Find<'c> {
     }
 }
 
-/// Returns whether a name matches a pattern of `*` and `?`. Keeps only the last `*` to come back to,
-/// so the time is at most the product of the lengths.
+/// Returns whether a name matches a pattern of `*` and `?`. Backtracks to the last `*` only, so the
+/// time is at most the product of the lengths.
 fn matches(pattern: &[u8], name: &[u8]) -> bool {
     let (mut at_pattern, mut at_name, mut star) = (0, 0, None);
     while let Some(byte) = name.get(at_name) {
@@ -184,7 +184,7 @@ fn matches(pattern: &[u8], name: &[u8]) -> bool {
                 continue;
             }
             Some(expected) if *expected == b'?' || expected == byte => at_pattern += 1,
-            // The last `*` stands for one byte more.
+            // Backtrack: the last `*` matches one more byte.
             _ => match &mut star {
                 Some((pattern, name)) => {
                     *name += 1;

@@ -9,7 +9,7 @@ use crate::error::{CliResult, at};
 use crate::operand::ServerPath;
 use crate::stdio;
 
-/// How often a file that is not a stream is looked at.
+/// The interval at which a file that is not a stream is checked.
 const POLL_INTERVAL: Duration = Duration::from_secs(1);
 /// The largest file whose content is compared, in bytes.
 const MAX_POLLED: usize = 16 << 20;
@@ -30,7 +30,7 @@ pub(super) async fn watch(client: &Client, path: &ServerPath) -> CliResult {
         ended = print_stream(&mut stream, path) => Some(ended),
         _ = tokio::signal::ctrl_c() => None,
     };
-    // Flushes the pending read. Everything is printed already, whatever this returns.
+    // Flushes the pending read. An error does not matter, as everything is printed already.
     let _ = tokio::time::timeout(CLOSE_TIMEOUT, stream.close()).await;
     match ended.transpose()? {
         // A file without a version looks like a stream that ends after its first text.
@@ -39,7 +39,7 @@ pub(super) async fn watch(client: &Client, path: &ServerPath) -> CliResult {
     }
 }
 
-/// What a stream delivered until its end.
+/// The texts that a stream delivered until its end.
 struct Printed {
     texts: u64,
     last: Vec<u8>,
@@ -61,7 +61,7 @@ async fn poll_until_interrupt(client: &Client, path: &ServerPath, printed: Vec<u
     }
 }
 
-/// Prints what changes in a file whose `content` is printed already.
+/// Prints the changes of a file whose `content` is printed already.
 async fn poll(client: &Client, path: &ServerPath, mut content: Vec<u8>) -> CliResult {
     let mut state = None;
     loop {
@@ -76,10 +76,10 @@ async fn poll(client: &Client, path: &ServerPath, mut content: Vec<u8>) -> CliRe
     }
 }
 
-/// What shows that a file is unchanged: version, length and time of the last change.
+/// The version, length and modification time of a file. If they are equal, it is unchanged.
 type FileState = (u32, u64, SystemTime);
 
-/// Reads a file unless its state shows that it is unchanged. Files of version 0 show nothing.
+/// Reads a file unless it is unchanged. A file of version 0 is always read.
 async fn read_changed(
     client: &Client,
     path: &ServerPath,

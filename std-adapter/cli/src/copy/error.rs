@@ -1,4 +1,4 @@
-//! Why a file was not copied.
+//! Errors of copying one file.
 
 use datakit_client::Error;
 
@@ -6,13 +6,13 @@ use crate::error::{CliError, at, io_reason};
 use crate::operand::Location;
 use crate::parallel::MaybeExhausted;
 
-/// Why a file was not copied.
+/// The reason why a file was not copied.
 #[derive(Debug)]
 pub(super) struct CopyError {
     pub(super) error: CliError,
-    /// The other files can still be copied.
+    /// Whether the other files can still be copied.
     pub(super) is_skippable: bool,
-    /// The server is out of fids or open files, so the file may be copied alone.
+    /// Whether the server is out of fids or open files. Copying the file alone may succeed.
     is_exhausted: bool,
 }
 

@@ -54,13 +54,13 @@ async fn interrupted() {
     tokio::select! { _ = int.recv() => {}, _ = term.recv() => {}, _ = hup.recv() => {} }
 }
 
-/// One command, shared by its tasks.
+/// The state of one command, shared by its tasks.
 struct Copier {
     client: Client,
     limits: Limits,
     parts: Parts,
     progress: Progress,
-    /// A file was skipped.
+    /// Whether a file was skipped.
     has_failed: AtomicBool,
 }
 
@@ -142,7 +142,7 @@ impl Copier {
                 }
             }
             batch.finish().await?;
-            // Last, so no file of this directory is written through one of its links.
+            // Links come last, so no file of this directory is written through one.
             for (from, to, link) in links {
                 match self.limits.run(|| self.link_target(&from, link.clone())).await {
                     Ok(link) => to.create_link(&self.client, &link).await?,
@@ -268,7 +268,7 @@ impl Copier {
         }
     }
 
-    /// Returns where a link points, if its directory did not tell.
+    /// Returns the target of a link: `known`, or else what the server returns.
     async fn link_target(
         &self,
         from: &Location,
@@ -279,7 +279,7 @@ impl Copier {
         };
         let read = async {
             if self.client.dialect() == Dialect::Legacy {
-                // Tells a damaged link from one that this dialect cannot read.
+                // Distinguishes a damaged link from one that this dialect cannot read.
                 self.client.stat(path).await?;
             }
             self.client.read_link(path).await
@@ -289,11 +289,11 @@ impl Copier {
     }
 }
 
-/// One name in a source directory.
+/// An entry of a source directory.
 struct Entry {
     name: Vec<u8>,
     kind: FileType,
-    /// Where a link points; `None` if the directory does not tell.
+    /// The target of a link; `None` if the directory entry does not include it.
     link: Option<Vec<u8>>,
 }
 

@@ -49,7 +49,7 @@ impl Parts {
         PartGuard { parts: self.clone(), entry: Some((id, part)) }
     }
 
-    /// Returns a guard of a file that is not removed.
+    /// Returns a guard without a file.
     pub(super) fn none(&self) -> PartGuard {
         PartGuard { parts: self.clone(), entry: None }
     }
@@ -78,7 +78,7 @@ impl PartGuard {
         self.entry.as_ref().map(|(_, part)| part)
     }
 
-    /// Keeps the file, which is complete.
+    /// Takes the complete file out of the table.
     pub(super) fn complete(self) {
         if let Some((id, _)) = &self.entry {
             self.parts.0.lock().parts.remove(id);

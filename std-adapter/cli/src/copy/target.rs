@@ -70,7 +70,7 @@ pub(super) enum Target {
     },
 }
 
-/// The target as it was typed.
+/// The result of looking up the target operand.
 pub(super) enum Destination {
     /// An existing directory.
     Dir(TargetDir),
@@ -116,8 +116,8 @@ fn host_destination(path: &Path) -> Result<Destination, String> {
         return Ok(Destination::Dir(TargetDir::Host(Arc::new(dir), path.to_owned())));
     };
     let parent = match path.parent() {
-        // Links in an absolute path are the system's or the user's. A relative path may lead through
-        // a link that an earlier copy created.
+        // Links in an absolute path are the system's or the user's. A relative path may lead
+        // through a link that an earlier copy created.
         Some(parent) if parent.is_absolute() => open(parent).map_err(errno_reason)?,
         parent => enter_all(parent.unwrap_or(Path::new("")))?,
     };
@@ -201,12 +201,12 @@ pub(super) struct Staged {
     pub(super) staging: Staging,
 }
 
-/// How a file is written.
+/// The way a file is written.
 pub(super) enum Staging {
     /// Under a temporary name. The complete file is renamed.
     Renamed(PartGuard),
-    /// In place, since nothing else is possible: a device, a control file, a directory that takes no
-    /// new names. The guard holds a file that was created here.
+    /// In place, since nothing else is possible: a device, a control file, a directory that takes
+    /// no new names. The guard holds a file that was created here.
     InPlace(PartGuard),
 }
 

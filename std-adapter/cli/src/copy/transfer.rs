@@ -1,4 +1,4 @@
-//! Moves the bytes of one file, and shows how far it is.
+//! The transfer of one file, and the progress bar.
 
 use std::fs;
 use std::io::{self, Read, Write};
@@ -15,7 +15,7 @@ use crate::error::{CliError, at, io_reason};
 use crate::operand::Location;
 use crate::stdio;
 
-/// Bytes in one read of a local file.
+/// The size of one read of a local file, in bytes.
 const CHUNK_SIZE: usize = 1 << 17;
 
 /// An open file that is copied.
@@ -157,7 +157,7 @@ impl HostFile {
         HostFile::Direct { file, is_at_end: false, length }
     }
 
-    /// Wraps a file of which a read or write may wait.
+    /// Wraps a file whose reads and writes may block.
     pub(super) fn pooled(file: fs::File) -> HostFile {
         HostFile::Pooled(tokio::fs::File::from_std(file))
     }
@@ -212,7 +212,7 @@ impl HostFile {
     }
 }
 
-/// One bar for the whole command if standard error is a terminal.
+/// The progress bar of a command. It is hidden unless standard error is a terminal.
 pub(super) struct Progress {
     bar: ProgressBar,
     /// The length of all files that were opened, in bytes.
@@ -231,7 +231,7 @@ impl Progress {
         !self.bar.is_hidden()
     }
 
-    /// Adds the length of a file. Streams have 0, so their length is unknown.
+    /// Adds the length of a file in bytes. A length of 0 is unknown, as for streams.
     fn add_length(&self, length: u64) {
         if length == 0 || !self.is_shown() {
             return;

@@ -9,7 +9,7 @@ use crate::error::{CliError, CliResult, at, io_reason};
 use crate::operand::FileUpdate;
 use crate::stdio::{self, read_stdin};
 
-/// What to commit.
+/// The content and options of a commit.
 pub(super) struct CommitRequest<'a> {
     pub(super) message: &'a str,
     pub(super) author: Option<&'a str>,

@@ -7,7 +7,7 @@ use datakit_client::db::{Commit, Details, History, Id, Result};
 /// A commit and its ancestors.
 pub(super) enum Commits {
     Log(Box<History>),
-    /// For a server without a file for the history.
+    /// The fallback for a server that has no file with the history.
     Walk(Walk),
 }
 
@@ -29,7 +29,7 @@ impl Commits {
     }
 }
 
-/// Reads one commit after the other, breadth first: such a server sends no dates.
+/// A walk through the ancestors, breadth first, as such a server sends no dates.
 #[derive(Default)]
 pub(super) struct Walk {
     known: HashSet<Id>,

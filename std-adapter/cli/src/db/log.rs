@@ -11,7 +11,7 @@ use super::text::{change_lines, change_to_json, parse_path, subject};
 use crate::error::{CliResult, at};
 use crate::stdio;
 
-/// How commits are printed.
+/// The output format of commits.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum LogFormat {
     Full,
@@ -19,7 +19,7 @@ pub(super) enum LogFormat {
     Json,
 }
 
-/// Text is printed in pieces of this many bytes.
+/// Text is printed when this many bytes have accumulated.
 const PIECE_SIZE: usize = 1 << 16;
 
 /// Prints a history, newest first. With `paths`, only commits that change one of them.
@@ -44,7 +44,7 @@ pub(super) async fn log(
             Ok(Some((details, true))) => details,
             Ok(Some((_, false))) => continue,
             Ok(None) => break,
-            // What was read before the error is printed, too.
+            // The commits before the error are printed as well.
             Err(error) => {
                 stdio::print(text.as_bytes())?;
                 return Err(at(&start)(error));

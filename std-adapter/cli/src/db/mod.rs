@@ -182,7 +182,7 @@ async fn diff(db: &Db, old: &str, new: &str, json: bool) -> CliResult {
     stdio::print(change_lines(&changes).as_bytes())
 }
 
-/// Names the repository, unless the server's text does.
+/// Adds the URL to the error of a fetch, unless the server's text contains it.
 fn fetch_error(url: &str, branch: &str, error: &Error) -> CliError {
     let text = error.to_string();
     CliError::Failed(match text.strip_prefix("error: ") {

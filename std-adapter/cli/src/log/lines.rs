@@ -18,13 +18,13 @@ use tracing_subscriber::fmt::MakeWriter;
 
 use crate::metrics::LogCounters;
 
-/// Lines in the queue.
+/// The capacity of the queue, in lines.
 const QUEUE_LENGTH: usize = 1024;
-/// Bytes of a line. Longer lines are cut.
+/// The maximum length of a line, in bytes. Longer lines are truncated.
 const MAX_LINE: usize = 4096;
 /// Each place in the program logs at most one error or warning in this time.
 const INTERVAL: Duration = Duration::from_secs(1);
-/// How long the end of the program waits for the queue.
+/// How long the program waits for the queue before it exits.
 const FLUSH_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// The target of messages about the log, which are never suppressed.
@@ -71,8 +71,8 @@ impl Lines {
         Ok(lines)
     }
 
-    /// Returns whether an event becomes a line. Clients can provoke warnings, so these are limited to
-    /// one for each place in [`INTERVAL`].
+    /// Returns whether an event becomes a line. Clients can provoke warnings, so these are limited
+    /// to one for each place in [`INTERVAL`].
     pub(super) fn admits(&self, event: &Event<'_>) -> bool {
         let metadata = event.metadata();
         if *metadata.level() > Level::WARN || metadata.target() == OWN_TARGET {
@@ -111,7 +111,7 @@ impl Lines {
                 Some(at) => items.recv_timeout(at.saturating_duration_since(Instant::now())),
             };
             match next {
-                // If standard error is closed, nobody can be told.
+                // If standard error is closed, there is nowhere to report the failure.
                 Ok(Item::Line(line)) => io::stderr().write_all(&line).unwrap_or_default(),
                 Ok(Item::Suppressed) => {
                     report_at = report_at.or(Some(Instant::now() + INTERVAL));
@@ -150,7 +150,7 @@ impl Lines {
     }
 }
 
-/// Takes the message of an event, without its fields.
+/// A visitor that extracts the message of an event without its fields.
 struct MessageVisitor<'t>(&'t mut String);
 
 impl Visit for MessageVisitor<'_> {
@@ -162,7 +162,7 @@ impl Visit for MessageVisitor<'_> {
     }
 }
 
-/// Waits until the queue is written, for at most [`FLUSH_TIMEOUT`].
+/// Waits until the queue is written, but no longer than [`FLUSH_TIMEOUT`].
 pub(crate) fn flush() {
     let (done, flushed) = sync_channel(1);
     if let Some(writer) = WRITER.get()

@@ -1,4 +1,4 @@
-//! What the server logs to standard error.
+//! The server's log on standard error.
 
 mod lines;
 
@@ -32,7 +32,7 @@ pub(crate) const APP: &str = "app";
 const DATAKIT_VERBOSE: &str = "DATAKIT_VERBOSE";
 const RUST_LOG: &str = "RUST_LOG";
 
-/// What to log.
+/// The options of the log.
 #[derive(Args, Debug, Clone)]
 #[command(next_help_heading = "Log")]
 pub(crate) struct LogArgs {
@@ -49,7 +49,7 @@ pub(crate) struct LogArgs {
     /// `RUST_LOG=info,db=debug`.
     #[arg(long, value_name = "LEVEL")]
     verbosity: Option<LevelName>,
-    /// Where to log to, and with what time
+    /// Where to log
     #[arg(long, value_name = "DESTINATION", default_value = "quiet")]
     log_destination: Destination,
     /// Clock of the destination `timestamp`
@@ -91,7 +91,7 @@ impl ValueEnum for LevelName {
     }
 }
 
-/// Where the log goes.
+/// The destination of the log.
 #[derive(ValueEnum, Clone, Copy, Debug)]
 enum Destination {
     /// Standard error, without the time
@@ -104,7 +104,7 @@ enum Destination {
     Asl,
 }
 
-/// Which time a line has.
+/// The clock of the time in a line.
 #[derive(ValueEnum, Clone, Copy, Debug)]
 enum Clock {
     /// Date and time in UTC
@@ -212,7 +212,7 @@ fn parse_rust_log(value: &str, name: &str, target: &str) -> Option<Level> {
     of_source.or(of_all)
 }
 
-/// Lets through the events that become lines.
+/// A filter that admits the events that become lines.
 struct LineFilter {
     table: Vec<(&'static str, LogSource)>,
     to: Lines,
@@ -228,7 +228,7 @@ impl<S> Filter<S> for LineFilter {
     }
 }
 
-/// Counts every message, even if it does not become a line.
+/// A layer that counts every message, even if it does not become a line.
 struct CountLayer(LogCounters);
 
 impl<S: Subscriber> Layer<S> for CountLayer {

@@ -27,11 +27,11 @@ use super::registry::Metrics;
 const PATH: &str = "/metrics";
 /// The type that the original sent. The text is ASCII, so it needs no charset.
 const TEXT_FORMAT: &str = "text/plain; version=0.0.4";
-/// Connections at a time. Others wait until one ends.
+/// The maximum number of concurrent connections. Others wait until one ends.
 const MAX_CONNECTIONS: usize = 16;
-/// Connections of one IP address at a time.
+/// The maximum number of concurrent connections from one IP address.
 const MAX_CONNECTIONS_PER_PEER: usize = 8;
-/// How long a request and its response may take.
+/// The timeout for a request and its response.
 const TIMEOUT: Duration = Duration::from_secs(10);
 
 /// A listening socket. Its `Display` is the URL of the metrics.
@@ -103,7 +103,7 @@ async fn serve_connection(socket: TcpStream, metrics: &Metrics) {
     let service = service_fn(async |request| Ok::<_, Infallible>(respond(&request, metrics)));
     let connection =
         http1::Builder::new().keep_alive(false).serve_connection(TokioIo::new(socket), service);
-    // If the client is gone or too slow, nobody can be told.
+    // If the client is gone or too slow, there is nobody to reply to.
     let _ = timeout(TIMEOUT, connection).await;
 }
 

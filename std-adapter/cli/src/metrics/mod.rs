@@ -1,7 +1,7 @@
 //! Prometheus metrics: `GET /metrics`.
 //!
 //! ```text
-//! server::Stats, DbCounters, PushSummary, LogCounters -> collect -> registry -> text format 0.0.4 -> http
+//! Stats, DbCounters, PushSummary, LogCounters -> collect -> registry -> text format -> http
 //! ```
 //!
 //! The counters of the server and the database are read when a scrape asks for them.

@@ -14,7 +14,7 @@ use prometheus_client::registry::Registry;
 
 use super::collect::{DatabaseCollector, ProcessCollector, ServerCollector};
 
-/// The counters that are shown. Clones share them.
+/// The counters behind the metrics. Clones share them.
 #[derive(Debug, Default, Clone)]
 pub(crate) struct Counters {
     /// Connections and requests.
@@ -67,7 +67,7 @@ impl LogCounters {
 pub(crate) struct PushSummary(Mutex<(u64, Duration)>);
 
 impl PushSummary {
-    /// Adds a push.
+    /// Records how long a push took.
     pub(crate) fn observe(&self, took: Duration) {
         let (count, sum) = &mut *self.0.lock();
         *count = count.saturating_add(1);

@@ -1,7 +1,7 @@
 //! Runs the program: a server, and client commands against it. Nothing here waits for longer than
 //! [`TIMEOUT`].
-// Each test file uses a part of this. Clippy allows panics in tests only, not in functions that they
-// share.
+// Each test file uses a part of this. Clippy allows panics in tests only, not in functions that
+// they share.
 #![allow(
     dead_code,
     clippy::unwrap_used,
