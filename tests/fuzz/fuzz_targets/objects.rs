@@ -11,10 +11,10 @@ use datakit_db::Id;
 use datakit_db::fuzz::diff::diff;
 use datakit_db::fuzz::history;
 use datakit_db::fuzz::merge::merge;
-use datakit_db::object::{Commit, Object, ObjectKind};
 use datakit_db::fuzz::object_cache::ObjectCache;
-use datakit_db::store::{MemoryStore, Store};
 use datakit_db::fuzz::tree::Tree;
+use datakit_db::object::{Commit, Object, ObjectKind};
+use datakit_db::store::{MemoryStore, Store};
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|data: &[u8]| {
