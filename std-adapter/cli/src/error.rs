@@ -2,6 +2,8 @@
 
 use std::fmt::{self, Display};
 
+pub(crate) use datakit_server::io_reason;
+
 /// The result of a command.
 pub(crate) type CliResult<T = ()> = Result<T, CliError>;
 
@@ -40,10 +42,4 @@ pub(crate) fn at<E: Display>(subject: &impl Display) -> impl Fn(E) -> CliError {
 /// Returns the error of a directory where a file is needed.
 pub(crate) fn is_a_directory(path: &impl Display) -> CliError {
     CliError::Failed(format!("{path}: Is a directory"))
-}
-
-/// Returns the system's text without `(os error N)`, as the server's errors have it.
-pub(crate) fn io_reason(error: &std::io::Error) -> String {
-    let text = error.to_string();
-    text.split(" (os error").next().unwrap_or_default().to_owned()
 }

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use datakit_core::vfs::Error as VfsError;
 use datakit_core::wire::Malformed;
+use datakit_server::io_reason;
 
 /// The result of the client's calls.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -196,12 +197,10 @@ fn text_of(errno: u32) -> String {
     if let Some(row) = VfsError::ALL.iter().find(|row| u32::from(row.errno()) == errno) {
         return row.to_string();
     }
-    let text = i32::try_from(errno)
-        .map(io::Error::from_raw_os_error)
-        .map(|error| error.to_string())
-        .unwrap_or_default();
-    text.rsplit_once(" (os error")
-        .map_or_else(|| format!("error {errno}"), |(text, _)| text.to_owned())
+    match i32::try_from(errno) {
+        Ok(number) => io_reason(&io::Error::from_raw_os_error(number)),
+        Err(_) => format!("error {errno}"),
+    }
 }
 
 impl Display for Error {
@@ -263,9 +262,7 @@ impl Display for Disconnect {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             // The number is left out: outside of Linux it is not the number of the protocol.
-            Disconnect::Io(error) => {
-                f.write_str(error.to_string().split(" (os error").next().unwrap_or_default())
-            }
+            Disconnect::Io(error) => f.write_str(&io_reason(error)),
             Disconnect::Closed => f.write_str("the server closed the connection"),
             Disconnect::ClosedBeforeVersion => {
                 f.write_str("the server closed the connection instead of answering Tversion")

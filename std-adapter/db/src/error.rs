@@ -9,6 +9,7 @@ use datakit_core::vfs;
 use crate::model::merge::Conflicts;
 use crate::model::object::ObjectKind;
 use crate::{Id, IoError};
+use datakit_server::io_reason;
 use datakit_server::tree::CommandError;
 
 /// The result of an operation of the database.
@@ -43,7 +44,7 @@ pub enum Error {
     InvalidHash {
         /// The text.
         text: String,
-        /// What is wrong with it.
+        /// The reason.
         reason: String,
     },
     /// Git does not allow the name for a branch.
@@ -82,7 +83,7 @@ pub enum Error {
     Broken {
         /// The hash of the object.
         id: Id,
-        /// What is wrong with it.
+        /// The reason.
         #[source]
         fault: Fault,
         /// The path that refers to it; empty if unknown.
@@ -110,14 +111,14 @@ pub enum Error {
     InvalidAuthor {
         /// The text.
         text: String,
-        /// What is wrong with it.
+        /// The reason.
         reason: String,
     },
     /// Uncommitted changes need more memory than they may use.
     #[error("{0}")]
     NoMemory(String),
     /// A system call of the store failed.
-    #[error("{}: {context}", reason(.source.get()))]
+    #[error("{}: {context}", io_reason(.source.get()))]
     Io {
         /// What the store tried to do.
         context: String,
@@ -129,7 +130,7 @@ pub enum Error {
     Store(StoreError),
 }
 
-/// What is wrong with an object.
+/// The damage of an object.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Fault {
@@ -249,12 +250,6 @@ impl Error {
         matches!(self, Error::Io { source, .. }
             if matches!(source.get().kind(), ReadOnlyFilesystem | PermissionDenied))
     }
-}
-
-/// Returns the text of an error without its number (` (os error 2)`).
-pub(crate) fn reason(error: &std::io::Error) -> String {
-    let text = error.to_string();
-    text.split_once(" (os error ").map_or(text.clone(), |(reason, _)| reason.to_owned())
 }
 
 impl From<InvalidId> for Error {

@@ -4,6 +4,7 @@
 pub mod budget;
 pub mod clock;
 pub mod inode_numbers;
+mod io_reason;
 pub mod memory;
 pub mod scratch;
 mod server;
@@ -11,6 +12,7 @@ pub mod sparse_bytes;
 pub mod tree;
 mod url;
 
+pub use io_reason::io_reason;
 pub use scratch::Scratch;
 pub use server::{
     Durations, Histogram, Limits, Listener, MSIZE, Peer, PeerLimiter, PeerPermit, Server, Stats,

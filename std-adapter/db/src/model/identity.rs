@@ -8,6 +8,9 @@ use gix::date::Time;
 
 use crate::{Error, Result};
 
+/// The default name and address for commits.
+pub(crate) const AUTHOR: (&str, &str) = ("datakit", "datakit@mobyproject.org");
+
 /// The maximum length of an `author` file, in bytes.
 pub const MAX_AUTHOR_BYTES: usize = 1024;
 /// The maximum length of a name that is derived from a user name, in characters.
@@ -16,6 +19,11 @@ const MAX_NAME_CHARS: usize = 128;
 const MAX_TIME: i64 = 253_402_300_799;
 /// User names that clients send if they do not know the user.
 const ANONYMOUS: [&[u8]; 2] = [b"nobody", b"none"];
+
+/// The text does not name a person; the error gives the reason.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct InvalidIdentity(String);
 
 /// A name and an address: `NAME <MAIL>`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -27,7 +35,8 @@ pub struct Identity {
 impl Default for Identity {
     /// Returns the default identity of commits.
     fn default() -> Identity {
-        Identity { name: "datakit".to_owned(), mail: "datakit@mobyproject.org".to_owned() }
+        let (name, mail) = AUTHOR;
+        Identity { name: name.to_owned(), mail: mail.to_owned() }
     }
 }
 
@@ -38,12 +47,12 @@ impl fmt::Display for Identity {
 }
 
 impl std::str::FromStr for Identity {
-    type Err = String;
+    type Err = InvalidIdentity;
 
-    fn from_str(text: &str) -> std::result::Result<Identity, String> {
+    fn from_str(text: &str) -> std::result::Result<Identity, InvalidIdentity> {
         match parse(text)? {
             (identity, None) => Ok(identity),
-            _ => Err("unexpected text after the address".to_owned()),
+            _ => Err(InvalidIdentity("unexpected text after the address".to_owned())),
         }
     }
 }
@@ -52,19 +61,19 @@ impl Identity {
     /// Creates an identity.
     ///
     /// # Errors
-    /// The reason, if the name is empty or one of the two contains a character that Git does not
-    /// allow.
-    pub fn new(name: &str, mail: &str) -> std::result::Result<Identity, String> {
+    /// [`InvalidIdentity`] if the name is empty, or one of the two contains a character that Git does
+    /// not allow.
+    pub fn new(name: &str, mail: &str) -> std::result::Result<Identity, InvalidIdentity> {
         let (name, mail) = (name.trim(), mail.trim());
         let odd = |char: char| char.is_control() || char == '<' || char == '>';
         if name.is_empty() {
-            return Err("the name is empty".to_owned());
+            return Err(InvalidIdentity("the name is empty".to_owned()));
         }
         if name.contains(odd) || mail.contains(odd) || mail.contains(char::is_whitespace) {
-            return Err(
-                "names and addresses must not contain '<', '>' or control characters, nor addresses white space"
+            return Err(InvalidIdentity(
+                "a name or address contains '<', '>', a control character, or white space"
                     .to_owned(),
-            );
+            ));
         }
         Ok(Identity { name: name.to_owned(), mail: mail.to_owned() })
     }
@@ -102,14 +111,16 @@ fn local_name(number: u32) -> String {
 }
 
 /// Parses `NAME <MAIL>` and an optional date in a format that Git understands.
-fn parse(text: &str) -> std::result::Result<(Identity, Option<Time>), String> {
-    let no_mail = || "expected NAME <MAIL>".to_owned();
+fn parse(text: &str) -> std::result::Result<(Identity, Option<Time>), InvalidIdentity> {
+    let no_mail = || InvalidIdentity("expected NAME <MAIL>".to_owned());
     let (name, rest) = text.trim().split_once('<').ok_or_else(no_mail)?;
     let (mail, date) = rest.split_once('>').ok_or_else(no_mail)?;
     let identity = Identity::new(name, mail)?;
     let date = match date.trim() {
         "" => None,
-        date => Some(parse_date(date).ok_or_else(|| format!("invalid date {date:?}"))?),
+        date => Some(
+            parse_date(date).ok_or_else(|| InvalidIdentity(format!("invalid date {date:?}")))?,
+        ),
     };
     Ok((identity, date))
 }
@@ -141,9 +152,9 @@ impl AuthorPolicy {
 /// The author and the committer of a commit, with times in the local time zone.
 #[derive(Debug, Clone)]
 pub struct Authorship {
-    /// Who wrote the change, and when.
+    /// The author, with the time of the change.
     pub author: Signature,
-    /// Who creates the commit, and when.
+    /// The committer, with the time of the commit.
     pub committer: Signature,
 }
 
@@ -168,7 +179,7 @@ impl Authorship {
         let shown = || String::from_utf8_lossy(text).trim().to_owned();
         let invalid = |reason| Error::InvalidAuthor { text: shown(), reason };
         let text = str::from_utf8(text).map_err(|_| invalid("not valid UTF-8".to_owned()))?;
-        let (identity, time) = parse(text).map_err(invalid)?;
+        let (identity, time) = parse(text).map_err(|error| invalid(error.to_string()))?;
         Ok(Authorship {
             author: identity.sign(time.unwrap_or(by.committer.time)),
             committer: by.committer,

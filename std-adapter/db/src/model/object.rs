@@ -6,7 +6,7 @@ use gix::date::Time;
 use gix::objs::WriteTo;
 
 use crate::model::commit_text;
-use crate::model::identity::Authorship;
+use crate::model::identity::{AUTHOR, Authorship};
 pub use crate::model::tree_text::TreeEntries;
 use crate::model::tree_text::order;
 use crate::{Error, Id, Result};
@@ -194,9 +194,6 @@ pub struct Commit {
     /// The message: in UTF-8 if its encoding is known, else verbatim.
     pub message: Vec<u8>,
 }
-
-/// The default name and address for commits.
-pub const AUTHOR: (&str, &str) = ("datakit", "datakit@mobyproject.org");
 
 impl Commit {
     /// Decodes a commit as leniently as Git does.

@@ -17,6 +17,7 @@ use tokio::sync::Mutex;
 use tracing::warn;
 
 use super::transport::Stream;
+use crate::io_reason::io_reason;
 use crate::url::Url;
 
 /// The pause after a failed accept. EMFILE returns at once until a descriptor is closed.
@@ -234,8 +235,7 @@ struct ListenError {
 impl ListenError {
     /// Wraps `source`. The message ends with `hint` if the address is in use.
     fn wrap(address: impl Display, source: io::Error, hint: &str) -> io::Error {
-        let cause = source.to_string();
-        let cause = cause.split(" (os error").next().unwrap_or_default();
+        let cause = io_reason(&source);
         let mut message = format!("cannot listen on {address}: {cause}");
         if source.kind() == io::ErrorKind::AddrInUse {
             message = format!("{message}; {hint}");
