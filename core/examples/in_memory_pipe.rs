@@ -65,7 +65,8 @@ impl Client<'_> {
         text
     }
 
-    /// Sets the gain to 2.5, then to a value that is out of range, and returns the last two replies.
+    /// Sets the gain to 2.5, then to a value that is out of range, and returns the last two
+    /// replies.
     async fn run(&mut self) -> [String; 2] {
         let (uname, aname) = ("user".into(), "".into());
         self.ask(Tmessage::Version { msize: 1024, version: "9P2000".into() }).await;

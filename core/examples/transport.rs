@@ -15,8 +15,7 @@ use datakit_core::wire::{Dialect, Rmessage, Tag, Tmessage};
 use embassy_futures::block_on;
 use embedded_io_async::{Error, ErrorKind, ErrorType, Read, Write};
 
-/// A driver of somebody else, which does not know `embedded-io-async`. This one replays a
-/// recording.
+/// A third-party driver without support for `embedded-io-async`. This one replays a recording.
 mod driver {
     #[derive(Debug)]
     pub(crate) struct LineError;
@@ -26,7 +25,8 @@ mod driver {
     }
 
     impl Receiver {
-        /// Waits for bytes, moves them to `buf` and returns their number, or `None` after a hang-up.
+        /// Waits for bytes, moves them to `buf` and returns their number, or `None` after a
+        /// hang-up.
         pub(crate) async fn receive(&mut self, buf: &mut [u8]) -> Result<Option<usize>, LineError> {
             let n = buf.len().min(self.recording.len());
             buf[..n].copy_from_slice(&self.recording[..n]);

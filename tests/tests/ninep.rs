@@ -62,7 +62,7 @@ fn ninep_lists_and_reads() {
     assert_eq!(client.read_from("/short", 4, 3).unwrap(), b"two");
     client.clunk_path("/short").unwrap();
     assert_eq!(client.iter_lines("/short").unwrap().collect::<Vec<_>>(), ["one", "two", "three"]);
-    // Longer than any msize.
+    // The file is longer than any msize.
     assert_eq!(client.read("/long").unwrap(), long.as_bytes());
     client.clunk_path("/long").unwrap();
     assert_eq!(client.iter_chunks("/long").unwrap().flatten().collect::<Vec<_>>(), long.as_bytes());
@@ -95,7 +95,7 @@ fn ninep_creates_writes_renames_and_removes() {
     client.create("/dir", "file", FILE, Mode::READ_WRITE).unwrap();
     client.clunk_path("/dir/file").unwrap();
 
-    // Longer than a message.
+    // The content is longer than a message.
     let content: Vec<u8> = (0..200_000u32).map(|n| n as u8).collect();
     assert_eq!(client.write("/dir/file", 0, &content).unwrap(), content.len());
     client.clunk_path("/dir/file").unwrap();

@@ -15,7 +15,7 @@ use datakit_tests::wire_client::{Refusal, WireClient};
 
 const ALL: [Dialect; 3] = [Dialect::Legacy, Dialect::Unix, Dialect::Linux];
 
-/// The open mode OWRITE.
+/// The mode byte OWRITE.
 const WRITE: u8 = 1;
 
 static PERIOD: Value<u32> = Value::new(1000);
@@ -46,7 +46,7 @@ fn a_parameter_in_several_writes_is_set_once() {
     for dialect in ALL {
         let mut client = WireClient::attached(served.addr, dialect, 8192);
         let before = PERIOD.version();
-        // As libixp's `ixpc write`, stdio with a small buffer and an unbuffered program write.
+        // The writes of libixp's `ixpc write`, of stdio with a small buffer, and without a buffer.
         for (pieces, value) in
             [(&["120\n", ""][..], 120), (&["12", "34"], 1234), (&["2", "5", "0", "\n"], 250)]
         {
@@ -125,7 +125,7 @@ fn a_commit_in_several_writes_waits_for_all_its_words() {
         client.walk(0, 20, "branch/master/transactions").unwrap();
         client.create(20, "t", DMDIR | 0o755, None).unwrap();
         let head = connection.master().commit(&[("b", "1")]);
-        // Single bytes, and pieces that end where a shorter command would.
+        // Writes single bytes, and then pieces of which one ends like a shorter command.
         let bytes: Vec<_> = "commit ff-only\n".split("").collect();
         for pieces in [&bytes[..], &["com", "mit", " ff-only\n"]] {
             assert!(written(&mut client, "branch/master/transactions/t/ctl", pieces).is_err());

@@ -1,4 +1,4 @@
-//! The example `ports` as its clients see it: forwards that live while their `ctl` is open.
+//! The example `ports`, whose forwards end when their `ctl` is closed.
 
 #![allow(clippy::unwrap_used, clippy::panic)]
 
@@ -29,7 +29,7 @@ async fn connect(served: &Served, dialect: Dialect) -> Client {
     Client::from_stream(stream, Options::default().dialect(dialect)).await.unwrap()
 }
 
-/// A server that sends back what it gets, until the test ends.
+/// Starts an echo server that runs until the test ends.
 async fn echo() -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let addr = listener.local_addr().unwrap();
@@ -44,7 +44,7 @@ async fn echo() -> SocketAddr {
     addr
 }
 
-/// An address on which nobody listens, and the name of a forward from there to `to`.
+/// Returns a free address, and the name of a forward from there to `to`.
 async fn unused(to: SocketAddr) -> (SocketAddr, String) {
     let from = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
     (from, format!("tcp:{from}:tcp:{to}"))

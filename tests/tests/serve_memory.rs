@@ -16,7 +16,7 @@ use datakit_core::wire::{Dialect, Fid, List, Numeric, Str, Tag, Tmessage as T};
 use datakit_server::tree::{Dir, Entry, Live, Tree};
 use embedded_io_async::{ErrorType, Read, Write};
 
-/// One direction of a transport without limits.
+/// One direction of an in-memory transport of unlimited capacity.
 #[derive(Clone, Default)]
 struct Bytes(Rc<RefCell<VecDeque<u8>>>);
 
@@ -26,7 +26,7 @@ impl ErrorType for Bytes {
 
 impl Read for Bytes {
     async fn read(&mut self, buf: &mut [u8]) -> Result<usize, Infallible> {
-        // No waker: the test polls until nothing more happens.
+        // Stores no waker, because the test polls until nothing changes.
         poll_fn(|_| match self.0.borrow_mut().pop_front() {
             Some(byte) => {
                 buf[0] = byte;
@@ -119,7 +119,7 @@ fn only_requests_in_flight_hold_large_buffers() {
     for fid in [Fid(1), Fid(2)] {
         send(&T::Walk { fid: Fid(0), newfid: fid, wnames: List::Slice(&[Str(b"live")]) });
         send(&T::Open { fid, mode: 0 });
-        // The value, then the empty read that ends it, then a read that waits for the next value.
+        // Reads the value, the empty read that ends it, and the next value, which is not there yet.
         for offset in [0, 2, 2] {
             send(&T::Read { fid, offset, count: 60_000 });
         }

@@ -134,7 +134,7 @@ fn replies_are_sent_before_the_server_stops() {
         let len = read.encode(Tag(tag), Dialect::Unix, &mut frame).unwrap();
         requests.extend_from_slice(&frame[..len]);
     }
-    // In one write, so all have arrived when the first is answered.
+    // One write sends all requests, so all have arrived when the first reply does.
     client.socket.write_all(&requests).unwrap();
     within(SECOND, "the first is answered", || {
         served.stats.requests().any(|(kind, ..)| kind == 116)

@@ -126,7 +126,7 @@ where
     }
 }
 
-/// What a tree and the connection to it support.
+/// The operations that a tree supports over its connection.
 #[derive(Clone, Copy)]
 struct Can {
     /// Clients can change the tree.
@@ -136,19 +136,19 @@ struct Can {
     moves: bool,
     /// Symbolic links exist. 9P2000 has none.
     links: bool,
-    /// A session is in between.
+    /// Calls go through a session.
     remote: bool,
     errors: Errors,
 }
 
-/// How much of an error arrives.
+/// The part of an error that the dialect transfers.
 #[derive(Clone, Copy)]
 enum Errors {
-    /// The error of the tree.
+    /// The whole error.
     All,
-    /// The text. The session has its own text for a walk below a file.
+    /// The text. For a walk below a file the session replaces it.
     Text,
-    /// The number, in 9P2000.L. Read-only files and read-only directories share one.
+    /// The number, in 9P2000.L. It is the same for read-only files and read-only directories.
     Number,
 }
 
@@ -373,7 +373,7 @@ async fn existing_names<V: Vfs>(tree: &V, can: Can) -> Result<()> {
 
 async fn symbolic_links<V: Vfs>(tree: &V, can: Can) -> Result<()> {
     let dir = walk(tree, "dir").await?;
-    // Two targets that fill the smallest message: neither hides the other from the listing.
+    // Links with long targets do not hide each other, although each fills the smallest message.
     for called in ["long0", "long1"] {
         make(tree, &dir, called, CreateKind::Symlink(&[b't'; 120])).await?;
     }
@@ -454,7 +454,7 @@ async fn content<V: Vfs>(tree: &V, path: &str) -> Result<Vec<u8>> {
     Ok(buf)
 }
 
-/// Lists at most `most` entries from `cookie` on: each name with the cookie that follows it.
+/// Lists at most `most` entries from `cookie` on, each with its name and the next cookie.
 async fn list<V: Vfs>(
     tree: &V,
     open: &V::Open,

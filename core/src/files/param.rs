@@ -75,8 +75,8 @@ impl<T: Clone + Default> Value<T> {
 
     pub(super) fn get_with_version(&self) -> (T, u32) {
         self.inner.lock(|(cell, version)| {
-            // Taken and put back within the critical section: a `Cell` is 4 bytes smaller than a
-            // `RefCell`.
+            // Take the value and put it back within the critical section, because a `Cell` is 4
+            // bytes smaller than a `RefCell`.
             let value = cell.take();
             let copy = value.clone();
             cell.set(value);
@@ -358,7 +358,7 @@ macro_rules! number {
             fn allowed(limits: &Self::Limits, out: &mut dyn fmt::Write) -> fmt::Result {
                 out.write_str($what)?;
                 let (low, high) = *limits;
-                // The default range of a float has numbers of 39 digits, which help nobody.
+                // Omit the default range of a float, because its limits have 39 digits.
                 if $type::MAX as f32 == f32::MAX && *limits == Self::ANY {
                     return Ok(());
                 }

@@ -39,7 +39,7 @@ pub(super) fn write(
     let continues = follows && is_pending(open);
     if !continues {
         apply(file, open)?;
-        // The late newline of a value that was set without it.
+        // A newline that arrives after its value was set.
         if follows && offset != 0 && data.trim_ascii().is_empty() {
             return Ok(data.len());
         }

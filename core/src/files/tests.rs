@@ -1,4 +1,4 @@
-//! The cases V1 to V16, tested through a tree as a session does.
+//! Tests of the cases V1 to V16, which call a tree as a session does.
 
 mod params;
 mod waiting;

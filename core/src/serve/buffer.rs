@@ -1,5 +1,5 @@
-//! The buffers between transport and workers: bytes that were read but not yet consumed, and replies
-//! that were made but not yet written.
+//! The buffers between transport and workers: bytes that were read but not yet consumed, and
+//! replies that were made but not yet written.
 
 use core::task::{Context, Poll};
 
@@ -22,8 +22,8 @@ pub(super) const COST_OTHER: u32 = 4;
 /// The receiving half of a transport. The methods have defaults that suit most transports, so an
 /// implementation can be empty.
 pub trait TransportRead: Read {
-    /// Whether the connection shares its thread with others and must stay within a budget. If false,
-    /// [`poll_budget`](TransportRead::poll_budget) is never called.
+    /// Whether the connection shares its thread with others and must stay within a budget. If
+    /// false, [`poll_budget`](TransportRead::poll_budget) is never called.
     const COOPERATIVE: bool = false;
 
     /// Waits until there is something to read. The connection holds no input buffer meanwhile. A
@@ -32,8 +32,8 @@ pub trait TransportRead: Read {
         Ok(())
     }
 
-    /// Returns whether the connection has budget left for a request of this cost. The unit is a short
-    /// read of a file in memory.
+    /// Returns whether the connection has budget left for a request of this cost. The unit is a
+    /// short read of a file in memory.
     ///
     /// The connection takes no request while this is pending. A transport that shares its thread
     /// with others returns `Pending` to yield to them, and wakes `cx` after they have run.
@@ -43,8 +43,8 @@ pub trait TransportRead: Read {
     }
 }
 
-/// Memory for one frame or a batch of frames: a fixed array, or a buffer that is borrowed from a pool
-/// and grows on demand.
+/// Memory for one frame or a batch of frames: a fixed array, or a buffer that is borrowed from a
+/// pool and grows on demand.
 pub trait Buffer {
     /// Whether [`reserve`](Buffer::reserve) may enlarge the buffer.
     const GROWS: bool = true;
@@ -147,10 +147,11 @@ impl<R: TransportRead, B: Buffer> Requests<R, B> {
         self.io.poll_budget(cost, cx)
     }
 
-    /// Reads once from the transport, after [`peek_frame`](Requests::peek_frame) has found no complete frame.
+    /// Reads once from the transport, after [`peek_frame`](Requests::peek_frame) has found no
+    /// complete frame.
     ///
-    /// A frame that is large, or does not fit into the shared buffer, is read completely, straight to
-    /// `own`, and returned. Bytes that `own` cannot hold are read and dropped, so the next frame
+    /// A frame that is large, or does not fit into the shared buffer, is read completely, straight
+    /// to `own`, and returned. Bytes that `own` cannot hold are read and dropped, so the next frame
     /// starts in the right place.
     pub(super) async fn read_more(
         &mut self,
@@ -199,7 +200,7 @@ pub(super) struct Replies<W, B> {
 }
 
 impl<W: Write, B: Buffer> Replies<W, B> {
-    /// Whether replies are gathered. A buffer of no bytes gathers nothing.
+    /// Whether replies are gathered. A buffer type without memory gathers nothing.
     pub(super) const GATHERS: bool = size_of::<B>() > 0;
 
     pub(super) fn new(io: W, buf: B) -> Self {

@@ -187,16 +187,16 @@ where
             self.tx.release(tx);
             Ok(())
         });
-        // A plain `await` would be compiled even where replies are never gathered. This branch is a
-        // constant.
+        // The condition is a constant, so the compiler removes the flush where replies are never
+        // gathered. It would keep the code of a plain `await`.
         poll_fn(|cx| {
             if Replies::<W, O>::GATHERS { flush.as_mut().poll(cx) } else { Poll::Ready(Ok(())) }
         })
         .await
     }
 
-    /// Answers requests [in place](Connection::answer_in_place), then waits until the connection has
-    /// budget for the next request.
+    /// Answers requests [in place](Connection::answer_in_place), then waits until the connection
+    /// has budget for the next request.
     fn poll_budget(
         &self,
         rx: &mut Requests<R, I>,
@@ -239,9 +239,9 @@ where
         self.tx.try_with(answer).unwrap_or(Ok(false))
     }
 
-    /// Lets the session answer the request and returns the length of the reply. The length is 0, for
-    /// no reply, if the request is cancelled. A request that would wait when it must not gets an
-    /// error reply.
+    /// Lets the session answer the request and returns the length of the reply. The length is 0,
+    /// for no reply, if the request is cancelled. A request that would wait when it must not gets
+    /// an error reply.
     async fn answer(&self, slot: &RequestSlot, buf: &mut [u8], request: Request) -> usize {
         let mut refusal = request.refusal(buf);
         let len = {

@@ -1,11 +1,10 @@
-//! The server loop of one connection: from transport to transport, run by a fixed or growing number
-//! of workers.
+//! The server loop of one connection, which is run by a fixed or growing number of workers.
 //!
 //! A worker acquires the reader, takes one frame, releases the reader, lets the session answer the
 //! frame in place, acquires the writer and sends the reply. While a request waits inside a file,
-//! another worker reads on. There is no queue, no task per request and no allocation. On a board the
-//! workers are an array of futures in one task, see [`serve`]. A desktop server adds workers when all
-//! of them wait.
+//! another worker reads on. There is no queue, no task per request and no allocation. On a board
+//! the workers are an array of futures in one task, see [`serve`]. A desktop server adds workers
+//! when all of them wait.
 //!
 //! Replies are gathered and sent by the worker that is about to wait for more requests, so a client
 //! that pipelines costs one read and one write per batch.
@@ -47,8 +46,8 @@ pub enum Disconnect<E> {
     Closed,
     /// The peer closed the connection in the middle of a message.
     Truncated,
-    /// A message had this size field, which is below 7 or above msize. The start of the next message
-    /// is unknown.
+    /// A message had this size field, which is below 7 or above msize. The start of the next
+    /// message is unknown.
     InvalidSize(u32),
     /// The transport failed.
     Transport(E),
@@ -107,8 +106,8 @@ impl<const WORKERS: usize, const FRAME: usize> Default for Memory<WORKERS, FRAME
 /// wait inside files at a time.
 ///
 /// # Cancel safety
-/// Dropping the future drops every request in flight. The fids stay in the session, and dropping the
-/// session closes them.
+/// Dropping the future drops every request in flight. The fids stay in the session, and dropping
+/// the session closes them.
 pub async fn serve<V, F, R, W, const WORKERS: usize, const FRAME: usize>(
     session: &Session<'_, V, F>,
     rx: R,
@@ -130,8 +129,8 @@ where
     }
 }
 
-/// Serves one connection as [`serve`] does, but returns `None` when the future of `until` completes,
-/// for example for an idle timeout or a restart.
+/// Serves one connection as [`serve`] does, but returns `None` when the future of `until`
+/// completes, for example for an idle timeout or a restart.
 ///
 /// `until` is called with a function that returns the number of requests in flight.
 pub async fn serve_until<V, F, R, W, const WORKERS: usize, const FRAME: usize>(

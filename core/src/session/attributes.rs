@@ -88,8 +88,8 @@ impl<V: Vfs, F: FidTable<V>> Session<'_, V, F> {
         }
     }
 
-    /// Writes the record of an inode, without extension, at the front of `free`. Returns its length,
-    /// or `None` if it does not fit.
+    /// Writes the record of an inode, without extension, at the front of `free`. Returns its
+    /// length, or `None` if it does not fit.
     fn record(&self, inode: &V::Inode, attr: &Attr, free: &mut [u8]) -> Option<usize> {
         let mut owners = Owners::default();
         let mut made = Err(wire::Full);
@@ -99,8 +99,8 @@ impl<V: Vfs, F: FidTable<V>> Session<'_, V, F> {
         made.ok()
     }
 
-    /// Inserts the .u extension, the target of a link or the numbers of a device, into the record of
-    /// `len` bytes at the front of `free`. Returns the new length of the record.
+    /// Inserts the .u extension, the target of a link or the numbers of a device, into the record
+    /// of `len` bytes at the front of `free`. Returns the new length of the record.
     ///
     /// # Errors
     /// [`Error::Range`] if the extension does not fit. An error leaves the record as it was.
@@ -160,8 +160,8 @@ impl<V: Vfs, F: FidTable<V>> Session<'_, V, F> {
         }
     }
 
-    /// Answers a Twstat (stat(5)): makes all changes or none. A request that sets nothing flushes the
-    /// file to stable storage.
+    /// Answers a Twstat (stat(5)): makes all changes or none. A request that sets nothing flushes
+    /// the file to stable storage.
     pub(super) async fn wstat(&self, fid: wire::Fid, stat: Stat<'_>) -> Result<()> {
         let inode = self.inode(fid)?;
         let id = self.vfs.id(&inode);
@@ -258,8 +258,8 @@ struct Owners {
     gid: heapless::String<10>,
 }
 
-/// Returns an owner as text, written to `room` unless it is root. Root owns every file of an immutable
-/// tree.
+/// Returns an owner as text, written to `room` unless it is root. Root owns every file of an
+/// immutable tree.
 fn owner<V: Vfs>(id: u32, room: &mut heapless::String<10>) -> Str<'_> {
     if V::TreeKind::IMMUTABLE || id == 0 {
         return Str(b"root");

@@ -52,7 +52,7 @@ impl<V: Vfs, F: FidTable<V>> Session<'_, V, F> {
                 $reply
             }};
         }
-        // Not in the `match` itself: its temporaries would live as long as the handlers.
+        // Decode before the `match`, whose temporaries would live as long as the handlers.
         let message = self.decode(frame)?;
         let reply = match message {
             T::Stat { fid } => return V::TreeKind::handle(move || self.stat(buf, tag, fid)).await,

@@ -214,8 +214,8 @@ impl<'v, V: Vfs, F: FidTable<V>> Session<'v, V, F> {
             .ok_or_else(|| unknown_fid(fid))
     }
 
-    /// Returns the inode of a fid, or `error` if it is the attach point, whose name is in a directory
-    /// that the client must not see.
+    /// Returns the inode of a fid, or `error` if it is the attach point, whose name is in a
+    /// directory that the client must not see.
     pub(super) fn inode_below_root(&self, fid: wire::Fid, error: Error) -> Result<V::Inode> {
         let (inode, root) = self.with_fid(fid, |fid| Ok((fid.inode.clone(), fid.root)))?;
         if self.vfs.id(&inode).ino == root { Err(error) } else { Ok(inode) }

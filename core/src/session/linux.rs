@@ -19,8 +19,8 @@ use crate::wire::{Rmessage as R, Tmessage as T};
 const V9FS_MAGIC: u32 = 0x0102_1997;
 
 impl<V: Vfs, F: FidTable<V>> Session<'_, V, F> {
-    /// Answers one of these requests. The message borrows the front of `buf`, so handlers finish with
-    /// it before the reply is written there.
+    /// Answers one of these requests. The message borrows the front of `buf`, so handlers finish
+    /// with it before the reply is written there.
     pub(super) async fn dispatch_linux(
         &self,
         buf: &mut [u8],
@@ -43,7 +43,7 @@ impl<V: Vfs, F: FidTable<V>> Session<'_, V, F> {
                 done!($($handler)*)
             }};
         }
-        // Not in the `match` itself: its temporaries would live as long as the handlers.
+        // Decode before the `match`, whose temporaries would live as long as the handlers.
         let message = self.decode(frame)?;
         let reply = match message {
             T::Readdir { fid, offset, count } => {

@@ -51,8 +51,8 @@ use crate::wire::{self, Dialect, Tag};
 /// fits into it.
 pub const MIN_MSIZE: u32 = 256;
 
-/// The most data, in bytes, that one read of a file that [may block](Vfs::may_block) returns. Such files
-/// deliver little at a time, and many such reads may be pending at once.
+/// The most data, in bytes, that one read of a file that [may block](Vfs::may_block) returns. Such
+/// files deliver little at a time, and many such reads may be pending at once.
 pub const MAX_BLOCKING_READ: usize = 4096;
 
 /// The limits that a server imposes on a connection.
@@ -206,8 +206,8 @@ impl<'v, V: Vfs, F: FidTable<V>> Session<'v, V, F> {
         self.encode_error(buf, wire::tag(buf), error)
     }
 
-    /// Returns, once, whether a fid went away whose reads may still be pending. Polling those reads
-    /// again ends them.
+    /// Returns whether a fid with possibly pending reads was released since the last call. Polling
+    /// those reads again ends them.
     pub fn take_repoll(&self) -> bool {
         self.repoll.take()
     }

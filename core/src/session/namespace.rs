@@ -11,8 +11,8 @@ use crate::wire::{self, DMDEVICE, DMDIR, DMLINK, DMNAMEDPIPE, DMSOCKET, DMSYMLIN
 use crate::wire::{Dialect, List, Numeric, Qid, Str};
 
 impl<V: Vfs, F: FidTable<V>> Session<'_, V, F> {
-    /// Answers a Tversion (version(5)): clunks all fids and returns the negotiated msize and version.
-    /// The requests in flight have already been aborted.
+    /// Answers a Tversion (version(5)): clunks all fids and returns the negotiated msize and
+    /// version. The requests in flight have already been aborted.
     pub(super) async fn version(
         &self,
         msize: u32,
@@ -30,8 +30,8 @@ impl<V: Vfs, F: FidTable<V>> Session<'_, V, F> {
         Ok((msize.min(self.limits.msize), version))
     }
 
-    /// Answers a Tattach (attach(5)). `aname` is the path of the subtree to attach to. An empty path
-    /// or `/` is the whole tree.
+    /// Answers a Tattach (attach(5)). `aname` is the path of the subtree to attach to. An empty
+    /// path or `/` is the whole tree.
     pub(super) async fn attach(
         &self,
         fid: wire::Fid,
@@ -137,8 +137,8 @@ impl<V: Vfs, F: FidTable<V>> Session<'_, V, F> {
         dir.clone()
     }
 
-    /// Answers a Tcreate (open(5)): creates and opens a file, makes the fid refer to it, and returns
-    /// its qid and iounit.
+    /// Answers a Tcreate (open(5)): creates and opens a file, makes the fid refer to it, and
+    /// returns its qid and iounit.
     pub(super) async fn create(
         &self,
         fid: wire::Fid,

@@ -144,8 +144,8 @@ impl<V: Vfs, F: FidTable<V>> Session<'_, V, F> {
         Ok(wire::finish_read(buf, wire::RREAD, tag, n))
     }
 
-    /// Reads a directory (read(5)): returns whole stat records, starting at offset 0 or at the end of
-    /// the last read.
+    /// Reads a directory (read(5)): returns whole stat records, starting at offset 0 or at the end
+    /// of the last read.
     async fn read_dir(
         &self,
         fid: wire::Fid,

@@ -35,8 +35,8 @@ impl fmt::Display for Malformed {
 
 impl core::error::Error for Malformed {}
 
-/// The error when a message does not fit into the buffer, or a string or list does not fit its length
-/// field.
+/// The error when a message does not fit into the buffer, or a string or list does not fit its
+/// length field.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct Full;
@@ -69,8 +69,8 @@ impl<'a> Reader<'a> {
     /// Splits a frame into type, tag and a reader of the body.
     ///
     /// # Errors
-    /// [`Malformed::Short`] or [`Malformed::Trailing`] if the size field disagrees with the length of
-    /// `frame`.
+    /// [`Malformed::Short`] or [`Malformed::Trailing`] if the size field disagrees with the length
+    /// of `frame`.
     #[inline]
     pub fn open(frame: &'a [u8], dialect: Dialect) -> Result<(u8, Tag, Self), Malformed> {
         let (header, body) = frame.split_first_chunk::<HEADER>().ok_or(Malformed::Short)?;

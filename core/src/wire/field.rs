@@ -7,8 +7,8 @@ use super::{Dialect, Reader, Str, Writer};
 
 /// A value that can be a field of a message.
 pub trait Field<'a>: Sized {
-    /// Takes the value off the front of `reader`. The reader records an error and reports it when it
-    /// finishes.
+    /// Takes the value off the front of `reader`. The reader records an error and reports it when
+    /// it finishes.
     fn decode(reader: &mut Reader<'a>) -> Self;
 
     /// Appends the value. The writer records an overflow and reports it when it finishes.
@@ -79,12 +79,12 @@ impl defmt::Format for Data<'_> {
     }
 }
 
-/// A list: `count[2]` and that many values. It borrows the bytes of a decoded frame, or the values to
-/// encode.
+/// A list: `count[2]` and that many values. It borrows the bytes of a decoded frame, or the values
+/// to encode.
 #[derive(Clone, Copy)]
 pub enum List<'a, T> {
-    /// The bytes of a decoded frame. Decoding has checked every value. If the list was built another
-    /// way, the iterator ends before the first malformed value.
+    /// The bytes of a decoded frame. Decoding has checked every value. If the list was built
+    /// another way, the iterator ends before the first malformed value.
     Wire {
         /// Number of values.
         count: u16,

@@ -8,7 +8,8 @@
 //!   kept.
 //! - Decoding borrows from the frame, encoding borrows from the caller. Neither allocates nor
 //!   panics, whatever the bytes. Both read each byte at most twice.
-//! - A frame is a whole message, its `size[4]` included. [`serve`](crate::serve) limits it to msize.
+//! - A frame is a whole message, its `size[4]` included. [`serve`](crate::serve) limits it to
+//!   msize.
 //!
 //! Start reading at `messages.rs`, the table with one row per message. To add a message, add a row.
 //! To add a kind of value, implement [`Field`].

@@ -1,12 +1,12 @@
-//! Two macros that turn rows of fields into types, `decode`, `encode` and `Display`. They are flat on
-//! purpose, without recursion or token munching.
+//! Two macros that turn rows of fields into types, `decode`, `encode` and `Display`. They are flat
+//! on purpose, without recursion or token munching.
 
 /// Generates the two enums of messages and the constants of their types from sections of rows.
 ///
 /// A section names the dialects that have its rows and the condition under which they are compiled.
 /// A row has two lines of docs, the request's and the reply's, then the type number of the request
-/// and a name. Then follow, for request and reply, the name of the type constant and the fields. The
-/// type number of the reply is one more than that of the request.
+/// and a name. Then follow, for request and reply, the name of the type constant and the fields.
+/// The type number of the reply is one more than that of the request.
 macro_rules! messages {
     ($(
         $rows:ident if $when:meta {
@@ -59,8 +59,8 @@ macro_rules! messages {
             )?)*)*
         }
 
-        /// A reply. Fields have the names of the manual, and everything that is not a number borrows
-        /// from the frame.
+        /// A reply. Fields have the names of the manual, and everything that is not a number
+        /// borrows from the frame.
         #[allow(missing_docs, reason = "the row's man-page line names the fields")]
         #[derive(Clone, Copy, Debug, PartialEq, Eq)]
         #[cfg_attr(feature = "defmt", derive(defmt::Format))]
@@ -77,15 +77,15 @@ macro_rules! messages {
             /// Decodes the request in a whole frame.
             ///
             /// # Errors
-            /// [`Malformed`] if the frame is not a request of `dialect`. The connection stays usable:
-            /// [`tag`](super::tag) returns the tag for an error reply.
+            /// [`Malformed`] if the frame is not a request of `dialect`. The connection stays
+            /// usable: [`tag`](super::tag) returns the tag for an error reply.
             pub fn decode(frame: &'a [u8], dialect: Dialect) -> Result<(Tag, Self), Malformed> {
                 Self::decode_known(frame, dialect, |_| true)
             }
 
-            /// Decodes as [`decode`](Self::decode) does, but only types that are `known`. All others
-            /// are [`Malformed::Unknown`]. Where the compiler can evaluate `known`, it leaves out
-            /// their code.
+            /// Decodes as [`decode`](Self::decode) does, but only types that are `known`. All
+            /// others are [`Malformed::Unknown`]. Where the compiler can evaluate `known`, it
+            /// leaves out their code.
             pub(crate) fn decode_known(
                 frame: &'a [u8],
                 dialect: Dialect,

@@ -7,8 +7,8 @@ use super::{Field, Malformed, Reader, Writer};
 
 /// A string of the protocol: `len[2]` and that many bytes.
 ///
-/// A decoded string contains no NUL, but it need not be UTF-8, because names on a Unix disk need not
-/// be. [`to_str`](Str::to_str) checks that.
+/// A decoded string contains no NUL, but it need not be UTF-8, because names on a Unix disk need
+/// not be. [`to_str`](Str::to_str) checks that.
 #[derive(Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Str<'a>(pub &'a [u8]);
 

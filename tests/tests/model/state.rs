@@ -310,7 +310,8 @@ impl Model {
             OpenState::Dir { .. } => offset,
         };
         let R::Read { data } = reply else {
-            // An entry may be longer than a small `count`. With 100 bytes or more, an error is wrong.
+            // An entry may be longer than a small `count`. With 100 bytes or more, an error is
+            // wrong.
             return if count < 100 { None } else { Some(()) };
         };
         if offset == 0 && count >= 8000 {

@@ -1,4 +1,4 @@
-//! Any number of tasks that wait for values and streams sleep until an event.
+//! Tasks that wait for values and streams sleep until an event, however many there are.
 
 use core::future::Future;
 use core::pin::Pin;

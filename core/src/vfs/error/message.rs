@@ -23,7 +23,7 @@ impl ErrorMessage {
     #[inline(never)]
     pub(super) fn new(text: &dyn fmt::Display) -> ErrorMessage {
         let mut truncating = Truncating(String::new());
-        // `Truncating` never fails. If a `Display` does, the message is what it wrote before.
+        // `Truncating` never fails. If a `Display` fails, its output up to the failure is kept.
         let _ = write!(truncating, "{text}");
         ErrorMessage(storage::Stored::new(truncating.0))
     }

@@ -1,4 +1,4 @@
-//! Tests with real bytes. `property` has round trips and random bytes.
+//! Tests that decode and encode real frames. `property` tests round trips and random bytes.
 
 mod property;
 

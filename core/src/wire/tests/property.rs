@@ -1,5 +1,5 @@
-//! Property tests: every message of every dialect survives a round trip, and random bytes are decoded
-//! or refused.
+//! Property tests: every message of every dialect survives a round trip, and random bytes are
+//! decoded or refused.
 
 use std::string::ToString;
 use std::vec;
