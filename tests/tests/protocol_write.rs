@@ -91,7 +91,7 @@ fn p14_a_wstat_may_omit_the_fields_of_9p2000_u() {
     let mut client = WireClient::attached(served.addr, Dialect::Unix, 8192);
     client.walk(0, 1, "").unwrap();
     client.create(1, "f", 0o644, None).unwrap();
-    // A stat record of 9P2000 with its size in front, and before it the size of the parameter.
+    // The body of a Twstat: a fid, the length of the parameter, and a stat record with its size.
     let mut record = [0; 256];
     let stat = Stat { length: 5, unix: None, ..untouched() };
     let len = stat.encode_into(&mut record, Dialect::Legacy).unwrap();

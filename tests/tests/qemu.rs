@@ -132,7 +132,7 @@ fn qemu_flush_cancels_a_blocked_read() {
     let board = Board::boot();
     let mut client = board.wire_client(Dialect::Unix);
     client.open_path(1, "events", 0);
-    // More often than there are workers, so a worker that is not released would be noticed.
+    // There are more rounds than workers, so a worker that is not released would be noticed.
     for _ in 0..20 {
         client.send(Tag(7), &Tmessage::Read { fid: Fid(1), offset: 0, count: 100 });
         client.send(Tag(8), &Tmessage::Flush { oldtag: Tag(7) });

@@ -276,7 +276,7 @@ where
         self.slots.set_full(full);
     }
 
-    /// Returns the most requests that may be in flight.
+    /// Returns the maximum number of requests in flight.
     pub fn max_requests(&self) -> usize {
         self.slots.capacity()
     }

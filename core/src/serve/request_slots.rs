@@ -50,7 +50,7 @@ impl RequestSlot {
 /// The slots that the owner of a connection provides: an array, or storage that grows with the
 /// number of workers.
 pub trait SlotStorage {
-    /// Returns the most slots that there can be.
+    /// Returns the maximum number of slots.
     fn capacity(&self) -> usize;
 
     /// Returns the slot with this index, always the same one.
