@@ -7,8 +7,8 @@ use datakit_core::vfs::{Error, Result, StatFs};
 
 use crate::memory;
 
-/// Charged for an inode, a name or an extended attribute beside its bytes: an estimate of its share
-/// of tables and headers.
+/// The charge for an inode, a name or an extended attribute on top of its bytes: an estimate of its
+/// share of tables and headers.
 const OVERHEAD: u64 = 512;
 /// Block size that [`Budget::statfs`] reports, in bytes.
 const BLOCK: u32 = 4096;

@@ -29,6 +29,7 @@ use std::str::FromStr;
 /// # Ok::<(), datakit_server::InvalidUrl>(())
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum Url {
     /// A TCP endpoint.
     Tcp {

@@ -104,7 +104,8 @@ struct Metadata {
 /// The entries of a directory, in the order of creation.
 #[derive(Debug, Default)]
 pub(super) struct Entries {
-    /// By the cookie of a listing. Cookies are never reused, so a listing survives any change.
+    /// Entries by their cookie in a listing. Cookies are never reused, so a listing survives any
+    /// change.
     by_cookie: BTreeMap<u64, (Arc<[u8]>, Dentry)>,
     by_name: HashMap<Arc<[u8]>, (u64, Dentry)>,
     next_cookie: u64,

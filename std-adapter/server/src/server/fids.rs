@@ -160,15 +160,15 @@ mod tests {
     use super::*;
     use crate::scratch::Scratch;
 
-    type Table<'v> = Session<'v, Scratch, FidMap<Scratch>>;
+    type TestSession<'v> = Session<'v, Scratch, FidMap<Scratch>>;
 
-    async fn ask(session: &Table<'_>, request: &T<'_>) {
+    async fn ask(session: &TestSession<'_>, request: &T<'_>) {
         let mut buf = [0; 512];
         let len = request.encode(Tag(1), Dialect::Legacy, &mut buf).unwrap_or(0);
         session.answer(&mut buf, len).await;
     }
 
-    async fn walk(session: &Table<'_>, newfids: std::ops::Range<u32>) {
+    async fn walk(session: &TestSession<'_>, newfids: std::ops::Range<u32>) {
         for newfid in newfids {
             ask(session, &T::Walk { fid: Fid(0), newfid: Fid(newfid), wnames: List::Slice(&[]) })
                 .await;
@@ -176,7 +176,7 @@ mod tests {
     }
 
     /// Returns a session that has attached fid 0.
-    async fn attached(tree: &Scratch) -> Table<'_> {
+    async fn attached(tree: &Scratch) -> TestSession<'_> {
         let session = Session::new(tree, FidMap::new(100_000), Limits::default());
         ask(&session, &T::Version { msize: 8192, version: "9P2000".into() }).await;
         let (uname, aname) = ("u".into(), "".into());

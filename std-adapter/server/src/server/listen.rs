@@ -49,7 +49,7 @@ pub struct Listener {
 #[derive(Debug)]
 enum ListenSocket {
     Tcp(TcpListener),
-    /// With the name that all of its clients get.
+    /// A Unix listener, and the name of its clients in the log and in statistics.
     Unix(UnixListener, String),
 }
 

@@ -249,7 +249,7 @@ pub struct Durations(Box<[Buckets; 128]>);
 
 #[derive(Debug, Default)]
 struct Buckets {
-    /// One for each bound, and one for everything above.
+    /// One counter for each bound, and one for longer durations.
     counts: [AtomicU64; BOUNDS.len() + 1],
     /// In nanoseconds, enough for 584 years.
     sum: AtomicU64,
