@@ -292,10 +292,11 @@ fn events_of_the_tree_are_in_the_span_of_their_connection() {
     });
     let log = String::from_utf8(log.0.lock().unwrap().clone()).unwrap();
     let lines: Vec<&str> = log.lines().map(str::trim).collect();
-    let server = "INFO datakit_server::server:";
-    assert_eq!(lines[0], format!("{server} connected peer=\"me\""));
+    let connection = "INFO datakit_server::server::connection:";
+    assert_eq!(lines[0], format!("{connection} connected peer=\"me\""));
     assert_eq!(lines[1], "INFO connection{peer=\"me\" dialect=9P2000.u}: tree: read");
-    let end =
-        format!("{server} disconnected peer=\"me\" dialect=\"9P2000.u\" reason=closed by the peer");
+    let end = format!(
+        "{connection} disconnected peer=\"me\" dialect=\"9P2000.u\" reason=closed by the peer"
+    );
     assert_eq!(lines.last().unwrap(), &end);
 }

@@ -5,7 +5,7 @@ use std::cell::{Cell, RefCell};
 use datakit_core::serve::Buffer;
 
 /// A message of the default msize.
-const HUGE: usize = super::MSIZE as usize;
+const HUGE: usize = super::limits::MSIZE as usize;
 /// A batch of 32 requests of 4 KiB, with their headers.
 const LARGE: usize = 136 * 1024;
 /// A read that waits inside a stream, most listings and most texts.

@@ -6,20 +6,29 @@ use std::future::{Future, poll_fn};
 use std::io;
 use std::iter::once;
 use std::pin::{Pin, pin};
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::{error, fmt};
 
 use datakit_core::serve::{self, Disconnect, Io, RequestSlot, SlotStorage};
 use datakit_core::session::{self, Session};
 use datakit_core::vfs::Vfs;
+use datakit_core::wire::Dialect;
 use tokio::time::{Duration, Instant, Sleep, sleep, timeout};
+use tokio_util::sync::CancellationToken;
+use tracing::field::{Empty, display};
+use tracing::{Instrument, Span, info, info_span, warn};
 
 use super::buffer_pool::{BatchBuffer, BufferedBytes, FrameBuffer};
 use super::fids::FidMap;
-use super::stats::RequestObserver;
+use super::limits::Limits;
+use super::stats::{Peer, RequestObserver, Stats};
 use super::time_slice::TimeSlice;
 use super::transport::{Rx, Stream, Tx};
-use super::{ConnectionEntry, SHUTDOWN_GRACE};
+use crate::memory;
+
+/// The time for which requests in flight may continue after shutdown begins.
+pub(super) const SHUTDOWN_GRACE: Duration = Duration::from_secs(1);
 
 /// The time that a tree may take to remove the files that go with a connection. The rest is only
 /// closed.
@@ -76,11 +85,67 @@ impl EndReason {
     }
 }
 
+/// The state that all threads share.
+#[derive(Debug)]
+pub(super) struct ServerState {
+    pub(super) limits: Limits,
+    pub(super) stats: Arc<Stats>,
+    pub(super) shutdown: CancellationToken,
+}
+
+/// A connection in the list of [`Stats`]. Dropping it removes it.
+pub(super) struct ConnectionEntry {
+    state: Arc<ServerState>,
+    number: u64,
+    pub(super) peer: Arc<Peer>,
+    /// Entered while the connection is polled, so it surrounds the events of the tree.
+    span: Span,
+}
+
+impl ConnectionEntry {
+    pub(super) fn new(state: Arc<ServerState>, name: String) -> ConnectionEntry {
+        let (number, peer) = state.stats.add_connection(name);
+        let span = info_span!("connection", peer = peer.name, dialect = Empty);
+        ConnectionEntry { state, number, peer, span }
+    }
+
+    /// Serves the connection to its end, and logs start and end.
+    pub(super) async fn serve<V: Vfs>(&self, stream: &mut Stream, tree: &V) -> EndReason {
+        let (peer, stats) = (&self.peer, &self.state.stats);
+        info!(peer = peer.name, "connected");
+        let reason = serve(stream, tree, self).instrument(self.span.clone()).await;
+        stats.events().push(format!("disconnected {} {reason}\n", peer.name));
+        let (dialect, msize) = (peer.dialect(), peer.msize());
+        match reason {
+            EndReason::Disconnect(Disconnect::InvalidSize(_)) => {
+                stats.count_refused_frame();
+                warn!(peer = peer.name, dialect, msize, %reason, "disconnected");
+            }
+            _ => info!(peer = peer.name, dialect, %reason, "disconnected"),
+        }
+        reason
+    }
+
+    /// Publishes the state of the session.
+    fn update(&self, dialect: Option<Dialect>, msize: u32, fids: usize, in_flight: usize) {
+        if self.peer.update(dialect, msize, fids, in_flight) {
+            self.span.record("dialect", display(self.peer.dialect()));
+        }
+    }
+}
+
+impl Drop for ConnectionEntry {
+    fn drop(&mut self) {
+        memory::report_freed(memory::CONNECTION_BYTES);
+        self.state.stats.remove_connection(self.number);
+    }
+}
+
 /// Serves one connection until it ends. Dropping the future drops its requests, fids and streams.
 ///
 /// There may be thousands of these futures, most of them idle. So rarely needed state is allocated
 /// on demand, and the arguments are captured here, because an async function stores them twice.
-pub(super) fn serve<'c, V: Vfs>(
+fn serve<'c, V: Vfs>(
     stream: &'c mut Stream,
     tree: &'c V,
     entry: &'c ConnectionEntry,

@@ -18,12 +18,9 @@ use std::io;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
-use std::time::Duration;
 
-use connection::EndReason;
-use datakit_core::serve::Disconnect;
+use connection::{ConnectionEntry, SHUTDOWN_GRACE, ServerState};
 use datakit_core::vfs::Vfs;
-use datakit_core::wire::Dialect;
 pub use limits::{Limits, MSIZE, PeerLimiter, PeerPermit};
 use listen::AcceptedSocket;
 pub use listen::{Listener, enable_keep_alive, listen_error};
@@ -34,15 +31,10 @@ use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::task::{JoinSet, LocalSet, spawn_local};
 use tokio_util::sync::CancellationToken;
-use tracing::field::{Empty, display};
-use tracing::{Instrument, Span, info, info_span, warn};
+use tracing::{info, warn};
 use transport::Stream;
 
-use crate::memory;
 use crate::url::Url;
-
-/// The time for which requests in flight may continue after shutdown begins.
-const SHUTDOWN_GRACE: Duration = Duration::from_secs(1);
 
 /// A 9P server: listening sockets, limits and counters.
 ///
@@ -229,14 +221,6 @@ impl Server {
     }
 }
 
-/// The state that all threads share.
-#[derive(Debug)]
-struct ServerState {
-    limits: Limits,
-    stats: Arc<Stats>,
-    shutdown: CancellationToken,
-}
-
 /// Limits the number of connections in total and per peer.
 struct Admission {
     total: Arc<Semaphore>,
@@ -334,53 +318,5 @@ fn serve_connection<V: Vfs, M: Fn(&Peer) -> V>(
             Err(error) => warn!(peer = entry.peer.name, %error, "cannot use this socket"),
         }
         drop(permit);
-    }
-}
-
-/// A connection in the list of [`Stats`]. Dropping it removes it.
-struct ConnectionEntry {
-    state: Arc<ServerState>,
-    number: u64,
-    peer: Arc<Peer>,
-    /// Entered while the connection is polled, so it surrounds the events of the tree.
-    span: Span,
-}
-
-impl ConnectionEntry {
-    fn new(state: Arc<ServerState>, name: String) -> ConnectionEntry {
-        let (number, peer) = state.stats.add_connection(name);
-        let span = info_span!("connection", peer = peer.name, dialect = Empty);
-        ConnectionEntry { state, number, peer, span }
-    }
-
-    /// Serves the connection to its end, and logs start and end.
-    async fn serve<V: Vfs>(&self, stream: &mut Stream, tree: &V) -> EndReason {
-        let (peer, stats) = (&self.peer, &self.state.stats);
-        info!(peer = peer.name, "connected");
-        let reason = connection::serve(stream, tree, self).instrument(self.span.clone()).await;
-        stats.events().push(format!("disconnected {} {reason}\n", peer.name));
-        let (dialect, msize) = (peer.dialect(), peer.msize());
-        match reason {
-            EndReason::Disconnect(Disconnect::InvalidSize(_)) => {
-                stats.count_refused_frame();
-                warn!(peer = peer.name, dialect, msize, %reason, "disconnected");
-            }
-            _ => info!(peer = peer.name, dialect, %reason, "disconnected"),
-        }
-        reason
-    }
-
-    /// Publishes the state of the session.
-    fn update(&self, dialect: Option<Dialect>, msize: u32, fids: usize, in_flight: usize) {
-        if self.peer.update(dialect, msize, fids, in_flight) {
-            self.span.record("dialect", display(self.peer.dialect()));
-        }
-    }
-}
-
-impl Drop for ConnectionEntry {
-    fn drop(&mut self) {
-        memory::report_freed(memory::CONNECTION_BYTES);
-        self.state.stats.remove_connection(self.number);
     }
 }
