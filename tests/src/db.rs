@@ -310,11 +310,11 @@ impl Connection {
     }
 
     /// Opens a file to read and write.
-    pub fn open(&self, path: &str) -> OpenFile<'_> {
+    pub fn open(&self, path: &str) -> DbFile<'_> {
         let file = self
             .wait(self.client.open(path, OpenMode::READ_WRITE))
             .unwrap_or_else(|error| panic!("{path}: {error}"));
-        OpenFile { connection: self, file }
+        DbFile { connection: self, file }
     }
 
     /// Opens a stream.
@@ -337,12 +337,12 @@ impl Connection {
 }
 
 /// An open file.
-pub struct OpenFile<'c> {
+pub struct DbFile<'c> {
     connection: &'c Connection,
     file: File,
 }
 
-impl OpenFile<'_> {
+impl DbFile<'_> {
     /// Reads the current content.
     pub fn read(&self) -> String {
         String::from_utf8(self.connection.wait(self.file.read_all()).unwrap()).unwrap()

@@ -45,7 +45,7 @@ impl Target {
 }
 
 /// An attached connection.
-pub(crate) struct Client {
+pub(crate) struct BenchClient {
     pub(crate) socket: Socket,
     pub(crate) frames: Frames,
     pub(crate) out: Vec<u8>,
@@ -53,7 +53,7 @@ pub(crate) struct Client {
     pub(crate) msize: u32,
 }
 
-impl Client {
+impl BenchClient {
     /// Connects, negotiates 9P2000.L, and attaches [`ROOT`] to the directory of `target`.
     pub(crate) fn attach(target: &Target, msize: u32) -> Res<Self> {
         let socket = Socket::connect(&target.address)
@@ -187,7 +187,7 @@ pub(crate) fn expect(frame: &[u8], wanted: u8) -> Res<()> {
 
 /// Creates the files of the benchmark that do not exist yet.
 pub(crate) fn fill_tree(target: &Target, big: u64) -> Res<()> {
-    let mut client = Client::attach(target, MSIZE)?;
+    let mut client = BenchClient::attach(target, MSIZE)?;
     for (name, length) in [("small.txt", 32), ("rw.bin", 4096), ("big.bin", big)] {
         if !exists(&mut client, name)? {
             create(&mut client, ROOT, name, length).map_err(|error| format!("{name}: {error}"))?;
@@ -207,7 +207,7 @@ pub(crate) fn fill_tree(target: &Target, big: u64) -> Res<()> {
 const DIRECTORY: u32 = 2;
 const FILE: u32 = 1;
 
-fn exists(client: &mut Client, name: &str) -> Res<bool> {
+fn exists(client: &mut BenchClient, name: &str) -> Res<bool> {
     match client.walk(FILE, name) {
         Ok(()) => client.clunk(FILE).map(|()| true),
         Err(error) if error.starts_with(&format!("errno {ENOENT} ")) => Ok(false),
@@ -215,7 +215,7 @@ fn exists(client: &mut Client, name: &str) -> Res<bool> {
     }
 }
 
-fn create(client: &mut Client, parent: u32, name: &str, length: u64) -> Res<()> {
+fn create(client: &mut BenchClient, parent: u32, name: &str, length: u64) -> Res<()> {
     client.call(kind::TWALK, |m| m.u32(parent).u32(FILE).u16(0))?;
     let made =
         client.call(kind::TLCREATE, |m| m.u32(FILE).text(name).u32(RDWR).u32(0o644).u32(0))?;

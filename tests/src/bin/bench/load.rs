@@ -8,7 +8,7 @@ use std::{
 
 use crate::{
     Res,
-    client::{Client, TIMEOUT, Target, receive},
+    client::{BenchClient, TIMEOUT, Target, receive},
     ready::Ready,
     wire::tag_of,
     workload::{InFlight, Operation, Progress, Script, Workload},
@@ -72,7 +72,7 @@ fn take_turns(drivers: &mut [LoadDriver], window: &mut Window) -> Res<()> {
 
 /// A connection and its operations in flight.
 struct LoadDriver {
-    client: Client,
+    client: BenchClient,
     script: Script,
     slots: Vec<(InFlight, Instant)>,
     /// The number of tags of one operation.
@@ -83,7 +83,7 @@ struct LoadDriver {
 
 impl LoadDriver {
     fn new(target: &Target, workload: &Workload, big: u64) -> Res<Self> {
-        let mut client = Client::attach(target, workload.operation.msize())?;
+        let mut client = BenchClient::attach(target, workload.operation.msize())?;
         let script = workload.operation.prepare(&mut client, target, big)?;
         let slots = vec![(InFlight::default(), Instant::now()); workload.depth.into()];
         Ok(Self { client, script, slots, tags: workload.operation.tags(), busy: 0 })
@@ -102,7 +102,7 @@ impl LoadDriver {
     ///
     /// Reads the clock once per batch, because reading it is not free either.
     fn advance(&mut self, window: &mut Window) -> Res<()> {
-        let Client { socket, frames, out, .. } = &mut self.client;
+        let BenchClient { socket, frames, out, .. } = &mut self.client;
         receive(frames, socket)?;
         let now = Instant::now();
         while let Some(frame) = frames.next()? {
@@ -126,7 +126,7 @@ impl LoadDriver {
     }
 
     fn send(&mut self) -> Res<()> {
-        let Client { socket, out, .. } = &mut self.client;
+        let BenchClient { socket, out, .. } = &mut self.client;
         socket.write_all(out).map_err(|error| format!("send: {error}"))?;
         out.clear();
         Ok(())

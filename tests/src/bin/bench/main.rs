@@ -16,7 +16,7 @@ mod workload;
 
 use std::{env, path::PathBuf, process::ExitCode, time::Duration};
 
-use process::Server;
+use process::ServerProcess;
 use report::{Pair, Row};
 use workload::{WORKLOADS, Workload};
 
@@ -178,10 +178,10 @@ fn bench(options: &Options) -> Res<bool> {
 }
 
 /// Starts the server under test, or finds the one that was given, and pins it to `cpu`.
-fn under_test(options: &Options, cpu: usize) -> Res<Server> {
+fn under_test(options: &Options, cpu: usize) -> Res<ServerProcess> {
     let mut server = match &options.server {
-        Some(given) => Server::running(given)?,
-        None => Server::datakit(&["--scratch"])?,
+        Some(given) => ServerProcess::running(given)?,
+        None => ServerProcess::datakit(&["--scratch"])?,
     };
     server.pin(cpu)?;
     server.target.under.clone_from(&options.under);
@@ -192,13 +192,13 @@ fn idle(options: &Options, cpu: usize) -> Res<Row> {
     // The servers inherit the limit, so raise it before they start.
     process::allow_files(IDLE as u64 + 100)?;
     let server = under_test(options, cpu)?.idle(IDLE)?;
-    let floor = Server::floor(true)?.idle(IDLE)?;
+    let floor = ServerProcess::floor(true)?.idle(IDLE)?;
     Ok(Row::idle(server, floor))
 }
 
 fn run(options: &Options, cpu: usize, workloads: &[&Workload]) -> Res<Vec<Row>> {
     let server = under_test(options, cpu)?;
-    let floors = [Server::floor(false)?, Server::floor(true)?];
+    let floors = [ServerProcess::floor(false)?, ServerProcess::floor(true)?];
     client::fill_tree(&server.target, options.big)
         .map_err(|error| format!("the files: {error}"))?;
     let mut done: Vec<Res<Vec<Pair>>> = workloads.iter().map(|_| Ok(Vec::new())).collect();
@@ -225,11 +225,11 @@ fn run(options: &Options, cpu: usize, workloads: &[&Workload]) -> Res<Vec<Row>> 
 fn turns(
     options: &Options,
     workload: &Workload,
-    server: &Server,
-    floor: &Server,
+    server: &ServerProcess,
+    floor: &ServerProcess,
     server_first: bool,
 ) -> Res<Pair> {
-    let measure = |side: &Server, name: &str| {
+    let measure = |side: &ServerProcess, name: &str| {
         let measured = load::measure(&side.target, workload, options.length, options.big);
         measured.map_err(|error| format!("{name}: {error}"))
     };

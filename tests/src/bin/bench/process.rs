@@ -19,11 +19,11 @@ use rustix::{
 
 use crate::{
     Res,
-    client::{Client, MSIZE, TIMEOUT, Target},
+    client::{BenchClient, MSIZE, TIMEOUT, Target},
 };
 
 /// A server that listens. Dropping it kills the process, unless the process was already running.
-pub(crate) struct Server {
+pub(crate) struct ServerProcess {
     pub(crate) target: Target,
     pub(crate) pid: u32,
     child: Option<Child>,
@@ -33,7 +33,7 @@ pub(crate) struct Server {
     _stdout: Option<BufReader<ChildStdout>>,
 }
 
-impl Server {
+impl ServerProcess {
     /// Returns a server that is already running, given as `ADDR,PID`.
     pub(crate) fn running(given: &str) -> Res<Self> {
         let (address, pid) = given.split_once(',').ok_or("--server needs ADDR,PID")?;
@@ -115,18 +115,18 @@ impl Server {
     /// Attaches `count` idle connections and returns the resident memory per connection, in bytes.
     pub(crate) fn idle(&self, count: usize) -> Res<f64> {
         // The first connection also allocates what all of them share, so it is not counted.
-        let _first = Client::attach(&self.target, MSIZE)?;
+        let _first = BenchClient::attach(&self.target, MSIZE)?;
         let before = self.resident()?;
         let mut clients = Vec::with_capacity(count);
         for _ in 0..count {
-            clients.push(Client::attach(&self.target, MSIZE)?);
+            clients.push(BenchClient::attach(&self.target, MSIZE)?);
         }
         let after = self.resident()?;
         Ok(after.saturating_sub(before) as f64 / count as f64)
     }
 }
 
-impl Drop for Server {
+impl Drop for ServerProcess {
     fn drop(&mut self) {
         if let Some(mut child) = self.child.take() {
             // Both fail only if the process has already exited.

@@ -2,7 +2,7 @@
 
 use crate::{
     Res,
-    client::{Client, MSIZE, ROOT, Target, expect},
+    client::{BenchClient, MSIZE, ROOT, Target, expect},
     wire::{Message, OVERHEAD, kind, kind_of, tag_of, u16_at, u32_at, u64_at},
 };
 
@@ -118,7 +118,12 @@ impl Operation {
     }
 
     /// Opens the file that this operation uses. `big` is the length of the large file.
-    pub(crate) fn prepare(self, client: &mut Client, target: &Target, big: u64) -> Res<Script> {
+    pub(crate) fn prepare(
+        self,
+        client: &mut BenchClient,
+        target: &Target,
+        big: u64,
+    ) -> Res<Script> {
         let mut count = BLOCK;
         match self {
             Operation::Read | Operation::Bulk => {

@@ -7,7 +7,7 @@ use std::{
 
 use crate::{
     Res,
-    client::{Client, MSIZE, ROOT, TIMEOUT, Target, expect, receive},
+    client::{BenchClient, MSIZE, ROOT, TIMEOUT, Target, expect, receive},
     ready::Ready,
     wire::{Message, kind, kind_of, tag_of},
 };
@@ -31,7 +31,7 @@ pub(crate) struct Committer {
 /// A client and its current commit. A commit takes five steps, and the messages of one step are
 /// sent together because they do not depend on each other.
 struct CommitDriver {
-    client: Client,
+    client: BenchClient,
     number: u64,
     step: u8,
     /// The number of outstanding replies.
@@ -84,7 +84,7 @@ impl Committer {
 impl CommitDriver {
     fn new(target: &Target, branch: &str) -> Res<Self> {
         const BRANCHES: u32 = 5;
-        let mut client = Client::attach(target, MSIZE)?;
+        let mut client = BenchClient::attach(target, MSIZE)?;
         client.walk(BRANCHES, "branch")?;
         if client.walk(TRANSACTIONS, &format!("branch/{branch}/transactions")).is_err() {
             client.call(kind::TMKDIR, |m| m.u32(BRANCHES).text(branch).u32(0o755).u32(0))?;
@@ -146,7 +146,7 @@ impl CommitDriver {
     /// Reads once and starts the next step when all replies are there. Returns 1 once a commit ends
     /// after `end`, and 0 before that.
     fn advance(&mut self, end: Instant, path: &str, made: &mut u64) -> Res<usize> {
-        let Client { socket, frames, .. } = &mut self.client;
+        let BenchClient { socket, frames, .. } = &mut self.client;
         receive(frames, socket)?;
         while let Some(frame) = frames.next()? {
             if kind_of(frame) == kind::RLERROR {

@@ -7,7 +7,7 @@ use std::{
 
 use crate::{
     Res,
-    client::{Client, MSIZE, TIMEOUT, Target, expect, receive},
+    client::{BenchClient, MSIZE, TIMEOUT, Target, expect, receive},
     ready::Ready,
     wire::{Message, kind},
 };
@@ -16,7 +16,7 @@ const LIVE: u32 = 1;
 
 /// Connections that each have a pending read of `head.live`.
 pub(crate) struct Watchers {
-    clients: Vec<(Client, u64)>,
+    clients: Vec<(BenchClient, u64)>,
     ready: Ready,
 }
 
@@ -24,7 +24,7 @@ impl Watchers {
     pub(crate) fn new(target: &Target, branch: &str, count: usize) -> Res<Self> {
         let mut clients = Vec::new();
         for _ in 0..count {
-            let mut client = Client::attach(target, MSIZE)?;
+            let mut client = BenchClient::attach(target, MSIZE)?;
             client.walk(LIVE, &format!("branch/{branch}/head.live"))?;
             client.open(LIVE, false)?;
             send_read(&mut client, 0)?;
@@ -71,7 +71,7 @@ impl Watchers {
     }
 }
 
-fn send_read(client: &mut Client, offset: u64) -> Res<()> {
+fn send_read(client: &mut BenchClient, offset: u64) -> Res<()> {
     Message::new(&mut client.out, kind::TREAD, 0).u32(LIVE).u64(offset).u32(4096).finish();
     let sent = client.socket.write_all(&client.out);
     client.out.clear();

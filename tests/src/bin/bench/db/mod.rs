@@ -12,7 +12,7 @@ use crate::{
     Options, Res,
     client::Target,
     load, process,
-    process::Server,
+    process::ServerProcess,
     report::median,
     workload::{Operation, Workload, row},
 };
@@ -161,8 +161,8 @@ impl Bench<'_> {
         (0..self.options.rounds).map(|_| round()).collect()
     }
 
-    fn serve(&self, options: &[&str]) -> Res<Server> {
-        let server = Server::local(options)?;
+    fn serve(&self, options: &[&str]) -> Res<ServerProcess> {
+        let server = ServerProcess::local(options)?;
         server.pin(self.cpu)?;
         Ok(server)
     }
@@ -201,7 +201,7 @@ impl Bench<'_> {
     /// Compares 64 clients, each with its own branch, with a single one. Uses all CPUs, because a
     /// lock that all branches share would slow down the 64 clients.
     fn branches(&self, name: &'static str) -> Res<DbRow> {
-        let server = Server::local(&[])?;
+        let server = ServerProcess::local(&[])?;
         let names: Vec<String> = (0..64).map(|number| format!("b{number}")).collect();
         let names: Vec<&str> = names.iter().map(String::as_str).collect();
         let (mut many, mut one) =
@@ -230,7 +230,7 @@ impl Bench<'_> {
         Ok(DbRow::rates(name, &rounds, "git cat-file --batch", 1.0, "1"))
     }
 
-    fn snapshot(&self, server: &Server, repository: &Repository) -> Res<Target> {
+    fn snapshot(&self, server: &ServerProcess, repository: &Repository) -> Res<Target> {
         let mut target = server.target.clone();
         target.under = vec!["snapshots".into(), repository.head()?, "ro".into()];
         Ok(target)
