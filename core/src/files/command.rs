@@ -10,13 +10,15 @@ use super::pieces::{self, PieceTarget};
 use super::util::{Plain, check_plain_mode, trimmed};
 use crate::vfs::{Error, File, FileStat, FixedText, OpenFile, Result, Text, read_at};
 
-/// A function that runs a command, given without white space at its ends, and writes the reply.
+/// A function that runs a command and writes the reply. The command is passed without leading and
+/// trailing white space.
 type Handler = fn(&str, &mut dyn fmt::Write) -> Result<()>;
 
-/// A file that runs what is written to it. A command ends with a newline, a read or the clunk.
+/// A file that runs the commands written to it. A command ends with a newline, a read or the clunk.
 ///
-/// The reply, of at most `N` bytes, is kept until it was read, by the same open file or a later
-/// one. If a command fails, the request that ended it gets the error, and the last reply is kept.
+/// The reply, at most `N` bytes long, is kept until it has been read, through the same open file or
+/// a later one. If a command fails, the request that ended the command returns the error, and the
+/// previous reply is kept.
 pub struct Command<const N: usize> {
     handler: Handler,
     doc: &'static str,
@@ -25,7 +27,7 @@ pub struct Command<const N: usize> {
 
 struct Reply<const N: usize> {
     text: FixedText<N>,
-    /// Number of bytes that were read.
+    /// The number of reply bytes that have been read.
     taken: usize,
 }
 
@@ -36,7 +38,7 @@ impl<const N: usize> Reply<N> {
 }
 
 impl<const N: usize> Command<N> {
-    /// Creates a file whose commands `handler` runs.
+    /// Creates a file that runs its commands with `handler`.
     #[must_use]
     pub const fn new(handler: Handler) -> Command<N> {
         let reply = Reply { text: FixedText::new(), taken: 0 };
@@ -62,8 +64,8 @@ impl<const N: usize> File for Command<N> {
         FileStat::new(self.reply.lock(|reply| reply.borrow().unread().len() as u64))
     }
 
-    /// Reads the rest of the reply. The offset must be 0, where a newly opened file starts to read,
-    /// or the end of the last read or write of this open file.
+    /// Reads the rest of the reply. The offset must be 0, as in the first read of a newly opened
+    /// file, or the end of the last read or write of this open file.
     fn poll_read(
         &self,
         open: &mut OpenFile<'_>,

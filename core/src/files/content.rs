@@ -1,4 +1,4 @@
-//! Files with arbitrary bytes: kept in RAM, or read and written by functions.
+//! Files with arbitrary content, either kept in RAM or read and written by functions.
 
 use core::cell::RefCell;
 use core::fmt;
@@ -35,7 +35,7 @@ impl<const N: usize> Bytes<N> {
         self.change(|_, new| new.extend(bytes))
     }
 
-    /// Builds the new content beside the old one, so an error changes nothing.
+    /// Builds the new content alongside the old one, so an error changes nothing.
     fn change(&self, change: impl FnOnce(&[u8], &mut FixedText<N>) -> Result<()>) -> Result<()> {
         self.content.lock(|content| {
             let mut new = FixedText::new();
@@ -94,10 +94,10 @@ impl<const N: usize> File for Bytes<N> {
     }
 }
 
-/// A file of at most `N` bytes that one function reads and another writes, always as a whole: a
-/// setting in flash, a register, or a row of a store.
+/// A file of at most `N` bytes that one function reads and another writes, always as a whole. The
+/// content can be, for example, a setting in flash, a register or a row in a store.
 ///
-/// It keeps nothing between calls except a value that is being written in pieces. The value ends
+/// It keeps nothing between calls except a value that is being written in pieces. Such a value ends
 /// as described in [the module documentation](super), or when the open file has no more room.
 ///
 /// The reading function returns [`Error::NotFound`] if there is no value. A write then creates one.
@@ -117,7 +117,7 @@ where
         Kv { read, write }
     }
 
-    /// Reads the whole content. A missing value is empty.
+    /// Reads the whole content. A missing value reads as empty.
     fn whole(&self) -> Result<FixedText<N>> {
         let mut whole = FixedText::new();
         match (self.read)(&mut whole) {
@@ -147,7 +147,7 @@ where
 
     fn open(&self, _: &mut OpenFile<'_>, mode: OpenMode) -> Result<()> {
         match mode.truncate.then(|| self.truncate(0)) {
-            // A read-only value can be opened with `O_TRUNC` all the same.
+            // Even a read-only value can be opened with `O_TRUNC`.
             None | Some(Err(Error::ReadOnlyFile)) => Ok(()),
             Some(done) => done,
         }
@@ -166,7 +166,7 @@ where
     }
 
     fn write(&self, open: &mut OpenFile<'_>, offset: u64, data: &[u8]) -> Result<usize> {
-        // Refuses a piece beyond `N` bytes at once, and not only when the value ends.
+        // Refuses a piece beyond `N` bytes immediately rather than when the value ends.
         if offset.saturating_add(data.len() as u64) > N as u64 {
             overlay(&[], offset, data, &mut FixedText::<N>::new())?;
         }

@@ -15,7 +15,7 @@ use crate::vfs::{Error, File, FileStat, FixedText, OpenFile, OpenMode, Result, T
 pub enum Level {
     /// Logs nothing.
     Quiet,
-    /// Logs the output that is the purpose of the program.
+    /// Logs only the program's regular output.
     App,
     /// Logs errors.
     Error,
@@ -33,7 +33,7 @@ impl Level {
     pub const ALL: [Level; 6] =
         [Level::Quiet, Level::App, Level::Error, Level::Warning, Level::Info, Level::Debug];
 
-    /// Returns the name of the level in files.
+    /// Returns the name of the level, as it appears in files.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -151,8 +151,8 @@ impl File for LevelFile {
         pieces::apply(self, open)
     }
 
-    /// Truncating to 0 changes nothing, because a shell does that before it writes. Any other
-    /// length writes the name, truncated or padded with zeros.
+    /// Truncating the file to 0 changes nothing, because a shell truncates a file before it writes.
+    /// For any other length, the name is truncated or padded with zeros, and the result is written.
     fn truncate(&self, length: u64) -> Result<()> {
         if length == 0 {
             return Ok(());

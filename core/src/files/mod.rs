@@ -4,7 +4,7 @@
 //! |---|---|---|
 //! | [`Blob`] | constant bytes | is refused |
 //! | [`Doc`] | a constant line | is refused |
-//! | [`Status`] | a text that is rendered at each open | is refused |
+//! | [`Status`] | text that is rendered at each open | is refused |
 //! | [`Help`] | a description of the files in a directory | is refused |
 //! | [`Bytes`] | bytes in RAM | replaces a part of them |
 //! | [`Kv`] | bytes from a function | is passed to another function, as part of the whole |
@@ -18,8 +18,9 @@
 //! the end of a write, with a write at another offset, with a read, or with the clunk. An empty
 //! write has no effect.
 //!
-//! All files take `&self` and are meant for `static`s. Constants stay in flash, and values are
-//! behind a critical section, so an interrupt handler may set a [`Value`] or publish to a stream.
+//! The methods of all files take `&self`, so a file can be a `static`. Constants stay in flash, and
+//! values are protected by a critical section, so an interrupt handler may set a [`Value`] or
+//! publish to a stream.
 
 mod command;
 mod content;

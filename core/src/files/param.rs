@@ -17,19 +17,19 @@ use super::util::{Count, Plain, Quoted, check_plain_mode, render};
 use crate::Decimal;
 use crate::vfs::{Error, File, FileStat, OpenFile, OpenMode, Result, Waiter, Waiters, read_at};
 
-/// A value that the program and its files share. It is all that a [`Param`] keeps in RAM. It can be
-/// set from an interrupt handler.
+/// A value that the program and its files share. The value is all that a [`Param`] keeps in RAM,
+/// and it can be set from an interrupt handler.
 pub struct Value<T> {
     inner: CriticalSectionMutex<(Cell<T>, Cell<u32>)>,
 }
 
-/// The tasks that wait for a change of any value. One list serves all values, because a list for
-/// each would triple the RAM of a parameter. A task that is woken for another value compares two
-/// numbers and waits again.
+/// The tasks that wait for a change of any value. One list serves all values, because a separate
+/// list for each value would triple the RAM that a parameter needs. A task that is woken for
+/// another value compares two numbers and goes back to waiting.
 static WAITERS: Waiters<8> = Waiters::new();
 
 impl<T> Value<T> {
-    /// Creates a value that is `initial` at first.
+    /// Creates a value that is initially set to `initial`.
     #[must_use]
     pub const fn new(initial: T) -> Value<T> {
         Value { inner: CriticalSectionMutex::new((Cell::new(initial), Cell::new(0))) }
@@ -42,11 +42,11 @@ impl<T> Value<T> {
             cell.replace(value)
         });
         WAITERS.wake();
-        // Dropped outside of the critical section, because a destructor may take long.
+        // Dropped outside the critical section, because a destructor may take a long time.
         drop(old);
     }
 
-    /// Returns how often the value was set, modulo 2^32.
+    /// Returns the number of times that the value was set, modulo 2^32.
     pub fn version(&self) -> u32 {
         self.inner.lock(|(_, version)| version.get())
     }
@@ -54,11 +54,12 @@ impl<T> Value<T> {
     /// Waits until the version differs from `seen`, and returns the new version.
     ///
     /// # Cancel safety
-    /// Dropping the future loses nothing: the next call sees a change that happened meanwhile.
+    /// Dropping the future loses nothing: the next call sees a change that happened in the
+    /// meantime.
     pub async fn changed(&self, seen: u32) -> u32 {
         let mut waiter = Waiter::new();
         poll_fn(|cx| {
-            // Registers before it compares, to be woken by a change between the two.
+            // Registers before comparing, so that a change between the two steps wakes the task.
             WAITERS.register(&mut waiter, cx.waker());
             let version = self.version();
             if version == seen { Poll::Pending } else { Poll::Ready(version) }
@@ -91,16 +92,16 @@ impl<T: Clone + Default + fmt::Debug> fmt::Debug for Value<T> {
     }
 }
 
-/// A check of a new value before it is set. An error is a message that should name the right
+/// A function that checks a new value before it is set. The error message should name the valid
 /// values.
 type Hook<T> = fn(T) -> core::result::Result<(), &'static str>;
 
 /// A [`Value`] as a file.
 ///
-/// It reads as the text of the value and a newline. Written text is parsed, checked and set as a
-/// whole. If it is refused, the request that ends the value gets the reason; that is the write
-/// itself if the text ends with a newline. Everything except the value is constant and stays in
-/// flash.
+/// The file reads as the text of the value and a newline. Written text is parsed, checked and set
+/// as a whole. If it is refused, the request that ends the value returns the reason; if the text
+/// ends with a newline, that request is the write itself. Everything except the value is constant
+/// and stays in flash.
 ///
 /// ```
 /// use datakit_core::files::{Param, Value};
@@ -120,8 +121,8 @@ pub struct Param<T: ParamType + 'static> {
     read_only: bool,
 }
 
-/// Checks the budget of a parameter: 64 bytes of flash without its texts, and 12 bytes of RAM. An
-/// initial value other than 0 takes both.
+/// Checks the budget of a parameter: 64 bytes of flash, not counting its strings, and 12 bytes of
+/// RAM. A value whose initial content is not 0 takes up both flash and RAM.
 #[cfg(target_pointer_width = "32")]
 const _: () = {
     assert!(
@@ -137,14 +138,14 @@ impl<T: ParamType> Param<T> {
         Param { value, limits: T::ANY, unit: "", doc: "", hook: None, read_only: false }
     }
 
-    /// Sets the unit. It is only shown to people and is not part of the text that is read or
-    /// written.
+    /// Sets the unit, which is only shown to human readers and is not part of the text that is read
+    /// or written.
     #[must_use]
     pub const fn unit(self, unit: &'static str) -> Param<T> {
         Param { unit, ..self }
     }
 
-    /// Sets the description, a few words.
+    /// Sets the description, which should be only a few words.
     #[must_use]
     pub const fn doc(self, doc: &'static str) -> Param<T> {
         Param { doc, ..self }
@@ -156,8 +157,8 @@ impl<T: ParamType> Param<T> {
         Param { read_only: true, ..self }
     }
 
-    /// Calls `hook` before a written value is set. It may refuse the value, or pass it on to the
-    /// hardware.
+    /// Calls `hook` before a written value is set. The hook may refuse the value, or pass it on to
+    /// the hardware.
     #[must_use]
     pub const fn hook(self, hook: Hook<T>) -> Param<T> {
         Param { hook: Some(hook), ..self }
@@ -195,7 +196,7 @@ impl Param<Choice> {
     /// Sets the names to choose from.
     ///
     /// # Panics
-    /// Panics, which is a compile error in a `static`, if there are more than 256 names.
+    /// Panics if there are more than 256 names. In a `static`, the panic is a compile error.
     #[must_use]
     pub const fn names(self, names: &'static [&'static str]) -> Param<Choice> {
         assert!(names.len() <= 256, "a choice has at most 256 names");
@@ -221,8 +222,8 @@ impl<T: ParamType> File for Param<T> {
     }
 
     fn open(&self, open: &mut OpenFile<'_>, mode: OpenMode) -> Result<()> {
-        // A shell truncates the file before it writes. The value stays, and this open file reads as
-        // empty.
+        // A shell truncates the file before it writes. The value is kept, and this open file reads
+        // as empty.
         open.state.partial = mode.truncate;
         if mode.truncate { Ok(()) } else { self.render_text(open) }
     }
@@ -301,18 +302,19 @@ impl<T: ParamType> fmt::Display for Refusal<'_, T> {
 
 /// A type that a [`Param`] can have: how its values are parsed, rendered and limited.
 pub trait ParamType: Clone + Default + Send {
-    /// A restriction of the values, for example a range.
+    /// A restriction on the values, for example a range.
     type Limits: Copy + Sync;
 
     /// The limits that allow every value of the type.
     const ANY: Self::Limits;
 
-    /// Parses `text`, which has no white space at its ends. Returns `None` if it is not a value or
-    /// exceeds the limits. `text` is bytes because most types need no check for UTF-8.
+    /// Parses `text`, which has no leading or trailing white space. Returns `None` if `text` is not
+    /// a value or exceeds the limits. `text` consists of bytes because most types need no UTF-8
+    /// check.
     fn parse(text: &[u8], limits: &Self::Limits) -> Option<Self>;
 
-    /// Returns whether more can follow `text`, which has no newline. If nothing can, `text` is
-    /// parsed without waiting for the end of the value.
+    /// Returns whether `text`, which has no newline, may be the beginning of a longer value. If
+    /// not, `text` is parsed without waiting for the end of the value.
     fn may_continue(text: &[u8], limits: &Self::Limits) -> bool {
         let _ = (text, limits);
         true
@@ -321,7 +323,7 @@ pub trait ParamType: Clone + Default + Send {
     /// Writes the value, without a newline.
     fn render(&self, limits: &Self::Limits, out: &mut dyn fmt::Write) -> fmt::Result;
 
-    /// Writes which values are allowed, for example `a number from 0 to 10`.
+    /// Writes a description of the allowed values, for example `a number from 0 to 10`.
     fn allowed(limits: &Self::Limits, out: &mut dyn fmt::Write) -> fmt::Result;
 }
 
@@ -380,13 +382,14 @@ number! {
     f32 "a number" float f32
 }
 
-/// Returns whether `text` has only the characters of numbers. This check is coarse but sufficient:
-/// numbers are short and are rarely split.
+/// Returns whether `text` contains only characters that can occur in a number. The check is coarse
+/// but sufficient, because numbers are short and rarely split.
 fn is_numeric(text: &[u8]) -> bool {
     text.trim_ascii_start().iter().all(|byte| byte.is_ascii_digit() || b"+-.eE".contains(byte))
 }
 
-/// Parses an integer of any width. The parsers in `core` are compiled once for each width.
+/// Parses an unsigned integer of any width. The parsers in `core` would be compiled separately for
+/// each width.
 fn unsigned(text: &[u8]) -> Option<u64> {
     let digits = text.strip_prefix(b"+").unwrap_or(text);
     let value = digits.iter().try_fold(0u64, |value, byte| {

@@ -2,9 +2,10 @@
 //!
 //! A program that buffers its output, or a small iounit, can split a value anywhere: `12` at offset
 //! 0 and `34` at offset 2 are the value `1234`. A value ends with a newline at the end of a write,
-//! with a write at another offset than the end of the last one (in particular at 0), with a read,
-//! with the clunk, or as soon as nothing can follow it. Only then is it set, as a whole, and an
-//! error goes to the request that ended it. A lost connection sets nothing.
+//! with a write at an offset other than the end of the last one (in particular at 0), with a read,
+//! with the clunk, or as soon as it cannot be the beginning of a longer value. Only then is the
+//! value set, as a whole, and the request that ended it returns any error. If the connection is
+//! lost, the value is not set.
 
 use crate::vfs::{OpenFile, Result};
 
@@ -13,7 +14,7 @@ pub(super) trait PieceTarget {
     /// Sets the value to `text`, which was written at the offset `start`.
     fn set(&self, start: u64, text: &[u8]) -> Result<()>;
 
-    /// Returns whether more can follow `text`, which has no newline.
+    /// Returns whether `text`, which has no newline, may be the beginning of a longer value.
     fn may_continue(&self, text: &[u8]) -> bool {
         let _ = text;
         true
@@ -25,7 +26,7 @@ pub(super) trait PieceTarget {
     }
 }
 
-/// Handles a write of a value or of a piece of one.
+/// Handles a write of a value or of a piece of a value.
 pub(super) fn write(
     file: &dyn PieceTarget,
     open: &mut OpenFile<'_>,
@@ -47,7 +48,7 @@ pub(super) fn write(
         open.state.partial = true;
     }
     if let Err(error) = open.text.extend(data) {
-        // A value that comes in a single piece may be longer than the text has room for.
+        // A value that arrives in a single piece may exceed the room in `open.text`.
         if continues {
             if !file.allows_steps() {
                 open.text.clear();

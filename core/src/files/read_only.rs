@@ -1,4 +1,4 @@
-//! Read-only files: constants, and texts that are rendered when they are opened or read.
+//! Read-only files: constants, and text that is rendered when a file is opened or read.
 
 use core::fmt::{self, Write};
 use core::task::{Context, Poll};
@@ -18,7 +18,7 @@ pub struct Blob {
 }
 
 impl Blob {
-    /// Creates a file with a constant text.
+    /// Creates a file with constant text.
     #[must_use]
     pub const fn new(text: &'static str) -> Blob {
         Blob::bytes(text.as_bytes())
@@ -36,7 +36,7 @@ impl Blob {
         Blob { mode, ..self }
     }
 
-    /// Sets the description, a few words.
+    /// Sets the description, which should be only a few words.
     #[must_use]
     pub const fn doc(self, doc: &'static str) -> Blob {
         Blob { doc, ..self }
@@ -64,7 +64,7 @@ impl File for Blob {
 }
 
 /// A file whose text is rendered by a function at each open. Opening fails if the text exceeds the
-/// room that the tree has for it.
+/// space that the tree has for it.
 pub struct Status<F> {
     render: F,
 }
@@ -144,7 +144,7 @@ impl File for Doc {
 
 /// A file that lists the files of a directory and its subdirectories, one per line, with the path
 /// and the [description](File::describe) of each. The text can have any length, because each read
-/// renders it anew and stores only the part that is asked for.
+/// renders the text anew and stores only the requested part.
 #[derive(Debug, Clone, Copy)]
 pub struct Help(&'static Dir);
 

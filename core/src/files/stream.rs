@@ -11,12 +11,12 @@ use super::param::Value;
 use super::util::{Compare, Plain, render};
 use crate::vfs::{Error, File, FileStat, OpenFile, OpenMode, Result, Waiters, mark_follows};
 
-/// A stream of the latest value. An open file delivers the current value at once, and then again
-/// whenever its text has changed. If several values are published between two reads, only the last
-/// is delivered.
+/// A stream of the latest value. An open file delivers the current value immediately, and then
+/// again whenever its text has changed. If several values are published between two reads, only the
+/// last is delivered.
 ///
-/// `WAITERS` waiting readers are woken at once, further ones one after the other ([`Waiters`]). For
-/// a stream that delivers every value see [`Queue`].
+/// Up to `WAITERS` waiting readers are woken at the same time, and further readers one after the
+/// other (see [`Waiters`]). For a stream that delivers every value, see [`Queue`].
 pub struct Live<T, const WAITERS: usize = 4> {
     value: Value<T>,
     waiters: Waiters<WAITERS>,
@@ -32,7 +32,7 @@ impl<T, const WAITERS: usize> Live<T, WAITERS> {
         Live { value: Value::new(initial), waiters: Waiters::new(), format, doc: "" }
     }
 
-    /// Sets the description, a few words.
+    /// Sets the description, which should be only a few words.
     #[must_use]
     pub const fn doc(mut self, doc: &'static str) -> Self {
         self.doc = doc;
@@ -107,11 +107,11 @@ impl<T: Clone + Default, const WAITERS: usize> File for Live<T, WAITERS> {
     }
 }
 
-/// A stream of every value published since the file was opened, each once and in order. The last
-/// `N` values are kept. A reader that falls behind reads a line such as `lost 3` in place of the
-/// values that were dropped.
+/// A stream that delivers every value published since the file was opened, each once and in order.
+/// The last `N` values are kept. A reader that falls behind reads a line such as `lost 3` in place
+/// of the values that were dropped.
 ///
-/// For a stream that delivers only the latest value see [`Live`].
+/// For a stream that delivers only the latest value, see [`Live`].
 pub struct Queue<T, const N: usize, const WAITERS: usize = 4> {
     ring: CriticalSectionMutex<RefCell<Ring<T, N>>>,
     waiters: Waiters<WAITERS>,
@@ -144,12 +144,12 @@ impl<T: Clone, const N: usize, const WAITERS: usize> Queue<T, N, WAITERS> {
         }
     }
 
-    /// Appends a value, which replaces the oldest if there are `N`, and wakes the readers. Can be
-    /// called from an interrupt handler.
+    /// Appends a value and wakes the readers. If there are already `N` values, the oldest is
+    /// dropped. Can be called from an interrupt handler.
     pub fn publish(&self, value: T) {
         let oldest = self.with_ring(|ring| {
             let oldest = if ring.values.is_full() { ring.values.pop_front() } else { None };
-            // Fails only if `N` is 0. Then readers read only how many values they lost.
+            // Fails only if `N` is 0. In that case, readers learn only how many values they lost.
             let _ = ring.values.push_back(value);
             ring.next = ring.next.wrapping_add(1);
             oldest
@@ -184,7 +184,8 @@ impl<T: Clone, const N: usize, const WAITERS: usize> Queue<T, N, WAITERS> {
     }
 
     fn with_ring<R>(&self, f: impl FnOnce(&mut Ring<T, N>) -> R) -> R {
-        // Borrowed only in critical sections, which call no foreign code except `T::clone`.
+        // The borrow cannot fail, because all borrows are made in critical sections, which call no
+        // foreign code except `T::clone`.
         self.ring.lock(|ring| f(&mut ring.borrow_mut()))
     }
 }
@@ -269,7 +270,7 @@ fn poll_stream<const N: usize>(
         return Poll::Ready(Ok(0));
     }
     if pending(open).is_empty() {
-        // Refill again after registering the waker, to see a value published between the two.
+        // Refills again after registering the waker, in case a value was published in between.
         let full = refill(open).and_then(|full| {
             if full {
                 return Ok(true);
@@ -284,8 +285,8 @@ fn poll_stream<const N: usize>(
         }
     }
     if open.text.bytes().len() > usize::from(u16::MAX) {
-        // `taken` cannot count so many bytes. Dropping the text makes the next read deliver the
-        // next one.
+        // `taken` cannot count that many bytes. Dropping the text makes the next read deliver the
+        // next text.
         open.text.clear();
         return Poll::Ready(Err(
             Error::TooLarge.with_message("a text of a stream has at most 65535 bytes")
@@ -302,7 +303,7 @@ fn poll_stream<const N: usize>(
     Poll::Ready(Ok(count))
 }
 
-/// Returns the part of the text that was not delivered yet.
+/// Returns the part of the text that has not been delivered yet.
 fn pending<'a>(open: &'a OpenFile<'_>) -> &'a [u8] {
     open.text.bytes().get(usize::from(open.state.taken)..).unwrap_or_default()
 }

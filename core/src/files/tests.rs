@@ -54,7 +54,7 @@ fn cat(tree: &Tree, name: &str) -> String {
     }
 }
 
-/// Writes a file as `printf TEXT > NAME` does.
+/// Writes a file the way `printf TEXT > NAME` does.
 fn echo(tree: &Tree, text: &str, name: &str) -> Result<usize> {
     let open =
         block_on(tree.open(&inode(tree, name), OpenMode { truncate: true, ..OpenMode::WRITE }))?;
@@ -217,7 +217,7 @@ fn v10_command_keeps_its_reply_until_it_is_read() {
     assert_eq!(read(&tree, c, 7, 9), text("o>"));
     assert_eq!(read(&tree, c, 9, 9), text(""));
     assert_eq!(read(&tree, c, 3, 9), Some(Err(Error::Seek)));
-    // A shell writes, closes, opens again and reads at 0.
+    // A shell writes, closes, reopens and reads at 0.
     assert_eq!(echo(&tree, "stop\n", "c"), Ok(5));
     assert_eq!(cat(&tree, "c"), "<stop>");
     assert_eq!(cat(&tree, "c"), "");
@@ -275,7 +275,7 @@ fn v12_read_only_value_can_be_opened_with_truncate() {
     assert_eq!(read(&tree, k, 0, 9), text("1"));
 }
 
-/// Defines a stream of integers and a tree with it as the file `s`.
+/// Defines a stream of integers, and a tree that contains it as the file `s`.
 macro_rules! int_stream {
     ($live:ident, $tree:ident) => {
         static $live: Live<u32> = Live::new(0, |value, out| writeln!(out, "{value}"));
@@ -295,12 +295,12 @@ fn v13_every_reader_of_a_stream_gets_a_change() {
     }
     LIVE.publish(1);
     assert_eq!(read(&tree, a, 2, 9), text("1\n"));
-    // Reads of single bytes get no mark, because a shell would take it for the end of the file.
+    // Single-byte reads get no mark, because a shell would take it for the end of the file.
     for (offset, part) in [(2, "1"), (3, "\n")] {
         assert_eq!(read(&tree, b, offset, 1), text(part));
     }
     assert_eq!(read(&tree, b, 4, 1), None);
-    // Of the values published between two reads only the last is delivered.
+    // Of the values published between two reads, only the last is delivered.
     (2..9).for_each(|value| LIVE.publish(value));
     assert_eq!(read(&tree, b, 4, 9), text("8\n"));
 }
@@ -338,7 +338,7 @@ fn v15_stream_refuses_seeks() {
     let s = open(&tree, "s", OpenMode::READ);
     LIVE.publish(3);
     assert_eq!(error_text(read(&tree, s, 1, 9).unwrap()), "Attempt to seek in stream");
-    // The value at the open comes first, then the current one.
+    // The value at the time of the open comes first, then the current one.
     assert_eq!((read(&tree, s, 0, 9), read(&tree, s, 2, 9)), (text("0\n"), text("")));
     assert_eq!(read(&tree, s, 0, 9), Some(Err(Error::Seek)));
     assert_eq!(read(&tree, s, 2, 9), text("3\n"));
@@ -382,7 +382,8 @@ fn mark_follows_the_last_byte_of_a_text() {
     static LINES: Live<u32> = Live::new(7, |value, out| write!(out, "line {value}\nand so on\n"));
     static ROOT: Dir = Dir::new(&[file("s", &LINES)]);
     let tree = Tree::new(&ROOT);
-    // Reads of single bytes, as by `read` of a shell, get no mark between lines or deliveries.
+    // Single-byte reads, such as those of a shell's `read`, get no mark between lines or
+    // deliveries.
     let bytes = open(&tree, "s", OpenMode::READ);
     let mut offset = 0;
     for value in 7..9 {

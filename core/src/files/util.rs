@@ -1,13 +1,13 @@
-//! Helpers of several files: changes of bytes by a write, checks of arguments, and texts that are
-//! measured, compared or quoted.
+//! Helpers shared by several kinds of files. They apply writes to bytes, check arguments, and
+//! measure, compare or quote text.
 
 use core::fmt::{self, Write};
 
 use crate::Decimal;
 use crate::vfs::{Error, FileStat, Result, Text, check_offset};
 
-/// Sets `new` to `old` with `data` written at `offset`. Zeros fill a gap, and bytes after the data
-/// stay, so a write never shortens the content.
+/// Sets `new` to `old` with `data` written at `offset`. A gap is filled with zeros, and bytes after
+/// the data are kept, so a write never shortens the content.
 ///
 /// # Errors
 /// [`Error::Invalid`] with the message `Bad write offset -2`; [`Error::TooLarge`] if the result
@@ -49,7 +49,7 @@ pub(super) fn check_plain_mode(mode: u32) -> Result<()> {
     if mode & 0o111 == 0 { Ok(()) } else { Err(Error::ChmodSpecial) }
 }
 
-/// Returns written bytes as text, without white space at the ends.
+/// Returns the written bytes as text, without leading and trailing white space.
 ///
 /// # Errors
 /// [`Error::NotUtf8`].
@@ -57,8 +57,8 @@ pub(super) fn trimmed(data: &[u8]) -> Result<&str> {
     core::str::from_utf8(data.trim_ascii()).map_err(|_| Error::NotUtf8)
 }
 
-/// Bytes from a client in an error message: quoted, escaped and truncated, to leave room for the
-/// rest of the message.
+/// Displays bytes from a client in an error message: quoted, escaped, and truncated to leave room
+/// for the rest of the message.
 pub(super) struct Quoted<'a>(pub(super) &'a [u8]);
 
 impl fmt::Display for Quoted<'_> {
@@ -81,8 +81,8 @@ impl fmt::Display for Quoted<'_> {
     }
 }
 
-/// A text that is written without padding. The `Display` of `str` supports a width, and the code
-/// for that takes more flash than any text here.
+/// Text that is written without padding. The `Display` implementation of `str` supports a width,
+/// and the code for that takes more flash than any text here.
 pub(super) struct Plain<'a>(pub(super) &'a str);
 
 impl fmt::Display for Plain<'_> {
@@ -91,7 +91,7 @@ impl fmt::Display for Plain<'_> {
     }
 }
 
-/// A writer that counts the bytes of a text.
+/// A writer that counts the bytes written to it.
 #[derive(Default)]
 pub(super) struct Count(pub(super) u64);
 
@@ -126,7 +126,7 @@ impl Text for Count {
     }
 }
 
-/// A writer that compares a text with expected bytes.
+/// A writer that compares the text written to it with expected bytes.
 pub(super) struct Compare<'a> {
     rest: Option<&'a [u8]>,
 }

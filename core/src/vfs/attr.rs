@@ -35,12 +35,12 @@ pub enum FileType {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct Id {
-    /// The inode number. It is not reused while the tree lives.
+    /// The inode number, which is never reused during the lifetime of the tree.
     pub ino: u64,
     /// The type of the inode.
     pub kind: FileType,
     /// Changes whenever the content does. 0 means that clients must not cache the content, which is
-    /// right for everything that changes by itself.
+    /// the right choice for content that changes on its own.
     pub version: u32,
 }
 
@@ -50,11 +50,11 @@ pub struct Id {
 pub struct Time {
     /// Whole seconds; negative before 1970.
     pub sec: i64,
-    /// Nanoseconds to add, below 1 000 000 000.
+    /// Additional nanoseconds, less than 1,000,000,000.
     pub nsec: u32,
 }
 
-/// The attributes of an inode (`stat(5)`, `stat(2)`). A board leaves times and owners at 0.
+/// The attributes of an inode (`stat(5)`, `stat(2)`). On a board, times and owners are always 0.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct Attr {
@@ -74,9 +74,9 @@ pub struct Attr {
     pub gid: u32,
     /// Time of the last read.
     pub atime: Time,
-    /// Time of the last change of the content.
+    /// Time of the last change to the content.
     pub mtime: Time,
-    /// Time of the last change of the attributes.
+    /// Time of the last change to the attributes.
     pub ctime: Time,
 }
 
@@ -100,17 +100,18 @@ impl Attr {
     }
 }
 
-/// A time to set (`utimensat(2)`).
+/// A new value for a timestamp (`utimensat(2)`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub enum SetTime {
-    /// The current time of the server.
+    /// The server's current time.
     Now,
     /// The given time.
     To(Time),
 }
 
-/// A set of attributes to change, all of them or none. `None` leaves an attribute as it is.
+/// The attributes to change. Either all of the changes are made or none. `None` leaves an attribute
+/// unchanged.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct SetAttr {
@@ -124,7 +125,7 @@ pub struct SetAttr {
     pub gid: Option<u32>,
     /// Time of the last read.
     pub atime: Option<SetTime>,
-    /// Time of the last change of the content.
+    /// Time of the last change to the content.
     pub mtime: Option<SetTime>,
 }
 
@@ -148,10 +149,10 @@ pub struct OpenMode {
     /// Truncate the file to length 0. Files that cannot be truncated (commands, streams,
     /// parameters) ignore this.
     pub truncate: bool,
-    /// Write to the end of the file, whatever the offset.
+    /// Write to the end of the file, regardless of the offset.
     pub append: bool,
-    /// Clear the set-user-id and set-group-id bits when the file is written or truncated, as for
-    /// any user but root (`write(2)`).
+    /// Clear the set-user-id and set-group-id bits when the file is written or truncated, as
+    /// happens for every user except root (`write(2)`).
     pub drops_set_id: bool,
 }
 
@@ -168,16 +169,17 @@ impl OpenMode {
     }
 }
 
-/// Returns `mode` as it is after a user other than root changed the content or the owner of the
-/// file. The set-user-id bit is cleared, and so is set-group-id if the group may execute the file.
-/// Without that permission, set-group-id means mandatory locking and stays (`chmod(2)`).
+/// Returns the mode that a file with the given `mode` has after a user other than root changed its
+/// content or owner. The set-user-id bit is cleared, and so is the set-group-id bit if the group
+/// may execute the file. If the group may not execute it, the set-group-id bit means mandatory
+/// locking and is kept (`chmod(2)`).
 #[must_use]
 pub const fn without_set_id(mode: u32) -> u32 {
     let group = if mode & 0o010 == 0 { 0 } else { 0o2000 };
     mode & !(0o4000 | group)
 }
 
-/// The kind of object that a create makes.
+/// The kind of object to create, with the arguments specific to that kind.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum CreateKind<'a> {
     /// An empty file.
@@ -190,37 +192,38 @@ pub enum CreateKind<'a> {
     Special(FileType),
 }
 
-/// The arguments of a create.
+/// The arguments for creating an object.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Create<'a> {
-    /// The kind of object to make.
+    /// The kind of object to create.
     pub kind: CreateKind<'a>,
     /// The twelve permission bits.
     pub mode: u32,
-    /// Owner: the user who attached.
+    /// Owner, which is the user who attached.
     pub uid: u32,
     /// Group.
     pub gid: u32,
-    /// Fail if the name exists. This is false only for Tcreate of 9P2000 and 9P2000.u, for which a
-    /// directory may truncate an existing file instead. Clients of 9P2000.L look the name up first,
-    /// so their creates are exclusive.
+    /// Fail if the name exists. The flag is false only for Tcreate in 9P2000 and 9P2000.u, for
+    /// which a directory may truncate an existing file instead. Clients that use 9P2000.L look the
+    /// name up first, so they always create files exclusively.
     pub exclusive: bool,
 }
 
-/// The user who attaches, as the client claims. Nothing proves it.
+/// The user who attaches, as claimed by the client. The claim is not verified.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct User<'a> {
-    /// The name. Empty if a kernel attaches for a user whom it knows only by number.
+    /// The user name. It is empty if a kernel attaches on behalf of a user that it knows only by
+    /// number.
     pub name: &'a [u8],
-    /// The number, which 9P2000.u and 9P2000.L may carry.
+    /// The user number, which 9P2000.u and 9P2000.L may carry.
     pub number: Option<u32>,
 }
 
-/// The size and the usage of a tree (`statfs(2)`).
+/// The size and usage of a tree (`statfs(2)`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct StatFs {
-    /// Bytes in a block, which is the unit of `blocks` and `free`.
+    /// Bytes per block, the unit of `blocks` and `free`.
     pub block_size: u32,
     /// Total blocks.
     pub blocks: u64,

@@ -1,4 +1,4 @@
-//! The errors of a tree: one table with a row for each.
+//! The errors that a tree reports, defined in a table with one row per error.
 
 use core::fmt::{self, Display};
 
@@ -11,11 +11,11 @@ pub type Result<T> = core::result::Result<T, Error>;
 
 macro_rules! errors {
     ($($(#[$doc:meta])* $errno:literal $name:ident $text:literal)*) => {
-        /// The reason for which an operation failed.
+        /// The reason why an operation failed.
         ///
-        /// Each variant has a Linux error number, which 9P2000.u and 9P2000.L carry, and a text,
-        /// which 9P2000 and 9P2000.u carry. Some clients compare these texts literally, so a test
-        /// pins all of them.
+        /// Each variant has a Linux error number, which 9P2000.u and 9P2000.L carry, and a message,
+        /// which 9P2000 and 9P2000.u carry. Some clients compare these messages literally, so a
+        /// test pins all of them.
         #[derive(Debug, Clone, PartialEq, Eq)]
         #[non_exhaustive]
         pub enum Error {
@@ -25,10 +25,10 @@ macro_rules! errors {
         }
 
         impl Error {
-            /// All variants with a fixed text, for tests and documentation.
+            /// All variants with a fixed message, for tests and documentation.
             pub const ALL: &'static [Error] = &[$(Error::$name),*];
 
-            /// Returns the Linux error number, from asm-generic (`errno(3)`).
+            /// Returns the Linux error number, as defined in asm-generic (`errno(3)`).
             #[must_use]
             pub fn errno(&self) -> u16 {
                 match self {
@@ -37,13 +37,13 @@ macro_rules! errors {
                 }
             }
 
-            // Three tables of bytes, because a table of `&str` would take as much flash as the
-            // texts.
+            // Two byte tables and one string, because a table of `&str` would take as much flash as
+            // the messages themselves.
             const ERRNOS: &'static [u8] = &[$($errno),*];
             const LENGTHS: &'static [u8] = &[$($text.len() as u8),*];
             const TEXTS: &'static str = concat!($($text),*, "the reason is no longer known");
 
-            /// Returns the index of the row, or the number of rows for `Custom`.
+            /// Returns the index of the variant's row, or the number of rows for `Custom`.
             fn row(&self) -> usize {
                 enum Row { $($name,)* Custom }
                 let row = match self {
@@ -57,17 +57,18 @@ macro_rules! errors {
 }
 
 errors! {
-    /// The object does not allow the operation to anyone.
+    /// No user may perform the operation on the object.
     1 NotPermitted "Operation not permitted"
     /// The name does not exist.
     2 NotFound "No such file or directory"
     /// The transport, the store or the device failed.
     5 Io "Input/output error"
-    /// The open file is gone, or the fid is not open.
+    /// The open file no longer exists, or the fid is not open.
     9 BadFile "Bad file descriptor"
-    /// The request would have to wait, but all other workers wait already, and one must stay free.
+    /// The request would have to wait, but all other workers are already waiting, and one must stay
+    /// free.
     11 TooManyWaiting "too many requests are waiting"
-    /// Memory, or a limit on memory, is exhausted.
+    /// Memory is exhausted, or a limit on its use is reached.
     12 NoMemory "Cannot allocate memory"
     /// The caller lacks permission.
     13 AccessDenied "Permission denied"
@@ -109,16 +110,16 @@ errors! {
     110 TimedOut "Connection timed out"
     /// The object has been removed.
     116 Stale "Stale file handle"
-    /// A command file has no length that could be set.
+    /// The length of a command file cannot be set.
     27 ExtendCommand "Can't extend command file"
     /// Only plain files can become executable or symbolic links.
     1 ChmodSpecial "Can't chmod special file"
     /// The directory holds only directories.
     1 OnlyDirectories "Can only contain directories"
-    /// A message came before Tversion.
+    /// A message arrived before Tversion.
     22 TversionFirst "the first message must be Tversion"
-    /// The server needs no authentication. This is the reply to Tauth (`auth(5)`). Clients of diod
-    /// proceed only if they get this error.
+    /// The server needs no authentication. The error is the reply to Tauth (`auth(5)`). Clients
+    /// written for diod proceed only if they receive it.
     2 NoAuthentication "no authentication is needed"
     /// The fid is already open.
     22 AlreadyOpen "Already open"
@@ -130,21 +131,21 @@ errors! {
     21 WriteDirectory "Can't write to directories"
     /// The offset is neither 0 nor the end of the last read of the directory.
     22 SeekDirectory "Can't seek in a directory"
-    /// The walk starts at a file, which has no names.
+    /// The walk starts at a file rather than a directory.
     20 WalkFromFile "Can't walk from a file"
-    /// A directory has no name for itself (`walk(5)`).
+    /// A walk cannot contain `.`, because a directory has no name for itself (`walk(5)`).
     22 WalkDot "'.' is not valid in 9p"
-    /// The fid to create in is open already.
+    /// The fid of the directory to create in is already open.
     22 CreateInOpened "Can't create in an opened fid"
-    /// Tcreate of a symbolic link lacks the target, or Twstat would turn a file into a link.
+    /// A Tcreate for a symbolic link lacks the target, or a Twstat would turn a file into a link.
     22 SymlinkTarget "Missing target for symlink!"
-    /// Twstat would turn a directory into a file, or a file into a directory.
+    /// A Twstat would turn a directory into a file, or a file into a directory.
     22 DirectoryFlag "Incorrect is_directory flag for chmod"
-    /// Twstat combines changes of which one could fail after another succeeded.
+    /// A Twstat combines several changes, one of which could fail after another has succeeded.
     22 OneAtATime "Can't rename/truncate/chmod at the same time"
     /// The length of a directory cannot be set.
     21 DirectoryLength "Can't set length of a directory"
-    /// The root of an attach cannot be renamed.
+    /// The directory that a client attached to cannot be renamed.
     22 RenameRoot "Can't rename /"
     /// The text is not UTF-8.
     22 NotUtf8 "the text is not UTF-8"
@@ -153,8 +154,8 @@ errors! {
 }
 
 impl Error {
-    /// Replaces the text and keeps the error number. The message should name the wrong value and
-    /// the right ones. It is truncated to [`ERROR_MESSAGE_MAX`] bytes.
+    /// Replaces the message and keeps the error number. The message should name the invalid value
+    /// and the valid ones. It is truncated to [`ERROR_MESSAGE_MAX`] bytes.
     ///
     /// ```
     /// use datakit_core::vfs::Error;
@@ -164,20 +165,20 @@ impl Error {
     /// ```
     #[must_use]
     pub fn with_message(self, message: impl Display) -> Error {
-        // All error numbers of the table fit.
+        // All error numbers in the table fit into a byte.
         Error::Custom(self.errno() as u8, ErrorMessage::new(&message))
     }
 
-    /// Creates an error with a Linux error number that the table may lack.
+    /// Creates an error with any Linux error number, including those that are not in the table.
     #[must_use]
     pub fn from_errno(errno: u8, message: impl Display) -> Error {
         Error::Custom(errno, ErrorMessage::new(&message))
     }
 
-    /// Calls `with` with the text that 9P2000 and 9P2000.u carry.
+    /// Calls `with` with the message that 9P2000 and 9P2000.u carry.
     ///
-    /// Without the feature `alloc` only the last two messages formatted at run time are kept. For
-    /// an older one the text says that the reason is no longer known.
+    /// Without the feature `alloc`, only the last two messages formatted at run time are kept. An
+    /// older one is replaced by a note that the reason is no longer known.
     pub fn read_message<R>(&self, with: impl FnOnce(&str) -> R) -> R {
         let own = match self {
             Error::Custom(_, message) => message.text(),
@@ -186,7 +187,7 @@ impl Error {
         with(own.as_deref().unwrap_or_else(|| self.text()))
     }
 
-    /// Returns the text of the row.
+    /// Returns the message in the variant's row.
     #[inline(never)]
     fn text(&self) -> &'static str {
         let (before, own) = Self::LENGTHS.split_at_checked(self.row()).unwrap_or_default();

@@ -18,8 +18,8 @@ pub struct FileStat {
 }
 
 impl FileStat {
-    /// Creates the attributes of a file that everybody may read and its owner and group may write,
-    /// which is the default of DataKit.
+    /// Creates the attributes of a file that everyone may read and that its owner and group may
+    /// write, which is DataKit's default.
     #[must_use]
     pub const fn new(length: u64) -> FileStat {
         FileStat { length, mode: 0o664, version: 0 }
@@ -40,12 +40,12 @@ pub struct OpenState {
     pub delivered: u64,
     /// For a stream, the number of the next value.
     pub next: u32,
-    /// For a stream, the number of bytes of the pending text that were delivered.
+    /// For a stream, the number of bytes of the pending text that have been delivered.
     pub taken: u16,
-    /// The next read of a stream returns 0 bytes, to mark the end of a delivery.
+    /// Whether the next read of a stream returns 0 bytes, to mark the end of a delivery.
     pub mark: bool,
-    /// The text is a value that is still being written. It ends at the offset `delivered`. After an
-    /// open with [`OpenMode::truncate`] it is empty.
+    /// Whether the text is a value that is still being written. Such a text ends at the offset
+    /// `delivered`, and is empty after an open with [`OpenMode::truncate`].
     pub partial: bool,
 }
 
@@ -55,7 +55,7 @@ pub struct OpenFile<'a> {
     pub text: &'a mut dyn Text,
     /// The progress of reads and writes.
     pub state: &'a mut OpenState,
-    /// The registration of a read that waits, for the [`Waiters`](super::Waiters) of its event. It
+    /// The registration of a waiting read with the [`Waiters`](super::Waiters) of its event. It
     /// lives as long as the read. Only reads may register it.
     pub waiter: &'a mut Waiter,
 }
@@ -73,10 +73,10 @@ impl fmt::Debug for OpenFile<'_> {
 /// Returns whether a stream sends the mark, a read of 0 bytes, after a read that delivered the last
 /// `count` bytes of a text into a buffer of `room` bytes.
 ///
-/// After a short read a kernel asks for the rest, and it returns to its reader when it gets the
-/// mark. A small read that was filled gets no mark: a shell, which reads byte by byte, would take
-/// it for the end of the file. A large read gets one in any case, because the kernel may have
-/// shortened it.
+/// After a short read, a kernel asks for the rest, and the mark makes it return to the reading
+/// program. A small read that filled its buffer gets no mark, because a shell, which reads byte by
+/// byte, would mistake the mark for the end of the file. A large read always gets a mark, because
+/// the kernel may have shortened the read.
 #[must_use]
 pub const fn mark_follows(count: usize, room: usize) -> bool {
     count < room || room >= 1024
@@ -90,7 +90,7 @@ pub trait File {
     /// Returns the length, the permissions and the version.
     fn stat(&self) -> FileStat;
 
-    /// Prepares an open file. Called once, before every other method that takes it.
+    /// Prepares an open file. Called once, before any other method that takes the open file.
     fn open(&self, open: &mut OpenFile<'_>, mode: OpenMode) -> Result<()> {
         let _ = (open, mode);
         Ok(())
@@ -113,8 +113,8 @@ pub trait File {
         false
     }
 
-    /// Writes `data` at `offset` and returns the number of bytes written. Empty `data` is no value
-    /// and changes nothing.
+    /// Writes `data` at `offset` and returns the number of bytes written. Empty `data` is not a
+    /// value and changes nothing.
     fn write(&self, open: &mut OpenFile<'_>, offset: u64, data: &[u8]) -> Result<usize> {
         let _ = (open, offset, data);
         Err(Error::ReadOnlyFile)
@@ -132,14 +132,14 @@ pub trait File {
         Err(Error::ReadOnlyFile)
     }
 
-    /// Permits or refuses to remove the file from its directory. Called before the removal.
+    /// Permits or refuses the removal of the file from its directory. Called before the removal.
     fn remove(&self) -> Result<()> {
         Err(Error::ReadOnlyFile)
     }
 
     /// Applies what was written, for files that apply writes in a separate step. Called before
-    /// [`close`](File::close) when the client clunks the file, and not when the connection is lost.
-    /// The client receives the error.
+    /// [`close`](File::close) when the client clunks the file, but not when the connection is lost.
+    /// The client receives any error.
     fn flush(&self, open: &mut OpenFile<'_>) -> Result<()> {
         let _ = open;
         Ok(())
@@ -150,7 +150,8 @@ pub trait File {
         let _ = open;
     }
 
-    /// Writes one line for people, without a newline: type, range, unit and purpose.
+    /// Writes a one-line description for human readers, without a newline: type, range, unit and
+    /// purpose.
     fn describe(&self, out: &mut dyn fmt::Write) -> fmt::Result {
         let _ = out;
         Ok(())

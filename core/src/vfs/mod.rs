@@ -1,12 +1,12 @@
 //! The contract between a session and a tree of files.
 //!
-//! Inodes have attributes, and directories have names. Nothing here depends on how the tree is
-//! reached: the same tree can be served over 9P and walked within the process.
+//! Inodes have attributes, and directories map names to inodes. Nothing here depends on how the
+//! tree is reached: the same tree can be served over 9P and walked within the process.
 //!
-//! [`Vfs`] is the contract of a whole tree. This project has three implementations:
-//! [`StaticTree`] in this crate, and the dynamic tree and the scratch tree of the server crate.
-//! [`File`] is the contract of a single file. Most authors implement only that one, and both
-//! [`StaticTree`] and the dynamic tree serve it.
+//! [`Vfs`] is the contract of a whole tree. This project has three implementations: [`StaticTree`]
+//! in this crate, and the dynamic tree and the scratch tree of the server crate. [`File`] is the
+//! contract of a single file. Most authors implement only [`File`], because both [`StaticTree`] and
+//! the dynamic tree can serve such files.
 
 mod attr;
 mod error;
@@ -40,7 +40,8 @@ pub use wait::{Waiter, Waiters};
 pub struct DirEntry<'a, I> {
     /// The name.
     pub name: &'a [u8],
-    /// Makes the inode. This is a closure because most listings need only its identity.
+    /// Creates a handle to the inode. The field is a closure because most listings need only the
+    /// inode's identity.
     pub inode: &'a dyn Fn() -> I,
     /// Identity of the inode.
     pub id: Id,
@@ -62,16 +63,18 @@ impl<I> fmt::Debug for DirEntry<'_, I> {
 /// A tree of files.
 ///
 /// Methods that are `async` may wait. **A request is cancelled by dropping its future**, at any
-/// await point. A dropped read consumes nothing, and a dropped write does not write later. A method
-/// that changes the tree has done so when it returns `Ready`. If it awaits halfway through a
-/// change, dropping it must leave either the old state or the new one.
+/// await point. A dropped read consumes nothing, and a dropped write does not write later. When the
+/// future of a method that changes the tree returns `Ready`, the change is complete. If a method
+/// awaits halfway through a change, dropping its future must leave either the old state or the new
+/// one.
 ///
-/// The default implementations refuse the operation, with [`Error::NotSupported`] or with the
-/// error of a read-only tree.
+/// The default implementations refuse the operation with [`Error::NotSupported`] or with the error
+/// for a read-only tree.
 pub trait Vfs {
-    /// A handle of a file or directory, cheap to clone. It stays valid when the name is removed.
+    /// A handle to a file or directory, cheap to clone. It stays valid after the name is removed.
     type Inode: Clone;
-    /// A handle of an open file or directory, cheap to clone. Clones are the same open file.
+    /// A handle to an open file or directory, cheap to clone. All clones refer to the same open
+    /// file.
     type Open: Clone;
     /// [`MutableTree`], or [`ImmutableTree`] if the structure never changes and only reads wait.
     type TreeKind: TreeKind;
@@ -79,7 +82,7 @@ pub trait Vfs {
     /// Returns the root directory.
     fn root(&self) -> Self::Inode;
 
-    /// Returns the root directory that `user` sees. Called once for each attach(5).
+    /// Returns the root directory that `user` sees. Called once for each `attach(5)`.
     fn attach(&self, user: User<'_>) -> Self::Inode {
         let _ = user;
         self.root()
@@ -95,7 +98,7 @@ pub trait Vfs {
     fn name(&self, inode: &Self::Inode, with: &mut dyn FnMut(&[u8]));
 
     /// Returns whether a walk fails as a whole when a name after the first is not found. `walk(5)`
-    /// asks for a partial success instead, but clients of DataKit take any success for a complete
+    /// specifies a partial success instead, but DataKit clients take any success for a complete
     /// walk.
     fn strict_walk(&self) -> bool {
         false
@@ -106,10 +109,10 @@ pub trait Vfs {
         false
     }
 
-    /// Looks `name` up in `dir`.
+    /// Looks up `name` in `dir`.
     ///
     /// # Errors
-    /// [`Error::NotFound`] if there is no such name, [`Error::NotDirectory`] if `dir` is not a
+    /// [`Error::NotFound`] if there is no such name; [`Error::NotDirectory`] if `dir` is not a
     /// directory.
     async fn lookup(&self, dir: &Self::Inode, name: Name<'_>) -> Result<Self::Inode>;
 
@@ -117,25 +120,26 @@ pub trait Vfs {
     async fn stat(&self, inode: &Self::Inode) -> Result<Attr>;
 
     /// Opens a file or a directory. The mode announces what the client will do and is not a
-    /// permission check: opening a read-only file for writing succeeds, and the write fails.
+    /// permission check: opening a read-only file for writing succeeds, and only the write fails.
     async fn open(&self, inode: &Self::Inode, mode: OpenMode) -> Result<Self::Open>;
 
-    /// Closes an open file. Called exactly once for each successful [`open`](Vfs::open), also when
+    /// Closes an open file. Called exactly once for each successful [`open`](Vfs::open), even when
     /// the connection is lost.
     fn close(&self, open: &Self::Open) {
         let _ = open;
     }
 
     /// Applies what was written, for files that apply writes in a separate step. Called before
-    /// [`close`](Vfs::close) when the client clunks the file, and not when the connection is lost.
-    /// The client receives the error.
+    /// [`close`](Vfs::close) when the client clunks the file, but not when the connection is lost.
+    /// The client receives any error.
     async fn flush(&self, open: &Self::Open) -> Result<()> {
         let _ = open;
         Ok(())
     }
 
-    /// Reads at `offset` into `buf` and returns the number of bytes. 0 is the end of the file, or
-    /// the mark after a delivery of a stream. May wait for the first byte, but never to fill `buf`.
+    /// Reads at `offset` into `buf` and returns the number of bytes. A result of 0 means the end of
+    /// the file or, for a stream, the mark after a delivery. May wait for the first byte, but never
+    /// to fill `buf`.
     async fn read(&self, open: &Self::Open, offset: u64, buf: &mut [u8]) -> Result<usize>;
 
     /// Returns whether reads of this open file wait for an event, as those of a stream do. A
@@ -145,7 +149,7 @@ pub trait Vfs {
         false
     }
 
-    /// Does the same as [`read`](Vfs::read) if that needs no wait. Returns `None` if the caller
+    /// Does the same as [`read`](Vfs::read) if the read need not wait. Returns `None` if the caller
     /// must call `read` instead.
     fn try_read_now(
         &self,
@@ -163,17 +167,17 @@ pub trait Vfs {
         Err(Error::ReadOnlyFile)
     }
 
-    /// Does the same as [`write`](Vfs::write) if that needs no wait. Returns `None`, having written
-    /// nothing, if the caller must call `write` instead.
+    /// Does the same as [`write`](Vfs::write) if the write need not wait. Returns `None` without
+    /// having written anything if the caller must call `write` instead.
     fn try_write_now(&self, open: &Self::Open, offset: u64, data: &[u8]) -> Option<Result<usize>> {
         let _ = (open, offset, data);
         None
     }
 
     /// Calls `each` for the entries of an open directory, starting at `cookie`, until `each` breaks
-    /// or the entries end. A cookie is 0 or a [`DirEntry::next`]. Entries that exist throughout are
-    /// listed exactly once, even if others are added or removed meanwhile. `.` and `..` are not
-    /// listed.
+    /// or there are no more entries. A cookie is either 0 or a value of [`DirEntry::next`]. Entries
+    /// that exist throughout the listing are listed exactly once, even if others are added or
+    /// removed in the meantime. `.` and `..` are not listed.
     async fn readdir(
         &self,
         dir: &Self::Open,
@@ -185,7 +189,8 @@ pub trait Vfs {
     /// existing file of that name instead.
     ///
     /// # Errors
-    /// [`Error::Exists`] if the name is taken. [`Error::ReadOnlyDirectory`] by default.
+    /// [`Error::Exists`] if the name is taken. The default implementation always returns
+    /// [`Error::ReadOnlyDirectory`].
     async fn create(
         &self,
         dir: &Self::Inode,
@@ -196,28 +201,30 @@ pub trait Vfs {
         Err(Error::ReadOnlyDirectory)
     }
 
-    /// Removes `inode` from its parent. Open files of it stay usable.
+    /// Removes `inode` from its parent. Files that are already open stay usable.
     ///
     /// # Errors
-    /// [`Error::NotEmpty`] if it is a directory with entries. [`Error::ReadOnlyFile`] by default.
+    /// [`Error::NotEmpty`] if `inode` is a directory with entries. The default implementation
+    /// always returns [`Error::ReadOnlyFile`].
     async fn remove(&self, inode: &Self::Inode) -> Result<()> {
         let _ = inode;
         Err(Error::ReadOnlyFile)
     }
 
-    /// Moves `inode` to `name` in `dir` and replaces what has that name (`rename(2)`).
+    /// Moves `inode` to `name` in `dir`, replacing any object that already has that name
+    /// (`rename(2)`).
     async fn rename(&self, inode: &Self::Inode, dir: &Self::Inode, name: Name<'_>) -> Result<()> {
         let _ = (inode, dir, name);
         Err(Error::ReadOnlyDirectory)
     }
 
-    /// Adds the name `name` in `dir` for `inode` (`link(2)`).
+    /// Adds `name` in `dir` as another name for `inode` (`link(2)`).
     async fn link(&self, inode: &Self::Inode, dir: &Self::Inode, name: Name<'_>) -> Result<()> {
         let _ = (inode, dir, name);
         Err(Error::NotSupported)
     }
 
-    /// Changes attributes: all that are given, or none.
+    /// Changes either all of the given attributes or none.
     async fn set_attr(&self, inode: &Self::Inode, set: SetAttr) -> Result<()> {
         let _ = (inode, set);
         Err(Error::ReadOnlyFile)
@@ -226,27 +233,27 @@ pub trait Vfs {
     /// Copies the target of a symbolic link into `buf` and returns its length.
     ///
     /// # Errors
-    /// [`Error::Range`] if the target does not fit, [`Error::Invalid`] if `inode` is no symbolic
+    /// [`Error::Range`] if the target does not fit; [`Error::Invalid`] if `inode` is not a symbolic
     /// link.
     async fn readlink(&self, inode: &Self::Inode, buf: &mut [u8]) -> Result<usize> {
         let _ = (inode, buf);
         Err(Error::Invalid)
     }
 
-    /// Returns the size and the usage of the tree (`statfs(2)`).
+    /// Returns the size and usage of the tree (`statfs(2)`).
     async fn statfs(&self) -> Result<StatFs> {
         Ok(StatFs { block_size: 4096, ..StatFs::default() })
     }
 
-    /// Flushes what was written to stable storage, if the tree has any. `data_only` leaves out the
-    /// attributes (`fdatasync(2)`).
+    /// Flushes written data to stable storage, if the tree has any. If `data_only` is set, the
+    /// attributes are not flushed (`fdatasync(2)`).
     async fn fsync(&self, inode: &Self::Inode, data_only: bool) -> Result<()> {
         let _ = (inode, data_only);
         Ok(())
     }
 
     /// Opens the extended attribute `name` for reading. For `None`, opens the list of all attribute
-    /// names, each with a NUL after it. Returns the open file and its length in bytes.
+    /// names, each followed by a NUL. Returns the open file and its length in bytes.
     async fn open_xattr(
         &self,
         inode: &Self::Inode,
@@ -257,9 +264,10 @@ pub trait Vfs {
     }
 
     /// Opens an extended attribute for writing `size` bytes, which [`flush`](Vfs::flush) applies.
-    /// With `create` the attribute must be new, with `replace` it must exist. A `size` of 0 removes
-    /// the attribute if only `replace` is set, as in 9P2000.L, and sets an empty value otherwise.
-    /// The name is not an element of a path and [may contain slashes](Name::for_xattr).
+    /// If `create` is set, the attribute must not exist yet; if `replace` is set, it must exist. A
+    /// `size` of 0 removes the attribute if only `replace` is set, as in 9P2000.L, and sets an
+    /// empty value otherwise. The name is not a path element and [may contain
+    /// slashes](Name::for_xattr).
     async fn create_xattr(
         &self,
         inode: &Self::Inode,

@@ -10,8 +10,8 @@ pub const NAME_MAX: usize = 255;
 /// The name of a directory entry: 1 to [`NAME_MAX`] bytes without `/` and NUL, and neither `.` nor
 /// `..`.
 ///
-/// Names are usually UTF-8 but can be any bytes, because Linux clients can create such names and
-/// Git repositories can contain them.
+/// Names are usually UTF-8 but can consist of any bytes, because Linux clients can create names
+/// that are not UTF-8, and Git repositories can contain them.
 ///
 /// ```
 /// use datakit_core::vfs::{Error, Name};
@@ -37,9 +37,9 @@ impl<'a> Name<'a> {
         }
     }
 
-    /// Checks that `bytes` are a valid name for a tree that
-    /// [allows slashes](super::Vfs::allows_slash). Slashes at either end and two in a row are
-    /// invalid.
+    /// Checks that `bytes` are a valid name for a tree that [allows
+    /// slashes](super::Vfs::allows_slash). A slash at either end is invalid, and so are two slashes
+    /// in a row.
     ///
     /// # Errors
     /// [`Error::NotFound`] if a part between two slashes is empty; [`Error::NameTooLong`] if the
@@ -52,7 +52,7 @@ impl<'a> Name<'a> {
         if bytes.len() > NAME_MAX { Err(Error::NameTooLong) } else { Ok(Name(bytes)) }
     }
 
-    /// Checks that `bytes` are a valid name of an extended attribute: 1 to [`NAME_MAX`] bytes
+    /// Checks that `bytes` are a valid name for an extended attribute: 1 to [`NAME_MAX`] bytes
     /// without NUL (`xattr(7)`).
     ///
     /// # Errors
@@ -85,7 +85,7 @@ impl PartialEq<&str> for Name<'_> {
     }
 }
 
-/// Replaces bytes that are not UTF-8 with U+FFFD.
+/// Displays the name, with U+FFFD in place of bytes that are not valid UTF-8.
 impl fmt::Display for Name<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.utf8_chunks().try_for_each(|chunk| {

@@ -5,8 +5,8 @@ use core::fmt;
 use super::{Error, Result};
 use crate::Decimal;
 
-/// A buffer that a file renders into. The tree keeps it while the file is open. It has a fixed size
-/// on a board and grows on a desktop.
+/// A buffer that a file renders its text into. The tree keeps the buffer while the file is open.
+/// The buffer has a fixed size on a board and grows on a desktop.
 pub trait Text: fmt::Write {
     /// Returns the content.
     fn bytes(&self) -> &[u8];
@@ -26,7 +26,7 @@ pub trait Text: fmt::Write {
 pub struct FixedText<const N: usize>(heapless::Vec<u8, N>);
 
 impl<const N: usize> FixedText<N> {
-    /// Creates an empty text.
+    /// Creates an empty buffer.
     #[must_use]
     pub const fn new() -> FixedText<N> {
         FixedText(heapless::Vec::new())
@@ -54,7 +54,7 @@ impl<const N: usize> fmt::Write for FixedText<N> {
 }
 
 /// Reads `content` at `offset` into `buf` and returns the number of bytes. As in DataKit, a read at
-/// the end returns 0, and a read beyond it is an error.
+/// the end returns 0, and a read beyond the end is an error.
 ///
 /// # Errors
 /// [`Error::Invalid`] with the message `Negative offset -2` or
@@ -72,7 +72,7 @@ pub fn read_at(content: &[u8], offset: u64, buf: &mut [u8]) -> Result<usize> {
     Ok(count)
 }
 
-/// Returns the error of a read beyond the end of a file: [`Error::Invalid`] with the message
+/// Returns the error for a read beyond the end of a file: [`Error::Invalid`] with the message
 /// `Offset 6 beyond end-of-file (len = 5)`.
 #[must_use]
 pub fn beyond_end(offset: u64, length: u64) -> Error {
@@ -80,8 +80,8 @@ pub fn beyond_end(offset: u64, length: u64) -> Error {
     Error::Invalid.with_message(format_args!("Offset {offset} beyond end-of-file (len = {length})"))
 }
 
-/// Checks that an offset or a length is not negative as a signed number. File systems use signed
-/// offsets, and 9P unsigned ones.
+/// Checks that an offset or a length is not negative when interpreted as a signed number. File
+/// systems use signed offsets, whereas 9P uses unsigned ones.
 ///
 /// # Errors
 /// [`Error::Invalid`] with the message `Negative offset -2`.
@@ -93,8 +93,9 @@ pub fn check_offset(offset: u64) -> Result<()> {
     }
 }
 
-/// A writer that drops the first bytes of a text and stores what follows in a buffer, as far as it
-/// fits. It reads a part of a text of any length without a buffer for the whole.
+/// A writer that drops the first bytes of a text and stores as many of the following bytes as fit
+/// into a buffer. Part of a text of any length can thus be read without a buffer for the whole
+/// text.
 #[derive(Debug)]
 pub struct Window<'a> {
     skip: u64,

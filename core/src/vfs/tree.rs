@@ -1,9 +1,9 @@
 //! A tree made of constant tables. It allocates nothing, and its names and structure stay in flash.
 //!
-//! An inode **is** its path, packed into a `u64`: one byte for each level, the first level lowest.
-//! The byte is the index of the entry + 1. A key of a [`DynamicDir`] takes four bytes. So an inode
-//! is `Copy`, borrows nothing, reveals no addresses, and the inode number of a file stays the same
-//! after a restart.
+//! An inode **is** its path, packed into a `u64`: one byte for each level, with the first level in
+//! the lowest byte. Each byte is the index of the entry plus 1. The key of an entry in a
+//! [`DynamicDir`] takes four bytes. An inode is therefore `Copy`, borrows nothing and reveals no
+//! addresses, and a file has the same inode number after a restart.
 
 mod dynamic_dir;
 mod open_files;
@@ -31,8 +31,8 @@ const DIR_MODE: u32 = 0o775;
 /// The tree below a [`Dir`], with room for `OPENS` open files of at most `TEXT` bytes of rendered
 /// text each.
 ///
-/// When all are in use, opening another file fails with [`Error::TooManyOpen`]. Open directories
-/// need no room. Files longer than `TEXT` must serve reads without rendering, as
+/// When `OPENS` files are open, opening another one fails with [`Error::TooManyOpen`]. Open
+/// directories need no room. Files longer than `TEXT` must serve reads without rendering, as
 /// [`Blob`](crate::files::Blob) and [`Help`](crate::files::Help) do.
 pub struct StaticTree<const OPENS: usize = 16, const TEXT: usize = 128> {
     root: &'static Dir,
@@ -102,13 +102,14 @@ struct Resolved {
     /// The directory that contains the node, and its key there.
     dir: Option<&'static dyn EntryTable>,
     key: Key,
-    /// The range of bytes in the path that hold the key.
+    /// The start and end of the key in the path, in bytes.
     start: usize,
     end: usize,
 }
 
 impl Resolved {
-    /// Returns the path of a child. It fits because [`Dir::new`] checks the depth of the tables.
+    /// Returns the path of a child. The path fits because [`Dir::new`] checks the depth of the
+    /// tables.
     fn child(&self, path: PackedPath, key: Key) -> PackedPath {
         let mut bytes = path.0.to_le_bytes();
         for (byte, part) in bytes.iter_mut().skip(self.end).zip(key.0.to_le_bytes()) {
@@ -123,7 +124,8 @@ fn id(path: PackedPath, node: Option<Node>) -> Id {
         Some(Node::Dir(_) | Node::DynamicDir(_)) => FileType::Dir,
         Some(Node::File(_)) | None => FileType::File,
     };
-    // Not 0, because tools take the inode number 0 for a deleted entry.
+    // Inode numbers start at 1, because tools take an entry with the inode number 0 for a deleted
+    // one.
     Id { ino: path.0.wrapping_add(1), kind, version: 0 }
 }
 
@@ -235,7 +237,7 @@ impl<const OPENS: usize, const TEXT: usize> Vfs for StaticTree<OPENS, TEXT> {
         while let Some(key) = from.and_then(|from| dir.next(from)) {
             let inode = resolved.child(path, key);
             let id = id(inode, dir.node(key));
-            // The lowest byte of a key is the index of the entry + 1, which is the index of the
+            // The lowest byte of a key is the index of the entry plus 1, which is the index of the
             // next entry.
             let next = key.0 as u8;
             let mut flow = ControlFlow::Continue(());
@@ -257,13 +259,14 @@ impl<const OPENS: usize, const TEXT: usize> Vfs for StaticTree<OPENS, TEXT> {
 
     async fn set_attr(&self, inode: &PackedPath, set: SetAttr) -> Result<()> {
         match (self.node(*inode)?, set.mode, set.size) {
-            // Owners and times are not stored. Setting them succeeds, because `cp -p` and `touch`
-            // do so.
+            // Owners and times are not stored. Setting them succeeds nevertheless, because `cp -p`
+            // and `touch` set them.
             (_, None, None) | (Node::Dir(_) | Node::DynamicDir(_), None, Some(0)) => Ok(()),
             (Node::Dir(_) | Node::DynamicDir(_), None, Some(_)) => Err(Error::IsDirectory),
             (Node::Dir(_) | Node::DynamicDir(_), Some(_), _) => Err(Error::NotPermitted),
             (Node::File(file), mode, size) => {
-                // `chmod` first: it changes nothing, so the length is unchanged if it fails.
+                // `chmod` is called first because it changes nothing: if it fails, the length is
+                // unchanged.
                 mode.map_or(Ok(()), |mode| file.chmod(mode))?;
                 size.map_or(Ok(()), |size| file.truncate(size))
             }

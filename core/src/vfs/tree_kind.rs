@@ -20,8 +20,8 @@ pub trait TreeKind {
     /// The future of a request.
     type Handler<T, F: Future<Output = Result<T>>>: Future<Output = Result<T>>;
 
-    /// Starts a request in a stack frame of its own. Otherwise a function that awaits thirty
-    /// handlers would have a frame as large as all of theirs together, 5 KiB on a board.
+    /// Starts a request in a stack frame of its own. Otherwise, the frame of a function that awaits
+    /// thirty handlers would be as large as all of theirs together, 5 KiB on a board.
     fn handle<T, F: Future<Output = Result<T>>>(make: impl FnOnce() -> F) -> Self::Handler<T, F>;
 
     /// The future of a read that may wait.
@@ -30,8 +30,8 @@ pub trait TreeKind {
     >;
 
     /// Polls `read`, and fails as soon as `check_open` does. `check_open` is called when `read`
-    /// first waits, and before each later poll. An [`ImmutableTree`] does not need the check: its
-    /// reads find by themselves that the file was closed.
+    /// first waits, and before each later poll. An [`ImmutableTree`] does not need the check,
+    /// because its reads detect by themselves that the file was closed.
     fn wait_while<T, F: Future<Output = Result<T>>, W: FnMut() -> Result<()>>(
         read: F,
         check_open: W,
@@ -41,7 +41,7 @@ pub trait TreeKind {
     type Boxed<T, F: Future<Output = Result<T>>>: Future<Output = Result<T>>;
 
     /// Does the same as [`handle`](TreeKind::handle), but keeps the future on the heap if there is
-    /// one. Otherwise every idle connection would reserve room for it.
+    /// one. Otherwise, every idle connection would reserve room for the future.
     fn boxed<T, F: Future<Output = Result<T>>>(make: impl FnOnce() -> F) -> Self::Boxed<T, F>;
 }
 
@@ -49,7 +49,7 @@ pub trait TreeKind {
 #[derive(Debug)]
 pub enum MutableTree {}
 
-/// A tree with a fixed structure, of which only [`read`](super::Vfs::read) waits.
+/// A tree with a fixed structure. Only its [`read`](super::Vfs::read) method may wait.
 ///
 /// Nothing can be created, moved or linked in it, and it has no symbolic links, extended attributes
 /// or locks. Methods whose defaults refuse such operations, for example
@@ -100,7 +100,7 @@ impl TreeKind for ImmutableTree {
 
     type Handler<T, F: Future<Output = Result<T>>> = Completed<Result<T>>;
 
-    // The future is made and polled in one function, so the compiler sees that it never resumes
+    // The future is created and polled in one function, so the compiler sees that it never resumes
     // after a wait and reserves no state for it.
     #[inline(never)]
     fn handle<T, F: Future<Output = Result<T>>>(make: impl FnOnce() -> F) -> Completed<Result<T>> {
@@ -123,7 +123,7 @@ impl TreeKind for ImmutableTree {
     }
 }
 
-/// A future that is ready from the start. Unlike [`Ready`](core::future::Ready) it does not panic
+/// A future that is ready from the start. Unlike [`Ready`](core::future::Ready), it does not panic
 /// when polled again, which saves flash.
 #[derive(Debug)]
 pub struct Completed<T>(Option<T>);

@@ -1,10 +1,10 @@
-//! Lists of tasks that wait for an event, without a limit on their number and without polling.
+//! Lists of tasks that wait for an event. The number of tasks is unlimited, and none of them polls.
 //!
 //! A list has room for the wakers of a few tasks. Further tasks form a chain: the list holds the
 //! waker of the last one, and each task **holds the waker of the previous one in its own future**.
-//! A chained task that is woken, or whose future is dropped, wakes the task whose waker it holds.
-//! So a list is small, needs no allocator and has no limit. The tasks of a long chain wake one
-//! after the other.
+//! A chained task that is woken, or whose future is dropped, wakes the task whose waker it holds. A
+//! list is therefore small, needs no allocator and can hold any number of tasks. The tasks in a
+//! long chain are woken one after the other.
 
 use core::cell::{Cell, RefCell};
 use core::fmt;
@@ -13,9 +13,9 @@ use core::task::Waker;
 use embassy_sync::blocking_mutex::CriticalSectionMutex;
 use heapless::Vec;
 
-/// The number of times that a list was woken or a chain was broken. A task that registered earlier
-/// must register again. All lists share the counter, because a superfluous registration does no
-/// harm.
+/// The number of times that a list was woken or a chain was broken. Whenever the counter changes,
+/// the tasks registered before the change must register again. All lists share the counter, because
+/// a superfluous registration does no harm.
 static BREAKS: CriticalSectionMutex<Cell<u32>> = CriticalSectionMutex::new(Cell::new(0));
 
 fn count_break() {
@@ -23,10 +23,10 @@ fn count_break() {
 }
 
 /// A list of tasks that wait for one event. It holds the wakers of `N` tasks; further tasks hold
-/// each other's.
+/// each other's wakers.
 ///
-/// Each file that waits has one. Its [`poll_read`](super::File::poll_read) calls
-/// [`register`](Waiters::register) and then checks for data, and the code that makes the data
+/// Each file whose reads wait has such a list. Its [`poll_read`](super::File::poll_read) calls
+/// [`register`](Waiters::register) and then checks for data, and the code that produces the data
 /// calls [`wake`](Waiters::wake).
 pub struct Waiters<const N: usize>(CriticalSectionMutex<RefCell<List<N>>>);
 
@@ -43,21 +43,21 @@ pub struct Waiter {
     held: Option<Waker>,
     /// The count of [`BREAKS`] when this task joined the chain.
     breaks: u32,
-    /// Distinguishes the waker of this task from others.
+    /// Distinguishes this task's waker from others.
     task: usize,
 }
 
 impl Waiter {
-    /// Creates a registration that is in no list.
+    /// Creates a registration that is not in any list.
     #[must_use]
     pub const fn new() -> Waiter {
         Waiter { held: None, breaks: 0, task: 0 }
     }
 
-    /// Wakes the task whose waker is held, which then registers again.
+    /// Wakes the task whose waker is held, so that it registers again.
     fn release(&mut self) {
         if let Some(held) = self.held.take() {
-            // The changed counter makes every later task of the chain register again, too.
+            // The changed counter makes every later task in the chain register again as well.
             BREAKS.lock(|breaks| {
                 if breaks.get() == self.breaks {
                     breaks.set(self.breaks.wrapping_add(1));
@@ -91,7 +91,8 @@ impl<const N: usize> Waiters<N> {
         }
         waiter.release();
         self.0.lock(|list| {
-            // Borrowed only in critical sections, and no waker is woken in one.
+            // The borrow cannot fail, because all borrows are made in critical sections, in which
+            // no waker is called.
             let List { tasks, last } = &mut *list.borrow_mut();
             if tasks.iter().chain(&*last).any(|known| known.will_wake(waker)) {
                 return;
@@ -109,7 +110,7 @@ impl<const N: usize> Waiters<N> {
             count_break();
             core::mem::replace(&mut *list.borrow_mut(), List { tasks: Vec::new(), last: None })
         });
-        // Outside of the critical section, because wakers are foreign code.
+        // Called outside the critical section, because wakers are foreign code.
         woken.tasks.into_iter().chain(woken.last).for_each(Waker::wake);
     }
 }

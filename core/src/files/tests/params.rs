@@ -18,7 +18,7 @@ static UPTIME: Value<u64> = Value::new(1 << 40);
 fn even(value: i8) -> core::result::Result<(), &'static str> {
     if value % 2 == 0 { Ok(()) } else { Err("even numbers only") }
 }
-// Every file of this table is a constant, which is itself a test.
+// Every file in this table is a constant. That the table compiles is itself a test.
 static ROOT: Dir = Dir::new(&[
     file("gain", &Param::new(&GAIN).range(0.0, 10.0).unit("dB").doc("front-end gain")),
     file("mode", &Param::new(&MODE).names(&["auto", "manual"])),
@@ -178,7 +178,7 @@ fn request_that_ends_a_value_gets_the_error() {
         error_text(write(&tree, period, 0, "soon")),
         "\"soon\" is not a whole number from 100 to 5000"
     );
-    // Nothing of the refused values is left.
+    // Nothing remains of the refused values.
     assert_eq!((write(&tree, period, 9, "150\n"), PERIOD.get()), (Ok(4), 150));
     PERIOD.set(1000);
 }
@@ -200,7 +200,7 @@ fn complete_word_is_set_without_a_newline() {
         error_text(write(&tree, shape, 0, "circle")),
         "\"circle\" is not one of saw sawtooth sine"
     );
-    // Appended pieces follow each other, whatever the length of the file.
+    // Appended pieces follow each other, regardless of the file's length.
     let appending = open(&tree, "shape", OpenMode { append: true, ..OpenMode::WRITE });
     assert_eq!(
         (write(&tree, appending, 9, "sa"), write(&tree, appending, 9, "w\n"), SHAPE.get()),

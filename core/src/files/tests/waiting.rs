@@ -40,7 +40,7 @@ impl<'a, T> Task<'a, T> {
 /// each task that completed.
 ///
 /// # Panics
-/// Panics after 10,000 polls, because then tasks wake each other for ever.
+/// Panics after 10,000 polls, because tasks are then waking each other forever.
 fn run<T>(tasks: &mut [Task<'_, T>]) -> (usize, Vec<(usize, T)>) {
     let (mut polls, mut done) = (0, Vec::new());
     loop {
@@ -149,7 +149,7 @@ fn cancelled_wait_does_not_cancel_others() {
             })
             .collect();
         run(&mut tasks);
-        // Cancels some tasks, polls some without an event, and gives some another waker.
+        // Cancels some tasks, polls some without an event, and gives some a different waker.
         let mut left = tasks.len();
         for _ in 0..random(&mut seed) % 24 {
             let number = random(&mut seed) % tasks.len();

@@ -1,16 +1,16 @@
 //! The messages of errors that are formatted at run time.
 //!
-//! Most functions pass errors on, so an error must be small: four bytes on a board. Its message is
-//! therefore kept elsewhere: on the heap with the feature `alloc`, and otherwise in a static buffer
-//! that holds the last few messages of the program.
+//! Most functions propagate errors, so an error must be small: four bytes on a board. Its message
+//! is therefore kept elsewhere: on the heap with the feature `alloc`, and otherwise in a static
+//! buffer that holds the last few messages of the program.
 
 use core::fmt::{self, Write};
 use core::ops::Deref;
 
 use heapless::String;
 
-/// The maximum length of an error message, in bytes. Linux has a buffer of 128 bytes for the text
-/// of an error reply.
+/// The maximum length of an error message, in bytes. Linux has a 128-byte buffer for the text of an
+/// error reply.
 pub const ERROR_MESSAGE_MAX: usize = 104;
 
 /// The message of an error, formatted at run time.
@@ -18,7 +18,7 @@ pub const ERROR_MESSAGE_MAX: usize = 104;
 pub struct ErrorMessage(storage::Stored);
 
 impl ErrorMessage {
-    // One copy serves all callers and stays out of their hot path.
+    // A single copy of the code serves all callers and stays off their hot path.
     #[cold]
     #[inline(never)]
     pub(super) fn new(text: &dyn fmt::Display) -> ErrorMessage {
@@ -34,7 +34,7 @@ impl ErrorMessage {
     }
 }
 
-/// A string that drops what does not fit, at a character boundary.
+/// A string that is truncated at a character boundary if the text does not fit.
 struct Truncating(String<ERROR_MESSAGE_MAX>);
 
 impl Write for Truncating {
@@ -106,7 +106,7 @@ mod recent {
     }
 
     struct Recent {
-        /// Number of messages made so far, modulo 2^16.
+        /// The number of messages created so far, modulo 2^16.
         count: u16,
         texts: [String<ERROR_MESSAGE_MAX>; CAPACITY as usize],
     }

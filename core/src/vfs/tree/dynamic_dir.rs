@@ -12,11 +12,11 @@ use crate::vfs::{Error, Name, Result};
 /// The maximum number of levels below an entry of a dynamic directory.
 const LEVELS_BELOW_MAX: u8 = 2;
 
-/// The bytes of a path that a dynamic directory uses: four for a [`Key`], and one for each level
-/// below.
+/// The number of path bytes that a dynamic directory uses: four for a [`Key`], and one for each
+/// level below.
 pub(super) const PATH_BYTES: u8 = 4 + LEVELS_BELOW_MAX;
 
-/// The number of generations of a slot: a generation has three bytes of a path.
+/// The number of generations of a slot. A generation takes three bytes of a path.
 const GENERATIONS: u32 = 1 << 24;
 
 /// The key of an entry in a directory. A key is never reused for another entry.
@@ -28,11 +28,11 @@ impl Key {
     /// Creates the key of slot `index` in its `generation`, which must be below 2^24.
     #[must_use]
     pub const fn new(index: u8, generation: u32) -> Key {
-        // + 1 because a byte of 0 ends a path.
+        // The index is stored plus 1, because a zero byte ends a path.
         Key((index as u32 + 1) | (generation << 8))
     }
 
-    /// Returns the slot, or `None` if this is the key of no entry.
+    /// Returns the index of the slot, or `None` if the key cannot belong to an entry.
     #[must_use]
     pub const fn index(self) -> Option<u8> {
         (self.0 as u8).checked_sub(1)
@@ -57,19 +57,19 @@ pub trait EntryTable {
     /// Returns the node of an entry, or `None` if it was removed.
     fn node(&self, key: Key) -> Option<Node>;
 
-    /// Calls `with` with the name of an entry, unless it was removed.
+    /// Calls `with` with the name of an entry, unless the entry was removed.
     fn name(&self, key: Key, with: &mut dyn FnMut(&[u8]));
 
     /// Removes an entry.
     ///
     /// # Errors
-    /// [`Error::NotFound`] if it was removed before; [`Error::NotPermitted`] if the directory never
-    /// changes.
+    /// [`Error::NotFound`] if the entry was already removed; [`Error::NotPermitted`] if the
+    /// directory never changes.
     fn remove(&self, key: Key) -> Result<()>;
 }
 
-/// A directory of at most `N` entries with names of at most `NAME` bytes, which the program adds
-/// and removes at run time.
+/// A directory whose entries the program adds and removes at run time. It has room for `N` entries
+/// with names of at most `NAME` bytes.
 ///
 /// A slot is retired after 2^24 entries, so an inode number is never reused.
 pub struct DynamicDir<const N: usize, const NAME: usize = 32> {
@@ -133,7 +133,8 @@ impl<const N: usize, const NAME: usize> DynamicDir<N, NAME> {
     }
 
     fn with_slots<R>(&self, f: impl FnOnce(&mut [DirSlot<NAME>; N]) -> R) -> R {
-        // Borrowed only in critical sections, which call no foreign code and cannot be interrupted.
+        // The borrow cannot fail, because all borrows are made in critical sections, which call no
+        // foreign code and cannot be interrupted.
         self.slots.lock(|slots| f(&mut slots.borrow_mut()))
     }
 }

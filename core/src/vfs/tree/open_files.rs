@@ -6,14 +6,16 @@ use core::mem::ManuallyDrop;
 use super::PackedPath;
 use crate::vfs::{Error, File, FixedText, OpenFile, OpenMode, OpenState, Result, Text, Waiter};
 
-/// An open file or directory of a [`StaticTree`](super::StaticTree). Copies are the same open file.
-/// The handle of a closed file stays invalid, even if another file takes its slot in the pool.
+/// An open file or directory of a [`StaticTree`](super::StaticTree). All copies refer to the same
+/// open file. The handle of a closed file stays invalid, even if another file takes its slot in the
+/// pool.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct Handle(pub(super) HandleKind);
 
 impl Handle {
-    /// Returns whether this is an open file, which occupies a slot, and not an open directory.
+    /// Returns whether the handle refers to an open file, which occupies a slot, rather than to an
+    /// open directory.
     #[must_use]
     pub const fn is_file(&self) -> bool {
         matches!(self.0, HandleKind::File { .. })
@@ -37,7 +39,8 @@ pub(super) struct OpenFiles<const OPENS: usize, const TEXT: usize> {
 /// Room for one open file. A free slot is all zeros, so a tree in a `static` needs no flash for its
 /// initial value.
 struct OpenSlot<const TEXT: usize> {
-    /// The file itself and not its path, because it stays usable when its name is removed.
+    /// The file itself rather than its path, because an open file stays usable after its name is
+    /// removed.
     file: Option<&'static (dyn File + Sync)>,
     generation: u32,
     append: bool,
@@ -108,7 +111,7 @@ impl<const OPENS: usize, const TEXT: usize> OpenFiles<OPENS, TEXT> {
         let HandleKind::File { index, generation } = open.0 else {
             return Err(Error::IsDirectory);
         };
-        // Already borrowed only if a file calls into its own tree.
+        // The pool is already borrowed only if a file calls into its own tree.
         let slots = self.slots.try_borrow_mut().map_err(|_| Error::Busy)?;
         let slot = RefMut::filter_map(slots, |slots| slots.get_mut(usize::from(index)))
             .map_err(|_| Error::BadFile)?;
@@ -120,7 +123,7 @@ impl<const OPENS: usize, const TEXT: usize> OpenFiles<OPENS, TEXT> {
 }
 
 /// Returns a waiter for a call that registers nothing. It is never dropped, because the drop glue
-/// at each call would take flash.
+/// at each call site would take flash.
 fn no_waiter() -> ManuallyDrop<Waiter> {
     ManuallyDrop::new(Waiter::new())
 }

@@ -74,10 +74,10 @@ impl Dir {
     /// Creates a directory with these entries.
     ///
     /// # Panics
-    /// Panics, which is a compile error in a `static` or `const`, if there are more than 255
-    /// entries or more than 8 levels, if two entries have the same name, or if a name is empty,
-    /// longer than 255 bytes, `.` or `..`, or contains `/` or NUL.
-    // The index is below the length in both loops. `slice::get` is not const.
+    /// Panics if there are more than 255 entries or more than 8 levels, if two entries have the
+    /// same name, or if a name is empty, longer than 255 bytes, `.` or `..`, or contains `/` or
+    /// NUL. In a `static` or `const`, the panic is a compile error.
+    // The index is less than the length in both loops, and `slice::get` is not const.
     #[allow(clippy::indexing_slicing, clippy::panic)]
     #[must_use]
     pub const fn new(entries: &'static [Entry]) -> Dir {
@@ -111,7 +111,7 @@ impl Dir {
     }
 }
 
-/// The key of an entry is its index + 1.
+/// The key of an entry is its index plus 1.
 impl EntryTable for Dir {
     fn find(&self, name: &[u8]) -> Option<Key> {
         (1..)
@@ -160,7 +160,7 @@ impl Entry {
 }
 
 impl Node {
-    /// Returns the number of bytes of a path that the levels below this node use.
+    /// Returns the number of path bytes that the levels below this node use.
     pub(crate) const fn depth(&self) -> u8 {
         match self {
             Node::Dir(dir) => dir.depth,

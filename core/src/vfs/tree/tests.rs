@@ -95,7 +95,7 @@ fn open_fails_when_the_pool_is_full() {
     );
     tree.close(&a);
     let c = open().unwrap();
-    // The closed handle does not reach the file that has its slot now.
+    // The closed handle does not give access to the file that now occupies its slot.
     tree.close(&a);
     assert_eq!(block_on(tree.read(&a, 0, &mut [0; 8])), Err(Error::BadFile));
     assert_eq!(block_on(tree.read(&c, 0, &mut [0; 8])), Ok(5));
