@@ -153,9 +153,9 @@ impl AuthorPolicy {
 #[derive(Debug, Clone)]
 pub struct Authorship {
     /// The author, with the time of the change.
-    pub author: Signature,
+    pub(crate) author: Signature,
     /// The committer, with the time of the commit.
-    pub committer: Signature,
+    pub(crate) committer: Signature,
 }
 
 impl Authorship {

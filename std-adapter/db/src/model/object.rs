@@ -187,7 +187,7 @@ pub struct Commit {
     /// `NAME <EMAIL>` of the author in UTF-8, or the part of it that the commit has.
     pub author: String,
     /// The author's date, if the commit has one.
-    pub written: Option<Time>,
+    pub(crate) written: Option<Time>,
     /// The committer's date in seconds since 1970, or 0 if the commit has none. Histories are
     /// sorted by it.
     pub time: i64,
