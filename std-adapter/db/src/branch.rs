@@ -132,7 +132,7 @@ impl Branch {
         BranchLock(self.move_lock.lock())
     }
 
-    /// [`lock`](Branch::lock)s the branch unless another thread holds the lock.
+    /// Locks the branch like [`lock`](Branch::lock), unless another thread holds the lock.
     pub fn try_lock(&self) -> Option<BranchLock<'_>> {
         self.move_lock.try_lock().map(BranchLock)
     }
@@ -149,7 +149,7 @@ impl Branch {
         self.advance_locked(&lock, &[], from, to)
     }
 
-    /// [`advance`](Branch::advance)s the branch for the holder of its lock. The store writes
+    /// Moves the branch like [`advance`](Branch::advance) for the holder of its lock. The store writes
     /// `objects`, which the commit `to` needs, before it moves the branch.
     ///
     /// # Errors
@@ -200,7 +200,7 @@ impl Branch {
         let Some(watched) = self.watched() else { return };
         if watched.shown.with(|shown| *shown != head) {
             watched.shown.publish(head);
-            watched.log.push(head);
+            watched.log.push_move(head);
         }
     }
 }

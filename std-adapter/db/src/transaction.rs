@@ -166,7 +166,7 @@ impl Transaction {
 
     /// Ends the transaction and discards uncommitted changes. A commit in progress completes.
     pub fn close(&self) {
-        self.state.lock().end();
+        self.state.lock().discard();
     }
 
     fn open(&self) -> Result<MutexGuard<'_, State>> {

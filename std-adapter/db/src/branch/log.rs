@@ -39,9 +39,9 @@ pub(crate) struct LogReader {
 pub(crate) struct Lagged;
 
 impl Log {
-    pub(super) fn push(&self, head: Option<Id>) {
+    pub(super) fn push_move(&self, head: Option<Id>) {
         // Only readers hold clones, so without clones there is nothing to keep.
-        if Arc::strong_count(&self.0) > 1 { self.0.push(head) } else { self.0.clear() }
+        if Arc::strong_count(&self.0) > 1 { self.0.push_move(head) } else { self.0.clear() }
     }
 
     pub(super) fn reader(&self) -> LogReader {
@@ -51,7 +51,7 @@ impl Log {
 }
 
 impl LogState {
-    fn push(&self, head: Option<Id>) {
+    fn push_move(&self, head: Option<Id>) {
         let mut moves = self.moves.lock();
         if moves.kept.len() >= LOG_CAPACITY {
             moves.kept.pop_front();
@@ -109,16 +109,16 @@ mod tests {
     #[tokio::test]
     async fn readers_get_every_move_or_lag() {
         let log = Log::default();
-        log.push(None);
+        log.push_move(None);
         let (mut reader, mut slow) = (log.reader(), log.reader());
         let heads = [Some(Id::EMPTY_TREE), None, Some(Id::EMPTY_TREE)];
         for head in heads {
-            log.push(head);
+            log.push_move(head);
         }
         for head in heads {
             assert_eq!(reader.next().await, Ok(head));
         }
-        (0..LOG_CAPACITY - heads.len() + 1).for_each(|_| log.push(None));
+        (0..LOG_CAPACITY - heads.len() + 1).for_each(|_| log.push_move(None));
         assert_eq!((reader.next().await, slow.next().await), (Ok(None), Err(Lagged)));
     }
 
@@ -126,10 +126,10 @@ mod tests {
     fn log_without_readers_keeps_nothing() {
         let log = Log::default();
         let reader = log.reader();
-        (0..10).for_each(|_| log.push(None));
+        (0..10).for_each(|_| log.push_move(None));
         assert_eq!(reader.log.moves.lock().kept.len(), 10);
         drop(reader);
-        log.push(None);
+        log.push_move(None);
         assert_eq!(log.0.moves.lock().kept.capacity(), 0);
     }
 }

@@ -119,8 +119,9 @@ mod tests {
     fn d49_lists_differences_by_path() {
         let objects = objects();
         let mut old = Tree::stored(Id::EMPTY_TREE);
-        let put =
-            |tree: &mut Tree, path: &str, node| tree.put(&objects, path.as_bytes(), node).unwrap();
+        let put = |tree: &mut Tree, path: &str, node| {
+            tree.put_node(&objects, path.as_bytes(), node).unwrap()
+        };
         put(&mut old, "a", TreeNode::Dir(TreeDir::empty()));
         for path in ["a/b", "a.c", "mode", "same", "turned"] {
             put(&mut old, path, TreeNode::file(EntryMode::Normal, path));
@@ -131,7 +132,7 @@ mod tests {
         put(&mut new, "turned", TreeNode::Dir(TreeDir::empty()));
         put(&mut new, "turned/x", TreeNode::file(EntryMode::Normal, ""));
         put(&mut new, "module", TreeNode::Submodule(Id::EMPTY_TREE));
-        new.take(&objects, b"a.c").unwrap();
+        new.remove_node(&objects, b"a.c").unwrap();
         let text = String::from_utf8(render(&diff(&objects, &old, &new).unwrap())).unwrap();
         assert_eq!(text, "- a.c\n* a/b\n* mode\n- turned\n+ turned/x\n");
         assert_eq!(diff(&objects, &new, &new).unwrap(), []);

@@ -30,17 +30,17 @@ pub(crate) fn edited(objects: &ObjectCache, files: &Files) -> Tree {
         for depth in 1..names.len() {
             let dir = names[..depth].join(&b'/');
             if tree.get(objects, &dir).is_err() {
-                tree.put(objects, &dir, TreeNode::Dir(TreeDir::empty())).unwrap();
+                tree.put_node(objects, &dir, TreeNode::Dir(TreeDir::empty())).unwrap();
             }
         }
         let mode = if text.starts_with('x') { EntryMode::Exec } else { EntryMode::Normal };
-        tree.put(objects, path.as_bytes(), TreeNode::file(mode, text.trim_start_matches('x')))
+        tree.put_node(objects, path.as_bytes(), TreeNode::file(mode, text.trim_start_matches('x')))
             .unwrap();
     }
     tree
 }
 
-pub(crate) fn keep(objects: &ObjectCache, tree: &Tree) -> Id {
+pub(crate) fn write_tree(objects: &ObjectCache, tree: &Tree) -> Id {
     let mut batch = NewObjects::new();
     let id = tree.write(&mut batch).unwrap();
     objects.store().write(&batch).unwrap();
@@ -48,7 +48,7 @@ pub(crate) fn keep(objects: &ObjectCache, tree: &Tree) -> Id {
 }
 
 pub(crate) fn stored(objects: &ObjectCache, files: &Files) -> Tree {
-    Tree::stored(keep(objects, &edited(objects, files)))
+    Tree::stored(write_tree(objects, &edited(objects, files)))
 }
 
 /// Returns the files of a tree, and checks that no name occurs twice.
@@ -99,11 +99,11 @@ pub(crate) const CLASHING: &[&str] =
 
 /// Stores nested directories with a file in the innermost one.
 pub(crate) fn deep(objects: &ObjectCache, depth: usize, text: &str) -> Tree {
-    let mut node = keep(objects, &edited(objects, &files(&[("d", text)])));
+    let mut node = write_tree(objects, &edited(objects, &files(&[("d", text)])));
     for _ in 1..depth {
         let mut tree = Tree::stored(Id::EMPTY_TREE);
-        tree.put(objects, b"d", TreeNode::Dir(TreeDir::Stored(node))).unwrap();
-        node = keep(objects, &tree);
+        tree.put_node(objects, b"d", TreeNode::Dir(TreeDir::Stored(node))).unwrap();
+        node = write_tree(objects, &tree);
     }
     Tree::stored(node)
 }

@@ -28,7 +28,8 @@ impl Transaction {
         let content =
             FileContent::pending(SparseBytes::from_slice(content, &self.space).map_err(no_space)?);
         state.reserve(self.objects(), path, new)?;
-        let put = state.rw.put(self.objects(), path, TreeNode::File(TreeFile { mode, content }));
+        let put =
+            state.rw.put_node(self.objects(), path, TreeNode::File(TreeFile { mode, content }));
         put.inspect_err(|_| state.release(new))?;
         state.resolved(path);
         Ok(())
@@ -50,7 +51,7 @@ impl Transaction {
             Err(error) => return Err(error),
         }
         state.reserve(self.objects(), path, cost(name))?;
-        let put = state.rw.put(self.objects(), path, TreeNode::Dir(TreeDir::empty()));
+        let put = state.rw.put_node(self.objects(), path, TreeNode::Dir(TreeDir::empty()));
         put.inspect_err(|_| state.release(cost(name)))?;
         state.resolved(path);
         Ok(())
@@ -62,7 +63,7 @@ impl Transaction {
     /// [`Error::NotFound`] if there is nothing; [`Error::NotDirectory`] if `path` leads through a
     /// file; [`Error::IsDirectory`] for the top; [`Error::Busy`] during a commit or merge.
     pub fn remove(&self, path: &[u8]) -> Result<()> {
-        self.take(path).map(drop)
+        self.take_node(path).map(drop)
     }
 
     /// Moves `from` to `to`. This replaces a file, or an empty directory if `from` is a directory.
@@ -73,7 +74,7 @@ impl Transaction {
     /// [`Error::TooDeep`] if a path would be too long; [`Error::InvalidName`] if Git does not allow
     /// the name; [`Error::NotFound`] if `from` does not exist.
     pub fn rename(&self, from: &[u8], to: &[u8]) -> Result<()> {
-        self.replace(from, to).map(drop)
+        self.rename_over(from, to).map(drop)
     }
 
     /// Removes the node at `path` like [`remove`](Transaction::remove), and returns it.
@@ -81,10 +82,10 @@ impl Transaction {
     /// # Errors
     /// [`Error::NotFound`] if there is none; [`Error::NotDirectory`] if `path` leads through a
     /// file; [`Error::IsDirectory`] for the top.
-    pub(crate) fn take(&self, path: &[u8]) -> Result<TreeNode> {
+    pub(crate) fn take_node(&self, path: &[u8]) -> Result<TreeNode> {
         let mut state = self.open_mut()?;
         state.reserve(self.objects(), path, 0)?;
-        let node = state.rw.take(self.objects(), path)?;
+        let node = state.rw.remove_node(self.objects(), path)?;
         state.release(weight_of(path, &node));
         state.retain_conflicts(|conflict| !is_at_or_below(conflict, path));
         Ok(node)
@@ -94,7 +95,7 @@ impl Transaction {
     ///
     /// # Errors
     /// As [`rename`](Transaction::rename).
-    pub(crate) fn replace(&self, from: &[u8], to: &[u8]) -> Result<Option<TreeNode>> {
+    pub(crate) fn rename_over(&self, from: &[u8], to: &[u8]) -> Result<Option<TreeNode>> {
         let (parent, name) = split(to).ok_or(Error::IsDirectory)?;
         let mut state = self.open_mut()?;
         let node = state.rw.get(self.objects(), from)?;
@@ -128,12 +129,12 @@ impl Transaction {
         let new = if replaced.is_some() { 0 } else { cost(name) };
         state.reserve(self.objects(), from, 0)?;
         state.reserve(self.objects(), to, new)?;
-        state.rw.put(self.objects(), to, node).inspect_err(|_| state.release(new))?;
-        if let Err(error) = state.rw.take(self.objects(), from) {
+        state.rw.put_node(self.objects(), to, node).inspect_err(|_| state.release(new))?;
+        if let Err(error) = state.rw.remove_node(self.objects(), from) {
             state.release(new);
             match replaced {
-                Some(there) => state.rw.put(self.objects(), to, there)?,
-                None => drop(state.rw.take(self.objects(), to)?),
+                Some(there) => state.rw.put_node(self.objects(), to, there)?,
+                None => drop(state.rw.remove_node(self.objects(), to)?),
             }
             return Err(error);
         }

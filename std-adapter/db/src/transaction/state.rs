@@ -61,7 +61,7 @@ impl State {
         }
     }
 
-    pub(super) fn end(&mut self) {
+    pub(super) fn discard(&mut self) {
         self.detached.clear();
         self.release(u64::MAX);
         self.counted = None;

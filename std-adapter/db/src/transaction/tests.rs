@@ -7,7 +7,8 @@ use crate::model::test_trees;
 /// Stores a commit of these files on no branch.
 fn commit(database: &Database, files: &[(&str, &str)], parents: &[Id]) -> Id {
     let objects = database.objects();
-    let tree = test_trees::keep(objects, &test_trees::edited(objects, &test_trees::files(files)));
+    let tree =
+        test_trees::write_tree(objects, &test_trees::edited(objects, &test_trees::files(files)));
     let (id, object) = Commit::encode(tree, parents, b"", 1).unwrap();
     objects.store().write(&[(id, object)]).unwrap();
     id

@@ -108,7 +108,7 @@ impl RwDir {
         }
         let mut names = rw.names.lock();
         let (from, to) = (inode.path()?, join(&self.0.path()?, name));
-        let replaced = rw.transaction.replace(&from, &to)?;
+        let replaced = rw.transaction.rename_over(&from, &to)?;
         if from == to {
             return Ok(());
         }

@@ -152,7 +152,7 @@ impl InodeTable {
     /// Records that `path` was removed, and returns the inodes in use at and below it.
     pub(super) fn remove(&mut self, path: &[u8], now: Time) -> Vec<UnlinkedInode> {
         let mut lost = Vec::new();
-        if let Some(known) = self.take(path) {
+        if let Some(known) = self.remove_entry(path) {
             known.collect_used(&mut Vec::new(), &mut lost);
         }
         self.touch_parent(path, now);
@@ -169,7 +169,7 @@ impl InodeTable {
         to: &[u8],
         now: Time,
     ) {
-        let mut known = self.take(from).unwrap_or_default();
+        let mut known = self.remove_entry(from).unwrap_or_default();
         known.number = Some(inode.number);
         *self.known_mut(to) = known;
         *inode.location.lock() = Location::In(dir.clone(), name.into());
@@ -204,7 +204,7 @@ impl InodeTable {
         *lost.inode.location.lock() = Location::Removed(lost.changed.unwrap_or(self.since));
     }
 
-    fn take(&mut self, path: &[u8]) -> Option<NameEntry> {
+    fn remove_entry(&mut self, path: &[u8]) -> Option<NameEntry> {
         let (parent, name) = crate::model::tree::split(path)?;
         let parent =
             names(parent).try_fold(&mut self.top, |known, name| known.below.get_mut(name))?;

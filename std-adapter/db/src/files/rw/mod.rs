@@ -109,7 +109,7 @@ impl RwTree {
     }
 
     fn remove(&self, names: &mut InodeTable, path: &[u8]) -> Result<()> {
-        let node = self.transaction.take(path)?;
+        let node = self.transaction.take_node(path)?;
         self.removed(names, path, node);
         Ok(())
     }

@@ -91,9 +91,9 @@ impl Merge<'_> {
         }
         if one && same(ours, base) {
             return if theirs.is_empty() {
-                self.remove(&path)
+                self.remove_node(&path)
             } else {
-                self.put(&path, TreeNode::Dir(theirs.clone()))
+                self.put_node(&path, TreeNode::Dir(theirs.clone()))
             };
         }
         self.left.push((path, [base.clone(), ours.clone(), theirs.clone()]));
@@ -141,8 +141,8 @@ impl Merge<'_> {
         }
         if our == base {
             return match theirs {
-                Some(theirs) => self.put(path, theirs.clone()),
-                None => self.remove(path),
+                Some(theirs) => self.put_node(path, theirs.clone()),
+                None => self.remove_node(path),
             };
         }
         let kind = match (our, their, base) {
@@ -154,13 +154,16 @@ impl Merge<'_> {
     }
 
     fn conflict(&mut self, path: Vec<u8>, kind: ConflictKind) -> Result<()> {
-        self.put(&path, TreeNode::file(EntryMode::Normal, format!("** Conflict **\n{kind}\n")))?;
+        self.put_node(
+            &path,
+            TreeNode::file(EntryMode::Normal, format!("** Conflict **\n{kind}\n")),
+        )?;
         self.merged.conflicts.push(Conflict { path, kind });
         Ok(())
     }
 
     /// Puts `node` at `path`, and creates missing parents.
-    fn put(&mut self, path: &[u8], node: TreeNode) -> Result<()> {
+    fn put_node(&mut self, path: &[u8], node: TreeNode) -> Result<()> {
         if self.names == NameCheck::Check {
             check_names(self.objects, split(path).map(|(_, name)| name), &node)?;
         }
@@ -174,14 +177,14 @@ impl Merge<'_> {
         if tree.dir(self.objects, parent) == Err(Error::NotFound) {
             tree.make_dirs(self.objects, parent)?;
         }
-        tree.put(self.objects, path, node)
+        tree.put_node(self.objects, path, node)
     }
 
     /// Removes `path`, and parents that become empty.
-    fn remove(&mut self, path: &[u8]) -> Result<()> {
+    fn remove_node(&mut self, path: &[u8]) -> Result<()> {
         let (tree, mut path) = (&mut self.merged.tree, path);
         while let Some((parent, _)) = split(path) {
-            tree.take(self.objects, path)?;
+            tree.remove_node(self.objects, path)?;
             if !tree.dir(self.objects, parent)?.is_empty() {
                 return Ok(());
             }

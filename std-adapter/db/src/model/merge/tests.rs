@@ -6,7 +6,7 @@ use super::*;
 use crate::Fault;
 use crate::model::object::{Commit, TreeEntry, encode_tree};
 use crate::model::test_trees::{
-    APART, CLASHING, Files, deep, edited, files, files_of, keep, objects, some_files, stored,
+    APART, CLASHING, Files, deep, edited, files, files_of, objects, some_files, stored, write_tree,
 };
 use crate::model::tree::MAX_DEPTH;
 
@@ -53,11 +53,11 @@ fn merges_submodules_like_files() {
     let objects = objects();
     let module = |id| {
         let mut tree = Tree::stored(Id::EMPTY_TREE);
-        tree.put(&objects, b"m", TreeNode::Submodule(id)).unwrap();
+        tree.put_node(&objects, b"m", TreeNode::Submodule(id)).unwrap();
         tree
     };
     let [one, two, three] = ["1", "2", "3"]
-        .map(|text| module(keep(&objects, &edited(&objects, &files(&[("f", text)])))));
+        .map(|text| module(write_tree(&objects, &edited(&objects, &files(&[("f", text)])))));
     assert_eq!(
         merge(&objects, &one, &one, &two).unwrap().tree.get(&objects, b"m"),
         two.get(&objects, b"m")
@@ -81,8 +81,8 @@ fn does_not_read_equal_directories() {
     };
     let tree = |far: &str, near: &str| {
         let mut tree = Tree::stored(Id::EMPTY_TREE);
-        tree.put(&objects, b"far", nowhere(far)).unwrap();
-        tree.put(&objects, b"near", TreeNode::file(EntryMode::Normal, near)).unwrap();
+        tree.put_node(&objects, b"far", nowhere(far)).unwrap();
+        tree.put_node(&objects, b"near", TreeNode::file(EntryMode::Normal, near)).unwrap();
         tree
     };
     let merged = merge(&objects, &tree("a", "1"), &tree("b", "2"), &tree("b", "1")).unwrap();
@@ -113,15 +113,15 @@ fn refuses_depth_before_the_stack_overflows() {
         let objects = objects();
         let top = |tree: &Tree, name: &[u8]| {
             let mut tree = tree.clone();
-            tree.put(&objects, name, TreeNode::file(EntryMode::Normal, "top")).unwrap();
-            Tree::stored(keep(&objects, &tree))
+            tree.put_node(&objects, name, TreeNode::file(EntryMode::Normal, "top")).unwrap();
+            Tree::stored(write_tree(&objects, &tree))
         };
         let (base, changed) = (deep(&objects, levels, "1"), deep(&objects, levels, "2"));
         let (ours, theirs) = (top(&base, b"ours"), top(&base, b"theirs"));
-        keep(&objects, &merge(&objects, &base, &ours, &theirs).unwrap().tree);
-        keep(&objects, &merge(&objects, &base, &changed, &theirs).unwrap().tree);
+        write_tree(&objects, &merge(&objects, &base, &ours, &theirs).unwrap().tree);
+        write_tree(&objects, &merge(&objects, &base, &changed, &theirs).unwrap().tree);
         // This merge changes our tree down to its deepest directory.
-        merge(&objects, &base, &ours, &changed).map(|merged| keep(&objects, &merged.tree))
+        merge(&objects, &base, &ours, &changed).map(|merged| write_tree(&objects, &merged.tree))
     };
     let run = move || (deeper(MAX_DEPTH - 1).is_ok(), deeper(5000));
     let thread = std::thread::Builder::new().stack_size(2 << 20).spawn(run).unwrap();
@@ -129,7 +129,7 @@ fn refuses_depth_before_the_stack_overflows() {
 }
 
 fn commit(objects: &ObjectCache, list: &[(&str, &str)], parents: &[Id], time: i64) -> Id {
-    let tree = keep(objects, &edited(objects, &files(list)));
+    let tree = write_tree(objects, &edited(objects, &files(list)));
     let (id, object) = Commit::encode(tree, parents, b"", time).unwrap();
     objects.store().write(&[(id, object)]).unwrap();
     id
@@ -206,7 +206,7 @@ proptest! {
             let merged = merge(&objects, &base, ours, theirs).unwrap();
             prop_assert_eq!(merged.conflicts, vec![]);
             // No empty directories are left, even before the tree is written.
-            prop_assert_eq!(keep(&objects, &merged.tree), keep(&objects, &side));
+            prop_assert_eq!(write_tree(&objects, &merged.tree), write_tree(&objects, &side));
             prop_assert_eq!(files_of(&objects, &merged.tree), changed.clone());
         }
     }

@@ -190,7 +190,7 @@ mod tests {
             encode_tree(names.iter().map(|name| entry(name, EntryMode::Normal))).unwrap();
         objects.store().write(&[(id, object)]).unwrap();
         let mut tree = crate::model::tree::Tree::stored(id);
-        tree.put(&objects, b"05000", TreeNode::file(EntryMode::Normal, "new")).unwrap();
+        tree.put_node(&objects, b"05000", TreeNode::file(EntryMode::Normal, "new")).unwrap();
         let TreeDir::Edited(edited) = tree.top() else { panic!("expected a changed directory") };
         assert_eq!((edited.changed().count(), edited.count), (1, 10_000));
         assert!(Arc::ptr_eq(&edited.before, &objects.tree(id).unwrap()));

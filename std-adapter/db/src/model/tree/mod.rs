@@ -85,7 +85,7 @@ impl Tree {
     /// # Errors
     /// [`Error::NotFound`] or [`Error::NotDirectory`] if the parent is not a directory;
     /// [`Error::IsDirectory`] for the top; [`Error::TooDeep`] if the path has too many components.
-    pub fn put(&mut self, objects: &ObjectCache, path: &[u8], node: TreeNode) -> Result<()> {
+    pub fn put_node(&mut self, objects: &ObjectCache, path: &[u8], node: TreeNode) -> Result<()> {
         let (parent, name) = split(path).ok_or(Error::IsDirectory)?;
         self.entries_mut(objects, parent)?.insert(name.into(), node);
         Ok(())
@@ -97,7 +97,7 @@ impl Tree {
     /// # Errors
     /// [`Error::NotFound`] if there is none; [`Error::NotDirectory`] if `path` leads through a
     /// file; [`Error::IsDirectory`] for the top.
-    pub fn take(&mut self, objects: &ObjectCache, path: &[u8]) -> Result<TreeNode> {
+    pub fn remove_node(&mut self, objects: &ObjectCache, path: &[u8]) -> Result<TreeNode> {
         let (parent, name) = split(path).ok_or(Error::IsDirectory)?;
         // Check first, so a failed removal does not mark the directory as changed.
         self.get(objects, path)?;
@@ -149,7 +149,9 @@ impl Tree {
         {
             match self.get(objects, dir) {
                 Ok(TreeNode::Dir(_)) => {}
-                Err(Error::NotFound) => self.put(objects, dir, TreeNode::Dir(TreeDir::empty()))?,
+                Err(Error::NotFound) => {
+                    self.put_node(objects, dir, TreeNode::Dir(TreeDir::empty()))?
+                }
                 Ok(_) => return Ok(false),
                 Err(error) => return Err(error),
             }
@@ -223,7 +225,7 @@ mod tests {
         ObjectCache::new(Arc::new(MemoryStore::new()))
     }
 
-    fn keep(objects: &ObjectCache, tree: &Tree) -> Id {
+    fn write_tree(objects: &ObjectCache, tree: &Tree) -> Id {
         let mut batch = NewObjects::new();
         let id = tree.write(&mut batch).unwrap();
         objects.store().write(&batch).unwrap();
@@ -235,11 +237,11 @@ mod tests {
         let objects = objects();
         let mut tree = Tree::stored(Id::EMPTY_TREE);
         for dir in ["a", "a/b", "empty", "empty/er"] {
-            tree.put(&objects, dir.as_bytes(), TreeNode::Dir(TreeDir::empty())).unwrap();
+            tree.put_node(&objects, dir.as_bytes(), TreeNode::Dir(TreeDir::empty())).unwrap();
         }
-        tree.put(&objects, b"a/b/file", TreeNode::file(EntryMode::Exec, "x")).unwrap();
-        tree.put(&objects, b"a.c", TreeNode::file(EntryMode::Normal, "y")).unwrap();
-        let id = keep(&objects, &tree);
+        tree.put_node(&objects, b"a/b/file", TreeNode::file(EntryMode::Exec, "x")).unwrap();
+        tree.put_node(&objects, b"a.c", TreeNode::file(EntryMode::Normal, "y")).unwrap();
+        let id = write_tree(&objects, &tree);
         let tree = Tree::stored(id);
         let list = tree.top().list(&objects).unwrap();
         // Empty directories are gone. `a` sorts before `a.c` here, but after it in Git.
@@ -262,7 +264,7 @@ mod tests {
     fn changes_do_not_affect_clones() {
         let objects = objects();
         let mut tree = Tree::stored(Id::EMPTY_TREE);
-        tree.put(&objects, b"f", TreeNode::file(EntryMode::Normal, "one")).unwrap();
+        tree.put_node(&objects, b"f", TreeNode::file(EntryMode::Normal, "one")).unwrap();
         let before = tree.clone();
         let space = Budget::new(u64::MAX);
         tree.file_mut(&objects, b"f")
@@ -291,9 +293,9 @@ mod tests {
         }])
         .unwrap()
         .0;
-        tree.put(&objects, b"far", TreeNode::Dir(TreeDir::Stored(nowhere))).unwrap();
-        tree.put(&objects, b"near", TreeNode::file(EntryMode::Normal, "")).unwrap();
-        keep(&objects, &tree);
+        tree.put_node(&objects, b"far", TreeNode::Dir(TreeDir::Stored(nowhere))).unwrap();
+        tree.put_node(&objects, b"near", TreeNode::file(EntryMode::Normal, "")).unwrap();
+        write_tree(&objects, &tree);
         let missing = Error::Broken { id: nowhere, fault: Fault::Missing, path: b"far".to_vec() };
         assert_eq!(tree.get(&objects, b"far/x"), Err(missing.clone()));
         assert_eq!(missing.to_string(), format!("object {nowhere} is missing: far"));
@@ -305,16 +307,16 @@ mod tests {
         let mut tree = Tree::stored(Id::EMPTY_TREE);
         let mut path = b"d".to_vec();
         for _ in 1..MAX_DEPTH {
-            tree.put(&objects, &path, TreeNode::Dir(TreeDir::empty())).unwrap();
+            tree.put_node(&objects, &path, TreeNode::Dir(TreeDir::empty())).unwrap();
             path.extend(b"/d");
         }
-        tree.put(&objects, &path, TreeNode::file(EntryMode::Normal, "deep")).unwrap();
+        tree.put_node(&objects, &path, TreeNode::file(EntryMode::Normal, "deep")).unwrap();
         let below = join(&path, b"x");
         assert_eq!(
-            tree.put(&objects, &below, TreeNode::file(EntryMode::Normal, "")),
+            tree.put_node(&objects, &below, TreeNode::file(EntryMode::Normal, "")),
             Err(Error::TooDeep(MAX_DEPTH))
         );
-        tree = Tree::stored(keep(&objects, &tree));
+        tree = Tree::stored(write_tree(&objects, &tree));
         tree.get(&objects, &path).unwrap();
     }
 
@@ -328,10 +330,10 @@ mod tests {
             } else {
                 TreeNode::file(EntryMode::Normal, name)
             };
-            tree.put(&objects, name.as_bytes(), node).unwrap();
+            tree.put_node(&objects, name.as_bytes(), node).unwrap();
         }
-        tree.put(&objects, b"b/x", TreeNode::file(EntryMode::Normal, "")).unwrap();
-        let tree = Tree::stored(keep(&objects, &tree));
+        tree.put_node(&objects, b"b/x", TreeNode::file(EntryMode::Normal, "")).unwrap();
+        let tree = Tree::stored(write_tree(&objects, &tree));
         for name in ["a", "b", "b-", "b.c", "b0", "b/x"] {
             tree.get(&objects, name.as_bytes()).unwrap();
         }
