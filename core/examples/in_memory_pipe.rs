@@ -25,7 +25,8 @@ static ROOT: Dir = Dir::new(&[dir("radio", &RADIO)]);
 
 type Bytes = Pipe<NoopRawMutex, 1024>;
 
-/// The receiving half of the server. A newtype, because both the trait and the pipe are foreign.
+/// The receiving half of the server. A newtype is needed because both the trait and the pipe are
+/// foreign.
 struct Receiver<'p>(&'p Bytes);
 
 impl ErrorType for Receiver<'_> {
@@ -65,8 +66,7 @@ impl Client<'_> {
         text
     }
 
-    /// Sets the gain to 2.5, then to a value that is out of range, and returns the last two
-    /// replies.
+    /// Sets the gain to 2.5, then to an out-of-range value, and returns the last two replies.
     async fn run(&mut self) -> [String; 2] {
         let (uname, aname) = ("user".into(), "".into());
         self.ask(Tmessage::Version { msize: 1024, version: "9P2000".into() }).await;

@@ -1,4 +1,4 @@
-//! Serves a tree over a transport that has an API of its own, with two newtypes that make it an
+//! Serves a tree over a transport that has its own API, using two newtypes that turn it into an
 //! `embedded-io-async` transport.
 //!
 //! Run it with `cargo run -p datakit-core --example transport`.
@@ -15,7 +15,7 @@ use datakit_core::wire::{Dialect, Rmessage, Tag, Tmessage};
 use embassy_futures::block_on;
 use embedded_io_async::{Error, ErrorKind, ErrorType, Read, Write};
 
-/// A third-party driver without support for `embedded-io-async`. This one replays a recording.
+/// A third-party driver that knows nothing of `embedded-io-async`. This one replays a recording.
 mod driver {
     #[derive(Debug)]
     pub(crate) struct LineError;
@@ -25,7 +25,7 @@ mod driver {
     }
 
     impl Receiver {
-        /// Waits for bytes, moves them to `buf` and returns their number, or `None` after a
+        /// Waits for bytes, moves them to `buf` and returns how many there were, or `None` after a
         /// hang-up.
         pub(crate) async fn receive(&mut self, buf: &mut [u8]) -> Result<Option<usize>, LineError> {
             let n = buf.len().min(self.recording.len());
@@ -49,7 +49,8 @@ mod driver {
     }
 }
 
-/// The driver's error as an `embedded-io` error. It has a kind, and it is a `core::error::Error`.
+/// The driver's error as an `embedded-io` error, with an error kind and an implementation of
+/// `core::error::Error`.
 #[derive(Debug)]
 struct UartError(driver::LineError);
 
@@ -80,7 +81,7 @@ impl Read for UartRx {
     }
 }
 
-// The defaults are right for a board: reads wait with a buffer in hand, and there is no budget.
+// The defaults suit a board: reads wait while holding a buffer, and there is no budget.
 impl TransportRead for UartRx {}
 
 /// The sending half.

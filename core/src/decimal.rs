@@ -2,8 +2,9 @@
 
 use core::fmt::{self, Write};
 
-/// An integer that formats as decimal digits. It ignores width, sign and precision, which saves a
-/// kilobyte of flash over the `Display` of the integer types.
+/// An integer that formats as decimal digits. The implementation ignores width, sign and precision,
+/// which saves a kilobyte of flash compared with the `Display` implementations of the integer
+/// types.
 ///
 /// ```
 /// use datakit_core::Decimal;
@@ -16,7 +17,7 @@ pub struct Decimal {
 }
 
 impl fmt::Display for Decimal {
-    // The recursion is at most twenty deep, one level per digit.
+    // The recursion is at most twenty levels deep, one per digit.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (rest, digit) = (self.magnitude / 10, self.magnitude % 10);
         if rest != 0 {

@@ -6,7 +6,7 @@
     deny(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic)
 )]
 #![warn(missing_debug_implementations)]
-// Dispatch is static, so callers need neither the names of these futures nor a `Send` bound.
+// Dispatch is static, so callers do not need to name these futures or require them to be `Send`.
 #![allow(async_fn_in_trait)]
 
 #[cfg(any(feature = "alloc", test))]

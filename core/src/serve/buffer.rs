@@ -1,5 +1,5 @@
-//! The buffers between transport and workers: bytes that were read but not yet consumed, and
-//! replies that were made but not yet written.
+//! The buffers between the transport and the workers. They contain bytes that have been read but
+//! not yet consumed, and replies that have been encoded but not yet written.
 
 use core::task::{Context, Poll};
 
@@ -7,10 +7,10 @@ use embedded_io_async::{Read, Write};
 
 use super::Disconnect;
 
-/// Frames and replies above this size, in bytes, bypass the shared buffers. That saves a copy and
+/// Frames and replies above this size, in bytes, bypass the shared buffers. This saves a copy but
 /// costs a system call.
 const DIRECT_MIN: usize = 32 * 1024;
-/// The size requested of the shared buffers, in bytes: a batch of 32 requests of 4 KiB. A board's
+/// The size requested for the shared buffers, in bytes: a batch of 32 requests of 4 KiB. A board's
 /// buffers are smaller.
 const BATCH_SIZE: usize = 136 * 1024;
 
@@ -19,41 +19,41 @@ pub(super) const COST_IN_PLACE: u32 = 1;
 /// The cost of any other request.
 pub(super) const COST_OTHER: u32 = 4;
 
-/// The receiving half of a transport. The methods have defaults that suit most transports, so an
-/// implementation can be empty.
+/// The receiving half of a transport. The methods have default implementations that suit most
+/// transports, so an `impl` block can be empty.
 pub trait TransportRead: Read {
-    /// Whether the connection shares its thread with others and must stay within a budget. If
-    /// false, [`poll_budget`](TransportRead::poll_budget) is never called.
+    /// Whether the connection shares its thread with others and must stay within a budget. If this
+    /// is false, [`poll_budget`](TransportRead::poll_budget) is never called.
     const COOPERATIVE: bool = false;
 
-    /// Waits until there is something to read. The connection holds no input buffer meanwhile. A
+    /// Waits until there is something to read. Meanwhile, the connection holds no input buffer. A
     /// transport that cannot wait without a buffer returns immediately.
     async fn readable(&mut self) -> Result<(), Self::Error> {
         Ok(())
     }
 
-    /// Returns whether the connection has budget left for a request of this cost. The unit is a
-    /// short read of a file in memory.
+    /// Returns whether the connection has budget left for a request of this cost. The unit of cost
+    /// is a short read of a file in memory.
     ///
-    /// The connection takes no request while this is pending. A transport that shares its thread
-    /// with others returns `Pending` to yield to them, and wakes `cx` after they have run.
+    /// While the result is pending, the connection accepts no requests. A transport that shares its
+    /// thread with others returns `Pending` to yield to them, and wakes `cx` after they have run.
     fn poll_budget(&mut self, cost: u32, cx: &mut Context<'_>) -> Poll<()> {
         let _ = (cost, cx);
         Poll::Ready(())
     }
 }
 
-/// Memory for one frame or a batch of frames: a fixed array, or a buffer that is borrowed from a
-/// pool and grows on demand.
+/// Memory for a frame or a batch of frames: either a fixed array, or a buffer that is borrowed from
+/// a pool and grows on demand.
 pub trait Buffer {
     /// Whether [`reserve`](Buffer::reserve) may enlarge the buffer.
     const GROWS: bool = true;
 
-    /// Returns at least `n` bytes, or the whole buffer if it cannot grow that far. The first `keep`
-    /// bytes keep their contents.
+    /// Returns at least `n` bytes, or the whole buffer if it cannot grow that large. The first
+    /// `keep` bytes are preserved.
     fn reserve(&mut self, n: usize, keep: usize) -> &mut [u8];
 
-    /// Releases the memory. The contents are no longer needed.
+    /// Releases the memory, whose contents are no longer needed.
     fn release(&mut self) {}
 }
 
@@ -77,16 +77,16 @@ impl<B: Buffer + ?Sized> Buffer for &mut B {
     }
 }
 
-/// The size of a request that has arrived, and how much of it the buffer could hold.
+/// The size of a request that has arrived, and how much of the request fits into the buffer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Frame {
-    /// Bytes in the buffer.
+    /// The number of bytes in the buffer.
     pub(super) held: usize,
-    /// Bytes of the message, from its size field.
+    /// The length of the message, from its size field.
     pub(super) size: usize,
 }
 
-/// The input of a connection, which splits the bytes of the transport into frames.
+/// The input of a connection, which splits the bytes from the transport into frames.
 pub(super) struct Requests<R, B> {
     io: R,
     buf: B,
@@ -99,14 +99,14 @@ impl<R: TransportRead, B: Buffer> Requests<R, B> {
         Requests { io, buf, head: 0, tail: 0 }
     }
 
-    /// Returns the size field of the frame at the front, or `None` if it has not arrived yet.
+    /// Returns the size field of the first frame, or `None` if the field has not arrived yet.
     fn size(&mut self) -> Option<u32> {
         self.bytes().first_chunk().map(|size| u32::from_le_bytes(*size))
     }
 
     fn bytes(&mut self) -> &[u8] {
         let (head, tail) = (self.head, self.tail);
-        // Reserving `tail` bytes and keeping them neither grows nor moves the buffer.
+        // Reserving `tail` bytes and preserving all of them neither grows nor moves the buffer.
         if head == tail {
             &[]
         } else {
@@ -114,8 +114,8 @@ impl<R: TransportRead, B: Buffer> Requests<R, B> {
         }
     }
 
-    /// Returns the frame at the front if it is complete. It stays there until
-    /// [`consume`](Requests::consume).
+    /// Returns the first frame if it is complete. The frame stays in the buffer until
+    /// [`consume`](Requests::consume) is called.
     pub(super) fn peek_frame(&mut self, msize: u32) -> Result<Option<&[u8]>, Disconnect<R::Error>> {
         match self.size() {
             Some(size) if size < 7 || size > msize => Err(Disconnect::InvalidSize(size)),
@@ -124,12 +124,12 @@ impl<R: TransportRead, B: Buffer> Requests<R, B> {
         }
     }
 
-    /// Drops `size` bytes at the front.
+    /// Removes the first `size` bytes.
     pub(super) fn consume(&mut self, size: usize) {
         self.head = self.head.saturating_add(size).min(self.tail);
     }
 
-    /// Moves the frame at the front to `own` if it is complete. Never waits.
+    /// Moves the first frame to `own` if it is complete. Never waits.
     pub(super) fn take_frame(
         &mut self,
         own: &mut impl Buffer,
@@ -151,8 +151,8 @@ impl<R: TransportRead, B: Buffer> Requests<R, B> {
     /// complete frame.
     ///
     /// A frame that is large, or does not fit into the shared buffer, is read completely, straight
-    /// to `own`, and returned. Bytes that `own` cannot hold are read and dropped, so the next frame
-    /// starts in the right place.
+    /// into `own`, and returned. Bytes that do not fit into `own` are read and dropped, so that the
+    /// next frame starts in the right place.
     pub(super) async fn read_more(
         &mut self,
         own: &mut impl Buffer,
@@ -200,18 +200,18 @@ pub(super) struct Replies<W, B> {
 }
 
 impl<W: Write, B: Buffer> Replies<W, B> {
-    /// Whether replies are gathered. A buffer type without memory gathers nothing.
+    /// Whether replies are gathered. They are not if the buffer has no capacity.
     pub(super) const GATHERS: bool = size_of::<B>() > 0;
 
     pub(super) fn new(io: W, buf: B) -> Self {
         Replies { io, buf, filled: 0 }
     }
 
-    /// Adds a reply. If it does not fit, writes the gathered replies first. Writes a large reply
-    /// immediately. With `now`, writes everything immediately.
+    /// Adds a reply. If the reply does not fit, first writes the gathered ones. A large reply is
+    /// written immediately. If `now` is true, everything is written immediately.
     ///
-    /// Never calls the transport's own `flush`, which waits for the peer's acknowledgement on some
-    /// transports.
+    /// Never calls the `flush` method of the transport, which on some transports waits for the
+    /// peer's acknowledgement.
     pub(super) async fn push_reply(
         &mut self,
         mut reply: &[u8],
@@ -241,7 +241,7 @@ impl<W: Write, B: Buffer> Replies<W, B> {
         }
     }
 
-    /// Copies a reply to the buffer. Returns false if it does not fit.
+    /// Copies a reply to the buffer. Returns `false` if the reply does not fit.
     fn gather(&mut self, reply: &[u8]) -> bool {
         let free = self.free_space();
         let fits = reply.len() <= free.len() && reply.len() <= DIRECT_MIN;
@@ -252,12 +252,12 @@ impl<W: Write, B: Buffer> Replies<W, B> {
         fits
     }
 
-    /// Returns whether there are no gathered replies.
+    /// Returns whether no replies are gathered.
     pub(super) fn is_empty(&self) -> bool {
         !Self::GATHERS || self.filled == 0
     }
 
-    /// Returns the free part of the buffer, in which a reply can be made in place. Call
+    /// Returns the free part of the buffer, where a reply can be encoded in place. Call
     /// [`advance`](Replies::advance) afterwards.
     pub(super) fn free_space(&mut self) -> &mut [u8] {
         let filled = self.filled;
@@ -269,7 +269,7 @@ impl<W: Write, B: Buffer> Replies<W, B> {
     }
 }
 
-/// Copies as many bytes as fit and returns their number.
+/// Copies as many bytes as fit and returns how many were copied.
 fn copy(from: &[u8], to: &mut [u8]) -> usize {
     let n = from.len().min(to.len());
     if let (Some(to), Some(from)) = (to.get_mut(..n), from.get(..n)) {

@@ -1,4 +1,4 @@
-//! The worker loop, and the exclusive use of reader and writer that workers hand to each other.
+//! The worker loop, and the reader and writer, which the workers use one at a time.
 
 use core::cell::Cell;
 use core::convert::Infallible;
@@ -24,8 +24,8 @@ pub struct Io<R, W, I, O> {
 }
 
 impl<R: TransportRead, W: Write<Error = R::Error>, I: Buffer, O: Buffer> Io<R, W, I, O> {
-    /// Creates the I/O of a connection. The workers share `input` and `output`. An `output` of no
-    /// bytes sends every reply immediately.
+    /// Creates the I/O state of a connection. The workers share `input` and `output`. If `output`
+    /// has no capacity, every reply is sent immediately.
     pub fn new(rx: R, tx: W, input: I, output: O) -> Self {
         Io { rx: Requests::new(rx, input), tx: Replies::new(tx, output) }
     }
@@ -37,7 +37,7 @@ impl<R, W, I, O> fmt::Debug for Io<R, W, I, O> {
     }
 }
 
-/// The state of one connection that its workers share.
+/// The state of one connection, shared by its workers.
 pub struct Connection<
     'a,
     V: Vfs,
@@ -52,7 +52,8 @@ pub struct Connection<
     rx: Handoff<&'a mut Requests<R, I>>,
     tx: Handoff<&'a mut Replies<W, O>>,
     slots: Slots<'a, L>,
-    /// The reader is parked, so the worker that completes a reply must flush it.
+    /// Whether the reader is waiting for the transport. If it is, the worker that completes a reply
+    /// must flush it.
     reader_parked: Cell<bool>,
 }
 
@@ -92,8 +93,9 @@ where
         }
     }
 
-    /// Returns the number of requests in flight. If it equals the number of workers, none of them
-    /// reads, and the owner may add one up to [`max_requests`](Connection::max_requests).
+    /// Returns the number of requests in flight. If this equals the number of workers, none of them
+    /// is reading, and the owner may add a worker, up to a total of
+    /// [`max_requests`](Connection::max_requests).
     pub fn in_flight(&self) -> usize {
         self.slots.in_flight()
     }
@@ -103,13 +105,14 @@ where
         self.slots.in_flight() == 0 && self.tx.try_with(|tx| tx.is_empty()).unwrap_or(false)
     }
 
-    /// Runs one worker in the slot with this index. It ends when the connection does.
+    /// Runs one worker in the slot with this index until the connection ends.
     ///
-    /// All workers of a connection must be polled by one task with one waker. Never drop one worker
-    /// and keep the others: it may be in the middle of a request or a reply.
+    /// All workers of a connection must be polled by one task with one waker. Never drop only some
+    /// of the workers: a dropped worker may have been in the middle of a request or a reply.
     ///
     /// # Errors
-    /// The worker returns only with the [`Disconnect`] that ended the connection, which is
+    /// The worker returns only when the connection has ended, with the [`Disconnect`] that ended
+    /// it. If there is no such slot, it returns [`Disconnect::Closed`].
     /// [`Disconnect::Closed`] if there is no such slot.
     pub async fn worker<B: Buffer>(
         &self,
@@ -127,7 +130,7 @@ where
             let buf = buf.reserve(size, held);
             let len = self.answer(slot, buf, request).await; // decode -> fid -> inode -> encode
             let tx = self.tx.acquire().await;
-            // Free the slot first: a pending Tflush then writes Rflush after this reply.
+            // Free the slot first, so that a pending Tflush writes its Rflush after this reply.
             self.slots.finish_request(slot);
             let reply = buf.get(..len).unwrap_or_default();
             tx.push_reply(reply, self.reader_parked.get()).await?; // -> transport
@@ -135,8 +138,8 @@ where
         }
     }
 
-    /// Returns the next request that needs a worker. On the way, it answers requests on files in
-    /// memory.
+    /// Returns the next request that needs a worker. Requests for files in memory that arrive
+    /// before it are answered here.
     async fn next_request<B: Buffer>(
         &self,
         slot: &RequestSlot,
@@ -162,7 +165,8 @@ where
             buf.release();
             self.reader_parked.set(true);
             let more = rx.read_more(buf).await;
-            // After a read error nobody reads again, so workers that still answer must flush.
+            // After a read error, no worker reads again, so workers that are still answering must
+            // flush.
             self.reader_parked.set(more.is_err());
             if let Some(frame) = more? {
                 break frame;
@@ -171,8 +175,8 @@ where
         let message = buf.reserve(0, frame.held).get(..frame.held).unwrap_or_default();
         let fresh = self.slots.start_request(slot, wire::tag(message));
         if fresh && frame.held == frame.size {
-            // The reader stays acquired, so requests after a Tflush or Tversion are read only when
-            // the aborted ones are gone. Nothing cancels this wait.
+            // The reader stays acquired, so that requests after a Tflush or Tversion are not read
+            // until the aborted ones are gone. Nothing cancels this wait.
             self.slots.abort(slot, self.session.aborts(message)).await;
         }
         self.rx.release(rx);
@@ -187,8 +191,8 @@ where
             self.tx.release(tx);
             Ok(())
         });
-        // The condition is a constant, so the compiler removes the flush where replies are never
-        // gathered. It would keep the code of a plain `await`.
+        // A plain `await` would be compiled even where replies are never gathered. This condition
+        // is constant.
         poll_fn(|cx| {
             if Replies::<W, O>::GATHERS { flush.as_mut().poll(cx) } else { Poll::Ready(Ok(())) }
         })
@@ -196,7 +200,7 @@ where
     }
 
     /// Answers requests [in place](Connection::answer_in_place), then waits until the connection
-    /// has budget for the next request.
+    /// has budget left for the next request.
     fn poll_budget(
         &self,
         rx: &mut Requests<R, I>,
@@ -213,7 +217,8 @@ where
     }
 
     /// Answers reads and writes of files in memory from the input buffer into the output buffer,
-    /// until another request follows or `go_on` returns false. Returns whether `go_on` ended it.
+    /// until the next request is of another kind or `go_on` returns `false`. Returns whether
+    /// `go_on` ended the loop.
     fn answer_in_place(
         &self,
         rx: &mut Requests<R, I>,
@@ -235,13 +240,13 @@ where
             }
             Ok(false)
         };
-        // While another worker writes, requests take the ordinary path.
+        // While another worker is writing, requests take the ordinary path.
         self.tx.try_with(answer).unwrap_or(Ok(false))
     }
 
-    /// Lets the session answer the request and returns the length of the reply. The length is 0,
-    /// for no reply, if the request is cancelled. A request that would wait when it must not gets
-    /// an error reply.
+    /// Lets the session answer the request and returns the length of the reply. If the request is
+    /// cancelled, the length is 0 and no reply is sent. If the request would have to wait but must
+    /// not, the reply is an error.
     async fn answer(&self, slot: &RequestSlot, buf: &mut [u8], request: Request) -> usize {
         let mut refusal = request.refusal(buf);
         let len = {
@@ -270,8 +275,8 @@ where
         refusal.map_or(len, |error| self.session.refuse(buf, &error))
     }
 
-    /// While `full` is set, a request that would wait is refused as if no slot were left. The owner
-    /// sets it while waiting requests hold as much memory as it allows.
+    /// Sets whether a request that would wait is refused as if no slot were left. The owner sets
+    /// `full` while the waiting requests hold as much memory as it allows.
     pub fn set_full(&self, full: bool) {
         self.slots.set_full(full);
     }
@@ -282,16 +287,16 @@ where
     }
 }
 
-/// A request in the buffer of its worker.
+/// A request in its worker's buffer.
 struct Request {
     frame: Frame,
-    /// The tag was not in flight.
+    /// Whether the tag was free when the request arrived.
     fresh: bool,
 }
 
 impl Request {
-    /// Returns the error for a request that must not be answered: its tag is in flight, or it does
-    /// not fit into the buffer.
+    /// Returns the error for a request that must not be served, because its tag is already in
+    /// flight or because it does not fit into the buffer.
     fn refusal(&self, buf: &[u8]) -> Option<Error> {
         let Request { frame: Frame { held, size }, fresh } = *self;
         if !fresh {
@@ -313,9 +318,9 @@ impl Request {
     }
 }
 
-/// A value that one worker at a time uses: the reader or the writer.
+/// A value that only one worker uses at a time: the reader or the writer.
 ///
-/// There is no guard, because a worker that ends while it holds the value has ended the connection.
+/// No guard is needed: if a worker ends while it holds the value, the connection has ended, too.
 struct Handoff<T> {
     value: Cell<Option<T>>,
     waker: WakerCell,

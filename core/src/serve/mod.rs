@@ -1,13 +1,13 @@
-//! The server loop of one connection, which is run by a fixed or growing number of workers.
+//! The server loop of one connection, run by a fixed or growing number of workers.
 //!
 //! A worker acquires the reader, takes one frame, releases the reader, lets the session answer the
 //! frame in place, acquires the writer and sends the reply. While a request waits inside a file,
-//! another worker reads on. There is no queue, no task per request and no allocation. On a board
-//! the workers are an array of futures in one task, see [`serve`]. A desktop server adds workers
-//! when all of them wait.
+//! another worker continues reading. There is no queue, no task per request and no allocation. On a
+//! board, the workers are an array of futures in one task, see [`serve`]. A desktop server adds
+//! workers when all of them are waiting.
 //!
-//! Replies are gathered and sent by the worker that is about to wait for more requests, so a client
-//! that pipelines costs one read and one write per batch.
+//! Replies are gathered and then sent by the worker that is about to wait for more requests, so a
+//! client that pipelines its requests costs one read and one write per batch.
 //!
 //! To serve a transport, implement [`TransportRead`] for its receiving half and
 //! [`embedded_io_async::Write`] for its sending half, and call [`serve`].
@@ -46,8 +46,8 @@ pub enum Disconnect<E> {
     Closed,
     /// The peer closed the connection in the middle of a message.
     Truncated,
-    /// A message had this size field, which is below 7 or above msize. The start of the next
-    /// message is unknown.
+    /// A message had this value in its size field, which is below 7 or above msize. The start of
+    /// the next message is unknown.
     InvalidSize(u32),
     /// The transport failed.
     Transport(E),
@@ -75,7 +75,7 @@ impl<E: core::error::Error + 'static> core::error::Error for Disconnect<E> {
     }
 }
 
-/// The memory of one connection on a board: up to `WORKERS` requests in flight, each in a frame of
+/// The memory for one connection on a board: up to `WORKERS` requests in flight, each in a frame of
 /// `FRAME` bytes.
 #[derive(Debug)]
 pub struct Memory<const WORKERS: usize, const FRAME: usize> {
@@ -85,7 +85,7 @@ pub struct Memory<const WORKERS: usize, const FRAME: usize> {
 }
 
 impl<const WORKERS: usize, const FRAME: usize> Memory<WORKERS, FRAME> {
-    /// Creates the memory of a connection. It can serve one connection after another.
+    /// Creates the memory for a connection. It can be reused for later connections.
     #[must_use]
     pub const fn new() -> Self {
         Memory {
@@ -102,12 +102,12 @@ impl<const WORKERS: usize, const FRAME: usize> Default for Memory<WORKERS, FRAME
     }
 }
 
-/// Serves one connection until it ends, and returns the reason. Up to `WORKERS - 1` requests may
-/// wait inside files at a time.
+/// Serves one connection until it ends, and returns the reason why it ended. Up to `WORKERS - 1`
+/// requests may wait inside files at the same time.
 ///
 /// # Cancel safety
-/// Dropping the future drops every request in flight. The fids stay in the session, and dropping
-/// the session closes them.
+/// Dropping the future drops every request in flight. The fids stay in the session and are closed
+/// when the session is dropped.
 pub async fn serve<V, F, R, W, const WORKERS: usize, const FRAME: usize>(
     session: &Session<'_, V, F>,
     rx: R,
@@ -129,10 +129,10 @@ where
     }
 }
 
-/// Serves one connection as [`serve`] does, but returns `None` when the future of `until`
-/// completes, for example for an idle timeout or a restart.
+/// Serves one connection as [`serve`] does, but returns `None` when the future returned by `until`
+/// completes, for example because of an idle timeout or a restart.
 ///
-/// `until` is called with a function that returns the number of requests in flight.
+/// The argument passed to `until` is a function that returns the number of requests in flight.
 pub async fn serve_until<V, F, R, W, const WORKERS: usize, const FRAME: usize>(
     session: &Session<'_, V, F>,
     rx: R,
@@ -157,8 +157,9 @@ where
 }
 
 /// Returns a future that runs one worker per frame. The frames are borrowed, because an async
-/// function that owned its frame would store it twice. Not inlined, so the temporaries of
-/// construction do not stay on the stack of the caller that polls the future.
+/// function that owned its frame would store it twice. This function is not inlined, so that the
+/// temporaries used to create the workers do not stay on the stack of the caller that polls the
+/// future.
 #[inline(never)]
 fn workers<
     'l,

@@ -1,4 +1,4 @@
-//! Requests in flight: one slot per worker, which holds the tag that the worker answers.
+//! Requests in flight: one slot per worker, which contains the tag of the worker's current request.
 
 use core::cell::Cell;
 use core::future::poll_fn;
@@ -7,19 +7,18 @@ use core::task::{Context, Poll, Waker};
 use crate::session::Aborts;
 use crate::wire::Tag;
 
-/// The state of one request in flight, four bytes of the memory that the owner of a connection
-/// provides.
+/// The state of one request in flight: four bytes of the memory provided by the connection's owner.
 #[derive(Debug, Default)]
 pub struct RequestSlot {
     tag: Cell<u16>,
     state: Cell<u8>,
 }
 
-/// The slot holds a request, and its tag is valid.
+/// The slot contains a request, and its tag is valid.
 const BUSY: u8 = 1;
 /// The request must be dropped.
 const CANCELLED: u8 = 2;
-/// The request waits inside a file.
+/// The request is waiting inside a file.
 const WAITING: u8 = 4;
 
 impl RequestSlot {
@@ -53,10 +52,10 @@ pub trait SlotStorage {
     /// Returns the maximum number of slots.
     fn capacity(&self) -> usize;
 
-    /// Returns the slot with this index, always the same one.
+    /// Returns the slot with this index. Later calls return the same slot.
     fn slot(&self, index: usize) -> Option<&RequestSlot>;
 
-    /// Returns the slots that exist among the first `count`.
+    /// Returns those of the first `count` slots that exist.
     fn first(&self, count: usize) -> impl Iterator<Item = &RequestSlot>;
 }
 
@@ -77,13 +76,13 @@ impl SlotStorage for [RequestSlot] {
 /// All slots of one connection.
 pub(super) struct Slots<'a, L: SlotStorage + ?Sized> {
     storage: &'a L,
-    /// The number of slots that were ever used, which bounds searches.
+    /// The number of slots that have been used at least once, which limits searches.
     used: Cell<usize>,
     busy: Cell<usize>,
     waiting: Cell<usize>,
-    /// No further request may wait.
+    /// Whether further requests are forbidden to wait.
     full: Cell<bool>,
-    /// The worker that waits in [`abort`](Slots::abort).
+    /// Wakes the worker that waits in [`abort`](Slots::abort).
     aborter: WakerCell,
 }
 
@@ -115,7 +114,7 @@ impl<'a, L: SlotStorage + ?Sized> Slots<'a, L> {
         self.storage.first(self.used.get())
     }
 
-    /// Stores a request in a slot. Returns false if its tag is already in flight.
+    /// Stores a request in a slot. Returns `false` if its tag is already in flight.
     pub(super) fn start_request(&self, slot: &RequestSlot, tag: Tag) -> bool {
         let fresh = !self.is_in_flight(tag);
         self.busy.set(self.busy.get().saturating_add(1));
@@ -150,8 +149,8 @@ impl<'a, L: SlotStorage + ?Sized> Slots<'a, L> {
         slot.is(CANCELLED)
     }
 
-    /// Records that the request waits inside a file. Returns false if it must not wait: all other
-    /// slots wait already, or [`set_full`](Slots::set_full) forbids it.
+    /// Records that the request waits inside a file. Returns `false` if the request must not wait,
+    /// because all other slots are waiting already or [`set_full`](Slots::set_full) forbids it.
     pub(super) fn may_wait(&self, slot: &RequestSlot) -> bool {
         if !slot.is(WAITING) {
             let waiting = self.waiting.get().saturating_add(1);
@@ -168,7 +167,7 @@ impl<'a, L: SlotStorage + ?Sized> Slots<'a, L> {
         self.full.set(full);
     }
 
-    /// Records that the request no longer waits inside a file.
+    /// Records that the request is no longer waiting inside a file.
     pub(super) fn resume(&self, slot: &RequestSlot) {
         if slot.clear(WAITING) {
             self.waiting.set(self.waiting.get().saturating_sub(1));
@@ -189,12 +188,12 @@ impl<'a, L: SlotStorage + ?Sized> Slots<'a, L> {
             || self.used_slots().filter(|slot| !core::ptr::eq(*slot, own)).filter(is_aborted);
         aborted().for_each(|slot| slot.set(CANCELLED));
         poll_fn(|cx| {
-            // A slot that has gone on to its next request is no longer marked.
+            // When a worker takes its next request, its slot is no longer marked.
             if !aborted().any(|slot| slot.is(CANCELLED)) {
                 return Poll::Ready(());
             }
-            // A worker checks its mark when it is polled next, so wake this task, which polls all
-            // workers.
+            // A worker checks its mark the next time it is polled, so wake this task, which polls
+            // all workers.
             if self.aborter.register(cx) {
                 cx.waker().wake_by_ref();
             }
@@ -204,7 +203,7 @@ impl<'a, L: SlotStorage + ?Sized> Slots<'a, L> {
     }
 }
 
-/// The waker of workers that wait. One is enough, because one task polls all workers of a
+/// The waker for waiting workers. One is enough, because a single task polls all workers of a
 /// connection.
 #[derive(Default)]
 pub(super) struct WakerCell(Cell<Option<Waker>>);

@@ -1,4 +1,4 @@
-//! The server loop over a scripted transport.
+//! Tests of the server loop over a scripted transport.
 
 use std::vec::Vec;
 
@@ -111,8 +111,8 @@ fn memory_is_clean_for_the_next_connection() {
     let messages: Vec<_> =
         OPENING.into_iter().chain([(5, waits), (6, waits), (7, waits)]).collect();
     for _ in 0..3 {
-        // The connection ends while two requests wait. If a slot stayed busy, the next Tversion
-        // would wait for ever.
+        // The connection ends while two requests are waiting. If a slot stayed busy, the next
+        // Tversion would wait forever.
         let replies = converse(&mut memory, &messages);
         assert_eq!(replies.len(), 6, "{replies:?}");
     }

@@ -1,4 +1,4 @@
-//! The attributes of 9P2000 and .u: stat and wstat.
+//! The attributes of 9P2000 and 9P2000.u: stat and wstat.
 
 use core::fmt::Write;
 
@@ -20,14 +20,15 @@ const UNSUPPORTED: u32 = DMAPPEND | DMEXCL | DMMOUNT | DMAUTH | DMTMP | DMLINK;
 const DMSPECIAL: u32 = DMDEVICE | DMNAMEDPIPE | DMSOCKET;
 const DMSETID: u32 = DMSETUID | DMSETGID;
 
-/// Bytes of the numeric owner, group and last writer, which follow the extension in a .u record.
+/// The combined length of the numeric owner, group and last writer, which follow the extension in a
+/// .u record.
 const NUMERIC_IDS: usize = 12;
-/// Bytes of the longest extension of a device: a letter and two numbers.
+/// The maximum length of a device's extension: a letter and two numbers.
 const DEVICE_MAX: usize = 24;
 
 /// The outcome of adding a directory entry to a listing.
 pub(super) enum ListedRecord {
-    /// The record was written, with this length in bytes.
+    /// The record was written. Contains its length in bytes.
     Written(usize),
     /// The record does not fit.
     TooLarge,
@@ -35,8 +36,8 @@ pub(super) enum ListedRecord {
     Removed,
 }
 
-/// Adds the extension to a record if it has one. In an immutable tree no record has one, and the
-/// macro keeps the code of the await out of the future.
+/// Appends the extension to a record if the file has one. No file in an immutable tree does, and
+/// because this is a macro, the code that awaits the extension is left out of the future there.
 macro_rules! extend {
     ($session:ident, $inode:expr, $attr:expr, $free:expr, $len:expr) => {
         match ($attr).id.kind {
@@ -55,19 +56,19 @@ impl<V: Vfs, F: FidTable<V>> Session<'_, V, F> {
         let room = buf.get_mut(COUNTED_HEADER..).unwrap_or_default();
         let n = self.record(&inode, &attr, room).ok_or_else(|| reply_too_large(room.len()))?;
         let n = match extend!(self, &inode, &attr, room, n) {
-            // If no message has room for the target, leave the extension out: a client that cannot
-            // stat a link cannot remove it either.
+            // If the target does not fit into any message, leave the extension out: a client that
+            // cannot stat a link cannot remove it either.
             Err(Error::Range) => n,
             extended => extended?,
         };
         finish_counted(buf, wire::RSTAT, tag, n, n)
     }
 
-    /// Writes the record of a directory entry at the front of `free`. `first` means that it is the
-    /// first of a read, so no later read has more room for it.
+    /// Writes the record of a directory entry at the front of `free`. `first` means that the record
+    /// is the first one in a read, so no later read has more room for it.
     ///
-    /// An error from one entry does not fail the listing: the entry is listed without attributes,
-    /// and a stat of the entry returns the error.
+    /// An error for one entry does not fail the whole listing: the entry is listed without
+    /// attributes, and a stat of the entry returns the error.
     pub(super) async fn listed_record(
         &self,
         inode: &V::Inode,
@@ -88,8 +89,8 @@ impl<V: Vfs, F: FidTable<V>> Session<'_, V, F> {
         }
     }
 
-    /// Writes the record of an inode, without extension, at the front of `free`. Returns its
-    /// length, or `None` if it does not fit.
+    /// Writes the record of an inode, without its extension, at the front of `free`. Returns the
+    /// length of the record, or `None` if it does not fit.
     fn record(&self, inode: &V::Inode, attr: &Attr, free: &mut [u8]) -> Option<usize> {
         let mut owners = Owners::default();
         let mut made = Err(wire::Full);
@@ -99,11 +100,12 @@ impl<V: Vfs, F: FidTable<V>> Session<'_, V, F> {
         made.ok()
     }
 
-    /// Inserts the .u extension, the target of a link or the numbers of a device, into the record
-    /// of `len` bytes at the front of `free`. Returns the new length of the record.
+    /// Inserts the .u extension, which is the target of a link or the numbers of a device, into the
+    /// record of `len` bytes at the front of `free`. Returns the new length of the record.
     ///
     /// # Errors
-    /// [`Error::Range`] if the extension does not fit. An error leaves the record as it was.
+    /// Returns [`Error::Range`] if the extension does not fit. On an error, the record is
+    /// unchanged.
     async fn extend(
         &self,
         inode: &V::Inode,
@@ -160,8 +162,8 @@ impl<V: Vfs, F: FidTable<V>> Session<'_, V, F> {
         }
     }
 
-    /// Answers a Twstat (stat(5)): makes all changes or none. A request that sets nothing flushes
-    /// the file to stable storage.
+    /// Answers a Twstat (stat(5)): makes all of the changes or none of them. A request that sets
+    /// nothing flushes the file to stable storage.
     pub(super) async fn wstat(&self, fid: wire::Fid, stat: Stat<'_>) -> Result<()> {
         let inode = self.inode(fid)?;
         let id = self.vfs.id(&inode);
@@ -176,12 +178,13 @@ impl<V: Vfs, F: FidTable<V>> Session<'_, V, F> {
         if let Some(mode) = mode {
             check_mode(mode, id.kind)?;
             let special = mode & DMSPECIAL;
-            // A chmod of a device repeats its kind. The kind of a file never changes.
+            // To change the permissions of a device, clients send its type bits, too. They must
+            // match, because the type of a file never changes.
             if !V::TreeKind::IMMUTABLE && special != 0 && special != kind_bits(id.kind) {
                 return Err(Error::Invalid);
             }
         }
-        // An immutable tree has no mode bits other than these.
+        // An immutable tree has no other mode bits.
         if V::TreeKind::IMMUTABLE && mode.is_some_and(|mode| mode & !(DMDIR | 0o777) != 0) {
             return Err(Error::NotSupported);
         }
@@ -202,7 +205,7 @@ impl<V: Vfs, F: FidTable<V>> Session<'_, V, F> {
             let name = self.parse_name(name)?;
             self.vfs.rename(&inode, &self.vfs.parent(&inode), name).await?;
         }
-        // An immutable tree keeps neither owners nor times.
+        // An immutable tree stores neither owners nor times.
         let (unix, times) = match V::TreeKind::IMMUTABLE {
             true => (None, [u32::MAX; 2]),
             false => (
@@ -251,15 +254,15 @@ impl<V: Vfs, F: FidTable<V>> Session<'_, V, F> {
     }
 }
 
-/// Buffers for owner and group as text, because 9P2000 has no numbers for them.
+/// Buffers for the owner and group as text, because 9P2000 has no numeric IDs.
 #[derive(Default)]
 struct Owners {
     uid: heapless::String<10>,
     gid: heapless::String<10>,
 }
 
-/// Returns an owner as text, written to `room` unless it is root. Root owns every file of an
-/// immutable tree.
+/// Returns an owner as text, which is written to `room` unless the owner is root. Root owns every
+/// file in an immutable tree.
 fn owner<V: Vfs>(id: u32, room: &mut heapless::String<10>) -> Str<'_> {
     if V::TreeKind::IMMUTABLE || id == 0 {
         return Str(b"root");
@@ -275,7 +278,7 @@ fn device(buf: &mut [u8], letter: char, major: u32, minor: u32) -> Result<usize>
         return Err(Error::Range);
     }
     let mut window = crate::vfs::Window::new(0, buf);
-    // The check above makes sure that it fits.
+    // The check above ensures that the text fits.
     let _ = write!(window, "{letter} {} {}", Decimal::from(major), Decimal::from(minor));
     Ok(window.filled())
 }
@@ -305,8 +308,8 @@ fn mode<V: Vfs>(attr: &Attr) -> u32 {
 /// Returns the twelve permission bits of a 9P2000 or .u mode.
 ///
 /// # Errors
-/// [`Error::NotSupported`] for append-only, exclusive-use and temporary files. No tree supports
-/// them, and a client that asks for one relies on it.
+/// Returns [`Error::NotSupported`] for append-only, exclusive-use and temporary files. No tree
+/// supports them, and a client that asks for one relies on its behaviour.
 pub(super) fn permissions(mode: u32) -> Result<u32> {
     if mode & UNSUPPORTED != 0 {
         return Err(Error::NotSupported);
@@ -314,12 +317,12 @@ pub(super) fn permissions(mode: u32) -> Result<u32> {
     Ok((mode & DMSETID) >> 8 | (mode & DMSETVTX) >> 7 | mode & 0o777)
 }
 
-/// Returns a wstat value, or `None` for all ones, which mean "do not change".
+/// Returns a wstat value, or `None` if all bits are ones, which means "do not change".
 fn to_set(value: u32) -> Option<u32> {
     Some(value).filter(|value| *value != u32::MAX)
 }
 
-/// Returns seconds since 1970, clamped to 32 bits: 1970 to 2106.
+/// Returns seconds since 1970, clamped to 32 bits, which last until 2106.
 fn seconds(time: Time) -> u32 {
     u32::try_from(time.sec.max(0)).unwrap_or(u32::MAX)
 }

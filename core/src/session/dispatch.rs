@@ -6,7 +6,7 @@ use crate::vfs::{Error, Result, TreeKind, Vfs, outlined};
 use crate::wire::{self, Dialect, Fid, Malformed, Rmessage as R, Tag, Tmessage as T};
 
 impl<V: Vfs, F: FidTable<V>> Session<'_, V, F> {
-    /// Returns which requests in flight the request in `frame` aborts.
+    /// Returns which of the requests in flight are aborted by the request in `frame`.
     pub fn aborts(&self, frame: &[u8]) -> Aborts {
         if !matches!(wire::kind(frame), wire::TFLUSH | wire::TVERSION) {
             return Aborts::None;
@@ -26,7 +26,7 @@ impl<V: Vfs, F: FidTable<V>> Session<'_, V, F> {
         if self.dialect.get().is_none() && kind != wire::TVERSION {
             return Err(Error::TversionFirst);
         }
-        // In an immutable tree only reads wait, so no other request needs future state in RAM.
+        // In an immutable tree only reads wait, so no other request needs space in the future.
         if kind == wire::TREAD {
             let T::Read { fid, offset, count } = self.decode(frame)? else {
                 return Err(Error::NotSupported);
@@ -40,7 +40,7 @@ impl<V: Vfs, F: FidTable<V>> Session<'_, V, F> {
         V::TreeKind::handle(move || self.dispatch_9p2000(buf, len, tag)).await
     }
 
-    /// Answers one of the requests of 9P2000 other than Tread.
+    /// Answers any 9P2000 request other than Tread.
     async fn dispatch_9p2000(&self, buf: &mut [u8], len: usize, tag: Tag) -> Result<usize> {
         let (frame, rest) = buf.split_at_mut_checked(len).ok_or(Error::Invalid)?;
         macro_rules! done {
@@ -52,7 +52,7 @@ impl<V: Vfs, F: FidTable<V>> Session<'_, V, F> {
                 $reply
             }};
         }
-        // Decode before the `match`, whose temporaries would live as long as the handlers.
+        // Decoded outside the `match`, whose temporaries would live as long as the handlers run.
         let message = self.decode(frame)?;
         let reply = match message {
             T::Stat { fid } => return V::TreeKind::handle(move || self.stat(buf, tag, fid)).await,
@@ -68,7 +68,7 @@ impl<V: Vfs, F: FidTable<V>> Session<'_, V, F> {
             T::Attach { fid, uname, aname, n_uname, .. } => {
                 R::Attach { qid: done!(self.attach(fid, uname, aname, n_uname)) }
             }
-            // The flushed request ended before this one was dispatched.
+            // The flushed request had already ended when this one was dispatched.
             T::Flush { .. } => R::Flush,
             T::Open { fid, mode } => {
                 R::Open { qid: done!(self.open(fid, mode)), iounit: self.iounit() }
@@ -92,7 +92,7 @@ impl<V: Vfs, F: FidTable<V>> Session<'_, V, F> {
         self.encode(buf, tag, &reply)
     }
 
-    /// Decodes a request, or returns the error that answers it.
+    /// Decodes a request, or returns the error to reply with.
     pub(super) fn decode<'f>(&self, frame: &'f [u8]) -> Result<T<'f>> {
         if V::TreeKind::IMMUTABLE
             && let Some((fid, error)) = refused_by_immutable_tree(frame, self.current_dialect())
@@ -131,19 +131,19 @@ fn malformed_request(size: usize, malformed: Malformed) -> Error {
 }
 
 /// Returns whether a session over `V` decodes and serves requests of this type. An immutable tree
-/// does not serve requests that change it.
+/// does not serve requests that would change it.
 #[inline(always)]
 pub(super) fn is_served<V: Vfs>(kind: u8) -> bool {
     !V::TreeKind::IMMUTABLE || immutable_tree_error(kind).is_none()
 }
 
-/// Refuses a request over an immutable tree. The compiler then removes the code of the handler that
-/// follows.
+/// Returns an error if the tree is immutable. The compiler then removes the code of the handler
+/// that follows.
 pub(super) fn require_mutable<V: Vfs>() -> Result<()> {
     if V::TreeKind::IMMUTABLE { Err(Error::NotSupported) } else { Ok(()) }
 }
 
-/// For a request that no immutable tree serves, returns the fid and the error that answers it. The
+/// For a request that no immutable tree serves, returns the fid and the error to reply with. The
 /// fid is the first field of every such request.
 fn refused_by_immutable_tree(frame: &[u8], dialect: Dialect) -> Option<(Fid, Error)> {
     let kind = wire::kind(frame);
@@ -154,7 +154,7 @@ fn refused_by_immutable_tree(frame: &[u8], dialect: Dialect) -> Option<(Fid, Err
 }
 
 /// Returns the error with which an immutable tree answers requests of this type.
-// Inlined, so the compiler evaluates it wherever `kind` is a constant.
+// Inlined so that the compiler evaluates the function wherever `kind` is a constant.
 #[inline(always)]
 fn immutable_tree_error(kind: u8) -> Option<Error> {
     match kind {

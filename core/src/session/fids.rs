@@ -9,14 +9,14 @@ use crate::Decimal;
 use crate::vfs::{Error, FileType, Id, OpenMode, Result, TreeKind, Vfs};
 use crate::wire::{self, Dialect, Qid};
 
-/// The entry of one fid in a [`FidTable`].
+/// The entry for one fid in a [`FidTable`].
 pub struct FidEntry<V: Vfs> {
-    /// Distinguishes this use of the fid number from later ones, so a request that waited finds its
-    /// own fid again or none.
+    /// Distinguishes this use of the fid number from later ones, so a request that has waited finds
+    /// either its own fid or none.
     pub(super) serial: u32,
-    /// The user who attached. Files that the fid creates belong to this user.
+    /// The user who attached. Files created through the fid belong to this user.
     pub(super) uid: u32,
-    /// The inode number of the attach point. `..` goes no higher.
+    /// The inode number of the attach point. Walking `..` never goes above it.
     pub(super) root: u64,
     pub(super) inode: V::Inode,
     pub(super) state: FidState<V::Open>,
@@ -30,15 +30,15 @@ impl<V: Vfs> fmt::Debug for FidEntry<V> {
 
 /// The state of a fid, which decides what requests may do with it.
 pub(super) enum FidState<O> {
-    /// Reserved by a request in progress. Other requests do not see the fid.
+    /// Reserved by a request in progress and invisible to other requests.
     Reserved,
-    /// Walked to, but not open.
+    /// The result of a walk, not open yet.
     Walked,
     /// An open file.
     File { open: O, access: Access },
     /// An open directory: the offset at which the next read must begin (9P2000 and .u), and the
-    /// tree's cookie for it. The offset is 32 bits to keep fids small, so a client can read at most
-    /// 4 GiB of records.
+    /// tree's cookie for that position. To keep fids small, the offset has only 32 bits, so a
+    /// client can read at most 4 GiB of records.
     Dir { open: O, offset: u32, cookie: u64 },
     /// An extended attribute that is open for reading or writing.
     #[cfg_attr(not(feature = "linux"), expect(dead_code, reason = "only 9P2000.L opens one"))]
@@ -59,7 +59,7 @@ impl Access {
     /// A read has blocked, and may still be blocked.
     pub(super) const WAITED: Access = Access(8);
 
-    /// Returns the access that an open asked for.
+    /// Returns the access that a request to open a file asked for.
     pub(super) fn new(mode: OpenMode, remove: bool) -> Access {
         Access(u8::from(mode.read) | u8::from(mode.write) << 1 | u8::from(remove) << 2)
     }
@@ -95,8 +95,8 @@ impl<O> FidState<O> {
         }
     }
 
-    /// Returns the open file if it allows this access. open(5) checks permissions once, at the
-    /// open, so the access is stored here.
+    /// Returns the open file if it allows this access. According to open(5), permissions are
+    /// checked once, when the file is opened, so the access is stored here.
     pub(super) fn file(&self, bit: Access) -> Option<&O> {
         match self {
             FidState::File { open, access } | FidState::Xattr { open, access }
@@ -114,10 +114,10 @@ pub trait FidTable<V: Vfs> {
     /// Returns the fid with this number.
     fn get(&self, number: u32) -> Option<&FidEntry<V>>;
 
-    /// Returns the fid with this number for modification.
+    /// Returns a mutable reference to the fid with this number.
     fn get_mut(&mut self, number: u32) -> Option<&mut FidEntry<V>>;
 
-    /// Adds a fid whose number is free.
+    /// Adds a fid whose number is not in use.
     ///
     /// # Errors
     /// Returns the fid if the table is full.
@@ -126,8 +126,8 @@ pub trait FidTable<V: Vfs> {
     /// Removes and returns the fid with this number.
     fn remove(&mut self, number: u32) -> Option<FidEntry<V>>;
 
-    /// Removes and returns any fid. The session calls this until the table is empty. Meanwhile
-    /// [`get`](FidTable::get) need not find the fids that remain.
+    /// Removes and returns an arbitrary fid. The session calls this until the table is empty. Until
+    /// then, [`get`](FidTable::get) need not find the remaining fids.
     fn pop(&mut self) -> Option<FidEntry<V>>;
 
     /// Returns the number of fids.
@@ -139,7 +139,8 @@ pub trait FidTable<V: Vfs> {
     }
 }
 
-/// A table of at most `N` fids with linear search, which is the fastest up to about 64 fids.
+/// A table of at most `N` fids with linear search, which is the fastest method for up to about 64
+/// fids.
 pub struct FidArray<V: Vfs, const N: usize>(heapless::Vec<(u32, FidEntry<V>), N>);
 
 impl<V: Vfs, const N: usize> fmt::Debug for FidArray<V, N> {
@@ -195,7 +196,7 @@ impl<'v, V: Vfs, F: FidTable<V>> Session<'v, V, F> {
         self.with_fid(fid, |fid| Ok(fid.inode.clone()))
     }
 
-    /// Calls `look` with a fid that is in use.
+    /// Calls `look` with the entry of a fid in use.
     pub(super) fn with_fid<X>(
         &self,
         fid: wire::Fid,
@@ -204,7 +205,7 @@ impl<'v, V: Vfs, F: FidTable<V>> Session<'v, V, F> {
         look(&*self.find_fid(fid)?)
     }
 
-    // Not inlined on a board, where one copy saves flash.
+    // Not inlined on a board, where sharing one copy saves flash.
     #[cfg_attr(not(target_pointer_width = "64"), inline(never))]
     fn find_fid(&self, fid: wire::Fid) -> Result<Ref<'_, FidEntry<V>>> {
         let found = Ref::filter_map(self.fids.borrow(), |fids| fids.get(fid.0));
@@ -214,8 +215,8 @@ impl<'v, V: Vfs, F: FidTable<V>> Session<'v, V, F> {
             .ok_or_else(|| unknown_fid(fid))
     }
 
-    /// Returns the inode of a fid, or `error` if it is the attach point, whose name is in a
-    /// directory that the client must not see.
+    /// Returns the inode of a fid, or `error` if the inode is the attach point. The directory that
+    /// contains the name of the attach point must stay hidden from the client.
     pub(super) fn inode_below_root(&self, fid: wire::Fid, error: Error) -> Result<V::Inode> {
         let (inode, root) = self.with_fid(fid, |fid| Ok((fid.inode.clone(), fid.root)))?;
         if self.vfs.id(&inode).ino == root { Err(error) } else { Ok(inode) }
@@ -227,7 +228,7 @@ impl<'v, V: Vfs, F: FidTable<V>> Session<'v, V, F> {
     }
 
     /// Returns the qid of an inode with this id.
-    // Not inlined on a board, where one copy saves flash.
+    // Not inlined on a board, where sharing one copy saves flash.
     #[cfg_attr(not(target_pointer_width = "64"), inline(never))]
     pub(super) fn qid_of(&self, id: Id) -> Qid {
         let kind = match id.kind {
@@ -261,7 +262,7 @@ impl<'v, V: Vfs, F: FidTable<V>> Session<'v, V, F> {
         inode: V::Inode,
         state: FidState<V::Open>,
     ) -> Option<FidState<V::Open>> {
-        // The new serial makes requests that wait on the old state fail.
+        // Because of the new serial number, requests that wait on the old state fail.
         let fresh = self.next_serial();
         self.update_fid(fid, serial, |fid| {
             fid.serial = fresh;
@@ -270,7 +271,7 @@ impl<'v, V: Vfs, F: FidTable<V>> Session<'v, V, F> {
         })
     }
 
-    /// Makes the fid refer to `inode`, and closes what it had open.
+    /// Makes the fid refer to `inode`, and closes whatever it had open.
     pub(super) fn move_fid(&self, fid: wire::Fid, serial: u32, inode: V::Inode) -> Result<()> {
         let old = self
             .replace_fid(fid, serial, inode, FidState::Walked)
@@ -339,9 +340,9 @@ impl<'v, V: Vfs, F: FidTable<V>> Session<'v, V, F> {
         }
     }
 
-    /// Removes any fid from the table and closes what it had open.
+    /// Removes an arbitrary fid from the table and closes whatever it had open.
     pub(super) fn pop_fid(&self) -> Option<FidEntry<V>> {
-        // The borrow ends before the tree is called.
+        // The borrow must end before the tree is called.
         let fid = self.fids.borrow_mut().pop()?;
         self.close_state(&fid.state);
         Some(fid)
@@ -349,8 +350,8 @@ impl<'v, V: Vfs, F: FidTable<V>> Session<'v, V, F> {
 
     /// Requests another poll if reads of a released state may still be pending.
     fn repoll_readers(&self, state: &FidState<V::Open>) {
-        // An immutable tree is polled after every file that closes, because tracking whether a read
-        // has blocked takes more flash.
+        // With an immutable tree, every closed file requests another poll, because tracking whether
+        // a read has blocked would take more flash.
         if state.has(Access::WAITED)
             || V::TreeKind::IMMUTABLE && matches!(state, FidState::File { .. })
         {
@@ -359,7 +360,7 @@ impl<'v, V: Vfs, F: FidTable<V>> Session<'v, V, F> {
     }
 
     /// Removes the file of a released fid, for Tremove and ORCLOSE. Refuses to remove the attach
-    /// point, whose name is in a directory that the client must not see.
+    /// point, because the directory that contains its name must stay hidden from the client.
     pub(super) async fn remove_file(&self, released: &FidEntry<V>) -> Result<()> {
         if self.vfs.id(&released.inode).ino == released.root {
             return Err(Error::Busy);
@@ -367,7 +368,7 @@ impl<'v, V: Vfs, F: FidTable<V>> Session<'v, V, F> {
         self.vfs.remove(&released.inode).await
     }
 
-    /// Closes what a fid had open.
+    /// Closes whatever a fid had open.
     pub(super) fn close_state(&self, state: &FidState<V::Open>) {
         if let Some(open) = state.opened() {
             self.vfs.close(open);
@@ -385,7 +386,7 @@ pub(super) struct ReservedFid<'s, 'v, V: Vfs, F: FidTable<V>> {
 
 impl<V: Vfs, F: FidTable<V>> ReservedFid<'_, '_, V, F> {
     pub(super) fn commit(self, inode: V::Inode, state: FidState<V::Open>) {
-        // No other request has changed the fid, because they do not see a reserved one.
+        // No other request has changed the fid, because reserved fids are invisible to them.
         self.session.replace_fid(self.fid, self.serial, inode, state);
         core::mem::forget(self);
     }

@@ -1,4 +1,4 @@
-//! The requests that only 9P2000.L has, one for each system call of a Linux file system.
+//! The requests specific to 9P2000.L, one for each system call of a Linux file system.
 
 use core::ops::ControlFlow;
 
@@ -15,12 +15,12 @@ use crate::vfs::{
 use crate::wire::{self, Attr, Dirent, Qid, SetAttr, Str, Tag};
 use crate::wire::{Rmessage as R, Tmessage as T};
 
-/// The file system type that `statfs(2)` shows for 9P.
+/// The file system type that `statfs(2)` reports for 9P.
 const V9FS_MAGIC: u32 = 0x0102_1997;
 
 impl<V: Vfs, F: FidTable<V>> Session<'_, V, F> {
-    /// Answers one of these requests. The message borrows the front of `buf`, so handlers finish
-    /// with it before the reply is written there.
+    /// Answers a request specific to 9P2000.L. The message borrows the front of `buf`, so handlers
+    /// are done with it before the reply is written there.
     pub(super) async fn dispatch_linux(
         &self,
         buf: &mut [u8],
@@ -43,7 +43,7 @@ impl<V: Vfs, F: FidTable<V>> Session<'_, V, F> {
                 done!($($handler)*)
             }};
         }
-        // Decode before the `match`, whose temporaries would live as long as the handlers.
+        // Decoded outside the `match`, whose temporaries would live as long as the handlers run.
         let message = self.decode(frame)?;
         let reply = match message {
             T::Readdir { fid, offset, count } => {
@@ -161,7 +161,8 @@ impl<V: Vfs, F: FidTable<V>> Session<'_, V, F> {
         Ok(u8::from(!granted))
     }
 
-    /// Rgetattr is the largest of these replies, so it is encoded here and not returned by value.
+    /// Answers a Tgetattr. Rgetattr is the largest of these replies, so it is encoded here instead
+    /// of being returned by value.
     async fn getattr(&self, buf: &mut [u8], tag: Tag, fid: wire::Fid) -> Result<usize> {
         let inode = self.inode(fid)?;
         let attr = self.vfs.stat(&inode).await?;
@@ -214,7 +215,7 @@ impl<V: Vfs, F: FidTable<V>> Session<'_, V, F> {
             atime: time(SetAttr::ATIME, SetAttr::ATIME_SET, set.atime),
             mtime: time(SetAttr::MTIME, SetAttr::MTIME_SET, set.mtime),
         };
-        // CTIME alone is a change without new values.
+        // CTIME alone is a change, although it sets no values.
         if wanted.is_empty() && !on(SetAttr::CTIME) {
             Ok(())
         } else {
@@ -222,8 +223,8 @@ impl<V: Vfs, F: FidTable<V>> Session<'_, V, F> {
         }
     }
 
-    /// open(2) with `O_CREAT`: opens an existing file, and truncates it only for `O_TRUNC`. With
-    /// `O_EXCL` an existing file is an error.
+    /// Implements open(2) with `O_CREAT`: opens an existing file, which is truncated only with
+    /// `O_TRUNC`. With `O_EXCL`, an existing file is an error.
     async fn lcreate(
         &self,
         fid: wire::Fid,
@@ -232,8 +233,8 @@ impl<V: Vfs, F: FidTable<V>> Session<'_, V, F> {
         mode: u32,
         gid: u32,
     ) -> Result<Qid> {
-        /// Bound on retries, since other clients may keep removing and creating the name between
-        /// lookup and create.
+        /// The maximum number of attempts. Other clients may keep removing and creating the name
+        /// between the lookup and the creation.
         const TRIES: usize = 16;
         let (dir, serial, uid) = self.directory(fid)?;
         if flags & O_DIRECTORY != 0 {
@@ -277,7 +278,8 @@ impl<V: Vfs, F: FidTable<V>> Session<'_, V, F> {
     ) -> Result<Qid> {
         match self.vfs.id(&inode).kind {
             FileType::Dir => return Err(Error::IsDirectory),
-            // The client follows symbolic links: only it knows its mounts.
+            // Following symbolic links is up to the client, because only the client knows its
+            // mounts.
             FileType::Symlink => return Err(too_many_links()),
             _ => {}
         }
@@ -330,7 +332,7 @@ impl<V: Vfs, F: FidTable<V>> Session<'_, V, F> {
         })
     }
 
-    /// Reads the target straight into the reply.
+    /// Answers a Treadlink. Reads the target straight into the reply.
     async fn readlink(&self, buf: &mut [u8], tag: Tag, fid: wire::Fid) -> Result<usize> {
         let inode = self.inode(fid)?;
         let target = buf.get_mut(COUNTED_HEADER..).unwrap_or_default();
@@ -343,7 +345,8 @@ impl<V: Vfs, F: FidTable<V>> Session<'_, V, F> {
         finish_counted(buf, wire::RREADLINK, tag, len, len)
     }
 
-    /// Returns whole entries, starting at the offset that the last entry named.
+    /// Answers a Treaddir with whole entries, starting at the offset given by the last entry of the
+    /// previous reply.
     async fn readdir(
         &self,
         buf: &mut [u8],
@@ -463,13 +466,13 @@ const O_NOFOLLOW: u32 = 0o400_000;
 const XATTR_CREATE: u32 = 1;
 const XATTR_REPLACE: u32 = 2;
 
-/// Returns ELOOP, for an open that must not follow a symbolic link.
+/// Returns ELOOP, the error for opening a symbolic link that must not be followed.
 #[cold]
 fn too_many_links() -> Error {
     Error::from_errno(40, "Too many levels of symbolic links")
 }
 
-/// Parses the flags of Tlopen and Tlcreate. Ignores flags that have no meaning here.
+/// Parses the flags of Tlopen and Tlcreate. Ignores flags that have no meaning for this server.
 fn open_mode(flags: u32) -> OpenMode {
     let access = flags & 3;
     OpenMode {
@@ -511,7 +514,8 @@ fn file_type(kind: FileType) -> u32 {
     u32::from(d_type(kind)) << 12
 }
 
-/// Returns the `d_type` of a directory entry (`readdir(3)`), which is also the file type in a mode.
+/// Returns the `d_type` of a directory entry (`readdir(3)`), which equals the file type bits of a
+/// mode.
 fn d_type(kind: FileType) -> u8 {
     match kind {
         FileType::Fifo => 1,

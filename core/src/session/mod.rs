@@ -1,8 +1,8 @@
-//! One connection's fids, dialect and msize. A session turns each request into calls on a tree and
-//! turns the outcome into a reply.
+//! One connection's fids, dialect and msize. A session turns each request into calls to a tree and
+//! their outcome into a reply.
 //!
-//! It does no I/O: [`serve`](crate::serve) passes it one request frame at a time, and several
-//! requests may be in progress at once.
+//! A session does no I/O: [`serve`](crate::serve) passes it one request frame at a time, and
+//! several requests may be in progress at once.
 //!
 //! # Where a request is answered
 //!
@@ -20,15 +20,15 @@
 //! A Tread is answered in one of two ways, both in `open_files.rs`:
 //!
 //! - [`Session::try_answer_now`] copies from the tree straight into the output buffer, without a
-//!   future and without a buffer of the worker. It serves files whose data is in memory.
+//!   future and without using the worker's buffer. It serves files whose data is in memory.
 //! - [`Session::answer`] decodes the frame, awaits the handler and overwrites the request with the
 //!   reply. It serves everything else: files that may block, directories, and errors.
 //!
 //! # Invariants
 //!
-//! Every handler is *check, await, commit*. It copies what it needs out of the fid table, awaits
-//! the tree, and looks the fid up again before changing it, because another request may have
-//! clunked the fid meanwhile. A `newfid` is reserved before the first await.
+//! Every handler follows the pattern *check, await, commit*. It copies what it needs out of the fid
+//! table, awaits the tree, and looks the fid up again before changing it, because another request
+//! may have clunked the fid meanwhile. A `newfid` is reserved before the first await.
 
 mod attributes;
 mod dispatch;
@@ -47,32 +47,34 @@ pub use fids::{FidArray, FidEntry, FidTable};
 use crate::vfs::{Error, TreeKind, Vfs};
 use crate::wire::{self, Dialect, Tag};
 
-/// The smallest msize, in bytes, that a session agrees to. Every reply without data or long names
-/// fits into it.
+/// The smallest msize, in bytes, that a session agrees to. It has room for every reply that
+/// contains no data or long names.
 pub const MIN_MSIZE: u32 = 256;
 
-/// The most data, in bytes, that one read of a file that [may block](Vfs::may_block) returns. Such
-/// files deliver little at a time, and many such reads may be pending at once.
+/// The maximum amount of data, in bytes, that one read returns from a file that [may
+/// block](Vfs::may_block). Such files deliver little at a time, and many of these reads may be
+/// pending at once.
 pub const MAX_BLOCKING_READ: usize = 4096;
 
 /// The limits that a server imposes on a connection.
 #[derive(Debug, Clone, Copy)]
 #[non_exhaustive]
 pub struct Limits {
-    /// The largest message, in bytes. A Linux mount needs at least 4096.
+    /// The maximum message size, in bytes. A Linux mount needs at least 4096.
     pub msize: u32,
-    /// The most data of one read or write, in bytes. 0 means as much as fits into a message.
+    /// The maximum amount of data in one read or write, in bytes. 0 means as much as fits into a
+    /// message.
     pub iounit: u32,
 }
 
 impl Limits {
-    /// Creates limits with this msize, in bytes, and without a limit on the data of a request.
+    /// Creates limits with this msize, in bytes, and no separate limit on the data of a request.
     #[must_use]
     pub const fn new(msize: u32) -> Limits {
         Limits { msize, iounit: 0 }
     }
 
-    /// Sets the most data of one read or write, in bytes.
+    /// Sets the maximum amount of data in one read or write, in bytes.
     #[must_use]
     pub const fn iounit(self, iounit: u32) -> Limits {
         Limits { iounit, ..self }
@@ -80,7 +82,7 @@ impl Limits {
 }
 
 impl Default for Limits {
-    /// 128 KiB of data and 24 bytes of header, which is what Linux asks for.
+    /// Returns an msize of 128 KiB plus 24 bytes for the header, which is what Linux asks for.
     fn default() -> Limits {
         Limits::new(128 * 1024 + 24)
     }
@@ -97,22 +99,23 @@ pub enum Aborts {
     All,
 }
 
-/// Metrics hooks, called for every request of a session.
+/// Metrics hooks that are called for every request in a session.
 pub trait Observe {
     /// Called before a request is answered.
     ///
     /// [`answered`](Observe::answered) is called from the same future unless the request is
-    /// cancelled, so an observer that knows which future it polls can pair the two calls. Never
-    /// called for an [immutable tree](crate::vfs::ImmutableTree), to save flash.
+    /// cancelled, so an observer that knows which future is being polled can pair the two calls. To
+    /// save flash, this method is never called for an [immutable tree](crate::vfs::ImmutableTree).
     fn started(&self) {}
 
-    /// Called after a request of type `kind` has been answered, with an error or without.
+    /// Called after a request of type `kind` has been answered, whether successfully or with an
+    /// error.
     fn answered(&self, kind: u8, error: bool);
 }
 
 /// The state of one connection over a tree that other connections share.
 ///
-/// Dropping a session closes everything that its fids had open. [`close`](Session::close) also
+/// Dropping a session closes everything that its fids have open. [`close`](Session::close) also
 /// removes the files that were opened with ORCLOSE.
 pub struct Session<'v, V: Vfs, F: FidTable<V>> {
     vfs: &'v V,
@@ -139,7 +142,7 @@ impl<V: Vfs, F: FidTable<V>> core::fmt::Debug for Session<'_, V, F> {
 }
 
 impl<'v, V: Vfs, F: FidTable<V>> Session<'v, V, F> {
-    /// Creates the session of a connection that has not negotiated its version yet.
+    /// Creates the session of a connection that has not negotiated a version yet.
     pub fn new(vfs: &'v V, fids: F, limits: Limits) -> Self {
         Session {
             vfs,
@@ -154,7 +157,7 @@ impl<'v, V: Vfs, F: FidTable<V>> Session<'v, V, F> {
         }
     }
 
-    /// Sets the observer that is called for every request.
+    /// Sets the observer to call for every request.
     #[must_use]
     pub fn with_observer(mut self, observer: &'v dyn Observe) -> Self {
         self.observer = Some(observer);
@@ -166,8 +169,8 @@ impl<'v, V: Vfs, F: FidTable<V>> Session<'v, V, F> {
         self.dialect.get()
     }
 
-    /// Returns the largest message in bytes: the server's limit until a version is negotiated, the
-    /// negotiated msize afterwards.
+    /// Returns the maximum message size in bytes: the server's limit until a version is negotiated,
+    /// and the negotiated msize afterwards.
     pub fn msize(&self) -> u32 {
         self.msize.get()
     }
@@ -183,12 +186,12 @@ impl<'v, V: Vfs, F: FidTable<V>> Session<'v, V, F> {
     }
 
     /// Answers the request in `buf[..len]`, overwrites it with the reply, and returns the length of
-    /// the reply. There is a reply to every request, an error reply included.
+    /// the reply. Every request gets a reply, even if it is an error.
     ///
-    /// Waits as long as the file does.
+    /// If the file blocks, waits for it.
     ///
     /// # Cancel safety
-    /// Dropping the future cancels the request. It leaves no fid behind and loses no data.
+    /// Dropping the future cancels the request without leaving a fid behind or losing data.
     pub async fn answer(&self, buf: &mut [u8], len: usize) -> usize {
         let request = buf.get(..len).unwrap_or_default();
         let (tag, kind) = (wire::tag(request), wire::kind(request));
@@ -198,16 +201,16 @@ impl<'v, V: Vfs, F: FidTable<V>> Session<'v, V, F> {
         reply.unwrap_or_else(|error| self.encode_error(buf, tag, &error))
     }
 
-    /// Answers the request at the front of `buf` with `error`, without decoding it. Overwrites the
-    /// request and returns the length of the reply.
+    /// Answers the request at the front of `buf` with `error` without decoding the request, which
+    /// is overwritten. Returns the length of the reply.
     pub fn refuse(&self, buf: &mut [u8], error: &Error) -> usize {
         self.notify_start();
         self.notify_done(wire::kind(buf), true);
         self.encode_error(buf, wire::tag(buf), error)
     }
 
-    /// Returns whether a fid with possibly pending reads was released since the last call. Polling
-    /// those reads again ends them.
+    /// Returns whether a fid has been released whose reads may still be pending, and resets this
+    /// flag. Polling those reads again makes them end.
     pub fn take_repoll(&self) -> bool {
         self.repoll.take()
     }
@@ -224,12 +227,12 @@ impl<'v, V: Vfs, F: FidTable<V>> Session<'v, V, F> {
         }
     }
 
-    /// Ends the connection in order: frees every fid and removes the files that were opened with
-    /// ORCLOSE. Waits as long as the tree takes to remove them.
+    /// Shuts down the session cleanly: frees every fid and removes the files that were opened with
+    /// ORCLOSE. Waits until the tree has removed them.
     ///
     /// # Cancel safety
-    /// Dropping the future leaves the remaining files in place. Dropping the session then closes
-    /// them.
+    /// Dropping the future leaves the remaining files in place. They are closed when the session is
+    /// dropped.
     pub async fn close(&self) {
         while let Some(fid) = self.pop_fid() {
             if !V::TreeKind::IMMUTABLE && fid.state.has(Access::REMOVE) {

@@ -12,7 +12,7 @@ use crate::wire::{Dialect, List, Numeric, Qid, Str};
 
 impl<V: Vfs, F: FidTable<V>> Session<'_, V, F> {
     /// Answers a Tversion (version(5)): clunks all fids and returns the negotiated msize and
-    /// version. The requests in flight have already been aborted.
+    /// version. By then, the requests in flight have been aborted.
     pub(super) async fn version(
         &self,
         msize: u32,
@@ -31,7 +31,7 @@ impl<V: Vfs, F: FidTable<V>> Session<'_, V, F> {
     }
 
     /// Answers a Tattach (attach(5)). `aname` is the path of the subtree to attach to. An empty
-    /// path or `/` is the whole tree.
+    /// path or `/` stands for the whole tree.
     pub(super) async fn attach(
         &self,
         fid: wire::Fid,
@@ -53,7 +53,8 @@ impl<V: Vfs, F: FidTable<V>> Session<'_, V, F> {
         Ok(self.qid_of(id))
     }
 
-    /// Answers a Twalk (walk(5)). Writes the qids to `rest` in order and returns their number.
+    /// Answers a Twalk (walk(5)). Writes the qids to `rest` in order and returns how many there
+    /// are.
     pub(super) async fn walk(
         &self,
         fid: wire::Fid,
@@ -77,7 +78,8 @@ impl<V: Vfs, F: FidTable<V>> Session<'_, V, F> {
             match self.step(&inode, name, root).await {
                 Ok(next) => inode = next,
                 Err(error) if count == 0 || self.vfs.strict_walk() => return Err(error),
-                // walk(5): the reply has the qids found so far, and newfid is unaffected.
+                // According to walk(5), the reply contains the qids found so far, and newfid is
+                // unaffected.
                 Err(_) => return Ok(count),
             }
             store_qid(rest, count, self.qid(&inode));
@@ -90,12 +92,12 @@ impl<V: Vfs, F: FidTable<V>> Session<'_, V, F> {
         Ok(count)
     }
 
-    /// Checks a name that a client sent.
+    /// Checks a name sent by a client.
     pub(super) fn parse_name<'n>(&self, name: &'n [u8]) -> Result<Name<'n>> {
         if self.vfs.allows_slash() { Name::allowing_slash(name) } else { Name::new(name) }
     }
 
-    /// Walks one name. The empty name stays in the directory, which some clients rely on.
+    /// Walks one name. An empty name stands for the directory itself, which some clients rely on.
     async fn step(&self, dir: &V::Inode, name: Str<'_>, root: u64) -> Result<V::Inode> {
         let id = self.vfs.id(dir);
         if id.kind != FileType::Dir && !name.as_bytes().is_empty() {
@@ -112,8 +114,8 @@ impl<V: Vfs, F: FidTable<V>> Session<'_, V, F> {
         }
     }
 
-    /// Returns the parent of `dir`, or `dir` itself if the parent is outside the attached tree.
-    /// That is so at the attach point, and when `dir` was removed or moved out of the tree.
+    /// Returns the parent of `dir`, or `dir` itself if the parent is outside the attached tree. The
+    /// parent is outside if `dir` is the attach point, or was removed or moved out of the tree.
     fn above(&self, dir: &V::Inode, root: u64) -> V::Inode {
         let mut below = self.vfs.id(dir).ino;
         let above = self.vfs.parent(dir);
@@ -154,8 +156,8 @@ impl<V: Vfs, F: FidTable<V>> Session<'_, V, F> {
         }
         let new = new_kind(perm, extension)?;
         let bits = permissions(perm)?;
-        // open(5) forbids truncating a directory and removing it on close. ORDWR is accepted, since
-        // some clients create directories with it: a write then fails.
+        // open(5) forbids truncating a directory and removing it on close. ORDWR is accepted
+        // because some clients create directories with it. A later write fails.
         match new {
             CreateKind::Dir if mode & (OTRUNC | ORCLOSE) != 0 => return Err(Error::IsDirectory),
             CreateKind::Symlink(_) | CreateKind::Special(_) if mode & ORCLOSE != 0 => {
@@ -164,7 +166,8 @@ impl<V: Vfs, F: FidTable<V>> Session<'_, V, F> {
             _ => {}
         }
         let parent = self.vfs.stat(&dir).await?;
-        // open(5): a new file gets the permissions `perm & (~0666 | (dir.perm & 0666))`.
+        // According to open(5), a new file gets the permissions `perm & (~0666 | (dir.perm &
+        // 0666))`.
         let most = if new == CreateKind::Dir { 0o777 } else { 0o666 };
         let bits = bits & (!most | parent.mode & most);
         let create = Create { kind: new, mode: bits, uid, gid: parent.gid, exclusive: false };
@@ -197,8 +200,8 @@ impl<V: Vfs, F: FidTable<V>> Session<'_, V, F> {
         Ok((self.qid_of(id), 0))
     }
 
-    /// Returns the inode, serial and user of `fid` if it is an unopened directory, in which a
-    /// request may create a name.
+    /// Returns the inode, serial and user of `fid` if it is a directory that has not been opened,
+    /// which is required for creating a file in it.
     pub(super) fn directory(&self, fid: wire::Fid) -> Result<(V::Inode, u32, u32)> {
         let found = self.with_fid(fid, |fid| match fid.state {
             FidState::Walked => Ok((fid.inode.clone(), fid.serial, fid.uid)),
@@ -215,7 +218,8 @@ impl<V: Vfs, F: FidTable<V>> Session<'_, V, F> {
         Ok(found)
     }
 
-    /// Opens a new file or directory, then makes the fid refer to it. Other kinds are not opened.
+    /// Opens a new file or directory, then makes the fid refer to it. New files of other kinds are
+    /// not opened.
     pub(super) async fn open_created(
         &self,
         (fid, serial, uid): (wire::Fid, u32, u32),
@@ -241,9 +245,9 @@ impl<V: Vfs, F: FidTable<V>> Session<'_, V, F> {
     }
 }
 
-/// open(5): remove the file when the fid is clunked.
+/// The mode bit to remove the file when the fid is clunked (open(5)).
 pub(super) const ORCLOSE: u8 = 0x40;
-/// open(5): truncate the file when it is opened.
+/// The mode bit to truncate the file when it is opened (open(5)).
 const OTRUNC: u8 = 0x10;
 
 /// Parses the mode byte of Topen and Tcreate.
@@ -283,10 +287,10 @@ fn new_kind<'a>(perm: u32, extension: Option<Str<'a>>) -> Result<CreateKind<'a>>
     }
 }
 
-/// Returns a symbolic link to `target`, checked as `symlink(2)` does.
+/// Returns a symbolic link to `target`, which is checked as in `symlink(2)`.
 ///
 /// # Errors
-/// [`Error::NotFound`] if `target` is empty, [`Error::NameTooLong`] if it is longer than
+/// Returns [`Error::NotFound`] if `target` is empty, [`Error::NameTooLong`] if it is longer than
 /// [`TARGET_MAX`], and [`Error::Invalid`] if it contains a NUL.
 pub(super) fn symlink(target: &[u8]) -> Result<CreateKind<'_>> {
     match target.len() {
@@ -297,7 +301,7 @@ pub(super) fn symlink(target: &[u8]) -> Result<CreateKind<'_>> {
     }
 }
 
-/// The longest target of a symbolic link, in bytes: PATH_MAX without the NUL.
+/// The maximum length of a symbolic link's target, in bytes: PATH_MAX without the NUL.
 const TARGET_MAX: usize = 4095;
 
 fn device(text: &[u8]) -> Option<FileType> {

@@ -28,11 +28,12 @@ impl<V: Vfs, F: FidTable<V>> Session<'_, V, F> {
             _ => Err(Error::AlreadyOpen),
         })?;
         let id = self.vfs.id(&inode);
-        // open(5): it is illegal to write or truncate a directory, or to remove it on close.
+        // According to open(5), a directory must not be written, truncated or removed on close.
         if (mode.write || mode.truncate || remove) && id.kind == FileType::Dir {
             return Err(Error::IsDirectory);
         }
-        // An immutable tree has no code to remove a file at the clunk. The attach point would stay.
+        // For an immutable tree, the code that removes a file when its fid is clunked is left out.
+        // The attach point cannot be removed.
         if remove && V::TreeKind::IMMUTABLE {
             return Err(Error::NotSupported);
         }
@@ -44,7 +45,7 @@ impl<V: Vfs, F: FidTable<V>> Session<'_, V, F> {
         Ok(self.qid(&inode))
     }
 
-    /// Opens an inode and makes the fid refer to it, unless the fid has changed meanwhile.
+    /// Opens an inode and makes the fid refer to it, unless the fid has changed in the meantime.
     pub(super) async fn open_inode(
         &self,
         fid: wire::Fid,
@@ -64,8 +65,8 @@ impl<V: Vfs, F: FidTable<V>> Session<'_, V, F> {
     /// Answers a Tread or Twrite from `frame` into `out` if the tree can serve it immediately, and
     /// returns the length of the reply.
     ///
-    /// Returns `None`, with nothing done, for every request that [`answer`](Session::answer) has to
-    /// handle.
+    /// Returns `None` without doing anything for every request that must be passed to
+    /// [`answer`](Session::answer).
     pub fn try_answer_now(&self, frame: &[u8], out: &mut [u8]) -> Option<usize> {
         if !V::TreeKind::HAS_FAST_PATH || !matches!(wire::kind(frame), wire::TREAD | wire::TWRITE) {
             return None;
@@ -85,7 +86,8 @@ impl<V: Vfs, F: FidTable<V>> Session<'_, V, F> {
             (tag, T::Write { fid, offset, data }) => {
                 let fids = self.fids.borrow();
                 let open = fids.get(fid.0)?.state.file(Access::WRITE)?;
-                // Check the room for the reply first: a write that has happened must be answered.
+                // Make sure that there is room for the reply first: a write that has happened must
+                // be answered.
                 let out = out.get_mut(..MIN_MSIZE as usize)?;
                 self.notify_start();
                 let n = if data.0.is_empty() {
@@ -106,7 +108,7 @@ impl<V: Vfs, F: FidTable<V>> Session<'_, V, F> {
         }
     }
 
-    /// Answers a Tread (read(5)). The file reads straight into the reply.
+    /// Answers a Tread (read(5)). The file's data is read straight into the reply.
     pub(super) async fn read(
         &self,
         buf: &mut [u8],
@@ -116,7 +118,7 @@ impl<V: Vfs, F: FidTable<V>> Session<'_, V, F> {
         count: u32,
     ) -> Result<usize> {
         let (open, dir, serial) = self.with_fid(fid, |fid| match &fid.state {
-            // .L reads directories with Treaddir.
+            // 9P2000.L reads directories with Treaddir.
             FidState::Dir { .. }
                 if cfg!(feature = "linux") && self.current_dialect() == Dialect::Linux =>
             {
@@ -134,7 +136,8 @@ impl<V: Vfs, F: FidTable<V>> Session<'_, V, F> {
         let n = if dir {
             V::TreeKind::boxed(|| self.read_dir(fid, &open, offset, data)).await?
         } else {
-            // A blocked read ends when the fid is clunked, removed or moved by a walk.
+            // A blocked read ends when its fid is clunked or removed, or a walk makes it refer to
+            // another file.
             let still_open = || {
                 self.update_fid(fid, serial, |fid| fid.state.mark_waited())
                     .ok_or_else(|| unknown_fid(fid))
@@ -144,8 +147,8 @@ impl<V: Vfs, F: FidTable<V>> Session<'_, V, F> {
         Ok(wire::finish_read(buf, wire::RREAD, tag, n))
     }
 
-    /// Reads a directory (read(5)): returns whole stat records, starting at offset 0 or at the end
-    /// of the last read.
+    /// Reads a directory (read(5)): returns whole stat records, starting at offset 0 or where the
+    /// last read ended.
     async fn read_dir(
         &self,
         fid: wire::Fid,
@@ -196,7 +199,7 @@ impl<V: Vfs, F: FidTable<V>> Session<'_, V, F> {
             FidState::Reserved | FidState::Walked => Err(Error::WriteUnopened),
             role => Ok(role.file(Access::WRITE).ok_or(Error::BadFile)?.clone()),
         })?;
-        // write(2): a write of no bytes changes nothing, not even a time.
+        // According to write(2), writing zero bytes changes nothing, not even a time.
         if data.is_empty() {
             return Ok(0);
         }
@@ -204,7 +207,7 @@ impl<V: Vfs, F: FidTable<V>> Session<'_, V, F> {
         Ok(u32::try_from(n).unwrap_or(u32::MAX))
     }
 
-    /// Answers a Tclunk (clunk(5)). Releases the fid even if this returns an error.
+    /// Answers a Tclunk (clunk(5)). Releases the fid even if an error is returned.
     pub(super) async fn clunk(&self, fid: wire::Fid) -> Result<()> {
         let taken = self.take_fid(fid)?;
         let Some(open) = taken.state.opened() else { return Ok(()) };
@@ -218,7 +221,7 @@ impl<V: Vfs, F: FidTable<V>> Session<'_, V, F> {
     }
 }
 
-/// A guard that closes an open file when dropped, so a cancelled clunk closes it, too.
+/// A guard that closes an open file when dropped, so that cancelling a clunk closes the file, too.
 struct CloseGuard<'a, V: Vfs> {
     vfs: &'a V,
     open: &'a V::Open,
@@ -230,8 +233,8 @@ impl<V: Vfs> Drop for CloseGuard<'_, V> {
     }
 }
 
-/// Returns the error for an entry that does not fit. An empty reply would mean the end of the
-/// directory.
+/// Returns the error for a directory entry that does not fit. An empty reply would signal the end
+/// of the directory.
 #[cold]
 #[inline(never)]
 pub(super) fn entry_too_long(count: usize) -> Error {

@@ -1,4 +1,4 @@
-//! Replies: how much room each may need, and how it is encoded.
+//! Replies: how much space each may need, and how each is encoded.
 
 use super::dispatch::is_served;
 use super::fids::FidState;
@@ -9,15 +9,15 @@ use crate::wire::{
     self, Dialect, Errno, Field, Qid, Rmessage as R, Str, Tag, Tmessage as T, Writer,
 };
 
-/// Bytes of an Rstat or Rreadlink with the longest name and link target that Linux has.
+/// The length of an Rstat or Rreadlink with the longest name and link target that Linux allows.
 const LINK_REPLY_MAX: usize = 4096 + 512;
 
-/// Bytes of `size[4] type[1] tag[2] count[2]`.
+/// The combined length of `size[4] type[1] tag[2] count[2]`.
 pub(super) const COUNTED_HEADER: usize = wire::HEADER + 2;
 
 impl<V: Vfs, F: FidTable<V>> Session<'_, V, F> {
-    /// Returns how many bytes of buffer answering the request in `frame` may take, the request
-    /// included.
+    /// Returns how many bytes of buffer may be needed to answer the request in `frame`, including
+    /// the request itself.
     pub fn buffer_size(&self, frame: &[u8]) -> usize {
         let wanted = match wire::kind(frame) {
             wire::TREAD | wire::TREADDIR => match self.message(frame) {
@@ -34,8 +34,8 @@ impl<V: Vfs, F: FidTable<V>> Session<'_, V, F> {
                 _ => 0,
             },
             wire::TSTAT | wire::TREADLINK => LINK_REPLY_MAX,
-            // The reply is built behind the request. The owner of the lock may have the longest
-            // name.
+            // The reply is built behind the request. The name of the lock's owner may have the
+            // maximum length.
             wire::TGETLOCK => frame.len().saturating_add(64 + NAME_MAX),
             _ => 0,
         };
@@ -43,8 +43,8 @@ impl<V: Vfs, F: FidTable<V>> Session<'_, V, F> {
         wanted.min(self.msize.get() as usize).max(frame.len())
     }
 
-    /// Returns the size of the reply to a Tread. A read that may block for long must not hold a
-    /// large buffer meanwhile.
+    /// Returns the size of the reply to a Tread. A read that may block for a long time must not
+    /// hold a large buffer meanwhile.
     fn read_size(&self, fid: wire::Fid, count: u32) -> usize {
         let blocks = match self.fids.borrow().get(fid.0) {
             Some(FidEntry { state: FidState::File { open, .. }, .. }) => self.vfs.may_block(open),
@@ -115,8 +115,8 @@ impl<V: Vfs, F: FidTable<V>> Session<'_, V, F> {
                 self.try_encode(&R::Error { ename: text.into(), errno: Errno(errno) }, tag, buf)
             }),
         };
-        // Only a board's smallest frames are too small for the text. An error without a text always
-        // fits.
+        // The text does not fit only if a board uses the smallest frames. An error without text
+        // always fits.
         full.or_else(|_| {
             self.try_encode(&R::Error { ename: Str(b""), errno: Errno(errno) }, tag, buf)
         })
@@ -124,21 +124,23 @@ impl<V: Vfs, F: FidTable<V>> Session<'_, V, F> {
     }
 }
 
-/// Stores a qid of a walk behind the request, where [`encode_walk`](Session::encode_walk) finds it.
+/// Stores a qid of a walk behind the request, where [`encode_walk`](Session::encode_walk) expects
+/// it.
 pub(super) fn store_qid(rest: &mut [u8], index: usize, qid: Qid) {
     let at = index.saturating_mul(Qid::SIZE);
     qid.encode(&mut Writer::new(rest.get_mut(at..).unwrap_or_default(), Dialect::Legacy));
 }
 
-/// Returns whether replies to requests of this type are encoded. The others are built in place.
+/// Returns whether replies to requests of this type are encoded. The other replies are built in
+/// place.
 #[inline(always)]
 fn is_encoded<V: Vfs>(kind: u8) -> bool {
     !matches!(kind, wire::TWALK | wire::TSTAT | wire::TREAD | wire::TREADDIR)
         && is_served::<V>(kind)
 }
 
-/// Writes the header in front of the `len` bytes of a reply that are already in place, and returns
-/// the length of the message.
+/// Writes the header in front of the `len` bytes of the reply that are already in place, and
+/// returns the length of the message.
 #[inline(never)]
 pub(super) fn finish_counted(
     buf: &mut [u8],

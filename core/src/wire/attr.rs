@@ -1,9 +1,10 @@
-//! The structures of .L: attributes, attribute changes, directory entries and file system data.
+//! The structures of 9P2000.L: attributes, attribute changes, directory entries and file system
+//! statistics.
 
 use super::{Dialect, Field, Full, Malformed, Qid, Reader, Str, Writer};
 
 record! {
-    /// A point in time, since 1970.
+    /// A point in time, relative to the start of 1970.
     pub struct Time {
         /// Seconds.
         pub sec: u64,
@@ -15,7 +16,7 @@ record! {
 record! {
     /// The body of Rgetattr.
     pub struct Attr {
-        /// Bit mask of the valid fields, with the bits of the mask of Tgetattr.
+        /// Bit mask of the valid fields, using the same bits as the mask of Tgetattr.
         pub valid: u64,
         /// The qid of the file.
         pub qid: Qid,
@@ -39,11 +40,11 @@ record! {
         pub atime: Time,
         /// Time of the last write.
         pub mtime: Time,
-        /// Time of the last change of attributes.
+        /// Time of the last attribute change.
         pub ctime: Time,
         /// Time of creation.
         pub btime: Time,
-        /// Distinguishes files that reuse an inode number, `gen` in the protocol.
+        /// Distinguishes files that have used the same inode number. Called `gen` in the protocol.
         pub generation: u64,
         /// Changes whenever the content does.
         pub data_version: u64,
@@ -120,7 +121,7 @@ impl SetAttr {
     /// Set the time of the last write, to the server's time unless
     /// [`MTIME_SET`](SetAttr::MTIME_SET) is set.
     pub const MTIME: u32 = 0x20;
-    /// Set the time of the last change to the server's time.
+    /// Set the time of the last attribute change to the server's time.
     pub const CTIME: u32 = 0x40;
     /// Use `atime` as the time of the last read.
     pub const ATIME_SET: u32 = 0x80;
@@ -131,7 +132,7 @@ impl SetAttr {
 record! {
     /// The body of Rstatfs.
     pub struct StatFs {
-        /// Magic number of the file system type, `type` in the protocol.
+        /// Magic number of the file system type. Called `type` in the protocol.
         pub kind: u32,
         /// Bytes per block.
         pub bsize: u32,
@@ -153,16 +154,16 @@ record! {
 }
 
 record! {
-    /// An entry in the data of Rreaddir.
+    /// A directory entry in the data of Rreaddir.
     pub struct Dirent<'a> {
         /// The qid of the file.
         pub qid: Qid,
-        /// The offset of a Treaddir that continues after this entry. Opaque to the client and never
-        /// 0.
+        /// The offset with which a Treaddir continues after this entry. Opaque to the client and
+        /// never 0.
         pub offset: u64,
         /// Linux `d_type`: 4 for a directory, 8 for a file, 10 for a symbolic link, 0 if unknown.
         pub kind: u8,
-        /// The name in the directory.
+        /// The file's name in the directory.
         pub name: Str<'a>,
     }
 }
@@ -171,7 +172,7 @@ impl<'a> Dirent<'a> {
     /// Writes the entry at the start of `buf` and returns its length in bytes.
     ///
     /// # Errors
-    /// [`Full`] if the entry does not fit into `buf`, whose contents are then unspecified.
+    /// Returns [`Full`] if the entry does not fit into `buf`, whose contents are then unspecified.
     pub fn encode_into(&self, buf: &mut [u8]) -> Result<usize, Full> {
         let mut writer = Writer::new(buf, Dialect::Linux);
         self.encode(&mut writer);
@@ -184,7 +185,7 @@ impl<'a> Dirent<'a> {
     }
 }
 
-/// An iterator over the entries of a directory. It ends after the first malformed one.
+/// An iterator over directory entries. It ends at the first malformed entry.
 #[derive(Clone, Debug)]
 pub struct Dirents<'a>(Reader<'a>);
 

@@ -1,22 +1,22 @@
 //! Two cursors over a buffer, [`Reader`] and [`Writer`]. Both record the first error and report it
-//! when they finish. Returning an error from each field would take much more flash.
+//! when they finish. Returning an error for each field would take much more flash.
 
 use core::fmt;
 
 use super::{Dialect, HEADER, Tag};
 use crate::Decimal;
 
-/// The reason why bytes are not a message.
+/// The reason why bytes are not a valid message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[non_exhaustive]
 pub enum Malformed {
-    /// No message of this dialect has this type. The frame itself is intact, so a server can answer
+    /// This dialect has no message of this type. The frame itself is intact, so a server can reply
     /// with an error and continue.
     Unknown(u8),
-    /// The body ends early, or a length or count exceeds the bytes that follow.
+    /// The body ends early, or a length or count exceeds the number of bytes that follow.
     Short,
-    /// Bytes follow the last field of the message or of a stat record.
+    /// There are extra bytes after the last field of the message or of a stat record.
     Trailing,
     /// A string contains a NUL byte.
     Text,
@@ -35,8 +35,8 @@ impl fmt::Display for Malformed {
 
 impl core::error::Error for Malformed {}
 
-/// The error when a message does not fit into the buffer, or a string or list does not fit its
-/// length field.
+/// The error returned when a message does not fit into the buffer, or when a string or list is too
+/// long for its length field.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct Full;
@@ -49,9 +49,9 @@ impl fmt::Display for Full {
 
 impl core::error::Error for Full {}
 
-/// A cursor that takes fields off the front of a message body. It records the first error, and
-/// [`finish`](Reader::finish) reports it. After an error the rest is empty, and every further field
-/// decodes as empty or 0.
+/// A cursor that takes fields off the front of a message body. It records the first error, which
+/// [`finish`](Reader::finish) reports. After an error, the remaining bytes are dropped, and every
+/// further field decodes as empty or 0.
 #[derive(Clone, Copy, Debug)]
 pub struct Reader<'a> {
     bytes: &'a [u8],
@@ -60,17 +60,17 @@ pub struct Reader<'a> {
 }
 
 impl<'a> Reader<'a> {
-    /// Creates a reader of `bytes` in `dialect`.
+    /// Creates a reader over `bytes` that uses `dialect`.
     #[inline]
     pub fn new(bytes: &'a [u8], dialect: Dialect) -> Self {
         Self { bytes, dialect, error: None }
     }
 
-    /// Splits a frame into type, tag and a reader of the body.
+    /// Splits a frame into its type, its tag and a reader over its body.
     ///
     /// # Errors
-    /// [`Malformed::Short`] or [`Malformed::Trailing`] if the size field disagrees with the length
-    /// of `frame`.
+    /// Returns [`Malformed::Short`] or [`Malformed::Trailing`] if the size field disagrees with the
+    /// length of `frame`.
     #[inline]
     pub fn open(frame: &'a [u8], dialect: Dialect) -> Result<(u8, Tag, Self), Malformed> {
         let (header, body) = frame.split_first_chunk::<HEADER>().ok_or(Malformed::Short)?;
@@ -101,7 +101,7 @@ impl<'a> Reader<'a> {
     }
 
     /// Takes an integer of `size` bytes.
-    // Inlined with a constant size, it is one instruction on x86.
+    // With a constant size, this becomes one instruction on x86 when inlined.
     #[cfg_attr(target_pointer_width = "64", inline(always))]
     #[cfg_attr(not(target_pointer_width = "64"), inline(never))]
     pub fn number(&mut self, size: usize) -> u64 {
@@ -128,7 +128,8 @@ impl<'a> Reader<'a> {
         Some(head)
     }
 
-    /// Takes `size[2]`, then a record of that many bytes with `body`, which must consume all of it.
+    /// Takes `size[2]` and a record of that size. The record is decoded by `body`, which must
+    /// consume all of it.
     #[inline]
     pub fn sized<T>(&mut self, body: impl FnOnce(&mut Self) -> T) -> T {
         let size = self.number(2);
@@ -143,7 +144,7 @@ impl<'a> Reader<'a> {
         value
     }
 
-    /// Records an error, unless there is an earlier one, and drops the rest of the bytes.
+    /// Records an error, unless there is an earlier one, and drops the remaining bytes.
     pub fn fail(&mut self, error: Malformed) {
         self.bytes = &[];
         self.error = self.error.or(Some(error));
@@ -152,7 +153,7 @@ impl<'a> Reader<'a> {
     /// Checks that no error has been recorded.
     ///
     /// # Errors
-    /// The recorded [`Malformed`].
+    /// Returns the recorded [`Malformed`] error.
     #[inline]
     pub fn check(&self) -> Result<(), Malformed> {
         self.error.map_or(Ok(()), Err)
@@ -161,7 +162,7 @@ impl<'a> Reader<'a> {
     /// Finishes reading.
     ///
     /// # Errors
-    /// The recorded [`Malformed`], or [`Malformed::Trailing`] if bytes are left.
+    /// Returns the recorded [`Malformed`] error, or [`Malformed::Trailing`] if bytes are left.
     #[inline]
     pub fn finish(self) -> Result<(), Malformed> {
         self.check()?;
@@ -169,19 +170,19 @@ impl<'a> Reader<'a> {
     }
 }
 
-/// A cursor that appends fields to a buffer. It records an overflow, and
-/// [`finish`](Writer::finish) reports it.
+/// A cursor that appends fields to a buffer. It records an overflow, which
+/// [`finish`](Writer::finish) reports.
 #[derive(Debug)]
 pub struct Writer<'b> {
     buf: &'b mut [u8],
-    /// The position of the next byte. After an overflow it is beyond the end of `buf`, so nothing
-    /// more is written.
+    /// The position of the next byte. After an overflow, the position is beyond the end of `buf`,
+    /// so nothing more is written.
     at: usize,
     dialect: Dialect,
 }
 
 impl<'b> Writer<'b> {
-    /// Creates a writer from the start of `buf` in `dialect`.
+    /// Creates a writer that starts at the front of `buf` and uses `dialect`.
     #[inline]
     pub fn new(buf: &'b mut [u8], dialect: Dialect) -> Self {
         Self { buf, at: 0, dialect }
@@ -193,14 +194,14 @@ impl<'b> Writer<'b> {
         self.dialect
     }
 
-    /// Appends the header of a message. [`close`](Writer::close) fills in the size.
+    /// Appends a message header. [`close`](Writer::close) fills in the size.
     #[inline]
     pub fn open(&mut self, kind: u8, tag: Tag) {
         let [low, high] = tag.0.to_le_bytes();
         self.number(HEADER, u64::from_le_bytes([0, 0, 0, 0, kind, low, high, 0]));
     }
 
-    /// Appends the `size` low bytes of an integer.
+    /// Appends the `size` low-order bytes of an integer.
     #[cfg_attr(target_pointer_width = "64", inline(always))]
     #[cfg_attr(not(target_pointer_width = "64"), inline(never))]
     pub fn number(&mut self, size: usize, value: u64) {
@@ -210,8 +211,8 @@ impl<'b> Writer<'b> {
     /// Appends bytes.
     #[inline]
     pub fn bytes(&mut self, bytes: &[u8]) {
-        // Sliced in two steps, so the compiler sees that the lengths agree and removes the panic of
-        // `copy_from_slice`.
+        // Sliced in two steps, so that the compiler can prove that the lengths agree and remove the
+        // panic in `copy_from_slice`.
         let place = self.buf.get_mut(self.at..).and_then(|rest| rest.get_mut(..bytes.len()));
         if let Some(place) = place {
             place.copy_from_slice(bytes);
@@ -225,7 +226,7 @@ impl<'b> Writer<'b> {
         self.at = self.at.saturating_add(count);
     }
 
-    /// Appends `count` as `count[2]`. Records an overflow if it does not fit.
+    /// Appends `count` as `count[2]`, or records an overflow if it is too large.
     #[inline]
     pub fn count(&mut self, count: usize) {
         match u16::try_from(count) {
@@ -234,13 +235,13 @@ impl<'b> Writer<'b> {
         }
     }
 
-    /// Records an overflow, for a length that does not fit its field.
+    /// Records an overflow because a length does not fit into its field.
     #[inline]
     pub fn overflow(&mut self) {
         self.at = usize::MAX;
     }
 
-    /// Appends `size[2]` and the record of that size that `body` writes.
+    /// Appends `size[2]` and the record of that size, which is written by `body`.
     #[inline]
     pub fn sized(&mut self, body: impl FnOnce(&mut Self)) {
         let start = self.at;
@@ -255,7 +256,7 @@ impl<'b> Writer<'b> {
     /// Finishes writing and returns the number of bytes written.
     ///
     /// # Errors
-    /// [`Full`] if something did not fit.
+    /// Returns [`Full`] if anything did not fit.
     #[inline]
     pub fn finish(self) -> Result<usize, Full> {
         if self.at <= self.buf.len() { Ok(self.at) } else { Err(Full) }
@@ -264,7 +265,7 @@ impl<'b> Writer<'b> {
     /// Fills in the size of the message, then finishes as [`finish`](Writer::finish) does.
     ///
     /// # Errors
-    /// [`Full`] if something did not fit.
+    /// Returns [`Full`] if anything did not fit.
     #[inline]
     pub fn close(mut self) -> Result<usize, Full> {
         let size = u32::try_from(self.at).map_err(|_| Full)?;

@@ -1,18 +1,19 @@
-//! The three dialects, their version strings, and the sections of the message table that each uses.
+//! The three dialects, their version strings, and the sections of the message table that each of
+//! them uses.
 
 use super::Str;
 
-/// A protocol version that client and server have negotiated. All dialects share one message table
-/// and one set of types.
+/// A protocol version negotiated by client and server. All dialects share one message table and one
+/// set of types.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub enum Dialect {
-    /// `9P2000`, where errors are text and users are names.
+    /// `9P2000`, in which errors are text and users are names.
     Legacy,
-    /// `9P2000.u`, which adds numeric IDs and errors, symbolic links and devices.
+    /// `9P2000.u`, which adds numeric IDs, error numbers, symbolic links and devices.
     Unix,
-    /// `9P2000.L`, the system calls of a Linux file system. The variant exists without the feature
-    /// `linux`, too, but is never negotiated.
+    /// `9P2000.L`, which mirrors the system calls of a Linux file system. This variant exists even
+    /// without the `linux` feature, but is never negotiated then.
     Linux,
 }
 
@@ -26,11 +27,12 @@ impl Dialect {
         }
     }
 
-    /// Returns the dialect that answers an offered version, or `None` if the answer is `unknown`.
+    /// Returns the dialect to reply with when a client offers this version, or `None` if the reply
+    /// is `unknown`.
     ///
-    /// version(5): the client's string may have a suffix after a period, which a server that does
-    /// not know it may drop. So `9P2000.x` becomes [`Legacy`](Dialect::Legacy), and so does `.L`
-    /// without the feature `linux`.
+    /// According to version(5), the client's string may have a suffix after a period, and a server
+    /// that does not know the suffix may drop it. Therefore `9P2000.x` becomes
+    /// [`Legacy`](Dialect::Legacy), as does `9P2000.L` without the `linux` feature.
     pub fn offered(version: Str<'_>) -> Option<Self> {
         let suffix = version.as_bytes().strip_prefix(b"9P2000")?;
         match suffix {
@@ -44,14 +46,14 @@ impl Dialect {
     }
 }
 
-/// The dialects that have the rows of a section of the message table.
+/// The dialects that use a section of the message table.
 #[derive(Clone, Copy)]
 pub(super) enum Rows {
     /// All three dialects.
     All,
-    /// 9P2000 and .u. In .L other messages replace these.
+    /// 9P2000 and 9P2000.u. In 9P2000.L, other messages replace these.
     Classic,
-    /// Only .L.
+    /// Only 9P2000.L.
     #[cfg(feature = "linux")]
     Linux,
 }

@@ -5,7 +5,7 @@ use core::marker::PhantomData;
 
 use super::{Dialect, Reader, Str, Writer};
 
-/// A value that can be a field of a message.
+/// A value that can be a field in a message.
 pub trait Field<'a>: Sized {
     /// Takes the value off the front of `reader`. The reader records an error and reports it when
     /// it finishes.
@@ -14,7 +14,7 @@ pub trait Field<'a>: Sized {
     /// Appends the value. The writer records an overflow and reports it when it finishes.
     fn encode(&self, writer: &mut Writer<'_>);
 
-    /// Formats the value for a trace line: short, and without line feeds.
+    /// Formats the value for a line of a trace, briefly and without line feeds.
     fn trace(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result;
 }
 
@@ -40,7 +40,7 @@ macro_rules! integers {
 
 integers! { u8 u16 u32 u64 }
 
-/// The content of a file: `count[4]` and that many arbitrary bytes.
+/// File content: `count[4]` and that many arbitrary bytes.
 #[derive(Clone, Copy, Default, PartialEq, Eq)]
 pub struct Data<'a>(pub &'a [u8]);
 
@@ -48,7 +48,7 @@ impl<'a> Field<'a> for Data<'a> {
     #[inline]
     fn decode(reader: &mut Reader<'a>) -> Self {
         let count = u32::decode(reader);
-        // A count that does not fit `usize` is larger than any frame.
+        // A count that does not fit into `usize` is larger than any frame.
         Data(reader.take_bytes(usize::try_from(count).unwrap_or(usize::MAX)))
     }
 
@@ -79,12 +79,12 @@ impl defmt::Format for Data<'_> {
     }
 }
 
-/// A list: `count[2]` and that many values. It borrows the bytes of a decoded frame, or the values
-/// to encode.
+/// A list: `count[2]` and that many values. It borrows either the bytes of a decoded frame or the
+/// values to encode.
 #[derive(Clone, Copy)]
 pub enum List<'a, T> {
-    /// The bytes of a decoded frame. Decoding has checked every value. If the list was built
-    /// another way, the iterator ends before the first malformed value.
+    /// The bytes of a decoded frame. Every value was checked during decoding. If the list was
+    /// created in another way, its iterator ends at the first malformed value.
     Wire {
         /// Number of values.
         count: u16,
@@ -100,7 +100,7 @@ impl<'a, T: Field<'a> + Copy> List<'a, T> {
     #[inline]
     pub fn iter(&self) -> Iter<'a, T> {
         match *self {
-            // The values that lists contain look the same in every dialect.
+            // The values in a list are encoded in the same way in every dialect.
             List::Wire { count, bytes } => {
                 Iter(Source::Wire(count, Reader::new(bytes, Dialect::Legacy), PhantomData))
             }
@@ -182,7 +182,7 @@ impl<'a, T: Field<'a> + Copy> IntoIterator for List<'a, T> {
     }
 }
 
-/// Compares the values, whether decoded or to be encoded.
+/// Compares the values, whether they were decoded or are to be encoded.
 impl<'a, T: Field<'a> + Copy + PartialEq> PartialEq for List<'a, T> {
     fn eq(&self, other: &Self) -> bool {
         self.len() == other.len() && self.iter().eq(other.iter())
@@ -242,14 +242,14 @@ impl<'a, T: Field<'a> + Copy> Field<'a> for List<'a, T> {
     }
 }
 
-/// `n_uname[4]` of Tauth and Tattach. Decodes as [`NONE`](Numeric::NONE) in 9P2000, which lacks the
+/// `n_uname[4]` in Tauth and Tattach. Decodes as [`NONE`](Numeric::NONE) in 9P2000, which lacks the
 /// field.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct Numeric(pub u32);
 
 impl Numeric {
-    /// NONUNAME: the user has no number, only a name.
+    /// NONUNAME: the user is identified only by a name, not by a number.
     pub const NONE: Self = Self(!0);
 }
 
@@ -271,7 +271,7 @@ impl<'a> Field<'a> for Numeric {
     }
 }
 
-/// `extension[s]` of Tcreate, which only .u has. `None` encodes as an empty string there.
+/// `extension[s]` in Tcreate, which only .u has. In .u, `None` encodes as an empty string.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct Extension<'a>(pub Option<Str<'a>>);
@@ -292,7 +292,7 @@ impl<'a> Field<'a> for Extension<'a> {
     }
 }
 
-/// `errno[4]` of Rerror, which only .u has. Decodes as 0 in other dialects.
+/// `errno[4]` in Rerror, which only .u has. Decodes as 0 in other dialects.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct Errno(pub u32);
@@ -315,7 +315,8 @@ impl<'a> Field<'a> for Errno {
     }
 }
 
-/// `datasync[4]` of Tfsync. Decodes as 0 if the client omits it, as older ones do. Always encoded.
+/// `datasync[4]` in Tfsync. Decodes as 0 if the field is missing, as it is in requests from older
+/// clients. Always encoded.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct Datasync(pub u32);

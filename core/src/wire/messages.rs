@@ -1,9 +1,9 @@
-//! The message table: one row for each message of the three dialects.
+//! The message table: one row for each message in the three dialects.
 //!
-//! A row has the type number of the request, the name, and the type constants and fields of request
-//! and reply. The type number of a reply is that of its request plus one. `Error` and `Lerror` have
-//! no request, so their rows have the number before the reply's. A field whose encoding depends on
-//! the dialect has a type of its own, such as [`Numeric`].
+//! A row consists of the request's type number, the name, and the type constants and fields of the
+//! request and the reply. A reply's type number is that of its request plus one. `Error` and
+//! `Lerror` have no request, so their rows have the number that precedes the reply's. A field whose
+//! encoding depends on the dialect has its own type, such as [`Numeric`].
 
 use core::fmt::{self, Write};
 
@@ -39,8 +39,8 @@ messages! {
 
         /// walk(5): `Twalk fid[4] newfid[4] nwname[2] nwname*(wname[s])`,
         /// `Rwalk nwqid[2] nwqid*(wqid[13])`
-        // walk(5): "a maximum of sixteen name elements or qids may be packed in a single message".
-        // Real clients send more, so the frame size is the only limit.
+        // According to walk(5), "a maximum of sixteen name elements or qids may be packed in a
+        // single message". Real clients send more, so the frame size is the only limit.
         110 Walk T TWALK { fid: Fid, newfid: Fid, wnames: List<'a, Str<'a>> }
                  R RWALK { wqids: List<'a, Qid> }
 

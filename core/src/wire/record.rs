@@ -1,10 +1,10 @@
-//! The identifiers of the protocol: tag, fid and qid.
+//! The identifiers used in the protocol: tag, fid and qid.
 
 use core::fmt;
 
 use super::{Field, Reader, Writer};
 
-/// The identifier of a request in flight on a connection, chosen by the client.
+/// The identifier of a request in flight, chosen by the client and unique within its connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct Tag(pub u16);
@@ -14,14 +14,14 @@ impl Tag {
     pub const NONE: Self = Self(!0);
 }
 
-/// The identifier of a file that a client uses on a connection, chosen by the client. 0 is a valid
-/// fid.
+/// The identifier of a file that a client uses, chosen by the client and unique within its
+/// connection. 0 is a valid fid.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct Fid(pub u32);
 
 impl Fid {
-    /// NOFID, the afid of a client that does not authenticate.
+    /// NOFID, sent as the afid by clients that do not authenticate.
     pub const NONE: Self = Self(!0);
 }
 
@@ -55,28 +55,29 @@ macro_rules! number {
 number! { Tag: u16  Fid: u32 }
 
 /// The identifier of a file on a server: `type[1] version[4] path[8]`. Two qids with the same path
-/// belong to the same file.
+/// refer to the same file.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct Qid {
-    /// A bit set of [`DIR`](Qid::DIR) and the constants below it, equal to the top byte of a mode.
+    /// A bit set of [`DIR`](Qid::DIR) and the constants that follow it, equal to the top byte of a
+    /// mode.
     pub kind: u8,
     /// Changes when the content does. 0 tells Linux not to cache the file.
     pub version: u32,
-    /// A number that is unique to the file.
+    /// A number unique to the file.
     pub path: u64,
 }
 
 impl Qid {
     /// The encoded size, in bytes.
     pub const SIZE: usize = 13;
-    /// A plain file, which has no bit set.
+    /// A plain file, for which no bit is set.
     pub const FILE: u8 = 0;
     /// A directory.
     pub const DIR: u8 = 0x80;
-    /// A file whose writes all append, whatever their offset.
+    /// A file to which all writes are appended, whatever their offset.
     pub const APPEND: u8 = 0x40;
-    /// A file that only one client can have open at a time.
+    /// A file that can be open only once at a time.
     pub const EXCL: u8 = 0x20;
     /// A mounted channel.
     pub const MOUNT: u8 = 0x10;
@@ -108,7 +109,7 @@ impl<'a> Field<'a> for Qid {
     }
 }
 
-/// Formats kind in hexadecimal, version and path: `80.5.12`.
+/// Formats the kind in hexadecimal, then the version and the path, as in `80.5.12`.
 impl fmt::Display for Qid {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{:02x}.{}.{}", self.kind, self.version, self.path)

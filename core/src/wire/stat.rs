@@ -1,5 +1,5 @@
-//! stat(5): the attributes of 9P2000 and .u, which Rstat and Twstat carry one at a time and a
-//! directory read carries as a sequence.
+//! stat(5): the attributes in 9P2000 and .u. Rstat and Twstat carry one record, and reading a
+//! directory returns a sequence of them.
 
 use core::fmt;
 
@@ -7,9 +7,9 @@ use super::{Dialect, Field, Full, Malformed, Qid, Reader, Str, Writer};
 
 /// [`Stat::mode`] of a directory.
 pub const DMDIR: u32 = 0x8000_0000;
-/// [`Stat::mode`] of a file whose writes all append.
+/// [`Stat::mode`] of a file to which all writes are appended.
 pub const DMAPPEND: u32 = 0x4000_0000;
-/// [`Stat::mode`] of a file that only one client can have open at a time.
+/// [`Stat::mode`] of a file that can be open only once at a time.
 pub const DMEXCL: u32 = 0x2000_0000;
 /// [`Stat::mode`] of a mounted channel.
 pub const DMMOUNT: u32 = 0x1000_0000;
@@ -19,7 +19,7 @@ pub const DMAUTH: u32 = 0x0800_0000;
 pub const DMTMP: u32 = 0x0400_0000;
 /// [`Stat::mode`] of a symbolic link (.u).
 pub const DMSYMLINK: u32 = 0x0200_0000;
-/// In Tcreate of .u, requests a hard link.
+/// Requests a hard link in a Tcreate of .u.
 pub const DMLINK: u32 = 0x0100_0000;
 /// [`Stat::mode`] of a device (.u).
 pub const DMDEVICE: u32 = 0x0080_0000;
@@ -27,18 +27,18 @@ pub const DMDEVICE: u32 = 0x0080_0000;
 pub const DMNAMEDPIPE: u32 = 0x0020_0000;
 /// [`Stat::mode`] of a socket (.u).
 pub const DMSOCKET: u32 = 0x0010_0000;
-/// The set-user-ID bit of [`Stat::mode`] (.u), 8 bits above that of Linux.
+/// The set-user-ID bit of [`Stat::mode`] (.u), 8 bits to the left of the Linux bit.
 pub const DMSETUID: u32 = 0o4000 << 8;
-/// The set-group-ID bit of [`Stat::mode`] (.u), 8 bits above that of Linux.
+/// The set-group-ID bit of [`Stat::mode`] (.u), 8 bits to the left of the Linux bit.
 pub const DMSETGID: u32 = 0o2000 << 8;
-/// The sticky bit of [`Stat::mode`] (.u), 7 bits above that of Linux.
+/// The sticky bit of [`Stat::mode`] (.u), 7 bits to the left of the Linux bit.
 pub const DMSETVTX: u32 = 0o1000 << 7;
 
-/// The attributes of a file. In Twstat, all ones and empty strings mean "do not change".
+/// The attributes of a file. In Twstat, all-ones values and empty strings mean "do not change".
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct Stat<'a> {
-    /// `type` of the protocol, for use by the client's kernel. Servers send 0.
+    /// Called `type` in the protocol. For use by the client's kernel. Servers send 0.
     pub kind: u16,
     /// For use by the client's kernel. Servers send 0.
     pub dev: u32,
@@ -50,19 +50,19 @@ pub struct Stat<'a> {
     pub atime: u32,
     /// Time of the last write, in seconds since 1970.
     pub mtime: u32,
-    /// Length in bytes, 0 for a directory.
+    /// Length in bytes, or 0 for a directory.
     pub length: u64,
-    /// The last element of the path, `/` for the root.
+    /// The last element of the path, or `/` for the root.
     pub name: Str<'a>,
-    /// Name of the owner.
+    /// The owner's name.
     pub uid: Str<'a>,
-    /// Name of the group.
+    /// The group's name.
     pub gid: Str<'a>,
-    /// Name of the user who wrote last.
+    /// The name of the user who last modified the file.
     pub muid: Str<'a>,
-    /// The fields that .u adds. Decoding in .u gives `None` if the record is too short for them, as
-    /// some clients send in Twstat. Encoding in .u writes the default for `None`. Other dialects
-    /// neither decode nor encode them.
+    /// The fields that .u adds. In .u, they decode as `None` if the record is too short for them,
+    /// as in the Twstat of some clients, and `None` encodes as the default. Other dialects neither
+    /// decode nor encode these fields.
     pub unix: Option<StatUnix<'a>>,
 }
 
@@ -70,13 +70,13 @@ pub struct Stat<'a> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct StatUnix<'a> {
-    /// The target of a symbolic link, or `b 8 1` or `c 1 3` for a device.
+    /// The target of a symbolic link, or text such as `b 8 1` or `c 1 3` for a device.
     pub extension: Str<'a>,
-    /// Numeric owner. All ones mean "none" or "do not change".
+    /// Numeric ID of the owner. All ones mean "none" or "do not change".
     pub n_uid: u32,
-    /// Numeric group. All ones mean "none" or "do not change".
+    /// Numeric ID of the group. All ones mean "none" or "do not change".
     pub n_gid: u32,
-    /// Numeric user who wrote last. All ones mean "none" or "do not change".
+    /// Numeric ID of the user who last modified the file. All ones mean "none" or "do not change".
     pub n_muid: u32,
 }
 
@@ -87,18 +87,18 @@ impl Default for StatUnix<'_> {
 }
 
 impl<'a> Stat<'a> {
-    /// Writes one record, with its size in front, at the start of `buf`, as in the data of a
-    /// directory. Returns its length in bytes.
+    /// Writes one record, preceded by its size, at the start of `buf`, in the format used in a
+    /// directory's data. Returns the total length in bytes.
     ///
     /// # Errors
-    /// [`Full`] if the record does not fit into `buf`, whose contents are then unspecified.
+    /// Returns [`Full`] if the record does not fit into `buf`, whose contents are then unspecified.
     pub fn encode_into(&self, buf: &mut [u8], dialect: Dialect) -> Result<usize, Full> {
         let mut writer = Writer::new(buf, dialect);
         self.encode_record(&mut writer);
         writer.finish()
     }
 
-    /// Returns an iterator over the records in the data of a directory.
+    /// Returns an iterator over the records in a directory's data.
     pub fn decode_all(data: &'a [u8], dialect: Dialect) -> Stats<'a> {
         Stats(Reader::new(data, dialect))
     }
@@ -140,7 +140,8 @@ impl<'a> Stat<'a> {
     }
 }
 
-/// A message has the length of the record twice, because `stat[n]` begins with a count of its own.
+/// In a message, the length of the record appears twice, because `stat[n]` begins with a count of
+/// its own.
 impl<'a> Field<'a> for Stat<'a> {
     fn decode(reader: &mut Reader<'a>) -> Self {
         reader.sized(Self::decode_record)
@@ -189,7 +190,7 @@ impl<'a> StatUnix<'a> {
     }
 }
 
-/// An iterator over the records of a directory. It ends after the first malformed one.
+/// An iterator over the records of a directory. It ends at the first malformed record.
 #[derive(Clone, Debug)]
 pub struct Stats<'a>(Reader<'a>);
 

@@ -1,12 +1,13 @@
-//! Two macros that turn rows of fields into types, `decode`, `encode` and `Display`. They are flat
-//! on purpose, without recursion or token munching.
+//! Two macros that turn rows of fields into types, `decode`, `encode` and `Display`. They are
+//! deliberately flat, without recursion or token munching.
 
-/// Generates the two enums of messages and the constants of their types from sections of rows.
+/// Generates the two enums of messages and the constants for their types from sections of rows.
 ///
 /// A section names the dialects that have its rows and the condition under which they are compiled.
-/// A row has two lines of docs, the request's and the reply's, then the type number of the request
-/// and a name. Then follow, for request and reply, the name of the type constant and the fields.
-/// The type number of the reply is one more than that of the request.
+/// A row begins with two lines of documentation, one for the request and one for the reply,
+/// followed by the request's type number and a name. Next come the name of the type constant and
+/// the fields, first of the request and then of the reply. The reply's type number is one more than
+/// the request's.
 macro_rules! messages {
     ($(
         $rows:ident if $when:meta {
@@ -45,7 +46,7 @@ macro_rules! messages {
             }
         }
 
-        /// A request. Fields have the names of the manual, and everything that is not a number
+        /// A request. Fields are named as in the manual, and everything that is not a number
         /// borrows from the frame.
         #[allow(missing_docs, reason = "the row's man-page line names the fields")]
         #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -59,8 +60,8 @@ macro_rules! messages {
             )?)*)*
         }
 
-        /// A reply. Fields have the names of the manual, and everything that is not a number
-        /// borrows from the frame.
+        /// A reply. Fields are named as in the manual, and everything that is not a number borrows
+        /// from the frame.
         #[allow(missing_docs, reason = "the row's man-page line names the fields")]
         #[derive(Clone, Copy, Debug, PartialEq, Eq)]
         #[cfg_attr(feature = "defmt", derive(defmt::Format))]
@@ -77,15 +78,15 @@ macro_rules! messages {
             /// Decodes the request in a whole frame.
             ///
             /// # Errors
-            /// [`Malformed`] if the frame is not a request of `dialect`. The connection stays
-            /// usable: [`tag`](super::tag) returns the tag for an error reply.
+            /// Returns [`Malformed`] if the frame is not a request in `dialect`. The connection
+            /// stays usable: [`tag`](super::tag) returns the tag for an error reply.
             pub fn decode(frame: &'a [u8], dialect: Dialect) -> Result<(Tag, Self), Malformed> {
                 Self::decode_known(frame, dialect, |_| true)
             }
 
-            /// Decodes as [`decode`](Self::decode) does, but only types that are `known`. All
-            /// others are [`Malformed::Unknown`]. Where the compiler can evaluate `known`, it
-            /// leaves out their code.
+            /// Decodes a request as [`decode`](Self::decode) does, but only if its type is `known`.
+            /// All other types are [`Malformed::Unknown`]. Where the compiler can evaluate `known`,
+            /// it omits the code for them.
             pub(crate) fn decode_known(
                 frame: &'a [u8],
                 dialect: Dialect,
@@ -106,11 +107,11 @@ macro_rules! messages {
             }
 
             /// Writes the request as a whole frame and returns its length in bytes. Does not check
-            /// that `dialect` has this message.
+            /// whether `dialect` has this message.
             ///
             /// # Errors
-            /// [`Full`] if `buf` is too small, or if a string or list is too long for its length
-            /// field.
+            /// Returns [`Full`] if `buf` is too small, or if a string or list is too long for its
+            /// length field.
             pub fn encode(&self, tag: Tag, dialect: Dialect, buf: &mut [u8]) -> Result<usize, Full> {
                 let mut writer = Writer::new(buf, dialect);
                 match self {
@@ -130,10 +131,10 @@ macro_rules! messages {
             /// Decodes the reply in a whole frame.
             ///
             /// # Errors
-            /// [`Malformed`] if the frame is not a reply of `dialect`.
+            /// Returns [`Malformed`] if the frame is not a reply in `dialect`.
             pub fn decode(frame: &'a [u8], dialect: Dialect) -> Result<(Tag, Self), Malformed> {
                 let (kind, tag, mut reader) = Reader::open(frame, dialect)?;
-                // The type of a reply is that of its request plus one, and a pattern cannot add.
+                // A reply's type is that of its request plus one, but a pattern cannot add.
                 let message = match kind.wrapping_sub(1) {
                     $($(
                         #[cfg($when)]
@@ -148,11 +149,11 @@ macro_rules! messages {
             }
 
             /// Writes the reply as a whole frame and returns its length in bytes. Does not check
-            /// that `dialect` has this message.
+            /// whether `dialect` has this message.
             ///
             /// # Errors
-            /// [`Full`] if `buf` is too small, or if a string or list is too long for its length
-            /// field.
+            /// Returns [`Full`] if `buf` is too small, or if a string or list is too long for its
+            /// length field.
             pub fn encode(&self, tag: Tag, dialect: Dialect, buf: &mut [u8]) -> Result<usize, Full> {
                 self.encode_known(tag, dialect, buf, |_| true)
             }
@@ -243,7 +244,7 @@ macro_rules! record {
                 Self { $($field: $crate::wire::Field::decode(reader)),* }
             }
 
-            // Without inlining, x86 code writes it byte by byte.
+            // Without inlining, x86 code writes the record byte by byte.
             #[cfg_attr(target_pointer_width = "64", inline(always))]
             #[cfg_attr(not(target_pointer_width = "64"), inline)]
             fn encode(&self, writer: &mut $crate::wire::Writer<'_>) {

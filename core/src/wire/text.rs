@@ -5,15 +5,15 @@ use core::str::Utf8Error;
 
 use super::{Field, Malformed, Reader, Writer};
 
-/// A string of the protocol: `len[2]` and that many bytes.
+/// A string in the protocol: `len[2]` and that many bytes.
 ///
-/// A decoded string contains no NUL, but it need not be UTF-8, because names on a Unix disk need
-/// not be. [`to_str`](Str::to_str) checks that.
+/// A decoded string contains no NUL, but it may not be UTF-8, because file names on a Unix disk are
+/// arbitrary bytes. [`to_str`](Str::to_str) checks the encoding.
 #[derive(Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Str<'a>(pub &'a [u8]);
 
 impl<'a> Str<'a> {
-    /// Returns the bytes, without the length.
+    /// Returns the bytes, without the length field.
     #[inline]
     pub const fn as_bytes(self) -> &'a [u8] {
         self.0
@@ -22,7 +22,7 @@ impl<'a> Str<'a> {
     /// Returns the text.
     ///
     /// # Errors
-    /// [`Utf8Error`] if the bytes are not UTF-8.
+    /// Returns [`Utf8Error`] if the bytes are not UTF-8.
     pub const fn to_str(self) -> Result<&'a str, Utf8Error> {
         core::str::from_utf8(self.0)
     }
@@ -96,11 +96,11 @@ impl defmt::Format for Str<'_> {
 }
 
 impl<'a> Field<'a> for Str<'a> {
-    // Not inlined, to save flash: most messages have a string.
+    // Not inlined, to save flash, because most messages contain a string.
     fn decode(reader: &mut Reader<'a>) -> Self {
         let length = u16::decode(reader);
         let bytes = reader.take_bytes(length.into());
-        // Not `contains`, whose optimised byte search takes more flash.
+        // `contains` is avoided because its optimised byte search takes more flash.
         if !bytes.iter().all(|byte| *byte != 0) {
             reader.fail(Malformed::Text);
         }
@@ -112,8 +112,8 @@ impl<'a> Field<'a> for Str<'a> {
         writer.bytes(self.0);
     }
 
-    /// Escapes control characters, so a name with a line feed stays on one line. Shows an empty
-    /// string as `''`.
+    /// Escapes control characters, so that a name with a line feed stays on one line. An empty
+    /// string is shown as `''`.
     fn trace(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if self.is_empty() {
             return f.write_str("''");

@@ -1,4 +1,4 @@
-//! Tests that decode and encode real frames. `property` tests round trips and random bytes.
+//! Tests with real bytes. The `property` module has round trips and random bytes.
 
 mod property;
 
@@ -187,7 +187,7 @@ fn decodes_a_short_stat_in_9p2000_u() {
     assert_eq!(T::decode(&buf[..length], Dialect::Legacy), Err(Malformed::Trailing));
 }
 
-/// A stat has two length fields, which must agree.
+/// A stat message has two length fields, which must agree.
 #[test]
 fn refuses_a_stat_with_wrong_lengths() {
     let message = R::Stat { stat: stat() };
@@ -334,7 +334,7 @@ fn decodes_a_walk_of_more_than_sixteen_names() {
     assert_eq!(T::decode(&buf[..length], Dialect::Linux), Ok((Tag(1), message)));
 }
 
-/// File names on a Unix disk are bytes.
+/// File names on a Unix disk are arbitrary bytes.
 #[test]
 fn strings_need_not_be_utf8() {
     let bytes = frame("15000000 6e 0300 01000000 02000000 0100 0200 ffe9");

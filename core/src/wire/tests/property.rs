@@ -1,5 +1,5 @@
 //! Property tests: every message of every dialect survives a round trip, and random bytes are
-//! decoded or refused.
+//! either decoded or refused.
 
 use std::string::ToString;
 use std::vec;
@@ -12,7 +12,7 @@ use super::super::{Rmessage as R, Tmessage as T, *};
 
 const DIALECTS: [Dialect; 3] = [Dialect::Legacy, Dialect::Unix, Dialect::Linux];
 
-/// The values that messages borrow.
+/// The values that messages borrow from.
 #[derive(Clone, Debug)]
 struct Seed {
     texts: [Vec<u8>; 5],
@@ -238,7 +238,7 @@ fn replies_of_linux(s: &Seed) -> [R<'_>; 20] {
     ]
 }
 
-/// Writes the correct size into a frame, so decoding continues to the body.
+/// Writes the correct size into a frame, so that decoding continues with the body.
 fn resize(frame: &mut [u8]) {
     let size = (frame.len() as u32).to_le_bytes();
     if let Some(place) = frame.get_mut(..4) {
@@ -259,7 +259,7 @@ macro_rules! check {
             prop_assert_eq!($type::decode(&buf[..short], dialect), Err(Malformed::Short));
             let mut cut = buf[..short].to_vec();
             resize(&mut cut);
-            // The `datasync` of Tfsync may be missing.
+            // The `datasync` field of Tfsync may be missing.
             if !(cut.len() == 11 && cut[4] == 50) {
                 prop_assert!($type::decode(&cut, dialect).is_err(), "{} cut to {}", message, short);
             }
@@ -306,7 +306,7 @@ proptest! {
         }
     }
 
-    /// A valid message with a few changed bytes reaches code that random bytes do not.
+    /// A valid message with a few changed bytes reaches code that random bytes do not reach.
     #[test]
     fn damaged_messages_are_decoded_or_refused(seed in seed(), damage in many(any::<(prop::sample::Index, u8)>(), 1..4), cut in any::<prop::sample::Index>()) {
         let names = seed.names();
