@@ -1,8 +1,8 @@
-//! A typed configuration in a Datakit database: lookup branches, defaults and change notifications,
-//! like the `Record` of the original Go client.
+//! A typed configuration in a Datakit database, with lookup branches, defaults and change
+//! notifications. It is modelled on the `Record` type of the original Go client.
 //!
-//! A field has the value of the first lookup branch that has its key. The program writes the
-//! defaults to a branch of their own, so users see all keys and can override them in `master`:
+//! A field takes its value from the first lookup branch that contains its key. The program writes
+//! the defaults to a separate branch, so users can see all keys and override them in `master`:
 //!
 //! ```sh
 //! datakit serve &
@@ -37,21 +37,21 @@ async fn main() -> std::result::Result<(), Box<dyn std::error::Error>> {
     }
 }
 
-/// A directory of fields in a list of branches.
+/// A directory of fields, looked up in a list of branches.
 pub(crate) struct Config(Arc<Inner>);
 
 struct Inner {
-    /// The branches in the order in which a key is looked up. Settings go to the first one.
+    /// The branches in lookup order. New settings are written to the first one.
     lookup: Vec<Branch>,
     defaults: Branch,
     dir: Path,
     /// Changes whenever `dir` changes in one of the lookup branches.
     changes: watch::Receiver<()>,
-    /// The tasks that follow the lookup branches. Dropping the set ends them.
+    /// The tasks that watch the lookup branches. Dropping the set stops them.
     _tasks: JoinSet<()>,
 }
 
-/// A value of the configuration. `T` is anything that is written and parsed as text.
+/// A configuration value. `T` is any type that can be formatted and parsed as text.
 pub(crate) struct Field<T> {
     config: Arc<Inner>,
     path: Path,
@@ -105,8 +105,8 @@ impl Config {
 }
 
 impl<T: FromStr + Display + Clone + PartialEq> Field<T> {
-    /// Returns the value of the first lookup branch that has the key. Text that cannot be parsed
-    /// counts as the default.
+    /// Returns the value from the first lookup branch that contains the key. If the text cannot be
+    /// parsed, returns the default.
     pub(crate) async fn get(&self) -> Result<T> {
         for branch in &self.config.lookup {
             if let Some(text) = read(branch, &self.path).await? {
@@ -116,7 +116,7 @@ impl<T: FromStr + Display + Clone + PartialEq> Field<T> {
         Ok(self.default.clone())
     }
 
-    /// Returns the current value at the first call, and then waits for another value.
+    /// Returns the current value on the first call. Later calls wait until the value changes.
     pub(crate) async fn next(&mut self) -> Result<T> {
         loop {
             self.changes.mark_unchanged();
@@ -125,7 +125,7 @@ impl<T: FromStr + Display + Clone + PartialEq> Field<T> {
                 self.last = Some(value.clone());
                 return Ok(value);
             }
-            // All tasks that follow a branch have ended: the connection is lost.
+            // All tasks that watch a branch have ended, because the connection is lost.
             self.changes.changed().await.map_err(|_| Error::StreamEnded)?;
         }
     }
@@ -138,7 +138,8 @@ impl<T: FromStr + Display + Clone + PartialEq> Field<T> {
     }
 }
 
-/// Returns a branch. Gives it a first commit if it has none, so that other clients see it.
+/// Returns a branch. If the branch has no commits, creates its first commit, so other clients see
+/// the branch.
 async fn existing_branch(db: &Db, name: &str) -> Result<Branch> {
     let branch = db.branch(name).await?;
     if branch.head().await?.is_none() {
@@ -147,7 +148,8 @@ async fn existing_branch(db: &Db, name: &str) -> Result<Branch> {
     Ok(branch)
 }
 
-/// Reads a key of a branch without the white space around it; `None` if it does not exist.
+/// Reads the value of a key in a branch and trims white space. Returns `None` if the key does not
+/// exist.
 async fn read(branch: &Branch, path: &Path) -> Result<Option<String>> {
     let Some(head) = branch.head().await? else { return Ok(None) };
     match head.tree().read_file(path).await {

@@ -1,4 +1,4 @@
-//! Commits a file to a branch of a Datakit database in a transaction, and prints the history.
+//! Commits a file to a branch of a Datakit database in a transaction and prints the history.
 //!
 //! ```sh
 //! datakit serve &
@@ -27,7 +27,8 @@ pub(crate) async fn run(url: &Url) -> Result<Commit, Box<dyn Error>> {
     let db = Db::connect(url).await?;
     let master = db.branch("master").await?;
 
-    // The closure commits. If it returned an error, the transaction would be aborted.
+    // The closure commits the transaction. If it returned an error, the transaction would be
+    // aborted.
     let head = master
         .with_transaction(async |transaction| {
             transaction.make_dirs(&"etc/app".parse()?).await?;

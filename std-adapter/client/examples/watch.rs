@@ -1,4 +1,4 @@
-//! Prints each new head of a branch, or each new value at a path of it.
+//! Prints each new head of a branch, or each new value at a path in the branch.
 //!
 //! ```sh
 //! datakit serve &
@@ -21,7 +21,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     run(&url.parse()?, branch, path, usize::MAX, &mut std::io::stdout()).await
 }
 
-/// Writes a line for each of the next `count` values.
+/// Prints a line for each of the next `count` values.
 pub(crate) async fn run(
     url: &Url,
     branch: &str,

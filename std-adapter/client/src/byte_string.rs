@@ -4,8 +4,8 @@ use std::fmt::{self, Debug, Display};
 
 use datakit_core::wire::Str;
 
-/// A name or the target of a link. It is UTF-8 by convention, but may hold any bytes. The client
-/// accepts it wherever a path is asked for.
+/// A file name or the target of a symbolic link. By convention it is UTF-8, but it may contain
+/// arbitrary bytes. All [`Client`](crate::Client) methods that take a path accept a `ByteString`.
 ///
 /// ```
 /// # use datakit_client::ByteString;
@@ -23,7 +23,7 @@ impl ByteString {
         &self.0
     }
 
-    /// Returns the bytes as a `str`; `None` if they are not UTF-8.
+    /// Returns the bytes as a `str`, or `None` if they are not valid UTF-8.
     #[must_use]
     pub fn to_str(&self) -> Option<&str> {
         str::from_utf8(&self.0).ok()
@@ -66,14 +66,14 @@ impl PartialEq<&str> for ByteString {
     }
 }
 
-/// Shows bytes that are not UTF-8 as U+FFFD.
+/// Displays invalid UTF-8 as U+FFFD.
 impl Display for ByteString {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&String::from_utf8_lossy(&self.0))
     }
 }
 
-/// Shows bytes that are not printable ASCII as escapes.
+/// Escapes bytes that are not printable ASCII.
 impl Debug for ByteString {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "\"{}\"", self.0.escape_ascii())

@@ -1,4 +1,4 @@
-//! Connecting: the transport, and the negotiation of the version.
+//! Connects to a server and negotiates the protocol version.
 
 use std::io;
 use std::sync::Arc;
@@ -16,7 +16,8 @@ use tracing::{Span, debug};
 use super::connection::Connection;
 use super::error::{Disconnect, Error, Result};
 
-/// The settings of a connection. Start from the default and change them with the methods.
+/// Options for connecting to a server. Start from [`Options::default`] and chain methods to change
+/// the defaults.
 ///
 /// ```
 /// use std::time::Duration;
@@ -37,9 +38,9 @@ pub struct Options {
 }
 
 impl Default for Options {
-    /// Offers 9P2000.u, 9P2000.L and 9P2000 in this order and 128 KiB of data per message, allows
-    /// 10 s to connect, and attaches as the user and the group of this process where the standard
-    /// library knows them.
+    /// The default options offer 9P2000.u, 9P2000.L and 9P2000, in this order, and 128 KiB of data
+    /// per message. They allow 10 seconds to connect, and attach as the user and the group of this
+    /// process where the standard library can determine them.
     fn default() -> Options {
         let uname = std::env::var("USER")
             .ok()
@@ -59,17 +60,18 @@ impl Default for Options {
 }
 
 impl Options {
-    /// Accepts this dialect only.
+    /// Offers and accepts only this dialect.
     #[must_use]
     pub fn dialect(mut self, dialect: Dialect) -> Options {
         self.dialects = vec![dialect];
         self
     }
 
-    /// Offers this dialect before the others, which remain acceptable.
+    /// Offers this dialect before the others, which the client still accepts.
     ///
-    /// By default 9P2000.u comes first, because its errors carry a text. 9P2000.L has error numbers
-    /// only, but it can move a file to another directory and replace an existing name in a rename.
+    /// By default 9P2000.u comes first, because its errors carry text. 9P2000.L has only error
+    /// numbers, but it can move a file to another directory and replace an existing file by a
+    /// rename.
     #[must_use]
     pub fn prefer(mut self, dialect: Dialect) -> Options {
         self.dialects.retain(|other| *other != dialect);
@@ -77,44 +79,45 @@ impl Options {
         self
     }
 
-    /// Sets the longest message to offer, in bytes with its header, at least 256. The server may
-    /// lower it.
+    /// Sets the maximum message length to offer, in bytes including the header. The minimum is 256.
+    /// The server may choose a lower limit.
     #[must_use]
     pub fn msize(mut self, bytes: u32) -> Options {
         self.msize = bytes.max(MIN_MSIZE);
         self
     }
 
-    /// Sets the user's name.
+    /// Sets the user name.
     #[must_use]
     pub fn uname(mut self, name: impl Into<String>) -> Options {
         self.uname = name.into();
         self
     }
 
-    /// Sets the tree to attach to. Most servers have one tree and ignore the name.
+    /// Sets the name of the tree to attach to. Most servers have a single tree and ignore the name.
     #[must_use]
     pub fn aname(mut self, name: impl Into<String>) -> Options {
         self.aname = name.into();
         self
     }
 
-    /// Sets the user's number, which 9P2000.u and .L send. `u32::MAX` means that the name counts.
+    /// Sets the numeric user id, which 9P2000.u and 9P2000.L send. With `u32::MAX`, the server uses
+    /// the name instead.
     #[must_use]
     pub fn n_uname(mut self, number: u32) -> Options {
         self.n_uname = number;
         self
     }
 
-    /// Sets the group of new files, which 9P2000.L sends.
+    /// Sets the numeric group id for new files, which 9P2000.L sends.
     #[must_use]
     pub fn gid(mut self, number: u32) -> Options {
         self.gid = number;
         self
     }
 
-    /// Sets the limit for all of connecting, from the lookup of the address to the attach. Later
-    /// requests have no limit: a read of a stream waits for as long as the server does.
+    /// Sets the time limit for connecting, from the address lookup to the attach. Later requests
+    /// have no time limit: a read from a stream waits until the server answers.
     #[must_use]
     pub fn timeout(mut self, limit: Duration) -> Options {
         self.timeout = limit;
@@ -126,7 +129,7 @@ impl Options {
     }
 }
 
-/// Returns the user and the group of this process, where the standard library knows them.
+/// Returns the user and the group of this process, where the standard library can determine them.
 fn ids() -> Option<(u32, u32)> {
     #[cfg(target_os = "linux")]
     {
@@ -137,18 +140,18 @@ fn ids() -> Option<(u32, u32)> {
     None
 }
 
-/// The smallest msize, in bytes. It fits a Tversion and most errors.
+/// The minimum msize, in bytes. It is large enough for Tversion and for most errors.
 const MIN_MSIZE: u32 = 256;
 
-/// Connects to a server and agrees on a version.
+/// Connects to a server and negotiates the protocol version.
 pub(crate) async fn dial(url: &Url, options: &Options, span: Span) -> Result<Arc<Connection>> {
     match url {
         Url::Tcp { host, port } => {
             let connecting = TcpStream::connect((host.as_str(), *port));
             let stream = connecting.await.map_err(Disconnect::from)?;
-            // Requests are batched already: Nagle's algorithm would only add latency.
+            // Requests are already batched, so Nagle's algorithm would only add latency.
             stream.set_nodelay(true).map_err(Disconnect::from)?;
-            // A stream may be silent for days, so only probes notice that the server is gone.
+            // A stream may be silent for days, so only keepalive probes detect a dead server.
             enable_keep_alive(&stream).map_err(Disconnect::from)?;
             let (reader, writer) = stream.into_split();
             negotiate(reader, writer, options, span).await
@@ -171,8 +174,8 @@ pub(crate) async fn dial(url: &Url, options: &Options, span: Span) -> Result<Arc
     }
 }
 
-/// Agrees on a dialect and an msize, and starts the connection. Offers the next dialect if the
-/// server answers `unknown`. Records the dialect in `span`.
+/// Negotiates the dialect and the msize, and starts the connection. If the server answers
+/// `unknown`, offers the next dialect. Records the dialect in `span`.
 pub(crate) async fn negotiate<R, W>(
     mut reader: R,
     mut writer: W,
@@ -208,7 +211,7 @@ fn dialect_of(version: &[u8]) -> Option<Dialect> {
         .find(|dialect| dialect.version().as_bytes() == version)
 }
 
-/// Sends one Tversion. Returns the msize and the version of the reply.
+/// Sends one Tversion. Returns the msize and the version from the reply.
 async fn offer_version<R, W>(
     reader: &mut R,
     writer: &mut W,

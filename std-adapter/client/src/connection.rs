@@ -1,4 +1,4 @@
-//! A connection: how a request gets its tag and its fid, and how its reply comes back.
+//! A connection, which assigns tags and fids to requests and passes replies back to their callers.
 //!
 //! ```text
 //! calls -> encode into `out` -> writer task, all pending requests in one write -> socket
@@ -23,20 +23,20 @@ use super::error::{Error, ProtocolError, Result};
 use super::metadata::{FileType, Metadata, lossy};
 use super::tags::OnReply;
 
-/// The state that all handles of one connection share. Dropping the last handle lets the writer
-/// finish and closes the connection.
+/// The state shared by all handles of a connection. Dropping the last handle closes the connection
+/// after all queued requests have been written.
 pub(crate) struct Connection {
     driver: Arc<Driver>,
     pub(crate) dialect: Dialect,
-    /// The longest message, in bytes.
+    /// The maximum length of a message, in bytes.
     pub(crate) msize: u32,
-    /// The group of new files in 9P2000.L.
+    /// The group id for new files in 9P2000.L.
     pub(crate) gid: u32,
 }
 
 impl Connection {
-    /// Takes over both halves of a connection after the version was agreed on. Spawns two tasks on
-    /// the current runtime.
+    /// Takes ownership of both halves of a connection after the version negotiation, and spawns two
+    /// tasks on the current runtime.
     pub(crate) fn start<R, W>(
         reader: R,
         writer: W,
@@ -52,16 +52,16 @@ impl Connection {
         Arc::new(Connection { driver, dialect, msize, gid })
     }
 
-    /// Sends a request and waits for the reply, which may be an error reply. Waits first while too
-    /// many bytes wait to be written.
+    /// Sends a request and waits for the reply, which may be an error reply. If too many bytes are
+    /// queued for writing, first waits until there is room.
     ///
-    /// Dropping the future cancels the request with Tflush. The tag is free again after Rflush.
+    /// Dropping the future cancels the request with Tflush. The tag can be reused after Rflush.
     pub(crate) async fn call(self: &Arc<Connection>, message: &Tmessage<'_>) -> Result<Bytes> {
         self.reserve().await;
         self.submit(message)?.await
     }
 
-    /// Sends a request whose reply has no content.
+    /// Sends a request whose reply has no fields.
     pub(crate) async fn call_for_unit(
         self: &Arc<Connection>,
         message: &Tmessage<'_>,
@@ -70,7 +70,7 @@ impl Connection {
         self.decode(&frame).map(drop)
     }
 
-    /// Sends a request that creates a fid: `message` is called with its number.
+    /// Sends a request that creates a fid. `message` builds the request from the fid's number.
     pub(crate) async fn call_creating<'m>(
         self: &Arc<Connection>,
         names: usize,
@@ -88,7 +88,7 @@ impl Connection {
         Ok((frame, created))
     }
 
-    /// Sends Tremove or Tclunk, which free the fid whatever the reply is.
+    /// Sends Tremove or Tclunk, which free the fid regardless of the reply.
     pub(crate) async fn call_freeing(
         self: &Arc<Connection>,
         fid: OwnedFid,
@@ -110,12 +110,12 @@ impl Connection {
         std::future::poll_fn(|cx| self.poll_reserve(cx)).await;
     }
 
-    /// Waits while too many bytes wait to be written.
+    /// Waits until there is room in the queue of bytes to be written.
     pub(crate) fn poll_reserve(&self, cx: &mut Context<'_>) -> Poll<()> {
         self.driver.poll_reserve(cx)
     }
 
-    /// Sends a request without waiting. The caller has reserved space.
+    /// Sends a request without waiting. The caller must have reserved space.
     pub(crate) fn submit(self: &Arc<Connection>, message: &Tmessage<'_>) -> Result<Call> {
         self.submit_with(message, OnReply::Nothing)
     }
@@ -130,7 +130,7 @@ impl Connection {
         Ok(Call { connection: Arc::clone(self), tag, request, pending: true })
     }
 
-    /// Decodes a reply. An error reply becomes an error.
+    /// Decodes a reply, and converts an error reply to an [`Error`].
     pub(crate) fn decode<'f>(&self, frame: &'f [u8]) -> Result<Rmessage<'f>> {
         match Rmessage::decode(frame, self.dialect) {
             Ok((_, Rmessage::Error { ename, errno })) => {
@@ -142,7 +142,7 @@ impl Connection {
         }
     }
 
-    /// Sends Tstat or Tgetattr. Reads the target of a link as well.
+    /// Sends Tstat or Tgetattr. For a symbolic link, also reads the target.
     pub(crate) async fn stat(self: &Arc<Connection>, fid: FidNumber) -> Result<Metadata> {
         let message = match self.dialect {
             Dialect::Linux => Tmessage::Getattr { fid, mask: Attr::BASIC },
@@ -172,7 +172,7 @@ impl Connection {
     }
 }
 
-/// Returns the error of a reply that does not belong to the request.
+/// Returns the error for a reply that does not match the request.
 pub(crate) fn unexpected(message: &Rmessage<'_>) -> Error {
     Error::invalid_reply(format!("unexpected reply: {message:?}"))
 }
@@ -183,7 +183,7 @@ impl Drop for Connection {
     }
 }
 
-/// A fid on the server. Dropping it clunks it in the background.
+/// A fid on the server. Dropping this handle clunks the fid in the background.
 pub(crate) struct OwnedFid {
     pub(crate) connection: Arc<Connection>,
     pub(crate) number: FidNumber,
@@ -204,7 +204,7 @@ impl Drop for OwnedFid {
     }
 }
 
-/// A pending request. It owns its tag until the reply is taken.
+/// A pending request, which owns its tag until the reply is taken.
 pub(crate) struct Call {
     connection: Arc<Connection>,
     tag: Tag,
@@ -217,8 +217,8 @@ impl Future for Call {
     type Output = Result<Bytes>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<Bytes>> {
-        // Dropped after the lock: the last waker of a task drops the task's calls, which take the
-        // lock.
+        // The waker must be dropped after the lock is released: it can be the last reference to a
+        // task, and the task's calls take the lock when dropped.
         let mut waker = cx.waker().clone();
         let connection = Arc::clone(&self.connection);
         let mut state = connection.driver.state();
@@ -241,8 +241,8 @@ impl Future for Call {
     }
 }
 
-/// Checks that a reply belongs to a request of this type. The effect of any other reply on the
-/// request's fid is unknown, so the fid number is not used again.
+/// Checks that the type of a reply matches the type of the request. The effect of any other reply
+/// on the request's fid is unknown, so the fid number is not reused.
 fn check_type(frame: &[u8], request: u8) -> Result<()> {
     match wire::kind(frame) {
         RLERROR | RERROR => Ok(()),
@@ -261,7 +261,7 @@ impl Drop for Call {
         if state.check_connected().is_err() {
             return;
         }
-        // A reply that arrived but was not taken has the same effect as a later one.
+        // A reply that has arrived but was not taken has the same effect as one that arrives later.
         if let Some((on_reply, frame)) = state.tags.poll_reply(self.tag, &mut waker) {
             state.apply(on_reply, Some(&frame));
         } else {

@@ -13,16 +13,16 @@ use super::error::{Error, ProtocolError, Result};
 use super::metadata::DirEntry;
 use super::open_file::OpenFile;
 
-/// The most names in one listing.
+/// The maximum number of names in a listing.
 const MAX_NAMES: usize = 1 << 20;
-/// The longest listing as the server sends it, in bytes.
+/// The maximum encoded size of a listing, in bytes.
 const MAX_LISTING: usize = 1 << 28;
 
-/// The entries of a directory as a [`Stream`], without `.` and `..`, in the server's order.
+/// A [`Stream`] of the entries of a directory except `.` and `..`, in the server's order.
 ///
-/// It ends after the first error. A listing above a million names or 256 MiB is
-/// [`Error::TooLong`]; one that returns to an earlier offset is [`Error::Protocol`]. Dropping it
-/// clunks the directory's fid in the background.
+/// The stream ends after the first error. It returns [`Error::TooLong`] if the listing exceeds a
+/// million names or 256 MiB, and [`Error::Protocol`] if the listing returns to an earlier offset.
+/// Dropping the stream clunks the directory's fid in the background.
 pub struct Entries {
     file: OpenFile,
     reader: DirReader,
@@ -33,14 +33,15 @@ impl Entries {
         Entries { file, reader: DirReader::default() }
     }
 
-    /// Returns the next entry; `None` is the end.
+    /// Returns the next entry, or `None` at the end.
     ///
     /// # Cancel safety
-    /// The read stays in flight if the future is dropped. No entry is lost.
+    /// If the future is dropped, the read stays in flight and no entry is lost.
     ///
     /// # Errors
-    /// [`Error::Server`] with errno 20 if this is not a directory; [`Error::TooLong`];
-    /// [`Error::Protocol`].
+    /// [`Error::Server`] with errno 20 if this is not a directory; [`Error::TooLong`] if the
+    /// listing exceeds a million names or 256 MiB; [`Error::Protocol`] if the listing returns to an
+    /// earlier offset.
     pub async fn next(&mut self) -> Result<Option<DirEntry>> {
         std::future::poll_fn(|cx| self.reader.poll_next(&self.file, cx)).await
     }
@@ -68,7 +69,7 @@ pub(crate) struct DirReader {
     offset: u64,
     call: Option<Call>,
     entries: VecDeque<DirEntry>,
-    /// Earlier offsets, to detect a listing that repeats.
+    /// The offsets of earlier reads, used to detect a listing that loops.
     seen: HashSet<u64>,
     names: usize,
     bytes: usize,
@@ -126,8 +127,8 @@ impl DirReader {
     }
 }
 
-/// Lists one page of a directory from `offset`; `None` is the end. Returns the offset of the next
-/// page as well.
+/// Reads one page of a directory at `offset`. Returns its entries and the offset of the next page,
+/// or `None` at the end.
 pub(crate) async fn read_page(
     file: &OpenFile,
     offset: u64,
@@ -142,18 +143,18 @@ fn check_dir(file: &OpenFile) -> Result<()> {
     if file.qid.kind & Qid::DIR == 0 { Err(Error::from_errno(20)) } else { Ok(()) }
 }
 
-/// The entries of one read of a directory.
+/// The entries that one read of a directory returned.
 struct Page {
     entries: Vec<DirEntry>,
     /// The offset of the next read.
     next: u64,
     bytes: usize,
-    /// The number of names, with those that are not listed.
+    /// The number of names, including those that are omitted.
     names: usize,
 }
 
 impl Page {
-    /// Decodes the reply to a read at `offset`; `None` is the end of the directory.
+    /// Decodes the reply to a read at `offset`. Returns `None` at the end of the directory.
     fn decode(file: &OpenFile, frame: &bytes::Bytes, offset: u64) -> Result<Option<Page>> {
         let data = file.read_data(frame, file.unit)?;
         if data.is_empty() {
@@ -179,7 +180,7 @@ impl Page {
     }
 
     /// Adds an entry. Rejects names that would lead out of the directory, because callers walk to
-    /// the names of a listing.
+    /// the listed names.
     fn add(&mut self, entry: DirEntry) -> Result<()> {
         self.names += 1;
         match entry.name.as_bytes() {

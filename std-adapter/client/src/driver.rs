@@ -1,4 +1,4 @@
-//! The two tasks of a connection, and the state that they share with the callers.
+//! The two tasks that drive a connection, and the state that they share with the callers.
 
 use std::collections::HashMap;
 use std::io;
@@ -18,17 +18,17 @@ use tracing::{Span, debug, info};
 use super::error::{Disconnect, Error, ProtocolError, Result};
 use super::tags::{OnReply, ReplyAction, TagPool};
 
-/// The buffer size that most messages fit without their data, in bytes.
+/// A size in bytes that is large enough for most messages without their data.
 const USUAL_SIZE: usize = 1024;
 
-/// Callers wait while this many bytes wait to be written.
+/// The maximum number of queued bytes. While the queue is full, callers wait before sending.
 const MAX_BACKLOG: usize = 1 << 20;
 
-/// How long the server may take to close its half of the connection, and how long a write may stall
-/// after the last handle was dropped.
+/// The time that the server has to close its half of the connection. Also the time that a write may
+/// stall after the last handle has been dropped.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// The state that the callers and both tasks of a connection share.
+/// The state shared by the callers and both tasks of a connection.
 pub(super) struct Driver {
     state: Mutex<DriverState>,
     /// Wakes the writer task.
@@ -37,9 +37,9 @@ pub(super) struct Driver {
     unused: CancellationToken,
     /// Cancelled when the connection is lost.
     lost: CancellationToken,
-    /// Cancelled when the connection is closed and both tasks are done.
+    /// Cancelled when the connection is closed and both tasks have finished.
     ended: CancellationToken,
-    /// The peer and the dialect, for the log.
+    /// The tracing span, which records the peer and the dialect.
     span: Span,
 }
 
@@ -47,18 +47,18 @@ pub(super) struct Driver {
 pub(super) struct DriverState {
     pub(super) tags: TagPool,
     pub(super) fids: FidPool,
-    /// Encoded requests that the writer task has not taken yet.
+    /// Encoded requests that the writer task has not picked up yet.
     out: Vec<u8>,
-    /// Callers that wait until the writer task has taken `out`, by the identity of their wakers.
+    /// The wakers of callers that wait for room in `out`, keyed by identity.
     backlogged: HashMap<(usize, usize), Waker>,
     dialect: Dialect,
     msize: usize,
-    /// True when the last handle was dropped or the connection is lost.
+    /// `true` once the last handle has been dropped or the connection is lost.
     closing: bool,
     lost: Option<Disconnect>,
 }
 
-/// The fid numbers of a connection. Freed numbers are used again first.
+/// The fid numbers of a connection. Freed numbers are reused first.
 pub(super) struct FidPool {
     free: Vec<FidNumber>,
     next: u32,
@@ -83,7 +83,7 @@ impl FidPool {
 }
 
 impl Driver {
-    /// Takes over both halves of a connection. Spawns two tasks on the current runtime.
+    /// Takes ownership of both halves of a connection and spawns two tasks on the current runtime.
     pub(super) fn start<R, W>(
         reader: R,
         writer: W,
@@ -123,12 +123,12 @@ impl Driver {
         self.state.lock()
     }
 
-    /// Wakes the writer task, which then takes all pending requests.
+    /// Wakes the writer task, which then writes all queued requests.
     pub(super) fn wake_writer(&self) {
         self.wake_writer.notify_one();
     }
 
-    /// Writes what is pending and closes the connection.
+    /// Closes the connection after writing all queued requests.
     pub(super) fn close(&self) {
         self.state().closing = true;
         self.unused.cancel();
@@ -140,7 +140,7 @@ impl Driver {
         self.ended.clone()
     }
 
-    /// Waits while too many bytes wait to be written.
+    /// Waits until there is room in the queue of bytes to be written.
     pub(super) fn poll_reserve(&self, cx: &mut Context<'_>) -> Poll<()> {
         let mut state = self.state();
         if state.out.len() < MAX_BACKLOG {
@@ -152,7 +152,7 @@ impl Driver {
         Poll::Pending
     }
 
-    /// Fails all pending and later requests.
+    /// Makes all pending and future requests fail.
     fn disconnect(&self, reason: Disconnect) {
         let mut state = self.state();
         let first = state.lost.is_none();
@@ -212,20 +212,20 @@ impl DriverState {
             .map(|(tag, _)| self.tags.detach(tag));
     }
 
-    /// Flushes a request whose caller is gone.
+    /// Flushes a request whose caller has dropped it.
     pub(super) fn flush(&mut self, oldtag: Tag) {
         match self.send(&Tmessage::Flush { oldtag }, OnReply::FreesTag(oldtag)) {
             Ok((tag, _)) => {
                 self.tags.start_flush(oldtag);
                 self.tags.detach(tag);
             }
-            // No tag is left for the Tflush: wait for the reply in the background.
+            // There is no free tag for a Tflush, so the tag stays busy until the reply arrives.
             Err(_) => self.tags.detach(oldtag),
         }
     }
 
-    /// Applies the effect of a request whose caller is gone. `None` means that it was flushed before
-    /// a reply.
+    /// Applies the effect of a request whose caller has dropped it. `frame` is `None` if the
+    /// request was flushed before a reply arrived.
     pub(super) fn apply(&mut self, on_reply: OnReply, frame: Option<&[u8]>) {
         match on_reply {
             OnReply::Nothing => {}
@@ -254,7 +254,8 @@ impl DriverState {
     }
 }
 
-/// Returns true if this reply to Tattach, or to Twalk of `names` names, creates the new fid.
+/// Returns `true` if `frame`, a reply to Tattach or to a Twalk of `names` names, creates the new
+/// fid.
 pub(super) fn creates_fid(frame: &[u8], names: u16) -> bool {
     match wire::kind(frame) {
         RATTACH => true,
@@ -282,11 +283,12 @@ async fn read(driver: Arc<Driver>, mut reader: impl AsyncRead + Unpin, msize: us
 
 /// Hands every complete frame in `buffer` to its caller.
 fn receive_all(driver: &Driver, buffer: &mut BytesMut, msize: usize) -> Result<(), ProtocolError> {
-    // Woken without the lock: the last waker of a task drops the task's calls, which take the lock.
+    // The wakers are called without the lock: waking can drop the last reference to a task and
+    // thereby its calls, which take the lock.
     let mut wakers = Vec::new();
     let result = receive_locked(&mut driver.state(), buffer, msize, &mut wakers);
     wakers.into_iter().for_each(Waker::wake);
-    // A reply may have caused a clunk.
+    // Applying a reply may have queued a Tclunk.
     if !driver.state().out.is_empty() {
         driver.wake_writer();
     }
@@ -314,12 +316,12 @@ fn receive_locked(
     Ok(())
 }
 
-/// The writer task. Dropping it ends the reader task.
+/// The writer task. Dropping its future stops the reader task.
 async fn write(driver: Arc<Driver>, mut writer: impl AsyncWrite + Unpin, mut reading: JoinSet<()>) {
     let mut batch = Vec::new();
     loop {
         driver.wake_writer.notified().await;
-        // Lets other ready tasks add their requests to the batch.
+        // Let other ready tasks add their requests to the batch.
         tokio::task::yield_now().await;
         let (closing, backlogged) = {
             let mut state = driver.state();
@@ -335,8 +337,8 @@ async fn write(driver: Arc<Driver>, mut writer: impl AsyncWrite + Unpin, mut rea
             break;
         }
     }
-    // Reads to the end: closing a socket with unread data would send a reset instead of an end of
-    // file.
+    // Read until EOF: closing a socket with unread data would send a reset instead of an orderly
+    // shutdown.
     let end = async {
         let _ = writer.shutdown().await;
         let _ = reading.join_next().await;
@@ -346,7 +348,7 @@ async fn write(driver: Arc<Driver>, mut writer: impl AsyncWrite + Unpin, mut rea
     driver.ended.cancel();
 }
 
-/// Writes and flushes `batch`. Waits for a slow server as long as there are handles.
+/// Writes and flushes `batch`. Waits for a slow server as long as any handle exists.
 async fn write_batch(
     driver: &Driver,
     writer: &mut (impl AsyncWrite + Unpin),

@@ -1,4 +1,4 @@
-//! The errors of the client.
+//! The error types of the client.
 
 use std::borrow::Cow;
 use std::error::Error as StdError;
@@ -11,39 +11,40 @@ use datakit_core::vfs::Error as VfsError;
 use datakit_core::wire::Malformed;
 use datakit_server::io_reason;
 
-/// The result of the client's calls.
+/// The result type of the client's methods.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
-/// The error of a call. It is cheap to clone: one lost connection fails many calls.
+/// An error returned by the client. It is cheap to clone, because a lost connection makes many
+/// calls fail.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Error {
     /// The server refused the request.
     Server {
-        /// The Linux error number, or 0 if it is unknown. 9P2000 sends no numbers: the client looks
-        /// the text up.
+        /// The Linux error number, or 0 if it is unknown. 9P2000 sends no numbers, so the client
+        /// looks up the text.
         errno: u32,
-        /// The reason. 9P2000.L sends no texts: the client looks the number up.
+        /// The error message. 9P2000.L sends no text, so the client looks up the number.
         text: String,
     },
-    /// The connection could not be made or was lost. All pending and later requests fail with this
-    /// error. Connect again to recover.
+    /// The connection could not be established or was lost. All pending and future requests fail
+    /// with this error. Connect again to recover.
     Lost(Disconnect),
-    /// The server broke the protocol in one reply. Whether it executed the request is unknown.
+    /// One reply violated the protocol. It is unknown whether the server executed the request.
     Protocol(ProtocolError),
-    /// The server sent more than this call accepts. The client discards what it received.
+    /// The server sent more data than this call accepts. The client discarded the data.
     TooLong {
-        /// What exceeded the limit: a file, a directory, or a delivery of a stream.
+        /// The thing that exceeded the limit: a file, a directory, or a delivery of a stream.
         what: &'static str,
-        /// The limit: in bytes, or in names for a directory.
+        /// The limit in bytes, or in names or bytes for a directory.
         limit: usize,
     },
-    /// The dialect of this connection or this operating system does not support the operation. The
-    /// client sent nothing.
+    /// The connection's dialect or this operating system does not support the operation. The client
+    /// sent no request.
     Unsupported(&'static str),
 }
 
-/// The reason why a connection was not made or was lost.
+/// The reason why a connection could not be established or was lost.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub enum Disconnect {
@@ -55,19 +56,21 @@ pub enum Disconnect {
     ClosedBeforeVersion,
     /// Connecting took longer than [`Options::timeout`](crate::Options::timeout).
     TimedOut(Duration),
-    /// The server did not accept the last requests within a second of the last handle's drop.
+    /// The server did not accept the last requests within one second after the last handle was
+    /// dropped.
     Stuck,
-    /// After this violation of the protocol, replies can no longer be matched with requests.
+    /// The server violated the protocol in a way that makes it impossible to match replies with
+    /// requests.
     Protocol(ProtocolError),
 }
 
-/// A violation of the protocol by the server.
+/// A protocol violation by the server.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum ProtocolError {
     /// A reply or a directory entry could not be decoded.
     Malformed(Malformed),
-    /// The reply belongs to another type of request.
+    /// The type of the reply does not match the request.
     UnexpectedReply {
         /// The type byte of the request.
         request: u8,
@@ -76,18 +79,18 @@ pub enum ProtocolError {
     },
     /// No pending request has the tag of the reply.
     UnknownTag(u16),
-    /// The size of a reply is below the header's or above the msize.
+    /// A reply is shorter than a message header or longer than the msize.
     FrameSize {
-        /// The size in the reply's header, in bytes.
+        /// The size given in the reply's header, in bytes.
         size: usize,
-        /// The limit that client and server agreed on, in bytes.
+        /// The negotiated limit, in bytes.
         msize: usize,
     },
-    /// The reply is well-formed, but its content is not acceptable.
+    /// The reply is well-formed, but its content is invalid.
     Invalid(Cow<'static, str>),
 }
 
-/// Spellings of other servers for 9P2000, which sends no numbers.
+/// Error messages of other servers. They are needed for 9P2000, which sends no numbers.
 const SPELLINGS: &[(&str, u32)] = &[
     ("file does not exist", 2),
     ("file not found", 2),
@@ -102,7 +105,7 @@ const SPELLINGS: &[(&str, u32)] = &[
     ("Read-only file system", 30),
 ];
 
-/// The error kinds of the numbers that std distinguishes.
+/// The [`ErrorKind`] for each error number that has one.
 const KINDS: &[(u32, ErrorKind)] = &[
     (1, ErrorKind::PermissionDenied),
     (2, ErrorKind::NotFound),
@@ -124,12 +127,12 @@ const KINDS: &[(u32, ErrorKind)] = &[
 ];
 
 impl Error {
-    /// Returns the error of a Linux number with its usual text.
+    /// Returns the error for a Linux error number, with its usual message.
     pub(crate) fn from_errno(errno: u32) -> Error {
         Error::Server { errno, text: text_of(errno) }
     }
 
-    /// Returns the error of an error reply, whose number or text may be missing.
+    /// Returns the error for an error reply. The number or the text may be missing.
     pub(crate) fn from_reply(errno: u32, text: String) -> Error {
         match (errno, text.is_empty()) {
             (0, _) => Error::Server { errno: errno_of(&text), text },
@@ -142,8 +145,8 @@ impl Error {
         Error::Protocol(ProtocolError::Invalid(reason.into()))
     }
 
-    /// Returns the Linux error number of a server's error; `None` for other errors and if the
-    /// number is unknown.
+    /// Returns the Linux error number of an error sent by the server. Returns `None` for other
+    /// errors and if the number is unknown.
     #[must_use]
     pub fn errno(&self) -> Option<u32> {
         match self {
@@ -152,18 +155,18 @@ impl Error {
         }
     }
 
-    /// Returns true if there is no file of that name.
+    /// Returns `true` if the file does not exist.
     #[must_use]
     pub fn is_not_found(&self) -> bool {
         self.errno() == Some(2)
     }
 
-    /// Returns true if the name is taken.
+    /// Returns `true` if the name already exists.
     pub(crate) fn is_exists(&self) -> bool {
         self.errno() == Some(17)
     }
 
-    /// Returns true if the server has no such operation. Another way may work.
+    /// Returns `true` if the operation is not supported, in which case another request may work.
     pub(crate) fn is_not_supported(&self) -> bool {
         matches!(self.errno(), Some(38 | 95)) || matches!(self, Error::Unsupported(_))
     }
@@ -227,7 +230,7 @@ impl StdError for Error {
     }
 }
 
-/// The kind corresponds to the error number; the source is the [`Error`].
+/// The kind corresponds to the error number, and the source is the [`Error`].
 impl From<Error> for io::Error {
     fn from(error: Error) -> io::Error {
         io::Error::new(error.kind(), error)
@@ -261,7 +264,8 @@ impl From<ProtocolError> for Disconnect {
 impl Display for Disconnect {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            // The number is left out: outside of Linux it is not the number of the protocol.
+            // The number is omitted, because on platforms other than Linux it differs from the
+            // protocol's numbers.
             Disconnect::Io(error) => f.write_str(&io_reason(error)),
             Disconnect::Closed => f.write_str("the server closed the connection"),
             Disconnect::ClosedBeforeVersion => {
@@ -276,7 +280,7 @@ impl Display for Disconnect {
     }
 }
 
-/// Equal reasons have the same text.
+/// Two reasons are equal if they display the same text.
 impl PartialEq for Disconnect {
     fn eq(&self, other: &Disconnect) -> bool {
         self.to_string() == other.to_string()

@@ -1,4 +1,4 @@
-//! A fid that is not open: a reference to a file of the server.
+//! A fid that is not open, which refers to a file on the server.
 
 use std::fmt::{self, Debug};
 use std::sync::Arc;
@@ -14,10 +14,10 @@ use super::error::{Error, Result};
 use super::file::File;
 use super::metadata::{Metadata, wire_bits};
 
-/// The most names in one Twalk (MAXWELEM).
+/// The maximum number of names in one Twalk (MAXWELEM).
 const MAX_WALK_NAMES: usize = 16;
 
-/// The access for which a file is opened.
+/// The access mode in which a file is opened.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct OpenMode {
     access: u8,
@@ -25,47 +25,47 @@ pub struct OpenMode {
 }
 
 impl OpenMode {
-    /// For reading.
+    /// Opens the file for reading.
     pub const READ: OpenMode = OpenMode { access: 0, truncate: false };
-    /// For writing.
+    /// Opens the file for writing.
     pub const WRITE: OpenMode = OpenMode { access: 1, truncate: false };
-    /// For reading and writing.
+    /// Opens the file for reading and writing.
     pub const READ_WRITE: OpenMode = OpenMode { access: 2, truncate: false };
 
-    /// Also truncates the file to length 0. Servers ignore this for files without a length.
+    /// Also truncates the file to length 0. Servers ignore truncation of files without a length.
     #[must_use]
     pub fn truncate(self) -> OpenMode {
         OpenMode { truncate: true, ..self }
     }
 
-    /// The mode byte of Topen and Tcreate.
+    /// Returns the mode byte for Topen and Tcreate.
     fn byte(self) -> u8 {
         self.access | if self.truncate { 0x10 } else { 0 }
     }
 
-    /// The flags of Tlopen and Tlcreate.
+    /// Returns the flags for Tlopen and Tlcreate.
     fn flags(self) -> u32 {
         u32::from(self.access) | if self.truncate { 0o1000 } else { 0 }
     }
 }
 
-/// A file or directory of the server that is not open, like a descriptor of `open(2)` with
-/// `O_PATH`.
+/// A reference to a file or directory on the server that is not open, like a file descriptor opened
+/// with `O_PATH` (`open(2)`).
 ///
-/// It stays with the file that it was walked to when that file is renamed. Dropping it clunks the
-/// fid in the background.
+/// A fid still refers to the same file after the file is renamed. Dropping the fid clunks it in the
+/// background.
 pub struct Fid {
     owned: OwnedFid,
-    /// As the walk returned it.
+    /// The qid that the walk returned.
     qid: Qid,
 }
 
-/// Splits a path into its names. Drops empty names and `.`; the server resolves `..`.
+/// Splits a path into its components. Omits empty components and `.`; the server resolves `..`.
 pub(crate) fn split_names(path: &[u8]) -> Vec<&[u8]> {
     path.split(|byte| *byte == b'/').filter(|name| !name.is_empty() && *name != b".").collect()
 }
 
-/// Splits a path into its directory and its last name.
+/// Splits a path into its directory and its last component.
 pub(crate) fn split_last(path: &[u8]) -> Result<(Vec<&[u8]>, &[u8])> {
     let mut names = split_names(path);
     match names.pop() {
@@ -106,23 +106,23 @@ impl Fid {
         self.owned.number
     }
 
-    /// Returns the server's identity of the file, as it was when this fid was walked to.
+    /// Returns the server's identifier for the file at the time of the walk.
     #[must_use]
     pub fn qid(&self) -> Qid {
         self.qid
     }
 
-    /// Returns true if this is a directory.
+    /// Returns `true` if this is a directory.
     #[must_use]
     pub fn is_dir(&self) -> bool {
         self.qid.kind & Qid::DIR != 0
     }
 
-    /// Walks to `path` below this directory (`walk(5)`). Sends one request for 16 names.
+    /// Walks to `path` relative to this directory (`walk(5)`). Sends one request per 16 components.
     ///
     /// # Errors
-    /// [`Error::Server`] with errno 2 if the file does not exist, and errno 20 if a name before the
-    /// last one is not a directory.
+    /// [`Error::Server`] with errno 2 if the file does not exist and with errno 20 if a component
+    /// other than the last is not a directory.
     pub async fn walk(&self, path: impl AsRef<[u8]>) -> Result<Fid> {
         self.walk_names(&split_names(path.as_ref())).await
     }
@@ -136,7 +136,7 @@ impl Fid {
         Ok(fid)
     }
 
-    /// Sends one Twalk to a new fid.
+    /// Sends one Twalk that creates a new fid.
     async fn walk_step(&self, names: &[&[u8]]) -> Result<Fid> {
         let wnames: Vec<Str<'_>> = names.iter().map(|name| Str(name)).collect();
         let fid = self.number();
@@ -148,16 +148,17 @@ impl Fid {
         };
         match created {
             Some(owned) => Ok(Fid { owned, qid: last.unwrap_or(self.qid) }),
-            // walk(5): a reply with fewer qids means that the next name was not found.
+            // walk(5): a reply with fewer qids than names means that the next name was not found.
             None if last.is_some_and(|qid| qid.kind & Qid::DIR == 0) => Err(Error::from_errno(20)),
             None => Err(Error::from_errno(2)),
         }
     }
 
-    /// Returns a second fid of the same file.
+    /// Returns another fid for the same file.
     ///
     /// # Errors
-    /// [`Error::Lost`] if the connection is lost, and [`Error::Server`] if the server refuses.
+    /// [`Error::Lost`] if the connection is lost; [`Error::Server`] if the server refuses the
+    /// request.
     pub async fn clone_fid(&self) -> Result<Fid> {
         self.walk_names(&[]).await
     }
@@ -170,10 +171,10 @@ impl Fid {
         self.connection().stat(self.number()).await
     }
 
-    /// Opens the file (`open(5)`). A directory is opened with [`OpenMode::READ`] to list it.
+    /// Opens the file (`open(5)`). Use [`OpenMode::READ`] to list a directory.
     ///
     /// # Errors
-    /// [`Error::Server`] if the server refuses.
+    /// [`Error::Server`] if the server refuses the request.
     pub async fn open(self, mode: OpenMode) -> Result<File> {
         let fid = self.number();
         let message = match self.connection().dialect {
@@ -195,11 +196,11 @@ impl Fid {
         }
     }
 
-    /// Creates a file in this directory and opens it. `permissions` are its permission bits.
+    /// Creates a file with the given permission bits in this directory and opens it.
     ///
     /// # Errors
-    /// [`Error::Server`], for example with errno 17 if the name is taken and the server does not
-    /// truncate the file that has it.
+    /// [`Error::Server`], for example with errno 17 if the file exists and the server does not
+    /// truncate existing files.
     pub async fn create(
         self,
         name: impl AsRef<[u8]>,
@@ -220,10 +221,10 @@ impl Fid {
         self.open_with(&message).await
     }
 
-    /// Creates a directory in this one. `mode` is its permission bits.
+    /// Creates a directory with the permission bits `mode` in this directory.
     ///
     /// # Errors
-    /// [`Error::Server`], for example with errno 17 if the name is taken.
+    /// [`Error::Server`], for example with errno 17 if the name already exists.
     pub async fn mkdir(&self, name: impl AsRef<[u8]>, mode: u32) -> Result<()> {
         let (name, gid) = (Str(name.as_ref()), self.connection().gid);
         match self.connection().dialect {
@@ -237,10 +238,10 @@ impl Fid {
         }
     }
 
-    /// Creates a symbolic link in this directory. The target may be any text.
+    /// Creates a symbolic link in this directory. The target may be any byte string.
     ///
     /// # Errors
-    /// [`Error::Unsupported`] in 9P2000; [`Error::Server`] if the server refuses.
+    /// [`Error::Unsupported`] in 9P2000; [`Error::Server`] if the server refuses the request.
     pub async fn symlink(&self, name: impl AsRef<[u8]>, target: impl AsRef<[u8]>) -> Result<()> {
         let (name, target) = (Str(name.as_ref()), Str(target.as_ref()));
         match self.connection().dialect {
@@ -255,7 +256,7 @@ impl Fid {
         }
     }
 
-    /// Sends Tcreate on a fid of its own, because Tcreate moves the fid to the new file.
+    /// Sends Tcreate on a separate fid, because Tcreate makes its fid refer to the new file.
     async fn create_special(
         &self,
         name: Str<'_>,
@@ -269,7 +270,8 @@ impl Fid {
     /// Reads the target of a symbolic link.
     ///
     /// # Errors
-    /// [`Error::Server`] with errno 22 if this is not a link; [`Error::Unsupported`] in 9P2000.
+    /// [`Error::Server`] with errno 22 if this is not a symbolic link; [`Error::Unsupported`] in
+    /// 9P2000.
     pub async fn read_link(&self) -> Result<ByteString> {
         match self.connection().dialect {
             Dialect::Linux => self.connection().read_link(self.number()).await,
@@ -278,7 +280,8 @@ impl Fid {
         }
     }
 
-    /// Removes the file (`remove(5)`). The server clunks the fid even if it refuses.
+    /// Removes the file (`remove(5)`). The server clunks the fid even if it refuses to remove the
+    /// file.
     ///
     /// # Errors
     /// [`Error::Server`], for example with errno 39 for a directory that is not empty.
@@ -287,19 +290,20 @@ impl Fid {
         connection.call_freeing(self.owned, |fid| T::Remove { fid }).await
     }
 
-    /// Truncates the file or extends it with zeros. `len` is in bytes.
+    /// Truncates the file to `len` bytes, or extends it with zeros.
     ///
     /// # Errors
-    /// [`Error::Server`] if the server refuses: parameters and streams have no length.
+    /// [`Error::Server`] if the server refuses the request, for example because parameters and
+    /// streams have no length.
     pub async fn set_len(&self, len: u64) -> Result<()> {
         let set = SetAttr { valid: SetAttr::SIZE, size: len, ..SetAttr::default() };
         self.set_attributes(set, Stat { length: len, ..unchanged_stat() }).await
     }
 
-    /// Sets the permission bits, at most `0o7777`. 9P2000 has the lower nine only.
+    /// Sets the permission bits, at most `0o7777`. 9P2000 supports only the lower nine bits.
     ///
     /// # Errors
-    /// [`Error::Server`] if the server refuses.
+    /// [`Error::Server`] if the server refuses the request.
     pub async fn set_mode(&self, mode: u32) -> Result<()> {
         let set = SetAttr { valid: SetAttr::MODE, mode: mode & 0o7777, ..SetAttr::default() };
         let dialect = self.connection().dialect;
@@ -320,11 +324,11 @@ impl Fid {
         }
     }
 
-    /// Renames the file within its directory by Twstat, which 9P2000.L does not have.
+    /// Renames the file within its directory with Twstat, which 9P2000.L does not have.
     ///
     /// # Errors
-    /// [`Error::Unsupported`] in 9P2000.L; [`Error::Server`] if the server refuses, for example
-    /// with errno 17 if the name is taken.
+    /// [`Error::Unsupported`] in 9P2000.L; [`Error::Server`] if the server refuses the request, for
+    /// example with errno 17 if the name already exists.
     pub async fn set_name(&self, name: impl AsRef<[u8]>) -> Result<()> {
         if self.connection().dialect == Dialect::Linux {
             return Err(Error::Unsupported("9P2000.L renames in two directories only"));
@@ -333,11 +337,12 @@ impl Fid {
         self.request(&T::Wstat { fid: self.number(), stat }).await
     }
 
-    /// Renames the entry `oldname` of this directory to `newname` in `dir` by Trenameat, which only
-    /// 9P2000.L has. Whether an existing file is replaced is up to the server.
+    /// Renames the entry `oldname` of this directory to `newname` in `dir` with Trenameat, which
+    /// only 9P2000.L has. The server decides whether an existing file is replaced.
     ///
     /// # Errors
-    /// [`Error::Unsupported`] in 9P2000 and 9P2000.u; [`Error::Server`] if the server refuses.
+    /// [`Error::Unsupported`] in 9P2000 and 9P2000.u; [`Error::Server`] if the server refuses the
+    /// request.
     pub async fn rename_at(
         &self,
         oldname: impl AsRef<[u8]>,
@@ -350,11 +355,12 @@ impl Fid {
         self.request(&T::Renameat { olddirfid, oldname, newdirfid, newname }).await
     }
 
-    /// Moves the file to `name` in `dir` by Trename, which only 9P2000.L has. Whether an existing
-    /// file is replaced is up to the server.
+    /// Moves the file to `name` in `dir` with Trename, which only 9P2000.L has. The server decides
+    /// whether an existing file is replaced.
     ///
     /// # Errors
-    /// [`Error::Unsupported`] in 9P2000 and 9P2000.u; [`Error::Server`] if the server refuses.
+    /// [`Error::Unsupported`] in 9P2000 and 9P2000.u; [`Error::Server`] if the server refuses the
+    /// request.
     pub async fn rename_to(&self, dir: &Fid, name: impl AsRef<[u8]>) -> Result<()> {
         self.check_linux()?;
         let name = Str(name.as_ref());
@@ -382,12 +388,13 @@ impl Debug for Fid {
     }
 }
 
-/// Returns the permission bits of a mode of 9P2000 or 9P2000.u.
+/// Converts permission bits to those of a 9P2000 or 9P2000.u mode.
 fn wire_mode(mode: u32, dialect: Dialect) -> u32 {
     mode & 0o777 | if dialect == Dialect::Unix { wire_bits(mode) } else { 0 }
 }
 
-/// Returns a stat that changes nothing: all ones and empty strings (`stat(5)`).
+/// Returns a stat structure that changes nothing, with all numbers set to their maximum and all
+/// strings empty (`stat(5)`).
 fn unchanged_stat() -> Stat<'static> {
     let unix = StatUnix { extension: Str(b""), n_uid: u32::MAX, n_gid: u32::MAX, n_muid: u32::MAX };
     Stat {

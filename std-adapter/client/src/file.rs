@@ -1,4 +1,4 @@
-//! An open file: positioned reads and writes, and tokio's I/O traits.
+//! An open file, with positioned reads and writes and tokio's I/O traits.
 
 use std::fmt::{self, Debug};
 use std::io::{self, SeekFrom};
@@ -17,26 +17,27 @@ use super::open_file::{BoxFuture, OpenFile};
 use super::transfer::{Chunks, ReadAhead, WriteBehind, Writes};
 use super::watch::Watch;
 
-/// The longest file that [`File::read_all`] returns, in bytes.
+/// The maximum length of a file that [`File::read_all`] reads, in bytes.
 const MAX_FILE: usize = 1 << 30;
 
 /// An open file.
 ///
-/// It has two interfaces. Methods such as [`File::read_at`] take an offset and `&self`; many
-/// requests may be in flight, and the server may answer them in any order. The implementations of
-/// [`AsyncRead`], [`AsyncWrite`] and [`AsyncSeek`] share one position, which starts at 0:
+/// A file can be used in two ways. Methods such as [`File::read_at`] take `&self` and an offset;
+/// many of their requests may be in flight at once, and the server may answer them in any order.
+/// The [`AsyncRead`], [`AsyncWrite`] and [`AsyncSeek`] implementations share one position, which
+/// starts at 0:
 ///
-/// - Reads and writes are pipelined where the file has a known length. All operations are cancel
-///   safe.
-/// - A write returns before the server has executed it. A later write, flush, shutdown, seek or
-///   [`File::close`] returns its error. All writes fail from then on until a seek.
-/// - The source of an [`io::Error`] is the [`Error`] of this crate.
+/// - Reads and writes are pipelined if the file has a known length. All operations are cancel safe.
+/// - A write returns before the server has executed it. If the server refuses the write, a later
+///   write, flush, shutdown, seek or [`File::close`] returns the error, and all further writes fail
+///   until a seek.
+/// - Each [`io::Error`] has this crate's [`Error`] as its source.
 ///
-/// Dropping the file cancels writes in flight, which may then be lost, and clunks its fid in the
+/// Dropping the file cancels writes in flight, whose data may be lost, and clunks its fid in the
 /// background. [`File::close`] waits for the writes and the clunk.
 pub struct File {
     open: OpenFile,
-    /// `None` until the first use, to keep this type small.
+    /// `None` until first used, which keeps this type small.
     cursor: Option<Box<Cursor>>,
 }
 
@@ -45,26 +46,27 @@ impl File {
         File { open: OpenFile::new(owned, qid, iounit), cursor: None }
     }
 
-    /// Returns the server's identity of the file.
+    /// Returns the server's identifier for the file.
     #[must_use]
     pub fn qid(&self) -> Qid {
         self.open.qid
     }
 
-    /// Returns the most bytes that one request reads or writes.
+    /// Returns the maximum number of bytes that one request can read or write.
     #[must_use]
     pub fn unit(&self) -> usize {
         self.open.unit as usize
     }
 
-    /// Reads at a byte offset into `buf`, at most [`File::unit`] bytes, and returns the number of
-    /// bytes. 0 is the end of the file, or the flush mark of a stream.
+    /// Reads at most [`File::unit`] bytes at a byte offset into `buf`, and returns the number of
+    /// bytes read. 0 indicates the end of the file or a stream's flush mark.
     ///
-    /// Waits as long as the server does. Dropping the future cancels the request, but the server may
-    /// have consumed the bytes of a stream already.
+    /// Waits until the server answers. Dropping the future cancels the request, but bytes that the
+    /// server has already taken from a stream may be lost.
     ///
     /// # Errors
-    /// [`Error::Server`] if the server refuses, for example a read of a stream out of order.
+    /// [`Error::Server`] if the server refuses the request, for example because a stream is read
+    /// out of order.
     pub async fn read_at(&self, offset: u64, buf: &mut [u8]) -> Result<usize> {
         let count = u32::try_from(buf.len()).unwrap_or(u32::MAX).min(self.open.unit);
         let data = self.open.read(offset, count).await?;
@@ -74,20 +76,21 @@ impl File {
         Ok(data.len())
     }
 
-    /// Reads from the start to the first empty read: a whole file, the current value of a
-    /// parameter, or the first delivery of a stream.
+    /// Reads from the start up to the first empty read. Returns a whole file, the current value of
+    /// a parameter, or the first delivery of a stream.
     ///
     /// # Errors
-    /// [`Error::Server`] if the server refuses; [`Error::TooLong`] above 1 GiB. Use
-    /// [`File::chunks`] for longer files.
+    /// [`Error::Server`] if the server refuses the request; [`Error::TooLong`] if the file is
+    /// longer than 1 GiB. Use [`File::chunks`] for longer files.
     pub async fn read_all(&self) -> Result<Vec<u8>> {
         self.read_up_to(MAX_FILE).await
     }
 
-    /// Reads the whole file, like [`File::read_all`], with another limit in bytes.
+    /// Reads the whole file, like [`File::read_all`], but with the given limit in bytes.
     ///
     /// # Errors
-    /// [`Error::Server`] if the server refuses; [`Error::TooLong`] above `limit`.
+    /// [`Error::Server`] if the server refuses the request; [`Error::TooLong`] if the file is
+    /// longer than `limit`.
     pub async fn read_up_to(&self, limit: usize) -> Result<Vec<u8>> {
         let (mut all, mut chunks) = (Vec::new(), self.chunks());
         while let Some(data) = chunks.next().await? {
@@ -99,27 +102,29 @@ impl File {
         Ok(all)
     }
 
-    /// Returns the content from the start in pieces, without a copy. Several reads of a file with a
-    /// known length are in flight.
+    /// Returns the content in chunks from the start, without copying. If the file has a known
+    /// length, several reads are in flight at once.
     #[must_use]
     pub fn chunks(&self) -> Chunks<'_> {
         Chunks::new(&self.open)
     }
 
-    /// Sends one write at a byte offset, of at most [`File::unit`] bytes of `data`, and returns the
-    /// number of bytes that the server wrote.
+    /// Sends a single write of at most the first [`File::unit`] bytes of `data` at a byte offset,
+    /// and returns the number of bytes written by the server.
     ///
     /// # Errors
-    /// [`Error::Server`] if the server refuses, for example a value that a parameter cannot parse.
+    /// [`Error::Server`] if the server refuses the request, for example because a parameter cannot
+    /// parse the value.
     pub async fn write_at(&self, offset: u64, data: &[u8]) -> Result<usize> {
         self.open.write(offset, data.get(..self.unit()).unwrap_or(data)).await
     }
 
-    /// Writes all of `data` at a byte offset, in as few requests as possible. Sends nothing for
-    /// empty data.
+    /// Writes all of `data` at a byte offset, in as few requests as possible. If `data` is empty,
+    /// sends nothing.
     ///
     /// # Errors
-    /// [`Error::Server`] if the server refuses. Data before the refused part is written.
+    /// [`Error::Server`] if the server refuses the request. The data before the refused part has
+    /// been written.
     pub async fn write_all_at(&self, offset: u64, data: &[u8]) -> Result<()> {
         let mut writes = self.writes_at(offset);
         for piece in data.chunks(self.unit().max(1)) {
@@ -128,18 +133,19 @@ impl File {
         writes.finish().await
     }
 
-    /// Starts a sequence of writes at a byte offset. Several writes are in flight once the server
-    /// shows that it stores what was written.
+    /// Starts a sequence of writes at a byte offset. Once the file's length shows that the server
+    /// stores the written data, several writes are in flight at once.
     #[must_use]
     pub fn writes_at(&self, offset: u64) -> Writes<'_> {
         Writes::new(&self.open, offset)
     }
 
-    /// Reads all entries of an open directory, without `.` and `..`, in the server's order.
+    /// Reads all entries of an open directory except `.` and `..`, in the server's order.
     ///
     /// # Errors
-    /// [`Error::Server`] with errno 20 if this is not a directory; [`Error::TooLong`] above a
-    /// million names or 256 MiB; [`Error::Protocol`] if the listing returns to an earlier offset.
+    /// [`Error::Server`] with errno 20 if this is not a directory; [`Error::TooLong`] if the
+    /// listing exceeds a million names or 256 MiB; [`Error::Protocol`] if the listing returns to an
+    /// earlier offset.
     pub async fn read_dir(&self) -> Result<Vec<DirEntry>> {
         let (mut reader, mut entries) = (DirReader::default(), Vec::new());
         let mut next = std::future::poll_fn(|cx| reader.poll_next(&self.open, cx));
@@ -149,21 +155,21 @@ impl File {
         Ok(entries)
     }
 
-    /// Returns the entries of an open directory as a stream, which reads as far as it is polled.
+    /// Returns the entries of an open directory as a stream, which sends requests only when polled.
     #[must_use]
     pub fn into_entries(self) -> Entries {
         Entries::new(self.open)
     }
 
-    /// Reads one page of an open directory at `offset`, and returns the offset of the next page;
-    /// `None` is the end.
+    /// Reads one page of an open directory at `offset`. Returns its entries and the offset of the
+    /// next page, or `None` at the end.
     ///
     /// A listing begins at 0 and continues where the last read ended. In 9P2000.L it can also
     /// continue after any [`DirEntry`], at its `next`.
     ///
     /// # Errors
-    /// [`Error::Server`] with errno 20 if this is not a directory, and if the server refuses the
-    /// offset.
+    /// [`Error::Server`] with errno 20 if this is not a directory, or with the server's error if it
+    /// refuses the offset.
     pub async fn read_dir_at(&self, offset: u64) -> Result<Option<(Vec<DirEntry>, u64)>> {
         read_page(&self.open, offset).await
     }
@@ -171,22 +177,22 @@ impl File {
     /// Reads the attributes of the file.
     ///
     /// # Errors
-    /// [`Error::Server`] if the server refuses.
+    /// [`Error::Server`] if the server refuses the request.
     pub async fn stat(&self) -> Result<Metadata> {
         self.open.connection().stat(self.open.number()).await
     }
 
-    /// Follows the file as a stream from its start.
+    /// Returns the deliveries of the file as a stream, from the start.
     #[must_use]
     pub fn watch(self) -> Watch {
         Watch::new(self.open)
     }
 
     /// Waits for writes in flight, closes the file, and waits until the server has closed it. Some
-    /// files act on the clunk.
+    /// files only take effect when they are clunked.
     ///
     /// # Errors
-    /// [`Error::Server`] if the server refused a delayed write or the clunk. The file is closed in
+    /// [`Error::Server`] if the server refused a pending write or the clunk. The file is closed in
     /// any case.
     pub async fn close(mut self) -> Result<()> {
         let flushed = match &mut self.cursor {
@@ -212,16 +218,16 @@ impl Debug for File {
 }
 
 /// The position of a file and the transfers that start there. At most one of `reads` and `writes`
-/// is in use.
+/// is `Some`.
 #[derive(Default)]
 struct Cursor {
     position: u64,
     reads: Option<ReadAhead>,
-    /// Data that was received but not returned yet.
+    /// Data that was received but has not been returned yet.
     received: Bytes,
     writes: Option<WriteBehind>,
     seek: Option<SeekFrom>,
-    /// The request for the file's length in a seek from the end.
+    /// The request for the file's length during a seek from the end.
     stat: Option<BoxFuture<Result<Metadata>>>,
 }
 
@@ -241,7 +247,7 @@ impl Cursor {
             let reads = self.reads.get_or_insert_with(|| ReadAhead::new(self.position));
             match ready!(reads.poll_next(file, cx))? {
                 Some(data) => self.received = data,
-                // A file may grow, and a stream continues after its flush mark.
+                // The file may grow, and a stream continues after its flush mark.
                 None => self.reads = None,
             }
         }
@@ -305,8 +311,8 @@ impl Cursor {
     }
 }
 
-/// Reads ahead of the position where the file has a known length. An empty read is the end of the
-/// file, or the flush mark of a stream; the next read asks the server again.
+/// Reads ahead of the position if the file has a known length. An empty read indicates the end of
+/// the file or a stream's flush mark; the next read asks the server again.
 impl AsyncRead for File {
     fn poll_read(
         self: Pin<&mut Self>,
@@ -318,7 +324,7 @@ impl AsyncRead for File {
     }
 }
 
-/// Returns before the server has executed the write.
+/// A write returns before the server has executed it.
 impl AsyncWrite for File {
     fn poll_write(
         self: Pin<&mut Self>,
@@ -335,13 +341,13 @@ impl AsyncWrite for File {
         cursor.poll_flush(open, cx).map_err(io::Error::from)
     }
 
-    /// Flushes. [`File::close`] also waits for the clunk.
+    /// Waits until the server has executed all writes. [`File::close`] also waits for the clunk.
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         self.poll_flush(cx)
     }
 }
 
-/// Flushes before it moves the position.
+/// Flushes pending writes before moving the position.
 impl AsyncSeek for File {
     fn start_seek(self: Pin<&mut Self>, to: SeekFrom) -> io::Result<()> {
         let (_, cursor) = self.get_mut().parts();

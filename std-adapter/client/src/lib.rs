@@ -40,12 +40,12 @@ pub use watch::Watch;
 
 use self::connection::Connection;
 
-/// The most attribute requests of one listing in flight.
+/// The maximum number of attribute requests that one listing keeps in flight.
 const CONCURRENCY: usize = 32;
 
-/// A connection with an attached root directory. Clones share both.
+/// A connection and a root directory attached on it. Clones share both.
 ///
-/// Paths are bytes, normally UTF-8, and are split at `/`. Empty names and `.` are dropped.
+/// Paths are byte strings, normally UTF-8, and are split at `/`. Empty names and `.` are ignored.
 #[derive(Clone)]
 pub struct Client {
     root: Arc<Fid>,
@@ -53,13 +53,13 @@ pub struct Client {
 }
 
 impl Client {
-    /// Connects, agrees on a version and attaches. Spawns two tasks on the current tokio runtime,
-    /// which needs I/O and time.
+    /// Connects to a server, negotiates the protocol version and attaches to the root. Spawns two
+    /// tasks on the current tokio runtime, whose I/O and time drivers must be enabled.
     ///
     /// # Errors
-    /// [`Error::Lost`] if the connection cannot be made or the timeout of `options` expires;
-    /// [`Error::Unsupported`] if the server speaks none of the allowed dialects; [`Error::Server`]
-    /// if it refuses the attach.
+    /// [`Error::Lost`] if the connection cannot be established or the timeout in `options` expires;
+    /// [`Error::Unsupported`] if the server supports none of the allowed dialects;
+    /// [`Error::Server`] if the server refuses the attach.
     pub async fn connect(url: &Url, options: Options) -> Result<Client> {
         let span = info_span!("connection", peer = %url, dialect = field::Empty);
         let connecting = async {
@@ -72,9 +72,9 @@ impl Client {
     /// Connects over any bidirectional stream, for example a pipe, TLS or a serial line.
     ///
     /// # Errors
-    /// [`Error::Lost`] if the stream ends or the timeout of `options` expires;
-    /// [`Error::Unsupported`] if the server speaks none of the allowed dialects; [`Error::Server`]
-    /// if it refuses the attach.
+    /// [`Error::Lost`] if the stream ends or the timeout in `options` expires;
+    /// [`Error::Unsupported`] if the server supports none of the allowed dialects;
+    /// [`Error::Server`] if the server refuses the attach.
     pub async fn from_stream<S>(stream: S, options: Options) -> Result<Client>
     where
         S: AsyncRead + AsyncWrite + Send + 'static,
@@ -94,7 +94,7 @@ impl Client {
         Ok(Client { root: Arc::new(root), connection })
     }
 
-    /// Attaches to another root on the same connection, as another user or to another tree.
+    /// Attaches again on the same connection, for example as another user or to another tree.
     ///
     /// # Errors
     /// [`Error::Server`] if the server refuses the attach.
@@ -103,32 +103,32 @@ impl Client {
         Ok(Client { root: Arc::new(root), connection: Arc::clone(&self.connection) })
     }
 
-    /// Drops this handle and waits until the connection is closed. That happens after all other
-    /// handles are dropped and pending requests are written; the server then has one second to
-    /// close its side.
+    /// Drops this handle and waits until the connection is closed. The connection closes once all
+    /// other handles have been dropped and all pending requests have been written; the server then
+    /// has one second to close its side.
     pub async fn close(self) {
         let ended = self.connection.ended();
         drop(self);
         ended.cancelled().await;
     }
 
-    /// Returns the dialect that client and server agreed on.
+    /// Returns the negotiated dialect.
     #[must_use]
     pub fn dialect(&self) -> Dialect {
         self.connection.dialect
     }
 
-    /// Returns the length of the longest message, in bytes with its header.
+    /// Returns the maximum length of a message in bytes, including its header.
     #[must_use]
     pub fn msize(&self) -> u32 {
         self.connection.msize
     }
 
-    /// Walks to `path`, for a sequence of operations on one file.
+    /// Walks to `path`. The returned fid allows several operations on the same file.
     ///
     /// # Errors
-    /// [`Error::Server`] with errno 2 if the file does not exist, and errno 20 if a name before the
-    /// last one is not a directory.
+    /// [`Error::Server`] with errno 2 if the file does not exist and with errno 20 if a component
+    /// other than the last is not a directory.
     pub async fn walk(&self, path: impl AsRef<[u8]>) -> Result<Fid> {
         self.root.walk(path).await
     }
@@ -136,16 +136,16 @@ impl Client {
     /// Opens a file or a directory.
     ///
     /// # Errors
-    /// [`Error::Server`] if the file does not exist or the server refuses.
+    /// [`Error::Server`] if the file does not exist or the server refuses the request.
     pub async fn open(&self, path: impl AsRef<[u8]>, mode: OpenMode) -> Result<File> {
         self.walk(path).await?.open(mode).await
     }
 
-    /// Creates a file with these permission bits and opens it.
+    /// Creates a file with the given permission bits and opens it.
     ///
     /// # Errors
-    /// [`Error::Server`], for example with errno 17 if the name is taken and the server does not
-    /// truncate the file that has it.
+    /// [`Error::Server`], for example with errno 17 if the file exists and the server does not
+    /// truncate existing files.
     pub async fn create(
         &self,
         path: impl AsRef<[u8]>,
@@ -156,50 +156,54 @@ impl Client {
         self.root.walk_names(&dir).await?.create(name, permissions, mode).await
     }
 
-    /// Reads a whole file, see [`File::read_all`].
+    /// Reads a whole file. See [`File::read_all`].
     ///
     /// # Errors
-    /// [`Error::Server`], with errno 21 for a directory; [`Error::TooLong`] above 1 GiB.
+    /// [`Error::Server`] if the server refuses the request, with errno 21 if the path is a
+    /// directory; [`Error::TooLong`] if the file is longer than 1 GiB.
     pub async fn read(&self, path: impl AsRef<[u8]>) -> Result<Vec<u8>> {
         self.open_to_read(path).await?.read_all().await
     }
 
-    /// Opens a file for reading. Refuses a directory.
+    /// Opens a file for reading. Fails if the path is a directory.
     ///
     /// # Errors
-    /// [`Error::Server`], with errno 21 for a directory.
+    /// [`Error::Server`] if the server refuses the request, with errno 21 if the path is a
+    /// directory.
     pub async fn open_to_read(&self, path: impl AsRef<[u8]>) -> Result<File> {
         self.walk_to_file(path).await?.open(OpenMode::READ).await
     }
 
-    /// Walks to a file. Refuses a directory, which some servers open for anything.
+    /// Walks to a file. Fails if the path is a directory, because some servers open directories in
+    /// any mode.
     async fn walk_to_file(&self, path: impl AsRef<[u8]>) -> Result<Fid> {
         let fid = self.walk(path).await?;
         if fid.is_dir() { Err(Error::from_errno(21)) } else { Ok(fid) }
     }
 
-    /// Replaces the content of a file, which is created if it does not exist. Returns after the
-    /// file is closed.
+    /// Replaces the content of a file, creating the file if it does not exist. Returns after the
+    /// server has closed the file.
     ///
     /// # Errors
-    /// [`Error::Server`] if the server refuses.
+    /// [`Error::Server`] if the server refuses the request.
     pub async fn write(&self, path: impl AsRef<[u8]>, data: &[u8]) -> Result<()> {
         let file = self.open_to_write(path).await?;
         file.write_all_at(0, data).await?;
         file.close().await
     }
 
-    /// Opens a file for writing and truncates it, or creates it. Opens it without truncation if the
-    /// server refuses that.
+    /// Opens a file for writing and truncates it, or creates it if it does not exist. If the server
+    /// refuses to truncate the file, opens it without truncation.
     ///
     /// # Errors
-    /// [`Error::Server`], with errno 21 for a directory.
+    /// [`Error::Server`] if the server refuses the request, with errno 21 if the path is a
+    /// directory.
     pub async fn open_to_write(&self, path: impl AsRef<[u8]>) -> Result<File> {
         let path = path.as_ref();
         let fid = match self.walk_to_file(path).await {
             Err(error) if error.is_not_found() => {
                 match self.create(path, 0o666, OpenMode::WRITE.truncate()).await {
-                    // Another client has created it meanwhile.
+                    // Another client has created the file in the meantime.
                     Err(error) if error.is_exists() => self.walk_to_file(path).await?,
                     created => return created,
                 }
@@ -215,52 +219,58 @@ impl Client {
     /// Reads the attributes of a file.
     ///
     /// # Errors
-    /// [`Error::Server`], with errno 2 if the file does not exist.
+    /// [`Error::Server`] if the server refuses the request, with errno 2 if the file does not
+    /// exist.
     pub async fn stat(&self, path: impl AsRef<[u8]>) -> Result<Metadata> {
         self.walk(path).await?.stat().await
     }
 
-    /// Reads all entries of a directory, without `.` and `..`, in the server's order.
+    /// Reads all entries of a directory except `.` and `..`, in the server's order.
     ///
     /// # Errors
-    /// [`Error::Server`], with errno 20 if the path is not a directory; [`Error::TooLong`] above a
-    /// million names or 256 MiB; [`Error::Protocol`] if the listing returns to an earlier offset.
+    /// [`Error::Server`] if the server refuses the request, with errno 20 if the path is not a
+    /// directory; [`Error::TooLong`] if the listing exceeds a million names or 256 MiB;
+    /// [`Error::Protocol`] if the listing returns to an earlier offset.
     pub async fn read_dir(&self, path: impl AsRef<[u8]>) -> Result<Vec<DirEntry>> {
         self.open_dir(path).await?.read_dir().await
     }
 
-    /// Returns the entries of a directory as a stream, for directories that are long or that are
-    /// read in part.
+    /// Returns the entries of a directory as a stream. Suits long directories and directories that
+    /// are only partly read.
     ///
     /// # Errors
-    /// [`Error::Server`], with errno 20 if the path is not a directory.
+    /// [`Error::Server`] if the server refuses the request, with errno 20 if the path is not a
+    /// directory.
     pub async fn entries(&self, path: impl AsRef<[u8]>) -> Result<Entries> {
         Ok(self.open_dir(path).await?.into_entries())
     }
 
-    /// Opens a directory. Refuses a file before opening it, because that may have an effect.
+    /// Opens a directory. Fails before the open if the path is a file, because opening a file may
+    /// have side effects.
     async fn open_dir(&self, path: impl AsRef<[u8]>) -> Result<File> {
         let fid = self.walk(path).await?;
         if fid.is_dir() { fid.open(OpenMode::READ).await } else { Err(Error::from_errno(20)) }
     }
 
     /// Reads the attributes of all files in a directory. In 9P2000.L this takes several requests
-    /// per file, which are pipelined. Files that are removed meanwhile are left out.
+    /// per file, which are pipelined. Files that are removed in the meantime are omitted.
     ///
     /// # Errors
-    /// [`Error::Server`], with errno 20 if the path is not a directory, and if the server refuses
-    /// the attributes of a file; [`Error::TooLong`] above a million names or 256 MiB.
+    /// [`Error::Server`] with errno 20 if the path is not a directory, or with the server's error
+    /// if it refuses to return a file's attributes; [`Error::TooLong`] if the listing exceeds a
+    /// million names or 256 MiB.
     pub async fn list(&self, path: impl AsRef<[u8]>) -> Result<Vec<Metadata>> {
         let Listing { files, failed } = self.list_all(path).await?;
         failed.into_iter().next().map_or(Ok(files), |(_, error)| Err(error))
     }
 
     /// Reads the attributes of all files in a directory, like [`Client::list`]. If the server
-    /// refuses some of them, the listing has their type and the error.
+    /// refuses to return a file's attributes, the listing contains the file's type and the error
+    /// instead.
     ///
     /// # Errors
-    /// [`Error::Server`], with errno 20 if the path is not a directory; [`Error::TooLong`] above a
-    /// million names or 256 MiB.
+    /// [`Error::Server`] with errno 20 if the path is not a directory; [`Error::TooLong`] if the
+    /// listing exceeds a million names or 256 MiB.
     pub async fn list_all(&self, path: impl AsRef<[u8]>) -> Result<Listing> {
         let path = path.as_ref();
         let dir = Arc::new(self.walk(path).await?);
@@ -285,10 +295,10 @@ impl Client {
         Ok(Listing { files, failed: listing.failed })
     }
 
-    /// Creates a directory with these permission bits.
+    /// Creates a directory with the given permission bits.
     ///
     /// # Errors
-    /// [`Error::Server`], for example with errno 17 if the name is taken.
+    /// [`Error::Server`], for example with errno 17 if the path already exists.
     pub async fn mkdir(&self, path: impl AsRef<[u8]>, mode: u32) -> Result<()> {
         let (dir, name) = fid::split_last(path.as_ref())?;
         self.root.walk_names(&dir).await?.mkdir(name, mode).await
@@ -297,7 +307,7 @@ impl Client {
     /// Creates a symbolic link at `path`.
     ///
     /// # Errors
-    /// [`Error::Unsupported`] in 9P2000; [`Error::Server`] if the server refuses.
+    /// [`Error::Unsupported`] in 9P2000; [`Error::Server`] if the server refuses the request.
     pub async fn symlink(&self, path: impl AsRef<[u8]>, target: impl AsRef<[u8]>) -> Result<()> {
         let (dir, name) = fid::split_last(path.as_ref())?;
         self.root.walk_names(&dir).await?.symlink(name, target).await
@@ -306,7 +316,8 @@ impl Client {
     /// Reads the target of a symbolic link.
     ///
     /// # Errors
-    /// [`Error::Server`] with errno 22 if the path is not a link; [`Error::Unsupported`] in 9P2000.
+    /// [`Error::Server`] with errno 22 if the path is not a symbolic link; [`Error::Unsupported`]
+    /// in 9P2000.
     pub async fn read_link(&self, path: impl AsRef<[u8]>) -> Result<ByteString> {
         self.walk(path).await?.read_link().await
     }
@@ -319,12 +330,12 @@ impl Client {
         self.walk(path).await?.remove().await
     }
 
-    /// Renames a file, or moves it to another directory. Whether an existing file is replaced is up
-    /// to the server.
+    /// Renames a file, or moves it to another directory. The server decides whether an existing
+    /// file at `to` is replaced.
     ///
     /// # Errors
-    /// [`Error::Server`] if the server refuses, and with errno 18 for another directory in 9P2000
-    /// and 9P2000.u, which have no such request.
+    /// [`Error::Server`] if the server refuses the request. In 9P2000 and 9P2000.u, which cannot
+    /// move files, the error has errno 18 if `to` is in another directory.
     pub async fn rename(&self, from: impl AsRef<[u8]>, to: impl AsRef<[u8]>) -> Result<()> {
         let ((dir, old), (newdir, new)) =
             (fid::split_last(from.as_ref())?, fid::split_last(to.as_ref())?);
@@ -344,10 +355,10 @@ impl Client {
         }
     }
 
-    /// Follows a stream file.
+    /// Opens a stream file and returns its deliveries as a stream.
     ///
     /// # Errors
-    /// [`Error::Server`] if the file does not exist or the server refuses.
+    /// [`Error::Server`] if the file does not exist or the server refuses the request.
     pub async fn watch(&self, path: impl AsRef<[u8]>) -> Result<Watch> {
         Ok(self.open(path, OpenMode::READ).await?.watch())
     }
@@ -368,7 +379,7 @@ async fn within<T>(limit: Duration, connecting: impl Future<Output = Result<T>>)
     tokio::time::timeout(limit, connecting).await.map_err(expired)?
 }
 
-/// The index of an entry, its attributes without a request, and the reply.
+/// The index of an entry, the attributes known from the listing, and the server's reply.
 type StatReply = (usize, Metadata, Result<Metadata>);
 
 async fn stat_below(dir: Arc<Fid>, index: usize, bare: Metadata) -> StatReply {
@@ -379,10 +390,10 @@ async fn stat_below(dir: Arc<Fid>, index: usize, bare: Metadata) -> StatReply {
     (index, bare, metadata)
 }
 
-/// A listing while requests for attributes are in flight.
+/// A listing whose attribute requests are still in flight.
 #[derive(Default)]
 struct PartialListing {
-    /// `None` while the attributes are unknown.
+    /// A file is `None` while its attributes are unknown.
     files: Vec<Option<Metadata>>,
     failed: Vec<(ByteString, Error)>,
 }

@@ -1,4 +1,4 @@
-//! File attributes and directory entries in one form for all dialects.
+//! File attributes and directory entries, in a form common to all dialects.
 
 use std::time::{Duration, SystemTime};
 
@@ -14,11 +14,11 @@ use super::error::Error;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum FileType {
-    /// A file with content that is none of the other types.
+    /// A regular file.
     File,
     /// A directory.
     Dir,
-    /// A symbolic link. 9P2000 cannot read its target.
+    /// A symbolic link. In 9P2000 its target cannot be read.
     Symlink,
     /// A device, pipe or socket.
     Special,
@@ -28,28 +28,28 @@ pub enum FileType {
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Metadata {
-    /// The last name of the path; empty in 9P2000.L, which does not send it.
+    /// The last component of the path. Empty in 9P2000.L, which does not send it.
     pub name: ByteString,
     /// The type.
     pub kind: FileType,
     /// The permission bits, at most `0o7777`.
     pub mode: u32,
-    /// The length in bytes; 0 for directories and usually for streams.
+    /// The length in bytes. 0 for directories and usually for streams.
     pub len: u64,
-    /// The server's identity of the file: equal paths are the same file. The version changes with
-    /// the content; version 0 means that the content must not be cached.
+    /// The server's identifier for the file. Two qids with the same path denote the same file. The
+    /// version changes with the content; version 0 means that the content must not be cached.
     pub qid: Qid,
     /// The owner: a name, or a decimal number in 9P2000.L.
     pub owner: String,
     /// The group: a name, or a decimal number in 9P2000.L.
     pub group: String,
-    /// The number of hard links; 1 in 9P2000 and .u, which do not send it.
+    /// The number of hard links. Always 1 in 9P2000 and 9P2000.u, which do not send it.
     pub links: u64,
-    /// The time of the last read, in whole seconds except in 9P2000.L.
+    /// The time of the last access. Only 9P2000.L sends fractions of a second.
     pub accessed: SystemTime,
-    /// The time of the last change of the content, in whole seconds except in 9P2000.L.
+    /// The time of the last modification. Only 9P2000.L sends fractions of a second.
     pub modified: SystemTime,
-    /// The target of a link; `None` in 9P2000, which does not send it.
+    /// The target of a symbolic link. Always `None` in 9P2000, which does not send it.
     pub target: Option<ByteString>,
 }
 
@@ -61,12 +61,13 @@ pub struct DirEntry {
     pub name: ByteString,
     /// The type of the file.
     pub kind: FileType,
-    /// The server's identity of the file.
+    /// The server's identifier for the file.
     pub qid: Qid,
-    /// All attributes, which 9P2000 and .u send with the name; `None` in 9P2000.L.
+    /// The file's attributes. 9P2000 and 9P2000.u send them with the name; in 9P2000.L this is
+    /// `None`.
     pub metadata: Option<Metadata>,
-    /// The offset at which a listing continues after this entry; `None` in 9P2000 and .u, where it
-    /// continues after a whole read only.
+    /// The offset at which a listing continues after this entry. `None` in 9P2000 and 9P2000.u,
+    /// where a listing can only continue after the last entry of a read.
     pub next: Option<u64>,
 }
 
@@ -74,19 +75,20 @@ pub struct DirEntry {
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Listing {
-    /// All files. Those in `failed` have no permissions, no length and no owner here.
+    /// All files. For a file in `failed`, the permissions, the length and the owner are empty.
     pub files: Vec<Metadata>,
-    /// The names of the files whose attributes the server refused, with its errors.
+    /// The names of the files whose attributes the server refused to return, with the server's
+    /// errors.
     pub failed: Vec<(ByteString, Error)>,
 }
 
-/// Converts text that is only shown, such as owners and reasons, to UTF-8.
+/// Converts text that is only displayed, such as owners and error messages, to UTF-8.
 pub(crate) fn lossy(text: Str<'_>) -> String {
     String::from_utf8_lossy(text.as_bytes()).into_owned()
 }
 
 impl Metadata {
-    /// Returns true for a directory.
+    /// Returns `true` for a directory.
     #[must_use]
     pub fn is_dir(&self) -> bool {
         self.kind == FileType::Dir
@@ -94,7 +96,7 @@ impl Metadata {
 
     pub(crate) fn from_stat(stat: &Stat<'_>) -> Metadata {
         let kind = type_of_stat(stat);
-        // A link that the server cannot read has an empty target.
+        // The target is empty if the server cannot read the link.
         let extension =
             stat.unix.map(|unix| unix.extension).filter(|target| !target.as_bytes().is_empty());
         let target = extension.map(ByteString::from).filter(|_| kind == FileType::Symlink);
@@ -113,7 +115,7 @@ impl Metadata {
         }
     }
 
-    /// Returns the attributes that a directory entry shows; the others are empty.
+    /// Returns the attributes that a directory entry contains, with all others empty.
     pub(crate) fn from_entry(name: ByteString, kind: FileType, qid: Qid) -> Metadata {
         Metadata {
             name,
@@ -130,7 +132,8 @@ impl Metadata {
         }
     }
 
-    /// Returns true if the record may hold a name only: some servers leave the other fields empty.
+    /// Returns `true` if the record may contain only a name, because some servers leave the other
+    /// fields empty.
     pub(crate) fn is_bare(&self) -> bool {
         self.mode == 0 && self.len == 0
     }
@@ -205,15 +208,15 @@ fn type_of_qid(qid: Qid) -> FileType {
     }
 }
 
-/// The set-id and sticky bits of 9P2000.u, each with that of Linux.
+/// The set-id and sticky bits of 9P2000.u, each paired with its Linux equivalent.
 const SPECIAL_BITS: [(u32, u32); 3] = [(DMSETUID, 0o4000), (DMSETGID, 0o2000), (DMSETVTX, 0o1000)];
 
-/// Returns the special bits of a mode of 9P2000.u as those of Linux.
+/// Converts the special bits of a 9P2000.u mode to Linux mode bits.
 fn special_bits(mode: u32) -> u32 {
     SPECIAL_BITS.into_iter().filter(|(wire, _)| mode & wire != 0).map(|(_, bit)| bit).sum()
 }
 
-/// Returns the special bits of a mode of Linux as those of 9P2000.u.
+/// Converts the special bits of a Linux mode to 9P2000.u mode bits.
 pub(crate) fn wire_bits(mode: u32) -> u32 {
     SPECIAL_BITS.into_iter().filter(|(_, bit)| mode & bit != 0).map(|(wire, _)| wire).sum()
 }
@@ -222,7 +225,8 @@ fn exact_time(at: Time) -> SystemTime {
     system_time(at.sec.cast_signed(), at.nsec)
 }
 
-/// Converts a time. A time that this system cannot represent becomes the Unix epoch.
+/// Converts a time to [`SystemTime`]. A time that this platform cannot represent becomes the Unix
+/// epoch.
 fn system_time(seconds: i64, nanoseconds: u64) -> SystemTime {
     let epoch = SystemTime::UNIX_EPOCH;
     let distance = Duration::from_secs(seconds.unsigned_abs());

@@ -1,4 +1,5 @@
-//! The requests on an open fid, below [`File`](super::File) and everything that reads or writes one.
+//! Requests on an open fid, used by [`File`](super::File) and by everything that reads or writes a
+//! file.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -11,16 +12,16 @@ use super::connection::{Call, Connection, OwnedFid, unexpected};
 use super::error::{Error, Result};
 use super::metadata::Metadata;
 
-/// The part of an msize that a read or write does not use for data, in bytes (IOHDRSZ).
+/// The part of a message of msize bytes that cannot carry read or written data, in bytes (IOHDRSZ).
 const IO_HEADER: u32 = 24;
 
 pub(crate) type BoxFuture<T> = Pin<Box<dyn Future<Output = T> + Send + Sync>>;
 
-/// A fid that is open.
+/// An open fid.
 pub(crate) struct OpenFile {
     owned: OwnedFid,
     pub(crate) qid: Qid,
-    /// The most bytes of data in one request.
+    /// The maximum number of data bytes in one request.
     pub(crate) unit: u32,
 }
 
@@ -39,22 +40,23 @@ impl OpenFile {
         self.owned.number
     }
 
-    /// Waits while too many bytes wait to be written.
+    /// Waits until there is room in the queue of bytes to be written.
     pub(crate) fn poll_reserve(&self, cx: &mut Context<'_>) -> Poll<()> {
         self.connection().poll_reserve(cx)
     }
 
-    /// Sends Tread after space was reserved.
+    /// Sends Tread. The caller must have reserved space.
     pub(crate) fn submit_read(&self, offset: u64, count: u32) -> Result<Call> {
         self.connection().submit(&self.read_message(offset, count))
     }
 
-    /// Sends Twrite after space was reserved.
+    /// Sends Twrite. The caller must have reserved space.
     pub(crate) fn submit_write(&self, offset: u64, data: &[u8]) -> Result<Call> {
         self.connection().submit(&self.write_message(offset, data))
     }
 
-    /// Sends the request that lists the directory from `offset`, after space was reserved.
+    /// Sends the request that lists the directory from `offset`. The caller must have reserved
+    /// space.
     pub(crate) fn submit_list(&self, offset: u64) -> Result<Call> {
         let (fid, count) = (self.number(), self.unit);
         match self.connection().dialect {
@@ -81,7 +83,7 @@ impl OpenFile {
         T::Write { fid: self.number(), offset, data: Data(data) }
     }
 
-    /// Returns the data of a reply to a request for `count` bytes.
+    /// Returns the data from a reply to a request for `count` bytes.
     pub(crate) fn read_data(&self, frame: &Bytes, count: u32) -> Result<Bytes> {
         match self.connection().decode(frame)? {
             R::Read { data } | R::Readdir { data } if data.0.len() <= count as usize => {
@@ -94,7 +96,7 @@ impl OpenFile {
         }
     }
 
-    /// Returns the count of Rwrite.
+    /// Returns the count from Rwrite.
     pub(crate) fn written(&self, frame: &[u8], sent: usize) -> Result<usize> {
         match self.connection().decode(frame)? {
             R::Write { count } if count as usize <= sent => Ok(count as usize),
@@ -105,7 +107,7 @@ impl OpenFile {
         }
     }
 
-    /// Reads the attributes in a future of its own.
+    /// Returns a future that reads the attributes and does not borrow `self`.
     pub(crate) fn stat(&self) -> BoxFuture<Result<Metadata>> {
         let (connection, fid) = (Arc::clone(self.connection()), self.number());
         Box::pin(async move { connection.stat(fid).await })
@@ -117,8 +119,8 @@ impl OpenFile {
     }
 }
 
-/// Returns how far a file may be read or written ahead, in bytes. A file without a version has no
-/// stored content: the server produces it while it is read.
+/// Returns the length up to which a file may be read or written ahead, in bytes. Returns 0 for a
+/// file without a version, because the server generates its content on each read.
 pub(crate) fn reliable_length(metadata: Result<Metadata>) -> u64 {
     match metadata {
         Ok(metadata) if metadata.qid.version != 0 => metadata.len,

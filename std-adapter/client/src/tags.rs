@@ -1,5 +1,5 @@
-//! The tags of a connection: each belongs to one request until its reply has been taken or its
-//! flush answered.
+//! The tags of a connection. Each tag in use belongs to one request, until the caller has taken the
+//! reply or the server has answered the flush.
 
 use std::task::Waker;
 
@@ -8,39 +8,39 @@ use datakit_core::wire::{Fid as FidNumber, Tag};
 
 use super::error::{Error, ProtocolError, Result};
 
-/// The effect of a reply on fids and tags, whether or not a caller still waits for it.
+/// The effect of a reply on fids and tags, whether or not a caller is still waiting for it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum OnReply {
     Nothing,
-    /// Tattach, or Twalk of this many names: success creates the fid.
+    /// The request is Tattach, or a Twalk of `names` names. If it succeeds, the fid exists.
     CreatesFid {
         fid: FidNumber,
         names: u16,
     },
-    /// Tclunk and Tremove: any reply frees the fid.
+    /// The request is Tclunk or Tremove. Any reply frees the fid.
     FreesFid(FidNumber),
-    /// Tflush: any reply frees this tag.
+    /// The request is Tflush. Any reply frees this tag.
     FreesTag(Tag),
 }
 
 enum TagState {
     Free,
-    /// A caller waits for the reply.
+    /// A caller is waiting for the reply.
     Waiting(OnReply, Waker),
-    /// The reply is here, but the caller has not taken it yet.
+    /// The reply has arrived, but the caller has not taken it yet.
     Answered(OnReply, Bytes),
-    /// The caller is gone and the request is being flushed: the tag is busy until Rflush. `None` if
-    /// the reply came before.
+    /// The caller has dropped the request, which is being flushed. The tag is in use until Rflush.
+    /// `None` if the reply arrived before Rflush.
     Flushing(Option<OnReply>),
-    /// No caller ever waited: a clunk or a flush.
+    /// The request is a clunk or a flush, for which no caller waits.
     Background(OnReply),
 }
 
-/// The consequence of a reply.
+/// The action to take when a reply arrives.
 pub(crate) enum ReplyAction {
-    /// Wake the caller, without holding the lock.
+    /// Wake the caller after releasing the lock.
     Wake(Waker),
-    /// No caller waits: apply the effect at once.
+    /// Apply the effect immediately, because no caller is waiting.
     Apply(OnReply),
 }
 
@@ -52,7 +52,7 @@ pub(crate) struct TagPool {
 }
 
 impl TagPool {
-    /// Returns a free tag for a request.
+    /// Allocates a tag for a request.
     pub(crate) fn acquire(&mut self, on_reply: OnReply) -> Result<Tag> {
         let state = TagState::Waiting(on_reply, Waker::noop().clone());
         if let Some(number) = self.free.pop() {
@@ -66,14 +66,16 @@ impl TagPool {
         Ok(Tag(number))
     }
 
-    /// Marks a request as abandoned and being flushed. Its tag is busy until [`TagPool::flushed`].
+    /// Marks a request as abandoned and being flushed. Its tag remains in use until
+    /// [`TagPool::flushed`].
     pub(crate) fn start_flush(&mut self, tag: Tag) {
         if let Some(on_reply) = self.pending_effect(tag) {
             self.set_state(tag, TagState::Flushing(Some(on_reply)));
         }
     }
 
-    /// Marks a request that no caller waits for. Its tag is busy until the reply.
+    /// Marks a request as one that no caller waits for. Its tag remains in use until the reply
+    /// arrives.
     pub(crate) fn detach(&mut self, tag: Tag) {
         if let Some(on_reply) = self.pending_effect(tag) {
             self.set_state(tag, TagState::Background(on_reply));
@@ -89,17 +91,17 @@ impl TagPool {
         }
     }
 
-    /// Frees a tag whose request was not sent or whose reply was taken.
+    /// Frees a tag whose request was not sent or whose reply has been taken.
     pub(crate) fn release(&mut self, tag: Tag) {
         if !matches!(self.replace(tag, TagState::Free), TagState::Free) {
             self.free.push(tag.0);
         }
     }
 
-    /// Takes the reply to a request once it is there, and frees the tag.
+    /// Takes the reply to a request and frees the tag, if the reply has arrived.
     ///
-    /// Stores `waker` and leaves the previous one in its place, for the caller to drop without the
-    /// lock.
+    /// Otherwise swaps `waker` with the stored waker, which the caller must drop after releasing
+    /// the lock.
     pub(crate) fn poll_reply(&mut self, tag: Tag, waker: &mut Waker) -> Option<(OnReply, Bytes)> {
         match self.states.get_mut(usize::from(tag.0))? {
             TagState::Waiting(_, known) => std::mem::swap(known, waker),
@@ -113,7 +115,7 @@ impl TagPool {
         None
     }
 
-    /// Stores a reply that was received.
+    /// Stores a received reply.
     pub(crate) fn receive(
         &mut self,
         tag: Tag,
@@ -139,8 +141,8 @@ impl TagPool {
         }
     }
 
-    /// Frees the tag of a flushed request after Rflush. Returns the request's effect if it was
-    /// never answered.
+    /// Frees the tag of a flushed request after Rflush. If the request was never answered, returns
+    /// its effect.
     pub(crate) fn flushed(&mut self, oldtag: Tag) -> Option<OnReply> {
         match self.replace(oldtag, TagState::Free) {
             TagState::Flushing(on_reply) => {
@@ -166,7 +168,7 @@ impl TagPool {
         self.replace(tag, state);
     }
 
-    /// Replaces the state of a tag. A tag that was never in use counts as free.
+    /// Replaces the state of a tag. A tag that was never in use is considered free.
     fn replace(&mut self, tag: Tag, state: TagState) -> TagState {
         self.states
             .get_mut(usize::from(tag.0))

@@ -1,4 +1,4 @@
-//! Tests of the client against a peer whose replies the test chooses.
+//! Tests of the client against a peer that sends the replies chosen by the test.
 
 mod hostile;
 mod io;
@@ -27,7 +27,7 @@ struct Peer {
 }
 
 impl Peer {
-    /// Receives a request. Answers and records each Tclunk before it.
+    /// Receives the next request that is not a Tclunk. Answers and records every Tclunk before it.
     async fn receive(&mut self) -> (Tag, T<'_>) {
         while let Some((tag, fid)) = self.next().await {
             self.clunked.push(fid);
@@ -57,7 +57,7 @@ impl Peer {
         self.stream.write_all(&frame[..length]).await.unwrap();
     }
 
-    /// Answers a Twalk with all its names.
+    /// Answers a Twalk with a qid for each of its names.
     async fn answer_walk(&mut self, names: usize, qid: Qid) -> Fid {
         let (tag, message) = self.receive().await;
         let T::Walk { newfid, wnames, .. } = message else { panic!("{message:?}") };
@@ -73,7 +73,7 @@ impl Peer {
         self.send(tag, R::Open { qid: FILE, iounit: 0 }).await;
     }
 
-    /// Answers a Tread at this offset.
+    /// Answers a Tread at the offset `at`.
     async fn answer_read(&mut self, at: u64, text: &str) {
         let (tag, message) = self.receive().await;
         assert!(matches!(message, T::Read { offset, .. } if offset == at), "{message:?}");
@@ -81,10 +81,10 @@ impl Peer {
     }
 }
 
-/// The data of one message with an msize of 8192 bytes.
+/// The number of data bytes in one message with an msize of 8192.
 const UNIT: usize = 8168;
 
-/// Returns a client and its peer, which has answered with this version.
+/// Returns a client and its peer, which has answered Tversion with `version`.
 async fn connected(version: &'static str, dialect: Dialect) -> (Client, Peer) {
     let (near, far) = tokio::io::duplex(1 << 16);
     let mut peer = Peer { stream: far, dialect, frame: Vec::new(), clunked: Vec::new() };
@@ -223,7 +223,8 @@ async fn a_dropped_request_is_flushed_and_frees_its_tag_after_rflush() {
         let other = client.clone();
         let walk = tokio::spawn(async move { other.walk(name).await.map(drop) });
         tags.push(peer.receive().await.0);
-        // When the first reply arrives, the client has read Rflush. The others stay pending.
+        // When the first reply arrives, the client has already read Rflush. The other requests stay
+        // pending.
         if name == "c" {
             peer.send(tags[0], R::Walk { wqids: List::from(&[FILE]) }).await;
             walk.await.unwrap().unwrap();
@@ -269,7 +270,7 @@ async fn two_flush_marks_end_a_stream() {
     peer.answer_open().await;
     let mut watch = watching.await.unwrap().unwrap();
 
-    // The future is dropped while the read is in flight. The next one continues with it.
+    // The future is dropped while the read is in flight. The next call continues with that read.
     assert!(tokio::time::timeout(Duration::ZERO, watch.next()).await.is_err());
     let following =
         tokio::spawn(async move { (watch.next().await, watch.next().await, watch.next().await) });
@@ -295,7 +296,7 @@ async fn dropping_a_file_clunks_it_and_frees_its_number() {
         let walk = tokio::spawn(async move { other.walk(name).await.map(std::mem::forget) });
         let made = peer.answer_walk(1, FILE).await;
         walk.await.unwrap().unwrap();
-        // The client reads Rclunk before the reply to `b`.
+        // The client reads Rclunk before it reads the reply to the walk to `b`.
         assert_eq!(made == fid, name == "c");
     }
     assert_eq!(peer.clunked, [fid]);
@@ -367,7 +368,7 @@ async fn buffered_streams_are_flushed() {
 
 type Walk = std::pin::Pin<Box<dyn Future<Output = ()> + Send>>;
 
-/// A waker that owns a request, as an executor's waker may.
+/// A waker that owns a request, as the waker of an executor may.
 struct OwningWaker {
     _request: parking_lot::Mutex<Walk>,
 }
@@ -389,7 +390,7 @@ async fn wakers_are_dropped_without_the_lock() {
     let (mut first, mut second) = (walk("a"), walk("b"));
     poll(&mut second, Waker::noop());
     poll(&mut first, &Waker::from(std::sync::Arc::new(OwningWaker { _request: second.into() })));
-    // This poll drops the other waker.
+    // This poll drops the previous waker.
     let (tell, told) = std::sync::mpsc::channel();
     std::thread::spawn(move || {
         let pending = first.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending();

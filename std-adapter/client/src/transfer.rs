@@ -1,7 +1,7 @@
-//! Pipelined transfers: several reads or writes of one file in flight.
+//! Pipelined transfers, with several reads or writes of one file in flight.
 //!
-//! Only files that have a version and show the length of their content are read or written ahead.
-//! Streams, commands and parameters get one request after the other.
+//! Only files that have a version and report the length of their content are read or written ahead.
+//! For streams, commands and parameters, each request waits for the previous reply.
 
 use std::collections::VecDeque;
 use std::fmt::{self, Debug};
@@ -17,7 +17,7 @@ use super::error::{Error, Result};
 use super::metadata::Metadata;
 use super::open_file::{BoxFuture, OpenFile, reliable_length};
 
-/// The most requests of one transfer in flight.
+/// The maximum number of requests that one transfer keeps in flight.
 const CONCURRENCY: usize = 8;
 
 type StatFuture = BoxFuture<Result<Metadata>>;
@@ -30,9 +30,9 @@ pub(crate) struct ReadAhead {
     next: u64,
     /// The offset up to which reads may be sent ahead.
     length: u64,
-    /// The offset and size of the part that the last reply lacked. It is requested first.
+    /// The offset and size of the part missing from the last reply. This part is requested first.
     missing: Option<(u64, u32)>,
-    /// The request for the file's length while it is pending.
+    /// The pending request for the file's length, if any.
     stat: Option<StatFuture>,
     phase: ReadPhase,
 }
@@ -46,7 +46,7 @@ struct PendingRead {
 #[derive(PartialEq, Eq)]
 enum ReadPhase {
     First,
-    /// The first reply was full, so the length of the file is needed.
+    /// The first reply was full, so the file's length is needed for reading ahead.
     Length,
     More,
     End,
@@ -64,8 +64,8 @@ impl ReadAhead {
         }
     }
 
-    /// Returns the next piece; `None` is the end of the file. After an error the next call reads at
-    /// the same offset again.
+    /// Returns the next piece, or `None` at the end of the file. After an error, the next call
+    /// reads at the same offset again.
     pub(crate) fn poll_next(
         &mut self,
         file: &OpenFile,
@@ -91,7 +91,7 @@ impl ReadAhead {
         Poll::Ready(data.map(|data| Some(data).filter(|data| !data.is_empty())))
     }
 
-    /// Sends as many reads as the file allows, at least one.
+    /// Sends as many reads as the file allows, and at least one if none is in flight.
     fn poll_submit(&mut self, file: &OpenFile, cx: &mut Context<'_>) -> Poll<Result<()>> {
         if let Some((offset, count)) = self.missing {
             ready!(file.poll_reserve(cx));
@@ -141,19 +141,19 @@ pub(crate) struct WriteBehind {
     pending: VecDeque<PendingWrite>,
     /// The offset of the next write.
     next: u64,
-    /// The most writes in flight; `None` until it is known.
+    /// The maximum number of writes in flight. `None` until it is known.
     concurrency: Option<usize>,
-    /// The request for the file's length while it is pending, and the end of the data that the file
-    /// must show.
+    /// The pending request for the file's length, and the end of the written data, which the length
+    /// must reach.
     stat: Option<(StatFuture, u64)>,
-    /// The first error. Nothing after it is written.
+    /// The first error, after which no more data is written.
     failed: Option<Error>,
 }
 
 struct PendingWrite {
     offset: u64,
     data: Bytes,
-    /// `None` while the rest of a short write waits to be sent.
+    /// `None` while the rest of a short write has yet to be sent.
     call: Option<Call>,
 }
 
@@ -195,7 +195,8 @@ impl WriteBehind {
         }
     }
 
-    /// Sends at most one request's worth of data after [`WriteBehind::poll_ready`].
+    /// Sends one write. [`WriteBehind::poll_ready`] must have returned, and `data` must fit in one
+    /// request.
     pub(crate) fn start_write(&mut self, file: &OpenFile, data: Bytes) -> Result<()> {
         let offset = self.next;
         let call = file.submit_write(offset, &data).inspect_err(|error| self.fail(error))?;
@@ -213,8 +214,8 @@ impl WriteBehind {
         Poll::Ready(Ok(()))
     }
 
-    /// Waits for the reply to the oldest write and sends the rest of a short one again. Returns the
-    /// end of the written data.
+    /// Waits for the reply to the oldest write. After a short write, sends the rest of the data.
+    /// Returns the end offset of the written data.
     fn poll_oldest(&mut self, file: &OpenFile, cx: &mut Context<'_>) -> Poll<Result<u64>> {
         let Some(oldest) = self.pending.front_mut() else { return Poll::Ready(Ok(self.next)) };
         let reply = match &mut oldest.call {
@@ -248,17 +249,17 @@ impl WriteBehind {
         Poll::Ready(Ok(end))
     }
 
-    /// Remembers the error and cancels the later writes.
+    /// Stores the error and cancels all later writes.
     fn fail(&mut self, error: &Error) {
         self.failed = Some(error.clone());
         self.pending.clear();
     }
 }
 
-/// The content of a file from its start, in pieces. It is a [`Stream`], or is read with
+/// The content of a file in chunks, from the start. Read them as a [`Stream`] or with
 /// [`Chunks::next`].
 ///
-/// Dropping it cancels the reads in flight.
+/// Dropping this value cancels the reads in flight.
 pub struct Chunks<'f> {
     file: &'f OpenFile,
     reads: ReadAhead,
@@ -269,14 +270,14 @@ impl<'f> Chunks<'f> {
         Chunks { file, reads: ReadAhead::new(0) }
     }
 
-    /// Returns the next piece of at most [`File::unit`](super::File::unit) bytes. `None` is the end
-    /// of the file, or the flush mark of a stream.
+    /// Returns the next chunk of at most [`File::unit`](super::File::unit) bytes. Returns `None` at
+    /// the end of the file or at a stream's flush mark.
     ///
     /// # Cancel safety
-    /// The reads stay in flight if the future is dropped. No data is lost.
+    /// If the future is dropped, the reads stay in flight and no data is lost.
     ///
     /// # Errors
-    /// [`Error::Server`] if the server refuses. The next call tries the same read again.
+    /// [`Error::Server`] if the server refuses a read. The next call retries it.
     pub async fn next(&mut self) -> Result<Option<Bytes>> {
         std::future::poll_fn(|cx| self.reads.poll_next(self.file, cx)).await
     }
@@ -297,8 +298,8 @@ impl Debug for Chunks<'_> {
     }
 }
 
-/// A sequence of writes to a file. Dropping it before [`Writes::finish`] cancels the writes in
-/// flight.
+/// A sequence of writes to a file. Dropping this value before calling [`Writes::finish`] cancels
+/// the writes in flight.
 pub struct Writes<'f> {
     file: &'f OpenFile,
     writes: WriteBehind,
@@ -309,15 +310,14 @@ impl<'f> Writes<'f> {
         Writes { file, writes: WriteBehind::new(offset) }
     }
 
-    /// Writes `data` after the previous data. Returns before the server has answered.
+    /// Writes `data` after the data of previous calls. Returns before the server has answered.
     ///
     /// # Cancel safety
-    /// If the future is dropped, a part of `data` may have been sent. Earlier writes stay in
-    /// flight.
+    /// If the future is dropped, part of `data` may have been sent. Earlier writes stay in flight.
     ///
     /// # Errors
-    /// [`Error::Server`] if the server refused this or an earlier piece. All later calls return the
-    /// same error. Other writes in flight may have been executed or not.
+    /// [`Error::Server`] if the server refused this or an earlier write. All later calls return the
+    /// same error. Other writes in flight may or may not have been executed.
     pub async fn write(&mut self, mut data: Bytes) -> Result<()> {
         self.writes.check_failed()?;
         while !data.is_empty() {

@@ -1,4 +1,4 @@
-//! Streams: files that deliver one text after the other.
+//! Stream files, which deliver text piece by piece.
 
 use std::fmt::{self, Debug};
 use std::pin::Pin;
@@ -10,18 +10,18 @@ use super::connection::Call;
 use super::error::{Error, Result};
 use super::open_file::OpenFile;
 
-/// The longest delivery of a stream, in bytes.
+/// The maximum length of a delivery, in bytes.
 const MAX_DELIVERY: usize = 1 << 24;
 
-/// The deliveries of a stream file, as a [`Stream`] or by [`Watch::next`].
+/// The deliveries of a stream file. Read them as a [`Stream`] or with [`Watch::next`].
 ///
-/// Each delivery ends with an empty read, the flush mark. Two empty reads in a row end the stream.
-/// Dropping the watch cancels the read in flight and clunks the fid in the background.
+/// Each delivery ends with an empty read, called the flush mark. Two empty reads in a row end the
+/// stream. Dropping the watch cancels the read in flight and clunks the fid in the background.
 pub struct Watch {
     file: OpenFile,
     /// The number of bytes read so far.
     offset: u64,
-    /// The part of the next delivery that has been read.
+    /// The part of the next delivery that has been read so far.
     text: Vec<u8>,
     state: WatchState,
     call: Option<Call>,
@@ -29,7 +29,7 @@ pub struct Watch {
 
 #[derive(PartialEq, Eq)]
 enum WatchState {
-    /// Nothing was read yet, or text without its flush mark.
+    /// Nothing has been read yet, or the last read returned text.
     Reading,
     /// The last read was a flush mark.
     Mark,
@@ -41,14 +41,14 @@ impl Watch {
         Watch { file, offset: 0, text: Vec::new(), state: WatchState::Reading, call: None }
     }
 
-    /// Waits for the next delivery; `None` is the end of the stream.
+    /// Waits for the next delivery. Returns `None` at the end of the stream.
     ///
     /// # Cancel safety
-    /// The read stays in flight if the future is dropped, and the next call continues with it.
+    /// If the future is dropped, the read stays in flight and the next call continues with it.
     ///
     /// # Errors
-    /// [`Error::Server`] if the server refuses; the next call tries the same read again.
-    /// [`Error::TooLong`] for a delivery above 16 MiB, which ends the stream.
+    /// [`Error::Server`] if the server refuses the read; the next call retries it.
+    /// [`Error::TooLong`] if a delivery is longer than 16 MiB; the stream then ends.
     pub async fn next(&mut self) -> Result<Option<Vec<u8>>> {
         std::future::poll_fn(|cx| self.poll_delivery(cx)).await
     }
@@ -88,10 +88,10 @@ impl Watch {
         Poll::Ready(Ok(None))
     }
 
-    /// Cancels the read in flight, closes the file, and waits until the server has done both.
+    /// Cancels the read in flight, closes the file, and waits until the server has confirmed both.
     ///
     /// # Errors
-    /// [`Error::Server`] if the server reports an error for the clunk.
+    /// [`Error::Server`] if the clunk fails.
     pub async fn close(self) -> Result<()> {
         drop(self.call);
         self.file.close().await

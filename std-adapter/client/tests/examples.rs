@@ -1,4 +1,4 @@
-//! Runs the examples against a server in memory.
+//! Runs the examples against an in-memory server.
 
 #![allow(clippy::unwrap_used)]
 
@@ -81,13 +81,13 @@ async fn config_has_defaults_settings_and_notifications() {
     let ipv6 = config.field("net/ipv6", true).await.unwrap();
     assert_eq!((mtu.next().await.unwrap(), ipv6.get().await.unwrap()), (1500, true));
 
-    // A value that is set twice, or a change of another field, is not a new value.
+    // Setting the same value again and changing another field do not count as new values.
     assert!(tokio::time::timeout(Duration::from_millis(50), mtu.next()).await.is_err());
     ipv6.set(&false, "not yet").await.unwrap();
     mtu.set(&9000, "jumbo frames").await.unwrap();
     assert_eq!((mtu.next().await.unwrap(), ipv6.get().await.unwrap()), (9000, false));
 
-    // Text that does not parse counts as the default.
+    // If the text cannot be parsed, the field has its default value.
     let master = Db::connect(&url).await.unwrap().branch("master").await.unwrap();
     let broken = master.with_transaction(async |transaction| {
         let path = "app/net/mtu".parse()?;

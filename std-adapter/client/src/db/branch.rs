@@ -1,4 +1,4 @@
-//! Branches.
+//! A handle for a branch.
 
 use std::fmt::{self, Debug};
 use std::ops::ControlFlow;
@@ -12,7 +12,7 @@ use super::transaction::Transaction;
 use super::watch::{PathValue, Watch};
 use crate::{ByteString, Client};
 
-/// A branch. It may have no commits yet.
+/// A branch, which may have no commits yet.
 #[derive(Clone)]
 pub struct Branch {
     dir: RemotePath,
@@ -35,7 +35,7 @@ impl Branch {
         self.name.as_bytes().into()
     }
 
-    /// Reads the head; `None` without commits.
+    /// Reads the head. Returns `None` if the branch has no commits.
     ///
     /// # Errors
     /// [`Error::NotFound`] if the branch was removed.
@@ -43,7 +43,7 @@ impl Branch {
         parse_head(&self.dir.client, &self.dir.join("head").read_text().await?)
     }
 
-    /// Removes the branch. Its commits remain as long as another branch contains them.
+    /// Removes the branch. Its commits are kept as long as another branch contains them.
     ///
     /// # Errors
     /// [`Error::NotFound`] if the branch does not exist.
@@ -54,27 +54,28 @@ impl Branch {
     /// Moves the branch to a descendant of its head, or to any commit if it has no head.
     ///
     /// # Errors
-    /// [`Error::NotFastForward`], also if another client has moved the branch meanwhile;
-    /// [`Error::NotFound`] if the commit does not exist.
+    /// [`Error::NotFastForward`] if `to` is not a descendant of the head, for example because
+    /// another client has moved the branch in the meantime; [`Error::NotFound`] if the commit does
+    /// not exist.
     pub async fn fast_forward(&self, to: &Commit) -> Result<()> {
         self.dir.join("fast-forward").command(&to.id().to_string()).await
     }
 
-    /// Starts a transaction. It belongs to this connection and ends with it.
+    /// Starts a transaction. If this connection ends, so does the transaction.
     ///
     /// # Errors
-    /// [`Error::NotFound`] if the branch was removed; [`Error::Client`].
+    /// [`Error::NotFound`] if the branch was removed; [`Error::Client`] for any other error.
     pub async fn transaction(&self) -> Result<Transaction> {
         Transaction::start(self).await
     }
 
-    /// Runs `f` with a transaction, which `f` commits or aborts.
+    /// Runs `f` with a new transaction, which `f` must commit or abort.
     ///
     /// Dropping the future aborts the transaction.
     ///
     /// # Errors
-    /// The error of `f`, after an abort; [`Error::TransactionOpen`] if `f` succeeds without a
-    /// commit or an abort, after an abort.
+    /// Any error returned by `f`; [`Error::TransactionOpen`] if `f` returns `Ok` without committing
+    /// or aborting the transaction. In both cases the transaction is aborted.
     ///
     /// ```no_run
     /// # async fn example(branch: datakit_client::db::Branch) -> datakit_client::db::Result<()> {
@@ -101,21 +102,22 @@ impl Branch {
         result
     }
 
-    /// Follows the head: returns the current head at once, and then each new one. `None` is a
-    /// branch without commits. Intermediate heads are skipped while the watch is not read.
+    /// Watches the head. The watch returns the current head immediately, and then each new head.
+    /// `None` means that the branch has no commits. Intermediate heads are skipped while the watch
+    /// is not being read.
     ///
     /// # Errors
-    /// [`Error::NotFound`] if the branch was removed; [`Error::Client`].
+    /// [`Error::NotFound`] if the branch was removed; [`Error::Client`] for any other error.
     pub async fn watch_head(&self) -> Result<Watch<Option<Commit>>> {
         self.watch_commits("head.live").await
     }
 
-    /// Follows every move of the branch from now on, in order and without gaps. `None` is the
-    /// removal of the branch. The server ends the stream of a client that reads too slowly. The
-    /// original server skips moves, like [`Branch::watch_head`].
+    /// Watches every change of the head from now on, in order and without gaps. `None` means that
+    /// the branch was removed. If the client reads too slowly, the server ends the stream. The
+    /// original server skips intermediate heads, as for [`Branch::watch_head`].
     ///
     /// # Errors
-    /// [`Error::NotFound`] if the branch was removed; [`Error::Client`].
+    /// [`Error::NotFound`] if the branch was removed; [`Error::Client`] for any other error.
     pub async fn reflog(&self) -> Result<Watch<Option<Commit>>> {
         self.watch_commits("reflog").await
     }
@@ -127,12 +129,12 @@ impl Branch {
         .await
     }
 
-    /// Follows the value at a path of the branch: returns the current value at once, and then each
-    /// new one. `None` means that nothing exists at the path. Intermediate values are skipped while
-    /// the watch is not read.
+    /// Watches the value at a path in the branch. The watch returns the current value immediately,
+    /// and then each new value. `None` means that nothing exists at the path. Intermediate values
+    /// are skipped while the watch is not being read.
     ///
     /// # Errors
-    /// [`Error::NotFound`] if the branch was removed; [`Error::Client`].
+    /// [`Error::NotFound`] if the branch was removed; [`Error::Client`] for any other error.
     pub async fn watch_path(&self, path: &Path) -> Result<Watch<Option<PathValue>>> {
         let nodes = path.names().map(|name| [name.as_bytes(), b".node"].concat());
         let live = self.dir.join("watch").join_all(nodes).join("tree.live");
@@ -142,11 +144,11 @@ impl Branch {
         .await
     }
 
-    /// Calls `f` with the current head and with each new one until it breaks with a result.
-    /// Dropping the future ends the wait.
+    /// Calls `f` with the current head and with each new head until `f` returns
+    /// [`ControlFlow::Break`] with a result. Dropping the future ends the watch.
     ///
     /// # Errors
-    /// The error of `f`; [`Error::StreamEnded`] if the server ends the stream.
+    /// Any error returned by `f`; [`Error::StreamEnded`] if the server ends the stream.
     pub async fn wait_for_head<T>(
         &self,
         f: impl AsyncFnMut(Option<Commit>) -> Result<ControlFlow<T>>,
@@ -154,11 +156,11 @@ impl Branch {
         wait(self.watch_head().await?, f).await
     }
 
-    /// Calls `f` with the current value at a path and with each new one until it breaks with a
-    /// result. Dropping the future ends the wait.
+    /// Calls `f` with the current value at a path and with each new value until `f` returns
+    /// [`ControlFlow::Break`] with a result. Dropping the future ends the watch.
     ///
     /// # Errors
-    /// The error of `f`; [`Error::StreamEnded`] if the server ends the stream.
+    /// Any error returned by `f`; [`Error::StreamEnded`] if the server ends the stream.
     pub async fn wait_for_path<T>(
         &self,
         path: &Path,
@@ -183,7 +185,7 @@ where
     Err(Error::StreamEnded)
 }
 
-/// Parses a line with a hash, or an empty line.
+/// Parses a line that contains a hash or is empty.
 fn parse_head(client: &Client, line: &str) -> Result<Option<Commit>> {
     match line.trim() {
         "" => Ok(None),

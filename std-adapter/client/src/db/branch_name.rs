@@ -1,22 +1,23 @@
-//! Names of branches.
+//! Branch names.
 
 use std::fmt;
 use std::sync::Arc;
 
-/// The longest component, in bytes. The component with `.lock` appended must be a file name.
+/// The maximum length of a component, in bytes. With `.lock` appended, a component must still be a
+/// valid file name.
 const COMPONENT_MAX: usize = 250;
 
-/// The name of a branch that Git accepts, without `refs/heads/`. It may contain slashes.
+/// A branch name that Git accepts, without `refs/heads/`. It may contain slashes.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct BranchName(Arc<[u8]>);
 
-/// The error of a name that Git refuses for a branch.
+/// The error returned for a branch name that Git refuses.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct InvalidBranchName {
     /// The name.
     pub name: String,
-    /// The rule that it breaks.
+    /// The rule that the name breaks.
     pub reason: String,
 }
 
@@ -29,10 +30,10 @@ impl fmt::Display for InvalidBranchName {
 impl std::error::Error for InvalidBranchName {}
 
 impl BranchName {
-    /// Checks a name by the rules of `git check-ref-format --branch`.
+    /// Creates a branch name, checking the rules of `git check-ref-format --branch`.
     ///
     /// # Errors
-    /// [`InvalidBranchName`] with the rule that the name breaks.
+    /// [`InvalidBranchName`] if the name breaks one of the rules.
     pub fn new(name: impl AsRef<[u8]>) -> Result<BranchName, InvalidBranchName> {
         let name = name.as_ref();
         match broken_rule(name) {
@@ -56,8 +57,8 @@ impl BranchName {
         [b"refs/heads/", self.as_bytes()].concat()
     }
 
-    /// Returns the name of the directory that represents this branch. File names have no slashes, so
-    /// a slash becomes `%2F` and a percent sign becomes `%25`.
+    /// Returns the name of the directory that represents this branch. A file name cannot contain
+    /// slashes, so a slash becomes `%2F` and a percent sign becomes `%25`.
     #[must_use]
     pub fn to_file_name(&self) -> Arc<[u8]> {
         if !self.0.iter().any(|byte| matches!(byte, b'/' | b'%')) {
@@ -74,16 +75,17 @@ impl BranchName {
         escaped.into()
     }
 
-    /// Checks the name of a directory that represents a branch. A slash may be unescaped.
+    /// Creates a branch name from the name of the directory that represents the branch. Slashes
+    /// need not be escaped.
     ///
     /// # Errors
-    /// [`InvalidBranchName`] with the rule that the branch name breaks.
+    /// [`InvalidBranchName`] if the branch name breaks one of the rules.
     pub fn from_file_name(name: &[u8]) -> Result<BranchName, InvalidBranchName> {
         BranchName::new(unescape(name))
     }
 }
 
-/// Resolves the escapes of a file name. Git may refuse the result.
+/// Decodes the escapes in a file name. The result need not be a valid branch name.
 pub(super) fn unescape(name: &[u8]) -> Vec<u8> {
     let mut rest = name;
     let mut plain = Vec::with_capacity(name.len());

@@ -10,7 +10,7 @@ use super::remote_path::RemotePath;
 use super::tree::Tree;
 use crate::Client;
 
-/// A commit. Commits never change, so creating a handle takes no request.
+/// A commit. Commits never change, so creating a handle sends no request.
 #[derive(Clone)]
 pub struct Commit {
     client: Client,
@@ -23,22 +23,23 @@ pub struct Commit {
 pub struct Details {
     /// The hash.
     pub id: Id,
-    /// The parents in their order.
+    /// The parents, in the commit's order.
     pub parents: Vec<Commit>,
-    /// `NAME <EMAIL>`; empty with the original server, which does not send it.
+    /// The author in the form `NAME <EMAIL>`. Empty with the original server, which does not send
+    /// it.
     pub author: String,
-    /// The time of the commit in the format of RFC 3339; empty with the original server.
+    /// The time of the commit in RFC 3339 format. Empty with the original server.
     pub date: String,
-    /// The message, unchanged.
+    /// The unchanged commit message.
     pub message: String,
 }
 
-/// A change of a file between two trees. Directories have no changes of their own.
+/// A difference in one file between two trees. Directories are not reported.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Change {
-    /// The file is new.
+    /// The file was added.
     Added(Path),
-    /// The file is gone.
+    /// The file was removed.
     Removed(Path),
     /// The content or the mode of the file differs.
     Updated(Path),
@@ -69,7 +70,7 @@ impl Commit {
         Tree::new(self.remote_path().join("ro"))
     }
 
-    /// Reads the message. U+FFFD replaces bytes that are not UTF-8.
+    /// Reads the message. Invalid UTF-8 is replaced with U+FFFD.
     ///
     /// # Errors
     /// [`Error::NotFound`] if the commit no longer exists.
@@ -77,7 +78,7 @@ impl Commit {
         self.remote_path().join("msg").read_text().await
     }
 
-    /// Reads the parents in their order. The original server sorts them.
+    /// Reads the parents, in the commit's order. The original server sorts them.
     ///
     /// # Errors
     /// [`Error::NotFound`] if the commit no longer exists.
@@ -94,8 +95,8 @@ impl Commit {
         parse_changes(&path.read().await?)
     }
 
-    /// Reads all fields from one file in JSON. The file of the original server lacks most fields,
-    /// so this takes a few requests there.
+    /// Reads all fields from a single JSON file. With the original server, whose file lacks most of
+    /// the fields, this sends several requests.
     ///
     /// # Errors
     /// [`Error::NotFound`] if the commit no longer exists.
@@ -133,7 +134,7 @@ impl Commit {
     }
 }
 
-/// Parses a text with one hash per line.
+/// Parses text that contains one hash per line.
 pub(super) fn parse_commits(client: &Client, text: &str) -> Result<Vec<Commit>> {
     let lines = text.lines().filter(|line| !line.trim().is_empty());
     lines.map(|line| Ok(Commit::new(client, parse_id(line)?))).collect()
@@ -144,7 +145,7 @@ pub(super) fn parse_id(text: &str) -> Result<Id> {
     Id::parse(text.as_bytes()).map_err(Error::unreadable)
 }
 
-/// Parses lines of the form `+ PATH`, `- PATH` and `* PATH`.
+/// Parses lines of the form `+ PATH`, `- PATH` or `* PATH`.
 pub(super) fn parse_changes(text: &[u8]) -> Result<Vec<Change>> {
     let lines = text.split(|byte| *byte == b'\n').filter(|line| !line.is_empty());
     lines

@@ -1,4 +1,4 @@
-//! The errors of the client of the database.
+//! The error type of the database client.
 
 use std::error::Error as StdError;
 use std::fmt::{self, Display};
@@ -6,50 +6,50 @@ use std::fmt::{self, Display};
 use super::branch_name::InvalidBranchName;
 use super::id::InvalidId;
 
-/// The result of calls to the database.
+/// The result type of the database client.
 pub type Result<T> = std::result::Result<T, Error>;
 
-/// The error of a call to the database. The client recognizes the server's errors by their number,
-/// and by their text where the number is ambiguous or missing.
+/// An error returned by the database client. The client recognizes the server's errors by their
+/// number, or by their text if the number is ambiguous or missing.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Error {
-    /// The name is taken.
+    /// The name already exists.
     Exists,
     /// There is no such file, branch or commit.
     NotFound,
     /// The path is a directory.
     IsDirectory,
-    /// The path, or a name before its last one, is not a directory.
+    /// The path, or a component other than the last, is not a directory.
     NotDirectory,
     /// The path is a directory or a symbolic link, not a file.
     NotFile,
     /// The path is not a symbolic link.
     NotSymlink,
-    /// The branch and the transaction changed the same file; the text names it. The transaction is
-    /// still open.
+    /// The branch and the transaction changed the same file, which the text names. The transaction
+    /// is still open.
     Conflict(String),
-    /// A merge left conflicts that are not resolved yet. The transaction is still open.
+    /// A merge left conflicts that have not been resolved yet. The transaction is still open.
     OpenConflicts,
     /// The head of the branch is not an ancestor of the commit.
     NotFastForward,
     /// The text is not the hash of a commit.
     InvalidHash(InvalidId),
-    /// Git refuses the name for a branch.
+    /// Git does not accept the name for a branch.
     InvalidBranch(InvalidBranchName),
     /// The text is not a [`Path`](super::Path), or the operation does not accept the root.
     InvalidPath {
-        /// The text.
+        /// The invalid text.
         path: String,
-        /// The rule that it breaks.
+        /// The rule that the path breaks.
         reason: &'static str,
     },
-    /// The transaction has ended by a commit or an abort.
+    /// The transaction was already committed or aborted.
     TransactionEnded,
-    /// The closure of [`Branch::with_transaction`](super::Branch::with_transaction) returned
-    /// without a commit or an abort.
+    /// The closure passed to [`Branch::with_transaction`](super::Branch::with_transaction) returned
+    /// without committing or aborting the transaction.
     TransactionOpen,
-    /// The server ended the stream, for example because it was not read for too long.
+    /// The server ended the stream, for example because the client did not read it for too long.
     StreamEnded,
     /// Any other error of the client or the server.
     Client(crate::Error),
@@ -117,7 +117,7 @@ impl From<crate::Error> for Error {
     }
 }
 
-/// Recognizes the errors that share a number with others or have none.
+/// Recognizes errors whose number is ambiguous or missing.
 fn from_text(text: &str) -> Option<Error> {
     if let Some(reason) = text.strip_prefix("Merge conflict: ") {
         return Some(Error::Conflict(reason.to_owned()));
@@ -133,30 +133,31 @@ fn from_text(text: &str) -> Option<Error> {
     match text {
         "conflicts file is not empty" => Some(Error::OpenConflicts),
         "not-fast-forward" => Some(Error::NotFastForward),
-        // The server reports the creation of a file below a file like this.
+        // The server reports this when a file is created below another file.
         _ if text.ends_with(" is not a directory") => Some(Error::NotDirectory),
         _ => None,
     }
 }
 
-/// Splits `"TEXT": REASON`. Resolves the escapes of quotes and backslashes only.
+/// Splits `"TEXT": REASON`. Decodes only escaped quotes and backslashes.
 fn quoted(text: &str) -> Option<(String, String)> {
     let (text, reason) = text.strip_prefix('"')?.split_once("\": ")?;
     Some((text.replace("\\\"", "\"").replace("\\\\", "\\"), reason.to_owned()))
 }
 
 impl Error {
-    /// Returns true if the server is too old for the word of a command.
+    /// Returns `true` if the server is too old to know the command.
     pub(super) fn is_unknown_command(&self) -> bool {
         matches!(self, Error::Client(crate::Error::Server { text, .. }) if text.starts_with("Unknown command "))
     }
 
-    /// Returns true if nothing exists at the path, or if the path leads through a file.
+    /// Returns `true` if nothing exists at the path, or if a component other than the last is a
+    /// file.
     pub(super) fn is_absent(&self) -> bool {
         matches!(self, Error::NotFound | Error::NotDirectory)
     }
 
-    /// Returns the error of a text that the server sent and that cannot be parsed.
+    /// Returns the error for text from the server that cannot be parsed.
     pub(super) fn unreadable(reason: impl Display) -> Error {
         Error::Client(crate::Error::invalid_reply(reason.to_string()))
     }

@@ -1,7 +1,8 @@
-//! Escapes that turn a text of several lines into one line of a log.
+//! Escapes that fit multi-line text on a single line of a log.
 
-/// Appends `text` to `to` without line breaks: a backslash becomes `\\`, a newline `\n`, a tab `\t`
-/// and any other control character `\xHH`. Other bytes do not change.
+/// Appends `text` to `to` without line breaks. A backslash becomes `\\`, a newline `
+///
+/// `, a tab `\t` and any other control character `\xHH`. Other bytes are copied unchanged.
 pub fn escape(text: &[u8], to: &mut Vec<u8>) {
     for byte in text {
         match byte {
@@ -14,7 +15,7 @@ pub fn escape(text: &[u8], to: &mut Vec<u8>) {
     }
 }
 
-/// Reverses [`escape`]. Sequences that `escape` does not produce do not change.
+/// Reverses [`escape`]. Escape sequences that `escape` does not produce are copied unchanged.
 #[must_use]
 pub fn unescape(text: &[u8]) -> Vec<u8> {
     let (mut plain, mut rest) = (Vec::with_capacity(text.len()), text);

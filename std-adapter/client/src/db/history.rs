@@ -7,22 +7,22 @@ use super::error::{Error, Result};
 use super::escape::unescape;
 use crate::{Client, File, OpenMode};
 
-/// A commit and its ancestors, the newest first, read as far as they are asked for.
+/// A commit and its ancestors, newest first. They are read lazily.
 pub struct History {
     client: Client,
     file: File,
-    /// Text that was read. The next line begins at `line_start`.
+    /// The text read so far. The next line begins at `line_start`.
     text: Vec<u8>,
     line_start: usize,
     offset: u64,
 }
 
-/// The longest line, in bytes.
+/// The maximum length of a line, in bytes.
 const MAX_LINE: usize = 64 << 20;
 
 impl Commit {
-    /// Reads this commit and its ancestors in the order of `git log`, as one stream. Returns `None`
-    /// if the server has no such file.
+    /// Reads this commit and its ancestors from a single file, in the order of `git log`. Returns
+    /// `None` if the server does not have this file.
     ///
     /// # Errors
     /// [`Error::NotFound`] if the commit no longer exists.
@@ -33,7 +33,7 @@ impl Commit {
                 Ok(Some(History { client, file, text: Vec::new(), line_start: 0, offset: 0 }))
             }
             Err(Error::NotFound) => {
-                // Either the commit or only the file is missing.
+                // Either the commit does not exist, or the server has no such file.
                 self.remote_path().walk().await?;
                 Ok(None)
             }
@@ -43,10 +43,10 @@ impl Commit {
 }
 
 impl History {
-    /// Returns the next commit; `None` at the end.
+    /// Returns the next commit, or `None` at the end.
     ///
     /// # Errors
-    /// [`Error::Client`] where a commit is missing, after the commits before it.
+    /// [`Error::Client`] if the next commit is missing. The commits before it are returned first.
     pub async fn next(&mut self) -> Result<Option<Details>> {
         let mut searched = self.line_start;
         loop {
@@ -91,7 +91,7 @@ impl History {
             .map(|parent| Ok(Commit::new(&self.client, parse_id(parent)?)));
         let parents = parents.collect::<Result<_>>()?;
         let (date, author, message) = (field()?, field()?, field()?);
-        // The format of the dates in `Commit::details`.
+        // Use the same date format as `Commit::details`.
         let date = date.strip_suffix('Z').map(|utc| format!("{utc}+00:00")).unwrap_or(date);
         Ok(Details { id, parents, author, date, message })
     }

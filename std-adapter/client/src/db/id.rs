@@ -1,4 +1,4 @@
-//! Object ids: the hash of the content.
+//! Object ids, which are hashes of the content.
 
 use std::fmt;
 use std::str::FromStr;
@@ -7,13 +7,13 @@ use std::str::FromStr;
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Id([u8; 20]);
 
-/// The error of a text that is not an [`Id`].
+/// The error returned for text that is not an [`Id`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct InvalidId {
-    /// The text.
+    /// The invalid text.
     pub text: String,
-    /// The reason why it is not an id.
+    /// The reason why the text is not an id.
     pub reason: String,
 }
 
@@ -26,7 +26,7 @@ impl fmt::Display for InvalidId {
 impl std::error::Error for InvalidId {}
 
 impl Id {
-    /// The tree without entries.
+    /// The id of the empty tree.
     pub const EMPTY_TREE: Id =
         Id(*b"\x4b\x82\x5d\xc6\x42\xcb\x6e\xb9\xa0\x60\xe5\x4b\xf8\xd6\x92\x88\xfb\xee\x49\x04");
 

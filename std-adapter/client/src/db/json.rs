@@ -1,4 +1,5 @@
-//! A parser for the JSON object that describes a commit: members are strings or arrays of strings.
+//! A parser for the JSON object that describes a commit. Its members are strings or arrays of
+//! strings.
 
 use std::collections::HashMap;
 
@@ -9,7 +10,7 @@ pub(super) enum JsonValue {
     Array(Vec<String>),
 }
 
-/// Parses an object. `None` for anything else, also for other types of members.
+/// Parses an object. Returns `None` for anything else and for members of other types.
 pub(super) fn parse_object(text: &str) -> Option<HashMap<String, JsonValue>> {
     let mut parser = Parser { rest: text };
     let mut members = HashMap::new();
@@ -54,7 +55,7 @@ impl Parser<'_> {
         (self.peek()? == wanted).then(|| self.next()).map(drop)
     }
 
-    /// Parses items between `open` and `close`, separated by commas.
+    /// Parses comma-separated items between `open` and `close`.
     fn separated(
         &mut self,
         open: char,
@@ -93,8 +94,8 @@ impl Parser<'_> {
         }
     }
 
-    /// Parses the digits of `\uXXXX`, and a second escape if it is the first half of a surrogate
-    /// pair.
+    /// Parses the digits of `\uXXXX`, and a second escape if the first one is the first half of a
+    /// surrogate pair.
     fn unicode_escape(&mut self) -> Option<char> {
         let unit = self.hex_digits()?;
         if !matches!(unit, 0xd800..=0xdbff) {

@@ -1,4 +1,5 @@
-//! A client of the Datakit database: branches, commits, transactions and watches over 9P.
+//! A client for the Datakit database. Branches, commits, transactions and watches are accessed over
+//! 9P.
 //!
 //! ```
 //! use std::ops::ControlFlow;
@@ -45,13 +46,14 @@
 //! # }
 //! ```
 //!
-//! - All handles share one connection. Many tasks may use them at a time; requests are pipelined.
+//! - All handles share one connection. Many tasks may use them at the same time, and requests are
+//!   pipelined.
 //! - Dropping a future cancels its request and releases its fid. Dropping a [`Transaction`] aborts
 //!   it, and dropping a [`Watch`] ends it.
-//! - After a lost connection all calls fail with [`Error::Client`]. Connect again to recover.
+//! - If the connection is lost, all calls fail with [`Error::Client`]. Connect again to recover.
 //! - The client also works with the original server, which is written in OCaml. The documentation
-//!   of each method says what differs. That server cannot list or reach branches with a slash in
-//!   their names.
+//!   of each method describes any differences. The original server cannot list or access branches
+//!   whose names contain a slash.
 
 mod branch;
 mod branch_name;
@@ -97,16 +99,16 @@ impl Db {
     /// Connects with the default [`Options`].
     ///
     /// # Errors
-    /// [`Error::Client`] if the connection cannot be made or the server refuses the attach.
+    /// [`Error::Client`] if the connection cannot be established or the server refuses the attach.
     pub async fn connect(url: &Url) -> Result<Db> {
         Ok(Db::new(Client::connect(url, Options::default()).await?))
     }
 
-    /// Uses an existing connection, whose root is the root of a database.
+    /// Creates a handle from an existing connection, whose root must be the root of a database.
     ///
-    /// Prefer 9P2000.u. 9P2000.L sends no reasons, so [`Error::Conflict`],
-    /// [`Error::OpenConflicts`], [`Error::NotFastForward`] and [`Error::InvalidHash`] become
-    /// [`Error::Client`]. 9P2000 cannot create symbolic links.
+    /// Prefer 9P2000.u. 9P2000.L sends no error text, so [`Error::Conflict`],
+    /// [`Error::OpenConflicts`], [`Error::NotFastForward`] and [`Error::InvalidHash`] are reported
+    /// as [`Error::Client`]. 9P2000 cannot create symbolic links.
     #[must_use]
     pub fn new(client: Client) -> Db {
         Db { client }
@@ -118,7 +120,7 @@ impl Db {
         &self.client
     }
 
-    /// Closes the connection, see [`Client::close`].
+    /// Closes the connection. See [`Client::close`].
     pub async fn close(self) {
         self.client.close().await;
     }
@@ -127,11 +129,11 @@ impl Db {
         RemotePath::root(&self.client).join(name)
     }
 
-    /// Lists the branches, sorted: those with commits, and those that this connection has created
-    /// handles for.
+    /// Returns the sorted names of all branches that have commits or for which this connection has
+    /// created handles.
     ///
     /// # Errors
-    /// [`Error::Client`] if the server refuses.
+    /// [`Error::Client`] if the server refuses the request.
     pub async fn branches(&self) -> Result<Vec<ByteString>> {
         let names = self.root_entry("branch").list().await?;
         let mut names: Vec<ByteString> = names
@@ -142,13 +144,14 @@ impl Db {
         Ok(names)
     }
 
-    /// Returns a branch, which may exist or not. The first commit creates it for other clients.
+    /// Returns a handle for a branch, which may or may not exist. Other clients see the branch
+    /// after its first commit.
     ///
     /// # Errors
-    /// [`Error::InvalidBranch`] if Git refuses the name.
+    /// [`Error::InvalidBranch`] if Git does not accept the name.
     pub async fn branch(&self, name: impl AsRef<[u8]>) -> Result<Branch> {
         let name = BranchName::new(name)?;
-        // Succeeds for an existing branch as well.
+        // This also succeeds if the branch exists.
         self.root_entry("branch").mkdir(name.to_file_name()).await?;
         Ok(Branch::new(&self.client, name))
     }
@@ -156,12 +159,13 @@ impl Db {
     /// Removes a branch.
     ///
     /// # Errors
-    /// [`Error::NotFound`] if the branch does not exist; [`Error::InvalidBranch`].
+    /// [`Error::NotFound`] if the branch does not exist; [`Error::InvalidBranch`] if Git does not
+    /// accept the name.
     pub async fn remove_branch(&self, name: impl AsRef<[u8]>) -> Result<()> {
         Branch::new(&self.client, BranchName::new(name)?).remove().await
     }
 
-    /// Returns the commit with a hash.
+    /// Returns the commit with the given hash.
     ///
     /// # Errors
     /// [`Error::InvalidHash`] if the text is not a hash; [`Error::NotFound`] if there is no such
@@ -172,21 +176,21 @@ impl Db {
         Ok(Commit::new(&self.client, id))
     }
 
-    /// Returns the tree of an id in the format of `tree.live`: `D-` and the hash of a tree. For the
-    /// id of a file, which starts with `F-`, `X-` or `L-`, the root is the file. Sends no request;
-    /// an invalid id fails when the tree is read.
+    /// Returns the tree with the given id, in the format of `tree.live`: `D-` followed by the hash
+    /// of a tree. If the id starts with `F-`, `X-` or `L-`, the root of the returned tree is a
+    /// file. Sends no request; an invalid id causes an error when the tree is read.
     #[must_use]
     pub fn tree(&self, id: impl AsRef<[u8]>) -> Tree {
         Tree::new(self.root_entry("trees").join(id))
     }
 
-    /// Lets the server fetch a branch of another repository. No branch of the database moves.
+    /// Makes the server fetch a branch from another repository. No branch of this database changes.
     ///
-    /// Waits as long as the server does. The server protects the fetched commits from garbage
-    /// collection only until this returns, so let a branch point to them soon.
+    /// Waits until the server has finished. The server protects the fetched commits from garbage
+    /// collection only until this method returns, so point a branch at them soon afterwards.
     ///
     /// # Errors
-    /// [`Error::Client`] with the server's reason, for example that there is no such branch.
+    /// [`Error::Client`] with the server's error, for example if the branch does not exist.
     pub async fn fetch(&self, url: &str, branch: &str) -> Result<Commit> {
         let (remotes, name) = (self.root_entry("remotes"), unique_name());
         let dir = remotes.join(&name);
@@ -200,11 +204,12 @@ impl Db {
     }
 }
 
-/// Removes the directory of a remote after its fetch, even if the fetch fails or is cancelled.
+/// A guard that removes the directory of a remote after its fetch, even if the fetch fails or is
+/// cancelled.
 struct RemoteGuard(Option<RemotePath>);
 
 impl RemoteGuard {
-    /// Removes the directory. The original server refuses this and keeps it.
+    /// Removes the directory. The original server refuses the request and keeps the directory.
     async fn remove(mut self) {
         if let Some(dir) = self.0.take() {
             let _ = dir.remove().await;

@@ -6,8 +6,8 @@ use std::str::FromStr;
 use super::error::{Error, Result};
 use crate::ByteString;
 
-/// A path below the root of a tree. Its names are not empty, not `.` and not `..`, and contain no
-/// slash and no NUL byte.
+/// A path relative to the root of a tree. No component is empty, `.` or `..`, or contains a slash
+/// or a NUL byte.
 ///
 /// ```
 /// use datakit_client::db::Path;
@@ -24,14 +24,14 @@ use crate::ByteString;
 pub struct Path(Vec<ByteString>);
 
 impl Path {
-    /// The root: the path without names.
+    /// The root, whose path has no components.
     pub const ROOT: Path = Path(Vec::new());
 
-    /// Parses a path: names separated by single slashes.
+    /// Parses a path, whose components are separated by single slashes.
     ///
     /// # Errors
-    /// [`Error::InvalidPath`] if a name is not allowed. This includes the empty text and a slash at
-    /// either end.
+    /// [`Error::InvalidPath`] if a component is not allowed. An empty string and a slash at either
+    /// end are also errors.
     pub fn parse(text: impl AsRef<[u8]>) -> Result<Path> {
         let text = text.as_ref();
         let names: Vec<&[u8]> = text.split(|byte| *byte == b'/').collect();
@@ -49,18 +49,18 @@ impl Path {
         ))
     }
 
-    /// Creates a path from its names. No names make the root.
+    /// Creates a path from its components. An empty iterator gives the root.
     ///
     /// # Errors
-    /// [`Error::InvalidPath`] if a name is not allowed.
+    /// [`Error::InvalidPath`] if a component is not allowed.
     pub fn from_names<N: AsRef<[u8]>>(names: impl IntoIterator<Item = N>) -> Result<Path> {
         names.into_iter().try_fold(Path::ROOT, |path, name| path.join(name))
     }
 
-    /// Appends a name.
+    /// Appends a component.
     ///
     /// # Errors
-    /// [`Error::InvalidPath`] if the name is not allowed.
+    /// [`Error::InvalidPath`] if the component is not allowed.
     pub fn join(mut self, name: impl AsRef<[u8]>) -> Result<Path> {
         let name = name.as_ref();
         if let Some(rule) = broken_rule(name) {
@@ -70,50 +70,50 @@ impl Path {
         Ok(self)
     }
 
-    /// Appends all names of another path.
+    /// Appends all components of another path.
     #[must_use]
     pub fn concat(mut self, below: &Path) -> Path {
         self.0.extend_from_slice(&below.0);
         self
     }
 
-    /// Returns the directory and the last name; `None` for the root.
+    /// Returns the directory and the last component, or `None` for the root.
     #[must_use]
     pub fn split_last(&self) -> Option<(Path, ByteString)> {
         let (last, dir) = self.0.split_last()?;
         Some((Path(dir.to_vec()), last.clone()))
     }
 
-    /// Returns the last name; `None` for the root.
+    /// Returns the last component, or `None` for the root.
     #[must_use]
     pub fn name(&self) -> Option<&ByteString> {
         self.0.last()
     }
 
-    /// Returns the path without its last name. The parent of the root is the root.
+    /// Returns the path without its last component. The parent of the root is the root.
     #[must_use]
     pub fn parent(&self) -> Path {
         self.split_last().map_or(Path::ROOT, |(dir, _)| dir)
     }
 
-    /// Returns the names.
+    /// Returns the components.
     pub fn names(&self) -> impl ExactSizeIterator<Item = &ByteString> {
         self.0.iter()
     }
 
-    /// Returns true for the root.
+    /// Returns `true` for the root.
     #[must_use]
     pub fn is_root(&self) -> bool {
         self.0.is_empty()
     }
 
-    /// Like [`Path::split_last`] for operations that do not accept the root.
+    /// Like [`Path::split_last`], but fails for the root.
     pub(super) fn dir_and_name(&self) -> Result<(Path, ByteString)> {
         self.split_last().ok_or_else(|| invalid(b"/", "the operation does not accept the root"))
     }
 }
 
-/// Returns the rule that a name breaks.
+/// Returns the rule that a component breaks, or `None` if the component is allowed.
 fn broken_rule(name: &[u8]) -> Option<&'static str> {
     match name {
         b"" => Some("a name must not be empty"),
@@ -136,7 +136,7 @@ impl FromStr for Path {
     }
 }
 
-/// Writes the names with slashes between them, and `/` for the root.
+/// Writes the components separated by slashes, or `/` for the root.
 impl Display for Path {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if self.is_root() {

@@ -1,15 +1,15 @@
-//! A path on the server, and the operations on files that the database needs.
+//! A path on the server, with the file operations that the database client needs.
 
 use std::hash::{BuildHasher, Hasher, RandomState};
 
 use super::error::{Error, Result};
 use crate::{ByteString, Client, Fid, OpenMode};
 
-/// The longest text that is read as a whole, in bytes: a name, a message, a list.
+/// The maximum length of text that is read as a whole, such as a message or a list, in bytes.
 const MAX_TEXT: usize = 1 << 24;
 
-/// A path on the server, where a file may exist or not. Every operation walks to it anew and clunks
-/// its fid at the end.
+/// A path on the server, where a file may or may not exist. Every operation walks to the path again
+/// and clunks its fid at the end.
 #[derive(Debug, Clone)]
 pub(super) struct RemotePath {
     pub(super) client: Client,
@@ -26,7 +26,7 @@ impl RemotePath {
         self.join_all([name])
     }
 
-    /// Appends names. The caller has checked that they are names.
+    /// Appends names, which the caller must have validated.
     pub(super) fn join_all<N: AsRef<[u8]>>(
         &self,
         names: impl IntoIterator<Item = N>,
@@ -41,7 +41,8 @@ impl RemotePath {
         Ok(self.client.root.walk_names(&names).await?)
     }
 
-    /// Walks to a file. Refuses a directory, for which servers ignore some requests.
+    /// Walks to a file. Fails if the path is a directory, because servers ignore some requests on
+    /// directories.
     pub(super) async fn walk_to_file(&self) -> Result<Fid> {
         let fid = self.walk().await?;
         if fid.is_dir() { Err(Error::IsDirectory) } else { Ok(fid) }
@@ -85,8 +86,8 @@ impl RemotePath {
         Ok(String::from_utf8_lossy(&reply).into_owned())
     }
 
-    /// Replaces the content of an existing file. Sets its length to 0, because the original server
-    /// ignores the truncation of an open.
+    /// Replaces the content of an existing file. Truncates the file with a separate request,
+    /// because the original server ignores truncation in an open.
     pub(super) async fn replace(&self, content: &[u8]) -> Result<()> {
         let fid = self.walk_to_file().await?;
         fid.set_len(0).await?;
@@ -96,7 +97,8 @@ impl RemotePath {
     }
 }
 
-/// Returns a name that no other task of the connection uses: 63 random bits in decimal.
+/// Returns a name that no other task on the connection uses. The name consists of 63 random bits in
+/// decimal.
 pub(super) fn unique_name() -> String {
     (RandomState::new().build_hasher().finish() >> 1).to_string()
 }

@@ -1,4 +1,4 @@
-//! Tests of the client against a server in memory.
+//! Tests of the database client against an in-memory server.
 
 mod cases;
 mod changes;
@@ -15,10 +15,10 @@ use datakit_server::Url;
 use datakit_server::tree::{Dir, Entry};
 use datakit_server::{Limits, Server, Stats};
 
-/// Longer than any step of a test takes.
+/// A time limit that no step of a test exceeds.
 const TIMEOUT: Duration = Duration::from_secs(20);
 
-/// A server with an empty database. It ends with the test.
+/// A server with an empty database. It stops when the test ends.
 struct Served {
     url: Url,
     database: Database,
@@ -43,7 +43,7 @@ impl Served {
         Db::connect(&self.url).await.unwrap()
     }
 
-    /// Returns true if the connections have no fid except the root.
+    /// Returns `true` if no connection has a fid other than its root.
     fn only_the_root(&self) -> bool {
         self.stats.peers().iter().all(|peer| peer.fids() == 1)
     }
@@ -59,7 +59,7 @@ impl Served {
     }
 }
 
-/// Waits until a condition holds that the server does not announce.
+/// Polls until a condition holds. Used for conditions that the server does not announce.
 async fn within(what: &str, mut holds: impl FnMut() -> bool) {
     let polling = async {
         while !holds() {

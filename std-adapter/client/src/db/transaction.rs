@@ -1,4 +1,4 @@
-//! Transactions: changes to a branch.
+//! Transactions, which change branches.
 
 use std::fmt::{self, Debug};
 
@@ -13,45 +13,46 @@ use super::tree::{TransactionState, Tree};
 use crate::{ByteString, Client, Dialect, OpenMode};
 
 /// A set of changes to a branch that are committed together or not at all. Other clients do not see
-/// them before the commit.
+/// the changes before the commit.
 ///
-/// A transaction starts from the head of the branch. The commit merges it with changes that reach
-/// the branch meanwhile, and fails if they conflict.
+/// A transaction starts from the head of the branch. The commit merges the transaction with changes
+/// made to the branch in the meantime, and fails if they conflict.
 ///
-/// Dropping a transaction aborts it in a task of the tokio runtime; the server also aborts it when
-/// the connection ends. After the end, all calls fail with [`Error::TransactionEnded`] without a
-/// request.
+/// Dropping a transaction aborts it in a background task on the tokio runtime; the server also
+/// aborts it when the connection ends. After a commit or an abort, all calls fail with
+/// [`Error::TransactionEnded`] and send no request.
 ///
-/// Methods that create, write or remove refuse the root with [`Error::InvalidPath`]. Dropping their
-/// future cancels the request: the change may be made or not, and a file may be written in part.
+/// Methods that create, write or remove entries return [`Error::InvalidPath`] for the root.
+/// Dropping their future cancels the request. The change may or may not have been made, and a file
+/// may have been written partially.
 pub struct Transaction {
     branch: Branch,
     dir: RemotePath,
     state: TransactionState,
 }
 
-/// The result of a merge into a transaction. The trees are valid until the next merge and the end of
+/// The result of a merge into a transaction. The trees are valid until the next merge or the end of
 /// the transaction.
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct MergeResult {
-    /// The transaction before the merge.
+    /// The tree of the transaction before the merge.
     pub ours: Tree,
-    /// The merged commit.
+    /// The tree of the merged commit.
     pub theirs: Tree,
-    /// The common ancestor, or an empty tree.
+    /// The tree of the common ancestor. Empty if there is none.
     pub base: Tree,
-    /// The files that both sides changed. Each contains a text that describes the conflict, to be
-    /// replaced or removed before the commit.
+    /// The files that both sides changed. Each file contains a description of the conflict, and
+    /// must be replaced or removed before the commit.
     pub conflicts: Vec<Path>,
 }
 
-/// How many names are tried for a new transaction.
+/// The number of names to try for a new transaction.
 const MAX_TRIES: u32 = 3;
 
 impl Transaction {
-    /// Creates the directory of a transaction. Its guard exists before the request is sent, so a
-    /// transaction is aborted even if this future is dropped.
+    /// Creates the directory of a transaction. The `Transaction` exists before the request is sent,
+    /// so the transaction is aborted even if this future is dropped.
     pub(super) async fn start(branch: &Branch) -> Result<Transaction> {
         let all = branch.remote_path().join("transactions");
         let mut tries = 0;
@@ -65,7 +66,7 @@ impl Transaction {
             match all.mkdir(&name).await {
                 Ok(()) => return Ok(transaction),
                 Err(error) => {
-                    // It was not created, or belongs to another task.
+                    // The directory was not created, or belongs to another task.
                     transaction.state.end();
                     tries += 1;
                     if error != Error::Exists || tries == MAX_TRIES {
@@ -105,11 +106,12 @@ impl Transaction {
         Tree::of_transaction(self.dir.join(name), self.state.clone())
     }
 
-    /// Creates a directory. Git stores no empty directories, so it is committed only with a file in
-    /// it.
+    /// Creates a directory. Git does not store empty directories, so the directory is only
+    /// committed if it contains a file.
     ///
     /// # Errors
-    /// [`Error::Exists`]; [`Error::NotFound`] if the parent directory does not exist.
+    /// [`Error::Exists`] if the path already exists; [`Error::NotFound`] if the parent directory
+    /// does not exist.
     pub async fn create_dir(&self, path: &Path) -> Result<()> {
         let (dir, name) = self.new_entry(path)?;
         dir.mkdir(name).await
@@ -118,7 +120,7 @@ impl Transaction {
     /// Creates a directory and its missing parents.
     ///
     /// # Errors
-    /// [`Error::NotDirectory`] if one of them exists and is not a directory.
+    /// [`Error::NotDirectory`] if one of these paths exists and is not a directory.
     pub async fn make_dirs(&self, path: &Path) -> Result<()> {
         let mut missing = Vec::new();
         let mut next = path.clone();
@@ -136,7 +138,7 @@ impl Transaction {
         }
         for dir in missing.iter().rev() {
             match self.create_dir(dir).await {
-                // Another task may have created it.
+                // Another task may have created the directory.
                 Ok(()) | Err(Error::Exists) => {}
                 Err(error) => return Err(error),
             }
@@ -144,7 +146,8 @@ impl Transaction {
         Ok(())
     }
 
-    /// Removes an existing file or link in 9P2000.L, where a create does not replace it.
+    /// Removes an existing file or link in 9P2000.L, where creating a file does not replace an
+    /// existing one.
     async fn remove_existing(&self, dir: &RemotePath, name: &ByteString) -> Result<()> {
         if self.client().dialect() != Dialect::Linux {
             return Ok(());
@@ -159,7 +162,8 @@ impl Transaction {
     /// Creates a file, or replaces an existing file or link.
     ///
     /// # Errors
-    /// [`Error::IsDirectory`]; [`Error::NotFound`] if the parent directory does not exist.
+    /// [`Error::IsDirectory`] if the path is a directory; [`Error::NotFound`] if the parent
+    /// directory does not exist.
     pub async fn create_file(&self, path: &Path, content: &[u8], executable: bool) -> Result<()> {
         let (dir, name) = self.new_entry(path)?;
         self.remove_existing(&dir, &name).await?;
@@ -169,11 +173,12 @@ impl Transaction {
         Ok(file.close().await?)
     }
 
-    /// Creates a symbolic link, or replaces an existing file or link. The target may be any text.
+    /// Creates a symbolic link, or replaces an existing file or link. The target may be any byte
+    /// string.
     ///
     /// # Errors
-    /// [`Error::IsDirectory`]; [`Error::NotFound`] if the parent directory does not exist;
-    /// [`Error::Client`] in 9P2000, which has no links.
+    /// [`Error::IsDirectory`] if the path is a directory; [`Error::NotFound`] if the parent
+    /// directory does not exist; [`Error::Client`] in 9P2000, which has no symbolic links.
     pub async fn create_symlink(&self, path: &Path, target: impl AsRef<[u8]>) -> Result<()> {
         let (dir, name) = self.new_entry(path)?;
         self.remove_existing(&dir, &name).await?;
@@ -183,17 +188,19 @@ impl Transaction {
     /// Replaces the content of an existing file. An executable file remains executable.
     ///
     /// # Errors
-    /// [`Error::NotFound`]; [`Error::IsDirectory`].
+    /// [`Error::NotFound`] if the file does not exist; [`Error::IsDirectory`] if the path is a
+    /// directory.
     pub async fn replace_file(&self, path: &Path, content: &[u8]) -> Result<()> {
         path.dir_and_name()?;
         self.remote_path(path)?.replace(content).await
     }
 
-    /// Replaces the content of a file, which is created if it does not exist. An executable file
+    /// Replaces the content of a file, creating the file if it does not exist. An executable file
     /// remains executable.
     ///
     /// # Errors
-    /// [`Error::IsDirectory`]; [`Error::NotFound`] if the parent directory does not exist.
+    /// [`Error::IsDirectory`] if the path is a directory; [`Error::NotFound`] if the parent
+    /// directory does not exist.
     pub async fn create_or_replace_file(&self, path: &Path, content: &[u8]) -> Result<()> {
         match self.replace_file(path, content).await {
             Err(Error::NotFound) => self.create_file(path, content, false).await,
@@ -201,10 +208,12 @@ impl Transaction {
         }
     }
 
-    /// Makes a file executable or not executable. A link becomes a file that contains its target.
+    /// Sets whether a file is executable. A symbolic link becomes a file that contains the link's
+    /// target.
     ///
     /// # Errors
-    /// [`Error::NotFound`]; [`Error::IsDirectory`].
+    /// [`Error::NotFound`] if the file does not exist; [`Error::IsDirectory`] if the path is a
+    /// directory.
     pub async fn set_executable(&self, path: &Path, executable: bool) -> Result<()> {
         path.dir_and_name()?;
         Ok(self.remote_path(path)?.walk_to_file().await?.set_mode(permissions(executable)).await?)
@@ -213,7 +222,7 @@ impl Transaction {
     /// Removes a file, a link, or a directory with everything in it.
     ///
     /// # Errors
-    /// [`Error::NotFound`].
+    /// [`Error::NotFound`] if nothing exists at the path.
     pub async fn remove(&self, path: &Path) -> Result<()> {
         path.dir_and_name()?;
         self.remote_path(path)?.remove().await
@@ -222,14 +231,15 @@ impl Transaction {
     /// Truncates a file to `length` bytes, or extends it with zeros.
     ///
     /// # Errors
-    /// [`Error::NotFound`]; [`Error::IsDirectory`].
+    /// [`Error::NotFound`] if the file does not exist; [`Error::IsDirectory`] if the path is a
+    /// directory.
     pub async fn truncate(&self, path: &Path, length: u64) -> Result<()> {
         path.dir_and_name()?;
         Ok(self.remote_path(path)?.walk_to_file().await?.set_len(length).await?)
     }
 
-    /// Reads the parents of the new commit: the head of the branch at the start, then the merged
-    /// commits.
+    /// Reads the parents of the new commit. By default, they are the head of the branch when the
+    /// transaction started, followed by the merged commits.
     ///
     /// # Errors
     /// [`Error::Client`] if the file contains anything but hashes.
@@ -237,10 +247,10 @@ impl Transaction {
         parse_commits(self.client(), &self.control_file("parents")?.read_text().await?)
     }
 
-    /// Sets the parents of the new commit. Files and the branch do not change.
+    /// Sets the parents of the new commit. The files and the branch do not change.
     ///
     /// # Errors
-    /// [`Error::Client`] if the server refuses.
+    /// [`Error::Client`] if the server refuses the request.
     pub async fn set_parents(&self, parents: &[Commit]) -> Result<()> {
         let lines: String = parents.iter().map(|parent| format!("{}\n", parent.id())).collect();
         self.control_file("parents")?.replace(lines.as_bytes()).await
@@ -254,10 +264,11 @@ impl Transaction {
         parse_changes(&self.control_file("diff")?.join(old.id().to_string()).read().await?)
     }
 
-    /// Merges a commit into the transaction and adds it to the parents. Conflicts are not an error.
+    /// Merges a commit into the transaction and adds the commit to the parents. Conflicts are not
+    /// errors; see [`MergeResult::conflicts`].
     ///
     /// # Errors
-    /// [`Error::OpenConflicts`] if conflicts of the last merge are not resolved;
+    /// [`Error::OpenConflicts`] if conflicts from the last merge are not resolved;
     /// [`Error::NotFound`] if the commit does not exist.
     pub async fn merge(&self, theirs: &Commit) -> Result<MergeResult> {
         self.control_file("merge")?.command(&theirs.id().to_string()).await?;
@@ -270,21 +281,22 @@ impl Transaction {
         })
     }
 
-    /// Reads the unresolved files of the last merge. Writing or removing a file resolves it.
+    /// Reads the paths of the files that are still in conflict after the last merge. Writing or
+    /// removing a file resolves its conflict.
     ///
     /// # Errors
-    /// [`Error::Client`] if the server refuses.
+    /// [`Error::Client`] if the server refuses the request.
     pub async fn conflicts(&self) -> Result<Vec<Path>> {
         let text = match self.control_file("conflicts")?.read().await {
-            // There was no merge yet.
+            // There has been no merge yet.
             Err(Error::NotFound) => return Ok(Vec::new()),
             other => other?,
         };
         text.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()).map(Path::parse).collect()
     }
 
-    /// Sets the author of the commit: `NAME <EMAIL>`, optionally followed by a date. The default is
-    /// the attached user, or the author in the server's settings.
+    /// Sets the author of the commit to `NAME <EMAIL>`, optionally followed by a date. By default,
+    /// the author is the attached user or the author configured on the server.
     ///
     /// # Errors
     /// [`Error::Client`] if the server refuses the text.
@@ -293,14 +305,16 @@ impl Transaction {
     }
 
     /// Commits the changes and ends the transaction. Returns the new head of the branch: the new
-    /// commit, or its merge with the commits that reached the branch meanwhile.
+    /// commit, or its merge with commits made to the branch in the meantime.
     ///
-    /// If the future is dropped, the changes may be committed or not. The original server does not
-    /// report the new commit. The result is then the current head of the branch, which may be newer.
+    /// If the future is dropped, the changes may or may not have been committed. The original
+    /// server does not report the new commit. With that server, this method returns the current
+    /// head of the branch, which may be a later commit.
     ///
     /// # Errors
-    /// [`Error::Conflict`] and [`Error::OpenConflicts`], after which the transaction is still open;
-    /// [`Error::NotFound`] if one of the parents does not exist.
+    /// [`Error::Conflict`] if the branch and the transaction changed the same file, and
+    /// [`Error::OpenConflicts`] if a merge left unresolved conflicts; the transaction then stays
+    /// open. [`Error::NotFound`] if one of the parents does not exist.
     pub async fn commit(&self, message: &str) -> Result<Commit> {
         self.control_file("msg")?.replace(message.as_bytes()).await?;
         let ctl = self.control_file("ctl")?;
@@ -318,15 +332,15 @@ impl Transaction {
         }
     }
 
-    /// Ends the transaction without a commit. Never fails: a lost connection ends the transaction
-    /// as well. A second call has no effect.
+    /// Ends the transaction without committing it. This never fails, because a lost connection also
+    /// ends the transaction. A second call has no effect.
     pub async fn abort(&self) {
         if self.state.end() {
             let _ = self.dir.join("ctl").command("close").await;
         }
     }
 
-    /// Returns true if the transaction has ended, by a commit or an abort.
+    /// Returns `true` if the transaction has been committed or aborted.
     #[must_use]
     pub fn closed(&self) -> bool {
         self.state.check_open().is_err()
@@ -338,7 +352,7 @@ impl Drop for Transaction {
         if !self.state.end() {
             return;
         }
-        // Without a runtime, the connection ends as well.
+        // Without a runtime, the connection also ends, and with it the transaction.
         if let Ok(runtime) = Handle::try_current() {
             let ctl = self.dir.join("ctl");
             runtime.spawn(async move { ctl.command("close").await });

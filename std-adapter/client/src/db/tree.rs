@@ -1,4 +1,4 @@
-//! The files of a tree.
+//! Read access to the files in a tree.
 
 use std::fmt::{self, Debug};
 use std::sync::Arc;
@@ -9,11 +9,11 @@ use super::path::Path;
 use super::remote_path::RemotePath;
 use crate::{ByteString, Fid, FileType, Metadata, OpenMode};
 
-/// A read-only tree: the tree of a commit, the current tree of a transaction, or a tree that a
-/// watch returned.
+/// A read-only tree. It is the tree of a commit, the current tree of a transaction, or a tree
+/// returned by a watch.
 ///
-/// Every call asks the server. Dropping its future cancels the request. Calls on the tree of a
-/// transaction fail with [`Error::TransactionEnded`] once the transaction has ended.
+/// Every call sends a request to the server, and dropping the future cancels the request. Calls on
+/// the tree of a transaction fail with [`Error::TransactionEnded`] once the transaction has ended.
 #[derive(Clone)]
 pub struct Tree {
     root: RemotePath,
@@ -21,7 +21,7 @@ pub struct Tree {
     transaction: Option<TransactionState>,
 }
 
-/// A flag that a transaction shares with its trees: whether it is still open.
+/// A flag shared by a transaction and its trees, which tells whether the transaction is still open.
 #[derive(Debug, Clone)]
 pub(super) struct TransactionState(Arc<AtomicBool>);
 
@@ -34,13 +34,13 @@ impl TransactionState {
         if self.0.load(Relaxed) { Ok(()) } else { Err(Error::TransactionEnded) }
     }
 
-    /// Ends the transaction. Returns true if it was open before.
+    /// Marks the transaction as ended. Returns `true` if it was still open.
     pub(super) fn end(&self) -> bool {
         self.0.swap(false, Relaxed)
     }
 }
 
-/// The type of a tree entry, with the distinctions that Git makes.
+/// The type of a tree entry, as distinguished by Git.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum EntryKind {
     /// A file that is not executable.
@@ -58,7 +58,7 @@ pub enum EntryKind {
 pub struct Stat {
     /// The type.
     pub kind: EntryKind,
-    /// The length in bytes; 0 for directories.
+    /// The length in bytes. 0 for directories.
     pub size: u64,
 }
 
@@ -67,7 +67,7 @@ pub struct Stat {
 pub enum Content {
     /// The bytes of a file, executable or not.
     File(Vec<u8>),
-    /// The names in a directory, sorted.
+    /// The sorted names in a directory.
     Dir(Vec<ByteString>),
     /// The target of a symbolic link.
     Link(ByteString),
@@ -90,7 +90,8 @@ impl Tree {
     /// Reads an entry of any type.
     ///
     /// # Errors
-    /// [`Error::NotFound`]; [`Error::NotDirectory`] if the path leads through a file.
+    /// [`Error::NotFound`] if the entry does not exist; [`Error::NotDirectory`] if a component
+    /// other than the last is a file.
     pub async fn read(&self, path: &Path) -> Result<Content> {
         let path = self.remote_path(path)?;
         let (kind, fid, metadata) = find(&path).await?;
@@ -104,8 +105,8 @@ impl Tree {
     /// Reads a file, executable or not.
     ///
     /// # Errors
-    /// [`Error::NotFile`] for a directory or a link; [`Error::NotFound`]; [`Error::NotDirectory`]
-    /// if the path leads through a file.
+    /// [`Error::NotFile`] if the path is a directory or a link; [`Error::NotFound`] if the entry
+    /// does not exist; [`Error::NotDirectory`] if a component other than the last is a file.
     pub async fn read_file(&self, path: &Path) -> Result<Vec<u8>> {
         let (kind, fid, _) = find(&self.remote_path(path)?).await?;
         match kind {
@@ -114,10 +115,11 @@ impl Tree {
         }
     }
 
-    /// Reads the names in a directory, sorted.
+    /// Returns the sorted names in a directory.
     ///
     /// # Errors
-    /// [`Error::NotDirectory`] if the path is not a directory; [`Error::NotFound`].
+    /// [`Error::NotDirectory`] if the path is not a directory; [`Error::NotFound`] if the entry
+    /// does not exist.
     pub async fn read_dir(&self, path: &Path) -> Result<Vec<ByteString>> {
         let path = self.remote_path(path)?;
         match find(&path).await?.0 {
@@ -129,8 +131,8 @@ impl Tree {
     /// Reads the target of a symbolic link.
     ///
     /// # Errors
-    /// [`Error::NotSymlink`] if the path is not a link; [`Error::NotFound`];
-    /// [`Error::NotDirectory`] if the path leads through a file.
+    /// [`Error::NotSymlink`] if the path is not a link; [`Error::NotFound`] if the entry does not
+    /// exist; [`Error::NotDirectory`] if a component other than the last is a file.
     pub async fn read_link(&self, path: &Path) -> Result<ByteString> {
         let (kind, fid, metadata) = find(&self.remote_path(path)?).await?;
         match kind {
@@ -139,11 +141,12 @@ impl Tree {
         }
     }
 
-    /// Reads the type and the length of an entry; `None` if it does not exist or the path leads
-    /// through a file.
+    /// Reads the type and the length of an entry. Returns `None` if the entry does not exist or a
+    /// component other than the last is a file.
     ///
     /// # Errors
-    /// [`Error::TransactionEnded`]; [`Error::Client`].
+    /// [`Error::TransactionEnded`] if the transaction of this tree has ended; [`Error::Client`] for
+    /// any other error.
     pub async fn stat(&self, path: &Path) -> Result<Option<Stat>> {
         match find(&self.remote_path(path)?).await {
             Ok((kind, _, metadata)) => {
@@ -155,26 +158,29 @@ impl Tree {
         }
     }
 
-    /// Returns true if an entry exists.
+    /// Returns `true` if the entry exists.
     ///
     /// # Errors
-    /// [`Error::TransactionEnded`]; [`Error::Client`].
+    /// [`Error::TransactionEnded`] if the transaction of this tree has ended; [`Error::Client`] for
+    /// any other error.
     pub async fn exists(&self, path: &Path) -> Result<bool> {
         Ok(self.stat(path).await?.is_some())
     }
 
-    /// Returns true if an entry exists that is not a directory.
+    /// Returns `true` if the entry exists and is not a directory.
     ///
     /// # Errors
-    /// [`Error::TransactionEnded`]; [`Error::Client`].
+    /// [`Error::TransactionEnded`] if the transaction of this tree has ended; [`Error::Client`] for
+    /// any other error.
     pub async fn exists_file(&self, path: &Path) -> Result<bool> {
         Ok(self.stat(path).await?.is_some_and(|stat| stat.kind != EntryKind::Dir))
     }
 
-    /// Returns true if a directory exists.
+    /// Returns `true` if the entry exists and is a directory.
     ///
     /// # Errors
-    /// [`Error::TransactionEnded`]; [`Error::Client`].
+    /// [`Error::TransactionEnded`] if the transaction of this tree has ended; [`Error::Client`] for
+    /// any other error.
     pub async fn exists_dir(&self, path: &Path) -> Result<bool> {
         Ok(self.stat(path).await?.is_some_and(|stat| stat.kind == EntryKind::Dir))
     }
@@ -186,7 +192,8 @@ impl Debug for Tree {
     }
 }
 
-/// Determines the type by the mode: the qids of the original server do not distinguish links.
+/// Determines the type from the mode, because the qids of the original server do not distinguish
+/// links.
 async fn find(path: &RemotePath) -> Result<(EntryKind, Fid, Metadata)> {
     let fid = path.walk().await?;
     let metadata = fid.stat().await?;
@@ -203,7 +210,7 @@ async fn content(fid: Fid) -> Result<Vec<u8>> {
     Ok(fid.open(OpenMode::READ).await?.read_all().await?)
 }
 
-/// Reads the target of a link like a file where the dialect does not send it: in 9P2000.
+/// Reads the target of a link. In 9P2000, which does not send it, reads the link like a file.
 async fn target(fid: Fid, metadata: Metadata) -> Result<ByteString> {
     match metadata.target {
         Some(target) => Ok(target),

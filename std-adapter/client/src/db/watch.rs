@@ -1,4 +1,4 @@
-//! Watches: streams of the heads of a branch, or of the values at a path.
+//! Watches, which are streams of the heads of a branch or of the values at a path.
 
 use std::collections::VecDeque;
 use std::fmt::{self, Debug};
@@ -12,11 +12,11 @@ use super::remote_path::RemotePath;
 use super::tree::Tree;
 use crate::{ByteString, Client, OpenMode};
 
-/// A stream of values. Most watches return the current value first. It is a [`Stream`], or is read
-/// with [`Watch::next`].
+/// A stream of values. Most watches return the current value first. Read the values as a [`Stream`]
+/// or with [`Watch::next`].
 ///
-/// It ends after the first error; a lost connection is not made again. Dropping the watch ends it
-/// on the server as well.
+/// The stream ends after the first error. A watch does not reconnect after a lost connection.
+/// Dropping the watch also ends it on the server.
 ///
 /// ```no_run
 /// # async fn example(branch: datakit_client::db::Branch) -> datakit_client::db::Result<()> {
@@ -32,16 +32,16 @@ use crate::{ByteString, Client, OpenMode};
 pub struct Watch<T> {
     client: Client,
     deliveries: crate::Watch,
-    /// Lines that were delivered but not returned yet.
+    /// Lines that were delivered but have not been returned yet.
     lines: VecDeque<String>,
     parse_line: ParseLine<T>,
-    /// The value of the current line while it is read.
+    /// The pending read of the current line's value, if any.
     value: Option<BoxFuture<Result<T>>>,
     ended: bool,
 }
 
 type BoxFuture<T> = Pin<Box<dyn Future<Output = T> + Send>>;
-/// Parses a line of the stream. This may take requests.
+/// A function that parses a line of the stream, which may send requests.
 type ParseLine<T> = fn(Client, String) -> BoxFuture<Result<T>>;
 
 impl<T: Send + 'static> Watch<T> {
@@ -57,10 +57,10 @@ impl<T: Send + 'static> Watch<T> {
         })
     }
 
-    /// Waits for the next value; `None` is the end.
+    /// Waits for the next value. Returns `None` at the end.
     ///
     /// # Cancel safety
-    /// Requests stay in flight if the future is dropped, and the next call continues with them.
+    /// If the future is dropped, requests stay in flight and the next call continues with them.
     ///
     /// # Errors
     /// [`Error::Client`] if the connection is lost or the server refuses a read.
@@ -109,7 +109,7 @@ impl<T> Debug for Watch<T> {
     }
 }
 
-/// The value at a path of a branch.
+/// The value at a path in a branch.
 #[derive(Clone)]
 #[non_exhaustive]
 pub enum PathValue {
@@ -119,12 +119,12 @@ pub enum PathValue {
     Exec(Vec<u8>),
     /// The target of a symbolic link.
     Link(ByteString),
-    /// The tree of a directory as it was at that moment.
+    /// The tree of a directory at the time of the change.
     Dir(Tree),
 }
 
 impl PathValue {
-    /// Reads the object that a line of `tree.live` names. Objects never change.
+    /// Reads the object named by a line of `tree.live`. Objects never change.
     pub(super) async fn read(client: &Client, line: &str) -> Result<Option<PathValue>> {
         let line = line.trim();
         let object = RemotePath::root(client).join_all(["trees", line]);

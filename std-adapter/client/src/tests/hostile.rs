@@ -1,4 +1,4 @@
-//! Servers that violate the protocol.
+//! Tests against servers that violate the protocol.
 
 use super::*;
 
@@ -23,7 +23,7 @@ async fn a_reply_of_the_wrong_type_is_a_protocol_error() {
 async fn close_does_not_wait_for_a_stuck_server() {
     let (client, mut peer) = connected("9P2000", Dialect::Legacy).await;
     let file = file(&client, &mut peer, OpenMode::WRITE).await;
-    // More than the stream buffers.
+    // This is more than the stream can buffer.
     for _ in 0..20 {
         assert!(tokio::time::timeout(Duration::ZERO, file.write_at(0, &[1; UNIT])).await.is_err());
         tokio::task::yield_now().await;
@@ -32,13 +32,13 @@ async fn close_does_not_wait_for_a_stuck_server() {
     tokio::time::timeout(Duration::from_secs(10), client.close()).await.unwrap();
 }
 
-/// A pseudo-random number generator with a fixed sequence.
+/// A pseudo-random number generator that always produces the same sequence.
 fn noise(seed: &mut u32) -> u32 {
     *seed = seed.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
     *seed >> 16
 }
 
-/// Answers each request with a frame of random type and content. Most sizes and tags are right.
+/// Answers each request with a frame of random type and content. Most sizes and tags are correct.
 async fn babble(mut peer: Peer, mut seed: u32) {
     loop {
         let mut size = [0; 4];
@@ -87,15 +87,15 @@ async fn random_replies_cause_errors_only() {
                 let _ = tokio::time::timeout(Duration::ZERO, client.stat("a")).await;
             }
         };
-        // The peer may pretend that a listing is long.
+        // The peer may send a listing that never seems to end.
         let _ = tokio::time::timeout(Duration::from_millis(200), using).await;
         tokio::time::timeout(Duration::from_secs(10), client.close()).await.unwrap();
         server.await.unwrap();
     }
 }
 
-/// Answers each Tread and Treaddir with `data` of its offset and count, and other requests with
-/// success.
+/// Answers each Tread and Treaddir with the result of calling `data` with its offset and count, and
+/// other requests with success.
 async fn deliver(mut peer: Peer, qid: Qid, data: impl Fn(u64, u32) -> Vec<u8>) {
     let dialect = peer.dialect;
     loop {
@@ -155,7 +155,7 @@ async fn a_cyclic_listing_is_an_error() {
 #[tokio::test]
 async fn an_endless_listing_is_an_error() {
     let (client, peer) = connected("9P2000.L", Dialect::Linux).await;
-    // Names that are not listed count as well.
+    // Names that are omitted from the listing also count.
     let page = |offset, count| {
         (0..u64::from(count) / 26).flat_map(|record| dirent(offset + record + 1, b"..")).collect()
     };

@@ -1,4 +1,4 @@
-//! The span and the events of a connection.
+//! Tests of the tracing span and the events of a connection.
 
 use std::fmt::{Debug, Write};
 use std::sync::Arc;
@@ -10,7 +10,7 @@ use tracing::{Event, Metadata, Subscriber};
 
 use super::*;
 
-/// A subscriber that writes all fields to a text, with a line for each span and event.
+/// A subscriber that writes all fields to a string, with one line for each span and event.
 #[derive(Clone, Default)]
 struct Recorder(Arc<Mutex<String>>);
 

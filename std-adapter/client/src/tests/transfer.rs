@@ -1,11 +1,11 @@
-//! Pipelined transfers: requests in flight, short replies, cancellation.
+//! Tests of pipelined transfers, with requests in flight, short replies and cancellation.
 
 use super::*;
 
 const VERSIONED: Qid = Qid { kind: Qid::FILE, version: 1, path: 3 };
 
 impl Peer {
-    /// Answers a Tstat with this length.
+    /// Answers a Tstat with the given file length.
     async fn answer_stat(&mut self, length: usize) {
         let (tag, message) = self.receive().await;
         assert!(matches!(message, T::Stat { .. }), "{message:?}");
@@ -13,14 +13,14 @@ impl Peer {
         self.send(tag, R::Stat { stat }).await;
     }
 
-    /// Receives a Tread: its tag, offset and count.
+    /// Receives a Tread and returns its tag, offset and count.
     pub(super) async fn receive_read(&mut self) -> (Tag, usize, usize) {
         let (tag, message) = self.receive().await;
         let T::Read { offset, count, .. } = message else { panic!("{message:?}") };
         (tag, offset as usize, count as usize)
     }
 
-    /// Receives a Twrite: its tag, offset and data.
+    /// Receives a Twrite and returns its tag, offset and data.
     async fn receive_write(&mut self) -> (Tag, usize, Vec<u8>) {
         let (tag, message) = self.receive().await;
         let T::Write { offset, data, .. } = message else { panic!("{message:?}") };
@@ -125,7 +125,7 @@ async fn dropping_next_loses_no_data() {
     let mut chunks = file.chunks();
     let mut read = Vec::new();
     let reading = async {
-        // The future is dropped whenever it waits.
+        // The future is dropped whenever it is pending.
         while read.len() < content.len() {
             if let Ok(chunk) = tokio::time::timeout(Duration::from_millis(2), chunks.next()).await {
                 read.extend_from_slice(&chunk.unwrap().unwrap());

@@ -1,4 +1,4 @@
-//! The cases C2 to C7. The tests of C1 are beside `Path`.
+//! Test cases C2 to C7. The tests for C1 are next to `Path`.
 
 use std::ops::ControlFlow;
 use std::time::Duration;
@@ -28,7 +28,7 @@ async fn c2_aborts_a_transaction_that_the_closure_leaves_open() {
     assert_eq!(aborted.await, Ok("aborted"));
 }
 
-/// `tokio::spawn` requires that the futures of async closures are `Send`.
+/// `tokio::spawn` requires the futures returned by async closures to be `Send`.
 #[tokio::test]
 async fn c2_a_transaction_runs_in_a_spawned_task() {
     let served = Served::start().await;
@@ -79,7 +79,7 @@ async fn c3_dropping_a_transaction_aborts_it() {
     tx.create_file(&path("f"), b"", false).await.unwrap();
     drop(tx);
     within("the abort", || served.transactions() == 0).await;
-    // The future of the start is dropped, too.
+    // Also drop the future that starts a transaction.
     let _ = tokio::time::timeout(Duration::from_micros(300), master.transaction()).await;
     within("the abort", || served.transactions() == 0).await;
 }
@@ -120,7 +120,7 @@ async fn c5_waits_for_a_path() {
     assert_eq!(seen, ["None", "Some(File(\"content\"))", "Some(Exec(\"content\"))"]);
 }
 
-/// Dropping the future replaces the switch of the OCaml client.
+/// Here, dropping the future does what turning off a switch does in the OCaml client.
 #[tokio::test]
 async fn c5_dropping_a_blocked_wait_ends_it() {
     let served = Served::start().await;
@@ -135,7 +135,7 @@ async fn c5_dropping_a_blocked_wait_ends_it() {
         served.only_the_root() && served.database.counters().watches.value() == 0
     })
     .await;
-    // An error of the closure ends the wait as well.
+    // An error returned by the closure also ends the wait.
     let error = master.wait_for_head::<()>(async |_| Err(Error::NotFile)).await;
     assert_eq!(error, Err(Error::NotFile));
     within("the clunk", || {
