@@ -7,11 +7,11 @@ use datakit_client::{Client, Dialect, Error, Options};
 use crate::args::Connection;
 use crate::error::CliResult;
 
-/// How long a command waits for the server to clean up after it.
+/// How long a command waits for the server to clean up before it exits.
 pub(crate) const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// Connects, runs `command` and closes the connection. Offers the dialect `preferred` first if the
-/// command line names none.
+/// Connects, runs `command` and closes the connection. If the command line names no dialect, offers
+/// `preferred` first.
 pub(crate) async fn with_client(
     connection: Connection,
     preferred: Option<Dialect>,
@@ -29,7 +29,7 @@ pub(crate) async fn with_client(
         other => format!("{address}: {other}"),
     })?;
     let result = command(&client).await;
-    // A program that exits with unread data resets the connection, which the server would log.
+    // Exiting with unread data would reset the connection, and the server would log the reset.
     let _ = tokio::time::timeout(CLOSE_TIMEOUT, client.close()).await;
     result
 }

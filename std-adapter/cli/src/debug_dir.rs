@@ -1,4 +1,4 @@
-//! The directory `debug/`: the state of the server as files.
+//! The directory `debug/`, which presents the state of the server as files.
 
 use std::fmt::Write;
 use std::sync::Arc;
@@ -53,7 +53,7 @@ fn connections(stats: &Stats) -> String {
     let mut text = String::new();
     for peer in stats.peers() {
         let age = peer.age().as_secs();
-        // Writing to a string does not fail.
+        // Writing to a string cannot fail.
         let _ = writeln!(
             text,
             "{} {} {} {} {} {age}",
@@ -67,7 +67,7 @@ fn connections(stats: &Stats) -> String {
     text
 }
 
-/// Formats the number of open transactions, watches and remotes, then the totals since the start.
+/// Formats the numbers of open transactions, watches and remotes, then the totals since startup.
 fn database_counters(counters: &DbCounters) -> String {
     let DbCounters { transactions, watches, remotes, commits, conflicts, retries } = counters;
     let gauges = [("transactions", transactions), ("watches", watches), ("remotes", remotes)];
@@ -76,7 +76,8 @@ fn database_counters(counters: &DbCounters) -> String {
     lines.chain(counts.iter().map(|(name, count)| format!("{name} {}\n", count.value()))).collect()
 }
 
-/// Formats a line for each message type that was received: name, replies, errors among them.
+/// Formats a line for each message type received: its name, the number of replies, and how many of
+/// them were errors.
 fn requests(stats: &Stats) -> String {
     let mut text = String::new();
     for (kind, answered, errors) in stats.requests() {
@@ -85,7 +86,7 @@ fn requests(stats: &Stats) -> String {
     text
 }
 
-/// Formats the number of connections above a limit and of messages of an impossible size.
+/// Formats the numbers of connections refused above a limit and of messages with an invalid size.
 fn refused(stats: &Stats) -> String {
     format!("connections {}\nframes {}\n", stats.refused_connections(), stats.refused_frames())
 }

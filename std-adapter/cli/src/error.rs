@@ -10,7 +10,7 @@ pub(crate) type CliResult<T = ()> = Result<T, CliError>;
 /// The reason why a command failed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum CliError {
-    /// The reader of standard output closed it.
+    /// The reader of standard output closed the pipe.
     BrokenPipe,
     /// The reasons have been printed to standard error.
     Reported,
@@ -34,12 +34,12 @@ impl Display for CliError {
     }
 }
 
-/// Returns a function that puts `subject` in front of an error, for `map_err`.
+/// Returns a function for `map_err` that prefixes an error with `subject`.
 pub(crate) fn at<E: Display>(subject: &impl Display) -> impl Fn(E) -> CliError {
     move |error| CliError::Failed(format!("{subject}: {error}"))
 }
 
-/// Returns the error of a directory where a file is needed.
+/// Returns the error for a directory where a file is required.
 pub(crate) fn is_a_directory(path: &impl Display) -> CliError {
     CliError::Failed(format!("{path}: Is a directory"))
 }

@@ -25,7 +25,8 @@ use signal_hook::{consts::SIGPIPE, low_level::emulate_default_handler};
 use crate::args::{Command, Program};
 use crate::error::{CliError, CliResult};
 
-/// The C library's allocator keeps freed small allocations: see `datakit_server::memory`.
+/// The C library's allocator retains small allocations after they are freed; see
+/// `datakit_server::memory`.
 #[global_allocator]
 static ALLOCATOR: MiMalloc = MiMalloc;
 
@@ -47,7 +48,8 @@ fn main() -> ExitCode {
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(CliError::BrokenPipe) => {
-            // Rust ignores SIGPIPE from the start. Let it end the program, as it ends `cat`.
+            // Rust programs ignore SIGPIPE by default. Let the signal terminate the program, as it
+            // does `cat`.
             let _ = emulate_default_handler(SIGPIPE);
             ExitCode::FAILURE
         }

@@ -8,14 +8,14 @@ use crate::args::Program;
 use crate::error::{CliResult, at, io_reason};
 use crate::stdio;
 
-/// Prints the completions of `shell`.
+/// Prints the completions for `shell`.
 pub(crate) fn completions(shell: Shell) -> CliResult {
     let mut text = Vec::new();
     clap_complete::generate(shell, &mut Program::full_command(), "datakit", &mut text);
     stdio::print(&text)
 }
 
-/// Prints datakit(1), or writes the pages of all commands to `dir`.
+/// Prints datakit(1), or writes the manual pages for all commands to `dir`.
 pub(crate) fn man(dir: Option<&Path>) -> CliResult {
     let command = Program::full_command();
     let Some(dir) = dir else {

@@ -1,4 +1,4 @@
-//! Operands as they are typed. Paths are bytes, on this machine and on the server.
+//! Operands as typed by the user. Paths are byte strings, both on this machine and on the server.
 
 use std::ffi::{OsStr, OsString};
 use std::fmt::{self, Display};
@@ -22,7 +22,7 @@ impl ServerPath {
         self.names().last().unwrap_or_default()
     }
 
-    /// Returns the directory that the last name is in.
+    /// Returns the directory that contains the last name.
     pub(crate) fn parent(&self) -> ServerPath {
         let mut names: Vec<&[u8]> = self.names().collect();
         names.pop();
@@ -58,7 +58,7 @@ impl Display for ServerPath {
     }
 }
 
-/// A source or a target of a copy. A path on the server is typed with a colon in front.
+/// A source or a target of a copy. A path on the server is typed with a leading colon.
 #[derive(Debug, Clone)]
 pub(crate) enum Location {
     /// A path on this machine.
@@ -117,7 +117,7 @@ pub(crate) struct CommitPath {
 
 impl From<String> for CommitPath {
     fn from(typed: String) -> CommitPath {
-        // The name of a branch has no colon.
+        // Branch names contain no colon.
         let (commit, path) = typed.split_once(':').unwrap_or((&typed, ""));
         CommitPath { commit: commit.to_owned(), path: path.to_owned() }
     }
@@ -130,7 +130,7 @@ impl Display for CommitPath {
     }
 }
 
-/// `FILE=PATH`: a file in a branch, and the file on this machine that supplies its content.
+/// `FILE=PATH`: a file in a branch and the file on this machine that supplies its content.
 #[derive(Debug, Clone)]
 pub(crate) struct FileUpdate {
     pub(crate) file: Path,
@@ -139,7 +139,7 @@ pub(crate) struct FileUpdate {
 }
 
 impl FileUpdate {
-    /// Splits at the first `=`, so the name of the file in the branch cannot contain one.
+    /// Splits at the first `=`, so the name of the file in the branch cannot contain `=`.
     pub(crate) fn parse(typed: OsString) -> Result<FileUpdate, String> {
         let typed = typed.into_vec();
         let mut halves = typed.splitn(2, |byte| *byte == b'=');

@@ -1,4 +1,4 @@
-//! Bounded concurrency for the commands that work through a tree.
+//! Bounded concurrency for commands that process a whole tree.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -17,7 +17,7 @@ const MAX_FILES: usize = 32;
 const MAX_DIRS: usize = 8;
 /// The maximum number of directories whose fids a command keeps.
 const MAX_KEPT_FIDS: usize = 8;
-/// How often work is repeated on an exhausted server, and the delay between two attempts.
+/// How often work is retried when the server is exhausted.
 const RETRIES: u32 = 5;
 const RETRY_DELAY: Duration = Duration::from_millis(5);
 /// The maximum number of names in a path. A deeper tree is assumed to be endless.
@@ -26,7 +26,7 @@ const MAX_DEPTH: usize = 256;
 /// The work on a directory. It is boxed because it contains the work on subdirectories.
 pub(crate) type DirFuture = Pin<Box<dyn Future<Output = CliResult> + Send>>;
 
-/// An error that may mean that the server is out of resources.
+/// An error that may indicate that the server is out of resources.
 pub(crate) trait MaybeExhausted {
     /// Returns whether the server refused a request because it is out of fids, open files or
     /// workers.
@@ -38,7 +38,7 @@ impl MaybeExhausted for Error {
         match self.errno() {
             // EAGAIN, ENFILE and EMFILE.
             Some(errno) => matches!(errno, 11 | 23 | 24),
-            // 9P2000 sends a text only.
+            // 9P2000 sends only text.
             None => self.to_string().ends_with("fids are in use"),
         }
     }
@@ -50,7 +50,7 @@ pub(crate) struct Limits {
     files: Arc<Semaphore>,
     dirs: Arc<Semaphore>,
     kept_fids: Arc<Semaphore>,
-    /// Write-locked by work that needs the server to itself.
+    /// Write-locked by work that must run alone.
     turn: Arc<RwLock<()>>,
 }
 
@@ -64,8 +64,9 @@ impl Limits {
         }
     }
 
-    /// Runs `work` concurrently with other work. If the server is exhausted, runs it again while no
-    /// other work is in progress: a server with few fids, such as a board, then has enough of them.
+    /// Runs `work` concurrently with other work. If the server is exhausted, retries the work while
+    /// no other work is in progress, when even a server with few fids, such as a board, has enough
+    /// of them.
     pub(crate) async fn run<T, E, F>(&self, work: impl Fn() -> F) -> Result<T, E>
     where
         E: MaybeExhausted,
@@ -81,14 +82,15 @@ impl Limits {
                 if !result.as_ref().is_err_and(E::is_exhausted) {
                     break;
                 }
-                // The fids of the other work may not be clunked yet.
+                // The fids used by other work may not have been clunked yet.
                 sleep(RETRY_DELAY).await;
             }
         }
         result
     }
 
-    /// Returns a permit to keep the fid of a directory, unless [`MAX_KEPT_FIDS`] are kept.
+    /// Returns a permit to keep a directory's fid, or `None` if [`MAX_KEPT_FIDS`] fids are already
+    /// kept.
     pub(crate) fn fid_permit(&self) -> Option<OwnedSemaphorePermit> {
         Arc::clone(&self.kept_fids).try_acquire_owned().ok()
     }
@@ -118,8 +120,9 @@ impl Batch {
         self.spawn(permit, work)
     }
 
-    /// Starts the work on a directory, or waits for it to end if [`MAX_DIRS`] are in progress.
-    /// Waiting for another directory instead could deadlock, as that one may wait for this one.
+    /// Starts the work on a directory in the background, or does it right away if [`MAX_DIRS`]
+    /// directories are in progress. Waiting for another directory to finish could deadlock, as that
+    /// directory may itself be waiting for this one.
     ///
     /// # Errors
     /// The error of a task that has failed meanwhile.
@@ -149,7 +152,7 @@ impl Batch {
     /// Waits until all tasks have ended.
     ///
     /// # Errors
-    /// The error of the first task that fails. The others are cancelled.
+    /// Returns the error of the first task that fails. Dropping the batch cancels the others.
     pub(crate) async fn finish(mut self) -> CliResult {
         while let Some(ended) = self.tasks.join_next().await {
             ended.map_err(task_error)??;
@@ -162,7 +165,7 @@ fn task_error(error: JoinError) -> CliError {
     CliError::Failed(error.to_string())
 }
 
-/// Checks that a path is not longer than [`MAX_DEPTH`] names.
+/// Checks that a path has at most [`MAX_DEPTH`] names.
 pub(crate) fn check_depth(path: &impl std::fmt::Display) -> CliResult {
     let path = path.to_string();
     if path.matches('/').count() > MAX_DEPTH {
@@ -177,7 +180,7 @@ mod tests {
 
     use super::*;
 
-    /// Starts `width` directories in each directory, `depth` levels deep.
+    /// Starts the work on `width` subdirectories of each directory, `depth` levels deep.
     fn dirs(limits: Limits, width: usize, depth: usize, count: Arc<AtomicUsize>) -> DirFuture {
         Box::pin(async move {
             let mut batch = Batch::new(&limits);

@@ -18,7 +18,7 @@ pub(crate) fn print(bytes: &[u8]) -> CliResult {
     })
 }
 
-/// Prints a file of the server.
+/// Prints a file on the server.
 pub(crate) async fn print_file(client: &Client, path: &ServerPath) -> CliResult {
     let file = client.open_to_read(path).await.map_err(at(path))?;
     let mut chunks = file.chunks();
@@ -47,10 +47,11 @@ pub(crate) fn complain(text: &str) {
     eprintln!("datakit: {text}");
 }
 
-/// Runs `command` for each operand. An operand that fails does not stop the others.
+/// Runs `command` for each operand, even if it fails for some of them.
 ///
 /// # Errors
-/// [`CliError::Reported`] if an operand failed, [`CliError::BrokenPipe`] at once.
+/// [`CliError::Reported`] if the command failed for an operand. [`CliError::BrokenPipe`] is
+/// returned immediately.
 pub(crate) async fn for_each<T>(
     operands: &[T],
     mut command: impl AsyncFnMut(&T) -> CliResult,
@@ -71,7 +72,7 @@ pub(crate) async fn for_each<T>(
 /// Prints every failure.
 ///
 /// # Errors
-/// [`CliError::Reported`] if there is one.
+/// [`CliError::Reported`] if there is at least one failure.
 pub(crate) fn report_all(failures: impl IntoIterator<Item = CliError>) -> CliResult {
     let mut result = Ok(());
     for failure in failures {
@@ -81,7 +82,8 @@ pub(crate) fn report_all(failures: impl IntoIterator<Item = CliError>) -> CliRes
     result
 }
 
-/// Escapes the characters of JSON that a terminal does not show. All of them are in strings.
+/// Escapes characters in JSON that a terminal does not show. In valid JSON, they occur only in
+/// strings.
 fn escape_hidden(json: &str) -> String {
     let mut text = String::with_capacity(json.len());
     for character in json.chars() {
@@ -96,13 +98,13 @@ fn escape_hidden(json: &str) -> String {
     text
 }
 
-/// Replaces characters that would move the cursor of a terminal or reorder its text.
+/// Replaces characters that would move a terminal's cursor or reorder its text.
 pub(crate) fn printable(text: &str) -> String {
     text.replace(is_hidden, "?")
 }
 
-/// Returns whether a character is a control (C0, C1), a bidirectional control, a line separator or
-/// has no width.
+/// Returns whether a character is a control character (C0 or C1), a bidirectional control or a line
+/// separator, or has no width.
 fn is_hidden(character: char) -> bool {
     character.is_control()
         || matches!(character, '\u{61c}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}')
@@ -118,7 +120,7 @@ pub(crate) fn name_bytes(name: &ByteString) -> Vec<u8> {
     }
 }
 
-/// Returns a text, made printable if standard output is a terminal.
+/// Returns `text`, made printable if standard output is a terminal.
 pub(crate) fn line(text: &str) -> String {
     if io::stdout().is_terminal() { printable(text) } else { text.to_owned() }
 }

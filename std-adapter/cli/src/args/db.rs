@@ -20,7 +20,7 @@ Examples:
 COMMIT is a hash, an unambiguous prefix of a hash with at least 4 digits, or a branch, which stands for its
 head.";
 
-/// The commands about a database.
+/// The subcommands of `datakit db`.
 #[derive(Subcommand, Debug)]
 pub(crate) enum DbCommand {
     /// List the branches
@@ -56,13 +56,13 @@ pub(crate) enum DbCommand {
     Ls {
         #[command(flatten)]
         options: LsArgs,
-        /// The commit, and the directory in it
+        /// The commit and a directory in it
         #[arg(required = true, value_name = "COMMIT[:PATH]")]
         paths: Vec<CommitPath>,
     },
     /// Print files of a commit
     Cat {
-        /// The commit, and the file in it
+        /// The commit and a file in it
         #[arg(required = true, value_name = "COMMIT[:PATH]")]
         paths: Vec<CommitPath>,
     },
@@ -95,8 +95,8 @@ pub(crate) enum DbCommand {
     /// Commit files to a branch, and print the hash of its new head
     ///
     /// Missing directories are created and existing files replaced. A local file that is executable
-    /// is executable in the branch. If the branch moves meanwhile, the commit is merged with its
-    /// new head.
+    /// is executable in the branch. If the branch moves in the meantime, the commit is merged with
+    /// the new head.
     Commit {
         /// The branch; the first commit creates it
         branch: String,
@@ -112,15 +112,14 @@ pub(crate) enum DbCommand {
         /// Remove this file or directory from the branch
         #[arg(long = "rm", value_name = "PATH")]
         removals: Vec<String>,
-        /// A file in the branch, and the local file that supplies its content; `-` is standard
-        /// input
+        /// A file in the branch and the local file that supplies its content; `-` is standard input
         #[arg(value_name = "FILE=PATH", value_parser = OsStringValueParser::new().try_map(FileUpdate::parse))]
         updates: Vec<FileUpdate>,
     },
     /// Merge a commit into a branch, and print the hash of the branch's new head
     ///
-    /// If both changed the same file, the conflicts are listed, nothing is committed, and the exit
-    /// status is 1. A branch without commits moves to the commit.
+    /// If both sides changed the same file, the conflicts are listed, nothing is committed, and the
+    /// exit status is 1. A branch without commits is moved to the commit.
     Merge {
         /// The message [default: "Merge FROM into INTO"]
         #[arg(short, long)]
@@ -130,9 +129,9 @@ pub(crate) enum DbCommand {
         /// The commit to merge
         from: String,
     },
-    /// Print the head of a branch, or what a path of it holds, and every change until interrupted
+    /// Print the head of a branch or the value at a path in it, and every change until interrupted
     Watch {
-        /// Print the content of the file, the target of the link or the names in the directory
+        /// Print the file's content, the link's target or the names in the directory
         #[arg(short, long, requires = "path")]
         print: bool,
         /// The branch
@@ -153,14 +152,14 @@ pub(crate) enum DbCommand {
         /// The new commit
         new: String,
     },
-    /// Fetch a branch of another repository, and print the hash of its head
+    /// Fetch a branch from another repository, and print the hash of its head
     ///
-    /// The server runs `git fetch`. No branch moves: `merge`, `fast-forward` and `show` take the
-    /// hash.
+    /// The server runs `git fetch`. No branch moves. Pass the hash to `merge`, `fast-forward` or
+    /// `show`.
     Fetch {
-        /// The repository, as the server's git reaches it
+        /// The URL of the repository, as seen from the server
         url: String,
-        /// The branch there
+        /// The branch in that repository
         branch: String,
     },
 }

@@ -26,18 +26,18 @@ pub(crate) struct LsArgs {
     pub(crate) json: bool,
 }
 
-/// The commands about files.
+/// The commands that work with files.
 #[derive(Subcommand, Debug)]
 pub(crate) enum ClientCommand {
     /// List directories
     Ls {
         #[command(flatten)]
         options: LsArgs,
-        /// The directories; a file is listed itself
+        /// The directories or files
         #[arg(value_name = "PATH", default_value = "/")]
         paths: Vec<ServerPath>,
     },
-    /// Print files; of a stream, the first text that it delivers
+    /// Print files; for a stream, print the first text it delivers
     Cat {
         /// The files
         #[arg(required = true, value_name = "PATH")]
@@ -65,7 +65,7 @@ pub(crate) enum ClientCommand {
     ///
     /// `-name`, `-type` and `-maxdepth` work with a single dash, too.
     Find {
-        /// Print only files of this name, in which `*` stands for any text and `?` for one byte
+        /// Print only files with this name, in which `*` stands for any text and `?` for one byte
         #[arg(long, value_name = "PATTERN")]
         name: Option<OsString>,
         /// Print only files of this type: f for files, d for directories, l for symbolic links
@@ -95,7 +95,7 @@ pub(crate) enum ClientCommand {
         #[arg(value_name = "PATH", default_value = "/")]
         paths: Vec<ServerPath>,
     },
-    /// Write a text to a file, creating the file if needed
+    /// Write text to a file, creating the file if needed
     ///
     /// TEXT replaces the content of the file. No newline is added; '' empties the file.
     Write {
@@ -105,10 +105,10 @@ pub(crate) enum ClientCommand {
         #[arg(allow_hyphen_values = true)]
         text: Option<OsString>,
     },
-    /// Add a text to the end of a file, creating the file if needed
+    /// Append text to a file, creating the file if needed
     ///
-    /// No newline is added. 9P has no atomic append: two writers at the same time can overwrite
-    /// each other's text.
+    /// No newline is added. 9P has no atomic append, so concurrent writers can overwrite each
+    /// other's text.
     Append {
         /// The file
         path: ServerPath,
@@ -151,9 +151,9 @@ pub(crate) enum ClientCommand {
     /// :/scratch/notes.txt`. `-` is standard input or standard output. Write a local name that
     /// starts with a colon or is a dash as `./:name` and `./-`.
     ///
-    /// A file is written under a temporary name, `.NAME.*.part`, and renamed when it is complete,
-    /// if the server can rename. Modes, owners and times are not copied. Links are copied as links,
-    /// and nothing is written through a link.
+    /// If the server supports renaming, a file is written under a temporary name, `.NAME.*.part`,
+    /// and renamed when it is complete. Modes, owners and times are not copied. Links are copied as
+    /// links, and nothing is written through a link.
     Cp {
         /// Copy directories and everything below them, 32 files at a time
         #[arg(short, long, visible_short_alias = 'R')]
@@ -167,15 +167,15 @@ pub(crate) enum ClientCommand {
     /// Print a stream or the changes of a file until interrupted
     ///
     /// Prints the texts that a stream delivers, as they arrive, until the stream ends. A file that
-    /// is not a stream is printed and then checked every second. Text that was appended is printed
-    /// alone; after any other change the whole file is printed.
+    /// is not a stream is printed and then checked every second. If text was appended, only that
+    /// text is printed; after any other change, the whole file is printed.
     Watch {
         /// The stream or file
         path: ServerPath,
     },
 }
 
-/// The types of files that `find` knows.
+/// The file types that `find` can match.
 #[derive(ValueEnum, Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum FindType {
     /// A file

@@ -21,7 +21,7 @@ use crate::serve::ServeArgs;
 /// Read, write and watch a file tree over 9P, or serve one
 ///
 /// PATH is a path in the server's tree; the leading slash is optional. Without a command, datakit
-/// serves: options that stand alone are those of `datakit serve`.
+/// runs `datakit serve` with the given options.
 #[derive(Parser, Debug)]
 #[command(
     name = "datakit",
@@ -38,7 +38,7 @@ pub(crate) struct Program {
     pub(crate) command: Command,
 }
 
-/// `datakit -h` fits on a screen of 24 lines.
+/// The template of the help, which keeps the output of `datakit -h` within 24 lines.
 const TEMPLATE: &str = "\
 {about-with-newline}
 {usage-heading} {usage}
@@ -74,7 +74,7 @@ impl Program {
     /// # Errors
     /// A usage error, or a request for help or the version.
     pub(crate) fn read() -> Result<Program, clap::Error> {
-        // The template of the help lists them in one line.
+        // The help template lists them on one line.
         let mut command =
             ["completions", "man"].into_iter().fold(Program::full_command(), |command, name| {
                 command.mut_subcommand(name, |command| command.hide(true))
@@ -97,8 +97,8 @@ impl Program {
         Ok(program)
     }
 
-    /// Returns the definition of the command line. Client commands take the options of
-    /// [`Connection`], too.
+    /// Returns the definition of the command line. Client commands also accept the options of
+    /// [`Connection`].
     pub(crate) fn full_command() -> clap::Command {
         let options = Connection::augment_args(clap::Command::new(""));
         let options: Vec<Arg> = options
@@ -123,7 +123,7 @@ fn is_local(command: &str) -> bool {
     matches!(command, "serve" | "completions" | "man")
 }
 
-/// Copies the help of an option that `-h` hides to its long help, which manual pages show.
+/// If `-h` hides an option, copies its help to its long help, which appears in manual pages.
 fn with_long_help(option: Arg) -> Arg {
     match option.get_help().cloned() {
         Some(help) if option.is_hide_short_help_set() && option.get_long_help().is_none() => {
@@ -133,7 +133,7 @@ fn with_long_help(option: Arg) -> Arg {
     }
 }
 
-/// Adds the options of [`Connection`], without the short ones that `command` uses itself.
+/// Adds the options of [`Connection`], but omits short names that `command` uses itself.
 fn with_connection(command: clap::Command, options: &[Arg]) -> clap::Command {
     let is_used = |short| command.get_arguments().any(|arg| arg.get_short() == Some(short));
     let options: Vec<Arg> = options
@@ -151,8 +151,8 @@ fn with_connection(command: clap::Command, options: &[Arg]) -> clap::Command {
     }
 }
 
-/// Translates what people know from other programs: options without a command are those of the
-/// server, `help COMMAND` is `COMMAND --help`, and find(1) has long options with one dash.
+/// Translates conventions from other programs: options without a command are passed to `serve`,
+/// `help COMMAND` becomes `COMMAND --help`, and the options of `find` may have a single dash.
 fn conventional(arguments: impl Iterator<Item = OsString>) -> Vec<OsString> {
     let mut arguments: Vec<OsString> = arguments.collect();
     let is_serve = match arguments.get(1).map(|first| first.to_string_lossy()) {
@@ -212,11 +212,11 @@ pub(crate) struct Connection {
         hide_default_value = true
     )]
     pub(crate) address: Url,
-    /// Speak only this dialect [default: any; 9P2000.u first, whose errors have a text, and
-    /// 9P2000.L first for cp and mv]
+    /// Speak only this dialect [default: any, preferring 9P2000.u for its error texts, or 9P2000.L
+    /// for cp and mv]
     #[arg(long, hide_short_help = true)]
     pub(crate) dialect: Option<DialectName>,
-    /// Fail if connecting takes longer [default: 10]
+    /// Fail if connecting takes longer than this [default: 10]
     #[arg(
         long,
         value_name = "SECONDS",
@@ -237,7 +237,7 @@ pub(crate) enum DialectName {
     /// Adds error numbers and symbolic links
     #[value(name = "9p2000.u", alias = "9P2000.u")]
     Unix,
-    /// Linux system calls; errors are numbers without a text
+    /// Models Linux system calls; errors are numbers without text
     #[value(name = "9p2000.L", alias = "9P2000.L", alias = "9p2000.l")]
     Linux,
 }
@@ -262,12 +262,12 @@ pub(crate) enum Command {
     /// Work with the branches and commits of a database
     #[command(subcommand, after_help = db::EXAMPLES)]
     Db(DbCommand),
-    /// Print the completions of a shell
+    /// Print completions for a shell
     Completions {
         /// The shell
         shell: Shell,
     },
-    /// Print the manual page, or write the pages of all commands
+    /// Print the manual page, or write pages for all commands
     Man {
         /// Write `datakit.1` and a page for each command to this directory
         #[arg(value_name = "DIR")]

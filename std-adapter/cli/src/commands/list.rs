@@ -14,12 +14,12 @@ enum Listed {
     Dir(Listing),
 }
 
-/// Lists the files among the operands, then each directory.
+/// Lists the operands that are files, then the contents of each directory.
 pub(crate) async fn ls(client: &Client, paths: &[ServerPath], options: &LsArgs) -> CliResult {
     let (mut files, mut dirs, mut failures) = (Vec::new(), Vec::new(), Vec::new());
     for path in paths {
         match look_up(client, path, options).await {
-            // The whole path distinguishes several operands.
+            // With several operands, the whole path tells the files apart.
             Ok(Listed::File(mut file)) => {
                 if !path.last().is_empty() && (paths.len() > 1 || options.directory) {
                     file.name = path.as_ref().into();
@@ -46,7 +46,8 @@ pub(crate) async fn ls(client: &Client, paths: &[ServerPath], options: &LsArgs) 
             is_first = false;
             print(&dir.files, options)?;
         }
-        // A list of names is complete even if the server cannot describe some of the files.
+        // If only names are printed, the list is complete even if the server cannot describe some
+        // files.
         if options.long || options.json {
             failures
                 .extend(dir.failed.into_iter().map(|(name, error)| at(&path.join(&name))(error)));

@@ -1,4 +1,4 @@
-//! Metadata of files as text and as JSON.
+//! File metadata as text and as JSON.
 
 use std::io::Write as _;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -10,7 +10,7 @@ use crate::byte_count;
 use crate::operand::ServerPath;
 use crate::stdio::{name_bytes, printable};
 
-/// Sets the name to the last one of `path`, as the server may send none or a different one.
+/// Sets the name to the last component of `path`, as the server may send none or a different one.
 pub(super) fn with_name(mut metadata: Metadata, path: &ServerPath) -> Metadata {
     metadata.name = match path.last() {
         b"" => "/".into(),
@@ -28,7 +28,7 @@ fn kind_name(kind: FileType) -> &'static str {
     }
 }
 
-/// Formats one line with the name for each file.
+/// Formats the name of each file on its own line.
 pub(super) fn short(files: &[Metadata]) -> Vec<u8> {
     let mut text = Vec::new();
     for file in files {
@@ -54,7 +54,7 @@ pub(super) fn long(files: &[Metadata], human_readable: bool) -> Vec<u8> {
     for file in files {
         let (owner, group) = (printable(&file.owner), printable(&file.group));
         let (mode, size, modified) = (mode(file), size(file), date(file.modified));
-        // Writing to a vector does not fail.
+        // Writing to a vector cannot fail.
         let _ = write!(text, "{mode} {owner:owners$} {group:groups$} {size:>sizes$} {modified} ");
         text.extend(name_bytes(&file.name));
         if let Some(target) = &file.target {
@@ -84,8 +84,8 @@ fn mode(file: &Metadata) -> String {
 fn date(time: SystemTime) -> String {
     let seconds = seconds(time);
     let (days, second) = (seconds / 86400, seconds % 86400);
-    // Days since 0000-03-01, in eras of 400 years. A year that begins in March ends with the leap
-    // day.
+    // Count the days since 0000-03-01, in eras of 400 years. If years begin in March, the leap day
+    // is the last day of the year.
     let days = days + 719_468;
     let (era, day) = (days / 146_097, days % 146_097);
     let year = (day - day / 1460 + day / 36_524 - day / 146_096) / 365;
@@ -106,7 +106,7 @@ fn seconds(time: SystemTime) -> u64 {
     time.duration_since(UNIX_EPOCH).map(|since| since.as_secs()).unwrap_or_default()
 }
 
-/// Formats everything about one file, one fact a line.
+/// Formats everything about one file, with one fact per line.
 pub(super) fn facts(file: &Metadata) -> Vec<u8> {
     let mut text = [b"name      ", &*name_bytes(&file.name), b"\n"].concat();
     let mut add_line = |name: &str, value: &dyn std::fmt::Display| {

@@ -1,4 +1,4 @@
-//! The client commands about files.
+//! The client commands that work with files.
 
 mod list;
 mod metadata;
@@ -20,7 +20,7 @@ use crate::stdio::{for_each, print_file, read_stdin};
 
 /// Connects and runs a command.
 pub(crate) async fn run(connection: Connection, command: ClientCommand) -> CliResult {
-    // Only 9P2000.L replaces a name in a rename, and moves a file to another directory.
+    // Only in 9P2000.L can a rename replace an existing file or move a file to another directory.
     let renames = matches!(command, ClientCommand::Mv { .. } | ClientCommand::Cp { .. });
     let preferred = renames.then_some(Dialect::Linux);
     with_client(connection, preferred, async |client| dispatch(client, command).await).await
@@ -64,7 +64,7 @@ async fn dispatch(client: &Client, command: ClientCommand) -> CliResult {
     }
 }
 
-/// Returns the text, or standard input if it is absent or `-`.
+/// Returns `text`, or the content of standard input if `text` is absent or `-`.
 async fn content(text: Option<OsString>) -> CliResult<Vec<u8>> {
     match text.map(OsString::into_encoded_bytes) {
         Some(text) if text != b"-" => Ok(text),
@@ -124,7 +124,8 @@ async fn mv(client: &Client, sources: &[ServerPath], target: &ServerPath) -> Cli
 
 async fn rename(client: &Client, from: &ServerPath, to: ServerPath) -> CliResult {
     match client.rename(from, &to).await {
-        // 9P2000 and 9P2000.u cannot rename to another directory (EXDEV), so copy and remove.
+        // 9P2000 and 9P2000.u cannot rename to another directory (EXDEV), so copy the file and
+        // remove the original.
         Err(error) if error.errno() == Some(18) => {
             if client.stat(from).await.map_err(at(from))?.is_dir() {
                 return Err(at(from)(error));

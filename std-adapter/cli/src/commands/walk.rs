@@ -16,10 +16,10 @@ use crate::stdio::{self, name_bytes, report_all};
 /// The maximum number of files in a tree, which is built in memory.
 const MAX_TREE: usize = 1 << 20;
 
-/// Lists a directory sorted by name. Adds errors of the server to `failures`.
+/// Lists a directory, sorted by name. Adds errors reported by the server to `failures`.
 ///
 /// # Errors
-/// A lost connection.
+/// Fails if the connection is lost.
 async fn list_sorted(
     client: &Client,
     path: &ServerPath,
@@ -41,7 +41,7 @@ async fn list_sorted(
     Ok(files)
 }
 
-/// A file with everything below it.
+/// A file and everything below it.
 struct TreeNode {
     metadata: Metadata,
     children: Vec<TreeNode>,
@@ -172,8 +172,8 @@ impl<'c> Find<'c> {
     }
 }
 
-/// Returns whether a name matches a pattern of `*` and `?`. Backtracks to the last `*` only, so the
-/// time is at most the product of the lengths.
+/// Returns whether a name matches a pattern with `*` and `?`. Backtracks only to the last `*`, so
+/// the running time is at most proportional to the product of the lengths.
 fn matches(pattern: &[u8], name: &[u8]) -> bool {
     let (mut at_pattern, mut at_name, mut star) = (0, 0, None);
     while let Some(byte) = name.get(at_name) {
@@ -184,7 +184,7 @@ fn matches(pattern: &[u8], name: &[u8]) -> bool {
                 continue;
             }
             Some(expected) if *expected == b'?' || expected == byte => at_pattern += 1,
-            // Backtrack: the last `*` matches one more byte.
+            // Backtrack and let the last `*` match one more byte.
             _ => match &mut star {
                 Some((pattern, name)) => {
                     *name += 1;
@@ -208,7 +208,7 @@ pub(super) struct DiskUsage<'c> {
 }
 
 impl DiskUsage<'_> {
-    /// Prints the sizes at `path` and of every directory below it.
+    /// Prints the sizes of `path` and every directory below it.
     pub(super) async fn run(&self, path: &ServerPath) -> CliResult {
         let metadata = self.client.stat(path).await.map_err(at(path))?;
         let mut failures = Vec::new();
@@ -220,7 +220,8 @@ impl DiskUsage<'_> {
         report_all(failures)
     }
 
-    /// Returns the size of what a directory contains, after printing those of its directories.
+    /// Returns the total size of a directory's contents, after printing the sizes of its
+    /// subdirectories.
     async fn sum(&self, path: &ServerPath, failures: &mut Vec<CliError>) -> CliResult<u64> {
         let mut total = 0u64;
         for file in list_sorted(self.client, path, failures).await? {

@@ -14,13 +14,13 @@ const POLL_INTERVAL: Duration = Duration::from_secs(1);
 /// The largest file whose content is compared, in bytes.
 const MAX_POLLED: usize = 16 << 20;
 
-/// Prints a stream, or the changes of a file, until SIGINT.
+/// Prints a stream, or the changes to a file, until SIGINT.
 pub(super) async fn watch(client: &Client, path: &ServerPath) -> CliResult {
     let fid = client.walk(path).await.map_err(at(path))?;
     if fid.qid().kind & Qid::DIR != 0 {
         return Err(at(path)("Is a directory: only a stream or a file can be watched"));
     }
-    // A stream has no version, so a file that has one is not a stream.
+    // Streams have no version, so a file that has one is not a stream.
     if fid.stat().await.map_err(at(path))?.qid.version != 0 {
         return poll_until_interrupt(client, path, Vec::new()).await;
     }
@@ -30,7 +30,8 @@ pub(super) async fn watch(client: &Client, path: &ServerPath) -> CliResult {
         ended = print_stream(&mut stream, path) => Some(ended),
         _ = tokio::signal::ctrl_c() => None,
     };
-    // Flushes the pending read. An error does not matter, as everything is printed already.
+    // This flushes the pending read. An error does not matter, as everything has already been
+    // printed.
     let _ = tokio::time::timeout(CLOSE_TIMEOUT, stream.close()).await;
     match ended.transpose()? {
         // A file without a version looks like a stream that ends after its first text.
@@ -39,7 +40,7 @@ pub(super) async fn watch(client: &Client, path: &ServerPath) -> CliResult {
     }
 }
 
-/// The texts that a stream delivered until its end.
+/// The number of texts that a stream delivered before it ended, and the last of them.
 struct Printed {
     texts: u64,
     last: Vec<u8>,
@@ -61,7 +62,7 @@ async fn poll_until_interrupt(client: &Client, path: &ServerPath, printed: Vec<u
     }
 }
 
-/// Prints the changes of a file whose `content` is printed already.
+/// Prints the changes to a file whose `content` has already been printed.
 async fn poll(client: &Client, path: &ServerPath, mut content: Vec<u8>) -> CliResult {
     let mut state = None;
     loop {
@@ -76,10 +77,11 @@ async fn poll(client: &Client, path: &ServerPath, mut content: Vec<u8>) -> CliRe
     }
 }
 
-/// The version, length and modification time of a file. If they are equal, it is unchanged.
+/// The version, length and modification time of a file. If all three are equal, the file is
+/// unchanged.
 type FileState = (u32, u64, SystemTime);
 
-/// Reads a file unless it is unchanged. A file of version 0 is always read.
+/// Reads a file unless it is unchanged. A file with version 0 is always read.
 async fn read_changed(
     client: &Client,
     path: &ServerPath,

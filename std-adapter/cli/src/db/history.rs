@@ -7,7 +7,7 @@ use datakit_client::db::{Commit, Details, History, Id, Result};
 /// A commit and its ancestors.
 pub(super) enum Commits {
     Log(Box<History>),
-    /// The fallback for a server that has no file with the history.
+    /// The fallback for a server that does not provide the history as a file.
     Walk(Walk),
 }
 
@@ -29,7 +29,8 @@ impl Commits {
     }
 }
 
-/// A walk through the ancestors, breadth first, as such a server sends no dates.
+/// A breadth-first walk through the ancestors. It cannot go by date, as servers that need this
+/// fallback send no dates.
 #[derive(Default)]
 pub(super) struct Walk {
     known: HashSet<Id>,

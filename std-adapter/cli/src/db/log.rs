@@ -11,7 +11,7 @@ use super::text::{change_lines, change_to_json, parse_path, subject};
 use crate::error::{CliResult, at};
 use crate::stdio;
 
-/// The output format of commits.
+/// The output format for commits.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum LogFormat {
     Full,
@@ -22,7 +22,8 @@ pub(super) enum LogFormat {
 /// Text is printed when this many bytes have accumulated.
 const PIECE_SIZE: usize = 1 << 16;
 
-/// Prints a history, newest first. With `paths`, only commits that change one of them.
+/// Prints a history, newest first. If `paths` is not empty, prints only commits that change one of
+/// them.
 pub(super) async fn log(
     db: &Db,
     start: &str,
@@ -113,7 +114,7 @@ pub(super) async fn show(db: &Db, name: &str, as_json: bool) -> CliResult {
     stdio::print(format!("{}\n{}", to_text(&details), change_lines(&changes)).as_bytes())
 }
 
-/// Returns the changes since the first parent. All files of a commit without parents are new.
+/// Returns the changes since the first parent. In a commit without parents, all files are new.
 async fn changes(commit: &Commit) -> Result<Vec<Change>> {
     if let Some(parent) = commit.parents().await?.first() {
         return commit.diff(parent).await;
@@ -135,10 +136,10 @@ async fn add_files(tree: &Tree, dir: Path, files: &mut Vec<Change>) -> Result<()
     Ok(())
 }
 
-/// Formats a commit as `git log` does. The original server sends no author and no date.
+/// Formats a commit as `git log` does. The original server sends neither an author nor a date.
 fn to_text(details: &Details) -> String {
     let mut text = format!("commit {}\n", details.id);
-    // Writing to a string does not fail.
+    // Writing to a string cannot fail.
     if details.parents.len() > 1 {
         let _ = writeln!(text, "Merge: {}", parents(details).join(" "));
     }

@@ -140,7 +140,7 @@ async fn fast_forward(db: &Db, branch: &str, commit: &str) -> CliResult {
     stdio::print(format!("{}\n", commit.id()).as_bytes())
 }
 
-/// Returns the path of a file of a commit in the server's tree.
+/// Returns the path in the server's tree of a file in a commit.
 async fn server_path(db: &Db, path: &CommitPath) -> CliResult<ServerPath> {
     let commit = find_commit(db, &path.commit).await?;
     let tree = ServerPath::from(format!("snapshots/{}/ro", commit.id()));
@@ -153,7 +153,7 @@ async fn merge(db: &Db, into: &str, from: &str, message: Option<String>) -> CliR
     let branch = db.branch(into).await.map_err(at(&into))?;
     let transaction = branch.transaction().await.map_err(at(&into))?;
     let head = transaction.parents().await.map_err(at(&into))?.into_iter().next();
-    // A branch without commits moves to the commit, and one that is there already stays.
+    // A branch without commits moves to the commit; a branch that already points to it stays there.
     if head.as_ref().is_none_or(|head| *head == theirs) {
         transaction.abort().await;
         branch.fast_forward(&theirs).await.map_err(at(&into))?;
@@ -182,7 +182,7 @@ async fn diff(db: &Db, old: &str, new: &str, json: bool) -> CliResult {
     stdio::print(change_lines(&changes).as_bytes())
 }
 
-/// Adds the URL to the error of a fetch, unless the server's text contains it.
+/// Adds the URL to a fetch error, unless the server's text already contains it.
 fn fetch_error(url: &str, branch: &str, error: &Error) -> CliError {
     let text = error.to_string();
     CliError::Failed(match text.strip_prefix("error: ") {

@@ -10,7 +10,7 @@ use crate::error::{CliResult, at};
 /// The shortest prefix of a hash.
 const MIN_PREFIX: usize = 4;
 
-/// Finds the commit of a hash or an unambiguous prefix, or the head of a branch.
+/// Finds a commit by its hash, by an unambiguous prefix of the hash, or as the head of a branch.
 pub(super) async fn find_commit(db: &Db, name: &str) -> CliResult<Commit> {
     if name.parse::<Id>().is_ok() {
         return db.commit(name).await.map_err(|error| match error {

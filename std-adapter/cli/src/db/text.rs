@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use crate::error::CliResult;
 use crate::stdio;
 
-/// Parses a path in a tree, with or without slashes at its ends.
+/// Parses a path in a tree, with or without leading and trailing slashes.
 pub(super) fn parse_path(typed: &str) -> CliResult<Path> {
     match typed.trim_matches('/') {
         "" => Ok(Path::ROOT),

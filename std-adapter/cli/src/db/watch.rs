@@ -6,7 +6,7 @@ use super::text::{parse_path, subject};
 use crate::error::{CliResult, at};
 use crate::stdio;
 
-/// Prints the head of a branch, or what `path` holds in it, and every change until SIGINT.
+/// Prints the head of a branch or the value at `path` in it, and every change until SIGINT.
 pub(super) async fn watch(db: &Db, branch: &str, path: Option<&str>, print: bool) -> CliResult {
     let path = path.map(parse_path).transpose()?;
     let handle = db.branch(branch).await.map_err(at(&branch))?;
@@ -47,7 +47,7 @@ async fn head_line(head: Option<Commit>) -> db::Result<Vec<u8>> {
     Ok(format!("{} {}\n", head.id(), subject(&head.message().await?)).into())
 }
 
-/// Describes a value in one line.
+/// Describes a value on one line.
 async fn summary(value: Option<PathValue>) -> db::Result<Vec<u8>> {
     Ok(match value {
         Some(PathValue::File(bytes)) => format!("file {} bytes\n", bytes.len()),
@@ -63,7 +63,7 @@ async fn summary(value: Option<PathValue>) -> db::Result<Vec<u8>> {
     .into())
 }
 
-/// Returns the content of a file, the target of a link or the names in a directory.
+/// Returns a file's content, a link's target or the names in a directory.
 async fn content(value: Option<PathValue>) -> db::Result<Vec<u8>> {
     Ok(match value {
         Some(PathValue::File(bytes) | PathValue::Exec(bytes)) => bytes,
