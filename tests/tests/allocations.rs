@@ -1,4 +1,4 @@
-//! Counts the allocations of requests, in a session on each kind of tree, without sockets.
+//! Counts the allocations caused by requests, in a session on each kind of tree, without sockets.
 
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)]
 
@@ -25,10 +25,10 @@ const LINUX: Dialect = Dialect::Linux;
 /// The flag `O_RDWR` of `open(2)`.
 const O_RDWR: u32 = 2;
 
-/// The attributes of `stat(2)` (`P9_GETATTR_BASIC`).
+/// The attributes returned by `stat(2)` (`P9_GETATTR_BASIC`).
 const BASIC: u64 = 0x7ff;
 
-/// The fids of the root, of the open file, and of files that are clunked again.
+/// The fids of the root, of the open file, and of files that are soon clunked.
 const ROOT_FID: Fid = Fid(0);
 const OPEN: Fid = Fid(1);
 const PASSING: Fid = Fid(2);
@@ -40,7 +40,7 @@ static FILE: Bytes<64> = Bytes::new();
 static DIR: Dir = Dir::new(&[file("file", &FILE)]);
 static ROOT: Dir = Dir::new(&[dir("dir", &DIR)]);
 
-/// A session and the buffer of all its messages.
+/// A session and the buffer for all of its messages.
 struct Wired<'v, V: Vfs> {
     session: Session<'v, V, FidArray<V, 8>>,
     buf: Vec<u8>,
@@ -112,13 +112,13 @@ fn frame(buf: &[u8]) -> &[u8] {
     &buf[..size as usize]
 }
 
-/// Counts the allocations of all rounds of `requests`, after a few warm-up rounds.
+/// Counts the allocations in `ROUNDS` rounds of `requests`, after a few warm-up rounds.
 fn allocations<'v, V: Vfs>(wired: &mut Wired<'v, V>, requests: impl Fn(&mut Wired<'v, V>)) -> u64 {
     (0..16).for_each(|_| requests(wired));
     measure(|| (0..ROUNDS).for_each(|_| requests(wired))).count_total
 }
 
-/// Checks the requests for which no tree may allocate. The tree must have `dir/file`.
+/// Checks the requests for which no tree may allocate. The tree must contain `dir/file`.
 fn steady<'v, V: Vfs>(tree: &'v V) {
     let mut wired = Wired::attached(tree);
     wired.open(OPEN);
@@ -159,7 +159,7 @@ fn a_scratch_tree_allocates_for_no_request_that_changes_no_names() {
     steady(&tree);
 }
 
-/// Returns the bytes that are still allocated after the requests, and the peak during them.
+/// Returns the number of bytes still allocated after the requests, and the peak during them.
 fn bytes(requests: impl FnOnce()) -> (i64, u64) {
     let info = measure(requests);
     (info.bytes_current, info.bytes_max)
@@ -192,7 +192,7 @@ fn listing_branches_allocates_at_most_300_bytes_each_until_the_clunk() {
             wired.clunk(OPEN);
         }
     };
-    // The first listing allocates tables that stay.
+    // The first listing allocates tables that are kept.
     list(&mut wired);
     wired.clunk(PASSING);
     let (open, most) = bytes(|| list(&mut wired));

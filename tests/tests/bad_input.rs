@@ -71,7 +71,7 @@ fn a_peer_cannot_use_up_the_connections_of_others() {
     let (_, served) = served_with(Limits::default().connections(4).connections_per_peer(2));
     let first = [(); 2].map(|()| WireClient::attached(served.addr, Dialect::Unix, 8192));
     assert!(WireClient::connect(served.addr).closed());
-    // Another address counts as another peer, even of the same machine.
+    // A different address counts as a different peer, even on the same machine.
     let mut other = WireClient::connect_from("127.0.0.2", served.addr);
     assert_eq!(other.version(8192, "9P2000.u").1, "9P2000.u");
     assert_eq!(served.stats.refused_connections(), 1);
@@ -204,7 +204,7 @@ fn a_client_that_never_reads_is_disconnected() {
         .encode(Tag(4), Dialect::Unix, &mut frame)
         .unwrap();
     client.socket.set_write_timeout(Some(Duration::from_millis(200))).unwrap();
-    // About 60 MB of replies, more than any socket buffers.
+    // The replies add up to about 60 MB, more than any socket buffers hold.
     for _ in 0..1000 {
         if client.socket.write_all(&frame[..len]).is_err() {
             break;
@@ -233,7 +233,7 @@ impl Noise {
         self.0
     }
 
-    /// Prefers small values, which hit valid fids, counts and lengths.
+    /// Returns a random byte. Prefers small values, which match valid fids, counts and lengths.
     fn byte(&mut self) -> u8 {
         let [byte, small, ..] = self.next().to_le_bytes();
         if small % 4 == 0 { byte } else { byte % 4 }
@@ -249,11 +249,12 @@ fn every_frame_of_random_bytes_is_answered() {
         let mut client = WireClient::attached(served.addr, dialect, 8192);
         for tag in 0..2000 {
             if tag % 20 == 0 {
-                // Random messages clunk the root sooner or later. An error means that it is in use.
+                // Sooner or later, a random message clunks the root. An error means that the fid is
+                // still in use.
                 let _ = client.attach(0);
             }
             let kind = match noise.next() % 128 {
-                // Tversion would change the dialect.
+                // A Tversion would change the dialect, so send a Tattach instead.
                 100 => 104,
                 kind => kind as u8,
             };
@@ -325,7 +326,8 @@ fn waiting_requests_are_limited_by_their_buffered_bytes() {
         client.send(Tag(tag), &T::Read { fid: Fid(1), offset: 0, count: 100_000 });
     }
     client.send(Tag(99), &T::Read { fid: Fid(2), offset: 0, count: 3 });
-    // Some wait, the others are refused, and a request that does not wait is answered.
+    // Some of the reads wait and the others are refused. A request that does not have to wait is
+    // answered.
     let mut refused = 0;
     loop {
         match client.reply() {

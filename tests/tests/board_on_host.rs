@@ -1,5 +1,5 @@
-//! The tree of the firmware, served on the host. If a test fails in QEMU but not here, the reason
-//! is the board and not the tree.
+//! The firmware's tree, served on the host. If a test fails in QEMU but not here, the cause is the
+//! board and not the tree.
 
 use datakit_client::{Client, Options};
 use datakit_core::vfs::StaticTree;

@@ -1,4 +1,4 @@
-//! Overlapping requests: flushes, clunks and versions while other requests wait.
+//! Overlapping requests: flushes, clunks and version negotiation while other requests wait.
 
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)]
 
@@ -44,7 +44,7 @@ impl Gate {
     }
 }
 
-/// A stream whose open waits at a gate.
+/// A stream whose `open` waits at a gate.
 struct GatedFile {
     gate: Gate,
     live: Live<u32>,
@@ -82,7 +82,7 @@ impl Directory for GatedDir {
     }
 }
 
-/// A directory that creates streams whose opens wait at a gate.
+/// A directory that creates streams whose `open` waits at a gate.
 struct GatedCreateDir {
     gate: Gate,
     live: Live<u32>,
@@ -108,7 +108,7 @@ struct World {
     served: Served,
 }
 
-/// Serves `text`, `live`, `long` (a stream of long texts), `state`, `gated`, `behind/text` and
+/// Serves `text`, `live`, `long` (a stream of long values), `state`, `gated`, `behind/text` and
 /// `making`.
 fn world(limits: Limits) -> World {
     let (live, gate) = (Live::new(0), Gate::new());
@@ -133,7 +133,7 @@ fn client(world: &World) -> WireClient {
     WireClient::attached(world.served.addr, Dialect::Unix, 8192)
 }
 
-/// Opens the stream as `fid` and reads until the next read waits.
+/// Opens the stream as `fid` and reads until the next read would wait.
 fn open_live(client: &mut WireClient, fid: u32) {
     client.open_path(fid, "live", 0);
     assert_eq!(client.read(fid, 0, 100).unwrap(), b"0\n");
@@ -250,7 +250,7 @@ fn the_last_worker_refuses_a_request_that_would_wait() {
     client.walk(0, 9, "text").unwrap();
     client.clunk(5).unwrap();
     client.rpc(&T::Flush { oldtag: Tag(22) }).unwrap();
-    // One more request may wait again.
+    // Now one more request may wait.
     client.send(Tag(30), &read(4));
     client.stat(9, |stat| assert_eq!(stat.length, 3));
     world.live.publish(8);
@@ -269,7 +269,7 @@ fn tversion_aborts_all_requests_and_frees_all_fids() {
         client.send(Tag(20 + fid), &read(fid.into()));
     }
     assert_eq!(world.live.reader_count(), 10);
-    // The next message is Rversion, and no reply to an earlier request follows it.
+    // The next message is Rversion, not a late reply to an earlier request.
     assert_eq!(client.version(4096, "9P2000.u"), (4096, "9P2000.u".to_owned()));
     assert_eq!(world.live.reader_count(), 0);
     world.live.publish(5);
@@ -303,7 +303,7 @@ fn a_request_with_a_tag_in_flight_is_refused() {
     client.send(Tag(20), &T::Stat { fid: Fid(0) });
     let (tag, reply) = client.reply();
     assert_eq!((tag, reply.unwrap_err().1), (Tag(20), 22));
-    // The first request still waits.
+    // The first request is still waiting.
     client.walk(0, 2, "text").unwrap();
     world.live.publish(3);
     let (tag, reply) = client.reply();

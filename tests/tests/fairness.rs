@@ -1,5 +1,5 @@
-//! Fairness between the connections of a thread, measured by the work that is done for busy clients
-//! between two replies to another one. Time would depend on the machine.
+//! Fairness between the connections of a thread, measured as the work done for busy clients between
+//! two replies to another client. Measuring time would make the tests depend on the machine.
 
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)]
 
@@ -22,8 +22,8 @@ const MSIZE: u32 = 1 << 18;
 /// The number of measured replies.
 const ROUNDS: usize = 101;
 
-/// Clients that send the same requests without pause and ignore the replies. Dropping it stops
-/// them.
+/// Clients that send the same requests without pausing and ignore the replies. They stop when the
+/// `Flood` is dropped.
 struct Flood {
     clients: Vec<WireClient>,
     threads: Vec<JoinHandle<()>>,
@@ -72,7 +72,7 @@ impl Drop for Flood {
     }
 }
 
-/// Returns the median growth of `work` while a client waits for one reply.
+/// Returns the median increase in `work` while a client waits for one reply.
 fn work_per_reply(served: &Served, work: impl Fn(&Stats) -> u64) -> u64 {
     let mut client = WireClient::attached(served.addr, Dialect::Linux, 8192);
     let mut measure = || {
@@ -80,7 +80,7 @@ fn work_per_reply(served: &Served, work: impl Fn(&Stats) -> u64) -> u64 {
         client.rpc(&T::Getattr { fid: Fid(0), mask: 0x7ff }).unwrap();
         work(&served.stats) - before
     };
-    // Wait until the flood starts.
+    // Wait until the flood has started.
     while measure() == 0 {}
     let mut grown: Vec<u64> = (0..ROUNDS).map(|_| measure()).collect();
     grown.sort_unstable();

@@ -1,7 +1,7 @@
 //! Sends the same messages to a session and to a naive model.
 //!
-//! After each message both must have the same fids, and each fid must have the same path, kind and
-//! open mode in both.
+//! After each message, both must have the same fids, and each fid must have the same path, kind and
+//! open mode on both sides.
 
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)]
 
@@ -33,10 +33,11 @@ struct Both<'v> {
 }
 
 impl Both<'_> {
-    /// Sends a message to both sides, and compares them with requests that change nothing.
+    /// Sends a message to both sides, and then compares their state with requests that change
+    /// nothing.
     fn check(&mut self, message: &Message) {
-        // If Tversion removes two files at once, their order is unspecified, and it matters if one
-        // is the parent of the other.
+        // If Tversion removes two files at once, the order is unspecified, and it matters if one
+        // file is the parent of the other.
         if matches!(message, Message::Version(_)) && self.model.leaving().len() > 1 {
             return;
         }
@@ -55,7 +56,7 @@ impl Both<'_> {
         }
     }
 
-    /// Checks that the session agrees with the model about a fid.
+    /// Checks that the session and the model agree about a fid.
     fn probe(&mut self, fid: u32, known: &Known) {
         let node = &self.model.nodes[&known.ino];
         let (name, dir) = (node.name.clone(), node.entries.is_some());
@@ -79,7 +80,7 @@ impl Both<'_> {
         if let Some(path) = self.model.path(known.ino) {
             assert_eq!(self.resolve(&path), known.ino, "fid {fid} should be {path:?}");
         }
-        // No directory can be read at this offset. The reply shows how the fid was opened.
+        // No directory can be read at this offset, so the reply shows how the fid was opened.
         let opened =
             self.ask(&T::Read { fid: Fid(fid), offset: u64::MAX, count: 0 }, |reply| match reply {
                 R::Read { .. } => "file",
@@ -98,8 +99,8 @@ impl Both<'_> {
             OpenState::Dir { .. } => "directory",
         };
         assert_eq!(opened, due, "fid {fid}");
-        // The session must accept the offset of the model. A count of 0 returns no data, or an
-        // error about the count. In .L, Tread does not read directories.
+        // The session must accept the model's offset. With a count of 0, the reply contains no data
+        // or is an error about the count. In 9P2000.L, Tread does not read directories.
         if let OpenState::Dir { at } = known.opened {
             self.ask(&T::Read { fid: Fid(fid), offset: at, count: 0 }, |reply| {
                 let elsewhere =
@@ -116,8 +117,8 @@ impl Both<'_> {
         with(R::decode(&frame, dialect).unwrap().1)
     }
 
-    /// Answers like the server: tries without a future first. The future of a tree in memory never
-    /// waits.
+    /// Answers the way the server does, first trying without a future. In this tree, which is in
+    /// memory, futures never wait.
     fn answer(&mut self, len: usize) -> Vec<u8> {
         let frame = self.buf[..len].to_vec();
         let n = match self.session.try_answer_now(&frame, &mut self.buf) {
@@ -130,7 +131,7 @@ impl Both<'_> {
         self.buf[..n].to_vec()
     }
 
-    /// Returns the inode number at a path of the tree, without using the session.
+    /// Returns the inode number at a path in the tree, without using the session.
     fn resolve(&self, path: &[String]) -> u64 {
         let mut inode = self.tree.root();
         for name in path {
@@ -152,7 +153,7 @@ proptest! {
         let mut both = Both { tree: &tree, session, model, buf: vec![0; MSIZE as usize] };
         let spoken = [Version::Legacy, Version::Unix, Version::Linux][usize::from(dialect)];
         both.check(&Message::Version(spoken));
-        // Creates some files, because short sequences would rarely find any.
+        // Start by creating some files, because short sequences would rarely find any.
         for message in Message::setup() {
             both.check(&message);
         }

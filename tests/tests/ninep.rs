@@ -1,8 +1,8 @@
-//! The server with another 9P2000 client, the crate `ninep`.
+//! Tests of the server with another 9P2000 client, the `ninep` crate.
 //!
-//! That client opens the fids that it walks to and keeps them, including the fid of the attach. It
-//! opens a file again only after `clunk_path`, and the root never. It treats a partial walk as
-//! success, so the tests look for missing names in the root.
+//! That client opens the fids that it walks to and keeps them open, including the fid it attached
+//! with. It reopens a file only after `clunk_path`, and never reopens the root. It treats a partial
+//! walk as success, so the tests look up missing names in the root.
 
 #![cfg(unix)]
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)]
@@ -81,7 +81,7 @@ fn ninep_receives_error_texts() {
     assert_eq!(text(client.read("/no")), "No such file or directory");
     assert_eq!(text(client.write_str("/short", 0, "other")), "Read-only file");
     assert_eq!(text(client.create("/", "new", FILE, Mode::WRITE)), "Directory is read-only");
-    // The refused write has opened the file.
+    // The client opened the file for the refused write.
     assert_eq!(text(client.read("/short")), "Already open");
     assert_eq!(text(client.remove("/short")), "Read-only file");
 }
@@ -113,7 +113,7 @@ fn ninep_creates_writes_renames_and_removes() {
 
     let other = connect(&served);
     assert_eq!(text(other.remove("/dir")), "Directory not empty");
-    // The server has clunked that fid (remove(5)), but the client keeps it.
+    // The server has clunked the fid of the directory (remove(5)), but the client still uses it.
     assert!(text(other.clunk_path("/dir")).starts_with("Unknown fid"));
     let other = connect(&served);
     other.remove("/dir/renamed").unwrap();

@@ -1,5 +1,5 @@
-//! The promises of Plan 9's manual, POSIX and Linux about files, message by message, in each
-//! dialect that can express them.
+//! The guarantees about files in the Plan 9 manual, POSIX and Linux, tested message by message in
+//! each dialect that can express them.
 
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)]
 
@@ -69,7 +69,7 @@ fn client(served: &Served, dialect: Dialect) -> WireClient {
     WireClient::attached(served.addr, dialect, 8192)
 }
 
-/// Returns the error number, in 9P2000.u and 9P2000.L.
+/// Returns the error number that a 9P2000.u or 9P2000.L client receives.
 #[track_caller]
 fn errno<X: std::fmt::Debug>(result: Result<X, Refusal>) -> u32 {
     result.expect_err("the request must fail").1

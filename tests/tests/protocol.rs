@@ -1,4 +1,4 @@
-//! The protocol cases that read, over a socket.
+//! The protocol test cases that only read, over a socket.
 
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)]
 
@@ -17,8 +17,8 @@ use datakit_tests::{Served, serve};
 const ALL: [Dialect; 3] = [Dialect::Legacy, Dialect::Unix, Dialect::Linux];
 const WITHOUT_LINUX: [Dialect; 2] = [Dialect::Legacy, Dialect::Unix];
 
-/// Creates `branch/master/{head,run,link}`, `live`, `many/entry{0000..0999}`, `text`, and a path of
-/// 20 names.
+/// Creates `branch/master/{head,run,link}`, `live`, `many/entry{0000..0999}`, `text`, and a path
+/// with 20 names.
 fn tree() -> (Live<u32>, Tree) {
     let live = Live::new(0);
     let master: Dir = [
@@ -128,7 +128,7 @@ fn p5_a_failed_walk_creates_no_fid() {
         assert_eq!(text(client.walk(1, 5, "x")), "Can't walk from a file");
         assert_eq!(text(client.walk(0, 5, "missing")), "No such file or directory");
         assert_eq!(text(client.clunk(5)), "Unknown fid 5");
-        // A dynamic tree returns no partial walk.
+        // A dynamic tree never answers with a partial walk.
         assert_eq!(text(client.walk(0, 5, "branch/missing")), "No such file or directory");
         assert_eq!(text(client.clunk(5)), "Unknown fid 5");
     }
@@ -258,7 +258,7 @@ fn p11_directories_refuse_seeks() {
     }
 }
 
-/// Opens the stream as fid 1 and reads until the next read waits.
+/// Opens the stream as fid 1 and reads until the next read would wait.
 fn client_at_end_of_live(served: &Served, dialect: Dialect) -> WireClient {
     let mut client = WireClient::attached(served.addr, dialect, 8192);
     client.open_path(1, "live", 0);
@@ -278,7 +278,7 @@ fn p16_a_flush_cancels_a_waiting_read() {
         let (tag, reply) = client.reply();
         assert!(tag == Tag(21) && reply.is_ok());
         live.publish(7);
-        // No reply to tag 20 arrives, and the next read gets the value.
+        // Tag 20 gets no reply, and the next read returns the value.
         assert_eq!(client.read(1, 2, 100).unwrap(), b"7\n");
         client.rpc(&T::Flush { oldtag: Tag(999) }).unwrap();
     }

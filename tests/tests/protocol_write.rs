@@ -1,4 +1,4 @@
-//! The protocol cases that write, over a socket.
+//! The protocol test cases that write, over a socket.
 
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)]
 
@@ -152,7 +152,7 @@ fn p4_dotdot_stays_below_the_attached_directory() {
         client.rpc(&request).unwrap();
         let top = client.walk(1, 2, "..").unwrap()[0];
         assert_eq!(client.walk(1, 3, "b/c/../../..").unwrap().last(), Some(&top));
-        // A removed directory has no parent.
+        // A removed directory has no parent, so `..` stays where it is.
         let c = client.walk(1, 4, "b/c").unwrap()[1];
         client.walk(4, 5, "").unwrap();
         client.rpc(&T::Remove { fid: Fid(5) }).unwrap();

@@ -1,10 +1,10 @@
-//! Tests of `tests/run` on a machine without the programs that it needs.
+//! Tests of `tests/run` on a machine that lacks the required programs.
 
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::Path;
 use std::process::Command;
 
-/// Runs `tests/run fmt clippy` with only these programs, and returns its exit status and output.
+/// Runs `tests/run fmt clippy` with only these programs, and returns the exit status and output.
 fn run_with(test: &str, programs: &[(&str, &str)]) -> (Option<i32>, String) {
     let bin = Path::new(env!("CARGO_TARGET_TMPDIR")).join(test);
     let _ = std::fs::remove_dir_all(&bin);
@@ -53,7 +53,7 @@ fn setup_waits_for_the_lock_of_dpkg() {
 
 #[test]
 fn setup_waits_for_the_lock_of_the_package_lists() {
-    // The first call finds the lock taken, the second call does not.
+    // The first call finds the lock held, but the second call does not.
     let apt_get = "[ ! -e $HOME/tried ] || exit 0\n>$HOME/tried\n\
         echo 'E: Could not get lock /var/lib/apt/lists/lock'; exit 100";
     let apt_cache = "[ $2 != linux-image-amd64 ]";

@@ -1,4 +1,4 @@
-//! The memory that the workers of a connection hold while they wait, without a socket.
+//! Tests of the memory that a connection's workers hold while they wait, without a socket.
 
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)]
 
@@ -51,7 +51,7 @@ impl Write for Bytes {
     }
 }
 
-/// A buffer that counts how many of its kind are larger than [`SMALL`].
+/// A buffer with a shared counter of the buffers that are larger than [`SMALL`].
 struct Counted {
     bytes: Vec<u8>,
     large: Rc<Cell<usize>>,

@@ -1,4 +1,4 @@
-//! Starting a server, what it listens on, and stopping it.
+//! Starting a server, the addresses it listens on, and stopping it.
 
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)]
 
@@ -19,13 +19,13 @@ use tokio::io::AsyncWriteExt;
 
 const SECOND: Duration = Duration::from_secs(1);
 
-/// Runs a future to its end on a thread of its own runtime.
+/// Runs a future to completion in its own runtime on the current thread.
 fn block_on<X>(future: impl Future<Output = X>) -> X {
     tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(future)
 }
 
-/// Returns whether the kernel has a keep-alive timer for the connection to this port, which is
-/// timer 2 in `/proc/net/tcp`.
+/// Returns whether the kernel has a keep-alive timer for the connection to this port. That timer is
+/// number 2 in `/proc/net/tcp`.
 fn has_keep_alive_timer(port: u16) -> bool {
     let remote = format!(":{port:04X}");
     let connections = std::fs::read_to_string("/proc/self/net/tcp").unwrap();
@@ -134,7 +134,7 @@ fn replies_are_sent_before_the_server_stops() {
         let len = read.encode(Tag(tag), Dialect::Unix, &mut frame).unwrap();
         requests.extend_from_slice(&frame[..len]);
     }
-    // One write sends all requests, so all have arrived when the first reply does.
+    // All requests are sent in one write, so all have arrived when the first is answered.
     client.socket.write_all(&requests).unwrap();
     within(SECOND, "the first is answered", || {
         served.stats.requests().any(|(kind, ..)| kind == 116)
@@ -184,7 +184,7 @@ fn listeners_of_std_and_tokio_are_served() {
         })
         .await;
     });
-    // The files of sockets belong to the caller.
+    // The socket files belong to the caller.
     assert!(paths.iter().all(|path| path.exists()));
 }
 

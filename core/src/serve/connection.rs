@@ -191,8 +191,8 @@ where
             self.tx.release(tx);
             Ok(())
         });
-        // A plain `await` would be compiled even where replies are never gathered. This condition
-        // is constant.
+        // The condition is constant, so the compiler removes the flush where replies are never
+        // gathered. It would keep the code for a plain `await`.
         poll_fn(|cx| {
             if Replies::<W, O>::GATHERS { flush.as_mut().poll(cx) } else { Poll::Ready(Ok(())) }
         })

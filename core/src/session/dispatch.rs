@@ -52,7 +52,7 @@ impl<V: Vfs, F: FidTable<V>> Session<'_, V, F> {
                 $reply
             }};
         }
-        // Decoded outside the `match`, whose temporaries would live as long as the handlers run.
+        // Decode before the `match`, whose temporaries would live as long as the handlers run.
         let message = self.decode(frame)?;
         let reply = match message {
             T::Stat { fid } => return V::TreeKind::handle(move || self.stat(buf, tag, fid)).await,

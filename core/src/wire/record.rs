@@ -77,7 +77,7 @@ impl Qid {
     pub const DIR: u8 = 0x80;
     /// A file to which all writes are appended, whatever their offset.
     pub const APPEND: u8 = 0x40;
-    /// A file that can be open only once at a time.
+    /// A file that only one client can have open at a time.
     pub const EXCL: u8 = 0x20;
     /// A mounted channel.
     pub const MOUNT: u8 = 0x10;

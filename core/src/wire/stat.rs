@@ -9,7 +9,7 @@ use super::{Dialect, Field, Full, Malformed, Qid, Reader, Str, Writer};
 pub const DMDIR: u32 = 0x8000_0000;
 /// [`Stat::mode`] of a file to which all writes are appended.
 pub const DMAPPEND: u32 = 0x4000_0000;
-/// [`Stat::mode`] of a file that can be open only once at a time.
+/// [`Stat::mode`] of a file that only one client can have open at a time.
 pub const DMEXCL: u32 = 0x2000_0000;
 /// [`Stat::mode`] of a mounted channel.
 pub const DMMOUNT: u32 = 0x1000_0000;

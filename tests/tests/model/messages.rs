@@ -1,4 +1,4 @@
-//! The messages that are sent to both sides.
+//! The messages that are sent to the session and to the model.
 
 use datakit_core::wire::{
     DMDIR, Data, Dialect, Extension, Fid, List, Numeric, Qid, Stat, StatUnix, Str, Tag,
@@ -14,11 +14,11 @@ const O_CREAT: u32 = 0o100;
 const O_EXCL: u32 = 0o200;
 const O_TRUNC: u32 = 0o1000;
 
-/// The mode bits of Topen beyond the access.
+/// The mode bits of Topen other than those for the access mode.
 pub const ORCLOSE: u8 = 0x40;
 pub const OTRUNC: u8 = 0x10;
 
-/// A request of a client. Its encoding depends on the dialect.
+/// A client's request. Its encoding depends on the dialect.
 #[derive(Debug, Clone)]
 pub enum Message {
     Version(Version),
@@ -66,13 +66,13 @@ pub enum Message {
     Stat {
         fid: u32,
     },
-    /// Renames a file, in .L into the directory `dfid`, otherwise within its own directory.
+    /// Renames a file: in 9P2000.L into the directory `dfid`, otherwise within its own directory.
     Rename {
         fid: u32,
         dfid: u32,
         name: &'static str,
     },
-    /// A request of another dialect.
+    /// A request from another dialect.
     Foreign {
         fid: u32,
     },
@@ -111,7 +111,7 @@ fn mode() -> impl Strategy<Value = u8> {
     select(&[0, 0, 0, 1, 2, 3, 0x10, 0x11, ORCLOSE, ORCLOSE | 2, 0x80][..])
 }
 
-/// Generates any message.
+/// Generates arbitrary messages.
 pub fn message() -> impl Strategy<Value = Message> {
     let version = select(&[Version::Legacy, Version::Unix, Version::Linux, Version::Unknown][..]);
     let aname = select(&["", "/", "/a", "a/b", "/a/", "c", "/no"][..]);
@@ -137,8 +137,8 @@ pub fn message() -> impl Strategy<Value = Message> {
 }
 
 impl Message {
-    /// Creates `a/b` and the file `c`. Leaves fid 0 at the root, and fids 1 and 2 at `a` and `b`
-    /// of an attach to `a`.
+    /// Creates `a/b` and the file `c`. Afterwards, fid 0 refers to the root, and after an attach to
+    /// `a`, fids 1 and 2 refer to `a` and `b`.
     pub fn setup() -> Vec<Message> {
         let walk = |newfid, names| Message::Walk { fid: 0, newfid, names };
         vec![
@@ -247,7 +247,7 @@ fn create(fid: u32, name: &'static str, perm: u32, mode: u8) -> T<'static> {
     T::Create { fid: Fid(fid), name: name.into(), perm, mode, extension: Extension(None) }
 }
 
-/// Returns the flags of Tlopen for a mode byte. There is no flag for ORCLOSE.
+/// Returns the Tlopen flags for a mode byte. There is no flag for ORCLOSE.
 fn flags(mode: u8) -> u32 {
     u32::from(mode & 3) | if mode & 0x10 == 0 { 0 } else { O_TRUNC }
 }

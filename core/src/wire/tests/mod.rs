@@ -1,4 +1,5 @@
-//! Tests with real bytes. The `property` module has round trips and random bytes.
+//! Tests that decode and encode real frames. `property` contains tests with round trips and random
+//! bytes.
 
 mod property;
 
