@@ -1,4 +1,4 @@
-//! Limits on memory: a budget, and reservations that use part of it.
+//! Memory limits: budgets, and the reservations made from them.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -7,13 +7,13 @@ use datakit_core::vfs::{Error, Result, StatFs};
 
 use crate::memory;
 
-/// The charge for an inode, a name or an extended attribute on top of its bytes: an estimate of its
-/// share of tables and headers.
+/// The charge for an inode, a name or an extended attribute in addition to its bytes: an estimate
+/// of the space that it takes up in tables and headers.
 const OVERHEAD: u64 = 512;
-/// Block size that [`Budget::statfs`] reports, in bytes.
+/// The block size that [`Budget::statfs`] reports, in bytes.
 const BLOCK: u32 = 4096;
 
-/// A limit in bytes and the amount in use.
+/// A limit on memory in bytes, and the number of bytes in use.
 #[derive(Debug)]
 pub struct Budget {
     limit: u64,
@@ -40,7 +40,7 @@ impl Budget {
         self.limit
     }
 
-    /// Returns the bytes in use.
+    /// Returns the number of bytes in use.
     pub fn used(&self) -> u64 {
         self.used.load(Ordering::Relaxed)
     }
@@ -75,7 +75,8 @@ impl Budget {
         Ok(reservation)
     }
 
-    /// Returns the charge for an item of `bytes` bytes: the bytes and the overhead of storing them.
+    /// Returns the charge for an item of `bytes` bytes: the bytes plus the overhead of storing
+    /// them.
     pub fn item_cost(bytes: usize) -> u64 {
         OVERHEAD.saturating_add(bytes as u64)
     }
@@ -85,12 +86,12 @@ impl Budget {
         Reservation { budget: self.clone(), bytes: 0 }
     }
 
-    /// Counts a new inode.
+    /// Adds a new inode to the count.
     pub(crate) fn add_inode(&self) {
         self.inodes.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// Counts an inode that was freed.
+    /// Removes a freed inode from the count.
     pub(crate) fn remove_inode(&self) {
         self.inodes.fetch_sub(1, Ordering::Relaxed);
     }
@@ -123,7 +124,7 @@ pub struct Reservation {
 }
 
 impl Reservation {
-    /// Returns the reserved bytes.
+    /// Returns the number of reserved bytes.
     pub fn bytes(&self) -> u64 {
         self.bytes
     }

@@ -1,10 +1,11 @@
-//! Returns freed memory to the system.
+//! Support for returning freed memory to the system.
 //!
-//! The program `datakit` uses mimalloc, which returns whole pages a moment after they were freed,
-//! but only while the program allocates or frees. A server may be idle after a burst. So code that
-//! frees a lot calls [`report_freed`], and [`return_freed_memory`] then allocates and frees a
-//! little until the pages are back. With the C library's allocator, which keeps everything but the
-//! end of its heaps, this has no effect and does no harm.
+//! The program `datakit` uses mimalloc, which returns whole pages to the system shortly after they
+//! are freed, but only while the program allocates or frees memory. A server may be idle after a
+//! burst. Code that frees a lot of memory therefore calls [`report_freed`], and
+//! [`return_freed_memory`] then allocates and frees a little memory until the pages have been
+//! returned. The C library's allocator keeps everything but the end of its heaps, so this has no
+//! effect there and does no harm.
 
 use std::hint::black_box;
 use std::ops::Deref;
@@ -15,20 +16,21 @@ use std::time::Duration;
 use tokio::runtime::Handle;
 use tokio::sync::Notify;
 
-/// Freed bytes that are worth returning.
+/// The number of freed bytes that is worth returning.
 const THRESHOLD: u64 = 4 << 20;
 
-/// Time from the first report to the first prod, and between prods. The allocator also waits before
-/// it returns a page, in case the page is needed again.
+/// The time from the first report to the first prod, and between prods. The allocator also waits
+/// before it returns a page, in case the page is needed again.
 const PROD_INTERVAL: Duration = Duration::from_secs(1);
 
-/// Prods after a burst. A page in a thread's cache takes one round longer than its neighbours.
+/// The number of prods after a burst. A page in a thread's cache takes one prod longer than its
+/// neighbours.
 const PRODS: u32 = 4;
 
-/// Bytes that a prod allocates and frees. More than a thread caches.
+/// The number of bytes that a prod allocates and frees. A thread caches less than this.
 const PROD_BYTES: usize = 8 << 20;
 
-/// Estimate of the bytes that the end of a connection frees.
+/// The estimated number of bytes that are freed when a connection ends.
 pub(crate) const CONNECTION_BYTES: u64 = 256 * 1024;
 
 static FREED: AtomicU64 = AtomicU64::new(0);
@@ -42,17 +44,17 @@ pub fn report_freed(bytes: u64) {
     }
 }
 
-/// Returns freed memory to the system within seconds after several mebibytes were freed.
+/// Returns freed memory to the system within seconds after several mebibytes have been freed.
 ///
-/// Never completes. A program spawns it once. It works on a thread of the blocking pool and blocks
-/// no other thread.
+/// The future never completes. A program should spawn it once. The work is done in the blocking
+/// pool, so no other thread is blocked.
 pub async fn return_freed_memory() {
     loop {
         THRESHOLD_REACHED.notified().await;
         for _ in 0..PRODS {
             tokio::time::sleep(PROD_INTERVAL).await;
             FREED.store(0, Relaxed);
-            // A prod that panics returns nothing, and the next one may succeed.
+            // If a prod panics, the next one may still succeed.
             let _ = tokio::task::spawn_blocking(|| {
                 drop(black_box(Vec::<u8>::with_capacity(PROD_BYTES)))
             })
@@ -61,11 +63,12 @@ pub async fn return_freed_memory() {
     }
 }
 
-/// Shared bytes whose last owner does not block while the system unmaps them.
+/// Shared bytes. If there are many, the last owner does not wait for the system to unmap them.
 #[derive(Debug)]
 pub struct LargeBytes(pub Arc<[u8]>);
 
-/// Unmapping a mebibyte takes a quarter of a millisecond.
+/// The minimum size for dropping in the background. Unmapping a mebibyte takes a quarter of a
+/// millisecond.
 const BACKGROUND_BYTES: usize = 1 << 20;
 
 impl Deref for LargeBytes {
@@ -84,7 +87,7 @@ impl Drop for LargeBytes {
     }
 }
 
-/// Drops a large value on a thread of the blocking pool, or here if there is no runtime.
+/// Drops a large value in the blocking pool, or on the calling thread if there is no runtime.
 pub fn drop_in_background<T: Send + 'static>(value: T) {
     match Handle::try_current() {
         Ok(runtime) => drop(runtime.spawn_blocking(move || drop(value))),
@@ -99,7 +102,7 @@ mod tests {
 
     use super::*;
 
-    /// Sends the id of the thread that drops it.
+    /// A value that sends the id of the thread on which it is dropped.
     struct SendsThreadId(Sender<ThreadId>);
 
     impl Drop for SendsThreadId {

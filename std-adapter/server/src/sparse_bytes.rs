@@ -8,17 +8,17 @@ use datakit_core::vfs::{Error, Result};
 use crate::budget::{Budget, Reservation};
 use crate::memory;
 
-/// Bytes in a chunk.
+/// The size of a chunk, in bytes.
 const CHUNK: u64 = 64 * 1024;
-/// More chunks than this are freed in the background: unmapping a mebibyte takes a quarter of a
-/// millisecond.
+/// If there are more chunks than this, they are freed in the background: unmapping a mebibyte takes
+/// a quarter of a millisecond.
 const FREE_IN_PLACE: usize = 16;
-/// The largest size of a file. File systems use signed offsets.
+/// The maximum size of a file. File systems use signed offsets.
 const MAX_SIZE: u64 = i64::MAX as u64;
 
-/// The content of a file that may have holes. Holes take no memory and read as zeros.
+/// The content of a file that may have holes. Holes take up no memory and read as zeros.
 ///
-/// Clones share chunks until one of them writes to a chunk (copy-on-write). The memory is reserved
+/// Clones share each chunk until one of them writes to it (copy-on-write). The memory is reserved
 /// from a [`Budget`].
 #[derive(Debug, Clone)]
 pub struct SparseBytes {
@@ -35,7 +35,7 @@ struct Chunk {
 }
 
 impl SparseBytes {
-    /// Creates an empty content.
+    /// Creates empty content.
     pub fn new(budget: Arc<Budget>) -> SparseBytes {
         SparseBytes { size: 0, chunks: BTreeMap::new(), budget }
     }
@@ -50,7 +50,7 @@ impl SparseBytes {
         if written == bytes.len() { Ok(content) } else { Err(Error::NoSpace) }
     }
 
-    /// Copies the content into the memory of another budget.
+    /// Copies the content. The memory of the copy is reserved from `budget`.
     ///
     /// # Errors
     /// [`Error::NoSpace`] if the budget is exhausted, [`Error::NoMemory`] if the allocation fails.
@@ -67,7 +67,7 @@ impl SparseBytes {
         Arc::ptr_eq(&self.budget, budget)
     }
 
-    /// Copies the content, including holes, into one allocation.
+    /// Copies the content, including its holes, into a single allocation.
     ///
     /// # Errors
     /// [`Error::NoMemory`] if the allocation fails.
@@ -87,12 +87,13 @@ impl SparseBytes {
         self.size
     }
 
-    /// Returns the bytes of memory that the content takes. Holes take none.
+    /// Returns the number of bytes of memory that the content takes up. Holes take up none.
     pub(crate) fn allocated(&self) -> u64 {
         self.chunks.values().map(|chunk| chunk.bytes.capacity() as u64).sum()
     }
 
-    /// Copies the bytes at `offset` into `buf`. Returns their number, which is 0 at the end.
+    /// Copies the bytes at `offset` into `buf`. Returns the number of bytes copied, which is 0 at
+    /// the end of the content.
     pub fn read(&self, offset: u64, buf: &mut [u8]) -> usize {
         let left = usize::try_from(self.size.saturating_sub(offset)).unwrap_or(usize::MAX);
         let count = left.min(buf.len());
@@ -113,11 +114,12 @@ impl SparseBytes {
     }
 
     /// Writes `data` at `offset`. Returns the number of bytes written, which is less than the
-    /// length of `data` only if memory runs out on the way.
+    /// length of `data` only if memory runs out partway.
     ///
     /// # Errors
-    /// [`Error::TooLarge`] if the end is beyond 2⁶³ - 1. [`Error::NoSpace`] if the budget is
-    /// exhausted and [`Error::NoMemory`] if the allocation fails, before anything was written.
+    /// [`Error::TooLarge`] if the end of the data is beyond 2⁶³ - 1. [`Error::NoSpace`] if the
+    /// budget is exhausted, or [`Error::NoMemory`] if the allocation fails, before any byte has
+    /// been written.
     pub fn write(&mut self, offset: u64, data: &[u8]) -> Result<usize> {
         offset
             .checked_add(data.len() as u64)
@@ -159,7 +161,8 @@ impl SparseBytes {
     ///
     /// # Errors
     /// [`Error::TooLarge`] if `size` is beyond 2⁶³ - 1. [`Error::NoSpace`] or [`Error::NoMemory`]
-    /// if the last chunk is shared and cannot be copied. The content is then unchanged.
+    /// if the last chunk is shared and cannot be copied. If an error is returned, the content is
+    /// unchanged.
     pub fn set_size(&mut self, size: u64) -> Result<()> {
         if size > MAX_SIZE {
             return Err(Error::TooLarge);
@@ -191,7 +194,8 @@ impl Drop for SparseBytes {
     }
 }
 
-/// Releases the reservations at once, and frees many chunks in the background.
+/// Releases the reservations immediately. If there are many chunks, they are freed in the
+/// background.
 fn free_chunks(mut chunks: BTreeMap<u64, Arc<Chunk>>) {
     if chunks.len() > FREE_IN_PLACE {
         // Shrinking always succeeds.
@@ -238,8 +242,9 @@ impl Chunk {
         Ok(())
     }
 
-    /// Reserves memory up to `end`. Only the first chunk grows by doubling, which keeps small files
-    /// small. A file with a second chunk is likely to grow, so the others get their full size.
+    /// Allocates memory up to `end`. Only the first chunk grows by doubling, which keeps small
+    /// files small. A file with a second chunk is likely to grow, so the others get their full
+    /// size.
     fn reserve(&mut self, index: u64, end: usize) -> Result<()> {
         if end <= self.bytes.capacity() {
             return Ok(());
@@ -305,7 +310,7 @@ mod tests {
         assert_eq!(content.set_size(10), Err(Error::NoSpace));
         assert_eq!(content.write(5, b"x"), Err(Error::NoSpace));
         assert_eq!(content, clone);
-        // Both children draw on the limit of their parent.
+        // Both children count against their parent's limit.
         assert!(SparseBytes::from_slice(&[7; 2 * CHUNK as usize], &other).is_err());
         assert_eq!((one.used(), other.used(), parent.used()), (3 * CHUNK, 0, 3 * CHUNK));
         drop((content, clone));

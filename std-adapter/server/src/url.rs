@@ -40,11 +40,11 @@ pub enum Url {
     },
     /// A Unix socket.
     Unix(PathBuf),
-    /// A Unix socket in the older spelling `file://PATH`.
+    /// A Unix socket, written in the older form `file://PATH`.
     File(PathBuf),
     /// The descriptor number of an inherited listening socket.
     Fd(u32),
-    /// The whole name of a Windows named pipe, including `\\.\pipe\`.
+    /// The full name of a Windows named pipe, including `\\.\pipe\`.
     Pipe(String),
     /// A Hyper-V socket to connect to.
     HypervConnect(Hyperv),
@@ -53,7 +53,7 @@ pub enum Url {
 }
 
 impl Url {
-    /// The port of an address that names none.
+    /// The port of an address that does not specify one.
     pub const DEFAULT_PORT: u16 = 5640;
 }
 
@@ -67,7 +67,7 @@ pub struct Hyperv {
 }
 
 impl Hyperv {
-    /// The service of a URL that names none.
+    /// The service of a URL that does not specify one.
     pub const DEFAULT_SERVICE: &str = "C378280D-DA14-42C8-A24E-0DE92A1028E2";
 
     /// Returns the service, or [`DEFAULT_SERVICE`](Hyperv::DEFAULT_SERVICE) if the URL names none.
@@ -77,7 +77,7 @@ impl Hyperv {
     }
 }
 
-/// The error of parsing a [`Url`]. Its text names the mistake and the right form.
+/// An error from parsing a [`Url`]. Its text describes the mistake and shows the correct form.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct InvalidUrl {
     text: String,
@@ -170,7 +170,7 @@ fn parse_tcp(address: &str) -> Result<Url, Reason> {
             None => (address, None),
         },
     };
-    // The system would take a bare number for an IPv4 address.
+    // The system would interpret a bare number as an IPv4 address.
     let is_number = host.bytes().all(|byte| byte.is_ascii_digit());
     if is_number || host.contains(|c: char| c.is_whitespace() || r"/\@?#[]".contains(c)) {
         return Err(Reason::Host);
@@ -251,7 +251,7 @@ mod tests {
             ("/run/x.sock", "unix:///run/x.sock"),
             ("./x.sock", "unix://./x.sock"),
             ("../run/a:b", "unix://../run/a:b"),
-            // Without a slash it is a host.
+            // A name without a slash is a host.
             ("x.sock", "tcp://x.sock:5640"),
         ] {
             let parsed = text.parse::<Url>().unwrap();

@@ -1,25 +1,25 @@
-//! Buffers for frames and batches, taken from a pool of the thread. An idle connection has none.
+//! Buffers for frames and batches, taken from a pool for each thread. An idle connection has none.
 
 use std::cell::{Cell, RefCell};
 
 use datakit_core::serve::Buffer;
 
-/// A message of the default msize.
+/// The size of the largest message with the default msize.
 const HUGE: usize = super::limits::MSIZE as usize;
-/// A batch of 32 requests of 4 KiB, with their headers.
+/// The size of a batch of 32 requests of 4 KiB each, with their headers.
 const LARGE: usize = 136 * 1024;
-/// A read that waits inside a stream, most listings and most texts.
+/// Large enough for a read that waits inside a stream, for most listings and for most text.
 const MIDDLE: usize = datakit_core::session::MAX_BLOCKING_READ + 24;
-/// Every request without data, and most replies.
+/// Large enough for every request without data, and for most replies.
 const SMALL: usize = 256;
 
-/// The offset in its page at which a large buffer starts. The C library returns addresses shortly
-/// after the start of a page, and the kernel copies from and to whole pages. On AMD's Zen 3 a copy
-/// takes 17 times as long if the target is 1 to 31 bytes further in its page than the source.
+/// The offset within a page at which a large buffer starts. The C library returns addresses shortly
+/// after the start of a page, and the kernel copies from and to whole pages. On AMD's Zen 3, a copy
+/// takes 17 times as long if the target is 1 to 31 bytes further into its page than the source.
 const PAGE_OFFSET: usize = 1024;
 const PAGE: usize = 4096;
 
-/// A buffer of the pool.
+/// A buffer from the pool.
 #[derive(Default)]
 struct Block {
     bytes: Box<[u8]>,
@@ -64,8 +64,8 @@ thread_local! {
     };
 }
 
-/// Returns a buffer of at least `n` bytes: of the smallest size class that fits, or a new one if
-/// none does.
+/// Returns a buffer of at least `n` bytes. It belongs to the smallest size class that fits, or to
+/// none if `n` is too large for all of them.
 fn acquire(n: usize) -> Block {
     SIZE_CLASSES.with_borrow_mut(|classes| match classes.iter_mut().find(|class| n <= class.size) {
         Some(class) => class.spare.pop().unwrap_or_else(|| Block::new(class.size)),
@@ -84,7 +84,7 @@ fn release(block: Block) {
     });
 }
 
-/// The number of bytes that the buffers of one connection hold.
+/// The combined size of the buffers that one connection holds, in bytes.
 #[derive(Default)]
 pub(super) struct BufferedBytes(Cell<usize>);
 
@@ -105,7 +105,7 @@ impl BufferedBytes {
     }
 }
 
-/// The buffer of a batch. It has no memory while there is no batch.
+/// The buffer for a batch. It takes up no memory while there is no batch.
 pub(super) struct BatchBuffer<'h> {
     buffered: &'h BufferedBytes,
     block: Option<Block>,
@@ -137,7 +137,7 @@ impl Drop for BatchBuffer<'_> {
     }
 }
 
-/// The buffer for the frame of one worker. It has no memory while the worker waits for a request.
+/// The buffer for one worker's frame. It takes up no memory while the worker waits for a request.
 pub(super) struct FrameBuffer<'h> {
     buffered: &'h BufferedBytes,
     block: Block,
@@ -187,7 +187,7 @@ mod tests {
             assert_eq!(block.get().as_ptr().addr() % PAGE, PAGE_OFFSET);
             let address = block.get().as_ptr();
             release(block);
-            // A buffer above the largest size class is not kept.
+            // A buffer larger than the largest size class is not kept.
             assert!(size > HUGE || acquire(size).get().as_ptr() == address);
         }
         assert_eq!(acquire(1).get().len(), SMALL);

@@ -1,4 +1,4 @@
-//! One connection: the workers that answer its requests, its timeouts and its end.
+//! A single connection: the workers that answer its requests, its timeouts and its end.
 
 use std::cell::OnceCell;
 use std::convert::Infallible;
@@ -27,25 +27,25 @@ use super::time_slice::TimeSlice;
 use super::transport::{Rx, Stream, Tx};
 use crate::memory;
 
-/// The time for which requests in flight may continue after shutdown begins.
+/// The time for which requests in flight may continue after a shutdown has begun.
 pub(super) const SHUTDOWN_GRACE: Duration = Duration::from_secs(1);
 
-/// The time that a tree may take to remove the files that go with a connection. The rest is only
-/// closed.
+/// The time that a tree may take to remove the files that are to be removed when a connection ends.
+/// After that, files are only closed.
 const CLOSE_TIMEOUT: Duration = Duration::from_millis(500);
 
 type Worker<'l> = Pin<Box<dyn Future<Output = Result<Infallible, Disconnect<io::Error>>> + 'l>>;
 
-/// The reason why a connection ended.
+/// The reason that a connection ended.
 #[derive(Debug)]
 pub(super) enum EndReason {
     /// The transport or the peer ended it.
     Disconnect(Disconnect<io::Error>),
     /// The peer did not attach in time.
     AttachTimeout,
-    /// The peer attached, and had no request in flight for this long.
+    /// The peer attached, but then had no request in flight for this long.
     IdleTimeout(Duration),
-    /// The server shuts down.
+    /// The server is shutting down.
     Shutdown,
 }
 
@@ -71,8 +71,8 @@ impl error::Error for EndReason {
 }
 
 impl EndReason {
-    /// Returns `Ok` if the peer closed the connection between two messages, or the server shuts
-    /// down.
+    /// Returns `Ok` if the peer closed the connection between two messages, or if the server is
+    /// shutting down.
     pub(super) fn into_result(self) -> io::Result<()> {
         let kind = match self {
             EndReason::Disconnect(Disconnect::Closed) | EndReason::Shutdown => return Ok(()),
@@ -93,12 +93,13 @@ pub(super) struct ServerState {
     pub(super) shutdown: CancellationToken,
 }
 
-/// A connection in the list of [`Stats`]. Dropping it removes it.
+/// A connection in the list kept by [`Stats`]. Dropping the entry removes it from the list.
 pub(super) struct ConnectionEntry {
     state: Arc<ServerState>,
     number: u64,
     pub(super) peer: Arc<Peer>,
-    /// Entered while the connection is polled, so it surrounds the events of the tree.
+    /// The span that is entered while the connection is polled, so it contains the events of the
+    /// tree.
     span: Span,
 }
 
@@ -109,7 +110,7 @@ impl ConnectionEntry {
         ConnectionEntry { state, number, peer, span }
     }
 
-    /// Serves the connection to its end, and logs start and end.
+    /// Serves the connection until it ends, and logs its start and end.
     pub(super) async fn serve<V: Vfs>(&self, stream: &mut Stream, tree: &V) -> EndReason {
         let (peer, stats) = (&self.peer, &self.state.stats);
         info!(peer = peer.name, "connected");
@@ -126,7 +127,7 @@ impl ConnectionEntry {
         reason
     }
 
-    /// Publishes the state of the session.
+    /// Publishes the session's state.
     fn update(&self, dialect: Option<Dialect>, msize: u32, fids: usize, in_flight: usize) {
         if self.peer.update(dialect, msize, fids, in_flight) {
             self.span.record("dialect", display(self.peer.dialect()));
@@ -143,8 +144,9 @@ impl Drop for ConnectionEntry {
 
 /// Serves one connection until it ends. Dropping the future drops its requests, fids and streams.
 ///
-/// There may be thousands of these futures, most of them idle. So rarely needed state is allocated
-/// on demand, and the arguments are captured here, because an async function stores them twice.
+/// There may be thousands of these futures, most of them idle. Rarely needed state is therefore
+/// allocated on demand. The arguments are captured by an async block, because an async function
+/// would store them twice.
 fn serve<'c, V: Vfs>(
     stream: &'c mut Stream,
     tree: &'c V,
@@ -202,7 +204,8 @@ fn serve<'c, V: Vfs>(
             .await
         };
         time_slice.leave_queue();
-        // Before the session closes, so the peer need not wait for the removal of files.
+        // This comes before closing the session, so the peer need not wait for the removal of
+        // files.
         stream.shutdown().await;
         // If the timeout drops `close` halfway, dropping the session closes the rest.
         let _ = Box::pin(timeout(CLOSE_TIMEOUT, session.close())).await;
@@ -214,7 +217,7 @@ fn serve<'c, V: Vfs>(
 struct IdleTimer {
     timeout: Duration,
     timer: Pin<Box<Sleep>>,
-    /// The number of requests at the time `since`.
+    /// The number of requests at time `since`.
     requests: u64,
     since: Instant,
 }
@@ -225,8 +228,8 @@ impl IdleTimer {
         IdleTimer { timeout, timer, requests: 0, since: Instant::now() }
     }
 
-    /// Ready after the timeout. A request that waits in a stream is in flight and keeps the
-    /// connection alive.
+    /// Returns `Ready` after the timeout. A request that waits inside a stream is in flight, so it
+    /// keeps the connection alive.
     fn poll(&mut self, in_flight: usize, requests: u64, cx: &mut Context<'_>) -> Poll<()> {
         if in_flight > 0 || requests != self.requests {
             (self.requests, self.since) = (requests, Instant::now());
@@ -252,7 +255,8 @@ type Connection<'a, 's, 'b, V> = serve::Connection<
     GrowingSlots,
 >;
 
-/// The workers of one connection. Their number grows while all of them wait inside files.
+/// The workers of one connection. A worker is added when all existing ones are waiting inside
+/// files.
 struct Workers<'l, 'a, 's, 'b, V: Vfs> {
     connection: &'l Connection<'a, 's, 'b, V>,
     buffered: &'b BufferedBytes,
@@ -271,8 +275,8 @@ impl<'l, 'a, 's, 'b, V: Vfs> Workers<'l, 'a, 's, 'b, V> {
         Workers { connection, buffered, observer, first, others: Vec::new() }
     }
 
-    /// Polls every worker, and adds one if none is left to read. While more than `max_buffered`
-    /// bytes are held, no further request may wait.
+    /// Polls every worker, and adds another if none is left to read requests. While more than
+    /// `max_buffered` bytes are buffered, no further request may wait inside a file.
     fn poll(&mut self, max_buffered: usize, cx: &mut Context<'_>) -> Poll<Disconnect<io::Error>> {
         let Workers { connection, buffered, observer, first, others } = self;
         let mut polled = 0;
@@ -295,8 +299,8 @@ impl<'l, 'a, 's, 'b, V: Vfs> Workers<'l, 'a, 's, 'b, V> {
     }
 }
 
-/// Request slots: the first in place, because most connections never have a second worker. The
-/// others are allocated together when the second is needed.
+/// Request slots. The first is stored in place, because most connections never have a second
+/// worker. The others are allocated together when the second one is needed.
 struct GrowingSlots {
     first: RequestSlot,
     others: OnceCell<Box<[RequestSlot]>>,
@@ -304,7 +308,7 @@ struct GrowingSlots {
 }
 
 impl GrowingSlots {
-    /// Creates at most `max` slots, and at least two: one for a request that waits, and one for the
+    /// Creates at most `max` slots, but at least two: one for a request that waits, and one for the
     /// request behind it.
     fn new(max: usize) -> GrowingSlots {
         GrowingSlots {

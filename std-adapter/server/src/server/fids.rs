@@ -1,4 +1,4 @@
-//! The fid table of a connection: a vector while there are few fids, a hash map when there are
+//! The fid table of a connection: a vector while there are few fids, and a hash map once there are
 //! more.
 
 use std::collections::HashMap;
@@ -7,20 +7,20 @@ use std::collections::hash_map::IntoIter;
 use datakit_core::session::{FidEntry, FidTable};
 use datakit_core::vfs::Vfs;
 
-/// The most fids in a vector. Searching it is as fast as hashing, and one fid takes a fourth of the
-/// memory.
+/// The maximum number of fids in a vector. Up to this size, searching is as fast as hashing, and
+/// one fid takes up a quarter of the memory.
 const FEW: usize = 8;
 
 /// A table of at most `max` fids.
 pub(super) struct FidMap<V: Vfs> {
     table: Table<V>,
-    /// The rest of a map that `pop` empties.
+    /// The remaining entries of a map that `pop` is emptying.
     drained: Option<Box<IntoIter<u32, FidEntry<V>>>>,
     max: usize,
 }
 
 enum Table<V: Vfs> {
-    /// At most [`FEW`].
+    /// At most [`FEW`] fids.
     Few(Vec<(u32, FidEntry<V>)>),
     #[expect(clippy::box_collection, reason = "a connection with few fids stays small")]
     Many(Box<HashMap<u32, FidEntry<V>, FidHasher>>),
@@ -53,7 +53,7 @@ impl<V: Vfs> FidTable<V> for FidMap<V> {
         }
         match &mut self.table {
             Table::Few(few) if few.len() < FEW => {
-                // `push` would reserve space for four, and most connections have one.
+                // `push` would allocate space for four fids, but most connections have only one.
                 if few.len() == few.capacity() {
                     few.reserve_exact(few.len().max(1));
                 }
@@ -83,8 +83,8 @@ impl<V: Vfs> FidTable<V> for FidMap<V> {
         if let Some((_, fid)) = self.drained.as_mut().and_then(|drained| drained.next()) {
             return Some(fid);
         }
-        // Taking an arbitrary entry of a hash map takes linear time, so the map becomes an
-        // iterator.
+        // Removing an arbitrary entry from a hash map takes linear time, so the map is turned into
+        // an iterator.
         match std::mem::replace(&mut self.table, Table::Few(Vec::new())) {
             Table::Few(mut few) => {
                 self.drained = None;
@@ -110,8 +110,8 @@ impl<V: Vfs> FidTable<V> for FidMap<V> {
     }
 }
 
-/// Hashes a fid by one multiplication with a secret. The peer chooses its fids and must not be able
-/// to choose collisions.
+/// A hasher that multiplies a fid by a secret. The peer chooses its fids, and must not be able to
+/// choose ones that collide.
 #[derive(Clone)]
 struct FidHasher(u64);
 

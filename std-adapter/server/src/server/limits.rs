@@ -1,4 +1,4 @@
-//! Limits of a server, in numbers and per peer.
+//! The limits of a server, and a limiter that counts the connections of each peer.
 
 use parking_lot::Mutex;
 use std::collections::HashMap;
@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use rustix::process::{Resource, getrlimit};
 
-/// The default of [`Limits::msize`]: 1 MiB of data, the most that any known client asks for.
-/// Halving it costs more wake-ups than it gains in L2 hits.
+/// The default value of [`Limits::msize`]: 1 MiB of data, the most that any known client asks for.
+/// With half of it, the additional wake-ups cost more than the additional L2 cache hits gain.
 pub const MSIZE: u32 = 1024 * 1024 + 24;
 
 /// Defines [`Limits`] with a setter for each field.
@@ -48,47 +48,50 @@ macro_rules! limits {
 }
 
 limits! {
-    /// The most connections at a time. Further ones are closed at once. The server lowers this to
-    /// what the limit on open descriptors (`RLIMIT_NOFILE`) allows.
+    /// The maximum number of concurrent connections. Further connections are closed immediately.
+    /// The server reduces this number to what the limit on open descriptors (`RLIMIT_NOFILE`)
+    /// allows.
     connections: usize = 4096,
-    /// The most connections at a time from one IPv4 address or one IPv6 network of 64 bits. Clients
-    /// of Unix sockets are not limited by this.
+    /// The maximum number of concurrent connections from one IPv4 address or one IPv6 /64 network.
+    /// This limit does not apply to clients of Unix sockets.
     connections_per_peer: usize = 1024,
-    /// The most fids of a connection.
+    /// The maximum number of fids of a connection.
     fids: usize = 65536,
-    /// The most requests of a connection in flight, at least 2. All but one may wait inside files.
+    /// The maximum number of requests that a connection may have in flight, at least 2. All but one
+    /// of them may wait inside files.
     requests: usize = 64,
-    /// The largest message that is negotiated, in bytes.
+    /// The maximum message size that the server negotiates, in bytes.
     msize: u32 = MSIZE,
-    /// The bytes that a connection may buffer before it takes no further request that waits inside
-    /// a file. Should hold several messages: a batch of requests, a batch of replies and each
-    /// request that waits.
+    /// The number of bytes that a connection may buffer. Above it, no further request may wait
+    /// inside a file. It should have room for several messages: a batch of requests, a batch of
+    /// replies and every request that is waiting.
     buffered: usize = 4 << 20,
-    /// The time in which a connection must attach.
+    /// The time within which a connection must attach.
     attach_timeout: Duration = Duration::from_secs(30),
-    /// The time for which an attached connection may have no request in flight. `None` is for ever.
+    /// The time that an attached connection may spend without a request in flight. With `None`, it
+    /// is unlimited.
     idle_timeout: Option<Duration> = None,
-    /// The time for which a peer may accept none of its replies.
+    /// The time after which a connection ends if the peer accepts none of its replies.
     write_timeout: Duration = Duration::from_secs(60),
-    /// The number of serving threads. 0 is one for each core.
+    /// The number of threads that serve connections. 0 means one for each core.
     threads: usize = 0,
 }
 
-/// Descriptors left for everything but connections: repositories, programs that fetch and push,
-/// metrics, standard output.
+/// The number of descriptors reserved for everything but connections: repositories, programs that
+/// fetch and push, metrics, and standard output.
 const RESERVED_DESCRIPTORS: u64 = 128;
 
-/// Descriptors of the reactor of a serving thread.
+/// The number of descriptors that the reactor of a serving thread uses.
 const DESCRIPTORS_PER_THREAD: u64 = 4;
 
-/// The most serving threads.
+/// The maximum number of serving threads.
 const MAX_THREADS: usize = 256;
 
-/// Returns the number of threads and connections, reduced to the descriptors that the process may
-/// open.
+/// Returns the numbers of threads and connections, reduced to fit the number of descriptors that
+/// the process may open.
 pub(super) fn fit_descriptors(limits: &Limits, threads: usize) -> (usize, usize) {
     let descriptors = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
-    // If descriptors are few, at least half of them serve connections.
+    // If there are few descriptors, at least half of them are used for connections.
     let free = descriptors.saturating_sub(RESERVED_DESCRIPTORS.min(descriptors / 4));
     let max_threads =
         usize::try_from(free / 4 / DESCRIPTORS_PER_THREAD).unwrap_or(usize::MAX).min(MAX_THREADS);
@@ -97,11 +100,11 @@ pub(super) fn fit_descriptors(limits: &Limits, threads: usize) -> (usize, usize)
     (threads, limits.connections.min(usize::try_from(free).unwrap_or(usize::MAX)))
 }
 
-/// Counts the connections of each peer, to refuse those above a limit.
+/// A counter of each peer's connections, used to refuse those above a limit.
 #[derive(Debug, Default)]
 pub struct PeerLimiter(Mutex<HashMap<IpAddr, usize>>);
 
-/// The permission for one connection of a peer. Dropping it releases it.
+/// A permit for one connection from a peer. It is released when dropped.
 #[derive(Debug)]
 pub struct PeerPermit {
     limiter: Arc<PeerLimiter>,
@@ -110,8 +113,8 @@ pub struct PeerPermit {
 }
 
 impl PeerLimiter {
-    /// Returns a permit, or `None` if the peer has `limit` connections. A connection without an
-    /// address always gets one.
+    /// Returns a permit, or `None` if the peer already has `limit` connections. A connection
+    /// without an address always gets one.
     pub fn try_acquire(
         self: &Arc<PeerLimiter>,
         address: Option<IpAddr>,
@@ -143,7 +146,7 @@ impl Drop for PeerPermit {
     }
 }
 
-/// Maps all addresses of a peer to one: a host with IPv6 usually has a network of 64 bits.
+/// Maps all addresses of a peer to a single one: a host with IPv6 usually has a whole /64 network.
 fn peer_address(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V4(address) => address.into(),
