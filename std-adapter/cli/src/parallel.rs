@@ -17,7 +17,7 @@ const MAX_FILES: usize = 32;
 const MAX_DIRS: usize = 8;
 /// The maximum number of directories whose fids a command keeps.
 const MAX_KEPT_FIDS: usize = 8;
-/// How often work is retried when the server is exhausted.
+/// The number of retries when the server is exhausted, and the delay between them.
 const RETRIES: u32 = 5;
 const RETRY_DELAY: Duration = Duration::from_millis(5);
 /// The maximum number of names in a path. A deeper tree is assumed to be endless.

@@ -1,5 +1,5 @@
 //! `datakit cp` leaves complete files or none, and never writes through a link.
-// Clippy allows panics in tests only, not in functions that they share.
+// Clippy allows panics only in tests, not in the functions that they share.
 #![allow(clippy::unwrap_used)]
 #![cfg(unix)]
 
@@ -23,7 +23,7 @@ fn names(dir: &Path) -> Vec<String> {
     names
 }
 
-/// Starts a copy that has sent a part of a file and waits for the rest.
+/// Starts a copy and returns once it has sent part of a file and is waiting for the rest.
 fn start_upload(client: &Client<'_>, dir: &Scratch) -> (Child, File) {
     let pipe = dir.0.join("pipe");
     assert!(Command::new("mkfifo").arg(&pipe).status().unwrap().success());
@@ -135,7 +135,7 @@ fn a_download_keeps_the_mode_of_the_file_that_it_replaces() {
     server.client().run(&["cp", ":file", "/dev/null"]);
 }
 
-/// Creates `to`, and `outside/secret`, which no copy may change.
+/// Creates the directory `to` and the file `outside/secret`, which no copy may change.
 fn with_secret(name: &str) -> Scratch {
     let dir = Scratch::new(name);
     fs::create_dir_all(dir.0.join("outside")).unwrap();
@@ -180,7 +180,7 @@ fn cp_refuses_every_link_in_the_target() {
             refused(":d", &place);
         }
     }
-    // A link in the middle of a relative path, and links below the target.
+    // Cover a link in the middle of a relative path, and links below the target.
     refused(":d/sub/f", "to/up/outside/secret");
     fs::create_dir(dir.0.join("to/d")).unwrap();
     symlink("../../outside", dir.0.join("to/d/sub")).unwrap();
@@ -200,21 +200,22 @@ fn a_second_copy_does_not_follow_links_of_the_first() {
     client.run(&["cp", "-r", &dir.path("made"), ":"]);
     client.run(&["cp", "-r", ":made", &to]);
     assert_eq!(names(&dir.0.join("to/made")), ["way"]);
-    // The server replaces the link by a directory.
+    // The link on the server is replaced with a directory.
     client.run(&["rm", "made/way"]);
     client.run(&["mkdir", "made/way"]);
     client.run(&["write", "made/way/secret", "overwritten"]);
     let text = client.fail(&["cp", "-r", ":made", &to]);
     assert!(text.ends_with("way: will not copy through a link\n"), "{text}");
     assert_untouched(&dir);
-    // The server replaces the link by a file.
+    // The link on the server is replaced with a file.
     client.run(&["rm", "-r", "made/way"]);
     client.run(&["write", "made/way", "overwritten"]);
     client.fail(&["cp", "-r", ":made", &to]);
     assert_untouched(&dir);
 }
 
-/// Creates `dirs` nested directories with `files` files in each, and returns the top.
+/// Creates `dirs` nested directories with `files` files in each, and returns the path of the
+/// outermost one.
 fn create_tree(dir: &Scratch, dirs: usize, files: usize) -> String {
     let top = dir.0.join("tree");
     let mut path = top.clone();
@@ -229,7 +230,7 @@ fn create_tree(dir: &Scratch, dirs: usize, files: usize) -> String {
     top.to_str().unwrap().to_owned()
 }
 
-/// Returns whether diff(1) finds two directories equal.
+/// Returns whether two directories are equal according to diff(1).
 fn is_equal(one: &str, other: &str) -> bool {
     Command::new("diff").args(["-r", one, other]).status().unwrap().success()
 }
@@ -253,7 +254,7 @@ fn many_files_are_copied_and_removed_in_every_dialect() {
     });
 }
 
-/// A board has 16 fids for a connection.
+/// A board allows 16 fids per connection.
 #[test]
 fn a_server_with_few_fids_is_copied_and_emptied() {
     let options = ["--scratch", "--max-fids", "16"];

@@ -1,5 +1,5 @@
 //! `datakit db` against `datakit serve`.
-// Clippy allows panics in tests only, not in functions that they share.
+// Clippy allows panics only in tests, not in the functions that they share.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic)]
 
 mod common;
@@ -40,14 +40,14 @@ impl Fixture {
         serde_json::from_str(&self.run(arguments)).unwrap()
     }
 
-    /// Writes a local file and returns the operand `FILE=PATH`.
+    /// Writes a local file and returns the matching `FILE=PATH` operand.
     fn update(&self, file: &str, content: &str) -> String {
         let path = self.dir.path(&file.replace('/', "_"));
         std::fs::write(&path, content).unwrap();
         format!("{file}={path}")
     }
 
-    /// Commits one file and returns the hash.
+    /// Commits one file and returns the commit's hash.
     fn commit(&self, branch: &str, file: &str, content: &str) -> String {
         let update = self.update(file, content);
         self.run(&["commit", branch, "-m", &format!("Put {file}"), &update]).trim().to_owned()
@@ -208,7 +208,7 @@ fn a_failed_fetch_gives_the_reason_of_git() {
     assert!(error.contains("not appear to be a git repository"), "{error}");
 }
 
-/// Commits to `feature` and to `master` after a common commit, and returns the hashes.
+/// Commits to `feature` and to `master` on top of a common commit, and returns the hashes.
 fn fork(db: &Fixture, file: &str) -> (String, String) {
     let base = db.commit("master", "f", "base");
     db.run(&["merge", "feature", &base]);
@@ -229,7 +229,7 @@ fn merge_commits_to_the_branch() {
     assert_eq!(db.run(&["merge", "feature", "feature"]), again);
 }
 
-/// The fetching database is in memory.
+/// The database that fetches is in memory.
 #[test]
 fn a_fetched_branch_can_be_merged() {
     let db = Fixture::new("db-fetch");
@@ -253,7 +253,7 @@ fn a_fetched_branch_can_be_merged() {
     );
 }
 
-/// Starts more fetches than the server runs at a time.
+/// Starts more fetches than the server runs concurrently.
 #[test]
 fn silent_remotes_time_out_and_block_nobody() {
     let server = Server::start("tcp://127.0.0.1:0", &["--remote-timeout", "1"]);

@@ -1,5 +1,5 @@
 //! The log of `datakit serve`.
-// Clippy allows panics in tests only, not in functions that they share.
+// Clippy allows panics only in tests, not in the functions that they share.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic)]
 
 mod common;
@@ -19,13 +19,13 @@ fn next(log: &Receiver<String>) -> String {
     log.recv_timeout(TIMEOUT).unwrap()
 }
 
-/// Ends the server and returns the rest of its log.
+/// Stops the server and returns the rest of its log.
 fn end_log(mut server: Server, log: &Receiver<String>) -> Vec<String> {
     assert!(server.end("TERM").success());
     log.iter().collect()
 }
 
-/// Returns the level that all sources have.
+/// Returns the log level, which must be the same for all sources.
 fn level(server: &Server) -> String {
     let client = server.client();
     let levels = ["db", "server", "program"]
@@ -78,7 +78,7 @@ fn a_level_file_makes_a_quiet_server_log() {
     assert!(log.len() == 1 && log[0].contains(": connected"), "{log:?}");
 }
 
-/// Returns the first line of the log, which reports the start.
+/// Returns the first line of the log, which reports that the server started.
 fn first_line(options: &[&str]) -> String {
     let (_server, log) = Server::logging(options, &[]);
     let line = next(&log);
@@ -134,13 +134,13 @@ fn unsupported_log_options_are_refused() {
     assert_eq!(status, Some(2));
 }
 
-/// Connects `times` times and sends a message of an invalid size.
+/// Connects `times` times and sends a message with an invalid size each time.
 fn send_malformed(server: &Server, times: usize) {
     for _ in 0..times {
         let mut socket =
             TcpStream::connect(server.address().strip_prefix("tcp://").unwrap()).unwrap();
         socket.write_all(&[0xff; 7]).unwrap();
-        // The server has refused and logged it when it closes the connection.
+        // By the time the server closes the connection, it has refused and logged the message.
         let _ = socket.read(&mut [0]);
     }
 }
@@ -155,7 +155,7 @@ fn log_counter(server: &Server, what: &str) -> u64 {
 #[test]
 fn an_unread_log_does_not_stop_the_server() {
     let (mut server, unread) = Server::with_unread_log(&["-v"]);
-    // Two lines each: more than fits in the pipe and the queue.
+    // Each message logs two lines, which together exceed the capacity of the pipe and the queue.
     send_malformed(&server, 2500);
     assert!(log_counter(&server, "lost") > 0);
     assert!(server.client().run(&["ls", "/"]).contains("branch"));

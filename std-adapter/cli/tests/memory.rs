@@ -1,4 +1,4 @@
-//! After a burst `datakit serve` returns the memory to the system.
+//! `datakit serve` returns memory to the system after a burst.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic)]
 #![cfg(target_os = "linux")]
 
@@ -19,7 +19,7 @@ fn resident(server: &Server) -> usize {
     statm.split(' ').nth(1).unwrap().parse::<usize>().unwrap() * 4096
 }
 
-/// Checks that a burst takes at least `min` bytes, and that its end returns them.
+/// Checks that a burst takes at least `min` bytes of memory, which are returned after it ends.
 fn check_returned<B>(server: &Server, min: usize, burst: impl FnOnce() -> B, end: impl FnOnce(B)) {
     let before = resident(server);
     let burst = burst();
@@ -59,14 +59,14 @@ fn removing_many_small_files_returns_their_memory() {
     }
     let write = || client.run(&["cp", "-r", &here.path("files"), ":/files"]);
     let remove = |_| {
-        // Keeps an allocation at the end of the heap.
+        // Keep an allocation at the end of the heap.
         client.run(&["write", "/last", "x"]);
         client.run(&["rm", "-r", "/files"]);
     };
     check_returned(&server, 80 * MIB, write, remove);
 }
 
-/// Requests 63 MB and reads only the first bytes.
+/// Requests 63 MB of data but reads only the first bytes.
 fn request_much(address: &str) -> TcpStream {
     let mut socket = TcpStream::connect(address.strip_prefix("tcp://").unwrap()).unwrap();
     let mut requests = Vec::new();

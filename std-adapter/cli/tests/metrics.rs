@@ -1,5 +1,5 @@
 //! The metrics of `datakit serve --listen-prometheus`, over plain HTTP.
-// Clippy allows panics in tests only, not in functions that they share.
+// Clippy allows panics only in tests, not in the functions that they share.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic)]
 
 mod common;
@@ -13,7 +13,7 @@ use common::{PROGRAM, Server, TIMEOUT, within};
 use datakit_client::{Client, OpenMode, Options};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-/// Starts a server with metrics, and returns the HOST:PORT of the metrics.
+/// Starts a server that exports metrics, and returns the HOST:PORT that serves them.
 fn start(options: &[&str]) -> (Server, String) {
     let options: Vec<&str> =
         ["--listen-prometheus", "127.0.0.1:0"].iter().chain(options).copied().collect();
@@ -43,7 +43,7 @@ fn scrape(at: &str) -> String {
     body.to_owned()
 }
 
-/// Returns the value of a sample by its name and labels.
+/// Returns the value of the sample with this name and these labels.
 fn value(text: &str, sample: &str) -> f64 {
     let line = text.lines().find_map(|line| line.strip_prefix(sample)?.strip_prefix(' '));
     line.unwrap_or_else(|| panic!("no {sample} in\n{text}")).parse().unwrap()
@@ -134,7 +134,7 @@ fn logged_messages_are_counted() {
     server.client().run(&["cat", "/debug/server/version"]);
     let text = scrape(&at);
     assert!(!text.contains("src=\"server\""), "{text}");
-    // The message about the start.
+    // The only message is the one that reports the start.
     assert_eq!(value(&text, "datakit_logs_messages_total{level=\"app\",src=\"program\"}"), 1.0);
     server.client().run(&["write", "/debug/src/server/level", "info"]);
     server.client().run(&["cat", "/debug/server/version"]);
@@ -213,7 +213,7 @@ async fn one_address_cannot_use_all_connections() {
     let mut socket = socket.connect(at.parse().unwrap()).await.unwrap();
     socket.write_all(b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n").await.unwrap();
     let mut answer = String::new();
-    // Before the silent connections time out.
+    // The answer must arrive before the silent connections time out.
     tokio::time::timeout(Duration::from_secs(5), socket.read_to_string(&mut answer))
         .await
         .unwrap()

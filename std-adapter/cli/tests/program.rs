@@ -1,5 +1,5 @@
 //! Client commands against `datakit serve`, in every dialect.
-// Clippy allows panics in tests only, not in functions that they share.
+// Clippy allows panics only in tests, not in the functions that they share.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic)]
 
 mod common;
@@ -56,7 +56,7 @@ fn errors_name_the_path_and_the_reason() {
                 client.dialect
             );
         }
-        // Dialects with texts name the file that is not a directory.
+        // In dialects with error texts, the error names the file that is not a directory.
         let reason = if client.dialect == "9P2000.L" {
             "Is not a directory"
         } else {
@@ -143,7 +143,8 @@ fn cp_r_copies_directories_both_ways() {
         client.run(&["cp", "-r", typed, ":/"]);
         client.run(&["cp", "--recursive", ":from", ":copy"]);
         client.run(&["cp", "-r", ":copy", &dir.path("to")]);
-        // The target is a directory now, so the copy goes into it. Copying again changes nothing.
+        // The target is now a directory, so the copy goes into it. Copying a second time changes
+        // nothing.
         client.run(&["cp", "-r", ":copy", &dir.path("to")]);
         client.run(&["cp", "-r", ":copy", &dir.path("to")]);
 
@@ -162,7 +163,7 @@ fn cp_r_copies_directories_both_ways() {
     });
 }
 
-/// A server could first send a link, and later a directory with the name of the link.
+/// A server could first send a link, and later a directory with the same name.
 #[test]
 fn cp_does_not_write_through_a_link() {
     let (server, dir) = (Server::scratch(), Scratch::new("cp-link"));
@@ -307,8 +308,8 @@ fn flushes(client: &Client<'_>) -> u32 {
     line.split(' ').next().unwrap().parse().unwrap()
 }
 
-/// Connects until the stream delivers an event. An interrupt between two reads has nothing to
-/// flush, so the test repeats until a flush is counted.
+/// Connects until the stream delivers an event. If the interrupt arrives between two reads, there
+/// is nothing to flush, so the test repeats until a flush is counted.
 #[test]
 fn an_interrupt_ends_watch_and_flushes_the_read() {
     let server = Server::start("tcp://127.0.0.1:0", &[]);

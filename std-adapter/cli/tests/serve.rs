@@ -1,5 +1,5 @@
 //! `datakit serve`: addresses, limits and signals.
-// Clippy allows panics in tests only, not in functions that they share.
+// Clippy allows panics only in tests, not in the functions that they share.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic)]
 
 mod common;
@@ -53,7 +53,7 @@ fn several_listeners_serve_one_tree_and_remove_their_sockets() {
         let dir = Scratch::new(&format!("listeners-{signal}"));
         let (one, two) = (dir.path("one.sock"), dir.path("two.sock"));
         let mut urls = format!("tcp://127.0.0.1:0,unix://{one},file://{two}");
-        // Some containers have no IPv6.
+        // Some containers do not support IPv6.
         if TcpListener::bind("[::1]:0").is_ok() {
             urls += ",tcp://[::1]:0";
         }
@@ -122,7 +122,7 @@ fn an_unusable_address_is_explained() {
     assert_eq!(output.status.code(), Some(2));
 }
 
-/// As inetd and systemd do.
+/// The server inherits a listening socket, as from inetd or systemd.
 #[test]
 fn an_inherited_socket_is_served_and_kept() {
     let dir = Scratch::new("inherited");
@@ -144,7 +144,7 @@ fn an_inherited_socket_is_served_and_kept() {
     assert!(std::fs::symlink_metadata(&path).is_ok(), "its creator removes it");
 }
 
-/// Connects a client in this process, which keeps its connection.
+/// Connects a client that runs in this process and keeps its connection open.
 async fn connected(server: &Server) -> datakit_client::Client {
     let options = Options::default().dialect(Dialect::Unix).timeout(TIMEOUT);
     datakit_client::Client::connect(&server.address().parse().unwrap(), options).await.unwrap()
@@ -158,7 +158,7 @@ async fn max_connections() {
     assert!(text.starts_with(&format!("datakit: {}: ", server.address())), "{text}");
     first.write("f", b"still here").await.unwrap();
     drop(first);
-    // The connection's writer task needs this thread to end.
+    // The connection's writer task runs on this thread, so the thread must not block.
     tokio::task::spawn_blocking(move || {
         within("a free connection", || {
             server.client().command(&["ls"]).output().unwrap().status.success()
@@ -185,7 +185,7 @@ async fn max_requests() {
     let client = connected(&server).await;
     let events = client.open("/debug/server/events", OpenMode::READ).await.unwrap();
     let mut waits = events.watch();
-    // The read of the stream is in progress when the timeout ends.
+    // The read from the stream is in progress when the timeout expires.
     assert!(tokio::time::timeout(Duration::from_millis(1), waits.next()).await.is_err());
     assert_eq!(client.read("/debug/server/version").await.unwrap(), b"0.1.0\n");
     let mut more = client.open("/debug/server/events", OpenMode::READ).await.unwrap().watch();
@@ -200,7 +200,7 @@ async fn msize() {
     assert_eq!(connected(&server).await.msize(), 4096);
 }
 
-/// Clients that send nothing, and that only negotiate a version.
+/// Covers clients that send nothing and clients that only negotiate a version.
 #[test]
 fn attach_timeout() {
     let server = Server::start("tcp://127.0.0.1:0", &["--scratch", "--attach-timeout", "1"]);
@@ -248,7 +248,7 @@ async fn requests_in_progress_are_answered_after_the_stop() {
     serving.await.unwrap().unwrap();
 }
 
-/// Another program holds the branch's lock until the server has closed its connections.
+/// Another program holds the lock on the branch until the server has closed its connections.
 #[tokio::test]
 async fn the_server_waits_for_a_commit_in_progress() {
     let dir = Scratch::new("commit-under-way");
@@ -274,7 +274,7 @@ async fn the_server_waits_for_a_commit_in_progress() {
     assert_eq!(std::fs::read_to_string(heads.join("master")).unwrap().len(), 41);
 }
 
-/// Only git can update the index and the files.
+/// Only the `git` program can update the index and the files.
 #[tokio::test]
 async fn a_checked_out_branch_does_not_move_without_git() {
     let dir = Scratch::new("without-git");
@@ -307,7 +307,7 @@ async fn a_checked_out_branch_does_not_move_without_git() {
     assert!(!dir.0.join(".git/refs/heads/master").exists());
 }
 
-/// Blocked readers delay the end for no longer than the grace period.
+/// Blocked readers delay the exit for no longer than the grace period.
 #[tokio::test]
 async fn a_signal_ends_a_server_with_blocked_readers() {
     let mut server = Server::start("tcp://127.0.0.1:0", &[]);
@@ -335,13 +335,13 @@ fn the_process_id_and_the_version_are_files() {
     );
 }
 
-/// A program that ends with unread data would reset the connection.
+/// A program that exits with unread data would reset the connection.
 #[tokio::test]
 async fn a_command_closes_its_connection_without_a_reset() {
     let server = Server::start("tcp://127.0.0.1:0", &[]);
     let client = connected(&server).await;
     let mut events = client.watch("/debug/server/events").await.unwrap();
-    // The stream is open when its first read is sent.
+    // The stream is open once its first read has been sent.
     assert!(tokio::time::timeout(Duration::from_millis(1), events.next()).await.is_err());
     assert_eq!(client.read("/debug/server/version").await.unwrap(), b"0.1.0\n");
     let address = server.address().to_owned();
@@ -384,7 +384,7 @@ fn connections_beyond_the_descriptor_limit_are_closed() {
     let server = Server::with_files(64, &["--scratch", "--threads", "1"]);
     let connect = |_| TcpStream::connect(server.address().strip_prefix("tcp://").unwrap()).unwrap();
     let mut sockets: Vec<_> = (0..80).map(connect).collect();
-    // The last ones are closed at once.
+    // The last connections are closed immediately.
     let last = sockets.last_mut().unwrap();
     last.set_read_timeout(Some(TIMEOUT)).unwrap();
     assert!(last.read(&mut [0]).is_ok_and(|n| n == 0));

@@ -161,7 +161,7 @@ fn find_selects_by_name_type_and_depth() {
     for file in ["src/main.rs", "src/bin/a.rs", "src/notes"] {
         client.run(&["write", file, ""]);
     }
-    // Only the command `find` has long options with one dash.
+    // Only the `find` command accepts long options with a single dash.
     client.run(&["write", "find", "-name"]);
     assert_eq!(client.run(&["cat", "find"]), "-name");
     let all = "src\nsrc/bin\nsrc/bin/a.rs\nsrc/main.rs\nsrc/notes\n";
@@ -268,7 +268,7 @@ fn short_help_fits_on_a_screen_and_names_every_command() {
     ] {
         assert!(text.contains(command), "{command}: {text}");
     }
-    // The options of the server are those of `serve` only.
+    // The server's options appear only in the help of `serve`.
     for arguments in [&["--help"][..], &["ls", "--help"], &["db", "--help"]] {
         let text = String::from_utf8(datakit(arguments).stdout).unwrap();
         assert!(!text.contains("--scratch") && !text.contains("--max-fids"), "{text}");

@@ -38,7 +38,7 @@ pub(crate) struct Program {
     pub(crate) command: Command,
 }
 
-/// The template of the help, which keeps the output of `datakit -h` within 24 lines.
+/// The help template. The output of `datakit -h` must fit on a screen of 24 lines.
 const TEMPLATE: &str = "\
 {about-with-newline}
 {usage-heading} {usage}

@@ -1,7 +1,7 @@
-//! Runs the program: a server, and client commands against it. Nothing here waits for longer than
-//! [`TIMEOUT`].
-// Each test file uses a part of this. Clippy allows panics in tests only, not in functions that
-// they share.
+//! Runs the program, both as a server and as client commands against that server. Nothing here
+//! waits longer than [`TIMEOUT`].
+// Each test file uses only part of this module. Clippy allows panics only in tests, not in the
+// functions that they share.
 #![allow(
     dead_code,
     clippy::unwrap_used,
@@ -20,11 +20,11 @@ use std::time::{Duration, Instant};
 pub(crate) const PROGRAM: &str = env!("CARGO_BIN_EXE_datakit");
 pub(crate) const TIMEOUT: Duration = Duration::from_secs(20);
 
-/// A server that is killed at the end of the test.
+/// A server process that is killed at the end of the test.
 pub(crate) struct Server {
     child: Child,
     lines: Receiver<String>,
-    /// The addresses that it listens on.
+    /// The addresses that the server listens on.
     pub(crate) addresses: Vec<String>,
 }
 
@@ -36,7 +36,7 @@ impl Drop for Server {
 }
 
 impl Server {
-    /// Serves an empty scratch tree.
+    /// Starts a server with an empty scratch tree.
     pub(crate) fn scratch() -> Server {
         Server::start("tcp://127.0.0.1:0", &["--scratch"])
     }
@@ -54,7 +54,7 @@ impl Server {
         Server::run(listen, command)
     }
 
-    /// Starts a server and returns the lines of its log.
+    /// Starts a server and returns the lines of its log as they arrive.
     pub(crate) fn logging(
         options: &[&str],
         environment: &[(&str, &str)],
@@ -67,7 +67,7 @@ impl Server {
         (server, log)
     }
 
-    /// Starts a server and returns the pipe of its log, which nobody reads yet.
+    /// Starts a server and returns the pipe for its log, which nobody reads yet.
     pub(crate) fn with_unread_log(options: &[&str]) -> (Server, ChildStderr) {
         let listen = "tcp://127.0.0.1:0";
         let mut command = Server::command(listen, options);
@@ -90,7 +90,8 @@ impl Server {
     }
 
     fn command(listen: &str, options: &[&str]) -> Command {
-        // Under nohup(1) the server would inherit an ignored SIGHUP. env(1) executes the program.
+        // Under nohup(1), the server would inherit an ignored SIGHUP. Therefore env(1) resets the
+        // signal and executes the program.
         let mut command = Command::new("/usr/bin/env");
         command.args(["--default-signal=HUP", PROGRAM, "serve", "--url", listen]).args(options);
         for variable in ["DATAKIT_ADDRESS", "DATAKIT_VERBOSE", "RUST_LOG"] {
@@ -129,13 +130,13 @@ impl Server {
         self.child.id().to_string()
     }
 
-    /// Sends a signal and waits until the server ends.
+    /// Sends a signal and waits until the server exits.
     pub(crate) fn end(&mut self, signal: &str) -> ExitStatus {
         end(&mut self.child, signal)
     }
 }
 
-/// Sends a signal and waits until the process ends.
+/// Sends a signal and waits until the process exits.
 pub(crate) fn end(child: &mut Child, signal: &str) -> ExitStatus {
     let sent = Command::new("kill").args(["-s", signal, &child.id().to_string()]).status().unwrap();
     assert!(sent.success());
@@ -147,7 +148,7 @@ pub(crate) fn end(child: &mut Child, signal: &str) -> ExitStatus {
     status.unwrap()
 }
 
-/// Polls until a condition holds, for conditions that send no event.
+/// Polls until a condition holds. Used for conditions that produce no event.
 pub(crate) fn within(what: &str, mut condition: impl FnMut() -> bool) {
     let end = Instant::now() + TIMEOUT;
     while !condition() {
@@ -169,7 +170,7 @@ pub(crate) fn lines(pipe: impl Read + Send + 'static) -> Receiver<String> {
     receiver
 }
 
-/// A server and the dialect to speak with it.
+/// A server address and the dialect that client commands use.
 pub(crate) struct Client<'s> {
     pub(crate) address: &'s str,
     pub(crate) dialect: &'s str,
@@ -198,12 +199,12 @@ impl Client<'_> {
         String::from_utf8(self.bytes(arguments)).unwrap()
     }
 
-    /// Runs a command that must exit with 1, and returns its standard error.
+    /// Runs a command that must exit with status 1, and returns its standard error.
     pub(crate) fn fail(&self, arguments: &[&str]) -> String {
         self.fail_with(1, arguments)
     }
 
-    /// Runs a command that must exit with this status, and returns its standard error.
+    /// Runs a command that must exit with `status`, and returns its standard error.
     pub(crate) fn fail_with(&self, status: i32, arguments: &[&str]) -> String {
         let output = self.command(arguments).output().unwrap();
         assert_eq!(output.status.code(), Some(status), "{} {arguments:?}", self.dialect);
