@@ -1,10 +1,10 @@
-//! A client accepts any reply of a server: each call returns, and no name in a directory leads out
-//! of it.
+//! A client accepts any reply from a server: each call returns, and no name in a directory leads
+//! out of that directory.
 //!
-//! The input is a byte that chooses the dialect, and then one reply of
-//! `length[2] mode[1] body[length]` per request. With a mode of 0 to 127 the reply has the type
-//! that the request expects. Any other mode is the type of the reply. The server closes the
-//! connection after the last reply.
+//! The input is a byte that selects the dialect, followed by one reply in the form `length[2]
+//! mode[1] body[length]` per request. If the mode is below 128, the reply has the type that the
+//! request expects. Otherwise the mode is the type of the reply. The server closes the connection
+//! after the last reply.
 #![no_main]
 
 use datakit_client::db::Db;
@@ -81,7 +81,7 @@ async fn database(client: Client) {
     }
 }
 
-/// Answers each request with the next reply of the input.
+/// Answers each request with the next reply from the input.
 async fn answer(mut stream: DuplexStream, dialect: Dialect, replies: Vec<u8>) {
     let mut replies = &*replies;
     loop {

@@ -1,4 +1,4 @@
-//! Any bytes are decoded or rejected, and every field of a decoded message can be read.
+//! All input is either decoded or rejected, and every field of a decoded message can be read.
 #![no_main]
 
 use std::fmt::{Display, Write};
@@ -19,7 +19,7 @@ fuzz_target!(|data: &[u8]| {
     let _ = Dirent::decode_all(data).count();
 });
 
-/// Formats the message, which reads every field and every element of its lists.
+/// Formats the message, which reads every field and every list element.
 fn look(message: &impl Display) {
     let mut line = String::new();
     let _ = write!(line, "{message}");

@@ -1,9 +1,9 @@
 //! The whole server accepts any bytes, sends only well-formed frames, and closes the connection
-//! after the client does. It serves a scratch tree, a dynamic tree and a database in memory.
+//! after the client does. It serves a scratch tree, a dynamic tree and an in-memory database.
 //!
-//! The input is a byte that chooses tree and dialect, and then the bytes that the client sends. If
-//! the highest bit of the first byte is set, Tversion and Tattach are sent first, and the sizes of
-//! the frames are corrected, because the fuzzer would rarely find these.
+//! The input is a byte that selects the tree and the dialect, followed by the bytes that the client
+//! sends. If the highest bit of the first byte is set, Tversion and Tattach are sent first and the
+//! sizes of the frames are corrected, because the fuzzer would rarely find either.
 #![no_main]
 
 use std::future::pending;
@@ -25,9 +25,9 @@ use datakit_core::wire::{Dialect, Fid, Numeric, Rmessage, Str, Tag, Tmessage};
 use libfuzzer_sys::fuzz_target;
 
 const MSIZE: u32 = 4096;
-/// How long the server may take for one input.
+/// The maximum time that the server may take for one input.
 const TIMEOUT: Duration = Duration::from_secs(20);
-/// The memory limit of the trees in bytes, small enough that inputs reach it.
+/// The memory limit for each tree in bytes, small enough for inputs to reach it.
 const SPACE: u64 = 256 * 1024;
 
 fuzz_target!(|data: &[u8]| {
@@ -40,7 +40,7 @@ fuzz_target!(|data: &[u8]| {
     let mut replies = &*replies;
     while let Some(size) = replies.first_chunk::<4>() {
         let size = u32::from_le_bytes(*size) as usize;
-        // The server may close while a reply is on its way.
+        // The server may close the connection in the middle of a reply.
         let Some(frame) = replies.get(..size) else { break };
         let known = [Dialect::Legacy, Dialect::Unix, Dialect::Linux]
             .iter()
@@ -50,7 +50,8 @@ fuzz_target!(|data: &[u8]| {
     }
 });
 
-/// Returns the ports of the servers: scratch, dynamic, database. Each connection gets a new tree.
+/// Returns the ports of the servers for the scratch tree, the dynamic tree and the database. Each
+/// connection gets a new tree.
 fn ports() -> &'static [u16; 3] {
     static PORTS: OnceLock<[u16; 3]> = OnceLock::new();
     PORTS.get_or_init(|| {
@@ -86,7 +87,7 @@ fn serve<V: Vfs + 'static>(
     });
 }
 
-/// One file of each kind.
+/// Creates a directory with one file of each kind.
 fn dynamic() -> Dir {
     let (root, sub, live) = (Dir::new(), Dir::new(), Live::new(0u32));
     sub.insert(Entry::file("live", live.file(|value| format!("{value}\n"))));
@@ -117,8 +118,8 @@ fn begin(dialect: Dialect) -> Vec<u8> {
     all
 }
 
-/// Converts `length[2] type[1] tag[1] body[length]` of the input to frames. The end of the input
-/// truncates the last body.
+/// Converts each `length[2] type[1] tag[1] body[length]` in the input to a frame. The end of the
+/// input truncates the last body.
 fn framed(mut data: &[u8]) -> Vec<u8> {
     let mut all = Vec::new();
     while let Some((&[low, high, kind, tag], rest)) = data.split_first_chunk() {

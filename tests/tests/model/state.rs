@@ -6,19 +6,19 @@ use datakit_core::wire::{Dialect, Dirent, Qid, Rmessage as R, Stat};
 
 use super::messages::{Message, ORCLOSE, OTRUNC};
 
-/// The maximum number of fids of the session. The messages use more, so the limit is tested.
+/// The maximum number of fids in the session. The messages use more, so the limit is tested.
 pub const FIDS: usize = 5;
 
 /// A tree and the fids of one connection.
 pub struct Model {
     pub dialect: Option<Dialect>,
-    /// All inodes by number. Removed ones stay, because fids may still refer to them.
+    /// All inodes by number. Removed ones are kept, because fids may still refer to them.
     pub nodes: BTreeMap<u64, Node>,
     pub fids: BTreeMap<u32, Known>,
     root: u64,
 }
 
-/// A file or directory of the model.
+/// A file or directory in the model.
 pub struct Node {
     pub name: String,
     /// The parent directory; `None` for the root and for removed files.
@@ -31,7 +31,7 @@ pub struct Node {
 #[derive(Debug, Clone)]
 pub struct Known {
     pub ino: u64,
-    /// The root of the attach.
+    /// The directory that the client attached to.
     top: u64,
     pub opened: OpenState,
 }
@@ -45,7 +45,7 @@ pub enum OpenState {
         access: u8,
         orclose: bool,
     },
-    /// An open directory. `at` is the offset of the next Tread.
+    /// An open directory. `at` is the offset for the next Tread.
     Dir {
         at: u64,
     },
@@ -57,7 +57,7 @@ impl Model {
         Model { dialect: None, nodes: BTreeMap::from([(root, node)]), fids: BTreeMap::new(), root }
     }
 
-    /// Returns the path of an inode from the root; `None` if it was removed.
+    /// Returns the path of an inode from the root, or `None` if the inode was removed.
     pub fn path(&self, mut ino: u64) -> Option<Vec<String>> {
         let mut path = Vec::new();
         while ino != self.root {
@@ -68,14 +68,14 @@ impl Model {
         Some(path)
     }
 
-    /// Returns the inodes that are removed when their fid is clunked.
+    /// Returns the inodes that are removed when their fids are clunked.
     pub fn leaving(&self) -> Vec<u64> {
         let leaves = |opened: &OpenState| matches!(opened, OpenState::File { orclose: true, .. });
         self.fids.values().filter(|known| leaves(&known.opened)).map(|known| known.ino).collect()
     }
 
-    /// Applies a message and returns `None` if it must fail. Takes the numbers of new inodes and
-    /// the lengths of directory reads from the reply.
+    /// Applies a message and returns `None` if the session must refuse it. Takes the numbers of new
+    /// inodes and the lengths of directory reads from the session's reply.
     pub fn apply(&mut self, message: &Message, reply: &R<'_>) -> Option<()> {
         if let Message::Version(version) = message {
             for ino in self.leaving() {
@@ -106,7 +106,7 @@ impl Model {
                 {
                     return None;
                 }
-                // A client cannot remove the root of its attach.
+                // A client cannot remove the directory that it attached to.
                 if orclose && ino == top { None } else { self.open(fid, ino, mode, orclose) }
             }
             Message::Create { fid, name, mode, exclusive } => {
@@ -156,7 +156,7 @@ impl Model {
             },
             Message::Remove { fid } => {
                 let known = self.fids.remove(&fid)?;
-                // A client cannot remove the root of its attach.
+                // A client cannot remove the directory that it attached to.
                 if known.ino == known.top { None } else { self.unlink(known.ino) }
             }
             Message::Stat { fid } => self.fids.get(&fid).map(drop),
@@ -219,8 +219,8 @@ impl Model {
             _ if !self.is_dir(ino) => None,
             ".." if ino == top => Some(ino),
             ".." => {
-                // The parent of a removed directory is the root. `..` never leaves the tree of the
-                // attach, and stays in a directory that was moved out of it.
+                // The parent of a removed directory is the root. `..` never leaves the attached
+                // tree, and in a directory that was moved out of that tree, `..` stays where it is.
                 let up = self.nodes[&ino].dir.unwrap_or(self.root);
                 Some(if self.is_below(up, top) { up } else { ino })
             }
@@ -270,7 +270,8 @@ impl Model {
         entries.unwrap().insert(name.to_owned(), ino);
     }
 
-    /// Removes an inode from its directory. Returns `None` if it has entries or was removed before.
+    /// Removes an inode from its directory. Returns `None` if the inode has entries or was removed
+    /// before.
     fn unlink(&mut self, ino: u64) -> Option<()> {
         let node = self.nodes.get_mut(&ino)?;
         if node.entries.as_ref().is_some_and(|entries| !entries.is_empty()) {
@@ -310,7 +311,7 @@ impl Model {
             OpenState::Dir { .. } => offset,
         };
         let R::Read { data } = reply else {
-            // An entry may be longer than a small `count`. With 100 bytes or more, an error is
+            // With a small `count`, an entry may not fit. With 100 bytes or more, an error is
             // wrong.
             return if count < 100 { None } else { Some(()) };
         };
@@ -327,7 +328,7 @@ impl Model {
         Some(())
     }
 
-    /// Checks that a whole listing has every entry once.
+    /// Checks that a complete listing contains every entry once.
     fn listed(&self, ino: u64, names: impl Iterator<Item = String>) {
         let names: Vec<String> = names.collect();
         let due: BTreeSet<&String> =

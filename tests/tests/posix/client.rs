@@ -1,4 +1,4 @@
-//! The same promises as seen through datakit-client, in each dialect.
+//! The same guarantees as seen through datakit-client, in each dialect.
 
 use std::time::{Duration, SystemTime};
 

@@ -1,4 +1,4 @@
-//! Creating files, with names that are new and names that exist.
+//! Creating files, both with new names and with names that already exist.
 
 use std::sync::Barrier;
 
@@ -169,8 +169,8 @@ fn a_mode_with_a_wrong_file_type_is_refused() {
     }
 }
 
-/// Checks transactions and remotes. Creating an existing branch succeeds, on which DataKit's
-/// clients rely.
+/// Tests transactions and remotes. Creating an existing branch succeeds, because DataKit's clients
+/// rely on it.
 #[test]
 fn create_of_an_existing_transaction_is_refused() {
     let place = TestDb::memory();
@@ -203,7 +203,8 @@ fn create_of_an_existing_transaction_is_refused() {
     }
 }
 
-/// Tcreate truncates a file of a transaction, as in the original DataKit. Tlcreate obeys its flags.
+/// Tcreate truncates an existing file in a transaction, as in the original DataKit. Tlcreate obeys
+/// its flags.
 #[test]
 fn tlcreate_in_a_transaction_obeys_its_flags() {
     let place = TestDb::memory();
@@ -264,7 +265,7 @@ fn unknown_permission_bits_are_refused() {
         let mut client = client(&served, dialect);
         create_file(&mut client, dialect.version(), b"");
         let bits = [DMAPPEND, DMEXCL, DMMOUNT, DMAUTH, DMTMP];
-        // This bit creates a symlink in 9P2000.u only.
+        // This bit creates a hard link in 9P2000.u only.
         for bit in bits.into_iter().chain((dialect == Dialect::Legacy).then_some(DMLINK)) {
             client.walk(0, 1, "").unwrap();
             assert_eq!(

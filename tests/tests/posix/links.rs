@@ -6,7 +6,7 @@ use embassy_futures::block_on;
 
 use crate::*;
 
-/// Lists the names in the root.
+/// Lists the names in the root directory.
 fn names(client: &mut WireClient) -> Vec<String> {
     client.open_path(50, "", 0);
     let (mut names, mut offset) = (Vec::new(), 0);
@@ -69,8 +69,8 @@ fn a_long_target_hides_no_entry_from_a_listing() {
             assert_eq!(target(client, &format!("link{length}")).unwrap(), "t".repeat(length));
         }
     }
-    // No message can hold the target. 9P2000.L reports an error, and the stat record of 9P2000.u
-    // omits it, so the link can be removed.
+    // The target does not fit into any message. 9P2000.L reports an error, and the stat record of
+    // 9P2000.u omits the target, so that the link can be removed.
     assert_eq!(target(&mut unix, "link4095").unwrap(), "");
     assert!(target(&mut linux, "link4095").is_err());
     let mut large = WireClient::attached(served.addr, Dialect::Linux, 8192);

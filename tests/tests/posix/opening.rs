@@ -22,7 +22,7 @@ fn a_directory_opens_only_for_reading() {
                 client.clunk(1).unwrap();
             }
             assert!(exists(&mut client, "dir"));
-            // The client ninep opens directories with 0x80.
+            // The `ninep` client opens directories with 0x80.
             client.open_path(1, "dir", 0x80);
         }
     }
@@ -65,7 +65,7 @@ fn a_branch_opened_with_orclose_is_not_removed() {
         for fid in [1, 2] {
             assert_eq!(client.open(fid, ORCLOSE).unwrap_err().0, "Is a directory");
         }
-        // The root of an attach cannot be removed.
+        // The attach point cannot be removed.
         client.attach_as(3, "/branch/master", 0).unwrap();
         assert_eq!(client.remove(3).unwrap_err().0, "Device or resource busy");
         drop(client);
@@ -126,7 +126,7 @@ fn an_open_fid_allows_only_the_access_of_its_mode() {
                 client.open_path(1, "text", mode);
                 let (read, write) = (client.read(1, 0, 10), client.write(1, 0, b"t"));
                 assert_eq!((read.is_ok(), write.is_ok()), (reads, writes), "{mode}");
-                // Also if the count is 0.
+                // The access is checked even if the count is 0.
                 assert_eq!(
                     (client.read(1, 0, 0).is_ok(), client.write(1, 0, b"").is_ok()),
                     (reads, writes),

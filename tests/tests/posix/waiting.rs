@@ -1,4 +1,4 @@
-//! Reads that wait in a stream whose fid is clunked or removed.
+//! Waiting reads from a stream whose fid is clunked or removed.
 
 use datakit_core::files::Live as CoreLive;
 use datakit_core::vfs::{self, StaticTree};
@@ -29,7 +29,7 @@ fn a_waiting_read_fails_when_its_fid_is_clunked() {
             let wnames = [Str(b""), Str(b"")];
             let ways = [
                 T::Clunk { fid: Fid(1) },
-                // The file refuses the removal, but the fid is clunked.
+                // The file refuses to be removed, but the fid is clunked.
                 T::Remove { fid: Fid(1) },
                 T::Walk { fid: Fid(1), newfid: Fid(1), wnames: List::from(&wnames[..0]) },
             ];

@@ -7,7 +7,7 @@ use crate::*;
 const CREATE: u32 = 1;
 const REPLACE: u32 = 2;
 
-/// Sets an attribute of `path` as `setxattr(2)` does, including the clunk.
+/// Sets an attribute of `path` as `setxattr(2)` does, including the clunk at the end.
 fn set(
     client: &mut WireClient,
     path: &str,
@@ -59,7 +59,7 @@ fn an_attribute_may_be_empty() {
     set(&mut client, "f", "user.empty", b"full", REPLACE).unwrap();
     set(&mut client, "f", "user.empty", b"", 0).unwrap();
     assert_eq!(get(&mut client, "f", "user.empty").unwrap(), b"");
-    // Remove it, as `removexattr(2)` does.
+    // Remove the attribute, as `removexattr(2)` does.
     set(&mut client, "f", "user.empty", b"", REPLACE).unwrap();
     assert_eq!(errno(get(&mut client, "f", "user.empty")), ENODATA);
     assert_eq!(errno(set(&mut client, "f", "user.empty", b"", REPLACE)), ENODATA);
