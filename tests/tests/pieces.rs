@@ -1,5 +1,5 @@
-//! Parameters and commands that arrive in several writes, and writes of zero bytes: over a socket,
-//! in every dialect, on the tree of a board and in the database.
+//! Tests of parameters and commands that arrive in several writes, and of writes of zero bytes.
+//! They run over a socket in every dialect, on the tree of a board and on the database.
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
 
@@ -27,7 +27,7 @@ static RESET: Command<16> = Command::new(|command, _| {
 static ROOT: Dir =
     Dir::new(&[file("period", &Param::new(&PERIOD).range(100, 60_000)), file("reset", &RESET)]);
 
-/// Writes each piece to one open file, clunks it, and returns the first refusal.
+/// Opens a file, writes each piece, clunks the fid, and returns the first refusal.
 fn written(client: &mut WireClient, path: &str, pieces: &[&str]) -> Result<(), Refusal> {
     client.open_path(9, path, WRITE);
     let mut offset = 0;
@@ -46,7 +46,8 @@ fn a_parameter_in_several_writes_is_set_once() {
     for dialect in ALL {
         let mut client = WireClient::attached(served.addr, dialect, 8192);
         let before = PERIOD.version();
-        // The writes of libixp's `ixpc write`, of stdio with a small buffer, and without a buffer.
+        // These are the writes of libixp's `ixpc write`, of stdio with a small buffer, and of
+        // unbuffered stdio.
         for (pieces, value) in
             [(&["120\n", ""][..], 120), (&["12", "34"], 1234), (&["2", "5", "0", "\n"], 250)]
         {
@@ -60,7 +61,7 @@ fn a_parameter_in_several_writes_is_set_once() {
         );
         assert!(written(&mut client, "period", &["later"]).is_err());
         assert_eq!(PERIOD.get(), 250);
-        // A clunk that fails still frees the fid.
+        // The failed clunk has freed the fid.
         written(&mut client, "period", &["1000"]).unwrap();
     }
 }
@@ -107,11 +108,11 @@ fn database_commands_may_arrive_in_several_writes() {
         written(&mut client, "branch/dev/fast-forward", &[&second[..39], &second[39..], "\n"])
             .unwrap();
         assert_eq!(connection.branch("dev").head(), *second);
-        // A complete word runs at once, so a client that ignores the result of the clunk gets the
-        // error from its write.
+        // A complete word runs immediately, so a client that ignores the result of the clunk gets
+        // the error from its write.
         client.open_path(3, "branch/dev/fast-forward", WRITE);
         assert!(client.write(3, 0, b"nowhere").is_err());
-        // The clunk shows that the hash is too short.
+        // The clunk reports that the hash is too short.
         assert!(written(&mut client, "branch/dev/fast-forward", &[start]).is_err());
     }
 }
@@ -125,7 +126,8 @@ fn a_commit_in_several_writes_waits_for_all_its_words() {
         client.walk(0, 20, "branch/master/transactions").unwrap();
         client.create(20, "t", DMDIR | 0o755, None).unwrap();
         let head = connection.master().commit(&[("b", "1")]);
-        // Writes single bytes, and then pieces of which one ends like a shorter command.
+        // The command is written in single bytes, and then in pieces, where the first two form a
+        // shorter command.
         let bytes: Vec<_> = "commit ff-only\n".split("").collect();
         for pieces in [&bytes[..], &["com", "mit", " ff-only\n"]] {
             assert!(written(&mut client, "branch/master/transactions/t/ctl", pieces).is_err());

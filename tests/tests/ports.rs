@@ -1,4 +1,4 @@
-//! The example `ports`, whose forwards end when their `ctl` is closed.
+//! Tests of the example `ports`, whose forwards end when their `ctl` is closed.
 
 #![allow(clippy::unwrap_used, clippy::panic)]
 
@@ -44,7 +44,7 @@ async fn echo() -> SocketAddr {
     addr
 }
 
-/// Returns a free address, and the name of a forward from there to `to`.
+/// Returns an unused address and the name of a forward from that address to `to`.
 async fn unused(to: SocketAddr) -> (SocketAddr, String) {
     let from = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
     (from, format!("tcp:{from}:tcp:{to}"))
@@ -78,7 +78,7 @@ async fn ping(stream: &mut TcpStream) -> String {
     String::from_utf8_lossy(&buf).into_owned()
 }
 
-/// Waits until nobody listens on `addr`.
+/// Waits until connections to `addr` are refused.
 async fn closed(addr: SocketAddr) {
     let refused = async {
         while TcpStream::connect(addr).await.is_ok() {

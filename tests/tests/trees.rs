@@ -1,4 +1,4 @@
-//! One acceptance suite for all three trees: called directly, and through a server in each dialect.
+//! An acceptance suite for all three trees, run both directly and through a server in each dialect.
 
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)]
 
@@ -100,8 +100,8 @@ fn scratch_tree_passes_through_a_server() {
     });
 }
 
-/// Runs the suite through a server of a new tree for each dialect and message size: one size holds
-/// a whole listing, the other is the smallest.
+/// Runs the suite on a new tree and server for each dialect and message size. The larger size fits
+/// a whole listing, and the other size is the minimum.
 fn through_a_server<V, M>(limit: fn(Can) -> Can, make: impl Fn() -> M)
 where
     V: Vfs + 'static,
@@ -126,15 +126,15 @@ where
     }
 }
 
-/// The operations that a tree supports over its connection.
+/// The capabilities of a tree and of the connection to it.
 #[derive(Clone, Copy)]
 struct Can {
     /// Clients can change the tree.
     change: bool,
-    /// A file can be moved to another directory. 9P2000 and 9P2000.u rename by Twstat, which names
-    /// no directory.
+    /// A file can be moved to another directory. 9P2000 and 9P2000.u rename files with Twstat,
+    /// which cannot specify a directory.
     moves: bool,
-    /// Symbolic links exist. 9P2000 has none.
+    /// Symbolic links are supported. 9P2000 does not support them.
     links: bool,
     /// Calls go through a session.
     remote: bool,
@@ -146,9 +146,10 @@ struct Can {
 enum Errors {
     /// The whole error.
     All,
-    /// The text. For a walk below a file the session replaces it.
+    /// Only the text. For a walk below a file, the session replaces the text.
     Text,
-    /// The number, in 9P2000.L. It is the same for read-only files and read-only directories.
+    /// Only the number, in 9P2000.L. Read-only files and read-only directories have the same
+    /// number.
     Number,
 }
 
@@ -164,7 +165,8 @@ impl Can {
         Can { change: false, ..self }
     }
 
-    /// Fails unless `result` is this error, as far as the connection shows it.
+    /// Panics unless `result` is the error `due`. Compares only the part of the error that the
+    /// connection transfers.
     #[track_caller]
     fn refused<T>(self, result: Result<T>, due: Error) {
         let Err(error) = result else { panic!("expected {due:?}") };
@@ -177,7 +179,7 @@ impl Can {
     }
 }
 
-/// Runs the suite on a tree of `hello`, `dir/sub/leaf` and `many/n0` to `many/n4`.
+/// Runs the suite on a tree that contains `hello`, `dir/sub/leaf` and `many/n0` to `many/n4`.
 async fn suite<V: Vfs>(tree: &V, can: Can) -> Result<()> {
     names(tree, can).await?;
     identities(tree).await?;
@@ -188,7 +190,7 @@ async fn suite<V: Vfs>(tree: &V, can: Can) -> Result<()> {
     if can.change { changes(tree, can).await } else { refusals(tree, can).await }
 }
 
-/// The session enforces the mode of an open without asking the tree.
+/// Checks that the session enforces open modes without asking the tree.
 async fn open_modes_are_enforced<V: Vfs>(tree: &V, can: Can) -> Result<()> {
     if !can.remote {
         return Ok(());
@@ -277,7 +279,7 @@ async fn listings<V: Vfs>(tree: &V) -> Result<()> {
         BTreeSet::from(NAMES)
     );
     assert_eq!(whole.len(), NAMES.len());
-    // Steps of any size list the same entries, each once.
+    // Listing in steps of any size returns each entry exactly once.
     for step in 1..=NAMES.len() {
         let (mut cookie, mut all) = (0, Vec::new());
         loop {
@@ -296,7 +298,7 @@ async fn listings<V: Vfs>(tree: &V) -> Result<()> {
     Ok(())
 }
 
-/// Opens many more files than a tree has room for at a time.
+/// Opens and closes many more files than a tree can have open at the same time.
 async fn closed_files_free_their_slots<V: Vfs>(tree: &V) -> Result<()> {
     let (file, dir) = (walk(tree, "hello").await?, walk(tree, "many").await?);
     for _ in 0..100 {
@@ -341,7 +343,7 @@ async fn changes<V: Vfs>(tree: &V, can: Can) -> Result<()> {
     tree.set_attr(&made, SetAttr { size: Some(5), ..SetAttr::default() }).await?;
     assert_eq!(content(tree, moved).await?, b"one\0\0");
     can.refused(tree.remove(&walk(tree, "dir").await?).await, Error::NotEmpty);
-    // An open file stays usable after its removal.
+    // An open file remains usable after it is removed.
     let open = tree.open(&made, OpenMode::READ).await?;
     tree.remove(&made).await?;
     can.refused(walk(tree, moved).await, Error::NotFound);
@@ -355,7 +357,7 @@ async fn changes<V: Vfs>(tree: &V, can: Can) -> Result<()> {
     removed_while_listed(tree).await
 }
 
-/// Creating an existing name fails and leaves the existing file unchanged.
+/// Checks that creating an existing name fails and leaves the existing file unchanged.
 async fn existing_names<V: Vfs>(tree: &V, can: Can) -> Result<()> {
     let root = tree.root();
     for called in ["hello", "dir"] {
@@ -373,7 +375,7 @@ async fn existing_names<V: Vfs>(tree: &V, can: Can) -> Result<()> {
 
 async fn symbolic_links<V: Vfs>(tree: &V, can: Can) -> Result<()> {
     let dir = walk(tree, "dir").await?;
-    // Links with long targets do not hide each other, although each fills the smallest message.
+    // Both links are listed, although each has a target that fills the smallest message.
     for called in ["long0", "long1"] {
         make(tree, &dir, called, CreateKind::Symlink(&[b't'; 120])).await?;
     }
@@ -454,7 +456,8 @@ async fn content<V: Vfs>(tree: &V, path: &str) -> Result<Vec<u8>> {
     Ok(buf)
 }
 
-/// Lists at most `most` entries from `cookie` on, each with its name and the next cookie.
+/// Lists at most `most` entries starting at `cookie`. Returns the name of each entry and the cookie
+/// of the next one.
 async fn list<V: Vfs>(
     tree: &V,
     open: &V::Open,

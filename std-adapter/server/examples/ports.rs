@@ -1,4 +1,5 @@
-//! Forwards TCP ports, controlled by files as in vpnkit: a forward lives while its `ctl` is open.
+//! Forwards TCP ports. As in vpnkit, forwards are controlled through files, and a forward exists as
+//! long as its `ctl` file is open.
 //!
 //! ```sh
 //! cargo run -p datakit-server --example ports -- tcp://127.0.0.1:5640
@@ -33,7 +34,7 @@ async fn main() -> std::io::Result<()> {
     server.serve(move |_| tree.clone(), std::future::pending()).await
 }
 
-/// Returns the tree of all forwards, which the clients share.
+/// Returns the tree with all forwards, which all clients share.
 pub(crate) fn tree() -> Tree {
     let ports = Dir::from_iter([Entry::file("README", ReadOnlyText::new(README))]);
     Tree::new(CallbackDir::over(ports.clone()).mkdir(move |name, _| mkdir(&ports, name)))
@@ -44,7 +45,8 @@ fn mkdir(ports: &Dir, name: Name<'_>) -> Result<Entry> {
         return Err(Error::NoSpace.with_message(format_args!("{MAX_FORWARDS} forwards exist")));
     }
     let (name, removed_from) = (Arc::<[u8]>::from(name.as_bytes()), ports.clone());
-    // `None` after the last clunk of `ctl`. Dropping the set ends the task and its connections.
+    // `None` after the last clunk of `ctl`. Dropping the set stops the task and closes its
+    // connections.
     let forward = Arc::new(Mutex::new(Some(JoinSet::new())));
     let (spec, task) = (name.clone(), forward.clone());
     let ctl = Command::new(move |text| match start(&mut task.lock(), &spec, text) {
@@ -60,7 +62,7 @@ fn mkdir(ports: &Dir, name: Name<'_>) -> Result<Entry> {
     ports.try_insert(Entry::dir(dir, ReadOnly(Dir::from_iter([Entry::file("ctl", ctl)]))))
 }
 
-/// Starts the forward of the directory `name`, which is what the client has to write.
+/// Starts the forward for the directory `name`. The text written by the client must equal `name`.
 fn start(
     forward: &mut Option<JoinSet<()>>,
     name: &[u8],
@@ -85,7 +87,7 @@ async fn serve(listener: TcpListener, to: SocketAddr) {
             Some(_) = connections.join_next() => {}
             accepted = listener.accept(), if connections.len() < MAX_CONNECTIONS_PER_FORWARD => {
                 let Ok((mut from, _)) = accepted else {
-                    // Too many open files, most often. Wait until some are closed.
+                    // The most common cause is too many open files. Wait until some are closed.
                     tokio::time::sleep(Duration::from_millis(100)).await;
                     continue;
                 };

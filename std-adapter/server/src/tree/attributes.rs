@@ -1,11 +1,11 @@
-//! Attributes that the author of a tree sets. They override those that a file or directory reports.
+//! Attributes set by the author of a tree. They override those reported by a file or directory.
 
 use datakit_core::vfs::{Attr, Time};
 
-/// Attributes of an [`Entry`](super::Entry) that its author sets.
+/// Attributes of an [`Entry`](super::Entry) set by the author of the tree.
 ///
-/// An attribute that is not set comes from the file or directory itself. The attributes are only
-/// shown: the server does not check permission bits, although the kernel of a client may.
+/// The file or directory itself provides all attributes that are not set. The attributes are only
+/// informative: the server does not check permission bits, although the client's kernel may.
 ///
 /// ```
 /// use datakit_core::vfs::Time;
@@ -33,37 +33,37 @@ impl Attributes {
         Attributes::default()
     }
 
-    /// Sets the twelve permission bits; bits above them are ignored.
+    /// Sets the twelve permission bits. Higher bits are ignored.
     #[must_use]
     pub fn mode(self, mode: u32) -> Attributes {
         Attributes { mode: Some(mode & 0o7777), ..self }
     }
 
-    /// Sets the length in bytes that a stat shows. Reads still end where the file does.
+    /// Sets the length in bytes that a stat reports. Reads still end at the actual end of the file.
     #[must_use]
     pub fn size(self, bytes: u64) -> Attributes {
         Attributes { size: Some(bytes), ..self }
     }
 
-    /// Sets the numeric user and group.
+    /// Sets the numeric user and group ids.
     #[must_use]
     pub fn owner(self, uid: u32, gid: u32) -> Attributes {
         Attributes { owner: Some((uid, gid)), ..self }
     }
 
-    /// Sets the time of the last read.
+    /// Sets the time of the last access.
     #[must_use]
     pub fn atime(self, time: Time) -> Attributes {
         Attributes { atime: Some(time), ..self }
     }
 
-    /// Sets the time of the last change of the content.
+    /// Sets the time of the last modification of the content.
     #[must_use]
     pub fn mtime(self, time: Time) -> Attributes {
         Attributes { mtime: Some(time), ..self }
     }
 
-    /// Sets the time of the last change of the attributes.
+    /// Sets the time of the last attribute change.
     #[must_use]
     pub fn ctime(self, time: Time) -> Attributes {
         Attributes { ctime: Some(time), ..self }
@@ -75,7 +75,7 @@ impl Attributes {
         self.atime(time).mtime(time).ctime(time)
     }
 
-    /// Returns `attr` with the attributes that are set replaced.
+    /// Returns `attr` with these attributes applied.
     pub(super) fn apply(&self, attr: Attr) -> Attr {
         let (uid, gid) = self.owner.unwrap_or((attr.uid, attr.gid));
         let size = self.size.unwrap_or(attr.size);

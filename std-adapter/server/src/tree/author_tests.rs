@@ -1,4 +1,4 @@
-//! Tests of what the author of a tree adds: callbacks, attributes and clunk hooks.
+//! Tests of callbacks, attributes and clunk hooks, which the author of a tree can add.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -8,7 +8,7 @@ use datakit_core::vfs::{Create, CreateKind, Error, Name, OpenMode, SetAttr, Time
 use super::tests::{Done, list, name, new, read, tree_of, walk};
 use super::*;
 
-/// A directory in which clients create, rename and remove entries.
+/// Returns a directory in which clients can create, rename and remove entries.
 fn notes() -> (Dir, CallbackDir) {
     let notes = Dir::new();
     let [files, dirs, removed, renamed] = [(); 4].map(|()| notes.clone());
@@ -44,7 +44,8 @@ async fn callbacks_create_rename_and_remove() -> Done {
     );
     tree.rename(&file, &root, name("new")).await?;
     assert_eq!(tree.id(&walk(&tree, "new").await?), tree.id(&file));
-    // The callback alone decides: a text or a directory itself would refuse.
+    // The callback alone decides about the removal, which the text or the directory itself would
+    // refuse.
     for inode in [&file, &dir, &link] {
         tree.remove(inode).await?;
     }

@@ -1,4 +1,4 @@
-//! Directories made of closures.
+//! Directories built from closures.
 
 use std::fmt;
 
@@ -6,9 +6,9 @@ use datakit_core::vfs::{Create, CreateKind, Error, Name, Result, Time, User};
 
 use super::{BoxFuture, Directory, Entry, READ_ONLY_DIR_MODE, ready};
 
-/// The return type of callbacks: a [`Result`], or a boxed future of one.
+/// The return type of callbacks, which is a [`Result`] or a boxed future of a [`Result`].
 pub trait IntoBoxFuture<T> {
-    /// Converts `self`. A result becomes a future that is ready at once.
+    /// Converts `self` to a boxed future. A result becomes a future that is immediately ready.
     fn into_box_future(self) -> BoxFuture<'static, T>;
 }
 
@@ -39,12 +39,11 @@ type Make = dyn Fn(Name<'_>, Create<'_>) -> BoxFuture<'static, Entry> + Send + S
 type Remove = dyn Fn(&Entry) -> BoxFuture<'static, ()> + Send + Sync;
 type Rename = dyn Fn(&Entry, Name<'_>) -> BoxFuture<'static, ()> + Send + Sync;
 
-/// A directory whose operations are closures.
+/// A directory whose operations are implemented by closures.
 ///
-/// An operation without a callback is passed to the directory that was given to
-/// [`over`](CallbackDir::over), and refused if there is none. A callback returns a [`Result`], or a
-/// boxed future of one if it has to wait. Callbacks run in the tasks of connections and must not
-/// block.
+/// An operation without a callback is passed to the directory given to [`over`](CallbackDir::over),
+/// or refused if there is no such directory. A callback returns a [`Result`], or a boxed future of
+/// a [`Result`] if it has to wait. Callbacks run in the tasks of connections and must not block.
 ///
 /// ```
 /// use datakit_core::vfs::Error;
@@ -74,21 +73,21 @@ pub struct CallbackDir {
 }
 
 impl CallbackDir {
-    /// Creates a directory without callbacks: it is empty and refuses every change.
+    /// Creates a directory without callbacks, which is empty and refuses every change.
     #[must_use]
     pub fn new() -> CallbackDir {
         CallbackDir::default()
     }
 
-    /// Creates a directory without callbacks that does what `base` does.
+    /// Creates a directory without callbacks that passes all operations to `base`.
     #[must_use]
     pub fn over(base: impl Directory + 'static) -> CallbackDir {
         CallbackDir { base: Some(Box::new(base)), ..CallbackDir::default() }
     }
 
-    /// Sets the callback that lists the entries. It is called when a client opens the directory,
-    /// and for lookups if those have no callback. It should keep its entries and return them again,
-    /// because a new entry is a new inode.
+    /// Sets the callback that lists the entries. The callback is called when a client opens the
+    /// directory, and for lookups if there is no lookup callback. It should return the same entries
+    /// each time, because a new entry is a new inode.
     #[must_use]
     pub fn read_dir<R>(mut self, callback: impl Fn() -> R + Send + Sync + 'static) -> CallbackDir
     where
@@ -98,8 +97,8 @@ impl CallbackDir {
         self
     }
 
-    /// Sets the callback that finds an entry by name. It may find entries that are not listed, and
-    /// returns [`Error::NotFound`] if there is none.
+    /// Sets the callback that finds an entry by name. The callback may find entries that are not
+    /// listed. It should return [`Error::NotFound`] if there is no such entry.
     #[must_use]
     pub fn lookup<R>(
         mut self,
@@ -112,8 +111,8 @@ impl CallbackDir {
         self
     }
 
-    /// Sets the callback that creates a file or a symbolic link, depending on [`Create::new`]. It
-    /// returns [`Error::Exists`] if the name is in use.
+    /// Sets the callback that creates a file or a symbolic link, depending on [`Create::new`]. The
+    /// callback should return [`Error::Exists`] if the name already exists.
     #[must_use]
     pub fn create<R>(
         mut self,
@@ -126,8 +125,8 @@ impl CallbackDir {
         self
     }
 
-    /// Sets the callback that creates a directory. It returns [`Error::Exists`] if the name is in
-    /// use.
+    /// Sets the callback that creates a directory. The callback should return [`Error::Exists`] if
+    /// the name already exists.
     #[must_use]
     pub fn mkdir<R>(
         mut self,
@@ -140,7 +139,8 @@ impl CallbackDir {
         self
     }
 
-    /// Sets the callback that removes an entry. The tree does not ask the file or directory itself.
+    /// Sets the callback that removes an entry. The tree does not ask the file or directory to
+    /// remove itself.
     #[must_use]
     pub fn remove<R>(
         mut self,
@@ -153,8 +153,8 @@ impl CallbackDir {
         self
     }
 
-    /// Sets the callback that gives an entry another name in this directory. On success the tree
-    /// changes the name in the entry.
+    /// Sets the callback that renames an entry within this directory. On success, the tree changes
+    /// the name in the entry.
     #[must_use]
     pub fn rename<R>(
         mut self,

@@ -1,4 +1,4 @@
-//! Files that take commands.
+//! Files that accept commands.
 
 use std::fmt;
 use std::future::Future;
@@ -12,22 +12,22 @@ use super::file::check_not_executable;
 use super::pieces::{Piece, Pieces};
 use super::{BoxFuture, Leaf, OpenLeaf, ready};
 
-/// A file that takes commands. Its content is the reply to the last command that succeeded.
+/// A file that accepts commands. Its content is the reply to the last successful command.
 ///
-/// A command may arrive in several writes at consecutive offsets. It is complete, and runs, after a
-/// write that ends with a newline, at a write at another offset, at a read, or at the clunk, unless
-/// the file recognizes a [complete command](Command::complete_unless). A write of zero bytes does
-/// nothing.
+/// A command may arrive in several writes at consecutive offsets. It is complete and runs at a
+/// write that ends with a newline, a write at any other offset, a read, or the clunk. A file can
+/// also recognize a [complete command](Command::complete_unless) earlier. A write of zero bytes has
+/// no effect.
 ///
-/// The reply belongs to the file and not to one open of it, and reading consumes it: a shell opens,
-/// writes and closes, and then opens again to read.
+/// The reply belongs to the file rather than to one open file, because a shell opens, writes and
+/// closes the file, and then opens it again to read the reply. Reading the reply consumes it.
 pub struct Command(Arc<CommandInner>);
 
 struct CommandInner {
     handler: Box<Handler>,
-    /// Whether the reason for a failure is shown in place of the reply.
+    /// Whether the reason for a failure replaces the reply.
     explains: bool,
-    /// Whether more may follow a text that has no newline.
+    /// Returns `true` if a command without a newline may be incomplete.
     may_continue: fn(&str) -> bool,
     reply: Mutex<CommandReply>,
 }
@@ -35,7 +35,7 @@ struct CommandInner {
 #[derive(Default)]
 struct CommandReply {
     text: Vec<u8>,
-    /// The reason why the last command failed, which is shown in place of `text`.
+    /// The reason why the last command failed, which replaces `text` as the content of the file.
     refusal: Option<Arc<[u8]>>,
 }
 
@@ -49,13 +49,13 @@ type CommandResult<T> = std::result::Result<T, CommandError>;
 type Handler = dyn Fn(String) -> HandlerFuture + Send + Sync;
 type HandlerFuture = Pin<Box<dyn Future<Output = CommandResult<Vec<u8>>> + Send>>;
 
-/// The failure of a command: the error of the request, and a text that may be longer than the
-/// message of an error.
+/// The failure of a command, with the error to return for the request and text that may be longer
+/// than an error message.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CommandError {
-    /// The error of the request that completed the command.
+    /// The error to return for the request that completed the command.
     pub error: Error,
-    /// The content of the file after the failure, in lines, if the file was created with
+    /// The lines that form the content of the file after the failure, if the file was created with
     /// [`Command::explaining`].
     pub text: String,
 }
@@ -79,9 +79,9 @@ impl From<Error> for CommandError {
 }
 
 impl Command {
-    /// Creates a command file. `handler` gets a command without the white space around it and
-    /// returns the reply. Its error becomes the error of the request that completed the command,
-    /// and leaves the last reply in place.
+    /// Creates a command file. `handler` receives a command with surrounding white space trimmed,
+    /// and returns the reply. If `handler` fails, the request that completed the command returns
+    /// its error, and the previous reply is kept.
     pub fn new<T: Into<Vec<u8>>>(
         handler: impl Fn(&str) -> Result<T> + Send + Sync + 'static,
     ) -> Command {
@@ -91,8 +91,8 @@ impl Command {
         })
     }
 
-    /// Creates a command file like [`new`](Command::new) whose handler may wait. Cancelling the
-    /// request drops the future.
+    /// Creates a command file like [`new`](Command::new), but with an asynchronous handler.
+    /// Cancelling the request drops the handler's future.
     pub fn new_async<T, F>(handler: impl Fn(String) -> F + Send + Sync + 'static) -> Command
     where
         T: Into<Vec<u8>>,
@@ -104,9 +104,10 @@ impl Command {
         })
     }
 
-    /// Creates a command file like [`new_async`](Command::new_async) that explains failures: after
-    /// a failed command the content of the file is the reason, until the next command. Reading does
-    /// not consume the reason. This helps users of a mount, who only see the error number.
+    /// Creates a command file like [`new_async`](Command::new_async) that explains failures. After
+    /// a failed command, the content of the file is the reason for the failure, until the next
+    /// command. Reading does not consume the reason. Such files help users of a mount, who
+    /// otherwise see only the error number.
     pub fn explaining<T, F>(handler: impl Fn(String) -> F + Send + Sync + 'static) -> Command
     where
         T: Into<Vec<u8>>,
@@ -130,26 +131,26 @@ impl Command {
         }))
     }
 
-    /// Runs a command without a newline at once if it arrives in a single write, unless
-    /// `may_continue` returns true for it. A client that closes the file without checking the
-    /// result then gets the error from its write.
+    /// Runs a command without a newline immediately if it arrives in a single write, unless
+    /// `may_continue` returns `true` for it. A client that ignores errors when closing the file
+    /// then gets the error from the write.
     #[must_use]
     pub fn complete_unless(mut self, may_continue: fn(&str) -> bool) -> Command {
-        // A fresh file has no clones, so `get_mut` succeeds.
+        // A newly created file has no clones, so `get_mut` succeeds.
         if let Some(inner) = Arc::get_mut(&mut self.0) {
             inner.may_continue = may_continue;
         }
         self
     }
 
-    /// Starts with `text` as the reason, as if a command had failed.
+    /// Sets the initial content of the file to `text`, as if a command had failed.
     #[must_use]
     pub fn with_refusal(self, text: Option<String>) -> Command {
         self.0.reply.lock().refusal = text.map(|text| text.into_bytes().into());
         self
     }
 
-    /// Starts with `reply` as the reply.
+    /// Sets the initial reply.
     #[must_use]
     pub fn with_reply(self, reply: impl Into<Vec<u8>>) -> Command {
         self.0.reply.lock().text = reply.into();
@@ -213,20 +214,20 @@ impl OpenCommand {
     }
 }
 
-/// The offsets at which a read of one open file may continue. Some clients keep one position for
-/// reads and writes, so the sum of both is accepted, too.
+/// The offsets at which a read of one open file may continue. Some clients keep a single position
+/// for reads and writes, so the total number of bytes is also accepted as an offset.
 #[derive(Default)]
 struct Position {
-    /// Bytes read and written so far.
+    /// The total number of bytes read and written so far.
     sum: u64,
-    /// The end of the last read or write.
+    /// The offset at which the last read or write ended.
     end: u64,
-    /// The reason that is being read, and the number of its bytes that were read.
+    /// The reason that is being read, and the number of bytes read from it so far.
     refusal: Option<(Arc<[u8]>, usize)>,
 }
 
 impl Position {
-    /// Reads the next part of a reason.
+    /// Reads the next part of the reason for a failure.
     fn read_refusal(&mut self, refusal: &Arc<[u8]>, offset: u64, buf: &mut [u8]) -> usize {
         let start = match &self.refusal {
             Some((started, read)) if Arc::ptr_eq(started, refusal) && offset != 0 => *read,
@@ -250,7 +251,7 @@ impl OpenLeaf for OpenCommand {
         Box::pin(async move {
             self.run(self.pieces.finish()).await?;
             let mut position = self.position.lock();
-            // Offset 0 is always the start of the reply.
+            // Offset 0 always refers to the start of the reply.
             if ![0, position.sum, position.end].contains(&offset) {
                 return Err(Error::Seek);
             }
@@ -274,7 +275,8 @@ impl OpenLeaf for OpenCommand {
                 return Ok(0);
             }
             self.run(self.pieces.finish_before(offset, 0)).await?;
-            // A command in several writes may always continue, as `commit` does with ` ff-only`.
+            // A command that arrives in several writes can always continue, as in `commit` followed
+            // by ` ff-only`.
             let may_continue = |text: &[u8], single: bool| {
                 let more = self.file.may_continue;
                 !single || str::from_utf8(text).is_ok_and(|text| more(text.trim_start()))

@@ -1,4 +1,5 @@
-//! Files of core in the dynamic tree: a desktop serves the file of a device unchanged.
+//! An adapter for core files in the dynamic tree, so a desktop server can serve a device's files
+//! unchanged.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -13,7 +14,8 @@ use parking_lot::Mutex;
 
 use super::{BoxFuture, Leaf, OpenLeaf, ready};
 
-/// A [`File`] of core as a [`Leaf`]. Clones are the same file. Any number of reads may wait for it.
+/// A [`Leaf`] that wraps a core [`File`]. Clones refer to the same file. Any number of reads may
+/// wait for data.
 #[derive(Clone)]
 pub struct CoreFile {
     file: FileRef,
@@ -32,7 +34,8 @@ impl CoreFile {
         CoreFile::with_ref(FileRef::Shared(Arc::new(file)))
     }
 
-    /// Wraps a static file, for example one of a [`StaticTree`](datakit_core::vfs::StaticTree).
+    /// Wraps a static file, for example a file from a
+    /// [`StaticTree`](datakit_core::vfs::StaticTree).
     #[must_use]
     pub fn from_static(file: &'static (dyn File + Send + Sync)) -> CoreFile {
         CoreFile::with_ref(FileRef::Static(file))
@@ -109,13 +112,14 @@ struct OpenCoreFile {
     wakers: Arc<WakerSet>,
 }
 
-/// The wakers of all reads that wait for one file. Core gets a single waker that stands for all of
-/// them and wakes them together, because it has room for a few wakers only.
+/// The wakers of all reads that wait for one file. Core only has room for a few wakers, so it gets
+/// a single waker that wakes all these reads.
 #[derive(Default)]
 struct WakerSet {
     /// The number of the next open file.
     next_number: AtomicU64,
-    /// By the number of the open file: the tree runs one read of it at a time.
+    /// The wakers, keyed by the number of the open file. One waker per open file is enough, because
+    /// the tree runs one read of an open file at a time.
     waiting: Mutex<HashMap<u64, Waker>>,
 }
 
@@ -155,8 +159,8 @@ impl OpenLeaf for OpenCoreFile {
         let all = Waker::from(self.wakers.clone());
         let mut waiter = Waiter::new();
         Box::pin(poll_fn(move |cx| {
-            // Registered before the poll, so an event during the poll wakes this read. The waker
-            // that was there is dropped after the lock is released.
+            // The waker is registered before the poll, so an event during the poll wakes this read.
+            // The previous waker is dropped after the lock is released.
             let previous = self.wakers.waiting.lock().insert(self.number, cx.waker().clone());
             drop(previous);
             let mut cx = Context::from_waker(&all);

@@ -1,4 +1,4 @@
-//! The trait of a directory of the dynamic tree, and the ready-made directories.
+//! The trait for directories of the dynamic tree, and types that implement the trait.
 
 use std::any::Any;
 use std::collections::{BTreeMap, btree_map};
@@ -13,18 +13,19 @@ use super::{BoxFuture, Entry, ready};
 /// The permission bits of a directory in which nothing can be created or removed.
 pub const READ_ONLY_DIR_MODE: u32 = 0o555;
 
-/// A directory. Implement it for directories that the ready-made ones do not cover;
-/// [`CallbackDir`](super::CallbackDir) makes one of closures.
+/// A directory. Implement this trait for directories that the existing types do not cover, or build
+/// a directory from closures with [`CallbackDir`](super::CallbackDir).
 ///
-/// Methods that are not overridden refuse, as those of a read-only directory do.
+/// By default, methods that change the directory return an error, as for a read-only directory.
 pub trait Directory: Send + Sync {
-    /// Returns the entries in the order of the listing. Called when the directory is opened.
+    /// Returns the entries in listing order. Called when the directory is opened.
     fn list(&self) -> BoxFuture<'_, Vec<Entry>>;
 
-    /// Returns the entry called `name`. The default searches the list and returns the first match.
+    /// Returns the entry called `name`. By default, searches the listing and returns the first
+    /// match.
     ///
     /// # Errors
-    /// [`Error::NotFound`] if there is none.
+    /// [`Error::NotFound`] if there is no such entry.
     fn lookup<'a>(&'a self, name: Name<'a>) -> BoxFuture<'a, Entry> {
         Box::pin(async move { find(self.list().await?, name) })
     }
@@ -32,15 +33,15 @@ pub trait Directory: Send + Sync {
     /// Creates a file, a directory or a symbolic link.
     ///
     /// # Errors
-    /// [`Error::Exists`] if the name is in use. Unless the creation is
+    /// [`Error::Exists`] if the name already exists. Unless the creation is
     /// [exclusive](Create::exclusive), a directory may truncate the existing file instead.
     fn create<'a>(&'a self, name: Name<'a>, create: Create<'a>) -> BoxFuture<'a, Entry> {
         let _ = (name, create);
         ready(Err(Error::ReadOnlyDirectory))
     }
 
-    /// Performs [`create`](Directory::create) for the user who attached. Override it in directories
-    /// that depend on the user.
+    /// Performs [`create`](Directory::create) on behalf of the attached user. Override this method
+    /// in directories that depend on the user.
     fn create_by<'a>(
         &'a self,
         name: Name<'a>,
@@ -51,18 +52,18 @@ pub trait Directory: Send + Sync {
         self.create(name, create)
     }
 
-    /// Gives `child` another name in this directory. On success the tree changes the name in
-    /// the entry.
+    /// Renames `child` within this directory. On success, the tree changes the name in the entry.
     fn rename<'a>(&'a self, child: &'a Entry, name: Name<'a>) -> BoxFuture<'a, ()> {
         let _ = (child, name);
         ready(Err(Error::ReadOnlyDirectory))
     }
 
-    /// Moves `child` to `name` in `dir`, another directory of this tree. On success the tree
+    /// Moves `child` to `name` in `dir`, another directory of this tree. On success, the tree
     /// changes the name in the entry.
     ///
     /// # Errors
-    /// [`Error::CrossDevice`], the default, makes clients copy and remove instead.
+    /// [`Error::CrossDevice`] by default, which makes clients copy the entry and remove the
+    /// original.
     fn move_to<'a>(
         &'a self,
         child: &'a Entry,
@@ -84,31 +85,31 @@ pub trait Directory: Send + Sync {
         0o775
     }
 
-    /// Returns the time when an entry was last added, removed or renamed, if it is known.
+    /// Returns the time when an entry was last added, removed or renamed, if known.
     fn mtime(&self) -> Option<Time> {
         None
     }
 
-    /// Returns the directory that contains this one now, if this one may have been moved.
+    /// Returns the directory that currently contains this one, if this one may have been moved.
     fn current_parent(&self) -> Option<Entry> {
         None
     }
 
-    /// Returns `self` for a downcast, for directories that recognize their own kind.
+    /// Returns `self` for downcasting, so directories can recognize others of their own type.
     fn as_any(&self) -> Option<&dyn Any> {
         None
     }
 
-    /// Returns whether removing `child` succeeds without any effect. This lets `rm -r` work on a
-    /// directory whose entries can only be removed together with it.
+    /// Returns `true` if removing `child` succeeds without any effect. With such entries, `rm -r`
+    /// works on a directory whose entries can only be removed together with the directory.
     fn ignores_removal(&self, child: &Entry) -> bool {
         let _ = child;
         false
     }
 
-    /// Removes `child` from this directory. The default asks the child to
-    /// [remove itself](Entry::remove) and then calls [`unlink`](Directory::unlink); override it
-    /// where the directory alone decides.
+    /// Removes `child` from this directory. By default, asks the child to [remove
+    /// itself](Entry::remove) and then calls [`unlink`](Directory::unlink). Override this method if
+    /// the directory alone decides about the removal.
     fn remove_child<'a>(&'a self, child: &'a Entry) -> BoxFuture<'a, ()> {
         Box::pin(async move {
             child.remove().await?;
@@ -121,9 +122,9 @@ pub trait Directory: Send + Sync {
         ready(Err(Error::ReadOnlyDirectory))
     }
 
-    /// Drops `child`, which has agreed to its removal, from the listing. The default does
-    /// nothing, because the `remove` of the child has done so already. It refuses symbolic links,
-    /// which have no such method.
+    /// Removes `child` from the listing after the child has removed itself. By default, this does
+    /// nothing for files and directories, whose own `remove` must have updated the listing. For
+    /// symbolic links, which cannot remove themselves, the default returns an error.
     fn unlink<'a>(&'a self, child: &'a Entry) -> BoxFuture<'a, ()> {
         ready(if child.kind() == FileType::Symlink {
             Err(Error::ReadOnlyDirectory)
@@ -136,13 +137,13 @@ pub trait Directory: Send + Sync {
 /// Returns the first entry called `name`.
 ///
 /// # Errors
-/// [`Error::NotFound`] if there is none.
+/// [`Error::NotFound`] if there is no such entry.
 pub(super) fn find(entries: Vec<Entry>, name: Name<'_>) -> Result<Entry> {
     let called = |entry: &Entry| entry.with_name(|found| found == name.as_bytes());
     entries.into_iter().find(called).ok_or(Error::NotFound)
 }
 
-/// A directory without entries.
+/// An empty directory.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Empty;
 
@@ -152,13 +153,13 @@ impl Directory for Empty {
     }
 }
 
-/// A directory whose entries are the result of a function, which is called at every listing and
+/// A directory whose entries are returned by a function, which is called for every listing and
 /// lookup.
 pub struct ListDir<F>(F);
 
 impl<F: Fn() -> Vec<Entry> + Send + Sync> ListDir<F> {
-    /// Creates a directory of the entries that `list` returns. `list` should keep its entries and
-    /// return them again, because a new entry is a new inode.
+    /// Creates a directory with the entries that `list` returns. `list` should return the same
+    /// entries each time, because a new entry is a new inode.
     pub fn new(list: F) -> ListDir<F> {
         ListDir(list)
     }
@@ -176,11 +177,11 @@ impl<F> fmt::Debug for ListDir<F> {
     }
 }
 
-/// A directory that the program fills, listed in the order of the names. Clones are the same
-/// directory.
+/// A directory whose entries the program adds and removes. Entries are listed in order of their
+/// names. Clones refer to the same directory.
 ///
-/// Clients cannot create or rename entries here. They can remove an entry whose own `remove`
-/// succeeds.
+/// Clients cannot create or rename entries in this directory. They can remove an entry if the
+/// entry's own `remove` succeeds.
 #[derive(Debug, Clone, Default)]
 pub struct Dir(Arc<RwLock<BTreeMap<Arc<[u8]>, Entry>>>);
 
@@ -191,7 +192,7 @@ impl Dir {
         Dir::default()
     }
 
-    /// Adds `entry` under its name and returns the entry that it replaces.
+    /// Adds `entry` under its name and returns the entry that it replaces, if any.
     pub fn insert(&self, entry: Entry) -> Option<Entry> {
         self.0.write().insert(entry.name(), entry)
     }
@@ -199,7 +200,7 @@ impl Dir {
     /// Adds `entry` under its name and returns it.
     ///
     /// # Errors
-    /// [`Error::Exists`] if the name is in use.
+    /// [`Error::Exists`] if the name already exists.
     pub fn try_insert(&self, entry: Entry) -> Result<Entry> {
         match self.0.write().entry(entry.name()) {
             btree_map::Entry::Occupied(_) => Err(Error::Exists),
@@ -207,13 +208,13 @@ impl Dir {
         }
     }
 
-    /// Renames `entry` to `name`, adds it, and returns the entry that it replaces.
+    /// Renames `entry` to `name`, adds it, and returns the entry that it replaces, if any.
     pub fn insert_as(&self, name: impl AsRef<[u8]>, entry: Entry) -> Option<Entry> {
         entry.set_name(name.as_ref());
         self.insert(entry)
     }
 
-    /// Removes and returns the entry called `name`. Open files of it stay usable.
+    /// Removes and returns the entry called `name`. Files that are already open remain usable.
     pub fn remove(&self, name: impl AsRef<[u8]>) -> Option<Entry> {
         self.0.write().remove(name.as_ref())
     }
@@ -230,7 +231,7 @@ impl Dir {
         self.0.read().len()
     }
 
-    /// Returns whether there are no entries.
+    /// Returns `true` if the directory has no entries.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.0.read().is_empty()
@@ -258,14 +259,14 @@ impl Directory for Dir {
             return ready(Err(Error::ReadOnlyDirectory));
         }
         let (name, mut entries) = (child.name(), self.0.write());
-        // The name may belong to a newer entry, which stays.
+        // A newer entry may have taken the name, and must not be removed.
         let there = entries.get(&name).is_some_and(|found| found.is_same(child));
         ready(if there { entries.remove(&name).map(drop) } else { None }.ok_or(Error::NotFound))
     }
 }
 
-/// A view of another directory in which nothing can be created or renamed. It shows no write bits.
-/// Entries are removed as in the other directory.
+/// A view of another directory in which nothing can be created or renamed. Its permission bits
+/// include no write bits. Entries can be removed as in the other directory.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct ReadOnly<D>(pub D);
 

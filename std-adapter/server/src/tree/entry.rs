@@ -1,4 +1,4 @@
-//! Entries: the inodes of the dynamic tree, each with its name.
+//! Entries, which are the named inodes of the dynamic tree.
 
 use std::any::Any;
 use std::fmt;
@@ -10,14 +10,15 @@ use parking_lot::RwLock;
 use super::{Attributes, Directory, Leaf};
 use crate::inode_numbers;
 
-/// A file, directory or symbolic link together with its name: an inode.
+/// An inode of the dynamic tree: a file, directory or symbolic link together with its name.
 ///
-/// Clones are the same inode, and every new entry gets a new inode number. A directory should keep
-/// its entries, because two lookups of a name must find the same number.
+/// Clones refer to the same inode, and every new entry gets a new inode number. A directory should
+/// keep its entries, because two lookups of the same name must return the same number.
 #[derive(Clone)]
 pub struct Entry(NodeRef);
 
-/// A reference to a node. A node is a single allocation, because a listing may create thousands.
+/// A reference to a node. Each node is a single allocation, because a listing may create thousands
+/// of nodes.
 #[derive(Clone)]
 enum NodeRef {
     Dir(Arc<Node<dyn Directory>>),
@@ -28,13 +29,13 @@ enum NodeRef {
 struct Node<C: ?Sized> {
     ino: u64,
     name: Arc<[u8]>,
-    /// Empty until the entry is renamed or given attributes. Listings read thousands of names, most
-    /// of which never change, and take no lock for them.
+    /// Empty until the entry is renamed or given attributes. Most names never change, so listing
+    /// thousands of them takes no locks.
     changes: OnceLock<Box<RwLock<Changes>>>,
     content: C,
 }
 
-/// The name and the attributes of an entry that was renamed or given attributes.
+/// The current name and attributes of an entry that was renamed or given attributes.
 struct Changes {
     name: Arc<[u8]>,
     attributes: Attributes,
@@ -44,7 +45,7 @@ struct Changes {
 pub(super) enum EntryContent<'e> {
     Dir(&'e dyn Directory),
     File(&'e dyn Leaf),
-    /// The target.
+    /// The target of the link.
     Symlink(&'e [u8]),
 }
 
@@ -64,39 +65,39 @@ impl<C: ?Sized> Node<C> {
 }
 
 impl Entry {
-    /// Creates a directory.
+    /// Creates a directory entry.
     pub fn dir(name: impl AsRef<[u8]>, dir: impl Directory + 'static) -> Entry {
         Entry::dir_with_ino(name.as_ref().into(), inode_numbers::next(), dir)
     }
 
-    /// Creates a file.
+    /// Creates a file entry.
     pub fn file(name: impl AsRef<[u8]>, file: impl Leaf + 'static) -> Entry {
         Entry::file_with_ino(name.as_ref().into(), inode_numbers::next(), file)
     }
 
-    /// Creates a symbolic link.
+    /// Creates a symbolic link entry.
     pub fn symlink(name: impl AsRef<[u8]>, target: impl AsRef<[u8]>) -> Entry {
         let (name, target) = (name.as_ref().into(), target.as_ref().into());
         Entry(NodeRef::Symlink(Node::new(name, inode_numbers::next(), target)))
     }
 
-    /// Creates a directory with the inode number `ino`; see [`with_ino`](Entry::with_ino). The name
-    /// is not copied.
+    /// Creates a directory entry with the inode number `ino`, without copying the name. See
+    /// [`with_ino`](Entry::with_ino).
     pub fn dir_with_ino(name: Arc<[u8]>, ino: u64, dir: impl Directory + 'static) -> Entry {
         Entry(NodeRef::Dir(Node::new(name, ino, dir)))
     }
 
-    /// Creates a file with the inode number `ino`; see [`with_ino`](Entry::with_ino). The name is
-    /// not copied.
+    /// Creates a file entry with the inode number `ino`, without copying the name. See
+    /// [`with_ino`](Entry::with_ino).
     pub fn file_with_ino(name: Arc<[u8]>, ino: u64, file: impl Leaf + 'static) -> Entry {
         Entry(NodeRef::File(Node::new(name, ino, file)))
     }
 
-    /// Sets the inode number of an entry that was just created. Clients take entries with the same
-    /// number for the same file.
+    /// Sets the inode number of a newly created entry. Clients treat entries with the same number
+    /// as the same file.
     #[must_use]
     pub fn with_ino(mut self, number: u64) -> Entry {
-        // A fresh entry has no clones, so `get_mut` succeeds.
+        // A newly created entry has no clones, so `get_mut` succeeds.
         let ino = match &mut self.0 {
             NodeRef::Dir(node) => Arc::get_mut(node).map(|node| &mut node.ino),
             NodeRef::File(node) => Arc::get_mut(node).map(|node| &mut node.ino),
@@ -108,26 +109,27 @@ impl Entry {
         self
     }
 
-    /// Sets attributes. They override those that the file or directory reports.
+    /// Sets attributes that override those reported by the file or directory.
     #[must_use]
     pub fn with_attributes(self, attributes: Attributes) -> Entry {
         self.set_attributes(attributes);
         self
     }
 
-    /// Replaces the attributes that the author set; the next stat shows the new ones.
+    /// Replaces the attributes that override those reported by the file or directory. The next stat
+    /// returns the new attributes.
     pub fn set_attributes(&self, attributes: Attributes) {
         self.changes().write().attributes = attributes;
     }
 
-    /// Returns the current name. A rename changes it.
+    /// Returns the current name, which a rename changes.
     #[must_use]
     pub fn name(&self) -> Arc<[u8]> {
         let (_, name, changes) = self.header();
         changes.get().map_or_else(|| name.clone(), |changes| changes.read().name.clone())
     }
 
-    /// Calls `with` with the current name, which is not copied.
+    /// Calls `with` with the current name, without copying the name.
     pub(super) fn with_name<R>(&self, with: impl FnOnce(&[u8]) -> R) -> R {
         let (_, name, changes) = self.header();
         match changes.get() {
@@ -140,7 +142,7 @@ impl Entry {
         self.changes().write().name = name.into();
     }
 
-    /// Returns the attributes that the author set, if any.
+    /// Returns the attributes set by the author of the tree, if any.
     pub(super) fn attributes(&self) -> Option<Attributes> {
         self.header().2.get().map(|changes| changes.read().attributes)
     }
@@ -161,7 +163,8 @@ impl Entry {
         }
     }
 
-    /// Returns the inode number, unique in this process.
+    /// Returns the inode number. It is unique within this process unless
+    /// [`with_ino`](Entry::with_ino) has set it.
     #[must_use]
     pub fn ino(&self) -> u64 {
         self.header().0
@@ -178,17 +181,17 @@ impl Entry {
     }
 
     pub(super) fn id(&self) -> Id {
-        // Version 0 forbids caching: anything in this tree may change without notice.
+        // Version 0 disables caching, because anything in this tree may change without notice.
         Id { ino: self.ino(), kind: self.kind(), version: 0 }
     }
 
-    /// Returns whether both are the same inode.
+    /// Returns `true` if both entries are the same inode.
     #[must_use]
     pub fn is_same(&self, other: &Entry) -> bool {
         self.ino() == other.ino()
     }
 
-    /// Returns the directory, if the entry is one.
+    /// Returns the directory, or `None` if the entry is not a directory.
     #[must_use]
     pub fn as_dir(&self) -> Option<&dyn Directory> {
         match self.content() {
@@ -197,10 +200,10 @@ impl Entry {
         }
     }
 
-    /// Asks the file or directory to remove itself. A symbolic link always agrees.
+    /// Asks the file or directory to remove itself. For a symbolic link, this always succeeds.
     ///
     /// # Errors
-    /// The error of [`Leaf::remove`] or [`Directory::remove`].
+    /// Any error returned by [`Leaf::remove`] or [`Directory::remove`].
     pub async fn remove(&self) -> Result<()> {
         match self.content() {
             EntryContent::Dir(dir) => dir.remove().await,
@@ -209,7 +212,7 @@ impl Entry {
         }
     }
 
-    /// Returns the directory that contains the entry now, if the entry may have been moved.
+    /// Returns the directory that currently contains the entry, if the entry may have been moved.
     pub(super) fn current_parent(&self) -> Option<Entry> {
         match self.content() {
             EntryContent::Dir(dir) => dir.current_parent(),
@@ -218,7 +221,7 @@ impl Entry {
         }
     }
 
-    /// Returns the file or directory itself, for a downcast, if its type allows that.
+    /// Returns the file or directory itself for downcasting, if its type supports downcasting.
     #[must_use]
     pub fn as_any(&self) -> Option<&dyn Any> {
         match self.content() {
@@ -228,7 +231,7 @@ impl Entry {
         }
     }
 
-    /// Returns a reference that does not keep the entry alive; `None` for a symbolic link.
+    /// Returns a weak reference to the entry, or `None` for a symbolic link.
     #[must_use]
     pub fn downgrade(&self) -> Option<WeakEntry> {
         match &self.0 {
@@ -253,7 +256,7 @@ impl fmt::Debug for Entry {
     }
 }
 
-/// A reference to a directory or file that does not keep it alive.
+/// A weak reference to a directory or file.
 pub struct WeakEntry(WeakNodeRef);
 
 enum WeakNodeRef {
@@ -262,7 +265,7 @@ enum WeakNodeRef {
 }
 
 impl WeakEntry {
-    /// Returns the entry, if it is still alive.
+    /// Returns the entry, or `None` if it has been dropped.
     #[must_use]
     pub fn upgrade(&self) -> Option<Entry> {
         Some(Entry(match &self.0 {

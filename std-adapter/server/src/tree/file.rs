@@ -1,4 +1,4 @@
-//! The traits of a file of the dynamic tree and of an open file.
+//! The traits for files of the dynamic tree and for open files.
 
 use std::any::Any;
 
@@ -6,20 +6,20 @@ use datakit_core::vfs::{Error, FileStat, FileType, OpenMode, Result, Time};
 
 use super::{BoxFuture, Entry, OnClunk, ready};
 
-/// A file. Implement it for files that the ready-made ones do not cover.
+/// A file. Implement this trait for files that the existing types do not cover.
 ///
-/// Methods that are not overridden refuse, as those of a read-only file do.
+/// By default, methods that change the file return an error, as for a read-only file.
 pub trait Leaf: Send + Sync {
-    /// Returns length, permission bits and version.
+    /// Returns the length, the permission bits and the version.
     fn stat(&self) -> BoxFuture<'_, FileStat>;
 
-    /// Returns [`stat`](Leaf::stat) and [`mtime`](Leaf::mtime) together, if both are known without
-    /// waiting. On `None` the tree calls those two.
+    /// Returns the results of [`stat`](Leaf::stat) and [`mtime`](Leaf::mtime) together, if both are
+    /// known without waiting. If this returns `None`, the tree calls these two methods.
     fn try_stat_now(&self) -> Option<Result<(FileStat, Option<Time>)>> {
         None
     }
 
-    /// Returns the type that the file is shown as: a regular file or a symbolic link.
+    /// Returns the type of the file, which is either a regular file or a symbolic link.
     fn kind(&self) -> FileType {
         FileType::File
     }
@@ -29,7 +29,7 @@ pub trait Leaf: Send + Sync {
         ready(Err(Error::Invalid))
     }
 
-    /// Opens the file. A file that cannot truncate ignores [`OpenMode::truncate`].
+    /// Opens the file. A file that does not support truncation ignores [`OpenMode::truncate`].
     fn open(&self, mode: OpenMode) -> BoxFuture<'_, Box<dyn OpenLeaf>>;
 
     /// Sets the length in bytes.
@@ -44,17 +44,17 @@ pub trait Leaf: Send + Sync {
         ready(Err(Error::ReadOnlyFile))
     }
 
-    /// Returns the time of the last change of the content, if it is known.
+    /// Returns the time of the last modification of the content, if known.
     fn mtime(&self) -> Option<Time> {
         None
     }
 
-    /// Returns the directory that contains the file now, if the file may have been moved.
+    /// Returns the directory that currently contains the file, if the file may have been moved.
     fn current_parent(&self) -> Option<Entry> {
         None
     }
 
-    /// Returns `self` for a downcast, for directories that recognize their own files.
+    /// Returns `self` for downcasting, so directories can recognize their own files.
     fn as_any(&self) -> Option<&dyn Any> {
         None
     }
@@ -66,12 +66,12 @@ pub trait Leaf: Send + Sync {
     }
 
     /// Calls `hook` whenever the last open fid of the file is closed, by a clunk or because the
-    /// connection is lost. Opening the file again arms it again.
+    /// connection is lost. The hook runs again after the file was reopened and closed.
     ///
-    /// Fids that were walked to and not opened do not count: the Linux client keeps them in its
-    /// dentry cache. The hook runs after [`OpenLeaf::flush`] and [`OpenLeaf::close`] of the
-    /// last open file. It must not block. An open that races with the last clunk may succeed before
-    /// the hook runs.
+    /// Fids that were never opened do not count, because the Linux client keeps such fids in its
+    /// dentry cache. The hook runs after [`OpenLeaf::flush`] and [`OpenLeaf::close`] of the last
+    /// open file, and must not block. An open that races with the last clunk may succeed before the
+    /// hook runs.
     fn on_clunk(self, hook: impl Fn() + Send + Sync + 'static) -> OnClunk<Self>
     where
         Self: Sized,
@@ -80,27 +80,28 @@ pub trait Leaf: Send + Sync {
     }
 }
 
-/// An open file. The tree calls [`close`](OpenLeaf::close) and then drops it when the client closes
-/// it or is gone.
+/// An open file. When the client closes the file or disconnects, the tree calls
+/// [`close`](OpenLeaf::close) and then drops this value.
 ///
-/// The tree runs one read and one write at a time, in the order in which they arrive. A read and a
-/// write may run at the same time.
+/// The tree runs at most one read and one write at a time, in order of arrival. A read and a write
+/// may run concurrently.
 pub trait OpenLeaf: Send + Sync {
-    /// Reads at `offset` into `buf` and returns the number of bytes. 0 is the end of the file, or
-    /// the flush mark of a stream. Waits for the first byte at most, not until `buf` is full.
+    /// Reads at `offset` into `buf` and returns the number of bytes read. 0 indicates the end of
+    /// the file or a stream's flush mark. This waits only until the first bytes are available, not
+    /// until `buf` is full.
     ///
     /// # Cancel safety
-    /// Dropping the future loses no data: the next read gets it.
+    /// If the future is dropped, no data is lost, and the next read returns it.
     fn read<'a>(&'a self, offset: u64, buf: &'a mut [u8]) -> BoxFuture<'a, usize>;
 
-    /// Returns whether reads may wait for an event, as those of a stream do. Such reads get a small
-    /// buffer.
+    /// Returns `true` if reads may wait for an event, like reads from a stream. The buffer for such
+    /// reads is small.
     fn may_block(&self) -> bool {
         false
     }
 
     /// Reads like [`read`](OpenLeaf::read) if the data is available and the result does not depend
-    /// on other reads. On `None` the tree calls `read`.
+    /// on other reads. If this returns `None`, the tree calls `read`.
     fn try_read_now(&self, offset: u64, buf: &mut [u8]) -> Option<Result<usize>> {
         let _ = (offset, buf);
         None
@@ -112,8 +113,8 @@ pub trait OpenLeaf: Send + Sync {
         ready(Err(Error::ReadOnlyFile))
     }
 
-    /// Applies buffered writes. Called at a clunk, which reports the error to the client, and not
-    /// when the connection is lost.
+    /// Applies buffered writes. Called at a clunk, whose reply carries any error, but not when the
+    /// connection is lost.
     fn flush(&self) -> BoxFuture<'_, ()> {
         ready(Ok(()))
     }
@@ -122,10 +123,11 @@ pub trait OpenLeaf: Send + Sync {
     fn close(&self) {}
 }
 
-/// Accepts the permission bits of a plain file: commands and values cannot be made executable.
+/// Checks that permission bits do not make a file executable. Commands and values accept no such
+/// bits.
 ///
 /// # Errors
-/// [`Error::ChmodSpecial`] if the owner could execute the file.
+/// [`Error::ChmodSpecial`] if the bits allow the owner to execute the file.
 pub(super) fn check_not_executable(mode: u32) -> Result<()> {
     if mode & 0o100 == 0 { Ok(()) } else { Err(Error::ChmodSpecial) }
 }

@@ -1,4 +1,4 @@
-//! Tests of texts, status files, commands and values.
+//! Tests of text files, status files, commands and values.
 
 use parking_lot::Mutex;
 use std::sync::Arc;
@@ -210,7 +210,7 @@ async fn an_explaining_command_shows_the_reason_until_the_next_command() -> Done
     }
     let f = walk(&tree, "f").await?;
     assert_eq!(tree.stat(&f).await?.size, 18);
-    // A kernel keeps one position for reads and writes.
+    // A kernel keeps a single position for reads and writes.
     let open = tree.open(&f, OpenMode::READ_WRITE).await?;
     assert!(tree.write(&open, 0, b"worse\n").await.is_err());
     assert_eq!(read_at(&tree, &open, 0, 10).await?, "the reason");
@@ -283,7 +283,7 @@ async fn v12_an_absent_value_is_created_by_a_write() -> Done {
     Ok(())
 }
 
-/// A file of core.
+/// A core file.
 struct Gain(Mutex<u32>);
 
 impl File for Gain {
@@ -342,7 +342,7 @@ async fn commands_may_arrive_in_several_writes() -> Done {
     }
     tree.flush(&open).await?;
     assert_eq!(read(&tree, "f").await?, "did calibrate");
-    // A newline, a write at another offset and a read complete a command.
+    // A command is completed by a newline, a write at another offset, or a read.
     tree.write(&open, 0, b"on").await?;
     tree.write(&open, 2, b"e\n").await?;
     assert_eq!(read(&tree, "f").await?, "did one");
@@ -350,7 +350,8 @@ async fn commands_may_arrive_in_several_writes() -> Done {
     tree.write(&open, 0, b"three").await?;
     assert_eq!(read(&tree, "f").await?, "did two");
     assert_eq!(read_at(&tree, &open, 0, 20).await?, "did three");
-    // The request that completes a command reports its error. A lost connection completes none.
+    // The request that completes a command reports its error. A lost connection does not complete a
+    // command.
     tree.write(&open, 0, b"ba").await?;
     assert_eq!(tree.write(&open, 2, b"d\n").await.unwrap_err().to_string(), "bad command");
     tree.write(&open, 0, b"bad").await?;
@@ -358,7 +359,7 @@ async fn commands_may_arrive_in_several_writes() -> Done {
     tree.write(&open, 0, b"four").await?;
     tree.close(&open);
     assert_eq!(read(&tree, "f").await?, "");
-    // The length of an incomplete command is bounded.
+    // The length of an incomplete command is limited.
     let open = tree.open(&f, OpenMode::READ_WRITE).await?;
     let piece = [b'x'; 40_000];
     tree.write(&open, 0, &piece).await?;
@@ -380,7 +381,7 @@ async fn a_complete_command_runs_without_a_newline() -> Done {
     tree.write(&open, 0, b"go far").await?;
     assert_eq!(read(&tree, "f").await?, "did go far");
     assert!(tree.write(&open, 0, b"bad").await.is_err());
-    // A command in several writes may be the start of a longer one.
+    // A command that arrives in several writes may be the start of a longer command.
     tree.write(&open, 0, b"go ").await?;
     tree.write(&open, 3, b"far").await?;
     assert_eq!(read(&tree, "f").await?, "");
@@ -434,7 +435,7 @@ async fn a_log_level_in_several_writes_is_set_once() -> Done {
     assert_eq!(tree.write(&level, 0, b"in").await, Ok(2));
     assert_eq!((tree.write(&level, 2, b"").await, source.level()), (Ok(0), log::Level::Warning));
     assert_eq!((tree.write(&level, 2, b"fo").await, source.level()), (Ok(2), log::Level::Info));
-    // A late newline after the name is ignored; a newline alone is an unknown level.
+    // A late newline after the name is ignored, but a newline alone is an unknown level.
     assert_eq!(tree.write(&level, 4, b"\n").await, Ok(1));
     assert_eq!(tree.write(&level, 0, b"\n").await.map_err(|error| error.errno()), Err(22));
     assert_eq!(source.level(), log::Level::Info);

@@ -1,4 +1,4 @@
-//! Files whose content is stored elsewhere, and read and written as a whole.
+//! Files whose content is stored elsewhere and is read and written as a whole.
 
 use std::fmt;
 use std::sync::Arc;
@@ -10,9 +10,9 @@ use super::pieces::{Piece, Pieces};
 use super::text::{end_of_write, overlay, resize};
 use super::{BoxFuture, IntoBoxFuture, Leaf, OpenLeaf, ready};
 
-/// A value in a store, read and written as a whole.
+/// A value in a store that is read and written as a whole.
 pub trait Value: Send + Sync {
-    /// Returns the value; `None` if it does not exist.
+    /// Returns the value, or `None` if it does not exist.
     fn read(&self) -> BoxFuture<'_, Option<Vec<u8>>>;
 
     /// Replaces the value.
@@ -21,7 +21,7 @@ pub trait Value: Send + Sync {
         ready(Err(Error::ReadOnlyFile))
     }
 
-    /// Returns length and permission bits. The default reads the value to find its length.
+    /// Returns the length and the permission bits. The default reads the value to find its length.
     fn stat(&self) -> BoxFuture<'_, FileStat> {
         Box::pin(async {
             let value = self.read().await?.ok_or(Error::NotFound)?;
@@ -41,33 +41,36 @@ pub trait Value: Send + Sync {
     }
 }
 
-/// A file over a [`Value`]. Every read reads the value again. A write reads the value, replaces the
-/// bytes at its offset, and writes the whole value.
+/// A file backed by a [`Value`]. Every read request reads the value again. A write request reads
+/// the value, replaces the bytes at the offset, and writes the whole value back.
 ///
-/// Writes at consecutive offsets are collected and change the value once: at a write that ends with
-/// a newline, a write at another offset, a read, or the clunk. A write of zero bytes does nothing.
+/// Writes at consecutive offsets are collected and change the value only once: at a write that ends
+/// with a newline, a write at any other offset, a read, or the clunk. A write of zero bytes has no
+/// effect.
 pub struct Kv(Arc<KvInner>);
 
 struct KvInner {
     value: Box<dyn Value>,
     read_only: bool,
-    /// Held while the value is read, changed and written, so concurrent changes are not lost.
+    /// Locked while the value is read, changed and written, so that concurrent changes are not
+    /// lost.
     changing: Mutex<()>,
 }
 
 impl Kv {
-    /// Creates a file that can be read and written.
+    /// Creates a file that clients can read and write.
     pub fn new(value: impl Value + 'static) -> Kv {
         Kv::with_access(value, false)
     }
 
-    /// Creates a file that can only be read, even if the value could be written.
+    /// Creates a file that clients can only read, even if the value is writable.
     pub fn read_only(value: impl Value + 'static) -> Kv {
         Kv::with_access(value, true)
     }
 
-    /// Creates a file over two closures: one returns the value, `None` if it does not exist, and
-    /// one replaces it. They return a [`Result`], or a boxed future of one if they have to wait.
+    /// Creates a file from two closures. The first returns the value, or `None` if the value does
+    /// not exist; the second replaces the value. Both return a [`Result`], or a boxed future of a
+    /// [`Result`] if they have to wait.
     ///
     /// ```
     /// use std::sync::{Arc, Mutex};
@@ -155,7 +158,7 @@ impl Leaf for Kv {
     fn open(&self, mode: OpenMode) -> BoxFuture<'_, Box<dyn OpenLeaf>> {
         Box::pin(async move {
             if mode.truncate {
-                // A read-only file can still be opened with truncation.
+                // Truncation is ignored when a read-only file is opened.
                 self.0.truncate(0).await.or_else(|error| {
                     if error == Error::ReadOnlyFile { Ok(()) } else { Err(error) }
                 })?;
@@ -186,7 +189,7 @@ struct OpenKv {
 }
 
 impl OpenKv {
-    /// Writes a complete piece to the value.
+    /// Stores a complete piece of text in the value.
     async fn store(&self, piece: Option<Piece>) -> Result<()> {
         let Some(Piece { start, text }) = piece else { return Ok(()) };
         let _changing = self.file.changing.lock().await;
@@ -212,7 +215,8 @@ impl OpenLeaf for OpenKv {
             if data.is_empty() {
                 return Ok(0);
             }
-            // Appended pieces are consecutive, whatever offset the client believes to be the end.
+            // In append mode, writes are always consecutive, regardless of the offset that the
+            // client sends.
             let offset = if self.append { self.pieces.next_offset() } else { offset };
             end_of_write(offset, data.len())?;
             self.store(self.pieces.finish_before(offset, data.len())).await?;

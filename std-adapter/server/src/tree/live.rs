@@ -1,4 +1,4 @@
-//! A stream of the latest value.
+//! A stream that delivers the latest value.
 
 use std::fmt;
 use std::sync::Arc;
@@ -9,11 +9,12 @@ use tokio::sync::watch;
 use super::stream::{OpenStream, TextSource};
 use super::{BoxFuture, Leaf, OpenLeaf, ready};
 
-/// A value whose latest state readers follow. Clones are the same value.
+/// A value whose latest state is streamed to readers. Clones refer to the same value.
 ///
-/// A stream delivers the value at the time of its open first. Once a reader has read all of that,
-/// it gets the latest value, as soon as its text differs from the text that was delivered last. A
-/// slow reader skips the values in between; use [`Queue`](super::Queue) if every one matters.
+/// A stream first delivers the value at the time of the open. Once a reader has read this value
+/// completely, the stream delivers the latest value as soon as its text differs from the last text
+/// delivered. A slow reader skips intermediate values; use [`Queue`](super::Queue) if every value
+/// matters.
 #[derive(Debug)]
 pub struct Live<T>(Arc<watch::Sender<T>>);
 
@@ -24,7 +25,7 @@ impl<T> Clone for Live<T> {
 }
 
 impl<T: Send + Sync + 'static> Live<T> {
-    /// Creates a value.
+    /// Creates a live value.
     #[must_use]
     pub fn new(value: T) -> Live<T> {
         Live(Arc::new(watch::Sender::new(value)))
@@ -35,12 +36,12 @@ impl<T: Send + Sync + 'static> Live<T> {
         self.0.send_replace(value);
     }
 
-    /// Calls `with` with the value. A call of [`publish`](Live::publish) in `with` deadlocks.
+    /// Calls `with` with the value. Calling [`publish`](Live::publish) in `with` deadlocks.
     pub fn with<R>(&self, with: impl FnOnce(&T) -> R) -> R {
         with(&self.0.borrow())
     }
 
-    /// Returns a receiver of the value, for code that follows it without a file.
+    /// Returns a receiver for code that observes the value without a file.
     pub fn subscribe(&self) -> watch::Receiver<T> {
         self.0.subscribe()
     }
@@ -51,8 +52,8 @@ impl<T: Send + Sync + 'static> Live<T> {
         self.0.receiver_count()
     }
 
-    /// Returns a file that delivers the value as `format` renders it. Any number of files may
-    /// follow one value. A call of [`publish`](Live::publish) in `format` deadlocks.
+    /// Returns a file that delivers the value formatted by `format`. A value may have any number of
+    /// files. Calling [`publish`](Live::publish) in `format` deadlocks.
     pub fn file<S: Into<Vec<u8>>>(
         &self,
         format: impl Fn(&T) -> S + Send + Sync + 'static,
@@ -60,8 +61,8 @@ impl<T: Send + Sync + 'static> Live<T> {
         self.try_file(move |value| Ok(format(value)))
     }
 
-    /// Returns a file like [`file`](Live::file) where `format` may fail. The open or the read fails
-    /// with its error.
+    /// Returns a file like [`file`](Live::file), but `format` may fail. The open or the read then
+    /// fails with that error.
     pub fn try_file<S: Into<Vec<u8>>>(
         &self,
         format: impl Fn(&T) -> Result<S> + Send + Sync + 'static,
@@ -113,7 +114,7 @@ impl<T: Send + Sync> TextSource for Values<T> {
                 return Ok(Some(text));
             }
             if self.values.changed().await.is_err() {
-                // Nothing can publish any more, and a live stream has no end.
+                // No more values can be published, but a live stream never ends.
                 std::future::pending::<()>().await;
             }
         }

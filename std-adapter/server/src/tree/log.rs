@@ -1,5 +1,5 @@
-//! The log sources of a program as a directory: `src/<name>/doc` describes a source and
-//! `src/<name>/level` holds its log level.
+//! A directory with the log sources of a program. `src/<name>/doc` describes a source and
+//! `src/<name>/level` contains its log level.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
@@ -13,7 +13,7 @@ use super::text::resize;
 use super::{BoxFuture, Dir, Directory, Entry, Leaf, ListDir, OpenLeaf};
 use super::{ReadOnly, ReadOnlyText, ready};
 
-/// A part of the program with a log level of its own. Clones are the same source.
+/// A part of the program that has its own log level. Clones refer to the same source.
 #[derive(Debug, Clone)]
 pub struct LogSource(Arc<AtomicU8>);
 
@@ -25,19 +25,19 @@ impl LogSource {
         Level::ALL.get(number).copied().unwrap_or(Level::Debug)
     }
 
-    /// Sets the level. It takes effect at once.
+    /// Sets the level, which takes effect immediately.
     pub fn set_level(&self, level: Level) {
         self.0.store(level as u8, Ordering::Relaxed);
     }
 
-    /// Returns whether messages of `level` are logged.
+    /// Returns `true` if messages of this level are logged.
     #[must_use]
     pub fn enables(&self, level: Level) -> bool {
         level <= self.level()
     }
 }
 
-/// The log sources of a program. Clones are the same set.
+/// The log sources of a program. Clones refer to the same set.
 #[derive(Debug, Clone, Default)]
 pub struct LogSources(Arc<RwLock<Vec<Entry>>>);
 
@@ -48,7 +48,7 @@ impl LogSources {
         LogSources::default()
     }
 
-    /// Adds a source. Later listings show it.
+    /// Adds a source, which appears in later listings.
     pub fn register(&self, name: &str, doc: &str, level: Level) -> LogSource {
         let source = LogSource(Arc::new(AtomicU8::new(level as u8)));
         let doc = Entry::file("doc", ReadOnlyText::new(format!("{doc}\n")));
@@ -63,7 +63,7 @@ impl LogSources {
         ReadOnly([self.entry()].into_iter().collect::<Dir>())
     }
 
-    /// Returns `src/` itself, for a directory with other entries beside it.
+    /// Returns the entry `src/` itself, which can be added to a directory with other entries.
     #[must_use]
     pub fn entry(&self) -> Entry {
         let sources = self.0.clone();
@@ -96,7 +96,8 @@ impl Leaf for LevelFile {
         ready(Ok(Box::new(OpenLevel { file, pieces: Pieces::default(), emptied })))
     }
 
-    /// Truncation to 0 keeps the level, because a shell truncates before it writes.
+    /// Truncates the file. Truncation to 0 keeps the level, because a shell truncates the file
+    /// before writing to it.
     fn truncate(&self, length: u64) -> BoxFuture<'_, ()> {
         if length == 0 {
             return ready(Ok(()));
@@ -117,7 +118,8 @@ impl Leaf for LevelFile {
 struct OpenLevel {
     file: LevelFile,
     pieces: Pieces,
-    /// Opened with truncation and not written since: the file reads as empty.
+    /// `true` if the file was opened with truncation and has not been written since. The file then
+    /// reads as empty.
     emptied: AtomicBool,
 }
 

@@ -1,5 +1,5 @@
-//! The dynamic tree: directories that change while they are served, and files made of closures,
-//! values and streams.
+//! The dynamic tree. Its directories may change while they are served, and its files are built from
+//! closures, values and streams.
 //!
 //! ```
 //! use datakit_server::tree::{Dir, Entry, Live, ReadOnlyText, Tree};
@@ -16,26 +16,27 @@
 //!
 //! | to serve | use |
 //! |---|---|
-//! | a constant text, a text that clients may change | [`ReadOnlyText`], [`Text`] |
-//! | a text computed at each open | [`Status`] |
+//! | constant text, text that clients may change | [`ReadOnlyText`], [`Text`] |
+//! | text computed at each open | [`Status`] |
 //! | commands and their replies | [`Command`] |
 //! | a value that is read and written as a whole | [`Kv`] over closures or a [`Value`] |
 //! | a stream of the latest value, a stream of every value | [`Live`], [`Queue`] |
 //! | a file of [`datakit_core::files`] | [`CoreFile`] |
 //! | any other file | your own [`Leaf`] |
-//! | a directory that the program fills | [`Dir`] |
+//! | a directory whose entries the program adds and removes | [`Dir`] |
 //! | a directory whose entries are computed | [`ListDir`] |
 //! | a directory in which clients create, rename and remove | [`CallbackDir`] |
 //! | a restricted view of a directory | [`ReadOnly`], [`DirOnly`] |
 //! | the log levels of the program | [`log::LogSources`] |
 //! | any other directory | your own [`Directory`] |
-//! | your own mode, owner, times and size | [`Entry::with_attributes`] |
+//! | a custom mode, owner, times and size | [`Entry::with_attributes`] |
 //! | a hook that runs when the last client closes a file | [`Leaf::on_clunk`] |
 //!
-//! Types with a namesake in [`datakit_core::files`] behave the same. Those of core are for `static`
-//! items on a device. Those here allocate, may wait, and can be shared between threads.
+//! Types that share a name with a type in [`datakit_core::files`] behave in the same way. The types
+//! in core are meant for `static` items on a device. The types here allocate, may wait, and can be
+//! shared between threads.
 //!
-//! The example `ports` of this crate shows a tree that clients control.
+//! The example `ports` in this crate shows a tree that is controlled by clients.
 
 mod attributes;
 mod callback_dir;
@@ -87,15 +88,15 @@ pub use self::text::OpenBytes;
 pub use self::text::{ReadOnlyText, Status, Text};
 pub use self::vfs::{EntryPath, Open};
 
-/// A boxed future of a [`Result`]. Dropping it cancels the operation.
+/// A boxed future that returns a [`Result`]. Dropping the future cancels the operation.
 pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = Result<T>> + Send + 'a>>;
 
-/// Returns a future that is ready at once.
+/// Returns a future that is immediately ready.
 pub fn ready<'a, T: Send + 'a>(result: Result<T>) -> BoxFuture<'a, T> {
     Box::pin(std::future::ready(result))
 }
 
-/// A dynamic tree. Clones are the same tree.
+/// A dynamic tree. Clones refer to the same tree.
 #[derive(Debug, Clone)]
 pub struct Tree {
     root: EntryPath,

@@ -1,4 +1,4 @@
-//! A file that calls a hook when its last open fid is closed.
+//! A file that calls a hook whenever its last open fid is closed.
 
 use std::any::Any;
 use std::fmt;
@@ -17,12 +17,12 @@ pub struct OnClunk<L> {
 }
 
 struct Hook {
-    /// Open files that are not closed yet.
+    /// The number of open files that have not been closed yet.
     open: AtomicUsize,
     call: Box<dyn Fn() + Send + Sync>,
 }
 
-/// Counts one open file. Dropping the last guard calls the hook.
+/// A guard that counts one open file. Dropping the last guard calls the hook.
 struct OpenGuard(Arc<Hook>);
 
 impl OpenGuard {
@@ -34,7 +34,7 @@ impl OpenGuard {
 
 impl Drop for OpenGuard {
     fn drop(&mut self) {
-        // AcqRel: the hook sees the effects of every earlier close.
+        // With `AcqRel`, the hook sees the effects of every earlier close.
         if self.0.open.fetch_sub(1, Ordering::AcqRel) == 1 {
             (self.0.call)();
         }
@@ -106,7 +106,8 @@ impl<L: Leaf> Leaf for OnClunk<L> {
 
 struct OpenWithGuard {
     file: Box<dyn OpenLeaf>,
-    /// Taken at the close. A request in flight may keep the open file itself alive for longer.
+    /// `None` after the file was closed. A request in flight may keep the open file itself alive
+    /// for longer.
     guard: Mutex<Option<OpenGuard>>,
 }
 

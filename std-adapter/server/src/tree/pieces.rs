@@ -1,21 +1,21 @@
 //! Values and commands that arrive in several writes.
 //!
-//! A program that buffers its output, or a small iounit, splits a text anywhere: `12` at offset 0
-//! and `34` at offset 2 are the value `1234`. A value is complete after a write that ends with a
-//! newline, at a write that does not continue at the offset where the last one ended, at a read, at
-//! the clunk, or as soon as nothing can follow it. The request that completes a value reports its
-//! error. A lost connection discards an incomplete value.
+//! A program that buffers its output, or a small iounit, can split text at any point: `12` at
+//! offset 0 and `34` at offset 2 form the value `1234`. A value is complete after a write that ends
+//! with a newline, at a write that does not start where the previous write ended, at a read, at the
+//! clunk, or as soon as the text cannot be the start of a longer value. If the value is invalid,
+//! the request that completes the value fails. A lost connection discards an incomplete value.
 
 use datakit_core::vfs::{Error, Result};
 use parking_lot::Mutex;
 
 use super::text::TEXT_MAX;
 
-/// The incomplete text that was written to one open file.
+/// The incomplete text written to one open file so far.
 #[derive(Debug, Default)]
 pub(super) struct Pieces(Mutex<Piece>);
 
-/// A text and the offset at which it was written.
+/// Text and the offset at which it was written.
 #[derive(Debug, Default)]
 pub(super) struct Piece {
     pub(super) start: u64,
@@ -27,7 +27,7 @@ impl Piece {
         self.start.saturating_add(self.text.len() as u64)
     }
 
-    /// Takes the text, if there is any, and leaves an empty one that starts at its end.
+    /// Takes the text, if any, and leaves an empty piece that starts where the text ends.
     fn take(&mut self) -> Option<Piece> {
         let next = Piece { start: self.end(), text: Vec::new() };
         let piece = std::mem::replace(self, next);
@@ -36,19 +36,21 @@ impl Piece {
 }
 
 impl Pieces {
-    /// Returns the text that is complete because a write of `count` bytes at `offset` does not
-    /// continue it, or would make it too long.
+    /// Returns the text if it is complete because a write of `count` bytes at `offset` does not
+    /// continue it or would make it too long.
     pub(super) fn finish_before(&self, offset: u64, count: usize) -> Option<Piece> {
         let mut piece = self.0.lock();
         let continues = piece.end() == offset && piece.text.len().saturating_add(count) <= TEXT_MAX;
         if continues { None } else { piece.take() }
     }
 
-    /// Adds a write and returns the text if that completes it. `may_continue` decides about a text
-    /// that does not end with a newline; its second argument is whether the text is a single write.
+    /// Adds a write, and returns the text if the write completes it. If the text does not end with
+    /// a newline, `may_continue` decides whether it is complete; its second argument is `true` if
+    /// the text consists of a single write.
     ///
     /// # Errors
-    /// [`Error::TooLarge`] if the text exceeds [`TEXT_MAX`]. It is discarded then.
+    /// [`Error::TooLarge`] if the text would be longer than [`TEXT_MAX`]. The text is then
+    /// discarded.
     pub(super) fn add(
         &self,
         offset: u64,
@@ -58,7 +60,7 @@ impl Pieces {
         let mut piece = self.0.lock();
         let single = piece.text.is_empty();
         if single {
-            // Ignores the trailing newline of a value that is complete already.
+            // Ignore the trailing newline of a value that is already complete.
             if offset != 0 && offset == piece.start && data.trim_ascii().is_empty() {
                 return Ok(None);
             }
@@ -73,19 +75,19 @@ impl Pieces {
         Ok(if complete { piece.take() } else { None })
     }
 
-    /// Returns the text, which a read or a clunk completes.
+    /// Returns the text, if any, when a read or a clunk completes it.
     pub(super) fn finish(&self) -> Option<Piece> {
         self.0.lock().take()
     }
 
-    /// Returns the offset that continues the text.
+    /// Returns the offset of a write that would continue the text.
     pub(super) fn next_offset(&self) -> u64 {
         self.0.lock().end()
     }
 }
 
-/// Returns whether one of `words` starts with `text` and is longer: whether more of a command may
-/// follow.
+/// Returns `true` if `text` is a proper prefix of one of `words`, which means that the command may
+/// be incomplete.
 pub fn is_prefix_of_any<'w>(words: impl IntoIterator<Item = &'w str>, text: &str) -> bool {
     words.into_iter().any(|word| word.len() > text.len() && word.starts_with(text))
 }

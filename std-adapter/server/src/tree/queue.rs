@@ -1,4 +1,4 @@
-//! A stream of every text.
+//! A stream that delivers every published item.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -10,12 +10,12 @@ use tokio::sync::Notify;
 use super::stream::{OpenStream, TextSource};
 use super::{BoxFuture, Leaf, OpenLeaf, ready};
 
-/// A bounded queue of texts, of which every reader gets each one published since its open. Clones
-/// are the same queue.
+/// A bounded queue of text items. A reader receives every item published since it opened the file.
+/// Clones refer to the same queue.
 ///
-/// The queue keeps the last `capacity` texts, for all readers together. A reader that falls further
-/// behind gets the line `lost N` in place of the `N` texts it missed, and continues with the oldest
-/// text that is left. Use [`Live`](super::Live) if only the latest text matters.
+/// The queue keeps the last `capacity` items, which all readers share. A reader that falls further
+/// behind receives the line `lost N` in place of the `N` items that it missed, and continues with
+/// the oldest remaining item. Use [`Live`](super::Live) if only the latest item matters.
 #[derive(Debug, Clone)]
 pub struct Queue(Arc<QueueInner>);
 
@@ -28,13 +28,13 @@ struct QueueInner {
 
 #[derive(Debug, Default)]
 struct Texts {
-    /// The sequence number of the oldest text in `kept`.
+    /// The sequence number of the oldest item in `kept`.
     first: u64,
     kept: VecDeque<Arc<[u8]>>,
 }
 
 impl Queue {
-    /// Creates a queue that keeps at most `capacity` texts, and at least one.
+    /// Creates a queue that keeps the last `capacity` items. A capacity of 0 is treated as 1.
     #[must_use]
     pub fn new(capacity: usize) -> Queue {
         Queue(Arc::new(QueueInner {
@@ -44,7 +44,7 @@ impl Queue {
         }))
     }
 
-    /// Appends a text and wakes all readers. It never waits. An empty text is ignored.
+    /// Appends an item and wakes all readers. This method never waits. An empty item is ignored.
     pub fn push(&self, text: impl AsRef<[u8]>) {
         if text.as_ref().is_empty() {
             return;
@@ -59,7 +59,7 @@ impl Queue {
         self.0.published.notify_waiters();
     }
 
-    /// Returns a file that delivers the queue.
+    /// Returns a file that delivers the items of the queue.
     #[must_use]
     pub fn file(&self) -> impl Leaf + use<> {
         self.clone()
@@ -67,13 +67,13 @@ impl Queue {
 }
 
 impl Texts {
-    /// Returns the sequence number of the next text to be published.
+    /// Returns the sequence number of the next item to be published.
     fn end(&self) -> u64 {
         self.first.saturating_add(self.kept.len() as u64)
     }
 
-    /// Returns the text for a reader that is at `number`, and the number that the reader is at
-    /// afterwards.
+    /// Returns the text for a reader whose next item has the sequence number `number`, and the
+    /// sequence number of the item after it.
     fn text_at(&self, number: u64) -> Option<(Vec<u8>, u64)> {
         if let Some(lost @ 1..) = self.first.checked_sub(number) {
             return Some((format!("lost {lost}\n").into_bytes(), self.first));
@@ -96,14 +96,14 @@ impl Leaf for Queue {
 
 struct QueueReader {
     queue: Arc<QueueInner>,
-    /// The sequence number of the text to deliver next.
+    /// The sequence number of the next item to deliver.
     next: u64,
 }
 
 impl TextSource for QueueReader {
     async fn next(&mut self, _: &[u8]) -> Result<Option<Vec<u8>>> {
         loop {
-            // Created before the queue is looked at, so no text published after that is missed.
+            // Created before the queue is checked, so no item published after the check is missed.
             let published = self.queue.published.notified();
             let found = self.queue.texts.lock().text_at(self.next);
             if let Some((text, next)) = found {

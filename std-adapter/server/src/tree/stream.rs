@@ -1,4 +1,4 @@
-//! Open streams: what [`Live`](super::Live), [`Queue`](super::Queue) and streams of your own share.
+//! Open streams, as used by [`Live`](super::Live), [`Queue`](super::Queue) and custom streams.
 
 use std::fmt;
 use std::future::Future;
@@ -8,21 +8,22 @@ use tokio::sync::Mutex;
 
 use super::{BoxFuture, OpenLeaf};
 
-/// A source of the texts that a stream delivers to one reader, one after the other.
+/// A source of text items, which a stream delivers to one reader in order.
 pub trait TextSource: Send {
-    /// Waits for the next text. `last` is the text before it, empty at first. An empty text is
-    /// skipped; `None` ends the stream.
+    /// Waits for the next item. `last` is the previous item, which is empty on the first call. An
+    /// empty item is skipped, and `None` ends the stream.
     ///
     /// # Cancel safety
-    /// Dropping the future loses no text.
+    /// If the future is dropped, no item is lost.
     fn next(&mut self, last: &[u8]) -> impl Future<Output = Result<Option<Vec<u8>>>> + Send;
 }
 
-/// An open file that delivers the texts of a [`TextSource`].
+/// An open file that delivers the items of a [`TextSource`].
 ///
-/// A read delivers bytes of one text only. Once a text is read to its end, a read of zero bytes
-/// [marks](mark_follows) that nothing more is ready, and the read after that waits. Offsets count
-/// the bytes delivered since the open; any other offset is [`Error::Seek`].
+/// A read returns bytes from one item only. After the end of an item, an empty read
+/// [marks](mark_follows) that no more data is ready, and the next read waits. The offset of a read
+/// must be the number of bytes delivered since the open; any other offset fails with
+/// [`Error::Seek`].
 pub struct OpenStream<S>(Mutex<StreamReader<S>>);
 
 struct StreamReader<S> {
@@ -32,12 +33,12 @@ struct StreamReader<S> {
 }
 
 impl<S: TextSource> OpenStream<S> {
-    /// Creates a stream whose first text comes from `source`.
+    /// Creates a stream whose first item comes from `source`.
     pub fn new(source: S) -> OpenStream<S> {
         OpenStream::with_first(source, Vec::new())
     }
 
-    /// Creates a stream that delivers `text` before those of `source`.
+    /// Creates a stream that delivers `text` before the items of `source`.
     pub fn with_first(source: S, text: Vec<u8>) -> OpenStream<S> {
         let cursor = TextCursor { text, ..TextCursor::default() };
         OpenStream(Mutex::new(StreamReader { source, cursor, ended: false }))
@@ -74,21 +75,21 @@ impl<S> fmt::Debug for OpenStream<S> {
     }
 }
 
-/// The text that is being delivered, and the position of the reader in it. A read that waits
-/// changes nothing here.
+/// The item that is being delivered and the reader's position in it. A pending read does not change
+/// the cursor.
 #[derive(Default)]
 struct TextCursor {
     text: Vec<u8>,
-    /// Bytes of `text` that were delivered.
+    /// The number of bytes of `text` delivered so far.
     taken: usize,
-    /// Bytes delivered since the open: the offset of the next read.
+    /// The number of bytes delivered since the open, which is the offset of the next read.
     delivered: u64,
-    /// The next read is the flush mark.
+    /// `true` if the next read returns the flush mark.
     mark: bool,
 }
 
 impl TextCursor {
-    /// Reads from the current text; `None` if all of it was delivered.
+    /// Reads from the current item. Returns `None` if the item has been delivered completely.
     fn read(&mut self, offset: u64, buf: &mut [u8]) -> Option<Result<usize>> {
         if offset != self.delivered {
             return Some(Err(Error::Seek));

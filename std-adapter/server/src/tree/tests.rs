@@ -38,7 +38,7 @@ pub(super) async fn read(tree: &Tree, path: &str) -> Result<String> {
     read_at(tree, &open, 0, 4096).await
 }
 
-/// Writes a file as `printf TEXT > PATH` does.
+/// Writes a file like `printf TEXT > PATH`.
 pub(super) async fn write(tree: &Tree, path: &str, text: &str) -> Result<usize> {
     let open = tree.open(&walk(tree, path).await?, OpenMode::WRITE).await?;
     let written = tree.write(&open, 0, text.as_bytes()).await?;
@@ -98,7 +98,8 @@ async fn v18_listings_show_changes_in_name_order() -> Done {
     let (open, b) = (tree.open(&tree.root(), OpenMode::READ).await?, walk(&tree, "b").await?);
     map.remove(b"b");
     assert_eq!(list(&tree, &tree.root()).await?, ["a", "c"]);
-    // An open directory keeps the entries that it had, and open files stay usable.
+    // An open directory keeps the entries that it had when it was opened, and open files remain
+    // usable.
     let mut count = 0;
     let mut each = |_: DirEntry<'_, EntryPath>| {
         count += 1;
@@ -135,7 +136,7 @@ async fn lookups_of_one_name_return_one_inode_number() -> Done {
     Ok(())
 }
 
-/// A directory in which clients create, rename and remove entries.
+/// A directory in which clients can create, rename and remove entries.
 #[derive(Clone, Default)]
 struct Writable(Arc<Mutex<Vec<Entry>>>);
 

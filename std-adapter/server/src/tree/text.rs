@@ -1,4 +1,4 @@
-//! Files that are a text: constant, changeable, or computed at each open.
+//! Text files with constant, changeable or computed content.
 
 use std::fmt;
 use std::future::Future;
@@ -12,11 +12,11 @@ use super::file::check_not_executable;
 use super::{BoxFuture, Leaf, OpenLeaf, ready};
 use crate::budget::{Budget, Reservation};
 
-/// The longest text that a client can write, in bytes. It bounds texts that are kept in memory as a
-/// whole, such as parameters and messages.
+/// The maximum length of text that a client can write, in bytes. It applies to text that is kept in
+/// memory as a whole, such as parameters and messages.
 pub(super) const TEXT_MAX: usize = 64 * 1024;
 
-/// A text that never changes.
+/// A file with constant text.
 #[derive(Debug, Clone)]
 pub struct ReadOnlyText {
     text: Arc<[u8]>,
@@ -25,18 +25,18 @@ pub struct ReadOnlyText {
 }
 
 impl ReadOnlyText {
-    /// Creates a plain file with the content `text`.
+    /// Creates a regular file with the content `text`.
     pub fn new(text: impl AsRef<[u8]>) -> ReadOnlyText {
         ReadOnlyText { text: text.as_ref().into(), mode: 0o444, changed: None }
     }
 
-    /// Shows the file as an executable.
+    /// Makes the file executable.
     #[must_use]
     pub fn executable(self) -> ReadOnlyText {
         ReadOnlyText { mode: 0o555, ..self }
     }
 
-    /// Shows `time` as the time of the last change.
+    /// Sets the modification time of the file.
     #[must_use]
     pub fn with_mtime(self, time: Time) -> ReadOnlyText {
         ReadOnlyText { changed: Some(time), ..self }
@@ -57,7 +57,7 @@ impl Leaf for ReadOnlyText {
     }
 }
 
-/// An open file that delivers constant bytes.
+/// An open file that returns constant bytes.
 #[derive(Debug)]
 pub struct OpenBytes<T>(pub T);
 
@@ -71,13 +71,13 @@ impl<T: std::ops::Deref<Target = [u8]> + Send + Sync> OpenLeaf for OpenBytes<T> 
     }
 }
 
-/// A text that clients and the program change. Clones are the same text.
+/// A file with text that both clients and the program can change. Clones refer to the same text.
 ///
-/// Clients can make it at most 64 KiB long.
+/// Clients can write at most 64 KiB of text.
 #[derive(Debug, Clone, Default)]
 pub struct Text(Arc<Mutex<TextState>>);
 
-/// A text and, if its memory is accounted for, the grant of that memory.
+/// Text and, if its memory is accounted for, the grant for that memory.
 #[derive(Debug, Default)]
 struct TextState {
     text: Arc<Vec<u8>>,
@@ -101,7 +101,7 @@ impl Text {
         Text(Arc::new(Mutex::new(TextState { text: Arc::new(text.into()), grant: None })))
     }
 
-    /// Creates a file whose content is charged to `space`. Writes that exceed it fail.
+    /// Creates a file whose content is charged to `space`. Writes that exceed the budget fail.
     pub fn in_space(text: impl Into<Vec<u8>>, space: &Arc<Budget>) -> Text {
         Text(Arc::new(Mutex::new(TextState {
             text: Arc::new(text.into()),
@@ -115,12 +115,12 @@ impl Text {
         self.0.lock().text.clone()
     }
 
-    /// Replaces the content. The program is not bound by the limit of 64 KiB.
+    /// Replaces the content. The limit of 64 KiB does not apply.
     pub fn set(&self, text: impl Into<Vec<u8>>) {
         let state = &mut *self.0.lock();
         state.text = Arc::new(text.into());
         if let Some(grant) = &mut state.grant {
-            // A full space does not stop the program from setting its own text.
+            // The program can set the text even if the budget is exhausted.
             let _ = grant.resize(state.text.len() as u64);
         }
     }
@@ -173,13 +173,13 @@ impl OpenLeaf for OpenText {
     }
 }
 
-/// Writes `data` at `offset` over `text`. Bytes after the data stay; a gap before it is filled with
-/// zeros. Changes the text in place, unlike its namesake in core, which renders into a fixed
-/// buffer.
+/// Overwrites `text` with `data` at `offset`. Bytes after the data are kept, and a gap before the
+/// data is filled with zeros. Unlike the function of the same name in core, which renders into a
+/// fixed buffer, this function changes the text in place.
 ///
 /// # Errors
-/// `Bad write offset -2` if `offset` is negative as a signed number, and [`Error::TooLarge`] above
-/// [`TEXT_MAX`]. The text is unchanged then.
+/// An error such as `Bad write offset -2` if `offset` is negative as a signed number;
+/// [`Error::TooLarge`] if the write ends beyond [`TEXT_MAX`]. In both cases the text is unchanged.
 pub(super) fn overlay(text: &mut Vec<u8>, offset: u64, data: &[u8]) -> Result<()> {
     let end = end_of_write(offset, data.len())?;
     let start = end - data.len();
@@ -192,11 +192,11 @@ pub(super) fn overlay(text: &mut Vec<u8>, offset: u64, data: &[u8]) -> Result<()
     Ok(())
 }
 
-/// Returns the end of a write of `count` bytes at `offset`.
+/// Returns the end offset of a write of `count` bytes at `offset`.
 ///
 /// # Errors
-/// `Bad write offset -2` if `offset` is negative as a signed number, and [`Error::TooLarge`] above
-/// [`TEXT_MAX`].
+/// An error such as `Bad write offset -2` if `offset` is negative as a signed number;
+/// [`Error::TooLarge`] if the write ends beyond [`TEXT_MAX`].
 pub(super) fn end_of_write(offset: u64, count: usize) -> Result<usize> {
     if offset.cast_signed() < 0 {
         return Err(
@@ -207,11 +207,11 @@ pub(super) fn end_of_write(offset: u64, count: usize) -> Result<usize> {
     start.checked_add(count).filter(|end| *end <= TEXT_MAX).ok_or(Error::TooLarge)
 }
 
-/// Cuts `text` to `length` bytes, or pads it with zeros.
+/// Truncates `text` to `length` bytes, or pads it with zeros.
 ///
 /// # Errors
-/// `Negative offset -1` if `length` is negative as a signed number, and [`Error::TooLarge`] above
-/// [`TEXT_MAX`].
+/// An error such as `Negative offset -1` if `length` is negative as a signed number;
+/// [`Error::TooLarge`] if `length` is greater than [`TEXT_MAX`].
 pub(super) fn resize(text: &mut Vec<u8>, length: u64) -> Result<()> {
     check_offset(length)?;
     let length =
@@ -222,22 +222,23 @@ pub(super) fn resize(text: &mut Vec<u8>, length: u64) -> Result<()> {
 
 type Evaluate = dyn Fn() -> BoxFuture<'static, Vec<u8>> + Send + Sync;
 
-/// A text computed at each open. An open file keeps the text of its own open.
+/// A file whose text is computed at each open. An open file keeps the text computed when it was
+/// opened.
 pub struct Status {
     evaluate: Box<Evaluate>,
     length: Option<Box<dyn Fn() -> u64 + Send + Sync>>,
 }
 
 impl Status {
-    /// Creates a file whose text is the result of `evaluate`, which runs at each open, and at each
-    /// stat for the length.
+    /// Creates a file whose text is the result of `evaluate`. The closure is called at each open,
+    /// and at each stat to determine the length.
     pub fn new<T: Into<Vec<u8>>>(
         evaluate: impl Fn() -> Result<T> + Send + Sync + 'static,
     ) -> Status {
         Status { evaluate: Box::new(move || ready(evaluate().map(Into::into))), length: None }
     }
 
-    /// Creates a file like [`new`](Status::new) where `evaluate` may wait.
+    /// Creates a file like [`new`](Status::new), but with an asynchronous `evaluate`.
     pub fn new_async<T, F>(evaluate: impl Fn() -> F + Send + Sync + 'static) -> Status
     where
         T: Into<Vec<u8>>,
@@ -250,7 +251,7 @@ impl Status {
         Status { evaluate: Box::new(evaluate), length: None }
     }
 
-    /// Calls `length` at each stat, instead of `evaluate`, for the length in bytes.
+    /// Makes each stat call `length` instead of `evaluate` to determine the length in bytes.
     #[must_use]
     pub fn with_length(self, length: impl Fn() -> u64 + Send + Sync + 'static) -> Status {
         Status { length: Some(Box::new(length)), ..self }

@@ -1,4 +1,4 @@
-//! [`Vfs`] for the dynamic tree.
+//! The [`Vfs`] implementation of the dynamic tree.
 
 use std::fmt;
 use std::ops::ControlFlow;
@@ -14,7 +14,7 @@ use super::{Directory, Entry, EntryContent, OpenBytes, OpenLeaf, Tree};
 use crate::clock;
 use crate::memory;
 
-/// An entry of a [`Tree`] and the path by which it was found: `..` goes back along that path.
+/// An entry of a [`Tree`] and the path through which it was found. `..` goes back along that path.
 #[derive(Debug, Clone)]
 pub struct EntryPath(Arc<PathElement>);
 
@@ -22,7 +22,7 @@ pub struct EntryPath(Arc<PathElement>);
 struct PathElement {
     entry: Entry,
     parent: Option<EntryPath>,
-    /// The user who attached; `None` below the root, and for an anonymous user.
+    /// The attached user. `None` below the root and for anonymous users.
     user: Option<Box<AttachedUser>>,
 }
 
@@ -42,7 +42,7 @@ enum OpenEntry {
     File(Arc<SerialFile>),
 }
 
-/// Approximate memory of an entry in a listing, in bytes.
+/// The approximate memory used by an entry in a listing, in bytes.
 const LISTED_ENTRY_SIZE: u64 = 256;
 
 /// The entries that a directory had when it was opened.
@@ -60,13 +60,13 @@ impl Drop for OpenDir {
 /// An open file that runs one read and one write at a time.
 struct SerialFile {
     leaf: Box<dyn OpenLeaf>,
-    // Tokio's mutex is fair: requests take effect in the order in which they arrive.
+    // Tokio's mutex is fair, so requests take effect in order of arrival.
     reading: Mutex<()>,
     writing: Mutex<()>,
 }
 
 impl Drop for PathElement {
-    /// Drops the ancestors in a loop: a client may walk so deep that recursion would overflow the
+    /// Drops the ancestors in a loop. A client may walk so deep that recursion would overflow the
     /// stack.
     fn drop(&mut self) {
         let mut next = self.parent.take();
@@ -85,7 +85,7 @@ impl EntryPath {
         EntryPath(Arc::new(PathElement { entry, parent: Some(self.clone()), user: None }))
     }
 
-    /// Returns the root as `user` attached to it.
+    /// Returns the root for the attached user `user`.
     fn attached_by(&self, user: User<'_>) -> EntryPath {
         let user = AttachedUser { name: user.name.into(), number: user.number };
         EntryPath(Arc::new(PathElement {
@@ -95,7 +95,7 @@ impl EntryPath {
         }))
     }
 
-    /// Returns the user who attached to the root from which this inode was found.
+    /// Returns the user who attached the root from which the walk to this inode started.
     fn user(&self) -> User<'_> {
         let mut root = self;
         while let Some(parent) = &root.0.parent {
@@ -111,8 +111,9 @@ impl EntryPath {
         &self.0.entry
     }
 
-    /// Returns the inode of `dir`, which contains this entry now: the ancestor along the path, or,
-    /// if this entry has been moved, an inode found from the nearest common ancestor.
+    /// Returns the inode of `dir`, the directory that currently contains this entry. Normally, this
+    /// is an ancestor along the path. If the entry has been moved, the inode is found starting from
+    /// the nearest common ancestor.
     fn ancestor_or_moved(&self, dir: Entry) -> EntryPath {
         let (mut below, mut dir) = (Vec::new(), dir);
         let mut inode = loop {
@@ -139,8 +140,8 @@ impl EntryPath {
     }
 }
 
-/// Returns the time when the first tree of the process was created. Entries without a time of their
-/// own show it.
+/// Returns the time when the first tree in this process was created. Entries that have no time of
+/// their own report this time.
 pub(super) fn start_time() -> Time {
     static START: OnceLock<Time> = OnceLock::new();
     *START.get_or_init(clock::now)
@@ -271,7 +272,8 @@ impl Vfs for Tree {
     ) -> Result<()> {
         let OpenEntry::Dir(listing) = &dir.0 else { return Err(Error::NotDirectory) };
         let start = usize::try_from(cookie).unwrap_or(usize::MAX);
-        // Indexes instead of skipping, because a read in 9P2000 asks for one entry at a time.
+        // This uses an index instead of skipping, because a read in 9P2000 asks for one entry at a
+        // time.
         let rest = listing.entries.get(start..).unwrap_or_default();
         for (next, entry) in (cookie.saturating_add(1)..).zip(rest) {
             let inode = || listing.dir.child(entry.clone());
@@ -316,8 +318,8 @@ impl Vfs for Tree {
         Ok(())
     }
 
-    /// Passes mode and length to the file. Owners and times are accepted and ignored, as the
-    /// original DataKit does.
+    /// Passes the mode and the length to the file. Accepts but ignores owners and times, like the
+    /// original DataKit.
     async fn set_attr(&self, inode: &EntryPath, set: SetAttr) -> Result<()> {
         let leaf = match inode.entry().content() {
             EntryContent::File(leaf) => leaf,
@@ -334,7 +336,7 @@ impl Vfs for Tree {
             (None, None) => Ok(()),
             (Some(mode), None) => leaf.chmod(mode).await,
             (None, Some(size)) => leaf.truncate(size).await,
-            // The first change could succeed and the second fail.
+            // The first change could succeed and the second one fail.
             (Some(_), Some(_)) => {
                 Err(Error::Invalid.with_message("Can't rename/truncate/chmod at the same time"))
             }
@@ -352,8 +354,8 @@ impl Vfs for Tree {
     }
 }
 
-/// Checks a change of the attributes of a directory or symbolic link. They accept no change that has
-/// an effect.
+/// Checks an attribute change for a directory or symbolic link. Changes that would have an effect
+/// are refused.
 fn check_set_attr(kind: FileType, set: &SetAttr) -> Result<()> {
     match set {
         SetAttr { mode: Some(_), .. } => Err(Error::NotPermitted),
