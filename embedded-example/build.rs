@@ -1,5 +1,5 @@
-//! Passes the linker scripts to the linker, for the board only: the library also builds for the
-//! host.
+//! Passes the linker scripts to the linker when building for the board. The library also builds for
+//! the host, which needs no linker scripts.
 
 use std::{env, fs, io, path::PathBuf};
 

@@ -1,4 +1,4 @@
-//! The tree of the board.
+//! The board's file tree.
 
 use core::fmt::{self, Write};
 
@@ -30,7 +30,7 @@ static BOARD: Dir = Dir::new(&[
     file("build", &Doc::new(BUILD)),
 ]);
 
-/// The name and the version of the firmware.
+/// The name and version of the firmware.
 const BUILD: &str = concat!(env!("CARGO_PKG_NAME"), " ", env!("CARGO_PKG_VERSION"));
 
 static NET: Dir = Dir::new(&[
@@ -82,7 +82,7 @@ fn reset(command: &str, reply: &mut dyn Write) -> Result<()> {
         return Err(Error::Invalid.with_message("write `reset` to restart the board"));
     }
     state::RESET.set(true);
-    // The reply has room for it.
+    // The text fits into the reply.
     let _ = reply.write_str("restarting\n");
     Ok(())
 }
@@ -92,17 +92,17 @@ static LOG: Dir = Dir::new(&[
     file("level", &LevelFile::new(&state::LEVEL)),
 ]);
 
-/// The stream of events, each once and in order.
+/// The stream of events, which delivers each event once and in order.
 pub static EVENTS: Queue<Event, 16> =
     Queue::new(|event, out| writeln!(out, "{} {}", Seconds(event.at_ms), event.kind));
 
-/// The stream of the latest step of the light and the sensor.
+/// The stream that delivers the latest step of the light and the sensor.
 pub static TICKS: Live<Tick> = Live::new(Tick::FIRST, |tick, out| {
     let light = if tick.lit { "on" } else { "off" };
     writeln!(out, "{} {} light {light} sample {}", Seconds(tick.at_ms), tick.number, tick.sample)
 });
 
-/// An event, with its time.
+/// An event and the time at which it occurred.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Event {
     at_ms: u64,
@@ -162,8 +162,8 @@ pub fn publish_event(kind: EventKind) {
     EVENTS.publish(Event { at_ms: uptime_ms(), kind });
 }
 
-/// Performs a step of the simulation as the parameters say, and publishes its result. Returns
-/// whether the light is on, and the milliseconds until the next step.
+/// Performs a step of the simulation according to the parameters and publishes the result. Returns
+/// whether the light is on, and the number of milliseconds until the next step.
 pub fn step(simulation: &mut Simulation) -> (bool, u32) {
     let step = simulation.step(&settings());
     TICKS.publish(Tick {

@@ -1,10 +1,10 @@
 //! The exit after a panic or a fault: QEMU exits with code 101, a debugger stops at a breakpoint,
-//! and without either the board resets.
+//! and without either of them, the board resets.
 //!
-//! Semihosting executes a breakpoint. The firmware cannot tell whether something handles it: a
-//! debugger sets a status bit, but QEMU does not. If nothing does, the breakpoint raises a fault,
-//! and the fault handler resets the board. A breakpoint within the fault handler would lock up the
-//! processor, so the firmware returns from the handler first.
+//! A semihosting call executes a breakpoint. The firmware cannot tell whether anything handles the
+//! breakpoint: a debugger sets a status bit, but QEMU does not. If nothing handles it, the
+//! breakpoint raises a fault, and the fault handler resets the board. A breakpoint within the fault
+//! handler would lock up the processor, so the firmware returns from the handler first.
 
 use core::arch::asm;
 use core::sync::atomic::{AtomicBool, Ordering};
@@ -44,12 +44,12 @@ struct Frame([u32; 8]);
 /// refuses the return with another fault.
 fn return_to_breakpoint() -> ! {
     const THUMB: u32 = 1 << 24;
-    /// EXC_RETURN: to thread mode, with the main stack.
+    /// The EXC_RETURN value for a return to thread mode with the main stack.
     const RETURN: u32 = 0xffff_fff9;
     let pc = breakpoint as extern "C" fn() -> ! as usize as u32;
     let frame = Frame([0, 0, 0, 0, 0, u32::MAX, pc & !1, THUMB]);
-    // SAFETY: the frame is aligned and on the stack. What is above it is no longer used, and what
-    // is below is free.
+    // SAFETY: the frame is aligned and on the stack. The memory above it is no longer used, and the
+    // memory below it is free.
     unsafe {
         asm!("msr msp, {frame}", "bx {to}", frame = in(reg) &frame, to = in(reg) RETURN, options(noreturn))
     }

@@ -1,4 +1,4 @@
-//! The status light of the board, on pin 0 of port F.
+//! The board's status light, on pin 0 of port F.
 
 use crate::reg::registers;
 

@@ -1,6 +1,6 @@
-//! The hardware-independent half of the firmware: the tree of the board, and what it controls.
+//! The hardware-independent half of the firmware: the board's file tree and the code behind it.
 //!
-//! It depends only on `datakit-core`, so the host can serve and test the same tree.
+//! The library depends only on `datakit-core`, so the host can serve and test the same tree.
 #![no_std]
 #![forbid(unsafe_code)]
 

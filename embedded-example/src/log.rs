@@ -1,4 +1,5 @@
-//! The log: defmt over UART0, one frame for each line. Without the feature `log` it is empty.
+//! The log, written to UART0 as one defmt frame per line. Without the feature `log`, nothing is
+//! logged.
 
 /// Logs a line at `debug`, `info`, `warn` or `error`, if the file `log/level` allows it.
 macro_rules! log {
@@ -13,7 +14,7 @@ macro_rules! log {
 }
 pub(crate) use log;
 
-/// The minimum values of `log/level` for each defmt level.
+/// The minimum value of `log/level` for each defmt level.
 #[cfg(feature = "log")]
 #[allow(non_upper_case_globals, dead_code)]
 pub mod level {
@@ -37,13 +38,13 @@ mod uart {
     registers! {
         RCGC1 = 0x400F_E104;
         DR = 0x4000_C000;
-        /// Flags. Bit 5 is set while the transmit FIFO is full.
+        /// The flag register. Bit 5 is set while the transmit FIFO is full.
         FR = 0x4000_C018;
         LCRH = 0x4000_C02C;
         CTL = 0x4000_C030;
     }
 
-    /// Starts the UART with 8 bits and FIFOs. QEMU ignores the baud rate.
+    /// Starts the UART with 8 data bits and with its FIFOs enabled. QEMU ignores the baud rate.
     pub fn start() {
         RCGC1.set(1);
         LCRH.write(0x70);
@@ -64,7 +65,7 @@ mod uart {
 
     struct Shared(UnsafeCell<State>);
 
-    /// Whether a frame has started and not ended.
+    /// Whether a frame has been started but not ended.
     static IN_FRAME: AtomicBool = AtomicBool::new(false);
 
     // SAFETY: accessed only between `acquire` and `release`, with interrupts disabled on a single
@@ -80,14 +81,15 @@ mod uart {
     #[defmt::global_logger]
     struct Uart;
 
-    // SAFETY: `acquire` disables interrupts until `release`, so frames of different contexts are
+    // SAFETY: `acquire` disables interrupts until `release`, so frames from different contexts are
     // not interleaved.
     unsafe impl defmt::Logger for Uart {
         fn acquire() {
             // SAFETY: defmt calls `release` once for each `acquire`.
             let restore = unsafe { critical_section::acquire() };
             if IN_FRAME.swap(true, Ordering::Relaxed) {
-                // A fault or a panic within a line cannot be logged.
+                // A fault or a panic that occurs while a line is being logged cannot be logged
+                // itself.
                 crate::fault::exit();
             }
             // SAFETY: interrupts are disabled, and no other reference exists, because none outlives

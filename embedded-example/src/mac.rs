@@ -1,7 +1,7 @@
-//! A driver of the Stellaris Ethernet MAC for `embassy-net`.
+//! An `embassy-net` driver for the Stellaris Ethernet MAC.
 //!
 //! The FIFO is 32 bits wide, and the first half word of a frame is its length. A buffer holds this
-//! half word and then the frame, and is moved four bytes at a time.
+//! half word followed by the frame, and is transferred four bytes at a time.
 
 use core::task::Context;
 
@@ -14,14 +14,14 @@ use crate::reg::registers;
 /// The MAC's interrupt.
 pub const IRQ: u16 = 42;
 
-/// The maximum length of a frame without its checksum: 1500 bytes and the Ethernet header.
+/// The maximum length of a frame without its checksum: 1500 bytes plus the Ethernet header.
 const FRAME_MAX: usize = 1514;
 /// The size of a buffer: the length half word, a frame and its checksum, rounded up to whole words.
 const BUFFER: usize = (2 + FRAME_MAX + 4usize).next_multiple_of(4);
 
 registers! {
     RCGC2 = 0x400F_E108;
-    /// Raised interrupts. Writing 1 acknowledges one.
+    /// Raised interrupts. Writing a 1 to a bit acknowledges that interrupt.
     RIS = 0x4004_8000;
     /// Enabled interrupts.
     IM = 0x4004_8004;
@@ -41,7 +41,7 @@ const RX: u32 = 1;
 /// Wakes the network stack when the MAC has a frame.
 static WAKER: AtomicWaker = AtomicWaker::new();
 
-/// The buffers of the driver, 3 KiB.
+/// The driver's buffers, 3 KiB in total.
 pub struct Buffers {
     receive: [u8; BUFFER],
     transmit: [u8; BUFFER],
@@ -87,9 +87,9 @@ pub fn on_interrupt() {
 
 /// Returns whether there is a frame in the FIFO. If not, `cx` is woken when one arrives.
 ///
-/// The interrupt bit does not count frames. It is therefore acknowledged and enabled first, and the
-/// count is checked again. Otherwise a frame that arrives in between would stay in the FIFO until
-/// the next one arrives.
+/// The interrupt bit does not count frames. The interrupt is therefore acknowledged and enabled
+/// before the number of frames is checked again. Otherwise, a frame that arrives in between would
+/// stay in the FIFO until the next one arrives.
 fn has_frame(cx: &Context<'_>) -> bool {
     if NP.read() > 0 {
         return true;
@@ -100,8 +100,8 @@ fn has_frame(cx: &Context<'_>) -> bool {
     NP.read() > 0
 }
 
-/// Reads one frame from the FIFO and returns it as a part of `buffer`. Returns `None` if its length
-/// was invalid and it was dropped.
+/// Reads one frame from the FIFO and returns it as a part of `buffer`. Returns `None` if the frame
+/// was dropped because its length was invalid.
 fn read_frame(buffer: &mut [u8; BUFFER]) -> Option<&mut [u8]> {
     let first = DATA.read().to_le_bytes();
     let [low, high, ..] = first;
@@ -110,8 +110,8 @@ fn read_frame(buffer: &mut [u8; BUFFER]) -> Option<&mut [u8]> {
     if let Some(word) = words.next() {
         word.copy_from_slice(&first);
     }
-    // Reads exactly the words of the frame. With one more or less, all later frames would start at
-    // the wrong place.
+    // Reads exactly as many words as the frame has. After one more or one fewer, all later frames
+    // would start at the wrong place.
     for _ in 1..length.div_ceil(4) {
         let word = DATA.read().to_le_bytes();
         if let Some(to) = words.next() {
@@ -141,7 +141,8 @@ impl Driver for Mac {
     }
 
     fn transmit(&mut self, _: &mut Context<'_>) -> Option<TxBuffer<'_>> {
-        // The buffer is always free, because a frame has been sent when `TR` is written.
+        // The buffer is always free, because a frame has been sent by the time the write to `TR`
+        // returns.
         Some(TxBuffer(&mut self.buffers.transmit))
     }
 
@@ -153,7 +154,7 @@ impl Driver for Mac {
     fn capabilities(&self) -> Capabilities {
         let mut capabilities = Capabilities::default();
         capabilities.max_transmission_unit = FRAME_MAX;
-        // 1 because there is only one transmit buffer.
+        // The burst size is 1 because there is only one transmit buffer.
         capabilities.max_burst_size = Some(1);
         capabilities
     }
@@ -172,7 +173,7 @@ impl embassy_net_driver::RxToken for RxFrame<'_> {
     }
 }
 
-/// The buffer for a frame to send.
+/// The buffer for an outgoing frame.
 pub struct TxBuffer<'a>(&'a mut [u8; BUFFER]);
 
 impl embassy_net_driver::TxToken for TxBuffer<'_> {
@@ -182,7 +183,7 @@ impl embassy_net_driver::TxToken for TxBuffer<'_> {
         let (head, frame) = self.0.split_at_mut(2);
         let (frame, _) = frame.split_at_mut(length);
         let result = f(frame);
-        // The MAC expects the length of the payload, without the header of 14 bytes.
+        // The MAC expects the length of the payload, without the 14-byte header.
         let payload = u16::try_from(length.saturating_sub(14)).unwrap_or(0);
         head.copy_from_slice(&payload.to_le_bytes());
         for word in self.0.chunks_exact(4).take((2 + length).div_ceil(4)) {

@@ -9,7 +9,8 @@
 //! log/    doc level                       events   one line per event      ticks  light and sensor
 //! ```
 //!
-//! This file has the executor, the interrupt handlers and the tasks. The tree is in the library.
+//! This file contains the executor, the interrupt handlers and the tasks. The tree is in the
+//! library.
 #![no_std]
 #![no_main]
 #![expect(
@@ -78,8 +79,8 @@ fn main() -> ! {
     }
 }
 
-/// Starts all tasks. Not inlined, because the values that it moves into statics would stay on the
-/// stack of `main`.
+/// Starts all tasks. Not inlined, because otherwise the values that it moves into statics would
+/// stay on the stack of `main`.
 #[inline(never)]
 fn start(spawner: Spawner) {
     static TREE: StaticCell<Tree> = StaticCell::new();
@@ -125,7 +126,7 @@ async fn client_slot(
     serve::client_slot(acceptor, number, tree, memory).await
 }
 
-/// Blinks the light and samples the sensor as the parameters say.
+/// Blinks the light and samples the sensor according to the parameters.
 #[embassy_executor::task]
 async fn blink() -> ! {
     let mut simulation = Simulation::new();
@@ -136,29 +137,29 @@ async fn blink() -> ! {
     }
 }
 
-/// Restarts the board after `reset` was written to `sys/reset`.
+/// Restarts the board after `reset` has been written to `sys/reset`.
 #[embassy_executor::task]
 async fn restart() -> ! {
     while !state::RESET.get() {
         state::RESET.changed(state::RESET.version()).await;
     }
     log!(warn, "restarting");
-    // Time to send the reply to the write.
+    // Leaves time to send the reply to the write.
     Timer::after_millis(100).await;
     state::SHUTTING_DOWN.set(true);
-    // Time for the clients to acknowledge the end of their connections, at most 500 ms.
+    // Leaves the clients up to 500 ms to acknowledge the end of their connections.
     for _ in 0..50 {
         Timer::after_millis(10).await;
         if state::CONNECTIONS.get() == 0 {
             break;
         }
     }
-    // Time to send the last segments.
+    // Leaves time to send the last segments.
     Timer::after_millis(20).await;
     cortex_m::peripheral::SCB::sys_reset()
 }
 
-/// Whether a task was woken since the executor last polled.
+/// Whether a task has been woken since the executor last polled.
 static WOKEN: AtomicBool = AtomicBool::new(false);
 
 /// Called by the executor when a task is woken.
@@ -180,7 +181,7 @@ unsafe impl InterruptNumber for Irq {
 }
 
 /// Handles every interrupt of the chip.
-// SAFETY: outside of critical sections it accesses only memory that no other context uses.
+// SAFETY: outside critical sections, the handler accesses only memory that no other context uses.
 #[cortex_m_rt::exception]
 unsafe fn DefaultHandler(irq: i16) {
     match u16::try_from(irq) {
@@ -191,8 +192,8 @@ unsafe fn DefaultHandler(irq: i16) {
 }
 
 /// Handles accesses to unmapped memory, invalid instructions and stack overflows.
-// SAFETY: it never returns to the interrupted code. The log is the only state that they share, and
-// it refuses to start a line within a line.
+// SAFETY: the handler never returns to the interrupted code. The log is the only state that the two
+// share, and it refuses to start a line within a line.
 #[cortex_m_rt::exception]
 unsafe fn HardFault(frame: &ExceptionFrame) -> ! {
     fault::reset_if_exiting();

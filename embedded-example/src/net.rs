@@ -15,7 +15,7 @@ const GATEWAY: Ipv4Address = Ipv4Address::new(10, 0, 2, 2);
 /// Starts the driver and the stack. Call this once. `seed` determines the first port and sequence
 /// numbers.
 pub fn start(seed: u64) -> (Stack<'static>, Runner<'static, Mac>) {
-    // Constructed in place, because moving them would take their size in stack.
+    // Constructed in place, because moving them would need the same amount of stack.
     static BUFFERS: ConstStaticCell<Buffers> = ConstStaticCell::new(Buffers::new());
     static RESOURCES: StaticCell<StackResources<SOCKETS>> = StaticCell::new();
     let mac = Mac::start(BUFFERS.take());

@@ -1,8 +1,8 @@
 //! The parameters in `params/`.
 //!
-//! To add one, add a [`Value`] and an entry for its [`Param`], and use the value, for example in
-//! [`settings`]. The parameters have only four types, because each further type costs 2 KiB of
-//! flash. Another parameter of a type costs 64 bytes and its texts.
+//! To add a parameter, define a [`Value`], add an entry with its [`Param`], and use the value, for
+//! example in [`settings`]. The parameters have only four types, because each further type costs 2
+//! KiB of flash. Another parameter of an existing type costs 64 bytes plus its strings.
 
 use core::future::{Future, poll_fn};
 use core::pin::pin;
@@ -114,7 +114,7 @@ pub fn settings() -> Settings {
     }
 }
 
-/// Returns the seconds after which an idle connection is closed.
+/// Returns the number of seconds after which an idle connection is closed.
 pub fn idle_seconds() -> u32 {
     IDLE.get()
 }
@@ -124,8 +124,8 @@ pub fn nagle() -> bool {
     NAGLE.get()
 }
 
-/// Waits until a parameter is set that determines the time of the next step. Dropping the future
-/// loses nothing.
+/// Waits until one of the parameters that determine the time of the next step is set. Dropping the
+/// future loses nothing.
 pub async fn timing_changed() {
     let mut enabled = pin!(ENABLED.changed(ENABLED.version()));
     let mut period = pin!(PERIOD.changed(PERIOD.version()));

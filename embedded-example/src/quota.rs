@@ -10,8 +10,8 @@ use datakit_core::vfs::{
     SetAttr, StaticTree, Vfs,
 };
 
-/// The numbers of open files of `CLIENTS` clients, which share a pool of `OPENS`. Each client can
-/// always open `RESERVED` files, whatever the others do.
+/// The number of files that each of `CLIENTS` clients has open. The clients share a pool of `OPENS`
+/// open files, but each client can always open `RESERVED` files, regardless of the others.
 #[derive(Debug)]
 pub struct OpenQuota<const CLIENTS: usize, const OPENS: usize, const RESERVED: usize> {
     open: [Cell<usize>; CLIENTS],
@@ -20,7 +20,7 @@ pub struct OpenQuota<const CLIENTS: usize, const OPENS: usize, const RESERVED: u
 impl<const CLIENTS: usize, const OPENS: usize, const RESERVED: usize>
     OpenQuota<CLIENTS, OPENS, RESERVED>
 {
-    /// Creates a quota without open files.
+    /// Creates a quota with no open files.
     pub const fn new() -> Self {
         const { assert!(CLIENTS * RESERVED <= OPENS, "the reserved files exceed OPENS") };
         OpenQuota { open: [const { Cell::new(0) }; CLIENTS] }
@@ -59,7 +59,7 @@ impl<const CLIENTS: usize, const OPENS: usize, const RESERVED: usize> Default
     }
 }
 
-/// The tree for one client, which limits its open files.
+/// The tree for one client, which limits the number of files that the client has open.
 pub struct QuotaTree<
     't,
     const CLIENTS: usize,
@@ -199,7 +199,7 @@ mod tests {
             (error.errno(), error.to_string().as_str()),
             (24, "this connection has 16 open files; the rest is reserved for others")
         );
-        // Released files are available to every client that exceeds its reserve.
+        // Released files are available to any client that exceeds its reserve.
         (0..10).for_each(|_| quota.release(0));
         assert_eq!((acquire_all(2), acquire_all(0)), (10, 0));
     }

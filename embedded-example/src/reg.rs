@@ -12,38 +12,40 @@ impl Reg {
     /// Creates the register at `address`.
     ///
     /// # Safety
-    /// `address` must be that of a 32-bit register of this chip, and accesses to the register must
-    /// not change memory.
+    /// `address` must be the address of a 32-bit register of this chip, and accesses to the
+    /// register must not change memory.
     pub const unsafe fn new(address: usize) -> Reg {
         Reg(core::ptr::without_provenance_mut(address))
     }
 
-    /// Reads the register. Reading changes some registers, for example a FIFO.
+    /// Reads the register. Reading has side effects on some registers, such as that of a FIFO.
     pub fn read(&self) -> u32 {
-        // SAFETY: the caller of `new` guarantees a register, which is aligned and readable.
+        // SAFETY: the caller of `new` guarantees that this is a register, which is aligned and
+        // readable.
         unsafe { self.0.read_volatile() }
     }
 
     /// Writes the register.
     pub fn write(&self, value: u32) {
-        // SAFETY: the caller of `new` guarantees a register, and that writes change no memory.
+        // SAFETY: the caller of `new` guarantees that this is a register and that writing it
+        // changes no memory.
         unsafe { self.0.write_volatile(value) }
     }
 
-    /// Sets `bits` and leaves the others. Only for registers that nothing else changes, because
-    /// this is a read and a write.
+    /// Sets `bits` and leaves the other bits unchanged. Use it only for registers that nothing else
+    /// changes, because it reads and then writes the register.
     pub fn set(&self, bits: u32) {
         self.write(self.read() | bits);
     }
 }
 
-/// Defines registers with the names of the data sheet. The caller guarantees that the addresses are
-/// right.
+/// Defines registers under their names in the data sheet. The caller guarantees that the addresses
+/// are correct.
 macro_rules! registers {
     ($($(#[$doc:meta])* $name:ident = $address:expr;)*) => {
         $($(#[$doc])* static $name: $crate::reg::Reg =
-            // SAFETY: the address of a 32-bit register in the data sheet of the LM3S6965. None of
-            // these registers starts DMA.
+            // SAFETY: this is the address of a 32-bit register in the data sheet of the LM3S6965.
+            // None of these registers starts DMA.
             unsafe { $crate::reg::Reg::new($address) };)*
     };
 }

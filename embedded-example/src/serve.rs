@@ -1,13 +1,14 @@
-//! Connections: listeners accept them, client slots serve them.
+//! Connections, which listeners accept and client slots serve.
 //!
 //! There is one more socket than there are client slots, so one is always listening. A client that
-//! reconnects at once, or that connects while all slots are busy, is accepted and waits for a slot,
-//! for at most [`SLOT_TIMEOUT`]. Then its connection is closed. If two clients connect in the same
-//! instant, the second one is refused and must retry, as with any listener without a backlog.
+//! reconnects immediately, or that connects while all slots are busy, is accepted and waits for a
+//! slot. If no slot becomes free within [`SLOT_TIMEOUT`], the connection is closed. If two clients
+//! connect at the same instant, the second one is refused and must retry, as with any listener
+//! without a backlog.
 //!
-//! A client loses its slot when it has sent nothing for `params/net/idle` seconds and no request is
-//! in flight. A client that waits for an event, for example, is not idle. If it has vanished, TCP
-//! keep-alive detects that within the same time.
+//! A client loses its slot when it has sent nothing for `params/net/idle` seconds and has no
+//! request in flight. For example, a client that is waiting for an event is not idle. If such a
+//! client has vanished, TCP keep-alive detects this within the same time.
 
 use core::cell::{Cell, RefCell};
 use core::pin::pin;
@@ -34,31 +35,32 @@ use crate::net::SOCKETS;
 /// The number of clients that are served at the same time.
 pub const CLIENT_SLOTS: usize = SOCKETS - 1;
 
-/// The port of 9P.
+/// The TCP port for 9P.
 const PORT: u16 = 564;
 
-/// The buffers of a socket, in bytes.
+/// The sizes of a socket's buffers, in bytes.
 const RECEIVE: usize = 1460;
 const TRANSMIT: usize = 1460;
 
-/// The number of requests of a client that can be in flight. All but one may wait for events.
+/// The maximum number of requests that a client can have in flight. All but one may wait for
+/// events.
 const WORKERS: usize = 4;
 /// The maximum length of a message, in bytes. The msize is larger, because Linux requires at least
 /// a page. Clients respect the iounit when they read and write, so only other messages can exceed
-/// this.
+/// this length.
 const FRAME: usize = 1024;
 const LIMITS: Limits = Limits::new(4096).iounit((FRAME - 24) as u32);
-/// The maximum number of fids of a client.
+/// The maximum number of fids per client.
 const FIDS: usize = 24;
-/// The maximum number of open files of all clients.
+/// The maximum number of open files, summed over all clients.
 const OPENS: usize = 24;
-/// The number of these that are reserved for each client.
+/// The number of open files that are reserved for each client.
 const RESERVED: usize = 4;
 /// How long a client waits for a slot.
 const SLOT_TIMEOUT: Duration = Duration::from_millis(750);
 /// How long a client may take to acknowledge that the board closes its connection.
 const CLOSE_TIMEOUT: Duration = Duration::from_millis(300);
-/// The maximum length of a text that a file renders, in bytes.
+/// The maximum length of the text that a file renders, in bytes.
 const TEXT: usize = 96;
 
 /// A socket and the number of its listener.
@@ -67,17 +69,17 @@ pub struct Socket {
     tcp: &'static mut TcpSocket<'static>,
 }
 
-/// Passes sockets between listeners and client slots. Each signal has a single waiting task. If two
-/// tasks waited for one, they would replace each other's waker in turn for ever, and the board
-/// would never sleep.
+/// Passes sockets between listeners and client slots. At most one task waits for each signal. If
+/// two tasks waited for the same signal, they would keep replacing each other's waker, and the
+/// board would never sleep.
 pub struct Acceptor {
-    /// The next client of each slot.
+    /// The next client for each slot.
     slots: [Signal<NoopRawMutex, Socket>; CLIENT_SLOTS],
     /// The numbers of the free slots.
     free: RefCell<Vec<usize, CLIENT_SLOTS>>,
     /// Clients that wait for a slot, in the order of their arrival.
     queue: RefCell<Deque<Socket, SOCKETS>>,
-    /// The socket that each listener gets back.
+    /// The socket that is returned to each listener.
     listeners: [Signal<NoopRawMutex, Socket>; SOCKETS],
 }
 
@@ -101,7 +103,7 @@ impl Acceptor {
         }
     }
 
-    /// Waits for the next client of a slot.
+    /// Waits until the next client is assigned to a slot.
     async fn next_client(&self, slot: usize) -> Socket {
         if let Some(socket) = self.queue.borrow_mut().pop_front() {
             return socket;
@@ -114,7 +116,7 @@ impl Acceptor {
         }
     }
 
-    /// Removes the client of a listener from the queue, if it is still there.
+    /// Removes a listener's client from the queue, if the client is still there.
     fn withdraw(&self, listener: usize) -> Option<Socket> {
         let mut queue = self.queue.borrow_mut();
         let mut found = None;
@@ -156,7 +158,7 @@ pub fn start(stack: Stack<'static>) -> &'static Acceptor {
     acceptor
 }
 
-/// Accepts one client after the other on one socket.
+/// Accepts clients on one socket, one after the other.
 pub async fn listener(acceptor: &'static Acceptor, listener: usize) -> ! {
     let Some(back) = acceptor.listeners.get(listener) else { core::future::pending().await };
     let mut socket = back.wait().await;
@@ -206,7 +208,7 @@ type ClientTree = QuotaTree<'static, CLIENT_SLOTS, OPENS, RESERVED, TEXT>;
 /// The quota of open files. It needs no lock, because all slots are tasks of one executor.
 pub type ClientQuota = OpenQuota<CLIENT_SLOTS, OPENS, RESERVED>;
 
-/// Serves one client after the other.
+/// Serves clients, one after the other.
 pub async fn client_slot(
     acceptor: &'static Acceptor,
     slot: usize,
@@ -227,14 +229,15 @@ pub async fn client_slot(
         log!(info, "disconnected");
         board::publish_event(EventKind::Disconnected);
         state::CONNECTIONS.decrement();
-        // `abort` and not `close`: the peer is gone or misbehaves, and the socket is needed.
+        // `abort` rather than `close`, because the peer is gone or misbehaves, and the socket is
+        // needed.
         socket.tcp.abort();
         let _ = socket.tcp.flush().await;
         acceptor.return_socket(socket);
     }
 }
 
-/// Serves one client until it disconnects, is idle for too long, or the board restarts.
+/// Serves one client until it disconnects or is idle for too long, or until the board restarts.
 async fn serve_client(socket: &mut TcpSocket<'static>, tree: &ClientTree, memory: &mut SlotMemory) {
     let idle = Duration::from_secs(params::idle_seconds().into());
     socket.set_nagle_enabled(params::nagle());
@@ -283,8 +286,8 @@ async fn shutdown() {
     }
 }
 
-/// A borrowed table of fids. Moving the table into a session would take twice its size in stack.
-/// The session leaves it empty.
+/// A borrowed table of fids. Moving the table into a session would take twice its size on the
+/// stack. The session leaves the table empty.
 struct BorrowedFids<'m>(&'m mut FidArray<ClientTree, FIDS>);
 
 impl FidTable<ClientTree> for BorrowedFids<'_> {
@@ -317,7 +320,7 @@ impl FidTable<ClientTree> for BorrowedFids<'_> {
     }
 }
 
-/// The receiving half of a socket, which notes when data arrives.
+/// The receiving half of a socket, which records when data arrives.
 struct ClientReader<'s> {
     rx: TcpReader<'s>,
     last_active: &'s Cell<Instant>,
@@ -357,6 +360,7 @@ impl Write for ClientWriter<'_> {
     }
 }
 
-// Uses the default `readable`: `wait_read_ready` of embassy-net does not return when the peer
-// closes, and the buffers of a board are not released while a connection is idle anyway.
+// Uses the default `readable`, because embassy-net's `wait_read_ready` does not return when the
+// peer closes the connection. Besides, the board does not release its buffers while a connection is
+// idle.
 impl serve::TransportRead for ClientReader<'_> {}

@@ -1,34 +1,34 @@
 //! The simulation that the parameters control: a blinking light, and a sensor that is sampled
 //! whenever the light is switched.
 //!
-//! It is pure computation. The board decides when each step happens.
+//! The simulation is pure computation. The board decides when each step happens.
 
 /// The shape of the sensor signal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Waveform {
-    /// Low for half of a cycle, then high.
+    /// Low for half a cycle, then high.
     Square,
     /// Rises and falls linearly.
     Triangle,
-    /// Rises linearly, then drops at once.
+    /// Rises linearly, then drops abruptly.
     Saw,
 }
 
 /// The maximum number of samples in a cycle.
 pub const LENGTH_MAX: u32 = 10_000;
 
-/// The settings of a step.
+/// The settings for a step.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Settings {
     /// Whether the light blinks.
     pub enabled: bool,
     /// Milliseconds from one flash to the next.
     pub period_ms: u32,
-    /// How much of the period the light is on, in percent.
+    /// The percentage of the period during which the light is on.
     pub duty: u32,
     /// The shape of the signal.
     pub waveform: Waveform,
-    /// Samples in a cycle of the signal.
+    /// Number of samples in a cycle of the signal.
     pub length: u32,
     /// The distance from the middle of the signal to its peak.
     pub amplitude: i32,
@@ -78,7 +78,7 @@ pub struct Simulation {
 }
 
 impl Simulation {
-    /// Creates a simulation with the light off and the sample 0.
+    /// Creates a simulation with the light off and a sample of 0.
     pub const fn new() -> Simulation {
         Simulation { number: 0, lit: false, sample: 0, zone: Zone::Normal }
     }
@@ -97,7 +97,7 @@ impl Simulation {
 
     fn smooth(&mut self, raw: i32, smoothing: u32) {
         let difference = i64::from(raw) - i64::from(self.sample);
-        // Rounded away from zero. Otherwise a small difference would persist.
+        // Rounded away from zero. Otherwise, a small difference would persist.
         let part = 1i64 << smoothing.min(31);
         let change = (difference + difference.signum() * (part - 1)) / part;
         self.sample = i32::try_from(i64::from(self.sample) + change).unwrap_or(raw);
@@ -120,9 +120,10 @@ impl Default for Simulation {
     }
 }
 
-/// Returns the signal at a step, before smoothing.
+/// Returns the value of the signal at the step `number`, before smoothing.
 fn raw(settings: &Settings, number: u32) -> i32 {
-    // Within these bounds, which `params/wave/length` has too, nothing below overflows.
+    // Within these bounds, which also apply to `params/wave/length`, no calculation below
+    // overflows.
     let length = i64::from(settings.length.clamp(2, LENGTH_MAX));
     let at = i64::from(number) % length;
     let peak = i64::from(settings.amplitude);
@@ -137,7 +138,7 @@ fn raw(settings: &Settings, number: u32) -> i32 {
     i32::try_from(value + i64::from(settings.offset)).unwrap_or(settings.offset)
 }
 
-/// Returns the milliseconds until the light is switched again.
+/// Returns the number of milliseconds until the light is switched again.
 fn wait_ms(settings: &Settings, lit: bool) -> u32 {
     let on = u64::from(settings.period_ms) * u64::from(settings.duty.min(100)) / 100;
     let on = u32::try_from(on).unwrap_or(settings.period_ms);

@@ -5,7 +5,7 @@ use core::ptr;
 use datakit_firmware::state::StackUsage;
 
 unsafe extern "C" {
-    /// The word above the stack, which grows down.
+    /// The word above the stack, which grows downwards.
     static _stack_start: u32;
     /// The lowest word of the stack.
     static _stack_end: u32;
@@ -14,13 +14,13 @@ unsafe extern "C" {
 /// The pattern with which the startup code fills the stack.
 const PAINT: u32 = cortex_m_rt::STACK_PAINT_VALUE;
 
-/// Returns the peak usage: the stack down to the lowest word that was overwritten.
+/// Returns the peak usage, which extends down to the lowest word that was overwritten.
 pub fn usage() -> StackUsage {
     let end = ptr::addr_of!(_stack_end);
     let start = ptr::addr_of!(_stack_start);
     let size = start.addr().saturating_sub(end.addr());
     // SAFETY: every address from `_stack_end` to `_stack_start` is readable RAM. The volatile read
-    // takes no reference and tolerates that the memory is in use.
+    // creates no reference, so the memory may be in use.
     let unused =
         (0..size / 4).take_while(|word| unsafe { end.add(*word).read_volatile() } == PAINT).count()
             * 4;

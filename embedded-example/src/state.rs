@@ -1,11 +1,11 @@
-//! State that the drivers write and the files of the tree show. On the host, where there are no
-//! drivers, it keeps its initial values.
+//! State that the drivers write and the files in the tree show. On the host, where there are no
+//! drivers, the state keeps its initial values.
 
 use core::sync::atomic::{AtomicU32, Ordering};
 
 use datakit_core::files::{Level, Value};
 
-/// The IP address of the board, to which QEMU's user network forwards.
+/// The board's IP address, to which QEMU's user network forwards connections.
 pub const ADDRESS: [u8; 4] = [10, 0, 2, 15];
 /// The length of the network prefix of [`ADDRESS`], in bits.
 pub const PREFIX: u8 = 24;
@@ -46,7 +46,7 @@ pub struct StackUsage {
     pub size: usize,
 }
 
-/// Returns the milliseconds since boot, or 0 without a clock.
+/// Returns the number of milliseconds since boot, or 0 if there is no clock.
 pub fn uptime_ms() -> u64 {
     UPTIME.get().map_or(0, |probe| probe())
 }

@@ -1,7 +1,7 @@
 //! The tickless time driver for `embassy-time`.
 //!
-//! `now` reads SysTick, which runs freely. A tick interrupt of 1 kHz would lose time whenever the
-//! host is busy. The alarm is a timer block in one-shot mode, set for the next expiration.
+//! `now` reads SysTick, which runs freely. A 1 kHz tick interrupt would lose time whenever the host
+//! is busy. The alarm is a timer block in one-shot mode, which is set to the next expiration time.
 
 use core::cell::{Cell, RefCell};
 use core::sync::atomic::{AtomicU32, Ordering};
@@ -23,7 +23,7 @@ pub const IRQ: u16 = 19;
 /// The core clock after reset in QEMU.
 pub const CLOCK_HZ: u32 = 12_500_000;
 
-/// 25 cycles are 2 ticks of embassy-time, which are microseconds.
+/// 25 cycles equal 2 ticks of embassy-time. A tick is one microsecond.
 const CYCLES: u64 = 25;
 const TICKS: u64 = 2;
 
@@ -65,7 +65,7 @@ fn SysTick() {
 }
 
 struct Clock {
-    /// Finished rounds of SysTick, 1.34 s each.
+    /// Completed rounds of SysTick, which take 1.34 s each.
     rounds: AtomicU32,
     /// The last result of `now`, in cycles.
     latest: Mutex<Cell<u64>>,
@@ -84,8 +84,8 @@ impl Driver for Clock {
             let mut rounds = self.rounds.load(Ordering::Relaxed);
             let mut left = SYST::get_current();
             if SCB::is_pendst_pending() {
-                // SysTick wrapped around after interrupts were disabled, maybe after `left` was
-                // read, so read it again.
+                // SysTick wrapped around after interrupts were disabled, possibly after `left` was
+                // read, so `left` is read again.
                 rounds = rounds.wrapping_add(1);
                 left = SYST::get_current();
             }
@@ -114,8 +114,8 @@ impl Clock {
             return;
         }
         // An alarm beyond the range of the timer fires early, finds nothing expired and is set
-        // again. The extra cycle makes up for the rounded division. Otherwise an alarm within
-        // the range could fire early.
+        // again. The extra cycle compensates for the rounding of the division. Otherwise, an alarm
+        // within the range could fire early.
         let cycles = due.saturating_sub(now).saturating_mul(CYCLES) / TICKS + 1;
         TAILR.write(u32::try_from(cycles).unwrap_or(u32::MAX));
         CTL.write(1);

@@ -1,9 +1,9 @@
-//! The board of the firmware with its driver, clock and executor. Each image adds the code to
-//! measure.
+//! The firmware's board with its driver, clock and executor. Each image adds the code to be
+//! measured.
 #![no_std]
 
-// The modules below are those of the firmware. They report to the library `datakit_firmware`, which
-// is this crate here.
+// The modules below belong to the firmware. They refer to their library as `datakit_firmware`,
+// which here is this crate.
 extern crate self as datakit_firmware;
 
 #[path = "../../../embedded-example/src/cycles.rs"]
@@ -32,10 +32,10 @@ use crate::mac::{Buffers, Mac};
 /// The number of sockets in every image.
 pub const SOCKETS: usize = 3;
 
-/// The size of the receive and of the transmit buffer of a socket, in bytes.
+/// The size of a socket's receive buffer and of its transmit buffer, in bytes.
 pub const SOCKET: usize = 1460;
 
-/// Runs the board for ever: the network, and the tasks that `start` spawns.
+/// Runs the network and the tasks that `start` spawns, and never returns.
 pub fn run(start: impl FnOnce(Spawner, Stack<'static>)) -> ! {
     static EXECUTOR: StaticCell<raw::Executor> = StaticCell::new();
     if let Some(mut core) = cortex_m::Peripherals::take() {
@@ -62,7 +62,7 @@ pub fn run(start: impl FnOnce(Spawner, Stack<'static>)) -> ! {
     }
 }
 
-/// Spawns a task. The pools of the images are large enough, so this does not fail.
+/// Spawns a task. Spawning does not fail, because the task pools of the images are large enough.
 pub fn spawn<S, E: core::fmt::Debug>(spawner: Spawner, task: Result<SpawnToken<S>, E>) {
     if let Ok(task) = task {
         spawner.spawn(task);
@@ -104,7 +104,7 @@ unsafe impl InterruptNumber for Irq {
     }
 }
 
-// SAFETY: outside of critical sections it accesses only memory that no other context uses.
+// SAFETY: outside critical sections, the handler accesses only memory that no other context uses.
 #[cortex_m_rt::exception]
 unsafe fn DefaultHandler(irq: i16) {
     match u16::try_from(irq) {

@@ -15,7 +15,7 @@ const WORKERS: usize = 4;
 const FRAME: usize = 1024;
 const LIMITS: Limits = Limits::new(4096).iounit((FRAME - 24) as u32);
 
-/// The tree of every image.
+/// The type of the tree in every image.
 pub type Tree = StaticTree<16, 96>;
 
 /// Serves `root` on all sockets.
@@ -64,9 +64,9 @@ impl Read for SocketReader<'_> {
 
 impl serve::TransportRead for SocketReader<'_> {}
 
-/// Defines a directory of parameters of one type, each with a range, a unit and a description. All
-/// images contain the same texts once, so the images differ by the cost of parameters without their
-/// texts.
+/// Defines a directory of parameters of one type, each with a range, a unit and a description.
+/// Every image contains the same strings once, so the images differ only in the cost of the
+/// parameters without their strings.
 #[macro_export]
 macro_rules! params {
     ($root:ident: $($name:ident)*) => {
@@ -79,7 +79,7 @@ macro_rules! params {
     };
 }
 
-/// Returns a name of one letter, as a part of a text that contains all letters.
+/// Returns a one-letter name, as a slice of a string that contains all letters.
 pub const fn letter(name: &str) -> &'static str {
     let from = name.as_bytes().first_chunk::<1>().expect("a letter")[0] - b'A';
     LETTERS.split_at(from as usize).1.split_at(1).0
