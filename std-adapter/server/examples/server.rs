@@ -1,4 +1,4 @@
-//! Serves the state of a program over TCP until Ctrl-C.
+//! Serves a program's state over TCP until Ctrl-C is pressed.
 //!
 //! ```sh
 //! cargo run -p datakit-server --example server -- localhost:5640

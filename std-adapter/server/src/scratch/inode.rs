@@ -1,4 +1,4 @@
-//! Inodes with their attributes and content, and the dentries that name them.
+//! Inodes with their attributes and content, and the dentries that give them names.
 
 use parking_lot::{Mutex, RwLock};
 use std::collections::{BTreeMap, HashMap};
@@ -16,8 +16,8 @@ use crate::clock::now;
 use crate::inode_numbers;
 use crate::sparse_bytes::SparseBytes;
 
-/// A name in a [`Scratch`](super::Scratch) tree and the file behind it. Clones share it. It stays
-/// valid after the name is removed.
+/// A name in a [`Scratch`](super::Scratch) tree, together with the file that it refers to. Clones
+/// refer to the same name. A dentry stays valid after its name is removed.
 #[derive(Debug, Clone)]
 pub struct Dentry(pub(super) Arc<DentryInner>);
 
@@ -27,19 +27,19 @@ pub(super) struct DentryInner {
     pub(super) location: Mutex<Location>,
 }
 
-/// The name and the parent of a dentry. Changed under the namespace lock. Its own lock is taken
-/// last and alone.
+/// The name and the parent of a dentry. They change only while the namespace lock is held. The lock
+/// around this value is taken last, and only one such lock is held at a time.
 #[derive(Debug)]
 pub(super) struct Location {
     /// Dangling for the root and for a removed name.
     pub(super) parent: Weak<DentryInner>,
     pub(super) name: Arc<[u8]>,
-    /// The memory that the name is charged.
+    /// The memory that is reserved for the name.
     pub(super) reservation: Reservation,
 }
 
 impl Dentry {
-    /// Creates a dentry that is in no directory.
+    /// Creates a dentry that is not in a directory yet.
     pub(super) fn new(inode: Arc<Inode>, name: &[u8], reservation: Reservation) -> Dentry {
         let location = Mutex::new(Location { parent: Weak::new(), name: name.into(), reservation });
         Dentry(Arc::new(DentryInner { inode, location }))
@@ -58,15 +58,15 @@ impl Dentry {
         self.0.location.lock().parent.upgrade().map(Dentry)
     }
 
-    /// Returns whether this is `other` or one of its ancestors.
+    /// Returns whether this dentry is `other` or one of its ancestors.
     pub(super) fn contains(&self, other: &Dentry) -> bool {
         std::iter::successors(Some(other.clone()), Dentry::parent)
             .any(|ancestor| Arc::ptr_eq(&ancestor.0, &self.0))
     }
 }
 
-/// A file of any type. `number`, `kind` and `version` are outside of the locks, because walks and
-/// listings read them for every name.
+/// A file of any type. `number`, `kind` and `version` are not protected by a lock, because walks
+/// and listings read them for every name.
 #[derive(Debug)]
 pub(super) struct Inode {
     number: u64,
@@ -92,7 +92,7 @@ pub(super) enum Body {
 #[derive(Debug)]
 struct Metadata {
     mode: u32,
-    /// The number of names, except for directories.
+    /// The number of names. It is not used for directories.
     nlink: u32,
     uid: u32,
     gid: u32,
@@ -101,16 +101,16 @@ struct Metadata {
     ctime: Time,
 }
 
-/// The entries of a directory, in the order of creation.
+/// The entries of a directory, in the order in which they were created.
 #[derive(Debug, Default)]
 pub(super) struct Entries {
-    /// Entries by their cookie in a listing. Cookies are never reused, so a listing survives any
-    /// change.
+    /// The entries, keyed by their cookies in listings. Cookies are never reused, so a listing
+    /// remains valid after any change.
     by_cookie: BTreeMap<u64, (Arc<[u8]>, Dentry)>,
     by_name: HashMap<Arc<[u8]>, (u64, Dentry)>,
     next_cookie: u64,
     subdirs: u32,
-    /// The directory was removed, so nothing can be created in it.
+    /// Whether the directory was removed, in which case nothing can be created in it.
     pub(super) is_removed: bool,
 }
 
@@ -132,7 +132,7 @@ impl Inode {
         let reservation = budget.reserve_item(bytes)?;
         budget.add_inode();
         let now = now();
-        // 9P2000.u cannot create a link with permissions, and Linux reports these for every link.
+        // 9P2000.u cannot create a link with permissions, and Linux reports 0o777 for every link.
         let mode = if kind == FileType::Symlink { 0o777 } else { create.mode & 0o7777 };
         let (uid, gid) = (create.uid, create.gid);
         let metadata = Metadata { mode, nlink: 0, uid, gid, atime: now, mtime: now, ctime: now };
@@ -172,8 +172,8 @@ impl Inode {
         Attr { id: self.id(), mode, size, allocated, nlink, uid, gid, atime, mtime, ctime }
     }
 
-    /// Returns whether the inode has a name. Without one it is freed when the last client closes
-    /// it.
+    /// Returns whether the inode has a name. An inode without a name is freed when the last client
+    /// closes it.
     pub(super) fn has_name(&self) -> bool {
         self.metadata.lock().nlink > 0
     }
@@ -237,7 +237,7 @@ impl Inode {
         }
     }
 
-    /// Sets attributes. The size comes first, because it is the only one that can fail.
+    /// Sets attributes. The size is set first, because this is the only step that can fail.
     pub(super) fn set_attr(&self, set: &SetAttr) -> Result<()> {
         if let Some(size) = set.size {
             self.truncate(size, false)?;
@@ -248,7 +248,8 @@ impl Inode {
             SetTime::To(time) => time,
         };
         let mut metadata = self.metadata.lock();
-        // chown(2): a program must not run as its previous owner.
+        // As with chown(2), the set-id bits are cleared, so that a program does not run as its new
+        // owner.
         if set.uid.or(set.gid).is_some() && self.kind != FileType::Dir {
             metadata.mode = without_set_id(metadata.mode);
         }
@@ -261,12 +262,12 @@ impl Inode {
         Ok(())
     }
 
-    /// Records a change of the content.
+    /// Records a change to the content.
     pub(super) fn content_changed(&self) {
         self.content_changed_by(false);
     }
 
-    /// Records a change of the content, and clears the set-id bits if the user must not keep them.
+    /// Records a change to the content, and clears the set-id bits if `drops_set_id` is set.
     fn content_changed_by(&self, drops_set_id: bool) {
         self.version.fetch_add(1, Ordering::Relaxed);
         let mut metadata = self.metadata.lock();
@@ -277,19 +278,19 @@ impl Inode {
         }
     }
 
-    /// Records a change of the name or of an extended attribute.
+    /// Records a change to the name or to an extended attribute.
     pub(super) fn touch_ctime(&self) {
         self.metadata.lock().ctime = now();
     }
 
-    /// Counts a new name.
+    /// Increments the number of names.
     pub(super) fn add_link(&self) {
         let mut metadata = self.metadata.lock();
         metadata.nlink = metadata.nlink.saturating_add(1);
         metadata.ctime = now();
     }
 
-    /// Counts a removed name.
+    /// Decrements the number of names.
     pub(super) fn remove_link(&self) {
         let mut metadata = self.metadata.lock();
         metadata.nlink = metadata.nlink.saturating_sub(1);
@@ -312,13 +313,13 @@ impl Entries {
         self.by_name.is_empty()
     }
 
-    /// Returns the number of names of the directory: its own, `.`, and the `..` of each
-    /// subdirectory. A removed directory has none.
+    /// Returns the number of names that refer to the directory: its own name, `.`, and the `..` of
+    /// each subdirectory. A removed directory has none.
     fn nlink(&self) -> u32 {
         if self.is_removed { 0 } else { self.subdirs.saturating_add(2) }
     }
 
-    /// Returns the entries from `cookie` on, each with the cookie of the next entry.
+    /// Returns the entries starting at `cookie`, each with the cookie of the entry after it.
     pub(super) fn iter_from(&self, cookie: u64) -> impl Iterator<Item = (u64, &[u8], &Dentry)> {
         self.by_cookie
             .range(cookie..)
@@ -332,7 +333,7 @@ impl Entries {
         self.insert_at(cookie, name, dentry);
     }
 
-    /// Adds an entry at the cookie that [`remove`](Entries::remove) returned.
+    /// Adds an entry with a cookie that [`remove`](Entries::remove) returned.
     pub(super) fn insert_at(&mut self, cookie: u64, name: Arc<[u8]>, dentry: Dentry) {
         self.subdirs = self.subdirs.saturating_add(u32::from(dentry.inode().is_dir()));
         self.by_cookie.insert(cookie, (name.clone(), dentry.clone()));
@@ -343,7 +344,7 @@ impl Entries {
     pub(super) fn remove(&mut self, name: &[u8]) -> Option<u64> {
         let (cookie, dentry) = self.by_name.remove(name)?;
         self.by_cookie.remove(&cookie);
-        // A directory that was once large releases its table.
+        // A directory that used to be large gives back most of its table.
         if self.by_name.len() < self.by_name.capacity() / 8 {
             self.by_name.shrink_to(self.by_name.len().saturating_mul(2));
         }

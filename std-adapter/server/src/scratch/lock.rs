@@ -1,4 +1,4 @@
-//! Advisory byte-range locks (`fcntl(2)`): recorded and compared, never enforced.
+//! Advisory byte-range locks (`fcntl(2)`), which are recorded and compared but never enforced.
 
 use parking_lot::Mutex;
 use std::sync::Arc;
@@ -8,33 +8,34 @@ use datakit_core::vfs::{Error, Lock, LockKind, NAME_MAX, Result};
 
 use crate::budget::{Budget, Reservation};
 
-/// The most ranges of a file. A client could otherwise lock every second byte.
+/// The maximum number of ranges per file. Without a limit, a client could lock every other byte.
 const MAX_RANGES: usize = 4096;
-/// The memory that a range is charged, in bytes.
+/// The memory that is reserved for a range, in bytes.
 const RANGE_COST: u64 = 512;
 
 /// The locks of one file. The owner of a lock is a process on a client's host.
 #[derive(Debug, Default)]
 pub(super) struct Locks {
     table: Mutex<LockTable>,
-    /// Whether there was ever a lock. If not, closing the file does not take the mutex.
+    /// Whether there has ever been a lock. If not, closing the file does not lock the mutex.
     used: AtomicBool,
 }
 
 #[derive(Debug, Default)]
 struct LockTable {
     ranges: Vec<LockedRange>,
-    /// `Some` while there are ranges.
+    /// The memory that is reserved for the ranges, or `None` if there are none.
     reservation: Option<Reservation>,
 }
 
 #[derive(Debug, Clone)]
 struct LockedRange {
-    /// The number of the open file through which the lock was taken. Closing it releases the lock.
+    /// The number of the open file through which the lock was taken. Closing that file releases the
+    /// lock.
     open: u64,
     write: bool,
     start: u64,
-    /// The first byte after the range. `u64::MAX` is no end.
+    /// The first byte after the range, or `u64::MAX` if the range has no end.
     end: u64,
     process: u32,
     client: Box<[u8]>,
@@ -42,7 +43,7 @@ struct LockedRange {
 
 impl Locks {
     /// Acquires or releases a lock, and returns whether it was granted. Releasing the middle of a
-    /// range splits it.
+    /// range splits the range.
     pub(super) fn lock(&self, open: u64, lock: &Lock<'_>, budget: &Arc<Budget>) -> Result<bool> {
         if lock.client.len() > NAME_MAX {
             return Err(Error::NameTooLong);
@@ -114,7 +115,8 @@ impl LockedRange {
         self.start < end && start < self.end
     }
 
-    /// Returns the up to two ranges that remain if `lock` replaces a part of this one.
+    /// Returns what remains of this range after `lock` has replaced a part of it: at most two
+    /// ranges.
     fn without(&self, lock: &Lock<'_>) -> impl Iterator<Item = LockedRange> + use<> {
         let (start, end) = bounds(lock);
         let whole = !(self.same_owner(lock) && self.overlaps(lock));

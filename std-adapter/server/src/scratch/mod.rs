@@ -1,15 +1,17 @@
-//! A writable tree in memory: what a RAM disk is to a kernel.
+//! A writable tree in memory, similar to a RAM disk.
 //!
-//! It has files with holes, directories, symbolic and hard links, named pipes and devices (recorded
-//! for the client's host), owners, times, extended attributes and advisory locks. A limit bounds
-//! the memory of all of them. The time of the last read is not recorded.
+//! It supports files with holes, directories, symbolic and hard links, named pipes and devices
+//! (which are recorded for the client's host), owners, times, extended attributes and advisory
+//! locks. A limit applies to the memory of all of these together. The time of the last read is not
+//! recorded.
 //!
 //! ```text
 //! Dentry = a name in a directory, to which a fid refers  ->  Inode = the file, shared by its hard links
 //! ```
 //!
-//! One lock serializes all changes of names. Reads, writes and lookups only contend for the same
-//! file or directory. No lock is held over an await, and no operation waits.
+//! A single lock serializes all changes to names. Reads, writes and lookups contend only with
+//! operations on the same file or directory. No lock is held across an `await`, and no operation
+//! waits.
 
 mod inode;
 mod lock;
@@ -36,10 +38,10 @@ use self::xattr::XattrValue;
 use self::xattr_writer::XattrWriter;
 use crate::budget::Budget;
 
-/// A writable tree in memory. Clones share the tree, which is freed with the last clone and the
-/// last [`Dentry`].
+/// A writable tree in memory. Clones share the tree, which is freed when the last clone is dropped.
+/// A file lives on as long as a [`Dentry`] or an [`OpenFile`] refers to it.
 ///
-/// The tree does not check permissions: the clients' hosts do.
+/// The tree does not check permissions. That is left to the clients' hosts.
 #[derive(Debug, Clone)]
 pub struct Scratch(Arc<ScratchInner>);
 
@@ -52,7 +54,7 @@ struct ScratchInner {
     next_open: AtomicU64,
 }
 
-/// An open file or directory of a [`Scratch`] tree. Clones share it.
+/// An open file or directory in a [`Scratch`] tree. Clones refer to the same open file.
 #[derive(Debug, Clone)]
 pub struct OpenFile(OpenKind);
 
@@ -70,7 +72,7 @@ impl Default for Scratch {
 }
 
 impl Scratch {
-    /// The limit of [`new`](Scratch::new), in bytes.
+    /// The limit that [`new`](Scratch::new) sets, in bytes.
     pub const DEFAULT_LIMIT: u64 = 1 << 30;
 
     /// Creates an empty tree with a limit of 1 GiB.
@@ -79,13 +81,14 @@ impl Scratch {
         Scratch::with_limit(Scratch::DEFAULT_LIMIT)
     }
 
-    /// Creates an empty tree with a limit in bytes. Content, names and about 512 bytes for each
-    /// file and each name count. Operations that exceed the limit fail with [`Error::NoSpace`].
+    /// Creates an empty tree with a limit in bytes. The limit covers content, names, and about 512
+    /// additional bytes for each file and each name. Operations that exceed the limit fail with
+    /// [`Error::NoSpace`].
     #[must_use]
     pub fn with_limit(limit: u64) -> Scratch {
         let budget = Budget::new(limit);
         let create = Create { kind: CreateKind::Dir, mode: 0o777, uid: 0, gid: 0, exclusive: true };
-        // The root is not charged, so a tree without any space still has one.
+        // The root does not count against the limit, so that even a tree with a limit of 0 has one.
         let Ok(inode) = Inode::new(&create, &Budget::new(u64::MAX)) else {
             unreachable!("an unlimited budget is never exhausted")
         };
@@ -99,7 +102,7 @@ impl Scratch {
 }
 
 impl Drop for ScratchInner {
-    /// Frees the tree with a stack of its own. Recursion into a deep tree overflows the stack.
+    /// Frees the tree iteratively, because recursion into a deep tree could overflow the stack.
     fn drop(&mut self) {
         let mut rest = vec![self.root.clone()];
         while let Some(dentry) = rest.pop() {

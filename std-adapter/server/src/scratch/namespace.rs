@@ -1,5 +1,5 @@
-//! Changes of names: create, link, remove, rename. Each runs under the namespace lock and completes
-//! before it returns.
+//! Changes to names: create, link, remove and rename. Each operation holds the namespace lock and
+//! completes before it returns.
 
 use std::sync::{Arc, Weak};
 
@@ -31,7 +31,7 @@ impl Scratch {
             return Err(Error::NotPermitted);
         }
         let _guard = self.0.namespace_lock.lock();
-        // A link to a removed file would bring it back.
+        // A link to a removed file would bring the file back.
         if !dentry.inode().has_name() {
             return Err(Error::NotFound);
         }
@@ -55,7 +55,7 @@ impl Scratch {
         if dentry.inode().is_dir() && dentry.contains(dir) {
             return Err(Error::Invalid.with_message("a directory cannot be moved below itself"));
         }
-        // rename(2): if both are names of the same file, both stay.
+        // As in rename(2), if both are names of the same file, both are kept.
         if replaced.as_ref().is_some_and(|replaced| Arc::ptr_eq(replaced.inode(), dentry.inode())) {
             return Ok(());
         }
@@ -81,7 +81,8 @@ impl Scratch {
 }
 
 impl Dentry {
-    /// Moves it from the directory `from` to the name `name` in `dir`, in place of `replaced`.
+    /// Moves the dentry from the directory `from` to the name `name` in `dir`, replacing
+    /// `replaced`.
     fn move_to(
         &self,
         from: &Dentry,
@@ -102,23 +103,24 @@ impl Dentry {
             let location = &mut *self.0.location.lock();
             (location.parent, location.name) = (Arc::downgrade(&dir.0), name.as_bytes().into());
         }
-        // The cookie stays, or a listing that is read during renames would never end.
+        // The cookie stays the same. Otherwise, a listing that is read during renames might never
+        // end.
         let cookie = Arc::ptr_eq(&from.0, &dir.0).then_some(cookie);
         self.insert_into(dir, cookie);
         Ok(())
     }
 
-    /// Charges for the longer one of the current name and `name`.
+    /// Reserves memory for the longer of the current name and `name`.
     fn charge_longer_name(&self, name: Name<'_>) -> Result<()> {
         let location = &mut *self.0.location.lock();
         let bytes = location.name.len().max(name.as_bytes().len());
         location.reservation.resize(Budget::item_cost(bytes))
     }
 
-    /// Charges for the current name.
+    /// Adjusts the reservation to the current name.
     fn charge_name(&self) {
         let location = &mut *self.0.location.lock();
-        // Never larger than the charge so far, so it succeeds.
+        // This succeeds because the reservation never grows here.
         let _ = location.reservation.resize(Budget::item_cost(location.name.len()));
     }
 
@@ -140,7 +142,8 @@ impl Dentry {
         dir.inode().content_changed();
     }
 
-    /// Removes the name from `dir` for good. A directory must be empty.
+    /// Removes the name from `dir` permanently. If the name refers to a directory, it must be
+    /// empty.
     fn remove_from(&self, dir: &Dentry) -> Result<()> {
         if let Ok(entries) = self.inode().entries() {
             let mut entries = entries.write();
@@ -155,7 +158,7 @@ impl Dentry {
         Ok(())
     }
 
-    /// Takes the entry out of `dir` and returns its cookie.
+    /// Removes the entry from `dir` and returns its cookie.
     fn detach_from(&self, dir: &Dentry) -> Result<u64> {
         let cookie = dir.inode().entries()?.write().remove(&self.name()).ok_or(Error::NotFound)?;
         dir.inode().content_changed();
@@ -163,7 +166,7 @@ impl Dentry {
     }
 }
 
-/// Calls `with` with the entries of `dir`, unless the directory was removed.
+/// Calls `with` with the entries of `dir`. Fails if the directory has been removed.
 fn with_entries<R>(dir: &Dentry, with: impl FnOnce(&Entries) -> R) -> Result<R> {
     let entries = dir.inode().entries()?.read();
     if entries.is_removed { Err(Error::NotFound) } else { Ok(with(&entries)) }

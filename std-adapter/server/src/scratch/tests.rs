@@ -1,4 +1,4 @@
-//! The operations of the tree, called without a session.
+//! Tests that call the operations of the tree without a session.
 
 use std::future::Future;
 use std::task::{Context, Poll, Waker};
@@ -544,7 +544,8 @@ fn the_tree_is_send_and_sync() {
     shared::<OpenFile>();
 }
 
-/// Polls an operation to completion. No operation of this tree waits.
+/// Returns the result of an operation. No operation of this tree waits, so a single poll completes
+/// it.
 fn now<T>(call: impl Future<Output = T>) -> T {
     match std::pin::pin!(call).poll(&mut Context::from_waker(Waker::noop())) {
         Poll::Ready(done) => done,
@@ -588,7 +589,7 @@ fn concurrent_renames_never_create_a_cycle() {
                     (below(known.len() as u64) as usize, below(known.len() as u64) as usize);
                 let called = below(20).to_string();
                 let kind = if below(3) == 0 { CreateKind::File } else { CreateKind::Dir };
-                // Most of these fail, which is fine.
+                // Most of these operations fail, which is fine.
                 match below(4) {
                     0 => drop(now(tree.rename(&known[one], &known[two], name(&called)))),
                     1 => drop(now(tree.remove(&known[one]))),
@@ -600,7 +601,7 @@ fn concurrent_renames_never_create_a_cycle() {
     };
     let threads: Vec<_> = (1..5).map(|seed| std::thread::spawn(mover(seed))).collect();
     threads.into_iter().for_each(|thread| thread.join().unwrap());
-    // The root is counted in its own budget.
+    // The root counts against a budget of its own.
     assert_eq!(count(&tree, &tree.root()), tree.0.budget.inodes());
 }
 

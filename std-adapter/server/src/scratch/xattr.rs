@@ -7,15 +7,15 @@ use datakit_core::vfs::{Error, Name, Result};
 
 use crate::budget::{Budget, Reservation};
 
-/// The largest value and the longest list of names, in bytes, as on Linux.
+/// The maximum size of a value and of the list of names, in bytes. It is the same as on Linux.
 pub(super) const MAX_XATTR_SIZE: u64 = 64 * 1024;
 
 /// The extended attributes of one inode, by name.
 #[derive(Debug, Default)]
 pub(super) struct Xattrs(BTreeMap<Box<[u8]>, Arc<XattrValue>>);
 
-/// The value of an attribute, or the list of all names. Its memory stays reserved while a client
-/// reads it.
+/// The value of an attribute, or the list of all names. The memory stays reserved while a client
+/// reads the value or list.
 #[derive(Debug)]
 pub(super) struct XattrValue {
     bytes: Vec<u8>,
@@ -38,7 +38,7 @@ impl Xattrs {
         self.0.get(name.as_bytes()).cloned().ok_or(Error::NoData)
     }
 
-    /// Returns all names, each followed by NUL.
+    /// Returns all names, each followed by a NUL byte.
     pub(super) fn list(&self, budget: &Arc<Budget>) -> Result<Arc<XattrValue>> {
         let bytes: Vec<u8> =
             self.0.keys().flat_map(|name| name.iter().copied().chain([0])).collect();
@@ -55,7 +55,7 @@ impl Xattrs {
         self.0.remove(name);
     }
 
-    /// Checks that `name` leaves the list of names within its limit.
+    /// Checks that the list of names stays within its limit if `name` is added.
     pub(super) fn check_list_size(&self, name: &[u8]) -> Result<()> {
         let others = self.0.keys().filter(|other| ***other != *name);
         let size =

@@ -1,4 +1,4 @@
-//! Writing an extended attribute, which changes when the file that stands for it is closed.
+//! Writing an extended attribute. The attribute changes when the file that represents it is closed.
 
 use parking_lot::Mutex;
 use std::sync::Arc;
@@ -9,7 +9,7 @@ use super::inode::Inode;
 use super::xattr::{MAX_XATTR_SIZE, XattrValue, Xattrs};
 use crate::budget::Reservation;
 
-/// An open file that collects the new value of an attribute.
+/// An open file that collects an attribute's new value.
 #[derive(Debug)]
 pub(super) struct XattrWriter {
     inode: Arc<Inode>,
@@ -17,9 +17,9 @@ pub(super) struct XattrWriter {
     size: usize,
     create: bool,
     replace: bool,
-    /// Removes the attribute instead of writing a value.
+    /// Whether the attribute is removed instead of written.
     is_removal: bool,
-    /// The bytes written so far, and the reservation for the announced size.
+    /// The bytes written so far, and the reservation for the size announced by the client.
     value: Mutex<(Vec<u8>, Option<Reservation>)>,
 }
 
@@ -36,10 +36,10 @@ impl XattrWriter {
         let size =
             usize::try_from(size).ok().filter(|_| size <= MAX_XATTR_SIZE).ok_or_else(too_big)?;
         let name = name.as_bytes();
-        // 9P2000.L has no other request for `removexattr(2)`. Without the flag, size 0 sets an
-        // empty value.
+        // 9P2000.L has no other request for `removexattr(2)`. Without the `replace` flag, size 0
+        // sets an empty value.
         let is_removal = size == 0 && replace && !create;
-        // A removal reserves nothing, so it succeeds in a full tree.
+        // A removal reserves no memory, so it succeeds even in a full tree.
         let reservation = if is_removal {
             inode.budget.empty_reservation()
         } else {
@@ -60,7 +60,7 @@ impl XattrWriter {
         }
     }
 
-    /// Appends a part of the value. Parts must arrive in order.
+    /// Appends a part of the value. The parts must arrive in order.
     pub(super) fn write(&self, offset: u64, data: &[u8]) -> Result<usize> {
         let (bytes, _) = &mut *self.value.lock();
         if offset != bytes.len() as u64 {
@@ -99,7 +99,7 @@ impl XattrWriter {
     }
 }
 
-/// E2BIG, as `setxattr(2)` returns it.
+/// Returns the error E2BIG, as `setxattr(2)` does.
 fn too_big() -> Error {
     Error::from_errno(
         7,

@@ -20,40 +20,41 @@ use super::transport::Stream;
 use crate::io_reason::io_reason;
 use crate::url::Url;
 
-/// The pause after a failed accept. EMFILE returns at once until a descriptor is closed.
+/// The pause after a failed accept. Without it, accepting would fail with EMFILE in a busy loop
+/// until a descriptor is closed.
 const ACCEPT_RETRY: Duration = Duration::from_millis(10);
 
-/// Silence before the first keep-alive probe.
+/// The idle time before the first keep-alive probe.
 const KEEP_ALIVE_IDLE: Duration = Duration::from_secs(60);
-/// Time between keep-alive probes.
+/// The time between keep-alive probes.
 const KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(15);
-/// Unanswered keep-alive probes before the connection is dropped.
+/// The number of unanswered keep-alive probes after which the connection is dropped.
 const KEEP_ALIVE_PROBES: u32 = 4;
 
-/// A listening socket of a [`Server`](super::Server). Dropping it closes it, and removes the file of
-/// a Unix socket that the server created.
+/// A listening socket of a [`Server`](super::Server). Dropping it closes the socket. If the server
+/// created a file for a Unix socket, the file is removed.
 ///
-/// The conversions from TCP and Unix listeners of the standard library and of tokio are for
-/// [`Server::with_listener`](super::Server::with_listener).
+/// TCP and Unix listeners of the standard library and of tokio can be converted to this type, which
+/// is how [`Server::with_listener`](super::Server::with_listener) accepts them.
 #[derive(Debug)]
 pub struct Listener {
     url: Url,
     socket: ListenSocket,
     _file: Option<SocketFile>,
-    /// The last accept failed and was logged.
+    /// Whether the last accept failed and was logged.
     failing: AtomicBool,
-    /// A descriptor to close when there are no others left.
+    /// A descriptor to close when no others are left.
     spare: Mutex<Option<File>>,
 }
 
 #[derive(Debug)]
 enum ListenSocket {
     Tcp(TcpListener),
-    /// A Unix listener, and the name of its clients in the log and in statistics.
+    /// A Unix listener, and the name given to its clients in the log and in statistics.
     Unix(UnixListener, String),
 }
 
-/// The file of a Unix socket. Dropping it removes the file.
+/// The file of a Unix socket. Dropping this value removes the file.
 #[derive(Debug)]
 struct SocketFile(PathBuf);
 
@@ -109,8 +110,8 @@ impl Listener {
         &self.url
     }
 
-    /// Accepts a connection. Returns `None` if the client gave up before that, or if there was no
-    /// descriptor left for it.
+    /// Accepts a connection. Returns `None` if that fails, for example because the client has given
+    /// up or because no descriptor is left for it.
     pub(super) async fn accept(&self) -> Option<AcceptedSocket> {
         match self.accept_once().await {
             Ok(socket) => {
@@ -118,7 +119,8 @@ impl Listener {
                 Some(socket)
             }
             Err(error) => {
-                // One line is enough for a hundred failures a second.
+                // Accepting can fail a hundred times a second, and one line is enough for all of
+                // these failures.
                 if !self.failing.swap(true, Relaxed) {
                     warn!(url = %self.url, %error, "cannot accept");
                 }
@@ -146,8 +148,8 @@ impl Listener {
         }
     }
 
-    /// Accepts and closes a connection by means of the spare descriptor, so its client does not
-    /// wait for a descriptor.
+    /// Accepts a connection using the spare descriptor and closes it, so its client does not have
+    /// to wait for a free descriptor.
     async fn refuse_one(&self) {
         let mut spare = self.spare.lock().await;
         drop(spare.take());
@@ -171,7 +173,7 @@ impl TryFrom<UnixListener> for Listener {
 
     fn try_from(socket: UnixListener) -> io::Result<Listener> {
         let address = socket.local_addr()?;
-        // A socket without a path is in the abstract namespace of Linux.
+        // A socket without a path is in Linux's abstract namespace.
         let path = address.as_pathname().unwrap_or(Path::new("(abstract)"));
         let socket = ListenSocket::Unix(socket, path.display().to_string());
         Ok(Listener::new(Url::Unix(path.into()), socket, None))
@@ -203,16 +205,16 @@ fn is_out_of_descriptors(error: &io::Error) -> bool {
         .any(|errno| error.raw_os_error() == Some(errno.raw_os_error()))
 }
 
-/// Opens a descriptor to keep in reserve. Without one, a client that cannot be accepted waits.
+/// Opens a descriptor to keep in reserve. Without one, a client that cannot be accepted would wait.
 fn open_spare() -> Option<File> {
     File::open("/dev/null").ok()
 }
 
 /// Enables TCP keep-alive (`tcp(7)`): the system drops the connection 2 minutes after the peer's
-/// machine has disappeared.
+/// machine disappears.
 ///
 /// # Errors
-/// The error of `setsockopt(2)`.
+/// An error from `setsockopt(2)`.
 pub fn enable_keep_alive(socket: impl AsFd) -> io::Result<()> {
     sockopt::set_socket_keepalive(&socket, true)?;
     sockopt::set_tcp_keepidle(&socket, KEEP_ALIVE_IDLE)?;
@@ -256,8 +258,8 @@ impl std::error::Error for ListenError {
     }
 }
 
-/// Removes a socket that no process listens on. Files of other kinds and sockets in use stay, and
-/// `bind` then reports them.
+/// Removes a socket file that no process listens on. Other kinds of files and sockets in use are
+/// left alone. Binding then fails.
 async fn remove_stale(path: &Path) -> io::Result<()> {
     match std::fs::symlink_metadata(path) {
         Ok(found) if found.file_type().is_socket() => match UnixStream::connect(path).await {
@@ -297,8 +299,8 @@ fn inherited_socket(number: u32, url: &Url) -> io::Result<ListenSocket> {
     }
 }
 
-/// Duplicates a descriptor of this process by its number. Asks the kernel as for another process
-/// (`pidfd_getfd(2)`), because taking the number directly is `unsafe`: it may have an owner.
+/// Duplicates a descriptor of this process by its number. Uses `pidfd_getfd(2)`, as if for another
+/// process, because using the number directly is `unsafe`: the descriptor may have an owner.
 #[cfg(target_os = "linux")]
 fn duplicate(number: u32) -> io::Result<OwnedFd> {
     use rustix::process::{PidfdFlags, PidfdGetfdFlags, getpid, pidfd_getfd, pidfd_open};
@@ -319,7 +321,7 @@ pub(super) enum AcceptedSocket {
 }
 
 impl AcceptedSocket {
-    /// Returns the name of the peer.
+    /// Returns the peer's name.
     pub(super) fn peer_name(&self) -> String {
         match self {
             AcceptedSocket::Tcp(_, peer) => peer.to_string(),
@@ -327,7 +329,7 @@ impl AcceptedSocket {
         }
     }
 
-    /// Returns the address of the peer. Clients of Unix sockets have none.
+    /// Returns the peer's address. Clients of Unix sockets have none.
     pub(super) fn peer_address(&self) -> Option<IpAddr> {
         match self {
             AcceptedSocket::Tcp(_, peer) => Some(peer.ip()),

@@ -1,8 +1,9 @@
-//! The tokio server: a thread per core, and a task per connection.
+//! The tokio server, with one thread per core and one task per connection.
 //!
 //! A connection stays on one thread, so its session needs no lock. A tree that several connections
-//! share must be `Send + Sync`. The server asks for the tree of each connection: a server of one
-//! shared tree returns a clone, and a server of private trees makes one.
+//! share must be `Send + Sync`. The server calls a function to get the tree for each connection. To
+//! share a single tree, the function returns a clone of it. To give each connection a private tree,
+//! it creates a new one.
 
 mod buffer_pool;
 mod connection;
@@ -55,19 +56,20 @@ pub struct Server {
 }
 
 impl Server {
-    /// Creates a server without listeners. Add some with [`with_listener`](Server::with_listener),
-    /// or serve streams with [`serve_stream`](Server::serve_stream).
+    /// Creates a server without listeners. To use it, add listeners with
+    /// [`with_listener`](Server::with_listener), or serve streams with
+    /// [`serve_stream`](Server::serve_stream).
     #[must_use]
     pub fn new(limits: Limits) -> Server {
         Server { listeners: Vec::new(), limits, stats: Arc::default() }
     }
 
-    /// Creates a server that listens on these endpoints.
+    /// Creates a server that listens on the given endpoints.
     ///
     /// # Errors
-    /// An [`io::Error`] that names the endpoint and suggests a remedy, for example for a port in
-    /// use, with the system's error as its source. [`io::ErrorKind::Unsupported`] if this system
-    /// does not have such endpoints.
+    /// An [`io::Error`] that names the endpoint, and in some cases suggests a remedy, for example
+    /// if a port is in use. Its source is the system's error. The kind is
+    /// [`io::ErrorKind::Unsupported`] if this system does not support such endpoints.
     pub async fn bind(urls: &[Url], limits: Limits) -> io::Result<Server> {
         let mut server = Server::new(limits);
         for url in urls {
@@ -90,10 +92,10 @@ impl Server {
     /// ```
     ///
     /// # Errors
-    /// The error of the system if the socket cannot be registered with the runtime.
+    /// The system's error if the socket cannot be registered with the runtime.
     ///
     /// # Panics
-    /// Outside of a tokio runtime with I/O enabled.
+    /// Panics if called outside of a tokio runtime with I/O enabled.
     pub fn with_listener<L>(mut self, listener: L) -> io::Result<Server>
     where
         L: TryInto<Listener, Error = io::Error>,
@@ -114,18 +116,19 @@ impl Server {
         self.stats.clone()
     }
 
-    /// Accepts and serves connections until `stop` completes. It then accepts no more, gives
-    /// requests in flight a second to finish, and removes the files of its Unix sockets.
+    /// Accepts and serves connections until `stop` completes. It then stops accepting connections,
+    /// gives requests in flight one second to finish, and removes the files of its Unix sockets.
     ///
-    /// `tree` returns the tree of a connection. Connections run on threads of the server, not on
-    /// the caller's runtime.
+    /// `tree` returns the tree for a connection. Connections are served on the server's own
+    /// threads, not on the caller's runtime.
     ///
     /// # Errors
-    /// The error of the system if a thread cannot be created. The error of a connection only ends
-    /// that connection.
+    /// The system's error if a thread cannot be created. An error on a connection ends only that
+    /// connection.
     ///
     /// # Cancel safety
-    /// Dropping the future shuts the server down in the same way, but does not wait for it.
+    /// Dropping the future shuts down the server in the same way, but does not wait for the
+    /// shutdown to complete.
     pub async fn serve<V, M>(self, tree: M, stop: impl Future<Output = ()>) -> io::Result<()>
     where
         V: Vfs + 'static,
@@ -140,7 +143,7 @@ impl Server {
         let (threads, connections) = limits::fit_descriptors(&limits, threads);
         limits.connections = connections;
         if connections < wanted {
-            // Not a warning: most servers never come near the default limit.
+            // This is not a warning, because most servers never come near the default limit.
             info!(wanted, connections, "the limit on open files allows fewer connections");
         }
         let shutdown = CancellationToken::new();
@@ -177,8 +180,8 @@ impl Server {
         shutdown.cancel();
         while accepting.join_next().await.is_some() {}
         drop(workers);
-        // Every connection ends within the grace period, and its thread with the last one. The
-        // timeout is for a thread that is blocked.
+        // Every connection ends within the grace period, and each thread ends with its last
+        // connection. The timeout is for a thread that is blocked.
         let _ = tokio::time::timeout(SHUTDOWN_GRACE * 2, running.closed()).await;
         result
     }
@@ -186,7 +189,7 @@ impl Server {
     /// Serves one connection over any byte stream on the caller's runtime, until the peer closes
     /// it: an accepted socket, TLS, standard input and output, or a pipe in a test.
     ///
-    /// `name` is the name of the peer in [`Stats`] and in the log. The limits on connections do not
+    /// `name` identifies the peer in [`Stats`] and in the log. The limits on connections do not
     /// apply. The future is not [`Send`]: await it directly or spawn it with
     /// [`spawn_local`](tokio::task::spawn_local).
     ///
@@ -203,8 +206,8 @@ impl Server {
     /// # Errors
     /// - [`io::ErrorKind::UnexpectedEof`] if the peer closes the stream in the middle of a message.
     /// - [`io::ErrorKind::InvalidData`] if a message is shorter than 7 bytes or longer than msize.
-    /// - [`io::ErrorKind::TimedOut`] after one of the timeouts in [`Limits`].
-    /// - The error of the stream.
+    /// - [`io::ErrorKind::TimedOut`] if one of the timeouts in [`Limits`] expires.
+    /// - The error returned by the stream.
     ///
     /// # Cancel safety
     /// Dropping the future drops the requests in flight and closes the stream.
@@ -221,13 +224,13 @@ impl Server {
     }
 }
 
-/// Limits the number of connections in total and per peer.
+/// A limiter for the number of connections, both in total and per peer.
 struct Admission {
     total: Arc<Semaphore>,
     peers: Arc<PeerLimiter>,
 }
 
-/// The permission for one connection. It is dropped when the connection ends.
+/// A permit for one connection. It is dropped when the connection ends.
 type Permit = (OwnedSemaphorePermit, PeerPermit);
 
 impl Admission {
@@ -236,7 +239,7 @@ impl Admission {
         Admission { total, peers: Arc::default() }
     }
 
-    /// Returns a permit, or counts and logs the refusal.
+    /// Returns a permit, or counts and logs the refused connection.
     fn admit(&self, socket: &AcceptedSocket, state: &ServerState) -> Option<Permit> {
         let limit = state.limits.connections;
         let Ok(permit) = self.total.clone().try_acquire_owned() else {
@@ -268,14 +271,15 @@ impl WorkerThreads {
     fn send(&self, socket: AcceptedSocket, permit: Permit) {
         let index = self.next.fetch_add(1, Relaxed) % self.senders.len();
         if let Some(sender) = self.senders.get(index) {
-            // Cannot fail: a thread ends after all senders are dropped.
+            // This cannot fail, because a thread does not end before its sender is dropped.
             let _ = sender.send((socket, permit));
         }
     }
 }
 
-/// Spawns a thread with its own reactor, which serves the connections that it is sent. After the
-/// sender is dropped it ends with its last connection, and then drops the tree before `running`.
+/// Spawns a thread with its own reactor, which serves the connections that are sent to it. Once the
+/// sender has been dropped, the thread ends after its last connection. It drops the tree before
+/// `running`.
 fn spawn_worker<V, M>(
     tree: M,
     state: Arc<ServerState>,
@@ -300,7 +304,7 @@ where
     Ok(sender)
 }
 
-/// Serves an accepted connection to its end.
+/// Serves an accepted connection until it ends.
 fn serve_connection<V: Vfs, M: Fn(&Peer) -> V>(
     socket: AcceptedSocket,
     permit: Permit,

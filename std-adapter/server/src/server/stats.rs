@@ -1,4 +1,4 @@
-//! Counters of a server: connections, requests, errors, durations. All threads share them.
+//! The counters of a server: connections, requests, errors and durations. All threads share them.
 
 use parking_lot::Mutex;
 use std::cell::{Cell, RefCell};
@@ -12,7 +12,7 @@ use datakit_core::wire::Dialect;
 
 use crate::tree::Queue;
 
-/// The number of events that are kept for slow readers.
+/// The maximum number of events that are kept for slow readers.
 const EVENTS_CAPACITY: usize = 1024;
 
 /// The counters of a server.
@@ -39,7 +39,7 @@ struct Count {
 /// The state of one connection, for statistics.
 #[derive(Debug)]
 pub struct Peer {
-    /// The name of the peer: its address, or the path of the Unix socket that it connected to.
+    /// The peer's name: its address, or the path of the Unix socket that it connected to.
     pub name: String,
     since: Instant,
     dialect: AtomicU8,
@@ -64,7 +64,7 @@ impl Peer {
         }
     }
 
-    /// Returns the negotiated size of the largest message in bytes, header included.
+    /// Returns the negotiated maximum size of a message in bytes, including the header.
     pub fn msize(&self) -> u32 {
         self.msize.load(Relaxed)
     }
@@ -79,7 +79,7 @@ impl Peer {
         self.in_flight.load(Relaxed)
     }
 
-    /// Returns whether the dialect has changed.
+    /// Updates the state. Returns whether the dialect has changed.
     pub(super) fn update(
         &self,
         dialect: Option<Dialect>,
@@ -125,7 +125,7 @@ impl Stats {
         self.started.elapsed()
     }
 
-    /// Returns the current connections, oldest first.
+    /// Returns the current connections, from oldest to newest.
     pub fn peers(&self) -> Vec<Arc<Peer>> {
         self.peers.lock().values().cloned().collect()
     }
@@ -144,13 +144,13 @@ impl Stats {
         })
     }
 
-    /// Returns the number of connections closed at once because there were too many.
+    /// Returns the number of connections that were closed immediately because there were too many.
     pub fn refused_connections(&self) -> u64 {
         self.refused_connections.load(Relaxed)
     }
 
-    /// Returns the number of messages with a size below 7 or above msize. Each of them ended its
-    /// connection.
+    /// Returns the number of messages with a size below 7 bytes or above msize. Each such message
+    /// ended its connection.
     pub fn refused_frames(&self) -> u64 {
         self.refused_frames.load(Relaxed)
     }
@@ -165,8 +165,8 @@ impl Stats {
         self.sent.load(Relaxed)
     }
 
-    /// Returns the durations of requests. The first call starts the measurement, so a server that
-    /// nobody watches reads no clock.
+    /// Returns the durations of requests. The first call starts the measurement. Until then, the
+    /// server does not read the clock for it.
     pub fn durations(&self) -> &Durations {
         self.durations.get_or_init(Durations::default)
     }
@@ -187,7 +187,7 @@ impl Stats {
         self.refused_frames.fetch_add(1, Relaxed);
     }
 
-    /// Returns a stream of lines: `connected PEER` and `disconnected PEER REASON`.
+    /// Returns a queue of event lines: `connected PEER` and `disconnected PEER REASON`.
     pub fn events(&self) -> &Queue {
         &self.events
     }
@@ -222,7 +222,8 @@ impl Stats {
     }
 }
 
-/// Inclusive upper bounds of the buckets: from a value in memory to a stream with rare events.
+/// The inclusive upper bounds of the buckets. They range from reads of values in memory to reads of
+/// streams with rare events.
 const BOUNDS: [Duration; 15] = [
     Duration::from_micros(1),
     Duration::from_micros(5),
@@ -251,19 +252,19 @@ pub struct Durations(Box<[Buckets; 128]>);
 struct Buckets {
     /// One counter for each bound, and one for longer durations.
     counts: [AtomicU64; BOUNDS.len() + 1],
-    /// In nanoseconds, enough for 584 years.
+    /// The sum of all durations, in nanoseconds. It overflows only after 584 years.
     sum: AtomicU64,
 }
 
-/// The histogram of the durations of one type of request.
+/// The histogram of durations for one request type.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Histogram {
     /// The message type.
     pub kind: u8,
     /// The sum of all durations.
     pub sum: Duration,
-    /// For each bucket its inclusive upper bound and the number of requests in it alone. The last
-    /// bucket has no bound.
+    /// The inclusive upper bound of each bucket, and the number of requests in that bucket alone.
+    /// The last bucket has no bound.
     pub buckets: Vec<(Option<Duration>, u64)>,
 }
 
@@ -274,7 +275,7 @@ impl Default for Durations {
 }
 
 impl Durations {
-    /// Returns the histogram of each type that has been answered.
+    /// Returns a histogram for each request type of which at least one request has been answered.
     pub fn iter(&self) -> impl Iterator<Item = Histogram> + '_ {
         let all =
             self.0.iter().zip(0u8..).map(|(buckets, half)| buckets.histogram(half.wrapping_mul(2)));
@@ -300,14 +301,14 @@ impl Buckets {
     }
 }
 
-/// Counts and measures the requests of one connection.
+/// An observer that counts and times the requests of one connection.
 ///
 /// A request starts and ends in the same worker, and workers are polled in turn, so the index of
 /// the worker identifies the request.
 pub(super) struct RequestObserver<'s> {
     stats: &'s Stats,
     worker: Cell<usize>,
-    /// The start of the request of each worker.
+    /// The time at which each worker's current request started.
     started: RefCell<Vec<Option<Instant>>>,
 }
 

@@ -1,4 +1,4 @@
-//! Time slices: the work that a connection may do before others on its thread run.
+//! Time slices: the amount of work that a connection may do before others on its thread get to run.
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
@@ -11,18 +11,19 @@ use std::time::Duration;
 use rustix::time::{ClockId, clock_gettime};
 use tokio::task::yield_now;
 
-/// The budget of a slice in short reads from memory: some 50 µs of work. A client that waits for
-/// replies has fewer requests in flight, so it yields before that.
+/// The budget of a slice, measured in short reads from memory. It is worth about 50 µs of work. A
+/// client that waits for replies has fewer requests in flight, so it yields before its slice is
+/// used up.
 const SLICE: u32 = 512;
 
-/// Bytes sent that cost as much as a short read. A reply of 128 KiB uses up a slice.
+/// The number of bytes sent that cost as much as a short read. A reply of 128 KiB uses up a slice.
 const SENT_PER_UNIT: usize = 256;
-/// Bytes received that cost as much as a short read. A batch of 32 writes of 4 KiB is less than a
-/// slice.
+/// The number of bytes received that cost as much as a short read. A batch of 32 writes of 4 KiB
+/// each uses up less than a slice.
 const RECEIVED_PER_UNIT: usize = 512;
 
-/// The longest slice of expensive requests. The coarse clock that measures it ticks every few
-/// milliseconds.
+/// The maximum duration of a slice with expensive requests. It is measured with a coarse clock,
+/// which ticks every few milliseconds.
 const MAX_DURATION: Duration = Duration::from_millis(1);
 
 thread_local! {
@@ -35,9 +36,9 @@ thread_local! {
 struct RunQueue {
     connections: Cell<usize>,
     last_number: Cell<u64>,
-    /// Connections whose slice is used up and that have more to do. One of them continues after
-    /// each poll of the reactor, so a client with few requests waits for one slice, however many
-    /// connections there are. The first is about to be woken.
+    /// The connections that have used up their slice and have more to do. One of them continues
+    /// after each poll of the reactor, so a client with few requests waits for only one slice,
+    /// however many connections there are. The task of the first one is about to be woken.
     ready: RefCell<VecDeque<(u64, Waker)>>,
 }
 
@@ -53,14 +54,14 @@ impl RunQueue {
     fn dequeue(&self, number: u64) {
         let mut ready = self.ready.borrow_mut();
         ready.retain(|(queued, _)| *queued != number);
-        // Nothing else wakes the first one. If it was woken already, a second time does no harm.
+        // Nothing else wakes the task of the first one. Waking it twice does no harm.
         if let Some((_, waker)) = ready.front() {
             wake_later(waker);
         }
     }
 }
 
-/// Wakes after the reactor was polled and the tasks that became ready have run.
+/// Calls the waker after the reactor has been polled and the tasks that became ready have run.
 fn wake_later(waker: &Waker) {
     let _ = pin!(yield_now()).poll(&mut Context::from_waker(waker));
 }
@@ -89,7 +90,7 @@ impl TimeSlice {
         TimeSlice { queue, number, is_queued: Cell::new(false), budget, started, requests }
     }
 
-    /// Starts the next slice, when the connection is polled.
+    /// Starts the next slice. Called when the connection is polled.
     pub(super) fn start(&self) {
         self.leave_queue();
         self.budget.set(SLICE);
@@ -111,7 +112,8 @@ impl TimeSlice {
         self.spend(bytes / RECEIVED_PER_UNIT);
     }
 
-    /// Counts a request. Pending if the slice is used up and other connections share the thread.
+    /// Counts a request. Returns `Pending` if the slice is used up and other connections share the
+    /// thread.
     pub(super) fn poll_request(&self, cost: u32, cx: &mut Context<'_>) -> Poll<()> {
         if self.is_used_up(cost) && self.queue.connections.get() > 1 {
             if !self.is_queued.replace(true) {
@@ -129,7 +131,8 @@ impl TimeSlice {
         self.requests.get()
     }
 
-    /// Reads the clock only for expensive requests: reading it costs as much as a short read.
+    /// Returns whether the slice is used up. The clock is read only for expensive requests, because
+    /// reading it costs as much as a short read.
     fn is_used_up(&self, cost: u32) -> bool {
         self.budget.get() == 0
             || (cost > 1 && now().saturating_sub(self.started.get()) >= MAX_DURATION)
@@ -148,7 +151,7 @@ impl Drop for TimeSlice {
 }
 
 fn now() -> Duration {
-    // The precise clock costs as much as some requests do.
+    // Reading the precise clock costs as much as some requests do.
     #[cfg(target_os = "linux")]
     const CLOCK: ClockId = ClockId::MonotonicCoarse;
     #[cfg(not(target_os = "linux"))]
@@ -160,7 +163,7 @@ fn now() -> Duration {
 mod tests {
     use super::*;
 
-    /// Counts the requests of this cost that fit in one slice.
+    /// Counts how many requests of this cost fit in one slice.
     fn requests(slice: &TimeSlice, cost: u32) -> usize {
         slice.start();
         let mut cx = Context::from_waker(Waker::noop());

@@ -27,7 +27,7 @@ pub(super) trait ByteStream: AsyncRead + AsyncWrite + Unpin {}
 impl<S: AsyncRead + AsyncWrite + Unpin> ByteStream for S {}
 
 impl Stream {
-    /// Splits the stream into borrowed halves. Owned halves of a socket would allocate.
+    /// Splits the stream into borrowed halves. Splitting a socket into owned halves would allocate.
     pub(super) fn split<'s>(
         &'s mut self,
         timeout: &'s Duration,
@@ -99,7 +99,7 @@ impl TransportRead for Rx<'_> {
 
     async fn readable(&mut self) -> io::Result<()> {
         // The future of the socket's own `readable` contains a list node of 200 bytes. There is
-        // only one reader, so the poll function is enough.
+        // only one reader, so polling directly is enough.
         poll_fn(|cx| match &mut self.half {
             RxHalf::Tcp(half) => half.as_ref().poll_read_ready(cx),
             RxHalf::Unix(half) => half.as_ref().poll_read_ready(cx),
@@ -113,8 +113,8 @@ impl TransportRead for Rx<'_> {
     }
 }
 
-/// A stream that cannot report that it is readable, with the bytes that were read to find out. The
-/// connection therefore needs no buffer while it waits.
+/// A stream that cannot report whether it is readable, together with the bytes that were read to
+/// find out. The connection therefore needs no other buffer while it waits.
 struct Prefetch<'s> {
     half: ReadHalf<&'s mut (dyn ByteStream + 'static)>,
     bytes: [u8; 512],
@@ -148,8 +148,8 @@ impl<'s> Prefetch<'s> {
     }
 }
 
-/// The sending half of a connection. Fails if the peer accepts nothing for `timeout`, because the
-/// connection holds a batch of replies meanwhile.
+/// The sending half of a connection. A write fails if the peer accepts nothing for `timeout`,
+/// because the connection holds on to a batch of replies in the meantime.
 pub(super) struct Tx<'s> {
     half: TxHalf<'s>,
     timeout: &'s Duration,
@@ -193,13 +193,14 @@ impl ErrorType for Tx<'_> {
 impl Write for Tx<'_> {
     async fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
         let timeout = *self.timeout;
-        // The timers are boxed, or the future of every idle worker would reserve space for them.
+        // The timers are boxed because the future of every idle worker would otherwise reserve
+        // space for them.
         let written = match poll_fn(|cx| Poll::Ready(self.half().poll_write(cx, buf))).await {
             Poll::Ready(written) => written?,
             Poll::Pending => Box::pin(Tx::with_timeout(timeout, self.half().write(buf))).await?,
         };
         if let TxHalf::Other(half) = &mut self.half {
-            // Sockets do not buffer, but other streams may, and the core never flushes.
+            // Sockets do not buffer data, but other streams may, and the core never flushes them.
             match poll_fn(|cx| Poll::Ready(Pin::new(&mut *half).poll_flush(cx))).await {
                 Poll::Ready(flushed) => flushed?,
                 Poll::Pending => Box::pin(Tx::with_timeout(timeout, half.flush())).await?,
