@@ -28,7 +28,8 @@ const O_RDWR: u32 = 2;
 /// The attributes returned by `stat(2)` (`P9_GETATTR_BASIC`).
 const BASIC: u64 = 0x7ff;
 
-/// The fids of the root, of the open file, and of files that are soon clunked.
+/// The fid of the root. `OPEN` is the fid of the open file, and `PASSING` is used for files that
+/// are clunked right away.
 const ROOT_FID: Fid = Fid(0);
 const OPEN: Fid = Fid(1);
 const PASSING: Fid = Fid(2);

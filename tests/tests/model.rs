@@ -117,8 +117,8 @@ impl Both<'_> {
         with(R::decode(&frame, dialect).unwrap().1)
     }
 
-    /// Answers the way the server does, first trying without a future. In this tree, which is in
-    /// memory, futures never wait.
+    /// Answers the way the server does, first trying without a future. The tree is in memory, so
+    /// its futures never wait.
     fn answer(&mut self, len: usize) -> Vec<u8> {
         let frame = self.buf[..len].to_vec();
         let n = match self.session.try_answer_now(&frame, &mut self.buf) {

@@ -1,4 +1,4 @@
-//! Starting a server, the addresses it listens on, and stopping it.
+//! Tests of starting a server, of the addresses it listens on, and of stopping it.
 
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)]
 

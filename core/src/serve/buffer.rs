@@ -252,7 +252,7 @@ impl<W: Write, B: Buffer> Replies<W, B> {
         fits
     }
 
-    /// Returns whether no replies are gathered.
+    /// Returns whether the buffer contains no replies.
     pub(super) fn is_empty(&self) -> bool {
         !Self::GATHERS || self.filled == 0
     }

@@ -1,4 +1,4 @@
-//! The worker loop, and the reader and writer, which the workers use one at a time.
+//! The worker loop, and the reader and writer that the workers hand over to each other.
 
 use core::cell::Cell;
 use core::convert::Infallible;
@@ -113,7 +113,6 @@ where
     /// # Errors
     /// The worker returns only when the connection has ended, with the [`Disconnect`] that ended
     /// it. If there is no such slot, it returns [`Disconnect::Closed`].
-    /// [`Disconnect::Closed`] if there is no such slot.
     pub async fn worker<B: Buffer>(
         &self,
         index: usize,

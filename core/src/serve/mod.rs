@@ -3,7 +3,7 @@
 //! A worker acquires the reader, takes one frame, releases the reader, lets the session answer the
 //! frame in place, acquires the writer and sends the reply. While a request waits inside a file,
 //! another worker continues reading. There is no queue, no task per request and no allocation. On a
-//! board, the workers are an array of futures in one task, see [`serve`]. A desktop server adds
+//! board, the workers are an array of futures in one task (see [`serve`]). A desktop server adds
 //! workers when all of them are waiting.
 //!
 //! Replies are gathered and then sent by the worker that is about to wait for more requests, so a

@@ -80,7 +80,7 @@ pub(super) struct Slots<'a, L: SlotStorage + ?Sized> {
     used: Cell<usize>,
     busy: Cell<usize>,
     waiting: Cell<usize>,
-    /// Whether further requests are forbidden to wait.
+    /// Whether no further requests may wait.
     full: Cell<bool>,
     /// Wakes the worker that waits in [`abort`](Slots::abort).
     aborter: WakerCell,
@@ -149,8 +149,9 @@ impl<'a, L: SlotStorage + ?Sized> Slots<'a, L> {
         slot.is(CANCELLED)
     }
 
-    /// Records that the request waits inside a file. Returns `false` if the request must not wait,
-    /// because all other slots are waiting already or [`set_full`](Slots::set_full) forbids it.
+    /// Records that the request is waiting inside a file. Returns `false` if the request must not
+    /// wait, because all other slots are waiting already or [`set_full`](Slots::set_full) forbids
+    /// it.
     pub(super) fn may_wait(&self, slot: &RequestSlot) -> bool {
         if !slot.is(WAITING) {
             let waiting = self.waiting.get().saturating_add(1);
@@ -188,7 +189,7 @@ impl<'a, L: SlotStorage + ?Sized> Slots<'a, L> {
             || self.used_slots().filter(|slot| !core::ptr::eq(*slot, own)).filter(is_aborted);
         aborted().for_each(|slot| slot.set(CANCELLED));
         poll_fn(|cx| {
-            // When a worker takes its next request, its slot is no longer marked.
+            // A slot whose worker has moved on to its next request is no longer marked.
             if !aborted().any(|slot| slot.is(CANCELLED)) {
                 return Poll::Ready(());
             }

@@ -28,7 +28,7 @@ const DEVICE_MAX: usize = 24;
 
 /// The outcome of adding a directory entry to a listing.
 pub(super) enum ListedRecord {
-    /// The record was written. Contains its length in bytes.
+    /// The record was written and has this length in bytes.
     Written(usize),
     /// The record does not fit.
     TooLarge,
@@ -36,8 +36,9 @@ pub(super) enum ListedRecord {
     Removed,
 }
 
-/// Appends the extension to a record if the file has one. No file in an immutable tree does, and
-/// because this is a macro, the code that awaits the extension is left out of the future there.
+/// Appends the extension to a record if the file has one. Files in an immutable tree have none.
+/// This is a macro so that the future for such a tree does not contain the code that awaits the
+/// extension.
 macro_rules! extend {
     ($session:ident, $inode:expr, $attr:expr, $free:expr, $len:expr) => {
         match ($attr).id.kind {
@@ -254,7 +255,7 @@ impl<V: Vfs, F: FidTable<V>> Session<'_, V, F> {
     }
 }
 
-/// Buffers for the owner and group as text, because 9P2000 has no numeric IDs.
+/// Buffers for the owner and group as text, which 9P2000 uses instead of numeric IDs.
 #[derive(Default)]
 struct Owners {
     uid: heapless::String<10>,
@@ -322,7 +323,7 @@ fn to_set(value: u32) -> Option<u32> {
     Some(value).filter(|value| *value != u32::MAX)
 }
 
-/// Returns seconds since 1970, clamped to 32 bits, which last until 2106.
+/// Returns the seconds since 1970, clamped to 32 bits, which suffice until 2106.
 fn seconds(time: Time) -> u32 {
     u32::try_from(time.sec.max(0)).unwrap_or(u32::MAX)
 }

@@ -26,7 +26,7 @@ impl<V: Vfs, F: FidTable<V>> Session<'_, V, F> {
         if self.dialect.get().is_none() && kind != wire::TVERSION {
             return Err(Error::TversionFirst);
         }
-        // In an immutable tree only reads wait, so no other request needs space in the future.
+        // In an immutable tree, only reads wait, so the future needs no memory for other requests.
         if kind == wire::TREAD {
             let T::Read { fid, offset, count } = self.decode(frame)? else {
                 return Err(Error::NotSupported);
@@ -52,7 +52,7 @@ impl<V: Vfs, F: FidTable<V>> Session<'_, V, F> {
                 $reply
             }};
         }
-        // Decode before the `match`, whose temporaries would live as long as the handlers run.
+        // Decode before the `match`: its temporaries would live as long as the handlers run.
         let message = self.decode(frame)?;
         let reply = match message {
             T::Stat { fid } => return V::TreeKind::handle(move || self.stat(buf, tag, fid)).await,

@@ -32,7 +32,7 @@ impl<V: Vfs> fmt::Debug for FidEntry<V> {
 pub(super) enum FidState<O> {
     /// Reserved by a request in progress and invisible to other requests.
     Reserved,
-    /// The result of a walk, not open yet.
+    /// The result of a walk. The file is not open yet.
     Walked,
     /// An open file.
     File { open: O, access: Access },
@@ -54,7 +54,7 @@ impl Access {
     pub(super) const READ: Access = Access(1);
     /// Writing is allowed.
     pub(super) const WRITE: Access = Access(2);
-    /// ORCLOSE: the file is removed when the fid is released.
+    /// Set by ORCLOSE: the file is removed when the fid is released.
     pub(super) const REMOVE: Access = Access(4);
     /// A read has blocked, and may still be blocked.
     pub(super) const WAITED: Access = Access(8);
@@ -350,8 +350,8 @@ impl<'v, V: Vfs, F: FidTable<V>> Session<'v, V, F> {
 
     /// Requests another poll if reads of a released state may still be pending.
     fn repoll_readers(&self, state: &FidState<V::Open>) {
-        // With an immutable tree, every closed file requests another poll, because tracking whether
-        // a read has blocked would take more flash.
+        // For an immutable tree, another poll is requested for every closed file, because tracking
+        // whether a read has blocked would take more flash.
         if state.has(Access::WAITED)
             || V::TreeKind::IMMUTABLE && matches!(state, FidState::File { .. })
         {

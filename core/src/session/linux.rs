@@ -43,7 +43,7 @@ impl<V: Vfs, F: FidTable<V>> Session<'_, V, F> {
                 done!($($handler)*)
             }};
         }
-        // Decode before the `match`, whose temporaries would live as long as the handlers run.
+        // Decode before the `match`: its temporaries would live as long as the handlers run.
         let message = self.decode(frame)?;
         let reply = match message {
             T::Readdir { fid, offset, count } => {

@@ -1,5 +1,5 @@
-//! One connection's fids, dialect and msize. A session turns each request into calls to a tree and
-//! their outcome into a reply.
+//! One connection's fids, dialect and msize. A session turns each request into calls to a tree, and
+//! turns their outcome into a reply.
 //!
 //! A session does no I/O: [`serve`](crate::serve) passes it one request frame at a time, and
 //! several requests may be in progress at once.
@@ -186,9 +186,9 @@ impl<'v, V: Vfs, F: FidTable<V>> Session<'v, V, F> {
     }
 
     /// Answers the request in `buf[..len]`, overwrites it with the reply, and returns the length of
-    /// the reply. Every request gets a reply, even if it is an error.
+    /// the reply. Every request gets a reply, even if that reply is an error.
     ///
-    /// If the file blocks, waits for it.
+    /// If the file blocks, the future waits for it.
     ///
     /// # Cancel safety
     /// Dropping the future cancels the request without leaving a fid behind or losing data.

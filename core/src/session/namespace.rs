@@ -1,4 +1,4 @@
-//! Requests about names: version, attach, walk, create, remove.
+//! Handlers for requests that deal with names: version, attach, walk, create, remove.
 
 use super::attributes::permissions;
 use super::fids::FidState;

@@ -1,4 +1,4 @@
-//! Requests about open files: open, read, write, directory reads, clunk.
+//! Handlers for requests that deal with open files: open, read, write, directory reads, clunk.
 
 use core::ops::ControlFlow;
 

@@ -83,7 +83,7 @@ impl Qid {
     pub const MOUNT: u8 = 0x10;
     /// An authentication file.
     pub const AUTH: u8 = 0x08;
-    /// A file that backups leave out.
+    /// A file that is excluded from backups.
     pub const TMP: u8 = 0x04;
     /// A symbolic link (.u, .L).
     pub const SYMLINK: u8 = 0x02;

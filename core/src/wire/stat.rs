@@ -15,7 +15,7 @@ pub const DMEXCL: u32 = 0x2000_0000;
 pub const DMMOUNT: u32 = 0x1000_0000;
 /// [`Stat::mode`] of an authentication file.
 pub const DMAUTH: u32 = 0x0800_0000;
-/// [`Stat::mode`] of a file that backups leave out.
+/// [`Stat::mode`] of a file that is excluded from backups.
 pub const DMTMP: u32 = 0x0400_0000;
 /// [`Stat::mode`] of a symbolic link (.u).
 pub const DMSYMLINK: u32 = 0x0200_0000;

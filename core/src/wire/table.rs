@@ -158,8 +158,8 @@ macro_rules! messages {
                 self.encode_known(tag, dialect, buf, |_| true)
             }
 
-            /// Encodes as [`encode`](Self::encode) does, but only replies to requests that are
-            /// `known`, see [`Tmessage::decode_known`].
+            /// Encodes a reply as [`encode`](Self::encode) does, but only if its request is `known`
+            /// (see [`Tmessage::decode_known`]).
             pub(crate) fn encode_known(
                 &self,
                 tag: Tag,
@@ -223,7 +223,7 @@ macro_rules! messages {
     };
 }
 
-/// Generates a struct whose encoding is its fields in order.
+/// Generates a struct that is encoded as its fields in order.
 macro_rules! record {
     (
         $(#[$attribute:meta])*

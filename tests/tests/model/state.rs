@@ -40,7 +40,7 @@ pub struct Known {
 #[derive(Debug, Clone)]
 pub enum OpenState {
     No,
-    /// An open file. `access` is 0 to read, 1 to write, 2 for both, and 3 to execute.
+    /// An open file. `access` is 0 for reading, 1 for writing, 2 for both and 3 for executing.
     File {
         access: u8,
         orclose: bool,

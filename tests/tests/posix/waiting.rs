@@ -1,4 +1,4 @@
-//! Waiting reads from a stream whose fid is clunked or removed.
+//! Reads that wait for a stream whose fid is then clunked or removed.
 
 use datakit_core::files::Live as CoreLive;
 use datakit_core::vfs::{self, StaticTree};
