@@ -10,9 +10,9 @@
 //! MESSAGE
 //! ```
 //!
-//! Commits are decoded as leniently as Git does it. Only the tree, the parents after it and the
-//! message are required. The other lines of existing histories have every kind of damage; a part
-//! that cannot be decoded is empty, as in `git log --format='%an %ae %aI'`.
+//! Commits are decoded as leniently as in Git. Only the tree, the parents that follow the tree and
+//! the message are required. In existing histories, the other lines are damaged in every possible
+//! way. A part that cannot be decoded is left empty, as in `git log --format='%an %ae %aI'`.
 
 use std::borrow::Cow;
 
@@ -24,7 +24,7 @@ use crate::{Error, Id, Result};
 /// Decodes a commit.
 ///
 /// # Errors
-/// [`Error::Store`] if the tree is missing, or a parent is not a hash.
+/// [`Error::Store`] if the tree is missing or a parent is not a hash.
 pub(crate) fn parse(data: &[u8]) -> Result<Commit> {
     let broken = |what: &str| Error::store(format!("malformed commit: {what}"));
     let (headers, message) = split_at_empty_line(data);
@@ -36,7 +36,7 @@ pub(crate) fn parse(data: &[u8]) -> Result<Commit> {
         let parent = parent.strip_prefix(b"parent ").and_then(hash);
         parents.push(parent.ok_or_else(|| broken("a parent is not a hash"))?);
     }
-    // Git sorts commits by the committer's time, which it finds only in the second line after the
+    // Git sorts commits by the committer's time, and looks for it only in the second line after the
     // parents.
     let rest: Vec<&[u8]> = lines.collect();
     let time = match rest.as_slice() {
@@ -47,7 +47,7 @@ pub(crate) fn parse(data: &[u8]) -> Result<Commit> {
         }
         _ => 0,
     };
-    // The last of several headers counts, as in `git log --format`.
+    // If a header occurs several times, the last one counts, as in `git log --format`.
     let last = |header: &[u8]| rest.iter().rev().find_map(|line| line.strip_prefix(header));
     let encoding = last(b"encoding ");
     let author = last(b"author ").map(Person::of).unwrap_or_default();
@@ -85,7 +85,7 @@ fn hash(text: &[u8]) -> Option<Id> {
     Id::parse(&text.to_ascii_lowercase()).ok().filter(|_| text.len() == 40)
 }
 
-/// The parts of `NAME <MAIL> SECONDS ZONE` that a header has.
+/// The parts of `NAME <MAIL> SECONDS ZONE` that are present in a header.
 #[derive(Default)]
 struct Person<'c> {
     name: &'c [u8],
@@ -108,7 +108,7 @@ impl<'c> Person<'c> {
         let (name, rest) = line.split_at(open);
         let rest = rest.get(1..).unwrap_or_default();
         let end = rest.iter().position(|byte| *byte == b'>').unwrap_or(rest.len());
-        // The time follows the last `>`: the address may contain one.
+        // The time follows the last `>`, because the address may contain that character.
         let behind =
             rest.iter().rposition(|byte| *byte == b'>').and_then(|last| rest.get(last + 1..));
         Person { name: name.trim_ascii(), mail: rest.get(..end), time: behind.and_then(parse_time) }
@@ -124,8 +124,8 @@ impl<'c> Person<'c> {
     }
 }
 
-/// Parses `SECONDS ZONE`; the default zone is UTC. Like Git, it returns `None` if `SECONDS` is not
-/// a number, and 1970 if it is out of range.
+/// Parses `SECONDS ZONE`, where the zone defaults to UTC. As in Git, the result is `None` if
+/// `SECONDS` is not a number, and the start of 1970 if the number is out of range.
 fn parse_time(text: &[u8]) -> Option<Time> {
     let text = str::from_utf8(text.trim_ascii()).ok()?;
     let (seconds, zone) = text.split_once(|c: char| c.is_ascii_whitespace()).unwrap_or((text, ""));
@@ -138,12 +138,12 @@ fn parse_time(text: &[u8]) -> Option<Time> {
     Some(Time { seconds, offset: parse_offset(zone.trim_ascii()).unwrap_or(0) })
 }
 
-/// The first and last second that RFC 3339 can express in every time zone. It has only the years 0
-/// to 9999.
+/// The first and last second that RFC 3339 can express in every time zone. The format covers only
+/// the years 0 to 9999.
 const FIRST: i64 = -62_167_219_200 + 86400;
 const LAST: i64 = 253_402_207_200;
 
-/// Parses `+HHMM` into seconds. Returns `None` for a day or more.
+/// Parses `+HHMM` or `-HHMM` into seconds. Returns `None` for an offset of a day or more.
 fn parse_offset(zone: &str) -> Option<i32> {
     let (sign, digits) = match zone.as_bytes().first()? {
         b'+' => (60, zone.get(1..)?),
@@ -156,7 +156,8 @@ fn parse_offset(zone: &str) -> Option<i32> {
         .map(|minutes| sign * minutes)
 }
 
-/// Converts text to UTF-8 if its encoding is known and it is valid; otherwise returns it unchanged.
+/// Converts text to UTF-8 if the encoding is known and the text is valid in it. Otherwise, returns
+/// the text unchanged.
 fn decoded<'t>(text: &'t [u8], encoding: Option<&[u8]>) -> Cow<'t, [u8]> {
     let Some(label) = encoding.map(|label| label.trim_ascii().to_ascii_lowercase()) else {
         return Cow::Borrowed(text);
@@ -183,8 +184,8 @@ fn decoded<'t>(text: &'t [u8], encoding: Option<&[u8]>) -> Cow<'t, [u8]> {
     }
 }
 
-/// Returns whether the encoding uses two bytes for ASCII characters. Headers are in ASCII even
-/// then.
+/// Returns whether the encoding uses two bytes for ASCII characters. Even with such an encoding,
+/// headers are in ASCII.
 fn is_wide(encoding: &encoding_rs::Encoding) -> bool {
     encoding == encoding_rs::UTF_16LE || encoding == encoding_rs::UTF_16BE
 }
@@ -259,7 +260,7 @@ mod tests {
         assert_eq!(text("UTF-16", b"\xff\xfeh\0i\0").message, b"hi");
         assert_eq!(text("UTF-16BE", b"\0h\0i").message, b"hi");
         assert_eq!(text("UTF-16", b"plain").message, b"plain");
-        // Text that is invalid in its encoding, and an unknown encoding.
+        // Text that is invalid in its encoding, or whose encoding is unknown, is unchanged.
         assert_eq!(text("Shift_JIS", b"\xff\xff").message, b"\xff\xff");
         assert_eq!(text("klingon", b"\xfc").message, b"\xfc");
     }

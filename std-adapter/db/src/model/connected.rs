@@ -1,10 +1,11 @@
-//! Finds the objects that must be written again before a branch may refer to a commit, as `git
-//! rev-list --objects COMMIT --not --all` lists them.
+//! Finds the objects that must be written again before a branch may refer to a commit. They are the
+//! objects that `git rev-list --objects COMMIT --not --all` lists.
 //!
-//! Git keeps the objects that a ref reaches. It may prune all others at any time: objects of a
-//! removed branch, objects that a merge wrote, or old objects that a transaction reuses. So the
-//! search compares a commit with what the refs reach, looks the remaining objects up in the store
-//! rather than in a cache, and has them written again, which resets their age for `git gc`.
+//! Git keeps the objects that are reachable from a ref. It may prune all others at any time, such
+//! as objects of a removed branch, objects written by a merge, or old objects that a transaction
+//! reuses. Therefore, the search compares a commit with what the refs reach and looks up the
+//! remaining objects in the store rather than in a cache. They are then written again, which resets
+//! their age for `git gc`.
 
 use std::collections::{BinaryHeap, HashMap, HashSet};
 use std::sync::Arc;
@@ -15,16 +16,16 @@ use crate::model::tree::NewObjects;
 use crate::model::tree_text::{RawEntry, order_of, raw_entries};
 use crate::{Error, Fault, Id, Result};
 
-/// Up to this many objects are written again without checking whether a rename moved them within
-/// the tree.
+/// If no more than this many objects are found, they are written again without checking whether a
+/// rename moved them within the tree.
 const RENAME_SEARCH_MIN: usize = 64;
 
 /// Objects that are in memory.
 pub(crate) type AtHand<'b> = HashMap<Id, &'b Object>;
 
 /// Returns the objects that must be written before a commit of `tree` with these `parents` moves a
-/// branch from `head`: those that no ref reaches, dependencies first. `new` are objects that the
-/// caller writes afterwards, and `kept` are objects that are still in memory.
+/// branch from `head`: those that no ref reaches, dependencies first. `new` contains objects that
+/// the caller writes afterwards, and `kept` contains objects that are still in memory.
 ///
 /// # Errors
 /// [`Error::NotFound`] if a parent does not exist; [`Error::Broken`] if another object is missing
@@ -120,11 +121,12 @@ impl Search<'_> {
         Ok(())
     }
 
-    /// Finds the objects of a tree that are in none of `others`, which are complete.
+    /// Finds the objects of a tree that are in none of `others`. The trees in `others` are
+    /// complete.
     fn tree(&mut self, tree: Id, others: Vec<Id>) -> Result<()> {
         let mut left = Vec::new();
         self.reach(Vec::new(), tree, others, &mut left);
-        // A loop, not recursion: directories may be nested to any depth.
+        // Use a loop instead of recursion, because directories may be nested to any depth.
         while let Some((path, tree, others)) = left.pop() {
             self.entries(&path, tree, &others, &mut left).map_err(|error| error.at(&path))?;
         }
@@ -163,8 +165,8 @@ impl Search<'_> {
             let mut below = Vec::new();
             let mut same = false;
             for (other, place) in others.iter().zip(&mut places) {
-                // Both lists are sorted, so one pass suffices. If a tree is not sorted, more of its
-                // entries are looked up in the store.
+                // Both lists are sorted, so one pass is enough. If a tree is not sorted, more of
+                // its entries are looked up in the store.
                 let is_before = |at: usize| {
                     other.get(at).is_some_and(|other| {
                         order_of(
@@ -207,8 +209,8 @@ impl Search<'_> {
         }
     }
 
-    /// Leaves out objects that are elsewhere in these trees, as after the rename of a large
-    /// directory.
+    /// Leaves out objects that are elsewhere in these trees, as happens after a large directory is
+    /// renamed.
     fn leave_out(&mut self, trees: &[Id]) -> Result<()> {
         if self.found.len() <= RENAME_SEARCH_MIN {
             return Ok(());
@@ -243,7 +245,7 @@ impl Search<'_> {
                 Some(Ok(None)) | None => Err(broken(Fault::Missing)),
             }
         };
-        // Dependencies come first.
+        // Reverse the order, so that dependencies come first.
         self.found.iter().rev().map(object).collect()
     }
 }
@@ -256,8 +258,8 @@ struct Seen {
     done: bool,
 }
 
-/// Returns the ancestors of `tips` that `roots` do not reach, newest first. If commit times are
-/// wrong, it may return some that they reach.
+/// Returns the ancestors of `tips` that are not reachable from `roots`, newest first. If commit
+/// times are wrong, the result may include some reachable commits.
 fn unreached(
     objects: &ObjectCache,
     shallow: &HashSet<Id>,
@@ -267,8 +269,8 @@ fn unreached(
     let mut seen: HashMap<Id, Seen> = HashMap::new();
     let mut queue = BinaryHeap::new();
     for root in roots {
-        // An error means a tag or a damaged ref; the objects that it reaches are looked up in the
-        // store instead.
+        // An error means that the root is a tag or a damaged ref. The objects reachable from it are
+        // looked up in the store instead.
         if let Ok(commit) = objects.commit(*root) {
             seen.insert(*root, Seen { reached: true, done: false });
             queue.push((commit.time, *root));

@@ -8,20 +8,20 @@ use crate::model::tree::{Tree, TreeDir, TreeNode, join};
 /// A file that differs between two trees.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Change {
-    /// How it differs.
+    /// How the file differs.
     pub kind: ChangeKind,
-    /// Its path.
+    /// The path of the file.
     pub path: Vec<u8>,
 }
 
 /// How a file differs between an old tree and a new one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ChangeKind {
-    /// Only the new tree has it.
+    /// The file is only in the new tree.
     Added,
-    /// Only the old tree has it.
+    /// The file is only in the old tree.
     Removed,
-    /// Its content or mode differs.
+    /// The file is in both trees, with different content or modes.
     Changed,
 }
 
@@ -33,7 +33,7 @@ pub enum ChangeKind {
 pub fn diff(objects: &ObjectCache, old: &Tree, new: &Tree) -> Result<Vec<Change>> {
     let mut diff = Diff { objects, changes: Vec::new(), left: Vec::new() };
     diff.dirs(Vec::new(), old.top(), new.top());
-    // A loop, not recursion: directories may be nested to any depth.
+    // Use a loop instead of recursion, because directories may be nested to any depth.
     while let Some((path, dirs)) = diff.left.pop() {
         diff.names(&path, &dirs)?;
     }
@@ -59,7 +59,7 @@ pub fn render(changes: &[Change]) -> Vec<u8> {
 struct Diff<'o> {
     objects: &'o ObjectCache,
     changes: Vec<Change>,
-    /// Pairs of directories still to compare.
+    /// The pairs of directories that are still to be compared.
     left: Vec<(Vec<u8>, [TreeDir; 2])>,
 }
 

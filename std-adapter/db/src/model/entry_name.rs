@@ -1,10 +1,10 @@
-//! Names that Git does not allow in a tree, because some file system treats them as names of Git's
+//! Names that Git does not allow in a tree because some file system treats them as names of Git's
 //! own files.
 //!
-//! The rules of all platforms always apply, since a repository may move to any of them. They follow
-//! `verify_path` and `git fsck --strict`. HFS+ ignores some characters and ends a name at invalid
-//! UTF-8. NTFS has short names, and ends a name before trailing spaces and dots and before a stream
-//! (`.git::$INDEX_ALLOCATION`); a backslash is a separator.
+//! The rules for all platforms always apply, since a repository may be moved to any of them. They
+//! follow `verify_path` and `git fsck --strict`. HFS+ ignores some characters and truncates a name
+//! at invalid UTF-8. NTFS has short names, treats a backslash as a separator, and ignores trailing
+//! spaces and dots as well as stream names (`.git::$INDEX_ALLOCATION`).
 
 use gix::bstr::ByteSlice;
 
@@ -15,7 +15,7 @@ use crate::{Error, Result};
 struct Special {
     /// The name without its leading dot.
     name: &'static [u8],
-    /// The prefix of the hashed short name, which NTFS uses when the plain short names are taken.
+    /// The prefix of the hashed short name. NTFS uses it when the plain short names are taken.
     short: &'static [u8; 6],
 }
 
@@ -24,10 +24,10 @@ const ATTRIBUTES: Special = Special { name: b"gitattributes", short: b"gi7d29" }
 const IGNORE: Special = Special { name: b"gitignore", short: b"gi250a" };
 const MAILMAP: Special = Special { name: b"mailmap", short: b"maba30" };
 
-/// Checks that Git allows the name for an entry with this mode.
+/// Checks that Git allows an entry with this name and mode.
 ///
 /// # Errors
-/// [`Error::InvalidName`] if it does not.
+/// [`Error::InvalidName`] if Git does not allow it.
 pub(crate) fn check_name(name: &[u8], mode: EntryMode) -> Result<()> {
     let plain = !name.is_empty()
         && name != b"."
@@ -44,7 +44,7 @@ fn is_dot_git(name: &[u8]) -> bool {
     is_in_hfs(name, b"git") || behind_backslashes(name).any(is_dot_git_in_ntfs)
 }
 
-/// Returns whether the name must be a regular file but is not.
+/// Returns whether the name is reserved for regular files but the entry is not one.
 fn is_misplaced(name: &[u8], mode: EntryMode) -> bool {
     let specials: &[&Special] = match mode {
         EntryMode::Link => &[&MODULES, &ATTRIBUTES, &IGNORE, &MAILMAP],
@@ -55,7 +55,7 @@ fn is_misplaced(name: &[u8], mode: EntryMode) -> bool {
         || behind_backslashes(name).any(|name| is_in_ntfs(name, &MODULES))
 }
 
-/// Returns the name and the part after each backslash.
+/// Returns the whole name and the part after each backslash.
 fn behind_backslashes(name: &[u8]) -> impl Iterator<Item = &[u8]> {
     let behind = name
         .iter()
@@ -75,7 +75,7 @@ fn is_dot_git_in_ntfs(name: &[u8]) -> bool {
 fn is_in_ntfs(name: &[u8], special: &Special) -> bool {
     let plain = name.strip_prefix(b".").and_then(|name| without_prefix(name, special.name));
     let first = special.name.get(..6).unwrap_or_default();
-    // NTFS uses a hashed name after the fourth plain one.
+    // NTFS uses a hashed name once four plain ones are taken.
     let short = without_prefix(name, first).and_then(|rest| match rest {
         [b'~', b'1'..=b'4', rest @ ..] => Some(rest),
         _ => None,
@@ -83,8 +83,8 @@ fn is_in_ntfs(name: &[u8], special: &Special) -> bool {
     [plain, short, behind_hashed(name, special.short)].into_iter().flatten().any(ends)
 }
 
-/// Strips a hashed short name such as `gi7eb~12`: eight bytes that begin with part of the hash, a
-/// tilde and a number.
+/// Strips a hashed short name such as `gi7eb~12`: eight bytes that consist of a prefix of the hash,
+/// a tilde and a number.
 fn behind_hashed<'n>(name: &'n [u8], hash: &[u8; 6]) -> Option<&'n [u8]> {
     let (eight, rest) = name.split_at_checked(8)?;
     let tilde = eight.iter().position(|byte| *byte == b'~')?;
@@ -98,7 +98,8 @@ fn behind_hashed<'n>(name: &'n [u8], hash: &[u8; 6]) -> Option<&'n [u8]> {
     }
 }
 
-/// Returns whether NTFS ignores the rest of a name: spaces and dots before the end or a stream.
+/// Returns whether NTFS ignores the rest of a name: spaces and dots, possibly followed by a stream
+/// name.
 fn ends(rest: &[u8]) -> bool {
     rest.iter().find(|byte| !matches!(byte, b' ' | b'.')).is_none_or(|byte| *byte == b':')
 }
@@ -112,7 +113,7 @@ fn without_prefix<'n>(name: &'n [u8], prefix: &[u8]) -> Option<&'n [u8]> {
 fn is_in_hfs(name: &[u8], needle: &[u8]) -> bool {
     let mut characters = name
         .utf8_chunks()
-        // Invalid UTF-8 ends the name.
+        // The name ends at invalid UTF-8.
         .take(1)
         .flat_map(|chunk| chunk.valid().chars())
         .take_while(|character| !matches!(character, '\u{fffe}' | '\u{ffff}'))
@@ -206,8 +207,8 @@ mod tests {
         let (mut objects, mut cases) = (Vec::new(), Vec::new());
         for (number, name) in table().into_iter().enumerate() {
             for mode in [EntryMode::Normal, EntryMode::Link, EntryMode::Dir] {
-                // For a directory, `git fsck` reports the directory itself, so its content must be
-                // unique.
+                // If the entry is a directory, `git fsck` reports that directory, so its content
+                // must be unique.
                 let text =
                     if mode == EntryMode::Dir { format!("# {number}\n") } else { "#\n".to_owned() };
                 let (blob, object) = Object::new(ObjectKind::Blob, text.into_bytes()).unwrap();
@@ -231,7 +232,7 @@ mod tests {
                 cases.push((name.clone(), mode, id, top));
             }
         }
-        // Writing without sync is fast.
+        // Writing is fast without syncing.
         store.with_fsync(crate::store::Fsync::None).write(&objects).unwrap();
         let found = git(dir.path(), &["fsck", "--strict", "--no-dangling"]);
         let said = String::from_utf8_lossy(&[found.stdout, found.stderr].concat()).into_owned();

@@ -1,4 +1,4 @@
-//! Names and addresses of authors, committers and attached users.
+//! The names and addresses of authors, committers and attached users.
 
 use std::fmt;
 
@@ -15,12 +15,12 @@ pub(crate) const AUTHOR: (&str, &str) = ("datakit", "datakit@mobyproject.org");
 pub const MAX_AUTHOR_BYTES: usize = 1024;
 /// The maximum length of a name that is derived from a user name, in characters.
 const MAX_NAME_CHARS: usize = 128;
-/// The end of the year 9999, the last time that Git's tools show.
+/// The end of the year 9999, the latest time that Git's tools can display.
 const MAX_TIME: i64 = 253_402_300_799;
-/// User names that clients send if they do not know the user.
+/// User names that clients send when they do not know the user.
 const ANONYMOUS: [&[u8]; 2] = [b"nobody", b"none"];
 
-/// The text does not name a person; the error gives the reason.
+/// The text does not name a person. The string gives the reason.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub struct InvalidIdentity(String);
@@ -33,7 +33,7 @@ pub struct Identity {
 }
 
 impl Default for Identity {
-    /// Returns the default identity of commits.
+    /// Returns the default identity for commits.
     fn default() -> Identity {
         let (name, mail) = AUTHOR;
         Identity { name: name.to_owned(), mail: mail.to_owned() }
@@ -61,8 +61,8 @@ impl Identity {
     /// Creates an identity.
     ///
     /// # Errors
-    /// [`InvalidIdentity`] if the name is empty, or one of the two contains a character that Git does
-    /// not allow.
+    /// [`InvalidIdentity`] if the name is empty, or if the name or the address contains a character
+    /// that Git does not allow.
     pub fn new(name: &str, mail: &str) -> std::result::Result<Identity, InvalidIdentity> {
         let (name, mail) = (name.trim(), mail.trim());
         let odd = |char: char| char.is_control() || char == '<' || char == '>';
@@ -79,7 +79,7 @@ impl Identity {
     }
 
     /// Returns the identity of an attached user, or `None` if the user is anonymous. A kernel
-    /// client sends only a user number, whose name this machine looks up.
+    /// client sends only a user number, which is looked up on this machine.
     fn of_user(user: User<'_>) -> Option<Identity> {
         let name = match (user.name, user.number) {
             (b"", Some(number)) => local_name(number),
@@ -99,7 +99,7 @@ impl Identity {
     }
 }
 
-/// Looks up a user name in `/etc/passwd`.
+/// Looks up the name for a user number in `/etc/passwd`.
 fn local_name(number: u32) -> String {
     let users = std::fs::read_to_string("/etc/passwd").unwrap_or_default();
     let named = users.lines().find_map(|line| {
@@ -130,18 +130,18 @@ fn parse_date(date: &str) -> Option<Time> {
     (0..=MAX_TIME).contains(&time.seconds).then_some(time)
 }
 
-/// Decides who commits are attributed to.
+/// Decides to whom commits are attributed.
 #[derive(Debug, Clone, Default)]
 pub struct AuthorPolicy {
-    /// The identity of all commits whose transaction does not set an author, regardless of the
-    /// user.
+    /// The identity used for all commits whose transaction does not set an author, regardless of
+    /// the user.
     pub always: Option<Identity>,
-    /// The identity of commits by anonymous users.
+    /// The identity used for commits by anonymous users.
     pub anonymous: Identity,
 }
 
 impl AuthorPolicy {
-    /// Returns the identity for commits of a user.
+    /// Returns the identity for a user's commits.
     #[must_use]
     pub fn of(&self, user: User<'_>) -> Identity {
         let by = self.always.clone().or_else(|| Identity::of_user(user));
@@ -159,15 +159,15 @@ pub struct Authorship {
 }
 
 impl Authorship {
-    /// Returns an authorship with one identity for both, dated now.
+    /// Returns an authorship that uses one identity for both roles, dated now.
     #[must_use]
     pub fn now(identity: &Identity) -> Authorship {
         let signature = identity.sign(Time::now_local_or_utc());
         Authorship { author: signature.clone(), committer: signature }
     }
 
-    /// Returns an authorship with `committer`, dated now, and the author in `text`, the content of
-    /// an `author` file. If it is empty, the committer is the author.
+    /// Returns an authorship with `committer`, dated now, and the author given by `text`, the
+    /// content of an `author` file. If `text` is empty, the committer is also the author.
     ///
     /// # Errors
     /// [`Error::InvalidAuthor`] if `text` is malformed.

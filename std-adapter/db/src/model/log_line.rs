@@ -1,5 +1,5 @@
-//! A commit as one line: the output of `git log --format='%H%x09%P%x09%aI%x09%an <%ae>%x09%B'`,
-//! escaped.
+//! Formats a commit as one line: the escaped output of `git log --format='%H%x09%P%x09%aI%x09%an
+//! <%ae>%x09%B'`.
 //!
 //! In the author and the message, a backslash becomes `\\`, a newline `\n`, a tab `\t`, and any
 //! other control character `\xHH`. All other bytes are verbatim.
@@ -9,7 +9,7 @@ use datakit_client::db::escape;
 use crate::Id;
 use crate::model::object::Commit;
 
-/// Appends the line of a commit.
+/// Appends the line for a commit.
 pub(crate) fn write(id: Id, commit: &Commit, to: &mut Vec<u8>) {
     to.extend_from_slice(id.to_string().as_bytes());
     for (number, parent) in commit.parents.iter().enumerate() {
@@ -22,7 +22,7 @@ pub(crate) fn write(id: Id, commit: &Commit, to: &mut Vec<u8>) {
     to.push(b'\t');
     let date = commit.date();
     match date.strip_suffix("+00:00") {
-        // Git writes UTC as `Z`.
+        // Write UTC as `Z`, as Git does.
         Some(utc) => to.extend_from_slice(format!("{utc}Z").as_bytes()),
         None => to.extend_from_slice(date.as_bytes()),
     }

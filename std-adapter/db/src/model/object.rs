@@ -1,4 +1,4 @@
-//! Blobs, trees and commits in the format of Git.
+//! Blobs, trees and commits in Git's format.
 
 use std::sync::Arc;
 
@@ -18,12 +18,12 @@ pub enum ObjectKind {
     Blob,
     /// A directory.
     Tree,
-    /// A state of a branch.
+    /// A commit: a tree with a message and parents.
     Commit,
 }
 
 impl ObjectKind {
-    /// Returns the kind as gix names it.
+    /// Returns the corresponding gix kind.
     pub(crate) fn as_git(self) -> gix::objs::Kind {
         match self {
             ObjectKind::Blob => gix::objs::Kind::Blob,
@@ -32,7 +32,7 @@ impl ObjectKind {
         }
     }
 
-    /// Converts a kind of gix. Returns `None` for a tag.
+    /// Converts a gix kind. Returns `None` for a tag.
     pub(crate) fn of_git(kind: gix::objs::Kind) -> Option<ObjectKind> {
         match kind {
             gix::objs::Kind::Blob => Some(ObjectKind::Blob),
@@ -43,7 +43,7 @@ impl ObjectKind {
     }
 }
 
-/// Writes the name that Git uses.
+/// Writes the name of the kind in Git.
 impl std::fmt::Display for ObjectKind {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(match self {
@@ -54,7 +54,7 @@ impl std::fmt::Display for ObjectKind {
     }
 }
 
-/// An object without header and compression.
+/// An object without its header, uncompressed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Object {
     /// The kind of the object.
@@ -76,19 +76,19 @@ impl Object {
     }
 }
 
-/// Converts an id to that of gix.
+/// Converts an id to a gix id.
 pub(crate) fn object_id(id: Id) -> gix::ObjectId {
     gix::ObjectId::Sha1(*id.as_bytes())
 }
 
-/// Converts an id of gix. It has 20 bytes, because only SHA-1 repositories are opened.
+/// Converts a gix id, which has 20 bytes because only SHA-1 repositories are opened.
 pub(crate) fn id_of(id: &gix::oid) -> Id {
     let mut hash = [0; 20];
     hash.iter_mut().zip(id.as_bytes()).for_each(|(to, from)| *to = *from);
     Id::from_bytes(hash)
 }
 
-/// What an entry of a tree is, as its mode says.
+/// The kind of a tree entry, as encoded in its mode.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum EntryMode {
     /// 100644: a file.
@@ -99,13 +99,13 @@ pub enum EntryMode {
     Link,
     /// 40000: a directory.
     Dir,
-    /// 160000: a commit of another repository, or an entry with an unknown mode. Such entries are
+    /// 160000: a commit in another repository, or an entry with an unknown mode. Such entries are
     /// hidden but preserved.
     Submodule,
 }
 
 impl EntryMode {
-    /// Returns the mode as a tree encodes it.
+    /// Returns the mode as encoded in a tree.
     fn octal(self) -> &'static [u8] {
         match self {
             EntryMode::Normal => b"100644",
@@ -134,13 +134,13 @@ impl EntryMode {
 pub struct TreeEntry {
     /// The name: any bytes except `/` and NUL.
     pub name: Arc<[u8]>,
-    /// What the entry is.
+    /// The mode, which determines the kind of entry.
     pub mode: EntryMode,
     /// The hash of the object.
     pub id: Id,
 }
 
-/// Encodes a tree with these entries, in any order.
+/// Encodes a tree with these entries, which may be in any order.
 ///
 /// # Errors
 /// [`Error::Store`] if a tree cannot contain a name.
@@ -184,14 +184,14 @@ pub struct Commit {
     pub tree: Id,
     /// The parents; the first one continues the branch.
     pub parents: Vec<Id>,
-    /// `NAME <EMAIL>` of the author in UTF-8, or the part of it that the commit has.
+    /// The author as `NAME <EMAIL>` in UTF-8, or whichever parts the commit contains.
     pub author: String,
     /// The author's date, if the commit has one.
     pub(crate) written: Option<Time>,
     /// The committer's date in seconds since 1970, or 0 if the commit has none. Histories are
     /// sorted by it.
     pub time: i64,
-    /// The message: in UTF-8 if its encoding is known, else verbatim.
+    /// The message, converted to UTF-8 if its encoding is known and otherwise verbatim.
     pub message: Vec<u8>,
 }
 
@@ -199,20 +199,21 @@ impl Commit {
     /// Decodes a commit as leniently as Git does.
     ///
     /// # Errors
-    /// [`Error::Store`] if the tree is missing, or a parent is not a hash.
+    /// [`Error::Store`] if the tree is missing or a parent is not a hash.
     pub fn decode(data: &[u8]) -> Result<Commit> {
         commit_text::parse(data)
     }
 
-    /// Returns the author's date in RFC 3339 format and the author's time zone, or an empty text if
-    /// the commit has none.
+    /// Returns the author's date in RFC 3339 format and the author's time zone, or an empty string
+    /// if the commit has no such date.
     #[must_use]
     pub fn date(&self) -> String {
         let format = gix::date::time::format::ISO8601_STRICT;
         self.written.and_then(|written| written.format(format).ok()).unwrap_or_default()
     }
 
-    /// Encodes a commit by the database itself, at `time` seconds since 1970 in UTC.
+    /// Encodes a commit that is attributed to the database itself, dated `time` seconds since 1970
+    /// in UTC.
     ///
     /// # Errors
     /// [`Error::InvalidMessage`] if the message contains a NUL byte.

@@ -1,4 +1,4 @@
-//! Decoded objects, with a cache of recently read ones.
+//! Reads and decodes objects, and caches recently read ones.
 
 use parking_lot::Mutex;
 use std::collections::HashMap;
@@ -12,13 +12,15 @@ use crate::model::object::{Commit, Object, ObjectKind, TreeEntries};
 use crate::store::Store;
 use crate::{Error, Fault, Id, Result};
 
-/// The approximate limit of each cache, in bytes. A server of a large repository should stay small.
+/// The approximate limit of each cache, in bytes. Even with a large repository, a server should use
+/// little memory.
 const CACHE_BYTES: u64 = 8 << 20;
 
-/// A larger blob is not cached, since it would evict many small ones.
+/// The maximum size of a cached blob, in bytes. A larger one would evict many small ones.
 const MAX_CACHED_BLOB: usize = 64 << 10;
 
-/// A tree that takes more bytes is not cached: it would evict all others, or exceed a shard.
+/// The maximum memory of a cached tree, in bytes. A larger one would evict all others or exceed a
+/// shard.
 const MAX_CACHED_TREE: u64 = 512 << 10;
 
 /// The number of shards of a cache, each with its own lock. An entry must fit into one shard.
@@ -31,12 +33,12 @@ pub struct ObjectCache(Arc<CacheState>);
 struct CacheState {
     store: Arc<dyn Store>,
     trees: Cache<Id, Arc<TreeEntries>, Weight>,
-    /// The last two trees that are too large for the cache, because listing a directory looks up
-    /// each of its files in it.
+    /// The last two trees that were too large for the cache. They are kept because listing a
+    /// directory looks up each of its files in the tree.
     large: Mutex<[Option<NamedTree>; 2]>,
     commits: Cache<Id, Arc<Commit>, Weight>,
     blobs: Cache<Id, Arc<[u8]>, Weight>,
-    /// Large blobs that clients have open, so that each is in memory only once.
+    /// Large blobs that clients have open. They are shared so that each is in memory only once.
     shared: Mutex<HashMap<Id, Weak<[u8]>>>,
     lengths: Cache<Id, u64, Weight>,
 }
@@ -44,7 +46,7 @@ struct CacheState {
 /// A tree and its hash.
 type NamedTree = (Id, Arc<TreeEntries>);
 
-/// Computes the approximate memory of cached values, in bytes.
+/// Computes the approximate memory use of cached values, in bytes.
 #[derive(Clone)]
 struct Weight;
 
@@ -122,7 +124,7 @@ impl ObjectCache {
     /// Returns the content of a blob.
     ///
     /// # Errors
-    /// [`Error::Broken`] if there is no such blob, or it cannot be read.
+    /// [`Error::Broken`] if there is no such blob or it cannot be read.
     pub fn blob(&self, id: Id) -> Result<Arc<[u8]>> {
         if let Some(blob) = self.0.blobs.get(&id) {
             return Ok(blob);
@@ -131,7 +133,7 @@ impl ObjectCache {
             return Ok(blob);
         }
         let blob = self.read(id, ObjectKind::Blob)?;
-        // A store in memory needs no cache.
+        // An in-memory store needs no cache.
         if self.0.store.may_block() {
             if blob.len() <= MAX_CACHED_BLOB {
                 self.0.blobs.insert(id, blob.clone());
@@ -145,7 +147,7 @@ impl ObjectCache {
     /// Remembers a large blob for other clients that open it.
     fn share(&self, id: Id, blob: &Arc<[u8]>) {
         let mut shared = self.0.shared.lock();
-        // Remove blobs that nobody has open before the table would grow.
+        // Before the table grows, remove blobs that nobody has open.
         if shared.len() == shared.capacity() {
             shared.retain(|_, blob| blob.strong_count() > 0);
         }
@@ -155,7 +157,7 @@ impl ObjectCache {
     /// Returns the length of a blob in bytes.
     ///
     /// # Errors
-    /// [`Error::Broken`] if there is no such blob, or it cannot be read.
+    /// [`Error::Broken`] if there is no such blob or it cannot be read.
     pub fn blob_length(&self, id: Id) -> Result<u64> {
         if let Some(blob) = self.0.blobs.get(&id) {
             return Ok(blob.len() as u64);
@@ -176,7 +178,7 @@ impl ObjectCache {
     /// Returns an encoded tree.
     ///
     /// # Errors
-    /// [`Error::Broken`] if there is no such tree, or it cannot be read.
+    /// [`Error::Broken`] if there is no such tree or it cannot be read.
     pub(crate) fn tree_data(&self, id: Id) -> Result<Arc<[u8]>> {
         self.read(id, ObjectKind::Tree)
     }
@@ -184,13 +186,13 @@ impl ObjectCache {
     /// Returns the entries of a tree in Git's order.
     ///
     /// # Errors
-    /// [`Error::Broken`] if there is no such tree, or it cannot be read.
+    /// [`Error::Broken`] if there is no such tree or it cannot be read.
     pub fn tree(&self, id: Id) -> Result<Arc<TreeEntries>> {
         if let Some(tree) = self.0.trees.get(&id).or_else(|| self.large(id)) {
             return Ok(tree);
         }
         if id == Id::EMPTY_TREE {
-            // As in Git, the empty tree exists even if nobody wrote it.
+            // As in Git, the empty tree exists even if it was never written.
             return Ok(Arc::default());
         }
         let tree = TreeEntries::parse(&self.read(id, ObjectKind::Tree)?)
@@ -216,7 +218,7 @@ impl ObjectCache {
     /// Returns a commit.
     ///
     /// # Errors
-    /// [`Error::Broken`] if there is no such commit, or it cannot be read.
+    /// [`Error::Broken`] if there is no such commit or it cannot be read.
     pub fn commit(&self, id: Id) -> Result<Arc<Commit>> {
         if let Some(commit) = self.0.commits.get(&id) {
             return Ok(commit);
@@ -228,7 +230,7 @@ impl ObjectCache {
         Ok(commit)
     }
 
-    /// Returns a commit whose hash a client chose.
+    /// Returns a commit whose hash was supplied by a client.
     ///
     /// # Errors
     /// [`Error::NotFound`] if there is no such commit; [`Error::Broken`] if it cannot be read.

@@ -1,4 +1,4 @@
-//! Compares directories name by name.
+//! Compares directories entry by entry.
 
 use std::sync::Arc;
 
@@ -10,8 +10,8 @@ use crate::model::tree::{Name, TreeDir, TreeNode};
 /// A name and its node on each side.
 pub(crate) type NamedNodes<const N: usize> = (Name, [Option<TreeNode>; N]);
 
-/// Returns the names that differ between the last two of these directories, with their nodes in all
-/// of them.
+/// Returns the names whose nodes differ between the last two of these directories, with the nodes
+/// in all of them.
 pub(crate) fn side_by_side<const N: usize>(
     objects: &ObjectCache,
     dirs: &[TreeDir; N],
@@ -23,7 +23,7 @@ pub(crate) fn side_by_side<const N: usize>(
             TreeDir::Edited(_) => Listed::Edited(dir.list(objects)?),
         });
     }
-    // All lists have the same order, so one pass suffices.
+    // All lists have the same order, so one pass is enough.
     let mut left: Vec<_> = lists.iter().map(|list| list.names().peekable()).collect();
     let mut different = Vec::new();
     while let Some(name) =
@@ -70,7 +70,7 @@ impl Listed {
 }
 
 impl Side<'_> {
-    /// Returns whether both are known to be equal without reading them.
+    /// Returns whether both entries are known to be equal without reading them.
     fn is(&self, other: &Side<'_>) -> bool {
         match (self, other) {
             (Side::Entry(a), Side::Entry(b)) => (a.mode, a.id) == (b.mode, b.id),

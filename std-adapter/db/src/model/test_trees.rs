@@ -11,7 +11,7 @@ use crate::model::object_cache::ObjectCache;
 use crate::model::tree::{NewObjects, Tree, TreeDir, TreeNode, join, names};
 use crate::store::MemoryStore;
 
-/// Paths and contents. The content of an executable file begins with `x`.
+/// Paths and contents of files. The content of an executable file begins with `x`.
 pub(crate) type Files = BTreeMap<String, String>;
 
 pub(crate) fn objects() -> ObjectCache {
@@ -22,7 +22,7 @@ pub(crate) fn files(list: &[(&str, &str)]) -> Files {
     list.iter().map(|(path, text)| ((*path).to_owned(), (*text).to_owned())).collect()
 }
 
-/// Builds a tree of these files without writing it.
+/// Builds a tree that contains these files without writing it.
 pub(crate) fn edited(objects: &ObjectCache, files: &Files) -> Tree {
     let mut tree = Tree::stored(Id::EMPTY_TREE);
     for (path, text) in files {
@@ -73,8 +73,7 @@ pub(crate) fn files_of(objects: &ObjectCache, tree: &Tree) -> Files {
     files
 }
 
-/// Generates files at some of these paths. If one path is below another, only the upper one is
-/// used.
+/// Generates files at some of these paths. If one path is below another, only the latter is used.
 pub(crate) fn some_files(paths: &'static [&'static str]) -> impl Strategy<Value = Files> {
     let path = prop::sample::select(paths);
     prop::collection::btree_map(path.prop_map(str::to_owned), "x?[01]", 0..7).prop_map(
@@ -90,10 +89,10 @@ pub(crate) fn some_files(paths: &'static [&'static str]) -> impl Strategy<Value 
     )
 }
 
-/// Paths of which none is below another.
+/// Paths, none of which is below another.
 pub(crate) const APART: &[&str] = &["a", "b", "d/a", "d/b", "d/e/f", "c/x", "g"];
 
-/// Paths of which some are below others.
+/// Paths, some of which are below others.
 pub(crate) const CLASHING: &[&str] =
     &["a", "a/b", "a/c", "a/b/c", "a.b", "a-", "d/a", "d", "d/a/b"];
 

@@ -4,10 +4,10 @@
 //! MODE in octal, a space, NAME, a NUL byte, 20 bytes of hash       (for each entry)
 //! ```
 //!
-//! Trees are decoded as leniently as Git does it: other programs have written trees in another
-//! order and with unusual modes, which are unambiguous all the same. Entries are sorted, and modes
-//! are normalised. Names that would leave the directory and duplicate names are hidden: no path can
-//! refer to them, and some are attacks on programs that check them out.
+//! Trees are decoded as leniently as in Git. Other programs have written trees in a different order
+//! or with unusual modes, and such trees are still unambiguous. Entries are sorted, and modes are
+//! normalised. Duplicate names and names that would lead out of the directory are hidden. No path
+//! can refer to them, and some are attacks on programs that check them out.
 
 use std::cmp::Ordering;
 use std::collections::HashSet;
@@ -39,7 +39,7 @@ impl TreeEntries {
     /// # Errors
     /// [`Error::Store`] if an entry is malformed.
     pub fn parse(data: &[u8]) -> Result<TreeEntries> {
-        // An entry has at least 24 bytes, and most names have several.
+        // An entry has at least 24 bytes, and most names are several bytes long.
         let mut entries = Vec::with_capacity(data.len() / 40);
         let (mut refused, mut sorted) = (None, true);
         for raw in raw_entries(data) {
@@ -83,8 +83,8 @@ impl TreeEntries {
         }
     }
 
-    /// Returns whether a file may have the same name as a directory. All entries between the two
-    /// then begin with that name.
+    /// Returns whether a file and a directory may have the same name. In that case, all entries
+    /// between the two begin with that name.
     fn may_have_both(&self) -> bool {
         self.entries.iter().enumerate().filter(|(_, entry)| entry.mode == EntryMode::Dir).any(
             |(at, dir)| {
@@ -96,7 +96,7 @@ impl TreeEntries {
         )
     }
 
-    /// Returns the approximate memory of the entries, in bytes.
+    /// Returns the approximate memory used by the entries, in bytes.
     pub(crate) fn weight(&self) -> u64 {
         self.weight
     }
@@ -104,15 +104,15 @@ impl TreeEntries {
     /// Returns the entries sorted by the bytes of their names.
     pub(crate) fn by_name(&self) -> Vec<&TreeEntry> {
         let mut sorted: Vec<_> = self.entries.iter().collect();
-        // Git sorts a directory as if its name ended with a slash, and everything else in this
-        // order.
+        // Git sorts a directory as if its name ended with a slash, and everything else by the bytes
+        // of the names.
         if sorted.iter().any(|entry| entry.mode == EntryMode::Dir) {
             sorted.sort_by(|a, b| a.name.cmp(&b.name));
         }
         sorted
     }
 
-    /// Checks that no entry is hidden: a changed copy of the tree would lose it.
+    /// Checks that no entry is hidden. A changed copy of the tree would lose hidden entries.
     ///
     /// # Errors
     /// [`Error::Unchangeable`] if an entry is hidden.
@@ -124,15 +124,15 @@ impl TreeEntries {
     }
 }
 
-/// An entry as the tree encodes it.
+/// An entry as encoded in a tree.
 pub(crate) struct RawEntry<'t> {
     pub(crate) name: &'t [u8],
     pub(crate) mode: EntryMode,
     pub(crate) id: Id,
 }
 
-/// Returns the entries in their encoded order, with any names. The iterator ends after the first
-/// error.
+/// Returns the entries in their encoded order, whatever their names. The iterator ends after the
+/// first error.
 pub(crate) fn raw_entries(data: &[u8]) -> impl Iterator<Item = Result<RawEntry<'_>>> {
     let mut rest = data;
     std::iter::from_fn(move || {
@@ -157,8 +157,8 @@ fn entry(data: &[u8]) -> Result<(RawEntry<'_>, &[u8])> {
     Ok((RawEntry { name, mode: mode_of(mode), id: Id::from_bytes(*id) }, rest))
 }
 
-/// Normalises a mode as Git does: a file is executable or not, and an unknown mode is a submodule.
-/// So is a malformed mode, which hides the entry.
+/// Normalises a mode as Git does: a file is either executable or not. An unknown or malformed mode
+/// is treated as a submodule, so the entry is hidden.
 fn mode_of(octal: &[u8]) -> EntryMode {
     let mode = octal.iter().try_fold(0u32, |mode, digit| match digit {
         b'0'..=b'7' => mode.checked_mul(8)?.checked_add(u32::from(digit - b'0')),
@@ -173,7 +173,7 @@ fn mode_of(octal: &[u8]) -> EntryMode {
     }
 }
 
-/// Returns whether a path can contain this name.
+/// Returns whether this name can occur in a path.
 fn can_be_shown(name: &[u8]) -> bool {
     !matches!(name, b"" | b"." | b"..") && !name.contains(&b'/')
 }
@@ -183,7 +183,7 @@ pub(crate) fn order(a: &TreeEntry, b: &TreeEntry) -> Ordering {
     order_of((&a.name, a.mode == EntryMode::Dir), (&b.name, b.mode == EntryMode::Dir))
 }
 
-/// Finds a name in entries that are in Git's order.
+/// Finds the entry with this name among entries in Git's order.
 pub(crate) fn find<'t>(entries: &'t [TreeEntry], name: &[u8]) -> Option<&'t TreeEntry> {
     let by = |is_dir: bool| {
         let at = entries.binary_search_by(|entry| {
@@ -194,7 +194,7 @@ pub(crate) fn find<'t>(entries: &'t [TreeEntry], name: &[u8]) -> Option<&'t Tree
     by(false).or_else(|| by(true))
 }
 
-/// Compares two names, each with whether it is a directory, like [`order`].
+/// Compares two names as [`order`] does. The flag next to each name is set for a directory.
 pub(crate) fn order_of((a, a_is_dir): (&[u8], bool), (b, b_is_dir): (&[u8], bool)) -> Ordering {
     let common = a.len().min(b.len());
     let (a_start, b_start) =

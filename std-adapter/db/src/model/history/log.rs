@@ -8,8 +8,8 @@ use crate::model::object::Commit;
 use crate::model::object_cache::ObjectCache;
 use crate::{Error, Id, Result};
 
-/// Returns an iterator over `from` and all its ancestors, each once, in the order of `git log`. It
-/// ends after the first error.
+/// Returns an iterator over `from` and all its ancestors, each visited once, in the order of `git
+/// log`. The iterator ends after the first error.
 #[must_use]
 pub fn log(objects: &ObjectCache, from: Id) -> Log {
     let (seen, queue) = (HashSet::new(), BinaryHeap::new());
@@ -30,7 +30,8 @@ pub struct Log {
     failed: Option<Error>,
 }
 
-/// A commit in the queue. Commits of the same time leave it in the order in which they entered.
+/// A commit in the queue. Commits with the same time leave the queue in the order in which they
+/// entered it.
 #[derive(Debug)]
 struct Due {
     by: (i64, Reverse<usize>),

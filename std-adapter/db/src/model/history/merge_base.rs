@@ -12,15 +12,15 @@ use crate::{Id, Result};
 /// Returns the lowest common ancestors of two commits, newest first: those that are not ancestors
 /// of another common ancestor.
 ///
-/// The search visits commits from the newest on and stops as early as possible. Wrong commit times
-/// make it slower, but the result stays correct.
+/// The search visits the newest commits first and stops as early as possible. Wrong commit times
+/// make the search slower, but the result is still correct.
 ///
 /// # Errors
-/// [`Error::Broken`](crate::Error::Broken) if a visited commit is missing or cannot be read. Only
-/// the history of a shallow repository may end early.
+/// [`Error::Broken`](crate::Error::Broken) if a visited commit is missing or cannot be read.
+/// History may be cut off only in a shallow repository.
 pub fn merge_bases(objects: &ObjectCache, a: Id, b: Id) -> Result<Vec<Id>> {
     let (of_a, of_b) = (objects.commit(a)?, objects.commit(b)?);
-    // The most frequent cases need no walk, which could be long if a commit time is wrong.
+    // The most common cases need no walk, which could take long if a commit time is wrong.
     if a == b || of_b.parents.contains(&a) {
         return Ok(vec![a]);
     }
@@ -30,11 +30,11 @@ pub fn merge_bases(objects: &ObjectCache, a: Id, b: Id) -> Result<Vec<Id>> {
     merge_bases_of(objects, &[a], &[b])
 }
 
-/// Returns the [`merge_bases`] of two hypothetical merges: one of all commits in `first`, the other
-/// of all in `second`.
+/// Returns the [`merge_bases`] of two hypothetical merge commits. One merges all commits in
+/// `first`, the other all commits in `second`.
 ///
 /// # Errors
-/// As [`merge_bases`].
+/// The same as for [`merge_bases`].
 pub(crate) fn merge_bases_of(
     objects: &ObjectCache,
     first: &[Id],
@@ -48,7 +48,7 @@ pub(crate) fn merge_bases_of(
     lowest(objects, &found.into_iter().map(|(_, id)| id).collect::<Vec<_>>())
 }
 
-/// Returns whether `ancestor` is `of` or an ancestor of it.
+/// Returns whether `ancestor` is the commit `of` or one of its ancestors.
 ///
 /// # Errors
 /// [`Error::Broken`](crate::Error::Broken) if a visited commit is missing or cannot be read.
@@ -59,7 +59,8 @@ pub fn is_ancestor(objects: &ObjectCache, ancestor: Id, of: Id) -> Result<bool> 
         || is_behind(objects, ancestor, &[of])?)
 }
 
-/// Removes bases that are ancestors of other bases. There are none if all commit times are right.
+/// Removes bases that are ancestors of other bases. If all commit times are right, there are no
+/// such bases.
 fn lowest(objects: &ObjectCache, bases: &[Id]) -> Result<Vec<Id>> {
     let mut lowest = Vec::new();
     for base in bases {
@@ -71,7 +72,7 @@ fn lowest(objects: &ObjectCache, bases: &[Id]) -> Result<Vec<Id>> {
     Ok(lowest)
 }
 
-/// Returns whether `ancestor` is an ancestor of one of `from`.
+/// Returns whether `ancestor` is an ancestor of any commit in `from`.
 fn is_behind(objects: &ObjectCache, ancestor: Id, from: &[Id]) -> Result<bool> {
     let mut walk = Walk::new(objects, &[ancestor], from)?;
     while walk.marks(ancestor) & SECOND == 0 {
@@ -91,9 +92,9 @@ const STALE: u8 = 4;
 
 /// A walk from two sides to their common ancestors, as in `git merge-base`.
 ///
-/// It ends when all queued commits are stale. It then has all lowest common ancestors, even if
-/// commit times are wrong: neither such an ancestor nor a commit on the way to it becomes stale
-/// before it is visited.
+/// The walk ends when all queued commits are stale. By then, it has found all lowest common
+/// ancestors, even if commit times are wrong: neither such an ancestor nor a commit on the way to
+/// one becomes stale before it is visited.
 struct Walk<'o> {
     objects: &'o ObjectCache,
     graph: Option<Box<dyn CommitGraph>>,
@@ -103,19 +104,20 @@ struct Walk<'o> {
     /// The number of queued commits that are not stale.
     interesting: usize,
     turn: u64,
-    /// Common ancestors with their times: all lowest ones, and possibly others.
+    /// Common ancestors with their times. At the end of the walk, these are all the lowest ones and
+    /// possibly others.
     common: Vec<(i64, Id)>,
 }
 
-/// Time, number of marks, and position: the newest commit leaves the queue first. Among commits of
-/// the same time, those with more marks go first, to reach the commits that they make stale, and
-/// then the older entries, to keep both sides level.
+/// The time, the number of marks, and the position. The newest commit leaves the queue first. Among
+/// commits with the same time, those with more marks go first, so that the commits they make stale
+/// are reached early. Otherwise the older entry goes first, to keep both sides level.
 type Next = (i64, u32, Reverse<u64>, Id);
 
 #[derive(Default)]
 struct Seen {
     marks: u8,
-    /// The parents, while they have not received the marks.
+    /// The parents, until they have received the marks.
     waiting: Option<Origin>,
 }
 
@@ -126,7 +128,7 @@ struct Origin {
 }
 
 enum Parents {
-    /// Parents from the commit-graph file of the store.
+    /// Parents from the store's commit-graph file.
     Listed(Vec<Id>),
     Of(Arc<Commit>),
 }
@@ -172,7 +174,7 @@ impl<'o> Walk<'o> {
         self.seen.get(&id).map_or(0, |seen| seen.marks)
     }
 
-    /// Marks a commit, and queues it if a mark is new.
+    /// Marks a commit, and queues the commit if a mark is new.
     fn reach(&mut self, id: Id, how: u8) -> Result<()> {
         let before = self.marks(id);
         let marks = before | how;
@@ -201,7 +203,8 @@ impl<'o> Walk<'o> {
         }
         let Some((time, .., id)) = self.queue.pop() else { return Ok(false) };
         let Some(seen) = self.seen.get_mut(&id) else { return Ok(true) };
-        // Without parents, this is a stale entry: the commit was queued again with more marks.
+        // If the parents are gone, this entry is obsolete: the commit was queued again with more
+        // marks and has been visited.
         let Some(origin) = seen.waiting.take() else { return Ok(true) };
         let mut marks = seen.marks;
         self.interesting -= usize::from(marks & STALE == 0);

@@ -1,4 +1,4 @@
-//! The graph of commits: logs and common ancestors.
+//! The commit graph: logs and common ancestors.
 
 mod log;
 mod merge_base;

@@ -11,7 +11,7 @@ use crate::remote::{CancelFlag, FetchError};
 use crate::store::{MemoryStore, RefUpdate, Store};
 use crate::{BranchName, Error, Fault, Id, Result};
 
-/// Stores commits that are given by the indices of their parents and their times.
+/// Stores commits, each given by the indices of its parents and its time.
 fn graph(objects: &ObjectCache, commits: &[(Vec<usize>, i64)]) -> Vec<Id> {
     let mut ids: Vec<Id> = Vec::new();
     for (number, (parents, time)) in commits.iter().enumerate() {
@@ -64,7 +64,7 @@ fn missing_ancestor_is_an_error() {
 
 #[test]
 fn near_merge_bases_need_few_reads() {
-    // Clocks that run, stand still, or are set back before the last commit.
+    // Test clocks that run, stand still, or are set back before the last commit.
     for time in [|n: i64| n, |_| 7, |n: i64| if n == 1999 { 0 } else { n }] {
         let mut commits: Vec<_> = (0..2000)
             .map(|n: usize| (n.checked_sub(1).into_iter().collect(), time(n as i64)))
@@ -83,7 +83,7 @@ fn near_merge_bases_need_few_reads() {
     }
 }
 
-/// Counts reads.
+/// A store that counts reads.
 #[derive(Default)]
 struct Counting {
     memory: MemoryStore,

@@ -1,4 +1,4 @@
-//! The base of a merge. If two commits have several merge bases, these are merged recursively.
+//! The base of a merge. If two commits have several merge bases, the bases are merged recursively.
 
 use std::collections::HashMap;
 
@@ -8,7 +8,8 @@ use crate::model::object_cache::ObjectCache;
 use crate::model::tree::{NewObjects, Tree};
 use crate::{Id, Result};
 
-/// How many merge bases are merged with each other. Beyond that, only the newest base is used.
+/// The maximum number of times that merge bases are merged with each other. Beyond that, only the
+/// newest base is used.
 const MAX_BASE_MERGES: usize = 32;
 
 /// Returns the base tree for a merge of two commits: the tree of their merge base, or the merge of
@@ -24,12 +25,12 @@ pub fn base_tree(objects: &ObjectCache, a: Id, b: Id) -> Result<Option<Tree>> {
 struct Bases<'o> {
     objects: &'o ObjectCache,
     crossings: usize,
-    /// Merges done so far. Criss-cross histories reach the same bases repeatedly.
+    /// The merges done so far, as criss-cross histories reach the same bases repeatedly.
     done: HashMap<Vec<Id>, Tree>,
 }
 
 impl Bases<'_> {
-    /// Merges the trees of commits that are not ancestors of each other.
+    /// Merges the trees of commits, none of which is an ancestor of another.
     fn merged(&mut self, bases: Vec<Id>) -> Result<Option<Tree>> {
         let Some((first, others)) = bases.split_first() else { return Ok(None) };
         if let Some(tree) = self.done.get(&bases) {
@@ -41,16 +42,16 @@ impl Bases<'_> {
         }
         self.crossings -= 1;
         for (count, other) in (1..).zip(others) {
-            // The base of everything merged so far, not only of the first commit.
+            // Find the base for everything merged so far, not only for the first commit.
             let before = bases.get(..count).unwrap_or_default();
             let below = history::merge_bases_of(self.objects, before, &[*other])?;
             let below = self.merged(below)?.unwrap_or(Tree::stored(Id::EMPTY_TREE));
-            // A conflict becomes a file with a marker. Neither side has that file, so the outer
-            // merge conflicts too where the sides differ.
+            // A conflict becomes a file that contains a marker. Neither side has that file, so
+            // where the sides differ, the outer merge conflicts too.
             let other = self.tree(*other)?;
             merged = merge_with(NameCheck::Skip, self.objects, &below, &merged, &other)?.tree;
         }
-        // Write the tree, so that unchanged directories can be compared by hash.
+        // Write the tree so that unchanged directories can be compared by hash.
         let mut batch = NewObjects::new();
         let merged = Tree::stored(merged.write(&mut batch)?);
         self.objects.store().write(&batch)?;

@@ -1,4 +1,4 @@
-//! Conflicts of a merge, and their texts.
+//! Merge conflicts and their descriptions.
 
 use std::fmt;
 
@@ -11,16 +11,16 @@ pub struct Conflict {
     pub kind: ConflictKind,
 }
 
-/// How two changes of a path conflict.
+/// How two changes to the same path conflict.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum ConflictKind {
-    /// One side has a file, the other a directory.
+    /// One side has a file and the other a directory.
     FileAndDir,
     /// One side removed what the other changed.
     RemovedAndChanged,
-    /// Both sides created it differently.
+    /// Both sides created the file differently.
     MadeTwice,
-    /// Both sides changed it differently.
+    /// Both sides changed the file differently.
     ChangedTwice,
 }
 
@@ -38,19 +38,19 @@ impl fmt::Display for ConflictKind {
 /// The conflicts that prevent a commit.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Conflicts {
-    /// The conflicts, at least one.
+    /// The conflicts. There is at least one.
     pub conflicts: Vec<Conflict>,
     /// How the branch moved while the transaction was open.
     pub moved: String,
 }
 
-/// How many paths an error reply lists.
+/// The maximum number of paths that an error reply lists.
 const MAX_LISTED_PATHS: usize = 3;
-/// The length of an explanation, in bytes.
+/// The approximate maximum length of an explanation, in bytes.
 const MAX_EXPLANATION_BYTES: usize = 64 * 1024;
 
 impl Conflicts {
-    /// Returns a line about the branch and a line for each path, up to a limit.
+    /// Returns a line about the branch and a line for each path, up to a maximum length.
     #[must_use]
     pub fn explain(&self) -> String {
         let mut text = format!("{}\n", self.moved);

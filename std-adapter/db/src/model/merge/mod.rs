@@ -24,8 +24,8 @@ pub struct Merged {
     pub conflicts: Vec<Conflict>,
 }
 
-/// Merges `ours` and `theirs` relative to `base`. Directories that are equal on both sides are not
-/// read, and directories that become empty are removed.
+/// Merges `ours` and `theirs` relative to `base`. Directories that are the same on both sides are
+/// not read, and directories that become empty are removed.
 ///
 /// # Errors
 /// [`Error::Broken`] if a tree is missing or cannot be read; [`Error::InvalidName`] if `theirs`
@@ -52,7 +52,7 @@ fn merge_with(
     let merged = Merged { tree: ours.clone(), conflicts: Vec::new() };
     let mut merge = Merge { objects, names, merged, left: Vec::new() };
     merge.dirs(Vec::new(), base.top(), ours.top(), theirs.top())?;
-    // A loop, not recursion: directories may be nested to any depth.
+    // Use a loop instead of recursion, because directories may be nested to any depth.
     while let Some((path, dirs)) = merge.left.pop() {
         merge.names(&path, &dirs)?;
     }
@@ -63,13 +63,13 @@ fn merge_with(
 struct Merge<'o> {
     objects: &'o ObjectCache,
     names: NameCheck,
-    /// The result so far, which begins as our tree.
+    /// The result so far. Initially, it is our tree.
     merged: Merged,
-    /// Directories still to merge.
+    /// The directories that are still to be merged.
     left: Vec<(Vec<u8>, Dirs)>,
 }
 
-/// The base, our and their version of a directory.
+/// The base version, our version and their version of a directory.
 type Dirs = [TreeDir; 3];
 
 /// The identity of a file or submodule.
@@ -83,8 +83,9 @@ impl Merge<'_> {
         ours: &TreeDir,
         theirs: &TreeDir,
     ) -> Result<()> {
-        // If only one side has the directory, a file on one side cannot meet a directory on the
-        // other below it. If both have it, that can happen even if one side did not change.
+        // If only one side has the directory, nothing below it can be a file on one side and a
+        // directory on the other. If both sides have the directory, that can happen even if one
+        // side did not change.
         let one = ours.is_empty() || theirs.is_empty();
         if same(ours, theirs) || one && same(theirs, base) {
             return Ok(());
@@ -101,7 +102,7 @@ impl Merge<'_> {
     }
 
     fn names(&mut self, path: &[u8], dirs: &Dirs) -> Result<()> {
-        // Each directory is read only once: a very large one does not fit into the cache.
+        // Read each directory only once, as a very large one does not fit into the cache.
         for (name, [base, ours, theirs]) in
             side_by_side(self.objects, dirs).map_err(|error| error.at(path))?
         {
@@ -162,7 +163,7 @@ impl Merge<'_> {
         Ok(())
     }
 
-    /// Puts `node` at `path`, and creates missing parents.
+    /// Puts `node` at `path`, creating missing parents.
     fn put_node(&mut self, path: &[u8], node: TreeNode) -> Result<()> {
         if self.names == NameCheck::Check {
             check_names(self.objects, split(path).map(|(_, name)| name), &node)?;
@@ -180,7 +181,7 @@ impl Merge<'_> {
         tree.put_node(self.objects, path, node)
     }
 
-    /// Removes `path`, and parents that become empty.
+    /// Removes `path` and any parents that become empty.
     fn remove_node(&mut self, path: &[u8]) -> Result<()> {
         let (tree, mut path) = (&mut self.merged.tree, path);
         while let Some((parent, _)) = split(path) {
@@ -195,7 +196,7 @@ impl Merge<'_> {
     }
 }
 
-/// Refuses a node if Git does not allow its name or that of a node below it.
+/// Refuses a node if Git does not allow its name or the name of a node below it.
 fn check_names(objects: &ObjectCache, name: Option<&[u8]>, node: &TreeNode) -> Result<()> {
     if let Some(name) = name {
         check_name(name, node.mode())?;

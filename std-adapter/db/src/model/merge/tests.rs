@@ -36,7 +36,7 @@ fn merges_each_case_of_the_table() {
         (&[("p", "1")][..], &[("p", "2")][..], &[][..], ConflictKind::RemovedAndChanged),
         (&[], &[("p", "1")], &[("p", "2")], ConflictKind::MadeTwice),
         (&[("p", "1")], &[("p", "2")], &[("p", "3")], ConflictKind::ChangedTwice),
-        // A change of mode conflicts like a change of content.
+        // Changes to the mode conflict just as changes to the content do.
         (&[("p", "1")], &[("p", "2")], &[("p", "x1")], ConflictKind::ChangedTwice),
         (&[("p", "1")], &[("p", "1")], &[("p/x", "1")], ConflictKind::FileAndDir),
         (&[("p/x", "1")], &[("p", "1")], &[("p/x", "1"), ("p/y", "1")], ConflictKind::FileAndDir),
@@ -106,7 +106,8 @@ fn merges_large_and_deep_directories() {
     assert_eq!(merge(&objects, &base, &changed, &base).unwrap().tree, changed);
 }
 
-/// Changed directories are written, dropped and compared recursively, so their depth is limited.
+/// Changed directories are written, dropped and compared recursively, so their depth must be
+/// limited.
 #[test]
 fn refuses_depth_before_the_stack_overflows() {
     let deeper = |levels: usize| {
@@ -167,7 +168,7 @@ fn merges_repeated_criss_cross_of_three_branches() {
     base_tree(&objects, level[0], level[1]).unwrap().unwrap();
 }
 
-/// Computes the expected result path by path.
+/// Computes the expected result for each path separately.
 fn table(base: &Files, ours: &Files, theirs: &Files) -> (Files, Vec<Conflict>) {
     let (mut files, mut conflicts) = (Files::new(), Vec::new());
     let has_below = |files: &Files, path: &str| {
@@ -242,7 +243,7 @@ fn refuses_to_add_names_that_git_does_not_allow() {
         let all = tree(&[(bad, "1")]);
         let none = Tree::stored(Id::EMPTY_TREE);
         assert!(matches!(merge(&objects, &none, &none, &all), Err(Error::InvalidName(_))), "{bad}");
-        // An invalid name that both sides have already does not prevent the merge.
+        // An invalid name that already exists on both sides does not prevent the merge.
         let [base, theirs] = [("b", "1"), ("b", "2")].map(|b| tree(&[("a", "1"), (bad, "1"), b]));
         let ours = tree(&[("a", "2"), (bad, "1"), ("b", "1")]);
         merge(&objects, &base, &ours, &theirs).unwrap();

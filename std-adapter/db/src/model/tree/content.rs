@@ -42,7 +42,7 @@ impl FileContent {
     ///
     /// # Errors
     /// [`Error::Broken`] if the blob is missing or cannot be read; [`Error::NoMemory`] if there is
-    /// no memory for a copy.
+    /// not enough memory for a copy.
     pub fn bytes(&self, objects: &ObjectCache) -> Result<Arc<[u8]>> {
         match self {
             FileContent::Stored(id) => objects.blob(*id),
@@ -61,7 +61,8 @@ impl FileContent {
         }
     }
 
-    /// Returns the bytes for a change, charged to `space`. A blob is loaded first.
+    /// Returns the bytes so that they can be changed, charged to `space`. If the content is a blob,
+    /// loads it first.
     ///
     /// # Errors
     /// [`Error::Broken`] if the blob is missing or cannot be read; [`Error::NoMemory`] if the limit
@@ -96,11 +97,11 @@ impl FileContent {
         }
     }
 
-    /// Returns the hash of the content, stored or not.
+    /// Returns the hash of the content, whether or not it is stored.
     ///
     /// # Errors
-    /// [`Error::NoMemory`] if there is no memory for a copy; [`Error::Store`] if the content cannot
-    /// be hashed.
+    /// [`Error::NoMemory`] if there is not enough memory for a copy; [`Error::Store`] if the
+    /// content cannot be hashed.
     pub fn id(&self) -> Result<Id> {
         match self {
             FileContent::Stored(id) => Ok(*id),
@@ -126,7 +127,7 @@ impl Pending {
     }
 }
 
-/// Converts an error of a budget.
+/// Converts an error returned by a budget.
 pub(crate) fn no_space(error: vfs::Error) -> Error {
     Error::NoMemory(match error {
         vfs::Error::NoSpace => "out of memory for uncommitted changes".to_owned(),

@@ -9,24 +9,24 @@ use crate::model::object_cache::ObjectCache;
 use crate::model::tree_text::find;
 use crate::{Error, Id, Result};
 
-/// The maximum number of components in a path that is changed. Changed directories are written and
-/// dropped recursively, so their depth is limited.
+/// The maximum number of components in a path that can be changed. Changed directories are written
+/// and dropped recursively, so their depth is limited.
 pub const MAX_DEPTH: usize = 512;
 
 /// The name of a directory entry: any bytes except `/` and NUL.
 pub type Name = Arc<[u8]>;
 
-/// Objects to write, dependencies first.
+/// New objects to be written, dependencies first.
 pub type NewObjects = Vec<(Id, Object)>;
 
-/// What is at a path.
+/// The item at a path.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum TreeNode {
     /// A directory.
     Dir(TreeDir),
     /// A file or symbolic link.
     File(TreeFile),
-    /// A commit of another repository, which is preserved but not followed.
+    /// A commit in another repository, which is preserved but not followed.
     Submodule(Id),
 }
 
@@ -83,7 +83,7 @@ impl TreeDir {
         TreeDir::Edited(Arc::default())
     }
 
-    /// Returns the node called `name`.
+    /// Returns the node named `name`, or `None` if there is none.
     ///
     /// # Errors
     /// [`Error::Broken`] if the directory is missing from the store or cannot be read.
@@ -107,7 +107,7 @@ impl TreeDir {
         Ok(list)
     }
 
-    /// Calls `see` with each entry, sorted by the bytes of their names.
+    /// Calls `see` with each entry, in the byte order of the names.
     ///
     /// # Errors
     /// [`Error::Broken`] if the directory is missing from the store or cannot be read.
@@ -125,7 +125,7 @@ impl TreeDir {
         Ok(())
     }
 
-    /// Checks that the directory fits below a path with this many components.
+    /// Checks that the directory can be placed at a path with `names` components.
     ///
     /// # Errors
     /// [`Error::TooDeep`] if a changed directory would be too deep.
@@ -144,8 +144,8 @@ impl TreeDir {
         Ok(())
     }
 
-    /// Returns whether the directory has no entry. Empty subdirectories count as entries until the
-    /// tree is written.
+    /// Returns whether the directory has no entries. Empty subdirectories count as entries until
+    /// the tree is written.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         match self {
@@ -154,8 +154,8 @@ impl TreeDir {
         }
     }
 
-    /// Returns the approximate memory of uncommitted names at and below this directory, and the
-    /// total length of uncommitted files, both in bytes.
+    /// Returns the approximate memory used by uncommitted names at and below this directory, and
+    /// the total length of uncommitted files, both in bytes.
     pub(crate) fn weight(&self) -> (u64, u64) {
         let (mut names, mut bytes) = (0_u64, 0_u64);
         let mut rest = vec![self];
@@ -191,11 +191,11 @@ impl TreeDir {
         }
     }
 
-    /// Encodes the directory like [`Tree::write`](super::Tree::write).
+    /// Encodes the directory in the same way as [`Tree::write`](super::Tree::write).
     ///
     /// # Errors
-    /// [`Error::NoMemory`] if there is no memory for a copy of a file; [`Error::Store`] if an
-    /// object cannot be encoded.
+    /// [`Error::NoMemory`] if there is not enough memory for a copy of a file; [`Error::Store`] if
+    /// an object cannot be encoded.
     pub fn write(&self, batch: &mut NewObjects) -> Result<Id> {
         match self {
             TreeDir::Stored(id) => Ok(*id),

@@ -1,7 +1,7 @@
-//! A directory with changes, kept apart from its stored entries.
+//! A directory whose changes are kept apart from its stored entries.
 //!
-//! So a change in a very large directory costs little more than the changed entry, and writing it
-//! costs its size.
+//! A change to a very large directory therefore costs little more than the changed entry. Only
+//! writing the directory takes time proportional to its size.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -15,7 +15,7 @@ use crate::{Id, Result};
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct EditedDir {
     before: Arc<TreeEntries>,
-    /// The changed names with their nodes; `None` is a removed entry.
+    /// The changed names and their nodes. `None` means that the entry was removed.
     changes: BTreeMap<Name, Option<TreeNode>>,
     /// The number of entries.
     count: usize,
@@ -31,7 +31,7 @@ impl EditedDir {
         self.count == 0
     }
 
-    /// Returns the approximate memory of the stored entries, in bytes.
+    /// Returns the approximate memory used by the stored entries, in bytes.
     pub(crate) fn weight(&self) -> u64 {
         self.before.weight()
     }
@@ -80,7 +80,7 @@ impl EditedDir {
         self.changes.iter().filter_map(|(name, node)| Some((name, node.as_ref()?)))
     }
 
-    /// Calls `see` with each entry, sorted by the bytes of their names.
+    /// Calls `see` with each entry, in the byte order of the names.
     pub(crate) fn each(&self, mut see: impl FnMut(&Name, TreeNode)) {
         let before = self.before.by_name();
         let mut before =
@@ -94,7 +94,7 @@ impl EditedDir {
         before.for_each(|entry| see(&entry.name, TreeNode::of(entry)));
     }
 
-    /// Encodes the directory like [`TreeDir::write`].
+    /// Encodes the directory in the same way as [`TreeDir::write`].
     pub(crate) fn write(&self, batch: &mut NewObjects) -> Result<(Id, Object)> {
         let mut changed = Vec::with_capacity(self.changes.len());
         for (name, node) in self.changed() {
@@ -152,7 +152,7 @@ mod tests {
             before in prop::collection::btree_map("[a-c.-]{1,2}", mode(), 0..6),
             changes in prop::collection::vec(("[a-c.-]{1,2}", prop::option::of(mode())), 0..12),
         ) {
-            // Leave out names that no entry can have.
+            // Skip names that no entry can have.
             let named = |name: &String| name != "." && name != "..";
             let mut model: BTreeMap<_, _> = before.into_iter().filter(|(name, _)| named(name)).collect();
             let (_, object) = encode_tree(model.iter().map(|(name, mode)| entry(name, *mode))).unwrap();

@@ -1,4 +1,4 @@
-//! Trees that change in place and share their unchanged parts.
+//! Trees that can be changed in place and share their unchanged parts.
 
 mod content;
 mod dir;
@@ -16,10 +16,11 @@ pub use path::{join, names, split};
 use crate::model::object_cache::ObjectCache;
 use crate::{Error, Id, Result};
 
-/// A directory tree. A clone is cheap, and a change copies only the directories on its path.
-/// Directories are read when they are used.
+/// A directory tree. Cloning a tree is cheap, and a change copies only the directories along its
+/// path. Directories are read when they are needed.
 ///
-/// A path consists of names joined by `/`, without a leading `/`. The empty path is the top.
+/// A path consists of names joined by `/`, without a leading `/`. The empty path refers to the top
+/// directory.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Tree(TreeDir);
 
@@ -71,8 +72,8 @@ impl Tree {
     /// Returns the directory at `path`.
     ///
     /// # Errors
-    /// [`Error::NotFound`] if there is none; [`Error::NotDirectory`] if it is not a directory;
-    /// [`Error::Broken`] if a directory cannot be read.
+    /// [`Error::NotFound`] if nothing is at `path`; [`Error::NotDirectory`] if it is not a
+    /// directory; [`Error::Broken`] if a directory cannot be read.
     pub fn dir(&self, objects: &ObjectCache, path: &[u8]) -> Result<TreeDir> {
         match self.get(objects, path)? {
             TreeNode::Dir(dir) => Ok(dir),
@@ -80,7 +81,7 @@ impl Tree {
         }
     }
 
-    /// Puts `node` at `path` and replaces what is there. The parent directory must exist.
+    /// Puts `node` at `path`, replacing any existing node. The parent directory must exist.
     ///
     /// # Errors
     /// [`Error::NotFound`] or [`Error::NotDirectory`] if the parent is not a directory;
@@ -99,12 +100,12 @@ impl Tree {
     /// file; [`Error::IsDirectory`] for the top.
     pub fn remove_node(&mut self, objects: &ObjectCache, path: &[u8]) -> Result<TreeNode> {
         let (parent, name) = split(path).ok_or(Error::IsDirectory)?;
-        // Check first, so a failed removal does not mark the directory as changed.
+        // Check first, so that a failed removal does not mark the directory as changed.
         self.get(objects, path)?;
         self.entries_mut(objects, parent)?.remove(name).ok_or(Error::NotFound)
     }
 
-    /// Returns the file at `path` for a change.
+    /// Returns the file at `path` so that it can be changed.
     ///
     /// # Errors
     /// [`Error::NotFound`] if there is none; [`Error::IsDirectory`] if it is a directory or
@@ -136,8 +137,8 @@ impl Tree {
         empty
     }
 
-    /// Creates a directory at `path`, with its parents. Returns `false` and creates nothing if a
-    /// file is in its place or that of a parent.
+    /// Creates a directory at `path`, along with its parents. Returns `false` and creates nothing
+    /// if a file is in the place of the directory or of a parent.
     ///
     /// # Errors
     /// [`Error::TooDeep`] if the path has too many components; [`Error::Broken`] if a directory
@@ -159,8 +160,8 @@ impl Tree {
         Ok(true)
     }
 
-    /// Returns by how many bytes the changed directories above `path` grow if something changes
-    /// there.
+    /// Returns the number of bytes by which the changed directories above `path` grow if the node
+    /// at `path` is changed.
     ///
     /// # Errors
     /// [`Error::Broken`] if a directory cannot be read.
@@ -176,7 +177,7 @@ impl Tree {
             let Some(name) = below.next() else { return Ok(growth) };
             dir = match dir.get(objects, name)? {
                 Some(TreeNode::Dir(dir)) => dir,
-                // The change itself reports the error.
+                // The change itself will report the error.
                 _ => return Ok(growth),
             };
         }
@@ -204,8 +205,8 @@ impl Tree {
     /// left out.
     ///
     /// # Errors
-    /// [`Error::NoMemory`] if there is no memory for a copy of a file; [`Error::Store`] if an
-    /// object cannot be encoded.
+    /// [`Error::NoMemory`] if there is not enough memory for a copy of a file; [`Error::Store`] if
+    /// an object cannot be encoded.
     pub fn write(&self, batch: &mut NewObjects) -> Result<Id> {
         self.0.write(batch)
     }
@@ -244,7 +245,7 @@ mod tests {
         let id = write_tree(&objects, &tree);
         let tree = Tree::stored(id);
         let list = tree.top().list(&objects).unwrap();
-        // Empty directories are gone. `a` sorts before `a.c` here, but after it in Git.
+        // Empty directories are gone. Here `a` sorts before `a.c`, but in Git it sorts after it.
         assert_eq!(
             list.iter().map(|(name, _)| &**name).collect::<Vec<_>>(),
             [b"a".as_slice(), b"a.c"]

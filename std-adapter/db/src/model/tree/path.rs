@@ -1,4 +1,4 @@
-//! Paths: names joined by `/`.
+//! Paths, which are names joined by `/`.
 
 /// Returns the names of a path.
 pub fn names(path: &[u8]) -> impl Iterator<Item = &[u8]> {
@@ -19,7 +19,7 @@ pub(crate) fn above(path: &[u8], depth: usize) -> &[u8] {
     }
 }
 
-/// Splits a path into its parent and its last name. Returns `None` for the top.
+/// Splits a path into its parent and its last name. Returns `None` for the top directory.
 #[must_use]
 pub fn split(path: &[u8]) -> Option<(&[u8], &[u8])> {
     if path.is_empty() {
