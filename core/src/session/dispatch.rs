@@ -52,7 +52,8 @@ impl<V: Vfs, F: FidTable<V>> Session<'_, V, F> {
                 $reply
             }};
         }
-        // Decode before the `match`: its temporaries would live as long as the handlers run.
+        // Decode before the `match`, because temporaries in its scrutinee would live as long as the
+        // handlers run.
         let message = self.decode(frame)?;
         let reply = match message {
             T::Stat { fid } => return V::TreeKind::handle(move || self.stat(buf, tag, fid)).await,

@@ -59,7 +59,7 @@ impl Access {
     /// A read has blocked, and may still be blocked.
     pub(super) const WAITED: Access = Access(8);
 
-    /// Returns the access that a request to open a file asked for.
+    /// Returns the access requested when a file is opened.
     pub(super) fn new(mode: OpenMode, remove: bool) -> Access {
         Access(u8::from(mode.read) | u8::from(mode.write) << 1 | u8::from(remove) << 2)
     }
@@ -262,7 +262,7 @@ impl<'v, V: Vfs, F: FidTable<V>> Session<'v, V, F> {
         inode: V::Inode,
         state: FidState<V::Open>,
     ) -> Option<FidState<V::Open>> {
-        // Because of the new serial number, requests that wait on the old state fail.
+        // The new serial number causes requests that wait on the old state to fail.
         let fresh = self.next_serial();
         self.update_fid(fid, serial, |fid| {
             fid.serial = fresh;

@@ -16,7 +16,7 @@ impl<V: Vfs, F: FidTable<V>> Session<'_, V, F> {
         self.open_fid(fid, open_mode(mode), mode & ORCLOSE != 0).await
     }
 
-    /// Opens the inode that a fid was walked to.
+    /// Opens the inode that a fid refers to.
     pub(super) async fn open_fid(
         &self,
         fid: wire::Fid,

@@ -115,8 +115,8 @@ impl<V: Vfs, F: FidTable<V>> Session<'_, V, F> {
                 self.try_encode(&R::Error { ename: text.into(), errno: Errno(errno) }, tag, buf)
             }),
         };
-        // The text does not fit only if a board uses the smallest frames. An error without text
-        // always fits.
+        // The text can be too long only for the smallest frames, which boards use. An error without
+        // text always fits.
         full.or_else(|_| {
             self.try_encode(&R::Error { ename: Str(b""), errno: Errno(errno) }, tag, buf)
         })

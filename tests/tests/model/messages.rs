@@ -137,8 +137,8 @@ pub fn message() -> impl Strategy<Value = Message> {
 }
 
 impl Message {
-    /// Creates `a/b` and the file `c`. Afterwards, fid 0 refers to the root, and after an attach to
-    /// `a`, fids 1 and 2 refer to `a` and `b`.
+    /// Creates `a/b` and the file `c`. Afterwards, fid 0 refers to the root, and fids 1 and 2 refer
+    /// to `a` and `b` in a tree attached at `a`.
     pub fn setup() -> Vec<Message> {
         let walk = |newfid, names| Message::Walk { fid: 0, newfid, names };
         vec![
