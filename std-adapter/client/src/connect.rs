@@ -70,7 +70,7 @@ impl Options {
     /// Offers this dialect before the others, which the client still accepts.
     ///
     /// By default 9P2000.u comes first, because its errors carry text. 9P2000.L has only error
-    /// numbers, but it can move a file to another directory and replace an existing file by a
+    /// numbers, but it can move a file to another directory and replace an existing file in a
     /// rename.
     #[must_use]
     pub fn prefer(mut self, dialect: Dialect) -> Options {

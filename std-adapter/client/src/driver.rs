@@ -18,14 +18,14 @@ use tracing::{Span, debug, info};
 use super::error::{Disconnect, Error, ProtocolError, Result};
 use super::tags::{OnReply, ReplyAction, TagPool};
 
-/// A size in bytes that is large enough for most messages without their data.
+/// A buffer size in bytes that is large enough for most messages, not counting their data.
 const USUAL_SIZE: usize = 1024;
 
 /// The maximum number of queued bytes. While the queue is full, callers wait before sending.
 const MAX_BACKLOG: usize = 1 << 20;
 
-/// The time that the server has to close its half of the connection. Also the time that a write may
-/// stall after the last handle has been dropped.
+/// The time limit for the server to close its half of the connection, and for a stalled write after
+/// the last handle has been dropped.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// The state shared by the callers and both tasks of a connection.
@@ -219,7 +219,7 @@ impl DriverState {
                 self.tags.start_flush(oldtag);
                 self.tags.detach(tag);
             }
-            // There is no free tag for a Tflush, so the tag stays busy until the reply arrives.
+            // There is no free tag for a Tflush, so the tag remains in use until the reply arrives.
             Err(_) => self.tags.detach(oldtag),
         }
     }
@@ -283,8 +283,8 @@ async fn read(driver: Arc<Driver>, mut reader: impl AsyncRead + Unpin, msize: us
 
 /// Hands every complete frame in `buffer` to its caller.
 fn receive_all(driver: &Driver, buffer: &mut BytesMut, msize: usize) -> Result<(), ProtocolError> {
-    // The wakers are called without the lock: waking can drop the last reference to a task and
-    // thereby its calls, which take the lock.
+    // The wakers are called without the lock: waking can drop the last reference to a task, and the
+    // task's calls take the lock when dropped.
     let mut wakers = Vec::new();
     let result = receive_locked(&mut driver.state(), buffer, msize, &mut wakers);
     wakers.into_iter().for_each(Waker::wake);

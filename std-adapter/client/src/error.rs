@@ -34,9 +34,10 @@ pub enum Error {
     Protocol(ProtocolError),
     /// The server sent more data than this call accepts. The client discarded the data.
     TooLong {
-        /// The thing that exceeded the limit: a file, a directory, or a delivery of a stream.
+        /// The kind of data that exceeded the limit: a file, a directory, or a delivery of a
+        /// stream.
         what: &'static str,
-        /// The limit in bytes, or in names or bytes for a directory.
+        /// The limit, in bytes. For a directory, it may also be a number of names.
         limit: usize,
     },
     /// The connection's dialect or this operating system does not support the operation. The client

@@ -1,4 +1,4 @@
-//! A fid that is not open, which refers to a file on the server.
+//! An unopened fid, which refers to a file on the server.
 
 use std::fmt::{self, Debug};
 use std::sync::Arc;
@@ -49,7 +49,7 @@ impl OpenMode {
     }
 }
 
-/// A reference to a file or directory on the server that is not open, like a file descriptor opened
+/// A reference to an unopened file or directory on the server, similar to a file descriptor opened
 /// with `O_PATH` (`open(2)`).
 ///
 /// A fid still refers to the same file after the file is renamed. Dropping the fid clunks it in the
@@ -166,7 +166,8 @@ impl Fid {
     /// Reads the attributes of the file.
     ///
     /// # Errors
-    /// [`Error::Server`], for example with errno 116 if the file was removed.
+    /// [`Error::Server`] if the server refuses the request, for example with errno 116 if the file
+    /// was removed.
     pub async fn stat(&self) -> Result<Metadata> {
         self.connection().stat(self.number()).await
     }
@@ -199,8 +200,8 @@ impl Fid {
     /// Creates a file with the given permission bits in this directory and opens it.
     ///
     /// # Errors
-    /// [`Error::Server`], for example with errno 17 if the file exists and the server does not
-    /// truncate existing files.
+    /// [`Error::Server`] if the server refuses the request, for example with errno 17 if the file
+    /// exists and the server does not truncate existing files.
     pub async fn create(
         self,
         name: impl AsRef<[u8]>,
@@ -224,7 +225,8 @@ impl Fid {
     /// Creates a directory with the permission bits `mode` in this directory.
     ///
     /// # Errors
-    /// [`Error::Server`], for example with errno 17 if the name already exists.
+    /// [`Error::Server`] if the server refuses the request, for example with errno 17 if the name
+    /// already exists.
     pub async fn mkdir(&self, name: impl AsRef<[u8]>, mode: u32) -> Result<()> {
         let (name, gid) = (Str(name.as_ref()), self.connection().gid);
         match self.connection().dialect {
@@ -284,7 +286,8 @@ impl Fid {
     /// file.
     ///
     /// # Errors
-    /// [`Error::Server`], for example with errno 39 for a directory that is not empty.
+    /// [`Error::Server`] if the server refuses the request, for example with errno 39 if the
+    /// directory is not empty.
     pub async fn remove(self) -> Result<()> {
         let connection = Arc::clone(self.connection());
         connection.call_freeing(self.owned, |fid| T::Remove { fid }).await
@@ -388,7 +391,7 @@ impl Debug for Fid {
     }
 }
 
-/// Converts permission bits to those of a 9P2000 or 9P2000.u mode.
+/// Converts permission bits to a 9P2000 or 9P2000.u mode.
 fn wire_mode(mode: u32, dialect: Dialect) -> u32 {
     mode & 0o777 | if dialect == Dialect::Unix { wire_bits(mode) } else { 0 }
 }

@@ -43,7 +43,7 @@ use self::connection::Connection;
 /// The maximum number of attribute requests that one listing keeps in flight.
 const CONCURRENCY: usize = 32;
 
-/// A connection and a root directory attached on it. Clones share both.
+/// A connection with an attached root directory. Clones share both.
 ///
 /// Paths are byte strings, normally UTF-8, and are split at `/`. Empty names and `.` are ignored.
 #[derive(Clone)]
@@ -124,7 +124,7 @@ impl Client {
         self.connection.msize
     }
 
-    /// Walks to `path`. The returned fid allows several operations on the same file.
+    /// Walks to `path`. The returned fid can be used for several operations on the same file.
     ///
     /// # Errors
     /// [`Error::Server`] with errno 2 if the file does not exist and with errno 20 if a component
@@ -144,8 +144,8 @@ impl Client {
     /// Creates a file with the given permission bits and opens it.
     ///
     /// # Errors
-    /// [`Error::Server`], for example with errno 17 if the file exists and the server does not
-    /// truncate existing files.
+    /// [`Error::Server`] if the server refuses the request, for example with errno 17 if the file
+    /// exists and the server does not truncate existing files.
     pub async fn create(
         &self,
         path: impl AsRef<[u8]>,
@@ -235,8 +235,8 @@ impl Client {
         self.open_dir(path).await?.read_dir().await
     }
 
-    /// Returns the entries of a directory as a stream. Suits long directories and directories that
-    /// are only partly read.
+    /// Returns the entries of a directory as a stream. Use this method for long directories and for
+    /// directories that are only partly read.
     ///
     /// # Errors
     /// [`Error::Server`] if the server refuses the request, with errno 20 if the path is not a
@@ -298,7 +298,8 @@ impl Client {
     /// Creates a directory with the given permission bits.
     ///
     /// # Errors
-    /// [`Error::Server`], for example with errno 17 if the path already exists.
+    /// [`Error::Server`] if the server refuses the request, for example with errno 17 if the path
+    /// already exists.
     pub async fn mkdir(&self, path: impl AsRef<[u8]>, mode: u32) -> Result<()> {
         let (dir, name) = fid::split_last(path.as_ref())?;
         self.root.walk_names(&dir).await?.mkdir(name, mode).await
@@ -325,7 +326,8 @@ impl Client {
     /// Removes a file, a link or an empty directory.
     ///
     /// # Errors
-    /// [`Error::Server`], for example with errno 39 for a directory that is not empty.
+    /// [`Error::Server`] if the server refuses the request, for example with errno 39 if the
+    /// directory is not empty.
     pub async fn remove(&self, path: impl AsRef<[u8]>) -> Result<()> {
         self.walk(path).await?.remove().await
     }

@@ -12,7 +12,7 @@ use super::connection::{Call, Connection, OwnedFid, unexpected};
 use super::error::{Error, Result};
 use super::metadata::Metadata;
 
-/// The part of a message of msize bytes that cannot carry read or written data, in bytes (IOHDRSZ).
+/// The number of bytes that a read or write message reserves for its header fields (IOHDRSZ).
 const IO_HEADER: u32 = 24;
 
 pub(crate) type BoxFuture<T> = Pin<Box<dyn Future<Output = T> + Send + Sync>>;

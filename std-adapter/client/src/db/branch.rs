@@ -112,7 +112,7 @@ impl Branch {
         self.watch_commits("head.live").await
     }
 
-    /// Watches every change of the head from now on, in order and without gaps. `None` means that
+    /// Watches every change to the head from now on, in order and without gaps. `None` means that
     /// the branch was removed. If the client reads too slowly, the server ends the stream. The
     /// original server skips intermediate heads, as for [`Branch::watch_head`].
     ///

@@ -1,4 +1,4 @@
-//! Commits, and the changes between two of them.
+//! Commits, and the differences between two commits.
 
 use std::fmt::{self, Debug, Display};
 
@@ -17,7 +17,7 @@ pub struct Commit {
     id: Id,
 }
 
-/// The fields of a commit.
+/// The fields of a commit object.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Details {
@@ -188,7 +188,7 @@ impl Display for Change {
     }
 }
 
-/// Handles of the same commit are equal, even on different connections.
+/// Handles for the same commit are equal, even on different connections.
 impl PartialEq for Commit {
     fn eq(&self, other: &Commit) -> bool {
         self.id == other.id

@@ -51,7 +51,7 @@ pub enum Error {
     TransactionOpen,
     /// The server ended the stream, for example because the client did not read it for too long.
     StreamEnded,
-    /// Any other error of the client or the server.
+    /// Any other error from the client or the server.
     Client(crate::Error),
 }
 

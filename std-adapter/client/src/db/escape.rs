@@ -1,8 +1,7 @@
 //! Escapes that fit multi-line text on a single line of a log.
 
-/// Appends `text` to `to` without line breaks. A backslash becomes `\\`, a newline `
-///
-/// `, a tab `\t` and any other control character `\xHH`. Other bytes are copied unchanged.
+/// Appends `text` to `to` without line breaks. A backslash becomes `\\`, a newline `\n`, a tab `\t`
+/// and any other control character `\xHH`. Other bytes are copied unchanged.
 pub fn escape(text: &[u8], to: &mut Vec<u8>) {
     for byte in text {
         match byte {

@@ -1,4 +1,4 @@
-//! Paths in the trees of the database.
+//! Paths in database trees.
 
 use std::fmt::{self, Display};
 use std::str::FromStr;
@@ -6,8 +6,8 @@ use std::str::FromStr;
 use super::error::{Error, Result};
 use crate::ByteString;
 
-/// A path relative to the root of a tree. No component is empty, `.` or `..`, or contains a slash
-/// or a NUL byte.
+/// A path relative to the root of a tree. Its components are not empty, are neither `.` nor `..`,
+/// and contain no slashes or NUL bytes.
 ///
 /// ```
 /// use datakit_client::db::Path;
@@ -49,7 +49,7 @@ impl Path {
         ))
     }
 
-    /// Creates a path from its components. An empty iterator gives the root.
+    /// Creates a path from its components. An empty iterator yields the root.
     ///
     /// # Errors
     /// [`Error::InvalidPath`] if a component is not allowed.

@@ -23,8 +23,8 @@ use crate::{ByteString, Client, Dialect, OpenMode};
 /// [`Error::TransactionEnded`] and send no request.
 ///
 /// Methods that create, write or remove entries return [`Error::InvalidPath`] for the root.
-/// Dropping their future cancels the request. The change may or may not have been made, and a file
-/// may have been written partially.
+/// Dropping the future of such a method cancels the request. The change may or may not have been
+/// made, and a file may have been written partially.
 pub struct Transaction {
     branch: Branch,
     dir: RemotePath,
@@ -228,7 +228,7 @@ impl Transaction {
         self.remote_path(path)?.remove().await
     }
 
-    /// Truncates a file to `length` bytes, or extends it with zeros.
+    /// Truncates a file to `length` bytes, or extends the file with zeros.
     ///
     /// # Errors
     /// [`Error::NotFound`] if the file does not exist; [`Error::IsDirectory`] if the path is a

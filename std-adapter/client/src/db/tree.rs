@@ -210,7 +210,8 @@ async fn content(fid: Fid) -> Result<Vec<u8>> {
     Ok(fid.open(OpenMode::READ).await?.read_all().await?)
 }
 
-/// Reads the target of a link. In 9P2000, which does not send it, reads the link like a file.
+/// Reads the target of a link. In 9P2000, which does not send link targets, reads the link like a
+/// file.
 async fn target(fid: Fid, metadata: Metadata) -> Result<ByteString> {
     match metadata.target {
         Some(target) => Ok(target),

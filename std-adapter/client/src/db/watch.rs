@@ -41,7 +41,7 @@ pub struct Watch<T> {
 }
 
 type BoxFuture<T> = Pin<Box<dyn Future<Output = T> + Send>>;
-/// A function that parses a line of the stream, which may send requests.
+/// A function that parses a line of the stream. The function may send requests.
 type ParseLine<T> = fn(Client, String) -> BoxFuture<Result<T>>;
 
 impl<T: Send + 'static> Watch<T> {

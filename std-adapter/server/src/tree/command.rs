@@ -14,7 +14,7 @@ use super::{BoxFuture, Leaf, OpenLeaf, ready};
 
 /// A file that accepts commands. Its content is the reply to the last successful command.
 ///
-/// A command may arrive in several writes at consecutive offsets. It is complete and runs at a
+/// A command may arrive in several writes at consecutive offsets. It runs when it is complete: at a
 /// write that ends with a newline, a write at any other offset, a read, or the clunk. A file can
 /// also recognize a [complete command](Command::complete_unless) earlier. A write of zero bytes has
 /// no effect.

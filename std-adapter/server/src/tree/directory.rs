@@ -30,11 +30,11 @@ pub trait Directory: Send + Sync {
         Box::pin(async move { find(self.list().await?, name) })
     }
 
-    /// Creates a file, a directory or a symbolic link.
+    /// Creates a file, a directory or a symbolic link in this directory.
     ///
     /// # Errors
-    /// [`Error::Exists`] if the name already exists. Unless the creation is
-    /// [exclusive](Create::exclusive), a directory may truncate the existing file instead.
+    /// [`Error::Exists`] if the name already exists. Unless the file must be created
+    /// [exclusively](Create::exclusive), a directory may truncate the existing file instead.
     fn create<'a>(&'a self, name: Name<'a>, create: Create<'a>) -> BoxFuture<'a, Entry> {
         let _ = (name, create);
         ready(Err(Error::ReadOnlyDirectory))
@@ -100,8 +100,8 @@ pub trait Directory: Send + Sync {
         None
     }
 
-    /// Returns `true` if removing `child` succeeds without any effect. With such entries, `rm -r`
-    /// works on a directory whose entries can only be removed together with the directory.
+    /// Returns `true` if removing `child` succeeds without any effect. Returning `true` lets
+    /// `rm -r` remove a directory whose entries can only be removed together with it.
     fn ignores_removal(&self, child: &Entry) -> bool {
         let _ = child;
         false

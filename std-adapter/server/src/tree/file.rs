@@ -59,14 +59,14 @@ pub trait Leaf: Send + Sync {
         None
     }
 
-    /// Removes the file. On success the tree calls
+    /// Removes the file. On success, the tree calls
     /// [`Directory::unlink`](super::Directory::unlink).
     fn remove(&self) -> BoxFuture<'_, ()> {
         ready(Err(Error::ReadOnlyFile))
     }
 
     /// Calls `hook` whenever the last open fid of the file is closed, by a clunk or because the
-    /// connection is lost. The hook runs again after the file was reopened and closed.
+    /// connection is lost. The hook runs again if the file is reopened and closed.
     ///
     /// Fids that were never opened do not count, because the Linux client keeps such fids in its
     /// dentry cache. The hook runs after [`OpenLeaf::flush`] and [`OpenLeaf::close`] of the last

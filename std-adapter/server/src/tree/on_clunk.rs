@@ -106,8 +106,8 @@ impl<L: Leaf> Leaf for OnClunk<L> {
 
 struct OpenWithGuard {
     file: Box<dyn OpenLeaf>,
-    /// `None` after the file was closed. A request in flight may keep the open file itself alive
-    /// for longer.
+    /// `None` once the file has been closed. A request in flight may keep the open file itself
+    /// alive for longer.
     guard: Mutex<Option<OpenGuard>>,
 }
 
