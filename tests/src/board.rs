@@ -1,8 +1,8 @@
 //! Runs the firmware of `embedded-example/` in QEMU, one board for each test.
 //!
-//! QEMU's user network forwards a port of the host, which the system chooses, to port 564 of the
-//! board. A connection is reset while the board boots or reopens a socket. The methods of
-//! [`Board`] retry then, as any client of a board must.
+//! QEMU's user network forwards a port on the host, which the system chooses, to port 564 on the
+//! board. A connection is reset while the board boots or reopens a socket. In that case, the
+//! methods of [`Board`] retry, as any client of a board must.
 
 use std::ffi::OsString;
 use std::fs;
@@ -26,7 +26,7 @@ const PAUSE: Duration = Duration::from_millis(5);
 /// The msize that [`Board::wire_client`] offers.
 const MSIZE: u32 = 4096;
 
-/// Every path of the tree of the board, in the order of [`list_tree`].
+/// Every path in the board's tree, in the order of [`list_tree`].
 pub const PATHS: &[&str] = &[
     "help",
     "board",
@@ -72,8 +72,8 @@ pub const PATHS: &[&str] = &[
 /// A running board. Dropping it stops QEMU.
 ///
 /// # Panics
-/// Dropping it panics if QEMU has exited by itself, as after a panic of the firmware, unless the
-/// test called [`wait_for_exit`](Board::wait_for_exit).
+/// Dropping it panics if QEMU has exited by itself, as it does after a panic of the firmware,
+/// unless the test called [`wait_for_exit`](Board::wait_for_exit).
 pub struct Board {
     qemu: Child,
     port: u16,
@@ -106,7 +106,7 @@ impl Board {
         Board::start(&firmware(), "none".into(), false)
     }
 
-    /// Boots a board that logs to a file, as defmt frames.
+    /// Boots a board that logs defmt frames to a file.
     ///
     /// # Panics
     /// Panics in the same cases as [`boot`](Board::boot).
@@ -165,10 +165,10 @@ impl Board {
         SocketAddr::from((Ipv4Addr::LOCALHOST, self.port))
     }
 
-    /// Connects an attached client.
+    /// Connects a client and attaches it.
     ///
     /// # Panics
-    /// Panics if the board does not accept it within [`TIMEOUT`].
+    /// Panics if the board does not accept the connection within [`TIMEOUT`].
     pub async fn client(&self, dialect: Dialect) -> Client {
         let options = Options::default().dialect(dialect);
         let start = Instant::now();
@@ -184,7 +184,7 @@ impl Board {
     /// Opens a connection for raw messages, with fid 0 attached to the root.
     ///
     /// # Panics
-    /// Panics if the board does not accept it within [`TIMEOUT`].
+    /// Panics if the board does not accept the connection within [`TIMEOUT`].
     pub fn wire_client(&self, dialect: Dialect) -> WireClient {
         let start = Instant::now();
         loop {
@@ -197,7 +197,7 @@ impl Board {
     }
 
     /// Makes the processor continue in the handler of an interrupt that the firmware does not
-    /// expect, as a debugger could.
+    /// expect, the way a debugger could.
     ///
     /// # Panics
     /// Panics if QEMU refuses.
@@ -245,10 +245,10 @@ impl Board {
         Duration::from_millis(hundredths * 10)
     }
 
-    /// Waits until the board stops by itself, and returns the exit status of QEMU.
+    /// Waits until the board stops by itself, and returns QEMU's exit status.
     ///
     /// # Panics
-    /// Panics if it does not stop within [`TIMEOUT`].
+    /// Panics if the board does not stop within [`TIMEOUT`].
     pub fn wait_for_exit(&mut self) -> ExitStatus {
         let mut status = None;
         within(TIMEOUT, "the board stops", || {
@@ -277,14 +277,15 @@ pub fn firmware() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join(built)
 }
 
-/// The monitor of QEMU.
+/// A connection to QEMU's monitor.
 struct Monitor {
     commands: ChildStdin,
     answers: BufReader<ChildStdout>,
 }
 
 impl Monitor {
-    /// Sends a command, and returns what `find` finds in the first line for which it is `Some`.
+    /// Sends a command, and returns the result of `find` for the first line for which it returns
+    /// `Some`.
     fn query<T>(&mut self, command: &str, find: impl Fn(&str) -> Option<T>) -> io::Result<T> {
         writeln!(self.commands, "{command}")?;
         let mut line = String::new();
@@ -297,7 +298,7 @@ impl Monitor {
         Err(io::ErrorKind::UnexpectedEof.into())
     }
 
-    /// Reads a word from the memory of the board. QEMU prints it as `0000000040048008: 0x00000001`.
+    /// Reads a word from the board's memory. QEMU prints it as `0000000040048008: 0x00000001`.
     fn read_word(&mut self, address: u32) -> u32 {
         let start = format!("{address:016x}: 0x");
         self.query(&format!("xp /1wx {address}"), |line| {
@@ -317,13 +318,13 @@ fn forwarded_port(line: &str) -> Option<u16> {
 /// The receive control register (RCTL) of the MAC. Bit 0 enables the receiver.
 const MAC_CONTROL: u32 = 0x4004_8008;
 
-/// The address of the handler of interrupt 0, which the firmware does not use, in the vector table.
+/// The address of the vector table entry for interrupt 0, which the firmware does not use.
 const FIRST_INTERRUPT: u32 = 0x40;
 
-/// An address in the region of peripherals, from which the processor cannot execute.
+/// An address in the peripheral region, from which the processor cannot execute code.
 const NO_CODE: u32 = 0x5000_0000;
 
-/// Returns all paths below the root of a server, each directory before its entries.
+/// Returns all paths below a server's root, each directory before its entries.
 ///
 /// # Panics
 /// Panics if a directory cannot be listed.

@@ -1,7 +1,7 @@
 //! A served database, and a blocking client for its branches and transactions.
 //!
-//! Every call fails the test after [`TIMEOUT`]. The default dialect is 9P2000.u, because it sends
-//! errors as text.
+//! Every call fails the test if it takes longer than [`TIMEOUT`]. The default dialect is 9P2000.u,
+//! because it sends errors as text.
 
 mod repository;
 
@@ -25,16 +25,16 @@ pub use self::repository::Repository;
 use crate::wire_client::WireClient;
 use crate::{Served, TIMEOUT, serve};
 
-/// How long a test waits to see that nothing arrives.
+/// How long a test waits to check that nothing arrives.
 const QUIET: Duration = Duration::from_millis(30);
 
 /// The hash of the empty tree.
 pub const EMPTY_TREE: &str = "4b825dc642cb6eb9a060e54bf8d69288fbee4904";
-/// A hash of no object.
+/// A hash that belongs to no object.
 pub const UNKNOWN: &str = "0123456789012345678901234567890123456789";
 
-/// Runs each case on a database in memory and on one in a Git repository. A case is a function
-/// that takes a [`TestDb`].
+/// Runs each case both on a database in memory and on a database in a Git repository. A case is a
+/// function that takes a [`TestDb`].
 #[macro_export]
 macro_rules! on_both {
     ($($case:ident),* $(,)?) => {
@@ -52,7 +52,7 @@ pub struct TestDb {
     served: Served,
     /// The database itself, for its counters.
     pub database: Database,
-    /// `None` for a database in memory. The last field, because it is dropped last.
+    /// `None` for a database in memory. Declared last so that it is dropped last.
     repository: Option<Repository>,
 }
 
@@ -111,7 +111,7 @@ impl TestDb {
     /// Returns the repository.
     ///
     /// # Panics
-    /// If the database is in memory.
+    /// Panics if the database is in memory.
     #[must_use]
     pub fn repository(&self) -> &Repository {
         self.repository.as_ref().unwrap()
@@ -137,7 +137,7 @@ impl TestDb {
         Connection::speaking(&format!("tcp://{}", self.served.addr), dialect)
     }
 
-    /// Opens a connection as a user. The number `u32::MAX` stands for none.
+    /// Opens a connection as a user. The number `u32::MAX` means that the user has no number.
     #[must_use]
     pub fn connect_as(&self, dialect: Dialect, uname: &str, n_uname: u32) -> Connection {
         let options = Options::default().dialect(dialect).uname(uname).n_uname(n_uname);
@@ -189,7 +189,7 @@ impl Connection {
     /// Reads a whole file.
     ///
     /// # Errors
-    /// The error of the server, here and in all methods below.
+    /// The error returned by the server, here and in all methods below.
     pub fn try_read(&self, path: &str) -> Result<String> {
         self.wait(self.client.read(path)).map(|bytes| String::from_utf8(bytes).unwrap())
     }
@@ -213,10 +213,10 @@ impl Connection {
         })
     }
 
-    /// Opens a file to write, and writes `text` at its start in one message.
+    /// Opens a file for writing, and writes `text` at its start in one message.
     ///
     /// # Errors
-    /// The error of the server for the open, the write or the close.
+    /// The error returned by the server for the open, the write or the close.
     pub fn put(&self, path: &str, text: &str) -> Result<()> {
         self.wait(async {
             let file = self.client.open(path, OpenMode::WRITE).await?;
@@ -228,7 +228,7 @@ impl Connection {
     /// Creates a file and writes `text` into it.
     ///
     /// # Errors
-    /// The error of the server for the create, a write or the close.
+    /// The error returned by the server for the create, a write or the close.
     pub fn create(&self, path: &str, mode: u32, text: &str) -> Result<()> {
         self.wait(async {
             let file = self.client.create(path, mode, OpenMode::WRITE).await?;
@@ -240,7 +240,7 @@ impl Connection {
     /// Returns the names in a directory, sorted.
     ///
     /// # Errors
-    /// The error of the server.
+    /// The error returned by the server.
     pub fn try_names(&self, path: &str) -> Result<Vec<String>> {
         let entries = self.wait(self.client.read_dir(path))?;
         let mut names: Vec<_> = entries.iter().map(|entry| entry.name.to_string()).collect();
@@ -256,7 +256,7 @@ impl Connection {
     /// Returns the attributes of a file.
     ///
     /// # Errors
-    /// The error of the server.
+    /// The error returned by the server.
     pub fn stat(&self, path: &str) -> Result<Metadata> {
         self.wait(self.client.stat(path))
     }
@@ -264,7 +264,7 @@ impl Connection {
     /// Creates a directory.
     ///
     /// # Errors
-    /// The error of the server.
+    /// The error returned by the server.
     pub fn mkdir(&self, path: &str) -> Result<()> {
         self.wait(self.client.mkdir(path, 0o755))
     }
@@ -272,7 +272,7 @@ impl Connection {
     /// Creates a symbolic link.
     ///
     /// # Errors
-    /// The error of the server.
+    /// The error returned by the server.
     pub fn symlink(&self, path: &str, target: &str) -> Result<()> {
         self.wait(self.client.symlink(path, target))
     }
@@ -280,7 +280,7 @@ impl Connection {
     /// Removes a file or an empty directory.
     ///
     /// # Errors
-    /// The error of the server.
+    /// The error returned by the server.
     pub fn remove(&self, path: &str) -> Result<()> {
         self.wait(self.client.remove(path))
     }
@@ -288,7 +288,7 @@ impl Connection {
     /// Renames the file at `path` within its directory.
     ///
     /// # Errors
-    /// The error of the server.
+    /// The error returned by the server.
     pub fn rename(&self, path: &str, name: &str) -> Result<()> {
         self.wait(async { self.client.walk(path).await?.set_name(name).await })
     }
@@ -296,7 +296,7 @@ impl Connection {
     /// Sets the permission bits of a file.
     ///
     /// # Errors
-    /// The error of the server.
+    /// The error returned by the server.
     pub fn chmod(&self, path: &str, mode: u32) -> Result<()> {
         self.wait(async { self.client.walk(path).await?.set_mode(mode).await })
     }
@@ -304,12 +304,12 @@ impl Connection {
     /// Sets the length of a file.
     ///
     /// # Errors
-    /// The error of the server.
+    /// The error returned by the server.
     pub fn truncate(&self, path: &str, length: u64) -> Result<()> {
         self.wait(async { self.client.walk(path).await?.set_len(length).await })
     }
 
-    /// Opens a file to read and write.
+    /// Opens a file for reading and writing.
     pub fn open(&self, path: &str) -> DbFile<'_> {
         let file = self
             .wait(self.client.open(path, OpenMode::READ_WRITE))
@@ -365,7 +365,7 @@ impl Stream<'_> {
     /// Returns the next delivery without its newline.
     ///
     /// # Panics
-    /// If nothing arrives in time.
+    /// Panics if nothing arrives in time.
     pub fn line(&mut self) -> String {
         let text = self.connection.wait(self.watch.next()).unwrap().expect("the stream is open");
         let line = str::from_utf8(&text).unwrap().strip_suffix('\n').expect("a whole line");
@@ -380,7 +380,7 @@ impl Stream<'_> {
         assert!(next.is_err(), "unexpected delivery: {next:?}");
     }
 
-    /// Closes the stream and waits for the reply of the server.
+    /// Closes the stream and waits for the server's reply.
     pub fn close(self) {
         self.connection.wait(self.watch.close()).unwrap();
     }
@@ -393,29 +393,29 @@ pub struct Branch<'c> {
 }
 
 impl<'c> Branch<'c> {
-    /// Returns the path of a file of the branch.
+    /// Returns the path of a file in the branch's directory.
     #[must_use]
     pub fn path(&self, file: &str) -> String {
         format!("{}/{file}", self.path)
     }
 
-    /// Reads a file of the branch.
+    /// Reads a file in the branch's directory.
     pub fn read(&self, file: &str) -> String {
         self.connection.read(&self.path(file))
     }
 
-    /// Returns the hash of the head, or an empty string without a head.
+    /// Returns the hash of the head, or an empty string if there is no head.
     pub fn head(&self) -> String {
         let head = self.read("head");
         head.strip_suffix('\n').expect("a whole line").to_owned()
     }
 
-    /// Opens a stream of the branch.
+    /// Opens a stream in the branch's directory.
     pub fn follow(&self, file: &str) -> Stream<'c> {
         self.connection.follow(&self.path(file))
     }
 
-    /// Watches a path of the branch.
+    /// Watches a path in the branch.
     pub fn watch(&self, path: &str) -> Stream<'c> {
         let nodes: String = path
             .split('/')
@@ -428,7 +428,7 @@ impl<'c> Branch<'c> {
     /// Fast-forwards the branch to a commit.
     ///
     /// # Errors
-    /// The error of the server.
+    /// The error returned by the server.
     pub fn fast_forward(&self, commit: &str) -> Result<()> {
         self.connection.put(&self.path("fast-forward"), commit)
     }
@@ -443,7 +443,7 @@ impl<'c> Branch<'c> {
     /// Starts a transaction with this name.
     ///
     /// # Errors
-    /// The error of the server.
+    /// The error returned by the server.
     pub fn begin(&self, name: &str) -> Result<Transaction<'c>> {
         let path = self.path(&format!("transactions/{name}"));
         self.connection.mkdir(&path)?;
@@ -473,7 +473,7 @@ pub struct Transaction<'c> {
 }
 
 impl Transaction<'_> {
-    /// Returns the path of a file of the transaction, such as `msg`.
+    /// Returns the path of a file in the transaction's directory, such as `msg`.
     #[must_use]
     pub fn path(&self, file: &str) -> String {
         format!("{}/{file}", self.path)
@@ -485,17 +485,17 @@ impl Transaction<'_> {
         self.path(&format!("rw/{path}"))
     }
 
-    /// Returns whether the transaction has not ended.
+    /// Returns whether the transaction is still open.
     pub fn is_open(&self) -> bool {
         self.connection.stat(&self.path).is_ok()
     }
 
-    /// Creates or replaces a file, and creates its parent directories.
+    /// Creates or replaces a file, and creates any missing parent directories.
     pub fn write(&self, path: &str, text: &str) {
         self.write_as(path, 0o644, text);
     }
 
-    /// Works like [`write`](Transaction::write), and sets the permission bits.
+    /// Works like [`write`](Transaction::write), and also sets the permission bits.
     pub fn write_as(&self, path: &str, mode: u32, text: &str) {
         if let Some((dir, _)) = path.rsplit_once('/') {
             self.make_dirs(dir);
@@ -533,7 +533,7 @@ impl Transaction<'_> {
     /// Writes a word to `ctl`.
     ///
     /// # Errors
-    /// The error of the server.
+    /// The error returned by the server.
     pub fn ctl(&self, word: &str) -> Result<()> {
         self.connection.put(&self.path("ctl"), word)
     }
@@ -541,7 +541,7 @@ impl Transaction<'_> {
     /// Commits with a message.
     ///
     /// # Errors
-    /// The error of the server.
+    /// The error returned by the server.
     pub fn commit(&self, message: &str) -> Result<()> {
         if !message.is_empty() {
             self.connection.put(&self.path("msg"), message)?;
@@ -549,7 +549,7 @@ impl Transaction<'_> {
         self.ctl("commit")
     }
 
-    /// Replaces the content of `parents`, as clients do.
+    /// Replaces the content of `parents`, the way clients do.
     pub fn set_parents(&self, parents: &[&str]) {
         let path = self.path("parents");
         self.connection.truncate(&path, 0).unwrap();
@@ -561,7 +561,7 @@ impl Transaction<'_> {
     /// Merges a commit and returns the conflicts, joined with spaces.
     ///
     /// # Errors
-    /// The error of the server.
+    /// The error returned by the server.
     pub fn merge(&self, commit: &str) -> Result<String> {
         self.connection.put(&self.path("merge"), commit)?;
         Ok(self.conflicts())
@@ -577,7 +577,7 @@ impl Transaction<'_> {
 /// Returns the text of the error.
 ///
 /// # Panics
-/// If the result is `Ok`.
+/// Panics if the result is `Ok`.
 pub fn refused<X>(result: Result<X>) -> String {
     match result {
         Ok(_) => panic!("the call must fail"),

@@ -13,7 +13,7 @@ pub(crate) fn resume_at(socket: &Path, address: u32) -> io::Result<()> {
     // The server accepts commands only after it has reported that the processor stopped.
     gdb.write_all(b"\x03")?;
     wait_for(&mut gdb, b'T')?;
-    // It sets a single register only for clients that have read the register descriptions.
+    // The server sets a single register only for clients that have read the register descriptions.
     send(&mut gdb, "qXfer:features:read:target.xml:0,ffb")?;
     wait_for(&mut gdb, b'l')?;
     send(&mut gdb, &format!("Pf={:08x}", address.swap_bytes()))?;

@@ -1,4 +1,4 @@
-//! Helpers of the tests: a real server, and clients that send exactly the requested messages.
+//! Helpers for the tests: a real server, and clients that send exactly the requested messages.
 
 // The helpers panic to fail a test.
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, clippy::expect_used)]
@@ -20,12 +20,12 @@ use datakit_core::vfs::Vfs;
 use datakit_server::{Limits, Peer, Server, Stats};
 use tokio::sync::oneshot;
 
-/// How long a step may take before the test fails. All of them normally take milliseconds.
+/// How long a step may take before the test fails. A step normally takes milliseconds.
 pub const TIMEOUT: Duration = Duration::from_secs(10);
 
 /// A server on its own thread, on a free port. Dropping it stops the server and joins the thread.
 pub struct Served {
-    /// The address that it listens on.
+    /// The address that the server listens on.
     pub addr: SocketAddr,
     /// The counters of the server.
     pub stats: Arc<Stats>,
@@ -71,9 +71,10 @@ impl Drop for Served {
     }
 }
 
-/// Polls until `is_so` returns true. Fails the test with `what` after `most`.
+/// Polls `is_so` until it returns true. Fails the test with the message `what` if that takes longer
+/// than `most`.
 ///
-/// Use it for states that send no event.
+/// Use this function for conditions that are not announced by an event.
 pub fn within(most: Duration, what: &str, mut is_so: impl FnMut() -> bool) {
     let end = Instant::now() + most;
     while !is_so() {

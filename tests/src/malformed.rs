@@ -25,7 +25,8 @@ pub const ANSWERED: &[(&str, &[u8])] = &[
     ),
 ];
 
-/// Frames with an invalid size. The start of the next frame is unknown, so the connection closes.
+/// Frames with an invalid size. The start of the next frame is unknown, so the server closes the
+/// connection.
 pub const FATAL: &[(&str, &[u8])] = &[
     ("a size of 0", &[0, 0, 0, 0, 120, 1, 0]),
     ("a size below the header", &[6, 0, 0, 0, 120, 1, 0]),

@@ -1,10 +1,10 @@
 //! Pseudo-random numbers that are the same in every run.
 
-/// Marsaglia's generator "xorshift".
+/// Marsaglia's xorshift generator.
 pub struct Random(u32);
 
 impl Random {
-    /// Creates a generator. Each seed gives another sequence.
+    /// Creates a generator. Each seed yields a different sequence.
     pub fn new(seed: u32) -> Random {
         // The state must not be 0, because 0 is a fixed point.
         Random(seed.wrapping_mul(0x9e37_79b9) | 1)

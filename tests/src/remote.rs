@@ -1,7 +1,8 @@
-//! A [`Vfs`] over a connection: tests of file trees in the same process also run against a server.
+//! A [`Vfs`] over a connection, so that tests for file trees in the same process can also run
+//! against a server.
 //!
-//! Every call sends one or more requests of [`datakit_client`]. The tree remembers only what the
-//! dialect cannot ask for:
+//! Every call sends one or more requests of [`datakit_client`]. The tree remembers only the
+//! information that the dialect cannot request:
 //!
 //! | | 9P2000 | 9P2000.u | 9P2000.L |
 //! |---|---|---|---|
@@ -14,7 +15,8 @@
 //! | symbolic links | no | yes | yes |
 //!
 //! The client has no calls for owners, times, append mode, hard links, devices, locks and extended
-//! attributes, so these are [`Error::NotSupported`]. An exclusive create looks the name up first.
+//! attributes, so these return [`Error::NotSupported`]. An exclusive create looks the name up
+//! first.
 
 use std::ops::ControlFlow;
 use std::sync::{Arc, Mutex};
@@ -26,8 +28,8 @@ use datakit_core::vfs::{
 };
 use tokio::runtime::Handle;
 
-/// The tree of a server. It needs a multi-threaded tokio runtime, because synchronous methods of
-/// [`Vfs`] block here.
+/// The tree of a server. It needs a multi-threaded tokio runtime, because its synchronous methods
+/// block on requests.
 #[derive(Debug)]
 pub struct Remote {
     root: Inode,
@@ -65,7 +67,7 @@ struct Listing {
 }
 
 impl Remote {
-    /// Creates the tree of the root that `client` is attached to.
+    /// Creates the tree below the root that `client` is attached to.
     ///
     /// # Errors
     /// [`Error::Io`] if the connection is lost.
@@ -132,7 +134,8 @@ impl Vfs for Remote {
         let location = inode.0.location.lock().unwrap().clone();
         if self.id(inode).kind == FileType::Dir {
             let fid = block_on(inode.0.fid.walk("..")).unwrap();
-            // The remembered directory has its name, which 9P2000.L does not send.
+            // If the remembered directory is the parent, its location contains the name, which
+            // 9P2000.L does not send.
             let above =
                 location.map(|(dir, _)| dir).filter(|dir| dir.0.fid.qid().path == fid.qid().path);
             let location = above.and_then(|dir| dir.0.location.lock().unwrap().clone());
@@ -211,7 +214,7 @@ impl Vfs for Remote {
             cookie = next;
             let name = entry.name.as_bytes();
             let inode = match self.walk(&dir.0.inode, name).await {
-                // It was removed after the listing.
+                // The entry was removed after it was listed.
                 Err(Error::NotFound) => continue,
                 walked => walked?,
             };
@@ -298,7 +301,7 @@ fn block_on<T>(asked: impl Future<Output = datakit_client::Result<T>>) -> Result
     tokio::task::block_in_place(|| Handle::current().block_on(asked)).map_err(error)
 }
 
-/// Returns a name as UTF-8, which the tests use only.
+/// Returns a name as UTF-8. The tests use only such names.
 fn utf8(name: &[u8]) -> Result<&str> {
     std::str::from_utf8(name).map_err(|_| Error::Invalid)
 }
@@ -329,7 +332,8 @@ fn attr(metadata: &Metadata) -> Result<Attr> {
     })
 }
 
-/// Returns the row of the server's error, with its own text if no row has that text.
+/// Returns the variant that corresponds to a server's error. If no variant has the server's text,
+/// the text replaces that of a variant with the same number.
 fn error(error: datakit_client::Error) -> Error {
     let (errno, text) = match error {
         datakit_client::Error::Server { errno, text } => (errno, text),

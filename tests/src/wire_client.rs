@@ -12,7 +12,7 @@ use tokio::net::TcpSocket;
 
 use crate::TIMEOUT;
 
-/// An error reply: its text, which is empty in .L, and its number, which is 0 in 9P2000.
+/// An error reply: its text, which is empty in 9P2000.L, and its number, which is 0 in 9P2000.
 pub type Refusal = (String, u32);
 
 /// Returns a stat record that changes nothing when it is sent in Twstat.
@@ -51,7 +51,7 @@ pub struct WireClient {
 }
 
 impl WireClient {
-    /// Connects and sends nothing.
+    /// Connects without sending anything.
     pub fn connect(addr: SocketAddr) -> WireClient {
         WireClient::try_connect(addr).unwrap()
     }
@@ -87,7 +87,7 @@ impl WireClient {
     /// Works like [`attached`](WireClient::attached), for a server that may refuse the connection.
     ///
     /// # Errors
-    /// The error of the socket.
+    /// The error returned by the socket.
     pub fn try_attached(addr: SocketAddr, dialect: Dialect, msize: u32) -> io::Result<WireClient> {
         let mut client = WireClient::try_connect(addr)?;
         assert_eq!(client.try_version(msize, dialect.version())?.1, dialect.version());
@@ -96,7 +96,7 @@ impl WireClient {
         Ok(client)
     }
 
-    /// Sends Tversion and returns msize and version of the reply. Does not change `dialect`.
+    /// Sends Tversion and returns the msize and version in the reply. Does not change `dialect`.
     pub fn version(&mut self, msize: u32, version: &str) -> (u32, String) {
         self.try_version(msize, version).unwrap()
     }
@@ -157,7 +157,7 @@ impl WireClient {
     /// Receives the next message.
     ///
     /// # Errors
-    /// The error of the socket: EOF, or a timeout after [`TIMEOUT`].
+    /// The error returned by the socket: the end of the stream, or a timeout after [`TIMEOUT`].
     pub fn receive(&mut self) -> io::Result<Vec<u8>> {
         let mut frame = vec![0; 4];
         self.socket.read_exact(&mut frame)?;
@@ -168,7 +168,8 @@ impl WireClient {
         Ok(frame)
     }
 
-    /// Receives the next message and returns its tag with its frame or its error.
+    /// Receives the next message and returns its tag, together with its frame or the error it
+    /// carries.
     pub fn reply(&mut self) -> (Tag, Result<Vec<u8>, Refusal>) {
         self.try_reply().unwrap()
     }
@@ -199,7 +200,8 @@ impl WireClient {
         self.rpc(request).expect_err("the request must fail").0
     }
 
-    /// Returns whether the server closes the connection. Discards all messages before that.
+    /// Returns whether the server closes the connection. Discards all messages that arrive before
+    /// that.
     pub fn closed(&mut self) -> bool {
         let mut buf = [0; 4096];
         loop {
@@ -224,7 +226,7 @@ impl WireClient {
         Ok(wqids.iter().collect())
     }
 
-    /// Opens `fid` with a mode byte, or in .L with flags for the same access.
+    /// Opens `fid` with a mode byte or, in 9P2000.L, with flags for the same access.
     pub fn open(&mut self, fid: u32, mode: u8) -> Result<(), Refusal> {
         let request = match self.dialect {
             Dialect::Linux => T::Lopen { fid: Fid(fid), flags: u32::from(mode & 3) },
@@ -233,18 +235,18 @@ impl WireClient {
         self.rpc(&request).map(drop)
     }
 
-    /// Opens `fid` with the flags of `open(2)`, in .L.
+    /// Opens `fid` with the flags of `open(2)`, in 9P2000.L.
     pub fn lopen(&mut self, fid: u32, flags: u32) -> Result<(), Refusal> {
         self.rpc(&T::Lopen { fid: Fid(fid), flags }).map(drop)
     }
 
-    /// Creates or opens `name` in the directory `fid` with the flags of `open(2)`, in .L. Then
-    /// `fid` is that file.
+    /// Creates or opens `name` in the directory `fid` with the flags of `open(2)`, in 9P2000.L.
+    /// Afterwards, `fid` refers to that file.
     pub fn lcreate(&mut self, fid: u32, name: &str, flags: u32, mode: u32) -> Result<(), Refusal> {
         self.rpc(&T::Lcreate { fid: Fid(fid), name: name.into(), flags, mode, gid: 0 }).map(drop)
     }
 
-    /// Returns the attributes of a file, in .L.
+    /// Returns the attributes of a file, in 9P2000.L.
     pub fn getattr(&mut self, fid: u32) -> Result<Attr, Refusal> {
         let frame = self.rpc(&T::Getattr { fid: Fid(fid), mask: Attr::ALL })?;
         let (_, R::Getattr { attr }) = R::decode(&frame, self.dialect).unwrap() else {
@@ -253,17 +255,17 @@ impl WireClient {
         Ok(attr)
     }
 
-    /// Changes attributes, in .L.
+    /// Changes attributes, in 9P2000.L.
     pub fn setattr(&mut self, fid: u32, set: SetAttr) -> Result<(), Refusal> {
         self.rpc(&T::Setattr { fid: Fid(fid), set }).map(drop)
     }
 
-    /// Removes the file of `fid`, and clunks `fid`.
+    /// Removes the file that `fid` refers to, and clunks `fid`.
     pub fn remove(&mut self, fid: u32) -> Result<(), Refusal> {
         self.rpc(&T::Remove { fid: Fid(fid) }).map(drop)
     }
 
-    /// Walks from fid 0 to `path` and opens it.
+    /// Walks from fid 0 to `path` and opens the file there.
     pub fn open_path(&mut self, newfid: u32, path: &str, mode: u8) {
         self.walk(0, newfid, path).unwrap();
         self.open(newfid, mode).unwrap();
@@ -278,7 +280,7 @@ impl WireClient {
         Ok(data.0.to_vec())
     }
 
-    /// Writes `data` and returns how many bytes the server wrote.
+    /// Writes `data` and returns the number of bytes that the server wrote.
     pub fn write(&mut self, fid: u32, offset: u64, data: &[u8]) -> Result<u32, Refusal> {
         let frame = self.rpc(&T::Write { fid: Fid(fid), offset, data: Data(data) })?;
         let (_, R::Write { count }) = R::decode(&frame, self.dialect).unwrap() else {
@@ -292,7 +294,7 @@ impl WireClient {
         self.rpc(&T::Clunk { fid: Fid(fid) }).map(drop)
     }
 
-    /// Passes the stat record to `with`, in 9P2000 and .u.
+    /// Passes the stat record to `with`, in 9P2000 and 9P2000.u.
     pub fn stat<X>(&mut self, fid: u32, with: impl FnOnce(&Stat<'_>) -> X) -> X {
         let frame = self.rpc(&T::Stat { fid: Fid(fid) }).unwrap();
         let (_, R::Stat { stat }) = R::decode(&frame, self.dialect).unwrap() else {
@@ -301,7 +303,8 @@ impl WireClient {
         with(&stat)
     }
 
-    /// Creates `name` in the directory `fid`. Then `fid` is the new file, open to read and write.
+    /// Creates `name` in the directory `fid`. Afterwards, `fid` refers to the new file, which is
+    /// open for reading and writing.
     pub fn create(
         &mut self,
         fid: u32,

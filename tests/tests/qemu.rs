@@ -1,4 +1,4 @@
-//! The firmware, tested by clients. Each test boots its own board in QEMU.
+//! Tests of the firmware through clients. Each test boots its own board in QEMU.
 
 #[path = "qemu/clients.rs"]
 mod clients;
@@ -52,12 +52,12 @@ async fn qemu_serves_three_clients_at_once() {
         }
         client
     };
-    // The clients stay connected until all are done.
+    // The clients stay connected until all of them are done.
     soon(async { tokio::join!(reads(a), reads(b), reads(c)) }).await;
 }
 
-/// Returns the milliseconds between two steps of the light, by the clock of the board. Skips the
-/// first two ticks, which may be older than the call.
+/// Returns the number of milliseconds between two steps of the light, according to the board's
+/// clock. Skips the first two ticks, which may predate the call.
 async fn step_ms(ticks: &mut Watch) -> u64 {
     let mut at = Vec::new();
     for _ in 0..6 {
@@ -149,7 +149,7 @@ fn qemu_flush_cancels_a_blocked_read() {
     assert!(data.ends_with(b" connected\n"), "{}", String::from_utf8_lossy(data));
 }
 
-/// Creates fids from 1 on until the board refuses, and returns their number.
+/// Creates fids, starting with fid 1, until the board refuses, and returns their number.
 fn use_all_fids(client: &mut WireClient) -> u32 {
     for fid in 1..1000 {
         if let Err((reason, errno)) = client.walk(0, fid, "") {
@@ -169,7 +169,7 @@ fn qemu_connection_survives_running_out_of_fids() {
     client.clunk(count).unwrap();
     client.walk(0, count, "help").unwrap();
     client.stat(count, |stat| assert_eq!(stat.name, "help"));
-    // Another client has its own fids, and so has the next client in the same slot.
+    // Another client has its own fids, and so does the next client in the same slot.
     assert_eq!(use_all_fids(&mut board.wire_client(Dialect::Unix)), count);
     drop(client);
     for _ in 0..3 {
@@ -281,7 +281,7 @@ fn qemu_keeps_serving_after_malformed_frames() {
         assert!(client.closed(), "{what}: the board kept the connection");
         assert!(answers(&mut witness), "{what}");
     }
-    // A client that disconnects in the middle of a message.
+    // A client disconnects in the middle of a message.
     board.wire_client(Dialect::Unix).socket.write_all(&[100, 0, 0, 0, 118]).unwrap();
     noise(&mut board.wire_client(Dialect::Unix), &mut Random::new(1));
     assert!(answers(&mut witness));

@@ -2,7 +2,7 @@
 //! `tests/run soak`.
 //!
 //! Each client connects with a random dialect, performs random [`ACTIVITIES`], disconnects in a
-//! random way, and starts again. It checks every reply. At the end the board must not have leaked
+//! random way, and starts again. It checks every reply. At the end, the board must not have leaked
 //! anything. The random choices are the same in every run, but their timing is not.
 
 #[path = "soak/activities.rs"]
@@ -27,8 +27,8 @@ use crate::activities::{ACTIVITIES, content, set};
 const CLIENTS: u32 = 3;
 /// The part of the stack that must stay unused, in bytes.
 const SPARE_STACK: u32 = 1024;
-/// The number of streams that one client opens at the end. It may open 16 files, because the board
-/// reserves 8 of 24 for the other clients, and needs one to read files.
+/// The number of streams that one client opens at the end. The client may open 16 files, because
+/// the board reserves 8 of 24 for the other clients, and it needs one of them to read other files.
 const STREAMS: u32 = 15;
 
 #[test]
@@ -61,7 +61,7 @@ fn soak_three_clients_find_no_wrong_reply_and_no_leak() {
     check_for_leaks(&board);
 }
 
-/// Checks that the board dropped no frames, leaked no client slots and no open files, and did not
+/// Checks that the board dropped no frames, leaked no client slots or open files, and did not
 /// exhaust its stack.
 fn check_for_leaks(board: &Board) {
     let mut client = board.wire_client(Dialect::Unix);
@@ -85,14 +85,14 @@ fn check_for_leaks(board: &Board) {
 /// The number of times that each activity was performed.
 type Counts = BTreeMap<&'static str, u64>;
 
-/// A client that connects again and again.
+/// A client that connects repeatedly.
 struct Visitor<'b> {
     number: u32,
     board: &'b Board,
     failed: &'b AtomicBool,
     random: Random,
     counts: Counts,
-    /// The last uptime of the board, in milliseconds, to detect a restart.
+    /// The last known uptime of the board, in milliseconds, from which a restart is detected.
     uptime: u64,
 }
 
@@ -131,7 +131,7 @@ impl<'b> Visitor<'b> {
         *self.counts.entry(what).or_default() += 1;
     }
 
-    /// Checks that the board did not restart and counts its clients correctly.
+    /// Checks that the board has not restarted and counts its clients correctly.
     fn check_board(&mut self, client: &mut WireClient) {
         let uptime = content(client, "sys/uptime").trim_end().replace('.', "").parse().unwrap();
         assert!(uptime >= self.uptime, "the board has restarted: {uptime} after {}", self.uptime);

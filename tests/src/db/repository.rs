@@ -38,15 +38,15 @@ impl Repository {
         Some(self.0.join(".git")).filter(|dir| dir.exists()).unwrap_or_else(|| self.0.clone())
     }
 
-    /// Runs `git`, which must succeed, and returns its output without the last newline.
+    /// Runs `git`, which must succeed, and returns its output without the trailing newline.
     pub fn git(&self, arguments: &[&str]) -> String {
         let (succeeds, out) = self.try_git(arguments);
         assert!(succeeds, "git {arguments:?}: {out}");
         out
     }
 
-    /// Runs `git` without the settings of user and system. Returns whether it succeeds, and its
-    /// output; on failure this includes standard error.
+    /// Runs `git` without the user and system configuration. Returns whether it succeeded, and its
+    /// output, which includes standard error if it failed.
     pub fn try_git(&self, arguments: &[&str]) -> (bool, String) {
         let mut command = Command::new("git");
         command.arg("-C").arg(&self.0).args(arguments).stdin(Stdio::null());
@@ -77,7 +77,7 @@ impl Repository {
         id
     }
 
-    /// Points a branch to an object without checking the object.
+    /// Points a branch at an object without checking the object.
     pub fn point(&self, branch: &str, id: &str) {
         let path = self.git_dir().join("refs/heads").join(branch);
         std::fs::create_dir_all(path.parent().unwrap()).unwrap();
@@ -91,7 +91,7 @@ impl Repository {
         self.git_dir().join("objects").join(fan).join(rest)
     }
 
-    /// Creates a commit with `git` that adds one file to `parent`. Changes no branch.
+    /// Creates a commit with `git` that adds one file to `parent`. Does not change any branch.
     pub fn commit(&self, parent: Option<&str>, name: &str, text: &str) -> String {
         let file = self.0.join("content-of-a-test");
         std::fs::write(&file, text).unwrap();

@@ -33,7 +33,7 @@ fn connect_blocked(board: &Board) -> WireClient {
 fn qemu_closed_connection_frees_its_slot_within_a_second() {
     let board = Board::boot();
     let mut witness = board.wire_client(Dialect::Unix);
-    // The files opened in total exceed the pool of the board, so a leak would be noticed.
+    // The files opened in total exceed the board's pool, so a leak would be noticed.
     for _ in 0..6 {
         let closing = connect_blocked(&board);
         // Closing a socket with unread data sends RST instead of FIN.
@@ -61,8 +61,8 @@ fn qemu_slot_keeps_no_state_of_the_last_client() {
         for fid in [3, 2, 1, 4u16] {
             client.send(Tag(fid), &Tmessage::Read { fid: Fid(fid.into()), offset: 0, count: 100 });
         }
-        // A fourth blocked read is refused, because one worker must notice the end of the
-        // connection.
+        // A fourth blocked read is refused, because one worker must stay free to notice the end of
+        // the connection.
         let (tag, reply) = client.reply();
         let (reason, _) = reply.unwrap_err();
         assert!(tag == Tag(4) && reason.contains("wait"), "{tag} {reason}");
@@ -89,7 +89,7 @@ fn qemu_fourth_client_waits_for_a_slot() {
     assert_eq!(content(&mut fourth, "sys/connections"), "3\n");
 }
 
-/// Opens files until the board refuses. Returns their number and the reason of the refusal.
+/// Opens files until the board refuses. Returns their number and the reason for the refusal.
 fn open_until_refused(client: &mut WireClient) -> (u32, String) {
     for fid in 1..100 {
         client.walk(0, fid, "sys/uptime").unwrap();
@@ -107,7 +107,7 @@ fn qemu_one_client_cannot_use_all_open_files() {
     let mut greedy = board.wire_client(Dialect::Unix);
     let (count, reason) = open_until_refused(&mut greedy);
     assert!(count >= 8 && reason.contains("this connection has"), "{count}: {reason}");
-    // The reserved files remain for both other clients.
+    // The reserved files remain available to both of the other clients.
     let mut others = [(); 2].map(|()| board.wire_client(Dialect::Unix));
     for other in &mut others {
         let (count, reason) = open_until_refused(other);
@@ -152,13 +152,13 @@ fn qemu_idle_client_is_disconnected_and_a_waiting_one_is_not() {
     let lifetime = start.elapsed();
     assert!((Duration::from_secs(2)..Duration::from_secs(6)).contains(&lifetime), "{lifetime:?}");
     // The other client waited for the event of this disconnect. It waits again and is still
-    // connected when the timeout has passed once more.
+    // connected after the timeout has passed once more.
     let frame = waiting.receive().unwrap();
     let Ok((Tag(7), Rmessage::Read { data })) = Rmessage::decode(&frame, Dialect::Unix) else {
         panic!("{frame:?}")
     };
     let offset = data.0.len() as u64;
-    // The mark after the event, and the next wait.
+    // Reads the mark after the event, and then waits again.
     assert_eq!(waiting.read(1, offset, 100).unwrap(), b"");
     waiting.send(Tag(8), &Tmessage::Read { fid: Fid(1), offset, count: 100 });
     waiting.socket.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
@@ -226,7 +226,7 @@ async fn qemu_reset_restarts_the_board() {
     let mut events = new.watch("events").await.unwrap();
     drop(board.client(Dialect::Linux).await);
     assert!(soon(events.next()).await.unwrap().unwrap().ends_with(b" connected\n"));
-    // The connection of the old client was closed.
+    // The old client's connection was closed.
     let lost = soon(old.read("sys/uptime")).await;
     assert!(matches!(lost, Err(Error::Lost(_))), "{lost:?}");
     assert_eq!(read_text(&new, "params/wave/shape").await, "triangle\n");

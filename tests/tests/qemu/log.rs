@@ -1,5 +1,5 @@
-//! The log of the board on its serial port, decoded by the decoder of defmt with the symbol table
-//! of the firmware.
+//! Tests of the board's log on the serial port, decoded by the defmt decoder with the firmware's
+//! symbol table.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -44,7 +44,7 @@ fn qemu_log_can_be_decoded_and_filtered() {
     within(TIMEOUT, "a log of the connection", || {
         read_lines(&log).starts_with(&three.map(String::from))
     });
-    // At the level `warning` the log has no lines for connections, only for errors.
+    // At the level `warning`, the log has no lines for connections, only for errors.
     let mut client = board.wire_client(Dialect::Linux);
     client.open_path(1, "log/level", 1);
     client.write(1, 0, b"warning").unwrap();

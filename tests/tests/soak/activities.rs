@@ -1,4 +1,4 @@
-//! The activities of the clients. Each ends with only fid 0 in use, attached to the root.
+//! The clients' activities. Each ends with only fid 0 in use, attached to the root.
 
 use std::io::Write;
 
@@ -27,7 +27,7 @@ pub const ACTIVITIES: &[(&str, Activity)] = &[
 
 /// The fid for files that are open only within one function.
 const TEMPORARY: u32 = 90;
-/// The count of reads, which is more than the length of every text of the board.
+/// The count in read requests, which exceeds the length of every text on the board.
 const COUNT: u32 = 900;
 
 /// Reads a whole file that is not a stream.
@@ -79,7 +79,7 @@ fn write_refused_values(client: &mut WireClient, random: &mut Random, number: u3
     for wrong in ["", "much", "99999999", "-99999999", "0x10", "1 2"] {
         client.open_path(TEMPORARY, path, 1);
         let written = client.write(TEMPORARY, 0, wrong.as_bytes());
-        // A value without a newline may end only with the clunk, which then gets the error.
+        // A value without a newline may end only with the clunk, which then returns the error.
         let clunked = client.clunk(TEMPORARY);
         // An empty write has no effect and succeeds.
         let refused = written.is_err() || clunked.is_err();
@@ -144,7 +144,7 @@ fn receive_read(client: &mut WireClient) -> Result<(Tag, Vec<u8>), Tag> {
     }
 }
 
-/// Flushes blocked reads of three streams in another order. A read may be answered before its
+/// Flushes blocked reads of three streams in a different order. A read may be answered before its
 /// flush, but not after it.
 fn flush_blocked_reads(client: &mut WireClient, random: &mut Random, _: u32) {
     let mut offsets = [0; 4];
@@ -185,7 +185,7 @@ fn flush_blocked_reads(client: &mut WireClient, random: &mut Random, _: u32) {
     }
 }
 
-/// Reads the next `count` texts of a stream.
+/// Reads the next `count` deliveries of a stream.
 fn read_stream(client: &mut WireClient, path: &str, count: usize) -> Vec<String> {
     client.open_path(1, path, 0);
     let (mut offset, mut texts, mut text) = (0, Vec::new(), Vec::new());

@@ -25,7 +25,7 @@ pub(crate) const TIMEOUT: Duration = Duration::from_secs(20);
 const RDWR: u32 = 2;
 const ENOENT: u32 = 2;
 
-/// The address of a server, and the files on it that are measured.
+/// The address of a server, and the files on it that the benchmark uses.
 #[derive(Clone)]
 pub(crate) struct Target {
     /// HOST:PORT, or the path of a Unix socket.
@@ -82,8 +82,8 @@ impl BenchClient {
         fill(Message::new(&mut self.out, asked, tag)).finish();
         self.socket.write_all(&self.out).map_err(|error| format!("send: {error}"))?;
         self.out.clear();
-        // Checks `ready` first: returning the frame from inside a loop does not pass the borrow
-        // checker.
+        // Checks `has_frame` first, because the borrow checker rejects returning the frame from
+        // inside a loop.
         while !self.frames.has_frame() {
             receive(&mut self.frames, &mut self.socket)?;
         }
@@ -100,7 +100,8 @@ impl BenchClient {
             .ok_or_else(|| format!("{path} not found"))
     }
 
-    /// Opens a fid to read, or to read and write. Returns the most bytes that one message carries.
+    /// Opens a fid for reading, or for reading and writing. Returns the maximum number of data
+    /// bytes in one message.
     pub(crate) fn open(&mut self, fid: u32, write: bool) -> Res<u32> {
         let flags = if write { RDWR } else { 0 };
         let reply = self.call(kind::TLOPEN, |m| m.u32(fid).u32(flags))?;
@@ -167,7 +168,7 @@ impl AsFd for Socket {
     }
 }
 
-/// Reads once. EOF is an error.
+/// Reads once from the socket. The end of the stream is an error.
 pub(crate) fn receive(frames: &mut Frames, socket: &mut Socket) -> Res<()> {
     match frames.fill(socket) {
         Ok(0) => Err("the server closed the connection".into()),

@@ -1,9 +1,9 @@
-//! The floor: a responder that looks like a 9P server and does none of its work.
+//! The floor: a responder that looks like a 9P server but does none of a server's work.
 //!
 //! It answers every request with prepared bytes of the right length. It has no fids and no files,
 //! allocates nothing per message, and sends the replies to one read with one write. No server can
-//! be much faster with the same client on the same CPU, so a server is judged by its share of the
-//! floor.
+//! be much faster with the same client on the same CPU, so a server is judged by its speed as a
+//! share of the floor's speed.
 
 use std::{
     collections::HashMap,
@@ -40,8 +40,8 @@ pub(crate) fn run(single: bool) -> Res<()> {
     serve(&listener, single).map_err(|error| format!("floor: {error}"))
 }
 
-/// Serves all connections, each on its own thread, or all on this one if `single` is set. Returns
-/// only on an error.
+/// Serves all connections, each on its own thread, or all on the current thread if `single` is set.
+/// Returns only if an error occurs.
 pub(crate) fn serve(listener: &TcpListener, single: bool) -> io::Result<()> {
     if single { serve_in_one(listener) } else { serve_in_threads(listener) }
 }

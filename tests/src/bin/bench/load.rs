@@ -1,5 +1,5 @@
-//! The load generator: a closed loop in one thread for all connections. Whenever an operation
-//! completes, the next one starts.
+//! The load generator: a closed loop that drives all connections from one thread. Whenever an
+//! operation completes, the next one starts.
 
 use std::{
     io::Write as _,
@@ -14,7 +14,7 @@ use crate::{
     workload::{InFlight, Operation, Progress, Script, Workload},
 };
 
-/// The time before the measurement starts, in which caches, pools and the scheduler settle.
+/// The time before the measurement starts, during which caches, pools and the scheduler settle.
 const WARMUP: Duration = Duration::from_millis(100);
 
 /// The result of one measurement.
@@ -43,9 +43,10 @@ pub(crate) fn measure(
         driver.start(Instant::now())?;
     }
     match drivers.as_mut_slice() {
-        // With one connection a blocking read saves the client the system call to epoll. A burst
-        // uses epoll anyway: a thread that blocks in the read of a Unix socket is also woken when
-        // the server reads the request. `git` is measured with pipes, which have no such wake-up.
+        // With one connection, a blocking read saves the client the system call to epoll. A burst
+        // uses epoll nevertheless, because a thread that is blocked reading from a Unix socket is
+        // also woken when the server reads the request. `git` is measured with pipes, which have no
+        // such wake-up.
         [driver] if workload.operation != Operation::Burst => {
             while driver.busy > 0 {
                 driver.advance(&mut window)?;
@@ -100,7 +101,7 @@ impl LoadDriver {
 
     /// Reads once, handles all complete replies, and sends the next requests with one write.
     ///
-    /// Reads the clock once per batch, because reading it is not free either.
+    /// The clock is read only once per batch, because reading it is not free either.
     fn advance(&mut self, window: &mut Window) -> Res<()> {
         let BenchClient { socket, frames, out, .. } = &mut self.client;
         receive(frames, socket)?;

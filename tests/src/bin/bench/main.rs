@@ -20,7 +20,7 @@ use process::ServerProcess;
 use report::{Pair, Row};
 use workload::{WORKLOADS, Workload};
 
-/// A result whose error is a message for the user. It ends the workload or the program.
+/// A result whose error is a message for the user. An error ends the workload or the program.
 pub(crate) type Res<T> = Result<T, String>;
 
 const HELP: &str = "\
@@ -166,7 +166,8 @@ fn bench(options: &Options) -> Res<bool> {
     println!("CPU {cpu}, {} rounds of {:?}, medians", options.rounds, options.length);
     let mut rows = Vec::new();
     if wanted("idle") {
-        // Runs first, on new servers: a connection could reuse memory that another workload freed.
+        // Runs first, on new servers, because a connection could otherwise reuse memory that
+        // another workload freed.
         rows.push(idle(options, cpu).unwrap_or_else(|error| Row::failed("idle", &error)));
     }
     if !workloads.is_empty() {

@@ -1,4 +1,4 @@
-//! The processes under test, and their CPU and memory.
+//! The processes under test, the CPU that they run on, and the memory that they use.
 
 use std::{
     env, fs,
@@ -22,12 +22,12 @@ use crate::{
     client::{BenchClient, MSIZE, TIMEOUT, Target},
 };
 
-/// A server that listens. Dropping it kills the process, unless the process was already running.
+/// A listening server. Dropping it kills the process, unless the process was running before.
 pub(crate) struct ServerProcess {
     pub(crate) target: Target,
     pub(crate) pid: u32,
     child: Option<Child>,
-    /// The path of the Unix socket, which the drop removes.
+    /// The path of the Unix socket, which is removed on drop.
     path: Option<PathBuf>,
     /// Kept open, because the server continues to print.
     _stdout: Option<BufReader<ChildStdout>>,
@@ -114,7 +114,8 @@ impl ServerProcess {
 
     /// Attaches `count` idle connections and returns the resident memory per connection, in bytes.
     pub(crate) fn idle(&self, count: usize) -> Res<f64> {
-        // The first connection also allocates what all of them share, so it is not counted.
+        // The first connection also allocates the memory that all connections share, so it is not
+        // counted.
         let _first = BenchClient::attach(&self.target, MSIZE)?;
         let before = self.resident()?;
         let mut clients = Vec::with_capacity(count);
@@ -129,12 +130,12 @@ impl ServerProcess {
 impl Drop for ServerProcess {
     fn drop(&mut self) {
         if let Some(mut child) = self.child.take() {
-            // Both fail only if the process has already exited.
+            // Both calls fail only if the process has already exited.
             let _ = child.kill();
             let _ = child.wait();
         }
         if let Some(path) = &self.path {
-            // On failure the socket stays in the temporary directory.
+            // If this fails, the socket stays in the temporary directory.
             let _ = fs::remove_file(path);
         }
     }
@@ -143,8 +144,8 @@ impl Drop for ServerProcess {
 /// Reads lines up to the first one with an address, and returns that address.
 fn listening(stdout: ChildStdout) -> Res<(String, BufReader<ChildStdout>)> {
     let (sender, receiver) = mpsc::channel();
-    // Reading a pipe has no timeout, so a thread reads. After a timeout the caller kills the child,
-    // and the thread ends at EOF.
+    // Reads from a pipe cannot time out, so a separate thread does the reading. After a timeout,
+    // the caller kills the child, and the thread ends at the end of the output.
     thread::spawn(move || {
         let mut stdout = BufReader::new(stdout);
         let mut line = String::new();
@@ -168,8 +169,8 @@ fn own_path() -> Res<PathBuf> {
 
 /// Pins this process and its later children to one CPU, and returns that CPU.
 ///
-/// The CPU is `wanted`, or the last one that is allowed. With several CPUs, waking an idle one
-/// would cost more than a request.
+/// The CPU is `wanted`, or the last one that the process may use. With several CPUs, waking an idle
+/// one would cost more than a request.
 pub(crate) fn pin(wanted: Option<usize>) -> Res<usize> {
     let allowed = sched_getaffinity(None).map_err(|error| format!("sched_getaffinity: {error}"))?;
     let last = (0..CpuSet::MAX_CPU).rev().find(|&cpu| allowed.is_set(cpu));
@@ -184,7 +185,7 @@ fn only(cpu: usize) -> CpuSet {
     set
 }
 
-/// Raises the limit of open files of this process and its children to `files`.
+/// Raises the limit on open files for this process and its children to `files`.
 pub(crate) fn allow_files(files: u64) -> Res<()> {
     let limit = getrlimit(Resource::Nofile);
     if limit.current.is_none_or(|current| current >= files) {

@@ -19,7 +19,8 @@ use crate::Res;
 pub(crate) struct Ready {
     poll: OwnedFd,
     events: Vec<Event>,
-    /// A timer in the same epoll set. A timeout per wait would set a timer on each round trip.
+    /// A timer in the same epoll set. A timeout for each wait would set a timer on every round
+    /// trip.
     late: OwnedFd,
 }
 
@@ -41,7 +42,7 @@ impl Ready {
         Ok(Self { poll, events: Vec::with_capacity(count as usize + 1), late })
     }
 
-    /// Sets the deadline of all later waits to `time` from now.
+    /// Sets the deadline for all later waits to `time` from now.
     pub(crate) fn set_deadline(&self, time: Duration) -> Res<()> {
         let it_value =
             Timespec { tv_sec: time.as_secs() as i64, tv_nsec: time.subsec_nanos().into() };

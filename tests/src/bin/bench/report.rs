@@ -1,10 +1,10 @@
-//! The table: medians of the rounds, and whether they reach the budget.
+//! The table, which shows the medians of the rounds and whether they reach the budget.
 
 use std::time::Duration;
 
 use crate::{load::Measured, workload::Operation, workload::Workload};
 
-/// The measurements of server and floor in one round.
+/// The measurements of the server and of the floor in one round.
 pub(crate) struct Pair {
     pub(crate) server: Measured,
     pub(crate) floor: Measured,
@@ -17,15 +17,15 @@ pub(crate) struct Row {
     share: String,
     latency: String,
     budget: String,
-    /// Whether the row reached its must.
+    /// Whether the row reached the limits that it must reach.
     pub(crate) passed: bool,
 }
 
 impl Row {
     /// Summarizes `rounds`, which must not be empty.
     ///
-    /// The share is the median of the shares of each round. Both sides of a round run in the same
-    /// seconds, so they see the same machine.
+    /// The share is the median of the shares of all rounds. In each round, the two sides run within
+    /// seconds of each other, so the state of the machine is the same for both.
     pub(crate) fn new(workload: &Workload, rounds: &[Pair]) -> Self {
         let bulk = workload.operation == Operation::Bulk;
         let speed = |measured: &Measured| if bulk { measured.bytes } else { measured.rate };
@@ -72,7 +72,7 @@ impl Row {
         }
     }
 
-    /// Reports a workload that failed. It counts as a missed must.
+    /// Reports a workload that failed. The row does not pass.
     pub(crate) fn failed(name: &'static str, error: &str) -> Self {
         let none = String::new;
         Self {

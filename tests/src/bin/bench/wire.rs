@@ -1,6 +1,7 @@
 //! The part of 9P2000.L that the load generator needs.
 //!
-//! It does not use the server's codec, because it would then share the codec's mistakes.
+//! The load generator does not use the server's codec, because it would then share the codec's
+//! mistakes.
 
 use std::io::{self, Read};
 
@@ -29,7 +30,7 @@ pub(crate) mod kind {
     pub(crate) const RCLUNK: u8 = 121;
 }
 
-/// The length of size, type and tag.
+/// The combined length of the size, type and tag fields.
 pub(crate) const HEADER: usize = 7;
 /// The bytes that clients reserve for the header of a message with data (`IOHDRSZ`).
 pub(crate) const OVERHEAD: u32 = 24;
@@ -124,10 +125,10 @@ pub(crate) struct Frames {
     start: usize,
 }
 
-/// The offset in a page at which every grown buffer starts, in every run.
+/// The offset within a page at which every grown buffer starts, the same in every run.
 ///
-/// On some processors a copy is many times slower if the offset in the page of its destination is
-/// a few bytes above that of its source. That would dominate the measurement.
+/// On some processors, a copy is many times slower if the destination's offset within its page is a
+/// few bytes above the source's. This effect would dominate the measurement.
 const IN_PAGE: usize = 1024;
 const PAGE: usize = 4096;
 

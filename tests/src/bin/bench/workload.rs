@@ -19,7 +19,8 @@ pub(crate) struct Workload {
     pub(crate) must: f64,
     /// The share that the profile `dist` should reach.
     pub(crate) aim: f64,
-    /// Limits of the 99th percentile as multiples of the median: must and aim.
+    /// Limits on the 99th percentile as multiples of the median: the required and the desired
+    /// limit.
     pub(crate) tail: Option<(f64, f64)>,
 }
 
@@ -41,7 +42,8 @@ pub(crate) enum Operation {
     Readdir,
 }
 
-/// Returns a workload on one connection. Depth 1 is compared with the floor of one thread.
+/// Returns a workload on one connection. A workload of depth 1 is compared with the single-threaded
+/// floor.
 pub(crate) const fn row(
     name: &'static str,
     operation: Operation,
@@ -72,7 +74,7 @@ pub(crate) static WORKLOADS: [Workload; 10] = [
 
 /// The fid of the file that stays open during the measurement.
 const OPEN: u32 = 1;
-/// The first fid of operations that walk. Each adds its tag.
+/// The first fid for operations that walk. Each operation adds its tag.
 const WALKED: u32 = 100;
 const BLOCK: u32 = 4096;
 /// The attributes of `stat(2)` (`P9_GETATTR_BASIC`).
@@ -107,7 +109,8 @@ pub(crate) enum Progress {
 }
 
 impl Operation {
-    /// Returns the number of tags of one operation. The first tag is a multiple of it.
+    /// Returns the number of tags that one operation uses. The first tag is a multiple of this
+    /// number.
     pub(crate) fn tags(self) -> u16 {
         if self == Operation::Burst { 4 } else { 1 }
     }

@@ -12,7 +12,7 @@ use crate::{
     wire::{Message, kind, kind_of, tag_of},
 };
 
-/// The fid of the directory `transactions` of the branch.
+/// The fid of the branch's directory `transactions`.
 const TRANSACTIONS: u32 = 1;
 /// The fids of the changed file, of `msg` and of `ctl`.
 const FILE: u32 = 2;
@@ -48,15 +48,15 @@ impl Committer {
         Ok(Self { drivers, ready, made: 0 })
     }
 
-    /// Commits a new version of `path` again and again for `length`. Returns the commits per second
-    /// of all clients.
+    /// Repeatedly commits a new version of `path` for the duration `length`. Returns the number of
+    /// commits per second, summed over all clients.
     pub(crate) fn rate(&mut self, length: Duration, path: &str) -> Res<f64> {
         let (begin, before) = (Instant::now(), self.made);
         let took = self.run(begin, begin + length, path)?;
         Ok((self.made - before) as f64 / took.as_secs_f64())
     }
 
-    /// Makes one commit per client. Returns when the last one was acknowledged.
+    /// Makes one commit per client. Returns the time at which the last one was acknowledged.
     pub(crate) fn one(&mut self, path: &str) -> Res<Instant> {
         let now = Instant::now();
         self.run(now, now, path)?;
@@ -130,7 +130,7 @@ impl CommitDriver {
                 });
                 push(kind::TWRITE, &|m| m.u32(MSG).u64(0).u32(8).bytes(b"a change"));
             }
-            // A write takes effect with its reply, so the clunks need not come first.
+            // A write takes effect before its reply, so the clunks need not precede the commit.
             _ => {
                 push(kind::TWRITE, &|m| m.u32(CTL).u64(0).u32(6).bytes(b"commit"));
                 push(kind::TCLUNK, &|m| m.u32(FILE));
@@ -143,8 +143,8 @@ impl CommitDriver {
         sent.map_err(|error| format!("send: {error}"))
     }
 
-    /// Reads once and starts the next step when all replies are there. Returns 1 once a commit ends
-    /// after `end`, and 0 before that.
+    /// Reads once and starts the next step when all replies have arrived. Returns 1 once a commit
+    /// ends after `end`, and 0 before that.
     fn advance(&mut self, end: Instant, path: &str, made: &mut u64) -> Res<usize> {
         let BenchClient { socket, frames, .. } = &mut self.client;
         receive(frames, socket)?;

@@ -20,7 +20,7 @@ const IN_NAMESPACE: &str = "DATAKIT_BENCH_NAMESPACE";
 /// A directory for repositories. Dropping it removes the directory.
 pub(crate) struct Disk {
     dir: PathBuf,
-    /// `Ok` if a file system is mounted on `dir`, or else the reason why not.
+    /// `Ok` if a file system is mounted on `dir`; otherwise, the reason why none is mounted.
     mounted: Res<()>,
 }
 
@@ -32,12 +32,13 @@ impl Disk {
         Ok(Self { dir, mounted: Err("an existing file system".into()) })
     }
 
-    /// Creates a directory on a new ext4 with a journal, which is mounted from an image. Without
-    /// the right to mount, uses the temporary directory.
+    /// Creates a directory on a new ext4 file system with a journal, which is mounted from an
+    /// image. Without permission to mount the image, uses the temporary directory.
     ///
     /// A new file system makes the result independent of earlier activity. Without a journal, ext4
-    /// does not reuse inodes that were deleted in the last minutes, and scans all of them whenever
-    /// it creates a file. After a build, creating a file took up to 800 µs instead of 20 µs.
+    /// does not reuse inodes that were deleted in the last few minutes, and scans all of them
+    /// whenever it creates a file. After a build, creating a file took up to 800 µs instead of 20
+    /// µs.
     pub(crate) fn mounted() -> Res<Self> {
         let mut disk = Self::in_dir(&env::temp_dir())?;
         disk.mounted = match env::var_os(IN_NAMESPACE) {
@@ -62,8 +63,8 @@ impl Disk {
                     [OsStr::new("-o"), OsStr::new("loop"), image.as_os_str(), self.dir.as_os_str()],
                 )
             });
-        // The mount keeps the image alive, so its name can go now. The kernel frees both when the
-        // mount namespace ends.
+        // The mount keeps the image alive, so its name can be removed now. The kernel frees both
+        // when the mount namespace ends.
         mounted
             .and(fs::remove_file(&image).map_err(|error| format!("{}: {error}", image.display())))
     }
@@ -81,14 +82,16 @@ pub(crate) fn enter_mount_namespace() {
             .arg(program)
             .args(env::args_os().skip(1))
             .env(IN_NAMESPACE, "1");
-        // `exec` does not return, and `unshare` exits without the right to mount. So try it first.
+        // `exec` does not return, and `unshare` exits if it lacks permission to mount. It is
+        // therefore tried first.
         if run("unshare", ["--mount", "true"]).is_ok() {
             let _ = command.exec();
         }
     }
 }
 
-/// Runs a program and discards its output. On failure the error is its standard error.
+/// Runs a program and discards its output. If the program fails, the error is its standard error
+/// output.
 fn run<A: AsRef<OsStr>>(program: &str, args: impl IntoIterator<Item = A>) -> Res<()> {
     let done = Command::new(program).args(args).output().map_err(|error| match error.kind() {
         ErrorKind::NotFound => format!("{program} is not installed"),
@@ -113,10 +116,10 @@ impl fmt::Display for Disk {
 impl Drop for Disk {
     fn drop(&mut self) {
         if self.mounted.is_ok() {
-            // On failure the mount goes with the mount namespace.
+            // If this fails, the mount disappears with the mount namespace.
             let _ = run("umount", [self.dir.as_os_str()]);
         }
-        // On failure the directory stays in the temporary directory.
+        // If this fails, the directory stays in the temporary directory.
         let _ = fs::remove_dir_all(&self.dir);
     }
 }

@@ -1,4 +1,4 @@
-//! The same workloads done by `git`.
+//! The same workloads, performed by `git`.
 
 use std::{
     io::{BufRead as _, BufReader, Read as _, Write as _},
@@ -9,7 +9,7 @@ use std::{
 use super::{Fsync, repository::Repository};
 use crate::Res;
 
-/// Commits with five plumbing commands each, without a working tree.
+/// Makes commits with five plumbing commands each, without a working tree.
 pub(crate) struct Plumbing<'r> {
     repository: &'r Repository,
     sync: Fsync,
@@ -78,13 +78,14 @@ impl Cat {
         })
     }
 
-    /// Returns the blobs per second with `depth` requests in flight.
+    /// Returns the number of blobs read per second with `depth` requests in flight.
     pub(crate) fn rate(&mut self, length: Duration, depth: usize) -> Res<f64> {
         let failed = |error: std::io::Error| format!("git cat-file: {error}");
         let (begin, mut done) = (Instant::now(), 0u64);
         self.request(depth).map_err(failed)?;
         while begin.elapsed() < length {
-            // Takes all blobs that have arrived, and sends as many new requests with one write.
+            // Takes all blobs that have arrived, and sends the same number of new requests with one
+            // write.
             let mut came = 0;
             while came == 0 || (!self.from.buffer().is_empty() && came < depth) {
                 self.read_blob().map_err(failed)?;
@@ -122,7 +123,7 @@ impl Cat {
 
 impl Drop for Cat {
     fn drop(&mut self) {
-        // Both fail only if the process has already exited.
+        // Both calls fail only if the process has already exited.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }

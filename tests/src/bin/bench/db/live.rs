@@ -37,15 +37,16 @@ impl Watchers {
         Ok(watchers)
     }
 
-    /// Makes a change and returns the time from the moment that `change` returns until each
-    /// connection has the news. A connection that had it before counts as zero.
+    /// Makes a change and returns, for each connection, the time from the instant that `change`
+    /// returns until the connection has received the news. A connection that received it earlier
+    /// counts as zero.
     pub(crate) fn after(&mut self, change: impl FnOnce() -> Res<Instant>) -> Res<Vec<Duration>> {
         let acknowledged = change()?;
         let came = self.wait()?;
         Ok(came.into_iter().map(|came| came.saturating_duration_since(acknowledged)).collect())
     }
 
-    /// Waits until each connection has one delivery, and then sends the next reads.
+    /// Waits until each connection has received one delivery, and then sends the next reads.
     fn wait(&mut self) -> Res<Vec<Instant>> {
         self.ready.set_deadline(TIMEOUT)?;
         let mut came = Vec::with_capacity(self.clients.len());

@@ -1,4 +1,4 @@
-//! `bench db`: compares the database with `git`, in turns, on one pinned CPU.
+//! `bench db`: compares the database with `git`. The two run in turns on one pinned CPU.
 
 mod commit;
 mod disk;
@@ -114,8 +114,8 @@ impl DbRow {
         DbRow { name, ours, beside, ratio, budget: "", passed: false }
     }
 
-    /// Summarizes the rates of each round, ours and theirs. The median of the ratios must reach
-    /// `must`.
+    /// Summarizes the rates that both sides reached in each round. The median of the ratios must
+    /// reach `must`.
     fn rates(
         name: &'static str,
         rounds: &[(f64, f64)],
@@ -212,9 +212,9 @@ impl Bench<'_> {
         Ok(DbRow::rates(name, &rounds, "one client", 1.0, "not below one client's"))
     }
 
-    /// Reads blobs of 1 KiB below `snapshots/HASH/ro`, each by walk, open, read and clunk. With one
-    /// blob in flight all four messages are sent at once, because `git` needs one round trip as
-    /// well.
+    /// Reads blobs of 1 KiB below `snapshots/HASH/ro`, each with a walk, an open, a read and a
+    /// clunk. With one blob in flight, all four messages are sent at once, because `git` also needs
+    /// only one round trip.
     fn blob(&self, name: &'static str, operation: Operation, depth: u16) -> Res<DbRow> {
         let repository = Repository::new(&self.disk, name, self.files)?;
         let server = self.serve(&["--git", &repository.path()])?;
@@ -236,7 +236,8 @@ impl Bench<'_> {
         Ok(target)
     }
 
-    /// Compares listing 1000 entries of a snapshot with listing as many of the scratch tree.
+    /// Compares listing 1000 entries of a snapshot with listing the same number of entries of the
+    /// scratch tree.
     fn listing(&self, name: &'static str) -> Res<DbRow> {
         let repository = Repository::new(&self.disk, name, self.files)?;
         let server = self.serve(&["--git", &repository.path()])?;
@@ -271,7 +272,7 @@ impl Bench<'_> {
         Ok(DbRow::alone(name, format!("{millis:.2} ms"), "5 ms, 1000 watchers", millis < 5.0))
     }
 
-    /// Measures the resident memory after a listing of and a commit to a large repository.
+    /// Measures the resident memory after listing a large repository and committing to it.
     fn idle(&self, name: &'static str) -> Res<DbRow> {
         const MUST: f64 = 64.0;
         let repository = Repository::new(&self.disk, name, self.files * 10)?;

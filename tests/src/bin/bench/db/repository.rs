@@ -12,7 +12,7 @@ use crate::Res;
 
 /// The length of every file in bytes.
 pub(crate) const BLOB: usize = 1024;
-/// The number of files in every other directory.
+/// The number of files in each of the other directories.
 const IN_DIRECTORY: usize = 100;
 /// The number of files in the large directory.
 const LISTED: usize = 1000;
@@ -42,7 +42,7 @@ impl Repository {
         Ok(repository)
     }
 
-    /// Creates the directories of loose objects, which otherwise the first commits would create.
+    /// Creates the directories for loose objects, which the first commits would otherwise create.
     fn create_object_directories(&self) -> Res<()> {
         for first in 0..=u8::MAX {
             let dir = self.dir.join(format!("objects/{first:02x}"));
@@ -91,7 +91,7 @@ impl Repository {
         }
     }
 
-    /// Runs `git` with this input and returns its output.
+    /// Runs `git` with the given input and returns its output.
     pub(crate) fn git(&self, args: &[&str], input: &str) -> Res<String> {
         let failed = |error: &dyn std::fmt::Display| format!("git {}: {error}", args.join(" "));
         let mut child = self
@@ -101,7 +101,7 @@ impl Repository {
             .stderr(Stdio::piped())
             .spawn()
             .map_err(|error| failed(&error))?;
-        // None of these commands prints before EOF of its input, so this cannot deadlock.
+        // None of these commands prints anything before its input ends, so this cannot deadlock.
         child
             .stdin
             .take()
@@ -114,7 +114,7 @@ impl Repository {
         Ok(String::from_utf8_lossy(&out.stdout).trim_end().to_owned())
     }
 
-    /// Returns a `git` command in this repository that ignores the settings of user and system.
+    /// Returns a `git` command in this repository that ignores the user and system configuration.
     pub(crate) fn command(&self, args: &[&str]) -> Command {
         let mut command = Command::new("git");
         command.arg("-C").arg(&self.dir).args(args);
