@@ -1,4 +1,4 @@
-//! `datakit serve`.
+//! The command `datakit serve`.
 
 mod signals;
 
@@ -32,8 +32,8 @@ use crate::metrics::{Counters, Endpoint, HttpAddress, LogCounters, Metrics, Push
 #[derive(Args, Debug, Clone)]
 #[command(next_help_heading = "Server")]
 pub(crate) struct ServeArgs {
-    /// Listen on these addresses, separated by commas: HOST, HOST:PORT, tcp://HOST:PORT, a socket's
-    /// path, unix://PATH, or fd://N for an inherited socket. Port 0 picks a free one
+    /// Listen on these addresses, separated by commas: HOST, HOST:PORT, tcp://HOST:PORT, a socket
+    /// path, unix://PATH, or fd://N for an inherited socket. Port 0 picks a free port
     #[arg(
         long = "listen-9p",
         visible_alias = "url",
@@ -45,16 +45,16 @@ pub(crate) struct ServeArgs {
     /// Keep the database in the Git repository at PATH, creating it if needed [default: in memory]
     #[arg(long, value_name = "PATH")]
     pub(crate) git: Option<PathBuf>,
-    /// What to sync to the disk before a commit is acknowledged. Killing the server loses nothing
-    /// with any choice
+    /// What to sync to disk before a commit is acknowledged. Whatever the choice, nothing is lost
+    /// if the server is killed
     #[arg(long, value_name = "WHAT", value_enum, default_value_t = FsyncArg::All, requires = "git")]
     pub(crate) fsync: FsyncArg,
-    /// Author of commits whose transaction names none [default: the user who attached; for nobody,
-    /// user.name and user.email of Git's configuration]
+    /// Author of commits whose transaction does not specify one [default: the user who attached, or
+    /// user.name and user.email from Git's configuration if that is nobody]
     #[arg(long, value_name = "NAME <EMAIL>")]
     pub(crate) author: Option<Identity>,
     /// Serve metrics for Prometheus at http://HOST:PORT/metrics. PORT alone listens on all
-    /// interfaces; port 0 picks a free one
+    /// interfaces; port 0 picks a free port
     #[arg(long, value_name = "[HOST:]PORT")]
     pub(crate) listen_prometheus: Option<HttpAddress>,
     /// Force-push every branch to the repository at URL when it changes
@@ -63,18 +63,18 @@ pub(crate) struct ServeArgs {
     /// Drop a remote that sends nothing for this long during a fetch or push; 0: never
     #[arg(long, value_name = "SECONDS", default_value_t = remote::TIMEOUT.as_secs(), value_parser = clap::value_parser!(u64).range(0..=86_400))]
     pub(crate) remote_timeout: u64,
-    /// Abort a fetch that is larger; 0: no limit
+    /// Abort a fetch that is larger than this; 0: no limit
     #[arg(long, value_name = "BYTES", default_value_t = MAX_FETCH_BYTES, value_parser = at_least(0))]
     pub(crate) remote_limit: u64,
     /// URL schemes of the remotes that clients may use, separated by commas: git, ssh, http, https,
-    /// file (which includes paths) [default: all, but no file if other machines can connect, as it
-    /// would give them the repositories of this machine]
+    /// file (which includes paths) [default: all, but without file if other machines can connect,
+    /// because it would let them read this machine's repositories]
     #[arg(long, value_name = "SCHEMES", value_delimiter = ',')]
     pub(crate) remote_schemes: Option<Vec<Scheme>>,
     /// Serve an empty writable tree in memory instead of the database
     #[arg(long, conflicts_with = "git")]
     pub(crate) scratch: bool,
-    /// Memory for the scratch tree: contents, names, attributes and about 1 KiB for each file
+    /// Memory for the scratch tree: contents, names, attributes and about 1 KiB per file
     #[arg(
         long,
         value_name = "BYTES",
@@ -92,35 +92,35 @@ pub(crate) struct ServeArgs {
     pub(crate) log: LogArgs,
 }
 
-/// The limits of connections.
+/// The limits on connections.
 #[derive(Args, Debug, Clone)]
 #[command(next_help_heading = "Limits")]
 pub(crate) struct LimitArgs {
-    /// Connections at a time
+    /// Maximum number of concurrent connections
     #[arg(long, value_name = "N", default_value_t = 4096, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     max_connections: u32,
-    /// Connections at a time from one IP address
+    /// Maximum number of concurrent connections from one IP address
     #[arg(long, value_name = "N", default_value_t = 1024, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     max_connections_per_peer: u32,
-    /// Fids of a connection
+    /// Maximum number of fids per connection
     #[arg(long, value_name = "N", default_value_t = 65536, value_parser = clap::value_parser!(u32).range(1..=10_000_000))]
     max_fids: u32,
-    /// Requests of a connection in progress; all but one may block in files
+    /// Maximum number of requests in progress per connection; all but one may block in files
     #[arg(long, value_name = "N", default_value_t = 64, value_parser = clap::value_parser!(u32).range(1..=65_535))]
     max_requests: u32,
-    /// Size of a message, in bytes
+    /// Maximum size of a message, in bytes
     #[arg(long, value_name = "BYTES", default_value_t = datakit_server::MSIZE, value_parser = clap::value_parser!(u32).range(4096..=i64::from(datakit_server::MSIZE)))]
     msize: u32,
-    /// Bytes buffered for a connection before its requests may no longer block in files
+    /// Number of bytes buffered for a connection above which no more requests may block in files
     #[arg(long, value_name = "BYTES", default_value_t = 4 << 20, value_parser = clap::value_parser!(u32).range(65_536..=1 << 30))]
     max_buffered: u32,
-    /// Time for a new connection to attach
+    /// Time within which a new connection must attach
     #[arg(long, value_name = "SECONDS", default_value_t = 30, value_parser = clap::value_parser!(u64).range(1..=86_400))]
     attach_timeout: u64,
     /// Close a connection that has no request in progress and sends none for this long; 0: never
     #[arg(long, value_name = "SECONDS", default_value_t = 0, value_parser = clap::value_parser!(u64).range(0..=31_536_000))]
     idle_timeout: u64,
-    /// Threads; 0: one for each core
+    /// Number of threads; 0: one per core
     #[arg(long, value_name = "N", default_value_t = 0, value_parser = clap::value_parser!(u32).range(0..=256))]
     threads: u32,
 }
@@ -144,7 +144,7 @@ impl From<&LimitArgs> for Limits {
 /// The values of `--fsync`.
 #[derive(ValueEnum, Debug, Clone, Copy)]
 pub(crate) enum FsyncArg {
-    /// Objects, branches and their names: a power cut loses nothing
+    /// Objects, branches and their names: nothing is lost in a power cut
     All,
     /// Objects and branches, as git does: a power cut can lose the latest commits, but leaves no
     /// partial one
@@ -163,8 +163,8 @@ impl From<FsyncArg> for Fsync {
     }
 }
 
-/// How long the server waits for commits in progress before it exits. A commit waits for other
-/// programs for less time.
+/// How long the server waits for commits in progress before it exits. This is longer than a commit
+/// waits for other programs.
 const COMMIT_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Serves until SIGINT, SIGTERM or SIGHUP. Returns success for the last two.
@@ -185,7 +185,8 @@ async fn serve(args: ServeArgs) -> Result<ExitCode, Box<dyn Error>> {
         None => None,
     };
     let signal = signals::end()?;
-    // Logged only now: a server that cannot start prints the reason and nothing else.
+    // This is logged only now, so that a server that cannot start prints the reason and nothing
+    // else.
     tracing::info!(name: APP, "Starting datakit {} ...", env!("CARGO_PKG_VERSION"));
     let mut listening: String =
         server.urls().iter().map(|url| format!("listening on {url}\n")).collect();
@@ -223,7 +224,7 @@ async fn serve(args: ServeArgs) -> Result<ExitCode, Box<dyn Error>> {
     } else {
         let debug = debug_dir::entry(&server.stats(), &sources, &logs, &database);
         let shared = database.clone();
-        // Each connection has its own tree, as transactions belong to their connection.
+        // Each connection has its own tree, because a transaction belongs to its connection.
         server.serve(move |_| datakit_db::file_tree(&shared, debug.clone()), stop).await
     };
     if tokio::time::timeout(COMMIT_TIMEOUT, database.drain()).await.is_err() {
@@ -269,7 +270,7 @@ fn open_database(
 /// How long the server waits for the reader of standard output before it starts to serve.
 const PRINT_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// Prints the addresses. If standard output is not read, serving starts anyway.
+/// Prints the addresses. If nobody reads standard output, the server starts to serve anyway.
 async fn print_listening(text: String) -> std::io::Result<()> {
     let (sender, printed) = tokio::sync::oneshot::channel();
     std::thread::spawn(move || {
@@ -279,13 +280,13 @@ async fn print_listening(text: String) -> std::io::Result<()> {
     });
     match tokio::time::timeout(PRINT_TIMEOUT, printed).await {
         Ok(Ok(printed)) => printed,
-        // The thread goes on waiting for the reader.
+        // The thread keeps waiting for the reader.
         _ => Ok(()),
     }
 }
 
-/// Raises the limit on open files to the hard limit. The soft limit suits programs that call
-/// select(2), which is limited to 1024 files.
+/// Raises the limit on open files to the hard limit. The soft limit exists for programs that call
+/// select(2), which supports at most 1024 files.
 fn raise_file_limit() {
     let mut limit = getrlimit(Resource::Nofile);
     limit.current = limit.maximum;
@@ -293,12 +294,13 @@ fn raise_file_limit() {
     let _ = setrlimit(Resource::Nofile, limit);
 }
 
-/// Returns whether other machines can connect, as far as the address tells.
+/// Returns whether other machines can connect, as far as the address reveals.
 fn is_exposed(url: &Url) -> bool {
     matches!(url, Url::Tcp { .. }) && !is_local(url)
 }
 
-/// Returns whether only this machine can connect. An inherited socket may be any.
+/// Returns whether only this machine can connect. Returns `false` for an inherited socket, because
+/// other machines may be able to connect to it.
 fn is_local(url: &Url) -> bool {
     match url {
         Url::Tcp { host, .. } => {

@@ -1,4 +1,4 @@
-//! Errors of copying one file.
+//! Errors that occur while copying a file.
 
 use datakit_client::Error;
 
@@ -6,24 +6,26 @@ use crate::error::{CliError, at, io_reason};
 use crate::operand::Location;
 use crate::parallel::MaybeExhausted;
 
-/// The reason why a file was not copied.
+/// The reason that a file was not copied.
 #[derive(Debug)]
 pub(super) struct CopyError {
     pub(super) error: CliError,
     /// Whether the other files can still be copied.
     pub(super) is_skippable: bool,
-    /// Whether the server is out of fids or open files. Copying the file alone may succeed.
+    /// Whether the server has run out of fids or open files. Copying the file on its own may then
+    /// succeed.
     is_exhausted: bool,
 }
 
 impl CopyError {
-    /// Returns the error of a source. The other files are copied unless the connection is lost.
+    /// Wraps an error that concerns the source. The other files are still copied, unless the
+    /// connection is lost.
     pub(super) fn of_source(from: &Location, error: &Error) -> CopyError {
         let is_skippable = matches!(error, Error::Server { .. } | Error::Unsupported(_));
         CopyError { is_skippable, ..CopyError::of_target(from, error) }
     }
 
-    /// Returns the error of a target, which ends the copy.
+    /// Wraps an error that concerns the target. It ends the whole copy operation.
     pub(super) fn of_target(to: &Location, error: &Error) -> CopyError {
         CopyError { error: at(to)(error), is_skippable: false, is_exhausted: error.is_exhausted() }
     }
@@ -32,7 +34,7 @@ impl CopyError {
         CopyError::skippable(at(from)(io_reason(error)))
     }
 
-    /// Returns an error after which the other files are copied.
+    /// Wraps an error after which the other files are still copied.
     pub(super) fn skippable(error: CliError) -> CopyError {
         CopyError { is_skippable: true, ..error.into() }
     }

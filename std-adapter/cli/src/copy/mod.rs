@@ -1,4 +1,5 @@
-//! `datakit cp`: files and directories, between this machine and the server or within the server.
+//! The command `datakit cp`, which copies files and directories between this machine and the
+//! server, or within the server.
 
 mod error;
 mod parts;
@@ -21,7 +22,7 @@ use crate::operand::Location;
 use crate::parallel::{Batch, DirFuture, Limits, check_depth};
 use crate::stdio::{for_each, print_file};
 
-/// Copies `sources` to `to`. Removes incomplete files if it fails or is interrupted.
+/// Copies `sources` to `to`. If copying fails or is interrupted, the incomplete files are removed.
 pub(crate) async fn cp(
     client: &Client,
     sources: &[Location],
@@ -110,7 +111,8 @@ impl Copier {
         }
     }
 
-    /// Copies what a directory contains: files and directories at the same time, then links.
+    /// Copies the contents of a directory: first its files and directories concurrently, then its
+    /// links.
     fn copy_dir(self: Arc<Self>, from: Location, into: TargetDir) -> DirFuture {
         Box::pin(async move {
             check_depth(&from)?;
@@ -142,7 +144,7 @@ impl Copier {
                 }
             }
             batch.finish().await?;
-            // Links come last, so no file of this directory is written through one.
+            // Links come last, so that no file in this directory is written through a link.
             for (from, to, link) in links {
                 match self.limits.run(|| self.link_target(&from, link.clone())).await {
                     Ok(link) => to.create_link(&self.client, &link).await?,
@@ -173,7 +175,7 @@ impl Copier {
         Ok(())
     }
 
-    /// Copies one file under a temporary name, and renames the complete file.
+    /// Copies one file to a temporary name, and renames it once it is complete.
     async fn copy_file(&self, from: &Location, to: &Target) -> Result<(), CopyError> {
         let source = Source::open(&self.client, from, &self.progress).await?;
         self.check_not_same(&source, from, to).await?;
@@ -197,7 +199,7 @@ impl Copier {
         Ok(())
     }
 
-    /// Copies a file again, for a server that creates files but does not rename them.
+    /// Copies a file again, for a server that can create files but cannot rename them.
     async fn copy_in_place(&self, from: &Location, to: &Target) -> Result<(), CopyError> {
         if matches!(from, Location::Stdio) {
             let text = "the server cannot rename, and standard input cannot be read again";
@@ -228,7 +230,7 @@ impl Copier {
         }
     }
 
-    /// Refuses to copy a directory into itself, which would not end.
+    /// Refuses to copy a directory into itself, which would never end.
     async fn check_not_inside(&self, from: &Location, to: &Location) -> CliResult {
         let (Location::Server(source), Location::Server(target)) = (from, to) else {
             return Ok(());
@@ -245,7 +247,7 @@ impl Copier {
         Ok(())
     }
 
-    /// Returns what a directory contains.
+    /// Returns the entries of a directory.
     async fn entries(&self, from: &Location) -> Result<Vec<Entry>, CopyError> {
         match from {
             Location::Host(path) => {
@@ -268,7 +270,8 @@ impl Copier {
         }
     }
 
-    /// Returns the target of a link: `known`, or else what the server returns.
+    /// Returns the target of a link. This is `known` if it is given, and otherwise what the server
+    /// returns.
     async fn link_target(
         &self,
         from: &Location,
@@ -279,7 +282,7 @@ impl Copier {
         };
         let read = async {
             if self.client.dialect() == Dialect::Legacy {
-                // Distinguishes a damaged link from one that this dialect cannot read.
+                // This distinguishes a damaged link from one that cannot be read in this dialect.
                 self.client.stat(path).await?;
             }
             self.client.read_link(path).await
@@ -293,7 +296,7 @@ impl Copier {
 struct Entry {
     name: Vec<u8>,
     kind: FileType,
-    /// The target of a link; `None` if the directory entry does not include it.
+    /// The target of a link, or `None` if the directory entry does not include it.
     link: Option<Vec<u8>>,
 }
 

@@ -21,7 +21,7 @@ pub(super) enum Part {
 
 impl Part {
     async fn remove(self, client: &Client) {
-        // If this fails, the name shows that the file is incomplete.
+        // If this fails, the name still shows that the file is incomplete.
         match self {
             Part::Host(dir, name) => drop(rustix::fs::unlinkat(dir, name, AtFlags::empty())),
             Part::Server(path) => drop(client.remove(path).await),
@@ -40,7 +40,8 @@ struct Table {
 }
 
 impl Parts {
-    /// Adds a file before it is created, so an interrupt at any time removes it.
+    /// Adds a file. This must happen before the file is created, so that it is removed whenever the
+    /// command is interrupted.
     pub(super) fn add(&self, part: Part) -> PartGuard {
         let mut table = self.0.lock();
         let id = table.next;
@@ -49,12 +50,12 @@ impl Parts {
         PartGuard { parts: self.clone(), entry: Some((id, part)) }
     }
 
-    /// Returns a guard without a file.
+    /// Returns a guard that has no file.
     pub(super) fn none(&self) -> PartGuard {
         PartGuard { parts: self.clone(), entry: None }
     }
 
-    /// Removes all incomplete files. Gives up if the server does not answer.
+    /// Removes all incomplete files. Gives up if the server does not respond.
     pub(super) async fn remove_all(&self, client: &Client) {
         let parts = std::mem::take(&mut self.0.lock().parts);
         let remove = async {
@@ -66,26 +67,26 @@ impl Parts {
     }
 }
 
-/// A file of [`Parts`]. It stays in the table when the guard is dropped.
+/// A guard for a file in [`Parts`]. The file stays in the table when the guard is dropped.
 pub(super) struct PartGuard {
     parts: Parts,
     entry: Option<(u64, Part)>,
 }
 
 impl PartGuard {
-    /// Returns the file, if there is one to be removed.
+    /// Returns the file that the guard is for, if any.
     pub(super) fn part(&self) -> Option<&Part> {
         self.entry.as_ref().map(|(_, part)| part)
     }
 
-    /// Takes the complete file out of the table.
+    /// Removes the completed file from the table.
     pub(super) fn complete(self) {
         if let Some((id, _)) = &self.entry {
             self.parts.0.lock().parts.remove(id);
         }
     }
 
-    /// Removes the file.
+    /// Removes the file and its entry in the table.
     pub(super) async fn remove(self, client: &Client) {
         if let Some((id, part)) = self.entry {
             part.remove(client).await;

@@ -1,4 +1,4 @@
-//! The target of a copy, and how a file gets there complete or not at all.
+//! The target of a copy, which receives each file either completely or not at all.
 
 use std::ffi::{OsStr, OsString};
 use std::io;
@@ -21,15 +21,15 @@ use crate::operand::{Location, ServerPath};
 use crate::parallel::{Limits, MaybeExhausted};
 
 const THROUGH_A_LINK: &str = "will not copy through a link";
-/// Opens a directory, but not through a link.
+/// The flags that open a directory, but do not follow a link.
 const ENTER: OFlags = OFlags::DIRECTORY.union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
 
-/// A directory that files are copied into. A local one is open, so a link that replaces it later
-/// leads nowhere else.
+/// A directory that files are copied into. A local directory is held open, so if a link replaces it
+/// later, the files do not end up elsewhere.
 #[derive(Clone)]
 pub(super) enum TargetDir {
     Host(Arc<OwnedFd>, PathBuf),
-    /// `is_new`: this command created the directory, so it was empty.
+    /// A directory on the server. If `is_new` is set, this command created it, so it was empty.
     Server {
         fid: KeptFid,
         path: ServerPath,
@@ -37,11 +37,11 @@ pub(super) enum TargetDir {
     },
 }
 
-/// The fid of a directory on the server, which saves walking there for each file. `None` if enough
-/// fids are kept.
+/// The fid of a directory on the server, which avoids walking to the directory for each file. It is
+/// `None` if enough other fids are kept already.
 type KeptFid = Option<Arc<(Fid, OwnedSemaphorePermit)>>;
 
-/// Walks to a directory, if its fid may be kept.
+/// Walks to a directory if its fid may be kept.
 async fn keep_fid(
     client: &Client,
     limits: &Limits,
@@ -55,14 +55,15 @@ async fn keep_fid(
     }
 }
 
-/// A name in a directory, which need not exist.
+/// A name in a directory. A file with this name need not exist.
 pub(super) enum Target {
     Host {
         dir: Arc<OwnedFd>,
         name: OsString,
         path: PathBuf,
     },
-    /// `is_new`: this command created the directory, so the name is free.
+    /// A name on the server. If `is_new` is set, this command created the directory, so the name is
+    /// not taken.
     Server {
         dir: KeptFid,
         path: ServerPath,
@@ -78,7 +79,8 @@ pub(super) enum Destination {
 }
 
 impl Destination {
-    /// Looks up a target. An existing directory stands for the name `last` in it.
+    /// Looks up a target. If it is an existing directory, the destination is the name `last` in
+    /// that directory.
     pub(super) async fn new(
         client: &Client,
         limits: &Limits,
@@ -116,8 +118,8 @@ fn host_destination(path: &Path) -> Result<Destination, String> {
         return Ok(Destination::Dir(TargetDir::Host(Arc::new(dir), path.to_owned())));
     };
     let parent = match path.parent() {
-        // Links in an absolute path are the system's or the user's. A relative path may lead
-        // through a link that an earlier copy created.
+        // Links in an absolute path were created by the system or the user. A relative path may
+        // contain a link that an earlier copy created.
         Some(parent) if parent.is_absolute() => open(parent).map_err(errno_reason)?,
         parent => enter_all(parent.unwrap_or(Path::new("")))?,
     };
@@ -128,7 +130,7 @@ fn host_destination(path: &Path) -> Result<Destination, String> {
     })
 }
 
-/// Opens a relative path in which no name is a link.
+/// Opens a directory by its relative path. Fails if one of the names in the path is a link.
 fn enter_all(path: &Path) -> Result<OwnedFd, String> {
     let mut dir = rustix::fs::openat(CWD, ".", ENTER, Mode::empty()).map_err(errno_reason)?;
     for name in path.components().filter(|name| *name != Component::CurDir) {
@@ -144,7 +146,7 @@ fn enter(dir: &OwnedFd, name: &OsStr) -> Result<OwnedFd, String> {
     })
 }
 
-/// Returns the type of a directory entry; `None` if there is no such entry.
+/// Returns the type of a directory entry, or `None` if there is no such entry.
 fn kind_of(dir: &OwnedFd, name: &OsStr) -> Result<Option<HostType>, String> {
     match rustix::fs::statat(dir, name, AtFlags::SYMLINK_NOFOLLOW) {
         Ok(stat) => Ok(Some(HostType::from_raw_mode(stat.st_mode))),
@@ -153,7 +155,7 @@ fn kind_of(dir: &OwnedFd, name: &OsStr) -> Result<Option<HostType>, String> {
     }
 }
 
-/// Opens a directory entry if it is a directory.
+/// Opens a directory entry if it refers to a directory.
 fn existing_dir(
     dir: &Arc<OwnedFd>,
     name: &OsStr,
@@ -201,12 +203,13 @@ pub(super) struct Staged {
     pub(super) staging: Staging,
 }
 
-/// The way a file is written.
+/// The way in which a file is written.
 pub(super) enum Staging {
-    /// Under a temporary name. The complete file is renamed.
+    /// The file is written under a temporary name and is renamed once it is complete.
     Renamed(PartGuard),
-    /// In place, since nothing else is possible: a device, a control file, a directory that takes
-    /// no new names. The guard holds a file that was created here.
+    /// The file is written in place because nothing else is possible, for example if it is a device
+    /// or a control file, or if no files can be created in its directory. If the file was newly
+    /// created, the guard contains it.
     InPlace(PartGuard),
 }
 
@@ -219,7 +222,7 @@ impl Staging {
 }
 
 impl Target {
-    /// Returns the path to show.
+    /// Returns the path to show in messages.
     pub(super) fn location(&self) -> Location {
         match self {
             Target::Host { path, .. } => Location::Host(path.clone()),
@@ -291,7 +294,7 @@ impl Target {
         created.map_err(|error| self.error(error))
     }
 
-    /// Opens a file for the copy: under a temporary name if the tree allows it.
+    /// Opens a file to copy to, under a temporary name if the tree allows it.
     pub(super) async fn open(&self, client: &Client, parts: &Parts) -> Result<Staged, CopyError> {
         match self {
             Target::Host { dir, name, .. } => {
@@ -324,7 +327,7 @@ impl Target {
         Ok(Staged { sink: Sink::Server(file), staging: Staging::InPlace(part) })
     }
 
-    /// Renames the complete file. Returns `false` if the tree does not rename.
+    /// Renames the complete file. Returns `false` if the file cannot be renamed.
     pub(super) async fn publish(
         &self,
         client: &Client,
@@ -373,7 +376,8 @@ fn open_host(dir: &Arc<OwnedFd>, name: &OsStr, parts: &Parts) -> Result<Staged, 
         Some(HostType::Symlink) => return Err(THROUGH_A_LINK.to_owned()),
         Some(kind) => kind,
     };
-    // Opened even if it is replaced, to find out whether it may be written.
+    // The existing file is opened even if it will be replaced, to find out whether it may be
+    // written.
     let file = open(name, OFlags::empty()).map_err(errno_reason)?;
     if kind == HostType::RegularFile {
         if let Ok(copy) = open(&temporary, OFlags::CREATE | OFlags::EXCL) {
@@ -389,8 +393,8 @@ fn open_host(dir: &Arc<OwnedFd>, name: &OsStr, parts: &Parts) -> Result<Staged, 
     })
 }
 
-/// Creates a file beside the target. Returns `None` if the tree refuses it, or if the target exists
-/// and must not be replaced.
+/// Creates a file in the target's directory. Returns `None` if the tree refuses to create it, or if
+/// the target exists and must not be replaced.
 async fn open_beside(
     client: &Client,
     dir: Option<&(Fid, OwnedSemaphorePermit)>,
@@ -444,7 +448,8 @@ async fn open_beside(
     Ok(Some((file, part)))
 }
 
-/// Returns a name that shows whose incomplete copy it is. Names have at most 255 bytes.
+/// Returns a temporary name that identifies the file being copied. File names may have at most 255
+/// bytes, so `name` is shortened if necessary.
 fn temporary_name(name: &[u8]) -> Vec<u8> {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     let unique = format!(".{}-{:x}.part", std::process::id(), now.as_nanos());

@@ -15,10 +15,10 @@ use crate::error::{CliError, at, io_reason};
 use crate::operand::Location;
 use crate::stdio;
 
-/// The size of one read of a local file, in bytes.
+/// The maximum size of a single read from a local file, in bytes.
 const CHUNK_SIZE: usize = 1 << 17;
 
-/// An open file that is copied.
+/// An open file that is being copied.
 pub(super) enum Source {
     Host(HostFile),
     Stdin(Stdin),
@@ -43,7 +43,7 @@ impl Source {
             Location::Server(path) => {
                 let open = async {
                     let fid = client.walk(path).await?;
-                    // Only the progress bar needs the length.
+                    // The length is needed only for the progress bar.
                     if progress.is_shown() {
                         progress.add_length(fid.stat().await?.len);
                     }
@@ -57,7 +57,7 @@ impl Source {
     }
 }
 
-/// An open file that is written.
+/// An open file that is being written.
 pub(super) enum Sink {
     Host(HostFile),
     Server(File),
@@ -132,26 +132,26 @@ enum Writer<'f> {
 }
 
 /// A file on this machine. The first chunk of a regular file is read or written on the calling
-/// thread: handing it to the thread pool costs more than the system call.
+/// thread, because handing it to the thread pool costs more than the system call.
 pub(super) enum HostFile {
     Direct { file: fs::File, is_at_end: bool, length: usize },
     Pooled(tokio::fs::File),
 }
 
 impl HostFile {
-    /// Returns the file and its length in bytes.
+    /// Opens a file for reading. Returns the file and its length in bytes.
     async fn open_to_read(path: &Path) -> io::Result<(HostFile, u64)> {
         let metadata = fs::metadata(path)?;
         if metadata.is_file() {
             let file = fs::File::open(path)?;
             return Ok((HostFile::direct(file, metadata.len()), metadata.len()));
         }
-        // Opening a FIFO waits for a writer.
+        // Opening a FIFO blocks until there is a writer.
         let file = tokio::fs::File::open(path).await?;
         Ok((HostFile::Pooled(file), 0))
     }
 
-    /// Wraps a regular file. `length` is in bytes, 0 for one that is written.
+    /// Wraps a regular file. `length` is in bytes, and is 0 for a file that is being written.
     pub(super) fn direct(file: fs::File, length: u64) -> HostFile {
         let length = usize::try_from(length).unwrap_or(usize::MAX).min(CHUNK_SIZE);
         HostFile::Direct { file, is_at_end: false, length }
@@ -162,7 +162,7 @@ impl HostFile {
         HostFile::Pooled(tokio::fs::File::from_std(file))
     }
 
-    /// Turns the file into a pooled one.
+    /// Converts the file to a pooled one.
     fn make_pooled(&mut self) -> io::Result<&mut tokio::fs::File> {
         if let HostFile::Direct { file, .. } = self {
             *self = HostFile::pooled(file.try_clone()?);
@@ -173,13 +173,13 @@ impl HostFile {
         }
     }
 
-    /// Returns the next chunk; empty at the end.
+    /// Returns the next chunk, which is empty at the end of the file.
     async fn read(&mut self) -> io::Result<Bytes> {
         if let HostFile::Direct { file, is_at_end, length } = self {
             if *is_at_end {
                 return Ok(Bytes::new());
             }
-            // One byte more than the file, to find its end with the same read.
+            // One byte more than the length of the file, so that the same read finds its end.
             let mut data = Vec::with_capacity(length.saturating_add(1));
             let count = file.take(CHUNK_SIZE as u64).read_to_end(&mut data)?;
             if count < CHUNK_SIZE {
@@ -215,7 +215,7 @@ impl HostFile {
 /// The progress bar of a command. It is hidden unless standard error is a terminal.
 pub(super) struct Progress {
     bar: ProgressBar,
-    /// The length of all files that were opened, in bytes.
+    /// The total length of all files opened so far, in bytes.
     length: Mutex<u64>,
 }
 
@@ -231,7 +231,7 @@ impl Progress {
         !self.bar.is_hidden()
     }
 
-    /// Adds the length of a file in bytes. A length of 0 is unknown, as for streams.
+    /// Adds the length of a file in bytes. A length of 0 means that it is unknown, as for streams.
     fn add_length(&self, length: u64) {
         if length == 0 || !self.is_shown() {
             return;
@@ -259,7 +259,7 @@ impl Progress {
         }
     }
 
-    /// Prints an error above the bar.
+    /// Prints an error above the progress bar.
     pub(super) fn complain(&self, error: &CliError) {
         self.bar.suspend(|| stdio::complain(&error.to_string()));
     }

@@ -1,7 +1,7 @@
 //! The queue of log lines for standard error.
 //!
-//! A thread writes them, because the reader of the pipe may be slow. Lines that do not fit in the
-//! queue are dropped and counted.
+//! A separate thread writes the lines, because the reader of the pipe may be slow. Lines that do
+//! not fit in the queue are dropped and counted.
 
 use std::collections::HashMap;
 use std::fmt::{Debug, Write as _};
@@ -22,12 +22,12 @@ use crate::metrics::LogCounters;
 const QUEUE_LENGTH: usize = 1024;
 /// The maximum length of a line, in bytes. Longer lines are truncated.
 const MAX_LINE: usize = 4096;
-/// Each place in the program logs at most one error or warning in this time.
+/// The interval in which each place in the program logs at most one error or warning.
 const INTERVAL: Duration = Duration::from_secs(1);
-/// How long the program waits for the queue before it exits.
+/// How long the program waits for the queue to be written before it exits.
 const FLUSH_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// The target of messages about the log, which are never suppressed.
+/// The target of messages about the log itself. They are never suppressed.
 const OWN_TARGET: &str = "datakit::log";
 
 static WRITER: OnceLock<SyncSender<Item>> = OnceLock::new();
@@ -37,11 +37,11 @@ enum Item {
     Line(Vec<u8>),
     /// A line was suppressed, so a summary is due after [`INTERVAL`].
     Suppressed,
-    /// Replies when everything before it is written.
+    /// A request for a reply once everything before it has been written.
     Flush(SyncSender<()>),
 }
 
-/// The sending side of the queue. Never blocks.
+/// The sending side of the queue. Sending never blocks.
 #[derive(Clone)]
 pub(super) struct Lines {
     queue: SyncSender<Item>,
@@ -49,7 +49,7 @@ pub(super) struct Lines {
     callsites: Arc<Mutex<HashMap<Identifier, Callsite>>>,
 }
 
-/// One place in the program that logs errors or warnings.
+/// A place in the program that logs errors or warnings.
 struct Callsite {
     last_written: Instant,
     suppressed: u64,
@@ -66,13 +66,13 @@ impl Lines {
         std::thread::Builder::new()
             .name("datakit-log".into())
             .spawn(move || own.write_all(&items))?;
-        // The first queue stays, as the first subscriber does.
+        // If there is a queue already, it is kept, just like the first subscriber.
         let _ = WRITER.set(queue);
         Ok(lines)
     }
 
-    /// Returns whether an event becomes a line. Clients can provoke warnings, so these are limited
-    /// to one for each place in [`INTERVAL`].
+    /// Returns whether an event becomes a line. Clients can provoke errors and warnings, so each
+    /// place in the program is limited to one of them per [`INTERVAL`].
     pub(super) fn admits(&self, event: &Event<'_>) -> bool {
         let metadata = event.metadata();
         if *metadata.level() > Level::WARN || metadata.target() == OWN_TARGET {
@@ -85,7 +85,7 @@ impl Lines {
             callsite.suppressed = callsite.suppressed.saturating_add(1);
             self.logs.count_suppressed();
             if callsite.suppressed == 1 {
-                // If the queue is full, the summary comes with that of the lost lines.
+                // If the queue is full, the summary is written along with the number of lost lines.
                 let _ = self.queue.try_send(Item::Suppressed);
             }
             return false;
@@ -162,7 +162,7 @@ impl Visit for MessageVisitor<'_> {
     }
 }
 
-/// Waits until the queue is written, but no longer than [`FLUSH_TIMEOUT`].
+/// Waits until the queue has been written, but no longer than [`FLUSH_TIMEOUT`].
 pub(crate) fn flush() {
     let (done, flushed) = sync_channel(1);
     if let Some(writer) = WRITER.get()
@@ -172,7 +172,7 @@ pub(crate) fn flush() {
     }
 }
 
-/// A line that is being formatted. It enters the queue when it is dropped.
+/// A line that is being formatted. It is added to the queue when this writer is dropped.
 pub(super) struct LineWriter<'l> {
     lines: &'l Lines,
     line: Vec<u8>,

@@ -18,49 +18,49 @@ use self::lines::Lines;
 pub(crate) use self::lines::flush;
 use crate::metrics::LogCounters;
 
-/// The sources of the log: name, target of their events and description.
+/// The sources of log messages: their names, the targets of their events, and their descriptions.
 const SOURCES: [(&str, &str, &str); 3] = [
     ("db", "datakit_db", "the database: changes by other programs, fetches and pushes"),
     ("server", "datakit_server", "connections: opened, closed and refused ones"),
     ("program", "datakit", "everything else"),
 ];
 
-/// The name of events of the level `app`, which `tracing` does not have.
+/// The name of events at the level `app`, which does not exist in `tracing`.
 pub(crate) const APP: &str = "app";
 
-/// The environment variables with the level of the log, in order of precedence.
+/// The environment variables that set the log level, in order of precedence.
 const DATAKIT_VERBOSE: &str = "DATAKIT_VERBOSE";
 const RUST_LOG: &str = "RUST_LOG";
 
-/// The options of the log.
+/// The logging options.
 #[derive(Args, Debug, Clone)]
 #[command(next_help_heading = "Log")]
 pub(crate) struct LogArgs {
     /// More log output (`-vv` for debug)
     #[arg(short, long, action = ArgAction::Count)]
     verbose: u8,
-    /// No log output, whatever the other options say
+    /// No log output, regardless of the other options
     #[arg(short, long)]
     quiet: bool,
-    /// Level of the log, whatever -v says [default: $DATAKIT_VERBOSE, $RUST_LOG or warning]
+    /// Log level, regardless of -v [default: $DATAKIT_VERBOSE, $RUST_LOG or warning]
     ///
-    /// Each level includes the ones before it. The files debug/src/*/level change the level of a
-    /// source while the server runs. RUST_LOG takes the same levels, for all sources or for one:
-    /// `RUST_LOG=info,db=debug`.
+    /// Each level includes the ones before it. Write to a file debug/src/*/level to change the
+    /// level of a source while the server is running. RUST_LOG accepts the same levels, for all
+    /// sources or for one: `RUST_LOG=info,db=debug`.
     #[arg(long, value_name = "LEVEL")]
     verbosity: Option<LevelName>,
     /// Where to log
     #[arg(long, value_name = "DESTINATION", default_value = "quiet")]
     log_destination: Destination,
-    /// Clock of the destination `timestamp`
+    /// Clock to use with the destination `timestamp`
     #[arg(long, value_name = "CLOCK", default_value = "posix")]
     log_clock: Clock,
-    /// Colour the log; auto: if standard error is a terminal and NO_COLOR is not set
+    /// When to colour the log; auto: if standard error is a terminal and NO_COLOR is not set
     #[arg(long, value_name = "WHEN", default_value = "auto")]
     color: ColorChoice,
 }
 
-/// A level as it is typed: a name of [`Level`], or what other programs call it.
+/// A level as typed by the user: a name from [`Level`], or what other programs call it.
 #[derive(Clone, Copy, Debug)]
 struct LevelName(Level);
 
@@ -98,26 +98,27 @@ enum Destination {
     Quiet,
     /// Standard error, with the time
     Timestamp,
-    /// The Windows event log: not on this system
+    /// The Windows event log: not available on this system
     Eventlog,
-    /// The macOS system log: not on this system
+    /// The macOS system log: not available on this system
     Asl,
 }
 
-/// The clock of the time in a line.
+/// The clock for the time in each line.
 #[derive(ValueEnum, Clone, Copy, Debug)]
 enum Clock {
     /// Date and time in UTC
     Posix,
-    /// Seconds since the start, unaffected by changes of the system's time
+    /// Seconds since the start, unaffected by changes to the system time
     Monotonic,
 }
 
 impl LogArgs {
-    /// Starts to log to standard error, as far as the level files allow, and to count messages.
+    /// Starts logging to standard error, subject to the level files, and counting messages.
     ///
     /// # Errors
-    /// A destination of another system, or a level in the environment that does not exist.
+    /// Returns an error if the destination is not available on this system, or if an environment
+    /// variable names a level that does not exist.
     pub(crate) fn start(&self, logs: LogCounters) -> Result<LogSources, String> {
         let sources = LogSources::new();
         let mut table: Vec<(&str, LogSource)> = Vec::new();
@@ -128,7 +129,7 @@ impl LogArgs {
         let written = self.layer(to.clone())?.with_filter(LineFilter { table: table.clone(), to });
         let counted = CountLayer(logs)
             .with_filter(dynamic_filter_fn(move |metadata, _| is_logged(&table, metadata)));
-        // If a test has installed a subscriber already, that one stays.
+        // If a test has already installed a subscriber, it is kept.
         let _ = tracing_subscriber::registry().with(written).with(counted).try_init();
         Ok(sources)
     }
@@ -194,8 +195,8 @@ fn parse_level(name: &str) -> Option<Level> {
     LevelName::from_str(name, true).ok().map(|level| level.0)
 }
 
-/// Returns the level that `RUST_LOG` sets for a source, by its name, by its target or for all.
-/// Directives of other programs are ignored.
+/// Returns the level that `RUST_LOG` sets for a source, either by its name, by its target or for
+/// all sources. Directives for other programs are ignored.
 fn parse_rust_log(value: &str, name: &str, target: &str) -> Option<Level> {
     let directives = value.split(',').map(|directive| match directive.split_once('=') {
         Some((of, level)) => (Some(of.trim()), level.trim()),
@@ -212,7 +213,7 @@ fn parse_rust_log(value: &str, name: &str, target: &str) -> Option<Level> {
     of_source.or(of_all)
 }
 
-/// A filter that admits the events that become lines.
+/// A filter that admits the events that are to become lines.
 struct LineFilter {
     table: Vec<(&'static str, LogSource)>,
     to: Lines,
@@ -228,7 +229,7 @@ impl<S> Filter<S> for LineFilter {
     }
 }
 
-/// A layer that counts every message, even if it does not become a line.
+/// A layer that counts every message, including those that do not become lines.
 struct CountLayer(LogCounters);
 
 impl<S: Subscriber> Layer<S> for CountLayer {

@@ -20,13 +20,13 @@ use rustix::time::{ClockId, clock_gettime};
 /// The standard metrics of a process.
 #[derive(Debug)]
 pub(super) struct ProcessCollector {
-    /// Time from 1970 to the start.
+    /// The time from 1970 to the start of the process.
     started: Duration,
 }
 
 impl ProcessCollector {
     pub(super) fn started_now() -> ProcessCollector {
-        // A clock before 1970 is wrong, so 0 does no harm.
+        // A clock that is set to a time before 1970 is wrong anyway, so 0 does no harm.
         ProcessCollector {
             started: SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default(),
         }
@@ -133,7 +133,7 @@ fn gauge(
     ConstGauge::new(value).encode(to.encode_descriptor(name, help, None, MetricType::Gauge)?)
 }
 
-/// Encodes a counter. The format adds `_total` to its name.
+/// Encodes a counter. The text format appends `_total` to its name.
 fn counter(
     to: &mut DescriptorEncoder<'_>,
     name: &str,

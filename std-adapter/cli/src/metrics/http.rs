@@ -1,4 +1,4 @@
-//! The HTTP endpoint, which answers `GET /metrics` only.
+//! The HTTP endpoint, which answers only `GET /metrics`.
 
 use std::convert::Infallible;
 use std::fmt::{self, Display};
@@ -25,7 +25,7 @@ use super::registry::Metrics;
 
 /// The path of the metrics.
 const PATH: &str = "/metrics";
-/// The type that the original sent. The text is ASCII, so it needs no charset.
+/// The content type that the original server sent. The text is ASCII, so it needs no charset.
 const TEXT_FORMAT: &str = "text/plain; version=0.0.4";
 /// The maximum number of concurrent connections. Others wait until one ends.
 const MAX_CONNECTIONS: usize = 16;
@@ -34,7 +34,7 @@ const MAX_CONNECTIONS_PER_PEER: usize = 8;
 /// The timeout for a request and its response.
 const TIMEOUT: Duration = Duration::from_secs(10);
 
-/// A listening socket. Its `Display` is the URL of the metrics.
+/// A listening socket. It is displayed as the URL of the metrics.
 #[derive(Debug)]
 pub(crate) struct Endpoint {
     socket: TcpListener,
@@ -48,15 +48,16 @@ impl Display for Endpoint {
 }
 
 impl Endpoint {
-    /// Listens at an address.
+    /// Listens on an address.
     ///
     /// # Errors
-    /// A port in use or a name that cannot be resolved. The text names the URL and a remedy.
+    /// Returns an error if, for example, the port is in use or the name cannot be resolved. Its
+    /// text includes the URL.
     pub(crate) async fn bind(address: &HttpAddress) -> io::Result<Endpoint> {
         let HttpAddress { host, port } = address;
         let socket = match host {
             Some(host) => TcpListener::bind((host.as_str(), *port)).await,
-            // The IPv6 socket takes IPv4 connections, too, but some systems have no IPv6.
+            // The IPv6 socket also accepts IPv4 connections, but some systems have no IPv6.
             None => {
                 let any: [SocketAddr; 2] =
                     [(Ipv6Addr::UNSPECIFIED, *port).into(), (Ipv4Addr::UNSPECIFIED, *port).into()];
@@ -69,7 +70,8 @@ impl Endpoint {
         Ok(Endpoint { socket, address: HttpAddress { host: host.clone(), port } })
     }
 
-    /// Serves until the future is dropped. Connections that are open then are served to their end.
+    /// Serves until the future is dropped. Connections that are still open then are served until
+    /// they end.
     pub(crate) async fn serve(self, metrics: Metrics) {
         let (metrics, permits) = (Arc::new(metrics), Arc::new(Semaphore::new(MAX_CONNECTIONS)));
         let peers = Arc::<PeerLimiter>::default();
@@ -89,7 +91,7 @@ impl Endpoint {
                 }
                 Err(error) => {
                     warn!(url = %self, %error, "cannot accept");
-                    // Without free descriptors the error repeats until a file is closed.
+                    // If there are no free descriptors, the error repeats until a file is closed.
                     sleep(Duration::from_secs(1)).await;
                 }
             }
@@ -97,13 +99,13 @@ impl Endpoint {
     }
 }
 
-/// Serves one request. Without keep-alive no connection idles, and a scraper can afford a new
-/// connection every few seconds.
+/// Serves one request. Keep-alive is disabled so that no connection idles. A scraper can afford to
+/// open a new connection every few seconds.
 async fn serve_connection(socket: TcpStream, metrics: &Metrics) {
     let service = service_fn(async |request| Ok::<_, Infallible>(respond(&request, metrics)));
     let connection =
         http1::Builder::new().keep_alive(false).serve_connection(TokioIo::new(socket), service);
-    // If the client is gone or too slow, there is nobody to reply to.
+    // If the client has gone or is too slow, there is nobody to reply to.
     let _ = timeout(TIMEOUT, connection).await;
 }
 
@@ -119,16 +121,17 @@ fn respond(request: &Request<Incoming>, metrics: &Metrics) -> Response<Full<Byte
     response
 }
 
-/// A host and a port, or a port on all interfaces.
+/// An address to listen on: a host and a port, or a port on all interfaces.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct HttpAddress {
-    /// A name or an address, IPv6 without brackets; `None` is all interfaces.
+    /// A host name, an IPv4 address, or an IPv6 address without brackets. `None` means all
+    /// interfaces.
     host: Option<String>,
-    /// 0 asks the system for a free port.
+    /// The port. The system picks a free one if this is 0.
     port: u16,
 }
 
-/// The error of a text that is not an address.
+/// The error returned when text is not a valid address.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct InvalidAddress;
 

@@ -4,7 +4,7 @@
 //! Stats, DbCounters, PushSummary, LogCounters -> collect -> registry -> text format -> http
 //! ```
 //!
-//! The counters of the server and the database are read when a scrape asks for them.
+//! The counters of the server and the database are read on each scrape.
 
 mod collect;
 mod http;

@@ -1,4 +1,4 @@
-//! The registry of the metrics, and the counters that have no other place.
+//! The metrics registry, and the counters that do not belong anywhere else.
 
 use std::fmt::{self, Write};
 use std::sync::Arc;
@@ -14,7 +14,7 @@ use prometheus_client::registry::Registry;
 
 use super::collect::{DatabaseCollector, ProcessCollector, ServerCollector};
 
-/// The counters behind the metrics. Clones share them.
+/// The counters that the metrics are read from. Clones share them.
 #[derive(Debug, Default, Clone)]
 pub(crate) struct Counters {
     /// Connections and requests.
@@ -23,7 +23,7 @@ pub(crate) struct Counters {
     pub(crate) database: Arc<DbCounters>,
     /// The time that each `git push` took.
     pub(crate) pushes: Arc<PushSummary>,
-    /// Messages of the log.
+    /// Log messages.
     pub(crate) logs: LogCounters,
 }
 
@@ -36,12 +36,12 @@ pub(crate) struct LogCounters {
 }
 
 impl LogCounters {
-    /// Counts a message of this level from this source.
+    /// Counts a message at this level from this source.
     pub(crate) fn count_message(&self, level: &'static str, source: &'static str) {
         self.messages.get_or_create(&[("level", level), ("src", source)]).inc();
     }
 
-    /// Counts a line that was lost because standard error was not read.
+    /// Counts a line that was lost because standard error was not read in time.
     pub(crate) fn count_lost(&self) {
         self.lost.inc();
     }
@@ -51,7 +51,7 @@ impl LogCounters {
         self.lost.get()
     }
 
-    /// Counts a line that was suppressed because there were many like it.
+    /// Counts a line that was suppressed because there were too many like it.
     pub(crate) fn count_suppressed(&self) {
         self.suppressed.inc();
     }
@@ -62,7 +62,7 @@ impl LogCounters {
     }
 }
 
-/// A summary without quantiles, which the registry's library does not have.
+/// A summary without quantiles, a metric type that the registry's library does not provide.
 #[derive(Debug, Default)]
 pub(crate) struct PushSummary(Mutex<(u64, Duration)>);
 
@@ -92,7 +92,7 @@ pub(crate) struct Metrics {
 }
 
 impl Metrics {
-    /// Registers the counters. From now on the server measures how long requests take.
+    /// Registers the counters. From then on, the server measures how long requests take.
     pub(crate) fn new(counters: &Counters) -> Metrics {
         let Counters { server, database, pushes, logs } = counters.clone();
         // The first call starts the measurement.
@@ -109,7 +109,7 @@ impl Metrics {
         Metrics { registry, pushes }
     }
 
-    /// Returns the metrics in the text format 0.0.4.
+    /// Returns the metrics in version 0.0.4 of the text format.
     pub(crate) fn render(&self) -> String {
         let mut text = String::new();
         // Writing to a string does not fail.
