@@ -1,4 +1,4 @@
-//! A store in a Git repository.
+//! A store backed by a Git repository.
 
 mod discover;
 mod file_policy;
@@ -49,16 +49,16 @@ const MAX_PACKS: u16 = 4096;
 
 /// A Git repository, bare or with work trees.
 ///
-/// If a branch is checked out in a work tree, index and files of that work tree are updated with
-/// the branch. If that would overwrite something, the branch is not updated.
+/// If a branch is checked out in a work tree, the index and files of that work tree are updated
+/// along with the branch. If this would overwrite local changes, the branch is not updated.
 ///
-/// Other programs may use the repository at the same time, including `git gc`. What was written is
-/// on the disk when a method returns, as far as [`Fsync`] says: files are written under a temporary
-/// name, synced and renamed, and then their directories are synced.
+/// Other programs may use the repository at the same time, including `git gc`. When a method
+/// returns, what it wrote is on disk to the extent that [`Fsync`] specifies: files are written
+/// under a temporary name, synced and renamed, and then their directories are synced.
 ///
-/// A repository can be opened once: [`GitStore::open`] fails while another value for it exists, in
-/// this or another process. So locks of branches that a killed server left are known to be
-/// abandoned, and are removed when the repository is opened.
+/// A repository can be opened only once at a time: [`GitStore::open`] fails while another
+/// `GitStore` for it exists in this or another process. Branch locks left behind by a killed server
+/// are therefore known to be abandoned, and are removed when the repository is opened.
 pub struct GitStore {
     handles: HandlePool,
     policy: FilePolicy,
@@ -77,14 +77,15 @@ impl fmt::Debug for GitStore {
 }
 
 impl GitStore {
-    /// Opens the repository at `path`: `path/.git`, the target of a file `path/.git`, or `path`
-    /// itself. Creates one if there is none. A linked work tree opens all of its repository.
+    /// Opens the repository at `path`: `path/.git`, the directory that the file `path/.git` points
+    /// to, or `path` itself. Creates a repository if there is none. If `path` is a linked work
+    /// tree, opens the whole repository that it belongs to.
     ///
-    /// Abandoned locks of branches are removed, which takes up to one second if there are some.
+    /// Abandoned branch locks are removed, which takes up to one second if there are any.
     ///
     /// # Errors
-    /// [`Error::Store`] if the path or the repository cannot be used or another server has opened
-    /// it; [`Error::Io`] if it cannot be created.
+    /// [`Error::Store`] if the path or the repository cannot be used, or if another server has
+    /// opened the repository; [`Error::Io`] if the repository cannot be created.
     pub fn open(path: &Path) -> Result<GitStore> {
         let found = match discover::discover(path)? {
             Some(found) => found,
@@ -127,7 +128,7 @@ impl GitStore {
         Ok(git)
     }
 
-    /// Returns whether the repository is a clone without some of the objects, which `git` would
+    /// Returns whether the repository is a partial clone, which lacks objects that `git` would
     /// fetch on demand.
     fn is_partial_clone(&self) -> bool {
         let handle = self.handles.get();
@@ -141,7 +142,7 @@ impl GitStore {
             || packs.is_ok_and(|mut packs| packs.any(is_promisor))
     }
 
-    /// Removes remotes and unfinished objects of killed servers.
+    /// Removes the remotes and unfinished objects left behind by killed servers.
     fn remove_stale(&self) -> Result<()> {
         let handle = self.handles.get();
         self.refs(&handle).forget_stale_remotes()?;
@@ -156,19 +157,19 @@ impl GitStore {
         GitStore { policy: self.policy.with_fsync(fsync), ..self }
     }
 
-    /// Sets the limits of each [fetch](Store::fetch).
+    /// Sets the limits for each [fetch](Store::fetch).
     #[must_use]
     pub fn with_fetch_limits(self, fetch_limits: FetchLimits) -> GitStore {
         GitStore { fetch_limits, ..self }
     }
 
-    /// Sets the author of reflog entries for updates that write no commit.
+    /// Sets the author used in reflog entries for updates that write no commit.
     #[must_use]
     pub fn with_identity(self, identity: Identity) -> GitStore {
         GitStore { identity, ..self }
     }
 
-    /// Returns `user.name` and `user.email` from the configuration of the repository and the user.
+    /// Returns `user.name` and `user.email` from the repository's and the user's Git configuration.
     #[must_use]
     pub fn configured_identity(&self) -> Option<Identity> {
         let all = gix::open::Options::default().with(gix::sec::Trust::Full);
@@ -181,7 +182,7 @@ impl GitStore {
         .ok()
     }
 
-    /// Returns the directory with `objects` and `refs`.
+    /// Returns the directory that contains `objects` and `refs`.
     #[must_use]
     pub fn dir(&self) -> PathBuf {
         self.handles.get().common_dir().to_owned()
@@ -201,8 +202,8 @@ fn open_error(dir: &Path, error: impl Into<Box<dyn std::error::Error + Send + Sy
     Error::store_from(dir.display(), error)
 }
 
-/// Returns options that ignore the settings of the user and the system. So a server behaves the
-/// same for every user and on every machine.
+/// Returns options that ignore user and system settings, so that a server behaves the same for
+/// every user and on every machine.
 ///
 /// Replacement refs (`git replace`) are ignored, because gix reads them only when it opens a
 /// repository.
@@ -213,8 +214,8 @@ fn open_options() -> gix::open::Options {
         .config_overrides(["init.defaultBranch=master", "core.useReplaceRefs=false"])
 }
 
-/// Creates an empty repository in `path/.git` that every version of `git` accepts. It is bare,
-/// because it has no work tree.
+/// Creates an empty repository in `path/.git` that every version of `git` accepts. The repository
+/// is bare, because it has no work tree.
 fn create(path: &Path) -> Result<()> {
     let dir = path.join(".git");
     fs::create_dir_all(&dir).map_err(|error| Error::io(dir.display(), error))?;
@@ -321,7 +322,7 @@ impl Store for GitStore {
         match self.handles.get().commit_graph_if_enabled() {
             Ok(graph) => Some(Box::new(graph?)),
             Err(error) => {
-                // The commits themselves have the same information.
+                // The commits themselves contain the same information.
                 tracing::warn!("{}: commit-graph: {error}", self.dir().display());
                 None
             }

@@ -1,4 +1,4 @@
-//! A store in memory.
+//! An in-memory store.
 
 use std::collections::{BTreeMap, HashMap};
 use std::hash::{BuildHasherDefault, Hasher};
@@ -11,13 +11,14 @@ use crate::model::object::{Object, ObjectKind};
 use crate::remote::{CancelFlag, FetchError, FetchLimits};
 use crate::{BranchName, Error, Id, Result};
 
-/// Number of separately locked parts. Threads rarely need the same one at the same time.
+/// The number of separately locked shards. It is large enough that threads rarely contend for the
+/// same shard.
 const SHARDS: usize = 64;
 
 type Shard = RwLock<HashMap<Id, Object, BuildHasherDefault<PrefixHasher>>>;
 
-/// Objects and branches in memory. Objects are never removed, and everything is lost when the
-/// process ends.
+/// A store that keeps objects and branches in memory. Objects are never removed, and everything is
+/// lost when the process ends.
 #[derive(Debug)]
 pub struct MemoryStore {
     objects: [Shard; SHARDS],
@@ -36,14 +37,14 @@ impl MemoryStore {
         }
     }
 
-    /// Sets the limits of each [fetch](Store::fetch).
+    /// Sets the limits for each [fetch](Store::fetch).
     #[must_use]
     pub fn with_fetch_limits(self, fetch_limits: FetchLimits) -> MemoryStore {
         MemoryStore { fetch_limits, ..self }
     }
 
     fn shard(&self, id: Id) -> &Shard {
-        // The last byte, because the map uses the first ones.
+        // Use the last byte, because the hash map uses the first ones.
         let [first, ..] = &self.objects;
         let [.., last] = id.as_bytes();
         self.objects.get(usize::from(*last) % SHARDS).unwrap_or(first)
@@ -56,7 +57,7 @@ impl Default for MemoryStore {
     }
 }
 
-/// A hasher that returns the first bytes of an id, which is a hash already.
+/// A hasher that returns the first bytes of an id, because an id is already a hash.
 #[derive(Debug, Default)]
 struct PrefixHasher(u64);
 
@@ -171,8 +172,8 @@ fn conflicting_branch<'h>(
     let prefixes = slashes.filter_map(|(at, _)| bytes.get(..at));
     let parents = prefixes.filter_map(|prefix| heads.get_key_value(&BranchName::new(prefix).ok()?));
     let prefix = [bytes, b"/"].concat();
-    // Names that start with `name` follow it, but not all of them are children: `a-b` comes before
-    // `a/b`.
+    // Names that start with `name` sort after it, but not all of them are children: `a-b` comes
+    // before `a/b`.
     let following =
         heads.range(name..).take_while(|(other, _)| other.as_bytes().starts_with(bytes));
     let children = following.filter(|(other, _)| other.as_bytes().starts_with(&prefix));
@@ -189,15 +190,15 @@ fn check_no_conflict(
     })
 }
 
-/// Prefix of the temporary repositories of fetches.
+/// The name prefix of the temporary repositories used by fetches.
 const FETCH_PREFIX: &str = "datakit-fetch-";
 
-/// Returns the prefix with the id of this process.
+/// Returns the prefix followed by the id of this process.
 fn fetch_prefix() -> String {
     format!("{FETCH_PREFIX}{}-", std::process::id())
 }
 
-/// Removes the temporary directories of fetches that killed servers of the same user left.
+/// Removes the temporary fetch directories left behind by killed servers of the same user.
 pub fn remove_stale_fetch_dirs() {
     use std::os::unix::fs::MetadataExt;
     let user = rustix::process::geteuid().as_raw();
@@ -209,7 +210,7 @@ pub fn remove_stale_fetch_dirs() {
             .and_then(|pid| pid.parse().ok());
         let Some(process) = process.and_then(rustix::process::Pid::from_raw) else { continue };
         let gone = rustix::process::test_kill_process(process) == Err(rustix::io::Errno::SRCH);
-        // Anybody may create such a directory in `/tmp`.
+        // Anyone can create a directory with such a name in `/tmp`.
         if gone && entry.metadata().is_ok_and(|found| found.is_dir() && found.uid() == user) {
             let _ = std::fs::remove_dir_all(entry.path());
         }
@@ -253,7 +254,7 @@ mod tests {
         std::fs::write(dir.join("d/f"), "far").unwrap();
         git(dir, &["add", "d"]);
         let second = commit("second");
-        // Fetches from packs as well.
+        // The next fetch reads the objects from a pack.
         git(dir, &["gc", "-q"]);
         assert_eq!(store.fetch("r", &url, &master), Ok(second));
         assert_eq!(store.fetch("other", &url, &master), Ok(second));

@@ -13,17 +13,18 @@ use super::object::{Object, ObjectKind};
 use super::remote::{CancelFlag, FetchError};
 use super::{BranchName, Id, Result};
 
-/// Parents and times of commits in an index apart from the commits, as in `git-commit-graph(1)`.
+/// An index of commits, separate from the commits themselves, that holds their parents and times,
+/// as in `git-commit-graph(1)`.
 pub trait CommitGraph: Send + Sync {
     /// Returns the committer time and the parents of a commit, or `None` if it is not in the graph.
     fn commit(&self, id: Id) -> Option<(i64, Vec<Id>)>;
 }
 
-/// Storage for objects, found by their hash, and branches, which change by compare-and-swap.
+/// Storage for objects, which are found by their hash, and for branches, which are updated by
+/// compare-and-swap.
 ///
-/// Many threads use a store at the same time. Its methods may block on a disk if
-/// [`may_block`](Store::may_block) returns true, so async tasks then call them on a blocking
-/// thread.
+/// Many threads may use a store at the same time. If [`may_block`](Store::may_block) returns true,
+/// its methods may block on a disk, and async tasks must call them on a blocking thread.
 pub trait Store: Send + Sync + 'static {
     /// Returns whether methods may block on a disk. [`fetch`](Store::fetch) always blocks, on the
     /// network.
@@ -64,22 +65,22 @@ pub trait Store: Send + Sync + 'static {
         Ok(self.heads()?.into_iter().map(|(_, head)| head).collect())
     }
 
-    /// Writes objects. An object comes after the objects that it refers to, unless those are stored
-    /// already.
+    /// Writes objects. Each object must come after the objects that it refers to, unless those are
+    /// already stored.
     ///
-    /// When this returns, the objects are as durable as the store makes anything, so a branch may
-    /// be set to one of them.
+    /// When this returns, the objects have all the durability that the store provides, so a branch
+    /// may be set to one of them.
     ///
     /// # Errors
-    /// [`Error::Io`](crate::Error::Io), [`Error::Store`](crate::Error::Store). Some of the objects
-    /// may have been written.
+    /// [`Error::Io`](crate::Error::Io) or [`Error::Store`](crate::Error::Store) if an object cannot
+    /// be written. Some of the other objects may have been written.
     fn write(&self, objects: &[(Id, Object)]) -> Result<()>;
 
-    /// Writes those objects again that another program removed since [`write`](Store::write). Does
-    /// nothing if no other program can remove objects.
+    /// Writes the objects again that another program has removed since [`write`](Store::write).
+    /// Does nothing if no other program can remove objects.
     ///
     /// # Errors
-    /// The errors of [`write`](Store::write).
+    /// The same errors as [`write`](Store::write).
     fn rewrite_missing(&self, objects: &[(Id, Object)]) -> Result<()> {
         let _ = objects;
         Ok(())
@@ -91,22 +92,23 @@ pub trait Store: Send + Sync + 'static {
     /// [`Error::Store`](crate::Error::Store) if the branch cannot be read.
     fn head(&self, branch: &BranchName) -> Result<Option<Id>>;
 
-    /// Returns all branches that have a commit with their heads, sorted by name.
+    /// Returns all branches that have a commit, together with their heads, sorted by name.
     ///
     /// # Errors
     /// [`Error::Store`](crate::Error::Store) if the branches cannot be read.
     fn heads(&self) -> Result<Vec<(BranchName, Id)>>;
 
-    /// Writes objects as [`write`](Store::write) does, and then updates all of the branches or
-    /// none. Returns false and updates none if one of them is not at its expected commit. The
-    /// objects may have been written in that case.
+    /// Writes objects as [`write`](Store::write) does, and then updates either all of the branches
+    /// or none of them. Returns false and updates none of them if any branch is not at its expected
+    /// commit. The objects may still have been written in that case.
     ///
-    /// One call for both needs fewer waits for the disk than two.
+    /// A single call for both waits for the disk less often than two calls would.
     ///
     /// # Errors
     /// [`Error::BranchConflict`](crate::Error::BranchConflict),
-    /// [`Error::Refused`](crate::Error::Refused), [`Error::Io`](crate::Error::Io),
-    /// [`Error::Store`](crate::Error::Store). Each branch then has either its old or its new head.
+    /// [`Error::Refused`](crate::Error::Refused), [`Error::Io`](crate::Error::Io) or
+    /// [`Error::Store`](crate::Error::Store). After an error, each branch has either its old or its
+    /// new head.
     fn update(&self, objects: &[(Id, Object)], updates: &[RefUpdate<'_>]) -> Result<bool>;
 
     /// Returns the branch that prevents the creation of `branch`: `a` and `a/b` cannot both exist.
@@ -118,11 +120,11 @@ pub trait Store: Send + Sync + 'static {
         Ok(None)
     }
 
-    /// Renames a branch that is at `head`, in one step for every observer. Returns false if `old`
-    /// is not at `head` or `new` exists.
+    /// Renames a branch that is at `head`. Observers see the rename as a single step. Returns false
+    /// if `old` is not at `head` or `new` exists.
     ///
     /// # Errors
-    /// The errors of [`update`](Store::update).
+    /// The same errors as [`update`](Store::update).
     fn rename(&self, old: &BranchName, new: &BranchName, head: Id) -> Result<bool> {
         let remove = RefUpdate { branch: old, from: Some(head), to: None };
         let create = RefUpdate { branch: new, from: None, to: Some(head) };
@@ -143,8 +145,8 @@ pub trait Store: Send + Sync + 'static {
     }
 
     /// Calls `changed` soon after another program may have changed a branch, until the returned
-    /// guard is dropped. The calls come from one thread. Returns `None` if no other program can
-    /// change branches.
+    /// guard is dropped. All calls come from the same thread. Returns `None` if no other program
+    /// can change branches.
     ///
     /// # Errors
     /// [`Error::Store`](crate::Error::Store) if the branches cannot be watched.
@@ -156,10 +158,12 @@ pub trait Store: Send + Sync + 'static {
         Ok(None)
     }
 
-    /// Fetches a branch of the repository at `url` and returns its head. The objects are kept until
-    /// [`forget_remote`](Store::forget_remote) is called with the same `remote`. No branch changes.
+    /// Fetches a branch from the repository at `url` and returns its head. The objects are kept
+    /// until [`forget_remote`](Store::forget_remote) is called with the same `remote`. No branch is
+    /// changed.
     ///
-    /// This blocks until the fetch is complete, times out without progress, or `cancel` is set.
+    /// Blocks until the fetch completes, times out because it makes no progress, or is stopped by
+    /// `cancel`.
     ///
     /// # Errors
     /// [`FetchError`].
@@ -184,10 +188,10 @@ pub trait Store: Send + Sync + 'static {
         self.fetch_cancellable(remote, url, branch, &CancelFlag::default())
     }
 
-    /// Stops keeping the objects that were fetched as `remote`.
+    /// Stops keeping the objects that were fetched under the name `remote`.
     ///
     /// # Errors
-    /// The errors of [`update`](Store::update).
+    /// The same errors as [`update`](Store::update).
     fn forget_remote(&self, remote: &str) -> Result<()> {
         let _ = remote;
         Ok(())
@@ -208,11 +212,12 @@ pub struct RefUpdate<'a> {
 /// Branches that another program may have changed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum RefChanges {
-    /// Branches with these names, or with one of these names and a slash as prefix.
+    /// Branches with these names, and branches whose names start with one of these names and a
+    /// slash.
     Named(BTreeSet<BranchName>),
     /// Any branch.
     Any,
-    /// No change was reported, but a report may have been lost. This is a periodic poll.
+    /// A periodic poll. No change was reported, but a report may have been lost.
     Poll,
 }
 

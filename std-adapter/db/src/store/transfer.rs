@@ -6,16 +6,16 @@ use crate::{Error, Id, Result};
 
 /// A step of the depth-first walk.
 enum WalkStep {
-    /// Visit an object unless the target has it.
+    /// Visit an object unless the target already has it.
     Visit(Id),
-    /// Write an object. Everything that it refers to was written.
+    /// Write an object. Everything that the object refers to has been written.
     Write(Id, Object),
 }
 
-/// Copies an object and everything reachable from it. An object that `to` has is complete there
-/// already.
+/// Copies an object and everything reachable from it. If `to` already has an object, it also has
+/// everything reachable from that object.
 pub(super) fn transfer(from: &dyn Store, to: &dyn Store, top: Id) -> Result<()> {
-    // A stack instead of recursion, because a history may have any length.
+    // Use a stack instead of recursion, because a history can be arbitrarily long.
     let mut stack = vec![WalkStep::Visit(top)];
     while let Some(step) = stack.pop() {
         match step {
@@ -51,7 +51,7 @@ fn references(object: &Object) -> Result<Vec<Id>> {
             commit.parents.into_iter().chain([commit.tree]).collect()
         }
     };
-    // The empty tree exists everywhere without being written.
+    // The empty tree exists in every store without having been written.
     references.retain(|id| *id != Id::EMPTY_TREE);
     Ok(references)
 }

@@ -15,7 +15,7 @@ use crate::{Error, Result};
 const SUPPORTED_EXTENSIONS: [&str; 5] =
     ["noop", "preciousobjects", "partialclone", "worktreeconfig", "relativeworktrees"];
 
-/// Extensions that `git` refuses in a repository of format version 0.
+/// Extensions that `git` rejects in a repository with format version 0.
 const VERSION_1_EXTENSIONS: [&str; 5] =
     ["noop-v1", "objectformat", "compatobjectformat", "refstorage", "relativeworktrees"];
 
@@ -23,7 +23,7 @@ const VERSION_1_EXTENSIONS: [&str; 5] =
 pub(super) struct Discovered {
     /// The common Git directory, which contains the branches of all work trees.
     pub(super) dir: PathBuf,
-    /// The main work tree, if its file `.git` led to the repository.
+    /// The main work tree, if the repository was found through the `.git` file in that work tree.
     linked_from: Option<PathBuf>,
 }
 
@@ -33,7 +33,7 @@ pub(super) enum MainWorkTree {
     /// The repository is bare.
     None,
     At(PathBuf),
-    /// The work tree exists, but only its own file `.git` knows the connection.
+    /// The work tree exists, but only its own `.git` file records which repository it belongs to.
     Unknown,
 }
 
@@ -58,16 +58,17 @@ impl Discovered {
     }
 }
 
-/// Finds the repository at `path`: `path/.git`, the target of a file `path/.git`, or `path` itself.
-/// Returns `None` if there is none.
+/// Finds the repository at `path`: `path/.git`, the directory that the file `path/.git` points to,
+/// or `path` itself. Returns `None` if there is none.
 ///
 /// # Errors
-/// [`Error::Store`] if a link leads nowhere or the directory is not a repository.
+/// [`Error::Store`] if a link points to a missing directory, or if the directory is not a
+/// repository.
 pub(super) fn discover(path: &Path) -> Result<Option<Discovered>> {
     let dot_git = path.join(".git");
     let mut linked_from = None;
     let dir = if dot_git.is_file() {
-        // A linked work tree, a submodule, or `git init --separate-git-dir`.
+        // This is a linked work tree, a submodule, or the result of `git init --separate-git-dir`.
         linked_from = Some(path.to_owned());
         read_link_file(&dot_git, b"gitdir:")?
     } else if dot_git.exists() {
@@ -84,7 +85,7 @@ pub(super) fn discover(path: &Path) -> Result<Option<Discovered>> {
     } else {
         dir
     };
-    // Canonical, because its last name shows whether it is inside a work tree.
+    // Make the path canonical, because its last component shows whether it is inside a work tree.
     let dir = fs::canonicalize(&dir).unwrap_or(dir);
     if !is_repository(&dir) {
         return Err(refused(&dir, "is not a Git repository: it has no HEAD or no objects"));
@@ -99,7 +100,8 @@ fn is_repository(dir: &Path) -> bool {
     is_file("HEAD") && (dir.join("objects").is_dir() || is_file("commondir"))
 }
 
-/// Returns the directory that a file names after `prefix`, relative to the file.
+/// Reads the path that follows `prefix` in a file, and resolves it relative to the directory of the
+/// file.
 fn read_link_file(file: &Path, prefix: &[u8]) -> Result<PathBuf> {
     let text = fs::read(file).map_err(|error| Error::io(file.display(), error))?;
     let to = text.strip_prefix(prefix).map(<[u8]>::trim_ascii).filter(|to| !to.is_empty());
@@ -112,11 +114,11 @@ fn read_link_file(file: &Path, prefix: &[u8]) -> Result<PathBuf> {
     }
 }
 
-/// Checks format version and extensions of a repository. Using an unsupported format would damage
-/// it.
+/// Checks the format version and extensions of a repository. Using a repository with an unsupported
+/// format would damage it.
 ///
 /// # Errors
-/// [`Error::Store`] with the reason.
+/// [`Error::Store`] with the reason if the format is not supported.
 pub(super) fn check_format(dir: &Path) -> Result<()> {
     let path = dir.join("config");
     if !path.exists() {
@@ -150,7 +152,7 @@ pub(super) fn check_format(dir: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Returns why an extension is not supported.
+/// Returns the reason why an extension is not supported, or `None` if it is supported.
 fn unsupported(version: u64, name: &str, value: &str) -> Option<String> {
     if version == 0 {
         let needs_1 = VERSION_1_EXTENSIONS.contains(&name);

@@ -8,19 +8,19 @@ use std::thread;
 
 use crate::{Error, Result};
 
-/// What is on the disk when a commit is acknowledged.
+/// What is guaranteed to be on disk when a commit is acknowledged.
 ///
-/// Killing the process loses nothing in any case, because the kernel has the data. The levels
-/// differ in what a power cut can lose.
+/// Killing the process never loses anything, because the kernel already has the data. The levels
+/// differ in what a power failure can lose.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Fsync {
-    /// Syncs files and directories. A power cut loses no acknowledged commit.
+    /// Syncs files and directories. A power failure loses no acknowledged commit.
     #[default]
     All,
-    /// Syncs files before they get their final names, as `git` does. A power cut can lose the
-    /// latest commits, but leaves no partial one.
+    /// Syncs files before they get their final names, as `git` does. A power failure can lose the
+    /// latest commits, but never leaves a partial commit.
     Files,
-    /// Syncs nothing. A power cut can lose the latest commits and leave branches that point to
+    /// Syncs nothing. A power failure can lose the latest commits and leave branches that point to
     /// missing objects.
     None,
 }
@@ -35,8 +35,8 @@ impl Fsync {
     }
 }
 
-/// Syncs files at the same time, with one thread per file. A disk takes about as long for all of
-/// them as for one.
+/// Syncs files concurrently, with one thread per file. Syncing all of them takes a disk about as
+/// long as syncing one.
 pub(super) fn sync_all(files: &[&File]) -> io::Result<()> {
     let Some((first, others)) = files.split_first() else { return Ok(()) };
     thread::scope(|scope| {
@@ -52,7 +52,7 @@ pub(super) fn sync_all(files: &[&File]) -> io::Result<()> {
                 Ok(thread) => {
                     thread.join().unwrap_or_else(|_| Err(io::Error::other("a thread panicked")))
                 }
-                // The system has no more threads, so sync on this one.
+                // The system cannot start another thread, so sync on this one.
                 Err(file) => file.sync_all(),
             });
         }
@@ -60,7 +60,7 @@ pub(super) fn sync_all(files: &[&File]) -> io::Result<()> {
     })
 }
 
-/// Syncs the names in a directory.
+/// Syncs the entries of a directory.
 pub(super) fn sync_dir(dir: &Path) -> io::Result<()> {
     File::open(dir)?.sync_all()
 }
@@ -78,7 +78,7 @@ pub(super) struct FilePolicy {
 /// The setting `core.sharedRepository`.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 enum Sharing {
-    /// The umask decides.
+    /// The umask alone determines the permissions.
     #[default]
     Umask,
     /// These permission bits are added.
@@ -88,10 +88,11 @@ enum Sharing {
 }
 
 impl FilePolicy {
-    /// Returns the policy of the repository `common` with this value of `core.sharedRepository`.
+    /// Returns the policy for the repository `common`, where `shared` is the value of
+    /// `core.sharedRepository`.
     ///
     /// # Errors
-    /// [`Error::Store`] if `git` does not know the value.
+    /// [`Error::Store`] if `git` does not recognize the value.
     pub(super) fn new(common: &Path, shared: Option<&str>) -> Result<FilePolicy> {
         let sharing = match shared {
             Some(text) => Sharing::parse(text).ok_or_else(|| {
@@ -109,13 +110,13 @@ impl FilePolicy {
         FilePolicy { fsync, ..self }
     }
 
-    /// Returns the user and group of subprocesses that work in the repository, or `None` to keep
+    /// Returns the user and group for subprocesses that work in the repository, or `None` to keep
     /// those of this process.
     pub(super) fn owner(&self) -> Option<(u32, u32)> {
         self.owner
     }
 
-    /// Sets owner and permissions of a new file.
+    /// Sets the owner and permissions of a new file.
     pub(super) fn apply(&self, file: &File) -> io::Result<()> {
         if let Some((user, group)) = self.owner {
             fchown(file, Some(user), Some(group))?;
@@ -127,7 +128,7 @@ impl FilePolicy {
         file.set_permissions(Permissions::from_mode(self.sharing.mode(mode)))
     }
 
-    /// Sets owner and permissions of a new file or directory by its path.
+    /// Sets the owner and permissions of a new file or directory, given its path.
     pub(super) fn apply_to_path(&self, path: &Path) -> io::Result<()> {
         if let Some((user, group)) = self.owner {
             chown(path, Some(user), Some(group))?;
@@ -141,11 +142,11 @@ impl FilePolicy {
         fs::set_permissions(path, Permissions::from_mode(mode))
     }
 
-    /// Creates a directory unless it exists.
+    /// Creates a directory if it does not exist.
     pub(super) fn create_dir(&self, dir: &Path) -> io::Result<()> {
         match fs::create_dir(dir) {
             Ok(()) => match self.apply_to_path(dir) {
-                // Another program removed the empty directory. The caller notices that in its next
+                // Another program removed the empty directory. The caller will notice in its next
                 // step.
                 Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
                 applied => applied,
@@ -155,7 +156,7 @@ impl FilePolicy {
         }
     }
 
-    /// Creates `dir` and its missing parents below `top`, which exists.
+    /// Creates `dir` and its missing parents below `top`, which must exist.
     pub(super) fn create_dirs(&self, top: &Path, dir: &Path) -> io::Result<()> {
         let missing: Vec<_> =
             dir.ancestors().take_while(|dir| *dir != top && dir.starts_with(top)).collect();
@@ -177,7 +178,7 @@ impl Sharing {
         Some(Sharing::Exactly(bits & 0o666))
     }
 
-    /// Returns the mode of a new file that has `mode` because of the umask.
+    /// Returns the mode to set on a new file that the umask has given `mode`.
     fn mode(self, mode: u32) -> u32 {
         let (Sharing::Add(bits) | Sharing::Exactly(bits)) = self else { return mode };
         let bits = if mode & 0o200 == 0 { bits & !0o222 } else { bits };
@@ -186,8 +187,8 @@ impl Sharing {
     }
 }
 
-/// Adds search permission for everybody who may read, and setgid so that new files get the group of
-/// the directory.
+/// Adds search permission for everyone who has read permission, and the setgid bit, so that new
+/// files inherit the directory's group.
 fn directory_mode(mode: u32) -> u32 {
     let mode = mode | (mode & 0o444) >> 2;
     if mode & 0o060 == 0 { mode } else { mode | 0o2000 }

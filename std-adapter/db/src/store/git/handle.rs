@@ -1,4 +1,4 @@
-//! A pool of gix handles on one repository.
+//! A pool of gix handles for one repository.
 
 use std::ops::Deref;
 use std::path::Path;
@@ -12,12 +12,12 @@ use super::object_lookup::retry_while_repacking;
 use super::open_options;
 use crate::Result;
 
-/// Handles for the threads that use a repository. An idle handle keeps what it learned about the
-/// disk, so the next thread does not have to.
+/// Handles for the threads that use a repository. An idle handle keeps what it has read from the
+/// disk, so the next thread that uses it does not need to read it again.
 pub(super) struct HandlePool {
     repository: RwLock<ThreadSafeRepository>,
     idle: Mutex<Vec<IdleHandle>>,
-    /// How often the repository was opened again.
+    /// The number of times that the repository has been reopened.
     generation: AtomicU64,
 }
 
@@ -48,15 +48,15 @@ impl HandlePool {
     }
 
     fn create(&self) -> IdleHandle {
-        // Read before the repository. Otherwise a handle of the old repository could have the new
-        // generation and would be kept.
+        // Read the generation before the repository. Otherwise, a handle to the old repository
+        // could be given the new generation and would be kept.
         let generation = self.generation.load(Ordering::Acquire);
         let repository = self.repository.read().to_thread_local();
         let loose = LooseWriter::new(repository.objects.store_ref().path());
         IdleHandle { generation, repository, loose }
     }
 
-    /// Returns what `lookup` finds, even if another program repacks meanwhile.
+    /// Returns what `lookup` finds, even if another program repacks the repository in the meantime.
     pub(super) fn find<T>(
         &self,
         lookup: impl Fn(&gix::odb::Handle) -> Result<Option<T>>,
@@ -72,7 +72,7 @@ impl HandlePool {
         Ok(found)
     }
 
-    /// Opens the repository again, because its store did not find an object that exists.
+    /// Reopens the repository, because its object store did not find an object that exists.
     fn reopen(&self, dir: &Path) {
         match ThreadSafeRepository::open_opts(dir, open_options()) {
             Ok(repository) => {

@@ -1,5 +1,5 @@
-//! Lock files as Git has them: one program at a time creates `NAME.lock`, writes the new content to
-//! it and renames it to `NAME`.
+//! Lock files that work like Git's: one program at a time creates `NAME.lock`, writes the new
+//! content to it and renames it to `NAME`.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, ErrorKind};
@@ -12,13 +12,13 @@ use super::file_policy::FilePolicy;
 /// Longest pause between two attempts.
 const MAX_PAUSE: Duration = Duration::from_millis(50);
 
-/// A lock that is held. Dropping it removes the lock file and parent directories that are empty.
+/// A lock that is held. Dropping it removes the lock file and any empty parent directories.
 #[derive(Debug)]
 pub(super) struct LockFile {
     /// The file that is locked.
     target: PathBuf,
     path: PathBuf,
-    /// The parent directory that is never removed.
+    /// The ancestor directory that is never removed.
     top: PathBuf,
     pub(super) file: File,
     committed: bool,
@@ -27,7 +27,7 @@ pub(super) struct LockFile {
 /// An error of [`LockFile::acquire`].
 #[derive(Debug)]
 pub(super) enum LockError {
-    /// This file has the name of a parent directory.
+    /// This file exists where a parent directory is needed.
     NotADirectory(PathBuf),
     /// Another program held this lock file until the deadline.
     Timeout(PathBuf),
@@ -35,7 +35,7 @@ pub(super) enum LockError {
     Io(io::Error),
 }
 
-/// Retries with growing pauses until a deadline.
+/// A series of retries, with growing pauses between them, that ends at a deadline.
 pub(super) struct Backoff {
     deadline: Instant,
     pause: Duration,
@@ -106,8 +106,8 @@ impl LockFile {
         }
     }
 
-    /// Renames the lock file to its target, which releases the lock. Removes empty directories that
-    /// have the name of the target.
+    /// Renames the lock file to its target, which releases the lock. If there are only empty
+    /// directories at the target's path, they are removed.
     pub(super) fn commit(&mut self, deadline: Instant) -> io::Result<()> {
         let mut backoff = Backoff::until(deadline);
         loop {
@@ -132,21 +132,21 @@ impl LockFile {
 impl Drop for LockFile {
     fn drop(&mut self) {
         if !self.committed {
-            // Cannot be missing: only the holder removes it.
+            // The file cannot be missing, because only the holder removes it.
             let _ = fs::remove_file(&self.path);
             remove_empty_parents(&self.path, &self.top);
         }
     }
 }
 
-/// Appends a suffix to the last name of a path.
+/// Appends a suffix to the last component of a path.
 pub(super) fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
     let mut path = path.as_os_str().to_owned();
     path.push(suffix);
     path.into()
 }
 
-/// Returns whether an error can come from a directory that another program created or removed.
+/// Returns whether an error may be the result of another program creating or removing a directory.
 fn is_race(error: &io::Error) -> bool {
     matches!(
         error.kind(),
@@ -169,11 +169,11 @@ pub(super) fn remove_empty_dirs(dir: &Path) {
     for entry in entries.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir())) {
         remove_empty_dirs(&entry.path());
     }
-    // Fails if the directory is not empty.
+    // This fails if the directory is not empty.
     let _ = fs::remove_dir(dir);
 }
 
-/// Removes the parents of `path` below `top` that are empty.
+/// Removes the empty parent directories of `path` that are below `top`.
 pub(super) fn remove_empty_parents(path: &Path, top: &Path) {
     let parents = path.ancestors().skip(1).take_while(|dir| *dir != top && dir.starts_with(top));
     for dir in parents {

@@ -18,17 +18,17 @@ use crate::{Error, Id, Result};
 /// Maximum number of files that are open and synced at the same time.
 const SYNC_BATCH: usize = 16;
 
-/// Prefix of directories for new objects. `git gc` knows `tmp_objdir-` and removes such directories
-/// after two weeks.
+/// Prefix of directories for new objects. `git gc` recognizes `tmp_objdir-` and removes such
+/// directories after two weeks.
 pub(super) const STAGING_PREFIX: &str = "tmp_objdir-datakit-";
 
-/// Maximum number of times that a missing directory is created again.
+/// Maximum number of times that a missing directory is recreated.
 const MAX_RETRIES: u32 = 100;
 
 /// A writer of loose objects, used by one thread at a time.
 ///
-/// gix writes loose objects without fsync. So they are written to a staging directory, synced, and
-/// renamed to their final names.
+/// gix does not sync the loose objects that it writes. Therefore, they are written to a staging
+/// directory, synced, and then renamed to their final names.
 pub(super) struct LooseWriter {
     objects: Store,
     staging: Store,
@@ -51,8 +51,8 @@ impl LooseWriter {
         LooseWriter { objects: Store::at(objects, Sha1), staging }
     }
 
-    /// Writes missing objects, and fsyncs existing ones because their writer may not have. Syncs
-    /// `files` as well.
+    /// Writes missing objects, and syncs existing ones in case the program that wrote them did not.
+    /// Also syncs `files`.
     pub(super) fn write(
         &self,
         policy: &FilePolicy,
@@ -79,7 +79,7 @@ impl LooseWriter {
         self.objects.try_header(&object_id(id)).is_ok_and(|found| found.is_some())
     }
 
-    /// Writes objects that are missing. Existing ones were synced by an earlier
+    /// Writes objects that are missing. Existing objects have been synced by an earlier
     /// [`write`](LooseWriter::write).
     pub(super) fn rewrite_missing(
         &self,
@@ -92,8 +92,8 @@ impl LooseWriter {
         self.write(policy, &missing, &[])
     }
 
-    /// Retries `write` while a directory is missing: the staging directory does not exist yet, or
-    /// `git gc` removed it or an empty directory.
+    /// Retries `write` while a directory is missing: the staging directory may not exist yet, or
+    /// `git gc` may have removed it or an empty directory of objects.
     fn retry(
         &self,
         policy: &FilePolicy,
@@ -110,7 +110,7 @@ impl LooseWriter {
         write()
     }
 
-    /// Writes and syncs objects, and adds the directories to sync to `dirs`.
+    /// Writes and syncs objects, and adds the directories that need to be synced to `dirs`.
     fn write_batch(
         &self,
         policy: &FilePolicy,
@@ -134,12 +134,12 @@ impl LooseWriter {
             }
             sync_all(&open.iter().chain(files).collect::<Vec<_>>())?;
         }
-        // In the given order: an object is published after those that it refers to.
+        // Publish the objects in the given order, so that each comes after those that it refers to.
         staged.iter_mut().try_for_each(|file| self.publish(policy, file, dirs))
     }
 
-    /// Writes an object to the staging directory. The file is named by a number instead of the
-    /// hash, so all files are in one directory instead of 256.
+    /// Writes an object to the staging directory. The file name is a number instead of the hash, so
+    /// that all files are in one directory instead of 256.
     fn stage(
         &self,
         policy: &FilePolicy,
@@ -164,8 +164,8 @@ impl LooseWriter {
         dirs: &mut BTreeSet<PathBuf>,
     ) -> io::Result<()> {
         match (fs::rename(&staged.path, &staged.target), staged.target.parent()) {
-            // The directory does not exist: this is the first object in it, or `git gc` packed the
-            // others.
+            // The directory does not exist: this is the first object in it, or `git gc` has packed
+            // the others.
             (Err(error), Some(dir)) if error.kind() == io::ErrorKind::NotFound => {
                 policy.create_dir(dir)?;
                 dirs.insert(self.objects.path().to_owned());
@@ -180,7 +180,8 @@ impl LooseWriter {
 
 impl Drop for LooseWriter {
     fn drop(&mut self) {
-        // Fails if the directory was never created. `git gc` removes what cannot be removed here.
+        // This fails if the directory was never created. `git gc` removes whatever cannot be
+        // removed here.
         let _ = fs::remove_dir_all(self.staging.path());
     }
 }
@@ -193,7 +194,7 @@ impl Drop for StagedFile {
     }
 }
 
-/// Removes the staging directories of killed servers.
+/// Removes the staging directories left behind by killed servers.
 pub(super) fn remove_stale_staging(objects: &Path) -> io::Result<()> {
     for entry in fs::read_dir(objects)? {
         let entry = entry?;
@@ -204,7 +205,7 @@ pub(super) fn remove_stale_staging(objects: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// Returns the I/O error in the chain of a gix error.
+/// Returns the I/O error that caused a gix error.
 fn io_cause(error: &gix::Error) -> io::Error {
     match error.downcast_any_ref::<io::Error>() {
         Some(cause) => io::Error::new(cause.kind(), cause.to_string()),
@@ -212,11 +213,11 @@ fn io_cause(error: &gix::Error) -> io::Error {
     }
 }
 
-/// Opens the loose file of an object and sets its modification time to now, because `git gc`
-/// removes old objects that nothing refers to.
+/// Opens the loose file of an object and sets its modification time to the current time, because
+/// `git gc` removes old objects that nothing refers to.
 ///
-/// An object in a pack does not count as existing: `git repack -d` may drop it with the old pack at
-/// any time.
+/// An object that is only in a pack does not count as existing, because `git repack -d` may drop it
+/// with the old pack at any time.
 fn open_and_touch(path: &Path) -> Option<File> {
     let file = File::open(path).ok()?;
     file.set_modified(SystemTime::now()).ok()?;
@@ -227,7 +228,7 @@ fn sync_dirs(dirs: &BTreeSet<PathBuf>) -> io::Result<()> {
     let mut open = Vec::with_capacity(dirs.len());
     for dir in dirs {
         match File::open(dir) {
-            // `git gc` packed everything in it.
+            // `git gc` has packed everything in the directory.
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             opened => open.push(opened?),
         }

@@ -1,14 +1,14 @@
 //! Finding objects while other programs repack or remove them.
 //!
-//! A store of gix remembers what it found on the disk. That causes two errors here:
+//! A gix object store remembers what it found on disk. This leads to two kinds of errors:
 //!
 //! - If a repack moves an object during a lookup, gix may find it neither in a loose file nor in a
-//!   pack. If gix failed to open an index once, it never opens that index again. Therefore
+//!   pack. If gix fails to open an index once, it never tries to open that index again. Therefore,
 //!   [`retry_while_repacking`] repeats a lookup that found nothing, with a new store, until the
 //!   list of packs stays the same during the lookup. The name of a pack is a hash of its content,
-//!   so an object that moved changes the list.
-//! - gix reads from packs that `git gc` has removed since. Therefore [`ExistenceCache`] opens a new
-//!   store whenever a directory of packs or a list of alternates changed.
+//!   so moving an object changes the list.
+//! - gix keeps reading from packs that `git gc` has since removed. Therefore, [`ExistenceCache`]
+//!   opens a new store whenever a pack directory or a list of alternates has changed.
 
 use std::collections::BTreeSet;
 use std::ffi::OsString;
@@ -27,18 +27,18 @@ use crate::model::object::object_id;
 use crate::{Error, Id, Result};
 
 /// Maximum number of lookups while the packs change. A repack takes at least tens of milliseconds,
-/// which is the time of several lookups.
+/// which is long enough for several lookups.
 const MAX_LOOKUPS: u32 = 64;
 
-/// Minimum age of a modification time that is trusted. A second change within one tick of the file
-/// system's clock, which is some milliseconds, does not change the time.
+/// Minimum age at which a modification time is trusted. A second change within one tick of the file
+/// system's clock, which lasts a few milliseconds, leaves the time unchanged.
 const CLOCK_TICK: Duration = Duration::from_secs(1);
 
-/// Calls `lookup` with a new store of the directory `objects`, and repeats that while `lookup`
-/// returns nothing and the packs changed meanwhile.
+/// Calls `lookup` with a new store for the directory `objects`, and repeats the call if `lookup`
+/// finds nothing and the packs changed in the meantime.
 ///
 /// # Errors
-/// The error of the last lookup; [`Error::Store`] if `objects` cannot be read.
+/// The error returned by the last lookup; [`Error::Store`] if `objects` cannot be read.
 pub(super) fn retry_while_repacking<T>(
     objects: &Path,
     mut lookup: impl FnMut(&Handle) -> Result<Option<T>>,
@@ -59,7 +59,7 @@ pub(super) fn retry_while_repacking<T>(
     lookup(&gix::odb::at(objects, Sha1).map_err(failed)?)
 }
 
-/// Returns the indices of all packs, including those of alternates.
+/// Returns the paths of all pack indices, including those of alternates.
 fn list_packs(objects: &Path) -> io::Result<BTreeSet<OsString>> {
     let mut packs = BTreeSet::new();
     for store in object_dirs(&gix::odb::at(objects, Sha1)?, objects)? {
@@ -79,7 +79,7 @@ fn list_packs(objects: &Path) -> io::Result<BTreeSet<OsString>> {
     Ok(packs)
 }
 
-/// Returns the directories of a store: `objects` and its alternates.
+/// Returns the object directories of a store: `objects` and its alternates.
 fn object_dirs(handle: &Handle, objects: &Path) -> io::Result<Vec<PathBuf>> {
     let mut dirs = handle.store_ref().alternate_db_paths().map_err(io::Error::other)?;
     dirs.push(objects.to_owned());
@@ -90,19 +90,20 @@ fn read_error(objects: &Path, error: io::Error) -> Error {
     Error::io(format_args!("objects in {}", objects.display()), error)
 }
 
-/// Answers whether an object exists at this moment, with a store that is opened again when
-/// something changed on the disk.
+/// Determines whether an object exists at this moment, with a store that is reopened whenever
+/// something has changed on disk.
 #[derive(Default)]
 pub(super) struct ExistenceCache(Mutex<Option<OpenStore>>);
 
 struct OpenStore {
     handle: Handle,
-    /// Directories of packs and lists of alternates, with their modification times.
+    /// The pack directories and lists of alternates, with their modification times.
     watched: Vec<(PathBuf, Option<SystemTime>)>,
 }
 
 impl ExistenceCache {
-    /// Checks whether the directory `objects` has an object, in a loose file or in a pack.
+    /// Checks whether the directory `objects` contains an object, either in a loose file or in a
+    /// pack.
     pub(super) fn exists(&self, objects: &Path, loose: &LooseWriter, id: Id) -> Result<bool> {
         if loose.exists(id) || self.find(objects, id)? {
             return Ok(true);
@@ -126,7 +127,7 @@ impl ExistenceCache {
 impl OpenStore {
     fn new(objects: &Path) -> io::Result<OpenStore> {
         let handle = gix::odb::at(objects, Sha1)?;
-        // Read before the first lookup, so every later change is noticed.
+        // Read the times before the first lookup, so that every later change is noticed.
         let watched = object_dirs(&handle, objects)?
             .iter()
             .flat_map(|dir| [dir.join("pack"), dir.join("info/alternates")])

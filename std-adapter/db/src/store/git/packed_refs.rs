@@ -1,4 +1,4 @@
-//! `packed-refs`: one file with many refs, which is rewritten for each change.
+//! The `packed-refs` file, which contains many refs and is rewritten for each change.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File, Metadata, OpenOptions};
@@ -16,20 +16,21 @@ use super::file_policy::{FilePolicy, sync_dir};
 use super::lock_file::{LockError, LockFile, with_suffix};
 use crate::Id;
 
-/// The content of `packed-refs`, read again whenever the file was replaced.
+/// The content of `packed-refs`, which is read again whenever the file has been replaced.
 #[derive(Default)]
 pub(super) struct PackedRefsCache(Mutex<Option<CachedFile>>);
 
 struct CachedFile {
-    /// Kept open so that no other file gets its inode number. Modification times alone do not tell
-    /// two files apart, because both may be written within one tick of the clock.
+    /// Kept open so that its inode number is not reused for another file. Modification times alone
+    /// cannot distinguish two files, because both may have been written within one tick of the
+    /// clock.
     _file: File,
     stamp: [u64; 5],
     refs: Arc<Buffer>,
 }
 
 impl PackedRefsCache {
-    /// Returns the current content, or `None` if there is no file.
+    /// Returns the current content, or `None` if the file does not exist.
     pub(super) fn read(&self, path: &Path) -> io::Result<Option<Arc<Buffer>>> {
         let mut cached = self.0.lock();
         let now = match fs::metadata(path) {
@@ -64,14 +65,14 @@ fn stamp(of: &Metadata) -> [u64; 5] {
     [of.dev(), of.ino(), of.size(), of.mtime().cast_unsigned(), of.mtime_nsec().cast_unsigned()]
 }
 
-/// `packed-refs` while it is locked.
+/// The `packed-refs` file while it is locked.
 pub(super) struct PackedRefsLock<'p> {
     path: PathBuf,
     policy: &'p FilePolicy,
     _lock: LockFile,
 }
 
-/// The lines of each ref: its target, and the peeled object of a tag.
+/// The lines for each ref: its target and, for a tag, the peeled object.
 type RefLines<'t> = BTreeMap<&'t [u8], Vec<&'t [u8]>>;
 
 impl<'p> PackedRefsLock<'p> {
@@ -114,7 +115,8 @@ impl<'p> PackedRefsLock<'p> {
 
     fn write(&self, header: &str, refs: &RefLines<'_>) -> io::Result<()> {
         let new = with_suffix(&self.path, ".new");
-        // Exists only if a program was killed, since it is written under the lock.
+        // A leftover file exists only if a program was killed, since the file is written under the
+        // lock.
         let _ = fs::remove_file(&new);
         let mut file = OpenOptions::new().write(true).create_new(true).mode(0o666).open(&new)?;
         self.policy.apply(&file)?;
@@ -135,7 +137,7 @@ impl<'p> PackedRefsLock<'p> {
     }
 }
 
-/// Returns the header of the next version of the file, and the refs in it.
+/// Returns the header for the next version of the file, and the refs in this version.
 fn parse(text: &[u8]) -> io::Result<(String, RefLines<'_>)> {
     let invalid = |line: &[u8]| {
         io::Error::new(

@@ -1,8 +1,8 @@
 //! Fetching into a quarantine.
 //!
 //! `git` fetches into a temporary repository that has ours as an alternate. It checks every object
-//! (`fetch.fsckObjects`) and that none is missing. Only then the objects move to our repository, so
-//! nobody sees a part of a fetch.
+//! (`fetch.fsckObjects`) and verifies that none is missing. Only then are the objects moved to our
+//! repository, so nobody ever sees a partial fetch.
 
 use std::ffi::OsStr;
 use std::fs;
@@ -28,7 +28,8 @@ pub(super) fn fetch(
     cancel: &CancelFlag,
 ) -> std::result::Result<Id, FetchError> {
     let quarantine = Quarantine::new(refs)?;
-    // Opened again to read the settings, which may have changed since the server started.
+    // Open the repository again to read the settings, which may have changed since the server
+    // started.
     let dir = refs.repository.git_dir();
     let served = gix::open_opts(dir, open_options()).map_err(|error| open_error(dir, error))?;
     fetch::fetch(&quarantine.dir, &served, url, branch, limits, cancel)?;
@@ -38,10 +39,10 @@ pub(super) fn fetch(
     Ok(head)
 }
 
-/// A temporary repository, which is removed when this is dropped.
+/// A temporary repository that is removed on drop.
 struct Quarantine {
     dir: PathBuf,
-    /// The objects of our repository.
+    /// The directory that contains the objects of our repository.
     objects: PathBuf,
 }
 
@@ -59,7 +60,7 @@ impl Quarantine {
         let objects = refs.repository.objects.store_ref().path();
         let objects =
             objects.canonicalize().map_err(|error| Error::io(objects.display(), error))?;
-        // The next server removes directories with this prefix if this one is killed.
+        // If this server is killed, the next one removes directories with this prefix.
         let number = CREATED.fetch_add(1, Ordering::Relaxed);
         let name = format!("{}fetch-{}-{number}", STAGING_PREFIX, std::process::id());
         let quarantine = Quarantine { dir: objects.join(name), objects };
@@ -109,7 +110,7 @@ impl Quarantine {
             }
             dirs.push(target);
         }
-        // A pack becomes visible with its index, so the index moves last.
+        // A pack becomes visible once its index exists, so the index is moved last.
         moves.sort_by_key(|(from, _)| from.extension().is_some_and(|end| end == "idx"));
         dirs.iter().try_for_each(|dir| policy.create_dir(dir)).map_err(failed)?;
         for (from, to) in moves {

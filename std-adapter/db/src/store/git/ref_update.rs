@@ -1,8 +1,8 @@
 //! Updating, renaming and removing branches under their locks.
 //!
-//! Other programs see either the old or the new state. A branch changes when its lock file is
-//! renamed. A renamed branch changes its name when `packed-refs` is replaced, which contains one of
-//! the two names at any time.
+//! Other programs see either the old or the new state. A branch is updated by renaming its lock
+//! file. A branch is renamed by replacing `packed-refs`, which always contains exactly one of the
+//! two names.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsStr;
@@ -23,7 +23,7 @@ use super::work_trees::{WorkTreeUpdate, isolated_git};
 use crate::store::RefUpdate;
 use crate::{BranchName, Error, Id, Result};
 
-/// How long to wait for a lock of a branch or of `packed-refs`.
+/// How long to wait for the lock on a branch or on `packed-refs`.
 pub(super) const LOCK_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// A ref that is locked for an update.
@@ -35,10 +35,10 @@ struct LockedRef {
 }
 
 impl Refs<'_> {
-    /// Makes all updates or none. Returns false if a branch is not at its expected commit.
+    /// Makes either all updates or none. Returns false if a branch is not at its expected commit.
     ///
-    /// `write` stores the objects, and syncs the files that it gets: the lock files with the new
-    /// values. It is not called if this returns false.
+    /// `write` stores the objects and syncs the files passed to it, which are the lock files with
+    /// the new values. It is not called if this method returns false.
     pub(super) fn update(
         &self,
         updates: &[RefUpdate<'_>],
@@ -47,7 +47,8 @@ impl Refs<'_> {
     ) -> Result<bool> {
         let deadline = Instant::now() + LOCK_TIMEOUT;
         let mut locked = Vec::new();
-        // Sorted by name: two updates of the same branches cannot deadlock.
+        // Lock the branches in order of their names, so that two updates of the same branches
+        // cannot deadlock.
         let mut updates = updates.to_vec();
         updates.sort_by_key(|update| update.branch);
         for update in &updates {
@@ -93,7 +94,8 @@ impl Refs<'_> {
         deadline: Instant,
     ) -> Result<Option<LockedRef>> {
         let (name, head) = self.resolve(&branch.full())?;
-        // Removing a symbolic branch removes the link. Everything else affects its target.
+        // Removing a symbolic branch removes the link. All other updates affect the target of the
+        // link.
         let name = if to.is_some() { name } else { branch.full() };
         if head != *from {
             return Ok(None);
@@ -102,14 +104,14 @@ impl Refs<'_> {
         let now = match self.target(&name)? {
             RefTarget::Object(id) => Some(id),
             RefTarget::Missing => None,
-            // It became symbolic since it was resolved.
+            // The ref has become symbolic since it was resolved.
             RefTarget::Symbolic(_) if to.is_some() => return Ok(None),
             RefTarget::Symbolic(_) => self.resolve(&name)?.1,
         };
         if now != *from {
             return Ok(None);
         }
-        // In a damaged repository, a packed branch may exist beside children of its name.
+        // In a damaged repository, a packed branch may coexist with branches below its name.
         if to.is_some() && (from.is_none() || self.path(&name).is_dir()) {
             self.check_no_conflict(&name, None)?;
         }
@@ -132,8 +134,8 @@ impl Refs<'_> {
         self.conflicting_ref(name, except)?.map_or(Ok(()), |other| Err(conflict(name, &other)))
     }
 
-    /// Renames a branch, even to a parent or child of its old name. Returns false if it is not at
-    /// `head` or the new name exists.
+    /// Renames a branch, even to a parent or child of its old name. Returns false if the branch is
+    /// not at `head` or if the new name already exists.
     pub(super) fn rename(
         &self,
         old: &BranchName,
@@ -154,8 +156,8 @@ impl Refs<'_> {
         let updates = self.work_tree_updates(&new, None, Some(head))?;
         let packed = self.lock_packed_refs(deadline)?;
         let failed = |error: io::Error| Error::io("packed-refs", error);
-        // Pack the branch and remove its loose file. Then one change of `packed-refs` renames it,
-        // and no file has the name of a directory that the new name needs.
+        // Pack the branch and remove its loose file. A single change to `packed-refs` then renames
+        // the branch, and no file is in the place of a directory that the new name needs.
         packed.change(&BTreeSet::new(), &BTreeMap::from([(&*old, head)])).map_err(failed)?;
         self.remove_loose(&old)?;
         let new_lock = self.lock(&new, deadline)?;
@@ -170,7 +172,7 @@ impl Refs<'_> {
                 .change(&BTreeSet::from([&*old]), &BTreeMap::from([(&*new, head)]))
                 .map_err(failed)
         })?;
-        // The branch is renamed. Failures from here on are only logged.
+        // The branch has been renamed. Failures from here on are only logged.
         for tree in &work_trees {
             if let Err(error) = self.set_head(tree, &new, deadline) {
                 tracing::error!(
@@ -231,12 +233,14 @@ impl Refs<'_> {
         tracing::warn!("cannot change {title} in {}: {failure}", config.display());
     }
 
-    /// Removes refs with their logs. The caller has locked them, or nobody else uses them.
+    /// Removes refs along with their logs. The caller must have locked the refs unless nobody else
+    /// uses them.
     pub(super) fn remove_all(&self, names: &[&[u8]], deadline: Instant) -> Result<()> {
         if names.is_empty() {
             return Ok(());
         }
-        // Locked even if none of them is packed, because `git pack-refs` may be about to pack them.
+        // Lock `packed-refs` even if none of the refs is packed, because `git pack-refs` may be
+        // about to pack them.
         let packed = self.lock_packed_refs(deadline)?;
         let removed = names.iter().copied().collect();
         packed
@@ -261,7 +265,7 @@ impl Refs<'_> {
     fn remove_loose(&self, name: &[u8]) -> Result<()> {
         let path = self.path(name);
         match fs::remove_file(&path) {
-            // A packed ref has no file, and a directory may have its name.
+            // A packed ref has no file, and there may be a directory with its name.
             Err(error) if !is_absent(&error) && !path.is_dir() => {
                 Err(Error::io(name.as_bstr(), error))
             }
@@ -280,7 +284,8 @@ impl Refs<'_> {
             .iter()
             .flat_map(|path| path.ancestors().skip(1).take_while(|dir| *dir != refs))
             .collect();
-        // Deepest first. A directory that is missing was removed with its last branch.
+        // Sync the deepest directories first. A missing directory was removed along with its last
+        // branch.
         for dir in dirs.into_iter().rev() {
             match sync_dir(dir) {
                 Err(error) if !is_absent(&error) => return Err(Error::io(dir.display(), error)),
@@ -291,7 +296,7 @@ impl Refs<'_> {
     }
 }
 
-/// Updates work trees and then calls `update_refs`. Reverts the work trees if that fails.
+/// Updates work trees and then calls `update_refs`. Reverts the work trees on failure.
 fn with_work_trees(
     updates: &[WorkTreeUpdate],
     update_refs: impl FnOnce() -> Result<()>,

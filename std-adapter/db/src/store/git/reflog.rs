@@ -1,8 +1,8 @@
 //! Reflogs: who changed a branch, from which commit to which, and why.
 //!
-//! As in Git, an existing log is continued, and a new one is created if `core.logAllRefUpdates`
-//! says so, which is the default for a repository with a work tree. The log is removed with its
-//! branch.
+//! As in Git, an existing log is appended to, and a new one is created if `core.logAllRefUpdates`
+//! is enabled, which is the default in a repository with a work tree. A log is removed along with
+//! its branch.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
@@ -18,7 +18,7 @@ use crate::Id;
 use crate::model::identity::{Authorship, Identity};
 use crate::model::object::{Object, ObjectKind};
 
-/// Where the author and the message of a log line come from.
+/// The sources of the author and the message of a log line.
 pub(super) struct ReflogReason<'a> {
     /// The objects that were written for the update. If the new head is among them, the line gets
     /// the committer and the subject of that commit.
@@ -28,7 +28,7 @@ pub(super) struct ReflogReason<'a> {
 }
 
 impl ReflogReason<'_> {
-    /// Returns author and message for an update to `to`.
+    /// Returns the author and the message for an update to `to`.
     fn describe(&self, to: Id) -> (Signature, BString) {
         let commits =
             self.objects.iter().rev().filter(|(_, object)| object.kind == ObjectKind::Commit);
@@ -53,7 +53,7 @@ fn describe_commit(object: &Object) -> Option<(Signature, BString)> {
     };
     let mut message: BString = format!("{kind}: ").into();
     let subject = commit.message.lines().next().unwrap_or_default();
-    // A log entry is one line: control characters, which include tab and CR, become spaces.
+    // A log entry is a single line, so control characters, including tab and CR, become spaces.
     message.extend(subject.iter().map(|byte| if byte.is_ascii_control() { b' ' } else { *byte }));
     Some((committer, message))
 }
@@ -82,7 +82,7 @@ impl Refs<'_> {
         self.log(new, Some(head), head, || (reason.signature(), message.into()))
     }
 
-    /// Appends a line to the log of a ref, and to the log of `HEAD` if that points to the ref.
+    /// Appends a line to the log of a ref, and to the log of `HEAD` if `HEAD` points to the ref.
     fn log(
         &self,
         name: &[u8],
@@ -112,8 +112,8 @@ impl Refs<'_> {
         own.into_iter().chain(head).try_for_each(|mut log| log.write_all(&line))
     }
 
-    /// Opens the log of a ref, and creates it if the configuration says so. Returns `None` if there
-    /// is no log.
+    /// Opens the log of a ref, creating it if the configuration calls for a log. Returns `None` if
+    /// there is no log.
     fn open_log(&self, logs: &Path, path: &Path, name: &[u8]) -> io::Result<Option<File>> {
         let create = match self.repository.refs.write_reflog {
             WriteReflog::Disable => false,
@@ -127,7 +127,7 @@ impl Refs<'_> {
             Err(_) if !create => Ok(None),
             Err(error) => {
                 if error.kind() == io::ErrorKind::IsADirectory {
-                    // Left by branches that were removed.
+                    // The directories were left behind by removed branches.
                     remove_empty_dirs(path);
                 }
                 self.policy.create_dir(logs)?;

@@ -22,7 +22,7 @@ use crate::{BranchName, Error, Id, Result};
 /// Prefix of the full names of branches.
 pub(super) const HEADS: &[u8] = b"refs/heads/";
 
-/// Maximum length of a chain of symbolic refs. It is that of `git`.
+/// Maximum length of a chain of symbolic refs, which is the same as in `git`.
 const MAX_SYMREF_DEPTH: usize = 5;
 
 /// The refs of a repository.
@@ -53,7 +53,7 @@ impl Refs<'_> {
         self.common().join(OsStr::from_bytes(name))
     }
 
-    /// Returns the parent directory of a ref that is never removed, for example `refs/heads`.
+    /// Returns the ancestor directory of a ref that is never removed, such as `refs/heads`.
     pub(super) fn top(&self, name: &[u8]) -> PathBuf {
         let second = name.splitn(3, |byte| *byte == b'/').nth(1).unwrap_or_default();
         self.common().join("refs").join(OsStr::from_bytes(second))
@@ -63,7 +63,7 @@ impl Refs<'_> {
         Ok(self.resolve(&branch.full())?.1)
     }
 
-    /// Follows symbolic refs. Returns the last name and its object.
+    /// Follows symbolic refs. Returns the last name in the chain and the object that it points to.
     pub(super) fn resolve(&self, name: &[u8]) -> Result<(Vec<u8>, Option<Id>)> {
         let mut name = name.to_vec();
         for _ in 0..=MAX_SYMREF_DEPTH {
@@ -146,8 +146,8 @@ impl Refs<'_> {
         Ok(heads)
     }
 
-    /// Returns the refs whose names start with `prefix`, which ends with a slash. Files that are
-    /// not valid refs are left out.
+    /// Returns the refs whose names start with `prefix`, which must end with a slash. Files that
+    /// are not valid refs are left out.
     pub(super) fn with_prefix(&self, prefix: &[u8]) -> Result<BTreeMap<Vec<u8>, RefTarget>> {
         let names = loose_names(&self.path(prefix), prefix);
         let loose =
@@ -156,7 +156,8 @@ impl Refs<'_> {
             .filter(|(target, _)| *target != RefTarget::Missing)
             .map(|(target, name)| (name, target))
             .collect();
-        // Read after the loose refs: a ref that was packed meanwhile is found here.
+        // Read the packed refs after the loose ones, so that a ref that was packed in the meantime
+        // is found here.
         if let Some(packed) = self.packed_refs()? {
             let packed =
                 packed.iter_prefixed(prefix.into()).map_err(|error| ref_error(prefix, error))?;
@@ -171,8 +172,8 @@ impl Refs<'_> {
 
     /// Returns the commits listed in `shallow`.
     ///
-    /// `Repository::shallow_commits` of gix caches the list and misses a new file whose
-    /// modification time is the same or earlier.
+    /// gix's `Repository::shallow_commits` caches the list and misses a new file whose modification
+    /// time is not later than that of the old file.
     pub(super) fn shallow_commits(&self) -> Result<HashSet<Id>> {
         let path = self.common().join("shallow");
         match fs::read(&path) {
@@ -192,8 +193,8 @@ impl Refs<'_> {
         Ok(self.conflicting_ref(&name, None)?.map(|other| short_name(&other)))
     }
 
-    /// Returns the ref that prevents the creation of `name`: a parent `a` of `a/b`, or a child of
-    /// `name`. Ignores `except`, which is about to be removed.
+    /// Returns the ref that prevents the creation of `name`: either a parent, such as `a` for
+    /// `a/b`, or a child of `name`. Ignores `except`, which is about to be removed.
     pub(super) fn conflicting_ref(
         &self,
         name: &[u8],
@@ -223,8 +224,8 @@ fn parents(name: &[u8]) -> impl Iterator<Item = &[u8]> {
     slashes.skip(2).filter_map(|at| name.get(..at))
 }
 
-/// Returns the sorted names of the files below a directory, each with `prefix`. Leaves out lock
-/// files.
+/// Returns the sorted names of the files below a directory, each preceded by `prefix`. Lock files
+/// are left out.
 fn loose_names(dir: &Path, prefix: &[u8]) -> Vec<Vec<u8>> {
     let (mut names, mut dirs) = (Vec::new(), vec![(dir.to_owned(), prefix.to_vec())]);
     while let Some((dir, prefix)) = dirs.pop() {
@@ -241,13 +242,13 @@ fn loose_names(dir: &Path, prefix: &[u8]) -> Vec<Vec<u8>> {
     names
 }
 
-/// Returns whether a symbolic ref may point to `name`. It must not leave `refs/`.
+/// Returns whether a symbolic ref may point to `name`. The target must be inside `refs/`.
 fn is_ref_name(name: &[u8]) -> bool {
     name.starts_with(b"refs/") && gix::validate::reference::name(name.as_bstr()).is_ok()
 }
 
-/// Returns whether an error means that a loose ref does not exist. This includes a parent that is a
-/// file and a directory in place of the file.
+/// Returns whether an error means that a loose ref does not exist. This includes errors caused by a
+/// parent that is a file, or by a directory in place of the ref.
 pub(super) fn is_absent(error: &io::Error) -> bool {
     matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory | ErrorKind::IsADirectory)
 }

@@ -1,4 +1,4 @@
-//! Refs that keep fetched objects: `refs/remotes/REMOTE/BRANCH`.
+//! Refs that keep fetched objects alive: `refs/remotes/REMOTE/BRANCH`.
 
 use std::io::{self, Write};
 use std::time::Instant;
@@ -14,8 +14,9 @@ use crate::{BranchName, Error, Id, Result};
 const REMOTES: &str = "refs/remotes/";
 
 impl Refs<'_> {
-    /// Returns the name under which a branch of `remote` is kept. This is `remote`, followed by `+`
-    /// for each conflict: a remote may have had `a` before it had `a/b`, and `a` is still kept.
+    /// Returns the remote name under which a branch of `remote` is kept: `remote`, followed by one
+    /// `+` for each conflict. For example, `a/b` conflicts with a branch `a` that the remote used
+    /// to have and that is still kept.
     pub(super) fn free_remote_name(&self, remote: &str, branch: &BranchName) -> Result<String> {
         let mut remote = remote.to_owned();
         while self.conflicting_ref(&full_name(&remote, branch), None)?.is_some() {
@@ -24,7 +25,7 @@ impl Refs<'_> {
         Ok(remote)
     }
 
-    /// Keeps a fetched commit until [`forget_remote`](Refs::forget_remote).
+    /// Keeps a fetched commit until [`forget_remote`](Refs::forget_remote) is called.
     pub(super) fn keep_remote(&self, remote: &str, branch: &BranchName, id: Id) -> Result<()> {
         let deadline = Instant::now() + LOCK_TIMEOUT;
         let name = full_name(remote, branch);
@@ -45,7 +46,7 @@ impl Refs<'_> {
         self.forget_remotes(|name| name.trim_end_matches('+') == remote)
     }
 
-    /// Removes the refs of all remotes of killed servers. Servers call a remote
+    /// Removes the refs of all remotes left behind by killed servers. Servers name a remote
     /// `datakit-PID-NUMBER`.
     pub(super) fn forget_stale_remotes(&self) -> Result<()> {
         let is_number =
@@ -58,8 +59,8 @@ impl Refs<'_> {
         })
     }
 
-    /// Removes the refs of the remotes that `matches` accepts. They need no locks, because only
-    /// their server updates them.
+    /// Removes the refs of the remotes that `matches` accepts. The refs need no locks, because only
+    /// their own server updates them.
     fn forget_remotes(&self, matches: impl Fn(&str) -> bool) -> Result<()> {
         let found = self.with_prefix(REMOTES.as_bytes())?;
         let names: Vec<_> = found

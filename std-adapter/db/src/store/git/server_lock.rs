@@ -1,13 +1,14 @@
-//! Exclusive use of a repository by one server, and removal of locks that a killed one left.
+//! Exclusive use of a repository by one server, and removal of locks left behind by a killed
+//! server.
 //!
-//! A branch is locked by the file `BRANCH.lock`. It does not say who created it, and nobody removes
-//! it after SIGKILL or a power cut, so the branch could never change again. Therefore a server
-//! holds an flock on `datakit.lock` for as long as it lives. The kernel releases it with the
-//! process, so a server that gets it knows that no other one is running and may clean up. The file
-//! itself stays.
+//! A branch is locked by the file `BRANCH.lock`. The file does not say who created it, and nobody
+//! removes it after SIGKILL or a power failure, so the branch could never change again. Therefore,
+//! a server holds an flock on `datakit.lock` for as long as it lives. The kernel releases the flock
+//! when the process ends, so a server that acquires it knows that no other server is running and
+//! may clean up. The file `datakit.lock` itself is never removed.
 //!
-//! `git` does not use `datakit.lock`. It locks a branch for an instant only, so a lock file is
-//! removed only if it did not change for [`GRACE`]. That is also how long `git` itself waits for
+//! `git` does not use `datakit.lock`. It locks a branch only for an instant, so a lock file is
+//! removed only if it has not changed for [`GRACE`], which is also how long `git` itself waits for
 //! `packed-refs.lock`.
 
 use std::fs::{self, File, Metadata};
@@ -24,13 +25,13 @@ use crate::{Error, Result};
 /// Age at which a lock file is considered abandoned.
 const GRACE: Duration = Duration::from_secs(1);
 
-/// The exclusive lock of a repository, released on drop.
+/// The exclusive lock on a repository, which is released on drop.
 pub(super) struct ServerLock(File);
 
 impl Drop for ServerLock {
     fn drop(&mut self) {
-        // A child between fork and exec shares the open file and would keep the lock for an
-        // instant.
+        // A child process between fork and exec shares the open file, and would otherwise keep the
+        // lock for an instant.
         let _ = flock(&self.0, FlockOperation::Unlock);
     }
 }
@@ -47,7 +48,8 @@ impl ServerLock {
         policy: &FilePolicy,
     ) -> Result<Option<ServerLock>> {
         let path = common.join("datakit.lock");
-        // Opened for reading: the disk may become read-only later.
+        // Open the file only for reading, because an existing file may be on a disk that has become
+        // read-only.
         let file = match File::open(&path).or_else(|_| {
             let new = File::create(&path)?;
             policy.apply(&new)?;
@@ -85,7 +87,7 @@ fn remove_abandoned(common: &Path) -> io::Result<()> {
     let linked = fs::read_dir(common.join("worktrees")).into_iter().flatten().flatten();
     let heads = linked.map(|entry| entry.path().join("HEAD.lock"));
     // `packed-refs.new` is only written while `packed-refs.lock` is held. `index.lock` is not in
-    // the list: it may be held for as long as somebody writes a commit message.
+    // the list, because it is held while somebody writes a commit message, however long that takes.
     let others = ["packed-refs.lock", "packed-refs.new", "HEAD.lock"].map(|name| common.join(name));
     for path in others.into_iter().chain(heads) {
         if let Some(found) = unless_missing(fs::symlink_metadata(&path))? {
@@ -109,7 +111,7 @@ fn is_old(found: &Metadata) -> bool {
     found.modified().ok().and_then(|time| time.elapsed().ok()).is_some_and(|age| age >= GRACE)
 }
 
-/// Returns values that tell whether a file was replaced or changed.
+/// Returns values that differ if a file has been replaced or modified.
 fn identity(found: &Metadata) -> (u64, u64, i64, i64) {
     (found.dev(), found.ino(), found.mtime(), found.mtime_nsec())
 }
@@ -129,7 +131,7 @@ fn collect_locks(dir: &Path, locks: &mut Vec<(PathBuf, Metadata)>) -> io::Result
     Ok(())
 }
 
-/// Turns "not found" into `None`: other programs remove files at any time.
+/// Turns "not found" into `None`, because other programs may remove files at any time.
 fn unless_missing<T>(result: io::Result<T>) -> io::Result<Option<T>> {
     match result {
         Ok(found) => Ok(Some(found)),

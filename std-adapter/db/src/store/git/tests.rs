@@ -12,7 +12,7 @@ use super::*;
 use crate::model::object::{Commit, Object, encode_tree};
 use crate::remote::{GitError, TIMEOUT};
 
-/// A directory for a repository, which is removed at the end of the test.
+/// A repository directory that is removed at the end of the test.
 pub(super) struct TempRepository(pub(super) PathBuf);
 
 impl TempRepository {
@@ -37,7 +37,7 @@ impl Drop for TempRepository {
     }
 }
 
-/// Writes a commit of an empty tree.
+/// Writes a commit with an empty tree.
 pub(super) fn write_commit(store: &GitStore, message: &str) -> Id {
     let (tree, empty) = encode_tree([]).unwrap();
     let (id, commit) = Commit::encode(tree, &[], message.as_bytes(), 1_700_000_000).unwrap();
@@ -68,7 +68,7 @@ fn a_walk_uses_the_commit_graph_if_there_is_one() {
     }
     assert!(set_branch(&store, "master", None, line.last().copied()));
     repository.git(&["commit-graph", "write", "--reachable"]);
-    // A commit in the graph is not read, so removing one does not matter.
+    // The object of a commit in the graph is not read, so removing the object does not matter.
     let middle = line[2].to_string();
     fs::remove_file(store.dir().join("objects").join(&middle[..2]).join(&middle[2..])).unwrap();
     let is_ancestor = |ancestor: usize, of: usize| {
@@ -217,7 +217,7 @@ fn staging_directories_are_created_and_removed_as_needed() {
     let dir = store.dir();
     write_commit(&store, "a");
     let [staging] = &staging_dirs(&dir)[..] else { panic!("one directory") };
-    // `git gc` removes it if it is old.
+    // `git gc` does the same with an old staging directory.
     fs::remove_dir_all(staging).unwrap();
     let id = write_commit(&store, "b");
     assert!(store.read(id).unwrap().is_some());
@@ -238,7 +238,7 @@ fn every_fsync_level_writes_objects_before_the_branch() {
     for fsync in [Fsync::All, Fsync::Files, Fsync::None] {
         let repository = TempRepository::new(&format!("{fsync:?}"));
         let store = GitStore::open(&repository.0).unwrap().with_fsync(fsync);
-        // More than one batch.
+        // Write more objects than fit into one batch.
         let mut objects: Vec<_> =
             (0..50).map(|n: u8| Object::new(ObjectKind::Blob, [n]).unwrap()).collect();
         let (tree, empty) = encode_tree([]).unwrap();

@@ -11,22 +11,22 @@ use notify::{Event, EventKind, RecommendedWatcher, RecursiveMode, Watcher as _};
 use crate::BranchName;
 use crate::store::{RefChanges, WatchGuard};
 
-/// Debounce: one change of a branch causes several file events.
+/// How long to collect events, because a single change to a branch causes several file events.
 const DEBOUNCE: Duration = Duration::from_millis(5);
 
 /// Shortest time between two polls, which find changes that were not reported.
 const POLL_INTERVAL: Duration = Duration::from_millis(500);
 
-/// Time between two polls of all branches, if changes are reported.
+/// Time between two polls of all branches if the system reports changes.
 const FULL_POLL_INTERVAL: Duration = Duration::from_secs(60);
 
-/// Polls take at most one part in `POLL_SHARE` of the time. So they become rarer if there are many
+/// Polls take at most 1/`POLL_SHARE` of the time, so they become less frequent if there are many
 /// branches.
 const POLL_SHARE: u32 = 100;
 
 /// Watches `refs/heads` and `packed-refs` until it is dropped.
 pub(super) struct Watcher {
-    /// Ends the thread when it is dropped.
+    /// Dropping the sender ends the thread.
     _sender: Sender<RefChanges>,
     _notifier: Option<RecommendedWatcher>,
 }
@@ -34,8 +34,7 @@ pub(super) struct Watcher {
 impl WatchGuard for Watcher {}
 
 impl Watcher {
-    /// Calls `changed` from a thread of its own. If the system cannot report changes, that thread
-    /// polls.
+    /// Starts a thread that calls `changed`. If the system cannot report changes, the thread polls.
     pub(super) fn new(dir: &Path, changed: Box<dyn Fn(&RefChanges) + Send + Sync>) -> Watcher {
         let (sender, events) = channel();
         let notifier = start_notifier(dir, sender.clone());
@@ -45,7 +44,7 @@ impl Watcher {
         let full_interval = if notifier.is_ok() { FULL_POLL_INTERVAL } else { POLL_INTERVAL };
         let poller = Poller { changed, full_interval };
         std::thread::spawn(move || poller.run(&events));
-        // The notifier has a clone of the sender and is dropped at the same time.
+        // The notifier holds a clone of the sender, and both are dropped at the same time.
         Watcher { _sender: sender, _notifier: notifier.ok() }
     }
 }
@@ -55,7 +54,7 @@ fn start_notifier(dir: &Path, events: Sender<RefChanges>) -> notify::Result<Reco
     let heads = paths.heads.clone();
     let mut watcher = notify::recommended_watcher(move |event| {
         if let Some(changes) = paths.changes(event) {
-            // Fails only while the watcher is being dropped.
+            // Sending fails only while the watcher is being dropped.
             let _ = events.send(changes);
         }
     })?;
@@ -71,14 +70,15 @@ struct RefPaths {
 }
 
 impl RefPaths {
-    /// Returns the branches that an event may have changed, or `None` for none.
+    /// Returns the branches that may have changed according to an event, or `None` if there are
+    /// none.
     fn changes(&self, event: notify::Result<Event>) -> Option<RefChanges> {
         let Ok(event) = event else { return Some(RefChanges::Any) };
         match event.kind {
             _ if event.need_rescan() => return Some(RefChanges::Any),
-            // Our own reads are events too. Reacting to them would never end.
+            // Our own reads cause events too, and reacting to them would cause an endless loop.
             EventKind::Access(_) => return None,
-            // Files that were created in a new directory before it was watched have no event.
+            // Files that were created in a new directory before it was watched cause no events.
             EventKind::Create(CreateKind::Folder) | EventKind::Remove(RemoveKind::Folder) => {
                 return Some(RefChanges::Any);
             }
@@ -94,7 +94,7 @@ impl RefPaths {
         let name = name.as_os_str().as_bytes();
         match BranchName::new(name) {
             Ok(name) => Some(RefChanges::Named([name].into())),
-            // A lock file. The branch has an event of its own when it changes.
+            // This is a lock file. The branch causes its own event when it changes.
             Err(_) if name.ends_with(b".lock") => None,
             Err(_) => Some(RefChanges::Any),
         }
@@ -131,8 +131,8 @@ impl Poller {
             let begin = Instant::now();
             (self.changed)(&changes);
             if let RefChanges::Named(_) = changes {
-                // A symbolic branch changes with its target, but is not named in the event. So poll
-                // as soon as the share allows.
+                // A symbolic branch changes with its target, but the event does not name it, so
+                // poll as soon as `POLL_SHARE` allows.
                 due = last_poll + pause;
                 continue;
             }

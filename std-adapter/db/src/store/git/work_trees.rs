@@ -1,10 +1,11 @@
 //! Updating the work trees in which a branch is checked out, as
 //! `receive.denyCurrentBranch=updateInstead` does.
 //!
-//! An index that stays behind its branch is dangerous: the next `git commit` there would revert
-//! what the branch got meanwhile. So an update of the branch updates index and files too. If that
-//! would overwrite something, the branch is not updated. The `git` program updates index and files.
-//! It is started only for branches that are checked out.
+//! An index that lags behind its branch is dangerous: the next `git commit` in that work tree would
+//! revert everything that has since been added to the branch. Therefore, updating the branch also
+//! updates the index and the files. If this would overwrite local changes, the branch is not
+//! updated. The `git` program, which updates the index and the files, is started only for branches
+//! that are checked out.
 
 use std::ffi::OsStr;
 use std::fs;
@@ -21,43 +22,44 @@ use super::refs::{HEADS, RefTarget, Refs, short_name};
 use crate::remote::subprocess;
 use crate::{Error, Id, Result};
 
-/// How long to wait for another program that holds the lock of an index.
+/// How long to wait for another program that holds the lock on an index.
 const INDEX_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// The main work tree or a linked one.
 #[derive(Debug, Clone)]
 pub(super) struct WorkTree {
-    /// The directory with its `HEAD` and `index`.
+    /// The directory that contains its `HEAD` and `index`.
     git_dir: PathBuf,
-    /// The directory with its files. `None` if only a file `.git` there knows the connection.
+    /// The directory that contains its files, or `None` if only the `.git` file in that directory
+    /// records which repository it belongs to.
     dir: Option<PathBuf>,
 }
 
 /// How a work tree uses a branch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum BranchUse {
-    /// `HEAD` points to it.
+    /// `HEAD` points to the branch.
     CheckedOut,
-    /// `git rebase` will update it at its end.
+    /// `git rebase` will update the branch when it finishes.
     Rebased,
-    /// `git bisect` will check it out at its end.
+    /// `git bisect` will check out the branch when it finishes.
     Bisected,
 }
 
-/// An update of a work tree that goes with an update of its branch.
+/// An update of a work tree that accompanies an update of its branch.
 #[derive(Debug)]
 pub(super) struct WorkTreeUpdate {
     git_dir: PathBuf,
     dir: PathBuf,
     branch: String,
-    /// An empty tree if the branch is created.
+    /// The old head of the branch, or the empty tree if the branch is being created.
     from: Id,
     to: Id,
     owner: Option<(u32, u32)>,
 }
 
 impl Refs<'_> {
-    /// Returns the main work tree, unless the repository is bare, and the linked ones.
+    /// Returns the main work tree, unless the repository is bare, and all linked work trees.
     fn work_trees(&self) -> Vec<WorkTree> {
         let common = self.common();
         let main = match self.work_tree {
@@ -77,7 +79,7 @@ impl Refs<'_> {
         main.into_iter().chain(linked).collect()
     }
 
-    /// Returns how `tree` uses a branch, or `None` if it does not.
+    /// Returns how `tree` uses a branch, or `None` if it does not use the branch.
     fn branch_use(&self, tree: &WorkTree, name: &[u8]) -> Option<BranchUse> {
         if self.head_chain(tree).iter().any(|link| link == name) {
             return Some(BranchUse::CheckedOut);
@@ -96,8 +98,8 @@ impl Refs<'_> {
         (bisected && tree.git_dir.join("BISECT_LOG").exists()).then_some(BranchUse::Bisected)
     }
 
-    /// Returns the branch to which `HEAD` of a work tree points, and the targets of symbolic
-    /// branches after it. Empty if `HEAD` is detached.
+    /// Returns the branch that a work tree's `HEAD` points to, followed by the targets of symbolic
+    /// branches. The result is empty if `HEAD` is detached.
     fn head_chain(&self, tree: &WorkTree) -> Vec<Vec<u8>> {
         let text = fs::read(tree.git_dir.join("HEAD")).unwrap_or_default();
         let mut chain: Vec<Vec<u8>> = Vec::new();
@@ -112,7 +114,7 @@ impl Refs<'_> {
         chain
     }
 
-    /// Returns the work trees to update when a branch changes.
+    /// Returns the updates that work trees need when a branch changes.
     ///
     /// # Errors
     /// [`Error::Refused`] if the branch must not change because of a work tree.
@@ -132,7 +134,7 @@ impl Refs<'_> {
                         "branch {branch:?} is checked out elsewhere: serve the directory with the file .git"
                     )));
                 }
-                // A work tree that was removed by hand cannot lose anything.
+                // A work tree that was removed by hand has nothing to lose.
                 (Some(_), Some(dir)) if !dir.is_dir() => {}
                 (Some(to), Some(dir)) if used == BranchUse::CheckedOut => {
                     let from = from.unwrap_or(Id::EMPTY_TREE);
@@ -163,7 +165,7 @@ impl Refs<'_> {
         Ok(found)
     }
 
-    /// Makes `HEAD` of a work tree point to a branch.
+    /// Makes a work tree's `HEAD` point to a branch.
     pub(super) fn set_head(
         &self,
         tree: &WorkTree,
@@ -197,7 +199,7 @@ impl WorkTreeUpdate {
     /// Checks that the work tree has no uncommitted changes.
     fn check(&self) -> Result<()> {
         let output = self.git(&["update-index", "-q", "--ignore-submodules", "--refresh"])?;
-        // Status 1 reports changes, which the next two commands check.
+        // Status 1 means that there are changes, which the next two commands check.
         if !matches!(output.status.code(), Some(0 | 1)) {
             let failure = failure(&output);
             let failure =
@@ -219,7 +221,7 @@ impl WorkTreeUpdate {
         Ok(())
     }
 
-    /// Updates index and files. On failure, neither is changed.
+    /// Updates the index and the files. On failure, neither is changed.
     pub(super) fn apply(&self) -> Result<()> {
         self.read_tree(self.from, self.to)
     }
@@ -237,8 +239,8 @@ impl WorkTreeUpdate {
         if output.status.success() { Ok(()) } else { Err(self.refusal("", &failure(&output))) }
     }
 
-    /// Runs `git`, and retries while another program holds the lock of the index, which `git
-    /// status` does for an instant.
+    /// Runs `git`, and retries while another program holds the lock on the index, as `git status`
+    /// does for an instant.
     fn git(&self, args: &[&str]) -> Result<Output> {
         let mut backoff = Backoff::until(Instant::now() + INDEX_TIMEOUT);
         loop {
@@ -265,8 +267,8 @@ impl WorkTreeUpdate {
         })
     }
 
-    /// Returns an error with the reason first, because the end of a long text does not reach the
-    /// client.
+    /// Returns an error with the reason first, because the client does not receive the end of a
+    /// long message.
     fn refusal(&self, reason: &str, failure: &str) -> Error {
         let texts = [reason, failure].into_iter().filter(|text| !text.is_empty());
         let text = texts.collect::<Vec<_>>().join(": ");
@@ -275,18 +277,18 @@ impl WorkTreeUpdate {
     }
 }
 
-/// Returns a `git` command that runs no hooks, with the user and group of the repository.
+/// Returns a `git` command that runs no hooks and runs as the user and group of the repository.
 pub(super) fn isolated_git(owner: Option<(u32, u32)>) -> Command {
     let mut git = subprocess::git();
     git.args(["-c", "core.fsmonitor=false", "-c", "core.hooksPath=/dev/null"]);
     if let Some((user, group)) = owner {
-        // Filters of the repository never run as root, and never with root's settings.
+        // The repository's filters must never run as root or with root's settings.
         git.uid(user).gid(group).env_remove("HOME").env_remove("XDG_CONFIG_HOME");
     }
     git
 }
 
-/// Returns the first two lines of what `git` reported.
+/// Returns the first two lines that `git` wrote to standard error.
 fn failure(output: &Output) -> String {
     let text = String::from_utf8_lossy(&output.stderr);
     let lines = text

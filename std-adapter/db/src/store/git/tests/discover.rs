@@ -239,14 +239,14 @@ fn files_created_by_root_belong_to_the_owner_of_the_repository() {
     }
     let store = GitStore::open(&repository.0).unwrap();
     fill(&store);
-    // Updates the work tree.
+    // This also updates the work tree.
     assert!(set_branch(&store, "master", None, head_of(&store, "new/three")));
     drop(store);
     for path in all_below(&repository.0) {
         let found = fs::symlink_metadata(&path).unwrap();
         assert_eq!((found.uid(), found.gid()), (12345, 23456), "{}", path.display());
     }
-    // As the owner: `git` refuses a repository of another user.
+    // Run `git` as the owner, because it refuses to use another user's repository.
     let mut git = Command::new("git");
     std::os::unix::process::CommandExt::uid(&mut git, 12345);
     git.arg("-C").arg(&repository.0).args(["fsck", "--strict"]).env("HOME", "/nonexistent");

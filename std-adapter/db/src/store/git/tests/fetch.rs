@@ -1,4 +1,4 @@
-//! Fetching from paths and over `ssh`, which the settings of the repository replace by a script.
+//! Fetching from paths and over `ssh`, which the repository's settings replace with a script.
 
 use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt;
@@ -70,7 +70,7 @@ fn a_silent_server_times_out() {
     let here = TempRepository::new("silent");
     let store =
         GitStore::open(&here.0).unwrap().with_fetch_limits(limits_with_timeout(Some(SHORT)));
-    // Connects clients without `accept`.
+    // Clients can connect even though nothing calls `accept`.
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
     for scheme in ["git", "http", "https"] {
@@ -97,7 +97,8 @@ fn a_refused_connection_fails_at_once() {
     }
 }
 
-/// A repository that runs a script for `ssh`, and another one with a branch `master` at `far`.
+/// A repository that runs a script instead of `ssh`, and another one whose branch `master` is at
+/// `far`.
 struct SshPair {
     here: TempRepository,
     there: TempRepository,
@@ -214,7 +215,7 @@ fn a_timeout_kills_everything_that_git_started() {
     let pair = SshPair::new("hanging", "exec 9>$here/fifo; sleep 1000 & wait");
     let fifo = pair.fifo();
     let (sender, receiver) = channel();
-    // Reads until the last process that inherited the FIFO exits.
+    // The read ends when the last process that inherited the FIFO exits.
     std::thread::spawn(move || sender.send(fs::read(fifo).unwrap()));
     assert_eq!(pair.fetch(SHORT), timed_out(SHORT));
     receiver.recv_timeout(Duration::from_secs(10)).unwrap();
@@ -228,7 +229,7 @@ fn cancelling_kills_everything_that_git_started() {
     let (cancel, url) = (CancelFlag::default(), pair.url());
     std::thread::scope(|scope| {
         let fetch = scope.spawn(|| store.fetch_cancellable("r", &url, &master(), &cancel));
-        // Opening the FIFO waits until the script has it open.
+        // Opening the FIFO blocks until the script has opened it.
         let far = fs::File::open(&fifo).unwrap();
         cancel.cancel();
         assert_eq!(fetch.join().unwrap(), Err(FetchError::Git(GitError::Cancelled)));
@@ -240,7 +241,7 @@ fn cancelling_kills_everything_that_git_started() {
 fn a_server_that_stops_in_the_middle_times_out() {
     let pair =
         SshPair::new("middle", "git upload-pack $there/.git | { head -c 50000; sleep 1000; }");
-    // Data that does not compress.
+    // Generate data that does not compress.
     let mut state = 1_u32;
     let noise = std::iter::repeat_with(|| {
         state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
@@ -267,7 +268,7 @@ fn a_slow_server_does_not_time_out() {
     assert!(start.elapsed() > timeout, "{:?}", start.elapsed());
 }
 
-/// A script for `ssh` with which the remote runs `$here/hook` to create packs.
+/// A script that replaces `ssh` and makes the remote run `$here/hook` to create packs.
 const WITH_PACK_HOOK: &str = "git -c uploadpack.packObjectsHook=$here/hook upload-pack $there/.git";
 
 /// Makes the remote send what `script` prints instead of a pack, until a file `good` exists.
@@ -296,7 +297,7 @@ fn an_incomplete_fetch_leaves_nothing_and_can_be_repeated() {
 #[test]
 fn an_endless_pack_is_cut_off_at_the_limit() {
     let pair = SshPair::new("endless", WITH_PACK_HOOK);
-    // A pack with one blob, stored without compression, that never ends.
+    // A pack with a single, endless blob that is stored without compression.
     let blob = "printf 'PACK\\0\\0\\0\\2\\0\\0\\0\\1\\277\\377\\377\\377\\377\\177\\170\\1'";
     let zeros = "while :; do printf '\\0\\377\\377\\0\\0'; head -c 65535 /dev/zero || exit; done";
     replace_pack(&pair, &format!("{blob}\n{zeros}"));

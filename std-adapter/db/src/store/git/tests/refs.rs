@@ -1,4 +1,4 @@
-//! Names of branches and conflicts between them, compared with `git`.
+//! Branch names and conflicts between them, compared with `git`.
 
 use std::process::{Command, Output};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -183,7 +183,7 @@ fn a_rename_is_atomic_and_keeps_the_reflog() {
     let store = GitStore::open(&repository.0).unwrap();
     let id = write_commit(&store, "x");
     repository.git(&["-c", "core.logAllRefUpdates=always", "branch", "a", &id.to_string()]);
-    // Every rename changes `packed-refs` only from here on.
+    // From here on, every rename changes only `packed-refs`.
     repository.git(&["pack-refs", "--all"]);
     let over = AtomicBool::new(false);
     std::thread::scope(|scope| {
@@ -211,7 +211,7 @@ fn updates_succeed_while_git_removes_empty_directories() {
     std::thread::scope(|scope| {
         scope.spawn(|| {
             while !over.load(Ordering::Relaxed) {
-                // Fails if a branch is locked.
+                // This fails if a branch is locked.
                 git(&repository, &["pack-refs", "--all"]);
             }
         });
@@ -222,8 +222,9 @@ fn updates_succeed_while_git_removes_empty_directories() {
                 scope.spawn(move || {
                     for number in 0..100 {
                         let branch = format!("deep/{worker}/down");
-                        // New commits each time: `git pack-refs` removes a branch that has the
-                        // commit that was packed, even if it was set again meanwhile.
+                        // Use new commits each time, because `git pack-refs` removes a branch that
+                        // is at the packed commit, even if the branch was set again in the
+                        // meantime.
                         let [a, b] = ["a", "b"]
                             .map(|side| write_commit(store, &format!("{worker} {number} {side}")));
                         assert!(set_branch(store, &branch, None, Some(a)), "{number}");
@@ -249,7 +250,7 @@ fn create_fails_if_the_branch_exists() {
         let make = |from| {
             store.update(&[], &[RefUpdate { branch: &name("b"), from, to: Some(id) }]).unwrap()
         };
-        // The same commit makes no difference.
+        // A branch that exists is not created again, even at the same commit.
         assert_eq!(
             [make(None), make(None), make(Some(Id::EMPTY_TREE)), make(Some(id))],
             [true, false, false, true]

@@ -1,5 +1,5 @@
-//! State of the repository that changes while it is open: packs, alternates, refs, the shallow
-//! list.
+//! Repository state that changes while the repository is open: packs, alternates, refs and the list
+//! of shallow commits.
 
 use super::*;
 
@@ -72,7 +72,8 @@ fn objects_of_a_removed_alternate_do_not_exist() {
         }
         assert!(!store.exists(id).unwrap());
         fs::write(&alternates, format!("{}\n", other.0.join(".git/objects").display())).unwrap();
-        // Old times, so nothing but the list of alternates tells that it changed.
+        // Set old modification times, so that only the content of the list of alternates reveals
+        // the change.
         for path in [alternates.clone(), store.dir().join("objects/pack")] {
             set_modified(&path, old);
         }

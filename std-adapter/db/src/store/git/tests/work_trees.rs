@@ -51,7 +51,7 @@ fn with_work_tree(name: &str) -> (TempRepository, GitStore) {
     (repository, store)
 }
 
-/// Creates a linked work tree beside a repository.
+/// Creates a linked work tree next to a repository.
 fn linked(repository: &TempRepository, branch: &str) -> TempRepository {
     let dir = PathBuf::from(format!("{}-linked", repository.0.display()));
     let _ = fs::remove_dir_all(&dir);
@@ -62,7 +62,7 @@ fn linked(repository: &TempRepository, branch: &str) -> TempRepository {
 #[test]
 fn a_clean_work_tree_is_updated_with_its_branch() {
     let (repository, store) = with_work_tree("follows");
-    // The first commit of an unborn branch.
+    // Make the first commit on an unborn branch.
     advance(&store, "master", &[("a", "1"), ("b", "1")]).unwrap();
     assert_eq!(
         (repository.git(&["status", "--porcelain"]), fs::read(repository.0.join("a")).unwrap()),
@@ -72,12 +72,12 @@ fn a_clean_work_tree_is_updated_with_its_branch() {
     let second = advance(&store, "master", &[("a", "2"), ("c", "1")]).unwrap();
     assert_eq!(repository.git(&["status", "--porcelain"]), "?? untracked");
     assert!(!repository.0.join("b").exists() && repository.0.join("c").exists());
-    // The next commit there does not revert the update.
+    // The next commit in the work tree does not revert the update.
     repository.git(&["add", "untracked"]);
     repository.git(&["commit", "-q", "-m", "theirs"]);
     assert_eq!(repository.git(&["diff", "--name-only", &second.to_string(), "HEAD"]), "untracked");
     assert_eq!(repository.git(&["ls-tree", "--name-only", "master"]), "a\nc\nuntracked");
-    // A branch that is not checked out does not change the work tree.
+    // Updating a branch that is not checked out does not change the work tree.
     advance(&store, "other", &[("d", "1")]).unwrap();
     assert_eq!(repository.git(&["status", "--porcelain"]), "");
 }
@@ -148,7 +148,7 @@ fn a_locked_index_blocks_the_update() {
     let refused = refusal(advance(&store, "master", &[("a", "2")]));
     assert!(refused.contains("another git holds index.lock"), "{refused}");
     assert_eq!(head_of(&store, "master"), Some(first));
-    // A lock that is released soon is waited for.
+    // An update waits for a lock that is soon released.
     std::thread::scope(|scope| {
         scope.spawn(|| {
             std::thread::sleep(std::time::Duration::from_millis(100));
@@ -264,7 +264,7 @@ fn a_work_tree_with_a_git_file_is_updated_with_its_branch() {
     assert_eq!(repository.git(&["status", "--porcelain"]), "");
     assert!(repository.0.join("a").exists());
     drop(store);
-    // The Git directory does not know where the work tree is.
+    // The Git directory does not record where the work tree is.
     let store = GitStore::open(&dir).unwrap();
     let refused = refusal(advance(&store, "master", &[("a", "2")]));
     assert_eq!(
