@@ -1,4 +1,4 @@
-//! Authors of commits: `datakit serve --author`, the configuration of Git, `datakit db commit
+//! Commit authors, as set by `datakit serve --author`, the Git configuration or `datakit db commit
 //! --author`.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic)]
 
@@ -8,7 +8,7 @@ use std::process::{Command, Stdio};
 
 use common::{Client, PROGRAM, Scratch, Server, lines};
 
-/// Returns author and committer of the last commit.
+/// Returns the author and the committer of the last commit.
 fn last(dir: &Scratch) -> String {
     let output = Command::new("git")
         .args([

@@ -106,7 +106,7 @@ fn without_git_only_remotes_fail() {
 async fn a_connection_has_two_fetches_at_a_time() {
     let server = Server::start("tcp://127.0.0.1:0", &[]);
     let url: datakit_server::Url = server.address().parse().unwrap();
-    // Connects clients without `accept`.
+    // Clients can connect even though nothing calls `accept`.
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let silent = format!("git://{}/x", listener.local_addr().unwrap());
     let greedy = Db::connect(&url).await.unwrap();
@@ -120,7 +120,7 @@ async fn a_connection_has_two_fetches_at_a_time() {
     for _ in 0..2 {
         asked.push(tokio::time::timeout(TIMEOUT, listener.accept()).await.unwrap().unwrap());
     }
-    // Another connection can fetch at once, and the first one does not start a third fetch.
+    // Another connection can fetch immediately, and the first one does not start a third fetch.
     let (there, head) = repository("remotes-fair");
     let other = Db::connect(&url).await.unwrap();
     let fetched = tokio::time::timeout(TIMEOUT, other.fetch(&there.path(""), "master"))
@@ -141,7 +141,7 @@ fn fetched_refs_are_removed_when_the_server_ends() {
     let path = here.path("");
     for signal in ["TERM", "HUP", "KILL"] {
         let mut server = Server::start("tcp://127.0.0.1:0", &["--git", &path]);
-        // The command removes its remote at its end.
+        // The command removes its remote when it finishes.
         client(&server).run(&["db", "fetch", &there.path(""), "master"]);
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         let url = server.address().parse().unwrap();
@@ -175,7 +175,7 @@ fn sighup_removes_the_socket() {
     assert!(Path::new(&socket).exists());
     assert_eq!(server.end("HUP").code(), Some(0));
     assert!(!Path::new(&socket).exists());
-    // `nohup` ignores SIGHUP.
+    // `nohup` makes the server ignore SIGHUP.
     let mut command = Command::new("nohup");
     command.args([common::PROGRAM, "serve", "--url", &format!("unix://{socket}")]);
     let mut server = command

@@ -1,5 +1,5 @@
 //! Fetching over HTTPS from a server with a private certificate authority.
-// Clippy allows these in tests, but not in functions that tests share.
+// The Clippy configuration allows these in tests, but not in functions that tests share.
 #![allow(clippy::unwrap_used, clippy::panic)]
 
 mod common;
@@ -18,8 +18,8 @@ use rustls::ServerConfig;
 use rustls::pki_types::PrivateKeyDer;
 use tokio_rustls::TlsAcceptor;
 
-/// Returns the configuration of a server for 127.0.0.1, and the certificate of its authority as
-/// PEM.
+/// Returns the TLS configuration of a server for 127.0.0.1, and the certificate of its certificate
+/// authority in PEM format.
 fn certificates() -> (ServerConfig, String) {
     let (key, key_of_server) = (KeyPair::generate().unwrap(), KeyPair::generate().unwrap());
     let mut authority = CertificateParams::new([]).unwrap();
@@ -40,7 +40,7 @@ fn start_tls_proxy(address: String, config: ServerConfig) -> String {
     listener.set_nonblocking(true).unwrap();
     let (here, tls) =
         (listener.local_addr().unwrap().to_string(), TlsAcceptor::from(Arc::new(config)));
-    // Runs until the process ends.
+    // The thread runs until the process ends.
     std::thread::spawn(move || {
         tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(
             async {
@@ -59,7 +59,7 @@ fn start_tls_proxy(address: String, config: ServerConfig) -> String {
     here
 }
 
-/// Creates a repository with a commit on `master`, and returns the hash.
+/// Creates a repository with a commit on `master`, and returns the hash of the commit.
 fn repository(path: &Path) -> String {
     let git = |args: &[&str]| {
         let output = Command::new("git").arg("-C").arg(path).args(args).output().unwrap();

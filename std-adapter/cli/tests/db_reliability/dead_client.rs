@@ -21,7 +21,7 @@ struct DyingClient {
 }
 
 impl DyingClient {
-    /// With `reset`, the server gets a TCP reset instead of a FIN.
+    /// If `reset` is true, the server receives a TCP reset instead of a FIN.
     async fn connect(server: &Server, reset: bool) -> DyingClient {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("tcp://{}", listener.local_addr().unwrap()).parse().unwrap();
@@ -42,7 +42,7 @@ impl DyingClient {
     }
 }
 
-/// Waits for an event that never comes, after the `first` one.
+/// Waits for the `first` event, and then for another one that never comes.
 async fn wait_forever<T: Send + 'static>(
     watch: Result<Watch<T>, datakit_client::db::Error>,
     first: bool,
@@ -158,7 +158,7 @@ async fn a_client_that_dies_in_a_commit_leaves_all_of_it_or_nothing() {
             requests_under_way(&observer).await > 0 || committing.is_finished()
         })
         .await;
-        // Fails if the connection has ended.
+        // This fails if the connection has ended.
         let _ = cut.send(());
         acknowledged += usize::from(timeout(TIMEOUT, committing).await.unwrap().unwrap().is_ok());
         assert_nothing_left(&observer, &repository).await;

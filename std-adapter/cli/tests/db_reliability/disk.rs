@@ -11,7 +11,7 @@ use tokio::time::timeout;
 
 use crate::setup::{Server, TIMEOUT, TempRepository, begin, commit};
 
-/// Allocation unit of tmpfs in bytes.
+/// The allocation unit of tmpfs, in bytes.
 const PAGE: u64 = 4096;
 
 /// A repository on a small file system of its own.
@@ -24,7 +24,7 @@ impl Disk {
         Disk(repository)
     }
 
-    /// Remounts with the option `ro` or `rw`.
+    /// Remounts the disk with the option `ro` or `rw`.
     fn remount(&self, option: &str) {
         run("mount", &["-o", &format!("remount,{option}")], &self.0);
     }
@@ -40,7 +40,7 @@ impl Disk {
         file.metadata().unwrap().len().next_multiple_of(PAGE)
     }
 
-    /// Reduces the filling to `filled` bytes.
+    /// Shrinks the file that fills the disk to `filled` bytes.
     fn shrink(&self, filled: u64) {
         File::options().write(true).open(self.filler()).unwrap().set_len(filled).unwrap();
     }
@@ -65,8 +65,8 @@ fn run(program: &str, args: &[&str], at: &TempRepository) {
     assert!(out.status.success(), "{program} {args:?}: {}", String::from_utf8_lossy(&out.stderr));
 }
 
-/// Commits, and checks that a refusal has the given reason and no other effect. Returns whether the
-/// commit was refused.
+/// Tries to commit. If the commit is refused, checks that the reason is `why` and that nothing has
+/// changed. Returns whether the commit was refused.
 async fn is_refused(disk: &Disk, db: &Db, transaction: &Transaction, why: &str) -> bool {
     let head = disk.git(&["rev-parse", "master"]);
     let Err(error) = timeout(TIMEOUT, transaction.commit("again")).await.unwrap() else {
@@ -101,8 +101,8 @@ async fn a_full_disk_refuses_the_commit_and_has_no_other_effect() {
     commit(&db, "master", "first", "x").await.unwrap();
     let transaction = begin(&db, "master", "d/second", &"y".repeat(100_000)).await.unwrap();
     let mut filled = disk.fill();
-    // One more page each time: the disk is full for the file, then for its directories, the commit
-    // and the branch.
+    // Free one more page each time. At first there is no space for the file, and then none for its
+    // directories, the commit and the branch.
     let mut refused = 0;
     while is_refused(&disk, &other, &transaction, "No space left on device: ").await {
         refused += 1;

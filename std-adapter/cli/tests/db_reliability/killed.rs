@@ -9,17 +9,17 @@ use tokio::time::timeout;
 
 use crate::setup::{Server, TIMEOUT, TempRepository, commit, short_or_full};
 
-/// Acknowledged commits: branch, head, path of the file.
+/// The branch, head and file path of each acknowledged commit.
 type Acknowledged = Arc<Mutex<Vec<[String; 3]>>>;
 
 const CLIENTS: usize = 3;
 
-/// Returns the delays before the kills: spread out, and the same in each run.
+/// Returns the delays before the kills, which are spread out and are the same in each run.
 fn kill_delays(count: usize) -> impl Iterator<Item = Duration> {
     (0..count as u64).map(|round| Duration::from_millis(100 + round.wrapping_mul(7919) % 307))
 }
 
-/// Commits to a shared branch and to one of its own in turn, until the server is killed.
+/// Commits alternately to a shared branch and to a branch of its own until the server is killed.
 async fn commit_until_killed(
     server: &Server,
     round: usize,
@@ -38,7 +38,7 @@ async fn commit_until_killed(
     })
 }
 
-/// Commits to every branch. A lock that the killed server left would prevent that.
+/// Commits to every branch. A lock left behind by the killed server would prevent these commits.
 async fn commit_to_every_branch(server: &Server, round: usize, acknowledged: &Acknowledged) {
     let db = server.connect().await;
     for branch in
@@ -79,8 +79,8 @@ async fn d57_a_kill_loses_no_acknowledged_commit() {
         let server = Server::start(&repository.0);
         commit_to_every_branch(&server, round, &acknowledged).await;
         slowest = slowest.max(begun.elapsed());
-        // Some rounds find packed branches, some packed objects. Not packed before the server runs,
-        // because `git` fails at locks that a killed server left.
+        // In some rounds, pack the branches, and in others, the objects. This happens while the
+        // server is running, because `git` fails if it finds locks left behind by a killed server.
         match round % 4 {
             1 => drop(repository.git(&["pack-refs", "--all"])),
             3 => drop(repository.git(&["gc", "-q"])),

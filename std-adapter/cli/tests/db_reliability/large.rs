@@ -12,8 +12,8 @@ use crate::setup::{Server, TIMEOUT, TempRepository, begin, commit, timed};
 const FILES: usize = 100_000;
 const COMMITS: usize = 50_000;
 
-/// Limit for every operation that walks the whole history or a directory. Generous, because the
-/// debug build takes ten times as long and the machine may be busy.
+/// Time limit for every operation that walks the whole history or a directory. It is generous,
+/// because the debug build takes ten times as long and the machine may be busy.
 const MAX_WALK: Duration = Duration::from_secs(30);
 
 const COMMITTER: &str = "committer a <a@b> 1700000000 +0000\ndata 1\nx\n";
@@ -22,7 +22,7 @@ fn path(text: &str) -> Path {
     text.parse().unwrap()
 }
 
-/// Returns a commit with files, a hundred in each directory.
+/// Returns `git fast-import` commands for a commit with a hundred files in each directory.
 fn commit_with_files(count: usize) -> Vec<u8> {
     let mut commands =
         format!("blob\nmark :1\ndata 4\nfile\ncommit refs/heads/master\n{COMMITTER}");
@@ -32,7 +32,8 @@ fn commit_with_files(count: usize) -> Vec<u8> {
     commands.into_bytes()
 }
 
-/// Creates a repository with all files in one directory. `git fast-import` would take a minute.
+/// Creates a repository with all files in one directory. Using `git fast-import` for this would
+/// take a minute.
 fn flat_repository() -> TempRepository {
     let repository = TempRepository::imported("flat", b"");
     let blob = repository.git_fed(&["hash-object", "-w", "--stdin"], b"file");
@@ -45,7 +46,8 @@ fn flat_repository() -> TempRepository {
     repository
 }
 
-/// Commits one file several times. Returns the median duration and the objects of the last commit.
+/// Commits one file several times. Returns the median duration and the number of objects that the
+/// last commit created.
 async fn measure_commit(repository: &TempRepository, db: &Db) -> (Duration, usize) {
     let mut times = Vec::new();
     let mut objects = 0;
@@ -117,7 +119,8 @@ async fn a_directory_can_have_100_000_files() {
     flat.assert_sound();
 }
 
-/// Returns a linear history from `first` to `master`, and a branch `side` with one commit on `first`.
+/// Returns `git fast-import` commands for a linear history from `first` to `master`, and a branch
+/// `side` with one commit on `first`.
 fn long_history() -> Vec<u8> {
     let mut commands = String::new();
     for number in 0..COMMITS {
@@ -150,7 +153,7 @@ async fn a_history_of_50_000_commits_can_be_walked() {
 
     let (near, quick) = timed("commit at the end", commit(&db, "master", "new", "x")).await;
     near.unwrap();
-    // Both walks over the whole history: ancestry and merge base.
+    // Measure both operations that walk the whole history: the ancestry check and the merge base.
     let (moved, forward) = timed("fast-forward over all", first.fast_forward(&head)).await;
     moved.unwrap();
     assert_eq!(first.head().await.unwrap(), Some(head));
@@ -166,7 +169,7 @@ async fn a_history_of_50_000_commits_can_be_walked() {
     moved.unwrap();
     assert_eq!(timed("reflog", log.next()).await.0.unwrap().unwrap(), Some(merged));
 
-    // A transaction on the first commit.
+    // Begin a transaction that is based on the first commit.
     let old = begin(&db, "side", "late", "x").await.unwrap();
     old.set_parents(&[start]).await.unwrap();
     let (late, walked) = timed("commit on the first one", old.commit("Late")).await;

@@ -1,8 +1,9 @@
-//! Reliability of the database: kills, many clients, other programs, full disks, clients that die,
-//! unusual and large repositories.
+//! Reliability of the database: killed servers, many clients, other programs, full disks, clients
+//! that die, and unusual or large repositories.
 //!
-//! `RELIABILITY=full` runs the long form. Tests that mount a disk need root and are ignored unless
-//! `--include-ignored` is given. Each test prints its measurements, which `--nocapture` shows.
+//! Setting `RELIABILITY=full` runs the long versions of the tests. Tests that mount a disk need
+//! root and are ignored unless `--include-ignored` is given. Each test prints its measurements,
+//! which `--nocapture` shows.
 #![allow(clippy::unwrap_used, clippy::panic, clippy::expect_used, clippy::indexing_slicing)]
 
 mod dead_client;

@@ -1,4 +1,5 @@
-//! `git` in the same repository: it commits to the branch that clients use, and repacks meanwhile.
+//! Using `git` in the same repository to commit to the branch that clients use, and to repack at
+//! the same time.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -9,7 +10,7 @@ use tokio::time::timeout;
 
 use crate::setup::{Server, TIMEOUT, TempRepository, commit, short_or_full};
 
-/// Most attempts of `git` to commit to a branch that others update.
+/// Maximum number of times that `git` tries to commit to a branch that others are updating.
 const MAX_ATTEMPTS: usize = 10_000;
 
 const CLIENTS: usize = 4;
@@ -21,8 +22,8 @@ fn commit_with_git(repository: &TempRepository, index: &str, path: &str) -> usiz
     done.unwrap_or_else(|| panic!("{path}: the branch changed {MAX_ATTEMPTS} times"))
 }
 
-/// Tries to commit once. Returns `None` if the branch changed meanwhile, or `git gc` removed the
-/// directory of a new object.
+/// Tries to commit once. Returns `None` if the branch changed in the meantime, or if `git gc`
+/// removed the directory of a new object.
 fn try_with_git(repository: &TempRepository, index: &str, path: &str) -> Option<()> {
     let git = |args: &[&str]| {
         let out = repository.command(args).env("GIT_INDEX_FILE", index).output().unwrap();
@@ -37,7 +38,7 @@ fn try_with_git(repository: &TempRepository, index: &str, path: &str) -> Option<
     git(&["update-ref", "refs/heads/master", &commit, &head]).map(drop)
 }
 
-/// Sets a flag on drop, so threads also stop if the test fails.
+/// A guard that sets a flag on drop, so that threads also stop if the test fails.
 struct SetOnDrop(Arc<AtomicBool>);
 
 impl Drop for SetOnDrop {
@@ -46,8 +47,8 @@ impl Drop for SetOnDrop {
     }
 }
 
-/// Packs refs, collects garbage and repacks until `stop` is set. Returns how often each succeeded:
-/// `git` fails if it finds a lock.
+/// Packs refs, collects garbage and repacks until `stop` is set. Returns how often each command
+/// succeeded, because `git` fails if it finds a lock.
 fn run_maintenance(repository: &TempRepository, stop: &AtomicBool) -> [usize; 3] {
     let mut done = [0; 3];
     while !stop.load(Ordering::Relaxed) || done.contains(&0) {
@@ -70,7 +71,7 @@ async fn commit_all(server: &Server, client: usize, each: usize) -> JoinHandle<(
     })
 }
 
-/// Checks that no commit of clients or `git` to one branch is lost during maintenance.
+/// Checks that no commit made to a branch by clients or by `git` is lost during maintenance.
 async fn assert_all_survives(repository: TempRepository, each: usize, theirs: usize) {
     let repository = Arc::new(repository);
     let server = Server::start(&repository.0);

@@ -31,7 +31,8 @@ impl TempRepository {
     pub(crate) fn imported(name: &str, commands: &[u8]) -> TempRepository {
         let repository = TempRepository::new(name);
         repository.git(&["init", "-q", "-b", "master", "."]);
-        // No work tree is updated with the branches.
+        // Make the repository bare, so that no work tree needs to be updated along with the
+        // branches.
         repository.git(&["config", "core.bare", "true"]);
         repository.git_fed(&["fast-import", "--quiet"], commands);
         repository
@@ -160,7 +161,7 @@ impl Drop for Server {
     }
 }
 
-/// Commits one file with its path as the message, and returns the new head.
+/// Commits one file with its path as the commit message, and returns the new head.
 pub(crate) async fn commit(db: &Db, branch: &str, path: &str, text: &str) -> Result<String, Error> {
     commit_as(db, branch, path, text, path).await
 }

@@ -18,7 +18,7 @@ fn odd_repository() -> TempRepository {
     let mut commands =
         b"commit refs/heads/master\ncommitter a <a@b> 1700000000 +0000\ndata 1\nx\n".to_vec();
     commands.extend(format!("M 644 inline {long}\ndata 4\nlong\n").bytes());
-    // In the quoting of `git fast-import`.
+    // The name is quoted as `git fast-import` requires.
     commands.extend(b"M 755 inline \"d/\\377\\376\\007 odd\"\ndata 3\nodd\n");
     commands.extend(b"M 120000 inline d/link\ndata 7\n../else\n");
     commands.extend(b"M 160000 1234567890123456789012345678901234567890 d/module\n");
@@ -143,7 +143,7 @@ async fn a_shallow_clone_can_be_read_and_changed() {
         [Change::Added(path("f18")), Change::Added(path("f19"))]
     );
 
-    // A merge with a commit at the shallow boundary.
+    // Merge with a commit at the shallow boundary.
     let old = db.branch("old").await.unwrap();
     old.fast_forward(&last).await.unwrap();
     commit(&db, "old", "theirs", "x").await.unwrap();

@@ -12,17 +12,17 @@ use super::push::{Push, PushError};
 use super::sanitize::sanitize_url;
 use crate::{BranchName, Database, Id, Result};
 
-/// Default time between the first change and the push, in which further changes are collected.
+/// Default time between the first change and the push, during which further changes are collected.
 pub const PUSH_DEBOUNCE: Duration = Duration::from_secs(2);
 
 /// Longest time between two attempts to push a branch.
 const MAX_BACKOFF: Duration = Duration::from_secs(60);
 
-/// Pushes every branch to `url`, and from then on each branch that changes.
+/// Pushes every branch to `url`, and from then on pushes each branch that changes.
 ///
-/// Changes are collected for `debounce`. `on_push` gets the duration of each round in which a
-/// branch was pushed. Failures are logged, and each branch is retried with exponential backoff of
-/// its own, so a branch that the remote refuses does not delay the others.
+/// Changes are collected for `debounce`. `on_push` is called with the duration of each round in
+/// which a branch was pushed. Failures are logged, and each failed branch is retried with its own
+/// exponential backoff, so a branch that the remote rejects does not delay the others.
 ///
 /// The future never completes. Dropping it does not stop a push that is running.
 pub async fn auto_push(
@@ -48,7 +48,7 @@ pub async fn auto_push(
             () = branch_changed(&mut changes) => tokio::time::sleep(debounce).await,
             () = sleep_until(retry) => {}
         }
-        // The next round reads all heads, so changes until now need no further wake-up.
+        // The next round reads all heads, so the changes up to now need no further wake-up.
         changes = changes.resubscribe();
     }
 }
@@ -78,10 +78,10 @@ struct Pusher {
     branches: BTreeMap<BranchName, RemoteBranch>,
 }
 
-/// What is known about a branch in the remote.
+/// What is known about a branch on the remote.
 #[derive(Default)]
 struct RemoteBranch {
-    /// Its head in the remote after the last successful push.
+    /// The head of the branch on the remote after the last successful push.
     head: Option<Id>,
     retry: Option<Retry>,
 }
@@ -89,7 +89,7 @@ struct RemoteBranch {
 /// The next attempt after a failed push.
 struct Retry {
     at: Instant,
-    /// The wait before it, which the next failure doubles.
+    /// The delay before this attempt. The next failure doubles it.
     backoff: Duration,
 }
 
@@ -115,7 +115,7 @@ impl Pusher {
             let head = heads.get(&name).copied();
             (name, head)
         });
-        // Push new changes first: they do not wait for branches that failed before.
+        // Push new changes first, so that they do not wait for branches that failed before.
         let (retries, new): (Vec<_>, Vec<_>) = due.partition(|(name, _)| self.has_failed(name));
         Ok(self.push_all(new).await? | self.push_all(retries).await?)
     }
@@ -124,8 +124,8 @@ impl Pusher {
         self.branches.get(name).is_some_and(|branch| branch.retry.is_some())
     }
 
-    /// Pushes branches together. If the remote refuses some, bisects to find out which ones.
-    /// Returns whether at least one was pushed.
+    /// Pushes branches together. If the remote rejects some of them, bisects to find out which
+    /// ones. Returns whether at least one was pushed.
     async fn push_all(&mut self, branches: Vec<(BranchName, Option<Id>)>) -> Result<bool> {
         let (mut pushed, mut parts) = (false, vec![branches]);
         while let Some(mut part) = parts.pop().filter(|part| !part.is_empty()) {
@@ -167,7 +167,7 @@ impl Pusher {
         );
     }
 
-    /// Schedules the next attempt to push a branch, and returns the wait before it.
+    /// Schedules the next attempt to push a branch, and returns the delay before that attempt.
     fn schedule_retry(&mut self, name: &BranchName) -> Duration {
         let debounce = self.debounce;
         let branch = self.branches.entry(name.clone()).or_default();
@@ -285,7 +285,7 @@ mod tests {
         };
         commit_to("bad");
         commit_to("good");
-        // Long enough to notice a branch that waits for another one.
+        // This is long enough to notice if one branch waits for another.
         let debounce = Duration::from_millis(200);
         let pushing = tokio::spawn(auto_push(
             database.clone(),
@@ -303,7 +303,8 @@ mod tests {
                 tokio::time::sleep(Duration::from_millis(20)).await;
             }
         }
-        // Backoff: the refused branch was tried less often than the other changed.
+        // Because of the backoff, the rejected branch was tried less often than the other branch
+        // changed.
         let tried = std::fs::read_to_string(there.join("tried")).unwrap();
         let (bad, good) = (tried.matches("heads/bad").count(), tried.matches("heads/good").count());
         assert!(bad < good, "{tried}");

@@ -14,14 +14,15 @@ use super::subprocess::{self, GitError, TIMEOUT};
 use super::url::{Scheme, UrlError};
 use crate::{BranchName, Error};
 
-/// Default number of bytes that one fetch may take: 4 GiB.
+/// Default maximum number of bytes for one fetch: 4 GiB.
 pub const MAX_FETCH_BYTES: u64 = 4 << 30;
 
-/// Settings of the served repository that apply to a fetch: how to reach other repositories.
+/// Settings of the served repository that apply to a fetch, because they determine how to reach
+/// other repositories.
 const TRANSPORT_SETTINGS: [&str; 7] =
     ["core.sshcommand", "core.gitproxy", "ssh.", "http.", "url.", "credential.", "protocol."];
 
-/// Settings of every fetch. They override those of the user and the repository.
+/// Settings for every fetch. They override the user's and the repository's settings.
 const FIXED_SETTINGS: [(&str, &str); 12] = [
     ("core.hooksPath", "/dev/null"),
     ("core.fsmonitor", "false"),
@@ -37,12 +38,13 @@ const FIXED_SETTINGS: [(&str, &str); 12] = [
     ("transfer.bundleURI", "false"),
 ];
 
-/// Limit in bytes for the data segment of each `git` process. The bytes that it may fetch are
-/// added, up to the same amount again.
+/// Limit in bytes for the data segment of each `git` process. The number of bytes that it may fetch
+/// is added to this limit, up to the same amount again.
 const MEMORY: u64 = 1 << 30;
 
-/// Sets `ulimit -d` to `$1` KiB and `ulimit -f` to `$2` blocks of 512 bytes, each unless it is
-/// empty, and runs `git` with the other arguments. Every process that `git` starts inherits both.
+/// A shell script that sets `ulimit -d` to `$1` KiB and `ulimit -f` to `$2` blocks of 512 bytes,
+/// unless the argument is empty, and then runs `git` with the remaining arguments. Every process
+/// that `git` starts inherits both.
 const LIMITED_GIT: &str = "[ -z \"$1\" ] || ulimit -d \"$1\"; [ -z \"$2\" ] || ulimit -f \"$2\"; \
     shift 2; exec git \"$@\"";
 
@@ -52,8 +54,8 @@ const LIMITED_GIT: &str = "[ -z \"$1\" ] || ulimit -d \"$1\"; [ -z \"$2\" ] || u
 pub struct FetchLimits {
     /// Time without progress after which the fetch fails. The default is [`TIMEOUT`].
     pub timeout: Option<Duration>,
-    /// Maximum number of bytes that the remote may send, counted on the disk and in messages. The
-    /// default is [`MAX_FETCH_BYTES`].
+    /// Maximum number of bytes that the remote may send, including both the data on disk and the
+    /// messages. The default is [`MAX_FETCH_BYTES`].
     pub max_bytes: Option<u64>,
 }
 
@@ -64,27 +66,27 @@ impl Default for FetchLimits {
 }
 
 impl FetchLimits {
-    /// Returns the limits with another `timeout`.
+    /// Returns the limits with a different `timeout`.
     #[must_use]
     pub fn with_timeout(self, timeout: Option<Duration>) -> FetchLimits {
         FetchLimits { timeout, ..self }
     }
 
-    /// Returns the limits with another `max_bytes`.
+    /// Returns the limits with a different `max_bytes`.
     #[must_use]
     pub fn with_max_bytes(self, max_bytes: Option<u64>) -> FetchLimits {
         FetchLimits { max_bytes, ..self }
     }
 }
 
-/// An error of a fetch.
+/// An error that occurred during a fetch.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum FetchError {
     /// The remote does not have the branch.
     #[error("no head to fetch")]
     NoSuchBranch,
-    /// The URL is refused.
+    /// The URL was rejected.
     #[error(transparent)]
     Url(#[from] UrlError),
     /// The remote sent more than this many bytes.
@@ -103,7 +105,7 @@ pub enum FetchError {
 pub struct CancelFlag(Arc<AtomicBool>);
 
 impl CancelFlag {
-    /// Cancels the fetch. It ends with [`GitError::Cancelled`] soon after.
+    /// Cancels the fetch. The fetch fails with [`GitError::Cancelled`] soon afterwards.
     pub fn cancel(&self) {
         self.0.store(true, Ordering::Relaxed);
     }
@@ -115,8 +117,8 @@ impl CancelFlag {
     }
 }
 
-/// Fetches `branch` of the repository at `url` into the same branch of the repository `dir`, with
-/// the transport settings of `served`.
+/// Fetches `branch` from the repository at `url` into the branch of the same name in the repository
+/// `dir`, using the transport settings of `served`.
 pub(crate) fn fetch(
     dir: &Path,
     served: &Repository,
@@ -142,14 +144,14 @@ pub(crate) fn fetch(
     if status.success() {
         return Ok(());
     }
-    // `ulimit` may have stopped it before the last check.
+    // `ulimit` may have stopped `git` before the last check.
     let bytes = bytes.max(directory_size(dir));
     if let Some(limit) = limits.max_bytes.filter(|limit| bytes >= *limit) {
         return Err(FetchError::TooLarge(limit));
     }
     let failure = stderr.failure();
     Err(match status.code() {
-        // The shell did not find the program.
+        // The shell did not find `git`.
         Some(127) => GitError::NotInstalled("git".to_owned()).into(),
         _ if failure.contains("couldn't find remote ref refs/heads/") => FetchError::NoSuchBranch,
         _ if failure.is_empty() => GitError::Failed(format!("git fetch: {status}")).into(),
@@ -157,7 +159,7 @@ pub(crate) fn fetch(
     })
 }
 
-/// Returns the command of a fetch. It starts a shell, which sets resource limits and runs `git`.
+/// Returns the command for a fetch. It starts a shell, which sets resource limits and runs `git`.
 fn command(
     dir: &Path,
     served: &Repository,
@@ -190,13 +192,13 @@ fn command(
     git
 }
 
-/// Returns all settings of a fetch. One of them keeps `ssh` from prompting.
+/// Returns all settings for a fetch, including one that keeps `ssh` from prompting.
 fn settings(served: &Repository) -> Vec<(String, String)> {
     let mut settings = transport_settings(served);
     let ssh = settings.iter_mut().rev().find(|(key, _)| key == "core.sshcommand");
     let is_unset = |variable: &str| std::env::var_os(variable).is_none();
     match ssh {
-        // A program other than OpenSSH may not know the option.
+        // A program other than OpenSSH may not support the option.
         Some((_, command)) if is_openssh(command) => command.push_str(" -o BatchMode=yes"),
         None if is_unset("GIT_SSH") && is_unset("GIT_SSH_COMMAND") => {
             settings.push(("core.sshcommand".to_owned(), "ssh -o BatchMode=yes".to_owned()));
@@ -234,14 +236,15 @@ fn transport_settings(served: &Repository) -> Vec<(String, String)> {
     settings
 }
 
-/// Returns whether the program of a shell command is called `ssh`.
+/// Returns whether the program that a shell command runs is called `ssh`.
 fn is_openssh(command: &str) -> bool {
     let program =
         command.trim_start_matches(['\'', '"']).split(['\'', '"', ' ']).next().unwrap_or_default();
     Path::new(program).file_name().is_some_and(|name| name == "ssh")
 }
 
-/// Returns the bytes of all files below a directory. Files that vanish meanwhile count 0.
+/// Returns the total size in bytes of all files below a directory. Files that vanish in the
+/// meantime do not count.
 fn directory_size(dir: &Path) -> u64 {
     let (mut size, mut dirs) = (0, vec![dir.to_owned()]);
     while let Some(dir) = dirs.pop() {

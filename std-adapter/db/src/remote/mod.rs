@@ -1,7 +1,8 @@
 //! Other repositories: fetching from them and pushing to them with the `git` program.
 //!
-//! `git` provides transports, credentials, proxies and the ssh configuration. A machine without
-//! `git` serves everything else, and using a remote fails with [`GitError::NotInstalled`].
+//! `git` provides transports, credentials, proxies and the ssh configuration. On a machine without
+//! `git`, a server can do everything else, but using a remote fails with
+//! [`GitError::NotInstalled`].
 
 mod auto_push;
 pub(crate) mod fetch;

@@ -11,7 +11,8 @@ use rustix::process::{Pid, Signal, kill_process_group, test_kill_process_group};
 /// A subprocess in a process group of its own, which its children inherit: `git` starts `ssh`, for
 /// example. Dropping it kills the whole group.
 ///
-/// Signals from the terminal do not reach the group, and it cannot prompt there.
+/// Signals from the terminal do not reach the group, and its processes cannot prompt on the
+/// terminal.
 #[derive(Debug)]
 pub(super) struct ProcessGroup {
     leader: Child,
@@ -37,13 +38,14 @@ impl ProcessGroup {
         let deadline = Instant::now() + grace;
         while !self.ended && Instant::now() < deadline {
             std::thread::sleep(Duration::from_millis(10));
-            // A leader that was not waited for is a zombie, which still counts as a member.
+            // A leader that has not been waited for is a zombie, which still counts as a member of
+            // the group.
             let reaped = !matches!(self.leader.try_wait(), Ok(None));
             self.ended = reaped && test_kill_process_group(group).is_err();
         }
     }
 
-    /// The group has the process id of its leader.
+    /// Returns the id of the group, which is the process id of its leader.
     fn id(&self) -> Option<Pid> {
         i32::try_from(self.leader.id()).ok().and_then(Pid::from_raw)
     }
@@ -52,7 +54,7 @@ impl ProcessGroup {
 impl Drop for ProcessGroup {
     fn drop(&mut self) {
         if !self.ended {
-            // Fails if the group is empty.
+            // This fails if the group is empty.
             let _ = self.id().map(|group| kill_process_group(group, Signal::KILL));
             let _ = self.leader.wait();
         }

@@ -12,24 +12,25 @@ const MAX_BRANCHES_PER_PUSH: usize = 250;
 /// Time between SIGTERM and SIGKILL for a push that timed out.
 const GRACE: Duration = Duration::from_secs(5);
 
-/// Appears in the output of `git push` for each branch that the remote or a hook refused.
+/// Text that appears in the output of `git push` for each branch that the remote or a hook refused.
 const REJECTED: &str = "rejected]";
 
 /// A way to push branches to another repository.
 pub trait Push: Send + Sync + 'static {
-    /// Sets each branch of the repository at `url` to the given commit, whatever it was before, and
-    /// removes the branches that have `None`. Blocks for the network.
+    /// Sets each branch in the repository at `url` to the given commit, regardless of its previous
+    /// value, and removes the branches for which `None` is given. Blocks on the network.
     ///
     /// # Errors
-    /// [`PushError`]. Some of the branches may have been pushed.
+    /// [`PushError`] if a branch cannot be pushed. Some of the other branches may have been pushed.
     fn push(&self, url: &str, branches: &[(BranchName, Option<Id>)]) -> Result<(), PushError>;
 }
 
-/// An error of a push.
+/// An error that occurred during a push.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum PushError {
-    /// The remote or one of its hooks refused at least one branch. The text is what `git` wrote.
+    /// The remote or one of its hooks refused at least one branch. The string is the message that
+    /// `git` printed.
     #[error("{0}")]
     Rejected(String),
     /// The `git` program failed.
@@ -84,7 +85,7 @@ impl GitPush {
 
 impl Push for GitPush {
     fn push(&self, url: &str, branches: &[(BranchName, Option<Id>)]) -> Result<(), PushError> {
-        // Pushes every part even if an earlier one fails.
+        // Push every part, even if an earlier one fails.
         let parts = branches.chunks(MAX_BRANCHES_PER_PUSH);
         let failed = parts.filter_map(|part| self.push_part(url, part).err());
         failed.reduce(|first, _| first).map_or(Ok(()), Err)
@@ -127,7 +128,7 @@ mod tests {
             let dir = self.dir.path();
             fs::write(dir.join("ssh"), format!("cd {}; {script}", dir.display())).unwrap();
             let command = format!("sh {}/ssh", dir.display());
-            // With a known variant, git does not run the script once to probe it.
+            // If the variant is known, `git` does not run the script an extra time to determine it.
             for (key, value) in [("core.sshCommand", &*command), ("ssh.variant", "ssh")] {
                 let set =
                     Command::new("git").arg("-C").arg(dir).args(["config", key, value]).status();
@@ -145,7 +146,7 @@ mod tests {
     #[test]
     fn a_silent_remote_times_out() {
         let source = PushSource::with_timeout(SHORT);
-        // Connects clients without `accept`.
+        // Clients can connect even though nothing calls `accept`.
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         for scheme in ["git", "http"] {
             let url = format!("{scheme}://{}/x", listener.local_addr().unwrap());
@@ -160,7 +161,7 @@ mod tests {
         assert!(Command::new("mkfifo").arg(&fifo).status().unwrap().success());
         source.use_ssh_script("exec 9>fifo; sleep 1000 & wait");
         let (sender, receiver) = channel();
-        // Reads until the last process that inherited the FIFO exits.
+        // The read ends when the last process that inherited the FIFO exits.
         std::thread::spawn(move || sender.send(fs::read(fifo).unwrap()));
         assert_eq!(source.push("ssh://far/x"), TIMED_OUT);
         receiver.recv_timeout(Duration::from_secs(10)).unwrap();
@@ -194,7 +195,7 @@ mod tests {
             String::from_utf8(output.unwrap().stdout).unwrap()
         };
         git(&["init", "-q", "--bare", "."]);
-        // Together these names are longer than a command may be.
+        // Together, these names exceed the maximum length of a command.
         let dir = format!("{}/", "d".repeat(250)).repeat(9);
         let name = |n| BranchName::new(format!("{dir}{n}")).unwrap();
         let branches: Vec<_> = (0..1000).map(|n| (name(n), Some(source.id))).collect();

@@ -4,10 +4,10 @@
 const MAX_MESSAGE_CHARS: usize = 1000;
 /// Maximum number of characters in a URL.
 const MAX_URL_CHARS: usize = 200;
-/// Number of bytes that are kept from the end of standard error, where the reasons of a failure
-/// are.
+/// Number of bytes that are kept from the end of standard error, where the reasons for a failure
+/// are found.
 const TAIL_BYTES: usize = 4096;
-/// Appears in each line that `GIT_TRACE_PACKET` causes.
+/// Text that appears in each line printed because of `GIT_TRACE_PACKET`.
 const TRACE_MARK: &str = " pkt-line.c:";
 
 /// The end of what `git` wrote to standard error, without packet traces and overwritten progress.
@@ -15,7 +15,7 @@ const TRACE_MARK: &str = " pkt-line.c:";
 pub(super) struct StderrTail {
     /// Complete lines.
     lines: Vec<u8>,
-    /// The line that is not complete yet.
+    /// The last line, which is not complete yet.
     partial: Vec<u8>,
 }
 
@@ -24,7 +24,7 @@ impl StderrTail {
         for byte in bytes {
             match byte {
                 b'\n' => self.end_line(),
-                // Progress overwrites its own line.
+                // Each progress message overwrites the previous one.
                 b'\r' => self.partial.clear(),
                 byte if self.partial.len() < TAIL_BYTES => self.partial.push(*byte),
                 _ => {}
@@ -42,7 +42,7 @@ impl StderrTail {
     }
 
     /// Returns the lines that explain a failure, joined into one line without passwords. Progress
-    /// and refs that were updated are left out.
+    /// messages and the list of updated refs are left out.
     pub(super) fn failure(mut self) -> String {
         self.end_line();
         let text = String::from_utf8_lossy(&self.lines);
@@ -82,7 +82,7 @@ fn sanitize(text: &str, max_chars: usize) -> String {
     safe
 }
 
-/// Replaces each `SCHEME://USER:PASSWORD@` in a text with `SCHEME://USER@`.
+/// Replaces each `SCHEME://USER:PASSWORD@` in text with `SCHEME://USER@`.
 fn without_passwords(text: &str) -> String {
     let (mut safe, mut rest) = (String::new(), text);
     while let Some((before, after)) = rest.split_once("://") {

@@ -15,8 +15,8 @@ use crate::io_error::IoError;
 /// Git's own servers send a keep-alive every five seconds when they have nothing else to send.
 pub const TIMEOUT: Duration = Duration::from_secs(60);
 
-/// Variables that point to another repository or configuration. They are set if the server was
-/// started by a hook or an alias of `git`.
+/// Environment variables that point to another repository or configuration. They are set if the
+/// server was started by a Git hook or a Git alias.
 const OUTER_GIT: [&str; 12] = [
     "GIT_DIR",
     "GIT_WORK_TREE",
@@ -37,11 +37,11 @@ const TICK: Duration = Duration::from_millis(100);
 /// Size of the buffer for standard error in bytes.
 const READ_SIZE: usize = 8192;
 
-/// An error of the `git` subprocess.
+/// An error from the `git` subprocess.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum GitError {
-    /// The program of this name, `git` or the `sh` that starts it, is not in `PATH`.
+    /// The program with this name, `git` or the `sh` that starts it, is not in `PATH`.
     #[error("the {0} program is not installed on this machine")]
     NotInstalled(String),
     /// The subprocess could not be started or waited for.
@@ -53,8 +53,8 @@ pub enum GitError {
     /// The caller cancelled the operation, and the subprocess was killed.
     #[error("cancelled")]
     Cancelled,
-    /// The subprocess failed. The text is what it wrote to standard error, in one line, without
-    /// progress messages and passwords.
+    /// The subprocess failed. The string is what it wrote to standard error, joined into one line,
+    /// without progress messages or passwords.
     #[error("{0}")]
     Failed(String),
 }
@@ -66,14 +66,14 @@ impl From<io::Error> for GitError {
 }
 
 /// Returns a command that runs `git` without prompts, with English messages, and without the
-/// variables of an outer `git`.
+/// environment variables set by an outer `git`.
 pub(crate) fn git() -> Command {
     let mut git = Command::new("git");
     isolate(&mut git);
     git
 }
 
-/// Gives `command` the environment of [`git`].
+/// Gives `command` the same environment as [`git`].
 pub(super) fn isolate(command: &mut Command) {
     for variable in OUTER_GIT {
         command.env_remove(variable);
@@ -91,14 +91,14 @@ pub(super) fn isolate(command: &mut Command) {
 
 /// Runs `command` until it exits, and returns its status and the end of its standard error.
 ///
-/// `check` gets the number of bytes read from standard error so far, at least every [`TICK`]. It
-/// returns a measure of progress. The timeout starts again when this changes and when the
-/// subprocess writes to standard error.
+/// `check` is called at least every [`TICK`] with the number of bytes read from standard error so
+/// far, and returns a measure of progress. The timeout starts over whenever this measure changes or
+/// the subprocess writes to standard error.
 ///
 /// # Errors
 /// [`GitError::NotInstalled`], [`GitError::Io`]; [`GitError::TimedOut`] after `timeout` without
-/// progress; any error of `check`. After the last two the subprocess and its children get SIGTERM,
-/// and SIGKILL after `grace`.
+/// progress; any error returned by `check`. In the last two cases, the subprocess and its children
+/// receive SIGTERM, followed by SIGKILL after `grace`.
 pub(super) fn run<E: From<GitError>>(
     command: &mut Command,
     timeout: Option<Duration>,

@@ -16,21 +16,21 @@ pub enum Scheme {
     Http,
     /// `https://`.
     Https,
-    /// `file://` and paths on the machine of the server.
+    /// `file://` and paths on the server's machine.
     File,
 }
 
-/// An error about the URL of a remote.
+/// An error in the URL of a remote.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum UrlError {
-    /// The URL would be an option of `git`.
+    /// `git` would interpret the URL as an option.
     #[error("a URL cannot start with '-'")]
     UrlIsOption,
-    /// The user or the host would be an option of `ssh`.
+    /// `ssh` would interpret the user or the host as an option.
     #[error("user and host cannot start with '-'")]
     HostIsOption,
-    /// The path would be an option of the program on the other side.
+    /// The program on the remote side would interpret the path as an option.
     #[error("the path cannot start with '-'")]
     PathIsOption,
     /// The URL contains a NUL or a newline.
@@ -42,7 +42,7 @@ pub enum UrlError {
     /// The scheme is not supported.
     #[error("unknown scheme {0:?}: use git, ssh, http, https or file")]
     UnknownScheme(String),
-    /// The configuration of the server does not allow this scheme.
+    /// The server's configuration does not allow this scheme.
     #[error("{0} is not allowed (--remote-schemes)")]
     NotAllowed(Scheme),
 }
@@ -72,7 +72,7 @@ impl fmt::Display for Scheme {
 }
 
 impl Scheme {
-    /// Returns the scheme of a URL. The rules are those of `git`.
+    /// Returns the scheme of a URL. The rules are the same as those of `git`.
     ///
     /// # Errors
     /// Every [`UrlError`] except [`UrlError::NotAllowed`].
@@ -94,7 +94,7 @@ impl Scheme {
             check_host(rest.split('/').next().unwrap_or_default())?;
             return scheme.to_ascii_lowercase().parse();
         }
-        // `HOST:PATH` has its first colon before the first slash.
+        // In `HOST:PATH`, the first colon comes before the first slash.
         let colon = url.find(':').is_some_and(|at| url.find('/').is_none_or(|slash| at < slash));
         if !colon {
             return Ok(Scheme::File);
@@ -128,8 +128,8 @@ impl FromIterator<Scheme> for Schemes {
 }
 
 impl Schemes {
-    /// Returns every scheme except [`Scheme::File`], which reads repositories of the machine of
-    /// the server.
+    /// Returns every scheme except [`Scheme::File`], which gives access to repositories on the
+    /// server's machine.
     #[must_use]
     pub fn remote() -> Schemes {
         Schemes::default().0.into_iter().filter(|scheme| *scheme != Scheme::File).collect()
@@ -138,7 +138,8 @@ impl Schemes {
     /// Checks that a URL is well-formed and that its scheme is in the set.
     ///
     /// # Errors
-    /// [`UrlError::NotAllowed`] if the scheme is not in the set, and the errors of [`Scheme::of`].
+    /// [`UrlError::NotAllowed`] if the scheme is not in the set, and the same errors as
+    /// [`Scheme::of`].
     pub fn check(&self, url: &str) -> Result<(), UrlError> {
         let scheme = Scheme::of(url)?;
         if self.0.contains(&scheme) { Ok(()) } else { Err(UrlError::NotAllowed(scheme)) }

@@ -1,5 +1,5 @@
 //! A minimal HTTP server in front of `git http-backend`.
-// Clippy allows these in tests, but not in functions that tests share.
+// The Clippy configuration allows these in tests, but not in functions that tests share.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
 
 use std::convert::Infallible;
@@ -16,14 +16,14 @@ use hyper::service::service_fn;
 use hyper::{Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
 
-/// Serves the repositories below `root` and returns the address. Unless `public`, every request is
-/// answered with 401 Unauthorized.
+/// Serves the repositories below `root` and returns the address. Unless `public` is true, every
+/// request is answered with 401 Unauthorized.
 pub(crate) fn serve(root: &Path, public: bool) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     listener.set_nonblocking(true).unwrap();
     let address = listener.local_addr().unwrap().to_string();
     let root: Arc<Path> = root.into();
-    // Runs until the process ends.
+    // The thread runs until the process ends.
     std::thread::spawn(move || {
         tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(
             async {
