@@ -110,7 +110,7 @@ impl Batch {
     /// Starts the work on a file once fewer than [`MAX_FILES`] are in progress.
     ///
     /// # Errors
-    /// The error of a task that has failed meanwhile.
+    /// Returns the error of a task that failed in the meantime.
     pub(crate) async fn add_file(
         &mut self,
         work: impl Future<Output = CliResult> + Send + 'static,
@@ -125,7 +125,7 @@ impl Batch {
     /// directory may itself be waiting for this one.
     ///
     /// # Errors
-    /// The error of a task that has failed meanwhile.
+    /// Returns the error of a task that failed in the meantime.
     pub(crate) async fn add_dir(&mut self, work: DirFuture) -> CliResult {
         match Arc::clone(&self.limits.dirs).try_acquire_owned() {
             Ok(permit) => self.spawn(permit, work),

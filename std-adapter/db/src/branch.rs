@@ -1,4 +1,4 @@
-//! A branch: its head, and notifications when it moves.
+//! Branches: their heads, and notifications when they move.
 
 mod log;
 
@@ -21,8 +21,8 @@ pub struct Branch {
     store: Arc<dyn Store>,
     name: BranchName,
     moved: broadcast::Sender<Option<BranchName>>,
-    /// Held while the branch moves and until all watchers are notified, so watchers see moves in
-    /// order.
+    /// Held while the branch moves and until all watchers have been notified, so that watchers see
+    /// moves in order.
     move_lock: Mutex<()>,
     /// Present while the branch has watchers.
     watched: Mutex<Weak<WatchState>>,
@@ -68,7 +68,7 @@ impl Branch {
         Branch { store, name, moved, move_lock: Mutex::new(()), watched: Mutex::default(), table }
     }
 
-    /// Returns the name of the branch.
+    /// Returns the branch's name.
     #[must_use]
     pub fn name(&self) -> &BranchName {
         &self.name
@@ -78,20 +78,20 @@ impl Branch {
     ///
     /// # Errors
     /// [`Error::Io`](crate::Error::Io) or [`Error::Store`](crate::Error::Store) if the store cannot
-    /// read it.
+    /// read the head.
     pub fn head(&self) -> Result<Option<Id>> {
         let head = self.store.head(&self.name)?;
         if self.is_unpublished(head)
             && let Some(_lock) = self.move_lock.try_lock()
         {
-            // Read the head again under the lock: it may have moved in between. If another thread
-            // holds the lock, that thread publishes the head.
+            // Read the head again under the lock, as the branch may have moved in between. If
+            // another thread holds the lock, that thread publishes the head.
             self.publish(self.store.head(&self.name)?);
         }
         Ok(head)
     }
 
-    /// Subscribes to the branch: the subscription sees every move from now on.
+    /// Subscribes to the branch. The subscription sees every move from now on.
     ///
     /// # Errors
     /// [`Error::Io`](crate::Error::Io) or [`Error::Store`](crate::Error::Store) if the store cannot
@@ -127,7 +127,7 @@ impl Branch {
         self.watched().is_some_and(|watched| watched.shown.with(|shown| *shown != head))
     }
 
-    /// Waits until no other thread of this process moves the branch, and locks it.
+    /// Locks the branch, waiting until no other thread of this process holds the lock.
     pub fn lock(&self) -> BranchLock<'_> {
         BranchLock(self.move_lock.lock())
     }
@@ -149,11 +149,11 @@ impl Branch {
         self.advance_locked(&lock, &[], from, to)
     }
 
-    /// Moves the branch like [`advance`](Branch::advance) for the holder of its lock. The store writes
-    /// `objects`, which the commit `to` needs, before it moves the branch.
+    /// Moves the branch as [`advance`](Branch::advance) does, for a caller that already holds the
+    /// lock. Before the store moves the branch, it writes `objects`, which the commit `to` needs.
     ///
     /// # Errors
-    /// As [`advance`](Branch::advance).
+    /// The same as for [`advance`](Branch::advance).
     pub fn advance_locked(
         &self,
         _: &BranchLock<'_>,
@@ -191,7 +191,7 @@ impl Branch {
     /// Notifies all watchers of a move. The caller holds the lock.
     pub(super) fn notify_moved(&self, head: Option<Id>) {
         self.publish(head);
-        // Sending fails if nobody listens.
+        // Sending fails if nobody is listening.
         let _ = self.moved.send(Some(self.name.clone()));
     }
 
@@ -226,7 +226,7 @@ impl BranchWatch {
         &self.watched.shown
     }
 
-    /// Returns a reader of every move from now on.
+    /// Returns a reader that receives every move from now on.
     pub(super) fn log(&self) -> LogReader {
         self.watched.log.reader()
     }

@@ -12,15 +12,15 @@ pub struct DbCounters {
     pub commits: Counter,
     /// Commits that failed with a conflict.
     pub conflicts: Counter,
-    /// Compare-and-swap retries because another program moved the branch.
+    /// Compare-and-swap retries after another program moved the branch.
     pub retries: Counter,
     /// Open streams of branches, paths and remotes.
     pub watches: Gauge,
-    /// Remotes of all connections.
+    /// Remotes across all connections.
     pub remotes: Gauge,
 }
 
-/// A number that only grows.
+/// A count that only increases.
 #[derive(Debug, Default)]
 pub struct Counter(AtomicU64);
 
@@ -36,7 +36,7 @@ impl Counter {
     }
 }
 
-/// A number that grows and shrinks.
+/// A number that can increase and decrease.
 #[derive(Debug, Default)]
 pub struct Gauge(AtomicI64);
 
@@ -57,7 +57,7 @@ impl Gauge {
     }
 }
 
-/// Adds one to a gauge until it is dropped.
+/// A guard that increments a gauge and decrements it when dropped.
 #[derive(Debug)]
 pub(crate) struct GaugeGuard {
     counters: Arc<DbCounters>,

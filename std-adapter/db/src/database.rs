@@ -1,4 +1,4 @@
-//! A database: objects, branches, and notifications of branch changes.
+//! A database: objects, branches, and notifications when branches change.
 
 use parking_lot::Mutex;
 use std::collections::HashMap;
@@ -32,7 +32,7 @@ struct DatabaseState {
     /// any branch.
     moved: Sender<Option<BranchName>>,
     watch_guard: OnceLock<Box<dyn WatchGuard>>,
-    /// Counts commits in flight: each of them holds a receiver.
+    /// Counts commits in flight, each of which holds a receiver.
     in_flight: watch::Sender<()>,
     authors: OnceLock<AuthorPolicy>,
     schemes: OnceLock<Schemes>,
@@ -46,8 +46,8 @@ impl fmt::Debug for Database {
     }
 }
 
-/// The branches in use. Each has exactly one [`Branch`], whose lock serialises its updates, so
-/// watchers see every update.
+/// The branches in use. Each has exactly one [`Branch`], whose lock serialises updates so that
+/// watchers see every one.
 #[derive(Default)]
 pub(super) struct Branches(Mutex<HashMap<BranchName, Weak<Branch>>>);
 
@@ -55,11 +55,11 @@ impl Branches {
     /// Removes a branch that has no users left.
     pub(super) fn forget(&self, branch: &Branch) {
         let mut table = self.0.lock();
-        // The table may already hold a new `Branch` of the same name.
+        // The table may already contain a new `Branch` with the same name.
         if table.get(branch.name()).is_some_and(|found| std::ptr::eq(found.as_ptr(), branch)) {
             table.remove(branch.name());
         }
-        // Give memory back after a peak.
+        // Release memory after a peak.
         let used = table.len();
         if used.saturating_mul(8) < table.capacity() {
             table.shrink_to(used.saturating_mul(2));
@@ -74,20 +74,20 @@ impl Branches {
     }
 }
 
-/// How many bytes a task may unpack, copy or hash on a runtime thread, in about half a millisecond.
-/// Other connections wait for that thread.
+/// The number of bytes that a task may copy or hash on a runtime thread, which takes about half a
+/// millisecond. Meanwhile, other connections wait for that thread.
 pub(super) const MAX_INLINE_BYTES: u64 = 256 << 10;
 
 /// The same limit for unpacking, which is slower.
 const MAX_INLINE_UNPACK: u64 = 64 << 10;
 
-/// The default limit for the memory of all uncommitted changes, in bytes.
+/// The default memory limit for all uncommitted changes, in bytes.
 pub const TRANSACTION_MEMORY: u64 = 1 << 30;
 
-/// The number of concurrent fetches.
+/// The maximum number of concurrent fetches.
 const MAX_FETCHES: usize = 16;
 
-/// How many updates a receiver of [`Database::moves`] may be behind.
+/// The number of updates by which a receiver of [`Database::moves`] may be behind.
 const MOVES_CAPACITY: usize = 4096;
 
 impl Database {
@@ -123,20 +123,20 @@ impl Database {
             }
         }))?;
         if let Some(watch_guard) = watch_guard {
-            // The cell is empty: nobody else has the state yet.
+            // The cell is still empty, as nobody else has access to the state yet.
             let _ = shared.watch_guard.set(watch_guard);
         }
         Ok(Database(shared))
     }
 
-    /// Sets who commits are attributed to. Only the first call has an effect.
+    /// Sets to whom commits are attributed. Only the first call has an effect.
     #[must_use]
     pub fn with_authors(self, authors: AuthorPolicy) -> Database {
         let _ = self.0.authors.set(authors);
         self
     }
 
-    /// Returns who commits are attributed to.
+    /// Returns the policy that decides to whom commits are attributed.
     #[must_use]
     pub fn authors(&self) -> &AuthorPolicy {
         self.0.authors.get_or_init(AuthorPolicy::default)
@@ -161,7 +161,7 @@ impl Database {
         self.objects().store()
     }
 
-    /// Returns the decoded objects.
+    /// Returns the cache of decoded objects.
     pub(crate) fn objects(&self) -> &ObjectCache {
         &self.0.objects
     }
@@ -181,20 +181,20 @@ impl Database {
         GaugeGuard::new(self.0.counters.clone(), of)
     }
 
-    /// Marks a commit as in flight until the receiver is dropped. [`drain`](Database::drain) waits
-    /// for it.
+    /// Marks a commit as in flight until the returned receiver is dropped.
+    /// [`drain`](Database::drain) waits for all such receivers to be dropped.
     pub(super) fn in_flight(&self) -> watch::Receiver<()> {
         self.0.in_flight.subscribe()
     }
 
-    /// Waits until no commit or fetch is in flight. A process that exits afterwards leaves nothing
-    /// half done.
+    /// Waits until no commit or fetch is in flight. If the process exits afterwards, nothing is
+    /// left half done.
     pub async fn drain(&self) {
         self.0.in_flight.closed().await;
     }
 
-    /// Returns the branch `name`, which may have no commit yet. All users of a branch share one
-    /// [`Branch`].
+    /// Returns the branch `name`, which may not have any commits yet. All users of a branch share
+    /// one [`Branch`].
     #[must_use]
     pub fn branch(&self, name: &BranchName) -> Arc<Branch> {
         let table = &self.0.branches;
@@ -219,13 +219,13 @@ impl Database {
 
     /// Subscribes to branch updates. The receiver yields the names of updated branches in order,
     /// and `None` if another program may have updated any branch. A receiver that falls too far
-    /// behind gets `RecvError::Lagged`.
+    /// behind receives `RecvError::Lagged`.
     #[must_use]
     pub fn moves(&self) -> Receiver<Option<BranchName>> {
         self.0.moved.subscribe()
     }
 
-    /// Renames `old` to `new` in one step.
+    /// Renames `old` to `new` atomically.
     ///
     /// # Errors
     /// [`Error::IsDirectory`] if `new` has commits. [`Error::BranchConflict`] or [`Error::Refused`]
@@ -236,7 +236,7 @@ impl Database {
                 return Err(Error::IsDirectory);
             }
             let Some(head) = old.head()? else { return Ok(()) };
-            // Lock in the order of the names, so two concurrent renames cannot deadlock.
+            // Lock in the order of the names, so that two concurrent renames cannot deadlock.
             let (first, second) = if old.name() < new.name() { (old, new) } else { (new, old) };
             let (_first, _second) = (first.lock(), second.lock());
             if self.0.objects.store().rename(old.name(), new.name(), head)? {
@@ -247,8 +247,8 @@ impl Database {
         }
     }
 
-    /// Reads the heads of the watched branches that `changes` may affect, and notifies watchers of
-    /// those that moved. Other branches are not read.
+    /// Reads the heads of watched branches that `changes` may affect, and notifies the watchers of
+    /// each branch that moved. Other branches are not read.
     pub fn refresh_branches(&self, changes: &RefChanges) {
         for branch in self.0.branches.watched() {
             if changes.affects(branch.name())
@@ -258,16 +258,16 @@ impl Database {
             }
         }
         if *changes != RefChanges::Poll {
-            // Branches without watchers may have moved too.
+            // Branches without watchers may also have moved.
             let _ = self.0.moved.send(None);
         }
     }
 
-    /// Runs `work` that may block on the store: on a blocking thread if the store may block, else
-    /// directly.
+    /// Runs `work`, which accesses the store. If the store may block, `work` runs on a blocking
+    /// thread, and otherwise directly.
     ///
     /// # Errors
-    /// The error of `work`; [`Error::Store`] if it panics.
+    /// Any error returned by `work`; [`Error::Store`] if `work` panics.
     pub(crate) async fn run<T: Send + 'static>(
         &self,
         work: impl FnOnce(&Database) -> Result<T> + Send + 'static,
@@ -278,11 +278,11 @@ impl Database {
         self.run_blocking(work).await
     }
 
-    /// Runs `work` that may block on the store and hashes about `bytes` bytes: on a blocking thread
-    /// if the store may block or `bytes` is large, else directly.
+    /// Runs `work`, which accesses the store and hashes about `bytes` bytes. If the store may block
+    /// or `bytes` is large, `work` runs on a blocking thread, and otherwise directly.
     ///
     /// # Errors
-    /// The error of `work`; [`Error::Store`] if it panics.
+    /// Any error returned by `work`; [`Error::Store`] if `work` panics.
     pub(crate) async fn run_sized<T: Send + 'static>(
         &self,
         bytes: u64,
@@ -303,18 +303,18 @@ impl Database {
         self.run_blocking(move |database| database.objects().blob(id)).await
     }
 
-    /// Runs `work` that waits for another host, on a blocking thread. The number of concurrent
-    /// calls is limited, so slow remotes leave threads for commits.
+    /// Runs `work`, which waits for another host, on a blocking thread. The number of concurrent
+    /// calls is limited, so that slow remotes leave threads for commits.
     ///
     /// # Errors
-    /// The error of `work`; [`Error::Store`] if it panics.
+    /// Any error returned by `work`; [`Error::Store`] if `work` panics.
     pub(crate) async fn run_remote<T: Send + 'static>(
         &self,
         work: impl FnOnce(&Database) -> Result<T> + Send + 'static,
     ) -> Result<T> {
         let permit = self.0.fetch_permits.clone().acquire_owned().await;
         let work = move |database: &Database| {
-            // The permit lasts as long as the work, even if the caller has gone.
+            // The permit is held until the work ends, even if the caller is gone.
             let _permit = permit;
             work(database)
         };
@@ -324,7 +324,7 @@ impl Database {
     /// Runs `work` on a blocking thread.
     ///
     /// # Errors
-    /// The error of `work`; [`Error::Store`] if it panics.
+    /// Any error returned by `work`; [`Error::Store`] if `work` panics.
     pub(crate) async fn run_blocking<T: Send + 'static>(
         &self,
         work: impl FnOnce(&Database) -> Result<T> + Send + 'static,

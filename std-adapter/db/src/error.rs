@@ -1,4 +1,4 @@
-//! Why an operation of the database failed.
+//! Errors of database operations.
 
 use std::fmt;
 use std::sync::Arc;
@@ -12,19 +12,19 @@ use crate::{Id, IoError};
 use datakit_server::io_reason;
 use datakit_server::tree::CommandError;
 
-/// The result of an operation of the database.
+/// The result of a database operation.
 pub type Result<T> = std::result::Result<T, Error>;
 
-/// Why an operation failed.
+/// The reason why an operation failed.
 ///
-/// Clients of the file tree see the texts, and some compare them literally.
+/// Clients of the file tree see the error texts, and some compare them literally.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// There is no such object, branch or path.
+    /// The object, branch or path does not exist.
     #[error("No such file or directory")]
     NotFound,
-    /// The name is taken.
+    /// The name already exists.
     #[error("Already exists")]
     Exists,
     /// The operation does not apply to a directory.
@@ -52,33 +52,33 @@ pub enum Error {
     InvalidBranch {
         /// The name.
         name: String,
-        /// The rule of Git that it breaks.
+        /// The Git rule that the name breaks.
         reason: String,
     },
-    /// The branch cannot exist together with another one: `a` and `a/b`.
+    /// The branch cannot exist alongside another one, such as `a` and `a/b`.
     #[error("cannot create branch {branch:?}: branch {other:?} exists")]
     BranchConflict {
         /// The branch that cannot be created.
         branch: String,
-        /// The branch that exists.
+        /// The existing branch.
         other: String,
     },
-    /// Git would refuse the operation too; the text gives the reason.
+    /// Git would also refuse the operation. The string gives the reason.
     #[error("{0}")]
     Refused(String),
     /// Git does not allow the name in a tree.
     #[error("invalid name {0:?}: Git does not allow it in a tree")]
     InvalidName(String),
-    /// The commit message contains a NUL byte, at which Git would truncate it.
+    /// The commit message contains a NUL byte, where Git would truncate the message.
     #[error("commit message contains a NUL byte at offset {0}")]
     InvalidMessage(usize),
     /// The path has too many components.
     #[error("path has more than {0} components")]
     TooDeep(usize),
-    /// The directory has an entry that the database hides, and a change would lose it.
+    /// The directory has an entry that the database hides and that a change would lose.
     #[error("directory has an invalid or duplicate entry {0:?}: repair it with Git first")]
     Unchangeable(String),
-    /// An object is missing, has another kind, or cannot be read.
+    /// An object is missing, has the wrong kind, or cannot be read.
     #[error("{}", broken(*.id, .fault, .path))]
     Broken {
         /// The hash of the object.
@@ -86,10 +86,10 @@ pub enum Error {
         /// The reason.
         #[source]
         fault: Fault,
-        /// The path that refers to it; empty if unknown.
+        /// The path that refers to the object, or empty if unknown.
         path: Vec<u8>,
     },
-    /// The branch is not where it was expected to be, or the commit does not descend from its head.
+    /// The branch is not at the expected commit, or the new commit does not descend from its head.
     /// [`explain`](Error::explain) returns the reason.
     #[error("not-fast-forward")]
     NotFastForward(String),
@@ -97,13 +97,13 @@ pub enum Error {
     /// history.
     #[error("branch was removed while the transaction was open; its head was {0}")]
     Removed(Id),
-    /// The commit and the head of the branch made conflicting changes.
+    /// The commit and the branch's head contain conflicting changes.
     #[error("Merge conflict: {0}")]
     Conflict(Box<Conflicts>),
-    /// The conflicts of an earlier merge are not resolved.
+    /// The conflicts from an earlier merge have not been resolved.
     #[error("conflicts file is not empty")]
     OpenConflicts,
-    /// The transaction cannot change while it is committed or merged.
+    /// The transaction cannot be changed while a commit or merge is in progress.
     #[error("transaction is busy: a commit or merge is in progress")]
     Busy,
     /// The text does not name an author.
@@ -114,30 +114,30 @@ pub enum Error {
         /// The reason.
         reason: String,
     },
-    /// Uncommitted changes need more memory than they may use.
+    /// Uncommitted changes need more memory than they are allowed to use.
     #[error("{0}")]
     NoMemory(String),
-    /// A system call of the store failed.
+    /// A system call made by the store failed.
     #[error("{}: {context}", io_reason(.source.get()))]
     Io {
-        /// What the store tried to do.
+        /// What the store was trying to do.
         context: String,
-        /// Why it failed.
+        /// The reason why the call failed.
         source: IoError,
     },
-    /// The store failed in another way.
+    /// The store failed in some other way.
     #[error(transparent)]
     Store(StoreError),
 }
 
-/// The damage of an object.
+/// What is wrong with an object.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Fault {
-    /// The store has no object with that hash.
+    /// The store has no object with this hash.
     #[error("is missing")]
     Missing,
-    /// It is, for example, a tree where a blob is required.
+    /// The object is of the wrong kind, such as a tree where a blob is required.
     #[error("is not a {0}")]
     OtherKind(ObjectKind),
     /// The object exists but cannot be read.
@@ -145,9 +145,9 @@ pub enum Fault {
     Unreadable(Box<Error>),
 }
 
-/// A failure of the store that is not a failed system call.
+/// A store failure other than a failed system call.
 ///
-/// Two of them are equal if they have the same text.
+/// Two such errors are equal if they have the same text.
 #[derive(Debug, Clone)]
 pub struct StoreError {
     text: String,
@@ -174,7 +174,8 @@ impl std::error::Error for StoreError {
     }
 }
 
-/// Puts the fault before the path: a client may not receive the end of a long text.
+/// Describes the fault, which comes before the path because a client may not receive the end of a
+/// long text.
 fn broken(id: Id, fault: &Fault, path: &[u8]) -> String {
     let path = String::from_utf8_lossy(path);
     match fault {
@@ -186,8 +187,8 @@ fn broken(id: Id, fault: &Fault, path: &[u8]) -> String {
 }
 
 impl Error {
-    /// Returns the complete reason, as lines of text. An error reply has room for only part of it,
-    /// and 9P2000.L sends none.
+    /// Returns the complete reason as lines of text. An error reply has room for only part of the
+    /// reason, and in 9P2000.L it carries no text at all.
     #[must_use]
     pub fn explain(&self) -> String {
         match self {
@@ -197,7 +198,7 @@ impl Error {
         }
     }
 
-    /// Adds `path` to an error about an object, unless the error has a path already.
+    /// Adds `path` to an error about an object, unless the error already has a path.
     #[must_use]
     pub fn at(self, path: &[u8]) -> Error {
         match self {
@@ -208,8 +209,8 @@ impl Error {
         }
     }
 
-    /// Turns an error about an object whose hash a client chose into [`Error::NotFound`], unless
-    /// the object exists and cannot be read.
+    /// Turns an error about an object whose hash was supplied by a client into [`Error::NotFound`],
+    /// unless the object exists but cannot be read.
     #[must_use]
     pub fn of_named(self) -> Error {
         match self {
@@ -218,17 +219,17 @@ impl Error {
         }
     }
 
-    /// Returns the error for a failed system call; `context` says what the store tried to do.
+    /// Returns the error for a failed system call. `context` says what the store was trying to do.
     pub fn io(context: impl fmt::Display, error: impl Into<IoError>) -> Error {
         Error::Io { context: context.to_string(), source: error.into() }
     }
 
-    /// Returns the error for a failure of the store that has no other cause.
+    /// Returns the error for a store failure without a further cause.
     pub fn store(text: impl Into<String>) -> Error {
         Error::Store(StoreError { text: text.into(), source: None })
     }
 
-    /// Returns the error for a failure of the store with the cause `error`.
+    /// Returns the error for a store failure caused by `error`.
     pub fn store_from(
         context: impl fmt::Display,
         error: impl Into<Box<dyn std::error::Error + Send + Sync>>,
@@ -238,13 +239,13 @@ impl Error {
         Error::Store(StoreError { text, source: Some(source.into()) })
     }
 
-    /// Returns the error for a failure of the store whose text is that of its cause.
+    /// Returns the error for a store failure that has the same text as its cause.
     pub(crate) fn store_cause(error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Error {
         let source = error.into();
         Error::Store(StoreError { text: source.to_string(), source: Some(source.into()) })
     }
 
-    /// Returns whether the store is read-only or lacks permissions.
+    /// Returns whether the store is read-only or access was denied.
     pub(crate) fn is_read_only(&self) -> bool {
         use std::io::ErrorKind::{PermissionDenied, ReadOnlyFilesystem};
         matches!(self, Error::Io { source, .. }
@@ -264,7 +265,7 @@ impl From<InvalidBranchName> for Error {
     }
 }
 
-/// Maps the error to the number that a client of the tree receives.
+/// Maps the error to the error number that a client of the tree receives.
 impl From<Error> for vfs::Error {
     fn from(error: Error) -> vfs::Error {
         use std::io::ErrorKind;

@@ -10,8 +10,8 @@ use crate::model::object_cache::ObjectCache;
 use crate::model::tree::{NewObjects, Tree};
 use crate::{Database, Error, Id, Result};
 
-/// Limits compare-and-swap retries. The branch is locked within this process, so only other
-/// programs race.
+/// The maximum number of compare-and-swap attempts. The branch is locked within this process, so
+/// only other programs can interfere.
 const MAX_RETRIES: u32 = 1000;
 
 /// What to do if the branch has moved since the transaction began.
@@ -21,16 +21,17 @@ pub enum MergePolicy {
     /// Merge the commit with the new head.
     #[default]
     Merge,
-    /// Fail, unless the branch is where the transaction began and the commit descends from there.
+    /// Fail unless the branch is still where the transaction began and the commit descends from
+    /// there.
     FastForward,
 }
 
 /// Moves `branch` to the last commit of `new`, or to a merge of that commit and the head, and
-/// returns the new head. The other objects of `new` are those that the commit needs and the store
-/// lacks. `start` is where the transaction began.
+/// returns the new head. The other objects in `new` are those that the commit needs but the store
+/// lacks. `start` is the head at which the transaction began.
 ///
-/// Concurrent commits to one branch are serialised by its lock, so no merge is obsolete before it
-/// is done.
+/// Concurrent commits to one branch are serialised by its lock, so a merge does not become obsolete
+/// while it is computed.
 ///
 /// # Errors
 /// On an error, the branch has not moved. [`Error::Conflict`] if the merge conflicts;
@@ -53,8 +54,8 @@ pub(crate) fn integrate(
 }
 
 /// Moves the branch from `start` to `commit` by compare-and-swap. The commit descends from `start`
-/// and differs from it, so only one of several transactions that began at `start` succeeds, even if
-/// their commits are identical.
+/// and differs from it. Therefore, only one of several transactions that began at `start` succeeds,
+/// even if their commits are identical.
 fn compare_and_swap(
     database: &Database,
     branch: &Branch,
@@ -78,7 +79,7 @@ fn compare_and_swap(
             finish_commit(database, [new, &NewObjects::new()]);
             return Ok(commit);
         }
-        // The store also refuses while another program holds the lock of the ref.
+        // The store also refuses the move while another program holds the lock on the ref.
         database.counters().retries.count();
     }
     Err(moved_too_often(branch))
@@ -127,7 +128,7 @@ fn integrate_merged(
     if let Some(head) = integrate_uncontended(database, branch, start, parents, new, commit)? {
         return Ok(head);
     }
-    // Write the objects before taking the lock, which others wait for.
+    // Write the objects before taking the lock, because others wait for it.
     database.objects().store().write(new)?;
     let lock = branch.lock();
     for _ in 0..MAX_RETRIES {
@@ -146,7 +147,8 @@ fn integrate_merged(
                 }
             })?,
         };
-        // A commit that is already written is passed again for the message of its reflog entry.
+        // Pass a commit again even though it has been written, as its message is needed for the
+        // reflog entry.
         let batch =
             if merge.is_empty() { new.get(new.len() - 1..).unwrap_or_default() } else { &merge };
         if branch.advance_locked(&lock, batch, head, Some(to))? {
@@ -159,7 +161,7 @@ fn integrate_merged(
     Err(moved_too_often(branch))
 }
 
-/// Refuses to create a branch if that would restore the history of a removed one.
+/// Refuses to create a branch if that would restore the history of a removed branch.
 fn check_removed(start: Option<Id>, parents: &[Id]) -> Result<()> {
     match start {
         Some(start) if parents.contains(&start) => Err(Error::Removed(start)),
@@ -168,8 +170,8 @@ fn check_removed(start: Option<Id>, parents: &[Id]) -> Result<()> {
 }
 
 /// Moves the branch without a merge if its head is a parent of the commit and no other thread holds
-/// its lock. The store can then sync objects and ref together. Returns `None` if the caller has to
-/// merge.
+/// its lock. This allows the store to sync the objects and the ref together. Returns `None` if the
+/// caller has to merge.
 fn integrate_uncontended(
     database: &Database,
     branch: &Branch,
@@ -198,9 +200,9 @@ fn finish_commit(database: &Database, batches: [&NewObjects; 2]) {
     database.counters().commits.count();
 }
 
-/// Writes objects again that were pruned before the branch referred to them: `git gc` packs
-/// unreachable objects, and `git repack -ad` deletes that pack. Now that they are reachable, Git
-/// keeps them.
+/// Writes objects again if they were pruned before the branch referred to them: `git gc` may have
+/// packed them as unreachable, and `git repack -ad` may then have deleted the pack. Now that the
+/// objects are reachable, Git keeps them.
 fn rewrite_missing(objects: &ObjectCache, batches: [&NewObjects; 2]) {
     for batch in batches {
         if let Err(error) = objects.store().rewrite_missing(batch) {
@@ -210,8 +212,8 @@ fn rewrite_missing(objects: &ObjectCache, batches: [&NewObjects; 2]) {
     }
 }
 
-/// Returns a commit that contains both `head` and `commit`: one of the two, or a merge with the
-/// objects it needs.
+/// Returns a commit that contains both `head` and `commit`. It is either one of the two or a new
+/// merge commit, which is returned along with the objects that it needs.
 fn merge_with_head(
     objects: &ObjectCache,
     head: Id,
@@ -262,7 +264,7 @@ pub(super) fn store_commit(
 ///
 /// # Errors
 /// [`Error::NotFound`] if there is no such commit; [`Error::NotFastForward`] if it does not descend
-/// from the head, or the branch moved meanwhile.
+/// from the head or the branch moved in the meantime.
 pub fn fast_forward(database: &Database, branch: &Branch, commit: Id) -> Result<()> {
     database.objects().named_commit(commit)?;
     let head = branch.head()?;

@@ -4,12 +4,12 @@ use std::fmt;
 use std::io;
 use std::sync::Arc;
 
-/// A shared [`io::Error`]. Two of them are equal if they have the same kind and text.
+/// A shared [`io::Error`]. Two such errors are equal if they have the same kind and text.
 #[derive(Debug, Clone)]
 pub struct IoError(Arc<io::Error>);
 
 impl IoError {
-    /// Returns the error.
+    /// Returns the underlying error.
     #[must_use]
     pub fn get(&self) -> &io::Error {
         &self.0

@@ -1,4 +1,4 @@
-//! A transaction: a private tree that is changed and then committed to a branch.
+//! Transactions: private trees that are changed and then committed to a branch.
 
 mod edit;
 mod state;
@@ -22,12 +22,12 @@ use crate::{Database, Error, Id, Result};
 use datakit_server::budget::{Budget, Reservation};
 use datakit_server::memory;
 
-/// The message of a commit whose author wrote none.
+/// The default message for a commit.
 const NO_MESSAGE: &[u8] = b"(no commit message)";
 
-/// A transaction on one branch. A commit, [`close`](Transaction::close) or a drop ends it and
-/// discards its tree. While a commit or merge is in progress it can be read, but changes fail with
-/// [`Error::Busy`].
+/// A transaction on one branch. It ends and its tree is discarded when it is committed,
+/// [closed](Transaction::close) or dropped. While a commit or merge is in progress, the transaction
+/// can be read, but changes fail with [`Error::Busy`].
 pub struct Transaction {
     database: Database,
     /// Limits the memory of uncommitted changes.
@@ -42,7 +42,7 @@ impl fmt::Debug for Transaction {
 }
 
 impl Drop for Transaction {
-    /// Frees a large tree on another thread, because other connections wait for this one.
+    /// Frees a large tree on another thread, because other connections are waiting for this thread.
     fn drop(&mut self) {
         if self.space.used() > MAX_INLINE_BYTES {
             let state = self.state.get_mut();
@@ -63,7 +63,7 @@ impl Drop for BusyGuard<'_> {
     }
 }
 
-/// Identifies a file of a transaction.
+/// Identifies a file in a transaction.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum FileAt<'a> {
     /// The file at this path.
@@ -85,11 +85,11 @@ pub(crate) struct Prepared<'t> {
 /// The three trees of the last merge.
 #[derive(Debug, Clone)]
 pub(crate) struct MergeInputs {
-    /// The tree of the transaction before the merge.
+    /// The transaction's tree before the merge.
     pub(crate) ours: Tree,
     /// The tree of the merged commit.
     pub(crate) theirs: Tree,
-    /// The tree of the common ancestor; empty if there is none.
+    /// The tree of the common ancestor, or the empty tree if there is none.
     pub(crate) base: Tree,
 }
 
@@ -97,17 +97,18 @@ pub(crate) struct MergeInputs {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Committed {
-    /// The head of the branch after the commit: the new commit or a merge of it.
+    /// The head of the branch after the commit, which may be a merge that contains the new commit.
     pub head: Option<Id>,
 }
 
-/// Options of a commit. By default it merges, and commits an unchanged tree too.
+/// The options for a commit. By default, a commit merges if the branch has moved, and an unchanged
+/// tree is committed as well.
 #[derive(Debug, Clone, Copy, Default)]
 #[non_exhaustive]
 pub struct CommitOptions {
     /// Whether to merge if the branch has moved.
     pub policy: MergePolicy,
-    /// Commit nothing if the tree equals that of the first parent.
+    /// Whether to commit nothing if the tree equals that of the first parent.
     pub if_changed: bool,
 }
 
@@ -158,13 +159,13 @@ impl Transaction {
         Ok(Transaction { database: database.clone(), space, state: Mutex::new(state) })
     }
 
-    /// Returns whether the transaction has not ended.
+    /// Returns whether the transaction is still open.
     #[must_use]
     pub fn is_open(&self) -> bool {
         self.open().is_ok()
     }
 
-    /// Ends the transaction and discards uncommitted changes. A commit in progress completes.
+    /// Ends the transaction and discards uncommitted changes. A commit in progress is completed.
     pub fn close(&self) {
         self.state.lock().discard();
     }
@@ -181,7 +182,7 @@ impl Transaction {
     }
 
     /// Marks the transaction as busy and returns its tree. A commit or merge then works on that
-    /// tree without the lock, so other requests do not wait for it.
+    /// tree without holding the lock, so other requests do not have to wait.
     fn work(&self) -> Result<(BusyGuard<'_>, Tree)> {
         let mut state = self.open_mut()?;
         if !state.conflicts.is_empty() {
@@ -195,7 +196,7 @@ impl Transaction {
         self.database.objects()
     }
 
-    /// Returns about how many bytes a commit has to write.
+    /// Returns the approximate number of bytes that a commit has to write.
     pub(super) fn weight(&self) -> u64 {
         let used = self.space.used();
         // A hole takes no memory but has to be written, so small transactions are measured exactly.
@@ -206,7 +207,7 @@ impl Transaction {
         }
     }
 
-    /// Returns the budget that files of the transaction are charged to.
+    /// Returns the budget to which the transaction's files are charged.
     pub(super) fn space(&self) -> &Arc<Budget> {
         &self.space
     }
@@ -225,7 +226,7 @@ impl Transaction {
     /// [`Error::NotFound`] if there is none or the transaction has ended; [`Error::NotDirectory`]
     /// if `path` leads through a file; [`Error::Broken`] if a directory cannot be read.
     pub(crate) fn get(&self, path: &[u8]) -> Result<TreeNode> {
-        // Work on a clone: the store must not be read under the lock.
+        // Work on a clone, because the store must not be read under the lock.
         self.tree()?.get(self.objects(), path)
     }
 
@@ -241,7 +242,8 @@ impl Transaction {
     /// Returns a file.
     ///
     /// # Errors
-    /// [`Error::IsDirectory`] if the node is not a file; the errors of [`get`](Transaction::get).
+    /// [`Error::IsDirectory`] if the node is not a file. Otherwise, the same as for
+    /// [`get`](Transaction::get).
     pub(crate) fn file(&self, at: FileAt<'_>) -> Result<TreeFile> {
         match at {
             FileAt::Path(path) => match self.get(path)? {
@@ -254,9 +256,9 @@ impl Transaction {
         }
     }
 
-    /// Keeps the content of a removed file under `number`, because a client has it open. It is
-    /// invisible and never committed, and lasts until [`forget`](Transaction::forget) or the end of
-    /// the transaction.
+    /// Keeps a removed file under `number`, because a client has it open. The file is invisible and
+    /// never committed. It is kept until it is [forgotten](Transaction::forget) or the transaction
+    /// ends.
     pub(crate) fn detach(&self, number: u64, file: TreeFile) {
         let mut state = self.state.lock();
         if state.counted.is_some() {
@@ -270,7 +272,7 @@ impl Transaction {
         drop(file);
     }
 
-    /// Replaces the tree with that of the commit `to`.
+    /// Replaces the tree with the tree of the commit `to`.
     ///
     /// # Errors
     /// [`Error::NotFound`] if there is no such commit or the transaction has ended; [`Error::Busy`]
@@ -286,8 +288,8 @@ impl Transaction {
         Ok(())
     }
 
-    /// Returns the unresolved paths of the last merge and the paths that the last commit conflicted
-    /// on, or `None` if there was no merge and no conflict.
+    /// Returns the unresolved paths of the last merge and the paths on which the last commit
+    /// conflicted, or `None` if there was neither a merge nor a conflict.
     ///
     /// # Errors
     /// [`Error::NotFound`] if the transaction has ended.
@@ -310,22 +312,22 @@ impl Transaction {
     }
 
     /// Merges the commit `theirs` into the tree. `parents` and `message` describe the commit that
-    /// represents our side; the caller adds `theirs` to the parents. Conflicting paths are marked
+    /// represents our side. The caller adds `theirs` to the parents. Conflicting paths are marked
     /// in the tree and must be resolved before the commit.
     ///
     /// # Errors
-    /// On an error, nothing has changed. [`Error::OpenConflicts`] if an earlier merge is
-    /// unresolved; [`Error::Busy`] during a commit or merge; [`Error::NotFound`] if there is no
-    /// commit `theirs` or the transaction has ended.
+    /// On an error, nothing has changed. [`Error::OpenConflicts`] if conflicts from an earlier
+    /// merge are unresolved; [`Error::Busy`] during a commit or merge; [`Error::NotFound`] if there
+    /// is no commit `theirs` or the transaction has ended.
     pub fn merge(&self, theirs: Id, parents: &[Id], message: &[u8], by: &Authorship) -> Result<()> {
         self.prepare_merge(theirs, parents, message, by)?.apply()
     }
 
-    /// Computes a [`merge`](Transaction::merge). Only [`apply`](Prepared::apply), which is fast,
-    /// changes the transaction.
+    /// Computes a [`merge`](Transaction::merge) without changing the transaction. Calling
+    /// [`apply`](Prepared::apply) on the result makes the changes, and is fast.
     ///
     /// # Errors
-    /// As [`merge`](Transaction::merge).
+    /// The same as for [`merge`](Transaction::merge).
     pub(crate) fn prepare_merge(
         &self,
         theirs: Id,
@@ -347,8 +349,8 @@ impl Transaction {
         let merged = merge::merge(objects, &base, &ours_tree, &theirs_tree)?;
         let mut rw = merged.tree;
         for dir in before.empty_dirs() {
-            // The merge may have removed parents of empty directories, which are not part of a
-            // stored tree.
+            // Stored trees contain no empty directories, so the merge may have removed the parents
+            // of such directories.
             rw.make_dirs(objects, &dir)?;
         }
         let conflicts = merged.conflicts.into_iter().map(|conflict| conflict.path).collect();
@@ -359,12 +361,12 @@ impl Transaction {
     /// Commits the tree to `branch` and ends the transaction.
     ///
     /// # Errors
-    /// On an error, the transaction continues unchanged. [`Error::OpenConflicts`] if a merge is
-    /// unresolved; [`Error::Busy`] during a commit or merge; [`Error::NotFound`] if a parent does
-    /// not exist; [`Error::Conflict`] if the branch has conflicting changes;
-    /// [`Error::NotFastForward`] if it moved and `options` forbid a merge; [`Error::Removed`] if
-    /// the branch was removed; [`Error::NoMemory`], [`Error::Io`] or [`Error::Store`] if the
-    /// objects cannot be written.
+    /// On an error, the transaction remains open and unchanged. [`Error::OpenConflicts`] if
+    /// conflicts from a merge are unresolved; [`Error::Busy`] during a commit or merge;
+    /// [`Error::NotFound`] if a parent does not exist; [`Error::Conflict`] if the branch has
+    /// conflicting changes; [`Error::NotFastForward`] if the branch moved and `options` forbids a
+    /// merge; [`Error::Removed`] if the branch was removed; [`Error::NoMemory`], [`Error::Io`] or
+    /// [`Error::Store`] if the objects cannot be written.
     pub fn commit(
         &self,
         branch: &Branch,
@@ -427,8 +429,9 @@ impl Transaction {
         Ok(Committed { head: Some(head) })
     }
 
-    /// Reserves memory for contiguous copies of the new files, which hashing and writing need. Only
-    /// the process limit applies: a connection can commit whatever it could write.
+    /// Reserves memory for contiguous copies of the new files, which are needed for hashing and
+    /// writing. Only the limit for the whole process applies, so that a connection can commit
+    /// whatever it was able to write.
     fn set_aside(&self, tree: &Tree) -> Result<Reservation> {
         let mut aside = self.database.memory().empty_reservation();
         aside.resize(tree.top().weight().1).map_err(no_space)?;
@@ -454,7 +457,7 @@ struct Made<'m> {
 }
 
 impl Prepared<'_> {
-    /// Replaces the tree of the transaction with the merged tree.
+    /// Replaces the transaction's tree with the merged tree.
     ///
     /// # Errors
     /// [`Error::NotFound`] if the transaction has ended; [`Error::NoMemory`] if the merged tree

@@ -1,4 +1,4 @@
-//! The recent moves of a branch, for the readers of its reflog.
+//! The recent moves of a branch, kept for readers of its reflog.
 
 use parking_lot::Mutex;
 use std::collections::VecDeque;
@@ -8,7 +8,7 @@ use tokio::sync::Notify;
 
 use crate::Id;
 
-/// How many moves a reader may be behind before it is cut off.
+/// The number of moves by which a reader may be behind before it is cut off.
 const LOG_CAPACITY: usize = 4096;
 
 /// The recent moves. A log without moves allocates nothing.
@@ -28,7 +28,7 @@ struct Moves {
     kept: VecDeque<Option<Id>>,
 }
 
-/// A reader that gets every move since its creation.
+/// A reader that receives every move since its creation.
 pub(crate) struct LogReader {
     log: Arc<LogState>,
     next: u64,
@@ -40,7 +40,7 @@ pub(crate) struct Lagged;
 
 impl Log {
     pub(super) fn push_move(&self, head: Option<Id>) {
-        // Only readers hold clones, so without clones there is nothing to keep.
+        // Only readers hold clones, so if there are no clones, there is nothing to keep.
         if Arc::strong_count(&self.0) > 1 { self.0.push_move(head) } else { self.0.clear() }
     }
 
@@ -85,10 +85,10 @@ impl LogReader {
     /// Waits for the next move.
     ///
     /// # Cancel safety
-    /// Dropping the future loses no move.
+    /// No move is lost if the future is dropped.
     pub(crate) async fn next(&mut self) -> Result<Option<Id>, Lagged> {
         loop {
-            // Subscribe before reading, so a push in between is not missed.
+            // Subscribe before reading, so that a push in between is not missed.
             let pushed = self.log.pushed.notified();
             let found = self.log.moves.lock().get(self.next)?;
             match found {

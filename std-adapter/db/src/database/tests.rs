@@ -6,7 +6,7 @@ use crate::model::object::{Object, ObjectKind};
 use crate::remote::{CancelFlag, FetchError};
 use crate::store::{MemoryStore, RefUpdate};
 
-/// Counts how often a head is read.
+/// A store that counts how often heads are read.
 #[derive(Default)]
 struct Counting {
     store: MemoryStore,
@@ -118,10 +118,10 @@ async fn concurrent_remote_work_is_limited() {
         begins.recv().await.unwrap();
     }
     assert!(begins.try_recv().is_err());
-    // Local work is not limited.
+    // The limit does not apply to local work.
     assert_eq!(database.run_blocking(|_| Ok(1)).await, Ok(1));
     for end in ends {
-        // The work that still waits receives its message later.
+        // Work that is still waiting receives its message later.
         end.send(()).unwrap();
     }
     for task in tasks {

@@ -1,4 +1,4 @@
-//! Changes of a transaction's tree.
+//! Changes to a transaction's tree.
 
 use super::state::is_at_or_below;
 use super::{FileAt, Transaction};
@@ -35,7 +35,7 @@ impl Transaction {
         Ok(())
     }
 
-    /// Creates a directory. A commit leaves out directories that are empty.
+    /// Creates a directory. Directories that are still empty are left out of the commit.
     ///
     /// # Errors
     /// [`Error::Exists`] if `path` exists; [`Error::InvalidName`] if Git does not allow the name;
@@ -57,16 +57,18 @@ impl Transaction {
         Ok(())
     }
 
-    /// Removes what is at `path`, with everything below it.
+    /// Removes the node at `path`, along with everything below it.
     ///
     /// # Errors
-    /// [`Error::NotFound`] if there is nothing; [`Error::NotDirectory`] if `path` leads through a
-    /// file; [`Error::IsDirectory`] for the top; [`Error::Busy`] during a commit or merge.
+    /// [`Error::NotFound`] if there is no such node; [`Error::NotDirectory`] if `path` leads
+    /// through a file; [`Error::IsDirectory`] for the top directory; [`Error::Busy`] during a
+    /// commit or merge.
     pub fn remove(&self, path: &[u8]) -> Result<()> {
         self.take_node(path).map(drop)
     }
 
-    /// Moves `from` to `to`. This replaces a file, or an empty directory if `from` is a directory.
+    /// Moves `from` to `to`. An existing file at `to` is replaced, as is an empty directory if
+    /// `from` is also a directory.
     ///
     /// # Errors
     /// [`Error::IsDirectory`] or [`Error::NotDirectory`] if only one of the two is a directory;
@@ -77,7 +79,7 @@ impl Transaction {
         self.rename_over(from, to).map(drop)
     }
 
-    /// Removes the node at `path` like [`remove`](Transaction::remove), and returns it.
+    /// Removes the node at `path` as [`remove`](Transaction::remove) does, and returns it.
     ///
     /// # Errors
     /// [`Error::NotFound`] if there is none; [`Error::NotDirectory`] if `path` leads through a
@@ -91,10 +93,10 @@ impl Transaction {
         Ok(node)
     }
 
-    /// Moves `from` to `to` like [`rename`](Transaction::rename), and returns the replaced node.
+    /// Moves `from` to `to` as [`rename`](Transaction::rename) does, and returns the replaced node.
     ///
     /// # Errors
-    /// As [`rename`](Transaction::rename).
+    /// The same as for [`rename`](Transaction::rename).
     pub(crate) fn rename_over(&self, from: &[u8], to: &[u8]) -> Result<Option<TreeNode>> {
         let (parent, name) = split(to).ok_or(Error::IsDirectory)?;
         let mut state = self.open_mut()?;
@@ -146,8 +148,8 @@ impl Transaction {
     /// Calls `change` with the content of a file, which is charged to the transaction's budget.
     ///
     /// # Errors
-    /// The error of `change`, after which nothing has changed; [`Error::NotFound`] if there is no
-    /// such file; [`Error::IsDirectory`] if it is a directory.
+    /// Returns any error from `change`, in which case nothing has changed. [`Error::NotFound`] if
+    /// there is no such file; [`Error::IsDirectory`] if it is a directory.
     pub(crate) fn change<E: From<Error>>(
         &self,
         at: FileAt<'_>,
@@ -175,8 +177,8 @@ impl Transaction {
         Ok(())
     }
 
-    /// Replaces the blob `of` of a file with the loaded `content`. Does nothing if the file has
-    /// changed since.
+    /// Replaces the blob `of` in a file with the loaded `content`. Does nothing if the file has
+    /// changed in the meantime.
     ///
     /// # Errors
     /// [`Error::NotFound`] if there is no such file; [`Error::IsDirectory`] if it is a directory.
@@ -193,7 +195,7 @@ impl Transaction {
     ///
     /// # Errors
     /// [`Error::NotFound`] if there is no such file; [`Error::IsDirectory`] if it is a directory;
-    /// [`Error::InvalidName`] if Git does not allow a link of that name.
+    /// [`Error::InvalidName`] if Git does not allow a link with that name.
     pub(crate) fn chmod(&self, at: FileAt<'_>, mode: EntryMode) -> Result<()> {
         if let FileAt::Path(path) = at {
             check_name(split(path).ok_or(Error::IsDirectory)?.1, mode)?;
@@ -204,7 +206,7 @@ impl Transaction {
     }
 }
 
-/// Returns how much of the name memory the node at `path` takes.
+/// Returns how much of the memory reserved for names the node at `path` takes.
 fn weight_of(path: &[u8], node: &TreeNode) -> u64 {
     let name = split(path).map_or(0, |(_, name)| cost(name));
     match node {

@@ -14,28 +14,28 @@ pub(super) struct State {
     pub(super) rw: Tree,
     /// The memory reserved for names.
     pub(super) names: Reservation,
-    /// The head of the branch when the transaction began, or the commit of the last reset.
+    /// The head of the branch when the transaction began, or the target of the last reset.
     pub(super) start: Option<Id>,
     /// Removed files that clients still have open, by number.
     pub(super) detached: HashMap<u64, TreeFile>,
     /// Paths that a merge left unresolved.
     pub(super) conflicts: BTreeSet<Vec<u8>>,
-    /// Paths on which the last commit conflicted, without those that changed since. `None` if it
-    /// did not conflict.
+    /// Paths on which the last commit conflicted, except those that have changed since. `None` if
+    /// the commit did not conflict.
     pub(super) refused: Option<BTreeSet<Vec<u8>>>,
     pub(super) merged: Option<MergeInputs>,
-    /// Objects that merges have written and no branch refers to yet. Another program may prune them
-    /// before the commit.
+    /// Objects that were written by merges but to which no branch refers yet. Another program may
+    /// prune them before the commit.
     pub(super) kept: Arc<NewObjects>,
-    /// A commit or merge is in progress. It works on a copy of the tree, and the tree does not
-    /// change until it ends.
+    /// Whether a commit or merge is in progress. It works on a copy of the tree, and until it ends,
+    /// the tree does not change.
     pub(super) busy: bool,
-    /// Counts the transaction while it is open.
+    /// Counts the transaction as open until it ends.
     pub(super) counted: Option<GaugeGuard>,
 }
 
 impl State {
-    /// Reserves memory for a change at `path` and `new` additional bytes.
+    /// Reserves memory for a change at `path` that adds `new` bytes.
     pub(super) fn reserve(&mut self, objects: &ObjectCache, path: &[u8], new: u64) -> Result<()> {
         let growth = self.rw.growth(objects, path)?.saturating_add(new);
         self.names.resize(self.names.bytes().saturating_add(growth)).map_err(no_space)
@@ -76,7 +76,7 @@ impl State {
         [Some(&mut self.conflicts), self.refused.as_mut()].into_iter().flatten()
     }
 
-    /// Removes a path that was changed from the conflicts.
+    /// Removes a changed path from the lists of conflicts.
     pub(super) fn resolved(&mut self, path: &[u8]) {
         for list in self.lists() {
             list.remove(path);
@@ -101,7 +101,7 @@ impl State {
     }
 }
 
-/// Returns whether `path` is `top` or below it.
+/// Returns whether `path` equals `top` or is below it.
 pub(super) fn is_at_or_below(path: &[u8], top: &[u8]) -> bool {
     path.strip_prefix(top).is_some_and(|rest| rest.is_empty() || rest.starts_with(b"/"))
 }

@@ -4,7 +4,7 @@ use crate::model::identity::Identity;
 use crate::model::object::EntryMode;
 use crate::model::test_trees;
 
-/// Stores a commit of these files on no branch.
+/// Stores a commit with these files that is on no branch.
 fn commit(database: &Database, files: &[(&str, &str)], parents: &[Id]) -> Id {
     let objects = database.objects();
     let tree =
@@ -34,7 +34,7 @@ fn transaction_can_be_read_but_not_changed_during_a_commit() {
     std::thread::scope(|scope| {
         let lock = branch.lock();
         let commit = scope.spawn(|| transaction.commit(&branch, &[], b"", &by(), options));
-        // The commit may not have begun.
+        // The commit may not have begun yet.
         while transaction.create(b"g", EntryMode::Normal, b"") != Err(Error::Busy) {
             std::thread::yield_now();
         }

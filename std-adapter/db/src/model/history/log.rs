@@ -8,8 +8,8 @@ use crate::model::object::Commit;
 use crate::model::object_cache::ObjectCache;
 use crate::{Error, Id, Result};
 
-/// Returns an iterator over `from` and all its ancestors, each visited once, in the order of `git
-/// log`. The iterator ends after the first error.
+/// Returns an iterator that visits `from` and all its ancestors once, in the order of `git log`.
+/// The iterator ends after the first error.
 #[must_use]
 pub fn log(objects: &ObjectCache, from: Id) -> Log {
     let (seen, queue) = (HashSet::new(), BinaryHeap::new());
