@@ -49,15 +49,15 @@ pub(crate) struct ServeArgs {
     /// if the server is killed
     #[arg(long, value_name = "WHAT", value_enum, default_value_t = FsyncArg::All, requires = "git")]
     pub(crate) fsync: FsyncArg,
-    /// Author of commits whose transaction does not specify one [default: the user who attached, or
-    /// user.name and user.email from Git's configuration if that is nobody]
+    /// Author of commits whose transaction does not specify one [default: the user who attached;
+    /// for anonymous users, user.name and user.email from Git's configuration]
     #[arg(long, value_name = "NAME <EMAIL>")]
     pub(crate) author: Option<Identity>,
     /// Serve metrics for Prometheus at http://HOST:PORT/metrics. PORT alone listens on all
     /// interfaces; port 0 picks a free port
     #[arg(long, value_name = "[HOST:]PORT")]
     pub(crate) listen_prometheus: Option<HttpAddress>,
-    /// Force-push every branch to the repository at URL when it changes
+    /// Force-push each branch to the repository at URL whenever it changes
     #[arg(long, value_name = "URL", requires = "git")]
     pub(crate) auto_push: Option<String>,
     /// Drop a remote that sends nothing for this long during a fetch or push; 0: never
@@ -147,7 +147,7 @@ pub(crate) enum FsyncArg {
     /// Objects, branches and their names: nothing is lost in a power cut
     All,
     /// Objects and branches, as git does: a power cut can lose the latest commits, but leaves no
-    /// partial one
+    /// partial commits
     Files,
     /// Nothing: a power cut can lose the latest commits and damage their branches
     None,
@@ -167,7 +167,7 @@ impl From<FsyncArg> for Fsync {
 /// waits for other programs.
 const COMMIT_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// Serves until SIGINT, SIGTERM or SIGHUP. Returns success for the last two.
+/// Serves until SIGINT, SIGTERM or SIGHUP. Returns success for SIGTERM and SIGHUP.
 pub(crate) fn run(args: ServeArgs) -> Result<ExitCode, Box<dyn Error>> {
     raise_file_limit();
     tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(serve(args))

@@ -116,7 +116,8 @@ impl Budget {
     }
 }
 
-/// A number of bytes reserved from a [`Budget`]. Dropping it releases them.
+/// A reservation of a number of bytes from a [`Budget`]. Dropping the reservation releases the
+/// bytes.
 #[derive(Debug)]
 pub struct Reservation {
     budget: Arc<Budget>,
@@ -132,7 +133,7 @@ impl Reservation {
     /// Changes the reservation to `bytes` bytes. Shrinking always succeeds.
     ///
     /// # Errors
-    /// [`Error::NoSpace`] if the budget is exhausted. The reservation is then unchanged.
+    /// [`Error::NoSpace`] if the budget is exhausted. In that case, the reservation is unchanged.
     pub fn resize(&mut self, bytes: u64) -> Result<()> {
         match bytes.checked_sub(self.bytes) {
             Some(more) => self.budget.reserve(more)?,

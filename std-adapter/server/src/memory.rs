@@ -16,7 +16,7 @@ use std::time::Duration;
 use tokio::runtime::Handle;
 use tokio::sync::Notify;
 
-/// The number of freed bytes that is worth returning.
+/// The number of freed bytes from which it is worth returning memory to the system.
 const THRESHOLD: u64 = 4 << 20;
 
 /// The time from the first report to the first prod, and between prods. The allocator also waits
@@ -63,7 +63,8 @@ pub async fn return_freed_memory() {
     }
 }
 
-/// Shared bytes. If there are many, the last owner does not wait for the system to unmap them.
+/// Shared bytes. If there are many of them, the last owner does not block while the system unmaps
+/// them.
 #[derive(Debug)]
 pub struct LargeBytes(pub Arc<[u8]>);
 

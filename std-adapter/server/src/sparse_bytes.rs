@@ -43,7 +43,8 @@ impl SparseBytes {
     /// Copies `bytes`.
     ///
     /// # Errors
-    /// [`Error::NoSpace`] if the budget is exhausted, [`Error::NoMemory`] if the allocation fails.
+    /// [`Error::NoSpace`] if the budget is exhausted, or [`Error::NoMemory`] if the allocation
+    /// fails.
     pub fn from_slice(bytes: &[u8], budget: &Arc<Budget>) -> Result<SparseBytes> {
         let mut content = SparseBytes::new(budget.clone());
         let written = content.write(0, bytes)?;
@@ -53,7 +54,8 @@ impl SparseBytes {
     /// Copies the content. The memory of the copy is reserved from `budget`.
     ///
     /// # Errors
-    /// [`Error::NoSpace`] if the budget is exhausted, [`Error::NoMemory`] if the allocation fails.
+    /// [`Error::NoSpace`] if the budget is exhausted, or [`Error::NoMemory`] if the allocation
+    /// fails.
     pub fn copy_to(&self, budget: &Arc<Budget>) -> Result<SparseBytes> {
         let mut chunks = BTreeMap::new();
         for (index, chunk) in &self.chunks {
@@ -87,7 +89,7 @@ impl SparseBytes {
         self.size
     }
 
-    /// Returns the number of bytes of memory that the content takes up. Holes take up none.
+    /// Returns the number of bytes of memory that the content takes up, not counting holes.
     pub(crate) fn allocated(&self) -> u64 {
         self.chunks.values().map(|chunk| chunk.bytes.capacity() as u64).sum()
     }
@@ -169,7 +171,7 @@ impl SparseBytes {
         }
         if size < self.size {
             let (last, within) = (size / CHUNK, (size % CHUNK) as usize);
-            // The only step that can fail comes first.
+            // The only step that can fail is done first.
             match self.chunks.get_mut(&last) {
                 Some(chunk) if within > 0 => {
                     if Arc::get_mut(chunk).is_none() {

@@ -35,7 +35,7 @@ pub enum Url {
     Tcp {
         /// A host name, an IPv4 address, or an IPv6 address without its brackets.
         host: String,
-        /// The port. A server that binds port 0 gets a free one from the system.
+        /// The port. A server that binds to port 0 gets a free port from the system.
         port: u16,
     },
     /// A Unix socket.
@@ -53,7 +53,7 @@ pub enum Url {
 }
 
 impl Url {
-    /// The port of an address that does not specify one.
+    /// The port that is used if an address does not specify one.
     pub const DEFAULT_PORT: u16 = 5640;
 }
 
@@ -62,15 +62,16 @@ impl Url {
 pub struct Hyperv {
     /// The virtual machine.
     pub vmid: String,
-    /// The service, if the URL names one.
+    /// The service, if the URL specifies one.
     pub service: Option<String>,
 }
 
 impl Hyperv {
-    /// The service of a URL that does not specify one.
+    /// The service that is used if a URL does not specify one.
     pub const DEFAULT_SERVICE: &str = "C378280D-DA14-42C8-A24E-0DE92A1028E2";
 
-    /// Returns the service, or [`DEFAULT_SERVICE`](Hyperv::DEFAULT_SERVICE) if the URL names none.
+    /// Returns the service, or [`DEFAULT_SERVICE`](Hyperv::DEFAULT_SERVICE) if the URL does not
+    /// specify one.
     #[must_use]
     pub fn service(&self) -> &str {
         self.service.as_deref().unwrap_or(Hyperv::DEFAULT_SERVICE)

@@ -21,7 +21,7 @@ use crate::operand::{Location, ServerPath};
 use crate::parallel::{Limits, MaybeExhausted};
 
 const THROUGH_A_LINK: &str = "will not copy through a link";
-/// The flags that open a directory, but do not follow a link.
+/// The flags for opening a directory without following a link.
 const ENTER: OFlags = OFlags::DIRECTORY.union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
 
 /// A directory that files are copied into. A local directory is held open, so if a link replaces it

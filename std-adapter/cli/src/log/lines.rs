@@ -35,7 +35,7 @@ static WRITER: OnceLock<SyncSender<Item>> = OnceLock::new();
 /// An item of the queue.
 enum Item {
     Line(Vec<u8>),
-    /// A line was suppressed, so a summary is due after [`INTERVAL`].
+    /// A notice that a line was suppressed, so a summary is due after [`INTERVAL`].
     Suppressed,
     /// A request for a reply once everything before it has been written.
     Flush(SyncSender<()>),
@@ -66,7 +66,7 @@ impl Lines {
         std::thread::Builder::new()
             .name("datakit-log".into())
             .spawn(move || own.write_all(&items))?;
-        // If there is a queue already, it is kept, just like the first subscriber.
+        // If there already is a queue, it is kept, just as the first subscriber is.
         let _ = WRITER.set(queue);
         Ok(lines)
     }
@@ -156,7 +156,7 @@ struct MessageVisitor<'t>(&'t mut String);
 impl Visit for MessageVisitor<'_> {
     fn record_debug(&mut self, field: &Field, value: &dyn Debug) {
         if field.name() == "message" {
-            // Writing to a string does not fail.
+            // Writing to a string cannot fail.
             let _ = write!(self.0, "{value:?}");
         }
     }

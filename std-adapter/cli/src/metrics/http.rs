@@ -158,7 +158,7 @@ impl FromStr for HttpAddress {
     }
 }
 
-/// Returns the host without brackets. An IPv6 address needs them.
+/// Returns the host without brackets. An IPv6 address must have brackets.
 fn parse_host(host: &str) -> Option<&str> {
     match host.strip_prefix('[') {
         Some(rest) => rest.strip_suffix(']').filter(|inner| inner.contains(':')),

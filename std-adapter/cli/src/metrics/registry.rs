@@ -112,7 +112,7 @@ impl Metrics {
     /// Returns the metrics in version 0.0.4 of the text format.
     pub(crate) fn render(&self) -> String {
         let mut text = String::new();
-        // Writing to a string does not fail.
+        // Writing to a string cannot fail.
         let _ = prometheus_text::encode(&mut text, &self.registry);
         let _ = self.pushes.render(
             "DataKit_git_push_duration_seconds",

@@ -31,7 +31,7 @@ pub(super) struct DentryInner {
 /// around this value is taken last, and only one such lock is held at a time.
 #[derive(Debug)]
 pub(super) struct Location {
-    /// Dangling for the root and for a removed name.
+    /// The parent directory. Dangling for the root and for a name that has been removed.
     pub(super) parent: Weak<DentryInner>,
     pub(super) name: Arc<[u8]>,
     /// The memory that is reserved for the name.
@@ -53,7 +53,7 @@ impl Dentry {
         self.0.location.lock().name.clone()
     }
 
-    /// Returns the parent directory, or `None` for the root and for a removed name.
+    /// Returns the parent directory, or `None` for the root and for a name that has been removed.
     pub(super) fn parent(&self) -> Option<Dentry> {
         self.0.location.lock().parent.upgrade().map(Dentry)
     }
@@ -326,7 +326,7 @@ impl Entries {
             .map(|(cookie, (name, dentry))| (cookie.saturating_add(1), &**name, dentry))
     }
 
-    /// Adds an entry at the end. `name` must be new.
+    /// Adds an entry at the end. The name must not be taken yet.
     pub(super) fn insert(&mut self, name: Arc<[u8]>, dentry: Dentry) {
         let cookie = self.next_cookie;
         self.next_cookie = self.next_cookie.saturating_add(1);

@@ -49,7 +49,7 @@ pub struct Scratch(Arc<ScratchInner>);
 struct ScratchInner {
     root: Dentry,
     budget: Arc<Budget>,
-    /// Held during every change of names.
+    /// A lock that is held during every change to names.
     namespace_lock: Mutex<()>,
     next_open: AtomicU64,
 }

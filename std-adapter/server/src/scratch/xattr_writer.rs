@@ -1,4 +1,5 @@
-//! Writing an extended attribute. The attribute changes when the file that represents it is closed.
+//! Support for writing an extended attribute. The attribute changes when the file that represents
+//! it is closed.
 
 use parking_lot::Mutex;
 use std::sync::Arc;
@@ -17,7 +18,7 @@ pub(super) struct XattrWriter {
     size: usize,
     create: bool,
     replace: bool,
-    /// Whether the attribute is removed instead of written.
+    /// Whether the attribute is to be removed rather than set.
     is_removal: bool,
     /// The bytes written so far, and the reservation for the size announced by the client.
     value: Mutex<(Vec<u8>, Option<Reservation>)>,

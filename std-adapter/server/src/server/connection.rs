@@ -1,4 +1,4 @@
-//! A single connection: the workers that answer its requests, its timeouts and its end.
+//! A single connection: the workers that answer its requests, its timeouts, and how it ends.
 
 use std::cell::OnceCell;
 use std::convert::Infallible;
@@ -31,7 +31,7 @@ use crate::memory;
 pub(super) const SHUTDOWN_GRACE: Duration = Duration::from_secs(1);
 
 /// The time that a tree may take to remove the files that are to be removed when a connection ends.
-/// After that, files are only closed.
+/// After that, the remaining files are closed but not removed.
 const CLOSE_TIMEOUT: Duration = Duration::from_millis(500);
 
 type Worker<'l> = Pin<Box<dyn Future<Output = Result<Infallible, Disconnect<io::Error>>> + 'l>>;
@@ -39,7 +39,7 @@ type Worker<'l> = Pin<Box<dyn Future<Output = Result<Infallible, Disconnect<io::
 /// The reason that a connection ended.
 #[derive(Debug)]
 pub(super) enum EndReason {
-    /// The transport or the peer ended it.
+    /// The peer closed the connection, the transport failed, or a message was invalid.
     Disconnect(Disconnect<io::Error>),
     /// The peer did not attach in time.
     AttachTimeout,
@@ -213,7 +213,7 @@ fn serve<'c, V: Vfs>(
     }
 }
 
-/// Measures the time without requests.
+/// A timer that measures how long there have been no requests.
 struct IdleTimer {
     timeout: Duration,
     timer: Pin<Box<Sleep>>,

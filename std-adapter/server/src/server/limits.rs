@@ -9,7 +9,7 @@ use std::time::Duration;
 use rustix::process::{Resource, getrlimit};
 
 /// The default value of [`Limits::msize`]: 1 MiB of data, the most that any known client asks for.
-/// With half of it, the additional wake-ups cost more than the additional L2 cache hits gain.
+/// Halving it would cost more in additional wake-ups than it would gain in L2 cache hits.
 pub const MSIZE: u32 = 1024 * 1024 + 24;
 
 /// Defines [`Limits`] with a setter for each field.
@@ -62,14 +62,14 @@ limits! {
     requests: usize = 64,
     /// The maximum message size that the server negotiates, in bytes.
     msize: u32 = MSIZE,
-    /// The number of bytes that a connection may buffer. Above it, no further request may wait
-    /// inside a file. It should have room for several messages: a batch of requests, a batch of
-    /// replies and every request that is waiting.
+    /// The number of bytes that a connection may buffer. While more bytes are buffered, no further
+    /// request may wait inside a file. The limit should leave room for several messages: a batch of
+    /// requests, a batch of replies and every request that is waiting.
     buffered: usize = 4 << 20,
     /// The time within which a connection must attach.
     attach_timeout: Duration = Duration::from_secs(30),
-    /// The time that an attached connection may spend without a request in flight. With `None`, it
-    /// is unlimited.
+    /// The time that an attached connection may spend without a request in flight. If this is
+    /// `None`, the time is unlimited.
     idle_timeout: Option<Duration> = None,
     /// The time after which a connection ends if the peer accepts none of its replies.
     write_timeout: Duration = Duration::from_secs(60),
@@ -146,7 +146,8 @@ impl Drop for PeerPermit {
     }
 }
 
-/// Maps all addresses of a peer to a single one: a host with IPv6 usually has a whole /64 network.
+/// Maps all addresses of a peer to a single one, because an IPv6 host usually has a whole /64
+/// network.
 fn peer_address(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V4(address) => address.into(),

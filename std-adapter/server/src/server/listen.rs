@@ -110,8 +110,8 @@ impl Listener {
         &self.url
     }
 
-    /// Accepts a connection. Returns `None` if that fails, for example because the client has given
-    /// up or because no descriptor is left for it.
+    /// Accepts a connection. Returns `None` if accepting fails, for example because the client has
+    /// given up or because no descriptor is left for it.
     pub(super) async fn accept(&self) -> Option<AcceptedSocket> {
         match self.accept_once().await {
             Ok(socket) => {
@@ -259,7 +259,7 @@ impl std::error::Error for ListenError {
 }
 
 /// Removes a socket file that no process listens on. Other kinds of files and sockets in use are
-/// left alone. Binding then fails.
+/// left alone, and binding to the path then fails.
 async fn remove_stale(path: &Path) -> io::Result<()> {
     match std::fs::symlink_metadata(path) {
         Ok(found) if found.file_type().is_socket() => match UnixStream::connect(path).await {
@@ -299,8 +299,9 @@ fn inherited_socket(number: u32, url: &Url) -> io::Result<ListenSocket> {
     }
 }
 
-/// Duplicates a descriptor of this process by its number. Uses `pidfd_getfd(2)`, as if for another
-/// process, because using the number directly is `unsafe`: the descriptor may have an owner.
+/// Duplicates a descriptor of this process, given its number. Uses `pidfd_getfd(2)`, as if for
+/// another process, because using the number directly is `unsafe`: the descriptor may have an
+/// owner.
 #[cfg(target_os = "linux")]
 fn duplicate(number: u32) -> io::Result<OwnedFd> {
     use rustix::process::{PidfdFlags, PidfdGetfdFlags, getpid, pidfd_getfd, pidfd_open};

@@ -186,8 +186,9 @@ impl Server {
         result
     }
 
-    /// Serves one connection over any byte stream on the caller's runtime, until the peer closes
-    /// it: an accepted socket, TLS, standard input and output, or a pipe in a test.
+    /// Serves one connection over any byte stream, on the caller's runtime, until the peer closes
+    /// it. The stream may be an accepted socket, a TLS stream, standard input and output, or a pipe
+    /// in a test.
     ///
     /// `name` identifies the peer in [`Stats`] and in the log. The limits on connections do not
     /// apply. The future is not [`Send`]: await it directly or spawn it with

@@ -36,7 +36,7 @@ struct Count {
     errors: AtomicU64,
 }
 
-/// The state of one connection, for statistics.
+/// The state of one connection, for use in statistics.
 #[derive(Debug)]
 pub struct Peer {
     /// The peer's name: its address, or the path of the Unix socket that it connected to.
@@ -165,8 +165,8 @@ impl Stats {
         self.sent.load(Relaxed)
     }
 
-    /// Returns the durations of requests. The first call starts the measurement. Until then, the
-    /// server does not read the clock for it.
+    /// Returns the durations of requests. The first call starts the measurement. Before that, the
+    /// server does not measure any durations, which saves reading the clock.
     pub fn durations(&self) -> &Durations {
         self.durations.get_or_init(Durations::default)
     }

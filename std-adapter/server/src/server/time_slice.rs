@@ -31,7 +31,8 @@ thread_local! {
     static RUN_QUEUE: Rc<RunQueue> = Rc::default();
 }
 
-/// The connections of one thread. A connection that is alone on its thread need not yield.
+/// The connections of one thread. A connection that has its thread to itself does not need to
+/// yield.
 #[derive(Default)]
 struct RunQueue {
     connections: Cell<usize>,
@@ -90,14 +91,14 @@ impl TimeSlice {
         TimeSlice { queue, number, is_queued: Cell::new(false), budget, started, requests }
     }
 
-    /// Starts the next slice. Called when the connection is polled.
+    /// Starts the next slice. This is called when the connection is polled.
     pub(super) fn start(&self) {
         self.leave_queue();
         self.budget.set(SLICE);
         self.started.set(now());
     }
 
-    /// Leaves the queue of connections that wait for a slice.
+    /// Leaves the queue of connections that are waiting for a slice.
     pub(super) fn leave_queue(&self) {
         if self.is_queued.take() {
             self.queue.dequeue(self.number);

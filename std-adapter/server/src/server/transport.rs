@@ -98,8 +98,8 @@ impl TransportRead for Rx<'_> {
     const COOPERATIVE: bool = true;
 
     async fn readable(&mut self) -> io::Result<()> {
-        // The future of the socket's own `readable` contains a list node of 200 bytes. There is
-        // only one reader, so polling directly is enough.
+        // The future returned by the socket's own `readable` contains a list node of 200 bytes.
+        // There is only one reader, so polling directly is enough.
         poll_fn(|cx| match &mut self.half {
             RxHalf::Tcp(half) => half.as_ref().poll_read_ready(cx),
             RxHalf::Unix(half) => half.as_ref().poll_read_ready(cx),
@@ -172,7 +172,7 @@ impl Tx<'_> {
         }
     }
 
-    /// Fails if `progress` takes longer than the timeout.
+    /// Waits for `progress`, and fails if that takes longer than the timeout.
     async fn with_timeout<T>(
         timeout: Duration,
         progress: impl Future<Output = io::Result<T>>,
