@@ -109,7 +109,7 @@ pub struct Event {
     kind: EventKind,
 }
 
-/// The kind of an event.
+/// The kind of event.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum EventKind {
     /// The board has started.
@@ -118,7 +118,7 @@ pub enum EventKind {
     Connected,
     /// A client disconnected.
     Disconnected,
-    /// The sample entered another zone.
+    /// The sample entered a different zone.
     Entered(Zone, i32),
 }
 

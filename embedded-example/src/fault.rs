@@ -25,7 +25,7 @@ pub fn exit() -> ! {
     breakpoint()
 }
 
-/// Resets the board if nothing handled the breakpoint. The fault handler calls this.
+/// Resets the board if nothing handled the breakpoint. Called by the fault handler.
 pub fn reset_if_exiting() {
     if EXITING.load(Ordering::Relaxed) {
         SCB::sys_reset();

@@ -100,7 +100,7 @@ fn has_frame(cx: &Context<'_>) -> bool {
     NP.read() > 0
 }
 
-/// Reads one frame from the FIFO and returns it as a part of `buffer`. Returns `None` if the frame
+/// Reads one frame from the FIFO and returns it as a slice of `buffer`. Returns `None` if the frame
 /// was dropped because its length was invalid.
 fn read_frame(buffer: &mut [u8; BUFFER]) -> Option<&mut [u8]> {
     let first = DATA.read().to_le_bytes();
@@ -110,8 +110,8 @@ fn read_frame(buffer: &mut [u8; BUFFER]) -> Option<&mut [u8]> {
     if let Some(word) = words.next() {
         word.copy_from_slice(&first);
     }
-    // Reads exactly as many words as the frame has. After one more or one fewer, all later frames
-    // would start at the wrong place.
+    // Reads exactly as many words as the frame has. If it read one more or one fewer, all later
+    // frames would start at the wrong place.
     for _ in 1..length.div_ceil(4) {
         let word = DATA.read().to_le_bytes();
         if let Some(to) = words.next() {

@@ -1,7 +1,7 @@
 //! The parameters in `params/`.
 //!
 //! To add a parameter, define a [`Value`], add an entry with its [`Param`], and use the value, for
-//! example in [`settings`]. The parameters have only four types, because each further type costs 2
+//! example in [`settings`]. The parameters use only four types, because each further type costs 2
 //! KiB of flash. Another parameter of an existing type costs 64 bytes plus its strings.
 
 use core::future::{Future, poll_fn};

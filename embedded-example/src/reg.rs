@@ -18,7 +18,7 @@ impl Reg {
         Reg(core::ptr::without_provenance_mut(address))
     }
 
-    /// Reads the register. Reading has side effects on some registers, such as that of a FIFO.
+    /// Reads the register. Reading some registers, such as that of a FIFO, has side effects.
     pub fn read(&self) -> u32 {
         // SAFETY: the caller of `new` guarantees that this is a register, which is aligned and
         // readable.

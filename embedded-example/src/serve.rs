@@ -205,7 +205,7 @@ pub type Tree = StaticTree<OPENS, TEXT>;
 /// The tree as one client sees it.
 type ClientTree = QuotaTree<'static, CLIENT_SLOTS, OPENS, RESERVED, TEXT>;
 
-/// The quota of open files. It needs no lock, because all slots are tasks of one executor.
+/// The quota of open files. It needs no lock, because all slots run as tasks of one executor.
 pub type ClientQuota = OpenQuota<CLIENT_SLOTS, OPENS, RESERVED>;
 
 /// Serves clients, one after the other.
@@ -361,6 +361,6 @@ impl Write for ClientWriter<'_> {
 }
 
 // Uses the default `readable`, because embassy-net's `wait_read_ready` does not return when the
-// peer closes the connection. Besides, the board does not release its buffers while a connection is
-// idle.
+// peer closes the connection. Moreover, the board does not release its buffers while a connection
+// is idle.
 impl serve::TransportRead for ClientReader<'_> {}

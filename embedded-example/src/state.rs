@@ -26,7 +26,7 @@ pub static MAC: Value<[u8; 6]> = Value::new([0; 6]);
 pub static LEVEL: Value<Level> = Value::new(Level::Info);
 /// Set when a client asks for a restart.
 pub static RESET: Value<bool> = Value::new(false);
-/// Set when all connections must end, because the board restarts.
+/// Set when all connections must end because the board is about to restart.
 pub static SHUTTING_DOWN: Value<bool> = Value::new(false);
 
 /// A function that reads the hardware, or `None` without hardware.

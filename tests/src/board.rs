@@ -90,7 +90,7 @@ impl Board {
         Board::start(&firmware(), "none".into(), true)
     }
 
-    /// Boots a board with an image of `tests/size/` instead of the firmware.
+    /// Boots a board with an image from `tests/size/` instead of the firmware.
     ///
     /// # Panics
     /// Panics in the same cases as [`boot`](Board::boot).

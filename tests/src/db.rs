@@ -144,7 +144,7 @@ impl TestDb {
         Connection::with(&format!("tcp://{}", self.served.addr), options)
     }
 
-    /// Opens a connection that sends single messages.
+    /// Opens a connection for sending individual messages.
     #[must_use]
     pub fn raw(&self, dialect: Dialect) -> WireClient {
         WireClient::attached(self.served.addr, dialect, 8215)
@@ -156,7 +156,7 @@ fn stored(path: &Path) -> Arc<dyn Store> {
     Arc::new(GitStore::open(path).unwrap())
 }
 
-/// A connection to a database. Its paths start at the root.
+/// A connection to a database. Paths are relative to the root.
 pub struct Connection {
     client: Client,
     runtime: Runtime,
@@ -466,7 +466,7 @@ impl<'c> Branch<'c> {
     }
 }
 
-/// A transaction. Its paths start at its directory `rw`.
+/// A transaction. Paths are relative to its directory `rw`.
 pub struct Transaction<'c> {
     connection: &'c Connection,
     path: String,

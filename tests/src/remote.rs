@@ -1,7 +1,7 @@
 //! A [`Vfs`] over a connection, so that tests for file trees in the same process can also run
 //! against a server.
 //!
-//! Every call sends one or more requests of [`datakit_client`]. The tree remembers only the
+//! Every call sends one or more requests through [`datakit_client`]. The tree remembers only the
 //! information that the dialect cannot request:
 //!
 //! | | 9P2000 | 9P2000.u | 9P2000.L |
@@ -59,7 +59,7 @@ struct RemoteFile {
     listing: tokio::sync::Mutex<Listing>,
 }
 
-/// The entries of a directory read so far in 9P2000 and .u. A cookie is an index into them.
+/// The directory entries read so far, in 9P2000 and 9P2000.u. A cookie is an index into them.
 #[derive(Debug, Default)]
 struct Listing {
     entries: Vec<datakit_client::DirEntry>,

@@ -1,4 +1,4 @@
-//! A blocking client that sends single messages. The caller chooses fids and tags.
+//! A blocking client that sends individual messages. The caller chooses fids and tags.
 
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -145,7 +145,7 @@ impl WireClient {
         self.socket.write_all(&buf[..len])
     }
 
-    /// Sends a frame with any type and body.
+    /// Sends a frame with an arbitrary type and body.
     pub fn send_raw(&mut self, kind: u8, tag: Tag, body: &[u8]) {
         let mut frame = u32::try_from(wire::HEADER + body.len()).unwrap().to_le_bytes().to_vec();
         frame.push(kind);

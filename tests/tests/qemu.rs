@@ -82,7 +82,7 @@ async fn qemu_parameters_can_be_changed_and_take_effect() {
     let slow = step_ms(&mut ticks).await;
     client.write("params/blink/period", b"100").await.unwrap();
     let fast = step_ms(&mut ticks).await;
-    // The light is on for half of the period. On a busy host the board can be late but not early.
+    // The light is on for half of the period. On a busy host, the board can be late but not early.
     assert!((195..400).contains(&slow), "{slow} ms");
     assert!((45..slow).contains(&fast), "{fast} ms");
 }

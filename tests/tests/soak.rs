@@ -23,7 +23,7 @@ use datakit_tests::{TIMEOUT, within};
 
 use crate::activities::{ACTIVITIES, content, set};
 
-/// The number of client slots of the board.
+/// The number of client slots on the board.
 const CLIENTS: u32 = 3;
 /// The part of the stack that must stay unused, in bytes.
 const SPARE_STACK: u32 = 1024;

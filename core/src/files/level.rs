@@ -9,7 +9,7 @@ use super::pieces::{self, PieceTarget};
 use super::util::{Count, Plain, Quoted, render, resize, trimmed};
 use crate::vfs::{Error, File, FileStat, FixedText, OpenFile, OpenMode, Result, Text, read_at};
 
-/// A log level, ordered from silent to most verbose.
+/// A log level. The levels are ordered from silent to most verbose.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub enum Level {
@@ -65,7 +65,7 @@ impl FromStr for Level {
     /// Parses the name of a level.
     ///
     /// # Errors
-    /// [`Error::Invalid`] with a message that lists the names, if there is no such level.
+    /// [`Error::Invalid`] if there is no such level. The message lists the names.
     fn from_str(name: &str) -> Result<Level> {
         Level::from_name(name).ok_or_else(|| {
             Error::Invalid.with_message(format_args!(

@@ -1,7 +1,7 @@
-//! Parameters: values of the program ([`Value`]), files that show and set them ([`Param`]), and the
+//! Parameters: values in the program ([`Value`]), files that show and set them ([`Param`]), and the
 //! types that they can have ([`ParamType`]).
 //!
-//! To add a type of parameters, implement [`ParamType`] for it. To add a parameter, put a [`Param`]
+//! To add a parameter type, implement [`ParamType`] for it. To add a parameter, put a [`Param`]
 //! into a [`Dir`](crate::vfs::Dir).
 
 use core::cell::Cell;
@@ -23,9 +23,9 @@ pub struct Value<T> {
     inner: CriticalSectionMutex<(Cell<T>, Cell<u32>)>,
 }
 
-/// The tasks that wait for a change of any value. One list serves all values, because a separate
-/// list for each value would triple the RAM that a parameter needs. A task that is woken for
-/// another value compares two numbers and goes back to waiting.
+/// The tasks that wait for any value to change. One list serves all values, because a separate list
+/// for each value would triple the RAM that a parameter needs. A task that is woken for another
+/// value compares two numbers and goes back to waiting.
 static WAITERS: Waiters<8> = Waiters::new();
 
 impl<T> Value<T> {
@@ -46,7 +46,7 @@ impl<T> Value<T> {
         drop(old);
     }
 
-    /// Returns the number of times that the value was set, modulo 2^32.
+    /// Returns the number of times that the value has been set, modulo 2^32.
     pub fn version(&self) -> u32 {
         self.inner.lock(|(_, version)| version.get())
     }

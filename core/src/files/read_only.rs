@@ -63,8 +63,8 @@ impl File for Blob {
     }
 }
 
-/// A file whose text is rendered by a function at each open. Opening fails if the text exceeds the
-/// space that the tree has for it.
+/// A file whose text is rendered by a function each time the file is opened. Opening fails if the
+/// text exceeds the space that the tree has for it.
 pub struct Status<F> {
     render: F,
 }

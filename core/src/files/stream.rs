@@ -11,8 +11,8 @@ use super::param::Value;
 use super::util::{Compare, Plain, render};
 use crate::vfs::{Error, File, FileStat, OpenFile, OpenMode, Result, Waiters, mark_follows};
 
-/// A stream of the latest value. An open file delivers the current value immediately, and then
-/// again whenever its text has changed. If several values are published between two reads, only the
+/// A stream of the latest value. An open file delivers the current value immediately, and the new
+/// value whenever its text has changed. If several values are published between two reads, only the
 /// last is delivered.
 ///
 /// Up to `WAITERS` waiting readers are woken at the same time, and further readers one after the
@@ -52,8 +52,7 @@ impl<T: Clone + Default, const WAITERS: usize> Live<T, WAITERS> {
         self.value.get()
     }
 
-    /// Renders the current value and returns whether it differs from the text that was delivered
-    /// before.
+    /// Renders the current value and returns whether it differs from the previously delivered text.
     fn refill(&self, open: &mut OpenFile<'_>) -> Result<bool> {
         if open.state.next == self.value.version() {
             return Ok(false);
@@ -176,7 +175,7 @@ impl<T: Clone, const N: usize, const WAITERS: usize> Queue<T, N, WAITERS> {
                     return Ok(false);
                 }
             }
-            // Values with an empty text are skipped, because an empty read would end the stream.
+            // Values with empty text are skipped, because an empty read would end the stream.
             if !open.text.bytes().is_empty() {
                 return Ok(true);
             }
@@ -251,8 +250,8 @@ impl<T: Clone, const N: usize, const WAITERS: usize> File for Queue<T, N, WAITER
 /// Delivers the pending text of an open stream. If there is none, waits until `refill` returns
 /// true, and consumes nothing until then.
 ///
-/// The offset must be the number of bytes delivered so far. Once a text is delivered completely, a
-/// [mark](mark_follows) may follow.
+/// The offset must be the number of bytes delivered so far. Once a text has been delivered
+/// completely, a [mark](mark_follows) may follow.
 fn poll_stream<const N: usize>(
     open: &mut OpenFile<'_>,
     cx: &mut Context<'_>,

@@ -1,4 +1,4 @@
-//! Identity and attributes of inodes, and the changes that clients can ask for.
+//! The identity and attributes of inodes, and the changes that clients can request.
 
 /// The type of an inode (`inode(7)`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -81,7 +81,7 @@ pub struct Attr {
 }
 
 impl Attr {
-    /// Creates the attributes of an inode with one link, owner 0 and all times 0.
+    /// Creates the attributes of an inode with one link, owner 0 and all times set to 0.
     #[must_use]
     pub const fn new(id: Id, mode: u32, size: u64) -> Attr {
         const EPOCH: Time = Time { sec: 0, nsec: 0 };
@@ -147,7 +147,7 @@ pub struct OpenMode {
     /// Open for writing.
     pub write: bool,
     /// Truncate the file to length 0. Files that cannot be truncated (commands, streams,
-    /// parameters) ignore this.
+    /// parameters) ignore this flag.
     pub truncate: bool,
     /// Write to the end of the file, regardless of the offset.
     pub append: bool,
@@ -199,7 +199,7 @@ pub struct Create<'a> {
     pub kind: CreateKind<'a>,
     /// The twelve permission bits.
     pub mode: u32,
-    /// Owner, which is the user who attached.
+    /// The owner, who is the user that attached.
     pub uid: u32,
     /// Group.
     pub gid: u32,
@@ -256,7 +256,7 @@ pub struct Lock<'a> {
     pub start: u64,
     /// Length in bytes. 0 extends the range to the end of the file, even if the file grows.
     pub length: u64,
-    /// The process on the client's host.
+    /// The id of the process on the client's host.
     pub process: u32,
     /// The client's host.
     pub client: &'a [u8],

@@ -72,15 +72,15 @@ errors! {
     12 NoMemory "Cannot allocate memory"
     /// The caller lacks permission.
     13 AccessDenied "Permission denied"
-    /// Another user holds the object.
+    /// The object is in use.
     16 Busy "Device or resource busy"
     /// The name is taken.
     17 Exists "Already exists"
     /// The two names are in different trees.
     18 CrossDevice "Invalid cross-device link"
-    /// The operation needs a directory.
+    /// The operation requires a directory.
     20 NotDirectory "Is not a directory"
-    /// The operation does not work on a directory.
+    /// The operation cannot be performed on a directory.
     21 IsDirectory "Is a directory"
     /// An argument is invalid.
     22 Invalid "Invalid argument"
@@ -114,7 +114,7 @@ errors! {
     27 ExtendCommand "Can't extend command file"
     /// Only plain files can become executable or symbolic links.
     1 ChmodSpecial "Can't chmod special file"
-    /// The directory holds only directories.
+    /// The directory can contain only directories.
     1 OnlyDirectories "Can only contain directories"
     /// A message arrived before Tversion.
     22 TversionFirst "the first message must be Tversion"
@@ -127,7 +127,7 @@ errors! {
     9 ReadUnopened "Can't read from unopened fid"
     /// The fid to write to is not open.
     9 WriteUnopened "Can't write to unopened fid"
-    /// Directories cannot be written.
+    /// Directories cannot be written to.
     21 WriteDirectory "Can't write to directories"
     /// The offset is neither 0 nor the end of the last read of the directory.
     22 SeekDirectory "Can't seek in a directory"
@@ -149,7 +149,8 @@ errors! {
     22 RenameRoot "Can't rename /"
     /// The text is not UTF-8.
     22 NotUtf8 "the text is not UTF-8"
-    /// The rendered text exceeds the `TEXT` bytes of the [`StaticTree`](crate::vfs::StaticTree).
+    /// The rendered text exceeds the `TEXT` bytes available in the
+    /// [`StaticTree`](crate::vfs::StaticTree).
     27 TextTooLong "the text is longer than an open file has room for"
 }
 

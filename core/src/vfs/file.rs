@@ -56,7 +56,7 @@ pub struct OpenFile<'a> {
     /// The progress of reads and writes.
     pub state: &'a mut OpenState,
     /// The registration of a waiting read with the [`Waiters`](super::Waiters) of its event. It
-    /// lives as long as the read. Only reads may register it.
+    /// lasts as long as the read. Only reads may register it.
     pub waiter: &'a mut Waiter,
 }
 
@@ -84,8 +84,9 @@ pub const fn mark_follows(count: usize, room: usize) -> bool {
 
 /// A file. The trait is dyn-compatible, so a tree can be a table of `&dyn File`.
 ///
-/// A file with a value renders it into [`OpenFile::text`] when it is opened and serves reads from
-/// there, so no reader sees parts of two values. A stream waits in [`poll_read`](File::poll_read).
+/// A file with a value renders the value into [`OpenFile::text`] when the file is opened and serves
+/// reads from there, so no reader sees parts of two values. A stream waits in
+/// [`poll_read`](File::poll_read).
 pub trait File {
     /// Returns the length, the permissions and the version.
     fn stat(&self) -> FileStat;
@@ -137,9 +138,9 @@ pub trait File {
         Err(Error::ReadOnlyFile)
     }
 
-    /// Applies what was written, for files that apply writes in a separate step. Called before
+    /// Applies the written data, for files that apply writes in a separate step. Called before
     /// [`close`](File::close) when the client clunks the file, but not when the connection is lost.
-    /// The client receives any error.
+    /// Any error is returned to the client.
     fn flush(&self, open: &mut OpenFile<'_>) -> Result<()> {
         let _ = open;
         Ok(())

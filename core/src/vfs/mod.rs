@@ -4,7 +4,7 @@
 //! tree is reached: the same tree can be served over 9P and walked within the process.
 //!
 //! [`Vfs`] is the contract of a whole tree. This project has three implementations: [`StaticTree`]
-//! in this crate, and the dynamic tree and the scratch tree of the server crate. [`File`] is the
+//! in this crate, and the dynamic tree and the scratch tree in the server crate. [`File`] is the
 //! contract of a single file. Most authors implement only [`File`], because both [`StaticTree`] and
 //! the dynamic tree can serve such files.
 
@@ -129,9 +129,9 @@ pub trait Vfs {
         let _ = open;
     }
 
-    /// Applies what was written, for files that apply writes in a separate step. Called before
+    /// Applies the written data, for files that apply writes in a separate step. Called before
     /// [`close`](Vfs::close) when the client clunks the file, but not when the connection is lost.
-    /// The client receives any error.
+    /// Any error is returned to the client.
     async fn flush(&self, open: &Self::Open) -> Result<()> {
         let _ = open;
         Ok(())

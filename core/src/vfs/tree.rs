@@ -265,8 +265,7 @@ impl<const OPENS: usize, const TEXT: usize> Vfs for StaticTree<OPENS, TEXT> {
             (Node::Dir(_) | Node::DynamicDir(_), None, Some(_)) => Err(Error::IsDirectory),
             (Node::Dir(_) | Node::DynamicDir(_), Some(_), _) => Err(Error::NotPermitted),
             (Node::File(file), mode, size) => {
-                // `chmod` is called first because it changes nothing: if it fails, the length is
-                // unchanged.
+                // `chmod` comes first, so that the length is unchanged if `chmod` fails.
                 mode.map_or(Ok(()), |mode| file.chmod(mode))?;
                 size.map_or(Ok(()), |size| file.truncate(size))
             }

@@ -37,11 +37,11 @@ pub trait TreeKind {
         check_open: W,
     ) -> Self::Wait<T, F, W>;
 
-    /// The future of a rare request that needs much memory.
+    /// The future of a rare request that needs a lot of memory.
     type Boxed<T, F: Future<Output = Result<T>>>: Future<Output = Result<T>>;
 
     /// Does the same as [`handle`](TreeKind::handle), but keeps the future on the heap if there is
-    /// one. Otherwise, every idle connection would reserve room for the future.
+    /// a heap. Otherwise, every idle connection would reserve room for the future.
     fn boxed<T, F: Future<Output = Result<T>>>(make: impl FnOnce() -> F) -> Self::Boxed<T, F>;
 }
 

@@ -41,7 +41,7 @@ struct List<const N: usize> {
 pub struct Waiter {
     /// The waker that the list held before this task.
     held: Option<Waker>,
-    /// The count of [`BREAKS`] when this task joined the chain.
+    /// The value of [`BREAKS`] when this task joined the chain.
     breaks: u32,
     /// Distinguishes this task's waker from others.
     task: usize,

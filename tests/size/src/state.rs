@@ -1,4 +1,4 @@
-//! Stubs of the state that the drivers of the firmware write. They ignore every value.
+//! Stubs for the state that the firmware's drivers write. They ignore every value.
 
 /// A stub that ignores all writes.
 pub struct Ignored;

@@ -106,7 +106,8 @@ fn read_tree(client: &mut WireClient, _: &mut Random, _: u32) {
     assert!(client.walk(0, 1, "nothing").is_err());
 }
 
-/// Sends as many reads at once as there are workers. Each gets one reply, in any order.
+/// Sends as many reads at once as there are workers. Each read gets one reply, and the replies may
+/// arrive in any order.
 fn pipeline_reads(client: &mut WireClient, random: &mut Random, _: u32) {
     let help = content(client, "help").into_bytes();
     client.open_path(1, "help", 0);

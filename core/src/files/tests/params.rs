@@ -173,7 +173,7 @@ fn request_that_ends_a_value_gets_the_error() {
     assert_eq!(write(&tree, period, 0, "12"), Ok(2));
     assert_eq!(error_text(read(&tree, period, 0, 9).unwrap()), refused);
     assert_eq!(error_text(write(&tree, period, 0, "12\n")), refused);
-    // A value that no continuation can make valid is refused at once.
+    // A value that no continuation can make valid is refused immediately.
     assert_eq!(
         error_text(write(&tree, period, 0, "soon")),
         "\"soon\" is not a whole number from 100 to 5000"
@@ -239,7 +239,7 @@ fn commands_and_stored_values_accept_pieces() {
     }
     assert_eq!(write(&tree, c, 9, ""), Ok(0));
     assert_eq!(read(&tree, c, 9, 20), text("<calibrate>"));
-    // A command in a single write may exceed the room of the open file. Here its reply is too long.
+    // A command in a single write may exceed the open file's buffer. Here, its reply is too long.
     assert_eq!(error_text(write(&tree, c, 0, &("x".repeat(100) + "\n"))), "File too large");
     assert_eq!(write(&tree, c, 0, &"x".repeat(60)), Ok(60));
     assert_eq!(write(&tree, c, 60, "xxxxx"), Err(Error::TooLarge));
@@ -249,7 +249,7 @@ fn commands_and_stored_values_accept_pieces() {
         assert_eq!(write(&tree, k, offset, piece), Ok(piece.len()));
     }
     assert_eq!(*WRITES.lock().unwrap(), ["one line\n"]);
-    // A value that exceeds the room of the open file is written in steps.
+    // A value that exceeds the open file's buffer is written in steps.
     for offset in (0..180).step_by(30) {
         assert_eq!(write(&tree, k, offset, &"y".repeat(30)), Ok(30));
     }

@@ -16,7 +16,7 @@ use embassy_futures::block_on;
 use crate::files::*;
 use crate::vfs::{Dir, Handle, Name, OpenMode, StaticTree, Vfs, file};
 
-/// A future that is polled only after it was woken.
+/// A task whose future is polled only after the task was woken.
 struct Task<'a, T> {
     future: Option<Pin<Box<dyn Future<Output = T> + 'a>>>,
     woken: Arc<Woken>,
@@ -36,8 +36,8 @@ impl<'a, T> Task<'a, T> {
     }
 }
 
-/// Polls woken tasks until all sleep. Returns the number of polls, and the index and the result of
-/// each task that completed.
+/// Polls woken tasks until all tasks sleep. Returns the number of polls, and the index and result
+/// of each task that completed.
 ///
 /// # Panics
 /// Panics after 10,000 polls, because tasks are then waking each other forever.
@@ -67,7 +67,7 @@ fn run<T>(tasks: &mut [Task<'_, T>]) -> (usize, Vec<(usize, T)>) {
 #[test]
 fn tasks_waiting_for_values_sleep_until_a_set() {
     static VALUES: [Value<u32>; 4] = [const { Value::new(0) }; 4];
-    // All values share one list, so other tests of this process also wake these tasks.
+    // All values share one list, so other tests in this process also wake these tasks.
     let mut tasks: Vec<_> = (0..40).map(|i| Task::new(VALUES[i % 4].changed(0))).collect();
     let (polls, done) = run(&mut tasks);
     assert!(polls <= 400 && done.is_empty(), "{polls} polls of 40 tasks");

@@ -1,6 +1,6 @@
-//! The messages of errors that are formatted at run time.
+//! Error messages that are formatted at run time.
 //!
-//! Most functions propagate errors, so an error must be small: four bytes on a board. Its message
+//! Most functions propagate errors, so an error must be small: four bytes on a board. The message
 //! is therefore kept elsewhere: on the heap with the feature `alloc`, and otherwise in a static
 //! buffer that holds the last few messages of the program.
 
@@ -13,7 +13,7 @@ use heapless::String;
 /// error reply.
 pub const ERROR_MESSAGE_MAX: usize = 104;
 
-/// The message of an error, formatted at run time.
+/// An error message, formatted at run time.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ErrorMessage(storage::Stored);
 
@@ -23,7 +23,8 @@ impl ErrorMessage {
     #[inline(never)]
     pub(super) fn new(text: &dyn fmt::Display) -> ErrorMessage {
         let mut truncating = Truncating(String::new());
-        // `Truncating` never fails. If a `Display` fails, its output up to the failure is kept.
+        // `Truncating` never fails. If a `Display` implementation fails, its output up to the
+        // failure is kept.
         let _ = write!(truncating, "{text}");
         ErrorMessage(storage::Stored::new(truncating.0))
     }

@@ -186,7 +186,7 @@ pub(crate) fn expect(frame: &[u8], wanted: u8) -> Res<()> {
     }
 }
 
-/// Creates the files of the benchmark that do not exist yet.
+/// Creates the benchmark files that do not exist yet.
 pub(crate) fn fill_tree(target: &Target, big: u64) -> Res<()> {
     let mut client = BenchClient::attach(target, MSIZE)?;
     for (name, length) in [("small.txt", 32), ("rw.bin", 4096), ("big.bin", big)] {

@@ -24,7 +24,7 @@ use crate::{
 };
 
 const MSIZE: u32 = (1 << 20) + OVERHEAD;
-/// Reads of at least this many bytes are sent directly from `BLOCK`, without a copy.
+/// The data for reads of at least this many bytes is sent directly from `BLOCK`, without a copy.
 const DIRECT: usize = 16 * 1024;
 static BLOCK: [u8; MSIZE as usize] = [b'x'; MSIZE as usize];
 /// The number of names in the only directory.

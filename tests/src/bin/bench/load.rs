@@ -76,7 +76,7 @@ struct LoadDriver {
     client: BenchClient,
     script: Script,
     slots: Vec<(InFlight, Instant)>,
-    /// The number of tags of one operation.
+    /// The number of tags that one operation uses.
     tags: u16,
     /// The number of operations in flight.
     busy: usize,

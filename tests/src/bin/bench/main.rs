@@ -178,7 +178,7 @@ fn bench(options: &Options) -> Res<bool> {
     Ok(!options.check || rows.iter().all(|row| row.passed))
 }
 
-/// Starts the server under test, or finds the one that was given, and pins it to `cpu`.
+/// Starts the server under test, or finds the one given in the options, and pins it to `cpu`.
 fn under_test(options: &Options, cpu: usize) -> Res<ServerProcess> {
     let mut server = match &options.server {
         Some(given) => ServerProcess::running(given)?,

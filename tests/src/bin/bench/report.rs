@@ -53,7 +53,7 @@ impl Row {
         }
     }
 
-    /// Reports the memory of each idle connection, in bytes. Less is better.
+    /// Reports the memory of each idle connection, in bytes. Lower is better.
     pub(crate) fn idle(server: f64, floor: f64) -> Self {
         const MUST: f64 = 4.0;
         const AIM: f64 = 2.5;

@@ -82,8 +82,8 @@ pub(crate) fn enter_mount_namespace() {
             .arg(program)
             .args(env::args_os().skip(1))
             .env(IN_NAMESPACE, "1");
-        // `exec` does not return, and `unshare` exits if it lacks permission to mount. It is
-        // therefore tried first.
+        // `exec` does not return, and `unshare` exits if it lacks permission to mount. A trial run
+        // therefore comes first.
         if run("unshare", ["--mount", "true"]).is_ok() {
             let _ = command.exec();
         }

@@ -39,7 +39,7 @@ pub(crate) const ROWS: [&str; 10] = [
 enum Fsync {
     /// Neither side syncs anything.
     None,
-    /// Both sides sync the files of objects and branches.
+    /// Both sides sync object files and branch files.
     Files,
     /// The server also syncs directories, which is its default. git cannot do that.
     All,
@@ -212,9 +212,9 @@ impl Bench<'_> {
         Ok(DbRow::rates(name, &rounds, "one client", 1.0, "not below one client's"))
     }
 
-    /// Reads blobs of 1 KiB below `snapshots/HASH/ro`, each with a walk, an open, a read and a
-    /// clunk. With one blob in flight, all four messages are sent at once, because `git` also needs
-    /// only one round trip.
+    /// Reads 1 KiB blobs below `snapshots/HASH/ro`, each with a walk, an open, a read and a clunk.
+    /// With one blob in flight, all four messages are sent at once, because `git` also needs only
+    /// one round trip.
     fn blob(&self, name: &'static str, operation: Operation, depth: u16) -> Res<DbRow> {
         let repository = Repository::new(&self.disk, name, self.files)?;
         let server = self.serve(&["--git", &repository.path()])?;
@@ -254,8 +254,8 @@ impl Bench<'_> {
         Ok(DbRow::rates(name, &rounds, "scratch tree", 0.5, "0.5 of scratch"))
     }
 
-    /// Measures the time from the reply to a commit until `head.live` delivers it to each of 1000
-    /// connections.
+    /// Measures the time from the reply to a commit until `head.live` has delivered the new head to
+    /// each of 1000 connections.
     fn live(&self, name: &'static str) -> Res<DbRow> {
         const WATCHERS: usize = 1000;
         process::allow_files(WATCHERS as u64 + 100)?;
