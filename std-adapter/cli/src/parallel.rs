@@ -65,7 +65,7 @@ impl Limits {
     }
 
     /// Runs `work` concurrently with other work. If the server is exhausted, retries the work while
-    /// no other work is in progress, when even a server with few fids, such as a board, has enough
+    /// no other work is in progress. Even a server with few fids, such as a board, then has enough
     /// of them.
     pub(crate) async fn run<T, E, F>(&self, work: impl Fn() -> F) -> Result<T, E>
     where

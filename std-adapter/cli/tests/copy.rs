@@ -1,4 +1,4 @@
-//! `datakit cp` leaves complete files or none, and never writes through a link.
+//! Tests that `datakit cp` leaves either complete files or none, and never writes through a link.
 // Clippy allows panics only in tests, not in the functions that they share.
 #![allow(clippy::unwrap_used)]
 #![cfg(unix)]

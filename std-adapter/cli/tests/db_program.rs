@@ -1,4 +1,4 @@
-//! `datakit db` against `datakit serve`.
+//! Tests of `datakit db` against `datakit serve`.
 // Clippy allows panics only in tests, not in the functions that they share.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic)]
 

@@ -1,4 +1,4 @@
-//! The log of `datakit serve`.
+//! Tests of the log of `datakit serve`.
 // Clippy allows panics only in tests, not in the functions that they share.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic)]
 

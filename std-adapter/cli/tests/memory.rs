@@ -1,4 +1,4 @@
-//! `datakit serve` returns memory to the system after a burst.
+//! Tests that `datakit serve` returns memory to the system after a burst.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic)]
 #![cfg(target_os = "linux")]
 

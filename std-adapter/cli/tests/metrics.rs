@@ -1,4 +1,4 @@
-//! The metrics of `datakit serve --listen-prometheus`, over plain HTTP.
+//! Tests of the metrics of `datakit serve --listen-prometheus`, over plain HTTP.
 // Clippy allows panics only in tests, not in the functions that they share.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic)]
 

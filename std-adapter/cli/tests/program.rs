@@ -1,4 +1,4 @@
-//! Client commands against `datakit serve`, in every dialect.
+//! Tests of client commands against `datakit serve`, in every dialect.
 // Clippy allows panics only in tests, not in the functions that they share.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic)]
 

@@ -1,4 +1,4 @@
-//! `datakit serve`: addresses, limits and signals.
+//! Tests of `datakit serve`: addresses, limits and signals.
 // Clippy allows panics only in tests, not in the functions that they share.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic)]
 

@@ -1,4 +1,5 @@
-//! The command line as a shell user expects it: operands, options, pipes and exit statuses.
+//! Tests that the command line works as shell users expect: operands, options, pipes and exit
+//! statuses.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic)]
 
 mod common;

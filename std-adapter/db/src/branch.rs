@@ -1,4 +1,4 @@
-//! Branches: their heads, and notifications when they move.
+//! Branches, their heads, and notifications when they move.
 
 mod log;
 
@@ -42,7 +42,7 @@ pub struct BranchWatch {
     watched: Arc<WatchState>,
 }
 
-/// Prevents other threads of this process from moving the branch until it is dropped.
+/// While held, prevents other threads of this process from moving the branch.
 #[derive(Debug)]
 pub struct BranchLock<'b>(#[expect(dead_code, reason = "it is held")] MutexGuard<'b, ()>);
 
@@ -132,7 +132,8 @@ impl Branch {
         BranchLock(self.move_lock.lock())
     }
 
-    /// Locks the branch like [`lock`](Branch::lock), unless another thread holds the lock.
+    /// Locks the branch as [`lock`](Branch::lock) does, or returns `None` if another thread holds
+    /// the lock.
     pub fn try_lock(&self) -> Option<BranchLock<'_>> {
         self.move_lock.try_lock().map(BranchLock)
     }

@@ -36,7 +36,7 @@ struct DatabaseState {
     in_flight: watch::Sender<()>,
     authors: OnceLock<AuthorPolicy>,
     schemes: OnceLock<Schemes>,
-    /// Limits concurrent calls of [`run_remote`](Database::run_remote).
+    /// Limits the number of concurrent calls to [`run_remote`](Database::run_remote).
     fetch_permits: Arc<Semaphore>,
 }
 
@@ -68,8 +68,8 @@ impl Branches {
 
     fn watched(&self) -> Vec<Arc<Branch>> {
         let used: Vec<_> = self.0.lock().values().filter_map(Weak::upgrade).collect();
-        // The lock is released here, because dropping the last reference to a branch locks the
-        // table again.
+        // The table is no longer locked here, because dropping the last reference to a branch locks
+        // it again.
         used.into_iter().filter(|branch| branch.is_watched()).collect()
     }
 }
@@ -129,14 +129,14 @@ impl Database {
         Ok(Database(shared))
     }
 
-    /// Sets to whom commits are attributed. Only the first call has an effect.
+    /// Sets the policy for attributing commits. Only the first call has an effect.
     #[must_use]
     pub fn with_authors(self, authors: AuthorPolicy) -> Database {
         let _ = self.0.authors.set(authors);
         self
     }
 
-    /// Returns the policy that decides to whom commits are attributed.
+    /// Returns the policy for attributing commits.
     #[must_use]
     pub fn authors(&self) -> &AuthorPolicy {
         self.0.authors.get_or_init(AuthorPolicy::default)

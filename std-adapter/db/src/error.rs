@@ -89,8 +89,8 @@ pub enum Error {
         /// The path that refers to the object, or empty if unknown.
         path: Vec<u8>,
     },
-    /// The branch is not at the expected commit, or the new commit does not descend from its head.
-    /// [`explain`](Error::explain) returns the reason.
+    /// The branch is not at the expected commit, or the new commit does not descend from the
+    /// branch's head. [`explain`](Error::explain) returns the reason.
     #[error("not-fast-forward")]
     NotFastForward(String),
     /// The branch was removed after the transaction began, and the commit would restore its

@@ -21,12 +21,12 @@ pub enum MergePolicy {
     /// Merge the commit with the new head.
     #[default]
     Merge,
-    /// Fail unless the branch is still where the transaction began and the commit descends from
-    /// there.
+    /// Fail unless the branch is still at the commit where the transaction began and the new commit
+    /// descends from it.
     FastForward,
 }
 
-/// Moves `branch` to the last commit of `new`, or to a merge of that commit and the head, and
+/// Moves `branch` to the last commit in `new`, or to a merge of that commit and the head, and
 /// returns the new head. The other objects in `new` are those that the commit needs but the store
 /// lacks. `start` is the head at which the transaction began.
 ///

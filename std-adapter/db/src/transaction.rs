@@ -54,7 +54,7 @@ impl Drop for Transaction {
     }
 }
 
-/// Marks the transaction as busy until it is dropped.
+/// A guard that marks the transaction as busy until the guard is dropped.
 struct BusyGuard<'t>(&'t Transaction);
 
 impl Drop for BusyGuard<'_> {
@@ -175,7 +175,7 @@ impl Transaction {
         if state.counted.is_some() { Ok(state) } else { Err(Error::NotFound) }
     }
 
-    /// Locks the state for a change.
+    /// Locks the state so that it can be changed.
     fn open_mut(&self) -> Result<MutexGuard<'_, State>> {
         let state = self.open()?;
         if state.busy { Err(Error::Busy) } else { Ok(state) }

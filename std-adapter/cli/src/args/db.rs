@@ -80,7 +80,7 @@ pub(crate) enum DbCommand {
         /// The commit to start from
         #[arg(value_name = "COMMIT")]
         start: String,
-        /// Print only commits in which one of these paths differs from every parent
+        /// Print only commits that change one of these paths relative to every parent
         #[arg(last = true, value_name = "PATH")]
         paths: Vec<String>,
     },
@@ -94,11 +94,11 @@ pub(crate) enum DbCommand {
     },
     /// Commit files to a branch, and print the hash of its new head
     ///
-    /// Missing directories are created and existing files replaced. A local file that is executable
-    /// is executable in the branch. If the branch moves in the meantime, the commit is merged with
-    /// the new head.
+    /// Missing directories are created and existing files replaced. Executable local files are also
+    /// executable in the branch. If the branch moves in the meantime, the commit is merged with the
+    /// new head.
     Commit {
-        /// The branch; the first commit creates it
+        /// The branch, which is created by its first commit
         branch: String,
         /// The message
         #[arg(short, long)]
@@ -141,8 +141,8 @@ pub(crate) enum DbCommand {
     },
     /// Print the files that differ between two commits
     ///
-    /// Each line is a sign and a path: `+` for a file that is only in NEW, `-` for one that is only
-    /// in OLD, `*` for one whose content or mode differs.
+    /// Each line consists of a sign and a path: `+` for a file that is only in NEW, `-` for one
+    /// that is only in OLD, `*` for one whose content or mode differs.
     Diff {
         /// Print a JSON array
         #[arg(long)]

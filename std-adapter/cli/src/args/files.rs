@@ -1,4 +1,4 @@
-//! The arguments of the commands about files.
+//! The arguments of the commands that work with files.
 
 use std::ffi::OsString;
 
@@ -45,7 +45,7 @@ pub(crate) enum ClientCommand {
     },
     /// Print everything known about files
     Stat {
-        /// Print a JSON object, or an array of several
+        /// Print a JSON object, or an array if there are several files
         #[arg(long)]
         json: bool,
         /// The files
@@ -147,9 +147,9 @@ pub(crate) enum ClientCommand {
     },
     /// Copy files to, from or within the server
     ///
-    /// A path on the server starts with a colon; a path on this machine does not: `cp notes.txt
-    /// :/scratch/notes.txt`. `-` is standard input or standard output. Write a local name that
-    /// starts with a colon or is a dash as `./:name` and `./-`.
+    /// A path on the server starts with a colon; a path on this machine does not:
+    /// `cp notes.txt :/scratch/notes.txt`. `-` is standard input or standard output. Write a local
+    /// name that starts with a colon as `./:name`, and the local name `-` as `./-`.
     ///
     /// If the server supports renaming, a file is written under a temporary name, `.NAME.*.part`,
     /// and renamed when it is complete. Modes, owners and times are not copied. Links are copied as
@@ -164,7 +164,7 @@ pub(crate) enum ClientCommand {
         /// The copy, or a directory to copy to; `:PATH` is on the server
         target: Location,
     },
-    /// Print a stream or the changes of a file until interrupted
+    /// Print a stream or the changes to a file until interrupted
     ///
     /// Prints the texts that a stream delivers, as they arrive, until the stream ends. A file that
     /// is not a stream is printed and then checked every second. If text was appended, only that

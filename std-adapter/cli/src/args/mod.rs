@@ -72,7 +72,7 @@ impl Program {
     /// Reads the command line.
     ///
     /// # Errors
-    /// A usage error, or a request for help or the version.
+    /// Returns an error for a usage mistake, and also for a request for help or the version.
     pub(crate) fn read() -> Result<Program, clap::Error> {
         // The help template lists them on one line.
         let mut command =
@@ -182,7 +182,7 @@ fn conventional(arguments: impl Iterator<Item = OsString>) -> Vec<OsString> {
     arguments
 }
 
-/// Returns the index of the command, after the options of [`Connection`] and their values.
+/// Returns the index of the command, which follows the options of [`Connection`] and their values.
 fn command_index(arguments: &[OsString]) -> Option<usize> {
     let mut index = 1;
     loop {
@@ -228,7 +228,7 @@ pub(crate) struct Connection {
     pub(crate) timeout: u64,
 }
 
-/// The dialects by their version strings.
+/// The dialects, named by their version strings.
 #[derive(ValueEnum, Clone, Copy, Debug)]
 pub(crate) enum DialectName {
     /// The base protocol

@@ -70,7 +70,7 @@ async fn look_up(client: &Client, path: &ServerPath, options: &LsArgs) -> CliRes
             dir.files.sort_by(|a, b| a.name.cmp(&b.name));
             Ok(Listed::Dir(dir))
         }
-        // ENOTDIR: list the file itself.
+        // On ENOTDIR, list the file itself.
         Err(error) if error.errno() == Some(20) => {
             let metadata = client.stat(path).await.map_err(at(path))?;
             Ok(Listed::File(with_name(metadata, path)))

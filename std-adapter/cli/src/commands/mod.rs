@@ -75,7 +75,7 @@ async fn content(text: Option<OsString>) -> CliResult<Vec<u8>> {
 async fn append(client: &Client, path: &ServerPath, text: &[u8]) -> CliResult {
     let append = async {
         let file = match client.walk(path).await {
-            // Some servers open directories for writing.
+            // Some servers allow directories to be opened for writing.
             Ok(fid) if fid.qid().kind & Qid::DIR != 0 => return Ok(false),
             Ok(fid) => fid.open(OpenMode::WRITE).await?,
             Err(error) if error.is_not_found() => {

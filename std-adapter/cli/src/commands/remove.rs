@@ -6,7 +6,7 @@ use crate::error::{CliResult, at, is_a_directory};
 use crate::operand::ServerPath;
 use crate::parallel::{Batch, DirFuture, Limits, check_depth};
 
-/// Removes a file, or a directory with everything below it if `recursive`.
+/// Removes a file or, if `recursive` is set, a directory and everything below it.
 pub(super) async fn rm(
     client: &Client,
     path: &ServerPath,

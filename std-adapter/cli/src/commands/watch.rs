@@ -11,7 +11,7 @@ use crate::stdio;
 
 /// The interval at which a file that is not a stream is checked.
 const POLL_INTERVAL: Duration = Duration::from_secs(1);
-/// The largest file whose content is compared, in bytes.
+/// The maximum size of a file whose content is compared, in bytes.
 const MAX_POLLED: usize = 16 << 20;
 
 /// Prints a stream, or the changes to a file, until SIGINT.

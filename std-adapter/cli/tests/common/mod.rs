@@ -1,4 +1,4 @@
-//! Runs the program, both as a server and as client commands against that server. Nothing here
+//! Helpers that run the program, both as a server and as a client of that server. Nothing here
 //! waits longer than [`TIMEOUT`].
 // Each test file uses only part of this module. Clippy allows panics only in tests, not in the
 // functions that they share.

@@ -11,8 +11,8 @@
 //! ```
 //!
 //! Commits are decoded as leniently as in Git. Only the tree, the parents that follow the tree and
-//! the message are required. In existing histories, the other lines are damaged in every possible
-//! way. A part that cannot be decoded is left empty, as in `git log --format='%an %ae %aI'`.
+//! the message are required. In existing histories, the other lines may be damaged in any way. A
+//! part that cannot be decoded is left empty, as in `git log --format='%an %ae %aI'`.
 
 use std::borrow::Cow;
 

@@ -11,7 +11,7 @@ use gix::bstr::ByteSlice;
 use crate::model::object::EntryMode;
 use crate::{Error, Result};
 
-/// A file in the work tree that Git interprets.
+/// A file in the work tree whose content Git interprets.
 struct Special {
     /// The name without its leading dot.
     name: &'static [u8],

@@ -130,7 +130,7 @@ fn parse_date(date: &str) -> Option<Time> {
     (0..=MAX_TIME).contains(&time.seconds).then_some(time)
 }
 
-/// Decides to whom commits are attributed.
+/// The policy for attributing commits to an identity.
 #[derive(Debug, Clone, Default)]
 pub struct AuthorPolicy {
     /// The identity used for all commits whose transaction does not set an author, regardless of

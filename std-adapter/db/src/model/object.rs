@@ -54,7 +54,7 @@ impl std::fmt::Display for ObjectKind {
     }
 }
 
-/// An object without its header, uncompressed.
+/// An uncompressed object without its header.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Object {
     /// The kind of the object.
@@ -67,7 +67,7 @@ impl Object {
     /// Creates an object and returns it with its hash.
     ///
     /// # Errors
-    /// [`Error::Store`] if the content is a SHA-1 collision attack.
+    /// [`Error::Store`] if the content is part of a SHA-1 collision attack.
     pub fn new(kind: ObjectKind, data: impl Into<Arc<[u8]>>) -> Result<(Id, Object)> {
         let data = data.into();
         let id = gix::objs::compute_hash(gix::hash::Kind::Sha1, kind.as_git(), &data)
@@ -189,7 +189,7 @@ pub struct Commit {
     /// The author's date, if the commit has one.
     pub(crate) written: Option<Time>,
     /// The committer's date in seconds since 1970, or 0 if the commit has none. Histories are
-    /// sorted by it.
+    /// sorted by this date.
     pub time: i64,
     /// The message, converted to UTF-8 if its encoding is known and otherwise verbatim.
     pub message: Vec<u8>,

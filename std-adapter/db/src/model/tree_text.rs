@@ -157,8 +157,8 @@ fn entry(data: &[u8]) -> Result<(RawEntry<'_>, &[u8])> {
     Ok((RawEntry { name, mode: mode_of(mode), id: Id::from_bytes(*id) }, rest))
 }
 
-/// Normalises a mode as Git does: a file is either executable or not. An unknown or malformed mode
-/// is treated as a submodule, so the entry is hidden.
+/// Normalises a mode as Git does. Of a file's permissions, only the executable bit matters. An
+/// unknown or malformed mode is treated as a submodule, so the entry is hidden.
 fn mode_of(octal: &[u8]) -> EntryMode {
     let mode = octal.iter().try_fold(0u32, |mode, digit| match digit {
         b'0'..=b'7' => mode.checked_mul(8)?.checked_add(u32::from(digit - b'0')),

@@ -83,7 +83,7 @@ impl Transaction {
     ///
     /// # Errors
     /// [`Error::NotFound`] if there is none; [`Error::NotDirectory`] if `path` leads through a
-    /// file; [`Error::IsDirectory`] for the top.
+    /// file; [`Error::IsDirectory`] for the top directory.
     pub(crate) fn take_node(&self, path: &[u8]) -> Result<TreeNode> {
         let mut state = self.open_mut()?;
         state.reserve(self.objects(), path, 0)?;

@@ -27,8 +27,8 @@ pub(super) struct State {
     /// Objects that were written by merges but to which no branch refers yet. Another program may
     /// prune them before the commit.
     pub(super) kept: Arc<NewObjects>,
-    /// Whether a commit or merge is in progress. It works on a copy of the tree, and until it ends,
-    /// the tree does not change.
+    /// Whether a commit or merge is in progress. The operation works on a copy of the tree, and the
+    /// tree does not change until the operation ends.
     pub(super) busy: bool,
     /// Counts the transaction as open until it ends.
     pub(super) counted: Option<GaugeGuard>,

@@ -38,7 +38,7 @@ pub fn merge(objects: &ObjectCache, base: &Tree, ours: &Tree, theirs: &Tree) -> 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum NameCheck {
     Check,
-    /// For a base tree, which is never committed.
+    /// Skip the check. This is for a base tree, which is never committed.
     Skip,
 }
 

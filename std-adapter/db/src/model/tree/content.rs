@@ -61,8 +61,8 @@ impl FileContent {
         }
     }
 
-    /// Returns the bytes so that they can be changed, charged to `space`. If the content is a blob,
-    /// loads it first.
+    /// Returns the bytes for editing and charges them to `space`. If the content is a blob, it is
+    /// loaded first.
     ///
     /// # Errors
     /// [`Error::Broken`] if the blob is missing or cannot be read; [`Error::NoMemory`] if the limit

@@ -85,7 +85,8 @@ impl Tree {
     ///
     /// # Errors
     /// [`Error::NotFound`] or [`Error::NotDirectory`] if the parent is not a directory;
-    /// [`Error::IsDirectory`] for the top; [`Error::TooDeep`] if the path has too many components.
+    /// [`Error::IsDirectory`] for the top directory; [`Error::TooDeep`] if the path has too many
+    /// components.
     pub fn put_node(&mut self, objects: &ObjectCache, path: &[u8], node: TreeNode) -> Result<()> {
         let (parent, name) = split(path).ok_or(Error::IsDirectory)?;
         self.entries_mut(objects, parent)?.insert(name.into(), node);
@@ -97,7 +98,7 @@ impl Tree {
     ///
     /// # Errors
     /// [`Error::NotFound`] if there is none; [`Error::NotDirectory`] if `path` leads through a
-    /// file; [`Error::IsDirectory`] for the top.
+    /// file; [`Error::IsDirectory`] for the top directory.
     pub fn remove_node(&mut self, objects: &ObjectCache, path: &[u8]) -> Result<TreeNode> {
         let (parent, name) = split(path).ok_or(Error::IsDirectory)?;
         // Check first, so that a failed removal does not mark the directory as changed.
@@ -286,7 +287,7 @@ mod tests {
     fn unused_directories_are_not_read() {
         let objects = objects();
         let mut tree = Tree::stored(Id::EMPTY_TREE);
-        // A tree that is not in the store.
+        // The subtree is not in the store.
         let nowhere = encode_tree([TreeEntry {
             name: (*b"x").into(),
             mode: EntryMode::Dir,
