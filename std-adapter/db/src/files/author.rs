@@ -1,4 +1,4 @@
-//! The file `transactions/ID/author`.
+//! The `transactions/ID/author` file.
 
 use parking_lot::Mutex;
 use std::sync::Arc;
@@ -9,8 +9,8 @@ use crate::model::identity::{Authorship, Identity, MAX_AUTHOR_BYTES};
 use datakit_server::tree::{BoxFuture, Leaf, OpenLeaf, ready};
 
 /// The author of the commit: `NAME <MAIL>` and an optional date. A write at offset 0 replaces the
-/// text. It is checked when it ends with a newline or the file is closed, and an invalid text is
-/// discarded. An empty file stands for the attached user.
+/// text. The text is checked when it ends with a newline or when the file is closed, and invalid
+/// text is discarded. An empty file means that the author is the attached user.
 #[derive(Clone)]
 pub(super) struct Author(Arc<AuthorState>);
 

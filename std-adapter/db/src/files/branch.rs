@@ -1,4 +1,4 @@
-//! The directory `/branch/NAME`.
+//! The `/branch/NAME` directory.
 
 use std::sync::{Arc, OnceLock};
 
@@ -83,12 +83,12 @@ impl Directory for BranchDir {
         ready(found.cloned().ok_or(Error::NotFound))
     }
 
-    /// Git stores no modes of directories, but `mkdir -m` sets one, so this succeeds.
+    /// Git does not store directory modes, but `mkdir -m` sets one, so this succeeds.
     fn chmod(&self, _: u32) -> BoxFuture<'_, ()> {
         ready(Ok(()))
     }
 
-    /// Removes the branch, regardless of the entries of the directory.
+    /// Removes the branch, even though its directory is not empty.
     fn remove(&self) -> BoxFuture<'_, ()> {
         let branch = self.handle.branch();
         Box::pin(async move {

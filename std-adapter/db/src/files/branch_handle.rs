@@ -13,15 +13,15 @@ use crate::model::tree::Tree;
 use crate::{Branch, BranchName, Database, Id};
 use datakit_server::tree::{Entry, WeakEntry};
 
-/// A handle to a branch, which a rename redirects to the new name. All files of one branch on one
-/// connection share one handle.
+/// A handle to a branch. Renaming the branch redirects the handle to the new name. All files of a
+/// branch share one handle per connection.
 pub(super) struct BranchHandle {
     pub(super) database: Database,
     pub(super) quota: Arc<Quota>,
     name: RwLock<BranchName>,
     /// The inode number of the branch's directory.
     pub(super) number: u64,
-    /// The branch's directory, while fids refer to it.
+    /// The branch's directory, as long as a fid refers to it.
     dir: Mutex<Option<WeakEntry>>,
     table: Weak<BranchTable>,
 }
@@ -60,14 +60,14 @@ impl BranchHandle {
         Tree::of_commit(self.database.objects(), self.head()?)
     }
 
-    /// Returns [`tree`](BranchHandle::tree) and the commit time of the head.
+    /// Returns the [`tree`](BranchHandle::tree) and the commit time of the head.
     pub(super) fn tree_and_time(&self) -> crate::Result<(Tree, Option<Time>)> {
         let Some(head) = self.head()? else { return Ok((Tree::stored(Id::EMPTY_TREE), None)) };
         let commit = self.database.objects().commit(head)?;
         Ok((Tree::stored(commit.tree), Some(time_of(&commit))))
     }
 
-    /// Returns the branch's directory. If no fid refers to one, `make` creates it.
+    /// Returns the branch's directory. If no fid refers to it, `make` creates it.
     pub(super) fn dir(self: &Arc<Self>, make: impl FnOnce(&Arc<Self>) -> Entry) -> Entry {
         let mut dir = self.dir.lock();
         dir.as_ref().and_then(WeakEntry::upgrade).unwrap_or_else(|| {
@@ -77,7 +77,7 @@ impl BranchHandle {
         })
     }
 
-    /// Returns why the last `fast-forward` failed, or `None` if it did not fail.
+    /// Returns the reason why the last `fast-forward` failed, or `None` if it did not fail.
     pub(super) fn refusal(&self) -> Option<String> {
         self.table.upgrade()?.refusal(self.number)
     }
@@ -94,8 +94,8 @@ impl BranchHandle {
         kept.unwrap_or_default()
     }
 
-    /// Removes the transactions that have ended and calls `work` with the others. The connection's
-    /// [`BranchTable`] keeps `transactions` alive while it is not empty.
+    /// Removes the transactions that have ended and calls `work` with the remaining ones. The
+    /// connection's [`BranchTable`] keeps `transactions` alive while it is not empty.
     pub(super) fn with_transactions<R>(
         &self,
         transactions: &Arc<OpenTransactions>,

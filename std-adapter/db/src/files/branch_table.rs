@@ -12,17 +12,17 @@ use super::quota::Quota;
 use crate::{BranchName, Database};
 use datakit_server::inode_numbers;
 
-/// How many branches without a commit a connection may create.
+/// The maximum number of branches without a commit that a connection may create.
 const MAX_EMPTY_BRANCHES: usize = 4096;
 
-/// How many failures of `fast-forward` are remembered.
+/// The maximum number of `fast-forward` failures that are remembered.
 const MAX_REFUSALS: usize = 64;
 
-/// How many renamed or removed names keep an inode number of their own.
+/// The maximum number of renamed or removed names that keep their own inode numbers.
 const MAX_RETIRED_NUMBERS: usize = 1024;
 
-/// What a connection knows about branches beyond the store. Unused branches take no memory: listing
-/// them adds nothing.
+/// What a connection knows about branches in addition to what is in the store. Unused branches take
+/// up no memory, because listing them adds no entries.
 pub(super) struct BranchTable {
     database: Database,
     quota: Arc<Quota>,
@@ -34,14 +34,15 @@ struct State {
     handles: BTreeMap<BranchName, (Weak<BranchHandle>, u64)>,
     /// Branches that are shown even without a commit.
     made: BTreeSet<BranchName>,
-    /// Inode numbers of names that were renamed or removed. The next branch of such a name must
-    /// have another number. All other numbers are derived from the name and `origin`.
+    /// The inode numbers for names that were renamed or removed. The next branch with such a name
+    /// must have a different number. All other numbers are derived from the name and `origin`.
     numbers: BTreeMap<BranchName, u64>,
     origin: u64,
-    /// Open transactions by the number of their branch. They outlive the fids of the branch.
+    /// Open transactions, by the inode number of their branch. They outlive the fids that refer to
+    /// the branch.
     transactions: BTreeMap<u64, Arc<OpenTransactions>>,
-    /// Why the last `fast-forward` of a branch failed, by its number. The reason outlives the fids
-    /// of the branch.
+    /// The reasons why the last `fast-forward` of a branch failed, with the inode number of the
+    /// branch. They outlive the fids that refer to the branch.
     refusals: VecDeque<(u64, String)>,
 }
 
@@ -55,7 +56,7 @@ impl State {
 
     fn set_number(&mut self, name: &BranchName, number: u64) {
         if self.numbers.len() >= MAX_RETIRED_NUMBERS {
-            // From now on, all numbers are new except those of branches in use.
+            // From now on, all numbers except those of branches in use are new.
             self.numbers.clear();
             self.origin = inode_numbers::next();
         }
@@ -112,7 +113,7 @@ impl BranchTable {
         let full =
             |state: &State| state.made.len() >= MAX_EMPTY_BRANCHES && !state.made.contains(name);
         if full(&self.state.lock()) {
-            // Branches that have a commit by now need no entry.
+            // Branches that now have a commit need no entry.
             let heads = self.database.heads()?;
             let state = &mut *self.state.lock();
             heads.iter().for_each(|(name, _)| {
@@ -151,7 +152,8 @@ impl BranchTable {
         state.set_number(new, handle.number);
     }
 
-    /// Records that a branch was removed. The next branch of that name gets another inode number.
+    /// Records that a branch was removed. The next branch with that name gets a different inode
+    /// number.
     pub(super) fn removed(&self, name: &BranchName) {
         let state = &mut *self.state.lock();
         state.handles.remove(name);
@@ -168,13 +170,13 @@ impl BranchTable {
         }
     }
 
-    /// Returns why the last `fast-forward` of a branch failed.
+    /// Returns the reason why the last `fast-forward` of a branch failed.
     pub(super) fn refusal(&self, number: u64) -> Option<String> {
         let state = self.state.lock();
         state.refusals.iter().find(|(of, _)| *of == number).map(|(_, text)| text.clone())
     }
 
-    /// Records why a `fast-forward` failed, or clears the reason.
+    /// Records the reason why a `fast-forward` failed, or clears it.
     pub(super) fn set_refusal(&self, number: u64, text: Option<String>) {
         let state = &mut *self.state.lock();
         state.refusals.retain(|(of, _)| *of != number);
@@ -196,7 +198,7 @@ impl BranchTable {
 
     /// Stops keeping the transactions of a branch alive.
     pub(super) fn drop_transactions(&self, number: u64) {
-        // Dropped after the lock is released, because transactions use handles.
+        // The table is dropped after the lock is released, because transactions use handles.
         let _table = self.state.lock().transactions.remove(&number);
     }
 }
@@ -238,7 +240,7 @@ mod tests {
         assert_eq!(table.number(&new), before);
         assert_ne!(table.number(&old), before);
         assert!(table.state.lock().handles.is_empty());
-        // However many names are retired, no two of them share a number.
+        // The name never gets its old number back, however many names are retired.
         (0..=MAX_RETIRED_NUMBERS).for_each(|n| table.removed(&name(format!("b{n}"))));
         assert_ne!(table.number(&old), before);
         assert!(table.state.lock().numbers.len() <= MAX_RETIRED_NUMBERS);

@@ -1,4 +1,4 @@
-//! The directory `/branch`, with a directory for each branch.
+//! The `/branch` directory, which contains a directory for each branch.
 
 use std::sync::Arc;
 
@@ -10,7 +10,7 @@ use super::quota::Quota;
 use crate::{BranchName, Database};
 use datakit_server::tree::{BoxFuture, Directory, Entry, READ_ONLY_DIR_MODE, ready};
 
-/// All branches of the repository, and those that the connection created without a commit.
+/// All branches in the repository, and those without a commit that the connection has created.
 pub(super) struct Branches(Arc<BranchTable>);
 
 impl Branches {
@@ -31,7 +31,8 @@ fn entry(table: &Arc<BranchTable>, branch: &BranchName) -> Entry {
     branch::dir(&table.handle(branch))
 }
 
-/// A branch in a listing: its name and inode number. Its files are created by a lookup.
+/// A branch in a listing: its name and its inode number. Its files are created only when it is
+/// looked up.
 struct Listed {
     table: Arc<BranchTable>,
     branch: BranchName,
@@ -90,7 +91,7 @@ impl Directory for Branches {
         })())
     }
 
-    /// Succeeds for an existing branch too, which clients rely on.
+    /// Also succeeds if the branch already exists, which clients rely on.
     fn create<'a>(&'a self, name: Name<'a>, create: Create<'a>) -> BoxFuture<'a, Entry> {
         ready((|| {
             if create.kind != CreateKind::Dir {

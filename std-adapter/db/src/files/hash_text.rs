@@ -4,7 +4,7 @@ use datakit_core::vfs;
 
 use crate::{Error, Id};
 
-/// The reply of a command that has nothing to report.
+/// The reply to a command that has nothing to report.
 pub(super) const NO_REPLY: &str = "";
 
 /// Parses a file name that is a hash.

@@ -1,4 +1,5 @@
-//! The file `log`: the history of a commit, a line for each commit, produced while it is read.
+//! The `log` file: the history of a commit, with one line per commit, which is produced as it is
+//! read.
 
 use parking_lot::Mutex;
 use std::sync::Arc;
@@ -11,17 +12,18 @@ use crate::model::log_line;
 use crate::{Database, Error, Id};
 use datakit_server::tree::{BoxFuture, Leaf, OpenLeaf, ready};
 
-/// Returns the commit where the log begins. It is called at every open.
+/// A function that returns the commit where the log begins. It is called each time the file is
+/// opened.
 pub(super) type Start = Box<dyn Fn() -> crate::Result<Option<Id>> + Send + Sync>;
 
-/// A file `log`.
+/// A `log` file.
 pub(super) struct LogFile {
     pub(super) database: Database,
     pub(super) start: Start,
 }
 
 impl Leaf for LogFile {
-    /// The length is unknown before the log is read.
+    /// Reports a length of 0, because the length is unknown until the log is read.
     fn stat(&self) -> BoxFuture<'_, FileStat> {
         ready(Ok(FileStat::new(0).read_only()))
     }
@@ -51,7 +53,7 @@ struct OpenLog {
 impl OpenLeaf for OpenLog {
     fn read<'a>(&'a self, offset: u64, buf: &'a mut [u8]) -> BoxFuture<'a, usize> {
         Box::pin(async move {
-            // The lock may be held by the work of a read that was cancelled.
+            // The lock may still be held by the work for a cancelled read.
             if let Some(reader) = self.reader.try_lock()
                 && let Some(text) = reader.ready_at(offset)
             {
@@ -61,7 +63,8 @@ impl OpenLeaf for OpenLog {
             let work = move |database: &Database| {
                 let reader = &mut *reader.lock();
                 if offset < reader.begin {
-                    // A history does not change, so reading it again yields the same text.
+                    // The history of a commit never changes, so reading it again yields the same
+                    // text.
                     *reader = Reader::new(database, start);
                 }
                 reader.text_at(offset, count)
@@ -72,14 +75,14 @@ impl OpenLeaf for OpenLog {
     }
 }
 
-/// How many bytes are produced at a time at least, so reads of single bytes are fast.
+/// The minimum number of bytes to produce at a time, so that reads of single bytes are fast.
 const READ_AHEAD: usize = 16 << 10;
 
 /// A position in the text.
 struct Reader {
     /// `None` at the end of the history.
     log: Option<Log>,
-    /// The text that was produced but not read, and its offset.
+    /// The text that has been produced but not yet read, and its offset.
     text: Vec<u8>,
     begin: u64,
     failed: Option<Error>,
@@ -97,7 +100,7 @@ impl Reader {
         self.text.get(skipped..).filter(|text| !text.is_empty())
     }
 
-    /// Returns up to `count` bytes at `offset`, or none at the end. Text before `offset` is
+    /// Returns up to `count` bytes at `offset`, or no bytes at the end. Text before `offset` is
     /// discarded.
     fn text_at(&mut self, offset: u64, count: usize) -> crate::Result<Vec<u8>> {
         loop {
@@ -113,7 +116,7 @@ impl Reader {
             self.more(count.max(READ_AHEAD));
         }
         if self.begin != offset || self.text.is_empty() {
-            // Report the error after all text before it was read.
+            // Report the error once all text before it has been read.
             return self.failed.clone().map_or(Ok(Vec::new()), Err);
         }
         Ok(self.text.get(..count).unwrap_or(&self.text).to_vec())

@@ -1,8 +1,8 @@
 //! The database as a file tree: `branch commits debug remotes snapshots trees`.
 //!
-//! Each connection has its own tree: other connections do not see its transactions, its remotes, or
-//! its branches without a commit. This module depends on the rest of the crate, which does not
-//! depend on it.
+//! Each connection has its own tree, and other connections do not see its transactions, its
+//! remotes, or its branches without a commit. This module depends on the rest of the crate, but not
+//! the other way around.
 
 mod author;
 mod branch;
@@ -28,7 +28,7 @@ use crate::Database;
 use datakit_server::inode_numbers;
 use datakit_server::tree::{Dir, Entry, ReadOnly, Tree};
 
-/// Returns the file tree for one connection. `debug` becomes its directory `debug`.
+/// Returns the file tree for one connection. The entry `debug` becomes its `debug` directory.
 #[must_use]
 pub fn tree(database: &Database, debug: Entry) -> Tree {
     let top = |name: &str, entry: Entry| entry.with_ino(inode_numbers::hash_of(("root", name)));

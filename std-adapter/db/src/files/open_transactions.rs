@@ -11,13 +11,13 @@ use datakit_server::tree::Entry;
 /// Open transactions by name.
 pub(super) type TransactionMap = BTreeMap<Box<[u8]>, OpenTransaction>;
 
-/// The transactions of one branch. [`BranchHandle::with_transactions`] locks it.
+/// The open transactions of one branch. Use [`BranchHandle::with_transactions`] to lock them.
 ///
 /// [`BranchHandle::with_transactions`]: super::branch_handle::BranchHandle::with_transactions
 #[derive(Default)]
 pub(super) struct OpenTransactions(pub(super) Mutex<TransactionMap>);
 
-/// An open transaction and its permit from the quota of the connection.
+/// An open transaction and its permit from the connection's quota.
 pub(super) struct OpenTransaction {
     pub(super) entry: Entry,
     pub(super) transaction: Arc<Transaction>,

@@ -1,4 +1,4 @@
-//! Limits of one connection.
+//! The limits of one connection.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -9,22 +9,22 @@ use crate::Database;
 use datakit_server::budget::Budget;
 use datakit_server::tree::{BoxFuture, OpenLeaf};
 
-/// The number of open transactions.
+/// The maximum number of open transactions.
 const MAX_TRANSACTIONS: usize = 1024;
 
-/// The number of remotes.
+/// The maximum number of remotes.
 const MAX_REMOTES: usize = 256;
 
-/// The number of open streams: of branches, paths and remotes.
+/// The maximum number of open streams for branches, paths and remotes.
 const MAX_WATCHES: usize = 4096;
 
-/// A connection may use `1 / MEMORY_SHARE` of the memory for uncommitted changes, which leaves
-/// memory for other connections.
+/// A connection may use `1 / MEMORY_SHARE` of the memory for uncommitted changes, so that some is
+/// left for other connections.
 const MEMORY_SHARE: u64 = 4;
 
-/// The limits of one connection, and what it uses.
+/// The limits of one connection, and how much of them it uses.
 pub(super) struct Quota {
-    /// The memory of all its transactions and of the texts that it writes.
+    /// The memory for the connection's transactions and for the text that it writes.
     pub(super) memory: Arc<Budget>,
     pub(super) transactions: Limit,
     pub(super) remotes: Limit,
@@ -58,7 +58,7 @@ impl Limit {
     /// Acquires a permit, which is released when it is dropped.
     ///
     /// # Errors
-    /// [`Error::NoSpace`] if the limit is reached; its message names the limit.
+    /// [`Error::NoSpace`] if the limit has been reached. The message names the limit.
     pub(super) fn acquire(&self) -> Result<Permit> {
         let more = |acquired: usize| (acquired < self.limit).then_some(acquired.saturating_add(1));
         let Ok(_) = self.acquired.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more) else {
@@ -71,7 +71,7 @@ impl Limit {
     }
 }
 
-/// A permit of a [`Limit`].
+/// A permit from a [`Limit`].
 pub(super) struct Permit(Arc<AtomicUsize>);
 
 impl Drop for Permit {

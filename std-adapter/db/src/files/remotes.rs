@@ -1,4 +1,4 @@
-//! The directory `/remotes`: other repositories, from which branches are fetched.
+//! The `/remotes` directory: other repositories, from which branches can be fetched.
 
 use parking_lot::Mutex;
 use std::collections::BTreeMap;
@@ -25,11 +25,11 @@ pub(super) struct Remotes {
     database: Database,
     quota: Arc<Quota>,
     known: Mutex<BTreeMap<Box<[u8]>, Entry>>,
-    /// Limits the fetches of this connection, which leaves some to others.
+    /// Limits the concurrent fetches of this connection, so that other connections can fetch too.
     turns: Arc<Semaphore>,
 }
 
-/// How many fetches of one connection run at a time.
+/// The maximum number of fetches that one connection can run at a time.
 const MAX_CONCURRENT_FETCHES: usize = 2;
 
 impl Remotes {
@@ -103,12 +103,12 @@ struct Remote {
     _permit: Permit,
 }
 
-/// Keeps fetched objects alive as long as the remote or a fetch of it exists.
+/// Keeps fetched objects alive as long as the remote, or a fetch from it, exists.
 struct FetchedRefs {
     database: Database,
-    /// The name of the refs that keep the objects, unique among all connections.
+    /// The name for the refs that keep the objects alive, which is unique across all connections.
     name: String,
-    /// Whether a fetch was started.
+    /// Whether a fetch has been started.
     used: AtomicBool,
 }
 
@@ -188,15 +188,16 @@ impl Remote {
         let branch = BranchName::new(&branch).map_err(crate::Error::from)?;
         let cancel = CancelFlag::default();
         let _cancel_on_drop = CancelOnDrop(cancel.clone());
-        // The semaphore is fair: fetches start in the order of their requests.
+        // The semaphore is fair, so fetches start in the order in which they were requested.
         let turn = self.turns.clone().acquire_owned().await;
         let refs = self.refs.clone();
         let in_flight = database.in_flight();
         let fetched = database.run_remote(move |_| {
-            // A process that exits waits for the fetch, which is cancelled and ends soon.
+            // Before it exits, the process waits for the fetch, which is cancelled and therefore
+            // ends soon.
             let _in_flight = in_flight;
-            // The permit lasts as long as the fetch, which ends a little later than a cancelled
-            // request.
+            // The permit lasts as long as the fetch, which ends slightly later than a request that
+            // is cancelled.
             let _turn = turn;
             Ok(refs.fetch(&url, &branch, &cancel))
         });
@@ -217,8 +218,8 @@ impl Remote {
     }
 }
 
-/// Logs and returns the reason why `url` was not fetched. A 9P error has room for the start of it
-/// only; the command file returns all of it.
+/// Logs and returns the reason why `url` was not fetched. A 9P error has room only for the
+/// beginning of the reason; the command file returns all of it.
 fn refused(error: Error, url: &str, why: &str) -> CommandError {
     tracing::warn!("cannot fetch {url}: {why}");
     let text = format!("error: cannot fetch {url}: {why}");
@@ -240,14 +241,14 @@ impl Drop for FetchedRefs {
         let (database, name) = (self.database.clone(), std::mem::take(&mut self.name));
         let in_flight = self.database.in_flight();
         let forget = move || {
-            // The process waits for this before it exits.
+            // The process waits for this guard to be dropped before it exits.
             let _in_flight = in_flight;
             if let Err(error) = database.objects().store().forget_remote(&name) {
                 tracing::warn!("cannot forget the remote {name}: {error}");
             }
         };
-        // This uses a thread of its own: the thread of the connection serves others, and its
-        // runtime may be shutting down, which would drop a spawned task.
+        // Use a separate thread, because the connection's thread also serves other connections, and
+        // because its runtime may be shutting down, in which case a spawned task would be dropped.
         if let Err(error) = std::thread::Builder::new().name("forget".to_owned()).spawn(forget) {
             tracing::warn!(
                 "cannot start a thread, fetched objects stay until the next start: {error}"
@@ -256,7 +257,7 @@ impl Drop for FetchedRefs {
     }
 }
 
-/// The file `head`: a stream of the fetched heads, a line for each.
+/// The `head` file: a stream of the fetched heads, with one line per head.
 struct Head(Arc<Remote>);
 
 impl Leaf for Head {

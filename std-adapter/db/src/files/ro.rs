@@ -1,4 +1,4 @@
-//! Read-only trees: of a head, a commit, a tree object, or an input of a merge.
+//! Read-only trees that show a head, a commit, a tree object, or an input of a merge.
 
 use std::sync::Arc;
 
@@ -13,7 +13,8 @@ use datakit_server::inode_numbers;
 use datakit_server::memory::LargeBytes;
 use datakit_server::tree::{BoxFuture, Directory, Entry, Leaf, OpenBytes, OpenLeaf, ready};
 
-/// Returns the tree to show and its modification time, if known. It is called at every access.
+/// A function that returns the tree to show and its modification time, if known. It is called on
+/// every access.
 pub(super) type TreeSource = Arc<dyn Fn() -> crate::Result<(Tree, Option<Time>)> + Send + Sync>;
 
 /// A read-only tree.
@@ -25,11 +26,11 @@ pub(super) struct RoTree {
     attributes: Attributes,
 }
 
-/// How a directory is found.
+/// How to find a directory.
 enum Lookup {
-    /// It is known, because the tree never changes.
+    /// The directory is known, because the tree never changes.
     Found(TreeDir),
-    /// By its path in the current tree.
+    /// The directory is found by its path in the current tree.
     Path(TreeSource),
 }
 
@@ -59,8 +60,8 @@ impl RoTree {
         self
     }
 
-    /// Makes removals succeed without effect: the tree disappears together with the directory that
-    /// contains it.
+    /// Makes removals succeed without having any effect, because the tree disappears together with
+    /// the directory that contains it.
     pub(super) fn ignoring_removal(mut self) -> RoTree {
         self.attributes.ignores_removal = true;
         self
@@ -95,7 +96,7 @@ impl RoTree {
 /// A directory of a read-only tree.
 struct RoDir(Arc<DirRef>);
 
-/// The location of a directory, which its entries share.
+/// The location of a directory, shared by its entries.
 struct DirRef {
     database: Database,
     lookup: Lookup,
@@ -105,12 +106,12 @@ struct DirRef {
     attributes: Attributes,
 }
 
-/// Attributes of a read-only tree.
+/// The attributes of a read-only tree.
 #[derive(Clone, Copy, Default)]
 struct Attributes {
     /// The modification time of a tree that never changes.
     since: Option<Time>,
-    /// Whether removals succeed without effect.
+    /// Whether removals succeed without having any effect.
     ignores_removal: bool,
 }
 
@@ -141,7 +142,7 @@ impl DirRef {
         }
     }
 
-    /// Returns the location of `name`, which is the directory `dir` at this moment.
+    /// Returns the location of the entry `name`, which is currently the directory `dir`.
     fn below(&self, name: &[u8], dir: &TreeDir, number: u64) -> DirRef {
         let lookup = match &self.lookup {
             Lookup::Found(_) => Lookup::Found(dir.clone()),
@@ -156,8 +157,9 @@ impl DirRef {
         }
     }
 
-    /// Returns the entry for a node, without reading anything below it, so a missing object affects
-    /// only those who read it. Submodules and names that are too long for clients are hidden.
+    /// Returns the entry for a node without reading anything below it, so that a missing object
+    /// affects only clients that read that object. Submodules and names that are too long for
+    /// clients are hidden.
     fn entry(self: &Arc<DirRef>, name: NodeName, node: TreeNode) -> Option<Entry> {
         if name.len() > NAME_MAX {
             return None;
@@ -230,7 +232,7 @@ struct RoFile {
     link: bool,
 }
 
-/// Does for a file what [`Lookup`] does for a directory.
+/// How to find a file, like [`Lookup`] for directories.
 enum FileLookup {
     Found(TreeFile),
     ByName,
@@ -258,7 +260,7 @@ impl RoFile {
         Ok((stat(file.mode, self.at(file.content.length(self.dir.objects()))?), since))
     }
 
-    /// Adds the path to an error.
+    /// Adds the file's path to an error.
     fn at<T>(&self, done: crate::Result<T>) -> Result<T> {
         Ok(done.map_err(|error| error.at(&join(&self.dir.path, &self.name)))?)
     }
@@ -301,7 +303,7 @@ impl Leaf for RoFile {
     }
 }
 
-/// Returns the commit time.
+/// Returns the time of a commit.
 pub(super) fn time_of(commit: &Commit) -> Time {
     Time { sec: commit.time, nsec: 0 }
 }

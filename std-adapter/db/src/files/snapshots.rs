@@ -1,4 +1,4 @@
-//! The directories `/snapshots`, `/commits` and `/trees`, whose entries are named by hashes and
+//! The `/snapshots`, `/commits` and `/trees` directories, whose entries are named by hashes and
 //! never change.
 
 use std::sync::Arc;
@@ -19,13 +19,13 @@ fn empty_list() -> BoxFuture<'static, Vec<Entry>> {
     ready(Ok(Vec::new()))
 }
 
-/// Returns a file with an immutable text about a commit.
+/// Returns a file that contains immutable text about a commit.
 fn text(name: &[u8], kind: &str, (id, commit): (Id, &Commit), text: impl AsRef<[u8]>) -> Entry {
     let text = ReadOnlyText::new(text).with_mtime(time_of(commit));
     Entry::file(name, text).with_ino(inode_numbers::hash_of((kind, name, id.as_bytes())))
 }
 
-/// The directory `/snapshots`, with a directory for each commit.
+/// The `/snapshots` directory, which contains a directory for each commit.
 pub(super) struct Snapshots(Database);
 
 impl Snapshots {
@@ -112,7 +112,7 @@ impl Directory for SnapshotDir {
     }
 }
 
-/// The directory `/commits`, with a JSON file for each commit.
+/// The `/commits` directory, which contains a JSON file for each commit.
 pub(super) struct Commits(Database);
 
 impl Commits {
@@ -148,7 +148,8 @@ impl Directory for Commits {
     }
 }
 
-/// The directory `/trees`, with all trees and blobs under the names that `tree.live` reports.
+/// The `/trees` directory, which contains all trees and blobs under the names that `tree.live`
+/// reports.
 pub(super) struct Trees(Database);
 
 impl Trees {

@@ -1,4 +1,4 @@
-//! Streams of a branch: its head, its reflog, and the node at a path.
+//! The streams for a branch: its head, its reflog, and the node at a path.
 
 use std::sync::Arc;
 
@@ -13,7 +13,8 @@ use crate::model::tree::{Tree, TreeNode};
 use crate::{Database, Error, Id};
 use datakit_server::tree::{BoxFuture, Leaf, OpenLeaf, OpenStream, TextSource, ready};
 
-/// What an open stream holds: its subscription to the branch, its permit and its count.
+/// What an open stream holds: its subscription to the branch, its permit, and its share in the
+/// count of open streams.
 struct StreamGuards {
     branch: BranchWatch,
     _counted: GaugeGuard,
@@ -21,7 +22,7 @@ struct StreamGuards {
 }
 
 impl BranchHandle {
-    /// Subscribes to the branch, and publishes changes that other programs made before.
+    /// Subscribes to the branch, and publishes earlier changes made by other programs.
     fn open_stream(&self) -> Result<StreamGuards> {
         let permit = self.quota.watches.acquire()?;
         let branch = self.branch().watch()?;
@@ -37,8 +38,8 @@ fn unknown_length() -> BoxFuture<'static, FileStat> {
     ready(Ok(FileStat::new(0).read_only()))
 }
 
-/// The file `head.live`: the head, and each later head. Heads that are replaced between two reads
-/// are skipped.
+/// The `head.live` file: a stream of the current head and each later head. Heads that are replaced
+/// between two reads are skipped.
 pub(super) struct HeadLive(pub(super) Arc<BranchHandle>);
 
 impl Leaf for HeadLive {
@@ -55,8 +56,8 @@ impl Leaf for HeadLive {
     }
 }
 
-/// The file `reflog`: every head since the file was opened. It ends if the reader falls too far
-/// behind.
+/// The `reflog` file: a stream of every head since the file was opened. The stream ends if the
+/// reader falls too far behind.
 pub(super) struct Reflog(pub(super) Arc<BranchHandle>);
 
 impl Leaf for Reflog {
@@ -72,7 +73,7 @@ impl Leaf for Reflog {
     }
 }
 
-/// The heads that an open `reflog` delivers.
+/// The heads that an open `reflog` file delivers.
 struct Heads {
     moves: branch::LogReader,
     _guards: StreamGuards,
@@ -82,13 +83,13 @@ impl TextSource for Heads {
     async fn next(&mut self, _: &[u8]) -> Result<Option<Vec<u8>>> {
         match self.moves.next().await {
             Ok(head) => Ok(Some(line(head).into())),
-            // The stream ends, because a log with a gap would pass for a complete one.
+            // End the stream, because otherwise a log with a gap would look complete.
             Err(Lagged) => Ok(None),
         }
     }
 }
 
-/// The file `tree.live`: the hash at a path of the branch, and each later hash.
+/// The `tree.live` file: a stream of the current hash at a path in the branch and each later hash.
 pub(super) struct TreeLive {
     pub(super) handle: Arc<BranchHandle>,
     pub(super) path: Vec<u8>,

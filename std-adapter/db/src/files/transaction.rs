@@ -1,4 +1,4 @@
-//! The directory `transactions/ID`.
+//! The `transactions/ID` directory.
 
 use std::sync::{Arc, Weak};
 
@@ -129,17 +129,18 @@ impl Directory for TransactionDir {
         })())
     }
 
-    /// `rm -r` removes the entries before the directory; only those of `rw` really go.
+    /// `rm -r` removes the entries before it removes the directory, but only the entries in `rw`
+    /// are actually removed.
     fn ignores_removal(&self, child: &Entry) -> bool {
         *child.name() != *b"rw"
     }
 
-    /// Git stores no modes of directories, but `mkdir -m` sets one, so this succeeds.
+    /// Git does not store directory modes, but `mkdir -m` sets one, so this succeeds.
     fn chmod(&self, _: u32) -> BoxFuture<'_, ()> {
         ready(Ok(()))
     }
 
-    /// Closes the transaction, like the command `close`.
+    /// Closes the transaction, as the `close` command does.
     fn remove(&self) -> BoxFuture<'_, ()> {
         Box::pin(self.files.close())
     }
@@ -173,7 +174,7 @@ impl TransactionFiles {
         Ok(NO_REPLY.to_owned())
     }
 
-    /// Closes the transaction. Its memory is free when this returns.
+    /// Closes the transaction. The transaction's memory has been freed when this returns.
     async fn close(&self) -> Result<()> {
         if self.transaction.weight() > MAX_INLINE_BYTES {
             let transaction = self.transaction.clone();
@@ -188,14 +189,14 @@ impl TransactionFiles {
         Ok(())
     }
 
-    /// Removes the ended transaction from the table.
+    /// Removes the transaction, which has ended, from the table.
     fn remove_from_table(&self) {
         if let Some(transactions) = self.transactions.upgrade() {
             self.handle.with_transactions(&transactions, |_| ());
         }
     }
 
-    /// Runs the command `commit`, with `ff-only`, `if-changed` and `id` in any order.
+    /// Runs the `commit` command, which accepts `ff-only`, `if-changed` and `id` in any order.
     async fn commit(
         &self,
         command: &str,
@@ -222,7 +223,7 @@ impl TransactionFiles {
         Ok(if tell { line(committed.head) } else { NO_REPLY.to_owned() })
     }
 
-    /// Resets the tree to that of the first parent.
+    /// Resets the tree to the tree of the first parent.
     async fn reset(&self) -> Result<()> {
         let to = *self
             .parents()?

@@ -1,4 +1,5 @@
-//! The directory `transactions/`, with a directory for each open transaction of this connection.
+//! The `transactions/` directory, which contains a directory for each open transaction of this
+//! connection.
 
 use std::sync::Arc;
 

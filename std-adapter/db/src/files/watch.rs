@@ -1,4 +1,5 @@
-//! The directory `watch/`: a directory `X.node` for each name, each with a file `tree.live`.
+//! The `watch/` directory, which contains a directory `X.node` with a `tree.live` file for each
+//! name `X`.
 
 use std::sync::Arc;
 
@@ -10,7 +11,7 @@ use crate::model::tree::{TreeNode, join};
 use datakit_server::inode_numbers;
 use datakit_server::tree::{BoxFuture, Directory, Entry, READ_ONLY_DIR_MODE, ready};
 
-/// The directory for one path of a branch, which need not exist.
+/// The directory for one path in a branch. The path need not exist.
 pub(super) struct WatchDir {
     handle: Arc<BranchHandle>,
     path: Vec<u8>,
@@ -39,7 +40,7 @@ impl WatchDir {
         Entry::dir([name, NODE].concat(), WatchDir::new(self.handle.clone(), path)).with_ino(number)
     }
 
-    /// Lists the current names as a hint. A lookup of any name succeeds.
+    /// Lists the current names as a hint. Looking up any name succeeds.
     fn names(&self) -> Result<Vec<Entry>> {
         let objects = self.handle.database.objects();
         let dir = match self.handle.tree()?.dir(objects, &self.path) {
@@ -48,7 +49,7 @@ impl WatchDir {
             Err(error) => return Err(error.into()),
         };
         let names = dir.list(objects).map_err(|error| error.at(&self.path))?;
-        // The name with the suffix must not be too long either.
+        // The name including the suffix must not be too long either.
         let shown = names.iter().filter(|(name, node)| {
             !matches!(node, TreeNode::Submodule(_))
                 && name.len().saturating_add(NODE.len()) <= NAME_MAX

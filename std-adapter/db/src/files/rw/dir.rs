@@ -1,4 +1,4 @@
-//! Directories of `rw/`.
+//! The directories in `rw/`.
 
 use std::any::Any;
 use std::sync::Arc;
@@ -82,7 +82,7 @@ impl RwDir {
             CreateKind::Special(_) => return Err(Error::NotSupported),
         }
         match there {
-            // The existing file is truncated, as `open` with `O_TRUNC` does.
+            // The existing file is truncated, as by `open` with `O_TRUNC`.
             Some(TreeNode::File(TreeFile {
                 mode: EntryMode::Normal | EntryMode::Exec, ..
             })) if create.kind == CreateKind::File => {
@@ -120,7 +120,7 @@ impl RwDir {
     }
 }
 
-/// Returns the inode behind an entry of such a tree.
+/// Returns the inode behind an entry of a transaction's tree.
 fn inode_of(shown: &dyn Any) -> Option<&Arc<Inode>> {
     let dir = shown.downcast_ref::<RwDir>().map(|RwDir(inode)| inode);
     dir.or_else(|| shown.downcast_ref::<RwFile>().map(|RwFile(inode)| inode))
@@ -133,7 +133,7 @@ pub(super) fn remove(inode: &Inode) -> Result<()> {
     if !path.is_empty() {
         return rw.remove(&mut names, &path);
     }
-    // The top itself stays.
+    // The top directory itself is not removed.
     let objects = rw.database.objects();
     for (name, _) in rw.transaction.tree()?.top().list(objects)? {
         rw.remove(&mut names, &name)?;
@@ -182,7 +182,7 @@ impl Directory for RwDir {
         ready(Ok(()))
     }
 
-    /// Git stores no modes of directories.
+    /// Succeeds without effect, because Git does not store directory modes.
     fn chmod(&self, _: u32) -> BoxFuture<'_, ()> {
         ready(Ok(()))
     }

@@ -1,4 +1,4 @@
-//! Files and symbolic links of `rw/`.
+//! The files and symbolic links in `rw/`.
 
 use parking_lot::Mutex;
 use std::any::Any;
@@ -22,7 +22,7 @@ use datakit_server::tree::{BoxFuture, Entry, Leaf, OpenLeaf, ready};
 /// The size limit of files that clients write, in bytes.
 const MAX_FILE_SIZE: u64 = 1 << 30;
 
-/// A file or symbolic link; a change of its mode turns one into the other.
+/// A file or symbolic link. Changing its mode turns one into the other.
 pub(super) struct RwFile(pub(super) Arc<Inode>);
 
 impl RwFile {
@@ -32,7 +32,7 @@ impl RwFile {
         Ok((rw, file))
     }
 
-    /// Adds the path to an error.
+    /// Adds the file's path to an error.
     fn at<T>(&self, done: crate::Result<T>) -> Result<T> {
         Ok(done.map_err(|error| error.at(&self.0.path().unwrap_or_default()))?)
     }
@@ -63,12 +63,12 @@ fn change(inode: &Inode, change: impl FnOnce(&mut SparseBytes) -> Result<()>) ->
     })
 }
 
-/// Adds a message to an error about missing memory.
+/// Adds a message to an error that reports insufficient space or memory.
 fn named(error: Error) -> Error {
     if matches!(error, Error::NoSpace | Error::NoMemory) { no_space(error).into() } else { error }
 }
 
-/// Carries an error of the file tree through a call of the database.
+/// Carries an error from the file tree through a call to the database.
 struct Failed(Error);
 
 impl From<crate::Error> for Failed {
@@ -145,7 +145,8 @@ impl Leaf for RwFile {
     }
 }
 
-/// An open file. Large content is read, and copied for a change, on a blocking thread.
+/// An open file. Large content is read on a blocking thread, and is also copied there before it is
+/// changed.
 struct OpenRw {
     inode: Arc<Inode>,
     append: bool,
@@ -196,7 +197,7 @@ impl OpenRw {
     }
 }
 
-/// Reads content with holes like [`read_at`].
+/// Reads content that may have holes, in the same way as [`read_at`].
 fn read_pending(content: &FileContent, offset: u64, buf: &mut [u8]) -> Result<usize> {
     let Some(content) = content.as_pending() else { return Err(Error::Io) };
     let size = content.size();
@@ -204,7 +205,8 @@ fn read_pending(content: &FileContent, offset: u64, buf: &mut [u8]) -> Result<us
     if offset <= size { Ok(content.read(offset, buf)) } else { Err(beyond_end(offset, size)) }
 }
 
-/// Loads a large blob for a change on a blocking thread, so other requests do not wait.
+/// Loads a large blob that is about to change on a blocking thread, so that other requests do not
+/// have to wait.
 async fn load(inode: &Inode) -> Result<()> {
     let rw = inode.rw.upgrade().ok_or_else(gone)?;
     let file = rw.with_file(inode, |_, at| Ok(rw.transaction.file(at)?))?;
@@ -222,7 +224,7 @@ async fn load(inode: &Inode) -> Result<()> {
     rw.with_file(inode, |_, at| Ok(rw.transaction.load(at, id, loaded)?))
 }
 
-/// Checks an offset or length that a client sent.
+/// Checks an offset or a length sent by a client.
 fn checked(offset: u64) -> Result<u64> {
     check_offset(offset)?;
     if offset <= MAX_FILE_SIZE { Ok(offset) } else { Err(Error::TooLarge) }

@@ -1,4 +1,5 @@
-//! Inodes of a transaction's tree: numbers, modification times, and which are in use.
+//! The inodes of a transaction's tree: their numbers and modification times, and which of them are
+//! in use.
 
 use parking_lot::Mutex;
 use std::collections::BTreeMap;
@@ -13,21 +14,22 @@ use datakit_server::clock::now;
 use datakit_server::inode_numbers;
 use datakit_server::tree::{Entry, WeakEntry};
 
-/// The maximum number of components of a path. The table is visited recursively.
+/// The maximum number of components of a path. It is limited because the table is traversed
+/// recursively.
 const MAX_DEPTH: usize = 1024;
 
-/// The minimum size of the table before unused entries are removed.
+/// The minimum size that the table must reach before unused entries are removed.
 const MIN_SWEEP: usize = 1024;
 
-/// The inodes of one transaction. Its lock is taken before that of the transaction, and held while
-/// both change.
+/// The inodes of one transaction. The lock on this table is acquired before the lock on the
+/// transaction, and is held while both are changed.
 pub(super) struct InodeTable {
     top: NameEntry,
     /// Part of every derived inode number. It changes when a reset or merge replaces the tree.
     epoch: u64,
     /// The modification time of everything that has not changed.
     since: Time,
-    /// The approximate number of entries, and the number at which unused ones are removed.
+    /// The approximate number of entries, and the number at which unused entries are removed.
     size: usize,
     sweep_at: usize,
 }
@@ -49,9 +51,9 @@ pub(super) struct Inode {
     pub(super) rw: Weak<RwTree>,
     pub(super) number: u64,
     pub(super) is_dir: bool,
-    /// Changed under the lock of [`InodeTable`].
+    /// Changed only while [`InodeTable`] is locked.
     location: Mutex<Location>,
-    /// The entry for the file tree, while it is in use.
+    /// The entry in the file tree, while it is in use.
     entry: Mutex<Option<WeakEntry>>,
 }
 
@@ -61,7 +63,8 @@ enum Location {
     Top,
     /// A name in a directory.
     In(Arc<Inode>, Name),
-    /// No name: the node was removed. A file keeps its content, last changed at this time.
+    /// The inode has no name, because the node was removed. A file keeps its content, which was
+    /// last changed at this time.
     Removed(Time),
 }
 
@@ -74,7 +77,7 @@ pub(super) struct UnlinkedInode {
 }
 
 impl InodeTable {
-    /// Creates the table of a tree that was made at `since`.
+    /// Creates the table for a tree that was created at `since`.
     pub(super) fn new(since: Time) -> InodeTable {
         InodeTable {
             top: NameEntry::default(),
@@ -95,7 +98,7 @@ impl InodeTable {
         top
     }
 
-    /// Returns the inode of `name` in `dir`; its path is `path`.
+    /// Returns the inode of `name` in `dir`, whose full path is `path`.
     pub(super) fn inode(
         &mut self,
         dir: &Arc<Inode>,
@@ -149,7 +152,7 @@ impl InodeTable {
         known.and_then(|known| known.changed).unwrap_or(self.since)
     }
 
-    /// Records that `path` was removed, and returns the inodes in use at and below it.
+    /// Records that `path` was removed, and returns all inodes in use at or below it.
     pub(super) fn remove(&mut self, path: &[u8], now: Time) -> Vec<UnlinkedInode> {
         let mut lost = Vec::new();
         if let Some(known) = self.remove_entry(path) {
@@ -159,7 +162,8 @@ impl InodeTable {
         lost
     }
 
-    /// Records that `inode` moved to `name` in `dir`, with everything below it. Nothing is at `to`.
+    /// Records that `inode`, with everything below it, was moved to `name` in `dir`. Nothing may
+    /// exist at `to`.
     pub(super) fn rename(
         &mut self,
         inode: &Inode,
@@ -177,8 +181,8 @@ impl InodeTable {
         self.touch_parent(to, now);
     }
 
-    /// Records that another tree replaced this one. Inodes for whose path and kind `stays` returns
-    /// `true` keep their path; the others are returned.
+    /// Records that another tree replaced this one. An inode keeps its path if `stays` returns
+    /// `true` for its path and kind. All other inodes are returned.
     pub(super) fn replace(
         &mut self,
         now: Time,
@@ -240,7 +244,7 @@ impl NameEntry {
         left
     }
 
-    /// Adds the inodes in use at and below this entry to `found`, parents first.
+    /// Adds all inodes in use at or below this entry to `found`, parents first.
     fn collect_used(&self, path: &mut Vec<u8>, found: &mut Vec<UnlinkedInode>) {
         if let Some(inode) = self.inode.upgrade() {
             found.push(UnlinkedInode { inode, path: path.clone(), changed: self.changed });
@@ -286,7 +290,7 @@ impl Inode {
         Ok(names.join(&b'/'))
     }
 
-    /// Returns the parent and the name, or `None` for the top.
+    /// Returns the parent and the name, or `None` for the top directory.
     fn up(&self) -> Result<Option<(Arc<Inode>, Name)>> {
         match &*self.location.lock() {
             Location::Top => Ok(None),
@@ -316,7 +320,7 @@ impl Inode {
         }
     }
 
-    /// Returns the entry for the file tree, which `make` creates if there is none.
+    /// Returns the entry in the file tree, which `make` creates if there is none.
     pub(super) fn entry(&self, make: impl FnOnce() -> Entry) -> Entry {
         let mut kept = self.entry.lock();
         kept.as_ref().and_then(WeakEntry::upgrade).unwrap_or_else(|| {
@@ -333,8 +337,8 @@ impl Inode {
 }
 
 impl Drop for Inode {
-    /// Discards the content of a removed file. Parents are dropped in a loop, since recursion could
-    /// overflow the stack.
+    /// Discards the content of a removed file. Parents are dropped in a loop, because recursion
+    /// could overflow the stack.
     fn drop(&mut self) {
         let location = self.location.get_mut();
         let mut next = match std::mem::replace(location, Location::Top) {

@@ -1,9 +1,9 @@
-//! The directory `rw/`: the changeable tree of a transaction.
+//! The `rw/` directory: the modifiable tree of a transaction.
 //!
-//! An open file refers to an inode, not to a name. A removed or replaced file lives on, invisibly,
-//! while a client has it open, and a file created in its place is another one. When a reset or
-//! merge replaces the tree, files get new content, and those that the new tree does not contain are
-//! removed.
+//! An open file refers to an inode, not to a name. A file that is removed or replaced continues to
+//! exist, invisibly, as long as a client has it open, and a file created in its place is a
+//! different file. When a reset or a merge replaces the tree, files get new content, and files that
+//! the new tree does not contain are removed.
 
 mod dir;
 mod file;
@@ -26,11 +26,11 @@ use crate::{Database, Id};
 use datakit_server::clock::now;
 use datakit_server::tree::Entry;
 
-/// The tree of a transaction with its inodes.
+/// The tree of a transaction, together with its inodes.
 pub(super) struct RwTree {
     database: Database,
     transaction: Arc<Transaction>,
-    /// This lock is taken before that of the transaction.
+    /// This lock is acquired before the lock on the transaction.
     names: Mutex<InodeTable>,
     me: Weak<RwTree>,
 }
@@ -59,14 +59,14 @@ impl RwTree {
         entry(&top)
     }
 
-    /// Does what [`Transaction::reset`] does.
+    /// Resets the tree as [`Transaction::reset`] does.
     pub(super) fn reset(&self, to: Id) -> crate::Result<()> {
         // Read the commit before taking the lock.
         self.database.objects().named_commit(to)?;
         self.replace(|transaction| transaction.reset(to))
     }
 
-    /// Does what [`Transaction::merge`] does.
+    /// Merges into the tree as [`Transaction::merge`] does.
     pub(super) fn merge(
         &self,
         theirs: Id,
@@ -98,7 +98,7 @@ impl RwTree {
         Ok(())
     }
 
-    /// Marks inodes as removed. Files keep the content that they had in `tree`.
+    /// Marks inodes as removed. Removed files keep the content that they had in `tree`.
     fn detach(&self, names: &InodeTable, tree: &Tree, lost: Vec<UnlinkedInode>) {
         for lost in lost {
             if let Ok(TreeNode::File(file)) = tree.get(self.database.objects(), &lost.path) {
@@ -129,12 +129,12 @@ impl RwTree {
         }
     }
 
-    /// Discards a removed file that no client has open.
+    /// Discards a removed file that no client has open any more.
     fn forget(&self, number: u64) {
         self.transaction.forget(number);
     }
 
-    /// Calls `work` with the current location of a file, under the lock.
+    /// Calls `work` with the current location of a file while the table is locked.
     fn with_file<R>(
         &self,
         inode: &Inode,
