@@ -10,7 +10,7 @@ use std::str::FromStr;
 /// |---|---|
 /// | `tcp://HOST[:PORT]`, `tcp:HOST[:PORT]`, `HOST[:PORT]` | TCP; the port defaults to 5640 |
 /// | `unix://PATH`, `file://PATH`, `/PATH`, `./PATH`, `../PATH` | a Unix socket |
-/// | `fd://N` | an inherited listening socket, as inetd and systemd pass one |
+/// | `fd://N` | an inherited listening socket, as passed by inetd and systemd |
 /// | `\\.\pipe\NAME` | a Windows named pipe |
 /// | `hyperv-connect://VMID[/SERVICE]`, `hyperv-accept://VMID[/SERVICE]` | a Hyper-V socket |
 ///
