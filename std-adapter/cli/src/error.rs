@@ -14,7 +14,7 @@ pub(crate) enum CliError {
     BrokenPipe,
     /// The reasons have been printed to standard error.
     Reported,
-    /// Any other reason, as text without the program's name.
+    /// Any other reason. The text does not include the program's name.
     Failed(String),
 }
 

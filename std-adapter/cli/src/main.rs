@@ -1,4 +1,4 @@
-//! The program: a server and the client commands.
+//! The `datakit` program: a server and client commands.
 #![forbid(unsafe_code)]
 
 mod args;
@@ -61,7 +61,7 @@ fn main() -> ExitCode {
     }
 }
 
-/// Runs a client command on this thread, and its connection and tasks on another.
+/// Runs a client command on this thread, and its connection and tasks on another thread.
 fn run_client(command: impl Future<Output = CliResult>) -> CliResult {
     let runtime =
         tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();

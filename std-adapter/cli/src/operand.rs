@@ -17,7 +17,7 @@ impl ServerPath {
         ServerPath([dir, b"/", name.as_ref()].concat())
     }
 
-    /// Returns the last name; empty for the root.
+    /// Returns the last name, which is empty for the root.
     pub(crate) fn last(&self) -> &[u8] {
         self.names().last().unwrap_or_default()
     }
@@ -77,7 +77,7 @@ impl Location {
         }
     }
 
-    /// Returns the last name; empty for a root and for `-`.
+    /// Returns the last name, which is empty for a root and for `-`.
     pub(crate) fn last(&self) -> &[u8] {
         match self {
             Location::Host(path) => path.file_name().map(OsStr::as_bytes).unwrap_or_default(),
@@ -111,7 +111,7 @@ impl Display for Location {
 #[derive(Debug, Clone)]
 pub(crate) struct CommitPath {
     pub(crate) commit: String,
-    /// Empty for the whole tree.
+    /// The path, which is empty for the whole tree.
     pub(crate) path: String,
 }
 
@@ -134,7 +134,7 @@ impl Display for CommitPath {
 #[derive(Debug, Clone)]
 pub(crate) struct FileUpdate {
     pub(crate) file: Path,
-    /// `None` is standard input.
+    /// The local file, or `None` for standard input.
     pub(crate) source: Option<PathBuf>,
 }
 

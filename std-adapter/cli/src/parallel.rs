@@ -38,7 +38,7 @@ impl MaybeExhausted for Error {
         match self.errno() {
             // EAGAIN, ENFILE and EMFILE.
             Some(errno) => matches!(errno, 11 | 23 | 24),
-            // 9P2000 sends only text.
+            // Error replies in 9P2000 contain only text.
             None => self.to_string().ends_with("fids are in use"),
         }
     }
@@ -50,7 +50,7 @@ pub(crate) struct Limits {
     files: Arc<Semaphore>,
     dirs: Arc<Semaphore>,
     kept_fids: Arc<Semaphore>,
-    /// Write-locked by work that must run alone.
+    /// A lock that is held exclusively by work that must run alone.
     turn: Arc<RwLock<()>>,
 }
 

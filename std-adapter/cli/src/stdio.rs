@@ -28,7 +28,7 @@ pub(crate) async fn print_file(client: &Client, path: &ServerPath) -> CliResult 
     Ok(())
 }
 
-/// Reads standard input to its end.
+/// Reads standard input to the end.
 pub(crate) async fn read_stdin() -> CliResult<Vec<u8>> {
     let mut content = Vec::new();
     let read = tokio::io::stdin().read_to_end(&mut content).await;
@@ -36,7 +36,7 @@ pub(crate) async fn read_stdin() -> CliResult<Vec<u8>> {
     Ok(content)
 }
 
-/// Prints a value with indentation.
+/// Prints a JSON value with indentation.
 pub(crate) fn print_json(value: &Value) -> CliResult {
     print(format!("{}\n", escape_hidden(&format!("{value:#}"))).as_bytes())
 }

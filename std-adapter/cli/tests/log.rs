@@ -155,7 +155,8 @@ fn log_counter(server: &Server, what: &str) -> u64 {
 #[test]
 fn an_unread_log_does_not_stop_the_server() {
     let (mut server, unread) = Server::with_unread_log(&["-v"]);
-    // Each message logs two lines, which together exceed the capacity of the pipe and the queue.
+    // Each message produces two lines of log, and all of them together exceed the capacity of the
+    // pipe and the queue.
     send_malformed(&server, 2500);
     assert!(log_counter(&server, "lost") > 0);
     assert!(server.client().run(&["ls", "/"]).contains("branch"));

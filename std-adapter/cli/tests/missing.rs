@@ -66,7 +66,7 @@ fn damaged(scratch: &Scratch, damage: &Damage) -> (PathBuf, [String; 3]) {
     git(&work, &["commit", "-q", "-m", "all"]);
     git(&work, &["push", "-q", bare.to_str().unwrap(), "master"]);
     let ids = ["b", "e", "link"].map(|path| git(&bare, &["rev-parse", &format!("master:{path}")]));
-    // The objects are loose, not in a pack.
+    // The objects must be loose, not in a pack.
     assert!(
         git(&bare, &["count-objects"]).starts_with("10 "),
         "{}",

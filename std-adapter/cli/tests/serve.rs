@@ -37,7 +37,7 @@ fn the_scratch_tree_is_limited_to_its_memory() {
     std::fs::write(&small, vec![1; 1 << 19]).unwrap();
     client.run(&["cp", &small, ":small"]);
     assert!(client.fail(&["cp", &large, ":large"]).contains("No space left on device"));
-    // The other file is intact.
+    // The other file must be intact.
     assert_eq!(client.run(&["cat", "small"]).len(), 1 << 19);
     for args in [&["--scratch-memory", "1048576"][..], &["--scratch", "--scratch-memory", "0"]] {
         let output =

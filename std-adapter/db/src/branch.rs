@@ -16,7 +16,7 @@ use crate::store::{RefUpdate, Store};
 use crate::{BranchName, Id, Result};
 use datakit_server::tree::Live;
 
-/// A branch in use. All users of a branch share one `Branch`.
+/// A branch that is in use. All users of a branch share the same `Branch`.
 pub struct Branch {
     store: Arc<dyn Store>,
     name: BranchName,

@@ -1,4 +1,4 @@
-//! Counters of a database.
+//! The counters of a database.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering::Relaxed};

@@ -24,7 +24,7 @@ pub struct Database(Arc<DatabaseState>);
 
 struct DatabaseState {
     objects: ObjectCache,
-    /// Limits the memory of all uncommitted changes.
+    /// Limits the memory used by all uncommitted changes.
     memory: Arc<Budget>,
     branches: Arc<Branches>,
     counters: Arc<DbCounters>,
@@ -74,8 +74,8 @@ impl Branches {
     }
 }
 
-/// The number of bytes that a task may copy or hash on a runtime thread, which takes about half a
-/// millisecond. Meanwhile, other connections wait for that thread.
+/// The number of bytes that a task may copy or hash on a runtime thread. This takes about half a
+/// millisecond, during which other connections wait for that thread.
 pub(super) const MAX_INLINE_BYTES: u64 = 256 << 10;
 
 /// The same limit for unpacking, which is slower.
@@ -99,7 +99,7 @@ impl Database {
         Database::with_memory(store, TRANSACTION_MEMORY)
     }
 
-    /// Opens a database that limits the memory of uncommitted changes to `memory` bytes.
+    /// Opens a database that limits the memory used by uncommitted changes to `memory` bytes.
     ///
     /// # Errors
     /// [`Error::Store`] if the store cannot watch its branches.
@@ -212,7 +212,7 @@ impl Database {
     /// Returns the branches that have commits, sorted by name, with their heads.
     ///
     /// # Errors
-    /// [`Error::Io`] or [`Error::Store`] if the store cannot read them.
+    /// [`Error::Io`] or [`Error::Store`] if the store cannot read the branches.
     pub fn heads(&self) -> Result<Vec<(BranchName, Id)>> {
         self.0.objects.store().heads()
     }
@@ -264,7 +264,7 @@ impl Database {
     }
 
     /// Runs `work`, which accesses the store. If the store may block, `work` runs on a blocking
-    /// thread, and otherwise directly.
+    /// thread. Otherwise, it runs on the current thread.
     ///
     /// # Errors
     /// Any error returned by `work`; [`Error::Store`] if `work` panics.
@@ -279,7 +279,8 @@ impl Database {
     }
 
     /// Runs `work`, which accesses the store and hashes about `bytes` bytes. If the store may block
-    /// or `bytes` is large, `work` runs on a blocking thread, and otherwise directly.
+    /// or `bytes` is large, `work` runs on a blocking thread. Otherwise, it runs on the current
+    /// thread.
     ///
     /// # Errors
     /// Any error returned by `work`; [`Error::Store`] if `work` panics.
@@ -314,7 +315,7 @@ impl Database {
     ) -> Result<T> {
         let permit = self.0.fetch_permits.clone().acquire_owned().await;
         let work = move |database: &Database| {
-            // The permit is held until the work ends, even if the caller is gone.
+            // Hold the permit until the work ends, even if the caller is gone.
             let _permit = permit;
             work(database)
         };

@@ -24,7 +24,7 @@ pub enum Error {
     /// The object, branch or path does not exist.
     #[error("No such file or directory")]
     NotFound,
-    /// The name already exists.
+    /// The name is already in use.
     #[error("Already exists")]
     Exists,
     /// The operation does not apply to a directory.
@@ -174,8 +174,8 @@ impl std::error::Error for StoreError {
     }
 }
 
-/// Describes the fault, which comes before the path because a client may not receive the end of a
-/// long text.
+/// Describes a broken object. The fault comes before the path, because a client may not receive the
+/// end of a long text.
 fn broken(id: Id, fault: &Fault, path: &[u8]) -> String {
     let path = String::from_utf8_lossy(path);
     match fault {
@@ -224,7 +224,7 @@ impl Error {
         Error::Io { context: context.to_string(), source: error.into() }
     }
 
-    /// Returns the error for a store failure without a further cause.
+    /// Returns the error for a store failure that has no underlying cause.
     pub fn store(text: impl Into<String>) -> Error {
         Error::Store(StoreError { text: text.into(), source: None })
     }

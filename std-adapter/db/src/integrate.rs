@@ -249,7 +249,7 @@ fn merge_with_head(
     Ok((id, batch))
 }
 
-/// Writes a commit after the objects that it needs.
+/// Writes a commit, preceded by the objects that it needs.
 pub(super) fn store_commit(
     objects: &ObjectCache,
     mut batch: NewObjects,

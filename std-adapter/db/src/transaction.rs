@@ -30,7 +30,7 @@ const NO_MESSAGE: &[u8] = b"(no commit message)";
 /// can be read, but changes fail with [`Error::Busy`].
 pub struct Transaction {
     database: Database,
-    /// Limits the memory of uncommitted changes.
+    /// Limits the memory used by uncommitted changes.
     space: Arc<Budget>,
     state: Mutex<State>,
 }
@@ -272,7 +272,7 @@ impl Transaction {
         drop(file);
     }
 
-    /// Replaces the tree with the tree of the commit `to`.
+    /// Replaces the tree with that of the commit `to`.
     ///
     /// # Errors
     /// [`Error::NotFound`] if there is no such commit or the transaction has ended; [`Error::Busy`]
@@ -323,8 +323,8 @@ impl Transaction {
         self.prepare_merge(theirs, parents, message, by)?.apply()
     }
 
-    /// Computes a [`merge`](Transaction::merge) without changing the transaction. Calling
-    /// [`apply`](Prepared::apply) on the result makes the changes, and is fast.
+    /// Computes a [`merge`](Transaction::merge) without changing the tree. Calling
+    /// [`apply`](Prepared::apply) on the result is fast and makes the changes.
     ///
     /// # Errors
     /// The same as for [`merge`](Transaction::merge).

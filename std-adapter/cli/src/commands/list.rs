@@ -46,7 +46,7 @@ pub(crate) async fn ls(client: &Client, paths: &[ServerPath], options: &LsArgs) 
             is_first = false;
             print(&dir.files, options)?;
         }
-        // If only names are printed, the list is complete even if the server cannot describe some
+        // If only names are printed, the list is complete even when the server cannot describe some
         // files.
         if options.long || options.json {
             failures

@@ -10,7 +10,8 @@ use crate::byte_count;
 use crate::operand::ServerPath;
 use crate::stdio::{name_bytes, printable};
 
-/// Sets the name to the last component of `path`, as the server may send none or a different one.
+/// Sets the name to the last component of `path`, as the server may send no name or a different
+/// one.
 pub(super) fn with_name(mut metadata: Metadata, path: &ServerPath) -> Metadata {
     metadata.name = match path.last() {
         b"" => "/".into(),
@@ -106,7 +107,7 @@ fn seconds(time: SystemTime) -> u64 {
     time.duration_since(UNIX_EPOCH).map(|since| since.as_secs()).unwrap_or_default()
 }
 
-/// Formats everything about one file, with one fact per line.
+/// Formats everything known about one file, with one attribute per line.
 pub(super) fn facts(file: &Metadata) -> Vec<u8> {
     let mut text = [b"name      ", &*name_bytes(&file.name), b"\n"].concat();
     let mut add_line = |name: &str, value: &dyn std::fmt::Display| {
@@ -127,7 +128,7 @@ pub(super) fn facts(file: &Metadata) -> Vec<u8> {
     text
 }
 
-/// Returns everything about one file as a JSON object.
+/// Returns everything known about one file as a JSON object.
 pub(super) fn to_json(file: &Metadata) -> Value {
     let mut value = json!({
         "name": file.name.to_string(),

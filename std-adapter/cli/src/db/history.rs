@@ -29,8 +29,8 @@ impl Commits {
     }
 }
 
-/// A breadth-first walk through the ancestors. It cannot go by date, as servers that need this
-/// fallback send no dates.
+/// A breadth-first walk through the ancestors. The walk cannot go by date, as servers that need
+/// this fallback send no dates.
 #[derive(Default)]
 pub(super) struct Walk {
     known: HashSet<Id>,

@@ -45,7 +45,7 @@ pub(super) async fn log(
             Ok(Some((details, true))) => details,
             Ok(Some((_, false))) => continue,
             Ok(None) => break,
-            // The commits before the error are printed as well.
+            // Also print the commits that were read before the error.
             Err(error) => {
                 stdio::print(text.as_bytes())?;
                 return Err(at(&start)(error));

@@ -7,7 +7,7 @@ use datakit_client::db::{Commit, Db, Error, Id, Result};
 use super::history::Commits;
 use crate::error::{CliResult, at};
 
-/// The shortest prefix of a hash.
+/// The minimum length of a hash prefix.
 const MIN_PREFIX: usize = 4;
 
 /// Finds a commit by its hash, by an unambiguous prefix of the hash, or as the head of a branch.

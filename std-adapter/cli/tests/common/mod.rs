@@ -186,7 +186,7 @@ impl Client<'_> {
         command
     }
 
-    /// Runs a command that must succeed, and returns what it prints.
+    /// Runs a command that must succeed, and returns its standard output.
     pub(crate) fn bytes(&self, arguments: &[impl AsRef<OsStr>]) -> Vec<u8> {
         let Output { status, stdout, stderr } = self.command(arguments).output().unwrap();
         let stderr = String::from_utf8(stderr).unwrap();
@@ -219,7 +219,7 @@ pub(crate) fn in_every_dialect(test: impl Fn(Client<'_>)) {
     }
 }
 
-/// An empty directory that is removed at the end of the test.
+/// A temporary directory, initially empty, that is removed at the end of the test.
 pub(crate) struct Scratch(pub(crate) PathBuf);
 
 impl Scratch {

@@ -121,7 +121,7 @@ impl Search<'_> {
         Ok(())
     }
 
-    /// Finds the objects of a tree that are in none of `others`. The trees in `others` are
+    /// Finds the objects of a tree that are in none of `others`. The trees in `others` must be
     /// complete.
     fn tree(&mut self, tree: Id, others: Vec<Id>) -> Result<()> {
         let mut left = Vec::new();

@@ -15,7 +15,8 @@ use crate::{Error, Result};
 struct Special {
     /// The name without its leading dot.
     name: &'static [u8],
-    /// The prefix of the hashed short name. NTFS uses it when the plain short names are taken.
+    /// The prefix of the hashed short name. NTFS uses hashed names when the plain short names are
+    /// taken.
     short: &'static [u8; 6],
 }
 

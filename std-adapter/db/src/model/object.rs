@@ -143,7 +143,7 @@ pub struct TreeEntry {
 /// Encodes a tree with these entries, which may be in any order.
 ///
 /// # Errors
-/// [`Error::Store`] if a tree cannot contain a name.
+/// [`Error::Store`] if a name is not valid in a tree.
 pub fn encode_tree(entries: impl IntoIterator<Item = TreeEntry>) -> Result<(Id, Object)> {
     let mut entries: Vec<_> = entries.into_iter().collect();
     entries.sort_by(order);

@@ -19,8 +19,8 @@ const CACHE_BYTES: u64 = 8 << 20;
 /// The maximum size of a cached blob, in bytes. A larger one would evict many small ones.
 const MAX_CACHED_BLOB: usize = 64 << 10;
 
-/// The maximum memory of a cached tree, in bytes. A larger one would evict all others or exceed a
-/// shard.
+/// The maximum size of a cached tree in memory, in bytes. A larger one would evict all others or
+/// exceed the capacity of a shard.
 const MAX_CACHED_TREE: u64 = 512 << 10;
 
 /// The number of shards of a cache, each with its own lock. An entry must fit into one shard.

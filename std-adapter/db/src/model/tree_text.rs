@@ -5,7 +5,7 @@
 //! ```
 //!
 //! Trees are decoded as leniently as in Git. Other programs have written trees in a different order
-//! or with unusual modes, and such trees are still unambiguous. Entries are sorted, and modes are
+//! or with unusual modes, but such trees are still unambiguous. Entries are sorted, and modes are
 //! normalised. Duplicate names and names that would lead out of the directory are hidden. No path
 //! can refer to them, and some are attacks on programs that check them out.
 

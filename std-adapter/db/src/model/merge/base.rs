@@ -13,7 +13,7 @@ use crate::{Id, Result};
 const MAX_BASE_MERGES: usize = 32;
 
 /// Returns the base tree for a merge of two commits: the tree of their merge base, or the merge of
-/// all their merge bases. Returns `None` if they have no common ancestor.
+/// all their merge bases. Returns `None` if the commits have no common ancestor.
 ///
 /// # Errors
 /// [`Error::Broken`](crate::Error::Broken) if a commit or tree is missing or cannot be read.

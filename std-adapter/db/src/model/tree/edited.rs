@@ -1,6 +1,6 @@
 //! A directory whose changes are kept apart from its stored entries.
 //!
-//! A change to a very large directory therefore costs little more than the changed entry. Only
+//! Changing a very large directory therefore costs little more than storing the changed entry. Only
 //! writing the directory takes time proportional to its size.
 
 use std::collections::BTreeMap;

@@ -93,8 +93,8 @@ impl Tree {
         Ok(())
     }
 
-    /// Removes and returns the node at `path`. A parent that becomes empty stays until the tree is
-    /// written.
+    /// Removes and returns the node at `path`. A parent directory that becomes empty remains until
+    /// the tree is written.
     ///
     /// # Errors
     /// [`Error::NotFound`] if there is none; [`Error::NotDirectory`] if `path` leads through a
