@@ -79,8 +79,8 @@ async fn d57_a_kill_loses_no_acknowledged_commit() {
         let server = Server::start(&repository.0);
         commit_to_every_branch(&server, round, &acknowledged).await;
         slowest = slowest.max(begun.elapsed());
-        // In some rounds, pack the branches, and in others, the objects. This happens while the
-        // server is running, because `git` fails if it finds locks left behind by a killed server.
+        // Pack the branches in some rounds and the objects in others. This happens while the server
+        // is running, because `git` fails if it finds locks left behind by a killed server.
         match round % 4 {
             1 => drop(repository.git(&["pack-refs", "--all"])),
             3 => drop(repository.git(&["gc", "-q"])),

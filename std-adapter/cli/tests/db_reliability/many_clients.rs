@@ -84,7 +84,7 @@ async fn commits_of_one_file_succeed_or_report_a_conflict() {
         landed.extend(timeout(TIMEOUT * 4, task).await.unwrap().unwrap());
     }
     assert_no_retries(&server, landed.len(), begun).await;
-    // Exactly the acknowledged commits are in the history, and one of them is the last.
+    // The history contains exactly the acknowledged commits, and the last commit is one of them.
     assert_eq!(repository.messages("master"), landed);
     assert!(landed.contains(&repository.git(&["show", "master:same"])));
     let conflicts = server.counters().await["conflicts"];

@@ -48,7 +48,7 @@ impl Drop for SetOnDrop {
 }
 
 /// Packs refs, collects garbage and repacks until `stop` is set. Returns how often each command
-/// succeeded, because `git` fails if it finds a lock.
+/// succeeded. A command fails if it finds a lock.
 fn run_maintenance(repository: &TempRepository, stop: &AtomicBool) -> [usize; 3] {
     let mut done = [0; 3];
     while !stop.load(Ordering::Relaxed) || done.contains(&0) {
@@ -118,7 +118,7 @@ async fn assert_all_survives(repository: TempRepository, each: usize, theirs: us
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn nothing_is_lost_while_git_commits_and_repacks() {
     let repository = TempRepository::imported("others", b"");
-    // Otherwise `git gc` moves new unreachable objects to a cruft pack and `git repack -ad` drops
+    // Otherwise, `git gc` moves new unreachable objects to a cruft pack and `git repack -ad` drops
     // that pack, so `git` loses its own commits.
     repository.git(&["config", "gc.cruftPacks", "false"]);
     assert_all_survives(repository, short_or_full(10, 200), short_or_full(5, 100)).await;

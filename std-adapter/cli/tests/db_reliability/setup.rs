@@ -70,7 +70,7 @@ impl TempRepository {
         self.git(args).lines().map(str::to_owned).collect()
     }
 
-    /// Returns the messages of all commits of a branch except merges.
+    /// Returns the messages of all commits on a branch except merges.
     pub(crate) fn messages(&self, branch: &str) -> BTreeSet<String> {
         self.lines(&["log", "--no-merges", "--format=%s", branch])
     }
@@ -118,7 +118,7 @@ impl Drop for TempRepository {
 pub(crate) struct Server(Child, String);
 
 impl Server {
-    /// Starts a server and waits until it listens.
+    /// Starts a server and waits until it is listening.
     pub(crate) fn start(path: &Path) -> Server {
         let mut server = Command::new(env!("CARGO_BIN_EXE_datakit"))
             .args(["serve", "--listen-9p", "tcp://127.0.0.1:0", "--git"])

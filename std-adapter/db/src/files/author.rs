@@ -46,7 +46,7 @@ impl Author {
         }
     }
 
-    /// Checks the text, and restores the last valid one on an error.
+    /// Checks the text, and restores the last valid text if there is an error.
     fn check(&self) -> crate::Result<()> {
         let mut text = self.0.text.lock();
         let checked = Authorship::author(&text.now, &self.0.committer);

@@ -41,8 +41,8 @@ struct State {
     /// Open transactions, by the inode number of their branch. They outlive the fids that refer to
     /// the branch.
     transactions: BTreeMap<u64, Arc<OpenTransactions>>,
-    /// The reasons why the last `fast-forward` of a branch failed, with the inode number of the
-    /// branch. They outlive the fids that refer to the branch.
+    /// The reason why the last `fast-forward` of each branch failed, with the inode number of the
+    /// branch. The reasons outlive the fids that refer to the branch.
     refusals: VecDeque<(u64, String)>,
 }
 
@@ -108,7 +108,7 @@ impl BranchTable {
         self.state.lock().number(name)
     }
 
-    /// Shows a branch even while it has no commit.
+    /// Makes a branch visible even while it has no commit.
     pub(super) fn make(&self, name: &BranchName) -> Result<()> {
         let full =
             |state: &State| state.made.len() >= MAX_EMPTY_BRANCHES && !state.made.contains(name);

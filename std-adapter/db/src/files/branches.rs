@@ -10,7 +10,8 @@ use super::quota::Quota;
 use crate::{BranchName, Database};
 use datakit_server::tree::{BoxFuture, Directory, Entry, READ_ONLY_DIR_MODE, ready};
 
-/// All branches in the repository, and those without a commit that the connection has created.
+/// All branches in the repository, and all branches without a commit that the connection has
+/// created.
 pub(super) struct Branches(Arc<BranchTable>);
 
 impl Branches {
@@ -31,8 +32,7 @@ fn entry(table: &Arc<BranchTable>, branch: &BranchName) -> Entry {
     branch::dir(&table.handle(branch))
 }
 
-/// A branch in a listing: its name and its inode number. Its files are created only when it is
-/// looked up.
+/// A branch in a listing: its name and its inode number. Its files are created only on demand.
 struct Listed {
     table: Arc<BranchTable>,
     branch: BranchName,

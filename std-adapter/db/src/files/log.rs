@@ -1,5 +1,5 @@
-//! The `log` file: the history of a commit, with one line per commit, which is produced as it is
-//! read.
+//! The `log` file: the history of a commit, with one line per commit. The lines are produced as the
+//! file is read.
 
 use parking_lot::Mutex;
 use std::sync::Arc;

@@ -1,4 +1,5 @@
-//! The database as a file tree: `branch commits debug remotes snapshots trees`.
+//! The database as a file tree, with the directories
+//! `branch commits debug remotes snapshots trees`.
 //!
 //! Each connection has its own tree, and other connections do not see its transactions, its
 //! remotes, or its branches without a commit. This module depends on the rest of the crate, but not

@@ -35,7 +35,7 @@ pub(super) struct TransactionDir {
 /// The state that the files of a transaction share.
 struct TransactionFiles {
     handle: Arc<BranchHandle>,
-    /// The table that contains the transaction while it is open. It owns this state, so the
+    /// The table that contains the transaction while it is open. The table owns this state, so the
     /// reference is weak.
     transactions: Weak<OpenTransactions>,
     transaction: Arc<Transaction>,

@@ -1,4 +1,4 @@
-//! Fetching a branch of another repository with `git fetch`.
+//! Fetching a branch from another repository with `git fetch`.
 
 use std::fs;
 use std::path::Path;
@@ -54,8 +54,8 @@ const LIMITED_GIT: &str = "[ -z \"$1\" ] || ulimit -d \"$1\"; [ -z \"$2\" ] || u
 pub struct FetchLimits {
     /// Time without progress after which the fetch fails. The default is [`TIMEOUT`].
     pub timeout: Option<Duration>,
-    /// Maximum number of bytes that the remote may send, including both the data on disk and the
-    /// messages. The default is [`MAX_FETCH_BYTES`].
+    /// Maximum number of bytes that the remote may send, counting both objects and messages. The
+    /// default is [`MAX_FETCH_BYTES`].
     pub max_bytes: Option<u64>,
 }
 
@@ -159,7 +159,8 @@ pub(crate) fn fetch(
     })
 }
 
-/// Returns the command for a fetch. It starts a shell, which sets resource limits and runs `git`.
+/// Returns the command for a fetch. The command starts a shell, which sets resource limits and runs
+/// `git`.
 fn command(
     dir: &Path,
     served: &Repository,
@@ -187,7 +188,7 @@ fn command(
         git.env(format!("GIT_CONFIG_KEY_{number}"), key)
             .env(format!("GIT_CONFIG_VALUE_{number}"), value);
     }
-    // With a trace of every packet on standard error, each packet counts as progress.
+    // Trace every packet on standard error, so that each packet counts as progress.
     git.env("GIT_TRACE_PACKET", "2");
     git
 }
@@ -244,7 +245,7 @@ fn is_openssh(command: &str) -> bool {
 }
 
 /// Returns the total size in bytes of all files below a directory. Files that vanish in the
-/// meantime do not count.
+/// meantime are not counted.
 fn directory_size(dir: &Path) -> u64 {
     let (mut size, mut dirs) = (0, vec![dir.to_owned()]);
     while let Some(dir) = dirs.pop() {

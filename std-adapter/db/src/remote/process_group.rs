@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process_group, test_kill_process_group};
 
-/// A subprocess in a process group of its own, which its children inherit: `git` starts `ssh`, for
-/// example. Dropping it kills the whole group.
+/// A subprocess in its own process group, which its children inherit. For example, `git` starts
+/// `ssh`. Dropping it kills the whole group.
 ///
 /// Signals from the terminal do not reach the group, and its processes cannot prompt on the
 /// terminal.

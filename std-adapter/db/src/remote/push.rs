@@ -12,7 +12,8 @@ const MAX_BRANCHES_PER_PUSH: usize = 250;
 /// Time between SIGTERM and SIGKILL for a push that timed out.
 const GRACE: Duration = Duration::from_secs(5);
 
-/// Text that appears in the output of `git push` for each branch that the remote or a hook refused.
+/// Text that appears in the output of `git push` for each branch that the remote or a hook
+/// rejected.
 const REJECTED: &str = "rejected]";
 
 /// A way to push branches to another repository.
@@ -29,7 +30,7 @@ pub trait Push: Send + Sync + 'static {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum PushError {
-    /// The remote or one of its hooks refused at least one branch. The string is the message that
+    /// The remote or one of its hooks rejected at least one branch. The string is the message that
     /// `git` printed.
     #[error("{0}")]
     Rejected(String),
@@ -123,7 +124,7 @@ mod tests {
             PushSource { push: GitPush::new(store.dir()).with_timeout(Some(timeout)), dir, id }
         }
 
-        /// Makes `git` run a script instead of `ssh`, in the directory of the repository.
+        /// Makes `git` run a script instead of `ssh`, in the repository's directory.
         fn use_ssh_script(&self, script: &str) {
             let dir = self.dir.path();
             fs::write(dir.join("ssh"), format!("cd {}; {script}", dir.display())).unwrap();

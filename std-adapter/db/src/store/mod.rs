@@ -1,4 +1,4 @@
-//! Storage for objects and branches: in memory or in a Git repository.
+//! Storage for objects and branches, either in memory or in a Git repository.
 
 mod git;
 mod memory;
@@ -26,7 +26,7 @@ pub trait CommitGraph: Send + Sync {
 /// Many threads may use a store at the same time. If [`may_block`](Store::may_block) returns true,
 /// its methods may block on a disk, and async tasks must call them on a blocking thread.
 pub trait Store: Send + Sync + 'static {
-    /// Returns whether methods may block on a disk. [`fetch`](Store::fetch) always blocks, on the
+    /// Returns whether methods may block on a disk. [`fetch`](Store::fetch) always blocks on the
     /// network.
     fn may_block(&self) -> bool;
 
@@ -76,8 +76,8 @@ pub trait Store: Send + Sync + 'static {
     /// be written. Some of the other objects may have been written.
     fn write(&self, objects: &[(Id, Object)]) -> Result<()>;
 
-    /// Writes the objects again that another program has removed since [`write`](Store::write).
-    /// Does nothing if no other program can remove objects.
+    /// Writes again any objects that another program has removed since they were passed to
+    /// [`write`](Store::write). Does nothing if no other program can remove objects.
     ///
     /// # Errors
     /// The same errors as [`write`](Store::write).
@@ -107,8 +107,8 @@ pub trait Store: Send + Sync + 'static {
     /// # Errors
     /// [`Error::BranchConflict`](crate::Error::BranchConflict),
     /// [`Error::Refused`](crate::Error::Refused), [`Error::Io`](crate::Error::Io) or
-    /// [`Error::Store`](crate::Error::Store). After an error, each branch has either its old or its
-    /// new head.
+    /// [`Error::Store`](crate::Error::Store) if the update fails. In that case, each branch has
+    /// either its old or its new head.
     fn update(&self, objects: &[(Id, Object)], updates: &[RefUpdate<'_>]) -> Result<bool>;
 
     /// Returns the branch that prevents the creation of `branch`: `a` and `a/b` cannot both exist.

@@ -19,7 +19,7 @@ use crate::model::tree::{FileContent, TreeFile, no_space};
 use datakit_server::sparse_bytes::SparseBytes;
 use datakit_server::tree::{BoxFuture, Entry, Leaf, OpenLeaf, ready};
 
-/// The size limit of files that clients write, in bytes.
+/// The size limit for files that clients write, in bytes.
 const MAX_FILE_SIZE: u64 = 1 << 30;
 
 /// A file or symbolic link. Changing its mode turns one into the other.
@@ -205,8 +205,8 @@ fn read_pending(content: &FileContent, offset: u64, buf: &mut [u8]) -> Result<us
     if offset <= size { Ok(content.read(offset, buf)) } else { Err(beyond_end(offset, size)) }
 }
 
-/// Loads a large blob that is about to change on a blocking thread, so that other requests do not
-/// have to wait.
+/// Loads a large blob on a blocking thread before the blob is changed, so that other requests do
+/// not have to wait.
 async fn load(inode: &Inode) -> Result<()> {
     let rw = inode.rw.upgrade().ok_or_else(gone)?;
     let file = rw.with_file(inode, |_, at| Ok(rw.transaction.file(at)?))?;

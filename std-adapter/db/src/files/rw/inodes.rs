@@ -14,7 +14,7 @@ use datakit_server::clock::now;
 use datakit_server::inode_numbers;
 use datakit_server::tree::{Entry, WeakEntry};
 
-/// The maximum number of components of a path. It is limited because the table is traversed
+/// The maximum number of components of a path. The number is limited because the table is traversed
 /// recursively.
 const MAX_DEPTH: usize = 1024;
 

@@ -24,7 +24,7 @@ pub(super) struct LockFile {
     committed: bool,
 }
 
-/// An error of [`LockFile::acquire`].
+/// An error returned by [`LockFile::acquire`].
 #[derive(Debug)]
 pub(super) enum LockError {
     /// This file exists where a parent directory is needed.

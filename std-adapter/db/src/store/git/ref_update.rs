@@ -35,7 +35,7 @@ struct LockedRef {
 }
 
 impl Refs<'_> {
-    /// Makes either all updates or none. Returns false if a branch is not at its expected commit.
+    /// Applies either all updates or none. Returns false if a branch is not at its expected commit.
     ///
     /// `write` stores the objects and syncs the files passed to it, which are the lock files with
     /// the new values. It is not called if this method returns false.
@@ -157,7 +157,7 @@ impl Refs<'_> {
         let packed = self.lock_packed_refs(deadline)?;
         let failed = |error: io::Error| Error::io("packed-refs", error);
         // Pack the branch and remove its loose file. A single change to `packed-refs` then renames
-        // the branch, and no file is in the place of a directory that the new name needs.
+        // the branch, and no file occupies the path of a directory that the new name needs.
         packed.change(&BTreeSet::new(), &BTreeMap::from([(&*old, head)])).map_err(failed)?;
         self.remove_loose(&old)?;
         let new_lock = self.lock(&new, deadline)?;
@@ -210,7 +210,7 @@ impl Refs<'_> {
         }
     }
 
-    /// Renames or removes the section `[branch "NAME"]` of the configuration, as `git branch` does.
+    /// Renames or removes the section `[branch "NAME"]` in the configuration, as `git branch` does.
     /// A failure is only logged.
     fn move_settings(&self, old: &[u8], new: Option<&[u8]>) {
         let config = self.common().join("config");

@@ -253,7 +253,7 @@ pub(super) fn is_absent(error: &io::Error) -> bool {
     matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory | ErrorKind::IsADirectory)
 }
 
-/// Returns the name of a branch without `refs/heads/`.
+/// Returns the name of a branch without the prefix `refs/heads/`.
 pub(super) fn short_name(name: &[u8]) -> String {
     name.strip_prefix(HEADS).unwrap_or(name).as_bstr().to_string()
 }

@@ -10,7 +10,7 @@ use super::ref_update::LOCK_TIMEOUT;
 use super::refs::Refs;
 use crate::{BranchName, Error, Id, Result};
 
-/// Prefix of the refs of remotes.
+/// The prefix of all refs for remotes.
 const REMOTES: &str = "refs/remotes/";
 
 impl Refs<'_> {
@@ -46,7 +46,7 @@ impl Refs<'_> {
         self.forget_remotes(|name| name.trim_end_matches('+') == remote)
     }
 
-    /// Removes the refs of all remotes left behind by killed servers. Servers name a remote
+    /// Removes the refs of all remotes left behind by killed servers. Servers name their remotes
     /// `datakit-PID-NUMBER`.
     pub(super) fn forget_stale_remotes(&self) -> Result<()> {
         let is_number =

@@ -1,11 +1,11 @@
 //! Exclusive use of a repository by one server, and removal of locks left behind by a killed
 //! server.
 //!
-//! A branch is locked by the file `BRANCH.lock`. The file does not say who created it, and nobody
-//! removes it after SIGKILL or a power failure, so the branch could never change again. Therefore,
-//! a server holds an flock on `datakit.lock` for as long as it lives. The kernel releases the flock
-//! when the process ends, so a server that acquires it knows that no other server is running and
-//! may clean up. The file `datakit.lock` itself is never removed.
+//! A branch is locked by the file `BRANCH.lock`. The file does not record who created it, and
+//! nobody removes it after SIGKILL or a power failure, so the branch could never change again.
+//! Therefore, a server holds an flock on `datakit.lock` for as long as it lives. The kernel
+//! releases the flock when the process ends, so a server that acquires it knows that no other
+//! server is running and may clean up. The file `datakit.lock` itself is never removed.
 //!
 //! `git` does not use `datakit.lock`. It locks a branch only for an instant, so a lock file is
 //! removed only if it has not changed for [`GRACE`], which is also how long `git` itself waits for

@@ -11,7 +11,8 @@ use notify::{Event, EventKind, RecommendedWatcher, RecursiveMode, Watcher as _};
 use crate::BranchName;
 use crate::store::{RefChanges, WatchGuard};
 
-/// How long to collect events, because a single change to a branch causes several file events.
+/// How long to collect events before acting on them, because a single change to a branch causes
+/// several file events.
 const DEBOUNCE: Duration = Duration::from_millis(5);
 
 /// Shortest time between two polls, which find changes that were not reported.
