@@ -65,8 +65,8 @@ fn run(program: &str, args: &[&str], at: &TempRepository) {
     assert!(out.status.success(), "{program} {args:?}: {}", String::from_utf8_lossy(&out.stderr));
 }
 
-/// Tries to commit. If the commit is refused, checks that the reason is `why` and that nothing has
-/// changed. Returns whether the commit was refused.
+/// Tries to commit. If the commit is refused, checks that the error starts with `why` and that
+/// nothing has changed. Returns whether the commit was refused.
 async fn is_refused(disk: &Disk, db: &Db, transaction: &Transaction, why: &str) -> bool {
     let head = disk.git(&["rev-parse", "master"]);
     let Err(error) = timeout(TIMEOUT, transaction.commit("again")).await.unwrap() else {

@@ -72,8 +72,8 @@ fn objects_of_a_removed_alternate_do_not_exist() {
         }
         assert!(!store.exists(id).unwrap());
         fs::write(&alternates, format!("{}\n", other.0.join(".git/objects").display())).unwrap();
-        // Set old modification times, so that only the content of the list of alternates reveals
-        // the change.
+        // Set old modification times, so that only the list of alternates itself reveals the
+        // change.
         for path in [alternates.clone(), store.dir().join("objects/pack")] {
             set_modified(&path, old);
         }
