@@ -111,7 +111,7 @@ impl CallbackDir {
         self
     }
 
-    /// Sets the callback that creates a file or a symbolic link, depending on [`Create::new`]. The
+    /// Sets the callback that creates a file or a symbolic link, depending on [`Create::kind`]. The
     /// callback should return [`Error::Exists`] if the name already exists.
     #[must_use]
     pub fn create<R>(
