@@ -17,15 +17,15 @@ use super::open_file::{BoxFuture, OpenFile};
 use super::transfer::{Chunks, ReadAhead, WriteBehind, Writes};
 use super::watch::Watch;
 
-/// The maximum length of a file that [`File::read_all`] reads, in bytes.
+/// The maximum length, in bytes, of a file that [`File::read_all`] reads.
 const MAX_FILE: usize = 1 << 30;
 
 /// An open file.
 ///
-/// A file can be used in two ways. Methods such as [`File::read_at`] take `&self` and an offset;
-/// many of their requests may be in flight at once, and the server may answer them in any order.
-/// The [`AsyncRead`], [`AsyncWrite`] and [`AsyncSeek`] implementations share one position, which
-/// starts at 0:
+/// A file can be used in two ways. Methods such as [`File::read_at`] take `&self` and an offset,
+/// and can be called concurrently; the server may answer concurrent requests in any order. The
+/// [`AsyncRead`], [`AsyncWrite`] and [`AsyncSeek`] implementations share one position, which starts
+/// at 0:
 ///
 /// - Reads and writes are pipelined if the file has a known length. All operations are cancel safe.
 /// - A write returns before the server has executed it. If the server refuses the write, a later
@@ -33,11 +33,11 @@ const MAX_FILE: usize = 1 << 30;
 ///   until a seek.
 /// - Each [`io::Error`] has this crate's [`Error`] as its source.
 ///
-/// Dropping the file cancels writes in flight, whose data may be lost, and clunks its fid in the
-/// background. [`File::close`] waits for the writes and the clunk.
+/// Dropping the file cancels any writes in flight, so their data may be lost, and clunks the fid in
+/// the background. [`File::close`] waits for the writes and the clunk.
 pub struct File {
     open: OpenFile,
-    /// `None` until first used, which keeps this type small.
+    /// Allocated on first use, which keeps [`File`] small.
     cursor: Option<Box<Cursor>>,
 }
 
@@ -59,7 +59,7 @@ impl File {
     }
 
     /// Reads at most [`File::unit`] bytes at a byte offset into `buf`, and returns the number of
-    /// bytes read. 0 indicates the end of the file or a stream's flush mark.
+    /// bytes read. A result of 0 indicates the end of the file or a stream's flush mark.
     ///
     /// Waits until the server answers. Dropping the future cancels the request, but bytes that the
     /// server has already taken from a stream may be lost.
@@ -86,7 +86,7 @@ impl File {
         self.read_up_to(MAX_FILE).await
     }
 
-    /// Reads the whole file, like [`File::read_all`], but with the given limit in bytes.
+    /// Reads the whole file as [`File::read_all`] does, but with a limit of `limit` bytes.
     ///
     /// # Errors
     /// [`Error::Server`] if the server refuses the request; [`Error::TooLong`] if the file is
@@ -109,12 +109,12 @@ impl File {
         Chunks::new(&self.open)
     }
 
-    /// Sends a single write of at most the first [`File::unit`] bytes of `data` at a byte offset,
-    /// and returns the number of bytes written by the server.
+    /// Writes at most the first [`File::unit`] bytes of `data` at a byte offset in a single
+    /// request, and returns the number of bytes that the server has written.
     ///
     /// # Errors
-    /// [`Error::Server`] if the server refuses the request, for example because a parameter cannot
-    /// parse the value.
+    /// [`Error::Server`] if the server refuses the request, for example because the file is a
+    /// parameter and the value is invalid.
     pub async fn write_at(&self, offset: u64, data: &[u8]) -> Result<usize> {
         self.open.write(offset, data.get(..self.unit()).unwrap_or(data)).await
     }
@@ -123,8 +123,8 @@ impl File {
     /// sends nothing.
     ///
     /// # Errors
-    /// [`Error::Server`] if the server refuses the request. The data before the refused part has
-    /// been written.
+    /// [`Error::Server`] if the server refuses the request. The data that precedes the refused part
+    /// has been written.
     pub async fn write_all_at(&self, offset: u64, data: &[u8]) -> Result<()> {
         let mut writes = self.writes_at(offset);
         for piece in data.chunks(self.unit().max(1)) {
@@ -155,21 +155,21 @@ impl File {
         Ok(entries)
     }
 
-    /// Returns the entries of an open directory as a stream, which sends requests only when polled.
+    /// Returns the entries of an open directory as a stream that sends requests only when polled.
     #[must_use]
     pub fn into_entries(self) -> Entries {
         Entries::new(self.open)
     }
 
-    /// Reads one page of an open directory at `offset`. Returns its entries and the offset of the
-    /// next page, or `None` at the end.
+    /// Reads one page of an open directory at `offset`. Returns the entries on the page and the
+    /// offset of the next page, or `None` at the end of the directory.
     ///
-    /// A listing begins at 0 and continues where the last read ended. In 9P2000.L it can also
-    /// continue after any [`DirEntry`], at its `next`.
+    /// A listing begins at offset 0 and continues where the last read ended. In 9P2000.L, a listing
+    /// can also continue after any [`DirEntry`], at the offset in its `next` field.
     ///
     /// # Errors
-    /// [`Error::Server`] with errno 20 if this is not a directory, or with the server's error if it
-    /// refuses the offset.
+    /// [`Error::Server`] with errno 20 if this is not a directory, or with the server's error if
+    /// the server refuses the offset.
     pub async fn read_dir_at(&self, offset: u64) -> Result<Option<(Vec<DirEntry>, u64)>> {
         read_page(&self.open, offset).await
     }
@@ -182,18 +182,18 @@ impl File {
         self.open.connection().stat(self.open.number()).await
     }
 
-    /// Returns the deliveries of the file as a stream, from the start.
+    /// Returns a stream of the file's deliveries, starting with the first one.
     #[must_use]
     pub fn watch(self) -> Watch {
         Watch::new(self.open)
     }
 
-    /// Waits for writes in flight, closes the file, and waits until the server has closed it. Some
-    /// files only take effect when they are clunked.
+    /// Waits for writes in flight, then closes the file and waits for the server's confirmation.
+    /// Writes to some files take effect only when the file is closed.
     ///
     /// # Errors
-    /// [`Error::Server`] if the server refused a pending write or the clunk. The file is closed in
-    /// any case.
+    /// [`Error::Server`] if the server refused a pending write or the clunk. The file is closed
+    /// even if an error is returned.
     pub async fn close(mut self) -> Result<()> {
         let flushed = match &mut self.cursor {
             Some(cursor) => std::future::poll_fn(|cx| cursor.poll_flush(&self.open, cx)).await,
@@ -227,7 +227,7 @@ struct Cursor {
     received: Bytes,
     writes: Option<WriteBehind>,
     seek: Option<SeekFrom>,
-    /// The request for the file's length during a seek from the end.
+    /// The pending request for the file's length, which a seek from the end requires.
     stat: Option<BoxFuture<Result<Metadata>>>,
 }
 
@@ -247,7 +247,8 @@ impl Cursor {
             let reads = self.reads.get_or_insert_with(|| ReadAhead::new(self.position));
             match ready!(reads.poll_next(file, cx))? {
                 Some(data) => self.received = data,
-                // The file may grow, and a stream continues after its flush mark.
+                // Later reads may return more: a file may grow, and a stream continues after its
+                // flush mark.
                 None => self.reads = None,
             }
         }

@@ -43,9 +43,11 @@ use self::connection::Connection;
 /// The maximum number of attribute requests that one listing keeps in flight.
 const CONCURRENCY: usize = 32;
 
-/// A connection with an attached root directory. Clones share both.
+/// A connection with an attached root directory. Clones share the connection and the root
+/// directory.
 ///
-/// Paths are byte strings, normally UTF-8, and are split at `/`. Empty names and `.` are ignored.
+/// Paths are byte strings, normally UTF-8, and are split at `/`. Empty components and `.` are
+/// ignored.
 #[derive(Clone)]
 pub struct Client {
     root: Arc<Fid>,
@@ -118,7 +120,7 @@ impl Client {
         self.connection.dialect
     }
 
-    /// Returns the maximum length of a message in bytes, including its header.
+    /// Returns the maximum length, in bytes, of a message including its header.
     #[must_use]
     pub fn msize(&self) -> u32 {
         self.connection.msize
@@ -127,7 +129,7 @@ impl Client {
     /// Walks to `path`. The returned fid can be used for several operations on the same file.
     ///
     /// # Errors
-    /// [`Error::Server`] with errno 2 if the file does not exist and with errno 20 if a component
+    /// [`Error::Server`] with errno 2 if the file does not exist, or with errno 20 if a component
     /// other than the last is not a directory.
     pub async fn walk(&self, path: impl AsRef<[u8]>) -> Result<Fid> {
         self.root.walk(path).await
@@ -159,7 +161,7 @@ impl Client {
     /// Reads a whole file. See [`File::read_all`].
     ///
     /// # Errors
-    /// [`Error::Server`] if the server refuses the request, with errno 21 if the path is a
+    /// [`Error::Server`] if the server refuses the request, or with errno 21 if the path is a
     /// directory; [`Error::TooLong`] if the file is longer than 1 GiB.
     pub async fn read(&self, path: impl AsRef<[u8]>) -> Result<Vec<u8>> {
         self.open_to_read(path).await?.read_all().await
@@ -168,14 +170,14 @@ impl Client {
     /// Opens a file for reading. Fails if the path is a directory.
     ///
     /// # Errors
-    /// [`Error::Server`] if the server refuses the request, with errno 21 if the path is a
+    /// [`Error::Server`] if the server refuses the request, or with errno 21 if the path is a
     /// directory.
     pub async fn open_to_read(&self, path: impl AsRef<[u8]>) -> Result<File> {
         self.walk_to_file(path).await?.open(OpenMode::READ).await
     }
 
-    /// Walks to a file. Fails if the path is a directory, because some servers open directories in
-    /// any mode.
+    /// Walks to a file. Fails if the path is a directory. The client checks this itself, because
+    /// some servers open directories in any mode.
     async fn walk_to_file(&self, path: impl AsRef<[u8]>) -> Result<Fid> {
         let fid = self.walk(path).await?;
         if fid.is_dir() { Err(Error::from_errno(21)) } else { Ok(fid) }
@@ -196,7 +198,7 @@ impl Client {
     /// refuses to truncate the file, opens it without truncation.
     ///
     /// # Errors
-    /// [`Error::Server`] if the server refuses the request, with errno 21 if the path is a
+    /// [`Error::Server`] if the server refuses the request, or with errno 21 if the path is a
     /// directory.
     pub async fn open_to_write(&self, path: impl AsRef<[u8]>) -> Result<File> {
         let path = path.as_ref();
@@ -219,8 +221,8 @@ impl Client {
     /// Reads the attributes of a file.
     ///
     /// # Errors
-    /// [`Error::Server`] if the server refuses the request, with errno 2 if the file does not
-    /// exist.
+    /// [`Error::Server`] if the server refuses the request, for example with errno 2 if the file
+    /// does not exist.
     pub async fn stat(&self, path: impl AsRef<[u8]>) -> Result<Metadata> {
         self.walk(path).await?.stat().await
     }
@@ -228,7 +230,7 @@ impl Client {
     /// Reads all entries of a directory except `.` and `..`, in the server's order.
     ///
     /// # Errors
-    /// [`Error::Server`] if the server refuses the request, with errno 20 if the path is not a
+    /// [`Error::Server`] if the server refuses the request, or with errno 20 if the path is not a
     /// directory; [`Error::TooLong`] if the listing exceeds a million names or 256 MiB;
     /// [`Error::Protocol`] if the listing returns to an earlier offset.
     pub async fn read_dir(&self, path: impl AsRef<[u8]>) -> Result<Vec<DirEntry>> {
@@ -239,32 +241,32 @@ impl Client {
     /// directories that are only partly read.
     ///
     /// # Errors
-    /// [`Error::Server`] if the server refuses the request, with errno 20 if the path is not a
+    /// [`Error::Server`] if the server refuses the request, or with errno 20 if the path is not a
     /// directory.
     pub async fn entries(&self, path: impl AsRef<[u8]>) -> Result<Entries> {
         Ok(self.open_dir(path).await?.into_entries())
     }
 
-    /// Opens a directory. Fails before the open if the path is a file, because opening a file may
-    /// have side effects.
+    /// Opens a directory. If the path is a file, fails without opening it, because opening a file
+    /// may have side effects.
     async fn open_dir(&self, path: impl AsRef<[u8]>) -> Result<File> {
         let fid = self.walk(path).await?;
         if fid.is_dir() { fid.open(OpenMode::READ).await } else { Err(Error::from_errno(20)) }
     }
 
-    /// Reads the attributes of all files in a directory. In 9P2000.L this takes several requests
-    /// per file, which are pipelined. Files that are removed in the meantime are omitted.
+    /// Reads the attributes of all files in a directory. In 9P2000.L, sends several pipelined
+    /// requests per file. Files that are removed while the directory is being listed are omitted.
     ///
     /// # Errors
     /// [`Error::Server`] with errno 20 if the path is not a directory, or with the server's error
-    /// if it refuses to return a file's attributes; [`Error::TooLong`] if the listing exceeds a
-    /// million names or 256 MiB.
+    /// if the server refuses to return a file's attributes; [`Error::TooLong`] if the listing
+    /// exceeds a million names or 256 MiB.
     pub async fn list(&self, path: impl AsRef<[u8]>) -> Result<Vec<Metadata>> {
         let Listing { files, failed } = self.list_all(path).await?;
         failed.into_iter().next().map_or(Ok(files), |(_, error)| Err(error))
     }
 
-    /// Reads the attributes of all files in a directory, like [`Client::list`]. If the server
+    /// Reads the attributes of all files in a directory, as [`Client::list`] does. If the server
     /// refuses to return a file's attributes, the listing contains the file's type and the error
     /// instead.
     ///
@@ -336,8 +338,8 @@ impl Client {
     /// file at `to` is replaced.
     ///
     /// # Errors
-    /// [`Error::Server`] if the server refuses the request. In 9P2000 and 9P2000.u, which cannot
-    /// move files, the error has errno 18 if `to` is in another directory.
+    /// [`Error::Server`] if the server refuses the request. The error has errno 18 if `to` is in
+    /// another directory and the dialect is 9P2000 or 9P2000.u, neither of which can move files.
     pub async fn rename(&self, from: impl AsRef<[u8]>, to: impl AsRef<[u8]>) -> Result<()> {
         let ((dir, old), (newdir, new)) =
             (fid::split_last(from.as_ref())?, fid::split_last(to.as_ref())?);
@@ -395,7 +397,7 @@ async fn stat_below(dir: Arc<Fid>, index: usize, bare: Metadata) -> StatReply {
 /// A listing whose attribute requests are still in flight.
 #[derive(Default)]
 struct PartialListing {
-    /// A file is `None` while its attributes are unknown.
+    /// An element is `None` while the attributes of the file are unknown.
     files: Vec<Option<Metadata>>,
     failed: Vec<(ByteString, Error)>,
 }

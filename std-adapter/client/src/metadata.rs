@@ -18,7 +18,7 @@ pub enum FileType {
     File,
     /// A directory.
     Dir,
-    /// A symbolic link. In 9P2000 its target cannot be read.
+    /// A symbolic link. The target cannot be read in 9P2000.
     Symlink,
     /// A device, pipe or socket.
     Special,
@@ -28,13 +28,14 @@ pub enum FileType {
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Metadata {
-    /// The last component of the path. Empty in 9P2000.L, which does not send it.
+    /// The last component of the path. Empty in 9P2000.L, which does not send the name with the
+    /// attributes.
     pub name: ByteString,
     /// The type.
     pub kind: FileType,
     /// The permission bits, at most `0o7777`.
     pub mode: u32,
-    /// The length in bytes. 0 for directories and usually for streams.
+    /// The length in bytes, which is 0 for directories and usually for streams.
     pub len: u64,
     /// The server's identifier for the file. Two qids with the same path denote the same file. The
     /// version changes with the content; version 0 means that the content must not be cached.
@@ -43,17 +44,17 @@ pub struct Metadata {
     pub owner: String,
     /// The group: a name, or a decimal number in 9P2000.L.
     pub group: String,
-    /// The number of hard links. Always 1 in 9P2000 and 9P2000.u, which do not send it.
+    /// The number of hard links. Always 1 in 9P2000 and 9P2000.u, which do not send this number.
     pub links: u64,
     /// The time of the last access. Only 9P2000.L sends fractions of a second.
     pub accessed: SystemTime,
     /// The time of the last modification. Only 9P2000.L sends fractions of a second.
     pub modified: SystemTime,
-    /// The target of a symbolic link. Always `None` in 9P2000, which does not send it.
+    /// The target of a symbolic link. Always `None` in 9P2000, which does not send link targets.
     pub target: Option<ByteString>,
 }
 
-/// An entry of a directory.
+/// A directory entry.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct DirEntry {
@@ -63,11 +64,11 @@ pub struct DirEntry {
     pub kind: FileType,
     /// The server's identifier for the file.
     pub qid: Qid,
-    /// The file's attributes. 9P2000 and 9P2000.u send them with the name; in 9P2000.L this is
-    /// `None`.
+    /// The file's attributes, which 9P2000 and 9P2000.u send together with the name. Always `None`
+    /// in 9P2000.L.
     pub metadata: Option<Metadata>,
     /// The offset at which a listing continues after this entry. `None` in 9P2000 and 9P2000.u,
-    /// where a listing can only continue after the last entry of a read.
+    /// where a listing can continue only after the last entry that a read returned.
     pub next: Option<u64>,
 }
 
@@ -75,7 +76,7 @@ pub struct DirEntry {
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Listing {
-    /// All files. For a file in `failed`, the permissions, the length and the owner are empty.
+    /// All files. If a file is listed in `failed`, its permissions, length and owner are empty.
     pub files: Vec<Metadata>,
     /// The names of the files whose attributes the server refused to return, with the server's
     /// errors.
@@ -115,7 +116,7 @@ impl Metadata {
         }
     }
 
-    /// Returns the attributes that a directory entry contains, with all others empty.
+    /// Creates attributes from the fields of a directory entry, leaving all others empty.
     pub(crate) fn from_entry(name: ByteString, kind: FileType, qid: Qid) -> Metadata {
         Metadata {
             name,
@@ -132,8 +133,8 @@ impl Metadata {
         }
     }
 
-    /// Returns `true` if the record may contain only a name, because some servers leave the other
-    /// fields empty.
+    /// Returns `true` if the record may contain nothing but a name. Some servers leave all other
+    /// fields of a directory entry empty.
     pub(crate) fn is_bare(&self) -> bool {
         self.mode == 0 && self.len == 0
     }

@@ -1,5 +1,5 @@
-//! Requests on an open fid, used by [`File`](super::File) and by everything that reads or writes a
-//! file.
+//! Requests on an open fid, shared by [`File`](super::File) and all other types that read or write
+//! files.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -45,18 +45,18 @@ impl OpenFile {
         self.connection().poll_reserve(cx)
     }
 
-    /// Sends Tread. The caller must have reserved space.
+    /// Sends Tread. The caller must have reserved space in the queue.
     pub(crate) fn submit_read(&self, offset: u64, count: u32) -> Result<Call> {
         self.connection().submit(&self.read_message(offset, count))
     }
 
-    /// Sends Twrite. The caller must have reserved space.
+    /// Sends Twrite. The caller must have reserved space in the queue.
     pub(crate) fn submit_write(&self, offset: u64, data: &[u8]) -> Result<Call> {
         self.connection().submit(&self.write_message(offset, data))
     }
 
     /// Sends the request that lists the directory from `offset`. The caller must have reserved
-    /// space.
+    /// space in the queue.
     pub(crate) fn submit_list(&self, offset: u64) -> Result<Call> {
         let (fid, count) = (self.number(), self.unit);
         match self.connection().dialect {
@@ -96,7 +96,7 @@ impl OpenFile {
         }
     }
 
-    /// Returns the count from Rwrite.
+    /// Returns the count from an Rwrite message.
     pub(crate) fn written(&self, frame: &[u8], sent: usize) -> Result<usize> {
         match self.connection().decode(frame)? {
             R::Write { count } if count as usize <= sent => Ok(count as usize),
@@ -119,8 +119,8 @@ impl OpenFile {
     }
 }
 
-/// Returns the length up to which a file may be read or written ahead, in bytes. Returns 0 for a
-/// file without a version, because the server generates its content on each read.
+/// Returns the length, in bytes, up to which a file may be read or written ahead. Returns 0 for a
+/// file without a version, whose content the server generates on each read.
 pub(crate) fn reliable_length(metadata: Result<Metadata>) -> u64 {
     match metadata {
         Ok(metadata) if metadata.qid.version != 0 => metadata.len,

@@ -1,5 +1,5 @@
-//! The tags of a connection. Each tag in use belongs to one request, until the caller has taken the
-//! reply or the server has answered the flush.
+//! The tags of a connection. A tag belongs to one request until the caller has taken the reply or
+//! the server has answered the flush.
 
 use std::task::Waker;
 
@@ -12,14 +12,15 @@ use super::error::{Error, ProtocolError, Result};
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum OnReply {
     Nothing,
-    /// The request is Tattach, or a Twalk of `names` names. If it succeeds, the fid exists.
+    /// The request is a Tattach, or a Twalk of `names` names. If the request succeeds, the fid
+    /// exists.
     CreatesFid {
         fid: FidNumber,
         names: u16,
     },
-    /// The request is Tclunk or Tremove. Any reply frees the fid.
+    /// The request is a Tclunk or a Tremove. Any reply frees the fid.
     FreesFid(FidNumber),
-    /// The request is Tflush. Any reply frees this tag.
+    /// The request is a Tflush. Any reply frees the tag of the flushed request.
     FreesTag(Tag),
 }
 
@@ -29,8 +30,8 @@ enum TagState {
     Waiting(OnReply, Waker),
     /// The reply has arrived, but the caller has not taken it yet.
     Answered(OnReply, Bytes),
-    /// The caller has dropped the request, which is being flushed. The tag is in use until Rflush.
-    /// `None` if the reply arrived before Rflush.
+    /// The caller has dropped the request, which is being flushed. The tag is in use until Rflush
+    /// arrives. Contains `None` if the reply arrived before Rflush.
     Flushing(Option<OnReply>),
     /// The request is a clunk or a flush, for which no caller waits.
     Background(OnReply),
@@ -66,15 +67,15 @@ impl TagPool {
         Ok(Tag(number))
     }
 
-    /// Marks a request as abandoned and being flushed. Its tag remains in use until
-    /// [`TagPool::flushed`].
+    /// Marks a request as abandoned and being flushed. The tag remains in use until
+    /// [`TagPool::flushed`] is called.
     pub(crate) fn start_flush(&mut self, tag: Tag) {
         if let Some(on_reply) = self.pending_effect(tag) {
             self.set_state(tag, TagState::Flushing(Some(on_reply)));
         }
     }
 
-    /// Marks a request as one that no caller waits for. Its tag remains in use until the reply
+    /// Marks a request as one that no caller waits for. The tag remains in use until the reply
     /// arrives.
     pub(crate) fn detach(&mut self, tag: Tag) {
         if let Some(on_reply) = self.pending_effect(tag) {
@@ -100,8 +101,8 @@ impl TagPool {
 
     /// Takes the reply to a request and frees the tag, if the reply has arrived.
     ///
-    /// Otherwise swaps `waker` with the stored waker, which the caller must drop after releasing
-    /// the lock.
+    /// If no reply has arrived, swaps `waker` with the stored waker. The caller must release the
+    /// lock before it drops `waker`.
     pub(crate) fn poll_reply(&mut self, tag: Tag, waker: &mut Waker) -> Option<(OnReply, Bytes)> {
         match self.states.get_mut(usize::from(tag.0))? {
             TagState::Waiting(_, known) => std::mem::swap(known, waker),
@@ -141,8 +142,8 @@ impl TagPool {
         }
     }
 
-    /// Frees the tag of a flushed request after Rflush. If the request was never answered, returns
-    /// its effect.
+    /// Frees the tag of a flushed request after Rflush. Returns the effect of the request if the
+    /// request was never answered.
     pub(crate) fn flushed(&mut self, oldtag: Tag) -> Option<OnReply> {
         match self.replace(oldtag, TagState::Free) {
             TagState::Flushing(on_reply) => {
@@ -168,7 +169,7 @@ impl TagPool {
         self.replace(tag, state);
     }
 
-    /// Replaces the state of a tag. A tag that was never in use is considered free.
+    /// Replaces the state of a tag. A tag that has never been used is considered free.
     fn replace(&mut self, tag: Tag, state: TagState) -> TagState {
         self.states
             .get_mut(usize::from(tag.0))

@@ -1,4 +1,4 @@
-//! Tests of the client against a peer that sends the replies chosen by the test.
+//! Tests of the client against a peer that sends replies chosen by each test.
 
 mod hostile;
 mod io;
@@ -27,7 +27,8 @@ struct Peer {
 }
 
 impl Peer {
-    /// Receives the next request that is not a Tclunk. Answers and records every Tclunk before it.
+    /// Receives the next request that is not a Tclunk, after answering and recording every Tclunk
+    /// that precedes it.
     async fn receive(&mut self) -> (Tag, T<'_>) {
         while let Some((tag, fid)) = self.next().await {
             self.clunked.push(fid);
@@ -36,7 +37,7 @@ impl Peer {
         T::decode(&self.frame, self.dialect).unwrap()
     }
 
-    /// Receives a frame. Returns its tag and fid if it is a Tclunk.
+    /// Receives a frame. If the frame is a Tclunk, returns its tag and fid.
     async fn next(&mut self) -> Option<(Tag, Fid)> {
         let size = tokio::time::timeout(Duration::from_secs(10), self.stream.read_u32_le())
             .await
@@ -368,7 +369,7 @@ async fn buffered_streams_are_flushed() {
 
 type Walk = std::pin::Pin<Box<dyn Future<Output = ()> + Send>>;
 
-/// A waker that owns a request, as the waker of an executor may.
+/// A waker that owns a request, as an executor's waker may.
 struct OwningWaker {
     _request: parking_lot::Mutex<Walk>,
 }

@@ -30,7 +30,7 @@ pub(crate) struct ReadAhead {
     next: u64,
     /// The offset up to which reads may be sent ahead.
     length: u64,
-    /// The offset and size of the part missing from the last reply. This part is requested first.
+    /// The offset and size of any part missing from the last reply, which is requested first.
     missing: Option<(u64, u32)>,
     /// The pending request for the file's length, if any.
     stat: Option<StatFuture>,
@@ -64,8 +64,8 @@ impl ReadAhead {
         }
     }
 
-    /// Returns the next piece, or `None` at the end of the file. After an error, the next call
-    /// reads at the same offset again.
+    /// Returns the next piece of data, or `None` at the end of the file. After an error, the next
+    /// call reads at the same offset again.
     pub(crate) fn poll_next(
         &mut self,
         file: &OpenFile,
@@ -91,7 +91,7 @@ impl ReadAhead {
         Poll::Ready(data.map(|data| Some(data).filter(|data| !data.is_empty())))
     }
 
-    /// Sends as many reads as the file allows, and at least one if none is in flight.
+    /// Sends as many reads as the file's length allows, and at least one if none is in flight.
     fn poll_submit(&mut self, file: &OpenFile, cx: &mut Context<'_>) -> Poll<Result<()>> {
         if let Some((offset, count)) = self.missing {
             ready!(file.poll_reserve(cx));
@@ -141,10 +141,10 @@ pub(crate) struct WriteBehind {
     pending: VecDeque<PendingWrite>,
     /// The offset of the next write.
     next: u64,
-    /// The maximum number of writes in flight. `None` until it is known.
+    /// The maximum number of writes in flight, or `None` until this is known.
     concurrency: Option<usize>,
-    /// The pending request for the file's length, and the end of the written data, which the length
-    /// must reach.
+    /// The pending request for the file's length, and the end offset of the written data. Writes
+    /// are pipelined if the length reaches that offset.
     stat: Option<(StatFuture, u64)>,
     /// The first error, after which no more data is written.
     failed: Option<Error>,
@@ -195,8 +195,8 @@ impl WriteBehind {
         }
     }
 
-    /// Sends one write. [`WriteBehind::poll_ready`] must have returned, and `data` must fit in one
-    /// request.
+    /// Sends one write. [`WriteBehind::poll_ready`] must have returned `Ready`, and `data` must fit
+    /// in one request.
     pub(crate) fn start_write(&mut self, file: &OpenFile, data: Bytes) -> Result<()> {
         let offset = self.next;
         let call = file.submit_write(offset, &data).inspect_err(|error| self.fail(error))?;
@@ -256,7 +256,7 @@ impl WriteBehind {
     }
 }
 
-/// The content of a file in chunks, from the start. Read them as a [`Stream`] or with
+/// The content of a file in chunks, from the start. Read the chunks as a [`Stream`] or with
 /// [`Chunks::next`].
 ///
 /// Dropping this value cancels the reads in flight.
@@ -277,7 +277,7 @@ impl<'f> Chunks<'f> {
     /// If the future is dropped, the reads stay in flight and no data is lost.
     ///
     /// # Errors
-    /// [`Error::Server`] if the server refuses a read. The next call retries it.
+    /// [`Error::Server`] if the server refuses a read. The next call retries the read.
     pub async fn next(&mut self) -> Result<Option<Bytes>> {
         std::future::poll_fn(|cx| self.reads.poll_next(self.file, cx)).await
     }
@@ -310,7 +310,7 @@ impl<'f> Writes<'f> {
         Writes { file, writes: WriteBehind::new(offset) }
     }
 
-    /// Writes `data` after the data of previous calls. Returns before the server has answered.
+    /// Writes `data` after the data from previous calls. Returns before the server has answered.
     ///
     /// # Cancel safety
     /// If the future is dropped, part of `data` may have been sent. Earlier writes stay in flight.
@@ -331,7 +331,7 @@ impl<'f> Writes<'f> {
     /// Waits until the server has executed all writes.
     ///
     /// # Errors
-    /// [`Error::Server`] if the server refused any of them.
+    /// [`Error::Server`] if the server refused any of the writes.
     pub async fn finish(mut self) -> Result<()> {
         std::future::poll_fn(|cx| self.writes.poll_flush(self.file, cx)).await
     }

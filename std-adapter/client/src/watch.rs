@@ -13,7 +13,7 @@ use super::open_file::OpenFile;
 /// The maximum length of a delivery, in bytes.
 const MAX_DELIVERY: usize = 1 << 24;
 
-/// The deliveries of a stream file. Read them as a [`Stream`] or with [`Watch::next`].
+/// The deliveries of a stream file. Read the deliveries as a [`Stream`] or with [`Watch::next`].
 ///
 /// Each delivery ends with an empty read, called the flush mark. Two empty reads in a row end the
 /// stream. Dropping the watch cancels the read in flight and clunks the fid in the background.
@@ -47,7 +47,7 @@ impl Watch {
     /// If the future is dropped, the read stays in flight and the next call continues with it.
     ///
     /// # Errors
-    /// [`Error::Server`] if the server refuses the read; the next call retries it.
+    /// [`Error::Server`] if the server refuses the read; the next call retries the read.
     /// [`Error::TooLong`] if a delivery is longer than 16 MiB; the stream then ends.
     pub async fn next(&mut self) -> Result<Option<Vec<u8>>> {
         std::future::poll_fn(|cx| self.poll_delivery(cx)).await

@@ -101,7 +101,7 @@ async fn a_refused_write_fails_until_a_seek() {
     }
     assert_eq!(file.write(b"x").await.unwrap_err().kind(), ErrorKind::StorageFull);
     assert_eq!(file.rewind().await.unwrap_err().kind(), ErrorKind::StorageFull);
-    // The error is reported.
+    // The error has been reported, so the next seek succeeds.
     file.rewind().await.unwrap();
     assert_eq!(file.write(b"x").await.unwrap(), 1);
     let (tag, message) = peer.receive().await;

@@ -1,4 +1,4 @@
-//! Tests of pipelined transfers, with requests in flight, short replies and cancellation.
+//! Tests of pipelined transfers, including short replies and cancellation.
 
 use super::*;
 
