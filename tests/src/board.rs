@@ -1,8 +1,8 @@
 //! Runs the firmware of `embedded-example/` in QEMU, one board for each test.
 //!
-//! QEMU's user network forwards a port on the host, which the system chooses, to port 564 on the
-//! board. A connection is reset while the board boots or reopens a socket. In that case, the
-//! methods of [`Board`] retry, as any client of a board must.
+//! The system chooses a port on the host, and QEMU's user network forwards it to port 564 on the
+//! board. Connections to a board are reset while it boots or reopens a socket, so the methods of
+//! [`Board`] retry. Every client of a board must do the same.
 
 use std::ffi::OsString;
 use std::fs;
@@ -72,8 +72,8 @@ pub const PATHS: &[&str] = &[
 /// A running board. Dropping it stops QEMU.
 ///
 /// # Panics
-/// Dropping it panics if QEMU has exited by itself, as it does after a panic of the firmware,
-/// unless the test called [`wait_for_exit`](Board::wait_for_exit).
+/// Panics when dropped if QEMU has exited by itself, for example because the firmware panicked.
+/// After [`wait_for_exit`](Board::wait_for_exit), dropping does not panic.
 pub struct Board {
     qemu: Child,
     port: u16,
@@ -147,7 +147,8 @@ impl Board {
             .monitor
             .query("info usernet", forwarded_port)
             .expect("QEMU lists the forwarded port");
-        // QEMU drops data for a board whose network is down, and retransmits it only after 6 s.
+        // Wait for the board's network, because until then QEMU drops data and retransmits it only
+        // after 6 s.
         let start = Instant::now();
         while board.monitor.read_word(MAC_CONTROL) & 1 == 0 {
             assert!(start.elapsed() < TIMEOUT, "the board did not start its network");
@@ -197,13 +198,13 @@ impl Board {
     }
 
     /// Makes the processor continue in the handler of an interrupt that the firmware does not
-    /// expect, the way a debugger could.
+    /// expect, as a debugger could.
     ///
     /// # Panics
     /// Panics if QEMU refuses.
     pub fn interrupt(&mut self) {
         let handler = self.monitor.read_word(FIRST_INTERRUPT);
-        // Bit 0 marks Thumb code in the vector table, but must be clear in the register.
+        // Bit 0 of the table entry marks Thumb code, but it must be clear in the program counter.
         self.resume_at(handler & !1);
     }
 
@@ -233,8 +234,8 @@ impl Board {
     pub fn cpu_time(&self) -> Duration {
         let stat = fs::read_to_string(format!("/proc/{}/stat", self.qemu.id()))
             .expect("the statistics of the QEMU process");
-        // utime and stime, in hundredths of a second, are the 12th and 13th fields after the name
-        // of the program. The name may contain spaces.
+        // The 12th and 13th fields after the program's name are utime and stime, in hundredths of a
+        // second. The name itself may contain spaces.
         let fields = stat.rsplit_once(')').expect("a name").1;
         let hundredths: u64 = fields
             .split_whitespace()
@@ -284,8 +285,7 @@ struct Monitor {
 }
 
 impl Monitor {
-    /// Sends a command, and returns the result of `find` for the first line for which it returns
-    /// `Some`.
+    /// Sends a command, and returns the first value that `find` returns for a line of the reply.
     fn query<T>(&mut self, command: &str, find: impl Fn(&str) -> Option<T>) -> io::Result<T> {
         writeln!(self.commands, "{command}")?;
         let mut line = String::new();
@@ -298,7 +298,8 @@ impl Monitor {
         Err(io::ErrorKind::UnexpectedEof.into())
     }
 
-    /// Reads a word from the board's memory. QEMU prints it as `0000000040048008: 0x00000001`.
+    /// Reads a word from the board's memory. QEMU prints a line such as `0000000040048008:
+    /// 0x00000001`.
     fn read_word(&mut self, address: u32) -> u32 {
         let start = format!("{address:016x}: 0x");
         self.query(&format!("xp /1wx {address}"), |line| {

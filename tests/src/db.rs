@@ -1,7 +1,7 @@
 //! A served database, and a blocking client for its branches and transactions.
 //!
 //! Every call fails the test if it takes longer than [`TIMEOUT`]. The default dialect is 9P2000.u,
-//! because it sends errors as text.
+//! in which error replies contain text.
 
 mod repository;
 
@@ -25,12 +25,12 @@ pub use self::repository::Repository;
 use crate::wire_client::WireClient;
 use crate::{Served, TIMEOUT, serve};
 
-/// How long a test waits to check that nothing arrives.
+/// How long a test waits before it concludes that nothing will arrive.
 const QUIET: Duration = Duration::from_millis(30);
 
 /// The hash of the empty tree.
 pub const EMPTY_TREE: &str = "4b825dc642cb6eb9a060e54bf8d69288fbee4904";
-/// A hash that belongs to no object.
+/// The hash of no existing object.
 pub const UNKNOWN: &str = "0123456789012345678901234567890123456789";
 
 /// Runs each case both on a database in memory and on a database in a Git repository. A case is a
@@ -50,9 +50,10 @@ macro_rules! on_both {
 /// A served database and its repository.
 pub struct TestDb {
     served: Served,
-    /// The database itself, for its counters.
+    /// The database, whose counters tests read.
     pub database: Database,
-    /// `None` for a database in memory. Declared last so that it is dropped last.
+    /// The repository on disk, or `None` for a database in memory. This field is declared last so
+    /// that it is dropped last.
     repository: Option<Repository>,
 }
 
@@ -63,7 +64,7 @@ impl TestDb {
         TestDb::serve(Arc::new(MemoryStore::new()), None, TRANSACTION_MEMORY)
     }
 
-    /// Serves an empty database of the same kind.
+    /// Serves another empty database of the same kind, in memory or in a Git repository.
     #[must_use]
     pub fn new_like(&self) -> TestDb {
         if self.repository.is_some() { TestDb::git() } else { TestDb::memory() }
@@ -75,7 +76,7 @@ impl TestDb {
         format!("tcp://{}", self.served.addr)
     }
 
-    /// Serves the same store again with at most `memory` bytes for uncommitted changes.
+    /// Serves the same store again, with a limit of `memory` bytes for uncommitted changes.
     #[must_use]
     pub fn limited(self, memory: u64) -> TestDb {
         let TestDb { served, database, repository } = self;
@@ -137,7 +138,7 @@ impl TestDb {
         Connection::speaking(&format!("tcp://{}", self.served.addr), dialect)
     }
 
-    /// Opens a connection as a user. The number `u32::MAX` means that the user has no number.
+    /// Opens a connection as a user. If `n_uname` is `u32::MAX`, the user has no number.
     #[must_use]
     pub fn connect_as(&self, dialect: Dialect, uname: &str, n_uname: u32) -> Connection {
         let options = Options::default().dialect(dialect).uname(uname).n_uname(n_uname);
@@ -189,7 +190,7 @@ impl Connection {
     /// Reads a whole file.
     ///
     /// # Errors
-    /// The error returned by the server, here and in all methods below.
+    /// The error returned by the server.
     pub fn try_read(&self, path: &str) -> Result<String> {
         self.wait(self.client.read(path)).map(|bytes| String::from_utf8(bytes).unwrap())
     }
@@ -199,7 +200,7 @@ impl Connection {
         self.try_read(path).unwrap_or_else(|error| panic!("{path}: {error}"))
     }
 
-    /// Opens a file once and reads it in pieces, each given as an offset and a count.
+    /// Opens a file once and reads the given pieces of it. Each piece is an offset and a count.
     pub fn read_in(&self, path: &str, pieces: &mut dyn Iterator<Item = (u64, usize)>) -> String {
         self.wait(async {
             let (file, mut text) =
@@ -213,10 +214,10 @@ impl Connection {
         })
     }
 
-    /// Opens a file for writing, and writes `text` at its start in one message.
+    /// Opens a file for writing, and writes `text` at the start of the file in one message.
     ///
     /// # Errors
-    /// The error returned by the server for the open, the write or the close.
+    /// The error returned by the server when opening, writing or closing the file.
     pub fn put(&self, path: &str, text: &str) -> Result<()> {
         self.wait(async {
             let file = self.client.open(path, OpenMode::WRITE).await?;
@@ -228,7 +229,7 @@ impl Connection {
     /// Creates a file and writes `text` into it.
     ///
     /// # Errors
-    /// The error returned by the server for the create, a write or the close.
+    /// The error returned by the server when creating, writing or closing the file.
     pub fn create(&self, path: &str, mode: u32, text: &str) -> Result<()> {
         self.wait(async {
             let file = self.client.create(path, mode, OpenMode::WRITE).await?;
@@ -285,7 +286,7 @@ impl Connection {
         self.wait(self.client.remove(path))
     }
 
-    /// Renames the file at `path` within its directory.
+    /// Renames the file at `path` to `name` within the same directory.
     ///
     /// # Errors
     /// The error returned by the server.
@@ -373,7 +374,7 @@ impl Stream<'_> {
         line.to_owned()
     }
 
-    /// Asserts that a read waits, because there is nothing to deliver.
+    /// Asserts that nothing is delivered for a while.
     pub fn quiet(&mut self) {
         let next =
             self.connection.runtime.block_on(async { timeout(QUIET, self.watch.next()).await });
@@ -404,7 +405,7 @@ impl<'c> Branch<'c> {
         self.connection.read(&self.path(file))
     }
 
-    /// Returns the hash of the head, or an empty string if there is no head.
+    /// Returns the hash of the branch's head, or an empty string if the branch has no commits.
     pub fn head(&self) -> String {
         let head = self.read("head");
         head.strip_suffix('\n').expect("a whole line").to_owned()
@@ -433,7 +434,7 @@ impl<'c> Branch<'c> {
         self.connection.put(&self.path("fast-forward"), commit)
     }
 
-    /// Starts a transaction with a new name.
+    /// Starts a transaction with an unused name.
     pub fn transaction(&self) -> Transaction<'c> {
         let number = self.connection.transactions.get() + 1;
         self.connection.transactions.set(number);
@@ -457,7 +458,7 @@ impl<'c> Branch<'c> {
         })
     }
 
-    /// Runs `change` in a new transaction, commits it, and returns the new head.
+    /// Runs `change` on a new transaction, commits the transaction, and returns the new head.
     pub fn change(&self, change: impl FnOnce(&Transaction<'_>)) -> String {
         let transaction = self.transaction();
         change(&transaction);
@@ -466,7 +467,7 @@ impl<'c> Branch<'c> {
     }
 }
 
-/// A transaction. Paths are relative to its directory `rw`.
+/// A transaction. Paths are relative to the transaction's directory `rw`.
 pub struct Transaction<'c> {
     connection: &'c Connection,
     path: String,
@@ -505,7 +506,7 @@ impl Transaction<'_> {
             .unwrap_or_else(|error| panic!("{path}: {error}"));
     }
 
-    /// Creates a directory and its parents, unless they exist.
+    /// Creates a directory and its parents if they do not exist yet.
     pub fn make_dirs(&self, path: &str) {
         for (end, _) in path.match_indices('/').chain([(path.len(), "")]) {
             match self.connection.mkdir(&self.rw(&path[..end])) {
@@ -549,7 +550,7 @@ impl Transaction<'_> {
         self.ctl("commit")
     }
 
-    /// Replaces the content of `parents`, the way clients do.
+    /// Replaces the content of `parents`, as clients do.
     pub fn set_parents(&self, parents: &[&str]) {
         let path = self.path("parents");
         self.connection.truncate(&path, 0).unwrap();
@@ -558,7 +559,7 @@ impl Transaction<'_> {
             .unwrap();
     }
 
-    /// Merges a commit and returns the conflicts, joined with spaces.
+    /// Merges a commit and returns the paths with conflicts, joined with spaces.
     ///
     /// # Errors
     /// The error returned by the server.

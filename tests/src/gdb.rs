@@ -10,10 +10,11 @@ use crate::TIMEOUT;
 pub(crate) fn resume_at(socket: &Path, address: u32) -> io::Result<()> {
     let mut gdb = UnixStream::connect(socket)?;
     gdb.set_read_timeout(Some(TIMEOUT))?;
-    // The server accepts commands only after it has reported that the processor stopped.
+    // The gdb server accepts commands only after it has reported that the processor has stopped.
     gdb.write_all(b"\x03")?;
     wait_for(&mut gdb, b'T')?;
-    // The server sets a single register only for clients that have read the register descriptions.
+    // The gdb server rejects writes to single registers until the client has read the register
+    // descriptions.
     send(&mut gdb, "qXfer:features:read:target.xml:0,ffb")?;
     wait_for(&mut gdb, b'l')?;
     send(&mut gdb, &format!("Pf={:08x}", address.swap_bytes()))?;
@@ -27,7 +28,7 @@ fn send(gdb: &mut UnixStream, text: &str) -> io::Result<()> {
     write!(gdb, "${text}#{sum:02x}")
 }
 
-/// Reads and acknowledges packets until one starts with `first`.
+/// Reads and acknowledges packets up to the first one that starts with `first`.
 fn wait_for(gdb: &mut UnixStream, first: u8) -> io::Result<()> {
     let mut packet = Vec::new();
     let mut byte = [0];

@@ -1,6 +1,6 @@
 //! Helpers for the tests: a real server, and clients that send exactly the requested messages.
 
-// The helpers panic to fail a test.
+// A helper fails a test by panicking.
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, clippy::expect_used)]
 
 pub mod board;
@@ -20,7 +20,7 @@ use datakit_core::vfs::Vfs;
 use datakit_server::{Limits, Peer, Server, Stats};
 use tokio::sync::oneshot;
 
-/// How long a step may take before the test fails. A step normally takes milliseconds.
+/// How long a step may take before the test fails. A step normally takes only milliseconds.
 pub const TIMEOUT: Duration = Duration::from_secs(10);
 
 /// A server on its own thread, on a free port. Dropping it stops the server and joins the thread.
@@ -71,10 +71,10 @@ impl Drop for Served {
     }
 }
 
-/// Polls `is_so` until it returns true. Fails the test with the message `what` if that takes longer
+/// Polls `is_so` until it returns true. Fails the test with the message `what` if this takes longer
 /// than `most`.
 ///
-/// Use this function for conditions that are not announced by an event.
+/// Use this function for conditions for which there is no event to wait for.
 pub fn within(most: Duration, what: &str, mut is_so: impl FnMut() -> bool) {
     let end = Instant::now() + most;
     while !is_so() {

@@ -5,7 +5,7 @@ use datakit_core::wire::Tag;
 use crate::random::Random;
 use crate::wire_client::WireClient;
 
-/// Malformed frames that get an error reply and leave the connection usable.
+/// Malformed frames that the server answers with an error, without closing the connection.
 pub const ANSWERED: &[(&str, &[u8])] = &[
     ("a type that does not exist", &[7, 0, 0, 0, 255, 1, 0]),
     ("a reply", &[7, 0, 0, 0, 121, 1, 0]),
@@ -36,7 +36,8 @@ pub const FATAL: &[(&str, &[u8])] = &[
 
 /// Sends random bodies of every message type, and expects a reply to each.
 pub fn noise(client: &mut WireClient, random: &mut Random) {
-    // All requests of 9P2000 except Tversion, which restarts the session. 106 is not a request.
+    // These are all requests of 9P2000 except Tversion, which would restart the session. No request
+    // has the type 106.
     for kind in (102..=126u8).step_by(2).filter(|kind| *kind != 106) {
         for len in 0..40 {
             let body: Vec<u8> = (0..len).map(|_| random.next() as u8).collect();

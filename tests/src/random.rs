@@ -4,7 +4,7 @@
 pub struct Random(u32);
 
 impl Random {
-    /// Creates a generator. Each seed yields a different sequence.
+    /// Creates a generator. The seed determines the sequence.
     pub fn new(seed: u32) -> Random {
         // The state must not be 0, because 0 is a fixed point.
         Random(seed.wrapping_mul(0x9e37_79b9) | 1)
@@ -19,7 +19,8 @@ impl Random {
         self.0
     }
 
-    /// Returns a number below `bound`, which must be small.
+    /// Returns a number less than `bound`. Unless `bound` is small, the numbers are not evenly
+    /// distributed.
     pub fn below(&mut self, bound: u32) -> u32 {
         (self.next() >> 8) % bound
     }

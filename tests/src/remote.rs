@@ -1,8 +1,8 @@
-//! A [`Vfs`] over a connection, so that tests for file trees in the same process can also run
-//! against a server.
+//! A [`Vfs`] that accesses a server through a connection. With this type, tests written for trees
+//! in the same process can also run against a server.
 //!
-//! Every call sends one or more requests through [`datakit_client`]. The tree remembers only the
-//! information that the dialect cannot request:
+//! Every call sends one or more requests through [`datakit_client`]. The tree remembers only what
+//! it cannot request from the server in the current dialect:
 //!
 //! | | 9P2000 | 9P2000.u | 9P2000.L |
 //! |---|---|---|---|
@@ -15,8 +15,8 @@
 //! | symbolic links | no | yes | yes |
 //!
 //! The client has no calls for owners, times, append mode, hard links, devices, locks and extended
-//! attributes, so these return [`Error::NotSupported`]. An exclusive create looks the name up
-//! first.
+//! attributes, so these return [`Error::NotSupported`]. To create a file exclusively, the tree
+//! looks up the name first.
 
 use std::ops::ControlFlow;
 use std::sync::{Arc, Mutex};
@@ -28,8 +28,8 @@ use datakit_core::vfs::{
 };
 use tokio::runtime::Handle;
 
-/// The tree of a server. It needs a multi-threaded tokio runtime, because its synchronous methods
-/// block on requests.
+/// A file tree on a server. Requires a multi-threaded tokio runtime, because the synchronous
+/// methods block until a request is answered.
 #[derive(Debug)]
 pub struct Remote {
     root: Inode,
@@ -43,7 +43,7 @@ pub struct Inode(Arc<RemoteInode>);
 #[derive(Debug)]
 struct RemoteInode {
     fid: Fid,
-    /// The last known directory and name; `None` for the root.
+    /// The last known parent directory and name; `None` for the root.
     location: Mutex<Option<(Inode, Vec<u8>)>>,
 }
 
@@ -53,13 +53,14 @@ pub struct Open(Arc<RemoteFile>);
 
 #[derive(Debug)]
 struct RemoteFile {
-    /// `None` after the close.
+    /// The open file, or `None` once it has been closed.
     file: Mutex<Option<Arc<File>>>,
     inode: Inode,
     listing: tokio::sync::Mutex<Listing>,
 }
 
-/// The directory entries read so far, in 9P2000 and 9P2000.u. A cookie is an index into them.
+/// The directory entries read so far, in 9P2000 and 9P2000.u. Each cookie is an index into these
+/// entries.
 #[derive(Debug, Default)]
 struct Listing {
     entries: Vec<datakit_client::DirEntry>,
@@ -67,7 +68,7 @@ struct Listing {
 }
 
 impl Remote {
-    /// Creates the tree below the root that `client` is attached to.
+    /// Returns the tree whose root is the directory that `client` is attached to.
     ///
     /// # Errors
     /// [`Error::Io`] if the connection is lost.
@@ -134,8 +135,8 @@ impl Vfs for Remote {
         let location = inode.0.location.lock().unwrap().clone();
         if self.id(inode).kind == FileType::Dir {
             let fid = block_on(inode.0.fid.walk("..")).unwrap();
-            // If the remembered directory is the parent, its location contains the name, which
-            // 9P2000.L does not send.
+            // 9P2000.L does not send names, so if the remembered directory is still the parent, use
+            // the name in its location.
             let above =
                 location.map(|(dir, _)| dir).filter(|dir| dir.0.fid.qid().path == fid.qid().path);
             let location = above.and_then(|dir| dir.0.location.lock().unwrap().clone());
@@ -214,7 +215,7 @@ impl Vfs for Remote {
             cookie = next;
             let name = entry.name.as_bytes();
             let inode = match self.walk(&dir.0.inode, name).await {
-                // The entry was removed after it was listed.
+                // The entry was removed after the server listed it.
                 Err(Error::NotFound) => continue,
                 walked => walked?,
             };
@@ -296,12 +297,12 @@ impl Vfs for Remote {
     }
 }
 
-/// Blocks on a request in a synchronous method.
+/// Blocks until a request is answered, for synchronous methods.
 fn block_on<T>(asked: impl Future<Output = datakit_client::Result<T>>) -> Result<T> {
     tokio::task::block_in_place(|| Handle::current().block_on(asked)).map_err(error)
 }
 
-/// Returns a name as UTF-8. The tests use only such names.
+/// Returns a name as a string. The tests use only names in UTF-8.
 fn utf8(name: &[u8]) -> Result<&str> {
     std::str::from_utf8(name).map_err(|_| Error::Invalid)
 }
@@ -332,8 +333,8 @@ fn attr(metadata: &Metadata) -> Result<Attr> {
     })
 }
 
-/// Returns the variant that corresponds to a server's error. If no variant has the server's text,
-/// the text replaces that of a variant with the same number.
+/// Returns the variant that has the number and text of the server's error. If there is none,
+/// returns a variant with the same number, and replaces its text.
 fn error(error: datakit_client::Error) -> Error {
     let (errno, text) = match error {
         datakit_client::Error::Server { errno, text } => (errno, text),

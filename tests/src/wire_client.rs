@@ -12,10 +12,11 @@ use tokio::net::TcpSocket;
 
 use crate::TIMEOUT;
 
-/// An error reply: its text, which is empty in 9P2000.L, and its number, which is 0 in 9P2000.
+/// The text and number in an error reply. The text is empty in 9P2000.L, and the number is 0 in
+/// 9P2000.
 pub type Refusal = (String, u32);
 
-/// Returns a stat record that changes nothing when it is sent in Twstat.
+/// Returns a stat record with which a Twstat changes nothing.
 #[must_use]
 pub fn untouched() -> Stat<'static> {
     let qid = Qid { kind: 0xff, version: u32::MAX, path: u64::MAX };
@@ -42,21 +43,21 @@ pub fn untouched() -> Stat<'static> {
 
 /// A connection that sends and receives messages.
 pub struct WireClient {
-    /// The socket, for bytes that are not messages.
+    /// The socket, through which tests can send arbitrary bytes.
     pub socket: TcpStream,
     /// The negotiated dialect.
     pub dialect: Dialect,
-    /// The largest message, in bytes.
+    /// The size, in bytes, of the largest message.
     pub msize: u32,
 }
 
 impl WireClient {
-    /// Connects without sending anything.
+    /// Opens a connection without sending anything.
     pub fn connect(addr: SocketAddr) -> WireClient {
         WireClient::try_connect(addr).unwrap()
     }
 
-    /// Connects from the local address `source`.
+    /// Opens a connection from the local address `source`.
     pub fn connect_from(source: &str, addr: SocketAddr) -> WireClient {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build().unwrap();
         let socket = runtime.block_on(async {
@@ -157,7 +158,8 @@ impl WireClient {
     /// Receives the next message.
     ///
     /// # Errors
-    /// The error returned by the socket: the end of the stream, or a timeout after [`TIMEOUT`].
+    /// The error returned by the socket, such as the end of the stream or a timeout after
+    /// [`TIMEOUT`].
     pub fn receive(&mut self) -> io::Result<Vec<u8>> {
         let mut frame = vec![0; 4];
         self.socket.read_exact(&mut frame)?;
@@ -201,7 +203,7 @@ impl WireClient {
     }
 
     /// Returns whether the server closes the connection. Discards all messages that arrive before
-    /// that.
+    /// the end of the stream.
     pub fn closed(&mut self) -> bool {
         let mut buf = [0; 4096];
         loop {
@@ -226,7 +228,7 @@ impl WireClient {
         Ok(wqids.iter().collect())
     }
 
-    /// Opens `fid` with a mode byte or, in 9P2000.L, with flags for the same access.
+    /// Opens `fid` with a mode byte, or in 9P2000.L with the equivalent flags.
     pub fn open(&mut self, fid: u32, mode: u8) -> Result<(), Refusal> {
         let request = match self.dialect {
             Dialect::Linux => T::Lopen { fid: Fid(fid), flags: u32::from(mode & 3) },
@@ -241,12 +243,12 @@ impl WireClient {
     }
 
     /// Creates or opens `name` in the directory `fid` with the flags of `open(2)`, in 9P2000.L.
-    /// Afterwards, `fid` refers to that file.
+    /// Afterwards, `fid` refers to the opened file.
     pub fn lcreate(&mut self, fid: u32, name: &str, flags: u32, mode: u32) -> Result<(), Refusal> {
         self.rpc(&T::Lcreate { fid: Fid(fid), name: name.into(), flags, mode, gid: 0 }).map(drop)
     }
 
-    /// Returns the attributes of a file, in 9P2000.L.
+    /// Returns the attributes of the file `fid`, in 9P2000.L.
     pub fn getattr(&mut self, fid: u32) -> Result<Attr, Refusal> {
         let frame = self.rpc(&T::Getattr { fid: Fid(fid), mask: Attr::ALL })?;
         let (_, R::Getattr { attr }) = R::decode(&frame, self.dialect).unwrap() else {
@@ -255,7 +257,7 @@ impl WireClient {
         Ok(attr)
     }
 
-    /// Changes attributes, in 9P2000.L.
+    /// Changes attributes of the file `fid`, in 9P2000.L.
     pub fn setattr(&mut self, fid: u32, set: SetAttr) -> Result<(), Refusal> {
         self.rpc(&T::Setattr { fid: Fid(fid), set }).map(drop)
     }
@@ -294,7 +296,7 @@ impl WireClient {
         self.rpc(&T::Clunk { fid: Fid(fid) }).map(drop)
     }
 
-    /// Passes the stat record to `with`, in 9P2000 and 9P2000.u.
+    /// Passes a file's stat record to `with` and returns the result, in 9P2000 and 9P2000.u.
     pub fn stat<X>(&mut self, fid: u32, with: impl FnOnce(&Stat<'_>) -> X) -> X {
         let frame = self.rpc(&T::Stat { fid: Fid(fid) }).unwrap();
         let (_, R::Stat { stat }) = R::decode(&frame, self.dialect).unwrap() else {

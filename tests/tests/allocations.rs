@@ -1,4 +1,5 @@
-//! Counts the allocations caused by requests, in a session on each kind of tree, without sockets.
+//! Counts the allocations that requests cause. The requests go directly to a session on each kind
+//! of tree, without sockets.
 
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)]
 
@@ -25,11 +26,11 @@ const LINUX: Dialect = Dialect::Linux;
 /// The flag `O_RDWR` of `open(2)`.
 const O_RDWR: u32 = 2;
 
-/// The attributes returned by `stat(2)` (`P9_GETATTR_BASIC`).
+/// The mask of the attributes that `stat(2)` returns (`P9_GETATTR_BASIC`).
 const BASIC: u64 = 0x7ff;
 
-/// The fid of the root. `OPEN` is the fid of the open file, and `PASSING` is used for files that
-/// are clunked right away.
+/// The fid of the root. `OPEN` is the fid of the open file, and `PASSING` is the fid of files that
+/// are clunked immediately.
 const ROOT_FID: Fid = Fid(0);
 const OPEN: Fid = Fid(1);
 const PASSING: Fid = Fid(2);
@@ -41,7 +42,7 @@ static FILE: Bytes<64> = Bytes::new();
 static DIR: Dir = Dir::new(&[file("file", &FILE)]);
 static ROOT: Dir = Dir::new(&[dir("dir", &DIR)]);
 
-/// A session and the buffer for all of its messages.
+/// A session, and the buffer that holds each of its messages.
 struct Wired<'v, V: Vfs> {
     session: Session<'v, V, FidArray<V, 8>>,
     buf: Vec<u8>,
@@ -91,7 +92,7 @@ impl<'v, V: Vfs> Wired<'v, V> {
         self.ask(&T::Write { fid: OPEN, offset: 0, data: Data(CONTENT) });
     }
 
-    /// Reads through `try_answer_now`, if the tree supports it.
+    /// Reads through `try_answer_now`, if the tree can answer without a future.
     fn try_read_now(&mut self) {
         let mut request = [0; 64];
         let len = T::Read { fid: OPEN, offset: 0, count: 64 }
@@ -113,13 +114,13 @@ fn frame(buf: &[u8]) -> &[u8] {
     &buf[..size as usize]
 }
 
-/// Counts the allocations in `ROUNDS` rounds of `requests`, after a few warm-up rounds.
+/// Returns the number of allocations in `ROUNDS` rounds of `requests`, after a few warm-up rounds.
 fn allocations<'v, V: Vfs>(wired: &mut Wired<'v, V>, requests: impl Fn(&mut Wired<'v, V>)) -> u64 {
     (0..16).for_each(|_| requests(wired));
     measure(|| (0..ROUNDS).for_each(|_| requests(wired))).count_total
 }
 
-/// Checks the requests for which no tree may allocate. The tree must contain `dir/file`.
+/// Checks the requests that must not allocate on any tree. The tree must contain `dir/file`.
 fn steady<'v, V: Vfs>(tree: &'v V) {
     let mut wired = Wired::attached(tree);
     wired.open(OPEN);
@@ -160,7 +161,7 @@ fn a_scratch_tree_allocates_for_no_request_that_changes_no_names() {
     steady(&tree);
 }
 
-/// Returns the number of bytes still allocated after the requests, and the peak during them.
+/// Returns the number of bytes that stay allocated after the requests, and the peak while they run.
 fn bytes(requests: impl FnOnce()) -> (i64, u64) {
     let info = measure(requests);
     (info.bytes_current, info.bytes_max)
@@ -193,7 +194,7 @@ fn listing_branches_allocates_at_most_300_bytes_each_until_the_clunk() {
             wired.clunk(OPEN);
         }
     };
-    // The first listing allocates tables that are kept.
+    // The first listing is not measured, because it allocates tables that are kept.
     list(&mut wired);
     wired.clunk(PASSING);
     let (open, most) = bytes(|| list(&mut wired));

@@ -1,4 +1,4 @@
-//! Malformed messages, misbehaving clients and clients that vanish.
+//! Tests of malformed messages, misbehaving clients, and clients that disconnect abruptly.
 
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)]
 
@@ -204,7 +204,7 @@ fn a_client_that_never_reads_is_disconnected() {
         .encode(Tag(4), Dialect::Unix, &mut frame)
         .unwrap();
     client.socket.set_write_timeout(Some(Duration::from_millis(200))).unwrap();
-    // The replies add up to about 60 MB, more than any socket buffers hold.
+    // The replies add up to about 60 MB, which exceeds the capacity of the socket buffers.
     for _ in 0..1000 {
         if client.socket.write_all(&frame[..len]).is_err() {
             break;
@@ -233,7 +233,8 @@ impl Noise {
         self.0
     }
 
-    /// Returns a random byte. Prefers small values, which match valid fids, counts and lengths.
+    /// Returns a random byte. Small values are more likely, because they yield valid fids, counts
+    /// and lengths.
     fn byte(&mut self) -> u8 {
         let [byte, small, ..] = self.next().to_le_bytes();
         if small % 4 == 0 { byte } else { byte % 4 }
@@ -249,8 +250,8 @@ fn every_frame_of_random_bytes_is_answered() {
         let mut client = WireClient::attached(served.addr, dialect, 8192);
         for tag in 0..2000 {
             if tag % 20 == 0 {
-                // Sooner or later, a random message clunks the root. An error means that the fid is
-                // still in use.
+                // Attach again, because a random message may have clunked the root. The attach
+                // fails if the fid is still in use.
                 let _ = client.attach(0);
             }
             let kind = match noise.next() % 128 {
@@ -326,8 +327,8 @@ fn waiting_requests_are_limited_by_their_buffered_bytes() {
         client.send(Tag(tag), &T::Read { fid: Fid(1), offset: 0, count: 100_000 });
     }
     client.send(Tag(99), &T::Read { fid: Fid(2), offset: 0, count: 3 });
-    // Some of the reads wait and the others are refused. A request that does not have to wait is
-    // answered.
+    // Some of the reads wait, and the others are refused. A request that can be answered
+    // immediately still succeeds.
     let mut refused = 0;
     loop {
         match client.reply() {

@@ -1,5 +1,5 @@
-//! The firmware's tree, served on the host. If a test fails in QEMU but not here, the cause is the
-//! board and not the tree.
+//! Tests of the firmware's tree, served on the host. If a test fails in QEMU but not on the host,
+//! the cause is the board and not the tree.
 
 use datakit_client::{Client, Options};
 use datakit_core::vfs::StaticTree;

@@ -1,4 +1,5 @@
-//! Overlapping requests: flushes, clunks and version negotiation while other requests wait.
+//! Tests of overlapping requests: flushes, clunks and version negotiation while other requests
+//! wait.
 
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)]
 
@@ -20,7 +21,7 @@ use tokio::sync::watch;
 
 const SECOND: Duration = Duration::from_secs(1);
 
-/// A gate at which futures wait until it is opened.
+/// A gate. Futures wait at the gate until it is opened.
 #[derive(Clone)]
 struct Gate {
     open: watch::Sender<bool>,
@@ -186,7 +187,7 @@ fn newfid_is_reserved_before_the_walk_waits() {
     within(SECOND, "the walk waits", || world.gate.waiting() == 1);
     assert_eq!(client.walk(0, 5, "text").unwrap_err().0, "Fid 5 already in use");
     assert_eq!(client.clunk(5).unwrap_err().0, "Unknown fid 5");
-    // A flushed walk releases newfid.
+    // A flushed walk frees its newfid.
     client.rpc(&T::Flush { oldtag: Tag(10) }).unwrap();
     client.walk(0, 5, "text").unwrap();
 }
@@ -250,7 +251,7 @@ fn the_last_worker_refuses_a_request_that_would_wait() {
     client.walk(0, 9, "text").unwrap();
     client.clunk(5).unwrap();
     client.rpc(&T::Flush { oldtag: Tag(22) }).unwrap();
-    // Now one more request may wait.
+    // After the flush, one more request may wait.
     client.send(Tag(30), &read(4));
     client.stat(9, |stat| assert_eq!(stat.length, 3));
     world.live.publish(8);
@@ -269,7 +270,7 @@ fn tversion_aborts_all_requests_and_frees_all_fids() {
         client.send(Tag(20 + fid), &read(fid.into()));
     }
     assert_eq!(world.live.reader_count(), 10);
-    // The next message is Rversion, not a late reply to an earlier request.
+    // The server's next message is Rversion and not a late reply to an earlier request.
     assert_eq!(client.version(4096, "9P2000.u"), (4096, "9P2000.u".to_owned()));
     assert_eq!(world.live.reader_count(), 0);
     world.live.publish(5);

@@ -1,4 +1,4 @@
-//! A temporary Git repository that tests change with `git`.
+//! Temporary Git repositories, which tests change by running `git`.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -32,7 +32,7 @@ impl Repository {
         &self.0
     }
 
-    /// Returns the Git directory, which is `.git` below the path, or the path itself.
+    /// Returns the Git directory, which is either `.git` below the path or the path itself.
     #[must_use]
     pub fn git_dir(&self) -> PathBuf {
         Some(self.0.join(".git")).filter(|dir| dir.exists()).unwrap_or_else(|| self.0.clone())
@@ -45,8 +45,8 @@ impl Repository {
         out
     }
 
-    /// Runs `git` without the user and system configuration. Returns whether it succeeded, and its
-    /// output, which includes standard error if it failed.
+    /// Runs `git` without the user and system configuration. Returns whether `git` succeeded, and
+    /// its output. If `git` failed, the output includes standard error.
     pub fn try_git(&self, arguments: &[&str]) -> (bool, String) {
         let mut command = Command::new("git");
         command.arg("-C").arg(&self.0).args(arguments).stdin(Stdio::null());
@@ -67,7 +67,7 @@ impl Repository {
         (output.status.success(), text.trim_end_matches('\n').to_owned())
     }
 
-    /// Writes an object with these bytes, even if they are malformed, and returns its hash.
+    /// Writes an object with the content `data`, which may be malformed, and returns its hash.
     pub fn object(&self, kind: &str, data: &[u8]) -> String {
         let file = self.0.join("object-of-a-test");
         std::fs::write(&file, data).unwrap();
@@ -77,7 +77,7 @@ impl Repository {
         id
     }
 
-    /// Points a branch at an object without checking the object.
+    /// Points a branch at an object, without checking that the object exists or is a commit.
     pub fn point(&self, branch: &str, id: &str) {
         let path = self.git_dir().join("refs/heads").join(branch);
         std::fs::create_dir_all(path.parent().unwrap()).unwrap();
@@ -91,7 +91,7 @@ impl Repository {
         self.git_dir().join("objects").join(fan).join(rest)
     }
 
-    /// Creates a commit with `git` that adds one file to `parent`. Does not change any branch.
+    /// Creates a commit with `git` that adds one file to `parent`. No branch is changed.
     pub fn commit(&self, parent: Option<&str>, name: &str, text: &str) -> String {
         let file = self.0.join("content-of-a-test");
         std::fs::write(&file, text).unwrap();

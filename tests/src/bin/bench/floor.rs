@@ -1,9 +1,9 @@
 //! The floor: a responder that looks like a 9P server but does none of a server's work.
 //!
 //! It answers every request with prepared bytes of the right length. It has no fids and no files,
-//! allocates nothing per message, and sends the replies to one read with one write. No server can
-//! be much faster with the same client on the same CPU, so a server is judged by its speed as a
-//! share of the floor's speed.
+//! allocates no memory per message, and answers all requests received by one read with one write.
+//! With the same client on the same CPU, no server can be much faster than the floor. A server's
+//! result is therefore its speed divided by the floor's speed.
 
 use std::{
     collections::HashMap,
@@ -24,13 +24,13 @@ use crate::{
 };
 
 const MSIZE: u32 = (1 << 20) + OVERHEAD;
-/// The data for reads of at least this many bytes is sent directly from `BLOCK`, without a copy.
+/// The smallest read, in bytes, whose data is sent directly from `BLOCK` without being copied.
 const DIRECT: usize = 16 * 1024;
 static BLOCK: [u8; MSIZE as usize] = [b'x'; MSIZE as usize];
-/// The number of names in the only directory.
+/// The number of entries in the floor's only directory.
 const ENTRIES: usize = 1000;
 
-/// Prints the address and serves until this process or its parent ends.
+/// Prints the floor's address and serves until this process or its parent exits.
 pub(crate) fn run(single: bool) -> Res<()> {
     set_parent_process_death_signal(Some(Signal::TERM))
         .map_err(|error| format!("floor: {error}"))?;
@@ -40,8 +40,8 @@ pub(crate) fn run(single: bool) -> Res<()> {
     serve(&listener, single).map_err(|error| format!("floor: {error}"))
 }
 
-/// Serves all connections, each on its own thread, or all on the current thread if `single` is set.
-/// Returns only if an error occurs.
+/// Serves each connection on its own thread, or all of them on the current thread if `single` is
+/// set. Returns only if an error occurs.
 pub(crate) fn serve(listener: &TcpListener, single: bool) -> io::Result<()> {
     if single { serve_in_one(listener) } else { serve_in_threads(listener) }
 }
@@ -88,8 +88,8 @@ impl Peer {
         Ok(Self { socket, frames: Frames::new(), out: Vec::new() })
     }
 
-    /// Reads once and answers all complete requests. Returns false if the peer closed the
-    /// connection or sent a malformed message.
+    /// Reads once from the socket and answers all complete requests. Returns false if the peer
+    /// closed the connection or sent a malformed message.
     fn serve_batch(&mut self) -> bool {
         self.try_serve_batch().unwrap_or(false)
     }
@@ -112,7 +112,8 @@ impl Peer {
     }
 }
 
-/// Appends the reply to `out`, except for its last bytes, which are returned.
+/// Appends the reply to `out`. If its data can be sent without a copy, returns the data instead of
+/// appending it.
 fn answer(frame: &[u8], out: &mut Vec<u8>) -> Res<&'static [u8]> {
     let asked = kind_of(frame);
     let reply = Message::new(out, asked.wrapping_add(1), tag_of(frame));
@@ -144,11 +145,12 @@ fn answer(frame: &[u8], out: &mut Vec<u8>) -> Res<&'static [u8]> {
     Ok(&[])
 }
 
-/// The length of an entry: qid, offset, type, length of the name, and a name of five bytes.
+/// The encoded length of a directory entry: the qid, the offset, the type, the length of the name,
+/// and a name of five bytes.
 const ENTRY: usize = 13 + 8 + 1 + 2 + 5;
 static LISTING: [u8; ENTRY * ENTRIES] = listing();
 
-/// Returns the entries from `offset` that fit into `count` bytes.
+/// Returns the directory entries that start at `offset` and fit into `count` bytes.
 fn page(offset: u64, count: u32) -> &'static [u8] {
     let from = (offset as usize).min(ENTRIES);
     let entries = (count as usize / ENTRY).min(ENTRIES - from);
@@ -175,7 +177,7 @@ const fn listing() -> [u8; ENTRY * ENTRIES] {
     all
 }
 
-/// Sends both parts, with one system call if the socket accepts them.
+/// Sends both parts of the output, with a single system call if the socket accepts all bytes.
 fn send(socket: &mut TcpStream, head: &[u8], body: &[u8]) -> io::Result<()> {
     let sent = socket.write_vectored(&[IoSlice::new(head), IoSlice::new(body)])?;
     socket.write_all(head.get(sent..).unwrap_or_default())?;

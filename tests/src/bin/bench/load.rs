@@ -1,5 +1,5 @@
-//! The load generator: a closed loop that drives all connections from one thread. Whenever an
-//! operation completes, the next one starts.
+//! The load generator, which drives all connections from one thread. Each operation starts as soon
+//! as the previous one completes (a closed loop).
 
 use std::{
     io::Write as _,
@@ -14,20 +14,20 @@ use crate::{
     workload::{InFlight, Operation, Progress, Script, Workload},
 };
 
-/// The time before the measurement starts, during which caches, pools and the scheduler settle.
+/// How long the load runs before the measurement, so that caches, pools and the scheduler settle.
 const WARMUP: Duration = Duration::from_millis(100);
 
 /// The result of one measurement.
 pub(crate) struct Measured {
     /// Operations per second.
     pub(crate) rate: f64,
-    /// Bytes of data per second.
+    /// The number of data bytes per second.
     pub(crate) bytes: f64,
     pub(crate) p50: Duration,
     pub(crate) p99: Duration,
 }
 
-/// Measures `workload` on the server at `target` for `length`, on new connections.
+/// Runs `workload` on new connections to the server at `target` for the duration `length`.
 pub(crate) fn measure(
     target: &Target,
     workload: &Workload,
@@ -44,9 +44,9 @@ pub(crate) fn measure(
     }
     match drivers.as_mut_slice() {
         // With one connection, a blocking read saves the client the system call to epoll. A burst
-        // uses epoll nevertheless, because a thread that is blocked reading from a Unix socket is
-        // also woken when the server reads the request. `git` is measured with pipes, which have no
-        // such wake-up.
+        // uses epoll nevertheless, because a thread blocked in a read from a Unix socket is also
+        // woken when the server reads the request. `git` is measured through pipes, which do not
+        // cause this extra wake-up.
         [driver] if workload.operation != Operation::Burst => {
             while driver.busy > 0 {
                 driver.advance(&mut window)?;
@@ -99,9 +99,10 @@ impl LoadDriver {
         self.send()
     }
 
-    /// Reads once, handles all complete replies, and sends the next requests with one write.
+    /// Reads once from the socket, handles all complete replies, and sends the next requests with
+    /// one write.
     ///
-    /// The clock is read only once per batch, because reading it is not free either.
+    /// The clock is read only once per batch, because every read of the clock takes time.
     fn advance(&mut self, window: &mut Window) -> Res<()> {
         let BenchClient { socket, frames, out, .. } = &mut self.client;
         receive(frames, socket)?;
@@ -134,7 +135,7 @@ impl LoadDriver {
     }
 }
 
-/// Counts the operations that complete between `begin` and `end`.
+/// The period in which completed operations are counted, from `begin` to `end`.
 struct Window {
     begin: Instant,
     end: Instant,

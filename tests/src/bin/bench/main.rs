@@ -1,8 +1,8 @@
 //! `bench`: compares the server with a floor, which is a responder that does no work.
 //!
-//! The two are measured in turns on one pinned CPU. Budgets are shares: the server's speed divided
-//! by the speed that the same client reaches with the floor. An absolute speed depends more on the
-//! machine than on the server. Linux only.
+//! The server and the floor are measured alternately on one pinned CPU. Every budget is a share:
+//! the server's speed divided by the speed that the same client reaches with the floor. Absolute
+//! speeds would depend more on the machine than on the server. The program requires Linux.
 
 mod client;
 mod db;
@@ -20,7 +20,7 @@ use process::ServerProcess;
 use report::{Pair, Row};
 use workload::{WORKLOADS, Workload};
 
-/// A result whose error is a message for the user. An error ends the workload or the program.
+/// A result whose error is a message for the user.
 pub(crate) type Res<T> = Result<T, String>;
 
 const HELP: &str = "\
@@ -56,13 +56,13 @@ struct Options {
     length: Duration,
     only: Option<Vec<String>>,
     server: Option<String>,
-    /// The path of the directory that holds the files.
+    /// The path of the directory on the server that contains the benchmark files.
     under: Vec<String>,
-    /// The directory for repositories.
+    /// The directory in which repositories are created.
     on: Option<PathBuf>,
     cpu: Option<usize>,
     check: bool,
-    /// The length of the large file in bytes.
+    /// The length of the large file, in bytes.
     big: u64,
     quick: bool,
 }
@@ -90,7 +90,7 @@ fn main() -> ExitCode {
     }
 }
 
-/// Parses the options. `known` returns whether `--only` accepts a name.
+/// Parses the options. `known` returns whether a name is valid in `--only`.
 fn parse(args: &[String], known: impl Fn(&str) -> bool) -> Res<Options> {
     let mut options = Options {
         rounds: 5,
@@ -166,8 +166,8 @@ fn bench(options: &Options) -> Res<bool> {
     println!("CPU {cpu}, {} rounds of {:?}, medians", options.rounds, options.length);
     let mut rows = Vec::new();
     if wanted("idle") {
-        // Runs first, on new servers, because a connection could otherwise reuse memory that
-        // another workload freed.
+        // The idle workload runs first, on new servers. Otherwise, its connections could reuse
+        // memory freed by another workload.
         rows.push(idle(options, cpu).unwrap_or_else(|error| Row::failed("idle", &error)));
     }
     if !workloads.is_empty() {
@@ -178,7 +178,8 @@ fn bench(options: &Options) -> Res<bool> {
     Ok(!options.check || rows.iter().all(|row| row.passed))
 }
 
-/// Starts the server under test, or finds the one given in the options, and pins it to `cpu`.
+/// Starts the server under test, or uses the running server given in the options, and pins it to
+/// `cpu`.
 fn under_test(options: &Options, cpu: usize) -> Res<ServerProcess> {
     let mut server = match &options.server {
         Some(given) => ServerProcess::running(given)?,
@@ -190,7 +191,7 @@ fn under_test(options: &Options, cpu: usize) -> Res<ServerProcess> {
 }
 
 fn idle(options: &Options, cpu: usize) -> Res<Row> {
-    // The servers inherit the limit, so raise it before they start.
+    // Raise the limit before the servers start, because they inherit it.
     process::allow_files(IDLE as u64 + 100)?;
     let server = under_test(options, cpu)?.idle(IDLE)?;
     let floor = ServerProcess::floor(true)?.idle(IDLE)?;
@@ -206,7 +207,7 @@ fn run(options: &Options, cpu: usize, workloads: &[&Workload]) -> Res<Vec<Row>> 
     for round in 0..options.rounds {
         for (workload, pairs) in workloads.iter().zip(&mut done) {
             let floor = &floors[usize::from(workload.single)];
-            // A failed workload is not run again. The others continue.
+            // A failed workload is skipped in all later rounds.
             let Ok(earlier) = pairs else { continue };
             match turns(options, workload, &server, floor, round % 2 == 1) {
                 Ok(pair) => earlier.push(pair),
@@ -222,7 +223,7 @@ fn run(options: &Options, cpu: usize, workloads: &[&Workload]) -> Res<Vec<Row>> 
     Ok(workloads.iter().zip(done).map(row).collect())
 }
 
-/// Measures both sides once. The caller alternates `server_first` from round to round.
+/// Measures the server and the floor once, in the order given by `server_first`.
 fn turns(
     options: &Options,
     workload: &Workload,

@@ -22,19 +22,19 @@ use crate::{
     client::{BenchClient, MSIZE, TIMEOUT, Target},
 };
 
-/// A listening server. Dropping it kills the process, unless the process was running before.
+/// A listening server. Dropping it kills the process, unless the benchmark did not start it.
 pub(crate) struct ServerProcess {
     pub(crate) target: Target,
     pub(crate) pid: u32,
     child: Option<Child>,
     /// The path of the Unix socket, which is removed on drop.
     path: Option<PathBuf>,
-    /// Kept open, because the server continues to print.
+    /// The server's standard output, which must stay open because the server continues to print.
     _stdout: Option<BufReader<ChildStdout>>,
 }
 
 impl ServerProcess {
-    /// Returns a server that is already running, given as `ADDR,PID`.
+    /// Returns a handle to a running server, which is given as `ADDR,PID`.
     pub(crate) fn running(given: &str) -> Res<Self> {
         let (address, pid) = given.split_once(',').ok_or("--server needs ADDR,PID")?;
         let pid = pid.parse().map_err(|_| format!("{pid} is not a process id"))?;
@@ -92,7 +92,7 @@ impl ServerProcess {
         Ok(server)
     }
 
-    /// Pins all threads of the process to `cpu`. New threads inherit the setting.
+    /// Pins all threads of the process to `cpu`. Threads created later inherit the setting.
     pub(crate) fn pin(&self, cpu: usize) -> Res<()> {
         let path = format!("/proc/{}/task", self.pid);
         for thread in fs::read_dir(&path).map_err(|error| format!("{path}: {error}"))? {
@@ -103,7 +103,7 @@ impl ServerProcess {
         Ok(())
     }
 
-    /// Returns the resident memory in bytes.
+    /// Returns the resident memory of the process, in bytes.
     pub(crate) fn resident(&self) -> Res<u64> {
         let path = format!("/proc/{}/status", self.pid);
         let status = fs::read_to_string(&path).map_err(|error| format!("{path}: {error}"))?;
@@ -114,8 +114,8 @@ impl ServerProcess {
 
     /// Attaches `count` idle connections and returns the resident memory per connection, in bytes.
     pub(crate) fn idle(&self, count: usize) -> Res<f64> {
-        // The first connection also allocates the memory that all connections share, so it is not
-        // counted.
+        // The first connection is not counted, because it allocates the memory that all connections
+        // share.
         let _first = BenchClient::attach(&self.target, MSIZE)?;
         let before = self.resident()?;
         let mut clients = Vec::with_capacity(count);
@@ -130,22 +130,22 @@ impl ServerProcess {
 impl Drop for ServerProcess {
     fn drop(&mut self) {
         if let Some(mut child) = self.child.take() {
-            // Both calls fail only if the process has already exited.
+            // Errors are ignored, because these calls fail only if the process has already exited.
             let _ = child.kill();
             let _ = child.wait();
         }
         if let Some(path) = &self.path {
-            // If this fails, the socket stays in the temporary directory.
+            // If the removal fails, the socket stays in the temporary directory.
             let _ = fs::remove_file(path);
         }
     }
 }
 
-/// Reads lines up to the first one with an address, and returns that address.
+/// Reads lines until one contains an address, and returns that address.
 fn listening(stdout: ChildStdout) -> Res<(String, BufReader<ChildStdout>)> {
     let (sender, receiver) = mpsc::channel();
     // Reads from a pipe cannot time out, so a separate thread does the reading. After a timeout,
-    // the caller kills the child, and the thread ends at the end of the output.
+    // the caller kills the child. This closes the pipe, and the thread ends.
     thread::spawn(move || {
         let mut stdout = BufReader::new(stdout);
         let mut line = String::new();
@@ -169,8 +169,8 @@ fn own_path() -> Res<PathBuf> {
 
 /// Pins this process and its later children to one CPU, and returns that CPU.
 ///
-/// The CPU is `wanted`, or the last one that the process may use. With several CPUs, waking an idle
-/// one would cost more than a request.
+/// The CPU is `wanted`, or by default the last one that the process may use. If the processes ran
+/// on several CPUs, waking an idle CPU would take longer than handling a request.
 pub(crate) fn pin(wanted: Option<usize>) -> Res<usize> {
     let allowed = sched_getaffinity(None).map_err(|error| format!("sched_getaffinity: {error}"))?;
     let last = (0..CpuSet::MAX_CPU).rev().find(|&cpu| allowed.is_set(cpu));

@@ -19,8 +19,8 @@ use crate::Res;
 pub(crate) struct Ready {
     poll: OwnedFd,
     events: Vec<Event>,
-    /// A timer in the same epoll set. A timeout for each wait would set a timer on every round
-    /// trip.
+    /// A timer in the epoll set, which expires at the deadline. Without it, every wait would need a
+    /// timeout and would therefore set a timer in the kernel.
     late: OwnedFd,
 }
 
@@ -28,7 +28,7 @@ pub(crate) struct Ready {
 const LATE: u64 = u64::MAX;
 
 impl Ready {
-    /// Registers the sockets, numbered from 0.
+    /// Registers the sockets and numbers them from 0.
     pub(crate) fn new<'s, S: AsFd + 's>(sockets: impl IntoIterator<Item = &'s S>) -> Res<Self> {
         let poll = epoll::create(CreateFlags::CLOEXEC).map_err(failed)?;
         let late =
@@ -42,7 +42,7 @@ impl Ready {
         Ok(Self { poll, events: Vec::with_capacity(count as usize + 1), late })
     }
 
-    /// Sets the deadline for all later waits to `time` from now.
+    /// Sets a deadline, `time` from now, for all later waits.
     pub(crate) fn set_deadline(&self, time: Duration) -> Res<()> {
         let it_value =
             Timespec { tv_sec: time.as_secs() as i64, tv_nsec: time.subsec_nanos().into() };

@@ -1,4 +1,5 @@
-//! The table, which shows the medians of the rounds and whether they reach the budget.
+//! The table of results, which shows the median of each measurement and whether it reaches the
+//! budget.
 
 use std::time::Duration;
 
@@ -17,15 +18,16 @@ pub(crate) struct Row {
     share: String,
     latency: String,
     budget: String,
-    /// Whether the row reached the limits that it must reach.
+    /// Whether all required limits were met.
     pub(crate) passed: bool,
 }
 
 impl Row {
     /// Summarizes `rounds`, which must not be empty.
     ///
-    /// The share is the median of the shares of all rounds. In each round, the two sides run within
-    /// seconds of each other, so the state of the machine is the same for both.
+    /// The reported share is the median of the shares reached in the individual rounds. In each
+    /// round, the server and the floor run within seconds of each other, so the machine is in the
+    /// same state for both.
     pub(crate) fn new(workload: &Workload, rounds: &[Pair]) -> Self {
         let bulk = workload.operation == Operation::Bulk;
         let speed = |measured: &Measured| if bulk { measured.bytes } else { measured.rate };
@@ -53,7 +55,7 @@ impl Row {
         }
     }
 
-    /// Reports the memory of each idle connection, in bytes. Lower is better.
+    /// Reports the memory, in bytes, that each idle connection uses. Lower is better.
     pub(crate) fn idle(server: f64, floor: f64) -> Self {
         const MUST: f64 = 4.0;
         const AIM: f64 = 2.5;
@@ -72,7 +74,7 @@ impl Row {
         }
     }
 
-    /// Reports a workload that failed. The row does not pass.
+    /// Reports a failed workload. Such a row does not pass.
     pub(crate) fn failed(name: &'static str, error: &str) -> Self {
         let none = String::new;
         Self {

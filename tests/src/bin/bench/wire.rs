@@ -1,7 +1,7 @@
 //! The part of 9P2000.L that the load generator needs.
 //!
-//! The load generator does not use the server's codec, because it would then share the codec's
-//! mistakes.
+//! The load generator has its own codec, because with the server's codec it would not notice the
+//! codec's mistakes.
 
 use std::io::{self, Read};
 
@@ -32,12 +32,12 @@ pub(crate) mod kind {
 
 /// The combined length of the size, type and tag fields.
 pub(crate) const HEADER: usize = 7;
-/// The bytes that clients reserve for the header of a message with data (`IOHDRSZ`).
+/// The number of bytes that clients reserve for the header of a message with data (`IOHDRSZ`).
 pub(crate) const OVERHEAD: u32 = 24;
-/// The largest message that is accepted, in bytes.
+/// The size, in bytes, of the largest message that is accepted.
 const MESSAGE_MAX: usize = 2 << 20;
 
-/// A message that is appended to `out` field by field. `finish` sets its size.
+/// A message that is appended to `out` field by field. `finish` fills in its size field.
 pub(crate) struct Message<'a> {
     out: &'a mut Vec<u8>,
     start: usize,
@@ -81,7 +81,8 @@ impl<'a> Message<'a> {
         self.finish_before(0);
     }
 
-    /// Sets the size of a message whose last `more` bytes are not in `out` and are sent after it.
+    /// Sets the size of a message whose last `more` bytes are not in `out`, but are sent separately
+    /// after it.
     pub(crate) fn finish_before(self, more: usize) {
         let size = (self.out.len() - self.start + more) as u32;
         self.out[self.start..self.start + 4].copy_from_slice(&size.to_le_bytes());
@@ -115,20 +116,22 @@ fn array_at<const N: usize>(frame: &[u8], at: usize) -> Res<[u8; N]> {
 
 /// A receive buffer that splits a stream into frames.
 ///
-/// It starts small, because idle connections should need little memory. It grows when a read fills
-/// it, because one system call should read a whole pipelined batch.
+/// The buffer starts small so that idle connections need little memory. When a read fills the
+/// buffer, it grows so that one system call can read a whole pipelined batch.
 pub(crate) struct Frames {
     buf: Vec<u8>,
     head: usize,
     tail: usize,
-    /// The offset of the first frame in `buf`.
+    /// The offset in `buf` to which unread frames are moved before each read.
     start: usize,
 }
 
-/// The offset within a page at which every grown buffer starts, the same in every run.
+/// The offset within a page at which the frames in a grown buffer start. It is the same in every
+/// run.
 ///
-/// On some processors, a copy is many times slower if the destination's offset within its page is a
-/// few bytes above the source's. This effect would dominate the measurement.
+/// On some processors, a copy is many times slower if the destination's offset within its page is
+/// slightly greater than the source's. With a random offset, this effect would dominate some
+/// measurements.
 const IN_PAGE: usize = 1024;
 const PAGE: usize = 4096;
 
@@ -137,7 +140,7 @@ impl Frames {
         Self { buf: vec![0; 4096], head: 0, tail: 0, start: 0 }
     }
 
-    /// Reads once and returns the number of bytes, which is 0 at EOF.
+    /// Reads once and returns the number of bytes read, which is 0 at the end of the stream.
     pub(crate) fn fill(&mut self, from: &mut impl Read) -> io::Result<usize> {
         self.buf.copy_within(self.head..self.tail, self.start);
         self.tail -= self.head - self.start;
@@ -164,7 +167,7 @@ impl Frames {
         rest.first_chunk().is_some_and(|size| u32::from_le_bytes(*size) as usize <= rest.len())
     }
 
-    /// Returns the next frame with its header, or `None` until it is complete.
+    /// Returns the next frame including its header, or `None` if the frame is not complete yet.
     pub(crate) fn next(&mut self) -> Res<Option<&[u8]>> {
         let rest = &self.buf[self.head..self.tail];
         let Some(size) = rest.first_chunk().map(|size| u32::from_le_bytes(*size) as usize) else {

@@ -6,7 +6,8 @@ use crate::{
     wire::{Message, OVERHEAD, kind, kind_of, tag_of, u16_at, u32_at, u64_at},
 };
 
-/// A workload and its budget: the share of the floor that it must reach and should reach.
+/// A workload and its budget. The budget consists of a required and a desired share of the floor's
+/// speed.
 pub(crate) struct Workload {
     pub(crate) name: &'static str,
     pub(crate) operation: Operation,
@@ -19,8 +20,8 @@ pub(crate) struct Workload {
     pub(crate) must: f64,
     /// The share that the profile `dist` should reach.
     pub(crate) aim: f64,
-    /// Limits on the 99th percentile as multiples of the median: the required and the desired
-    /// limit.
+    /// The required and the desired limit on the 99th percentile of the latency, as multiples of
+    /// the median.
     pub(crate) tail: Option<(f64, f64)>,
 }
 
@@ -36,14 +37,14 @@ pub(crate) enum Operation {
     Cycle,
     /// Sends the four messages of `Cycle` at once.
     Burst,
-    /// Reads a large file from start to end with the largest messages. Counts bytes.
+    /// Reads a large file from start to end with the largest messages. The result is in bytes per
+    /// second.
     Bulk,
     /// Lists a directory of 1000 entries.
     Readdir,
 }
 
-/// Returns a workload on one connection. A workload of depth 1 is compared with the single-threaded
-/// floor.
+/// Returns a workload on one connection.
 pub(crate) const fn row(
     name: &'static str,
     operation: Operation,
@@ -74,14 +75,15 @@ pub(crate) static WORKLOADS: [Workload; 10] = [
 
 /// The fid of the file that stays open during the measurement.
 const OPEN: u32 = 1;
-/// The first fid for operations that walk. Each operation adds its tag.
+/// The first fid that operations walk to. Each operation adds its tag to this number.
 const WALKED: u32 = 100;
 const BLOCK: u32 = 4096;
-/// The attributes of `stat(2)` (`P9_GETATTR_BASIC`).
+/// The mask of the attributes that `stat(2)` returns (`P9_GETATTR_BASIC`).
 const BASIC: u64 = 0x7ff;
 const O_DIRECTORY: u32 = 0o200_000;
 
-/// The state of an operation in flight. Its index determines the tags of its messages.
+/// The state of an operation in flight. The operation's tags are derived from the index of this
+/// slot.
 #[derive(Clone, Default)]
 pub(crate) struct InFlight {
     offset: u64,
@@ -93,24 +95,24 @@ pub(crate) struct InFlight {
 /// The state that all operations of a connection share.
 pub(crate) struct Script {
     operation: Operation,
-    /// The count of each read or directory read, in bytes.
+    /// The count, in bytes, in each read of a file or directory.
     count: u32,
     big: u64,
     block: Vec<u8>,
     small: Vec<String>,
 }
 
-/// The progress of an operation after a reply.
+/// The progress of an operation after it has received a reply.
 pub(crate) enum Progress {
-    /// The operation continues, and its next request is in the output.
+    /// The operation continues. Its next request has been appended to the output.
     Continues,
-    /// The operation is complete. Holds the number of data bytes that it transferred.
+    /// The operation is complete. The value is the number of data bytes transferred.
     Done(u64),
 }
 
 impl Operation {
-    /// Returns the number of tags that one operation uses. The first tag is a multiple of this
-    /// number.
+    /// Returns the number of tags that one operation uses. The operation's first tag is a multiple
+    /// of this number.
     pub(crate) fn tags(self) -> u16 {
         if self == Operation::Burst { 4 } else { 1 }
     }
@@ -180,15 +182,15 @@ impl Script {
         }
     }
 
-    /// Returns the path of the next small file.
+    /// Returns the path of the small file to read next.
     fn next(&self, tag: u16, slot: &mut InFlight) -> &str {
-        // Adding the tag gives each operation in flight a different file.
+        // The tag is added so that concurrent operations read different files.
         let next = slot.turn * 61 + usize::from(tag);
         slot.turn += 1;
         &self.small[next % self.small.len()]
     }
 
-    /// Handles a reply to an operation, and appends its next request, if there is one.
+    /// Handles a reply to an operation, and appends the operation's next request, if there is one.
     pub(crate) fn handle_reply(
         &self,
         frame: &[u8],
@@ -227,7 +229,8 @@ impl Script {
         }
     }
 
-    /// Handles a reply to an operation of several messages. Its type determines the next message.
+    /// Handles a reply to an operation that consists of several messages. The type of the reply
+    /// determines the next request.
     fn handle_step(&self, frame: &[u8], slot: &mut InFlight, out: &mut Vec<u8>) -> Res<Progress> {
         let tag = tag_of(frame);
         let fid = WALKED + u32::from(tag);
@@ -262,7 +265,7 @@ fn data_len(frame: &[u8], wanted: u8) -> Res<u32> {
         .ok_or_else(|| format!("{len} bytes of data in a message of {} bytes", frame.len()))
 }
 
-/// Counts the entries of a directory read and stores the offset of the next one.
+/// Counts the entries in the reply to a directory read, and stores the offset for the next read.
 fn count_entries(frame: &[u8], slot: &mut InFlight) -> Res<usize> {
     let end = 11 + data_len(frame, kind::RREADDIR)? as usize;
     let (mut at, mut entries) = (11, 0);

@@ -9,7 +9,7 @@ use std::{
 use super::{Fsync, repository::Repository};
 use crate::Res;
 
-/// Makes commits with five plumbing commands each, without a working tree.
+/// Commits without a working tree, using five plumbing commands for each commit.
 pub(crate) struct Plumbing<'r> {
     repository: &'r Repository,
     sync: Fsync,
@@ -84,7 +84,7 @@ impl Cat {
         let (begin, mut done) = (Instant::now(), 0u64);
         self.request(depth).map_err(failed)?;
         while begin.elapsed() < length {
-            // Takes all blobs that have arrived, and sends the same number of new requests with one
+            // Read all blobs that have arrived, and then send the same number of requests with one
             // write.
             let mut came = 0;
             while came == 0 || (!self.from.buffer().is_empty() && came < depth) {
@@ -108,7 +108,7 @@ impl Cat {
         self.to.write_all(text.as_bytes())
     }
 
-    /// Reads one reply: `HASH blob LENGTH`, the content, and a newline.
+    /// Reads one reply, which consists of the line `HASH blob LENGTH`, the content, and a newline.
     fn read_blob(&mut self) -> std::io::Result<()> {
         let mut line = String::new();
         self.from.read_line(&mut line)?;
@@ -123,7 +123,7 @@ impl Cat {
 
 impl Drop for Cat {
     fn drop(&mut self) {
-        // Both calls fail only if the process has already exited.
+        // Errors are ignored, because these calls fail only if the process has already exited.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }

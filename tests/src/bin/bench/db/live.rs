@@ -32,14 +32,13 @@ impl Watchers {
         }
         let ready = Ready::new(clients.iter().map(|(client, _)| &client.socket))?;
         let mut watchers = Self { clients, ready };
-        // The first delivery is the current head.
+        // The first delivery is the current head, which is not measured.
         watchers.wait()?;
         Ok(watchers)
     }
 
-    /// Makes a change and returns, for each connection, the time from the instant that `change`
-    /// returns until the connection has received the news. A connection that received it earlier
-    /// counts as zero.
+    /// Makes a change and returns, for each connection, the delay between the instant that `change`
+    /// returns and the delivery of the new head. The delay is zero if the delivery came first.
     pub(crate) fn after(&mut self, change: impl FnOnce() -> Res<Instant>) -> Res<Vec<Duration>> {
         let acknowledged = change()?;
         let came = self.wait()?;
@@ -63,7 +62,8 @@ impl Watchers {
                 }
             }
         }
-        // Sends the reads only now, because earlier ones would delay the other deliveries.
+        // Send the next reads only after all deliveries, because they would delay the remaining
+        // ones.
         for number in news {
             let (client, offset) = &mut self.clients[number];
             send_read(client, *offset)?;

@@ -1,4 +1,4 @@
-//! `bench db`: compares the database with `git`. The two run in turns on one pinned CPU.
+//! `bench db`: compares the database with `git`. Both run alternately on one pinned CPU.
 
 mod commit;
 mod disk;
@@ -34,14 +34,15 @@ pub(crate) const ROWS: [&str; 10] = [
     "idle-100k",
 ];
 
-/// What is on disk when a commit is acknowledged.
+/// The files that are synced to disk before a commit is acknowledged.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Fsync {
     /// Neither side syncs anything.
     None,
     /// Both sides sync object files and branch files.
     Files,
-    /// The server also syncs directories, which is its default. git cannot do that.
+    /// Both sides sync files, and the server also syncs directories, as it does by default. `git`
+    /// cannot sync directories.
     All,
 }
 
@@ -114,8 +115,8 @@ impl DbRow {
         DbRow { name, ours, beside, ratio, budget: "", passed: false }
     }
 
-    /// Summarizes the rates that both sides reached in each round. The median of the ratios must
-    /// reach `must`.
+    /// Summarizes the rates of both sides in each round. The row passes if the median of their
+    /// ratios is at least `must`.
     fn rates(
         name: &'static str,
         rounds: &[(f64, f64)],
@@ -167,7 +168,8 @@ impl Bench<'_> {
         Ok(server)
     }
 
-    /// Changes and commits one small file of many. Each side has a new repository.
+    /// Measures commits that each change one small file in a large tree. Each side has its own new
+    /// repository.
     fn commit_disk(&self, name: &'static str, sync: Fsync, budget: &'static str) -> Res<DbRow> {
         let made =
             |whose: &str| Repository::new(&self.disk, &format!("{name}-{whose}"), self.files);
@@ -198,8 +200,8 @@ impl Bench<'_> {
         Ok(DbRow::alone(name, format!("{rate:.0}/s"), "5000/s, one client, one core", rate >= MUST))
     }
 
-    /// Compares 64 clients, each with its own branch, with a single one. Uses all CPUs, because a
-    /// lock that all branches share would slow down the 64 clients.
+    /// Compares the commit rate of 64 clients, each with its own branch, with that of a single
+    /// client. Uses all CPUs, so that a lock shared by all branches would slow down the 64 clients.
     fn branches(&self, name: &'static str) -> Res<DbRow> {
         let server = ServerProcess::local(&[])?;
         let names: Vec<String> = (0..64).map(|number| format!("b{number}")).collect();
@@ -213,8 +215,8 @@ impl Bench<'_> {
     }
 
     /// Reads 1 KiB blobs below `snapshots/HASH/ro`, each with a walk, an open, a read and a clunk.
-    /// With one blob in flight, all four messages are sent at once, because `git` also needs only
-    /// one round trip.
+    /// If only one blob is in flight, sends all four messages at once, because `git` also needs
+    /// only one round trip.
     fn blob(&self, name: &'static str, operation: Operation, depth: u16) -> Res<DbRow> {
         let repository = Repository::new(&self.disk, name, self.files)?;
         let server = self.serve(&["--git", &repository.path()])?;
@@ -236,8 +238,8 @@ impl Bench<'_> {
         Ok(target)
     }
 
-    /// Compares listing 1000 entries of a snapshot with listing the same number of entries of the
-    /// scratch tree.
+    /// Compares the speed of listing a directory of 1000 entries in a snapshot and in the scratch
+    /// tree.
     fn listing(&self, name: &'static str) -> Res<DbRow> {
         let repository = Repository::new(&self.disk, name, self.files)?;
         let server = self.serve(&["--git", &repository.path()])?;
@@ -254,14 +256,14 @@ impl Bench<'_> {
         Ok(DbRow::rates(name, &rounds, "scratch tree", 0.5, "0.5 of scratch"))
     }
 
-    /// Measures the time from the reply to a commit until `head.live` has delivered the new head to
-    /// each of 1000 connections.
+    /// Measures how long after the reply to a commit `head.live` delivers the new head to each of
+    /// 1000 connections.
     fn live(&self, name: &'static str) -> Res<DbRow> {
         const WATCHERS: usize = 1000;
         process::allow_files(WATCHERS as u64 + 100)?;
         let server = self.serve(&[])?;
         let mut committer = Committer::new(&server.target, &["master"])?;
-        // Other connections see the branch only after its first commit.
+        // A branch becomes visible to other connections with its first commit.
         committer.one("file")?;
         let mut watchers = live::Watchers::new(&server.target, "master", WATCHERS)?;
         let mut delays = Vec::new();

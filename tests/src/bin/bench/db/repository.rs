@@ -10,9 +10,9 @@ use std::{
 use super::disk::Disk;
 use crate::Res;
 
-/// The length of every file in bytes.
+/// The length, in bytes, of every file in the repository.
 pub(crate) const BLOB: usize = 1024;
-/// The number of files in each of the other directories.
+/// The number of files in each directory except the large one.
 const IN_DIRECTORY: usize = 100;
 /// The number of files in the large directory.
 const LISTED: usize = 1000;
@@ -24,8 +24,8 @@ pub(crate) struct Repository {
 }
 
 impl Repository {
-    /// Creates a repository of `files` files in one pack: 1000 in `dir1k`, and 100 in each other
-    /// directory.
+    /// Creates a repository with `files` files in one pack. `dir1k` contains 1000 of them, and
+    /// every other directory contains 100.
     pub(crate) fn new(disk: &Disk, name: &str, files: usize) -> Res<Self> {
         let dir = disk.path().join(name);
         let repository = Self { dir, files };
@@ -42,7 +42,8 @@ impl Repository {
         Ok(repository)
     }
 
-    /// Creates the directories for loose objects, which the first commits would otherwise create.
+    /// Creates the directories for loose objects, so that the first commits do not have to create
+    /// them.
     fn create_object_directories(&self) -> Res<()> {
         for first in 0..=u8::MAX {
             let dir = self.dir.join(format!("objects/{first:02x}"));
@@ -82,7 +83,7 @@ impl Repository {
         self.git(&["rev-parse", "master"], "")
     }
 
-    /// Fails unless all `made` commits are on `master` and `git fsck` passes.
+    /// Checks that all `made` commits are on `master` and that `git fsck` passes.
     pub(crate) fn check(&self, made: u64) -> Res<()> {
         self.git(&["fsck", "--strict", "--no-dangling"], "")?;
         match self.git(&["rev-list", "--count", "master"], "")? {
@@ -101,7 +102,8 @@ impl Repository {
             .stderr(Stdio::piped())
             .spawn()
             .map_err(|error| failed(&error))?;
-        // None of these commands prints anything before its input ends, so this cannot deadlock.
+        // Writing all of the input first cannot deadlock, because none of the commands prints
+        // anything before its input ends.
         child
             .stdin
             .take()
